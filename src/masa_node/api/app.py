@@ -1,0 +1,129 @@
+"""The ASGI application: guard, then the chat doors (plain ASGI) or the ordinary ones (Starlette); errors in a dialect."""
+
+import structlog
+
+from masa_node.api.body import CallerGone
+from masa_node.api.chat import ChatDoors, request_id_of
+from masa_node.api.guard import Guard
+from masa_node.api.replies import Message, RawHeaders, Receive, Scope, Send, request_headers, send_error, send_whole
+from masa_node.api.routes import NodeView, ordinary_doors
+from masa_node.api.show import ShowDoor
+from masa_node.chat.ask import DIALECT_OF_DOOR, DOOR_PATHS, DialectName, Door
+from masa_node.chat.errors import MasaError, UnknownPath, WrongMethod
+
+CHAT_DOORS: dict[str, Door] = {path: door for door, paths in DOOR_PATHS.items() for path in paths}
+GET_PATHS = frozenset(
+    {"/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/api/v1/llm/models", "/v1/models", "/api/tags", "/api/version"}
+)
+_ONE_MODEL = "/v1/models/"
+_GET = frozenset({"GET", "HEAD"})
+_ALLOWED_HEADERS = b"authorization, content-type, x-api-key, anthropic-version, anthropic-beta, x-request-id"
+_PREFLIGHT_AGE_S = b"600"
+
+log = structlog.get_logger()
+
+
+class Bug(MasaError):
+    """Something went wrong inside the node. Please report it with the request id; the log has the trace."""
+
+
+class App:
+    """The application. Every exception ends here: as an error in the caller's dialect and a line in the log."""
+
+    def __init__(self, guard: Guard, chat: ChatDoors, show: ShowDoor, view: NodeView) -> None:
+        self._guard = guard
+        self._chat = chat
+        self._show = show
+        self._ordinary = ordinary_doors(view)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI. Only HTTP is served."""
+        if scope["type"] != "http":
+            return
+        started = _Started(send)
+        extra: RawHeaders = []
+        try:
+            origin = self._guard.check(scope["raw_path"], scope["headers"])
+            if origin is not None:
+                extra = _cors(origin)
+            await self._route(scope, receive, started, extra)
+        except MasaError as error:
+            await self._tell(scope, started, error, extra)
+        except CallerGone:
+            return
+        except Exception:
+            log.exception("bug", path=scope["path"], request_id=request_id_of(scope["headers"]))
+            if not started.has_begun:
+                await self._tell(scope, started, Bug("The node failed on this request. Its log says more."), extra)
+
+    async def _route(self, scope: Scope, receive: Receive, send: "_Started", extra: RawHeaders) -> None:
+        path, method = scope["path"], scope["method"]
+        door = CHAT_DOORS.get(path)
+        if method == "OPTIONS" and extra:
+            await send_whole(send, 204, [*extra, *_preflight()], b"")
+        elif door is not None:
+            if method != "POST":
+                raise WrongMethod(f"{path} takes POST, not {method}.", "POST")
+            if door is Door.OLLAMA_SHOW:
+                await self._show.serve(scope, receive, send, extra)
+            else:
+                await self._chat.serve(door, scope, receive, send, extra)
+        elif path in GET_PATHS or path.startswith(_ONE_MODEL):
+            if method not in _GET:
+                raise WrongMethod(f"{path} takes GET, not {method}.", "GET, HEAD")
+            request_id = request_id_of(scope["headers"])
+            send.add = [*request_headers(request_id, "", None, ()), *extra]
+            await self._ordinary(scope, receive, send)
+        else:
+            known = ", ".join(sorted({*CHAT_DOORS, *GET_PATHS}))
+            raise UnknownPath(f"There is no {path!r} here. What there is: {known}.")
+
+    @staticmethod
+    async def _tell(scope: Scope, send: "_Started", error: MasaError, extra: RawHeaders) -> None:
+        request_id = request_id_of(scope["headers"])
+        send.add = []
+        headers = [*request_headers(request_id, "", None, ()), *extra]
+        await send_error(send, error, _dialect_for(scope), request_id, headers)
+
+
+class _Started:
+    """A `send` that knows whether a response has begun, and adds headers to it."""
+
+    __slots__ = ("_send", "add", "has_begun")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.add: RawHeaders = []
+        self.has_begun = False
+
+    async def __call__(self, message: Message) -> None:
+        if not self.has_begun:
+            self.has_begun = True
+            if self.add:
+                message["headers"] = [*message["headers"], *self.add]
+        await self._send(message)
+
+
+def _dialect_for(scope: Scope) -> DialectName:
+    """The format of errors on this path, as far as it can be known."""
+    path: str = scope["path"]
+    door = CHAT_DOORS.get(path)
+    if door is not None:
+        return DIALECT_OF_DOOR[door]
+    if path.startswith("/v1/messages") or any(name == b"anthropic-version" for name, _ in scope["headers"]):
+        return DialectName.ANTHROPIC
+    if path.startswith("/api/") and not path.startswith("/api/v1/"):
+        return DialectName.OLLAMA
+    return DialectName.OPENAI
+
+
+def _cors(origin: bytes) -> RawHeaders:
+    return [(b"access-control-allow-origin", origin), (b"vary", b"origin")]
+
+
+def _preflight() -> RawHeaders:
+    return [
+        (b"access-control-allow-methods", b"GET, HEAD, POST"),
+        (b"access-control-allow-headers", _ALLOWED_HEADERS),
+        (b"access-control-max-age", _PREFLIGHT_AGE_S),
+    ]

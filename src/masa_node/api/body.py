@@ -1,0 +1,59 @@
+"""Reads a request's body, bounded in size and time."""
+
+import asyncio
+from collections.abc import Sequence
+
+from masa_node.api.replies import Receive
+from masa_node.chat.errors import BodyTooLarge, BodyTooSlow, EncodedBody
+
+# 10 MB over a 1 Mbit/s line takes 80 s.
+BODY_TIMEOUT_S = 120.0
+
+
+class CallerGone(Exception):
+    """The caller closed the connection. Not an error of ours: nobody is there to be told."""
+
+
+async def read_body(receive: Receive, headers: Sequence[tuple[bytes, bytes]], max_bytes: int) -> bytes:
+    """The whole body. Raises `BodyTooLarge`, `BodyTooSlow`, `EncodedBody`, `CallerGone`."""
+    _check_headers(headers, max_bytes)
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body", False):
+        body: bytes = message.get("body", b"")
+        if len(body) > max_bytes:
+            raise _too_large(max_bytes)
+        return body
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            return await _read_rest(receive, message, max_bytes)
+    except TimeoutError as exc:
+        raise BodyTooSlow(f"The body did not arrive within {BODY_TIMEOUT_S:g} s.") from exc
+
+
+async def _read_rest(receive: Receive, message: dict[str, object], max_bytes: int) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    while True:
+        if message["type"] == "http.disconnect":
+            raise CallerGone
+        piece = message.get("body", b"")
+        assert isinstance(piece, bytes)
+        size += len(piece)
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+        pieces.append(piece)
+        if not message.get("more_body", False):
+            return b"".join(pieces)
+        message = await receive()
+
+
+def _check_headers(headers: Sequence[tuple[bytes, bytes]], max_bytes: int) -> None:
+    for name, value in headers:
+        if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+            raise EncodedBody("Compressed bodies are not taken: send it without Content-Encoding.")
+        if name == b"content-length" and value.isdigit() and int(value) > max_bytes:
+            raise _too_large(max_bytes)
+
+
+def _too_large(max_bytes: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The body is larger than {max_bytes} bytes (MAX_BODY).")

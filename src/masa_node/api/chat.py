@@ -1,0 +1,196 @@
+"""The chat doors: from bytes to an `Ask`, and from an `Answer` back to bytes. Plain ASGI."""
+
+import asyncio
+import random
+import re
+from collections.abc import Callable
+
+import msgspec
+
+from masa_node.api.body import CallerGone, read_body
+from masa_node.api.caller import CallerWatch
+from masa_node.api.replies import (
+    RawHeaders,
+    Receive,
+    Scope,
+    Send,
+    error_text,
+    raw_headers,
+    request_headers,
+    send_error,
+    send_whole,
+)
+from masa_node.api.statuses import status_of
+from masa_node.chat.answer import StreamedAnswer, WholeAnswer
+from masa_node.chat.ask import DIALECT_OF_DOOR, Ask, Door, Headers, RequestId
+from masa_node.chat.errors import AskLoop, MasaError
+from masa_node.chat.outcome import Outcome
+from masa_node.dialects.peek import peek
+from masa_node.dialects.registry import DIALECTS
+from masa_node.routing.dispatch import CALLER_GONE, STATUS_CALLER_GONE, Dispatcher, Exchange
+
+# The caller's headers that an LLM gets to see; credentials are not among them (golden test).
+PASSED_UP = frozenset(
+    {b"content-type", b"accept", b"anthropic-version", b"anthropic-beta", b"openai-beta", b"traceparent", b"tracestate"}
+)
+_VIA = b"x-masa-via"
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_STREAM_HEADERS: RawHeaders = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+
+
+class ChatLimits(msgspec.Struct, frozen=True):
+    """Bounds of one chat request: bytes and seconds."""
+
+    max_body_bytes: int
+    first_piece_timeout_s: float
+    idle_timeout_s: float
+
+
+class ChatDoors:
+    """Serves the chat doors. `instance` is this process' own random name, to notice an LLM URL that leads back here."""
+
+    def __init__(
+        self, dispatcher: Dispatcher, limits: ChatLimits, observe: Callable[[Outcome], None], instance: str
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._limits = limits
+        self._observe = observe
+        self._instance = instance
+
+    async def serve(self, door: Door, scope: Scope, receive: Receive, send: Send, extra: RawHeaders) -> None:
+        """Answer one request; returns when all is written, or without completing it when the answer was cut.
+
+        `extra` are headers for every answer (CORS).
+        """
+        came_s = asyncio.get_running_loop().time()
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        request_id = request_id_of(headers)
+        try:
+            body = await read_body(receive, headers, self._limits.max_body_bytes)
+            ask = self._ask(door, request_id, headers, body, came_s)
+        except MasaError as error:
+            reply = [*request_headers(request_id, "", None, ()), *extra]
+            size = await send_error(send, error, DIALECT_OF_DOOR[door], request_id, reply)
+            self._observe(_refused(request_id, door, status_of(error), error.code, size))
+            return
+        except CallerGone:
+            self._observe(_refused(request_id, door, STATUS_CALLER_GONE, CALLER_GONE, 0))
+            return
+        exchange = self._dispatcher.open(ask)
+        try:
+            async with CallerWatch(receive):
+                await _Reply(ask, exchange, send, extra).give()
+        except CallerGone:
+            pass
+        finally:
+            exchange.close()
+
+    def _ask(self, door: Door, request_id: RequestId, headers: list[tuple[bytes, bytes]], body: bytes, came_s: float) -> Ask:
+        peeked = peek(body, door)
+        return Ask(
+            request_id=request_id,
+            door=door,
+            model=peeked.model,
+            wants_stream=peeked.wants_stream,
+            body=body,
+            headers=self._headers_up(headers),
+            first_piece_deadline_s=came_s + self._limits.first_piece_timeout_s,
+            idle_timeout_s=self._limits.idle_timeout_s,
+        )
+
+    def _headers_up(self, headers: list[tuple[bytes, bytes]]) -> Headers:
+        via = self._instance
+        passed: list[tuple[str, str]] = []
+        for name, value in headers:
+            if name in PASSED_UP:
+                passed.append((name.decode(), value.decode("latin-1")))
+            elif name == _VIA:
+                came_by = value.decode("latin-1")
+                if self._instance in came_by:
+                    raise AskLoop("The LLM URL of this node leads back to this node. Set LLM_CHAT_URL to an LLM server.")
+                via = f"{came_by},{via}"
+        passed.append(("x-masa-via", via))
+        return tuple(passed)
+
+
+class _Reply:
+    """Writes one exchange's answer, or its error, to the caller."""
+
+    __slots__ = ("_ask", "_dialect", "_exchange", "_extra", "_send")
+
+    def __init__(self, ask: Ask, exchange: Exchange, send: Send, extra: RawHeaders) -> None:
+        self._ask = ask
+        self._exchange = exchange
+        self._send = send
+        self._extra = extra
+        self._dialect = DIALECT_OF_DOOR[ask.door]
+
+    async def give(self) -> None:
+        """All of it. Raises nothing but `CancelledError`; a broken stream is left incomplete on purpose."""
+        exchange = self._exchange
+        try:
+            answer = await exchange.answer()
+        except MasaError as error:
+            exchange.begun(status_of(error))
+            size = await send_error(self._send, error, self._dialect, self._ask.request_id, self._headers())
+            exchange.ended(error, size)
+            return
+        exchange.begun(answer.status)
+        match answer:
+            case WholeAnswer():
+                headers = self._headers() + raw_headers(answer.headers)
+                await send_whole(self._send, answer.status, headers, answer.body)
+                exchange.ended(None, len(answer.body))
+            case StreamedAnswer():
+                await self._stream(answer)
+
+    async def _stream(self, answer: StreamedAnswer) -> None:
+        headers = self._headers() + _STREAM_HEADERS + raw_headers(answer.headers)
+        await self._send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        try:
+            await self._exchange.send(answer, self._write)
+        except MasaError as error:
+            # Never end a cut answer cleanly: the error in the dialect, then the connection breaks (no last chunk).
+            await self._write(DIALECTS[answer.dialect].error_frame(error_text(error, self._ask.request_id)))
+            self._exchange.ended(error)
+            return
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        self._exchange.ended(None)
+
+    async def _write(self, piece: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+
+    def _headers(self) -> RawHeaders:
+        provider = self._exchange.served_by
+        served_by = None if provider is None else "local" if provider.is_local else provider.name
+        return request_headers(self._ask.request_id, self._ask.model, served_by, self._exchange.attempts) + self._extra
+
+
+def request_id_of(headers: list[tuple[bytes, bytes]]) -> RequestId:
+    """The caller's own X-Request-Id if it is a short plain word, else a new one."""
+    for name, value in headers:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return RequestId(value.decode())
+    return RequestId(f"{random.getrandbits(64):016x}")  # noqa: S311 - a label, not a secret
+
+
+def _refused(request_id: RequestId, door: Door, status: int, error: str, answer_bytes: int) -> Outcome:
+    return Outcome(
+        request_id=request_id,
+        door=door,
+        model="",
+        model_known=False,
+        wants_stream=False,
+        status=status,
+        error=error,
+        served_by=None,
+        attempts=(),
+        body_bytes=0,
+        answer_bytes=answer_bytes,
+        pieces=0,
+        input_tokens=None,
+        output_tokens=None,
+        queued_s=0.0,
+        first_piece_s=None,
+        total_s=0.0,
+    )

@@ -1,0 +1,108 @@
+"""Who may come in: Host, Origin and API key, decided from the raw request before anything else happens."""
+
+import hmac
+import ipaddress
+import re
+import socket
+from collections.abc import Sequence
+
+import msgspec
+
+from masa_node.chat.errors import BadHost, HostRefused, OriginRefused, Unauthorized
+
+RawHeaders = Sequence[tuple[bytes, bytes]]
+
+# Nothing behind these: liveness probes and the Ollama CLI's first `HEAD /` carry no key.
+OPEN_PATHS = frozenset({b"/", b"/healthz", b"/readyz"})
+MAX_REMEMBERED_HOSTS = 64
+
+_HOST = re.compile(rb"(?P<name>\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}))(?::(?P<port>[0-9]{1,5}))?")
+_ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
+_LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+
+class GuardRules(msgspec.Struct, frozen=True):
+    """What the owner allows. No keys: nobody needs one (only possible on a loopback bind)."""
+
+    api_keys: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+
+
+class Guard:
+    """Checks each request's headers. Every refusal is one of `chat.errors`' policy errors."""
+
+    def __init__(self, rules: GuardRules) -> None:
+        self._keys = [key.encode() for key in rules.api_keys]
+        self._hosts = {host.lower() for host in rules.allowed_hosts} | {"localhost", socket.gethostname().lower()}
+        self._origins = frozenset(rules.allowed_origins)
+        self._good_hosts: set[bytes] = set()
+
+    def check(self, raw_path: bytes, headers: RawHeaders) -> bytes | None:
+        """Let the request in or raise. Returns its Origin, if it has an allowed one, for the CORS headers.
+
+        Raises `BadHost`, `HostRefused`, `OriginRefused`, `Unauthorized`.
+        """
+        host = origin = None
+        offered: list[bytes] = []
+        hosts = 0
+        for name, value in headers:
+            if name == b"host":
+                host = value
+                hosts += 1
+            elif name == b"origin":
+                origin = value
+            elif name == b"authorization":
+                scheme, _, key = value.partition(b" ")
+                if scheme.lower() == b"bearer":
+                    offered.append(key.strip())
+            elif name == b"x-api-key":
+                offered.append(value)
+        if hosts != 1 or host is None:
+            raise BadHost("The request needs exactly one Host header.")
+        if host not in self._good_hosts:
+            self._check_host(host)
+        if origin is not None:
+            self._check_origin(origin)
+        if self._keys and raw_path not in OPEN_PATHS:
+            self._check_key(offered)
+        return origin
+
+    def _check_host(self, host: bytes) -> None:
+        match = _HOST.fullmatch(host)
+        if match is None:
+            raise BadHost("The Host header is malformed.")
+        name = match["name"].decode().lower()
+        if name not in self._hosts and not _is_usable_address(name):
+            raise HostRefused(
+                f"This node does not answer for the host {name!r}, so that web pages cannot reach it by "
+                f"renaming (DNS rebinding). Add it to ALLOWED_HOSTS if it is yours."
+            )
+        if len(self._good_hosts) < MAX_REMEMBERED_HOSTS:
+            self._good_hosts.add(host)
+
+    def _check_origin(self, origin: bytes) -> None:
+        text = origin.decode("latin-1")
+        if text in self._origins:
+            return
+        match = _ORIGIN.fullmatch(text)
+        if match is None or match["scheme"] not in ("http", "https") or match["host"].lower() not in _LOCAL_NAMES:
+            raise OriginRefused(
+                f"Web pages of {text[:100]!r} may not use this node. Add that origin to ALLOWED_ORIGINS if they should."
+            )
+
+    def _check_key(self, offered: list[bytes]) -> None:
+        for key in offered:
+            # No early exit: the time taken says nothing about which key, or how much of it, was right.
+            if sum(hmac.compare_digest(key, known) for known in self._keys):
+                return
+        raise Unauthorized("This node needs an API key: send it as `Authorization: Bearer <key>` or `x-api-key: <key>`.")
+
+
+def _is_usable_address(name: str) -> bool:
+    """An IP address cannot be rebound; 0.0.0.0 is refused because browsers let any page call it."""
+    try:
+        address = ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return not address.is_unspecified and not address.is_multicast

@@ -1,0 +1,112 @@
+"""The description of the HTTP doors (OpenAPI 3.1). Tests compare it with what the node does."""
+
+from masa_node import __version__
+from masa_node.api.statuses import STATUS
+from masa_node.chat.ask import DIALECT_OF_DOOR, DOOR_PATHS, Door
+
+Json = dict[str, object]
+
+_ABOUT: dict[Door, str] = {
+    Door.NATIVE: "Chat in the LLM's own format: the body goes unchanged to the LLM's own chat endpoint",
+    Door.OPENAI_CHAT: "OpenAI chat completions",
+    Door.ANTHROPIC_MESSAGES: "Anthropic messages",
+    Door.OLLAMA_CHAT: "Ollama chat (streams unless told not to)",
+    Door.OLLAMA_GENERATE: "Ollama generate (streams unless told not to)",
+    Door.OLLAMA_SHOW: "What is known of a model, in Ollama's shape",
+}
+_PLAIN: tuple[tuple[str, str, str], ...] = (
+    ("/", "Is the node running?", "text/plain"),
+    ("/healthz", "Liveness: the process answers", "application/json"),
+    ("/readyz", "Readiness: at least one LLM server was reached", "application/json"),
+    ("/metrics", "Prometheus metrics", "text/plain"),
+    ("/openapi.json", "This description", "application/json"),
+    ("/api/v1/llm/models", "What can be asked here now, who serves it, through which doors", "application/json"),
+    ("/v1/models", "The models, in a shape that the OpenAI and Anthropic SDKs read", "application/json"),
+    ("/api/tags", "The models, in Ollama's shape", "application/json"),
+    ("/api/version", "The Ollama API version that is spoken", "application/json"),
+)
+_JSON_OBJECT: Json = {"schema": {"type": "object"}}
+
+
+def describe() -> Json:
+    """The whole description."""
+    paths: dict[str, Json] = {}
+    for door, door_paths in DOOR_PATHS.items():
+        for path in door_paths:
+            paths[path] = {"post": _chat_operation(door, path)}
+    for path, about, media_type in _PLAIN:
+        paths[path] = {"get": _get_operation(path, about, media_type)}
+    paths["/v1/models/{model}"] = {"get": _one_model_operation()}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Masa Node",
+            "version": __version__,
+            "description": "One HTTP endpoint for any LLM. Bodies, streams and errors are in the door's own format.",
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "security": [{}, {"bearer": []}, {"header": []}],
+        "components": {
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "header": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+            }
+        },
+        "paths": paths,
+    }
+
+
+def _errors() -> Json:
+    """Every status of an error that any door may tell; an LLM's own 4xx and 5xx come through as they are."""
+    content: Json = {"application/json": _JSON_OBJECT}
+    responses: Json = {
+        str(status): {"description": f"An error in the door's format: {status}", "content": content}
+        for status in sorted(set(STATUS.values()))
+    }
+    responses["default"] = {"description": "The LLM's own error, as it gave it", "content": content}
+    return responses
+
+
+def _chat_operation(door: Door, path: str) -> Json:
+    named = "name" if door is Door.OLLAMA_SHOW else "model"
+    body: Json = {
+        "type": "object",
+        "properties": {named: {"type": "string", "maxLength": 256, "minLength": 1}, "stream": {"type": "boolean"}},
+        "required": [named],
+        "additionalProperties": True,
+    }
+    return {
+        "operationId": path.strip("/").replace("/", "_"),
+        "summary": _ABOUT[door],
+        "tags": [DIALECT_OF_DOOR[door].value if door is not Door.NATIVE else "native"],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+        "responses": {
+            "200": {
+                "description": "The LLM's answer, whole or as a stream",
+                "content": {
+                    "application/json": _JSON_OBJECT,
+                    "text/event-stream": {"schema": {"type": "string"}},
+                    "application/x-ndjson": {"schema": {"type": "string"}},
+                },
+            },
+            **_errors(),
+        },
+    }
+
+
+def _get_operation(path: str, about: str, media_type: str) -> Json:
+    schema: Json = _JSON_OBJECT if media_type == "application/json" else {"schema": {"type": "string"}}
+    return {
+        "operationId": "get_" + (path.strip("/").replace("/", "_").replace(".", "_") or "root"),
+        "summary": about,
+        "responses": {"200": {"description": about, "content": {media_type: schema}}, **_errors()},
+    }
+
+
+def _one_model_operation() -> Json:
+    return {
+        "operationId": "get_v1_model",
+        "summary": "One model, in a shape that the OpenAI and Anthropic SDKs read",
+        "parameters": [{"name": "model", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}],
+        "responses": {"200": {"description": "The model", "content": {"application/json": _JSON_OBJECT}}, **_errors()},
+    }

@@ -1,0 +1,96 @@
+"""How anything is written to the caller: the ASGI messages, the headers of every answer, errors in a dialect's shape."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote
+
+from masa_node.chat.ask import DialectName, Headers, RequestId
+from masa_node.chat.errors import ErrorAnswer, MasaError, Overloaded, ProviderError, WrongMethod
+from masa_node.chat.outcome import Attempt
+from masa_node.api.statuses import status_of
+from masa_node.dialects.dialect import ErrorText
+from masa_node.dialects.registry import DIALECTS
+
+Message = dict[str, Any]
+Send = Callable[[Message], Awaitable[None]]
+Receive = Callable[[], Awaitable[Message]]
+Scope = dict[str, Any]
+RawHeaders = list[tuple[bytes, bytes]]
+
+MAX_TRAIL = 8
+_PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
+
+
+def error_text(error: MasaError, request_id: RequestId) -> ErrorText:
+    """The error in words: what happened, where, what to do."""
+    place = error.place if isinstance(error, ProviderError) else ""
+    message = f"{place}: {error.message}" if place else error.message
+    return ErrorText(status_of(error), error.code, message, request_id)
+
+
+async def send_whole(send: Send, status: int, headers: RawHeaders, body: bytes) -> None:
+    """One complete response."""
+    headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def send_error(
+    send: Send, error: MasaError, dialect: DialectName, request_id: RequestId, headers: RawHeaders
+) -> int:
+    """The error in the dialect's shape, or as the LLM itself gave it. Returns the size of the body in bytes."""
+    text = error_text(error, request_id)
+    if isinstance(error, ErrorAnswer) and error.is_json and text.status == error.status:
+        body = error.body
+        headers += raw_headers(error.headers)
+    else:
+        body = DIALECTS[dialect].error_body(text)
+        headers.append((b"content-type", b"application/json"))
+        headers += _retry_after(error)
+    if isinstance(error, WrongMethod):
+        headers.append((b"allow", error.allowed.encode()))
+    if text.status == status_unauthorized:
+        headers.append((b"www-authenticate", b'Bearer realm="masa-node"'))
+    await send_whole(send, text.status, headers, body)
+    return len(body)
+
+
+status_unauthorized = 401
+
+
+def _retry_after(error: MasaError) -> RawHeaders:
+    if isinstance(error, Overloaded):
+        return [(b"retry-after", b"%d" % error.retry_after_s)]
+    if isinstance(error, ErrorAnswer):
+        return [pair for pair in raw_headers(error.headers) if pair[0] == b"retry-after"]
+    return []
+
+
+def raw_headers(headers: Headers) -> RawHeaders:
+    """Text headers as bytes."""
+    return [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers]
+
+
+def request_headers(request_id: RequestId, model: str, served_by: str | None, attempts: Sequence[Attempt]) -> RawHeaders:
+    """The headers that tell how a request went: id, model, who served it, the trail."""
+    headers = [(b"x-request-id", request_id.encode())]
+    if model:
+        headers.append((b"x-masa-model", header_text(model)))
+    if served_by is not None:
+        headers.append((b"x-masa-served-by", header_text(served_by)))
+    if attempts:
+        parts = [f"{header_name(a.provider)}={a.result};ms={(a.ended_after_s - a.asked_after_s) * 1000:.0f}" for a in attempts[:MAX_TRAIL]]
+        headers.append((b"x-masa-attempts", ", ".join(parts).encode()))
+    return headers
+
+
+def header_name(text: str) -> str:
+    """A name as it may stand in a header value."""
+    return header_text(text).decode()
+
+
+@lru_cache(maxsize=512)
+def header_text(text: str) -> bytes:
+    """Any text as a header value: printable ASCII stays, the rest is percent-encoded."""
+    return quote(text, safe=_PRINTABLE).encode()

@@ -1,0 +1,49 @@
+"""`POST /api/show`: Ollama answers for its own models; for the others the node says what it knows."""
+
+import msgspec
+
+from masa_node.api import models
+from masa_node.api.body import read_body
+from masa_node.api.chat import ChatDoors
+from masa_node.api.replies import Message, RawHeaders, Receive, Scope, Send, send_whole
+from masa_node.chat.ask import Door
+from masa_node.chat.errors import BadJson, BadModel
+from masa_node.dialects.peek import peek
+from masa_node.routing.catalog import Catalog
+
+
+class ShowDoor:
+    """Serves `/api/show`."""
+
+    def __init__(self, catalog: Catalog, chat: ChatDoors, max_body_bytes: int) -> None:
+        self._catalog = catalog
+        self._chat = chat
+        self._max_body_bytes = max_body_bytes
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send, extra: RawHeaders) -> None:
+        """Answer one request. Raises what `read_body` raises."""
+        body = await read_body(receive, scope["headers"], self._max_body_bytes)
+        offers = self._offers_elsewhere(body)
+        if offers:
+            headers = [(b"content-type", b"application/json"), *extra]
+            await send_whole(send, 200, headers, msgspec.json.encode(models.ollama_show(offers[0][1])))
+            return
+        given = False
+
+        async def again() -> Message:
+            nonlocal given
+            if given:
+                return await receive()
+            given = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await self._chat.serve(Door.OLLAMA_SHOW, scope, again, send, extra)
+
+    def _offers_elsewhere(self, body: bytes) -> models.Offers:
+        """The model's offers if it is known here and no Ollama serves it."""
+        try:
+            model = peek(body, Door.OLLAMA_SHOW).model
+        except (BadJson, BadModel):
+            return []  # the chat door says what is wrong with it
+        offers = self._catalog.offers_of(model)
+        return [] if any(Door.OLLAMA_SHOW in offer.doors for _, offer in offers) else offers

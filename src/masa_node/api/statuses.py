@@ -1,0 +1,37 @@
+"""Which HTTP status each error is told with: the one table."""
+
+from masa_node.chat import errors as e
+
+STATUS: dict[type[e.MasaError], int] = {
+    e.BadJson: 400,
+    e.BadModel: 400,
+    e.BadHost: 400,
+    e.Unauthorized: 401,
+    e.HostRefused: 403,
+    e.OriginRefused: 403,
+    e.UnknownModel: 404,
+    e.DialectNotServed: 404,
+    e.UnknownPath: 404,
+    e.WrongMethod: 405,
+    e.BodyTooSlow: 408,
+    e.CallerStalled: 408,
+    e.BodyTooLarge: 413,
+    e.EncodedBody: 415,
+    e.CallerError: 400,
+    e.Overloaded: 503,
+    e.FirstPieceTimeout: 504,
+    e.Stalled: 504,
+    e.ProviderError: 502,
+    e.AskLoop: 508,
+    e.PolicyError: 403,
+    e.MasaError: 500,
+}
+
+FIRST_ERROR = 400
+
+
+def status_of(error: e.MasaError) -> int:
+    """The status for this error: an LLM's own where it answered with one, else the nearest class's of the table."""
+    if isinstance(error, e.ErrorAnswer):
+        return error.status if error.status >= FIRST_ERROR else STATUS[e.ProviderError]
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)

@@ -1,0 +1,50 @@
+"""What comes back: an `Answer` is a status, headers, and bytes that either end whole or raise."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from masa_node.chat.ask import DialectName, Headers
+
+
+@dataclass(slots=True)
+class Usage:
+    """Tokens as the LLM itself counted them; None where it did not say."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WholeAnswer:
+    """An answer that is here in full and was checked to be whole."""
+
+    status: int
+    headers: Headers
+    body: bytes
+    dialect: DialectName
+    usage: Usage = field(default_factory=Usage)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamedAnswer:
+    """An answer that is still being made; `first` are its bytes up to the first valid piece and what came with it.
+
+    `next_piece()` gives the next bytes (whole frames, never a part of one), `b""` once when the answer has ended
+    whole, and raises `ProviderError` if it was cut. `close()` stops the LLM; it is safe to call at any time and twice.
+    `frames()` is how many frames were given out so far; `usage` fills while the stream goes by.
+    """
+
+    status: int
+    headers: Headers
+    dialect: DialectName
+    first: bytes
+    next_piece: Callable[[], Awaitable[bytes]]
+    close: Callable[[], None]
+    frames: Callable[[], int]
+    usage: Usage
+
+
+Answer = WholeAnswer | StreamedAnswer

@@ -1,0 +1,74 @@
+"""What a caller asks: the frozen `Ask`, the doors it may come through and the dialects spoken there."""
+
+from enum import StrEnum
+from typing import NewType
+
+import msgspec
+
+RequestId = NewType("RequestId", str)
+
+Headers = tuple[tuple[str, str], ...]
+
+
+class DialectName(StrEnum):
+    """The wire formats of the field."""
+
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+    OLLAMA = "ollama"
+    CLOUDFLARE = "cloudflare"
+
+
+class Door(StrEnum):
+    """What is asked for, and in which format. An upstream has a path for each door that it serves.
+
+    `NATIVE` is the product's own door: the body is in whatever format the LLM's own chat endpoint takes.
+    """
+
+    NATIVE = "native"
+    OPENAI_CHAT = "openai.chat"
+    ANTHROPIC_MESSAGES = "anthropic.messages"
+    OLLAMA_CHAT = "ollama.chat"
+    OLLAMA_GENERATE = "ollama.generate"
+    OLLAMA_SHOW = "ollama.show"
+    CLOUDFLARE_RUN = "cloudflare.run"
+
+
+DIALECT_OF_DOOR: dict[Door, DialectName] = {
+    Door.NATIVE: DialectName.OPENAI,  # only for errors that arise before the LLM is known: the most widely read shape
+    Door.OPENAI_CHAT: DialectName.OPENAI,
+    Door.ANTHROPIC_MESSAGES: DialectName.ANTHROPIC,
+    Door.OLLAMA_CHAT: DialectName.OLLAMA,
+    Door.OLLAMA_GENERATE: DialectName.OLLAMA,
+    Door.OLLAMA_SHOW: DialectName.OLLAMA,
+    Door.CLOUDFLARE_RUN: DialectName.CLOUDFLARE,
+}
+
+
+# Where each door is on the HTTP side; the first path is the one that messages name.
+DOOR_PATHS: dict[Door, tuple[str, ...]] = {
+    Door.NATIVE: ("/api/v1/chat", "/v1/api/chat"),
+    Door.OPENAI_CHAT: ("/v1/chat/completions",),
+    Door.ANTHROPIC_MESSAGES: ("/v1/messages",),
+    Door.OLLAMA_CHAT: ("/api/chat",),
+    Door.OLLAMA_GENERATE: ("/api/generate",),
+    Door.OLLAMA_SHOW: ("/api/show",),
+}
+
+
+class Ask(msgspec.Struct, frozen=True, gc=False):
+    """One request, exactly as it came: `body` is never rewritten.
+
+    `headers` are the caller's headers that may travel on (never a credential), names in lower case.
+    `first_piece_deadline_s` is on the event loop's monotonic clock; `idle_timeout_s` is the longest silence
+    between two pieces once the answer has started.
+    """
+
+    request_id: RequestId
+    door: Door
+    model: str
+    wants_stream: bool
+    body: bytes
+    headers: Headers
+    first_piece_deadline_s: float
+    idle_timeout_s: float

@@ -1,0 +1,231 @@
+"""The error tree. A class docstring is what its reader should know and do; `code` is its stable name in
+answers, logs and metrics; the message names what happened, what was tried and what to do next.
+
+HTTP statuses live in `api/`, dialect shapes in `dialects/`, exit codes in `cli/`.
+"""
+
+from masa_node.chat.ask import Headers
+
+
+class MasaError(Exception):
+    """The root: every error this program raises on purpose."""
+
+    code = "internal_error"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+# ---- the caller's fault -----------------------------------------------------------------------------------
+
+
+class CallerError(MasaError):
+    """The request cannot be served as it stands; the caller should change it."""
+
+    code = "invalid_request"
+
+
+class BadJson(CallerError):
+    """The body is not a JSON object. Send one, as the LLM's own documentation describes it."""
+
+    code = "bad_json"
+
+
+class BadModel(CallerError):
+    """The body names no model, or the name is not usable. Put `"model": "<id>"` into the body."""
+
+    code = "bad_model"
+
+
+class BodyTooLarge(CallerError):
+    """The body is larger than MAX_BODY. Send less, or raise MAX_BODY on the node."""
+
+    code = "body_too_large"
+
+
+class BodyTooSlow(CallerError):
+    """The body did not arrive in time. Send it faster."""
+
+    code = "body_too_slow"
+
+
+class EncodedBody(CallerError):
+    """The body is compressed. Send it without Content-Encoding."""
+
+    code = "encoded_body"
+
+
+class UnknownModel(CallerError):
+    """No LLM known here serves that model. Ask for one of the models that the message names."""
+
+    code = "model_not_found"
+
+
+class DialectNotServed(CallerError):
+    """The model is here, but its LLM does not speak this door's format. Use the door that the message names."""
+
+    code = "dialect_not_served"
+
+
+class UnknownPath(CallerError):
+    """There is no such door. The message names those that exist."""
+
+    code = "unknown_path"
+
+
+class WrongMethod(CallerError):
+    """The door exists, for another method. The message names it."""
+
+    code = "method_not_allowed"
+
+    def __init__(self, message: str, allowed: str) -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
+
+# ---- policy ------------------------------------------------------------------------------------------------
+
+
+class PolicyError(MasaError):
+    """The node's rules refuse the request."""
+
+    code = "refused"
+
+
+class BadHost(PolicyError):
+    """The Host header is missing, doubled or malformed. Use a client that sends a proper one."""
+
+    code = "bad_host"
+
+
+class HostRefused(PolicyError):
+    """The Host header names a host that this node does not answer for. Add it to ALLOWED_HOSTS."""
+
+    code = "host_refused"
+
+
+class OriginRefused(PolicyError):
+    """A web page of another origin asks. Add that origin to ALLOWED_ORIGINS if it is meant to."""
+
+    code = "origin_refused"
+
+
+class Unauthorized(PolicyError):
+    """No valid API key came along. Send one of API_KEY's keys as `Authorization: Bearer` or `x-api-key`."""
+
+    code = "unauthorized"
+
+
+class AskLoop(PolicyError):
+    """This node's LLM URL leads back to this node. Point LLM_CHAT_URL at an LLM server."""
+
+    code = "ask_loop"
+
+
+class CallerStalled(PolicyError):
+    """The caller read nothing of its answer for LLM_IDLE_TIMEOUT, so the answer was given up."""
+
+    code = "caller_stalled"
+
+
+class Overloaded(MasaError):
+    """Too many requests are under way and the queue is full. Try again after `retry_after_s`."""
+
+    code = "overloaded"
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+# ---- a provider's fault: absorbed by the race while another may still answer -----------------------------------
+
+
+class ProviderError(MasaError):
+    """An LLM (or the way to it) failed. `place` is where, in words: "ollama (http://localhost:11434)"."""
+
+    code = "provider_failed"
+    place = ""
+
+
+class Unreachable(ProviderError):
+    """No connection could be made. Start the LLM server, or correct its URL."""
+
+    code = "unreachable"
+
+
+class ConnectionRefused(Unreachable):
+    """Nothing listens at the LLM's address. Start the LLM server, or correct its URL."""
+
+    code = "connection_refused"
+
+
+class DnsFailed(Unreachable):
+    """The LLM's host name does not resolve. Correct the URL, or the name service."""
+
+    code = "dns_failed"
+
+
+class TlsFailed(Unreachable):
+    """The secure connection could not be made: the certificate is not trusted, or TLS is not spoken there."""
+
+    code = "tls_failed"
+
+
+class ConnectionClosed(ProviderError):
+    """The LLM closed the connection before it answered a byte."""
+
+    code = "connection_closed"
+
+
+class BrokenAnswer(ProviderError):
+    """The answer was cut: the connection broke, or the terminal frame is missing."""
+
+    code = "broken_answer"
+
+
+class NotAnAnswer(ProviderError):
+    """What came is not an answer in the expected format: HTML, a redirect, garbage, an endless frame."""
+
+    code = "not_an_answer"
+
+
+class ErrorInStream(ProviderError):
+    """The LLM's stream began with an error frame."""
+
+    code = "error_in_stream"
+
+
+class FirstPieceTimeout(ProviderError):
+    """No valid first piece within LLM_TIMEOUT. Raise LLM_TIMEOUT, or ask for a stream."""
+
+    code = "first_piece_timeout"
+
+
+class Stalled(ProviderError):
+    """The answer started and then nothing came for LLM_IDLE_TIMEOUT."""
+
+    code = "stalled"
+
+
+class ErrorAnswer(ProviderError):
+    """The LLM answered with an error of its own; `is_json` tells whether it can be passed on as it came."""
+
+    code = "error_answer"
+
+    def __init__(self, message: str, *, status: int, headers: Headers, body: bytes, is_json: bool) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers
+        self.body = body
+        self.is_json = is_json
+
+
+# ---- the node's own -------------------------------------------------------------------------------------------
+
+
+class ConfigurationError(MasaError):
+    """A setting is wrong. The message names the setting and what it may be."""
+
+    code = "configuration"

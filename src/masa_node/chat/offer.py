@@ -1,0 +1,27 @@
+"""What can be asked: one `ModelOffer` is one model that one provider serves."""
+
+import msgspec
+
+from masa_node.chat.ask import Door
+
+LATEST = ":latest"
+
+
+class ModelOffer(msgspec.Struct, frozen=True):
+    """A model as its LLM server lists it.
+
+    `listing` is the server's own JSON entry, byte for byte. Unknown facts are None; `created_at_unix_s` is
+    calendar time; `context_tokens` the context length in tokens.
+    """
+
+    model: str
+    doors: frozenset[Door]
+    listing: bytes = b"{}"
+    owned_by: str | None = None
+    created_at_unix_s: int | None = None
+    context_tokens: int | None = None
+
+
+def same_model_key(model: str) -> str:
+    """The key under which ids of the same model meet: Ollama's `tiny` and `tiny:latest` are one model."""
+    return model.removesuffix(LATEST)

@@ -1,0 +1,91 @@
+"""`masa-node`: the commands."""
+
+import asyncio
+import sys
+from typing import Annotated
+
+import msgspec
+import typer
+
+from masa_node import __version__
+from masa_node.chat.errors import ConfigurationError
+from masa_node.node.settings import Settings, read_settings, setting_docs
+from masa_node.telemetry import log
+
+EXIT_CONFIGURATION = 2
+
+Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs instead of text for people.")]
+
+app = typer.Typer(
+    name="masa-node",
+    help="One HTTP endpoint for any LLM. Settings come from the environment and .env; see `masa-node settings`.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+@app.command()
+def up(*, json: Json = False) -> None:
+    """Run the node in front of your LLM servers."""
+    _run(read_settings(), json=json)
+
+
+@app.command()
+def demo(*, json: Json = False) -> None:
+    """Run the node with its built-in model, masa-demo: nothing else is needed."""
+    _run(msgspec.structs.replace(read_settings(), demo=True), json=json)
+
+
+@app.command()
+def settings(*, json: Json = False) -> None:
+    """Show every setting, what it is for and its value now (secrets are not shown)."""
+    values = read_settings()
+    rows = [
+        {"name": doc.name, "value": _shown(values, doc.name, is_secret=doc.is_secret), "default": doc.default, "about": doc.about}
+        for doc in setting_docs()
+    ]
+    if json:
+        _print_json(rows)
+        return
+    for row in rows:
+        print(f"{row['name']}={row['value']}\n    {row['about']}")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(__version__)
+
+
+def main() -> None:
+    """The entry point. Exit codes: 0 fine, 2 a setting or an argument is wrong, 130 interrupted."""
+    try:
+        app()
+    except ConfigurationError as exc:
+        print(f"masa-node: {exc.message}", file=sys.stderr)
+        sys.exit(EXIT_CONFIGURATION)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _run(values: Settings, *, json: bool) -> None:
+    from masa_node.cli.greeting import greet, greet_json  # noqa: PLC0415 - the other commands need none of the server
+    from masa_node.node.run import run  # noqa: PLC0415
+
+    log.configure(values.log_level, values.log_format)
+    try:
+        import uvloop  # noqa: PLC0415 - not on every platform
+    except ImportError:
+        asyncio.run(run(values, greet_json if json else greet))
+    else:
+        uvloop.run(run(values, greet_json if json else greet))
+
+
+def _shown(values: Settings, name: str, *, is_secret: bool) -> str:
+    value = getattr(values, name.lower())
+    return "***" if is_secret and value else str(value)
+
+
+def _print_json(value: object) -> None:
+    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

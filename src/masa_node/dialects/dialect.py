@@ -1,0 +1,63 @@
+"""The small set of questions that every dialect answers about bytes."""
+
+from enum import Enum
+from typing import Protocol
+
+import msgspec
+
+from masa_node.chat.answer import Usage
+from masa_node.chat.ask import DialectName
+from masa_node.dialects.framing import Framing
+
+
+class Mark(Enum):
+    """What one frame of a streamed answer is."""
+
+    NOISE = "a comment, a ping, a blank line"
+    PIECE = "a part of an answer"
+    FINISH = "the part that says why the model stopped"
+    END = "the terminal frame"
+    ERROR = "an error instead of an answer"
+    ALIEN = "not of this dialect"
+
+
+class ErrorText(msgspec.Struct, frozen=True):
+    """An error as it is told to a caller: HTTP status, stable code, what happened and what to do."""
+
+    status: int
+    code: str
+    message: str
+    request_id: str
+
+
+class Dialect(Protocol):
+    """One wire format. Stateless; every method is total: any bytes give an answer, none raise."""
+
+    name: DialectName
+    framing: Framing
+    needs_end: bool  # a whole stream has the terminal frame
+    needs_finish: bool  # a whole stream says why the model stopped
+
+    def is_plain(self, frames: bytes) -> bool:
+        """Quickly: are these frames surely nothing but PIECEs (no usage, no end, no error)? False if in doubt."""
+        ...
+
+    def mark(self, frame: bytes, usage: Usage) -> Mark:
+        """What this one frame is; token counts found in it are written into `usage`."""
+        ...
+
+    def fault_of_whole(self, body: bytes, usage: Usage) -> str | None:
+        """Why this complete 2xx body is not an answer, in words for its reader; None if it is one."""
+        ...
+
+    def error_message(self, body: bytes) -> str | None:
+        """The message inside this dialect's error body or error frame payload; None if there is none."""
+        ...
+
+    def error_body(self, error: ErrorText) -> bytes:
+        """A whole error answer."""
+        ...
+
+    def error_frame(self, error: ErrorText) -> bytes:
+        """An error in the middle of a stream."""
+        ...

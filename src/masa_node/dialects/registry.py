@@ -1,0 +1,15 @@
+"""The dialects by name."""
+
+from masa_node.chat.ask import DialectName
+from masa_node.dialects.anthropic import Anthropic
+from masa_node.dialects.cloudflare import Cloudflare
+from masa_node.dialects.dialect import Dialect
+from masa_node.dialects.ollama import Ollama
+from masa_node.dialects.openai import OpenAi
+
+DIALECTS: dict[DialectName, Dialect] = {
+    DialectName.OPENAI: OpenAi(),
+    DialectName.ANTHROPIC: Anthropic(),
+    DialectName.OLLAMA: Ollama(),
+    DialectName.CLOUDFLARE: Cloudflare(),
+}

@@ -1,0 +1,122 @@
+"""Puts a node together from its settings. Nothing is started here."""
+
+import ipaddress
+import secrets
+from collections.abc import Sequence
+
+from masa_node.api.app import App
+from masa_node.api.chat import ChatDoors, ChatLimits
+from masa_node.api.guard import Guard, GuardRules
+from masa_node.api.routes import NodeView
+from masa_node.api.show import ShowDoor
+from masa_node.chat.errors import ConfigurationError
+from masa_node.chat.outcome import Outcome
+from masa_node.node.config_file import upstreams_in_file
+from masa_node.node.settings import Settings, listed
+from masa_node.routing.admission import Admission
+from masa_node.routing.catalog import Catalog
+from masa_node.routing.dispatch import Dispatcher
+from masa_node.telemetry.log import log_outcome
+from masa_node.telemetry.metrics import MAX_UPSTREAM_LABELS, Metrics
+from masa_node.upstreams.demo import DemoModel
+from masa_node.upstreams.http import HttpClient
+from masa_node.upstreams.roster import Listed, Roster
+from masa_node.upstreams.spec import Kind, UpstreamSpec, check_spec
+from masa_node.upstreams.upstream import Upstream
+
+
+class Node:
+    """All parts of one node, wired. `run.py` runs it."""
+
+    def __init__(self, settings: Settings, http: HttpClient) -> None:
+        self.settings = settings
+        self.http = http
+        self.metrics = Metrics()
+        self.catalog = Catalog()
+        self.roster = Roster(self.catalog, settings.llm_refresh)
+        self.admission = Admission(settings.max_concurrent, settings.max_queue)
+        self.dispatcher = Dispatcher(self.catalog, self.admission, self.roster.look_again, self._observe)
+        self.metrics.watch_load(lambda: self.admission.running, lambda: self.admission.waiting)
+        self.app = self._app()
+
+    def add(self, provider: Listed) -> None:
+        """One more LLM server behind this node."""
+        self.roster.add(provider)
+        if len(self.roster.providers) <= MAX_UPSTREAM_LABELS:
+            self.metrics.watch_upstream(provider.name, lambda: float(self.roster.is_up(provider) is True))
+
+    def add_spec(self, spec: UpstreamSpec) -> None:
+        """The same, from its description."""
+        if spec.kind is Kind.DEMO:
+            self.add(DemoModel(spec.name, self.settings.demo_pieces_per_s))
+        else:
+            self.add(Upstream(spec, self.http))
+
+    def states(self) -> list[tuple[str, str, bool | None]]:
+        """Name, kind and state of each LLM server."""
+        return [(provider.name, provider.label, self.roster.is_up(provider)) for provider in self.roster.providers]
+
+    def _observe(self, outcome: Outcome) -> None:
+        self.metrics.observe(outcome)
+        log_outcome(outcome)
+
+    def _app(self) -> App:
+        settings = self.settings
+        limits = ChatLimits(settings.max_body, settings.llm_timeout, settings.llm_idle_timeout)
+        chat = ChatDoors(self.dispatcher, limits, self._observe, secrets.token_hex(8))
+        view = NodeView(self.catalog, self.roster.look_again, self.states, self.metrics.render)
+        show = ShowDoor(self.catalog, chat, settings.max_body)
+        return App(Guard(guard_rules(settings)), chat, show, view)
+
+
+def guard_rules(settings: Settings) -> GuardRules:
+    """Who may come in. Raises `ConfigurationError` for a bind that strangers can reach without a key."""
+    keys = listed(settings.api_key)
+    if not _is_loopback(settings.host) and not keys:
+        raise ConfigurationError(
+            f"HOST={settings.host} can be reached by others, and API_KEY is not set. "
+            "Set API_KEY to one or more keys (comma-separated), or HOST=127.0.0.1."
+        )
+    return GuardRules(keys, listed(settings.allowed_hosts), listed(settings.allowed_origins))
+
+
+def upstream_specs(settings: Settings) -> list[UpstreamSpec]:
+    """The LLM servers that the settings name, in the order in which they are asked. Raises `ConfigurationError`."""
+    specs = upstreams_in_file(settings)
+    if settings.llm_chat_url:
+        specs.append(
+            check_spec(UpstreamSpec("llm", Kind.AUTO, settings.llm_chat_url, settings.llm_chat_token), "LLM_CHAT_URL")
+        )
+    if settings.llm_cf_url:
+        spec = UpstreamSpec(
+            "cloudflare", Kind.CLOUDFLARE, settings.llm_cf_url, settings.llm_cf_token, (), True, settings.llm_cf_api_url
+        )
+        specs.append(check_spec(spec, "LLM_CF_URL"))
+    if settings.openai_api_key:
+        spec = UpstreamSpec("openai", Kind.OPENAI, settings.openai_base_url, settings.openai_api_key, hosted=True)
+        specs.append(check_spec(spec, "OPENAI_BASE_URL"))
+    if settings.anthropic_api_key:
+        spec = UpstreamSpec(
+            "anthropic", Kind.ANTHROPIC, settings.anthropic_base_url, settings.anthropic_api_key, hosted=True
+        )
+        specs.append(check_spec(spec, "ANTHROPIC_BASE_URL"))
+    if settings.demo:
+        specs.append(UpstreamSpec("demo", Kind.DEMO, ""))
+    _check_names(specs)
+    return specs
+
+
+def _check_names(specs: Sequence[UpstreamSpec]) -> None:
+    names = [spec.name for spec in specs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigurationError(f"Two LLM servers have the same name: {', '.join(twice)}. Rename one in masa.toml.")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,136 @@
+"""Runs a node: listens, serves, looks after its LLM servers, and ends in good order."""
+
+import asyncio
+import contextlib
+import errno
+import signal
+import socket
+from collections.abc import Callable, Generator
+from typing import cast
+
+import structlog
+import uvicorn
+from uvicorn._types import ASGIApplication
+
+from masa_node import __version__
+from masa_node.api.protocol import BoundedHttpProtocol
+from masa_node.chat.errors import ConfigurationError
+from masa_node.node.compose import Node, upstream_specs
+from masa_node.node.settings import Settings
+from masa_node.upstreams.finding import find_local
+from masa_node.upstreams.http import HttpClient
+
+KEEP_ALIVE_S = 75  # nginx's; shorter than that of common load balancers' upstream pools would cost them errors
+GRACE_S = 10  # running answers may end after SIGTERM; a service manager kills after 90 s (systemd)
+BACKLOG = 2048
+LAST_DEFAULT_PORT = 8089
+FIND_WITHIN_S = 2.0
+
+log = structlog.get_logger()
+
+Listening = Callable[[str, Node], None]
+
+
+async def run(settings: Settings, listening: Listening) -> None:
+    """Run until SIGINT or SIGTERM. `listening` is called once, with the address, when requests are taken.
+
+    Raises `ConfigurationError` before anything is started.
+    """
+    specs = upstream_specs(settings)
+    sock = bind(settings)
+    with contextlib.closing(sock):
+        async with HttpClient() as http:
+            node = Node(settings, http)
+            for spec in specs:
+                node.add_spec(spec)
+            server = _Server(node, lambda: listening(address_of(sock), node))
+            async with asyncio.TaskGroup() as group:
+                helpers = [group.create_task(node.roster.run())]
+                if not settings.llm_chat_url:
+                    helpers.append(group.create_task(_keep_finding(node)))
+                await server.serve(sockets=[sock])
+                for helper in helpers:
+                    helper.cancel()
+
+
+def bind(settings: Settings) -> socket.socket:
+    """A listening socket. Raises `ConfigurationError` when the address cannot be had."""
+    wanted = [settings.port] if settings.port_is_set else range(settings.port, LAST_DEFAULT_PORT + 1)
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    problem = ""
+    for port in wanted:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((settings.host.strip("[]"), port))
+            sock.listen(BACKLOG)
+        except OSError as exc:
+            sock.close()
+            problem = f"{settings.host} port {port}: {exc.strerror or exc}"
+            if exc.errno != errno.EADDRINUSE:
+                break
+        else:
+            return sock
+    raise ConfigurationError(f"Cannot listen on {problem}. Set PORT (or HOST) to another one; 0 takes a free port.")
+
+
+def address_of(sock: socket.socket) -> str:
+    """The URL under which callers on this machine reach it."""
+    host, port = sock.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - what was bound, not what is
+        host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def _keep_finding(node: Node) -> None:
+    """Without LLM_CHAT_URL: look for LLM servers on this machine, now and from time to time."""
+    while True:
+        known = frozenset(provider.name for provider in node.roster.providers)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIND_WITHIN_S):
+                for spec in await find_local(node.http, skip=known):
+                    log.info("found an LLM server", upstream=spec.name, url=spec.url)
+                    node.add_spec(spec)
+        await asyncio.sleep(node.settings.llm_refresh)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own settings of signals and logs."""
+
+    def __init__(self, node: Node, listening: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                cast("ASGIApplication", node.app),
+                http=BoundedHttpProtocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                headers=[("x-masa-node", __version__)],
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=GRACE_S,
+                backlog=BACKLOG,
+            )
+        )
+        self._listening = listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._listening()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    def _stop(self) -> None:
+        if self.should_exit:
+            self.force_exit = True
+        self.should_exit = True

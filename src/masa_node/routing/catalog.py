@@ -1,0 +1,85 @@
+"""Who serves what: models by name, with and without `:latest`. Pure; changed by those who list models."""
+
+import difflib
+from itertools import islice
+
+import msgspec
+
+from masa_node.chat.ask import Door
+from masa_node.chat.offer import ModelOffer, same_model_key
+from masa_node.routing.provider import Provider
+
+MAX_NEAREST = 3
+MAX_COMPARED = 2_000  # difflib takes about 10 us a name
+MAX_NAMED = 5
+
+
+class Found(msgspec.Struct, frozen=True, gc=False):
+    """Who may be asked for a model through a door.
+
+    `providers` serve it there; `other_doors` are where it is served otherwise; `unlisted` are providers whose
+    models are not known (no list, or not reached yet), who may serve anything.
+    """
+
+    providers: tuple[Provider, ...]
+    unlisted: tuple[Provider, ...]
+    other_doors: tuple[Door, ...]
+
+
+class Catalog:
+    """All offers of all providers. Look-ups are one dictionary access; changes rebuild the index."""
+
+    def __init__(self) -> None:
+        self._offers: dict[str, tuple[Provider, tuple[ModelOffer, ...] | None]] = {}
+        self._by_model: dict[str, list[tuple[Provider, ModelOffer]]] = {}
+        self._unlisted: tuple[Provider, ...] = ()
+        self._found: dict[tuple[str, Door], Found] = {}
+
+    def put(self, provider: Provider, offers: list[ModelOffer] | None) -> None:
+        """What this provider serves from now on; None: not known, it may be asked for anything."""
+        self._offers[provider.name] = (provider, tuple(offers) if offers is not None else None)
+        self._rebuild()
+
+    def remove(self, provider: Provider) -> None:
+        """This provider is gone. Nothing happens if it was not there."""
+        if self._offers.pop(provider.name, None) is not None:
+            self._rebuild()
+
+    def find(self, model: str, door: Door) -> Found:
+        """Who may be asked."""
+        found = self._found.get((model, door))
+        if found is not None:
+            return found
+        offers = self._by_model.get(same_model_key(model), [])
+        providers = tuple(provider for provider, offer in offers if door in offer.doors)
+        others = {other for _, offer in offers for other in offer.doors} - {door}
+        found = Found(providers, self._unlisted, () if providers else tuple(sorted(others)))
+        if offers:  # only known models are remembered, so that asking for random names grows nothing
+            self._found[model, door] = found
+        return found
+
+    def knows(self, model: str) -> bool:
+        """Does any provider list this model?"""
+        return same_model_key(model) in self._by_model
+
+    def offers_of(self, model: str) -> list[tuple[Provider, ModelOffer]]:
+        """Every offer of this model, in the order in which the providers were named."""
+        return list(self._by_model.get(same_model_key(model), []))
+
+    def all_offers(self) -> list[tuple[Provider, ModelOffer]]:
+        """Every offer, in the order in which the providers were named."""
+        return [(provider, offer) for provider, offers in self._offers.values() for offer in offers or ()]
+
+    def nearest(self, model: str) -> list[str]:
+        """The names most like this one, at most MAX_NEAREST, else the first few there are."""
+        names = [offers[0][1].model for offers in islice(self._by_model.values(), MAX_COMPARED)]
+        keys = {same_model_key(name).lower(): name for name in names}
+        close = difflib.get_close_matches(same_model_key(model).lower(), keys, n=MAX_NEAREST)
+        return [keys[key] for key in close] or names[:MAX_NAMED]
+
+    def _rebuild(self) -> None:
+        self._by_model = {}
+        self._found = {}
+        for provider, offer in self.all_offers():
+            self._by_model.setdefault(same_model_key(offer.model), []).append((provider, offer))
+        self._unlisted = tuple(provider for provider, offers in self._offers.values() if offers is None)

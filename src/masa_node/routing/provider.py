@@ -1,0 +1,25 @@
+"""The one protocol of everything that can answer an ask."""
+
+from typing import Protocol
+
+from masa_node.chat.answer import Answer
+from masa_node.chat.ask import Ask
+
+
+class Provider(Protocol):
+    """An LLM server behind this node, or a remote peer: routing sees no difference.
+
+    `name` is unique on this node; `place` is it in words, for errors; `is_local` tells whose it is.
+    """
+
+    name: str
+    place: str
+    is_local: bool
+
+    async def answer(self, ask: Ask) -> Answer:
+        """Ask. Returns when the first valid piece is there; the caller of this owns the answer and closes it.
+
+        Raises `ProviderError` with its `place` set. When cancelled, the LLM is stopped at once and nothing is left open.
+        Holds no deadline of its own: the ask's is kept by the dispatcher.
+        """
+        ...

@@ -1,0 +1,50 @@
+"""When all have failed: whose fault is it, and which error helps the caller most? Pure."""
+
+from collections.abc import Sequence
+
+from masa_node.chat.errors import (
+    BrokenAnswer,
+    ErrorAnswer,
+    ErrorInStream,
+    NotAnAnswer,
+    ProviderError,
+    Stalled,
+)
+
+# The LLM understood the request and says what is wrong with it: most useful first.
+_ABOUT_THE_REQUEST = (400, 422, 413)
+_ABOUT_THE_MODEL = (404,)
+_ABOUT_RIGHTS = (401, 403)
+_TOO_MANY = 429
+_CALLERS = frozenset({*_ABOUT_THE_REQUEST, *_ABOUT_THE_MODEL})
+_SERVER_FAULT = 500
+
+
+def is_the_callers_fault(error: ProviderError) -> bool:
+    """Would any well server have refused this request?"""
+    return isinstance(error, ErrorAnswer) and error.status in _CALLERS
+
+
+def most_useful(errors: Sequence[ProviderError]) -> ProviderError:
+    """The error that tells the caller most; of equals the first. Needs at least one."""
+    return min(errors, key=_rank)
+
+
+def _rank(error: ProviderError) -> int:
+    match error:
+        case ErrorAnswer(status=status):
+            return _rank_of_status(status)
+        case ErrorInStream():
+            return 5
+        case BrokenAnswer() | NotAnAnswer() | Stalled():
+            return 7
+        case _:
+            return 8
+
+
+def _rank_of_status(status: int) -> int:
+    ranks = (_ABOUT_THE_REQUEST, _ABOUT_THE_MODEL, (_TOO_MANY,), _ABOUT_RIGHTS)
+    for rank, statuses in enumerate(ranks):
+        if status in statuses:
+            return rank
+    return 6 if status >= _SERVER_FAULT else 4

@@ -1,0 +1,82 @@
+"""Structured logging: how lines look, and the one line a request."""
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any, TextIO
+
+import msgspec
+import structlog
+
+from masa_node.chat.outcome import Attempt, Outcome
+
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+MAX_TRAIL = 8
+
+log = structlog.get_logger()
+
+
+def configure(level: str, style: str, out: TextIO | None = None) -> None:
+    """Set up logging once, at the start. `style`: `json`, `console`, or `auto` (console on a terminal). To stderr."""
+    out = out or sys.stderr
+    shared: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    factory: structlog.typing.BindableLogger | Any
+    if style == "json" or (style == "auto" and not out.isatty()):
+        shared.append(_json)
+        factory = structlog.BytesLoggerFactory(out.buffer)
+    else:
+        shared.append(structlog.dev.ConsoleRenderer(colors=out.isatty()))
+        factory = structlog.PrintLoggerFactory(out)
+    structlog.configure(
+        processors=shared,
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=factory,
+        cache_logger_on_first_use=True,
+    )
+    # The HTTP server's own lines would repeat ours, and its tracebacks say nothing new.
+    logging.getLogger("uvicorn").addHandler(logging.NullHandler())
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "asyncio"):
+        logging.getLogger(name).propagate = False
+
+
+def log_outcome(outcome: Outcome) -> None:
+    """The one line of a request."""
+    level = logging.INFO if outcome.error is None else logging.WARNING
+    log.log(
+        level,
+        "request",
+        request_id=outcome.request_id,
+        door=outcome.door.value,
+        model=outcome.model,
+        status=outcome.status,
+        error=outcome.error,
+        stream=outcome.wants_stream,
+        served_by=outcome.served_by,
+        attempts=trail(outcome.attempts),
+        total_ms=_ms(outcome.total_s),
+        first_piece_ms=_ms(outcome.first_piece_s),
+        queued_ms=_ms(outcome.queued_s),
+        body_bytes=outcome.body_bytes,
+        answer_bytes=outcome.answer_bytes,
+        pieces=outcome.pieces,
+        input_tokens=outcome.input_tokens,
+        output_tokens=outcome.output_tokens,
+    )
+
+
+def trail(attempts: tuple[Attempt, ...]) -> str:
+    """The attempts in one short text, at most MAX_TRAIL of them."""
+    return ", ".join(f"{attempt.provider}={attempt.result}" for attempt in attempts[:MAX_TRAIL])
+
+
+def _ms(seconds: float | None) -> float | None:
+    return round(seconds * 1000, 2) if seconds is not None else None
+
+
+def _json(logger: object, name: str, event: MutableMapping[str, Any]) -> bytes:
+    del logger, name
+    return msgspec.json.encode(event, enc_hook=str)

@@ -1,0 +1,4 @@
+"""LLM servers behind this node. One file a kind of server; `http.py` alone touches the HTTP client.
+
+Import `roster` to run all of them, `spec` to describe one, `finding` to look for servers on this machine.
+"""

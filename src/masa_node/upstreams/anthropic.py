@@ -1,0 +1,79 @@
+"""Anthropic's hosted API. The caller's `anthropic-version` travels through; the oldest one is set where none came."""
+
+from datetime import datetime
+from urllib.parse import quote
+
+import msgspec
+
+from masa_node.chat.ask import Door, Headers
+from masa_node.chat.offer import ModelOffer
+from masa_node.dialects.fields import read
+from masa_node.upstreams.http import HttpClient
+from masa_node.upstreams.server import entries, get_json
+
+DEFAULT_VERSION = "2023-06-01"  # what every SDK but the newest sends; accepted since the API exists
+MAX_PAGES = 20
+
+
+class _Entry(msgspec.Struct):
+    id: str
+    created_at: str = ""
+
+
+class _Page(msgspec.Struct):
+    has_more: bool = False
+    last_id: str | None = None
+
+
+_ENTRY = msgspec.json.Decoder(_Entry)
+_PAGE = msgspec.json.Decoder(_Page)
+_DOORS = frozenset({Door.NATIVE, Door.ANTHROPIC_MESSAGES})
+
+
+class AnthropicServer:
+    """Anthropic at `api_base` (up to and with `/v1`)."""
+
+    label = "Anthropic"
+    native = Door.ANTHROPIC_MESSAGES
+
+    def __init__(self, api_base: str, key: str) -> None:
+        self._api_base = api_base
+        self._key = key
+
+    def target(self, door: Door, model: str) -> str | None:
+        """See `Server`."""
+        del model
+        return f"{self._api_base}/messages" if door in _DOORS else None
+
+    def credentials(self) -> Headers:
+        """See `Server`."""
+        return (("x-api-key", self._key),) if self._key else ()
+
+    def doors(self) -> frozenset[Door]:
+        """See `Server`."""
+        return _DOORS
+
+    async def list_models(self, http: HttpClient) -> list[ModelOffer]:
+        """See `Server`."""
+        headers = (*self.credentials(), ("anthropic-version", DEFAULT_VERSION))
+        offers: list[ModelOffer] = []
+        after = ""
+        for _ in range(MAX_PAGES):
+            body = await get_json(http, f"{self._api_base}/models?limit=1000{after}", headers)
+            offers += [offer for raw in entries(body, "data") if (offer := _offer(raw)) is not None]
+            page = read(body, _PAGE)
+            if page is None or not page.has_more or not page.last_id:
+                break
+            after = f"&after_id={quote(page.last_id, safe='')}"
+        return offers
+
+
+def _offer(raw: msgspec.Raw) -> ModelOffer | None:
+    entry = read(raw, _ENTRY)
+    if entry is None:
+        return None
+    try:
+        created = int(datetime.fromisoformat(entry.created_at).timestamp())
+    except ValueError:
+        created = None
+    return ModelOffer(entry.id, _DOORS, bytes(raw), owned_by="anthropic", created_at_unix_s=created)

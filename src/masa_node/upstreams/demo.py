@@ -1,0 +1,105 @@
+"""`masa-demo`: a built-in model that needs no LLM. It plainly says what it is, and speaks every dialect.
+
+It answers word by word, so that streaming, racing and cancelling can be seen without a download.
+"""
+
+import asyncio
+
+import msgspec
+
+from masa_node.chat.answer import Answer, StreamedAnswer, Usage, WholeAnswer
+from masa_node.chat.ask import DIALECT_OF_DOOR, Ask, DialectName, Door
+from masa_node.chat.offer import ModelOffer
+from masa_node.dialects.fields import TEXT, read
+from masa_node.upstreams.demo_frames import CREATED_AT_UNIX_S, MODEL, frames, whole
+
+DEFAULT_PIECES_PER_S = 50.0  # a small model on a laptop
+MAX_ECHOED_CHARS = 200
+
+_SSE = (("content-type", "text/event-stream"),)
+_NDJSON = (("content-type", "application/x-ndjson"),)
+_JSON = (("content-type", "application/json"),)
+
+
+class _Message(msgspec.Struct):
+    role: str = ""
+    content: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Body(msgspec.Struct):
+    messages: msgspec.Raw = msgspec.Raw(b"")
+    prompt: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Part(msgspec.Struct):
+    text: str = ""
+
+
+_BODY = msgspec.json.Decoder(_Body)
+_MESSAGES = msgspec.json.Decoder(list[_Message])
+_PARTS = msgspec.json.Decoder(list[_Part])
+
+
+class DemoModel:
+    """The built-in model as a provider. `pieces_per_s` is how fast it talks."""
+
+    is_local = True
+
+    def __init__(self, name: str = "demo", pieces_per_s: float = DEFAULT_PIECES_PER_S) -> None:
+        self.name = name
+        self.place = f"{name} (built in)"
+        self._pause_s = 1 / pieces_per_s
+
+    @property
+    def label(self) -> str:
+        """What it is called."""
+        return "built-in demo"
+
+    async def offers(self) -> list[ModelOffer]:
+        """Its one model."""
+        doors = frozenset(Door) - {Door.OLLAMA_SHOW}
+        return [ModelOffer(MODEL, doors, owned_by="masa-node", created_at_unix_s=CREATED_AT_UNIX_S, context_tokens=4096)]
+
+    async def answer(self, ask: Ask) -> Answer:
+        """See `Provider`. Fails never; takes one pause to its first word."""
+        door = Door.OPENAI_CHAT if ask.door is Door.NATIVE else ask.door
+        words = _words(ask.body)
+        usage = Usage(input_tokens=len(ask.body) // 4, output_tokens=len(words))
+        dialect = DIALECT_OF_DOOR[door]
+        if not ask.wants_stream:
+            await asyncio.sleep(self._pause_s)
+            return WholeAnswer(200, _JSON, whole(door, "".join(words), usage), dialect, usage)
+        made = frames(door, words, usage)
+        first = next(made)
+        given = 1
+
+        async def next_piece() -> bytes:
+            nonlocal given
+            await asyncio.sleep(self._pause_s)
+            piece = next(made, b"")
+            given += bool(piece)
+            return piece
+
+        await asyncio.sleep(self._pause_s)
+        headers = _NDJSON if dialect is DialectName.OLLAMA else _SSE
+        return StreamedAnswer(200, headers, dialect, first, next_piece, made.close, lambda: given, usage)
+
+
+def _words(body: bytes) -> list[str]:
+    heard = " ".join(_heard(body).split())[:MAX_ECHOED_CHARS]
+    text = f"Hello! I am {MODEL}, the model built into Masa Node; I only repeat. You said: {heard}"
+    first, *rest = text.split(" ")
+    return [first, *(f" {word}" for word in rest)]
+
+
+def _heard(body: bytes) -> str:
+    """The caller's last words, as far as they are plain text."""
+    fields = read(body, _BODY)
+    if fields is None:
+        return ""
+    messages = read(fields.messages, _MESSAGES)
+    content = messages[-1].content if messages else fields.prompt
+    text = read(content, TEXT)
+    if text is None:
+        text = " ".join(part.text for part in read(content, _PARTS) or [])
+    return text

@@ -1,0 +1,107 @@
+"""Ollama: three dialects at one address (REAL-WORLD: servers), models from `/api/tags`, context lengths from `/api/show`."""
+
+from datetime import datetime
+
+import msgspec
+
+from masa_node.chat.ask import Door, Headers
+from masa_node.chat.errors import ProviderError
+from masa_node.chat.offer import ModelOffer
+from masa_node.dialects.fields import read
+from masa_node.upstreams.http import HttpClient
+from masa_node.upstreams.server import MAX_LISTING_BYTES, entries, get_json, read_whole
+
+_PATHS = {
+    Door.OLLAMA_CHAT: "/api/chat",
+    Door.OLLAMA_GENERATE: "/api/generate",
+    Door.OLLAMA_SHOW: "/api/show",
+    Door.OPENAI_CHAT: "/v1/chat/completions",
+    Door.ANTHROPIC_MESSAGES: "/v1/messages",
+}
+# Each new model costs one /api/show; the rest keep an unknown context length until the next refresh.
+MAX_SHOWN_A_REFRESH = 32
+
+
+class _Tag(msgspec.Struct):
+    name: str
+    digest: str = ""
+    modified_at: str = ""
+
+
+class _Show(msgspec.Struct):
+    model_info: dict[str, msgspec.Raw] = {}
+
+
+_TAG = msgspec.json.Decoder(_Tag)
+_SHOW = msgspec.json.Decoder(_Show)
+_INT = msgspec.json.Decoder(int)
+
+
+class OllamaServer:
+    """Ollama at `base` (no trailing slash); `native` is the door of the chat endpoint that its owner named."""
+
+    label = "Ollama"
+
+    def __init__(self, base: str, key: str, native: Door = Door.OLLAMA_CHAT) -> None:
+        self._base = base
+        self._key = key
+        self.native = native
+        self._context_tokens: dict[str, int | None] = {}  # by digest; no larger than the list of models
+
+    def target(self, door: Door, model: str) -> str | None:
+        """See `Server`."""
+        del model
+        path = _PATHS.get(self.native if door is Door.NATIVE else door)
+        return self._base + path if path else None
+
+    def credentials(self) -> Headers:
+        """See `Server`."""
+        return (("Authorization", f"Bearer {self._key}"),) if self._key else ()
+
+    def doors(self) -> frozenset[Door]:
+        """See `Server`."""
+        return frozenset({*_PATHS, Door.NATIVE})
+
+    async def list_models(self, http: HttpClient) -> list[ModelOffer]:
+        """See `Server`."""
+        listed = entries(await get_json(http, f"{self._base}/api/tags", self.credentials()), "models")
+        tags = [(raw, tag) for raw in listed if (tag := read(raw, _TAG)) is not None]
+        await self._learn_contexts(http, [tag for _, tag in tags])
+        doors = self.doors()
+        return [
+            ModelOffer(
+                model=tag.name,
+                doors=doors,
+                listing=bytes(raw),
+                owned_by="library",
+                created_at_unix_s=_unix_s(tag.modified_at),
+                context_tokens=self._context_tokens.get(tag.digest),
+            )
+            for raw, tag in tags
+        ]
+
+    async def _learn_contexts(self, http: HttpClient, tags: list[_Tag]) -> None:
+        known = self._context_tokens
+        self._context_tokens = {tag.digest: known[tag.digest] for tag in tags if tag.digest in known}
+        unknown = [tag for tag in tags if tag.digest not in known]
+        for tag in unknown[:MAX_SHOWN_A_REFRESH]:
+            try:
+                self._context_tokens[tag.digest] = await self._context_of(http, tag.name)
+            except ProviderError:
+                return  # the list itself is good; the next refresh asks again
+
+    async def _context_of(self, http: HttpClient, model: str) -> int | None:
+        headers = (*self.credentials(), ("Content-Type", "application/json"))
+        answer = await http.post(f"{self._base}/api/show", headers, msgspec.json.encode({"model": model}))
+        show = read(await read_whole(answer, MAX_LISTING_BYTES), _SHOW)
+        if show is None:
+            return None
+        lengths = [read(raw, _INT) for key, raw in show.model_info.items() if key.endswith(".context_length")]
+        return next((length for length in lengths if length), None)
+
+
+def _unix_s(text: str) -> int | None:
+    try:
+        return int(datetime.fromisoformat(text).timestamp())
+    except ValueError:
+        return None

@@ -1,0 +1,93 @@
+"""OpenAI and every server compatible with it: llama.cpp, vLLM, LM Studio, SGLang, transformers, hosted ones."""
+
+from urllib.parse import urlsplit
+
+import msgspec
+
+from masa_node.chat.ask import Door, Headers
+from masa_node.chat.offer import ModelOffer
+from masa_node.dialects.fields import read
+from masa_node.upstreams.http import HttpClient
+from masa_node.upstreams.server import entries, get_json
+
+
+class _Meta(msgspec.Struct):
+    n_ctx: int | None = None
+    n_ctx_train: int | None = None
+
+
+class _Entry(msgspec.Struct):
+    """One entry of `/v1/models`; context length under the names that vLLM, LM Studio/OpenRouter and llama.cpp use."""
+
+    id: str
+    created: msgspec.Raw = msgspec.Raw(b"")
+    owned_by: msgspec.Raw = msgspec.Raw(b"")
+    max_model_len: msgspec.Raw = msgspec.Raw(b"")
+    context_length: msgspec.Raw = msgspec.Raw(b"")
+    meta: msgspec.Raw = msgspec.Raw(b"")
+
+
+_ENTRY = msgspec.json.Decoder(_Entry)
+_META = msgspec.json.Decoder(_Meta)
+_INT = msgspec.json.Decoder(int)
+_TEXT = msgspec.json.Decoder(str)
+
+
+class OpenAiServer:
+    """A server whose chat endpoint is `chat_url`; the sibling paths are derived from `api_base` (up to and with `/v1`).
+
+    `speaks_anthropic` tells that it also serves `/v1/messages`, as llama.cpp and vLLM do.
+    """
+
+    native = Door.OPENAI_CHAT
+
+    def __init__(self, api_base: str, chat_url: str, key: str, *, label: str, speaks_anthropic: bool) -> None:
+        self.label = label
+        self._api_base = api_base
+        self._key = key
+        self._targets = {Door.NATIVE: chat_url, Door.OPENAI_CHAT: chat_url}
+        if speaks_anthropic:
+            self._targets[Door.ANTHROPIC_MESSAGES] = f"{api_base}/messages"
+
+    def target(self, door: Door, model: str) -> str | None:
+        """See `Server`."""
+        del model
+        return self._targets.get(door)
+
+    def credentials(self) -> Headers:
+        """See `Server`."""
+        return (("Authorization", f"Bearer {self._key}"),) if self._key else ()
+
+    def doors(self) -> frozenset[Door]:
+        """See `Server`."""
+        return frozenset(self._targets)
+
+    async def list_models(self, http: HttpClient) -> list[ModelOffer]:
+        """See `Server`."""
+        body = await get_json(http, f"{self._api_base}/models", self.credentials())
+        doors = self.doors()
+        listed = [(raw, read(raw, _ENTRY)) for raw in entries(body, "data")]
+        return [
+            ModelOffer(
+                model=entry.id,
+                doors=doors,
+                listing=bytes(raw),
+                owned_by=read(entry.owned_by, _TEXT),
+                created_at_unix_s=read(entry.created, _INT),
+                context_tokens=_context_tokens(entry),
+            )
+            for raw, entry in listed
+            if entry is not None
+        ]
+
+
+def _context_tokens(entry: _Entry) -> int | None:
+    given = read(entry.max_model_len, _INT) or read(entry.context_length, _INT)
+    meta = read(entry.meta, _META)
+    return given or (meta.n_ctx or meta.n_ctx_train if meta is not None else None)
+
+
+def api_base_of(url: str) -> str:
+    """The address up to and with `/v1` for a base URL with or without it."""
+    url = url.rstrip("/")
+    return url if urlsplit(url).path.endswith(("/v1", "/v2", "/v3", "/v4")) else f"{url}/v1"

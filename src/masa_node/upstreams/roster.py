@@ -1,0 +1,106 @@
+"""All LLM servers behind this node: lists their models in the background and tells the catalog.
+
+A stale list is kept while a server is down. A start never waits for a server.
+"""
+
+import asyncio
+from typing import Protocol
+
+import structlog
+
+from masa_node.chat.errors import ProviderError
+from masa_node.chat.offer import ModelOffer
+from masa_node.routing.catalog import Catalog
+from masa_node.routing.provider import Provider
+
+FIRST_RETRY_S = 1.0
+# A caller asks for a model nobody lists: look again, but not more often than this.
+LOOK_AGAIN_AFTER_S = 2.0
+# ... and do not let him wait for a slow list.
+LOOK_AGAIN_FOR_S = 3.0
+
+log = structlog.get_logger()
+
+
+class Listed(Provider, Protocol):
+    """A provider whose models can be listed. `label` is the kind of server in words."""
+
+    @property
+    def label(self) -> str:
+        """What kind of server it is."""
+        ...
+
+    async def offers(self) -> list[ModelOffer] | None:
+        """What it serves now; None if it may be asked for anything. Raises `ProviderError`."""
+        ...
+
+
+class Roster:
+    """Keeps the catalog true for these providers. `run()` goes on until cancelled."""
+
+    def __init__(self, catalog: Catalog, refresh_s: float) -> None:
+        self.providers: list[Listed] = []
+        self._catalog = catalog
+        self._refresh_s = refresh_s
+        self._is_up: dict[str, bool] = {}
+        self._looked_s: dict[str, float] = {}
+        self._looking = asyncio.Lock()
+        self._keepers: asyncio.TaskGroup | None = None
+
+    def add(self, provider: Listed) -> None:
+        """One more provider; until its models are listed it may be asked for anything."""
+        self.providers.append(provider)
+        self._catalog.put(provider, None)
+        if self._keepers is not None:
+            self._keepers.create_task(self._keep(provider))
+
+    def is_up(self, provider: Listed) -> bool | None:
+        """Did the last listing reach it? None before the first."""
+        return self._is_up.get(provider.name)
+
+    async def run(self) -> None:
+        """List every provider's models, again and again."""
+        async with asyncio.TaskGroup() as self._keepers:
+            for provider in self.providers:
+                self._keepers.create_task(self._keep(provider))
+            await asyncio.Event().wait()
+
+    async def look_again(self) -> None:
+        """List now, because somebody asks for a model that nobody lists; bounded in time and rate."""
+        async with self._looking:
+            now_s = asyncio.get_running_loop().time()
+            due = [p for p in self.providers if now_s - self._looked_s.get(p.name, -LOOK_AGAIN_AFTER_S) >= LOOK_AGAIN_AFTER_S]
+            if not due:
+                return
+            try:
+                async with asyncio.timeout(LOOK_AGAIN_FOR_S), asyncio.TaskGroup() as group:
+                    for provider in due:
+                        group.create_task(self._look(provider))
+            except TimeoutError:
+                return
+
+    async def _keep(self, provider: Listed) -> None:
+        retry_s = FIRST_RETRY_S
+        while True:
+            if await self._look(provider):
+                retry_s = FIRST_RETRY_S
+                await asyncio.sleep(self._refresh_s)
+            else:
+                await asyncio.sleep(retry_s)
+                retry_s = min(retry_s * 2, self._refresh_s)
+
+    async def _look(self, provider: Listed) -> bool:
+        self._looked_s[provider.name] = asyncio.get_running_loop().time()
+        try:
+            offers = await provider.offers()
+        except ProviderError as exc:
+            if self._is_up.get(provider.name) is not False:
+                log.warning("upstream is down", upstream=provider.name, place=exc.place, why=exc.message)
+            self._is_up[provider.name] = False
+            return False
+        if self._is_up.get(provider.name) is not True:
+            count = len(offers) if offers is not None else None
+            log.info("upstream is up", upstream=provider.name, place=provider.place, models=count)
+        self._is_up[provider.name] = True
+        self._catalog.put(provider, offers)
+        return True

@@ -1,0 +1,78 @@
+"""What an `Upstream` must know of the kind of server behind it: the `Server` protocol and readers they share."""
+
+from typing import Protocol
+
+import msgspec
+
+from masa_node.chat.ask import Door, Headers
+from masa_node.chat.errors import NotAnAnswer
+from masa_node.chat.offer import ModelOffer
+from masa_node.upstreams.http import HttpAnswer, HttpClient
+
+# A list of a thousand models with descriptions is below 2 MB (Cloudflare's and OpenRouter's are the longest).
+MAX_LISTING_BYTES = 16 * 1024 * 1024
+MAX_MODELS = 5_000
+NO_SUCH_PATH = frozenset({404, 405, 501})
+HTTP_OK = 200
+
+
+class NoListing(NotAnAnswer):
+    """The server has no list of models; any name may be asked of it."""
+
+
+class Server(Protocol):
+    """One kind of LLM server at one address."""
+
+    label: str  # what it is called in words: "Ollama"
+    native: Door  # the door that its own chat endpoint is
+
+    def target(self, door: Door, model: str) -> str | None:
+        """The URL that serves this door, percent-encoded; None if the server does not speak it."""
+        ...
+
+    def credentials(self) -> Headers:
+        """Headers with the key that its owner set. They go to this server and nowhere else."""
+        ...
+
+    def doors(self) -> frozenset[Door]:
+        """The doors that this server speaks, `NATIVE` included."""
+        ...
+
+    async def list_models(self, http: HttpClient) -> list[ModelOffer]:
+        """What it serves now. Raises `ProviderError`; `NoListing` if there is no list to be had."""
+        ...
+
+
+async def read_whole(answer: HttpAnswer, limit_bytes: int) -> bytes:
+    """The whole body; the answer is closed in every case. Raises `NotAnAnswer` beyond the limit, `BrokenAnswer`."""
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        while piece := await answer.read_piece():
+            size += len(piece)
+            if size > limit_bytes:
+                raise NotAnAnswer(f"the answer is larger than {limit_bytes} bytes.")
+            pieces.append(piece)
+    finally:
+        answer.close()
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+async def get_json(http: HttpClient, url: str, headers: Headers) -> bytes:
+    """The body of a 200 answer. Raises `NoListing` where the path does not exist, `NotAnAnswer` on other statuses."""
+    answer = await http.get(url, headers)
+    body = await read_whole(answer, MAX_LISTING_BYTES)
+    if answer.status in NO_SUCH_PATH:
+        raise NoListing(f"{url} answered {answer.status}.")
+    if answer.status != HTTP_OK:
+        raise NotAnAnswer(f"{url} answered {answer.status} instead of a list of models.")
+    return body
+
+
+def entries(body: bytes, key: str) -> list[msgspec.Raw]:
+    """The entries of the JSON list under `key`, at most MAX_MODELS. Raises `NotAnAnswer` if there is no such list."""
+    try:
+        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        return msgspec.json.decode(fields[key], type=list[msgspec.Raw])[:MAX_MODELS]
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError) as exc:
+        raise NotAnAnswer(f"its list of models has no `{key}`; is this an LLM server?") from exc

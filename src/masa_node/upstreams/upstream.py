@@ -1,0 +1,90 @@
+"""One LLM server behind this node as a `Provider`: finds out what it is, lists its models, asks it."""
+
+import asyncio
+
+from masa_node.chat.answer import Answer
+from masa_node.chat.ask import DIALECT_OF_DOOR, Ask, Door, Headers
+from masa_node.chat.errors import NotAnAnswer, ProviderError
+from masa_node.chat.offer import ModelOffer
+from masa_node.dialects.registry import DIALECTS
+from masa_node.upstreams.anthropic import DEFAULT_VERSION
+from masa_node.upstreams.answering import take_answer
+from masa_node.upstreams.http import HttpClient
+from masa_node.upstreams.probing import identify
+from masa_node.upstreams.server import NoListing, Server
+from masa_node.upstreams.spec import UpstreamSpec
+
+ANY_DOOR = frozenset(Door)
+
+
+class Upstream:
+    """An LLM server. It is asked what it is at the first contact, so it may be started after the node."""
+
+    is_local = True
+
+    def __init__(self, spec: UpstreamSpec, http: HttpClient) -> None:
+        self.name = spec.name
+        self.place = f"{spec.name} ({spec.url})"
+        self._spec = spec
+        self._http = http
+        self._server: Server | None = None
+        self._identifying = asyncio.Lock()
+
+    @property
+    def label(self) -> str:
+        """What the server is called in words; "unknown" until it was reached."""
+        return self._server.label if self._server is not None else "unknown"
+
+    async def offers(self) -> list[ModelOffer] | None:
+        """What the server serves now; None if it has no list, so that any name may be asked of it.
+
+        Raises `ProviderError` when it cannot be reached.
+        """
+        server = await self._identified()
+        try:
+            found = await server.list_models(self._http)
+        except NoListing:
+            if not self._spec.models:
+                return None
+            found = []
+        except ProviderError as exc:
+            exc.place = self.place
+            raise
+        if not self._spec.models:
+            return found
+        listed = {offer.model: offer for offer in found}
+        return [listed.get(model) or ModelOffer(model, server.doors()) for model in self._spec.models]
+
+    async def answer(self, ask: Ask) -> Answer:
+        """See `Provider`."""
+        server = await self._identified()
+        url = server.target(ask.door, ask.model)
+        native = server.native if ask.door is Door.NATIVE else ask.door
+        dialect = DIALECTS[DIALECT_OF_DOOR[native]]
+        try:
+            if url is None:
+                raise NotAnAnswer(f"{server.label} does not speak {ask.door}.")
+            response = await self._http.post(url, _headers_up(ask, native, server), ask.body)
+            return await take_answer(response, dialect, wants_stream=ask.wants_stream)
+        except ProviderError as exc:
+            exc.place = self.place
+            raise
+
+    async def _identified(self) -> Server:
+        if self._server is not None:
+            return self._server
+        async with self._identifying:
+            if self._server is None:
+                try:
+                    self._server = await identify(self._spec, self._http)
+                except ProviderError as exc:
+                    exc.place = self.place
+                    raise
+            return self._server
+
+
+def _headers_up(ask: Ask, native: Door, server: Server) -> Headers:
+    headers = (*ask.headers, *server.credentials())
+    if native is Door.ANTHROPIC_MESSAGES and not any(name == "anthropic-version" for name, _ in ask.headers):
+        return (*headers, ("anthropic-version", DEFAULT_VERSION))
+    return headers
