@@ -106,6 +106,7 @@ class _Server(uvicorn.Server):
                 lifespan="off",
                 log_config=None,
                 access_log=False,
+                proxy_headers=False,
                 server_header=False,
                 headers=[("x-masa-node", __version__)],
                 timeout_keep_alive=KEEP_ALIVE_S,

@@ -1,11 +1,13 @@
 """Prometheus metrics, fed by outcomes. Every label has a bounded set of values."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from masa_node.chat.ask import Door
 from masa_node.chat.outcome import Outcome
 
 # Names of models come from LLM servers' lists (thousands at a hosted one); the rest are counted as "other".
@@ -15,6 +17,17 @@ OTHER = "other"
 
 # From a local small model's few milliseconds to LLM_TIMEOUT and beyond.
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+
+@dataclass(frozen=True, slots=True)
+class _DoorMetrics:
+    """The metrics of one door, looked up once: labels() costs more than counting."""
+
+    first_piece: Histogram
+    duration: Histogram
+    pieces: Counter
+    bytes_in: Counter
+    bytes_out: Counter
 
 
 class Metrics:
@@ -43,6 +56,8 @@ class Metrics:
         self._waiting = Gauge("masa_requests_waiting", "Chat requests that wait for a place.", registry=registry)
         self._up = Gauge("masa_upstream_up", "1 if the last listing reached the LLM server.", ["upstream"], registry=registry)
         self._models: set[str] = set()
+        self._by_door: dict[Door, _DoorMetrics] = {}
+        self._by_ending: dict[tuple[Door, str, int, str | None], Counter] = {}
 
     def watch_load(self, running: Callable[[], float], waiting: Callable[[], float]) -> None:
         """Where the numbers of running and waiting requests are read at each scrape."""
@@ -55,17 +70,17 @@ class Metrics:
 
     def observe(self, outcome: Outcome) -> None:
         """Count one request."""
-        door = outcome.door.value
         model = self._model_label(outcome)
-        self._requests.labels(door, model, str(outcome.status), outcome.error or "none").inc()
+        self._ending(outcome, model).inc()
         for attempt in outcome.attempts:
             self._attempts.labels(attempt.provider, attempt.result).inc()
-        self._duration.labels(door).observe(outcome.total_s)
-        self._bytes_in.labels(door).inc(outcome.body_bytes)
-        self._bytes_out.labels(door).inc(outcome.answer_bytes)
+        door = self._by_door.get(outcome.door) or self._door(outcome.door)
+        door.duration.observe(outcome.total_s)
+        door.bytes_in.inc(outcome.body_bytes)
+        door.bytes_out.inc(outcome.answer_bytes)
         if outcome.first_piece_s is not None:
-            self._first_piece.labels(door).observe(outcome.first_piece_s)
-            self._pieces.labels(door).inc(outcome.pieces)
+            door.first_piece.observe(outcome.first_piece_s)
+            door.pieces.inc(outcome.pieces)
         if outcome.input_tokens:
             self._tokens.labels("input", model).inc(outcome.input_tokens)
         if outcome.output_tokens:
@@ -74,6 +89,27 @@ class Metrics:
     def render(self) -> bytes:
         """The exposition text."""
         return generate_latest(self._registry)
+
+    def _ending(self, outcome: Outcome, model: str) -> Counter:
+        """The counter of requests that ended like this one. Bounded as its labels are."""
+        key = (outcome.door, model, outcome.status, outcome.error)
+        counter = self._by_ending.get(key)
+        if counter is None:
+            counter = self._requests.labels(outcome.door.value, model, str(outcome.status), outcome.error or "none")
+            self._by_ending[key] = counter
+        return counter
+
+    def _door(self, door: Door) -> "_DoorMetrics":
+        name = door.value
+        made = _DoorMetrics(
+            first_piece=self._first_piece.labels(name),
+            duration=self._duration.labels(name),
+            pieces=self._pieces.labels(name),
+            bytes_in=self._bytes_in.labels(name),
+            bytes_out=self._bytes_out.labels(name),
+        )
+        self._by_door[door] = made
+        return made
 
     def _model_label(self, outcome: Outcome) -> str:
         model = outcome.model

@@ -22,7 +22,9 @@ _STREAMS = frozenset(
     {"text/event-stream", "application/x-ndjson", "application/ndjson", "application/jsonl", "application/stream+json"}
 )
 _WHOLE = frozenset({"application/json", "text/html", "application/problem+json"})
-_PASSED_BACK = ("content-type", "retry-after", "request-id", "openai-processing-ms", "openai-version", "x-should-retry")
+_PASSED_BACK = frozenset(
+    {"content-type", "retry-after", "request-id", "openai-processing-ms", "openai-version", "x-should-retry"}
+)
 _PASSED_BACK_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-")
 _MAX_QUOTED_CHARS = 200
 _SUCCESS = range(200, 300)
@@ -49,9 +51,7 @@ async def take_answer(response: HttpAnswer, dialect: Dialect, *, wants_stream: b
 def passed_back(response: HttpAnswer) -> Headers:
     """The response's headers that the caller gets: content type, rate limits, the vendor's request id."""
     return tuple(
-        (lower, value)
-        for name, value in response.headers.items()
-        if (lower := name.lower()) in _PASSED_BACK or lower.startswith(_PASSED_BACK_PREFIXES)
+        pair for pair in response.headers if pair[0] in _PASSED_BACK or pair[0].startswith(_PASSED_BACK_PREFIXES)
     )
 
 

@@ -31,7 +31,7 @@ async def _is_llm_server(http: HttpClient, url: str) -> bool:
     """Does it list models as the OpenAI API does, and is it not a Masa node? All four kinds do."""
     try:
         answer = await http.get(f"{url}/v1/models", ())
-        is_masa = "x-masa-node" in answer.headers
+        is_masa = answer.header("x-masa-node") is not None
         body = await read_whole(answer, MAX_PROBE_BYTES)
         if answer.status != _OK or is_masa:
             return False

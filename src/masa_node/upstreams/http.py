@@ -1,117 +1,132 @@
-"""The way to LLM servers: the only file that touches the HTTP client (aiohttp), so that it can be replaced.
+"""The way to LLM servers: a pool of kept-alive HTTP/1.1 connections. Nothing else in the node speaks HTTP to anyone.
 
-Promises of any replacement: bytes up and down are untouched; redirects are not followed; nothing is decompressed;
-foreign exceptions come out as `chat.errors`; a request that died on a kept-alive connection before a byte of an
-answer came is sent again, once, on a fresh one (llama.cpp closes connections it announced to keep: REAL-WORLD);
-`close()` aborts at once.
+Promises: bytes up and down are untouched; redirects are not followed; nothing is decompressed; foreign exceptions
+come out as `chat.errors`; a request that died on a kept-alive connection before a byte of an answer came is sent again,
+once, on a fresh one (llama.cpp closes connections that it announced to keep: REAL-WORLD); `close()` aborts at once.
+Why not a library: docs/decisions/0004-http-client.md.
 """
 
+import asyncio
 import socket
 import ssl
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
-from contextvars import ContextVar
+from collections import deque
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
-import aiohttp
-from yarl import URL
+import aiohappyeyeballs
 
 from masa_node import __version__
 from masa_node.chat.ask import Headers
 from masa_node.chat.errors import (
-    BrokenAnswer,
     ConnectionClosed,
     ConnectionRefused,
     DnsFailed,
-    NotAnAnswer,
     ProviderError,
     TlsFailed,
     Unreachable,
 )
+from masa_node.upstreams.connection import Connection, tls_context
 
 # A LAN answers in milliseconds, the far side of the world in half a second; three SYN retransmissions fit.
 CONNECT_TIMEOUT_S = 5.0
+# RFC 8305: "Connection Attempt Delay", recommended value.
+HAPPY_EYEBALLS_DELAY_S = 0.25
+# Shorter than the keep-alive of the usual servers (uvicorn 5 s is the exception), so that few are found closed.
 KEEP_ALIVE_S = 30.0
-# What an LLM's answer headers may take; the largest seen (OpenAI with rate limits) is 4 kB.
-MAX_HEADER_BYTES = 32 * 1024
+MAX_IDLE_A_SERVER = 256  # as many as MAX_CONCURRENT's default uses at once
+MAX_CACHED_TARGETS = 256  # a few doors a server; Cloudflare has one a model
 
-_USER_AGENT = f"masa-node/{__version__}"
-# aiohttp would add these; what the caller did not send, the LLM does not get.
-_NOT_ADDED = ("Content-Type", "Accept-Encoding", "User-Agent")
-_GONE = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
+_PORTS = {"http": 80, "https": 443}
+_AGENT = f"user-agent: masa-node/{__version__}\r\naccept-encoding: identity\r\n".encode()
 
 
-class _Freshness:
-    """Was a new connection opened for this request? Set by the connector's socket factory."""
+class _Target:
+    """A URL, taken apart once: where to connect, and the request line for each method."""
 
-    __slots__ = ("is_fresh",)
+    __slots__ = ("host", "host_line", "path", "port", "server", "tls")
 
-    def __init__(self) -> None:
-        self.is_fresh = False
-
-
-_freshness: ContextVar[_Freshness | None] = ContextVar("freshness", default=None)
-
-
-def _open_socket(address: tuple[socket.AddressFamily, socket.SocketKind, int, str, object]) -> socket.socket:
-    mark = _freshness.get()
-    if mark is not None:
-        mark.is_fresh = True
-    return socket.socket(address[0], address[1], address[2])
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self.host = parts.hostname or ""
+        self.tls = parts.scheme == "https"
+        self.port = parts.port or _PORTS[parts.scheme]
+        self.server = (parts.scheme, self.host, self.port)
+        query = f"?{parts.query}" if parts.query else ""
+        self.path = f"{parts.path or '/'}{query}".encode("ascii")
+        self.host_line = b"host: " + parts.netloc.encode("idna" if not parts.netloc.isascii() else "ascii") + b"\r\n"
 
 
 class HttpAnswer:
     """A response whose head has come. Read it with `read_piece` until b"", or `close()` it."""
 
-    __slots__ = ("_response", "content_type", "status")
+    __slots__ = ("_client", "_connection", "_target", "headers", "status")
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
-        self.status = response.status
-        self.content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    def __init__(self, client: "HttpClient", target: _Target, connection: Connection) -> None:
+        self._client = client
+        self._target = target
+        self._connection: Connection | None = connection
+        self.status = connection.status
+        self.headers: Headers = tuple(connection.headers)
 
     @property
-    def headers(self) -> Mapping[str, str]:
-        """The response's headers; look-up ignores case."""
-        return self._response.headers
+    def content_type(self) -> str:
+        """The media type in lower case, without parameters; "" if there is none."""
+        return (self.header("content-type") or "").partition(";")[0].strip().lower()
+
+    def header(self, name: str) -> str | None:
+        """The first header of this (lower-case) name."""
+        return next((value for known, value in self.headers if known == name), None)
 
     async def read_piece(self) -> bytes:
         """What has arrived, at least one byte; b"" when the body has ended in good order.
 
         Raises `BrokenAnswer` when the connection broke or the body is shorter than announced.
         """
-        try:
-            return await self._response.content.readany()
-        except (aiohttp.ClientError, OSError) as exc:
-            raise BrokenAnswer(f"the connection broke in the middle of the answer ({_words(exc)})") from exc
+        connection = self._connection
+        if connection is None:
+            return b""
+        piece = await connection.read_piece()
+        if not piece:
+            self._connection = None
+            self._client.give_back(self._target, connection)
+        return piece
 
     def close(self) -> None:
         """Give up the rest: the connection is closed at once unless the body was read to its end. Idempotent."""
-        self._response.close()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 class HttpClient:
-    """A pool of kept-alive connections to LLM servers; an async context manager."""
+    """Connections to LLM servers; an async context manager that closes all of them at its end.
+
+    The number under way is not bounded here: MAX_CONCURRENT bounds it, and sees who waits.
+    """
 
     def __init__(self) -> None:
-        self._stack = AsyncExitStack()
-        self._pooled: aiohttp.ClientSession
-        self._fresh: aiohttp.ClientSession
+        self._idle: dict[tuple[str, str, int], deque[Connection]] = {}
+        self._targets: dict[str, _Target] = {}
+        self._tls: ssl.SSLContext | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
-        self._pooled = await self._stack.enter_async_context(_session(force_close=False))
-        self._fresh = await self._stack.enter_async_context(_session(force_close=True))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._stack.aclose()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for idle in self._idle.values():
+            for connection in idle:
+                connection.close()
+        self._idle.clear()
 
     async def get(self, url: str, headers: Headers) -> HttpAnswer:
         """GET, as `post`."""
-        return await self._ask("GET", url, headers, None)
+        return await self._ask(b"GET ", url, headers, None)
 
     async def post(self, url: str, headers: Headers, body: bytes) -> HttpAnswer:
         """POST the body as it is; returns when the head of the response is here.
@@ -120,95 +135,122 @@ class HttpClient:
         the deadline, and cancelling it closes the connection. Raises `Unreachable` and its kinds, `ConnectionClosed`,
         `NotAnAnswer` (not HTTP).
         """
-        return await self._ask("POST", url, headers, body)
+        return await self._ask(b"POST ", url, headers, body)
 
-    async def _ask(self, method: str, url: str, headers: Headers, body: bytes | None) -> HttpAnswer:
-        mark = _Freshness()
-        token = _freshness.set(mark)
+    def give_back(self, target: _Target, connection: Connection) -> None:
+        """Keep a connection whose answer was read to its end, if another exchange may follow."""
+        idle = self._idle.setdefault(target.server, deque())
+        if not connection.is_reusable() or len(idle) >= MAX_IDLE_A_SERVER:
+            connection.close()
+            return
+        loop = asyncio.get_running_loop()
+        connection.idle_since_s = loop.time()
+        idle.append(connection)
+        if self._sweeper is None:
+            self._sweeper = loop.call_later(KEEP_ALIVE_S, self._sweep)
+
+    async def _ask(self, method: bytes, url: str, headers: Headers, body: bytes | None) -> HttpAnswer:
+        target = self._target(url)
+        request = _request(method, target, headers, body)
+        connection = self._kept(target)
+        if connection is not None:
+            try:
+                return await self._exchange(target, connection, request)
+            except ConnectionClosed:
+                if connection.got_bytes:
+                    raise
+        return await self._exchange(target, await self._connect(target), request)
+
+    async def _exchange(self, target: _Target, connection: Connection, request: bytes) -> HttpAnswer:
         try:
-            return HttpAnswer(await self._send(self._pooled, method, url, headers, body))
-        except _GONE as exc:
-            if mark.is_fresh or _has_begun(exc):
-                raise _translated(exc) from exc
-        except (aiohttp.ClientError, OSError, ValueError) as exc:
-            raise _translated(exc) from exc
-        finally:
-            _freshness.reset(token)
+            connection.send(request)
+            await connection.head()
+        except BaseException:
+            connection.close()
+            raise
+        return HttpAnswer(self, target, connection)
+
+    def _target(self, url: str) -> _Target:
+        target = self._targets.get(url)
+        if target is None:
+            if len(self._targets) >= MAX_CACHED_TARGETS:
+                self._targets.clear()
+            target = self._targets[url] = _Target(url)
+        return target
+
+    def _kept(self, target: _Target) -> Connection | None:
+        """The most recently used connection that is still open."""
+        idle = self._idle.get(target.server)
+        while idle:
+            connection = idle.pop()
+            if connection.is_reusable():
+                connection.renew()
+                return connection
+        return None
+
+    async def _connect(self, target: _Target) -> Connection:
+        loop = asyncio.get_running_loop()
         try:
-            return HttpAnswer(await self._send(self._fresh, method, url, headers, body))
-        except (aiohttp.ClientError, OSError, ValueError) as exc:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+                sock = await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY_S)
+                try:
+                    tls = await self._tls_context() if target.tls else None
+                    name = target.host if target.tls else None
+                    _, connection = await loop.create_connection(
+                        lambda: Connection(loop), sock=sock, ssl=tls, server_hostname=name
+                    )
+                except BaseException:
+                    sock.close()
+                    raise
+        except (OSError, TimeoutError, UnicodeError) as exc:
             raise _translated(exc) from exc
+        return connection
 
-    @staticmethod
-    async def _send(
-        session: aiohttp.ClientSession, method: str, url: str, headers: Headers, body: bytes | None
-    ) -> aiohttp.ClientResponse:
-        return await session.request(
-            method,
-            _url(url),
-            data=body,
-            headers=[*headers, ("User-Agent", _USER_AGENT), ("Accept-Encoding", "identity")],
-            allow_redirects=False,
-        )
+    async def _tls_context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = await asyncio.to_thread(tls_context)  # reads the trust store: tens of milliseconds
+        return self._tls
 
-
-def _session(*, force_close: bool) -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(
-        limit=0,  # bounded by MAX_CONCURRENT, which also sees who waits
-        force_close=force_close,
-        keepalive_timeout=None if force_close else KEEP_ALIVE_S,
-        socket_factory=None if force_close else _open_socket,
-    )
-    return aiohttp.ClientSession(
-        connector=connector,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
-        skip_auto_headers=_NOT_ADDED,
-        auto_decompress=False,
-        max_line_size=MAX_HEADER_BYTES,
-        max_field_size=MAX_HEADER_BYTES,
-    )
+    def _sweep(self) -> None:
+        """Close what was not used for KEEP_ALIVE_S; once in a while, and only while there is anything."""
+        loop = asyncio.get_running_loop()
+        self._sweeper = None
+        for idle in self._idle.values():
+            while idle and loop.time() - idle[0].idle_since_s >= KEEP_ALIVE_S:
+                idle.popleft().close()
+        if any(self._idle.values()):
+            self._sweeper = loop.call_later(KEEP_ALIVE_S, self._sweep)
 
 
-_urls: dict[str, URL] = {}
-MAX_CACHED_URLS = 256  # a few doors a server; Cloudflare has one a model
-
-
-def _url(text: str) -> URL:
-    url = _urls.get(text)
-    if url is None:
-        if len(_urls) >= MAX_CACHED_URLS:
-            _urls.clear()
-        url = _urls[text] = URL(text, encoded=True)
-    return url
-
-
-def _has_begun(exc: Exception) -> bool:
-    """Had a part of the response's head come? aiohttp then puts the parsed part where the text would be."""
-    return isinstance(exc, aiohttp.ServerDisconnectedError) and not isinstance(exc.message, str)
-
-
-def _words(exc: Exception) -> str:
-    return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+def _request(method: bytes, target: _Target, headers: Headers, body: bytes | None) -> bytes:
+    lines = [f"{name}: {value}\r\n" for name, value in headers]
+    head = "".join(lines)
+    if head.count("\r") + head.count("\n") != 2 * len(lines) or "\0" in head:
+        raise ValueError("a header holds a line break")
+    parts = [method, target.path, b" HTTP/1.1\r\n", target.host_line, _AGENT, head.encode("latin-1")]
+    if body is None:
+        parts.append(b"\r\n")
+    else:
+        parts += [b"content-length: %d\r\n\r\n" % len(body), body]
+    return b"".join(parts)
 
 
 def _translated(exc: Exception) -> ProviderError:
     match exc:
-        case aiohttp.ClientConnectorDNSError():
-            return DnsFailed(f"its host name does not resolve ({exc.os_error.strerror or exc.os_error}). Correct the URL.")
-        case aiohttp.ClientConnectorCertificateError():
-            return TlsFailed(f"its certificate is not trusted ({exc.certificate_error}).")
-        case aiohttp.ClientSSLError() | ssl.SSLError():
-            return TlsFailed(f"no secure connection could be made ({exc}). Is https right for this address?")
-        case aiohttp.ConnectionTimeoutError():
-            return Unreachable(f"no connection within {CONNECT_TIMEOUT_S:g} s. Is the address right, is a firewall in the way?")
-        case aiohttp.ClientConnectorError() if isinstance(exc.os_error, ConnectionRefusedError):
+        case socket.gaierror() | UnicodeError():
+            return DnsFailed(f"its host name does not resolve ({exc}). Correct the URL.")
+        case ssl.SSLCertVerificationError():
+            return TlsFailed(f"its certificate is not trusted ({exc.verify_message}).")
+        case ssl.SSLError():
+            return TlsFailed(f"no secure connection could be made ({exc.reason or exc}). Is https right for this address?")
+        case ConnectionRefusedError():
             return ConnectionRefused("connection refused: nothing listens there. Start the LLM server, or correct the URL.")
-        case aiohttp.ClientConnectorError():
-            return Unreachable(f"no connection ({exc.os_error.strerror or exc.os_error}). Is the address right?")
-        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
-            return ConnectionClosed("the server closed the connection before it answered.")
-        case aiohttp.ClientResponseError():
-            return NotAnAnswer(f"what came back is not HTTP ({exc.message}).")
+        case ConnectionResetError():
+            return TlsFailed("the connection was closed while it was being secured. Is https right for this address?")
+        case TimeoutError():
+            return Unreachable(f"no connection within {CONNECT_TIMEOUT_S:g} s. Is the address right, is a firewall in the way?")
+        case OSError():
+            return Unreachable(f"no connection ({exc.strerror or exc}). Is the address right?")
         case _:
-            return Unreachable(f"the request could not be sent ({_words(exc)}).")
+            return Unreachable(f"no connection ({type(exc).__name__}).")

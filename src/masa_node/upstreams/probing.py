@@ -86,7 +86,7 @@ def _has_path(base: str) -> bool:
 
 async def _is_ollama(http: HttpClient, base: str) -> bool:
     answer = await http.get(f"{base}/api/version", ())
-    is_masa = "x-masa-node" in answer.headers
+    is_masa = answer.header("x-masa-node") is not None
     body = await read_whole(answer, MAX_PROBE_BYTES)
     return not is_masa and answer.status not in NO_SUCH_PATH and read(body, _VERSION) is not None
 
@@ -95,7 +95,7 @@ async def _anthropic_door(http: HttpClient, api_base: str) -> tuple[bool, str]:
     """Does it serve `/v1/messages`, and what does it call itself? An empty request is refused either way."""
     try:
         answer = await http.post(f"{api_base}/messages", (("Content-Type", "application/json"),), b"{}")
-        label = answer.headers.get("Server", "").partition("/")[0]
+        label = (answer.header("server") or "").partition("/")[0]
         body = await read_whole(answer, MAX_PROBE_BYTES)
     except ProviderError:
         return False, "an OpenAI-compatible server"

@@ -1,0 +1,227 @@
+"""One HTTP/1.1 connection to an LLM server: writes a request, hands out the answer's bytes as they come.
+
+httptools (llhttp, Node.js' parser) does the parsing; this file holds what a connection may be used for and when.
+"""
+
+import asyncio
+import ssl
+from typing import cast
+
+import httptools
+
+from masa_node.chat.errors import BrokenAnswer, ConnectionClosed, NotAnAnswer, ProviderError
+
+# More than this unread, and the server has to wait: a slow caller slows the LLM instead of filling memory.
+MAX_UNREAD_BYTES = 256 * 1024
+# What an LLM's answer head may take; the largest seen (OpenAI with rate limits) is 4 kB.
+MAX_HEAD_BYTES = 64 * 1024
+
+_INFORMATIONAL = range(100, 200)
+_SWITCHING = 101
+_NO_BODY = (204, 304)
+
+
+class Connection(asyncio.Protocol):
+    """A connection that carries one exchange at a time: `send`, `head`, `read_piece` until b"", then again.
+
+    `is_reusable()` tells whether another exchange may follow. Any error closes it. Not safe for two tasks.
+    """
+
+    __slots__ = (
+        "_asked", "_complete", "_error", "_head_bytes", "_head_done", "_keep_alive", "_loop", "_parser", "_paused", "_pieces",
+        "_transport", "_unread_bytes", "_until_eof", "_waiter", "got_bytes", "headers", "idle_since_s", "status",
+    )  # fmt: skip
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._transport: asyncio.Transport | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self.idle_since_s = 0.0
+        self._asked = False
+        self._reset()
+
+    def _reset(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self._pieces: list[bytes] = []
+        self._unread_bytes = 0
+        self._head_bytes = 0
+        self._head_done = False
+        self._complete = False
+        self._keep_alive = False
+        self._until_eof = False
+        self._paused = False
+        self._error: ProviderError | None = None
+        self.got_bytes = False
+        self.status = 0
+        self.headers: list[tuple[str, str]] = []
+
+    # ---- what its user does -----------------------------------------------------------------------------------
+
+    def send(self, request: bytes) -> None:
+        """Begin an exchange: write a complete request, head and body."""
+        self._asked = True
+        assert self._transport is not None
+        self._transport.write(request)
+
+    async def head(self) -> None:
+        """Wait for the head of the answer: `status` and `headers` are set then.
+
+        Raises `ConnectionClosed` if the server hung up (`got_bytes` tells whether before a byte came), `NotAnAnswer`.
+        """
+        while not self._head_done:
+            if self._error is not None:
+                raise self._error
+            await self._wait()
+
+    async def read_piece(self) -> bytes:
+        """What has come of the body, at least a byte; b"" at its end. Raises `BrokenAnswer` if it was cut."""
+        while True:
+            if self._pieces:
+                return self._take()
+            if self._error is not None:
+                raise self._error
+            if self._complete:
+                return b""
+            await self._wait()
+
+    def is_reusable(self) -> bool:
+        """May another exchange follow on it?"""
+        return self._complete and self._keep_alive and self._error is None and self.is_open()
+
+    def renew(self) -> None:
+        """Make ready for the next exchange. Only when `is_reusable()`."""
+        self._reset()
+
+    def is_open(self) -> bool:
+        """Is the connection up, as far as is known?"""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def close(self) -> None:
+        """Close at once; what was not written is dropped. Idempotent."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _take(self) -> bytes:
+        pieces = self._pieces
+        self._pieces = []
+        self._unread_bytes = 0
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _fail(self, error: ProviderError) -> None:
+        if self._error is None and not self._complete:
+            self._error = error
+        self._wake()
+        self.close()
+
+    # ---- what the event loop calls ----------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        if not self._asked:  # nothing was asked: whatever this is, it is no answer
+            self.close()
+            return
+        self.got_bytes = True
+        if not self._head_done:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
+            error = BrokenAnswer if self._head_done else NotAnAnswer
+            self._fail(error(f"what came is not valid HTTP ({type(exc).__name__})."))
+            return
+        if not self._head_done and self._head_bytes > MAX_HEAD_BYTES:
+            self._fail(NotAnAnswer(f"the head of its answer is larger than {MAX_HEAD_BYTES} bytes."))
+        elif self._unread_bytes > MAX_UNREAD_BYTES and not self._paused and not self._complete:
+            self._paused = True
+            assert self._transport is not None
+            self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        """See `asyncio.Protocol`. False: the connection is closed on our side too."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self._transport = None
+        if self._complete or self._error is not None:
+            self._wake()
+            return
+        if not self._head_done:
+            self._error = ConnectionClosed("the server closed the connection before it answered.")
+        elif self._until_eof and exc is None:
+            self._complete = True
+        else:
+            self._error = BrokenAnswer("the connection broke in the middle of the answer.")
+        self._wake()
+
+    # ---- what the parser calls -----------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """A response begins; a second one for one request is refused."""
+        if self._complete:
+            raise ValueError("an answer to nothing")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header."""
+        if not self._complete:  # trailers come after the body and are not looked at
+            self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+
+    def on_headers_complete(self) -> None:
+        """The head is there."""
+        status = self._parser.get_status_code()
+        if status in _INFORMATIONAL:
+            if status == _SWITCHING:
+                raise ValueError("a switch of protocols nobody asked for")
+            self.headers = []
+            return
+        self.status = status
+        self._head_done = True
+        framed = any(name in ("content-length", "transfer-encoding") for name, _ in self.headers)
+        self._until_eof = not framed and status not in _NO_BODY
+        self._wake()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        self._pieces.append(body)
+        self._unread_bytes += len(body)
+        self._wake()
+
+    def on_message_complete(self) -> None:
+        """The response is complete, if it was not just an informational one."""
+        if not self._head_done:
+            return
+        self._complete = True
+        self._asked = False
+        self._keep_alive = self._parser.should_keep_alive()
+        self._wake()
+        if not self._keep_alive:
+            self._loop.call_soon(self._close_in_order)
+
+    def _close_in_order(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+
+def tls_context() -> ssl.SSLContext:
+    """Verifies certificates and names by the system's trust store (SSL_CERT_FILE is honoured by OpenSSL)."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
