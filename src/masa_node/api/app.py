@@ -1,4 +1,4 @@
-"""The ASGI application: guard, then the chat doors (plain ASGI) or the ordinary ones (Starlette); errors in a dialect."""
+"""The ASGI application: guard, then the chat doors (plain ASGI) or the ordinary ones (Starlette)."""
 
 import structlog
 
@@ -13,7 +13,17 @@ from masa_node.chat.errors import MasaError, UnknownPath, WrongMethod
 
 CHAT_DOORS: dict[str, Door] = {path: door for door, paths in DOOR_PATHS.items() for path in paths}
 GET_PATHS = frozenset(
-    {"/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/api/v1/llm/models", "/v1/models", "/api/tags", "/api/version"}
+    {
+        "/",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/openapi.json",
+        "/api/v1/llm/models",
+        "/v1/models",
+        "/api/tags",
+        "/api/version",
+    }
 )
 _ONE_MODEL = "/v1/models/"
 _GET = frozenset({"GET", "HEAD"})

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from masa_node.api.replies import Receive
+from masa_node.api.replies import Message, Receive
 from masa_node.chat.errors import BodyTooLarge, BodyTooSlow, EncodedBody
 
 # 10 MB over a 1 Mbit/s line takes 80 s.
@@ -30,14 +30,13 @@ async def read_body(receive: Receive, headers: Sequence[tuple[bytes, bytes]], ma
         raise BodyTooSlow(f"The body did not arrive within {BODY_TIMEOUT_S:g} s.") from exc
 
 
-async def _read_rest(receive: Receive, message: dict[str, object], max_bytes: int) -> bytes:
+async def _read_rest(receive: Receive, message: Message, max_bytes: int) -> bytes:
     pieces: list[bytes] = []
     size = 0
     while True:
         if message["type"] == "http.disconnect":
             raise CallerGone
-        piece = message.get("body", b"")
-        assert isinstance(piece, bytes)
+        piece: bytes = message.get("body", b"")
         size += len(piece)
         if size > max_bytes:
             raise _too_large(max_bytes)

@@ -85,7 +85,9 @@ class ChatDoors:
         finally:
             exchange.close()
 
-    def _ask(self, door: Door, request_id: RequestId, headers: list[tuple[bytes, bytes]], body: bytes, came_s: float) -> Ask:
+    def _ask(
+        self, door: Door, request_id: RequestId, headers: list[tuple[bytes, bytes]], body: bytes, came_s: float
+    ) -> Ask:
         peeked = peek(body, door)
         return Ask(
             request_id=request_id,
@@ -107,7 +109,9 @@ class ChatDoors:
             elif name == _VIA:
                 came_by = value.decode("latin-1")
                 if self._instance in came_by:
-                    raise AskLoop("The LLM URL of this node leads back to this node. Set LLM_CHAT_URL to an LLM server.")
+                    raise AskLoop(
+                        "The LLM URL of this node leads back to this node. Set LLM_CHAT_URL to an LLM server."
+                    )
                 via = f"{came_by},{via}"
         passed.append(("x-masa-via", via))
         return tuple(passed)
@@ -171,7 +175,7 @@ def request_id_of(headers: list[tuple[bytes, bytes]]) -> RequestId:
     for name, value in headers:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return RequestId(value.decode())
-    return RequestId(f"{random.getrandbits(64):016x}")  # noqa: S311 - a label, not a secret
+    return RequestId(f"{random.getrandbits(64):016x}")
 
 
 def _refused(request_id: RequestId, door: Door, status: int, error: str, answer_bytes: int) -> Outcome:

@@ -43,30 +43,17 @@ class Guard:
 
         Raises `BadHost`, `HostRefused`, `OriginRefused`, `Unauthorized`.
         """
-        host = origin = None
-        offered: list[bytes] = []
-        hosts = 0
-        for name, value in headers:
-            if name == b"host":
-                host = value
-                hosts += 1
-            elif name == b"origin":
-                origin = value
-            elif name == b"authorization":
-                scheme, _, key = value.partition(b" ")
-                if scheme.lower() == b"bearer":
-                    offered.append(key.strip())
-            elif name == b"x-api-key":
-                offered.append(value)
-        if hosts != 1 or host is None:
+        hosts = [value for name, value in headers if name == b"host"]
+        origins = [value for name, value in headers if name == b"origin"]
+        if len(hosts) != 1:
             raise BadHost("The request needs exactly one Host header.")
-        if host not in self._good_hosts:
-            self._check_host(host)
-        if origin is not None:
+        if hosts[0] not in self._good_hosts:
+            self._check_host(hosts[0])
+        for origin in origins:
             self._check_origin(origin)
         if self._keys and raw_path not in OPEN_PATHS:
-            self._check_key(offered)
-        return origin
+            self._check_key(_offered_keys(headers))
+        return origins[0] if origins else None
 
     def _check_host(self, host: bytes) -> None:
         match = _HOST.fullmatch(host)
@@ -96,7 +83,18 @@ class Guard:
             # No early exit: the time taken says nothing about which key, or how much of it, was right.
             if sum(hmac.compare_digest(key, known) for known in self._keys):
                 return
-        raise Unauthorized("This node needs an API key: send it as `Authorization: Bearer <key>` or `x-api-key: <key>`.")
+        raise Unauthorized(
+            "This node needs an API key: send it as `Authorization: Bearer <key>` or `x-api-key: <key>`."
+        )
+
+
+def _offered_keys(headers: RawHeaders) -> list[bytes]:
+    offered = [value for name, value in headers if name == b"x-api-key"]
+    for name, value in headers:
+        scheme, _, key = value.partition(b" ")
+        if name == b"authorization" and scheme.lower() == b"bearer":
+            offered.append(key.strip())
+    return offered
 
 
 def _is_usable_address(name: str) -> bool:

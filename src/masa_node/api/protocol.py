@@ -5,8 +5,9 @@ attacker could hold memory and sockets for nothing. THREATS: gzip bombs and tiny
 """
 
 import asyncio
+from typing import cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 MAX_HEAD_BYTES = 64 * 1024  # nginx: 4 x 8 kB, Apache: 100 x 8 kB
 MAX_HEADERS = 128  # Apache: 100
@@ -97,7 +98,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _refuse(self) -> None:
         if self.transport.is_closing():
             return
-        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # None before the first request, whatever uvicorn says
+        if cycle is None or cycle.response_complete or not cycle.response_started:
             self.transport.write(
                 b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
                 b"content-length: %d\r\n\r\n%b" % (len(_BAD_REQUEST), _BAD_REQUEST)

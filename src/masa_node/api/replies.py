@@ -1,24 +1,25 @@
-"""How anything is written to the caller: the ASGI messages, the headers of every answer, errors in a dialect's shape."""
+"""How anything is written to the caller: ASGI messages, the headers of every answer, errors in a dialect's shape."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
+from masa_node.api.statuses import status_of
 from masa_node.chat.ask import DialectName, Headers, RequestId
 from masa_node.chat.errors import ErrorAnswer, MasaError, Overloaded, ProviderError, WrongMethod
 from masa_node.chat.outcome import Attempt
-from masa_node.api.statuses import status_of
 from masa_node.dialects.dialect import ErrorText
 from masa_node.dialects.registry import DIALECTS
 
-Message = dict[str, Any]
+Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 Receive = Callable[[], Awaitable[Message]]
-Scope = dict[str, Any]
+Scope = MutableMapping[str, Any]
 RawHeaders = list[tuple[bytes, bytes]]
 
 MAX_TRAIL = 8
+UNAUTHORIZED = 401
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
 
 
@@ -50,13 +51,10 @@ async def send_error(
         headers += _retry_after(error)
     if isinstance(error, WrongMethod):
         headers.append((b"allow", error.allowed.encode()))
-    if text.status == status_unauthorized:
+    if text.status == UNAUTHORIZED:
         headers.append((b"www-authenticate", b'Bearer realm="masa-node"'))
     await send_whole(send, text.status, headers, body)
     return len(body)
-
-
-status_unauthorized = 401
 
 
 def _retry_after(error: MasaError) -> RawHeaders:
@@ -72,7 +70,9 @@ def raw_headers(headers: Headers) -> RawHeaders:
     return [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers]
 
 
-def request_headers(request_id: RequestId, model: str, served_by: str | None, attempts: Sequence[Attempt]) -> RawHeaders:
+def request_headers(
+    request_id: RequestId, model: str, served_by: str | None, attempts: Sequence[Attempt]
+) -> RawHeaders:
     """The headers that tell how a request went: id, model, who served it, the trail."""
     headers = [(b"x-request-id", request_id.encode())]
     if model:
@@ -80,7 +80,10 @@ def request_headers(request_id: RequestId, model: str, served_by: str | None, at
     if served_by is not None:
         headers.append((b"x-masa-served-by", header_text(served_by)))
     if attempts:
-        parts = [f"{header_name(a.provider)}={a.result};ms={(a.ended_after_s - a.asked_after_s) * 1000:.0f}" for a in attempts[:MAX_TRAIL]]
+        parts = [
+            f"{header_name(a.provider)}={a.result};ms={(a.ended_after_s - a.asked_after_s) * 1000:.0f}"
+            for a in attempts[:MAX_TRAIL]
+        ]
         headers.append((b"x-masa-attempts", ", ".join(parts).encode()))
     return headers
 

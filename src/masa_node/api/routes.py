@@ -56,7 +56,9 @@ def ordinary_doors(view: NodeView) -> Starlette:
 
 async def _root(request: Request) -> Response:
     del request
-    return Response(f"Masa Node {__version__} is running. See /openapi.json, /api/v1/llm/models.", media_type="text/plain")
+    return Response(
+        f"Masa Node {__version__} is running. See /openapi.json, /api/v1/llm/models.", media_type="text/plain"
+    )
 
 
 async def _healthz(request: Request) -> Response:

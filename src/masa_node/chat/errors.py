@@ -17,7 +17,7 @@ class MasaError(Exception):
         self.message = message
 
 
-# ---- the caller's fault -----------------------------------------------------------------------------------
+# ---- the caller's fault ----
 
 
 class CallerError(MasaError):
@@ -84,7 +84,7 @@ class WrongMethod(CallerError):
         self.allowed = allowed
 
 
-# ---- policy ------------------------------------------------------------------------------------------------
+# ---- policy ----
 
 
 class PolicyError(MasaError):
@@ -139,7 +139,7 @@ class Overloaded(MasaError):
         self.retry_after_s = retry_after_s
 
 
-# ---- a provider's fault: absorbed by the race while another may still answer -----------------------------------
+# ---- a provider's fault: absorbed by the race while another may still answer ----
 
 
 class ProviderError(MasaError):
@@ -222,7 +222,7 @@ class ErrorAnswer(ProviderError):
         self.is_json = is_json
 
 
-# ---- the node's own -------------------------------------------------------------------------------------------
+# ---- the node's own ----
 
 
 class ConfigurationError(MasaError):

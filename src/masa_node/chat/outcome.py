@@ -6,7 +6,10 @@ from masa_node.chat.ask import Door, RequestId
 
 
 class Attempt(msgspec.Struct, frozen=True, gc=False):
-    """One provider that was asked. `result` is `won`, `cancelled` or an error's `code`; times in seconds after the ask came."""
+    """One provider that was asked; times are seconds after the ask came.
+
+    `result` is `won`, `cancelled`, `http_<status>` or an error's `code`.
+    """
 
     provider: str
     result: str
@@ -18,7 +21,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     """How a request ended. Holds sizes, times and names; never a prompt or an answer.
 
     `error` is an error's `code`, `caller_gone`, or None for a whole answer. Durations are seconds; `first_piece_s` is
-    None when no piece came. `status` is what the caller was told (an answer that broke later keeps its 200 and has an `error`).
+    None when no piece came. `status` is what the caller was told; an answer that broke later keeps its 200 and has an
+    `error`.
     """
 
     request_id: RequestId

@@ -42,7 +42,12 @@ def settings(*, json: Json = False) -> None:
     """Show every setting, what it is for and its value now (secrets are not shown)."""
     values = read_settings()
     rows = [
-        {"name": doc.name, "value": _shown(values, doc.name, is_secret=doc.is_secret), "default": doc.default, "about": doc.about}
+        {
+            "name": doc.name,
+            "value": _shown(values, doc.name, is_secret=doc.is_secret),
+            "default": doc.default,
+            "about": doc.about,
+        }
         for doc in setting_docs()
     ]
     if json:

@@ -97,7 +97,9 @@ class Anthropic:
 
     def error_body(self, error: ErrorText) -> bytes:
         """See `Dialect`."""
-        kind = _ERROR_TYPE.get(error.status) or ("api_error" if error.status >= _SERVER_FAULT else "invalid_request_error")
+        kind = _ERROR_TYPE.get(error.status) or (
+            "api_error" if error.status >= _SERVER_FAULT else "invalid_request_error"
+        )
         return msgspec.json.encode(
             {"type": "error", "error": {"type": kind, "message": error.message}, "request_id": error.request_id}
         )

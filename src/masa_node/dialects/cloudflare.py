@@ -61,7 +61,9 @@ class Cloudflare:
         if data.strip() == _DONE:
             return Mark.END
         envelope = read(data, _ENVELOPE)
-        if event == b"error" or (envelope is not None and (is_given(envelope.error) or bytes(envelope.success) == b"false")):
+        if event == b"error" or (
+            envelope is not None and (is_given(envelope.error) or bytes(envelope.success) == b"false")
+        ):
             return Mark.ERROR
         if envelope is None or not _is_part(envelope):
             return Mark.ALIEN

@@ -33,10 +33,25 @@ class ErrorText(msgspec.Struct, frozen=True):
 class Dialect(Protocol):
     """One wire format. Stateless; every method is total: any bytes give an answer, none raise."""
 
-    name: DialectName
-    framing: Framing
-    needs_end: bool  # a whole stream has the terminal frame
-    needs_finish: bool  # a whole stream says why the model stopped
+    @property
+    def name(self) -> DialectName:
+        """What it is called."""
+        ...
+
+    @property
+    def framing(self) -> Framing:
+        """How its frames are delimited."""
+        ...
+
+    @property
+    def needs_end(self) -> bool:
+        """Does a whole stream always have the terminal frame?"""
+        ...
+
+    @property
+    def needs_finish(self) -> bool:
+        """Does a whole stream always say why the model stopped?"""
+        ...
 
     def is_plain(self, frames: bytes) -> bool:
         """Quickly: are these frames surely nothing but PIECEs (no usage, no end, no error)? False if in doubt."""

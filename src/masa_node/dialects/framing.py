@@ -112,7 +112,8 @@ def event_of(frame: bytes) -> tuple[bytes, bytes]:
 
     llama.cpp's older `error: {...}` lines count as an event named `error`.
     """
-    event, data = b"", []
+    event = b""
+    data: list[bytes] = []
     for line in frame.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").split(b"\n"):
         field, colon, value = line.partition(b":")
         if not colon:

@@ -19,7 +19,12 @@ _FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _DONE = b"[DONE]"
 
-_ERROR_TYPE = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error"}
+_ERROR_TYPE = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+}
 _TOO_MANY = 429
 _SERVER_FAULT = 500
 
@@ -59,7 +64,11 @@ class OpenAi:
     def is_plain(self, frames: bytes) -> bool:
         """See `Dialect`."""
         return not (
-            _DONE in frames or b'"error"' in frames or b"error:" in frames or _FINISH.search(frames) or _USAGE.search(frames)
+            _DONE in frames
+            or b'"error"' in frames
+            or b"error:" in frames
+            or _FINISH.search(frames)
+            or _USAGE.search(frames)
         )
 
     def mark(self, frame: bytes, usage: Usage) -> Mark:
@@ -103,7 +112,9 @@ class OpenAi:
             kind = "rate_limit_error"
         else:
             kind = _ERROR_TYPE.get(error.status, "invalid_request_error")
-        return msgspec.json.encode({"error": {"message": error.message, "type": kind, "param": None, "code": error.code}})
+        return msgspec.json.encode(
+            {"error": {"message": error.message, "type": kind, "param": None, "code": error.code}}
+        )
 
     def error_frame(self, error: ErrorText) -> bytes:
         """See `Dialect`."""

@@ -40,10 +40,8 @@ def peek(body: bytes, door: Door) -> Peeked:
         fields = _BODY.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise BadJson(f"The body is not a JSON object: {exc}. Send one as the LLM's documentation describes.") from exc
-    if door in _STREAMS_UNLESS_TOLD:
-        wants_stream = bytes(fields.stream) != b"false"
-    else:
-        wants_stream = bytes(fields.stream) == b"true"
+    told = bytes(fields.stream)
+    wants_stream = told != b"false" if door in _STREAMS_UNLESS_TOLD else told == b"true"
     model = read(fields.model, TEXT)
     if door is Door.OLLAMA_SHOW:  # its clients send either, and the Ollama CLI an empty `model` beside `name`
         model = model or read(fields.name, TEXT)

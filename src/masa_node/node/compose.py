@@ -89,7 +89,12 @@ def upstream_specs(settings: Settings) -> list[UpstreamSpec]:
         )
     if settings.llm_cf_url:
         spec = UpstreamSpec(
-            "cloudflare", Kind.CLOUDFLARE, settings.llm_cf_url, settings.llm_cf_token, (), True, settings.llm_cf_api_url
+            "cloudflare",
+            Kind.CLOUDFLARE,
+            settings.llm_cf_url,
+            settings.llm_cf_token,
+            hosted=True,
+            api_url=settings.llm_cf_api_url,
         )
         specs.append(check_spec(spec, "LLM_CF_URL"))
     if settings.openai_api_key:

@@ -14,7 +14,7 @@ FILE_NAME = "masa.toml"
 
 
 class UpstreamTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One `[[upstream]]`. `key_env` names the environment variable that holds the key, so that none need stand in a file."""
+    """One `[[upstream]]`. `key_env` names the environment variable that holds the key: none need stand in a file."""
 
     name: str
     url: str = ""

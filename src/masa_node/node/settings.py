@@ -11,7 +11,6 @@ from msgspec import Meta
 
 from masa_node.chat.errors import ConfigurationError
 
-Text = str
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "console"]
 
@@ -21,37 +20,103 @@ _SECRETS = frozenset({"api_key", "llm_chat_token", "llm_cf_token", "openai_api_k
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All settings of a node. The environment variable is the field's name in capitals."""
 
-    llm_chat_url: Annotated[str, Meta(description="Your LLM server: its base URL (`http://localhost:11434`) or a full chat endpoint (`.../api/chat`, `.../v1/chat/completions`). Unset: the node looks for Ollama (11434), LM Studio (1234), vLLM (8000) and llama.cpp (8080) on this machine.")] = ""
-    llm_chat_token: Annotated[str, Meta(description="Key that the server at LLM_CHAT_URL wants (`Authorization: Bearer`).")] = ""
-    llm_cf_url: Annotated[str, Meta(description="Cloudflare Workers AI: `https://api.cloudflare.com/client/v4/accounts/<account>/ai/run`, or an AI gateway's `.../workers-ai`. The model's name is appended.")] = ""
+    llm_chat_url: Annotated[
+        str,
+        Meta(
+            description="Your LLM server: its base URL (`http://localhost:11434`) or a full chat endpoint "
+            "(`.../api/chat`, `.../v1/chat/completions`). Unset: the node looks for Ollama (11434), "
+            "LM Studio (1234), vLLM (8000) and llama.cpp (8080) on this machine."
+        ),
+    ] = ""
+    llm_chat_token: Annotated[
+        str, Meta(description="Key that the server at LLM_CHAT_URL wants (`Authorization: Bearer`).")
+    ] = ""
+    llm_cf_url: Annotated[
+        str,
+        Meta(
+            description="Cloudflare Workers AI: `https://api.cloudflare.com/client/v4/accounts/<account>/ai/run`,"
+            " or an AI gateway's `.../workers-ai`. The model's name is appended."
+        ),
+    ] = ""
     llm_cf_token: Annotated[str, Meta(description="API token for LLM_CF_URL.")] = ""
-    llm_cf_api_url: Annotated[str, Meta(description="Base of the Cloudflare API that lists models, where it cannot be told from LLM_CF_URL (`https://api.cloudflare.com/client/v4`).")] = ""
+    llm_cf_api_url: Annotated[
+        str,
+        Meta(
+            description="Base of the Cloudflare API that lists models, where it cannot be told from LLM_CF_URL "
+            "(`https://api.cloudflare.com/client/v4`)."
+        ),
+    ] = ""
     openai_api_key: Annotated[str, Meta(description="Put OpenAI's models behind the node.")] = ""
     openai_base_url: Annotated[str, Meta(description="Where OpenAI's API is.")] = "https://api.openai.com/v1"
     anthropic_api_key: Annotated[str, Meta(description="Put Anthropic's models behind the node.")] = ""
     anthropic_base_url: Annotated[str, Meta(description="Where Anthropic's API is.")] = "https://api.anthropic.com"
-    masa_config: Annotated[str, Meta(description="A `masa.toml` with several LLM servers. Unset: `masa.toml` in the current folder or in MASA_DIR, if there.")] = ""
+    masa_config: Annotated[
+        str,
+        Meta(
+            description="A `masa.toml` with several LLM servers. Unset: `masa.toml` in the current folder or in "
+            "MASA_DIR, if there."
+        ),
+    ] = ""
     masa_dir: Annotated[str, Meta(description="Folder of what the node keeps.")] = "~/.masa"
     demo: Annotated[bool, Meta(description="Also serve the built-in `masa-demo` model.")] = False
-    demo_pieces_per_s: Annotated[float, Meta(description="How fast `masa-demo` talks, words a second.", gt=0, le=1_000_000)] = 50.0
+    demo_pieces_per_s: Annotated[
+        float, Meta(description="How fast `masa-demo` talks, words a second.", gt=0, le=1_000_000)
+    ] = 50.0
     host: Annotated[str, Meta(description="Address to listen on. Any other than loopback needs API_KEY.")] = "127.0.0.1"
-    port: Annotated[int, Meta(description="Port to listen on; 0 takes a free one. Unset: 8080, or the next free one up to 8089.", ge=0, le=65535)] = 8080
-    api_key: Annotated[str, Meta(description="Keys, comma-separated, one of which every caller must send (`Authorization: Bearer` or `x-api-key`).")] = ""
-    allowed_hosts: Annotated[str, Meta(description="Host names, comma-separated, that the node answers for beside localhost, this machine's name and IP addresses.")] = ""
-    allowed_origins: Annotated[str, Meta(description="Origins of web pages, comma-separated, that may use the node beside those on localhost (`https://chat.example.org`).")] = ""
+    port: Annotated[
+        int,
+        Meta(
+            description="Port to listen on; 0 takes a free one. Unset: 8080, or the next free one up to 8089.",
+            ge=0,
+            le=65535,
+        ),
+    ] = 8080
+    api_key: Annotated[
+        str,
+        Meta(
+            description="Keys, comma-separated, one of which every caller must send (`Authorization: Bearer` or "
+            "`x-api-key`)."
+        ),
+    ] = ""
+    allowed_hosts: Annotated[
+        str,
+        Meta(
+            description="Host names, comma-separated, that the node answers for beside localhost, this machine's "
+            "name and IP addresses."
+        ),
+    ] = ""
+    allowed_origins: Annotated[
+        str,
+        Meta(
+            description="Origins of web pages, comma-separated, that may use the node beside those on localhost "
+            "(`https://chat.example.org`)."
+        ),
+    ] = ""
     max_body: Annotated[int, Meta(description="Largest request body, bytes.", ge=1)] = 10_000_000
     max_concurrent: Annotated[int, Meta(description="Chat requests that may be under way at once.", ge=1)] = 256
-    max_queue: Annotated[int, Meta(description="Chat requests that may wait beyond that; the next ones get 503.", ge=0)] = 256
-    llm_timeout: Annotated[float, Meta(description="Seconds to the first valid piece of an answer (a whole answer is one piece).", gt=0)] = 30.0
-    llm_idle_timeout: Annotated[float, Meta(description="Seconds of silence allowed between two pieces of a stream.", gt=0)] = 120.0
+    max_queue: Annotated[
+        int, Meta(description="Chat requests that may wait beyond that; the next ones get 503.", ge=0)
+    ] = 256
+    llm_timeout: Annotated[
+        float, Meta(description="Seconds to the first valid piece of an answer (a whole answer is one piece).", gt=0)
+    ] = 30.0
+    llm_idle_timeout: Annotated[
+        float, Meta(description="Seconds of silence allowed between two pieces of a stream.", gt=0)
+    ] = 120.0
     llm_refresh: Annotated[float, Meta(description="Seconds between two listings of a server's models.", ge=1)] = 30.0
     log_level: Annotated[LogLevel, Meta(description="Least severe lines to write.")] = "info"
-    log_format: Annotated[LogFormat, Meta(description="`console` for people, `json` for programs, `auto` picks by whether stderr is a terminal.")] = "auto"
+    log_format: Annotated[
+        LogFormat,
+        Meta(description="`console` for people, `json` for programs, `auto` picks by whether stderr is a terminal."),
+    ] = "auto"
     port_is_set: Annotated[bool, Meta(description="(not a setting) was PORT given?")] = False
 
     def __repr__(self) -> str:
         """Without secrets, so that it may stand in a log or a trace."""
-        shown = {name: "***" if name in _SECRETS and getattr(self, name) else getattr(self, name) for name in self.__struct_fields__}
+        shown = {
+            name: "***" if name in _SECRETS and getattr(self, name) else getattr(self, name)
+            for name in self.__struct_fields__
+        }
         return f"Settings({shown})"
 
 
@@ -71,13 +136,13 @@ def read_settings(environ: Mapping[str, str] | None = None, dotenv: Path = Path(
     Raises `ConfigurationError` naming the variable and what it may be.
     """
     given = {**_dotenv(dotenv), **(os.environ if environ is None else environ)}
-    fields = {field.name: field for field in msgspec.structs.fields(Settings) if field.name != "port_is_set"}
+    fields = {field.name: field.type for field in msgspec.structs.fields(Settings) if field.name != "port_is_set"}
     values: dict[str, object] = {"port_is_set": bool(given.get("PORT", "").strip())}
-    for name, field in fields.items():
+    for name, kind in fields.items():
         text = given.get(name.upper(), "").strip()
         if text:
-            values[name] = _convert(name, text, field.type)
-    return Settings(**values)  # type: ignore[arg-type]
+            values[name] = _convert(name, text, kind)
+    return msgspec.convert(values, Settings)
 
 
 def _dotenv(path: Path) -> dict[str, str]:
@@ -91,10 +156,11 @@ def _convert(name: str, text: str, kind: object) -> object:
     if name in ("log_level", "log_format"):
         text = text.lower()
     try:
-        return msgspec.convert(text, kind, strict=False)  # type: ignore[call-overload]
+        converted: object = msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError as exc:
         shown = "its value" if name in _SECRETS else repr(text)
         raise ConfigurationError(f"{name.upper()}: {shown} does not fit: {exc}.") from exc
+    return converted
 
 
 def setting_docs() -> list[SettingDoc]:

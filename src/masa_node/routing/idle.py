@@ -6,7 +6,9 @@ from typing import Self
 
 
 class IdleTimer:
-    """An async context manager: its body is cancelled when `touch` was not called for `idle_s` seconds; `expired` tells.
+    """An async context manager whose body is cancelled when nothing called `touch` for `idle_s` seconds.
+
+    `expired` tells that it was.
 
     A touch is one clock reading; the timer itself is set again only when it runs out (so it may fire late by nothing,
     early never). A cancel from outside passes through.

@@ -19,7 +19,7 @@ class Provider(Protocol):
     async def answer(self, ask: Ask) -> Answer:
         """Ask. Returns when the first valid piece is there; the caller of this owns the answer and closes it.
 
-        Raises `ProviderError` with its `place` set. When cancelled, the LLM is stopped at once and nothing is left open.
+        Raises `ProviderError` with its `place` set. When cancelled, the LLM is stopped at once and nothing stays open.
         Holds no deadline of its own: the ask's is kept by the dispatcher.
         """
         ...

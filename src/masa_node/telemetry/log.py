@@ -18,19 +18,19 @@ log = structlog.get_logger()
 
 def configure(level: str, style: str, out: TextIO | None = None) -> None:
     """Set up logging once, at the start. `style`: `json`, `console`, or `auto` (console on a terminal). To stderr."""
-    out = out or sys.stderr
+    stream: TextIO = out if out is not None else sys.stderr
     shared: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
     factory: structlog.typing.BindableLogger | Any
-    if style == "json" or (style == "auto" and not out.isatty()):
+    if style == "json" or (style == "auto" and not stream.isatty()):
         shared.append(_json)
-        factory = structlog.BytesLoggerFactory(out.buffer)
+        factory = structlog.BytesLoggerFactory(stream.buffer)
     else:
-        shared.append(structlog.dev.ConsoleRenderer(colors=out.isatty()))
-        factory = structlog.PrintLoggerFactory(out)
+        shared.append(structlog.dev.ConsoleRenderer(colors=stream.isatty()))
+        factory = structlog.PrintLoggerFactory(stream)
     structlog.configure(
         processors=shared,
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),

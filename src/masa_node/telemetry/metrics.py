@@ -39,9 +39,14 @@ class Metrics:
         PlatformCollector(registry=self._registry)
         registry = self._registry
         self._requests = Counter(
-            "masa_requests", "Chat requests by door, model, HTTP status and error.", ["door", "model", "status", "error"], registry=registry
+            "masa_requests",
+            "Chat requests by door, model, HTTP status and error.",
+            ["door", "model", "status", "error"],
+            registry=registry,
         )
-        self._attempts = Counter("masa_attempts", "Providers asked, by result.", ["provider", "result"], registry=registry)
+        self._attempts = Counter(
+            "masa_attempts", "Providers asked, by result.", ["provider", "result"], registry=registry
+        )
         self._first_piece = Histogram(
             "masa_first_piece_seconds", "Time to the first valid piece.", ["door"], buckets=_SECONDS, registry=registry
         )
@@ -51,10 +56,14 @@ class Metrics:
         self._pieces = Counter("masa_pieces", "Pieces of answers passed on.", ["door"], registry=registry)
         self._bytes_in = Counter("masa_body_bytes", "Bytes of request bodies.", ["door"], registry=registry)
         self._bytes_out = Counter("masa_answer_bytes", "Bytes of answers.", ["door"], registry=registry)
-        self._tokens = Counter("masa_tokens", "Tokens as the LLMs counted them.", ["direction", "model"], registry=registry)
+        self._tokens = Counter(
+            "masa_tokens", "Tokens as the LLMs counted them.", ["direction", "model"], registry=registry
+        )
         self._running = Gauge("masa_requests_in_flight", "Chat requests under way.", registry=registry)
         self._waiting = Gauge("masa_requests_waiting", "Chat requests that wait for a place.", registry=registry)
-        self._up = Gauge("masa_upstream_up", "1 if the last listing reached the LLM server.", ["upstream"], registry=registry)
+        self._up = Gauge(
+            "masa_upstream_up", "1 if the last listing reached the LLM server.", ["upstream"], registry=registry
+        )
         self._models: set[str] = set()
         self._by_door: dict[Door, _DoorMetrics] = {}
         self._by_ending: dict[tuple[Door, str, int, str | None], Counter] = {}

@@ -6,7 +6,7 @@ import msgspec
 
 from masa_node.chat.answer import Answer, StreamedAnswer, Usage, WholeAnswer
 from masa_node.chat.ask import Headers
-from masa_node.chat.errors import BrokenAnswer, ErrorAnswer, NotAnAnswer, ProviderError
+from masa_node.chat.errors import BrokenAnswer, ErrorAnswer, NotAnAnswer
 from masa_node.dialects.dialect import Dialect
 from masa_node.dialects.tracking import StreamTracker
 from masa_node.upstreams.http import HttpAnswer
@@ -37,8 +37,7 @@ async def take_answer(response: HttpAnswer, dialect: Dialect, *, wants_stream: b
     Raises `ErrorAnswer` for a status that is not 2xx, `NotAnAnswer`, `ErrorInStream`, `BrokenAnswer`.
     """
     try:
-        if response.status not in _SUCCESS:
-            raise await _error_answer(response, dialect)
+        await _check_status(response, dialect)
         kind = response.content_type
         if kind in _STREAMS or (wants_stream and kind not in _WHOLE):
             return await _streamed(response, dialect)
@@ -65,16 +64,18 @@ async def _whole(response: HttpAnswer, dialect: Dialect) -> Answer:
     return WholeAnswer(response.status, passed_back(response), body, dialect.name, usage)
 
 
-async def _error_answer(response: HttpAnswer, dialect: Dialect) -> ProviderError:
+async def _check_status(response: HttpAnswer, dialect: Dialect) -> None:
+    if response.status in _SUCCESS:
+        return
     if response.status in _REDIRECT:
-        return NotAnAnswer(f"it answered {response.status}, a redirect; those are not followed. Set the final URL.")
+        raise NotAnAnswer(f"it answered {response.status}, a redirect; those are not followed. Set the final URL.")
     body = await read_whole(response, MAX_ERROR_BYTES)
     is_json = _is_json_object(body)
     if is_json:
         text = dialect.error_message(body) or "no message"
     else:
         text = f"{response.content_type or 'no content type'} instead of JSON: {_quoted(body)}"
-    return ErrorAnswer(
+    raise ErrorAnswer(
         f"it answered {response.status}: {text}",
         status=response.status,
         headers=passed_back(response),

@@ -28,9 +28,25 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_asked", "_complete", "_error", "_head_bytes", "_head_done", "_keep_alive", "_loop", "_parser", "_paused", "_pieces",
-        "_transport", "_unread_bytes", "_until_eof", "_waiter", "got_bytes", "headers", "idle_since_s", "status",
-    )  # fmt: skip
+        "_asked",
+        "_complete",
+        "_error",
+        "_head_bytes",
+        "_head_done",
+        "_keep_alive",
+        "_loop",
+        "_parser",
+        "_paused",
+        "_pieces",
+        "_transport",
+        "_unread_bytes",
+        "_until_eof",
+        "_waiter",
+        "got_bytes",
+        "headers",
+        "idle_since_s",
+        "status",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -55,13 +71,15 @@ class Connection(asyncio.Protocol):
         self.status = 0
         self.headers: list[tuple[str, str]] = []
 
-    # ---- what its user does -----------------------------------------------------------------------------------
+    # ---- what its user does ----
 
     def send(self, request: bytes) -> None:
         """Begin an exchange: write a complete request, head and body."""
         self._asked = True
-        assert self._transport is not None
-        self._transport.write(request)
+        if self._transport is None:  # it closed between two turns of the loop
+            self._fail(ConnectionClosed("the server closed the connection before it was asked."))
+        else:
+            self._transport.write(request)
 
     async def head(self) -> None:
         """Wait for the head of the answer: `status` and `headers` are set then.
@@ -127,7 +145,7 @@ class Connection(asyncio.Protocol):
         self._wake()
         self.close()
 
-    # ---- what the event loop calls ----------------------------------------------------------------------------------
+    # ---- what the event loop calls ----
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
@@ -149,9 +167,8 @@ class Connection(asyncio.Protocol):
             return
         if not self._head_done and self._head_bytes > MAX_HEAD_BYTES:
             self._fail(NotAnAnswer(f"the head of its answer is larger than {MAX_HEAD_BYTES} bytes."))
-        elif self._unread_bytes > MAX_UNREAD_BYTES and not self._paused and not self._complete:
+        elif self._unread_bytes > MAX_UNREAD_BYTES and not self._complete and self._transport is not None:
             self._paused = True
-            assert self._transport is not None
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:
@@ -172,7 +189,7 @@ class Connection(asyncio.Protocol):
             self._error = BrokenAnswer("the connection broke in the middle of the answer.")
         self._wake()
 
-    # ---- what the parser calls -----------------------------------------------------------------------------------------
+    # ---- what the parser calls ----
 
     def on_message_begin(self) -> None:
         """A response begins; a second one for one request is refused."""

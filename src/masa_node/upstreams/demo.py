@@ -58,7 +58,9 @@ class DemoModel:
     async def offers(self) -> list[ModelOffer]:
         """Its one model."""
         doors = frozenset(Door) - {Door.OLLAMA_SHOW}
-        return [ModelOffer(MODEL, doors, owned_by="masa-node", created_at_unix_s=CREATED_AT_UNIX_S, context_tokens=4096)]
+        return [
+            ModelOffer(MODEL, doors, owned_by="masa-node", created_at_unix_s=CREATED_AT_UNIX_S, context_tokens=4096)
+        ]
 
     async def answer(self, ask: Ask) -> Answer:
         """See `Provider`. Fails never; takes one pause to its first word."""

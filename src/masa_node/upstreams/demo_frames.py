@@ -93,13 +93,17 @@ def _anthropic_frames(words: list[str], usage: Usage) -> Frames:
         yield _sse({"type": "content_block_delta", "index": 0, "delta": delta}, "content_block_delta")
     yield _sse({"type": "content_block_stop", "index": 0}, "content_block_stop")
     ending = {"stop_reason": "end_turn", "stop_sequence": None}
-    yield _sse({"type": "message_delta", "delta": ending, "usage": {"output_tokens": usage.output_tokens}}, "message_delta")
+    yield _sse(
+        {"type": "message_delta", "delta": ending, "usage": {"output_tokens": usage.output_tokens}}, "message_delta"
+    )
     yield _sse({"type": "message_stop"}, "message_stop")
 
 
 def _ollama_part(door: Door, text: str) -> Json:
     created = datetime.fromtimestamp(CREATED_AT_UNIX_S, UTC).isoformat().replace("+00:00", "Z")
-    said: Json = {"response": text} if door is Door.OLLAMA_GENERATE else {"message": {"role": "assistant", "content": text}}
+    said: Json = (
+        {"response": text} if door is Door.OLLAMA_GENERATE else {"message": {"role": "assistant", "content": text}}
+    )
     return {"model": MODEL, "created_at": created, **said, "done": False}
 
 

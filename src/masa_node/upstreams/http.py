@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-import aiohappyeyeballs
+from aiohappyeyeballs import start_connection  # pyright: ignore[reportUnknownVariableType] - its bare `tuple`s
 
 from masa_node import __version__
 from masa_node.chat.ask import Headers
@@ -193,7 +193,7 @@ class HttpClient:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-                sock = await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY_S)
+                sock = await start_connection(found, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY_S)
                 try:
                     tls = await self._tls_context() if target.tls else None
                     name = target.host if target.tls else None
@@ -237,20 +237,28 @@ def _request(method: bytes, target: _Target, headers: Headers, body: bytes | Non
 
 
 def _translated(exc: Exception) -> ProviderError:
+    error: ProviderError
     match exc:
         case socket.gaierror() | UnicodeError():
-            return DnsFailed(f"its host name does not resolve ({exc}). Correct the URL.")
+            error = DnsFailed(f"its host name does not resolve ({exc}). Correct the URL.")
         case ssl.SSLCertVerificationError():
-            return TlsFailed(f"its certificate is not trusted ({exc.verify_message}).")
+            error = TlsFailed(f"its certificate is not trusted ({exc.verify_message}).")
         case ssl.SSLError():
-            return TlsFailed(f"no secure connection could be made ({exc.reason or exc}). Is https right for this address?")
+            error = TlsFailed(
+                f"no secure connection could be made ({exc.reason or exc}). Is https right for this address?"
+            )
         case ConnectionRefusedError():
-            return ConnectionRefused("connection refused: nothing listens there. Start the LLM server, or correct the URL.")
+            error = ConnectionRefused(
+                "connection refused: nothing listens there. Start the LLM server, or correct the URL."
+            )
         case ConnectionResetError():
-            return TlsFailed("the connection was closed while it was being secured. Is https right for this address?")
+            error = TlsFailed("the connection was closed while it was being secured. Is https right for this address?")
         case TimeoutError():
-            return Unreachable(f"no connection within {CONNECT_TIMEOUT_S:g} s. Is the address right, is a firewall in the way?")
+            error = Unreachable(
+                f"no connection within {CONNECT_TIMEOUT_S:g} s. Is the address right? Is there a firewall?"
+            )
         case OSError():
-            return Unreachable(f"no connection ({exc.strerror or exc}). Is the address right?")
+            error = Unreachable(f"no connection ({exc.strerror or exc}). Is the address right?")
         case _:
-            return Unreachable(f"no connection ({type(exc).__name__}).")
+            error = Unreachable(f"no connection ({type(exc).__name__}).")
+    return error

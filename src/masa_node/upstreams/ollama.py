@@ -1,4 +1,4 @@
-"""Ollama: three dialects at one address (REAL-WORLD: servers), models from `/api/tags`, context lengths from `/api/show`."""
+"""Ollama: three dialects at one address, models from `/api/tags`, context lengths from `/api/show`."""
 
 from datetime import datetime
 

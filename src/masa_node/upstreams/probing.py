@@ -36,7 +36,7 @@ _VERSION = msgspec.json.Decoder(_Version)
 
 
 async def identify(spec: UpstreamSpec, http: HttpClient) -> Server:
-    """The server at the address that the spec gives. Raises `ProviderError` when it has to be asked and is not there."""
+    """The server at the spec's address. Raises `ProviderError` when it has to be asked what it is and is not there."""
     url = spec.url.rstrip("/")
     match spec.kind:
         case Kind.CLOUDFLARE:

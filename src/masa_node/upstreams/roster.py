@@ -69,7 +69,11 @@ class Roster:
         """List now, because somebody asks for a model that nobody lists; bounded in time and rate."""
         async with self._looking:
             now_s = asyncio.get_running_loop().time()
-            due = [p for p in self.providers if now_s - self._looked_s.get(p.name, -LOOK_AGAIN_AFTER_S) >= LOOK_AGAIN_AFTER_S]
+            due = [
+                p
+                for p in self.providers
+                if now_s - self._looked_s.get(p.name, -LOOK_AGAIN_AFTER_S) >= LOOK_AGAIN_AFTER_S
+            ]
             if not due:
                 return
             try:

@@ -7,8 +7,8 @@ from masa_node.chat.ask import DIALECT_OF_DOOR, Ask, Door, Headers
 from masa_node.chat.errors import NotAnAnswer, ProviderError
 from masa_node.chat.offer import ModelOffer
 from masa_node.dialects.registry import DIALECTS
-from masa_node.upstreams.anthropic import DEFAULT_VERSION
 from masa_node.upstreams.answering import take_answer
+from masa_node.upstreams.anthropic import DEFAULT_VERSION
 from masa_node.upstreams.http import HttpClient
 from masa_node.upstreams.probing import identify
 from masa_node.upstreams.server import NoListing, Server
