@@ -85,11 +85,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 raise ValueError("too much after the answer")
         super().on_body(body)
 
-    def on_message_complete(self) -> None:
-        """The request is complete; the next head may begin."""
-        self._in_head = True
-        super().on_message_complete()
-
     def send_400_response(self, msg: str) -> None:
         """Answer what cannot be parsed, unless an answer is already on its way, and close."""
         del msg

@@ -1,25 +1,71 @@
-"""What `up` and `demo` print when the node listens."""
+"""What `up` and `demo` print while the node starts."""
+
+import json
 
 import msgspec
 
 from masa_node.node.compose import Node
+from masa_node.upstreams.roster import Listed
+
+MAX_SHOWN_MODELS = 12
 
 
-def greet_json(address: str, node: Node) -> None:
-    """One line of JSON."""
-    upstreams = [{"name": provider.name, "place": provider.place} for provider in node.roster.providers]
-    print(msgspec.json.encode({"event": "listening", "address": address, "upstreams": upstreams}).decode(), flush=True)
+class GreetPrograms:
+    """One line of JSON for each event."""
+
+    def listening(self, address: str, node: Node) -> None:
+        """See `Announce`."""
+        upstreams = [{"name": provider.name, "place": provider.place} for provider in node.roster.providers]
+        _print_line({"event": "listening", "address": address, "upstreams": upstreams})
+
+    def settled(self, address: str, node: Node) -> None:
+        """See `Announce`."""
+        states = [{"name": name, "kind": kind, "up": is_up} for name, kind, is_up in node.states()]
+        _print_line({"event": "settled", "address": address, "upstreams": states, "models": _models(node)})
 
 
-def greet(address: str, node: Node) -> None:
+class GreetPeople:
     """The address, what is behind it, and a command to try."""
-    places = [provider.place for provider in node.roster.providers]
-    model = "masa-demo" if node.settings.demo else "MODEL"
-    body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}], "stream": true}}'
-    print(f"Masa Node listens on {address}")
-    print(f"  behind it: {', '.join(places) if places else 'nothing yet; looking for LLM servers on this machine'}")
-    print(f"  models:    curl {address}/api/v1/llm/models")
-    print(f"  OpenAI:    base URL {address}/v1     Anthropic, Ollama: {address}")
-    print("  try it:")
-    print(f"    curl -N {address}/v1/chat/completions -d '{body}'")
-    print("  Ctrl+C stops it.", flush=True)
+
+    def listening(self, address: str, node: Node) -> None:
+        """See `Announce`."""
+        print(f"Masa Node listens on {address}")
+        if not node.roster.providers:
+            print("Looking for LLM servers on this machine (LLM_CHAT_URL is not set) ...", flush=True)
+
+    def settled(self, address: str, node: Node) -> None:
+        """See `Announce`."""
+        models = _models(node)
+        for provider in node.roster.providers:
+            print(f"  {_state(node, provider)}")
+        if not node.roster.providers:
+            print("  No LLM server found. Start one (Ollama, LM Studio, vLLM, llama.cpp), or set LLM_CHAT_URL;")
+            print("  `masa-node demo` needs none.")
+        elif models:
+            more = f" and {len(models) - MAX_SHOWN_MODELS} more" if len(models) > MAX_SHOWN_MODELS else ""
+            print(f"  Models: {', '.join(models[:MAX_SHOWN_MODELS])}{more}")
+        print(f"\nOpenAI clients: base URL {address}/v1   Anthropic and Ollama clients: {address}")
+        print("Try it:")
+        print(f"  curl {address}/api/v1/llm/models")
+        print(f"  curl -N {address}/v1/chat/completions -d '{_body(models[0] if models else 'MODEL')}'")
+        print("Ctrl+C stops it.", flush=True)
+
+
+def _models(node: Node) -> list[str]:
+    return [offer.model for _, offer in node.catalog.all_offers()]
+
+
+def _state(node: Node, provider: Listed) -> str:
+    count = sum(1 for owner, _ in node.catalog.all_offers() if owner is provider)
+    if node.roster.is_up(provider):
+        return f"{provider.place}: {provider.label}, {count} model{'' if count == 1 else 's'}"
+    return f"{provider.place}: not reached; the node keeps trying"
+
+
+def _body(model: str) -> str:
+    messages = [{"role": "user", "content": "Hello"}]
+    return json.dumps({"model": model, "messages": messages, "stream": True}).replace("'", "'\\''")
+
+
+def _print_line(value: object) -> None:
+    print(msgspec.json.encode(value).decode(), flush=True)

@@ -8,11 +8,13 @@ import msgspec
 import typer
 
 from masa_node import __version__
-from masa_node.chat.errors import ConfigurationError
-from masa_node.node.settings import Settings, read_settings, setting_docs
+from masa_node.chat.errors import ConfigurationError, MasaError, ProviderError
+from masa_node.node.settings import Settings, listed, read_settings, setting_docs
 from masa_node.telemetry import log
 
+EXIT_FAILED = 1
 EXIT_CONFIGURATION = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells do
 
 Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs instead of text for people.")]
 
@@ -35,6 +37,23 @@ def up(*, json: Json = False) -> None:
 def demo(*, json: Json = False) -> None:
     """Run the node with its built-in model, masa-demo: nothing else is needed."""
     _run(msgspec.structs.replace(read_settings(), demo=True), json=json)
+
+
+@app.command()
+def models(
+    url: Annotated[str, typer.Option(help="Address of the node; this machine's, at PORT, unless given.")] = "",
+    *,
+    json: Json = False,
+) -> None:
+    """List what can be asked of the running node."""
+    from masa_node.cli.listing import fetch_models, print_models  # noqa: PLC0415 - the other commands need no client
+
+    values = read_settings()
+    answer = asyncio.run(fetch_models(url or f"http://127.0.0.1:{values.port}", listed(values.api_key)))
+    if json:
+        _print_json(msgspec.Raw(answer))
+    else:
+        print_models(answer)
 
 
 @app.command()
@@ -64,27 +83,32 @@ def version() -> None:
 
 
 def main() -> None:
-    """The entry point. Exit codes: 0 fine, 2 a setting or an argument is wrong, 130 interrupted."""
+    """The entry point. Exit codes: 0 fine, 1 failed, 2 a setting or an argument is wrong, 130 interrupted."""
     try:
         app()
     except ConfigurationError as exc:
         print(f"masa-node: {exc.message}", file=sys.stderr)
         sys.exit(EXIT_CONFIGURATION)
+    except MasaError as exc:
+        place = f"{exc.place}: " if isinstance(exc, ProviderError) and exc.place else ""
+        print(f"masa-node: {place}{exc.message}", file=sys.stderr)
+        sys.exit(EXIT_FAILED)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(EXIT_INTERRUPTED)
 
 
 def _run(values: Settings, *, json: bool) -> None:
-    from masa_node.cli.greeting import greet, greet_json  # noqa: PLC0415 - the other commands need none of the server
+    from masa_node.cli.greeting import GreetPeople, GreetPrograms  # noqa: PLC0415 - the other commands need none of the server
     from masa_node.node.run import run  # noqa: PLC0415
 
     log.configure(values.log_level, values.log_format)
+    greeting = GreetPrograms() if json else GreetPeople()
     try:
         import uvloop  # noqa: PLC0415 - not on every platform
     except ImportError:
-        asyncio.run(run(values, greet_json if json else greet))
+        asyncio.run(run(values, greeting))
     else:
-        uvloop.run(run(values, greet_json if json else greet))
+        uvloop.run(run(values, greeting))
 
 
 def _shown(values: Settings, name: str, *, is_secret: bool) -> str:

@@ -6,7 +6,7 @@ import errno
 import signal
 import socket
 from collections.abc import Callable, Generator
-from typing import cast
+from typing import Protocol, cast
 
 import structlog
 import uvicorn
@@ -25,17 +25,25 @@ GRACE_S = 10  # running answers may end after SIGTERM; a service manager kills a
 BACKLOG = 2048
 LAST_DEFAULT_PORT = 8089
 FIND_WITHIN_S = 2.0
+SETTLED_WITHIN_S = 3.0
 
 log = structlog.get_logger()
 
-Listening = Callable[[str, Node], None]
+
+class Announce(Protocol):
+    """Who is told how the start went."""
+
+    def listening(self, address: str, node: Node) -> None:
+        """Requests are taken at this address from now on."""
+        ...
+
+    def settled(self, address: str, node: Node) -> None:
+        """Every LLM server was asked once what it serves, or SETTLED_WITHIN_S have passed."""
+        ...
 
 
-async def run(settings: Settings, listening: Listening) -> None:
-    """Run until SIGINT or SIGTERM. `listening` is called once, with the address, when requests are taken.
-
-    Raises `ConfigurationError` before anything is started.
-    """
+async def run(settings: Settings, announce: Announce) -> None:
+    """Run until SIGINT or SIGTERM. Raises `ConfigurationError` before anything is started."""
     specs = upstream_specs(settings)
     sock = bind(settings)
     with contextlib.closing(sock):
@@ -43,11 +51,16 @@ async def run(settings: Settings, listening: Listening) -> None:
             node = Node(settings, http)
             for spec in specs:
                 node.add_spec(spec)
-            server = _Server(node, lambda: listening(address_of(sock), node))
+            address = address_of(sock)
+            server = _Server(node, lambda: announce.listening(address, node))
             async with asyncio.TaskGroup() as group:
                 helpers = [group.create_task(node.roster.run())]
-                if not settings.llm_chat_url:
-                    helpers.append(group.create_task(_keep_finding(node)))
+                found_first = asyncio.Event()
+                if settings.llm_chat_url:
+                    found_first.set()
+                else:
+                    helpers.append(group.create_task(_keep_finding(node, found_first)))
+                helpers.append(group.create_task(_settle(node, found_first, lambda: announce.settled(address, node))))
                 await server.serve(sockets=[sock])
                 for helper in helpers:
                     helper.cancel()
@@ -82,7 +95,15 @@ def address_of(sock: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-async def _keep_finding(node: Node) -> None:
+async def _settle(node: Node, found_first: asyncio.Event, settled: Callable[[], None]) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(SETTLED_WITHIN_S):
+            await found_first.wait()
+            await node.roster.settled()
+    settled()
+
+
+async def _keep_finding(node: Node, found_first: asyncio.Event) -> None:
     """Without LLM_CHAT_URL: look for LLM servers on this machine, now and from time to time."""
     while True:
         known = frozenset(provider.name for provider in node.roster.providers)
@@ -91,6 +112,7 @@ async def _keep_finding(node: Node) -> None:
                 for spec in await find_local(node.http, skip=known):
                     log.info("found an LLM server", upstream=spec.name, url=spec.url)
                     node.add_spec(spec)
+        found_first.set()
         await asyncio.sleep(node.settings.llm_refresh)
 
 

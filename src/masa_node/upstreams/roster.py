@@ -46,6 +46,7 @@ class Roster:
         self._looked_s: dict[str, float] = {}
         self._looking = asyncio.Lock()
         self._keepers: asyncio.TaskGroup | None = None
+        self._looked_at = asyncio.Condition()
 
     def add(self, provider: Listed) -> None:
         """One more provider; until its models are listed it may be asked for anything."""
@@ -57,6 +58,11 @@ class Roster:
     def is_up(self, provider: Listed) -> bool | None:
         """Did the last listing reach it? None before the first."""
         return self._is_up.get(provider.name)
+
+    async def settled(self) -> None:
+        """Wait until every provider was asked at least once."""
+        async with self._looked_at:
+            await self._looked_at.wait_for(lambda: all(p.name in self._is_up for p in self.providers))
 
     async def run(self) -> None:
         """List every provider's models, again and again."""
@@ -94,6 +100,12 @@ class Roster:
                 retry_s = min(retry_s * 2, self._refresh_s)
 
     async def _look(self, provider: Listed) -> bool:
+        is_up = await self._list(provider)
+        async with self._looked_at:
+            self._looked_at.notify_all()
+        return is_up
+
+    async def _list(self, provider: Listed) -> bool:
         self._looked_s[provider.name] = asyncio.get_running_loop().time()
         try:
             offers = await provider.offers()
