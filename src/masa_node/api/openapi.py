@@ -25,6 +25,7 @@ _PLAIN: tuple[tuple[str, str, str], ...] = (
     ("/api/tags", "The models, in Ollama's shape", "application/json"),
     ("/api/version", "The Ollama API version that is spoken", "application/json"),
 )
+_ONE_MODEL = "One model, in a shape that the OpenAI and Anthropic SDKs read"
 _JSON_OBJECT: Json = {"schema": {"type": "object"}}
 
 
@@ -54,6 +55,12 @@ def describe() -> Json:
         },
         "paths": paths,
     }
+
+
+def operations() -> list[tuple[str, str, str]]:
+    """Method, path and meaning of every door."""
+    chat = [("POST", path, _ABOUT[door]) for door, paths in DOOR_PATHS.items() for path in paths]
+    return [*chat, *(("GET", path, about) for path, about, _ in _PLAIN), ("GET", "/v1/models/{model}", _ONE_MODEL)]
 
 
 def _errors() -> Json:
@@ -106,7 +113,7 @@ def _get_operation(path: str, about: str, media_type: str) -> Json:
 def _one_model_operation() -> Json:
     return {
         "operationId": "get_v1_model",
-        "summary": "One model, in a shape that the OpenAI and Anthropic SDKs read",
+        "summary": _ONE_MODEL,
         "parameters": [{"name": "model", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}],
         "responses": {"200": {"description": "The model", "content": {"application/json": _JSON_OBJECT}}, **_errors()},
     }

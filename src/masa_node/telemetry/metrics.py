@@ -20,6 +20,45 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120
 
 
 @dataclass(frozen=True, slots=True)
+class MetricDoc:
+    """One metric as it is exposed: the node is built from these, and docs/metrics.md too."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    about: str
+
+
+REQUESTS = MetricDoc(
+    "masa_requests_total", "counter", ("door", "model", "status", "error"), "Chat requests; error is `none` or a code."
+)
+ATTEMPTS = MetricDoc("masa_attempts_total", "counter", ("provider", "result"), "Providers asked.")
+FIRST_PIECE = MetricDoc("masa_first_piece_seconds", "histogram", ("door",), "Time to the first valid piece.")
+DURATION = MetricDoc("masa_request_seconds", "histogram", ("door",), "Time to the end of the answer.")
+PIECES = MetricDoc("masa_pieces_total", "counter", ("door",), "Pieces (frames) of answers passed on.")
+BODY_BYTES = MetricDoc("masa_body_bytes_total", "counter", ("door",), "Bytes of request bodies.")
+ANSWER_BYTES = MetricDoc("masa_answer_bytes_total", "counter", ("door",), "Bytes of answers.")
+TOKENS = MetricDoc("masa_tokens_total", "counter", ("direction", "model"), "Tokens as the LLMs counted them.")
+IN_FLIGHT = MetricDoc("masa_requests_in_flight", "gauge", (), "Chat requests under way.")
+WAITING = MetricDoc("masa_requests_waiting", "gauge", (), "Chat requests that wait for a place.")
+UPSTREAM_UP = MetricDoc("masa_upstream_up", "gauge", ("upstream",), "1 if the last listing reached the LLM server.")
+
+ALL_METRICS = (
+    REQUESTS,
+    ATTEMPTS,
+    FIRST_PIECE,
+    DURATION,
+    PIECES,
+    BODY_BYTES,
+    ANSWER_BYTES,
+    TOKENS,
+    IN_FLIGHT,
+    WAITING,
+    UPSTREAM_UP,
+)
+
+
+@dataclass(frozen=True, slots=True)
 class _DoorMetrics:
     """The metrics of one door, looked up once: labels() costs more than counting."""
 
@@ -37,33 +76,17 @@ class Metrics:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
-        registry = self._registry
-        self._requests = Counter(
-            "masa_requests",
-            "Chat requests by door, model, HTTP status and error.",
-            ["door", "model", "status", "error"],
-            registry=registry,
-        )
-        self._attempts = Counter(
-            "masa_attempts", "Providers asked, by result.", ["provider", "result"], registry=registry
-        )
-        self._first_piece = Histogram(
-            "masa_first_piece_seconds", "Time to the first valid piece.", ["door"], buckets=_SECONDS, registry=registry
-        )
-        self._duration = Histogram(
-            "masa_request_seconds", "Time to the end of the answer.", ["door"], buckets=_SECONDS, registry=registry
-        )
-        self._pieces = Counter("masa_pieces", "Pieces of answers passed on.", ["door"], registry=registry)
-        self._bytes_in = Counter("masa_body_bytes", "Bytes of request bodies.", ["door"], registry=registry)
-        self._bytes_out = Counter("masa_answer_bytes", "Bytes of answers.", ["door"], registry=registry)
-        self._tokens = Counter(
-            "masa_tokens", "Tokens as the LLMs counted them.", ["direction", "model"], registry=registry
-        )
-        self._running = Gauge("masa_requests_in_flight", "Chat requests under way.", registry=registry)
-        self._waiting = Gauge("masa_requests_waiting", "Chat requests that wait for a place.", registry=registry)
-        self._up = Gauge(
-            "masa_upstream_up", "1 if the last listing reached the LLM server.", ["upstream"], registry=registry
-        )
+        self._requests = self._counter(REQUESTS)
+        self._attempts = self._counter(ATTEMPTS)
+        self._first_piece = self._histogram(FIRST_PIECE)
+        self._duration = self._histogram(DURATION)
+        self._pieces = self._counter(PIECES)
+        self._bytes_in = self._counter(BODY_BYTES)
+        self._bytes_out = self._counter(ANSWER_BYTES)
+        self._tokens = self._counter(TOKENS)
+        self._running = self._gauge(IN_FLIGHT)
+        self._waiting = self._gauge(WAITING)
+        self._up = self._gauge(UPSTREAM_UP)
         self._models: set[str] = set()
         self._by_door: dict[Door, _DoorMetrics] = {}
         self._by_ending: dict[tuple[Door, str, int, str | None], Counter] = {}
@@ -98,6 +121,15 @@ class Metrics:
     def render(self) -> bytes:
         """The exposition text."""
         return generate_latest(self._registry)
+
+    def _counter(self, doc: MetricDoc) -> Counter:
+        return Counter(doc.name, doc.about, doc.labels, registry=self._registry)
+
+    def _gauge(self, doc: MetricDoc) -> Gauge:
+        return Gauge(doc.name, doc.about, doc.labels, registry=self._registry)
+
+    def _histogram(self, doc: MetricDoc) -> Histogram:
+        return Histogram(doc.name, doc.about, doc.labels, buckets=_SECONDS, registry=self._registry)
 
     def _ending(self, outcome: Outcome, model: str) -> Counter:
         """The counter of requests that ended like this one. Bounded as its labels are."""

@@ -1,0 +1,115 @@
+# A fresh clone needs nothing but make and Python 3.11 or newer: each command installs what it uses into .venv,
+# pinned by hash, and remembers that it did. Works with the make of macOS (3.81) too.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+FIND_PYTHON = for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null && echo "$$p" && break; done
+PYTHON ?= $(shell $(FIND_PYTHON))
+
+# Wheels only: no dependency runs code of its own while it is installed.
+INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all:
+INSTALL_FAILED = { echo "Installing failed. Is pypi.org (or the index that pip is configured for) reachable?" \
+	"If so, run 'make clean' and try again, with PYTHON=python3.13 if your Python is newer." >&2; exit 1; }
+
+# The rooms that decide: they have no I/O, so there is no excuse.
+CORE_ROOMS := chat dialects routing
+CORE_COVERAGE_PERCENT := 95
+MODULE_MAX_LINES := 400
+OUR_PYTHON := src tests bench tools
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench docs dist lock upgrade clean
+.DELETE_ON_ERROR:
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.project ## start a node with the built-in model masa-demo
+	@$(VENV)/bin/masa-node demo
+
+test: $(VENV)/.test ## run the tests, with coverage; ARGS='-k race' goes to pytest
+	@$(PY) -m pytest --cov --cov-report= $(ARGS)
+	@$(if $(ARGS),,$(CORE_COVERAGE))
+
+CORE_COVERAGE = for room in $(CORE_ROOMS); do \
+	if percent=$$($(PY) -m coverage report --include="src/masa_node/$$room/*" --fail-under=$(CORE_COVERAGE_PERCENT) --format=total); \
+	then echo "coverage of $$room: $$percent %"; \
+	else $(PY) -m coverage report --include="src/masa_node/$$room/*"; \
+		echo "Less than $(CORE_COVERAGE_PERCENT) % of $$room is tested: add tests for the lines above." >&2; exit 1; fi; done
+
+lint: $(VENV)/.dev ## check style, types, the rooms' borders and the size of modules
+	@$(PY) -m ruff check --quiet $(OUR_PYTHON)
+	@$(PY) -m ruff format --quiet --check $(OUR_PYTHON) || { echo "Run 'make format' on the files above." >&2; exit 1; }
+	@$(PY) -m mypy --no-error-summary
+	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(PY) -m pyright
+	@$(VENV)/bin/lint-imports --no-logo
+	@find src -name '*.py' -exec wc -l {} + | awk '$$2 != "total" && $$1 > $(MODULE_MAX_LINES) { bad = 1; \
+		print $$2 ": " $$1 " lines; split it, $(MODULE_MAX_LINES) are the limit" } END { exit bad }'
+	@echo "lint: all well"
+
+format: $(VENV)/.dev ## lay out the code, and mend what ruff can mend safely
+	@$(PY) -m ruff check --fix-only --quiet $(OUR_PYTHON)
+	@$(PY) -m ruff format --quiet $(OUR_PYTHON)
+
+bench: $(VENV)/.test ## measure what the node adds to a request; ARGS go to the benchmark
+	@$(PY) -m bench $(ARGS)
+
+docs: $(VENV)/.test ## write the generated parts of docs/ again
+	@$(PY) -m tools.generate_docs
+
+dist: $(VENV)/.dev ## build the wheel and the source archive into dist/
+	@rm -rf dist
+	@$(PY) -m build --no-isolation
+
+clean: ## remove .venv and everything else that was made here
+	@rm -rf $(VENV) dist build htmlcov .bench .cache .coverage .coverage.* .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	@find $(OUR_PYTHON) -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# ---- what is installed -------------------------------------------------------------------------------------------
+
+$(VENV)/.made:
+	@test -n "$(PYTHON)" || { echo "No Python from 3.11 to 3.14 was found. Install one (Debian, Ubuntu: apt install" \
+		"python3 python3-venv; macOS: brew install python@3.13), or name yours: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments." \
+		"On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@rm -rf $(VENV)
+	@"$(PYTHON)" -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.run: requirements/run.txt requirements/build.txt | $(VENV)/.made
+	@echo "Installing what the node runs on into $(VENV) (once) ..."
+	@$(INSTALL) -r requirements/run.txt -r requirements/build.txt || $(INSTALL_FAILED)
+	@touch $@
+
+# The version is read from __init__.py when the project is installed.
+$(VENV)/.project: pyproject.toml src/masa_node/__init__.py $(VENV)/.run
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(VENV)/.test: requirements/test.txt $(VENV)/.project
+	@echo "Installing what the tests need into $(VENV) (once) ..."
+	@$(INSTALL) -r requirements/test.txt || $(INSTALL_FAILED)
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.test
+	@echo "Installing what the checks need into $(VENV) (once) ..."
+	@$(INSTALL) -r requirements/dev.txt || $(INSTALL_FAILED)
+	@touch $@
+
+# ---- what is pinned ----------------------------------------------------------------------------------------------
+# dev.txt is resolved first and holds everything; the others are parts of it, so that all agree on every version.
+# Universal: one file for Linux, macOS and Windows, x86-64 and aarch64, and every Python that the project supports.
+
+COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
+	--generate-hashes --only-binary :all: --custom-compile-command 'make lock' $(UPGRADE)
+PART_OF_DEV := --constraints requirements/dev.txt
+
+lock: $(VENV)/.dev ## pin the dependencies of pyproject.toml in requirements/, keeping versions where possible
+	@$(COMPILE) pyproject.toml --group build --group dev --output-file requirements/dev.txt
+	@$(COMPILE) pyproject.toml --group test $(PART_OF_DEV) --output-file requirements/test.txt
+	@$(COMPILE) pyproject.toml $(PART_OF_DEV) --output-file requirements/run.txt
+	@$(COMPILE) --group build $(PART_OF_DEV) --output-file requirements/build.txt
+
+upgrade: ## the same with the newest versions
+	@$(MAKE) lock UPGRADE=--upgrade

@@ -1,0 +1,170 @@
+"""Writes the parts of docs/ that the code knows best: settings, doors, errors, metrics, commands.
+
+`python -m tools.generate_docs` writes them; with `--check` it exits with 1, naming them, if any is out of date.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import click
+import typer
+
+from masa_node.api.openapi import operations
+from masa_node.api.statuses import STATUS
+from masa_node.chat import errors
+from masa_node.cli.main import app
+from masa_node.node.settings import setting_docs
+from masa_node.telemetry.metrics import ALL_METRICS
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+NOTE = "<!-- Made from the code by `make docs`; changes here are lost. -->\n"
+
+
+def settings() -> str:
+    """docs/settings.md."""
+    lines = [
+        "# Settings",
+        "",
+        "Each is an environment variable, or a line `NAME=value` in a file `.env` in the folder where the node is",
+        "started. The environment wins. What is set to nothing counts as not set. `masa-node settings` shows what is",
+        "in force.",
+        "Several LLM servers: [masa.toml](masa-toml.md).",
+        "",
+        "| name | kind | default | what it is |",
+        "|---|---|---|---|",
+    ]
+    for doc in setting_docs():
+        default = f"`{doc.default}`" if doc.default else ""
+        secret = " (secret: never shown)" if doc.is_secret else ""
+        lines.append(f"| `{doc.name}` | {doc.kind} | {default} | {doc.about}{secret} |")
+    return "\n".join(lines) + "\n"
+
+
+def doors() -> str:
+    """docs/doors.md."""
+    lines = [
+        "# Doors",
+        "",
+        "What the node answers over HTTP. Anything else is 404, and nothing else is ever forwarded to an LLM server.",
+        "The machine-readable description is at `GET /openapi.json`.",
+        "",
+        "| door | what it is |",
+        "|---|---|",
+    ]
+    for method, path, about in operations():
+        lines.append(f"| `{method} {path}` | {about} |")
+    lines += [
+        "",
+        "## Headers of every answer",
+        "",
+        "| header | what it tells |",
+        "|---|---|",
+        "| `X-Request-Id` | the request's id, also in the log; yours, if you sent a short plain one |",
+        "| `X-Masa-Model` | the model that was asked for |",
+        "| `X-Masa-Served-By` | `local`: an LLM server of this node |",
+        "| `X-Masa-Attempts` | who was asked, with what result and in how many milliseconds; at most 8 |",
+        "| `X-Masa-Node` | the node's version |",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def error_tree() -> str:
+    """docs/errors.md."""
+    lines = [
+        "# Errors",
+        "",
+        "Every error has the shape of the door's own format (OpenAI, Anthropic, Ollama), a status that is true, and a",
+        "text that says what happened, what was tried and what to do. `code` is stable: it stands in OpenAI-shaped",
+        "errors, in the log (`error`) and in the metric `masa_requests_total`.",
+        "",
+        "An LLM's own error answer is passed on as it came. A stream that breaks ends with an error frame in its",
+        "format, and then the connection breaks: a cut answer never looks whole.",
+        "",
+        "| code | status | what it means and what to do |",
+        "|---|---|---|",
+    ]
+    seen: set[str] = set()
+    for kind in _tree(errors.MasaError):
+        if kind.code in seen or kind in (errors.ConfigurationError, errors.MasaError):
+            continue
+        seen.add(kind.code)
+        status = "the LLM's" if kind is errors.ErrorAnswer else str(_status(kind))
+        lines.append(f"| `{kind.code}` | {status} | {' '.join((kind.__doc__ or '').split())} |")
+    lines += ["", "`configuration` is told by the command line, which then ends with exit code 2."]
+    return "\n".join(lines) + "\n"
+
+
+def metrics() -> str:
+    """docs/metrics.md."""
+    lines = [
+        "# Metrics",
+        "",
+        "`GET /metrics`, in Prometheus' text format. Every label has a bounded set of values: at most 200 names of",
+        "models that an LLM server lists are counted by name, the rest as `other`. Process metrics are there too.",
+        "",
+        "| metric | kind | labels | what it counts |",
+        "|---|---|---|---|",
+    ]
+    for doc in ALL_METRICS:
+        labels = ", ".join(f"`{label}`" for label in doc.labels)
+        lines.append(f"| `{doc.name}` | {doc.kind} | {labels} | {doc.about} |")
+    return "\n".join(lines) + "\n"
+
+
+def commands() -> str:
+    """docs/commands.md."""
+    root = cast("click.Group", typer.main.get_command(app))
+    lines = ["# Commands", "", "`masa-node COMMAND --help` says the same. `--json` writes JSON for programs.", ""]
+    for name, command in root.commands.items():
+        lines += [f"## `masa-node {name}`", "", str(command.help), ""]
+        options = [option for option in command.params if getattr(option, "help", None)]
+        lines += [f"- `{' '.join(option.opts)}` {option.help}" for option in options]
+        lines += [""] if options else []
+    lines += ["Exit codes: 0 fine, 1 failed, 2 a setting or an argument is wrong, 130 interrupted."]
+    return "\n".join(lines) + "\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "settings.md": settings,
+    "doors.md": doors,
+    "errors.md": error_tree,
+    "metrics.md": metrics,
+    "commands.md": commands,
+}
+
+
+def stale_pages() -> list[str]:
+    """The pages that are not what the code says now."""
+    return [name for name, make in PAGES.items() if not _is_current(DOCS / name, make())]
+
+
+def main() -> None:
+    """See the module."""
+    if "--check" in sys.argv:
+        stale = stale_pages()
+        if stale:
+            sys.exit(f"Not up to date: {', '.join(stale)}. Run `make docs`.")
+        return
+    DOCS.mkdir(exist_ok=True)
+    for name, make in PAGES.items():
+        (DOCS / name).write_text(NOTE + make(), "utf-8")
+        print(f"docs/{name}")
+
+
+def _is_current(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text("utf-8") == NOTE + text
+
+
+def _tree(kind: type[errors.MasaError]) -> list[type[errors.MasaError]]:
+    children = [child for child in kind.__subclasses__() if child.__module__ == errors.__name__]
+    return [kind, *(found for child in children for found in _tree(child))]
+
+
+def _status(kind: type[errors.MasaError]) -> int:
+    return next(STATUS[known] for known in kind.__mro__ if known in STATUS)
+
+
+if __name__ == "__main__":
+    main()
