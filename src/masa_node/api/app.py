@@ -1,5 +1,7 @@
 """The ASGI application: guard, then the chat doors (plain ASGI) or the ordinary ones (Starlette)."""
 
+from collections.abc import Awaitable
+
 import structlog
 
 from masa_node.api.body import CallerGone
@@ -106,12 +108,12 @@ class _Started:
         self.add: RawHeaders = []
         self.has_begun = False
 
-    async def __call__(self, message: Message) -> None:
+    def __call__(self, message: Message) -> Awaitable[None]:
         if not self.has_begun:
             self.has_begun = True
             if self.add:
                 message["headers"] = [*message["headers"], *self.add]
-        await self._send(message)
+        return self._send(message)
 
 
 def _dialect_for(scope: Scope) -> DialectName:

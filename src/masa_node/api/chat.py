@@ -3,7 +3,7 @@
 import asyncio
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -161,8 +161,8 @@ class _Reply:
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
         self._exchange.ended(None)
 
-    async def _write(self, piece: bytes) -> None:
-        await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+    def _write(self, piece: bytes) -> Awaitable[None]:
+        return self._send({"type": "http.response.body", "body": piece, "more_body": True})
 
     def _headers(self) -> RawHeaders:
         provider = self._exchange.served_by

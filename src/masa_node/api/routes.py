@@ -4,10 +4,9 @@ from collections.abc import Awaitable, Callable
 from urllib.parse import unquote
 
 import msgspec
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 
 from masa_node import __version__
 from masa_node.api import models
@@ -36,9 +35,9 @@ def json_response(value: object, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
-def ordinary_doors(view: NodeView) -> Starlette:
-    """The Starlette application. 404 and 405 are not its business: it is only asked for paths that exist."""
-    return Starlette(
+def ordinary_doors(view: NodeView) -> Router:
+    """A bare router: errors pass through it to `App`, which tells them. It is only asked for paths that exist."""
+    return Router(
         routes=[
             Route("/", _root),
             Route("/healthz", _healthz),

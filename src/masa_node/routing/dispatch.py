@@ -144,18 +144,30 @@ class Exchange:
         Raises `BrokenAnswer` when it was cut, `Stalled` when nothing came for the ask's idle time.
         Backpressure: the next piece is taken when `write` has returned.
         """
-        next_piece = answer.next_piece
         async with IdleTimer(self._ask.idle_timeout_s) as idle:
-            piece = answer.first
-            while piece:
-                self._answer_bytes += len(piece)
-                self._writing = True
-                await write(piece)
-                self._writing = False
-                idle.touch()
-                piece = await next_piece()
+            try:
+                await self._pass_on(answer, write, idle)
+            except ProviderError as exc:
+                exc.place = exc.place or self._place()
+                raise
         if idle.expired:
             raise self._stalled()
+
+    async def _pass_on(
+        self, answer: StreamedAnswer, write: Callable[[bytes], Awaitable[None]], idle: IdleTimer
+    ) -> None:
+        next_piece = answer.next_piece
+        piece = answer.first
+        while piece:
+            self._answer_bytes += len(piece)
+            self._writing = True
+            await write(piece)
+            self._writing = False
+            idle.touch()
+            piece = await next_piece()
+
+    def _place(self) -> str:
+        return self._winner.place if self._winner is not None else ""
 
     def begun(self, status: int) -> None:
         """The caller was told this status; what follows is still open."""
@@ -217,7 +229,7 @@ class Exchange:
         if self._writing:
             return CallerStalled(f"The caller read nothing for {self._ask.idle_timeout_s:g} s (LLM_IDLE_TIMEOUT).")
         error = Stalled(f"nothing came for {self._ask.idle_timeout_s:g} s (LLM_IDLE_TIMEOUT), so the answer was cut.")
-        error.place = self._winner.place if self._winner is not None else ""
+        error.place = self._place()
         return error
 
     def _outcome(self) -> Outcome:

@@ -38,9 +38,23 @@ def configure(level: str, style: str, out: TextIO | None = None) -> None:
         cache_logger_on_first_use=True,
     )
     # The HTTP server's own lines would repeat ours, and its tracebacks say nothing new.
-    logging.getLogger("uvicorn").addHandler(logging.NullHandler())
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "asyncio"):
-        logging.getLogger(name).propagate = False
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        _redirect(name, logging.NullHandler())
+    _redirect("asyncio", _Forward(logging.WARNING))
+
+
+class _Forward(logging.Handler):
+    """What a library warns of, as a line of ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler`."""
+        log.log(record.levelno, "library", name=record.name, message=record.getMessage())
+
+
+def _redirect(name: str, handler: logging.Handler) -> None:
+    logger = logging.getLogger(name)
+    logger.handlers = [handler]
+    logger.propagate = False
 
 
 def log_outcome(outcome: Outcome) -> None:

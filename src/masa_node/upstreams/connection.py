@@ -100,7 +100,12 @@ class Connection(asyncio.Protocol):
                 raise self._error
             if self._complete:
                 return b""
-            await self._wait()
+            # The hot path of every stream: `_wait` without its coroutine.
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
 
     def is_reusable(self) -> bool:
         """May another exchange follow on it?"""

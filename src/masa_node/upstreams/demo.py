@@ -55,6 +55,10 @@ class DemoModel:
         """What it is called."""
         return "built-in demo"
 
+    async def doubted(self) -> None:
+        """Never: there is nothing that could be down."""
+        await asyncio.Event().wait()
+
     async def offers(self) -> list[ModelOffer]:
         """Its one model."""
         doors = frozenset(Door) - {Door.OLLAMA_SHOW}

@@ -13,7 +13,7 @@ from masa_node.chat.offer import ModelOffer
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.provider import Provider
 
-FIRST_RETRY_S = 1.0
+FIRST_RETRY_S = 1.0  # also the shortest time between two listings
 # A caller asks for a model nobody lists: look again, but not more often than this.
 LOOK_AGAIN_AFTER_S = 2.0
 # ... and do not let him wait for a slow list.
@@ -28,6 +28,10 @@ class Listed(Provider, Protocol):
     @property
     def label(self) -> str:
         """What kind of server it is."""
+        ...
+
+    async def doubted(self) -> None:
+        """Returns when an ask has failed in a way that makes it doubtful whether the server is up."""
         ...
 
     async def offers(self) -> list[ModelOffer] | None:
@@ -94,10 +98,19 @@ class Roster:
         while True:
             if await self._look(provider):
                 retry_s = FIRST_RETRY_S
-                await asyncio.sleep(self._refresh_s)
+                await self._rest(provider)
             else:
                 await asyncio.sleep(retry_s)
                 retry_s = min(retry_s * 2, self._refresh_s)
+
+    async def _rest(self, provider: Listed) -> None:
+        """Until the next listing is due, or an ask could not reach the server."""
+        try:
+            async with asyncio.timeout(self._refresh_s):
+                await asyncio.sleep(FIRST_RETRY_S)
+                await provider.doubted()
+        except TimeoutError:
+            return
 
     async def _look(self, provider: Listed) -> bool:
         is_up = await self._list(provider)

@@ -4,7 +4,7 @@ import asyncio
 
 from masa_node.chat.answer import Answer
 from masa_node.chat.ask import DIALECT_OF_DOOR, Ask, Door, Headers
-from masa_node.chat.errors import NotAnAnswer, ProviderError
+from masa_node.chat.errors import ConnectionClosed, NotAnAnswer, ProviderError, Unreachable
 from masa_node.chat.offer import ModelOffer
 from masa_node.dialects.registry import DIALECTS
 from masa_node.upstreams.answering import take_answer
@@ -28,12 +28,19 @@ class Upstream:
         self._spec = spec
         self._http = http
         self._server: Server | None = None
+        self._label = "unknown"
         self._identifying = asyncio.Lock()
+        self._doubt = asyncio.Event()
 
     @property
     def label(self) -> str:
         """What the server is called in words; "unknown" until it was reached."""
-        return self._server.label if self._server is not None else "unknown"
+        return self._label
+
+    async def doubted(self) -> None:
+        """See `Listed`."""
+        await self._doubt.wait()
+        self._doubt.clear()
 
     async def offers(self) -> list[ModelOffer] | None:
         """What the server serves now; None if it has no list, so that any name may be asked of it.
@@ -49,6 +56,7 @@ class Upstream:
             found = []
         except ProviderError as exc:
             exc.place = self.place
+            self._server = None  # another kind of server may come up in its place
             raise
         if not self._spec.models:
             return found
@@ -68,6 +76,8 @@ class Upstream:
             return await take_answer(response, dialect, wants_stream=ask.wants_stream)
         except ProviderError as exc:
             exc.place = self.place
+            if isinstance(exc, Unreachable | ConnectionClosed):
+                self._doubt.set()
             raise
 
     async def _identified(self) -> Server:
@@ -80,6 +90,7 @@ class Upstream:
                 except ProviderError as exc:
                     exc.place = self.place
                     raise
+                self._label = self._server.label
             return self._server
 
 

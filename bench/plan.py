@@ -1,0 +1,107 @@
+"""How long and how often each thing is measured."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+PIECES_PER_S = 50  # of one stream: what a fast model on one GPU gives
+CONNECTIONS = 64
+RATES = (200, 1000)  # requests/s of the open-loop runs
+STREAM_COUNTS = (1, 100, 1000)
+WHOLE = "json"  # the mock's model that answers with one JSON object
+
+# Unpaced streams: long enough that pieces are what is measured, short enough that a slow subject ends them soon.
+PIECES_OF_A_STREAM = {1: 20_000, 100: 1_000, 1000: 100}
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One run of the load generator; the window that counts opens after ``ramp_s + settle_s``."""
+
+    model: str
+    connections: int
+    seconds: float
+    rate: int = 0  # requests/s, open loop; 0: each connection asks again when it is answered
+    ramp_s: float = 0.0
+    settle_s: float = 0.3
+
+    @property
+    def arguments(self) -> list[str]:
+        """The command line behind ``load port=...``."""
+        return [
+            f"model={self.model}",
+            f"connections={self.connections}",
+            f"rate={self.rate}",
+            f"ramp={self.ramp_s}",
+            f"settle={self.settle_s}",
+            f"seconds={self.seconds}",
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All durations of a run, in seconds, and how often the noisy measurements are repeated."""
+
+    repeats: int
+    requests_s: float
+    latency_s: float
+    pieces_s: float
+    paced_s: dict[int, float]  # streams -> window
+    ramp_s: dict[int, float]  # streams -> time over which they are opened
+    memory_s: float
+    starts: int
+
+    def whole_answers(self) -> Load:
+        """As many whole answers as can be had."""
+        return Load(WHOLE, CONNECTIONS, self.requests_s)
+
+    def at_rate(self, rate: int) -> Load:
+        """Whole answers at a fixed rate."""
+        return Load(WHOLE, CONNECTIONS, self.latency_s, rate=rate)
+
+    def unpaced(self, streams: int) -> Load:
+        """Streams as fast as they go."""
+        return Load(f"stream-{PIECES_OF_A_STREAM[streams]}-0", streams, self.pieces_s)
+
+    def paced(self, streams: int, seconds: float | None = None) -> Load:
+        """Streams of PIECES_PER_S, all of them open during the whole window."""
+        window_s = self.paced_s[streams] if seconds is None else seconds
+        ramp_s = self.ramp_s[streams]
+        settle_s = 0.5
+        pieces = math.ceil((ramp_s + settle_s + window_s) * PIECES_PER_S)
+        return Load(f"stream-{pieces}-{PIECES_PER_S}", streams, window_s, ramp_s=ramp_s, settle_s=settle_s)
+
+    def memory(self) -> Load:
+        """1 000 open streams, long enough to look at the memory they take."""
+        return self.paced(1000, self.memory_s)
+
+    def models(self) -> list[str]:
+        """Every model name that is asked for: the node answers 404 for one that is not listed."""
+        loads = [self.whole_answers(), self.memory()]
+        loads += [self.unpaced(streams) for streams in STREAM_COUNTS]
+        loads += [self.paced(streams) for streams in self.paced_s]
+        return sorted({load.model for load in loads})
+
+
+FULL = Plan(
+    repeats=3,
+    requests_s=2.5,
+    latency_s=3.0,
+    pieces_s=2.0,
+    paced_s={100: 2.5, 1000: 3.5},
+    ramp_s={100: 0.3, 1000: 1.5},
+    memory_s=1.0,
+    starts=5,
+)
+
+QUICK = Plan(
+    repeats=1,
+    requests_s=1.2,
+    latency_s=1.5,
+    pieces_s=0.8,
+    paced_s={100: 1.0, 1000: 1.5},
+    ramp_s={100: 0.2, 1000: 1.2},
+    memory_s=0.3,
+    starts=2,
+)

@@ -1,0 +1,99 @@
+"""The figures as a table for people and as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from bench.figures import ROWS, Figures, Row
+
+SUBJECTS = ("direct", "nginx", "masa")
+LABEL_WIDTH = 50
+RATIOS = {"masa": ("direct", "nginx"), "nginx": ("direct",)}  # of whom, to whom
+
+NOTES = """\
+direct: load -> mock. nginx, masa: load -> it -> mock. Medians of the repeats.
+~  the repeats lie further apart than a quarter of the median
+>  the process was less than 90 % busy: the load side (or another program) was the limit"""
+
+
+def table(figures: Figures) -> str:
+    """All rows that were measured, with ratios and targets."""
+    subjects = [name for name in SUBJECTS if any(name in values for values in figures.values.values())]
+    of = "masa" if "masa" in subjects else "nginx"
+    ratios = [(of, to) for to in RATIOS[of] if of in subjects and to in subjects]
+    header = [f"{'':{LABEL_WIDTH}}", *(f"{name:>11}" for name in subjects)]
+    header += [f"{f'{of}/{to}':>14}" for of, to in ratios] + ["  target for masa"]
+    lines = ["".join(header)]
+    lines += [_line(figures, row, subjects, ratios) for row in ROWS.values() if row.key in figures.values]
+    return "\n".join([*lines, "", NOTES])
+
+
+def _line(figures: Figures, row: Row, subjects: list[str], ratios: list[tuple[str, str]]) -> str:
+    cells = [f"{f'{row.label} [{row.unit}]':{LABEL_WIDTH}}"]
+    cells += [f"{_cell(figures, row.key, name):>11}" for name in subjects]
+    cells += [f"{_ratio(figures, row, of, to):>14}" for of, to in ratios]
+    value = figures.median(row.key, "masa")
+    if row.target:
+        verdict = "" if value is None else "  met" if row.target.is_met(value) else "  MISSED"
+        cells.append(f"  {row.target}{verdict}")
+    return "".join(cells)
+
+
+def _cell(figures: Figures, key: str, subject: str) -> str:
+    value = figures.median(key, subject)
+    if value is None:
+        return "-"
+    mark = ">" if (key, subject) in figures.floors else ""
+    return mark + ("~" if figures.scatters(key, subject) else "") + number(value)
+
+
+def _ratio(figures: Figures, row: Row, of: str, to: str) -> str:
+    value, other = figures.median(row.key, of), figures.median(row.key, to)
+    if value is None or not other or other < 0:
+        return "-"
+    return f"{value / other:.3g} x"
+
+
+def number(value: float) -> str:
+    """Three digits that count, thousands apart."""
+    if abs(value) >= 1000:
+        return f"{value:,.0f}".replace(",", " ")
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
+    return f"{value:.{digits}f}"
+
+
+def targets(figures: Figures) -> dict[str, dict[str, Any]]:
+    """What the node was meant to reach, where it was measured."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in ROWS.values():
+        value = figures.median(row.key, "masa")
+        if row.target and value is not None:
+            found[row.key] = {"target": str(row.target), "value": value, "met": row.target.is_met(value)}
+    return found
+
+
+def as_json(figures: Figures, machine: dict[str, str], mode: str) -> str:
+    """Everything, every repeat included."""
+    rows = [
+        {
+            "key": key,
+            "label": ROWS[key].label,
+            "unit": ROWS[key].unit,
+            "subject": subject,
+            "median": figures.median(key, subject),
+            "values": values,
+            "load_side_was_the_limit": (key, subject) in figures.floors,
+        }
+        for key in ROWS
+        for subject, values in figures.values.get(key, {}).items()
+    ]
+    document = {
+        "machine": machine,
+        "mode": mode,
+        "figures": rows,
+        "targets": targets(figures),
+        "foreign_cpu_shares": figures.foreign_cpu,
+        "failures": figures.failures,
+    }
+    return json.dumps(document, indent=1) + "\n"

@@ -1,0 +1,101 @@
+"""Carries one load run out and looks at the process under test while the measured window is open."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.plan import Load
+from bench.processes import Tree, machine_cpu_s, share_priority
+from bench.subjects import Subject, SubjectError
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one load run measured. Times in ms; a dict of percentiles has p50, p90, p99, p999, max, mean."""
+
+    answers_per_s: float
+    pieces_per_s: float
+    latency_ms: dict[str, float]
+    delay_ms: dict[str, float]
+    failed: int
+    failures: str  # kinds and the first one's text
+    cpu_s: float  # of the process under test, in the window
+    busy: float  # share of its core that it used
+    rss_mb: float  # when the window closed
+    foreign_cpu: float  # share of all cores that programs outside this benchmark used
+    window_s: float
+
+    @property
+    def cpu_us_per_answer(self) -> float:
+        """CPU time of the process under test for one whole answer."""
+        return self.cpu_s / max(1.0, self.answers_per_s * self.window_s) * 1e6
+
+    @property
+    def cpu_us_per_piece(self) -> float:
+        """CPU time of the process under test for one forwarded piece."""
+        return self.cpu_s / max(1.0, self.pieces_per_s * self.window_s) * 1e6
+
+
+@dataclass(slots=True)
+class _Clocks:
+    """CPU times at the edges of the window."""
+
+    subject: Tree
+    ours: Tree
+    cpu_s: float = 0.0
+    foreign_s: float = 0.0
+    rss_mb: float = 0.0
+
+    def turn(self) -> None:
+        """Subtract at the start what is added at the end: call once at each edge."""
+        self.cpu_s = self.subject.cpu_s() - self.cpu_s
+        self.foreign_s = machine_cpu_s() - self.ours.cpu_s() - self.foreign_s
+        self.rss_mb = self.subject.rss_mb()
+
+
+def run_load(program: Path, subject: Subject, load: Load) -> Run:
+    """One load run, on our own core; raises SubjectError if the load cannot even connect or the subject has ended."""
+    argv = [str(program), f"port={subject.port}", *load.arguments]
+    result: dict[str, Any] = {}
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, start_new_session=True) as popen:
+        share_priority(popen.pid)
+        clocks = _Clocks(subject.tree(), Tree(os.getpid()))
+        for line in popen.stdout or ():
+            event = json.loads(line)
+            if event["event"] == "result":
+                result = event
+            else:
+                clocks.turn()
+    if subject.process and not subject.process.is_alive():
+        raise SubjectError(f"{subject.name} ended under load:\n{subject.process.last_output()}")
+    if not result:
+        raise SubjectError(f"the load generator could not measure {subject.name} (see its message above)")
+    return _run_of(result, clocks)
+
+
+def _run_of(result: dict[str, Any], clocks: _Clocks) -> Run:
+    window_s = float(result["window_s"])
+    cores = os.cpu_count() or 1
+    kinds = ", ".join(f"{count} {kind}" for kind, count in result["failures"].items())
+    return Run(
+        answers_per_s=result["answered_in_window"] / window_s,
+        pieces_per_s=result["pieces_in_window"] / window_s,
+        latency_ms=_in_ms(result["latency_us"]),
+        delay_ms=_in_ms(result["delay_us"]),
+        failed=result["failed"],
+        failures=f"{kinds}; the first one: {result['first_failure']}" if kinds else "",
+        cpu_s=clocks.cpu_s,
+        busy=clocks.cpu_s / window_s,
+        rss_mb=clocks.rss_mb,
+        foreign_cpu=max(0.0, clocks.foreign_s / window_s / cores),
+        window_s=window_s,
+    )
+
+
+def _in_ms(times_us: dict[str, float]) -> dict[str, float]:
+    return {name: value / 1000 for name, value in times_us.items() if name != "count"}

@@ -1,0 +1,174 @@
+"""What is measured: nothing in between, nginx, and the node."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.plan import WHOLE
+from bench.processes import Process, Tree
+
+READY_S = 30.0
+POLL_S = 0.003
+PROJECT = Path(__file__).resolve().parent.parent
+
+NGINX_MISSING = "nginx is not installed, so its column is left out. On Debian or Ubuntu: apt install nginx-light"
+NGINX_CONF = """
+daemon off; {user}
+worker_processes 1;
+pid nginx.pid;
+error_log stderr warn;
+events {{ worker_connections 8192; }}
+http {{
+    access_log off;
+    client_body_temp_path body; proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+    keepalive_requests 1000000000;
+    upstream mock {{ server 127.0.0.1:{upstream}; keepalive 2048; keepalive_requests 1000000000; }}
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location / {{
+            proxy_pass http://mock;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_buffering off;
+        }}
+    }}
+}}
+"""
+
+
+class SubjectError(Exception):
+    """The process under test did not start, or has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One thing under test: where it listens and its process (None: the mock itself)."""
+
+    name: str
+    port: int
+    process: Process | None
+
+    def tree(self) -> Tree:
+        """Its process and what that has started, now."""
+        return Tree(self.process.pid if self.process else None)
+
+    def stop(self) -> None:
+        """End its process."""
+        if self.process:
+            self.process.stop()
+
+
+Launch = Callable[[], Subject]
+
+
+@dataclass(frozen=True, slots=True)
+class Launcher:
+    """Starts subjects on one core in front of one mock; each start has a fresh folder under ``work``."""
+
+    work: Path
+    core: int
+    mock_port: int
+    python: str
+
+    def direct(self) -> Subject:
+        """The load goes straight to the mock."""
+        return Subject("direct", self.mock_port, None)
+
+    def nginx(self) -> Subject:
+        """One nginx worker that does nothing but pass on; raises FileNotFoundError without nginx."""
+        program = nginx_path()
+        if program is None:
+            raise FileNotFoundError(NGINX_MISSING)
+        folder, port = self._folder("nginx"), free_port()
+        user = "user root root;" if os.geteuid() == 0 else ""  # else the worker may not enter our folder
+        conf = folder / "nginx.conf"
+        conf.write_text(NGINX_CONF.format(user=user, upstream=self.mock_port, port=port))
+        argv = [program, "-p", str(folder), "-c", str(conf), "-e", "stderr"]
+        return Subject("nginx", port, Process(argv, self.core, folder / "output.log"))
+
+    def masa(self) -> Subject:
+        """The node as a user starts it, with the mock as its only LLM."""
+        folder, port = self._folder("masa"), free_port()
+        env = _plain_environment(folder)
+        env |= {
+            "PORT": str(port),
+            "LLM_CHAT_URL": f"http://127.0.0.1:{self.mock_port}",
+            "MAX_CONCURRENT": "4096",
+            "MASA_DIR": str(folder / "masa"),
+        }
+        return Subject(
+            "masa", port, Process([self.python, "-m", "masa_node", "up"], self.core, folder / "output.log", env)
+        )
+
+    def _folder(self, name: str) -> Path:
+        return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.work))
+
+
+def nginx_path() -> str | None:
+    """Where nginx is, also when /usr/sbin is not in PATH."""
+    return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(subject: Subject, is_ready: Callable[[int], bool]) -> None:
+    """Poll until ``is_ready(port)``; raises SubjectError if the process ends or READY_S pass."""
+    until_s = time.monotonic() + READY_S
+    while not is_ready(subject.port):
+        if subject.process and not subject.process.is_alive():
+            raise SubjectError(f"{subject.name} ended before it was ready:\n{subject.process.last_output()}")
+        if time.monotonic() > until_s:
+            output = subject.process.last_output() if subject.process else ""
+            raise SubjectError(f"{subject.name} was not ready within {READY_S:.0f} s:\n{output}")
+        time.sleep(POLL_S)
+
+
+def answers_a_chat(port: int) -> bool:
+    """Whether a chat request is answered in full by the mock's model behind this port."""
+    body = json.dumps({"model": WHOLE, "messages": [{"role": "user", "content": "hi"}]})
+    status, answer = _request(port, "POST", "/v1/chat/completions", body)
+    return status == 200 and b'"chat.completion"' in answer
+
+
+def is_ready(port: int) -> bool:
+    """Whether the node says that it is ready."""
+    return _request(port, "GET", "/readyz")[0] == 200
+
+
+def _request(port: int, method: str, path: str, body: str | None = None) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+        response = connection.getresponse()
+        return response.status, response.read()
+    except (OSError, http.client.HTTPException):
+        return 0, b""
+    finally:
+        connection.close()
+
+
+def _plain_environment(home: Path) -> dict[str, str]:
+    """Nothing of the caller's settings (keys, boot nodes, proxies): only what Python needs and this tree's source."""
+    paths = [str(PROJECT / "src"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": str(home),
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": os.pathsep.join(str(Path(path).resolve()) for path in paths if path),
+    }

@@ -1,0 +1,143 @@
+"""Fixtures for tests with a real llama.cpp server behind the node and real SDKs in front of it.
+
+The server (Debian's build) and its model files are fetched and made once, into `.cache/` of the project. Where the
+server cannot be had, these tests are skipped, and the end of pytest's output says so; MASA_REAL_REQUIRED=1 makes that
+a failure.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import anthropic
+import ollama
+import openai
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from llama_server import LlamaServer, serving
+from node_process import PROJECT, Node
+from pair import Pair, Serve
+
+CACHE = PROJECT / ".cache"
+CANNOT_BE_HAD = 3  # exit code of get_llama_server.sh
+FETCH_S = 300.0
+SDK_TIMEOUT_S = 30.0
+
+_not_run = pytest.StashKey[str]()
+
+
+@pytest.fixture(scope="session")
+def llama_server_dir(pytestconfig: pytest.Config) -> Path:
+    """The folder with `llama-server` in it, fetched when it is not there."""
+    directory = CACHE / "llama"
+    directory.mkdir(parents=True, exist_ok=True)
+    script = PROJECT / "tools" / "get_llama_server.sh"
+    fetch = subprocess.run([script, directory], capture_output=True, text=True, timeout=FETCH_S, check=False)
+    if fetch.returncode == CANNOT_BE_HAD and not os.environ.get("MASA_REAL_REQUIRED"):
+        pytestconfig.stash[_not_run] = fetch.stderr.strip()
+        pytest.skip(fetch.stderr.strip())
+    assert fetch.returncode == 0, fetch.stderr
+    return directory
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if reason := config.stash.get(_not_run, None):
+        terminalreporter.section("NOTHING WAS TESTED WITH A REAL LLM SERVER", sep="!", red=True, bold=True)
+        terminalreporter.line(reason)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_proxy_on_the_way() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as environment:
+        for name in ("NO_PROXY", "no_proxy"):
+            environment.setenv(name, "127.0.0.1,localhost")
+        yield
+
+
+@pytest.fixture(scope="session")
+def start_server(
+    llama_server_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], contextlib.AbstractContextManager[LlamaServer]]:
+    """Call it with a model's name: a context manager that runs a server of one's own."""
+
+    def start(name: str) -> contextlib.AbstractContextManager[LlamaServer]:
+        return serving(llama_server_dir / "llama-server", name, CACHE / "models", tmp_path_factory.mktemp(name))
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def start_node(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., contextlib.AbstractContextManager[Node]]:
+    """Call it with settings: a context manager that runs a node of one's own, which must never show a stack trace."""
+
+    @contextlib.contextmanager
+    def start(**settings: str) -> Iterator[Node]:
+        with Node(tmp_path_factory.mktemp("node"), settings) as node:
+            yield node
+        log = node.log.read_text(errors="replace")
+        assert "Traceback" not in log, log[log.index("Traceback") :][:4000]
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def serve(
+    start_server: Callable[[str], contextlib.AbstractContextManager[LlamaServer]],
+    start_node: Callable[..., contextlib.AbstractContextManager[Node]],
+) -> Iterator[Serve]:
+    """Call it with a model's name: a server and a node in front of it, which live as long as the session."""
+    pairs: dict[str, Pair] = {}
+    with contextlib.ExitStack() as running:
+
+        def pair(name: str) -> Pair:
+            if name not in pairs:
+                server = running.enter_context(start_server(name))
+                pairs[name] = Pair(server, running.enter_context(start_node(LLM_CHAT_URL=server.url)))
+            return pairs[name]
+
+        yield pair
+
+
+@pytest.fixture
+def openai_at() -> Iterator[Callable[[str], openai.OpenAI]]:
+    """Call it with a base URL: an OpenAI client, which tells of each failure instead of trying again."""
+    with contextlib.ExitStack() as clients:
+
+        def connect(url: str) -> openai.OpenAI:
+            client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=SDK_TIMEOUT_S)
+            return clients.enter_context(client)
+
+        yield connect
+
+
+@pytest.fixture
+def anthropic_at() -> Iterator[Callable[[str], anthropic.Anthropic]]:
+    """Call it with a base URL: an Anthropic client, which tells of each failure instead of trying again."""
+    with contextlib.ExitStack() as clients:
+
+        def connect(url: str) -> anthropic.Anthropic:
+            client = anthropic.Anthropic(base_url=url, api_key="none", max_retries=0, timeout=SDK_TIMEOUT_S)
+            return clients.enter_context(client)
+
+        yield connect
+
+
+@pytest.fixture
+def ollama_at() -> Iterator[Callable[[str], ollama.Client]]:
+    """Call it with a base URL: an Ollama client."""
+    with contextlib.ExitStack() as clients:
+
+        def connect(url: str) -> ollama.Client:
+            client = ollama.Client(host=url, timeout=SDK_TIMEOUT_S)
+            clients.enter_context(client)
+            return client
+
+        yield connect
