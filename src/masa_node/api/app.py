@@ -55,10 +55,14 @@ class App:
         started = _Started(send)
         extra: RawHeaders = []
         try:
-            origin = self._guard.check(scope["raw_path"], scope["headers"])
+            origin = self._guard.check_place(scope["headers"])
             if origin is not None:
                 extra = _cors(origin)
-            await self._route(scope, receive, started, extra)
+            if scope["method"] == "OPTIONS" and extra:  # a browser asks first whether it may ask, and without the key
+                await send_whole(started, 204, [*extra, *_preflight()], b"")
+            else:
+                self._guard.check_key(scope["raw_path"], scope["headers"])
+                await self._route(scope, receive, started, extra)
         except MasaError as error:
             await self._tell(scope, started, error, extra)
         except CallerGone:
@@ -71,9 +75,7 @@ class App:
     async def _route(self, scope: Scope, receive: Receive, send: "_Started", extra: RawHeaders) -> None:
         path, method = scope["path"], scope["method"]
         door = CHAT_DOORS.get(path)
-        if method == "OPTIONS" and extra:
-            await send_whole(send, 204, [*extra, *_preflight()], b"")
-        elif door is not None:
+        if door is not None:
             if method != "POST":
                 raise WrongMethod(f"{path} takes POST, not {method}.", "POST")
             if door is Door.OLLAMA_SHOW:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from masa_node.api.replies import Message, Receive
+from masa_node.api.replies import Receive
 from masa_node.chat.errors import BodyTooLarge, BodyTooSlow, EncodedBody
 
 # 10 MB over a 1 Mbit/s line takes 80 s.
@@ -17,23 +17,18 @@ class CallerGone(Exception):
 async def read_body(receive: Receive, headers: Sequence[tuple[bytes, bytes]], max_bytes: int) -> bytes:
     """The whole body. Raises `BodyTooLarge`, `BodyTooSlow`, `EncodedBody`, `CallerGone`."""
     _check_headers(headers, max_bytes)
-    message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body", False):
-        body: bytes = message.get("body", b"")
-        if len(body) > max_bytes:
-            raise _too_large(max_bytes)
-        return body
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
-            return await _read_rest(receive, message, max_bytes)
+            return await _read(receive, max_bytes)
     except TimeoutError as exc:
         raise BodyTooSlow(f"The body did not arrive within {BODY_TIMEOUT_S:g} s.") from exc
 
 
-async def _read_rest(receive: Receive, message: Message, max_bytes: int) -> bytes:
+async def _read(receive: Receive, max_bytes: int) -> bytes:
     pieces: list[bytes] = []
     size = 0
     while True:
+        message = await receive()
         if message["type"] == "http.disconnect":
             raise CallerGone
         piece: bytes = message.get("body", b"")
@@ -43,7 +38,6 @@ async def _read_rest(receive: Receive, message: Message, max_bytes: int) -> byte
         pieces.append(piece)
         if not message.get("more_body", False):
             return b"".join(pieces)
-        message = await receive()
 
 
 def _check_headers(headers: Sequence[tuple[bytes, bytes]], max_bytes: int) -> None:

@@ -15,6 +15,7 @@ RawHeaders = Sequence[tuple[bytes, bytes]]
 # Nothing behind these: liveness probes and the Ollama CLI's first `HEAD /` carry no key.
 OPEN_PATHS = frozenset({b"/", b"/healthz", b"/readyz"})
 MAX_REMEMBERED_HOSTS = 64
+MAX_PORT = 65_535
 
 _HOST = re.compile(rb"(?P<name>\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}))(?::(?P<port>[0-9]{1,5}))?")
 _ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
@@ -38,10 +39,10 @@ class Guard:
         self._origins = frozenset(rules.allowed_origins)
         self._good_hosts: set[bytes] = set()
 
-    def check(self, raw_path: bytes, headers: RawHeaders) -> bytes | None:
-        """Let the request in or raise. Returns its Origin, if it has an allowed one, for the CORS headers.
+    def check_place(self, headers: RawHeaders) -> bytes | None:
+        """Is it asked at this node, and by nobody but its owner's pages? Returns the Origin, for the CORS headers.
 
-        Raises `BadHost`, `HostRefused`, `OriginRefused`, `Unauthorized`.
+        Raises `BadHost`, `HostRefused`, `OriginRefused`.
         """
         hosts = [value for name, value in headers if name == b"host"]
         origins = [value for name, value in headers if name == b"origin"]
@@ -51,13 +52,23 @@ class Guard:
             self._check_host(hosts[0])
         for origin in origins:
             self._check_origin(origin)
-        if self._keys and raw_path not in OPEN_PATHS:
-            self._check_key(_offered_keys(headers))
         return origins[0] if origins else None
+
+    def check_key(self, raw_path: bytes, headers: RawHeaders) -> None:
+        """Does one of the keys come along, where one is needed? Raises `Unauthorized`."""
+        if not self._keys or raw_path in OPEN_PATHS:
+            return
+        for key in _offered_keys(headers):
+            # No early exit: the time taken says nothing about which key, or how much of it, was right.
+            if sum(hmac.compare_digest(key, known) for known in self._keys):
+                return
+        raise Unauthorized(
+            "This node needs an API key: send it as `Authorization: Bearer <key>` or `x-api-key: <key>`."
+        )
 
     def _check_host(self, host: bytes) -> None:
         match = _HOST.fullmatch(host)
-        if match is None:
+        if match is None or int(match["port"] or 0) > MAX_PORT:
             raise BadHost("The Host header is malformed.")
         name = match["name"].decode().lower()
         if name not in self._hosts and not _is_usable_address(name):
@@ -78,21 +89,13 @@ class Guard:
                 f"Web pages of {text[:100]!r} may not use this node. Add that origin to ALLOWED_ORIGINS if they should."
             )
 
-    def _check_key(self, offered: list[bytes]) -> None:
-        for key in offered:
-            # No early exit: the time taken says nothing about which key, or how much of it, was right.
-            if sum(hmac.compare_digest(key, known) for known in self._keys):
-                return
-        raise Unauthorized(
-            "This node needs an API key: send it as `Authorization: Bearer <key>` or `x-api-key: <key>`."
-        )
-
 
 def _offered_keys(headers: RawHeaders) -> list[bytes]:
     offered = [value for name, value in headers if name == b"x-api-key"]
-    for name, value in headers:
-        scheme, _, key = value.partition(b" ")
-        if name == b"authorization" and scheme.lower() == b"bearer":
+    authorizations = [value for name, value in headers if name == b"authorization"]
+    if len(authorizations) == 1:  # of several, who knows which one a proxy on the way has looked at
+        scheme, _, key = authorizations[0].partition(b" ")
+        if scheme.lower() == b"bearer":
             offered.append(key.strip())
     return offered
 
@@ -103,4 +106,5 @@ def _is_usable_address(name: str) -> bool:
         address = ipaddress.ip_address(name.strip("[]"))
     except ValueError:
         return False
+    address = getattr(address, "ipv4_mapped", None) or address
     return not address.is_unspecified and not address.is_multicast

@@ -38,7 +38,7 @@ def own_list(catalog: Catalog) -> Json:
 
 def _own_entry(group: Offers) -> Json:
     doors = sorted({door for _, offer in group for door in offer.doors if door in DOOR_PATHS})
-    spoken = {DIALECT_OF_DOOR[door].value for door in doors if door is not Door.NATIVE}
+    spoken = {DIALECT_OF_DOOR[door].value.partition(".")[0] for door in doors if door is not Door.NATIVE}
     contexts = [offer.context_tokens for _, offer in group if offer.context_tokens]
     return {
         "id": group[0][1].model,

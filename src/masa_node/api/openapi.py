@@ -9,10 +9,16 @@ Json = dict[str, object]
 _ABOUT: dict[Door, str] = {
     Door.NATIVE: "Chat in the LLM's own format: the body goes unchanged to the LLM's own chat endpoint",
     Door.OPENAI_CHAT: "OpenAI chat completions",
+    Door.OPENAI_COMPLETIONS: "OpenAI completions (the older kind, from a prompt)",
+    Door.OPENAI_RESPONSES: "OpenAI responses",
+    Door.OPENAI_EMBEDDINGS: "OpenAI embeddings",
     Door.ANTHROPIC_MESSAGES: "Anthropic messages",
+    Door.ANTHROPIC_COUNT_TOKENS: "How many tokens an Anthropic message would take",
     Door.OLLAMA_CHAT: "Ollama chat (streams unless told not to)",
     Door.OLLAMA_GENERATE: "Ollama generate (streams unless told not to)",
     Door.OLLAMA_SHOW: "What is known of a model, in Ollama's shape",
+    Door.OLLAMA_EMBED: "Ollama embeddings",
+    Door.OLLAMA_EMBEDDINGS: "Ollama embeddings (the older kind, from a prompt)",
 }
 _PLAIN: tuple[tuple[str, str, str], ...] = (
     ("/", "Is the node running?", "text/plain"),

@@ -1,83 +1,177 @@
-"""uvicorn's HTTP protocol with bounds: size and time of a request's head, number of headers and of body chunks.
+"""uvicorn's HTTP protocol with bounds on everything that a caller can make grow, and strict about what a request is.
 
-uvicorn's httptools protocol has none of these (a head may grow and a connection may stay silent for ever), so an
-attacker could hold memory and sockets for nothing. THREATS: gzip bombs and tiny chunks, request smuggling.
+What uvicorn's httptools protocol leaves open, and what is done about it here:
+- heads, trailers and chunk headers may grow, and a connection may stay silent, for ever: bounds and timers;
+- a request with a body that offers an upgrade (Java's HttpClient: `Upgrade: h2c`) loses its body, which is then read
+  as the next request: the offer is ignored (RFC 9110, 7.8) and the body kept;
+- trailers count as headers, an absolute URL as a path on this host, `gzip, chunked` as `chunked`: refused or ignored;
+- a caller who still sends when he is answered gets a reset instead of the answer: the connection lingers;
+- only the last of several pipelined requests learns that the caller has gone: all do.
 """
 
 import asyncio
-from typing import cast
+import socket
+import struct
+from collections.abc import Iterator
+from functools import cache
+from heapq import nsmallest
+from typing import TYPE_CHECKING, cast
+from urllib.parse import unquote
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-MAX_HEAD_BYTES = 64 * 1024  # nginx: 4 x 8 kB, Apache: 100 x 8 kB
-MAX_HEADERS = 128  # Apache: 100
+from masa_node.api.cycle import Cycle, CycleUntilClose, Writer
+from masa_node.api.refusals import HEAD_TOO_LARGE, HEAD_TOO_SLOW, MALFORMED, MAX_HEAD_BYTES, MAX_HEADERS
+from masa_node.api.target import path_and_query
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
+
 HEAD_TIMEOUT_S = 15.0
 # A client library sends one chunk a socket write; this many tiny ones are an attack.
 FREE_CHUNKS = 2_048
 MIN_CHUNK_BYTES = 64
+# Chunk headers and trailers may be as long as a head, and an eighth of the body: 7 bytes a chunk of MIN_CHUNK_BYTES.
+BODY_BYTES_PER_FRAMING_BYTE = 8
 # After an early answer (413, 401) the rest of the body is read and dropped, so that the client gets to read the answer.
 MAX_DROPPED_BYTES = 64 * 1024 * 1024
+DROP_TIMEOUT_S = 30.0  # nginx's lingering_time
+LINGER_S = 5.0  # nginx's lingering_timeout
+FLUSH_STALL_S = 30.0  # a caller who takes nothing of the rest of his answer for so long will not take it at all
+MAX_PIPELINED = 16  # requests that wait for their turn; hardly any client sends even two
+MAX_CONNECTIONS = 8_192  # 25 kB each; the longest idle one makes room for a new one
+CONNECTIONS_PER_DESCRIPTOR = 0.5  # the other half is for LLM servers
 
-_BAD_REQUEST = (
-    b'{"error":{"message":"The request is not valid HTTP/1.1, or its head is too large.",'
-    b'"type":"invalid_request_error","param":null,"code":"bad_request"}}'
-)
+NO_LINGER = struct.pack("ii", 1, 0)  # closing then sends a reset
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """One connection. Closes it on anything that goes over a bound."""
+    """One connection. Answers what goes over a bound or is not HTTP, as far as it can, and closes."""
 
-    _head_timer: asyncio.TimerHandle | None = None
+    app: "ASGI3Application"
+    _timer: asyncio.TimerHandle | None = None
+    _running: "Cycle | None" = None  # whose answer is being written, or was the last to be
+    _in_head = False
+    _in_body = False
+    _wants_upgrade = False
+    _lingers = False
+    _refused_with = MALFORMED
+    _messages = 0
     _head_bytes = 0
-    _in_head = True
+    _framing_bytes = 0
+    _body_bytes = 0
     _chunks = 0
-    _chunk_bytes = 0
+    _trailers = 0
     _dropped_bytes = 0
+    idle_since_s = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A caller connected: the first head has to come soon."""
         super().connection_made(transport)
-        self._start_head_timer()
+        self._writer = Writer(transport, self._answer_is_over)
+        self.idle_since_s = self.loop.time()
+        self._start_timer(HEAD_TIMEOUT_S)
+        if len(self.connections) > _max_connections():
+            self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
-        self._stop_head_timer()
+        self._stop_timer()
+        self.pipeline.clear()
+        if self._running is not None:
+            self._running.caller_has_gone()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
-        super().data_received(data)
-        if not self._in_head:
+        if self._lingers:
             return
-        self._head_bytes += len(data)
-        if self._head_bytes > MAX_HEAD_BYTES:
-            self._refuse()
-        elif self._head_timer is None:
-            self._start_head_timer()
+        self._unset_keepalive_if_required()
+        messages, body_bytes = self._messages, self._body_bytes
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            self._refuse(self._refused_with)
+            return
+        if self._messages == messages and (self._in_head or self._in_body):
+            self._framing_bytes += len(data) - (self._body_bytes - body_bytes)
+            if self._framing_bytes > MAX_HEAD_BYTES + self._body_bytes // BODY_BYTES_PER_FRAMING_BYTE:
+                self._refuse(HEAD_TOO_LARGE if self._in_head else MALFORMED)
+        elif self.is_idle and self._timer is None and not self.transport.is_closing():
+            # Nothing but blank lines came, or the end of a body that was answered before.
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    @property
+    def is_idle(self) -> bool:
+        """Is there neither a request on its way in nor an answer on its way out?"""
+        return not (self._in_head or self._in_body or self._is_answering)
+
+    @property
+    def _is_answering(self) -> bool:
+        return self._running is not None and not self._running.response_complete
+
+    # ---- what the parser calls; raising makes it fail, and the request be refused ----
 
     def on_message_begin(self) -> None:
         """A request begins."""
+        self._messages += 1
         self._in_head = True
+        self._in_body = self._wants_upgrade = False
+        self._head_bytes = self._framing_bytes = self._body_bytes = 0
+        self._chunks = self._trailers = self._dropped_bytes = 0
+        if self._timer is None:
+            self._start_timer(HEAD_TIMEOUT_S)
         super().on_message_begin()
 
+    def on_url(self, url: bytes) -> None:
+        """A part of the request's target."""
+        self._count_head(len(url))
+        super().on_url(url)
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header of the head. Raising here makes the parser fail, and the server answer 400."""
+        """One header of the head, or a trailer, which is never taken for one."""
+        if not self._in_head:
+            self._trailers += 1
+            if self._trailers > MAX_HEADERS:
+                raise ValueError("too many trailers")
+            return
+        self._count_head(len(name) + len(value) + len(": \r\n"))
         super().on_header(name, value)
-        if len(self.headers) > MAX_HEADERS:
-            raise ValueError("too many headers")
 
     def on_headers_complete(self) -> None:
-        """The head is complete."""
-        self._stop_head_timer()
-        self._in_head = False
-        self._head_bytes = self._chunks = self._chunk_bytes = self._dropped_bytes = 0
-        super().on_headers_complete()
+        """The head is complete: the request's cycle begins, now or when its turn comes."""
+        self._stop_timer()
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            self._wants_upgrade = True
+            return
+        version = self.parser.get_http_version()
+        self._check_framing(version)
+        method = self.parser.get_method()
+        raw_path, _, query = path_and_query(self.url, method, self.headers).partition(b"?")
+        path = raw_path.decode("ascii")
+        self.scope["method"] = method.decode("ascii")
+        self.scope["http_version"] = version
+        self.scope["path"] = unquote(path) if "%" in path else path
+        self.scope["raw_path"] = raw_path
+        self.scope["query_string"] = query
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise ValueError("too many requests in advance")
+        cycle = self._new_cycle(version)
+        self._in_head, self._in_body = False, True
+        self.cycle = cycle
+        if self._is_answering:
+            self.pipeline.appendleft((cycle, self.app))
+        else:
+            self._start_asgi_task(cycle, self.app)
 
     def on_body(self, body: bytes) -> None:
-        """A part of the body. Raising makes the server answer 400."""
+        """A part of the body."""
         self._chunks += 1
-        self._chunk_bytes += len(body)
-        if self._chunks > FREE_CHUNKS and self._chunk_bytes < self._chunks * MIN_CHUNK_BYTES:
+        self._body_bytes += len(body)
+        if self._chunks > FREE_CHUNKS and self._body_bytes < self._chunks * MIN_CHUNK_BYTES:
             raise ValueError("too many tiny chunks")
         if self.cycle.response_complete:
             self._dropped_bytes += len(body)
@@ -85,26 +179,177 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 raise ValueError("too much after the answer")
         super().on_body(body)
 
-    def send_400_response(self, msg: str) -> None:
-        """Answer what cannot be parsed, unless an answer is already on its way, and close."""
-        del msg
-        self._refuse()
-
-    def _refuse(self) -> None:
-        if self.transport.is_closing():
+    def on_message_complete(self) -> None:
+        """The request is complete."""
+        if self._wants_upgrade:
             return
-        cycle = cast("RequestResponseCycle | None", self.cycle)  # None before the first request, whatever uvicorn says
-        if cycle is None or cycle.response_complete or not cycle.response_started:
-            self.transport.write(
-                b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
-                b"content-length: %d\r\n\r\n%b" % (len(_BAD_REQUEST), _BAD_REQUEST)
-            )
+        self._in_body = False
+        self._stop_timer()
+        super().on_message_complete()
+
+    # ---- what the answer's writer calls ----
+
+    def on_response_complete(self) -> None:
+        """An answer is written: the next one's turn, or the rest of the body is dropped, or the connection idles."""
+        if self._lingers:
+            self.server_state.total_requests += 1
+            return
+        self.idle_since_s = self.loop.time()
+        if self._in_body and not self.pipeline:
+            self._start_timer(DROP_TIMEOUT_S)
+        super().on_response_complete()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Nothing came for the keep-alive time."""
+        self.timeout_keep_alive_task = None
+        self._close()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
+        self._running = cast("Cycle", cycle)
+        super()._start_asgi_task(cycle, app)
+
+    def _answer_is_over(self) -> None:
+        """The answer is whole and the connection is not kept, or the answer is cut."""
+        if isinstance(self._running, CycleUntilClose) and self._running.is_cut:
+            # A caller who reads until the connection is closed knows a cut answer only by a reset.
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+            self.transport.abort()
+        elif self._in_body or self._in_head:
+            self._linger()
+        else:
+            self._close()
+
+    # ---- inside ----
+
+    def _feed(self, data: bytes) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                data = b"".join(self._head_without_upgrade()) + data[offer.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+            else:
+                return
+
+    def _head_without_upgrade(self) -> Iterator[bytes]:
+        """The head that was just parsed, so that the body after it is parsed as one."""
+        yield b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        for name, value in self.headers:
+            if name != b"upgrade":
+                yield b"%b: %b\r\n" % (name, value)
+        yield b"\r\n"
+
+    def _count_head(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > MAX_HEAD_BYTES or len(self.headers) >= MAX_HEADERS:
+            self._refused_with = HEAD_TOO_LARGE
+            raise ValueError("too large a head")
+
+    def _check_framing(self, version: str) -> None:
+        if version not in ("1.1", "1.0"):
+            raise ValueError("not HTTP/1")
+        for name, value in self.headers:
+            if name == b"transfer-encoding" and (value.lower() != b"chunked" or version == "1.0"):
+                raise ValueError("no coding but chunked, and that only in HTTP/1.1")
+
+    def _new_cycle(self, version: str) -> "Cycle":
+        kind = Cycle if version == "1.1" else CycleUntilClose
+        return kind(
+            scope=self.scope,
+            transport=cast("asyncio.Transport", self._writer),
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            # Whether the body still comes after an answer instead of `100 Continue` cannot be known: never go on then.
+            keep_alive=version == "1.1" and self.parser.should_keep_alive() and not self.expect_100_continue,
+            on_response=self.on_response_complete,
+        )
+
+    def _refuse(self, answer: bytes) -> None:
+        """Answer, unless an answer to this request is already on its way, and close."""
+        if self._lingers or self.transport.is_closing():
+            return
+        running = self._running
+        is_answered = running is not None and running.response_started and (self._in_body or self._is_answering)
+        if running is not None:
+            running.caller_has_gone()
+        self.pipeline.clear()
+        if not is_answered:
+            self.transport.write(answer)
+        self._linger()
+
+    def _linger(self) -> None:
+        """Close, but for a while read what the caller still sends: a reset would take the answer away from him."""
+        self._lingers = True
+        self._stop_timer()
+        self._unset_keepalive_if_required()
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self._timer = self.loop.call_later(LINGER_S, self._close)
+
+    def _close(self) -> None:
+        self._stop_timer()
+        unsent = self.transport.get_write_buffer_size()
+        if unsent:
+            self._timer = self.loop.call_later(FLUSH_STALL_S, self._abort_if_stalled, unsent)
         self.transport.close()
 
-    def _start_head_timer(self) -> None:
-        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self.transport.close)
+    def _abort_if_stalled(self, unsent_before: int) -> None:
+        unsent = self.transport.get_write_buffer_size()
+        if unsent >= unsent_before:
+            self.transport.abort()
+        else:
+            self._timer = self.loop.call_later(FLUSH_STALL_S, self._abort_if_stalled, unsent)
 
-    def _stop_head_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def _start_timer(self, seconds: float) -> None:
+        self._stop_timer()
+        self._timer = self.loop.call_later(seconds, self._too_late)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _too_late(self) -> None:
+        if self._is_answering:  # the next request waits for its turn, perhaps because we do not read
+            self._start_timer(HEAD_TIMEOUT_S)
+        elif self._in_head:
+            self._refuse(HEAD_TOO_SLOW)
+        else:
+            self._close()
+
+    def _make_room(self) -> None:
+        """Too many connections: close the longest idle ones, several at once so as not to look for them each time."""
+        others = [other for other in self._neighbours() if other is not self and not other.is_busy]
+        for other in nsmallest(len(self.connections) // 16 + 1, others, key=lambda other: other.idle_since_s):
+            other.transport.abort()
+        if not others:
+            self.transport.abort()
+
+    @property
+    def is_busy(self) -> bool:
+        """Is a request complete enough to be worked on?"""
+        return self._in_body or self._is_answering
+
+    def _neighbours(self) -> Iterator["BoundedHttpProtocol"]:
+        for other in self.connections:
+            if isinstance(other, BoundedHttpProtocol):
+                yield other
+
+
+@cache
+def _max_connections() -> int:
+    """As many as the process may have descriptors for."""
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return MAX_CONNECTIONS
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return min(MAX_CONNECTIONS, int(descriptors * CONNECTIONS_PER_DESCRIPTOR))

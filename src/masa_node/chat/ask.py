@@ -14,6 +14,7 @@ class DialectName(StrEnum):
     """The wire formats of the field."""
 
     OPENAI = "openai"
+    OPENAI_RESPONSES = "openai.responses"
     ANTHROPIC = "anthropic"
     OLLAMA = "ollama"
     CLOUDFLARE = "cloudflare"
@@ -27,20 +28,32 @@ class Door(StrEnum):
 
     NATIVE = "native"
     OPENAI_CHAT = "openai.chat"
+    OPENAI_COMPLETIONS = "openai.completions"
+    OPENAI_RESPONSES = "openai.responses"
+    OPENAI_EMBEDDINGS = "openai.embeddings"
     ANTHROPIC_MESSAGES = "anthropic.messages"
+    ANTHROPIC_COUNT_TOKENS = "anthropic.count_tokens"
     OLLAMA_CHAT = "ollama.chat"
     OLLAMA_GENERATE = "ollama.generate"
     OLLAMA_SHOW = "ollama.show"
+    OLLAMA_EMBED = "ollama.embed"
+    OLLAMA_EMBEDDINGS = "ollama.embeddings"
     CLOUDFLARE_RUN = "cloudflare.run"
 
 
 DIALECT_OF_DOOR: dict[Door, DialectName] = {
     Door.NATIVE: DialectName.OPENAI,  # only for errors that arise before the LLM is known: the most widely read shape
     Door.OPENAI_CHAT: DialectName.OPENAI,
+    Door.OPENAI_COMPLETIONS: DialectName.OPENAI,
+    Door.OPENAI_RESPONSES: DialectName.OPENAI_RESPONSES,
+    Door.OPENAI_EMBEDDINGS: DialectName.OPENAI,
     Door.ANTHROPIC_MESSAGES: DialectName.ANTHROPIC,
+    Door.ANTHROPIC_COUNT_TOKENS: DialectName.ANTHROPIC,
     Door.OLLAMA_CHAT: DialectName.OLLAMA,
     Door.OLLAMA_GENERATE: DialectName.OLLAMA,
     Door.OLLAMA_SHOW: DialectName.OLLAMA,
+    Door.OLLAMA_EMBED: DialectName.OLLAMA,
+    Door.OLLAMA_EMBEDDINGS: DialectName.OLLAMA,
     Door.CLOUDFLARE_RUN: DialectName.CLOUDFLARE,
 }
 
@@ -49,10 +62,16 @@ DIALECT_OF_DOOR: dict[Door, DialectName] = {
 DOOR_PATHS: dict[Door, tuple[str, ...]] = {
     Door.NATIVE: ("/api/v1/chat", "/v1/api/chat"),
     Door.OPENAI_CHAT: ("/v1/chat/completions",),
+    Door.OPENAI_COMPLETIONS: ("/v1/completions",),
+    Door.OPENAI_RESPONSES: ("/v1/responses",),
+    Door.OPENAI_EMBEDDINGS: ("/v1/embeddings",),
     Door.ANTHROPIC_MESSAGES: ("/v1/messages",),
+    Door.ANTHROPIC_COUNT_TOKENS: ("/v1/messages/count_tokens",),
     Door.OLLAMA_CHAT: ("/api/chat",),
     Door.OLLAMA_GENERATE: ("/api/generate",),
     Door.OLLAMA_SHOW: ("/api/show",),
+    Door.OLLAMA_EMBED: ("/api/embed",),
+    Door.OLLAMA_EMBEDDINGS: ("/api/embeddings",),
 }
 
 

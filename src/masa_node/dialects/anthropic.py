@@ -5,8 +5,8 @@ import msgspec
 from masa_node.chat.answer import Usage
 from masa_node.chat.ask import DialectName
 from masa_node.dialects.dialect import ErrorText, Mark
-from masa_node.dialects.fields import ABSENT, TEXT, is_given, message_in, read
-from masa_node.dialects.framing import SSE, event_of
+from masa_node.dialects.fields import ABSENT, TEXT, Tokens, is_given, message_in, read
+from masa_node.dialects.framing import SSE, event_of, has_comment
 
 # From the vendor's error documentation.
 _ERROR_TYPE = {
@@ -27,13 +27,14 @@ class _Envelope(msgspec.Struct):
     type: msgspec.Raw = ABSENT
     error: msgspec.Raw = ABSENT
     content: msgspec.Raw = ABSENT
+    input_tokens: msgspec.Raw = ABSENT
     usage: msgspec.Raw = ABSENT
     message: msgspec.Raw = ABSENT
 
 
 class _Usage(msgspec.Struct):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
+    input_tokens: Tokens | None = None
+    output_tokens: Tokens | None = None
 
 
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
@@ -56,10 +57,11 @@ class Anthropic:
     framing = SSE
     needs_end = True
     needs_finish = False
+    end_is_piece = False
 
     def is_plain(self, frames: bytes) -> bool:
         """See `Dialect`."""
-        return not (b"message_" in frames or b"error" in frames)
+        return not (b"message_" in frames or b"error" in frames or b"ping" in frames or has_comment(frames))
 
     def mark(self, frame: bytes, usage: Usage) -> Mark:
         """See `Dialect`."""
@@ -85,8 +87,8 @@ class Anthropic:
             return "the body is not a JSON object"
         if is_given(envelope.error):
             return f"a success status with an error inside: {message_in(envelope.error) or 'no message'}"
-        if not is_given(envelope.content):
-            return "the body has no `content`"
+        if not (is_given(envelope.content) or is_given(envelope.input_tokens)):
+            return "the body has no `content` (nor `input_tokens`, as a count has)"
         _note_usage(envelope.usage, usage)
         return None
 

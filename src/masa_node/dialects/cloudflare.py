@@ -10,8 +10,8 @@ import msgspec
 from masa_node.chat.answer import Usage
 from masa_node.chat.ask import DialectName
 from masa_node.dialects.dialect import ErrorText, Mark
-from masa_node.dialects.fields import ABSENT, TEXT, is_given, message_in, read
-from masa_node.dialects.framing import SSE, event_of
+from masa_node.dialects.fields import ABSENT, is_given, message_in, read
+from masa_node.dialects.framing import SSE, event_of, has_comment
 from masa_node.dialects.openai import note_usage
 
 _DONE = b"[DONE]"
@@ -48,10 +48,17 @@ class Cloudflare:
     framing = SSE
     needs_end = True
     needs_finish = False
+    end_is_piece = False
 
     def is_plain(self, frames: bytes) -> bool:
         """See `Dialect`."""
-        return not (_DONE in frames or b'"error' in frames or b"error:" in frames or _USAGE.search(frames))
+        return not (
+            _DONE in frames
+            or b"error" in frames
+            or b'"success"' in frames
+            or has_comment(frames)
+            or _USAGE.search(frames)
+        )
 
     def mark(self, frame: bytes, usage: Usage) -> Mark:
         """See `Dialect`."""
@@ -89,7 +96,7 @@ class Cloudflare:
         if envelope is None:
             return None
         listed = [message_in(error) for error in read(envelope.errors, _LIST) or []]
-        return next((text for text in listed if text), None) or message_in(envelope.error) or read(envelope.error, TEXT)
+        return next((text for text in listed if text), None) or message_in(envelope.error)
 
     def error_body(self, error: ErrorText) -> bytes:
         """See `Dialect`."""

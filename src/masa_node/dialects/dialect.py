@@ -53,6 +53,11 @@ class Dialect(Protocol):
         """Does a whole stream always say why the model stopped?"""
         ...
 
+    @property
+    def end_is_piece(self) -> bool:
+        """May the terminal frame be all there is of an answer?"""
+        ...
+
     def is_plain(self, frames: bytes) -> bool:
         """Quickly: are these frames surely nothing but PIECEs (no usage, no end, no error)? False if in doubt."""
         ...

@@ -1,10 +1,17 @@
 """Lenient reading of single fields out of JSON: what has another type than expected is as if it were absent."""
 
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
 T = TypeVar("T")
+
+# What decoding bytes of a stranger raises; RecursionError at about a thousand brackets within each other.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+# A number of tokens; more than a float holds exactly is a lie, and breaks those who add them up.
+MAX_TOKENS = 2**53
+Tokens = Annotated[int, msgspec.Meta(ge=0, le=MAX_TOKENS)]
 
 ABSENT = msgspec.Raw(b"")
 NULL = b"null"
@@ -16,12 +23,10 @@ def is_given(raw: msgspec.Raw) -> bool:
 
 
 def read(raw: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T | None:
-    """The value, or None where the bytes are absent or of another type."""
+    """The value, or None where the bytes are absent, of another type, or nested without end."""
     try:
         return decoder.decode(raw)
-    except msgspec.DecodeError:
-        return None
-    except UnicodeDecodeError:
+    except UNREADABLE:
         return None
 
 

@@ -4,12 +4,17 @@ Chunks and frames are unrelated: one chunk may hold several frames, a frame may 
 also inside a UTF-8 character.
 """
 
+import re
 from typing import Protocol
 
 from masa_node.chat.errors import NotAnAnswer
 
 # One frame may carry a base64 image or Ollama's whole `context`; more than this is an attack or a fault.
 MAX_FRAME_BYTES = 16 * 1024 * 1024
+
+
+_BLANK_LINE = re.compile(rb"\n\r?\n")
+_LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 
 
 class Framing(Protocol):
@@ -20,7 +25,10 @@ class Framing(Protocol):
         ...
 
     def frames(self, chunk: bytes) -> list[bytes]:
-        """The frames of a chunk that holds only complete ones (a last one may lack its delimiter)."""
+        """The frames of a chunk that holds only complete ones (a last one may lack its delimiter).
+
+        Each with its delimiter: together they are the chunk.
+        """
         ...
 
     def count(self, chunk: bytes) -> int:
@@ -42,7 +50,10 @@ class SseFraming:
 
     def frames(self, chunk: bytes) -> list[bytes]:
         """See `Framing`."""
-        return [frame for frame in chunk.replace(b"\r\n", b"\n").split(b"\n\n") if frame]
+        ends = [match.end() for match in _BLANK_LINE.finditer(chunk)]
+        if not ends or ends[-1] < len(chunk):
+            ends.append(len(chunk))
+        return [chunk[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
     def count(self, chunk: bytes) -> int:
         """See `Framing`."""
@@ -58,7 +69,7 @@ class NdjsonFraming:
 
     def frames(self, chunk: bytes) -> list[bytes]:
         """See `Framing`."""
-        return [line for line in chunk.split(b"\n") if line.strip()]
+        return _LINE.findall(chunk)
 
     def count(self, chunk: bytes) -> int:
         """See `Framing`."""
@@ -105,6 +116,11 @@ class FrameCutter:
         rest = bytes(self._begun)
         self._begun.clear()
         return rest
+
+
+def has_comment(frames: bytes) -> bool:
+    """May there be a comment line among these server-sent events?"""
+    return frames.startswith(b":") or b"\n:" in frames
 
 
 def event_of(frame: bytes) -> tuple[bytes, bytes]:

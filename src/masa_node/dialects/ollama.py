@@ -10,7 +10,7 @@ import msgspec
 from masa_node.chat.answer import Usage
 from masa_node.chat.ask import DialectName
 from masa_node.dialects.dialect import ErrorText, Mark
-from masa_node.dialects.fields import ABSENT, is_given, message_in, read
+from masa_node.dialects.fields import ABSENT, Tokens, is_given, message_in, read
 from masa_node.dialects.framing import NDJSON
 
 _DONE = re.compile(rb'"done"\s*:\s*true')
@@ -26,7 +26,7 @@ class _Envelope(msgspec.Struct):
 
 
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
-_COUNT = msgspec.json.Decoder(int)
+_COUNT: msgspec.json.Decoder[int] = msgspec.json.Decoder(Tokens)
 
 
 def _note_usage(envelope: _Envelope, usage: Usage) -> None:
@@ -45,6 +45,7 @@ class Ollama:
     framing = NDJSON
     needs_end = True
     needs_finish = False
+    end_is_piece = True
 
     def is_plain(self, frames: bytes) -> bool:
         """See `Dialect`."""

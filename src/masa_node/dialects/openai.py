@@ -11,11 +11,12 @@ import msgspec
 from masa_node.chat.answer import Usage
 from masa_node.chat.ask import DialectName
 from masa_node.dialects.dialect import ErrorText, Mark
-from masa_node.dialects.fields import ABSENT, is_given, message_in, read
-from masa_node.dialects.framing import SSE, event_of
+from masa_node.dialects.fields import ABSENT, TEXT, Tokens, is_given, message_in, read
+from masa_node.dialects.framing import SSE, event_of, has_comment
 
 # Inside a JSON string the quotes would be escaped, so these cannot match a model's words.
-_FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
+# An empty reason is none: some servers have one in every chunk.
+_FINISH = re.compile(rb'"finish_reason"\s*:\s*"[^"]')
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _DONE = b"[DONE]"
 
@@ -34,11 +35,13 @@ class _Envelope(msgspec.Struct):
     error: msgspec.Raw = ABSENT
     usage: msgspec.Raw = ABSENT
     object: msgspec.Raw = ABSENT
+    data: msgspec.Raw = ABSENT
+    message: msgspec.Raw = ABSENT
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: Tokens | None = None
+    completion_tokens: Tokens | None = None
 
 
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
@@ -60,16 +63,15 @@ class OpenAi:
     framing = SSE
     needs_end = False
     needs_finish = True
+    end_is_piece = False
 
     def is_plain(self, frames: bytes) -> bool:
         """See `Dialect`."""
-        return not (
-            _DONE in frames
-            or b'"error"' in frames
-            or b"error:" in frames
-            or _FINISH.search(frames)
-            or _USAGE.search(frames)
-        )
+        if _DONE in frames or b"error" in frames or has_comment(frames):
+            return False
+        if frames.count(b'finish_reason"') != frames.count(b'finish_reason":null') and _FINISH.search(frames):
+            return False
+        return b'"usage"' not in frames or not _USAGE.search(frames)
 
     def mark(self, frame: bytes, usage: Usage) -> Mark:
         """See `Dialect`."""
@@ -94,15 +96,15 @@ class OpenAi:
             return "the body is not a JSON object"
         if is_given(envelope.error):
             return f"a success status with an error inside: {message_in(envelope.error) or 'no message'}"
-        if not is_given(envelope.choices):
-            return "the body has no `choices`"
+        if not (is_given(envelope.choices) or is_given(envelope.data)):
+            return "the body has no `choices` (nor `data`, as embeddings have)"
         note_usage(envelope.usage, usage)
         return None
 
     def error_message(self, body: bytes) -> str | None:
-        """See `Dialect`."""
+        """See `Dialect`. Older vLLM and llama.cpp's `error:` lines give the message without an `error` around it."""
         envelope = read(body, _ENVELOPE)
-        return message_in(envelope.error) if envelope is not None else None
+        return message_in(envelope.error) or read(envelope.message, TEXT) if envelope is not None else None
 
     def error_body(self, error: ErrorText) -> bytes:
         """See `Dialect`."""

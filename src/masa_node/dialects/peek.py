@@ -7,7 +7,7 @@ import msgspec
 
 from masa_node.chat.ask import Door
 from masa_node.chat.errors import BadJson, BadModel
-from masa_node.dialects.fields import ABSENT, TEXT, read
+from masa_node.dialects.fields import ABSENT, TEXT, UNREADABLE, read
 
 MAX_MODEL_CHARS = 256  # the longest real ids (Hugging Face paths with a quantisation) are below 150
 
@@ -38,7 +38,7 @@ def peek(body: bytes, door: Door) -> Peeked:
         raise BadJson('The request has no body. Send a JSON object such as {"model": "...", "messages": [...]}.')
     try:
         fields = _BODY.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except UNREADABLE as exc:
         raise BadJson(f"The body is not a JSON object: {exc}. Send one as the LLM's documentation describes.") from exc
     told = bytes(fields.stream)
     wants_stream = told != b"false" if door in _STREAMS_UNLESS_TOLD else told == b"true"

@@ -6,7 +6,7 @@ Only whole frames are let through, so that an answer that is cut can be ended wi
 from masa_node.chat.answer import Usage
 from masa_node.chat.errors import BrokenAnswer, ErrorInStream, NotAnAnswer, ProviderError
 from masa_node.dialects.dialect import Dialect, Mark
-from masa_node.dialects.framing import FrameCutter
+from masa_node.dialects.framing import FrameCutter, event_of
 
 
 class StreamTracker:
@@ -46,10 +46,14 @@ class StreamTracker:
     def finish(self) -> bytes:
         """The connection ended in good order: the last bytes, if any. Sets `fault` if the answer is not whole."""
         rest = self._cutter.rest()
+        if self._is_cut_inside(rest):
+            if not self._error_seen:
+                self.fault = BrokenAnswer("its stream ended inside a frame, so the answer was cut")
+            return b""
         out = self._look_at(rest) if rest.strip() else rest
         if self.fault is None and not self.is_whole():
             self.fault = BrokenAnswer(self._what_is_missing())
-            return b"" if not self.ended else out
+            return b""
         return out
 
     def is_whole(self) -> bool:
@@ -59,13 +63,20 @@ class StreamTracker:
         finished = self._finish_seen or not self._dialect.needs_finish
         return self.started and finished and (self.ended or not self._dialect.needs_end)
 
+    def _is_cut_inside(self, rest: bytes) -> bool:
+        if not rest.strip() or self.ended or not self.started:
+            return False
+        return self._dialect.mark(rest, Usage()) in (Mark.NOISE, Mark.ALIEN)  # not even a frame without its delimiter
+
     def _look_at(self, whole: bytes) -> bytes:
+        passed = 0
         for frame in self._dialect.framing.frames(whole):
             mark = self._dialect.mark(frame, self.usage)
             self.frames += mark is not Mark.NOISE
             self._note(mark, frame)
             if self.fault is not None:
-                return whole[: whole.find(frame)] if mark is Mark.END else b""
+                return whole[:passed] if mark is Mark.END else b""
+            passed += len(frame)
         return whole
 
     def _note(self, mark: Mark, frame: bytes) -> None:
@@ -82,10 +93,12 @@ class StreamTracker:
 
     def _note_first(self, mark: Mark, frame: bytes) -> None:
         if mark is Mark.ERROR:
-            text = self._dialect.error_message(_payload(frame)) or "it gave no message"
+            text = self._dialect.error_message(event_of(frame)[1] or frame) or "it gave no message"
             self.fault = ErrorInStream(f"its stream began with an error: {text}")
         elif mark is Mark.ALIEN:
             self.fault = NotAnAnswer(f"its stream is not in the {self._dialect.name} format")
+        elif mark is Mark.END and not self._dialect.end_is_piece:
+            self.fault = BrokenAnswer(self._what_is_missing())
         else:
             self.started = True
 
@@ -95,8 +108,3 @@ class StreamTracker:
         if self._dialect.needs_finish:
             return "its stream ended without saying why (no finish_reason), so the answer was cut"
         return "its stream ended without the terminal frame, so the answer was cut"
-
-
-def _payload(frame: bytes) -> bytes:
-    start = frame.find(b"{")
-    return frame[start:] if start >= 0 else frame

@@ -51,7 +51,9 @@ class Catalog:
         if found is not None:
             return found
         offers = self._by_model.get(same_model_key(model), [])
-        providers = tuple(provider for provider, offer in offers if door in offer.doors)
+        # By name, so that one who lists a model as `tiny` and as `tiny:latest` is asked once.
+        serving = {provider.name: provider for provider, offer in offers if door in offer.doors}
+        providers = tuple(serving.values())
         others = {other for _, offer in offers for other in offer.doors} - {door}
         found = Found(providers, self._unlisted, () if providers else tuple(sorted(others)))
         if offers:  # only known models are remembered, so that asking for random names grows nothing

@@ -7,6 +7,8 @@ everything under it: cancel it, `close()` it, and the LLM is stopped.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+import msgspec
+
 from masa_node.chat.answer import Answer, StreamedAnswer, WholeAnswer
 from masa_node.chat.ask import DOOR_PATHS, Ask
 from masa_node.chat.errors import (
@@ -107,10 +109,11 @@ class Exchange:
         self._admitted_s: float | None = None
         self._first_piece_s: float | None = None
         self._answer: Answer | None = None
+        self._asked: Provider | None = None
+        self._errors: list[ProviderError] = []
         self._winner: Provider | None = None
         self._error: str | None = CALLER_GONE
         self._status = STATUS_CALLER_GONE
-        self._pieces = 0
         self._answer_bytes = 0
         self._closed = False
         self._writing = False
@@ -133,7 +136,8 @@ class Exchange:
                 self._admitted_s = self._loop.time()
                 answer = await self._ask_in_turn(await dispatcher.candidates(ask))
         except TimeoutError:
-            raise self._timed_out() from None
+            self._note_silence()
+            raise most_useful([self._timed_out(), *self._errors]) from None
         self._answer = answer
         self._first_piece_s = self._loop.time() - self._came_s
         return answer
@@ -165,6 +169,7 @@ class Exchange:
             self._writing = False
             idle.touch()
             piece = await next_piece()
+            idle.touch()  # the caller's time and the LLM's are not added up
 
     def _place(self) -> str:
         return self._winner.place if self._winner is not None else ""
@@ -190,8 +195,8 @@ class Exchange:
         self._dispatcher.observe(self._outcome())
 
     async def _ask_in_turn(self, candidates: Sequence[Provider]) -> Answer:
-        errors: list[ProviderError] = []
         for provider in candidates:
+            self._asked = provider
             asked_s = self._loop.time()
             result = CANCELLED
             try:
@@ -199,7 +204,7 @@ class Exchange:
                 result = WON
             except ProviderError as exc:
                 result = exc.code if not isinstance(exc, ErrorAnswer) else f"http_{exc.status}"
-                errors.append(exc)
+                self._errors.append(exc)
                 self._note_health(provider, is_failure=not is_the_callers_fault(exc))
                 continue
             finally:
@@ -208,7 +213,12 @@ class Exchange:
             self._note_health(provider, is_failure=False)
             self._winner = provider
             return answer
-        raise most_useful(errors)
+        raise most_useful(self._errors)
+
+    def _note_silence(self) -> None:
+        if self._asked is not None:
+            self._note_health(self._asked, is_failure=True)
+            self.attempts[-1] = msgspec.structs.replace(self.attempts[-1], result=FirstPieceTimeout.code)
 
     def _note_health(self, provider: Provider, *, is_failure: bool) -> None:
         health = self._dispatcher.health_of(provider)
@@ -219,7 +229,8 @@ class Exchange:
 
     def _timed_out(self) -> FirstPieceTimeout:
         waited_s = self._ask.first_piece_deadline_s - self._came_s
-        asked = ", ".join(attempt.provider for attempt in self.attempts) or "nobody: all places were taken"
+        nobody = "all places were taken" if self._admitted_s is None else "the lists of models did not come in time"
+        asked = ", ".join(attempt.provider for attempt in self.attempts) or f"nobody: {nobody}"
         return FirstPieceTimeout(
             f"No answer within {waited_s:.3g} s (LLM_TIMEOUT); asked: {asked}. A long answer that is not streamed "
             'has to be complete by then: ask with "stream": true, or raise LLM_TIMEOUT.'

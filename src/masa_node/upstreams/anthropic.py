@@ -27,7 +27,12 @@ class _Page(msgspec.Struct):
 
 _ENTRY = msgspec.json.Decoder(_Entry)
 _PAGE = msgspec.json.Decoder(_Page)
-_DOORS = frozenset({Door.NATIVE, Door.ANTHROPIC_MESSAGES})
+_PATHS = {
+    Door.NATIVE: "/messages",
+    Door.ANTHROPIC_MESSAGES: "/messages",
+    Door.ANTHROPIC_COUNT_TOKENS: "/messages/count_tokens",
+}
+_DOORS = frozenset(_PATHS)
 
 
 class AnthropicServer:
@@ -43,7 +48,8 @@ class AnthropicServer:
     def target(self, door: Door, model: str) -> str | None:
         """See `Server`."""
         del model
-        return f"{self._api_base}/messages" if door in _DOORS else None
+        path = _PATHS.get(door)
+        return self._api_base + path if path else None
 
     def credentials(self) -> Headers:
         """See `Server`."""

@@ -35,7 +35,12 @@ class _Entry(msgspec.Struct):
 
 _ENTRY = msgspec.json.Decoder(_Entry)
 _INT_OR_TEXT = msgspec.json.Decoder(int | str)
-_DOORS = frozenset({Door.NATIVE, Door.CLOUDFLARE_RUN, Door.OPENAI_CHAT})
+_OPENAI_PATHS = {
+    Door.OPENAI_CHAT: "/v1/chat/completions",
+    Door.OPENAI_EMBEDDINGS: "/v1/embeddings",
+    Door.OPENAI_RESPONSES: "/v1/responses",
+}
+_DOORS = frozenset({Door.NATIVE, Door.CLOUDFLARE_RUN, *_OPENAI_PATHS})
 
 
 class CloudflareServer:
@@ -50,13 +55,13 @@ class CloudflareServer:
     def __init__(self, run_url: str, key: str, api_url: str = "") -> None:
         self._run_url = run_url.rstrip("/")
         self._key = key
-        self._openai_url = f"{self._run_url.removesuffix('/run')}/v1/chat/completions"
+        self._openai_base = self._run_url.removesuffix("/run")
         self._search_url = _search_url(self._run_url, api_url.rstrip("/"))
 
     def target(self, door: Door, model: str) -> str | None:
         """See `Server`."""
-        if door is Door.OPENAI_CHAT:
-            return self._openai_url
+        if door in _OPENAI_PATHS:
+            return self._openai_base + _OPENAI_PATHS[door]
         # One path segment, whatever the name holds; Cloudflare's own SDK encodes it in the same way.
         return f"{self._run_url}/{quote(model, safe='@')}" if door in _DOORS else None
 

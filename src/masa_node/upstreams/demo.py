@@ -11,7 +11,7 @@ from masa_node.chat.answer import Answer, StreamedAnswer, Usage, WholeAnswer
 from masa_node.chat.ask import DIALECT_OF_DOOR, Ask, DialectName, Door
 from masa_node.chat.offer import ModelOffer
 from masa_node.dialects.fields import TEXT, read
-from masa_node.upstreams.demo_frames import CREATED_AT_UNIX_S, MODEL, frames, whole
+from masa_node.upstreams.demo_frames import CREATED_AT_UNIX_S, MODEL, RENDERED_DOORS, frames, whole
 
 DEFAULT_PIECES_PER_S = 50.0  # a small model on a laptop
 MAX_ECHOED_CHARS = 200
@@ -61,9 +61,10 @@ class DemoModel:
 
     async def offers(self) -> list[ModelOffer]:
         """Its one model."""
-        doors = frozenset(Door) - {Door.OLLAMA_SHOW}
         return [
-            ModelOffer(MODEL, doors, owned_by="masa-node", created_at_unix_s=CREATED_AT_UNIX_S, context_tokens=4096)
+            ModelOffer(
+                MODEL, RENDERED_DOORS, owned_by="masa-node", created_at_unix_s=CREATED_AT_UNIX_S, context_tokens=4096
+            )
         ]
 
     async def answer(self, ask: Ask) -> Answer:

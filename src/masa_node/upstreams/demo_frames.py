@@ -11,6 +11,16 @@ from masa_node.chat.ask import Door
 MODEL = "masa-demo"
 CREATED_AT_UNIX_S = 1_700_000_000  # any fixed time: the same answer every time
 _ID = "masa-demo-1"
+RENDERED_DOORS = frozenset(
+    {
+        Door.NATIVE,
+        Door.OPENAI_CHAT,
+        Door.ANTHROPIC_MESSAGES,
+        Door.OLLAMA_CHAT,
+        Door.OLLAMA_GENERATE,
+        Door.CLOUDFLARE_RUN,
+    }
+)
 
 Json = dict[str, object]
 Frames = Generator[bytes, None, None]

@@ -15,7 +15,12 @@ _PATHS = {
     Door.OLLAMA_CHAT: "/api/chat",
     Door.OLLAMA_GENERATE: "/api/generate",
     Door.OLLAMA_SHOW: "/api/show",
+    Door.OLLAMA_EMBED: "/api/embed",
+    Door.OLLAMA_EMBEDDINGS: "/api/embeddings",
     Door.OPENAI_CHAT: "/v1/chat/completions",
+    Door.OPENAI_COMPLETIONS: "/v1/completions",
+    Door.OPENAI_RESPONSES: "/v1/responses",
+    Door.OPENAI_EMBEDDINGS: "/v1/embeddings",
     Door.ANTHROPIC_MESSAGES: "/v1/messages",
 }
 # Each new model costs one /api/show; the rest keep an unknown context length until the next refresh.

@@ -45,9 +45,16 @@ class OpenAiServer:
         self.label = label
         self._api_base = api_base
         self._key = key
-        self._targets = {Door.NATIVE: chat_url, Door.OPENAI_CHAT: chat_url}
+        self._targets = {
+            Door.NATIVE: chat_url,
+            Door.OPENAI_CHAT: chat_url,
+            Door.OPENAI_COMPLETIONS: f"{api_base}/completions",
+            Door.OPENAI_RESPONSES: f"{api_base}/responses",
+            Door.OPENAI_EMBEDDINGS: f"{api_base}/embeddings",
+        }
         if speaks_anthropic:
             self._targets[Door.ANTHROPIC_MESSAGES] = f"{api_base}/messages"
+            self._targets[Door.ANTHROPIC_COUNT_TOKENS] = f"{api_base}/messages/count_tokens"
 
     def target(self, door: Door, model: str) -> str | None:
         """See `Server`."""

@@ -3,7 +3,7 @@
 import asyncio
 
 from masa_node.chat.answer import Answer
-from masa_node.chat.ask import DIALECT_OF_DOOR, Ask, Door, Headers
+from masa_node.chat.ask import DIALECT_OF_DOOR, Ask, DialectName, Door, Headers
 from masa_node.chat.errors import ConnectionClosed, NotAnAnswer, ProviderError, Unreachable
 from masa_node.chat.offer import ModelOffer
 from masa_node.dialects.registry import DIALECTS
@@ -96,6 +96,8 @@ class Upstream:
 
 def _headers_up(ask: Ask, native: Door, server: Server) -> Headers:
     headers = (*ask.headers, *server.credentials())
-    if native is Door.ANTHROPIC_MESSAGES and not any(name == "anthropic-version" for name, _ in ask.headers):
+    if DIALECT_OF_DOOR[native] is DialectName.ANTHROPIC and not any(
+        name == "anthropic-version" for name, _ in ask.headers
+    ):
         return (*headers, ("anthropic-version", DEFAULT_VERSION))
     return headers

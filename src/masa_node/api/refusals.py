@@ -1,0 +1,26 @@
+"""Answers to what is not a request yet, so that no door, dialect or log line can be had for it: whole responses."""
+
+MAX_HEAD_BYTES = 64 * 1024  # nginx: 4 x 8 kB, Apache: 100 x 8 kB
+MAX_HEADERS = 128  # Apache: 100
+
+
+def _refusal(status: bytes, kind: bytes, code: bytes, message: bytes) -> bytes:
+    body = b'{"error":{"message":"%b","type":"%b","param":null,"code":"%b"}}' % (message, kind, code)
+    head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\nconnection: close\r\n" % status
+    return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
+
+
+_INVALID = b"invalid_request_error"
+MALFORMED = _refusal(b"400 Bad Request", _INVALID, b"bad_request", b"The request is not valid HTTP/1.1.")
+HEAD_TOO_LARGE = _refusal(
+    b"431 Request Header Fields Too Large",
+    _INVALID,
+    b"head_too_large",
+    b"The head of the request is larger than %d bytes or has more than %d headers." % (MAX_HEAD_BYTES, MAX_HEADERS),
+)
+HEAD_TOO_SLOW = _refusal(
+    b"408 Request Timeout", _INVALID, b"head_too_slow", b"The head of the request did not arrive in time."
+)
+STOPPING = _refusal(
+    b"503 Service Unavailable", b"api_error", b"stopping", b"The node is stopping. Try again in a moment."
+)
