@@ -1,0 +1,93 @@
+import json
+
+import pytest
+
+from masa_node.chat.answer import Usage
+from masa_node.dialects.dialect import ErrorText, Mark
+from masa_node.dialects.openai import OpenAi
+from tests.dialects import recorded
+from tests.dialects.recorded import sse
+
+DIALECT = OpenAi()
+
+
+def marked(data: bytes, event: str = "") -> Mark:
+    return DIALECT.mark(sse(data, event), Usage())
+
+
+@pytest.mark.parametrize(
+    ("data", "mark"),
+    [
+        (b"[DONE]", Mark.END),
+        (b" [DONE] ", Mark.END),
+        (b'{"choices":[{"delta":{"role":"assistant"}}]}', Mark.PIECE),
+        (b'{"choices":[]}', Mark.PIECE),
+        (b'{"object":"chat.completion.chunk"}', Mark.PIECE),
+        (b'{"choices":[{"delta":{},"finish_reason":"stop"}]}', Mark.FINISH),
+        (b'{"choices":[{"delta":{},"finish_reason" : "length"}]}', Mark.FINISH),
+        (b'{"choices":[{"delta":{},"finish_reason":null}]}', Mark.PIECE),
+        (b'{"choices":[{"delta":{},"finish_reason":""}]}', Mark.PIECE),
+        (b'{"choices":[{"delta":{"content":"\\"finish_reason\\":\\"stop\\""}}]}', Mark.PIECE),
+        (b'{"error":{"message":"boom"}}', Mark.ERROR),
+        (b'{"error":null,"choices":[]}', Mark.PIECE),
+        (b'{"x":1}', Mark.ALIEN),
+        (b"[]", Mark.ALIEN),
+        (b"hello", Mark.ALIEN),
+    ],
+)
+def test_a_frame_is_what_its_data_says(data: bytes, mark: Mark) -> None:
+    assert marked(data) is mark
+
+
+def test_an_event_named_error_is_an_error_whatever_its_data() -> None:
+    assert marked(b"boom", "error") is Mark.ERROR
+
+
+def test_a_role_only_first_chunk_is_a_piece() -> None:
+    first = next(stream for stream in recorded.streams() if stream.name == "transformers").frames[0]
+    assert DIALECT.mark(first, Usage()) is Mark.PIECE
+
+
+def test_errors_have_the_vendors_shape() -> None:
+    body = json.loads(DIALECT.error_body(ErrorText(404, "model_not_found", "m", "r")))
+    shape = recorded.load("openai_authored")["errors"]["shape"]
+    assert body.keys() == shape.keys()
+    assert body["error"].keys() == shape["error"].keys()
+    assert body["error"] == {"message": "m", "type": "not_found_error", "param": None, "code": "model_not_found"}
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, "invalid_request_error"),
+        (401, "authentication_error"),
+        (415, "invalid_request_error"),
+        (429, "rate_limit_error"),
+        (500, "server_error"),
+        (504, "server_error"),
+    ],
+)
+def test_the_error_type_follows_the_status(status: int, kind: str) -> None:
+    assert json.loads(DIALECT.error_body(ErrorText(status, "c", "m", "r")))["error"]["type"] == kind
+
+
+def test_an_error_in_a_stream_is_what_made_the_sdk_raise() -> None:
+    seen: str = recorded.load("openai_authored")["errors"]["mid_stream"]
+    expected = json.loads(seen[len("data: ") : seen.index("\n\n")])
+    frame = DIALECT.error_frame(ErrorText(500, "c", "boom", "r"))
+    assert frame.startswith(b"data: {")
+    assert frame.endswith(b"\n\n")
+    assert json.loads(frame.removeprefix(b"data: "))["error"] == {**expected["error"], "code": "c"}
+
+
+def test_a_message_beside_the_error_is_read_too() -> None:
+    """Older vLLM answers so, and older llama.cpp in its `error:` lines."""
+    assert DIALECT.error_message(b'{"object":"error","message":"boom","code":400}') == "boom"
+
+
+@pytest.mark.parametrize(
+    ("body", "is_answer"),
+    [(b'{"choices":[]}', True), (b'{"data":[]}', True), (b'{"choices":null}', False), (b'{"detail":"x"}', False)],
+)
+def test_a_whole_answer_has_choices_or_embeddings(body: bytes, *, is_answer: bool) -> None:
+    assert (DIALECT.fault_of_whole(body, Usage()) is None) is is_answer

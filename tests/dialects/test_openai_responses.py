@@ -1,0 +1,73 @@
+import json
+
+import pytest
+
+from masa_node.chat.answer import Usage
+from masa_node.dialects.dialect import ErrorText, Mark
+from masa_node.dialects.openai_responses import OpenAiResponses
+from tests.dialects import recorded
+from tests.dialects.recorded import sse
+
+DIALECT = OpenAiResponses()
+
+
+@pytest.mark.parametrize(
+    ("data", "mark"),
+    [
+        (b'{"type":"response.created","response":{"error":null}}', Mark.PIECE),
+        (b'{"type":"response.output_text.delta","delta":"a"}', Mark.PIECE),
+        (b'{"type":"response.something_new"}', Mark.PIECE),
+        (b'{"type":"response.completed","response":{}}', Mark.END),
+        (b'{"type":"response.incomplete","response":{}}', Mark.END),
+        (b'{"type":"response.failed","response":{"error":{"message":"boom"}}}', Mark.END),
+        (b'{"type":"error","message":"boom"}', Mark.ERROR),
+        (b'{"error":{"message":"boom"}}', Mark.ERROR),
+        (b'{"type":1}', Mark.ALIEN),
+        (b"{}", Mark.ALIEN),
+        (b"hello", Mark.ALIEN),
+        (b"", Mark.NOISE),
+    ],
+)
+def test_a_frame_is_what_its_type_says(data: bytes, mark: Mark) -> None:
+    assert DIALECT.mark(sse(data), Usage()) is mark
+
+
+def test_an_event_named_error_is_an_error_whatever_its_data() -> None:
+    assert DIALECT.mark(sse(b"boom", "error"), Usage()) is Mark.ERROR
+
+
+def test_only_the_end_counts_tokens() -> None:
+    usage = Usage()
+    counts = b'"response":{"usage":{"input_tokens":3,"output_tokens":4}}'
+    DIALECT.mark(sse(b'{"type":"response.in_progress",%s}' % counts), usage)
+    assert usage == Usage(None, None)
+    DIALECT.mark(sse(b'{"type":"response.completed","response":1}'), usage)
+    assert usage == Usage(None, None)
+    DIALECT.mark(sse(b'{"type":"response.completed",%s}' % counts), usage)
+    assert usage == Usage(3, 4)
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b'{"error":{"message":"boom"}}', "boom"),
+        (b'{"error":{}}', "no message"),
+        (b'{"object":"response"}', "no `output`"),
+        (b"[]", "not a JSON object"),
+    ],
+)
+def test_what_is_no_response_says_why(body: bytes, why: str) -> None:
+    fault = DIALECT.fault_of_whole(body, Usage())
+    assert fault is not None
+    assert why in fault
+
+
+def test_a_response_that_failed_half_way_is_still_the_llms_answer() -> None:
+    assert DIALECT.fault_of_whole(b'{"status":"failed","output":[],"error":{"message":"boom"}}', Usage()) is None
+
+
+def test_an_error_in_a_stream_has_the_vendors_shape() -> None:
+    expected = recorded.load("openai_authored")["responses_error_event"]
+    name, data, *_ = DIALECT.error_frame(ErrorText(500, "c", "boom", "r")).decode().split("\n")
+    assert name == f"event: {expected['event']}"
+    assert json.loads(data.removeprefix("data: ")) == {**expected["data"], "code": "c", "sequence_number": 0}

@@ -1,0 +1,174 @@
+import itertools
+import json
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from masa_node.chat.ask import Door
+from masa_node.chat.errors import BadJson, BadModel, CallerError
+from masa_node.dialects.peek import MAX_MODEL_CHARS, Peeked, check_model, peek
+from tests.dialects import recorded
+from tests.dialects.chunking import MANY
+from tests.dialects.recorded import Body
+
+OLLAMA_DOORS = (Door.OLLAMA_CHAT, Door.OLLAMA_GENERATE)
+REQUESTS = recorded.requests()
+
+
+def expected(request: Body) -> Peeked:
+    said = request.json
+    streams = said.get("stream", request.door in OLLAMA_DOORS)
+    return Peeked(said.get("model") or said["name"], streams)
+
+
+@pytest.mark.parametrize(
+    "request_", [request for request in REQUESTS if "model" in request.json or "name" in request.json], ids=str
+)
+def test_every_recorded_request_is_read(request_: Body) -> None:
+    assert peek(request_.raw, request_.door) == expected(request_)
+    assert peek(json.dumps(request_.json, indent=4).encode(), request_.door) == expected(request_)
+
+
+@pytest.mark.parametrize(
+    "request_", [request for request in REQUESTS if not {"model", "name"} & request.json.keys()], ids=str
+)
+def test_a_recorded_request_without_a_model_is_refused(request_: Body) -> None:
+    with pytest.raises(BadModel):
+        peek(request_.raw, request_.door)
+
+
+@pytest.mark.parametrize("door", Door)
+def test_a_recorded_broken_request_is_refused(door: Door) -> None:
+    for raw in (b"{nope", b""):
+        with pytest.raises(BadJson):
+            peek(raw, door)
+
+
+def test_the_order_of_the_keys_does_not_matter() -> None:
+    fields = ['"model":"m"', '"stream":true', '"messages":[{"model":"inner","stream":false}]', '"name":"n"']
+    for order in itertools.permutations(fields):
+        assert peek(f"{{{','.join(order)}}}".encode(), Door.OPENAI_CHAT) == Peeked("m", wants_stream=True)
+
+
+@pytest.mark.parametrize("space", ["", " ", "\n", "\t", "\r\n", " \n\t "])
+def test_spacing_does_not_matter(space: str) -> None:
+    parts = ["", "{", '"model"', ":", '"m"', ",", '"stream"', ":", "true", "}", ""]
+    assert peek(space.join(parts).encode(), Door.OPENAI_CHAT) == Peeked("m", wants_stream=True)
+
+
+def test_of_equal_keys_the_last_wins_as_at_the_llm_servers() -> None:
+    body = b'{"model":"a","stream":false,"model":"b","stream":true}'
+    assert peek(body, Door.OPENAI_CHAT) == Peeked("b", wants_stream=True)
+
+
+def test_escapes_are_read_in_names_and_values() -> None:
+    body = rb'{"mod\u0065l":"\u0042\u00e9\ud83d\ude42\/x","str\u0065am":true}'
+    assert peek(body, Door.OPENAI_CHAT) == Peeked("Bé🙂/x", wants_stream=True)
+
+
+@pytest.mark.parametrize("door", Door)
+@pytest.mark.parametrize(
+    ("stream", "says"),
+    [(b"true", True), (b"false", False), (b"null", None), (b'"true"', None), (b"1", None), (b"{}", None)],
+)
+def test_only_ollamas_doors_stream_unless_told(door: Door, stream: bytes, says: bool | None) -> None:  # noqa: FBT001
+    streams = says if says is not None else door in OLLAMA_DOORS
+    assert peek(b'{"model":"m","stream":%s}' % stream, door).wants_stream is streams
+    assert peek(b'{"model":"m"}', door).wants_stream is (door in OLLAMA_DOORS)
+
+
+def test_100_kb_are_read_quickly_and_not_looked_into() -> None:
+    text = "ü" * 50_000
+    body = json.dumps({"messages": [{"role": "user", "content": text}], "model": "m"}, ensure_ascii=False).encode()
+    assert len(body) > 100_000
+    began_s = time.process_time()
+    assert peek(body, Door.OPENAI_CHAT) == Peeked("m", wants_stream=False)
+    assert time.process_time() - began_s < 0.1  # about 0.1 ms; the bound only notices another order of magnitude
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'"m"',
+        b"1",
+        b'{"model":"m"',
+        b'{"model":"m"} x',
+        b'{"model":"m"}{"model":"n"}',
+        b"{'model':'m'}",
+        b'\xef\xbb\xbf{"model":"m"}',
+        b'\xff\xfe{\x00"\x00',
+        b'{"model":"m","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"x":' * 100_000,
+        rb'{"model":"\ud800"}',
+    ],
+    ids=lambda body: repr(body[:20]),
+)
+def test_what_is_no_json_object_is_refused_as_such(body: bytes) -> None:
+    with pytest.raises(BadJson):
+        peek(body, Door.OPENAI_CHAT)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        b'""',
+        b"null",
+        b"1",
+        b"true",
+        b'["m"]',
+        b'{"id":"m"}',
+        rb'"a\nb"',
+        rb'"a\u0000"',
+        rb'"\u202e"',
+        b'"\xff"',
+        b'"' + b"m" * (MAX_MODEL_CHARS + 1) + b'"',
+    ],
+    ids=lambda model: repr(model[:20]),
+)
+def test_what_is_no_usable_name_is_refused_as_such(model: bytes) -> None:
+    with pytest.raises(BadModel):
+        peek(b'{"model":%s}' % model, Door.OPENAI_CHAT)
+
+
+def test_a_model_is_opaque_text_up_to_its_bound() -> None:
+    for model in ("m" * MAX_MODEL_CHARS, "hf.co/a/b:Q4_K_M", "@cf/meta/llama", "a b", "../x", "模型"):
+        assert check_model(model) == model
+
+
+@pytest.mark.parametrize(
+    ("body", "model"),
+    [
+        (b'{"model":"a"}', "a"),
+        (b'{"name":"b"}', "b"),
+        (b'{"model":"","name":"b"}', "b"),
+        (b'{"model":"a","name":"b"}', "a"),
+    ],
+)
+def test_ollamas_show_takes_either_name(body: bytes, model: str) -> None:
+    assert peek(body, Door.OLLAMA_SHOW).model == model
+
+
+def test_only_ollamas_show_takes_the_other_name() -> None:
+    with pytest.raises(BadModel):
+        peek(b'{"name":"b"}', Door.OLLAMA_CHAT)
+
+
+@MANY
+@given(
+    body=st.binary()
+    | st.lists(st.sampled_from(['{"model":', '"m"', ",", '"stream":', "true", "}", "[", "{", "\\ud800", " "])).map(
+        lambda parts: "".join(parts).encode()
+    ),
+    door=st.sampled_from(Door),
+)
+def test_any_bytes_are_read_or_refused(body: bytes, door: Door) -> None:
+    try:
+        peeked = peek(body, door)
+    except CallerError:
+        return
+    assert peeked.model.isprintable()

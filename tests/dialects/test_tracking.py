@@ -1,0 +1,389 @@
+"""A streamed answer goes through unchanged however it is cut into chunks, and is whole only when it is."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from masa_node.chat.answer import Usage
+from masa_node.chat.ask import DialectName
+from masa_node.chat.errors import BrokenAnswer, ErrorInStream, NotAnAnswer
+from masa_node.dialects import framing
+from masa_node.dialects.dialect import Dialect, Mark
+from masa_node.dialects.registry import DIALECTS
+from masa_node.dialects.tracking import StreamTracker
+from tests.dialects import recorded
+from tests.dialects.chunking import FEW, MANY, chunks_of, cut, follow, frame_ends
+from tests.dialects.recorded import MESSAGE_OF_STREAM_ERROR, Stream, sse
+
+OPENAI = DIALECTS[DialectName.OPENAI]
+ANTHROPIC = DIALECTS[DialectName.ANTHROPIC]
+OLLAMA = DIALECTS[DialectName.OLLAMA]
+CLOUDFLARE = DIALECTS[DialectName.CLOUDFLARE]
+RESPONSES = DIALECTS[DialectName.OPENAI_RESPONSES]
+
+STREAMS = recorded.streams()
+EVENT_STREAMS = [stream for stream in STREAMS if stream.dialect is not OLLAMA]
+PIECE = sse(b'{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}')
+FINISH = sse(b'{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}')
+DONE = sse(b"[DONE]")
+DONE_LINE = b'{"message":{"content":""},"done":true}\n'
+
+every_stream = pytest.mark.parametrize("stream", STREAMS, ids=str)
+every_dialect = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda dialect: dialect.name)
+
+
+def first_frame_of(dialect: Dialect) -> bytes:
+    return next(stream.frames[0] for stream in STREAMS if stream.dialect is dialect)
+
+
+# ---- whole answers, whatever the chunks ----
+
+
+@every_stream
+@FEW
+@given(data=st.data())
+def test_any_chunking_gives_out_the_same_bytes(stream: Stream, data: st.DataObject) -> None:
+    followed = follow(stream.dialect, data.draw(chunks_of(stream.raw)))
+    assert followed.fault is None
+    assert followed.out == stream.raw
+
+
+@every_stream
+def test_a_byte_at_a_time_gives_out_whole_frames(stream: Stream) -> None:
+    followed = follow(stream.dialect, [bytes([byte]) for byte in stream.raw])
+    assert followed.fault is None
+    assert tuple(piece for piece in followed.pieces if piece) == stream.frames
+
+
+@every_stream
+def test_chunks_as_they_were_seen_give_out_the_same_bytes(stream: Stream) -> None:
+    sizes = stream.chunk_sizes or (len(stream.raw),)
+    positions = [sum(sizes[:at]) for at in range(1, len(sizes))]
+    followed = follow(stream.dialect, cut(stream.raw, positions))
+    assert followed.fault is None
+    assert followed.out == stream.raw
+
+
+@pytest.mark.parametrize("stream", EVENT_STREAMS, ids=str)
+@FEW
+@given(data=st.data())
+def test_crlf_line_ends_go_through_as_they_came(stream: Stream, data: st.DataObject) -> None:
+    raw = stream.raw.replace(b"\n", b"\r\n")
+    followed = follow(stream.dialect, data.draw(chunks_of(raw)))
+    assert followed.fault is None
+    assert followed.out == raw
+    assert followed.tracker.usage == stream.usage
+
+
+@every_stream
+@FEW
+@given(data=st.data())
+def test_usage_and_frames_are_counted_whatever_the_chunks(stream: Stream, data: st.DataObject) -> None:
+    tracker = follow(stream.dialect, data.draw(chunks_of(stream.raw))).tracker
+    assert tracker.usage == stream.usage
+    assert tracker.frames == sum(stream.dialect.mark(frame, tracker.usage) is not Mark.NOISE for frame in stream.frames)
+
+
+@every_stream
+def test_a_stream_has_started_with_its_first_frame_and_ended_with_its_last(stream: Stream) -> None:
+    tracker = StreamTracker(stream.dialect)
+    tracker.feed(stream.frames[0])
+    assert (tracker.started, tracker.ended) == (True, False)
+    for frame in stream.frames[1:]:
+        tracker.feed(frame)
+    assert tracker.ended or stream.name == "transformers"
+    assert tracker.is_whole()
+
+
+@pytest.mark.parametrize("stream", EVENT_STREAMS, ids=str)
+@pytest.mark.parametrize("noise", [b": a comment\n\n", b":\n\n", b"event: ping\n\n", b"\n", b"\r\n\r\n", b"id: 1\n\n"])
+def test_comments_pings_and_blank_lines_are_let_through_anywhere(stream: Stream, noise: bytes) -> None:
+    raw = noise + noise.join(stream.frames) + noise
+    for chunks in ([raw], [bytes([byte]) for byte in raw]):
+        followed = follow(stream.dialect, chunks)
+        assert followed.fault is None
+        assert followed.out == raw
+
+
+def test_noise_alone_is_not_the_first_piece() -> None:
+    tracker = StreamTracker(OPENAI)
+    assert tracker.feed(b": waking up\n\n") == b": waking up\n\n"
+    assert not tracker.started
+    assert tracker.frames == 0
+
+
+@pytest.mark.parametrize("end", [b"\n", b""])
+def test_the_last_frame_may_lack_its_delimiter(end: bytes) -> None:
+    for stream in STREAMS:
+        raw = stream.raw.rstrip(b"\n") + end
+        followed = follow(stream.dialect, [raw])
+        assert followed.fault is None
+        assert followed.out == raw
+
+
+def test_a_stream_without_done_is_whole_once_it_said_why_it_stopped() -> None:
+    assert follow(OPENAI, [PIECE, FINISH]).fault is None
+
+
+def test_what_comes_after_the_terminal_frame_goes_through() -> None:
+    raw = PIECE + FINISH + DONE + sse(b'{"x":1}')
+    assert follow(OPENAI, [raw]).out == raw
+
+
+# ---- cut answers ----
+
+
+def is_whole_when_cut_at(stream: Stream, end: int) -> bool:
+    """Does the head of this recording hold all that makes an answer of its dialect whole?"""
+    frames = [frame for frame in recorded_heads(stream, end) if frame]
+    marks = [stream.dialect.mark(frame, Usage()) for frame in frames]
+    if stream.dialect.needs_finish:
+        return Mark.FINISH in marks and marks[-1] not in (Mark.ALIEN, Mark.NOISE)
+    return Mark.END in marks
+
+
+def recorded_heads(stream: Stream, end: int) -> list[bytes]:
+    starts = frame_ends(stream.frames)
+    return [frame[: max(0, end - start)] for frame, start in zip(stream.frames, starts, strict=False)]
+
+
+def check_cut(stream: Stream, end: int, chunks: list[bytes]) -> None:
+    followed = follow(stream.dialect, chunks)
+    if is_whole_when_cut_at(stream, end):
+        assert followed.fault is None
+        assert followed.out == stream.raw[:end]
+        return
+    assert followed.fault is not None
+    assert isinstance(followed.fault, BrokenAnswer | NotAnAnswer)
+    assert stream.raw.startswith(followed.out)
+    assert len(followed.out) in frame_ends(stream.frames)
+
+
+@every_stream
+def test_every_cut_between_frames_is_noticed(stream: Stream) -> None:
+    for end in frame_ends(stream.frames)[:-1]:
+        check_cut(stream, end, [stream.raw[:end]])
+
+
+@every_stream
+def test_every_cut_inside_the_last_frames_is_noticed(stream: Stream) -> None:
+    start = frame_ends(stream.frames)[-3]
+    for end in range(start, len(stream.raw)):
+        check_cut(stream, end, [stream.raw[:end]])
+
+
+@every_stream
+@FEW
+@given(data=st.data())
+def test_a_cut_anywhere_is_noticed_whatever_the_chunks(stream: Stream, data: st.DataObject) -> None:
+    end = data.draw(st.integers(0, len(stream.raw) - 1))
+    check_cut(stream, end, data.draw(chunks_of(stream.raw[:end])))
+
+
+@pytest.mark.parametrize("stream", [stream for stream in STREAMS if stream.dialect.needs_end], ids=str)
+def test_nothing_but_the_terminal_frame_makes_it_whole(stream: Stream) -> None:
+    assert isinstance(follow(stream.dialect, stream.frames[:-1]).fault, BrokenAnswer)
+
+
+def test_done_without_a_finish_reason_is_a_cut_stream() -> None:
+    followed = follow(OPENAI, [PIECE, PIECE, DONE])
+    assert isinstance(followed.fault, BrokenAnswer)
+    assert "no finish_reason" in followed.fault.message
+
+
+@MANY
+@given(data=st.data(), crlf=st.booleans(), named=st.booleans())
+def test_the_done_of_a_cut_stream_is_never_let_through(data: st.DataObject, *, crlf: bool, named: bool) -> None:
+    pieces, end = PIECE * 2, (b"event: end\n" if named else b"") + DONE
+    if crlf:
+        pieces, end = pieces.replace(b"\n", b"\r\n"), end.replace(b"\n", b"\r\n")
+    followed = follow(OPENAI, data.draw(chunks_of(pieces + end)))
+    assert isinstance(followed.fault, BrokenAnswer)
+    assert followed.out == pieces
+
+
+def test_a_model_that_says_done_itself_does_not_hide_the_cut() -> None:
+    words = sse(b'{"choices":[{"index":0,"delta":{"content":"data: [DONE]"},"finish_reason":null}]}')
+    followed = follow(OPENAI, [words + words + DONE])
+    assert isinstance(followed.fault, BrokenAnswer)
+    assert followed.out == words + words
+
+
+@pytest.mark.parametrize("rest", [b"data: [DO", b"data: ", b"da", b'data: {"choices":[],"usage":{"prompt', b": pi"])
+def test_a_connection_that_ends_inside_a_frame_is_a_cut_stream_even_after_the_finish_reason(rest: bytes) -> None:
+    followed = follow(OPENAI, [PIECE + FINISH + rest])
+    assert isinstance(followed.fault, BrokenAnswer)
+    assert followed.out == PIECE + FINISH
+
+
+def test_an_empty_finish_reason_is_none() -> None:
+    empty = PIECE.replace(b'"finish_reason":null', b'"finish_reason":""')
+    assert isinstance(follow(OPENAI, [empty, empty, DONE]).fault, BrokenAnswer)
+
+
+@every_dialect
+@pytest.mark.parametrize("raw", [b"", b"\n", b"\r\n\r\n"])
+def test_a_stream_without_a_frame_is_broken(dialect: Dialect, raw: bytes) -> None:
+    fault = follow(dialect, [raw]).fault
+    assert isinstance(fault, BrokenAnswer)
+    assert "without a piece" in fault.message
+
+
+@pytest.mark.parametrize(
+    ("dialect", "end"),
+    [
+        (OPENAI, DONE),
+        (CLOUDFLARE, DONE),
+        (RESPONSES, sse(b'{"type":"response.completed","response":{}}', "response.completed")),
+        (ANTHROPIC, sse(b'{"type":"message_stop"}', "message_stop")),
+    ],
+    ids=lambda value: getattr(value, "name", "end"),
+)
+def test_a_terminal_frame_alone_is_no_answer(dialect: Dialect, end: bytes) -> None:
+    tracker = StreamTracker(dialect)
+    assert tracker.feed(end) == b""
+    assert not tracker.started
+    assert isinstance(tracker.fault, BrokenAnswer)
+    assert "without a piece" in tracker.fault.message
+
+
+def test_ollamas_terminal_line_is_an_answer_of_its_own() -> None:
+    """It answers so when it only loads a model (recorded: chat_load_only)."""
+    followed = follow(OLLAMA, [DONE_LINE])
+    assert followed.fault is None
+    assert followed.out == DONE_LINE
+
+
+def test_an_endless_frame_is_not_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(framing, "MAX_FRAME_BYTES", 1_000)
+    tracker = StreamTracker(OPENAI)
+    assert tracker.feed(PIECE) == PIECE
+    assert tracker.feed(b"data: " + b"x" * 1_000) == b""
+    assert isinstance(tracker.fault, NotAnAnswer)
+
+
+# ---- errors and garbage ----
+
+
+@pytest.mark.parametrize(("dialect", "frame"), recorded.error_frames(), ids=repr)
+def test_an_error_frame_first_is_the_llms_error(dialect: Dialect, frame: bytes) -> None:
+    for chunks in ([frame], [bytes([byte]) for byte in frame], [frame.rstrip(b"\n")]):
+        followed = follow(dialect, chunks)
+        assert isinstance(followed.fault, ErrorInStream)
+        assert MESSAGE_OF_STREAM_ERROR in followed.fault.message
+        assert followed.out == b""
+
+
+def test_an_error_that_is_spread_over_data_lines_keeps_its_message() -> None:
+    followed = follow(OPENAI, [b'data: {"error":\r\ndata: {"message": "boom"}}\r\n\r\n'])
+    assert isinstance(followed.fault, ErrorInStream)
+    assert "boom" in followed.fault.message
+
+
+def test_an_error_frame_without_a_message_says_so() -> None:
+    followed = follow(OPENAI, [sse(b'{"error":{}}')])
+    assert isinstance(followed.fault, ErrorInStream)
+    assert "it gave no message" in followed.fault.message
+
+
+@pytest.mark.parametrize(("dialect", "frame"), recorded.error_frames(), ids=repr)
+def test_an_error_frame_in_the_middle_goes_through_as_the_llms_own_ending(dialect: Dialect, frame: bytes) -> None:
+    first = first_frame_of(dialect)
+    followed = follow(dialect, [first, frame])
+    assert followed.fault is None
+    assert followed.out == first + frame
+
+
+def test_a_connection_that_ends_inside_a_frame_after_an_error_drops_what_was_begun() -> None:
+    raw = PIECE + sse(b'{"error":{"message":"boom"}}')
+    followed = follow(OPENAI, [raw + b"data: [DO"])
+    assert followed.fault is None
+    assert followed.out == raw
+
+
+def test_done_after_an_error_frame_goes_through() -> None:
+    raw = PIECE + sse(b'{"error":{"message":"boom"}}') + DONE
+    followed = follow(OPENAI, [raw])
+    assert followed.fault is None
+    assert followed.out == raw
+
+
+@every_dialect
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"<html><body>502 Bad Gateway</body></html>",
+        b"hello\n\nworld\n\n",
+        b"data: hello\n\n",
+        b'{"detail":"x"}\n',
+        b"\0\xff",
+    ],
+)
+def test_garbage_first_is_not_an_answer(dialect: Dialect, garbage: bytes) -> None:
+    followed = follow(dialect, [garbage])
+    assert isinstance(followed.fault, NotAnAnswer | BrokenAnswer)
+    assert not followed.tracker.started
+
+
+@every_dialect
+def test_a_page_in_place_of_an_answer_is_not_an_answer(dialect: Dialect) -> None:
+    page = b"<html>" if dialect is OLLAMA else b"data: <html>"
+    fault = follow(dialect, [page + b"\n\n"]).fault
+    assert isinstance(fault, NotAnAnswer)
+    assert dialect.name in fault.message
+
+
+@every_dialect
+def test_another_dialects_stream_is_not_an_answer(dialect: Dialect) -> None:
+    others = {OPENAI: ANTHROPIC, ANTHROPIC: OPENAI, OLLAMA: OPENAI, CLOUDFLARE: ANTHROPIC, RESPONSES: OPENAI}
+    fault = follow(dialect, [first_frame_of(others[dialect])]).fault
+    assert isinstance(fault, NotAnAnswer)
+
+
+# ---- hostile bytes ----
+
+SCRAPS = [
+    *(frame for stream in STREAMS for frame in stream.frames[-2:]),
+    *(frame for _, frame in recorded.error_frames()),
+    *(
+        b"data: ",
+        b"event: error",
+        b"error: ",
+        b"[DONE]",
+        b"\n",
+        b"\n\n",
+        b"\r\n",
+        b"\r",
+        b":",
+        b"{",
+        b"}",
+        b'"',
+        b"null",
+    ),
+    *(b'{"error":', b'{"done":true}', b'{"type":"error"}', b'"finish_reason":"', b'"usage":{', "🙂".encode()[:2]),
+    *(b"[" * 3_000, b'{"choices":' * 3_000, b'{"usage":{"prompt_tokens":-1}}', b"\xef\xbb\xbf", b"\0", b"\\ud800"),
+]
+HOSTILE = st.lists(st.sampled_from(SCRAPS) | st.binary(max_size=8), max_size=12).map(b"".join)
+
+
+@every_dialect
+@MANY
+@given(data=st.data(), raw=HOSTILE)
+def test_any_bytes_in_any_chunks_end_in_an_answer_or_a_known_fault(
+    dialect: Dialect, data: st.DataObject, raw: bytes
+) -> None:
+    followed = follow(dialect, data.draw(chunks_of(raw)))
+    assert raw.startswith(followed.out)
+    if followed.fault is None:
+        assert followed.tracker.is_whole()
+    if not followed.tracker.started:
+        assert followed.fault is not None
+
+
+@every_dialect
+@MANY
+@given(data=st.data(), raw=HOSTILE)
+def test_the_verdict_does_not_depend_on_the_chunks(dialect: Dialect, data: st.DataObject, raw: bytes) -> None:
+    at_once, in_chunks = follow(dialect, [raw]), follow(dialect, data.draw(chunks_of(raw)))
+    assert type(at_once.fault) is type(in_chunks.fault)
+    assert at_once.tracker.started == in_chunks.tracker.started

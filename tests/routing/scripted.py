@@ -1,0 +1,153 @@
+"""Providers that do what a test tells them, and remember what became of them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from masa_node.chat.answer import Answer, StreamedAnswer, Usage, WholeAnswer
+from masa_node.chat.ask import Ask, DialectName, Door, RequestId
+from masa_node.chat.errors import ErrorAnswer, ProviderError
+from masa_node.chat.offer import ModelOffer
+from masa_node.chat.outcome import Outcome
+from masa_node.routing.admission import Admission
+from masa_node.routing.catalog import Catalog
+from masa_node.routing.dispatch import Dispatcher
+
+MODEL = "tiny"
+TURN = 0.0  # a step that only lets others go on
+DEADLINE_S = 30.0
+IDLE_S = 120.0
+
+WHOLE = WholeAnswer(200, (), b'{"choices":[]}', DialectName.OPENAI, Usage(3, 4))
+
+
+@dataclass(slots=True)
+class ScriptedStream:
+    """A streamed answer; its steps are pieces, seconds to wait, and how it breaks. Whole when they are used up."""
+
+    steps: Sequence[bytes | float | ProviderError]
+    open: bool = False
+    closed: int = 0
+    frames: int = 1
+
+    async def next_piece(self) -> bytes:
+        while self.steps:
+            step, *self.steps = self.steps
+            match step:
+                case bytes():
+                    self.frames += 1
+                    return step
+                case float():
+                    await asyncio.sleep(step)
+                case ProviderError():
+                    raise step
+        return b""
+
+    def close(self) -> None:
+        self.open = False
+        self.closed += 1
+
+    def as_answer(self) -> StreamedAnswer:
+        self.open = True
+        return StreamedAnswer(
+            200, (), DialectName.OPENAI, b"first", self.next_piece, self.close, lambda: self.frames, Usage(5, 6)
+        )
+
+
+Step = float | ProviderError | WholeAnswer | ScriptedStream
+
+
+class ScriptedProvider:
+    """Goes through its steps each time it is asked: waits, then fails or answers; never, if the steps end before."""
+
+    is_local = True
+
+    def __init__(self, name: str, *steps: Step) -> None:
+        self.name = name
+        self.place = f"{name} (http://{name})"
+        self.asked: list[Ask] = []
+        self.at_work = 0
+        self._steps = steps
+
+    async def answer(self, ask: Ask) -> Answer:
+        self.asked.append(ask)
+        self.at_work += 1
+        try:
+            return await self._play()
+        finally:
+            self.at_work -= 1
+
+    async def _play(self) -> Answer:
+        for step in self._steps:
+            match step:
+                case float():
+                    await asyncio.sleep(step)
+                case ProviderError():
+                    step.place = self.place
+                    raise step
+                case ScriptedStream():
+                    return step.as_answer()
+                case WholeAnswer():
+                    return step
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+
+def http_error(status: int) -> ErrorAnswer:
+    return ErrorAnswer(f"it answered {status}: boom", status=status, headers=(), body=b"{}", is_json=True)
+
+
+def offer(model: str = MODEL, *doors: Door) -> ModelOffer:
+    return ModelOffer(model, frozenset(doors or (Door.OPENAI_CHAT,)))
+
+
+async def nothing_new() -> None:
+    """A refresh that finds what was there before."""
+
+
+@dataclass(slots=True)
+class World:
+    """A dispatcher with these providers; all of them serve MODEL at the OpenAI door."""
+
+    providers: Sequence[ScriptedProvider] = ()
+    max_running: int = 10
+    max_waiting: int = 10
+    refresh: Callable[[], Awaitable[None]] = nothing_new
+    outcomes: list[Outcome] = field(default_factory=list)
+    catalog: Catalog = field(default_factory=Catalog)
+    admission: Admission = field(init=False)
+    dispatcher: Dispatcher = field(init=False)
+
+    def __post_init__(self) -> None:
+        for provider in self.providers:
+            self.catalog.put(provider, [offer()])
+        self.admission = Admission(self.max_running, self.max_waiting)
+        self.dispatcher = Dispatcher(self.catalog, self.admission, self.refresh, self.outcomes.append)
+
+    @property
+    def outcome(self) -> Outcome:
+        (outcome,) = self.outcomes
+        return outcome
+
+    def ask(self, model: str = MODEL, door: Door = Door.OPENAI_CHAT) -> Ask:
+        return Ask(
+            request_id=RequestId("r-1"),
+            door=door,
+            model=model,
+            wants_stream=True,
+            body=b'{"model":"tiny"}',
+            headers=(),
+            first_piece_deadline_s=asyncio.get_running_loop().time() + DEADLINE_S,
+            idle_timeout_s=IDLE_S,
+        )
+
+    async def answer(self, ask: Ask | None = None) -> Answer:
+        """Have one ask answered, and closed again."""
+        exchange = self.dispatcher.open(ask or self.ask())
+        try:
+            answer = await exchange.answer()
+            exchange.begun(answer.status)
+            exchange.ended(None)
+        finally:
+            exchange.close()
+        return answer

@@ -1,0 +1,190 @@
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from masa_node.chat.errors import Overloaded
+from masa_node.routing.admission import RETRY_AFTER_S, Admission
+from tests.virtual_time import VirtualTimeLoop, settle, virtual_time
+
+
+async def waiters(admission: Admission, count: int) -> list[asyncio.Task[None]]:
+    tasks = [asyncio.create_task(admission.enter()) for _ in range(count)]
+    await settle()
+    return tasks
+
+
+@virtual_time
+async def test_places_are_given_at_once_while_there_are_some() -> None:
+    admission = Admission(max_running=2, max_waiting=0)
+    await admission.enter()
+    await admission.enter()
+    assert (admission.running, admission.waiting) == (2, 0)
+
+
+@virtual_time
+async def test_when_the_queue_is_full_the_next_is_told_at_once() -> None:
+    admission = Admission(max_running=1, max_waiting=1)
+    await admission.enter()
+    (waiter,) = await waiters(admission, 1)
+    with pytest.raises(Overloaded, match=r"1 requests are under way and 1 wait.*MAX_CONCURRENT, MAX_QUEUE") as refused:
+        await admission.enter()
+    assert refused.value.retry_after_s == RETRY_AFTER_S
+    assert (admission.running, admission.waiting) == (1, 1)
+    waiter.cancel()
+
+
+@virtual_time
+async def test_without_a_queue_nobody_waits() -> None:
+    admission = Admission(max_running=1, max_waiting=0)
+    await admission.enter()
+    with pytest.raises(Overloaded):
+        await admission.enter()
+    admission.leave()
+    await admission.enter()
+
+
+@virtual_time
+async def test_who_came_first_is_let_in_first() -> None:
+    admission = Admission(max_running=1, max_waiting=9)
+    await admission.enter()
+    tasks = await waiters(admission, 4)
+    for done in range(1, 5):
+        admission.leave()
+        await settle()
+        assert [task.done() for task in tasks] == [True] * done + [False] * (4 - done)
+        assert admission.running == 1
+
+
+@virtual_time
+async def test_nobody_overtakes_those_who_wait() -> None:
+    admission = Admission(max_running=1, max_waiting=9)
+    await admission.enter()
+    (first,) = await waiters(admission, 1)
+    admission.leave()  # the place is `first`'s, who has not run yet
+    late = asyncio.create_task(admission.enter())
+    await settle()
+    assert (first.done(), late.done(), admission.running) == (True, False, 1)
+    late.cancel()
+
+
+@virtual_time
+async def test_who_goes_away_while_waiting_holds_no_place() -> None:
+    admission = Admission(max_running=1, max_waiting=9)
+    await admission.enter()
+    first, second = await waiters(admission, 2)
+    first.cancel()
+    await settle()
+    assert (admission.running, admission.waiting) == (1, 1)
+    admission.leave()
+    await second
+    assert (admission.running, admission.waiting) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        lambda admission, task: (admission.leave(), task.cancel()),
+        lambda admission, task: (task.cancel(), admission.leave()),
+    ],
+    ids=["given, then gone", "gone, then given"],
+)
+@virtual_time
+async def test_a_place_given_to_one_who_goes_away_at_that_moment_is_handed_on(
+    order: Callable[[Admission, asyncio.Task[None]], object],
+) -> None:
+    admission = Admission(max_running=1, max_waiting=9)
+    await admission.enter()
+    gone, next_one = await waiters(admission, 2)
+    order(admission, gone)
+    await settle()
+    assert gone.cancelled()
+    assert next_one.done()
+    assert (admission.running, admission.waiting) == (1, 0)
+    admission.leave()
+    assert admission.running == 0
+
+
+@virtual_time
+async def test_when_all_who_wait_go_away_at_once_the_place_is_free() -> None:
+    admission = Admission(max_running=1, max_waiting=9)
+    await admission.enter()
+    tasks = await waiters(admission, 3)
+    for task in tasks:
+        task.cancel()
+    admission.leave()
+    await settle()
+    assert (admission.running, admission.waiting) == (0, 0)
+
+
+MAX_RUNNING, MAX_WAITING = 2, 3
+
+
+class AdmissionMachine(RuleBasedStateMachine):
+    """Any order of coming, leaving and going away, also between two turns of the loop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner(loop_factory=VirtualTimeLoop)
+        self.admission = Admission(MAX_RUNNING, MAX_WAITING)
+        self.came: list[asyncio.Task[None]] = []  # in the order of coming; who has left or gone away is taken out
+
+    def teardown(self) -> None:
+        for task in self.came:
+            task.cancel()
+        self.runner.close()
+
+    def inside_now(self) -> list[asyncio.Task[None]]:
+        return [task for task in self.came if task.done() and not task.cancelled() and task.exception() is None]
+
+    def turn(self) -> None:
+        self.runner.run(settle())
+        refused = [task for task in self.came if task.done() and not task.cancelled() and task.exception() is not None]
+        self.came = [task for task in self.came if not task.cancelled() and task not in refused]
+
+    @rule(count=st.integers(1, 3))
+    def some_come(self, count: int) -> None:
+        loop = self.runner.get_loop()
+        self.came += [loop.create_task(self.admission.enter()) for _ in range(count)]
+        self.turn()
+
+    @precondition(lambda self: self.inside_now())
+    @rule(data=st.data(), gone=st.integers(0, 3), first=st.booleans())
+    def one_leaves_while_others_go_away(self, data: st.DataObject, gone: int, *, first: bool) -> None:
+        leaver = data.draw(st.sampled_from(self.inside_now()))
+        waiting = [task for task in self.came if not task.done()]
+        self.came.remove(leaver)
+        if first:
+            self.admission.leave()
+        for task in waiting[:gone]:
+            task.cancel()
+        if not first:
+            self.admission.leave()
+        self.turn()
+
+    @rule(data=st.data())
+    def one_who_waits_goes_away(self, data: st.DataObject) -> None:
+        waiting = [task for task in self.came if not task.done()]
+        if waiting:
+            data.draw(st.sampled_from(waiting)).cancel()
+        self.turn()
+
+    @invariant()
+    def the_bounds_hold_and_no_place_is_lost(self) -> None:
+        inside = self.inside_now()
+        waiting = len(self.came) - len(inside)
+        assert self.admission.running == len(inside) <= MAX_RUNNING
+        assert self.admission.waiting == waiting <= MAX_WAITING
+        assert not waiting or len(inside) == MAX_RUNNING
+
+    @invariant()
+    def the_first_to_come_are_inside(self) -> None:
+        inside = self.inside_now()
+        assert inside == self.came[: len(inside)]
+
+
+TestAdmissionMachine = AdmissionMachine.TestCase
+TestAdmissionMachine.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)

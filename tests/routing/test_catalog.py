@@ -1,0 +1,168 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from masa_node.chat.ask import Door
+from masa_node.routing import catalog as catalog_module
+from masa_node.routing.catalog import MAX_NAMED, MAX_NEAREST, Catalog, Found
+from tests.routing.scripted import ScriptedProvider, offer
+
+A, B, C = (ScriptedProvider(name) for name in "abc")
+CHAT = Door.OPENAI_CHAT
+NOBODY = Found((), (), ())
+
+
+@pytest.fixture
+def catalog() -> Catalog:
+    return Catalog()
+
+
+def test_nobody_serves_anything_at_first(catalog: Catalog) -> None:
+    assert catalog.find("tiny", CHAT) == NOBODY
+    assert not catalog.knows("tiny")
+    assert catalog.all_offers() == []
+    assert catalog.nearest("tiny") == []
+
+
+@pytest.mark.parametrize("listed", ["tiny", "tiny:latest"])
+@pytest.mark.parametrize("asked", ["tiny", "tiny:latest"])
+def test_a_model_is_found_with_and_without_its_latest_tag(catalog: Catalog, listed: str, asked: str) -> None:
+    catalog.put(A, [offer(listed)])
+    assert catalog.find(asked, CHAT).providers == (A,)
+    assert catalog.knows(asked)
+    assert [found.model for _, found in catalog.offers_of(asked)] == [listed]
+
+
+def test_another_tag_is_another_model(catalog: Catalog) -> None:
+    catalog.put(A, [offer("tiny:1b")])
+    assert catalog.find("tiny", CHAT) == NOBODY
+    assert not catalog.knows("tiny:2b")
+
+
+def test_all_who_serve_a_model_are_found_in_the_order_in_which_they_were_named(catalog: Catalog) -> None:
+    for provider in (B, A, C):
+        catalog.put(provider, [offer()])
+    catalog.put(B, [offer(), offer("other")])  # a new list does not move it
+    assert catalog.find("tiny", CHAT).providers == (B, A, C)
+    assert [provider for provider, _ in catalog.all_offers()] == [B, B, A, C]
+
+
+def test_who_lists_a_model_under_both_names_is_found_once(catalog: Catalog) -> None:
+    catalog.put(A, [offer("tiny"), offer("tiny:latest")])
+    assert catalog.find("tiny", CHAT).providers == (A,)
+
+
+def test_a_new_list_takes_the_place_of_the_old_one(catalog: Catalog) -> None:
+    catalog.put(A, [offer("old")])
+    assert catalog.find("old", CHAT).providers == (A,)
+    catalog.put(A, [offer("new")])
+    assert catalog.find("old", CHAT) == NOBODY
+    assert catalog.find("new", CHAT).providers == (A,)
+
+
+def test_a_removed_provider_serves_nothing(catalog: Catalog) -> None:
+    catalog.put(A, [offer()])
+    catalog.put(B, None)
+    assert catalog.find("tiny", CHAT) == Found((A,), (B,), ())
+    catalog.remove(A)
+    catalog.remove(B)
+    catalog.remove(C)  # was never there
+    assert catalog.find("tiny", CHAT) == NOBODY
+    assert not catalog.knows("tiny")
+
+
+def test_the_other_doors_of_a_model_are_named_when_it_is_not_served_at_this_one(catalog: Catalog) -> None:
+    catalog.put(A, [offer("tiny", Door.OLLAMA_CHAT, Door.NATIVE)])
+    catalog.put(B, [offer("tiny", Door.ANTHROPIC_MESSAGES)])
+    found = catalog.find("tiny", CHAT)
+    assert found.providers == ()
+    assert found.other_doors == (Door.ANTHROPIC_MESSAGES, Door.NATIVE, Door.OLLAMA_CHAT)
+    assert catalog.find("tiny", Door.NATIVE) == Found((A,), (), ())
+
+
+def test_who_has_no_list_may_serve_anything(catalog: Catalog) -> None:
+    catalog.put(A, None)
+    assert catalog.find("anything", CHAT) == Found((), (A,), ())
+    assert not catalog.knows("anything")
+    catalog.put(A, [])
+    assert catalog.find("anything", CHAT) == NOBODY
+
+
+def test_asking_for_names_that_do_not_exist_grows_nothing(catalog: Catalog) -> None:
+    catalog.put(A, [offer()])
+    for number in range(1_000):
+        catalog.find(f"random-{number}", CHAT)
+    assert len(catalog._found) == 0
+
+
+def test_asking_for_names_that_exist_is_bounded_by_names_and_doors(catalog: Catalog) -> None:
+    catalog.put(A, [offer()])
+    for door in Door:
+        for name in ("tiny", "tiny:latest", "tiny:latest:latest", "TINY"):
+            catalog.find(name, door)
+    assert len(catalog._found) == 2 * len(Door)
+
+
+@pytest.mark.parametrize(
+    ("asked", "nearest"),
+    [
+        ("lama3", "llama3:8b"),
+        ("LLAMA3:8B", "llama3:8b"),
+        ("qwen", "Qwen2.5"),
+        ("qwen2.5:latest", "Qwen2.5"),
+    ],
+)
+def test_the_nearest_names_come_first(catalog: Catalog, asked: str, nearest: str) -> None:
+    catalog.put(A, [offer("llama3:8b"), offer("Qwen2.5"), offer("mistral:latest")])
+    assert catalog.nearest(asked)[0] == nearest
+
+
+def test_only_a_few_nearest_names_are_given(catalog: Catalog) -> None:
+    catalog.put(A, [offer(f"llama{number}") for number in range(20)])
+    assert len(catalog.nearest("llama")) == MAX_NEAREST
+
+
+def test_when_no_name_is_near_the_first_few_are_given(catalog: Catalog) -> None:
+    catalog.put(A, [offer(f"m{number}") for number in range(20)])
+    assert catalog.nearest("zzzzzzzzz") == [f"m{number}" for number in range(MAX_NAMED)]
+
+
+def test_only_a_bounded_number_of_names_is_compared(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog_module, "MAX_COMPARED", 2)
+    catalog.put(A, [offer("aaa"), offer("bbb"), offer("tiny")])
+    assert catalog.nearest("tiny") == ["aaa", "bbb"]
+
+
+NAMES = st.sampled_from(["tiny", "tiny:latest", "big", "big:1b"])
+OFFERS = st.none() | st.lists(st.builds(offer, NAMES, st.sampled_from(Door)), max_size=3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(changes=st.lists(st.tuples(st.sampled_from([A, B, C]), st.just("gone") | OFFERS), max_size=8))
+def test_after_any_changes_what_is_found_is_what_was_last_said(changes: list[tuple[ScriptedProvider, object]]) -> None:
+    catalog = Catalog()
+    said: dict[str, object] = {}
+    for provider, offers in changes:
+        if isinstance(offers, list) or offers is None:
+            catalog.put(provider, offers)
+            said[provider.name] = offers
+        else:
+            catalog.remove(provider)
+            said.pop(provider.name, None)
+        for name in ("tiny", "big:1b"):
+            check_found(catalog, said, name)
+
+
+def check_found(catalog: Catalog, said: dict[str, object], name: str) -> None:
+    for door in (Door.OPENAI_CHAT, Door.NATIVE):
+        found = catalog.find(name, door)
+        serving = {
+            provider
+            for provider, offers in said.items()
+            if isinstance(offers, list)
+            for each in offers
+            if each.model.removesuffix(":latest") == name and door in each.doors
+        }
+        assert {provider.name for provider in found.providers} == serving
+        assert len(found.providers) == len(serving)
+        assert {provider.name for provider in found.unlisted} == {key for key, offers in said.items() if offers is None}

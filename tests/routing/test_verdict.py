@@ -1,0 +1,51 @@
+import itertools
+
+import pytest
+
+from masa_node.chat import errors
+from masa_node.chat.errors import ProviderError
+from masa_node.routing.verdict import is_the_callers_fault, most_useful
+from tests.routing.scripted import http_error
+
+# Most useful first; those in one line are equal.
+RANKING: list[list[ProviderError]] = [
+    [http_error(400), http_error(422), http_error(413)],
+    [http_error(404)],
+    [http_error(429)],
+    [http_error(401), http_error(403)],
+    [http_error(405), http_error(418)],
+    [errors.ErrorInStream("m")],
+    [http_error(500), http_error(502), http_error(503)],
+    [errors.BrokenAnswer("m"), errors.NotAnAnswer("m"), errors.Stalled("m")],
+    [errors.ConnectionRefused("m"), errors.DnsFailed("m"), errors.ConnectionClosed("m"), errors.FirstPieceTimeout("m")],
+]
+
+
+@pytest.mark.parametrize(("better", "worse"), list(itertools.combinations(range(len(RANKING)), 2)))
+def test_the_more_useful_error_is_told_whoever_failed_first(better: int, worse: int) -> None:
+    for useful, other in itertools.product(RANKING[better], RANKING[worse]):
+        assert most_useful([useful, other]) is useful
+        assert most_useful([other, useful]) is useful
+
+
+@pytest.mark.parametrize("equals", RANKING, ids=range(len(RANKING)))
+def test_of_equally_useful_errors_the_first_is_told(equals: list[ProviderError]) -> None:
+    for order in itertools.permutations(equals):
+        assert most_useful(order) is order[0]
+
+
+def test_a_400_outranks_a_timeout() -> None:
+    told = http_error(400)
+    assert most_useful([errors.FirstPieceTimeout("m"), told]) is told
+
+
+@pytest.mark.parametrize(
+    ("status", "is_callers"),
+    [(400, True), (404, True), (413, True), (422, True), (401, False), (403, False), (429, False), (500, False)],
+)
+def test_only_what_any_well_server_would_refuse_is_the_callers_fault(status: int, *, is_callers: bool) -> None:
+    assert is_the_callers_fault(http_error(status)) is is_callers
+
+
+def test_no_answer_at_all_is_not_the_callers_fault() -> None:
+    assert not is_the_callers_fault(errors.ConnectionRefused("m"))
