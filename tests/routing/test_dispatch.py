@@ -230,8 +230,24 @@ async def test_who_has_no_list_is_not_asked_for_a_model_that_another_lists() -> 
 async def test_a_model_that_is_served_at_other_doors_only_names_their_paths() -> None:
     world = World()
     world.catalog.put(ScriptedProvider("a", WHOLE), [offer(MODEL, Door.OLLAMA_CHAT, Door.NATIVE)])
-    with pytest.raises(DialectNotServed, match=r"POST /api/v1/chat, POST /api/chat"):
+    with pytest.raises(DialectNotServed, match=r"POST /api/chat, POST /api/v1/chat"):
         await world.answer()
+
+
+@virtual_time
+async def test_a_provider_whose_streams_keep_breaking_is_not_well() -> None:
+    breaking = ScriptedProvider("a", ScriptedStream([BrokenAnswer("cut")]))
+    world = World([breaking])
+    for _ in range(OPENS_AFTER):
+        exchange = world.dispatcher.open(world.ask())
+        answer = await exchange.answer()
+        assert isinstance(answer, StreamedAnswer)
+        with pytest.raises(BrokenAnswer) as caught:
+            await exchange.send(answer, swallow)
+        exchange.close()
+        breaking._steps = (ScriptedStream([BrokenAnswer("cut")]),)
+    assert caught.value.place == breaking.place
+    assert not world.dispatcher.health_of(breaking).is_well(now_s())
 
 
 # ---- time ----

@@ -75,6 +75,10 @@ DOOR_PATHS: dict[Door, tuple[str, ...]] = {
 }
 
 
+# The doors through which the same conversation could be had, in another format.
+CONVERSATION_DOORS = (Door.OPENAI_CHAT, Door.ANTHROPIC_MESSAGES, Door.OLLAMA_CHAT, Door.NATIVE)
+
+
 class Ask(msgspec.Struct, frozen=True, gc=False):
     """One request, exactly as it came: `body` is never rewritten.
 

@@ -10,7 +10,8 @@ from masa_node.chat.offer import ModelOffer, same_model_key
 from masa_node.routing.provider import Provider
 
 MAX_NEAREST = 3
-MAX_COMPARED = 2_000  # difflib takes about 10 us a name
+MAX_COMPARED = 1_000
+MAX_COMPARED_CHARS = 48  # difflib takes 10 us for two names of this length, and ten times that for long ones
 MAX_NAMED = 5
 
 
@@ -75,8 +76,8 @@ class Catalog:
     def nearest(self, model: str) -> list[str]:
         """The names most like this one, at most MAX_NEAREST, else the first few there are."""
         names = [offers[0][1].model for offers in islice(self._by_model.values(), MAX_COMPARED)]
-        keys = {same_model_key(name).lower(): name for name in names}
-        close = difflib.get_close_matches(same_model_key(model).lower(), keys, n=MAX_NEAREST)
+        keys = {_compared(name): name for name in names}
+        close = difflib.get_close_matches(_compared(model), keys, n=MAX_NEAREST)
         return [keys[key] for key in close] or names[:MAX_NAMED]
 
     def _rebuild(self) -> None:
@@ -85,3 +86,7 @@ class Catalog:
         for provider, offer in self.all_offers():
             self._by_model.setdefault(same_model_key(offer.model), []).append((provider, offer))
         self._unlisted = tuple(provider for provider, offers in self._offers.values() if offers is None)
+
+
+def _compared(model: str) -> str:
+    return same_model_key(model).lower()[:MAX_COMPARED_CHARS]

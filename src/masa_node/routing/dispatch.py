@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 
 from masa_node.chat.answer import Answer, StreamedAnswer, WholeAnswer
-from masa_node.chat.ask import DOOR_PATHS, Ask
+from masa_node.chat.ask import CONVERSATION_DOORS, DOOR_PATHS, Ask
 from masa_node.chat.errors import (
     CallerError,
     CallerStalled,
@@ -81,10 +81,11 @@ class Dispatcher:
 
     def _no_one(self, ask: Ask, found: Found) -> CallerError:
         if found.other_doors:
-            paths = ", ".join(f"POST {DOOR_PATHS[door][0]}" for door in found.other_doors if door in DOOR_PATHS)
+            doors = [door for door in CONVERSATION_DOORS if door in found.other_doors]
+            paths = ", ".join(f"POST {DOOR_PATHS[door][0]}" for door in doors) or "no door of this node"
             return DialectNotServed(
                 f"The LLM that serves {ask.model!r} here does not speak the format of this door ({ask.door}). "
-                f"Ask for it through: {paths}."
+                f"A chat with it goes through: {paths}."
             )
         nearest = self.catalog.nearest(ask.model)
         if not nearest:
@@ -152,10 +153,11 @@ class Exchange:
             try:
                 await self._pass_on(answer, write, idle)
             except ProviderError as exc:
-                exc.place = exc.place or self._place()
-                raise
+                raise self._broke_off(exc) from None
         if idle.expired:
             raise self._stalled()
+        if self._winner is not None:
+            self._note_health(self._winner, is_failure=False)
 
     async def _pass_on(
         self, answer: StreamedAnswer, write: Callable[[bytes], Awaitable[None]], idle: IdleTimer
@@ -170,9 +172,6 @@ class Exchange:
             idle.touch()
             piece = await next_piece()
             idle.touch()  # the caller's time and the LLM's are not added up
-
-    def _place(self) -> str:
-        return self._winner.place if self._winner is not None else ""
 
     def begun(self, status: int) -> None:
         """The caller was told this status; what follows is still open."""
@@ -210,7 +209,8 @@ class Exchange:
             finally:
                 now_s = self._loop.time()
                 self.attempts.append(Attempt(provider.name, result, asked_s - self._came_s, now_s - self._came_s))
-            self._note_health(provider, is_failure=False)
+            if isinstance(answer, WholeAnswer):  # of a stream it is known at its end
+                self._note_health(provider, is_failure=False)
             self._winner = provider
             return answer
         raise most_useful(self._errors)
@@ -239,8 +239,15 @@ class Exchange:
     def _stalled(self) -> MasaError:
         if self._writing:
             return CallerStalled(f"The caller read nothing for {self._ask.idle_timeout_s:g} s (LLM_IDLE_TIMEOUT).")
-        error = Stalled(f"nothing came for {self._ask.idle_timeout_s:g} s (LLM_IDLE_TIMEOUT), so the answer was cut.")
-        error.place = self._place()
+        return self._broke_off(
+            Stalled(f"nothing came for {self._ask.idle_timeout_s:g} s (LLM_IDLE_TIMEOUT), so the answer was cut.")
+        )
+
+    def _broke_off(self, error: ProviderError) -> ProviderError:
+        """The winner failed after its first piece."""
+        if self._winner is not None:
+            self._note_health(self._winner, is_failure=True)
+            error.place = error.place or self._winner.place
         return error
 
     def _outcome(self) -> Outcome:
