@@ -24,6 +24,7 @@ from masa_node.upstreams.http import HttpClient
 KEEP_ALIVE_S = 75  # nginx's; shorter than that of common load balancers' upstream pools would cost them errors
 GRACE_S = 10  # running answers may end after SIGTERM; a service manager kills after 90 s (systemd)
 BACKLOG = 2048
+MAX_DESCRIPTORS = 65_536
 LAST_DEFAULT_PORT = 8089
 FIND_WITHIN_S = 2.0
 SETTLED_WITHIN_S = 3.0
@@ -53,6 +54,7 @@ async def run(settings: Settings, announce: Announce) -> None:
             for spec in specs:
                 node.add_spec(spec)
             _calm_the_collector()
+            _raise_descriptor_limit()
             address = address_of(sock)
             server = _Server(node, lambda: announce.listening(address, node))
             async with asyncio.TaskGroup() as group:
@@ -76,6 +78,18 @@ def _calm_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+
+
+def _raise_descriptor_limit() -> None:
+    """A stream takes two sockets, and the usual soft limit of 1 024 is meant for programs that use select()."""
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def bind(settings: Settings) -> socket.socket:
