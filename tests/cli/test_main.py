@@ -1,0 +1,105 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from masa_node import __version__
+
+Run = subprocess.CompletedProcess[str]
+
+
+def run(*arguments: str, folder: Path, **environ: str) -> Run:
+    clean = {name: value for name, value in os.environ.items() if name in ("PATH", "PYTHONPATH", "HOME")}
+    return subprocess.run(
+        [sys.executable, "-m", "masa_node", *arguments],
+        cwd=folder,
+        env={**clean, "MASA_DIR": str(folder), **environ},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[dict[str, object]]:
+    environ = {**os.environ, "PORT": "0", "MASA_DIR": str(tmp_path), "LOG_LEVEL": "error"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "masa_node", "demo", "--json"],
+        cwd=tmp_path,
+        env=environ,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        yield json.loads(process.stdout.readline())
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+def test_version_is_the_packages(tmp_path: Path) -> None:
+    assert run("version", folder=tmp_path).stdout.strip() == __version__
+
+
+def test_a_wrong_setting_ends_with_2_and_its_name(tmp_path: Path) -> None:
+    done = run("up", folder=tmp_path, PORT="http")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("masa-node: PORT: 'http' does not fit")
+
+
+def test_an_open_bind_without_a_key_does_not_start(tmp_path: Path) -> None:
+    done = run("up", folder=tmp_path, HOST="0.0.0.0", PORT="0")  # noqa: S104
+    assert done.returncode == 2
+    assert "API_KEY" in done.stderr
+
+
+def test_an_unknown_command_ends_with_2(tmp_path: Path) -> None:
+    assert run("upp", folder=tmp_path).returncode == 2
+
+
+def test_settings_are_shown_without_secrets(tmp_path: Path) -> None:
+    done = run("settings", folder=tmp_path, LLM_CF_TOKEN="t-secret", PORT="1234")
+    assert "PORT=1234" in done.stdout
+    assert "LLM_CF_TOKEN=***" in done.stdout
+    assert "t-secret" not in done.stdout
+
+
+def test_settings_can_be_had_as_json(tmp_path: Path) -> None:
+    rows = json.loads(run("settings", "--json", folder=tmp_path, PORT="1234").stdout)
+    assert {"name": "PORT", "value": "1234"}.items() <= next(row for row in rows if row["name"] == "PORT").items()
+
+
+def test_models_asks_the_running_node(demo: dict[str, object], tmp_path: Path) -> None:
+    address = str(demo["address"])
+    assert "masa-demo" in run("models", "--url", address, folder=tmp_path).stdout
+    listed = json.loads(run("models", "--url", address, "--json", folder=tmp_path).stdout)
+    assert [model["id"] for model in listed["models"]] == ["masa-demo"]
+
+
+def test_models_without_a_node_says_so_and_ends_with_1(tmp_path: Path) -> None:
+    done = run("models", "--url", "http://127.0.0.1:9", folder=tmp_path)
+    assert done.returncode == 1
+    assert "http://127.0.0.1:9" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_demo_greets_with_a_curl_that_works(tmp_path: Path) -> None:
+    environ = {**os.environ, "PORT": "0", "MASA_DIR": str(tmp_path), "LOG_LEVEL": "error", "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "masa_node", "demo"], cwd=tmp_path, env=environ, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        lines = []
+        while not lines or not lines[-1].startswith("Ctrl+C"):
+            lines.append(process.stdout.readline())
+        command = next(line.strip() for line in lines if "curl -N" in line)
+        answer = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=20, check=True).stdout
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    assert any("Models: masa-demo" in line for line in lines)
+    assert answer.rstrip().endswith("data: [DONE]")

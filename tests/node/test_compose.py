@@ -1,0 +1,40 @@
+import pytest
+
+from masa_node.chat.errors import ConfigurationError
+from masa_node.node.compose import guard_rules, upstream_specs
+from masa_node.node.settings import Settings
+from masa_node.upstreams.spec import Kind
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "gpu-box", "8.8.8.8"])  # noqa: S104
+def test_a_bind_that_others_can_reach_needs_a_key(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="API_KEY"):
+        guard_rules(Settings(host=host))
+    assert guard_rules(Settings(host=host, api_key="a,b")).api_keys == ("a", "b")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.1.2.3"])
+def test_loopback_needs_no_key(host: str) -> None:
+    assert guard_rules(Settings(host=host)).api_keys == ()
+
+
+def test_the_settings_name_the_servers() -> None:
+    specs = upstream_specs(
+        Settings(
+            masa_config="",
+            masa_dir="/nowhere",
+            llm_chat_url="http://a:1",
+            llm_cf_url="https://cf.example/client/v4/accounts/x/ai/run",
+            openai_api_key="k",
+            anthropic_api_key="k",
+            demo=True,
+        )
+    )
+    assert [spec.name for spec in specs] == ["llm", "cloudflare", "openai", "anthropic", "demo"]
+    assert [spec.kind for spec in specs] == [Kind.AUTO, Kind.CLOUDFLARE, Kind.OPENAI, Kind.ANTHROPIC, Kind.DEMO]
+    assert [spec.hosted for spec in specs] == [False, True, True, True, False]
+
+
+def test_a_url_that_is_none_is_refused_by_its_settings_name() -> None:
+    with pytest.raises(ConfigurationError, match=r"^LLM_CHAT_URL: 'localhost:11434' is not a URL"):
+        upstream_specs(Settings(masa_dir="/nowhere", llm_chat_url="localhost:11434"))
