@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import shutil
 import sys
 import tempfile
 import time
@@ -16,10 +17,10 @@ from bench import build, machine, report
 from bench.measurements import MEASUREMENTS, Bench
 from bench.plan import FULL, QUICK, Plan
 from bench.processes import Process
+from bench.quiet import NOISY
 from bench.subjects import NGINX_MISSING, Launcher, Subject, answers_a_chat, free_port, nginx_path, wait_until
 
 OPEN_FILES = 8192  # 1 000 streams need two in the node, one each in the load and the mock; old ones may linger
-NOISY = 0.05  # more CPU than this used by others is worth a warning
 
 
 def main() -> int:
@@ -32,11 +33,16 @@ def main() -> int:
         return 2
     _raise_file_limit()
     os.nice(arguments.nice)
+    arguments.python = shutil.which(os.path.abspath(arguments.python)) or shutil.which(arguments.python)  # noqa: PTH100
+    if arguments.python is None:
+        print("--python names no program", file=sys.stderr)
+        return 2
     about = machine.describe(arguments.python)
     print("\n".join(f"{name:8}{value}" for name, value in about.items()), flush=True)
     plan = QUICK if arguments.quick else FULL
     began_s = time.monotonic()
     with _bench(plan, binaries, arguments.python, set(arguments.skip)) as bench:
+        bench.patient = arguments.patient
         for name in arguments.only or MEASUREMENTS:
             print(f"measuring {name} ...", file=sys.stderr, flush=True)
             MEASUREMENTS[name](bench)
@@ -55,7 +61,7 @@ def _warn_of_noise(shares: list[float]) -> None:
     if shares and max(shares) > NOISY:
         average = sum(shares) / len(shares)
         print(f"!  other programs (or the host) used {average:.0%} of the CPU, in the worst run {max(shares):.0%}.")
-        print("   Run it again on a quiet machine, or as root with --nice -15.")
+        print("   Run it again on a quiet machine, with --patient, or as root with --nice -15.")
 
 
 def _parse() -> argparse.Namespace:
@@ -65,6 +71,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--skip", action="append", default=[], choices=report.SUBJECTS, help="leave a column out")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures, every repeat, to this file")
     parser.add_argument("--python", default=sys.executable, help="the Python that runs the node (default: this one)")
+    parser.add_argument("--patient", action="store_true", help="wait for quiet moments, repeat disturbed runs (slow)")
     parser.add_argument("--nice", type=int, default=0, help="priority of everything in the run; below 0 needs root")
     return parser.parse_args()
 

@@ -45,17 +45,15 @@ struct connection {
 };
 
 static struct {
-    uint16_t port;
     const char *model;
-    int connections;
-    double rate, ramp_s, settle_s, seconds;
-} options = {.connections = 1};
+    double port, connections, rate, ramp_s, settle_s, seconds;
+} options;
 
 static struct behaviour behaviour;
 static struct connection *connections;
 static struct connection **idle; /* a ring: the one that rested longest is used next */
 static size_t idle_from, idle_count;
-static int epoll_fd, busy_count, launched;
+static int epoll_fd, connection_count, busy_count, launched;
 static char request[REQUEST_BODY_BYTES + 512];
 static size_t request_bytes;
 static uint64_t start_ns, window_from_ns, window_to_ns, received_ns;
@@ -82,7 +80,7 @@ static uint64_t seconds_ns(double seconds)
 
 static bool open_connection(struct connection *connection)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(options.port)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)options.port)};
     int on = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -92,7 +90,7 @@ static bool open_connection(struct connection *connection)
         return false;
     }
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = connection};
+    struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = connection};
     epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
     connection->fd = fd;
     return true;
@@ -108,7 +106,7 @@ static void rest(struct connection *connection)
 {
     connection->busy = false;
     busy_count--;
-    idle[(idle_from + idle_count++) % (size_t)options.connections] = connection;
+    idle[(idle_from + idle_count++) % (size_t)connection_count] = connection;
 }
 
 static void note_failure(enum failure failure, const char *text, size_t count)
@@ -192,14 +190,15 @@ static void judge(struct connection *connection, const char *bytes, size_t count
         answered(connection);
 }
 
-static void read_answer(struct connection *connection)
+/* One read. True if it filled its buffer, so that there may be more. */
+static bool read_answer(struct connection *connection)
 {
     static char bytes[65536];
     ssize_t count = recv(connection->fd, bytes, sizeof bytes, MSG_DONTWAIT);
 
     received_ns = now_ns();
     if (count < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
+        return errno == EINTR;
     if (connection->busy && count > 0) {
         size_t used = http_feed(&connection->response, bytes, (size_t)count, body_seen, connection);
         judge(connection, bytes, (size_t)count, used);
@@ -211,6 +210,16 @@ static void read_answer(struct connection *connection)
         close_connection(connection);
         result.reconnects++;
     }
+    return count == (ssize_t)sizeof bytes;
+}
+
+/* An event comes once (EPOLLET), which saves a look at each socket: a short read has drained it, but not seen its end. */
+static void read_all(struct connection *connection, uint32_t what)
+{
+    bool ended = what & (EPOLLRDHUP | EPOLLHUP | EPOLLERR);
+
+    while (connection->fd >= 0 && (read_answer(connection) || ended))
+        continue;
 }
 
 /* ---- the schedule ----------------------------------------------------------------------------------------------- */
@@ -218,7 +227,7 @@ static void read_answer(struct connection *connection)
 static struct connection *take_idle(void)
 {
     struct connection *connection = idle[idle_from];
-    idle_from = (idle_from + 1) % (size_t)options.connections;
+    idle_from = (idle_from + 1) % (size_t)connection_count;
     idle_count--;
     return connection;
 }
@@ -227,8 +236,8 @@ static uint64_t next_due_ns(void)
 {
     if (options.rate > 0)
         return start_ns + seconds_ns((double)scheduled / options.rate);
-    if (launched < options.connections)
-        return start_ns + seconds_ns(options.ramp_s * launched / options.connections);
+    if (launched < connection_count)
+        return start_ns + seconds_ns(options.ramp_s * launched / connection_count);
     return start_ns; /* whoever is idle asks again */
 }
 
@@ -236,7 +245,7 @@ static bool more_to_ask(void)
 {
     if (options.rate > 0)
         return next_due_ns() < window_to_ns;
-    return launched < options.connections || (!behaviour.per_second && now_ns() < window_to_ns);
+    return launched < connection_count || (!behaviour.per_second && now_ns() < window_to_ns);
 }
 
 static void ask_what_is_due(void)
@@ -245,7 +254,7 @@ static void ask_what_is_due(void)
         uint64_t due_ns = options.rate > 0 ? next_due_ns() : now_ns();
         if (options.rate > 0)
             scheduled++;
-        else if (launched < options.connections)
+        else if (launched < connection_count)
             launched++;
         ask(take_idle(), due_ns);
     }
@@ -287,7 +296,7 @@ static void run(void)
         struct timespec timeout = {(time_t)(wait / 1000000000u), (long)(wait % 1000000000u)};
         int count = epoll_pwait2(epoll_fd, events, EVENTS, &timeout, NULL);
         for (int i = 0; i < count; i++)
-            read_answer(events[i].data.ptr);
+            read_all(events[i].data.ptr, events[i].events);
     }
 }
 
@@ -303,18 +312,18 @@ static void prepare_request(void)
     request_bytes = (size_t)snprintf(request, sizeof request,
                                      "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUser-Agent: masa-bench\r\n"
                                      "Accept: */*\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n",
-                                     options.port, REQUEST_BODY_BYTES);
+                                     (int)options.port, REQUEST_BODY_BYTES);
     memcpy(request + request_bytes, body, REQUEST_BODY_BYTES);
     request_bytes += REQUEST_BODY_BYTES;
 }
 
 static void connect_all(void)
 {
-    connections = calloc((size_t)options.connections, sizeof *connections);
-    idle = calloc((size_t)options.connections, sizeof *idle);
+    connections = calloc((size_t)connection_count, sizeof *connections);
+    idle = calloc((size_t)connection_count, sizeof *idle);
     if (!connections || !idle)
         abort();
-    for (int i = 0; i < options.connections; i++) {
+    for (int i = 0; i < connection_count; i++) {
         if (!open_connection(&connections[i])) {
             perror("load: connect");
             exit(1);
@@ -341,29 +350,21 @@ static void print_result(void)
 
 static bool read_options(int count, char **arguments)
 {
+    const struct {
+        const char *name;
+        double *value;
+    } numbers[] = {{"rate=", &options.rate}, {"ramp=", &options.ramp_s}, {"settle=", &options.settle_s},
+                   {"seconds=", &options.seconds}, {"port=", &options.port}, {"connections=", &options.connections}};
+
     for (int i = 0; i < count; i++) {
-        char *value = strchr(arguments[i], '=');
-        if (!value)
-            return false;
-        *value++ = 0;
-        if (strcmp(arguments[i], "port") == 0)
-            options.port = (uint16_t)atoi(value);
-        else if (strcmp(arguments[i], "model") == 0)
-            options.model = value;
-        else if (strcmp(arguments[i], "connections") == 0)
-            options.connections = atoi(value);
-        else if (strcmp(arguments[i], "rate") == 0)
-            options.rate = atof(value);
-        else if (strcmp(arguments[i], "ramp") == 0)
-            options.ramp_s = atof(value);
-        else if (strcmp(arguments[i], "settle") == 0)
-            options.settle_s = atof(value);
-        else if (strcmp(arguments[i], "seconds") == 0)
-            options.seconds = atof(value);
-        else
-            return false;
+        if (strncmp(arguments[i], "model=", 6) == 0)
+            options.model = arguments[i] + 6;
+        for (size_t n = 0; n < sizeof numbers / sizeof *numbers; n++)
+            if (strncmp(arguments[i], numbers[n].name, strlen(numbers[n].name)) == 0)
+                *numbers[n].value = atof(arguments[i] + strlen(numbers[n].name));
     }
-    return options.port && options.model && options.connections > 0 && options.seconds > 0
+    connection_count = (int)options.connections;
+    return options.port > 0 && options.model && connection_count > 0 && options.seconds > 0
            && behaviour_of(&behaviour, options.model, strlen(options.model));
 }
 
@@ -382,9 +383,8 @@ int main(int argc, char **argv)
     window_from_ns = start_ns + seconds_ns(options.ramp_s + options.settle_s);
     window_to_ns = window_from_ns + seconds_ns(options.seconds);
     run();
-    for (int i = 0; i < options.connections; i++)
-        if (connections[i].busy)
-            note_failure(UNFINISHED, "no end in time", 14);
+    for (int i = 0; i < busy_count; i++)
+        note_failure(UNFINISHED, "no end in time", 14);
     print_result();
     return 0;
 }

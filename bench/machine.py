@@ -19,6 +19,7 @@ def describe(python: str) -> dict[str, str]:
         "cores": str(len(os.sched_getaffinity(0))),
         "memory": f"{memory_kib * 1024 / 1e9:.1f} GB",
         "kernel": platform.release(),
+        "tcp": Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip(),
         "python": _output([python, "-V"]).removeprefix("Python "),
         "nginx": _output([nginx_path() or "", "-v"]).removeprefix("nginx version: nginx/") or "not installed",
         "load": f"{os.getloadavg()[0]:.2f} before the run",

@@ -79,6 +79,15 @@ static int flush(struct connection *connection)
     return 1;
 }
 
+/* As put_chunk below, but made without printf: this is done a million times a second. */
+static void put_piece(struct connection *connection)
+{
+    _Static_assert(PIECE_BYTES == 0xc8, "the size line says so");
+    put(connection, "c8\r\n", 4);
+    put(connection, connection->piece.text, PIECE_BYTES);
+    put(connection, "\r\n", 2);
+}
+
 static void put_chunk(struct connection *connection, const char *bytes, size_t count)
 {
     char size[16];
@@ -107,7 +116,7 @@ static void put_due_pieces(struct connection *connection, uint64_t now)
         if (paced && connection->due_ns > now)
             return;
         piece_stamp(connection->piece.text, &connection->piece, paced ? connection->due_ns : now);
-        put_chunk(connection, connection->piece.text, PIECE_BYTES);
+        put_piece(connection);
         connection->due_ns += connection->period_ns;
         connection->pieces_left--;
     }

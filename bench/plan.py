@@ -87,9 +87,9 @@ class Plan:
 FULL = Plan(
     repeats=3,
     requests_s=2.5,
-    latency_s=3.0,
-    pieces_s=2.0,
-    paced_s={100: 2.5, 1000: 3.5},
+    latency_s=2.5,
+    pieces_s=1.5,
+    paced_s={100: 2.0, 1000: 3.0},
     ramp_s={100: 0.3, 1000: 1.5},
     memory_s=1.0,
     starts=5,

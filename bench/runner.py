@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench.plan import Load
-from bench.processes import Tree, machine_cpu_s, share_priority
+from bench.processes import Tree, share_priority
+from bench.quiet import ForeignCpu
 from bench.subjects import Subject, SubjectError
 
 
@@ -24,21 +25,19 @@ class Run:
     delay_ms: dict[str, float]
     failed: int
     failures: str  # kinds and the first one's text
-    cpu_s: float  # of the process under test, in the window
-    busy: float  # share of its core that it used
+    busy: float  # share of its core that the process under test used
     rss_mb: float  # when the window closed
     foreign_cpu: float  # share of all cores that programs outside this benchmark used
-    window_s: float
 
     @property
     def cpu_us_per_answer(self) -> float:
         """CPU time of the process under test for one whole answer."""
-        return self.cpu_s / max(1.0, self.answers_per_s * self.window_s) * 1e6
+        return self.busy / max(1.0, self.answers_per_s) * 1e6
 
     @property
     def cpu_us_per_piece(self) -> float:
         """CPU time of the process under test for one forwarded piece."""
-        return self.cpu_s / max(1.0, self.pieces_per_s * self.window_s) * 1e6
+        return self.busy / max(1.0, self.pieces_per_s) * 1e6
 
 
 @dataclass(slots=True)
@@ -46,15 +45,18 @@ class _Clocks:
     """CPU times at the edges of the window."""
 
     subject: Tree
-    ours: Tree
+    foreign: ForeignCpu = field(default_factory=ForeignCpu)
+    foreign_cpu: float = 0.0
+    elapsed_s: float = 0.0  # a little more than the window when this program did not get its turn at once
     cpu_s: float = 0.0
-    foreign_s: float = 0.0
     rss_mb: float = 0.0
 
     def turn(self) -> None:
         """Subtract at the start what is added at the end: call once at each edge."""
+        self.elapsed_s = time.monotonic() - self.elapsed_s
         self.cpu_s = self.subject.cpu_s() - self.cpu_s
-        self.foreign_s = machine_cpu_s() - self.ours.cpu_s() - self.foreign_s
+        self.foreign_cpu = self.foreign.share()
+        self.foreign.restart()
         self.rss_mb = self.subject.rss_mb()
 
 
@@ -64,7 +66,7 @@ def run_load(program: Path, subject: Subject, load: Load) -> Run:
     result: dict[str, Any] = {}
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, start_new_session=True) as popen:
         share_priority(popen.pid)
-        clocks = _Clocks(subject.tree(), Tree(os.getpid()))
+        clocks = _Clocks(subject.tree())
         for line in popen.stdout or ():
             event = json.loads(line)
             if event["event"] == "result":
@@ -80,7 +82,6 @@ def run_load(program: Path, subject: Subject, load: Load) -> Run:
 
 def _run_of(result: dict[str, Any], clocks: _Clocks) -> Run:
     window_s = float(result["window_s"])
-    cores = os.cpu_count() or 1
     kinds = ", ".join(f"{count} {kind}" for kind, count in result["failures"].items())
     return Run(
         answers_per_s=result["answered_in_window"] / window_s,
@@ -89,11 +90,9 @@ def _run_of(result: dict[str, Any], clocks: _Clocks) -> Run:
         delay_ms=_in_ms(result["delay_us"]),
         failed=result["failed"],
         failures=f"{kinds}; the first one: {result['first_failure']}" if kinds else "",
-        cpu_s=clocks.cpu_s,
-        busy=clocks.cpu_s / window_s,
+        busy=clocks.cpu_s / clocks.elapsed_s,
         rss_mb=clocks.rss_mb,
-        foreign_cpu=max(0.0, clocks.foreign_s / window_s / cores),
-        window_s=window_s,
+        foreign_cpu=clocks.foreign_cpu,
     )
 
 

@@ -66,7 +66,7 @@ class ChatDoors:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         request_id = request_id_of(headers)
         try:
-            body = await read_body(receive, headers, self._limits.max_body_bytes)
+            body = await read_body(scope, receive, self._limits.max_body_bytes)
             ask = self._ask(door, request_id, headers, body, came_s)
         except MasaError as error:
             reply = [*request_headers(request_id, "", None, ()), *extra]

@@ -30,6 +30,7 @@ class Cycle(RequestResponseCycle):
         """Nobody is there any more to be answered."""
         if not self.response_complete:
             self.disconnected = True
+        self.waiting_for_100_continue = False
         self.message_event.set()
 
     async def send_500_response(self) -> None:

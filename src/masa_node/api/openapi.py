@@ -98,7 +98,7 @@ def _chat_operation(door: Door, path: str) -> Json:
                 "description": "The LLM's answer, whole or as a stream",
                 "content": {
                     "application/json": _JSON_OBJECT,
-                    "text/event-stream": {"schema": {"type": "string"}},
+                    "text/event-stream": {},  # a schema would be one of an event, and those are the LLM's own
                     "application/x-ndjson": {"schema": {"type": "string"}},
                 },
             },

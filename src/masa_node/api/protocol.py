@@ -21,8 +21,10 @@ from urllib.parse import unquote
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from masa_node.api.body import BODY_IS_HERE
 from masa_node.api.cycle import Cycle, CycleUntilClose, Writer
 from masa_node.api.refusals import HEAD_TOO_LARGE, HEAD_TOO_SLOW, MALFORMED, MAX_HEAD_BYTES, MAX_HEADERS
+from masa_node.api.replies import Scope
 from masa_node.api.target import path_and_query
 
 if TYPE_CHECKING:
@@ -89,16 +91,23 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return
         self._unset_keepalive_if_required()
         messages, body_bytes = self._messages, self._body_bytes
+        was_between = not (self._in_head or self._in_body)
         try:
             self._feed(data)
         except httptools.HttpParserError:
             self._refuse(self._refused_with)
             return
         if self._messages == messages and (self._in_head or self._in_body):
-            self._framing_bytes += len(data) - (self._body_bytes - body_bytes)
-            if self._framing_bytes > MAX_HEAD_BYTES + self._body_bytes // BODY_BYTES_PER_FRAMING_BYTE:
-                self._refuse(HEAD_TOO_LARGE if self._in_head else MALFORMED)
-        elif self.is_idle and self._timer is None and not self.transport.is_closing():
+            self._count_framing(len(data) - (self._body_bytes - body_bytes))
+        elif self._messages == messages + 1 and was_between and self._in_head:
+            self._count_framing(len(data))
+        if self._timer is None and not self._lingers:
+            self._wait_for_more()
+
+    def _wait_for_more(self) -> None:
+        if self._in_head:
+            self._start_timer(HEAD_TIMEOUT_S)
+        elif self.is_idle and not self.transport.is_closing():
             # Nothing but blank lines came, or the end of a body that was answered before.
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
@@ -122,8 +131,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._in_body = self._wants_upgrade = False
         self._head_bytes = self._framing_bytes = self._body_bytes = 0
         self._chunks = self._trailers = self._dropped_bytes = 0
-        if self._timer is None:
-            self._start_timer(HEAD_TIMEOUT_S)
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -185,6 +192,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return
         self._in_body = False
         self._stop_timer()
+        cast("Scope", self.scope)[BODY_IS_HERE] = True
         super().on_message_complete()
 
     # ---- what the answer's writer calls ----
@@ -197,6 +205,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.idle_since_s = self.loop.time()
         if self._in_body and not self.pipeline:
             self._start_timer(DROP_TIMEOUT_S)
+        elif self._in_head:
+            self._start_timer(HEAD_TIMEOUT_S)
         super().on_response_complete()
 
     def timeout_keep_alive_handler(self) -> None:
@@ -239,6 +249,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             if name != b"upgrade":
                 yield b"%b: %b\r\n" % (name, value)
         yield b"\r\n"
+
+    def _count_framing(self, size: int) -> None:
+        """So many bytes came that are not content. In the read in which a body begins they are not known."""
+        self._framing_bytes += size
+        if self._framing_bytes > MAX_HEAD_BYTES + self._body_bytes // BODY_BYTES_PER_FRAMING_BYTE:
+            self._refuse(HEAD_TOO_LARGE if self._in_head else MALFORMED)
 
     def _count_head(self, size: int) -> None:
         self._head_bytes += size

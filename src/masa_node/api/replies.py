@@ -49,6 +49,8 @@ async def send_error(
         body = DIALECTS[dialect].error_body(text)
         headers.append((b"content-type", b"application/json"))
         headers += _retry_after(error)
+        if dialect is DialectName.ANTHROPIC:
+            headers.append((b"request-id", request_id.encode()))  # the name that its SDK reads
     if isinstance(error, WrongMethod):
         headers.append((b"allow", error.allowed.encode()))
     if text.status == UNAUTHORIZED:

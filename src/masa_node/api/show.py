@@ -22,7 +22,7 @@ class ShowDoor:
 
     async def serve(self, scope: Scope, receive: Receive, send: Send, extra: RawHeaders) -> None:
         """Answer one request. Raises what `read_body` raises."""
-        body = await read_body(receive, scope["headers"], self._max_body_bytes)
+        body = await read_body(scope, receive, self._max_body_bytes)
         offers = self._offers_elsewhere(body)
         if offers:
             headers = [(b"content-type", b"application/json"), *extra]

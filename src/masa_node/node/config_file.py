@@ -55,7 +55,7 @@ def _spec(table: UpstreamTable, path: Path) -> UpstreamSpec:
     where = f"{path}, upstream {table.name!r}"
     key = table.key
     if table.key_env:
-        key = os.environ.get(table.key_env, "")
+        key = os.environ.get(table.key_env, "").strip()
         if not key:
             raise ConfigurationError(f"{where}: the environment variable {table.key_env} (key_env) is not set.")
     hosted = table.hosted or table.kind in (Kind.ANTHROPIC, Kind.CLOUDFLARE)

@@ -2,8 +2,10 @@
 
 import logging
 import sys
-from collections.abc import MutableMapping
-from typing import Any, TextIO
+import traceback
+from collections.abc import Iterator, MutableMapping
+from itertools import islice
+from typing import Any, TextIO, cast
 
 import msgspec
 import structlog
@@ -12,6 +14,7 @@ from masa_node.chat.outcome import Attempt, Outcome
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 MAX_TRAIL = 8
+MAX_CHAINED = 8
 
 log = structlog.get_logger()
 
@@ -22,13 +25,14 @@ def configure(level: str, style: str, out: TextIO | None = None) -> None:
     shared: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
+        _trace,
     ]
     factory: structlog.typing.BindableLogger | Any
     if style == "json" or (style == "auto" and not stream.isatty()):
         shared.append(_json)
         factory = structlog.BytesLoggerFactory(stream.buffer)
     else:
+        shared.append(_printable)
         shared.append(structlog.dev.ConsoleRenderer(colors=stream.isatty()))
         factory = structlog.PrintLoggerFactory(stream)
     structlog.configure(
@@ -48,7 +52,38 @@ class _Forward(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """See `logging.Handler`."""
-        log.log(record.levelno, "library", name=record.name, message=record.getMessage())
+        message = record.getMessage().partition("\n")[0]  # asyncio goes on with the `repr` of what failed
+        log.log(record.levelno, "library", name=record.name, message=message)
+
+
+def _trace(logger: object, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Where an exception came from, but not its words: they may repeat what was said."""
+    del logger, name
+    told = event.pop("exc_info", None)
+    error = told if isinstance(told, BaseException) else sys.exception() if told else None
+    if error is not None:
+        event["exception"] = "\n".join(islice(_places(error), MAX_CHAINED))
+    return event
+
+
+def _places(error: BaseException) -> Iterator[str]:
+    places = "".join(traceback.format_tb(error.__traceback__))
+    yield f"Traceback (most recent call last):\n{places}{type(error).__qualname__}"
+    if isinstance(error, BaseExceptionGroup):
+        for part in cast("BaseExceptionGroup[BaseException]", error).exceptions:
+            yield from _places(part)
+    before = error.__cause__ or error.__context__
+    if before is not None:
+        yield from _places(before)
+
+
+def _printable(logger: object, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """No text from outside may steer the terminal that it is shown on. (JSON escapes by itself.)"""
+    del logger, name
+    for key, value in event.items():
+        if isinstance(value, str) and not value.isprintable() and key != "exception":
+            event[key] = repr(value)
+    return event
 
 
 def _redirect(name: str, handler: logging.Handler) -> None:

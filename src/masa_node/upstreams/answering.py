@@ -8,6 +8,7 @@ from masa_node.chat.answer import Answer, StreamedAnswer, Usage, WholeAnswer
 from masa_node.chat.ask import Headers
 from masa_node.chat.errors import BrokenAnswer, ErrorAnswer, NotAnAnswer
 from masa_node.dialects.dialect import Dialect
+from masa_node.dialects.fields import UNREADABLE
 from masa_node.dialects.tracking import StreamTracker
 from masa_node.upstreams.http import HttpAnswer
 from masa_node.upstreams.server import read_whole
@@ -29,6 +30,7 @@ _PASSED_BACK_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-")
 _MAX_QUOTED_CHARS = 200
 _SUCCESS = range(200, 300)
 _REDIRECT = range(300, 400)
+LAST_STATUS = 599  # RFC 9110, 15
 
 
 async def take_answer(response: HttpAnswer, dialect: Dialect, *, wants_stream: bool) -> Answer:
@@ -37,7 +39,7 @@ async def take_answer(response: HttpAnswer, dialect: Dialect, *, wants_stream: b
     Raises `ErrorAnswer` for a status that is not 2xx, `NotAnAnswer`, `ErrorInStream`, `BrokenAnswer`.
     """
     try:
-        await _check_status(response, dialect)
+        await check_status(response, dialect)
         kind = response.content_type
         if kind in _STREAMS or (wants_stream and kind not in _WHOLE):
             return await _streamed(response, dialect)
@@ -60,15 +62,18 @@ async def _whole(response: HttpAnswer, dialect: Dialect) -> Answer:
     fault = dialect.fault_of_whole(body, usage)
     if fault is not None:
         kind = response.content_type or "no content type"
-        raise NotAnAnswer(f"it answered {response.status} with {kind}, but {fault}.")
+        raise NotAnAnswer(f"it answered {response.status} with {kind}, but {fault}. Is the URL right?")
     return WholeAnswer(response.status, passed_back(response), body, dialect.name, usage)
 
 
-async def _check_status(response: HttpAnswer, dialect: Dialect) -> None:
+async def check_status(response: HttpAnswer, dialect: Dialect) -> None:
+    """Read a response that is not 2xx and raise it: as `ErrorAnswer`, or `NotAnAnswer` for a redirect and the like."""
     if response.status in _SUCCESS:
         return
     if response.status in _REDIRECT:
         raise NotAnAnswer(f"it answered {response.status}, a redirect; those are not followed. Set the final URL.")
+    if response.status > LAST_STATUS:
+        raise NotAnAnswer(f"it answered {response.status}, a status that HTTP does not have. Is it an LLM server?")
     body = await read_whole(response, MAX_ERROR_BYTES)
     is_json = _is_json_object(body)
     if is_json:
@@ -87,7 +92,7 @@ async def _check_status(response: HttpAnswer, dialect: Dialect) -> None:
 def _is_json_object(body: bytes) -> bool:
     try:
         msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return False
     return True
 

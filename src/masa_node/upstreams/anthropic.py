@@ -1,6 +1,5 @@
 """Anthropic's hosted API. The caller's `anthropic-version` travels through; the oldest one is set where none came."""
 
-from datetime import datetime
 from urllib.parse import quote
 
 import msgspec
@@ -9,7 +8,7 @@ from masa_node.chat.ask import Door, Headers
 from masa_node.chat.offer import ModelOffer
 from masa_node.dialects.fields import read
 from masa_node.upstreams.http import HttpClient
-from masa_node.upstreams.server import entries, get_json
+from masa_node.upstreams.server import entries, get_listing, unix_s
 
 DEFAULT_VERSION = "2023-06-01"  # what every SDK but the newest sends; accepted since the API exists
 MAX_PAGES = 20
@@ -60,26 +59,24 @@ class AnthropicServer:
         return _DOORS
 
     async def list_models(self, http: HttpClient) -> list[ModelOffer]:
-        """See `Server`."""
+        """See `Server`. Pages until the last, or one that brings nothing new."""
         headers = (*self.credentials(), ("anthropic-version", DEFAULT_VERSION))
-        offers: list[ModelOffer] = []
+        offers: dict[str, ModelOffer] = {}
         after = ""
         for _ in range(MAX_PAGES):
-            body = await get_json(http, f"{self._api_base}/models?limit=1000{after}", headers)
-            offers += [offer for raw in entries(body, "data") if (offer := _offer(raw)) is not None]
-            page = read(body, _PAGE)
-            if page is None or not page.has_more or not page.last_id:
+            listing = await get_listing(http, f"{self._api_base}/models?limit=1000{after}", headers)
+            found = {offer.model: offer for raw in entries(listing, "data") if (offer := _offer(raw)) is not None}
+            is_new = not found.keys() <= offers.keys()
+            offers |= found
+            page = read(listing.body, _PAGE)
+            if page is None or not page.has_more or not page.last_id or not is_new:
                 break
             after = f"&after_id={quote(page.last_id, safe='')}"
-        return offers
+        return list(offers.values())
 
 
 def _offer(raw: msgspec.Raw) -> ModelOffer | None:
     entry = read(raw, _ENTRY)
     if entry is None:
         return None
-    try:
-        created = int(datetime.fromisoformat(entry.created_at).timestamp())
-    except ValueError:
-        created = None
-    return ModelOffer(entry.id, _DOORS, bytes(raw), owned_by="anthropic", created_at_unix_s=created)
+    return ModelOffer(entry.id, _DOORS, bytes(raw), owned_by="anthropic", created_at_unix_s=unix_s(entry.created_at))

@@ -6,10 +6,11 @@ from urllib.parse import quote
 import msgspec
 
 from masa_node.chat.ask import Door, Headers
+from masa_node.chat.errors import ErrorAnswer
 from masa_node.chat.offer import ModelOffer
-from masa_node.dialects.fields import read
+from masa_node.dialects.fields import Tokens, read
 from masa_node.upstreams.http import HttpClient
-from masa_node.upstreams.server import NoListing, entries, get_json
+from masa_node.upstreams.server import NoListing, entries, get_listing
 
 PER_PAGE = 100
 MAX_PAGES = 50  # a server that ignores `page` would be asked for ever (REAL-WORLD: servers)
@@ -34,7 +35,8 @@ class _Entry(msgspec.Struct):
 
 
 _ENTRY = msgspec.json.Decoder(_Entry)
-_INT_OR_TEXT = msgspec.json.Decoder(int | str)
+_TOKENS: msgspec.json.Decoder[int] = msgspec.json.Decoder(Tokens)
+_DOTS = (".", "..")  # the segments that RFC 3986 takes out of a path, encoded or not
 _OPENAI_PATHS = {
     Door.OPENAI_CHAT: "/v1/chat/completions",
     Door.OPENAI_EMBEDDINGS: "/v1/embeddings",
@@ -62,8 +64,14 @@ class CloudflareServer:
         """See `Server`."""
         if door in _OPENAI_PATHS:
             return self._openai_base + _OPENAI_PATHS[door]
+        if door not in _DOORS:
+            return None
+        if model in _DOTS:
+            raise ErrorAnswer(
+                f"{model!r} cannot be a model's name there.", status=404, headers=(), body=b"", is_json=False
+            )
         # One path segment, whatever the name holds; Cloudflare's own SDK encodes it in the same way.
-        return f"{self._run_url}/{quote(model, safe='@')}" if door in _DOORS else None
+        return f"{self._run_url}/{quote(model, safe='@')}"
 
     def credentials(self) -> Headers:
         """See `Server`."""
@@ -77,28 +85,27 @@ class CloudflareServer:
         """See `Server`. Pages until one brings nothing new."""
         if self._search_url is None:
             raise NoListing("no account in LLM_CF_URL, so its models cannot be listed. Set LLM_CF_API_URL.")
-        offers: dict[str, ModelOffer] = {}
+        offers: dict[str, ModelOffer | None] = {}
         for page in range(1, MAX_PAGES + 1):
-            body = await get_json(http, f"{self._search_url}?per_page={PER_PAGE}&page={page}", self.credentials())
-            found = entries(body, "result")
-            new = [offer for raw in found if (offer := _offer(raw)) is not None and offer.model not in offers]
-            offers |= {offer.model: offer for offer in new}
-            if not new:
+            url = f"{self._search_url}?per_page={PER_PAGE}&page={page}"
+            listed = entries(await get_listing(http, url, self.credentials()), "result")
+            found = {entry.name: _offer(raw, entry) for raw in listed if (entry := read(raw, _ENTRY)) is not None}
+            if found.keys() <= offers.keys():
                 break
-        return list(offers.values())
+            offers |= found
+        return [offer for offer in offers.values() if offer is not None]
 
 
-def _offer(raw: msgspec.Raw) -> ModelOffer | None:
-    entry = read(raw, _ENTRY)
-    if entry is None or (entry.task is not None and entry.task.name not in _CHAT_TASKS):
+def _offer(raw: msgspec.Raw, entry: _Entry) -> ModelOffer | None:
+    """None for a model that does not chat."""
+    if entry.task is not None and entry.task.name not in _CHAT_TASKS:
         return None
     return ModelOffer(entry.name, _DOORS, bytes(raw), owned_by="cloudflare", context_tokens=_context_tokens(entry))
 
 
 def _context_tokens(entry: _Entry) -> int | None:
-    values = [read(item.value, _INT_OR_TEXT) for item in entry.properties if item.property_id == "context_window"]
-    texts = [str(value) for value in values if value is not None]
-    return next((int(text) for text in texts if text.isdecimal()), None)
+    values = [bytes(item.value).strip(b'"') for item in entry.properties if item.property_id == "context_window"]
+    return next((tokens for value in values if (tokens := read(value, _TOKENS))), None)
 
 
 def _search_url(run_url: str, api_url: str) -> str | None:

@@ -13,8 +13,8 @@ from masa_node.chat.errors import BrokenAnswer, ConnectionClosed, NotAnAnswer, P
 
 # More than this unread, and the server has to wait: a slow caller slows the LLM instead of filling memory.
 MAX_UNREAD_BYTES = 256 * 1024
-# What an LLM's answer head may take; the largest seen (OpenAI with rate limits) is 4 kB.
-MAX_HEAD_BYTES = 64 * 1024
+# What an LLM's answer head may take, or trailers; the largest seen (OpenAI with rate limits) is 4 kB.
+MAX_OVERHEAD_BYTES = 64 * 1024
 
 _INFORMATIONAL = range(100, 200)
 _SWITCHING = 101
@@ -31,10 +31,10 @@ class Connection(asyncio.Protocol):
         "_asked",
         "_complete",
         "_error",
-        "_head_bytes",
         "_head_done",
         "_keep_alive",
         "_loop",
+        "_overhead_bytes",
         "_parser",
         "_paused",
         "_pieces",
@@ -60,7 +60,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._pieces: list[bytes] = []
         self._unread_bytes = 0
-        self._head_bytes = 0
+        self._overhead_bytes = 0
         self._head_done = False
         self._complete = False
         self._keep_alive = False
@@ -108,7 +108,9 @@ class Connection(asyncio.Protocol):
                 self._waiter = None
 
     def is_reusable(self) -> bool:
-        """May another exchange follow on it?"""
+        """May another exchange follow on it? Not while the server has yet to read of the last one."""
+        if self._transport is None or self._transport.get_write_buffer_size():
+            return False
         return self._complete and self._keep_alive and self._error is None and self.is_open()
 
     def renew(self) -> None:
@@ -150,6 +152,21 @@ class Connection(asyncio.Protocol):
         self._wake()
         self.close()
 
+    def _count_overhead(self, more_bytes: int) -> None:
+        """Bound what is no body: a head, chunk extensions, trailers. The parser keeps it in memory."""
+        self._overhead_bytes += more_bytes
+        if self._overhead_bytes > MAX_OVERHEAD_BYTES:
+            part = "what came after a part" if self._head_done else "the head"
+            self._fail(
+                self._wrong(
+                    f"{part} of its answer is larger than {MAX_OVERHEAD_BYTES} bytes. "
+                    "Is there an LLM server at that URL?"
+                )
+            )
+
+    def _wrong(self, message: str) -> ProviderError:
+        return BrokenAnswer(message) if self._head_done else NotAnAnswer(message)
+
     # ---- what the event loop calls ----
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -162,19 +179,23 @@ class Connection(asyncio.Protocol):
             self.close()
             return
         self.got_bytes = True
-        if not self._head_done:
-            self._head_bytes += len(data)
+        unread_bytes = self._unread_bytes
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
-            error = BrokenAnswer if self._head_done else NotAnAnswer
-            self._fail(error(f"what came is not valid HTTP ({type(exc).__name__})."))
+            self._fail(
+                self._wrong(f"what came is not valid HTTP ({type(exc).__name__}). Is there an LLM server at that URL?")
+            )
             return
-        if not self._head_done and self._head_bytes > MAX_HEAD_BYTES:
-            self._fail(NotAnAnswer(f"the head of its answer is larger than {MAX_HEAD_BYTES} bytes."))
-        elif self._unread_bytes > MAX_UNREAD_BYTES and not self._complete and self._transport is not None:
-            self._paused = True
-            self._transport.pause_reading()
+        if self._complete:
+            return
+        if self._unread_bytes == unread_bytes:
+            self._count_overhead(len(data))
+        else:
+            self._overhead_bytes = 0
+            if self._unread_bytes > MAX_UNREAD_BYTES and self._transport is not None:
+                self._paused = True
+                self._transport.pause_reading()
 
     def eof_received(self) -> bool:
         """See `asyncio.Protocol`. False: the connection is closed on our side too."""
@@ -187,11 +208,15 @@ class Connection(asyncio.Protocol):
             self._wake()
             return
         if not self._head_done:
-            self._error = ConnectionClosed("the server closed the connection before it answered.")
+            self._error = ConnectionClosed(
+                "the server closed the connection before it answered. Ask again; its own log should say why."
+            )
         elif self._until_eof and exc is None:
             self._complete = True
         else:
-            self._error = BrokenAnswer("the connection broke in the middle of the answer.")
+            self._error = BrokenAnswer(
+                "the connection broke in the middle of the answer. Ask again; the server's own log should say why."
+            )
         self._wake()
 
     # ---- what the parser calls ----

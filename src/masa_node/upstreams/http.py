@@ -7,9 +7,12 @@ Why not a library: docs/decisions/0004-http-client.md.
 """
 
 import asyncio
+import contextlib
+import os
 import socket
 import ssl
 from collections import deque
+from collections.abc import Generator
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -194,15 +197,12 @@ class HttpClient:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
                 sock = await start_connection(found, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY_S)
-                try:
+                with _handed_over(sock):
                     tls = await self._tls_context() if target.tls else None
                     name = target.host if target.tls else None
                     _, connection = await loop.create_connection(
                         lambda: Connection(loop), sock=sock, ssl=tls, server_hostname=name
                     )
-                except BaseException:
-                    sock.close()
-                    raise
         except (OSError, TimeoutError, UnicodeError) as exc:
             raise _translated(exc) from exc
         return connection
@@ -221,6 +221,32 @@ class HttpClient:
                 idle.popleft().close()
         if any(self._idle.values()):
             self._sweeper = loop.call_later(KEEP_ALIVE_S, self._sweep)
+
+
+@contextlib.contextmanager
+def _handed_over(sock: socket.socket) -> Generator[None, None, None]:
+    """Closes the socket if the block, which hands it to the event loop, fails; but never a second time.
+
+    When a connection breaks while uvloop takes it over, uvloop closes the file descriptor, and the socket object does
+    not hear of it: closing that, or dropping it, would close whatever has got the same number since.
+    """
+    inode = _inode(sock)
+    try:
+        yield
+    except BaseException:
+        if _inode(sock) == inode:
+            sock.close()
+        raise
+    finally:
+        if _inode(sock) != inode:
+            sock.detach()
+
+
+def _inode(sock: socket.socket) -> int | None:
+    try:
+        return os.fstat(sock.fileno()).st_ino
+    except OSError:  # not open; or Windows, where there is no uvloop either
+        return None
 
 
 def _request(method: bytes, target: _Target, headers: Headers, body: bytes | None) -> bytes:
@@ -242,11 +268,13 @@ def _translated(exc: Exception) -> ProviderError:
         case socket.gaierror() | UnicodeError():
             error = DnsFailed(f"its host name does not resolve ({exc}). Correct the URL.")
         case ssl.SSLCertVerificationError():
-            error = TlsFailed(f"its certificate is not trusted ({exc.verify_message}).")
-        case ssl.SSLError():
             error = TlsFailed(
-                f"no secure connection could be made ({exc.reason or exc}). Is https right for this address?"
+                f"its certificate is not trusted ({exc.verify_message}). Correct the URL, or name a file with the "
+                "certificates that you trust in SSL_CERT_FILE."
             )
+        case ssl.SSLError():
+            why = getattr(exc, "reason", None) or exc
+            error = TlsFailed(f"no secure connection could be made ({why}). Is https right for this address?")
         case ConnectionRefusedError():
             error = ConnectionRefused(
                 "connection refused: nothing listens there. Start the LLM server, or correct the URL."

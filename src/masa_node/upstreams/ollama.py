@@ -1,15 +1,13 @@
 """Ollama: three dialects at one address, models from `/api/tags`, context lengths from `/api/show`."""
 
-from datetime import datetime
-
 import msgspec
 
 from masa_node.chat.ask import Door, Headers
 from masa_node.chat.errors import ProviderError
 from masa_node.chat.offer import ModelOffer
-from masa_node.dialects.fields import read
+from masa_node.dialects.fields import Tokens, read
 from masa_node.upstreams.http import HttpClient
-from masa_node.upstreams.server import MAX_LISTING_BYTES, entries, get_json, read_whole
+from masa_node.upstreams.server import MAX_LISTING_BYTES, entries, get_listing, read_whole, unix_s
 
 _PATHS = {
     Door.OLLAMA_CHAT: "/api/chat",
@@ -32,6 +30,11 @@ class _Tag(msgspec.Struct):
     digest: str = ""
     modified_at: str = ""
 
+    @property
+    def key(self) -> str:
+        """What tells one build of a model from another; the name where a server gives no digest."""
+        return self.digest or self.name
+
 
 class _Show(msgspec.Struct):
     model_info: dict[str, msgspec.Raw] = {}
@@ -39,7 +42,7 @@ class _Show(msgspec.Struct):
 
 _TAG = msgspec.json.Decoder(_Tag)
 _SHOW = msgspec.json.Decoder(_Show)
-_INT = msgspec.json.Decoder(int)
+_TOKENS: msgspec.json.Decoder[int] = msgspec.json.Decoder(Tokens)
 
 
 class OllamaServer:
@@ -51,7 +54,7 @@ class OllamaServer:
         self._base = base
         self._key = key
         self.native = native
-        self._context_tokens: dict[str, int | None] = {}  # by digest; no larger than the list of models
+        self._context_tokens: dict[str, int | None] = {}  # by `_Tag.key`; no larger than the list of models
 
     def target(self, door: Door, model: str) -> str | None:
         """See `Server`."""
@@ -69,7 +72,7 @@ class OllamaServer:
 
     async def list_models(self, http: HttpClient) -> list[ModelOffer]:
         """See `Server`."""
-        listed = entries(await get_json(http, f"{self._base}/api/tags", self.credentials()), "models")
+        listed = entries(await get_listing(http, f"{self._base}/api/tags", self.credentials()), "models")
         tags = [(raw, tag) for raw in listed if (tag := read(raw, _TAG)) is not None]
         await self._learn_contexts(http, [tag for _, tag in tags])
         doors = self.doors()
@@ -79,19 +82,19 @@ class OllamaServer:
                 doors=doors,
                 listing=bytes(raw),
                 owned_by="library",
-                created_at_unix_s=_unix_s(tag.modified_at),
-                context_tokens=self._context_tokens.get(tag.digest),
+                created_at_unix_s=unix_s(tag.modified_at),
+                context_tokens=self._context_tokens.get(tag.key),
             )
             for raw, tag in tags
         ]
 
     async def _learn_contexts(self, http: HttpClient, tags: list[_Tag]) -> None:
         known = self._context_tokens
-        self._context_tokens = {tag.digest: known[tag.digest] for tag in tags if tag.digest in known}
-        unknown = [tag for tag in tags if tag.digest not in known]
+        self._context_tokens = {tag.key: known[tag.key] for tag in tags if tag.key in known}
+        unknown = [tag for tag in tags if tag.key not in known]
         for tag in unknown[:MAX_SHOWN_A_REFRESH]:
             try:
-                self._context_tokens[tag.digest] = await self._context_of(http, tag.name)
+                self._context_tokens[tag.key] = await self._context_of(http, tag.name)
             except ProviderError:
                 return  # the list itself is good; the next refresh asks again
 
@@ -101,12 +104,5 @@ class OllamaServer:
         show = read(await read_whole(answer, MAX_LISTING_BYTES), _SHOW)
         if show is None:
             return None
-        lengths = [read(raw, _INT) for key, raw in show.model_info.items() if key.endswith(".context_length")]
+        lengths = [read(raw, _TOKENS) for key, raw in show.model_info.items() if key.endswith(".context_length")]
         return next((length for length in lengths if length), None)
-
-
-def _unix_s(text: str) -> int | None:
-    try:
-        return int(datetime.fromisoformat(text).timestamp())
-    except ValueError:
-        return None

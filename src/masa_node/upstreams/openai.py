@@ -6,14 +6,14 @@ import msgspec
 
 from masa_node.chat.ask import Door, Headers
 from masa_node.chat.offer import ModelOffer
-from masa_node.dialects.fields import read
+from masa_node.dialects.fields import Tokens, read
 from masa_node.upstreams.http import HttpClient
-from masa_node.upstreams.server import entries, get_json
+from masa_node.upstreams.server import UnixSeconds, entries, get_listing
 
 
 class _Meta(msgspec.Struct):
-    n_ctx: int | None = None
-    n_ctx_train: int | None = None
+    n_ctx: Tokens | None = None
+    n_ctx_train: Tokens | None = None
 
 
 class _Entry(msgspec.Struct):
@@ -29,7 +29,8 @@ class _Entry(msgspec.Struct):
 
 _ENTRY = msgspec.json.Decoder(_Entry)
 _META = msgspec.json.Decoder(_Meta)
-_INT = msgspec.json.Decoder(int)
+_TOKENS: msgspec.json.Decoder[int] = msgspec.json.Decoder(Tokens)
+_UNIX_S: msgspec.json.Decoder[int] = msgspec.json.Decoder(UnixSeconds)
 _TEXT = msgspec.json.Decoder(str)
 
 
@@ -71,16 +72,16 @@ class OpenAiServer:
 
     async def list_models(self, http: HttpClient) -> list[ModelOffer]:
         """See `Server`."""
-        body = await get_json(http, f"{self._api_base}/models", self.credentials())
+        listing = await get_listing(http, f"{self._api_base}/models", self.credentials())
         doors = self.doors()
-        listed = [(raw, read(raw, _ENTRY)) for raw in entries(body, "data")]
+        listed = [(raw, read(raw, _ENTRY)) for raw in entries(listing, "data")]
         return [
             ModelOffer(
                 model=entry.id,
                 doors=doors,
                 listing=bytes(raw),
                 owned_by=read(entry.owned_by, _TEXT),
-                created_at_unix_s=read(entry.created, _INT),
+                created_at_unix_s=read(entry.created, _UNIX_S),
                 context_tokens=_context_tokens(entry),
             )
             for raw, entry in listed
@@ -89,9 +90,9 @@ class OpenAiServer:
 
 
 def _context_tokens(entry: _Entry) -> int | None:
-    given = read(entry.max_model_len, _INT) or read(entry.context_length, _INT)
+    given = read(entry.max_model_len, _TOKENS) or read(entry.context_length, _TOKENS)
     meta = read(entry.meta, _META)
-    return given or (meta.n_ctx or meta.n_ctx_train if meta is not None else None)
+    return given or (meta.n_ctx or meta.n_ctx_train if meta is not None else None) or None
 
 
 def api_base_of(url: str) -> str:

@@ -18,6 +18,8 @@ FIRST_RETRY_S = 1.0  # also the shortest time between two listings
 LOOK_AGAIN_AFTER_S = 2.0
 # ... and do not let him wait for a slow list.
 LOOK_AGAIN_FOR_S = 3.0
+# A server that took the connection and says nothing is as good as down; Cloudflare's pages take a few seconds.
+LIST_WITHIN_S = 30.0
 
 log = structlog.get_logger()
 
@@ -121,15 +123,21 @@ class Roster:
     async def _list(self, provider: Listed) -> bool:
         self._looked_s[provider.name] = asyncio.get_running_loop().time()
         try:
-            offers = await provider.offers()
+            async with asyncio.timeout(LIST_WITHIN_S):
+                offers = await provider.offers()
+        except TimeoutError:
+            return self._note_down(provider, f"no list of its models within {LIST_WITHIN_S:g} s.")
         except ProviderError as exc:
-            if self._is_up.get(provider.name) is not False:
-                log.warning("upstream is down", upstream=provider.name, place=exc.place, why=exc.message)
-            self._is_up[provider.name] = False
-            return False
+            return self._note_down(provider, exc.message)
         if self._is_up.get(provider.name) is not True:
             count = len(offers) if offers is not None else None
             log.info("upstream is up", upstream=provider.name, place=provider.place, models=count)
         self._is_up[provider.name] = True
         self._catalog.put(provider, offers)
         return True
+
+    def _note_down(self, provider: Listed, why: str) -> bool:
+        if self._is_up.get(provider.name) is not False:
+            log.warning("upstream is down", upstream=provider.name, place=provider.place, why=why)
+        self._is_up[provider.name] = False
+        return False

@@ -1,12 +1,14 @@
 """What an `Upstream` must know of the kind of server behind it: the `Server` protocol and readers they share."""
 
-from typing import Protocol
+from datetime import datetime
+from typing import Annotated, Protocol
 
 import msgspec
 
 from masa_node.chat.ask import Door, Headers
 from masa_node.chat.errors import NotAnAnswer
 from masa_node.chat.offer import ModelOffer
+from masa_node.dialects.fields import UNREADABLE
 from masa_node.upstreams.http import HttpAnswer, HttpClient
 
 # A list of a thousand models with descriptions is below 2 MB (Cloudflare's and OpenRouter's are the longest).
@@ -14,6 +16,10 @@ MAX_LISTING_BYTES = 16 * 1024 * 1024
 MAX_MODELS = 5_000
 NO_SUCH_PATH = frozenset({404, 405, 501})
 HTTP_OK = 200
+YEAR_10000_UNIX_S = 253_402_300_800
+
+# Calendar time that can be shown again; some servers give milliseconds, or Go's zero time.
+UnixSeconds = Annotated[int, msgspec.Meta(ge=0, lt=YEAR_10000_UNIX_S)]
 
 
 class NoListing(NotAnAnswer):
@@ -27,7 +33,10 @@ class Server(Protocol):
     native: Door  # the door that its own chat endpoint is
 
     def target(self, door: Door, model: str) -> str | None:
-        """The URL that serves this door, percent-encoded; None if the server does not speak it."""
+        """The URL that serves this door, percent-encoded; None if the server does not speak it.
+
+        Raises `ErrorAnswer` for a model's name that no URL can hold.
+        """
         ...
 
     def credentials(self) -> Headers:
@@ -58,21 +67,55 @@ async def read_whole(answer: HttpAnswer, limit_bytes: int) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-async def get_json(http: HttpClient, url: str, headers: Headers) -> bytes:
-    """The body of a 200 answer. Raises `NoListing` where the path does not exist, `NotAnAnswer` on other statuses."""
+class Listing(msgspec.Struct, frozen=True):
+    """The body of a list of models; `is_masa` tells that another Masa node, or this one, gave it."""
+
+    body: bytes
+    is_masa: bool = False
+
+
+async def get_listing(http: HttpClient, url: str, headers: Headers) -> Listing:
+    """A 200 answer. Raises `NoListing` where the path does not exist, `NotAnAnswer` on other statuses."""
     answer = await http.get(url, headers)
+    is_masa = is_masa_node(answer)
     body = await read_whole(answer, MAX_LISTING_BYTES)
     if answer.status in NO_SUCH_PATH:
         raise NoListing(f"{url} answered {answer.status}.")
     if answer.status != HTTP_OK:
         raise NotAnAnswer(f"{url} answered {answer.status} instead of a list of models.")
-    return body
+    return Listing(body, is_masa)
 
 
-def entries(body: bytes, key: str) -> list[msgspec.Raw]:
-    """The entries of the JSON list under `key`, at most MAX_MODELS. Raises `NotAnAnswer` if there is no such list."""
+async def get_json(http: HttpClient, url: str, headers: Headers) -> bytes:
+    """The body of a 200 answer. Raises as `get_listing` does."""
+    return (await get_listing(http, url, headers)).body
+
+
+def entries(listing: Listing, key: str) -> list[msgspec.Raw]:
+    """The entries of the JSON list under `key`, at most MAX_MODELS. Raises `NotAnAnswer` if there is no such list.
+
+    Raises `NoListing` for a Masa node that lists nothing: it may serve what it does not list, or be this node itself,
+    which an ask finds out.
+    """
     try:
-        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-        return msgspec.json.decode(fields[key], type=list[msgspec.Raw])[:MAX_MODELS]
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError) as exc:
+        fields = msgspec.json.decode(listing.body, type=dict[str, msgspec.Raw])
+        found = msgspec.json.decode(fields[key], type=list[msgspec.Raw])[:MAX_MODELS]
+    except (*UNREADABLE, KeyError) as exc:
         raise NotAnAnswer(f"its list of models has no `{key}`; is this an LLM server?") from exc
+    if listing.is_masa and not found:
+        raise NoListing("it is a Masa node that lists no models now.")
+    return found
+
+
+def is_masa_node(answer: HttpAnswer) -> bool:
+    """Did a Masa node answer, this one or another?"""
+    return answer.header("x-masa-node") is not None
+
+
+def unix_s(text: str) -> int | None:
+    """The calendar time that this ISO 8601 text names; None where it names none that could be shown."""
+    try:
+        seconds = int(datetime.fromisoformat(text).timestamp())
+    except (ValueError, OverflowError):
+        return None
+    return seconds if 0 <= seconds < YEAR_10000_UNIX_S else None

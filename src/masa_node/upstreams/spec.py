@@ -49,15 +49,28 @@ def check_spec(spec: UpstreamSpec, setting: str) -> UpstreamSpec:
         )
     if spec.kind is Kind.DEMO:
         return spec
+    _check_url(spec.url, setting)
+    if spec.api_url:
+        _check_url(spec.api_url, f"{setting}, API URL")
+    if not (spec.key.isascii() and spec.key.isprintable()):
+        raise ConfigurationError(f"{setting}: the key holds a letter that no HTTP header can. Was it copied in full?")
+    return spec
+
+
+def _check_url(url: str, setting: str) -> None:
     try:
-        parts = urlsplit(spec.url)
+        parts = urlsplit(url)
         port_is_fine = parts.port is None or parts.port > 0
+        parts.netloc.encode("idna")
     except ValueError as exc:
-        raise ConfigurationError(f"{setting}: {spec.url!r} is not a URL ({exc}).") from exc
+        raise ConfigurationError(f"{setting}: {url!r} is not a URL ({exc}).") from exc
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
-        raise ConfigurationError(f"{setting}: {spec.url!r} is not a URL. Write it like http://localhost:11434.")
+        raise ConfigurationError(f"{setting}: {url!r} is not a URL. Write it like http://localhost:11434.")
     if parts.username or parts.password:
         raise ConfigurationError(f"{setting}: no user or password in the URL, please; there is a setting for the key.")
     if parts.query or parts.fragment:
-        raise ConfigurationError(f"{setting}: {spec.url!r} may not have a ?query or #fragment.")
-    return spec
+        raise ConfigurationError(f"{setting}: {url!r} may not have a ?query or #fragment.")
+    if not (parts.path.isascii() and url.isprintable()) or " " in url:
+        raise ConfigurationError(
+            f"{setting}: {url!r} holds what a URL cannot; write it percent-encoded (a space: %20)."
+        )

@@ -3,9 +3,10 @@
 import asyncio
 
 from masa_node.chat.answer import Answer
-from masa_node.chat.ask import DIALECT_OF_DOOR, Ask, DialectName, Door, Headers
-from masa_node.chat.errors import ConnectionClosed, NotAnAnswer, ProviderError, Unreachable
+from masa_node.chat.ask import DIALECT_OF_DOOR, DOOR_PATHS, Ask, DialectName, Door, Headers
+from masa_node.chat.errors import BadModel, ConnectionClosed, ErrorAnswer, ProviderError, Unreachable
 from masa_node.chat.offer import ModelOffer
+from masa_node.dialects.peek import check_model
 from masa_node.dialects.registry import DIALECTS
 from masa_node.upstreams.answering import take_answer
 from masa_node.upstreams.anthropic import DEFAULT_VERSION
@@ -58,20 +59,20 @@ class Upstream:
             exc.place = self.place
             self._server = None  # another kind of server may come up in its place
             raise
+        listed = {offer.model: offer for offer in found if _can_be_asked_for(offer.model)}
         if not self._spec.models:
-            return found
-        listed = {offer.model: offer for offer in found}
+            return list(listed.values())
         return [listed.get(model) or ModelOffer(model, server.doors()) for model in self._spec.models]
 
     async def answer(self, ask: Ask) -> Answer:
         """See `Provider`."""
         server = await self._identified()
-        url = server.target(ask.door, ask.model)
         native = server.native if ask.door is Door.NATIVE else ask.door
         dialect = DIALECTS[DIALECT_OF_DOOR[native]]
         try:
+            url = server.target(ask.door, ask.model)
             if url is None:
-                raise NotAnAnswer(f"{server.label} does not speak {ask.door}.")
+                raise _not_spoken(server, ask.door)
             response = await self._http.post(url, _headers_up(ask, native, server), ask.body)
             return await take_answer(response, dialect, wants_stream=ask.wants_stream)
         except ProviderError as exc:
@@ -92,6 +93,21 @@ class Upstream:
                     raise
                 self._label = self._server.label
             return self._server
+
+
+def _can_be_asked_for(model: str) -> bool:
+    try:
+        check_model(model)
+    except BadModel:
+        return False
+    return True
+
+
+def _not_spoken(server: Server, door: Door) -> ErrorAnswer:
+    """As any server of this kind would answer: the caller's mistake, and no sign of ill health."""
+    paths = ", ".join(f"POST {DOOR_PATHS[other][0]}" for other in sorted(server.doors()) if other in DOOR_PATHS)
+    message = f"{server.label} does not speak the format of this door ({door}). Ask for it through: {paths}."
+    return ErrorAnswer(message, status=404, headers=(), body=b"", is_json=False)
 
 
 def _headers_up(ask: Ask, native: Door, server: Server) -> Headers:

@@ -1,0 +1,128 @@
+"""An answer through each door, whole and streamed, and the headers that every answer carries."""
+
+import asyncio
+import json
+import re
+
+import anthropic
+import ollama
+import openai
+import pytest
+
+from tests.api.raw_http import CHAT, MODEL, ask_once, chat, get, head, post
+from tests.api.serving import ServingNode
+
+SAYS = "Hello! I am masa-demo"
+DOORS = ["/v1/chat/completions", "/v1/messages", "/api/chat", "/api/generate", "/api/v1/chat", "/v1/api/chat"]
+OTHERS = ["/healthz", "/v1/models", "/api/tags", "/metrics", "/nowhere"]
+
+
+def test_openais_sdk_gets_an_answer_and_a_stream(node: ServingNode) -> None:
+    with openai.OpenAI(base_url=f"{node.address}/v1", api_key="none", max_retries=0) as client:
+        whole = client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "Hi"}])
+        assert str(whole.choices[0].message.content).startswith(SAYS)
+        stream = client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "Hi"}], stream=True)
+        said = "".join(piece.choices[0].delta.content or "" for piece in stream if piece.choices)
+    assert said == whole.choices[0].message.content
+
+
+def test_anthropics_sdk_gets_an_answer_and_a_stream(node: ServingNode) -> None:
+    with anthropic.Anthropic(base_url=node.address, api_key="none", max_retries=0) as client:
+        whole = client.messages.create(model=MODEL, max_tokens=9, messages=[{"role": "user", "content": "Hi"}])
+        assert whole.content[0].type == "text"
+        assert whole.content[0].text.startswith(SAYS)
+        with client.messages.stream(model=MODEL, max_tokens=9, messages=[{"role": "user", "content": "Hi"}]) as stream:
+            assert stream.get_final_text() == whole.content[0].text
+
+
+def test_ollamas_sdk_gets_an_answer_and_a_stream(node: ServingNode) -> None:
+    with ollama.Client(host=node.address) as client:
+        whole = client.chat(MODEL, [{"role": "user", "content": "Hi"}])
+        assert str(whole.message.content).startswith(SAYS)
+        pieces = client.chat(MODEL, [{"role": "user", "content": "Hi"}], stream=True)
+        assert "".join(str(piece.message.content) for piece in pieces) == whole.message.content
+        assert client.generate(MODEL, "Hi").response == whole.message.content
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("stream", [True, False])
+async def test_an_answer_says_who_gave_it(node: ServingNode, door: str, *, stream: bool) -> None:
+    reply = await ask_once(node.port, post(chat(stream=stream), b"X-Request-Id: mine-1\r\n", target=door.encode()))
+    assert reply.status == 200
+    assert reply.header("x-request-id") == "mine-1"
+    assert reply.header("x-masa-model") == MODEL
+    assert reply.header("x-masa-served-by") == "local"
+    assert re.fullmatch(r"demo=won;ms=\d+", str(reply.header("x-masa-attempts")))
+    assert reply.header("x-masa-translated") is None
+
+
+@pytest.mark.parametrize("door", DOORS)
+async def test_a_stream_is_not_to_be_held_back(node: ServingNode, door: str) -> None:
+    """An nginx with its defaults turned 31 pieces into 5 bursts."""
+    reply = await ask_once(node.port, post(chat(stream=True), target=door.encode()))
+    assert (reply.header("x-accel-buffering"), reply.header("cache-control")) == ("no", "no-cache")
+    assert reply.header("content-type") in ("text/event-stream", "application/x-ndjson")
+
+
+async def test_pieces_come_as_they_are_said(slow: ServingNode) -> None:
+    loop = asyncio.get_running_loop()
+    reader, writer = await asyncio.open_connection("127.0.0.1", slow.port)
+    try:
+        asked_s = loop.time()
+        writer.write(post(chat(stream=True)))
+        await reader.readuntil(b"Hello!")
+        first_s = loop.time()
+        await reader.readuntil(b"I")
+        assert first_s - asked_s < 0.9
+        assert loop.time() - first_s > 0.15
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+@pytest.mark.parametrize("target", [*DOORS, *OTHERS])
+async def test_every_answer_has_one_request_id(node: ServingNode, target: str) -> None:
+    ids = set[str]()
+    for _ in range(3):
+        reply = await ask_once(node.port, get(target.encode()))
+        ids.add(str(reply.header("x-request-id")))
+    assert len(ids) == 3
+    assert all(re.fullmatch(r"[0-9a-f]{16}", text) for text in ids)
+
+
+@pytest.mark.parametrize("target", [*DOORS, *OTHERS])
+async def test_the_callers_own_request_id_is_kept(node: ServingNode, target: str) -> None:
+    assert (await ask_once(node.port, get(target.encode(), b"X-Request-Id: A.b_c-9\r\n"))).header(
+        "x-request-id"
+    ) == "A.b_c-9"
+
+
+@pytest.mark.parametrize("given", [b"", b"x" * 65, b"a b", b"a;b", b"\xff", b'"><script>', b"../x", b"a,b", b"%0d%0a"])
+async def test_a_request_id_that_is_no_plain_word_is_replaced(node: ServingNode, given: bytes) -> None:
+    reply = await ask_once(node.port, post(chat(), b"X-Request-Id: " + given + b"\r\n"))
+    assert re.fullmatch(r"[0-9a-f]{16}", str(reply.header("x-request-id")))
+
+
+async def test_an_error_before_anybody_was_asked_names_nobody(node: ServingNode) -> None:
+    reply = await ask_once(node.port, post(chat("unheard-of")))
+    assert reply.header("x-masa-served-by") is None
+    assert reply.header("x-masa-attempts") is None
+    assert reply.header("x-masa-model") == "unheard-of"
+
+
+async def test_any_content_type_or_none_is_taken(node: ServingNode) -> None:
+    """Ollama's clients and LiteLLM send none."""
+    for line in (b"", b"Content-Type: text/plain\r\n", b"Content-Type: application/json; charset=utf-8\r\n"):
+        assert (await ask_once(node.port, post(chat(), line))).status == 200
+
+
+async def test_a_body_may_begin_with_white_space_and_hold_any_unicode(node: ServingNode) -> None:
+    body = b" \r\n\t" + json.dumps(json.loads(chat(say="é 模型 🦙 \u2028")), ensure_ascii=False).encode()
+    reply = await ask_once(node.port, post(body, target=CHAT))
+    assert "🦙" in reply.body.decode()
+
+
+async def test_head_of_the_root_is_what_the_ollama_cli_asks_first(node: ServingNode) -> None:
+    reply = await ask_once(node.port, head(b"HEAD", b"/"), to_head=True)
+    assert (reply.status, reply.header("content-type")) == (200, "text/plain; charset=utf-8")
+    assert "is running" in (await ask_once(node.port, get(b"/"))).body.decode()

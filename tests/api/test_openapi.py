@@ -1,0 +1,74 @@
+"""`/openapi.json` against the running node: schemathesis makes requests from it, good and bad, and compares.
+
+All of schemathesis' checks apply. Good requests are made for the model that is there: which names are usable (printable
+ones) cannot be said by a pattern that every validator reads alike, so it would make mostly names that are refused.
+"""
+
+import json
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import Case, GenerationMode
+
+from masa_node.api.app import CHAT_DOORS, GET_PATHS
+from masa_node.api.openapi import describe
+from tests.api.raw_http import MODEL, ask_once, get
+from tests.api.serving import ServingNode
+
+DESCRIBED: dict[str, list[str]] = {
+    path: list(methods) for path, methods in json.loads(json.dumps(describe()["paths"])).items()
+}
+BOUNDED = settings(
+    max_examples=8,
+    deadline=None,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture(scope="module")
+def schema(node: ServingNode) -> schemathesis.BaseSchema:
+    """The description, as the node gives it."""
+    return schemathesis.openapi.from_url(f"{node.address}/openapi.json")
+
+
+@pytest.mark.parametrize(("path", "method"), [(path, method) for path in DESCRIBED for method in DESCRIBED[path]])
+def test_a_request_that_fits_gets_an_answer_that_fits(
+    node: ServingNode, schema: schemathesis.BaseSchema, path: str, method: str
+) -> None:
+    @BOUNDED
+    @given(schema[path][method].as_strategy(generation_mode=GenerationMode.POSITIVE))
+    def check(case: Case) -> None:
+        if isinstance(case.body, dict):
+            case.body |= {key: MODEL for key in ("model", "name") if key in case.body}
+        case.path_parameters |= dict.fromkeys(case.path_parameters, MODEL)
+        case.call_and_validate(base_url=node.address)
+
+    check()
+
+
+@pytest.mark.parametrize("path", [path for path in DESCRIBED if "post" in DESCRIBED[path]])
+def test_a_request_that_does_not_fit_gets_an_error_that_does(
+    node: ServingNode, schema: schemathesis.BaseSchema, path: str
+) -> None:
+    @BOUNDED
+    @given(schema[path]["post"].as_strategy(generation_mode=GenerationMode.NEGATIVE))
+    def check(case: Case) -> None:
+        case.call_and_validate(base_url=node.address)
+
+    check()
+
+
+def test_every_door_is_described_and_nothing_else() -> None:
+    posts = {path for path, methods in DESCRIBED.items() if methods == ["post"]}
+    gets = {path for path, methods in DESCRIBED.items() if methods == ["get"]}
+    assert posts == set(CHAT_DOORS)
+    assert gets == GET_PATHS | {"/v1/models/{model}"}
+
+
+async def test_every_described_path_exists(node: ServingNode) -> None:
+    for path, methods in DESCRIBED.items():
+        reply = await ask_once(node.port, get(path.replace("{model}", MODEL).encode()))
+        assert reply.status == (200 if methods == ["get"] else 405)

@@ -1,0 +1,166 @@
+"""One line a request, with every field of its outcome; and no words of an exception."""
+
+import json
+import logging
+import re
+from collections.abc import Callable
+
+import pytest
+
+from masa_node.chat.outcome import Attempt, Outcome
+from masa_node.telemetry import log
+from tests.telemetry.outcomes import REFUSED, WON, outcome
+
+Configure = Callable[..., Callable[[], str]]
+
+
+def test_a_request_is_one_line_of_json_with_all_its_facts(logging_to_memory: Configure) -> None:
+    written = logging_to_memory("info", "json")
+    log.log_outcome(WON)
+    (line,) = written().splitlines()
+    fields = json.loads(line)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", fields.pop("timestamp"))
+    assert fields == {
+        "event": "request",
+        "level": "info",
+        "request_id": "an-id",
+        "door": "openai.chat",
+        "model": "m",
+        "status": 200,
+        "error": None,
+        "stream": True,
+        "served_by": "llm",
+        "attempts": "first=unreachable, llm=won",
+        "total_ms": 1500.0,
+        "first_piece_ms": 25.6,
+        "queued_ms": 1.0,
+        "body_bytes": 100,
+        "answer_bytes": 2000,
+        "pieces": 12,
+        "input_tokens": 7,
+        "output_tokens": 5,
+    }
+
+
+def test_every_field_of_an_outcome_is_in_the_line_but_what_follows_from_another(logging_to_memory: Configure) -> None:
+    written = logging_to_memory("info", "json")
+    log.log_outcome(WON)
+    names = {name.removesuffix("_ms").removesuffix("_s") for name in json.loads(written())}
+    fields = {name.removesuffix("_s").removeprefix("wants_") for name in Outcome.__struct_fields__}
+    assert fields - names == {"model_known"}
+
+
+def test_a_request_that_failed_is_a_warning(logging_to_memory: Configure) -> None:
+    written = logging_to_memory("warning", "json")
+    log.log_outcome(WON)
+    log.log_outcome(REFUSED)
+    (line,) = written().splitlines()
+    fields = json.loads(line)
+    assert (fields["level"], fields["error"], fields["first_piece_ms"]) == ("warning", "bad_json", None)
+
+
+@pytest.mark.parametrize(("level", "lines"), [("debug", 2), ("info", 2), ("warning", 1), ("error", 0)])
+def test_the_level_says_how_much_is_written(logging_to_memory: Configure, level: str, lines: int) -> None:
+    written = logging_to_memory(level, "json")
+    log.log_outcome(WON)
+    log.log_outcome(REFUSED)
+    assert len(written().splitlines()) == lines
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+@pytest.mark.parametrize("model", ["a\nb", "a\r\nevent=forged", "\x1b[31mred", "é 🦙", '"}', "\u2028"])
+def test_a_model_name_never_makes_a_second_line(logging_to_memory: Configure, style: str, model: str) -> None:
+    written = logging_to_memory("info", style)
+    log.log_outcome(outcome(model=model))
+    assert len(written().split("\n")) == 2
+    assert "\x1b" not in written()
+    assert "\r" not in written()
+
+
+def test_people_get_words_and_programs_get_json(logging_to_memory: Configure) -> None:
+    written = logging_to_memory("info", "console")
+    log.log_outcome(WON)
+    assert "request_id=an-id" in written()
+    assert "first_piece_ms=25.6" in written()
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_auto_is_for_people_on_a_terminal_only(logging_to_memory: Configure, *, is_terminal: bool) -> None:
+    written = logging_to_memory("info", "auto", is_terminal=is_terminal)
+    log.log_outcome(WON)
+    assert written().startswith("{") is not is_terminal
+    assert ("\x1b[" in written()) is is_terminal
+
+
+def test_a_long_trail_is_cut(logging_to_memory: Configure) -> None:
+    written = logging_to_memory("info", "json")
+    log.log_outcome(outcome(attempts=tuple(Attempt(f"p{n}", "stalled", 0, 1) for n in range(100))))
+    assert json.loads(written())["attempts"].count("=") == log.MAX_TRAIL
+
+
+# ---- exceptions ----
+
+
+def fail(said: str) -> None:
+    try:
+        int(said)
+    except ValueError as exc:
+        raise LookupError(said) from exc
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_a_trace_says_where_and_what_kind_but_not_what_was_said(logging_to_memory: Configure, style: str) -> None:
+    written = logging_to_memory("info", style)
+    said = f"it-was-{'said'!s}"  # not literally in a line of the source: those are shown
+    try:
+        fail(said)
+    except LookupError:
+        log.log.exception("bug")
+    assert all(
+        word in written() for word in ("bug", "Traceback", "test_log.py", "in fail", "LookupError", "ValueError")
+    )
+    assert said not in written()
+
+
+def test_a_group_of_exceptions_is_shown_with_each(logging_to_memory: Configure) -> None:
+    written = logging_to_memory("info", "json")
+    told = ExceptionGroup("said", [ValueError("said"), OSError("said")])
+    log.log.error("bug", exc_info=told)
+    trace = json.loads(written())["exception"]
+    assert [kind for kind in ("ExceptionGroup", "ValueError", "OSError") if kind in trace] == [
+        "ExceptionGroup",
+        "ValueError",
+        "OSError",
+    ]
+    assert "said" not in trace
+
+
+def test_a_chain_without_end_is_cut(logging_to_memory: Configure) -> None:
+    written = logging_to_memory("info", "json")
+    first, second = ValueError(), OSError()
+    first.__context__, second.__context__ = second, first
+    log.log.error("bug", exc_info=first)
+    assert json.loads(written())["exception"].count("Traceback") == log.MAX_CHAINED
+
+
+# ---- libraries ----
+
+
+def test_what_asyncio_warns_of_is_a_line_of_ours_without_the_repr_of_what_failed(logging_to_memory: Configure) -> None:
+    written = logging_to_memory("info", "json")
+    logging.getLogger("asyncio").error(
+        "Task exception was never retrieved\nfuture: <Task exception=ValueError('said')>"
+    )
+    fields = json.loads(written())
+    assert (fields["event"], fields["name"], fields["level"]) == ("library", "asyncio", "error")
+    assert fields["message"] == "Task exception was never retrieved"
+
+
+def test_the_http_servers_own_lines_are_not_written(
+    logging_to_memory: Configure, capfd: pytest.CaptureFixture[str]
+) -> None:
+    written = logging_to_memory("debug", "json")
+    logging.getLogger("uvicorn.error").error("said")
+    logging.getLogger("uvicorn.access").info("said")
+    assert written() == ""
+    assert "said" not in "".join(capfd.readouterr())

@@ -1,0 +1,126 @@
+"""Bytes are sacred: every recorded exchange, through every door it may take, in every cut of the stream."""
+
+import json
+
+import pytest
+
+from masa_node.chat.ask import DOOR_PATHS, Door
+from tests.fakes.http_bytes import LAST_CHUNK, chunk, stream_head, whole
+from tests.fakes.llm_server import FakeLlm, Script, send, send_each
+from tests.fakes.raw_http import post
+from tests.fakes.recorded import Exchange, exchanges
+from tests.fakes.running import running_node
+
+PATHS = frozenset(path for paths in DOOR_PATHS.values() for path in paths)
+# A request without a model's name never gets past the node, and an error that is no JSON is told in the dialect.
+RECORDED = [
+    each
+    for each in exchanges()
+    if each.path in PATHS and each.name != "err_no_model" and each.content_type != "text/plain"
+]
+CHATS = (Door.OPENAI_CHAT, Door.ANTHROPIC_MESSAGES, Door.OLLAMA_CHAT, Door.OLLAMA_GENERATE)
+NATIVE = [each for each in RECORDED if each.path in [DOOR_PATHS[door][0] for door in CHATS]]
+STREAMED = [each for each in RECORDED if each.is_chunked]
+# llama.cpp's answer to the empty request with which the node finds out whether it has a door for Anthropic's clients
+NO_MESSAGES = (send(whole(b'{"error":{"code":500,"message":"key \'messages\' not found"}}', status=500)),)
+OLLAMA_VERSION = (send(whole(b'{"version":"0.32.15"}')),)
+
+
+def oddly_written(request: dict[str, object]) -> bytes:
+    """The same request as no serialiser would write it: keys backwards, white space, escapes, fields of our own."""
+    fields = {"zz_unknown": [1.0, 1e5, None, {"é": "\u2028"}], **dict(reversed(request.items()))}
+    return b" " + json.dumps(fields, indent=3, separators=(" ,", "  :\t")).replace("/", "\\/").encode() + b"\r\n\n"
+
+
+def replayed(exchange: Exchange, pieces: tuple[bytes, ...]) -> Script:
+    if not exchange.is_chunked:
+        return (send(whole(exchange.body, status=exchange.status, content_type=exchange.content_type)),)
+    head = stream_head(exchange.content_type, status=exchange.status)
+    return (send(head), send_each(chunk(piece) for piece in pieces), send(LAST_CHUNK))
+
+
+def fake_of(exchange: Exchange, pieces: tuple[bytes, ...]) -> FakeLlm:
+    """The server that was recorded, at its base URL."""
+    script = replayed(exchange, pieces)
+    if "ollama" in exchange.server:
+        return FakeLlm().answer("/api/version", OLLAMA_VERSION).answer(exchange.path, script)
+    fake = FakeLlm().answer("/v1/messages", NO_MESSAGES)
+    return fake.answer(exchange.path, *[NO_MESSAGES] * (exchange.path == "/v1/messages"), script)
+
+
+def one_by_one(body: bytes) -> tuple[bytes, ...]:
+    return tuple(body[at : at + 1] for at in range(len(body)))
+
+
+@pytest.mark.parametrize("exchange", RECORDED, ids=str)
+async def test_a_recorded_exchange_passes_byte_for_byte_through_its_own_door(exchange: Exchange) -> None:
+    assert exchange.request is not None
+    body = oddly_written(exchange.request)
+    async with fake_of(exchange, exchange.chunks) as llm, running_node(LLM_CHAT_URL=llm.url) as node:
+        reply = await post(node.port, exchange.path, body)
+    assert llm.asked(exchange.path)[-1].body == body
+    assert (reply.status, reply.header("content-type"), reply.body, reply.is_whole) == (
+        exchange.status,
+        exchange.content_type,
+        exchange.body,
+        True,
+    )
+
+
+@pytest.mark.parametrize("exchange", NATIVE, ids=str)
+async def test_a_recorded_exchange_passes_byte_for_byte_through_the_native_door(exchange: Exchange) -> None:
+    assert exchange.request is not None
+    body = oddly_written(exchange.request)
+    async with FakeLlm() as llm, running_node(LLM_CHAT_URL=llm.url + exchange.path) as node:
+        llm.answer(exchange.path, replayed(exchange, exchange.chunks))
+        replies = [await post(node.port, path, body) for path in DOOR_PATHS[Door.NATIVE]]
+    assert [got.body for got in llm.asked(exchange.path)[-2:]] == [body, body]
+    for reply in replies:
+        assert (reply.status, reply.body, reply.is_whole) == (exchange.status, exchange.body, True)
+        assert reply.header("content-type") == exchange.content_type
+
+
+@pytest.mark.parametrize("exchange", STREAMED, ids=str)
+async def test_a_stream_that_comes_byte_by_byte_is_the_same_stream(exchange: Exchange) -> None:
+    assert exchange.request is not None
+    async with fake_of(exchange, one_by_one(exchange.body)) as llm, running_node(LLM_CHAT_URL=llm.url) as node:
+        reply = await post(node.port, exchange.path, json.dumps(exchange.request).encode())
+    assert (reply.body, reply.is_whole) == (exchange.body, True)
+
+
+@pytest.mark.parametrize("line_end", [b"\r\n", b"\n"])
+async def test_comments_pings_blank_lines_and_unknown_events_pass_as_they_are(line_end: bytes) -> None:
+    body = line_end.join(
+        [
+            b": a comment",
+            b"",
+            b"event: something.new",
+            b'data: {"object":"made.up"}',
+            b"",
+            b'data:{"choices":[{"delta":{"content":"\xc3\xa9"},"finish_reason":"stop"}]}',
+            b"id: 7",
+            b"retry: 10",
+            b"",
+            b"",
+            b"",
+            b"data: [DONE]",
+            b"",
+            b"",
+        ]
+    )
+    async with FakeLlm() as llm, running_node(LLM_CHAT_URL=llm.url) as node:
+        for cut in (1, 7, len(body)):
+            pieces = [body[at : at + cut] for at in range(0, len(body), cut)]
+            script = (send(stream_head("text/event-stream")), send_each(map(chunk, pieces)), send(LAST_CHUNK))
+            llm.answer("/v1/chat/completions", script)
+            reply = await post(node.port, "/v1/chat/completions", b'{"model":"m","stream":true}')
+            assert (reply.body, reply.is_whole) == (body, True)
+
+
+async def test_a_large_body_goes_up_byte_for_byte() -> None:
+    body = b'{"model":"m","messages":[{"role":"user","content":"' + b"x" * 9_000_000 + b'"}]}'
+    async with FakeLlm() as llm, running_node(LLM_CHAT_URL=llm.url) as node:
+        llm.answer("/v1/chat/completions", (send(whole(b'{"choices":[]}')),))
+        reply = await post(node.port, "/v1/chat/completions", body)
+    assert reply.status == 200
+    assert llm.asked("/v1/chat/completions")[0].body == body
