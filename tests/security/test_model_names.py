@@ -94,7 +94,6 @@ async def test_a_name_stays_one_part_of_the_upstreams_path(hosted: ServingNode, 
     assert b"\r\nx-evil" not in ask.lower()
 
 
-@pytest.mark.xfail(reason="bug in upstreams/cloudflare.py, reported: `quote` leaves dots as they are")
 @pytest.mark.parametrize("name", [".", ".."])
 async def test_a_name_is_no_step_in_the_upstreams_path(hosted: ServingNode, cloudflare: Canary, name: str) -> None:
     cloudflare.forget()

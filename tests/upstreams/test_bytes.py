@@ -124,3 +124,39 @@ async def test_a_large_body_goes_up_byte_for_byte() -> None:
         reply = await post(node.port, "/v1/chat/completions", body)
     assert reply.status == 200
     assert llm.asked("/v1/chat/completions")[0].body == body
+
+
+# Written from the vendor's documentation, not recorded; streams carry no envelope, and newer models OpenAI's chunks.
+CLOUDFLARE_STREAMS = [
+    b'data: {"response":"Hi"}\n\ndata: {"response":7}\n\ndata: {"response":"","usage":{"prompt_tokens":9}}\n\n'
+    b"data: [DONE]\n\n",
+    b'data: {"choices":[{"delta":{"content":"Hi"}}]}\n\ndata: [DONE]\n\n',
+    b'data: {"tool_calls":[{"name":"f","arguments":{}}],"response":null}\n\ndata: [DONE]\n\n',
+]
+
+
+@pytest.mark.parametrize("stream", CLOUDFLARE_STREAMS)
+async def test_a_stream_of_cloudflares_passes_byte_for_byte_through_the_native_door(stream: bytes) -> None:
+    body = b' {"stream":true,  "model":"@cf/m\u0065ta/x", "prompt":"hi"}'
+    async with FakeLlm() as llm, running_node(LLM_CF_URL=f"{llm.url}/accounts/a/ai/run", LLM_CF_TOKEN="t") as node:
+        script = (send(stream_head("text/event-stream")), send_each(map(chunk, one_by_one(stream))), send(LAST_CHUNK))
+        llm.answer("/accounts/a/ai/run/@cf%2Fmeta%2Fx", script)
+        reply = await post(node.port, "/api/v1/chat", body)
+    assert llm.requests[-1].body == body
+    assert (reply.status, reply.body, reply.is_whole) == (200, stream, True)
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"),
+    [
+        (200, b'{"result":{"response":"Hi there","usage":{}},"success":true,"errors":[],"messages":[]}'),
+        (200, b'{"result":{"response":null,"tool_calls":[{}]},"success":true,"errors":[],"messages":[]}'),
+        (400, b'{"result":null,"success":false,"errors":[{"code":5007,"message":"No such model"}],"messages":[]}'),
+        (429, b'{"result":null,"success":false,"errors":[{"code":3040,"message":"Busy"}],"messages":[]}'),
+    ],
+)
+async def test_a_whole_answer_of_cloudflares_passes_byte_for_byte(status: int, answer: bytes) -> None:
+    async with FakeLlm() as llm, running_node(LLM_CF_URL=f"{llm.url}/accounts/a/ai/run", LLM_CF_TOKEN="t") as node:
+        llm.answer("/accounts/a/ai/run/@cf%2Fx", (send(whole(answer, status=status)),))
+        reply = await post(node.port, "/v1/api/chat", b'{"model":"@cf/x"}')
+    assert (reply.status, reply.body) == (status, answer)

@@ -98,7 +98,6 @@ async def test_a_caller_who_does_not_read_stops_the_server_and_fills_no_memory(s
         await llm.until(lambda: llm.departures == 1)
 
 
-@pytest.mark.xfail(reason="api/chat.py writes the error frame to him, and waits for ever until he takes it")
 async def test_a_caller_who_never_reads_again_is_given_up_and_the_server_freed() -> None:
     asked = request(OPENAI.door, OPENAI.ask())
     async with (
@@ -110,7 +109,6 @@ async def test_a_caller_who_never_reads_again_is_given_up_and_the_server_freed()
         await llm.until(lambda: node.node.admission.running == 0)
 
 
-@pytest.mark.xfail(reason="api/chat.py writes the error frame to him, and waits for ever until he takes it")
 async def test_a_stream_that_breaks_under_a_caller_who_never_reads_again_gives_its_place_back() -> None:
     asked = request(OPENAI.door, OPENAI.ask())
     sent: list[int] = []

@@ -23,7 +23,7 @@ from masa_node.api.replies import (
 from masa_node.api.statuses import status_of
 from masa_node.chat.answer import StreamedAnswer, WholeAnswer
 from masa_node.chat.ask import DIALECT_OF_DOOR, Ask, Door, Headers, RequestId
-from masa_node.chat.errors import AskLoop, MasaError
+from masa_node.chat.errors import AskLoop, CallerStalled, MasaError
 from masa_node.chat.outcome import Outcome
 from masa_node.dialects.peek import peek
 from masa_node.dialects.registry import DIALECTS
@@ -155,11 +155,24 @@ class _Reply:
             await self._exchange.send(answer, self._write)
         except MasaError as error:
             # Never end a cut answer cleanly: the error in the dialect, then the connection breaks (no last chunk).
-            await self._write(DIALECTS[answer.dialect].error_frame(error_text(error, self._ask.request_id)))
+            if not isinstance(error, CallerStalled):
+                frame = DIALECTS[answer.dialect].error_frame(error_text(error, self._ask.request_id))
+                await self._is_taken(self._write(frame))
             self._exchange.ended(error)
             return
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
-        self._exchange.ended(None)
+        if await self._is_taken(self._send({"type": "http.response.body", "body": b"", "more_body": False})):
+            self._exchange.ended(None)
+        else:
+            self._exchange.ended(CallerStalled("The caller did not take the end of the answer."))
+
+    async def _is_taken(self, last: Awaitable[None]) -> bool:
+        """Write the last there is. A caller who does not read does not hold his place for ever."""
+        try:
+            async with asyncio.timeout(self._ask.idle_timeout_s):
+                await last
+        except TimeoutError:
+            return False
+        return True
 
     def _write(self, piece: bytes) -> Awaitable[None]:
         return self._send({"type": "http.response.body", "body": piece, "more_body": True})

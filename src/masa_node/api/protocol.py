@@ -45,7 +45,8 @@ MAX_PIPELINED = 16  # requests that wait for their turn; hardly any client sends
 MAX_CONNECTIONS = 8_192  # 25 kB each; the longest idle one makes room for a new one
 CONNECTIONS_PER_DESCRIPTOR = 0.5  # the other half is for LLM servers
 
-NO_LINGER = struct.pack("ii", 1, 0)  # closing then sends a reset
+_BYTES_AROUND_A_HEADER = len(": \r\n")
+_NO_LINGER = struct.pack("ii", 1, 0)  # closing then sends a reset
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -65,6 +66,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _body_bytes = 0
     _chunks = 0
     _trailers = 0
+    _coding = b""
     _dropped_bytes = 0
     idle_since_s = 0.0
 
@@ -131,11 +133,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._in_body = self._wants_upgrade = False
         self._head_bytes = self._framing_bytes = self._body_bytes = 0
         self._chunks = self._trailers = self._dropped_bytes = 0
+        self._coding = b""
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
         """A part of the request's target."""
-        self._count_head(len(url))
+        self._head_bytes += len(url)
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -145,8 +148,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             if self._trailers > MAX_HEADERS:
                 raise ValueError("too many trailers")
             return
-        self._count_head(len(name) + len(value) + len(": \r\n"))
-        super().on_header(name, value)
+        name = name.lower()
+        if name == b"transfer-encoding":
+            self._coding = value.lower()
+        elif name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+        self._head_bytes += len(name) + len(value) + _BYTES_AROUND_A_HEADER
+        if self._head_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
+            self._refused_with = HEAD_TOO_LARGE
+            raise ValueError("too large a head")
 
     def on_headers_complete(self) -> None:
         """The head is complete: the request's cycle begins, now or when its turn comes."""
@@ -155,7 +166,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._wants_upgrade = True
             return
         version = self.parser.get_http_version()
-        self._check_framing(version)
+        if version not in ("1.1", "1.0") or self._head_bytes > MAX_HEAD_BYTES:
+            raise ValueError("not HTTP/1, or all of it is target")
+        if self._coding and (self._coding != b"chunked" or version == "1.0"):
+            raise ValueError("no coding but chunked, and that only in HTTP/1.1")
         method = self.parser.get_method()
         raw_path, _, query = path_and_query(self.url, method, self.headers).partition(b"?")
         path = raw_path.decode("ascii")
@@ -222,7 +236,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """The answer is whole and the connection is not kept, or the answer is cut."""
         if isinstance(self._running, CycleUntilClose) and self._running.is_cut:
             # A caller who reads until the connection is closed knows a cut answer only by a reset.
-            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
             self.transport.abort()
         elif self._in_body or self._in_head:
             self._linger()
@@ -255,19 +269,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._framing_bytes += size
         if self._framing_bytes > MAX_HEAD_BYTES + self._body_bytes // BODY_BYTES_PER_FRAMING_BYTE:
             self._refuse(HEAD_TOO_LARGE if self._in_head else MALFORMED)
-
-    def _count_head(self, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > MAX_HEAD_BYTES or len(self.headers) >= MAX_HEADERS:
-            self._refused_with = HEAD_TOO_LARGE
-            raise ValueError("too large a head")
-
-    def _check_framing(self, version: str) -> None:
-        if version not in ("1.1", "1.0"):
-            raise ValueError("not HTTP/1")
-        for name, value in self.headers:
-            if name == b"transfer-encoding" and (value.lower() != b"chunked" or version == "1.0"):
-                raise ValueError("no coding but chunked, and that only in HTTP/1.1")
 
     def _new_cycle(self, version: str) -> "Cycle":
         kind = Cycle if version == "1.1" else CycleUntilClose

@@ -8,6 +8,8 @@ import msgspec
 
 from masa_node.chat.errors import ConfigurationError
 
+# What of a refused URL may be a secret: user and password, and the query.
+_SECRET_PARTS = re.compile(r"(?<=//)[^/@]*(?=@)|(?<=\?).*")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 
 
@@ -58,19 +60,20 @@ def check_spec(spec: UpstreamSpec, setting: str) -> UpstreamSpec:
 
 
 def _check_url(url: str, setting: str) -> None:
+    shown = repr(_SECRET_PARTS.sub("***", url))
     try:
         parts = urlsplit(url)
         port_is_fine = parts.port is None or parts.port > 0
         parts.netloc.encode("idna")
     except ValueError as exc:
-        raise ConfigurationError(f"{setting}: {url!r} is not a URL ({exc}).") from exc
+        raise ConfigurationError(f"{setting}: {shown} is not a URL ({exc}).") from exc
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
-        raise ConfigurationError(f"{setting}: {url!r} is not a URL. Write it like http://localhost:11434.")
+        raise ConfigurationError(f"{setting}: {shown} is not a URL. Write it like http://localhost:11434.")
     if parts.username or parts.password:
         raise ConfigurationError(f"{setting}: no user or password in the URL, please; there is a setting for the key.")
     if parts.query or parts.fragment:
-        raise ConfigurationError(f"{setting}: {url!r} may not have a ?query or #fragment.")
+        raise ConfigurationError(f"{setting}: {shown} may not have a ?query or #fragment.")
     if not (parts.path.isascii() and url.isprintable()) or " " in url:
         raise ConfigurationError(
-            f"{setting}: {url!r} holds what a URL cannot; write it percent-encoded (a space: %20)."
+            f"{setting}: {shown} holds what a URL cannot; write it percent-encoded (a space: %20)."
         )
