@@ -67,12 +67,16 @@ def run_load(program: Path, subject: Subject, load: Load) -> Run:
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, start_new_session=True) as popen:
         share_priority(popen.pid)
         clocks = _Clocks(subject.tree())
-        for line in popen.stdout or ():
-            event = json.loads(line)
-            if event["event"] == "result":
-                result = event
-            else:
-                clocks.turn()
+        try:
+            for line in popen.stdout or ():
+                event = json.loads(line)
+                if event["event"] == "result":
+                    result = event
+                else:
+                    clocks.turn()
+        except BaseException:
+            popen.kill()  # Ctrl+C does not reach it: it has a session of its own
+            raise
     if subject.process and not subject.process.is_alive():
         raise SubjectError(f"{subject.name} ended under load:\n{subject.process.last_output()}")
     if not result:

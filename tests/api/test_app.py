@@ -122,4 +122,4 @@ async def test_what_is_no_http_is_left_alone(app: App) -> None:
 
 async def test_a_model_is_found_by_its_path(app: App) -> None:
     for path in ("/v1/models/m", "/v1/models/m:latest"):
-        assert msgspec.json.decode((await call(app, "GET", path)).body)["id"] == "m"
+        assert msgspec.json.decode((await call(app, "GET", path)).body)["display_name"] == "m"

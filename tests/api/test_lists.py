@@ -51,7 +51,7 @@ async def test_show_takes_either_name_and_the_empty_one_of_the_ollama_cli(node: 
 
 async def test_a_model_is_found_with_and_without_latest(node: ServingNode) -> None:
     for target in (b"/v1/models/masa-demo:latest", b"/v1/models/masa-demo%3Alatest", b"/v1/models/masa%2Ddemo"):
-        assert (await ask_once(node.port, get(target))).json()["id"] == MODEL
+        assert (await ask_once(node.port, get(target))).json()["display_name"] == MODEL
 
 
 async def test_the_nodes_own_list_says_who_serves_what_and_how(node: ServingNode) -> None:

@@ -12,8 +12,8 @@ from tests.api.serving import ServingNode
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingNode]:
-    """A node with one place and one seat to wait, whose answers take more than a second."""
-    settings = {"MAX_CONCURRENT": "1", "MAX_QUEUE": "1", "DEMO_PIECES_PER_S": "15"}
+    """A node with one place and one seat to wait, whose answers take about a second."""
+    settings = {"MAX_CONCURRENT": "1", "MAX_QUEUE": "1", "DEMO_PIECES_PER_S": "20"}
     with ServingNode(tmp_path_factory.mktemp("full"), settings) as running:
         yield running
 
@@ -40,6 +40,7 @@ async def test_one_is_served_one_waits_and_the_third_is_told_when_to_come_again(
         await first.reader.readuntil(b"data: ")
         await second.send(post(chat(stream=True), target=b"/v1/messages"))
         await gauge(full, "masa_requests_waiting", 1)
+        await gauge(full, "masa_requests_in_flight", 1)
 
         third = await ask_once(full.port, post(chat()))
         assert (third.status, third.error_code, third.header("retry-after")) == (503, "overloaded", "1")

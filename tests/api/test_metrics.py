@@ -1,6 +1,5 @@
 """What is counted, under labels that nobody outside can make grow."""
 
-import asyncio
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
@@ -55,18 +54,6 @@ async def test_a_request_is_counted_with_its_ending(tmp_path: Path) -> None:
     assert value(found, "masa_upstream_up", upstream="demo") == 1
     assert value(found, "masa_requests_in_flight") == value(found, "masa_requests_waiting") == 0
     assert value(found, "process_resident_memory_bytes") > 1_000_000
-
-
-async def test_what_is_under_way_and_what_waits_is_shown(tmp_path: Path) -> None:
-    with ServingNode(tmp_path, {"MAX_CONCURRENT": "1", "DEMO_PIECES_PER_S": "2"}) as node:
-        async with line_to(node.port) as first, line_to(node.port) as second:
-            await first.send(post(chat(stream=True)))
-            await first.reader.readuntil(b"data: ")
-            await second.send(post(chat(stream=True)))
-            async with asyncio.timeout(5):
-                while value(found := await samples(node), "masa_requests_waiting") != 1:  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
-            assert value(found, "masa_requests_in_flight") == 1
 
 
 async def test_a_thousand_names_that_nobody_serves_are_one_label(node: ServingNode) -> None:

@@ -20,7 +20,7 @@ DESCRIBED: dict[str, list[str]] = {
     path: list(methods) for path, methods in json.loads(json.dumps(describe()["paths"])).items()
 }
 BOUNDED = settings(
-    max_examples=8,
+    max_examples=6,
     deadline=None,
     database=None,
     phases=[Phase.explicit, Phase.generate],

@@ -30,27 +30,23 @@ async def the_rest(line: Line) -> bytes:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_running_stream_may_end_and_the_exit_code_is_0(talking: ServingNode, number: signal.Signals) -> None:
-    async with line_to(talking.port) as line, line_to(talking.port) as idle, line_to(talking.port) as whole:
-        assert await idle.is_sane()
-        await begin_a_stream(line)
-        await whole.send(post(chat()))
-        talking.process.send_signal(number)
-        assert await idle.is_closed()
-        assert (await the_rest(line)).endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
-        assert (await whole.reply()).status == 200
-    assert talking.process.wait(5) == 0
-
-
-async def test_nobody_new_is_let_in(talking: ServingNode) -> None:
-    async with line_to(talking.port) as line, line_to(talking.port) as silent:
-        await begin_a_stream(line)
-        talking.process.send_signal(signal.SIGTERM)
-        assert await silent.is_closed()
+async def test_what_runs_may_end_nobody_new_is_let_in_and_the_exit_code_is_0(
+    talking: ServingNode, number: signal.Signals
+) -> None:
+    async with line_to(talking.port) as line, line_to(talking.port) as whole:
+        async with line_to(talking.port) as idle, line_to(talking.port) as silent:
+            assert await idle.is_sane()
+            await begin_a_stream(line)
+            await whole.send(post(chat()))
+            talking.process.send_signal(number)
+            assert await idle.is_closed()
+            assert await silent.is_closed()
         with pytest.raises(OSError):  # noqa: PT011 - refused, or reset
             async with line_to(talking.port) as late:
                 await late.ask(get(b"/healthz"))
-        assert (await the_rest(line)).endswith(b"0\r\n\r\n")
+        assert (await the_rest(line)).endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+        assert (await whole.reply()).status == 200
+    assert await asyncio.to_thread(talking.process.wait, 5) == 0
 
 
 async def test_a_stream_that_does_not_end_is_cut_when_the_grace_time_is_over(tmp_path: Path) -> None:

@@ -4,9 +4,7 @@ import pytest
 from masa_node.dialects.fields import ABSENT, TEXT, is_given, message_in, read
 
 
-@pytest.mark.parametrize(
-    "raw", [b"", b"null", b"1", b"{", b'"\xff"', b'"\\ud800"', b"[" * 100_000, b'"a" "b"'], ids=repr
-)
+@pytest.mark.parametrize("raw", [b"", b"null", b"1", b"{", b'"\xff"', b"[" * 100_000, b'"a" "b"'], ids=repr)
 def test_what_is_not_text_is_as_if_it_were_absent(raw: bytes) -> None:
     assert read(raw, TEXT) is None
 

@@ -3,8 +3,10 @@ import json
 import pytest
 
 from masa_node.chat.answer import Usage
+from masa_node.chat.ask import DialectName
 from masa_node.dialects.dialect import ErrorText, Mark
 from masa_node.dialects.openai import OpenAi
+from masa_node.dialects.registry import DIALECTS
 from tests.dialects import recorded
 from tests.dialects.recorded import sse
 
@@ -91,3 +93,24 @@ def test_a_message_beside_the_error_is_read_too() -> None:
 )
 def test_a_whole_answer_has_choices_or_embeddings(body: bytes, *, is_answer: bool) -> None:
     assert (DIALECT.fault_of_whole(body, Usage()) is None) is is_answer
+
+
+def test_half_an_emoji_in_an_answer_is_no_reason_to_refuse_it() -> None:
+    body = rb'{"choices":[{"message":{"content":"\ud83d"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3}}'
+    usage = Usage()
+    assert DIALECTS[DialectName.OPENAI].fault_of_whole(body, usage) is None
+    assert usage.input_tokens == 3
+    frame = rb'data: {"choices":[{"delta":{"content":"\ude42"},"finish_reason":null}]}'
+    assert DIALECTS[DialectName.OPENAI].mark(frame, usage) is Mark.PIECE
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body"),
+    [
+        (DialectName.OPENAI, b'{"choices":[{"message":{"content":"la"},"finish_reason":null}]}'),
+        (DialectName.ANTHROPIC, b'{"content":[{"type":"text","text":"la"}],"stop_reason":null}'),
+        (DialectName.OLLAMA, b'{"message":{"content":"la"},"done":false}'),
+    ],
+)
+def test_a_whole_answer_that_does_not_say_why_it_stopped_was_cut(dialect: DialectName, body: bytes) -> None:
+    assert "cut" in str(DIALECTS[dialect].fault_of_whole(body, Usage()))

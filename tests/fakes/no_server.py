@@ -1,15 +1,21 @@
 """Ports where no server answers."""
 
 import contextlib
+import secrets
 import socket
 from collections.abc import Iterator
 
+FIRST_PORT = 20_000
+PORTS = 10_000  # Linux gives ports from 32768 to those who ask for any, others from 49152
+
 
 def closed_port() -> int:
-    """A port on which nothing listens."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port on which nothing listens, and that the system gives to nobody who asks for any: it is below those."""
+    while True:
+        port = FIRST_PORT + secrets.randbelow(PORTS)
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 @contextlib.contextmanager

@@ -87,7 +87,11 @@ async def calling(port: int, data: bytes, *, receive_buffer_bytes: int | None = 
     if receive_buffer_bytes is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
     sock.setblocking(False)  # noqa: FBT003 - the only way to say it
-    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+    try:
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+    except BaseException:
+        sock.close()
+        raise
     reader, writer = await asyncio.open_connection(sock=sock, limit=receive_buffer_bytes or 2**20)
     call = Call(reader, writer)
     try:

@@ -100,7 +100,24 @@ def test_asking_for_names_that_exist_is_bounded_by_names_and_doors(catalog: Cata
     for door in Door:
         for name in ("tiny", "tiny:latest", "tiny:latest:latest", "TINY"):
             catalog.find(name, door)
-    assert len(catalog._found) == 2 * len(Door)
+    assert len(catalog._found) == len(Door)
+
+
+@pytest.mark.parametrize(
+    "typed", ["Tiny", "TINY:latest", "tiny:LATEST", " tiny", "library/tiny", "registry.ollama.ai/library/tiny:latest"]
+)
+def test_a_model_is_found_as_ollama_lets_people_type_it(catalog: Catalog, typed: str) -> None:
+    catalog.put(A, [offer("tiny:latest")])
+    assert catalog.find(typed, Door.OPENAI_CHAT).providers == (A,)
+    assert catalog.knows(typed)
+
+
+def test_a_name_in_the_same_letters_comes_before_one_in_others(catalog: Catalog) -> None:
+    catalog.put(A, [offer("Tiny")])
+    catalog.put(B, [offer("tiny")])
+    assert catalog.find("tiny", Door.OPENAI_CHAT).providers == (B,)
+    assert catalog.find("Tiny", Door.OPENAI_CHAT).providers == (A,)
+    assert catalog.find("TINY", Door.OPENAI_CHAT).providers == (A,)
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,6 @@ REFUSED = [
     "a\x7fb",
     "a\u2028b",
     "a\u202eb",
-    "a\ud800b",
     "",
     "a" * 257,
     "a" * 1_000_000,
@@ -119,6 +118,15 @@ async def test_an_unusable_name_is_400_and_asked_of_nobody(
     assert reply.header("x-evil") is None
     assert len(reply.body) < 1000
     assert not cloudflare.chats()
+
+
+async def test_half_a_character_makes_it_no_other_model(hosted: ServingNode, cloudflare: Canary) -> None:
+    """It is read as U+FFFD, and so is no way to be asked for one model and to ask for another."""
+    cloudflare.forget()
+    for name in ("con\ud800", "\udfffcon", "c\ud800on"):
+        await ask_once(hosted.port, post(chat(name), target=b"/api/v1/chat"))
+    asked = [unquote(raw.split(b" ")[1].decode().removeprefix(f"{RUN}/")) for raw in cloudflare.chats()]
+    assert set(asked) <= {"con\ufffd", "\ufffdcon", "c\ufffdon"}
 
 
 @pytest.mark.parametrize("name", NOT_TEXT)

@@ -51,7 +51,8 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_impatient")
 async def test_the_list_is_kept_while_the_server_is_down_and_it_serves_again_when_it_is_back() -> None:
-    async with node_before(OPENAI, *GOOD, listings=(listed("a", "b"),)) as (llm, node):
+    before = FakeLlm(port=closed_port()).answer("/v1/models", listed("a", "b")).answer(OPENAI.door, GOOD)
+    async with before as llm, running_node(**OPENAI.settings(llm.url)) as node:
         (provider,) = node.node.roster.providers
         assert await models(node) == ["a", "b"]
         await llm.stop()
@@ -83,7 +84,7 @@ async def test_a_server_may_be_started_after_the_node() -> None:
 
 @pytest.mark.usefixtures("_impatient")
 async def test_a_server_of_another_kind_in_the_place_of_one_that_went_is_recognised() -> None:
-    before = FakeLlm().answer("/v1/models", listed("a"))
+    before = FakeLlm(port=closed_port()).answer("/v1/models", listed("a"))
     async with before as llm, running_node(LLM_CHAT_URL=llm.url) as node:
         assert await models(node) == ["a"]
         await llm.stop()

@@ -1,6 +1,7 @@
 """The ASGI application: guard, then the chat doors (plain ASGI) or the ordinary ones (Starlette)."""
 
-from collections.abc import Awaitable
+import re
+from collections.abc import Awaitable, Sequence
 
 import structlog
 
@@ -30,6 +31,7 @@ GET_PATHS = frozenset(
 _ONE_MODEL = "/v1/models/"
 _GET = frozenset({"GET", "HEAD"})
 _ALLOWED_HEADERS = b"authorization, content-type, x-api-key, anthropic-version, anthropic-beta, x-request-id"
+_HEADER_NAMES = re.compile(rb"[A-Za-z0-9-]{1,64}(?: ?, ?[A-Za-z0-9-]{1,64}){0,31}")
 _PREFLIGHT_AGE_S = b"600"
 
 log = structlog.get_logger()
@@ -59,7 +61,7 @@ class App:
             if origin is not None:
                 extra = _cors(origin)
             if scope["method"] == "OPTIONS" and extra:  # a browser asks first whether it may ask, and without the key
-                await send_whole(started, 204, [*extra, *_preflight()], b"")
+                await send_whole(started, 204, [*extra, *_preflight(scope["headers"])], b"")
             else:
                 self._guard.check_key(scope["raw_path"], scope["headers"])
                 await self._route(scope, receive, started, extra)
@@ -135,9 +137,11 @@ def _cors(origin: bytes) -> RawHeaders:
     return [(b"access-control-allow-origin", origin), (b"vary", b"origin")]
 
 
-def _preflight() -> RawHeaders:
+def _preflight(headers: Sequence[tuple[bytes, bytes]]) -> RawHeaders:
+    """The origin is one that may use the node, so it may send what its SDK sends (`x-stainless-*` and the like)."""
+    wanted = next((value for name, value in headers if name == b"access-control-request-headers"), b"")
     return [
         (b"access-control-allow-methods", b"GET, HEAD, POST"),
-        (b"access-control-allow-headers", _ALLOWED_HEADERS),
+        (b"access-control-allow-headers", wanted if _HEADER_NAMES.fullmatch(wanted) else _ALLOWED_HEADERS),
         (b"access-control-max-age", _PREFLIGHT_AGE_S),
     ]

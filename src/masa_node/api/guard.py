@@ -19,6 +19,7 @@ MAX_PORT = 65_535
 
 _HOST = re.compile(rb"(?P<name>\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}))(?::(?P<port>[0-9]{1,5}))?")
 _ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
+_APP_SCHEMES = frozenset({"app", "tauri", "vscode-webview", "vscode-file"})  # as Ollama's defaults
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
@@ -84,10 +85,15 @@ class Guard:
         if text in self._origins:
             return
         match = _ORIGIN.fullmatch(text)
-        if match is None or match["scheme"] not in ("http", "https") or match["host"].lower() not in _LOCAL_NAMES:
+        if match is None or not _is_local_origin(match["scheme"], match["host"].lower()):
             raise OriginRefused(
                 f"Web pages of {text[:100]!r} may not use this node. Add that origin to ALLOWED_ORIGINS if they should."
             )
+
+
+def _is_local_origin(scheme: str, host: str) -> bool:
+    """A page of this machine, or a desktop program: no web page can call itself by those schemes."""
+    return scheme in _APP_SCHEMES or (scheme in ("http", "https") and host in _LOCAL_NAMES)
 
 
 def _offered_keys(headers: RawHeaders) -> list[bytes]:

@@ -112,6 +112,6 @@ def _one_model(view: NodeView) -> Endpoint:
         if not offers:
             nearest = ", ".join(view.catalog.nearest(model)) or "none is served at all"
             raise UnknownModel(f"No LLM known here serves the model {model!r}. Nearest: {nearest}.")
-        return json_response(models.openai_entry(offers[0][1]))
+        return json_response({**models.openai_entry(offers[0][1]), "id": model})
 
     return endpoint

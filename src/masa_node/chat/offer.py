@@ -25,3 +25,8 @@ class ModelOffer(msgspec.Struct, frozen=True):
 def same_model_key(model: str) -> str:
     """The key under which ids of the same model meet: Ollama's `tiny` and `tiny:latest` are one model."""
     return model.removesuffix(LATEST)
+
+
+def loose_model_key(model: str) -> str:
+    """The same, as Ollama reads what people type: case and the parts that it would add do not matter."""
+    return same_model_key(model.strip().lower()).removeprefix("registry.ollama.ai/").removeprefix("library/")

@@ -27,6 +27,7 @@ class _Envelope(msgspec.Struct):
     type: msgspec.Raw = ABSENT
     error: msgspec.Raw = ABSENT
     content: msgspec.Raw = ABSENT
+    stop_reason: msgspec.Raw = ABSENT
     input_tokens: msgspec.Raw = ABSENT
     usage: msgspec.Raw = ABSENT
     message: msgspec.Raw = ABSENT
@@ -89,6 +90,8 @@ class Anthropic:
             return f"a success status with an error inside: {message_in(envelope.error) or 'no message'}"
         if not (is_given(envelope.content) or is_given(envelope.input_tokens)):
             return "the body has no `content` (nor `input_tokens`, as a count has)"
+        if bytes(envelope.stop_reason) == b"null":
+            return "no stop_reason says why it stopped, so the answer was cut"
         _note_usage(envelope.usage, usage)
         return None
 

@@ -1,5 +1,6 @@
 """Lenient reading of single fields out of JSON: what has another type than expected is as if it were absent."""
 
+import re
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -13,6 +14,8 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 MAX_TOKENS = 2**53
 Tokens = Annotated[int, msgspec.Meta(ge=0, le=MAX_TOKENS)]
 
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+
 ABSENT = msgspec.Raw(b"")
 NULL = b"null"
 
@@ -22,10 +25,24 @@ def is_given(raw: msgspec.Raw) -> bool:
     return bytes(raw) not in (b"", NULL)
 
 
+def decode(raw: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T:
+    """The value. Half an emoji is no reason to refuse the rest: such escapes read as U+FFFD here.
+
+    JavaScript writes them when it cuts a text, and LLM servers take them; msgspec alone does not. Raises `UNREADABLE`.
+    """
+    try:
+        return decoder.decode(raw)
+    except msgspec.DecodeError:
+        mended, count = _SURROGATE.subn(lambda _: b"\\ufffd", bytes(raw))
+        if not count:
+            raise
+        return decoder.decode(mended)
+
+
 def read(raw: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T | None:
     """The value, or None where the bytes are absent, of another type, or nested without end."""
     try:
-        return decoder.decode(raw)
+        return decode(raw, decoder)
     except UNREADABLE:
         return None
 

@@ -74,6 +74,8 @@ class Ollama:
             return "the body is not a JSON object"
         if is_given(envelope.error):
             return f"a success status with an error inside: {message_in(envelope.error) or 'no message'}"
+        if bytes(envelope.done) == b"false":
+            return "it is not done, so the answer was cut"
         _note_usage(envelope, usage)
         return None
 

@@ -17,6 +17,7 @@ from masa_node.dialects.framing import SSE, event_of, has_comment
 # Inside a JSON string the quotes would be escaped, so these cannot match a model's words.
 # An empty reason is none: some servers have one in every chunk.
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"[^"]')
+_UNFINISHED = re.compile(rb'"finish_reason"\s*:\s*null')
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _DONE = b"[DONE]"
 
@@ -98,6 +99,8 @@ class OpenAi:
             return f"a success status with an error inside: {message_in(envelope.error) or 'no message'}"
         if not (is_given(envelope.choices) or is_given(envelope.data)):
             return "the body has no `choices` (nor `data`, as embeddings have)"
+        if _UNFINISHED.search(body) and not _FINISH.search(body):
+            return "no finish_reason says why it stopped, so the answer was cut"
         note_usage(envelope.usage, usage)
         return None
 

@@ -7,7 +7,7 @@ import msgspec
 
 from masa_node.chat.ask import Door
 from masa_node.chat.errors import BadJson, BadModel
-from masa_node.dialects.fields import ABSENT, TEXT, UNREADABLE, read
+from masa_node.dialects.fields import ABSENT, TEXT, UNREADABLE, decode, read
 
 MAX_MODEL_CHARS = 256  # the longest real ids (Hugging Face paths with a quantisation) are below 150
 
@@ -37,7 +37,7 @@ def peek(body: bytes, door: Door) -> Peeked:
     if not body:
         raise BadJson('The request has no body. Send a JSON object such as {"model": "...", "messages": [...]}.')
     try:
-        fields = _BODY.decode(body)
+        fields = decode(body, _BODY)
     except UNREADABLE as exc:
         raise BadJson(f"The body is not a JSON object: {exc}. Send one as the LLM's documentation describes.") from exc
     told = bytes(fields.stream)

@@ -6,7 +6,7 @@ from itertools import islice
 import msgspec
 
 from masa_node.chat.ask import Door
-from masa_node.chat.offer import ModelOffer, same_model_key
+from masa_node.chat.offer import ModelOffer, loose_model_key, same_model_key
 from masa_node.routing.provider import Provider
 
 MAX_NEAREST = 3
@@ -33,6 +33,7 @@ class Catalog:
     def __init__(self) -> None:
         self._offers: dict[str, tuple[Provider, tuple[ModelOffer, ...] | None]] = {}
         self._by_model: dict[str, list[tuple[Provider, ModelOffer]]] = {}
+        self._by_loose_key: dict[str, str] = {}
         self._unlisted: tuple[Provider, ...] = ()
         self._found: dict[tuple[str, Door], Found] = {}
 
@@ -48,26 +49,27 @@ class Catalog:
 
     def find(self, model: str, door: Door) -> Found:
         """Who may be asked."""
-        found = self._found.get((model, door))
+        key = self._key(model)
+        found = self._found.get((key, door))
         if found is not None:
             return found
-        offers = self._by_model.get(same_model_key(model), [])
+        offers = self._by_model.get(key, [])
         # By name, so that one who lists a model as `tiny` and as `tiny:latest` is asked once.
         serving = {provider.name: provider for provider, offer in offers if door in offer.doors}
         providers = tuple(serving.values())
         others = {other for _, offer in offers for other in offer.doors} - {door}
         found = Found(providers, self._unlisted, () if providers else tuple(sorted(others)))
         if offers:  # only known models are remembered, so that asking for random names grows nothing
-            self._found[model, door] = found
+            self._found[key, door] = found
         return found
 
     def knows(self, model: str) -> bool:
         """Does any provider list this model?"""
-        return same_model_key(model) in self._by_model
+        return self._key(model) in self._by_model
 
     def offers_of(self, model: str) -> list[tuple[Provider, ModelOffer]]:
         """Every offer of this model, in the order in which the providers were named."""
-        return list(self._by_model.get(same_model_key(model), []))
+        return list(self._by_model.get(self._key(model), []))
 
     def all_offers(self) -> list[tuple[Provider, ModelOffer]]:
         """Every offer, in the order in which the providers were named."""
@@ -80,11 +82,16 @@ class Catalog:
         close = difflib.get_close_matches(_compared(model), keys, n=MAX_NEAREST)
         return [keys[key] for key in close] or names[:MAX_NAMED]
 
+    def _key(self, model: str) -> str:
+        key = same_model_key(model)
+        return key if key in self._by_model else self._by_loose_key.get(loose_model_key(model), key)
+
     def _rebuild(self) -> None:
         self._by_model = {}
         self._found = {}
         for provider, offer in self.all_offers():
             self._by_model.setdefault(same_model_key(offer.model), []).append((provider, offer))
+        self._by_loose_key = {loose_model_key(key): key for key in reversed(self._by_model)}
         self._unlisted = tuple(provider for provider, offers in self._offers.values() if offers is None)
 
 

@@ -231,10 +231,13 @@ class Exchange:
         waited_s = self._ask.first_piece_deadline_s - self._came_s
         nobody = "all places were taken" if self._admitted_s is None else "the lists of models did not come in time"
         asked = ", ".join(attempt.provider for attempt in self.attempts) or f"nobody: {nobody}"
-        return FirstPieceTimeout(
-            f"No answer within {waited_s:.3g} s (LLM_TIMEOUT); asked: {asked}. A long answer that is not streamed "
-            'has to be complete by then: ask with "stream": true, or raise LLM_TIMEOUT.'
+        advice = (
+            "The LLM may still be loading the model: raise LLM_TIMEOUT if it takes longer than that."
+            if self._ask.wants_stream
+            else 'An answer that is not streamed has to be complete by then: ask with "stream": true, or '
+            "raise LLM_TIMEOUT."
         )
+        return FirstPieceTimeout(f"No answer within {waited_s:.3g} s (LLM_TIMEOUT); asked: {asked}. {advice}")
 
     def _stalled(self) -> MasaError:
         if self._writing:

@@ -33,7 +33,7 @@ class Listed(Provider, Protocol):
         ...
 
     async def doubted(self) -> None:
-        """Returns when an ask has failed in a way that makes it doubtful whether the server is up."""
+        """Returns when an ask has found the server up that was down, or the other way round."""
         ...
 
     async def offers(self) -> list[ModelOffer] | None:
@@ -100,16 +100,16 @@ class Roster:
         while True:
             if await self._look(provider):
                 retry_s = FIRST_RETRY_S
-                await self._rest(provider)
+                await self._rest(provider, self._refresh_s)
             else:
-                await asyncio.sleep(retry_s)
+                await self._rest(provider, retry_s)
                 retry_s = min(retry_s * 2, self._refresh_s)
 
-    async def _rest(self, provider: Listed) -> None:
-        """Until the next listing is due, or an ask could not reach the server."""
+    async def _rest(self, provider: Listed, longest_s: float) -> None:
+        """Until the next listing is due, or an ask found out that the last one is not true any more."""
         try:
-            async with asyncio.timeout(self._refresh_s):
-                await asyncio.sleep(FIRST_RETRY_S)
+            async with asyncio.timeout(longest_s):
+                await asyncio.sleep(min(FIRST_RETRY_S, longest_s))
                 await provider.doubted()
         except TimeoutError:
             return

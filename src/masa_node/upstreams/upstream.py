@@ -32,6 +32,7 @@ class Upstream:
         self._label = "unknown"
         self._identifying = asyncio.Lock()
         self._doubt = asyncio.Event()
+        self._was_listed = False
 
     @property
     def label(self) -> str:
@@ -48,6 +49,15 @@ class Upstream:
 
         Raises `ProviderError` when it cannot be reached.
         """
+        try:
+            offers = await self._list()
+        except ProviderError:
+            self._was_listed = False
+            raise
+        self._was_listed = True
+        return offers
+
+    async def _list(self) -> list[ModelOffer] | None:
         server = await self._identified()
         try:
             found = await server.list_models(self._http)
@@ -74,12 +84,18 @@ class Upstream:
             if url is None:
                 raise _not_spoken(server, ask.door)
             response = await self._http.post(url, _headers_up(ask, native, server), ask.body)
-            return await take_answer(response, dialect, wants_stream=ask.wants_stream)
+            answer = await take_answer(response, dialect, wants_stream=ask.wants_stream)
         except ProviderError as exc:
             exc.place = self.place
             if isinstance(exc, Unreachable | ConnectionClosed):
-                self._doubt.set()
+                self._found_up(is_up=False)
             raise
+        self._found_up(is_up=True)
+        return answer
+
+    def _found_up(self, *, is_up: bool) -> None:
+        if is_up is not self._was_listed:
+            self._doubt.set()
 
     async def _identified(self) -> Server:
         if self._server is not None:
