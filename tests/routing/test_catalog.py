@@ -104,7 +104,8 @@ def test_asking_for_names_that_exist_is_bounded_by_names_and_doors(catalog: Cata
 
 
 @pytest.mark.parametrize(
-    "typed", ["Tiny", "TINY:latest", "tiny:LATEST", " tiny", "library/tiny", "registry.ollama.ai/library/tiny:latest"]
+    "typed",
+    ["Tiny", "TINY:latest", "tiny:LATEST", " tiny", "library/tiny", "registry.ollama.ai/library/tiny:latest"],
 )
 def test_a_model_is_found_as_ollama_lets_people_type_it(catalog: Catalog, typed: str) -> None:
     catalog.put(A, [offer("tiny:latest")])
