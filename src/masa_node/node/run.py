@@ -20,6 +20,7 @@ from masa_node.node.compose import Node, upstream_specs
 from masa_node.node.settings import Settings
 from masa_node.upstreams.finding import find_local
 from masa_node.upstreams.http import HttpClient
+from masa_node.upstreams.spec import Kind
 
 KEEP_ALIVE_S = 75  # nginx's; shorter than that of common load balancers' upstream pools would cost them errors
 GRACE_S = 10  # running answers may end after SIGTERM; a service manager kills after 90 s (systemd)
@@ -60,7 +61,7 @@ async def run(settings: Settings, announce: Announce) -> None:
             async with asyncio.TaskGroup() as group:
                 helpers = [group.create_task(node.roster.run())]
                 found_first = asyncio.Event()
-                if settings.llm_chat_url:
+                if any(not spec.hosted and spec.kind is not Kind.DEMO for spec in specs):
                     found_first.set()
                 else:
                     helpers.append(group.create_task(_keep_finding(node, found_first)))
@@ -130,7 +131,7 @@ async def _settle(node: Node, found_first: asyncio.Event, settled: Callable[[], 
 
 
 async def _keep_finding(node: Node, found_first: asyncio.Event) -> None:
-    """Without LLM_CHAT_URL: look for LLM servers on this machine, now and from time to time."""
+    """No LLM server of his own was named: look for LLM servers on this machine, now and from time to time."""
     while True:
         known = frozenset(provider.name for provider in node.roster.providers)
         with contextlib.suppress(TimeoutError):

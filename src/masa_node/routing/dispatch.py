@@ -237,7 +237,7 @@ class Exchange:
             else 'An answer that is not streamed has to be complete by then: ask with "stream": true, or '
             "raise LLM_TIMEOUT."
         )
-        return FirstPieceTimeout(f"No answer within {waited_s:.3g} s (LLM_TIMEOUT); asked: {asked}. {advice}")
+        return FirstPieceTimeout(f"No answer within {round(waited_s, 2):g} s (LLM_TIMEOUT); asked: {asked}. {advice}")
 
     def _stalled(self) -> MasaError:
         if self._writing:
