@@ -97,11 +97,11 @@ FULL = Plan(
 
 QUICK = Plan(
     repeats=1,
-    requests_s=1.2,
-    latency_s=1.5,
-    pieces_s=0.8,
-    paced_s={100: 1.0, 1000: 1.5},
-    ramp_s={100: 0.2, 1000: 1.2},
-    memory_s=0.3,
-    starts=2,
+    requests_s=1.0,
+    latency_s=1.2,
+    pieces_s=0.6,
+    paced_s={100: 0.8, 1000: 1.2},
+    ramp_s={100: 0.2, 1000: 1.0},
+    memory_s=0.2,
+    starts=1,
 )

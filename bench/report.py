@@ -8,7 +8,7 @@ from typing import Any
 from bench.figures import ROWS, Figures, Row
 
 SUBJECTS = ("direct", "nginx", "masa")
-LABEL_WIDTH = 50
+LABEL_WIDTH = 48
 RATIOS = {"masa": ("direct", "nginx"), "nginx": ("direct",)}  # of whom, to whom
 
 NOTES = """\
@@ -22,7 +22,7 @@ def table(figures: Figures) -> str:
     subjects = [name for name in SUBJECTS if any(name in values for values in figures.values.values())]
     of = "masa" if "masa" in subjects else "nginx"
     ratios = [(of, to) for to in RATIOS[of] if of in subjects and to in subjects]
-    header = [f"{'':{LABEL_WIDTH}}", *(f"{name:>11}" for name in subjects)]
+    header = [f"{'':{LABEL_WIDTH}}", *(f"{name:>13}" for name in subjects)]
     header += [f"{f'{of}/{to}':>14}" for of, to in ratios] + ["  target for masa"]
     lines = ["".join(header)]
     lines += [_line(figures, row, subjects, ratios) for row in ROWS.values() if row.key in figures.values]
@@ -31,7 +31,7 @@ def table(figures: Figures) -> str:
 
 def _line(figures: Figures, row: Row, subjects: list[str], ratios: list[tuple[str, str]]) -> str:
     cells = [f"{f'{row.label} [{row.unit}]':{LABEL_WIDTH}}"]
-    cells += [f"{_cell(figures, row.key, name):>11}" for name in subjects]
+    cells += [f"{_cell(figures, row.key, name):>13}" for name in subjects]
     cells += [f"{_ratio(figures, row, of, to):>14}" for of, to in ratios]
     value = figures.median(row.key, "masa")
     if row.target:
