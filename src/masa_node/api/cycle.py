@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
@@ -13,18 +13,72 @@ if TYPE_CHECKING:
 
 
 class Writer:
-    """The transport as answers see it: closing it is the connection's business."""
+    """The transport as answers see it: a head goes out with what follows it, closing is the connection's business.
 
-    __slots__ = ("close", "is_closing", "write")
+    Every write is a packet, and a fifteenth of the cost of a small answer.
+    """
+
+    __slots__ = ("_close", "_head", "_holds_next", "_write", "is_closing")
 
     def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
-        self.write = transport.write
+        self._write = transport.write
+        self._close = close
+        self._head = b""
+        self._holds_next = False
         self.is_closing = transport.is_closing
-        self.close = close
+
+    def hold_next(self) -> None:
+        """Keep what is written next for the write after it."""
+        self._holds_next = True
+
+    def write(self, data: bytes) -> None:
+        """Write, with what was held."""
+        if self._holds_next:
+            self._holds_next = False
+            self._head = data
+        elif self._head:
+            head, self._head = self._head, b""
+            self._write(head + data)
+        elif data:
+            self._write(data)
+
+    def flush(self) -> None:
+        """Write what was held, if nothing followed it (an answer without a body)."""
+        if self._head:
+            self.write(b"")
+
+    def close(self) -> None:
+        """The answer is over."""
+        self.flush()
+        self._close()
 
 
 class Cycle(RequestResponseCycle):
     """One request and its answer."""
+
+    async def send(self, message: "ASGISendEvent") -> None:
+        """See ASGI."""
+        writer = cast("Writer", self.transport)
+        if message["type"] == "http.response.start":
+            writer.hold_next()
+            await super().send(message)
+            return
+        if self._is_plain_piece(message):
+            body = cast("bytes", message.get("body"))
+            writer.write(b"%x\r\n%b\r\n" % (len(body), body))
+            return
+        await super().send(message)
+        writer.flush()
+
+    def _is_plain_piece(self, message: "ASGISendEvent") -> bool:
+        """A piece of a stream to a caller who reads, which is nearly every message: uvicorn's checks cost more."""
+        return bool(
+            self.chunked_encoding
+            and message.get("more_body")
+            and message.get("body")
+            and not (self.flow.write_paused or self.disconnected or self.response_complete)
+            and self.scope["method"] != "HEAD"
+        )
 
     def caller_has_gone(self) -> None:
         """Nobody is there any more to be answered."""

@@ -57,7 +57,8 @@ class SseFraming:
 
     def count(self, chunk: bytes) -> int:
         """See `Framing`."""
-        return chunk.count(b"\n\n") + chunk.count(b"\n\r\n")
+        ends = chunk.count(b"\n\n")
+        return ends + chunk.count(b"\n\r\n") if b"\r" in chunk else ends
 
 
 class NdjsonFraming:

@@ -1,11 +1,13 @@
 """Structured logging: how lines look, and the one line a request."""
 
+import asyncio
+import atexit
 import logging
 import sys
 import traceback
 from collections.abc import Iterator, MutableMapping
 from itertools import islice
-from typing import Any, TextIO, cast
+from typing import Any, BinaryIO, TextIO, cast
 
 import msgspec
 import structlog
@@ -30,7 +32,7 @@ def configure(level: str, style: str, out: TextIO | None = None) -> None:
     factory: structlog.typing.BindableLogger | Any
     if style == "json" or (style == "auto" and not stream.isatty()):
         shared.append(_json)
-        factory = structlog.BytesLoggerFactory(stream.buffer)
+        factory = structlog.BytesLoggerFactory(cast("BinaryIO", _TurnOfLines(stream.buffer)))
     else:
         shared.append(_printable)
         shared.append(structlog.dev.ConsoleRenderer(colors=stream.isatty()))
@@ -90,6 +92,34 @@ def _redirect(name: str, handler: logging.Handler) -> None:
     logger = logging.getLogger(name)
     logger.handlers = [handler]
     logger.propagate = False
+
+
+class _TurnOfLines:
+    """A file that writes the lines of one turn of the event loop together: under load, several requests end in one."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self._lines: list[bytes] = []
+        atexit.register(self._write_out)
+
+    def write(self, line: bytes) -> int:
+        """Take a line; it is written before the loop waits for anything. Without a loop at once."""
+        self._lines.append(line)
+        if len(self._lines) == 1:
+            try:
+                asyncio.get_running_loop().call_soon(self._write_out)
+            except RuntimeError:
+                self._write_out()
+        return len(line)
+
+    def flush(self) -> None:
+        """Nothing to do: the end of the turn is near."""
+
+    def _write_out(self) -> None:
+        lines, self._lines = self._lines, []
+        if lines:
+            self._out.write(b"".join(lines))
+            self._out.flush()
 
 
 def log_outcome(outcome: Outcome) -> None:

@@ -145,7 +145,7 @@ class _Stream:
         """See `StreamedAnswer`."""
         tracker = self.tracker
         while tracker.fault is None and not self._closed_in_order:
-            piece = await self._read()
+            piece = await (self._read_trailer() if tracker.ended else self._response.read_piece())
             if piece:
                 out = tracker.feed(piece)
             else:
@@ -157,9 +157,7 @@ class _Stream:
             raise tracker.fault
         return b""
 
-    async def _read(self) -> bytes:
-        if not self.tracker.ended:
-            return await self._response.read_piece()
+    async def _read_trailer(self) -> bytes:
         try:
             async with asyncio.timeout(AFTER_END_S):
                 return await self._response.read_piece()
