@@ -56,29 +56,30 @@ class Writer:
 class Cycle(RequestResponseCycle):
     """One request and its answer."""
 
+    _takes_chunks = False
+
     async def send(self, message: "ASGISendEvent") -> None:
         """See ASGI."""
         writer = cast("Writer", self.transport)
+        body = message.get("body")
+        # Nearly every message is a piece of a stream to a caller who reads: that way is short.
+        if (
+            body
+            and message.get("more_body")
+            and self._takes_chunks
+            and not (self.flow.write_paused or self.disconnected)
+        ):
+            piece = cast("bytes", body)
+            writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            return
         if message["type"] == "http.response.start":
             writer.hold_next()
             await super().send(message)
-            return
-        if self._is_plain_piece(message):
-            body = cast("bytes", message.get("body"))
-            writer.write(b"%x\r\n%b\r\n" % (len(body), body))
+            self._takes_chunks = bool(self.chunked_encoding) and self.scope["method"] != "HEAD"
             return
         await super().send(message)
+        self._takes_chunks = self._takes_chunks and not self.response_complete
         writer.flush()
-
-    def _is_plain_piece(self, message: "ASGISendEvent") -> bool:
-        """A piece of a stream to a caller who reads, which is nearly every message: uvicorn's checks cost more."""
-        return bool(
-            self.chunked_encoding
-            and message.get("more_body")
-            and message.get("body")
-            and not (self.flow.write_paused or self.disconnected or self.response_complete)
-            and self.scope["method"] != "HEAD"
-        )
 
     def caller_has_gone(self) -> None:
         """Nobody is there any more to be answered."""

@@ -12,7 +12,7 @@ from masa_node.chat.answer import Usage
 from masa_node.chat.ask import DialectName
 from masa_node.dialects.dialect import ErrorText, Mark
 from masa_node.dialects.fields import ABSENT, TEXT, Tokens, is_given, message_in, read
-from masa_node.dialects.framing import SSE, event_of, has_comment
+from masa_node.dialects.framing import SSE, event_of
 
 # Inside a JSON string the quotes would be escaped, so these cannot match a model's words.
 # An empty reason is none: some servers have one in every chunk.
@@ -68,7 +68,7 @@ class OpenAi:
 
     def is_plain(self, frames: bytes) -> bool:
         """See `Dialect`."""
-        if _DONE in frames or b"error" in frames or has_comment(frames):
+        if _DONE in frames or b"error" in frames or b"\n:" in frames or frames.startswith(b":"):
             return False
         if frames.count(b'finish_reason"') != frames.count(b'finish_reason":null') and _FINISH.search(frames):
             return False
