@@ -12,7 +12,7 @@ from masa_node.api.replies import Message, RawHeaders, Receive, Scope, Send, req
 from masa_node.api.routes import NodeView, ordinary_doors
 from masa_node.api.show import ShowDoor
 from masa_node.chat.ask import DIALECT_OF_DOOR, DOOR_PATHS, DialectName, Door
-from masa_node.chat.errors import MasaError, UnknownPath, WrongMethod
+from masa_node.chat.errors import Bug, MasaError, UnknownPath, WrongMethod
 
 CHAT_DOORS: dict[str, Door] = {path: door for door, paths in DOOR_PATHS.items() for path in paths}
 GET_PATHS = frozenset(
@@ -35,10 +35,6 @@ _HEADER_NAMES = re.compile(rb"[A-Za-z0-9-]{1,64}(?: ?, ?[A-Za-z0-9-]{1,64}){0,31
 _PREFLIGHT_AGE_S = b"600"
 
 log = structlog.get_logger()
-
-
-class Bug(MasaError):
-    """Something went wrong inside the node. Please report it with the request id; the log has the trace."""
 
 
 class App:

@@ -10,11 +10,17 @@ from masa_node.chat.ask import Headers
 class MasaError(Exception):
     """The root: every error this program raises on purpose."""
 
-    code = "internal_error"
+    code = "error"
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+
+class Bug(MasaError):
+    """Something went wrong inside the node. Please report it with the request id; the log says where."""
+
+    code = "internal_error"
 
 
 # ---- the caller's fault ----

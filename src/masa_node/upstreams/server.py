@@ -25,6 +25,8 @@ UnixSeconds = Annotated[int, msgspec.Meta(ge=0, lt=YEAR_10000_UNIX_S)]
 class NoListing(NotAnAnswer):
     """The server has no list of models; any name may be asked of it."""
 
+    code = "no_listing"
+
 
 class Server(Protocol):
     """One kind of LLM server at one address."""
