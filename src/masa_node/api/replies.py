@@ -8,7 +8,7 @@ from urllib.parse import quote
 from masa_node.api.statuses import status_of
 from masa_node.chat.ask import DialectName, Headers, RequestId
 from masa_node.chat.errors import ErrorAnswer, MasaError, Overloaded, ProviderError, WrongMethod
-from masa_node.chat.outcome import Attempt
+from masa_node.chat.outcome import MAX_TRAIL, Attempt
 from masa_node.dialects.dialect import ErrorText
 from masa_node.dialects.registry import DIALECTS
 
@@ -18,7 +18,6 @@ Receive = Callable[[], Awaitable[Message]]
 Scope = MutableMapping[str, Any]
 RawHeaders = list[tuple[bytes, bytes]]
 
-MAX_TRAIL = 8
 UNAUTHORIZED = 401
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
 

@@ -4,6 +4,8 @@ import msgspec
 
 from masa_node.chat.ask import Door, RequestId
 
+MAX_TRAIL = 8  # attempts that are told, in a header and in the log: both are read by people
+
 
 class Attempt(msgspec.Struct, frozen=True, gc=False):
     """One provider that was asked; times are seconds after the ask came.

@@ -5,7 +5,7 @@ import msgspec
 from masa_node.chat.answer import Usage
 from masa_node.chat.ask import DialectName
 from masa_node.dialects.dialect import ErrorText, Mark
-from masa_node.dialects.fields import ABSENT, TEXT, Tokens, is_given, message_in, read
+from masa_node.dialects.fields import ABSENT, TEXT, Tokens, error_inside, is_given, message_in, read
 from masa_node.dialects.framing import SSE, event_of, has_comment
 
 # From the vendor's error documentation.
@@ -87,7 +87,7 @@ class Anthropic:
         if envelope is None:
             return "the body is not a JSON object"
         if is_given(envelope.error):
-            return f"a success status with an error inside: {message_in(envelope.error) or 'no message'}"
+            return error_inside(envelope.error)
         if not (is_given(envelope.content) or is_given(envelope.input_tokens)):
             return "the body has no `content` (nor `input_tokens`, as a count has)"
         if bytes(envelope.stop_reason) == b"null":

@@ -66,3 +66,8 @@ def message_in(error: msgspec.Raw) -> str | None:
         return text
     detail = read(error, ERROR_DETAIL)
     return read(detail.message, TEXT) if detail is not None else None
+
+
+def error_inside(error: msgspec.Raw) -> str:
+    """Why a body with a success status and this `error` field is no answer, in words for its reader."""
+    return f"a success status with an error inside: {message_in(error) or 'no message'}"

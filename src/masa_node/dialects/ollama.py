@@ -10,7 +10,7 @@ import msgspec
 from masa_node.chat.answer import Usage
 from masa_node.chat.ask import DialectName
 from masa_node.dialects.dialect import ErrorText, Mark
-from masa_node.dialects.fields import ABSENT, Tokens, is_given, message_in, read
+from masa_node.dialects.fields import ABSENT, Tokens, error_inside, is_given, message_in, read
 from masa_node.dialects.framing import NDJSON
 
 _DONE = re.compile(rb'"done"\s*:\s*true')
@@ -73,7 +73,7 @@ class Ollama:
         if envelope is None:
             return "the body is not a JSON object"
         if is_given(envelope.error):
-            return f"a success status with an error inside: {message_in(envelope.error) or 'no message'}"
+            return error_inside(envelope.error)
         if bytes(envelope.done) == b"false":
             return "it is not done, so the answer was cut"
         _note_usage(envelope, usage)

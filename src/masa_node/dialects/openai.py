@@ -11,7 +11,7 @@ import msgspec
 from masa_node.chat.answer import Usage
 from masa_node.chat.ask import DialectName
 from masa_node.dialects.dialect import ErrorText, Mark
-from masa_node.dialects.fields import ABSENT, TEXT, Tokens, is_given, message_in, read
+from masa_node.dialects.fields import ABSENT, TEXT, Tokens, error_inside, is_given, message_in, read
 from masa_node.dialects.framing import SSE, event_of
 
 # Inside a JSON string the quotes would be escaped, so these cannot match a model's words.
@@ -96,7 +96,7 @@ class OpenAi:
         if envelope is None:
             return "the body is not a JSON object"
         if is_given(envelope.error):
-            return f"a success status with an error inside: {message_in(envelope.error) or 'no message'}"
+            return error_inside(envelope.error)
         if not (is_given(envelope.choices) or is_given(envelope.data)):
             return "the body has no `choices` (nor `data`, as embeddings have)"
         if _UNFINISHED.search(body) and not _FINISH.search(body):

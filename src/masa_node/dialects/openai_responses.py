@@ -8,7 +8,7 @@ import msgspec
 from masa_node.chat.answer import Usage
 from masa_node.chat.ask import DialectName
 from masa_node.dialects.dialect import ErrorText, Mark
-from masa_node.dialects.fields import ABSENT, TEXT, Tokens, is_given, message_in, read
+from masa_node.dialects.fields import ABSENT, TEXT, Tokens, error_inside, is_given, message_in, read
 from masa_node.dialects.framing import event_of
 from masa_node.dialects.openai import OpenAi
 
@@ -77,7 +77,7 @@ class OpenAiResponses(OpenAi):
             _note_usage(response, usage)
             return None
         if is_given(response.error):
-            return f"a success status with an error inside: {message_in(response.error) or 'no message'}"
+            return error_inside(response.error)
         return "the body has no `output`"
 
     def error_message(self, body: bytes) -> str | None:

@@ -12,10 +12,9 @@ from typing import Any, BinaryIO, TextIO, cast
 import msgspec
 import structlog
 
-from masa_node.chat.outcome import Attempt, Outcome
+from masa_node.chat.outcome import MAX_TRAIL, Attempt, Outcome
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-MAX_TRAIL = 8
 MAX_CHAINED = 8
 
 log = structlog.get_logger()
