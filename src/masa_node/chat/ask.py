@@ -79,6 +79,28 @@ DOOR_PATHS: dict[Door, tuple[str, ...]] = {
 CONVERSATION_DOORS = (Door.OPENAI_CHAT, Door.ANTHROPIC_MESSAGES, Door.OLLAMA_CHAT, Door.NATIVE)
 
 
+class Privacy(StrEnum):
+    """How far a request may travel."""
+
+    LOCAL = "local"  # never leaves this node (its owner's own LLM servers, hosted ones included, may get it)
+    TRUSTED = "trusted"  # only to peers that the owner marked as trusted
+    ANY = "any"
+
+
+class RaceMode(StrEnum):
+    """Which peers are asked at once."""
+
+    ALL = "all"
+    HEDGE = "hedge"
+
+
+class RaceRule(msgspec.Struct, frozen=True):
+    """`width` is the most peers that may be asked for one request; None: the node's own bound."""
+
+    mode: RaceMode = RaceMode.ALL
+    width: int | None = None
+
+
 class Ask(msgspec.Struct, frozen=True, gc=False):
     """One request, exactly as it came: `body` is never rewritten.
 
@@ -95,3 +117,5 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     headers: Headers
     first_piece_deadline_s: float
     idle_timeout_s: float
+    privacy: Privacy = Privacy.ANY
+    race: RaceRule = RaceRule()

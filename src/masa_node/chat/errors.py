@@ -74,6 +74,12 @@ class DialectNotServed(CallerError):
     code = "dialect_not_served"
 
 
+class BadHeader(CallerError):
+    """A header of the request (X-Masa-Race, X-Masa-Privacy) has a value that it may not have."""
+
+    code = "bad_header"
+
+
 class UnknownPath(CallerError):
     """There is no such door. The message names those that exist."""
 
@@ -133,6 +139,12 @@ class CallerStalled(PolicyError):
     """The caller read nothing of its answer for LLM_IDLE_TIMEOUT, so the answer was given up."""
 
     code = "caller_stalled"
+
+
+class PrivacyRefused(PolicyError):
+    """Only peers serve the model, and the request's X-Masa-Privacy (or PRIVACY) keeps it from them."""
+
+    code = "privacy_refused"
 
 
 class Overloaded(MasaError):
@@ -226,6 +238,18 @@ class ErrorAnswer(ProviderError):
         self.headers = headers
         self.body = body
         self.is_json = is_json
+
+
+class PeerBusy(ProviderError):
+    """The peer serves as many requests as its owner allows. Others are asked; try again later if there are none."""
+
+    code = "peer_busy"
+
+
+class PeerRefused(ProviderError):
+    """The peer does not serve this request: the model is not shared, or too many requests came from this node."""
+
+    code = "peer_refused"
 
 
 # ---- the node's own ----

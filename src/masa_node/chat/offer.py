@@ -11,7 +11,8 @@ class ModelOffer(msgspec.Struct, frozen=True):
     """A model as its LLM server lists it.
 
     `listing` is the server's own JSON entry, byte for byte. Unknown facts are None; `created_at_unix_s` is
-    calendar time; `context_tokens` the context length in tokens.
+    calendar time; `context_tokens` the context length in tokens; `capabilities` in the words of its server
+    (`tools`, `vision`, `thinking`, ...).
     """
 
     model: str
@@ -20,6 +21,7 @@ class ModelOffer(msgspec.Struct, frozen=True):
     owned_by: str | None = None
     created_at_unix_s: int | None = None
     context_tokens: int | None = None
+    capabilities: tuple[str, ...] = ()
 
 
 def same_model_key(model: str) -> str:

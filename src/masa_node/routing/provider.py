@@ -9,12 +9,18 @@ from masa_node.chat.ask import Ask
 class Provider(Protocol):
     """An LLM server behind this node, or a remote peer: routing sees no difference.
 
-    `name` is unique on this node; `place` is it in words, for errors; `is_local` tells whose it is.
+    `name` is unique on this node; `place` is it in words, for errors; `is_local` tells whose it is; `is_trusted`
+    whether its owner may see requests marked `X-Masa-Privacy: trusted`.
     """
 
     name: str
     place: str
     is_local: bool
+
+    @property
+    def is_trusted(self) -> bool:
+        """Own LLM servers are; a peer is when this node's owner said so."""
+        ...
 
     async def answer(self, ask: Ask) -> Answer:
         """Ask. Returns when the first valid piece is there; the caller of this owns the answer and closes it.

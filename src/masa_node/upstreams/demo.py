@@ -44,6 +44,7 @@ class DemoModel:
     """The built-in model as a provider. `pieces_per_s` is how fast it talks."""
 
     is_local = True
+    is_trusted = True
 
     def __init__(self, name: str = "demo", pieces_per_s: float = DEFAULT_PIECES_PER_S) -> None:
         self.name = name

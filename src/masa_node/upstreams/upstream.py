@@ -22,6 +22,7 @@ class Upstream:
     """An LLM server. It is asked what it is at the first contact, so it may be started after the node."""
 
     is_local = True
+    is_trusted = True
 
     def __init__(self, spec: UpstreamSpec, http: HttpClient) -> None:
         self.name = spec.name

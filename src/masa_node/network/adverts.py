@@ -1,0 +1,94 @@
+"""What a node says of itself, signed with its key: its models, load, addresses. Pure.
+
+An advert holds for its sender only, has a sequence number that only grows, and expires. Who passes it on cannot
+change it.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from masa_node.network.transport import MAX_ADDRESSES, Keys, NodeId
+from masa_node.network.wire import ProtocolFault
+
+MAX_ADVERT_BYTES = 32 * 1024  # about 200 models with all their fields
+MAX_MODELS = 256  # of one node: the largest model lists of Ollama servers seen hold a few dozen
+MAX_MODEL_CHARS = 256
+LIFETIME_S = 15 * 60  # renewed at half of it; a node that vanished is forgotten after this
+MAX_LIFETIME_S = 60 * 60  # an advert that claims more is refused
+MAX_CLOCK_SKEW_S = 5 * 60  # nodes' clocks may differ by this
+_DOMAIN = b"masa advert 1\n"  # what is signed here can never be taken for something else signed by this key
+SIGNATURE_BYTES = 64
+
+ModelName = Annotated[str, Meta(min_length=1, max_length=MAX_MODEL_CHARS)]
+Word = Annotated[str, Meta(max_length=64)]
+
+
+class AdvertModel(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One model that the node shares; `doors` are names of `chat.ask.Door`, unknown ones are to be ignored."""
+
+    id: ModelName
+    doors: Annotated[tuple[Word, ...], Meta(max_length=32)]
+    context_tokens: Annotated[int, Meta(ge=0)] | None = None
+    capabilities: Annotated[tuple[Word, ...], Meta(max_length=16)] = ()
+
+
+class Advert(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Times are Unix seconds. `running` of `places` peers' jobs are taken now. `delegation` is the proof of stake."""
+
+    node_id: Annotated[str, Meta(min_length=64, max_length=64)]
+    sequence: Annotated[int, Meta(ge=0, lt=1 << 63)]
+    issued_at_unix_s: Annotated[int, Meta(ge=0)]
+    expires_at_unix_s: Annotated[int, Meta(ge=0)]
+    version: Word = ""
+    name: Word = ""
+    addresses: Annotated[tuple[Annotated[str, Meta(max_length=64)], ...], Meta(max_length=MAX_ADDRESSES)] = ()
+    relay_url: Annotated[str, Meta(max_length=256)] | None = None
+    models: Annotated[tuple[AdvertModel, ...], Meta(max_length=MAX_MODELS)] = ()
+    running: Annotated[int, Meta(ge=0)] = 0
+    places: Annotated[int, Meta(ge=0)] = 0
+    delegation: Annotated[bytes, Meta(max_length=1024)] | None = None
+
+
+class SignedAdvert(msgspec.Struct, frozen=True):
+    """An advert as it travels: `signed` are the bytes that were signed and the signature behind them."""
+
+    advert: Advert
+    signed: bytes
+
+    @property
+    def node_id(self) -> NodeId:
+        """Whose it is."""
+        return NodeId(self.advert.node_id)
+
+
+def sign_advert(advert: Advert, keys: Keys) -> SignedAdvert:
+    """Sign one's own. Raises `ValueError` when it is larger than MAX_ADVERT_BYTES: name fewer models."""
+    payload = msgspec.msgpack.encode(advert)
+    if len(payload) + SIGNATURE_BYTES > MAX_ADVERT_BYTES:
+        raise ValueError(f"an advert of {len(payload)} bytes")
+    return SignedAdvert(advert, payload + keys.sign(_DOMAIN + payload))
+
+
+def open_advert(signed: bytes, keys: Keys, at_unix_s: float) -> SignedAdvert:
+    """Check a received one, cheapest first: size, form, times, signature. Raises `ProtocolFault`."""
+    if not SIGNATURE_BYTES < len(signed) <= MAX_ADVERT_BYTES:
+        raise ProtocolFault(f"it sent an advert of {len(signed)} bytes.")
+    payload, signature = signed[:-SIGNATURE_BYTES], signed[-SIGNATURE_BYTES:]
+    try:
+        advert = msgspec.msgpack.decode(payload, type=Advert)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise ProtocolFault(f"it sent a malformed advert: {exc}.") from exc
+    if not advert.issued_at_unix_s <= advert.expires_at_unix_s <= advert.issued_at_unix_s + MAX_LIFETIME_S:
+        raise ProtocolFault("it sent an advert that is in force too long.")
+    if advert.issued_at_unix_s > at_unix_s + MAX_CLOCK_SKEW_S:
+        raise ProtocolFault("it sent an advert from the future. Are both clocks right?")
+    if not keys.verify(NodeId(advert.node_id), _DOMAIN + payload, signature):
+        raise ProtocolFault("it sent an advert with a wrong signature.")
+    return SignedAdvert(advert, signed)
+
+
+def is_in_force(advert: Advert, at_unix_s: float) -> bool:
+    """Has it not expired yet? Clocks may differ by MAX_CLOCK_SKEW_S."""
+    return at_unix_s < advert.expires_at_unix_s + MAX_CLOCK_SKEW_S
