@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from masa_node.network.transport import MAX_ADDRESSES, Keys, NodeId
+from masa_node.network.transport import MAX_ADDRESSES, Keys, NodeId, is_node_id
 from masa_node.network.wire import ProtocolFault
 
 MAX_ADVERT_BYTES = 32 * 1024  # about 200 models with all their fields
@@ -23,6 +23,7 @@ SIGNATURE_BYTES = 64
 
 ModelName = Annotated[str, Meta(min_length=1, max_length=MAX_MODEL_CHARS)]
 Word = Annotated[str, Meta(max_length=64)]
+Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]  # what every language holds in 64 bits
 
 
 class AdvertModel(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -30,7 +31,7 @@ class AdvertModel(msgspec.Struct, frozen=True, omit_defaults=True):
 
     id: ModelName
     doors: Annotated[tuple[Word, ...], Meta(max_length=32)]
-    context_tokens: Annotated[int, Meta(ge=0)] | None = None
+    context_tokens: Count | None = None
     capabilities: Annotated[tuple[Word, ...], Meta(max_length=16)] = ()
 
 
@@ -38,16 +39,16 @@ class Advert(msgspec.Struct, frozen=True, omit_defaults=True):
     """Times are Unix seconds. `running` of `places` peers' jobs are taken now. `delegation` is the proof of stake."""
 
     node_id: Annotated[str, Meta(min_length=64, max_length=64)]
-    sequence: Annotated[int, Meta(ge=0, lt=1 << 63)]
-    issued_at_unix_s: Annotated[int, Meta(ge=0)]
-    expires_at_unix_s: Annotated[int, Meta(ge=0)]
+    sequence: Count
+    issued_at_unix_s: Count
+    expires_at_unix_s: Count
     version: Word = ""
     name: Word = ""
     addresses: Annotated[tuple[Annotated[str, Meta(max_length=64)], ...], Meta(max_length=MAX_ADDRESSES)] = ()
     relay_url: Annotated[str, Meta(max_length=256)] | None = None
     models: Annotated[tuple[AdvertModel, ...], Meta(max_length=MAX_MODELS)] = ()
-    running: Annotated[int, Meta(ge=0)] = 0
-    places: Annotated[int, Meta(ge=0)] = 0
+    running: Count = 0
+    places: Count = 0
     delegation: Annotated[bytes, Meta(max_length=1024)] | None = None
 
 
@@ -73,20 +74,52 @@ def sign_advert(advert: Advert, keys: Keys) -> SignedAdvert:
 
 def open_advert(signed: bytes, keys: Keys, at_unix_s: float) -> SignedAdvert:
     """Check a received one, cheapest first: size, form, times, signature. Raises `ProtocolFault`."""
+    opened = read_advert(signed)
+    if is_from_future(opened.advert, at_unix_s):
+        raise ProtocolFault("it sent an advert from the future. Are both clocks right?")
+    check_signature(opened, keys)
+    return opened
+
+
+def read_advert(signed: bytes) -> SignedAdvert:
+    """Check what needs neither keys nor a clock: size, form, lifetime. Raises `ProtocolFault`.
+
+    Anybody can have written what it returns: see `check_signature`.
+    """
     if not SIGNATURE_BYTES < len(signed) <= MAX_ADVERT_BYTES:
         raise ProtocolFault(f"it sent an advert of {len(signed)} bytes.")
-    payload, signature = signed[:-SIGNATURE_BYTES], signed[-SIGNATURE_BYTES:]
     try:
-        advert = msgspec.msgpack.decode(payload, type=Advert)
+        advert = msgspec.msgpack.decode(memoryview(signed)[:-SIGNATURE_BYTES], type=Advert)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise ProtocolFault(f"it sent a malformed advert: {exc}.") from exc
+    if not is_node_id(advert.node_id):
+        raise ProtocolFault("it sent an advert of something that is no node.")
     if not advert.issued_at_unix_s <= advert.expires_at_unix_s <= advert.issued_at_unix_s + MAX_LIFETIME_S:
         raise ProtocolFault("it sent an advert that is in force too long.")
-    if advert.issued_at_unix_s > at_unix_s + MAX_CLOCK_SKEW_S:
-        raise ProtocolFault("it sent an advert from the future. Are both clocks right?")
-    if not keys.verify(NodeId(advert.node_id), _DOMAIN + payload, signature):
-        raise ProtocolFault("it sent an advert with a wrong signature.")
     return SignedAdvert(advert, signed)
+
+
+def check_signature(opened: SignedAdvert, keys: Keys) -> None:
+    """Did its node sign it? Raises `ProtocolFault`."""
+    payload, signature = opened.signed[:-SIGNATURE_BYTES], opened.signed[-SIGNATURE_BYTES:]
+    if not keys.verify(opened.node_id, _DOMAIN + payload, signature):
+        raise ProtocolFault("it sent an advert with a wrong signature.")
+
+
+def is_from_future(advert: Advert, at_unix_s: float) -> bool:
+    """Was it issued later than now? Clocks may differ by MAX_CLOCK_SKEW_S."""
+    return advert.issued_at_unix_s > at_unix_s + MAX_CLOCK_SKEW_S
+
+
+def says_the_same(one: Advert, other: Advert) -> bool:
+    """Do they differ in nothing but load, sequence and times?"""
+    return (
+        one.models == other.models
+        and one.addresses == other.addresses
+        and one.relay_url == other.relay_url
+        and one.places == other.places
+        and (one.version, one.name, one.delegation) == (other.version, other.name, other.delegation)
+    )
 
 
 def is_in_force(advert: Advert, at_unix_s: float) -> bool:

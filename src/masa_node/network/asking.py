@@ -1,0 +1,91 @@
+"""A remote peer as a `Provider`: an ask on a stream of its own. What comes back is checked as any LLM's answer is."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator
+
+from masa_node.chat.answer import Answer
+from masa_node.chat.ask import Ask
+from masa_node.chat.errors import ProviderError
+from masa_node.dialects.registry import DIALECTS
+from masa_node.network.ask_frames import ask_frames
+from masa_node.network.incoming import IncomingAnswer
+from masa_node.network.transport import Link, LinkLost, NodeId, Stream, StreamReset, short_id
+from masa_node.routing.answers import take_answer
+
+Reach = Callable[[], Awaitable[Link]]
+
+
+class RemotePeer:
+    """One peer. `reach` gives a live link with it; `trusted` tells whether this node's owner trusts it now.
+
+    `label` is what the peer calls itself; it may be any text.
+    """
+
+    is_local = False
+    is_hosted = False
+
+    def __init__(self, node_id: NodeId, reach: Reach, trusted: Callable[[], bool], label: str = "") -> None:
+        self.name: str = node_id
+        self.place = place_of(node_id, label)
+        self._reach = reach
+        self._trusted = trusted
+
+    @property
+    def is_trusted(self) -> bool:
+        """See `Provider`."""
+        return self._trusted()
+
+    async def answer(self, ask: Ask) -> Answer:
+        """See `Provider`. Raises also `LinkLost`, `PeerUnreachable`, `ProtocolFault`, `PeerBusy`, `PeerRefused`."""
+        try:
+            link = await self._reach()
+            stream = await link.open()
+            try:
+                return await self._exchange(stream, ask)
+            except BaseException:
+                stream.abort()
+                raise
+        except ProviderError as exc:
+            exc.place = exc.place or self.place
+            raise
+
+    async def _exchange(self, stream: Stream, ask: Ask) -> Answer:
+        first, rest = ask_frames(ask, ask.first_piece_deadline_s - asyncio.get_running_loop().time())
+        incoming = IncomingAnswer(stream, ask, self.place)
+        await stream.write(first)
+        second = next(rest, b"")
+        if not second:
+            return await _take(incoming)
+        # A long body: what the peer says meanwhile, that it is busy for one, is heard at once.
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_send(stream, second, rest))
+                return await _take(incoming)
+        except* ProviderError as failed:
+            error = failed.exceptions[0]
+        raise error
+
+
+def place_of(node_id: NodeId, label: str = "") -> str:
+    """A peer in words."""
+    known_as = "".join(char for char in label[:64] if char.isprintable())
+    return f"peer {short_id(node_id)} ({known_as})" if known_as else f"peer {short_id(node_id)}"
+
+
+async def _take(incoming: IncomingAnswer) -> Answer:
+    try:
+        head = await incoming.head()
+        answer = await take_answer(incoming, DIALECTS[incoming.dialect], is_stream=head.is_stream)
+    except BaseException:
+        incoming.close()
+        raise
+    incoming.note_usage(answer.usage)
+    return answer
+
+
+async def _send(stream: Stream, data: bytes, rest: Iterator[bytes]) -> None:
+    with contextlib.suppress(StreamReset, LinkLost):  # who reads gets to know, and perhaps why
+        while data:
+            await stream.write(data)
+            data = next(rest, b"")

@@ -1,0 +1,119 @@
+"""Errors on their way between two nodes: what the asker may know of a failure, and what he makes of what he is told."""
+
+import re
+
+from masa_node.chat.errors import (
+    BrokenAnswer,
+    CallerError,
+    ConnectionClosed,
+    ConnectionRefused,
+    DnsFailed,
+    ErrorAnswer,
+    ErrorInStream,
+    FirstPieceTimeout,
+    MasaError,
+    NotAnAnswer,
+    Overloaded,
+    PeerBusy,
+    PeerRefused,
+    PolicyError,
+    ProviderError,
+    Stalled,
+    TlsFailed,
+    UnknownModel,
+    Unreachable,
+)
+from masa_node.network.ask_frames import MAX_MESSAGE_CHARS, Failure
+
+LLM_PLACE = "its LLM server"
+_INTERNAL = "internal_error"
+# Whose key is wrong? That of the LLM's owner; the asker can do nothing about it, and the LLM's words may quote it.
+ABOUT_THE_OWNERS_KEY = frozenset({401, 403, 407})
+# What the asker is told instead of our own words, which name addresses, settings and other servers of the owner.
+_WORDS: dict[str, str] = {
+    Unreachable.code: "it cannot be reached.",
+    ConnectionRefused.code: "nothing listens there now.",
+    DnsFailed.code: "it cannot be found.",
+    TlsFailed.code: "no secure connection with it can be made.",
+    ConnectionClosed.code: "it closed the connection before it answered.",
+    FirstPieceTimeout.code: "it gave no answer in the time that its owner allows.",
+    Stalled.code: "it fell silent, so the answer was cut.",
+}
+_WITH_OWN_WORDS = (BrokenAnswer, NotAnAnswer, ErrorInStream)
+_BY_CODE: dict[str, type[ProviderError]] = {
+    error.code: error
+    for error in (
+        BrokenAnswer,
+        ConnectionClosed,
+        ConnectionRefused,
+        DnsFailed,
+        ErrorInStream,
+        FirstPieceTimeout,
+        NotAnAnswer,
+        PeerBusy,
+        PeerRefused,
+        Stalled,
+        TlsFailed,
+        Unreachable,
+    )
+}
+_ADDRESS = re.compile(
+    r"[a-z][a-z0-9+.-]*://\S+"  # a URL
+    r"|\[[0-9a-f:.%]+\](?::\d+)?"  # [IPv6]:port
+    r"|\b\d{1,3}(?:\.\d{1,3}){3}\b(?::\d+)?"  # IPv4:port
+    r"|\b[a-z0-9.-]+:\d{2,5}\b",  # host:port
+    re.IGNORECASE,
+)
+
+
+def failure_of(error: MasaError) -> Failure:
+    """What a peer is told of an error here: never an address or a setting of this node's owner."""
+    match error:
+        case Overloaded():
+            failure = Failure(PeerBusy.code, "it serves as many requests of peers as its owner allows.")
+        case UnknownModel():
+            failure = Failure(PeerRefused.code, "it does not share that model.")
+        case PeerRefused() | PeerBusy():
+            failure = Failure(error.code, told(error.message))
+        case CallerError() | PolicyError():
+            failure = Failure(PeerRefused.code, told(error.message))
+        case ErrorAnswer(status=status) if status in ABOUT_THE_OWNERS_KEY:
+            failure = Failure(ProviderError.code, f"it refused the key of its owner ({status}).", LLM_PLACE)
+        case ErrorAnswer():
+            failure = Failure(error.code, told(error.message), LLM_PLACE, error.status)
+        case ProviderError():
+            failure = Failure(error.code, _words(error), LLM_PLACE)
+        case _:
+            failure = Failure(_INTERNAL, "something went wrong inside it.")
+    return failure
+
+
+def error_of(failure: Failure, place: str) -> ProviderError:
+    """What this node makes of a peer's FAIL; `place` is the peer. An unknown code is a failure all the same."""
+    message = shown(failure.message) or "it failed and does not say why."
+    error: ProviderError
+    if failure.code == ErrorAnswer.code:
+        status = failure.status or 502
+        error = ErrorAnswer(message, status=status, headers=(), body=b"", is_json=False)
+    else:
+        error = _BY_CODE.get(failure.code, ProviderError)(message)
+    where = shown(failure.place)
+    error.place = f"{place}, {where}" if where else place
+    return error
+
+
+def told(text: str) -> str:
+    """Words of this node as a peer may read them: without addresses, and short."""
+    return shown(_ADDRESS.sub("(address)", text))
+
+
+def shown(text: str) -> str:
+    """Words of a stranger as they may be shown: one line, printable, short."""
+    line = " ".join(text[: 2 * MAX_MESSAGE_CHARS].split())[:MAX_MESSAGE_CHARS]
+    return line if line.isprintable() else "".join(char if char.isprintable() else "?" for char in line)
+
+
+def _words(error: ProviderError) -> str:
+    if isinstance(error, _WITH_OWN_WORDS):
+        return told(error.message)
+    return _WORDS.get(error.code, "it failed.")

@@ -1,0 +1,264 @@
+"""All links of this node: takes those that peers make, makes those that are wanted, at most one with each peer."""
+
+import asyncio
+import contextlib
+import time
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from masa_node.chat.errors import ProviderError
+from masa_node.network.control import Hello, RefusalCode, Refused
+from masa_node.network.membership import LinkRefused, Membership
+from masa_node.network.peers import Standing
+from masa_node.network.session import ControlStream, Session, SessionOwner
+from masa_node.network.transport import (
+    Link,
+    LinkLost,
+    NodeId,
+    PeerAddress,
+    PeerUnreachable,
+    Transport,
+    short_id,
+)
+from masa_node.network.wire import Kind, ProtocolFault, header_frame, read_header
+
+MAX_LINKS = 256  # 90 kB each when idle
+MAX_GREETINGS = 64  # links that have not said who they are yet
+GREET_WITHIN_S = 5.0  # three round trips on a very bad line
+DIAL_WITHIN_S = 5.0
+REFUSAL_READ_WITHIN_S = 1.0
+YOUNG_S = 2 * GREET_WITHIN_S  # two links this young were made at the same time, by both sides
+LOG_REFUSALS_EVERY_S = 1.0  # strangers must not fill the log
+
+log = structlog.get_logger()
+
+
+class LinksOwner(SessionOwner, Protocol):
+    """Who is told of links."""
+
+    def greeting(self, peer: NodeId) -> Hello:
+        """How to introduce this node to that peer."""
+        ...
+
+    def linked(self, session: Session, standing: Standing, hello: Hello) -> None:
+        """The peer may be asked and served from now on."""
+        ...
+
+    def unlinked(self, session: Session) -> None:
+        """The link is gone; `session.why` tells why."""
+        ...
+
+
+class Links:
+    """`run` it in a task; `connect` and `reach` work while it runs."""
+
+    def __init__(self, transport: Transport, membership: Membership, owner: LinksOwner) -> None:
+        self._transport = transport
+        self._membership = membership
+        self._owner = owner
+        self._sessions: dict[NodeId, Session] = {}
+        self._connecting: dict[NodeId, asyncio.Task[Session | ProviderError]] = {}
+        self._greetings = 0
+        self._refusal_logged_s = float("-inf")
+        self._group: asyncio.TaskGroup | None = None
+
+    @property
+    def sessions(self) -> dict[NodeId, Session]:
+        """The live ones, by peer. Not to be changed."""
+        return self._sessions
+
+    async def run(self) -> None:
+        """Take links until cancelled, or until the transport is closed; all links are closed then."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                with contextlib.suppress(LinkLost):
+                    while True:
+                        link = await self._transport.accept()
+                        if self._greetings >= MAX_GREETINGS:
+                            link.close("too many at once")
+                        else:
+                            group.create_task(self._take(link))
+                for session in list(self._sessions.values()):
+                    session.close("stopping")
+        finally:
+            self._group = None
+
+    async def reach(self, address: PeerAddress) -> Link:
+        """A live link with this peer, made now if there is none.
+
+        Raises `PeerUnreachable`, `LinkRefused`, `LinkLost`, `ProtocolFault`.
+        """
+        session = self._sessions.get(address.node_id)
+        return (session or await self.connect(address)).link
+
+    async def connect(self, address: PeerAddress) -> Session:
+        """The session with this peer; callers who want the same one at once share the attempt. Raises as `reach`.
+
+        When cancelled the attempt goes on, bounded by DIAL_WITHIN_S + GREET_WITHIN_S.
+        """
+        peer = address.node_id
+        session = self._sessions.get(peer)
+        if session is not None:
+            return session
+        if self._group is None:
+            raise PeerUnreachable("the network of this node is not running.")
+        if peer == self._transport.keys.node_id:
+            raise PeerUnreachable("that is this node itself.")
+        attempt = self._connecting.get(peer)
+        if attempt is None:
+            attempt = self._group.create_task(self._attempt(address))
+            self._connecting[peer] = attempt
+        try:
+            outcome = await asyncio.shield(attempt)
+        except asyncio.CancelledError:
+            if attempt.cancelled() and not _is_being_cancelled():
+                raise PeerUnreachable("this node is stopping.") from None
+            raise
+        if isinstance(outcome, Session):
+            return outcome
+        raise outcome
+
+    def drop(self, peer: NodeId, why: str) -> None:
+        """Close the link with this peer, if there is one."""
+        session = self._sessions.get(peer)
+        if session is not None:
+            session.close(why)
+
+    async def _attempt(self, address: PeerAddress) -> Session | ProviderError:
+        """Dial and greet; what failed is returned, so that those who wait for it get it and the group goes on."""
+        try:
+            return await self._dial(address)
+        except ProviderError as exc:
+            return exc
+        finally:
+            self._connecting.pop(address.node_id, None)
+
+    async def _dial(self, address: PeerAddress) -> Session:
+        try:
+            async with asyncio.timeout(DIAL_WITHIN_S):
+                link = await self._transport.dial(address)
+        except TimeoutError:
+            raise PeerUnreachable(f"no connection within {DIAL_WITHIN_S:g} s.") from None
+        try:
+            async with asyncio.timeout(GREET_WITHIN_S):
+                return await self._introduce(link)
+        except TimeoutError:
+            link.close("no greeting in time")
+            raise PeerUnreachable(f"it did not greet within {GREET_WITHIN_S:g} s.") from None
+        except BaseException:
+            link.close("greeting failed")
+            raise
+
+    async def _introduce(self, link: Link) -> Session:
+        """The dialing side of the greeting."""
+        control = ControlStream(await link.open())
+        hello = msgspec.structs.replace(self._owner.greeting(link.peer), has_link=link.peer in self._sessions)
+        await control.write(header_frame(Kind.HELLO, hello))
+        kind, payload = await control.next()
+        if kind is Kind.REFUSED:
+            return self._other_session(link, read_header(payload, Refused))
+        if kind is not Kind.WELCOME:
+            raise ProtocolFault(f"it answered HELLO with {kind.name}.")
+        welcome = read_header(payload, Hello)
+        standing = await self._membership.judge(link.peer, welcome, time.time())
+        other = self._sessions.get(link.peer)
+        if other is not None and not other.link.is_dialed and link.peer < self._transport.keys.node_id:
+            link.close("both sides dialed at once")  # as `_check_room` decides on the other side
+            return other
+        return self._enter(link, control, standing, welcome)
+
+    def _other_session(self, link: Link, refused: Refused) -> Session:
+        """The peer refused; when it did because both dialed at once, its link is the one."""
+        session = self._sessions.get(link.peer)
+        link.close("refused")
+        if refused.code == RefusalCode.DUPLICATE and session is not None:
+            return session
+        raise LinkRefused(f"it refused this node: {refused.why}", refused.code)
+
+    async def _take(self, link: Link) -> None:
+        """The other side of the greeting: a peer made this link. Raises nothing."""
+        self._greetings += 1
+        try:
+            async with asyncio.timeout(GREET_WITHIN_S):
+                await self._greet(link)
+        except LinkRefused as exc:
+            self._log_refusal(link.peer, exc.message)
+        except (ProviderError, TimeoutError) as exc:
+            link.close("greeting failed")
+            self._log_refusal(link.peer, str(exc) or "it did not greet in time")
+        except BaseException:
+            link.close("stopping")
+            raise
+        finally:
+            self._greetings -= 1
+
+    async def _greet(self, link: Link) -> None:
+        stream = await link.accept()
+        control = ControlStream(stream)
+        kind, payload = await control.next()
+        if kind is not Kind.HELLO:
+            raise ProtocolFault(f"it began with {kind.name}.")
+        hello = read_header(payload, Hello)
+        try:
+            standing = await self._membership.judge(link.peer, hello, time.time())
+            self._check_room(link, hello)
+        except LinkRefused as exc:
+            await self._refuse(link, control, exc)
+            raise
+        welcome = self._owner.greeting(link.peer)
+        await control.write(header_frame(Kind.WELCOME, msgspec.structs.replace(welcome, invite=None)))
+        self._enter(link, control, standing, hello)
+
+    def _check_room(self, link: Link, hello: Hello) -> None:
+        old = self._sessions.get(link.peer)
+        if old is None:
+            if len(self._sessions) >= MAX_LINKS:
+                raise LinkRefused("it has as many links as it keeps. Try again later.", RefusalCode.FULL)
+            return
+        now_s = asyncio.get_running_loop().time()
+        is_new_one_better = not hello.has_link and now_s - old.since_s > YOUNG_S  # the peer started anew
+        if old.link.is_dialed and not is_new_one_better and self._transport.keys.node_id < link.peer:
+            raise LinkRefused("both sides dialed at once; the other link stays.", RefusalCode.DUPLICATE)
+
+    async def _refuse(self, link: Link, control: ControlStream, refusal: LinkRefused) -> None:
+        """Tell it, and give it a moment to read that before the link goes."""
+        with contextlib.suppress(ProviderError, TimeoutError):
+            async with asyncio.timeout(REFUSAL_READ_WITHIN_S):
+                await control.write(header_frame(Kind.REFUSED, Refused(refusal.refusal, refusal.message)))
+                await control.finish()
+                await link.closed()
+        link.close("refused")
+
+    def _enter(self, link: Link, control: ControlStream, standing: Standing, hello: Hello) -> Session:
+        """The link is good: it replaces one that is there. Never called when the group is closed."""
+        assert self._group is not None  # noqa: S101 - only tasks of the group come here
+        session = Session(link, control, self._owner)
+        old = self._sessions.get(link.peer)
+        self._sessions[link.peer] = session
+        if old is not None:
+            old.close("replaced by a newer link")
+        self._owner.linked(session, standing, hello)
+        self._group.create_task(self._keep(session))
+        return session
+
+    async def _keep(self, session: Session) -> None:
+        try:
+            await session.run()
+        finally:
+            if self._sessions.get(session.peer) is session:
+                del self._sessions[session.peer]
+                self._owner.unlinked(session)
+
+    def _log_refusal(self, peer: NodeId, why: str) -> None:
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._refusal_logged_s >= LOG_REFUSALS_EVERY_S:
+            self._refusal_logged_s = now_s
+            log.warning("peer refused", peer=short_id(peer), why=why)
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,131 @@
+"""One node a MASA_DIR: two would share an identity. Also how a command knows whether a node runs."""
+
+import errno
+import os
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from masa_node.chat.errors import ConfigurationError
+
+if sys.platform != "win32":
+    import fcntl
+
+FILE_NAME = "node.lock"
+WAIT_S = 1.0  # commands look, or work on the store, for some milliseconds
+_AGAIN_S = 0.05
+_MAX_PID_BYTES = 20
+
+log = structlog.get_logger()
+
+
+class DirectoryInUse(ConfigurationError):
+    """Another node uses this MASA_DIR. Stop it, or give this one a MASA_DIR of its own."""
+
+    code = "directory_in_use"
+
+    def __init__(self, masa_dir: Path, pid: int | None) -> None:
+        who = f"another node (pid {pid})" if pid else "another node"
+        super().__init__(f"{who} uses this MASA_DIR ({masa_dir}). Stop it, or set MASA_DIR to a folder of its own.")
+        self.pid = pid
+
+
+class NodeLock:
+    """Held by a running node, and by a command while it works on the store itself. Ends with the process, however.
+
+    It is a `flock` of MASA_DIR/node.lock, which holds the pid and stays where it is. Where the platform or the file
+    system has no `flock` (Windows, some network file systems) nothing is guarded, and a warning says so.
+    """
+
+    def __init__(self, file: int) -> None:
+        self._file = file
+
+    @classmethod
+    def take(cls, masa_dir: Path, wait_s: float = WAIT_S) -> Self:
+        """Take it; makes MASA_DIR if need be. Blocks for up to `wait_s`: call it before the loop or in a thread.
+
+        Raises `DirectoryInUse`; `ConfigurationError` when the file cannot be made.
+        """
+        file = _open(masa_dir)
+        try:
+            _wait_for(file, masa_dir, time.monotonic() + wait_s)
+            with suppress(OSError):  # a full disk: then the next one is told of "another node", without its pid
+                os.ftruncate(file, 0)
+                os.write(file, str(os.getpid()).encode())
+        except BaseException:
+            os.close(file)
+            raise
+        return cls(file)
+
+    @classmethod
+    def take_if_free(cls, masa_dir: Path) -> Self | None:
+        """Take it at once, or None while another holds it. Raises `ConfigurationError` as `take`."""
+        try:
+            return cls.take(masa_dir, wait_s=0.0)
+        except DirectoryInUse:
+            return None
+
+    def release(self) -> None:
+        """Let others have it. Idempotent."""
+        file, self._file = self._file, -1
+        if file >= 0:
+            with suppress(OSError):  # a pid in a file that nobody holds means nothing
+                os.ftruncate(file, 0)
+            os.close(file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+def is_held_by_another(masa_dir: Path) -> bool:
+    """Does another process hold the lock of this folder? Raises `ConfigurationError` as `take`."""
+    try:
+        NodeLock.take(masa_dir, wait_s=0.0).release()
+    except DirectoryInUse as exc:
+        return exc.pid != os.getpid()
+    return False
+
+
+def _open(masa_dir: Path) -> int:
+    path = masa_dir / FILE_NAME
+    try:
+        masa_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    except OSError as exc:
+        raise ConfigurationError(f"MASA_DIR: {path} cannot be opened: {exc.strerror}.") from exc
+
+
+def _wait_for(file: int, masa_dir: Path, until_s: float) -> None:
+    while not _lock(file):
+        if time.monotonic() >= until_s:
+            raise DirectoryInUse(masa_dir, _pid_in(file))
+        time.sleep(_AGAIN_S)
+
+
+def _lock(file: int) -> bool:
+    if sys.platform == "win32":
+        log.warning("nothing keeps a second node from this MASA_DIR", why="this platform has no flock")
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as exc:
+        if exc.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return False
+        log.warning("nothing keeps a second node from this MASA_DIR", why=exc.strerror)
+    return True
+
+
+def _pid_in(file: int) -> int | None:
+    os.lseek(file, 0, os.SEEK_SET)
+    text = os.read(file, _MAX_PID_BYTES).strip()
+    return int(text) if text.isdigit() else None

@@ -1,0 +1,324 @@
+"""The network room as a whole: links, gossip, adverts and the peer book wired together; peers come and go in the
+catalog as they do here.
+
+Everything that this node knows of a peer ends in one question: may it be asked now? It may while it is linked (its
+key proved, let in by `membership.py`) and its newest advert is in force.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Sequence
+
+import msgspec
+import structlog
+
+from masa_node.chat.errors import ProviderError
+from masa_node.network.addresses import dialable
+from masa_node.network.advertising import Advertiser, offers_of
+from masa_node.network.adverts import Advert, is_in_force
+from masa_node.network.asking import RemotePeer
+from masa_node.network.control import Hello
+from masa_node.network.gossip import AdvertExpired, AdvertHeard, Gossip, OwnAdvertElsewhere
+from masa_node.network.links import MAX_LINKS, Links
+from masa_node.network.membership import Membership, UseInvite
+from masa_node.network.peers import PeerBook, Standing
+from masa_node.network.resolving import resolve
+from masa_node.network.serving import PeerServer
+from masa_node.network.session import Session
+from masa_node.network.transport import Link, NodeId, PeerAddress, Stream, Transport, short_id
+from masa_node.network.vouchers import MAX_VOUCHERS, make_voucher, open_voucher
+from masa_node.network.wire import ProtocolFault
+from masa_node.routing.catalog import Catalog
+
+LINKS_KEPT_FREE = 32  # for peers that dial this node
+MAX_REASONS = 1_000  # why a peer is not linked, kept for `masa-node peers`: as many as that shows
+LONGEST_REST_S = 1.0  # a loop that has nothing to do looks again after this
+
+log = structlog.get_logger()
+
+
+class NetworkRules(msgspec.Struct, frozen=True):
+    """What the owner decided. `relays` are the relay URLs he named; `trusted` the node ids of TRUSTED_PEERS."""
+
+    version: str = ""
+    name: str = ""
+    is_open: bool = False
+    allow_private: bool = False
+    relays: frozenset[str] = frozenset()
+    trusted: frozenset[str] = frozenset()
+
+
+class NetworkParts(msgspec.Struct, frozen=True):
+    """What the network is made of; the composition root makes them, tests make them in memory."""
+
+    transport: Transport
+    catalog: Catalog
+    server: PeerServer
+    advertiser: Advertiser
+    book: PeerBook
+    use_invite: UseInvite
+    rng: random.Random
+
+
+class Network:
+    """`run` it in a task. Nothing happens before, and nothing is left after."""
+
+    def __init__(self, parts: NetworkParts, rules: NetworkRules) -> None:
+        self._parts = parts
+        self._rules = rules
+        self._keys = parts.transport.keys
+        self._vouchers: dict[NodeId, bytes] = {}
+        self._new_vouchers: dict[NodeId, tuple[bytes, int]] = {}  # as many as there are links, until they are saved
+        self._invites: dict[NodeId, bytes] = {}
+        self._remotes: dict[NodeId, RemotePeer] = {}
+        self._dialing: set[NodeId] = set()
+        self._why_not: dict[NodeId, str] = {}
+        self._news = asyncio.Event()
+        self._wanted = asyncio.Event()
+        self.book = parts.book
+        self.gossip = Gossip(self._keys, parts.rng)
+        membership = Membership(parts.book, self._keys, parts.use_invite, is_open=rules.is_open)
+        self.links = Links(parts.transport, membership, self)
+
+    @property
+    def node_id(self) -> NodeId:
+        """This node's id."""
+        return self._keys.node_id
+
+    def address(self) -> PeerAddress:
+        """Where others may find this node now."""
+        return self._parts.transport.address()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        stop_watching = self._parts.catalog.watch(self._offers_changed)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.links.run())
+                group.create_task(self._spread())
+                group.create_task(self._keep_dialing(group))
+        finally:
+            stop_watching()
+            for peer in list(self._remotes):
+                self._withdraw(peer)
+
+    # ---- what the owner does ----
+
+    def want(self, addresses: Sequence[PeerAddress], invite: bytes | None = None) -> None:
+        """The owner named these peers: they are members, and are dialed now and whenever they are not linked."""
+        for address in addresses:
+            if address.node_id == self.node_id:
+                continue
+            self.book.admit(address.node_id, Standing.LISTED, address, time.time())
+            if invite is not None:
+                self._invites[address.node_id] = invite
+        self._wanted.set()
+
+    def heard_on_lan(self, address: PeerAddress) -> None:
+        """LAN discovery found a node. It is dialed; whether it is let in is decided as for any other."""
+        if address.node_id != self.node_id:
+            self.book.heard(address, "", time.time())
+            self._wanted.set()
+
+    def book_changed(self) -> None:
+        """The owner changed the book (forget, block, trust): make it true now."""
+        for peer in list(self.links.sessions):
+            if self.book.get(peer) is None or self.book.is_blocked(peer):
+                self.links.drop(peer, "the owner of the other node removed this one")
+        for record in self.book.all():
+            if record.standing is Standing.BLOCKED:
+                self.gossip.forget(record.node_id)
+            else:
+                self.gossip.recall(record.node_id)
+        self._wanted.set()
+
+    async def join(self, address: PeerAddress, invite: bytes) -> None:
+        """Join through this peer now. Raises `LinkRefused`, `PeerUnreachable`, `LinkLost`, `ProtocolFault`."""
+        self.want([address], invite)
+        self.links.drop(address.node_id, "joining anew")
+        await self.links.connect(address)
+
+    # ---- what the links tell (LinksOwner) ----
+
+    def greeting(self, peer: NodeId) -> Hello:
+        """See `LinksOwner`."""
+        vouchers = tuple(list(self._vouchers.values())[-MAX_VOUCHERS:])
+        return Hello(self._rules.version, self._rules.name, self._invites.get(peer), vouchers)
+
+    def linked(self, session: Session, standing: Standing, hello: Hello) -> None:
+        """See `LinksOwner`."""
+        peer, at_unix_s = session.peer, time.time()
+        path = session.link.path()
+        address = PeerAddress(peer, (path.address,) if path.route == "direct" else ())
+        self.book.admit(peer, standing, None if session.link.is_dialed else address, at_unix_s)
+        self.book.linked(peer, at_unix_s, address)
+        self._invites.pop(peer, None)
+        self._why_not.pop(peer, None)
+        session.send_voucher(make_voucher(peer, self._keys, at_unix_s))
+        self.gossip.linked(peer, self._now_s())
+        self._offer(peer)
+        self._news.set()
+        log.info("peer linked", peer=short_id(peer), name=hello.name, route=path.route, standing=standing)
+
+    def unlinked(self, session: Session) -> None:
+        """See `LinksOwner`."""
+        self.gossip.unlinked(session.peer)
+        self._withdraw(session.peer)
+        self.book.unlinked(session.peer, time.time(), self._now_s(), self._parts.rng)
+        self._note_why_not(session.peer, session.why)
+        self._wanted.set()
+        log.info("peer gone", peer=short_id(session.peer), why=session.why)
+
+    def gossip_came(self, peer: NodeId, message: bytes) -> None:
+        """See `SessionOwner`."""
+        self.gossip.received(peer, message, self._now_s(), time.time())
+        self._take_changes(peer)
+        self._news.set()
+
+    def voucher_came(self, peer: NodeId, signed: bytes) -> None:
+        """See `SessionOwner`."""
+        voucher = open_voucher(signed, self._keys, time.time())
+        if voucher.member != self.node_id or voucher.by != peer:
+            raise ProtocolFault("it sent a voucher that is not its own word for this node.")
+        self.remember_vouchers([(peer, signed)])
+        self._new_vouchers[peer] = (signed, voucher.expires_at_unix_s)
+
+    def remember_vouchers(self, vouchers: Sequence[tuple[NodeId, bytes]]) -> None:
+        """Members' words for this node, the newest last; the last MAX_VOUCHERS are shown to others."""
+        for by, signed in vouchers:
+            self._vouchers.pop(by, None)
+            self._vouchers[by] = signed
+        while len(self._vouchers) > MAX_VOUCHERS:
+            self._vouchers.pop(next(iter(self._vouchers)))
+
+    def take_new_vouchers(self) -> list[tuple[NodeId, bytes, int]]:
+        """Who vouched since the last call, with what, until when (Unix seconds)."""
+        new, self._new_vouchers = self._new_vouchers, {}
+        return [(by, signed, expires_at_unix_s) for by, (signed, expires_at_unix_s) in new.items()]
+
+    async def take_ask(self, peer: NodeId, stream: Stream) -> None:
+        """See `SessionOwner`."""
+        await self._parts.server.serve(peer, stream)
+
+    # ---- adverts: in and out ----
+
+    def _offers_changed(self) -> None:
+        self._parts.advertiser.offers_changed()
+        self._news.set()
+
+    async def _spread(self) -> None:
+        """Issue the own advert when it is due, send gossip when it is due."""
+        while True:
+            self._news.clear()
+            now_s, at_unix_s = self._now_s(), time.time()
+            advert = self._parts.advertiser.due(now_s, at_unix_s)
+            if advert is not None:
+                self.gossip.set_own(advert)
+            self.gossip.expire(at_unix_s)
+            self._take_changes(None)
+            for peer, message in self.gossip.due(now_s):
+                session = self.links.sessions.get(peer)
+                if session is not None:
+                    session.send_gossip(message)
+            rest_s = min(max(self.gossip.next_due_s(now_s) - now_s, 0.01), LONGEST_REST_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(rest_s):
+                    await self._news.wait()
+
+    def _take_changes(self, teller: NodeId | None) -> None:
+        for change in self.gossip.changes():
+            match change:
+                case AdvertHeard(advert=signed):
+                    self._note_address(signed.advert, teller)
+                    self._offer(signed.node_id)
+                case AdvertExpired(node_id=peer):
+                    self._withdraw(peer)
+                case OwnAdvertElsewhere(sequence=sequence):
+                    self._parts.advertiser.raise_above(sequence)
+                    self._news.set()
+
+    def _note_address(self, advert: Advert, teller: NodeId | None) -> None:
+        session = self.links.sessions.get(teller) if teller is not None else None
+        told_over = session.link.path().address if session is not None else ""
+        peer = NodeId(advert.node_id)
+        told = PeerAddress(peer, advert.addresses, advert.relay_url)
+        rules = self._rules
+        address = dialable(told, told_over, allow_private=rules.allow_private, relays=rules.relays)
+        if address.direct or address.relay_url is not None:
+            self.book.heard(address, advert.name, time.time())
+            if peer not in self.links.sessions:
+                self._wanted.set()
+
+    # ---- peers in the catalog ----
+
+    def _offer(self, peer: NodeId) -> None:
+        """Put what the peer offers into the catalog, if it may be asked now."""
+        signed = self.gossip.advert_of(peer)
+        if peer not in self.links.sessions or signed is None or not is_in_force(signed.advert, time.time()):
+            return
+        remote = self._remotes.get(peer)
+        if remote is None:
+            remote = self._remotes[peer] = RemotePeer(
+                peer, lambda: self._reach(peer), lambda: self.is_trusted(peer), signed.advert.name
+            )
+        self._parts.catalog.put(remote, offers_of(signed.advert))
+
+    def _withdraw(self, peer: NodeId) -> None:
+        remote = self._remotes.pop(peer, None)
+        if remote is not None:
+            self._parts.catalog.remove(remote)
+
+    def is_trusted(self, peer: NodeId) -> bool:
+        """Did the owner mark this peer as trusted?"""
+        return self.book.is_trusted(peer) or (peer in self._rules.trusted and self.book.is_member(peer))
+
+    async def _reach(self, peer: NodeId) -> Link:
+        record = self.book.get(peer)
+        address = PeerAddress(peer, record.addresses, record.relay_url) if record is not None else PeerAddress(peer)
+        return await self.links.reach(address)
+
+    # ---- dialing ----
+
+    async def _keep_dialing(self, group: asyncio.TaskGroup) -> None:
+        while True:
+            self._wanted.clear()
+            now_s = self._now_s()
+            busy = {*self.links.sessions, *self._dialing}
+            room = MAX_LINKS - LINKS_KEPT_FREE - len(busy)
+            for address in self.book.due(now_s, busy, room):
+                self._dialing.add(address.node_id)
+                group.create_task(self._dial(address))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LONGEST_REST_S):
+                    await self._wanted.wait()
+
+    async def _dial(self, address: PeerAddress) -> None:
+        peer = address.node_id
+        try:
+            await self.links.connect(await resolve(address))
+        except ProviderError as exc:
+            self._note_failure(peer, exc)
+        finally:
+            self._dialing.discard(peer)
+
+    def _note_failure(self, peer: NodeId, error: ProviderError) -> None:
+        self.book.failed(peer, self._now_s(), self._parts.rng)
+        if self._why_not.get(peer) != error.message:
+            log.info("peer not reached", peer=short_id(peer), why=error.message)
+        self._note_why_not(peer, error.message)
+
+    def _note_why_not(self, peer: NodeId, why: str) -> None:
+        self._why_not.pop(peer, None)
+        self._why_not[peer] = why
+        if len(self._why_not) > MAX_REASONS:
+            del self._why_not[next(iter(self._why_not))]
+
+    def why_not(self, peer: NodeId) -> str:
+        """Why the peer is not linked, in words; "" if that is not known."""
+        return self._why_not.get(peer, "")
+
+    @staticmethod
+    def _now_s() -> float:
+        return asyncio.get_running_loop().time()

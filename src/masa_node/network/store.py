@@ -1,0 +1,378 @@
+"""What a node remembers of its network between two runs: MASA_DIR/network.sqlite3. Rows are checked as foreign input.
+
+Two processes use it: the running node, and commands (see `wishes.py`). What the node does by itself never raises: it
+logs once that the disk fails, and goes on. What a person asked for raises `StoreFailed`.
+"""
+
+import sqlite3
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Self, TypeVar
+
+import msgspec
+import structlog
+from msgspec import Meta
+
+from masa_node.network.database import FILE_NAME, Database, Job, StoreFailed
+from masa_node.network.peers import MAX_BLOCKED, MAX_PEERS, PeerRecord, UnixTime
+from masa_node.network.transport import NodeId
+from masa_node.network.vouchers import MAX_VOUCHER_BYTES
+from masa_node.network.wishes import MAX_ARGUMENT_CHARS, MAX_WORDS_CHARS, Verb, Wish, WishState
+
+MAX_UNSAVED = MAX_PEERS + MAX_BLOCKED  # changes that wait for a disk that fails; the oldest go first
+MAX_RECORD_BYTES = 4096  # a record with every field at its bound takes less
+MAX_VALUES = 64  # names of values are in the code; a few are
+MAX_VALUE_BYTES = 64 * 1024
+MAX_VOUCHERS = 32  # one of a few members is enough to be let in by all
+MAX_INVITES = 1_000  # in force
+MAX_USES = MAX_PEERS  # of one invite
+MAX_NOTE_CHARS = 200
+MAX_PENDING_WISHES = 100  # a node that is off does not read them
+MAX_ANSWERED_WISHES = 100  # kept for commands that still wait
+
+_V1 = """
+CREATE TABLE peers (node_id TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE kept (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE vouchers (by TEXT PRIMARY KEY, signed BLOB NOT NULL, expires_at_unix_s INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE invites (
+    token_hash BLOB PRIMARY KEY, made_at_unix_s INTEGER NOT NULL, expires_at_unix_s INTEGER NOT NULL,
+    uses INTEGER NOT NULL, note TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE invite_uses (
+    token_hash BLOB NOT NULL REFERENCES invites ON DELETE CASCADE, node_id TEXT NOT NULL,
+    used_at_unix_s INTEGER NOT NULL, PRIMARY KEY (token_hash, node_id)
+) WITHOUT ROWID;
+CREATE TABLE wishes (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, verb TEXT NOT NULL, argument TEXT NOT NULL, made_at_unix_s INTEGER NOT NULL,
+    state TEXT NOT NULL, words TEXT NOT NULL
+);
+"""
+MIGRATIONS = (_V1,)  # never change one that was released: add the next
+
+_WISH_FIELDS = ("id", "verb", "argument", "made_at_unix_s", "state", "words")
+_WISH_COLUMNS = ", ".join(_WISH_FIELDS)
+
+log = structlog.get_logger()
+Row = tuple[object, ...]
+T = TypeVar("T")
+TokenHash = Annotated[bytes, Meta(min_length=16, max_length=64)]
+
+
+class KeptVoucher(msgspec.Struct, frozen=True):
+    """What another member signed about this node, so that those who do not know it let it in."""
+
+    by: Annotated[NodeId, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+    signed: Annotated[bytes, Meta(max_length=MAX_VOUCHER_BYTES)]
+    expires_at_unix_s: UnixTime
+
+
+class KeptInvite(msgspec.Struct, frozen=True):
+    """An invite that this node gave out. Only the token's hash is known; `used` of `uses` nodes have come with it."""
+
+    token_hash: TokenHash
+    made_at_unix_s: UnixTime
+    expires_at_unix_s: UnixTime
+    uses: Annotated[int, Meta(ge=1, le=MAX_USES)]
+    note: Annotated[str, Meta(max_length=MAX_NOTE_CHARS)] = ""
+    used: Annotated[int, Meta(ge=0)] = 0
+
+
+class Store:
+    """Open it once a process. Every method may be called from one event loop, in any order, at once."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._unsaved: dict[NodeId, PeerRecord | None] = {}
+        self._version: object = None
+        self._has_own_wish = False
+        self._is_failing = False
+
+    @classmethod
+    async def open(cls, masa_dir: Path) -> Self:
+        """Open or make it. What cannot be opened is warned of, and a store in memory given instead: see `is_kept`.
+
+        Raises `ConfigurationError` when a newer version of the program wrote it.
+        """
+        return cls(await Database.open(masa_dir / FILE_NAME, MIGRATIONS))
+
+    @classmethod
+    def in_memory(cls) -> Self:
+        """One that forgets; needs no thread, so it works on virtual time."""
+        return cls(Database.in_memory(MIGRATIONS))
+
+    @property
+    def is_kept(self) -> bool:
+        """False when memory stands in for a file that could not be opened."""
+        return self._database.is_kept
+
+    async def close(self) -> None:
+        """Write what waits and close the file; bounded in time. Idempotent."""
+        await self._database.close()
+
+    # ---- peers ----
+
+    async def load(self) -> list[PeerRecord]:
+        """Every peer's record. Those that do not read are left out, with a warning."""
+        rows = await self._read(
+            "SELECT node_id, record FROM peers WHERE length(record) <= ? LIMIT ?", MAX_RECORD_BYTES, MAX_UNSAVED
+        )
+        read = [_record(*row) for row in rows]
+        records = [record for record in read if record is not None]
+        if len(records) < len(read):
+            log.warning("remembered peers that do not read were left out", count=len(read) - len(records))
+        return records
+
+    async def save(self, changed: Collection[PeerRecord], gone: Collection[NodeId]) -> bool:
+        """Keep what `PeerBook.take_changes` gave. False when it could not be: it is then tried again with the next."""
+        for record in changed:
+            self._note_unsaved(record.node_id, record)
+        for node_id in gone:
+            self._note_unsaved(node_id, None)
+        writing = dict(self._unsaved)
+        puts = [(node_id, msgspec.json.encode(record)) for node_id, record in writing.items() if record is not None]
+        drops = [(node_id,) for node_id, record in writing.items() if record is None]
+
+        def job(connection: sqlite3.Connection) -> bool:
+            connection.executemany("INSERT OR REPLACE INTO peers (node_id, record) VALUES (?, ?)", puts)
+            connection.executemany("DELETE FROM peers WHERE node_id = ?", drops)
+            return True
+
+        is_saved = await self._try(job, otherwise=False)
+        if is_saved:
+            for node_id, written in writing.items():
+                if self._unsaved.get(node_id) is written:  # unless it changed again meanwhile
+                    self._unsaved.pop(node_id, None)
+        return is_saved and self.is_kept
+
+    # ---- single values ----
+
+    async def value(self, name: str) -> bytes | None:
+        """What was kept under this name; None when nothing was."""
+        rows = await self._read("SELECT value FROM kept WHERE name = ?", name)
+        return rows[0][0] if rows and isinstance(rows[0][0], bytes) else None
+
+    async def set_value(self, name: str, value: bytes) -> bool:
+        """Keep it. False when it could not be. Raises `ValueError` beyond MAX_VALUE_BYTES or MAX_VALUES names."""
+        if len(value) > MAX_VALUE_BYTES:
+            raise ValueError(f"{name}: {len(value)} bytes")
+
+        def job(connection: sqlite3.Connection) -> bool:
+            connection.execute("INSERT OR REPLACE INTO kept (name, value) VALUES (?, ?)", (name, value))
+            (count,) = connection.execute("SELECT count(*) FROM kept").fetchone()
+            if count > MAX_VALUES:
+                raise ValueError(f"{name}: {count} values")
+            return True
+
+        return await self._try(job, otherwise=False) and self.is_kept
+
+    # ---- vouchers ----
+
+    async def keep_voucher(self, voucher: KeptVoucher) -> bool:
+        """Keep it instead of an older one of the same member. Beyond MAX_VOUCHERS those that end first go."""
+
+        def job(connection: sqlite3.Connection) -> bool:
+            connection.execute(
+                "INSERT OR REPLACE INTO vouchers (by, signed, expires_at_unix_s) VALUES (?, ?, ?)",
+                (voucher.by, voucher.signed, voucher.expires_at_unix_s),
+            )
+            connection.execute(
+                "DELETE FROM vouchers WHERE by NOT IN"
+                " (SELECT by FROM vouchers ORDER BY expires_at_unix_s DESC LIMIT ?)",
+                (MAX_VOUCHERS,),
+            )
+            return True
+
+        return await self._try(job, otherwise=False) and self.is_kept
+
+    async def vouchers(self, at_unix_s: float) -> list[KeptVoucher]:
+        """Those in force, the one that lasts longest first."""
+        rows = await self._read(
+            "SELECT by, signed, expires_at_unix_s FROM vouchers WHERE expires_at_unix_s > ?"
+            " ORDER BY expires_at_unix_s DESC LIMIT ?",
+            at_unix_s,
+            MAX_VOUCHERS,
+        )
+        return _checked(KeptVoucher, ("by", "signed", "expires_at_unix_s"), rows)
+
+    # ---- invites ----
+
+    async def add_invite(self, invite: KeptInvite) -> None:
+        """Keep it; those that ended before it was made go. Raises `StoreFailed`, also beyond a bound."""
+        try:
+            msgspec.convert(msgspec.structs.asdict(invite), KeptInvite)
+        except msgspec.ValidationError as exc:
+            raise StoreFailed(f"Such an invite cannot be kept: {exc}.") from exc
+
+        def job(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM invites WHERE expires_at_unix_s <= ?", (invite.made_at_unix_s,))
+            (count,) = connection.execute("SELECT count(*) FROM invites").fetchone()
+            if count >= MAX_INVITES:
+                raise StoreFailed(f"{MAX_INVITES} invites are in force. Revoke some: `masa-node invites --revoke ID`.")
+            connection.execute(
+                "INSERT INTO invites (token_hash, made_at_unix_s, expires_at_unix_s, uses, note)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (invite.token_hash, invite.made_at_unix_s, invite.expires_at_unix_s, invite.uses, invite.note),
+            )
+
+        await self._for_a_person(job)
+
+    async def use_invite(self, token_hash: bytes, node_id: NodeId, at_unix_s: float) -> bool:
+        """Let this node in by it? Spends one use, and none when the same node comes again. False when in doubt."""
+
+        def job(connection: sqlite3.Connection) -> bool:
+            found = connection.execute(
+                "SELECT uses FROM invites WHERE token_hash = ? AND expires_at_unix_s > ?", (token_hash, at_unix_s)
+            ).fetchone()
+            if found is None:
+                return False
+            used_by = connection.execute("SELECT node_id FROM invite_uses WHERE token_hash = ?", (token_hash,))
+            nodes = {row[0] for row in used_by}
+            if node_id not in nodes and len(nodes) >= found[0]:
+                return False
+            connection.execute(
+                "INSERT OR IGNORE INTO invite_uses (token_hash, node_id, used_at_unix_s) VALUES (?, ?, ?)",
+                (token_hash, node_id, int(at_unix_s)),
+            )
+            return True
+
+        return await self._try(job, otherwise=False)
+
+    async def invites(self) -> list[KeptInvite]:
+        """All, newest first, those that ended too until the next is made. Raises `StoreFailed`."""
+        rows = await self._database.read(
+            lambda connection: connection.execute(
+                "SELECT token_hash, made_at_unix_s, expires_at_unix_s, uses, note,"
+                " (SELECT count(*) FROM invite_uses AS u WHERE u.token_hash = i.token_hash) FROM invites AS i"
+                " ORDER BY made_at_unix_s DESC LIMIT ?",
+                (MAX_INVITES,),
+            ).fetchall()
+        )
+        fields = ("token_hash", "made_at_unix_s", "expires_at_unix_s", "uses", "note", "used")
+        return _checked(KeptInvite, fields, rows)
+
+    async def revoke_invite(self, token_hash: bytes) -> bool:
+        """Nobody comes in by it any more; who did stays. False when there is none. Raises `StoreFailed`."""
+        return await self._for_a_person(
+            lambda connection: (
+                connection.execute("DELETE FROM invites WHERE token_hash = ?", (token_hash,)).rowcount > 0
+            )
+        )
+
+    # ---- wishes ----
+
+    async def add_wish(self, verb: Verb, argument: str, at_unix_s: float) -> int:
+        """Leave a wish for the node; its id. Raises `StoreFailed`, also beyond MAX_PENDING_WISHES."""
+        if len(argument) > MAX_ARGUMENT_CHARS:
+            raise StoreFailed(f"What was given is {len(argument)} characters long; {MAX_ARGUMENT_CHARS} are the limit.")
+
+        def job(connection: sqlite3.Connection) -> int:
+            (count,) = connection.execute(
+                "SELECT count(*) FROM wishes WHERE state = ?", (WishState.PENDING.value,)
+            ).fetchone()
+            if count >= MAX_PENDING_WISHES:
+                raise StoreFailed(f"{MAX_PENDING_WISHES} wishes wait for the node. Start it, or see why it is stuck.")
+            added = connection.execute(
+                "INSERT INTO wishes (verb, argument, made_at_unix_s, state, words) VALUES (?, ?, ?, ?, '')",
+                (verb.value, argument, int(at_unix_s), WishState.PENDING.value),
+            )
+            return added.lastrowid or 0
+
+        wish_id = await self._for_a_person(job)
+        self._has_own_wish = True
+        return wish_id
+
+    async def wish(self, wish_id: int) -> Wish | None:
+        """How this wish stands; None when it is not known any more. Raises `StoreFailed`."""
+        rows = await self._database.read(
+            lambda connection: connection.execute(
+                f"SELECT {_WISH_COLUMNS} FROM wishes WHERE id = ?",  # noqa: S608 - a constant
+                (wish_id,),
+            ).fetchall()
+        )
+        return next(iter(_checked(Wish, _WISH_FIELDS, rows)), None)
+
+    async def pending_wishes(self) -> list[Wish]:
+        """Those to carry out, oldest first."""
+        rows = await self._read(
+            f"SELECT {_WISH_COLUMNS} FROM wishes WHERE state = ? ORDER BY id LIMIT ?",  # noqa: S608 - a constant
+            WishState.PENDING.value,
+            MAX_PENDING_WISHES,
+        )
+        return _checked(Wish, _WISH_FIELDS, rows)
+
+    async def answer_wish(self, wish_id: int, state: WishState, words: str) -> bool:
+        """Tell the person what became of it; its argument, which may hold a token, is not kept. False on failure."""
+
+        def job(connection: sqlite3.Connection) -> bool:
+            connection.execute(
+                "UPDATE wishes SET state = ?, words = ?, argument = '' WHERE id = ?",
+                (state.value, words[:MAX_WORDS_CHARS], wish_id),
+            )
+            connection.execute(
+                "DELETE FROM wishes WHERE state <> ? AND id NOT IN"
+                " (SELECT id FROM wishes WHERE state <> ? ORDER BY id DESC LIMIT ?)",
+                (WishState.PENDING.value, WishState.PENDING.value, MAX_ANSWERED_WISHES),
+            )
+            return True
+
+        return await self._try(job, otherwise=False)
+
+    async def changed(self) -> bool:
+        """Did another process write, or was a wish added here, since the last call? True at the first. Cheap."""
+        has_own, self._has_own_wish = self._has_own_wish, False
+        rows = await self._read("PRAGMA data_version")
+        before, self._version = self._version, rows[0][0] if rows else self._version
+        return has_own or before != self._version
+
+    # ---- inside ----
+
+    def _note_unsaved(self, node_id: NodeId, record: PeerRecord | None) -> None:
+        self._unsaved.pop(node_id, None)
+        if len(self._unsaved) >= MAX_UNSAVED:
+            del self._unsaved[next(iter(self._unsaved))]
+        self._unsaved[node_id] = record
+
+    async def _read(self, sql: str, *values: object) -> list[Row]:
+        try:
+            return await self._database.read(lambda connection: connection.execute(sql, values).fetchall())
+        except StoreFailed as exc:
+            self._failed(exc)
+            return []
+
+    async def _try(self, job: Job[T], otherwise: T) -> T:
+        try:
+            done = await self._database.write(job)
+        except StoreFailed as exc:
+            self._failed(exc)
+            return otherwise
+        self._is_failing = False
+        return done
+
+    async def _for_a_person(self, job: Job[T]) -> T:
+        if not self.is_kept:
+            raise StoreFailed(f"{FILE_NAME} in MASA_DIR cannot be written; the log says why.")
+        return await self._database.write(job)
+
+    def _failed(self, exc: StoreFailed) -> None:
+        if not self._is_failing:  # one line until it works again, not one a second
+            log.warning("what the network tells is not kept for now", why=exc.message)
+        self._is_failing = True
+
+
+def _record(node_id: object, record: object) -> PeerRecord | None:
+    try:
+        read = msgspec.json.decode(record, type=PeerRecord) if isinstance(record, bytes) else None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return read if read is not None and read.node_id == node_id else None
+
+
+def _checked(form: type[T], fields: Sequence[str], rows: Iterable[Row]) -> list[T]:
+    """The rows that fit; the others are left out, with a warning."""
+    read: list[T] = []
+    for row in rows:
+        try:
+            read.append(msgspec.convert(dict(zip(fields, row, strict=True)), form))
+        except msgspec.ValidationError as exc:
+            log.warning("a row of the store does not read", of=form.__name__, why=str(exc))
+    return read

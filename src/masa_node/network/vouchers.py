@@ -1,0 +1,56 @@
+"""A member's word for another node: "I know this key, let it in". Pure.
+
+Networks are closed by default. A node that was invited by one member shows that member's voucher to the others; each
+decides by whom it lets itself be told (`membership.py`).
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from masa_node.network.transport import Keys, NodeId
+from masa_node.network.wire import ProtocolFault
+
+LIFETIME_S = 90 * 24 * 3600  # given anew at each link; a node that was away longer needs an invite again
+MAX_CLOCK_SKEW_S = 5 * 60
+MAX_VOUCHER_BYTES = 512
+MAX_VOUCHERS = 4  # that are shown in one greeting: of different members, the newest
+_SIGNATURE_BYTES = 64
+_DOMAIN = b"masa voucher 1\n"
+
+Key = Annotated[str, Meta(min_length=64, max_length=64)]
+
+
+class Voucher(msgspec.Struct, frozen=True):
+    """`by` vouches for `member`; times are Unix seconds."""
+
+    member: Key
+    by: Key
+    issued_at_unix_s: Annotated[int, Meta(ge=0)]
+    expires_at_unix_s: Annotated[int, Meta(ge=0)]
+
+
+def make_voucher(member: NodeId, keys: Keys, at_unix_s: float) -> bytes:
+    """This node's own word for `member`, signed."""
+    issued = int(at_unix_s)
+    payload = msgspec.msgpack.encode(Voucher(member, keys.node_id, issued, issued + LIFETIME_S))
+    return payload + keys.sign(_DOMAIN + payload)
+
+
+def open_voucher(signed: bytes, keys: Keys, at_unix_s: float) -> Voucher:
+    """Check a received one: size, form, times, signature. Raises `ProtocolFault`."""
+    if not _SIGNATURE_BYTES < len(signed) <= MAX_VOUCHER_BYTES:
+        raise ProtocolFault(f"it showed a voucher of {len(signed)} bytes.")
+    payload, signature = signed[:-_SIGNATURE_BYTES], signed[-_SIGNATURE_BYTES:]
+    try:
+        voucher = msgspec.msgpack.decode(payload, type=Voucher)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise ProtocolFault(f"it showed a malformed voucher: {exc}.") from exc
+    if not voucher.issued_at_unix_s - MAX_CLOCK_SKEW_S <= at_unix_s < voucher.expires_at_unix_s + MAX_CLOCK_SKEW_S:
+        raise ProtocolFault("it showed a voucher that is not in force. Are both clocks right?")
+    if voucher.expires_at_unix_s > voucher.issued_at_unix_s + LIFETIME_S:
+        raise ProtocolFault("it showed a voucher that is in force too long.")
+    if not keys.verify(NodeId(voucher.by), _DOMAIN + payload, signature):
+        raise ProtocolFault("it showed a voucher with a wrong signature.")
+    return voucher

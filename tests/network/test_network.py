@@ -1,0 +1,228 @@
+"""Nodes that find each other, share, race, die and come back: the whole room over the in-memory network."""
+
+import asyncio
+
+from masa_node.chat.ask import RaceMode, RaceRule
+from masa_node.chat.errors import UnknownModel
+from masa_node.network.memory import MemoryNetwork
+from masa_node.network.network import NetworkRules
+from masa_node.network.peers import PeerBook
+from tests.network.nodes import MODEL, MemoryNode, introduce, make, running
+from tests.virtual_time import now_s, virtual_time
+
+
+@virtual_time
+async def test_a_model_of_a_peer_is_had_as_if_it_were_ones_own() -> None:
+    first, quick, slow = nodes = make(MemoryNetwork(seed=1), 3)
+    await quick.serve_demo(100)
+    await slow.serve_demo(5)
+    introduce(nodes)
+    async with running(*nodes):
+        await asyncio.sleep(2)
+        told = await first.ask()
+        assert told.is_whole
+        assert told.served_by == quick.id
+        await asyncio.sleep(1)
+    (outcome,) = first.asked
+    assert {attempt.provider: attempt.result for attempt in outcome.attempts} == {quick.id: "won", slow.id: "cancelled"}
+    assert [served.error for served in slow.served] == ["caller_gone"]
+
+
+@virtual_time
+async def test_nodes_that_know_only_the_boot_node_come_to_know_each_other() -> None:
+    nodes = make(MemoryNetwork(seed=2), 6)
+    await nodes[-1].serve_demo()
+    introduce(nodes)
+    async with running(*nodes):
+        await asyncio.sleep(10)
+        for node in nodes:
+            assert len(node.network.links.sessions) == len(nodes) - 1
+            assert node.catalog.knows(MODEL)
+
+
+@virtual_time
+async def test_a_model_that_goes_away_is_no_longer_asked_for_there_within_five_seconds() -> None:
+    first, other = nodes = make(MemoryNetwork(seed=3), 2)
+    model = await other.serve_demo()
+    introduce(nodes)
+    async with running(*nodes):
+        await asyncio.sleep(2)
+        assert first.catalog.knows(MODEL)
+        other.catalog.remove(model)
+        began_s = now_s()
+        while first.catalog.knows(MODEL):
+            await asyncio.sleep(0.05)
+        assert now_s() - began_s < 5
+        assert isinstance((await first.ask()).error, UnknownModel)
+
+
+@virtual_time
+async def test_a_killed_peer_is_out_of_the_race_within_five_seconds() -> None:
+    network = MemoryNetwork(seed=4)
+    first, other = nodes = make(network, 2)
+    await other.serve_demo()
+    introduce(nodes)
+    async with running(*nodes):
+        await asyncio.sleep(3)
+        assert first.catalog.knows(MODEL)
+        network.kill(other.id)
+        began_s = now_s()
+        while first.catalog.knows(MODEL):
+            await asyncio.sleep(0.05)
+        assert now_s() - began_s < 5
+
+
+@virtual_time
+async def test_the_death_of_the_winner_in_the_middle_is_told_and_another_is_asked_next_time() -> None:
+    network = MemoryNetwork(seed=5)
+    first, quick, slow = nodes = make(network, 3)
+    await quick.serve_demo(20)
+    await slow.serve_demo(2)
+    introduce(nodes)
+    async with running(*nodes):
+        await asyncio.sleep(3)
+        asking = asyncio.create_task(first.ask())
+        await asyncio.sleep(0.5)
+        network.kill(quick.id)
+        told = await asking
+        assert told.served_by == quick.id
+        assert told.error is not None
+        assert told.error.code == "broken_answer"
+        assert "heartbeats" in told.error.message
+        assert 0 < told.pieces < 20
+        again = await first.ask()
+        assert again.is_whole
+        assert again.served_by == slow.id
+
+
+@virtual_time
+async def test_a_partition_that_heals_is_forgotten() -> None:
+    network = MemoryNetwork(seed=6)
+    nodes = make(network, 5)
+    await nodes[4].serve_demo()
+    introduce(nodes)
+    async with running(*nodes):
+        await asyncio.sleep(5)
+        network.partition([node.id for node in nodes[:3]], [node.id for node in nodes[3:]])
+        await asyncio.sleep(60)
+        assert not nodes[1].catalog.knows(MODEL)
+        assert nodes[3].catalog.knows(MODEL)
+        network.heal()
+        await asyncio.sleep(90)  # the longest that two sides wait before they dial again by then
+        for node in nodes:
+            assert len(node.network.links.sessions) == len(nodes) - 1
+            assert (await node.ask()).is_whole
+
+
+@virtual_time
+async def test_a_node_that_restarts_joins_through_those_it_remembers_although_the_boot_node_is_gone() -> None:
+    network = MemoryNetwork(seed=7)
+    closed = NetworkRules()
+    boot, ada, bob = nodes = make(network, 3, closed)
+    await bob.serve_demo()
+    for guest in (ada, bob):
+        boot.network.want([guest.transport.address()])
+        guest.network.want([boot.transport.address()])
+    async with running(bob):
+        async with running(boot, ada):
+            await asyncio.sleep(10)
+            assert bob.id in ada.network.links.sessions  # let in by the boot node's word
+            assert ada.book is not None
+            records, _ = ada.book.take_changes()
+        await boot.transport.close()
+        await ada.transport.close()
+        again = MemoryNode(network.transport(2), closed, PeerBook(records, own=ada.id))
+        async with running(again):
+            await asyncio.sleep(30)
+            assert set(again.network.links.sessions) == {bob.id}
+            assert (await again.ask()).is_whole
+
+
+@virtual_time
+async def test_a_stranger_is_not_asked_nor_served_in_a_closed_network() -> None:
+    network = MemoryNetwork(seed=8)
+    ada, bob = make(network, 2, NetworkRules())
+    stranger = MemoryNode(network.transport(9))
+    await bob.serve_demo()
+    await stranger.serve_demo()
+    ada.network.want([bob.transport.address()])
+    bob.network.want([ada.transport.address()])
+    stranger.network.want([ada.transport.address(), bob.transport.address()])
+    async with running(ada, bob, stranger):
+        await asyncio.sleep(20)
+        assert not stranger.network.links.sessions
+        assert set(ada.network.links.sessions) == {bob.id}
+        assert (await ada.ask()).served_by == bob.id
+        assert not stranger.served
+
+
+@virtual_time
+async def test_blocking_a_peer_ends_its_link_at_once_and_unblocking_lets_it_come_back() -> None:
+    ada, bob = nodes = make(MemoryNetwork(seed=9), 2)
+    await bob.serve_demo()
+    introduce(nodes)
+    async with running(*nodes):
+        await asyncio.sleep(3)
+        assert ada.book is not None
+        ada.book.block(bob.id, 0)
+        ada.network.book_changed()
+        await asyncio.sleep(0.5)
+        assert not ada.network.links.sessions
+        assert not ada.catalog.knows(MODEL)
+        await asyncio.sleep(60)
+        assert not ada.network.links.sessions
+        ada.book.unblock(bob.id)
+        ada.network.book_changed()
+        await asyncio.sleep(400)  # the other side's longest pause
+        assert set(ada.network.links.sessions) == {bob.id}
+        assert ada.catalog.knows(MODEL)
+
+
+@virtual_time
+async def test_a_thousand_requests_while_peers_come_and_go_each_end_in_a_whole_answer_or_a_true_error() -> None:
+    network = MemoryNetwork(seed=10)
+    first, *others = nodes = make(network, 10)
+    for other in others:
+        await other.serve_demo(200)
+    introduce(nodes)
+    async with running(first):
+        async with asyncio.TaskGroup() as group:
+            lives = [group.create_task(_live(network, number, other, first)) for number, other in enumerate(others)]
+            await asyncio.sleep(5)
+            asks = [group.create_task(_ask_after(first, number * 0.02)) for number in range(1000)]
+            tolds = [await ask for ask in asks]
+            for life in lives:
+                life.cancel()
+        await asyncio.sleep(40)
+        assert len(tolds) == 1000
+        whole = sum(told.is_whole for told in tolds)
+        assert all(told.is_whole or told.error is not None for told in tolds)
+        assert whole > 500
+        assert first.admission.running == 0
+        assert network.open_streams <= 2 * len(nodes)  # the control streams
+
+
+async def _ask_after(node: MemoryNode, delay_s: float):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    await asyncio.sleep(delay_s)
+    mode = RaceMode.HEDGE if int(delay_s * 50) % 2 else RaceMode.ALL
+    return await node.ask(RaceRule(mode))
+
+
+async def _live(network: MemoryNetwork, number: int, node: MemoryNode, first: MemoryNode) -> None:
+    """Run a while, die, come back; some die without a word."""
+    while True:
+        task = asyncio.create_task(node.network.run())
+        try:
+            await asyncio.sleep(3 + number * 1.7)
+            if number % 2:
+                network.kill(node.id)
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+            await node.transport.close()
+        await asyncio.sleep(1)
+        node = MemoryNode(network.transport(number + 2))
+        await node.serve_demo(200)
+        node.network.want([first.transport.address()])
+
+
