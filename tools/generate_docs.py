@@ -117,13 +117,23 @@ def commands() -> str:
     """docs/commands.md."""
     root = cast("click.Group", typer.main.get_command(app))
     lines = ["# Commands", "", "`masa-node COMMAND --help` says the same. `--json` writes JSON for programs.", ""]
-    for name, command in root.commands.items():
+    for name, command in _each_command(root):
         lines += [f"## `masa-node {name}`", "", str(command.help), ""]
         options = [option for option in command.params if getattr(option, "help", None)]
         lines += [f"- `{' '.join(option.opts)}` {option.help}" for option in options]
         lines += [""] if options else []
     lines += ["Exit codes: 0 fine, 1 failed, 2 a setting or an argument is wrong, 130 interrupted."]
     return "\n".join(lines) + "\n"
+
+
+def _each_command(group: click.Group, before: str = "") -> list[tuple[str, click.Command]]:
+    """Every command by its whole name, each group followed by what is in it."""
+    found: list[tuple[str, click.Command]] = []
+    for name, command in group.commands.items():
+        found.append((before + name, command))
+        if isinstance(command, typer.core.TyperGroup):
+            found += _each_command(command, f"{before}{name} ")
+    return found
 
 
 PAGES: dict[str, Callable[[], str]] = {

@@ -11,9 +11,9 @@ from masa_node.chat.errors import (
     ConnectionClosed,
     NotAnAnswer,
 )
+from masa_node.routing.answers import read_whole
 from masa_node.upstreams import http
 from masa_node.upstreams.http import HttpAnswer, HttpClient
-from masa_node.upstreams.server import read_whole
 from tests.fakes.http_bytes import LAST_CHUNK, chunk, chunked, head, stream_head, whole
 from tests.fakes.llm_server import FakeLlm, Line, Script, close, flood, reset, send, send_each, stall, wait_for
 

@@ -19,9 +19,9 @@ from masa_node.chat.errors import (
     TlsFailed,
     Unreachable,
 )
+from masa_node.routing.answers import read_whole
 from masa_node.upstreams import http
 from masa_node.upstreams.http import HttpClient
-from masa_node.upstreams.server import read_whole
 from tests.fakes.http_bytes import head, stream_head, whole
 from tests.fakes.llm_server import FakeLlm, Script, close, flood, reset, send, stall
 from tests.fakes.no_server import closed_port, full_backlog

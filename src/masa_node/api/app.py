@@ -22,6 +22,8 @@ GET_PATHS = frozenset(
         "/readyz",
         "/metrics",
         "/openapi.json",
+        "/api/v1/node",
+        "/api/v1/peers",
         "/api/v1/llm/models",
         "/v1/models",
         "/api/tags",

@@ -20,14 +20,16 @@ from masa_node.api.replies import (
     send_error,
     send_whole,
 )
+from masa_node.api.route_headers import route_of
 from masa_node.api.statuses import status_of
 from masa_node.chat.answer import StreamedAnswer, WholeAnswer
-from masa_node.chat.ask import DIALECT_OF_DOOR, Ask, Door, Headers, RequestId
+from masa_node.chat.ask import DIALECT_OF_DOOR, Ask, Door, Headers, Privacy, RaceRule, RequestId
 from masa_node.chat.errors import AskLoop, CallerStalled, MasaError
-from masa_node.chat.outcome import Outcome
+from masa_node.chat.outcome import CALLER_GONE, STATUS_CALLER_GONE, Outcome
 from masa_node.dialects.peek import peek
 from masa_node.dialects.registry import DIALECTS
-from masa_node.routing.dispatch import CALLER_GONE, STATUS_CALLER_GONE, Dispatcher, Exchange
+from masa_node.routing.dispatch import Dispatcher
+from masa_node.routing.exchange import Exchange
 
 # The caller's headers that an LLM gets to see; credentials are not among them (golden test).
 PASSED_UP = frozenset(
@@ -39,11 +41,13 @@ _STREAM_HEADERS: RawHeaders = [(b"cache-control", b"no-cache"), (b"x-accel-buffe
 
 
 class ChatLimits(msgspec.Struct, frozen=True):
-    """Bounds of one chat request: bytes and seconds."""
+    """Bounds of one chat request: bytes and seconds. `race` and `privacy` hold where a request does not say."""
 
     max_body_bytes: int
     first_piece_timeout_s: float
     idle_timeout_s: float
+    race: RaceRule = RaceRule()
+    privacy: Privacy = Privacy.ANY
 
 
 class ChatDoors:
@@ -89,6 +93,7 @@ class ChatDoors:
         self, door: Door, request_id: RequestId, headers: list[tuple[bytes, bytes]], body: bytes, came_s: float
     ) -> Ask:
         peeked = peek(body, door)
+        race, privacy = route_of(headers, self._limits.race, self._limits.privacy)
         return Ask(
             request_id=request_id,
             door=door,
@@ -98,6 +103,8 @@ class ChatDoors:
             headers=self._headers_up(headers),
             first_piece_deadline_s=came_s + self._limits.first_piece_timeout_s,
             idle_timeout_s=self._limits.idle_timeout_s,
+            privacy=privacy,
+            race=race,
         )
 
     def _headers_up(self, headers: list[tuple[bytes, bytes]]) -> Headers:

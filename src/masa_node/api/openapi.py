@@ -23,9 +23,11 @@ _ABOUT: dict[Door, str] = {
 _PLAIN: tuple[tuple[str, str, str], ...] = (
     ("/", "Is the node running?", "text/plain"),
     ("/healthz", "Liveness: the process answers", "application/json"),
-    ("/readyz", "Readiness: at least one LLM server was reached", "application/json"),
+    ("/readyz", "Readiness: at least one LLM server was reached, or a peer that shares a model", "application/json"),
     ("/metrics", "Prometheus metrics", "text/plain"),
     ("/openapi.json", "This description", "application/json"),
+    ("/api/v1/node", "The node itself: version, id, addresses, load, policies", "application/json"),
+    ("/api/v1/peers", "The peers: who is linked, directly or through a relay, and what they share", "application/json"),
     ("/api/v1/llm/models", "What can be asked here now, who serves it, through which doors", "application/json"),
     ("/v1/models", "The models, in a shape that the OpenAI and Anthropic SDKs read", "application/json"),
     ("/api/tags", "The models, in Ollama's shape", "application/json"),

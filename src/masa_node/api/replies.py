@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 from masa_node.api.statuses import status_of
 from masa_node.chat.ask import DialectName, Headers, RequestId
-from masa_node.chat.errors import ErrorAnswer, MasaError, Overloaded, ProviderError, WrongMethod
-from masa_node.chat.outcome import MAX_TRAIL, Attempt
+from masa_node.chat.errors import ErrorAnswer, MasaError, Overloaded, PeerBusy, ProviderError, WrongMethod
+from masa_node.chat.outcome import Attempt, told
 from masa_node.dialects.dialect import ErrorText
 from masa_node.dialects.registry import DIALECTS
 
@@ -19,6 +19,7 @@ Scope = MutableMapping[str, Any]
 RawHeaders = list[tuple[bytes, bytes]]
 
 UNAUTHORIZED = 401
+BUSY_RETRY_AFTER_S = 1  # all peers were busy; another's place may be free at any moment
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
 
 
@@ -61,6 +62,8 @@ async def send_error(
 def _retry_after(error: MasaError) -> RawHeaders:
     if isinstance(error, Overloaded):
         return [(b"retry-after", b"%d" % error.retry_after_s)]
+    if isinstance(error, PeerBusy):
+        return [(b"retry-after", b"%d" % BUSY_RETRY_AFTER_S)]
     if isinstance(error, ErrorAnswer):
         return [pair for pair in raw_headers(error.headers) if pair[0] == b"retry-after"]
     return []
@@ -83,7 +86,7 @@ def request_headers(
     if attempts:
         parts = [
             f"{header_name(a.provider)}={a.result};ms={(a.ended_after_s - a.asked_after_s) * 1000:.0f}"
-            for a in attempts[:MAX_TRAIL]
+            for a in told(attempts)
         ]
         headers.append((b"x-masa-attempts", ", ".join(parts).encode()))
     return headers

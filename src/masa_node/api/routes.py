@@ -22,12 +22,16 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class NodeView(msgspec.Struct, frozen=True):
-    """What the ordinary doors show. `upstreams` gives name, label and whether it is up (None: not yet known)."""
+    """What the ordinary doors show. `upstreams` gives name, label and whether it is up (None: not yet known);
+    `node` and `peers` give what is told of the node and of its network, ready to be written as JSON.
+    """
 
     catalog: Catalog
     refresh: Callable[[], Awaitable[None]]
     upstreams: Callable[[], list[tuple[str, str, bool | None]]]
     metrics: Callable[[], bytes]
+    node: Callable[[], object]
+    peers: Callable[[], object]
 
 
 def json_response(value: object, status: int = 200) -> Response:
@@ -44,6 +48,8 @@ def ordinary_doors(view: NodeView) -> Router:
             Route("/readyz", _readyz(view)),
             Route("/metrics", _metrics(view)),
             Route("/openapi.json", _openapi),
+            Route("/api/v1/node", _list(view.node)),
+            Route("/api/v1/peers", _list(view.peers)),
             Route("/api/v1/llm/models", _list(lambda: models.own_list(view.catalog))),
             Route("/v1/models", _list(lambda: models.openai_list(view.catalog))),
             Route("/v1/models/{model:path}", _one_model(view)),
@@ -75,7 +81,7 @@ async def _openapi(request: Request) -> Response:
     return json_response(describe())
 
 
-def _list(make: Callable[[], models.Json]) -> Endpoint:
+def _list(make: Callable[[], object]) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         del request
         return json_response(make())
@@ -87,7 +93,7 @@ def _readyz(view: NodeView) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         del request
         upstreams = view.upstreams()
-        is_ready = any(is_up for _, _, is_up in upstreams)
+        is_ready = any(is_up for _, _, is_up in upstreams) or bool(view.catalog.all_offers())
         states = {None: "not asked yet", True: "up", False: "down"}
         listed = [{"name": name, "kind": label, "state": states[is_up]} for name, label, is_up in upstreams]
         return json_response({"ready": is_ready, "upstreams": listed}, 200 if is_ready else 503)

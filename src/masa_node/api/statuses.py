@@ -21,6 +21,7 @@ STATUS: dict[type[e.MasaError], int] = {
     e.Overloaded: 503,
     e.FirstPieceTimeout: 504,
     e.Stalled: 504,
+    e.PeerBusy: 503,
     e.ProviderError: 502,
     e.AskLoop: 508,
     e.PolicyError: 403,

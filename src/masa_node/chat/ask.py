@@ -95,7 +95,10 @@ class RaceMode(StrEnum):
 
 
 class RaceRule(msgspec.Struct, frozen=True):
-    """`width` is the most peers that may be asked for one request; None: the node's own bound."""
+    """`width` is the most peers that are asked at the same time for one request; None: the node's own bound.
+
+    One that failed is replaced.
+    """
 
     mode: RaceMode = RaceMode.ALL
     width: int | None = None
@@ -106,7 +109,7 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
 
     `headers` are the caller's headers that may travel on (never a credential), names in lower case.
     `first_piece_deadline_s` is on the event loop's monotonic clock; `idle_timeout_s` is the longest silence
-    between two pieces once the answer has started.
+    between two pieces once the answer has started. `asked_by` is the peer whose ask it is; None: the owner's own.
     """
 
     request_id: RequestId
@@ -119,3 +122,4 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     idle_timeout_s: float
     privacy: Privacy = Privacy.ANY
     race: RaceRule = RaceRule()
+    asked_by: str | None = None

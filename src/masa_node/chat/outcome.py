@@ -1,22 +1,31 @@
 """The one fact that leaves a request at its end: `Outcome`, with the `Attempt`s that were made."""
 
+from collections.abc import Sequence
+
 import msgspec
 
-from masa_node.chat.ask import Door, RequestId
+from masa_node.chat.ask import Door, RaceMode, RequestId
 
 MAX_TRAIL = 8  # attempts that are told, in a header and in the log: both are read by people
 
+# What an attempt's result or an outcome's error is, beside codes of errors.
+WON = "won"
+CANCELLED = "cancelled"
+CALLER_GONE = "caller_gone"
+STATUS_CALLER_GONE = 499  # nginx's: nobody was there any more to be told
+
 
 class Attempt(msgspec.Struct, frozen=True, gc=False):
-    """One provider that was asked; times are seconds after the ask came.
+    """One provider that was asked; times are seconds after the ask came; `is_local`: it is an own LLM server.
 
-    `result` is `won`, `cancelled`, `http_<status>` or an error's `code`.
+    `result` is `won`, `cancelled` (another won, or the caller has gone), `http_<status>` or an error's `code`.
     """
 
     provider: str
     result: str
     asked_after_s: float
     ended_after_s: float
+    is_local: bool = True
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
@@ -24,7 +33,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 
     `error` is an error's `code`, `caller_gone`, or None for a whole answer. Durations are seconds; `first_piece_s` is
     None when no piece came. `status` is what the caller was told; an answer that broke later keeps its 200 and has an
-    `error`.
+    `error`. `race` is the rule by which peers were asked, None if none was; `hedges` how many of them were asked
+    although another still ran. `asked_by` is the peer whose ask it was, None for the owner's own.
     """
 
     request_id: RequestId
@@ -44,3 +54,15 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     queued_s: float
     first_piece_s: float | None
     total_s: float
+    race: RaceMode | None = None
+    hedges: int = 0
+    asked_by: str | None = None
+
+
+def told(attempts: Sequence[Attempt]) -> Sequence[Attempt]:
+    """The attempts that are told: the first MAX_TRAIL, and who won in any case."""
+    if len(attempts) <= MAX_TRAIL:
+        return attempts
+    shown = attempts[:MAX_TRAIL]
+    winner = [attempt for attempt in attempts[MAX_TRAIL:] if attempt.result == WON]
+    return [*shown[:-1], *winner] if winner else shown

@@ -1,7 +1,9 @@
 """`masa-node`: the commands."""
 
 import asyncio
+import contextlib
 import sys
+from collections.abc import Coroutine
 from typing import Annotated
 
 import msgspec
@@ -9,14 +11,14 @@ import typer
 
 from masa_node import __version__
 from masa_node.chat.errors import ConfigurationError, MasaError, ProviderError
-from masa_node.node.settings import Settings, listed, read_settings, setting_docs
+from masa_node.cli import peers
+from masa_node.cli.output import Json, print_json
+from masa_node.node.settings import LogLevel, Settings, listed, read_settings, setting_docs
 from masa_node.telemetry import log
 
 EXIT_FAILED = 1
 EXIT_CONFIGURATION = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells do
-
-Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs instead of text for people.")]
 
 app = typer.Typer(
     name="masa-node",
@@ -35,8 +37,16 @@ def up(*, json: Json = False) -> None:
 
 @app.command()
 def demo(*, json: Json = False) -> None:
-    """Run the node with its built-in model, masa-demo: nothing else is needed."""
-    _run(msgspec.structs.replace(read_settings(), demo=True), json=json)
+    """Run three nodes on this machine and watch their races: no LLM, no network and no settings are needed."""
+    from masa_node.cli.demo import DemoForPeople, DemoForPrograms  # noqa: PLC0415 - as in `_run`
+    from masa_node.node.demo import run_demo  # noqa: PLC0415
+
+    values = read_settings()
+    quiet: LogLevel = "warning" if values.log_level == "info" else values.log_level
+    log.configure(quiet, values.log_format)
+    with contextlib.ExitStack() as stack:
+        shown = DemoForPrograms() if json else DemoForPeople(stack)
+        _run_loop(run_demo(values, shown, shown.ready))
 
 
 @app.command()
@@ -51,7 +61,7 @@ def models(
     values = read_settings()
     answer = asyncio.run(fetch_models(url or f"http://127.0.0.1:{values.port}", listed(values.api_key)))
     if json:
-        _print_json(msgspec.Raw(answer))
+        print_json(msgspec.Raw(answer))
     else:
         print_models(answer)
 
@@ -70,10 +80,13 @@ def settings(*, json: Json = False) -> None:
         for doc in setting_docs()
     ]
     if json:
-        _print_json(rows)
+        print_json(rows)
         return
     for row in rows:
         print(f"{row['name']}={row['value']}\n    {row['about']}")
+
+
+peers.register(app)
 
 
 @app.command()
@@ -102,19 +115,18 @@ def _run(values: Settings, *, json: bool) -> None:
     from masa_node.node.run import run  # noqa: PLC0415
 
     log.configure(values.log_level, values.log_format)
-    greeting = GreetPrograms() if json else GreetPeople()
+    _run_loop(run(values, GreetPrograms() if json else GreetPeople()))
+
+
+def _run_loop(main: Coroutine[None, None, None]) -> None:
     try:
         import uvloop  # noqa: PLC0415 - not on every platform
     except ImportError:
-        asyncio.run(run(values, greeting))
+        asyncio.run(main)
     else:
-        uvloop.run(run(values, greeting))
+        uvloop.run(main)
 
 
 def _shown(values: Settings, name: str, *, is_secret: bool) -> str:
     value = getattr(values, name.lower())
     return "***" if is_secret and value else str(value)
-
-
-def _print_json(value: object) -> None:
-    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

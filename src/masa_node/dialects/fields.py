@@ -33,10 +33,16 @@ def decode(raw: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T:
     try:
         return decoder.decode(raw)
     except msgspec.DecodeError:
-        mended, count = _SURROGATE.subn(lambda _: b"\\ufffd", bytes(raw))
-        if not count:
+        mended = mend(bytes(raw))
+        if mended is None:
             raise
         return decoder.decode(mended)
+
+
+def mend(raw: bytes) -> bytes | None:
+    """The same JSON with each half of an emoji as U+FFFD; None if there is no such escape."""
+    mended, count = _SURROGATE.subn(lambda _: b"\\ufffd", raw)
+    return mended if count else None
 
 
 def read(raw: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T | None:

@@ -1,19 +1,24 @@
 """Puts a node together from its settings. Nothing is started here."""
 
+import asyncio
 import ipaddress
 import secrets
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from masa_node import __version__
 from masa_node.api.app import App
 from masa_node.api.chat import ChatDoors, ChatLimits
 from masa_node.api.guard import Guard, GuardRules
 from masa_node.api.routes import NodeView
 from masa_node.api.show import ShowDoor
+from masa_node.chat.ask import Privacy, RaceMode, RaceRule
 from masa_node.chat.errors import ConfigurationError
 from masa_node.chat.outcome import Outcome
 from masa_node.node.config_file import upstreams_in_file
+from masa_node.node.peer_settings import read_peer_settings
 from masa_node.node.settings import Settings, listed
-from masa_node.routing.admission import Admission
+from masa_node.routing.admission import Admission, GuestAdmission
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher
 from masa_node.telemetry.log import log_outcome
@@ -24,18 +29,30 @@ from masa_node.upstreams.roster import Listed, Roster
 from masa_node.upstreams.spec import Kind, UpstreamSpec, check_spec
 from masa_node.upstreams.upstream import Upstream
 
+if TYPE_CHECKING:
+    from masa_node.node.networking import Networking
+
 
 class Node:
-    """All parts of one node, wired. `run.py` runs it."""
+    """All parts of one node, wired. `run.py` runs it.
+
+    `instance` is this process' own random name, by which an LLM URL that leads back here is noticed; `networking` is
+    None until `run_network` began. Raises `ConfigurationError`.
+    """
 
     def __init__(self, settings: Settings, http: HttpClient) -> None:
         self.settings = settings
         self.http = http
+        self.instance = secrets.token_hex(8)
         self.metrics = Metrics()
         self.catalog = Catalog()
         self.roster = Roster(self.catalog, settings.llm_refresh)
         self.admission = Admission(settings.max_concurrent, settings.max_queue)
-        self.dispatcher = Dispatcher(self.catalog, self.admission, self.roster.look_again, self._observe)
+        self.dispatcher = Dispatcher(self.catalog, self.admission, self.roster.look_again, self.observe)
+        self.peer_settings = read_peer_settings(settings)
+        self.guests = GuestAdmission(self.admission, settings.max_peer_jobs, settings.max_peer_queue)
+        self.networking: Networking | None = None
+        self.network_settled = asyncio.Event()
         self.metrics.watch_load(lambda: self.admission.running, lambda: self.admission.waiting)
         self.app = self._app()
 
@@ -48,7 +65,7 @@ class Node:
     def add_spec(self, spec: UpstreamSpec) -> None:
         """The same, from its description."""
         if spec.kind is Kind.DEMO:
-            self.add(DemoModel(spec.name, self.settings.demo_pieces_per_s))
+            self.add(DemoModel(spec.name, self.settings.demo_pieces_per_s, self.settings.node_name))
         else:
             self.add(Upstream(spec, self.http))
 
@@ -56,15 +73,60 @@ class Node:
         """Name, kind and state of each LLM server."""
         return [(provider.name, provider.label, self.roster.is_up(provider)) for provider in self.roster.providers]
 
-    def _observe(self, outcome: Outcome) -> None:
+    async def run_network(self) -> None:
+        """The peers' side, until cancelled; ends early when there is to be none."""
+        if self.settings.network == "off":
+            self.network_settled.set()
+            return
+        from masa_node.node.networking import Networking  # noqa: PLC0415 - 0.1 s that the first request need not wait
+
+        self.networking = Networking(self)
+        await self.networking.run()
+
+    @property
+    def node_id(self) -> str:
+        """This node's id on the network; "" while it is on none."""
+        return self.networking.node_id if self.networking is not None else ""
+
+    def _peers_view(self) -> object:
+        if self.networking is None:
+            return {"state": "off", "why": "NETWORK=off" if self.settings.network == "off" else "starting", "peers": []}
+        return self.networking.peers_view()
+
+    def _node_view(self) -> object:
+        own: dict[str, object] = self.networking.own_view() if self.networking is not None else {"node_id": None}
+        return {
+            "version": __version__,
+            "name": self.settings.node_name,
+            **own,
+            "running": self.admission.running,
+            "waiting": self.admission.waiting,
+            "peers_running": self.guests.running,
+            "models": len(self.catalog.all_offers()),
+            "share": self.settings.share,
+            "race": self.settings.race,
+            "privacy": self.settings.privacy,
+            "staking": "off - stakes are not checked",
+        }
+
+    def observe(self, outcome: Outcome) -> None:
+        """Tell telemetry how a request ended."""
         self.metrics.observe(outcome)
         log_outcome(outcome)
 
     def _app(self) -> App:
         settings = self.settings
-        limits = ChatLimits(settings.max_body, settings.llm_timeout, settings.llm_idle_timeout)
-        chat = ChatDoors(self.dispatcher, limits, self._observe, secrets.token_hex(8))
-        view = NodeView(self.catalog, self.roster.look_again, self.states, self.metrics.render)
+        limits = ChatLimits(
+            settings.max_body,
+            settings.llm_timeout,
+            settings.llm_idle_timeout,
+            RaceRule(RaceMode(settings.race), settings.race_width),
+            Privacy(settings.privacy),
+        )
+        chat = ChatDoors(self.dispatcher, limits, self.observe, self.instance)
+        view = NodeView(
+            self.catalog, self.roster.look_again, self.states, self.metrics.render, self._node_view, self._peers_view
+        )
         show = ShowDoor(self.catalog, chat, settings.max_body)
         return App(Guard(guard_rules(settings)), chat, show, view)
 

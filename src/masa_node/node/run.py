@@ -6,7 +6,7 @@ import errno
 import gc
 import signal
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Protocol, cast
 
 import structlog
@@ -45,8 +45,14 @@ class Announce(Protocol):
         ...
 
 
-async def run(settings: Settings, announce: Announce) -> None:
-    """Run until SIGINT or SIGTERM. Raises `ConfigurationError` before anything is started."""
+Beside = Callable[["Node"], Coroutine[None, None, None]]
+
+
+async def run(settings: Settings, announce: Announce, beside: Beside | None = None) -> None:
+    """Run until SIGINT or SIGTERM; `beside` is one more task that ends with the node.
+
+    Raises `ConfigurationError` before anything is started.
+    """
     specs = upstream_specs(settings)
     sock = bind(settings)
     with contextlib.closing(sock):
@@ -61,10 +67,13 @@ async def run(settings: Settings, announce: Announce) -> None:
             async with asyncio.TaskGroup() as group:
                 helpers = [group.create_task(node.roster.run())]
                 found_first = asyncio.Event()
-                if any(not spec.hosted and spec.kind is not Kind.DEMO for spec in specs):
+                if not settings.find_local or any(not spec.hosted and spec.kind is not Kind.DEMO for spec in specs):
                     found_first.set()
                 else:
                     helpers.append(group.create_task(_keep_finding(node, found_first)))
+                helpers.append(group.create_task(node.run_network()))
+                if beside is not None:
+                    helpers.append(group.create_task(beside(node)))
                 helpers.append(group.create_task(_settle(node, found_first, lambda: announce.settled(address, node))))
                 await server.serve(sockets=[sock])
                 for helper in helpers:
@@ -127,6 +136,7 @@ async def _settle(node: Node, found_first: asyncio.Event, settled: Callable[[], 
         async with asyncio.timeout(SETTLED_WITHIN_S):
             await found_first.wait()
             await node.roster.settled()
+            await node.network_settled.wait()
     settled()
 
 

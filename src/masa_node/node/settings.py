@@ -10,11 +10,17 @@ from dotenv import dotenv_values
 from msgspec import Meta
 
 from masa_node.chat.errors import ConfigurationError
+from masa_node.routing.race import DEFAULT_WIDTH, MAX_WIDTH
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "console"]
+NetworkSwitch = Literal["auto", "on", "off"]
+RaceWord = Literal["all", "hedge"]
+PrivacyWord = Literal["local", "trusted", "any"]
 
-_SECRETS = frozenset({"api_key", "llm_chat_token", "llm_cf_token", "openai_api_key", "anthropic_api_key"})
+_SECRETS = frozenset(
+    {"api_key", "llm_chat_token", "llm_cf_token", "openai_api_key", "anthropic_api_key", "relay_token"}
+)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +68,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     demo_pieces_per_s: Annotated[
         float, Meta(description="How fast `masa-demo` talks, words a second.", gt=0, le=1_000_000)
     ] = 50.0
+    find_local: Annotated[
+        bool, Meta(description="Look for LLM servers on this machine when LLM_CHAT_URL is not set.")
+    ] = True
     host: Annotated[str, Meta(description="Address to listen on. Any other than loopback needs API_KEY.")] = "127.0.0.1"
     port: Annotated[
         int,
@@ -104,6 +113,92 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float, Meta(description="Seconds of silence allowed between two pieces of a stream.", gt=0)
     ] = 120.0
     llm_refresh: Annotated[float, Meta(description="Seconds between two listings of a server's models.", ge=1)] = 30.0
+    network: Annotated[
+        NetworkSwitch,
+        Meta(
+            description="Peers: `auto` is on once this node has anything to do with any (BOOTNODES, DISCOVER_LAN, "
+            "OPEN_NETWORK, an invite given or taken, peers remembered in MASA_DIR), `off` never."
+        ),
+    ] = "auto"
+    bootnodes: Annotated[
+        str,
+        Meta(
+            description="Peers to join, comma-separated: `<node id>` or `<node id>@<ip:port>` (`masa-node id` prints "
+            "a node's own). They are members of this node's network from then on."
+        ),
+    ] = ""
+    open_network: Annotated[
+        bool, Meta(description="Let every node in. Unset: only nodes with an invite, listed ones, and their guests.")
+    ] = False
+    discover_lan: Annotated[
+        bool, Meta(description="Look for peers on the local network, and be found there (multicast DNS).")
+    ] = False
+    allow_private_peers: Annotated[
+        bool,
+        Meta(
+            description="Dial loopback and private addresses that peers tell of others. Unset: only those of the kind "
+            "of network over which the teller itself is reached."
+        ),
+    ] = False
+    trusted_peers: Annotated[
+        str,
+        Meta(
+            description="Node ids, comma-separated, that may see requests marked `X-Masa-Privacy: trusted`; besides "
+            "those marked with `masa-node peers trust`."
+        ),
+    ] = ""
+    node_name: Annotated[str, Meta(description="What peers read beside this node's id.", max_length=64)] = ""
+    peer_host: Annotated[str, Meta(description="Address on which peers are met (UDP).")] = "0.0.0.0"  # noqa: S104 - each peer proves its key
+    peer_port: Annotated[
+        int,
+        Meta(
+            description="UDP port for peers. Unset: a free one at the first start, the same from then on.",
+            ge=0,
+            le=65535,
+        ),
+    ] = 0
+    relay_url: Annotated[
+        str,
+        Meta(
+            description="Relay for peers that cannot reach this node directly: the URL of your own iroh relay, or "
+            "`public` for those that iroh's makers run. A relay sees only encrypted packets. Unset: none."
+        ),
+    ] = ""
+    relay_token: Annotated[str, Meta(description="Access token that the relay at RELAY_URL wants.")] = ""
+    address_lookup: Annotated[
+        bool,
+        Meta(description="Publish and look up peers' addresses at the servers of iroh's makers. Unset: never."),
+    ] = False
+    share: Annotated[
+        str,
+        Meta(
+            description="Which models peers may use: `none`, `local` (those of your own servers, not hosted ones), "
+            "`all`, or names with `*`, comma-separated."
+        ),
+    ] = "local"
+    max_peer_jobs: Annotated[int, Meta(description="Peers' requests that may be under way at once.", ge=1)] = 4
+    max_peer_queue: Annotated[
+        int, Meta(description="Peers' requests that may wait beyond that; the next ones are told `busy`.", ge=0)
+    ] = 8
+    peer_rate: Annotated[int, Meta(description="Requests a minute that are taken from one peer.", ge=1)] = 300
+    race: Annotated[
+        RaceWord,
+        Meta(
+            description="Which peers are asked when no LLM of this node answers: `all` that serve the model at once, "
+            "or `hedge`: the best, and another when it fails or is slower than usual (the latter for at most a tenth "
+            "of the requests of a minute). A request may say otherwise: `X-Masa-Race`."
+        ),
+    ] = "all"
+    race_width: Annotated[
+        int, Meta(description="Peers that are asked at the same time for one request.", ge=1, le=MAX_WIDTH)
+    ] = DEFAULT_WIDTH
+    privacy: Annotated[
+        PrivacyWord,
+        Meta(
+            description="How far requests may travel that do not say (`X-Masa-Privacy`): `local` never to a peer, "
+            "`trusted` only to peers marked so (TRUSTED_PEERS, `masa-node peers trust`), `any`."
+        ),
+    ] = "any"
     log_level: Annotated[LogLevel, Meta(description="Least severe lines to write.")] = "info"
     log_format: Annotated[
         LogFormat,
@@ -153,7 +248,7 @@ def _dotenv(path: Path) -> dict[str, str]:
 
 
 def _convert(name: str, text: str, kind: object) -> object:
-    if name in ("log_level", "log_format"):
+    if name in ("log_level", "log_format", "network", "race", "privacy"):
         text = text.lower()
     try:
         converted: object = msgspec.convert(text, kind, strict=False)

@@ -1,7 +1,12 @@
-"""Who serves what: models by name, with and without `:latest`. Pure; changed by those who list models."""
+"""Who serves what: models by name, with and without `:latest`. Pure; changed by those who list models.
+
+Made for one node's own servers and 10 000 peers with ten models each, whose adverts change many times a second: what a
+change costs depends on that provider's own offers only.
+"""
 
 import difflib
-from itertools import islice
+from collections.abc import Callable, Iterator
+from itertools import chain, islice
 
 import msgspec
 
@@ -13,87 +18,219 @@ MAX_NEAREST = 3
 MAX_COMPARED = 1_000
 MAX_COMPARED_CHARS = 48  # difflib takes 10 us for two names of this length, and ten times that for long ones
 MAX_NAMED = 5
+MAX_SPELLINGS = 64  # of one model that are looked through for an own one: peers choose how they write names
+
+Offer = tuple[Provider, ModelOffer]
+Changed = Callable[[], None]
 
 
 class Found(msgspec.Struct, frozen=True, gc=False):
-    """Who may be asked for a model through a door.
+    """Who may be asked for a model through a door: own LLM servers in the order in which they were named, and peers.
 
-    `providers` serve it there; `other_doors` are where it is served otherwise; `unlisted` are providers whose
-    models are not known (no list, or not reached yet), who may serve anything.
+    `other_doors` are where it is served otherwise, if nobody serves it here.
     """
 
-    providers: tuple[Provider, ...]
-    unlisted: tuple[Provider, ...]
-    other_doors: tuple[Door, ...]
+    own: tuple[Provider, ...] = ()
+    peers: tuple[Provider, ...] = ()
+    other_doors: tuple[Door, ...] = ()
+
+
+_NOBODY = Found()
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    """What one provider serves; `offers` None: not known. `by_key` are the same offers by the key of their model."""
+
+    provider: Provider
+    offers: tuple[ModelOffer, ...] | None
+    by_key: dict[str, tuple[ModelOffer, ...]]
+
+
+_Serving = dict[str, tuple[Provider, tuple[ModelOffer, ...]]]  # of one model, by the provider's name
+
+
+class _Model:
+    """Who serves one model; what was found is kept until one of them changes."""
+
+    __slots__ = ("found", "own", "peers")
+
+    def __init__(self) -> None:
+        self.own: _Serving = {}
+        self.peers: _Serving = {}
+        self.found: dict[Door, Found] = {}
 
 
 class Catalog:
-    """All offers of all providers. Look-ups are one dictionary access; changes rebuild the index."""
+    """All offers of all providers. Look-ups are one dictionary access after the first."""
 
     def __init__(self) -> None:
-        self._offers: dict[str, tuple[Provider, tuple[ModelOffer, ...] | None]] = {}
-        self._by_model: dict[str, list[tuple[Provider, ModelOffer]]] = {}
-        self._by_loose_key: dict[str, str] = {}
+        self._own: dict[str, _Entry] = {}
+        self._peers: dict[str, _Entry] = {}
+        self._models: dict[str, _Model] = {}
+        self._spellings: dict[str, dict[str, None]] = {}
         self._unlisted: tuple[Provider, ...] = ()
-        self._found: dict[tuple[str, Door], Found] = {}
+        self._watchers: dict[object, Changed] = {}
 
     def put(self, provider: Provider, offers: list[ModelOffer] | None) -> None:
-        """What this provider serves from now on; None: not known, it may be asked for anything."""
-        self._offers[provider.name] = (provider, tuple(offers) if offers is not None else None)
-        self._rebuild()
+        """What this provider serves from now on; None: not known, an own one may be asked for anything.
+
+        Another provider of the same name is replaced. Nothing happens if it is what was said before.
+        """
+        entries = self._entries(provider)
+        before = entries.get(provider.name)
+        given = tuple(offers) if offers is not None else None
+        if before is not None and before.provider is provider and before.offers == given:
+            return
+        entry = entries[provider.name] = _Entry(provider, given, _by_key(given or ()))
+        old = before.by_key if before is not None else {}
+        same_provider = before is not None and before.provider is provider
+        for key in old:
+            if key not in entry.by_key:
+                self._withdraw(key, provider)
+        for key, served in entry.by_key.items():
+            if not same_provider or old.get(key) != served:
+                self._offer(key, provider, served)
+        self._own_changed(provider)
 
     def remove(self, provider: Provider) -> None:
-        """This provider is gone. Nothing happens if it was not there."""
-        if self._offers.pop(provider.name, None) is not None:
-            self._rebuild()
+        """This provider is gone. Nothing happens if it was not there, or another has taken its name since."""
+        entries = self._entries(provider)
+        entry = entries.get(provider.name)
+        if entry is None or entry.provider is not provider:
+            return
+        del entries[provider.name]
+        for key in entry.by_key:
+            self._withdraw(key, provider)
+        self._own_changed(provider)
+
+    def watch(self, changed: Changed) -> Callable[[], None]:
+        """Call `changed` after each change of what own servers offer. Returns what ends that."""
+        token = object()
+        self._watchers[token] = changed
+
+        def end() -> None:
+            self._watchers.pop(token, None)
+
+        return end
+
+    @property
+    def unlisted(self) -> tuple[Provider, ...]:
+        """Own servers whose models are not known (no list, or not reached yet): they may serve anything."""
+        return self._unlisted
 
     def find(self, model: str, door: Door) -> Found:
-        """Who may be asked."""
-        key = self._key(model)
-        found = self._found.get((key, door))
-        if found is not None:
-            return found
-        offers = self._by_model.get(key, [])
-        # By name, so that one who lists a model as `tiny` and as `tiny:latest` is asked once.
-        serving = {provider.name: provider for provider, offer in offers if door in offer.doors}
-        providers = tuple(serving.values())
-        others = {other for _, offer in offers for other in offer.doors} - {door}
-        found = Found(providers, self._unlisted, () if providers else tuple(sorted(others)))
-        if offers:  # only known models are remembered, so that asking for random names grows nothing
-            self._found[key, door] = found
+        """Who may be asked. Names that nobody serves leave no trace here."""
+        known = self._known(model)
+        if known is None:
+            return _NOBODY
+        found = known.found.get(door)
+        if found is None:
+            found = known.found[door] = self._find(known, door)
         return found
 
     def knows(self, model: str) -> bool:
         """Does any provider list this model?"""
-        return self._key(model) in self._by_model
+        return self._known(model) is not None
 
-    def offers_of(self, model: str) -> list[tuple[Provider, ModelOffer]]:
-        """Every offer of this model, in the order in which the providers were named."""
-        return list(self._by_model.get(self._key(model), []))
+    def offers_of(self, model: str) -> list[Offer]:
+        """Every offer of this model: own servers' in the order in which they were named, then peers'."""
+        known = self._known(model)
+        if known is None:
+            return []
+        serving = chain(self._in_order(known), known.peers.values())
+        return [(provider, offer) for provider, offers in serving for offer in offers]
 
-    def all_offers(self) -> list[tuple[Provider, ModelOffer]]:
-        """Every offer, in the order in which the providers were named."""
-        return [(provider, offer) for provider, offers in self._offers.values() for offer in offers or ()]
+    def all_offers(self) -> list[Offer]:
+        """Every offer: own servers' in the order in which they were named, then peers'."""
+        entries = chain(self._own.values(), self._peers.values())
+        return [(entry.provider, offer) for entry in entries for offer in entry.offers or ()]
 
     def nearest(self, model: str) -> list[str]:
         """The names most like this one, at most MAX_NEAREST, else the first few there are."""
-        names = [offers[0][1].model for offers in islice(self._by_model.values(), MAX_COMPARED)]
+        names = list(islice(self._names(), MAX_COMPARED))
         keys = {_compared(name): name for name in names}
         close = difflib.get_close_matches(_compared(model), keys, n=MAX_NEAREST)
         return [keys[key] for key in close] or names[:MAX_NAMED]
 
-    def _key(self, model: str) -> str:
-        key = same_model_key(model)
-        return key if key in self._by_model else self._by_loose_key.get(loose_model_key(model), key)
+    def _known(self, model: str) -> _Model | None:
+        """The model that is meant. How a peer writes a name never takes it from an own server."""
+        known = self._models.get(same_model_key(model))
+        if known is not None and known.own:
+            return known
+        spellings = self._spellings.get(loose_model_key(model))
+        if spellings is None:
+            return known
+        models = [self._models[key] for key in islice(spellings, MAX_SPELLINGS)]
+        return next((each for each in models if each.own), known or models[0])
 
-    def _rebuild(self) -> None:
-        self._by_model = {}
-        self._found = {}
-        for provider, offer in self.all_offers():
-            self._by_model.setdefault(same_model_key(offer.model), []).append((provider, offer))
-        self._by_loose_key = {loose_model_key(key): key for key in reversed(self._by_model)}
-        self._unlisted = tuple(provider for provider, offers in self._offers.values() if offers is None)
+    def _find(self, known: _Model, door: Door) -> Found:
+        own = tuple(provider for provider, offers in self._in_order(known) if _is_served_at(door, offers))
+        peers = tuple(provider for provider, offers in known.peers.values() if _is_served_at(door, offers))
+        if own or peers:
+            return Found(own, peers)
+        serving = chain(known.own.values(), known.peers.values())
+        return Found((), (), tuple(sorted({other for _, offers in serving for each in offers for other in each.doors})))
+
+    def _in_order(self, known: _Model) -> list[tuple[Provider, tuple[ModelOffer, ...]]]:
+        """The own servers of a model in the order in which they were named."""
+        return [known.own[name] for name in self._own if name in known.own]
+
+    def _names(self) -> Iterator[str]:
+        own: set[str] = set()
+        for entry in self._own.values():
+            for key, offers in entry.by_key.items():
+                if key not in own:
+                    own.add(key)
+                    yield offers[0].model
+        for key, known in self._models.items():
+            if key not in own:
+                yield next(iter(known.peers.values()))[1][0].model
+
+    def _entries(self, provider: Provider) -> dict[str, _Entry]:
+        return self._own if provider.is_local else self._peers
+
+    def _offer(self, key: str, provider: Provider, offers: tuple[ModelOffer, ...]) -> None:
+        known = self._models.get(key)
+        if known is None:
+            known = self._models[key] = _Model()
+            self._spellings.setdefault(loose_model_key(key), {})[key] = None
+        serving = known.own if provider.is_local else known.peers
+        serving[provider.name] = (provider, offers)
+        known.found.clear()
+
+    def _withdraw(self, key: str, provider: Provider) -> None:
+        known = self._models[key]
+        serving = known.own if provider.is_local else known.peers
+        del serving[provider.name]
+        known.found.clear()
+        if known.own or known.peers:
+            return
+        del self._models[key]
+        loose = loose_model_key(key)
+        spellings = self._spellings[loose]
+        del spellings[key]
+        if not spellings:
+            del self._spellings[loose]
+
+    def _own_changed(self, provider: Provider) -> None:
+        if not provider.is_local:
+            return
+        self._unlisted = tuple(entry.provider for entry in self._own.values() if entry.offers is None)
+        for changed in list(self._watchers.values()):
+            changed()
 
 
-def _compared(model: str) -> str:
-    return same_model_key(model).lower()[:MAX_COMPARED_CHARS]
+def _by_key(offers: tuple[ModelOffer, ...]) -> dict[str, tuple[ModelOffer, ...]]:
+    by_key: dict[str, tuple[ModelOffer, ...]] = {}
+    for offer in offers:
+        key = same_model_key(offer.model)
+        by_key[key] = (*by_key.get(key, ()), offer)
+    return by_key
+
+
+def _is_served_at(door: Door, offers: tuple[ModelOffer, ...]) -> bool:
+    return any(door in offer.doors for offer in offers)
+
+
+def _compared(name: str) -> str:
+    return same_model_key(name).lower()[:MAX_COMPARED_CHARS]

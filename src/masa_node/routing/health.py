@@ -1,35 +1,149 @@
-"""How well each provider is: a circuit breaker by consecutive failures. Pure; time is given.
+"""How well each provider is: a circuit breaker by consecutive failures, and a score for ranking. Pure; time is given.
 
-After M. Nygard, Release It! (circuit breaker): closed, open for a while, then one try decides.
+The breaker is that of M. Nygard, Release It!: closed, open for a while, then one try decides. The score is an
+exponentially weighted mean of the time to the first piece, times the asks under way, plus what recent failures cost
+(Finagle's and linkerd's peak EWMA, with a separate term for failures).
 """
+
+import math
 
 OPENS_AFTER = 3  # failures in a row; fewer would punish one lost connection
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
+SLOW_FAILURE_S = 1.0  # a failure that took longer than this costs the caller time that another would have used
+
+NEWEST_WEIGHT = 0.25  # of one first piece in the mean: about the last eight count
+HALF_LIFE_S = 60.0  # what is known fades, so that a provider that was slow or failed is tried again
+FAILURE_COSTS_S = 10.0  # one fresh failure ranks a provider like one that takes this long
+PASSED_OVER = 0.5  # of a failure: another, asked later, was faster
+MOST_FAILURES = 6.0  # fades to less than a tenth within four half-lives
+UNKNOWN_COSTS_S = 1.0  # for each ask already under way at a provider that never answered yet
+
+MAX_RECORDS = 16_384  # more than the peers that are remembered (10 000) and any number of own servers
 
 
 class Health:
     """One provider's. A provider that is not well is asked last, never left out: it may be the only one."""
 
-    __slots__ = ("_failures", "_pause_s", "_until_s")
+    __slots__ = (
+        "_bad",
+        "_bad_at_s",
+        "_failures",
+        "_is_slow",
+        "_latency_s",
+        "_pause_s",
+        "_seen_s",
+        "_until_s",
+        "running",
+    )
 
     def __init__(self) -> None:
+        self.running = 0
         self._failures = 0
         self._pause_s = FIRST_PAUSE_S
         self._until_s = 0.0
+        self._is_slow = False
+        self._latency_s: float | None = None
+        self._seen_s = 0.0
+        self._bad = 0.0
+        self._bad_at_s = 0.0
+
+    def asked(self, now_s: float) -> None:
+        """An ask goes to it. If its pause is just over, this is the one try: the others wait for what comes of it."""
+        self.running += 1
+        if self._failures >= OPENS_AFTER and now_s >= self._until_s:
+            self._until_s = now_s + self._pause_s
+
+    def ended(self) -> None:
+        """An ask is over, however it went. Each `asked` needs one `ended`."""
+        self.running -= 1
 
     def succeeded(self) -> None:
         """It answered (an error of the caller's making counts as an answer)."""
         self._failures = 0
         self._pause_s = FIRST_PAUSE_S
 
-    def failed(self, now_s: float) -> None:
-        """It did not: refused, closed, broken, a 5xx, silent."""
+    def failed(self, now_s: float, took_s: float = 0.0) -> None:
+        """It did not: refused, closed, broken, a 5xx, silent; known after `took_s`."""
         self._failures += 1
+        self._is_slow = took_s >= SLOW_FAILURE_S
+        self._blame(1.0, now_s)
         if self._failures >= OPENS_AFTER:
             self._until_s = now_s + self._pause_s
             self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
 
+    def busy(self, now_s: float) -> None:
+        """It is well but has no place: it ranks lower for a while, the breaker stays as it is."""
+        self._blame(PASSED_OVER, now_s)
+
+    def answered(self, took_s: float, now_s: float) -> None:
+        """Its first valid piece took this long."""
+        before_s = self._latency_s
+        self._latency_s = took_s if before_s is None else before_s + NEWEST_WEIGHT * (took_s - before_s)
+        self._seen_s = now_s
+
+    def lost(self, after_s: float, now_s: float, *, is_passed_over: bool) -> None:
+        """Another was faster: its first piece takes at least this long. Passed over: the other was asked later."""
+        if after_s > self._faded_latency_s(now_s):
+            self._latency_s = after_s
+            self._seen_s = now_s
+        if is_passed_over:
+            self._blame(PASSED_OVER, now_s)
+
     def is_well(self, now_s: float) -> bool:
         """May it be preferred? False while the breaker is open."""
         return self._failures < OPENS_AFTER or now_s >= self._until_s
+
+    def wastes_time(self, now_s: float) -> bool:
+        """Not well, and it lets those who ask wait before it fails."""
+        return self._is_slow and not self.is_well(now_s)
+
+    def cost_s(self, now_s: float) -> float:
+        """What asking it now is expected to cost in time; the lowest is the best.
+
+        One that is not known yet costs nothing: it is tried once, by one ask at a time.
+        """
+        each_s = self._faded_latency_s(now_s) * (self.running + 1)
+        if self._latency_s is None:
+            each_s = UNKNOWN_COSTS_S * self.running
+        return each_s + FAILURE_COSTS_S * self._faded_bad(now_s)
+
+    def _faded_latency_s(self, now_s: float) -> float:
+        if self._latency_s is None:
+            return 0.0
+        return self._latency_s * _fading(now_s - self._seen_s)
+
+    def _faded_bad(self, now_s: float) -> float:
+        return self._bad * _fading(now_s - self._bad_at_s) if self._bad else 0.0
+
+    def _blame(self, weight: float, now_s: float) -> None:
+        self._bad = min(self._faded_bad(now_s) + weight, MOST_FAILURES)
+        self._bad_at_s = now_s
+
+
+class HealthBook:
+    """The records of all providers by name, at most MAX_RECORDS: the oldest goes. Dispatchers may share one."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, Health] = {}
+
+    def of(self, name: str) -> Health:
+        """The record of this provider, a new one if there is none."""
+        health = self._records.get(name)
+        if health is None:
+            if len(self._records) >= MAX_RECORDS:
+                del self._records[next(iter(self._records))]
+            health = self._records[name] = Health()
+        return health
+
+    def forget(self, name: str) -> None:
+        """Drop the record of a provider that is gone."""
+        self._records.pop(name, None)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+
+def _fading(passed_s: float) -> float:
+    """What is left after this time."""
+    return math.exp2(-max(passed_s, 0.0) / HALF_LIFE_S)

@@ -6,7 +6,9 @@ from masa_node.chat.errors import (
     BrokenAnswer,
     ErrorAnswer,
     ErrorInStream,
+    FirstPieceTimeout,
     NotAnAnswer,
+    PeerBusy,
     ProviderError,
     Stalled,
 )
@@ -25,21 +27,31 @@ def is_the_callers_fault(error: ProviderError) -> bool:
     return isinstance(error, ErrorAnswer) and error.status in _CALLERS
 
 
+def is_refusal(error: ProviderError) -> bool:
+    """Did an LLM say that the request itself is wrong? Any other one with this model would say the same."""
+    return isinstance(error, ErrorAnswer) and error.status in _ABOUT_THE_REQUEST
+
+
 def most_useful(errors: Sequence[ProviderError]) -> ProviderError:
     """The error that tells the caller most; of equals the first. Needs at least one."""
     return min(errors, key=_rank)
 
 
 def _rank(error: ProviderError) -> int:
+    """An LLM's words about the request come first, then the lack of time or of places: there asking again may help."""
     match error:
         case ErrorAnswer(status=status):
             return _rank_of_status(status)
-        case ErrorInStream():
+        case FirstPieceTimeout():
             return 5
-        case BrokenAnswer() | NotAnAnswer() | Stalled():
+        case PeerBusy():
+            return 6
+        case ErrorInStream():
             return 7
+        case BrokenAnswer() | NotAnAnswer() | Stalled():
+            return 9
         case _:
-            return 8
+            return 10
 
 
 def _rank_of_status(status: int) -> int:
@@ -47,4 +59,4 @@ def _rank_of_status(status: int) -> int:
     for rank, statuses in enumerate(ranks):
         if status in statuses:
             return rank
-    return 6 if status >= _SERVER_FAULT else 4
+    return 8 if status >= _SERVER_FAULT else 4

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, TextIO, cast
 import msgspec
 import structlog
 
-from masa_node.chat.outcome import MAX_TRAIL, Attempt, Outcome
+from masa_node.chat.outcome import Attempt, Outcome, told
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 MAX_CHAINED = 8
@@ -135,6 +135,8 @@ def log_outcome(outcome: Outcome) -> None:
         stream=outcome.wants_stream,
         served_by=outcome.served_by,
         attempts=trail(outcome.attempts),
+        race=outcome.race,
+        hedges=outcome.hedges,
         total_ms=_ms(outcome.total_s),
         first_piece_ms=_ms(outcome.first_piece_s),
         queued_ms=_ms(outcome.queued_s),
@@ -148,7 +150,7 @@ def log_outcome(outcome: Outcome) -> None:
 
 def trail(attempts: tuple[Attempt, ...]) -> str:
     """The attempts in one short text, at most MAX_TRAIL of them."""
-    return ", ".join(f"{attempt.provider}={attempt.result}" for attempt in attempts[:MAX_TRAIL])
+    return ", ".join(f"{attempt.provider}={attempt.result}" for attempt in told(attempts))
 
 
 def _ms(seconds: float | None) -> float | None:

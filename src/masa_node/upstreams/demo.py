@@ -41,13 +41,15 @@ _PARTS = msgspec.json.Decoder(list[_Part])
 
 
 class DemoModel:
-    """The built-in model as a provider. `pieces_per_s` is how fast it talks."""
+    """The built-in model as a provider. `pieces_per_s` is how fast it talks, `node_name` on whose node it says it is."""
 
     is_local = True
+    is_hosted = False
     is_trusted = True
 
-    def __init__(self, name: str = "demo", pieces_per_s: float = DEFAULT_PIECES_PER_S) -> None:
+    def __init__(self, name: str = "demo", pieces_per_s: float = DEFAULT_PIECES_PER_S, node_name: str = "") -> None:
         self.name = name
+        self._where = f" on the node {node_name!r}" if node_name else ""
         self.place = f"{name} (built in)"
         self._pause_s = 1 / pieces_per_s
 
@@ -71,7 +73,7 @@ class DemoModel:
     async def answer(self, ask: Ask) -> Answer:
         """See `Provider`. Fails never; takes one pause to its first word."""
         door = Door.OPENAI_CHAT if ask.door is Door.NATIVE else ask.door
-        words = _words(ask.body)
+        words = _words(ask.body, self._where)
         usage = Usage(input_tokens=len(ask.body) // 4, output_tokens=len(words))
         dialect = DIALECT_OF_DOOR[door]
         if not ask.wants_stream:
@@ -93,9 +95,9 @@ class DemoModel:
         return StreamedAnswer(200, headers, dialect, first, next_piece, made.close, lambda: given, usage)
 
 
-def _words(body: bytes) -> list[str]:
+def _words(body: bytes, where: str) -> list[str]:
     heard = " ".join(_heard(body).split())[:MAX_ECHOED_CHARS]
-    text = f"Hello! I am {MODEL}, the model built into Masa Node; I only repeat. You said: {heard}"
+    text = f"Hello! I am {MODEL}, the model built into Masa Node{where}; I only repeat. You said: {heard}"
     first, *rest = text.split(" ")
     return [first, *(f" {word}" for word in rest)]
 

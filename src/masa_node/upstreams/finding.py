@@ -3,8 +3,9 @@
 import asyncio
 
 from masa_node.chat.errors import ProviderError
+from masa_node.routing.answers import read_whole
 from masa_node.upstreams.http import HttpClient
-from masa_node.upstreams.server import Listing, entries, is_masa_node, read_whole
+from masa_node.upstreams.server import Listing, entries, is_masa_node
 from masa_node.upstreams.spec import Kind, UpstreamSpec
 
 MAX_PROBE_BYTES = 16 * 1024 * 1024

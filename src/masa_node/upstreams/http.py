@@ -22,6 +22,7 @@ from aiohappyeyeballs import start_connection  # pyright: ignore[reportUnknownVa
 from masa_node import __version__
 from masa_node.chat.ask import Headers
 from masa_node.chat.errors import (
+    BrokenAnswer,
     ConnectionClosed,
     ConnectionRefused,
     DnsFailed,
@@ -37,6 +38,8 @@ CONNECT_TIMEOUT_S = 5.0
 HAPPY_EYEBALLS_DELAY_S = 0.25
 # Shorter than the keep-alive of the usual servers (uvicorn 5 s is the exception), so that few are found closed.
 KEEP_ALIVE_S = 30.0
+# After the terminal frame only a trailer may come; a server that then keeps the connection open is not waited for.
+AFTER_END_S = 1.0
 MAX_IDLE_A_SERVER = 256  # as many as MAX_CONCURRENT's default uses at once
 MAX_CACHED_TARGETS = 256  # a few doors a server; Cloudflare has one a model
 
@@ -94,6 +97,15 @@ class HttpAnswer:
             self._connection = None
             self._client.give_back(self._target, connection)
         return piece
+
+    async def read_trailer(self) -> bytes:
+        """What comes after an answer's terminal frame, if it comes soon; b"" also when the connection breaks."""
+        try:
+            async with asyncio.timeout(AFTER_END_S):
+                return await self.read_piece()
+        except (TimeoutError, BrokenAnswer):
+            self.close()
+            return b""
 
     def close(self) -> None:
         """Give up the rest: the connection is closed at once unless the body was read to its end. Idempotent."""

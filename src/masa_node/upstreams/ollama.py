@@ -6,8 +6,9 @@ from masa_node.chat.ask import Door, Headers
 from masa_node.chat.errors import ProviderError
 from masa_node.chat.offer import ModelOffer
 from masa_node.dialects.fields import Tokens, read
+from masa_node.routing.answers import read_whole
 from masa_node.upstreams.http import HttpClient
-from masa_node.upstreams.server import MAX_LISTING_BYTES, entries, get_listing, read_whole, unix_s
+from masa_node.upstreams.server import MAX_LISTING_BYTES, entries, get_listing, unix_s
 
 _PATHS = {
     Door.OLLAMA_CHAT: "/api/chat",

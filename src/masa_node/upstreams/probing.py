@@ -8,13 +8,13 @@ from masa_node.chat.ask import DialectName, Door, Headers
 from masa_node.chat.errors import ProviderError
 from masa_node.dialects.fields import read
 from masa_node.dialects.registry import DIALECTS
-from masa_node.upstreams.answering import check_status
+from masa_node.routing.answers import check_status, read_whole
 from masa_node.upstreams.anthropic import AnthropicServer
 from masa_node.upstreams.cloudflare import CloudflareServer
 from masa_node.upstreams.http import HttpAnswer, HttpClient
 from masa_node.upstreams.ollama import OllamaServer
 from masa_node.upstreams.openai import OpenAiServer, api_base_of
-from masa_node.upstreams.server import NO_SUCH_PATH, Server, is_masa_node, read_whole
+from masa_node.upstreams.server import NO_SUCH_PATH, Server, is_masa_node
 from masa_node.upstreams.spec import Kind, UpstreamSpec
 
 MAX_PROBE_BYTES = 64 * 1024

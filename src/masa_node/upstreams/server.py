@@ -9,6 +9,7 @@ from masa_node.chat.ask import Door, Headers
 from masa_node.chat.errors import NotAnAnswer
 from masa_node.chat.offer import ModelOffer
 from masa_node.dialects.fields import UNREADABLE
+from masa_node.routing.answers import read_whole
 from masa_node.upstreams.http import HttpAnswer, HttpClient
 
 # A list of a thousand models with descriptions is below 2 MB (Cloudflare's and OpenRouter's are the longest).
@@ -52,21 +53,6 @@ class Server(Protocol):
     async def list_models(self, http: HttpClient) -> list[ModelOffer]:
         """What it serves now. Raises `ProviderError`; `NoListing` if there is no list to be had."""
         ...
-
-
-async def read_whole(answer: HttpAnswer, limit_bytes: int) -> bytes:
-    """The whole body; the answer is closed in every case. Raises `NotAnAnswer` beyond the limit, `BrokenAnswer`."""
-    pieces: list[bytes] = []
-    size = 0
-    try:
-        while piece := await answer.read_piece():
-            size += len(piece)
-            if size > limit_bytes:
-                raise NotAnAnswer(f"the answer is larger than {limit_bytes} bytes.")
-            pieces.append(piece)
-    finally:
-        answer.close()
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 class Listing(msgspec.Struct, frozen=True):

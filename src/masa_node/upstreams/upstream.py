@@ -8,7 +8,7 @@ from masa_node.chat.errors import BadModel, ConnectionClosed, ErrorAnswer, Provi
 from masa_node.chat.offer import ModelOffer
 from masa_node.dialects.peek import check_model
 from masa_node.dialects.registry import DIALECTS
-from masa_node.upstreams.answering import take_answer
+from masa_node.routing.answers import is_streamed, take_answer
 from masa_node.upstreams.anthropic import DEFAULT_VERSION
 from masa_node.upstreams.http import HttpClient
 from masa_node.upstreams.probing import identify
@@ -27,6 +27,7 @@ class Upstream:
     def __init__(self, spec: UpstreamSpec, http: HttpClient) -> None:
         self.name = spec.name
         self.place = f"{spec.name} ({spec.url})"
+        self.is_hosted = spec.hosted
         self._spec = spec
         self._http = http
         self._server: Server | None = None
@@ -85,7 +86,8 @@ class Upstream:
             if url is None:
                 raise _not_spoken(server, ask.door)
             response = await self._http.post(url, _headers_up(ask, native, server), ask.body)
-            answer = await take_answer(response, dialect, wants_stream=ask.wants_stream)
+            is_stream = is_streamed(response.content_type, wants_stream=ask.wants_stream)
+            answer = await take_answer(response, dialect, is_stream=is_stream)
         except ProviderError as exc:
             exc.place = self.place
             if isinstance(exc, Unreachable | ConnectionClosed):

@@ -1,6 +1,9 @@
-"""From the head of an LLM's HTTP response to an `Answer`: returns when the first valid piece is there, or raises."""
+"""From the head of a response to an `Answer`: returns when the first valid piece is there, or raises.
 
-import asyncio
+The same for everybody who answers, an LLM server behind this node or a peer: nobody's answer is taken unchecked.
+"""
+
+from typing import Protocol
 
 import msgspec
 
@@ -10,16 +13,12 @@ from masa_node.chat.errors import BrokenAnswer, ErrorAnswer, NotAnAnswer
 from masa_node.dialects.dialect import Dialect
 from masa_node.dialects.fields import UNREADABLE
 from masa_node.dialects.tracking import StreamTracker
-from masa_node.upstreams.http import HttpAnswer
-from masa_node.upstreams.server import read_whole
 
 # A whole answer with several generated images stays below this.
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 1024 * 1024
-# After the terminal frame only a trailer may come; a server that then keeps the connection open is not waited for.
-AFTER_END_S = 1.0
 
-_STREAMS = frozenset(
+STREAM_TYPES = frozenset(
     {"text/event-stream", "application/x-ndjson", "application/ndjson", "application/jsonl", "application/stream+json"}
 )
 _WHOLE = frozenset({"application/json", "text/html", "application/problem+json"})
@@ -33,15 +32,50 @@ _REDIRECT = range(300, 400)
 LAST_STATUS = 599  # RFC 9110, 15
 
 
-async def take_answer(response: HttpAnswer, dialect: Dialect, *, wants_stream: bool) -> Answer:
+class Response(Protocol):
+    """The head of an answer that is on its way, and the way to its bytes."""
+
+    @property
+    def status(self) -> int:
+        """As HTTP has it."""
+        ...
+
+    @property
+    def headers(self) -> Headers:
+        """Names in lower case."""
+        ...
+
+    @property
+    def content_type(self) -> str:
+        """The media type in lower case, without parameters; "" if there is none."""
+        ...
+
+    async def read_piece(self) -> bytes:
+        """What has arrived, at least one byte; b"" when the body has ended in good order. Raises `ProviderError`."""
+        ...
+
+    async def read_trailer(self) -> bytes:
+        """The same, after the terminal frame: the answer is whole, whatever becomes of the rest. May raise still."""
+        ...
+
+    def close(self) -> None:
+        """Give up what was not read; at once, never waits. Idempotent."""
+        ...
+
+
+def is_streamed(content_type: str, *, wants_stream: bool) -> bool:
+    """Is a body of this media type a stream of frames, or one whole answer?"""
+    return content_type in STREAM_TYPES or (wants_stream and content_type not in _WHOLE)
+
+
+async def take_answer(response: Response, dialect: Dialect, *, is_stream: bool) -> Answer:
     """The answer in this response. On any error, and when cancelled, the response is closed.
 
     Raises `ErrorAnswer` for a status that is not 2xx, `NotAnAnswer`, `ErrorInStream`, `BrokenAnswer`.
     """
     try:
         await check_status(response, dialect)
-        kind = response.content_type
-        if kind in _STREAMS or (wants_stream and kind not in _WHOLE):
+        if is_stream:
             return await _streamed(response, dialect)
         return await _whole(response, dialect)
     except BaseException:
@@ -49,24 +83,29 @@ async def take_answer(response: HttpAnswer, dialect: Dialect, *, wants_stream: b
         raise
 
 
-def passed_back(response: HttpAnswer) -> Headers:
+async def read_whole(response: Response, limit_bytes: int) -> bytes:
+    """The whole body; the response is closed in every case. Raises `NotAnAnswer` beyond the limit, `BrokenAnswer`."""
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        while piece := await response.read_piece():
+            size += len(piece)
+            if size > limit_bytes:
+                raise NotAnAnswer(f"the answer is larger than {limit_bytes} bytes.")
+            pieces.append(piece)
+    finally:
+        response.close()
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def passed_back(response: Response) -> Headers:
     """The response's headers that the caller gets: content type, rate limits, the vendor's request id."""
     return tuple(
         pair for pair in response.headers if pair[0] in _PASSED_BACK or pair[0].startswith(_PASSED_BACK_PREFIXES)
     )
 
 
-async def _whole(response: HttpAnswer, dialect: Dialect) -> Answer:
-    body = await read_whole(response, MAX_ANSWER_BYTES)
-    usage = Usage()
-    fault = dialect.fault_of_whole(body, usage)
-    if fault is not None:
-        kind = response.content_type or "no content type"
-        raise NotAnAnswer(f"it answered {response.status} with {kind}, but {fault}. Is the URL right?")
-    return WholeAnswer(response.status, passed_back(response), body, dialect.name, usage)
-
-
-async def check_status(response: HttpAnswer, dialect: Dialect) -> None:
+async def check_status(response: Response, dialect: Dialect) -> None:
     """Read a response that is not 2xx and raise it: as `ErrorAnswer`, or `NotAnAnswer` for a redirect and the like."""
     if response.status in _SUCCESS:
         return
@@ -102,7 +141,17 @@ def _quoted(body: bytes) -> str:
     return repr(text[:_MAX_QUOTED_CHARS]) if text else "an empty body"
 
 
-async def _streamed(response: HttpAnswer, dialect: Dialect) -> Answer:
+async def _whole(response: Response, dialect: Dialect) -> Answer:
+    body = await read_whole(response, MAX_ANSWER_BYTES)
+    usage = Usage()
+    fault = dialect.fault_of_whole(body, usage)
+    if fault is not None:
+        kind = response.content_type or "no content type"
+        raise NotAnAnswer(f"it answered {response.status} with {kind}, but {fault}. Is the URL right?")
+    return WholeAnswer(response.status, passed_back(response), body, dialect.name, usage)
+
+
+async def _streamed(response: Response, dialect: Dialect) -> Answer:
     stream = _Stream(response, StreamTracker(dialect))
     first = await stream.first_piece()
     tracker = stream.tracker
@@ -123,7 +172,7 @@ class _Stream:
 
     __slots__ = ("_closed_in_order", "_response", "tracker")
 
-    def __init__(self, response: HttpAnswer, tracker: StreamTracker) -> None:
+    def __init__(self, response: Response, tracker: StreamTracker) -> None:
         self._response = response
         self._closed_in_order = False
         self.tracker = tracker
@@ -143,9 +192,9 @@ class _Stream:
 
     async def next_piece(self) -> bytes:
         """See `StreamedAnswer`."""
-        tracker = self.tracker
+        tracker, response = self.tracker, self._response
         while tracker.fault is None and not self._closed_in_order:
-            piece = await (self._read_trailer() if tracker.ended else self._response.read_piece())
+            piece = await (response.read_trailer() if tracker.ended else response.read_piece())
             if piece:
                 out = tracker.feed(piece)
             else:
@@ -156,11 +205,3 @@ class _Stream:
         if tracker.fault is not None:
             raise tracker.fault
         return b""
-
-    async def _read_trailer(self) -> bytes:
-        try:
-            async with asyncio.timeout(AFTER_END_S):
-                return await self._response.read_piece()
-        except (TimeoutError, BrokenAnswer):
-            self._response.close()
-            return b""

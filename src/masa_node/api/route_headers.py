@@ -1,0 +1,80 @@
+"""What a caller may say of the way of his request: `X-Masa-Race` and `X-Masa-Privacy`. They are not passed on."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import TypeVar
+
+from masa_node.chat.ask import Privacy, RaceMode, RaceRule
+from masa_node.chat.errors import BadHeader
+from masa_node.routing.race import MAX_WIDTH
+
+RACE = "X-Masa-Race"
+PRIVACY = "X-Masa-Privacy"
+RACE_FORM = f"all or hedge, each may be followed by ;width=n with n from 1 to {MAX_WIDTH}"
+PRIVACY_FORM = ", ".join(Privacy)
+
+_PREFIX = b"x-masa-"
+_RACE_NAME = RACE.lower().encode()
+_PRIVACY_NAME = PRIVACY.lower().encode()
+_MAX_SHOWN_CHARS = 80
+_MAX_DIGITS = len(str(MAX_WIDTH))
+Word = TypeVar("Word", bound=StrEnum)
+
+
+def route_of(headers: Sequence[tuple[bytes, bytes]], race: RaceRule, privacy: Privacy) -> tuple[RaceRule, Privacy]:
+    """What the headers say; the given rule and privacy, which are the node's settings, where they say nothing.
+
+    Raises `BadHeader` for anything that is not clear: a misspelt privacy must not let a request out.
+    """
+    said: dict[bytes, str] = {}
+    for name, value in headers:
+        if name.startswith(_PREFIX) and name in (_RACE_NAME, _PRIVACY_NAME):
+            if name in said:
+                raise BadHeader(f"{RACE if name == _RACE_NAME else PRIVACY} was sent twice. Send it once.")
+            said[name] = value.decode("latin-1")
+    if not said:
+        return race, privacy
+    if _RACE_NAME in said:
+        race = _race(said[_RACE_NAME], race.width)
+    if _PRIVACY_NAME in said:
+        privacy = _privacy(said[_PRIVACY_NAME])
+    return race, privacy
+
+
+def _race(text: str, default_width: int | None) -> RaceRule:
+    word, *parameters = (part.strip() for part in text.lower().split(";"))
+    mode = _word(RaceMode, word)
+    width = default_width
+    match parameters:
+        case []:
+            pass
+        case [parameter]:
+            width = _width(parameter)
+        case _:
+            mode = None
+    if mode is None or width == 0:
+        raise BadHeader(f"{RACE}: {_shown(text)} is not understood. It may be: {RACE_FORM}.")
+    return RaceRule(mode, width)
+
+
+def _width(parameter: str) -> int:
+    """The number; 0 if there is none that is allowed."""
+    name, _, number = (part.strip() for part in parameter.partition("="))
+    if name != "width" or not (number.isascii() and number.isdecimal()) or len(number) > _MAX_DIGITS:
+        return 0
+    return int(number) if int(number) <= MAX_WIDTH else 0
+
+
+def _privacy(text: str) -> Privacy:
+    privacy = _word(Privacy, text.strip().lower())
+    if privacy is None:
+        raise BadHeader(f"{PRIVACY}: {_shown(text)} is not understood. It may be: {PRIVACY_FORM}.")
+    return privacy
+
+
+def _word(kind: type[Word], text: str) -> Word | None:
+    return next((word for word in kind if word.value == text), None)
+
+
+def _shown(text: str) -> str:
+    return repr(text[:_MAX_SHOWN_CHARS])

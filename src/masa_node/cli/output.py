@@ -1,0 +1,33 @@
+"""How every command writes what it found."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import msgspec
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs instead of text for people.")]
+
+
+def print_json(value: object) -> None:
+    """Indented, to stdout."""
+    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def plain(text: str, limit: int) -> str:
+    """A stranger's words, safe to be shown on a terminal: printable characters only, at most `limit` of them."""
+    shown = "".join(char if char.isprintable() else "?" for char in text)
+    return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
+
+
+def calendar_time(at_unix_s: float) -> str:
+    """This moment as the owner's clock shows it."""
+    return datetime.fromtimestamp(at_unix_s, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def ago(seconds: float) -> str:
+    """How long since, in one number and one unit."""
+    for unit, size_s in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size_s:
+            return f"{seconds / size_s:.0f} {unit} ago"
+    return "now"

@@ -1,0 +1,166 @@
+"""What `masa-node peers` and `masa-node invites` show: asked of the running node or remembered in MASA_DIR."""
+
+import time
+from collections.abc import Sequence
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from masa_node.chat.errors import NotAnAnswer, ProviderError
+from masa_node.cli.output import ago, calendar_time, plain
+from masa_node.network.peers import PeerRecord, Standing
+from masa_node.network.store import KeptInvite
+from masa_node.network.transport import short_id
+from masa_node.routing.answers import read_whole
+from masa_node.upstreams.http import HttpClient
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024  # 10 000 peers with 256 models each would take less
+MAX_SHOWN_MODELS = 3
+MAX_CELL_CHARS = 60
+MAX_WHY_CHARS = 300
+INVITE_ID_CHARS = 8  # of the token's hash: a thousand invites at most
+_OK, _UNAUTHORIZED, _NO_SUCH_DOOR = 200, 401, 404
+
+
+class ShownPeer(msgspec.Struct, frozen=True, kw_only=True):
+    """One peer as `GET /api/v1/peers` tells it. `route` and `rtt_ms` are null while it is not linked."""
+
+    id: str
+    name: str | None = None
+    standing: str | None = None
+    trusted: bool = False
+    connected: bool = False
+    route: str | None = None
+    address: str | None = None
+    rtt_ms: float | None = None
+    models: list[str] | None = None
+    version: str | None = None
+    running: int | None = None
+    places: int | None = None
+    failures: int | None = None
+    error: str | None = None
+    last_seen_at_unix_s: float | None = None
+
+
+class ShownNetwork(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole answer; `state` is "on", "off", or, where the node was not reached, "unknown". `why` tells why."""
+
+    node_id: str | None = None
+    state: str = "off"
+    why: str | None = None
+    addresses: list[str] = []
+    peers: list[ShownPeer] = []
+
+
+async def fetch_peers(url: str, api_keys: Sequence[str]) -> ShownNetwork:
+    """What the node at this URL tells. Raises `ProviderError`, `Unreachable` when nothing listens there."""
+    headers = (("Authorization", f"Bearer {api_keys[0]}"),) if api_keys else ()
+    async with HttpClient() as http:
+        try:
+            answer = await http.get(f"{url.rstrip('/')}/api/v1/peers", headers)
+            body = await read_whole(answer, MAX_ANSWER_BYTES)
+            return _read(answer.status, body)
+        except ProviderError as exc:
+            exc.place = f"the node at {url}"
+            raise
+
+
+def remembered(node_id: str, records: Sequence[PeerRecord]) -> ShownNetwork:
+    """The same of what MASA_DIR remembers."""
+    why = "no node is on the network with this MASA_DIR; this is what it remembers."
+    return ShownNetwork(node_id=node_id or None, why=why, peers=[_remembered(record) for record in records])
+
+
+def print_peers(network: ShownNetwork, *, shows_all: bool) -> None:
+    """A table of the members, of who is connected and who is blocked; those only heard of with `shows_all`."""
+    console = Console()
+    if network.state != "on":
+        what = "Not connected" if network.state == "off" else "Who is connected is not known"
+        console.print(Text(f"{what}: {plain(network.why or 'no reason given', MAX_WHY_CHARS)}"))
+    peers = sorted(network.peers, key=_rank)
+    shown = [peer for peer in peers if shows_all or peer.connected or peer.standing != Standing.HEARD]
+    if shown:
+        table = Table("peer", "name", "standing", "connection", "models", "load", "seen", box=None, pad_edge=False)
+        now_unix_s = time.time()
+        for peer in shown:
+            table.add_row(*(Text(cell) for cell in _cells(peer, now_unix_s)))
+        console.print(table)
+    if len(shown) < len(peers):
+        console.print(f"{len(peers) - len(shown)} more are only heard of; --all shows them.")
+    if not peers:
+        console.print("No peers yet. `masa-node invite` makes a link for another node, `masa-node join LINK` uses one.")
+
+
+def print_invites(invites: Sequence[KeptInvite], now_unix_s: float) -> None:
+    """A table, newest first."""
+    console = Console()
+    if not invites:
+        console.print("No invites are open. `masa-node invite` makes one.")
+        return
+    table = Table("invite", "made", "ends", "used", "note", box=None, pad_edge=False)
+    for invite in invites:
+        ends = "over" if invite.expires_at_unix_s <= now_unix_s else calendar_time(invite.expires_at_unix_s)
+        made = calendar_time(invite.made_at_unix_s)
+        used = f"{invite.used} of {invite.uses}"
+        note = plain(invite.note, MAX_CELL_CHARS)
+        table.add_row(*(Text(cell) for cell in (invite_id(invite), made, ends, used, note)))
+    console.print(table)
+
+
+def invite_id(invite: KeptInvite) -> str:
+    """What people call it by."""
+    return invite.token_hash.hex()[:INVITE_ID_CHARS]
+
+
+def _read(status: int, body: bytes) -> ShownNetwork:
+    if status == _UNAUTHORIZED:
+        raise NotAnAnswer("it wants an API key. Set API_KEY to one of its keys.")
+    if status == _NO_SUCH_DOOR:
+        raise NotAnAnswer("it knows no peers: it is no Masa node, or an old one. Name the node's address with --url.")
+    try:
+        if status == _OK:
+            return msgspec.json.decode(body, type=ShownNetwork)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise NotAnAnswer("its answer is no list of peers. Name the node's address with --url.") from exc
+    raise NotAnAnswer(f"it answered {status} instead of a list of peers. See its log.")
+
+
+def _remembered(record: PeerRecord) -> ShownPeer:
+    return ShownPeer(
+        id=record.node_id,
+        name=record.name,
+        standing=record.standing,
+        trusted=record.is_trusted,
+        address=record.addresses[0] if record.addresses else record.relay_url,
+        last_seen_at_unix_s=record.last_linked_at_unix_s or None,
+    )
+
+
+def _rank(peer: ShownPeer) -> tuple[bool, bool, float, str]:
+    return (not peer.connected, peer.standing == Standing.HEARD, -(peer.last_seen_at_unix_s or 0), peer.id)
+
+
+def _cells(peer: ShownPeer, now_unix_s: float) -> tuple[str, ...]:
+    models = [plain(model, MAX_CELL_CHARS) for model in (peer.models or [])[:MAX_SHOWN_MODELS]]
+    more = len(peer.models or []) - len(models)
+    standing = plain(peer.standing or "", MAX_CELL_CHARS)
+    load = f"{peer.running or 0}/{peer.places}" if peer.connected and peer.places is not None else ""
+    seen = "" if peer.last_seen_at_unix_s is None else ago(now_unix_s - peer.last_seen_at_unix_s)
+    return (
+        short_id(plain(peer.id, MAX_CELL_CHARS)),
+        plain(peer.name or "", MAX_CELL_CHARS),
+        f"{standing}, trusted" if peer.trusted else standing,
+        _connection(peer),
+        ", ".join(models) + (f" and {more} more" if more > 0 else ""),
+        load,
+        seen,
+    )
+
+
+def _connection(peer: ShownPeer) -> str:
+    if peer.connected:
+        rtt = "" if peer.rtt_ms is None else f", {peer.rtt_ms:.0f} ms"
+        return plain(peer.route or "unknown", MAX_CELL_CHARS) + rtt
+    return f"not reached: {plain(peer.error, MAX_CELL_CHARS)}" if peer.error else "-"

@@ -1,0 +1,297 @@
+"""The peers' side of a node: comes up once there is anything to be connected with, and carries out its owner's wishes.
+
+It never keeps the node from serving: what fails here is logged, and stands in `why`.
+"""
+
+import asyncio
+import contextlib
+import importlib
+import random
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from masa_node import __version__
+from masa_node.chat.errors import ConfigurationError, MasaError
+from masa_node.network.advertising import AboutNode, Advertiser
+from masa_node.network.identity import load_secret
+from masa_node.network.invites import BadInvite, parse_link, token_hash, write_bootnode
+from masa_node.network.lock import DirectoryInUse, NodeLock
+from masa_node.network.membership import LinkRefused
+from masa_node.network.network import Network, NetworkParts, NetworkRules
+from masa_node.network.peers import PeerBook, PeerRecord
+from masa_node.network.serving import PeerServer, ServingLimits
+from masa_node.network.sharing import SharedCatalog
+from masa_node.network.store import KeptVoucher, Store
+from masa_node.network.transport import NodeId, PeerAddress, Transport
+from masa_node.network.wishes import Answer, Verb, Wish, WishState, carry_out
+from masa_node.node.peers_view import PeersView, no_network, view_of
+from masa_node.routing.dispatch import Dispatcher
+
+if TYPE_CHECKING:
+    from masa_node.node.compose import Node
+
+LOOK_EVERY_S = 1.0  # at the store: a command waits this long at most
+CLOSE_WITHIN_S = 3.0
+
+log = structlog.get_logger()
+
+
+class Networking:
+    """`run` it in a task beside the server. `network` is None, and `why` says why, while there is none."""
+
+    def __init__(self, node: "Node") -> None:
+        self._node = node
+        self._settings = node.settings
+        self._masa_dir = Path(node.settings.masa_dir).expanduser()
+        self._settled = node.network_settled
+        self._shared = SharedCatalog(node.peer_settings.share)
+        self._joining: dict[int, asyncio.Task[None]] = {}
+        self.network: Network | None = None
+        self.transport: Transport | None = None
+        self.why = "it is starting"
+
+    @property
+    def node_id(self) -> str:
+        """This node's id; "" while there is no network."""
+        return self.network.node_id if self.network is not None else ""
+
+    def bootnode(self) -> str:
+        """This node as others write it into BOOTNODES; "" while there is no network."""
+        return write_bootnode(self.transport.address()) if self.transport is not None and self.network else ""
+
+    def peers_view(self) -> PeersView:
+        """What is told of the peers."""
+        return view_of(self.network) if self.network is not None else no_network(self.why)
+
+    def own_view(self) -> dict[str, object]:
+        """What is told of this node."""
+        own = self.transport.address() if self.transport is not None and self.network is not None else None
+        if own is None:
+            return {"node_id": None, "addresses": [], "relay_url": None}
+        return {"node_id": own.node_id, "addresses": own.direct, "relay_url": own.relay_url}
+
+    async def run(self) -> None:
+        """Until cancelled; returns early when there is to be no network. Raises nothing but bugs."""
+        try:
+            await self._run()
+        except (MasaError, OSError) as exc:
+            self.why = exc.message if isinstance(exc, MasaError) else str(exc)
+            log.error("no network", why=self.why)  # noqa: TRY400 - the owner's to mend, not a bug
+        finally:
+            self.network = None
+            self._settled.set()
+
+    async def _run(self) -> None:
+        if self._settings.network == "off":
+            self.why = "NETWORK=off"
+            return
+        try:
+            lock = await asyncio.to_thread(NodeLock.take, self._masa_dir)
+        except DirectoryInUse as exc:
+            self.why = exc.message
+            log.warning("no network", why=exc.message)
+            return
+        with lock:
+            self._node.catalog.watch(self._share)
+            self._share()
+            store = await Store.open(self._masa_dir)
+            try:
+                await self._run_network(store, await self._wait_until_wanted(store))
+            finally:
+                await asyncio.shield(store.close())
+
+    async def _wait_until_wanted(self, store: Store) -> list[PeerRecord]:
+        """The peers remembered, once there is a reason to be on the network."""
+        settings = self._settings
+        is_named = (
+            settings.network == "on"
+            or self._node.peer_settings.bootnodes
+            or settings.discover_lan
+            or settings.open_network
+        )
+        while True:
+            records = await store.load()
+            if is_named or records or await store.pending_wishes() or await _has_invites(store):
+                return records
+            self.why = "nobody to be connected with: see `masa-node invite`, `masa-node join`, BOOTNODES"
+            self._settled.set()
+            while not await store.changed():
+                await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _run_network(self, store: Store, records: list[PeerRecord]) -> None:
+        secret = await asyncio.to_thread(load_secret, self._masa_dir)
+        transport = await self._open_transport(secret, store)
+        try:
+            book = PeerBook(records, own=transport.keys.node_id, is_open=self._settings.open_network)
+            network = await self._make(transport, store, book)
+            self.transport = transport
+            async with asyncio.TaskGroup() as group:
+                group.create_task(network.run())
+                group.create_task(self._look_after(store, network, group))
+                if self._settings.discover_lan:
+                    group.create_task(self._discover(network, transport))
+                self.network, self.why = network, ""
+                self._settled.set()
+                log.info("network is up", node_id=network.node_id, addresses=transport.address().direct)
+        finally:
+            self.network = None
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_WITHIN_S):
+                    await transport.close()
+
+    async def _open_transport(self, secret: bytes, store: Store) -> Transport:
+        await asyncio.to_thread(importlib.import_module, "masa_node.network.endpoint")
+        from masa_node.network.endpoint import TransportOptions, open_transport  # noqa: PLC0415 - 0.1 s, now in a thread
+
+        settings = self._settings
+        kept = await store.value("peer_port")
+        options = TransportOptions(
+            host=settings.peer_host,
+            port=settings.peer_port or (int(kept) if kept and kept.isdigit() else 0),
+            relay_url=settings.relay_url or None,
+            relay_token=settings.relay_token or None,
+            use_public_lookup=settings.address_lookup,
+        )
+        try:
+            return await open_transport(secret, options)
+        except ConfigurationError:
+            if settings.peer_port or not options.port:
+                raise
+            log.warning("the UDP port of last time is taken", port=options.port)
+            return await open_transport(secret, msgspec.structs.replace(options, port=0))
+
+    async def _make(self, transport: Transport, store: Store, book: PeerBook) -> Network:
+        settings, node = self._settings, self._node
+
+        def about() -> AboutNode:
+            return AboutNode(
+                __version__, settings.node_name, transport.address(), node.guests.running, settings.max_peer_jobs
+            )
+
+        async def use_invite(token: bytes, peer: NodeId) -> bool:
+            return await store.use_invite(token_hash(token), peer, time.time())
+
+        parts = NetworkParts(
+            transport=transport,
+            catalog=node.catalog,
+            server=self._server(),
+            advertiser=Advertiser(transport.keys, self._shared.offers, about),
+            book=book,
+            use_invite=use_invite,
+            rng=random.Random(),  # noqa: S311 - jitter
+        )
+        rules = NetworkRules(
+            version=__version__,
+            name=settings.node_name,
+            is_open=settings.open_network,
+            allow_private=settings.allow_private_peers,
+            relays=frozenset({settings.relay_url} - {""}),
+            trusted=node.peer_settings.trusted,
+        )
+        network = Network(parts, rules)
+        network.remember_vouchers([(voucher.by, voucher.signed) for voucher in await store.vouchers(time.time())])
+        network.want(self._node.peer_settings.bootnodes)
+        return network
+
+    def _server(self) -> PeerServer:
+        """Answers peers from the shared models of own servers alone."""
+        settings, node = self._settings, self._node
+        health = node.dispatcher.experience.health
+        dispatcher = Dispatcher(self._shared.catalog, node.guests, _nothing_new, node.observe, health)
+        limits = ServingLimits(settings.max_body, settings.llm_timeout, settings.llm_idle_timeout, settings.peer_rate)
+        return PeerServer(dispatcher, self._shared, limits, node.instance)
+
+    def _share(self) -> None:
+        self._shared.follow(self._node.catalog)
+
+    async def _discover(self, network: Network, transport: Transport) -> None:
+        from masa_node.network.discovery import LanDiscovery  # noqa: PLC0415 - zeroconf is for those who want it
+
+        await LanDiscovery(transport.address, network.heard_on_lan).run()
+
+    # ---- the store ----
+
+    async def _look_after(self, store: Store, network: Network, group: asyncio.TaskGroup) -> None:
+        """Save what changed, carry out what was wished, once a second."""
+        address: PeerAddress | None = None
+        await store.set_value("node_id", network.node_id.encode())
+        is_first_look = True  # the wish that woke the network was written, and seen as a change, before
+        try:
+            while True:
+                if self.transport is not None and self.transport.address() != address:
+                    address = self.transport.address()
+                    await self._keep_address(store, address)
+                await self._save(store, network)
+                if await store.changed() or is_first_look:
+                    is_first_look = False
+                    for wish in await store.pending_wishes():
+                        await self._fulfil(wish, store, network, group)
+                await asyncio.sleep(LOOK_EVERY_S)
+        finally:
+            await asyncio.shield(self._save(store, network))
+
+    @staticmethod
+    async def _keep_address(store: Store, address: PeerAddress) -> None:
+        await store.set_value("address", msgspec.msgpack.encode(address))
+        if address.direct:
+            await store.set_value("peer_port", address.direct[0].rpartition(":")[2].encode())
+
+    @staticmethod
+    async def _save(store: Store, network: Network) -> None:
+        changed, gone = network.book.take_changes()
+        if changed or gone:
+            await store.save(changed, gone)
+        for by, statement, expires_at_unix_s in network.take_new_vouchers():
+            await store.keep_voucher(KeptVoucher(by, statement, expires_at_unix_s))
+
+    async def _fulfil(self, wish: Wish, store: Store, network: Network, group: asyncio.TaskGroup) -> None:
+        if wish.verb is Verb.JOIN:
+            if wish.id not in self._joining:
+                self._joining[wish.id] = group.create_task(self._join(wish, store, network))
+            return
+        answer = carry_out(wish, network.book, time.time())
+        network.book_changed()
+        await self._save(store, network)
+        await store.answer_wish(wish.id, answer.state, answer.words)
+
+    async def _join(self, wish: Wish, store: Store, network: Network) -> None:
+        """Try until it is done, refused, or the invite has ended."""
+        try:
+            answer = await self._joined(wish, network)
+        finally:
+            self._joining.pop(wish.id, None)
+        await self._save(store, network)
+        await store.answer_wish(wish.id, answer.state, answer.words)
+
+    @staticmethod
+    async def _joined(wish: Wish, network: Network) -> Answer:
+        pause_s = 1.0
+        while True:
+            try:
+                invite = parse_link(wish.argument, time.time())
+                await network.join(PeerAddress(invite.node_id, invite.addresses, invite.relay_url), invite.token)
+            except (BadInvite, LinkRefused) as exc:
+                return Answer(WishState.FAILED, exc.message)
+            except MasaError as exc:
+                log.warning("not joined yet", why=exc.message)
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, 60.0)
+            else:
+                others = len(network.links.sessions) - 1
+                more = f", and {others} more" if others > 0 else ""
+                return Answer(WishState.DONE, f"Joined: linked with {invite.node_id[:10]}{more}.")
+
+
+async def _nothing_new() -> None:
+    """Peers are told of the models that are shared; a name that is not among them is not looked for."""
+
+
+async def _has_invites(store: Store) -> bool:
+    now = time.time()
+    with contextlib.suppress(MasaError):
+        return any(invite.expires_at_unix_s > now for invite in await store.invites())
+    return False

@@ -1,0 +1,90 @@
+"""What `GET /api/v1/peers` tells."""
+
+import time
+
+import msgspec
+
+from masa_node.network.network import Network
+from masa_node.network.peers import PeerRecord
+from masa_node.network.transport import Route
+
+MAX_SHOWN = 1_000  # linked ones first; the rest of a full book is of no use to a reader
+
+
+class PeerRow(msgspec.Struct, frozen=True):
+    """One peer. `route` is None while it is not linked; `error` says why it is not, if that is known."""
+
+    id: str
+    name: str
+    standing: str
+    trusted: bool
+    connected: bool
+    route: Route | None
+    address: str
+    rtt_ms: float | None
+    models: list[str]
+    version: str
+    running: int
+    places: int
+    failures: int
+    error: str
+    last_seen_at_unix_s: int
+
+
+class PeersView(msgspec.Struct, frozen=True):
+    """All of it. `why` says why there is no network."""
+
+    node_id: str
+    state: str
+    why: str
+    addresses: tuple[str, ...]
+    relay_url: str | None
+    staking: str
+    known: int
+    peers: list[PeerRow]
+
+
+STAKING_OFF = "off - stakes are not checked"
+
+
+def no_network(why: str) -> PeersView:
+    """While there is none."""
+    return PeersView("", "off", why, (), None, STAKING_OFF, 0, [])
+
+
+def view_of(network: Network) -> PeersView:
+    """The network as it is now."""
+    own = network.address()
+    records = sorted(network.book.all(), key=lambda record: _rank(network, record))
+    rows = [_row(network, record) for record in records[:MAX_SHOWN]]
+    return PeersView(network.node_id, "on", "", own.direct, own.relay_url, STAKING_OFF, len(records), rows)
+
+
+def _rank(network: Network, record: PeerRecord) -> tuple[bool, int]:
+    return record.node_id not in network.links.sessions, -record.last_seen_at_unix_s
+
+
+def _row(network: Network, record: PeerRecord) -> PeerRow:
+    peer = record.node_id
+    session = network.links.sessions.get(peer)
+    path = session.link.path() if session is not None else None
+    signed = network.gossip.advert_of(peer)
+    advert = signed.advert if signed is not None else None
+    rtt_s = None if session is None else session.rtt_s
+    return PeerRow(
+        id=peer,
+        name=advert.name if advert is not None and advert.name else record.name,
+        standing=record.standing.value,
+        trusted=network.is_trusted(peer),
+        connected=session is not None,
+        route=path.route if path is not None else None,
+        address=path.address if path is not None else next(iter(record.addresses), ""),
+        rtt_ms=None if rtt_s is None else round(rtt_s * 1000, 1),
+        models=[model.id for model in advert.models] if advert is not None else [],
+        version=advert.version if advert is not None else "",
+        running=advert.running if advert is not None else 0,
+        places=advert.places if advert is not None else 0,
+        failures=network.book.failures(peer),
+        error="" if session is not None else network.why_not(peer),
+        last_seen_at_unix_s=int(time.time()) if session is not None else record.last_seen_at_unix_s,
+    )

@@ -1,0 +1,110 @@
+"""Who may be asked for one ask: by model, door and privacy."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from masa_node.chat.ask import CONVERSATION_DOORS, DOOR_PATHS, Ask, Privacy
+from masa_node.chat.errors import DialectNotServed, MasaError, PrivacyRefused, UnknownModel
+from masa_node.routing.catalog import Catalog, Found
+from masa_node.routing.health import HealthBook
+from masa_node.routing.provider import Provider
+
+MAX_OWN = 8  # own servers that are tried for one ask
+
+Refresh = Callable[[], Awaitable[None]]
+
+
+class Chosen(msgspec.Struct, frozen=True, gc=False):
+    """Own servers in the order in which they are asked, then the peers that may be, then own servers that would only
+    let the caller wait.
+    """
+
+    own: Sequence[Provider]
+    peers: Sequence[Provider] = ()
+    last: Sequence[Provider] = ()
+
+
+class Candidates:
+    """Chooses from the catalog. `refresh` looks for models that appeared since own servers were last listed."""
+
+    def __init__(self, catalog: Catalog, refresh: Refresh, health: HealthBook) -> None:
+        self._catalog = catalog
+        self._refresh = refresh
+        self._health = health
+
+    def knows(self, model: str) -> bool:
+        """Does anybody list this model?"""
+        return self._catalog.knows(model)
+
+    async def choose(self, ask: Ask) -> Chosen:
+        """Who is asked, best first. Raises `UnknownModel`, `DialectNotServed`, `PrivacyRefused`."""
+        found = self._catalog.find(ask.model, ask.door)
+        if not (found.own or found.peers or found.other_doors):
+            await self._refresh()
+            found = self._catalog.find(ask.model, ask.door)
+        own = found.own
+        peers = _allowed(found.peers, ask.privacy) if found.peers else ()
+        if not own and not peers:
+            own = self._catalog.unlisted if not found.other_doors else ()
+            if not own:
+                raise self._no_one(ask, found)
+        if not peers and len(own) == 1:
+            return Chosen(own)
+        return self._in_order(own, peers)
+
+    def _in_order(self, own: Sequence[Provider], peers: Sequence[Provider]) -> Chosen:
+        """The well ones first. While there are peers, a server that is not well and wastes time is asked after them."""
+        now_s = asyncio.get_running_loop().time()
+        health = self._health
+        own = sorted(own, key=lambda provider: not health.of(provider.name).is_well(now_s))[:MAX_OWN]
+        if not peers:
+            return Chosen(own)
+        last = [provider for provider in own if health.of(provider.name).wastes_time(now_s)]
+        return Chosen([provider for provider in own if provider not in last] if last else own, peers, last)
+
+    def _no_one(self, ask: Ask, found: Found) -> MasaError:
+        if found.peers:
+            return _kept_from(ask, len(found.peers))
+        if found.other_doors:
+            doors = [door for door in CONVERSATION_DOORS if door in found.other_doors]
+            paths = ", ".join(f"POST {DOOR_PATHS[door][0]}" for door in doors) or "no door of this node"
+            return DialectNotServed(
+                f"No LLM known here that serves {ask.model!r} speaks the format of this door ({ask.door}). "
+                f"A chat with it goes through: {paths}."
+            )
+        nearest = self._catalog.nearest(ask.model)
+        if not nearest:
+            return UnknownModel(
+                f"No model {ask.model!r}, nor any other, is served here or by a peer. Is an LLM server running?"
+            )
+        return UnknownModel(
+            f"No LLM known here serves the model {ask.model!r}, of this node or of a peer. "
+            f"Nearest: {', '.join(nearest)}. GET /api/v1/llm/models lists all."
+        )
+
+
+def _allowed(peers: Sequence[Provider], privacy: Privacy) -> Sequence[Provider]:
+    """The peers that may see the request. Anything but a clear yes keeps it here."""
+    match privacy:
+        case Privacy.ANY:
+            return peers
+        case Privacy.TRUSTED:
+            return [peer for peer in peers if peer.is_trusted]
+        case Privacy.LOCAL:
+            return ()
+
+
+def _kept_from(ask: Ask, peers: int) -> PrivacyRefused:
+    serve = "1 peer serves" if peers == 1 else f"{peers} peers serve"
+    why = "that keeps it on this node" if ask.privacy is Privacy.LOCAL else "and none of them is marked as trusted"
+    advice = (
+        "Ask with X-Masa-Privacy: any (or trusted) if a peer may see it."
+        if ask.privacy is Privacy.LOCAL
+        else "Mark one with `masa-node peers trust`, or ask with X-Masa-Privacy: any if any peer may see it."
+    )
+    return PrivacyRefused(
+        f"{serve} {ask.model!r}, no LLM server of this node does. The request's privacy is `{ask.privacy}` "
+        f"(X-Masa-Privacy, or PRIVACY on the node), {why}. {advice}"
+    )

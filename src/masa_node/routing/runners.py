@@ -1,0 +1,153 @@
+"""Carries a race out: a task for each provider that runs beside others, none for one that runs alone."""
+
+import asyncio
+import random
+from collections.abc import Iterator, Sequence
+
+from masa_node.chat.answer import Answer
+from masa_node.chat.ask import Ask, RaceMode
+from masa_node.routing import race
+from masa_node.routing.attempts import Attempts
+from masa_node.routing.candidates import Chosen
+from masa_node.routing.experience import Experience
+from masa_node.routing.health import HealthBook
+from masa_node.routing.provider import Provider
+from masa_node.routing.race import DEFAULT_WIDTH, MAX_WIDTH, Entrant, Heat, Race, own_heat, peers_heat
+from masa_node.routing.verdict import is_refusal, most_useful
+
+MAX_RANKED = MAX_WIDTH  # of more peers, as many are drawn: ranking costs about a microsecond each
+MIN_LINE = 128  # peers that may be asked for one request one after the other, however small the width is
+
+
+class Runners:
+    """One race. `run` owns every task; when it returns or raises, none is left and only the winner's answer is open."""
+
+    def __init__(self, ask: Ask, chosen: Chosen, attempts: Attempts, experience: Experience) -> None:
+        self._ask = ask
+        self._chosen = chosen
+        self._attempts = attempts
+        self._experience = experience
+        self._loop = asyncio.get_running_loop()
+        self._field: list[Provider] = []
+        self._race = Race(self._heats(), experience.budget)
+        self._tasks: dict[Entrant, asyncio.Task[None]] = {}
+        self._clock: asyncio.TimerHandle | None = None
+        self._answer: Answer | None = None
+
+    async def run(self) -> Answer:
+        """The first valid answer. Raises the most useful `ProviderError` when all have failed."""
+        commands = self._tell(race.Started())
+        while True:
+            match commands:
+                case [race.Ask(entrant=entrant)]:
+                    answer = await self._attempts.make(self._field[entrant])
+                    if answer is not None:
+                        return answer
+                    commands = self._tell(self._failure(entrant))
+                case [race.GiveUp()]:
+                    raise most_useful(self._attempts.errors)
+                case _:
+                    return await self._beside_each_other(commands)
+
+    async def _beside_each_other(self, commands: Sequence[race.Command]) -> Answer:
+        self._done = self._loop.create_future()
+        try:
+            # Losers are awaited here. They end in a turn or two of the loop: cancelled providers wait for nothing.
+            async with asyncio.TaskGroup() as self._group:
+                try:
+                    self._carry_out(commands)
+                    await self._done
+                finally:
+                    self._end()
+        except BaseException:
+            if self._answer is not None:
+                self._answer.close()  # the caller has gone, or the time was over, while the losers ended
+            raise
+        if self._answer is None:
+            raise most_useful(self._attempts.errors)
+        return self._answer
+
+    def _carry_out(self, commands: Sequence[race.Command]) -> None:
+        for command in commands:
+            match command:
+                case race.Ask(entrant=entrant, is_hedge=is_hedge):
+                    self._attempts.hedges += is_hedge
+                    self._tasks[entrant] = self._group.create_task(self._attempt(entrant))
+                case race.Cancel(entrant=entrant):
+                    self._tasks[entrant].cancel()
+                case race.WakeAt(at_s=at_s):
+                    self._set_clock(at_s)
+                case race.GiveUp():
+                    self._finish()
+                case race.Crown():
+                    pass  # told to the winner by `_is_crowned`
+
+    async def _attempt(self, entrant: Entrant) -> None:
+        answer = await self._attempts.make(self._field[entrant], lambda: self._is_crowned(entrant))
+        if answer is not None:
+            self._answer = answer
+            self._finish()
+        elif not self._race.is_over:
+            self._carry_out(self._tell(self._failure(entrant)))
+
+    def _failure(self, entrant: Entrant) -> race.Failed:
+        return race.Failed(entrant, is_refusal(self._attempts.errors[-1]))
+
+    def _is_crowned(self, entrant: Entrant) -> bool:
+        commands = self._tell(race.FirstPiece(entrant))
+        self._carry_out(commands)
+        return race.Crown(entrant) in commands
+
+    def _tell(self, event: race.Event) -> list[race.Command]:
+        return self._race.happened(event, self._loop.time())
+
+    def _finish(self) -> None:
+        if not self._done.done():
+            self._done.set_result(None)
+
+    def _end(self) -> None:
+        """Nothing is asked any more, whatever still happens."""
+        self._race.is_over = True
+        if self._clock is not None:
+            self._clock.cancel()
+
+    def _set_clock(self, at_s: float) -> None:
+        if self._clock is not None:
+            self._clock.cancel()
+        self._clock = self._loop.call_at(at_s, self._tick)
+
+    def _tick(self) -> None:
+        self._carry_out(self._tell(race.Tick()))
+
+    # ---- who runs ----
+
+    def _heats(self) -> Iterator[Heat]:
+        """Own servers, peers, peers that are not well, own servers that waste time: each chosen when its turn comes."""
+        chosen, rule = self._chosen, self._ask.race
+        yield own_heat(self._enter(chosen.own))
+        width = min(rule.width or DEFAULT_WIDTH, MAX_WIDTH)
+        usual_s = self._experience.latency.usual_s(self._ask.model) if rule.mode is RaceMode.HEDGE else 0.0
+        self._attempts.race = rule.mode
+        for peers in ranked(chosen.peers, self._experience.health, self._loop.time(), max(width, MIN_LINE)):
+            yield peers_heat(self._enter(peers), rule.mode, width, usual_s)
+        yield own_heat(self._enter(chosen.last))
+
+    def _enter(self, providers: Sequence[Provider]) -> tuple[Entrant, ...]:
+        first = len(self._field)
+        self._field += providers
+        return tuple(Entrant(number) for number in range(first, len(self._field)))
+
+
+def ranked(
+    peers: Sequence[Provider], health: HealthBook, now_s: float, at_most: int
+) -> tuple[list[Provider], list[Provider]]:
+    """The best peers, the best first; and, of those whose breaker is open, as many as there is room for still.
+
+    Equals are in any order, so that many askers spread over them. Of more than MAX_RANKED peers so many are drawn.
+    """
+    drawn = random.sample(peers, min(len(peers), MAX_RANKED))
+    costs = {peer.name: health.of(peer.name).cost_s(now_s) for peer in drawn}
+    drawn.sort(key=lambda peer: costs[peer.name])
+    well = [peer for peer in drawn if health.of(peer.name).is_well(now_s)][:at_most]
+    ill = [peer for peer in drawn if not health.of(peer.name).is_well(now_s)][: at_most - len(well)]
+    return well, ill

@@ -1,0 +1,48 @@
+"""Stands in for a running node: holds the lock of a MASA_DIR, and answers wishes as one does. Run as a program.
+
+It gets an address once it is given an invite, as a node that had nobody to be connected with does.
+"""
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from masa_node.network.lock import NodeLock
+from masa_node.network.peers import PeerBook
+from masa_node.network.store import Store
+from masa_node.network.transport import NodeId, PeerAddress
+from masa_node.network.wishes import Answer, Verb, WishState, carry_out
+
+OWN_ID = NodeId("0e" * 32)
+ADDRESS = PeerAddress(OWN_ID, ("203.0.113.7:4433",))
+
+
+async def main(masa_dir: Path, answer_to_join: str) -> None:
+    with NodeLock.take(masa_dir):
+        store = await Store.open(masa_dir)
+        book = PeerBook(await store.load(), own=OWN_ID)
+        print("runs", flush=True)  # noqa: T201 - the test waits for it
+        while True:
+            if answer_to_join != "silence" and await store.changed():
+                await look(store, book, answer_to_join)
+            await asyncio.sleep(0.02)
+
+
+async def look(store: Store, book: PeerBook, answer_to_join: str) -> None:
+    if await store.invites():
+        await store.set_value("address", msgspec.msgpack.encode(ADDRESS))
+    for wish in await store.pending_wishes():
+        if wish.verb is Verb.JOIN:
+            state = WishState.DONE if answer_to_join.startswith("Joined") else WishState.FAILED
+            answer = Answer(state, answer_to_join)
+        else:
+            answer = carry_out(wish, book, time.time())
+            await store.save(*book.take_changes())
+        await store.answer_wish(wish.id, answer.state, answer.words)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))

@@ -1,0 +1,259 @@
+"""What a hostile peer may do on streams of asks: each thing is bounded, is cleaned up, and others are served."""
+
+import asyncio
+import tracemalloc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from masa_node.chat.errors import ProviderError
+from masa_node.network.ask_frames import AskHeader, Credit, Failure
+from masa_node.network.quotas import MAX_TOLD
+from masa_node.network.serving import ASK_WITHIN_S
+from masa_node.network.transport import Link, LinkLost, Stream, StreamReset
+from masa_node.network.wire import FrameReader, Kind, ProtocolFault, frame, header_frame, read_header
+from tests.network.ask_world import LIMITS, Node, World, ask, take, world
+from tests.network.test_serving import CHUNK, Speaks, limits, provider
+from tests.routing.scripted import WHOLE
+from tests.virtual_time import now_s, virtual_time
+
+BODY = b'{"model":"tiny"}'
+
+
+def header(size: int = len(BODY), **changed: object) -> bytes:
+    fields = {
+        "request_id": "r-1",
+        "door": "openai.chat",
+        "model": "tiny",
+        "wants_stream": False,
+        "body_bytes": size,
+        "first_piece_within_ms": 30_000,
+    }
+    return header_frame(Kind.ASK, AskHeader(**(fields | changed)))  # type: ignore[arg-type]
+
+
+async def heard(stream: Stream) -> list[tuple[Kind, bytes]]:
+    """Every frame that comes until the stream ends."""
+    reader, frames = FrameReader(), []
+    try:
+        while data := await stream.read():
+            frames += reader.feed(data)
+    except (StreamReset, LinkLost):
+        frames.append((Kind.FAIL, header_frame(Kind.FAIL, Failure("reset"))[4:]))
+    return frames
+
+
+async def say(link: Link, *data: bytes) -> str:
+    """Open a stream, say this, go on listening: the code of the failure that comes, or the kind of the last frame."""
+    stream = await link.open()
+    try:
+        for each in data:
+            await stream.write(each)
+        kind, payload = (await heard(stream))[-1]
+        return read_header(payload, Failure).code if kind is Kind.FAIL else kind.name
+    except (StreamReset, LinkLost):
+        return "reset"
+    finally:
+        stream.abort()
+
+
+@asynccontextmanager
+async def serving(node: Node) -> AsyncIterator[World]:
+    """What is left of the node's counts must be nothing."""
+    async with world(node.serve) as here:
+        yield here
+        await asyncio.sleep(ASK_WITHIN_S + 10)
+    assert node.admission.running == 0
+    assert node.server._quotas.held_bytes == 0
+    assert all(not quota.at_work and not quota.telling for quota in node.server._quotas._peers.values())
+
+
+GOOD = (header(), frame(Kind.BODY, BODY))
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        (GOOD, "END"),
+        ((b"\x00\x00\x00\x00",), "reset"),
+        ((b"GET / HTTP/1.1\r\n\r\n",), "reset"),
+        ((frame(Kind.BODY, BODY),), "reset"),
+        ((header_frame(Kind.PING, Credit(1, 1)),), "reset"),
+        ((frame(Kind.ASK, b"\xc1"),), "reset"),
+        ((frame(Kind.ASK, b"\x91" * 30_000),), "reset"),
+        ((b"\x10\xff\xff\xff",), "reset"),
+        ((header(), header()), "reset"),
+        ((header(), frame(Kind.BODY, b"")), "reset"),
+        ((header(), frame(Kind.BODY, BODY + b" ")), "reset"),
+        ((header(), *[frame(Kind.BODY, b"{")] * 3), "reset"),
+        ((header(100_000), frame(Kind.BODY, b"x" * 70_000)), "reset"),
+        ((*GOOD, header_frame(Kind.CREDIT, Credit(1, 1))), "reset"),
+        ((header(10**12),), "peer_refused"),
+        ((header(0), frame(Kind.BODY, b"")), "peer_refused"),
+        ((header(door="back.door"),), "peer_refused"),
+        ((header(model="x" * 256),), "peer_refused"),
+        ((header(model="../../etc/passwd"),), "peer_refused"),
+        ((header(headers=(("accept", "a\r\nauthorization: b"),)), frame(Kind.BODY, BODY)), "peer_refused"),
+        ((header(headers=(("accept", "\u2028"),)), frame(Kind.BODY, BODY)), "peer_refused"),
+        ((frame(Kind.ASK, header()[4:].replace(b"r-1", b"r\n1")),), "reset"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else repr(value[-1][:24]),
+)
+@virtual_time
+async def test_every_breach_ends_that_stream_alone(said: tuple[bytes, ...], code: str) -> None:
+    node = Node((provider(0.5, WHOLE),))
+    async with serving(node) as here:
+        good = asyncio.create_task(take(here.peer, ask(BODY, wants_stream=False)))
+        assert await say(here.link, *said) == code
+        assert (await good).error is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.binary(max_size=80) | st.sampled_from([*GOOD, header(50), frame(Kind.BODY, b"{}")]), max_size=5))
+def test_garbage_on_a_stream_never_reaches_the_accept_loop(said: list[bytes]) -> None:
+    @virtual_time
+    async def check() -> None:
+        node = Node((provider(WHOLE),))
+        with capture_logs() as lines:
+            async with serving(node) as here:
+                stream = await here.link.open()
+                for data in said:
+                    try:
+                        await stream.write(data)
+                    except (StreamReset, LinkLost):
+                        break
+                await asyncio.sleep(1)
+                stream.abort()
+                assert (await take(here.peer, ask(BODY, wants_stream=False))).error is None
+        assert not any("bug" in line["event"] for line in lines)
+
+    check()
+
+
+@virtual_time
+async def test_a_peer_that_breaks_the_protocol_again_and_again_is_logged_once() -> None:
+    with capture_logs() as lines:
+        async with serving(Node((provider(WHOLE),))) as here:
+            for _ in range(50):
+                assert await say(here.link, b"\xff\xff\xff\xff") == "reset"
+    assert [line["event"] for line in lines] == ["peer misbehaves"]
+
+
+@virtual_time
+async def test_a_body_that_drips_is_given_up() -> None:
+    async with serving(Node((provider(WHOLE),))) as here:
+        stream = await here.link.open()
+        await stream.write(header(900_000))
+        with pytest.raises((StreamReset, LinkLost)):
+            for _ in range(10_000):
+                await stream.write(frame(Kind.BODY, b"x" * 1_024))
+                await asyncio.sleep(1)
+        assert now_s() < ASK_WITHIN_S + 10
+        stream.abort()
+
+
+@virtual_time
+async def test_streams_that_say_nothing_hold_no_place_of_others() -> None:
+    node = Node((provider(WHOLE),), limits=limits(asks_per_peer=4))
+    async with serving(node) as here:
+        silent = [await here.link.open() for _ in range(1_000)]
+        for stream in silent:
+            await stream.write(b"\x10")
+        await asyncio.sleep(1)
+        (quota,) = node.server._quotas._peers.values()
+        assert (quota.at_work, quota.telling) == (4, MAX_TOLD)
+        assert here.network.open_streams <= 2 * (1_000 + 4 + MAX_TOLD)
+        await asyncio.sleep(ASK_WITHIN_S + 10)
+        assert (quota.at_work, quota.telling) == (0, 0)
+        for stream in silent:
+            stream.abort()
+
+
+@virtual_time
+async def test_bodies_that_are_never_finished_hold_bounded_memory() -> None:
+    node = Node((provider(WHOLE),), limits=limits(asks_per_peer=1_000, asks_per_minute=10_000))
+    async with serving(node) as here:
+        streams = [await here.link.open() for _ in range(200)]
+
+        async def flood(stream: Stream) -> None:
+            try:
+                await stream.write(header(900_000))
+                for _ in range(10):
+                    await stream.write(frame(Kind.BODY, b"x" * 65_536))
+            except (StreamReset, LinkLost):
+                pass
+
+        async with asyncio.TaskGroup() as group:
+            for stream in streams:
+                group.create_task(flood(stream))
+        assert 0 < node.server._quotas.held_bytes <= 4 * LIMITS.max_body_bytes
+        for stream in streams:
+            stream.abort()
+
+
+@virtual_time
+async def test_ten_thousand_hostile_streams_leave_nothing() -> None:
+    node = Node((provider(WHOLE),), limits=limits(asks_per_minute=100_000))
+    said = ([header(model="no")], [b"\xff" * 9], [header(), b"\x11"], [*GOOD, b"\x10"], [header(50)])
+    async with serving(node) as here:
+
+        async def rounds(count: int) -> None:
+            for number in range(count):
+                stream = await here.link.open()
+                try:
+                    for data in said[number % len(said)]:
+                        await stream.write(data)
+                    await asyncio.sleep(0.002)
+                except (StreamReset, LinkLost):
+                    pass
+                stream.abort()
+
+        await rounds(500)
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        await rounds(3_000)
+        await asyncio.sleep(5)
+        node.outcomes.clear()
+        grown = tracemalloc.get_traced_memory()[0] - before
+        tracemalloc.stop()
+        assert grown < 500_000
+        assert len(node.server._quotas) == 1
+        assert (await take(here.peer, ask(BODY, wants_stream=False))).error is None
+
+
+@virtual_time
+async def test_an_asker_who_takes_nothing_holds_a_place_for_the_idle_time_only() -> None:
+    node = Node((provider(Speaks([CHUNK] * 100_000)),))
+    async with serving(node) as here:
+        stream = await here.link.open()
+        body = b'{"model":"tiny","stream":true}'
+        await stream.write(header(len(body), wants_stream=True) + frame(Kind.BODY, body))
+        await asyncio.sleep(LIMITS.idle_timeout_s + 1)
+        assert node.admission.running == 0
+        assert node.outcome.error == "caller_stalled"
+        assert node.outcome.pieces < 600
+        stream.abort()
+
+
+@virtual_time
+async def test_a_stranger_is_never_told_what_a_bug_says() -> None:
+    class Broken:
+        is_local = is_trusted = True
+        is_hosted = False
+        name = "llm"
+        place = "llm (http://10.0.0.1)"
+
+        async def answer(self, asked: object) -> None:
+            raise RuntimeError("secret prompt")
+
+    with capture_logs() as lines:
+        async with serving(Node((Broken(),))) as here:  # type: ignore[arg-type]
+            got = await take(here.peer, ask(BODY, wants_stream=False))
+            assert isinstance(got.error, ProviderError)
+            assert not isinstance(got.error, ProtocolFault)
+            assert "secret" not in got.error.message
+    assert [line["event"] for line in lines] == ["a bug, while a peer was served"]
