@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass, field
 
-from bench.plan import CONNECTIONS, PIECES_PER_S, RATES, STREAM_COUNTS
+from bench.plan import CONNECTIONS, FIRST_RATES, HOP_STREAMS, PACED_COUNTS, PIECES_PER_S, RATES, STREAM_COUNTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,48 +25,89 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table."""
+    """One line of the table. `of` is the subject that the target is for."""
 
     key: str
     label: str
     unit: str
     target: Target | None = None
+    of: str = "masa"
 
 
 def _rows() -> list[Row]:
-    rows = [
+    return [
         Row("startup", "start to first answered request", "s", Target(0.7)),
         Row("rss_idle", "memory (RSS), idle", "MB", Target(60)),
         Row("rss_1000", "memory (RSS), 1000 open streams", "MB", Target(130)),
+        Row("rss_hop", f"memory (RSS), {HOP_STREAMS} open streams", "MB"),
+        Row("rss_behind", "  of the serving node", "MB"),
         Row("requests", f"requests, {CONNECTIONS} connections", "1/s", Target(4000, at_least=True)),
         Row("cpu_request", "CPU per request", "us"),
+        Row("cpu_request_behind", "  of the serving node", "us"),
+        *(row for rate in RATES for row in _latency_rows(rate)),
+        *(row for rate in FIRST_RATES for row in _first_rows(rate)),
+        *(row for streams in PACED_COUNTS for row in _paced_rows(streams)),
+        *(row for streams in STREAM_COUNTS for row in _unpaced_rows(streams)),
     ]
-    for rate in RATES:
-        target = Target(0.6) if rate == 200 else None
-        rows += [
-            Row(f"latency_{rate}_p50", f"latency p50 at {rate} requests/s", "ms"),
-            Row(f"latency_{rate}_p99", f"latency p99 at {rate} requests/s", "ms"),
-            Row(f"added_{rate}_p50", f"added p50 at {rate} requests/s", "ms", target),
-            Row(f"added_{rate}_p99", f"added p99 at {rate} requests/s", "ms"),
-        ]
-    for streams in (100, 1000):
-        target = Target(50) if streams == 1000 else None
-        name = f"{streams} streams x {PIECES_PER_S} pieces/s"
-        rows += [
-            Row(f"paced_{streams}_rate", f"{name}: pieces arrived", "1/s"),
-            Row(f"paced_{streams}_p50", f"{name}: delay p50", "ms"),
-            Row(f"paced_{streams}_p99", f"{name}: delay p99", "ms", target),
-            Row(f"paced_{streams}_cpu", f"{name}: CPU per piece", "us"),
-            Row(f"paced_{streams}_busy", f"{name}: core in use", "%"),
-        ]
-    for streams in STREAM_COUNTS:
-        name = f"{streams} stream{'s' if streams > 1 else ''} unpaced"
-        rows.append(Row(f"pieces_{streams}", f"{name}: pieces", "1/s"))
-        rows.append(Row(f"pieces_{streams}_cpu", f"{name}: CPU per piece", "us"))
-    return rows
+
+
+def _latency_rows(rate: int) -> list[Row]:
+    return [
+        Row(f"latency_{rate}_p50", f"latency p50 at {rate} requests/s", "ms"),
+        Row(f"latency_{rate}_p99", f"latency p99 at {rate} requests/s", "ms"),
+        Row(f"added_{rate}_p50", f"added p50 at {rate} requests/s", "ms", Target(0.6) if rate == 200 else None),
+        Row(f"added_{rate}_p99", f"added p99 at {rate} requests/s", "ms"),
+    ]
+
+
+def _first_rows(rate: int) -> list[Row]:
+    return [
+        Row(f"first_{rate}_p50", f"first piece p50, {rate} streams/s", "ms"),
+        Row(f"first_{rate}_p99", f"first piece p99, {rate} streams/s", "ms"),
+        Row(f"hop_{rate}_p50", "  p50 that the hop adds to one node's", "ms", Target(2), of="hop"),
+        Row(f"hop_{rate}_p99", "  p99 that the hop adds to one node's", "ms"),
+    ]
+
+
+def _paced_rows(streams: int) -> list[Row]:
+    name = f"{streams} stream{'s' if streams > 1 else ''} x {PIECES_PER_S} pieces/s"
+    delay, of = (Target(50), "hop" if streams == HOP_STREAMS else "masa") if streams >= HOP_STREAMS else (None, "masa")
+    all_of_them = Target(0.99 * streams * PIECES_PER_S, at_least=True) if streams == HOP_STREAMS else None
+    return [
+        Row(f"paced_{streams}_rate", f"{name}: pieces arrived", "1/s", all_of_them, of),
+        Row(f"paced_{streams}_p50", f"{name}: delay p50", "ms"),
+        Row(f"paced_{streams}_p99", f"{name}: delay p99", "ms", delay, of),
+        Row(f"paced_{streams}_cpu", f"{name}: CPU per piece", "us"),
+        Row(f"paced_{streams}_cpu_behind", "  of the serving node", "us"),
+        Row(f"paced_{streams}_busy", f"{name}: core in use", "%"),
+        Row(f"paced_{streams}_busy_behind", "  of the serving node", "%"),
+    ]
+
+
+def _unpaced_rows(streams: int) -> list[Row]:
+    name = f"{streams} stream{'s' if streams > 1 else ''} unpaced"
+    return [
+        Row(f"pieces_{streams}", f"{name}: pieces", "1/s"),
+        Row(f"pieces_{streams}_cpu", f"{name}: CPU per piece", "us"),
+        Row(f"pieces_{streams}_cpu_behind", "  of the serving node", "us"),
+    ]
 
 
 ROWS = {row.key: row for row in _rows()}
+
+
+@dataclass(frozen=True, slots=True)
+class RaceCell:
+    """What one rule gave in the simulation: seconds to the first piece, and asks for each request."""
+
+    peers: int
+    stalled: int
+    rule: str
+    p50_s: float
+    p99_s: float
+    asks: float
+    extra: float  # hedges for each request
+    failed: int
 
 
 @dataclass(slots=True)
@@ -76,6 +117,8 @@ class Figures:
     values: dict[str, dict[str, list[float]]] = field(default_factory=dict)  # row key -> subject -> one a repeat
     floors: set[tuple[str, str]] = field(default_factory=set)  # the load side was the limit, not the subject
     failures: list[str] = field(default_factory=list)
+    races: list[RaceCell] = field(default_factory=list)
+    leaks: list[str] = field(default_factory=list)  # what was counted, in words
     foreign_cpu: list[float] = field(default_factory=list)  # share of the machine that others used, one a load run
 
     def add(self, key: str, subject: str, value: float) -> None:

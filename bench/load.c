@@ -38,7 +38,7 @@ static const char *const failure_names[] = {"bad status", "wrong body", "cut", "
 
 struct connection {
     int fd; /* -1: not connected */
-    bool busy;
+    bool busy, begun; /* begun: its first piece has come */
     uint64_t from_ns; /* when the request was due */
     struct http_message response;
     struct check check;
@@ -63,7 +63,7 @@ static struct {
     uint64_t answered, answered_in_window, pieces_in_window, reconnects;
     uint64_t failed[FAILURE_KINDS], failed_total;
     char first_failure[EXCERPT_BYTES + 64];
-    struct samples latency, delay;
+    struct samples latency, first, delay;
 } result;
 
 static bool in_window(uint64_t at_ns)
@@ -131,6 +131,7 @@ static void fail(struct connection *connection, enum failure failure, const char
 static void ask(struct connection *connection, uint64_t due_ns)
 {
     connection->busy = true;
+    connection->begun = false;
     connection->from_ns = due_ns;
     busy_count++;
     http_start(&connection->response, true);
@@ -156,8 +157,14 @@ static void piece_seen(uint64_t stamp_ns)
 static void body_seen(void *owner, const char *bytes, size_t count)
 {
     struct connection *connection = owner;
-    if (http_status(&connection->response) == 200)
-        check_feed(&connection->check, bytes, count);
+    if (http_status(&connection->response) != 200)
+        return;
+    check_feed(&connection->check, bytes, count);
+    if (connection->begun || connection->check.pieces == 0)
+        return;
+    connection->begun = true;
+    if (in_window(connection->from_ns))
+        samples_add(&result.first, received_ns - connection->from_ns);
 }
 
 static void answered(struct connection *connection)
@@ -343,6 +350,8 @@ static void print_result(void)
             printf("%s\"%s\":%lu", printed++ ? "," : "", failure_names[i], result.failed[i]);
     printf("},\"first_failure\":\"%s\",\"latency_us\":", result.first_failure);
     samples_print(&result.latency);
+    printf(",\"first_us\":");
+    samples_print(&result.first);
     printf(",\"delay_us\":");
     samples_print(&result.delay);
     printf("}\n");

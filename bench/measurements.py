@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 
 from bench.build import Binaries
 from bench.figures import Figures
-from bench.plan import RATES, STREAM_COUNTS, Load, Plan
+from bench.plan import FIRST_RATES, HOP_STREAMS, RATES, STREAM_COUNTS, Load, Plan
 from bench.quiet import NOISY, TRIES, wait_for_quiet
 from bench.runner import Run, run_load
 from bench.subjects import Launch, Subject, SubjectError, answers_a_chat, is_ready, wait_until
 
 FULLY_BUSY = 0.9  # below this share of its core a process was not what limited the throughput
+NODES = ("masa", "hop")
 SETTLE_S = 1.0  # after a start, before idle memory is read
 
 
@@ -32,14 +33,19 @@ class Bench:
     def start_all(self) -> None:
         """Start every subject that is not running; one that cannot start is reported and dropped."""
         for name in [name for name in self.launches if name not in self.running]:
-            subject = self.launches[name]()
             try:
-                wait_ready(subject)
+                self.running[name] = self._started(name)
             except SubjectError as error:
-                subject.stop()
                 self.drop(name, error)
-            else:
-                self.running[name] = subject
+
+    def _started(self, name: str) -> Subject:
+        subject = self.launches[name]()
+        try:
+            wait_ready(subject)
+        except BaseException:
+            subject.stop()
+            raise
+        return subject
 
     def drop(self, name: str, error: SubjectError) -> None:
         """A subject has failed: the run goes on without it, and is not a success."""
@@ -84,7 +90,7 @@ class Bench:
 
 def wait_ready(subject: Subject) -> None:
     """Wait until it serves; raises SubjectError."""
-    if subject.name == "masa":
+    if subject.name in NODES:
         wait_until(subject, is_ready)
     wait_until(subject, answers_a_chat)
 
@@ -101,7 +107,7 @@ def fresh(bench: Bench, name: str) -> Iterator[Subject]:
 
 def measure_startup(bench: Bench) -> None:
     """From exec to the first answered chat request; a first start, which may compile bytecode, does not count."""
-    for name in [name for name in bench.launches if name != "direct"]:
+    for name in [name for name in bench.launches if name not in ("direct", "hop")]:
         try:
             for count in range(bench.plan.starts + 1):
                 if bench.patient:
@@ -116,17 +122,25 @@ def measure_startup(bench: Bench) -> None:
 
 
 def measure_memory(bench: Bench) -> None:
-    """Memory of a fresh process: idle, then with 1 000 open streams."""
+    """Memory of a fresh process: idle, then with open streams; of a hop, that of both nodes."""
     for name in [name for name in bench.launches if name != "direct"]:
         try:
             with fresh(bench, name) as subject:
                 wait_ready(subject)
                 time.sleep(SETTLE_S)
                 bench.figures.add("rss_idle", name, subject.tree().rss_mb())
-                if run := bench.load(subject, bench.plan.memory()):
-                    bench.figures.add("rss_1000", name, run.rss_mb)
+                _note_memory(bench, subject)
         except SubjectError as error:
             bench.drop(name, error)
+
+
+def _note_memory(bench: Bench, subject: Subject) -> None:
+    if subject.name != "hop":
+        if run := bench.load(subject, bench.plan.memory(1000)):
+            bench.figures.add("rss_1000", subject.name, run.rss_mb)
+    elif run := bench.load(subject, bench.plan.memory(HOP_STREAMS)):
+        bench.figures.add("rss_hop", subject.name, run.rss_mb)
+        bench.figures.add("rss_behind", subject.name, run.rss_behind_mb)
 
 
 def measure_requests(bench: Bench) -> None:
@@ -135,6 +149,8 @@ def measure_requests(bench: Bench) -> None:
         bench.figures.add("requests", name, run.answers_per_s)
         if name != "direct":
             bench.figures.add("cpu_request", name, run.cpu_us_per_answer)
+            if name == "hop":
+                bench.figures.add("cpu_request_behind", name, run.cpu_us_per_answer_behind)
             _note_floor(bench, "requests", name, run)
 
 
@@ -153,6 +169,21 @@ def measure_latency(bench: Bench) -> None:
                     bench.figures.add(f"added_{rate}_{share}", name, run.latency_ms[share] - direct[share])
 
 
+def measure_first(bench: Bench) -> None:
+    """The time to the first piece of a stream; what a hop adds is counted against one node in the same round."""
+    for rate in FIRST_RATES:
+        one_node: dict[str, float] = {}
+        for name, run in bench.runs(bench.plan.first_pieces(rate)):
+            if name == "masa":
+                one_node = run.first_ms
+            for share in ("p50", "p99"):
+                if share not in run.first_ms:
+                    continue
+                bench.figures.add(f"first_{rate}_{share}", name, run.first_ms[share])
+                if name == "hop" and share in one_node:
+                    bench.figures.add(f"hop_{rate}_{share}", name, run.first_ms[share] - one_node[share])
+
+
 def measure_delay(bench: Bench) -> None:
     """The delay of each piece in streams that are paced like a model's."""
     for streams in bench.plan.paced_s:
@@ -165,6 +196,9 @@ def measure_delay(bench: Bench) -> None:
             if name != "direct":
                 bench.figures.add(f"{key}_cpu", name, run.cpu_us_per_piece)
                 bench.figures.add(f"{key}_busy", name, run.busy * 100)
+            if name == "hop":
+                bench.figures.add(f"{key}_cpu_behind", name, run.cpu_us_per_piece_behind)
+                bench.figures.add(f"{key}_busy_behind", name, run.busy_behind * 100)
 
 
 def measure_pieces(bench: Bench) -> None:
@@ -175,6 +209,8 @@ def measure_pieces(bench: Bench) -> None:
             if name != "direct":
                 bench.figures.add(f"pieces_{streams}_cpu", name, run.cpu_us_per_piece)
                 _note_floor(bench, f"pieces_{streams}", name, run)
+            if name == "hop":
+                bench.figures.add(f"pieces_{streams}_cpu_behind", name, run.cpu_us_per_piece_behind)
 
 
 def _note_floor(bench: Bench, key: str, name: str, run: Run) -> None:
@@ -187,6 +223,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], None]] = {
     "memory": measure_memory,
     "requests": measure_requests,
     "latency": measure_latency,
+    "first": measure_first,
     "delay": measure_delay,
     "pieces": measure_pieces,
 }

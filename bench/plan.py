@@ -8,7 +8,11 @@ from dataclasses import dataclass
 PIECES_PER_S = 50  # of one stream: what a fast model on one GPU gives
 CONNECTIONS = 64
 RATES = (200, 1000)  # requests/s of the open-loop runs
-STREAM_COUNTS = (1, 100, 1000)
+STREAM_COUNTS = (1, 100, 1000)  # unpaced
+PACED_COUNTS = (1, 100, 300, 1000)
+HOP_STREAMS = 300  # paced streams over a peer hop that are to be held
+FIRST_RATES = (20, 200)  # streams begun a second, of which the first piece is timed
+FIRST = f"stream-5-{PIECES_PER_S}"  # a stream long enough to be one, short enough that few are open at a time
 WHOLE = "json"  # the mock's model that answers with one JSON object
 
 # Unpaced streams: long enough that pieces are what is measured, short enough that a slow subject ends them soon.
@@ -46,11 +50,14 @@ class Plan:
     repeats: int
     requests_s: float
     latency_s: float
+    first_s: float
     pieces_s: float
     paced_s: dict[int, float]  # streams -> window
     ramp_s: dict[int, float]  # streams -> time over which they are opened
     memory_s: float
     starts: int
+    races: int  # of each kind in the simulation
+    leak_races: int  # after which nothing may be left
 
     def whole_answers(self) -> Load:
         """As many whole answers as can be had."""
@@ -59,6 +66,10 @@ class Plan:
     def at_rate(self, rate: int) -> Load:
         """Whole answers at a fixed rate."""
         return Load(WHOLE, CONNECTIONS, self.latency_s, rate=rate)
+
+    def first_pieces(self, rate: int) -> Load:
+        """Short paced streams, begun at a fixed rate."""
+        return Load(FIRST, CONNECTIONS, self.first_s, rate=rate)
 
     def unpaced(self, streams: int) -> Load:
         """Streams as fast as they go."""
@@ -72,13 +83,13 @@ class Plan:
         pieces = math.ceil((ramp_s + settle_s + window_s) * PIECES_PER_S)
         return Load(f"stream-{pieces}-{PIECES_PER_S}", streams, window_s, ramp_s=ramp_s, settle_s=settle_s)
 
-    def memory(self) -> Load:
-        """1 000 open streams, long enough to look at the memory they take."""
-        return self.paced(1000, self.memory_s)
+    def memory(self, streams: int) -> Load:
+        """So many open streams, long enough to look at the memory they take."""
+        return self.paced(streams, self.memory_s)
 
     def models(self) -> list[str]:
         """Every model name that is asked for: the node answers 404 for one that is not listed."""
-        loads = [self.whole_answers(), self.memory()]
+        loads = [self.whole_answers(), self.first_pieces(1), self.memory(1000), self.memory(HOP_STREAMS)]
         loads += [self.unpaced(streams) for streams in STREAM_COUNTS]
         loads += [self.paced(streams) for streams in self.paced_s]
         return sorted({load.model for load in loads})
@@ -88,20 +99,26 @@ FULL = Plan(
     repeats=3,
     requests_s=2.5,
     latency_s=2.5,
+    first_s=3.0,
     pieces_s=1.5,
-    paced_s={100: 2.0, 1000: 3.0},
-    ramp_s={100: 0.3, 1000: 1.5},
+    paced_s={1: 2.0, 100: 2.0, 300: 2.0, 1000: 3.0},
+    ramp_s={1: 0.1, 100: 0.3, 300: 0.5, 1000: 1.5},
     memory_s=1.0,
     starts=5,
+    races=2_000,
+    leak_races=10_000,
 )
 
 QUICK = Plan(
     repeats=1,
     requests_s=1.0,
     latency_s=1.2,
+    first_s=1.2,
     pieces_s=0.6,
-    paced_s={100: 0.8, 1000: 1.2},
-    ramp_s={100: 0.2, 1000: 1.0},
+    paced_s={1: 0.6, 100: 0.8, 300: 1.0, 1000: 1.2},
+    ramp_s={1: 0.1, 100: 0.2, 300: 0.4, 1000: 1.0},
     memory_s=0.2,
     starts=1,
+    races=500,
+    leak_races=1_500,
 )

@@ -7,12 +7,12 @@ from typing import Any
 
 from bench.figures import ROWS, Figures, Row
 
-SUBJECTS = ("direct", "nginx", "masa")
+SUBJECTS = ("direct", "nginx", "masa", "hop")
 LABEL_WIDTH = 48
-RATIOS = {"masa": ("direct", "nginx"), "nginx": ("direct",)}  # of whom, to whom
+RATIOS = (("masa", "direct"), ("masa", "nginx"), ("hop", "masa"))  # of whom, to whom
 
 NOTES = """\
-direct: load -> mock. nginx, masa: load -> it -> mock. Medians of the repeats.
+direct: load -> mock. nginx, masa: load -> it -> mock. hop: load -> node -> its peer -> mock. Medians of the repeats.
 ~  the repeats lie further apart than a quarter of the median
 >  the process was less than 90 % busy: the load side (or another program) was the limit"""
 
@@ -20,10 +20,9 @@ direct: load -> mock. nginx, masa: load -> it -> mock. Medians of the repeats.
 def table(figures: Figures) -> str:
     """All rows that were measured, with ratios and targets."""
     subjects = [name for name in SUBJECTS if any(name in values for values in figures.values.values())]
-    of = "masa" if "masa" in subjects else "nginx"
-    ratios = [(of, to) for to in RATIOS[of] if of in subjects and to in subjects]
+    ratios = [(of, to) for of, to in RATIOS if of in subjects and to in subjects]
     header = [f"{'':{LABEL_WIDTH}}", *(f"{name:>13}" for name in subjects)]
-    header += [f"{f'{of}/{to}':>14}" for of, to in ratios] + ["  target for masa"]
+    header += [f"{f'{of}/{to}':>14}" for of, to in ratios] + ["  target"]
     lines = ["".join(header)]
     lines += [_line(figures, row, subjects, ratios) for row in ROWS.values() if row.key in figures.values]
     return "\n".join([*lines, "", NOTES])
@@ -33,10 +32,10 @@ def _line(figures: Figures, row: Row, subjects: list[str], ratios: list[tuple[st
     cells = [f"{f'{row.label} [{row.unit}]':{LABEL_WIDTH}}"]
     cells += [f"{_cell(figures, row.key, name):>13}" for name in subjects]
     cells += [f"{_ratio(figures, row, of, to):>14}" for of, to in ratios]
-    value = figures.median(row.key, "masa")
+    value = figures.median(row.key, row.of)
     if row.target:
         verdict = "" if value is None else "  met" if row.target.is_met(value) else "  MISSED"
-        cells.append(f"  {row.target}{verdict}")
+        cells.append(f"  {row.of} {row.target}{verdict}")
     return "".join(cells)
 
 
@@ -67,7 +66,7 @@ def targets(figures: Figures) -> dict[str, dict[str, Any]]:
     """What the node was meant to reach, where it was measured."""
     found: dict[str, dict[str, Any]] = {}
     for row in ROWS.values():
-        value = figures.median(row.key, "masa")
+        value = figures.median(row.key, row.of)
         if row.target and value is not None:
             found[row.key] = {"target": str(row.target), "value": value, "met": row.target.is_met(value)}
     return found

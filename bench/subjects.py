@@ -1,4 +1,4 @@
-"""What is measured: nothing in between, nginx, and the node."""
+"""What is measured: nothing in between, nginx, one node, and two nodes with a peer hop between them."""
 
 from __future__ import annotations
 
@@ -46,26 +46,42 @@ http {{
 """
 
 
+# Any number of requests of the one peer at a time; on loopback nobody else is let in by OPEN_NETWORK.
+ON_LOOPBACK = {
+    "NETWORK": "on",
+    "OPEN_NETWORK": "1",
+    "PEER_HOST": "127.0.0.1",
+    "MAX_PEER_JOBS": "1024",
+    "PEER_RATE": "1000000000",
+}
+
+
 class SubjectError(Exception):
     """The process under test did not start, or has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One thing under test: where it listens and its process (None: the mock itself)."""
+    """One thing under test: where it listens, its process (None: the mock itself), and a second one behind that."""
 
     name: str
     port: int
     process: Process | None
+    behind: Process | None = None
 
     def tree(self) -> Tree:
         """Its process and what that has started, now."""
         return Tree(self.process.pid if self.process else None)
 
+    def tree_behind(self) -> Tree:
+        """The same of the process behind."""
+        return Tree(self.behind.pid if self.behind else None)
+
     def stop(self) -> None:
-        """End its process."""
-        if self.process:
-            self.process.stop()
+        """End its processes."""
+        for process in (self.process, self.behind):
+            if process:
+                process.stop()
 
 
 Launch = Callable[[], Subject]
@@ -77,6 +93,7 @@ class Launcher:
 
     work: Path
     core: int
+    core_behind: int  # for a second process of one subject
     mock_port: int
     python: str
 
@@ -97,18 +114,36 @@ class Launcher:
         return Subject("nginx", port, Process(argv, self.core, folder / "output.log"))
 
     def masa(self) -> Subject:
-        """The node as a user starts it, with the mock as its only LLM."""
-        folder, port = self._folder("masa"), free_port()
-        env = _plain_environment(folder)
-        env |= {
+        """The node as a user starts it, with the mock as its only LLM, and off the network."""
+        port = free_port()
+        llm = f"http://127.0.0.1:{self.mock_port}"
+        return Subject("masa", port, self._node("masa", self.core, port, {"LLM_CHAT_URL": llm, "NETWORK": "off"}))
+
+    def hop(self) -> Subject:
+        """A node without an LLM, and a peer of it that has the mock; raises SubjectError if that peer does not come up.
+
+        The node that is asked has the core of the process under test, its peer the other one.
+        """
+        port, port_behind = free_port(), free_port()
+        llm = f"http://127.0.0.1:{self.mock_port}"
+        behind = self._node("serving", self.core_behind, port_behind, {"LLM_CHAT_URL": llm, **ON_LOOPBACK})
+        try:
+            bootnode = _bootnode(Subject("the serving node", port_behind, behind))
+        except BaseException:
+            behind.stop()
+            raise
+        asking = self._node("asking", self.core, port, {"FIND_LOCAL": "0", "BOOTNODES": bootnode, **ON_LOOPBACK})
+        return Subject("hop", port, asking, behind)
+
+    def _node(self, name: str, core: int, port: int, more: dict[str, str]) -> Process:
+        folder = self._folder(name)
+        env = _plain_environment(folder) | {
             "PORT": str(port),
-            "LLM_CHAT_URL": f"http://127.0.0.1:{self.mock_port}",
             "MAX_CONCURRENT": "4096",
             "MASA_DIR": str(folder / "masa"),
+            **more,
         }
-        return Subject(
-            "masa", port, Process([self.python, "-m", "masa_node", "up"], self.core, folder / "output.log", env)
-        )
+        return Process([self.python, "-m", "masa_node", "up"], core, folder / "output.log", env)
 
     def _folder(self, name: str) -> Path:
         return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.work))
@@ -149,6 +184,20 @@ def answers_a_chat(port: int) -> bool:
 def is_ready(port: int) -> bool:
     """Whether the node says that it is ready."""
     return _request(port, "GET", "/readyz")[0] == 200
+
+
+def _bootnode(subject: Subject) -> str:
+    """How peers find this node, once it is on the network; raises SubjectError."""
+    found: list[str] = []
+
+    def knows_itself(port: int) -> bool:
+        status, answer = _request(port, "GET", "/api/v1/node")
+        about = json.loads(answer) if status == 200 else {}
+        found.extend(f"{about['node_id']}@{address}" for address in about.get("addresses", ()))
+        return bool(found)
+
+    wait_until(subject, knows_itself)
+    return found[0]
 
 
 def _request(port: int, method: str, path: str, body: str | None = None) -> tuple[int, bytes]:

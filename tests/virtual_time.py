@@ -65,3 +65,10 @@ async def settle(turns: int = 10) -> None:
     """Let every task go on until it waits for something; the clock stands still."""
     for _ in range(turns):
         await asyncio.sleep(0)
+
+
+async def until(is_so: Callable[[], bool], within_s: float = 3600.0) -> None:
+    """Let time pass until it is so."""
+    async with asyncio.timeout(within_s):
+        while not is_so():  # noqa: ASYNC110 - time is virtual: it costs nothing
+            await asyncio.sleep(0.05)

@@ -12,6 +12,7 @@ import click
 import typer
 
 from masa_node.api.openapi import operations
+from masa_node.api.route_headers import PRIVACY, PRIVACY_FORM, RACE, RACE_FORM
 from masa_node.api.statuses import STATUS
 from masa_node.chat import errors
 from masa_node.cli.main import app
@@ -63,9 +64,18 @@ def doors() -> str:
         "|---|---|",
         "| `X-Request-Id` | the request's id, also in the log; yours, if you sent a short plain one |",
         "| `X-Masa-Model` | the model that was asked for |",
-        "| `X-Masa-Served-By` | `local`: an LLM server of this node |",
+        "| `X-Masa-Served-By` | `local`: an LLM server of this node; else the id of the peer that answered |",
         "| `X-Masa-Attempts` | who was asked, with what result and in how many milliseconds; at most 8 |",
         "| `X-Masa-Node` | the node's version |",
+        "",
+        "## Headers of a chat request",
+        "",
+        "They steer the way of one request and are not passed on. Anything else in them is an error (400).",
+        "",
+        "| header | what it says |",
+        "|---|---|",
+        f"| `{RACE}` | which peers are asked when no LLM of this node answers: {RACE_FORM}; unset: `RACE` |",
+        f"| `{PRIVACY}` | how far the request may travel: {PRIVACY_FORM}; unset: `PRIVACY` |",
     ]
     return "\n".join(lines) + "\n"
 

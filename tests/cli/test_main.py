@@ -37,7 +37,8 @@ def demo(tmp_path: Path) -> Iterator[dict[str, object]]:
         text=True,
     ) as process:
         assert process.stdout is not None
-        yield json.loads(process.stdout.readline())
+        listening, ready = (json.loads(process.stdout.readline()) for _ in range(2))
+        yield {**listening, **ready}
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
 
@@ -81,6 +82,11 @@ def test_models_asks_the_running_node(demo: dict[str, object], tmp_path: Path) -
     assert [model["id"] for model in listed["models"]] == ["masa-demo"]
 
 
+def test_demo_tells_programs_who_its_peers_are(demo: dict[str, object]) -> None:
+    assert demo["event"] == "ready"
+    assert sorted(demo["peers"].values()) == ["quick", "steady"]  # type: ignore[attr-defined]
+
+
 def test_models_without_a_node_says_so_and_ends_with_1(tmp_path: Path) -> None:
     done = run("models", "--url", "http://127.0.0.1:9", folder=tmp_path)
     assert done.returncode == 1
@@ -88,7 +94,8 @@ def test_models_without_a_node_says_so_and_ends_with_1(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_demo_greets_with_a_curl_that_works(tmp_path: Path) -> None:
+def test_demo_greets_with_a_curl_whose_answer_names_the_winner(tmp_path: Path) -> None:
+    """A race as a newcomer sees it: two peers are asked, the answer names the one who won."""
     environ = {**os.environ, "PORT": "0", "MASA_DIR": str(tmp_path), "LOG_LEVEL": "error", "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
         [sys.executable, "-m", "masa_node", "demo"], cwd=tmp_path, env=environ, stdout=subprocess.PIPE, text=True
@@ -97,9 +104,21 @@ def test_demo_greets_with_a_curl_that_works(tmp_path: Path) -> None:
         lines = []
         while not lines or not lines[-1].startswith("Ctrl+C"):
             lines.append(process.stdout.readline())
-        command = next(line.strip() for line in lines if "curl -N" in line)
+        command = next(line.strip() for line in lines if "curl -iN" in line)
         answer = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=20, check=True).stdout
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
-    assert any("Models: masa-demo" in line for line in lines)
+        told = process.stdout.read()
     assert answer.rstrip().endswith("data: [DONE]")
+    linked = dict(reversed(line.split()[2:4]) for line in lines if "linked with" in line)  # short id -> name
+    assert sorted(linked.values()) == ["quick", "steady"]
+    served_by = next(line for line in answer.splitlines() if line.startswith("x-masa-served-by")).split()[1]
+    winner = linked[served_by[:10]]
+    words = [
+        json.loads(line[6:])["choices"][0]["delta"].get("content", "")
+        for line in answer.splitlines()
+        if "delta" in line
+    ]
+    assert f"on the node {winner!r}" in "".join(words)
+    assert f"{winner} won after" in told
+    assert (told.count(" won "), told.count(" cancelled ")) == (1, 1)

@@ -453,6 +453,11 @@ def test_peers_are_listed_as_the_running_node_tells(owner: Owner) -> None:
     assert shown.index(ADA[:10]) < shown.index(BOB[:10])
 
 
+def test_a_blocked_peer_is_not_called_unreached(owner: Owner) -> None:
+    with door(200, {**ON, "peers": [{**LOST, "standing": "blocked"}]}) as (url, _):
+        assert "not reached" not in owner.run("peers", "--url", url).out
+
+
 def test_peers_that_are_only_heard_of_are_counted(owner: Owner) -> None:
     with door(200, ON) as (url, _):
         assert "1 more are only heard of" in owner.run("peers", "--url", url).out

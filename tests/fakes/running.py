@@ -65,7 +65,7 @@ class _Server(run_module._Server):
 
 def settings_of(**settings: str) -> Settings:
     """These settings and nothing of the tester's own: no environment, no `.env`, no `masa.toml`."""
-    alone = {"PORT": "0", "MASA_CONFIG": os.devnull, "MASA_DIR": os.devnull}
+    alone = {"PORT": "0", "MASA_CONFIG": os.devnull, "MASA_DIR": os.devnull, "NETWORK": "off"}
     return read_settings(alone | settings, Path(os.devnull))
 
 

@@ -62,7 +62,7 @@ class MemoryNode:
             advertiser=Advertiser(self.transport.keys, shared.offers, self._about),
             book=self.book,
             use_invite=self._use_invite,
-            rng=random.Random(self.id),
+            rng=random.Random(self.id),  # noqa: S311 - a simulation
         )
         self.network = Network(parts, self.rules)
 

@@ -16,7 +16,7 @@ from masa_node.network.session import BEATS_MISSED, HEARTBEAT_S, Session
 from masa_node.network.transport import Link, NodeId, PeerUnreachable, Stream
 from masa_node.network.vouchers import make_voucher
 from masa_node.network.wire import Kind, ProtocolFault, frame, header_frame
-from tests.virtual_time import now_s, virtual_time
+from tests.virtual_time import now_s, until, virtual_time
 
 LONG_AGO = 0
 
@@ -232,8 +232,7 @@ async def test_a_killed_peer_is_out_within_five_seconds() -> None:
             await asyncio.sleep(seed * 0.37)
             network.kill(bob.id)
             began_s = now_s()
-            while ada.links.sessions:
-                await asyncio.sleep(0.05)
+            await until(lambda ada=ada: not ada.links.sessions)
             assert HEARTBEAT_S < now_s() - began_s < 5.0
             assert str(BEATS_MISSED) in ada.gone[0]
             await bob.transport.close()

@@ -8,7 +8,7 @@ from masa_node.network.memory import MemoryNetwork
 from masa_node.network.network import NetworkRules
 from masa_node.network.peers import PeerBook
 from tests.network.nodes import MODEL, MemoryNode, introduce, make, running
-from tests.virtual_time import now_s, virtual_time
+from tests.virtual_time import now_s, until, virtual_time
 
 
 @virtual_time
@@ -50,8 +50,7 @@ async def test_a_model_that_goes_away_is_no_longer_asked_for_there_within_five_s
         assert first.catalog.knows(MODEL)
         other.catalog.remove(model)
         began_s = now_s()
-        while first.catalog.knows(MODEL):
-            await asyncio.sleep(0.05)
+        await until(lambda: not first.catalog.knows(MODEL))
         assert now_s() - began_s < 5
         assert isinstance((await first.ask()).error, UnknownModel)
 
@@ -67,8 +66,7 @@ async def test_a_killed_peer_is_out_of_the_race_within_five_seconds() -> None:
         assert first.catalog.knows(MODEL)
         network.kill(other.id)
         began_s = now_s()
-        while first.catalog.knows(MODEL):
-            await asyncio.sleep(0.05)
+        await until(lambda: not first.catalog.knows(MODEL))
         assert now_s() - began_s < 5
 
 
@@ -118,7 +116,7 @@ async def test_a_partition_that_heals_is_forgotten() -> None:
 async def test_a_node_that_restarts_joins_through_those_it_remembers_although_the_boot_node_is_gone() -> None:
     network = MemoryNetwork(seed=7)
     closed = NetworkRules()
-    boot, ada, bob = nodes = make(network, 3, closed)
+    boot, ada, bob = make(network, 3, closed)
     await bob.serve_demo()
     for guest in (ada, bob):
         boot.network.want([guest.transport.address()])

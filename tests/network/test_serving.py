@@ -17,9 +17,10 @@ from masa_node.chat.errors import (
     ProviderError,
     Unreachable,
 )
-from masa_node.network.ask_frames import HEADERS_TO_PEERS
+from masa_node.network.ask_frames import HEADERS_TO_PEERS, AskHeader, headers_to_peer
 from masa_node.network.serving import LINGER_S, ServingLimits
 from masa_node.network.sharing import SharePolicy
+from masa_node.network.wire import Kind, frame, header_frame
 from tests.network.ask_world import LIMITS, MODEL, Node, ask, take, world
 from tests.routing.scripted import WHOLE, ScriptedProvider, ScriptedStream
 from tests.virtual_time import now_s, settle, virtual_time
@@ -69,6 +70,27 @@ async def test_exactly_these_header_names_cross_to_a_peer() -> None:
         await take(here.peer, ask(b'{"model":"tiny"}', wants_stream=False, headers=headers))
     (asked,) = llm.asked
     assert dict(asked.headers) == {name: f"v-{name}" for name in HEADERS_TO_PEERS} | {"x-masa-via": "peer,here"}
+
+
+def test_the_asking_node_sends_no_other_header() -> None:
+    sent = tuple((name, "v") for name in ("accept", "authorization", "cookie", "x-api-key", "x-masa-via", "user-agent"))
+    assert headers_to_peer(sent) == (("accept", "v"),)
+
+
+@virtual_time
+async def test_the_serving_node_passes_on_no_other_header_whoever_sends_it() -> None:
+    llm = provider(WHOLE)
+    body = b'{"model":"tiny"}'
+    header = AskHeader(
+        "r-1", "openai.chat", MODEL, wants_stream=False, body_bytes=len(body), first_piece_within_ms=30_000,
+        headers=(("authorization", "x"), ("x-masa-via", "elsewhere"), ("accept", "*/*"), ("host", "evil")),
+    )  # fmt: skip
+    async with world(Node((llm,)).serve) as here:
+        stream = await here.link.open()
+        await stream.write(header_frame(Kind.ASK, header) + frame(Kind.BODY, body))
+        await asyncio.sleep(1)
+        stream.abort()
+    assert llm.asked[0].headers == (("accept", "*/*"), ("x-masa-via", "peer,here"))
 
 
 @virtual_time

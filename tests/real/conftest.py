@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from llama_server import LlamaServer, serving
+from meeting import StartNode, Supplier, Trio, bootnode, servers_of, wait_until, write_upstreams
 from node_process import PROJECT, Node
 from pair import Pair, Serve
 
@@ -30,6 +31,7 @@ FETCH_S = 300.0
 SDK_TIMEOUT_S = 30.0
 
 _not_run = pytest.StashKey[str]()
+_measured = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +52,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if reason := config.stash.get(_not_run, None):
         terminalreporter.section("NOTHING WAS TESTED WITH A REAL LLM SERVER", sep="!", red=True, bold=True)
         terminalreporter.line(reason)
+    if rows := config.stash.get(_measured, []):
+        terminalreporter.section("measured between real nodes")
+        for row in rows:
+            terminalreporter.line(row)
+
+
+@pytest.fixture(scope="session")
+def measured(pytestconfig: pytest.Config) -> Callable[[str, float, float], None]:
+    """Call it with what was measured, the seconds and the most that is allowed: printed at the end, and asserted."""
+    rows = pytestconfig.stash.setdefault(_measured, [])
+
+    def note(what: str, seconds: float, at_most_s: float) -> None:
+        rows.append(f"{what}: {seconds:.3f} s (at most {at_most_s:g} s)")
+        assert seconds <= at_most_s, what
+
+    return note
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -73,14 +91,12 @@ def start_server(
 
 
 @pytest.fixture(scope="session")
-def start_node(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[..., contextlib.AbstractContextManager[Node]]:
+def start_node(tmp_path_factory: pytest.TempPathFactory) -> StartNode:
     """Call it with settings: a context manager that runs a node of one's own, which must never show a stack trace."""
 
     @contextlib.contextmanager
-    def start(**settings: str) -> Iterator[Node]:
-        with Node(tmp_path_factory.mktemp("node"), settings) as node:
+    def start(*, ready_path: str = "/readyz", **settings: str) -> Iterator[Node]:
+        with Node(tmp_path_factory.mktemp("node"), settings, ready_path) as node:
             yield node
         log = node.log.read_text(errors="replace")
         assert "Traceback" not in log, log[log.index("Traceback") :][:4000]
@@ -89,21 +105,89 @@ def start_node(
 
 
 @pytest.fixture(scope="session")
-def serve(
+def server_of(
     start_server: Callable[[str], contextlib.AbstractContextManager[LlamaServer]],
-    start_node: Callable[..., contextlib.AbstractContextManager[Node]],
-) -> Iterator[Serve]:
+) -> Iterator[Callable[[str], LlamaServer]]:
+    """Call it with a model's name: a server that lives as long as the session."""
+    servers: dict[str, LlamaServer] = {}
+    with contextlib.ExitStack() as running:
+
+        def server(name: str) -> LlamaServer:
+            if name not in servers:
+                servers[name] = running.enter_context(start_server(name))
+            return servers[name]
+
+        yield server
+
+
+@pytest.fixture(scope="session")
+def serve(server_of: Callable[[str], LlamaServer], start_node: StartNode) -> Iterator[Serve]:
     """Call it with a model's name: a server and a node in front of it, which live as long as the session."""
     pairs: dict[str, Pair] = {}
     with contextlib.ExitStack() as running:
 
         def pair(name: str) -> Pair:
             if name not in pairs:
-                server = running.enter_context(start_server(name))
+                server = server_of(name)
                 pairs[name] = Pair(server, running.enter_context(start_node(LLM_CHAT_URL=server.url)))
             return pairs[name]
 
         yield pair
+
+
+@pytest.fixture(scope="session")
+def start_peer(start_node: StartNode) -> StartNode:
+    """As `start_node`, for a node that is on a network and may have no LLM."""
+
+    def start(**settings: str) -> contextlib.AbstractContextManager[Node]:
+        return start_node(ready_path="/healthz", NETWORK="on", FIND_LOCAL="0", **settings)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def start_trio(
+    server_of: Callable[[str], LlamaServer],
+    start_server: Callable[[str], contextlib.AbstractContextManager[LlamaServer]],
+    start_peer: StartNode,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[], contextlib.AbstractContextManager[Trio]]:
+    """Call it: three nodes, of which two share real models, linked and with all they share known to the first.
+
+    Both serve `endless` and `tardy` from servers of their own, which need 4 ms a token of a prompt for `tardy`; left
+    serves `late` fast and right slowly; `left` is left's alone; the servers of all else, which only read, are shared.
+    """
+    alone = {"left": {"endless": ("endless", "late", "left"), "slow": ("tardy",)}}
+    alone["right"] = {"endless": ("endless",), "slow": ("tardy", "late")}
+
+    @contextlib.contextmanager
+    def supplier(name: str, boot: str) -> Iterator[Supplier]:
+        with contextlib.ExitStack() as running:
+            servers = {model: running.enter_context(start_server(model)) for model in alone[name]}
+            models = {servers[model].url: names for model, names in alone[name].items()}
+            models |= {server_of(model).url: (model,) for model in ("count", "utf8", "think", "tool")}
+            config = tmp_path_factory.mktemp(name) / "masa.toml"
+            write_upstreams(config, models)
+            settings = {"MASA_CONFIG": str(config), "DEMO": "1", "DEMO_PIECES_PER_S": "20", "MAX_PEER_JOBS": "16"}
+            yield Supplier(running.enter_context(start_peer(BOOTNODES=boot, **settings)), servers)
+
+    @contextlib.contextmanager
+    def start() -> Iterator[Trio]:
+        with start_peer(OPEN_NETWORK="1") as asker, contextlib.ExitStack() as running:
+            boot = bootnode(asker)
+            trio = Trio(asker, *(running.enter_context(supplier(name, boot)) for name in alone))
+            for model, count in (("tool", 2), ("endless", 2), ("late", 2), ("tardy", 2), ("left", 1), ("masa-demo", 2)):
+                wait_until(lambda model=model, count=count: len(servers_of(asker, model)) == count)
+            yield trio
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def trio(start_trio: Callable[[], contextlib.AbstractContextManager[Trio]]) -> Iterator[Trio]:
+    """Three nodes, shared by all tests that leave them as they are."""
+    with start_trio() as nodes:
+        yield nodes
 
 
 @pytest.fixture

@@ -184,7 +184,7 @@ class LlamaServer:
 
 @contextlib.contextmanager
 def serving(program: Path, name: str, model_dir: Path, log_dir: Path) -> Iterator[LlamaServer]:
-    """Run a server with one of `models()` by name."""
+    """Run a server with one of `models()` by name. It answers under any other name too."""
     model = models()[name]
     log = log_dir / f"llama-server-{name}.log"
     with LlamaServer(program, name, model.write_into(model_dir), model.server_options, log) as server:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from masa_node.chat.answer import Answer, StreamedAnswer, Usage, WholeAnswer
-from masa_node.chat.ask import Ask, DialectName, Door, RequestId
+from masa_node.chat.ask import Ask, DialectName, Door, Privacy, RaceMode, RaceRule, RequestId
 from masa_node.chat.errors import ErrorAnswer, ProviderError
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.outcome import Outcome
@@ -16,6 +16,8 @@ from masa_node.routing.dispatch import Dispatcher
 MODEL = "tiny"
 TURN = 0.0  # a step that only lets others go on
 DEADLINE_S = 30.0
+ALL = RaceRule()
+HEDGE = RaceRule(RaceMode.HEDGE)
 IDLE_S = 120.0
 
 WHOLE = WholeAnswer(200, (), b'{"choices":[]}', DialectName.OPENAI, Usage(3, 4))
@@ -62,6 +64,7 @@ class ScriptedProvider:
 
     is_local = True
     is_trusted = True
+    is_hosted = False
 
     def __init__(self, name: str, *steps: Step) -> None:
         self.name = name
@@ -92,6 +95,19 @@ class ScriptedProvider:
                     return step
         await asyncio.get_running_loop().create_future()
         raise AssertionError
+
+
+class ScriptedPeer(ScriptedProvider):
+    """The same, as a peer."""
+
+    is_local = False
+    is_trusted = False
+
+
+class TrustedPeer(ScriptedPeer):
+    """One that the owner trusts."""
+
+    is_trusted = True
 
 
 def http_error(status: int) -> ErrorAnswer:
@@ -130,7 +146,13 @@ class World:
         (outcome,) = self.outcomes
         return outcome
 
-    def ask(self, model: str = MODEL, door: Door = Door.OPENAI_CHAT) -> Ask:
+    def ask(
+        self,
+        model: str = MODEL,
+        door: Door = Door.OPENAI_CHAT,
+        race: RaceRule = ALL,
+        privacy: Privacy = Privacy.ANY,
+    ) -> Ask:
         return Ask(
             request_id=RequestId("r-1"),
             door=door,
@@ -140,6 +162,8 @@ class World:
             headers=(),
             first_piece_deadline_s=asyncio.get_running_loop().time() + DEADLINE_S,
             idle_timeout_s=IDLE_S,
+            privacy=privacy,
+            race=race,
         )
 
     async def answer(self, ask: Ask | None = None) -> Answer:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from masa_node.chat.errors import Overloaded
-from masa_node.routing.admission import RETRY_AFTER_S, Admission
+from masa_node.routing.admission import RETRY_AFTER_S, Admission, GuestAdmission
 from tests.virtual_time import VirtualTimeLoop, settle, virtual_time
 
 
@@ -188,3 +188,145 @@ class AdmissionMachine(RuleBasedStateMachine):
 
 TestAdmissionMachine = AdmissionMachine.TestCase
 TestAdmissionMachine.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+
+
+# ---- guests ----
+
+
+async def guests_waiting(guests: GuestAdmission, count: int) -> list[asyncio.Task[None]]:
+    tasks = [asyncio.create_task(guests.enter()) for _ in range(count)]
+    await settle()
+    return tasks
+
+
+@virtual_time
+async def test_guests_have_places_of_their_own_within_the_owners() -> None:
+    main = Admission(max_running=3, max_waiting=9)
+    guests = GuestAdmission(main, max_running=2, max_waiting=9)
+    for _ in range(2):
+        await guests.enter()
+    (third,) = await guests_waiting(guests, 1)
+    assert (guests.running, guests.waiting, main.running) == (2, 1, 2)
+    await main.enter()
+    main.leave()
+    await settle()
+    assert not third.done()  # a place of the owner's is free, but two guests are the most
+    guests.leave()
+    await third
+    assert (guests.running, main.running) == (2, 2)
+
+
+@virtual_time
+async def test_a_guest_too_many_is_told_at_once() -> None:
+    guests = GuestAdmission(Admission(9, 9), max_running=1, max_waiting=1)
+    await guests.enter()
+    (waiter,) = await guests_waiting(guests, 1)
+    with pytest.raises(Overloaded, match=r"MAX_PEER_JOBS, MAX_PEER_QUEUE"):
+        await guests.enter()
+    waiter.cancel()
+
+
+@virtual_time
+async def test_the_owner_goes_before_guests_who_came_earlier() -> None:
+    main = Admission(max_running=1, max_waiting=9)
+    guests = GuestAdmission(main, max_running=1, max_waiting=9)
+    await main.enter()
+    (guest,) = await guests_waiting(guests, 1)
+    first, second = await waiters(main, 2)
+    for owner in (first, second):
+        main.leave()
+        await settle()
+        assert (owner.done(), guest.done()) == (True, False)
+    main.leave()
+    await guest
+    assert (guests.running, main.running) == (1, 1)
+
+
+@virtual_time
+async def test_a_guest_does_not_slip_in_while_the_owner_waits() -> None:
+    main = Admission(max_running=1, max_waiting=9)
+    guests = GuestAdmission(main, max_running=1, max_waiting=9)
+    await guests.enter()
+    (owner,) = await waiters(main, 1)
+    guests.leave()  # the place is the owner's, who has not run yet
+    late = asyncio.create_task(guests.enter())
+    await settle()
+    assert (owner.done(), late.done()) == (True, False)
+    late.cancel()
+    await settle()
+    assert (guests.running, guests.waiting, main.running) == (0, 0, 1)
+
+
+@virtual_time
+async def test_a_guest_who_goes_away_hands_his_place_on() -> None:
+    main = Admission(max_running=1, max_waiting=9)
+    guests = GuestAdmission(main, max_running=1, max_waiting=9)
+    await main.enter()
+    gone, next_one = await guests_waiting(guests, 2)
+    main.leave()  # the place was given to the first, who goes away at that moment
+    gone.cancel()
+    await settle()
+    assert (gone.cancelled(), next_one.done()) == (True, True)
+    assert (guests.running, guests.waiting, main.running) == (1, 0, 1)
+    guests.leave()
+    assert (guests.running, main.running) == (0, 0)
+
+
+class GuestMachine(RuleBasedStateMachine):
+    """Owners and guests come, leave and go away in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner(loop_factory=VirtualTimeLoop)
+        self.main = Admission(MAX_RUNNING, MAX_WAITING)
+        self.guests = GuestAdmission(self.main, 1, 2)
+        self.came: dict[bool, list[asyncio.Task[None]]] = {True: [], False: []}  # True: guests
+
+    def teardown(self) -> None:
+        for task in (*self.came[True], *self.came[False]):
+            task.cancel()
+        self.runner.close()
+
+    def inside(self, *, guest: bool) -> list[asyncio.Task[None]]:
+        return [task for task in self.came[guest] if task.done()]
+
+    def turn(self) -> None:
+        self.runner.run(settle())
+        for tasks in self.came.values():
+            tasks[:] = [task for task in tasks if not task.done() or (not task.cancelled() and not task.exception())]
+
+    @rule(guests=st.lists(st.booleans(), min_size=1, max_size=3))
+    def some_come(self, guests: list[bool]) -> None:
+        for guest in guests:
+            room = self.guests if guest else self.main
+            self.came[guest].append(self.runner.get_loop().create_task(room.enter()))
+        self.turn()
+
+    @rule(data=st.data(), guest=st.booleans(), gone=st.booleans())
+    def one_leaves_while_another_goes_away(self, data: st.DataObject, *, guest: bool, gone: bool) -> None:
+        inside = self.inside(guest=guest)
+        waiting = [task for tasks in self.came.values() for task in tasks if not task.done()]
+        if inside:
+            self.came[guest].remove(data.draw(st.sampled_from(inside)))
+            (self.guests if guest else self.main).leave()
+        if gone and waiting:
+            data.draw(st.sampled_from(waiting)).cancel()
+        self.turn()
+
+    @invariant()
+    def places_add_up(self) -> None:
+        guests, owners = len(self.inside(guest=True)), len(self.inside(guest=False))
+        assert self.guests.running == guests <= 1
+        assert self.main.running == guests + owners <= MAX_RUNNING
+        assert self.guests.waiting == len(self.came[True]) - guests <= 2
+        assert self.main.waiting == len(self.came[False]) - owners
+
+    @invariant()
+    def nobody_waits_for_a_free_place(self) -> None:
+        is_free = self.main.running < MAX_RUNNING
+        assert not (is_free and self.main.waiting)
+        assert not (is_free and self.guests.waiting and self.guests.running < 1)
+
+
+TestGuestMachine = GuestMachine.TestCase
+TestGuestMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

@@ -1,7 +1,17 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masa_node.routing.health import FIRST_PAUSE_S, LONGEST_PAUSE_S, OPENS_AFTER, Health
+from masa_node.routing import health as health_module
+from masa_node.routing.health import (
+    FIRST_PAUSE_S,
+    HALF_LIFE_S,
+    LONGEST_PAUSE_S,
+    OPENS_AFTER,
+    SLOW_FAILURE_S,
+    Health,
+    HealthBook,
+)
 
 
 def failed(times: int, at_s: float = 100.0) -> Health:
@@ -63,3 +73,124 @@ def test_it_is_unwell_only_after_failures_in_a_row_and_never_longer_than_the_lon
             in_a_row = 0
         assert health.is_well(now_s) == (in_a_row < OPENS_AFTER)
         assert health.is_well(now_s + LONGEST_PAUSE_S)
+
+
+def test_after_the_pause_one_try_decides_for_all() -> None:
+    health = failed(OPENS_AFTER)
+    after_s = 100.0 + FIRST_PAUSE_S
+    assert health.is_well(after_s)
+    health.tried(after_s)
+    assert not health.is_well(after_s)
+    health.succeeded()
+    assert health.is_well(after_s)
+
+
+def test_a_try_that_never_ends_does_not_keep_others_away_for_ever() -> None:
+    health = failed(OPENS_AFTER)
+    health.tried(200.0)
+    assert health.is_well(200.0 + LONGEST_PAUSE_S)
+
+
+def test_a_try_while_it_is_well_changes_nothing() -> None:
+    health = failed(OPENS_AFTER - 1)
+    health.tried(100.0)
+    assert health.is_well(100.0)
+
+
+@pytest.mark.parametrize(("took_s", "wastes"), [(0.01, False), (SLOW_FAILURE_S, True)])
+def test_only_who_is_not_well_and_lets_wait_wastes_time(took_s: float, *, wastes: bool) -> None:
+    health = Health()
+    for _ in range(OPENS_AFTER):
+        assert not health.wastes_time(100.0)
+        health.failed(100.0, took_s)
+    assert health.wastes_time(100.0) is wastes
+    assert not health.wastes_time(100.0 + LONGEST_PAUSE_S)
+
+
+# ---- the score ----
+
+
+def answered(*took_s: float, at_s: float = 100.0) -> Health:
+    health = Health()
+    for each_s in took_s:
+        health.answered(each_s, at_s)
+    return health
+
+
+def test_the_faster_costs_less() -> None:
+    assert answered(0.1, 0.1).cost_s(100.0) < answered(0.2, 0.2).cost_s(100.0)
+
+
+def test_one_slow_answer_counts_for_a_quarter() -> None:
+    assert answered(1.0, 1.0, 5.0).cost_s(100.0) == pytest.approx(2.0)
+
+
+def test_who_is_asked_already_costs_more() -> None:
+    health = answered(0.1)
+    health.running = 3
+    assert health.cost_s(100.0) == pytest.approx(0.4)
+
+
+def test_who_is_not_known_is_tried_but_by_one_at_a_time() -> None:
+    unknown = Health()
+    assert unknown.cost_s(100.0) < answered(0.01).cost_s(100.0)
+    unknown.running = 1
+    assert unknown.cost_s(100.0) > answered(0.5).cost_s(100.0)
+
+
+def test_a_failure_costs_more_than_any_latency_and_is_forgotten_in_time() -> None:
+    health = answered(0.1)
+    health.failed(100.0)
+    assert health.cost_s(100.0) > answered(5.0).cost_s(100.0)
+    assert health.cost_s(100.0 + 12 * HALF_LIFE_S) < 0.01
+
+
+def test_a_busy_one_ranks_lower_but_stays_well() -> None:
+    health = answered(0.1)
+    for _ in range(OPENS_AFTER + 1):
+        health.busy(100.0)
+    assert health.is_well(100.0)
+    assert health.cost_s(100.0) > 1.0
+
+
+def test_who_lost_takes_at_least_as_long_as_it_was_given() -> None:
+    health = answered(0.1)
+    health.lost(0.05, 100.0, is_passed_over=False)
+    assert health.cost_s(100.0) == pytest.approx(0.1)
+    health.lost(0.7, 100.0, is_passed_over=False)
+    assert health.cost_s(100.0) == pytest.approx(0.7)
+    health.lost(0.7, 100.0, is_passed_over=True)
+    assert health.cost_s(100.0) > 5.0
+
+
+def test_what_is_known_of_a_slow_one_fades_so_that_it_is_tried_again() -> None:
+    slow = answered(8.0)
+    assert slow.cost_s(100.0 + HALF_LIFE_S) == pytest.approx(4.0)
+    assert slow.cost_s(99.0) == pytest.approx(8.0)  # a clock that was read earlier
+
+
+@given(failures=st.integers(1, 100), after_s=st.floats(0, 1e6))
+def test_costs_are_finite_and_never_negative(failures: int, after_s: float) -> None:
+    health = failed(failures)
+    assert 0 <= health.cost_s(100.0 + after_s) < 100.0
+
+
+# ---- the book ----
+
+
+def test_a_provider_keeps_its_record_until_it_is_forgotten() -> None:
+    book = HealthBook()
+    book.of("a").failed(100.0)
+    assert book.of("a") is book.of("a")
+    book.forget("a")
+    book.forget("a")
+    assert book.of("a").failures == 0
+
+
+def test_the_book_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health_module, "MAX_RECORDS", 3)
+    book = HealthBook()
+    for name in "abcde":
+        book.of(name).failed(100.0)
+    assert len(book) == 3
+    assert [book.of(name).failures for name in "cde"] == [1, 1, 1]

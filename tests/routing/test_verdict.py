@@ -4,7 +4,7 @@ import pytest
 
 from masa_node.chat import errors
 from masa_node.chat.errors import ProviderError
-from masa_node.routing.verdict import is_the_callers_fault, most_useful
+from masa_node.routing.verdict import is_refusal, is_the_callers_fault, most_useful
 from tests.routing.scripted import http_error
 
 # Most useful first; those in one line are equal.
@@ -14,10 +14,12 @@ RANKING: list[list[ProviderError]] = [
     [http_error(429)],
     [http_error(401), http_error(403)],
     [http_error(405), http_error(418)],
+    [errors.FirstPieceTimeout("m")],
+    [errors.PeerBusy("m")],
     [errors.ErrorInStream("m")],
     [http_error(500), http_error(502), http_error(503)],
     [errors.BrokenAnswer("m"), errors.NotAnAnswer("m"), errors.Stalled("m")],
-    [errors.ConnectionRefused("m"), errors.DnsFailed("m"), errors.ConnectionClosed("m"), errors.FirstPieceTimeout("m")],
+    [errors.ConnectionRefused("m"), errors.DnsFailed("m"), errors.ConnectionClosed("m"), errors.PeerRefused("m")],
 ]
 
 
@@ -49,3 +51,16 @@ def test_only_what_any_well_server_would_refuse_is_the_callers_fault(status: int
 
 def test_no_answer_at_all_is_not_the_callers_fault() -> None:
     assert not is_the_callers_fault(errors.ConnectionRefused("m"))
+
+
+@pytest.mark.parametrize(
+    ("error", "refuses"),
+    [
+        *((http_error(status), True) for status in (400, 413, 422)),
+        *((http_error(status), False) for status in (401, 403, 404, 429, 500, 503)),
+        (errors.ConnectionRefused("m"), False),
+        (errors.PeerBusy("m"), False),
+    ],
+)
+def test_only_words_about_the_request_itself_refuse_it(error: ProviderError, *, refuses: bool) -> None:
+    assert is_refusal(error) is refuses

@@ -148,10 +148,14 @@ async def test_a_body_that_drips_is_given_up() -> None:
     async with serving(Node((provider(WHOLE),))) as here:
         stream = await here.link.open()
         await stream.write(header(900_000))
-        with pytest.raises((StreamReset, LinkLost)):
+
+        async def drip() -> None:
             for _ in range(10_000):
                 await stream.write(frame(Kind.BODY, b"x" * 1_024))
                 await asyncio.sleep(1)
+
+        with pytest.raises((StreamReset, LinkLost)):
+            await drip()
         assert now_s() < ASK_WITHIN_S + 10
         stream.abort()
 
@@ -196,7 +200,7 @@ async def test_bodies_that_are_never_finished_hold_bounded_memory() -> None:
 
 
 @virtual_time
-async def test_ten_thousand_hostile_streams_leave_nothing() -> None:
+async def test_thousands_of_hostile_streams_leave_nothing() -> None:
     node = Node((provider(WHOLE),), limits=limits(asks_per_minute=100_000))
     said = ([header(model="no")], [b"\xff" * 9], [header(), b"\x11"], [*GOOD, b"\x10"], [header(50)])
     async with serving(node) as here:

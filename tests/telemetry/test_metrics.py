@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from masa_node.chat.ask import Door
+from masa_node.chat.ask import Door, RaceMode
 from masa_node.chat.outcome import Attempt
 from masa_node.telemetry.metrics import MAX_MODEL_LABELS, OTHER, Metrics
 from tests.telemetry.outcomes import REFUSED, WON, outcome
@@ -86,3 +86,21 @@ def test_two_nodes_in_one_process_count_apart() -> None:
     first.observe(outcome(attempts=(Attempt("llm", "won", 0, 1),)))
     assert value(first, "masa_attempts_total", provider="llm", result="won") == 1
     assert value(second, "masa_attempts_total", provider="llm", result="won") is None
+
+
+def test_peers_are_counted_together_and_races_by_their_rule() -> None:
+    metrics = Metrics()
+    trail = (
+        Attempt("llm", "unreachable", 0, 1),
+        *(Attempt(f"peer-{number}", "cancelled", 1, 2, is_local=False) for number in range(50)),
+        Attempt("peer-x", "won", 1, 2, is_local=False),
+    )
+    metrics.observe(outcome(attempts=trail, served_by="peer-x", race=RaceMode.HEDGE, hedges=3))
+    metrics.observe(outcome(attempts=trail[:2], served_by=None, error="caller_gone", race=RaceMode.ALL))
+    assert value(metrics, "masa_attempts_total", provider="peer", result="won") == 1
+    assert value(metrics, "masa_attempts_total", provider="peer", result="cancelled") == 51
+    assert value(metrics, "masa_races_total", rule="hedge") == 1
+    assert value(metrics, "masa_races_total", rule="all") == 1
+    assert value(metrics, "masa_hedges_total") == 3
+    assert value(metrics, "masa_losers_cancelled_total") == 50  # whose caller has gone did not lose
+    assert "peer-" not in metrics.render().decode()

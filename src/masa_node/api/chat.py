@@ -23,7 +23,7 @@ from masa_node.api.replies import (
 from masa_node.api.route_headers import route_of
 from masa_node.api.statuses import status_of
 from masa_node.chat.answer import StreamedAnswer, WholeAnswer
-from masa_node.chat.ask import DIALECT_OF_DOOR, Ask, Door, Headers, Privacy, RaceRule, RequestId
+from masa_node.chat.ask import DIALECT_OF_DOOR, VIA_PEER, Ask, Door, Headers, Privacy, RaceRule, RequestId
 from masa_node.chat.errors import AskLoop, CallerStalled, MasaError
 from masa_node.chat.outcome import CALLER_GONE, STATUS_CALLER_GONE, Outcome
 from masa_node.dialects.peek import peek
@@ -103,7 +103,7 @@ class ChatDoors:
             headers=self._headers_up(headers),
             first_piece_deadline_s=came_s + self._limits.first_piece_timeout_s,
             idle_timeout_s=self._limits.idle_timeout_s,
-            privacy=privacy,
+            privacy=Privacy.LOCAL if _is_asked_by_a_peer(headers) else privacy,
             race=race,
         )
 
@@ -188,6 +188,11 @@ class _Reply:
         provider = self._exchange.served_by
         served_by = None if provider is None else "local" if provider.is_local else provider.name
         return request_headers(self._ask.request_id, self._ask.model, served_by, self._exchange.attempts) + self._extra
+
+
+def _is_asked_by_a_peer(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Does this request come from the LLM URL of a node that serves a peer? Then it must not travel in circles."""
+    return any(name == _VIA and VIA_PEER in value.decode("latin-1").split(",") for name, value in headers)
 
 
 def request_id_of(headers: list[tuple[bytes, bytes]]) -> RequestId:

@@ -1,8 +1,9 @@
 """The description of the HTTP doors (OpenAPI 3.1). Tests compare it with what the node does."""
 
 from masa_node import __version__
+from masa_node.api.route_headers import PRIVACY, RACE, RACE_FORM
 from masa_node.api.statuses import STATUS
-from masa_node.chat.ask import DIALECT_OF_DOOR, DOOR_PATHS, Door
+from masa_node.chat.ask import DIALECT_OF_DOOR, DOOR_PATHS, Door, Privacy
 
 Json = dict[str, object]
 
@@ -32,6 +33,18 @@ _PLAIN: tuple[tuple[str, str, str], ...] = (
     ("/v1/models", "The models, in a shape that the OpenAI and Anthropic SDKs read", "application/json"),
     ("/api/tags", "The models, in Ollama's shape", "application/json"),
     ("/api/version", "The Ollama API version that is spoken", "application/json"),
+)
+_ROUTE_HEADERS: tuple[tuple[str, str, Json], ...] = (
+    (
+        RACE,
+        f"Which peers are asked when no LLM of this node answers: {RACE_FORM}. Unset: RACE and RACE_WIDTH of the node",
+        {"type": "string", "pattern": "^(all|hedge)(;width=[1-9][0-9]{0,2})?$"},
+    ),
+    (
+        PRIVACY,
+        "How far the request may travel: never to a peer, to trusted peers only, to any. Unset: PRIVACY of the node",
+        {"type": "string", "enum": list(Privacy)},
+    ),
 )
 _ONE_MODEL = "One model, in a shape that the OpenAI and Anthropic SDKs read"
 _JSON_OBJECT: Json = {"schema": {"type": "object"}}
@@ -94,6 +107,10 @@ def _chat_operation(door: Door, path: str) -> Json:
         "operationId": path.strip("/").replace("/", "_"),
         "summary": _ABOUT[door],
         "tags": [DIALECT_OF_DOOR[door].value if door is not Door.NATIVE else "native"],
+        "parameters": [
+            {"name": name, "in": "header", "required": False, "description": about, "schema": schema}
+            for name, about, schema in _ROUTE_HEADERS
+        ],
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         "responses": {
             "200": {

@@ -93,7 +93,8 @@ def _readyz(view: NodeView) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         del request
         upstreams = view.upstreams()
-        is_ready = any(is_up for _, _, is_up in upstreams) or bool(view.catalog.all_offers())
+        has_peers = any(not provider.is_local for provider, _ in view.catalog.all_offers())
+        is_ready = has_peers or any(is_up for _, _, is_up in upstreams)
         states = {None: "not asked yet", True: "up", False: "down"}
         listed = [{"name": name, "kind": label, "state": states[is_up]} for name, label, is_up in upstreams]
         return json_response({"ready": is_ready, "upstreams": listed}, 200 if is_ready else 503)

@@ -87,6 +87,10 @@ class Privacy(StrEnum):
     ANY = "any"
 
 
+# A word of `x-masa-via` beside nodes' own: a peer asked for this, and whoever reads it asks no peer again.
+VIA_PEER = "peer"
+
+
 class RaceMode(StrEnum):
     """Which peers are asked at once."""
 

@@ -13,6 +13,11 @@ from masa_node.upstreams.server import get_json
 
 class _Server(msgspec.Struct):
     provider: str
+    local: bool = True
+
+
+MAX_SERVERS_SHOWN = 4
+PEER_CHARS = 10  # of an id, as the other commands show them
 
 
 class _Model(msgspec.Struct):
@@ -41,7 +46,13 @@ def print_models(answer: bytes) -> None:
     """The list as a table."""
     table = Table("model", "served by", "dialects", "context", box=None, pad_edge=False)
     for model in msgspec.json.decode(answer, type=_Models).models:
-        servers = ", ".join(server.provider for server in model.served_by)
+        servers = ", ".join(_called(server) for server in model.served_by[:MAX_SERVERS_SHOWN])
+        if len(model.served_by) > MAX_SERVERS_SHOWN:
+            servers += f" and {len(model.served_by) - MAX_SERVERS_SHOWN} more"
         context = f"{model.context_tokens:,}" if model.context_tokens else "-"
         table.add_row(model.id, servers, ", ".join(model.dialects), context)
     Console().print(table)
+
+
+def _called(server: _Server) -> str:
+    return server.provider if server.local else f"peer {server.provider[:PEER_CHARS]}"

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -57,9 +58,12 @@ def models(
 ) -> None:
     """List what can be asked of the running node."""
     from masa_node.cli.listing import fetch_models, print_models  # noqa: PLC0415 - the other commands need no client
+    from masa_node.cli.peer_actions import url_of_running_node  # noqa: PLC0415
 
     values = read_settings()
-    answer = asyncio.run(fetch_models(url or f"http://127.0.0.1:{values.port}", listed(values.api_key)))
+    usual = f"http://127.0.0.1:{values.port}"
+    url = url or asyncio.run(url_of_running_node(Path(values.masa_dir).expanduser(), usual))
+    answer = asyncio.run(fetch_models(url, listed(values.api_key)))
     if json:
         print_json(msgspec.Raw(answer))
     else:

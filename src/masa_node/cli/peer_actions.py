@@ -118,7 +118,7 @@ async def join(masa_dir: Path, link: str) -> Answer:
         wish_id = await store.add_wish(Verb.JOIN, "".join(link.split()), time.time())
         if not is_held_by_another(masa_dir):
             return Answer(WishState.PENDING, "The node will join when it is started: `masa-node up`.")
-        return await _answer(store, wish_id, "The node keeps trying until the invite ends; `masa-node peers` shows it.")
+        return await _answer(store, wish_id, "It keeps trying until the invite ends; its log says what is in the way.")
 
 
 async def change_peer(masa_dir: Path, verb: Verb, text: str) -> Answer:
@@ -141,6 +141,7 @@ async def show_peers(masa_dir: Path, url: str, default_url: str, api_keys: Seque
     async with _opened(masa_dir) as store:
         own_id = await _own_id(store)
         memory = remembered(own_id, await store.load())
+        default_url = await _kept_url(store) or default_url
     if not is_running:
         return memory
     try:
@@ -151,6 +152,14 @@ async def show_peers(masa_dir: Path, url: str, default_url: str, api_keys: Seque
     if own_id and told.node_id and told.node_id != own_id:
         raise NotDone(f"At {default_url} answers another node, {short_id(told.node_id)}. Name this one's with --url.")
     return told
+
+
+async def url_of_running_node(masa_dir: Path, otherwise: str) -> str:
+    """Where the node of this MASA_DIR serves HTTP; `otherwise` if none runs."""
+    if not is_held_by_another(masa_dir):
+        return otherwise
+    async with _opened(masa_dir) as store:
+        return await _kept_url(store) or otherwise
 
 
 async def own_address(masa_dir: Path) -> PeerAddress:
@@ -206,6 +215,10 @@ async def _carry_out_here(store: Store, verb: Verb, node_id: NodeId) -> Answer:
     own_id = await _own_id(store)
     book = PeerBook(await store.load(), own=NodeId(own_id) if own_id else None)
     now_unix_s = time.time()
+    for earlier in await store.pending_wishes():  # what a node that was stopped did not get to
+        if earlier.verb is not Verb.JOIN:
+            done = carry_out(earlier, book, now_unix_s)
+            await store.answer_wish(earlier.id, done.state, done.words)
     answer = carry_out(Wish(1, verb, node_id, int(now_unix_s)), book, now_unix_s)
     if answer.state is not WishState.DONE:
         raise NotDone(answer.words)
@@ -246,6 +259,12 @@ def _id_of_key(masa_dir: Path) -> NodeId:
     from masa_node.network.endpoint import IrohKeys  # noqa: PLC0415 - takes 0.1 s, and only this needs it
 
     return IrohKeys(load_secret(masa_dir)).node_id
+
+
+async def _kept_url(store: Store) -> str:
+    """Where the running node says that it serves; "" if that is not known."""
+    url = (await store.value("url") or b"").decode("latin-1")
+    return url if url.startswith("http://") and url.isascii() and url.isprintable() else ""
 
 
 async def _own_id(store: Store) -> str:

@@ -163,4 +163,5 @@ def _connection(peer: ShownPeer) -> str:
     if peer.connected:
         rtt = "" if peer.rtt_ms is None else f", {peer.rtt_ms:.0f} ms"
         return plain(peer.route or "unknown", MAX_CELL_CHARS) + rtt
-    return f"not reached: {plain(peer.error, MAX_CELL_CHARS)}" if peer.error else "-"
+    is_tried = peer.error and peer.standing != Standing.BLOCKED
+    return f"not reached: {plain(peer.error or '', MAX_CELL_CHARS)}" if is_tried else "-"

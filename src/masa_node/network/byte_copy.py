@@ -11,6 +11,7 @@ from typing import Protocol
 
 _PREFIX_BYTES = 4  # the length before the bytes, big-endian
 _SAMPLES = (b"", b"\0", bytes(range(256)), b"\xff\0" * 1000, bytes(70_000))  # empty, short, and past one read
+_UNFIT = (AttributeError, TypeError, ValueError, ArithmeticError, LookupError, ctypes.ArgumentError)
 _BUFFER_FIELDS = ["capacity", "len", "data"]
 
 
@@ -41,13 +42,14 @@ def copy_in_blocks(glue: ModuleType) -> bool:
     It does not when the module is not built as expected, or when the new converters would not give the very bytes that
     its own ones give; then everything stays as it was.
     """
+    unfit = (*_UNFIT, getattr(glue, "InternalError", AttributeError))  # the second: what its own converters raise
     try:
         if not _is_as_expected(glue):
             return False
         fixed = _Fixed(glue)
         if not all(fixed.is_true_for(sample) for sample in _SAMPLES):
             return False
-    except (AttributeError, TypeError, ValueError, ArithmeticError, LookupError, ctypes.ArgumentError):
+    except unfit:
         return False
     fixed.install()
     return True
@@ -105,10 +107,14 @@ class _Fixed:
 
     def is_true_for(self, sample: bytes) -> bool:
         """Do both ways agree on these bytes, in both directions?"""
-        theirs, ours = self._stock_lower(sample), self.lower(sample)
+        theirs: _Buffer = self._stock_lower(sample)
+        ours = self.lower(sample)
         lowered = [buffer.data[: buffer.len] for buffer in (theirs, ours)]
-        same_down = lowered[0] == lowered[1]
-        return self.lift(theirs) == sample and self._stock_lift(ours) == sample and same_down and self._writes(sample)
+        if lowered[0] != lowered[1]:
+            theirs.free()
+            ours.free()
+            return False
+        return self.lift(theirs) == sample and self._stock_lift(ours) == sample and self._writes(sample)
 
     def _writes(self, sample: bytes) -> bool:
         written: list[bytes] = []

@@ -45,7 +45,7 @@ Migrations = tuple[str, ...]  # each the statements, ended by ";", that lead fro
 
 
 class StoreFailed(MasaError):
-    """The file of what the node remembers (MASA_DIR/network.sqlite3) cannot be read or written. Is the disk full?"""
+    """What the node remembers (MASA_DIR/network.sqlite3) cannot be read or written. See whether the disk is full."""
 
     code = "store_failed"
 

@@ -101,7 +101,7 @@ class IrohStream:
                 self._let_go(task, cancels)
             raise
         except _FOREIGN as exc:
-            raise self._failure() from exc
+            raise self._link.loss() or StreamReset("it gave the stream up.") from exc
         finally:
             self._reader = None
         if len(data) == self._want:
@@ -124,7 +124,7 @@ class IrohStream:
                 self._let_go(task, cancels)
             raise
         except _FOREIGN as exc:
-            raise self._failure() from exc
+            raise self._link.loss() or StreamReset("it gave the stream up.") from exc
         finally:
             self._writer = None
 
@@ -136,7 +136,7 @@ class IrohStream:
         try:
             await self._send.finish()
         except _FOREIGN as exc:
-            raise self._failure() from exc
+            raise self._link.loss() or StreamReset("it gave the stream up.") from exc
         self._finished = True
 
     def abort(self) -> None:
@@ -163,9 +163,6 @@ class IrohStream:
         if task.uncancel() <= cancels:
             raise StreamReset("this node gave the stream up.") from None
 
-    def _failure(self) -> LinkLost | StreamReset:
-        return self._link.loss() or StreamReset("it gave the stream up.")
-
 
 class IrohLink:
     """A connection with `peer`; `is_dialed`: this node made it."""
@@ -181,14 +178,14 @@ class IrohLink:
         try:
             return IrohStream(self, await self._connection.open_bi())
         except _FOREIGN as exc:
-            raise self._lost() from exc
+            raise self.loss() or LinkLost("the connection failed.") from exc
 
     async def accept(self) -> IrohStream:
         """See `transport.Link`. A stream that comes while this is cancelled is given up."""
         try:
             return IrohStream(self, await self._connection.accept_bi())
         except _FOREIGN as exc:
-            raise self._lost() from exc
+            raise self.loss() or LinkLost("the connection failed.") from exc
 
     def path(self) -> Path:
         """See `transport.Link`; `rtt_s` is measured in whole milliseconds."""
@@ -217,15 +214,12 @@ class IrohLink:
         reason = self._connection.close_reason()
         return None if reason is None else LinkLost(f"the connection is gone: {reason}.")
 
-    def _lost(self) -> LinkLost:
-        return self.loss() or LinkLost("the connection failed.")
-
 
 class IrohTransport:
     """See `transport.Transport`. Made by `open_transport`; one task, which `close` ends, owns all that run for it."""
 
     def __init__(self, endpoint: iroh.Endpoint, keys: IrohKeys, *, has_relay: bool) -> None:
-        self._endpoint = endpoint
+        self._endpoint: iroh.Endpoint | None = endpoint
         self.keys = keys
         self._has_relay = has_relay
         self._links: set[IrohLink] = set()
@@ -233,11 +227,12 @@ class IrohTransport:
         self._arrived: asyncio.Queue[IrohLink | None] = asyncio.Queue()  # at most arrivals.MAX_LINKS, and the end
         self._group = asyncio.TaskGroup()
         self._is_up = asyncio.Event()
-        self._is_closed = False
-        self._runner = asyncio.get_running_loop().create_task(self._run())
+        self._runner = asyncio.get_running_loop().create_task(self._run(endpoint))
 
     def address(self) -> PeerAddress:
         """See `transport.Transport`. Loopback addresses only while there are no others."""
+        if self._endpoint is None:
+            return PeerAddress(self.keys.node_id)
         known = self._endpoint.addr()
         found = known.direct_addresses() or [loopback_of(bound) for bound in self._endpoint.bound_sockets()]
         return PeerAddress(self.keys.node_id, tellable(found), known.relay_url())
@@ -245,19 +240,19 @@ class IrohTransport:
     async def dial(self, address: PeerAddress) -> IrohLink:
         """See `transport.Transport`. The relay is used only by a node that has one itself."""
         await self._is_up.wait()
-        self._check_open()
+        endpoint = self._open()
         if not is_node_id(address.node_id):
             raise PeerUnreachable("that is no node id.")
         relay_url = address.relay_url if self._has_relay else None
         try:
             target = iroh.EndpointAddr(iroh.EndpointId.from_string(address.node_id), relay_url, list(address.direct))
-            connection = await self._endpoint.connect(target, ALPN)
+            connection = await endpoint.connect(target, ALPN)
         except _FOREIGN as exc:
             places = ", ".join((*address.direct, *filter(None, [relay_url]))) or "any address known"
             raise PeerUnreachable(f"{short_id(address.node_id)} was not met at {places}.") from exc
         link = IrohLink(connection, is_dialed=True)
         self._links.add(link)
-        self._check_open()  # `close` may have been called meanwhile, and closes every connection
+        self._open()  # `close` may have been called meanwhile, and closes every connection
         self._group.create_task(self._watch(link))
         return link
 
@@ -270,31 +265,35 @@ class IrohTransport:
         return link
 
     async def close(self) -> None:
-        """See `transport.Transport`; takes CLOSE_S at most."""
-        self._is_closed = True
+        """See `transport.Transport`; takes 2 * CLOSE_S at most. The port is free once the links are let go of too."""
+        endpoint, self._endpoint = self._endpoint, None
+        if endpoint is None:
+            return
         for link in self._links:
             link.close("this node is stopping")
-        self._runner.cancel()
-        with suppress(TimeoutError, *_FOREIGN):
-            async with asyncio.timeout(CLOSE_S):
-                await self._endpoint.close()
-        await asyncio.wait((self._runner,))
+        try:
+            with suppress(TimeoutError, *_FOREIGN):
+                async with asyncio.timeout(CLOSE_S):
+                    await endpoint.close()
+            await asyncio.wait((self._runner,), timeout=CLOSE_S)
+        finally:
+            self._runner.cancel()
 
-    def _check_open(self) -> None:
-        if self._is_closed:
+    def _open(self) -> iroh.Endpoint:
+        if self._endpoint is None:
             raise PeerUnreachable("this node is stopping.")
+        return self._endpoint
 
-    async def _run(self) -> None:
+    async def _run(self, endpoint: iroh.Endpoint) -> None:
         try:
             async with self._group as group:
                 self._is_up.set()
-                while (incoming := await self._endpoint.accept_next()) is not None:
+                while (incoming := await endpoint.accept_next()) is not None:
                     site = await self._admit(incoming)
                     if site is not None:
                         self._arrivals.begun(site)
                         group.create_task(self._take(incoming, site))
         finally:
-            self._is_closed = True
             self._arrived.put_nowait(None)
 
     async def _admit(self, incoming: iroh.Incoming) -> str | None:

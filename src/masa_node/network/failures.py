@@ -40,7 +40,7 @@ _WORDS: dict[str, str] = {
     Stalled.code: "it fell silent, so the answer was cut.",
 }
 _WITH_OWN_WORDS = (BrokenAnswer, NotAnAnswer, ErrorInStream)
-_BY_CODE: dict[str, type[ProviderError]] = {
+CODES: dict[str, type[ProviderError]] = {
     error.code: error
     for error in (
         BrokenAnswer,
@@ -96,7 +96,7 @@ def error_of(failure: Failure, place: str) -> ProviderError:
         status = failure.status or 502
         error = ErrorAnswer(message, status=status, headers=(), body=b"", is_json=False)
     else:
-        error = _BY_CODE.get(failure.code, ProviderError)(message)
+        error = CODES.get(failure.code, ProviderError)(message)
     where = shown(failure.place)
     error.place = f"{place}, {where}" if where else place
     return error

@@ -138,7 +138,8 @@ class Gossip:
         """From now on this peer is told news, and may tell some."""
         if peer in self._peers:
             return
-        self._peers[peer] = self._left.pop(peer, None) or _Peer(now_s)
+        left = self._left.pop(peer, None)
+        self._peers[peer] = _Peer(now_s) if left is None else left
         self._kept.add(peer)
         own = self._known.get(self._me)
         if own is not None:
@@ -296,8 +297,9 @@ class Gossip:
             return None
         state.outbox.has_it(node_id)
         is_spread = self._keep(entry, opened, peer)
-        if node_id not in self._forgotten:
-            self._changes[node_id] = AdvertHeard(opened)
+        newest = self.advert_of(node_id)
+        if newest is not None:
+            self._changes[node_id] = AdvertHeard(newest)
         return node_id if is_spread else None
 
     def _why_not(self, opened: SignedAdvert, entry: Entry | None, at_unix_s: float) -> Ignored | None:

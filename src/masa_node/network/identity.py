@@ -53,6 +53,8 @@ def _create(path: Path) -> None:
 def _write(path: Path, secret: bytes) -> None:
     file = os.open(path, _NEW_FLAGS, 0o600)
     with open(file, "wb", closefd=True) as out:  # noqa: PTH123 - there is no Path for a descriptor
+        if os.name != "nt":
+            os.fchmod(file, 0o600)  # whatever the umask
         out.write(secret)
         out.flush()
         os.fsync(file)

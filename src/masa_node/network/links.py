@@ -12,6 +12,7 @@ from masa_node.chat.errors import ProviderError
 from masa_node.network.control import Hello, RefusalCode, Refused
 from masa_node.network.membership import LinkRefused, Membership
 from masa_node.network.peers import Standing
+from masa_node.network.resolving import resolve
 from masa_node.network.session import ControlStream, Session, SessionOwner
 from masa_node.network.transport import (
     Link,
@@ -139,7 +140,7 @@ class Links:
     async def _dial(self, address: PeerAddress) -> Session:
         try:
             async with asyncio.timeout(DIAL_WITHIN_S):
-                link = await self._transport.dial(address)
+                link = await self._transport.dial(await resolve(address))
         except TimeoutError:
             raise PeerUnreachable(f"no connection within {DIAL_WITHIN_S:g} s.") from None
         try:

@@ -152,7 +152,9 @@ class Network:
         peer, at_unix_s = session.peer, time.time()
         path = session.link.path()
         address = PeerAddress(peer, (path.address,) if path.route == "direct" else ())
-        self.book.admit(peer, standing, None if session.link.is_dialed else address, at_unix_s)
+        if not self.book.admit(peer, standing, None if session.link.is_dialed else address, at_unix_s):
+            session.close("it knows as many peers as it keeps")
+            return
         self.book.linked(peer, at_unix_s, address)
         self._invites.pop(peer, None)
         self._why_not.pop(peer, None)

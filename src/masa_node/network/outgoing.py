@@ -64,8 +64,7 @@ class OutgoingAnswer:
         await self._all(error.body, Usage(), idle_s)
 
     async def fail(self, failure: Failure) -> None:
-        """There is no answer, or not the rest of it. A HEAD that was not sent is not sent any more."""
-        self._pending = b""
+        """There is no answer, or not the rest of it."""
         await self._finish(header_frame(Kind.FAIL, failure))
 
     def _head(self, status: int, headers: Headers, dialect: DialectName, *, is_stream: bool) -> None:

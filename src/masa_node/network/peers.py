@@ -3,7 +3,7 @@
 import heapq
 import random
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from enum import StrEnum
 from typing import Annotated
@@ -205,14 +205,19 @@ class PeerBook:
         """
         if room <= 0:
             return []
-        ready = (
-            record for record in self._wanted(linked) if self._not_before_s(record.node_id) <= now_s
-        )  # nsmallest: a full book has 10 000, and room for a few
+        ready = [
+            record
+            for node_id, record in self._records.items()  # 10 000 at most, nearly all of them resting: the cheap first
+            if ((retry := self._retries.get(node_id)) is None or retry.not_before_s <= now_s)
+            and node_id not in linked
+            and self._is_dialed(record)
+        ]
         return [record.address for record in heapq.nsmallest(room, ready, key=self._rank)]
 
     def next_due_s(self, now_s: float, linked: AbstractSet[NodeId]) -> float | None:
         """When somebody is due (not before `now_s`); None when nobody will be until something happens."""
-        earliest = min((self._not_before_s(record.node_id) for record in self._wanted(linked)), default=None)
+        dialed = (record.node_id for record in self._records.values() if self._is_dialed(record))
+        earliest = min((self._not_before_s(node_id) for node_id in dialed if node_id not in linked), default=None)
         return None if earliest is None else max(earliest, now_s)
 
     # ---- what the owner wants ----
@@ -273,12 +278,10 @@ class PeerBook:
     def _counts_as_member(self, record: PeerRecord) -> bool:
         return record.standing in _MEMBERS and (self._is_open or record.standing is not Standing.OPEN)
 
-    def _wanted(self, linked: AbstractSet[NodeId]) -> Iterator[PeerRecord]:
-        for node_id, record in self._records.items():
-            if node_id in linked or record.standing is Standing.BLOCKED:
-                continue
-            if record.addresses or record.relay_url or self._counts_as_member(record):
-                yield record
+    def _is_dialed(self, record: PeerRecord) -> bool:
+        if record.standing is Standing.BLOCKED:
+            return False
+        return bool(record.addresses) or bool(record.relay_url) or self._counts_as_member(record)
 
     def _not_before_s(self, node_id: NodeId) -> float:
         retry = self._retries.get(node_id)

@@ -8,7 +8,7 @@ import msgspec
 import structlog
 
 from masa_node.chat.answer import StreamedAnswer, WholeAnswer
-from masa_node.chat.ask import DIALECT_OF_DOOR, Ask, Door, Headers, Privacy, RequestId
+from masa_node.chat.ask import DIALECT_OF_DOOR, VIA_PEER, Ask, Door, Headers, Privacy, RequestId
 from masa_node.chat.errors import (
     BodyTooLarge,
     BodyTooSlow,
@@ -37,7 +37,6 @@ from masa_node.routing.exchange import Exchange
 ASK_WITHIN_S = 30.0  # for all of an ask to arrive: MAX_BODY's default over a bad line of 0.5 MB/s takes 20 s
 TELL_WITHIN_S = 2.0  # for a refusal to be read: a few round trips
 LINGER_S = 2.0  # for the asker to finish, too, so that the last frames are surely read
-PEERS_ASK = "peer"  # in `x-masa-via`: an HTTP door that reads it knows that no peer may be asked for this
 
 # What the owner reads of an ask of a peer, who is told no HTTP status.
 _STATUS_BUSY, _STATUS_REFUSED, _STATUS_TIMEOUT, _STATUS_FAILED = 503, 400, 504, 502
@@ -65,7 +64,7 @@ class PeerServer:
         self._dispatcher = dispatcher
         self._shared = shared
         self._limits = limits
-        self._via = ("x-masa-via", f"{PEERS_ASK},{instance}")
+        self._via = ("x-masa-via", f"{VIA_PEER},{instance}")
         self._quotas = Quotas(QuotaRules(limits.asks_per_minute, limits.max_body_bytes, limits.asks_per_peer))
 
     async def serve(self, peer: NodeId, stream: Stream) -> None:

@@ -36,14 +36,15 @@ if TYPE_CHECKING:
 class Node:
     """All parts of one node, wired. `run.py` runs it.
 
-    `instance` is this process' own random name, by which an LLM URL that leads back here is noticed; `networking` is
-    None until `run_network` began. Raises `ConfigurationError`.
+    `instance` is this process' own random name, by which an LLM URL that leads back here is noticed; `url` is
+    where it serves HTTP, "" before; `networking` is None until `run_network` began. Raises `ConfigurationError`.
     """
 
     def __init__(self, settings: Settings, http: HttpClient) -> None:
         self.settings = settings
         self.http = http
         self.instance = secrets.token_hex(8)
+        self.url = ""
         self.metrics = Metrics()
         self.catalog = Catalog()
         self.roster = Roster(self.catalog, settings.llm_refresh)

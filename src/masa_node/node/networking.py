@@ -23,12 +23,14 @@ from masa_node.network.lock import DirectoryInUse, NodeLock
 from masa_node.network.membership import LinkRefused
 from masa_node.network.network import Network, NetworkParts, NetworkRules
 from masa_node.network.peers import PeerBook, PeerRecord
+from masa_node.network.quotas import MAX_ASKS_PER_PEER
 from masa_node.network.serving import PeerServer, ServingLimits
 from masa_node.network.sharing import SharedCatalog
 from masa_node.network.store import KeptVoucher, Store
 from masa_node.network.transport import NodeId, PeerAddress, Transport
 from masa_node.network.wishes import Answer, Verb, Wish, WishState, carry_out
 from masa_node.node.peers_view import PeersView, no_network, view_of
+from masa_node.node.settings import Settings
 from masa_node.routing.dispatch import Dispatcher
 
 if TYPE_CHECKING:
@@ -99,6 +101,7 @@ class Networking:
             self._node.catalog.watch(self._share)
             self._share()
             store = await Store.open(self._masa_dir)
+            await store.set_value("url", self._node.url.encode())
             try:
                 await self._run_network(store, await self._wait_until_wanted(store))
             finally:
@@ -119,7 +122,7 @@ class Networking:
                 return records
             self.why = "nobody to be connected with: see `masa-node invite`, `masa-node join`, BOOTNODES"
             self._settled.set()
-            while not await store.changed():
+            while not await store.changed():  # noqa: ASYNC110 - another process changes it
                 await asyncio.sleep(LOOK_EVERY_S)
 
     async def _run_network(self, store: Store, records: list[PeerRecord]) -> None:
@@ -199,11 +202,10 @@ class Networking:
 
     def _server(self) -> PeerServer:
         """Answers peers from the shared models of own servers alone."""
-        settings, node = self._settings, self._node
+        node = self._node
         health = node.dispatcher.experience.health
         dispatcher = Dispatcher(self._shared.catalog, node.guests, _nothing_new, node.observe, health)
-        limits = ServingLimits(settings.max_body, settings.llm_timeout, settings.llm_idle_timeout, settings.peer_rate)
-        return PeerServer(dispatcher, self._shared, limits, node.instance)
+        return PeerServer(dispatcher, self._shared, serving_limits(self._settings), node.instance)
 
     def _share(self) -> None:
         self._shared.follow(self._node.catalog)
@@ -241,12 +243,12 @@ class Networking:
             await store.set_value("peer_port", address.direct[0].rpartition(":")[2].encode())
 
     @staticmethod
-    async def _save(store: Store, network: Network) -> None:
+    async def _save(store: Store, network: Network) -> bool:
         changed, gone = network.book.take_changes()
-        if changed or gone:
-            await store.save(changed, gone)
+        is_saved = await store.save(changed, gone) if changed or gone else True
         for by, statement, expires_at_unix_s in network.take_new_vouchers():
             await store.keep_voucher(KeptVoucher(by, statement, expires_at_unix_s))
+        return is_saved
 
     async def _fulfil(self, wish: Wish, store: Store, network: Network, group: asyncio.TaskGroup) -> None:
         if wish.verb is Verb.JOIN:
@@ -255,8 +257,9 @@ class Networking:
             return
         answer = carry_out(wish, network.book, time.time())
         network.book_changed()
-        await self._save(store, network)
-        await store.answer_wish(wish.id, answer.state, answer.words)
+        is_kept = await self._save(store, network)
+        words = answer.words if is_kept else f"{answer.words} It could not be written to MASA_DIR; the log says why."
+        await store.answer_wish(wish.id, answer.state, words)
 
     async def _join(self, wish: Wish, store: Store, network: Network) -> None:
         """Try until it is done, refused, or the invite has ended."""
@@ -284,6 +287,17 @@ class Networking:
                 others = len(network.links.sessions) - 1
                 more = f", and {others} more" if others > 0 else ""
                 return Answer(WishState.DONE, f"Joined: linked with {invite.node_id[:10]}{more}.")
+
+
+def serving_limits(settings: Settings) -> ServingLimits:
+    """What one peer may have here: every place that the owner gave to peers, if no other peer wants one."""
+    return ServingLimits(
+        settings.max_body,
+        settings.llm_timeout,
+        settings.llm_idle_timeout,
+        settings.peer_rate,
+        max(MAX_ASKS_PER_PEER, settings.max_peer_jobs + settings.max_peer_queue),
+    )
 
 
 async def _nothing_new() -> None:

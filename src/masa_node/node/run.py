@@ -62,7 +62,7 @@ async def run(settings: Settings, announce: Announce, beside: Beside | None = No
                 node.add_spec(spec)
             _calm_the_collector()
             _raise_descriptor_limit()
-            address = address_of(sock)
+            address = node.url = address_of(sock)
             server = _Server(node, lambda: announce.listening(address, node))
             async with asyncio.TaskGroup() as group:
                 helpers = [group.create_task(node.roster.run())]

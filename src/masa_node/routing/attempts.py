@@ -55,7 +55,10 @@ class Attempts:
         """
         asked_s = self._loop.time()
         health = self._experience.health.of(provider.name)
-        health.asked(asked_s)
+        if health.failures:
+            health.tried(asked_s)
+        if not provider.is_local:
+            health.running += 1
         if self._experience.watch is not None:
             self._tell(provider, RaceStep.ASKED)
         try:
@@ -98,10 +101,9 @@ class Attempts:
                 health.failed(now_s, took_s)
 
     def close(self) -> None:
-        """The winner has nothing more to do."""
-        if self._winner_health is not None:
-            self._winner_health.ended()
-            self._winner_health = None
+        """A peer that won has nothing more to do. At most one call."""
+        if self._winner_health is not None and self.winner is not None and not self.winner.is_local:
+            self._winner_health.running -= 1
 
     def _won(self, provider: Provider, health: Health, asked_s: float, answer: Answer) -> None:
         now_s, came_s = self._loop.time(), self._came_s
@@ -124,7 +126,8 @@ class Attempts:
         now_s = self._loop.time()
         self.errors.append(error)
         self._note(provider, f"http_{error.status}" if isinstance(error, ErrorAnswer) else error.code, asked_s, now_s)
-        health.ended()
+        if not provider.is_local:
+            health.running -= 1
         if isinstance(error, PeerBusy):
             health.busy(now_s)
         elif not is_the_callers_fault(error):
@@ -139,7 +142,8 @@ class Attempts:
     def _cancelled(self, provider: Provider, health: Health, asked_s: float) -> None:
         now_s = self._loop.time()
         self._note(provider, CANCELLED, asked_s, now_s)
-        health.ended()
+        if not provider.is_local:
+            health.running -= 1
         if self.winner is None:
             self._silent.append((len(self.trail) - 1, health, asked_s))
         else:

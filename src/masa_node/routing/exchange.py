@@ -123,7 +123,8 @@ class Exchange:
         self._closed = True
         if self._answer is not None:
             self._answer.close()
-        self._attempts.close()
+        if self._attempts.race is not None:
+            self._attempts.close()
         if self._admitted_s is not None:
             self._admission.leave()
         self._observe(self._outcome())

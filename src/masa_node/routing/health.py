@@ -23,23 +23,26 @@ MAX_RECORDS = 16_384  # more than the peers that are remembered (10 000) and any
 
 
 class Health:
-    """One provider's. A provider that is not well is asked last, never left out: it may be the only one."""
+    """One provider's. A provider that is not well is asked last, never left out: it may be the only one.
+
+    `failures` are those in a row; `running` how many asks it has now, counted by who asks (of peers only).
+    """
 
     __slots__ = (
         "_bad",
         "_bad_at_s",
-        "_failures",
         "_is_slow",
         "_latency_s",
         "_pause_s",
         "_seen_s",
         "_until_s",
+        "failures",
         "running",
     )
 
     def __init__(self) -> None:
         self.running = 0
-        self._failures = 0
+        self.failures = 0
         self._pause_s = FIRST_PAUSE_S
         self._until_s = 0.0
         self._is_slow = False
@@ -48,27 +51,22 @@ class Health:
         self._bad = 0.0
         self._bad_at_s = 0.0
 
-    def asked(self, now_s: float) -> None:
-        """An ask goes to it. If its pause is just over, this is the one try: the others wait for what comes of it."""
-        self.running += 1
-        if self._failures >= OPENS_AFTER and now_s >= self._until_s:
+    def tried(self, now_s: float) -> None:
+        """An ask goes to it. If its pause is just over, this is the one try: others wait for what comes of it."""
+        if self.failures >= OPENS_AFTER and now_s >= self._until_s:
             self._until_s = now_s + self._pause_s
-
-    def ended(self) -> None:
-        """An ask is over, however it went. Each `asked` needs one `ended`."""
-        self.running -= 1
 
     def succeeded(self) -> None:
         """It answered (an error of the caller's making counts as an answer)."""
-        self._failures = 0
+        self.failures = 0
         self._pause_s = FIRST_PAUSE_S
 
     def failed(self, now_s: float, took_s: float = 0.0) -> None:
         """It did not: refused, closed, broken, a 5xx, silent; known after `took_s`."""
-        self._failures += 1
+        self.failures += 1
         self._is_slow = took_s >= SLOW_FAILURE_S
         self._blame(1.0, now_s)
-        if self._failures >= OPENS_AFTER:
+        if self.failures >= OPENS_AFTER:
             self._until_s = now_s + self._pause_s
             self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
 
@@ -92,7 +90,7 @@ class Health:
 
     def is_well(self, now_s: float) -> bool:
         """May it be preferred? False while the breaker is open."""
-        return self._failures < OPENS_AFTER or now_s >= self._until_s
+        return self.failures < OPENS_AFTER or now_s >= self._until_s
 
     def wastes_time(self, now_s: float) -> bool:
         """Not well, and it lets those who ask wait before it fails."""

@@ -72,6 +72,8 @@ class Runners:
             match command:
                 case race.Ask(entrant=entrant, is_hedge=is_hedge):
                     self._attempts.hedges += is_hedge
+                    # Now and not when the task begins: other races choose in between.
+                    self._experience.health.of(self._field[entrant].name).tried(self._loop.time())
                     self._tasks[entrant] = self._group.create_task(self._attempt(entrant))
                 case race.Cancel(entrant=entrant):
                     self._tasks[entrant].cancel()

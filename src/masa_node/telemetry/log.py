@@ -137,6 +137,7 @@ def log_outcome(outcome: Outcome) -> None:
         attempts=trail(outcome.attempts),
         race=outcome.race,
         hedges=outcome.hedges,
+        asked_by=outcome.asked_by,
         total_ms=_ms(outcome.total_s),
         first_piece_ms=_ms(outcome.first_piece_s),
         queued_ms=_ms(outcome.queued_s),

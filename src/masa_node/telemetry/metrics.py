@@ -7,13 +7,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from masa_node.chat.ask import Door
-from masa_node.chat.outcome import Outcome
+from masa_node.chat.ask import Door, RaceMode
+from masa_node.chat.outcome import CANCELLED, Outcome
 
 # Names of models come from LLM servers' lists (thousands at a hosted one); the rest are counted as "other".
 MAX_MODEL_LABELS = 200
 MAX_UPSTREAM_LABELS = 64
 OTHER = "other"
+PEER = "peer"  # all of them: there may be thousands, and they come and go
 
 # From a local small model's few milliseconds to LLM_TIMEOUT and beyond.
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -32,7 +33,14 @@ class MetricDoc:
 REQUESTS = MetricDoc(
     "masa_requests_total", "counter", ("door", "model", "status", "error"), "Chat requests; error is `none` or a code."
 )
-ATTEMPTS = MetricDoc("masa_attempts_total", "counter", ("provider", "result"), "Providers asked.")
+ATTEMPTS = MetricDoc(
+    "masa_attempts_total", "counter", ("provider", "result"), "Providers asked; all peers are counted as `peer`."
+)
+RACES = MetricDoc("masa_races_total", "counter", ("rule",), "Chat requests for which peers were asked: `all`, `hedge`.")
+HEDGES = MetricDoc(
+    "masa_hedges_total", "counter", (), "Peers asked because another was slow; a share of the races by rule `hedge`."
+)
+LOSERS = MetricDoc("masa_losers_cancelled_total", "counter", (), "Peers whose answer was given up for a faster one.")
 FIRST_PIECE = MetricDoc("masa_first_piece_seconds", "histogram", ("door",), "Time to the first valid piece.")
 DURATION = MetricDoc("masa_request_seconds", "histogram", ("door",), "Time to the end of the answer.")
 PIECES = MetricDoc("masa_pieces_total", "counter", ("door",), "Pieces (frames) of answers passed on.")
@@ -46,6 +54,9 @@ UPSTREAM_UP = MetricDoc("masa_upstream_up", "gauge", ("upstream",), "1 if the la
 ALL_METRICS = (
     REQUESTS,
     ATTEMPTS,
+    RACES,
+    HEDGES,
+    LOSERS,
     FIRST_PIECE,
     DURATION,
     PIECES,
@@ -78,6 +89,9 @@ class Metrics:
         PlatformCollector(registry=self._registry)
         self._requests = self._counter(REQUESTS)
         self._attempts = self._counter(ATTEMPTS)
+        self._races = self._counter(RACES)
+        self._hedges = self._counter(HEDGES)
+        self._losers = self._counter(LOSERS)
         self._first_piece = self._histogram(FIRST_PIECE)
         self._duration = self._histogram(DURATION)
         self._pieces = self._counter(PIECES)
@@ -105,7 +119,9 @@ class Metrics:
         model = self._model_label(outcome)
         self._ending(outcome, model).inc()
         for attempt in outcome.attempts:
-            self._attempts.labels(attempt.provider, attempt.result).inc()
+            self._attempts.labels(attempt.provider if attempt.is_local else PEER, attempt.result).inc()
+        if outcome.race is not None:
+            self._count_race(outcome, outcome.race)
         door = self._by_door.get(outcome.door) or self._door(outcome.door)
         door.duration.observe(outcome.total_s)
         door.bytes_in.inc(outcome.body_bytes)
@@ -117,6 +133,12 @@ class Metrics:
             self._tokens.labels("input", model).inc(outcome.input_tokens)
         if outcome.output_tokens:
             self._tokens.labels("output", model).inc(outcome.output_tokens)
+
+    def _count_race(self, outcome: Outcome, rule: RaceMode) -> None:
+        self._races.labels(rule.value).inc()
+        self._hedges.inc(outcome.hedges)
+        if outcome.served_by is not None:
+            self._losers.inc(sum(attempt.result == CANCELLED for attempt in outcome.attempts))
 
     def render(self) -> bytes:
         """The exposition text."""

@@ -1,0 +1,77 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from masa_node.chat.errors import ProviderError
+from masa_node.network import ask_frames
+from masa_node.network.ask_frames import AnswerEnd, AnswerHead, AskHeader, Credit, Failure
+from masa_node.network.wire import FrameReader, Kind, ProtocolFault, frame, header_frame, read_header
+
+VECTORS = Path(__file__).parents[1] / "vectors" / "protocol"
+PROTOCOL = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text("utf-8")
+FORMS: dict[str, type[msgspec.Struct]] = {
+    "ASK": AskHeader,
+    "HEAD": AnswerHead,
+    "END": AnswerEnd,
+    "FAIL": Failure,
+    "CREDIT": Credit,
+}
+Case = dict[str, Any]
+
+
+def load(name: str, part: str) -> list[Any]:
+    cases: list[Case] = json.loads((VECTORS / f"{name}.json").read_text("utf-8"))[part]
+    return [pytest.param(case, id=case["name"]) for case in cases]
+
+
+@pytest.mark.parametrize("case", load("ask", "frames"))
+def test_a_vector_is_written_and_read_as_it_stands(case: Case) -> None:
+    raw, kind = bytes.fromhex(case["hex"]), Kind[case["kind"]]
+    ((found, payload),) = FrameReader().feed(raw)
+    assert found is kind
+    if "payload" in case:
+        assert payload == case["payload"].encode()
+        assert frame(kind, payload) == raw
+        return
+    header = msgspec.convert(case["header"], FORMS[case["kind"]])
+    assert read_header(payload, FORMS[case["kind"]]) == header
+    assert header_frame(kind, header) == raw
+
+
+@pytest.mark.parametrize("case", load("refused", "streams"))
+def test_what_is_no_frame_is_refused(case: Case) -> None:
+    with pytest.raises(ProtocolFault):
+        list(FrameReader().feed(bytes.fromhex(case["hex"])))
+
+
+@pytest.mark.parametrize("case", load("refused", "headers"))
+def test_what_is_no_header_of_its_kind_is_refused(case: Case) -> None:
+    with pytest.raises(ProtocolFault):
+        read_header(bytes.fromhex(case["hex"]), FORMS[case["kind"]])
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_kind_of_frame_is_described(kind: Kind) -> None:
+    assert f"| {kind.value} | {kind.name} |" in PROTOCOL
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=lambda form: form.__name__)
+def test_every_field_is_described(form: type[msgspec.Struct]) -> None:
+    for name in form.__struct_fields__:
+        assert f"| `{name}` |" in PROTOCOL
+
+
+@pytest.mark.parametrize("name", sorted(ask_frames.HEADERS_TO_PEERS | ask_frames.HEADERS_FROM_PEERS))
+def test_every_header_that_crosses_is_described(name: str) -> None:
+    assert f"`{name}`" in PROTOCOL
+
+
+def test_every_code_that_becomes_an_error_of_its_own_is_described() -> None:
+    from masa_node.network.failures import CODES  # noqa: PLC0415 - beside what is checked
+
+    assert all(issubclass(error, ProviderError) for error in CODES.values())
+    for code in CODES:
+        assert f"| `{code}` |" in PROTOCOL

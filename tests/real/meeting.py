@@ -1,0 +1,107 @@
+"""Nodes that know each other: who is linked, who serves what, and waiting until it is so. No pytest here."""
+
+import re
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llama_server import LlamaServer
+from node_process import Node
+
+MEET_WITHIN_S = 20.0  # a machine under load; an idle one takes 0.3 s
+LOOK_EVERY_S = 0.02
+
+StartNode = Callable[..., AbstractContextManager[Node]]
+_ATTEMPT = re.compile(r"([^=, ]+)=([a-z0-9_]+);ms=[0-9]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Supplier:
+    """A node with LLM servers of its own, by the name of their model file."""
+
+    node: Node
+    servers: dict[str, LlamaServer]
+
+    @property
+    def node_id(self) -> str:
+        """Its id on the network."""
+        return node_id(self.node)
+
+
+@dataclass(frozen=True, slots=True)
+class Trio:
+    """A node without an LLM, and two that share theirs with it."""
+
+    asker: Node
+    left: Supplier
+    right: Supplier
+
+    def supplier(self, of: str) -> Supplier:
+        """The one with this id."""
+        return next(each for each in (self.left, self.right) if each.node_id == of)
+
+    def other(self, than: str) -> Supplier:
+        """The one with another id."""
+        return next(each for each in (self.left, self.right) if each.node_id != than)
+
+
+def wait_until(is_so: Callable[[], Any], within_s: float = MEET_WITHIN_S) -> float:
+    """Wait, and say how many seconds it took. Raises TimeoutError after `within_s`."""
+    started_s = time.monotonic()
+    while not is_so():
+        if time.monotonic() - started_s > within_s:
+            raise TimeoutError(f"not so after {within_s} s")
+        time.sleep(LOOK_EVERY_S)
+    return time.monotonic() - started_s
+
+
+def own_view(node: Node) -> dict[str, Any]:
+    """What the node tells of itself once it is on the network."""
+    wait_until(lambda: node.get("/api/v1/node")["node_id"])
+    view: dict[str, Any] = node.get("/api/v1/node")
+    return view
+
+
+def node_id(node: Node) -> str:
+    """Its id, once it is on the network."""
+    return str(own_view(node)["node_id"])
+
+
+def bootnode(node: Node) -> str:
+    """The node as others write it into BOOTNODES."""
+    view = own_view(node)
+    return f"{view['node_id']}@{view['addresses'][0]}"
+
+
+def peer_row(node: Node, peer: str) -> dict[str, Any]:
+    """What the node tells of this peer; nothing if it does not know it."""
+    rows: list[dict[str, Any]] = node.get("/api/v1/peers")["peers"]
+    return next((row for row in rows if row["id"] == peer), {})
+
+
+def linked(node: Node) -> set[str]:
+    """The ids of the peers that the node is connected with."""
+    return {row["id"] for row in node.get("/api/v1/peers")["peers"] if row["connected"]}
+
+
+def servers_of(node: Node, model: str) -> set[str]:
+    """Who serves the model, by the node's own list."""
+    models = node.get("/api/v1/llm/models")["models"]
+    return {server["provider"] for entry in models if entry["id"] == model for server in entry["served_by"]}
+
+
+def attempts(header: str) -> dict[str, str]:
+    """What became of each provider, by the header X-Masa-Attempts."""
+    return dict(_ATTEMPT.findall(header))
+
+
+def write_upstreams(path: Path, models_of: dict[str, tuple[str, ...]]) -> None:
+    """A masa.toml with these servers, by URL, and the names that each is offered under."""
+    rows = [
+        f'[[upstream]]\nname = "llm{number}"\nurl = "{url}"\nmodels = {list(names)}\n'
+        for number, (url, names) in enumerate(models_of.items())
+    ]
+    path.write_text("\n".join(rows).replace("'", '"'))

@@ -1,0 +1,149 @@
+"""An answer that comes through a peer is the LLM's own: real SDKs ask a node that has no LLM, two others have."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import anthropic
+import ollama
+import openai
+import pytest
+from llama_server import LlamaServer
+from masking import all_masked, masked, masked_bytes
+from meeting import Trio, attempts
+from node_process import Node
+from test_bytes import BODY, post
+
+OpenAIAt = Callable[[str], openai.OpenAI]
+AnthropicAt = Callable[[str], anthropic.Anthropic]
+OllamaAt = Callable[[str], ollama.Client]
+ServerOf = Callable[[str], LlamaServer]
+
+HELLO: list[Any] = [{"role": "user", "content": "hello"}]
+DEMO = "Hello! I am masa-demo, the model built into Masa Node; I only repeat. You said: hello"
+PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+OPENAI_TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": PARAMETERS}}
+ANTHROPIC_TOOL = {"name": "get_weather", "input_schema": PARAMETERS}
+KNOWN = {"count": " 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20", "utf8": "é🙂日", "think": "The answer is 42."}
+MODELS = ("count", "utf8", "think", "tool")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_whole_answer_to_the_openai_sdk_is_the_servers(
+    trio: Trio, server_of: ServerOf, openai_at: OpenAIAt, model: str
+) -> None:
+    def ask(url: str) -> Any:  # noqa: ANN401
+        tools: Any = {"tools": [OPENAI_TOOL]} if model == "tool" else {}
+        return openai_at(url).chat.completions.create(model=model, messages=HELLO, max_tokens=20, **tools)
+
+    through = ask(trio.asker.url)
+    assert masked(through) == masked(ask(server_of(model).url))
+    assert (through.choices[0].message.content or "").strip() == KNOWN.get(model, "").strip()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_streamed_answer_to_the_openai_sdk_is_the_servers(
+    trio: Trio, server_of: ServerOf, openai_at: OpenAIAt, model: str
+) -> None:
+    def ask(url: str) -> Any:  # noqa: ANN401
+        tools: Any = {"tools": [OPENAI_TOOL]} if model == "tool" else {}
+        chat = openai_at(url).chat.completions
+        return all_masked(list(chat.create(model=model, messages=HELLO, max_tokens=20, stream=True, **tools)))
+
+    through = ask(trio.asker.url)
+    assert through == ask(server_of(model).url)
+    assert len(through) > 3
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_an_answer_to_the_anthropic_sdk_is_the_servers(
+    trio: Trio, server_of: ServerOf, anthropic_at: AnthropicAt, model: str
+) -> None:
+    def ask(url: str) -> Any:  # noqa: ANN401
+        tools: Any = {"tools": [ANTHROPIC_TOOL]} if model == "tool" else {}
+        create: Any = anthropic_at(url).messages.create
+        whole = create(model=model, messages=HELLO, max_tokens=20, **tools)
+        streamed = create(model=model, messages=HELLO, max_tokens=20, stream=True, **tools)
+        return masked(whole), all_masked(list(streamed))
+
+    assert ask(trio.asker.url) == ask(server_of(model).url)
+
+
+@pytest.mark.parametrize("door", ["/v1/chat/completions", "/api/v1/chat"])
+@pytest.mark.parametrize("stream", [b"", b', "stream": true'])
+def test_the_bytes_are_the_servers(trio: Trio, server_of: ServerOf, door: str, stream: bytes) -> None:
+    body = BODY % (b"utf8", stream)
+    status, headers, through = post(trio.asker.url, door, body)
+    straight_status, straight_headers, straight = post(server_of("utf8").url, "/v1/chat/completions", body)
+    assert (status, masked_bytes(through)) == (straight_status, masked_bytes(straight))
+    assert headers["Content-Type"] == straight_headers["Content-Type"]
+
+
+def test_the_built_in_model_of_a_peer_answers_all_three_sdks_whole_and_streamed(
+    trio: Trio, openai_at: OpenAIAt, anthropic_at: AnthropicAt, ollama_at: OllamaAt
+) -> None:
+    url = trio.asker.url
+    chat, messages, old = openai_at(url).chat.completions, anthropic_at(url).messages, ollama_at(url)
+    whole: list[Any] = [
+        chat.create(model="masa-demo", messages=HELLO).choices[0].message.content,
+        messages.create(model="masa-demo", messages=HELLO, max_tokens=99).content[0],
+        old.chat("masa-demo", HELLO).message.content,
+    ]
+    whole[1] = whole[1].text
+    chunks = chat.create(model="masa-demo", messages=HELLO, stream=True)
+    with messages.stream(model="masa-demo", messages=HELLO, max_tokens=99) as stream:
+        texts = list(stream.text_stream)
+    parts = old.chat("masa-demo", HELLO, stream=True)
+    streamed = [
+        "".join(chunk.choices[0].delta.content or "" for chunk in chunks),
+        "".join(texts),
+        "".join(part.message.content or "" for part in parts),
+    ]
+    assert whole == streamed == [DEMO] * 3
+
+
+def test_the_ollama_sdk_is_told_the_door_of_a_peers_model(trio: Trio, ollama_at: OllamaAt) -> None:
+    with pytest.raises(ollama.ResponseError, match="/v1/chat/completions") as caught:
+        ollama_at(trio.asker.url).chat("count", HELLO)
+    assert caught.value.status_code == 404
+
+
+def test_all_that_peers_share_is_listed(trio: Trio, openai_at: OpenAIAt, ollama_at: OllamaAt) -> None:
+    shared = {"count", "utf8", "think", "tool", "endless", "tardy", "late", "left", "masa-demo"}
+    assert {model.id for model in openai_at(trio.asker.url).models.list()} == shared
+    assert {model.model for model in ollama_at(trio.asker.url).list().models} == shared
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+def test_the_answer_names_the_winner_and_the_loser(trio: Trio, *, is_stream: bool) -> None:
+    stream = b', "stream": true' if is_stream else b""
+    status, headers, _ = post(trio.asker.url, "/v1/chat/completions", BODY % (b"late", stream))
+    assert status == 200
+    assert headers["X-Masa-Served-By"] == trio.left.node_id
+    assert attempts(headers["X-Masa-Attempts"]) == {trio.left.node_id: "won", trio.right.node_id: "cancelled"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "asked"), [("all", 2), ("all;width=1", 1), ("hedge", 1), ("hedge;width=2", 1), ("ALL; Width=2", 2)]
+)
+def test_x_masa_race_decides_who_is_asked(trio: Trio, rule: str, asked: int) -> None:
+    # `count` answers in a few milliseconds: no hedge is due before 50.
+    with ask(trio.asker, b"count", {"X-Masa-Race": rule}) as answer:
+        tried = attempts(answer.headers["X-Masa-Attempts"])
+    assert answer.status == 200
+    assert len(tried) == asked
+    assert sorted(tried.values()) == ["cancelled", "won"][-asked:]
+
+
+@pytest.mark.parametrize("rule", ["first", "all;width=0", "hedge;width=x", "all;depth=2"])
+def test_a_race_that_is_not_understood_is_refused(trio: Trio, rule: str) -> None:
+    with ask(trio.asker, b"count", {"X-Masa-Race": rule}) as answer:
+        assert answer.status == 400
+        assert b"X-Masa-Race" in answer.read()
+
+
+@contextlib.contextmanager
+def ask(node: Node, model: bytes, headers: dict[str, str]) -> Any:  # noqa: ANN401
+    with contextlib.closing(node.connection()) as connection:
+        connection.request("POST", "/v1/chat/completions", BODY % (model, b""), headers)
+        yield connection.getresponse()

@@ -1,0 +1,37 @@
+"""A peer's ask ends at own LLMs, also where the LLM's URL is another Masa node, or this one."""
+
+import pytest
+
+from masa_node.api.chat import ChatDoors, ChatLimits
+from masa_node.chat.ask import Door, Privacy, RequestId
+from masa_node.chat.errors import AskLoop
+from tests.network.ask_world import Node, ask, take, world
+from tests.network.test_serving import provider
+from tests.routing.scripted import WHOLE, World
+from tests.virtual_time import virtual_time
+
+
+async def via_of_a_peers_ask() -> bytes:
+    llm = provider(WHOLE)
+    async with world(Node((llm,)).serve) as here:
+        await take(here.peer, ask(b'{"model":"tiny"}', wants_stream=False))
+    return dict(llm.asked[0].headers)["x-masa-via"].encode()
+
+
+def doors(instance: str) -> ChatDoors:
+    return ChatDoors(World().dispatcher, ChatLimits(1_000, 30.0, 120.0), lambda outcome: None, instance)
+
+
+@virtual_time
+async def test_an_http_door_asks_no_peer_for_what_a_peer_asked() -> None:
+    via = await via_of_a_peers_ask()
+    for headers, privacy in (([(b"x-masa-via", via)], Privacy.LOCAL), ([(b"x-masa-via", b"abc")], Privacy.ANY)):
+        asked = doors("elsewhere")._ask(Door.OPENAI_CHAT, RequestId("r"), headers, b'{"model":"tiny"}', 0.0)
+        assert asked.privacy is privacy
+
+
+@virtual_time
+async def test_a_node_notices_that_a_peers_ask_came_back_to_it() -> None:
+    headers = [(b"x-masa-via", await via_of_a_peers_ask())]
+    with pytest.raises(AskLoop):
+        doors("here")._ask(Door.OPENAI_CHAT, RequestId("r"), headers, b'{"model":"tiny"}', 0.0)
