@@ -12,7 +12,7 @@ STREAM_COUNTS = (1, 100, 1000)  # unpaced
 PACED_COUNTS = (1, 100, 300, 1000)
 HOP_STREAMS = 300  # paced streams over a peer hop that are to be held
 FIRST_RATES = (20, 200)  # streams begun a second, of which the first piece is timed
-FIRST = f"stream-5-{PIECES_PER_S}"  # a stream long enough to be one, short enough that few are open at a time
+FIRST = "stream-5-0"  # the mock begins a paced one at any time within its first period, this one at once
 WHOLE = "json"  # the mock's model that answers with one JSON object
 
 # Unpaced streams: long enough that pieces are what is measured, short enough that a slow subject ends them soon.
@@ -68,7 +68,7 @@ class Plan:
         return Load(WHOLE, CONNECTIONS, self.latency_s, rate=rate)
 
     def first_pieces(self, rate: int) -> Load:
-        """Short paced streams, begun at a fixed rate."""
+        """Short streams, begun at a fixed rate."""
         return Load(FIRST, CONNECTIONS, self.first_s, rate=rate)
 
     def unpaced(self, streams: int) -> Load:

@@ -76,7 +76,7 @@ def test_what_it_may_say_of_privacy(value: bytes, meant: str) -> None:
 
 @pytest.mark.parametrize("value", [b"", b"none", b"locla", b"any, local", b"local;x=1", b"\xff"])
 def test_a_misspelt_privacy_is_an_error(value: bytes) -> None:
-    with pytest.raises(BadHeader, match="X-Masa-Privacy: .* local, trusted, any"):
+    with pytest.raises(BadHeader, match=r"X-Masa-Privacy: .* local, trusted, any"):
         privacy(value)
 
 

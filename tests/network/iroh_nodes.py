@@ -69,7 +69,7 @@ async def linked() -> AsyncIterator[Pair]:
 
 async def until(is_so: Callable[[], bool]) -> None:
     """Returns when it is so; what is waited for goes on in threads of Rust's, which set no event."""
-    while not is_so():
+    while not is_so():  # noqa: ASYNC110
         await asyncio.sleep(0.005)
 
 

@@ -68,8 +68,7 @@ class Deaf(asyncio.DatagramProtocol):
     def __init__(self, target: tuple[str, int]) -> None:
         self._target = target
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
+    def connection_made(self, transport: asyncio.DatagramTransport) -> None:
         self._out = transport
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:

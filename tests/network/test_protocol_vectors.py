@@ -8,6 +8,10 @@ import pytest
 from masa_node.chat.errors import ProviderError
 from masa_node.network import ask_frames
 from masa_node.network.ask_frames import AnswerEnd, AnswerHead, AskHeader, Credit, Failure
+from masa_node.network.control import Beat, Hello, RefusalCode, Refused
+from masa_node.network.endpoint import IrohKeys
+from masa_node.network.transport import NodeId
+from masa_node.network.vouchers import Voucher, make_voucher, open_voucher
 from masa_node.network.wire import FrameReader, Kind, ProtocolFault, frame, header_frame, read_header
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "protocol"
@@ -18,6 +22,11 @@ FORMS: dict[str, type[msgspec.Struct]] = {
     "END": AnswerEnd,
     "FAIL": Failure,
     "CREDIT": Credit,
+    "HELLO": Hello,
+    "WELCOME": Hello,
+    "REFUSED": Refused,
+    "PING": Beat,
+    "PONG": Beat,
 }
 Case = dict[str, Any]
 
@@ -27,7 +36,7 @@ def load(name: str, part: str) -> list[Any]:
     return [pytest.param(case, id=case["name"]) for case in cases]
 
 
-@pytest.mark.parametrize("case", load("ask", "frames"))
+@pytest.mark.parametrize("case", [*load("ask", "frames"), *load("control", "frames")])
 def test_a_vector_is_written_and_read_as_it_stands(case: Case) -> None:
     raw, kind = bytes.fromhex(case["hex"]), Kind[case["kind"]]
     ((found, payload),) = FrameReader().feed(raw)
@@ -36,7 +45,7 @@ def test_a_vector_is_written_and_read_as_it_stands(case: Case) -> None:
         assert payload == case["payload"].encode()
         assert frame(kind, payload) == raw
         return
-    header = msgspec.convert(case["header"], FORMS[case["kind"]])
+    header = msgspec.convert(case["header"], FORMS[case["kind"]])  # bytes stand as base64 in JSON
     assert read_header(payload, FORMS[case["kind"]]) == header
     assert header_frame(kind, header) == raw
 
@@ -51,6 +60,23 @@ def test_what_is_no_frame_is_refused(case: Case) -> None:
 def test_what_is_no_header_of_its_kind_is_refused(case: Case) -> None:
     with pytest.raises(ProtocolFault):
         read_header(bytes.fromhex(case["hex"]), FORMS[case["kind"]])
+
+
+@pytest.mark.parametrize("case", load("control", "vouchers"))
+def test_a_voucher_is_signed_and_read_as_it_stands(case: Case) -> None:
+    signer = IrohKeys(bytes.fromhex(case["secret_of_signer"]))
+    ((kind, signed),) = FrameReader().feed(bytes.fromhex(case["hex"]))
+    voucher = msgspec.convert(case["voucher"], Voucher)
+    assert (kind, open_voucher(signed, signer, case["at_unix_s"])) == (Kind.VOUCH, voucher)
+    assert make_voucher(NodeId(voucher.member), signer, voucher.issued_at_unix_s) == signed
+    for place in range(len(signed)):  # nothing of it can be changed
+        with pytest.raises(ProtocolFault):
+            open_voucher(bytes([*signed[:place], signed[place] ^ 1, *signed[place + 1 :]]), signer, case["at_unix_s"])
+
+
+@pytest.mark.parametrize("code", RefusalCode)
+def test_every_refusal_is_described(code: RefusalCode) -> None:
+    assert f"`{code}`" in PROTOCOL
 
 
 @pytest.mark.parametrize("kind", Kind)

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from llama_server import LlamaServer, serving
-from meeting import StartNode, Supplier, Trio, bootnode, servers_of, wait_until, write_upstreams
+from meeting import StartNode, StartTrio, Supplier, Trio, bootnode, write_upstreams
 from node_process import PROJECT, Node
 from pair import Pair, Serve
 
@@ -151,7 +151,7 @@ def start_trio(
     start_server: Callable[[str], contextlib.AbstractContextManager[LlamaServer]],
     start_peer: StartNode,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[[], contextlib.AbstractContextManager[Trio]]:
+) -> StartTrio:
     """Call it: three nodes, of which two share real models, linked and with all they share known to the first.
 
     Both serve `endless` and `tardy` from servers of their own, which need 4 ms a token of a prompt for `tardy`; left
@@ -161,30 +161,30 @@ def start_trio(
     alone["right"] = {"endless": ("endless",), "slow": ("tardy", "late")}
 
     @contextlib.contextmanager
-    def supplier(name: str, boot: str) -> Iterator[Supplier]:
+    def supplier(name: str, **settings: str) -> Iterator[Supplier]:
         with contextlib.ExitStack() as running:
             servers = {model: running.enter_context(start_server(model)) for model in alone[name]}
             models = {servers[model].url: names for model, names in alone[name].items()}
             models |= {server_of(model).url: (model,) for model in ("count", "utf8", "think", "tool")}
             config = tmp_path_factory.mktemp(name) / "masa.toml"
             write_upstreams(config, models)
-            settings = {"MASA_CONFIG": str(config), "DEMO": "1", "DEMO_PIECES_PER_S": "20", "MAX_PEER_JOBS": "16"}
-            yield Supplier(running.enter_context(start_peer(BOOTNODES=boot, **settings)), servers)
+            settings |= {"MASA_CONFIG": str(config), "DEMO": "1", "MAX_PEER_JOBS": "16"}
+            settings["LLM_REFRESH"] = "3600"  # no connection but those of requests
+            yield Supplier(running.enter_context(start_peer(**settings)), servers)
 
     @contextlib.contextmanager
-    def start() -> Iterator[Trio]:
+    def start(demo_pieces_per_s: str = "40") -> Iterator[Trio]:
         with start_peer(OPEN_NETWORK="1") as asker, contextlib.ExitStack() as running:
-            boot = bootnode(asker)
-            trio = Trio(asker, *(running.enter_context(supplier(name, boot)) for name in alone))
-            for model, count in (("tool", 2), ("endless", 2), ("late", 2), ("tardy", 2), ("left", 1), ("masa-demo", 2)):
-                wait_until(lambda model=model, count=count: len(servers_of(asker, model)) == count)
+            settings = {"BOOTNODES": bootnode(asker), "DEMO_PIECES_PER_S": demo_pieces_per_s}
+            trio = Trio(asker, *(running.enter_context(supplier(name, **settings)) for name in alone))
+            trio.wait_until_known()
             yield trio
 
     return start
 
 
 @pytest.fixture(scope="session")
-def trio(start_trio: Callable[[], contextlib.AbstractContextManager[Trio]]) -> Iterator[Trio]:
+def trio(start_trio: StartTrio) -> Iterator[Trio]:
     """Three nodes, shared by all tests that leave them as they are."""
     with start_trio() as nodes:
         yield nodes

@@ -15,6 +15,9 @@ MEET_WITHIN_S = 20.0  # a machine under load; an idle one takes 0.3 s
 LOOK_EVERY_S = 0.02
 
 StartNode = Callable[..., AbstractContextManager[Node]]
+StartTrio = Callable[..., AbstractContextManager["Trio"]]
+# How many serve each model of a trio (the fixture `start_trio` says which).
+_SHARED = {"count": 2, "utf8": 2, "think": 2, "tool": 2, "endless": 2, "tardy": 2, "late": 2, "left": 1, "masa-demo": 2}
 _ATTEMPT = re.compile(r"([^=, ]+)=([a-z0-9_]+);ms=[0-9]+")
 
 
@@ -38,6 +41,11 @@ class Trio:
     asker: Node
     left: Supplier
     right: Supplier
+
+    def wait_until_known(self) -> None:
+        """Until the asker knows all that the others share."""
+        for model, suppliers in _SHARED.items():
+            wait_until(lambda model=model, suppliers=suppliers: len(servers_of(self.asker, model)) == suppliers)
 
     def supplier(self, of: str) -> Supplier:
         """The one with this id."""

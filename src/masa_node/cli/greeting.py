@@ -8,6 +8,7 @@ from masa_node.node.compose import Node
 from masa_node.upstreams.roster import Listed
 
 MAX_SHOWN_MODELS = 12
+ID_CHARS = 10  # of a node's id, as the other commands show it
 
 
 class GreetPrograms:
@@ -21,7 +22,15 @@ class GreetPrograms:
     def settled(self, address: str, node: Node) -> None:
         """See `Announce`."""
         states = [{"name": name, "kind": kind, "up": is_up} for name, kind, is_up in node.states()]
-        _print_line({"event": "settled", "address": address, "upstreams": states, "models": _models(node)})
+        _print_line(
+            {
+                "event": "settled",
+                "address": address,
+                "upstreams": states,
+                "models": _models(node),
+                "node_id": node.node_id or None,
+            }
+        )
 
 
 class GreetPeople:
@@ -40,10 +49,12 @@ class GreetPeople:
             print(f"  {_state(node, provider)}")
         if not node.roster.providers:
             print("  No LLM server found. Start one (Ollama, LM Studio, vLLM, llama.cpp), or set LLM_CHAT_URL;")
-            print("  `masa-node demo` needs none.")
+            print("  `masa-node demo` needs none; `masa-node join LINK` brings a friend's models here.")
         elif models:
             more = f" and {len(models) - MAX_SHOWN_MODELS} more" if len(models) > MAX_SHOWN_MODELS else ""
             print(f"  Models: {', '.join(models[:MAX_SHOWN_MODELS])}{more}")
+        if node.node_id:
+            print(f"  Peers: this node is {node.node_id[:ID_CHARS]} on its network; `masa-node peers` shows the others")
         print(f"\nOpenAI clients: base URL {address}/v1   Anthropic and Ollama clients: {address}")
         print("Try it:")
         print(f"  curl {address}/api/v1/llm/models")

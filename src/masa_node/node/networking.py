@@ -203,8 +203,8 @@ class Networking:
     def _server(self) -> PeerServer:
         """Answers peers from the shared models of own servers alone."""
         node = self._node
-        health = node.dispatcher.experience.health
-        dispatcher = Dispatcher(self._shared.catalog, node.guests, _nothing_new, node.observe, health)
+        # With a health book of its own: what peers send must not speak against an LLM with its owner.
+        dispatcher = Dispatcher(self._shared.catalog, node.guests, _nothing_new, node.observe)
         return PeerServer(dispatcher, self._shared, serving_limits(self._settings), node.instance)
 
     def _share(self) -> None:

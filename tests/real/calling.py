@@ -1,0 +1,34 @@
+"""Requests to a node by plain HTTP, where a test looks at headers, bytes, or goes away in the middle. No pytest here."""
+
+import contextlib
+import http.client
+import json
+from collections.abc import Generator, Mapping
+from typing import Any
+
+from node_process import Node
+
+HELLO: list[Any] = [{"role": "user", "content": "hello"}]
+# 300 tokens: 1.3 s of the slow model's time before its first piece.
+LONG: list[Any] = [{"role": "user", "content": "word " * 60}]
+CHAT = "/v1/chat/completions"
+
+
+@contextlib.contextmanager
+def asked(
+    node: Node, model: str, fields: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
+) -> Generator[http.client.HTTPConnection]:
+    """Send a chat request and wait for nothing. Leaving the block is the caller's going away without a word."""
+    body = {"model": model, "messages": HELLO, **(fields or {})}
+    with contextlib.closing(node.connection()) as connection:
+        connection.request("POST", CHAT, json.dumps(body), {"Content-Type": "application/json", **(headers or {})})
+        yield connection
+
+
+@contextlib.contextmanager
+def answered(
+    node: Node, model: str, fields: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
+) -> Generator[http.client.HTTPResponse]:
+    """The same, and wait for the head of the answer."""
+    with asked(node, model, fields, headers) as connection:
+        yield connection.getresponse()
