@@ -87,7 +87,7 @@ def test_one_model_of_two_servers_is_told_once_with_all_its_doors() -> None:
         ModelOffer("tiny:latest", frozenset({Door.OLLAMA_CHAT, Door.OLLAMA_SHOW})),
     ]
     (model,) = advert_of(owner).models
-    assert (model.id, model.doors) == ("tiny", ("ollama.chat", "openai.chat"))
+    assert (model.id, model.doors, model.capabilities) == ("tiny", ("ollama.chat", "openai.chat"), ("tools",))
 
 
 def test_too_many_models_for_one_advert_are_told_as_far_as_they_go() -> None:

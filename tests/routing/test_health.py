@@ -160,7 +160,14 @@ def test_who_lost_takes_at_least_as_long_as_it_was_given() -> None:
     health.lost(0.7, 100.0, is_passed_over=False)
     assert health.cost_s(100.0) == pytest.approx(0.7)
     health.lost(0.7, 100.0, is_passed_over=True)
-    assert health.cost_s(100.0) > 5.0
+    assert health.cost_s(100.0) > 1.0
+
+
+def test_who_was_passed_over_once_is_preferred_to_one_whose_places_and_queue_are_full() -> None:
+    passed_over, crowded = answered(0.3), answered(0.3)
+    passed_over.lost(1.3, 100.0, is_passed_over=True)
+    crowded.running = 12  # MAX_PEER_JOBS and MAX_PEER_QUEUE of a peer, unless its owner set them
+    assert passed_over.cost_s(100.0) < crowded.cost_s(100.0)
 
 
 def test_what_is_known_of_a_slow_one_fades_so_that_it_is_tried_again() -> None:

@@ -122,8 +122,11 @@ def _models(offers: list[ModelOffer]) -> tuple[AdvertModel, ...]:
         if not doors:
             continue
         capabilities = tuple(word[:_MAX_WORD_CHARS] for word in offer.capabilities[:_MAX_CAPABILITIES])
-        name = known.id if known is not None else offer.model
-        merged[key] = AdvertModel(name, tuple(sorted(doors)), offer.context_tokens, capabilities)
+        name, context_tokens = offer.model, offer.context_tokens
+        if known is not None:  # the first server's word counts, where it gave one
+            name, context_tokens = known.id, known.context_tokens or context_tokens
+            capabilities = known.capabilities or capabilities
+        merged[key] = AdvertModel(name, tuple(sorted(doors)), context_tokens, capabilities)
     return tuple(sorted(merged.values(), key=lambda model: model.id)[:MAX_MODELS])
 
 
