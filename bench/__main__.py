@@ -99,7 +99,8 @@ def _bench(plan: Plan, binaries: build.Binaries, python: str, skip: set[str]) ->
     with tempfile.TemporaryDirectory(prefix="masa-bench-") as folder:
         port = free_port()
         mock = Process([str(binaries.mock), str(port), *plan.models()], load_core, Path(folder) / "mock.log")
-        launcher = Launcher(Path(folder), subject_core, cores[1] if len(cores) > 2 else load_core, port, python)
+        has_third = len(cores) > 2
+        launcher = Launcher(Path(folder), subject_core, cores[1] if has_third else load_core, has_third, port, python)
         launches = {"direct": launcher.direct, "nginx": launcher.nginx, "masa": launcher.masa, "hop": launcher.hop}
         if nginx_path() is None and "nginx" not in skip:
             print(f"!  {NGINX_MISSING}", file=sys.stderr)

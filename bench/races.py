@@ -4,10 +4,10 @@
 
 prints one JSON object a line, a line for each number of peers and each rule.
 
-A peer's time to the first piece is log-normal (median 0.2 s, sigma 1: p95 is 1.0 s, p99 2.0 s), drawn anew for each ask;
-its answer then takes half a second more, and it serves four asks at a time, as a node does (MAX_PEER_JOBS), with eight
-more waiting. Requests come at random (Poisson), one a second for each peer. A stalled peer takes asks and never answers;
-it falls silent when the warm-up is over, so that what it costs to find that out is counted.
+A peer's time to the first piece is log-normal (median 0.2 s, sigma 1: p95 is 1.0 s, p99 2.0 s), drawn anew for each
+ask; its answer then takes half a second more, and it serves four asks at a time, as a node does (MAX_PEER_JOBS), with
+eight more waiting. Requests come at random (Poisson), one a second for each peer. A stalled peer takes asks and never
+answers; it falls silent when the warm-up is over, so that what it costs to find that out is counted.
 """
 
 from __future__ import annotations

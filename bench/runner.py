@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.plan import Load
-from bench.processes import Tree, share_priority
+from bench.processes import Tree, on_core, share_priority
 from bench.quiet import ForeignCpu
 from bench.subjects import Subject, SubjectError
 
@@ -83,10 +84,14 @@ class _Clocks:
 
 
 def run_load(program: Path, subject: Subject, load: Load) -> Run:
-    """One load run, on our own core; raises SubjectError if the load cannot even connect or the subject has ended."""
+    """One load run; raises SubjectError if the load cannot even connect or the subject has ended."""
     argv = [str(program), f"port={subject.port}", *load.arguments]
     result: dict[str, Any] = {}
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, start_new_session=True) as popen:
+    with contextlib.ExitStack() as stack:
+        with on_core(subject.load_core) if subject.load_core is not None else contextlib.nullcontext():
+            popen = stack.enter_context(
+                subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, start_new_session=True)
+            )
         share_priority(popen.pid)
         clocks = _Clocks(subject.tree(), subject.tree_behind())
         try:

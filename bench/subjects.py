@@ -62,12 +62,16 @@ class SubjectError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One thing under test: where it listens, its process (None: the mock itself), and a second one behind that."""
+    """One thing under test: where it listens, its process (None: the mock itself), and a second one behind that.
+
+    `load_core` is where the load generator runs; None: where this program does.
+    """
 
     name: str
     port: int
     process: Process | None
     behind: Process | None = None
+    load_core: int | None = None
 
     def tree(self) -> Tree:
         """Its process and what that has started, now."""
@@ -94,6 +98,7 @@ class Launcher:
     work: Path
     core: int
     core_behind: int  # for a second process of one subject
+    has_third_core: bool  # is that one neither the first process' nor the mock's?
     mock_port: int
     python: str
 
@@ -122,7 +127,8 @@ class Launcher:
     def hop(self) -> Subject:
         """A node without an LLM, and a peer of it that has the mock; raises SubjectError if that peer does not come up.
 
-        The node that is asked has the core of the process under test, its peer the other one.
+        The node that is asked has the core of the process under test. Its peer has a third one; of two it shares one
+        with the mock, and the load generator then runs beside the node that is asked: else one core would have it all.
         """
         port, port_behind = free_port(), free_port()
         llm = f"http://127.0.0.1:{self.mock_port}"
@@ -133,7 +139,7 @@ class Launcher:
             behind.stop()
             raise
         asking = self._node("asking", self.core, port, {"FIND_LOCAL": "0", "BOOTNODES": bootnode, **ON_LOOPBACK})
-        return Subject("hop", port, asking, behind)
+        return Subject("hop", port, asking, behind, None if self.has_third_core else self.core)
 
     def _node(self, name: str, core: int, port: int, more: dict[str, str]) -> Process:
         folder = self._folder(name)

@@ -81,7 +81,7 @@ def node_id(node: Node) -> str:
 def bootnode(node: Node) -> str:
     """The node as others write it into BOOTNODES."""
     view = own_view(node)
-    return f"{view['node_id']}@{view['addresses'][0]}"
+    return "@".join([view["node_id"], *view["addresses"]])
 
 
 def peer_row(node: Node, peer: str) -> dict[str, Any]:

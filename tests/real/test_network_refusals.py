@@ -2,13 +2,14 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from calling import CHAT, HELLO, answered
 from llama_server import LlamaServer
-from meeting import StartNode, Trio, attempts, bootnode, node_id, servers_of, wait_until
+from meeting import StartNode, Trio, attempts, bootnode, servers_of, wait_until
 from node_process import Node
+from test_bytes import post
 
 TOO_LONG = [{"role": "user", "content": "word " * 6000}]
 
@@ -34,27 +35,17 @@ def test_a_model_of_nobody_is_404_and_the_nearest_are_named(trio: Trio) -> None:
     assert "X-Masa-Served-By" not in answer.headers
 
 
-def test_an_llms_own_400_comes_through_a_peer_byte_for_byte(trio: Trio, server_of: object) -> None:
-    assert callable(server_of)
-    server: LlamaServer = server_of("count")
-    with answered(trio.asker, "count", {"messages": TOO_LONG}) as through:
-        body = through.read()
-    with answered_by(server, "count") as straight:
-        assert (through.status, body) == (straight.status, straight.read())
-        assert through.headers["Content-Type"] == straight.headers["Content-Type"]
-    assert through.status == 400
-    assert b"exceed_context_size_error" in body
-    assert set(attempts(through.headers["X-Masa-Attempts"]).values()) <= {"http_400", "cancelled"}
-
-
-@contextlib.contextmanager
-def answered_by(server: LlamaServer, model: str) -> Iterator[object]:
-    import http.client
-
-    with contextlib.closing(http.client.HTTPConnection(server.address, timeout=30)) as connection:
-        body = json.dumps({"model": model, "messages": TOO_LONG})
-        connection.request("POST", CHAT, body, {"Content-Type": "application/json"})
-        yield connection.getresponse()
+def test_an_llms_own_400_comes_through_a_peer_byte_for_byte(
+    trio: Trio, server_of: Callable[[str], LlamaServer]
+) -> None:
+    body = json.dumps({"model": "count", "messages": TOO_LONG}).encode()
+    status, headers, through = post(trio.asker.url, CHAT, body)
+    straight_status, straight_headers, straight = post(server_of("count").url, CHAT, body)
+    assert (status, through) == (straight_status, straight)
+    assert headers["Content-Type"] == straight_headers["Content-Type"]
+    assert status == 400
+    assert b"exceed_context_size_error" in through
+    assert set(attempts(headers["X-Masa-Attempts"]).values()) == {"http_400"}
 
 
 def test_when_all_peers_are_busy_the_caller_is_told_when_to_come_back(crowded: Node) -> None:
@@ -99,4 +90,3 @@ def test_a_peer_that_is_trusted_by_its_id_may_see_the_request(trio: Trio, start_
         with answered(node, "count", {"max_tokens": 3}) as answer:
             assert answer.status == 200
         assert attempts(answer.headers["X-Masa-Attempts"]) == {trio.left.node_id: "won"}
-    wait_until(lambda: node_id(trio.asker))

@@ -12,7 +12,9 @@ from collections.abc import Callable, Coroutine
 from types import ModuleType
 
 # Calls that end at once are not waited for; a task that makes only such calls still lets the others on after so many.
-DIRECT_PER_TURN = 32
+# Counted for each task: with hundreds of streams a turn of the loop holds more such calls than this, and each that has
+# to wait for the next turn costs work and makes a piece late.
+DIRECT_IN_A_ROW = 4
 _GLUE_FUNCTION = "_uniffi_rust_call_async"
 _CALLBACK = "_uniffi_continuation_callback"
 _NAMES_IN_IT = {_CALLBACK, "_UniffiContinuationHandleMap", "insert", "create_future"}
@@ -52,7 +54,7 @@ class Settling:
 
     def __init__(self, take: Callable[[int], _Waiter]) -> None:
         self._take = take
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task_id = 0  # of who made the last call on a loop's own thread; not the task, which would live on
         self._direct = 0
 
     def __call__(self, handle: int, poll_code: int) -> None:
@@ -69,15 +71,14 @@ class Settling:
             loop.call_soon(_settle, future, poll_code)
 
     def _may_go_on(self, loop: asyncio.AbstractEventLoop) -> bool:
-        if self._loop is not loop:
-            self._loop, self._direct = loop, 0
-        if not self._direct:
-            loop.call_soon(self._next_turn)
+        task_id = id(asyncio.current_task(loop))
+        if task_id != self._task_id:
+            self._task_id, self._direct = task_id, 0
         self._direct += 1
-        return self._direct <= DIRECT_PER_TURN
-
-    def _next_turn(self) -> None:
+        if self._direct <= DIRECT_IN_A_ROW:
+            return True
         self._direct = 0
+        return False
 
 
 def _running_here() -> asyncio.AbstractEventLoop | None:

@@ -16,8 +16,8 @@ NEWEST_WEIGHT = 0.25  # of one first piece in the mean: about the last eight cou
 HALF_LIFE_S = 60.0  # what is known fades, so that a provider that was slow or failed is tried again
 FAILURE_COSTS_S = 10.0  # one fresh failure ranks a provider like one that takes this long
 BUSY = 0.5  # of a failure
-# Of a failure: another, asked later, was faster. By design that befalls one ask in twenty of a well peer; more than this
-# drove all asks to the few that it had not befallen of late (`bench/races.py`: p50 0.29 s of 0.20 s, p99 1.6 s of 1.3 s).
+# Of a failure: another, asked later, was faster. That befalls one ask in twenty of a well peer, by design; with 0.5
+# most went to the few that it had not befallen of late, and queued there (`bench/races.py`: p99 1.6 s, now 1.3 s).
 PASSED_OVER = 0.05
 MOST_FAILURES = 6.0  # fades to less than a tenth within four half-lives
 UNKNOWN_COSTS_S = 1.0  # for each ask already under way at a provider that never answered yet

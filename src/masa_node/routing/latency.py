@@ -24,7 +24,7 @@ class LatencyBook:
         key = same_model_key(model)
         recent = self._recent.pop(key, None)
         if recent is None:
-            recent = deque(maxlen=WINDOW)
+            recent = deque[float](maxlen=WINDOW)
             if len(self._recent) >= MAX_MODELS:
                 del self._recent[next(iter(self._recent))]
         recent.append(took_s)

@@ -10,8 +10,8 @@ class Provider(Protocol):
     """An LLM server behind this node, or a remote peer: routing sees no difference.
 
     `name` is unique on this node; `place` is it in words, for errors; `is_local` tells whose it is; `is_trusted`
-    whether its owner may see requests marked `X-Masa-Privacy: trusted`; `is_hosted` whether its answers cost this node's
-    owner money.
+    whether its owner may see requests marked `X-Masa-Privacy: trusted`; `is_hosted` whether its answers cost this
+    node's owner money.
     """
 
     name: str
