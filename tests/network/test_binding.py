@@ -10,7 +10,7 @@ from masa_node.network.transport import MAX_ADDRESSES
 
 @pytest.fixture
 def both_versions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(binding, "_is_bindable", lambda ip: True)
+    monkeypatch.setattr(binding, "_free_port", lambda ip, port=0: port or 4433)
 
 
 @pytest.mark.usefixtures("both_versions")
@@ -27,6 +27,22 @@ def both_versions(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_nothing_but_the_host_can_be_reached_from_outside(host: str, places: list[str]) -> None:
     assert places_to_bind(host, 7) == places
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])  # noqa: S104
+def test_both_versions_have_the_same_port_also_when_any_will_do(host: str) -> None:
+    places = places_to_bind(host, 0)
+    if len(places) == 1:
+        pytest.skip("this machine has one IP version only")
+    ports = {int(place.rpartition(":")[2]) for place in places}
+    assert len(ports) == 1
+    assert ports != {0}
+
+
+@pytest.mark.usefixtures("both_versions")
+def test_any_two_ports_are_taken_where_no_common_one_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(binding, "_free_port", lambda ip, port=0: None if port else 4433)
+    assert places_to_bind("0.0.0.0", 0) == ["0.0.0.0:0", "[::]:0"]  # noqa: S104
 
 
 def test_a_machine_without_ipv6_binds_the_host_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,11 @@
 import asyncio
-import gc
 import threading
 from collections.abc import Callable, Coroutine
 from types import ModuleType
 
 import pytest
 
-from masa_node.network.continuation import DIRECT_PER_TURN, Settling, run_now, settle_directly
+from masa_node.network.continuation import DIRECT_IN_A_ROW, Settling, run_now, settle_directly
 from tests.network.test_byte_copy import fresh_glue
 
 Waiter = tuple[asyncio.AbstractEventLoop, asyncio.Future[int]]
@@ -42,17 +41,30 @@ async def test_a_call_that_ends_in_another_thread_wakes_the_loop() -> None:
     assert await asyncio.wait_for(future, 10) == 1
 
 
-async def test_calls_that_are_over_at_once_still_let_others_on() -> None:
+async def test_a_task_whose_calls_are_all_over_at_once_still_lets_others_on() -> None:
     calls = Calls()
     for _ in range(3):
         futures = []
-        for _ in range(DIRECT_PER_TURN + 1):
+        for _ in range(DIRECT_IN_A_ROW + 1):
             handle, future = calls.begin()
             calls.settling(handle, 0)
             futures.append(future)
-        assert [future.done() for future in futures] == [True] * DIRECT_PER_TURN + [False]
+        assert [future.done() for future in futures] == [True] * DIRECT_IN_A_ROW + [False]
         await futures[-1]
-        await asyncio.sleep(0)
+
+
+async def test_what_one_task_used_up_another_has_still() -> None:
+    calls = Calls()
+
+    async def use_all() -> list[bool]:
+        done: list[bool] = []
+        for _ in range(DIRECT_IN_A_ROW):
+            handle, future = calls.begin()
+            calls.settling(handle, 0)
+            done.append(future.done())
+        return done
+
+    assert await asyncio.gather(*(use_all() for _ in range(100))) == [[True] * DIRECT_IN_A_ROW] * 100
 
 
 async def test_an_answer_for_a_call_that_was_cancelled_is_let_be() -> None:
@@ -77,31 +89,6 @@ def test_an_answer_for_a_loop_that_is_closed_is_let_be() -> None:
     handle = asyncio.run(begin())
     calls.settling(handle, 0)
     assert not calls.waiting
-
-
-def test_a_loop_does_not_inherit_what_another_used_up() -> None:
-    calls = Calls()
-
-    async def use_all() -> bool:
-        handle, future = calls.begin()
-        for _ in range(DIRECT_PER_TURN):
-            calls.settling(handle, 0)
-            handle, future = calls.begin()
-        return future.done()
-
-    async def use_one() -> bool:
-        handle, future = calls.begin()
-        calls.settling(handle, 0)
-        return future.done()
-
-    loops = [asyncio.new_event_loop() for _ in range(2)]
-    try:
-        loops[0].run_until_complete(use_all())
-        assert loops[1].run_until_complete(use_one())
-    finally:
-        for loop in loops:
-            loop.close()
-        gc.collect()
 
 
 def test_a_call_that_never_waits_is_made_without_a_task() -> None:

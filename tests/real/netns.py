@@ -83,11 +83,11 @@ class Lan:
 
     def cut(self, place: str) -> None:
         """No packet goes to this place or comes from it any more."""
-        _ip("-n", self._hub, "link", "set", place, "down")
+        _ip("-n", self._hub, "link", "set", f"to-{place}", "down")
 
     def mend(self, place: str) -> None:
         """The end of `cut`."""
-        _ip("-n", self._hub, "link", "set", place, "up")
+        _ip("-n", self._hub, "link", "set", f"to-{place}", "up")
 
     @contextlib.contextmanager
     def captured(self) -> Iterator[Callable[[], bytes]]:
@@ -102,8 +102,8 @@ class Lan:
         for place in self._places:
             name = self.namespace(place)
             _ip("netns", "add", name)
-            _ip("-n", self._hub, "link", "add", place, "type", "veth", "peer", "name", "eth0", "netns", name)
-            _ip("-n", self._hub, "link", "set", place, "master", "br0", "up")
+            _ip("-n", self._hub, "link", "add", f"to-{place}", "type", "veth", "peer", "name", "eth0", "netns", name)
+            _ip("-n", self._hub, "link", "set", f"to-{place}", "master", "br0", "up")
             _ip("-n", name, "address", "add", f"{self.address(place)}/24", "dev", "eth0")
             for device in ("lo", "eth0"):
                 _ip("-n", name, "link", "set", device, "up")

@@ -122,9 +122,7 @@ def test_the_answer_names_the_winner_and_the_loser(trio: Trio, *, is_stream: boo
     assert attempts(headers["X-Masa-Attempts"]) == {trio.left.node_id: "won", trio.right.node_id: "cancelled"}
 
 
-@pytest.mark.parametrize(
-    ("rule", "who"), [("all", 2), ("ALL; Width=2", 2), ("all;width=1", 1), ("hedge;width=1", 1)]
-)
+@pytest.mark.parametrize(("rule", "who"), [("all", 2), ("ALL; Width=2", 2), ("all;width=1", 1), ("hedge;width=1", 1)])
 def test_x_masa_race_decides_how_many_are_asked(trio: Trio, rule: str, who: int) -> None:
     with answered(trio.asker, "count", FEW, {"X-Masa-Race": rule}) as answer:
         tried = attempts(answer.headers["X-Masa-Attempts"])

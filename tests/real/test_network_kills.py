@@ -162,7 +162,10 @@ def asker_killed(mortals: Trio, peer_killed: Seen) -> Seen:
     trio, requests, seen = mortals, Requests(), Seen()
     slow = trio.right.servers["slow"]  # the left is not trusted with much, after all that it broke off
     seen.facts["before"] = own_view(trio.asker)
-    with answered(trio.asker, "endless", {"stream": True}) as stream, asked(trio.asker, "tardy", {"messages": LONG * 3}):
+    with (
+        answered(trio.asker, "endless", {"stream": True}) as stream,
+        asked(trio.asker, "tardy", {"messages": LONG * 3}),
+    ):
         winner: Supplier = trio.supplier(stream.headers["X-Masa-Served-By"])
         slow.seconds_until(busy_slots=1, within_s=5)
         requests.killed()

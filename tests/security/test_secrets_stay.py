@@ -124,13 +124,13 @@ async def test_nothing_that_was_said_is_written_anywhere(tmp_path: Path, style: 
 
 
 async def test_the_trace_of_a_bug_shows_no_prompt_either(tmp_path: Path) -> None:
-    bug: Mapping[str, object] = {"masa_node.api.replies.MAX_TRAIL": "no number"}
+    bug: Mapping[str, object] = {"masa_node.api.replies.told": "no function"}
     with Canary(as_openai) as llm, ServingNode(tmp_path, settings_of(llm), bug) as node:
         node.may_show_traces = True
         llm.answer = lambda raw: ANSWERS["whole"] if b"/chat/completions " in raw else as_openai(raw)
         reply = await ask_once(node.port, post(BODIES[0], LINES, target=TARGET))
         assert reply.status == 500
-        assert b"MAX_TRAIL" not in reply.body
+        assert b"callable" not in reply.body
         assert b"Traceback" not in reply.body
         await ask_everything(node, llm)
     assert "Traceback" in node.log

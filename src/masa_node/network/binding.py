@@ -10,22 +10,27 @@ from masa_node.network.transport import MAX_ADDRESSES
 
 _BEYOND = (Reach.PUBLIC, Reach.PRIVATE, Reach.LINK_LOCAL)  # what other machines can reach, the likeliest first
 _BRIDGES = ipaddress.ip_network("172.16.0.0/12")  # where container engines put the networks inside one machine
+_PORT_TRIES = 8  # each finds a port that is free in one IP version; it seldom is not in the other
 _SITE_BITS = 64  # of an IPv6 address: one customer has all that share them (RFC 6177)
 
 
 def places_to_bind(host: str, port: int) -> list[str]:
     """The host's own address first; then the least that can be bound of the other IP version.
 
-    All addresses of IPv4 go with all of IPv6, on the same port. One address goes with the loopback of the other
-    version, on any port: the transport would otherwise listen on all its addresses. Raises `ConfigurationError`.
+    All addresses of IPv4 go with all of IPv6, on the same port, also when any will do (0). One address goes with the
+    loopback of the other version, on any port: the transport would otherwise listen on all its addresses. Raises
+    `ConfigurationError`.
     """
     try:
         own = ipaddress.ip_address(host)
     except ValueError as exc:
         raise ConfigurationError(f"PEER_HOST is not an IP address: {host!r}.") from exc
     other = _counterpart(own)
-    places = [write_address(own, port), write_address(other, port if own.is_unspecified else 0)]
-    return places if _is_bindable(other) else places[:1]
+    if _free_port(other) is None:
+        return [write_address(own, port)]
+    if own.is_unspecified:
+        port = port or _common_port(own, other)
+    return [write_address(own, port), write_address(other, port if own.is_unspecified else 0)]
 
 
 def tellable(addresses: Iterable[str]) -> tuple[str, ...]:
@@ -70,12 +75,23 @@ def _is_bridge(address: str) -> bool:
     return read is not None and read[0] in _BRIDGES
 
 
-def _is_bindable(ip: IpAddress) -> bool:
-    """Has this machine the IP version? Containers often have no IPv6."""
-    family = socket.AF_INET if isinstance(ip, ipaddress.IPv4Address) else socket.AF_INET6
+def _common_port(own: IpAddress, other: IpAddress) -> int:
+    """A port that is free in both; 0 if there seems to be none."""
+    for _ in range(_PORT_TRIES):
+        port = _free_port(own)
+        if port is not None and _free_port(other, port) is not None:
+            return port
+    return 0
+
+
+def _free_port(ip: IpAddress, port: int = 0) -> int | None:
+    """This port, or any; None if it cannot be had. Containers often have no IPv6."""
+    is_ip6 = isinstance(ip, ipaddress.IPv6Address)
     try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((str(ip), 0))
+        with socket.socket(socket.AF_INET6 if is_ip6 else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            if is_ip6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            probe.bind((str(ip), port))
+            return int(probe.getsockname()[1])
     except OSError:
-        return False
-    return True
+        return None

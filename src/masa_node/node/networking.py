@@ -5,7 +5,6 @@ It never keeps the node from serving: what fails here is logged, and stands in `
 
 import asyncio
 import contextlib
-import importlib
 import random
 import time
 from pathlib import Path
@@ -147,7 +146,7 @@ class Networking:
                     await transport.close()
 
     async def _open_transport(self, secret: bytes, store: Store) -> Transport:
-        await asyncio.to_thread(importlib.import_module, "masa_node.network.endpoint")
+        await asyncio.to_thread(_load_transport)
         from masa_node.network.endpoint import TransportOptions, open_transport  # noqa: PLC0415 - 0.1 s, now in a thread
 
         settings = self._settings
@@ -309,3 +308,7 @@ async def _has_invites(store: Store) -> bool:
     with contextlib.suppress(MasaError):
         return any(invite.expires_at_unix_s > now for invite in await store.invites())
     return False
+
+
+def _load_transport() -> None:
+    import masa_node.network.endpoint  # noqa: F401, PLC0415  # pyright: ignore[reportUnusedImport]

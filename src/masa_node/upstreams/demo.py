@@ -41,7 +41,7 @@ _PARTS = msgspec.json.Decoder(list[_Part])
 
 
 class DemoModel:
-    """The built-in model as a provider. `pieces_per_s` is how fast it talks, `node_name` on whose node it says it is."""
+    """The built-in model as a provider. `pieces_per_s` is how fast it talks, `node_name` where it says it is."""
 
     is_local = True
     is_hosted = False

@@ -1,0 +1,164 @@
+"""A thousand requests in flight while peers are killed and come back: each ends in a whole answer or a true error."""
+
+import asyncio
+import contextlib
+import json
+import resource
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NewType
+
+import pytest
+from calling import CHAT, HELLO
+from meeting import StartNode, bootnode, servers_of, wait_until
+from node_process import Node
+
+Measured = Callable[[str, float, float], None]
+Ending = NewType("Ending", str)
+
+WHOLE, ERROR, BROKEN = Ending("a whole answer"), Ending("an error"), Ending("a stream that tells of its end")
+REQUESTS = 1_000
+WARM_UP = 100
+ALL_WITHIN_S = 60.0  # a whole answer takes 4 s on an idle machine
+QUIET_WITHIN_S = 20.0
+MORE_DESCRIPTORS = 8  # beside what was open before: a link with a peer, a file
+MORE_MEMORY_MB = 160  # what Python and the transport keep of a thousand requests; a leak of the next thousand is more
+MANY = {"MAX_CONCURRENT": "4000", "MAX_PEER_JOBS": "2000", "PEER_RATE": "1000000"}
+
+
+@pytest.fixture(scope="module")
+def crowd(start_peer: StartNode) -> Iterator[tuple[Node, list[Node]]]:
+    """A node without an LLM, and three peers with the built-in model, which talks for four seconds."""
+    with contextlib.ExitStack() as running:
+        asker = running.enter_context(start_peer(OPEN_NETWORK="1", LOG_LEVEL="error", **MANY))
+        settings = {"BOOTNODES": bootnode(asker), "DEMO": "1", "DEMO_PIECES_PER_S": "4", "LOG_LEVEL": "error"}
+        peers = [running.enter_context(start_peer(**settings, **MANY)) for _ in range(3)]
+        wait_until(lambda: len(servers_of(asker, "masa-demo")) == 3)
+        yield asker, peers
+
+
+@pytest.fixture(autouse=True)
+def _many_sockets() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4 * REQUESTS, hard) if hard > 0 else 4 * REQUESTS, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_each_of_a_thousand_requests_ends_whole_or_in_a_true_error(
+    crowd: tuple[Node, list[Node]], measured: Measured
+) -> None:
+    asker, peers = crowd
+    assert set(await ask_at_once(asker, WARM_UP)) == {WHOLE}
+    descriptors, memory_mb = used_by(asker.pid)
+    async with asyncio.timeout(ALL_WITHIN_S), asyncio.TaskGroup() as group:
+        answers = group.create_task(ask_at_once(asker, REQUESTS))
+        await until_running(asker, REQUESTS // 2)
+        for peer in peers[:2]:
+            await asyncio.to_thread(peer.kill)
+            await asyncio.to_thread(peer.start)
+    endings = Counter(answers.result())
+    assert set(endings) <= {WHOLE, ERROR, BROKEN}, endings
+    assert endings[WHOLE] >= REQUESTS // 10, endings  # the third peer was never killed
+    assert endings[BROKEN] + endings[ERROR] > 0, endings  # or the kills hit nobody
+
+    await until_running(asker, 0)
+    assert asker.get("/api/v1/node")["waiting"] == 0
+    took_s = await asyncio.to_thread(
+        wait_until, lambda: used_by(asker.pid)[0] <= descriptors + MORE_DESCRIPTORS, QUIET_WITHIN_S
+    )
+    measured("the descriptors of the first node are back after 1000 requests", took_s, QUIET_WITHIN_S)
+    assert used_by(asker.pid)[1] - memory_mb < MORE_MEMORY_MB
+    for peer in peers:
+        await asyncio.to_thread(wait_until, lambda peer=peer: not peer.get("/api/v1/node")["peers_running"])
+
+
+async def until_running(node: Node, requests: int) -> None:
+    """Until so many or more are under way; for 0, until none is."""
+    async with asyncio.timeout(QUIET_WITHIN_S):
+        while True:
+            running = (await asyncio.to_thread(node.get, "/api/v1/node"))["running"]
+            if running >= requests > 0 or running == requests:
+                return
+            await asyncio.sleep(0.05)
+
+
+async def ask_at_once(node: Node, requests: int) -> list[Ending]:
+    """Every second one streams."""
+    host, _, port = node.url.removeprefix("http://").rpartition(":")
+    return await asyncio.gather(*(ask(host, int(port), is_stream=bool(number % 2)) for number in range(requests)))
+
+
+async def ask(host: str, port: int, *, is_stream: bool) -> Ending:
+    body = json.dumps({"model": "masa-demo", "messages": HELLO, "stream": is_stream}).encode()
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        head = f"POST {CHAT} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        writer.write(head.encode() + body)
+        return ending_of(await reader.read(-1))
+    except OSError as exc:
+        return Ending(f"the connection broke: {exc!r}")
+    finally:
+        writer.close()
+
+
+def ending_of(answer: bytes) -> Ending:
+    """How this answer, read to the end of its connection, ended."""
+    head, _, rest = answer.partition(b"\r\n\r\n")
+    fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
+    status = int(head.split(b" ")[1]) if head else 0
+    is_chunked = fields.get(b"transfer-encoding") == b"chunked"
+    text, is_complete = dechunked(rest) if is_chunked else (rest, len(rest) == int(fields.get(b"content-length", -1)))
+    if status == 200 and is_complete:
+        is_whole = text.endswith(b"data: [DONE]\n\n") if is_chunked else isinstance(json.loads(text), dict)
+        return WHOLE if is_whole and b'"finish_reason":"stop"' in text else Ending(f"cut, and clean: {text[-99:]!r}")
+    if status == 200 and is_chunked and b'"error"' in text.rpartition(b"data: ")[2] and b"[DONE]" not in text:
+        return BROKEN
+    if status in (502, 503, 504) and is_complete and "message" in json.loads(text)["error"]:
+        return ERROR
+    return Ending(f"{status}, complete: {is_complete}, ends with {text[-99:]!r}")
+
+
+def dechunked(body: bytes) -> tuple[bytes, bool]:
+    """The text, and whether its last chunk came."""
+    parts: list[bytes] = []
+    while body:
+        size, _, body = body.partition(b"\r\n")
+        if int(size, 16) == 0:
+            return b"".join(parts), True
+        parts.append(body[: int(size, 16)])
+        body = body[int(size, 16) + 2 :]
+    return b"".join(parts), False
+
+
+def used_by(pid: int) -> tuple[int, float]:
+    """How many descriptors the process has open, and how many megabytes it holds."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    resident_kb = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
+    return len(list(Path(f"/proc/{pid}/fd").iterdir())), resident_kb / 1024
+
+
+@pytest.mark.parametrize(
+    ("answer", "ending"),
+    [
+        (b'HTTP/1.1 200 OK\r\ncontent-length: 26\r\n\r\n{"finish_reason":"stop"  }\n'[:-1], WHOLE),
+        (b"HTTP/1.1 502 Bad\r\ncontent-length: 26\r\n\r\n" + b'{"error":{"message":"no"}}', ERROR),
+        (b'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n12\r\ndata: {"error":1}\n\r\n', BROKEN),
+    ],
+)
+def test_endings_are_told_apart(answer: bytes, ending: Ending) -> None:
+    assert ending_of(answer) == ending
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n6\r\ndata: \r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n6\r\ndata: \r\n",
+        b'HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{"a":',
+    ],
+)
+def test_a_cut_answer_is_neither_whole_nor_a_true_error(answer: bytes) -> None:
+    assert ending_of(answer) not in (WHOLE, ERROR, BROKEN)
