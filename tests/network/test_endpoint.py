@@ -1,6 +1,7 @@
 """Nodes and links over real sockets; streams are in `test_endpoint_streams.py`."""
 
 import asyncio
+import base64
 import contextlib
 import secrets
 import socket
@@ -99,7 +100,9 @@ def test_a_malformed_signature_is_just_wrong(signature: bytes) -> None:
 def test_a_node_has_one_spelling() -> None:
     keys = IrohKeys(bytes(range(32)))
     signature = keys.sign(b"message")
-    for spelling in (keys.node_id.upper(), keys.node_id + " ", keys.node_id[:-1], "", "z" * 64, "f" * 64):
+    base32 = base64.b32encode(bytes.fromhex(keys.node_id)).decode().rstrip("=").lower()  # which iroh reads, too
+    assert str(iroh.EndpointId.from_string(base32)) == keys.node_id
+    for spelling in (base32, keys.node_id.upper(), keys.node_id + " ", keys.node_id[:-1], "", "z" * 64, "f" * 64):
         assert not keys.verify(NodeId(spelling), b"message", signature)
 
 

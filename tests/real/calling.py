@@ -1,4 +1,4 @@
-"""Requests to a node by plain HTTP, where a test looks at headers, bytes, or goes away in the middle. No pytest here."""
+"""Requests to a node by plain HTTP, by a test that looks at headers, or goes away in the middle. No pytest here."""
 
 import contextlib
 import http.client

@@ -9,7 +9,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import anthropic
@@ -61,7 +61,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture(scope="session")
 def measured(pytestconfig: pytest.Config) -> Callable[[str, float, float], None]:
     """Call it with what was measured, the seconds and the most that is allowed: printed at the end, and asserted."""
-    rows = pytestconfig.stash.setdefault(_measured, [])
+    rows: list[str] = []
+    pytestconfig.stash[_measured] = rows
 
     def note(what: str, seconds: float, at_most_s: float) -> None:
         rows.append(f"{what}: {seconds:.3f} s (at most {at_most_s:g} s)")
@@ -95,7 +96,7 @@ def start_node(tmp_path_factory: pytest.TempPathFactory) -> StartNode:
     """Call it with settings: a context manager that runs a node of one's own, which must never show a stack trace."""
 
     @contextlib.contextmanager
-    def start(*, ready_path: str = "/readyz", **settings: str) -> Iterator[Node]:
+    def start(*, ready_path: str = "/readyz", **settings: str) -> Generator[Node]:
         with Node(tmp_path_factory.mktemp("node"), settings, ready_path) as node:
             yield node
         log = node.log.read_text(errors="replace")
@@ -157,11 +158,13 @@ def start_trio(
     Both serve `endless` and `tardy` from servers of their own, which need 4 ms a token of a prompt for `tardy`; left
     serves `late` fast and right slowly; `left` is left's alone; the servers of all else, which only read, are shared.
     """
-    alone = {"left": {"endless": ("endless", "late", "left"), "slow": ("tardy",)}}
-    alone["right"] = {"endless": ("endless",), "slow": ("tardy", "late")}
+    alone: dict[str, dict[str, tuple[str, ...]]] = {
+        "left": {"endless": ("endless", "late", "left"), "slow": ("tardy",)},
+        "right": {"endless": ("endless",), "slow": ("tardy", "late")},
+    }
 
     @contextlib.contextmanager
-    def supplier(name: str, **settings: str) -> Iterator[Supplier]:
+    def supplier(name: str, **settings: str) -> Generator[Supplier]:
         with contextlib.ExitStack() as running:
             servers = {model: running.enter_context(start_server(model)) for model in alone[name]}
             models = {servers[model].url: names for model, names in alone[name].items()}
@@ -173,7 +176,7 @@ def start_trio(
             yield Supplier(running.enter_context(start_peer(**settings)), servers)
 
     @contextlib.contextmanager
-    def start(demo_pieces_per_s: str = "40") -> Iterator[Trio]:
+    def start(demo_pieces_per_s: str = "40") -> Generator[Trio]:
         with start_peer(OPEN_NETWORK="1") as asker, contextlib.ExitStack() as running:
             settings = {"BOOTNODES": bootnode(asker), "DEMO_PIECES_PER_S": demo_pieces_per_s}
             trio = Trio(asker, *(running.enter_context(supplier(name, **settings)) for name in alone))

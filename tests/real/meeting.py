@@ -87,7 +87,8 @@ def bootnode(node: Node) -> str:
 def peer_row(node: Node, peer: str) -> dict[str, Any]:
     """What the node tells of this peer; nothing if it does not know it."""
     rows: list[dict[str, Any]] = node.get("/api/v1/peers")["peers"]
-    return next((row for row in rows if row["id"] == peer), {})
+    nothing: dict[str, Any] = {}
+    return next((row for row in rows if row["id"] == peer), nothing)
 
 
 def linked(node: Node) -> set[str]:

@@ -10,7 +10,7 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self, TypeVar
@@ -90,7 +90,7 @@ class Lan:
         _ip("-n", self._hub, "link", "set", f"to-{place}", "up")
 
     @contextlib.contextmanager
-    def captured(self) -> Iterator[Callable[[], bytes]]:
+    def captured(self) -> Generator[Callable[[], bytes]]:
         """Record every packet at the hub from now on. Call what is given for all of them, one after the other."""
         with _inside(self._hub, _packet_socket) as packets:
             yield lambda: _drained(packets)
@@ -163,7 +163,7 @@ def _inside(namespace: str, call: Callable[[], T]) -> T:
 def _packet_socket() -> socket.socket:
     packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
     packets.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, CAPTURE_BYTES)
-    packets.setblocking(False)
+    packets.settimeout(0)
     return packets
 
 

@@ -33,7 +33,8 @@ def test_a_whole_answer_to_the_openai_sdk_is_the_servers(
 ) -> None:
     def ask(url: str) -> Any:  # noqa: ANN401
         tools: Any = {"tools": [OPENAI_TOOL]} if model == "tool" else {}
-        return openai_at(url).chat.completions.create(model=model, messages=HELLO, max_tokens=20, **tools)
+        create: Any = openai_at(url).chat.completions.create
+        return create(model=model, messages=HELLO, max_tokens=20, **tools)
 
     through = ask(trio.asker.url)
     assert masked(through) == masked(ask(server_of(model).url))
@@ -82,7 +83,8 @@ def test_the_built_in_model_of_a_peer_answers_all_three_sdks_whole_and_streamed(
     trio: Trio, openai_at: OpenAIAt, anthropic_at: AnthropicAt, ollama_at: OllamaAt
 ) -> None:
     url = trio.asker.url
-    chat, messages, old = openai_at(url).chat.completions, anthropic_at(url).messages, ollama_at(url)
+    chat, messages = openai_at(url).chat.completions, anthropic_at(url).messages
+    old: Any = ollama_at(url)
     whole: list[Any] = [
         chat.create(model="masa-demo", messages=HELLO).choices[0].message.content,
         messages.create(model="masa-demo", messages=HELLO, max_tokens=99).content[0],
@@ -102,8 +104,9 @@ def test_the_built_in_model_of_a_peer_answers_all_three_sdks_whole_and_streamed(
 
 
 def test_the_ollama_sdk_is_told_the_door_of_a_peers_model(trio: Trio, ollama_at: OllamaAt) -> None:
+    client: Any = ollama_at(trio.asker.url)
     with pytest.raises(ollama.ResponseError, match="/v1/chat/completions") as caught:
-        ollama_at(trio.asker.url).chat("count", HELLO)
+        client.chat("count", HELLO)
     assert caught.value.status_code == 404
 
 

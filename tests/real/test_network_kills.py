@@ -29,9 +29,9 @@ THREADS = 8
 class Seen:
     """What came of a kill: of each request its answer or error and the seconds since the kill, and what else took."""
 
-    results: dict[str, tuple[Any, float]] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)
+    results: dict[str, tuple[Any, float]] = field(default_factory=dict[str, tuple[Any, float]])
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
+    facts: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def of(self, name: str) -> Any:  # noqa: ANN401 - an answer or an error
         return self.results[name][0]
@@ -76,13 +76,16 @@ def openai_stream(url: str, begun: Step) -> str:
 
 
 def anthropic_stream(url: str, begun: Step) -> str:
-    with anthropic.Anthropic(base_url=url, api_key="none", max_retries=0, timeout=60) as client:
-        with client.messages.stream(model="left", messages=HELLO, max_tokens=1_000_000) as stream:
-            return "".join(counted(stream.text_stream, begun))
+    with (
+        anthropic.Anthropic(base_url=url, api_key="none", max_retries=0, timeout=60) as client,
+        client.messages.stream(model="left", messages=HELLO, max_tokens=1_000_000) as stream,
+    ):
+        return "".join(counted(stream.text_stream, begun))
 
 
 def ollama_stream(url: str, begun: Step) -> str:
-    with ollama.Client(host=url, headers=IN_TURN, timeout=60) as client:
+    connected: Any = ollama.Client(host=url, headers=IN_TURN, timeout=60)
+    with connected as client:
         parts = client.chat("masa-demo", HELLO, stream=True)
         return "".join(part.message.content or "" for part in counted(parts, begun))
 
@@ -158,7 +161,7 @@ def peer_killed(mortals: Trio) -> Seen:
 
 @pytest.fixture(scope="module")
 def asker_killed(mortals: Trio, peer_killed: Seen) -> Seen:
-    """The first node is killed in the midst of a stream and of a wait for a first piece. It was everybody's bootnode."""
+    """The first node, everybody's bootnode, is killed in the midst of a stream and of a wait for a first piece."""
     trio, requests, seen = mortals, Requests(), Seen()
     slow = trio.right.servers["slow"]  # the left is not trusted with much, after all that it broke off
     seen.facts["before"] = own_view(trio.asker)

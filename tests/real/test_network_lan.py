@@ -38,7 +38,7 @@ def nodes(lan: Lan, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[s
         made = {"a": start("a", OPEN_NETWORK="1")}
         boot = bootnode(made["a"])
         for place in ("b", "c"):
-            made[place] = start(place, BOOTNODES=boot, DEMO="1", DEMO_PIECES_PER_S="8")
+            made[place] = start(place, BOOTNODES=boot, DEMO="1", DEMO_PIECES_PER_S="12")
         wait_until(lambda: len(servers_of(made["a"], "masa-demo")) == 2)
         yield made
     for node in made.values():

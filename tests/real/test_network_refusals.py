@@ -19,7 +19,7 @@ def crowded(start_peer: StartNode) -> Iterator[Node]:
     """A node without an LLM, and two peers that serve one request at a time, slowly."""
     with contextlib.ExitStack() as running:
         asker = running.enter_context(start_peer(OPEN_NETWORK="1"))
-        few = {"MAX_PEER_JOBS": "1", "MAX_PEER_QUEUE": "0", "DEMO": "1", "DEMO_PIECES_PER_S": "4"}
+        few = {"MAX_PEER_JOBS": "1", "MAX_PEER_QUEUE": "0", "DEMO": "1", "DEMO_PIECES_PER_S": "8"}
         for _ in range(2):
             running.enter_context(start_peer(BOOTNODES=bootnode(asker), **few))
         wait_until(lambda: len(servers_of(asker, "masa-demo")) == 2)

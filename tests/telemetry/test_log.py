@@ -62,6 +62,13 @@ def test_a_request_that_failed_is_a_warning(logging_to_memory: Configure) -> Non
     assert (fields["level"], fields["error"], fields["first_piece_ms"]) == ("warning", "bad_json", None)
 
 
+def test_a_peers_request_that_lost_its_race_is_no_warning_and_a_callers_own_is(logging_to_memory: Configure) -> None:
+    written = logging_to_memory("info", "json")
+    log.log_outcome(outcome(error="caller_gone", asked_by="ab" * 32))
+    log.log_outcome(outcome(error="caller_gone"))
+    assert [json.loads(line)["level"] for line in written().splitlines()] == ["info", "warning"]
+
+
 @pytest.mark.parametrize(("level", "lines"), [("debug", 2), ("info", 2), ("warning", 1), ("error", 0)])
 def test_the_level_says_how_much_is_written(logging_to_memory: Configure, level: str, lines: int) -> None:
     written = logging_to_memory(level, "json")

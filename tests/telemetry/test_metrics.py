@@ -40,6 +40,24 @@ def test_an_outcome_is_counted_everywhere_it_belongs() -> None:
     assert value(metrics, "masa_tokens_total", direction="output", model="m") == 10
 
 
+def test_what_peers_ask_is_counted_apart_and_without_their_names() -> None:
+    metrics = Metrics()
+    for error in (None, None, "caller_gone"):
+        metrics.observe(outcome(asked_by="ab" * 32, error=error))
+    metrics.observe(WON)
+    assert value(metrics, "masa_peer_requests_total", error="none") == 2
+    assert value(metrics, "masa_peer_requests_total", error="caller_gone") == 1
+    assert "abab" not in metrics.render().decode()
+
+
+def test_linked_peers_are_counted_when_somebody_looks() -> None:
+    metrics, linked = Metrics(), [3]
+    metrics.watch_peers("direct", lambda: linked[0])
+    assert value(metrics, "masa_peers_linked", route="direct") == 3
+    linked[0] = 2
+    assert value(metrics, "masa_peers_linked", route="direct") == 2
+
+
 def test_models_that_are_served_are_labels_up_to_a_bound() -> None:
     metrics = Metrics()
     for n in range(3 * MAX_MODEL_LABELS):

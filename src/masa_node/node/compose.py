@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import secrets
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from masa_node import __version__
@@ -15,6 +16,7 @@ from masa_node.api.show import ShowDoor
 from masa_node.chat.ask import Privacy, RaceMode, RaceRule
 from masa_node.chat.errors import ConfigurationError
 from masa_node.chat.outcome import Outcome
+from masa_node.network.transport import Route
 from masa_node.node.config_file import upstreams_in_file
 from masa_node.node.peer_settings import read_peer_settings
 from masa_node.node.settings import Settings, listed
@@ -55,6 +57,8 @@ class Node:
         self.networking: Networking | None = None
         self.network_settled = asyncio.Event()
         self.metrics.watch_load(lambda: self.admission.running, lambda: self.admission.waiting)
+        for route in Route:
+            self.metrics.watch_peers(route, partial(self._count_linked, route))
         self.app = self._app()
 
     def add(self, provider: Listed) -> None:
@@ -88,6 +92,9 @@ class Node:
     def node_id(self) -> str:
         """This node's id on the network; "" while it is on none."""
         return self.networking.node_id if self.networking is not None else ""
+
+    def _count_linked(self, route: Route) -> float:
+        return float(self.networking.count_linked(route)) if self.networking is not None else 0.0
 
     def _peers_view(self) -> object:
         if self.networking is None:

@@ -26,7 +26,7 @@ from masa_node.network.quotas import MAX_ASKS_PER_PEER
 from masa_node.network.serving import PeerServer, ServingLimits
 from masa_node.network.sharing import SharedCatalog
 from masa_node.network.store import KeptVoucher, Store
-from masa_node.network.transport import NodeId, PeerAddress, Transport
+from masa_node.network.transport import NodeId, PeerAddress, Route, Transport
 from masa_node.network.wishes import Answer, Verb, Wish, WishState, carry_out
 from masa_node.node.peers_view import PeersView, no_network, view_of
 from masa_node.node.settings import Settings
@@ -63,6 +63,11 @@ class Networking:
     def bootnode(self) -> str:
         """This node as others write it into BOOTNODES; "" while there is no network."""
         return write_bootnode(self.transport.address()) if self.transport is not None and self.network else ""
+
+    def count_linked(self, route: Route) -> int:
+        """How many peers are linked by this route now."""
+        sessions = self.network.links.sessions.values() if self.network is not None else ()
+        return sum(session.link.path().route is route for session in sessions)
 
     def peers_view(self) -> PeersView:
         """What is told of the peers."""

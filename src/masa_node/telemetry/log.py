@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, TextIO, cast
 import msgspec
 import structlog
 
-from masa_node.chat.outcome import Attempt, Outcome, told
+from masa_node.chat.outcome import CALLER_GONE, Attempt, Outcome, told
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 MAX_CHAINED = 8
@@ -123,7 +123,8 @@ class _TurnOfLines:
 
 def log_outcome(outcome: Outcome) -> None:
     """The one line of a request."""
-    level = logging.INFO if outcome.error is None else logging.WARNING
+    has_lost_a_race = outcome.asked_by is not None and outcome.error == CALLER_GONE
+    level = logging.INFO if outcome.error is None or has_lost_a_race else logging.WARNING
     log.log(
         level,
         "request",

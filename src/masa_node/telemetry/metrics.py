@@ -47,6 +47,15 @@ PIECES = MetricDoc("masa_pieces_total", "counter", ("door",), "Pieces (frames) o
 BODY_BYTES = MetricDoc("masa_body_bytes_total", "counter", ("door",), "Bytes of request bodies.")
 ANSWER_BYTES = MetricDoc("masa_answer_bytes_total", "counter", ("door",), "Bytes of answers.")
 TOKENS = MetricDoc("masa_tokens_total", "counter", ("direction", "model"), "Tokens as the LLMs counted them.")
+PEER_REQUESTS = MetricDoc(
+    "masa_peer_requests_total",
+    "counter",
+    ("error",),
+    "Chat requests of peers (masa_requests_total has them too). `caller_gone`: another won, or their caller left.",
+)
+PEERS_LINKED = MetricDoc(
+    "masa_peers_linked", "gauge", ("route",), "Peers with a live link: `direct`, `relay`, or `unknown` as yet."
+)
 IN_FLIGHT = MetricDoc("masa_requests_in_flight", "gauge", (), "Chat requests under way.")
 WAITING = MetricDoc("masa_requests_waiting", "gauge", (), "Chat requests that wait for a place.")
 UPSTREAM_UP = MetricDoc("masa_upstream_up", "gauge", ("upstream",), "1 if the last listing reached the LLM server.")
@@ -63,6 +72,8 @@ ALL_METRICS = (
     BODY_BYTES,
     ANSWER_BYTES,
     TOKENS,
+    PEER_REQUESTS,
+    PEERS_LINKED,
     IN_FLIGHT,
     WAITING,
     UPSTREAM_UP,
@@ -101,6 +112,8 @@ class Metrics:
         self._running = self._gauge(IN_FLIGHT)
         self._waiting = self._gauge(WAITING)
         self._up = self._gauge(UPSTREAM_UP)
+        self._peers_linked = self._gauge(PEERS_LINKED)
+        self._peer_requests = self._counter(PEER_REQUESTS)
         self._models: set[str] = set()
         self._by_door: dict[Door, _DoorMetrics] = {}
         self._by_ending: dict[tuple[Door, str, int, str | None], Counter] = {}
@@ -114,8 +127,14 @@ class Metrics:
         """Where the state of one LLM server is read at each scrape."""
         self._up.labels(name).set_function(is_up)
 
+    def watch_peers(self, route: str, linked: Callable[[], float]) -> None:
+        """Where the number of peers that are linked by this route is read at each scrape."""
+        self._peers_linked.labels(route).set_function(linked)
+
     def observe(self, outcome: Outcome) -> None:
         """Count one request."""
+        if outcome.asked_by is not None:
+            self._peer_requests.labels(outcome.error or "none").inc()
         model = self._model_label(outcome)
         self._ending(outcome, model).inc()
         for attempt in outcome.attempts:
