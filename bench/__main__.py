@@ -14,12 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench import build, machine, report
+from bench.inside import measure_leaks, measure_races
 from bench.measurements import MEASUREMENTS, Bench
 from bench.plan import FULL, QUICK, Plan
 from bench.processes import Process
 from bench.quiet import NOISY
 from bench.subjects import NGINX_MISSING, Launcher, Subject, answers_a_chat, free_port, nginx_path, wait_until
 
+ALL = {**MEASUREMENTS, "races": measure_races, "leaks": measure_leaks}
 OPEN_FILES = 8192  # 1 000 streams need two in the node, one each in the load and the mock; old ones may linger
 
 
@@ -43,11 +45,11 @@ def main() -> int:
     began_s = time.monotonic()
     with _bench(plan, binaries, arguments.python, set(arguments.skip)) as bench:
         bench.patient = arguments.patient
-        for name in arguments.only or MEASUREMENTS:
+        for name in arguments.only or ALL:
             print(f"measuring {name} ...", file=sys.stderr, flush=True)
-            MEASUREMENTS[name](bench)
+            ALL[name](bench)
     figures = bench.figures
-    print(f"\n{report.table(figures)}")
+    print(f"\n{report.report(figures)}")
     _warn_of_noise(figures.foreign_cpu)
     print(f"took {time.monotonic() - began_s:.0f} s")
     if arguments.json:
@@ -66,8 +68,8 @@ def _warn_of_noise(shares: list[float]) -> None:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the node against nginx and nothing.")
-    parser.add_argument("--quick", action="store_true", help="short windows, no repeats: under a minute, rough")
-    parser.add_argument("--only", action="append", choices=list(MEASUREMENTS), help="only this; may be given again")
+    parser.add_argument("--quick", action="store_true", help="short windows, no repeats: under two minutes, rough")
+    parser.add_argument("--only", action="append", choices=list(ALL), help="only this; may be given again")
     parser.add_argument("--skip", action="append", default=[], choices=report.SUBJECTS, help="leave a column out")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures, every repeat, to this file")
     parser.add_argument("--python", default=sys.executable, help="the Python that runs the node (default: this one)")
@@ -105,7 +107,7 @@ def _bench(plan: Plan, binaries: build.Binaries, python: str, skip: set[str]) ->
         if nginx_path() is None and "nginx" not in skip:
             print(f"!  {NGINX_MISSING}", file=sys.stderr)
             skip = skip | {"nginx"}
-        bench = Bench(plan, binaries, {name: launches[name] for name in launches if name not in skip})
+        bench = Bench(plan, binaries, {name: launches[name] for name in launches if name not in skip}, python)
         try:
             wait_until(Subject("the mock", port, mock), answers_a_chat)
             yield bench

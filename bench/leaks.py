@@ -42,8 +42,8 @@ from tests.virtual_time import VirtualTimeLoop
 
 MODEL = "tiny"
 SERVING = 2
-AT_ONCE = 16  # races
-PATIENCE_S = 0.25  # for the first piece
+AT_ONCE = 32  # races
+PATIENCE_S = 1.0  # for the first piece
 LATE_S = 0.002
 SETTLE_S = 10.0  # for what was cancelled to be over everywhere
 PROBE_STREAMS = 850  # of 1 024 that a peer may have open, must be free at the end; an eighth is given back in bulk

@@ -26,6 +26,7 @@ class Bench:
     plan: Plan
     binaries: Binaries
     launches: dict[str, Launch]
+    python: str
     patient: bool = False  # wait for a quiet machine, repeat what was disturbed
     figures: Figures = field(default_factory=Figures)
     running: dict[str, Subject] = field(default_factory=dict)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
-from bench.figures import ROWS, Figures, Row
+from bench.figures import ROWS, Figures, RaceCell, Row
 
 SUBJECTS = ("direct", "nginx", "masa", "hop")
 LABEL_WIDTH = 48
 RATIOS = (("masa", "direct"), ("masa", "nginx"), ("hop", "masa"))  # of whom, to whom
+
+STALLED_P99 = 1.3  # of hedge with a stalled peer in ten: of the p99 without
+EXTRA_ASKS = 0.10
 
 NOTES = """\
 direct: load -> mock. nginx, masa: load -> it -> mock. hop: load -> node -> its peer -> mock. Medians of the repeats.
@@ -17,7 +21,45 @@ direct: load -> mock. nginx, masa: load -> it -> mock. hop: load -> node -> its 
 >  the process was less than 90 % busy: the load side (or another program) was the limit"""
 
 
-def table(figures: Figures) -> str:
+def report(figures: Figures) -> str:
+    """All tables."""
+    parts = [_table(figures)] if figures.values else []
+    parts += [_races(figures.races)] if figures.races else []
+    parts += ["after races:\n" + "\n".join(figures.leaks)] if figures.leaks else []
+    return "\n\n".join(parts)
+
+
+def _races(cells: list[RaceCell]) -> str:
+    """The simulation's, with what hedging is meant to reach."""
+    lines = [
+        f"{'races (virtual time): time to the first piece':{LABEL_WIDTH}}      p50 [s]      p99 [s]   asks/request"
+    ]
+    for cell in cells:
+        stalled = f", {cell.stalled} stalled" if cell.stalled else ""
+        label = f"{cell.peers} peers{stalled}, {cell.rule}"
+        numbers = f"{cell.p50_s:>13.3f}{cell.p99_s:>13.3f}{cell.asks:>15.3f}"
+        lines.append(f"{label:{LABEL_WIDTH}}{numbers}{_no_answer(cell)}{_hedge_verdict(cell, cells)}")
+    return "\n".join(lines)
+
+
+def _no_answer(cell: RaceCell) -> str:
+    return f"  {cell.failed} got no answer" if cell.failed else ""
+
+
+def _hedge_verdict(cell: RaceCell, cells: list[RaceCell]) -> str:
+    """Of `hedge` with a stalled peer, beside the same without."""
+    if cell.rule != "hedge" or not cell.stalled:
+        return ""
+    healthy = next(other for other in cells if (other.peers, other.stalled, other.rule) == (cell.peers, 0, cell.rule))
+    ratio = cell.p99_s / healthy.p99_s
+    met = ratio <= STALLED_P99 and cell.extra <= EXTRA_ASKS
+    return (
+        f"  p99 {ratio:.2f} x healthy (<= {STALLED_P99:g}), {cell.extra:.1%} extra asks (<= {EXTRA_ASKS:.0%})"
+        f"  {'met' if met else 'MISSED'}"
+    )
+
+
+def _table(figures: Figures) -> str:
     """All rows that were measured, with ratios and targets."""
     subjects = [name for name in SUBJECTS if any(name in values for values in figures.values.values())]
     ratios = [(of, to) for of, to in RATIOS if of in subjects and to in subjects]
@@ -92,6 +134,8 @@ def as_json(figures: Figures, machine: dict[str, str], mode: str) -> str:
         "mode": mode,
         "figures": rows,
         "targets": targets(figures),
+        "races": [asdict(cell) for cell in figures.races],
+        "leaks": figures.leaks,
         "foreign_cpu_shares": figures.foreign_cpu,
         "failures": figures.failures,
     }

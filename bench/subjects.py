@@ -143,7 +143,7 @@ class Launcher:
 
     def _node(self, name: str, core: int, port: int, more: dict[str, str]) -> Process:
         folder = self._folder(name)
-        env = _plain_environment(folder) | {
+        env = plain_environment(folder) | {
             "PORT": str(port),
             "MAX_CONCURRENT": "4096",
             "MASA_DIR": str(folder / "masa"),
@@ -218,7 +218,7 @@ def _request(port: int, method: str, path: str, body: str | None = None) -> tupl
         connection.close()
 
 
-def _plain_environment(home: Path) -> dict[str, str]:
+def plain_environment(home: Path) -> dict[str, str]:
     """Nothing of the caller's settings (keys, boot nodes, proxies): only what Python needs and this tree's source."""
     paths = [str(PROJECT / "src"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     return {

@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import signal
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from masa_node import __version__
+from masa_node.cli.demo import StderrInForce
+from masa_node.cli.listing import print_models
 
 Run = subprocess.CompletedProcess[str]
 
@@ -59,8 +62,10 @@ def test_an_open_bind_without_a_key_does_not_start(tmp_path: Path) -> None:
     assert "API_KEY" in done.stderr
 
 
-def test_an_unknown_command_ends_with_2(tmp_path: Path) -> None:
-    assert run("upp", folder=tmp_path).returncode == 2
+def test_an_unknown_command_ends_with_2_and_how_to_use_it(tmp_path: Path) -> None:
+    done = run("upp", folder=tmp_path)
+    assert done.returncode == 2
+    assert "Usage: masa-node " in done.stderr
 
 
 def test_settings_are_shown_without_secrets(tmp_path: Path) -> None:
@@ -68,6 +73,12 @@ def test_settings_are_shown_without_secrets(tmp_path: Path) -> None:
     assert "PORT=1234" in done.stdout
     assert "LLM_CF_TOKEN=***" in done.stdout
     assert "t-secret" not in done.stdout
+
+
+def test_settings_are_shown_as_they_may_be_set(tmp_path: Path) -> None:
+    shown = run("settings", folder=tmp_path, DEMO="1").stdout.splitlines()
+    (tmp_path / ".env").write_text("\n".join(line for line in shown if not line.startswith(" ")))
+    assert "DEMO=true" in run("settings", folder=tmp_path).stdout.splitlines()
 
 
 def test_settings_can_be_had_as_json(tmp_path: Path) -> None:
@@ -87,11 +98,53 @@ def test_demo_tells_programs_who_its_peers_are(demo: dict[str, object]) -> None:
     assert sorted(demo["peers"].values()) == ["quick", "steady"]  # type: ignore[attr-defined]
 
 
+def test_demo_tells_programs_each_step_of_a_race(tmp_path: Path) -> None:
+    environ = {**os.environ, "PORT": "0", "MASA_DIR": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-m", "masa_node", "demo", "--json"],
+        cwd=tmp_path,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        listening, _ = (json.loads(process.stdout.readline()) for _ in range(2))
+        body = json.dumps({"model": "masa-demo", "messages": [{"role": "user", "content": "Hello"}]})
+        ask = ["curl", "-s", "-H", "X-Request-Id: r-4711", f"{listening['address']}/v1/chat/completions", "-d", body]
+        subprocess.run(ask, stdout=subprocess.DEVNULL, timeout=20, check=True)
+        steps = [json.loads(process.stdout.readline()) for _ in range(4)]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+        assert (process.stdout.read(), process.stderr.read()) == ("", "")
+    assert {step["request_id"] for step in steps} == {"r-4711"}
+    assert [step["step"] for step in steps] == ["asked", "asked", "won", "cancelled"]
+    assert all(step["after_s"] == round(step["after_s"], 4) for step in steps)
+
+
+def test_what_is_logged_while_races_are_drawn_goes_to_the_stderr_of_that_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stderr = StderrInForce()
+    now = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", now)
+    print("a warning", file=stderr, flush=True)
+    assert (now.getvalue(), stderr.isatty()) == ("a warning\n", False)
+
+
 def test_models_without_a_node_says_so_and_ends_with_1(tmp_path: Path) -> None:
     done = run("models", "--url", "http://127.0.0.1:9", folder=tmp_path)
     assert done.returncode == 1
-    assert "http://127.0.0.1:9" in done.stderr
+    assert "http://127.0.0.1:9: no node listens there. Start it with `masa-node up`" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_node_without_models_says_where_they_would_come_from(capsys: pytest.CaptureFixture[str]) -> None:
+    print_models(b'{"models": []}')
+    shown = capsys.readouterr().out
+    assert shown.startswith("No model can be asked: no LLM server")
+    assert "masa-node peers" in shown
 
 
 def test_demo_greets_with_a_curl_whose_answer_names_the_winner(tmp_path: Path) -> None:
@@ -103,7 +156,9 @@ def test_demo_greets_with_a_curl_whose_answer_names_the_winner(tmp_path: Path) -
         assert process.stdout is not None
         lines = []
         while not lines or not lines[-1].startswith("Ctrl+C"):
-            lines.append(process.stdout.readline())
+            line = process.stdout.readline()
+            assert line, "it ended"
+            lines.append(line)
         command = next(line.strip() for line in lines if "curl -iN" in line)
         answer = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=20, check=True).stdout
         process.send_signal(signal.SIGINT)

@@ -453,6 +453,16 @@ def test_peers_are_listed_as_the_running_node_tells(owner: Owner) -> None:
     assert shown.index(ADA[:10]) < shown.index(BOB[:10])
 
 
+def test_why_a_peer_is_not_reached_is_told_whole_though_the_table_goes_into_a_pipe(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS")
+    why = "it refused this node: it is not a member of this closed network. It needs an invite, or to be listed."
+    with door(200, {**ON, "peers": [{**LOST, "error": why}]}) as (url, _):
+        lines = owner.run("peers", "--url", url).out.splitlines()
+    assert lines[-1] == f"{BOB[:10]} is not reached: {why}"
+
+
 def test_a_blocked_peer_is_not_called_unreached(owner: Owner) -> None:
     with door(200, {**ON, "peers": [{**LOST, "standing": "blocked"}]}) as (url, _):
         assert "not reached" not in owner.run("peers", "--url", url).out
@@ -517,7 +527,9 @@ def test_without_a_node_what_is_remembered_is_shown_and_said_to_be_so(owner: Own
 def test_a_named_node_that_does_not_answer_is_an_error(owner: Owner, closed_port: int) -> None:
     ran = owner.run("peers", "--url", f"http://127.0.0.1:{closed_port}")
     assert (ran.code, ran.out) == (1, "")
-    assert "refused" in ran.err
+    assert f"http://127.0.0.1:{closed_port}: no node listens there" in ran.err
+    assert "masa-node up" in ran.err
+    assert "LLM server" not in ran.err
 
 
 def test_a_running_node_at_another_address_is_told_from_one_that_is_off(

@@ -13,7 +13,7 @@ from masa_node.network.membership import LinkRefused, Membership
 from masa_node.network.memory import MemoryNetwork, MemoryTransport
 from masa_node.network.peers import PeerBook, Standing
 from masa_node.network.session import BEATS_MISSED, HEARTBEAT_S, Session
-from masa_node.network.transport import Link, NodeId, PeerUnreachable, Stream
+from masa_node.network.transport import Link, NodeId, PeerAddress, PeerUnreachable, Stream
 from masa_node.network.vouchers import make_voucher
 from masa_node.network.wire import Kind, ProtocolFault, frame, header_frame
 from tests.virtual_time import now_s, until, virtual_time
@@ -213,6 +213,34 @@ async def test_both_dialing_at_once_end_with_one_link() -> None:
             assert bob.gossip == [b"still there"]
 
 
+@pytest.mark.parametrize("slow", [0, 1])
+@virtual_time
+async def test_a_dial_that_took_long_leaves_the_link_that_the_peer_made_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, slow: int
+) -> None:
+    _, *nodes = two()
+    late, quick = nodes[slow], nodes[1 - slow]
+    dial = late.transport.dial
+
+    async def dial_slowly(address: PeerAddress) -> Link:
+        link = await dial(address)
+        await asyncio.sleep(1)
+        return link
+
+    monkeypatch.setattr(late.transport, "dial", dial_slowly)
+    async with running(late, quick), asyncio.TaskGroup() as group:
+        dialing = group.create_task(late.connect(quick))
+        await asyncio.sleep(0.2)
+        session = await quick.connect(late)
+        stream = await session.link.open()
+        await stream.write(b"ask")
+        assert (await dialing).link.is_dialed is False
+        await asyncio.sleep(1)
+        assert [node.linked_times for node in nodes] == [1, 1]
+        assert quick.links.sessions == {late.id: session}
+        await stream.write(b"more of it")
+
+
 @virtual_time
 async def test_many_who_want_the_same_peer_share_one_attempt() -> None:
     network, ada, bob = two()
@@ -273,7 +301,6 @@ async def test_bad_gossip_ends_the_link_and_says_why() -> None:
         await asyncio.sleep(1)
         assert bob.gone == ["it said bad things."]
         assert not ada.links.sessions
-
 
 
 @virtual_time

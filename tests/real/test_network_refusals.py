@@ -69,8 +69,9 @@ def test_when_all_peers_are_busy_the_caller_is_told_when_to_come_back(crowded: N
 @pytest.mark.parametrize("privacy", ["local", "trusted"])
 def test_a_request_that_no_peer_may_see_is_403_and_reaches_none(trio: Trio, privacy: str) -> None:
     with answered(trio.asker, "endless", {"stream": True}, {"X-Masa-Privacy": privacy}) as answer:
+        assert answer.status == 403
         error = json.loads(answer.read())["error"]
-    assert (answer.status, error["code"]) == (403, "privacy_refused")
+    assert error["code"] == "privacy_refused"
     assert "X-Masa-Privacy" in error["message"]
     assert "X-Masa-Attempts" not in answer.headers
     for each in (trio.left, trio.right):

@@ -1,20 +1,44 @@
 """What `masa-node demo` prints: the nodes, a command to try, and every race as it happens."""
 
 import contextlib
+import io
 import json
 import sys
 from collections.abc import Callable
+from typing import BinaryIO
 
 import msgspec
 from rich.live import Live
 
 from masa_node.cli.race_view import RaceView, live
+from masa_node.network.transport import short_id
 from masa_node.node.compose import Node
 from masa_node.routing.experience import RaceEvent, RaceStep
 from masa_node.upstreams.demo_frames import MODEL
 
 Ready = Callable[[Node, list[Node]], None]
 _MESSAGES = [{"role": "user", "content": "Hello"}]
+
+
+class StderrInForce(io.TextIOBase):
+    """Writes to what `sys.stderr` is at the moment: while races are drawn, that puts lines above them."""
+
+    def write(self, text: str) -> int:
+        """As `sys.stderr`."""
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """As `sys.stderr`."""
+        sys.stderr.flush()
+
+    def isatty(self) -> bool:
+        """As `sys.stderr`."""
+        return sys.stderr.isatty()
+
+    @property
+    def buffer(self) -> BinaryIO:
+        """As `sys.stderr`."""
+        return sys.stderr.buffer
 
 
 class DemoForPrograms:
@@ -32,7 +56,7 @@ class DemoForPrograms:
         """The first node can ask the others."""
         names = {peer.node_id: peer.settings.node_name for peer in peers}
         _print_line({"event": "ready", "model": MODEL, "peers": names})
-        node.dispatcher.watch = lambda event: _print_line({"event": "race", **msgspec.to_builtins(event)})
+        node.dispatcher.watch = _print_race
 
 
 class DemoForPeople:
@@ -41,15 +65,14 @@ class DemoForPeople:
     def __init__(self, stack: contextlib.ExitStack) -> None:
         self._stack = stack
         self._address = ""
-        self._view = RaceView()
+        self.view = RaceView()
 
     def listening(self, address: str, node: Node) -> None:
         """See `Announce`."""
         del node
         self._address = address
-        print(
-            f"Masa Node listens on {address}. It has no LLM of its own; two peers with one are starting ...", flush=True
-        )
+        print(f"Masa Node listens on {address}")
+        print("It has no LLM of its own; two peers with one are starting ...", flush=True)
 
     def settled(self, address: str, node: Node) -> None:
         """See `Announce`."""
@@ -58,30 +81,34 @@ class DemoForPeople:
         """The first node can ask the others."""
         names = {peer.node_id: peer.settings.node_name for peer in peers}
         for node_id, name in names.items():
-            print(f"  linked with {name:8} {node_id[:10]}  (shares {MODEL})")
+            print(f"  linked with {name:8} {short_id(node_id)}  (shares {MODEL})")
         body = json.dumps({"model": MODEL, "messages": _MESSAGES, "stream": True})
-        print(
-            "\nEach request is a race between the two; the answer names the winner, as does X-Masa-Served-By. Try it:"
-        )
+        print("\nEach request is a race between the two; the answer names the winner, as does X-Masa-Served-By.")
+        print("Try it in another terminal:")
         print(f"  curl -iN {self._address}/v1/chat/completions -d '{body}'")
         print(f"  curl {self._address}/api/v1/peers")
         print("Ctrl+C stops all three.\n", flush=True)
-        self._view.names = names
+        self.view.names = names
         if sys.stdout.isatty():
-            shown = self._stack.enter_context(live(self._view))
+            shown = self._stack.enter_context(live(self.view))
             node.dispatcher.watch = lambda event: self._draw(event, shown)
         else:
             node.dispatcher.watch = self._print
 
     def _draw(self, event: RaceEvent, shown: Live) -> None:
-        self._view.happened(event)
+        self.view.happened(event)
         shown.refresh()
 
     def _print(self, event: RaceEvent) -> None:
-        name = self._view.names.get(event.provider, event.provider[:10])
         if event.step is not RaceStep.ASKED:
+            name = self.view.name_of(event.provider)
             why = f" ({event.why})" if event.why else ""
             print(f"race {event.request_id}: {name} {event.step} after {event.after_s * 1000:.0f} ms{why}", flush=True)
+
+
+def _print_race(event: RaceEvent) -> None:
+    exact = msgspec.structs.replace(event, after_s=round(event.after_s, 4))
+    _print_line({"event": "race", **msgspec.to_builtins(exact)})
 
 
 def _print_line(value: object) -> None:

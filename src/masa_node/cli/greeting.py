@@ -38,8 +38,8 @@ class GreetPeople:
 
     def listening(self, address: str, node: Node) -> None:
         """See `Announce`."""
-        print(f"Masa Node listens on {address}")
-        if not node.roster.providers:
+        print(f"Masa Node listens on {address}", flush=True)
+        if not node.roster.providers and node.settings.find_local:
             print("Looking for LLM servers on this machine (LLM_CHAT_URL is not set) ...", flush=True)
 
     def settled(self, address: str, node: Node) -> None:
@@ -48,18 +48,28 @@ class GreetPeople:
         for provider in node.roster.providers:
             print(f"  {_state(node, provider)}")
         if not node.roster.providers:
-            print("  No LLM server found. Start one (Ollama, LM Studio, vLLM, llama.cpp), or set LLM_CHAT_URL;")
-            print("  `masa-node demo` needs none; `masa-node join LINK` brings a friend's models here.")
-        elif models:
+            _tell_nothing_behind(node)
+        if models:
             more = f" and {len(models) - MAX_SHOWN_MODELS} more" if len(models) > MAX_SHOWN_MODELS else ""
             print(f"  Models: {', '.join(models[:MAX_SHOWN_MODELS])}{more}")
         if node.node_id:
             print(f"  Peers: this node is {node.node_id[:ID_CHARS]} on its network; `masa-node peers` shows the others")
         print(f"\nOpenAI clients: base URL {address}/v1   Anthropic and Ollama clients: {address}")
-        print("Try it:")
-        print(f"  curl {address}/api/v1/llm/models")
-        print(f"  curl -N {address}/v1/chat/completions -d '{_body(models[0] if models else 'MODEL')}'")
+        if models:
+            print("Try it:")
+            print(f"  curl {address}/api/v1/llm/models")
+            print(f"  curl -N {address}/v1/chat/completions -d '{_body(models[0])}'")
+        else:
+            print("No model can be asked yet; `masa-node models` lists them once there are some.")
         print("Ctrl+C stops it.", flush=True)
+
+
+def _tell_nothing_behind(node: Node) -> None:
+    if node.settings.find_local:
+        print("  No LLM server found. Start one (Ollama, LM Studio, vLLM, llama.cpp), or set LLM_CHAT_URL;")
+    else:
+        print("  No LLM server is behind it. Set LLM_CHAT_URL, or FIND_LOCAL=1 to look for one on this machine;")
+    print("  `masa-node demo` needs none; `masa-node join LINK` brings a friend's models here.")
 
 
 def _models(node: Node) -> list[str]:

@@ -5,7 +5,7 @@ import contextlib
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO, cast
 
 import msgspec
 import typer
@@ -14,7 +14,7 @@ from masa_node import __version__
 from masa_node.chat.errors import ConfigurationError, MasaError, ProviderError
 from masa_node.cli import peers
 from masa_node.cli.output import Json, print_json
-from masa_node.node.settings import LogLevel, Settings, listed, read_settings, setting_docs
+from masa_node.node.settings import LogLevel, SettingDoc, Settings, listed, read_settings, setting_docs
 from masa_node.telemetry import log
 
 EXIT_FAILED = 1
@@ -39,12 +39,12 @@ def up(*, json: Json = False) -> None:
 @app.command()
 def demo(*, json: Json = False) -> None:
     """Run three nodes on this machine and watch their races: no LLM, no network and no settings are needed."""
-    from masa_node.cli.demo import DemoForPeople, DemoForPrograms  # noqa: PLC0415 - as in `_run`
+    from masa_node.cli.demo import DemoForPeople, DemoForPrograms, StderrInForce  # noqa: PLC0415 - as in `_run`
     from masa_node.node.demo import run_demo  # noqa: PLC0415
 
     values = read_settings()
-    quiet: LogLevel = "warning" if values.log_level == "info" else values.log_level
-    log.configure(quiet, values.log_format)
+    quiet: LogLevel = "error" if values.log_level == "info" else values.log_level  # the races tell the rest
+    log.configure(quiet, values.log_format, cast("TextIO", StderrInForce()))
     with contextlib.ExitStack() as stack:
         shown = DemoForPrograms() if json else DemoForPeople(stack)
         _run_loop(run_demo(values, shown, shown.ready))
@@ -77,7 +77,7 @@ def settings(*, json: Json = False) -> None:
     rows = [
         {
             "name": doc.name,
-            "value": _shown(values, doc.name, is_secret=doc.is_secret),
+            "value": _shown(values, doc),
             "default": doc.default,
             "about": doc.about,
         }
@@ -102,7 +102,7 @@ def version() -> None:
 def main() -> None:
     """The entry point. Exit codes: 0 fine, 1 failed, 2 a setting or an argument is wrong, 130 interrupted."""
     try:
-        app()
+        app(prog_name="masa-node")
     except ConfigurationError as exc:
         print(f"masa-node: {exc.message}", file=sys.stderr)
         sys.exit(EXIT_CONFIGURATION)
@@ -131,6 +131,9 @@ def _run_loop(main: Coroutine[None, None, None]) -> None:
         uvloop.run(main)
 
 
-def _shown(values: Settings, name: str, *, is_secret: bool) -> str:
-    value = getattr(values, name.lower())
-    return "***" if is_secret and value else str(value)
+def _shown(values: Settings, doc: SettingDoc) -> str:
+    """As it may stand in `.env`."""
+    value = getattr(values, doc.name.lower())
+    if doc.is_secret and value:
+        return "***"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,10 +1,14 @@
 """How every command writes what it found."""
 
+import os
 from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
 import typer
+from rich.console import Console
+
+PIPED_CHARS = 240  # a line's width where no terminal gives one
 
 Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs instead of text for people.")]
 
@@ -12,6 +16,14 @@ Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs inst
 def print_json(value: object) -> None:
     """Indented, to stdout."""
     print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def console() -> Console:
+    """For tables and sentences. In a pipe or a file they are not folded to a terminal's width."""
+    made = Console()
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made.width = PIPED_CHARS
+    return made
 
 
 def plain(text: str, limit: int) -> str:

@@ -147,7 +147,7 @@ async def show_peers(masa_dir: Path, url: str, default_url: str, api_keys: Seque
     try:
         told = await fetch_peers(default_url, api_keys)
     except Unreachable as exc:
-        why = f"the node runs, but does not answer at {default_url}: {exc.message} Is --url needed?"
+        why = f"the node runs, but does not answer at {default_url}: {exc.message}"
         return msgspec.structs.replace(memory, state="unknown", why=why)
     if own_id and told.node_id and told.node_id != own_id:
         raise NotDone(f"At {default_url} answers another node, {short_id(told.node_id)}. Name this one's with --url.")
@@ -192,6 +192,11 @@ def find_peer(text: str, records: Sequence[PeerRecord], *, is_to_be_trusted: boo
     if found:
         some = ", ".join(_described(record) for record in list(found.values())[:MAX_NAMED_PEERS])
         raise ConfigurationError(f"{text!r} fits {len(found)} peers: {some}. Give more of the id.")
+    if is_to_be_trusted and 0 < len(wanted) < SHORT_ID_CHARS:
+        raise ConfigurationError(
+            f"{text!r} is too short to trust a peer by: another could call itself so. Give the first "
+            f"{SHORT_ID_CHARS} letters of its id; `masa-node peers` shows them."
+        )
     by = "id" if is_to_be_trusted else "id or name"
     raise ConfigurationError(
         f"No peer has the {by} {text!r}. `masa-node peers --all` shows them; of an id, the first {least_chars} letters "

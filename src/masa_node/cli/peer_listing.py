@@ -4,12 +4,12 @@ import time
 from collections.abc import Sequence
 
 import msgspec
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from masa_node.chat.errors import NotAnAnswer, ProviderError
-from masa_node.cli.output import ago, calendar_time, plain
+from masa_node.chat.errors import ConnectionRefused, NotAnAnswer, ProviderError
+from masa_node.cli.listing import no_node_at
+from masa_node.cli.output import ago, calendar_time, console, plain
 from masa_node.network.peers import PeerRecord, Standing
 from masa_node.network.store import KeptInvite
 from masa_node.network.transport import short_id
@@ -20,6 +20,7 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024  # 10 000 peers with 256 models each would t
 MAX_SHOWN_MODELS = 3
 MAX_CELL_CHARS = 60
 MAX_WHY_CHARS = 300
+MAX_REASONS_SHOWN = 5
 INVITE_ID_CHARS = 8  # of the token's hash: a thousand invites at most
 _OK, _UNAUTHORIZED, _NO_SUCH_DOOR = 200, 401, 404
 
@@ -62,6 +63,8 @@ async def fetch_peers(url: str, api_keys: Sequence[str]) -> ShownNetwork:
             answer = await http.get(f"{url.rstrip('/')}/api/v1/peers", headers)
             body = await read_whole(answer, MAX_ANSWER_BYTES)
             return _read(answer.status, body)
+        except ConnectionRefused as exc:
+            raise no_node_at(url) from exc
         except ProviderError as exc:
             exc.place = f"the node at {url}"
             raise
@@ -69,16 +72,16 @@ async def fetch_peers(url: str, api_keys: Sequence[str]) -> ShownNetwork:
 
 def remembered(node_id: str, records: Sequence[PeerRecord]) -> ShownNetwork:
     """The same of what MASA_DIR remembers."""
-    why = "no node is on the network with this MASA_DIR; this is what it remembers."
+    why = "no node is on the network with this MASA_DIR (if one runs, its log says why); this is what it remembers."
     return ShownNetwork(node_id=node_id or None, why=why, peers=[_remembered(record) for record in records])
 
 
 def print_peers(network: ShownNetwork, *, shows_all: bool) -> None:
     """A table of the members, of who is connected and who is blocked; those only heard of with `shows_all`."""
-    console = Console()
+    out = console()
     if network.state != "on":
         what = "Not connected" if network.state == "off" else "Who is connected is not known"
-        console.print(Text(f"{what}: {plain(network.why or 'no reason given', MAX_WHY_CHARS)}"))
+        out.print(Text(f"{what}: {plain(network.why or 'no reason given', MAX_WHY_CHARS)}"))
     peers = sorted(network.peers, key=_rank)
     shown = [peer for peer in peers if shows_all or peer.connected or peer.standing != Standing.HEARD]
     if shown:
@@ -86,18 +89,20 @@ def print_peers(network: ShownNetwork, *, shows_all: bool) -> None:
         now_unix_s = time.time()
         for peer in shown:
             table.add_row(*(Text(cell) for cell in _cells(peer, now_unix_s)))
-        console.print(table)
+        out.print(table)
+    for peer in [peer for peer in shown if _is_not_reached(peer)][:MAX_REASONS_SHOWN]:
+        out.print(Text(f"{short_id(peer.id)} is not reached: {plain(peer.error or '', MAX_WHY_CHARS)}"))
     if len(shown) < len(peers):
-        console.print(f"{len(peers) - len(shown)} more are only heard of; --all shows them.")
+        out.print(f"{len(peers) - len(shown)} more are only heard of; --all shows them.")
     if not peers:
-        console.print("No peers yet. `masa-node invite` makes a link for another node, `masa-node join LINK` uses one.")
+        out.print("No peers yet. `masa-node invite` makes a link for another node, `masa-node join LINK` uses one.")
 
 
 def print_invites(invites: Sequence[KeptInvite], now_unix_s: float) -> None:
     """A table, newest first."""
-    console = Console()
+    out = console()
     if not invites:
-        console.print("No invites are open. `masa-node invite` makes one.")
+        out.print("No invites are open. `masa-node invite` makes one.")
         return
     table = Table("invite", "made", "ends", "used", "note", box=None, pad_edge=False)
     for invite in invites:
@@ -106,7 +111,7 @@ def print_invites(invites: Sequence[KeptInvite], now_unix_s: float) -> None:
         used = f"{invite.used} of {invite.uses}"
         note = plain(invite.note, MAX_CELL_CHARS)
         table.add_row(*(Text(cell) for cell in (invite_id(invite), made, ends, used, note)))
-    console.print(table)
+    out.print(table)
 
 
 def invite_id(invite: KeptInvite) -> str:
@@ -163,5 +168,8 @@ def _connection(peer: ShownPeer) -> str:
     if peer.connected:
         rtt = "" if peer.rtt_ms is None else f", {peer.rtt_ms:.0f} ms"
         return plain(peer.route or "unknown", MAX_CELL_CHARS) + rtt
-    is_tried = peer.error and peer.standing != Standing.BLOCKED
-    return f"not reached: {plain(peer.error or '', MAX_CELL_CHARS)}" if is_tried else "-"
+    return "not reached" if _is_not_reached(peer) else "-"
+
+
+def _is_not_reached(peer: ShownPeer) -> bool:
+    return not peer.connected and bool(peer.error) and peer.standing != Standing.BLOCKED

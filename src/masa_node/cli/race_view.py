@@ -1,16 +1,19 @@
 """Shows races as they happen: one block a request, one bar a peer, growing until it is known what became of him."""
 
+import sys
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from masa_node.network.transport import short_id
 from masa_node.routing.experience import RaceEvent, RaceStep
 
 SHOWN = 4  # races: more would scroll the command away
+REMEMBERED = 256  # as many as may be under way at once (MAX_CONCURRENT), to know how they end
 BAR_CHARS = 30
 LEAST_SPAN_S = 0.05  # a bar's whole length; races that take longer stretch it
 FRAMES_PER_S = 20
@@ -28,7 +31,8 @@ class _Lane:
 
 
 class _Race:
-    def __init__(self, now_s: float) -> None:
+    def __init__(self, number: int, now_s: float) -> None:
+        self.number = number
         self.began_s = now_s
         self.lanes: OrderedDict[str, _Lane] = OrderedDict()
 
@@ -39,51 +43,78 @@ class _Race:
 
 
 class RaceView:
-    """Give it every `RaceEvent`; it keeps the last SHOWN races. `names` are what providers are called."""
+    """Give it every `RaceEvent`; it shows the last SHOWN races. `names` are what providers are called."""
 
     def __init__(self) -> None:
         self.names: dict[str, str] = {}
         self._races: OrderedDict[str, _Race] = OrderedDict()
-        self.seen = 0
+        self._seen = 0
+        self._won: Counter[str] = Counter()
+
+    def name_of(self, provider: str) -> str:
+        """What people read."""
+        return self.names.get(provider) or short_id(provider)
 
     def happened(self, event: RaceEvent) -> None:
         """Note one event."""
+        if event.step is RaceStep.ASKED:
+            self._race_of(event).lanes[event.provider] = _Lane(event.after_s)
+            return
+        if event.step is RaceStep.WON:
+            self._won[self.name_of(event.provider)] += 1
+        race = self._races.get(event.request_id)
+        lane = race.lanes.get(event.provider) if race is not None else None
+        if lane is not None:
+            lane.ended_s, lane.step, lane.why = event.after_s, event.step, event.why or ""
+
+    def _race_of(self, event: RaceEvent) -> _Race:
         race = self._races.get(event.request_id)
         if race is None:
-            race = self._races[event.request_id] = _Race(time.monotonic() - event.after_s)
-            self.seen += 1
-            while len(self._races) > SHOWN:
+            self._seen += 1
+            race = self._races[event.request_id] = _Race(self._seen, time.monotonic() - event.after_s)
+            while len(self._races) > REMEMBERED:
                 self._races.popitem(last=False)
-        if event.step is RaceStep.ASKED:
-            race.lanes[event.provider] = _Lane(event.after_s)
-            return
-        lane = race.lanes.setdefault(event.provider, _Lane(event.after_s))
-        lane.ended_s, lane.step, lane.why = event.after_s, event.step, event.why or ""
+        return race
 
     def __rich__(self) -> RenderableType:
-        """The last races, the newest at the bottom."""
+        """The last races, the newest at the bottom, and what all of them came to."""
+        if not self._races:
+            return Text("No request yet.", style="dim")
         now_s = time.monotonic()
-        return Group(*(self._block(name, race, now_s) for name, race in self._races.items()))
-
-    def _block(self, request_id: str, race: _Race, now_s: float) -> RenderableType:
         table = Table.grid(padding=(0, 1))
+        for request_id, race in list(self._races.items())[-SHOWN:]:
+            table.add_row(Text(f"race {race.number}", style="bold"), Text(f"request {request_id}", style="dim"))
+            self._add_lanes(table, race, now_s)
+        return Group(table, Text(self._summary(), style="dim"))
+
+    def _add_lanes(self, table: Table, race: _Race, now_s: float) -> None:
         span_s = race.span_s(now_s)
-        for provider, lane in race.lanes.items():
-            name = "  " + self.names.get(provider, provider[:10])
+        for provider in sorted(race.lanes, key=self._place):
+            lane = race.lanes[provider]
+            name = Text("  " + self.name_of(provider))
             table.add_row(name, _bar(lane, span_s, now_s - race.began_s), _words(lane))
-        return Group(Text(f"race {request_id}", style="bold"), table)
+
+    def _place(self, provider: str) -> int:
+        """Each peer at the same place in every race."""
+        return list(self.names).index(provider) if provider in self.names else len(self.names)
+
+    def _summary(self) -> str:
+        won = ", ".join(f"{name} {count}" for name, count in sorted(self._won.items()))
+        races = "1 race" if self._seen == 1 else f"{self._seen} races"
+        return f"{races}; won by: {won or 'nobody yet'}"
 
 
 def live(view: RaceView) -> Live:
-    """A context that keeps the view on the terminal."""
-    return Live(view, refresh_per_second=FRAMES_PER_S, transient=False)
+    """A context that keeps the view on the terminal; what is written to stderr meanwhile stands above it."""
+    return Live(view, refresh_per_second=FRAMES_PER_S, transient=False, redirect_stderr=sys.stderr.isatty())
 
 
 def _bar(lane: _Lane, span_s: float, now_s: float) -> Text:
     def at(seconds: float) -> int:
         return min(BAR_CHARS, round(seconds / span_s * BAR_CHARS))
 
-    start, end = at(lane.asked_s), at(lane.ended_s if lane.ended_s is not None else now_s)
+    start = min(at(lane.asked_s), BAR_CHARS - 1)
+    end = at(lane.ended_s if lane.ended_s is not None else now_s)
     length = max(1, end - start)
     return Text(" " * start + "━" * length + " " * (BAR_CHARS - start - length), style=_STYLE.get(lane.step, "yellow"))
 

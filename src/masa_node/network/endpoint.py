@@ -12,6 +12,7 @@ from masa_node.network.arrivals import Arrivals, Verdict
 from masa_node.network.binding import loopback_of, places_to_bind, site_of, tellable
 from masa_node.network.byte_copy import copy_in_blocks
 from masa_node.network.continuation import run_now, settle_directly
+from masa_node.network.release import release_on_loop
 from masa_node.network.transport import (
     ALPN,
     MAX_READ_BYTES,
@@ -38,6 +39,7 @@ _GAVE_UP = 1  # the code of a stream that was given up; of a link that was close
 
 COPIES_IN_BLOCKS = copy_in_blocks(iroh.iroh_ffi)
 SETTLES_DIRECTLY = settle_directly(iroh.iroh_ffi)
+RELEASES_ON_LOOP = release_on_loop(iroh.iroh_ffi)
 
 _FOREIGN = (iroh.IrohError, iroh.InternalError)  # the second is a panic in Rust
 

@@ -41,7 +41,11 @@ class SendWindow:
                 self._waiter = None
 
     def grant(self, credit: Credit) -> None:
-        """The asker has taken so much. Raises `ProtocolFault` for more than was sent."""
+        """The asker has taken so much. Raises `ProtocolFault` for more than was sent, and for nothing: each frame is
+        granted once, so that a peer cannot keep this node busy with credit alone.
+        """
+        if credit.frames < 1:
+            raise ProtocolFault("it gave credit for nothing.")
         self._frames += credit.frames
         self._bytes += credit.bytes
         if self._frames > WINDOW_FRAMES or self._bytes > WINDOW_BYTES:

@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 import time
+from collections import Counter
+from collections.abc import Iterable
 from typing import Protocol
 
 import msgspec
 import structlog
 
 from masa_node.chat.errors import ProviderError
+from masa_node.network.binding import site_of
 from masa_node.network.control import Hello, RefusalCode, Refused
 from masa_node.network.membership import LinkRefused, Membership
 from masa_node.network.peers import Standing
@@ -26,7 +29,9 @@ from masa_node.network.transport import (
 from masa_node.network.wire import Kind, ProtocolFault, header_frame, read_header
 
 MAX_LINKS = 256  # 90 kB each when idle
-MAX_GREETINGS = 64  # links that have not said who they are yet
+MAX_GREETINGS = 64  # links of strangers who have not said who they are yet;
+MAX_GREETINGS_PER_SITE = 32  # of these, from one address (`binding.site_of`): who holds them does not hold all
+MAX_GREETINGS_PER_MEMBER = 2  # strangers in a crowd keep no member out; one that starts anew has an old link, too
 GREET_WITHIN_S = 5.0  # three round trips on a very bad line
 DIAL_WITHIN_S = 5.0
 REFUSAL_READ_WITHIN_S = 1.0
@@ -61,7 +66,7 @@ class Links:
         self._owner = owner
         self._sessions: dict[NodeId, Session] = {}
         self._connecting: dict[NodeId, asyncio.Task[Session | ProviderError]] = {}
-        self._greetings = 0
+        self._greetings: Counter[str] = Counter()
         self._refusal_logged_s = float("-inf")
         self._group: asyncio.TaskGroup | None = None
 
@@ -78,10 +83,12 @@ class Links:
                 with contextlib.suppress(LinkLost):
                     while True:
                         link = await self._transport.accept()
-                        if self._greetings >= MAX_GREETINGS:
+                        counts = self._counts(link)
+                        if any(self._greetings[who] >= most for who, most in counts.items()):
                             link.close("too many at once")
                         else:
-                            group.create_task(self._take(link))
+                            self._greetings.update(counts.keys())
+                            group.create_task(self._take(link, counts))
                 for session in list(self._sessions.values()):
                     session.close("stopping")
         finally:
@@ -134,6 +141,9 @@ class Links:
             return await self._dial(address)
         except ProviderError as exc:
             return exc
+        except Exception as exc:  # the other links go on whatever this peer said
+            log.exception("a bug, while a peer was dialed", peer=short_id(address.node_id), kind=type(exc).__name__)
+            return PeerUnreachable("something went wrong inside this node; its log tells where.")
         finally:
             self._connecting.pop(address.node_id, None)
 
@@ -143,6 +153,10 @@ class Links:
                 link = await self._transport.dial(await resolve(address))
         except TimeoutError:
             raise PeerUnreachable(f"no connection within {DIAL_WITHIN_S:g} s.") from None
+        other = self._sessions.get(link.peer)
+        if other is not None and not other.why:
+            link.close("the peer came in meanwhile")  # its link may carry asks already, and they would be lost
+            return other
         try:
             async with asyncio.timeout(GREET_WITHIN_S):
                 return await self._introduce(link)
@@ -179,9 +193,14 @@ class Links:
             return session
         raise LinkRefused(f"it refused this node: {refused.why}", refused.code)
 
-    async def _take(self, link: Link) -> None:
+    def _counts(self, link: Link) -> dict[str, int]:
+        """As whose the greeting on this link counts, and how many each may have at once."""
+        if self._membership.is_member(link.peer):
+            return {link.peer: MAX_GREETINGS_PER_MEMBER}
+        return {"strangers": MAX_GREETINGS, f"at {site_of(link.path().address)}": MAX_GREETINGS_PER_SITE}
+
+    async def _take(self, link: Link, counted_as: Iterable[str]) -> None:
         """The other side of the greeting: a peer made this link. Raises nothing."""
-        self._greetings += 1
         try:
             async with asyncio.timeout(GREET_WITHIN_S):
                 await self._greet(link)
@@ -190,11 +209,14 @@ class Links:
         except (ProviderError, TimeoutError) as exc:
             link.close("greeting failed")
             self._log_refusal(link.peer, str(exc) or "it did not greet in time")
+        except Exception as exc:  # the other links go on whatever this peer said
+            link.close("greeting failed")
+            log.exception("a bug, while a peer was greeted", peer=short_id(link.peer), kind=type(exc).__name__)
         except BaseException:
             link.close("stopping")
             raise
         finally:
-            self._greetings -= 1
+            self._greetings -= Counter(counted_as)  # which forgets those that come to nothing
 
     async def _greet(self, link: Link) -> None:
         stream = await link.accept()
@@ -238,16 +260,19 @@ class Links:
         assert self._group is not None  # noqa: S101 - only tasks of the group come here
         session = Session(link, control, self._owner)
         old = self._sessions.get(link.peer)
+        self._group.create_task(self._keep(session))
         self._sessions[link.peer] = session
         if old is not None:
             old.close("replaced by a newer link")
         self._owner.linked(session, standing, hello)
-        self._group.create_task(self._keep(session))
         return session
 
     async def _keep(self, session: Session) -> None:
         try:
             await session.run()
+        except Exception as exc:  # the other links go on whatever this peer said
+            session.why = session.why or "something went wrong inside this node"
+            log.exception("a bug, on the link with a peer", peer=short_id(session.peer), kind=type(exc).__name__)
         finally:
             if self._sessions.get(session.peer) is session:
                 del self._sessions[session.peer]

@@ -33,6 +33,10 @@ class Membership:
         self._use_invite = use_invite
         self._is_open = is_open
 
+    def is_member(self, peer: NodeId) -> bool:
+        """Is it let in whatever it says?"""
+        return self._book.is_member(peer)
+
     async def judge(self, peer: NodeId, hello: Hello, at_unix_s: float) -> Standing:
         """As what this peer, whose key the transport has proved, is let in. Raises `LinkRefused`."""
         record = self._book.get(peer)

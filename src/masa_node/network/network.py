@@ -18,6 +18,7 @@ from masa_node.chat.errors import ProviderError
 from masa_node.network.addresses import dialable
 from masa_node.network.advertising import Advertiser, offers_of
 from masa_node.network.adverts import Advert, is_in_force
+from masa_node.network.allowance import Allowance
 from masa_node.network.asking import RemotePeer
 from masa_node.network.control import Hello
 from masa_node.network.gossip import AdvertExpired, AdvertHeard, Gossip, OwnAdvertElsewhere
@@ -34,6 +35,9 @@ from masa_node.routing.catalog import Catalog
 
 LINKS_KEPT_FREE = 32  # for peers that dial this node
 MAX_REASONS = 1_000  # why a peer is not linked, kept for `masa-node peers`: as many as that shows
+MAX_STRANGERS_DIALED = 16  # at once, of those that are only heard of: anybody can tell of addresses where nobody is
+LOG_BURST = MAX_LINKS  # lines about links that come and go: all of a start,
+LOG_PER_S = 0.2  # and then so many, for a peer can come and go a hundred times a second
 LONGEST_REST_S = 1.0  # a loop that has nothing to do looks again after this
 
 log = structlog.get_logger()
@@ -74,7 +78,9 @@ class Network:
         self._invites: dict[NodeId, bytes] = {}
         self._remotes: dict[NodeId, RemotePeer] = {}
         self._dialing: set[NodeId] = set()
+        self._strangers_dialed = 0
         self._why_not: dict[NodeId, str] = {}
+        self._lines = Allowance(LOG_PER_S, LOG_BURST, 0.0)
         self._news = asyncio.Event()
         self._wanted = asyncio.Event()
         self.book = parts.book
@@ -162,7 +168,8 @@ class Network:
         self.gossip.linked(peer, self._now_s())
         self._offer(peer)
         self._news.set()
-        log.info("peer linked", peer=short_id(peer), name=hello.name, route=path.route, standing=standing)
+        if self._lines.take(1, self._now_s()):
+            log.info("peer linked", peer=short_id(peer), name=hello.name, route=path.route, standing=standing)
 
     def unlinked(self, session: Session) -> None:
         """See `LinksOwner`."""
@@ -171,13 +178,16 @@ class Network:
         self.book.unlinked(session.peer, time.time(), self._now_s(), self._parts.rng)
         self._note_why_not(session.peer, session.why)
         self._wanted.set()
-        log.info("peer gone", peer=short_id(session.peer), why=session.why)
+        if self._lines.take(1, self._now_s()):
+            log.info("peer gone", peer=short_id(session.peer), why=session.why)
 
     def gossip_came(self, peer: NodeId, message: bytes) -> None:
         """See `SessionOwner`."""
-        self.gossip.received(peer, message, self._now_s(), time.time())
-        self._take_changes(peer)
-        self._news.set()
+        try:
+            self.gossip.received(peer, message, self._now_s(), time.time())
+        finally:  # also what came before a fault in it was told by this peer, and by nobody else
+            self._take_changes(peer)
+            self._news.set()
 
     def voucher_came(self, peer: NodeId, signed: bytes) -> None:
         """See `SessionOwner`."""
@@ -290,13 +300,17 @@ class Network:
             busy = {*self.links.sessions, *self._dialing}
             room = MAX_LINKS - LINKS_KEPT_FREE - len(busy)
             for address in self.book.due(now_s, busy, room):
+                is_stranger = not self.book.is_member(address.node_id)
+                if is_stranger and self._strangers_dialed >= MAX_STRANGERS_DIALED:
+                    break  # members come before them
                 self._dialing.add(address.node_id)
-                group.create_task(self._dial(address))
+                self._strangers_dialed += is_stranger
+                group.create_task(self._dial(address, is_stranger=is_stranger))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LONGEST_REST_S):
                     await self._wanted.wait()
 
-    async def _dial(self, address: PeerAddress) -> None:
+    async def _dial(self, address: PeerAddress, *, is_stranger: bool) -> None:
         peer = address.node_id
         try:
             await self.links.connect(await resolve(address))
@@ -304,10 +318,14 @@ class Network:
             self._note_failure(peer, exc)
         finally:
             self._dialing.discard(peer)
+            if is_stranger:
+                self._strangers_dialed -= 1
+                self._wanted.set()  # the next one's turn
 
     def _note_failure(self, peer: NodeId, error: ProviderError) -> None:
         self.book.failed(peer, self._now_s(), self._parts.rng)
-        if self._why_not.get(peer) != error.message:
+        is_new = self._why_not.get(peer) != error.message
+        if is_new and self.book.is_member(peer) and self._lines.take(1, self._now_s()):
             log.info("peer not reached", peer=short_id(peer), why=error.message)
         self._note_why_not(peer, error.message)
 

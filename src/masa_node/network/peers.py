@@ -200,8 +200,8 @@ class PeerBook:
     # ---- whom to dial ----
 
     def due(self, now_s: float, linked: AbstractSet[NodeId], room: int) -> list[PeerAddress]:
-        """Whom to dial now, best first, at most `room`: LISTED ones, then by how lately they were linked, then heard
-        ones that have an address. `linked` are those that need none: linked ones and those being dialed.
+        """Whom to dial now, best first, at most `room`: LISTED ones, then members by how lately they were linked,
+        then others that have an address. `linked` are those that need none: linked ones and those being dialed.
         """
         if room <= 0:
             return []
@@ -287,9 +287,10 @@ class PeerBook:
         retry = self._retries.get(node_id)
         return retry.not_before_s if retry else float("-inf")
 
-    def _rank(self, record: PeerRecord) -> tuple[bool, int, int, int]:
+    def _rank(self, record: PeerRecord) -> tuple[bool, bool, int, int, int]:
         return (
             record.standing is not Standing.LISTED,
+            not self._counts_as_member(record),
             -record.last_linked_at_unix_s,
             -_STRENGTH[record.standing],
             self.failures(record.node_id),

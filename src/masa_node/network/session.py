@@ -15,6 +15,7 @@ HEARTBEAT_S = 1.25
 BEATS_MISSED = 3
 MAX_OUTBOX_BYTES = 1024 * 1024  # control frames that wait for a peer who does not read: seconds' worth of gossip
 MAX_CONTROL_FRAMES_PER_S = 200  # a well-behaved peer sends a few
+MAX_BEATS_KEPT = 8  # that were not answered: a peer may talk on, and answer none
 _WINDOW_S = 1.0
 
 
@@ -146,6 +147,7 @@ class Session:
             number += 1
             sent_s = self._loop.time()
             self._beats[number] = sent_s
+            self._beats.pop(number - MAX_BEATS_KEPT, None)
             self._send(header_frame(Kind.PING, Beat(number)))
             await asyncio.sleep(HEARTBEAT_S)
             now_s = self._loop.time()

@@ -1,0 +1,275 @@
+"""What a hostile peer says before it is let in and on its control stream: others never notice, nothing is left."""
+
+import asyncio
+import time
+
+import pytest
+
+from masa_node.network.adverts import SIGNATURE_BYTES
+from masa_node.network.control import Hello
+from masa_node.network.gossip_frames import Want, write_message
+from masa_node.network.links import GREET_WITHIN_S, MAX_GREETINGS, MAX_GREETINGS_PER_SITE
+from masa_node.network.network import MAX_STRANGERS_DIALED, NetworkRules
+from masa_node.network.session import MAX_CONTROL_FRAMES_PER_S, ControlStream
+from masa_node.network.transport import PeerAddress
+from masa_node.network.vouchers import make_voucher
+from masa_node.network.wire import Kind, frame, header_frame
+from tests.network.nodes import MemoryNode, running
+from tests.security.hostile_peers import GONE, Eve, advert, beats, beside, pushed, siege
+from tests.virtual_time import virtual_time
+
+HELLO = header_frame(Kind.HELLO, Hello("evil", "eve"))
+
+
+# ---- before it is let in ----
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"\x00\x00\x00\x00",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\xff" * 5_000,
+        b"\x01\xff\xff\xff",
+        b"\x06\xff\xff\xff",
+        frame(Kind.HELLO, b"\xc1"),
+        frame(Kind.HELLO, b"\x91" * 30_000),
+        frame(Kind.HELLO, b"\x81\xa8vouchers\xdd\xff\xff\xff\xff"),
+        frame(Kind.HELLO, b"\x81\xa6invite\xc6\xff\xff\xff\xff"),
+        header_frame(Kind.WELCOME, Hello()),
+        frame(Kind.GOSSIP, b"x" * 100_000),
+        HELLO + b"\xff" * 5_000,
+        HELLO + HELLO,
+        HELLO + b"\x06",
+        HELLO[:-1],
+        b"",
+    ],
+    ids=lambda said: repr(said[:12]),
+)
+@virtual_time
+async def test_whatever_comes_instead_of_a_greeting_ends_that_link_alone(said: bytes) -> None:
+    async with siege() as here:
+        link = await here.eve.dial()
+        stream = await link.open()
+        await stream.write(said)
+        await asyncio.sleep(1)
+        await here.honest_peers_are_well()
+        if said != HELLO + b"\x06":  # a peer may take its time for a frame, if its heart beats
+            await asyncio.wait_for(link.closed(), GREET_WITHIN_S + 1)
+
+
+@virtual_time
+async def test_a_crowd_that_never_greets_keeps_no_member_out() -> None:
+    """Not even where all that strangers may hold is held, and in a closed network."""
+    async with siege(NetworkRules()) as here:
+        greetings = here.ada.network.links._greetings
+        carl = MemoryNode(here.network.transport(7), NetworkRules())
+        carl.network.want([here.ada.transport.address()])
+        here.ada.network.want([PeerAddress(carl.id)])  # who does not know where he is, and lets him come
+        for number in range(MAX_GREETINGS + 10):
+            await here.another_eve(number).dial()
+        await asyncio.sleep(0.1)
+        assert greetings["strangers"] == MAX_GREETINGS
+        async with running(carl):
+            await asyncio.sleep(1)
+            assert greetings["strangers"] == MAX_GREETINGS
+            assert carl.id in here.ada.network.links.sessions
+            await here.honest_peers_are_well()
+
+
+@virtual_time
+async def test_strangers_at_one_address_leave_room_for_those_at_others() -> None:
+    async with siege(NetworkRules()) as here:
+        greetings = here.ada.network.links._greetings
+        for number in range(MAX_GREETINGS):
+            await here.another_eve(number, "10.0.0.200:1").dial()
+        await asyncio.sleep(0.1)
+        assert greetings == {"strangers": MAX_GREETINGS_PER_SITE, "at 10.0.0.200": MAX_GREETINGS_PER_SITE}
+
+
+@virtual_time
+async def test_links_that_open_and_close_in_a_loop_fill_no_log() -> None:
+    async with siege() as here:
+        for _ in range(500):
+            await here.eve.enter()
+            here.eve.leave()
+            here.eve.links.clear()
+        await here.honest_peers_are_well()
+
+
+# ---- on the control stream ----
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        header_frame(Kind.HELLO, Hello()),
+        frame(Kind.CREDIT, b"\x80"),
+        frame(Kind.PING, b"\xc0"),
+        frame(Kind.PING, b"\x81\xa6number\xcf\xff\xff\xff\xff\xff\xff\xff\xff"),
+        frame(Kind.PONG, b"\x81\xa6number\x01") * 500,
+        frame(Kind.PING, b"\x81\xa6number\x01") * 500,
+        frame(Kind.GOSSIP, b""),
+        frame(Kind.GOSSIP, b"\xdd\xff\xff\xff\xff"),
+        frame(Kind.GOSSIP, b"\x92\x01\xdd\xff\xff\xff\xff"),
+        frame(Kind.GOSSIP, b"\x92\x01\x91\xc5\x00\x41" + b"\x00" * 65),
+        frame(Kind.GOSSIP, b"\x94\x02\x01\x08\xc4\x01x"),
+        frame(Kind.GOSSIP, b"x" * 128 * 1024) * 10,
+        frame(Kind.GOSSIP, write_message(Want(b"12345678"))) * 500,
+        frame(Kind.VOUCH, b""),
+        frame(Kind.VOUCH, b"x" * 400),
+        frame(Kind.BODY, b"x"),
+        b"\xff\xff\xff\xff",
+    ],
+    ids=lambda said: repr(said[:12]),
+)
+@virtual_time
+async def test_a_breach_on_the_control_stream_ends_that_link_alone(said: bytes) -> None:
+    async with siege() as here:
+        link, control = await here.eve.enter()
+        await control.write(said)
+        await asyncio.wait_for(link.closed(), 2)
+        await here.honest_peers_are_well()
+
+
+@virtual_time
+async def test_a_peer_that_floods_and_comes_back_each_time_changes_nothing() -> None:
+    async with siege() as here:
+        for _ in range(50):
+            _, control = await here.eve.enter()
+            with_flood = beats(control, 2 * MAX_CONTROL_FRAMES_PER_S)
+            try:
+                await with_flood
+                await control.write(frame(Kind.GOSSIP, b"\xc1"))
+            except GONE:
+                pass
+            await asyncio.sleep(0.05)
+        await here.honest_peers_are_well()
+
+
+@virtual_time
+async def test_a_peer_that_never_answers_heartbeats_but_talks_takes_no_memory() -> None:
+    async with siege() as here:
+        _, control = await here.eve.enter()
+        await beats(control, 500, pause_s=1.0)
+        session = here.ada.network.links.sessions[here.eve.transport.keys.node_id]
+        assert len(session._beats) < 10
+
+
+@virtual_time
+async def test_a_peer_that_reads_nothing_of_its_control_stream_costs_only_itself() -> None:
+    async with siege() as here:
+        _, control = await here.eve.enter()
+        await beats(control, 60, pause_s=1.0)
+        session = here.ada.network.links.sessions[here.eve.transport.keys.node_id]
+        assert session._outbox_bytes < 100_000
+        await here.honest_peers_are_well()
+
+
+@virtual_time
+async def test_vouchers_that_are_no_word_of_its_own_end_the_link() -> None:
+    async with siege() as here:
+        eve, network = here.eve, here.network
+        keys, ada = eve.transport.keys, here.ada.id
+        for signed in (
+            make_voucher(here.bob.id, keys, time.time()),
+            make_voucher(ada, network.keys(900), time.time()),
+            make_voucher(ada, keys, time.time() - 10**9),
+            make_voucher(ada, keys, time.time() + 10**6),
+            make_voucher(ada, keys, time.time())[:-1] + b"\x00",
+        ):
+            link, control = await eve.enter()
+            await control.write(frame(Kind.VOUCH, signed))
+            await asyncio.wait_for(link.closed(), 2)
+        assert keys.node_id not in here.ada.network._vouchers
+
+
+# ---- adverts ----
+
+
+@virtual_time
+async def test_forged_adverts_are_neither_believed_nor_passed_on() -> None:
+    async with siege() as here:
+        bob, eve = here.network.keys(here.bob.id), here.eve.transport.keys
+        now = time.time()
+        of_bob = here.bob.network.gossip.advert_of(here.bob.id)
+        assert of_bob is not None
+        newer = advert(bob, of_bob.advert.sequence + 10, now)
+        forged = newer[:-SIGNATURE_BYTES] + advert(eve, 1, now)[-SIGNATURE_BYTES:]
+        for bad in (forged, newer[:-1] + bytes([newer[-1] ^ 1]), advert(eve, 1, now + 10**6), b"x" * 100):
+            _, control = await here.eve.enter()
+            await control.write(pushed(bad))
+            await asyncio.sleep(0.5)
+            assert here.ada.network.gossip.advert_of(here.bob.id) == here.bob.network.gossip.advert_of(here.bob.id)
+        await here.honest_peers_are_well()
+
+
+@virtual_time
+async def test_a_flood_of_adverts_of_fresh_keys_pushes_nobody_out_and_fills_no_log() -> None:
+    """Each is well signed, and tells of an address where nobody is."""
+    async with siege() as here:
+        _, control = await here.eve.enter()
+        tells = 0
+        most_dials = 0
+
+        async def flood() -> None:
+            nonlocal tells
+            while True:
+                adverts = []
+                for _ in range(30):
+                    tells += 1
+                    keys = here.network.keys(10_000 + tells)
+                    adverts.append(advert(keys, 1, time.time(), addresses=(f"10.9.{tells >> 8 & 255}.{tells & 255}:7",)))
+                await control.write(pushed(*adverts))
+                await asyncio.sleep(1)
+
+        async with beside(flood(), here.eve.stay(control)):
+            for _ in range(120):
+                await asyncio.sleep(1)
+                most_dials = max(most_dials, len(here.ada.network._dialing))
+            await here.honest_peers_are_well()
+        assert tells > 3_000
+        assert 0 < most_dials <= MAX_STRANGERS_DIALED
+        assert here.ada.book is not None
+        assert here.ada.book.is_member(here.bob.id)
+
+
+@virtual_time
+async def test_an_advert_with_a_private_address_is_never_taken_as_told_by_somebody_else() -> None:
+    """Eve, who is reached over the internet, tells of a machine behind the firewall, then breaks the protocol."""
+    async with siege() as here:
+        ada = here.ada
+        eve = Eve(here.network.transport(67, ("8.8.8.8:9",)), here.eve.target)
+        _, control = await eve.enter()
+        victim = here.network.keys(900)
+        behind = advert(victim, 1, time.time(), addresses=("10.0.0.99:53",))
+        await control.write(pushed(behind, b"x" * 100))
+        for _ in range(50):
+            await asyncio.sleep(0.02)
+            ada.network._take_changes(here.bob.id)  # as when bob, who is in the same private network, tells something
+        assert ada.book is not None
+        known = ada.book.get(victim.node_id)
+        assert known is None or not known.addresses
+
+
+# ---- bugs ----
+
+
+@virtual_time
+async def test_a_bug_that_one_peer_can_reach_costs_that_link_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with siege() as here:
+        gossip = here.ada.network.gossip
+        received = gossip.received
+
+        def breaks(peer: str, *rest: object) -> None:
+            if peer == here.eve.transport.keys.node_id:
+                raise KeyError(peer)
+            received(peer, *rest)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(gossip, "received", breaks)
+        link, control = await here.eve.enter()
+        await control.write(frame(Kind.GOSSIP, b"\x90"))
+        await asyncio.wait_for(link.closed(), 2)
+        await here.honest_peers_are_well()
+        assert any("bug" in str(line["event"]) for line in here.lines)
+        here.lines.clear()
