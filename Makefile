@@ -25,7 +25,7 @@ OUR_PYTHON := src tests bench tools
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.project ## start a node with the built-in model masa-demo
+demo: $(VENV)/.project ## run three linked nodes on this machine, no LLM needed
 	@$(VENV)/bin/masa-node demo
 
 test: $(VENV)/.test ## run the tests, with coverage; ARGS='-k race' goes to pytest

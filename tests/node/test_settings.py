@@ -60,6 +60,16 @@ def test_a_switch_is_read_as_people_write_it(text: str, value: bool) -> None:  #
     assert read({"DEMO": text}).demo is value
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [("RACE", "first", "It may be all or hedge."), ("DEMO", "perhaps", "It may be 1 or 0."), ("PORT", "-1", ">= 0.")],
+)
+def test_a_value_that_does_not_fit_is_refused_with_those_that_do(name: str, value: str, says: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read({name: value})
+    assert caught.value.message.endswith(says)
+
+
 def test_a_log_level_may_be_in_capitals() -> None:
     assert read({"LOG_LEVEL": "DEBUG"}).log_level == "debug"
 

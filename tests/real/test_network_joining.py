@@ -162,8 +162,9 @@ def test_nodes_that_list_each_other_need_no_invite(start_peer: StartNode, tmp_pa
     later = Node(tmp_path, {"NETWORK": "on", "FIND_LOCAL": "0"}, "/healthz")
     later_id = json.loads(later.command("id", "--json").stdout)["node_id"]  # before it ever ran
     with start_peer(BOOTNODES=later_id) as first:
-        later.environment["BOOTNODES"] = json.loads(first.command("id", "--json").stdout)["bootnodes_entry"]
-        assert later.environment["BOOTNODES"] == bootnode(first)
+        entry = bootnode(first)
+        wait_until(lambda: json.loads(first.command("id", "--json").stdout)["bootnodes_entry"] == entry)
+        later.environment["BOOTNODES"] = entry
         with later:
             wait_until(lambda: linked(first) == {later_id})
             assert peer_row(first, later_id)["standing"] == "listed"

@@ -1,19 +1,26 @@
 """What a hostile peer says before it is let in and on its control stream: others never notice, nothing is left."""
 
 import asyncio
+import contextlib
 import time
+from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from masa_node.network.adverts import SIGNATURE_BYTES
 from masa_node.network.control import Hello
 from masa_node.network.gossip_frames import Want, write_message
 from masa_node.network.links import GREET_WITHIN_S, MAX_GREETINGS, MAX_GREETINGS_PER_SITE
 from masa_node.network.network import MAX_STRANGERS_DIALED, NetworkRules
-from masa_node.network.session import MAX_CONTROL_FRAMES_PER_S, ControlStream
+from masa_node.network.session import MAX_CONTROL_FRAMES_PER_S
 from masa_node.network.transport import PeerAddress
 from masa_node.network.vouchers import make_voucher
 from masa_node.network.wire import Kind, frame, header_frame
+from masa_node.node.compose import Node
+from masa_node.node.networking import Networking
+from masa_node.node.settings import Settings
+from masa_node.upstreams.http import HttpClient
 from tests.network.nodes import MemoryNode, running
 from tests.security.hostile_peers import GONE, Eve, advert, beats, beside, pushed, siege
 from tests.virtual_time import virtual_time
@@ -127,7 +134,8 @@ async def test_links_that_open_and_close_in_a_loop_fill_no_log() -> None:
 async def test_a_breach_on_the_control_stream_ends_that_link_alone(said: bytes) -> None:
     async with siege() as here:
         link, control = await here.eve.enter()
-        await control.write(said)
+        with contextlib.suppress(*GONE):
+            await control.write(said)
         await asyncio.wait_for(link.closed(), 2)
         await here.honest_peers_are_well()
 
@@ -137,12 +145,9 @@ async def test_a_peer_that_floods_and_comes_back_each_time_changes_nothing() -> 
     async with siege() as here:
         for _ in range(50):
             _, control = await here.eve.enter()
-            with_flood = beats(control, 2 * MAX_CONTROL_FRAMES_PER_S)
-            try:
-                await with_flood
+            with contextlib.suppress(*GONE):
+                await beats(control, 2 * MAX_CONTROL_FRAMES_PER_S)
                 await control.write(frame(Kind.GOSSIP, b"\xc1"))
-            except GONE:
-                pass
             await asyncio.sleep(0.05)
         await here.honest_peers_are_well()
 
@@ -209,26 +214,27 @@ async def test_a_flood_of_adverts_of_fresh_keys_pushes_nobody_out_and_fills_no_l
     """Each is well signed, and tells of an address where nobody is."""
     async with siege() as here:
         _, control = await here.eve.enter()
-        tells = 0
-        most_dials = 0
+        tells = most_dials = 0
 
         async def flood() -> None:
             nonlocal tells
             while True:
-                adverts = []
+                adverts: list[bytes] = []
                 for _ in range(30):
                     tells += 1
                     keys = here.network.keys(10_000 + tells)
-                    adverts.append(advert(keys, 1, time.time(), addresses=(f"10.9.{tells >> 8 & 255}.{tells & 255}:7",)))
+                    adverts.append(
+                        advert(keys, 1, time.time(), addresses=(f"10.9.{tells >> 8 & 255}.{tells & 255}:7",))
+                    )
                 await control.write(pushed(*adverts))
                 await asyncio.sleep(1)
 
         async with beside(flood(), here.eve.stay(control)):
-            for _ in range(120):
+            for _ in range(40):
                 await asyncio.sleep(1)
                 most_dials = max(most_dials, len(here.ada.network._dialing))
             await here.honest_peers_are_well()
-        assert tells > 3_000
+        assert tells > 1_000
         assert 0 < most_dials <= MAX_STRANGERS_DIALED
         assert here.ada.book is not None
         assert here.ada.book.is_member(here.bob.id)
@@ -273,3 +279,18 @@ async def test_a_bug_that_one_peer_can_reach_costs_that_link_alone(monkeypatch: 
         await here.honest_peers_are_well()
         assert any("bug" in str(line["event"]) for line in here.lines)
         here.lines.clear()
+
+
+async def test_a_bug_of_the_network_leaves_the_node_to_its_owner(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def breaks(self: Networking) -> None:
+        raise ExceptionGroup("of a task", [KeyError(self.why)])
+
+    monkeypatch.setattr(Networking, "_run", breaks)
+    async with HttpClient() as http:
+        node = Node(Settings(masa_dir=str(tmp_path)), http)
+        with capture_logs() as lines:
+            await node.run_network()
+        assert node.network_settled.is_set()
+    assert [line["event"] for line in lines] == ["a bug, no network from now on"]

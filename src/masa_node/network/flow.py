@@ -41,10 +41,10 @@ class SendWindow:
                 self._waiter = None
 
     def grant(self, credit: Credit) -> None:
-        """The asker has taken so much. Raises `ProtocolFault` for more than was sent, and for nothing: each frame is
-        granted once, so that a peer cannot keep this node busy with credit alone.
+        """The asker has taken so much. Raises `ProtocolFault` for more than was sent, and for nothing: a peer
+        must not keep this node busy with credit that never ends.
         """
-        if credit.frames < 1:
+        if not (credit.frames or credit.bytes):
             raise ProtocolFault("it gave credit for nothing.")
         self._frames += credit.frames
         self._bytes += credit.bytes

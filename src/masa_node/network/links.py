@@ -205,7 +205,10 @@ class Links:
             async with asyncio.timeout(GREET_WITHIN_S):
                 await self._greet(link)
         except LinkRefused as exc:
-            self._log_refusal(link.peer, exc.message)
+            if exc.refusal != RefusalCode.DUPLICATE:
+                self._log_refusal(link.peer, exc.message)
+        except LinkLost:
+            link.close("greeting failed")  # it thought better of it: when both dial at once, one does
         except (ProviderError, TimeoutError) as exc:
             link.close("greeting failed")
             self._log_refusal(link.peer, str(exc) or "it did not greet in time")

@@ -41,7 +41,7 @@ class Membership:
         """As what this peer, whose key the transport has proved, is let in. Raises `LinkRefused`."""
         record = self._book.get(peer)
         if record is not None and record.standing is Standing.BLOCKED:
-            raise LinkRefused("this node's owner has blocked it.", RefusalCode.BLOCKED)
+            raise LinkRefused("blocked by the owner.", RefusalCode.BLOCKED)
         if record is not None and self._book.is_member(peer):
             return record.standing
         if hello.invite is not None and await self._use_invite(hello.invite, peer):

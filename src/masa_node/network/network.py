@@ -20,10 +20,10 @@ from masa_node.network.advertising import Advertiser, offers_of
 from masa_node.network.adverts import Advert, is_in_force
 from masa_node.network.allowance import Allowance
 from masa_node.network.asking import RemotePeer
-from masa_node.network.control import Hello
+from masa_node.network.control import Hello, RefusalCode
 from masa_node.network.gossip import AdvertExpired, AdvertHeard, Gossip, OwnAdvertElsewhere
 from masa_node.network.links import MAX_LINKS, Links
-from masa_node.network.membership import Membership, UseInvite
+from masa_node.network.membership import LinkRefused, Membership, UseInvite
 from masa_node.network.peers import PeerBook, Standing
 from masa_node.network.resolving import resolve
 from masa_node.network.serving import PeerServer
@@ -132,7 +132,7 @@ class Network:
         """The owner changed the book (forget, block, trust): make it true now."""
         for peer in list(self.links.sessions):
             if self.book.get(peer) is None or self.book.is_blocked(peer):
-                self.links.drop(peer, "the owner of the other node removed this one")
+                self.links.drop(peer, "the owner of one of the two blocked or forgot the other")
         for record in self.book.all():
             if record.standing is Standing.BLOCKED:
                 self.gossip.forget(record.node_id)
@@ -141,10 +141,26 @@ class Network:
         self._wanted.set()
 
     async def join(self, address: PeerAddress, invite: bytes) -> None:
-        """Join through this peer now. Raises `LinkRefused`, `PeerUnreachable`, `LinkLost`, `ProtocolFault`."""
+        """Join through this peer now, unless that was done before and both are linked.
+
+        A peer that refuses the invite is forgotten, if it was no member before. Raises `LinkRefused`,
+        `PeerUnreachable`, `LinkLost`, `ProtocolFault`.
+        """
+        peer = address.node_id
+        known = self.book.get(peer)
+        if known is not None and known.standing is Standing.LISTED and peer in self.links.sessions:
+            return
+        was_member = self.book.is_member(peer)
         self.want([address], invite)
-        self.links.drop(address.node_id, "joining anew")
-        await self.links.connect(address)
+        self.links.drop(peer, "joining anew")
+        try:
+            await self.links.connect(address)
+        except LinkRefused as exc:
+            if exc.refusal != RefusalCode.FULL:  # it may have room later
+                self._invites.pop(peer, None)
+                if not was_member:
+                    self.book.forget(peer)
+            raise
 
     # ---- what the links tell (LinksOwner) ----
 

@@ -81,12 +81,15 @@ class Networking:
         return {"node_id": own.node_id, "addresses": own.direct, "relay_url": own.relay_url}
 
     async def run(self) -> None:
-        """Until cancelled; returns early when there is to be no network. Raises nothing but bugs."""
+        """Until cancelled; returns early when there is to be no network. Raises nothing."""
         try:
             await self._run()
         except (MasaError, OSError) as exc:
             self.why = exc.message if isinstance(exc, MasaError) else str(exc)
             log.error("no network", why=self.why)  # noqa: TRY400 - the owner's to mend, not a bug
+        except Exception as exc:  # what the owner asks his own LLM servers goes on
+            self.why = "something went wrong inside this node: its log tells where. Start it again"
+            log.exception("a bug, no network from now on", kind=type(exc).__name__)
         finally:
             self.network = None
             self._settled.set()

@@ -12,7 +12,10 @@ MAX_SHOWN = 1_000  # linked ones first; the rest of a full book is of no use to 
 
 
 class PeerRow(msgspec.Struct, frozen=True):
-    """One peer. `route` is None while it is not linked; `error` says why it is not, if that is known."""
+    """One peer. `route` is None while it is not linked; `error` says why it is not, if that is known.
+
+    It is seen when it is linked; None if it never was.
+    """
 
     id: str
     name: str
@@ -28,7 +31,7 @@ class PeerRow(msgspec.Struct, frozen=True):
     places: int
     failures: int
     error: str
-    last_seen_at_unix_s: int
+    last_seen_at_unix_s: int | None
 
 
 class PeersView(msgspec.Struct, frozen=True):
@@ -86,5 +89,5 @@ def _row(network: Network, record: PeerRecord) -> PeerRow:
         places=advert.places if advert is not None else 0,
         failures=network.book.failures(peer),
         error="" if session is not None else network.why_not(peer),
-        last_seen_at_unix_s=int(time.time()) if session is not None else record.last_seen_at_unix_s,
+        last_seen_at_unix_s=int(time.time()) if session is not None else record.last_linked_at_unix_s or None,
     )

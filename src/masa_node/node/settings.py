@@ -254,8 +254,15 @@ def _convert(name: str, text: str, kind: object) -> object:
         converted: object = msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError as exc:
         shown = "its value" if name in _SECRETS else repr(text)
-        raise ConfigurationError(f"{name.upper()}: {shown} does not fit: {exc}.") from exc
+        raise ConfigurationError(f"{name.upper()}: {shown} does not fit{_what_fits(kind) or f': {exc}.'}") from exc
     return converted
+
+
+def _what_fits(kind: object) -> str:
+    """The values of a setting that has few; "" of others, of which msgspec tells more."""
+    plain = get_args(kind)[0]
+    words = ("1", "0") if plain is bool else get_args(plain)
+    return f". It may be {' or '.join(words)}." if words else ""
 
 
 def setting_docs() -> list[SettingDoc]:

@@ -17,6 +17,7 @@ from masa_node.dialects.tracking import StreamTracker
 # A whole answer with several generated images stays below this.
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 1024 * 1024
+MAX_BEFORE_ANSWER_BYTES = 1024 * 1024  # comments and the like: a line every second for an hour is less than 50 kB
 
 STREAM_TYPES = frozenset(
     {"text/event-stream", "application/x-ndjson", "application/ndjson", "application/jsonl", "application/stream+json"}
@@ -181,13 +182,17 @@ class _Stream:
         """All bytes up to and with the first valid piece."""
         tracker = self.tracker
         begun: list[bytes] = []
+        size = 0
         while not tracker.started:
+            if size > MAX_BEFORE_ANSWER_BYTES:
+                raise NotAnAnswer(f"it sent {size} bytes, and no piece of an answer in them.")
             out = await self.next_piece()
             if tracker.fault is not None:
                 raise tracker.fault
             if not out:
                 raise BrokenAnswer("its stream ended without a piece of an answer.")
             begun.append(out)
+            size += len(out)
         return b"".join(begun)
 
     async def next_piece(self) -> bytes:

@@ -66,7 +66,7 @@ class Exchange:
         ask, attempts = self._ask, self._attempts
         try:
             async with asyncio.timeout_at(ask.first_piece_deadline_s):
-                await self._admission.enter()
+                await self._admission.enter(ask.asked_by or "")
                 self._admitted_s = self._loop.time()
                 chosen = await self._candidates.choose(ask)
                 if chosen.peers:
@@ -126,7 +126,7 @@ class Exchange:
         if self._attempts.race is not None:
             self._attempts.close()
         if self._admitted_s is not None:
-            self._admission.leave()
+            self._admission.leave(self._ask.asked_by or "")
         self._observe(self._outcome())
 
     def _timed_out(self) -> FirstPieceTimeout:

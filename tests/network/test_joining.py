@@ -1,0 +1,84 @@
+"""Joining by invite: once, twice, and with one that is spent. Over the in-memory network."""
+
+import asyncio
+
+import pytest
+from structlog.testing import capture_logs
+
+from masa_node.network.invites import token_hash
+from masa_node.network.membership import LinkRefused
+from masa_node.network.memory import MemoryNetwork
+from masa_node.network.network import NetworkRules
+from tests.network.nodes import MemoryNode, introduce, make, running
+from tests.virtual_time import virtual_time
+
+TOKEN = bytes(range(16))
+
+
+def host_and_guest(uses: int) -> tuple[MemoryNode, MemoryNode]:
+    """Two nodes that do not know each other; the first gave an invite."""
+    host, guest = make(MemoryNetwork(seed=1), 2, NetworkRules())
+    host.invites[token_hash(TOKEN)] = uses
+    return host, guest
+
+
+@virtual_time
+async def test_who_joins_by_an_invite_is_linked() -> None:
+    host, guest = host_and_guest(uses=1)
+    async with running(host, guest):
+        await asyncio.sleep(0.1)
+        await guest.network.join(host.transport.address(), TOKEN)
+        await asyncio.sleep(1)
+        assert set(host.network.links.sessions) == {guest.id}
+
+
+@virtual_time
+async def test_joining_again_leaves_the_link_and_what_runs_over_it_alone() -> None:
+    host, guest = host_and_guest(uses=1)
+    async with running(host, guest):
+        await asyncio.sleep(0.1)
+        await guest.network.join(host.transport.address(), TOKEN)
+        await asyncio.sleep(60)
+        before = guest.network.links.sessions[host.id]
+        await guest.network.join(host.transport.address(), TOKEN)
+        await asyncio.sleep(1)
+        assert guest.network.links.sessions[host.id] is before
+        assert not before.why
+
+
+@virtual_time
+async def test_a_spent_invite_leaves_nothing_behind() -> None:
+    host, guest = host_and_guest(uses=0)
+    async with running(host, guest):
+        await asyncio.sleep(0.1)
+        with pytest.raises(LinkRefused, match="used up"):
+            await guest.network.join(host.transport.address(), TOKEN)
+        await asyncio.sleep(5)  # the host tells of this once
+        with capture_logs() as lines:
+            await asyncio.sleep(3600)
+    assert guest.network.book.get(host.id) is None
+    assert [line for line in lines if line["event"] == "peer refused"] == []
+
+
+@virtual_time
+async def test_a_member_that_was_known_before_stays_so_when_an_invite_is_spent() -> None:
+    host, guest = host_and_guest(uses=0)
+    guest.network.want([host.transport.address()])
+    async with running(host, guest):
+        await asyncio.sleep(0.1)
+        with pytest.raises(LinkRefused):
+            await guest.network.join(host.transport.address(), TOKEN)
+        await asyncio.sleep(1)
+    assert guest.network.book.is_member(host.id)
+
+
+@virtual_time
+async def test_nobody_is_warned_when_two_nodes_dial_each_other_at_once() -> None:
+    nodes = make(MemoryNetwork(seed=5), 4)
+    introduce(nodes)
+    introduce(nodes[::-1])
+    with capture_logs() as lines:
+        async with running(*nodes):
+            await asyncio.sleep(30)
+            assert all(len(node.network.links.sessions) == 3 for node in nodes)
+    assert [line for line in lines if line["log_level"] == "warning"] == []
