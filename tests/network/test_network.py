@@ -2,13 +2,18 @@
 
 import asyncio
 
+import pytest
+
 from masa_node.chat.ask import RaceMode, RaceRule
 from masa_node.chat.errors import UnknownModel
-from masa_node.network.memory import MemoryNetwork
+from masa_node.network.invites import TOKEN_BYTES, token_hash
+from masa_node.network.memory import MemoryNetwork, fixed
 from masa_node.network.network import NetworkRules
-from masa_node.network.peers import PeerBook
+from masa_node.network.peers import PeerBook, Standing
 from tests.network.nodes import MODEL, MemoryNode, introduce, make, running
 from tests.virtual_time import now_s, until, virtual_time
+
+TOKEN = b"t" * TOKEN_BYTES
 
 
 @virtual_time
@@ -224,3 +229,35 @@ async def _live(network: MemoryNetwork, number: int, node: MemoryNode, first: Me
         node.network.want([first.transport.address()])
 
 
+@pytest.mark.parametrize("after_s", [0.01, 0.05, 0.15, 0.25, 0.35, 0.45])
+@virtual_time
+async def test_an_invite_is_used_although_a_dial_without_it_is_under_way(after_s: float) -> None:
+    host, guest = make(MemoryNetwork(seed=9, latency=fixed(0.1)), 2, NetworkRules())
+    host.invites[token_hash(TOKEN)] = 1
+    guest.network.want([host.transport.address()])
+    async with running(host, guest):
+        await asyncio.sleep(after_s)
+        await guest.network.join(host.transport.address(), TOKEN)
+        assert set(guest.network.links.sessions) == {host.id}
+        await asyncio.sleep(1)
+        assert set(host.network.links.sessions) == {guest.id}
+    assert host.invites[token_hash(TOKEN)] == 0
+
+
+@virtual_time
+async def test_who_joins_anew_is_linked_when_he_is_told_so() -> None:
+    host, guest = make(MemoryNetwork(seed=9, latency=fixed(0.1)), 2, NetworkRules(is_open=True))
+    host.network.want([guest.transport.address()])
+    host.invites[token_hash(TOKEN)] = 1
+    async with running(host, guest):
+        await until(lambda: bool(guest.network.links.sessions))
+        before = guest.network.links.sessions[host.id]
+        await guest.network.join(host.transport.address(), TOKEN)
+        session = guest.network.links.sessions[host.id]
+        assert session is not before
+        await asyncio.sleep(5)
+        assert guest.network.links.sessions == {host.id: session}
+        assert guest.book is not None
+        record = guest.book.get(host.id)
+        assert record is not None
+        assert record.standing is Standing.LISTED

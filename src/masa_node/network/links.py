@@ -108,7 +108,7 @@ class Links:
         When cancelled the attempt goes on, bounded by DIAL_WITHIN_S + GREET_WITHIN_S.
         """
         peer = address.node_id
-        session = self._sessions.get(peer)
+        session = self._live(peer)
         if session is not None:
             return session
         if self._group is None:
@@ -129,11 +129,22 @@ class Links:
             return outcome
         raise outcome
 
+    async def settle(self, peer: NodeId) -> None:
+        """Until no attempt to reach this peer is under way: the greeting of one may lack what is known since."""
+        attempt = self._connecting.get(peer)
+        if attempt is not None:
+            await asyncio.wait([attempt])
+
     def drop(self, peer: NodeId, why: str) -> None:
         """Close the link with this peer, if there is one."""
         session = self._sessions.get(peer)
         if session is not None:
             session.close(why)
+
+    def _live(self, peer: NodeId) -> Session | None:
+        """The session with it, unless that is being closed."""
+        session = self._sessions.get(peer)
+        return session if session is not None and not session.why else None
 
     async def _attempt(self, address: PeerAddress) -> Session | ProviderError:
         """Dial and greet; what failed is returned, so that those who wait for it get it and the group goes on."""
@@ -153,8 +164,8 @@ class Links:
                 link = await self._transport.dial(await resolve(address))
         except TimeoutError:
             raise PeerUnreachable(f"no connection within {DIAL_WITHIN_S:g} s.") from None
-        other = self._sessions.get(link.peer)
-        if other is not None and not other.why:
+        other = self._live(link.peer)
+        if other is not None:
             link.close("the peer came in meanwhile")  # its link may carry asks already, and they would be lost
             return other
         try:
@@ -170,7 +181,7 @@ class Links:
     async def _introduce(self, link: Link) -> Session:
         """The dialing side of the greeting."""
         control = ControlStream(await link.open())
-        hello = msgspec.structs.replace(self._owner.greeting(link.peer), has_link=link.peer in self._sessions)
+        hello = msgspec.structs.replace(self._owner.greeting(link.peer), has_link=self._live(link.peer) is not None)
         await control.write(header_frame(Kind.HELLO, hello))
         kind, payload = await control.next()
         if kind is Kind.REFUSED:
@@ -179,7 +190,7 @@ class Links:
             raise ProtocolFault(f"it answered HELLO with {kind.name}.")
         welcome = read_header(payload, Hello)
         standing = await self._membership.judge(link.peer, welcome, time.time())
-        other = self._sessions.get(link.peer)
+        other = self._live(link.peer)
         if other is not None and not other.link.is_dialed and link.peer < self._transport.keys.node_id:
             link.close("both sides dialed at once")  # as `_check_room` decides on the other side
             return other
@@ -187,7 +198,7 @@ class Links:
 
     def _other_session(self, link: Link, refused: Refused) -> Session:
         """The peer refused; when it did because both dialed at once, its link is the one."""
-        session = self._sessions.get(link.peer)
+        session = self._live(link.peer)
         link.close("refused")
         if refused.code == RefusalCode.DUPLICATE and session is not None:
             return session

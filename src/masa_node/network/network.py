@@ -153,6 +153,7 @@ class Network:
         was_member = self.book.is_member(peer)
         self.want([address], invite)
         self.links.drop(peer, "joining anew")
+        await self.links.settle(peer)
         try:
             await self.links.connect(address)
         except LinkRefused as exc:
