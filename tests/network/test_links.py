@@ -118,7 +118,7 @@ async def test_what_one_sends_reaches_the_other() -> None:
         session = await ada.connect(bob)
         session.send_gossip(b"news")
         session.send_voucher(b"word")
-        stream = await session.link.open()
+        stream = await session.lanes.open()
         await stream.write(b"ask")
         await asyncio.sleep(0.1)
         assert bob.gossip == [b"news"]
@@ -232,7 +232,7 @@ async def test_a_dial_that_took_long_leaves_the_link_that_the_peer_made_meanwhil
         dialing = group.create_task(late.connect(quick))
         await asyncio.sleep(0.2)
         session = await quick.connect(late)
-        stream = await session.link.open()
+        stream = await session.lanes.open()
         await stream.write(b"ask")
         assert (await dialing).link.is_dialed is False
         await asyncio.sleep(1)

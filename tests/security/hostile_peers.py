@@ -16,6 +16,7 @@ from masa_node.network.adverts import LIFETIME_S, Advert, AdvertModel, sign_adve
 from masa_node.network.ask_frames import AskHeader
 from masa_node.network.control import Beat, Hello
 from masa_node.network.gossip_frames import Push, write_message
+from masa_node.network.lanes import Lanes
 from masa_node.network.memory import MemoryNetwork
 from masa_node.network.network import LOG_BURST, NetworkRules
 from masa_node.network.serving import LINGER_S
@@ -33,6 +34,7 @@ EVERY_DOOR = tuple(door.value for door in Door)
 BODY = b'{"model":"of-ada","messages":[{"role":"user","content":"hi"}],"stream":true}'
 MAX_LOG_LINES = LOG_BURST + 60  # of a siege that lasts some minutes, whatever is done in it
 TASKS_A_DIAL = 2
+TASKS_A_LANE = 3
 LONG_ENOUGH_S = 40.0  # for every timer of a node to run out
 
 Act = Callable[["Eve"], Awaitable[None]]
@@ -72,6 +74,24 @@ def pushed(*adverts: bytes, is_news: bool = True) -> bytes:
     return frame(Kind.GOSSIP, write_message(Push(adverts, is_news)))
 
 
+class EveLink:
+    """A link on which she was let in: what she opens and takes are calls on lanes, as those of asks are."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._lanes = Lanes(link, str)
+        self._running = asyncio.create_task(self._run())
+        self.open = self._lanes.open
+        self.accept = self._lanes.accept
+        self.close = link.close
+        self.closed = link.closed
+        self.raw = link
+
+    async def _run(self) -> None:
+        with contextlib.suppress(BaseExceptionGroup):
+            await self._lanes.run()
+
+
 @dataclass
 class Eve:
     """One hostile peer; `target` is where the besieged node is."""
@@ -87,14 +107,14 @@ class Eve:
         self.links.append(link)
         return link
 
-    async def enter(self, hello: Hello | None = None) -> tuple[Link, ControlStream]:
+    async def enter(self, hello: Hello | None = None) -> tuple[EveLink, ControlStream]:
         """A link on which she was let in."""
         link = await self.dial()
         control = ControlStream(await link.open())
         await control.write(header_frame(Kind.HELLO, hello or Hello("evil", "eve")))
         kind, _ = await control.next()
         assert kind is Kind.WELCOME
-        return link, control
+        return EveLink(link), control
 
     async def stay(self, control: ControlStream, *, tells: bytes = b"") -> None:
         """Behave well on the control stream, until the link is gone: answer each heartbeat."""
@@ -106,7 +126,7 @@ class Eve:
                 if kind is Kind.PING:
                     await control.write(frame(Kind.PONG, payload))
 
-    async def serve(self, link: Link, behave: Behaviour) -> None:
+    async def serve(self, link: EveLink, behave: Behaviour) -> None:
         """Treat every ask so, until the link is gone."""
         with contextlib.suppress(LinkLost):
             async with asyncio.TaskGroup() as group:
@@ -160,9 +180,15 @@ class Siege:
         return eve
 
     @property
-    def tasks_that_dial(self) -> int:
-        """Eve, and those whom she told of, are tried again from time to time."""
-        return sum(TASKS_A_DIAL * len(node.network._dialing) for node in (self.ada, self.bob))
+    def tasks_that_may_be(self) -> int:
+        """Eve, and those whom she told of, are tried again from time to time; lanes are kept."""
+        return TASKS_A_LANE * self.open_lanes + sum(TASKS_A_DIAL * len(node.network._dialing) for node in (self.ada, self.bob))
+
+    @property
+    def open_lanes(self) -> int:
+        """Ends of lanes between ada and bob: they are kept."""
+        sessions = [each for node in (self.ada, self.bob) for each in node.network.links.sessions.values()]
+        return sum(len(each.lanes._own) + len(each.lanes._theirs) for each in sessions)
 
     async def honest_peers_are_well(self) -> None:
         """Ada serves bob, and he serves her, within the usual time."""
@@ -201,7 +227,7 @@ async def siege(rules: NetworkRules | None = None, *, max_lines: int = MAX_LOG_L
             await here.honest_peers_are_well()
             await asyncio.sleep(LINGER_S + 1)
             _nothing_is_left(here)
-            await until(lambda: len(asyncio.all_tasks()) <= tasks + here.tasks_that_dial, within_s=60)
+            await until(lambda: len(asyncio.all_tasks()) <= tasks + here.tasks_that_may_be, within_s=60)
             assert len(lines) <= max_lines, [line["event"] for line in lines]
             assert not any("bug" in str(line["event"]) for line in lines)
 
@@ -212,7 +238,9 @@ def _nothing_is_left(here: Siege) -> None:
     assert (ada.admission.running, ada.guests.running, ada.guests.waiting) == (0, 0, 0)
     assert not ada.network.links._greetings
     assert here.network.open_links == 2
-    assert here.network.open_streams == 2  # the control stream's ends
+    lanes = [session.lanes for node in (ada, here.bob) for session in node.network.links.sessions.values()]
+    assert not sum(each.calls for each in lanes)
+    assert here.network.open_streams == 2 + here.open_lanes  # the control stream's ends
     assert not ada.catalog.knows(OF_EVE)
 
 

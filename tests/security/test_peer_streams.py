@@ -1,6 +1,7 @@
 """What a hostile peer may do on streams of asks: each thing is bounded, is cleaned up, and others are served."""
 
 import asyncio
+import gc
 import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -217,11 +218,13 @@ async def test_thousands_of_hostile_streams_leave_nothing() -> None:
                 stream.abort()
 
         await rounds(500)
+        gc.collect()
         tracemalloc.start()
         before = tracemalloc.get_traced_memory()[0]
         await rounds(3_000)
         await asyncio.sleep(5)
         node.outcomes.clear()
+        gc.collect()
         grown = tracemalloc.get_traced_memory()[0] - before
         tracemalloc.stop()
         assert grown < 500_000

@@ -10,14 +10,14 @@ from masa_node.chat.errors import ProviderError
 from masa_node.dialects.registry import DIALECTS
 from masa_node.network.ask_frames import ask_frames
 from masa_node.network.incoming import IncomingAnswer
-from masa_node.network.transport import Link, LinkLost, NodeId, Stream, StreamReset, short_id
+from masa_node.network.transport import LinkLost, NodeId, OpensStreams, Stream, StreamReset, short_id
 from masa_node.routing.answers import take_answer
 
-Reach = Callable[[], Awaitable[Link]]
+Reach = Callable[[], Awaitable[OpensStreams]]
 
 
 class RemotePeer:
-    """One peer. `reach` gives a live link with it; `trusted` tells whether this node's owner trusts it now.
+    """One peer. `reach` gives a live link with it, or lanes on one; `trusted` tells whether the owner trusts it now.
 
     `label` is what the peer calls itself; it may be any text.
     """

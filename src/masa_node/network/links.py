@@ -21,6 +21,7 @@ from masa_node.network.transport import (
     Link,
     LinkLost,
     NodeId,
+    OpensStreams,
     PeerAddress,
     PeerUnreachable,
     Transport,
@@ -94,13 +95,13 @@ class Links:
         finally:
             self._group = None
 
-    async def reach(self, address: PeerAddress) -> Link:
-        """A live link with this peer, made now if there is none.
+    async def reach(self, address: PeerAddress) -> OpensStreams:
+        """Where asks to this peer are opened: the lanes of a live link, made now if there is none.
 
         Raises `PeerUnreachable`, `LinkRefused`, `LinkLost`, `ProtocolFault`.
         """
         session = self._sessions.get(address.node_id)
-        return (session or await self.connect(address)).link
+        return (session or await self.connect(address)).lanes
 
     async def connect(self, address: PeerAddress) -> Session:
         """The session with this peer; callers who want the same one at once share the attempt. Raises as `reach`.

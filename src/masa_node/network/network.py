@@ -28,7 +28,7 @@ from masa_node.network.peers import PeerBook, Standing
 from masa_node.network.resolving import resolve
 from masa_node.network.serving import PeerServer
 from masa_node.network.session import Session
-from masa_node.network.transport import Link, NodeId, PeerAddress, Stream, Transport, short_id
+from masa_node.network.transport import NodeId, OpensStreams, PeerAddress, Stream, Transport, short_id
 from masa_node.network.vouchers import MAX_VOUCHERS, make_voucher, open_voucher
 from masa_node.network.wire import ProtocolFault
 from masa_node.routing.catalog import Catalog
@@ -303,7 +303,7 @@ class Network:
         """Did the owner mark this peer as trusted?"""
         return self.book.is_trusted(peer) or (peer in self._rules.trusted and self.book.is_member(peer))
 
-    async def _reach(self, peer: NodeId) -> Link:
+    async def _reach(self, peer: NodeId) -> OpensStreams:
         record = self.book.get(peer)
         address = PeerAddress(peer, record.addresses, record.relay_url) if record is not None else PeerAddress(peer)
         return await self.links.reach(address)

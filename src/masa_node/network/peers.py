@@ -288,13 +288,8 @@ class PeerBook:
         return retry.not_before_s if retry else float("-inf")
 
     def _rank(self, record: PeerRecord) -> tuple[bool, bool, int, int, int]:
-        return (
-            record.standing is not Standing.LISTED,
-            not self._counts_as_member(record),
-            -record.last_linked_at_unix_s,
-            -_STRENGTH[record.standing],
-            self.failures(record.node_id),
-        )
+        first = (record.standing is not Standing.LISTED, not self._counts_as_member(record))
+        return (*first, -record.last_linked_at_unix_s, -_STRENGTH[record.standing], self.failures(record.node_id))
 
     def _add(self, record: PeerRecord) -> bool:
         node_id = record.node_id

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
 from typing import Protocol
 
 from masa_node.chat.errors import ProviderError
 from masa_node.network.control import Beat
+from masa_node.network.lanes import Lanes, first_message
 from masa_node.network.transport import Link, LinkLost, NodeId, Stream
 from masa_node.network.wire import FrameReader, Kind, ProtocolFault, frame, header_frame, read_header
 
@@ -66,6 +66,7 @@ class Session:
 
     def __init__(self, link: Link, control: ControlStream, owner: SessionOwner) -> None:
         self.link = link
+        self.lanes = Lanes(link, lambda: self.why)
         self.peer = link.peer
         self.why = ""
         self.rtt_s: float | None = None
@@ -99,16 +100,13 @@ class Session:
                 group.create_task(self._read())
                 group.create_task(self._write())
                 group.create_task(self._beat())
-                async for stream in self._streams():
-                    group.create_task(self._owner.take_ask(self.peer, stream))
+                group.create_task(self.lanes.run())
+                while True:
+                    group.create_task(self._owner.take_ask(self.peer, await self.lanes.accept()))
         except* ProviderError as lost:
-            self.why = self.why or _first_message(lost)
+            self.why = self.why or first_message(lost)
         finally:
             self.link.close(self.why[:100] or "stopping")
-
-    async def _streams(self) -> AsyncIterator[Stream]:
-        while True:
-            yield await self.link.accept()
 
     async def _read(self) -> None:
         window_s, frames = self._loop.time(), 0
@@ -154,7 +152,8 @@ class Session:
             if now_s - sent_s > HEARTBEAT_S * 2:
                 self._heard_s = now_s  # this process itself stood still: what the peer sent is not read yet
             elif now_s - self._heard_s > HEARTBEAT_S * (BEATS_MISSED - 0.5):
-                raise LinkLost(f"it missed {BEATS_MISSED} heartbeats. Its process was killed, or its network is gone.")
+                self.why = f"it missed {BEATS_MISSED} heartbeats. Its process was killed, or its network is gone."
+                raise LinkLost(self.why)
 
     def _send(self, data: bytes) -> None:
         self._outbox.append(data)
@@ -171,8 +170,3 @@ class Session:
             self._outbox_bytes = 0
             self._outbox_filled.clear()
             await self._control.write(data)
-
-
-def _first_message(group: BaseExceptionGroup[ProviderError]) -> str:
-    first = group.exceptions[0]
-    return _first_message(first) if isinstance(first, BaseExceptionGroup) else first.message
