@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from masa_node.network.control import Hello, RefusalCode
+from masa_node.network import links as links_module
+from masa_node.network.control import Hello, RefusalCode, Refused
 from masa_node.network.links import GREET_WITHIN_S, MAX_GREETINGS, Links
 from masa_node.network.membership import LinkRefused, Membership
 from masa_node.network.memory import MemoryNetwork, MemoryTransport
@@ -403,3 +404,44 @@ def _today() -> float:
     import time  # noqa: PLC0415 - vouchers are about calendar time, which virtual time does not touch
 
     return time.time()
+
+
+@virtual_time
+async def test_a_member_gets_a_link_although_guests_of_an_open_network_hold_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(links_module, "MAX_LINKS", 3)
+    network, ada, bob = two()
+    guests = [LinkNode(network.transport(10 + number)) for number in range(3)]
+    late = LinkNode(network.transport(20))
+    ada.book.admit(bob.id, Standing.LISTED, None, LONG_AGO)
+    async with running(ada, bob, late, *guests):
+        for guest in guests:
+            await guest.connect(ada)
+        with pytest.raises(LinkRefused) as refused:
+            await late.connect(ada)
+        assert refused.value.refusal == RefusalCode.FULL
+        await bob.connect(ada)
+        await asyncio.sleep(1)
+        assert bob.id in ada.links.sessions
+        assert len(ada.links.sessions) == 3
+        assert not guests[0].links.sessions  # the oldest
+
+
+@virtual_time
+async def test_what_a_peer_says_when_it_refuses_is_one_short_printable_line() -> None:
+    network, ada, _ = two()
+    rude = network.transport(9)
+
+    async def refuse() -> None:
+        link = await rude.accept()
+        stream = await link.accept()
+        await stream.read()
+        await stream.write(header_frame(Kind.REFUSED, Refused("rude", "\x1b[31mred\n" * 40)))
+        await asyncio.sleep(1)
+
+    async with running(ada), asyncio.TaskGroup() as group:
+        group.create_task(refuse())
+        with pytest.raises(LinkRefused) as refused:
+            await ada.links.connect(rude.address())
+    assert refused.value.message.isprintable()

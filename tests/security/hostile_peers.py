@@ -182,7 +182,8 @@ class Siege:
     @property
     def tasks_that_may_be(self) -> int:
         """Eve, and those whom she told of, are tried again from time to time; lanes are kept."""
-        return TASKS_A_LANE * self.open_lanes + sum(TASKS_A_DIAL * len(node.network._dialing) for node in (self.ada, self.bob))
+        dialing = sum(TASKS_A_DIAL * len(node.network._dialing) for node in (self.ada, self.bob))
+        return TASKS_A_LANE * self.open_lanes + dialing
 
     @property
     def open_lanes(self) -> int:

@@ -41,7 +41,7 @@ def decode(raw: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T:
 
 def mend(raw: bytes) -> bytes | None:
     """The same JSON with each half of an emoji as U+FFFD; None if there is no such escape."""
-    mended, count = _SURROGATE.subn(lambda _: b"\\ufffd", raw)
+    mended, count = _SURROGATE.subn(rb"\\ufffd", raw)
     return mended if count else None
 
 

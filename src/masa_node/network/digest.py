@@ -14,7 +14,7 @@ from masa_node.network.gossip_frames import ENTRY_BYTES, HASH_BYTES, MAX_BITS, P
 from masa_node.network.transport import NodeId
 
 MAX_KNOWN = 10_000  # nodes; 5 MB of adverts of usual size
-MAX_KNOWN_BYTES = 32 * 1024 * 1024  # of adverts as they travel
+MAX_KNOWN_BYTES = 8 * 1024 * 1024  # of adverts as they travel; the worst made ones take 17 times that in memory
 BUCKET_SHOULD_HOLD = 16  # adverts: listing a bucket is 256 bytes, and 1 000 nodes have a digest of 512
 _LEAVES = 1 << MAX_BITS
 _WRAP = 1 << 8 * HASH_BYTES

@@ -12,6 +12,7 @@ from masa_node.network.arrivals import Arrivals, Verdict
 from masa_node.network.binding import loopback_of, places_to_bind, site_of, tellable
 from masa_node.network.byte_copy import copy_in_blocks
 from masa_node.network.continuation import run_now, settle_directly
+from masa_node.network.failures import shown
 from masa_node.network.release import release_on_loop
 from masa_node.network.transport import (
     ALPN,
@@ -199,7 +200,7 @@ class IrohLink:
 
     async def closed(self) -> str:
         """See `transport.Link`."""
-        return await self._connection.closed()
+        return shown(await self._connection.closed())
 
     def close(self, reason: str) -> None:
         """See `transport.Link`."""
@@ -214,7 +215,7 @@ class IrohLink:
     def loss(self) -> LinkLost | None:
         """None while the connection stands."""
         reason = self._connection.close_reason()
-        return None if reason is None else LinkLost(f"the connection is gone: {reason}.")
+        return None if reason is None else LinkLost(f"the connection is gone: {shown(reason)}.")
 
 
 class IrohTransport:

@@ -13,6 +13,7 @@ import structlog
 from masa_node.chat.errors import ProviderError
 from masa_node.network.binding import site_of
 from masa_node.network.control import Hello, RefusalCode, Refused
+from masa_node.network.failures import shown
 from masa_node.network.membership import LinkRefused, Membership
 from masa_node.network.peers import Standing
 from masa_node.network.resolving import resolve
@@ -81,19 +82,26 @@ class Links:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                with contextlib.suppress(LinkLost):
-                    while True:
-                        link = await self._transport.accept()
-                        counts = self._counts(link)
-                        if any(self._greetings[who] >= most for who, most in counts.items()):
-                            link.close("too many at once")
-                        else:
-                            self._greetings.update(counts.keys())
-                            group.create_task(self._take(link, counts))
+                try:
+                    await self._accept(group)
+                finally:
+                    self._group = None  # nothing new from now on
                 for session in list(self._sessions.values()):
                     session.close("stopping")
         finally:
             self._group = None
+
+    async def _accept(self, group: asyncio.TaskGroup) -> None:
+        """Until the transport is closed."""
+        with contextlib.suppress(LinkLost):
+            while True:
+                link = await self._transport.accept()
+                counts = self._counts(link)
+                if any(self._greetings[who] >= most for who, most in counts.items()):
+                    link.close("too many at once")
+                else:
+                    self._greetings.update(counts.keys())
+                    group.create_task(self._take(link, counts))
 
     async def reach(self, address: PeerAddress) -> OpensStreams:
         """Where asks to this peer are opened: the lanes of a live link, made now if there is none.
@@ -203,7 +211,7 @@ class Links:
         link.close("refused")
         if refused.code == RefusalCode.DUPLICATE and session is not None:
             return session
-        raise LinkRefused(f"it refused this node: {refused.why}", refused.code)
+        raise LinkRefused(f"it refused this node: {shown(refused.why)}", refused.code)
 
     def _counts(self, link: Link) -> dict[str, int]:
         """As whose the greeting on this link counts, and how many each may have at once."""
@@ -242,7 +250,7 @@ class Links:
         hello = read_header(payload, Hello)
         try:
             standing = await self._membership.judge(link.peer, hello, time.time())
-            self._check_room(link, hello)
+            self._check_room(link, hello, standing)
         except LinkRefused as exc:
             await self._refuse(link, control, exc)
             raise
@@ -250,16 +258,23 @@ class Links:
         await control.write(header_frame(Kind.WELCOME, msgspec.structs.replace(welcome, invite=None)))
         self._enter(link, control, standing, hello)
 
-    def _check_room(self, link: Link, hello: Hello) -> None:
+    def _check_room(self, link: Link, hello: Hello, standing: Standing) -> None:
         old = self._sessions.get(link.peer)
         if old is None:
             if len(self._sessions) >= MAX_LINKS:
-                raise LinkRefused("it has as many links as it keeps. Try again later.", RefusalCode.FULL)
+                self._make_room(standing)
             return
         now_s = asyncio.get_running_loop().time()
         is_new_one_better = not hello.has_link and now_s - old.since_s > YOUNG_S  # the peer started anew
         if old.link.is_dialed and not is_new_one_better and self._transport.keys.node_id < link.peer:
             raise LinkRefused("both sides dialed at once; the other link stays.", RefusalCode.DUPLICATE)
+
+    def _make_room(self, standing: Standing) -> None:
+        """In an open network anybody could take all links: a member by more than that gets the oldest of theirs."""
+        guests = [each for each in self._sessions.values() if each.standing is Standing.OPEN and not each.why]
+        if standing is Standing.OPEN or not guests:
+            raise LinkRefused("it has as many links as it keeps. Try again later.", RefusalCode.FULL)
+        guests[0].close("a member needs the link")
 
     async def _refuse(self, link: Link, control: ControlStream, refusal: LinkRefused) -> None:
         """Tell it, and give it a moment to read that before the link goes."""
@@ -271,9 +286,10 @@ class Links:
         link.close("refused")
 
     def _enter(self, link: Link, control: ControlStream, standing: Standing, hello: Hello) -> Session:
-        """The link is good: it replaces one that is there. Never called when the group is closed."""
-        assert self._group is not None  # noqa: S101 - only tasks of the group come here
-        session = Session(link, control, self._owner)
+        """The link is good: it replaces one that is there. Raises `LinkLost` when this node is stopping."""
+        if self._group is None:
+            raise LinkLost("this node is stopping.")
+        session = Session(link, control, self._owner, standing)
         old = self._sessions.get(link.peer)
         self._group.create_task(self._keep(session))
         self._sessions[link.peer] = session

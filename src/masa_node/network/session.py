@@ -7,6 +7,7 @@ from typing import Protocol
 from masa_node.chat.errors import ProviderError
 from masa_node.network.control import Beat
 from masa_node.network.lanes import Lanes, first_message
+from masa_node.network.peers import Standing
 from masa_node.network.transport import Link, LinkLost, NodeId, Stream
 from masa_node.network.wire import FrameReader, Kind, ProtocolFault, frame, header_frame, read_header
 
@@ -62,10 +63,11 @@ class ControlStream:
 
 
 class Session:
-    """`run` it in a task; it returns, with `why` set, when the link is gone."""
+    """`run` it in a task; it returns, with `why` set, when the link is gone. `standing` is as what it was let in."""
 
-    def __init__(self, link: Link, control: ControlStream, owner: SessionOwner) -> None:
+    def __init__(self, link: Link, control: ControlStream, owner: SessionOwner, standing: Standing) -> None:
         self.link = link
+        self.standing = standing
         self.lanes = Lanes(link, lambda: self.why)
         self.peer = link.peer
         self.why = ""
