@@ -58,8 +58,8 @@ class LinkNode:
         self.invites[token] = left - 1
         return left > 0
 
-    def greeting(self, peer: NodeId) -> Hello:
-        del peer
+    def greeting(self, peer: NodeId, theirs: Hello | None = None) -> Hello:
+        del peer, theirs
         return Hello("test", "", self.invite, self.vouchers)
 
     def linked(self, session: Session, standing: Standing, hello: Hello) -> None:

@@ -1,6 +1,7 @@
 """Nodes that find each other, share, race, die and come back: the whole room over the in-memory network."""
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -261,3 +262,18 @@ async def test_who_joins_anew_is_linked_when_he_is_told_so() -> None:
         record = guest.book.get(host.id)
         assert record is not None
         assert record.standing is Standing.LISTED
+
+
+@virtual_time
+async def test_whoever_comes_late_into_a_closed_network_meets_all_who_came_before() -> None:
+    network = MemoryNetwork(seed=10)
+    boot = MemoryNode(network.transport(1))
+    guests = [MemoryNode(network.transport(number), NetworkRules()) for number in range(2, 14)]
+    introduce([boot, *guests])
+    async with contextlib.AsyncExitStack() as stack:
+        for node in (boot, *guests):
+            await stack.enter_async_context(running(node))
+            await asyncio.sleep(3)
+        await asyncio.sleep(30)
+        for node in (boot, *guests):
+            assert len(node.network.links.sessions) == len(guests)

@@ -18,7 +18,7 @@ from masa_node.network.transport import MAX_READ_BYTES, Link, LinkLost, Stream, 
 from masa_node.network.wire import ProtocolFault
 
 LANES = 8  # of each side: beyond that a write carries what several asks have to say
-MAX_CALLS = 128  # open on a lane; 1 024 on a link, as many as a node has peers' asks in the largest setting tried
+MAX_CALLS = 256  # open on a lane, those that are just ending too: twice what 1 000 asks at a time need
 WINDOW_BYTES = 512 * 1024  # of a call in one direction, not read yet: above an ask's own credit of 256 KiB
 MAX_PENDING_BYTES = 256 * 1024  # of a lane, given to it and not to the transport yet; more has to wait
 MAX_CHUNK_BYTES = MAX_READ_BYTES

@@ -46,8 +46,8 @@ log = structlog.get_logger()
 class LinksOwner(SessionOwner, Protocol):
     """Who is told of links."""
 
-    def greeting(self, peer: NodeId) -> Hello:
-        """How to introduce this node to that peer."""
+    def greeting(self, peer: NodeId, theirs: Hello | None = None) -> Hello:
+        """How to introduce this node to that peer, who has introduced itself with `theirs` or not yet."""
         ...
 
     def linked(self, session: Session, standing: Standing, hello: Hello) -> None:
@@ -254,7 +254,7 @@ class Links:
         except LinkRefused as exc:
             await self._refuse(link, control, exc)
             raise
-        welcome = self._owner.greeting(link.peer)
+        welcome = self._owner.greeting(link.peer, hello)
         await control.write(header_frame(Kind.WELCOME, msgspec.structs.replace(welcome, invite=None)))
         self._enter(link, control, standing, hello)
 

@@ -29,7 +29,7 @@ from masa_node.network.resolving import resolve
 from masa_node.network.serving import PeerServer
 from masa_node.network.session import Session
 from masa_node.network.transport import NodeId, OpensStreams, PeerAddress, Stream, Transport, short_id
-from masa_node.network.vouchers import MAX_VOUCHERS, make_voucher, open_voucher
+from masa_node.network.vouchers import make_voucher, open_voucher, vouchers_to_show
 from masa_node.network.wire import ProtocolFault
 from masa_node.routing.catalog import Catalog
 
@@ -165,9 +165,9 @@ class Network:
 
     # ---- what the links tell (LinksOwner) ----
 
-    def greeting(self, peer: NodeId) -> Hello:
+    def greeting(self, peer: NodeId, theirs: Hello | None = None) -> Hello:
         """See `LinksOwner`."""
-        vouchers = tuple(list(self._vouchers.values())[-MAX_VOUCHERS:])
+        vouchers = vouchers_to_show(self._vouchers, theirs.vouchers if theirs is not None else (), self._parts.rng)
         return Hello(self._rules.version, self._rules.name, self._invites.get(peer), vouchers)
 
     def linked(self, session: Session, standing: Standing, hello: Hello) -> None:
@@ -215,11 +215,11 @@ class Network:
         self._new_vouchers[peer] = (signed, voucher.expires_at_unix_s)
 
     def remember_vouchers(self, vouchers: Sequence[tuple[NodeId, bytes]]) -> None:
-        """Members' words for this node, the newest last; the last MAX_VOUCHERS are shown to others."""
+        """Members' words for this node, the newest last: one of each, of as many as there are links at most."""
         for by, signed in vouchers:
             self._vouchers.pop(by, None)
             self._vouchers[by] = signed
-        while len(self._vouchers) > MAX_VOUCHERS:
+        while len(self._vouchers) > MAX_LINKS:
             self._vouchers.pop(next(iter(self._vouchers)))
 
     def take_new_vouchers(self) -> list[tuple[NodeId, bytes, int]]:

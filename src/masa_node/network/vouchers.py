@@ -4,6 +4,8 @@ Networks are closed by default. A node that was invited by one member shows that
 decides by whom it lets itself be told (`membership.py`).
 """
 
+import random
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import msgspec
@@ -15,7 +17,7 @@ from masa_node.network.wire import ProtocolFault
 LIFETIME_S = 90 * 24 * 3600  # given anew at each link; a node that was away longer needs an invite again
 MAX_CLOCK_SKEW_S = 5 * 60
 MAX_VOUCHER_BYTES = 512
-MAX_VOUCHERS = 4  # that are shown in one greeting: of different members, the newest
+MAX_VOUCHERS = 4  # that are shown in one greeting, of different members
 _SIGNATURE_BYTES = 64
 _DOMAIN = b"masa voucher 1\n"
 
@@ -29,6 +31,26 @@ class Voucher(msgspec.Struct, frozen=True):
     by: Key
     issued_at_unix_s: Annotated[int, Meta(ge=0)]
     expires_at_unix_s: Annotated[int, Meta(ge=0)]
+
+
+def vouchers_to_show(kept: Mapping[NodeId, bytes], shown: Sequence[bytes], rng: random.Random) -> tuple[bytes, ...]:
+    """At most MAX_VOUCHERS of those `kept` by signer, the newest last, for one who has `shown` these of his own.
+
+    Who vouched for him is likely a member to him: their words go first. The rest are drawn, so that who is refused for
+    the want of the right one is let in some other time.
+    """
+    common = [by for by in map(_signer, shown) if by is not None and by in kept]
+    others = [by for by in kept if by not in common]
+    chosen = [*dict.fromkeys(common), *rng.sample(others, min(MAX_VOUCHERS, len(others)))]
+    return tuple(kept[by] for by in chosen[:MAX_VOUCHERS])
+
+
+def _signer(signed: bytes) -> NodeId | None:
+    """Whose word it says it is. Not checked: only for choosing what is shown."""
+    try:
+        return NodeId(msgspec.msgpack.decode(signed[:-_SIGNATURE_BYTES], type=Voucher).by)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def make_voucher(member: NodeId, keys: Keys, at_unix_s: float) -> bytes:
