@@ -52,7 +52,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if reason := config.stash.get(_not_run, None):
         terminalreporter.section("NOTHING WAS TESTED WITH A REAL LLM SERVER", sep="!", red=True, bold=True)
         terminalreporter.line(reason)
-    if rows := config.stash.get(_measured, []):
+    if rows := config.stash.get(_measured, list[str]()):
         terminalreporter.section("measured between real nodes")
         for row in rows:
             terminalreporter.line(row)

@@ -167,7 +167,9 @@ class Network:
 
     def greeting(self, peer: NodeId, theirs: Hello | None = None) -> Hello:
         """See `LinksOwner`."""
-        vouchers = vouchers_to_show(self._vouchers, theirs.vouchers if theirs is not None else (), self._parts.rng)
+        vouchers = vouchers_to_show(
+            self._vouchers, theirs.vouchers if theirs is not None else (), self._parts.rng.sample
+        )
         return Hello(self._rules.version, self._rules.name, self._invites.get(peer), vouchers)
 
     def linked(self, session: Session, standing: Standing, hello: Hello) -> None:

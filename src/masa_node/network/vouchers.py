@@ -4,8 +4,7 @@ Networks are closed by default. A node that was invited by one member shows that
 decides by whom it lets itself be told (`membership.py`).
 """
 
-import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
 
 import msgspec
@@ -21,6 +20,7 @@ MAX_VOUCHERS = 4  # that are shown in one greeting, of different members
 _SIGNATURE_BYTES = 64
 _DOMAIN = b"masa voucher 1\n"
 
+Draw = Callable[[Sequence[NodeId], int], list[NodeId]]  # so many of them, at random
 Key = Annotated[str, Meta(min_length=64, max_length=64)]
 
 
@@ -33,7 +33,7 @@ class Voucher(msgspec.Struct, frozen=True):
     expires_at_unix_s: Annotated[int, Meta(ge=0)]
 
 
-def vouchers_to_show(kept: Mapping[NodeId, bytes], shown: Sequence[bytes], rng: random.Random) -> tuple[bytes, ...]:
+def vouchers_to_show(kept: Mapping[NodeId, bytes], shown: Sequence[bytes], draw: Draw) -> tuple[bytes, ...]:
     """At most MAX_VOUCHERS of those `kept` by signer, the newest last, for one who has `shown` these of his own.
 
     Who vouched for him is likely a member to him: their words go first. The rest are drawn, so that who is refused for
@@ -41,7 +41,7 @@ def vouchers_to_show(kept: Mapping[NodeId, bytes], shown: Sequence[bytes], rng: 
     """
     common = [by for by in map(_signer, shown) if by is not None and by in kept]
     others = [by for by in kept if by not in common]
-    chosen = [*dict.fromkeys(common), *rng.sample(others, min(MAX_VOUCHERS, len(others)))]
+    chosen = [*dict.fromkeys(common), *draw(others, min(MAX_VOUCHERS, len(others)))]
     return tuple(kept[by] for by in chosen[:MAX_VOUCHERS])
 
 
