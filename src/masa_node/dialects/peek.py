@@ -57,3 +57,12 @@ def check_model(model: str | None) -> str:
     if not model.isprintable():
         raise BadModel("The model's name holds control or unprintable characters.")
     return model
+
+
+def is_model(text: str) -> bool:
+    """Is this a name that a request may hold?"""
+    try:
+        check_model(text)
+    except BadModel:
+        return False
+    return True

@@ -6,9 +6,8 @@ import msgspec
 import structlog
 
 from masa_node.chat.ask import Door
-from masa_node.chat.errors import BadModel
 from masa_node.chat.offer import ModelOffer, same_model_key
-from masa_node.dialects.peek import check_model
+from masa_node.dialects.peek import is_model
 from masa_node.network.adverts import LIFETIME_S, MAX_MODELS, Advert, AdvertModel, SignedAdvert, sign_advert
 from masa_node.network.transport import Keys, PeerAddress
 
@@ -103,7 +102,7 @@ def offers_of(advert: Advert) -> list[ModelOffer]:
     offers: list[ModelOffer] = []
     for model in advert.models:
         doors = frozenset(_DOORS[door] for door in model.doors if door in _DOORS)
-        if doors and _is_fine(model.id):
+        if doors and is_model(model.id):
             offers.append(
                 ModelOffer(model.id, doors, context_tokens=model.context_tokens, capabilities=model.capabilities)
             )
@@ -128,11 +127,3 @@ def _models(offers: list[ModelOffer]) -> tuple[AdvertModel, ...]:
             capabilities = known.capabilities or capabilities
         merged[key] = AdvertModel(name, tuple(sorted(doors)), context_tokens, capabilities)
     return tuple(sorted(merged.values(), key=lambda model: model.id)[:MAX_MODELS])
-
-
-def _is_fine(model: str) -> bool:
-    try:
-        check_model(model)
-    except BadModel:
-        return False
-    return True

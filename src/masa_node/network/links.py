@@ -108,8 +108,7 @@ class Links:
 
         Raises `PeerUnreachable`, `LinkRefused`, `LinkLost`, `ProtocolFault`.
         """
-        session = self._sessions.get(address.node_id)
-        return (session or await self.connect(address)).lanes
+        return (await self.connect(address)).lanes
 
     async def connect(self, address: PeerAddress) -> Session:
         """The session with this peer; callers who want the same one at once share the attempt. Raises as `reach`.

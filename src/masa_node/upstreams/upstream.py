@@ -4,9 +4,9 @@ import asyncio
 
 from masa_node.chat.answer import Answer
 from masa_node.chat.ask import DIALECT_OF_DOOR, DOOR_PATHS, Ask, DialectName, Door, Headers
-from masa_node.chat.errors import BadModel, ConnectionClosed, ErrorAnswer, ProviderError, Unreachable
+from masa_node.chat.errors import ConnectionClosed, ErrorAnswer, ProviderError, Unreachable
 from masa_node.chat.offer import ModelOffer
-from masa_node.dialects.peek import check_model
+from masa_node.dialects.peek import is_model
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.answers import is_streamed, take_answer
 from masa_node.upstreams.anthropic import DEFAULT_VERSION
@@ -71,7 +71,7 @@ class Upstream:
             exc.place = self.place
             self._server = None  # another kind of server may come up in its place
             raise
-        listed = {offer.model: offer for offer in found if _can_be_asked_for(offer.model)}
+        listed = {offer.model: offer for offer in found if is_model(offer.model)}
         if not self._spec.models:
             return list(listed.values())
         return [listed.get(model) or ModelOffer(model, server.doors()) for model in self._spec.models]
@@ -112,14 +112,6 @@ class Upstream:
                     raise
                 self._label = self._server.label
             return self._server
-
-
-def _can_be_asked_for(model: str) -> bool:
-    try:
-        check_model(model)
-    except BadModel:
-        return False
-    return True
 
 
 def _not_spoken(server: Server, door: Door) -> ErrorAnswer:
