@@ -17,9 +17,11 @@ CORE_ROOMS := chat dialects routing
 CORE_COVERAGE_PERCENT := 95
 MODULE_MAX_LINES := 400
 OUR_PYTHON := src tests bench tools
+# A worker for each core; one that hangs or dies ends the run. Which tests stay together: tests/conftest.py.
+WORKERS := -n auto --maxprocesses 4 --max-worker-restart 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench docs dist lock upgrade clean
+.PHONY: help demo test lint format bench docs dist lock upgrade clean get-anvil
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -28,8 +30,8 @@ help: ## this list
 demo: $(VENV)/.project ## run three linked nodes on this machine, no LLM needed
 	@$(VENV)/bin/masa-node demo
 
-test: $(VENV)/.test ## run the tests, with coverage; ARGS='-k race' goes to pytest
-	@$(PY) -m pytest --cov --cov-report= $(ARGS)
+test: $(VENV)/.test get-anvil ## run the tests, with coverage; ARGS='-k race' goes to pytest, '-n 0' is without workers
+	@$(PY) -m pytest $(WORKERS) --cov --cov-report= $(ARGS)
 	@$(if $(ARGS),,$(CORE_COVERAGE))
 
 CORE_COVERAGE = for room in $(CORE_ROOMS); do \
@@ -91,6 +93,10 @@ $(VENV)/.test: requirements/test.txt $(VENV)/.project
 	@echo "Installing what the tests need into $(VENV) (once) ..."
 	@$(INSTALL) -r requirements/test.txt || $(INSTALL_FAILED)
 	@touch $@
+
+# A local chain, for the tests of staking. Where none can be had, they are skipped and say so.
+get-anvil: $(VENV)/.test
+	@PYTHON=$(PY) tools/get_anvil.sh .cache/anvil || true
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.test
 	@echo "Installing what the checks need into $(VENV) (once) ..."

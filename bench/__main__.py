@@ -14,14 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench import build, machine, report
-from bench.inside import measure_leaks, measure_races
+from bench.inside import measure_leaks, measure_races, measure_stakes
 from bench.measurements import MEASUREMENTS, Bench
 from bench.plan import FULL, QUICK, Plan
 from bench.processes import Process
 from bench.quiet import NOISY
 from bench.subjects import NGINX_MISSING, Launcher, Subject, answers_a_chat, free_port, nginx_path, wait_until
 
-ALL = {**MEASUREMENTS, "races": measure_races, "leaks": measure_leaks}
+ALL = {**MEASUREMENTS, "races": measure_races, "stakes": measure_stakes, "leaks": measure_leaks}
 OPEN_FILES = 8192  # 1 000 streams need two in the node, one each in the load and the mock; old ones may linger
 
 

@@ -118,6 +118,7 @@ class Figures:
     floors: set[tuple[str, str]] = field(default_factory=set)  # the load side was the limit, not the subject
     failures: list[str] = field(default_factory=list)
     races: list[RaceCell] = field(default_factory=list)
+    stakes: list[str] = field(default_factory=list)  # lines as they are to be read
     leaks: list[str] = field(default_factory=list)  # what was counted, in words
     foreign_cpu: list[float] = field(default_factory=list)  # share of the machine that others used, one a load run
 

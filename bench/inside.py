@@ -1,4 +1,6 @@
-"""What is measured inside one Python process, without load generator and mock: races in virtual time, and leaks."""
+"""What is measured inside one Python process, without load generator and mock: races in virtual time,
+leaks, stakes.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +23,11 @@ def measure_races(bench: Bench) -> None:
 def measure_leaks(bench: Bench) -> None:
     """Races, then a count of what is left: `bench/leaks.py`."""
     bench.figures.leaks += _output(bench, "leaks", "--races", str(bench.plan.leak_races))
+
+
+def measure_stakes(bench: Bench) -> None:
+    """What a stake costs: `bench/stakes.py`."""
+    bench.figures.stakes += _output(bench, "stakes")
 
 
 def _output(bench: Bench, module: str, *arguments: str) -> list[str]:

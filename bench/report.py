@@ -26,6 +26,7 @@ def report(figures: Figures) -> str:
     parts = [_table(figures)] if figures.values else []
     parts += [_races(figures.races)] if figures.races else []
     parts += ["after races:\n" + "\n".join(figures.leaks)] if figures.leaks else []
+    parts += ["stakes:\n" + "\n".join(figures.stakes)] if figures.stakes else []
     return "\n\n".join(parts)
 
 
@@ -136,6 +137,7 @@ def as_json(figures: Figures, machine: dict[str, str], mode: str) -> str:
         "targets": targets(figures),
         "races": [asdict(cell) for cell in figures.races],
         "leaks": figures.leaks,
+        "stakes": figures.stakes,
         "foreign_cpu_shares": figures.foreign_cpu,
         "failures": figures.failures,
     }

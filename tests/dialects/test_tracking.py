@@ -30,6 +30,9 @@ DONE_LINE = b'{"message":{"content":""},"done":true}\n'
 
 every_stream = pytest.mark.parametrize("stream", STREAMS, ids=str)
 every_dialect = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda dialect: dialect.name)
+every_error_frame = pytest.mark.parametrize(
+    ("dialect", "frame"), recorded.error_frames(), ids=lambda value: getattr(value, "name", "frame")
+)
 
 
 def first_frame_of(dialect: Dialect) -> bytes:
@@ -265,7 +268,7 @@ def test_an_endless_frame_is_not_an_answer(monkeypatch: pytest.MonkeyPatch) -> N
 # ---- errors and garbage ----
 
 
-@pytest.mark.parametrize(("dialect", "frame"), recorded.error_frames(), ids=repr)
+@every_error_frame
 def test_an_error_frame_first_is_the_llms_error(dialect: Dialect, frame: bytes) -> None:
     for chunks in ([frame], [bytes([byte]) for byte in frame], [frame.rstrip(b"\n")]):
         followed = follow(dialect, chunks)
@@ -286,7 +289,7 @@ def test_an_error_frame_without_a_message_says_so() -> None:
     assert "it gave no message" in followed.fault.message
 
 
-@pytest.mark.parametrize(("dialect", "frame"), recorded.error_frames(), ids=repr)
+@every_error_frame
 def test_an_error_frame_in_the_middle_goes_through_as_the_llms_own_ending(dialect: Dialect, frame: bytes) -> None:
     first = first_frame_of(dialect)
     followed = follow(dialect, [first, frame])

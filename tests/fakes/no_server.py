@@ -6,14 +6,14 @@ import socket
 from collections.abc import Iterator
 
 FIRST_PORT = 20_000
-PORTS = 10_000  # Linux gives ports from 32768 to those who ask for any, others from 49152
+PORTS = 10_000  # tests/real takes those above; Linux gives ports from 32768 to those who ask for any, others 49152
 
 
-def closed_port() -> int:
+def closed_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
     """A port on which nothing listens, and that the system gives to nobody who asks for any: it is below those."""
     while True:
         port = FIRST_PORT + secrets.randbelow(PORTS)
-        with socket.socket() as sock, contextlib.suppress(OSError):
+        with socket.socket(socket.AF_INET, kind) as sock, contextlib.suppress(OSError):
             sock.bind(("127.0.0.1", port))
             return port
 

@@ -44,6 +44,8 @@ class MemoryNode:
     served: list[Outcome] = field(default_factory=list)
     asked: list[Outcome] = field(default_factory=list)
     invites: dict[bytes, int] = field(default_factory=dict)
+    delegation: bytes | None = None
+    server: PeerServer = field(init=False)
     network: Network = field(init=False)
 
     def __post_init__(self) -> None:
@@ -54,11 +56,12 @@ class MemoryNode:
         self.catalog.watch(lambda: shared.follow(self.catalog))
         peers = Dispatcher(shared.catalog, self.guests, nothing_new, self.served.append)
         limits = ServingLimits(1_000_000, FIRST_PIECE_WITHIN_S, IDLE_S, 100_000)
+        self.server = PeerServer(peers, shared, limits, "test")
         self.book = self.book or PeerBook(own=self.id, is_open=self.rules.is_open)
         parts = NetworkParts(
             transport=self.transport,
             catalog=self.catalog,
-            server=PeerServer(peers, shared, limits, "test"),
+            server=self.server,
             advertiser=Advertiser(self.transport.keys, shared.offers, self._about),
             book=self.book,
             use_invite=self._use_invite,
@@ -111,7 +114,7 @@ class MemoryNode:
         )
 
     def _about(self) -> AboutNode:
-        return AboutNode("test", "", self.transport.address(), self.guests.running, PLACES)
+        return AboutNode("test", "", self.transport.address(), self.guests.running, PLACES, self.delegation)
 
     async def _use_invite(self, token: bytes, peer: NodeId) -> bool:
         del peer

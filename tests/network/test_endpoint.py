@@ -23,6 +23,7 @@ from masa_node.network.transport import (
     Route,
     is_node_id,
 )
+from tests.fakes.no_server import closed_port
 from tests.network.iroh_nodes import linked, node, on_every_loop, until
 
 
@@ -392,9 +393,7 @@ async def test_a_port_that_is_taken_is_the_owners_to_mend() -> None:
 
 @on_every_loop
 async def test_the_port_that_is_set_is_the_one_that_is_told() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = closed_port(socket.SOCK_DGRAM)
     async with node(port=port) as us:
         assert f"127.0.0.1:{port}" in us.address().direct
     async with node(port=port):  # and it is free again after the close

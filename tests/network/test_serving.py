@@ -15,11 +15,13 @@ from masa_node.chat.errors import (
     PeerBusy,
     PeerRefused,
     ProviderError,
+    StakeDemanded,
     Unreachable,
 )
 from masa_node.network.ask_frames import HEADERS_TO_PEERS, AskHeader, headers_to_peer
 from masa_node.network.serving import LINGER_S, ServingLimits
 from masa_node.network.sharing import SharePolicy
+from masa_node.network.transport import NodeId
 from masa_node.network.wire import Kind, frame, header_frame
 from tests.network.ask_world import LIMITS, MODEL, Node, ask, take, world
 from tests.routing.scripted import WHOLE, ScriptedProvider, ScriptedStream
@@ -107,6 +109,41 @@ async def test_an_ask_arrives_as_it_was_sent_and_may_not_travel_on() -> None:
 
 
 # ---- what is refused ----
+
+
+@virtual_time
+async def test_whom_the_rule_refuses_is_told_why_before_his_body_is_read() -> None:
+    llm = provider(WHOLE)
+    node = Node((llm,))
+    vetted: list[NodeId] = []
+
+    async def vet(peer: NodeId) -> None:
+        vetted.append(peer)
+        raise StakeDemanded("it serves staked nodes only.")
+
+    node.server.vet = vet
+    async with world(node.serve) as here:
+        got = await take(here.peer, ask(b'{"model":"tiny","stream":true,"x":"' + b"x" * 900_000 + b'"}'))
+        assert vetted == [here.asker_id]
+    assert isinstance(got.error, StakeDemanded)
+    assert got.error.message == "it serves staked nodes only."
+    assert (llm.asked, node.outcomes) == ([], [])
+
+
+@virtual_time
+async def test_an_asker_that_leaves_while_it_is_vetted_leaves_nothing() -> None:
+    node = Node((provider(WHOLE),))
+    forever = asyncio.Event()
+
+    async def vet(peer: NodeId) -> None:
+        await forever.wait()
+
+    node.server.vet = vet
+    async with world(node.serve) as here:
+        asking = asyncio.create_task(take(here.peer, ask()))
+        await asyncio.sleep(1)
+        asking.cancel()
+    assert node.outcomes == []
 
 
 @pytest.mark.parametrize(

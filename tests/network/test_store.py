@@ -14,12 +14,15 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from masa_node.network import store as store_module
-from masa_node.network.database import FILE_NAME, Job, StoreFailed
+from masa_node.network.database import FILE_NAME, Database, Job, StoreFailed
 from masa_node.network.peers import MAX_PEERS, PeerBook, PeerRecord, Standing
+from masa_node.network.schema import MIGRATIONS
 from masa_node.network.store import (
     MAX_ANSWERED_WISHES,
     MAX_NOTE_CHARS,
     MAX_PENDING_WISHES,
+    MAX_READING_BYTES,
+    MAX_READINGS,
     MAX_RECORD_BYTES,
     MAX_USES,
     MAX_VALUE_BYTES,
@@ -135,6 +138,9 @@ def test_garbage_in_every_table_is_left_out(rows: list[tuple[bytes, object]]) ->
             connection.execute("INSERT OR REPLACE INTO vouchers VALUES (cast(? AS TEXT), ?, ?)", (key, value, key))
             connection.execute("INSERT OR REPLACE INTO invites VALUES (?, ?, ?, ?, ?)", (key, value, value, key, value))
             connection.execute(
+                "INSERT OR REPLACE INTO readings (owner, reading) VALUES (cast(? AS TEXT), ?)", (key, value)
+            )
+            connection.execute(
                 "INSERT INTO wishes VALUES (?, cast(? AS TEXT), ?, ?, 'pending', ?)", (number + 1, key, value, key, key)
             )
         drive(check_reads(store))
@@ -146,6 +152,7 @@ async def check_reads(store: Store) -> None:
     assert all(isinstance(invite, KeptInvite) for invite in await store.invites())
     assert await store.pending_wishes() == []
     assert isinstance(await store.value("name"), bytes | None)
+    assert all(isinstance(reading, bytes) for reading in await store.load_readings())
     await store.close()
 
 
@@ -315,6 +322,79 @@ async def test_vouchers_are_bounded_and_those_that_end_first_go(store: Store) ->
     for number in range(MAX_VOUCHERS + 5):
         await store.keep_voucher(KeptVoucher(peer(number), b"v" * MAX_VOUCHER_BYTES, AT + number + 1))
     assert {each.by for each in await store.vouchers(0)} == {peer(number) for number in range(5, MAX_VOUCHERS + 5)}
+
+
+# ---- readings of the chain ----
+
+
+async def test_the_newest_reading_of_each_owner_is_remembered(tmp_path: Path) -> None:
+    store = await Store.open(tmp_path)
+    assert await store.load_readings() == []
+    await store.keep_readings({"0xA": b"old", "0xB": b"other"})
+    await store.keep_readings({"0xA": b"new"})
+    await store.keep_readings({})
+    await store.close()
+    store = await Store.open(tmp_path)
+    assert await store.load_readings() == [b"other", b"new"]
+    await store.close()
+
+
+async def test_readings_are_bounded_and_the_oldest_go(store: Store) -> None:
+    await store.keep_readings({"first": b"first", "second": b"second"})
+    await store.keep_readings({str(number): b"%d" % number for number in range(MAX_READINGS - 2)})
+    await store.keep_readings({"first": b"read again"})
+    assert len(await store.load_readings()) == MAX_READINGS
+    await store.keep_readings({"one more": b"one more"})
+    readings = await store.load_readings()
+    assert (len(readings), readings[0], readings[-2:]) == (MAX_READINGS, b"0", [b"read again", b"one more"])
+    await store.keep_readings({f"more {number}": b"more" for number in range(MAX_READINGS + 10)})
+    assert await store.load_readings() == [b"more"] * MAX_READINGS
+
+
+async def test_a_reading_too_large_is_not_kept_nor_loaded(store: Store, tmp_path: Path) -> None:
+    await store.keep_readings({"0xA": b"x" * (MAX_READING_BYTES + 1), "0xB": b"x" * MAX_READING_BYTES})
+    sql = "INSERT INTO readings (owner, reading) VALUES (?, ?)"
+    outside(tmp_path, sql, "0xC", b"x" * (MAX_READING_BYTES + 1))
+    outside(tmp_path, sql, "0xD", "text")
+    assert await store.load_readings() == [b"x" * MAX_READING_BYTES]
+
+
+async def test_readings_that_cannot_be_written_or_read_raise_nothing(store: Store, tmp_path: Path) -> None:
+    await store.keep_readings({"0xA": b"kept"})
+    on_its_thread(store, "PRAGMA query_only = ON")
+    with capture_logs() as lines:
+        await store.keep_readings({"0xA": b"lost", "0xB": b"lost"})
+    assert [line["log_level"] for line in lines] == ["warning"]
+    assert await store.load_readings() == [b"kept"]
+    outside(tmp_path, "DROP TABLE readings")
+    with capture_logs():
+        assert await store.load_readings() == []
+        await store.keep_readings({"0xA": b"lost"})
+
+
+async def test_a_file_of_the_first_form_gets_its_place_for_readings_and_loses_nothing(tmp_path: Path) -> None:
+    first = Store(await Database.open(tmp_path / FILE_NAME, MIGRATIONS[:1]))
+    await first.save([PeerRecord(A, Standing.LISTED, ("192.0.2.1:1",), name="Änne")], [])
+    await first.set_value("peer_port", b"4001")
+    await first.keep_voucher(KeptVoucher(B, b"signed", AT + 10))
+    await first.add_invite(KeptInvite(HASH, AT, AT + 100, uses=2, note="for the lab"))
+    await first.use_invite(HASH, C, AT)
+    wish_id = await first.add_wish(Verb.BLOCK, B, AT)
+    with capture_logs():  # it has no place for them
+        await first.keep_readings({"0xA": b"reading"})
+        assert await first.load_readings() == []
+    await first.close()
+    with capture_logs() as lines:
+        store = await Store.open(tmp_path)
+    assert (lines, store.is_kept) == ([], True)
+    assert await store.load() == [PeerRecord(A, Standing.LISTED, ("192.0.2.1:1",), name="Änne")]
+    assert await store.value("peer_port") == b"4001"
+    assert await store.vouchers(AT) == [KeptVoucher(B, b"signed", AT + 10)]
+    assert await store.invites() == [KeptInvite(HASH, AT, AT + 100, 2, "for the lab", used=1)]
+    assert [wish.id for wish in await store.pending_wishes()] == [wish_id]
+    await store.keep_readings({"0xA": b"reading"})
+    assert await store.load_readings() == [b"reading"]
+    await store.close()
 
 
 # ---- invites ----

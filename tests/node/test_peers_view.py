@@ -17,7 +17,7 @@ async def test_a_peer_that_was_never_linked_was_never_seen() -> None:
     async with running(*nodes):
         first.network.want([PeerAddress(absent, ("127.0.0.1:1",))])
         await asyncio.sleep(30)  # a dial into the void takes long
-        rows = {row.id: row for row in view_of(first.network).peers}
+        rows = {row.id: row for row in view_of(first.network, "off", None).peers}
     assert (rows[other.id].connected, rows[absent].connected) == (True, False)
     assert rows[other.id].last_seen_at_unix_s is not None
     assert rows[absent].last_seen_at_unix_s is None

@@ -25,13 +25,13 @@ from meeting import StartNode, StartTrio, Supplier, Trio, bootnode, write_upstre
 from node_process import PROJECT, Node
 from pair import Pair, Serve
 
+from tests.last_words import say
+
 CACHE = PROJECT / ".cache"
 CANNOT_BE_HAD = 3  # exit code of get_llama_server.sh
 FETCH_S = 300.0
 SDK_TIMEOUT_S = 30.0
-
-_not_run = pytest.StashKey[str]()
-_measured = pytest.StashKey[list[str]]()
+NOT_RUN = "NOTHING WAS TESTED WITH A REAL LLM SERVER"
 
 
 @pytest.fixture(scope="session")
@@ -42,30 +42,19 @@ def llama_server_dir(pytestconfig: pytest.Config) -> Path:
     script = PROJECT / "tools" / "get_llama_server.sh"
     fetch = subprocess.run([script, directory], capture_output=True, text=True, timeout=FETCH_S, check=False)
     if fetch.returncode == CANNOT_BE_HAD and not os.environ.get("MASA_REAL_REQUIRED"):
-        pytestconfig.stash[_not_run] = fetch.stderr.strip()
+        say(pytestconfig, NOT_RUN, fetch.stderr.strip())
         pytest.skip(fetch.stderr.strip())
     assert fetch.returncode == 0, fetch.stderr
     return directory
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if reason := config.stash.get(_not_run, None):
-        terminalreporter.section("NOTHING WAS TESTED WITH A REAL LLM SERVER", sep="!", red=True, bold=True)
-        terminalreporter.line(reason)
-    if rows := config.stash.get(_measured, list[str]()):
-        terminalreporter.section("measured between real nodes")
-        for row in rows:
-            terminalreporter.line(row)
-
-
 @pytest.fixture(scope="session")
 def measured(pytestconfig: pytest.Config) -> Callable[[str, float, float], None]:
     """Call it with what was measured, the seconds and the most that is allowed: printed at the end, and asserted."""
-    rows: list[str] = []
-    pytestconfig.stash[_measured] = rows
 
     def note(what: str, seconds: float, at_most_s: float) -> None:
-        rows.append(f"{what}: {seconds:.3f} s (at most {at_most_s:g} s)")
+        row = f"{what}: {seconds:.3f} s (at most {at_most_s:g} s)"
+        say(pytestconfig, "measured between real nodes", row)
         assert seconds <= at_most_s, what
 
     return note

@@ -21,7 +21,8 @@ START_S = 20.0  # a machine under load; an idle one takes 0.3 s
 STOP_S = 5.0
 LOG_TAIL_BYTES = 2000
 SLOT_POLL_S = 0.01
-PORTS = (20_000, 32_000)  # below Linux' range for outgoing connections: nobody takes one while a server restarts
+# Below Linux' range for outgoing connections, above those of tests/fakes: nobody takes one while a server restarts.
+PORTS = (30_000, 32_000)
 
 LOCAL, REMOTE, STATE = 1, 2, 3  # columns of /proc/net/tcp
 ESTABLISHED = "01"

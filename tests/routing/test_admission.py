@@ -272,6 +272,53 @@ async def test_a_guest_who_goes_away_hands_his_place_on() -> None:
     assert (guests.running, main.running) == (0, 0)
 
 
+RANKS = {"good": 0, "other good": 0, "bad": 2, "unknown": 1}
+
+
+async def ranked_waiting(guests: GuestAdmission, names: str) -> dict[str, asyncio.Task[None]]:
+    """One place is taken; these came after it, in this order."""
+    guests.rank = RANKS.__getitem__
+    await guests.enter("good")
+    tasks = {name: asyncio.create_task(guests.enter(name)) for name in names.split(",")}
+    await settle()
+    return tasks
+
+
+@virtual_time
+async def test_guests_of_a_better_rank_are_let_in_first() -> None:
+    guests = GuestAdmission(Admission(9, 9), max_running=1, max_waiting=9)
+    tasks = await ranked_waiting(guests, "bad,unknown,other good")
+    order = []
+    for _ in tasks:
+        guests.leave("good")
+        await settle()
+        order += [name for name, task in tasks.items() if task.done() and name not in order]
+    assert order == ["other good", "unknown", "bad"]
+
+
+@virtual_time
+async def test_in_a_full_queue_a_lesser_guest_makes_room_for_a_better_one() -> None:
+    guests = GuestAdmission(Admission(9, 9), max_running=1, max_waiting=2)
+    tasks = await ranked_waiting(guests, "bad,unknown")
+    better = asyncio.create_task(guests.enter("other good"))
+    await settle()
+    assert isinstance(tasks["bad"].exception(), Overloaded)
+    assert not tasks["unknown"].done()
+    guests.leave("good")
+    await better
+    tasks["unknown"].cancel()
+
+
+@virtual_time
+async def test_in_a_full_queue_no_better_guest_makes_room_for_a_lesser_one() -> None:
+    guests = GuestAdmission(Admission(9, 9), max_running=1, max_waiting=1)
+    tasks = await ranked_waiting(guests, "other good")
+    with pytest.raises(Overloaded):
+        await guests.enter("bad")
+    assert not tasks["other good"].done()
+    tasks["other good"].cancel()
+
+
 class GuestMachine(RuleBasedStateMachine):
     """Owners and guests come, leave and go away in any order."""
 

@@ -547,11 +547,11 @@ async def test_a_bug_in_one_provider_ends_the_others_too() -> None:
 
 
 @virtual_time
-async def test_after_ten_thousand_races_no_task_is_left() -> None:
+async def test_after_thousands_of_races_no_task_is_left() -> None:
     field = peers(*[(0.01, WHOLE)] * 5, *[(0.02, WHOLE)] * 5, (0.005, refused()))
     silent = ScriptedPeer("silent")
     world = World([ScriptedProvider("own", refused()), *field], max_running=200, max_waiting=10_000)
-    for batch in range(50):
+    for batch in range(10):
         rule = HEDGE if batch % 2 else RaceRule()
         if batch == 2:  # by then the others are known, so that not a fifth of all begin with it
             world.catalog.put(silent, [offer()])

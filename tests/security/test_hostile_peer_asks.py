@@ -148,10 +148,10 @@ def test_a_body_of_a_million_fields_is_refused_before_they_become_objects() -> N
         b'{"model":"tiny","' + b"\\n" * 2_000_000 + b'":1}',
     )
     for body in tricks:
-        began_s = time.perf_counter()
+        began_s = time.thread_time()
         with pytest.raises(PeerRefused):
             check_body(body, Door.OPENAI_CHAT, "tiny", wants_stream=False)
-        took_s = time.perf_counter() - began_s
+        took_s = time.thread_time() - began_s
         assert took_s < 0.5, f"{len(body)} bytes took {took_s:.3f} s"
     assert MAX_FIELDS < MAX_NAMES
 

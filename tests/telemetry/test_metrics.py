@@ -58,6 +58,13 @@ def test_linked_peers_are_counted_when_somebody_looks() -> None:
     assert value(metrics, "masa_peers_linked", route="direct") == 2
 
 
+def test_linked_peers_are_counted_by_what_is_known_of_their_stake() -> None:
+    metrics, staked = Metrics(), [1]
+    metrics.watch_stakes("staked", lambda: staked[0])
+    staked[0] = 2
+    assert value(metrics, "masa_peers_by_stake", verdict="staked") == 2
+
+
 def test_models_that_are_served_are_labels_up_to_a_bound() -> None:
     metrics = Metrics()
     for n in range(3 * MAX_MODEL_LABELS):

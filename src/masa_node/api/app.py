@@ -24,6 +24,7 @@ GET_PATHS = frozenset(
         "/openapi.json",
         "/api/v1/node",
         "/api/v1/peers",
+        "/api/v1/stake",
         "/api/v1/llm/models",
         "/v1/models",
         "/api/tags",

@@ -29,6 +29,7 @@ _PLAIN: tuple[tuple[str, str, str], ...] = (
     ("/openapi.json", "This description", "application/json"),
     ("/api/v1/node", "The node itself: version, id, addresses, load, policies", "application/json"),
     ("/api/v1/peers", "The peers: who is linked, directly or through a relay, and what they share", "application/json"),
+    ("/api/v1/stake", "Stakes: the policies, this node's own stake, what was read of the chain", "application/json"),
     ("/api/v1/llm/models", "What can be asked here now, who serves it, through which doors", "application/json"),
     ("/v1/models", "The models, in a shape that the OpenAI and Anthropic SDKs read", "application/json"),
     ("/api/tags", "The models, in Ollama's shape", "application/json"),

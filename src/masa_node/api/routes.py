@@ -23,7 +23,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 class NodeView(msgspec.Struct, frozen=True):
     """What the ordinary doors show. `upstreams` gives name, label and whether it is up (None: not yet known);
-    `node` and `peers` give what is told of the node and of its network, ready to be written as JSON.
+    `node`, `peers` and `stake` give what is told of the node and of its network, ready to be written as JSON.
     """
 
     catalog: Catalog
@@ -32,6 +32,7 @@ class NodeView(msgspec.Struct, frozen=True):
     metrics: Callable[[], bytes]
     node: Callable[[], object]
     peers: Callable[[], object]
+    stake: Callable[[], object]
 
 
 def json_response(value: object, status: int = 200) -> Response:
@@ -50,6 +51,7 @@ def ordinary_doors(view: NodeView) -> Router:
             Route("/openapi.json", _openapi),
             Route("/api/v1/node", _list(view.node)),
             Route("/api/v1/peers", _list(view.peers)),
+            Route("/api/v1/stake", _list(view.stake)),
             Route("/api/v1/llm/models", _list(lambda: models.own_list(view.catalog))),
             Route("/v1/models", _list(lambda: models.openai_list(view.catalog))),
             Route("/v1/models/{model:path}", _one_model(view)),

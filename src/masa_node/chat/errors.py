@@ -147,6 +147,30 @@ class PrivacyRefused(PolicyError):
     code = "privacy_refused"
 
 
+class StakeRequired(PolicyError):
+    """Only peers serve the model, STAKE_PROVIDERS=require holds, and this node is not staked itself.
+
+    The message tells why not. Stake, and sign a delegation for this node: `masa-node stake deposit`, `stake delegate`.
+    """
+
+    code = "stake_required"
+
+
+class NoStakedPeer(PolicyError):
+    """Only peers serve the model, none of them is staked, and STAKE_PROVIDERS=require keeps the request from them."""
+
+    code = "no_staked_peer"
+
+
+class StakeUnknown(PolicyError):
+    """It cannot be told now whether this node, or any peer that serves the model, is staked: the chain is not read.
+
+    See `masa-node stake status`, and whether RPC_URL answers.
+    """
+
+    code = "stake_unknown"
+
+
 class Overloaded(MasaError):
     """Too many requests are under way and the queue is full. Try again after `retry_after_s`."""
 
@@ -250,6 +274,12 @@ class PeerRefused(ProviderError):
     """The peer does not serve this request: the model is not shared, or too many requests came from this node."""
 
     code = "peer_refused"
+
+
+class StakeDemanded(PeerRefused):
+    """The peer serves staked nodes only (STAKE_CALLERS=require there). See `masa-node stake status` on this node."""
+
+    code = "stake_demanded"
 
 
 # ---- the node's own ----

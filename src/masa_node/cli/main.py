@@ -12,7 +12,7 @@ import typer
 
 from masa_node import __version__
 from masa_node.chat.errors import ConfigurationError, MasaError, ProviderError
-from masa_node.cli import peers
+from masa_node.cli import devnet, peers, stake
 from masa_node.cli.output import Json, print_json
 from masa_node.node.settings import LogLevel, SettingDoc, Settings, listed, read_settings, setting_docs
 from masa_node.telemetry import log
@@ -91,6 +91,8 @@ def settings(*, json: Json = False) -> None:
 
 
 peers.register(app)
+stake.register(app)
+devnet.register(app)
 
 
 @app.command()

@@ -25,6 +25,13 @@ INVITE_ID_CHARS = 8  # of the token's hash: a thousand invites at most
 _OK, _UNAUTHORIZED, _NO_SUCH_DOOR = 200, 401, 404
 
 
+class ShownStake(msgspec.Struct, frozen=True, kw_only=True):
+    """The verdict on one peer's stake, as the node tells it."""
+
+    verdict: str = ""
+    reason: str = ""
+
+
 class ShownPeer(msgspec.Struct, frozen=True, kw_only=True):
     """One peer as `GET /api/v1/peers` tells it. `route` and `rtt_ms` are null while it is not linked."""
 
@@ -43,6 +50,7 @@ class ShownPeer(msgspec.Struct, frozen=True, kw_only=True):
     failures: int | None = None
     error: str | None = None
     last_seen_at_unix_s: float | None = None
+    stake: ShownStake | None = None
 
 
 class ShownNetwork(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +60,7 @@ class ShownNetwork(msgspec.Struct, frozen=True, kw_only=True):
     state: str = "off"
     why: str | None = None
     addresses: list[str] = []
+    staking: str = ""
     peers: list[ShownPeer] = []
 
 
@@ -85,11 +94,14 @@ def print_peers(network: ShownNetwork, *, shows_all: bool) -> None:
     peers = sorted(network.peers, key=_rank)
     shown = [peer for peer in peers if shows_all or peer.connected or peer.standing != Standing.HEARD]
     if shown:
-        table = Table("peer", "name", "standing", "connection", "models", "load", "seen", box=None, pad_edge=False)
+        titles = ("peer", "name", "standing", "stake", "connection", "models", "load", "seen")
+        table = Table(*titles, box=None, pad_edge=False)
         now_unix_s = time.time()
         for peer in shown:
             table.add_row(*(Text(cell) for cell in _cells(peer, now_unix_s)))
         out.print(table)
+    if network.staking:
+        out.print(Text(f"staking: {plain(network.staking, MAX_WHY_CHARS)}"))
     for peer in [peer for peer in shown if _is_not_reached(peer)][:MAX_REASONS_SHOWN]:
         out.print(Text(f"{short_id(peer.id)} is not reached: {plain(peer.error or '', MAX_WHY_CHARS)}"))
     if len(shown) < len(peers):
@@ -157,6 +169,7 @@ def _cells(peer: ShownPeer, now_unix_s: float) -> tuple[str, ...]:
         short_id(plain(peer.id, MAX_CELL_CHARS)),
         plain(peer.name or "", MAX_CELL_CHARS),
         f"{standing}, trusted" if peer.trusted else standing,
+        plain(peer.stake.verdict, MAX_CELL_CHARS) if peer.stake is not None else "not checked",
         _connection(peer),
         ", ".join(models) + (f" and {more} more" if more > 0 else ""),
         load,

@@ -17,7 +17,7 @@ import structlog
 from masa_node.chat.errors import ProviderError
 from masa_node.network.addresses import dialable
 from masa_node.network.advertising import Advertiser, offers_of
-from masa_node.network.adverts import Advert, is_in_force
+from masa_node.network.adverts import Advert, SignedAdvert, is_in_force
 from masa_node.network.allowance import Allowance
 from masa_node.network.asking import RemotePeer
 from masa_node.network.control import Hello, RefusalCode
@@ -80,6 +80,7 @@ class Network:
         self._dialing: set[NodeId] = set()
         self._strangers_dialed = 0
         self._why_not: dict[NodeId, str] = {}
+        self._awaited: dict[NodeId, asyncio.Event] = {}
         self._lines = Allowance(LOG_PER_S, LOG_BURST, 0.0)
         self._news = asyncio.Event()
         self._wanted = asyncio.Event()
@@ -193,6 +194,7 @@ class Network:
     def unlinked(self, session: Session) -> None:
         """See `LinksOwner`."""
         self.gossip.unlinked(session.peer)
+        self._awaited.pop(session.peer, None)
         self._withdraw(session.peer)
         self.book.unlinked(session.peer, time.time(), self._now_s(), self._parts.rng)
         self._note_why_not(session.peer, session.why)
@@ -229,6 +231,12 @@ class Network:
         new, self._new_vouchers = self._new_vouchers, {}
         return [(by, signed, expires_at_unix_s) for by, (signed, expires_at_unix_s) in new.items()]
 
+    async def advert_of(self, peer: NodeId) -> SignedAdvert:
+        """The newest advert of this peer; waits, as long as the caller wants to, for the first."""
+        while (signed := self.gossip.advert_of(peer)) is None:
+            await self._awaited.setdefault(peer, asyncio.Event()).wait()
+        return signed
+
     async def take_ask(self, peer: NodeId, stream: Stream) -> None:
         """See `SessionOwner`."""
         await self._parts.server.serve(peer, stream)
@@ -263,6 +271,8 @@ class Network:
             match change:
                 case AdvertHeard(advert=signed):
                     self._note_address(signed.advert, teller)
+                    if signed.node_id in self._awaited:
+                        self._awaited.pop(signed.node_id).set()
                     self._offer(signed.node_id)
                 case AdvertExpired(node_id=peer):
                     self._withdraw(peer)

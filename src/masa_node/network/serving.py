@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 
 import msgspec
 import structlog
@@ -57,8 +57,11 @@ class ServingLimits(msgspec.Struct, frozen=True):
 class PeerServer:
     """`serve` each stream that a peer opens for an ask. `dispatcher` answers from `shared.catalog`.
 
-    `instance` is this process' own random name, by which an LLM URL that leads back here is noticed.
+    `instance` is this process' own random name, by which an LLM URL that leads back here is noticed. `vet`, where
+    there is one, says whether this peer is served at all: it raises `PeerRefused` if not.
     """
+
+    vet: Callable[[NodeId], Awaitable[None]] | None = None
 
     def __init__(self, dispatcher: Dispatcher, shared: SharedCatalog, limits: ServingLimits, instance: str) -> None:
         self._dispatcher = dispatcher
@@ -97,6 +100,8 @@ class PeerServer:
                 async with asyncio.timeout(ASK_WITHIN_S):
                     header, door = await incoming.header()
                     self._check(header, door)
+                    if self.vet is not None:
+                        await self.vet(peer)
                     body = await incoming.body(header.body_bytes)
             except TimeoutError:
                 raise BodyTooSlow(f"the request did not arrive within {ASK_WITHIN_S:g} s.") from None

@@ -5,7 +5,7 @@ logs once that the disk fails, and goes on. What a person asked for raises `Stor
 """
 
 import sqlite3
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Self, TypeVar
 
@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from masa_node.network.database import FILE_NAME, Database, Job, StoreFailed
 from masa_node.network.peers import MAX_BLOCKED, MAX_PEERS, PeerRecord, UnixTime
+from masa_node.network.schema import MIGRATIONS
 from masa_node.network.transport import NodeId
 from masa_node.network.vouchers import MAX_VOUCHER_BYTES
 from masa_node.network.wishes import MAX_ARGUMENT_CHARS, MAX_WORDS_CHARS, Verb, Wish, WishState
@@ -29,25 +30,8 @@ MAX_USES = MAX_PEERS  # of one invite
 MAX_NOTE_CHARS = 200
 MAX_PENDING_WISHES = 100  # a node that is off does not read them
 MAX_ANSWERED_WISHES = 100  # kept for commands that still wait
-
-_V1 = """
-CREATE TABLE peers (node_id TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE kept (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE vouchers (by TEXT PRIMARY KEY, signed BLOB NOT NULL, expires_at_unix_s INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE invites (
-    token_hash BLOB PRIMARY KEY, made_at_unix_s INTEGER NOT NULL, expires_at_unix_s INTEGER NOT NULL,
-    uses INTEGER NOT NULL, note TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE invite_uses (
-    token_hash BLOB NOT NULL REFERENCES invites ON DELETE CASCADE, node_id TEXT NOT NULL,
-    used_at_unix_s INTEGER NOT NULL, PRIMARY KEY (token_hash, node_id)
-) WITHOUT ROWID;
-CREATE TABLE wishes (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, verb TEXT NOT NULL, argument TEXT NOT NULL, made_at_unix_s INTEGER NOT NULL,
-    state TEXT NOT NULL, words TEXT NOT NULL
-);
-"""
-MIGRATIONS = (_V1,)  # never change one that was released: add the next
+MAX_READINGS = 10_000  # owners of stake: as many as peers
+MAX_READING_BYTES = 1024  # one with every number at its bound takes less
 
 _WISH_FIELDS = ("id", "verb", "argument", "made_at_unix_s", "state", "words")
 _WISH_COLUMNS = ", ".join(_WISH_FIELDS)
@@ -199,6 +183,28 @@ class Store:
             MAX_VOUCHERS,
         )
         return _checked(KeptVoucher, ("by", "signed", "expires_at_unix_s"), rows)
+
+    # ---- readings of the chain ----
+
+    async def load_readings(self) -> list[bytes]:
+        """What `keep_readings` kept, the oldest first."""
+        sql = "SELECT reading FROM readings WHERE length(reading) <= ? ORDER BY number DESC LIMIT ?"
+        rows = await self._read(sql, MAX_READING_BYTES, MAX_READINGS)
+        return [row[0] for row in reversed(rows) if isinstance(row[0], bytes)]
+
+    async def keep_readings(self, readings: Mapping[str, bytes]) -> None:
+        """Keep these instead of older ones of the same owners. The oldest beyond MAX_READINGS go, larger ones too."""
+        kept = [(owner, reading) for owner, reading in readings.items() if len(reading) <= MAX_READING_BYTES]
+
+        def job(connection: sqlite3.Connection) -> None:
+            connection.executemany("INSERT OR REPLACE INTO readings (owner, reading) VALUES (?, ?)", kept)
+            connection.execute(
+                "DELETE FROM readings WHERE number <="
+                " (SELECT number FROM readings ORDER BY number DESC LIMIT 1 OFFSET ?)",
+                (MAX_READINGS,),
+            )
+
+        await self._try(job, otherwise=None)
 
     # ---- invites ----
 

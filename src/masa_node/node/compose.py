@@ -20,6 +20,8 @@ from masa_node.network.transport import Route
 from masa_node.node.config_file import upstreams_in_file
 from masa_node.node.peer_settings import read_peer_settings
 from masa_node.node.settings import Settings, listed
+from masa_node.node.stake_settings import read_stake_settings
+from masa_node.node.stake_view import STAKING_OFF, StakeView, stake_off
 from masa_node.routing.admission import Admission, GuestAdmission
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher
@@ -33,6 +35,7 @@ from masa_node.upstreams.upstream import Upstream
 
 if TYPE_CHECKING:
     from masa_node.node.networking import Networking
+    from masa_node.node.staking import Staking
 
 
 class Node:
@@ -54,6 +57,7 @@ class Node:
         self.dispatcher = Dispatcher(self.catalog, self.admission, self.roster.look_again, self.observe)
         self.peer_settings = read_peer_settings(settings)
         self.guests = GuestAdmission(self.admission, settings.max_peer_jobs, settings.max_peer_queue)
+        self.staking: Staking | None = self._make_staking()
         self.networking: Networking | None = None
         self.network_settled = asyncio.Event()
         self.metrics.watch_load(lambda: self.admission.running, lambda: self.admission.waiting)
@@ -88,6 +92,21 @@ class Node:
         self.networking = Networking(self)
         await self.networking.run()
 
+    def _make_staking(self) -> "Staking | None":
+        settings = read_stake_settings(self.settings)
+        if settings.is_off or settings.profile is None:
+            return None
+        from masa_node.node.staking import Staking  # noqa: PLC0415 - nobody else needs the chain's code
+        from masa_node.staking.verdicts import StakeAnswer  # noqa: PLC0415
+
+        staking = Staking.over_http(settings, settings.profile, self.http)
+        if staking.sifts:
+            self.dispatcher.sift_by(staking)
+        self.guests.rank = staking.rank
+        for answer in StakeAnswer:
+            self.metrics.watch_stakes(answer.value, partial(staking.linked_with, answer))
+        return staking
+
     @property
     def node_id(self) -> str:
         """This node's id on the network; "" while it is on none."""
@@ -114,8 +133,11 @@ class Node:
             "share": self.settings.share,
             "race": self.settings.race,
             "privacy": self.settings.privacy,
-            "staking": "off - stakes are not checked",
+            "staking": self.staking.summary if self.staking is not None else STAKING_OFF,
         }
+
+    def _stake_view(self) -> StakeView:
+        return self.staking.view() if self.staking is not None else stake_off()
 
     def observe(self, outcome: Outcome) -> None:
         """Tell telemetry how a request ended."""
@@ -133,7 +155,13 @@ class Node:
         )
         chat = ChatDoors(self.dispatcher, limits, self.observe, self.instance)
         view = NodeView(
-            self.catalog, self.roster.look_again, self.states, self.metrics.render, self._node_view, self._peers_view
+            self.catalog,
+            self.roster.look_again,
+            self.states,
+            self.metrics.render,
+            self._node_view,
+            self._peers_view,
+            self._stake_view,
         )
         show = ShowDoor(self.catalog, chat, settings.max_body)
         return App(Guard(guard_rules(settings)), chat, show, view)

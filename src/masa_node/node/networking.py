@@ -30,11 +30,13 @@ from masa_node.network.transport import NodeId, PeerAddress, Route, Transport
 from masa_node.network.wishes import Answer, Verb, Wish, WishState, carry_out
 from masa_node.node.peers_view import PeersView, no_network, view_of
 from masa_node.node.settings import Settings
+from masa_node.node.stake_view import STAKING_OFF
 from masa_node.routing.dispatch import Dispatcher
 
 if TYPE_CHECKING:
     from masa_node.node.compose import Node
 
+MAX_DELEGATION_BYTES = 1024  # what an advert has room for
 LOOK_EVERY_S = 1.0  # at the store: a command waits this long at most
 CLOSE_WITHIN_S = 3.0
 
@@ -53,6 +55,7 @@ class Networking:
         self._joining: dict[int, asyncio.Task[None]] = {}
         self.network: Network | None = None
         self.transport: Transport | None = None
+        self._delegation: bytes | None = None  # the word of a stake's owner for this node, shown to peers
         self.why = "it is starting"
 
     @property
@@ -71,7 +74,11 @@ class Networking:
 
     def peers_view(self) -> PeersView:
         """What is told of the peers."""
-        return view_of(self.network) if self.network is not None else no_network(self.why)
+        staking = self._node.staking
+        summary = staking.summary if staking is not None else STAKING_OFF
+        if self.network is None:
+            return no_network(self.why, summary)
+        return view_of(self.network, summary, staking.row if staking is not None else None)
 
     def own_view(self) -> dict[str, object]:
         """What is told of this node."""
@@ -142,6 +149,8 @@ class Networking:
             async with asyncio.TaskGroup() as group:
                 group.create_task(network.run())
                 group.create_task(self._look_after(store, network, group))
+                if self._node.staking is not None:
+                    group.create_task(self._node.staking.run(network, store, lambda: self._delegation))
                 if self._settings.discover_lan:
                     group.create_task(self._discover(network, transport))
                 self.network, self.why = network, ""
@@ -176,10 +185,16 @@ class Networking:
 
     async def _make(self, transport: Transport, store: Store, book: PeerBook) -> Network:
         settings, node = self._settings, self._node
+        self._delegation = await _own_delegation(store)
 
         def about() -> AboutNode:
             return AboutNode(
-                __version__, settings.node_name, transport.address(), node.guests.running, settings.max_peer_jobs
+                __version__,
+                settings.node_name,
+                transport.address(),
+                node.guests.running,
+                settings.max_peer_jobs,
+                self._delegation,
             )
 
         async def use_invite(token: bytes, peer: NodeId) -> bool:
@@ -212,7 +227,10 @@ class Networking:
         node = self._node
         # With a health book of its own: what peers send must not speak against an LLM with its owner.
         dispatcher = Dispatcher(self._shared.catalog, node.guests, _nothing_new, node.observe)
-        return PeerServer(dispatcher, self._shared, serving_limits(self._settings), node.instance)
+        server = PeerServer(dispatcher, self._shared, serving_limits(self._settings), node.instance)
+        if node.staking is not None:
+            server.vet = node.staking.vet
+        return server
 
     def _share(self) -> None:
         self._shared.follow(self._node.catalog)
@@ -237,6 +255,7 @@ class Networking:
                 await self._save(store, network)
                 if await store.changed() or is_first_look:
                     is_first_look = False
+                    self._delegation = await _own_delegation(store)
                     for wish in await store.pending_wishes():
                         await self._fulfil(wish, store, network, group)
                 await asyncio.sleep(LOOK_EVERY_S)
@@ -309,6 +328,12 @@ def serving_limits(settings: Settings) -> ServingLimits:
 
 async def _nothing_new() -> None:
     """Peers are told of the models that are shared; a name that is not among them is not looked for."""
+
+
+async def _own_delegation(store: Store) -> bytes | None:
+    """What `masa-node stake delegate` left; shown whether or not this node looks at stakes itself."""
+    kept = await store.value("delegation")
+    return kept if kept and len(kept) <= MAX_DELEGATION_BYTES else None
 
 
 async def _has_invites(store: Store) -> bool:

@@ -1,12 +1,14 @@
 """What `GET /api/v1/peers` tells."""
 
 import time
+from collections.abc import Callable
 
 import msgspec
 
 from masa_node.network.network import Network
 from masa_node.network.peers import PeerRecord
-from masa_node.network.transport import Route
+from masa_node.network.transport import NodeId, Route
+from masa_node.node.stake_view import STAKING_OFF, StakeRow
 
 MAX_SHOWN = 1_000  # linked ones first; the rest of a full book is of no use to a reader
 
@@ -32,6 +34,10 @@ class PeerRow(msgspec.Struct, frozen=True):
     failures: int
     error: str
     last_seen_at_unix_s: int | None
+    stake: StakeRow | None  # None: stakes are not checked
+
+
+StakeOf = Callable[[NodeId], StakeRow]
 
 
 class PeersView(msgspec.Struct, frozen=True):
@@ -47,27 +53,24 @@ class PeersView(msgspec.Struct, frozen=True):
     peers: list[PeerRow]
 
 
-STAKING_OFF = "off - stakes are not checked"
-
-
-def no_network(why: str) -> PeersView:
+def no_network(why: str, staking: str = STAKING_OFF) -> PeersView:
     """While there is none."""
-    return PeersView("", "off", why, (), None, STAKING_OFF, 0, [])
+    return PeersView("", "off", why, (), None, staking, 0, [])
 
 
-def view_of(network: Network) -> PeersView:
-    """The network as it is now."""
+def view_of(network: Network, staking: str, stake_of: StakeOf | None) -> PeersView:
+    """The network as it is now. `staking` is one line about it; `stake_of` gives one peer's, if stakes are checked."""
     own = network.address()
     records = sorted(network.book.all(), key=lambda record: _rank(network, record))
-    rows = [_row(network, record) for record in records[:MAX_SHOWN]]
-    return PeersView(network.node_id, "on", "", own.direct, own.relay_url, STAKING_OFF, len(records), rows)
+    rows = [_row(network, record, stake_of) for record in records[:MAX_SHOWN]]
+    return PeersView(network.node_id, "on", "", own.direct, own.relay_url, staking, len(records), rows)
 
 
 def _rank(network: Network, record: PeerRecord) -> tuple[bool, int]:
     return record.node_id not in network.links.sessions, -record.last_seen_at_unix_s
 
 
-def _row(network: Network, record: PeerRecord) -> PeerRow:
+def _row(network: Network, record: PeerRecord, stake_of: StakeOf | None) -> PeerRow:
     peer = record.node_id
     session = network.links.sessions.get(peer)
     path = session.link.path() if session is not None else None
@@ -90,4 +93,5 @@ def _row(network: Network, record: PeerRecord) -> PeerRow:
         failures=network.book.failures(peer),
         error="" if session is not None else network.why_not(peer),
         last_seen_at_unix_s=int(time.time()) if session is not None else record.last_linked_at_unix_s or None,
+        stake=stake_of(peer) if stake_of is not None and advert is not None else None,
     )

@@ -17,9 +17,10 @@ LogFormat = Literal["auto", "json", "console"]
 NetworkSwitch = Literal["auto", "on", "off"]
 RaceWord = Literal["all", "hedge"]
 PrivacyWord = Literal["local", "trusted", "any"]
+StakeWord = Literal["", "off", "prefer", "require"]
 
 _SECRETS = frozenset(
-    {"api_key", "llm_chat_token", "llm_cf_token", "openai_api_key", "anthropic_api_key", "relay_token"}
+    {"api_key", "llm_chat_token", "llm_cf_token", "openai_api_key", "anthropic_api_key", "relay_token", "rpc_url"}
 )
 
 
@@ -199,6 +200,41 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "`trusted` only to peers marked so (TRUSTED_PEERS, `masa-node peers trust`), `any`."
         ),
     ] = "any"
+    stake_network: Annotated[
+        str,
+        Meta(
+            description="Chain and contract of stakes: a network profile (`sepolia`, a `.toml` file, or its name "
+            "in MASA_DIR). Unset: stakes are not checked."
+        ),
+    ] = ""
+    rpc_url: Annotated[
+        str,
+        Meta(
+            description="JSON-RPC servers of the chain, comma-separated, asked in this order, instead of the profile's."
+        ),
+    ] = ""
+    stake_contract: Annotated[str, Meta(description="Address of the staking contract, instead of the profile's.")] = ""
+    stake_providers: Annotated[
+        StakeWord,
+        Meta(
+            description="To whom requests are sent: `require` only staked peers, `prefer` those first, `off` any. "
+            "Unset: `prefer` with STAKE_NETWORK, `off` without."
+        ),
+    ] = ""
+    stake_callers: Annotated[
+        StakeWord,
+        Meta(
+            description="Whose requests are served: `require` only staked peers', `prefer` those first while requests "
+            "wait, `off` any. Unset: `prefer` with STAKE_NETWORK, `off` without."
+        ),
+    ] = ""
+    stake_allow: Annotated[
+        str,
+        Meta(
+            description="Node ids, comma-separated, that count as good as staked here, shown as `allowed`; this node's "
+            "own among them if it is to use a network without a stake."
+        ),
+    ] = ""
     log_level: Annotated[LogLevel, Meta(description="Least severe lines to write.")] = "info"
     log_format: Annotated[
         LogFormat,
@@ -248,7 +284,7 @@ def _dotenv(path: Path) -> dict[str, str]:
 
 
 def _convert(name: str, text: str, kind: object) -> object:
-    if name in ("log_level", "log_format", "network", "race", "privacy"):
+    if name in ("log_level", "log_format", "network", "race", "privacy", "stake_providers", "stake_callers"):
         text = text.lower()
     try:
         converted: object = msgspec.convert(text, kind, strict=False)

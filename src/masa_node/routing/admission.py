@@ -93,8 +93,11 @@ class GuestAdmission:
 
     At most `max_waiting` guests wait. No guest keeps the others out, however long his answers take: one alone gets all
     places but the last, a free place goes to the guest who has fewest, and in a full queue who waits most makes room.
-    `main` serves one guest room: this takes its `freed`.
+    `rank`, where there is one, goes before all that: guests of a lower number are let in first, and in a full queue
+    those of the highest make room. `main` serves one guest room: this takes its `freed`.
     """
+
+    rank: Callable[[str], int] | None = None
 
     def __init__(self, main: Admission, max_running: int, max_waiting: int) -> None:
         self._main = main
@@ -151,17 +154,21 @@ class GuestAdmission:
             turn.place.set_result(True)
 
     def _next(self) -> _Turn | None:
-        """Of the guests who have the fewest places, who has waited longest."""
+        """Of the best guests those who have the fewest places, of them who has waited longest."""
         able = (turn for turn in self._waiting if not turn.place.done() and self._may_have_more(turn.guest))
-        return min(able, key=lambda turn: self._places[turn.guest], default=None)
+        return min(able, key=lambda turn: (self._rank(turn.guest), self._places[turn.guest]), default=None)
+
+    def _rank(self, guest: str) -> int:
+        return self.rank(guest) if self.rank is not None else 0
 
     def _make_room(self, guest: str) -> None:
-        """Raises `Overloaded` when the queue is full, unless another guest has far more in it."""
+        """Raises `Overloaded` when the queue is full, unless a lesser guest is in it, or another has far more there."""
         if len(self._waiting) < self._max_waiting:
             return
         waits = Counter(turn.guest for turn in self._waiting)
-        (crowd, most), *_ = waits.most_common(1) or [("", 0)]
-        if waits[guest] + 1 >= most:
+        crowd = max(waits, key=lambda waiting: (self._rank(waiting), waits[waiting]), default=guest)
+        worst, own = self._rank(crowd), self._rank(guest)
+        if worst < own or (worst == own and waits[guest] + 1 >= waits[crowd]):
             raise self._overloaded()
         newest = next(turn for turn in reversed(self._waiting) if turn.guest == crowd)
         self._waiting.remove(newest)

@@ -10,6 +10,7 @@ from masa_node.chat.errors import DialectNotServed, MasaError, PrivacyRefused, U
 from masa_node.routing.catalog import Catalog, Found
 from masa_node.routing.health import HealthBook
 from masa_node.routing.provider import Provider
+from masa_node.routing.sifting import Sifts
 
 MAX_OWN = 8  # own servers that are tried for one ask
 
@@ -17,17 +18,22 @@ Refresh = Callable[[], Awaitable[None]]
 
 
 class Chosen(msgspec.Struct, frozen=True, gc=False):
-    """Own servers in the order in which they are asked, then the peers that may be, then own servers that would only
-    let the caller wait.
+    """Own servers in the order in which they are asked, then the peers that may be, group by group, then own servers
+    that would only let the caller wait.
     """
 
     own: Sequence[Provider]
-    peers: Sequence[Provider] = ()
+    peers: tuple[Sequence[Provider], ...] = ()
     last: Sequence[Provider] = ()
 
 
 class Candidates:
-    """Chooses from the catalog. `refresh` looks for models that appeared since own servers were last listed."""
+    """Chooses from the catalog. `refresh` looks for models that appeared since own servers were last listed.
+
+    `sifts`, where there is one, says which peers may be asked.
+    """
+
+    sifts: Sifts | None = None
 
     def __init__(self, catalog: Catalog, refresh: Refresh, health: HealthBook) -> None:
         self._catalog = catalog
@@ -39,13 +45,14 @@ class Candidates:
         return self._catalog.knows(model)
 
     async def choose(self, ask: Ask) -> Chosen:
-        """Who is asked, best first. Raises `UnknownModel`, `DialectNotServed`, `PrivacyRefused`."""
+        """Who is asked, best first. Raises `UnknownModel`, `DialectNotServed`, `PolicyError`."""
         found = self._catalog.find(ask.model, ask.door)
         if not (found.own or found.peers or found.other_doors):
             await self._refresh()
             found = self._catalog.find(ask.model, ask.door)
         own = found.own
-        peers = _allowed(found.peers, ask.privacy) if found.peers else ()
+        allowed = _allowed(found.peers, ask.privacy) if found.peers else ()
+        peers = await self._sifted(allowed, is_needed=not (own or self._catalog.unlisted)) if allowed else ()
         if not own and not peers:
             own = self._catalog.unlisted if not found.other_doors else ()
             if not own:
@@ -54,7 +61,19 @@ class Candidates:
             return Chosen(own)
         return self._in_order(own, peers)
 
-    def _in_order(self, own: Sequence[Provider], peers: Sequence[Provider]) -> Chosen:
+    async def _sifted(self, peers: Sequence[Provider], *, is_needed: bool) -> tuple[Sequence[Provider], ...]:
+        """Groups of those that may be asked. Raises the rule's refusal when there is nobody else (`is_needed`)."""
+        if self.sifts is None:
+            return (peers,)
+        sifted = self.sifts.sift(peers)
+        if is_needed and sifted.refusal is not None:
+            await self.sifts.settle(peers)
+            sifted = self.sifts.sift(peers)
+            if sifted.refusal is not None:
+                raise sifted.refusal
+        return sifted.groups
+
+    def _in_order(self, own: Sequence[Provider], peers: tuple[Sequence[Provider], ...]) -> Chosen:
         """The well ones first. While there are peers, a server that is not well and wastes time is asked after them."""
         now_s = asyncio.get_running_loop().time()
         health = self._health

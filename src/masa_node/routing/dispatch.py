@@ -8,6 +8,7 @@ from masa_node.routing.exchange import Exchange, Observe
 from masa_node.routing.experience import Experience, Watch
 from masa_node.routing.health import Health, HealthBook
 from masa_node.routing.provider import Provider
+from masa_node.routing.sifting import Sifts
 
 
 class Dispatcher:
@@ -29,6 +30,10 @@ class Dispatcher:
         self.observe = observe
         self.experience = Experience(health if health is not None else HealthBook())
         self._candidates = Candidates(catalog, refresh, self.experience.health)
+
+    def sift_by(self, sifts: Sifts) -> None:
+        """Ask only the peers that this rule lets through, from the next request on."""
+        self._candidates.sifts = sifts
 
     @property
     def watch(self) -> Watch | None:

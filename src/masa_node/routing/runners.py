@@ -124,13 +124,18 @@ class Runners:
     # ---- who runs ----
 
     def _heats(self) -> Iterator[Heat]:
-        """Own servers, peers, peers that are not well, own servers that waste time: each chosen when its turn comes."""
+        """Own servers, peers group by group, peers that are not well, own servers that waste time.
+
+        Each is chosen when its turn comes.
+        """
         chosen, rule = self._chosen, self._ask.race
         yield own_heat(self._enter(chosen.own))
         width = min(rule.width or DEFAULT_WIDTH, MAX_WIDTH)
         usual_s = self._experience.latency.usual_s(self._ask.model) if rule.mode is RaceMode.HEDGE else 0.0
         self._attempts.race = rule.mode
-        for peers in ranked(chosen.peers, self._experience.health, self._loop.time(), max(width, MIN_LINE)):
+        line = max(width, MIN_LINE)
+        groups = [ranked(peers, self._experience.health, self._loop.time(), line) for peers in chosen.peers]
+        for peers in (*(well for well, _ in groups), *(ill for _, ill in groups)):
             yield peers_heat(self._enter(peers), rule.mode, width, usual_s)
         yield own_heat(self._enter(chosen.last))
 

@@ -10,6 +10,7 @@ from masa_node.chat.errors import (
     NotAnAnswer,
     PeerBusy,
     ProviderError,
+    StakeDemanded,
     Stalled,
 )
 
@@ -44,7 +45,7 @@ def _rank(error: ProviderError) -> int:
             return _rank_of_status(status)
         case FirstPieceTimeout():
             return 5
-        case PeerBusy():
+        case PeerBusy() | StakeDemanded():
             return 6
         case ErrorInStream():
             return 7

@@ -1,4 +1,4 @@
-"""Which chain and which contract: a network profile. Read from settings and files, never from a request or a peer."""
+"""Which chain and which contract: a network profile. Values; read from files by `profile_files.py`. Pure."""
 
 from enum import StrEnum
 

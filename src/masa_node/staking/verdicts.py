@@ -9,7 +9,7 @@ from masa_node.staking.addresses import Address
 
 
 class StakeAnswer(StrEnum):
-    """The three answers, none of which is ever folded into another; and that the owner of this node allows it anyway."""
+    """The three answers, none of which is ever folded into another; and that this node's owner allows it anyway."""
 
     STAKED = "staked"
     NOT_STAKED = "not staked"

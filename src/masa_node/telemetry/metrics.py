@@ -56,6 +56,13 @@ PEER_REQUESTS = MetricDoc(
 PEERS_LINKED = MetricDoc(
     "masa_peers_linked", "gauge", ("route",), "Peers with a live link: `direct`, `relay`, or `unknown` as yet."
 )
+PEERS_BY_STAKE = MetricDoc(
+    "masa_peers_by_stake",
+    "gauge",
+    ("verdict",),
+    "Linked peers by what is known of their stake: `staked`, `not staked`, `unknown`, `allowed`; none while stakes are "
+    "not checked.",
+)
 IN_FLIGHT = MetricDoc("masa_requests_in_flight", "gauge", (), "Chat requests under way.")
 WAITING = MetricDoc("masa_requests_waiting", "gauge", (), "Chat requests that wait for a place.")
 UPSTREAM_UP = MetricDoc("masa_upstream_up", "gauge", ("upstream",), "1 if the last listing reached the LLM server.")
@@ -74,6 +81,7 @@ ALL_METRICS = (
     TOKENS,
     PEER_REQUESTS,
     PEERS_LINKED,
+    PEERS_BY_STAKE,
     IN_FLIGHT,
     WAITING,
     UPSTREAM_UP,
@@ -113,6 +121,7 @@ class Metrics:
         self._waiting = self._gauge(WAITING)
         self._up = self._gauge(UPSTREAM_UP)
         self._peers_linked = self._gauge(PEERS_LINKED)
+        self._peers_by_stake = self._gauge(PEERS_BY_STAKE)
         self._peer_requests = self._counter(PEER_REQUESTS)
         self._models: set[str] = set()
         self._by_door: dict[Door, _DoorMetrics] = {}
@@ -130,6 +139,10 @@ class Metrics:
     def watch_peers(self, route: str, linked: Callable[[], float]) -> None:
         """Where the number of peers that are linked by this route is read at each scrape."""
         self._peers_linked.labels(route).set_function(linked)
+
+    def watch_stakes(self, verdict: str, peers: Callable[[], float]) -> None:
+        """Where the number of linked peers with this verdict on their stake is read at each scrape."""
+        self._peers_by_stake.labels(verdict).set_function(peers)
 
     def observe(self, outcome: Outcome) -> None:
         """Count one request."""

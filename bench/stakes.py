@@ -1,0 +1,153 @@
+"""What a stake costs: checking a delegation, a verdict that is held, and how often the chain is read.
+
+    python -m bench.stakes
+
+One process, no sockets; with an anvil to be found (ANVIL, PATH, node_modules) also a read of a real chain's contract.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from masa_node.chat.errors import ConfigurationError
+from masa_node.node.chain_http import ChainHttp
+from masa_node.staking.addresses import Address, address_of
+from masa_node.staking.anvil import Anvil, find_anvil
+from masa_node.staking.chain import Chain as ReadChain
+from masa_node.staking.delegation import Delegation, Domain, SignedDelegation, check, decode, digest, encode
+from masa_node.staking.deployment import Owner, deploy
+from masa_node.staking.gate import Gate
+from masa_node.staking.hashing import keccak256
+from masa_node.staking.profiles import Profile
+from masa_node.staking.rpc import Rpc
+from masa_node.staking.signatures import address_of_secret, sign
+from masa_node.staking.verdicts import Reading, StakeAnswer
+from masa_node.upstreams.http import HttpClient
+
+ROUNDS = 400
+CHECK_MS = WARM_MS = 0.2  # asked for
+COLD = 200  # checks of one owner at once
+PROFILE = Profile("bench", 31_337, ("http://127.0.0.1:1",), address_of(b"\x11" * 20))
+DOMAIN = Domain(PROFILE.chain_id, PROFILE.contract)
+
+
+class Chain:
+    """Every owner has enough; counts how often it is read."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    async def read(self, owner: Address) -> Reading:
+        """See `ReadsChain`."""
+        self.reads += 1
+        await asyncio.sleep(0.01)
+        now = time.time()
+        return Reading(owner, COLD * 10**21, 10**21, 0, 1, int(now), 7 * 86_400, now)
+
+    async def is_signed(self, owner: Address, digest: bytes, signature: bytes) -> bool:
+        """See `ReadsChain`."""
+        raise NotImplementedError
+
+
+class Forgetful:
+    """Keeps nothing."""
+
+    async def load_readings(self) -> list[bytes]:
+        """See `KeepsReadings`."""
+        return []
+
+    async def keep_readings(self, readings: Mapping[str, bytes]) -> None:
+        """See `KeepsReadings`."""
+
+
+def delegation(node_key: bytes, secret: bytes) -> bytes:
+    """An owner's word for this node, as it travels."""
+    now = int(time.time())
+    made = Delegation(address_of_secret(secret), node_key, 0, now - 60, now + 86_400, DOMAIN)
+    return encode(SignedDelegation(made, sign(digest(made), secret)))
+
+
+def median_ms(act: Callable[[int], object], rounds: int = ROUNDS) -> float:
+    """Of single calls, each with a number of its own."""
+    took: list[float] = []
+    for number in range(rounds):
+        began_s = time.perf_counter()
+        act(number)
+        took.append(time.perf_counter() - began_s)
+    return statistics.median(took) * 1000
+
+
+def line(what: str, ms: float, most_ms: float) -> bool:
+    """Print one figure beside what is asked; is it good?"""
+    print(f"{what:58} {ms:8.4f} ms   <= {most_ms:g}: {'yes' if ms <= most_ms else 'NO'}")
+    return ms <= most_ms
+
+
+def measure_checks() -> bool:
+    """Each delegation is of an owner and a node never seen before."""
+    keys = [keccak256(b"node %d" % number) for number in range(ROUNDS)]
+    shown = [delegation(key, keccak256(key)) for key in keys]
+    now = time.time()
+    return line(
+        "a delegation, read and checked for the first time",
+        median_ms(lambda number: check(decode(shown[number]), keys[number].hex(), DOMAIN, now)),
+        CHECK_MS,
+    )
+
+
+async def measure_gate() -> bool:
+    """200 nodes of one owner at once, then the verdict on one of them again and again."""
+    chain = Chain()
+    gate = Gate(PROFILE, chain, frozenset(), random.Random(1))
+    secret = keccak256(b"owner")
+    shown = {keccak256(b"node %d" % number).hex(): b"" for number in range(COLD)}
+    shown = {key: delegation(bytes.fromhex(key), secret) for key in shown}
+    running = asyncio.create_task(gate.run(Forgetful()))
+    async with asyncio.TaskGroup() as group:
+        asked = [group.create_task(gate.settled(key, data)) for key, data in shown.items()]
+    is_staked = all(each.result().answer is StakeAnswer.STAKED for each in asked)
+    print(f"{COLD} cold checks of one owner at once: {chain.reads} read{'s' if chain.reads != 1 else ''} of the chain")
+    key, data = next(iter(shown.items()))
+    is_quick = line("a verdict that is held", median_ms(lambda _: gate.verdict(key, data), 20_000), WARM_MS)
+    running.cancel()
+    return is_staked and chain.reads == 1 and is_quick
+
+
+async def measure_reads() -> None:
+    """Reads of a real contract, on a chain on this machine: most of the time is the chain's own."""
+    try:
+        anvil = find_anvil(os.environ, Path.cwd())
+    except ConfigurationError:
+        print("a read of a real chain: not measured, there is no anvil here")
+        return
+    owner = address_of_secret(keccak256(b"owner"))
+    async with HttpClient() as http, Anvil(anvil) as running:
+        rpc = Rpc(ChainHttp(http), [running.url])
+        deployed = await deploy(rpc, running.url, "bench", [Owner(owner, is_staked=True)])
+        chain = ReadChain(rpc, deployed.profile)
+        took: list[float] = []
+        for _ in range(ROUNDS):
+            began_s = time.perf_counter()
+            reading = await chain.read(owner)
+            took.append(time.perf_counter() - began_s)
+    assert reading.stake_wei >= reading.minimum_wei  # noqa: S101 - or nothing was measured
+    print(f"{'a read of the chain (anvil, kept-alive connection)':58} {statistics.median(took) * 1000:8.4f} ms")
+
+
+def main() -> int:
+    """0 if all is as asked."""
+    is_good = measure_checks()
+    is_good = asyncio.run(measure_gate()) and is_good
+    asyncio.run(measure_reads())
+    return 0 if is_good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

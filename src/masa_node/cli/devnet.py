@@ -1,0 +1,135 @@
+"""The command `devnet`, and what it prints."""
+
+import asyncio
+import json as json_module
+import os
+import shlex
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from masa_node.cli.output import Json, console
+from masa_node.network.transport import short_id
+from masa_node.node.settings import read_settings
+from masa_node.telemetry import log
+from masa_node.upstreams.demo_frames import MODEL
+
+if TYPE_CHECKING:
+    from masa_node.node.devnet import Announce, Devnet
+    from masa_node.node.devnet_nodes import DevnetNode
+
+_WARNING = "Its keys are thrown away and lie in plain files: never use them on a real chain."
+_MESSAGES = [{"role": "user", "content": "Hello"}]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command to the program."""
+    app.command()(devnet)
+
+
+def devnet(
+    folder: Annotated[
+        str, typer.Option("--dir", help="Folder for what it makes. Unset: `devnet` in MASA_DIR.", show_default=False)
+    ] = "",
+    *,
+    json: Json = False,
+) -> None:
+    """Try stakes on this machine: a chain of its own (anvil), two staked nodes and one without, ready to be started."""
+    from masa_node.node.devnet import run_devnet  # noqa: PLC0415 - the other commands need no chain
+    from masa_node.staking.anvil import find_anvil  # noqa: PLC0415
+
+    values = read_settings()
+    log.configure(values.log_level, values.log_format)
+    path = Path(folder) if folder else Path(values.masa_dir) / "devnet"
+    shown: Announce = DevnetForPrograms() if json else DevnetForPeople(console())
+    asyncio.run(run_devnet(find_anvil(os.environ, Path.cwd()), path, shown))
+
+
+class DevnetForPrograms:
+    """One JSON object, on one line, once everything is there."""
+
+    def ready(self, devnet: "Devnet") -> None:
+        """See `Announce`."""
+        print(msgspec.json.encode(devnet).decode(), flush=True)
+
+    def ended(self, devnet: "Devnet") -> None:
+        """See `Announce`."""
+
+
+class DevnetForPeople:
+    """The nodes, how to start them, and what to try."""
+
+    def __init__(self, out: Console) -> None:
+        self._out = out
+
+    def ready(self, devnet: "Devnet") -> None:
+        """See `Announce`."""
+        self._say(f"A local chain with a staking contract runs at {devnet.rpc_url} (chain {devnet.chain_id}).")
+        self._say(_WARNING, "bold red")
+        self._out.print(_table(devnet), highlight=False)
+        self._say("\nStart the nodes, each in a terminal of its own:")
+        for node in devnet.nodes:
+            self._say(f"  {shlex.quote(node.start)} up", "bold")
+        self._say(
+            "Each is a script with the settings of its node, which sends to staked peers only, and serves no others.\n"
+            "STAKE_PROVIDERS and STAKE_CALLERS (prefer, off) before it change that; DEMO=0 takes its LLM away."
+        )
+        self._say("\nThen try:")
+        for about, command in _to_try(devnet):
+            self._say(f"  {command}", "bold")
+            self._say(f"      {about}")
+        self._say(f"The passphrase of every keystore is: {devnet.passphrase}")
+        if find_spec("eth_account") is None:
+            self._say('--keystore needs one more package: pip install "masa-node[stake]"')
+        self._say("\nCtrl+C ends the chain. Nodes go on for a while with what they read of it.")
+
+    def ended(self, devnet: "Devnet") -> None:
+        """See `Announce`."""
+        self._say(f"\nThe chain has ended. Profile, keys and nodes' folders remain in {devnet.folder};")
+        self._say("the next `masa-node devnet` there replaces them.")
+
+    def _say(self, text: str, style: str = "") -> None:
+        """As it is: commands are copied from here."""
+        self._out.print(text, style=style or None, markup=False, highlight=False, soft_wrap=True)
+        self._out.file.flush()
+
+
+def _table(devnet: "Devnet") -> Table:
+    table = Table("node", "id", "address for requests", "owner", "stake", "LLM", box=None, pad_edge=False)
+    for node in devnet.nodes:
+        stake = "staked" if node.is_staked else "none"
+        table.add_row(
+            node.name, short_id(node.node_id), node.url, _short(node.owner), stake, MODEL if node.has_llm else "none"
+        )
+    return table
+
+
+def _short(address: str) -> str:
+    """The keystore has it whole."""
+    return f"{address[:6]}…{address[-4:]}"
+
+
+def _to_try(devnet: "Devnet") -> list[tuple[str, str]]:
+    """What happens, and by which command."""
+    asking, serving, unstaked = devnet.nodes
+    body = json_module.dumps({"model": MODEL, "messages": _MESSAGES, "stream": True})
+    return [
+        (
+            f"node {asking.name} asks {serving.name}, and never {unstaked.name}",
+            f"curl -iN {asking.url}/v1/chat/completions -d '{body}'",
+        ),
+        ("what is known of the stake of a node and of its peers", f"{shlex.quote(asking.start)} stake status"),
+        (f"node {unstaked.name} gets a stake ...", _with_key(unstaked, "deposit min")),
+        ("... and its owner's delegation, and is asked too", _with_key(unstaked, "delegate")),
+        (f"node {serving.name} loses its stake, and is asked no more", _with_key(serving, "unbond all")),
+        (f"node {asking.name}'s delegation ends: it is as good as not staked", _with_key(asking, "revoke")),
+    ]
+
+
+def _with_key(node: "DevnetNode", what: str) -> str:
+    return f"{shlex.quote(node.start)} stake {what} --keystore {shlex.quote(node.keystore)}"

@@ -1,0 +1,191 @@
+"""`masa-node stake delegate`: the owner signs, in any wallet, that this node's key acts for his stake."""
+
+import re
+import time
+from pathlib import Path
+
+import msgspec
+import typer
+
+from masa_node.chat.errors import ConfigurationError
+from masa_node.cli.output import calendar_time, print_json
+from masa_node.cli.stake_door import DELEGATION, DRAFT, StakeDoor, address_given, is_a_person_there, tell
+from masa_node.cli.stake_keystore import ask_passphrase, unlock
+from masa_node.staking.account import has_code
+from masa_node.staking.addresses import Address
+from masa_node.staking.chain import Chain
+from masa_node.staking.delegation import (
+    BadDelegation,
+    Delegation,
+    Domain,
+    SignedDelegation,
+    check,
+    digest,
+    encode,
+    typed_data,
+)
+from masa_node.staking.profiles import Profile
+from masa_node.staking.reverts import amount_in_words
+from masa_node.staking.verdicts import Reading
+
+DAY_S = 86_400
+_HEX = re.compile(r"\A(?:[0-9a-fA-F]{2}){1,1024}\Z")  # no longer one has room in an advert
+FINISH = "masa-node stake delegate --signature 0x..."
+
+
+class WantedDelegation(msgspec.Struct, frozen=True):
+    """What the options say."""
+
+    owner: str
+    days: int
+    is_contract: bool
+    keystore: str
+    signature: str
+    json: bool
+
+
+def delegate(wanted: WantedDelegation) -> None:
+    """Make, sign or finish one. Raises `ConfigurationError`, `BadDelegation`, `ChainUnknown`."""
+    with StakeDoor() as door:
+        if wanted.signature:
+            _finish(door, _draft(door, wanted), wanted.signature, wanted)
+            return
+        draft = _new_draft(door, wanted)
+        if wanted.keystore:
+            wallet = unlock(Path(wanted.keystore), ask_passphrase(Path(wanted.keystore)), draft.delegation.owner)
+            _save(
+                door,
+                msgspec.structs.replace(draft, signature=wallet.sign_typed_data(typed_data(draft.delegation))),
+                wanted,
+            )
+            return
+        door.run(door.keep(DRAFT, encode(draft)))
+        _show(draft, wanted)
+        if not wanted.json and is_a_person_there():
+            _finish(door, draft, typer.prompt("Signature (0x...)", err=True), wanted)
+
+
+def _new_draft(door: StakeDoor, wanted: WantedDelegation) -> SignedDelegation:
+    owner, profile = _owner(wanted), door.profile
+    reading = door.run(_read(door, owner))
+    _check_kind(door, owner, is_contract=wanted.is_contract)
+    now_unix_s = int(time.time())
+    delegation = Delegation(
+        owner,
+        bytes.fromhex(door.run(door.node_id())),
+        reading.epoch,
+        now_unix_s,
+        now_unix_s + wanted.days * DAY_S,
+        _domain(profile),
+    )
+    return SignedDelegation(delegation, b"", wanted.is_contract)
+
+
+def _owner(wanted: WantedDelegation) -> Address:
+    named = address_given(wanted.owner, "--owner")
+    if wanted.keystore:
+        from masa_node.cli.stake_keystore import owner_of  # noqa: PLC0415 - beside the rest of it
+
+        return owner_of(Path(wanted.keystore), named)
+    if named is None:
+        raise ConfigurationError("Whose stake is it? Name the wallet: --owner ADDRESS, or --keystore FILE.")
+    return named
+
+
+def _check_kind(door: StakeDoor, owner: Address, *, is_contract: bool) -> None:
+    async def look() -> bool:
+        return await has_code(await door.rpc(), owner)
+
+    if door.run(look()) == is_contract:
+        return
+    if is_contract:
+        raise ConfigurationError(f"--contract-owner: at {owner} is no contract on chain {door.profile.chain_id}.")
+    raise ConfigurationError(f"{owner} is a contract (a Safe?), which signs otherwise: give --contract-owner too.")
+
+
+def _show(draft: SignedDelegation, wanted: WantedDelegation) -> None:
+    data = typed_data(draft.delegation)
+    if wanted.json:
+        print_json({"owner": draft.delegation.owner, "typed_data": data, "next": FINISH})
+        return
+    tell(f"Let the wallet {draft.delegation.owner} sign this typed data (eth_signTypedData_v4, EIP-712).")
+    tell("It moves no tokens. In a browser with the wallet, open the console (F12) on any page and give:")
+    tell('  ethereum.request({method: "eth_signTypedData_v4", params: [OWNER, JSON.stringify(DATA)]})')
+    tell("With Foundry: cast wallet sign --data --from-file FILE. A Safe signs it with its own tools.\n")
+    print_json(data)
+    tell(f"\nThe draft is kept. To come back with the signature: {FINISH}")
+
+
+def _draft(door: StakeDoor, wanted: WantedDelegation) -> SignedDelegation:
+    """The one that is kept. Raises `ConfigurationError` when there is none, or one of somebody else."""
+    draft = door.run(door.kept(DRAFT))
+    if draft is None:
+        raise ConfigurationError(
+            "No delegation waits for a signature. Begin with: masa-node stake delegate --owner ADDRESS"
+        )
+    owner = draft.delegation.owner
+    if address_given(wanted.owner, "--owner") not in (None, owner):
+        raise ConfigurationError(
+            f"The delegation that waits for a signature is of {owner}. Begin anew, or leave --owner out."
+        )
+    return draft
+
+
+def _finish(door: StakeDoor, draft: SignedDelegation, text: str, wanted: WantedDelegation) -> None:
+    _save(door, msgspec.structs.replace(draft, signature=_signature(text)), wanted)
+
+
+def _signature(text: str) -> bytes:
+    bare = text.strip().strip("\"'").removeprefix("0x")
+    if not _HEX.match(bare):
+        raise ConfigurationError("That is no signature: 0x and hex digits, as the wallet gave them.")
+    return bytes.fromhex(bare)
+
+
+def _save(door: StakeDoor, signed: SignedDelegation, wanted: WantedDelegation) -> None:
+    """Keep it if it holds; the running node shows it within seconds."""
+    reading = door.run(_verified(door, signed))
+    door.run(door.keep(DELEGATION, encode(signed)))
+    door.run(door.keep(DRAFT, b""))
+    d = signed.delegation
+    if wanted.json:
+        print_json(
+            {
+                "owner": d.owner,
+                "node_id": d.node_key.hex(),
+                "epoch": d.epoch,
+                "not_after_unix_s": d.not_after_unix_s,
+                "stake_wei": str(reading.stake_wei),
+                "minimum_wei": str(reading.minimum_wei),
+            }
+        )
+        return
+    until = calendar_time(d.not_after_unix_s)
+    print(f"This node acts for the stake of {d.owner} until {until}. If it runs, it shows that within seconds.")
+    if reading.stake_wei < reading.minimum_wei or not reading.stake_wei:
+        have, need = (amount_in_words(wei, door.profile) for wei in (reading.stake_wei, reading.minimum_wei))
+        print(f"The stake is {have}, and {need} are needed: masa-node stake deposit min")
+
+
+async def _verified(door: StakeDoor, signed: SignedDelegation) -> Reading:
+    """What the chain says of the owner. Raises `BadDelegation`, `ChainUnknown`."""
+    d = signed.delegation
+    check(signed, await door.node_id(), _domain(door.profile), time.time())
+    reading = await _read(door, d.owner)
+    if d.epoch < reading.epoch:
+        raise BadDelegation("Delegations were revoked since this one was made. Begin anew: masa-node stake delegate")
+    if signed.is_contract:
+        chain = Chain(await door.rpc(), door.profile)
+        if not await chain.is_signed(d.owner, digest(d), signed.signature):
+            raise BadDelegation(
+                f"The contract {d.owner} does not take this for its signature. Have its owners sign it."
+            )
+    return reading
+
+
+async def _read(door: StakeDoor, owner: Address) -> Reading:
+    return await Chain(await door.rpc(), door.profile).read(owner)
+
+
+def _domain(profile: Profile) -> Domain:
+    return Domain(profile.chain_id, profile.contract)

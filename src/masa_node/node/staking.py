@@ -1,0 +1,209 @@
+"""The stake's side of a node that looks at stakes: who may be asked, who is served, and what is told of it."""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Self
+
+from masa_node.chat.errors import NoStakedPeer, PolicyError, StakeDemanded, StakeRequired, StakeUnknown
+from masa_node.network.network import Network
+from masa_node.network.transport import NodeId
+from masa_node.node.chain_http import ChainHttp
+from masa_node.node.stake_settings import Policy, StakeSettings
+from masa_node.node.stake_view import StakeRow, StakeView, network_row, stake_row
+from masa_node.routing.provider import Provider
+from masa_node.routing.sifting import Sifted
+from masa_node.staking.chain import Chain
+from masa_node.staking.gate import Gate, KeepsReadings
+from masa_node.staking.profiles import Profile
+from masa_node.staking.rpc import Rpc
+from masa_node.staking.verdicts import StakeAnswer, Verdict
+from masa_node.upstreams.http import HttpClient
+
+SETTLE_WITHIN_S = 3.0  # three RPC URLs that each take their second; a chat's own time goes on meanwhile
+ADVERT_WITHIN_S = 2.0  # for the first advert of a peer that has just linked: it is sent at once
+MAX_SETTLED = 64  # peers that are waited for: as many as a race asks
+
+_RANKS = {StakeAnswer.STAKED: 0, StakeAnswer.ALLOWED: 0, StakeAnswer.UNKNOWN: 1, StakeAnswer.NOT_STAKED: 2}
+_GOOD = (StakeAnswer.STAKED, StakeAnswer.ALLOWED)
+_HOW_TO_STAKE = (
+    "To stake: `masa-node stake deposit min`, then `masa-node stake delegate`; `masa-node stake status` shows where "
+    "it stands. LLM servers of this node answer without."
+)
+
+
+class Staking:
+    """Both policies over one gate. `run` it while the network is up; before and after it every stake is unknown.
+
+    A `Sifts` for this node's own requests; `vet` and `rank` are for those of peers.
+    """
+
+    def __init__(self, settings: StakeSettings, profile: Profile, gate: Gate) -> None:
+        self._settings = settings
+        self._profile = profile
+        self.gate = gate
+        self._network: Network | None = None
+        self._own_delegation: Callable[[], bytes | None] = lambda: None
+
+    @classmethod
+    def over_http(cls, settings: StakeSettings, profile: Profile, http: HttpClient) -> Self:
+        """One that reads the chain of this profile through the node's HTTP client."""
+        chain = Chain(Rpc(ChainHttp(http), profile.rpc_urls), profile)
+        return cls(settings, profile, Gate(profile, chain, settings.allowed, random.Random()))  # noqa: S311 - jitter
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        policies = f"providers: {self._settings.providers}, callers: {self._settings.callers}"
+        return f"on - {policies} ({self._profile.name}, chain {self._profile.chain_id})"
+
+    async def run(self, network: Network, keep: KeepsReadings, own_delegation: Callable[[], bytes | None]) -> None:
+        """Until cancelled. `own_delegation` gives what this node shows now."""
+        self._network, self._own_delegation = network, own_delegation
+        try:
+            await self.gate.run(keep)
+        finally:
+            self._network = None
+
+    def own(self) -> Verdict:
+        """What others, with the same profile, make of this node."""
+        if self._network is None:
+            return _not_up()
+        return self.gate.verdict(self._network.node_id, self._own_delegation())
+
+    def of(self, peer: NodeId) -> Verdict:
+        """What is made of a peer now."""
+        network = self._network
+        if network is None:
+            return _not_up()
+        signed = network.gossip.advert_of(peer)
+        if signed is None:
+            return Verdict(StakeAnswer.UNKNOWN, "nothing is known of it yet: its advert has not come")
+        return self.gate.verdict(peer, signed.advert.delegation)
+
+    # ---- whom this node asks (Sifts) ----
+
+    @property
+    def sifts(self) -> bool:
+        """Does the policy say anything about whom to ask?"""
+        return self._settings.providers is not Policy.OFF
+
+    def sift(self, peers: Sequence[Provider]) -> Sifted:
+        """See `Sifts`."""
+        good: list[Provider] = []
+        unknown: list[Provider] = []
+        bad: list[Provider] = []
+        for peer in peers:
+            answer = self.of(NodeId(peer.name)).answer
+            (good if answer in _GOOD else unknown if answer is StakeAnswer.UNKNOWN else bad).append(peer)
+        if self._settings.providers is Policy.PREFER:
+            return Sifted(tuple(group for group in (good, unknown, bad) if group))
+        refusal = self._refusal(peers, good, unknown)
+        return Sifted((), refusal) if refusal is not None else Sifted((good,))
+
+    async def settle(self, peers: Sequence[Provider]) -> None:
+        """See `Sifts`."""
+        network = self._network
+        if network is None:
+            return
+        wanted = [(network.node_id, self._own_delegation())]
+        for peer in peers[:MAX_SETTLED]:
+            signed = network.gossip.advert_of(NodeId(peer.name))
+            if signed is not None:
+                wanted.append((signed.node_id, signed.advert.delegation))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_WITHIN_S), asyncio.TaskGroup() as group:
+                for node_id, delegation in wanted:
+                    group.create_task(self.gate.settled(node_id, delegation))
+
+    def _refusal(
+        self, peers: Sequence[Provider], good: Sequence[Provider], unknown: Sequence[Provider]
+    ) -> PolicyError | None:
+        own = self.own()
+        serve = "1 peer serves" if len(peers) == 1 else f"{len(peers)} peers serve"
+        if own.answer is StakeAnswer.NOT_STAKED:
+            return StakeRequired(
+                f"Only peers serve this model, and this node is not staked, as STAKE_PROVIDERS=require demands: "
+                f"{own.reason}. {_HOW_TO_STAKE}"
+            )
+        if own.answer is StakeAnswer.UNKNOWN:
+            return StakeUnknown(
+                "Only peers serve this model. It cannot be told now whether this node is staked, as "
+                f"STAKE_PROVIDERS=require demands: {own.reason}."
+            )
+        if good:
+            return None
+        if unknown:
+            why = self.of(NodeId(unknown[0].name)).reason
+            return StakeUnknown(
+                f"{serve} this model. It cannot be told now whether any is staked, as STAKE_PROVIDERS=require demands: "
+                f"{why}."
+            )
+        return NoStakedPeer(
+            f"{serve} this model, none of them is staked, as STAKE_PROVIDERS=require demands. "
+            f"{peers[0].place}: {self.of(NodeId(peers[0].name)).reason}. "
+            "STAKE_ALLOW names nodes that are used all the same."
+        )
+
+    # ---- whom this node serves ----
+
+    async def vet(self, peer: NodeId) -> None:
+        """May this peer be served? Waits for its advert and for the chain, bounded. Raises `StakeDemanded` if not."""
+        network = self._network
+        if self._settings.callers is not Policy.REQUIRE:
+            return
+        if network is None:
+            raise StakeDemanded("it serves staked nodes only, and its network is just ending.")
+        verdict = self.of(peer)
+        if verdict.answer is StakeAnswer.UNKNOWN:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ADVERT_WITHIN_S):
+                    signed = await network.advert_of(peer)
+                    verdict = await self.gate.settled(peer, signed.advert.delegation)
+        match verdict.answer:
+            case StakeAnswer.STAKED | StakeAnswer.ALLOWED:
+                return
+            case StakeAnswer.NOT_STAKED:
+                raise StakeDemanded(
+                    f"it serves staked nodes only, and takes this one for not staked: {verdict.reason}."
+                )
+            case StakeAnswer.UNKNOWN:  # its reason may name this owner's servers
+                raise StakeDemanded("it serves staked nodes only, and cannot tell now whether this one is. Try again.")
+
+    def rank(self, peer: str) -> int:
+        """Whose requests go first while some wait: lower numbers."""
+        return _RANKS[self.of(NodeId(peer)).answer] if self._settings.callers is not Policy.OFF else 0
+
+    # ---- what is told ----
+
+    def row(self, peer: NodeId) -> StakeRow:
+        """For the list of peers."""
+        return stake_row(self.of(peer), time.time())
+
+    def linked_with(self, answer: StakeAnswer) -> float:
+        """How many linked peers have this verdict."""
+        return float(self._counts()[answer.value])
+
+    def view(self) -> StakeView:
+        """For `GET /api/v1/stake`."""
+        settings, counts = self._settings, self._counts()
+        return StakeView(
+            self.summary,
+            settings.providers,
+            settings.callers,
+            network_row(self._profile),
+            stake_row(self.own(), time.time()),
+            {answer.value: counts[answer.value] for answer in StakeAnswer},
+            self.gate.summary(),
+        )
+
+    def _counts(self) -> Counter[str]:
+        linked = list(self._network.links.sessions) if self._network is not None else []
+        return Counter(self.of(peer).answer.value for peer in linked)
+
+
+def _not_up() -> Verdict:
+    return Verdict(StakeAnswer.UNKNOWN, "this node's network is not up")

@@ -1,0 +1,31 @@
+"""A rule from outside about peers: whom to ask, in which order, and whom not at all. The stake's is one."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from masa_node.chat.errors import PolicyError
+from masa_node.routing.provider import Provider
+
+
+class Sifted(msgspec.Struct, frozen=True, gc=False):
+    """Groups of peers, the best first; one is asked when those before it have failed. None is empty.
+
+    `refusal` says why none is left; it is None while any is.
+    """
+
+    groups: tuple[Sequence[Provider], ...]
+    refusal: PolicyError | None = None
+
+
+class Sifts(Protocol):
+    """The rule."""
+
+    def sift(self, peers: Sequence[Provider]) -> Sifted:
+        """What holds now of these; at least one is given. Called for each request: microseconds a peer."""
+        ...
+
+    async def settle(self, peers: Sequence[Provider]) -> None:
+        """Wait until what is being found out about them is known, bounded. Raises nothing."""
+        ...

@@ -1,0 +1,89 @@
+"""From a delegation and a reading to a verdict, in words that say why and what to do. Pure."""
+
+import msgspec
+
+from masa_node.staking.delegation import Delegation
+from masa_node.staking.holdings import Failure
+from masa_node.staking.verdicts import Reading, StakeAnswer, Verdict
+
+_SHOWN_DECIMALS = 4
+_MINUTE_S = 60
+
+
+class Token(msgspec.Struct, frozen=True):
+    """What amounts are written in."""
+
+    symbol: str
+    decimals: int
+
+
+def judge(delegation: Delegation, reading: Reading, nodes: int, token: Token) -> Verdict:
+    """What this reading means for a node whose delegation holds. `nodes` are the keys seen of its owner, it included.
+
+    Too little stake refuses all of an owner's nodes: which was first is not to decide, as each node sees another order.
+    """
+    answer, reason = _judged(delegation, reading, nodes, token)
+    return Verdict(
+        answer,
+        reason,
+        owner=reading.owner,
+        stake_wei=reading.stake_wei,
+        minimum_wei=reading.minimum_wei,
+        nodes=nodes,
+        block=reading.block,
+        read_at_unix_s=reading.read_at_unix_s,
+    )
+
+
+def aged(verdict: Verdict, age_s: float, failure: Failure | None) -> Verdict:
+    """The same on a reading that is no longer fresh, which the reason then says."""
+    why = "it is read again" if failure is None else f"the chain cannot be read since: {failure.reason}"
+    return msgspec.structs.replace(verdict, reason=f"{verdict.reason}; read {_age(age_s)} ago; {why}")
+
+
+def refused(reason: str) -> Verdict:
+    """Not staked, and no chain needs to be asked to know."""
+    return Verdict(StakeAnswer.NOT_STAKED, reason)
+
+
+def unknown(reason: str, delegation: Delegation) -> Verdict:
+    """Nothing usable is held of its owner."""
+    return Verdict(StakeAnswer.UNKNOWN, reason, owner=delegation.owner)
+
+
+def tokens(amount: int, token: Token) -> str:
+    """An amount as people write it, rounded down: "1000 MASA"."""
+    whole, rest = divmod(amount, 10**token.decimals)
+    decimals = str(rest).rjust(token.decimals, "0")[:_SHOWN_DECIMALS].rstrip("0") if rest else ""
+    return f"{whole}{'.' if decimals else ''}{decimals} {token.symbol}"
+
+
+def _judged(delegation: Delegation, reading: Reading, nodes: int, token: Token) -> tuple[StakeAnswer, str]:
+    if delegation.epoch < reading.epoch:
+        return StakeAnswer.NOT_STAKED, (
+            f"its delegation was revoked: it is of epoch {delegation.epoch}, the owner's is {reading.epoch} now. "
+            "Have the owner sign a new one: masa-node stake delegate"
+        )
+    minimum = tokens(reading.minimum_wei, token)
+    stake = tokens(reading.stake_wei, token)
+    if reading.stake_wei == 0:
+        return StakeAnswer.NOT_STAKED, (
+            f"its owner {reading.owner} has no stake at block {reading.block}; {minimum} a node are needed: "
+            "masa-node stake deposit"
+        )
+    if reading.stake_wei >= reading.minimum_wei * nodes:
+        return StakeAnswer.STAKED, f"its owner's {stake} at block {reading.block} cover {_nodes(nodes)}"
+    covered = reading.stake_wei // reading.minimum_wei
+    return StakeAnswer.NOT_STAKED, (
+        f"{stake} cover {_nodes(covered)}, {_nodes(nodes)} of this owner {'is' if nodes == 1 else 'are'} seen; "
+        f"{minimum} a node are needed: masa-node stake deposit"
+    )
+
+
+def _nodes(count: int) -> str:
+    return "no node" if count == 0 else "1 node" if count == 1 else f"{count} nodes"
+
+
+def _age(age_s: float) -> str:
+    minutes = int(age_s // _MINUTE_S)
+    return f"{minutes} min" if minutes else f"{int(age_s)} s"

@@ -1,0 +1,63 @@
+"""How workers share the tests (`pytest -n 2`, pytest-xdist), what coverage looks at, and what is printed at the end."""
+
+import os
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadFileScheduling
+
+from tests.last_words import said, say
+
+IN_WORKER = "last_words"  # key of what a worker hands over
+# Real nodes and LLM servers, which are timed: one worker runs all of them, one after the other.
+ONE_BY_ONE = "tests/real/"
+LONGEST_FIRST = (ONE_BY_ONE, "tests/security/", "tests/network/")  # or one worker is alone with them at the end
+# Under coverage they take four times as long, and reach nothing in the measured rooms that other tests do not.
+NOT_MEASURED = (ONE_BY_ONE, "tests/security/", "tests/network/", "tests/cli/")
+
+os.environ["RUST_LIB_BACKTRACE"] = "0"  # RUST_BACKTRACE=1 would make each error of iroh's cost 70 ms
+
+
+class ByFile(LoadFileScheduling):
+    """A file's tests stay together: in one worker, and in their order."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return ONE_BY_ONE if nodeid.startswith(ONE_BY_ONE) else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:  # noqa: ANN401 - xdist's own
+    """Called once, where the workers are started."""
+    config.option.loadscopereorder = False  # by the number of tests, which says nothing of how long they take
+    return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The order in which files are given to workers, and what is not measured (pytest-cov's mark)."""
+    items.sort(key=lambda item: [not item.nodeid.startswith(folder) for folder in LONGEST_FIRST])
+    if config.pluginmanager.hasplugin("_cov"):
+        for item in items:
+            if item.nodeid.startswith(NOT_MEASURED):
+                item.add_marker("no_cover")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In a worker: hand over what is to be printed."""
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output[IN_WORKER] = said(session.config)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:  # noqa: ANN401 - xdist's own
+    """Take over what a worker hands over."""
+    for title, lines in getattr(node, "workeroutput", {}).get(IN_WORKER, {}).items():
+        say(node.config, title, *lines)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print it."""
+    for title, lines in sorted(said(config).items()):
+        is_loud = title.isupper()
+        terminalreporter.section(title, sep="!" if is_loud else "=", red=is_loud, bold=is_loud)
+        for line in lines:
+            terminalreporter.line(line)

@@ -1,0 +1,332 @@
+"""Both stake policies, of whole nodes over the in-memory network with a chain that says what the test tells it."""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+
+import pytest
+
+from masa_node.chat.errors import NoStakedPeer, StakeDemanded, StakeRequired, StakeUnknown
+from masa_node.network.memory import MemoryNetwork
+from masa_node.network.transport import NodeId
+from masa_node.node.peers_view import view_of
+from masa_node.node.stake_settings import Policy, StakeSettings
+from masa_node.node.stake_view import STAKING_OFF, stake_off
+from masa_node.node.staking import Staking
+from masa_node.staking.addresses import Address, address_of
+from masa_node.staking.delegation import Delegation, Domain, SignedDelegation, digest, encode
+from masa_node.staking.gate import Gate
+from masa_node.staking.profiles import Profile
+from masa_node.staking.signatures import address_of_secret, sign
+from masa_node.staking.verdicts import ChainUnknown, Reading
+from tests.network.nodes import MemoryNode, introduce, make, running
+from tests.virtual_time import now_s, virtual_time
+
+MINIMUM = 1000 * 10**18
+PROFILE = Profile("test", 31337, ("http://127.0.0.1:1",), address_of(b"\x11" * 20))
+BEGIN_UNIX_S = time.time()
+NOT_BEFORE = int(BEGIN_UNIX_S) - 60
+
+
+@dataclass
+class FakeChain:
+    """Stakes by owner; `why` makes every read fail; `after_s` is how long one takes."""
+
+    stakes: dict[Address, int] = field(default_factory=dict)
+    why: str = ""
+    after_s: float = 0.01
+    block: int = 1
+    reads: int = 0
+
+    async def read(self, owner: Address) -> Reading:
+        self.reads += 1
+        await asyncio.sleep(self.after_s)
+        if self.why:
+            raise ChainUnknown(self.why)
+        self.block += 1
+        at_unix_s = BEGIN_UNIX_S + now_s()
+        return Reading(owner, self.stakes.get(owner, 0), MINIMUM, 0, self.block, int(at_unix_s), 7 * 86_400, at_unix_s)
+
+    async def is_signed(self, owner: Address, digest: bytes, signature: bytes) -> bool:
+        raise ChainUnknown("not in this test")
+
+
+class Forgetful:
+    """Keeps nothing."""
+
+    async def load_readings(self) -> list[bytes]:
+        return []
+
+    async def keep_readings(self, readings: Mapping[str, bytes]) -> None:
+        pass
+
+
+@dataclass
+class World:
+    """Nodes named ada, bob, cleo; each serves `masa-demo` but the first, who asks."""
+
+    nodes: list[MemoryNode]
+    chain: FakeChain
+    stakings: list[Staking]
+
+    @property
+    def ada(self) -> MemoryNode:
+        return self.nodes[0]
+
+
+def delegation_for(node: MemoryNode, secret: bytes) -> bytes:
+    delegation = Delegation(
+        address_of_secret(secret),
+        bytes.fromhex(node.id),
+        0,
+        NOT_BEFORE,
+        NOT_BEFORE + 30 * 86_400,
+        Domain(PROFILE.chain_id, PROFILE.contract),
+    )
+    return encode(SignedDelegation(delegation, sign(digest(delegation), secret)))
+
+
+@contextlib.asynccontextmanager
+async def world(
+    staked: str,
+    providers: Policy = Policy.REQUIRE,
+    callers: Policy = Policy.REQUIRE,
+    chain: FakeChain | None = None,
+    allowed: str = "",
+) -> AsyncIterator[World]:
+    """Three linked nodes; those of `staked` ("abc") have an owner with one minimum, the others show no delegation."""
+    chain = chain or FakeChain()
+    nodes = make(MemoryNetwork(seed=1), 3)
+    introduce(nodes)
+    stakings: list[Staking] = []
+    allowed_ids = frozenset(node.id for name, node in zip("abc", nodes, strict=True) if name in allowed)
+    for number, (name, node) in enumerate(zip("abc", nodes, strict=True)):
+        if name in staked:
+            secret = bytes([number + 1]) * 32
+            node.delegation = delegation_for(node, secret)
+            chain.stakes.setdefault(address_of_secret(secret), MINIMUM)
+        settings = StakeSettings(PROFILE, providers, callers, allowed_ids)
+        gate = Gate(PROFILE, chain, allowed_ids, random.Random(1), lambda: BEGIN_UNIX_S + now_s())  # noqa: S311
+        staking = Staking(settings, PROFILE, gate)
+        stakings.append(staking)
+        if staking.sifts:
+            node.dispatcher.sift_by(staking)
+        node.guests.rank = staking.rank
+        node.server.vet = staking.vet
+    for node in nodes[1:]:
+        await node.serve_demo(1000.0)
+    async with running(*nodes), asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(staking.run(node.network, Forgetful(), lambda node=node: node.delegation))
+            for staking, node in zip(stakings, nodes, strict=True)
+        ]
+        await asyncio.sleep(5)
+        yield World(nodes, chain, stakings)
+        for task in tasks:
+            task.cancel()
+
+
+# ---- whom this node asks ----
+
+
+@virtual_time
+async def test_under_require_the_unstaked_peer_is_not_asked() -> None:
+    async with world("ab") as here:
+        for _ in range(5):
+            told = await here.ada.ask()
+            assert told.is_whole
+            assert told.served_by == here.nodes[1].id
+        assert here.nodes[2].served == []
+
+
+@virtual_time
+async def test_under_prefer_the_unstaked_peer_is_asked_last() -> None:
+    async with world("ab", Policy.PREFER, Policy.OFF) as here:
+        told = await here.ada.ask()
+        assert told.served_by == here.nodes[1].id
+        here.nodes[1].catalog.remove(next(provider for provider, _ in here.nodes[1].catalog.all_offers()))
+        told = await here.ada.ask()
+        assert (told.is_whole, told.served_by) == (True, here.nodes[2].id)
+
+
+@virtual_time
+async def test_a_node_without_a_stake_is_told_how_to_get_one_when_it_needs_the_network() -> None:
+    async with world("bc") as here:
+        told = await here.ada.ask()
+        assert isinstance(told.error, StakeRequired)
+        assert "it shows no delegation" in told.error.message
+        assert "masa-node stake deposit" in told.error.message
+        assert (here.nodes[1].served, here.nodes[2].served) == ([], [])
+
+
+@virtual_time
+async def test_its_own_llm_serves_its_owner_all_the_same() -> None:
+    async with world("bc") as here:
+        own = await here.ada.serve_demo(1000.0, "own")
+        told = await here.ada.ask()
+        assert (told.is_whole, told.served_by) == (True, own.name)
+
+
+@virtual_time
+async def test_when_nobody_who_serves_the_model_is_staked_that_is_said() -> None:
+    async with world("a") as here:
+        told = await here.ada.ask()
+        assert isinstance(told.error, NoStakedPeer)
+        assert told.error.message.startswith("2 peers serve this model, none of them is staked")
+
+
+@virtual_time
+async def test_when_the_chain_cannot_be_read_unknown_is_not_called_unstaked() -> None:
+    async with world("abc", chain=FakeChain(why="no URL answers")) as here:
+        told = await here.ada.ask()
+        assert isinstance(told.error, StakeUnknown)
+        assert "no URL answers" in told.error.message
+
+
+@virtual_time
+async def test_the_first_request_waits_for_a_look_up_that_is_under_way() -> None:
+    chain = FakeChain(after_s=1.0)
+    async with world("ab", chain=chain) as here:
+        for staking in here.stakings:
+            staking.gate = Gate(PROFILE, chain, frozenset(), random.Random(1), lambda: BEGIN_UNIX_S + now_s())  # noqa: S311
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(staking.gate.run(Forgetful())) for staking in here.stakings]
+            told = await here.ada.ask()
+            assert told.is_whole
+            for task in tasks:
+                task.cancel()
+
+
+@virtual_time
+async def test_what_the_owner_allows_is_used_and_never_shown_as_staked() -> None:
+    async with world("", allowed="ac") as here:
+        told = await here.ada.ask()
+        assert (told.is_whole, told.served_by) == (True, here.nodes[2].id)
+        assert here.stakings[0].of(here.nodes[2].id).answer == "allowed"
+
+
+@virtual_time
+async def test_a_stake_that_ends_is_noticed_once_the_reading_is_no_longer_fresh() -> None:
+    async with world("abc") as here:
+        assert (await here.ada.ask()).is_whole
+        for node in here.nodes[1:]:
+            assert node.delegation is not None
+        here.chain.stakes = dict.fromkeys(here.chain.stakes, 0) | {address_of_secret(b"\x01" * 32): MINIMUM}
+        await asyncio.sleep(400)
+        here.stakings[0].of(here.nodes[1].id), here.stakings[0].of(here.nodes[2].id)
+        await asyncio.sleep(1)
+        assert isinstance((await here.ada.ask()).error, NoStakedPeer)
+
+
+@virtual_time
+async def test_an_outage_is_borne_on_what_was_read_and_then_nothing_new_is_begun() -> None:
+    async with world("abc") as here:
+        assert (await here.ada.ask()).is_whole
+        here.chain.why = "no URL answers"
+        await asyncio.sleep(3_000)
+        assert (await here.ada.ask()).is_whole  # 50 minutes old
+        await asyncio.sleep(900)
+        assert isinstance((await here.ada.ask()).error, StakeUnknown)
+        here.chain.why = ""
+        await asyncio.sleep(30)
+        await here.ada.ask()
+        await asyncio.sleep(1)
+        assert (await here.ada.ask()).is_whole
+
+
+@virtual_time
+async def test_a_running_stream_ends_whole_although_the_stake_ends_meanwhile() -> None:
+    async with world("ab", chain=FakeChain()) as here:
+        here.nodes[1].catalog.remove(next(provider for provider, _ in here.nodes[1].catalog.all_offers()))
+        await here.nodes[1].serve_demo(0.04, "slow")  # a word each 25 seconds
+        await asyncio.sleep(5)
+        async with asyncio.TaskGroup() as group:
+            asking = group.create_task(here.ada.ask())
+            await asyncio.sleep(26)
+            here.chain.stakes = dict.fromkeys(here.chain.stakes, 0)
+            await asyncio.sleep(340)
+            assert not asking.done()
+        assert asking.result().is_whole
+
+
+# ---- whom this node serves ----
+
+
+@virtual_time
+async def test_under_require_an_unstaked_caller_is_refused_and_told_why() -> None:
+    async with world("bc", providers=Policy.OFF) as here:
+        told = await here.ada.ask()
+        assert isinstance(told.error, StakeDemanded)
+        assert "it serves staked nodes only" in told.error.message
+        assert "it shows no delegation" in told.error.message
+        assert all(node.served == [] for node in here.nodes)
+
+
+@virtual_time
+async def test_when_the_chain_cannot_be_read_a_caller_is_not_served_and_not_called_unstaked() -> None:
+    chain = FakeChain(why="secret.example.org does not answer")
+    async with world("abc", providers=Policy.OFF, chain=chain) as here:
+        told = await here.ada.ask()
+        assert isinstance(told.error, StakeDemanded)
+        assert "cannot tell now" in told.error.message
+        assert "secret" not in told.error.message
+
+
+@virtual_time
+async def test_a_caller_whose_advert_never_comes_is_refused_soon() -> None:
+    async with world("ab", providers=Policy.OFF) as here:
+        begun_s = now_s()
+        with pytest.raises(StakeDemanded):
+            await here.stakings[1].vet(NodeId("ef" * 32))
+        assert now_s() - begun_s < 3
+
+
+@virtual_time
+async def test_off_asks_the_chain_nothing() -> None:
+    async with world("abc", Policy.OFF, Policy.OFF) as here:
+        assert (await here.ada.ask()).is_whole
+        assert here.chain.reads == 0
+
+
+@virtual_time
+async def test_staked_callers_rank_before_unknown_and_unstaked_ones() -> None:
+    async with world("ab", Policy.OFF, Policy.PREFER) as here:
+        staking = here.stakings[1]
+        ranks = [staking.rank(here.nodes[0].id), staking.rank("ef" * 32), staking.rank(here.nodes[2].id)]
+        await asyncio.sleep(1)
+        assert [staking.rank(here.nodes[0].id), *ranks[1:]] == [0, 1, 2]
+
+
+# ---- what is told ----
+
+
+@virtual_time
+async def test_every_surface_tells_the_verdict_with_amount_block_age_and_reason() -> None:
+    async with world("ab") as here:
+        await here.ada.ask()
+        staking = here.stakings[0]
+        view = staking.view()
+        assert (view.providers, view.callers) == ("require", "require")
+        assert view.staking == "on - providers: require, callers: require (test, chain 31337)"
+        assert view.peers == {"staked": 1, "not staked": 1, "unknown": 0, "allowed": 0}
+        assert view.own is not None
+        assert (view.own.verdict, view.own.stake_wei, view.own.minimum_wei) == ("staked", str(MINIMUM), str(MINIMUM))
+        rows = {row.id: row.stake for row in view_of(here.ada.network, staking.summary, staking.row).peers}
+        staked, other = rows[here.nodes[1].id], rows[here.nodes[2].id]
+        assert staked is not None
+        assert other is not None
+        assert (staked.verdict, staked.block is not None, staked.age_s is not None, staked.nodes) == (
+            "staked",
+            True,
+            True,
+            1,
+        )
+        assert (other.verdict, other.stake_wei) == ("not staked", None)
+        assert "it shows no delegation" in other.reason
+
+
+def test_with_staking_off_every_surface_says_so() -> None:
+    assert stake_off().staking == STAKING_OFF == "off - stakes are not checked"

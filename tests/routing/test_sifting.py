@@ -1,0 +1,128 @@
+"""A rule from outside says which peers may be asked: who comes first, who only then, and who never."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from masa_node.chat.ask import Privacy
+from masa_node.chat.errors import ConnectionRefused, NoStakedPeer, PrivacyRefused, ProviderError
+from masa_node.routing.health import FIRST_PAUSE_S, OPENS_AFTER
+from masa_node.routing.provider import Provider
+from masa_node.routing.sifting import Sifted
+from tests.routing.scripted import HEDGE, WHOLE, ScriptedPeer, ScriptedProvider, World
+from tests.virtual_time import now_s, virtual_time
+
+
+class Rule:
+    """Groups by names; `settled_as`, if given, holds once somebody waited for it."""
+
+    def __init__(self, *groups: str, settled_as: "Rule | None" = None) -> None:
+        self.groups = [names.split() for names in groups]
+        self.settled_as = settled_as
+        self.sifted: list[list[str]] = []
+        self.waited = 0
+
+    def sift(self, peers: Sequence[Provider]) -> Sifted:
+        self.sifted.append([peer.name for peer in peers])
+        groups = tuple(group for names in self.groups if (group := [peer for peer in peers if peer.name in names]))
+        return Sifted(groups, None if groups else NoStakedPeer("none of them is staked."))
+
+    async def settle(self, peers: Sequence[Provider]) -> None:
+        self.waited += 1
+        if self.settled_as is not None:
+            self.groups = self.settled_as.groups
+
+
+def sifted(providers: Sequence[ScriptedProvider], rule: Rule) -> World:
+    world = World(providers)
+    world.dispatcher.sift_by(rule)
+    return world
+
+
+@virtual_time
+async def test_who_is_left_out_is_not_asked_even_if_he_alone_would_answer() -> None:
+    good, bad = ScriptedPeer("good", 1.0, ConnectionRefused("gone")), ScriptedPeer("bad", WHOLE)
+    world = sifted([good, bad], Rule("good"))
+    with pytest.raises(ProviderError):
+        await world.answer()
+    assert (len(good.asked), bad.asked) == (1, [])
+
+
+@virtual_time
+async def test_the_second_group_is_asked_when_all_of_the_first_have_failed() -> None:
+    first = [ScriptedPeer(f"good{number}", float(number), ConnectionRefused("gone")) for number in (1, 2)]
+    late = ScriptedPeer("bad", 1.0, WHOLE)
+    world = sifted([late, *first], Rule("good1 good2", "bad"))
+    await world.answer()
+    assert world.outcome.served_by == "bad"
+    assert now_s() == 3.0
+
+
+@virtual_time
+async def test_the_second_group_is_not_asked_while_one_of_the_first_may_answer() -> None:
+    good, bad = ScriptedPeer("good", 9.0, WHOLE), ScriptedPeer("bad", WHOLE)
+    world = sifted([bad, good], Rule("good", "bad"))
+    await world.answer(world.ask(race=HEDGE))
+    assert (world.outcome.served_by, bad.asked) == ("good", [])
+
+
+@virtual_time
+async def test_well_peers_of_a_later_group_go_before_those_that_keep_failing() -> None:
+    good, bad = ScriptedPeer("good", 60.0), ScriptedPeer("bad", WHOLE)
+    world = sifted([bad, good], Rule("good", "bad"))
+    for _ in range(OPENS_AFTER):
+        world.dispatcher.health_of(good).failed(asyncio.get_running_loop().time())
+    await world.answer()
+    assert world.outcome.served_by == "bad"
+    assert now_s() < FIRST_PAUSE_S
+
+
+@virtual_time
+async def test_the_refusal_of_the_rule_is_what_the_caller_reads_when_nobody_is_left() -> None:
+    world = sifted([ScriptedPeer("bad", WHOLE)], Rule("good"))
+    with pytest.raises(NoStakedPeer):
+        await world.answer()
+
+
+@virtual_time
+async def test_what_is_being_found_out_is_waited_for_before_a_request_is_refused() -> None:
+    rule = Rule("good", settled_as=Rule("late"))
+    world = sifted([ScriptedPeer("late", WHOLE)], rule)
+    await world.answer()
+    assert (world.outcome.served_by, rule.waited) == ("late", 1)
+
+
+@virtual_time
+async def test_an_own_llm_serves_its_owner_whatever_the_rule_says() -> None:
+    rule = Rule("nobody")
+    world = sifted([ScriptedProvider("own", WHOLE), ScriptedPeer("bad", WHOLE)], rule)
+    await world.answer()
+    assert (world.outcome.served_by, rule.waited) == ("own", 0)
+
+
+@virtual_time
+async def test_when_the_own_llm_fails_its_error_is_told_and_nobody_left_out_is_asked() -> None:
+    bad = ScriptedPeer("bad", WHOLE)
+    world = sifted([ScriptedProvider("own", ConnectionRefused("gone")), bad], Rule("nobody"))
+    with pytest.raises(ConnectionRefused):
+        await world.answer()
+    assert bad.asked == []
+
+
+@virtual_time
+async def test_an_own_server_that_lists_no_models_is_tried_before_a_request_is_refused() -> None:
+    unlisted = ScriptedProvider("own", WHOLE)
+    world = sifted([ScriptedPeer("bad", WHOLE)], Rule("nobody"))
+    world.catalog.put(unlisted, None)
+    await world.answer()
+    assert world.outcome.served_by == "own"
+
+
+@virtual_time
+async def test_peers_that_privacy_forbids_are_not_even_looked_at() -> None:
+    rule = Rule("p")
+    world = sifted([ScriptedPeer("p", WHOLE)], rule)
+    with pytest.raises(PrivacyRefused):
+        await world.answer(world.ask(privacy=Privacy.LOCAL))
+    assert rule.sifted == []
