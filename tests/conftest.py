@@ -1,6 +1,8 @@
 """How workers share the tests (`pytest -n 2`, pytest-xdist), what coverage looks at, and what is printed at the end."""
 
 import os
+import sys
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -32,13 +34,22 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:  # n
     return ByFile(config, log)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The order in which files are given to workers, and what is not measured (pytest-cov's mark)."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The order in which files are given to workers."""
     items.sort(key=lambda item: [not item.nodeid.startswith(folder) for folder in LONGEST_FIRST])
-    if config.pluginmanager.hasplugin("_cov"):
-        for item in items:
-            if item.nodeid.startswith(NOT_MEASURED):
-                item.add_marker("no_cover")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Take coverage's tracer off (pytest-cov's `no_cover` fails in a worker, where it starts coverage twice)."""
+    tracer = sys.gettrace()
+    if not (item.nodeid.startswith(NOT_MEASURED) and type(tracer).__module__.startswith("coverage")):
+        return (yield)
+    sys.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(tracer)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

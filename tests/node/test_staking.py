@@ -285,19 +285,11 @@ async def test_a_caller_whose_advert_never_comes_is_refused_soon() -> None:
 
 
 @virtual_time
-async def test_off_asks_the_chain_nothing() -> None:
-    async with world("abc", Policy.OFF, Policy.OFF) as here:
-        assert (await here.ada.ask()).is_whole
-        assert here.chain.reads == 0
-
-
-@virtual_time
 async def test_staked_callers_rank_before_unknown_and_unstaked_ones() -> None:
     async with world("ab", Policy.OFF, Policy.PREFER) as here:
         staking = here.stakings[1]
-        ranks = [staking.rank(here.nodes[0].id), staking.rank("ef" * 32), staking.rank(here.nodes[2].id)]
-        await asyncio.sleep(1)
-        assert [staking.rank(here.nodes[0].id), *ranks[1:]] == [0, 1, 2]
+        ranks = [staking.rank(peer) for peer in (here.nodes[0].id, "ef" * 32, here.nodes[2].id)]
+        assert ranks == [0, 1, 2]
 
 
 # ---- what is told ----

@@ -213,7 +213,6 @@ UNTRUE: dict[str, tuple[Step, str]] = {
     "absurd minimum": (result(2, "0x" + words(1, 2**255, 0, HEAD, THEN).hex()), "an amount that no token has"),
     "absurd epoch": (result(2, "0x" + words(1, 1, 2**64, HEAD, THEN).hex()), "impossible epoch"),
     "absurd period": (result(3, "0x" + words(2**40).hex()), "impossible epoch or unbonding"),
-    "another block": (result(2, "0x" + words(1, 1, 0, HEAD + 5000, THEN).hex()), "contradicts itself"),
     "another time": (result(2, "0x" + words(1, 1, 0, HEAD, THEN - 301).hex()), "contradicts itself"),
     "a time without end": (result(2, "0x" + words(1, 1, 0, HEAD, 2**256 - 1).hex()), "contradicts itself"),
 }

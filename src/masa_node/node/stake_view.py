@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
+    from masa_node.staking.gate import GateSummary
     from masa_node.staking.profiles import Profile
     from masa_node.staking.verdicts import Verdict
 
@@ -45,6 +46,19 @@ class StakeNetworkView(msgspec.Struct, frozen=True):
     warning: str
 
 
+class ChainView(msgspec.Struct, frozen=True):
+    """How reading the chain goes. `block` is the highest that was read; `failure` says what went wrong last, "" if
+    nothing has since the node started.
+    """
+
+    owners: int
+    lookups_running: int
+    lookups_waiting: int
+    block: int | None
+    failure: str
+    failed_s_ago: int | None
+
+
 class StakeView(msgspec.Struct, frozen=True):
     """All of it. `staking` is one line for people; `peers` counts the linked ones by verdict; `chain` is how reading
     it goes.
@@ -56,7 +70,7 @@ class StakeView(msgspec.Struct, frozen=True):
     network: StakeNetworkView | None
     own: StakeRow | None
     peers: dict[str, int]
-    chain: object
+    chain: ChainView | None
 
 
 def stake_off() -> StakeView:
@@ -75,6 +89,19 @@ def network_row(profile: "Profile") -> StakeNetworkView:
         profile.symbol,
         profile.decimals,
         INSTANT_WITHDRAWAL if profile.shape == "masa" else "",
+    )
+
+
+def chain_row(summary: "GateSummary", at_unix_s: float) -> ChainView:
+    """What is told of reading the chain."""
+    failure, newest = summary.last_failure, summary.newest
+    return ChainView(
+        summary.owners,
+        summary.lookups_running,
+        summary.lookups_waiting,
+        None if newest is None else newest.block,
+        "" if failure is None else failure.reason,
+        None if failure is None else max(int(at_unix_s - failure.at_unix_s), 0),
     )
 
 

@@ -13,7 +13,7 @@ from masa_node.network.network import Network
 from masa_node.network.transport import NodeId
 from masa_node.node.chain_http import ChainHttp
 from masa_node.node.stake_settings import Policy, StakeSettings
-from masa_node.node.stake_view import StakeRow, StakeView, network_row, stake_row
+from masa_node.node.stake_view import StakeRow, StakeView, chain_row, network_row, stake_row
 from masa_node.routing.provider import Provider
 from masa_node.routing.sifting import Sifted
 from masa_node.staking.chain import Chain
@@ -23,6 +23,7 @@ from masa_node.staking.rpc import Rpc
 from masa_node.staking.verdicts import StakeAnswer, Verdict
 from masa_node.upstreams.http import HttpClient
 
+LOOK_EVERY_S = 1.0  # at every linked peer: a microsecond each
 SETTLE_WITHIN_S = 3.0  # three RPC URLs that each take their second; a chat's own time goes on meanwhile
 ADVERT_WITHIN_S = 2.0  # for the first advert of a peer that has just linked: it is sent at once
 MAX_SETTLED = 64  # peers that are waited for: as many as a race asks
@@ -64,9 +65,19 @@ class Staking:
         """Until cancelled. `own_delegation` gives what this node shows now."""
         self._network, self._own_delegation = network, own_delegation
         try:
-            await self.gate.run(keep)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.gate.run(keep))
+                group.create_task(self._keep_looking(network))
         finally:
             self._network = None
+
+    async def _keep_looking(self, network: Network) -> None:
+        """Each look renews what is no longer fresh, so that requests find it there."""
+        while True:
+            self.own()
+            for peer in list(network.links.sessions):
+                self.of(peer)
+            await asyncio.sleep(LOOK_EVERY_S)
 
     def own(self) -> Verdict:
         """What others, with the same profile, make of this node."""
@@ -197,7 +208,7 @@ class Staking:
             network_row(self._profile),
             stake_row(self.own(), time.time()),
             {answer.value: counts[answer.value] for answer in StakeAnswer},
-            self.gate.summary(),
+            chain_row(self.gate.summary(), time.time()),
         )
 
     def _counts(self) -> Counter[str]:

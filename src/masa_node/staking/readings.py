@@ -14,8 +14,6 @@ from masa_node.staking.verdicts import ChainUnknown, Reading
 
 # As a delegation's: the clock of this machine may be wrong by so much, and a chain's is right to seconds.
 MAX_AHEAD_S = 300
-# A batch may be answered by two servers behind one name; 300 s of blocks at four a second are within it.
-MAX_BLOCKS_APART = 1_200
 MAX_AMOUNT_WEI = 1 << 200  # no token has so many; what is above is garbage that was read as a number
 MAX_EPOCH = (1 << 64) - 1  # the contract's own type
 MAX_BLOCK = 1 << 63
@@ -168,10 +166,13 @@ def _check_age(head: Head, profile: Profile, at_unix_s: float) -> None:
 
 
 def _check_agreement(head: Head, told: Head, profile: Profile) -> None:
-    """The head and the contract's own word on its block come from the same batch, but maybe not from one server."""
+    """The head and the contract's own word on its block come from the same batch, but maybe not from one server.
+
+    Times are compared and not numbers: on some second-layer chains a contract is told the number of the first layer.
+    """
     limit_s = profile.max_head_age_s
     apart_s = abs(head.at_unix_s - told.at_unix_s)
-    if abs(head.number - told.number) > MAX_BLOCKS_APART or (limit_s is not None and apart_s > limit_s):
+    if limit_s is not None and apart_s > limit_s:
         raise ChainUnknown(
             f"it says that block {head.number} is its newest, and its contract that it is {told.number}, "
             f"{apart_s} s apart. It contradicts itself; ask another RPC."
