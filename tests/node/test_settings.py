@@ -98,3 +98,10 @@ def test_every_setting_is_described() -> None:
 def test_a_list_is_separated_by_commas() -> None:
     assert listed(" a, b ,,c") == ("a", "b", "c")
     assert listed("") == ()
+
+
+def test_a_policy_that_may_be_unset_is_described_by_its_words_alone() -> None:
+    kinds = {doc.name: doc.kind for doc in setting_docs()}
+    assert kinds["STAKE_CALLERS"] == r"off \| prefer \| require"
+    with pytest.raises(ConfigurationError, match=r"'some' does not fit\. It may be off or prefer or require\.$"):
+        read({"STAKE_CALLERS": "some"})

@@ -297,8 +297,13 @@ def _convert(name: str, text: str, kind: object) -> object:
 def _what_fits(kind: object) -> str:
     """The values of a setting that has few; "" of others, of which msgspec tells more."""
     plain = get_args(kind)[0]
-    words = ("1", "0") if plain is bool else get_args(plain)
+    words = ("1", "0") if plain is bool else _words(plain)
     return f". It may be {' or '.join(words)}." if words else ""
+
+
+def _words(kind: object) -> tuple[str, ...]:
+    """What a setting of few words may be set to; the empty word stands for not being set."""
+    return tuple(word for word in get_args(kind) if word)
 
 
 def setting_docs() -> list[SettingDoc]:
@@ -309,7 +314,7 @@ def setting_docs() -> list[SettingDoc]:
         if field.name == "port_is_set":
             continue
         kind, meta = get_args(hints[field.name])
-        words = " \\| ".join(get_args(kind)) if get_args(kind) else kind.__name__
+        words = " \\| ".join(_words(kind)) or kind.__name__
         default = "" if field.default == "" else str(field.default).lower() if kind is bool else str(field.default)
         docs.append(SettingDoc(field.name.upper(), words, default, meta.description, field.name in _SECRETS))
     return docs
