@@ -15,9 +15,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 from masa_node.chat.errors import ConfigurationError
 from masa_node.node.chain_http import ChainHttp
+from masa_node.node.stake_settings import Policy, StakeSettings
+from masa_node.node.staking import SIFTED_FOR_S, Staking
 from masa_node.staking.addresses import Address, address_of
 from masa_node.staking.anvil import Anvil, find_anvil
 from masa_node.staking.chain import Chain as ReadChain
@@ -34,6 +37,8 @@ from masa_node.upstreams.http import HttpClient
 ROUNDS = 400
 CHECK_MS = WARM_MS = 0.2  # asked for
 COLD = 200  # checks of one owner at once
+LINKED = 256  # peers, each of an owner of its own: as many as a node is linked with
+SIFT_MS = 2.0  # asked for
 PROFILE = Profile("bench", 31_337, ("http://127.0.0.1:1",), address_of(b"\x11" * 20))
 DOMAIN = Domain(PROFILE.chain_id, PROFILE.contract)
 
@@ -120,6 +125,51 @@ async def measure_gate() -> bool:
     return is_staked and chain.reads == 1 and is_quick
 
 
+class Linked:
+    """As much of a `Network` as stakes are looked at by."""
+
+    def __init__(self, shown: Mapping[str, bytes]) -> None:
+        self.node_id = next(iter(shown))
+        self.links = SimpleNamespace(sessions=shown)
+        self.gossip = SimpleNamespace(advert_of=self._adverts(shown).get, all=list)
+
+    def _adverts(self, shown: Mapping[str, bytes]) -> dict[str, SimpleNamespace]:
+        return {
+            node_id: SimpleNamespace(node_id=node_id, advert=SimpleNamespace(delegation=data))
+            for node_id, data in shown.items()
+        }
+
+
+class Peer:
+    """As much of a `Provider`."""
+
+    place = ""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+async def measure_sifting() -> bool:
+    """What a request waits before its peers are chosen, when all that this node is linked with serve the model."""
+    keys = [keccak256(b"node %d" % number) for number in range(LINKED)]
+    shown = {key.hex(): delegation(key, keccak256(key)) for key in keys}
+    settings = StakeSettings(PROFILE, Policy.REQUIRE, Policy.REQUIRE, frozenset())
+    staking = Staking(settings, PROFILE, Gate(PROFILE, Chain(), frozenset(), random.Random(1)))
+    own = shown[keys[0].hex()]
+    running = asyncio.create_task(staking.run(Linked(shown), Forgetful(), lambda: own))  # type: ignore[arg-type]
+    peers = tuple(Peer(node_id) for node_id in shown)
+    await asyncio.sleep(2)
+    cold: list[float] = []
+    for _ in range(ROUNDS // 10):
+        await asyncio.sleep(SIFTED_FOR_S)
+        cold.append(median_ms(lambda _: staking.sift(peers), 1))  # type: ignore[arg-type]
+    are_staked = len(staking.sift(peers).groups[0]) == LINKED  # type: ignore[arg-type]
+    is_quick = line(f"{LINKED} peers sifted for a request, anew", statistics.median(cold), SIFT_MS)
+    warm_ms = median_ms(lambda _: staking.sift(peers), ROUNDS)  # type: ignore[arg-type]
+    running.cancel()
+    return line(f"the same, for the next ones within {SIFTED_FOR_S:g} s", warm_ms, WARM_MS) and is_quick and are_staked
+
+
 async def measure_reads() -> None:
     """Reads of a real contract, on a chain on this machine: most of the time is the chain's own."""
     try:
@@ -145,6 +195,7 @@ def main() -> int:
     """0 if all is as asked."""
     is_good = measure_checks()
     is_good = asyncio.run(measure_gate()) and is_good
+    is_good = asyncio.run(measure_sifting()) and is_good
     asyncio.run(measure_reads())
     return 0 if is_good else 1
 

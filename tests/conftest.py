@@ -6,6 +6,7 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
 from tests.last_words import said, say
@@ -17,6 +18,12 @@ LONGEST_FIRST = (ONE_BY_ONE, "tests/security/", "tests/network/")  # or one work
 # Under coverage they take four times as long, and reach nothing in the measured rooms that other tests do not.
 NOT_MEASURED = (ONE_BY_ONE, "tests/security/", "tests/network/", "tests/cli/")
 
+# How long an example takes is no fact on a machine that does something else too.
+settings.register_profile(
+    "untimed", parent=settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("untimed")
+RECURSION_LIMIT = sys.getrecursionlimit()  # a node's, too; py_ecc, which web3 and vyper import, raises it for all
 os.environ["RUST_LIB_BACKTRACE"] = "0"  # RUST_BACKTRACE=1 would make each error of iroh's cost 70 ms
 
 
@@ -37,6 +44,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:  # n
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The order in which files are given to workers."""
     items.sort(key=lambda item: [not item.nodeid.startswith(folder) for folder in LONGEST_FIRST])
+
+
+def pytest_runtest_setup() -> None:
+    """Start from what the node has, whatever has been imported."""
+    sys.setrecursionlimit(RECURSION_LIMIT)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -46,3 +46,18 @@ def test_with_a_model_a_request_to_it_is_proposed(tmp_path: Path) -> None:
     assert "  Models: masa-demo\n" in shown
     assert "No LLM server" not in shown
     assert '"model": "masa-demo"' in next(line for line in shown.splitlines() if "curl -N" in line)
+
+
+PROFILE = """
+name = "mine"
+chain_id = 31337
+rpc_urls = ["http://127.0.0.1:1"]
+contract = "0x1111111111111111111111111111111111111111"
+"""
+
+
+def test_it_says_whether_stakes_are_checked(tmp_path: Path) -> None:
+    assert "\n  Staking: off - stakes are not checked\n" in greeting(tmp_path)
+    (tmp_path / "mine.toml").write_text(PROFILE)
+    shown = greeting(tmp_path, STAKE_NETWORK="mine")
+    assert "\n  Staking: on - providers: prefer, callers: prefer (mine, chain 31337)\n" in shown

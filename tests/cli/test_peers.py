@@ -514,6 +514,17 @@ def test_an_answer_that_lists_no_peers_is_an_error_that_says_what_to_do(
     assert url in ran.err
 
 
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [("", "off - stakes are not checked"), ("mine", "not checked now: no node is on the network with this MASA_DIR")],
+)
+def test_without_a_node_it_is_said_that_stakes_are_not_checked(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch, network: str, said: str
+) -> None:
+    monkeypatch.setenv("STAKE_NETWORK", network)
+    assert f"staking: {said}\n" in owner.run("peers").out
+
+
 def test_without_a_node_what_is_remembered_is_shown_and_said_to_be_so(owner: Owner) -> None:
     owner.knows(*RECORDS)
     ran = owner.run("peers")

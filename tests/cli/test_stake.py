@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -22,7 +23,7 @@ from web3.contract import Contract
 from masa_node.cli import main as cli
 from masa_node.network.store import Store
 from masa_node.staking.addresses import parse_address
-from masa_node.staking.delegation import Domain, SignedDelegation, check, decode
+from masa_node.staking.delegation import Domain, SignedDelegation, check, decode, digest
 from masa_node.staking.profile_files import write_profile
 from masa_node.staking.profiles import Profile, Shape
 from masa_node.telemetry import log
@@ -272,6 +273,64 @@ def test_a_running_node_that_does_not_tell_is_no_error(owner: Owner) -> None:
         assert "does not tell" in status["peers_why"]
 
 
+def test_nothing_is_cut_off_on_a_narrow_terminal(owner: Owner, ready: OnChain, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    owner.stake("delegate", "--keystore", ready.keystore)
+    shown = owner.stake("status")
+    assert "…" not in shown
+    lines = [line[12:].strip() for line in shown.splitlines()]  # the column beside the names
+    for whole in (ready.wallet.address, ready.profile.contract, owner.delegation().delegation.node_key.hex()):
+        assert whole in "".join(lines)
+
+
+def test_times_are_told_in_the_zone_in_which_the_contract_s_refusals_tell_them(
+    owner: Owner, ready: OnChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = ("--keystore", ready.keystore)
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        owner.stake("delegate", *key)
+        owner.stake("deposit", "min", *key, "--yes")
+        owner.stake("unbond", "all", *key, "--yes")
+        refusal = owner.fails("withdraw", *key, "--yes")
+        until = refusal.partition("from ")[2].partition(" on")[0]
+        assert until.endswith(" UTC")
+        assert f"to be withdrawn from {until} on" in owner.stake("status")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_a_delegation_that_ends_soon_is_told_with_the_command_that_renews_it(owner: Owner, ready: OnChain) -> None:
+    renew = "Sign the next one: masa-node stake delegate"
+    owner.stake("delegate", "--keystore", ready.keystore)
+    assert renew not in owner.stake("status")
+    owner.stake("delegate", "--keystore", ready.keystore, "--days", "2")
+    assert renew in owner.stake("status")
+
+
+def test_a_draft_that_waits_is_told_though_a_delegation_is_in_force(owner: Owner, ready: OnChain) -> None:
+    owner.stake("delegate", "--keystore", ready.keystore)
+    assert "waits for its signature" not in owner.stake("status")
+    owner.stake("delegate", "--owner", ready.wallet.address)
+    assert "waits for its signature" in owner.stake("status")
+
+
+def test_one_stake_for_two_nodes_is_not_called_enough_when_the_running_node_knows_both(
+    owner: Owner, ready: OnChain
+) -> None:
+    ready.chain.stake(ready.staking, ready.wallet.address)
+    owner.stake("delegate", "--keystore", ready.keystore)
+    own = owner.json("status")["own"]
+    assert (own["verdict"], own["nodes"]) == ("staked", 1)
+    seen = {**own, "verdict": "not staked", "reason": "1000 MASA cover 1 node, 2 nodes are seen", "nodes": 2}
+    with door({"own": seen, "peers": {}}) as url, running(owner, url):
+        assert owner.json("status")["own"] == seen
+    with door({"own": {**seen, "owner": WALLET_A}, "peers": {}}) as url, running(owner, url):
+        assert owner.json("status")["own"]["verdict"] == "staked"
+
+
 # ---- delegate ----
 
 
@@ -330,6 +389,40 @@ def test_a_safe_delegates_by_its_own_rules(owner: Owner, ready: OnChain) -> None
 def test_what_does_not_fit_is_told_before_anything_is_made(owner: Owner, ready: OnChain, arguments: list[str]) -> None:
     owner.fails("delegate", *arguments, code=2)
     assert owner.kept("delegation_draft") is None
+
+
+def test_the_next_delegation_needs_no_owner_to_be_named(owner: Owner, ready: OnChain) -> None:
+    owner.stake("delegate", "--keystore", ready.keystore)
+    assert owner.json("delegate")["owner"] == ready.wallet.address
+
+
+def test_what_is_signed_is_said_in_words(owner: Owner, ready: OnChain) -> None:
+    ran = owner.run("stake", "delegate", "--owner", ready.wallet.address)
+    node = json.loads(ran.out)["message"]["nodeKey"].removeprefix("0x")
+    assert f"Node {node} acts for this wallet's stake in {ready.profile.contract} on chain" in ran.err
+    assert "moves no tokens" in ran.err
+    assert f'params: ["{ready.wallet.address}", JSON.stringify(DATA)]' in ran.err
+
+
+def test_a_safe_that_keeps_its_signatures_on_the_chain_gives_an_empty_one(owner: Owner, ready: OnChain) -> None:
+    safe = ready.chain.deploy_source("safe_owner", ready.wallet.address)
+    owner.stake("delegate", "--owner", safe.address, "--contract-owner")
+    assert "does not take this" in owner.fails("delegate", "--signature", "0x")
+    draft = decode(owner.kept("delegation_draft") or b"")
+    ready.chain.transact(safe.functions.approve(digest(draft.delegation)), ready.wallet.address)
+    owner.stake("delegate", "--signature", "0x")
+    assert owner.delegation().signature == b""
+
+
+def test_an_empty_signature_of_a_wallet_is_none(owner: Owner, ready: OnChain) -> None:
+    owner.stake("delegate", "--owner", ready.wallet.address)
+    assert "no signature" in owner.fails("delegate", "--signature", "0x", code=2)
+
+
+def test_a_signature_and_a_keystore_are_not_taken_together(owner: Owner, ready: OnChain) -> None:
+    owner.stake("delegate", "--owner", ready.wallet.address)
+    said = owner.fails("delegate", "--signature", "0x00", "--keystore", ready.keystore, code=2)
+    assert "Leave one of them out" in said
 
 
 # ---- transactions without a key ----
@@ -433,6 +526,11 @@ def test_a_chain_of_another_id_is_told(owner: Owner, ready: OnChain) -> None:
     assert f"chain {ready.profile.chain_id}" in owner.fails("delegate", "--owner", ready.wallet.address)
 
 
+@pytest.mark.parametrize("command", ["deposit", "unbond", "withdraw", "revoke", "delegate"])
+def test_the_help_names_the_extra_that_keystores_need(owner: Owner, command: str) -> None:
+    assert "`stake` extra" in owner.stake(command, "--help")
+
+
 # ---- on a terminal ----
 
 
@@ -471,27 +569,68 @@ def test_a_person_pastes_the_signature_where_he_is_asked(owner: Owner, ready: On
     assert owner.delegation().delegation.owner == ready.wallet.address
 
 
+def test_who_leaves_a_question_is_told_that_nothing_was_sent(owner: Owner, ready: OnChain) -> None:
+    with terminal("stake", "revoke", "--keystore", ready.keystore) as typed:
+        typed.until("Sign and send it?")
+        typed.interrupt_until("Nothing was sent.")
+    assert ready.chain.call(ready.staking, "delegationEpoch", ready.wallet.address) == 0
+
+
+def test_who_leaves_while_it_is_waited_for_is_told_that_it_goes_on(owner: Owner, ready: OnChain) -> None:
+    ready.chain.rpc("evm_setAutomine", False)  # noqa: FBT003 - as anvil has it
+    with terminal("stake", "revoke", "--keystore", ready.keystore) as typed:
+        typed.until("Sign and send it?")
+        typed.type("y")
+        typed.until("wallet.json: ")
+        typed.type(PASSPHRASE)
+        typed.until("sent: 0x")
+        typed.interrupt_until("It goes on without this command.")
+    ready.chain.rpc("evm_mine")
+    assert ready.chain.call(ready.staking, "delegationEpoch", ready.wallet.address) == 1
+
+
+def test_a_person_sees_what_a_keystore_signs_before_the_passphrase_is_asked(owner: Owner, ready: OnChain) -> None:
+    with terminal("stake", "delegate", "--keystore", ready.keystore) as typed:
+        typed.until("acts for this wallet's stake")
+        typed.until("wallet.json: ")
+        typed.interrupt_until("Nothing was signed.")
+    assert owner.kept("delegation") is None
+
+
 class Terminal:
     """The command's own terminal."""
 
-    def __init__(self, file: int) -> None:
+    def __init__(self, file: int, process: subprocess.Popen[bytes]) -> None:
         self._file = file
+        self._process = process
         self._seen = 0
         self.shown = ""
 
     def until(self, words: str) -> None:
-        until_s = time.monotonic() + 60
+        assert self._is_shown_within(60, words), self.shown
+
+    def type(self, words: str) -> None:
+        os.write(self._file, words.encode() + b"\n")
+
+    def interrupt_until(self, words: str) -> None:
+        """As a terminal does for Ctrl-C. Python loses one that comes just before it begins to read: then once more."""
+        self._process.send_signal(signal.SIGINT)
+        if not self._is_shown_within(10, words):
+            self._process.send_signal(signal.SIGINT)
+            self.until(words)
+
+    def _is_shown_within(self, seconds: float, words: str) -> bool:
+        until_s = time.monotonic() + seconds
         while words not in self.shown[self._seen :]:
             readable, _, _ = select.select([self._file], [], [], max(0.0, until_s - time.monotonic()))
-            assert readable, self.shown
+            if not readable:
+                return False
             with contextlib.suppress(OSError):  # the other end is gone
                 self.shown += os.read(self._file, 65536).decode()
                 continue
             pytest.fail(f"it ended before {words!r}:\n{self.shown}")
         self._seen += self.shown[self._seen :].index(words) + len(words)
-
-    def type(self, words: str) -> None:
-        os.write(self._file, words.encode() + b"\n")
+        return True
 
 
 @contextlib.contextmanager
@@ -505,7 +644,7 @@ def terminal(*arguments: str) -> Generator[Terminal]:
     with subprocess.Popen(command, **streams, env=environ, start_new_session=True) as process:
         os.close(theirs)
         try:
-            yield Terminal(ours)
+            yield Terminal(ours, process)
         finally:
             process.kill()
             os.close(ours)

@@ -65,6 +65,27 @@ def test_a_mark_with_other_words_is_no_mark(tmp_path: Path) -> None:
         DevnetFolder(tmp_path).__enter__()
 
 
+@pytest.mark.parametrize("mark", [None, "", "Made by `masa-node dev"])
+def test_what_a_full_disk_cut_short_is_taken_up_again(tmp_path: Path, mark: str | None) -> None:
+    (tmp_path / "node.lock").write_text("")
+    if mark is not None:
+        (tmp_path / MARK).write_text(mark)
+    made(tmp_path)
+
+
+def test_a_key_beside_half_a_mark_is_left_alone(tmp_path: Path) -> None:
+    load_secret(tmp_path)
+    (tmp_path / MARK).write_text("")
+    with pytest.raises(ConfigurationError):
+        DevnetFolder(tmp_path).__enter__()
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a place where nobody may write, also not root")
+def test_a_folder_that_cannot_be_made_is_told_with_what_to_name_instead() -> None:
+    with pytest.raises(ConfigurationError, match=r"^/proc/.* cannot be used: .*\. Name another folder with --dir"):
+        DevnetFolder(Path("/proc/devnet")).__enter__()
+
+
 def test_a_mark_that_is_a_link_is_no_mark(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / MARK).symlink_to(made(tmp_path / "devnet") / MARK)

@@ -82,6 +82,11 @@ def test_what_is_no_node_id_cannot_be_allowed() -> None:
         read_stake_settings(Settings(stake_allow="ada"))
 
 
+def test_who_is_allowed_means_nothing_where_no_stake_is_looked_at() -> None:
+    with pytest.raises(ConfigurationError, match=r"^STAKE_ALLOW .* STAKE_NETWORK"):
+        read_stake_settings(Settings(stake_allow="ab" * 32))
+
+
 def test_rpc_urls_may_hold_keys_and_are_not_shown() -> None:
     assert "secret" not in repr(Settings(rpc_url="https://example.org/secret"))
 

@@ -6,29 +6,32 @@ import random
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
 
-from masa_node.chat.errors import NoStakedPeer, StakeDemanded, StakeRequired, StakeUnknown
+from masa_node.chat.ask import Door
+from masa_node.chat.errors import NoStakedPeer, StakeDemanded, StakeRequired, StakeUndecided, StakeUnknown
 from masa_node.network.memory import MemoryNetwork
-from masa_node.network.transport import NodeId
+from masa_node.network.transport import NodeId, PeerAddress
 from masa_node.node.peers_view import view_of
 from masa_node.node.stake_settings import Policy, StakeSettings
 from masa_node.node.stake_view import STAKING_OFF, stake_off
-from masa_node.node.staking import Staking
+from masa_node.node.staking import SETTLE_WITHIN_S, SIFTED_FOR_S, Staking
 from masa_node.staking.addresses import Address, address_of
 from masa_node.staking.delegation import Delegation, Domain, SignedDelegation, digest, encode
 from masa_node.staking.gate import Gate
 from masa_node.staking.profiles import Profile
 from masa_node.staking.signatures import address_of_secret, sign
-from masa_node.staking.verdicts import ChainUnknown, Reading
-from tests.network.nodes import MemoryNode, introduce, make, running
+from masa_node.staking.verdicts import ChainUnknown, Reading, StakeAnswer
+from tests.network.nodes import MODEL, MemoryNode, introduce, make, running
 from tests.virtual_time import now_s, virtual_time
 
 MINIMUM = 1000 * 10**18
 PROFILE = Profile("test", 31337, ("http://127.0.0.1:1",), address_of(b"\x11" * 20))
 BEGIN_UNIX_S = time.time()
 NOT_BEFORE = int(BEGIN_UNIX_S) - 60
+BOBS_OWNER = b"\x02" * 32
 
 
 @dataclass
@@ -163,6 +166,33 @@ async def test_a_node_without_a_stake_is_told_how_to_get_one_when_it_needs_the_n
 
 
 @virtual_time
+async def test_a_node_that_shows_nothing_is_refused_at_once_although_the_chain_hangs() -> None:
+    async with world("bc", chain=FakeChain(after_s=1_000.0)) as here:
+        begun_s = now_s()
+        assert isinstance((await here.ada.ask()).error, StakeRequired)
+        assert now_s() - begun_s < 0.1
+
+
+@virtual_time
+async def test_a_request_does_not_wait_for_a_chain_that_hangs_longer_than_it_may() -> None:
+    async with world("abc", chain=FakeChain(after_s=1_000.0)) as here:
+        begun_s = now_s()
+        assert isinstance((await here.ada.ask()).error, StakeUnknown)
+        assert now_s() - begun_s == pytest.approx(SETTLE_WITHIN_S, abs=0.1)
+
+
+@virtual_time
+async def test_peers_are_sifted_once_for_requests_that_come_together() -> None:
+    async with world("abc") as here:
+        staking, peers = here.stakings[0], here.ada.catalog.find(MODEL, Door.OPENAI_CHAT).peers
+        first = staking.sift(peers)
+        assert len(first.groups[0]) == 2
+        assert staking.sift(peers) is first
+        await asyncio.sleep(SIFTED_FOR_S)
+        assert staking.sift(peers) is not first
+
+
+@virtual_time
 async def test_its_own_llm_serves_its_owner_all_the_same() -> None:
     async with world("bc") as here:
         own = await here.ada.serve_demo(1000.0, "own")
@@ -180,15 +210,18 @@ async def test_when_nobody_who_serves_the_model_is_staked_that_is_said() -> None
 
 @virtual_time
 async def test_when_the_chain_cannot_be_read_unknown_is_not_called_unstaked() -> None:
-    async with world("abc", chain=FakeChain(why="no URL answers")) as here:
+    async with world("abc", chain=FakeChain(why="no URL answers.")) as here:
         told = await here.ada.ask()
         assert isinstance(told.error, StakeUnknown)
-        assert "no URL answers" in told.error.message
+        assert told.error.message.endswith(
+            "as STAKE_PROVIDERS=require demands: the chain cannot be read: no URL answers."
+        )
 
 
+@pytest.mark.parametrize("after_s", [SIFTED_FOR_S / 5, 1.0])
 @virtual_time
-async def test_the_first_request_waits_for_a_look_up_that_is_under_way() -> None:
-    chain = FakeChain(after_s=1.0)
+async def test_the_first_request_waits_for_a_look_up_that_is_under_way(after_s: float) -> None:
+    chain = FakeChain(after_s=after_s)
     async with world("ab", chain=chain) as here:
         for staking in here.stakings:
             staking.gate = Gate(PROFILE, chain, frozenset(), random.Random(1), lambda: BEGIN_UNIX_S + now_s())  # noqa: S311
@@ -252,6 +285,23 @@ async def test_a_running_stream_ends_whole_although_the_stake_ends_meanwhile() -
         assert asking.result().is_whole
 
 
+@virtual_time
+async def test_the_nodes_of_an_owner_count_whether_or_not_they_are_linked_with_this_one() -> None:
+    async with world("abc") as here:
+        bob, cleo = here.nodes[1:]
+        cleo.delegation = delegation_for(cleo, BOBS_OWNER)
+        await asyncio.sleep(60)
+        known = here.ada.network.gossip
+        linked = SimpleNamespace(node_id=here.ada.id, gossip=known, links=SimpleNamespace(sessions={bob.id: None}))
+        gate = Gate(PROFILE, here.chain, frozenset(), random.Random(1), lambda: BEGIN_UNIX_S + now_s())  # noqa: S311
+        staking = Staking(StakeSettings(PROFILE, Policy.REQUIRE, Policy.REQUIRE, frozenset()), PROFILE, gate)
+        task = asyncio.create_task(staking.run(linked, Forgetful(), lambda: here.ada.delegation))  # type: ignore[arg-type]
+        await asyncio.sleep(10)
+        verdict = staking.of(bob.id)
+        assert (verdict.answer, verdict.nodes) == (StakeAnswer.NOT_STAKED, 2)
+        task.cancel()
+
+
 # ---- whom this node serves ----
 
 
@@ -270,18 +320,77 @@ async def test_when_the_chain_cannot_be_read_a_caller_is_not_served_and_not_call
     chain = FakeChain(why="secret.example.org does not answer")
     async with world("abc", providers=Policy.OFF, chain=chain) as here:
         told = await here.ada.ask()
-        assert isinstance(told.error, StakeDemanded)
+        assert isinstance(told.error, StakeUndecided)
         assert "cannot tell now" in told.error.message
         assert "secret" not in told.error.message
+
+
+@virtual_time
+async def test_a_caller_hears_nothing_of_what_keeps_this_node_from_reading_the_chain_anew() -> None:
+    async with world("abc", providers=Policy.OFF) as here:
+        here.chain.stakes = dict.fromkeys(here.chain.stakes, 1)
+        await asyncio.sleep(400)
+        told = await here.ada.ask()
+        assert isinstance(told.error, StakeDemanded)
+        assert "1000 MASA a node are needed" in told.error.message
+        here.chain.why = "the key s3cret has no calls left"
+        await asyncio.sleep(400)
+        chain = here.stakings[1].view().chain
+        assert chain is not None
+        assert "s3cret" in chain.failure
+        told = await here.ada.ask()
+        assert isinstance(told.error, StakeDemanded)
+        assert "s3cret" not in told.error.message
+        assert "1000 MASA a node are needed" in told.error.message
+
+
+@virtual_time
+async def test_whom_the_owner_allows_need_show_no_advert() -> None:
+    async with world("b", Policy.OFF, allowed="a") as here:
+        staking = here.stakings[1]
+        here.nodes[1].network.gossip.forget(here.ada.id)
+        begun_s = now_s()
+        await staking.vet(here.ada.id)
+        assert (staking.of(here.ada.id).answer, now_s()) == (StakeAnswer.ALLOWED, begun_s)
 
 
 @virtual_time
 async def test_a_caller_whose_advert_never_comes_is_refused_soon() -> None:
     async with world("ab", providers=Policy.OFF) as here:
         begun_s = now_s()
-        with pytest.raises(StakeDemanded):
+        with pytest.raises(StakeUndecided):
             await here.stakings[1].vet(NodeId("ef" * 32))
         assert now_s() - begun_s < 3
+
+
+@virtual_time
+async def test_callers_that_are_being_vetted_when_the_node_ends_are_let_go() -> None:
+    chain = FakeChain(after_s=1_000.0)
+    async with world("ab", Policy.OFF, chain=chain) as here:
+        vetting = asyncio.create_task(here.stakings[1].vet(here.ada.id))
+        await asyncio.sleep(0.5)
+        assert not vetting.done()
+        begun_s = now_s()
+    assert now_s() - begun_s < 0.1
+    with pytest.raises(StakeUndecided):
+        await vetting
+
+
+@virtual_time
+async def test_strangers_that_are_being_vetted_take_no_place_from_those_that_are_staked() -> None:
+    async with world("ab") as here:
+        serving = here.stakings[1]
+        async with asyncio.TaskGroup() as group:
+            vetting = [group.create_task(_refused(serving, NodeId(f"{number:064x}"))) for number in range(500)]
+            await asyncio.sleep(0.1)
+            told = await here.ada.ask()
+            assert (told.is_whole, told.served_by) == (True, here.nodes[1].id)
+            assert not any(task.done() for task in vetting)
+
+
+async def _refused(staking: Staking, peer: NodeId) -> None:
+    with pytest.raises(StakeUndecided):
+        await staking.vet(peer)
 
 
 @virtual_time
@@ -318,6 +427,23 @@ async def test_every_surface_tells_the_verdict_with_amount_block_age_and_reason(
         )
         assert (other.verdict, other.stake_wei) == ("not staked", None)
         assert "it shows no delegation" in other.reason
+
+
+@virtual_time
+async def test_a_peer_of_which_nothing_came_yet_is_unknown_and_not_unchecked() -> None:
+    async with world("ab") as here:
+        absent = NodeId("ab" * 32)
+        here.ada.network.want([PeerAddress(absent, ("127.0.0.1:1",))])
+        (row,) = [
+            row
+            for row in view_of(here.ada.network, here.stakings[0].summary, here.stakings[0].row).peers
+            if row.id == absent
+        ]
+        assert row.stake is not None
+        assert (row.stake.verdict, row.stake.reason) == (
+            "unknown",
+            "nothing is known of it yet: its advert has not come",
+        )
 
 
 def test_with_staking_off_every_surface_says_so() -> None:

@@ -7,11 +7,12 @@ from collections.abc import Callable
 import pytest
 from calling import HELLO, LONG, answered, asked
 from meeting import Trio, attempts, wait_until
+from node_process import Node
 
 Measured = Callable[[str, float, float], None]
 FREED_WITHIN_S = 1.0
-CANCELLED_WITHIN_S = 0.3  # 0.1 on a quiet LAN; this machine has other work
-PROMPT_WITHIN_S = 10.0  # llama.cpp looks for its caller when the prompt is done (llama.cpp issue 24496)
+CANCELLED_WITHIN_S = 3.0  # 0.1 on a quiet LAN; this machine has other work. Less than the slow one needs
+PROMPT_WITHIN_S = 60.0  # llama.cpp looks for its caller when the prompt is done (llama.cpp issue 24496)
 STREAM = {"stream": True}
 
 
@@ -39,11 +40,11 @@ def test_the_llm_of_the_loser_stops_while_that_of_the_winner_goes_on(
 
 def test_the_connection_of_the_slow_loser_is_gone_soon_after_the_win(trio: Trio, measured: Measured) -> None:
     slow = trio.right.servers["slow"]
-    with answered(trio.asker, "late", {"messages": LONG, "stream": True}) as answer:
+    with answered(trio.asker, "late", {"messages": LONG * 3, "stream": True}) as answer:
         won_at_s = time.monotonic()
         assert answer.headers["X-Masa-Served-By"] == trio.left.node_id
         assert attempts(answer.headers["X-Masa-Attempts"])[trio.right.node_id] == "cancelled"
-        wait_until(lambda: not slow.callers(), FREED_WITHIN_S)
+        wait_until(lambda: not slow.callers(), CANCELLED_WITHIN_S)
         took_s = time.monotonic() - won_at_s
         assert answer.read1()
     measured("nobody waits any more for the slow loser after the win", took_s, CANCELLED_WITHIN_S)
@@ -65,11 +66,11 @@ def test_a_caller_who_hangs_up_before_the_first_piece_stops_both(
     trio: Trio, measured: Measured, *, is_stream: bool
 ) -> None:
     servers = [each.servers["slow"] for each in (trio.left, trio.right)]
-    with asked(trio.asker, "tardy", {"messages": LONG, "stream": is_stream, "max_tokens": 20}):
+    with asked(trio.asker, "tardy", {"messages": LONG * 3, "stream": is_stream, "max_tokens": 20}):
         for server in servers:
             server.seconds_until(busy_slots=1, within_s=5)
-    took_s = wait_until(lambda: not any(server.callers() for server in servers), FREED_WITHIN_S)
-    measured("both peers' LLMs are left after the caller", took_s, FREED_WITHIN_S)
+    took_s = wait_until(lambda: not any(server.callers() for server in servers), CANCELLED_WITHIN_S)
+    measured("both peers' LLMs are left after the caller", took_s, CANCELLED_WITHIN_S)
     for server in servers:
         server.seconds_until(busy_slots=0, within_s=PROMPT_WITHIN_S)
 
@@ -83,5 +84,9 @@ def test_twenty_races_leave_nothing_at_work(trio: Trio) -> None:
     for server in servers:
         server.seconds_until(busy_slots=0, within_s=FREED_WITHIN_S)
     for node in (trio.asker, trio.left.node, trio.right.node):
-        view = node.get("/api/v1/node")
-        assert (view["running"], view["waiting"], view["peers_running"]) == (0, 0, 0)
+        wait_until(lambda node=node: at_work(node) == (0, 0, 0), FREED_WITHIN_S)
+
+
+def at_work(node: Node) -> tuple[int, int, int]:
+    view = node.get("/api/v1/node")
+    return view["running"], view["waiting"], view["peers_running"]

@@ -553,7 +553,7 @@ async def test_after_thousands_of_races_no_task_is_left() -> None:
     world = World([ScriptedProvider("own", refused()), *field], max_running=200, max_waiting=10_000)
     for batch in range(10):
         rule = HEDGE if batch % 2 else RaceRule()
-        if batch == 2:  # by then the others are known, so that not a fifth of all begin with it
+        if batch == 6:  # a sixth of the next begin with it: by then a tenth of all that were asked is more hedges
             world.catalog.put(silent, [offer()])
         await asyncio.gather(*(world.answer(world.ask(race=rule)) for _ in range(200)))
         world.outcomes.clear()

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from masa_node.chat.ask import Privacy
+from masa_node.chat.ask import Privacy, RaceRule
 from masa_node.chat.errors import ConnectionRefused, NoStakedPeer, PrivacyRefused, ProviderError
 from masa_node.routing.health import FIRST_PAUSE_S, OPENS_AFTER
 from masa_node.routing.provider import Provider
 from masa_node.routing.sifting import Sifted
-from tests.routing.scripted import HEDGE, WHOLE, ScriptedPeer, ScriptedProvider, World
+from tests.routing.scripted import ALL, HEDGE, WHOLE, ScriptedPeer, ScriptedProvider, TrustedPeer, World
 from tests.virtual_time import now_s, virtual_time
 
 
@@ -126,3 +126,57 @@ async def test_peers_that_privacy_forbids_are_not_even_looked_at() -> None:
     with pytest.raises(PrivacyRefused):
         await world.answer(world.ask(privacy=Privacy.LOCAL))
     assert rule.sifted == []
+
+
+WIDTH_1 = RaceRule(width=1)
+RULES = pytest.mark.parametrize("race", [ALL, HEDGE, WIDTH_1], ids=["all", "hedge", "width 1"])
+
+
+@RULES
+@virtual_time
+async def test_groups_come_in_their_order_after_the_own_llm_by_whatever_rule_they_race(race: RaceRule) -> None:
+    failing = [ScriptedPeer(name, 0.5, ConnectionRefused("gone")) for name in ("good1", "good2", "unknown")]
+    own, bad, worse = ScriptedProvider("own", ConnectionRefused("gone")), ScriptedPeer("bad", WHOLE), ScriptedPeer("no")
+    world = sifted([worse, bad, *failing, own], Rule("good1 good2", "unknown", "bad"))
+    await world.answer(world.ask(race=race))
+    trail = [attempt.provider for attempt in world.outcome.attempts]
+    assert (trail[0], sorted(trail[1:3]), trail[3:]) == ("own", ["good1", "good2"], ["unknown", "bad"])
+    assert worse.asked == []
+
+
+@RULES
+@virtual_time
+async def test_who_is_left_out_is_not_asked_however_slow_or_ill_the_others_are(race: RaceRule) -> None:
+    slow, ill, bad = ScriptedPeer("slow", 20.0, ConnectionRefused("gone")), ScriptedPeer("ill", 5.0), ScriptedPeer("no")
+    own = ScriptedProvider("own", 2.0, ConnectionRefused("gone"))
+    world = sifted([bad, slow, ill, own], Rule("slow ill"))
+    for _ in range(OPENS_AFTER):
+        for provider in (ill, own):
+            world.dispatcher.health_of(provider).failed(asyncio.get_running_loop().time(), 2.0)
+    with pytest.raises(ProviderError):
+        await world.answer(world.ask(race=race))
+    assert (len(slow.asked), len(ill.asked), bad.asked) == (1, 1, [])
+
+
+@RULES
+@virtual_time
+async def test_of_the_groups_only_trusted_peers_see_what_only_they_may(race: RaceRule) -> None:
+    trusted, good = TrustedPeer("trusted", 1.0, WHOLE), ScriptedPeer("good", WHOLE)
+    world = sifted([good, trusted], Rule("good", "trusted"))
+    await world.answer(world.ask(race=race, privacy=Privacy.TRUSTED))
+    assert (world.outcome.served_by, good.asked) == ("trusted", [])
+
+
+@virtual_time
+async def test_what_holds_when_a_place_is_there_decides_and_not_what_held_when_the_request_came() -> None:
+    rule = Rule("was was2")
+    peers = [ScriptedPeer("was", WHOLE), ScriptedPeer("is", WHOLE)]
+    world = sifted(peers, rule)
+    for _ in range(world.max_running):
+        await world.admission.enter()
+    asking = asyncio.create_task(world.answer())
+    await asyncio.sleep(10)
+    rule.groups = [["is"]]
+    world.admission.leave()
+    await asking
+    assert (peers[0].asked, world.outcome.served_by) == ([], "is")

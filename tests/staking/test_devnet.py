@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import io
 import json
 import os
 import signal
@@ -18,8 +19,10 @@ import msgspec
 import pytest
 import requests
 from eth_account import Account
+from rich.console import Console
 from web3 import HTTPProvider, Web3
 
+from masa_node.cli.devnet import DevnetForPeople
 from masa_node.network.endpoint import IrohKeys
 from masa_node.network.identity import load_secret
 from masa_node.network.invites import parse_bootnodes
@@ -428,6 +431,15 @@ def test_people_read_the_warning_the_commands_and_what_remains(anvil_program: Pa
     assert f"{folder / 'c'} stake deposit min --keystore {folder / 'owner-c.json'}\n" in text
     assert f"remain in {folder};" in rest
     assert process.returncode == 0
+
+
+def test_addresses_and_commands_are_whole_on_a_narrow_terminal(devnet: Devnet) -> None:
+    out = io.StringIO()
+    DevnetForPeople(Console(file=out, width=40)).ready(devnet)
+    table = out.getvalue().partition("Start the nodes")[0]
+    for node in devnet.nodes:
+        assert node.url in table
+        assert f"{node.start} up\n" in out.getvalue()
 
 
 # ---- the nodes ----

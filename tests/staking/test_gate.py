@@ -9,16 +9,17 @@ import pytest
 from structlog.testing import capture_logs
 
 from masa_node.network.store import Store
+from masa_node.staking import delegation as delegation_module
 from masa_node.staking import gate as gate_module
 from masa_node.staking import lookups as lookups_module
 from masa_node.staking.addresses import Address, address_of
 from masa_node.staking.delegation import MAX_BYTES, MAX_CLOCK_SKEW_S, Domain
-from masa_node.staking.gate import KEEP_EVERY_S, LOOKUP_S, START_S, Gate
+from masa_node.staking.gate import KEEP_EVERY_S, LOOKUP_S, MAX_TAKEN_AT_ONCE, START_S, Gate
 from masa_node.staking.holdings import Failure
 from masa_node.staking.kept_readings import from_bytes
 from masa_node.staking.lookups import MAX_LOOKUPS, MAX_WAITING_STRANGERS
 from masa_node.staking.profiles import Profile
-from masa_node.staking.shown import MAX_OWNERS_SHOWN, OWNERS_WITHIN_S
+from masa_node.staking.shown import MAX_SHOWN_BY_ONE, SHOWN_WITHIN_S
 from masa_node.staking.verdicts import ChainUnknown, StakeAnswer
 from tests.staking.delegations import AT, DAY_S, DOMAIN, Owner, node, of_contract
 from tests.staking.gate_world import MASA, PROFILE, World
@@ -141,22 +142,35 @@ async def test_a_bad_delegation_is_not_staked_with_its_reason_and_costs_no_look_
 
 @virtual_time
 async def test_a_signature_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    checks: Counter[str] = Counter()
-    real = gate_module.ShownDelegations.fault.__globals__["check"]
-
-    def counted(*args: object) -> None:
-        checks["made"] += 1
-        real(*args)
-
-    monkeypatch.setitem(gate_module.ShownDelegations.fault.__globals__, "check", counted)
+    checks = counted_checks(monkeypatch)
     world = staked_world()
-    good, bad = OWNER.delegates(A), Owner("thief").signs(OWNER.delegation(B))
+    thief = Owner("thief")
+    shown = [(A, OWNER.delegates(A, **times)) for times in times_of_all_kinds()]
+    shown += [(B, thief.signs(OWNER.delegation(B, **times))) for times in times_of_all_kinds()]
     async with world.running() as gate:
         for _ in range(100):
-            await gate.settled(A, good)
-            await gate.settled(B, bad)
+            for node_id, shows in shown:
+                await gate.settled(node_id, shows)
             await asyncio.sleep(2)
-    assert checks["made"] == 2
+    assert checks["made"] == len(shown)
+
+
+def counted_checks(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How many signatures were checked is under `made`."""
+    checks: Counter[str] = Counter()
+    real = delegation_module.recover
+
+    def counted(digest: bytes, signature: bytes) -> Address:
+        checks["made"] += 1
+        return real(digest, signature)
+
+    monkeypatch.setattr(delegation_module, "recover", counted)
+    return checks
+
+
+def times_of_all_kinds() -> list[dict[str, int]]:
+    """In force; within what clocks may differ, before and after."""
+    return [{}, {"not_before": AT + 250}, {"not_after": AT - 50}]
 
 
 @virtual_time
@@ -390,6 +404,21 @@ async def test_a_stake_that_can_be_withdrawn_at_once_is_not_believed_longer_than
 
 
 @virtual_time
+async def test_a_stake_that_can_be_withdrawn_at_once_is_read_again_before_its_reading_ends() -> None:
+    """Else each of its nodes would be unknown for a moment, every five minutes."""
+    world = staked_world()
+    world.chain.unbonding_s = 0
+    shows = OWNER.delegates(A)
+    async with world.running() as gate:
+        await gate.settled(A, shows)
+        for _ in range(1000):
+            await asyncio.sleep(1)
+            assert gate.verdict(A, shows).answer is STAKED
+            await settle()
+        assert len(world.chain.asked) in (4, 5)
+
+
+@virtual_time
 async def test_a_tenth_of_the_unbonding_time_limits_how_old_a_reading_may_be() -> None:
     world = staked_world()
     world.chain.unbonding_s = 10_000
@@ -468,18 +497,46 @@ async def test_strangers_who_fill_the_line_do_not_keep_known_owners_from_being_r
 
 
 @virtual_time
-async def test_a_node_that_shows_many_owners_makes_this_node_ask_for_few_of_them() -> None:
+async def test_owners_with_a_stake_are_renewed_before_all_others_who_wait() -> None:
+    """Also before those who were read, and have none; and no stake of another lends its place to a false word."""
+    world = staked_world()
+    world.chain.stakes[SAFE] = 1000 * MASA
+    world.chain.signed = {b"good"}
+    shows, safes, junk = OWNER.delegates(A), of_contract(SAFE, B, b"good"), of_contract(SAFE, C, b"junk")
+    strangers = {node(number): Owner(f"{number}").delegates(node(number)) for number in range(10, 30)}
+    async with world.running() as gate:
+        for node_id, data in ({A: shows, B: safes, C: junk} | strangers).items():
+            await gate.settled(node_id, data)
+        await asyncio.sleep(400)
+        world.chain.lets.clear()
+        world.chain.asked.clear()
+        world.chain.asked_signatures.clear()
+        gate.verdict(C, junk)
+        for node_id, data in strangers.items():
+            gate.verdict(node_id, data)
+        gate.verdict(B, safes)
+        gate.verdict(A, shows)
+        await settle()
+        assert world.chain.asked[:2] == [SAFE, OWNER.address]
+        assert world.chain.asked_signatures == [b"good", b"junk"]
+
+
+@virtual_time
+async def test_a_node_that_shows_many_owners_makes_this_node_check_and_ask_for_few_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checks = counted_checks(monkeypatch)
     world = World()
     owners = [Owner(f"owner {number}") for number in range(50)]
     async with world.running() as gate:
         for owner in owners:
             verdict = await gate.settled(A, owner.delegates(A))
-        assert len(world.chain.asked) == MAX_OWNERS_SHOWN
+        assert len(world.chain.asked) == checks["made"] == MAX_SHOWN_BY_ONE
         assert verdict.answer is UNKNOWN
-        assert verdict.reason.startswith("it shows too many owners")
+        assert verdict.reason.startswith("it shows too many delegations")
         assert (await gate.settled(A, owners[0].delegates(A))).answer is NOT_STAKED  # the first ones stand
         assert (await gate.settled(B, owners[9].delegates(B))).answer is NOT_STAKED  # another node is not guilty
-        await asyncio.sleep(OWNERS_WITHIN_S)
+        await asyncio.sleep(SHOWN_WITHIN_S)
         assert (await gate.settled(A, owners[49].delegates(A))).answer is NOT_STAKED
 
 
@@ -795,6 +852,46 @@ async def test_what_was_being_written_when_the_gate_ended_is_written() -> None:
         assert world.keep.writes == 1
         asyncio.get_running_loop().call_later(1, world.keep.lets.set)
     assert list(world.keep.kept) == [OWNER.address]
+
+
+@virtual_time
+async def test_what_waits_for_a_disk_that_hangs_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate_module, "MAX_OWNERS", 5)
+    world = World()
+    world.keep.lets.clear()
+    owners = [Owner(f"{number}") for number in range(9)]
+    async with world.running() as gate:
+        for number, owner in enumerate(owners, 1):
+            await gate.settled(node(number), owner.delegates(node(number)))
+            await asyncio.sleep(2 * KEEP_EVERY_S)
+        assert list(gate._changed) == [owner.address for owner in owners[-5:]]
+
+
+@virtual_time
+async def test_many_kept_readings_are_taken_without_holding_up_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = staked_world()
+    async with world.running() as gate:
+        await gate.settled(A, OWNER.delegates(A))
+    kept, turns = list(world.keep.kept.values()), 0
+
+    async def many() -> list[bytes]:
+        return kept * 1_000
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    monkeypatch.setattr(world.keep, "load_readings", many)
+    counting = asyncio.create_task(count_turns())
+    gate = world.new_gate()
+    running = asyncio.create_task(gate.run(world.keep))
+    await gate.settled(A, OWNER.delegates(A))
+    assert turns >= 1_000 / MAX_TAKEN_AT_ONCE
+    for task in (counting, running):
+        task.cancel()
+    await asyncio.gather(counting, running, return_exceptions=True)
 
 
 @virtual_time

@@ -68,3 +68,10 @@ def test_an_old_reading_is_said_to_be_old(age_s: float, words: str) -> None:
     failed = aged(verdict, age_s, Failure("refused", AT))
     assert failed.reason == f"{verdict.reason}; read {words} ago; the chain cannot be read since: refused"
     assert failed.answer is verdict.answer
+
+
+def test_what_a_refused_node_is_told_names_no_server_of_this_nodes_owner() -> None:
+    verdict = judge(OWNER.delegation(node(1)), reading(0), 1, MASA)
+    told = aged(verdict, 60, Failure("http://10.0.0.7:8545: nothing listens there", AT))
+    assert told.answer is StakeAnswer.NOT_STAKED
+    assert told.reason == f"{verdict.reason}; read 1 min ago; the chain cannot be read since"

@@ -31,7 +31,7 @@ async def test_what_is_under_way_is_not_asked_again_and_what_is_done_may_be() ->
     lookups.open()
     runs = asyncio.create_task(lookups.run())
     for _ in range(3):
-        assert lookups.want(question(1), is_known=False)
+        assert lookups.want(question(1), is_first=False)
         await settle()
     assert lookups.is_under_way(question(1))
     assert (lookups.running, lookups.waiting, len(chain.asked)) == (1, 0, 1)
@@ -39,7 +39,7 @@ async def test_what_is_under_way_is_not_asked_again_and_what_is_done_may_be() ->
     await lookups.settled(question(1))
     assert not lookups.is_under_way(question(1))
     await lookups.settled(question(1))  # nothing to wait for
-    lookups.want(question(1), is_known=False)
+    lookups.want(question(1), is_first=False)
     await lookups.settled(question(1))
     assert len(chain.asked) == 2
     runs.cancel()
@@ -48,18 +48,18 @@ async def test_what_is_under_way_is_not_asked_again_and_what_is_done_may_be() ->
 
 
 @virtual_time
-async def test_the_line_is_bounded_and_keeps_places_for_what_is_known() -> None:
+async def test_the_line_is_bounded_and_keeps_places_for_those_who_go_first() -> None:
     chain = Chain()
     lookups = Lookups(chain.look_up)
-    assert not lookups.want(question(0), is_known=True)  # not open yet
+    assert not lookups.want(question(0), is_first=True)  # not open yet
     lookups.open()
     runs = asyncio.create_task(lookups.run())
     for number in range(MAX_LOOKUPS):
-        lookups.want(question(number), is_known=False)
+        lookups.want(question(number), is_first=False)
     await settle()
-    taken = [lookups.want(question(number), is_known=False) for number in range(100, 2_000)]
+    taken = [lookups.want(question(number), is_first=False) for number in range(100, 2_000)]
     assert taken.count(True) == lookups.waiting == MAX_WAITING_STRANGERS
-    taken = [lookups.want(question(number), is_known=True) for number in range(3_000, 5_000)]
+    taken = [lookups.want(question(number), is_first=True) for number in range(3_000, 5_000)]
     assert taken.count(True) == MAX_WAITING - MAX_WAITING_STRANGERS
     assert lookups.waiting == MAX_WAITING
     assert len(chain.asked) == lookups.running == MAX_LOOKUPS
@@ -78,7 +78,7 @@ async def test_an_end_leaves_nobody_waiting_and_nothing_in_the_line() -> None:
     lookups.open()
     runs = asyncio.create_task(lookups.run())
     for number in range(MAX_LOOKUPS + 5):
-        lookups.want(question(number), is_known=False)
+        lookups.want(question(number), is_first=False)
     waiters = [asyncio.create_task(lookups.settled(question(number))) for number in range(MAX_LOOKUPS + 5)]
     await settle()
     runs.cancel()
@@ -88,15 +88,56 @@ async def test_an_end_leaves_nobody_waiting_and_nothing_in_the_line() -> None:
     lookups.close()
     await asyncio.gather(*waiters)
     assert (lookups.running, lookups.waiting) == (0, 0)
-    assert not lookups.want(question(1), is_known=True)
+    assert not lookups.want(question(1), is_first=True)
 
 
 @virtual_time
 async def test_a_line_closed_before_it_ran_leaves_nobody_waiting() -> None:
     lookups = Lookups(Chain().look_up)
     lookups.open()
-    lookups.want(question(1), is_known=False)
+    lookups.want(question(1), is_first=False)
     waiter = asyncio.create_task(lookups.settled(question(1)))
     await settle()
     lookups.close()
     await waiter
+
+
+@virtual_time
+async def test_a_line_closed_while_it_runs_lets_what_runs_end() -> None:
+    chain = Chain()
+    lookups = Lookups(chain.look_up)
+    lookups.open()
+    runs = asyncio.create_task(lookups.run())
+    lookups.want(question(1), is_first=False)
+    await settle()
+    lookups.close()
+    lookups.open()
+    lookups.want(question(1), is_first=False)  # asked anew, beside the one that was given up
+    waiter = asyncio.create_task(lookups.settled(question(1)))
+    await settle()
+    assert not waiter.done()
+    chain.lets.set()
+    await waiter
+    await settle()
+    assert not runs.done()
+    assert lookups.running == 0
+    runs.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await runs
+
+
+@virtual_time
+async def test_who_goes_first_does_so_however_long_the_line_and_the_others_keep_their_order() -> None:
+    chain = Chain()
+    lookups = Lookups(chain.look_up)
+    lookups.open()
+    for number in (1, 2, 3):
+        lookups.want(question(number), is_first=False)
+    for number in (8, 9):
+        lookups.want(question(number), is_first=True)
+    runs = asyncio.create_task(lookups.run())
+    await settle()
+    assert chain.asked == [question(number) for number in (8, 9, 1, 2, 3)]
+    runs.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await runs

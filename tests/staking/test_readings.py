@@ -39,6 +39,7 @@ def check(result: Reading | str) -> None:
         assert (result.owner, result.read_at_unix_s) == (OWNER, NOW_UNIX_S)
         assert max(result.stake_wei, result.minimum_wei) <= 2**200
         assert result.epoch < 2**64
+        assert result.block <= 2**63
         assert -300 <= NOW_UNIX_S - result.block_unix_s <= 300
 
 
@@ -100,9 +101,20 @@ SIGNED = st.sampled_from([CHAIN_ID, 1]).map(lambda number: {"result": hex(number
 HEADS = st.just({"result": {"number": hex(HEAD), "timestamp": hex(THEN)}}) | ANSWER
 
 
-@given(st.tuples(SIGNED, HEADS, ANSWER | st.just({"result": "0x" + MAGIC.hex()})))
+@given(st.tuples(SIGNED, HEADS, ANSWER | st.just({"result": "0x" + MAGIC.hex()}), ANSWER))
 def test_any_answers_about_a_signature_are_yes_no_or_unknown(answers: tuple[dict[str, object], ...]) -> None:
     body = json.dumps([{"id": at + 1} | answer for at, answer in enumerate(answers)]).encode()
     is_true = answers[2].get("result") == "0x" + MAGIC.hex()
     with contextlib.suppress(BadReply, ChainUnknown):
-        assert is_accepted(parse(200, body, 1, 3), profile(), NOW_UNIX_S) is is_true
+        assert is_accepted(parse(200, body, 1, 4), profile(), NOW_UNIX_S) is is_true
+
+
+def test_a_block_beyond_all_blocks_is_unknown() -> None:
+    """Held, it would make every true answer an older one."""
+    facts = Facts()
+    facts.calls = {
+        told: words(MASA, MASA, 0, 2**63 + 1, THEN) if len(data) == 160 else data for told, data in facts.calls.items()
+    }
+    result = outcome(true_body(profile(), facts), profile())
+    assert isinstance(result, str)
+    assert "impossible epoch, unbonding period or block" in result

@@ -13,6 +13,7 @@ from masa_node.node.chain_http import ChainHttp
 from masa_node.staking.contract import artifact
 from masa_node.staking.reverts import BadAmount, amount_in_words, calendar_time, parse_amount, words
 from masa_node.staking.rpc import Rpc, RpcError
+from masa_node.staking.transactions import call
 from masa_node.upstreams.http import HttpClient
 from tests.staking.anvil_chain import AnvilChain
 from tests.staking.rpc_server import MASA, profile
@@ -119,9 +120,9 @@ async def test_what_a_real_contract_refuses_is_told_in_words(chain: AnvilChain) 
     async with HttpClient() as http:
         rpc = Rpc(ChainHttp(http), (chain.url,))
         for function, said in refused:
-            call = function.build_transaction({"from": owner, "gas": 1_000_000, "gasPrice": 0, "nonce": 0})
+            made = function.build_transaction({"from": owner, "gas": 1_000_000, "gasPrice": 0, "nonce": 0})
             with pytest.raises(RpcError) as caught:
-                await rpc.call("eth_call", [{"from": owner, "to": call["to"], "data": call["data"]}, "latest"])
+                await call(rpc, "eth_call", [{"from": owner, "to": made["to"], "data": made["data"]}, "latest"])
             assert said in words(caught.value.data, PROFILE)
 
 

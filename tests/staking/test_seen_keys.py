@@ -81,6 +81,19 @@ def test_the_keys_of_one_owner_are_bounded_and_he_gains_nothing_by_more() -> Non
     assert len(seen) == MAX_KEYS_PER_OWNER
 
 
+def test_revoked_keys_leave_the_places_to_those_that_count() -> None:
+    """Else who fills his places, revokes, and shows others has as many nodes as he likes for one stake."""
+    seen = SeenKeys()
+    seen.saw(of(X, 0, epoch=1), AT)  # not seen for longest, and counts
+    for number in range(1, MAX_KEYS_PER_OWNER):
+        seen.saw(of(X, number, epoch=0), AT + 1)
+    assert seen.count(X, 1, AT + 2) == 1
+    assert all(seen.saw(of(X, 2_000 + number, epoch=1), AT + 2) for number in range(50))
+    assert seen.count(X, 1, AT + 2) == 51
+    assert len(seen) == MAX_KEYS_PER_OWNER
+    assert not seen.saw(of(X, 2_001, epoch=1), AT + 3)
+
+
 def test_the_keys_of_all_owners_are_bounded_and_those_unseen_for_longest_go() -> None:
     seen = SeenKeys(most=100)
     for number in range(100):

@@ -24,7 +24,7 @@ _ABOUT: dict[Door, str] = {
 _PLAIN: tuple[tuple[str, str, str], ...] = (
     ("/", "Is the node running?", "text/plain"),
     ("/healthz", "Liveness: the process answers", "application/json"),
-    ("/readyz", "Readiness: at least one LLM server was reached, or a peer that shares a model", "application/json"),
+    ("/readyz", "Readiness: at least one LLM server was reached, or a peer that may be asked", "application/json"),
     ("/metrics", "Prometheus metrics", "text/plain"),
     ("/openapi.json", "This description", "application/json"),
     ("/api/v1/node", "The node itself: version, id, addresses, load, policies", "application/json"),

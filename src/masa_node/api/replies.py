@@ -7,7 +7,15 @@ from urllib.parse import quote
 
 from masa_node.api.statuses import status_of
 from masa_node.chat.ask import DialectName, Headers, RequestId
-from masa_node.chat.errors import ErrorAnswer, MasaError, Overloaded, PeerBusy, ProviderError, WrongMethod
+from masa_node.chat.errors import (
+    ErrorAnswer,
+    MasaError,
+    Overloaded,
+    PeerBusy,
+    ProviderError,
+    StakeUnknown,
+    WrongMethod,
+)
 from masa_node.chat.outcome import Attempt, told
 from masa_node.dialects.dialect import ErrorText
 from masa_node.dialects.registry import DIALECTS
@@ -20,6 +28,7 @@ RawHeaders = list[tuple[bytes, bytes]]
 
 UNAUTHORIZED = 401
 BUSY_RETRY_AFTER_S = 1  # all peers were busy; another's place may be free at any moment
+STAKE_RETRY_AFTER_S = 10  # a chain that could not be read is not asked again before
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
 
 
@@ -64,6 +73,8 @@ def _retry_after(error: MasaError) -> RawHeaders:
         return [(b"retry-after", b"%d" % error.retry_after_s)]
     if isinstance(error, PeerBusy):
         return [(b"retry-after", b"%d" % BUSY_RETRY_AFTER_S)]
+    if isinstance(error, StakeUnknown):
+        return [(b"retry-after", b"%d" % STAKE_RETRY_AFTER_S)]
     if isinstance(error, ErrorAnswer):
         return [pair for pair in raw_headers(error.headers) if pair[0] == b"retry-after"]
     return []

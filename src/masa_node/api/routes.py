@@ -23,7 +23,8 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 class NodeView(msgspec.Struct, frozen=True):
     """What the ordinary doors show. `upstreams` gives name, label and whether it is up (None: not yet known);
-    `node`, `peers` and `stake` give what is told of the node and of its network, ready to be written as JSON.
+    `node`, `peers` and `stake` give what is told of the node and of its network, ready to be written as JSON;
+    `has_peers` tells whether there is one that may be asked.
     """
 
     catalog: Catalog
@@ -33,6 +34,7 @@ class NodeView(msgspec.Struct, frozen=True):
     node: Callable[[], object]
     peers: Callable[[], object]
     stake: Callable[[], object]
+    has_peers: Callable[[], bool]
 
 
 def json_response(value: object, status: int = 200) -> Response:
@@ -95,8 +97,7 @@ def _readyz(view: NodeView) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         del request
         upstreams = view.upstreams()
-        has_peers = any(not provider.is_local for provider, _ in view.catalog.all_offers())
-        is_ready = has_peers or any(is_up for _, _, is_up in upstreams)
+        is_ready = view.has_peers() or any(is_up for _, _, is_up in upstreams)
         states = {None: "not asked yet", True: "up", False: "down"}
         listed = [{"name": name, "kind": label, "state": states[is_up]} for name, label, is_up in upstreams]
         return json_response({"ready": is_ready, "upstreams": listed}, 200 if is_ready else 503)

@@ -282,6 +282,15 @@ class StakeDemanded(PeerRefused):
     code = "stake_demanded"
 
 
+class StakeUndecided(PeerBusy):
+    """The peer serves staked nodes only, and cannot tell now whether this one is: it does not reach the chain.
+
+    Try again soon.
+    """
+
+    code = "stake_undecided"
+
+
 # ---- the node's own ----
 
 

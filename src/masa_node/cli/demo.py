@@ -83,6 +83,7 @@ class DemoForPeople:
         for node_id, name in names.items():
             print(f"  linked with {name:8} {short_id(node_id)}  (shares {MODEL})")
         body = json.dumps({"model": MODEL, "messages": _MESSAGES, "stream": True})
+        print(f"  staking: {node.staking_line}")
         print("\nEach request is a race between the two; the answer names the winner, as does X-Masa-Served-By.")
         print("Try it in another terminal:")
         print(f"  curl -iN {self._address}/v1/chat/completions -d '{body}'")

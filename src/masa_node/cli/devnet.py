@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from masa_node.cli.output import Json, console
 from masa_node.network.transport import short_id
@@ -71,7 +70,8 @@ class DevnetForPeople:
         """See `Announce`."""
         self._say(f"A local chain with a staking contract runs at {devnet.rpc_url} (chain {devnet.chain_id}).")
         self._say(_WARNING, "bold red")
-        self._out.print(_table(devnet), highlight=False)
+        for line in _table(devnet):
+            self._say(line)
         self._say("\nStart the nodes, each in a terminal of its own:")
         for node in devnet.nodes:
             self._say(f"  {shlex.quote(node.start)} up", "bold")
@@ -99,14 +99,16 @@ class DevnetForPeople:
         self._out.file.flush()
 
 
-def _table(devnet: "Devnet") -> Table:
-    table = Table("node", "id", "address for requests", "owner", "stake", "LLM", box=None, pad_edge=False)
-    for node in devnet.nodes:
-        stake = "staked" if node.is_staked else "none"
-        table.add_row(
-            node.name, short_id(node.node_id), node.url, _short(node.owner), stake, MODEL if node.has_llm else "none"
-        )
-    return table
+def _table(devnet: "Devnet") -> list[str]:
+    """Lines, which a narrow terminal folds and does not cut."""
+    rows = [("node", "id", "address for requests", "owner", "stake", "LLM"), *(_row(node) for node in devnet.nodes)]
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _row(node: "DevnetNode") -> tuple[str, ...]:
+    stake = "staked" if node.is_staked else "none"
+    return node.name, short_id(node.node_id), node.url, _short(node.owner), stake, MODEL if node.has_llm else "none"
 
 
 def _short(address: str) -> str:

@@ -29,6 +29,7 @@ class GreetPrograms:
                 "upstreams": states,
                 "models": _models(node),
                 "node_id": node.node_id or None,
+                "staking": node.staking_line,
             }
         )
 
@@ -54,6 +55,7 @@ class GreetPeople:
             print(f"  Models: {', '.join(models[:MAX_SHOWN_MODELS])}{more}")
         if node.node_id:
             print(f"  Peers: this node is {node.node_id[:ID_CHARS]} on its network; `masa-node peers` shows the others")
+        print(f"  Staking: {node.staking_line}")
         print(f"\nOpenAI clients: base URL {address}/v1   Anthropic and Ollama clients: {address}")
         if models:
             print("Try it:")

@@ -17,6 +17,7 @@ from masa_node.network.invites import write_bootnode
 from masa_node.network.transport import PeerAddress
 from masa_node.network.wishes import Verb
 from masa_node.node.settings import Settings, listed, read_settings
+from masa_node.node.stake_view import STAKING_OFF
 from masa_node.telemetry import log
 
 MIN_LASTS_S = 60
@@ -24,6 +25,7 @@ MAX_LASTS_S = 366 * 86_400  # nobody remembers whom he gave an older one
 MAX_USES = 10_000  # as many as a node knows peers
 MAX_NOTE_CHARS = 200  # as the store keeps
 
+_STAKES_UNSEEN = "not checked now: no node is on the network with this MASA_DIR"
 _UNITS_S = {"m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
 _ABOUT = {
     Verb.FORGET: "Drop what is known of a peer. It may come back; see `block`.",
@@ -116,6 +118,8 @@ def peers(
     values = _settings()
     default_url = f"http://127.0.0.1:{values.port}"
     network = asyncio.run(show_peers(_masa_dir(values), url, default_url, listed(values.api_key)))
+    if not network.staking and not url:  # no node tells
+        network = msgspec.structs.replace(network, staking=_STAKES_UNSEEN if values.stake_network else STAKING_OFF)
     if json:
         print_json(network)
     else:

@@ -8,10 +8,14 @@ from masa_node.cli.output import Json, print_json
 
 MAX_DAYS = 90  # as delegation.MAX_LIFETIME_S: nobody takes a longer one
 
-Owner = Annotated[str, typer.Option(help="Whose stake: a wallet's address.", metavar="ADDRESS")]
+Owner = Annotated[
+    str, typer.Option(help="Whose stake: a wallet's address. Unset: that of this node's delegation.", metavar="ADDRESS")
+]
 Keystore = Annotated[
     str,
-    typer.Option(help="Sign with the key in this file, as wallets export it (needs masa-node[stake]).", metavar="FILE"),
+    typer.Option(
+        help="Sign with the key in this file, as wallets export it (needs the `stake` extra).", metavar="FILE"
+    ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Sign without a question.")]
 
@@ -59,7 +63,7 @@ def delegate(
 
 @stake_app.command()
 def deposit(
-    amount: Annotated[str, typer.Argument(help="How much, or `min` for the least that a node needs.")],
+    amount: Annotated[str, typer.Argument(help="How much, or `min` for the least that one node needs.")],
     owner: Owner = "",
     keystore: Keystore = "",
     *,

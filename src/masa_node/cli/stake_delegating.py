@@ -8,7 +8,8 @@ import msgspec
 import typer
 
 from masa_node.chat.errors import ConfigurationError
-from masa_node.cli.output import calendar_time, print_json
+from masa_node.cli.output import print_json
+from masa_node.cli.stake_asking import unless_left
 from masa_node.cli.stake_door import DELEGATION, DRAFT, StakeDoor, address_given, is_a_person_there, tell
 from masa_node.cli.stake_keystore import ask_passphrase, unlock
 from masa_node.staking.account import has_code
@@ -25,7 +26,7 @@ from masa_node.staking.delegation import (
     typed_data,
 )
 from masa_node.staking.profiles import Profile
-from masa_node.staking.reverts import amount_in_words
+from masa_node.staking.reverts import amount_in_words, calendar_time
 from masa_node.staking.verdicts import Reading
 
 DAY_S = 86_400
@@ -46,27 +47,25 @@ class WantedDelegation(msgspec.Struct, frozen=True):
 
 def delegate(wanted: WantedDelegation) -> None:
     """Make, sign or finish one. Raises `ConfigurationError`, `BadDelegation`, `ChainUnknown`."""
+    if wanted.signature and wanted.keystore:
+        raise ConfigurationError("--signature is what a wallet gave, --keystore signs here. Leave one of them out.")
     with StakeDoor() as door:
         if wanted.signature:
             _finish(door, _draft(door, wanted), wanted.signature, wanted)
             return
         draft = _new_draft(door, wanted)
         if wanted.keystore:
-            wallet = unlock(Path(wanted.keystore), ask_passphrase(Path(wanted.keystore)), draft.delegation.owner)
-            _save(
-                door,
-                msgspec.structs.replace(draft, signature=wallet.sign_typed_data(typed_data(draft.delegation))),
-                wanted,
-            )
+            _save(door, _signed_here(draft, Path(wanted.keystore), door.profile), wanted)
             return
         door.run(door.keep(DRAFT, encode(draft)))
-        _show(draft, wanted)
+        _show(draft, door.profile, wanted)
         if not wanted.json and is_a_person_there():
             _finish(door, draft, typer.prompt("Signature (0x...)", err=True), wanted)
 
 
 def _new_draft(door: StakeDoor, wanted: WantedDelegation) -> SignedDelegation:
-    owner, profile = _owner(wanted), door.profile
+    profile = door.profile
+    owner = _owner(door, wanted)
     reading = door.run(_read(door, owner))
     _check_kind(door, owner, is_contract=wanted.is_contract)
     now_unix_s = int(time.time())
@@ -81,15 +80,33 @@ def _new_draft(door: StakeDoor, wanted: WantedDelegation) -> SignedDelegation:
     return SignedDelegation(delegation, b"", wanted.is_contract)
 
 
-def _owner(wanted: WantedDelegation) -> Address:
+def _signed_here(draft: SignedDelegation, keystore: Path, profile: Profile) -> SignedDelegation:
+    """Its owner's passphrase is his word: what is signed is shown before."""
+    delegation = draft.delegation
+    tell(f"To be signed by {delegation.owner}:\n  {_meaning(delegation, profile)}")
+    with unless_left("Nothing was signed."):
+        wallet = unlock(keystore, ask_passphrase(keystore), delegation.owner)
+    return msgspec.structs.replace(draft, signature=wallet.sign_typed_data(typed_data(delegation)))
+
+
+def _meaning(d: Delegation, profile: Profile) -> str:
+    """In words what the owner signs."""
+    return (
+        f"Node {d.node_key.hex()} acts for this wallet's stake in {d.domain.contract} on chain {d.domain.chain_id} "
+        f"({profile.name}) until {calendar_time(d.not_after_unix_s)}. This moves no tokens and costs nothing."
+    )
+
+
+def _owner(door: StakeDoor, wanted: WantedDelegation) -> Address:
     named = address_given(wanted.owner, "--owner")
     if wanted.keystore:
         from masa_node.cli.stake_keystore import owner_of  # noqa: PLC0415 - beside the rest of it
 
         return owner_of(Path(wanted.keystore), named)
-    if named is None:
+    owner = named or door.run(door.known_owner())
+    if owner is None:
         raise ConfigurationError("Whose stake is it? Name the wallet: --owner ADDRESS, or --keystore FILE.")
-    return named
+    return owner
 
 
 def _check_kind(door: StakeDoor, owner: Address, *, is_contract: bool) -> None:
@@ -103,15 +120,19 @@ def _check_kind(door: StakeDoor, owner: Address, *, is_contract: bool) -> None:
     raise ConfigurationError(f"{owner} is a contract (a Safe?), which signs otherwise: give --contract-owner too.")
 
 
-def _show(draft: SignedDelegation, wanted: WantedDelegation) -> None:
-    data = typed_data(draft.delegation)
+def _show(draft: SignedDelegation, profile: Profile, wanted: WantedDelegation) -> None:
+    owner, data = draft.delegation.owner, typed_data(draft.delegation)
     if wanted.json:
-        print_json({"owner": draft.delegation.owner, "typed_data": data, "next": FINISH})
+        print_json({"owner": owner, "typed_data": data, "next": FINISH})
         return
-    tell(f"Let the wallet {draft.delegation.owner} sign this typed data (eth_signTypedData_v4, EIP-712).")
-    tell("It moves no tokens. In a browser with the wallet, open the console (F12) on any page and give:")
-    tell('  ethereum.request({method: "eth_signTypedData_v4", params: [OWNER, JSON.stringify(DATA)]})')
-    tell("With Foundry: cast wallet sign --data --from-file FILE. A Safe signs it with its own tools.\n")
+    tell(f"Let {owner} sign the typed data below (EIP-712). It says:\n  {_meaning(draft.delegation, profile)}")
+    if draft.is_contract:
+        tell("A Safe signs it as a message, with its own tools. If it keeps the signature on the chain: 0x.\n")
+    else:
+        tell(f"In a browser whose wallet is on chain {profile.chain_id}, open the console (F12) on any https page:")
+        tell('  await ethereum.request({method: "eth_requestAccounts"})')
+        tell(f'  await ethereum.request({{method: "eth_signTypedData_v4", params: ["{owner}", JSON.stringify(DATA)]}})')
+        tell("with the data below in the place of DATA. With Foundry: cast wallet sign --data --from-file FILE\n")
     print_json(data)
     tell(f"\nThe draft is kept. To come back with the signature: {FINISH}")
 
@@ -132,11 +153,16 @@ def _draft(door: StakeDoor, wanted: WantedDelegation) -> SignedDelegation:
 
 
 def _finish(door: StakeDoor, draft: SignedDelegation, text: str, wanted: WantedDelegation) -> None:
-    _save(door, msgspec.structs.replace(draft, signature=_signature(text)), wanted)
+    signature = _signature(text, may_be_empty=draft.is_contract)
+    _save(door, msgspec.structs.replace(draft, signature=signature), wanted)
 
 
-def _signature(text: str) -> bytes:
-    bare = text.strip().strip("\"'").removeprefix("0x")
+def _signature(text: str, *, may_be_empty: bool) -> bytes:
+    """A Safe that keeps its signatures on the chain takes an empty one (`0x`) for them."""
+    given = text.strip().strip("\"'")
+    bare = given.removeprefix("0x")
+    if may_be_empty and given == "0x":
+        return b""
     if not _HEX.match(bare):
         raise ConfigurationError("That is no signature: 0x and hex digits, as the wallet gave them.")
     return bytes.fromhex(bare)

@@ -2,16 +2,16 @@
 
 import time
 
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from masa_node.cli.output import calendar_time, console, plain
+from masa_node.cli.output import console, plain
 from masa_node.cli.stake_status import ShownAccount, ShownDelegation, Status
-from masa_node.staking.profiles import Profile
-from masa_node.staking.reverts import amount_in_words
+from masa_node.staking.profiles import BlockTag, Profile
+from masa_node.staking.reverts import amount_in_words, calendar_time
 
 MAX_REASON_CHARS = 400
-SHORT_KEY_CHARS = 10
+RENEW_WITHIN_S = 7 * 86_400  # the shortest notice that survives a week away
 _STYLES = {"staked": "green", "allowed": "green", "not staked": "red", "unknown": "yellow"}
 
 
@@ -19,18 +19,27 @@ def print_status(status: Status, profile: Profile | None) -> None:
     """A table of what is known, and what to do next."""
     out = console()
     out.print(Text(f"staking: {status.staking}"))
-    table = Table(box=None, pad_edge=False, show_header=False)
+    table = Table(Column(), Column(overflow="fold"), box=None, pad_edge=False, show_header=False)
     for name, value in _rows(status, profile):
         table.add_row(name, value)
     out.print(table)
-    if profile is None:
-        out.print("STAKE_NETWORK sets a network profile; `masa-node devnet` makes one to try.")
-    elif status.network is not None and status.network.warning:
+    if status.network is not None and status.network.warning:
         out.print(Text(f"Warning: {status.network.warning}", style="yellow"))
-    if profile is not None and status.delegation is None:
-        again = "A delegation waits for its signature: masa-node stake delegate --signature 0x..."
-        first = "To stake: masa-node stake delegate, then masa-node stake deposit min"
-        out.print(again if status.is_draft_waiting else first)
+    for hint in _hints(status, time.time()):
+        out.print(Text(hint))
+
+
+def _hints(status: Status, now_unix_s: float) -> list[str]:
+    """What to do next."""
+    if status.network is None:
+        return ["STAKE_NETWORK sets a network profile; `masa-node devnet` makes one to try."]
+    if status.is_draft_waiting:
+        return ["A delegation waits for its signature: masa-node stake delegate --signature 0x..."]
+    if status.delegation is None:
+        return ["To stake: `masa-node stake deposit min`, then `masa-node stake delegate`, with --owner or --keystore."]
+    if status.delegation.not_after_unix_s - now_unix_s < RENEW_WITHIN_S:
+        return ["The delegation ends soon, or has ended. Sign the next one: masa-node stake delegate"]
+    return []
 
 
 def _rows(status: Status, profile: Profile | None) -> list[tuple[str, Text]]:
@@ -69,10 +78,19 @@ def _account(account: ShownAccount | None, why: str | None, profile: Profile) ->
         rows.append(
             ("unbonding", f"{amount_in_words(int(account.unbonding_wei), profile)}, to be withdrawn from {until} on")
         )
-    rows.append(("tokens", amount_in_words(int(account.tokens_wei), profile)))
-    rows.append(("epoch", str(account.epoch)))
-    block = reason if account.block is None else Text(f"{account.block}, {account.age_s} s old")
+    rows.append(("wallet", f"{amount_in_words(int(account.tokens_wei), profile)}, not staked"))
+    if account.epoch:
+        rows.append(("epoch", f"{account.epoch}: delegations of an earlier one are revoked"))
+    block = reason if account.block is None else Text(_block(account, profile))
     return [*((name, Text(value)) for name, value in rows), ("block", block)]
+
+
+def _block(account: ShownAccount, profile: Profile) -> str:
+    """The one that the verdict is of."""
+    shown = f"{account.block}, {account.age_s} s old"
+    if profile.block_tag is BlockTag.LATEST:
+        return shown
+    return f"{shown}: the newest that is {profile.block_tag.value}. The amounts above may be newer"
 
 
 def _delegation(delegation: ShownDelegation | None, now_unix_s: float) -> str:

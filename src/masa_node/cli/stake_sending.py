@@ -5,11 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-import typer
 from rich.console import Console
 
-from masa_node.chat.errors import ConfigurationError, MasaError
+from masa_node.chat.errors import ConfigurationError
 from masa_node.cli.output import print_json
+from masa_node.cli.stake_asking import agree, unless_left
 from masa_node.cli.stake_door import StakeDoor, address_given, is_a_person_there, tell
 from masa_node.cli.stake_keystore import ask_passphrase, owner_of, unlock
 from masa_node.staking.account import Account, Terms, read_account, read_terms
@@ -32,12 +32,6 @@ from masa_node.staking.wallet import Wallet
 MAX_UNASKED_FEE_WEI = 10**17  # 0.1 coins: with --yes nobody sees what a lying server says that gas costs
 AGREED_LOOKS = 15  # servers behind one URL learn of a block within seconds
 AGREED_EVERY_S = 1.0
-
-
-class Declined(MasaError):
-    """You said no, so it was not sent."""
-
-    code = "declined"
 
 
 class WantedAct(msgspec.Struct, frozen=True):
@@ -113,10 +107,10 @@ def _sign_and_send(door: StakeDoor, known: Account | Terms, wishes: list[Wish], 
     for number, wish in enumerate(wishes, 1):
         draft = door.run(_prepared(door, known.owner, wish, is_second=bool(sent)))
         _show(door.profile, known.owner, wish, draft, f"{number} of {len(wishes)}")
-        _ask(draft, wanted, is_second=bool(sent))
-        if wallet is None:
-            path = Path(wanted.keystore)
-            wallet = unlock(path, ask_passphrase(path), known.owner)
+        otherwise = "The transaction before it is done, this one was not sent." if sent else "Nothing was sent."
+        with unless_left(otherwise):
+            _ask(draft, wanted, otherwise)
+            wallet = wallet or unlock(Path(wanted.keystore), ask_passphrase(Path(wanted.keystore)), known.owner)
         receipt = door.run(_send(door, known.owner, draft, wallet.sign_transaction(draft)))
         sent.append(Sent(wish.words, wish.to, receipt))
     _print_sent(sent, known.owner, wanted)
@@ -139,11 +133,11 @@ async def _prepared(door: StakeDoor, owner: Address, wish: Wish, *, is_second: b
 def _show(profile: Profile, owner: Address, wish: Wish, draft: Draft, which: str) -> None:
     tell(f"\nTransaction {which}, to be signed by {owner}:")
     tell(f"  {wish.words}")
-    tell(f"  contract {wish.to} on chain {draft.chain_id} ({profile.name}), number {draft.nonce}")
-    tell(f"  fee: at most {coins_in_words(draft.cost_wei)} ({draft.gas} gas)")
+    tell(f"  contract {wish.to} on chain {draft.chain_id} ({profile.name}), nonce {draft.nonce}")
+    tell(f"  fee: at most {coins_in_words(draft.cost_wei)} (the chain's own, such as ETH)")
 
 
-def _ask(draft: Draft, wanted: WantedAct, *, is_second: bool) -> None:
+def _ask(draft: Draft, wanted: WantedAct, otherwise: str) -> None:
     """Raises `Declined`; `ConfigurationError` for a fee that is not paid unasked."""
     if wanted.yes:
         if draft.cost_wei > MAX_UNASKED_FEE_WEI:
@@ -152,18 +146,19 @@ def _ask(draft: Draft, wanted: WantedAct, *, is_second: bool) -> None:
                 f"{coins_in_words(MAX_UNASKED_FEE_WEI)} is the limit. Is RPC_URL to be trusted? Leave --yes out."
             )
         return
-    if not typer.confirm("Sign and send it?", err=True):
-        raise Declined(
-            "The transaction before it is done, this one was not sent." if is_second else "Nothing was sent."
-        )
+    agree("Sign and send it?", otherwise)
 
 
 async def _send(door: StakeDoor, owner: Address, draft: Draft, signed: bytes) -> Receipt:
     rpc = await door.rpc()
-    sent_hash = await send(rpc, signed)
-    tell(f"  sent: {sent_hash}")
-    with Console(stderr=True).status("Waiting for its block ..."):
-        receipt = await wait_for_receipt(rpc, door.profile, owner, draft, sent_hash)
+    try:
+        sent_hash = await send(rpc, signed)
+        tell(f"  sent: {sent_hash}")
+        with Console(stderr=True).status("Waiting for its block ..."):
+            receipt = await wait_for_receipt(rpc, door.profile, owner, draft, sent_hash)
+    except asyncio.CancelledError:  # Ctrl-C
+        tell("\nIt goes on without this command. See your wallet before you send another.")
+        raise
     tell(f"  done in block {receipt.block}; the fee was {coins_in_words(receipt.fee_wei)}")
     return receipt
 

@@ -74,6 +74,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 class _NodeView(msgspec.Struct):
     """What is used of `GET /api/v1/stake`."""
 
+    own: StakeRow | None = None
     peers: dict[str, int] = {}
 
 
@@ -111,9 +112,13 @@ def status(owner: Address | None) -> tuple[Status, Profile | None]:
 async def _status(door: StakeDoor, named: Address | None) -> Status:
     stake, profile = door.stake, door.stake.profile
     line = STAKING_OFF if stake.is_off else f"on - providers: {stake.providers}, callers: {stake.callers}"
-    peers, peers_why = await _peers(door)
+    told, told_why = await _told(door)
     shown = Status(
-        staking=line, providers=stake.providers.value, callers=stake.callers.value, peers=peers, peers_why=peers_why
+        staking=line,
+        providers=stake.providers.value,
+        callers=stake.callers.value,
+        peers=told.peers if told is not None else None,
+        peers_why=told_why,
     )
     if profile is None:
         return shown
@@ -130,7 +135,7 @@ async def _status(door: StakeDoor, named: Address | None) -> Status:
         node_id=node_id,
         delegation=_delegation(signed),
         is_draft_waiting=draft is not None,
-        own=stake_row(verdict, time.time()),
+        own=_own(stake_row(verdict, time.time()), told),
         account=account,
         account_why=account_why,
     )
@@ -150,6 +155,14 @@ async def _verdict(door: StakeDoor, chain: ReadsChain, node_id: str, signed: Sig
         finally:
             running.cancel()
     return verdict
+
+
+def _own(row: StakeRow, told: _NodeView | None) -> StakeRow:
+    """One stake may be too little for all nodes of its owner, and only a running node has seen the others."""
+    own = told.own if told is not None else None
+    if own is None or own.nodes is None or row.nodes is None or own.owner != row.owner or row.verdict != "staked":
+        return row
+    return own if own.nodes > row.nodes else row
 
 
 async def _account(door: StakeDoor, chain: _Noting, owner: Address | None) -> tuple[ShownAccount | None, str | None]:
@@ -187,8 +200,8 @@ def _delegation(signed: SignedDelegation | None) -> ShownDelegation | None:
     return ShownDelegation(d.owner, signed.is_contract, d.epoch, d.not_before_unix_s, d.not_after_unix_s)
 
 
-async def _peers(door: StakeDoor) -> tuple[dict[str, int] | None, str | None]:
-    """Verdicts on the linked peers, counted by the running node."""
+async def _told(door: StakeDoor) -> tuple[_NodeView | None, str | None]:
+    """What the running node knows, or why it does not tell."""
     if not is_held_by_another(door.masa_dir):
         return None, "the node does not run."
     url = await url_of_running_node(door.masa_dir, f"http://127.0.0.1:{door.settings.port}")
@@ -200,7 +213,7 @@ async def _peers(door: StakeDoor) -> tuple[dict[str, int] | None, str | None]:
             body = await read_whole(answer, MAX_ANSWER_BYTES)
         if answer.status != _OK:
             raise NotAnAnswer(f"it answered {answer.status}.")
-        return msgspec.json.decode(body, type=_NodeView).peers, None
+        return msgspec.json.decode(body, type=_NodeView), None
     except MasaError as exc:
         return None, f"the node at {url} does not tell: {exc.message}"
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

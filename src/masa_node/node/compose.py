@@ -19,6 +19,7 @@ from masa_node.chat.outcome import Outcome
 from masa_node.network.transport import Route
 from masa_node.node.config_file import upstreams_in_file
 from masa_node.node.peer_settings import read_peer_settings
+from masa_node.node.peers_view import no_network
 from masa_node.node.settings import Settings, listed
 from masa_node.node.stake_settings import read_stake_settings
 from masa_node.node.stake_view import STAKING_OFF, StakeView, stake_off
@@ -112,12 +113,24 @@ class Node:
         """This node's id on the network; "" while it is on none."""
         return self.networking.node_id if self.networking is not None else ""
 
+    @property
+    def staking_line(self) -> str:
+        """In one line, what is made of stakes here."""
+        return self.staking.summary if self.staking is not None else STAKING_OFF
+
+    def _has_peers(self) -> bool:
+        """Is there a peer in the catalog that may be asked?"""
+        peers = {provider.name: provider for provider, _ in self.catalog.all_offers() if not provider.is_local}
+        if not peers or self.staking is None or not self.staking.sifts:
+            return bool(peers)
+        return self.staking.sift([*peers.values()]).refusal is None
+
     def _count_linked(self, route: Route) -> float:
         return float(self.networking.count_linked(route)) if self.networking is not None else 0.0
 
     def _peers_view(self) -> object:
         if self.networking is None:
-            return {"state": "off", "why": "NETWORK=off" if self.settings.network == "off" else "starting", "peers": []}
+            return no_network("NETWORK=off" if self.settings.network == "off" else "it is starting", self.staking_line)
         return self.networking.peers_view()
 
     def _node_view(self) -> object:
@@ -133,7 +146,7 @@ class Node:
             "share": self.settings.share,
             "race": self.settings.race,
             "privacy": self.settings.privacy,
-            "staking": self.staking.summary if self.staking is not None else STAKING_OFF,
+            "staking": self.staking_line,
         }
 
     def _stake_view(self) -> StakeView:
@@ -162,6 +175,7 @@ class Node:
             self._node_view,
             self._peers_view,
             self._stake_view,
+            self._has_peers,
         )
         show = ShowDoor(self.catalog, chat, settings.max_body)
         return App(Guard(guard_rules(settings)), chat, show, view)

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from masa_node.chat.errors import ConfigurationError
-from masa_node.network import database, identity
+from masa_node.network import database, identity, lock
 from masa_node.network.lock import DirectoryInUse, NodeLock
 from masa_node.node.settings import setting_docs
 
@@ -48,12 +48,7 @@ class DevnetFolder:
     def __enter__(self) -> Self:
         """Make it if need be. Raises `ConfigurationError` when it is somebody else's, or in use."""
         self._refuse_a_strangers()
-        try:
-            self._lock = NodeLock.take(self.path, wait_s=0.0)
-        except DirectoryInUse as exc:
-            raise ConfigurationError(
-                f"Another devnet{_pid(exc)} runs in {self.path}. Stop it, or give this one another folder with --dir."
-            ) from exc
+        self._lock = self._take()
         try:
             self.write(self.path / MARK, _MARK_LINE.encode())
         except BaseException:
@@ -92,6 +87,18 @@ class DevnetFolder:
         script = _script([sys.executable, "-m", "masa_node"], given)
         self.write(self.start(name), script.encode(), 0o700)
 
+    def _take(self) -> NodeLock:
+        try:
+            return NodeLock.take(self.path, wait_s=0.0)
+        except DirectoryInUse as exc:
+            raise ConfigurationError(
+                f"Another devnet{_pid(exc)} runs in {self.path}. Stop it, or give this one another folder with --dir."
+            ) from exc
+        except ConfigurationError as exc:  # it speaks of MASA_DIR, which this is not
+            if isinstance(exc.__cause__, OSError):
+                raise self._unusable(exc.__cause__) from exc
+            raise
+
     def _made(self) -> list[Path]:
         files = [self.profile]
         for name in NAMES:
@@ -101,7 +108,7 @@ class DevnetFolder:
 
     def _refuse_a_strangers(self) -> None:
         try:
-            is_ours = not self.path.exists() or self._has_mark() or not any(self.path.iterdir())
+            is_ours = not self.path.exists() or self._has_mark() or self._is_just_begun()
         except OSError as exc:
             raise self._unusable(exc) from exc
         if not is_ours:
@@ -110,8 +117,19 @@ class DevnetFolder:
             )
 
     def _has_mark(self) -> bool:
+        return self._mark() == _MARK_LINE
+
+    def _is_just_begun(self) -> bool:
+        """Empty; or left by a devnet that ended while it made its mark, as on a full disk."""
+        others = {file.name for file in self.path.iterdir()} - {MARK, lock.FILE_NAME}
+        return not others and _MARK_LINE.startswith(self._mark())
+
+    def _mark(self) -> str:
+        """What it says; "" without one."""
         mark = self.path / MARK
-        return not mark.is_symlink() and mark.is_file() and mark.read_text(errors="replace") == _MARK_LINE
+        if mark.is_symlink() or (mark.exists() and not mark.is_file()):
+            return "no file"
+        return mark.read_text(errors="replace") if mark.exists() else ""
 
     def _refuse_running_nodes(self) -> None:
         for name in NAMES:

@@ -30,7 +30,6 @@ from masa_node.network.transport import NodeId, PeerAddress, Route, Transport
 from masa_node.network.wishes import Answer, Verb, Wish, WishState, carry_out
 from masa_node.node.peers_view import PeersView, no_network, view_of
 from masa_node.node.settings import Settings
-from masa_node.node.stake_view import STAKING_OFF
 from masa_node.routing.dispatch import Dispatcher
 
 if TYPE_CHECKING:
@@ -74,8 +73,7 @@ class Networking:
 
     def peers_view(self) -> PeersView:
         """What is told of the peers."""
-        staking = self._node.staking
-        summary = staking.summary if staking is not None else STAKING_OFF
+        staking, summary = self._node.staking, self._node.staking_line
         if self.network is None:
             return no_network(self.why, summary)
         return view_of(self.network, summary, staking.row if staking is not None else None)

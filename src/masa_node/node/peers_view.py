@@ -1,14 +1,17 @@
-"""What `GET /api/v1/peers` tells."""
+"""What `GET /api/v1/peers` tells. Imports nothing that a node without a network does not need."""
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from masa_node.network.network import Network
-from masa_node.network.peers import PeerRecord
 from masa_node.network.transport import NodeId, Route
 from masa_node.node.stake_view import STAKING_OFF, StakeRow
+
+if TYPE_CHECKING:
+    from masa_node.network.network import Network
+    from masa_node.network.peers import PeerRecord
 
 MAX_SHOWN = 1_000  # linked ones first; the rest of a full book is of no use to a reader
 
@@ -58,7 +61,7 @@ def no_network(why: str, staking: str = STAKING_OFF) -> PeersView:
     return PeersView("", "off", why, (), None, staking, 0, [])
 
 
-def view_of(network: Network, staking: str, stake_of: StakeOf | None) -> PeersView:
+def view_of(network: "Network", staking: str, stake_of: StakeOf | None) -> PeersView:
     """The network as it is now. `staking` is one line about it; `stake_of` gives one peer's, if stakes are checked."""
     own = network.address()
     records = sorted(network.book.all(), key=lambda record: _rank(network, record))
@@ -66,11 +69,11 @@ def view_of(network: Network, staking: str, stake_of: StakeOf | None) -> PeersVi
     return PeersView(network.node_id, "on", "", own.direct, own.relay_url, staking, len(records), rows)
 
 
-def _rank(network: Network, record: PeerRecord) -> tuple[bool, int]:
+def _rank(network: "Network", record: "PeerRecord") -> tuple[bool, int]:
     return record.node_id not in network.links.sessions, -record.last_seen_at_unix_s
 
 
-def _row(network: Network, record: PeerRecord, stake_of: StakeOf | None) -> PeerRow:
+def _row(network: "Network", record: "PeerRecord", stake_of: StakeOf | None) -> PeerRow:
     peer = record.node_id
     session = network.links.sessions.get(peer)
     path = session.link.path() if session is not None else None
@@ -93,5 +96,5 @@ def _row(network: Network, record: PeerRecord, stake_of: StakeOf | None) -> Peer
         failures=network.book.failures(peer),
         error="" if session is not None else network.why_not(peer),
         last_seen_at_unix_s=int(time.time()) if session is not None else record.last_linked_at_unix_s or None,
-        stake=stake_of(peer) if stake_of is not None and advert is not None else None,
+        stake=stake_of(peer) if stake_of is not None else None,
     )

@@ -67,6 +67,10 @@ def _check_off(settings: Settings) -> None:
                 f"{name}={word} needs a chain to look at: set STAKE_NETWORK to a network profile "
                 "(`masa-node devnet` makes one to try), or leave it out."
             )
+    if settings.stake_allow:
+        raise ConfigurationError(
+            "STAKE_ALLOW says who is as good as staked, and no stakes are checked: set STAKE_NETWORK, or leave it out."
+        )
 
 
 def _node_id(text: str) -> NodeId:

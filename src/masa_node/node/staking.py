@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Self
 
-from masa_node.chat.errors import NoStakedPeer, PolicyError, StakeDemanded, StakeRequired, StakeUnknown
+from masa_node.chat.errors import NoStakedPeer, PolicyError, StakeDemanded, StakeRequired, StakeUndecided, StakeUnknown
 from masa_node.network.network import Network
 from masa_node.network.transport import NodeId
 from masa_node.node.chain_http import ChainHttp
@@ -26,6 +26,9 @@ from masa_node.upstreams.http import HttpClient
 LOOK_EVERY_S = 1.0  # at every linked peer: a microsecond each
 SETTLE_WITHIN_S = 3.0  # three RPC URLs that each take their second; a chat's own time goes on meanwhile
 ADVERT_WITHIN_S = 2.0  # for the first advert of a peer that has just linked: it is sent at once
+LOOKS_AT_ONCE = 32  # a millisecond's worth: then others have their turn
+SIFTED_FOR_S = 0.1  # requests that come together are not each to weigh every peer: 0.5 ms of 256
+MAX_SIFTED = 64  # models and doors within that time
 MAX_SETTLED = 64  # peers that are waited for: as many as a race asks
 
 _RANKS = {StakeAnswer.STAKED: 0, StakeAnswer.ALLOWED: 0, StakeAnswer.UNKNOWN: 1, StakeAnswer.NOT_STAKED: 2}
@@ -48,6 +51,8 @@ class Staking:
         self.gate = gate
         self._network: Network | None = None
         self._own_delegation: Callable[[], bytes | None] = lambda: None
+        self._sifted: dict[tuple[Provider, ...], Sifted] = {}
+        self._sifted_until_s = 0.0
 
     @classmethod
     def over_http(cls, settings: StakeSettings, profile: Profile, http: HttpClient) -> Self:
@@ -72,11 +77,22 @@ class Staking:
             self._network = None
 
     async def _keep_looking(self, network: Network) -> None:
-        """Each look renews what is no longer fresh, so that requests find it there."""
+        """Each look renews what is no longer fresh, so that requests find it there.
+
+        One of those that are not linked has its turn, too: an owner's nodes count wherever they are linked. One only,
+        as the chain is read for each; thousands have a turn while a key counts.
+        """
+        others: list[NodeId] = []
         while True:
             self.own()
-            for peer in list(network.links.sessions):
+            for number, peer in enumerate(list(network.links.sessions), 1):
                 self.of(peer)
+                if number % LOOKS_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+            if not others:
+                others = [each.node_id for each in network.gossip.all() if each.node_id not in network.links.sessions]
+            if others:
+                self.of(others.pop())
             await asyncio.sleep(LOOK_EVERY_S)
 
     def own(self) -> Verdict:
@@ -91,9 +107,9 @@ class Staking:
         if network is None:
             return _not_up()
         signed = network.gossip.advert_of(peer)
-        if signed is None:
+        if signed is None and peer not in self._settings.allowed:
             return Verdict(StakeAnswer.UNKNOWN, "nothing is known of it yet: its advert has not come")
-        return self.gate.verdict(peer, signed.advert.delegation)
+        return self.gate.verdict(peer, signed.advert.delegation if signed is not None else None)
 
     # ---- whom this node asks (Sifts) ----
 
@@ -103,7 +119,19 @@ class Staking:
         return self._settings.providers is not Policy.OFF
 
     def sift(self, peers: Sequence[Provider]) -> Sifted:
-        """See `Sifts`."""
+        """See `Sifts`. What it lets through is not weighed again for SIFTED_FOR_S."""
+        key, now_s = tuple(peers), asyncio.get_running_loop().time()
+        if now_s >= self._sifted_until_s or len(self._sifted) >= MAX_SIFTED:
+            self._sifted.clear()
+            self._sifted_until_s = now_s + SIFTED_FOR_S
+        sifted = self._sifted.get(key)
+        if sifted is None:
+            sifted = self._weighed(peers)
+            if sifted.refusal is None:
+                self._sifted[key] = sifted
+        return sifted
+
+    def _weighed(self, peers: Sequence[Provider]) -> Sifted:
         good: list[Provider] = []
         unknown: list[Provider] = []
         bad: list[Provider] = []
@@ -120,15 +148,15 @@ class Staking:
         network = self._network
         if network is None:
             return
-        wanted = [(network.node_id, self._own_delegation())]
-        for peer in peers[:MAX_SETTLED]:
-            signed = network.gossip.advert_of(NodeId(peer.name))
-            if signed is not None:
-                wanted.append((signed.node_id, signed.advert.delegation))
+        adverts = [network.gossip.advert_of(NodeId(peer.name)) for peer in peers[:MAX_SETTLED]]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SETTLE_WITHIN_S), asyncio.TaskGroup() as group:
-                for node_id, delegation in wanted:
-                    group.create_task(self.gate.settled(node_id, delegation))
+                own = await self.gate.settled(network.node_id, self._own_delegation())
+                if own.answer not in _GOOD:
+                    return  # whatever the others have
+                for signed in adverts:
+                    if signed is not None:
+                        group.create_task(self.gate.settled(signed.node_id, signed.advert.delegation))
 
     def _refusal(
         self, peers: Sequence[Provider], good: Sequence[Provider], unknown: Sequence[Provider]
@@ -138,36 +166,39 @@ class Staking:
         if own.answer is StakeAnswer.NOT_STAKED:
             return StakeRequired(
                 f"Only peers serve this model, and this node is not staked, as STAKE_PROVIDERS=require demands: "
-                f"{own.reason}. {_HOW_TO_STAKE}"
+                f"{_sentence(own)} {_HOW_TO_STAKE}"
             )
         if own.answer is StakeAnswer.UNKNOWN:
             return StakeUnknown(
                 "Only peers serve this model. It cannot be told now whether this node is staked, as "
-                f"STAKE_PROVIDERS=require demands: {own.reason}."
+                f"STAKE_PROVIDERS=require demands: {_sentence(own)}"
             )
         if good:
             return None
         if unknown:
-            why = self.of(NodeId(unknown[0].name)).reason
+            why = _sentence(self.of(NodeId(unknown[0].name)))
             return StakeUnknown(
                 f"{serve} this model. It cannot be told now whether any is staked, as STAKE_PROVIDERS=require demands: "
-                f"{why}."
+                f"{why}"
             )
         return NoStakedPeer(
             f"{serve} this model, none of them is staked, as STAKE_PROVIDERS=require demands. "
-            f"{peers[0].place}: {self.of(NodeId(peers[0].name)).reason}. "
+            f"{peers[0].place}: {_sentence(self.of(NodeId(peers[0].name)))} "
             "STAKE_ALLOW names nodes that are used all the same."
         )
 
     # ---- whom this node serves ----
 
     async def vet(self, peer: NodeId) -> None:
-        """May this peer be served? Waits for its advert and for the chain, bounded. Raises `StakeDemanded` if not."""
+        """May this peer be served? Waits for its advert and for the chain, bounded.
+
+        Raises `StakeDemanded` if not, `StakeUndecided` when that cannot be told.
+        """
         network = self._network
         if self._settings.callers is not Policy.REQUIRE:
             return
         if network is None:
-            raise StakeDemanded("it serves staked nodes only, and its network is just ending.")
+            raise StakeUndecided("it serves staked nodes only, and its network is just ending.")
         verdict = self.of(peer)
         if verdict.answer is StakeAnswer.UNKNOWN:
             with contextlib.suppress(TimeoutError):
@@ -179,10 +210,10 @@ class Staking:
                 return
             case StakeAnswer.NOT_STAKED:
                 raise StakeDemanded(
-                    f"it serves staked nodes only, and takes this one for not staked: {verdict.reason}."
+                    f"it serves staked nodes only, and takes this one for not staked: {_sentence(verdict)}"
                 )
             case StakeAnswer.UNKNOWN:  # its reason may name this owner's servers
-                raise StakeDemanded("it serves staked nodes only, and cannot tell now whether this one is. Try again.")
+                raise StakeUndecided("it serves staked nodes only, and cannot tell now whether this one is. Try again.")
 
     def rank(self, peer: str) -> int:
         """Whose requests go first while some wait: lower numbers."""
@@ -214,6 +245,11 @@ class Staking:
     def _counts(self) -> Counter[str]:
         linked = list(self._network.links.sessions) if self._network is not None else []
         return Counter(self.of(peer).answer.value for peer in linked)
+
+
+def _sentence(verdict: Verdict) -> str:
+    """Why, ended as a sentence is: a reason may quote one, of an RPC server for one."""
+    return f"{verdict.reason.rstrip('.')}."
 
 
 def _not_up() -> Verdict:

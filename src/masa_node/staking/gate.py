@@ -25,7 +25,7 @@ from masa_node.staking.knowledge import UNDER_WAY, Knowledge
 from masa_node.staking.lookups import Lookups
 from masa_node.staking.profiles import Profile
 from masa_node.staking.questions import Question, SignatureQuestion
-from masa_node.staking.shown import OwnersShown, ShownDelegations
+from masa_node.staking.shown import ShownByOne, ShownDelegations
 from masa_node.staking.verdicts import ChainUnknown, Reading, StakeAnswer, Verdict
 
 REMEMBERED_S = 1.0  # a verdict is given again for so long; then the time, the keys seen and ages are looked at anew
@@ -33,6 +33,7 @@ LOOKUP_S = 30.0  # for one look-up: every RPC server hangs for its second, then 
 START_S = 5.0  # for what was kept to be read; a disk that hangs must not leave peers without a verdict
 KEEP_EVERY_S = 1.0  # new readings are written together
 MAX_KEPT_AT_ONCE = 1_000  # readings in one write, some ms to encode
+MAX_TAKEN_AT_ONCE = 100  # of those that were kept, between two turns of others: some ms
 LAST_KEEP_S = 2.0  # for the last write, when the node ends
 
 _ALLOWED = Verdict(StakeAnswer.ALLOWED, "allowed by this node's owner (STAKE_ALLOW)")
@@ -41,7 +42,7 @@ _SHOWS_NONE = refused(
 )
 _NOT_YET = "not looked up yet"
 _NO_ROOM = "too many look-ups wait for the chain; ask again in some seconds"
-_TOO_MANY_OWNERS = "it shows too many owners in a short time, so none of them is looked up; ask again in 10 minutes"
+_TOO_MANY_SHOWN = "it shows too many delegations in a short time, so this one is not looked at; ask again in 10 minutes"
 
 log = structlog.get_logger()
 
@@ -88,7 +89,7 @@ class Gate:
         self._versions = self._knowledge.versions
         self._shown = ShownDelegations(self._domain)
         self._remembered = self._shown.by_node_and_bytes
-        self._owners_shown = OwnersShown()
+        self._shown_by_one = ShownByOne()
         self._lookups = Lookups(self._look_up)
         self._changed: dict[Address, Reading] = {}  # to be kept
         self._has_changed = asyncio.Event()
@@ -159,11 +160,12 @@ class Gate:
     def _looked_at(self, node_id: str, data: bytes, at_unix_s: float) -> Verdict:
         """The verdict, made anew and remembered for REMEMBERED_S, or until what it rests on ends."""
         shown = self._shown.of(node_id, data)
-        fault = self._shown.fault(shown, node_id, at_unix_s)
-        if shown.signed is None or fault is not None:
-            verdict, until_unix_s = refused(fault or ""), float("inf")
-        elif not self._owners_shown.admits(node_id, shown, at_unix_s):
-            verdict, until_unix_s = unknown(_TOO_MANY_OWNERS, shown.signed.delegation), float("inf")
+        if shown.signed is None:
+            verdict, until_unix_s = refused(shown.fault or ""), float("inf")
+        elif not self._shown_by_one.admits(node_id, data, at_unix_s):
+            verdict, until_unix_s = unknown(_TOO_MANY_SHOWN, shown.signed.delegation), float("inf")
+        elif (fault := self._shown.fault(shown, at_unix_s)) is not None:
+            verdict, until_unix_s = refused(fault), float("inf")
         else:
             verdict, until_unix_s = self._weighed(shown.signed.delegation, shown.question, at_unix_s)
         until_unix_s = min(until_unix_s, at_unix_s + REMEMBERED_S)
@@ -175,7 +177,7 @@ class Gate:
     ) -> tuple[Verdict, float]:
         """What is known, and until when that holds; what is to be looked up for it is put in line."""
         weighed = self._knowledge.weigh(delegation, question, at_unix_s)
-        wanted = [self._lookups.want(each, is_known=self._knowledge.holds(each)) for each in weighed.wanted]
+        wanted = [self._lookups.want(each, is_first=self._knowledge.is_of_a_staker(each)) for each in weighed.wanted]
         verdict, until_unix_s = weighed.verdict, weighed.until_unix_s
         if not all(wanted):
             has_begun = self._begun.is_set()
@@ -214,21 +216,28 @@ class Gate:
         if reading.owner != question:
             raise ChainUnknown("the reading is of another owner")
         if self._knowledge.learn_reading(reading, self._now(), jitter):
-            self._changed[reading.owner] = reading
-            self._has_changed.set()
+            self._is_to_be_kept(reading)
 
     # ---- what is kept ----
+
+    def _is_to_be_kept(self, reading: Reading) -> None:
+        self._changed.pop(reading.owner, None)
+        self._changed[reading.owner] = reading
+        if len(self._changed) > MAX_OWNERS:  # the disk hangs
+            del self._changed[next(iter(self._changed))]
+        self._has_changed.set()
 
     async def _load(self, keep: KeepsReadings) -> None:
         kept: list[bytes] = []
         with suppress(TimeoutError):
             async with asyncio.timeout(START_S):
                 kept = await keep.load_readings()
-        at_unix_s = self._now()
-        for data in kept[-MAX_OWNERS:]:
+        for at, data in enumerate(kept[-MAX_OWNERS:]):
+            if at % MAX_TAKEN_AT_ONCE == 0:
+                await asyncio.sleep(0)
             reading = from_bytes(data, self._domain)
             if reading is not None:
-                self._knowledge.learn_kept(reading, at_unix_s, self._rng.uniform(-JITTER, JITTER))
+                self._knowledge.learn_kept(reading, self._now(), self._rng.uniform(-JITTER, JITTER))
 
     async def _keep(self, keep: KeepsReadings) -> None:
         while True:

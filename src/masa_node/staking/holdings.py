@@ -17,6 +17,7 @@ NEGATIVE_FRESH_S = 60.0  # who has just staked waits no longer than this
 RETRY_AFTER_S = 10.0  # a chain that cannot be read is not asked for the same again before
 STALE_S = 3600.0  # the longest that an old answer is used,
 STALE_SHARE = 0.1  # and never more than this part of the time that a withdrawal takes
+RENEW_AT_SHARE = 0.9  # of the time that an answer is used; without it, one with no stale time would leave a gap
 FLOOR_S = 3600.0  # an answer from before a block seen in this time is ignored; later the chain may have been reset
 SHORTEST_FRESH_S = 1.0  # whatever the profile says: each verdict would ask the chain
 CLOCK_STEP_S = 5.0  # a clock that is put right by less was not set back
@@ -84,6 +85,11 @@ class Holdings(Generic[K, V]):
     def __contains__(self, key: K) -> bool:
         return key in self._held
 
+    def last(self, key: K) -> V | None:
+        """The last answer, however old."""
+        holding = self._held.get(key)
+        return None if holding is None else holding.value
+
     def of(self, key: K, at_unix_s: float) -> Holding[V] | None:
         """What is held, looked at now. What comes from the future, as after the clock was set back, is dropped."""
         holding = self._held.pop(key, None)
@@ -110,14 +116,15 @@ class Holdings(Generic[K, V]):
         fresh_s, _ = self._rules.lifetime_s(0.0, holding.jitter, is_good=is_good)
         return holding.value is not None and holding.age_s(at_unix_s) < fresh_s
 
-    def is_due(self, holding: Holding[V] | None, at_unix_s: float, *, is_good: bool) -> bool:
-        """Is it time to ask?"""
+    def is_due(self, holding: Holding[V] | None, at_unix_s: float, stale_s: float = STALE_S, *, is_good: bool) -> bool:
+        """Is it time to ask? When it is no longer fresh, and some time before it can be used no more."""
         if holding is None:
             return True
         if holding.failure is not None:
             since_s = at_unix_s - holding.failure.at_unix_s
             return not 0 <= since_s < self._rules.retry_after_s()
-        return not self.is_fresh(holding, at_unix_s, is_good=is_good)
+        fresh_s, usable_s = self._rules.lifetime_s(stale_s, holding.jitter, is_good=is_good)
+        return holding.value is None or holding.age_s(at_unix_s) >= min(fresh_s, RENEW_AT_SHARE * usable_s)
 
     def _one(self, key: K) -> Holding[V]:
         holding = self._held.pop(key, None) or Holding[V]()

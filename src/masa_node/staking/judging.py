@@ -36,8 +36,16 @@ def judge(delegation: Delegation, reading: Reading, nodes: int, token: Token) ->
 
 
 def aged(verdict: Verdict, age_s: float, failure: Failure | None) -> Verdict:
-    """The same on a reading that is no longer fresh, which the reason then says."""
-    why = "it is read again" if failure is None else f"the chain cannot be read since: {failure.reason}"
+    """The same on a reading that is no longer fresh, which the reason then says.
+
+    A node that is refused is told the reason, so that names no RPC server of this node's owner.
+    """
+    if failure is None:
+        why = "it is read again"
+    elif verdict.answer is StakeAnswer.NOT_STAKED:
+        why = "the chain cannot be read since"
+    else:
+        why = f"the chain cannot be read since: {failure.reason}"
     return msgspec.structs.replace(verdict, reason=f"{verdict.reason}; read {_age(age_s)} ago; {why}")
 
 

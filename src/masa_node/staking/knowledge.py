@@ -68,11 +68,12 @@ class Knowledge:
             return Weighed(unknown(why, delegation), signed.until_unix_s, wanted)
         return Weighed(weighed.verdict, min(weighed.until_unix_s, signed.until_unix_s), wanted)
 
-    def holds(self, question: Question) -> bool:
-        """Was it answered before? Then its look-up goes before those of strangers."""
-        if isinstance(question, SignatureQuestion):
-            return question in self.signatures
-        return question in self.readings
+    def is_of_a_staker(self, question: Question) -> bool:
+        """Had its owner a stake when last read, and did he sign? Then its look-up goes before those of strangers."""
+        if isinstance(question, SignatureQuestion) and self.signatures.last(question) is not True:
+            return False
+        reading = self.readings.last(owner_of(question))
+        return reading is not None and reading.stake_wei > 0
 
     def learn_reading(self, reading: Reading, at_unix_s: float, jitter: float) -> bool:
         """The chain said so. False when it is not taken: it is older than what was seen."""
@@ -112,8 +113,9 @@ class Knowledge:
         is_good = verdict.answer is StakeAnswer.STAKED
         if not self.readings.is_fresh(holding, at_unix_s, is_good=is_good):
             verdict = aged(verdict, holding.age_s(at_unix_s), holding.failure)
-        is_due = self.readings.is_due(holding, at_unix_s, is_good=is_good)
-        until_unix_s = self.readings.usable_until_unix_s(holding, stale_limit_s(reading))
+        stale_s = stale_limit_s(reading)
+        is_due = self.readings.is_due(holding, at_unix_s, stale_s, is_good=is_good)
+        until_unix_s = self.readings.usable_until_unix_s(holding, stale_s)
         return Weighed(verdict, until_unix_s, (delegation.owner,) if is_due else ())
 
     def _signed(self, question: SignatureQuestion | None, stale_s: float, at_unix_s: float) -> "_Signed":
@@ -121,7 +123,8 @@ class Knowledge:
             return _ACCOUNT
         holding = self.signatures.of(question, at_unix_s)
         answer = None if holding is None else holding.value
-        wanted = (question,) if self.signatures.is_due(holding, at_unix_s, is_good=answer is not False) else ()
+        is_due = self.signatures.is_due(holding, at_unix_s, stale_s, is_good=answer is not False)
+        wanted = (question,) if is_due else ()
         if holding is None or answer is None:
             return _Signed(None, float("inf"), wanted)
         until_unix_s = self.signatures.usable_until_unix_s(holding, stale_s)

@@ -1,13 +1,17 @@
-"""Questions to the chain on their way: one of a kind at a time, few at once, the others in a bounded line."""
+"""Questions to the chain on their way: one of a kind at a time, few at once, the others in a bounded line.
+
+Strangers cost nothing to make up, so questions about those with a stake go before theirs.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import count
 
 from masa_node.staking.questions import Question
 
 MAX_LOOKUPS = 8  # at once: what a public RPC server takes of one client
-MAX_WAITING = 1_000  # a few seconds of a healthy server;
-MAX_WAITING_STRANGERS = 800  # so many by those of whom nothing is held: the others' answers are renewed all the same
+MAX_WAITING = 1_000  # a few seconds of a healthy server,
+MAX_WAITING_STRANGERS = 800  # of whom no stake is known: there is always room for the others
 
 
 class Lookups:
@@ -15,7 +19,8 @@ class Lookups:
 
     def __init__(self, look_up: Callable[[Question], Awaitable[None]]) -> None:
         self._look_up = look_up
-        self._line: asyncio.Queue[Question] = asyncio.Queue(MAX_WAITING)
+        self._line: asyncio.PriorityQueue[tuple[int, int, Question, asyncio.Event]] = asyncio.PriorityQueue(MAX_WAITING)
+        self._numbers = count()  # who came first, among equals
         self._done: dict[Question, asyncio.Event] = {}
         self._is_open = False
         self.running = 0
@@ -25,17 +30,17 @@ class Lookups:
         """How many stand in the line."""
         return self._line.qsize()
 
-    def want(self, question: Question, *, is_known: bool) -> bool:
+    def want(self, question: Question, *, is_first: bool) -> bool:
         """Have it looked up, unless that is under way already. False when it is not, for want of room in the line.
 
-        `is_known`: something is held of it.
+        `is_first`: it goes before all that are not.
         """
         if question in self._done:
             return True
-        if not self._is_open or self._line.qsize() >= (MAX_WAITING if is_known else MAX_WAITING_STRANGERS):
+        if not self._is_open or self._line.qsize() >= (MAX_WAITING if is_first else MAX_WAITING_STRANGERS):
             return False
-        self._line.put_nowait(question)
-        self._done[question] = asyncio.Event()
+        done = self._done[question] = asyncio.Event()
+        self._line.put_nowait((0 if is_first else 1, next(self._numbers), question, done))
         return True
 
     def is_under_way(self, question: Question) -> bool:
@@ -69,10 +74,12 @@ class Lookups:
 
     async def _work(self) -> None:
         while True:
-            question = await self._line.get()
+            _, _, question, done = await self._line.get()
             self.running += 1
             try:
                 await self._look_up(question)
             finally:
                 self.running -= 1
-                self._done.pop(question).set()
+                done.set()
+                if self._done.get(question) is done:  # unless it was closed meanwhile
+                    del self._done[question]

@@ -61,7 +61,7 @@ def reading_of(replies: tuple[Reply, ...], profile: Profile, owner: Address, at_
     stake, minimum, epoch, block, block_unix_s = _words(replies[2], "standing(address)", 5, profile)
     (unbonding_s,) = _words(replies[3], "unbondingPeriod()", 1, profile)
     _check_amounts(stake, minimum)
-    if epoch > MAX_EPOCH or unbonding_s > MAX_UNBONDING_S:
+    if epoch > MAX_EPOCH or unbonding_s > MAX_UNBONDING_S or block > MAX_BLOCK:
         raise _absurd(profile)
     _check_agreement(head, Head(block, block_unix_s), profile)
     _check_age(Head(block, block_unix_s), profile, at_unix_s)
@@ -69,10 +69,14 @@ def reading_of(replies: tuple[Reply, ...], profile: Profile, owner: Address, at_
 
 
 def signature_calls(profile: Profile, owner: Address, digest: bytes, signature: bytes) -> tuple[Call, ...]:
-    """The one batch that asks a contract whether it signed this digest (ERC-1271)."""
+    """The one batch that asks a contract whether it signed this digest (ERC-1271).
+
+    With it goes a call that is never refused: a server that refuses both has carried out neither.
+    """
     question = "0x" + call_data("isValidSignature(bytes32,bytes)", digest, tail=signature).hex()
     call = {"to": owner, "data": question, "gas": hex(MAX_SIGNATURE_GAS)}
-    return (*_where_and_when(profile), Call("eth_call", (call, profile.block_tag.value)))
+    control = _eth_call(profile.contract, _MINIMUM, profile.block_tag)
+    return (*_where_and_when(profile), Call("eth_call", (call, profile.block_tag.value)), control)
 
 
 def is_accepted(replies: tuple[Reply, ...], profile: Profile, at_unix_s: float) -> bool:
@@ -81,12 +85,13 @@ def is_accepted(replies: tuple[Reply, ...], profile: Profile, at_unix_s: float) 
     """
     _head(replies, profile, at_unix_s)
     reply = replies[2]
-    if isinstance(reply, RpcError) and not reply.may_be_revert:
-        raise _not_carried_out(reply)
+    if isinstance(reply, RpcError):
+        if not reply.may_be_revert:
+            raise _not_carried_out(reply)
+        _words(replies[3], "minimumStake()", 1, profile)
+        return False
     try:
         return data(reply) == MAGIC
-    except RpcError:
-        return False
     except ValueError as exc:
         raise ChainUnknown("its answer to a call is not JSON-RPC. Is it an RPC server?") from exc
 
@@ -217,5 +222,6 @@ def _check_amounts(*amounts_wei: int) -> None:
 
 def _absurd(profile: Profile) -> ChainUnknown:
     return ChainUnknown(
-        f"the contract {profile.contract} tells an impossible epoch or unbonding period. Is it a staking contract?"
+        f"the contract {profile.contract} tells an impossible epoch, unbonding period or block. Is it a staking "
+        "contract?"
     )

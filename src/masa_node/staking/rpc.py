@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
 
-import msgspec
-
 from masa_node.chat.errors import (
     BrokenAnswer,
     ConnectionClosed,
@@ -18,7 +16,6 @@ from masa_node.chat.errors import (
     TlsFailed,
     Unreachable,
 )
-from masa_node.dialects.fields import UNREADABLE
 from masa_node.staking.rpc_frames import BadReply, BatchRefused, Call, Reply, RpcError, encode, parse
 from masa_node.staking.verdicts import ChainUnknown
 
@@ -66,16 +63,6 @@ class Rpc:
     async def batch(self, calls: Sequence[Call]) -> tuple[Reply, ...]:
         """A result or a server's error for each call, in order. Raises `ChainUnknown` when no URL answers."""
         return await self.judged(calls, _as_they_are)
-
-    async def call(self, method: str, params: Sequence[object]) -> object:
-        """The result of one call, decoded. Raises `RpcError`, and `ChainUnknown` when no URL answers."""
-        (reply,) = await self.batch((Call(method, tuple(params)),))
-        if isinstance(reply, RpcError):
-            raise reply
-        try:
-            return msgspec.json.decode(reply)
-        except UNREADABLE as exc:
-            raise ChainUnknown(f"The answer to {method} cannot be read. Is RPC_URL that of an RPC server?") from exc
 
     async def judged(self, calls: Sequence[Call], judge: Callable[[tuple[Reply, ...]], T]) -> T:
         """What `judge` makes of the answers of the first URL at which it does not raise `ChainUnknown`.

@@ -129,9 +129,14 @@ def parse(status: int, body: bytes, first_id: int, count: int) -> tuple[Reply, .
 def quantity(result: Reply) -> int:
     """The number in a result: `"0x1f"`, at most a uint256. Raises `ValueError`; the server's error as it is."""
     text = read(_result(result), TEXT)
-    if text is None or not _QUANTITY.match(text):
+    return number_in(text)
+
+
+def number_in(value: object) -> int:
+    """The number that a decoded result writes as `"0x1f"`. Raises `ValueError`."""
+    if not isinstance(value, str) or not _QUANTITY.match(value):
         raise ValueError("that is no number in hexadecimal")
-    return int(text, 16)
+    return int(value, 16)
 
 
 def data(result: Reply) -> bytes:

@@ -53,7 +53,7 @@ class SeenKeys:
         owner = self._owners.setdefault(delegation.owner, _Owner())
         key = owner.keys.pop(delegation.node_key, None)
         if key is None:
-            if not self._has_room(delegation.owner, owner, at_unix_s):
+            if not self._has_room(delegation, owner, at_unix_s):
                 return False
             key = _Key()
         did_count = key.counts(delegation.epoch, at_unix_s)
@@ -77,13 +77,16 @@ class SeenKeys:
             known.at_epoch, known.counted_at_unix_s = epoch, at_unix_s
         return known.count
 
-    def _has_room(self, address: Address, owner: _Owner, at_unix_s: float) -> bool:
-        """Room for one more key of this owner, made of those that count no more, and of other owners' oldest."""
+    def _has_room(self, new: Delegation, owner: _Owner, at_unix_s: float) -> bool:
+        """Room for one more key of this owner, made of one that counts no more, and of other owners' oldest."""
+        address, epoch = new.owner, new.epoch
         if len(owner.keys) >= self._per_owner:
-            oldest = next(iter(owner.keys))
-            if owner.keys[oldest].counts(0, at_unix_s):
+            if self.count(address, epoch, at_unix_s) >= self._per_owner:
                 return False
-            self._forget(address, oldest)
+            lost = next((each for each, key in owner.keys.items() if not key.counts(epoch, at_unix_s)), None)
+            if lost is None:  # it is again that many, since they were counted
+                return False
+            self._forget(address, lost)
         if len(self._in_turn) >= self._most:
             self._forget(*next(iter(self._in_turn)))
         self._owners[address] = owner  # again, if that was its only key

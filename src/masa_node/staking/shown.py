@@ -6,23 +6,26 @@ from masa_node.staking.delegation import (
     BadDelegation,
     Domain,
     SignedDelegation,
-    check,
+    check_in_force,
+    check_signature,
+    check_subject,
     decode,
     digest,
 )
 from masa_node.staking.questions import SignatureQuestion
 from masa_node.staking.verdicts import Verdict
 
-MAX_SHOWN = 20_000  # twice the peers there can be; 1 KiB and a few values each
-MAX_OWNERS_SHOWN = 4  # by one node within OWNERS_WITHIN_S: a node has one, and may change it;
-OWNERS_WITHIN_S = 600.0  # more would make this node ask the chain for whatever strangers name
-MAX_NODES = 20_000  # whose owners are counted
+MAX_SHOWN = 5_000  # five times what a page lists, twenty times what is linked; 3.5 KB each at most
+MAX_SHOWN_BY_ONE = 8  # within SHOWN_WITHIN_S: a node has one, and may change it;
+SHOWN_WITHIN_S = 600.0  # more would make this node check signatures and ask the chain for whatever strangers make up
+MAX_NODES = 20_000  # whose delegations are counted
 _NOBODY = Address("")
 
 
 class Shown:
     """What one node shows. `fault` is why it is bad for ever. `question` is what a contract must be asked.
 
+    `signed` is None where it cannot be read, or is for another node, chain or contract: then there is a `fault`.
     The verdict is remembered for [`from_unix_s`, `until_unix_s`), and while its owner's `version` is the same.
     """
 
@@ -70,7 +73,7 @@ class ShownDelegations:
         """What it shows, read."""
         shown = self.by_node_and_bytes.pop((node_id, data), None)
         if shown is None:
-            shown = _read(data)
+            shown = self._read(node_id, data)
             if len(data) > MAX_BYTES:  # read no further, nor held
                 return shown
             if len(self.by_node_and_bytes) >= self._most:
@@ -78,55 +81,52 @@ class ShownDelegations:
         self.by_node_and_bytes[node_id, data] = shown
         return shown
 
-    def fault(self, shown: Shown, node_id: str, at_unix_s: float) -> str | None:
+    def fault(self, shown: Shown, at_unix_s: float) -> str | None:
         """Why it does not hold now; None when it does (a contract's signature is the chain's to check).
 
         The signature is checked once. The time is looked at always: a delegation ends while it is remembered.
         """
         if shown.fault is not None or shown.signed is None:
             return shown.fault
-        delegation = shown.signed.delegation
-        is_in_force = delegation.not_before_unix_s <= at_unix_s < delegation.not_after_unix_s
-        if shown.is_checked and is_in_force:
-            return None
         try:
-            check(shown.signed, node_id, self._domain, at_unix_s)
+            check_in_force(shown.signed.delegation, at_unix_s)
         except BadDelegation as exc:
-            if is_in_force:  # so it is not the time, and no time will mend it
-                shown.fault = exc.message
             return exc.message
-        shown.is_checked = True
-        return None
+        if not shown.is_checked:
+            shown.is_checked = True
+            try:
+                check_signature(shown.signed)
+            except BadDelegation as exc:
+                shown.fault = exc.message
+        return shown.fault
+
+    def _read(self, node_id: str, data: bytes) -> Shown:
+        try:
+            signed = decode(data)
+            check_subject(signed.delegation, node_id, self._domain)
+        except BadDelegation as exc:
+            return Shown(None, exc.message)
+        return Shown(signed, None)
 
 
-class OwnersShown:
-    """For whom each node has made this node ask the chain."""
+class ShownByOne:
+    """How many delegations each node has shown, each of which costs a signature's check and questions to the chain."""
 
     def __init__(self, most: int = MAX_NODES) -> None:
         self._most = most
-        self._by_node: dict[str, dict[Address | SignatureQuestion, float]] = {}
+        self._by_node: dict[str, dict[int, float]] = {}
 
-    def admits(self, node_id: str, shown: Shown, at_unix_s: float) -> bool:
-        """False when this node has shown MAX_OWNERS_SHOWN others within OWNERS_WITHIN_S.
-
-        Of a contract each signature counts: anybody can name a contract, only its key's holder an account.
-        """
-        subject = shown.question or shown.owner
-        subjects = self._by_node.pop(node_id, None) or {}
-        self._by_node[node_id] = subjects
-        if subject not in subjects:
-            for old in [each for each, since in subjects.items() if not 0 <= at_unix_s - since < OWNERS_WITHIN_S]:
-                del subjects[old]
-            if len(subjects) >= MAX_OWNERS_SHOWN:
+    def admits(self, node_id: str, data: bytes, at_unix_s: float) -> bool:
+        """False when this node has shown MAX_SHOWN_BY_ONE others within SHOWN_WITHIN_S."""
+        which = hash(data)  # 8 bytes instead of a thousand
+        shown = self._by_node.pop(node_id, None) or {}
+        self._by_node[node_id] = shown
+        if which not in shown:
+            for old in [each for each, since in shown.items() if not 0 <= at_unix_s - since < SHOWN_WITHIN_S]:
+                del shown[old]
+            if len(shown) >= MAX_SHOWN_BY_ONE:
                 return False
-            subjects[subject] = at_unix_s
+            shown[which] = at_unix_s
             if len(self._by_node) > self._most:
                 del self._by_node[next(iter(self._by_node))]
         return True
-
-
-def _read(data: bytes) -> Shown:
-    try:
-        return Shown(decode(data), None)
-    except BadDelegation as exc:
-        return Shown(None, exc.message)

@@ -11,11 +11,12 @@ from typing import Protocol, cast
 import msgspec
 
 from masa_node.chat.errors import MasaError
+from masa_node.dialects.fields import UNREADABLE
 from masa_node.staking.addresses import Address
 from masa_node.staking.hashing import keccak256
 from masa_node.staking.profiles import Profile
 from masa_node.staking.reverts import words as words_of_revert
-from masa_node.staking.rpc_frames import Call, Reply, RpcError
+from masa_node.staking.rpc_frames import Call, Reply, RpcError, number_in
 from masa_node.staking.verdicts import ChainUnknown
 
 GAS_MARGIN_PERCENT = 125  # another transaction before it in the block may make storage writes dearer
@@ -26,9 +27,6 @@ WAIT_S = 180.0  # a dozen blocks of Ethereum
 LOOK_FIRST_S = 0.05  # a local chain mines at once
 LOOK_MOST_S = 2.0
 MISSING_LOOKS = 5  # servers behind one URL do not know everything at the same moment
-
-_MAX_QUANTITY_CHARS = 2 + 64
-_HEX = 16
 
 
 class Calls(Protocol):
@@ -108,7 +106,7 @@ async def call(calls: Calls, method: str, params: Sequence[object]) -> object:
         raise reply
     try:
         return msgspec.json.decode(reply)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+    except UNREADABLE as exc:
         raise ChainUnknown(f"The chain's server answers {method} with something that is no JSON.") from exc
 
 
@@ -184,12 +182,12 @@ async def check_chain(calls: Calls, profile: Profile) -> None:
 
 def quantity(value: object) -> int:
     """A number as JSON-RPC writes it (`0x1a`). Raises `ChainUnknown` for anything else."""
-    if isinstance(value, str) and value.startswith("0x") and len(value) <= _MAX_QUANTITY_CHARS and value[2:].isalnum():
-        try:
-            return int(value[2:], _HEX)
-        except ValueError:
-            pass
-    raise ChainUnknown("The chain's server answers something that is no number. Name another one in RPC_URL.")
+    try:
+        return number_in(value)
+    except ValueError as exc:
+        raise ChainUnknown(
+            "The chain's server answers something that is no number. Name another one in RPC_URL."
+        ) from exc
 
 
 def hex_of(data: bytes) -> str:
