@@ -3,8 +3,11 @@
 import asyncio
 import base64
 import contextlib
+import os
 import secrets
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 
 import iroh
@@ -79,6 +82,13 @@ class Deaf(asyncio.DatagramProtocol):
 
 
 # ---- keys ----
+
+
+def test_wrong_signatures_cost_no_backtraces_whatever_the_environment_says() -> None:
+    asked = "import os, masa_node.network.endpoint; print(os.environ['RUST_LIB_BACKTRACE'])"
+    environ = {"PYTHONPATH": os.pathsep.join(sys.path), "RUST_BACKTRACE": "1"}
+    told = subprocess.run([sys.executable, "-c", asked], env=environ, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "0"
 
 
 def test_a_signature_is_good_for_its_message_and_its_node_only() -> None:

@@ -302,6 +302,28 @@ async def test_the_nodes_of_an_owner_count_whether_or_not_they_are_linked_with_t
         task.cancel()
 
 
+@virtual_time
+async def test_a_request_does_not_wait_for_the_look_up_of_a_second_peer() -> None:
+    slow = address_of_secret(b"\x03" * 32)
+
+    class OneHangs(FakeChain):
+        async def read(self, owner: Address) -> Reading:
+            if owner == slow:
+                await asyncio.sleep(1_000)
+            return await super().read(owner)
+
+    chain = OneHangs()
+    async with world("abc", callers=Policy.OFF, chain=chain) as here:
+        staking = here.stakings[0]
+        staking.gate = Gate(PROFILE, chain, frozenset(), random.Random(1), lambda: BEGIN_UNIX_S + now_s())  # noqa: S311
+        gate = asyncio.create_task(staking.gate.run(Forgetful()))
+        begun_s = now_s()
+        told = await here.ada.ask()
+        assert (told.is_whole, told.served_by) == (True, here.nodes[1].id)
+        assert now_s() - begun_s < 1
+        gate.cancel()
+
+
 # ---- whom this node serves ----
 
 

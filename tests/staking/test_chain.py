@@ -247,15 +247,18 @@ async def test_the_next_server_is_asked_after_such_a_one(
 async def test_nobody_there_is_unknown(http: HttpClient) -> None:
     port = closed_port()
     why = await why_unknown(http, profile(f"http://127.0.0.1:{port}/{RpcServer.SECRET}"))
-    assert why == f"The chain could not be read. http://127.0.0.1:{port}: nothing listens there (connection refused)."
+    assert (
+        why
+        == f"No RPC server answers as it should. http://127.0.0.1:{port}: nothing listens there (connection refused)."
+    )
 
 
 async def test_every_server_is_named_with_its_own_reason(http: HttpClient) -> None:
     async with RpcServer(mode=raw(b"", 503)) as one, RpcServer(Facts(chain_id=1)) as two:
         why = await why_unknown(http, profile(one.rpc_url, two.rpc_url))
     assert why == (
-        f"The chain could not be read. {one.url}: it answered HTTP 503. {two.url}: it is on chain 1, the profile says "
-        f"{CHAIN_ID}. Correct RPC_URL, or use another profile."
+        f"No RPC server answers as it should. {one.url}: it answered HTTP 503. {two.url}: it is on chain 1, the "
+        f"profile says {CHAIN_ID}. Correct RPC_URL, or use another profile."
     )
 
 

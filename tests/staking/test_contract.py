@@ -66,6 +66,22 @@ def test_no_unbonding_period_is_shorter_than_a_day(chain: AnvilChain, period_s: 
     )
 
 
+@pytest.mark.parametrize("period_s", [365 * DAY_S + 1, 2**256 - 1])
+def test_no_unbonding_period_is_longer_than_a_year(chain: AnvilChain, period_s: int) -> None:
+    token = chain.deploy_token()
+    _refused(
+        "UnbondingTooLong(uint256,uint256)",
+        lambda: chain.deploy_staking(token.address, unbonding_s=period_s),
+        period_s,
+        365 * DAY_S,
+    )
+
+
+def test_a_minimum_of_nothing_is_none(chain: AnvilChain) -> None:
+    token = chain.deploy_token()
+    _refused("NothingToDo()", lambda: chain.deploy_staking(token.address, minimum_wei=0))
+
+
 def test_a_day_is_long_enough(chain: AnvilChain) -> None:
     assert chain.call(chain.deploy_staking(chain.deploy_token().address, unbonding_s=DAY_S), "unbondingPeriod") == DAY_S
 

@@ -148,7 +148,7 @@ def answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(request, timeout=5):  # noqa: S310
             return True
-    except urllib.error.URLError:
+    except OSError:  # refused, or cut off while it ends
         return False
 
 

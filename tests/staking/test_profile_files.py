@@ -147,6 +147,21 @@ def test_a_wrong_url_is_not_shown_as_it_may_hold_a_key(tmp_path: Path) -> None:
     assert "secret" not in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("lines", "age_s"),
+    [
+        ("", 300.0),
+        ("block_tag = 'safe'", 1_800.0),
+        ("block_tag = 'finalized'", 3_600.0),
+        ("block_tag = 'finalized'\nmax_head_age_s = 900", 900.0),
+        ("max_head_age_s = 0", None),
+    ],
+)
+def test_how_old_a_head_may_be_is_by_its_tag_unless_it_is_said(tmp_path: Path, lines: str, age_s: float | None) -> None:
+    (tmp_path / "mine.toml").write_text(f"chain_id = 1\n{lines}\n")
+    assert load_profile("mine", tmp_path).max_head_age_s == age_s
+
+
 def test_a_file_that_is_not_there_or_no_file_is_told(tmp_path: Path) -> None:
     for named in (str(tmp_path / "none.toml"), str(tmp_path) + "/"):
         with pytest.raises(ConfigurationError, match="cannot be read"):

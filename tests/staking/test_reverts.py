@@ -40,6 +40,7 @@ SAID = [
     (revert("StillUnbonding(uint256)", 2**256 - 1), f"from second {2**256 - 1} on"),
     (revert("NotEnoughUnbonded(uint256,uint256)", 2 * MASA, MASA), "Only 1 MASA are unbonded; 2 were"),
     (revert("UnbondingTooShort(uint256,uint256)", 3599, 86_400), "1 day at least, 3599 seconds given"),
+    (revert("UnbondingTooLong(uint256,uint256)", 31_622_400, 31_536_000), "365 days at most, 366 days given"),
     (revert("UnbondingTooShort(uint256,uint256)", 7_200, 604_800), "7 days at least, 2 hours given"),
     (revert("TransferFailed()"), "token refused the transfer"),
     (revert("ERC20InsufficientBalance(address,uint256,uint256)", SOMEBODY, 0, MASA), f"{SHOWN} has only 0 MASA; 1 are"),
@@ -96,7 +97,7 @@ def test_any_bytes_make_one_harmless_sentence(data: bytes) -> None:
 
 def test_every_error_of_our_contract_is_known() -> None:
     declared = [each for each in json.loads(bytes(artifact("staking").abi)) if each["type"] == "error"]
-    assert len(declared) == 7
+    assert len(declared) == 8
     for each in declared:
         kinds = ",".join(one["type"] for one in each["inputs"])
         data = revert(f"{each['name']}({kinds})", *(1 for _ in each["inputs"]))

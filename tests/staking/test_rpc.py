@@ -78,7 +78,7 @@ async def test_servers_that_hang_cost_a_second_each_and_no_retry() -> None:
     with pytest.raises(ChainUnknown) as caught:
         await Rpc(post, (ONE, TWO)).batch(CALLS)
     assert caught.value.message == (
-        "The chain could not be read. https://one.example: no answer within 1 s. https://two.example: no answer "
+        "No RPC server answers as it should. https://one.example: no answer within 1 s. https://two.example: no answer "
         "within 1 s."
     )
     assert (post.asked, now_s(), post.waiting) == ([ONE, TWO], 2.0, 0)

@@ -114,6 +114,9 @@ def main() -> None:
         sys.exit(EXIT_FAILED)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
+    except OSError as exc:  # of a full disk behind stdout, for one
+        print(f"masa-node: {exc.filename or 'what it prints'}: {exc.strerror or exc}", file=sys.stderr)
+        sys.exit(EXIT_FAILED)
 
 
 def _run(values: Settings, *, json: bool) -> None:

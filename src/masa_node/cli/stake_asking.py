@@ -28,4 +28,4 @@ def unless_left(otherwise: str) -> Generator[None]:
         yield
     except typer.Abort:
         tell(f"\n{otherwise}")
-        raise
+        raise KeyboardInterrupt from None  # which typer would take for a failure

@@ -94,7 +94,15 @@ def _meaning(d: Delegation, profile: Profile) -> str:
     return (
         f"Node {d.node_key.hex()} acts for this wallet's stake in {d.domain.contract} on chain {d.domain.chain_id} "
         f"({profile.name}) until {calendar_time(d.not_after_unix_s)}. This moves no tokens and costs nothing."
+        f"{_epoch(d.epoch)}"
     )
+
+
+def _epoch(epoch: int) -> str:
+    """A server that lies about it would get a delegation that the next revocations do not end."""
+    if epoch == 0:
+        return ""
+    return f" Its epoch is {epoch}: this wallet has revoked {epoch} times. Do not sign it if it has not."
 
 
 def _owner(door: StakeDoor, wanted: WantedDelegation) -> Address:

@@ -29,6 +29,7 @@ ADVERT_WITHIN_S = 2.0  # for the first advert of a peer that has just linked: it
 LOOKS_AT_ONCE = 32  # a millisecond's worth: then others have their turn
 SIFTED_FOR_S = 0.1  # requests that come together are not each to weigh every peer: 0.5 ms of 256
 MAX_SIFTED = 64  # models and doors within that time
+SETTLE_ROUNDS = 3  # what was known of one may have ended while another was waited for
 MAX_SETTLED = 64  # peers that are waited for: as many as a race asks
 
 _RANKS = {StakeAnswer.STAKED: 0, StakeAnswer.ALLOWED: 0, StakeAnswer.UNKNOWN: 1, StakeAnswer.NOT_STAKED: 2}
@@ -145,18 +146,32 @@ class Staking:
 
     async def settle(self, peers: Sequence[Provider]) -> None:
         """See `Sifts`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_WITHIN_S):
+                for _ in range(SETTLE_ROUNDS):
+                    await self._settle(peers)
+                    if not isinstance(self._weighed(peers).refusal, StakeUnknown):
+                        return
+
+    async def _settle(self, peers: Sequence[Provider]) -> None:
+        """Until somebody may be asked, or no look-up is under way."""
         network = self._network
         if network is None:
             return
+        own = await self.gate.settled(network.node_id, self._own_delegation())
+        if own.answer not in _GOOD:
+            return  # whatever the others have
         adverts = [network.gossip.advert_of(NodeId(peer.name)) for peer in peers[:MAX_SETTLED]]
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SETTLE_WITHIN_S), asyncio.TaskGroup() as group:
-                own = await self.gate.settled(network.node_id, self._own_delegation())
-                if own.answer not in _GOOD:
-                    return  # whatever the others have
-                for signed in adverts:
-                    if signed is not None:
-                        group.create_task(self.gate.settled(signed.node_id, signed.advert.delegation))
+        async with asyncio.TaskGroup() as group:
+            looked_up = {
+                group.create_task(self.gate.settled(signed.node_id, signed.advert.delegation))
+                for signed in adverts
+                if signed is not None
+            }
+            while looked_up and self._weighed(peers).refusal is not None:
+                _, looked_up = await asyncio.wait(looked_up, return_when=asyncio.FIRST_COMPLETED)
+            for each in looked_up:
+                each.cancel()
 
     def _refusal(
         self, peers: Sequence[Provider], good: Sequence[Provider], unknown: Sequence[Provider]

@@ -1,15 +1,20 @@
 """What the chain holds of one owner: his stake, what he unbonds, his tokens and what the contract may take of them."""
 
+from collections.abc import Sequence
+
 import msgspec
 
+from masa_node.dialects.fields import UNREADABLE
 from masa_node.staking.abi import address_in, call_data, uints
 from masa_node.staking.addresses import Address
 from masa_node.staking.profiles import Profile, Shape
-from masa_node.staking.rpc_frames import RpcError
-from masa_node.staking.transactions import Calls, call, check_chain, hex_of
+from masa_node.staking.rpc_frames import Call, Reply, RpcError
+from masa_node.staking.transactions import Calls, call, check_chain_id, hex_of
 from masa_node.staking.verdicts import ChainUnknown
 
 MAX_ANSWER_CHARS = 2 + 2 * 32 * 8  # a few words
+
+_TERMS = (call_data("masaToken()"), call_data("minimumStake()"))
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -38,28 +43,30 @@ class Terms(msgspec.Struct, frozen=True):
 
 
 async def read_terms(calls: Calls, profile: Profile) -> Terms:
-    """Raises `ChainUnknown`."""
-    await check_chain(calls, profile)
-    token = await _call(calls, profile, profile.contract, call_data("masaToken()"))
-    minimum = await _words(calls, profile, call_data("minimumStake()"), 1)
-    try:
-        return Terms(address_in(token), minimum[0])
-    except ValueError as exc:
-        raise _no_such_contract(profile) from exc
+    """In one request. Raises `ChainUnknown`."""
+    return _terms(await _answers(calls, profile, _TERMS), profile)
 
 
 async def read_account(calls: Calls, profile: Profile, owner: Address) -> Account:
-    """Raises `ChainUnknown`."""
-    terms = await read_terms(calls, profile)
-    (stake,) = await _words(calls, profile, call_data("stakes(address)", owner), 1)
+    """In two requests, for only the contract knows the token. Raises `ChainUnknown`."""
+    asked = [*_TERMS, call_data("stakes(address)", owner)]
+    if profile.shape is Shape.MASA_NODE:
+        asked += [call_data("unbonding(address)", owner), call_data("delegationEpoch(address)", owner)]
+    answers = await _answers(calls, profile, asked)
+    terms = _terms(answers, profile)
+    (stake,) = _words(answers[2], 1, profile)
     unbonding, until, epoch = 0, 0, 0
     if profile.shape is Shape.MASA_NODE:
-        unbonding, until = await _words(calls, profile, call_data("unbonding(address)", owner), 2)
-        (epoch,) = await _words(calls, profile, call_data("delegationEpoch(address)", owner), 1)
-    tokens = await _words(calls, profile, call_data("balanceOf(address)", owner), 1, terms.token)
-    allowance_of = call_data("allowance(address,address)", owner, profile.contract)
-    allowance = await _words(calls, profile, allowance_of, 1, terms.token)
-    return Account(owner, terms.token, stake, terms.minimum_wei, unbonding, until, tokens[0], allowance[0], epoch)
+        unbonding, until = _words(answers[3], 2, profile)
+        (epoch,) = _words(answers[4], 1, profile)
+    of_token = [
+        call_data("balanceOf(address)", owner),
+        call_data("allowance(address,address)", owner, profile.contract),
+    ]
+    tokens, allowance = (
+        _words(answer, 1, profile)[0] for answer in await _answers(calls, profile, of_token, terms.token)
+    )
+    return Account(owner, terms.token, stake, terms.minimum_wei, unbonding, until, tokens, allowance, epoch)
 
 
 async def has_code(calls: Calls, address: Address) -> bool:
@@ -71,24 +78,35 @@ async def has_code(calls: Calls, address: Address) -> bool:
     return isinstance(code, str) and code not in ("", "0x") and not code.lower().startswith("0xef0100")
 
 
-async def _words(calls: Calls, profile: Profile, data: bytes, count: int, at: Address | None = None) -> tuple[int, ...]:
-    answer = await _call(calls, profile, at or profile.contract, data)
+async def _answers(calls: Calls, profile: Profile, asked: Sequence[bytes], at: Address | None = None) -> list[bytes]:
+    """What the contract, or the one at `at`, answers to each of these, on this profile's chain."""
+    to = at or profile.contract
+    questions = [Call("eth_call", ({"to": to, "data": hex_of(data)}, "latest")) for data in asked]
+    chain_id, *replies = await calls.batch((Call("eth_chainId"), *questions))
+    check_chain_id(chain_id, profile)
+    return [_bytes(reply, profile) for reply in replies]
+
+
+def _bytes(reply: Reply, profile: Profile) -> bytes:
     try:
-        return uints(answer, count)
+        answer = msgspec.json.decode(reply, type=str) if not isinstance(reply, RpcError) else ""
+        if not answer.startswith("0x") or len(answer) > MAX_ANSWER_CHARS:
+            raise _no_such_contract(profile)
+        return bytes.fromhex(answer[2:])
+    except (*UNREADABLE, ValueError) as exc:
+        raise _no_such_contract(profile) from exc
+
+
+def _terms(answers: Sequence[bytes], profile: Profile) -> Terms:
+    try:
+        return Terms(address_in(answers[0]), _words(answers[1], 1, profile)[0])
     except ValueError as exc:
         raise _no_such_contract(profile) from exc
 
 
-async def _call(calls: Calls, profile: Profile, to: Address, data: bytes) -> bytes:
-    asked: dict[str, object] = {"to": to, "data": hex_of(data)}
+def _words(answer: bytes, count: int, profile: Profile) -> tuple[int, ...]:
     try:
-        answer = await call(calls, "eth_call", [asked, "latest"])
-    except RpcError as exc:
-        raise _no_such_contract(profile) from exc
-    try:
-        if not isinstance(answer, str) or not answer.startswith("0x") or len(answer) > MAX_ANSWER_CHARS:
-            raise _no_such_contract(profile)
-        return bytes.fromhex(answer[2:])
+        return uints(answer, count)
     except ValueError as exc:
         raise _no_such_contract(profile) from exc
 

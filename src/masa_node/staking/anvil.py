@@ -139,7 +139,8 @@ class _Child(asyncio.SubprocessProtocol):
         """It has ended, and so has everything that could write to its output."""
         if not self.port.done():
             last = self._said.decode("utf-8", "replace").strip().rpartition("\n")[2]
-            self.port.set_exception(ConfigurationError(f"anvil ended at once: {last[:_SHOWN_CHARACTERS]}"))
+            why = last[:_SHOWN_CHARACTERS] or "without a word. Is the program that was found anvil (see ANVIL)?"
+            self.port.set_exception(ConfigurationError(f"anvil ended at once: {why}"))
         self.gone.set_result(None)
 
     async def end(self) -> None:

@@ -20,6 +20,8 @@ from masa_node.staking.profiles import BlockTag, Profile, Shape
 MAX_FILE_BYTES = 64 * 1024  # a profile has a dozen short lines
 MAX_RPC_URLS = 8  # asked one after the other, a second each
 MAX_URL_CHARS = 2048
+# A safe block of Ethereum is 7 to 13 minutes old, a final one 13 to 20: with room for a chain that stumbles.
+USUAL_HEAD_AGE_S = {BlockTag.LATEST: 300.0, BlockTag.SAFE: 1_800.0, BlockTag.FINALIZED: 3_600.0}
 MAX_NAMED = 8  # of the known profiles, where an unknown one is asked for
 NO_ADDRESS = Address("")
 """The contract of a profile that names none."""
@@ -37,7 +39,9 @@ _Symbol = Annotated[str, Meta(pattern=r"\A[\x21-\x7e]{1,16}\Z")]
 
 
 class _File(msgspec.Struct, frozen=True, kw_only=True):
-    """What may stand in a file, and within which bounds. `max_head_age_s` is 0 for None, which TOML has not."""
+    """What may stand in a file, and within which bounds. `max_head_age_s` is 0 for None, which TOML has
+    not; left out, it is the usual of the block tag.
+    """
 
     name: _Name = ""
     chain_id: Annotated[int, Meta(ge=1, le=(1 << 63) - 1)]  # TOML's integers have 64 bits
@@ -45,7 +49,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
     contract: str = ""
     shape: Shape = Shape.MASA_NODE
     block_tag: BlockTag = BlockTag.LATEST
-    max_head_age_s: Annotated[float, Meta(ge=0, le=7 * 86_400)] = 300.0
+    max_head_age_s: Annotated[float, Meta(ge=0, le=7 * 86_400)] | None = None
     fresh_s: Annotated[float, Meta(ge=0.1, le=3600)] = 300.0  # as long as a stale reading may serve at most
     symbol: _Symbol = "MASA"
     decimals: Annotated[int, Meta(ge=0, le=36)] = 18
@@ -85,8 +89,8 @@ def with_overrides(profile: Profile, rpc_urls: tuple[str, ...], contract: str) -
         )
     if not address:
         raise ConfigurationError(
-            f"STAKE_NETWORK={profile.name} needs STAKE_CONTRACT: the address of the staking contract on chain "
-            f"{profile.chain_id}."
+            f"STAKE_NETWORK={profile.name} needs the address of the staking contract on chain {profile.chain_id}: set "
+            "STAKE_CONTRACT, or `contract` in the profile's file."
         )
     return msgspec.structs.replace(profile, rpc_urls=urls, contract=address)
 
@@ -123,7 +127,8 @@ def _read(path: Path) -> Profile:
         contract=_checked_address(read.contract, f"{path}: contract"),
         shape=read.shape,
         block_tag=read.block_tag,
-        max_head_age_s=read.max_head_age_s or None,
+        max_head_age_s=(USUAL_HEAD_AGE_S[read.block_tag] if read.max_head_age_s is None else read.max_head_age_s)
+        or None,
         fresh_s=read.fresh_s,
         symbol=read.symbol,
         decimals=read.decimals,

@@ -130,6 +130,11 @@ def _unbonding_too_short(body: bytes) -> str:
     return f"The unbonding period is too short: {_span(least_s)} at least, {_span(given_s)} given."
 
 
+def _unbonding_too_long(body: bytes) -> str:
+    given_s, most_s = uints(body, 2)
+    return f"The unbonding period is too long: {_span(most_s)} at most, {_span(given_s)} given."
+
+
 def _too_little_balance(body: bytes, profile: Profile) -> str:
     balance, needed = uints(body[WORD:], 2)
     return f"{address_in(body)} has only {amount_in_words(balance, profile)}; {_plain(needed, profile)} are needed."
@@ -193,6 +198,7 @@ _BY_SIGNATURE: dict[str, _Kind] = {
     "StillUnbonding(uint256)": _Kind(1, _without_amounts(_still_unbonding)),
     "NotEnoughUnbonded(uint256,uint256)": _Kind(2, _not_enough_unbonded),
     "UnbondingTooShort(uint256,uint256)": _Kind(2, _without_amounts(_unbonding_too_short)),
+    "UnbondingTooLong(uint256,uint256)": _Kind(2, _without_amounts(_unbonding_too_long)),
     "TransferFailed()": _Kind(0, _plainly("The token refused the transfer. Is enough of it approved, and owned?")),
     # OpenZeppelin 5: https://docs.openzeppelin.com/contracts/5.x/api/interfaces#IERC20Errors
     "ERC20InsufficientBalance(address,uint256,uint256)": _Kind(3, _too_little_balance),

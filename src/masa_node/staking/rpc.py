@@ -79,7 +79,7 @@ class Rpc:
                 reasons.append(f"{shown_url(url)}: {_without_secrets(_why(exc), url)}")
         if not reasons:
             raise ChainUnknown("No RPC server is known. Set RPC_URL, or name one in the profile.")
-        raise ChainUnknown("The chain could not be read. " + " ".join(reasons))
+        raise ChainUnknown("No RPC server answers as it should. " + " ".join(reasons))
 
     async def _ask(self, url: str, calls: Sequence[Call]) -> tuple[Reply, ...]:
         if len(calls) > 1 and not self._is_to_be_asked_singly(url):

@@ -172,7 +172,20 @@ async def wait_for_receipt(calls: Calls, profile: Profile, sender: Address, draf
 
 async def check_chain(calls: Calls, profile: Profile) -> None:
     """Raises `ChainUnknown` when this is another chain than the profile's."""
-    chain_id = quantity(await _told(calls, "eth_chainId", []))
+    (told,) = await calls.batch((Call("eth_chainId"),))
+    check_chain_id(told, profile)
+
+
+def check_chain_id(told: Reply, profile: Profile) -> None:
+    """Raises `ChainUnknown` when this answer to eth_chainId is another chain's than the profile's."""
+    try:
+        chain_id = number_in(msgspec.json.decode(told)) if not isinstance(told, RpcError) else None
+    except (*UNREADABLE, ValueError):
+        chain_id = None
+    if chain_id is None:
+        raise ChainUnknown(
+            "The chain's server does not tell which chain it is on (eth_chainId). Ask another: set RPC_URL."
+        )
     if chain_id != profile.chain_id:
         raise ChainUnknown(
             f"RPC_URL leads to chain {chain_id}, and the stakes of {profile.name} are on chain {profile.chain_id}. "

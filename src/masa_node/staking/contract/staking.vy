@@ -16,6 +16,7 @@
 # error NothingToDo()
 # error StillUnbonding(uint256 until)
 # error TransferFailed()
+# error UnbondingTooLong(uint256 given, uint256 most)
 # error UnbondingTooShort(uint256 given, uint256 least)
 
 from ethereum.ercs import IERC20
@@ -43,6 +44,8 @@ struct Leaving:
 
 # Time enough for every node to read the chain again after somebody began to leave.
 LEAST_UNBONDING_PERIOD: constant(uint256) = 86400
+# Beyond this it is a mistake or a trap.
+MOST_UNBONDING_PERIOD: constant(uint256) = 365 * 86400
 
 masaToken: public(immutable(address))
 minimumStake: public(immutable(uint256))
@@ -60,15 +63,25 @@ delegationEpoch: public(HashMap[address, uint64])
 def __init__(token: address, minimum: uint256, unbonding_period: uint256):
     """
     @param token An ERC-20 token; it may return nothing from its transfers.
-    @param minimum The least amount of one deposit, and what each node needs.
-    @param unbonding_period In seconds, at least 24 h.
+    @param minimum The least amount of one deposit, and what each node needs; not 0.
+    @param unbonding_period In seconds, from 24 h to 365 days.
     """
+    if minimum == 0:
+        raw_revert(method_id("NothingToDo()"))
     if unbonding_period < LEAST_UNBONDING_PERIOD:
         raw_revert(
             abi_encode(
                 unbonding_period,
                 LEAST_UNBONDING_PERIOD,
                 method_id=method_id("UnbondingTooShort(uint256,uint256)"),
+            )
+        )
+    if unbonding_period > MOST_UNBONDING_PERIOD:
+        raw_revert(
+            abi_encode(
+                unbonding_period,
+                MOST_UNBONDING_PERIOD,
+                method_id=method_id("UnbondingTooLong(uint256,uint256)"),
             )
         )
     masaToken = token
