@@ -373,6 +373,14 @@ def test_a_delegation_made_before_a_revocation_is_not_taken(owner: Owner, ready:
     assert owner.kept("delegation") is None
 
 
+def test_a_forgotten_delegation_is_shown_no_more(owner: Owner, ready: OnChain) -> None:
+    assert "shows no delegation" in owner.stake("forget")
+    owner.stake("delegate", "--keystore", ready.keystore)
+    assert owner.json("forget") == {"owner": ready.wallet.address}
+    assert owner.kept("delegation") == b""
+    assert owner.json("status")["delegation"] is None
+
+
 def test_a_safe_delegates_by_its_own_rules(owner: Owner, ready: OnChain) -> None:
     safe = ready.chain.deploy_source("safe_owner", ready.wallet.address)
     assert "--contract-owner" in owner.fails("delegate", "--owner", safe.address, code=2)

@@ -1,4 +1,4 @@
-"""The commands about this node's stake: `stake status|delegate|deposit|unbond|withdraw|revoke`."""
+"""The commands about this node's stake: `stake status|delegate|forget|deposit|unbond|withdraw|revoke`."""
 
 from typing import Annotated
 
@@ -59,6 +59,14 @@ def delegate(
     from masa_node.cli.stake_delegating import delegate as delegate_to_node  # noqa: PLC0415
 
     delegate_to_node(WantedDelegation(owner, days, contract_owner, keystore, signature, json))
+
+
+@stake_app.command()
+def forget(*, json: Json = False) -> None:
+    """Take the delegation off this node: it is shown to nobody any more. It stays valid; see `revoke`."""
+    from masa_node.cli.stake_delegating import forget as forget_delegation  # noqa: PLC0415 - as above
+
+    forget_delegation(json=json)
 
 
 @stake_app.command()

@@ -63,6 +63,20 @@ def delegate(wanted: WantedDelegation) -> None:
             _finish(door, draft, typer.prompt("Signature (0x...)", err=True), wanted)
 
 
+def forget(*, json: bool) -> None:
+    """Take the delegation, and one that waits for its signature, off this node. Raises `StoreFailed`."""
+    with StakeDoor() as door:
+        owner = door.run(door.known_owner())
+        door.run(door.keep(DELEGATION, b""))
+        door.run(door.keep(DRAFT, b""))
+    if json:
+        print_json({"owner": owner})
+    elif owner is None:
+        print("This node shows no delegation.")
+    else:
+        print(f"This node no longer acts for the stake of {owner}. Peers that have seen its delegation still know it.")
+
+
 def _new_draft(door: StakeDoor, wanted: WantedDelegation) -> SignedDelegation:
     profile = door.profile
     owner = _owner(door, wanted)
