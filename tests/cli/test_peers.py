@@ -514,6 +514,30 @@ def test_an_answer_that_lists_no_peers_is_an_error_that_says_what_to_do(
     assert url in ran.err
 
 
+STAKE = {
+    "verdict": "staked",
+    "reason": "its owner's 1000 MASA at block 32 cover 1 node",
+    "owner": "0x" + "11" * 20,
+    "stake_wei": str(10**21),
+    "minimum_wei": str(10**21),
+    "nodes": 1,
+    "block": 32,
+    "age_s": 130,
+}
+
+
+def test_a_peers_stake_is_told_with_amount_block_age_and_reason(owner: Owner) -> None:
+    listed = {"id": ADA, "standing": "listed", "connected": True, "stake": STAKE}
+    body = {"state": "on", "staking": "on - providers: require, callers: off (here, chain 1)", "peers": [listed]}
+    with door(200, body) as (url, _):
+        shown = owner.run("peers", "--url", url).out
+        told = json.loads(owner.run("peers", "--url", url, "--json").out)
+    assert "staking: on - providers: require" in shown
+    assert f"{ADA[:10]} is staked: its owner's 1000 MASA at block 32 cover 1 node; read 2 min ago" in shown
+    assert told["peers"][0]["stake"] == STAKE
+    assert told["staking"] == body["staking"]
+
+
 @pytest.mark.parametrize(
     ("network", "said"),
     [("", "off - stakes are not checked"), ("mine", "not checked now: no node is on the network with this MASA_DIR")],

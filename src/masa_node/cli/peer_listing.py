@@ -21,6 +21,7 @@ MAX_SHOWN_MODELS = 3
 MAX_CELL_CHARS = 60
 MAX_WHY_CHARS = 300
 MAX_REASONS_SHOWN = 5
+MAX_STAKES_SHOWN = 20
 INVITE_ID_CHARS = 8  # of the token's hash: a thousand invites at most
 _OK, _UNAUTHORIZED, _NO_SUCH_DOOR = 200, 401, 404
 
@@ -30,6 +31,12 @@ class ShownStake(msgspec.Struct, frozen=True, kw_only=True):
 
     verdict: str = ""
     reason: str = ""
+    owner: str | None = None
+    stake_wei: str | None = None
+    minimum_wei: str | None = None
+    nodes: int | None = None
+    block: int | None = None
+    age_s: int | None = None
 
 
 class ShownPeer(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,14 +107,31 @@ def print_peers(network: ShownNetwork, *, shows_all: bool) -> None:
         for peer in shown:
             table.add_row(*(Text(cell) for cell in _cells(peer, now_unix_s)))
         out.print(table)
-    if network.staking:
-        out.print(Text(f"staking: {plain(network.staking, MAX_WHY_CHARS)}"))
+    for line in _stake_lines(network, shown):
+        out.print(Text(line))
     for peer in [peer for peer in shown if _is_not_reached(peer)][:MAX_REASONS_SHOWN]:
         out.print(Text(f"{short_id(peer.id)} is not reached: {plain(peer.error or '', MAX_WHY_CHARS)}"))
     if len(shown) < len(peers):
         out.print(f"{len(peers) - len(shown)} more are only heard of; --all shows them.")
     if not peers:
         out.print("No peers yet. `masa-node invite` makes a link for another node, `masa-node join LINK` uses one.")
+
+
+def _stake_lines(network: ShownNetwork, shown: Sequence[ShownPeer]) -> list[str]:
+    """What holds here, and the reason of each verdict on a linked peer."""
+    staked = [peer for peer in shown if peer.stake is not None and peer.connected][:MAX_STAKES_SHOWN]
+    said = [f"staking: {plain(network.staking, MAX_WHY_CHARS)}"] if network.staking else []
+    return [*said, *(_stake_line(peer) for peer in staked)]
+
+
+def _stake_line(peer: ShownPeer) -> str:
+    """Amount and block are in the reason, as the node words it."""
+    stake = peer.stake or ShownStake()
+    read = "" if stake.age_s is None else f"; read {ago(stake.age_s)}"
+    return (
+        f"{short_id(plain(peer.id, MAX_CELL_CHARS))} is {plain(stake.verdict, MAX_CELL_CHARS)}: "
+        f"{plain(stake.reason, MAX_WHY_CHARS)}{read}"
+    )
 
 
 def print_invites(invites: Sequence[KeptInvite], now_unix_s: float) -> None:
