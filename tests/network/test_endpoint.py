@@ -15,7 +15,8 @@ import pytest
 
 from masa_node.chat.errors import ConfigurationError
 from masa_node.network import arrivals, endpoint
-from masa_node.network.endpoint import IrohKeys, IrohTransport, TransportOptions, open_transport
+from masa_node.network.endpoint import IrohTransport, TransportOptions, open_transport
+from masa_node.network.keys import IrohKeys
 from masa_node.network.transport import (
     ALPN,
     MAX_ADDRESSES,

@@ -127,6 +127,42 @@ async def test_few_asks_have_a_lane_each_and_many_share_them() -> None:
         assert ends.network.open_streams == 2 * LANES
 
 
+def slow_to_open(both: Pair) -> None:
+    """As over a network: many ask for a lane before the first is there."""
+    open_at_once = both.link_here.open
+
+    async def open_later() -> Stream:
+        await asyncio.sleep(0.01)
+        return await open_at_once()
+
+    both.link_here.open = open_later  # type: ignore[method-assign]
+
+
+@virtual_time
+async def test_a_thousand_asks_at_once_spread_evenly_over_the_lanes_that_a_link_may_have() -> None:
+    async with pair() as both:
+        slow_to_open(both)
+        async with asyncio.TaskGroup() as group:
+            opening = [group.create_task(both.here.open()) for _ in range(1_000)]
+        assert len(both.here._own) == LANES
+        assert max(lane.calls for lane in both.here._own) <= 1_000 / LANES + 8
+        for each in opening:
+            await each.result().write(b"!")
+        for _ in opening:
+            assert await (await both.there.accept()).read() == b"!"
+
+
+@virtual_time
+async def test_asks_that_wait_for_a_lane_hear_it_when_the_link_goes() -> None:
+    async with pair() as both:
+        slow_to_open(both)
+        opening = [asyncio.create_task(both.here.open()) for _ in range(100)]
+        await asyncio.sleep(0)
+        both.link_here.close("gone")
+        told = await asyncio.gather(*opening, return_exceptions=True)
+        assert all(isinstance(each, LinkLost) for each in told)
+
+
 @virtual_time
 async def test_a_reader_who_stalls_holds_a_window_and_not_his_neighbours() -> None:
     async with pair() as ends:

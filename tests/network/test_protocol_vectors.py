@@ -9,7 +9,7 @@ from masa_node.chat.errors import ProviderError
 from masa_node.network import ask_frames
 from masa_node.network.ask_frames import AnswerEnd, AnswerHead, AskHeader, Credit, Failure
 from masa_node.network.control import Beat, Hello, RefusalCode, Refused
-from masa_node.network.endpoint import IrohKeys
+from masa_node.network.keys import IrohKeys
 from masa_node.network.transport import NodeId
 from masa_node.network.vouchers import Voucher, make_voucher, open_voucher
 from masa_node.network.wire import FrameReader, Kind, ProtocolFault, frame, header_frame, read_header

@@ -20,8 +20,8 @@ from meeting import peer_row, wait_until
 from node_process import Node
 from web3.contract import Contract
 
-from masa_node.network.endpoint import IrohKeys
 from masa_node.network.identity import load_secret
+from masa_node.network.keys import IrohKeys
 from masa_node.network.store import Store
 from masa_node.staking.addresses import parse_address
 from masa_node.staking.anvil import DEV_CHAIN_ID

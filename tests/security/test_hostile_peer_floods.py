@@ -12,8 +12,9 @@ import pytest
 
 from masa_node.network.ask_frames import Credit
 from masa_node.network.control import Hello
-from masa_node.network.endpoint import IrohKeys, IrohTransport, TransportOptions, open_transport
+from masa_node.network.endpoint import IrohTransport, TransportOptions, open_transport
 from masa_node.network.gossip_frames import Want, write_message
+from masa_node.network.keys import IrohKeys
 from masa_node.network.session import MAX_CONTROL_FRAMES_PER_S
 from masa_node.network.transport import NodeId, PeerAddress
 from masa_node.network.wire import Kind, frame, header_frame

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from masa_node.network.endpoint import IrohKeys
 from masa_node.network.identity import load_secret
+from masa_node.network.keys import IrohKeys
 from masa_node.network.store import Store
 from masa_node.staking.delegation import Delegation, Domain, SignedDelegation, digest, encode
 from masa_node.staking.knowledge import UNDER_WAY

@@ -23,9 +23,9 @@ from rich.console import Console
 from web3 import HTTPProvider, Web3
 
 from masa_node.cli.devnet import DevnetForPeople
-from masa_node.network.endpoint import IrohKeys
 from masa_node.network.identity import load_secret
 from masa_node.network.invites import parse_bootnodes
+from masa_node.network.keys import IrohKeys
 from masa_node.network.store import Store
 from masa_node.node.devnet import Devnet
 from masa_node.node.devnet_nodes import DevnetNode

@@ -261,7 +261,7 @@ async def _wait_for(look: Callable[[], Awaitable[T | None]], *, is_running: bool
 
 
 def _id_of_key(masa_dir: Path) -> NodeId:
-    from masa_node.network.endpoint import IrohKeys  # noqa: PLC0415 - takes 0.1 s, and only this needs it
+    from masa_node.network.keys import IrohKeys  # noqa: PLC0415 - takes 0.1 s, and only this needs it
 
     return IrohKeys(load_secret(masa_dir)).node_id
 

@@ -1,7 +1,6 @@
-"""The transport over iroh (QUIC): the only file that knows it. See `transport.py` for what is promised."""
+"""The transport over iroh (QUIC); only this file and `keys.py` know that. See `transport.py` for what is promised."""
 
 import asyncio
-import os
 from collections.abc import Coroutine
 from contextlib import suppress
 
@@ -14,6 +13,7 @@ from masa_node.network.binding import loopback_of, places_to_bind, site_of, tell
 from masa_node.network.byte_copy import copy_in_blocks
 from masa_node.network.continuation import run_now, settle_directly
 from masa_node.network.failures import shown
+from masa_node.network.keys import FOREIGN, IrohKeys
 from masa_node.network.release import release_on_loop
 from masa_node.network.transport import (
     ALPN,
@@ -39,14 +39,9 @@ _FEW_BYTES = 4096  # each read that waits holds a buffer of its size; streams of
 _RELAY_QUIC_PORT = 7842  # where an iroh relay tells a node its public address, unless it is set up otherwise
 _GAVE_UP = 1  # the code of a stream that was given up; of a link that was closed
 
-# With RUST_BACKTRACE set, each wrong signature that a stranger sends would cost 70 ms instead of 0.2.
-os.environ.setdefault("RUST_LIB_BACKTRACE", "0")
-
 COPIES_IN_BLOCKS = copy_in_blocks(iroh.iroh_ffi)
 SETTLES_DIRECTLY = settle_directly(iroh.iroh_ffi)
 RELEASES_ON_LOOP = release_on_loop(iroh.iroh_ffi)
-
-_FOREIGN = (iroh.IrohError, iroh.InternalError)  # the second is a panic in Rust
 
 
 class TransportOptions(msgspec.Struct, frozen=True):
@@ -57,28 +52,6 @@ class TransportOptions(msgspec.Struct, frozen=True):
     relay_url: str | None = None
     relay_token: str | None = None
     use_public_lookup: bool = False
-
-
-class IrohKeys:
-    """The node's key pair in iroh's hands; `node_id` is the public key."""
-
-    def __init__(self, secret: bytes) -> None:
-        self._secret = iroh.SecretKey.from_bytes(secret)
-        self.node_id = NodeId(str(self._secret.public()))
-
-    def sign(self, message: bytes) -> bytes:
-        """The signature, 64 bytes."""
-        return self._secret.sign(message).to_bytes()
-
-    def verify(self, node_id: NodeId, message: bytes, signature: bytes) -> bool:
-        """Did this node sign the message? False for anything malformed, and for a NodeId in another spelling."""
-        if not is_node_id(node_id):
-            return False
-        try:
-            iroh.EndpointId.from_string(node_id).verify(message, iroh.Signature.from_bytes(signature))
-        except _FOREIGN:
-            return False
-        return True
 
 
 class IrohStream:
@@ -107,7 +80,7 @@ class IrohStream:
                 _end(self._receive.stop(_GAVE_UP))
                 self._let_go(task, cancels)
             raise
-        except _FOREIGN as exc:
+        except FOREIGN as exc:
             raise self._link.loss() or StreamReset("it gave the stream up.") from exc
         finally:
             self._reader = None
@@ -130,7 +103,7 @@ class IrohStream:
                 _end(self._send.reset(_GAVE_UP))
                 self._let_go(task, cancels)
             raise
-        except _FOREIGN as exc:
+        except FOREIGN as exc:
             raise self._link.loss() or StreamReset("it gave the stream up.") from exc
         finally:
             self._writer = None
@@ -142,7 +115,7 @@ class IrohStream:
             return
         try:
             await self._send.finish()
-        except _FOREIGN as exc:
+        except FOREIGN as exc:
             raise self._link.loss() or StreamReset("it gave the stream up.") from exc
         self._finished = True
 
@@ -184,14 +157,14 @@ class IrohLink:
         """See `transport.Link`. Waits while MAX_STREAMS are open."""
         try:
             return IrohStream(self, await self._connection.open_bi())
-        except _FOREIGN as exc:
+        except FOREIGN as exc:
             raise self.loss() or LinkLost("the connection failed.") from exc
 
     async def accept(self) -> IrohStream:
         """See `transport.Link`. A stream that comes while this is cancelled is given up."""
         try:
             return IrohStream(self, await self._connection.accept_bi())
-        except _FOREIGN as exc:
+        except FOREIGN as exc:
             raise self.loss() or LinkLost("the connection failed.") from exc
 
     def path(self) -> Path:
@@ -212,7 +185,7 @@ class IrohLink:
 
     async def refuse_one_way_streams(self) -> None:
         """Until the link is gone. No node opens such streams, and nobody would read what a peer leaves in them."""
-        with suppress(*_FOREIGN):
+        with suppress(*FOREIGN):
             await self._connection.accept_uni()
             self.close("one-way streams are not used here")
 
@@ -254,7 +227,7 @@ class IrohTransport:
         try:
             target = iroh.EndpointAddr(iroh.EndpointId.from_string(address.node_id), relay_url, list(address.direct))
             connection = await endpoint.connect(target, ALPN)
-        except _FOREIGN as exc:
+        except FOREIGN as exc:
             places = ", ".join((*address.direct, *filter(None, [relay_url]))) or "any address known"
             raise PeerUnreachable(f"{short_id(address.node_id)} was not met at {places}.") from exc
         link = IrohLink(connection, is_dialed=True)
@@ -279,7 +252,7 @@ class IrohTransport:
         for link in self._links:
             link.close("this node is stopping")
         try:
-            with suppress(TimeoutError, *_FOREIGN):
+            with suppress(TimeoutError, *FOREIGN):
                 async with asyncio.timeout(CLOSE_S):
                     await endpoint.close()
             await asyncio.wait((self._runner,), timeout=CLOSE_S)
@@ -305,7 +278,7 @@ class IrohTransport:
 
     async def _admit(self, incoming: iroh.Incoming) -> str | None:
         """Where it comes from, if a handshake may begin; otherwise it is turned away here."""
-        with suppress(*_FOREIGN):
+        with suppress(*FOREIGN):
             source = await incoming.remote_addr()
             site = (
                 site_of(source.addr) if isinstance(source, iroh.IncomingAddr.IP) else str(source)
@@ -326,7 +299,7 @@ class IrohTransport:
         try:
             async with asyncio.timeout(HANDSHAKE_S):
                 connection = await (await incoming.accept()).connect()
-        except (TimeoutError, *_FOREIGN):
+        except (TimeoutError, *FOREIGN):
             return
         finally:
             self._arrivals.ended(site)
@@ -368,7 +341,7 @@ async def open_transport(secret: bytes, options: TransportOptions) -> IrohTransp
         builder.bind_addr(place)
     try:
         endpoint = await builder.bind()
-    except _FOREIGN as exc:
+    except FOREIGN as exc:
         raise ConfigurationError(
             f"UDP port {options.port} of {options.host} cannot be used: it is taken, or the address is not one of this "
             "machine's. Set PEER_PORT to a free port (0 finds one), or correct PEER_HOST."
@@ -386,7 +359,7 @@ def _relay_mode(options: TransportOptions) -> iroh.RelayMode:
         relays.insert(
             iroh.RelayConfig(url=options.relay_url, quic_port=_RELAY_QUIC_PORT, auth_token=options.relay_token)
         )
-    except _FOREIGN as exc:
+    except FOREIGN as exc:
         raise ConfigurationError(f"RELAY_URL is not a URL: {options.relay_url!r}.") from exc
     return iroh.RelayMode.custom(relays)
 
@@ -399,5 +372,5 @@ def _this_task() -> asyncio.Task[object]:
 
 
 def _end(half: Coroutine[object, object, object]) -> None:
-    with suppress(*_FOREIGN):  # what is over already needs not be given up
+    with suppress(*FOREIGN):  # what is over already needs not be given up
         run_now(half)

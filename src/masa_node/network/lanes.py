@@ -18,6 +18,7 @@ from masa_node.network.transport import MAX_READ_BYTES, Link, LinkLost, Stream, 
 from masa_node.network.wire import ProtocolFault
 
 LANES = 8  # of each side: beyond that a write carries what several asks have to say
+FEW_CALLS = 8  # of a lane; the next wait for lanes that are being opened, so that a thousand at once spread evenly
 MAX_CALLS = 256  # open on a lane, those that are just ending too: twice what 1 000 asks at a time need
 WINDOW_BYTES = 512 * 1024  # of a call in one direction, not read yet: above an ask's own credit of 256 KiB
 MAX_PENDING_BYTES = 256 * 1024  # of a lane, given to it and not to the transport yet; more has to wait
@@ -300,6 +301,7 @@ class Lanes:
         self._arrived: asyncio.Queue[Call] = asyncio.Queue()  # as many as may be open: MAX_CALLS on each of LANES
         self._group: asyncio.TaskGroup | None = None
         self._has_begun = asyncio.Event()
+        self._opened = asyncio.Event()  # set once, when the next lane is there or is not to be
 
     @property
     def calls(self) -> int:
@@ -322,21 +324,27 @@ class Lanes:
                     group.create_task(lane.run())
         finally:
             self._group = None
+            self._wake_openers()
 
     async def open(self) -> Stream:
         """A new call, on the lane with the fewest; waits until `run` has begun. Raises `LinkLost`."""
         await self._has_begun.wait()
-        if self._group is None:
-            raise self._lost()
-        if len(self._own) + self._opening < LANES and all(lane.calls for lane in self._own):
-            return (await self._new_lane()).open()
-        if not self._own:
-            return (await self._new_lane()).open()
-        return min(self._own, key=lambda lane: lane.calls).open()
+        while self._group is not None:
+            if len(self._own) + self._opening < LANES and all(lane.calls for lane in self._own):
+                return (await self._new_lane()).open()
+            least = min(self._own, key=lambda lane: lane.calls, default=None)
+            if least is not None and (not self._opening or least.calls < FEW_CALLS):
+                return least.open()
+            await self._opened.wait()
+        raise self._lost()
 
     async def accept(self) -> Stream:
         """The next call that the peer opened."""
         return await self._arrived.get()
+
+    def _wake_openers(self) -> None:
+        self._opened.set()
+        self._opened = asyncio.Event()
 
     def _lost(self) -> LinkLost:
         return LinkLost(self._why() or "the link to the peer was closed.")
@@ -347,6 +355,7 @@ class Lanes:
             stream = await self._link.open()
         finally:
             self._opening -= 1
+            self._wake_openers()
         if self._group is None:
             stream.abort()
             raise self._lost()

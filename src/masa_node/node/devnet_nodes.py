@@ -79,7 +79,7 @@ class _Ports(msgspec.Struct, frozen=True):
 
 def make_people(folder: DevnetFolder) -> list[Person]:
     """Fresh keys, in place of those of the devnet before. Blocking, a tenth of a second. `ConfigurationError`."""
-    from masa_node.network.endpoint import IrohKeys  # noqa: PLC0415 - 0.1 s, and this is a thread
+    from masa_node.network.keys import IrohKeys  # noqa: PLC0415 - 0.1 s, and this is a thread
 
     folder.clear()
     ids = {name: IrohKeys(load_secret(folder.home(name))).node_id for name in NAMES}
