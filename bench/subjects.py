@@ -51,7 +51,7 @@ ON_LOOPBACK = {
     "NETWORK": "on",
     "OPEN_NETWORK": "1",
     "PEER_HOST": "127.0.0.1",
-    "MAX_PEER_JOBS": "1024",
+    "MAX_PEER_JOBS": "2048",  # the streams of one load are still ending when the next begins
     "PEER_RATE": "1000000000",
 }
 
