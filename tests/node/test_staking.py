@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import pytest
+from structlog.testing import capture_logs
 
 from masa_node.chat.ask import Door
 from masa_node.chat.errors import NoStakedPeer, StakeDemanded, StakeRequired, StakeUndecided, StakeUnknown
@@ -322,6 +323,19 @@ async def test_a_request_does_not_wait_for_the_look_up_of_a_second_peer() -> Non
         assert (told.is_whole, told.served_by) == (True, here.nodes[1].id)
         assert now_s() - begun_s < 1
         gate.cancel()
+
+
+@virtual_time
+async def test_the_log_tells_once_when_this_nodes_stake_ends_and_when_it_is_well_again() -> None:
+    with capture_logs() as lines:
+        async with world("a") as here:
+            stakes, here.chain.stakes = here.chain.stakes, dict.fromkeys(here.chain.stakes, 0)
+            await asyncio.sleep(800)
+            here.chain.stakes = stakes
+            await asyncio.sleep(200)
+    told = [(line["log_level"], line["verdict"]) for line in lines if line["event"] == "this node's stake"]
+    assert told.count(("info", "staked")) == 2
+    assert told.count(("warning", "not staked")) == 3  # one of ada's, and one of each who never had a stake
 
 
 # ---- whom this node serves ----

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Self
 
+import structlog
+
 from masa_node.chat.errors import NoStakedPeer, PolicyError, StakeDemanded, StakeRequired, StakeUndecided, StakeUnknown
 from masa_node.network.network import Network
 from masa_node.network.transport import NodeId
@@ -24,6 +26,7 @@ from masa_node.staking.verdicts import StakeAnswer, Verdict
 from masa_node.upstreams.http import HttpClient
 
 LOOK_EVERY_S = 1.0  # at every linked peer: a microsecond each
+UNKNOWN_LOOKS = 5  # in a row: a look-up takes a second for each RPC URL that hangs
 SETTLE_WITHIN_S = 3.0  # three RPC URLs that each take their second; a chat's own time goes on meanwhile
 ADVERT_WITHIN_S = 2.0  # for the first advert of a peer that has just linked: it is sent at once
 LOOKS_AT_ONCE = 32  # a millisecond's worth: then others have their turn
@@ -38,6 +41,8 @@ _HOW_TO_STAKE = (
     "To stake: `masa-node stake deposit min`, then `masa-node stake delegate`; `masa-node stake status` shows where "
     "it stands. LLM servers of this node answer without."
 )
+
+log = structlog.get_logger()
 
 
 class Staking:
@@ -54,6 +59,8 @@ class Staking:
         self._own_delegation: Callable[[], bytes | None] = lambda: None
         self._sifted: dict[tuple[Provider, ...], Sifted] = {}
         self._sifted_until_s = 0.0
+        self._told: StakeAnswer | None = None
+        self._unknown_looks = 0
 
     @classmethod
     def over_http(cls, settings: StakeSettings, profile: Profile, http: HttpClient) -> Self:
@@ -85,7 +92,7 @@ class Staking:
         """
         others: list[NodeId] = []
         while True:
-            self.own()
+            self._tell_own()
             for number, peer in enumerate(list(network.links.sessions), 1):
                 self.of(peer)
                 if number % LOOKS_AT_ONCE == 0:
@@ -95,6 +102,17 @@ class Staking:
             if others:
                 self.of(others.pop())
             await asyncio.sleep(LOOK_EVERY_S)
+
+    def _tell_own(self) -> None:
+        """One line for the log when this node's stake ends or cannot be told any more, and when it is well again."""
+        own = self.own()
+        self._unknown_looks = self._unknown_looks + 1 if own.answer is StakeAnswer.UNKNOWN else 0
+        if own.answer is self._told or 0 < self._unknown_looks < UNKNOWN_LOOKS:
+            return
+        is_bad = own.answer not in _GOOD and self._settings.providers is Policy.REQUIRE
+        write = log.warning if is_bad else log.info
+        write("this node's stake", verdict=own.answer.value, why=own.reason)
+        self._told = own.answer
 
     def own(self) -> Verdict:
         """What others, with the same profile, make of this node."""
