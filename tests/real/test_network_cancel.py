@@ -11,7 +11,7 @@ from node_process import Node
 
 Measured = Callable[[str, float, float], None]
 FREED_WITHIN_S = 1.0
-CANCELLED_WITHIN_S = 1.0  # 0.1 on a quiet LAN; this machine has other work. The slow one needs several
+CANCELLED_WITHIN_S = 3.0  # 0.1 on a quiet LAN; this machine has other work. The slow one needs several
 PROMPT_WITHIN_S = 60.0  # llama.cpp looks for its caller when the prompt is done (llama.cpp issue 24496)
 STREAM = {"stream": True}
 
