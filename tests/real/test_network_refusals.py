@@ -2,7 +2,10 @@
 
 import contextlib
 import json
+import time
 from collections.abc import Callable, Iterator
+from http.client import HTTPResponse
+from typing import Any
 
 import pytest
 from calling import CHAT, HELLO, answered
@@ -11,6 +14,7 @@ from meeting import StartNode, Trio, attempts, bootnode, servers_of, wait_until
 from node_process import Node
 from test_bytes import post
 
+LOSER_HEARS_WITHIN_S = 5.0
 TOO_LONG = [{"role": "user", "content": "word " * 6000}]
 
 
@@ -48,9 +52,21 @@ def test_an_llms_own_400_comes_through_a_peer_byte_for_byte(
     assert set(attempts(headers["X-Masa-Attempts"]).values()) == {"http_400"}
 
 
+@contextlib.contextmanager
+def served(node: Node, stream: dict[str, Any]) -> Iterator[HTTPResponse]:
+    """The first answer that is not "busy": the loser of the race before may still be hearing that it lost."""
+    until_s = time.monotonic() + LOSER_HEARS_WITHIN_S
+    while True:
+        with answered(node, "masa-demo", stream) as answer:
+            if answer.status != 503 or time.monotonic() > until_s:
+                yield answer
+                return
+        time.sleep(0.05)
+
+
 def test_when_all_peers_are_busy_the_caller_is_told_when_to_come_back(crowded: Node) -> None:
     stream = {"stream": True, "messages": HELLO}
-    with answered(crowded, "masa-demo", stream) as first, answered(crowded, "masa-demo", stream) as second:
+    with answered(crowded, "masa-demo", stream) as first, served(crowded, stream) as second:
         assert (first.status, second.status) == (200, 200)
         winners = {answer.headers["X-Masa-Served-By"] for answer in (first, second)}
         assert winners == servers_of(crowded, "masa-demo")  # the one who is free was found
@@ -62,7 +78,7 @@ def test_when_all_peers_are_busy_the_caller_is_told_when_to_come_back(crowded: N
         assert error["code"] == "peer_busy"
         assert first.read().endswith(b"data: [DONE]\n\n")
         assert second.read().endswith(b"data: [DONE]\n\n")
-    with answered(crowded, "masa-demo", stream) as fourth:
+    with served(crowded, stream) as fourth:
         assert fourth.status == 200
 
 
