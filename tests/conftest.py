@@ -1,6 +1,7 @@
 """How workers share the tests (`pytest -n 2`, pytest-xdist), what coverage looks at, and what is printed at the end."""
 
 import os
+import signal
 import sys
 from collections.abc import Generator
 from typing import Any
@@ -25,6 +26,8 @@ settings.register_profile(
 settings.load_profile("untimed")
 RECURSION_LIMIT = sys.getrecursionlimit()  # a node's, too; py_ecc, which web3 and vyper import, raises it for all
 os.environ["RUST_LIB_BACKTRACE"] = "0"  # RUST_BACKTRACE=1 would make each error of iroh's cost 70 ms
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a script's background job; commands would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class ByFile(LoadFileScheduling):

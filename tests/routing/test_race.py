@@ -69,12 +69,12 @@ def own(*numbers: int) -> Heat:
     return own_heat(field(*numbers))
 
 
-def all_of(*numbers: int, width: int = 64) -> Heat:
-    return peers_heat(field(*numbers), RaceMode.ALL, width, USUAL_S)
+def all_of(*numbers: int, width: int = 64, patience_s: float | None = None) -> Heat:
+    return peers_heat(field(*numbers), RaceMode.ALL, width, USUAL_S, patience_s)
 
 
-def best_of(*numbers: int, width: int = 64) -> Heat:
-    return peers_heat(field(*numbers), RaceMode.HEDGE, width, USUAL_S)
+def best_of(*numbers: int, width: int = 64, patience_s: float | None = None) -> Heat:
+    return peers_heat(field(*numbers), RaceMode.HEDGE, width, USUAL_S, patience_s)
 
 
 def roomy() -> HedgeBudget:
@@ -291,24 +291,117 @@ def test_a_race_counts_once_in_the_budget_however_many_are_asked() -> None:
     assert [budget.take(0.0) for _ in range(3)] == [True, True, False]
 
 
+# ---- patience ----
+
+
+def test_after_so_much_silence_the_next_peers_are_asked_beside_the_silent_ones() -> None:
+    race = play(
+        [all_of(0, 1, patience_s=10), all_of(2, 3)],
+        [
+            (0, Started(), [*ask(0, 1), WakeAt(10)]),
+            (9.9, Tick(), [WakeAt(10)]),
+            (10, Tick(), [hedge(2), hedge(3)]),
+            (11, first(2), [crown(2), *cancel(0, 1, 3)]),
+        ],
+    )
+    assert race.hedges == 2
+
+
+def test_who_was_silent_for_long_may_still_win() -> None:
+    play(
+        [all_of(0, patience_s=10), all_of(1)],
+        [
+            (0, Started(), [*ask(0), WakeAt(10)]),
+            (10, Tick(), [hedge(1)]),
+            (11, failed(1), []),
+            (12, first(0), [crown(0)]),
+        ],
+    )
+
+
+def test_hedges_come_first_and_then_patience_runs_from_the_newest_ask() -> None:
+    play(
+        [best_of(0, 1, patience_s=10), best_of(2, 3)],
+        [
+            (0, Started(), [*ask(0), WakeAt(0.2)]),
+            (0.2, Tick(), [hedge(1), WakeAt(10.2)]),
+            (1, failed(0), []),
+            (10.2, Tick(), [hedge(2), WakeAt(pytest.approx(10.4))]),  # type: ignore[arg-type]
+        ],
+    )
+
+
+def test_without_budget_a_hedging_race_is_patient_for_longer() -> None:
+    budget = HedgeBudget()
+    assert budget.take(0.0)
+    play(
+        [best_of(0, patience_s=10), best_of(1)],
+        [
+            (0, Started(), [*ask(0), WakeAt(10)]),
+            (10, Tick(), [WakeAt(10 + LOOK_AGAIN_S)]),
+            (62, Tick(), [hedge(1)]),
+        ],
+        budget,
+    )
+
+
+def test_a_full_width_waits_and_a_failure_starts_the_clock() -> None:
+    play(
+        [all_of(0, 1, width=2, patience_s=10), all_of(2, 3, width=2)],
+        [
+            (0, Started(), ask(0, 1)),
+            (20, Tick(), []),
+            (21, failed(0), [WakeAt(31)]),
+            (31, Tick(), [hedge(2)]),
+            (32, failed(1), ask(3)),
+        ],
+    )
+
+
+def test_a_width_of_one_is_patient_to_the_end() -> None:
+    play(
+        [best_of(0, width=1, patience_s=10), best_of(1, width=1)],
+        [(0, Started(), ask(0)), (29, Tick(), []), (29.5, failed(0), ask(1))],
+    )
+
+
+def test_what_a_peer_refuses_beside_an_own_server_ends_no_race() -> None:
+    play(
+        [all_of(0, patience_s=10), own(1), all_of(2)],
+        [
+            (0, Started(), [*ask(0), WakeAt(10)]),
+            (10, Tick(), []),  # an own server runs alone
+            (11, refused(0), ask(1)),
+            (12, failed(1), ask(2)),
+        ],
+    )
+
+
 # ---- whatever happens ----
 
 LINES = st.lists(
-    st.tuples(st.sampled_from(["own", "all", "hedge"]), st.integers(0, 5), st.integers(1, 4)), min_size=1, max_size=4
+    st.tuples(
+        st.sampled_from(["own", "all", "hedge"]),
+        st.integers(0, 5),
+        st.integers(1, 4),
+        st.sampled_from([None, 0.1, 9.0]),
+    ),
+    min_size=1,
+    max_size=4,
 )
 
 
-def heats_of(lines: list[tuple[str, int, int]]) -> list[Heat]:
+def heats_of(lines: list[tuple[str, int, int, float | None]]) -> list[Heat]:
     heats, at = [], 0
-    for kind, count, width in lines:
+    for kind, count, width, patience_s in lines:
         numbers = range(at, at + count)
         at += count
         heats.append(
             own(*numbers)
             if kind == "own"
-            else all_of(*numbers, width=width)
+            else all_of(*numbers, width=width, patience_s=patience_s)
             if kind == "all"
-            else best_of(*numbers, width=width)
+            else best_of(*numbers, width=width, patience_s=patience_s)
         )
     return heats
 
@@ -326,7 +419,7 @@ class RaceMachine(RuleBasedStateMachine):
         self.gave_up = False
 
     @initialize(lines=LINES)
-    def start(self, lines: list[tuple[str, int, int]]) -> None:
+    def start(self, lines: list[tuple[str, int, int, float | None]]) -> None:
         self.heats = heats_of(lines)
         self.heat_of = {entrant: heat for heat in self.heats for entrant in heat.entrants}
         self.race = Race(iter(self.heats), self.budget)
@@ -336,16 +429,16 @@ class RaceMachine(RuleBasedStateMachine):
         return [entrant for entrant in self.asked if entrant not in self.ended]
 
     def tell(self, event: Event) -> None:
-        was_over = self.race.is_over
+        was_over, was_hedging = self.race.is_over, self.race._heat.hedge_after_s is not None
         commands = self.race.happened(event, self.now_s)
         assert not (was_over and commands)
+        self.hedged += was_hedging and any(isinstance(command, Ask) and command.is_hedge for command in commands)
         for command in commands:
             match command:
                 case Ask(entrant=entrant, is_hedge=is_hedge):
                     assert entrant not in self.asked
                     assert not is_hedge or self.running()
                     self.asked.append(entrant)
-                    self.hedged += is_hedge
                 case Crown(entrant=entrant):
                     self.end(entrant, "crowned")
                 case Cancel(entrant=entrant):
@@ -387,10 +480,10 @@ class RaceMachine(RuleBasedStateMachine):
         assert list(self.ended.values()).count("crowned") <= 1
 
     @invariant()
-    def no_more_than_the_width_run_and_all_of_one_heat(self) -> None:
-        heats = {id(self.heat_of[entrant]): self.heat_of[entrant] for entrant in self.running()}
-        assert len(heats) <= 1
-        assert all(len(self.running()) <= heat.width for heat in heats.values())
+    def no_more_than_the_width_run_and_all_of_one_heat_or_of_impatient_ones_before(self) -> None:
+        heats = list({id(self.heat_of[entrant]): self.heat_of[entrant] for entrant in self.running()}.values())
+        assert all(heat.patience_s is not None for heat in heats if heat is not self.race._heat)
+        assert len(self.running()) <= max((heat.width for heat in heats), default=0)
 
     @invariant()
     def the_budget_holds(self) -> None:
@@ -413,7 +506,7 @@ TestRaceMachine.settings = settings(max_examples=150, stateful_step_count=30, de
 
 
 @given(LINES)
-def test_if_all_fail_without_a_refusal_everybody_was_asked(lines: list[tuple[str, int, int]]) -> None:
+def test_if_all_fail_without_a_refusal_everybody_was_asked(lines: list[tuple[str, int, int, float | None]]) -> None:
     race = Race(iter(heats_of(lines)), HedgeBudget())
     waiting = race.happened(Started(), 0.0)
     asked = []
@@ -423,4 +516,4 @@ def test_if_all_fail_without_a_refusal_everybody_was_asked(lines: list[tuple[str
         if GiveUp() in waiting:
             break
         waiting = [command for each in asks for command in race.happened(Failed(each), 0.0)]
-    assert asked == list(field(*range(sum(count for _, count, _ in lines))))
+    assert asked == list(field(*range(sum(count for _, count, _, _ in lines))))

@@ -67,6 +67,18 @@ async def test_the_second_group_is_not_asked_while_one_of_the_first_may_answer()
     assert (world.outcome.served_by, bad.asked) == ("good", [])
 
 
+@pytest.mark.parametrize("race", [ALL, HEDGE], ids=["all", "hedge"])
+@virtual_time
+async def test_when_the_first_group_is_silent_for_a_third_of_the_time_the_second_is_asked_beside_it(
+    race: RaceRule,
+) -> None:
+    hung, bad = ScriptedPeer("good", 60.0, WHOLE), ScriptedPeer("bad", WHOLE)
+    world = sifted([bad, hung], Rule("good", "bad"))
+    await world.answer(world.ask(race=race))
+    assert (world.outcome.served_by, now_s()) == ("bad", 10.0)
+    assert world.outcome.hedges == 1
+
+
 @virtual_time
 async def test_well_peers_of_a_later_group_go_before_those_that_keep_failing() -> None:
     good, bad = ScriptedPeer("good", 60.0), ScriptedPeer("bad", WHOLE)

@@ -1,7 +1,8 @@
 """Decides a race: what happened comes in, what to do goes out. Pure; time is given.
 
 A race is a row of heats. Own LLM servers run first, one after the other; then the peers, by the rule of the request;
-then those that are not well. The next heat begins when all of the last one have failed. The first valid piece wins.
+then those that are not well. The next heat begins when all of the last one have failed, or, beside it, when peers have
+been silent for longer than its patience. The first valid piece wins.
 """
 
 from collections import deque
@@ -22,13 +23,15 @@ Entrant = NewType("Entrant", int)  # who runs, by his place in the field
 
 class Heat(msgspec.Struct, frozen=True):
     """Who runs now, best first. `at_first` start at once, at most `width` run at the same time, one who failed is
-    replaced at once, and after `hedge_after_s` without a first piece one more starts.
+    replaced at once, and after `hedge_after_s` without a first piece one more starts. When all have started and none of
+    them has answered after `patience_s`, the next heat begins beside them.
     """
 
     entrants: tuple[Entrant, ...]
     at_first: int = 1
     width: int = 1
     hedge_after_s: float | None = None
+    patience_s: float | None = None
     is_own: bool = False
 
 
@@ -37,11 +40,17 @@ def own_heat(entrants: tuple[Entrant, ...]) -> Heat:
     return Heat(entrants, is_own=True)
 
 
-def peers_heat(entrants: tuple[Entrant, ...], mode: RaceMode, width: int, hedge_after_s: float) -> Heat:
+def peers_heat(
+    entrants: tuple[Entrant, ...],
+    mode: RaceMode,
+    width: int,
+    hedge_after_s: float,
+    patience_s: float | None = None,
+) -> Heat:
     """Peers: all at once, or the best one first."""
     if mode is RaceMode.ALL:
-        return Heat(entrants, at_first=width, width=width)
-    return Heat(entrants, width=width, hedge_after_s=hedge_after_s)
+        return Heat(entrants, at_first=width, width=width, patience_s=patience_s)
+    return Heat(entrants, width=width, hedge_after_s=hedge_after_s, patience_s=patience_s)
 
 
 # ---- what happened ----
@@ -119,7 +128,8 @@ class Race:
         self._heat = Heat(())
         self._line: deque[Entrant] = deque()
         self._running: dict[Entrant, None] = {}  # in the order in which they were asked
-        self._hedge_due_s: float | None = None
+        self._due_s: float | None = None  # when one more may be asked beside those that run
+        self._own: set[Entrant] = set()
         self._is_counted = False
         self._is_refused = False
         self.is_over = False
@@ -138,14 +148,22 @@ class Race:
                 return self._hedge(now_s)
 
     def _next_heat(self, now_s: float) -> list[Command]:
+        return self._begin_heat(now_s) or self._give_up()
+
+    def _begin_heat(self, now_s: float) -> list[Command]:
+        """Beside those that run. Nothing is to be done when none is left."""
+        is_hedge = bool(self._running)
+        self._due_s = None
         for heat in self._heats:
             if heat.entrants:
                 self._heat = heat
                 self._line = deque(heat.entrants)
+                if heat.is_own:
+                    self._own.update(heat.entrants)
                 self._count(now_s)
-                first = min(heat.at_first, heat.width, len(self._line))
-                return [*(self._ask_next() for _ in range(first)), *self._set_clock(now_s)]
-        return self._give_up()
+                first = min(heat.at_first, heat.width - len(self._running), len(self._line))
+                return [*(self._ask_next(is_hedge=is_hedge) for _ in range(first)), *self._set_clock(now_s)]
+        return []
 
     def _crown(self, entrant: Entrant) -> list[Command]:
         if self.is_over or entrant not in self._running:
@@ -157,22 +175,26 @@ class Race:
         if self.is_over or entrant not in self._running:
             return []
         del self._running[entrant]
-        self._is_refused = self._is_refused or (is_refusal and self._heat.is_own)
+        self._is_refused = self._is_refused or (is_refusal and entrant in self._own)
         if self._line:
             return [self._ask_next(), *self._set_clock(now_s)]
         if self._running:
-            return []
+            return [] if self._due_s is not None else self._set_clock(now_s)
         return self._give_up() if self._is_refused else self._next_heat(now_s)
 
     def _hedge(self, now_s: float) -> list[Command]:
-        due_s = self._hedge_due_s
-        if self.is_over or due_s is None or not self._has_room:
+        due_s = self._due_s
+        if self.is_over or due_s is None:
             return []
         if now_s < due_s:
             return [WakeAt(due_s)]
-        if not self._budget.take(now_s):
-            self._hedge_due_s = now_s + LOOK_AGAIN_S
-            return [WakeAt(self._hedge_due_s)]
+        if self._heat.hedge_after_s is not None and not self._budget.take(now_s):
+            self._due_s = now_s + LOOK_AGAIN_S
+            return [WakeAt(self._due_s)]
+        if not self._line:
+            commands = self._begin_heat(now_s)
+            self.hedges += sum(isinstance(command, Ask) for command in commands)
+            return commands
         self.hedges += 1
         return [self._ask_next(is_hedge=True), *self._set_clock(now_s)]
 
@@ -180,23 +202,19 @@ class Race:
         self.is_over = True
         return [GiveUp()]
 
-    @property
-    def _has_room(self) -> bool:
-        return bool(self._line) and len(self._running) < self._heat.width
-
     def _ask_next(self, *, is_hedge: bool = False) -> Ask:
         entrant = self._line.popleft()
         self._running[entrant] = None
         return Ask(entrant, is_hedge)
 
     def _set_clock(self, now_s: float) -> list[Command]:
-        """The hedge's clock runs from the newest ask."""
-        after_s = self._heat.hedge_after_s
-        if after_s is None or not self._has_room:
-            self._hedge_due_s = None
+        """For one more beside those that run. It runs from the newest ask."""
+        after_s = self._heat.hedge_after_s if self._line else self._heat.patience_s
+        if after_s is None or len(self._running) >= self._heat.width:
+            self._due_s = None
             return []
-        self._hedge_due_s = now_s + after_s
-        return [WakeAt(self._hedge_due_s)]
+        self._due_s = now_s + after_s
+        return [WakeAt(self._due_s)]
 
     def _count(self, now_s: float) -> None:
         """A request counts once in the budget, when its first peer may be hedged."""

@@ -16,6 +16,9 @@ from masa_node.routing.race import DEFAULT_WIDTH, MAX_WIDTH, Entrant, Heat, Race
 from masa_node.routing.verdict import is_refusal, most_useful
 
 MAX_RANKED = MAX_WIDTH  # of more peers, as many are drawn: ranking costs about a microsecond each
+PATIENCE_SHARE = (
+    1 / 3
+)  # of the time for a first piece: what silent peers get before those of the next heat are asked too
 MIN_LINE = 128  # peers that may be asked for one request one after the other, however small the width is
 
 
@@ -135,8 +138,10 @@ class Runners:
         self._attempts.race = rule.mode
         line = max(width, MIN_LINE)
         groups = [ranked(peers, self._experience.health, self._loop.time(), line) for peers in chosen.peers]
-        for peers in (*(well for well, _ in groups), *(ill for _, ill in groups)):
-            yield peers_heat(self._enter(peers), rule.mode, width, usual_s)
+        heats = [peers for peers in (*(well for well, _ in groups), *(ill for _, ill in groups)) if peers]
+        patience_s = (self._ask.first_piece_deadline_s - self._loop.time()) * PATIENCE_SHARE
+        for later, peers in zip(range(len(heats) - 1, -1, -1), heats, strict=True):
+            yield peers_heat(self._enter(peers), rule.mode, width, usual_s, patience_s if later else None)
         yield own_heat(self._enter(chosen.last))
 
     def _enter(self, providers: Sequence[Provider]) -> tuple[Entrant, ...]:
