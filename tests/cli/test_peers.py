@@ -538,14 +538,27 @@ def test_a_peers_stake_is_told_with_amount_block_age_and_reason(owner: Owner) ->
     assert told["staking"] == body["staking"]
 
 
+def test_the_age_of_a_reading_is_told_once(owner: Owner) -> None:
+    reason = "its owner's 1000 MASA at block 32 cover 1 node; read 14 s ago; the chain cannot be read since"
+    listed = {"id": ADA, "standing": "listed", "connected": True, "stake": {**STAKE, "age_s": 14, "reason": reason}}
+    with door(200, {"state": "on", "staking": "on", "peers": [listed]}) as (url, _):
+        assert f"{ADA[:10]} is staked: {reason}\n" in owner.run("peers", "--url", url).out
+
+
 @pytest.mark.parametrize(
-    ("network", "said"),
-    [("", "off - stakes are not checked"), ("mine", "not checked now: no node is on the network with this MASA_DIR")],
+    ("network", "policy", "said"),
+    [
+        ("", "", "off - stakes are not checked"),
+        ("mine", "", "not checked now: no node is on the network with this MASA_DIR"),
+        ("mine", "off", "off - stakes are not checked"),
+    ],
 )
 def test_without_a_node_it_is_said_that_stakes_are_not_checked(
-    owner: Owner, monkeypatch: pytest.MonkeyPatch, network: str, said: str
+    owner: Owner, monkeypatch: pytest.MonkeyPatch, network: str, policy: str, said: str
 ) -> None:
     monkeypatch.setenv("STAKE_NETWORK", network)
+    monkeypatch.setenv("STAKE_PROVIDERS", policy)
+    monkeypatch.setenv("STAKE_CALLERS", policy)
     assert f"staking: {said}\n" in owner.run("peers").out
 
 

@@ -317,6 +317,29 @@ def test_a_draft_that_waits_is_told_though_a_delegation_is_in_force(owner: Owner
     assert "waits for its signature" in owner.stake("status")
 
 
+def test_a_draft_that_waits_does_not_hide_that_the_delegation_ends_soon(owner: Owner, ready: OnChain) -> None:
+    owner.stake("delegate", "--keystore", ready.keystore, "--days", "2")
+    owner.stake("delegate", "--owner", ready.wallet.address)
+    shown = owner.stake("status")
+    assert "waits for its signature" in shown
+    assert "Sign the next one: masa-node stake delegate" in shown
+
+
+def test_while_the_chain_cannot_be_read_the_verdict_is_what_the_running_node_still_holds(
+    owner: Owner, ready: OnChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready.chain.stake(ready.staking, ready.wallet.address)
+    owner.stake("delegate", "--keystore", ready.keystore)
+    held = {**owner.json("status")["own"], "reason": "its owner's 1000 MASA cover 1 node; read 9 min ago", "age_s": 540}
+    monkeypatch.setenv("RPC_URL", "http://127.0.0.1:1")
+    with door({"own": held, "peers": {}}) as url, running(owner, url):
+        status = owner.json("status")
+    assert status["own"] == held
+    assert "refused" in status["account_why"]
+    with door({"own": {**held, "owner": WALLET_A}, "peers": {}}) as url, running(owner, url):
+        assert owner.json("status")["own"]["verdict"] == "unknown"
+
+
 def test_one_stake_for_two_nodes_is_not_called_enough_when_the_running_node_knows_both(
     owner: Owner, ready: OnChain
 ) -> None:
@@ -410,6 +433,14 @@ def test_what_is_signed_is_said_in_words(owner: Owner, ready: OnChain) -> None:
     assert f"Node {node} acts for this wallet's stake in {ready.profile.contract} on chain" in ran.err
     assert "moves no tokens" in ran.err
     assert f'params: ["{ready.wallet.address}", JSON.stringify(DATA)]' in ran.err
+
+
+@pytest.mark.parametrize(("times", "words"), [(1, "has revoked once."), (2, "has revoked 2 times.")])
+def test_how_often_the_owner_has_revoked_is_said_to_him(owner: Owner, ready: OnChain, times: int, words: str) -> None:
+    for _ in range(times):
+        owner.stake("revoke", "--keystore", ready.keystore, "--yes")
+    ran = owner.run("stake", "delegate", "--owner", ready.wallet.address)
+    assert words in ran.err
 
 
 def test_a_safe_that_keeps_its_signatures_on_the_chain_gives_an_empty_one(owner: Owner, ready: OnChain) -> None:

@@ -3,6 +3,7 @@ import json
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from masa_node.chat.answer import StreamedAnswer, Usage
 from masa_node.chat.ask import DialectName, Door, Privacy
@@ -122,9 +123,16 @@ async def test_whom_the_rule_refuses_is_told_why_before_his_body_is_read() -> No
         raise StakeDemanded("it serves staked nodes only.")
 
     node.server.vet = vet
-    async with world(node.serve) as here:
-        got = await take(here.peer, ask(b'{"model":"tiny","stream":true,"x":"' + b"x" * 900_000 + b'"}'))
-        assert vetted == [here.asker_id]
+    node.server.refused = (refused := list[str]()).append
+    with capture_logs() as lines:
+        async with world(node.serve) as here:
+            got = await take(here.peer, ask(b'{"model":"tiny","stream":true,"x":"' + b"x" * 900_000 + b'"}'))
+            await take(here.peer, ask())
+            assert vetted == [here.asker_id] * 2
+    assert refused == ["stake_demanded"] * 2
+    [told] = lines  # once a minute for each peer
+    assert (told["event"], told["error"]) == ("peer not served", "stake_demanded")
+    assert told["why"] == "it serves staked nodes only."
     assert isinstance(got.error, StakeDemanded)
     assert got.error.message == "it serves staked nodes only."
     assert (llm.asked, node.outcomes) == ([], [])

@@ -222,3 +222,9 @@ def test_only_what_is_to_be_tried_can_be_set_otherwise(tmp_path: Path) -> None:
     found = script_settings(script, tmp_path, STAKE_CALLERS="prefer", DEMO="0", LOG_LEVEL="debug")
     assert (found["STAKE_CALLERS"], found["DEMO"], found["LOG_LEVEL"]) == ("prefer", "false", "debug")
     assert set(CHANGEABLE) == {"DEMO", "LOG_LEVEL", "STAKE_CALLERS", "STAKE_PROVIDERS"}
+
+
+def test_files_in_the_folder_where_a_script_is_started_are_not_taken_for_modules(tmp_path: Path) -> None:
+    script = script_of(tmp_path)
+    (tmp_path / "json.py").write_text("raise SystemExit('not this one')")
+    assert script_settings(script, tmp_path)["MASA_DIR"] == str(script.with_name("node-a"))

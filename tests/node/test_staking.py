@@ -8,17 +8,19 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
 from masa_node.chat.ask import Door
 from masa_node.chat.errors import NoStakedPeer, StakeDemanded, StakeRequired, StakeUndecided, StakeUnknown
+from masa_node.network.adverts import SignedAdvert
 from masa_node.network.memory import MemoryNetwork
 from masa_node.network.transport import NodeId, PeerAddress
 from masa_node.node.peers_view import view_of
 from masa_node.node.stake_settings import Policy, StakeSettings
 from masa_node.node.stake_view import STAKING_OFF, stake_off
-from masa_node.node.staking import SETTLE_WITHIN_S, SIFTED_FOR_S, Staking
+from masa_node.node.staking import NOTICED_A_LOOK, SETTLE_WITHIN_S, SIFTED_FOR_S, Staking
 from masa_node.staking.addresses import Address, address_of
 from masa_node.staking.delegation import Delegation, Domain, SignedDelegation, digest, encode
 from masa_node.staking.gate import Gate
@@ -40,6 +42,8 @@ class FakeChain:
     """Stakes by owner; `why` makes every read fail; `after_s` is how long one takes."""
 
     stakes: dict[Address, int] = field(default_factory=dict)
+    epochs: dict[Address, int] = field(default_factory=dict)
+    asked: set[Address] = field(default_factory=set)
     why: str = ""
     after_s: float = 0.01
     block: int = 1
@@ -47,12 +51,14 @@ class FakeChain:
 
     async def read(self, owner: Address) -> Reading:
         self.reads += 1
+        self.asked.add(owner)
         await asyncio.sleep(self.after_s)
         if self.why:
             raise ChainUnknown(self.why)
         self.block += 1
         at_unix_s = BEGIN_UNIX_S + now_s()
-        return Reading(owner, self.stakes.get(owner, 0), MINIMUM, 0, self.block, int(at_unix_s), 7 * 86_400, at_unix_s)
+        stake, epoch = self.stakes.get(owner, 0), self.epochs.get(owner, 0)
+        return Reading(owner, stake, MINIMUM, epoch, self.block, int(at_unix_s), 7 * 86_400, at_unix_s)
 
     async def is_signed(self, owner: Address, digest: bytes, signature: bytes) -> bool:
         raise ChainUnknown("not in this test")
@@ -81,10 +87,23 @@ class World:
         return self.nodes[0]
 
 
+def stranger(number: int, of: SignedAdvert) -> SignedAdvert:
+    """One more node, of an owner of its own."""
+    node_id = NodeId((1_000_000 + number).to_bytes(32).hex())
+    delegation = delegation_of(node_id, (1_000_000 + number).to_bytes(32))
+    return msgspec.structs.replace(
+        of, advert=msgspec.structs.replace(of.advert, node_id=node_id, delegation=delegation)
+    )
+
+
 def delegation_for(node: MemoryNode, secret: bytes) -> bytes:
+    return delegation_of(node.id, secret)
+
+
+def delegation_of(node_id: NodeId, secret: bytes) -> bytes:
     delegation = Delegation(
         address_of_secret(secret),
-        bytes.fromhex(node.id),
+        bytes.fromhex(node_id),
         0,
         NOT_BEFORE,
         NOT_BEFORE + 30 * 86_400,
@@ -162,8 +181,22 @@ async def test_a_node_without_a_stake_is_told_how_to_get_one_when_it_needs_the_n
         told = await here.ada.ask()
         assert isinstance(told.error, StakeRequired)
         assert "it shows no delegation" in told.error.message
-        assert "masa-node stake deposit" in told.error.message
+        assert "masa-node stake delegate --owner OWNER" in told.error.message
         assert (here.nodes[1].served, here.nodes[2].served) == ([], [])
+
+
+@virtual_time
+async def test_a_node_whose_delegation_was_revoked_is_not_told_to_deposit_once_more() -> None:
+    chain = FakeChain()
+    async with world("abc", chain=chain) as here:
+        owner = address_of_secret(b"\x01" * 32)
+        chain.epochs[owner] = 1
+        await asyncio.sleep(400)
+        told = await here.ada.ask()
+        assert isinstance(told.error, StakeRequired)
+        assert "its delegation was revoked" in told.error.message
+        assert "sign a new one: masa-node stake delegate" in told.error.message
+        assert "deposit" not in told.error.message
 
 
 @virtual_time
@@ -300,6 +333,31 @@ async def test_the_nodes_of_an_owner_count_whether_or_not_they_are_linked_with_t
         await asyncio.sleep(10)
         verdict = staking.of(bob.id)
         assert (verdict.answer, verdict.nodes) == (StakeAnswer.NOT_STAKED, 2)
+        task.cancel()
+
+
+@virtual_time
+async def test_of_nodes_that_are_not_linked_those_of_strangers_cost_no_read_however_many_there_are() -> None:
+    """And do not make an owner's second node wait for its turn."""
+    async with world("abc") as here:
+        bob, cleo = here.nodes[1:]
+        cleo.delegation = delegation_for(cleo, BOBS_OWNER)
+        await asyncio.sleep(60)
+        signed = here.ada.network.gossip.advert_of(cleo.id)
+        assert signed is not None
+        strangers = [stranger(number, of=signed) for number in range(2_000)]
+        heard = SimpleNamespace(
+            all=lambda: [*strangers[:1_000], signed, *strangers[1_000:]], advert_of=here.ada.network.gossip.advert_of
+        )
+        linked = SimpleNamespace(node_id=here.ada.id, gossip=heard, links=SimpleNamespace(sessions={bob.id: None}))
+        chain = FakeChain()
+        chain.stakes = here.chain.stakes
+        gate = Gate(PROFILE, chain, frozenset(), random.Random(1), lambda: BEGIN_UNIX_S + now_s())  # noqa: S311
+        staking = Staking(StakeSettings(PROFILE, Policy.REQUIRE, Policy.REQUIRE, frozenset()), PROFILE, gate)
+        task = asyncio.create_task(staking.run(linked, Forgetful(), lambda: here.ada.delegation))  # type: ignore[arg-type]
+        await asyncio.sleep(2_001 / NOTICED_A_LOOK + 2)
+        assert staking.of(bob.id).nodes == 2
+        assert set(chain.asked) == {address_of_secret(b"\x01" * 32), address_of_secret(BOBS_OWNER)}
         task.cancel()
 
 

@@ -149,6 +149,7 @@ async def test_strangers_who_were_read_once_do_not_take_the_places_of_the_staked
 @virtual_time
 async def test_what_strangers_leave_is_bounded() -> None:
     here, safe = GateWorld(), Owner("safe").address
+    here.chain.stakes[safe] = here.chain.minimum
     sizes: list[int] = []
     async with here.running() as gate:
         tracemalloc.start()

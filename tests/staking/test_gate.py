@@ -221,7 +221,7 @@ async def test_revoked_delegations_are_refused_and_a_new_one_is_taken() -> None:
         await renewed(gate, A, old)
         verdict = gate.verdict(A, old)
         assert verdict.answer is NOT_STAKED
-        assert "its delegation was revoked: it is of epoch 0, the owner's is 1 now" in verdict.reason
+        assert "its delegation was revoked: it is of epoch 0, the owner's is 1 at block " in verdict.reason
         assert (await gate.settled(A, new)).answer is STAKED
         assert (await gate.settled(A, newer)).answer is STAKED
 
@@ -241,7 +241,7 @@ async def test_one_stake_and_fifty_nodes_are_fifty_nodes_without_stake() -> None
         verdicts = [gate.verdict(each, shows[each]) for each in nodes]
     assert {verdict.answer for verdict in verdicts} == {NOT_STAKED}
     assert {verdict.nodes for verdict in verdicts} == {50}
-    assert "1000 MASA cover 1 node, 50 nodes of this owner are seen" in verdicts[7].reason
+    assert " cover 1 node, 50 nodes of this owner are seen" in verdicts[7].reason
     assert len(world.chain.asked) == 1
 
 
@@ -532,7 +532,7 @@ async def test_a_node_that_shows_many_owners_makes_this_node_check_and_ask_for_f
         for owner in owners:
             verdict = await gate.settled(A, owner.delegates(A))
         assert len(world.chain.asked) == checks["made"] == MAX_SHOWN_BY_ONE
-        assert verdict.answer is UNKNOWN
+        assert verdict.answer is NOT_STAKED  # else it would go before those who honestly have none
         assert verdict.reason.startswith("it shows too many delegations")
         assert (await gate.settled(A, owners[0].delegates(A))).answer is NOT_STAKED  # the first ones stand
         assert (await gate.settled(B, owners[9].delegates(B))).answer is NOT_STAKED  # another node is not guilty

@@ -38,8 +38,13 @@ def test_amounts_read_as_people_write_them(amount: int, token: Token, text: str)
     [
         (1000, 1, StakeAnswer.STAKED, "1000 MASA at block 7 cover 1 node"),
         (2500, 2, StakeAnswer.STAKED, "2500 MASA at block 7 cover 2 nodes"),
-        (2999, 3, StakeAnswer.NOT_STAKED, "2999 MASA cover 2 nodes, 3 nodes of this owner are seen; 1000 MASA a node"),
-        (999, 1, StakeAnswer.NOT_STAKED, "999 MASA cover no node, 1 node of this owner is seen"),
+        (
+            2999,
+            3,
+            StakeAnswer.NOT_STAKED,
+            "2999 MASA at block 7 cover 2 nodes, 3 nodes of this owner are seen; 1000",
+        ),
+        (999, 1, StakeAnswer.NOT_STAKED, "999 MASA at block 7 cover no node, 1 node of this owner is seen"),
         (0, 1, StakeAnswer.NOT_STAKED, "has no stake at block 7; 1000 MASA a node are needed"),
     ],
 )
@@ -58,7 +63,7 @@ def test_a_contract_without_a_minimum_takes_any_stake_but_none() -> None:
 def test_a_revoked_delegation_is_refused_whatever_the_stake() -> None:
     verdict = judge(OWNER.delegation(node(1), epoch=4), reading(10**30, epoch=5), 1, MASA)
     assert verdict.answer is StakeAnswer.NOT_STAKED
-    assert "it is of epoch 4, the owner's is 5 now" in verdict.reason
+    assert "it is of epoch 4, the owner's is 5 at block 7, with 1000000000000 MASA staked. Have" in verdict.reason
 
 
 @pytest.mark.parametrize(("age_s", "words"), [(0.5, "0 s"), (59.9, "59 s"), (60, "1 min"), (3599, "59 min")])

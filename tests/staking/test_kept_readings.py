@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from masa_node.staking.addresses import address_of
 from masa_node.staking.delegation import Domain
 from masa_node.staking.kept_readings import MAX_KEPT_BYTES, from_bytes, to_bytes
+from masa_node.staking.readings import MAX_AMOUNT_WEI, MAX_BLOCK, MAX_EPOCH, MAX_UNBONDING_S, MAX_UNIX_S
 from masa_node.staking.verdicts import Reading
 from tests.staking.delegations import AT, DOMAIN, Owner
 
-UINT256 = st.integers(0, 2**256 - 1)
 READING = Reading(Owner().address, 1000 * 10**18, 10**21, 3, 100, AT, 604_800, AT + 0.5)
 DATA = to_bytes(READING, DOMAIN)
 
@@ -22,13 +22,13 @@ DATA = to_bytes(READING, DOMAIN)
     st.builds(
         Reading,
         owner=st.binary(min_size=20, max_size=20).map(address_of),
-        stake_wei=UINT256,
-        minimum_wei=UINT256,
-        epoch=UINT256,
-        block=UINT256,
-        block_unix_s=UINT256,
-        unbonding_s=UINT256,
-        read_at_unix_s=st.floats(0, 2**39),
+        stake_wei=st.integers(0, MAX_AMOUNT_WEI),
+        minimum_wei=st.integers(0, MAX_AMOUNT_WEI),
+        epoch=st.integers(0, MAX_EPOCH),
+        block=st.integers(0, MAX_BLOCK),
+        block_unix_s=st.integers(0, MAX_UNIX_S),
+        unbonding_s=st.integers(0, MAX_UNBONDING_S),
+        read_at_unix_s=st.floats(0, MAX_UNIX_S),
     )
 )
 def test_it_comes_back_as_it_was_and_is_never_too_large(reading: Reading) -> None:
@@ -46,7 +46,7 @@ def test_it_is_of_one_chain_and_contract() -> None:
 @given(st.binary(max_size=200) | st.integers(0, len(DATA)).map(lambda at: DATA[:at] + DATA[at + 1 :]))
 def test_garbage_is_nothing_or_a_reading_within_bounds(data: bytes) -> None:
     read = from_bytes(data, DOMAIN)
-    assert read is None or 0 <= read.stake_wei < 2**256
+    assert read is None or 0 <= read.stake_wei <= MAX_AMOUNT_WEI
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,7 @@ def test_garbage_is_nothing_or_a_reading_within_bounds(data: bytes) -> None:
     [
         {"owner": "0x12"},
         {"owner": DOMAIN.contract.swapcase()},
+        {"numbers": ["0x1"] * 3 + [hex(1 << 100)] + ["0x1"] * 2},  # no later block would be believed
         {"numbers": ["0x1"] * 5},
         {"numbers": ["0x1"] * 7},
         {"numbers": ["-0x1"] + ["0x1"] * 5},

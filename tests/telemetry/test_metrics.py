@@ -50,6 +50,14 @@ def test_what_peers_ask_is_counted_apart_and_without_their_names() -> None:
     assert "abab" not in metrics.render().decode()
 
 
+def test_refusals_of_peers_are_counted_by_their_code() -> None:
+    metrics = Metrics()
+    for code in ("stake_demanded", "stake_demanded", "peer_busy"):
+        metrics.peer_refused(code)
+    assert value(metrics, "masa_peer_refusals_total", error="stake_demanded") == 2
+    assert value(metrics, "masa_peer_refusals_total", error="peer_busy") == 1
+
+
 def test_linked_peers_are_counted_when_somebody_looks() -> None:
     metrics, linked = Metrics(), [3]
     metrics.watch_peers("direct", lambda: linked[0])

@@ -119,7 +119,7 @@ def peers(
     default_url = f"http://127.0.0.1:{values.port}"
     network = asyncio.run(show_peers(_masa_dir(values), url, default_url, listed(values.api_key)))
     if not network.staking and not url:  # no node tells
-        network = msgspec.structs.replace(network, staking=_STAKES_UNSEEN if values.stake_network else STAKING_OFF)
+        network = msgspec.structs.replace(network, staking=STAKING_OFF if _is_off(values) else _STAKES_UNSEEN)
     if json:
         print_json(network)
     else:
@@ -166,6 +166,11 @@ def _settings() -> Settings:
     values = read_settings()
     log.configure(values.log_level, values.log_format)
     return values
+
+
+def _is_off(values: Settings) -> bool:
+    """As `StakeSettings.is_off`, from the words alone: whether the profile can be read is the node's to say."""
+    return not values.stake_network or values.stake_providers == values.stake_callers == "off"
 
 
 def _masa_dir(values: Settings) -> Path:

@@ -116,7 +116,8 @@ def _epoch(epoch: int) -> str:
     """A server that lies about it would get a delegation that the next revocations do not end."""
     if epoch == 0:
         return ""
-    return f" Its epoch is {epoch}: this wallet has revoked {epoch} times. Do not sign it if it has not."
+    times = "once" if epoch == 1 else f"{epoch} times"
+    return f" Its epoch is {epoch}: this wallet has revoked {times}. Do not sign it if it has not."
 
 
 def _owner(door: StakeDoor, wanted: WantedDelegation) -> Address:

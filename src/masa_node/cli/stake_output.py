@@ -33,13 +33,15 @@ def _hints(status: Status, now_unix_s: float) -> list[str]:
     """What to do next."""
     if status.network is None:
         return ["STAKE_NETWORK sets a network profile; `masa-node devnet` makes one to try."]
+    hints: list[str] = []
     if status.is_draft_waiting:
-        return ["A delegation waits for its signature: masa-node stake delegate --signature 0x..."]
-    if status.delegation is None:
-        return ["To stake: `masa-node stake deposit min`, then `masa-node stake delegate`, with --owner or --keystore."]
-    if status.delegation.not_after_unix_s - now_unix_s < RENEW_WITHIN_S:
-        return ["The delegation ends soon, or has ended. Sign the next one: masa-node stake delegate"]
-    return []
+        hints.append("A delegation waits for its signature: masa-node stake delegate --signature 0x...")
+    elif status.delegation is None:
+        how = "with --owner or --keystore"
+        hints.append(f"To stake: `masa-node stake deposit min`, then `masa-node stake delegate`, {how}.")
+    if status.delegation is not None and status.delegation.not_after_unix_s - now_unix_s < RENEW_WITHIN_S:
+        hints.append("The delegation ends soon, or has ended. Sign the next one: masa-node stake delegate")
+    return hints
 
 
 def _rows(status: Status, profile: Profile | None) -> list[tuple[str, Text]]:

@@ -158,11 +158,17 @@ async def _verdict(door: StakeDoor, chain: ReadsChain, node_id: str, signed: Sig
 
 
 def _own(row: StakeRow, told: _NodeView | None) -> StakeRow:
-    """One stake may be too little for all nodes of its owner, and only a running node has seen the others."""
+    """The running node's where that knows more of the same owner's stake.
+
+    One stake may be too little for all of his nodes, of which only it has seen the others; and while the chain cannot
+    be read, it goes on with what it read before.
+    """
     own = told.own if told is not None else None
-    if own is None or own.nodes is None or row.nodes is None or own.owner != row.owner or row.verdict != "staked":
+    if own is None or own.nodes is None or own.owner != row.owner:
         return row
-    return own if own.nodes > row.nodes else row
+    if row.verdict == "unknown":
+        return own
+    return own if row.verdict == "staked" and own.nodes > (row.nodes or 0) else row
 
 
 async def _account(door: StakeDoor, chain: _Noting, owner: Address | None) -> tuple[ShownAccount | None, str | None]:

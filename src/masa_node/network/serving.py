@@ -58,10 +58,12 @@ class PeerServer:
     """`serve` each stream that a peer opens for an ask. `dispatcher` answers from `shared.catalog`.
 
     `instance` is this process' own random name, by which an LLM URL that leads back here is noticed. `vet`, where
-    there is one, says whether this peer is served at all: it raises `PeerRefused` if not.
+    there is one, says whether this peer is served at all: it raises `PeerRefused` if not. `refused` is told the code
+    of each refusal of an ask that came to no LLM.
     """
 
     vet: Callable[[NodeId], Awaitable[None]] | None = None
+    refused: Callable[[str], None] | None = None
 
     def __init__(self, dispatcher: Dispatcher, shared: SharedCatalog, limits: ServingLimits, instance: str) -> None:
         self._dispatcher = dispatcher
@@ -81,6 +83,10 @@ class PeerServer:
             finally:
                 quota.leave()
         except (PeerBusy, PeerRefused, CallerError) as refusal:
+            if self.refused is not None:
+                self.refused(refusal.code)
+            if quota.may_log(now_s):
+                log.info("peer not served", peer=short_id(peer), error=refusal.code, why=refusal.message)
             await _refuse(quota, stream, refusal)
         except AskerGone:
             pass

@@ -84,7 +84,7 @@ class DevnetFolder:
         """The script: settings that are not among these values are at their defaults, whatever the shell's are."""
         self.write(self.home(name) / _CONFIG, b"")
         given = {**values, "MASA_CONFIG": str(self.home(name) / _CONFIG)}
-        script = _script([sys.executable, "-m", "masa_node"], given)
+        script = _script([sys.executable, "-P", "-m", "masa_node"], given)  # -P: no modules from where it is started
         self.write(self.start(name), script.encode(), 0o700)
 
     def _take(self) -> NodeLock:

@@ -226,6 +226,7 @@ class Networking:
         # With a health book of its own: what peers send must not speak against an LLM with its owner.
         dispatcher = Dispatcher(self._shared.catalog, node.guests, _nothing_new, node.observe)
         server = PeerServer(dispatcher, self._shared, serving_limits(self._settings), node.instance)
+        server.refused = node.metrics.peer_refused
         if node.staking is not None:
             server.vet = node.staking.vet
         return server

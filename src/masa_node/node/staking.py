@@ -11,6 +11,7 @@ from typing import Self
 import structlog
 
 from masa_node.chat.errors import NoStakedPeer, PolicyError, StakeDemanded, StakeRequired, StakeUndecided, StakeUnknown
+from masa_node.network.adverts import SignedAdvert
 from masa_node.network.network import Network
 from masa_node.network.transport import NodeId
 from masa_node.node.chain_http import ChainHttp
@@ -29,6 +30,7 @@ LOOK_EVERY_S = 1.0  # at every linked peer: a microsecond each
 UNKNOWN_LOOKS = 5  # in a row: a look-up takes a second for each RPC URL that hangs
 SETTLE_WITHIN_S = 3.0  # three RPC URLs that each take their second; a chat's own time goes on meanwhile
 ADVERT_WITHIN_S = 2.0  # for the first advert of a peer that has just linked: it is sent at once
+NOTICED_A_LOOK = 100  # of those not linked; 0.1 ms each at most
 LOOKS_AT_ONCE = 32  # a millisecond's worth: then others have their turn
 SIFTED_FOR_S = 0.1  # requests that come together are not each to weigh every peer: 0.5 ms of 256
 MAX_SIFTED = 64  # models and doors within that time
@@ -38,9 +40,10 @@ MAX_SETTLED = 64  # peers that are waited for: as many as a race asks
 _RANKS = {StakeAnswer.STAKED: 0, StakeAnswer.ALLOWED: 0, StakeAnswer.UNKNOWN: 1, StakeAnswer.NOT_STAKED: 2}
 _GOOD = (StakeAnswer.STAKED, StakeAnswer.ALLOWED)
 _HOW_TO_STAKE = (
-    "To stake: `masa-node stake deposit min`, then `masa-node stake delegate`; `masa-node stake status` shows where "
-    "it stands. LLM servers of this node answer without."
+    "To stake, OWNER being a wallet's address: `masa-node stake deposit min --owner OWNER`, if it has no stake yet, then "
+    "`masa-node stake delegate --owner OWNER`."
 )
+_WHERE_IT_STANDS = "`masa-node stake status` shows where it stands. LLM servers of this node answer without."
 
 log = structlog.get_logger()
 
@@ -87,20 +90,23 @@ class Staking:
     async def _keep_looking(self, network: Network) -> None:
         """Each look renews what is no longer fresh, so that requests find it there.
 
-        One of those that are not linked has its turn, too: an owner's nodes count wherever they are linked. One only,
-        as the chain is read for each; thousands have a turn while a key counts.
+        Nodes that are not linked count, too: an owner's stake is for all of them, wherever they are linked. Thousands
+        have a turn while a key counts.
         """
-        others: list[NodeId] = []
+        others: list[SignedAdvert] = []
         while True:
             self._tell_own()
             for number, peer in enumerate(list(network.links.sessions), 1):
                 self.of(peer)
                 if number % LOOKS_AT_ONCE == 0:
                     await asyncio.sleep(0)
-            if not others:
-                others = [each.node_id for each in network.gossip.all() if each.node_id not in network.links.sessions]
-            if others:
-                self.of(others.pop())
+            others = others or [each for each in network.gossip.all() if each.advert.delegation is not None]
+            for number, signed in enumerate(others[-NOTICED_A_LOOK:], 1):
+                if signed.node_id not in network.links.sessions and signed.advert.delegation is not None:
+                    self.gate.notice(signed.node_id, signed.advert.delegation)
+                if number % LOOKS_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+            del others[-NOTICED_A_LOOK:]
             await asyncio.sleep(LOOK_EVERY_S)
 
     def _tell_own(self) -> None:
@@ -197,9 +203,11 @@ class Staking:
         own = self.own()
         serve = "1 peer serves" if len(peers) == 1 else f"{len(peers)} peers serve"
         if own.answer is StakeAnswer.NOT_STAKED:
+            # Who shows a delegation reads in the reason what to do about it: his stake may be whole.
+            steps = f"{_HOW_TO_STAKE} {_WHERE_IT_STANDS}" if self._own_delegation() is None else _WHERE_IT_STANDS
             return StakeRequired(
                 f"Only peers serve this model, and this node is not staked, as STAKE_PROVIDERS=require demands: "
-                f"{_sentence(own)} {_HOW_TO_STAKE}"
+                f"{_sentence(own)} {steps}"
             )
         if own.answer is StakeAnswer.UNKNOWN:
             return StakeUnknown(
@@ -214,8 +222,9 @@ class Staking:
                 f"{serve} this model. It cannot be told now whether any is staked, as STAKE_PROVIDERS=require demands: "
                 f"{why}"
             )
+        are_not = "and is not staked" if len(peers) == 1 else "none of them is staked"
         return NoStakedPeer(
-            f"{serve} this model, none of them is staked, as STAKE_PROVIDERS=require demands. "
+            f"{serve} this model, {are_not}, as STAKE_PROVIDERS=require demands. "
             f"{peers[0].place}: {_sentence(self.of(NodeId(peers[0].name)))} "
             "STAKE_ALLOW names nodes that are used all the same."
         )

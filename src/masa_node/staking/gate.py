@@ -130,6 +130,11 @@ class Gate:
             return shown.verdict
         return self._looked_at(node_id, delegation, at_unix_s)
 
+    def notice(self, node_id: str, delegation: bytes) -> None:
+        """Count a node that nobody asks or serves now, if its owner's stake has been read. Else nothing is asked."""
+        if self._knowledge.readings.last(self._shown.peek(node_id, delegation).owner) is not None:
+            self.verdict(node_id, delegation)
+
     async def settled(self, node_id: str, delegation: bytes | None) -> Verdict:
         """The same, but waits for the look-up when nothing usable is held. Cancelling it does not cancel that."""
         verdict = self.verdict(node_id, delegation)
@@ -163,7 +168,7 @@ class Gate:
         if shown.signed is None:
             verdict, until_unix_s = refused(shown.fault or ""), float("inf")
         elif not self._shown_by_one.admits(node_id, data, at_unix_s):
-            verdict, until_unix_s = unknown(_TOO_MANY_SHOWN, shown.signed.delegation), float("inf")
+            verdict, until_unix_s = refused(_TOO_MANY_SHOWN), float("inf")
         elif (fault := self._shown.fault(shown, at_unix_s)) is not None:
             verdict, until_unix_s = refused(fault), float("inf")
         else:
@@ -198,7 +203,9 @@ class Gate:
             why = exc.message
         except TimeoutError:
             why = f"no RPC server answered within {LOOKUP_S:.0f} s"
-        except Exception as exc:  # the other owners are looked up all the same
+        except (Exception, asyncio.CancelledError) as exc:  # the other owners are looked up all the same
+            if _is_cancelled():
+                raise asyncio.CancelledError from exc
             log.exception("a bug, while the chain was read", kind=type(exc).__name__)
             why = "something went wrong inside this node; its log tells where"
         else:
@@ -260,3 +267,9 @@ class Gate:
             async with asyncio.timeout(LAST_KEEP_S):
                 while self._changed:
                     await self._keep_changed(keep)
+
+
+def _is_cancelled() -> bool:
+    """Is this task to end? A cancellation out of something that it waited for is not its own, and would end it."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

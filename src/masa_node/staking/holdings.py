@@ -41,7 +41,7 @@ class Rules(msgspec.Struct, frozen=True):
 
     def lifetime_s(self, stale_s: float, jitter: float, *, is_good: bool) -> tuple[float, float]:
         """For how long an answer is fresh and for how long usable, after it was read. `jitter` is -JITTER..JITTER."""
-        longest = max(SHORTEST_FRESH_S, self.fresh_s * (1 + jitter))
+        longest = min(STALE_S, max(SHORTEST_FRESH_S, self.fresh_s * (1 + jitter)))
         fresh_s = longest if is_good else min(max(SHORTEST_FRESH_S, NEGATIVE_FRESH_S * (1 + jitter)), longest)
         return fresh_s, max(longest, stale_s)
 

@@ -46,7 +46,7 @@ def aged(verdict: Verdict, age_s: float, failure: Failure | None) -> Verdict:
         why = "the chain cannot be read since"
     else:
         why = f"the chain cannot be read since: {failure.reason}"
-    return msgspec.structs.replace(verdict, reason=f"{verdict.reason}; read {_age(age_s)} ago; {why}")
+    return msgspec.structs.replace(verdict, reason=f"{verdict.reason.rstrip('.')}; read {_age(age_s)} ago; {why}")
 
 
 def refused(reason: str) -> Verdict:
@@ -67,13 +67,13 @@ def tokens(amount: int, token: Token) -> str:
 
 
 def _judged(delegation: Delegation, reading: Reading, nodes: int, token: Token) -> tuple[StakeAnswer, str]:
-    if delegation.epoch < reading.epoch:
-        return StakeAnswer.NOT_STAKED, (
-            f"its delegation was revoked: it is of epoch {delegation.epoch}, the owner's is {reading.epoch} now. "
-            "Have the owner sign a new one: masa-node stake delegate"
-        )
     minimum = tokens(reading.minimum_wei, token)
     stake = tokens(reading.stake_wei, token)
+    if delegation.epoch < reading.epoch:
+        return StakeAnswer.NOT_STAKED, (
+            f"its delegation was revoked: it is of epoch {delegation.epoch}, the owner's is {reading.epoch} at block "
+            f"{reading.block}, with {stake} staked. Have the owner sign a new one: masa-node stake delegate"
+        )
     if reading.stake_wei == 0:
         return StakeAnswer.NOT_STAKED, (
             f"its owner {reading.owner} has no stake at block {reading.block}; {minimum} a node are needed: "
@@ -83,8 +83,8 @@ def _judged(delegation: Delegation, reading: Reading, nodes: int, token: Token) 
         return StakeAnswer.STAKED, f"its owner's {stake} at block {reading.block} cover {_nodes(nodes)}"
     covered = reading.stake_wei // reading.minimum_wei
     return StakeAnswer.NOT_STAKED, (
-        f"{stake} cover {_nodes(covered)}, {_nodes(nodes)} of this owner {'is' if nodes == 1 else 'are'} seen; "
-        f"{minimum} a node are needed: masa-node stake deposit"
+        f"its owner's {stake} at block {reading.block} cover {_nodes(covered)}, {_nodes(nodes)} of this owner "
+        f"{'is' if nodes == 1 else 'are'} seen; {minimum} a node are needed: masa-node stake deposit"
     )
 
 

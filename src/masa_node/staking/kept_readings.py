@@ -10,11 +10,12 @@ from msgspec import Meta
 
 from masa_node.staking.addresses import parse_address
 from masa_node.staking.delegation import Domain
+from masa_node.staking.readings import MAX_AMOUNT_WEI, MAX_BLOCK, MAX_EPOCH, MAX_UNBONDING_S, MAX_UNIX_S
 from masa_node.staking.verdicts import Reading
 
 MAX_KEPT_BYTES = 1024  # one takes 250 to 650
-_BITS = 256  # of the chain's numbers
-_MAX_UNIX_S = 1 << 40
+# What a reading of the chain may have.
+_MOST = (MAX_AMOUNT_WEI, MAX_AMOUNT_WEI, MAX_EPOCH, MAX_BLOCK, MAX_UNIX_S, MAX_UNBONDING_S)
 
 _Text = Annotated[str, Meta(max_length=80)]
 
@@ -58,7 +59,9 @@ def from_bytes(data: bytes, domain: Domain) -> Reading | None:
         owner = parse_address(kept.owner)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
         return None
-    if not all(0 <= number < 1 << _BITS for number in numbers) or not 0 <= kept.read_at_unix_s < _MAX_UNIX_S:
+    if not all(0 <= number <= most for number, most in zip(numbers, _MOST, strict=True)):
+        return None
+    if not 0 <= kept.read_at_unix_s <= MAX_UNIX_S:
         return None
     stake, minimum, epoch, block, block_unix_s, unbonding_s = numbers
     return Reading(

@@ -63,6 +63,8 @@ class Knowledge:
             self._is_news(delegation.owner)
         weighed = self._by_reading(delegation, reading, at_unix_s)
         wanted = weighed.wanted + signed.wanted
+        if signed.answer is None and weighed.verdict.answer is StakeAnswer.NOT_STAKED:  # whether he signed or not
+            return weighed  # and a contract without stake is not asked again and again
         if signed.answer is None and question is not None and reading is not None:
             why = _why(self.signatures.of(question, at_unix_s))
             return Weighed(unknown(why, delegation), signed.until_unix_s, wanted)

@@ -81,6 +81,10 @@ class ShownDelegations:
         self.by_node_and_bytes[node_id, data] = shown
         return shown
 
+    def peek(self, node_id: str, data: bytes) -> Shown:
+        """The same, but nothing is held on to."""
+        return self.by_node_and_bytes.get((node_id, data)) or self._read(node_id, data)
+
     def fault(self, shown: Shown, at_unix_s: float) -> str | None:
         """Why it does not hold now; None when it does (a contract's signature is the chain's to check).
 
@@ -93,11 +97,11 @@ class ShownDelegations:
         except BadDelegation as exc:
             return exc.message
         if not shown.is_checked:
-            shown.is_checked = True
             try:
                 check_signature(shown.signed)
             except BadDelegation as exc:
                 shown.fault = exc.message
+            shown.is_checked = True  # not before: where the check itself fails, nothing is known of the signature
         return shown.fault
 
     def _read(self, node_id: str, data: bytes) -> Shown:

@@ -53,6 +53,13 @@ PEER_REQUESTS = MetricDoc(
     ("error",),
     "Chat requests of peers (masa_requests_total has them too). `caller_gone`: another won, or their caller left.",
 )
+PEER_REFUSALS = MetricDoc(
+    "masa_peer_refusals_total",
+    "counter",
+    ("error",),
+    "Chat requests of peers that came to no LLM: `stake_demanded`, `stake_undecided`, `peer_busy`, `peer_refused`, or "
+    "the code of what was wrong with the request.",
+)
 PEERS_LINKED = MetricDoc(
     "masa_peers_linked", "gauge", ("route",), "Peers with a live link: `direct`, `relay`, or `unknown` as yet."
 )
@@ -80,6 +87,7 @@ ALL_METRICS = (
     ANSWER_BYTES,
     TOKENS,
     PEER_REQUESTS,
+    PEER_REFUSALS,
     PEERS_LINKED,
     PEERS_BY_STAKE,
     IN_FLIGHT,
@@ -123,6 +131,7 @@ class Metrics:
         self._peers_linked = self._gauge(PEERS_LINKED)
         self._peers_by_stake = self._gauge(PEERS_BY_STAKE)
         self._peer_requests = self._counter(PEER_REQUESTS)
+        self._peer_refusals = self._counter(PEER_REFUSALS)
         self._models: set[str] = set()
         self._by_door: dict[Door, _DoorMetrics] = {}
         self._by_ending: dict[tuple[Door, str, int, str | None], Counter] = {}
@@ -143,6 +152,10 @@ class Metrics:
     def watch_stakes(self, verdict: str, peers: Callable[[], float]) -> None:
         """Where the number of linked peers with this verdict on their stake is read at each scrape."""
         self._peers_by_stake.labels(verdict).set_function(peers)
+
+    def peer_refused(self, code: str) -> None:
+        """Count one chat request of a peer that came to no LLM."""
+        self._peer_refusals.labels(code).inc()
 
     def observe(self, outcome: Outcome) -> None:
         """Count one request."""
