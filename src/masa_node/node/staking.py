@@ -40,8 +40,8 @@ MAX_SETTLED = 64  # peers that are waited for: as many as a race asks
 _RANKS = {StakeAnswer.STAKED: 0, StakeAnswer.ALLOWED: 0, StakeAnswer.UNKNOWN: 1, StakeAnswer.NOT_STAKED: 2}
 _GOOD = (StakeAnswer.STAKED, StakeAnswer.ALLOWED)
 _HOW_TO_STAKE = (
-    "To stake, OWNER being a wallet's address: `masa-node stake deposit min --owner OWNER`, if it has no stake yet, then "
-    "`masa-node stake delegate --owner OWNER`."
+    "To stake, OWNER being a wallet's address: `masa-node stake deposit min --owner OWNER`, if it has no stake yet, "
+    "then `masa-node stake delegate --owner OWNER`."
 )
 _WHERE_IT_STANDS = "`masa-node stake status` shows where it stands. LLM servers of this node answer without."
 
