@@ -18,6 +18,7 @@ from calling import answered
 from eth_account.signers.local import LocalAccount
 from meeting import peer_row, wait_until
 from node_process import Node
+from talker import TALKER, Talker
 from web3.contract import Contract
 
 from masa_node.network.identity import load_secret
@@ -259,14 +260,13 @@ class Stream:
 
 
 @contextlib.contextmanager
-def a_stream(node: Node, words: int = 1) -> Generator[Stream]:
-    """One that has begun before the block does, and has ended after it. It has so many words, and 15."""
-    fields = {"stream": True, "messages": [{"role": "user", "content": "a " * words}]}
+def a_stream(node: Node, talker: Talker) -> Generator[Stream]:
+    """One that has begun before the block does, goes on as long as it lasts, and has ended after it."""
     with contextlib.ExitStack() as stack:
         began: list[http.client.HTTPResponse] = []
 
         def begins() -> bool:
-            began.append(stack.enter_context(answered(node, MODEL, fields)))
+            began.append(stack.enter_context(answered(node, TALKER, {"stream": True})))
             return began[-1].status == 200
 
         wait_until(begins)
@@ -274,6 +274,7 @@ def a_stream(node: Node, words: int = 1) -> Generator[Stream]:
         try:
             yield stream
         finally:
+            talker.be_told()
             stream.wait()
 
 

@@ -31,6 +31,7 @@ from staked import (
     stake_of,
     streamed,
 )
+from talker import TALKER, Talker
 
 from masa_node.staking.addresses import parse_address
 from masa_node.staking.profile_files import write_profile
@@ -53,7 +54,7 @@ class Member:
 
 
 class Market:
-    """A chain with our contract; ada asks, bob and cleo serve the demo; ada and bob are staked."""
+    """A chain with our contract; ada asks, bob and cleo serve the demo, bob a talker too; ada and bob are staked."""
 
     def __init__(self, local: LocalChain, folder: Path, running: contextlib.ExitStack) -> None:
         self.local = local
@@ -62,10 +63,11 @@ class Market:
         self._folder = folder
         self._running = running
         self.nodes: list[Node] = []
+        self.talker = running.enter_context(Talker())
         profile = Profile("real", 31337, (), parse_address(self.contract.address), fresh_s=FRESH_S, max_head_age_s=30)
         write_profile(profile, folder / "real.toml")
         self.ada = self.member("ada", is_staked=True, OPEN_NETWORK="1")
-        self.bob = self.member("bob", is_staked=True, DEMO="1")
+        self.bob = self.member("bob", is_staked=True, DEMO="1", LLM_CHAT_URL=self.talker.chat_url)
         self.cleo = self.member("cleo", is_staked=False, DEMO="1")
 
     def member(self, name: str, *, is_staked: bool, **settings: str) -> Member:
@@ -95,7 +97,7 @@ class Market:
     def wait_until_known(self, asker: Node) -> None:
         """Until it knows who serves the demo."""
         others = {self.bob.keys.node_id, self.cleo.keys.node_id}
-        wait_until(lambda: servers_of(asker, MODEL) >= others)
+        wait_until(lambda: servers_of(asker, MODEL) >= others and bool(servers_of(asker, TALKER)))
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +218,11 @@ def test_the_asker_whose_stake_ends_is_told_so_and_served_again_with_the_next(ma
 @pytest.mark.parametrize("how", ["killed", "held", "replaced"])
 def test_an_outage_is_borne_on_what_was_read(market: Market, how: str) -> None:
     why = {"killed": "connection refused", "held": "no answer within 1 s", "replaced": "31338"}[how]
-    with a_stream(market.ada.node, 80) as stream, getattr(market.local, how)(), Trickle(market.ada.node) as trickle:
+    with (
+        a_stream(market.ada.node, market.talker) as stream,
+        getattr(market.local, how)(),
+        Trickle(market.ada.node) as trickle,
+    ):
         wait_until(lambda: why in last_failure(market.ada.node))
         wait_until(lambda: why in stake_of(market.ada.node, market.bob.keys)["reason"])
         told = stake_of(market.ada.node, market.bob.keys)
