@@ -1,5 +1,6 @@
 """What the node takes a server for, from its URL and from how it answers; and that it does not stay with a mistake."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 
@@ -16,9 +17,10 @@ from masa_node.upstreams.probing import identify
 from masa_node.upstreams.server import Server
 from masa_node.upstreams.spec import Kind, UpstreamSpec
 from tests.fakes.http_bytes import whole
-from tests.fakes.llm_server import FakeLlm, Line, Script, close, send
+from tests.fakes.llm_server import FakeLlm, Line, Script, close, send, stall
 
 VERSION: Script = (send(whole(b'{"version":"0.32.15"}')),)
+ENDLESS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nword \r\n"
 REFUSED: Script = (send(whole(b'{"error":{"message":"messages: required"}}', status=400)),)
 KEY = "sk-upstream"
 
@@ -108,6 +110,7 @@ NOT_ANTHROPIC: list[Script] = [
     (send(whole(b"<html>", content_type="text/html")),),
     # LM Studio: "Unexpected endpoint or method. (POST /v1/messages). Returning 200 anyway"
     (send(whole(b'{"error":"Unexpected endpoint or method. (POST /v1/messages)"}')),),
+    (send(ENDLESS), stall),
     (close,),
 ]
 
@@ -115,7 +118,8 @@ NOT_ANTHROPIC: list[Script] = [
 @pytest.mark.parametrize("script", NOT_ANTHROPIC)
 async def test_a_server_without_that_door_is_not_taken_to_have_it(http: HttpClient, script: Script) -> None:
     async with FakeLlm().answer("/v1/messages", script) as llm:
-        server = await found(http, llm.url)
+        async with asyncio.timeout(20):
+            server = await found(http, llm.url)
         assert isinstance(server, OpenAiServer)
         assert path(llm, server, Door.ANTHROPIC_MESSAGES) is None
 

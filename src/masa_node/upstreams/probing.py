@@ -110,11 +110,14 @@ async def _anthropic_door(http: HttpClient, api_base: str, key: Headers) -> tupl
         return False, label
     await _check_is_up(answer)
     label = _LABELS.get((answer.header("server") or "").partition("/")[0], label)
+    if answer.status < _FIRST_REFUSAL or answer.status in NO_SUCH_PATH:
+        answer.close()  # unread: who answers whatever is asked may go on for ever
+        return False, label
     try:
         is_json = read(await read_whole(answer, MAX_PROBE_BYTES), _OBJECT) is not None
     except ProviderError:
         return False, label
-    return answer.status >= _FIRST_REFUSAL and answer.status not in NO_SUCH_PATH and is_json, label
+    return is_json, label
 
 
 async def _check_is_up(answer: HttpAnswer) -> None:
