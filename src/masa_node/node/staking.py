@@ -11,9 +11,9 @@ from typing import Self
 import structlog
 
 from masa_node.chat.errors import NoStakedPeer, PolicyError, StakeDemanded, StakeRequired, StakeUndecided, StakeUnknown
-from masa_node.network.adverts import SignedAdvert
 from masa_node.network.network import Network
 from masa_node.network.transport import NodeId
+from masa_node.node.bystanders import Bystanders
 from masa_node.node.chain_http import ChainHttp
 from masa_node.node.stake_settings import Policy, StakeSettings
 from masa_node.node.stake_view import StakeRow, StakeView, chain_row, network_row, stake_row
@@ -30,7 +30,6 @@ LOOK_EVERY_S = 1.0  # at every linked peer: a microsecond each
 UNKNOWN_LOOKS = 5  # in a row: a look-up takes a second for each RPC URL that hangs
 SETTLE_WITHIN_S = 3.0  # three RPC URLs that each take their second; a chat's own time goes on meanwhile
 ADVERT_WITHIN_S = 2.0  # for the first advert of a peer that has just linked: it is sent at once
-NOTICED_A_LOOK = 100  # of those not linked; 0.1 ms each at most
 LOOKS_AT_ONCE = 32  # a millisecond's worth: then others have their turn
 SIFTED_FOR_S = 0.1  # requests that come together are not each to weigh every peer: 0.5 ms of 256
 MAX_SIFTED = 64  # models and doors within that time
@@ -39,6 +38,7 @@ MAX_SETTLED = 64  # peers that are waited for: as many as a race asks
 
 _RANKS = {StakeAnswer.STAKED: 0, StakeAnswer.ALLOWED: 0, StakeAnswer.UNKNOWN: 1, StakeAnswer.NOT_STAKED: 2}
 _GOOD = (StakeAnswer.STAKED, StakeAnswer.ALLOWED)
+_LOOKED_UP_LATER = Verdict(StakeAnswer.UNKNOWN, "its stake is looked up once it is linked")
 _HOW_TO_STAKE = (
     "To stake, OWNER being a wallet's address: `masa-node stake deposit min --owner OWNER`, if it has no stake yet, "
     "then `masa-node stake delegate --owner OWNER`."
@@ -88,25 +88,15 @@ class Staking:
             self._network = None
 
     async def _keep_looking(self, network: Network) -> None:
-        """Each look renews what is no longer fresh, so that requests find it there.
-
-        Nodes that are not linked count, too: an owner's stake is for all of them, wherever they are linked. Thousands
-        have a turn while a key counts.
-        """
-        others: list[SignedAdvert] = []
+        """Each look renews what is no longer fresh, so that requests find it there."""
+        bystanders = Bystanders(self.gate, network)
         while True:
             self._tell_own()
             for number, peer in enumerate(list(network.links.sessions), 1):
                 self.of(peer)
                 if number % LOOKS_AT_ONCE == 0:
                     await asyncio.sleep(0)
-            others = others or [each for each in network.gossip.all() if each.advert.delegation is not None]
-            for number, signed in enumerate(others[-NOTICED_A_LOOK:], 1):
-                if signed.node_id not in network.links.sessions and signed.advert.delegation is not None:
-                    self.gate.notice(signed.node_id, signed.advert.delegation)
-                if number % LOOKS_AT_ONCE == 0:
-                    await asyncio.sleep(0)
-            del others[-NOTICED_A_LOOK:]
+            await bystanders.look()
             await asyncio.sleep(LOOK_EVERY_S)
 
     def _tell_own(self) -> None:
@@ -264,8 +254,18 @@ class Staking:
     # ---- what is told ----
 
     def row(self, peer: NodeId) -> StakeRow:
-        """For the list of peers."""
-        return stake_row(self.of(peer), time.time())
+        """For the list of peers. The chain is not read for those that are only listed."""
+        return stake_row(self._listed(peer), time.time())
+
+    def _listed(self, peer: NodeId) -> Verdict:
+        network = self._network
+        signed = network.gossip.advert_of(peer) if network is not None else None
+        if network is None or signed is None or peer in network.links.sessions or peer in self._settings.allowed:
+            return self.of(peer)
+        delegation = signed.advert.delegation
+        if delegation is None:
+            return self.of(peer)
+        return self.gate.held(peer, delegation) or _LOOKED_UP_LATER
 
     def linked_with(self, answer: StakeAnswer) -> float:
         """How many linked peers have this verdict."""

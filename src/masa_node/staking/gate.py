@@ -130,10 +130,22 @@ class Gate:
             return shown.verdict
         return self._looked_at(node_id, delegation, at_unix_s)
 
-    def notice(self, node_id: str, delegation: bytes) -> None:
-        """Count a node that nobody asks or serves now, if its owner's stake has been read. Else nothing is asked."""
-        if self._knowledge.readings.last(self._shown.peek(node_id, delegation).owner) is not None:
-            self.verdict(node_id, delegation)
+    def held(self, node_id: str, delegation: bytes) -> Verdict | None:
+        """The verdict on a node that nobody asks or serves now, for whose sake the chain is not read for strangers.
+
+        None for one of an owner who is not known to have a stake, and of a contract that is not known to have signed.
+        Else the node is seen by this.
+        """
+        shown = self._shown.peek(node_id, delegation)
+        is_known = self._knowledge.is_of_a_staker(shown.question or shown.owner)
+        return self.verdict(node_id, delegation) if is_known else None
+
+    def waits_for_a_word(self, node_id: str, delegation: bytes) -> bool:
+        """Does it name a contract with a stake that is not known to have signed? Only that can tell."""
+        shown = self._shown.peek(node_id, delegation)
+        if shown.question is None or self._knowledge.is_of_a_staker(shown.question):
+            return False
+        return self._knowledge.is_of_a_staker(shown.owner)
 
     async def settled(self, node_id: str, delegation: bytes | None) -> Verdict:
         """The same, but waits for the look-up when nothing usable is held. Cancelling it does not cancel that."""
