@@ -333,7 +333,7 @@ def test_a_full_node_refuses_and_has_room_again_when_a_link_ends(monkeypatch: py
             with pytest.raises(PeerUnreachable):
                 await second.dial(us.address())
             link.close("make room")
-            await until(lambda: not us._links)
+            await until(lambda: not us._links and us._arrivals._linked + us._arrivals._under_way == 0)
             await second.dial(us.address())
             assert (await us.accept()).peer == second.keys.node_id
 
