@@ -309,6 +309,12 @@ async def test_a_server_without_the_tag_says_what_to_set(http: HttpClient, mode:
     assert 'set block_tag = "latest"' in why
 
 
+async def test_a_contract_that_is_too_new_for_the_tag_is_not_called_absent(http: HttpClient) -> None:
+    async with RpcServer(mode=result(2, "0x")) as server:
+        why = await why_unknown(http, at_tag(BlockTag.FINALIZED, server.rpc_url))
+    assert "at the newest block that is finalized. If it is new, wait for that block; else correct the profile." in why
+
+
 async def test_what_a_server_says_is_shown_short_without_its_key_and_harmless_to_a_terminal(http: HttpClient) -> None:
     said = f"\x1b[2J\r\nbad key {RpcServer.SECRET} " + "x" * 5_000
     async with RpcServer(mode=error(0, -32600, said)) as server:

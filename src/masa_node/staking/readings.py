@@ -202,13 +202,19 @@ def _words(reply: Reply, function: str, count: int, profile: Profile) -> tuple[i
     except ValueError as exc:
         raise ChainUnknown("its answer to a call is not JSON-RPC. Is it an RPC server?") from exc
     if not answer:
-        raise ChainUnknown(f"there is no contract at {where}, or none with {function}. Correct the profile.")
+        raise ChainUnknown(f"there is no contract at {where}, or none with {function}{_as_of(profile.block_tag)}.")
     if len(answer) != count * WORD:
         raise ChainUnknown(
             f"{function} of the contract {where} gave {len(answer)} bytes instead of {count * WORD}. Is it a staking "
             f'contract of the shape "{profile.shape}"? Correct the profile.'
         )
     return uints(answer, count)
+
+
+def _as_of(tag: BlockTag) -> str:
+    if tag is BlockTag.LATEST:
+        return ". Correct the profile"
+    return f", at the newest block that is {tag}. If it is new, wait for that block; else correct the profile"
 
 
 def _not_carried_out(error: RpcError) -> ChainUnknown:
