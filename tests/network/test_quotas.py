@@ -61,4 +61,6 @@ def test_records_are_bounded_and_those_that_tell_nothing_go_first(monkeypatch: p
 
 def test_a_peer_fills_no_log() -> None:
     quota = Quotas(RULES).of(NodeId("a"), 0.0)
-    assert [quota.may_log(at_s) for at_s in (0.0, 1.0, LOG_EVERY_S - 1, LOG_EVERY_S)] == [True, False, False, True]
+    times = (0.0, 1.0, LOG_EVERY_S - 1, LOG_EVERY_S)
+    assert [quota.may_log("one thing", at_s) for at_s in times] == [True, False, False, True]
+    assert quota.may_log("another", 1.0)  # the one does not hide the other

@@ -3,7 +3,11 @@
 from types import SimpleNamespace
 from typing import Any
 
-from masa_node.node.bystanders import SEEN_A_LOOK, Bystanders
+from masa_node.node.bystanders import LOOKS_FOR_S, SEEN_A_LOOK, Bystanders
+from masa_node.node.staking import LOOK_EVERY_S
+from masa_node.staking.delegation import SignedDelegation, digest, encode
+from masa_node.staking.seen_keys import SEEN_FOR_S
+from masa_node.staking.signatures import sign
 from masa_node.staking.verdicts import StakeAnswer
 from tests.staking.delegations import Owner, node, of_contract
 from tests.staking.gate_world import World
@@ -81,3 +85,72 @@ async def test_of_an_owner_without_a_known_stake_and_of_garbage_nothing_is_asked
             await settle(3)
         assert gate.held(node(2), OWNER.delegates(node(2))) is None
     assert (world.chain.asked, world.chain.asked_signatures) == ([], [])
+
+
+@virtual_time
+async def test_what_can_never_count_is_told_at_once_and_not_to_be_looked_up_later() -> None:
+    world = staked_world()
+    async with world.running() as gate:
+        for shown in (b"garbage", OWNER.delegates(node(9)), b"x" * 5_000):
+            verdict = gate.held(node(2), shown)
+            assert verdict is not None
+            assert (verdict.answer, verdict.reason) == (StakeAnswer.NOT_STAKED, gate.verdict(node(2), shown).reason)
+    assert (world.chain.asked, world.chain.asked_signatures) == ([], [])
+
+
+class Slow:
+    """A gate for which each delegation takes this long, as where signatures are checked in Python."""
+
+    def __init__(self, each_s: float) -> None:
+        self.each_s = each_s
+        self.spent_s = 0.0
+        self.held_of: list[str] = []
+
+    def work_s(self) -> float:
+        return self.spent_s
+
+    def waits_for_a_word(self, node_id: str, delegation: bytes) -> bool:
+        return False
+
+    def held(self, node_id: str, delegation: bytes) -> None:
+        self.held_of.append(node_id)
+        self.spent_s += self.each_s
+
+
+@virtual_time
+async def test_a_look_is_short_however_slow_each_one_is_and_all_have_their_turn() -> None:
+    slow, shown = Slow(0.005), {node(number): b"delegation" for number in range(100, 120)}
+    bystanders = Bystanders(slow, network(dict(shown)), slow.work_s)  # type: ignore[arg-type]
+    for look in range(1, 7):
+        await bystanders.look()
+        assert slow.spent_s <= look * (LOOKS_FOR_S + slow.each_s)
+    assert set(slow.held_of) == set(shown)
+
+
+@virtual_time
+async def test_ten_thousand_slow_ones_have_their_turn_while_a_key_counts() -> None:
+    slow, shown = Slow(0.005), {node(number): b"delegation" for number in range(10, 10_010)}
+    bystanders = Bystanders(slow, network(dict(shown)), slow.work_s)  # type: ignore[arg-type]
+    looks = 0
+    while len(slow.held_of) < len(shown):
+        await bystanders.look()
+        looks += 1
+    assert looks * LOOK_EVERY_S < SEEN_FOR_S
+
+
+@virtual_time
+async def test_who_names_a_staked_owner_in_vain_costs_no_look_at_the_chain_and_counts_for_nobody() -> None:
+    world = staked_world()
+    shown = {}
+    for number in range(100, 150):
+        delegation = OWNER.delegation(node(number))
+        shown[node(number)] = encode(SignedDelegation(delegation, sign(digest(delegation), Owner("thief").secret)))
+    async with world.running() as gate:
+        assert (await gate.settled(LINKED, OWNER.delegates(LINKED))).answer is StakeAnswer.STAKED
+        bystanders = Bystanders(gate, network(dict(shown)))
+        for _ in range(len(shown)):
+            await bystanders.look()
+        await settle(3)
+        verdict = gate.verdict(LINKED, OWNER.delegates(LINKED))
+    assert (verdict.answer, verdict.nodes) == (StakeAnswer.STAKED, 1)
+    assert (world.chain.asked, world.chain.asked_signatures) == ([OWNER.address], [])

@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
 from masa_node.chat.ask import Privacy, RaceRule
-from masa_node.chat.errors import ConnectionRefused, NoStakedPeer, PrivacyRefused, ProviderError
+from masa_node.chat.errors import ConnectionRefused, FirstPieceTimeout, NoStakedPeer, PrivacyRefused, ProviderError
+from masa_node.routing.experience import RaceEvent, RaceStep
 from masa_node.routing.health import FIRST_PAUSE_S, OPENS_AFTER
 from masa_node.routing.provider import Provider
 from masa_node.routing.sifting import Sifted
@@ -192,3 +194,109 @@ async def test_what_holds_when_a_place_is_there_decides_and_not_what_held_when_t
     world.admission.leave()
     await asking
     assert (peers[0].asked, world.outcome.served_by) == ([], "is")
+
+
+# ---- silent groups ----
+
+
+async def seconds_for_each(world: World, requests: int) -> list[float]:
+    took: list[float] = []
+    for _ in range(requests):
+        began_s = now_s()
+        await world.answer()
+        took.append(now_s() - began_s)
+    return took
+
+
+@virtual_time
+async def test_a_group_that_stays_silent_makes_a_few_requests_wait_and_not_every_one() -> None:
+    hung = ScriptedPeer("good")
+    world = sifted([ScriptedPeer("bad", 1.0, WHOLE), hung], Rule("good", "bad"))
+    assert await seconds_for_each(world, OPENS_AFTER + 1) == [11.0] * OPENS_AFTER + [1.0]
+    assert len(hung.asked) == OPENS_AFTER
+    assert hung.at_work == 0
+
+
+@virtual_time
+async def test_an_answer_in_one_piece_may_take_its_time_and_goes_nowhere_else() -> None:
+    slow, bad = ScriptedPeer("good", 25.0, WHOLE), ScriptedPeer("bad", WHOLE)
+    world = sifted([bad, slow], Rule("good", "bad"))
+    await world.answer(msgspec.structs.replace(world.ask(), wants_stream=False))
+    assert (world.outcome.served_by, now_s(), bad.asked) == ("good", 25.0, [])
+
+
+@virtual_time
+async def test_who_was_silent_for_long_and_wins_all_the_same_stays_well_and_so_do_those_he_was_faster_than() -> None:
+    slow, slower, bad = (
+        ScriptedPeer(name, after_s, WHOLE) for name, after_s in (("slow", 12.0), ("slower", 13.0), ("bad", 5.0))
+    )
+    world = sifted([slow, slower, bad], Rule("slow slower", "bad"))
+    await seconds_for_each(world, OPENS_AFTER + 1)
+    assert {outcome.served_by for outcome in world.outcomes} == {"slow"}
+    assert [world.dispatcher.health_of(peer).failures for peer in (slow, slower, bad)] == [0, 0, 0]
+
+
+@virtual_time
+async def test_each_group_has_a_third_of_what_is_left_once_the_own_llm_has_failed() -> None:
+    own = ScriptedProvider("own", 12.0, ConnectionRefused("gone"))
+    hung = [ScriptedPeer(name) for name in ("good", "unknown")]
+    world = sifted([own, *hung, ScriptedPeer("bad", 1.0, WHOLE)], Rule("good", "unknown", "bad"))
+    await world.answer()
+    assert (world.outcome.served_by, now_s()) == ("bad", 12.0 + 6.0 + 6.0 + 1.0)
+    trail = {attempt.provider: (attempt.result, attempt.asked_after_s) for attempt in world.outcome.attempts}
+    assert (trail["good"], trail["unknown"], trail["bad"]) == (("cancelled", 12.0), ("cancelled", 18.0), ("won", 24.0))
+
+
+@pytest.mark.parametrize("width", [2, 3, 64])
+@virtual_time
+async def test_silent_peers_and_those_asked_beside_them_together_are_no_more_than_the_width(width: int) -> None:
+    hung = ScriptedPeer("good")
+    late = [ScriptedPeer(f"bad{number}", 1.0, ConnectionRefused("gone")) for number in range(5)]
+    world = sifted([*late, hung], Rule("good", " ".join(peer.name for peer in late)))
+    most = 0
+
+    def watch(event: RaceEvent) -> None:
+        nonlocal most
+        most = max(most, sum(peer.at_work for peer in (hung, *late)) + (event.step is RaceStep.ASKED))
+
+    world.dispatcher.watch = watch
+    with pytest.raises(FirstPieceTimeout):
+        await world.answer(world.ask(race=RaceRule(width=width)))
+    assert most == min(width, 6)
+    assert [len(peer.asked) for peer in late] == [1] * 5
+    assert world.outcome.hedges == min(width - 1, 5)  # the others took the place of one that had failed
+
+
+@virtual_time
+async def test_silence_of_trusted_peers_shows_what_only_they_may_see_to_nobody_else() -> None:
+    hung, trusted, bad = TrustedPeer("good"), TrustedPeer("bad1", 1.0, WHOLE), ScriptedPeer("bad2", WHOLE)
+    world = sifted([bad, trusted, hung], Rule("good", "bad1 bad2"))
+    await world.answer(world.ask(privacy=Privacy.TRUSTED))
+    assert (world.outcome.served_by, now_s(), bad.asked) == ("bad1", 11.0, [])
+
+
+@pytest.mark.parametrize("gone_after_s", [9.999, 10.0, 10.5, 20.0, 29.999, 30.0])
+@virtual_time
+async def test_a_caller_who_goes_away_as_a_group_begins_beside_a_silent_one_leaves_nothing(gone_after_s: float) -> None:
+    peers = [ScriptedPeer(name) for name in ("good", "unknown", "bad")]
+    world = sifted(peers, Rule("good", "unknown", "bad"))
+    began_s = now_s()
+    asking = asyncio.create_task(world.answer())
+    await asyncio.sleep(gone_after_s)
+    asking.cancel()
+    await asyncio.wait([asking])
+    assert now_s() - began_s == pytest.approx(gone_after_s)
+    assert [peer.at_work for peer in peers] == [0, 0, 0]
+    assert len(asyncio.all_tasks()) == 1
+    assert all(world.dispatcher.health_of(peer).running == 0 for peer in peers)
+
+
+@virtual_time
+async def test_a_group_whose_turn_comes_at_the_very_deadline_leaves_nothing_under_way() -> None:
+    peers = [ScriptedPeer(name) for name in ("first", "second", "third", "fourth")]
+    world = sifted(peers, Rule(*(peer.name for peer in peers)))
+    with pytest.raises(FirstPieceTimeout):
+        await world.answer()
+    assert [peer.at_work for peer in peers] == [0] * 4
+    assert [len(peer.asked) for peer in peers[:3]] == [1, 1, 1]
+    assert len(asyncio.all_tasks()) == 1

@@ -30,7 +30,7 @@ class PeerQuota:
         self._rules = rules
         self._tokens = float(rules.asks_per_minute)
         self._seen_s = now_s
-        self._logged_s = float("-inf")
+        self._logged_s: dict[str, float] = {}
         self.at_work = 0
         self.telling = 0
         self.held_bytes = 0
@@ -49,11 +49,11 @@ class PeerQuota:
         """That ask is over."""
         self.at_work -= 1
 
-    def may_log(self, now_s: float) -> bool:
-        """May what it does wrong be logged now? Once in LOG_EVERY_S."""
-        if now_s - self._logged_s < LOG_EVERY_S:
+    def may_log(self, event: str, now_s: float) -> bool:
+        """May this, of a few things it does wrong, be logged now? Each once in LOG_EVERY_S."""
+        if now_s - self._logged_s.get(event, float("-inf")) < LOG_EVERY_S:
             return False
-        self._logged_s = now_s
+        self._logged_s[event] = now_s
         return True
 
     def is_idle(self, now_s: float) -> bool:

@@ -85,13 +85,13 @@ class PeerServer:
         except (PeerBusy, PeerRefused, CallerError) as refusal:
             if self.refused is not None:
                 self.refused(refusal.code)
-            if quota.may_log(now_s):
+            if quota.may_log("peer not served", now_s):
                 log.info("peer not served", peer=short_id(peer), error=refusal.code, why=refusal.message)
             await _refuse(quota, stream, refusal)
         except AskerGone:
             pass
         except ProtocolFault as fault:
-            if quota.may_log(now_s):
+            if quota.may_log("peer misbehaves", now_s):
                 log.warning("peer misbehaves", peer=short_id(peer), why=fault.message)
         except Exception as exc:  # the accept loop goes on whatever a peer sent
             log.exception("a bug, while a peer was served", peer=short_id(peer), kind=type(exc).__name__)

@@ -16,9 +16,7 @@ from masa_node.routing.race import DEFAULT_WIDTH, MAX_WIDTH, Entrant, Heat, Race
 from masa_node.routing.verdict import is_refusal, most_useful
 
 MAX_RANKED = MAX_WIDTH  # of more peers, as many are drawn: ranking costs about a microsecond each
-PATIENCE_SHARE = (
-    1 / 3
-)  # of the time for a first piece: what silent peers get before those of the next heat are asked too
+PATIENCE_SHARE = 1 / 3  # of the time for a first piece: silent peers have it before those of the next heat are asked
 MIN_LINE = 128  # peers that may be asked for one request one after the other, however small the width is
 
 
@@ -32,6 +30,8 @@ class Runners:
         self._experience = experience
         self._loop = asyncio.get_running_loop()
         self._field: list[Provider] = []
+        self._heat_of: list[int] = []  # of each in the field; later ones have higher numbers
+        self._patience_s = 0.0
         self._race = Race(self._heats(), experience.budget)
         self._tasks: dict[Entrant, asyncio.Task[None]] = {}
         self._clock: asyncio.TimerHandle | None = None
@@ -100,8 +100,16 @@ class Runners:
 
     def _is_crowned(self, entrant: Entrant) -> bool:
         commands = self._tell(race.FirstPiece(entrant))
+        self._blame_the_silent(commands, entrant)
         self._carry_out(commands)
         return race.Crown(entrant) in commands
+
+    def _blame_the_silent(self, commands: Sequence[race.Command], winner: Entrant) -> None:
+        """One of a later heat answered first: else those who hang would keep every request waiting for that heat."""
+        for command in commands:
+            if isinstance(command, race.Cancel) and self._heat_of[command.entrant] < self._heat_of[winner]:
+                health = self._experience.health.of(self._field[command.entrant].name)
+                health.failed(self._loop.time(), self._patience_s)
 
     def _tell(self, event: race.Event) -> list[race.Command]:
         return self._race.happened(event, self._loop.time())
@@ -139,14 +147,18 @@ class Runners:
         line = max(width, MIN_LINE)
         groups = [ranked(peers, self._experience.health, self._loop.time(), line) for peers in chosen.peers]
         heats = [peers for peers in (*(well for well, _ in groups), *(ill for _, ill in groups)) if peers]
-        patience_s = (self._ask.first_piece_deadline_s - self._loop.time()) * PATIENCE_SHARE
+        patience_s = self._patience_s = (self._ask.first_piece_deadline_s - self._loop.time()) * PATIENCE_SHARE
+        is_telling = self._ask.wants_stream  # who answers in one piece is silent until it is done
         for later, peers in zip(range(len(heats) - 1, -1, -1), heats, strict=True):
-            yield peers_heat(self._enter(peers), rule.mode, width, usual_s, patience_s if later else None)
+            yield peers_heat(
+                self._enter(peers), rule.mode, width, usual_s, patience_s if is_telling and later else None
+            )
         yield own_heat(self._enter(chosen.last))
 
     def _enter(self, providers: Sequence[Provider]) -> tuple[Entrant, ...]:
         first = len(self._field)
         self._field += providers
+        self._heat_of += [first] * len(providers)
         return tuple(Entrant(number) for number in range(first, len(self._field)))
 
 

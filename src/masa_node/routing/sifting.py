@@ -10,7 +10,9 @@ from masa_node.routing.provider import Provider
 
 
 class Sifted(msgspec.Struct, frozen=True, gc=False):
-    """Groups of peers, the best first; one is asked when those before it have failed. None is empty.
+    """Groups of peers, the best first; one is asked when those before it have failed, or a stream is long in coming.
+
+    None is empty.
 
     `refusal` says why none is left; it is None while any is.
     """

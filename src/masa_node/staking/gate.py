@@ -134,9 +134,11 @@ class Gate:
         """The verdict on a node that nobody asks or serves now, for whose sake the chain is not read for strangers.
 
         None for one of an owner who is not known to have a stake, and of a contract that is not known to have signed.
-        Else the node is seen by this.
+        Else the node is seen by this. What cannot be read, or is for another node, chain or contract, is refused.
         """
         shown = self._shown.peek(node_id, delegation)
+        if shown.signed is None and node_id not in self._allowed:
+            return refused(shown.fault or "")
         is_known = self._knowledge.is_of_a_staker(shown.question or shown.owner)
         return self.verdict(node_id, delegation) if is_known else None
 

@@ -38,7 +38,11 @@ ATTEMPTS = MetricDoc(
 )
 RACES = MetricDoc("masa_races_total", "counter", ("rule",), "Chat requests for which peers were asked: `all`, `hedge`.")
 HEDGES = MetricDoc(
-    "masa_hedges_total", "counter", (), "Peers asked because another was slow; a share of the races by rule `hedge`."
+    "masa_hedges_total",
+    "counter",
+    (),
+    "Peers asked because others were silent: by rule `hedge` one at a time, for a tenth of its races at most; by `all` "
+    "those who come after the silent ones, together.",
 )
 LOSERS = MetricDoc("masa_losers_cancelled_total", "counter", (), "Peers whose answer was given up for a faster one.")
 FIRST_PIECE = MetricDoc("masa_first_piece_seconds", "histogram", ("door",), "Time to the first valid piece.")
