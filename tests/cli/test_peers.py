@@ -538,11 +538,16 @@ def test_a_peers_stake_is_told_with_amount_block_age_and_reason(owner: Owner) ->
     assert told["staking"] == body["staking"]
 
 
-def test_the_age_of_a_reading_is_told_once(owner: Owner) -> None:
-    reason = "its owner's 1000 MASA at block 32 cover 1 node; read 14 s ago; the chain cannot be read since"
-    listed = {"id": ADA, "standing": "listed", "connected": True, "stake": {**STAKE, "age_s": 14, "reason": reason}}
+def test_the_age_of_a_reading_is_told_in_seconds_while_it_is_young(owner: Owner) -> None:
+    reason = "its owner's 1000 MASA at block 32 cover 1 node; the chain cannot be read now: it said no"
+    listed = {
+        "id": ADA,
+        "standing": "listed",
+        "connected": True,
+        "stake": {**STAKE, "age_s": 14, "reason": f"{reason}."},
+    }
     with door(200, {"state": "on", "staking": "on", "peers": [listed]}) as (url, _):
-        assert f"{ADA[:10]} is staked: {reason}\n" in owner.run("peers", "--url", url).out
+        assert f"{ADA[:10]} is staked: {reason}; read 14 s ago\n" in owner.run("peers", "--url", url).out
 
 
 @pytest.mark.parametrize(

@@ -330,7 +330,8 @@ def test_while_the_chain_cannot_be_read_the_verdict_is_what_the_running_node_sti
 ) -> None:
     ready.chain.stake(ready.staking, ready.wallet.address)
     owner.stake("delegate", "--keystore", ready.keystore)
-    held = {**owner.json("status")["own"], "reason": "its owner's 1000 MASA cover 1 node; read 9 min ago", "age_s": 540}
+    reason = "its owner's 1000 MASA cover 1 node; it is read again"
+    held = {**owner.json("status")["own"], "reason": reason, "age_s": 540}
     monkeypatch.setenv("RPC_URL", "http://127.0.0.1:1")
     with door({"own": held, "peers": {}}) as url, running(owner, url):
         status = owner.json("status")

@@ -23,7 +23,7 @@ MAX_WHY_CHARS = 300
 MAX_REASONS_SHOWN = 5
 MAX_STAKES_SHOWN = 20
 INVITE_ID_CHARS = 8  # of the token's hash: a thousand invites at most
-_TELLS_AGE = "; read "
+_MINUTE_S = 60
 _OK, _UNAUTHORIZED, _NO_SUCH_DOOR = 200, 401, 404
 
 
@@ -126,13 +126,14 @@ def _stake_lines(network: ShownNetwork, shown: Sequence[ShownPeer]) -> list[str]
 
 
 def _stake_line(peer: ShownPeer) -> str:
-    """Amount and block are in the reason, as the node words it, and the age of a reading that is no longer fresh."""
+    """Amount and block are in the reason, as the node words it."""
     stake = peer.stake or ShownStake()
-    read = "" if stake.age_s is None or _TELLS_AGE in stake.reason else f"; read {ago(stake.age_s)}"
-    return (
-        f"{short_id(plain(peer.id, MAX_CELL_CHARS))} is {plain(stake.verdict, MAX_CELL_CHARS)}: "
-        f"{plain(stake.reason, MAX_WHY_CHARS)}{read}"
-    )
+    said = f"{short_id(plain(peer.id, MAX_CELL_CHARS))} is {plain(stake.verdict, MAX_CELL_CHARS)}: "
+    reason = plain(stake.reason, MAX_WHY_CHARS)
+    if stake.age_s is None:
+        return said + reason
+    read = ago(stake.age_s) if stake.age_s >= _MINUTE_S else f"{stake.age_s} s ago"
+    return f"{said}{reason.rstrip('.')}; read {read}"
 
 
 def print_invites(invites: Sequence[KeptInvite], now_unix_s: float) -> None:

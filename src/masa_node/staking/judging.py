@@ -7,7 +7,6 @@ from masa_node.staking.holdings import Failure
 from masa_node.staking.verdicts import Reading, StakeAnswer, Verdict
 
 _SHOWN_DECIMALS = 4
-_MINUTE_S = 60
 
 
 class Token(msgspec.Struct, frozen=True):
@@ -35,18 +34,18 @@ def judge(delegation: Delegation, reading: Reading, nodes: int, token: Token) ->
     )
 
 
-def aged(verdict: Verdict, age_s: float, failure: Failure | None) -> Verdict:
-    """The same on a reading that is no longer fresh, which the reason then says.
+def aged(verdict: Verdict, failure: Failure | None) -> Verdict:
+    """The same on a reading that is no longer fresh, which the reason then says. How old it is, `read_at_unix_s` tells.
 
     A node that is refused is told the reason, so that names no RPC server of this node's owner.
     """
     if failure is None:
         why = "it is read again"
     elif verdict.answer is StakeAnswer.NOT_STAKED:
-        why = "the chain cannot be read since"
+        why = "the chain cannot be read now"
     else:
-        why = f"the chain cannot be read since: {failure.reason}"
-    return msgspec.structs.replace(verdict, reason=f"{verdict.reason.rstrip('.')}; read {_age(age_s)} ago; {why}")
+        why = f"the chain cannot be read now: {failure.reason}"
+    return msgspec.structs.replace(verdict, reason=f"{verdict.reason.rstrip('.')}; {why}")
 
 
 def refused(reason: str) -> Verdict:
@@ -90,8 +89,3 @@ def _judged(delegation: Delegation, reading: Reading, nodes: int, token: Token) 
 
 def _nodes(count: int) -> str:
     return "no node" if count == 0 else "1 node" if count == 1 else f"{count} nodes"
-
-
-def _age(age_s: float) -> str:
-    minutes = int(age_s // _MINUTE_S)
-    return f"{minutes} min" if minutes else f"{int(age_s)} s"

@@ -114,7 +114,7 @@ class Knowledge:
         verdict = judge(delegation, reading, nodes, self._token)
         is_good = verdict.answer is StakeAnswer.STAKED
         if not self.readings.is_fresh(holding, at_unix_s, is_good=is_good):
-            verdict = aged(verdict, holding.age_s(at_unix_s), holding.failure)
+            verdict = aged(verdict, holding.failure)
         stale_s = stale_limit_s(reading)
         is_due = self.readings.is_due(holding, at_unix_s, stale_s, is_good=is_good)
         until_unix_s = self.readings.usable_until_unix_s(holding, stale_s)

@@ -66,7 +66,13 @@ def open_keystore(path: Path, passphrase: str) -> Wallet:
     try:
         key = account.decrypt(keystore, passphrase)
         opened = Wallet(account.from_key(key))
-    except (KeyError, TypeError, AttributeError, AssertionError, NotImplementedError) as exc:  # its checks of the form
+    except (
+        KeyError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+        NotImplementedError,
+    ) as exc:  # how eth-account refuses a file of another form
         raise _no_keystore(path) from exc
     except (ValueError, OverflowError, MemoryError) as exc:
         raise WrongPassphrase(
