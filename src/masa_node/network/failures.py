@@ -31,15 +31,16 @@ LLM_PLACE = "its LLM server"
 _INTERNAL = "internal_error"
 # Whose key is wrong? That of the LLM's owner; the asker can do nothing about it, and the LLM's words may quote it.
 ABOUT_THE_OWNERS_KEY = frozenset({401, 403, 407})
+_LATER = "Ask again later, or another model."  # its owner alone can mend it
 # What the asker is told instead of our own words, which name addresses, settings and other servers of the owner.
 _WORDS: dict[str, str] = {
-    Unreachable.code: "it cannot be reached.",
-    ConnectionRefused.code: "nothing listens there now.",
-    DnsFailed.code: "it cannot be found.",
-    TlsFailed.code: "no secure connection with it can be made.",
-    ConnectionClosed.code: "it closed the connection before it answered.",
-    FirstPieceTimeout.code: "it gave no answer in the time that its owner allows.",
-    Stalled.code: "it fell silent, so the answer was cut.",
+    Unreachable.code: f"it cannot be reached. {_LATER}",
+    ConnectionRefused.code: f"nothing listens there now. {_LATER}",
+    DnsFailed.code: f"it cannot be found. {_LATER}",
+    TlsFailed.code: f"no secure connection with it can be made. {_LATER}",
+    ConnectionClosed.code: "it closed the connection before it answered. Ask again.",
+    FirstPieceTimeout.code: f"it gave no answer in the time that its owner allows. {_LATER}",
+    Stalled.code: "it fell silent, so the answer was cut. Ask again.",
 }
 _WITH_OWN_WORDS = (BrokenAnswer, NotAnAnswer, ErrorInStream)
 CODES: dict[str, type[ProviderError]] = {

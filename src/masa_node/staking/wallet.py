@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MAX_KEYSTORE_BYTES = 64 * 1024  # one takes half a kilobyte
 _VERSION = 3  # https://ethereum.org/en/developers/docs/data-structures-and-encoding/web3-secret-storage/
+# How eth-account refuses a file of another form, key derivation or cipher.
+_ANOTHER_FORM = (KeyError, TypeError, AttributeError, AssertionError, NotImplementedError)
 
 
 class WrongPassphrase(MasaError):
@@ -66,13 +68,7 @@ def open_keystore(path: Path, passphrase: str) -> Wallet:
     try:
         key = account.decrypt(keystore, passphrase)
         opened = Wallet(account.from_key(key))
-    except (
-        KeyError,
-        TypeError,
-        AttributeError,
-        AssertionError,
-        NotImplementedError,
-    ) as exc:  # how eth-account refuses a file of another form
+    except _ANOTHER_FORM as exc:
         raise _no_keystore(path) from exc
     except (ValueError, OverflowError, MemoryError) as exc:
         raise WrongPassphrase(
