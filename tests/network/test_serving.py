@@ -9,7 +9,9 @@ from masa_node.chat.answer import StreamedAnswer, Usage
 from masa_node.chat.ask import DialectName, Door, Privacy
 from masa_node.chat.errors import (
     BrokenAnswer,
+    ConnectionClosed,
     ConnectionRefused,
+    DnsFailed,
     ErrorAnswer,
     FirstPieceTimeout,
     NotAnAnswer,
@@ -17,9 +19,12 @@ from masa_node.chat.errors import (
     PeerRefused,
     ProviderError,
     StakeDemanded,
+    Stalled,
+    TlsFailed,
     Unreachable,
 )
 from masa_node.network.ask_frames import HEADERS_TO_PEERS, AskHeader, headers_to_peer
+from masa_node.network.failures import failure_of
 from masa_node.network.serving import LINGER_S, ServingLimits
 from masa_node.network.sharing import SharePolicy
 from masa_node.network.transport import NodeId
@@ -261,6 +266,13 @@ async def test_a_failure_is_told_without_the_owners_addresses_and_keys(
     said = f"{got.error.message} {got.error.place} {getattr(got.error, 'body', b'')!r}"
     assert not any(secret in said for secret in ("10.0.0.1", "localhost", "11434", "http://", "sk-123", "llm ("))
     assert "its LLM server" in got.error.place
+
+
+@pytest.mark.parametrize(
+    "error", [Unreachable, ConnectionRefused, DnsFailed, TlsFailed, ConnectionClosed, FirstPieceTimeout, Stalled]
+)
+def test_a_failure_told_in_the_nodes_own_words_says_what_to_do(error: type[ProviderError]) -> None:
+    assert ". Ask again" in failure_of(error("of http://10.0.0.1")).message
 
 
 @virtual_time

@@ -78,7 +78,7 @@ def test_when_all_peers_are_busy_the_caller_is_told_when_to_come_back(crowded: N
         assert error["code"] == "peer_busy"
         assert first.read().endswith(b"data: [DONE]\n\n")
         assert second.read().endswith(b"data: [DONE]\n\n")
-    with served(crowded, stream) as fourth:
+    with answered(crowded, "masa-demo", stream) as fourth:
         assert fourth.status == 200
 
 
