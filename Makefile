@@ -8,7 +8,7 @@ FIND_PYTHON = for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 PYTHON ?= $(shell $(FIND_PYTHON))
 
 # Wheels only: no dependency runs code of its own while it is installed.
-INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all:
+INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all:
 INSTALL_FAILED = { echo "Installing failed. Is pypi.org (or the index that pip is configured for) reachable?" \
 	"If so, run 'make clean' and try again, with PYTHON=python3.13 if your Python is newer." >&2; exit 1; }
 
