@@ -10,6 +10,7 @@ from masa_node.chat.ask import DialectName, Headers, RequestId
 from masa_node.chat.errors import (
     ErrorAnswer,
     MasaError,
+    MemoryFull,
     Overloaded,
     PeerBusy,
     ProviderError,
@@ -27,7 +28,7 @@ Scope = MutableMapping[str, Any]
 RawHeaders = list[tuple[bytes, bytes]]
 
 UNAUTHORIZED = 401
-BUSY_RETRY_AFTER_S = 1  # all peers were busy; another's place may be free at any moment
+BUSY_RETRY_AFTER_S = 1  # all peers were busy, or memory full; another's place may be free at any moment
 STAKE_RETRY_AFTER_S = 10  # a chain that could not be read is not asked again before
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
 
@@ -71,7 +72,7 @@ async def send_error(
 def _retry_after(error: MasaError) -> RawHeaders:
     if isinstance(error, Overloaded):
         return [(b"retry-after", b"%d" % error.retry_after_s)]
-    if isinstance(error, PeerBusy):
+    if isinstance(error, PeerBusy | MemoryFull):
         return [(b"retry-after", b"%d" % BUSY_RETRY_AFTER_S)]
     if isinstance(error, StakeUnknown):
         return [(b"retry-after", b"%d" % STAKE_RETRY_AFTER_S)]

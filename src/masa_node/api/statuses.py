@@ -22,6 +22,7 @@ STATUS: dict[type[e.MasaError], int] = {
     e.FirstPieceTimeout: 504,
     e.Stalled: 504,
     e.PeerBusy: 503,
+    e.MemoryFull: 503,
     e.StakeUnknown: 503,
     e.StakeDemanded: 403,
     e.ProviderError: 502,

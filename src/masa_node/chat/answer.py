@@ -14,18 +14,20 @@ class Usage:
     output_tokens: int | None = None
 
 
+def _nothing() -> None:
+    """Nothing is held open."""
+
+
 @dataclass(frozen=True, slots=True)
 class WholeAnswer:
-    """An answer that is here in full and was checked to be whole."""
+    """An answer that is here in full and was checked to be whole. `close` says that its body is not needed any more."""
 
     status: int
     headers: Headers
     body: bytes
     dialect: DialectName
     usage: Usage = field(default_factory=Usage)
-
-    def close(self) -> None:
-        """Nothing is held open."""
+    close: Callable[[], None] = field(default=_nothing, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

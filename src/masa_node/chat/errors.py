@@ -264,6 +264,15 @@ class ErrorAnswer(ProviderError):
         self.is_json = is_json
 
 
+class MemoryFull(ProviderError):
+    """The node holds as many bytes of whole answers as it may, and this one was the largest.
+
+    Ask for a stream, or again later.
+    """
+
+    code = "memory_full"
+
+
 class PeerBusy(ProviderError):
     """The peer serves as many requests as its owner allows. Others are asked; try again later if there are none."""
 

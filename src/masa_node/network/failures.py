@@ -12,6 +12,7 @@ from masa_node.chat.errors import (
     ErrorInStream,
     FirstPieceTimeout,
     MasaError,
+    MemoryFull,
     NotAnAnswer,
     Overloaded,
     PeerBusy,
@@ -74,7 +75,7 @@ _ADDRESS = re.compile(
 def failure_of(error: MasaError) -> Failure:
     """What a peer is told of an error here: never an address or a setting of this node's owner."""
     match error:
-        case Overloaded():
+        case Overloaded() | MemoryFull():
             failure = Failure(PeerBusy.code, "it serves as many requests of peers as its owner allows.")
         case UnknownModel():
             failure = Failure(PeerRefused.code, "it does not share that model.")

@@ -13,10 +13,14 @@ from masa_node.chat.errors import BrokenAnswer, ErrorAnswer, NotAnAnswer
 from masa_node.dialects.dialect import Dialect
 from masa_node.dialects.fields import UNREADABLE
 from masa_node.dialects.tracking import StreamTracker
+from masa_node.routing.byte_budget import ByteBudget
+from masa_node.routing.gathered import Gathered
 
 # A whole answer with several generated images stays below this.
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
+MAX_ANSWERS_BYTES = 2 * MAX_ANSWER_BYTES  # of all whole answers in memory: two of the greatest, a thousand usual ones
 MAX_ERROR_BYTES = 1024 * 1024
+ANSWERS = ByteBudget(MAX_ANSWERS_BYTES)  # of this process, whoever asked and whoever answers
 MAX_BEFORE_ANSWER_BYTES = 1024 * 1024  # comments and the like: a line every second for an hour is less than 50 kB
 
 STREAM_TYPES = frozenset(
@@ -86,17 +90,17 @@ async def take_answer(response: Response, dialect: Dialect, *, is_stream: bool) 
 
 async def read_whole(response: Response, limit_bytes: int) -> bytes:
     """The whole body; the response is closed in every case. Raises `NotAnAnswer` beyond the limit, `BrokenAnswer`."""
-    pieces: list[bytes] = []
-    size = 0
+    return await _gather(response, Gathered(limit_bytes))
+
+
+async def _gather(response: Response, gathered: Gathered) -> bytes:
+    """The same, within a budget: raises `MemoryFull`, too."""
     try:
         while piece := await response.read_piece():
-            size += len(piece)
-            if size > limit_bytes:
-                raise NotAnAnswer(f"the answer is larger than {limit_bytes} bytes.")
-            pieces.append(piece)
+            gathered.add(piece)
     finally:
         response.close()
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    return await gathered.joined()
 
 
 def passed_back(response: Response) -> Headers:
@@ -114,7 +118,11 @@ async def check_status(response: Response, dialect: Dialect) -> None:
         raise NotAnAnswer(f"it answered {response.status}, a redirect; those are not followed. Set the final URL.")
     if response.status > LAST_STATUS:
         raise NotAnAnswer(f"it answered {response.status}, a status that HTTP does not have. Is it an LLM server?")
-    body = await read_whole(response, MAX_ERROR_BYTES)
+    gathered = Gathered(MAX_ERROR_BYTES, ANSWERS)
+    try:
+        body = await _gather(response, gathered)
+    finally:
+        gathered.release()
     is_json = _is_json_object(body)
     if is_json:
         text = dialect.error_message(body) or "no message"
@@ -143,13 +151,23 @@ def _quoted(body: bytes) -> str:
 
 
 async def _whole(response: Response, dialect: Dialect) -> Answer:
-    body = await read_whole(response, MAX_ANSWER_BYTES)
+    gathered = Gathered(MAX_ANSWER_BYTES, ANSWERS)
     usage = Usage()
+    try:
+        body = await _checked(response, gathered, dialect, usage)
+    except BaseException:
+        gathered.release()
+        raise
+    return WholeAnswer(response.status, passed_back(response), body, dialect.name, usage, gathered.release)
+
+
+async def _checked(response: Response, gathered: Gathered, dialect: Dialect, usage: Usage) -> bytes:
+    body = await _gather(response, gathered)
     fault = dialect.fault_of_whole(body, usage)
     if fault is not None:
         kind = response.content_type or "no content type"
         raise NotAnAnswer(f"it answered {response.status} with {kind}, but {fault}. Is the URL right?")
-    return WholeAnswer(response.status, passed_back(response), body, dialect.name, usage)
+    return body
 
 
 async def _streamed(response: Response, dialect: Dialect) -> Answer:

@@ -7,7 +7,7 @@ import msgspec
 
 from masa_node.chat.answer import Answer, WholeAnswer
 from masa_node.chat.ask import Ask, RaceMode
-from masa_node.chat.errors import ErrorAnswer, FirstPieceTimeout, PeerBusy, ProviderError
+from masa_node.chat.errors import ErrorAnswer, FirstPieceTimeout, MemoryFull, PeerBusy, ProviderError
 from masa_node.chat.outcome import CANCELLED, WON, Attempt
 from masa_node.routing.experience import Experience, RaceEvent, RaceStep
 from masa_node.routing.health import Health
@@ -18,7 +18,8 @@ Accept = Callable[[], bool]
 
 
 class Attempts:
-    """`trail` is in the order in which the attempts ended, `errors` are those of the failed ones.
+    """`trail` is in the order in which the attempts ended; `errors` is the most useful error yet, if there is any: a
+    thousand peers' errors, of a megabyte each, are not kept for the sake of one. `last_error` is the newest.
 
     `race` is the rule by which peers were asked, None while none was; `hedges` how many of them were hedges.
     """
@@ -37,6 +38,7 @@ class Attempts:
         self._doubtful: list[Health] = []
         self._silent: list[tuple[int, Health, float]] = []
         self.errors: list[ProviderError] = []
+        self.last_error: ProviderError | None = None
         self.trail: list[Attempt] = []
 
     async def in_turn(self, providers: Sequence[Provider]) -> Answer:
@@ -48,7 +50,7 @@ class Attempts:
         raise most_useful(self.errors)
 
     async def make(self, provider: Provider, accept: Accept | None = None) -> Answer | None:
-        """Ask this one. None if it failed (the error is then the last of `errors`) or if it does not win.
+        """Ask this one. None if it failed (the error is then `last_error`) or if it does not win.
 
         `accept`, called as soon as the answer is there, says whether it wins; if not, it is closed.
         When cancelled nothing is left open.
@@ -124,12 +126,15 @@ class Attempts:
 
     def _failed(self, provider: Provider, health: Health, asked_s: float, error: ProviderError) -> None:
         now_s = self._loop.time()
-        self.errors.append(error)
+        self.last_error = error
+        self.errors = [most_useful([*self.errors, error])]
         self._note(provider, f"http_{error.status}" if isinstance(error, ErrorAnswer) else error.code, asked_s, now_s)
         if not provider.is_local:
             health.running -= 1
         if isinstance(error, PeerBusy):
             health.busy(now_s)
+        elif isinstance(error, MemoryFull):
+            pass  # that is this node's lack, whoever answered
         elif not is_the_callers_fault(error):
             health.failed(now_s, now_s - asked_s)
         elif provider.is_local:

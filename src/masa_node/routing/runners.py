@@ -96,7 +96,8 @@ class Runners:
             self._carry_out(self._tell(self._failure(entrant)))
 
     def _failure(self, entrant: Entrant) -> race.Failed:
-        return race.Failed(entrant, is_refusal(self._attempts.errors[-1]))
+        error = self._attempts.last_error
+        return race.Failed(entrant, error is not None and is_refusal(error))
 
     def _is_crowned(self, entrant: Entrant) -> bool:
         commands = self._tell(race.FirstPiece(entrant))

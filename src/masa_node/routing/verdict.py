@@ -7,6 +7,7 @@ from masa_node.chat.errors import (
     ErrorAnswer,
     ErrorInStream,
     FirstPieceTimeout,
+    MemoryFull,
     NotAnAnswer,
     PeerBusy,
     ProviderError,
@@ -45,7 +46,7 @@ def _rank(error: ProviderError) -> int:
             return _rank_of_status(status)
         case FirstPieceTimeout():
             return 5
-        case PeerBusy() | StakeDemanded():
+        case PeerBusy() | StakeDemanded() | MemoryFull():
             return 6
         case ErrorInStream():
             return 7

@@ -1,0 +1,87 @@
+"""How many bytes all answers (or all bodies) that are in memory may take together. Pure.
+
+A bound on each one alone is no bound: sixteen answers of 64 MB are a gigabyte. One budget holds for all of them. When
+it is spent the largest share that is still growing goes, so that one provider's huge answer never costs others theirs.
+
+    share = budget.open(pieces.clear)
+    if not share.add(len(piece)):   # the budget is spent, and this was the largest
+        ...
+    share.keep()                    # it is complete now, and nobody takes it away any more
+    share.release()                 # it is gone from memory
+"""
+
+from collections.abc import Callable
+
+OVERHEAD_BYTES = 128  # of a share itself, and of the objects in which its bytes are
+
+
+class Share:
+    """What one answer or body takes of its budget. Made by `ByteBudget.open`; `release` it in every case."""
+
+    __slots__ = ("_budget", "_drop", "is_taken", "size")
+
+    def __init__(self, budget: "ByteBudget", drop: Callable[[], None]) -> None:
+        self._budget = budget
+        self._drop = drop
+        self.size = OVERHEAD_BYTES
+        self.is_taken = False  # was it taken back, for another's sake or because it is the largest?
+
+    def add(self, size: int) -> bool:
+        """So many bytes more are held. False when the share is taken back: then nothing of it is held any more."""
+        if not self.is_taken:
+            self._budget.grow(self, size)
+        return not self.is_taken
+
+    def keep(self) -> None:
+        """It is complete: it counts until it is released, and is not taken back."""
+        self._budget.settle(self)
+
+    def release(self) -> None:
+        """Nothing of it is held any more. Idempotent."""
+        self._budget.close(self)
+
+    def take_back(self) -> None:
+        """For the budget alone: have the owner drop its bytes."""
+        self.is_taken = True
+        self._drop()
+
+
+class ByteBudget:
+    """At most `most_bytes` are held by all shares together, but for one piece each that has just come."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+        self.held_bytes = 0
+        self._growing: set[Share] = set()
+        self._settled: set[Share] = set()
+
+    def open(self, drop: Callable[[], None]) -> Share:
+        """A new share. `drop`, called at most once and at once, lets go of what its owner holds."""
+        share = Share(self, drop)
+        self._growing.add(share)
+        self.held_bytes += share.size
+        return share
+
+    def grow(self, share: Share, size: int) -> None:
+        """See `Share.add`. The largest growing shares are taken back until all fits again."""
+        if share not in self._growing:
+            return
+        share.size += size
+        self.held_bytes += size
+        while self.held_bytes > self.most_bytes and self._growing:
+            largest = max(self._growing, key=lambda each: each.size)
+            self.close(largest)
+            largest.take_back()
+
+    def settle(self, share: Share) -> None:
+        """See `Share.keep`."""
+        if share in self._growing:
+            self._growing.discard(share)
+            self._settled.add(share)
+
+    def close(self, share: Share) -> None:
+        """See `Share.release`."""
+        if share in self._growing or share in self._settled:
+            self._growing.discard(share)
+            self._settled.discard(share)
+            self.held_bytes -= share.size
