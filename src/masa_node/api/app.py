@@ -36,6 +36,12 @@ _GET = frozenset({"GET", "HEAD"})
 _ALLOWED_HEADERS = b"authorization, content-type, x-api-key, anthropic-version, anthropic-beta, x-request-id"
 _HEADER_NAMES = re.compile(rb"[A-Za-z0-9-]{1,64}(?: ?, ?[A-Za-z0-9-]{1,64}){0,31}")
 _PREFLIGHT_AGE_S = b"600"
+_CORS_PREFIX = b"access-control-"
+# What the SDKs and people's scripts look at: without being named here, no script of a page gets to see it.
+_EXPOSED = frozenset(
+    b"x-request-id request-id x-masa-node x-masa-model x-masa-served-by x-masa-attempts x-masa-alias x-masa-format "
+    b"x-masa-translated retry-after retry-after-ms allow www-authenticate content-length".split()
+)
 
 log = structlog.get_logger()
 
@@ -59,6 +65,7 @@ class App:
             origin = self._guard.check_place(scope["headers"])
             if origin is not None:
                 extra = _cors(origin)
+                started.is_for_page = True
             if scope["method"] == "OPTIONS" and extra:  # a browser asks first whether it may ask, and without the key
                 await send_whole(started, 204, [*extra, *_preflight(scope["headers"])], b"")
             else:
@@ -102,20 +109,23 @@ class App:
 
 
 class _Started:
-    """A `send` that knows whether a response has begun, and adds headers to it."""
+    """A `send` that knows whether a response has begun, adds headers to it, and lets an allowed page read them all."""
 
-    __slots__ = ("_send", "add", "has_begun")
+    __slots__ = ("_send", "add", "has_begun", "is_for_page")
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self.add: RawHeaders = []
         self.has_begun = False
+        self.is_for_page = False
 
     def __call__(self, message: Message) -> Awaitable[None]:
         if not self.has_begun:
             self.has_begun = True
             if self.add:
                 message["headers"] = [*message["headers"], *self.add]
+            if self.is_for_page:
+                message["headers"] = [*message["headers"], _exposed(message["headers"])]
         return self._send(message)
 
 
@@ -134,6 +144,12 @@ def _dialect_for(scope: Scope) -> DialectName:
 
 def _cors(origin: bytes) -> RawHeaders:
     return [(b"access-control-allow-origin", origin), (b"vary", b"origin")]
+
+
+def _exposed(headers: RawHeaders) -> tuple[bytes, bytes]:
+    """What the page's script may read: all that the answer has, and what an answer of the node may have."""
+    names = {name.lower() for name, _ in headers if not name.lower().startswith(_CORS_PREFIX)}
+    return _CORS_PREFIX + b"expose-headers", b", ".join(sorted(names | _EXPOSED))
 
 
 def _preflight(headers: Sequence[tuple[bytes, bytes]]) -> RawHeaders:

@@ -8,18 +8,26 @@ from collections.abc import Sequence
 
 import msgspec
 
-from masa_node.chat.errors import BadHost, HostRefused, OriginRefused, Unauthorized
+from masa_node.api.origins import (
+    MAX_PORT,
+    Origin,
+    fits_hosts,
+    host_rules,
+    origin_rules,
+    own_origin,
+    read_origin,
+)
+from masa_node.chat.errors import BadHost, ConfigurationError, HostRefused, OriginRefused, Unauthorized
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
 # Nothing behind these: liveness probes and the Ollama CLI's first `HEAD /` carry no key.
-OPEN_PATHS = frozenset({b"/", b"/healthz", b"/readyz"})
+OPEN_PATHS = frozenset({b"/", b"/healthz", b"/readyz", b"/health", b"/v1/health"})
 MAX_REMEMBERED_HOSTS = 64
-MAX_PORT = 65_535
 
 _HOST = re.compile(rb"(?P<name>\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}))(?::(?P<port>[0-9]{1,5}))?")
-_ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
 _APP_SCHEMES = frozenset({"app", "tauri", "vscode-webview", "vscode-file"})  # as Ollama's defaults
+_WEB_SCHEMES = ("http", "https")
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
@@ -32,12 +40,15 @@ class GuardRules(msgspec.Struct, frozen=True):
 
 
 class Guard:
-    """Checks each request's headers. Every refusal is one of `chat.errors`' policy errors."""
+    """Checks each request's headers. Every refusal is one of `chat.errors`' policy errors.
+
+    Raises `ConfigurationError` for rules that could never match, or would match everybody.
+    """
 
     def __init__(self, rules: GuardRules) -> None:
-        self._keys = [key.encode() for key in rules.api_keys]
-        self._hosts = {host.lower() for host in rules.allowed_hosts} | {"localhost", socket.gethostname().lower()}
-        self._origins = frozenset(rules.allowed_origins)
+        self._keys = [_sendable(key).encode() for key in rules.api_keys]
+        self._hosts = (*host_rules(rules.allowed_hosts), "localhost", socket.gethostname().lower())
+        self._origins = origin_rules(rules.allowed_origins)
         self._good_hosts: set[bytes] = set()
 
     def check_place(self, headers: RawHeaders) -> bytes | None:
@@ -52,7 +63,7 @@ class Guard:
         if hosts[0] not in self._good_hosts:
             self._check_host(hosts[0])
         for origin in origins:
-            self._check_origin(origin)
+            self._check_origin(origin, hosts[0])
         return origins[0] if origins else None
 
     def check_key(self, raw_path: bytes, headers: RawHeaders) -> None:
@@ -72,7 +83,7 @@ class Guard:
         if match is None or int(match["port"] or 0) > MAX_PORT:
             raise BadHost("The Host header is malformed.")
         name = match["name"].decode().lower()
-        if name not in self._hosts and not _is_usable_address(name):
+        if not (_is_usable_address(name) or fits_hosts(self._hosts, name)):
             raise HostRefused(
                 f"This node does not answer for the host {name!r}, so that web pages cannot reach it by "
                 f"renaming (DNS rebinding). Add it to ALLOWED_HOSTS if it is yours."
@@ -80,20 +91,38 @@ class Guard:
         if len(self._good_hosts) < MAX_REMEMBERED_HOSTS:
             self._good_hosts.add(host)
 
-    def _check_origin(self, origin: bytes) -> None:
-        text = origin.decode("latin-1")
-        if text in self._origins:
-            return
-        match = _ORIGIN.fullmatch(text)
-        if match is None or not _is_local_origin(match["scheme"], match["host"].lower()):
+    def _check_origin(self, header: bytes, host: bytes) -> None:
+        text = header.decode("latin-1")
+        origin = read_origin(text)
+        if origin is None or not (
+            _is_local_origin(origin) or _is_own_origin(origin, host) or any(rule.fits(origin) for rule in self._origins)
+        ):
             raise OriginRefused(
                 f"Web pages of {text[:100]!r} may not use this node. Add that origin to ALLOWED_ORIGINS if they should."
             )
 
 
-def _is_local_origin(scheme: str, host: str) -> bool:
+def _is_local_origin(origin: Origin) -> bool:
     """A page of this machine, or a desktop program: no web page can call itself by those schemes."""
-    return scheme in _APP_SCHEMES or (scheme in ("http", "https") and host in _LOCAL_NAMES)
+    return origin.scheme in _APP_SCHEMES or (origin.scheme in _WEB_SCHEMES and origin.host in _LOCAL_NAMES)
+
+
+def _is_own_origin(origin: Origin, host: bytes) -> bool:
+    """A page that this node gave: it is asked under the very name and port that the page is from.
+
+    The Host header was checked before, so that no foreign name which leads here counts as the node's own. Whether TLS
+    ends at a proxy in front of the node cannot be seen, so the scheme is the page's.
+    """
+    return origin.scheme in _WEB_SCHEMES and origin == own_origin(host.decode("latin-1"), origin.scheme)
+
+
+def _sendable(key: str) -> str:
+    """A key that a caller can send. Raises `ConfigurationError`."""
+    if not key.isprintable():
+        raise ConfigurationError("API_KEY: a key holds characters that no header can carry. Use printable ones.")
+    if key.lower().startswith("bearer "):
+        raise ConfigurationError("API_KEY: a key begins with `Bearer`. Set the key alone; callers send that word.")
+    return key
 
 
 def _offered_keys(headers: RawHeaders) -> list[bytes]:

@@ -2,11 +2,13 @@
 
 MAX_HEAD_BYTES = 64 * 1024  # nginx: 4 x 8 kB, Apache: 100 x 8 kB
 MAX_HEADERS = 128  # Apache: 100
+NOSNIFF = ("x-content-type-options", "nosniff")  # no browser takes what an LLM said for a page
+NOSNIFF_LINE = f"{NOSNIFF[0]}: {NOSNIFF[1]}\r\n".encode()
 
 
 def _refusal(status: bytes, kind: bytes, code: bytes, message: bytes) -> bytes:
     body = b'{"error":{"message":"%b","type":"%b","param":null,"code":"%b"}}' % (message, kind, code)
-    head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\nconnection: close\r\n" % status
+    head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\n%bconnection: close\r\n" % (status, NOSNIFF_LINE)
     return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
 
 

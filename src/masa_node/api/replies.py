@@ -1,5 +1,6 @@
 """How anything is written to the caller: ASGI messages, the headers of every answer, errors in a dialect's shape."""
 
+import re
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -30,6 +31,10 @@ RawHeaders = list[tuple[bytes, bytes]]
 UNAUTHORIZED = 401
 BUSY_RETRY_AFTER_S = 1  # all peers were busy, or memory full; another's place may be free at any moment
 STAKE_RETRY_AFTER_S = 10  # a chain that could not be read is not asked again before
+_CONTENT_TYPE = b"content-type"
+_JSON = (_CONTENT_TYPE, b"application/json")
+_PLAIN = (_CONTENT_TYPE, b"text/plain; charset=utf-8")
+_RUNS_IN_BROWSERS = re.compile(r"html|xml|svg|script|css|pdf|multipart", re.IGNORECASE)
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
 
 
@@ -54,10 +59,11 @@ async def send_error(
     text = error_text(error, request_id)
     if isinstance(error, ErrorAnswer) and error.is_json and text.status == error.status:
         body = error.body
-        headers += raw_headers(error.headers)
+        # It is JSON, whatever its label says; a browser that believes a label would show it as a page.
+        headers += [_JSON, *(pair for pair in raw_headers(error.headers) if pair[0] != _CONTENT_TYPE)]
     else:
         body = DIALECTS[dialect].error_body(text)
-        headers.append((b"content-type", b"application/json"))
+        headers.append(_JSON)
         headers += _retry_after(error)
         if dialect is DialectName.ANTHROPIC:
             headers.append((b"request-id", request_id.encode()))  # the name that its SDK reads
@@ -82,8 +88,15 @@ def _retry_after(error: MasaError) -> RawHeaders:
 
 
 def raw_headers(headers: Headers) -> RawHeaders:
-    """Text headers as bytes."""
-    return [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers]
+    """Text headers as bytes. An LLM's answer is never labelled as what a browser would run: it says what it is told."""
+    return [
+        _PLAIN if name == "content-type" and _RUNS_IN_BROWSERS.search(value) else _raw(name, value)
+        for name, value in headers
+    ]
+
+
+def _raw(name: str, value: str) -> tuple[bytes, bytes]:
+    return name.encode("latin-1"), value.encode("latin-1", "replace")
 
 
 def request_headers(

@@ -15,6 +15,7 @@ from uvicorn._types import ASGIApplication
 
 from masa_node import __version__
 from masa_node.api.protocol import BoundedHttpProtocol
+from masa_node.api.refusals import NOSNIFF
 from masa_node.chat.errors import ConfigurationError
 from masa_node.node.compose import Node, upstream_specs
 from masa_node.node.settings import Settings
@@ -167,7 +168,7 @@ class _Server(uvicorn.Server):
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
-                headers=[("x-masa-node", __version__)],
+                headers=[("x-masa-node", __version__), NOSNIFF],
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=GRACE_S,
                 backlog=BACKLOG,

@@ -92,14 +92,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Meta(
             description="Host names, comma-separated, that the node answers for beside localhost, this machine's "
-            "name and IP addresses."
+            "name and IP addresses. `*.example.org` means every name below it."
         ),
     ] = ""
     allowed_origins: Annotated[
         str,
         Meta(
-            description="Origins of web pages, comma-separated, that may use the node beside those on localhost "
-            "(`https://chat.example.org`)."
+            description="Origins of web pages, comma-separated, that may use the node beside its own and those on "
+            "localhost: `https://chat.example.org`, `https://*.example.org`, `chrome-extension://*`. An entry that "
+            "could never match stops the start."
         ),
     ] = ""
     max_body: Annotated[int, Meta(description="Largest request body, bytes.", ge=1)] = 10_000_000
