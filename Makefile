@@ -27,10 +27,10 @@ WORKERS := -n auto --maxprocesses 4 --max-worker-restart 0
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.project ## run three linked nodes on this machine, no LLM needed
+demo: $(VENV)/.project $(VENV)/.llm ## run three linked nodes on this machine, no LLM needed
 	@$(VENV)/bin/masa-node demo
 
-test: $(VENV)/.test get-anvil ## run the tests, with coverage; ARGS='-k race' goes to pytest, '-n 0' is without workers
+test: $(VENV)/.test $(VENV)/.llm get-anvil ## run the tests, with coverage; ARGS='-k race' goes to pytest, '-n 0' is without workers
 	@$(PY) -m pytest $(WORKERS) --cov --cov-report= $(ARGS)
 	@$(if $(ARGS),,$(CORE_COVERAGE))
 
@@ -84,6 +84,12 @@ $(VENV)/.run: requirements/run.txt requirements/build.txt | $(VENV)/.made
 	@$(INSTALL) -r requirements/run.txt -r requirements/build.txt || $(INSTALL_FAILED)
 	@touch $@
 
+# What runs a real LLM, for the demo and the tests; 34 MB, so it shows how far it is. Not every machine has a wheel of it.
+$(VENV)/.llm: requirements/llm.txt $(VENV)/.run
+	@echo "Installing llama.cpp, which runs a real LLM, into $(VENV) (once, 34 MB) ..."
+	@if $(subst --quiet,,$(INSTALL)) -r requirements/llm.txt; then touch $@; else \
+		echo "No llama.cpp can be installed here: the tests look for it elsewhere, and the demo has no real LLM." >&2; fi
+
 # The version is read from __init__.py when the project is installed.
 $(VENV)/.project: pyproject.toml src/masa_node/__init__.py $(VENV)/.run
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
@@ -116,6 +122,7 @@ lock: $(VENV)/.dev ## pin the dependencies of pyproject.toml in requirements/, k
 	@$(COMPILE) pyproject.toml --group test $(PART_OF_DEV) --output-file requirements/test.txt
 	@$(COMPILE) pyproject.toml $(PART_OF_DEV) --output-file requirements/run.txt
 	@$(COMPILE) --group build $(PART_OF_DEV) --output-file requirements/build.txt
+	@$(COMPILE) --group llm --output-file requirements/llm.txt
 
 upgrade: ## the same with the newest versions
 	@$(MAKE) lock UPGRADE=--upgrade

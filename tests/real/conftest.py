@@ -1,12 +1,12 @@
 """Fixtures for tests with a real llama.cpp server behind the node and real SDKs in front of it.
 
-The server (Debian's build) and its model files are fetched and made once, into `.cache/` of the project. Where the
-server cannot be had, these tests are skipped, and the end of pytest's output says so; MASA_REAL_REQUIRED=1 makes that
-a failure.
+The server is that of a pinned wheel (requirements/llm.txt); where there is none, Debian's is fetched. Model files are
+made once, into `.cache/` of the project. Where no server can be had, these tests are skipped, and the end of pytest's
+output says so; MASA_REAL_REQUIRED=1 makes that a failure.
 """
 
 import contextlib
-import os
+import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -20,32 +20,36 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from llama_server import LlamaServer, serving
+from llama_server import LlamaServer, Program, serving
 from meeting import StartNode, StartTrio, Supplier, Trio, bootnode, write_upstreams
 from node_process import PROJECT, Node
 from pair import Pair, Serve
 
+from tests.lacking import lacking
 from tests.last_words import say
 
 CACHE = PROJECT / ".cache"
 CANNOT_BE_HAD = 3  # exit code of get_llama_server.sh
+DEBIANS_OPTIONS = ("--host", "127.0.0.1", "--jinja", "--slots", "--no-ui", "--offline")  # the wheel's always has them
 FETCH_S = 300.0
 SDK_TIMEOUT_S = 30.0
 NOT_RUN = "NOTHING WAS TESTED WITH A REAL LLM SERVER"
 
 
 @pytest.fixture(scope="session")
-def llama_server_dir(pytestconfig: pytest.Config) -> Path:
-    """The folder with `llama-server` in it, fetched when it is not there."""
+def llama_program(pytestconfig: pytest.Config) -> Program:
+    """The server: that of the pinned wheel, else Debian's, fetched when it is not there."""
+    if importlib.util.find_spec("xllamacpp") is not None:
+        return (sys.executable, str(PROJECT / "tools" / "llama_server.py"))
     directory = CACHE / "llama"
     directory.mkdir(parents=True, exist_ok=True)
     script = PROJECT / "tools" / "get_llama_server.sh"
     fetch = subprocess.run([script, directory], capture_output=True, text=True, timeout=FETCH_S, check=False)
-    if fetch.returncode == CANNOT_BE_HAD and not os.environ.get("MASA_REAL_REQUIRED"):
+    if fetch.returncode == CANNOT_BE_HAD:
         say(pytestconfig, NOT_RUN, fetch.stderr.strip())
-        pytest.skip(fetch.stderr.strip())
+        lacking(f"no wheel of xllamacpp is installed, and there is {fetch.stderr.strip()}")
     assert fetch.returncode == 0, fetch.stderr
-    return directory
+    return (str(directory / "llama-server"), *DEBIANS_OPTIONS)
 
 
 @pytest.fixture(scope="session")
@@ -70,12 +74,12 @@ def _no_proxy_on_the_way() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def start_server(
-    llama_server_dir: Path, tmp_path_factory: pytest.TempPathFactory
+    llama_program: Program, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], contextlib.AbstractContextManager[LlamaServer]]:
     """Call it with a model's name: a context manager that runs a server of one's own."""
 
     def start(name: str) -> contextlib.AbstractContextManager[LlamaServer]:
-        return serving(llama_server_dir / "llama-server", name, CACHE / "models", tmp_path_factory.mktemp(name))
+        return serving(llama_program, name, CACHE / "models", tmp_path_factory.mktemp(name))
 
     return start
 

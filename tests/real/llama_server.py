@@ -37,6 +37,8 @@ TOOL_CALL = (
     "</tool_call>",
 )
 
+Program = tuple[str, ...]  # the command that takes llama-server's options
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
@@ -88,16 +90,14 @@ def free_port() -> int:
 
 
 class LlamaServer:
-    """One llama-server with one model. A context manager; it can be killed and started again on the same port."""
+    """One llama.cpp server with one model. A context manager; it can be killed and started again on the same port."""
 
-    def __init__(self, program: Path, name: str, model: Path, options: tuple[str, ...], log: Path) -> None:
+    def __init__(self, program: Program, name: str, model: Path, options: tuple[str, ...], log: Path) -> None:
         self.name = name
         self.log = log
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
-        self._command = [str(program), "--model", str(model), "--alias", name]
-        self._command += ["--host", "127.0.0.1", "--port", str(self.port)]
-        self._command += ["--jinja", "--slots", "--no-ui", "--threads", "1", "--offline"]
+        self._command = [*program, "--model", str(model), "--alias", name, "--port", str(self.port), "--threads", "1"]
         self._command += ["--no-cache-prompt"]  # or usage differs between two equal requests
         self._command += options
 
@@ -184,7 +184,7 @@ class LlamaServer:
 
 
 @contextlib.contextmanager
-def serving(program: Path, name: str, model_dir: Path, log_dir: Path) -> Iterator[LlamaServer]:
+def serving(program: Program, name: str, model_dir: Path, log_dir: Path) -> Iterator[LlamaServer]:
     """Run a server with one of `models()` by name. It answers under any other name too."""
     model = models()[name]
     log = log_dir / f"llama-server-{name}.log"

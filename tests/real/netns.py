@@ -29,12 +29,15 @@ LISTENS, UNCONNECTED = "0A", "07"  # states in /proc/net/tcp and udp
 T = TypeVar("T")
 
 
+def what_is_missing() -> str:
+    """Which program the tester has to install; "" if none, or if namespaces cannot be had with it either."""
+    return "network namespaces need iproute2" if _is_root() and shutil.which("ip") is None else ""
+
+
 def why_not() -> str:
-    """Why namespaces cannot be had here; "" if they can."""
-    if os.name != "posix" or not hasattr(os, "geteuid") or os.geteuid() != 0:
+    """Why this machine, with all programs, gives no namespaces; "" if it does."""
+    if not _is_root():
         return "network namespaces need root"
-    if shutil.which("ip") is None:
-        return "network namespaces need iproute2"
     name = f"masa-try-{os.getpid()}"
     try:
         _ip("netns", "add", name)
@@ -46,6 +49,10 @@ def why_not() -> str:
     except (OSError, subprocess.SubprocessError) as exc:
         return f"this kernel gives no network namespaces: {exc}"
     return ""
+
+
+def _is_root() -> bool:
+    return os.name == "posix" and hasattr(os, "geteuid") and os.geteuid() == 0
 
 
 class Lan:

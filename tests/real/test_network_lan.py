@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from calling import answered
 from meeting import attempts, bootnode, linked, node_id, own_view, servers_of, wait_until
-from netns import Lan, NodeThere, open_doors, why_not
+from netns import Lan, NodeThere, open_doors, what_is_missing, why_not
+
+from tests.lacking import lacking
 
 Measured = Callable[[str, float, float], None]
 
@@ -21,6 +23,8 @@ HEALS_WITHIN_S = 30.0  # a peer that was not reached is dialed again after pause
 
 @pytest.fixture(scope="module")
 def lan() -> Iterator[Lan]:
+    if why := what_is_missing():
+        lacking(why)
     if why := why_not():
         pytest.skip(why)
     with Lan(PLACES) as made:

@@ -19,6 +19,7 @@ from web3.types import TxReceipt
 from masa_node.chat.errors import ConfigurationError
 from masa_node.staking import anvil as module
 from masa_node.staking.anvil import HOW_TO_GET_IT, Anvil, find_anvil
+from tests.lacking import REQUIRED
 from tests.staking.anvil_chain import PROJECT, AnvilChain, anvil_url, program, running_chain
 
 WITHIN_S = 20.0  # a loaded machine; it takes milliseconds
@@ -80,14 +81,14 @@ def test_the_one_that_is_fetched_is_pinned_by_hash_and_from_no_named_registry() 
         assert "resolved" not in package
 
 
-def test_a_test_that_needs_a_chain_is_skipped_without_one_but_fails_in_ci(
+def test_a_test_that_needs_a_chain_is_skipped_without_one_but_fails_where_all_are_required(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ANVIL", str(tmp_path / "none"))
-    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.delenv(REQUIRED, raising=False)
     with pytest.raises(pytest.skip.Exception, match="get_anvil"):
         program()
-    monkeypatch.setenv("CI", "true")
+    monkeypatch.setenv(REQUIRED, "1")
     with pytest.raises(pytest.fail.Exception, match="get_anvil"):
         program()
 
