@@ -365,6 +365,7 @@ async def test_a_strangers_headers_are_not_believed() -> None:
     told = (
         ("content-type", "text/html"),
         ("retry-after", "5"),
+        ("retry-after-ms", "4900"),
         ("set-cookie", "a=b"),
         ("location", "http://evil"),
         ("x-masa-served-by", "local"),
@@ -378,7 +379,11 @@ async def test_a_strangers_headers_are_not_believed() -> None:
     async with world(Liar(said).serve) as here:
         got = await take(here.peer, ask(wants_stream=False))
     assert got.answer is not None
-    assert got.answer.headers == (("content-type", "application/json"), ("retry-after", "5"))
+    assert got.answer.headers == (
+        ("content-type", "application/json"),
+        ("retry-after", "5"),
+        ("retry-after-ms", "4900"),
+    )
 
 
 @virtual_time

@@ -210,6 +210,26 @@ async def test_an_error_that_is_no_json_is_told_in_the_dialect(
 
 
 @every_dialect
+@pytest.mark.parametrize("body", [b'{"error":{"message":"Incorrect API key provided"}}', b"no key"])
+async def test_a_401_of_an_llm_does_not_ask_for_this_nodes_key(speech: Speech, body: bytes) -> None:
+    given = whole(body, status=401, headers=[("WWW-Authenticate", 'Bearer realm="llm"')])
+    async with speech.fake(send(given)) as llm:
+        reply = await ask(speech, llm, stream=False)
+    assert (reply.status, reply.header("www-authenticate")) == (401, None)
+
+
+@every_dialect
+async def test_an_error_in_our_words_says_when_to_try_again_as_the_llm_did(speech: Speech) -> None:
+    headers = [("Retry-After-Ms", "350"), ("X-RateLimit-Left", "0"), ("request-id", "theirs")]
+    given = whole(b"slow down", status=429, content_type="text/plain", headers=headers)
+    async with speech.fake(send(given)) as llm:
+        reply = await ask(speech, llm, stream=False)
+    assert (reply.header("retry-after-ms"), reply.header("x-ratelimit-left")) == ("350", "0")
+    assert reply.header("content-type") == "application/json"
+    assert [value for name, value in reply.headers if name == "request-id"] != ["theirs"]
+
+
+@every_dialect
 async def test_an_error_without_an_end_is_a_502(speech: Speech) -> None:
     endless = stream_head("text/plain", status=500)
     async with speech.fake(send(endless), flood(chunk(HUGE * 50))) as llm:

@@ -79,7 +79,24 @@ async def test_exactly_these_headers_go_up(speech: Speech) -> None:
 @every_dialect
 async def test_without_headers_of_the_callers_only_ours_go_up(speech: Speech) -> None:
     got = await received(speech, ())
-    assert got.header_names == sorted([*OURS, *KEYS[speech.dialect]])
+    assert got.header_names == sorted([*OURS, "content-type", *KEYS[speech.dialect]])
+    assert got.header("content-type") == ["application/json"]
+
+
+@every_dialect
+@pytest.mark.parametrize(
+    "sent",
+    [
+        (("Content-Type", "application/x-www-form-urlencoded"),),  # curl -d
+        (("Content-Type", "text/plain;charset=UTF-8"),),  # fetch() with a text
+        (("Content-Type", ""),),
+        (("Content-Type", "application/json"), ("Content-Type", "text/plain")),
+    ],
+)
+async def test_a_body_that_is_json_is_called_json_whatever_the_caller_calls_it(
+    speech: Speech, sent: tuple[tuple[str, str], ...]
+) -> None:
+    assert (await received(speech, sent)).header("content-type") == ["application/json"]
 
 
 @every_dialect
@@ -146,6 +163,9 @@ GIVEN = (
     ("X-Masa-Served-By", "forged"),
     ("X-Request-Id", "forged"),
     ("Retry-After", "3"),
+    ("Retry-After-Ms", "350"),
+    ("x-ms-retry-after-ms", "351"),
+    ("RateLimit-Remaining", "5"),
     ("request-id", "req_1"),
     ("openai-version", "2020-10-01"),
     ("openai-processing-ms", "12"),
@@ -158,11 +178,17 @@ GIVEN_BACK = {
     "openai-processing-ms": "12",
     "openai-version": "2020-10-01",
     "request-id": "req_1",
+    "ratelimit-remaining": "5",
     "retry-after": "3",
+    "retry-after-ms": "350",
+    "x-ms-retry-after-ms": "351",
     "x-ratelimit-remaining-tokens": "99",
     "x-should-retry": "false",
 }
-FROM_THE_NODE = ["date", "x-masa-attempts", "x-masa-model", "x-masa-node", "x-masa-served-by", "x-request-id"]
+FROM_THE_NODE = [
+    *("date", "x-content-type-options", "x-masa-attempts", "x-masa-model", "x-masa-node", "x-masa-served-by"),
+    "x-request-id",
+]
 
 
 async def test_exactly_these_headers_come_back_with_a_whole_answer() -> None:

@@ -32,6 +32,8 @@ GET_PATHS = frozenset(
     }
 )
 _ONE_MODEL = "/v1/models/"
+_SLASHES = re.compile("/{2,}")
+_ONE_MODEL_LOOSELY = re.compile("/+v1/+models/+(?=[^/])")
 _GET = frozenset({"GET", "HEAD"})
 _ALLOWED_HEADERS = b"authorization, content-type, x-api-key, anthropic-version, anthropic-beta, x-request-id"
 _HEADER_NAMES = re.compile(rb"[A-Za-z0-9-]{1,64}(?: ?, ?[A-Za-z0-9-]{1,64}){0,31}")
@@ -81,7 +83,8 @@ class App:
                 await self._tell(scope, started, Bug("The node failed on this request. Its log says more."), extra)
 
     async def _route(self, scope: Scope, receive: Receive, send: "_Started", extra: RawHeaders) -> None:
-        path, method = scope["path"], scope["method"]
+        path, method = tidy_path(scope["path"]), scope["method"]
+        scope["path"] = path
         door = CHAT_DOORS.get(path)
         if door is not None:
             if method != "POST":
@@ -106,6 +109,19 @@ class App:
         send.add = []
         headers = [*request_headers(request_id, "", None, ()), *extra]
         await send_error(send, error, _dialect_for(scope), request_id, headers)
+
+
+def tidy_path(path: str) -> str:
+    """The path as it is written here: clients whose base URL ends with a slash ask for `/v1/models/` or `//v1/models`.
+
+    A model's name stays as it is.
+    """
+    if "//" not in path and not path.endswith("/"):
+        return path
+    match = _ONE_MODEL_LOOSELY.match(path)
+    if match:
+        return _ONE_MODEL + path[match.end() :]
+    return _SLASHES.sub("/", path).rstrip("/") or "/"
 
 
 class _Started:

@@ -16,6 +16,7 @@ from masa_node.chat.errors import (
     PeerBusy,
     ProviderError,
     StakeUnknown,
+    Unauthorized,
     WrongMethod,
 )
 from masa_node.chat.outcome import Attempt, told
@@ -28,13 +29,14 @@ Receive = Callable[[], Awaitable[Message]]
 Scope = MutableMapping[str, Any]
 RawHeaders = list[tuple[bytes, bytes]]
 
-UNAUTHORIZED = 401
 BUSY_RETRY_AFTER_S = 1  # all peers were busy, or memory full; another's place may be free at any moment
 STAKE_RETRY_AFTER_S = 10  # a chain that could not be read is not asked again before
 _CONTENT_TYPE = b"content-type"
 _JSON = (_CONTENT_TYPE, b"application/json")
 _PLAIN = (_CONTENT_TYPE, b"text/plain; charset=utf-8")
 _RUNS_IN_BROWSERS = re.compile(r"html|xml|svg|script|css|pdf|multipart", re.IGNORECASE)
+# What an LLM's error brings along that is wrong for an error in our words.
+_OF_THE_BODY = (_CONTENT_TYPE, b"request-id")
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
 
 
@@ -69,7 +71,7 @@ async def send_error(
             headers.append((b"request-id", request_id.encode()))  # the name that its SDK reads
     if isinstance(error, WrongMethod):
         headers.append((b"allow", error.allowed.encode()))
-    if text.status == UNAUTHORIZED:
+    if isinstance(error, Unauthorized):  # an LLM's 401 is about its key, not about this node's
         headers.append((b"www-authenticate", b'Bearer realm="masa-node"'))
     await send_whole(send, text.status, headers, body)
     return len(body)
@@ -83,7 +85,7 @@ def _retry_after(error: MasaError) -> RawHeaders:
     if isinstance(error, StakeUnknown):
         return [(b"retry-after", b"%d" % STAKE_RETRY_AFTER_S)]
     if isinstance(error, ErrorAnswer):
-        return [pair for pair in raw_headers(error.headers) if pair[0] == b"retry-after"]
+        return [pair for pair in raw_headers(error.headers) if pair[0] not in _OF_THE_BODY]
     return []
 
 

@@ -1,7 +1,6 @@
 """The ordinary doors, served by Starlette: lists of models, versions, health, metrics, the API's description."""
 
 from collections.abc import Awaitable, Callable
-from urllib.parse import unquote
 
 import msgspec
 from starlette.requests import Request
@@ -115,7 +114,7 @@ def _metrics(view: NodeView) -> Endpoint:
 
 def _one_model(view: NodeView) -> Endpoint:
     async def endpoint(request: Request) -> Response:
-        model = check_model(unquote(request.path_params["model"]))
+        model = check_model(request.path_params["model"])  # decoded once, by the server
         if not view.catalog.knows(model):
             await view.refresh()
         offers = view.catalog.offers_of(model)

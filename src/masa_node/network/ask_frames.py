@@ -21,7 +21,7 @@ HEADERS_TO_PEERS = frozenset(
     {"content-type", "accept", "anthropic-version", "anthropic-beta", "openai-beta", "traceparent", "tracestate"}
 )
 # What comes back with an answer. The rest (rate limits, request ids) is about the other owner's account.
-HEADERS_FROM_PEERS = frozenset({"content-type", "retry-after"})
+HEADERS_FROM_PEERS = frozenset({"content-type", "retry-after", "retry-after-ms", "x-ms-retry-after-ms"})
 
 CHUNK_BYTES = 64 * 1024  # of a body or an answer in one frame: as much as one read of the transport gives
 MIN_CHUNK_BYTES = 1024  # of a body, but for its last frame: a body of many tiny frames is work without an end

@@ -28,9 +28,12 @@ STREAM_TYPES = frozenset(
 )
 _WHOLE = frozenset({"application/json", "text/html", "application/problem+json"})
 _PASSED_BACK = frozenset(
-    {"content-type", "retry-after", "request-id", "openai-processing-ms", "openai-version", "x-should-retry"}
+    {
+        *("content-type", "retry-after", "retry-after-ms", "x-ms-retry-after-ms", "x-should-retry"),
+        *("request-id", "openai-processing-ms", "openai-version"),
+    }
 )
-_PASSED_BACK_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-")
+_PASSED_BACK_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-", "ratelimit-")
 _MAX_QUOTED_CHARS = 200
 _SUCCESS = range(200, 300)
 _REDIRECT = range(300, 400)

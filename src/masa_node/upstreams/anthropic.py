@@ -6,8 +6,9 @@ import msgspec
 
 from masa_node.chat.ask import Door, Headers
 from masa_node.chat.offer import ModelOffer
-from masa_node.dialects.fields import read
+from masa_node.dialects.fields import ABSENT, TEXT, read
 from masa_node.upstreams.http import HttpClient
+from masa_node.upstreams.listing import ListedModel
 from masa_node.upstreams.server import entries, get_listing, unix_s
 
 DEFAULT_VERSION = "2023-06-01"  # what every SDK but the newest sends; accepted since the API exists
@@ -15,8 +16,7 @@ MAX_PAGES = 20
 
 
 class _Entry(msgspec.Struct):
-    id: str
-    created_at: str = ""
+    created_at: msgspec.Raw = ABSENT
 
 
 class _Page(msgspec.Struct):
@@ -65,7 +65,7 @@ class AnthropicServer:
         after = ""
         for _ in range(MAX_PAGES):
             listing = await get_listing(http, f"{self._api_base}/models?limit=1000{after}", headers)
-            found = {offer.model: offer for raw in entries(listing, "data") if (offer := _offer(raw)) is not None}
+            found = {listed.name: _offer(listed) for listed in entries(listing)}
             is_new = not found.keys() <= offers.keys()
             offers |= found
             page = read(listing.body, _PAGE)
@@ -75,8 +75,7 @@ class AnthropicServer:
         return list(offers.values())
 
 
-def _offer(raw: msgspec.Raw) -> ModelOffer | None:
-    entry = read(raw, _ENTRY)
-    if entry is None:
-        return None
-    return ModelOffer(entry.id, _DOORS, bytes(raw), owned_by="anthropic", created_at_unix_s=unix_s(entry.created_at))
+def _offer(listed: ListedModel) -> ModelOffer:
+    entry = read(listed.entry, _ENTRY) or _Entry()
+    created_at_unix_s = unix_s(read(entry.created_at, TEXT) or "")
+    return ModelOffer(listed.name, _DOORS, listed.entry, owned_by="anthropic", created_at_unix_s=created_at_unix_s)

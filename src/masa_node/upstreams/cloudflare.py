@@ -8,8 +8,9 @@ import msgspec
 from masa_node.chat.ask import Door, Headers
 from masa_node.chat.errors import ErrorAnswer
 from masa_node.chat.offer import ModelOffer
-from masa_node.dialects.fields import Tokens, read
+from masa_node.dialects.fields import ABSENT, Tokens, read
 from masa_node.upstreams.http import HttpClient
+from masa_node.upstreams.listing import ListedModel
 from masa_node.upstreams.server import NoListing, entries, get_listing
 
 PER_PAGE = 100
@@ -29,12 +30,13 @@ class _Property(msgspec.Struct):
 
 
 class _Entry(msgspec.Struct):
-    name: str
-    task: _Task | None = None
-    properties: list[_Property] = []
+    task: msgspec.Raw = ABSENT
+    properties: msgspec.Raw = ABSENT
 
 
 _ENTRY = msgspec.json.Decoder(_Entry)
+_TASK = msgspec.json.Decoder(_Task)
+_PROPERTIES = msgspec.json.Decoder(list[_Property])
 _TOKENS: msgspec.json.Decoder[int] = msgspec.json.Decoder(Tokens)
 _DOTS = (".", "..")  # the segments that RFC 3986 takes out of a path, encoded or not
 _OPENAI_PATHS = {
@@ -88,23 +90,27 @@ class CloudflareServer:
         offers: dict[str, ModelOffer | None] = {}
         for page in range(1, MAX_PAGES + 1):
             url = f"{self._search_url}?per_page={PER_PAGE}&page={page}"
-            listed = entries(await get_listing(http, url, self.credentials()), "result")
-            found = {entry.name: _offer(raw, entry) for raw in listed if (entry := read(raw, _ENTRY)) is not None}
+            listing = await get_listing(http, url, self.credentials())
+            found = {listed.name: _offer(listed) for listed in entries(listing, "result", "name")}
             if found.keys() <= offers.keys():
                 break
             offers |= found
         return [offer for offer in offers.values() if offer is not None]
 
 
-def _offer(raw: msgspec.Raw, entry: _Entry) -> ModelOffer | None:
+def _offer(listed: ListedModel) -> ModelOffer | None:
     """None for a model that does not chat."""
-    if entry.task is not None and entry.task.name not in _CHAT_TASKS:
+    entry = read(listed.entry, _ENTRY) or _Entry()
+    task = read(entry.task, _TASK)
+    if task is not None and task.name not in _CHAT_TASKS:
         return None
-    return ModelOffer(entry.name, _DOORS, bytes(raw), owned_by="cloudflare", context_tokens=_context_tokens(entry))
+    context_tokens = _context_tokens(entry)
+    return ModelOffer(listed.name, _DOORS, listed.entry, owned_by="cloudflare", context_tokens=context_tokens)
 
 
 def _context_tokens(entry: _Entry) -> int | None:
-    values = [bytes(item.value).strip(b'"') for item in entry.properties if item.property_id == "context_window"]
+    properties = read(entry.properties, _PROPERTIES) or []
+    values = [bytes(item.value).strip(b'"') for item in properties if item.property_id == "context_window"]
     return next((tokens for value in values if (tokens := read(value, _TOKENS))), None)
 
 

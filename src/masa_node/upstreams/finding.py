@@ -5,7 +5,8 @@ import asyncio
 from masa_node.chat.errors import ProviderError
 from masa_node.routing.answers import read_whole
 from masa_node.upstreams.http import HttpClient
-from masa_node.upstreams.server import Listing, entries, is_masa_node
+from masa_node.upstreams.listing import read_models
+from masa_node.upstreams.server import is_masa_node
 from masa_node.upstreams.spec import Kind, UpstreamSpec
 
 MAX_PROBE_BYTES = 16 * 1024 * 1024
@@ -42,7 +43,6 @@ async def _is_llm_server(http: HttpClient, url: str) -> bool:
             body = await read_whole(answer, MAX_PROBE_BYTES)
         if answer.status != _OK or is_masa_node(answer):
             return False
-        entries(Listing(body), "data")
+        return bool(read_models(body)) or b'"data"' in body
     except (ProviderError, TimeoutError):
         return False
-    return True

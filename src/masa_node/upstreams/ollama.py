@@ -5,9 +5,10 @@ import msgspec
 from masa_node.chat.ask import Door, Headers
 from masa_node.chat.errors import ProviderError
 from masa_node.chat.offer import ModelOffer
-from masa_node.dialects.fields import Tokens, read
+from masa_node.dialects.fields import ABSENT, TEXT, Tokens, read
 from masa_node.routing.answers import read_whole
 from masa_node.upstreams.http import HttpClient
+from masa_node.upstreams.listing import ListedModel
 from masa_node.upstreams.server import MAX_LISTING_BYTES, entries, get_listing, unix_s
 
 _PATHS = {
@@ -26,10 +27,19 @@ _PATHS = {
 MAX_SHOWN_A_REFRESH = 32
 
 
-class _Tag(msgspec.Struct):
+class _Entry(msgspec.Struct):
+    name: msgspec.Raw = ABSENT
+    digest: msgspec.Raw = ABSENT
+    modified_at: msgspec.Raw = ABSENT
+
+
+class _Tag(msgspec.Struct, frozen=True):
+    """One line of `ollama list`. `listing` is the entry itself if Ollama's clients can read it, else `{}`."""
+
     name: str
-    digest: str = ""
-    modified_at: str = ""
+    digest: str
+    modified_at: str
+    listing: bytes
 
     @property
     def key(self) -> str:
@@ -41,7 +51,7 @@ class _Show(msgspec.Struct):
     model_info: dict[str, msgspec.Raw] = {}
 
 
-_TAG = msgspec.json.Decoder(_Tag)
+_ENTRY = msgspec.json.Decoder(_Entry)
 _SHOW = msgspec.json.Decoder(_Show)
 _TOKENS: msgspec.json.Decoder[int] = msgspec.json.Decoder(Tokens)
 
@@ -73,20 +83,20 @@ class OllamaServer:
 
     async def list_models(self, http: HttpClient) -> list[ModelOffer]:
         """See `Server`."""
-        listed = entries(await get_listing(http, f"{self._base}/api/tags", self.credentials()), "models")
-        tags = [(raw, tag) for raw in listed if (tag := read(raw, _TAG)) is not None]
-        await self._learn_contexts(http, [tag for _, tag in tags])
+        listing = await get_listing(http, f"{self._base}/api/tags", self.credentials())
+        tags = [_tag(listed) for listed in entries(listing, "models", "name")]
+        await self._learn_contexts(http, tags)
         doors = self.doors()
         return [
             ModelOffer(
                 model=tag.name,
                 doors=doors,
-                listing=bytes(raw),
+                listing=tag.listing,
                 owned_by="library",
                 created_at_unix_s=unix_s(tag.modified_at),
                 context_tokens=self._context_tokens.get(tag.key),
             )
-            for raw, tag in tags
+            for tag in tags
         ]
 
     async def _learn_contexts(self, http: HttpClient, tags: list[_Tag]) -> None:
@@ -107,3 +117,10 @@ class OllamaServer:
             return None
         lengths = [read(raw, _TOKENS) for key, raw in show.model_info.items() if key.endswith(".context_length")]
         return next((length for length in lengths if length), None)
+
+
+def _tag(listed: ListedModel) -> _Tag:
+    entry = read(listed.entry, _ENTRY) or _Entry()
+    is_usual = read(entry.name, TEXT) == listed.name
+    digest, modified_at = read(entry.digest, TEXT) or "", read(entry.modified_at, TEXT) or ""
+    return _Tag(listed.name, digest, modified_at, listed.entry if is_usual else b"{}")

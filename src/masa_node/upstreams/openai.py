@@ -6,8 +6,9 @@ import msgspec
 
 from masa_node.chat.ask import Door, Headers
 from masa_node.chat.offer import ModelOffer
-from masa_node.dialects.fields import Tokens, read
+from masa_node.dialects.fields import TEXT, Tokens, read
 from masa_node.upstreams.http import HttpClient
+from masa_node.upstreams.listing import ListedModel
 from masa_node.upstreams.server import UnixSeconds, entries, get_listing
 
 
@@ -19,19 +20,20 @@ class _Meta(msgspec.Struct):
 class _Entry(msgspec.Struct):
     """One entry of `/v1/models`; context length under the names that vLLM, LM Studio/OpenRouter and llama.cpp use."""
 
-    id: str
     created: msgspec.Raw = msgspec.Raw(b"")
     owned_by: msgspec.Raw = msgspec.Raw(b"")
     max_model_len: msgspec.Raw = msgspec.Raw(b"")
     context_length: msgspec.Raw = msgspec.Raw(b"")
     meta: msgspec.Raw = msgspec.Raw(b"")
+    aliases: msgspec.Raw = msgspec.Raw(b"")
 
 
 _ENTRY = msgspec.json.Decoder(_Entry)
 _META = msgspec.json.Decoder(_Meta)
 _TOKENS: msgspec.json.Decoder[int] = msgspec.json.Decoder(Tokens)
 _UNIX_S: msgspec.json.Decoder[int] = msgspec.json.Decoder(UnixSeconds)
-_TEXT = msgspec.json.Decoder(str)
+_RAWS = msgspec.json.Decoder(list[msgspec.Raw])
+MAX_ALIASES = 64  # of one model; llama.cpp has those of its command line
 
 
 class OpenAiServer:
@@ -73,20 +75,21 @@ class OpenAiServer:
     async def list_models(self, http: HttpClient) -> list[ModelOffer]:
         """See `Server`."""
         listing = await get_listing(http, f"{self._api_base}/models", self.credentials())
-        doors = self.doors()
-        listed = [(raw, read(raw, _ENTRY)) for raw in entries(listing, "data")]
-        return [
-            ModelOffer(
-                model=entry.id,
-                doors=doors,
-                listing=bytes(raw),
-                owned_by=read(entry.owned_by, _TEXT),
-                created_at_unix_s=read(entry.created, _UNIX_S),
-                context_tokens=_context_tokens(entry),
-            )
-            for raw, entry in listed
-            if entry is not None
-        ]
+        return [offer for listed in entries(listing) for offer in self._offers(listed)]
+
+    def _offers(self, listed: ListedModel) -> list[ModelOffer]:
+        """One for each name of the model: llama.cpp serves a model under its aliases too."""
+        entry = read(listed.entry, _ENTRY) or _Entry()
+        offer = ModelOffer(
+            model=listed.name,
+            doors=self.doors(),
+            listing=listed.entry,
+            owned_by=read(entry.owned_by, TEXT),
+            created_at_unix_s=read(entry.created, _UNIX_S),
+            context_tokens=_context_tokens(entry),
+        )
+        aliases = [read(raw, TEXT) for raw in (read(entry.aliases, _RAWS) or [])[:MAX_ALIASES]]
+        return [offer, *(msgspec.structs.replace(offer, model=alias) for alias in aliases if alias)]
 
 
 def _context_tokens(entry: _Entry) -> int | None:

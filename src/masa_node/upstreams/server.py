@@ -8,13 +8,12 @@ import msgspec
 from masa_node.chat.ask import Door, Headers
 from masa_node.chat.errors import NotAnAnswer
 from masa_node.chat.offer import ModelOffer
-from masa_node.dialects.fields import UNREADABLE
 from masa_node.routing.answers import read_whole
 from masa_node.upstreams.http import HttpAnswer, HttpClient
+from masa_node.upstreams.listing import ListedModel, read_models
 
 # A list of a thousand models with descriptions is below 2 MB (Cloudflare's and OpenRouter's are the longest).
 MAX_LISTING_BYTES = 16 * 1024 * 1024
-MAX_MODELS = 5_000
 NO_SUCH_PATH = frozenset({404, 405, 501})
 HTTP_OK = 200
 YEAR_10000_UNIX_S = 253_402_300_800
@@ -79,17 +78,13 @@ async def get_json(http: HttpClient, url: str, headers: Headers) -> bytes:
     return (await get_listing(http, url, headers)).body
 
 
-def entries(listing: Listing, key: str) -> list[msgspec.Raw]:
-    """The entries of the JSON list under `key`, at most MAX_MODELS. Raises `NotAnAnswer` if there is no such list.
+def entries(listing: Listing, key: str = "data", name: str = "id") -> list[ListedModel]:
+    """The models in this listing: see `read_models`.
 
     Raises `NoListing` for a Masa node that lists nothing: it may serve what it does not list, or be this node itself,
     which an ask finds out.
     """
-    try:
-        fields = msgspec.json.decode(listing.body, type=dict[str, msgspec.Raw])
-        found = msgspec.json.decode(fields[key], type=list[msgspec.Raw])[:MAX_MODELS]
-    except (*UNREADABLE, KeyError) as exc:
-        raise NotAnAnswer(f"its list of models has no `{key}`; is this an LLM server?") from exc
+    found = read_models(listing.body, key, name)
     if listing.is_masa and not found:
         raise NoListing("it is a Masa node that lists no models now.")
     return found

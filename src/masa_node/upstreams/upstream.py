@@ -15,7 +15,7 @@ from masa_node.upstreams.probing import identify
 from masa_node.upstreams.server import NoListing, Server
 from masa_node.upstreams.spec import UpstreamSpec
 
-ANY_DOOR = frozenset(Door)
+JSON_TYPE = "application/json"
 
 
 class Upstream:
@@ -122,9 +122,17 @@ def _not_spoken(server: Server, door: Door) -> ErrorAnswer:
 
 
 def _headers_up(ask: Ask, native: Door, server: Server) -> Headers:
-    headers = (*ask.headers, *server.credentials())
+    headers = (*_as_json(ask.headers), *server.credentials())
     if DIALECT_OF_DOOR[native] is DialectName.ANTHROPIC and not any(
         name == "anthropic-version" for name, _ in ask.headers
     ):
         return (*headers, ("anthropic-version", DEFAULT_VERSION))
     return headers
+
+
+def _as_json(headers: Headers) -> Headers:
+    """The body was found to be JSON, so it is called so: `curl -d` calls it a form, and strict servers refuse that."""
+    called = [value.partition(";")[0].strip().lower() for name, value in headers if name == "content-type"]
+    if called == [JSON_TYPE]:
+        return headers
+    return (("content-type", JSON_TYPE), *(pair for pair in headers if pair[0] != "content-type"))
