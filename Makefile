@@ -7,8 +7,11 @@ FIND_PYTHON = for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null && echo "$$p" && break; done
 PYTHON ?= $(shell $(FIND_PYTHON))
 
-# Wheels only: no dependency runs code of its own while it is installed.
-INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all:
+# Wheels only: no dependency runs code of its own while it is installed. No resolving: the lock is complete, and pip 23
+# resolves an extra such as `coverage[toml]` past the hashes as soon as a newer release exists. `pip check` sees gaps.
+PIP := $(PY) -m pip --disable-pip-version-check
+INSTALL := $(PIP) install --quiet --require-hashes --no-deps --only-binary :all:
+CHECK_INSTALLED = { $(PIP) check >$(VENV)/.check 2>&1 || { cat $(VENV)/.check >&2; exit 1; }; }
 INSTALL_FAILED = { echo "Installing failed. Is pypi.org (or the index that pip is configured for) reachable?" \
 	"If so, run 'make clean' and try again, with PYTHON=python3.13 if your Python is newer." >&2; exit 1; }
 
@@ -30,7 +33,7 @@ help: ## this list
 demo: $(VENV)/.project $(VENV)/.llm ## run three linked nodes on this machine, no LLM needed
 	@$(VENV)/bin/masa-node demo
 
-test: $(VENV)/.test $(VENV)/.llm get-anvil ## run the tests, with coverage; ARGS='-k race' goes to pytest, '-n 0' is without workers
+test: $(VENV)/.test $(VENV)/.llm .cache/lowest/.made get-anvil ## run the tests, with coverage; ARGS='-k race' goes to pytest, '-n 0' is without workers
 	@$(PY) -m pytest $(WORKERS) --cov --cov-report= $(ARGS)
 	@$(if $(ARGS),,$(CORE_COVERAGE))
 
@@ -60,9 +63,9 @@ bench: $(VENV)/.test ## measure what the node adds to a request; ARGS go to the 
 docs: $(VENV)/.test ## write the generated parts of docs/ again
 	@$(PY) -m tools.generate_docs
 
-dist: $(VENV)/.dev ## build the wheel and the source archive into dist/
+dist: $(VENV)/.build ## build the wheel and the source archive into dist/
 	@rm -rf dist
-	@$(PY) -m build --no-isolation
+	@$(PY) -m hatchling build
 
 clean: ## remove .venv and everything else that was made here
 	@rm -rf $(VENV) dist build htmlcov .bench .cache .coverage .coverage.* .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
@@ -77,11 +80,16 @@ $(VENV)/.made:
 		"On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@rm -rf $(VENV)
 	@"$(PYTHON)" -m venv $(VENV)
+	@$(if $(NEWEST_PIP),$(PIP) install --quiet --upgrade pip)
 	@touch $@
 
-$(VENV)/.run: requirements/run.txt requirements/build.txt | $(VENV)/.made
+$(VENV)/.build: requirements/build.txt | $(VENV)/.made
+	@$(INSTALL) -r requirements/build.txt || $(INSTALL_FAILED)
+	@touch $@
+
+$(VENV)/.run: requirements/run.txt $(VENV)/.build
 	@echo "Installing what the node runs on into $(VENV) (once) ..."
-	@$(INSTALL) -r requirements/run.txt -r requirements/build.txt || $(INSTALL_FAILED)
+	@$(INSTALL) -r requirements/run.txt || $(INSTALL_FAILED)
 	@touch $@
 
 # What runs a real LLM, for the demo and the tests; 34 MB, so it shows how far it is. Not every machine has a wheel of it.
@@ -92,12 +100,20 @@ $(VENV)/.llm: requirements/llm.txt $(VENV)/.run
 
 # The version is read from __init__.py when the project is installed.
 $(VENV)/.project: pyproject.toml src/masa_node/__init__.py $(VENV)/.run
-	@$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@$(PIP) install --quiet --no-index --no-build-isolation --no-deps --editable .
+	@$(CHECK_INSTALLED)
 	@touch $@
 
 $(VENV)/.test: requirements/test.txt $(VENV)/.project
 	@echo "Installing what the tests need into $(VENV) (once) ..."
 	@$(INSTALL) -r requirements/test.txt || $(INSTALL_FAILED)
+	@$(CHECK_INSTALLED)
+	@touch $@
+
+# The other end of the bounds on libraries whose insides are used, beside the environment.
+.cache/lowest/.made: requirements/lowest.txt $(VENV)/.build
+	@rm -rf .cache/lowest
+	@$(INSTALL) --target .cache/lowest -r requirements/lowest.txt || $(INSTALL_FAILED)
 	@touch $@
 
 # A local chain, for the tests of staking. Where none can be had, they are skipped and say so.
@@ -107,6 +123,7 @@ get-anvil: $(VENV)/.test
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.test
 	@echo "Installing what the checks need into $(VENV) (once) ..."
 	@$(INSTALL) -r requirements/dev.txt || $(INSTALL_FAILED)
+	@$(CHECK_INSTALLED)
 	@touch $@
 
 # ---- what is pinned ----------------------------------------------------------------------------------------------

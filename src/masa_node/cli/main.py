@@ -14,6 +14,7 @@ from masa_node import __version__
 from masa_node.chat.errors import ConfigurationError, MasaError, ProviderError
 from masa_node.cli import devnet, peers, stake
 from masa_node.cli.output import Json, print_json
+from masa_node.node.libraries import check_libraries
 from masa_node.node.settings import LogLevel, SettingDoc, Settings, listed, read_settings, setting_docs
 from masa_node.telemetry import log
 
@@ -39,6 +40,7 @@ def up(*, json: Json = False) -> None:
 @app.command()
 def demo(*, json: Json = False) -> None:
     """Run three nodes on this machine and watch their races: no LLM, no network and no settings are needed."""
+    check_libraries()
     from masa_node.cli.demo import DemoForPeople, DemoForPrograms, StderrInForce  # noqa: PLC0415 - as in `_run`
     from masa_node.node.demo import run_demo  # noqa: PLC0415
 
@@ -120,6 +122,7 @@ def main() -> None:
 
 
 def _run(values: Settings, *, json: bool) -> None:
+    check_libraries()
     from masa_node.cli.greeting import GreetPeople, GreetPrograms  # noqa: PLC0415 - the other commands need none of the server
     from masa_node.node.run import run  # noqa: PLC0415
 

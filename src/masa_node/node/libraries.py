@@ -1,0 +1,46 @@
+"""Which releases of a library work, where its insides are used or patched: others may start and then answer wrongly.
+
+`pyproject.toml` gives the same bounds; an installer that does not look at them gets one sentence instead of riddles.
+"""
+
+import re
+from importlib import metadata
+
+import msgspec
+
+from masa_node.chat.errors import ConfigurationError
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """Releases from `lowest` on and below `beyond` work."""
+
+    library: str
+    lowest: tuple[int, ...]
+    beyond: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.library}>={_dotted(self.lowest)},<{_dotted(self.beyond)}"
+
+    def admit(self, version: str) -> bool:
+        """Is this release (PEP 440) within them? A pre-release of `beyond` is not."""
+        release = tuple(int(number) for number in re.findall(r"\d+", version.partition("+")[0])[:3])
+        return self.lowest <= release < self.beyond
+
+
+# Below uvicorn 0.46 our protocol takes every POST for no HTTP; beyond the upper bound nothing was tried.
+BOUNDS = (Bounds("uvicorn", (0, 46), (0, 55)), Bounds("iroh", (1, 2), (1, 3)))
+
+
+def check_libraries() -> None:
+    """Raise `ConfigurationError` if a library is installed in a release that does not work with this program."""
+    for bounds in BOUNDS:
+        version = metadata.version(bounds.library)
+        if not bounds.admit(version):
+            raise ConfigurationError(
+                f"{bounds.library} {version} is installed, and this release of Masa Node works with others. "
+                f"Install one of them: python -m pip install '{bounds}'."
+            )
+
+
+def _dotted(release: tuple[int, ...]) -> str:
+    return ".".join(map(str, release))
