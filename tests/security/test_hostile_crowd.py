@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.raw_http import ask_once, chat, get, post
+from tests.api.raw_http import CHAT, ask_once, chat, get, head, line_to, post
 from tests.api.serving import ServingNode
 
 CROWD = 2_000
@@ -77,3 +77,93 @@ def read_until(connection: socket.socket, end: bytes) -> bytes:
         assert piece, came
         came += piece
     return came
+
+
+# ---- connections that are answered, or could be, and stay (0 bytes of a key) ----
+
+MOST = 24  # connections in all; one address may have half of them
+RIGHT = b"Authorization: Bearer right\r\n"
+CHUNKS = b"Transfer-Encoding: chunked\r\n"
+LONG = b"Content-Length: 1000\r\n"
+STAYS = {
+    "401 for a body that stays away": head(b"POST", CHAT, LONG),
+    "401 for chunks that stay away": head(b"POST", CHAT, CHUNKS),
+    "401 and half of the body": post(chat())[:-1],
+    "401 for a GET with a body": head(b"GET", b"/v1/models", LONG),
+    "404": head(b"POST", b"/nowhere", LONG),
+    "400 of Host": head(b"POST", CHAT, LONG, host=b"Host: a/b\r\n"),
+    "403 of Host": head(b"POST", CHAT, LONG, host=b"Host: evil.example\r\n"),
+    "403 of Origin": head(b"POST", CHAT, LONG + b"Origin: https://evil.example\r\n"),
+    "405 of a probe": head(b"POST", b"/healthz", LONG),
+    "200 of a probe with a body": head(b"GET", b"/healthz", LONG),
+    "200 of a probe": get(b"/healthz"),
+    "100 probes and one to come": get(b"/healthz") * 100 + get(b"/healthz")[:-2],
+    "204 of a preflight": head(b"OPTIONS", CHAT, LONG + b"Origin: http://localhost\r\n"),
+    "100-continue": head(b"POST", CHAT, LONG + b"Expect: 100-continue\r\n"),
+    "not HTTP": b"\x16\x03\x01\r\n\r\n",
+    "half a head": get(b"/healthz")[:-2],
+    "nothing": b"",
+}
+# With the key (or where none is needed) more can be begun. The last resort, but nobody is locked out by it either.
+STAYS_WITH_KEY = {
+    "413": head(b"POST", CHAT, RIGHT + b"Content-Length: 100000000\r\n"),
+    "415": head(b"POST", CHAT, RIGHT + LONG + b"Content-Encoding: gzip\r\n"),
+    "a body that stays away": head(b"POST", CHAT, RIGHT + LONG),
+    "half a body": post(chat(), RIGHT)[:-1],
+}
+
+
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingNode]:
+    constants = {"masa_node.api.crowd.MAX_CONNECTIONS": MOST}
+    with ServingNode(tmp_path_factory.mktemp("keyed"), {"API_KEY": "right"}, constants) as running:
+        yield running
+
+
+@pytest.mark.parametrize("begun", [*STAYS.values(), *STAYS_WITH_KEY.values()], ids=[*STAYS, *STAYS_WITH_KEY])
+@pytest.mark.parametrize("source", ["127.0.0.1", "127.0.0.2"])
+async def test_nobody_locks_the_owner_out_by_staying(keyed: ServingNode, begun: bytes, source: str) -> None:
+    """At once, not when some timer ends; also when they come again and again."""
+    for _ in range(2):
+        with contextlib.ExitStack() as stack:
+            for _ in range(2 * MOST):
+                stay(stack, keyed.port, begun, source)
+            for _ in range(3):
+                assert (await ask_once(keyed.port, post(chat(), RIGHT))).status == 200
+            assert (await ask_once(keyed.port, get(b"/v1/models", RIGHT))).status == 200
+
+
+def stay(stack: contextlib.ExitStack, port: int, begun: bytes, source: str) -> None:
+    """Connect, send, and read what is answered at once, if anything is."""
+    connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), source_address=(source, 0)))
+    connection.settimeout(0.02)
+    with contextlib.suppress(OSError):  # it may be dropped at any time, and some are never answered
+        connection.sendall(begun)
+        connection.recv(65536)
+
+
+async def test_two_addresses_that_stay_leave_room_for_a_third(keyed: ServingNode) -> None:
+    with contextlib.ExitStack() as stack:
+        for n in range(2 * MOST):
+            stay(stack, keyed.port, head(b"POST", CHAT, LONG), f"127.0.0.{2 + n % 2}")
+        assert (await ask_once(keyed.port, post(chat(), RIGHT))).status == 200
+
+
+async def test_whoever_is_being_answered_keeps_its_place_whoever_comes(tmp_path: Path) -> None:
+    slow, constants = {"API_KEY": "right", "DEMO_PIECES_PER_S": "30"}, {"masa_node.api.crowd.MAX_CONNECTIONS": MOST}
+    with contextlib.ExitStack() as stack:
+        node = stack.enter_context(ServingNode(tmp_path, slow, constants))
+        busy = stack.enter_context(socket.create_connection(("127.0.0.1", node.port)))
+        busy.sendall(post(chat(stream=True), RIGHT))
+        for _ in range(2 * MOST):
+            stay(stack, node.port, head(b"POST", CHAT, LONG), "127.0.0.1")
+        assert b'"finish_reason":"stop"' in await asyncio.to_thread(read_until, busy, b"data: [DONE]\n\n")
+
+
+async def test_an_answer_before_the_end_of_the_body_is_the_last_on_its_connection(keyed: ServingNode) -> None:
+    """Its caller is told so, and may still send the rest to get to read the answer."""
+    async with line_to(keyed.port) as line:
+        reply = await line.ask(head(b"POST", CHAT, b"Content-Length: 9\r\n"))
+        assert (reply.status, reply.header("connection")) == (401, "close")
+        await line.send(b"x" * 9 + post(chat(), RIGHT))
+        assert await line.is_closed()

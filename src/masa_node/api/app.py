@@ -6,13 +6,15 @@ from collections.abc import Awaitable, Sequence
 import structlog
 
 from masa_node.api.body import CallerGone
+from masa_node.api.body_budget import HELD_BODY, HeldBody
 from masa_node.api.chat import ChatDoors, request_id_of
-from masa_node.api.guard import Guard
+from masa_node.api.guard import ADMITTED, Guard
 from masa_node.api.replies import Message, RawHeaders, Receive, Scope, Send, request_headers, send_error, send_whole
 from masa_node.api.routes import NodeView, ordinary_doors
 from masa_node.api.show import ShowDoor
 from masa_node.chat.ask import DIALECT_OF_DOOR, DOOR_PATHS, DialectName, Door
 from masa_node.chat.errors import Bug, MasaError, UnknownPath, WrongMethod
+from masa_node.routing.byte_budget import ByteBudget
 
 CHAT_DOORS: dict[str, Door] = {path: door for door, paths in DOOR_PATHS.items() for path in paths}
 GET_PATHS = frozenset(
@@ -51,8 +53,9 @@ log = structlog.get_logger()
 class App:
     """The application. Every exception ends here: as an error in the caller's dialect and a line in the log."""
 
-    def __init__(self, guard: Guard, chat: ChatDoors, show: ShowDoor, view: NodeView) -> None:
+    def __init__(self, guard: Guard, chat: ChatDoors, show: ShowDoor, view: NodeView, bodies: ByteBudget) -> None:
         self._guard = guard
+        self._bodies = bodies
         self._chat = chat
         self._show = show
         self._ordinary = ordinary_doors(view)
@@ -62,52 +65,55 @@ class App:
         if scope["type"] != "http":
             return
         started = _Started(send)
-        extra: RawHeaders = []
         try:
-            origin = self._guard.check_place(scope["headers"])
-            if origin is not None:
-                extra = _cors(origin)
-                started.is_for_page = True
-            if scope["method"] == "OPTIONS" and extra:  # a browser asks first whether it may ask, and without the key
-                await send_whole(started, 204, [*extra, *_preflight(scope["headers"])], b"")
-            else:
-                self._guard.check_key(scope["raw_path"], scope["headers"])
-                await self._route(scope, receive, started, extra)
+            await self._serve(scope, receive, started)
         except MasaError as error:
-            await self._tell(scope, started, error, extra)
+            await self._tell(scope, started, error)
         except CallerGone:
             return
         except Exception:
             log.exception("bug", path=scope["path"], request_id=request_id_of(scope["headers"]))
             if not started.has_begun:
-                await self._tell(scope, started, Bug("The node failed on this request. Its log says more."), extra)
+                await self._tell(scope, started, Bug("The node failed on this request. Its log says more."))
 
-    async def _route(self, scope: Scope, receive: Receive, send: "_Started", extra: RawHeaders) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, send: "_Started") -> None:
+        origin = self._guard.check_place(scope["headers"])
+        if origin is not None:
+            send.cors = _cors(origin)
+        if scope["method"] == "OPTIONS" and send.cors:  # a browser asks first whether it may ask, and without the key
+            await send_whole(send, 204, [*send.cors, *_preflight(scope["headers"])], b"")
+            return
+        if self._guard.check_key(scope["raw_path"], scope["headers"]):
+            scope[ADMITTED] = True
+        await self._route(scope, receive, send)
+
+    async def _route(self, scope: Scope, receive: Receive, send: "_Started") -> None:
         path, method = tidy_path(scope["path"]), scope["method"]
         scope["path"] = path
         door = CHAT_DOORS.get(path)
         if door is not None:
             if method != "POST":
                 raise WrongMethod(f"{path} takes POST, not {method}.", "POST")
-            if door is Door.OLLAMA_SHOW:
-                await self._show.serve(scope, receive, send, extra)
-            else:
-                await self._chat.serve(door, scope, receive, send, extra)
+            with HeldBody(self._bodies) as scope[HELD_BODY]:
+                if door is Door.OLLAMA_SHOW:
+                    await self._show.serve(scope, receive, send, send.cors)
+                else:
+                    await self._chat.serve(door, scope, receive, send, send.cors)
         elif path in GET_PATHS or path.startswith(_ONE_MODEL):
             if method not in _GET:
                 raise WrongMethod(f"{path} takes GET, not {method}.", "GET, HEAD")
             request_id = request_id_of(scope["headers"])
-            send.add = [*request_headers(request_id, "", None, ()), *extra]
+            send.add = [*request_headers(request_id, "", None, ()), *send.cors]
             await self._ordinary(scope, receive, send)
         else:
             known = ", ".join(sorted({*CHAT_DOORS, *GET_PATHS}))
             raise UnknownPath(f"There is no {path!r} here. What there is: {known}.")
 
     @staticmethod
-    async def _tell(scope: Scope, send: "_Started", error: MasaError, extra: RawHeaders) -> None:
+    async def _tell(scope: Scope, send: "_Started", error: MasaError) -> None:
         request_id = request_id_of(scope["headers"])
         send.add = []
-        headers = [*request_headers(request_id, "", None, ()), *extra]
+        headers = [*request_headers(request_id, "", None, ()), *send.cors]
         await send_error(send, error, _dialect_for(scope), request_id, headers)
 
 
@@ -125,22 +131,25 @@ def tidy_path(path: str) -> str:
 
 
 class _Started:
-    """A `send` that knows whether a response has begun, adds headers to it, and lets an allowed page read them all."""
+    """A `send` that knows whether a response has begun, adds headers to it, and lets an allowed page read them all.
 
-    __slots__ = ("_send", "add", "has_begun", "is_for_page")
+    `cors` names that page; it is empty if no page asks.
+    """
+
+    __slots__ = ("_send", "add", "cors", "has_begun")
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self.add: RawHeaders = []
         self.has_begun = False
-        self.is_for_page = False
+        self.cors: RawHeaders = []
 
     def __call__(self, message: Message) -> Awaitable[None]:
         if not self.has_begun:
             self.has_begun = True
             if self.add:
                 message["headers"] = [*message["headers"], *self.add]
-            if self.is_for_page:
+            if self.cors:
                 message["headers"] = [*message["headers"], _exposed(message["headers"])]
         return self._send(message)
 

@@ -1,10 +1,14 @@
-"""Reads a request's body, bounded in size and time."""
+"""Reads a request's body, bounded in size and time, and in size together with all others where the scope says so."""
 
 import asyncio
+import sys
 from collections.abc import Sequence
+from functools import partial
 
+from masa_node.api.body_budget import HELD_BODY, HeldBody
 from masa_node.api.replies import Receive, Scope
 from masa_node.chat.errors import BodyTooLarge, BodyTooSlow, EncodedBody
+from masa_node.routing.byte_budget import ByteBudget
 
 # 10 MB over a 1 Mbit/s line takes 80 s.
 BODY_TIMEOUT_S = 120.0
@@ -17,19 +21,33 @@ class CallerGone(Exception):
 
 
 async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
-    """The whole body. Raises `BodyTooLarge`, `BodyTooSlow`, `EncodedBody`, `CallerGone`."""
+    """The whole body. Raises `BodyTooLarge`, `BodyTooSlow`, `EncodedBody`, `Overloaded`, `CallerGone`."""
     _check_headers(scope["headers"], max_bytes)
+    held = scope.get(HELD_BODY)
+    if held is None:
+        with HeldBody(ByteBudget(sys.maxsize)) as alone:
+            return await _read_in_time(scope, receive, max_bytes, alone)
+    return await _read_in_time(scope, receive, max_bytes, held)
+
+
+async def _read_in_time(scope: Scope, receive: Receive, max_bytes: int, held: HeldBody) -> bytes:
     if BODY_IS_HERE in scope:
-        return await _read(receive, max_bytes)
+        return await _read(receive, max_bytes, held)
     try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            return await _read(receive, max_bytes)
+        async with asyncio.timeout(BODY_TIMEOUT_S) as timer:
+            with held.telling(partial(_end, timer)):  # its caller may not send another byte to be told at
+                return await _read(receive, max_bytes, held)
     except TimeoutError as exc:
+        held.check()
         raise BodyTooSlow(f"The body did not arrive within {BODY_TIMEOUT_S:g} s.") from exc
 
 
-async def _read(receive: Receive, max_bytes: int) -> bytes:
-    pieces: list[bytes] = []
+def _end(timer: asyncio.Timeout) -> None:
+    if not timer.expired():
+        timer.reschedule(0)
+
+
+async def _read(receive: Receive, max_bytes: int, held: HeldBody) -> bytes:
     size = 0
     while True:
         message = await receive()
@@ -39,9 +57,9 @@ async def _read(receive: Receive, max_bytes: int) -> bytes:
         size += len(piece)
         if size > max_bytes:
             raise _too_large(max_bytes)
-        pieces.append(piece)
+        held.add(piece)
         if not message.get("more_body", False):
-            return b"".join(pieces)
+            return held.whole()
 
 
 def _check_headers(headers: Sequence[tuple[bytes, bytes]], max_bytes: int) -> None:

@@ -73,6 +73,8 @@ class Cycle(RequestResponseCycle):
             writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
             return
         if message["type"] == "http.response.start":
+            if self.more_body:  # who could say where the next request begins, and when?
+                self.keep_alive = False
             writer.hold_next()
             await super().send(message)
             self._takes_chunks = bool(self.chunked_encoding) and self.scope["method"] != "HEAD"

@@ -24,6 +24,7 @@ RawHeaders = Sequence[tuple[bytes, bytes]]
 # Nothing behind these: liveness probes and the Ollama CLI's first `HEAD /` carry no key.
 OPEN_PATHS = frozenset({b"/", b"/healthz", b"/readyz", b"/health", b"/v1/health"})
 MAX_REMEMBERED_HOSTS = 64
+ADMITTED = "masa_node.admitted"  # in the scope of a request: it may come in, and its connection is not taken from it
 
 _HOST = re.compile(rb"(?P<name>\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}))(?::(?P<port>[0-9]{1,5}))?")
 _APP_SCHEMES = frozenset({"app", "tauri", "vscode-webview", "vscode-file"})  # as Ollama's defaults
@@ -66,14 +67,16 @@ class Guard:
             self._check_origin(origin, hosts[0])
         return origins[0] if origins else None
 
-    def check_key(self, raw_path: bytes, headers: RawHeaders) -> None:
-        """Does one of the keys come along, where one is needed? Raises `Unauthorized`."""
-        if not self._keys or raw_path in OPEN_PATHS:
-            return
+    def check_key(self, raw_path: bytes, headers: RawHeaders) -> bool:
+        """Does one of the keys come along, where one is needed? False: nobody looked. Raises `Unauthorized`."""
+        if not self._keys:
+            return True
+        if raw_path in OPEN_PATHS:
+            return False
         for key in _offered_keys(headers):
             # No early exit: the time taken says nothing about which key, or how much of it, was right.
             if sum(hmac.compare_digest(key, known) for known in self._keys):
-                return
+                return True
         raise Unauthorized(
             "This node needs an API key: send it as `Authorization: Bearer <key>` or `x-api-key: <key>`."
         )

@@ -5,7 +5,8 @@ What uvicorn's httptools protocol leaves open, and what is done about it here:
 - a request with a body that offers an upgrade (Java's HttpClient: `Upgrade: h2c`) loses its body, which is then read
   as the next request: the offer is ignored (RFC 9110, 7.8) and the body kept;
 - trailers count as headers, an absolute URL as a path on this host, `gzip, chunked` as `chunked`: refused or ignored;
-- a caller who still sends when he is answered gets a reset instead of the answer: the connection lingers;
+- a caller that still sends when it is answered gets a reset instead of the answer: the connection lingers, and is not
+  used again, for nobody knows how long its body goes on;
 - only the last of several pipelined requests learns that the caller has gone: all do.
 """
 
@@ -13,16 +14,17 @@ import asyncio
 import socket
 import struct
 from collections.abc import Iterator
-from functools import cache
-from heapq import nsmallest
 from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote
+from weakref import WeakKeyDictionary
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from masa_node.api.body import BODY_IS_HERE
+from masa_node.api.crowd import Crowd, Standing, max_connections, source_of
 from masa_node.api.cycle import Cycle, CycleUntilClose, Writer
+from masa_node.api.guard import ADMITTED
 from masa_node.api.refusals import HEAD_TOO_LARGE, HEAD_TOO_SLOW, MALFORMED, MAX_HEAD_BYTES, MAX_HEADERS
 from masa_node.api.replies import Scope
 from masa_node.api.target import path_and_query
@@ -38,12 +40,10 @@ MIN_CHUNK_BYTES = 64
 BODY_BYTES_PER_FRAMING_BYTE = 8
 # After an early answer (413, 401) the rest of the body is read and dropped, so that the client gets to read the answer.
 MAX_DROPPED_BYTES = 64 * 1024 * 1024
-DROP_TIMEOUT_S = 30.0  # nginx's lingering_time
-LINGER_S = 5.0  # nginx's lingering_timeout
+DROP_TIMEOUT_S = 30.0  # nginx's lingering_time: in all
+LINGER_S = 5.0  # nginx's lingering_timeout: without a byte
 FLUSH_STALL_S = 30.0  # a caller who takes nothing of the rest of his answer for so long will not take it at all
 MAX_PIPELINED = 16  # requests that wait for their turn; hardly any client sends even two
-MAX_CONNECTIONS = 8_192  # 25 kB each; the longest idle one makes room for a new one
-CONNECTIONS_PER_DESCRIPTOR = 0.5  # the other half is for LLM servers
 
 _BYTES_AROUND_A_HEADER = len(": \r\n")
 _NO_LINGER = struct.pack("ii", 1, 0)  # closing then sends a reset
@@ -68,20 +68,24 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _trailers = 0
     _coding = b""
     _dropped_bytes = 0
-    idle_since_s = 0.0
+    _drop_until_s = 0.0
+    _stalled_since_s: float | None = None
+    since_s = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A caller connected: the first head has to come soon."""
         super().connection_made(transport)
         self._writer = Writer(transport, self._answer_is_over)
-        self.idle_since_s = self.loop.time()
+        self.since_s = self.loop.time()
         self._start_timer(HEAD_TIMEOUT_S)
-        if len(self.connections) > _max_connections():
-            self._make_room()
+        self._source = source_of(self.client[0] if self.client else None)
+        for least in _crowd_of(self.server_state).enter(self, self._source):
+            least.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._stop_timer()
+        _crowd_of(self.server_state).leave(self, self._source)
         self.pipeline.clear()
         if self._running is not None:
             self._running.caller_has_gone()
@@ -90,6 +94,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
         if self._lingers:
+            self._drop(len(data))
             return
         self._unset_keepalive_if_required()
         messages, body_bytes = self._messages, self._body_bytes
@@ -162,6 +167,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is complete: the request's cycle begins, now or when its turn comes."""
         self._stop_timer()
+        self.since_s = self.loop.time()
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             self._wants_upgrade = True
             return
@@ -194,10 +200,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._body_bytes += len(body)
         if self._chunks > FREE_CHUNKS and self._body_bytes < self._chunks * MIN_CHUNK_BYTES:
             raise ValueError("too many tiny chunks")
-        if self.cycle.response_complete:
-            self._dropped_bytes += len(body)
-            if self._dropped_bytes > MAX_DROPPED_BYTES:
-                raise ValueError("too much after the answer")
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -216,10 +218,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._lingers:
             self.server_state.total_requests += 1
             return
-        self.idle_since_s = self.loop.time()
-        if self._in_body and not self.pipeline:
-            self._start_timer(DROP_TIMEOUT_S)
-        elif self._in_head:
+        self.since_s = self.loop.time()
+        if self._in_head:
             self._start_timer(HEAD_TIMEOUT_S)
         super().on_response_complete()
 
@@ -303,11 +303,21 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _linger(self) -> None:
         """Close, but for a while read what the caller still sends: a reset would take the answer away from him."""
         self._lingers = True
-        self._stop_timer()
         self._unset_keepalive_if_required()
         self.transport.write_eof()
         self.flow.resume_reading()
-        self._timer = self.loop.call_later(LINGER_S, self._close)
+        self._drop_until_s = self.loop.time() + DROP_TIMEOUT_S
+        self._drop(0)
+
+    def _drop(self, size: int) -> None:
+        """Wait for a little more of what nobody wants, within bounds."""
+        self._dropped_bytes += size
+        left_s = self._drop_until_s - self.loop.time()
+        self._stop_timer()
+        if self._dropped_bytes > MAX_DROPPED_BYTES or left_s <= 0:
+            self._close()
+        else:
+            self._timer = self.loop.call_later(min(LINGER_S, left_s), self._close)
 
     def _close(self) -> None:
         self._stop_timer()
@@ -340,33 +350,38 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         else:
             self._close()
 
-    def _make_room(self) -> None:
-        """Too many connections: close the longest idle ones, several at once so as not to look for them each time."""
-        others = [other for other in self._neighbours() if other is not self and not other.is_busy]
-        for other in nsmallest(len(self.connections) // 16 + 1, others, key=lambda other: other.idle_since_s):
-            other.transport.abort()
-        if not others:
-            self.transport.abort()
+    # ---- as the crowd sees it ----
 
     @property
-    def is_busy(self) -> bool:
-        """Is a request complete enough to be worked on?"""
-        return self._in_body or self._is_answering
+    def standing(self) -> Standing:
+        """What it is in the middle of; nobody without a key where one is needed is in the middle of anything."""
+        if self._lingers or self.transport.is_closing():
+            return Standing.ANSWERED
+        running = self._running
+        if running is None or running.response_complete or ADMITTED not in running.scope:
+            return Standing.IDLE
+        if running.more_body:
+            return Standing.SENDING
+        stalled_s = 0.0 if self._stalled_since_s is None else self.loop.time() - self._stalled_since_s
+        return Standing.STALLED if stalled_s > FLUSH_STALL_S else Standing.WORKED_ON
 
-    def _neighbours(self) -> Iterator["BoundedHttpProtocol"]:
-        for other in self.connections:
-            if isinstance(other, BoundedHttpProtocol):
-                yield other
+    def pause_writing(self) -> None:
+        """The caller takes less than there is."""
+        self._stalled_since_s = self.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """The caller takes it."""
+        self._stalled_since_s = None
+        super().resume_writing()
 
 
-@cache
-def _max_connections() -> int:
-    """As many as the process may have descriptors for."""
-    try:
-        import resource  # noqa: PLC0415 - not on Windows
-    except ImportError:
-        return MAX_CONNECTIONS
-    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if descriptors == resource.RLIM_INFINITY:
-        return MAX_CONNECTIONS
-    return min(MAX_CONNECTIONS, int(descriptors * CONNECTIONS_PER_DESCRIPTOR))
+_CROWDS: WeakKeyDictionary[object, Crowd[BoundedHttpProtocol]] = WeakKeyDictionary()
+
+
+def _crowd_of(server_state: object) -> Crowd[BoundedHttpProtocol]:
+    """The connections of one server."""
+    crowd = _CROWDS.get(server_state)
+    if crowd is None:
+        crowd = _CROWDS[server_state] = Crowd(max_connections)
+    return crowd

@@ -24,6 +24,7 @@ from masa_node.node.settings import Settings, listed
 from masa_node.node.stake_settings import read_stake_settings
 from masa_node.node.stake_view import STAKING_OFF, StakeView, stake_off
 from masa_node.routing.admission import Admission, GuestAdmission
+from masa_node.routing.byte_budget import OVERHEAD_BYTES, ByteBudget
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher
 from masa_node.telemetry.log import log_outcome
@@ -178,7 +179,8 @@ class Node:
             self._has_peers,
         )
         show = ShowDoor(self.catalog, chat, settings.max_body)
-        return App(Guard(guard_rules(settings)), chat, show, view)
+        bodies = ByteBudget(max(settings.max_bodies_total, settings.max_body + OVERHEAD_BYTES))
+        return App(Guard(guard_rules(settings)), chat, show, view, bodies)
 
 
 def guard_rules(settings: Settings) -> GuardRules:

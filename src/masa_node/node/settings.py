@@ -104,6 +104,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ""
     max_body: Annotated[int, Meta(description="Largest request body, bytes.", ge=1)] = 10_000_000
+    max_bodies_total: Annotated[
+        int,
+        Meta(
+            description="Bytes that the bodies of all requests under way may take together; beyond that the largest "
+            "ones get 503. At least MAX_BODY.",
+            ge=1,
+        ),
+    ] = 128 * 1024 * 1024  # a body of 250 kB, which is a long prompt, for each of MAX_CONCURRENT and MAX_QUEUE
     max_concurrent: Annotated[int, Meta(description="Chat requests that may be under way at once.", ge=1)] = 256
     max_queue: Annotated[
         int, Meta(description="Chat requests that may wait beyond that; the next ones get 503.", ge=0)

@@ -1,0 +1,113 @@
+"""Everybody who is connected: how many from each place, and who makes room when there are too many.
+
+Room is made by those who lose least, in this order (`Standing`): a caller that has been answered and still sends, one
+that asks nothing or has shown no key, one whose body is on its way, one that has long taken nothing of its answer. A
+caller whose request is being worked on is never sent away.
+"""
+
+import ipaddress
+from collections.abc import Callable, Iterable
+from enum import IntEnum
+from functools import cache
+from heapq import nsmallest
+from typing import Generic, Protocol, TypeVar
+
+MAX_CONNECTIONS = 8_192  # 25 kB each
+CONNECTIONS_PER_DESCRIPTOR = 0.5  # the other half is for LLM servers
+EVICTED_AT_ONCE = (
+    16  # this part of all, so that looking for them costs the same for each newcomer, whatever their number
+)
+SOURCE_PART = 2  # one address may have half of the connections: more than any proxy needs, and the rest get in
+_IPV6_HOME_BITS = 64  # what one customer gets (RFC 6177), and may take as many addresses of as it likes
+
+
+class Standing(IntEnum):
+    """What a connection is in the middle of; the lower, the sooner it makes room."""
+
+    ANSWERED = 0
+    IDLE = 1
+    SENDING = 2
+    STALLED = 3
+    WORKED_ON = 4
+
+
+class Connected(Protocol):
+    """A connection as the crowd sees it."""
+
+    @property
+    def standing(self) -> Standing:
+        """What it is in the middle of."""
+        ...
+
+    @property
+    def since_s(self) -> float:
+        """Since when, nearly; on the event loop's clock."""
+        ...
+
+
+Guest = TypeVar("Guest", bound=Connected)
+
+
+class Crowd(Generic[Guest]):
+    """The connections of one server. `most` gives how many there may be."""
+
+    def __init__(self, most: Callable[[], int]) -> None:
+        self._most = most
+        self._by_source: dict[str, set[Guest]] = {}
+        self._count = 0
+
+    def enter(self, guest: Guest, source: str) -> list[Guest]:
+        """One more. Returns who has to go for it: the guest itself if nobody else can."""
+        own = self._by_source.setdefault(source, set())
+        own.add(guest)
+        self._count += 1
+        most = self._most()
+        if len(own) > max(1, most // SOURCE_PART):
+            return _least(own, guest)
+        if self._count > most:
+            return _least((each for guests in self._by_source.values() for each in guests), guest, self._count)
+        return []
+
+    def leave(self, guest: Guest, source: str) -> None:
+        """This one is gone. Nothing happens if it was gone before."""
+        own = self._by_source.get(source)
+        if own is None or guest not in own:
+            return
+        own.remove(guest)
+        self._count -= 1
+        if not own:
+            del self._by_source[source]
+
+
+def source_of(address: str | None) -> str:
+    """What counts as one place: an IPv4 address, the network of an IPv6 one; "" for what has no address."""
+    if address is None or ":" not in address:
+        return address or ""
+    try:
+        known = ipaddress.IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if known.ipv4_mapped is not None:
+        return str(known.ipv4_mapped)
+    return str(ipaddress.IPv6Network((known, _IPV6_HOME_BITS), strict=False))
+
+
+def _least(guests: Iterable[Guest], newcomer: Guest, count: int = 0) -> list[Guest]:
+    others = [each for each in guests if each is not newcomer and each.standing is not Standing.WORKED_ON]
+    if not others:
+        return [newcomer]
+    several = (count or len(others)) // EVICTED_AT_ONCE + 1
+    return nsmallest(several, others, key=lambda each: (each.standing, each.since_s))
+
+
+@cache
+def max_connections() -> int:
+    """As many as the process may have descriptors for."""
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return MAX_CONNECTIONS
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return min(MAX_CONNECTIONS, int(descriptors * CONNECTIONS_PER_DESCRIPTOR))
