@@ -38,6 +38,7 @@ from masa_node.network.transport import NodeId, Transport
 from masa_node.routing.admission import Admission
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher
+from masa_node.routing.provider import Sign, no_sign
 from tests.virtual_time import VirtualTimeLoop
 
 MODEL = "tiny"
@@ -67,9 +68,9 @@ class Llm:
     is_hosted = False
     is_trusted = True
 
-    async def answer(self, ask: Ask) -> Answer:
+    async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
         """See `Provider`."""
-        del ask
+        del ask, sign
         self.open += 1
         try:
             await self._think()

@@ -29,6 +29,7 @@ from masa_node.chat.outcome import Outcome
 from masa_node.routing.admission import Admission
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher
+from masa_node.routing.provider import Sign, no_sign
 from tests.virtual_time import VirtualTimeLoop
 
 MODEL = "tiny"
@@ -67,9 +68,9 @@ class Peer:
         self._places = asyncio.Semaphore(PLACES)
         self._waiting = 0
 
-    async def answer(self, ask: Ask) -> Answer:
+    async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
         """See `Provider`: the first piece after a while."""
-        del ask
+        del ask, sign
         await self._enter()
         try:
             if self.is_stalled:

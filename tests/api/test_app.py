@@ -14,6 +14,7 @@ from masa_node.chat.ask import Ask, DialectName, Door
 from masa_node.chat.offer import ModelOffer
 from masa_node.node.compose import Node
 from masa_node.node.settings import read_settings
+from masa_node.routing.provider import Sign, no_sign
 from masa_node.upstreams.http import HttpClient
 from tests.api.asgi import Called, call
 from tests.api.raw_http import chat
@@ -39,7 +40,7 @@ class Scripted:
     async def offers(self) -> list[ModelOffer]:
         return [ModelOffer("m", self.offered)]
 
-    async def answer(self, ask: Ask) -> Answer:
+    async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
         if not self.breaks_after:
             raise self.error
         left = self.breaks_after

@@ -23,7 +23,11 @@ from masa_node.routing.provider import Provider
 MODEL = "tiny"
 ASKER, SERVER = 1, 2
 LIMITS = ServingLimits(
-    max_body_bytes=1_000_000, first_piece_timeout_s=30.0, idle_timeout_s=120.0, asks_per_minute=1_000
+    max_body_bytes=1_000_000,
+    first_piece_timeout_s=30.0,
+    idle_timeout_s=120.0,
+    asks_per_minute=1_000,
+    begin_timeout_s=600.0,
 )
 
 Serve = Callable[[NodeId, Stream], Coroutine[None, None, None]]
@@ -135,6 +139,7 @@ def ask(
         headers=headers,
         first_piece_deadline_s=asyncio.get_running_loop().time() + 30,
         idle_timeout_s=120.0,
+        begin_deadline_s=asyncio.get_running_loop().time() + 600,
     )
 
 

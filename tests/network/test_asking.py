@@ -20,6 +20,7 @@ from masa_node.network.ask_frames import AnswerEnd, AnswerHead, Credit, Failure
 from masa_node.network.flow import WINDOW_FRAMES
 from masa_node.network.transport import LinkLost, NodeId, Stream, StreamReset
 from masa_node.network.wire import FrameReader, Kind, ProtocolFault, frame, header_frame, read_header
+from masa_node.routing.provider import Sign, no_sign
 from tests.dialects.recorded import Body, error_bodies, streams, whole_answers
 from tests.dialects.recorded import Stream as Recorded
 from tests.network.ask_world import MODEL, Node, ask, take, world
@@ -100,7 +101,7 @@ class Says:
         self.asked: list[Ask] = []
         self.open = 0
 
-    async def answer(self, asked: Ask) -> Answer:
+    async def answer(self, asked: Ask, sign: Sign = no_sign) -> Answer:
         self.asked.append(asked)
         self.open += 1
         left = list(self._pieces[1:])
@@ -129,7 +130,7 @@ class Gives:
     def __init__(self, given: Answer | ProviderError) -> None:
         self._given = given
 
-    async def answer(self, asked: Ask) -> Answer:
+    async def answer(self, asked: Ask, sign: Sign = no_sign) -> Answer:
         if isinstance(self._given, ProviderError):
             raise self._given
         return self._given
@@ -467,8 +468,8 @@ async def test_whoever_cancels_while_a_long_body_is_sent_leaves_nothing_open() -
 @virtual_time
 async def test_closing_an_answer_stops_the_other_node_at_once() -> None:
     class Endless(Says):
-        async def answer(self, asked: Ask) -> Answer:
-            await super().answer(asked)
+        async def answer(self, asked: Ask, sign: Sign = no_sign) -> Answer:
+            await super().answer(asked, sign)
 
             async def next_piece() -> bytes:
                 await asyncio.sleep(0.01)
@@ -499,8 +500,8 @@ async def test_a_stalled_reader_holds_a_window_and_his_neighbours_go_on() -> Non
     class Fast(Says):
         given = 0
 
-        async def answer(self, asked: Ask) -> Answer:
-            await super().answer(asked)
+        async def answer(self, asked: Ask, sign: Sign = no_sign) -> Answer:
+            await super().answer(asked, sign)
             mine = {"given": 0}
             self.mine = mine
 
@@ -516,8 +517,8 @@ async def test_a_stalled_reader_holds_a_window_and_his_neighbours_go_on() -> Non
     stalled, busy = Fast(DialectName.OPENAI, CHUNK), Says(DialectName.OPENAI, CHUNK, *[CHUNK] * 3_000, STOP + DONE)
 
     class Both(Says):
-        async def answer(self, asked: Ask) -> Answer:
-            return await (stalled if b"slow" in asked.body else busy).answer(asked)
+        async def answer(self, asked: Ask, sign: Sign = no_sign) -> Answer:
+            return await (stalled if b"slow" in asked.body else busy).answer(asked, sign)
 
     node = Node((Both(DialectName.OPENAI, CHUNK),))
     async with world(node.serve) as here:

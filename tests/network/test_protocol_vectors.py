@@ -7,7 +7,7 @@ import pytest
 
 from masa_node.chat.errors import ProviderError
 from masa_node.network import ask_frames
-from masa_node.network.ask_frames import AnswerEnd, AnswerHead, AskHeader, Credit, Failure
+from masa_node.network.ask_frames import Alive, AnswerEnd, AnswerHead, AskHeader, Credit, Failure
 from masa_node.network.control import Beat, Hello, RefusalCode, Refused
 from masa_node.network.keys import IrohKeys
 from masa_node.network.transport import NodeId
@@ -21,6 +21,7 @@ FORMS: dict[str, type[msgspec.Struct]] = {
     "HEAD": AnswerHead,
     "END": AnswerEnd,
     "FAIL": Failure,
+    "ALIVE": Alive,
     "CREDIT": Credit,
     "HELLO": Hello,
     "WELCOME": Hello,

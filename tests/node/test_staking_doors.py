@@ -12,7 +12,7 @@ from masa_node.chat.offer import ModelOffer
 from masa_node.node.compose import Node
 from masa_node.node.settings import Settings
 from masa_node.node.stake_view import STAKING_OFF
-from masa_node.routing.provider import Provider
+from masa_node.routing.provider import Provider, Sign, no_sign
 from masa_node.routing.sifting import Sifted
 from masa_node.upstreams.http import HttpClient
 from tests.api.asgi import HEADERS, Called, call
@@ -38,7 +38,7 @@ class FarPeer:
     def __init__(self, error: ProviderError) -> None:
         self._error = error
 
-    async def answer(self, ask: Ask) -> object:
+    async def answer(self, ask: Ask, sign: Sign = no_sign) -> object:
         del ask
         self._error.place = self.place
         raise self._error

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 
 from masa_node.chat.answer import Answer, StreamedAnswer, Usage, WholeAnswer
 from masa_node.chat.ask import Ask, DialectName, Door, Privacy, RaceMode, RaceRule, RequestId
@@ -12,6 +13,7 @@ from masa_node.chat.outcome import Outcome
 from masa_node.routing.admission import Admission
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher
+from masa_node.routing.provider import Sign, no_sign
 
 MODEL = "tiny"
 TURN = 0.0  # a step that only lets others go on
@@ -19,6 +21,7 @@ DEADLINE_S = 30.0
 ALL = RaceRule()
 HEDGE = RaceRule(RaceMode.HEDGE)
 IDLE_S = 120.0
+BEGIN_S = 600.0
 
 WHOLE = WholeAnswer(200, (), b'{"choices":[]}', DialectName.OPENAI, Usage(3, 4))
 
@@ -56,7 +59,14 @@ class ScriptedStream:
         )
 
 
-Step = float | ProviderError | WholeAnswer | ScriptedStream
+class Alive(Enum):
+    """A step: a sign of life, such as a heartbeat."""
+
+    SIGN = "sign"
+
+
+SIGN = Alive.SIGN
+Step = float | Alive | ProviderError | WholeAnswer | ScriptedStream
 
 
 class ScriptedProvider:
@@ -73,19 +83,21 @@ class ScriptedProvider:
         self.at_work = 0
         self._steps = steps
 
-    async def answer(self, ask: Ask) -> Answer:
+    async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
         self.asked.append(ask)
         self.at_work += 1
         try:
-            return await self._play()
+            return await self._play(sign)
         finally:
             self.at_work -= 1
 
-    async def _play(self) -> Answer:
+    async def _play(self, sign: Sign) -> Answer:
         for step in self._steps:
             match step:
                 case float():
                     await asyncio.sleep(step)
+                case Alive():
+                    sign()
                 case ProviderError():
                     step.place = self.place
                     raise step
@@ -162,6 +174,7 @@ class World:
             headers=(),
             first_piece_deadline_s=asyncio.get_running_loop().time() + DEADLINE_S,
             idle_timeout_s=IDLE_S,
+            begin_deadline_s=asyncio.get_running_loop().time() + BEGIN_S,
             privacy=privacy,
             race=race,
         )

@@ -24,6 +24,7 @@ from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.experience import RaceEvent
 from masa_node.routing.health import FIRST_PAUSE_S, OPENS_AFTER, HealthBook
 from masa_node.routing.latency import START_S
+from masa_node.routing.provider import Sign, no_sign
 from masa_node.routing.runners import ranked
 from tests.routing.scripted import (
     DEADLINE_S,
@@ -220,9 +221,9 @@ class Stubborn(ScriptedPeer):
         super().__init__(name)
         self.stream = stream
 
-    async def answer(self, ask: Ask) -> Answer:
+    async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
         try:
-            return await super().answer(ask)
+            return await super().answer(ask, sign)
         except asyncio.CancelledError:
             return self.stream.as_answer()
 
@@ -535,7 +536,7 @@ async def test_an_answer_at_the_very_deadline_is_won_or_lost_but_never_left_open
 @virtual_time
 async def test_a_bug_in_one_provider_ends_the_others_too() -> None:
     class Broken(ScriptedPeer):
-        async def answer(self, ask: Ask) -> Answer:
+        async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
             await asyncio.sleep(1.0)
             raise LookupError
 

@@ -17,6 +17,7 @@ from masa_node.network.quotas import MAX_TOLD
 from masa_node.network.serving import ASK_WITHIN_S
 from masa_node.network.transport import Link, LinkLost, Stream, StreamReset
 from masa_node.network.wire import FrameReader, Kind, ProtocolFault, frame, header_frame, read_header
+from masa_node.routing.provider import Sign, no_sign
 from tests.network.ask_world import LIMITS, Node, World, ask, take, world
 from tests.network.test_serving import CHUNK, Speaks, limits, provider
 from tests.routing.scripted import WHOLE
@@ -254,7 +255,7 @@ async def test_a_stranger_is_never_told_what_a_bug_says() -> None:
         name = "llm"
         place = "llm (http://10.0.0.1)"
 
-        async def answer(self, asked: object) -> None:
+        async def answer(self, asked: object, sign: Sign = no_sign) -> None:
             raise RuntimeError("secret prompt")
 
     with capture_logs() as lines:

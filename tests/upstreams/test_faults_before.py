@@ -3,11 +3,13 @@
 Each fault in each dialect, asked for whole and streamed alike: at this point the caller has been given nothing.
 """
 
+import asyncio
+
 import pytest
 
 from masa_node.dialects import framing
 from tests.fakes.http_bytes import LAST_CHUNK, chunk, chunked, head, stream_head, whole
-from tests.fakes.llm_server import FakeLlm, Step, close, flood, reset, send, stall
+from tests.fakes.llm_server import FakeLlm, Step, close, flood, reset, send, stall, wait_for
 from tests.fakes.raw_http import Reply, post
 from tests.fakes.running import running_node
 from tests.fakes.speech import ANTHROPIC, OLLAMA, OPENAI, SPEECHES, Speech
@@ -165,8 +167,28 @@ async def test_silence_is_a_504_that_names_the_timer_and_frees_the_server(speech
 async def test_a_stream_that_only_says_it_lives_is_a_504(speech: Speech) -> None:
     noise = b"\n" if speech is OLLAMA else b": ping\n\n"
     async with speech.fake(send(stream_head(speech.content_type)), flood(chunk(noise))) as llm:
-        reply = await ask(speech, llm, stream=True, LLM_TIMEOUT="0.15")
-    assert (reply.status, speech.message_in(reply.body).count("LLM_TIMEOUT")) == (504, 2)
+        reply = await ask(speech, llm, stream=True, LLM_TIMEOUT="1", LLM_BEGIN_TIMEOUT="1")
+    assert (reply.status, speech.message_in(reply.body).count("LLM_BEGIN_TIMEOUT")) == (504, 2)
+
+
+@every_dialect
+@streamed_or_not
+async def test_a_server_that_has_sent_its_head_may_read_the_prompt_for_longer(speech: Speech, *, stream: bool) -> None:
+    begun = stream_head(speech.content_type if stream else "application/json")
+    body = b"".join(speech.frames) if stream else speech.answer
+    is_read = asyncio.Event()
+    script = (send(begun), wait_for(is_read), send(chunk(body) + LAST_CHUNK))
+    async with speech.fake(*script) as llm, running_node(**speech.settings(llm.url), LLM_TIMEOUT="1") as node:
+        asyncio.get_running_loop().call_later(1.2, is_read.set)
+        reply = await post(node.port, speech.door, speech.ask(stream=stream))
+    assert (reply.status, reply.is_whole, reply.body) == (200, True, body)
+
+
+@every_dialect
+async def test_silence_after_the_head_is_a_504_that_names_its_own_timer(speech: Speech) -> None:
+    async with speech.fake(send(stream_head(speech.content_type)), stall) as llm:
+        reply = await ask(speech, llm, stream=True, LLM_TIMEOUT="1", LLM_IDLE_TIMEOUT="1")
+    assert (reply.status, speech.message_in(reply.body).count("LLM_IDLE_TIMEOUT")) == (504, 1)
 
 
 # ---- errors of the LLM's own ----

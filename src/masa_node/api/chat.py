@@ -48,6 +48,7 @@ class ChatLimits(msgspec.Struct, frozen=True):
     idle_timeout_s: float
     race: RaceRule = RaceRule()
     privacy: Privacy = Privacy.ANY
+    begin_timeout_s: float = 0.0
 
 
 class ChatDoors:
@@ -105,6 +106,7 @@ class ChatDoors:
             idle_timeout_s=self._limits.idle_timeout_s,
             privacy=Privacy.LOCAL if _is_asked_by_a_peer(headers) else privacy,
             race=race,
+            begin_deadline_s=came_s + self._limits.begin_timeout_s,
         )
 
     def _headers_up(self, headers: list[tuple[bytes, bytes]]) -> Headers:

@@ -112,8 +112,10 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     """One request, exactly as it came: `body` is never rewritten.
 
     `headers` are the caller's headers that may travel on (never a credential), names in lower case.
-    `first_piece_deadline_s` is on the event loop's monotonic clock; `idle_timeout_s` is the longest silence
-    between two pieces once the answer has started. `asked_by` is the peer whose ask it is; None: the owner's own.
+    `first_piece_deadline_s` is on the event loop's monotonic clock: until then somebody must have answered, or shown
+    that it works. `idle_timeout_s` is the longest silence after such a sign, and between two pieces.
+    `begin_deadline_s`, on the same clock, is when the first piece has to be there whatever signs there were; the later
+    of the two deadlines counts. `asked_by` is the peer whose ask it is; None: the owner's own.
     """
 
     request_id: RequestId
@@ -127,3 +129,4 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     privacy: Privacy = Privacy.ANY
     race: RaceRule = RaceRule()
     asked_by: str | None = None
+    begin_deadline_s: float = 0.0

@@ -240,13 +240,16 @@ class ErrorInStream(ProviderError):
 
 
 class FirstPieceTimeout(ProviderError):
-    """No valid first piece within LLM_TIMEOUT. Raise LLM_TIMEOUT, or ask for a stream."""
+    """No answer, and no sign that the LLM works, within LLM_TIMEOUT; or signs alone for LLM_BEGIN_TIMEOUT.
+
+    The message names the timer. Raise it, or ask for a stream.
+    """
 
     code = "first_piece_timeout"
 
 
 class Stalled(ProviderError):
-    """The answer started and then nothing came for LLM_IDLE_TIMEOUT."""
+    """The LLM began to work or to answer, and then nothing came for LLM_IDLE_TIMEOUT."""
 
     code = "stalled"
 

@@ -1,6 +1,7 @@
 """What two nodes say to each other on the stream of one ask; the payloads of its frames (`wire.py`). Pure.
 
-The asker says ASK, BODY*, CREDIT*; the node that serves HEAD, PIECE*, END, or FAIL at any time. See docs/protocol.md.
+The asker says ASK, BODY*, CREDIT*; the node that serves ALIVE*, HEAD, PIECE*, END, or FAIL at any time.
+See docs/protocol.md.
 """
 
 from collections.abc import Iterator
@@ -82,6 +83,10 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     message: Annotated[str, Meta(max_length=MAX_MESSAGE_CHARS)] = ""
     place: Word = ""
     status: Annotated[int, Meta(ge=400, le=599)] | None = None
+
+
+class Alive(msgspec.Struct, frozen=True):
+    """ALIVE: the LLM has begun to work, or still does; a piece of its answer is not there yet."""
 
 
 class Credit(msgspec.Struct, frozen=True):

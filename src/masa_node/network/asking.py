@@ -12,6 +12,8 @@ from masa_node.network.ask_frames import ask_frames
 from masa_node.network.incoming import IncomingAnswer
 from masa_node.network.transport import LinkLost, NodeId, OpensStreams, Stream, StreamReset, short_id
 from masa_node.routing.answers import take_answer
+from masa_node.routing.provider import Sign, no_sign
+from masa_node.routing.watched import Watched
 
 Reach = Callable[[], Awaitable[OpensStreams]]
 
@@ -36,13 +38,13 @@ class RemotePeer:
         """See `Provider`."""
         return self._trusted()
 
-    async def answer(self, ask: Ask) -> Answer:
+    async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
         """See `Provider`. Raises also `LinkLost`, `PeerUnreachable`, `ProtocolFault`, `PeerBusy`, `PeerRefused`."""
         try:
             link = await self._reach()
             stream = await link.open()
             try:
-                return await self._exchange(stream, ask)
+                return await self._exchange(stream, ask, sign)
             except BaseException:
                 stream.abort()
                 raise
@@ -50,18 +52,18 @@ class RemotePeer:
             exc.place = exc.place or self.place
             raise
 
-    async def _exchange(self, stream: Stream, ask: Ask) -> Answer:
+    async def _exchange(self, stream: Stream, ask: Ask, sign: Sign) -> Answer:
         first, rest = ask_frames(ask, ask.first_piece_deadline_s - asyncio.get_running_loop().time())
-        incoming = IncomingAnswer(stream, ask, self.place)
+        incoming = IncomingAnswer(stream, ask, self.place, sign)
         await stream.write(first)
         second = next(rest, b"")
         if not second:
-            return await _take(incoming)
+            return await _take(incoming, sign)
         # A long body: what the peer says meanwhile, that it is busy for one, is heard at once.
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_send(stream, second, rest))
-                return await _take(incoming)
+                return await _take(incoming, sign)
         except* ProviderError as failed:
             error = failed.exceptions[0]
         raise error
@@ -73,10 +75,12 @@ def place_of(node_id: NodeId, label: str = "") -> str:
     return f"peer {short_id(node_id)} ({known_as})" if known_as else f"peer {short_id(node_id)}"
 
 
-async def _take(incoming: IncomingAnswer) -> Answer:
+async def _take(incoming: IncomingAnswer, sign: Sign) -> Answer:
     try:
         head = await incoming.head()
-        answer = await take_answer(incoming, DIALECTS[incoming.dialect], is_stream=head.is_stream)
+        watched = Watched(incoming, sign)
+        answer = await take_answer(watched, DIALECTS[incoming.dialect], is_stream=head.is_stream)
+        watched.done()
     except BaseException:
         incoming.close()
         raise

@@ -5,13 +5,16 @@ import contextlib
 from masa_node.chat.answer import Usage
 from masa_node.chat.ask import DIALECT_OF_DOOR, Ask, DialectName, Door, Headers
 from masa_node.chat.errors import BrokenAnswer, NotAnAnswer, ProviderError
-from masa_node.network.ask_frames import AnswerEnd, AnswerHead, Failure, headers_from_peer
+from masa_node.network.ask_frames import Alive, AnswerEnd, AnswerHead, Failure, headers_from_peer
 from masa_node.network.failures import error_of, shown
 from masa_node.network.flow import ReceiveWindow
 from masa_node.network.transport import LinkLost, Stream, StreamReset
 from masa_node.network.wire import FrameReader, Kind, ProtocolFault, header_frame, read_header
 from masa_node.routing.answers import STREAM_TYPES
+from masa_node.routing.provider import Sign, no_sign
 
+# The node that serves says it once in 5 s at most: enough for an hour and a half, and too little to keep anybody busy.
+MAX_SIGNS = 1_024
 _NDJSON = "application/x-ndjson"
 _SSE = "text/event-stream"
 _JSON = "application/json"
@@ -36,6 +39,8 @@ class IncomingAnswer:
         "_pieces",
         "_place",
         "_reader",
+        "_sign",
+        "_signs",
         "_stream",
         "_usage",
         "_window",
@@ -45,10 +50,12 @@ class IncomingAnswer:
         "status",
     )
 
-    def __init__(self, stream: Stream, ask: Ask, place: str) -> None:
+    def __init__(self, stream: Stream, ask: Ask, place: str, sign: Sign = no_sign) -> None:
         self._stream = stream
         self._ask = ask
         self._place = place
+        self._sign = sign
+        self._signs = 0
         self._reader = FrameReader()
         self._window = ReceiveWindow()
         self._pieces: list[bytes] = []  # come and not yet taken
@@ -130,6 +137,9 @@ class IncomingAnswer:
             self._frames += 1
             self._bytes += len(payload)
             self._pieces.append(payload)
+        elif kind is Kind.ALIVE and self._head is None:
+            read_header(payload, Alive)
+            self._note_sign()
         elif kind is Kind.HEAD and self._head is None:
             self._begin(read_header(payload, AnswerHead))
         elif kind is Kind.END and self._head is not None:
@@ -138,6 +148,12 @@ class IncomingAnswer:
             self._failure = error_of(read_header(payload, Failure), self._place)
         else:
             raise ProtocolFault(f"it sent {'an empty' if not payload else 'a'} {kind.name} frame where none may be.")
+
+    def _note_sign(self) -> None:
+        self._signs += 1
+        if self._signs > MAX_SIGNS:
+            raise ProtocolFault(f"it said more than {MAX_SIGNS} times that its LLM works, and nothing else.")
+        self._sign()
 
     def _begin(self, head: AnswerHead) -> None:
         dialect = _DIALECTS.get(head.dialect)

@@ -3,7 +3,7 @@
 from masa_node.chat.answer import StreamedAnswer, Usage, WholeAnswer
 from masa_node.chat.ask import DialectName, Headers
 from masa_node.chat.errors import ErrorAnswer
-from masa_node.network.ask_frames import CHUNK_BYTES, AnswerHead, Failure, end_of, headers_from_peer
+from masa_node.network.ask_frames import CHUNK_BYTES, Alive, AnswerHead, Failure, end_of, headers_from_peer
 from masa_node.network.flow import SendWindow
 from masa_node.network.incoming_ask import AskerGone
 from masa_node.network.transport import LinkLost, Stream, StreamReset
@@ -32,6 +32,10 @@ class OutgoingAnswer:
     def begin(self, answer: StreamedAnswer | WholeAnswer) -> None:
         """The head of this answer; it is sent with the first piece."""
         self._head(answer.status, answer.headers, answer.dialect, is_stream=isinstance(answer, StreamedAnswer))
+
+    async def alive(self) -> None:
+        """The LLM works, and has said nothing yet. Only before `begin`, `whole`, `error` and `fail`."""
+        await self._put(header_frame(Kind.ALIVE, Alive()))
 
     async def write(self, piece: bytes) -> None:
         """One piece, split where it is too long for a frame; waits for credit and for the transport."""

@@ -29,6 +29,7 @@ from masa_node.network.incoming_ask import AskerGone, IncomingAsk
 from masa_node.network.outgoing import OutgoingAnswer
 from masa_node.network.quotas import MAX_ASKS_PER_PEER, MAX_TOLD, PeerQuota, QuotaRules, Quotas
 from masa_node.network.sharing import SharedCatalog
+from masa_node.network.sign_teller import SignTeller
 from masa_node.network.transport import NodeId, Stream, short_id
 from masa_node.network.wire import ProtocolFault
 from masa_node.routing.dispatch import Dispatcher
@@ -52,6 +53,7 @@ class ServingLimits(msgspec.Struct, frozen=True):
     idle_timeout_s: float
     asks_per_minute: int
     asks_per_peer: int = MAX_ASKS_PER_PEER
+    begin_timeout_s: float = 0.0
 
 
 class PeerServer:
@@ -137,6 +139,7 @@ class PeerServer:
             idle_timeout_s=self._limits.idle_timeout_s,
             privacy=Privacy.LOCAL,
             asked_by=peer,
+            begin_deadline_s=came_s + self._limits.begin_timeout_s,
         )
 
     async def _answer(self, ask: Ask, patience_s: float, incoming: IncomingAsk, stream: Stream) -> None:
@@ -146,7 +149,7 @@ class PeerServer:
         try:
             async with asyncio.TaskGroup() as group:
                 watcher = group.create_task(incoming.watch(out))
-                await _give(ask, exchange, out, patience_s)
+                await _give(ask, exchange, out, patience_s, group)
                 exchange.close()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LINGER_S):
@@ -159,10 +162,11 @@ class PeerServer:
             raise incoming.fault
 
 
-async def _give(ask: Ask, exchange: Exchange, out: OutgoingAnswer, patience_s: float) -> None:
+async def _give(ask: Ask, exchange: Exchange, out: OutgoingAnswer, patience_s: float, group: asyncio.TaskGroup) -> None:
     """The whole answer, or why there is none. Raises `AskerGone`."""
     try:
-        async with asyncio.timeout_at(patience_s):
+        async with asyncio.timeout_at(patience_s) as patience, SignTeller(out, patience, group) as teller:
+            exchange.patience.on_sign = teller.sign
             answer = await exchange.answer()
     except TimeoutError:
         error = FirstPieceTimeout("the asker's time was over.")

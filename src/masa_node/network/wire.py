@@ -39,6 +39,7 @@ class Kind(IntEnum):
     END = 20
     FAIL = 21
     CREDIT = 22
+    ALIVE = 23
 
 
 _RAW = frozenset({Kind.GOSSIP, Kind.BODY, Kind.PIECE})

@@ -166,6 +166,7 @@ class Node:
             settings.llm_idle_timeout,
             RaceRule(RaceMode(settings.race), settings.race_width),
             Privacy(settings.privacy),
+            settings.llm_begin_timeout,
         )
         chat = ChatDoors(self.dispatcher, limits, self.observe, self.instance)
         view = NodeView(

@@ -322,6 +322,7 @@ def serving_limits(settings: Settings) -> ServingLimits:
         settings.llm_idle_timeout,
         settings.peer_rate,
         max(MAX_ASKS_PER_PEER, settings.max_peer_jobs + settings.max_peer_queue),
+        settings.llm_begin_timeout,
     )
 
 

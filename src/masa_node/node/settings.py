@@ -117,11 +117,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(description="Chat requests that may wait beyond that; the next ones get 503.", ge=0)
     ] = 256
     llm_timeout: Annotated[
-        float, Meta(description="Seconds to the first valid piece of an answer (a whole answer is one piece).", gt=0)
+        float,
+        Meta(
+            description="Seconds until an LLM must have answered, or shown that it works: the head of its answer or a "
+            "heartbeat is such a sign. (A whole answer comes with its head.)",
+            gt=0,
+        ),
     ] = 30.0
     llm_idle_timeout: Annotated[
-        float, Meta(description="Seconds of silence allowed between two pieces of a stream.", gt=0)
+        float,
+        Meta(
+            description="Seconds of silence allowed after such a sign, and between two pieces of a stream.",
+            gt=0,
+        ),
     ] = 120.0
+    llm_begin_timeout: Annotated[
+        float,
+        Meta(
+            description="Seconds until the first piece of an answer has to be there, whatever signs there were. "
+            "LLM_TIMEOUT counts where it is longer.",
+            gt=0,
+        ),
+    ] = 600.0
     llm_refresh: Annotated[float, Meta(description="Seconds between two listings of a server's models.", ge=1)] = 30.0
     network: Annotated[
         NetworkSwitch,

@@ -11,6 +11,7 @@ from masa_node.chat.errors import ErrorAnswer, FirstPieceTimeout, MemoryFull, Pe
 from masa_node.chat.outcome import CANCELLED, WON, Attempt
 from masa_node.routing.experience import Experience, RaceEvent, RaceStep
 from masa_node.routing.health import Health
+from masa_node.routing.patience import Patience
 from masa_node.routing.provider import Provider
 from masa_node.routing.verdict import is_the_callers_fault, most_useful
 
@@ -30,8 +31,11 @@ class Attempts:
     _winner_asked_s = 0.0
     _winner_health: Health | None = None
 
-    def __init__(self, ask: Ask, came_s: float, experience: Experience, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, ask: Ask, came_s: float, experience: Experience, loop: asyncio.AbstractEventLoop, patience: Patience
+    ) -> None:
         self._ask = ask
+        self._patience = patience
         self._came_s = came_s
         self._experience = experience
         self._loop = loop
@@ -64,7 +68,8 @@ class Attempts:
         if self._experience.watch is not None:
             self._tell(provider, RaceStep.ASKED)
         try:
-            answer = await provider.answer(self._ask)
+            async with self._patience.pulse(provider.name) as pulse:
+                answer = await provider.answer(self._ask, pulse.sign)
         except ProviderError as exc:
             self._failed(provider, health, asked_s, exc)
             return None
@@ -77,6 +82,10 @@ class Attempts:
             return None
         self._won(provider, health, asked_s, answer)
         return answer
+
+    def is_alive(self, provider: Provider) -> bool:
+        """Has this one, which is being asked, shown that it works?"""
+        return self._patience.is_alive(provider.name)
 
     def succeeded(self) -> None:
         """The winner's answer has ended whole."""

@@ -12,6 +12,7 @@ from masa_node.routing.attempts import Attempts
 from masa_node.routing.candidates import Candidates
 from masa_node.routing.experience import Experience
 from masa_node.routing.idle import IdleTimer
+from masa_node.routing.patience import Patience
 from masa_node.routing.provider import Provider
 from masa_node.routing.runners import Runners
 from masa_node.routing.verdict import most_useful
@@ -41,7 +42,8 @@ class Exchange:
         self._admitted_s: float | None = None
         self._first_piece_s: float | None = None
         self._answer: Answer | None = None
-        self._attempts = Attempts(ask, self._came_s, experience, self._loop)
+        self.patience = Patience(ask, self._came_s, self._loop)
+        self._attempts = Attempts(ask, self._came_s, experience, self._loop, self.patience)
         self._error: str | None = CALLER_GONE
         self._status = STATUS_CALLER_GONE
         self._answer_bytes = 0
@@ -65,7 +67,7 @@ class Exchange:
         """
         ask, attempts = self._ask, self._attempts
         try:
-            async with asyncio.timeout_at(ask.first_piece_deadline_s):
+            async with self.patience:
                 await self._admission.enter(ask.asked_by or "")
                 self._admitted_s = self._loop.time()
                 chosen = await self._candidates.choose(ask)
@@ -130,16 +132,21 @@ class Exchange:
         self._observe(self._outcome())
 
     def _timed_out(self) -> FirstPieceTimeout:
-        waited_s = self._ask.first_piece_deadline_s - self._came_s
+        asked = self._who_was_asked()
+        if self.patience.is_at_end:
+            waited_s = self.patience.end_s - self._came_s
+            return FirstPieceTimeout(
+                f"No piece of an answer within {round(waited_s, 2):g} s (LLM_BEGIN_TIMEOUT), only signs of work; "
+                f"asked: {asked}. Raise LLM_BEGIN_TIMEOUT if reading the prompt takes longer."
+            )
         advice = (
             "The LLM may still be loading the model: raise LLM_TIMEOUT if it takes longer than that."
             if self._ask.wants_stream
-            else 'An answer that is not streamed has to be complete by then: ask with "stream": true, or '
+            else 'An answer that is not streamed usually begins when it is complete: ask with "stream": true, or '
             "raise LLM_TIMEOUT."
         )
-        return FirstPieceTimeout(
-            f"No answer within {round(waited_s, 2):g} s (LLM_TIMEOUT); asked: {self._who_was_asked()}. {advice}"
-        )
+        silence_s = round(self.patience.silence_s, 2)
+        return FirstPieceTimeout(f"No answer within {silence_s:g} s (LLM_TIMEOUT); asked: {asked}. {advice}")
 
     def _who_was_asked(self) -> str:
         names = [attempt.provider for attempt in self.attempts]

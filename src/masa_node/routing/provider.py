@@ -1,9 +1,16 @@
 """The one protocol of everything that can answer an ask."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from masa_node.chat.answer import Answer
 from masa_node.chat.ask import Ask
+
+Sign = Callable[[], None]
+
+
+def no_sign() -> None:
+    """Nobody wants to know."""
 
 
 class Provider(Protocol):
@@ -24,8 +31,10 @@ class Provider(Protocol):
         """Own LLM servers are; a peer is when this node's owner said so."""
         ...
 
-    async def answer(self, ask: Ask) -> Answer:
+    async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
         """Ask. Returns when the first valid piece is there; the caller of this owns the answer and closes it.
+
+        `sign` is called at each sign of life until then: the head of a 2xx answer, bytes that are no piece yet.
 
         Raises `ProviderError` with its `place` set. When cancelled, the LLM is stopped at once and nothing stays open.
         Holds no deadline of its own: the ask's is kept by the dispatcher.

@@ -109,8 +109,9 @@ class Runners:
         """One of a later heat answered first: else those who hang would keep every request waiting for that heat."""
         for command in commands:
             if isinstance(command, race.Cancel) and self._heat_of[command.entrant] < self._heat_of[winner]:
-                health = self._experience.health.of(self._field[command.entrant].name)
-                health.failed(self._loop.time(), self._patience_s)
+                provider = self._field[command.entrant]
+                if not self._attempts.is_alive(provider):
+                    self._experience.health.of(provider.name).failed(self._loop.time(), self._patience_s)
 
     def _tell(self, event: race.Event) -> list[race.Command]:
         return self._race.happened(event, self._loop.time())

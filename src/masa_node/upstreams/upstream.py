@@ -9,6 +9,8 @@ from masa_node.chat.offer import ModelOffer
 from masa_node.dialects.peek import is_model
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.answers import is_streamed, take_answer
+from masa_node.routing.provider import Sign, no_sign
+from masa_node.routing.watched import Watched
 from masa_node.upstreams.anthropic import DEFAULT_VERSION
 from masa_node.upstreams.http import HttpClient
 from masa_node.upstreams.probing import identify
@@ -76,7 +78,7 @@ class Upstream:
             return list(listed.values())
         return [listed.get(model) or ModelOffer(model, server.doors()) for model in self._spec.models]
 
-    async def answer(self, ask: Ask) -> Answer:
+    async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
         """See `Provider`."""
         server = await self._identified()
         native = server.native if ask.door is Door.NATIVE else ask.door
@@ -87,7 +89,9 @@ class Upstream:
                 raise _not_spoken(server, ask.door)
             response = await self._http.post(url, _headers_up(ask, native, server), ask.body)
             is_stream = is_streamed(response.content_type, wants_stream=ask.wants_stream)
-            answer = await take_answer(response, dialect, is_stream=is_stream)
+            watched = Watched(response, sign)
+            answer = await take_answer(watched, dialect, is_stream=is_stream)
+            watched.done()
         except ProviderError as exc:
             exc.place = self.place
             if isinstance(exc, Unreachable | ConnectionClosed):

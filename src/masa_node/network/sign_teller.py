@@ -1,0 +1,55 @@
+"""Tells a peer that the LLM works on its ask, while it has said nothing yet."""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from masa_node.network.outgoing import OutgoingAnswer
+
+FIRST_AFTER_S = 0.1  # most answers begin sooner, and need no frame of their own
+EVERY_S = 5.0  # a small part of any LLM_IDLE_TIMEOUT
+
+
+class SignTeller:
+    """An async context manager around the wait for the first piece: nothing of it is under way afterwards.
+
+    `sign` tells of one sign of life, now or with those of the next seconds. From the first on `patience`, the time
+    that the peer gave, has no end: the peer ends its ask itself when it wants no more.
+    """
+
+    __slots__ = ("_group", "_is_told", "_loop", "_out", "_patience", "_telling", "_timer")
+
+    def __init__(self, out: OutgoingAnswer, patience: asyncio.Timeout, group: asyncio.TaskGroup) -> None:
+        self._out = out
+        self._patience = patience
+        self._group = group
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._telling: asyncio.Task[None] | None = None
+        self._is_told = False
+
+    def sign(self) -> None:
+        """The LLM has shown that it works."""
+        if self._timer is not None:
+            return
+        if not (self._is_told or self._patience.expired()):
+            self._patience.reschedule(None)
+        self._timer = self._loop.call_later(EVERY_S if self._is_told else FIRST_AFTER_S, self._tell)
+
+    def _tell(self) -> None:
+        self._timer = None
+        self._is_told = True
+        if self._telling is None or self._telling.done():  # else the peer takes nothing now
+            self._telling = self._group.create_task(self._out.alive())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._telling is not None and not self._telling.done():
+            self._telling.cancel()  # it writes all of its frame or nothing
+            await asyncio.wait((self._telling,))
