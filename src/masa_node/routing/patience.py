@@ -45,7 +45,7 @@ class Patience:
         self._came_s = came_s
         self._loop = loop
         self._silent_until_s = ask.first_piece_deadline_s
-        self._running: set[Pulse] = set()
+        self._running: dict[str, Pulse] = {}  # by the provider's name: none is asked twice at a time
         self._alive = 0  # of those, who has shown a sign
         self._timer: asyncio.TimerHandle | None = None
         self.end_s = max(ask.begin_deadline_s, ask.first_piece_deadline_s)
@@ -58,7 +58,8 @@ class Patience:
 
     def is_alive(self, name: str) -> bool:
         """Has this provider, which is being asked, shown a sign of life?"""
-        return any(pulse.name == name and pulse.seen_s is not None for pulse in self._running)
+        pulse = self._running.get(name)
+        return pulse is not None and pulse.seen_s is not None
 
     @property
     def is_at_end(self) -> bool:
@@ -91,13 +92,13 @@ class Patience:
 
     def begun(self, pulse: "Pulse") -> None:
         """This one is being asked."""
-        self._running.add(pulse)
+        self._running[pulse.name] = pulse
         if self._timer is not None:
             self._look_at(min(self._timer.when(), self._due_s(pulse)))
 
     def ended(self, pulse: "Pulse") -> None:
         """This one has answered, failed or was given up."""
-        self._running.discard(pulse)
+        self._running.pop(pulse.name, None)
         if pulse.seen_s is None:
             return
         self._alive -= 1
@@ -127,10 +128,10 @@ class Patience:
     def _look(self) -> None:
         now_s = self._loop.time()
         if self._alive:
-            for pulse in self._running:
+            for pulse in self._running.values():
                 if now_s >= self._due_s(pulse):
                     pulse.expire(now_s)
-            self._look_at(min((self._due_s(pulse) for pulse in self._running), default=self.end_s))
+            self._look_at(min((self._due_s(pulse) for pulse in self._running.values()), default=self.end_s))
         elif now_s >= self._silent_until_s:
             self._end(now_s)
         else:
