@@ -463,6 +463,16 @@ def test_why_a_peer_is_not_reached_is_told_whole_though_the_table_goes_into_a_pi
     assert lines[-1] == f"{BOB[:10]} is not reached: {why}"
 
 
+def test_by_whose_word_a_peer_is_in_is_shown_of_the_running_node_and_of_one_that_does_not_run(owner: Owner) -> None:
+    vouched = {**LINKED, "standing": "vouched", "trusted": False, "vouched_by": BOB}
+    with door(200, {**ON, "peers": [vouched]}) as (url, _):
+        assert f"vouched by {BOB[:10]}" in owner.run("peers", "--url", url).out
+    owner.knows(PeerRecord(ADA, Standing.VOUCHED, vouched_by=BOB))
+    assert f"vouched by {BOB[:10]}" in owner.run("peers").out
+    shown = owner.json("peers")
+    assert [row["vouched_by"] for row in shown["peers"] if row["id"] == ADA] == [BOB]  # type: ignore[index]
+
+
 def test_a_blocked_peer_is_not_called_unreached(owner: Owner) -> None:
     with door(200, {**ON, "peers": [{**LOST, "standing": "blocked"}]}) as (url, _):
         assert "not reached" not in owner.run("peers", "--url", url).out

@@ -545,3 +545,21 @@ async def test_text_is_never_sql(store: Store, text: str) -> None:
     assert [record.name for record in await store.load()] == [text]
     assert await store.value(text) == text.encode()
     assert [invite.note for invite in await store.invites()] == [text]
+
+
+async def test_who_was_vouched_for_before_it_was_kept_by_whom_is_let_in_anew(tmp_path: Path) -> None:
+    old = await Database.open(tmp_path / FILE_NAME, MIGRATIONS[:2])
+    rows = [
+        ("a" * 64, b'{"node_id":"%b","standing":"vouched"}' % (b"a" * 64)),
+        ("b" * 64, b'{"node_id":"%b","standing":"invited","name":"vouched"}' % (b"b" * 64)),
+    ]
+    await old.write(lambda it: it.executemany("INSERT INTO peers (node_id, record) VALUES (?, ?)", rows))
+    await old.close()
+    store = await Store.open(tmp_path)
+    assert [record.node_id for record in await store.load()] == ["b" * 64]
+    vouched = PeerRecord(NodeId("c" * 64), Standing.VOUCHED, vouched_by=NodeId("b" * 64))
+    assert await store.save([vouched], [])
+    await store.close()
+    again = await Store.open(tmp_path)
+    assert vouched in await again.load()
+    await again.close()

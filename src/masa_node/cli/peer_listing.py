@@ -46,6 +46,7 @@ class ShownPeer(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     name: str | None = None
     standing: str | None = None
+    vouched_by: str | None = None
     trusted: bool = False
     connected: bool = False
     route: str | None = None
@@ -175,6 +176,7 @@ def _remembered(record: PeerRecord) -> ShownPeer:
         id=record.node_id,
         name=record.name,
         standing=record.standing,
+        vouched_by=record.vouched_by,
         trusted=record.is_trusted,
         address=record.addresses[0] if record.addresses else record.relay_url,
         last_seen_at_unix_s=record.last_linked_at_unix_s or None,
@@ -189,6 +191,8 @@ def _cells(peer: ShownPeer, now_unix_s: float) -> tuple[str, ...]:
     models = [plain(model, MAX_CELL_CHARS) for model in (peer.models or [])[:MAX_SHOWN_MODELS]]
     more = len(peer.models or []) - len(models)
     standing = plain(peer.standing or "", MAX_CELL_CHARS)
+    if peer.vouched_by:
+        standing = f"{standing} by {short_id(plain(peer.vouched_by, MAX_CELL_CHARS))}"
     load = f"{peer.running or 0}/{peer.places}" if peer.connected and peer.places is not None else ""
     seen = "" if peer.last_seen_at_unix_s is None else ago(now_unix_s - peer.last_seen_at_unix_s)
     return (

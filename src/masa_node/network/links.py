@@ -14,8 +14,8 @@ from masa_node.chat.errors import ProviderError
 from masa_node.network.binding import site_of
 from masa_node.network.control import Hello, RefusalCode, Refused
 from masa_node.network.failures import shown
-from masa_node.network.membership import LinkRefused, Membership
-from masa_node.network.peers import Standing
+from masa_node.network.membership import Grounds, LinkRefused, Membership
+from masa_node.network.peer_record import Standing, is_weaker
 from masa_node.network.resolving import resolve
 from masa_node.network.session import ControlStream, Session, SessionOwner
 from masa_node.network.transport import (
@@ -197,12 +197,14 @@ class Links:
         if kind is not Kind.WELCOME:
             raise ProtocolFault(f"it answered HELLO with {kind.name}.")
         welcome = read_header(payload, Hello)
-        standing = await self._membership.judge(link.peer, welcome, time.time())
+        grounds = await self._membership.judge(link.peer, welcome, time.time())
         other = self._live(link.peer)
         if other is not None and not other.link.is_dialed and link.peer < self._transport.keys.node_id:
             link.close("both sides dialed at once")  # as `_check_room` decides on the other side
             return other
-        return self._enter(link, control, standing, welcome)
+        if link.peer not in self._sessions and len(self._sessions) >= MAX_LINKS:
+            self._make_room(grounds.standing)
+        return self._enter(link, control, grounds, welcome)
 
     def _other_session(self, link: Link, refused: Refused) -> Session:
         """The peer refused; when it did because both dialed at once, its link is the one."""
@@ -248,14 +250,14 @@ class Links:
             raise ProtocolFault(f"it began with {kind.name}.")
         hello = read_header(payload, Hello)
         try:
-            standing = await self._membership.judge(link.peer, hello, time.time())
-            self._check_room(link, hello, standing)
+            grounds = await self._membership.judge(link.peer, hello, time.time())
+            self._check_room(link, hello, grounds.standing)
         except LinkRefused as exc:
             await self._refuse(link, control, exc)
             raise
         welcome = self._owner.greeting(link.peer, hello)
         await control.write(header_frame(Kind.WELCOME, msgspec.structs.replace(welcome, invite=None)))
-        self._enter(link, control, standing, hello)
+        self._enter(link, control, grounds, hello)
 
     def _check_room(self, link: Link, hello: Hello, standing: Standing) -> None:
         old = self._sessions.get(link.peer)
@@ -269,11 +271,20 @@ class Links:
             raise LinkRefused("both sides dialed at once; the other link stays.", RefusalCode.DUPLICATE)
 
     def _make_room(self, standing: Standing) -> None:
-        """In an open network anybody could take all links: a member by more than that gets the oldest of theirs."""
-        guests = [each for each in self._sessions.values() if each.standing is Standing.OPEN and not each.why]
-        if standing is Standing.OPEN or not guests:
+        """Who was not let in by the owner himself cannot take all links: a member by more than that gets one of theirs.
+
+        In an open network that is the oldest of a stranger; else the newest of those that came by a word.
+        """
+        live = [session for session in self._sessions.values() if not session.why]
+        if len(live) < MAX_LINKS:
+            return  # one of those that are ending makes room
+        by_standing: dict[Standing | None, list[Session]] = {}
+        for session in live:
+            by_standing.setdefault(self._membership.standing_of(session.peer), []).append(session)
+        weaker = by_standing.get(Standing.OPEN, [])[:1] or by_standing.get(Standing.VOUCHED, [])[-1:]
+        if not weaker or not is_weaker(self._membership.standing_of(weaker[0].peer), standing):
             raise LinkRefused("it has as many links as it keeps. Try again later.", RefusalCode.FULL)
-        guests[0].close("a member needs the link")
+        weaker[0].close("a member needs the link")
 
     async def _refuse(self, link: Link, control: ControlStream, refusal: LinkRefused) -> None:
         """Tell it, and give it a moment to read that before the link goes."""
@@ -284,17 +295,18 @@ class Links:
                 await link.closed()
         link.close("refused")
 
-    def _enter(self, link: Link, control: ControlStream, standing: Standing, hello: Hello) -> Session:
+    def _enter(self, link: Link, control: ControlStream, grounds: Grounds, hello: Hello) -> Session:
         """The link is good: it replaces one that is there. Raises `LinkLost` when this node is stopping."""
         if self._group is None:
             raise LinkLost("this node is stopping.")
-        session = Session(link, control, self._owner, standing)
+        session = Session(link, control, self._owner, grounds.standing)
+        session.vouched_by = grounds.vouched_by
         old = self._sessions.get(link.peer)
         self._group.create_task(self._keep(session))
         self._sessions[link.peer] = session
         if old is not None:
             old.close("replaced by a newer link")
-        self._owner.linked(session, standing, hello)
+        self._owner.linked(session, grounds.standing, hello)
         return session
 
     async def _keep(self, session: Session) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import random
 import time
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 import msgspec
 import structlog
@@ -178,13 +179,15 @@ class Network:
         peer, at_unix_s = session.peer, time.time()
         path = session.link.path()
         address = PeerAddress(peer, (path.address,) if path.route == "direct" else ())
-        if not self.book.admit(peer, standing, None if session.link.is_dialed else address, at_unix_s):
-            session.close("it knows as many peers as it keeps")
+        told = None if session.link.is_dialed else address
+        if not self.book.admit(peer, standing, told, at_unix_s, session.vouched_by):
+            session.close("it knows as many peers as it keeps, or as one member may vouch for")
             return
         self.book.linked(peer, at_unix_s, address)
         self._invites.pop(peer, None)
         self._why_not.pop(peer, None)
-        session.send_voucher(make_voucher(peer, self._keys, at_unix_s))
+        if not self.book.is_vouched_for(peer):  # what this node was told itself is not its own word
+            session.send_voucher(make_voucher(peer, self._keys, at_unix_s))
         self.gossip.linked(peer, self._now_s())
         self._offer(peer)
         self._news.set()
@@ -328,7 +331,7 @@ class Network:
             now_s = self._now_s()
             busy = {*self.links.sessions, *self._dialing}
             room = MAX_LINKS - LINKS_KEPT_FREE - len(busy)
-            for address in self.book.due(now_s, busy, room):
+            for address in self.book.due(now_s, busy, room) or self._strongest_due(now_s, busy):
                 is_stranger = not self.book.is_member(address.node_id)
                 if is_stranger and self._strangers_dialed >= MAX_STRANGERS_DIALED:
                     break  # members come before them
@@ -338,6 +341,11 @@ class Network:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LONGEST_REST_S):
                     await self._wanted.wait()
+
+    def _strongest_due(self, now_s: float, busy: AbstractSet[NodeId]) -> list[PeerAddress]:
+        """Those whom the owner let in himself are dialed also when all links are taken: others make room for them."""
+        due = self.book.due(now_s, busy, LINKS_KEPT_FREE if len(busy) < MAX_LINKS + LINKS_KEPT_FREE else 0)
+        return [address for address in due if self.book.is_let_in_here(address.node_id)]
 
     async def _dial(self, address: PeerAddress, *, is_stranger: bool) -> None:
         peer = address.node_id

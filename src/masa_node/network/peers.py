@@ -5,67 +5,37 @@ import random
 from collections import OrderedDict
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
-from enum import StrEnum
-from typing import Annotated
 
 import msgspec
-from msgspec import Meta
 from msgspec.structs import replace
 
-from masa_node.network.transport import MAX_ADDRESSES, NodeId, PeerAddress, is_node_id
+from masa_node.network.peer_record import (
+    MAX_ADDRESS_CHARS,
+    MAX_NAME_CHARS,
+    SEEN_STEP_S,
+    STRENGTH,
+    PeerRecord,
+    Standing,
+    UnixTime,
+    last_use,
+    new_record,
+    seen_at,
+    with_address,
+    worked_at,
+)
+from masa_node.network.transport import NodeId, PeerAddress, is_node_id
+from masa_node.network.vouched import MAX_VOUCHED, Vouched
+
+__all__ = ["MAX_ADDRESS_CHARS", "MAX_NAME_CHARS", "SEEN_STEP_S", "PeerBook", "PeerRecord", "Standing", "UnixTime"]
 
 MAX_PEERS = 10_000  # beside the blocked ones; about 1 kB each
 MAX_BLOCKED = 10_000  # of their own, so that a full book never lets a blocked one back in
-MAX_ADDRESS_CHARS = 64  # `[ip6%zone]:port`
-MAX_RELAY_CHARS = 256
-MAX_NAME_CHARS = 64
 FIRST_PAUSE_S = 1.0  # after the first failure to dial; doubles with each further one
 LONGEST_PAUSE_S = 300.0
 STABLE_LINK_S = 30  # a link that held so long clears the failures before it
-SEEN_STEP_S = 600  # "last seen" is kept no finer, or every advert heard would be a write to the disk
 
-
-class Standing(StrEnum):
-    """How a peer came to be known, strongest last but one. A weaker standing never replaces a stronger one."""
-
-    HEARD = "heard"  # of, by gossip or on the LAN; not a member
-    OPEN = "open"  # accepted because OPEN_NETWORK=1; a member only while that is set
-    VOUCHED = "vouched"  # a member vouched for it
-    INVITED = "invited"  # it came with an invite
-    LISTED = "listed"  # the owner named it: BOOTNODES, a join link
-    BLOCKED = "blocked"  # by the owner; ends by unblock or forget only
-
-
-_STRENGTH = {standing: strength for strength, standing in enumerate(Standing)}
 _MEMBERS = frozenset({Standing.OPEN, Standing.VOUCHED, Standing.INVITED, Standing.LISTED})
 _GIVEN_UP = (Standing.HEARD, Standing.OPEN, Standing.VOUCHED, Standing.INVITED)  # in this order when the book is full
-
-UnixTime = Annotated[int, Meta(ge=0, lt=1 << 40)]
-
-
-class PeerRecord(msgspec.Struct, frozen=True):
-    """One peer, as it is kept. Times are Unix seconds; `last_linked_at_unix_s` is 0 when it never was linked.
-
-    `addresses` are `ip:port`, what last worked first. `standing_before` is what a blocked one goes back to.
-    """
-
-    node_id: Annotated[NodeId, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
-    standing: Standing
-    addresses: Annotated[
-        tuple[Annotated[str, Meta(min_length=1, max_length=MAX_ADDRESS_CHARS)], ...], Meta(max_length=MAX_ADDRESSES)
-    ] = ()
-    relay_url: Annotated[str, Meta(max_length=MAX_RELAY_CHARS)] | None = None
-    name: Annotated[str, Meta(max_length=MAX_NAME_CHARS)] = ""
-    is_trusted: bool = False
-    first_seen_at_unix_s: UnixTime = 0
-    last_seen_at_unix_s: UnixTime = 0
-    last_linked_at_unix_s: UnixTime = 0
-    standing_before: Standing | None = None
-
-    @property
-    def address(self) -> PeerAddress:
-        """Where to dial it."""
-        return PeerAddress(self.node_id, self.addresses, self.relay_url)
 
 
 class _Retry(msgspec.Struct, frozen=True):
@@ -87,12 +57,13 @@ class PeerBook:
         self._records: dict[NodeId, PeerRecord] = {}
         self._blocked: set[NodeId] = set()
         self._linked: set[NodeId] = set()
+        self._vouched = Vouched()
         self._retries: dict[NodeId, _Retry] = {}
         self._queues: dict[Standing, OrderedDict[NodeId, None]] = {each: OrderedDict() for each in _GIVEN_UP}
         self._changed: set[NodeId] = set()
         self._saved: set[NodeId] = set()  # what the store holds, so that only these are told as gone
         self._gone: set[NodeId] = set()
-        for record in sorted(records, key=_last_use):
+        for record in sorted(records, key=last_use):
             self._saved.add(record.node_id)
             if not self._add(record):
                 self._gone.add(record.node_id)
@@ -126,33 +97,67 @@ class PeerBook:
         """Somebody told of this peer, or it told of itself. False when it is not kept: blocked, own, no room."""
         known = self._records.get(address.node_id)
         if known is None:
-            return self._add(_with_address(_new(address.node_id, Standing.HEARD, at_unix_s), address, name))
+            return self._add(with_address(new_record(address.node_id, Standing.HEARD, at_unix_s), address, name))
         if known.standing is Standing.BLOCKED:
             return False
-        seen = _seen(_with_address(known, address, name), at_unix_s)
+        seen = seen_at(with_address(known, address, name), at_unix_s)
         self._put(seen)
         if seen.standing is Standing.HEARD:
             self._queue_again(seen)
         return True
 
-    def admit(self, node_id: NodeId, standing: Standing, address: PeerAddress | None, at_unix_s: float) -> bool:
-        """It is a member now, with at least this standing. False when it is not: blocked, own, no room.
+    def admit(
+        self,
+        node_id: NodeId,
+        standing: Standing,
+        address: PeerAddress | None,
+        at_unix_s: float,
+        vouched_by: NodeId | None = None,
+    ) -> bool:
+        """It is a member now, with at least this standing. False when it is not: blocked, own, no room, or its voucher
+        (`vouched_by`, for VOUCHED) has vouched for too many.
 
         Raises `ValueError` for a standing that makes no member.
         """
         if standing not in _MEMBERS:
             raise ValueError(standing)
         known = self._records.get(node_id)
-        if known is None:
-            record = _new(node_id, standing, at_unix_s)
-            return self._add(_with_address(record, address, "") if address else record)
-        if known.standing is Standing.BLOCKED:
+        if known is not None and known.standing is Standing.BLOCKED:
             return False
-        record = replace(_seen(known, at_unix_s), standing=max(known.standing, standing, key=_STRENGTH.__getitem__))
-        self._put(_with_address(record, address, "") if address else record)
+        if known is not None and STRENGTH[known.standing] >= STRENGTH[standing]:
+            record = seen_at(known, at_unix_s)
+        elif vouched_by is not None and not self._make_room_of(vouched_by):
+            return False
+        else:
+            record = replace(seen_at(known or new_record(node_id, standing, at_unix_s), at_unix_s), standing=standing)
+            record = replace(record, vouched_by=vouched_by)
+        if known is None:
+            return self._add(with_address(record, address, "") if address else record)
+        self._put(with_address(record, address, "") if address else record)
         if record.standing is not known.standing:
             self._queue_again(record)
         return True
+
+    def is_let_in_here(self, node_id: NodeId) -> bool:
+        """Did the owner of this node let it in himself, by naming or by inviting it?"""
+        record = self._records.get(node_id)
+        return record is not None and record.standing in MAX_VOUCHED
+
+    def is_vouched_for(self, node_id: NodeId) -> bool:
+        """Is it in by another's word alone?"""
+        record = self._records.get(node_id)
+        return record is not None and record.standing is Standing.VOUCHED
+
+    def may_vouch(self, node_id: NodeId) -> bool:
+        """Is its word for one more taken? That of members whom the owner let in himself, for some each."""
+        record = self._records.get(node_id)
+        if record is None or record.standing not in MAX_VOUCHED:
+            return False
+        return not self._vouched.is_full(record) or self._vouched.least_needed(node_id, self._linked) is not None
+
+    def vouched_by(self, node_id: NodeId) -> list[NodeId]:
+        """Who is in by the word of this one, the newest last."""
+        return [record.node_id for record in self._vouched.by(node_id)]
 
     def linked(self, node_id: NodeId, at_unix_s: float, address: PeerAddress | None = None) -> None:
         """A link with it stands; `address` is where, and goes first from now on. Nothing happens for unknown ones."""
@@ -161,7 +166,7 @@ class PeerBook:
             return
         self._linked.add(node_id)
         if address is not None:
-            known = _worked_at(known, address)
+            known = worked_at(known, address)
         at = int(at_unix_s)
         self._put(replace(known, last_linked_at_unix_s=at, last_seen_at_unix_s=at))
         self._unqueue(node_id)
@@ -223,24 +228,34 @@ class PeerBook:
     # ---- what the owner wants ----
 
     def forget(self, node_id: NodeId) -> bool:
-        """Know nothing of it any more, not even that it is blocked. False when it was not known."""
+        """Know nothing of it any more, not even that it is blocked, nor of those that are in by its word alone.
+
+        False when it was not known.
+        """
         if node_id not in self._records:
             return False
+        self._drop_all(self.vouched_by(node_id))
         self._drop(node_id)
         return True
 
     def block(self, node_id: NodeId, at_unix_s: float) -> bool:
-        """Have nothing to do with it, known or not; trust ends. False when it is own or MAX_BLOCKED are blocked."""
+        """Have nothing to do with it, known or not, nor with those that are in by its word alone; trust ends.
+
+        False when it is own or MAX_BLOCKED are blocked.
+        """
         known = self._records.get(node_id)
         if known is None:
-            return self._add(_new(node_id, Standing.BLOCKED, at_unix_s))
+            return self._add(new_record(node_id, Standing.BLOCKED, at_unix_s))
         if known.standing is Standing.BLOCKED:
             return True
         if len(self._blocked) >= MAX_BLOCKED:
             return False
         self._linked.discard(node_id)
         self._retries.pop(node_id, None)
-        self._put(replace(known, standing=Standing.BLOCKED, standing_before=known.standing, is_trusted=False))
+        self._drop_all(self.vouched_by(node_id))
+        before = known.standing if known.vouched_by is None else Standing.HEARD  # a word has to be shown again
+        blocked = replace(known, standing=Standing.BLOCKED, standing_before=before, vouched_by=None, is_trusted=False)
+        self._put(blocked)
         self._unqueue(node_id)
         return True
 
@@ -289,7 +304,7 @@ class PeerBook:
 
     def _rank(self, record: PeerRecord) -> tuple[bool, bool, int, int, int]:
         first = (record.standing is not Standing.LISTED, not self._counts_as_member(record))
-        return (*first, -record.last_linked_at_unix_s, -_STRENGTH[record.standing], self.failures(record.node_id))
+        return (*first, -record.last_linked_at_unix_s, -STRENGTH[record.standing], self.failures(record.node_id))
 
     def _add(self, record: PeerRecord) -> bool:
         node_id = record.node_id
@@ -298,6 +313,7 @@ class PeerBook:
         if record.standing is Standing.BLOCKED:
             self._blocked.add(node_id)
         self._records[node_id] = record
+        self._vouched.note(record)
         self._changed.add(node_id)
         self._gone.discard(node_id)
         self._queue_again(record)
@@ -309,7 +325,7 @@ class PeerBook:
         if len(self._records) - len(self._blocked) < MAX_PEERS:
             return True
         for weaker in _GIVEN_UP:
-            if _STRENGTH[weaker] > _STRENGTH[standing]:
+            if STRENGTH[weaker] > STRENGTH[standing]:
                 return False
             if self._queues[weaker]:
                 self._drop(next(iter(self._queues[weaker])))
@@ -321,11 +337,18 @@ class PeerBook:
         if record.standing is Standing.BLOCKED:
             self._blocked.add(node_id)
         if self._records[node_id] != record:
+            if self._records[node_id].vouched_by != record.vouched_by:
+                self._vouched.drop(self._records[node_id])
             self._records[node_id] = record
+            self._vouched.note(record)
             self._changed.add(node_id)
 
+    def _drop_all(self, node_ids: Iterable[NodeId]) -> None:
+        for node_id in node_ids:
+            self._drop(node_id)
+
     def _drop(self, node_id: NodeId) -> None:
-        del self._records[node_id]
+        self._vouched.drop(self._records.pop(node_id))
         self._unqueue(node_id)
         self._blocked.discard(node_id)
         self._linked.discard(node_id)
@@ -333,6 +356,15 @@ class PeerBook:
         self._changed.discard(node_id)
         if node_id in self._saved:
             self._gone.add(node_id)
+
+    def _make_room_of(self, voucher: NodeId) -> bool:
+        """May it bring one more in? One that it brought, and that is not linked, goes for it if need be."""
+        if not self.may_vouch(voucher):
+            return False
+        least = self._vouched.least_needed(voucher, self._linked)
+        if least is not None and self._vouched.is_full(self._records[voucher]):
+            self._drop(least.node_id)
+        return True
 
     def _queue_again(self, record: PeerRecord) -> None:
         """Put it at the end of those that may be given up, if it may."""
@@ -348,48 +380,3 @@ class PeerBook:
     def _unqueue(self, node_id: NodeId) -> None:
         for queue in self._queues.values():
             queue.pop(node_id, None)
-
-
-def _last_use(record: PeerRecord) -> int:
-    if record.standing is Standing.HEARD:
-        return record.last_seen_at_unix_s
-    return max(record.last_linked_at_unix_s, record.first_seen_at_unix_s)
-
-
-def _new(node_id: NodeId, standing: Standing, at_unix_s: float) -> PeerRecord:
-    at = int(at_unix_s)
-    return PeerRecord(node_id, standing, first_seen_at_unix_s=at, last_seen_at_unix_s=at)
-
-
-def _seen(record: PeerRecord, at_unix_s: float) -> PeerRecord:
-    at = int(at_unix_s)
-    return replace(record, last_seen_at_unix_s=at) if at >= record.last_seen_at_unix_s + SEEN_STEP_S else record
-
-
-def _with_address(record: PeerRecord, address: PeerAddress, name: str) -> PeerRecord:
-    """With what was told. An address that worked, or that the owner gave, stays first whatever others tell."""
-    is_proved = record.last_linked_at_unix_s > 0 or record.standing is Standing.LISTED
-    kept = record.addresses[:1] if is_proved else ()
-    told = _bounded(address.direct)
-    if not set(told) <= set(record.addresses):
-        record = replace(record, addresses=_bounded((*kept, *told, *record.addresses)))
-    relay_url = address.relay_url or ""
-    if not 0 < len(relay_url) <= MAX_RELAY_CHARS or not relay_url.isascii():
-        relay_url = record.relay_url or ""
-    name = name[:MAX_NAME_CHARS] if name.isprintable() else ""
-    return replace(record, relay_url=relay_url or None, name=name or record.name)
-
-
-def _worked_at(record: PeerRecord, address: PeerAddress) -> PeerRecord:
-    """With this address first. When there are too many, those that worked before it go, not those that were told:
-    a peer behind a NAT comes from another port each time.
-    """
-    worked = _bounded(address.direct)
-    others = [each for each in record.addresses if each not in worked]
-    too_many = max(0, len(worked) + len(others) - MAX_ADDRESSES)
-    return replace(record, addresses=(*worked, *others[too_many:]))
-
-
-def _bounded(addresses: Iterable[str]) -> tuple[str, ...]:
-    each_once = dict.fromkeys(text for text in addresses if 0 < len(text) <= MAX_ADDRESS_CHARS and text.isascii())
-    return tuple(each_once)[:MAX_ADDRESSES]

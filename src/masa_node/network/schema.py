@@ -20,4 +20,8 @@ CREATE TABLE wishes (
 _V2 = """
 CREATE TABLE readings (number INTEGER PRIMARY KEY, owner TEXT NOT NULL UNIQUE, reading BLOB NOT NULL);
 """  # the number grows with each write: the lowest is the oldest
-MIGRATIONS = (_V1, _V2)
+# By whose word a peer was let in was not kept before: such peers are let in anew by the words that they show.
+_V3 = """
+DELETE FROM peers WHERE instr(CAST(record AS TEXT), '"standing":"vouched"') > 0;
+"""
+MIGRATIONS = (_V1, _V2, _V3)

@@ -7,7 +7,7 @@ from typing import Protocol
 from masa_node.chat.errors import ProviderError
 from masa_node.network.control import Beat
 from masa_node.network.lanes import Lanes, first_message
-from masa_node.network.peers import Standing
+from masa_node.network.peer_record import Standing
 from masa_node.network.transport import Link, LinkLost, NodeId, Stream
 from masa_node.network.wire import FrameReader, Kind, ProtocolFault, frame, header_frame, read_header
 
@@ -63,7 +63,11 @@ class ControlStream:
 
 
 class Session:
-    """`run` it in a task; it returns, with `why` set, when the link is gone. `standing` is as what it was let in."""
+    """`run` it in a task; it returns, with `why` set, when the link is gone. `standing` is as what it was let in, by
+    the word of `vouched_by` if that is VOUCHED.
+    """
+
+    vouched_by: NodeId | None = None
 
     def __init__(self, link: Link, control: ControlStream, owner: SessionOwner, standing: Standing) -> None:
         self.link = link

@@ -64,14 +64,15 @@ def carry_out(wish: Wish, book: PeerBook, at_unix_s: float) -> Answer:
     if not is_node_id(wish.argument):
         return _failed("This is no node id: it has 64 hexadecimal digits. `masa-node peers` shows them.")
     node_id, who = NodeId(wish.argument), short_id(wish.argument)
+    also = _with_it(len(book.vouched_by(node_id)))
     match wish.verb:
         case Verb.FORGET:
             done = book.forget(node_id)
-            words = f"Peer {who} is forgotten. It is known again once BOOTNODES or another node names it."
+            words = f"Peer {who} is forgotten{also}. It is known again once BOOTNODES or another node names it."
             return _done(words) if done else _unknown(who)
         case Verb.BLOCK:
             done = book.block(node_id, at_unix_s)
-            words = f"Peer {who} is blocked. `masa-node peers unblock` ends that."
+            words = f"Peer {who} is blocked{also}. `masa-node peers unblock` ends that."
             return _done(words) if done else _failed(f"Peer {who} is this node itself, or too many are blocked.")
         case Verb.UNBLOCK:
             done = book.unblock(node_id)
@@ -84,6 +85,13 @@ def carry_out(wish: Wish, book: PeerBook, at_unix_s: float) -> Answer:
         case Verb.UNTRUST:
             done = book.trust(node_id, is_trusted=False)
             return _done(f"Peer {who} is no longer trusted.") if done else _unknown(who)
+
+
+def _with_it(count: int) -> str:
+    """Those who were members by the word of the one that is blocked or forgotten."""
+    if not count:
+        return ""
+    return f", and out {'is 1 peer' if count == 1 else f'are {count} peers'} that it alone vouched for"
 
 
 def _done(words: str) -> Answer:

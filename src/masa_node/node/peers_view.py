@@ -19,12 +19,14 @@ MAX_SHOWN = 1_000  # linked ones first; the rest of a full book is of no use to 
 class PeerRow(msgspec.Struct, frozen=True):
     """One peer. `route` is None while it is not linked; `error` says why it is not, if that is known.
 
-    It is seen when it is linked; None if it never was.
+    `vouched_by` is by whose word it is a member, if its standing is that. It is seen when it is linked; None if it
+    never was.
     """
 
     id: str
     name: str
     standing: str
+    vouched_by: str | None
     trusted: bool
     connected: bool
     route: Route | None
@@ -84,6 +86,7 @@ def _row(network: "Network", record: "PeerRecord", stake_of: StakeOf | None) -> 
         id=peer,
         name=advert.name if advert is not None and advert.name else record.name,
         standing=record.standing.value,
+        vouched_by=record.vouched_by,
         trusted=network.is_trusted(peer),
         connected=session is not None,
         route=path.route if path is not None else None,
