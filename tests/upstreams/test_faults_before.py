@@ -270,11 +270,11 @@ async def test_a_redirect_is_not_followed(speech: Speech, status: int) -> None:
     assert canary.connections == 0
 
 
-async def test_a_compressed_answer_that_nobody_asked_for_is_no_answer() -> None:
+async def test_a_damaged_compressed_answer_is_no_answer() -> None:
     packed = whole(b"\x1f\x8b\x08\x00" + bytes(20), headers=[("Content-Encoding", "gzip")])
     async with OPENAI.fake(send(packed)) as llm:
         reply = await ask(OPENAI, llm, stream=False)
-    check(reply, OPENAI, llm, 502)
+    check(reply, OPENAI, llm, 502, "compressed body is damaged")
 
 
 @pytest.mark.parametrize("value", [b"a\r\n b", b"a\x01b", b"a\x00b", b"caf\xe9", b"a\tb"])

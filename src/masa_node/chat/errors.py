@@ -233,6 +233,12 @@ class NotAnAnswer(ProviderError):
     code = "not_an_answer"
 
 
+class EncodedAnswer(NotAnAnswer):
+    """The LLM's answer is compressed in a way that this node cannot read. Have its server send it plain, or as gzip."""
+
+    code = "encoded_answer"
+
+
 class ErrorInStream(ProviderError):
     """The LLM's stream began with an error frame."""
 

@@ -9,7 +9,7 @@ import msgspec
 
 from masa_node.chat.answer import Answer, StreamedAnswer, Usage, WholeAnswer
 from masa_node.chat.ask import Headers
-from masa_node.chat.errors import BrokenAnswer, ErrorAnswer, NotAnAnswer
+from masa_node.chat.errors import BrokenAnswer, EncodedAnswer, ErrorAnswer, NotAnAnswer
 from masa_node.dialects.dialect import Dialect
 from masa_node.dialects.fields import UNREADABLE
 from masa_node.dialects.tracking import StreamTracker
@@ -124,6 +124,14 @@ async def check_status(response: Response, dialect: Dialect) -> None:
     gathered = Gathered(MAX_ERROR_BYTES, ANSWERS)
     try:
         body = await _gather(response, gathered)
+    except EncodedAnswer as exc:
+        raise ErrorAnswer(
+            f"it answered {response.status}, and {exc.message}",
+            status=response.status,
+            headers=passed_back(response),
+            body=b"",
+            is_json=False,
+        ) from exc
     finally:
         gathered.release()
     is_json = _is_json_object(body)

@@ -1,8 +1,9 @@
 """The way to LLM servers: a pool of kept-alive HTTP/1.1 connections. Nothing else in the node speaks HTTP to anyone.
 
-Promises: bytes up and down are untouched; redirects are not followed; nothing is decompressed; foreign exceptions
-come out as `chat.errors`; a request that died on a kept-alive connection before a byte of an answer came is sent again,
-once, on a fresh one (llama.cpp closes connections that it announced to keep: REAL-WORLD); `close()` aborts at once.
+Promises: bytes up and down are untouched; redirects are not followed; an answer that comes compressed although none was
+asked for is unpacked, bounded; foreign exceptions come out as `chat.errors`; a request that died on a kept-alive
+connection before a byte of an answer came is sent again, once, on a fresh one (llama.cpp closes connections that it
+announced to keep: REAL-WORLD); `close()` aborts at once.
 Why not a library: docs/decisions/0004-http-client.md.
 """
 
@@ -31,6 +32,7 @@ from masa_node.chat.errors import (
     Unreachable,
 )
 from masa_node.upstreams.connection import Connection, tls_context
+from masa_node.upstreams.inflating import GZIP_MAGIC, Inflater, codings_in, inflater_for
 
 # A LAN answers in milliseconds, the far side of the world in half a second; three SYN retransmissions fit.
 CONNECT_TIMEOUT_S = 5.0
@@ -66,12 +68,14 @@ class _Target:
 class HttpAnswer:
     """A response whose head has come. Read it with `read_piece` until b"", or `close()` it."""
 
-    __slots__ = ("_client", "_connection", "_target", "headers", "status")
+    __slots__ = ("_client", "_connection", "_inflater", "_is_plain", "_target", "headers", "status")
 
     def __init__(self, client: "HttpClient", target: _Target, connection: Connection) -> None:
         self._client = client
         self._target = target
         self._connection: Connection | None = connection
+        self._is_plain = False  # was looked at, and is not compressed
+        self._inflater: Inflater | None = None
         self.status = connection.status
         self.headers: Headers = tuple(connection.headers)
 
@@ -87,8 +91,38 @@ class HttpAnswer:
     async def read_piece(self) -> bytes:
         """What has arrived, at least one byte; b"" when the body has ended in good order.
 
-        Raises `BrokenAnswer` when the connection broke or the body is shorter than announced.
+        Raises `BrokenAnswer` when the connection broke or the body is shorter than announced, `EncodedAnswer` where it
+        is compressed in a way that cannot be read.
         """
+        if self._is_plain:
+            return await self._read()
+        if self._inflater is None:
+            codings = codings_in([value for name, value in self.headers if name == "content-encoding"])
+            begin = await self._begin(may_be_packed=bool(codings))
+            self._inflater = inflater_for(codings, begin)
+            if self._inflater is None:
+                self._is_plain = True
+                return begin
+            self._inflater.feed(begin)
+        return await self._inflated(self._inflater)
+
+    async def _begin(self, *, may_be_packed: bool) -> bytes:
+        """The first piece, of two bytes at least where two tell a packed body from another."""
+        begin = await self._read()
+        if len(begin) == 1 and (may_be_packed or begin == GZIP_MAGIC[:1]):
+            begin += await self._read()
+        return begin
+
+    async def _inflated(self, inflater: Inflater) -> bytes:
+        while not (out := inflater.take()):
+            piece = await self._read()
+            if not piece:
+                inflater.finish()
+                break
+            inflater.feed(piece)
+        return out
+
+    async def _read(self) -> bytes:
         connection = self._connection
         if connection is None:
             return b""
