@@ -34,6 +34,7 @@ class ScriptedStream:
     open: bool = False
     closed: int = 0
     frames: int = 1
+    whole_at: int | None = None  # the number of the frame that is the last of a whole answer
 
     async def next_piece(self) -> bytes:
         while self.steps:
@@ -55,8 +56,12 @@ class ScriptedStream:
     def as_answer(self) -> StreamedAnswer:
         self.open = True
         return StreamedAnswer(
-            200, (), DialectName.OPENAI, b"first", self.next_piece, self.close, lambda: self.frames, Usage(5, 6)
-        )
+            200, (), DialectName.OPENAI, b"first", self.next_piece, self.close, lambda: self.frames, Usage(5, 6),
+            self.is_whole,
+        )  # fmt: skip
+
+    def is_whole(self) -> bool:
+        return self.whole_at is not None and self.frames >= self.whole_at
 
 
 class Alive(Enum):

@@ -30,13 +30,18 @@ class WholeAnswer:
     close: Callable[[], None] = field(default=_nothing, compare=False)
 
 
+def _not_yet() -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class StreamedAnswer:
     """An answer that is still being made; `first` are its bytes up to the first valid piece and what came with it.
 
     `next_piece()` gives the next bytes (whole frames, never a part of one), `b""` once when the answer has ended
     whole, and raises `ProviderError` if it was cut. `close()` stops the LLM; it is safe to call at any time and twice.
-    `frames()` is how many frames were given out so far; `usage` fills while the stream goes by.
+    `frames()` is how many frames were given out so far; `usage` fills while the stream goes by. `is_whole()`: is what
+    was given out a whole answer, if nothing more comes?
     """
 
     status: int
@@ -47,6 +52,7 @@ class StreamedAnswer:
     close: Callable[[], None]
     frames: Callable[[], int]
     usage: Usage
+    is_whole: Callable[[], bool] = _not_yet
 
 
 Answer = WholeAnswer | StreamedAnswer

@@ -1,5 +1,6 @@
 """The answer that a peer sends on the stream of one ask, read as any other `Response`."""
 
+import asyncio
 import contextlib
 
 from masa_node.chat.answer import Usage
@@ -13,6 +14,7 @@ from masa_node.network.wire import FrameReader, Kind, ProtocolFault, header_fram
 from masa_node.routing.answers import STREAM_TYPES
 from masa_node.routing.provider import Sign, no_sign
 
+AFTER_END_S = 3.0  # a second in which that node waits for the rest of its LLM's response, and a bad line
 # The node that serves says it once in 5 s at most: enough for an hour and a half, and too little to keep anybody busy.
 MAX_SIGNS = 1_024
 _NDJSON = "application/x-ndjson"
@@ -95,8 +97,12 @@ class IncomingAnswer:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def read_trailer(self) -> bytes:
-        """See `Response`. A peer that has sent the terminal frame has to send END all the same."""
-        return await self.read_piece()
+        """See `Response`. A peer that has sent the terminal frame has to send END soon."""
+        try:
+            async with asyncio.timeout(AFTER_END_S):
+                return await self.read_piece()
+        except TimeoutError:
+            raise BrokenAnswer(f"it sent no END within {AFTER_END_S:g} s after the terminal frame.") from None
 
     def note_usage(self, usage: Usage) -> None:
         """Where to write the tokens that END tells and the answer itself does not."""

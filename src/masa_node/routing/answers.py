@@ -194,6 +194,7 @@ async def _streamed(response: Response, dialect: Dialect) -> Answer:
         close=response.close,
         frames=lambda: tracker.frames,
         usage=tracker.usage,
+        is_whole=tracker.is_whole,
     )
 
 

@@ -85,6 +85,8 @@ class Exchange:
     async def send(self, answer: StreamedAnswer, write: Write) -> None:
         """Give every piece of the answer to `write`, in order; returns when the answer has ended whole.
 
+        Whatever happens to the LLM after its terminal frame, or after its finish where it has none, is no matter.
+
         Raises `BrokenAnswer` when it was cut, `Stalled` when nothing came for the ask's idle time.
         Backpressure: the next piece is taken when `write` has returned.
         """
@@ -92,8 +94,9 @@ class Exchange:
             try:
                 await self._pass_on(answer, write, idle)
             except ProviderError as exc:
-                raise self._attempts.broke_off(exc) from None
-        if idle.expired:
+                if not self._has_given_all():
+                    raise self._attempts.broke_off(exc) from None
+        if idle.expired and not self._has_given_all():
             raise self._stalled()
         self._attempts.succeeded()
 
@@ -109,6 +112,11 @@ class Exchange:
             piece = await next_piece()
             idle.touch()  # the caller's time and the LLM's are not added up
 
+    def _has_given_all(self) -> bool:
+        """Does the caller have an answer that is whole, whatever else was to come?"""
+        answer = self._answer
+        return isinstance(answer, StreamedAnswer) and self._answer_bytes > 0 and not self._writing and answer.is_whole()
+
     def begun(self, status: int) -> None:
         """The caller was told this status; what follows is still open."""
         self._status = status
@@ -123,6 +131,9 @@ class Exchange:
         if self._closed:
             return
         self._closed = True
+        if self._error == CALLER_GONE and self._has_given_all():  # SDKs close when they have read the terminal frame
+            self._error = None
+            self._attempts.succeeded()
         if self._answer is not None:
             self._answer.close()
         if self._attempts.race is not None:

@@ -4,6 +4,7 @@ It answers word by word, so that streaming, racing and cancelling can be seen wi
 """
 
 import asyncio
+from collections import deque
 
 import msgspec
 
@@ -81,20 +82,26 @@ class DemoModel:
         if not ask.wants_stream:
             await asyncio.sleep(self._pause_s)
             return WholeAnswer(200, _JSON, whole(door, "".join(words), usage), dialect, usage)
-        made = frames(door, words, usage)
-        first = next(made)
-        given = 1
+        first, *rest = frames(door, words, usage)
+        left = deque(rest)
 
         async def next_piece() -> bytes:
-            nonlocal given
             await asyncio.sleep(self._pause_s)
-            piece = next(made, b"")
-            given += bool(piece)
-            return piece
+            return left.popleft() if left else b""
 
         await asyncio.sleep(self._pause_s)
         headers = _NDJSON if dialect is DialectName.OLLAMA else _SSE
-        return StreamedAnswer(200, headers, dialect, first, next_piece, made.close, lambda: given, usage)
+        return StreamedAnswer(
+            200,
+            headers,
+            dialect,
+            first,
+            next_piece,
+            close=left.clear,
+            frames=lambda: 1 + len(rest) - len(left),
+            usage=usage,
+            is_whole=lambda: not left,
+        )
 
 
 def _words(body: bytes, where: str) -> list[str]:
