@@ -20,8 +20,31 @@ def race(value: bytes) -> RaceRule:
     return route_of([(b"host", b"h"), (RACE_NAME, value)], RULE, Privacy.ANY)[0]
 
 
-def privacy(value: bytes) -> Privacy:
-    return route_of([(PRIVACY_NAME, value)], RULE, Privacy.ANY)[1]
+def privacy(value: bytes, ceiling: Privacy = Privacy.ANY) -> Privacy:
+    return route_of([(PRIVACY_NAME, value)], RULE, ceiling)[1]
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "value", "holds"),
+    [
+        (Privacy.LOCAL, b"local", Privacy.LOCAL),
+        (Privacy.TRUSTED, b"local", Privacy.LOCAL),
+        (Privacy.TRUSTED, b"trusted", Privacy.TRUSTED),
+        (Privacy.ANY, b"local", Privacy.LOCAL),
+        (Privacy.ANY, b"trusted", Privacy.TRUSTED),
+        (Privacy.ANY, b"any", Privacy.ANY),
+    ],
+)
+def test_a_request_may_tighten_the_nodes_privacy(ceiling: Privacy, value: bytes, holds: Privacy) -> None:
+    assert privacy(value, ceiling) is holds
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "value"), [(Privacy.LOCAL, b"trusted"), (Privacy.LOCAL, b"any"), (Privacy.TRUSTED, b" ANY ")]
+)
+def test_a_request_cannot_loosen_it_and_is_told_so(ceiling: Privacy, value: bytes) -> None:
+    with pytest.raises(BadHeader, match=f"looser than PRIVACY={ceiling}"):
+        privacy(value, ceiling)
 
 
 def test_without_them_the_settings_hold() -> None:

@@ -1,12 +1,13 @@
 import asyncio
 import json
+import re
 
 import msgspec
 import pytest
 from structlog.testing import capture_logs
 
 from masa_node.chat.answer import StreamedAnswer, Usage
-from masa_node.chat.ask import DialectName, Door, Privacy
+from masa_node.chat.ask import DialectName, Door, Privacy, RequestId
 from masa_node.chat.errors import (
     BrokenAnswer,
     ConnectionClosed,
@@ -61,6 +62,19 @@ def limits(**changed: float) -> ServingLimits:
 
 
 @virtual_time
+async def test_the_callers_request_id_reaches_no_peer_and_no_log_of_one() -> None:
+    llm = provider(ScriptedStream([]))
+    node = Node((llm,))
+    async with world(node.serve) as here:
+        mine = msgspec.structs.replace(ask(), request_id=RequestId("alice-invoice-17"))
+        for _ in range(2):
+            await take(here.peer, mine)
+    told = [*(asked.request_id for asked in llm.asked), *(outcome.request_id for outcome in node.outcomes)]
+    assert all(re.fullmatch("[0-9a-f]{16}", request_id) for request_id in told)
+    assert len(set(told)) == 2, "two asks of one caller cannot be told to be his"
+
+
+@virtual_time
 async def test_exactly_these_header_names_cross_to_a_peer() -> None:
     assert sorted(HEADERS_TO_PEERS) == [
         "accept",
@@ -109,7 +123,7 @@ async def test_an_ask_arrives_as_it_was_sent_and_may_not_travel_on() -> None:
         await take(here.peer, ask(b'{"model":"tiny","x":1}', door=Door.OPENAI_CHAT, wants_stream=False))
         asker = here.asker_id
     (asked,) = llm.asked
-    assert (asked.request_id, asked.door, asked.model) == ("r-1", Door.OPENAI_CHAT, MODEL)
+    assert (asked.door, asked.model) == (Door.OPENAI_CHAT, MODEL)
     assert (asked.wants_stream, asked.body, asked.privacy) == (False, b'{"model":"tiny","x":1}', Privacy.LOCAL)
     assert (asked.asked_by, node.outcome.error, node.outcome.status) == (asker, None, 200)
 

@@ -201,7 +201,7 @@ async def test_however_many_signs_an_llm_shows_one_in_a_while_is_told() -> None:
 
 async def _kinds_of_an_ask(here: World) -> list[Kind]:
     stream = await here.link.open()
-    first, _ = ask_frames(ask(), 30.0)
+    first, _ = ask_frames(ask(), 30.0, "r-1")
     await stream.write(first)
     try:
         return await frames_of(stream)

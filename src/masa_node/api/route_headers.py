@@ -16,6 +16,7 @@ PRIVACY_FORM = ", ".join(Privacy)
 _PREFIX = b"x-masa-"
 _RACE_NAME = RACE.lower().encode()
 _PRIVACY_NAME = PRIVACY.lower().encode()
+_FROM_TIGHT_TO_LOOSE = (Privacy.LOCAL, Privacy.TRUSTED, Privacy.ANY)
 _MAX_SHOWN_CHARS = 80
 _MAX_DIGITS = len(str(MAX_WIDTH))
 Word = TypeVar("Word", bound=StrEnum)
@@ -24,7 +25,8 @@ Word = TypeVar("Word", bound=StrEnum)
 def route_of(headers: Sequence[tuple[bytes, bytes]], race: RaceRule, privacy: Privacy) -> tuple[RaceRule, Privacy]:
     """What the headers say; the given rule and privacy, which are the node's settings, where they say nothing.
 
-    Raises `BadHeader` for anything that is not clear: a misspelt privacy must not let a request out.
+    The given privacy is a ceiling. Raises `BadHeader` for a looser one: whoever asks for it must not believe that it
+    holds. Also for anything that is not clear: a misspelt privacy must not let a request out.
     """
     said: dict[bytes, str] = {}
     for name, value in headers:
@@ -37,7 +39,7 @@ def route_of(headers: Sequence[tuple[bytes, bytes]], race: RaceRule, privacy: Pr
     if _RACE_NAME in said:
         race = _race(said[_RACE_NAME], race.width)
     if _PRIVACY_NAME in said:
-        privacy = _privacy(said[_PRIVACY_NAME])
+        privacy = _privacy(said[_PRIVACY_NAME], privacy)
     return race, privacy
 
 
@@ -65,10 +67,15 @@ def _width(parameter: str) -> int:
     return int(number) if int(number) <= MAX_WIDTH else 0
 
 
-def _privacy(text: str) -> Privacy:
+def _privacy(text: str, ceiling: Privacy) -> Privacy:
     privacy = _word(Privacy, text.strip().lower())
     if privacy is None:
         raise BadHeader(f"{PRIVACY}: {_shown(text)} is not understood. It may be: {PRIVACY_FORM}.")
+    if _FROM_TIGHT_TO_LOOSE.index(privacy) > _FROM_TIGHT_TO_LOOSE.index(ceiling):
+        raise BadHeader(
+            f"{PRIVACY}: {privacy} is looser than PRIVACY={ceiling} of this node, which a request can only tighten. "
+            "Leave the header out, or have the node's owner set PRIVACY."
+        )
     return privacy
 
 

@@ -75,7 +75,10 @@ class DialectNotServed(CallerError):
 
 
 class BadHeader(CallerError):
-    """A header of the request (X-Masa-Race, X-Masa-Privacy) has a value that it may not have."""
+    """A header of the request (X-Masa-Race, X-Masa-Privacy) has a value that it may not have.
+
+    X-Masa-Privacy may not be looser than PRIVACY on the node.
+    """
 
     code = "bad_header"
 

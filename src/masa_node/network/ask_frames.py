@@ -96,13 +96,15 @@ class Credit(msgspec.Struct, frozen=True):
     bytes: Annotated[int, Meta(ge=0, lt=1 << 32)]
 
 
-def ask_frames(ask: Ask, left_s: float) -> tuple[bytes, Iterator[bytes]]:
+def ask_frames(ask: Ask, left_s: float, request_id: str) -> tuple[bytes, Iterator[bytes]]:
     """ASK and the first BODY in one piece, and the frames of the rest of the body.
 
-    `left_s` is the time until the first piece must be there. Raises `PeerRefused` for what no peer would take.
+    `left_s` is the time until the first piece must be there; `request_id` the name of the request at this peer: not the
+    caller's own, which could be told from other places or tell two peers that they serve the same caller.
+    Raises `PeerRefused` for what no peer would take.
     """
     header = AskHeader(
-        request_id=ask.request_id,
+        request_id=request_id,
         door=ask.door.value,
         model=ask.model,
         wants_stream=ask.wants_stream,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import Awaitable, Callable, Iterator
 
 from masa_node.chat.answer import Answer
@@ -53,7 +54,8 @@ class RemotePeer:
             raise
 
     async def _exchange(self, stream: Stream, ask: Ask, sign: Sign) -> Answer:
-        first, rest = ask_frames(ask, ask.first_piece_deadline_s - asyncio.get_running_loop().time())
+        left_s = ask.first_piece_deadline_s - asyncio.get_running_loop().time()
+        first, rest = ask_frames(ask, left_s, secrets.token_hex(8))
         incoming = IncomingAnswer(stream, ask, self.place, sign)
         await stream.write(first)
         second = next(rest, b"")

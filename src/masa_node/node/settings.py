@@ -222,8 +222,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     privacy: Annotated[
         PrivacyWord,
         Meta(
-            description="How far requests may travel that do not say (`X-Masa-Privacy`): `local` never to a peer, "
-            "`trusted` only to peers marked so (TRUSTED_PEERS, `masa-node peers trust`), `any`."
+            description="How far requests may travel: `local` never to a peer, `trusted` only to peers marked so "
+            "(TRUSTED_PEERS, `masa-node peers trust`), `any`. A request can only tighten it (`X-Masa-Privacy`)."
         ),
     ] = "any"
     stake_network: Annotated[

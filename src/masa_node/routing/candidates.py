@@ -119,9 +119,10 @@ def _kept_from(ask: Ask, peers: int) -> PrivacyRefused:
     serve = "1 peer serves" if peers == 1 else f"{peers} peers serve"
     why = "that keeps it on this node" if ask.privacy is Privacy.LOCAL else "and none of them is marked as trusted"
     advice = (
-        "Ask with X-Masa-Privacy: any (or trusted) if a peer may see it."
+        "If a peer may see it, ask with X-Masa-Privacy: any (or trusted), as far as PRIVACY on the node allows it."
         if ask.privacy is Privacy.LOCAL
-        else "Mark one with `masa-node peers trust`, or ask with X-Masa-Privacy: any if any peer may see it."
+        else "Mark one with `masa-node peers trust`, or, if any peer may see it, ask with "
+        "X-Masa-Privacy: any, if PRIVACY on the node allows it."
     )
     return PrivacyRefused(
         f"{serve} {ask.model!r}, no LLM server of this node does. The request's privacy is `{ask.privacy}` "
