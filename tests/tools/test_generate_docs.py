@@ -28,6 +28,6 @@ def test_every_door_is_documented() -> None:
 
 
 def test_every_setting_that_the_readme_names_exists() -> None:
-    named = set(re.findall(r"^\s+([A-Z][A-Z_]{3,})=", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE))
+    named = set(re.findall(r"^\s*([A-Z][A-Z_]{3,})=", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE))
     assert named
     assert named <= {doc.name for doc in setting_docs()}
