@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.text import Text
 
 from masa_node.cli.demo import DemoForPeople
+from masa_node.cli.embedded import llm_of_demo
 from masa_node.node.compose import Node
-from masa_node.node.demo import run_demo
+from masa_node.node.demo import DemoLlm, run_demo
 from masa_node.node.settings import Settings
 from masa_node.telemetry import log
 from masa_node.upstreams.demo_frames import MODEL
@@ -36,12 +37,12 @@ def record(settings: Settings) -> str:
         shown = DemoForPeople(stack)
         asking: list[asyncio.Task[None]] = []
 
-        def ready(node: Node, peers: list[Node]) -> None:
-            shown.ready(node, peers)
+        def ready(node: Node, peers: list[Node], llm: DemoLlm) -> None:
+            shown.ready(node, peers, llm)
             node.dispatcher.watch = shown.view.happened
-            asking.append(asyncio.create_task(_ask_and_stop(node.url)))
+            asking.append(asyncio.create_task(_ask_and_stop(node.url, llm.name or MODEL)))
 
-        asyncio.run(run_demo(settings, shown, ready))
+        asyncio.run(run_demo(settings, llm_of_demo(settings), shown, ready))
     for task in asking:
         task.result()
     return _drawn(printed.getvalue(), shown)
@@ -54,18 +55,18 @@ def _drawn(printed: str, shown: DemoForPeople) -> str:
     return _FONTS.sub("", console.export_svg(title="masa-node demo", unique_id="demo"))
 
 
-async def _ask_and_stop(url: str) -> None:
+async def _ask_and_stop(url: str, model: str) -> None:
     try:
         for _ in range(ASKS):
-            await asyncio.to_thread(_ask, url)
+            await asyncio.to_thread(_ask, url, model)
         await asyncio.sleep(LOSERS_CANCELLED_WITHIN_S)
     finally:
         signal.raise_signal(signal.SIGINT)
 
 
-def _ask(url: str) -> None:
+def _ask(url: str, model: str) -> None:
     """As the printed curl does."""
-    body = {"model": MODEL, "messages": [{"role": "user", "content": "Hello"}], "stream": True}
+    body = {"model": model, "messages": [{"role": "user", "content": "Hello"}], "stream": True}
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=ASK_WITHIN_S)
     with contextlib.closing(connection):
         connection.request("POST", "/v1/chat/completions", json.dumps(body))

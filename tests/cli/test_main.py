@@ -31,7 +31,7 @@ def run(*arguments: str, folder: Path, **environ: str) -> Run:
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[dict[str, object]]:
-    environ = {**os.environ, "PORT": "0", "MASA_DIR": str(tmp_path), "LOG_LEVEL": "error"}
+    environ = {**os.environ, "PORT": "0", "MASA_DIR": str(tmp_path), "LLM": "none", "LOG_LEVEL": "error"}
     with subprocess.Popen(
         [sys.executable, "-m", "masa_node", "demo", "--json"],
         cwd=tmp_path,
@@ -99,7 +99,7 @@ def test_demo_tells_programs_who_its_peers_are(demo: dict[str, object]) -> None:
 
 
 def test_demo_tells_programs_each_step_of_a_race(tmp_path: Path) -> None:
-    environ = {**os.environ, "PORT": "0", "MASA_DIR": str(tmp_path)}
+    environ = {**os.environ, "PORT": "0", "MASA_DIR": str(tmp_path), "LLM": "none"}
     with subprocess.Popen(
         [sys.executable, "-m", "masa_node", "demo", "--json"],
         cwd=tmp_path,
@@ -149,7 +149,14 @@ def test_a_node_without_models_says_where_they_would_come_from(capsys: pytest.Ca
 
 def test_demo_greets_with_a_curl_whose_answer_names_the_winner(tmp_path: Path) -> None:
     """A race as a newcomer sees it: two peers are asked, the answer names the one who won."""
-    environ = {**os.environ, "PORT": "0", "MASA_DIR": str(tmp_path), "LOG_LEVEL": "error", "PYTHONUNBUFFERED": "1"}
+    environ = {
+        **os.environ,
+        "PORT": "0",
+        "MASA_DIR": str(tmp_path),
+        "LLM": "none",
+        "LOG_LEVEL": "error",
+        "PYTHONUNBUFFERED": "1",
+    }
     with subprocess.Popen(
         [sys.executable, "-m", "masa_node", "demo"], cwd=tmp_path, env=environ, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -177,3 +184,66 @@ def test_demo_greets_with_a_curl_whose_answer_names_the_winner(tmp_path: Path) -
     assert f"on the node {winner!r}" in "".join(words)
     assert f"{winner} won after" in told
     assert (told.count(" won "), told.count(" cancelled ")) == (1, 1)
+
+
+# ---- a real LLM ----
+
+WITHOUT_LLAMA_CPP = "import sys; sys.modules['xllamacpp'] = None; from masa_node.cli.main import main; main()"
+
+
+def run_without_llama_cpp(*arguments: str, folder: Path, **environ: str) -> Run:
+    """As on a machine where it is not installed."""
+    clean = {name: value for name, value in os.environ.items() if name in ("PATH", "PYTHONPATH", "HOME")}
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT_LLAMA_CPP, *arguments],
+        cwd=folder,
+        env={**clean, "MASA_DIR": str(folder), "PORT": "0", **environ},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(("arguments", "environ"), [(("up", "--llm"), {}), (("up",), {"LLM": "smollm2"})])
+def test_up_with_an_llm_but_without_llama_cpp_says_how_to_install_it(
+    tmp_path: Path, arguments: tuple[str, ...], environ: dict[str, str]
+) -> None:
+    done = run_without_llama_cpp(*arguments, folder=tmp_path, **environ)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "masa-node: LLM=smollm2 needs llama.cpp, which is not installed: pip install 'masa-node[llm]'\n"
+    )
+
+
+def test_llm_means_the_one_that_is_set(tmp_path: Path) -> None:
+    done = run("up", "--llm", folder=tmp_path, LLM="/nowhere/own.gguf")
+    assert done.returncode == 2
+    assert "LLM=/nowhere/own.gguf" in done.stderr
+
+
+def demo_until_ready(command: list[str], folder: Path, **environ: str) -> dict[str, object]:
+    """What `masa-node demo --json` says once it is ready; then it is ended."""
+    clean = {name: value for name, value in os.environ.items() if name in ("PATH", "PYTHONPATH", "HOME")}
+    settings = {"MASA_DIR": str(folder), "PORT": "0", "LOG_LEVEL": "error", **environ}
+    with subprocess.Popen(
+        [*command, "demo", "--json"], cwd=folder, env={**clean, **settings}, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        ready: dict[str, object] = [json.loads(process.stdout.readline()) for _ in range(2)][1]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    return ready
+
+
+def test_demo_without_llama_cpp_says_that_it_only_echoes_and_why(tmp_path: Path) -> None:
+    ready = demo_until_ready([sys.executable, "-c", WITHOUT_LLAMA_CPP], tmp_path)
+    assert (ready["model"], ready["is_real_llm"]) == ("masa-demo", False)
+    assert ready["why_no_real_llm"] == "llama.cpp is not installed: pip install 'masa-node[llm]'"
+
+
+def test_demo_whose_model_cannot_be_fetched_says_that_it_only_echoes_and_why(tmp_path: Path) -> None:
+    environ = {"XDG_CACHE_HOME": str(tmp_path), "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
+    ready = demo_until_ready([sys.executable, "-m", "masa_node"], tmp_path, **environ)
+    assert (ready["model"], ready["is_real_llm"]) == ("masa-demo", False)
+    assert "is not installed" in str(ready["why_no_real_llm"]) or "LLM=/path/to/model.gguf" in str(ready)

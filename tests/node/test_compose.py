@@ -1,9 +1,13 @@
+from pathlib import Path
+
 import pytest
 
 from masa_node.chat.errors import ConfigurationError
-from masa_node.node.compose import guard_rules, upstream_specs
+from masa_node.node.compose import Node, guard_rules, upstream_specs
 from masa_node.node.settings import Settings
-from masa_node.upstreams.spec import Kind
+from masa_node.upstreams import embedded_model
+from masa_node.upstreams.http import HttpClient
+from masa_node.upstreams.spec import Kind, UpstreamSpec
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "gpu-box", "8.8.8.8"])  # noqa: S104
@@ -33,6 +37,25 @@ def test_the_settings_name_the_servers() -> None:
     assert [spec.name for spec in specs] == ["llm", "cloudflare", "openai", "anthropic", "demo"]
     assert [spec.kind for spec in specs] == [Kind.AUTO, Kind.CLOUDFLARE, Kind.OPENAI, Kind.ANTHROPIC, Kind.DEMO]
     assert [spec.hosted for spec in specs] == [False, True, True, True, False]
+
+
+def test_an_llm_of_the_nodes_own_is_a_server_like_others() -> None:
+    (spec,) = upstream_specs(Settings(masa_dir="/nowhere", llm="smollm2"))
+    assert (spec.name, spec.kind, spec.url, spec.hosted) == ("embedded", Kind.EMBEDDED, "smollm2", False)
+    assert upstream_specs(Settings(masa_dir="/nowhere", llm="none")) == []
+
+
+async def test_its_settings_reach_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded_model, "runtime_is_installed", lambda: True)
+    path = tmp_path / "tiny.gguf"
+    path.write_bytes(b"GGUF")
+    async with HttpClient() as http:
+        node = Node(Settings(masa_dir="/nowhere", llm_context=512, llm_threads=3), http)
+        node.add_spec(UpstreamSpec("embedded", Kind.EMBEDDED, str(path)))
+        (llm,) = node.embedded
+    options = llm.options("k")
+    assert (options.model_path, options.model_id, options.key) == (str(path), "tiny", "k")
+    assert (options.context_tokens, options.threads) == (512, 3)
 
 
 def test_a_url_that_is_none_is_refused_by_its_settings_name() -> None:

@@ -12,7 +12,7 @@ def told(svg: str) -> str:
 
 
 def test_the_picture_is_what_the_demo_shows(tmp_path: Path) -> None:
-    svg = record(Settings(port=0, port_is_set=True, masa_dir=str(tmp_path)))
+    svg = record(Settings(port=0, port_is_set=True, masa_dir=str(tmp_path), llm="none"))
     words = told(svg)
     assert len(re.findall(r"(quick|steady) *━+ *won after \d+ ms", words)) == ASKS
     assert f"{ASKS} races; won by:" in words

@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 import sys
-from collections.abc import Callable
 from typing import BinaryIO
 
 import msgspec
@@ -13,10 +12,11 @@ from rich.live import Live
 from masa_node.cli.race_view import RaceView, live
 from masa_node.network.transport import short_id
 from masa_node.node.compose import Node
+from masa_node.node.demo import DemoLlm
 from masa_node.routing.experience import RaceEvent, RaceStep
 from masa_node.upstreams.demo_frames import MODEL
+from masa_node.upstreams.embedded_model import SMOLLM2
 
-Ready = Callable[[Node, list[Node]], None]
 _MESSAGES = [{"role": "user", "content": "Hello"}]
 
 
@@ -52,10 +52,11 @@ class DemoForPrograms:
     def settled(self, address: str, node: Node) -> None:
         """See `Announce`."""
 
-    def ready(self, node: Node, peers: list[Node]) -> None:
+    def ready(self, node: Node, peers: list[Node], llm: DemoLlm) -> None:
         """The first node can ask the others."""
         names = {peer.node_id: peer.settings.node_name for peer in peers}
-        _print_line({"event": "ready", "model": MODEL, "peers": names})
+        told = {"event": "ready", "model": llm.name or MODEL, "is_real_llm": bool(llm.name), "peers": names}
+        _print_line(told if llm.name else {**told, "why_no_real_llm": llm.why_not})
         node.dispatcher.watch = _print_race
 
 
@@ -77,14 +78,16 @@ class DemoForPeople:
     def settled(self, address: str, node: Node) -> None:
         """See `Announce`."""
 
-    def ready(self, node: Node, peers: list[Node]) -> None:
+    def ready(self, node: Node, peers: list[Node], llm: DemoLlm) -> None:
         """The first node can ask the others."""
         names = {peer.node_id: peer.settings.node_name for peer in peers}
+        shared = f"{llm.name}, {MODEL}" if llm.name else MODEL
         for node_id, name in names.items():
-            print(f"  linked with {name:8} {short_id(node_id)}  (shares {MODEL})")
-        body = json.dumps({"model": MODEL, "messages": _MESSAGES, "stream": True})
+            print(f"  linked with {name:8} {short_id(node_id)}  (shares {shared})")
+        body = json.dumps({"model": llm.name or MODEL, "messages": _MESSAGES, "stream": True})
         print(f"  staking: {node.staking_line}")
-        print("\nEach request is a race between the two; the answer names the winner, as does X-Masa-Served-By.")
+        print(f"\n{_what_answers(llm)}")
+        print("Each request is a race between the two; the answer's X-Masa-Served-By names the winner.")
         print("Try it in another terminal:")
         print(f"  curl -iN {self._address}/v1/chat/completions -d '{body}'")
         print(f"  curl {self._address}/api/v1/peers")
@@ -105,6 +108,14 @@ class DemoForPeople:
             name = self.view.name_of(event.provider)
             why = f" ({event.why})" if event.why else ""
             print(f"race {event.request_id}: {name} {event.step} after {event.after_s * 1000:.0f} ms{why}", flush=True)
+
+
+def _what_answers(llm: DemoLlm) -> str:
+    """Real answers, or an echo?"""
+    if not llm.name:
+        return f"No real LLM answers here ({llm.why_not}).\n{MODEL} only repeats what you say."
+    size = ", of 135 million parameters: quick, and often wrong" if llm.name == SMOLLM2 else ""
+    return f"{llm.name} is a real LLM{size}. {MODEL} only repeats what you say."
 
 
 def _print_race(event: RaceEvent) -> None:

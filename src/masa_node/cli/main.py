@@ -32,9 +32,21 @@ app = typer.Typer(
 
 
 @app.command()
-def up(*, json: Json = False) -> None:
+def up(
+    llm: Annotated[
+        bool,
+        typer.Option("--llm", help="Serve a small LLM, too: SmolLM2, unless LLM names another (extra `llm`)."),
+    ] = False,
+    *,
+    json: Json = False,
+) -> None:
     """Run the node in front of your LLM servers."""
-    _run(read_settings(), json=json)
+    from masa_node.cli.embedded import fetch_what_is_needed, with_an_llm  # noqa: PLC0415 - as in `_run`
+
+    values = read_settings()
+    values = with_an_llm(values) if llm else values
+    fetch_what_is_needed(values)
+    _run(values, json=json)
 
 
 @app.command()
@@ -42,14 +54,16 @@ def demo(*, json: Json = False) -> None:
     """Run three nodes on this machine and watch their races: no LLM, no network and no settings are needed."""
     check_libraries()
     from masa_node.cli.demo import DemoForPeople, DemoForPrograms, StderrInForce  # noqa: PLC0415 - as in `_run`
+    from masa_node.cli.embedded import llm_of_demo  # noqa: PLC0415
     from masa_node.node.demo import run_demo  # noqa: PLC0415
 
     values = read_settings()
+    llm = llm_of_demo(values)
     quiet: LogLevel = "error" if values.log_level == "info" else values.log_level  # the races tell the rest
     log.configure(quiet, values.log_format, cast("TextIO", StderrInForce()))
     with contextlib.ExitStack() as stack:
         shown = DemoForPrograms() if json else DemoForPeople(stack)
-        _run_loop(run_demo(values, shown, shown.ready))
+        _run_loop(run_demo(values, llm, shown, shown.ready))
 
 
 @app.command()

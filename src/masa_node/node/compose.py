@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from masa_node import __version__
 from masa_node.api.app import App
 from masa_node.api.chat import ChatDoors, ChatLimits
@@ -20,7 +22,7 @@ from masa_node.network.transport import Route
 from masa_node.node.config_file import upstreams_in_file
 from masa_node.node.peer_settings import read_peer_settings
 from masa_node.node.peers_view import no_network
-from masa_node.node.settings import Settings, listed
+from masa_node.node.settings import NO_LLM, Settings, listed
 from masa_node.node.stake_settings import read_stake_settings
 from masa_node.node.stake_view import STAKING_OFF, StakeView, stake_off
 from masa_node.routing.admission import Admission, GuestAdmission
@@ -30,6 +32,8 @@ from masa_node.routing.dispatch import Dispatcher
 from masa_node.telemetry.log import log_outcome
 from masa_node.telemetry.metrics import MAX_UPSTREAM_LABELS, Metrics
 from masa_node.upstreams.demo import DemoModel
+from masa_node.upstreams.embedded import EmbeddedLlm
+from masa_node.upstreams.embedded_model import find_model
 from masa_node.upstreams.http import HttpClient
 from masa_node.upstreams.roster import Listed, Roster
 from masa_node.upstreams.spec import Kind, UpstreamSpec, check_spec
@@ -58,6 +62,7 @@ class Node:
         self.admission = Admission(settings.max_concurrent, settings.max_queue)
         self.dispatcher = Dispatcher(self.catalog, self.admission, self.roster.look_again, self.observe)
         self.peer_settings = read_peer_settings(settings)
+        self.embedded: list[EmbeddedLlm] = []
         self.guests = GuestAdmission(self.admission, settings.max_peer_jobs, settings.max_peer_queue)
         self.staking: Staking | None = self._make_staking()
         self.networking: Networking | None = None
@@ -77,6 +82,9 @@ class Node:
         """The same, from its description."""
         if spec.kind is Kind.DEMO:
             self.add(DemoModel(spec.name, self.settings.demo_pieces_per_s, self.settings.node_name))
+        elif spec.kind is Kind.EMBEDDED:
+            self.embedded.append(make_embedded(spec, self.settings, self.http))
+            self.add(self.embedded[-1])
         else:
             self.add(Upstream(spec, self.http))
 
@@ -184,6 +192,14 @@ class Node:
         return App(Guard(guard_rules(settings)), chat, show, view, bodies)
 
 
+def make_embedded(spec: UpstreamSpec, settings: Settings, http: HttpClient) -> EmbeddedLlm:
+    """The model that `spec` names, not started yet. Raises `ConfigurationError` if it cannot be served here."""
+    model = msgspec.structs.replace(
+        find_model(spec.url), context_tokens=settings.llm_context, threads=settings.llm_threads
+    )
+    return EmbeddedLlm(spec, model, http)
+
+
 def guard_rules(settings: Settings) -> GuardRules:
     """Who may come in. Raises `ConfigurationError` for a bind that strangers can reach without a key."""
     keys = listed(settings.api_key)
@@ -220,6 +236,8 @@ def upstream_specs(settings: Settings) -> list[UpstreamSpec]:
             "anthropic", Kind.ANTHROPIC, settings.anthropic_base_url, settings.anthropic_api_key, hosted=True
         )
         specs.append(check_spec(spec, "ANTHROPIC_BASE_URL"))
+    if settings.llm and settings.llm != NO_LLM:
+        specs.append(UpstreamSpec("embedded", Kind.EMBEDDED, settings.llm))
     if settings.demo:
         specs.append(UpstreamSpec("demo", Kind.DEMO, ""))
     _check_names(specs)

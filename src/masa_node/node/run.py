@@ -30,6 +30,7 @@ MAX_DESCRIPTORS = 65_536
 LAST_DEFAULT_PORT = 8089
 FIND_WITHIN_S = 2.0
 SETTLED_WITHIN_S = 3.0
+LOADED_WITHIN_S = 30.0  # an embedded model; a small one takes 1 to 3 s, one of 8 GB on a slow disk does not
 
 log = structlog.get_logger()
 
@@ -42,7 +43,7 @@ class Announce(Protocol):
         ...
 
     def settled(self, address: str, node: Node) -> None:
-        """Every LLM server was asked once what it serves, or SETTLED_WITHIN_S have passed."""
+        """Every LLM server was asked once what it serves, or SETTLED_WITHIN_S (LOADED_WITHIN_S) have passed."""
         ...
 
 
@@ -72,6 +73,7 @@ async def run(settings: Settings, announce: Announce, beside: Beside | None = No
                     found_first.set()
                 else:
                     helpers.append(group.create_task(_keep_finding(node, found_first)))
+                helpers += [group.create_task(llm.run()) for llm in node.embedded]
                 helpers.append(group.create_task(node.run_network()))
                 if beside is not None:
                     helpers.append(group.create_task(beside(node)))
@@ -134,7 +136,7 @@ def address_of(sock: socket.socket) -> str:
 
 async def _settle(node: Node, found_first: asyncio.Event, settled: Callable[[], None]) -> None:
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(SETTLED_WITHIN_S):
+        async with asyncio.timeout(LOADED_WITHIN_S if node.embedded else SETTLED_WITHIN_S):
             await found_first.wait()
             await node.roster.settled()
             await node.network_settled.wait()

@@ -19,6 +19,8 @@ RaceWord = Literal["all", "hedge"]
 PrivacyWord = Literal["local", "trusted", "any"]
 StakeWord = Literal["", "off", "prefer", "require"]
 
+NO_LLM = "none"  # a value of LLM
+
 _SECRETS = frozenset(
     {"api_key", "llm_chat_token", "llm_cf_token", "openai_api_key", "anthropic_api_key", "relay_token", "rpc_url"}
 )
@@ -35,6 +37,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "LM Studio (1234), vLLM (8000) and llama.cpp (8080) on this machine."
         ),
     ] = ""
+    llm: Annotated[
+        str,
+        Meta(
+            description="A model that the node itself serves, by llama.cpp in a process of its own (needs the extra "
+            "`masa-node[llm]`): `smollm2`, a small one that `masa-node up` fetches once (93 MB), or the path of a GGUF "
+            "file. `none` is none, also in `masa-node demo`."
+        ),
+    ] = ""
+    llm_context: Annotated[
+        int,
+        Meta(
+            description="Tokens that the model of LLM has room for, prompt and answer, all requests together; a small "
+            "model takes 23 KB for each, a large one 100 KB and more.",
+            ge=256,
+        ),
+    ] = 8192
+    llm_threads: Annotated[
+        int,
+        Meta(description="Threads of the model of LLM. Unset: half of the cores, 8 at most.", ge=0, le=1024),
+    ] = 0
     llm_chat_token: Annotated[
         str, Meta(description="Key that the server at LLM_CHAT_URL wants (`Authorization: Bearer`).")
     ] = ""

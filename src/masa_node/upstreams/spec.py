@@ -21,11 +21,12 @@ class Kind(StrEnum):
     OPENAI = "openai"  # OpenAI itself and every server compatible with it
     ANTHROPIC = "anthropic"
     CLOUDFLARE = "cloudflare"
+    EMBEDDED = "embedded"  # a model file that the node serves itself
     DEMO = "demo"
 
 
 class UpstreamSpec(msgspec.Struct, frozen=True):
-    """One LLM server. `url` is a base URL or a full chat endpoint, "" for the demo.
+    """One LLM server. `url` is a base URL or a full chat endpoint; "" for the demo, a model file for an embedded one.
 
     `models`, where given, is the list to offer instead of the server's own. `key` is a secret: never shown.
     `hosted` marks a server that costs its owner money.
@@ -49,7 +50,7 @@ def check_spec(spec: UpstreamSpec, setting: str) -> UpstreamSpec:
         raise ConfigurationError(
             f"{setting}: the name {spec.name!r} may hold a-z, 0-9, dot, dash and underscore, at most 32 characters."
         )
-    if spec.kind is Kind.DEMO:
+    if spec.kind in (Kind.DEMO, Kind.EMBEDDED):
         return spec
     _check_url(spec.url, setting)
     if spec.api_url:
