@@ -114,8 +114,8 @@ def _what_answers(llm: DemoLlm) -> str:
     """Real answers, or an echo?"""
     if not llm.name:
         return f"No real LLM answers here ({llm.why_not}).\n{MODEL} only repeats what you say."
-    size = ", of 135 million parameters: quick, and often wrong" if llm.name == SMOLLM2 else ""
-    return f"{llm.name} is a real LLM{size}. {MODEL} only repeats what you say."
+    kind = "a small real LLM: quick, and often wrong" if llm.name == SMOLLM2 else "a real LLM"
+    return f"{llm.name} is {kind}. {MODEL} only repeats what you say."
 
 
 def _print_race(event: RaceEvent) -> None:

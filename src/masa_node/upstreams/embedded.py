@@ -15,6 +15,7 @@ from masa_node.chat.answer import Answer
 from masa_node.chat.ask import Ask
 from masa_node.chat.errors import Unreachable
 from masa_node.chat.offer import ModelOffer
+from masa_node.routing.provider import Sign, no_sign
 from masa_node.upstreams.embedded_model import EmbeddedModel
 from masa_node.upstreams.embedded_process import EmbeddedProcess
 from masa_node.upstreams.embedded_server import EmbeddedOptions
@@ -93,9 +94,9 @@ class EmbeddedLlm:
             self._offers = await upstream.offers()
         return self._offers
 
-    async def answer(self, ask: Ask) -> Answer:
+    async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
         """See `Provider`. Waits while the model is being loaded."""
-        return await (await self._serving()).answer(ask)
+        return await (await self._serving()).answer(ask, sign)
 
     async def is_loaded(self) -> bool:
         """Wait until its model can be asked, which is True, or there is trouble."""
