@@ -12,7 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masa_node.chat.errors import ProviderError
-from masa_node.network.lanes import LANES, MAX_CALLS, MAX_CHUNK_BYTES, WINDOW_BYTES, Call, CallKind, Lanes
+from masa_node.network.lanes import (
+    LANES,
+    MAX_CALLS,
+    MAX_CHUNK_BYTES,
+    WINDOW_BYTES,
+    Call,
+    CallKind,
+    Lanes,
+    first_message,
+)
 from masa_node.network.memory import MemoryNetwork
 from masa_node.network.transport import Link, LinkLost, Stream, StreamReset
 from tests.virtual_time import virtual_time
@@ -30,6 +39,15 @@ class Pair:
     link_here: Link
     link_there: Link
     ended: list[str]
+    why: dict[Lanes, str]
+
+    @property
+    def why_here(self) -> str:
+        return self.why.get(self.here, "")
+
+    @property
+    def why_there(self) -> str:
+        return self.why.get(self.there, "")
 
     async def call(self) -> tuple[Stream, Stream]:
         """A new call, and the same at the other side."""
@@ -48,19 +66,21 @@ async def pair(seed: int = 1) -> AsyncIterator[Pair]:
     link_there = await bob.accept()
     link_here = await dialing
     ended: list[str] = []
+    why: dict[Lanes, str] = {}
 
     async def keep(lanes: Lanes, link: Link) -> None:
         try:
             await lanes.run()
         except* ProviderError as lost:
             ended.append(str(lost.exceptions[0]))
+            why[lanes] = first_message(lost)
             link.close("a lane ended")  # as `Session` does
 
     here, there = Lanes(link_here, lambda: ""), Lanes(link_there, lambda: "")
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(keep(here, link_here)), group.create_task(keep(there, link_there))]
         await asyncio.sleep(0)
-        yield Pair(network, here, there, link_here, link_there, ended)
+        yield Pair(network, here, there, link_here, link_there, ended, why)
         for task in tasks:
             task.cancel()
 

@@ -1,169 +1,43 @@
 """Many asks on few streams of a link. A call into the transport costs tens of microseconds, whatever it carries: what
 several asks have to say at the same moment goes out in one write, and comes in in one read.
 
-A lane is a stream of the transport, opened by the node that asks; a call is one ask on it, a `Stream` to those above.
-Few asks have a lane each, so that a lost packet delays one of them; many share LANES.
+A lane is a stream of the transport, opened by the node that asks; a call (`calls.py`) is one ask on it, a `Stream` to
+those above. Few asks have a lane each, so that a lost packet delays one of them; many share LANES.
 
     call (4 bytes) | kind (1 byte) | length of the payload (3 bytes) | payload        all big-endian
+
+What a peer makes this node do costs the peer bytes, not this node its memory or its loop: what waits for a peer that
+does not read is bounded, and the link closed beyond; frames that carry little are read in slices, and at a rate.
 """
 
 import asyncio
 import struct
-from collections import deque
 from collections.abc import Callable
-from enum import IntEnum
 
 from masa_node.chat.errors import ProviderError
-from masa_node.network.transport import MAX_READ_BYTES, Link, LinkLost, Stream, StreamReset
+from masa_node.network.allowance import Allowance
+from masa_node.network.calls import MAX_CHUNK_BYTES, WINDOW_BYTES, Call, CallKind
+from masa_node.network.transport import Link, LinkLost, Stream
 from masa_node.network.wire import ProtocolFault
+
+__all__ = ["LANES", "MAX_CALLS", "MAX_CHUNK_BYTES", "WINDOW_BYTES", "Call", "CallKind", "Lane", "Lanes"]
 
 LANES = 8  # of each side: beyond that a write carries what several asks have to say
 FEW_CALLS = 8  # of a lane; the next wait for lanes that are being opened, so that a thousand at once spread evenly
 MAX_CALLS = 256  # open on a lane, those that are just ending too: twice what 1 000 asks at a time need
-WINDOW_BYTES = 512 * 1024  # of a call in one direction, not read yet: above an ask's own credit of 256 KiB
 MAX_PENDING_BYTES = 256 * 1024  # of a lane, given to it and not to the transport yet; more has to wait
-MAX_CHUNK_BYTES = MAX_READ_BYTES
+MAX_PENDING_FRAMES = 16 * MAX_CALLS  # that have no payload and cannot wait: a well-behaved peer leaves a few a call
+# Work is counted in frames that carry next to nothing, some 2 us each; a call that is opened costs as much as 20.
+CALL_WORK = 20
+LITTLE_BYTES = 16  # a frame of an ask or of an answer has more
+SLICE_WORK = 200  # then others have their turn; with every lane of a link busy, below 5 ms
+WORK_PER_S = 50_000  # of one link: 2 500 calls a second, more than one node can answer; a tenth of a core
+WORK_BURST = 2 * WORK_PER_S
+SHORTEST_REST_S = 0.001  # a timer is no finer
 
 _HEAD = struct.Struct(">II")
 _LENGTH_BITS = 24
 _LENGTH = (1 << _LENGTH_BITS) - 1
-_GRANT = struct.Struct(">I")
-
-
-class CallKind(IntEnum):
-    """What a frame of a lane is."""
-
-    DATA = 0
-    FINISH = 1  # nothing more in this direction
-    RESET = 2  # the call is given up, in both directions
-    WINDOW = 3  # so many bytes more may be sent (4 bytes)
-
-
-class Call:
-    """One ask's bytes on a lane; see `transport.Stream`."""
-
-    __slots__ = (
-        *("_fault", "_has_ended", "_has_finished", "_inbox", "_lane", "_number", "_read", "_reader", "_room"),
-        *("_unread", "_writer"),
-    )
-
-    def __init__(self, lane: "Lane", number: int) -> None:
-        self._lane = lane
-        self._number = number
-        self._inbox: deque[bytes] = deque()
-        self._unread = 0
-        self._read = 0  # since the last grant
-        self._room = WINDOW_BYTES
-        self._has_ended = False
-        self._has_finished = False
-        self._fault: Exception | None = None
-        self._reader: asyncio.Future[None] | None = None
-        self._writer: asyncio.Future[None] | None = None
-
-    async def read(self) -> bytes:
-        """See `transport.Stream`. What came before a loss of the link is still given out."""
-        inbox = self._inbox
-        while not inbox:
-            if self._fault is not None:
-                raise self._fault
-            if self._has_ended:
-                return b""
-            self._reader = asyncio.get_running_loop().create_future()
-            try:
-                await self._reader
-            finally:
-                self._reader = None
-        data = inbox.popleft()
-        while inbox and len(data) + len(inbox[0]) <= MAX_READ_BYTES:
-            data += inbox.popleft()
-        self._unread -= len(data)
-        self._read += len(data)
-        if self._read >= WINDOW_BYTES // 2 and not self._has_ended:
-            self._lane.put(self._number, CallKind.WINDOW, _GRANT.pack(self._read))
-            self._read = 0
-        return data
-
-    async def write(self, data: bytes) -> None:
-        """See `transport.Stream`."""
-        for start in range(0, len(data), MAX_CHUNK_BYTES):
-            chunk = data[start : start + MAX_CHUNK_BYTES] if len(data) > MAX_CHUNK_BYTES else data
-            while self._room < len(chunk) or self._lane.is_full:
-                await self._wait_for_room()
-            if self._fault is not None:
-                raise self._fault
-            self._room -= len(chunk)
-            self._lane.put(self._number, CallKind.DATA, chunk)
-
-    async def finish(self) -> None:
-        """See `transport.Stream`."""
-        if self._fault is not None:
-            raise self._fault
-        if not self._has_finished:
-            self._has_finished = True
-            self._lane.put(self._number, CallKind.FINISH, b"")
-            self._leave_if_over()
-
-    def abort(self) -> None:
-        """See `transport.Stream`."""
-        if self._fault is not None or (self._has_finished and self._has_ended):
-            return
-        self._lane.put(self._number, CallKind.RESET, b"")
-        self._inbox.clear()
-        self.fail(StreamReset("this node gave the stream up."))
-
-    # ---- what the lane tells ----
-
-    def came(self, kind: CallKind, payload: bytes) -> None:
-        """A frame for this call. Raises `ProtocolFault`."""
-        match kind:
-            case CallKind.DATA:
-                self._take(payload)
-            case CallKind.FINISH:
-                self._has_ended = True
-                _wake(self._reader)
-                self._leave_if_over()
-            case CallKind.RESET:
-                self._inbox.clear()
-                self.fail(StreamReset("the peer gave the stream up."))
-            case CallKind.WINDOW:
-                self._room += _granted(payload)
-                if self._room > WINDOW_BYTES:
-                    raise ProtocolFault("it granted more than was sent.")
-                _wake(self._writer)
-
-    def fail(self, fault: Exception) -> None:
-        """Nothing more will come or go."""
-        if self._fault is None:
-            self._fault = fault
-        self._lane.leave(self._number)
-        _wake(self._reader)
-        _wake(self._writer)
-
-    def look_again(self) -> None:
-        """The lane has room again."""
-        _wake(self._writer)
-
-    def _take(self, payload: bytes) -> None:
-        self._unread += len(payload)
-        if self._has_ended or self._unread > WINDOW_BYTES:
-            raise ProtocolFault("it sent more on a stream than it may.")
-        if payload:
-            self._inbox.append(payload)
-            _wake(self._reader)
-
-    async def _wait_for_room(self) -> None:
-        if self._fault is not None:
-            raise self._fault
-        self._writer = asyncio.get_running_loop().create_future()
-        self._lane.wants_room(self)
-        try:
-            await self._writer
-        finally:
-            self._writer = None
-
-    def _leave_if_over(self) -> None:
-        if self._has_finished and self._has_ended:
-            self._lane.leave(self._number)
 
 
 class Lane:
@@ -171,15 +45,21 @@ class Lane:
     `why` tells why the link went, if it is known.
     """
 
-    def __init__(self, stream: Stream, why: Callable[[], str], arrived: Callable[[Call], None] | None = None) -> None:
+    def __init__(
+        self, stream: Stream, why: Callable[[], str], pace: Allowance, arrived: Callable[[Call], None] | None = None
+    ) -> None:
         self._stream = stream
         self._why = why
+        self._pace = pace
         self._arrived = arrived
         self._calls: dict[int, Call] = {}
         self._last = 0
         self._held = b""
         self._outbox: list[bytes] = []
         self._pending = 0
+        self._pending_frames = 0  # without a payload
+        self._work = 0  # done since others had their turn
+        self._overflow = ""
         self._filled = asyncio.Event()
         self._wanting: list[Call] = []
 
@@ -207,8 +87,10 @@ class Lane:
                 group.create_task(self._write())
                 group.create_task(self._read())
         except* ProviderError as lost:
-            why = first_message(lost)
-            raise
+            why = self._overflow or first_message(lost)
+            if not self._overflow:
+                raise
+            raise LinkLost(why) from None
         finally:
             self._stream.abort()
             for call in list(self._calls.values()):
@@ -218,10 +100,17 @@ class Lane:
 
     def put(self, number: int, kind: CallKind, payload: bytes) -> None:
         """Send a frame, together with whatever else is sent in this turn of the loop."""
+        if self._overflow:
+            return
         self._outbox.append(_HEAD.pack(number, kind << _LENGTH_BITS | len(payload)))
         self._outbox.append(payload)
         self._pending += _HEAD.size + len(payload)
+        self._pending_frames += kind is not CallKind.DATA
         self._filled.set()
+        if self._pending_frames > MAX_PENDING_FRAMES:
+            self._overflow = "it does not read what it is sent."
+            self._outbox.clear()
+            self._stream.abort()  # which ends `run`
 
     def leave(self, number: int) -> None:
         """The call is over."""
@@ -238,10 +127,11 @@ class Lane:
         while True:
             await self._filled.wait()
             self._filled.clear()
-            data = b"".join(self._outbox)
+            data, frames = b"".join(self._outbox), self._pending_frames
             self._outbox.clear()
             await self._stream.write(data)
             self._pending -= len(data)
+            self._pending_frames -= frames
             wanting, self._wanting = self._wanting, []
             for call in wanting:
                 call.look_again()
@@ -251,11 +141,26 @@ class Lane:
             data = await self._stream.read()
             if not data:
                 raise LinkLost("it closed a lane.")
-            self._cut(self._held + data if self._held else data)
+            if self._held:
+                data = self._held + data
+            at = self._cut(data, 0)
+            while self._work >= SLICE_WORK:
+                await self._rest()
+                at = self._cut(data, at)
+            self._held = data[at:]
 
-    def _cut(self, data: bytes) -> None:
-        at, size = 0, len(data)
-        while size - at >= _HEAD.size:
+    async def _rest(self) -> None:
+        """Let others have their turn, longer if this peer keeps the node busier than any needs to."""
+        work, self._work = self._work, 0
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(0)
+        while not self._pace.take(work, loop.time()):  # noqa: ASYNC110 - what is waited for is time
+            await asyncio.sleep(max(self._pace.when_s(work, loop.time()) - loop.time(), SHORTEST_REST_S))
+
+    def _cut(self, data: bytes, at: int) -> int:
+        """Take the frames from there on, as many as may be in one go; where the next one begins."""
+        size = len(data)
+        while size - at >= _HEAD.size and self._work < SLICE_WORK:
             number, rest = _HEAD.unpack_from(data, at)
             length = rest & _LENGTH
             if length > MAX_CHUNK_BYTES:
@@ -263,9 +168,11 @@ class Lane:
             end = at + _HEAD.size + length
             if end > size:
                 break
+            if length < LITTLE_BYTES:
+                self._work += 1
             self._came(number, rest >> _LENGTH_BITS, data[at + _HEAD.size : end])
             at = end
-        self._held = data[at:]
+        return at
 
     def _came(self, number: int, kind: int, payload: bytes) -> None:
         if kind > CallKind.WINDOW:
@@ -278,6 +185,7 @@ class Lane:
 
     def _begun(self, number: int, kind: int) -> Call | None:
         self._last = number
+        self._work += CALL_WORK
         if kind == CallKind.RESET:
             return None
         if len(self._calls) >= MAX_CALLS:
@@ -299,6 +207,7 @@ class Lanes:
         self._theirs: list[Lane] = []
         self._opening = 0
         self._arrived: asyncio.Queue[Call] = asyncio.Queue()  # as many as may be open: MAX_CALLS on each of LANES
+        self._pace = Allowance(WORK_PER_S, WORK_BURST, asyncio.get_running_loop().time())
         self._group: asyncio.TaskGroup | None = None
         self._has_begun = asyncio.Event()
         self._opened = asyncio.Event()  # set once, when the next lane is there or is not to be
@@ -319,7 +228,7 @@ class Lanes:
                     if len(self._theirs) >= LANES:
                         stream.abort()
                         raise ProtocolFault(f"it opened more than {LANES} lanes.")
-                    lane = Lane(stream, self._why, self._arrived.put_nowait)
+                    lane = Lane(stream, self._why, self._pace, self._arrived.put_nowait)
                     self._theirs.append(lane)
                     group.create_task(lane.run())
         finally:
@@ -359,7 +268,7 @@ class Lanes:
         if self._group is None:
             stream.abort()
             raise self._lost()
-        lane = Lane(stream, self._why)
+        lane = Lane(stream, self._why, self._pace)
         self._own.append(lane)
         self._group.create_task(lane.run())
         return lane
@@ -369,15 +278,3 @@ def first_message(group: BaseExceptionGroup[ProviderError]) -> str:
     """What the first of these errors says."""
     first = group.exceptions[0]
     return first_message(first) if isinstance(first, BaseExceptionGroup) else first.message
-
-
-def _granted(payload: bytes) -> int:
-    if len(payload) != _GRANT.size:
-        raise ProtocolFault("it sent a malformed grant on a lane.")
-    granted: int = _GRANT.unpack(payload)[0]
-    return granted
-
-
-def _wake(waiting: asyncio.Future[None] | None) -> None:
-    if waiting is not None and not waiting.done():
-        waiting.set_result(None)

@@ -1,0 +1,223 @@
+"""What a peer can make this node hold, and how long keep it busy, with the frames of a lane. Counted, not timed."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from masa_node.network import memory_links
+from masa_node.network.calls import SMALL_BYTES, WINDOW_BYTES, Call, CallKind
+from masa_node.network.control import Hello
+from masa_node.network.lanes import (
+    CALL_WORK,
+    LANES,
+    MAX_PENDING_BYTES,
+    MAX_PENDING_FRAMES,
+    SLICE_WORK,
+    WORK_BURST,
+    WORK_PER_S,
+    Lane,
+    Lanes,
+)
+from masa_node.network.session import ControlStream, Session
+from masa_node.network.transport import Link, LinkLost, Stream
+from masa_node.network.wire import Kind, header_frame
+from tests.network.test_lanes import lane_frame, pair, raw
+from tests.security.hostile_peers import GONE, GOOD_ASK, Eve, Siege, beside, siege
+from tests.virtual_time import now_s, settle, until, virtual_time
+
+CHUNK = 60_000
+
+
+async def raw_link(eve: Eve) -> tuple[Link, ControlStream]:
+    """A link on which she was let in, and reads nothing but the control stream."""
+    link = await eve.dial()
+    control = ControlStream(await link.open())
+    await control.write(header_frame(Kind.HELLO, Hello("evil", "eve")))
+    assert (await control.next())[0] is Kind.WELCOME
+    return link, control
+
+
+def opened_and_reset(first: int, count: int) -> bytes:
+    return b"".join(
+        lane_frame(number, CallKind.DATA, b"\x10") + lane_frame(number, CallKind.RESET, b"")
+        for number in range(first, first + count)
+    )
+
+
+def asked(first: int, count: int) -> bytes:
+    return b"".join(lane_frame(number, CallKind.DATA, GOOD_ASK) for number in range(first, first + count))
+
+
+def session_of(here: Siege) -> Session:
+    return here.ada.network.links.sessions[here.eve.transport.keys.node_id]
+
+
+async def pour(stream: Stream, data: bytes) -> None:
+    with contextlib.suppress(*GONE):
+        for at in range(0, len(data), CHUNK):
+            await stream.write(data[at : at + CHUNK])
+
+
+class Watch:
+    """The most that was ever pending on any lane, whenever a frame was put on one or a call came on one."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.frames = self.bytes = self.calls = self.tasks = 0
+        put, begun, accept = Lane.put, Lane._begun, Lanes.accept
+
+        def watched_put(lane: Lane, number: int, kind: CallKind, payload: bytes) -> None:
+            put(lane, number, kind, payload)
+            self.frames = max(self.frames, lane._pending_frames)
+            self.bytes = max(self.bytes, lane._pending)
+
+        def watched_begun(lane: Lane, number: int, kind: int) -> Call | None:
+            self.calls += 1
+            return begun(lane, number, kind)
+
+        async def watched_accept(lanes: Lanes) -> Stream:
+            self.tasks = max(self.tasks, lanes._arrived.qsize())
+            return await accept(lanes)
+
+        monkeypatch.setattr(Lane, "put", watched_put)
+        monkeypatch.setattr(Lane, "_begun", watched_begun)
+        monkeypatch.setattr(Lanes, "accept", watched_accept)
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The transport holds little for a peer that does not read."""
+    monkeypatch.setattr(memory_links, "WINDOW_BYTES", 16 * 1024)
+
+
+@pytest.fixture
+def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
+    return Watch(monkeypatch)
+
+
+@pytest.mark.usefixtures("narrow")
+@pytest.mark.parametrize("lanes", [1, LANES])
+@virtual_time
+async def test_calls_opened_by_one_who_reads_nothing_cost_the_link_and_little_memory(watch: Watch, lanes: int) -> None:
+    async with siege() as here:
+        link, control = await raw_link(here.eve)
+        streams = [await link.open() for _ in range(lanes)]
+        async with beside(here.eve.stay(control)):
+            session = session_of(here)
+            async with beside(*(pour(stream, asked(1, 10_000)) for stream in streams)):
+                await until(lambda: session.why != "", within_s=600)
+        assert session.why == "it does not read what it is sent."
+        assert watch.frames <= MAX_PENDING_FRAMES + 1
+        assert watch.bytes <= 2 * MAX_PENDING_BYTES
+        assert watch.tasks <= lanes * (SLICE_WORK // CALL_WORK + 1)
+
+
+@virtual_time
+async def test_calls_opened_and_reset_are_taken_in_slices_and_leave_nothing(watch: Watch) -> None:
+    async with siege() as here:
+        link, control = await raw_link(here.eve)
+        stream = await link.open()
+        async with beside(here.eve.stay(control)):
+            began_s = now_s()
+            await pour(stream, opened_and_reset(1, 10_000))
+            lane = await _lane(session_of(here).lanes)
+            await until(lambda: lane._last == 10_000)
+            assert now_s() - began_s > (10_000 * CALL_WORK - WORK_BURST) / WORK_PER_S - 1
+            await here.honest_peers_are_well()
+        assert watch.calls >= 10_000
+        assert watch.tasks <= SLICE_WORK // CALL_WORK + 1
+        assert not lane._calls
+
+
+@pytest.mark.parametrize(
+    "each",
+    [
+        lane_frame(1, CallKind.DATA, b""),
+        lane_frame(9, CallKind.FINISH, b""),
+        lane_frame(9, CallKind.RESET, b""),
+        lane_frame(9, CallKind.WINDOW, b"\0\0\0\1"),
+        lane_frame(9, CallKind.DATA, b"x"),
+    ],
+    ids=["empty", "finish", "reset", "grant", "a byte"],
+)
+@virtual_time
+async def test_frames_that_carry_next_to_nothing_are_read_in_slices_and_at_a_rate(each: bytes) -> None:
+    count = 2 * WORK_BURST
+    async with pair() as ends:
+        stream = await ends.link_here.open()
+        await stream.write(lane_frame(1, CallKind.DATA, b"!") + lane_frame(9, CallKind.RESET, b""))
+        await settle()
+        began_s = now_s()
+        lane: Lane = await _lane(ends.there)
+        turns = 0
+
+        async def count_turns() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0.001)
+
+        counting = asyncio.create_task(count_turns())
+        for _ in range(count // 5_000):
+            await stream.write(each * 5_000)
+        await stream.write(lane_frame(10, CallKind.RESET, b""))
+        await until(lambda: lane._last == 10)
+        counting.cancel()
+        assert now_s() - began_s >= (count - WORK_BURST) / WORK_PER_S - 1
+        assert turns >= 1_000
+        assert not ends.ended
+
+
+async def _lane(lanes: object) -> Lane:
+    theirs: list[Lane] = lanes._theirs  # type: ignore[attr-defined]
+    await until(lambda: bool(theirs))
+    return theirs[0]
+
+
+@virtual_time
+async def test_bytes_that_come_one_by_one_and_are_not_read_wait_in_few_objects() -> None:
+    async with pair() as ends:
+        stream = await ends.link_here.open()
+        await stream.write(lane_frame(1, CallKind.DATA, b"!"))
+        call = await ends.there.accept()
+        for _ in range(100):
+            await stream.write(lane_frame(1, CallKind.DATA, b"x") * 2_000)
+        await until(lambda: call._unread == 200_001)
+        assert len(call._inbox) <= 200_001 // SMALL_BYTES + 1
+        came = b""
+        while len(came) < 200_001:
+            came += await call.read()
+        assert came == b"!" + b"x" * 200_000
+
+
+@virtual_time
+async def test_no_more_waits_to_be_read_on_a_call_than_its_window() -> None:
+    async with pair() as ends:
+        await raw(ends.link_here, *[lane_frame(1, CallKind.DATA, b"x" * CHUNK)] * (WINDOW_BYTES // CHUNK + 1))
+        assert ends.why_there == "it sent more on a stream than it may."
+
+
+@virtual_time
+async def test_a_grant_of_nothing_is_a_fault() -> None:
+    async with pair() as ends:
+        await raw(ends.link_here, lane_frame(1, CallKind.DATA, b"x"), lane_frame(1, CallKind.WINDOW, b"\0\0\0\0"))
+        assert ends.why_there == "it granted nothing on a lane."
+
+
+@pytest.mark.usefixtures("narrow")
+@virtual_time
+async def test_asks_given_up_towards_a_peer_that_reads_nothing_cost_the_link_too() -> None:
+    """The other direction: this node asks, its callers leave, and the peer never reads."""
+    async with pair() as ends:
+        ends.network.hang(ends.link_there.host.node_id)  # type: ignore[attr-defined]
+        with contextlib.suppress(LinkLost):
+            for _ in range(100_000):
+                call = await ends.here.open()
+                call.abort()
+                if ends.ended:
+                    break
+                await settle(1)
+        most = max(lane._pending_frames for lane in ends.here._own)
+        assert most <= MAX_PENDING_FRAMES + 1
+        await until(lambda: bool(ends.ended))
+        assert ends.why_here == "it does not read what it is sent."
