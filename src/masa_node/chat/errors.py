@@ -74,6 +74,15 @@ class DialectNotServed(CallerError):
     code = "dialect_not_served"
 
 
+class NotTranslatable(CallerError):
+    """The model's LLM speaks another format, and the request holds what that one cannot carry. Nothing was sent.
+
+    The message names the field. Leave it out, or ask a model whose LLM speaks the format of the endpoint.
+    """
+
+    code = "not_translatable"
+
+
 class BadHeader(CallerError):
     """A header of the request (X-Masa-Race, X-Masa-Privacy) has a value that it may not have.
 

@@ -1,0 +1,257 @@
+"""From a conversation to a body of `/v1/messages`."""
+
+import re
+
+from masa_node.dialects.translation.conversation import (
+    ChoiceMode,
+    Conversation,
+    Document,
+    Image,
+    Origin,
+    Part,
+    Refusal,
+    Role,
+    Text,
+    Thought,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+    Turn,
+)
+from masa_node.dialects.translation.losses import Losses, refuse
+from masa_node.dialects.translation.media import DEFAULT_IMAGE
+from masa_node.dialects.translation.wire import FREE_FORM, encode, object_of, schema_of
+
+# Anthropic demands a number where other formats may leave it out: enough for a long answer, allowed by every model.
+DEFAULT_MAX_TOKENS = 8_192
+HIGHEST_TEMPERATURE = 1.0  # OpenAI's scale goes to 2
+_NOT_IN_AN_ID = re.compile(r"[^a-zA-Z0-9_-]")  # as Anthropic checks ids of calls
+# Models before Claude 4.6 know no other thinking than one with a budget; the numbers are a share of the default above.
+_KNOWS_BUDGETS_ONLY = re.compile(r"claude-3|claude-(?:opus|sonnet|haiku)-4-(?:0|1|5|2025)")
+_BUDGETS = {"minimal": 1_024, "low": 1_024, "medium": 4_096, "high": 16_384, "xhigh": 32_768, "max": 32_768}
+_MIN_BUDGET = 1_024
+_EFFORTS = {"minimal": "low"}
+
+Fields = dict[str, object]
+
+
+def write_request(conversation: Conversation, losses: Losses) -> bytes:
+    """The body. Raises `NotTranslatable` for what Anthropic's messages cannot carry."""
+    _refuse_what_is_not_carried(conversation)
+    system = "\n\n".join(
+        part.text
+        for turn in conversation.turns
+        if turn.role is Role.SYSTEM
+        for part in turn.parts
+        if isinstance(part, Text) and part.text
+    )
+    messages = _messages(conversation, losses)
+    if not messages and system:
+        messages, system = [{"role": "user", "content": system}], ""
+    limit = conversation.sampling.max_tokens
+    body: Fields = {
+        "model": conversation.model,
+        "max_tokens": DEFAULT_MAX_TOKENS if limit is None else limit,
+        "messages": messages,
+    }
+    if system:
+        body["system"] = system
+    if conversation.stream:
+        body["stream"] = True
+    if conversation.tools:
+        body["tools"] = [_tool(tool) for tool in conversation.tools]
+        if conversation.tool_choice is not None or conversation.parallel_calls is False:
+            body["tool_choice"] = _choice(conversation.tool_choice, conversation.parallel_calls)
+    if conversation.output is not None:
+        body["output_config"] = {"format": {"type": "json_schema", "schema": conversation.output.schema}}
+    _add_thinking(body, conversation, losses)
+    _add_sampling(body, conversation, losses)
+    return encode(body)
+
+
+def _refuse_what_is_not_carried(conversation: Conversation) -> None:
+    sampling, names = conversation.sampling, conversation.names
+    if (sampling.choices or 1) > 1:
+        raise refuse(names.get("choices", "n"), "Anthropic gives one answer to a request.")
+    if sampling.logprobs:
+        raise refuse("logprobs", "Anthropic does not tell them.")
+    if conversation.output is not None and conversation.output.schema is None:
+        raise refuse(names.get("output", "output"), "Anthropic gives JSON by a schema only: send one.")
+
+
+def _add_sampling(body: Fields, conversation: Conversation, losses: Losses) -> None:
+    sampling, names = conversation.sampling, conversation.names
+    for name in ("seed", "presence_penalty", "frequency_penalty", "min_p"):
+        if getattr(sampling, name) is not None:
+            losses.drop(names.get(name, name))
+    if sampling.stop:
+        body["stop_sequences"] = sampling.stop
+    is_thinking = "thinking" in body
+    for name in ("temperature", "top_p", "top_k"):
+        value = getattr(sampling, name)
+        if value is None:
+            continue
+        # Anthropic refuses all three beside thinking, and newer models the first two beside each other.
+        if is_thinking or (name == "top_p" and sampling.temperature is not None):
+            losses.drop(names.get(name, name))
+        else:
+            body[name] = value
+    if sampling.temperature is not None and sampling.temperature > HIGHEST_TEMPERATURE and not is_thinking:
+        body["temperature"] = HIGHEST_TEMPERATURE
+        losses.drop(names.get("temperature", "temperature"))
+
+
+def _add_thinking(body: Fields, conversation: Conversation, losses: Losses) -> None:
+    thinking = conversation.thinking
+    if not (thinking.enabled or (thinking.enabled is None and thinking.effort is not None)):
+        return
+    choice = conversation.tool_choice
+    is_forced = choice is not None and choice.mode in (ChoiceMode.REQUIRED, ChoiceMode.NAMED)
+    needs_budget = _KNOWS_BUDGETS_ONLY.search(conversation.model) is not None
+    if is_forced or (needs_budget and _lacks_its_thought(conversation)):
+        losses.drop(conversation.names.get("thinking", "thinking"))
+    elif needs_budget:
+        _add_budget(body, conversation, losses)
+    else:
+        body["thinking"] = {"type": "adaptive"}
+        if thinking.effort is not None:
+            config: Fields = {"effort": _EFFORTS.get(thinking.effort, thinking.effort)}
+            if conversation.output is not None:
+                config["format"] = {"type": "json_schema", "schema": conversation.output.schema}
+            body["output_config"] = config
+
+
+def _add_budget(body: Fields, conversation: Conversation, losses: Losses) -> None:
+    thinking = conversation.thinking
+    budget = max(thinking.budget_tokens or _BUDGETS.get(thinking.effort or "", _BUDGETS["medium"]), _MIN_BUDGET)
+    limit = conversation.sampling.max_tokens
+    if limit is not None and limit <= budget:
+        if limit <= _MIN_BUDGET:
+            losses.drop(conversation.names.get("thinking", "thinking"))
+            return
+        budget = limit - 1
+    body["thinking"] = {"type": "enabled", "budget_tokens": budget}
+    if limit is None:
+        body["max_tokens"] = budget + DEFAULT_MAX_TOKENS
+
+
+def _lacks_its_thought(conversation: Conversation) -> bool:
+    """With a budget, a turn of calls that is being answered has to begin with the thought that led to them."""
+    last = next((turn for turn in reversed(conversation.turns) if turn.role is Role.ASSISTANT), None)
+    if last is None or not any(isinstance(part, ToolCall) for part in last.parts):
+        return False
+    return not any(isinstance(part, Thought) and _is_own(part) for part in last.parts)
+
+
+def _is_own(thought: Thought) -> bool:
+    return thought.origin is Origin.ANTHROPIC and bool(thought.seal)
+
+
+def _messages(conversation: Conversation, losses: Losses) -> list[Fields]:
+    """The messages: what one side says in several becomes one, as results of parallel calls have to be."""
+    merged: list[tuple[Role, list[Fields]]] = []
+    for turn in conversation.turns:
+        if turn.role is Role.SYSTEM:
+            continue
+        blocks = _blocks(turn, conversation, losses)
+        if merged and merged[-1][0] is turn.role:
+            merged[-1][1].extend(blocks)
+        elif blocks:
+            merged.append((turn.role, blocks))
+    return [{"role": role.value, "content": _content(role, blocks)} for role, blocks in merged]
+
+
+def _content(role: Role, blocks: list[Fields]) -> object:
+    match blocks:
+        case [{"type": "text", "text": text}] if len(blocks[0]) == 2:  # noqa: PLR2004 - type and text
+            return text
+        case _:
+            results = [block for block in blocks if block["type"] == "tool_result"] if role is Role.USER else []
+            return [*results, *(block for block in blocks if block["type"] != "tool_result")] if results else blocks
+
+
+def _blocks(turn: Turn, conversation: Conversation, losses: Losses) -> list[Fields]:
+    blocks: list[Fields] = []
+    for part in turn.parts:
+        block = _block(part)
+        if block is not None:
+            blocks.append(block)
+        elif isinstance(part, Thought):
+            losses.drop(conversation.names.get("thoughts", "thinking"))
+    return blocks
+
+
+def _block(part: Part) -> Fields | None:
+    """The block; None where there is nothing to say: Anthropic refuses empty text and others' thoughts."""
+    match part:
+        case Text(text=text) | Refusal(text=text):
+            return {"type": "text", "text": text} if text else None
+        case Thought():
+            return _thought(part)
+        case ToolCall(id=id_, name=name, arguments=arguments):
+            return {"type": "tool_use", "id": _id(id_), "name": name, "input": object_of(arguments)}
+        case ToolResult():
+            return _result(part)
+        case Image():
+            return {"type": "image", "source": _source(part, DEFAULT_IMAGE)}
+        case Document():
+            return _document(part)
+
+
+def _thought(thought: Thought) -> Fields | None:
+    if not _is_own(thought):
+        return None
+    if thought.is_hidden:
+        return {"type": "redacted_thinking", "data": thought.seal}
+    return {"type": "thinking", "thinking": thought.text, "signature": thought.seal}
+
+
+def _id(call_id: str) -> str:
+    """The id of a call; one of another server may hold characters that Anthropic refuses."""
+    return _NOT_IN_AN_ID.sub("_", call_id)
+
+
+def _result(result: ToolResult) -> Fields:
+    block: Fields = {"type": "tool_result", "tool_use_id": _id(result.call_id)}
+    parts = [each for each in (_block(part) for part in result.parts) if each is not None]
+    if parts:
+        block["content"] = _content(Role.ASSISTANT, parts)
+    if result.is_error:
+        block["is_error"] = True
+    return block
+
+
+def _source(media: Image | Document, default: str) -> Fields:
+    if media.data is None:
+        return {"type": "url", "url": media.url or ""}
+    return {"type": "base64", "media_type": media.media_type or default, "data": media.data}
+
+
+def _document(document: Document) -> Fields:
+    if document.text is not None:
+        source: Fields = {"type": "text", "media_type": "text/plain", "data": document.text}
+    else:
+        source = _source(document, "application/pdf")
+    block: Fields = {"type": "document", "source": source}
+    return {**block, "title": document.name} if document.name else block
+
+
+def _tool(tool: Tool) -> Fields:
+    fields: Fields = {"name": tool.name, "input_schema": FREE_FORM if tool.is_free_form else schema_of(tool.schema)}
+    if tool.description is not None:
+        fields["description"] = tool.description
+    if tool.strict:
+        fields["strict"] = True
+    return fields
+
+
+def _choice(choice: ToolChoice | None, parallel: bool | None) -> Fields:  # noqa: FBT001 - None is neither
+    words = {ChoiceMode.AUTO: "auto", ChoiceMode.REQUIRED: "any", ChoiceMode.NAMED: "tool", ChoiceMode.NONE: "none"}
+    mode = choice.mode if choice is not None else ChoiceMode.AUTO
+    fields: Fields = {"type": words[mode]}
+    if choice is not None and mode is ChoiceMode.NAMED:
+        fields["name"] = choice.name
+    if parallel is False and mode is not ChoiceMode.NONE:
+        fields["disable_parallel_tool_use"] = True
+    return fields

@@ -1,0 +1,66 @@
+"""Tool calls in OpenAI's streams: whose piece is this? Servers number them badly, leave out ids, repeat names."""
+
+from masa_node.dialects.translation.events import CallBegun, CallPiece, Event
+from masa_node.dialects.translation.wire import is_object
+
+MAX_CALLS = 256  # of one answer; a model that calls more is a hostile one
+
+
+class _Call:
+    """One call that is being made; it is told of once its name is known."""
+
+    __slots__ = ("arguments", "given_id", "held", "id", "name", "number")
+
+    def __init__(self, number: int, given_id: str) -> None:
+        self.number = number
+        self.given_id = given_id
+        self.id = given_id
+        self.name = ""
+        self.held = ""
+        self.arguments: list[str] = []
+
+
+class CallTracker:
+    """The calls of one choice. `id_prefix` makes ids for servers that give none."""
+
+    __slots__ = ("_by_index", "_choice", "_id_prefix", "count")
+
+    def __init__(self, choice: int, id_prefix: str) -> None:
+        self._choice = choice
+        self._id_prefix = id_prefix
+        self._by_index: dict[int, _Call] = {}
+        self.count = 0
+
+    def piece(self, index: int, call_id: str, name: str, arguments: str) -> list[Event]:
+        """What this piece of a call means; "" for what it does not say."""
+        call = self._by_index.get(index)
+        if call is None or self._is_another(call, call_id, name):
+            if self.count >= MAX_CALLS:
+                return []
+            call = self._by_index[index] = _Call(self.count, call_id)
+            self.count += 1
+        return self._more(call, call_id, name, arguments)
+
+    def _is_another(self, call: _Call, call_id: str, name: str) -> bool:
+        """Some servers give every call the index 0: another id, or a name after whole arguments, begins another."""
+        if call_id and call.given_id:
+            return call_id != call.given_id
+        return bool(name and call.name and is_object("".join(call.arguments)))
+
+    def _more(self, call: _Call, call_id: str, name: str, arguments: str) -> list[Event]:
+        call.given_id = call.given_id or call_id
+        if call.name:
+            if not arguments:
+                return []
+            call.arguments.append(arguments)
+            return [CallPiece(call.number, arguments, self._choice)]
+        call.held += arguments
+        if not name:
+            return []
+        call.name = name
+        call.id = call.given_id or f"call_{self._id_prefix}_{self._choice}_{call.number}"
+        events: list[Event] = [CallBegun(call.number, call.id, name, self._choice)]
+        if call.held:
+            call.arguments.append(call.held)
+            events.append(CallPiece(call.number, call.held, self._choice))
+        return events

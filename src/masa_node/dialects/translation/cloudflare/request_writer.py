@@ -1,0 +1,56 @@
+"""From a conversation to a body of `/ai/run/{model}`."""
+
+from masa_node.dialects.translation.conversation import ChoiceMode, Conversation, Tool
+from masa_node.dialects.translation.losses import Losses, refuse
+from masa_node.dialects.translation.openai_chat.request_writer import messages_of
+from masa_node.dialects.translation.wire import FREE_FORM, encode, schema_of
+
+Fields = dict[str, object]
+_SAMPLING = ("max_tokens", "temperature", "top_p", "top_k", "seed", "presence_penalty", "frequency_penalty")
+
+
+def write_request(conversation: Conversation, losses: Losses) -> bytes:
+    """The body. Raises `NotTranslatable` for what Cloudflare's run cannot carry."""
+    _refuse_what_is_not_carried(conversation)
+    sampling, names = conversation.sampling, conversation.names
+    body: Fields = {"model": conversation.model, "messages": messages_of(conversation, losses)}
+    if conversation.stream:
+        body["stream"] = True
+    _add_tools(body, conversation, losses)
+    if conversation.output is not None:
+        schema = conversation.output.schema
+        form: Fields = {"type": "json_object"} if schema is None else {"type": "json_schema", "json_schema": schema}
+        body["response_format"] = form
+    values = {name: getattr(sampling, name) for name in _SAMPLING}
+    body.update((name, value) for name, value in values.items() if value is not None)
+    if sampling.min_p is not None:
+        losses.drop(names.get("min_p", "min_p"))
+    if conversation.thinking.enabled or conversation.thinking.effort is not None:
+        losses.drop(names.get("thinking", "thinking"))
+    return encode(body)
+
+
+def _refuse_what_is_not_carried(conversation: Conversation) -> None:
+    sampling, names = conversation.sampling, conversation.names
+    if (sampling.choices or 1) > 1:
+        raise refuse(names.get("choices", "n"), "Cloudflare gives one answer to a request.")
+    if sampling.logprobs:
+        raise refuse(names.get("logprobs", "logprobs"), "Cloudflare does not tell them.")
+    if sampling.stop:
+        raise refuse(names.get("stop", "stop"), "Cloudflare cannot be told where to stop.")
+
+
+def _add_tools(body: Fields, conversation: Conversation, losses: Losses) -> None:
+    choice = conversation.tool_choice
+    if not conversation.tools or (choice is not None and choice.mode is ChoiceMode.NONE):
+        return
+    if choice is not None and choice.mode is not ChoiceMode.AUTO:
+        raise refuse("tool_choice", "Cloudflare cannot be told that a tool has to be called.")
+    body["tools"] = [_tool(tool) for tool in conversation.tools]
+    if conversation.parallel_calls is False:
+        losses.drop(conversation.names.get("parallel_calls", "parallel_tool_calls"))
+
+
+def _tool(tool: Tool) -> Fields:
+    schema = FREE_FORM if tool.is_free_form else schema_of(tool.schema)
+    return {"name": tool.name, "description": tool.description or "", "parameters": schema}

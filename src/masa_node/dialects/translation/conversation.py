@@ -1,0 +1,170 @@
+"""The neutral request: what every format says in its own words. Frozen values; JSON that nobody reads stays raw."""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Role(StrEnum):
+    """Who speaks. `developer` messages are the system's."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+class Origin(StrEnum):
+    """Whose thoughts these are: only their maker can read a seal again."""
+
+    OPEN = "open"  # plain text without a seal, as open models give it
+    ANTHROPIC = "anthropic"
+    OPENAI = "openai"
+
+
+class Text(msgspec.Struct, frozen=True, gc=False):
+    """Words that the reader of the conversation sees."""
+
+    text: str
+
+
+class Image(msgspec.Struct, frozen=True, gc=False):
+    """A picture: `data` in base64, or the `url` where it is. `detail` is how closely it is looked at, if said."""
+
+    media_type: str | None = None
+    data: str | None = None
+    url: str | None = None
+    detail: str | None = None
+
+
+class Document(msgspec.Struct, frozen=True, gc=False):
+    """A file (PDF, text): `data` in base64, its plain `text`, or a `url`."""
+
+    name: str | None = None
+    media_type: str | None = None
+    data: str | None = None
+    text: str | None = None
+    url: str | None = None
+
+
+class Thought(msgspec.Struct, frozen=True, gc=False):
+    """What the model thought. `seal` proves or hides it for its maker; `is_hidden`: there is nothing but the seal."""
+
+    text: str = ""
+    seal: str | None = None
+    origin: Origin = Origin.OPEN
+    is_hidden: bool = False
+
+
+class ToolCall(msgspec.Struct, frozen=True, gc=False):
+    """The model calls a tool. `arguments` is the JSON text as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class ToolResult(msgspec.Struct, frozen=True):
+    """What the tool answered. `name` is the tool's, where it is known."""
+
+    call_id: str
+    name: str
+    parts: tuple["Text | Image | Document", ...]
+    is_error: bool = False
+
+
+class Refusal(msgspec.Struct, frozen=True, gc=False):
+    """The model's words why it does not answer."""
+
+    text: str
+
+
+Part = Text | Image | Document | Thought | ToolCall | ToolResult | Refusal
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """What one side says until the other speaks."""
+
+    role: Role
+    parts: tuple[Part, ...]
+
+
+class Tool(msgspec.Struct, frozen=True):
+    """A function that the model may call. `schema` is the JSON schema of its arguments, byte for byte.
+
+    `is_free_form`: it takes any text (OpenAI's custom tools), which travels as the one argument `input`.
+    `prefix` is the part of the name that stands for the group (OpenAI's namespace) in which it was offered.
+    """
+
+    name: str
+    description: str | None = None
+    schema: msgspec.Raw | None = None
+    strict: bool | None = None
+    is_free_form: bool = False
+    prefix: str = ""
+    namespace: str | None = None
+
+
+class ChoiceMode(StrEnum):
+    """May, must or must not a tool be called?"""
+
+    AUTO = "auto"
+    NONE = "none"
+    REQUIRED = "required"
+    NAMED = "named"
+
+
+class ToolChoice(msgspec.Struct, frozen=True):
+    """Which tools may be called; `name` with `NAMED`."""
+
+    mode: ChoiceMode
+    name: str | None = None
+
+
+class OutputFormat(msgspec.Struct, frozen=True):
+    """The answer has to be JSON: of this schema, or of any (`schema` None)."""
+
+    schema: msgspec.Raw | None = None
+    name: str | None = None
+    description: str | None = None
+    strict: bool | None = None
+
+
+class Sampling(msgspec.Struct, frozen=True, kw_only=True):
+    """How tokens are chosen, and when it is enough. None: not given, which is not the same as zero."""
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    seed: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    stop: tuple[str, ...] = ()
+    choices: int | None = None
+    logprobs: bool = False
+    top_logprobs: int | None = None
+
+
+class Thinking(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether and how much the model should think; `effort` in OpenAI's words, `budget_tokens` in Anthropic's."""
+
+    enabled: bool | None = None
+    effort: str | None = None
+    budget_tokens: int | None = None
+
+
+class Conversation(msgspec.Struct, frozen=True, kw_only=True):
+    """One request. `names` says what the caller called a neutral field, where they called it otherwise."""
+
+    model: str
+    turns: tuple[Turn, ...]
+    stream: bool
+    with_usage: bool = True
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice | None = None
+    parallel_calls: bool | None = None
+    output: OutputFormat | None = None
+    sampling: Sampling = Sampling()
+    thinking: Thinking = Thinking()
+    names: dict[str, str] = {}

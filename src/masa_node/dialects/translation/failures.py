@@ -1,0 +1,216 @@
+"""Errors of a server, told in the caller's format: what kind it is decides how the caller's SDK reacts."""
+
+import re
+from enum import StrEnum
+
+import msgspec
+
+from masa_node.chat.ask import DialectName
+from masa_node.dialects.fields import ABSENT, TEXT, message_in, read
+
+
+class Kind(StrEnum):
+    """What went wrong, in words that are mapped to each format's."""
+
+    INVALID = "invalid"
+    AUTHENTICATION = "authentication"
+    PERMISSION = "permission"
+    NOT_FOUND = "not_found"
+    TOO_LARGE = "too_large"
+    RATE_LIMIT = "rate_limit"
+    QUOTA = "quota"
+    OVERLOADED = "overloaded"
+    CONTEXT = "context"
+    TIMEOUT = "timeout"
+    SERVER = "server"
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """A server's error. `code` and `param` are its own words where it has them."""
+
+    kind: Kind
+    message: str
+    code: str | None = None
+    param: str | None = None
+    prompt_tokens: int | None = None
+    context_tokens: int | None = None
+
+
+class _Detail(msgspec.Struct):
+    message: msgspec.Raw = ABSENT
+    type: msgspec.Raw = ABSENT
+    code: msgspec.Raw = ABSENT
+    param: msgspec.Raw = ABSENT
+    n_prompt_tokens: msgspec.Raw = ABSENT
+    n_ctx: msgspec.Raw = ABSENT
+
+
+class _Envelope(msgspec.Struct):
+    error: msgspec.Raw = ABSENT
+    errors: msgspec.Raw = ABSENT
+    message: msgspec.Raw = ABSENT
+    type: msgspec.Raw = ABSENT
+    code: msgspec.Raw = ABSENT
+
+
+_ENVELOPE = msgspec.json.Decoder(_Envelope)
+_DETAIL = msgspec.json.Decoder(_Detail)
+_DETAILS = msgspec.json.Decoder(list[_Detail])
+_COUNT = msgspec.json.Decoder(int)
+
+_KIND_OF_STATUS = {
+    401: Kind.AUTHENTICATION,
+    403: Kind.PERMISSION,
+    404: Kind.NOT_FOUND,
+    408: Kind.TIMEOUT,
+    413: Kind.TOO_LARGE,
+    429: Kind.RATE_LIMIT,
+    503: Kind.OVERLOADED,
+    504: Kind.TIMEOUT,
+    529: Kind.OVERLOADED,
+}
+# Words of servers that say more than their status: OpenAI's and llama.cpp's codes, Anthropic's types.
+_KIND_OF_WORD = {
+    "context_length_exceeded": Kind.CONTEXT,
+    "exceed_context_size_error": Kind.CONTEXT,
+    "insufficient_quota": Kind.QUOTA,
+    "rate_limit_exceeded": Kind.RATE_LIMIT,
+    "rate_limit_error": Kind.RATE_LIMIT,
+    "overloaded_error": Kind.OVERLOADED,
+    "server_is_overloaded": Kind.OVERLOADED,
+    "authentication_error": Kind.AUTHENTICATION,
+    "permission_error": Kind.PERMISSION,
+    "not_found_error": Kind.NOT_FOUND,
+    "request_too_large": Kind.TOO_LARGE,
+    "timeout_error": Kind.TIMEOUT,
+}
+# Anthropic, vLLM, Ollama and Cloudflare have no code for it: their sentence is all that tells a prompt is too long.
+_TOO_LONG = re.compile(
+    r"prompt is too long|maximum context length|context length|context window|context size|input is too long"
+    r"|exceeds? the (?:available|model's) context",
+    re.IGNORECASE,
+)
+_NUMBER = re.compile(r"\d{2,9}")
+_FIRST_ERROR, _SERVER_FAULT = 400, 500
+
+
+def failure_of(body: bytes, status: int) -> Failure:
+    """What this error body of any format says; `status` 0 where it came inside a stream."""
+    envelope = read(body, _ENVELOPE) or _Envelope()
+    detail = read(envelope.error, _DETAIL)
+    if detail is None:
+        listed = read(envelope.errors, _DETAILS)
+        detail = listed[0] if listed else _Detail(envelope.message, envelope.type, envelope.code)
+    message = read(detail.message, TEXT) or message_in(envelope.error) or f"it answered {status} and gave no message"
+    words = [read(raw, TEXT) for raw in (detail.code, detail.type)]
+    kind = next((_KIND_OF_WORD[word] for word in words if word in _KIND_OF_WORD), None) or _kind_of(status)
+    if kind in (Kind.INVALID, Kind.TOO_LARGE, Kind.SERVER) and _TOO_LONG.search(message):
+        kind = Kind.CONTEXT
+    prompt, context = read(detail.n_prompt_tokens, _COUNT), read(detail.n_ctx, _COUNT)
+    if kind is Kind.CONTEXT and prompt is None:
+        prompt, context = _numbers_in(message)
+    return Failure(kind, message, words[0], read(detail.param, TEXT), prompt, context)
+
+
+def _kind_of(status: int) -> Kind:
+    known = _KIND_OF_STATUS.get(status)
+    if known is not None:
+        return known
+    return Kind.INVALID if _FIRST_ERROR <= status < _SERVER_FAULT else Kind.SERVER
+
+
+def _numbers_in(message: str) -> tuple[int | None, int | None]:
+    """The prompt's tokens and the most that fit, where the sentence names two numbers: the larger is the prompt."""
+    numbers = sorted({int(number) for number in _NUMBER.findall(message)}, reverse=True)
+    return (numbers[0], numbers[1]) if len(numbers) == 2 else (None, None)  # noqa: PLR2004 - a pair
+
+
+_ANTHROPIC = {
+    Kind.INVALID: "invalid_request_error",
+    Kind.AUTHENTICATION: "authentication_error",
+    Kind.PERMISSION: "permission_error",
+    Kind.NOT_FOUND: "not_found_error",
+    Kind.TOO_LARGE: "request_too_large",
+    Kind.RATE_LIMIT: "rate_limit_error",
+    Kind.QUOTA: "rate_limit_error",
+    Kind.OVERLOADED: "overloaded_error",
+    Kind.CONTEXT: "invalid_request_error",
+    Kind.TIMEOUT: "timeout_error",
+    Kind.SERVER: "api_error",
+}
+# OpenAI's types and codes, as its error guide lists them.
+_OPENAI: dict[Kind, tuple[str, str | None]] = {
+    Kind.INVALID: ("invalid_request_error", None),
+    Kind.AUTHENTICATION: ("invalid_request_error", "invalid_api_key"),
+    Kind.PERMISSION: ("permission_error", None),
+    Kind.NOT_FOUND: ("invalid_request_error", "model_not_found"),
+    Kind.TOO_LARGE: ("invalid_request_error", "request_too_large"),
+    Kind.RATE_LIMIT: ("rate_limit_error", "rate_limit_exceeded"),
+    Kind.QUOTA: ("insufficient_quota", "insufficient_quota"),
+    Kind.OVERLOADED: ("server_error", "server_is_overloaded"),
+    Kind.CONTEXT: ("invalid_request_error", "context_length_exceeded"),
+    Kind.TIMEOUT: ("server_error", "timeout"),
+    Kind.SERVER: ("server_error", None),
+}
+# From Cloudflare's error table.
+_CLOUDFLARE = {
+    Kind.AUTHENTICATION: 10000,
+    Kind.PERMISSION: 5018,
+    Kind.NOT_FOUND: 5007,
+    Kind.TOO_LARGE: 3006,
+    Kind.RATE_LIMIT: 3040,
+    Kind.QUOTA: 3036,
+    Kind.OVERLOADED: 3040,
+    Kind.TIMEOUT: 3007,
+    Kind.SERVER: 5000,
+}
+_CLOUDFLARE_INVALID = 5004
+
+
+def openai_words(failure: Failure) -> dict[str, object]:
+    """The inside of OpenAI's `error`."""
+    kind, code = _OPENAI[failure.kind]
+    param = "messages" if failure.kind is Kind.CONTEXT else failure.param
+    return {"message": failure.message, "type": kind, "param": param, "code": code or failure.code}
+
+
+def anthropic_words(failure: Failure) -> dict[str, object]:
+    """The inside of Anthropic's `error`. Its clients know a too long prompt by how the sentence begins."""
+    message = failure.message
+    if failure.kind is Kind.CONTEXT and not message.startswith("prompt is too long"):
+        counts = ""
+        if failure.prompt_tokens is not None and failure.context_tokens is not None:
+            counts = f": {failure.prompt_tokens} tokens > {failure.context_tokens} maximum"
+        message = f"prompt is too long{counts} ({message})"
+    return {"type": _ANTHROPIC[failure.kind], "message": message}
+
+
+def error_body(failure: Failure, dialect: DialectName, request_id: str) -> bytes:
+    """A whole error answer in this format."""
+    fields: dict[str, object]
+    match dialect:
+        case DialectName.OPENAI | DialectName.OPENAI_RESPONSES:
+            fields = {"error": openai_words(failure)}
+        case DialectName.ANTHROPIC:
+            fields = {"type": "error", "error": anthropic_words(failure), "request_id": request_id}
+        case DialectName.OLLAMA:
+            fields = {"error": failure.message}
+        case DialectName.CLOUDFLARE:
+            listed = [{"code": _CLOUDFLARE.get(failure.kind, _CLOUDFLARE_INVALID), "message": failure.message}]
+            fields = {"result": None, "success": False, "errors": listed, "messages": []}
+    return msgspec.json.encode(fields)
+
+
+def error_frame(failure: Failure, dialect: DialectName, request_id: str) -> bytes:
+    """The same in the middle of a stream."""
+    match dialect:
+        case DialectName.OPENAI_RESPONSES:
+            words = openai_words(failure)
+            fields = {"type": "error", "code": words["code"], "message": failure.message, "param": words["param"]}
+            return b"event: error\ndata: " + msgspec.json.encode({**fields, "sequence_number": 0}) + b"\n\n"
+        case DialectName.OLLAMA:
+            return error_body(failure, dialect, request_id) + b"\n"
+        case DialectName.ANTHROPIC:
+            return b"event: error\ndata: " + error_body(failure, dialect, request_id) + b"\n\n"
+        case DialectName.OPENAI | DialectName.CLOUDFLARE:
+            return b"data: " + error_body(failure, dialect, request_id) + b"\n\n"

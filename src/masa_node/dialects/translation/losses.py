@@ -1,0 +1,41 @@
+"""What a translation leaves out, and when it has to refuse: the two ways in which a target can fall short."""
+
+from masa_node.chat.errors import NotTranslatable
+
+MAX_NAMED = 24  # names told in the header; a body may hold any number of unknown fields
+MAX_NAME_CHARS = 64
+
+
+class Losses:
+    """Notes the names of fields that were left out, each once, in the order in which they were met."""
+
+    __slots__ = ("_names",)
+
+    def __init__(self) -> None:
+        self._names: dict[str, None] = {}
+
+    def drop(self, *names: str) -> None:
+        """These fields do not travel on: a nuance is lost, the answer is not wrong."""
+        for name in names:
+            if len(self._names) <= MAX_NAMED:
+                self._names[name] = None
+
+    @property
+    def names(self) -> list[str]:
+        """All of them, at most MAX_NAMED; then the word `more`."""
+        named = [_printable(name) for name in self._names][:MAX_NAMED]
+        return [*named, "more"] if len(self._names) > MAX_NAMED else named
+
+
+def refuse(field: str, why: str) -> NotTranslatable:
+    """The error for a field without which the answer would be wrong; `why` says what the target does not have."""
+    return NotTranslatable(
+        f"`{_printable(field)}` cannot be translated: {why} Nothing was sent. Leave the field out, or ask a model "
+        "whose server speaks the format of this endpoint."
+    )
+
+
+def _printable(name: str) -> str:
+    return "".join(char if char.isascii() and char.isprintable() and char not in ",`" else "?" for char in name)[
+        :MAX_NAME_CHARS
+    ]

@@ -1,0 +1,46 @@
+"""Pictures and files between data URLs and base64 with a media type."""
+
+from masa_node.dialects.translation.conversation import Document, Image
+from masa_node.dialects.translation.losses import refuse
+from masa_node.dialects.translation.wire import MAX_DATA_CHARS
+
+_DATA = "data:"
+# The first characters of the base64 of each format's signature; for formats that do not say what a picture is.
+_SIGNATURES = (("iVBOR", "image/png"), ("/9j/", "image/jpeg"), ("R0lGOD", "image/gif"), ("UklGR", "image/webp"))
+DEFAULT_IMAGE = "image/png"
+
+
+def image_of(url: str, detail: str | None = None) -> Image:
+    """The picture at this URL; a data URL is the picture itself. Raises `NotTranslatable` for one beyond bounds."""
+    detail = None if detail == "auto" else detail  # which is what is meant when nothing is said
+    if not url.startswith(_DATA):
+        return Image(url=url, detail=detail)
+    media_type, data = split_data_url(url)
+    return Image(media_type=media_type or media_type_of(data), data=data, detail=detail)
+
+
+def split_data_url(url: str) -> tuple[str, str]:
+    """The media type and the base64 of a data URL. Raises `NotTranslatable` where it holds none, or too much."""
+    head, comma, data = url[len(_DATA) :].partition(",")
+    if not comma or ";base64" not in head:
+        raise refuse("data URL", "only data URLs in base64 are understood.")
+    check_data(data)
+    return head.partition(";")[0], data
+
+
+def check_data(data: str) -> None:
+    """Raises `NotTranslatable` for base64 beyond the bound."""
+    if len(data) > MAX_DATA_CHARS:
+        raise refuse("data", f"one picture or file may have {MAX_DATA_CHARS} characters of base64.")
+
+
+def media_type_of(data: str) -> str:
+    """What picture this base64 is, by its first bytes."""
+    return next((kind for start, kind in _SIGNATURES if data.startswith(start)), DEFAULT_IMAGE)
+
+
+def url_of(media: Image | Document) -> str:
+    """A URL that holds or names it; "" where there is neither."""
+    if media.data is None:
+        return media.url or ""
+    return f"data:{media.media_type or DEFAULT_IMAGE};base64,{media.data}"

@@ -1,0 +1,175 @@
+"""From events to Ollama's lines and bodies, of chat and generate."""
+
+from datetime import UTC, datetime
+
+from masa_node.chat.ask import DialectName
+from masa_node.dialects.translation.collecting import Reply, collected
+from masa_node.dialects.translation.context import AnswerContext
+from masa_node.dialects.translation.events import (
+    Begun,
+    CallBegun,
+    CallPiece,
+    Ended,
+    Event,
+    Failed,
+    Finished,
+    Logprob,
+    RefusalPiece,
+    StopReason,
+    TextPiece,
+    ThoughtPiece,
+    Tokens,
+    Used,
+    merged,
+)
+from masa_node.dialects.translation.failures import error_frame
+from masa_node.dialects.translation.wire import encode, is_object, object_of
+
+Fields = dict[str, object]
+
+
+class OllamaAnswerWriter:
+    """Writes one answer. Calls are given whole, as Ollama does: each as soon as it is complete."""
+
+    def __init__(self, context: AnswerContext, *, is_generate: bool = False) -> None:
+        self._context = context
+        self._is_generate = is_generate
+        self._begun = Begun()
+        self._head = b""
+        self._tokens = Tokens()
+        self._reason = StopReason.END
+        self._is_failed = False
+        self._calls: dict[int, tuple[CallBegun, list[str]]] = {}
+        self._told = 0
+
+    def write(self, event: Event) -> bytes:
+        """See `AnswerWriter`."""
+        match event:
+            case TextPiece(text=text, choice=0, logprobs=None):
+                return self._text(text) if text else b""
+            case TextPiece(text=text, choice=0, logprobs=logprobs):
+                return self._line(self._said(text), {"logprobs": _logprobs(logprobs or [])})
+            case RefusalPiece(text=text, choice=0):
+                return self._text(text) if text else b""
+            case ThoughtPiece(text=text, choice=0):
+                return self._line(self._thought(text)) if text else b""
+            case CallBegun(call=call, choice=0):
+                complete = self._complete_calls()
+                self._calls[call] = (event, [])
+                return complete
+            case CallPiece(call=call, arguments=arguments, choice=0) if call in self._calls:
+                self._calls[call][1].append(arguments)
+                return b""
+            case _:
+                return self._write_other(event)
+
+    def _write_other(self, event: Event) -> bytes:
+        match event:
+            case Begun():
+                self._begun = event
+                self._tokens = merged(self._tokens, event.tokens) if event.tokens is not None else self._tokens
+            case Used(tokens=tokens):
+                self._tokens = merged(self._tokens, tokens)
+            case Finished(reason=reason, choice=0):
+                self._reason = reason
+                return self._tell_calls(list(self._calls))
+            case Failed(failure=failure):
+                self._is_failed = True
+                return error_frame(failure, DialectName.OLLAMA, "")
+            case Ended():
+                return b"" if self._is_failed else self._tell_calls(list(self._calls)) + self._last()
+            case _:
+                pass
+        return b""
+
+    def _complete_calls(self) -> bytes:
+        return self._tell_calls([call for call, (_, pieces) in self._calls.items() if is_object("".join(pieces))])
+
+    def _tell_calls(self, calls: list[int]) -> bytes:
+        lines: list[bytes] = []
+        for call in calls:
+            begun, pieces = self._calls.pop(call)
+            fields = call_fields(begun.id, begun.name, "".join(pieces), self._told)
+            self._told += 1
+            lines.append(self._line({"message": {"role": "assistant", "content": "", "tool_calls": [fields]}}))
+        return b"".join(lines)
+
+    def _text(self, text: str) -> bytes:
+        """The one line of every token: put together without an object for it."""
+        start = b',"response":' if self._is_generate else b',"message":{"role":"assistant","content":'
+        end = b',"done":false}\n' if self._is_generate else b'},"done":false}\n'
+        return self._opening() + start + encode(text) + end
+
+    def _said(self, text: str) -> Fields:
+        return {"response": text} if self._is_generate else {"message": {"role": "assistant", "content": text}}
+
+    def _thought(self, text: str) -> Fields:
+        if self._is_generate:
+            return {"response": "", "thinking": text}
+        return {"message": {"role": "assistant", "content": "", "thinking": text}}
+
+    def _opening(self) -> bytes:
+        if not self._head:
+            self._head = encode(self._envelope())[:-1]
+        return self._head
+
+    def _line(self, fields: Fields, more: Fields | None = None) -> bytes:
+        return self._opening() + b"," + encode({**fields, "done": False, **(more or {})})[1:] + b"\n"
+
+    def _envelope(self) -> Fields:
+        at = datetime.fromtimestamp(self._context.now_unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return {"model": self._begun.model or self._context.conversation.model, "created_at": at}
+
+    def _last(self) -> bytes:
+        return encode({**self._envelope(), **self._said(""), **_end(self._reason, self._tokens)}) + b"\n"
+
+    def whole(self, events: list[Event]) -> bytes:
+        """See `AnswerWriter`."""
+        reply = collected(events)
+        self._begun = reply.begun
+        reason = reply.first.reason or StopReason.END
+        body = {**self._envelope(), **self._message(reply), **_end(reason, reply.tokens)}
+        if reply.first.logprobs:
+            body["logprobs"] = _logprobs(reply.first.logprobs)
+        return encode(body)
+
+    def _message(self, reply: Reply) -> Fields:
+        choice = reply.first
+        text = choice.text or choice.refusal
+        if self._is_generate:
+            return {"response": text, "thinking": choice.thought} if choice.thought else {"response": text}
+        message: Fields = {"role": "assistant", "content": text}
+        if choice.thought:
+            message["thinking"] = choice.thought
+        if choice.calls:
+            calls = enumerate(choice.calls.values())
+            message["tool_calls"] = [call_fields(call.id, call.name, call.arguments, index) for index, call in calls]
+        return {"message": message}
+
+
+def call_fields(call_id: str, name: str, arguments: str, index: int) -> Fields:
+    """A call as Ollama has it."""
+    return {"id": call_id, "function": {"index": index, "name": name, "arguments": object_of(arguments)}}
+
+
+def _end(reason: StopReason, tokens: Tokens) -> Fields:
+    fields: Fields = {"done": True, "done_reason": "length" if reason is StopReason.LENGTH else "stop"}
+    if tokens.input is not None:
+        fields["prompt_eval_count"] = tokens.input
+    if tokens.output is not None:
+        fields["eval_count"] = tokens.output
+    return fields
+
+
+def _logprobs(logprobs: list[Logprob]) -> list[Fields]:
+    return [
+        {
+            "token": each.token,
+            "logprob": each.logprob,
+            "bytes": each.bytes,
+            "top_logprobs": [
+                {"token": other.token, "logprob": other.logprob, "bytes": other.bytes} for other in each.top_logprobs
+            ],
+        }
+        for each in logprobs
+    ]

@@ -1,0 +1,183 @@
+"""From bodies of `/api/chat` and `/api/generate` to a conversation."""
+
+from masa_node.dialects.fields import TEXT, read
+from masa_node.dialects.translation.conversation import (
+    Conversation,
+    Image,
+    OutputFormat,
+    Part,
+    Role,
+    Sampling,
+    Text,
+    Thinking,
+    Thought,
+    Tool,
+    ToolCall,
+    ToolResult,
+    Turn,
+)
+from masa_node.dialects.translation.losses import Losses, refuse
+from masa_node.dialects.translation.media import check_data, media_type_of
+from masa_node.dialects.translation.ollama import body as b
+from masa_node.dialects.translation.wire import (
+    MAX_TOOLS,
+    MAX_TURNS,
+    BodyReader,
+    check_count,
+    given,
+    stop_sequences,
+    text_of,
+)
+
+_CHAT = BodyReader(b.ChatBody)
+_GENERATE = BodyReader(b.GenerateBody)
+_SAMPLING_NAMES = ("temperature", "top_p", "top_k", "min_p", "seed", "presence_penalty", "frequency_penalty", "stop")
+_NAMES = {
+    "output": "format",
+    "thinking": "think",
+    "thoughts": "thinking",
+    "max_tokens": "options.num_predict",
+    **{name: f"options.{name}" for name in _SAMPLING_NAMES},
+}
+_ROLES = {"system": Role.SYSTEM, "user": Role.USER, "assistant": Role.ASSISTANT}
+
+
+def read_chat(body: bytes, losses: Losses) -> Conversation:
+    """The conversation. Raises `NotTranslatable` for what has no neutral form."""
+    asked = _CHAT.read(body, losses)
+    messages = asked.messages or []
+    if not messages:
+        raise refuse("messages", "there are none; loading or unloading a model is something that only Ollama does.")
+    check_count(len(messages), MAX_TURNS, "messages")
+    check_count(len(asked.tools or ()), MAX_TOOLS, "tools")
+    reader = _Messages(losses)
+    turns = tuple(reader.turn(message) for message in messages)
+    return _conversation(asked, turns, tuple(_tool(tool) for tool in asked.tools or ()), losses)
+
+
+def read_generate(body: bytes, losses: Losses) -> Conversation:
+    """The same for a prompt: it becomes the one thing that the user says."""
+    asked = _GENERATE.read(body, losses)
+    for name in ("suffix", "template", "raw"):
+        if getattr(asked, name):
+            raise refuse(name, "the other format takes a conversation, not the text of a prompt.")
+    if given(asked.context):
+        raise refuse("context", "it is the state of an earlier answer, which only the Ollama that gave it can read.")
+    if not asked.prompt and not asked.images:
+        raise refuse("prompt", "there is none; loading or unloading a model is something that only Ollama does.")
+    losses.drop(*(name for name in ("width", "height", "steps") if given(getattr(asked, name))))
+    said: tuple[Part, ...] = (Text(asked.prompt),) if asked.prompt else ()
+    turns: tuple[Turn, ...] = (Turn(Role.USER, (*said, *_images(asked.images))),)
+    if asked.system:
+        turns = (Turn(Role.SYSTEM, (Text(asked.system),)), *turns)
+    return _conversation(asked, turns, (), losses)
+
+
+def _conversation(asked: b.Shared, turns: tuple[Turn, ...], tools: tuple[Tool, ...], losses: Losses) -> Conversation:
+    losses.drop(*(name for name in b.NUANCES if given(getattr(asked, name))))
+    options = asked.options or b.Options()
+    losses.drop(*(f"options.{name}" for name in b.OPTION_NUANCES if given(getattr(options, name))))
+    limit = options.num_predict
+    return Conversation(
+        model=asked.model or asked.name or "",
+        turns=turns,
+        stream=asked.stream is not False,
+        tools=tools,
+        output=_output(asked),
+        sampling=Sampling(
+            max_tokens=limit if limit is not None and limit >= 0 else None,  # below zero: as many as there are
+            temperature=options.temperature,
+            top_p=options.top_p,
+            top_k=options.top_k,
+            min_p=options.min_p,
+            seed=options.seed,
+            presence_penalty=options.presence_penalty,
+            frequency_penalty=options.frequency_penalty,
+            stop=stop_sequences(options.stop),
+            logprobs=bool(asked.logprobs),
+            top_logprobs=asked.top_logprobs,
+        ),
+        thinking=_thinking(asked.think),
+        names=_NAMES,
+    )
+
+
+def _thinking(think: bool | str | None) -> Thinking:  # noqa: FBT001 - as Ollama has it
+    if isinstance(think, str):
+        return Thinking(enabled=True, effort=think) if think else Thinking()
+    return Thinking(enabled=think)
+
+
+def _output(asked: b.Shared) -> OutputFormat | None:
+    if not given(asked.format):
+        return None
+    word = read(asked.format, TEXT)
+    if word is None:
+        return OutputFormat(asked.format)
+    if word not in ("", "json"):
+        raise refuse("format", f"it is {word!r}.")
+    return OutputFormat() if word else None
+
+
+def _tool(tool: b.ToolBody) -> Tool:
+    function = tool.function
+    if function is None:
+        raise refuse("tools", f"a tool of the type {tool.type!r} has no function.")
+    schema = function.parameters if given(function.parameters) else None
+    return Tool(function.name, function.description, schema, function.strict)
+
+
+def _images(images: list[str] | None) -> tuple[Image, ...]:
+    for data in images or ():
+        check_data(data)
+    return tuple(Image(media_type_of(data), data) for data in images or ())
+
+
+class _Messages:
+    """Reads messages in order: results find their calls by id, by the tool's name, or by their order."""
+
+    def __init__(self, losses: Losses) -> None:
+        self._losses = losses
+        self._open: list[ToolCall] = []
+        self._count = 0
+
+    def turn(self, message: b.Message) -> Turn:
+        """One message."""
+        if message.name is not None:
+            self._losses.drop("name")
+        said: tuple[Part, ...] = (Text(message.content),) if message.content else ()
+        if message.role == "tool":
+            return Turn(Role.USER, (self._result(message),))
+        role = _ROLES.get(message.role)
+        if role is None:
+            raise refuse("messages[].role", f"it is {message.role!r}.")
+        if role is not Role.ASSISTANT:
+            return Turn(role, (*said, *_images(message.images)))
+        thought = (Thought(message.thinking),) if message.thinking else ()
+        calls = [self._call(call) for call in message.tool_calls or ()]
+        if calls:
+            self._open = list(calls)
+        return Turn(role, (*thought, *said, *calls))
+
+    def _call(self, call: b.Call) -> ToolCall:
+        self._count += 1
+        function = call.function
+        arguments = read(function.arguments, TEXT)
+        if arguments is None:
+            arguments = text_of(function.arguments) if given(function.arguments) else "{}"
+        return ToolCall(call.id or f"call_{self._count}", function.name, arguments)
+
+    def _result(self, message: b.Message) -> ToolResult:
+        call = self._answered(message)
+        said = (Text(message.content),) if message.content else ()
+        name = message.tool_name or (call.name if call is not None else "")
+        call_id = message.tool_call_id or (call.id if call is not None else "")
+        return ToolResult(call_id, name, (*said, *_images(message.images)))
+
+    def _answered(self, message: b.Message) -> ToolCall | None:
+        by_id = (call for call in self._open if call.id == message.tool_call_id)
+        by_name = (call for call in self._open if call.name == message.tool_name)
+        call = next(by_id, None) or next(by_name, None) or (self._open[0] if self._open else None)
+        if call is not None:
+            self._open.remove(call)
+        return call

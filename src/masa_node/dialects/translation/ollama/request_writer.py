@@ -1,0 +1,157 @@
+"""From a conversation to a body of `/api/chat`."""
+
+from masa_node.dialects.translation.conversation import (
+    ChoiceMode,
+    Conversation,
+    Document,
+    Image,
+    Origin,
+    Part,
+    Refusal,
+    Role,
+    Text,
+    Thought,
+    Tool,
+    ToolCall,
+    ToolResult,
+    Turn,
+)
+from masa_node.dialects.translation.losses import Losses, refuse
+from masa_node.dialects.translation.openai_chat.request_writer import told_result
+from masa_node.dialects.translation.wire import FREE_FORM, encode, object_of, schema_of
+
+_LEVELS = {"minimal": "low", "xhigh": "high", "max": "high"}  # Ollama knows low, medium and high
+
+Fields = dict[str, object]
+
+
+def write_request(conversation: Conversation, losses: Losses) -> bytes:
+    """The body. Raises `NotTranslatable` for what Ollama's chat cannot carry."""
+    sampling, names = conversation.sampling, conversation.names
+    if (sampling.choices or 1) > 1:
+        raise refuse(names.get("choices", "n"), "Ollama gives one answer to a request.")
+    body: Fields = {
+        "model": conversation.model,
+        "messages": [message for turn in conversation.turns for message in _messages(turn, conversation, losses)],
+        "stream": conversation.stream,
+    }
+    _add_tools(body, conversation, losses)
+    if conversation.output is not None:
+        schema = conversation.output.schema
+        body["format"] = "json" if schema is None else schema
+    options = _options(conversation)
+    if options:
+        body["options"] = options
+    if sampling.logprobs:
+        body["logprobs"] = True
+        if sampling.top_logprobs is not None:
+            body["top_logprobs"] = sampling.top_logprobs
+    thinking = conversation.thinking
+    if thinking.effort is not None:
+        body["think"] = _LEVELS.get(thinking.effort, thinking.effort)
+    elif thinking.enabled is False:  # the contrary is what a model that thinks does by itself
+        body["think"] = False
+    return encode(body)
+
+
+def _options(conversation: Conversation) -> Fields:
+    sampling = conversation.sampling
+    values: Fields = {
+        "num_predict": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "min_p": sampling.min_p,
+        "seed": sampling.seed,
+        "presence_penalty": sampling.presence_penalty,
+        "frequency_penalty": sampling.frequency_penalty,
+        "stop": sampling.stop or None,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _add_tools(body: Fields, conversation: Conversation, losses: Losses) -> None:
+    choice = conversation.tool_choice
+    if not conversation.tools or (choice is not None and choice.mode is ChoiceMode.NONE):
+        return  # no tools are offered: that is what `none` means
+    if choice is not None and choice.mode is not ChoiceMode.AUTO:
+        raise refuse("tool_choice", "Ollama cannot be told that a tool has to be called.")
+    body["tools"] = [_tool(tool) for tool in conversation.tools]
+    if conversation.parallel_calls is False:
+        losses.drop(conversation.names.get("parallel_calls", "parallel_tool_calls"))
+
+
+def _tool(tool: Tool) -> Fields:
+    function: Fields = {"name": tool.name, "description": tool.description or ""}
+    function["parameters"] = FREE_FORM if tool.is_free_form else schema_of(tool.schema)
+    return {"type": "function", "function": function}
+
+
+def _messages(turn: Turn, conversation: Conversation, losses: Losses) -> list[Fields]:
+    if turn.role is Role.ASSISTANT:
+        return [_assistant(turn, conversation, losses)]
+    messages = [_result(part) for part in turn.parts if isinstance(part, ToolResult)]
+    others: list[Part] = [part for part in turn.parts if not isinstance(part, ToolResult)]
+    if others or not messages:
+        messages.append(_message(turn.role.value, others))
+    return messages
+
+
+def _message(role: str, parts: list[Part]) -> Fields:
+    message: Fields = {"role": role, "content": "\n\n".join(_texts(parts))}
+    images = [_image(part) for part in parts if isinstance(part, Image)]
+    if images:
+        message["images"] = images
+    return message
+
+
+def _texts(parts: list[Part]) -> list[str]:
+    return [text for part in parts if (text := _text(part)) is not None]
+
+
+def _text(part: Part) -> str | None:
+    match part:
+        case Text(text=text) | Refusal(text=text):
+            return text
+        case Document(name=name, text=str(text)):
+            return f"{name}\n\n{text}" if name else text
+        case Document():
+            raise refuse("document", "Ollama takes text and pictures, no files.")
+        case _:
+            return None
+
+
+def _image(image: Image) -> str:
+    if image.data is None:
+        raise refuse("image URL", "Ollama takes pictures in the body only (base64).")
+    return image.data
+
+
+def _result(result: ToolResult) -> Fields:
+    message = _message("tool", list(result.parts))
+    message["content"] = told_result(str(message["content"]), is_error=result.is_error)
+    if result.name:
+        message["tool_name"] = result.name
+    if result.call_id:
+        message["tool_call_id"] = result.call_id
+    return message
+
+
+def _assistant(turn: Turn, conversation: Conversation, losses: Losses) -> Fields:
+    message: Fields = {"role": "assistant", "content": "".join(_texts(list(turn.parts)))}
+    thoughts = [part for part in turn.parts if isinstance(part, Thought)]
+    if any(thought.origin is not Origin.OPEN for thought in thoughts):
+        losses.drop(conversation.names.get("thoughts", "thinking"))
+    thought = "".join(thought.text for thought in thoughts if thought.origin is Origin.OPEN)
+    if thought:
+        message["thinking"] = thought
+    calls = [part for part in turn.parts if isinstance(part, ToolCall)]
+    if calls:
+        message["tool_calls"] = [
+            {
+                "id": call.id,
+                "function": {"index": index, "name": call.name, "arguments": object_of(call.arguments)},
+            }
+            for index, call in enumerate(calls)
+        ]
+    return message

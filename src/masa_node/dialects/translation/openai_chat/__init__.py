@@ -1,0 +1,1 @@
+"""OpenAI's chat completions, of OpenAI and of the many compatible servers."""

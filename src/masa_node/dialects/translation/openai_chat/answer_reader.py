@@ -1,0 +1,309 @@
+"""From chunks and bodies of chat completions to events. Nothing a server may send makes it raise but `BrokenAnswer`."""
+
+import msgspec
+
+from masa_node.chat.errors import BrokenAnswer
+from masa_node.dialects.fields import ABSENT, TEXT, is_given, read
+from masa_node.dialects.framing import event_of
+from masa_node.dialects.translation.calls import CallTracker
+from masa_node.dialects.translation.context import AnswerContext
+from masa_node.dialects.translation.conversation import Origin
+from masa_node.dialects.translation.events import (
+    Begun,
+    Citation,
+    Ended,
+    Event,
+    Failed,
+    Finished,
+    Logprob,
+    RefusalPiece,
+    StopReason,
+    TextPiece,
+    ThoughtPiece,
+    ThoughtSealed,
+    Tokens,
+    Used,
+)
+from masa_node.dialects.translation.failures import failure_of
+
+_DONE = b"[DONE]"
+MAX_CHOICES = 128  # OpenAI's own bound of `n`
+
+
+class _Function(msgspec.Struct, gc=False):
+    name: str | None = None
+    arguments: msgspec.Raw = ABSENT
+
+
+class _Custom(msgspec.Struct, gc=False):
+    name: str | None = None
+    input: str | None = None
+
+
+class _Call(msgspec.Struct):
+    index: int | None = None
+    id: str | None = None
+    function: _Function | None = None
+    custom: _Custom | None = None
+
+
+class _Part(msgspec.Struct):
+    type: str = ""
+    text: str | None = None
+    thinking: msgspec.Raw = ABSENT
+
+
+class _Block(msgspec.Struct):
+    signature: str | None = None
+    data: str | None = None
+
+
+class _UrlCitation(msgspec.Struct):
+    url: str = ""
+    title: str = ""
+    start_index: int = 0
+    end_index: int = 0
+
+
+class _Annotation(msgspec.Struct):
+    url_citation: _UrlCitation | None = None
+
+
+class _Delta(msgspec.Struct):
+    content: str | list[_Part] | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: msgspec.Raw = ABSENT
+    tool_calls: list[_Call] | None = None
+    function_call: _Function | None = None
+    annotations: msgspec.Raw = ABSENT
+    thinking_blocks: list[_Block] | None = None
+
+
+class _Choice(msgspec.Struct):
+    index: int | None = None
+    delta: _Delta | None = None
+    message: _Delta | None = None
+    finish_reason: msgspec.Raw = ABSENT
+    stop_reason: msgspec.Raw = ABSENT
+    logprobs: msgspec.Raw = ABSENT
+    text: str | None = None
+
+
+class _Chunk(msgspec.Struct):
+    id: str | None = None
+    model: str | None = None
+    created: msgspec.Raw = ABSENT
+    choices: list[_Choice] | None = None
+    usage: msgspec.Raw = ABSENT
+    error: msgspec.Raw = ABSENT
+
+
+class _Details(msgspec.Struct):
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+
+
+class _Logprobs(msgspec.Struct):
+    content: list[Logprob] | None = None
+
+
+class _Finish(msgspec.Struct):
+    type: str = ""
+
+
+_CHUNK = msgspec.json.Decoder(_Chunk)
+_USAGE = msgspec.json.Decoder(_Usage)
+_LOGPROBS = msgspec.json.Decoder(_Logprobs)
+_FINISH = msgspec.json.Decoder(_Finish)
+_ANNOTATIONS = msgspec.json.Decoder(list[_Annotation])
+_COUNT = msgspec.json.Decoder(int)
+_ENVELOPE = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_NULL = b"null"
+_REASONS = {
+    "stop": StopReason.END,
+    "length": StopReason.LENGTH,
+    "tool_calls": StopReason.TOOL_CALLS,
+    "function_call": StopReason.TOOL_CALLS,
+    "content_filter": StopReason.REFUSAL,
+}
+
+
+class ChatAnswerReader:
+    """Reads one answer. Also Cloudflare's newer models answer so, inside an envelope."""
+
+    def __init__(self, context: AnswerContext) -> None:
+        self._context = context
+        self._calls: dict[int, CallTracker] = {}
+        self._is_begun = False
+
+    def frame(self, frame: bytes) -> list[Event]:
+        """See `AnswerReader`."""
+        name, data = event_of(frame)
+        if not data:
+            return []
+        if data.strip() == _DONE:
+            return [Ended()]
+        return self._read(data, is_error=name == b"error")
+
+    def whole(self, body: bytes) -> list[Event]:
+        """See `AnswerReader`."""
+        return [*self._read(body, is_error=False), Ended()]
+
+    def _read(self, data: bytes, *, is_error: bool) -> list[Event]:
+        chunk = read(data, _CHUNK)
+        if chunk is None:
+            return self._unreadable(data)
+        if is_error or (is_given(chunk.error) and bytes(chunk.error) not in (b"{}", b'""')):
+            return [Failed(failure_of(data, 0))]
+        return self.events_of(chunk)
+
+    def _unreadable(self, data: bytes) -> list[Event]:
+        """Noise is passed over; a part of an answer that is not understood must not be missing silently."""
+        fields = read(data, _ENVELOPE)
+        if fields is not None and "choices" in fields:
+            raise BrokenAnswer("a part of its answer could not be read, so the rest was not taken")
+        return []
+
+    def events_of(self, chunk: "_Chunk") -> list[Event]:
+        """What a chunk, or a whole body, says."""
+        events: list[Event] = []
+        if not self._is_begun:
+            self._is_begun = True
+            events.append(Begun(chunk.id or "", chunk.model or "", read(chunk.created, _COUNT)))
+        for choice in chunk.choices or ():
+            self._add_choice(events, choice)
+        if is_given(chunk.usage):
+            tokens = tokens_of(chunk.usage)
+            if tokens is not None:
+                events.append(Used(tokens))
+        return events
+
+    def _add_choice(self, events: list[Event], choice: _Choice) -> None:
+        index = choice.index or 0
+        if not 0 <= index < MAX_CHOICES:
+            return
+        delta = choice.delta or choice.message
+        if delta is not None:
+            logprobs = read(choice.logprobs, _LOGPROBS) if is_given(choice.logprobs) else None
+            self._add_delta(events, delta, index, logprobs)
+        elif choice.text:
+            events.append(TextPiece(choice.text, index))
+        if is_given(choice.finish_reason):
+            self._add_finish(events, choice, index)
+
+    def _add_delta(self, events: list[Event], delta: _Delta, index: int, logprobs: _Logprobs | None) -> None:
+        thought = delta.reasoning_content or (read(delta.reasoning, TEXT) if is_given(delta.reasoning) else None)
+        if thought:
+            events.append(ThoughtPiece(thought, index))
+        if delta.thinking_blocks:
+            _add_seals(events, delta.thinking_blocks, index)
+        content = delta.content
+        if content:
+            _add_content(events, content, index, logprobs)
+        elif logprobs is not None and logprobs.content:
+            events.append(TextPiece("", index, logprobs.content))
+        if delta.refusal:
+            events.append(RefusalPiece(delta.refusal, index))
+        calls = delta.tool_calls or ([_Call(0, None, delta.function_call)] if delta.function_call is not None else None)
+        if calls:
+            self._add_calls(events, calls, index)
+        if is_given(delta.annotations):
+            _add_citations(events, delta.annotations, index)
+
+    def _add_calls(self, events: list[Event], calls: list[_Call], index: int) -> None:
+        tracker = self._calls.get(index)
+        if tracker is None:
+            tracker = self._calls[index] = CallTracker(index, self._context.answer_id)
+        for position, call in enumerate(calls):
+            at = position if call.index is None else call.index
+            if call.custom is not None:
+                arguments = msgspec.json.encode({"input": call.custom.input or ""}).decode()
+                events += tracker.piece(at, call.id or "", call.custom.name or "", arguments)
+            else:
+                function = call.function or _Function()
+                events += tracker.piece(at, call.id or "", function.name or "", arguments_of(function.arguments))
+
+    def _add_finish(self, events: list[Event], choice: _Choice, index: int) -> None:
+        word = read(choice.finish_reason, TEXT)
+        if word is None:
+            finish = read(choice.finish_reason, _FINISH)
+            word = finish.type if finish is not None else "stop"
+        if not word:
+            return
+        tracker = self._calls.get(index)
+        stop_sequence = read(choice.stop_reason, TEXT)  # vLLM's: the sequence itself
+        reason = reason_of(_REASONS.get(word, StopReason.END), has_calls=tracker is not None and tracker.count > 0)
+        if reason is StopReason.END and stop_sequence:
+            reason = StopReason.STOP_SEQUENCE
+        events.append(Finished(reason, stop_sequence, index))
+
+
+def reason_of(reason: StopReason, *, has_calls: bool) -> StopReason:
+    """The reason, put right: some servers say `stop` after tool calls, or name calls that never came."""
+    if has_calls and reason in (StopReason.END, StopReason.STOP_SEQUENCE):
+        return StopReason.TOOL_CALLS
+    if reason is StopReason.TOOL_CALLS and not has_calls:
+        return StopReason.END
+    return reason
+
+
+def arguments_of(raw: msgspec.Raw) -> str:
+    """The arguments of a call as JSON text: some servers give an object instead of its text."""
+    if not is_given(raw):
+        return ""
+    text = read(raw, TEXT)
+    return text if text is not None else bytes(raw).decode("utf-8", "replace")
+
+
+def tokens_of(raw: msgspec.Raw) -> Tokens | None:
+    """OpenAI's counts."""
+    usage = read(raw, _USAGE)
+    if usage is None:
+        return None
+    prompt = usage.prompt_tokens_details or _Details()
+    completion = usage.completion_tokens_details or _Details()
+    return Tokens(
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        prompt.cached_tokens,
+        prompt.cache_write_tokens,
+        completion.reasoning_tokens,
+    )
+
+
+def _add_content(events: list[Event], content: str | list[_Part], index: int, logprobs: _Logprobs | None) -> None:
+    rated = logprobs.content if logprobs is not None else None
+    if isinstance(content, str):
+        events.append(TextPiece(content, index, rated))
+        return
+    for part in content:
+        thought = read(part.thinking, _PARTS) if is_given(part.thinking) else None
+        events += [ThoughtPiece(each.text, index) for each in thought or () if each.text]
+        if part.text and part.type != "thinking":
+            events.append(TextPiece(part.text, index))
+
+
+_PARTS = msgspec.json.Decoder(list[_Part])
+
+
+def _add_seals(events: list[Event], blocks: list[_Block], index: int) -> None:
+    for block in blocks:
+        seal = block.signature or block.data
+        if seal:
+            events.append(ThoughtSealed(seal, Origin.ANTHROPIC, is_hidden=bool(block.data), choice=index))
+
+
+def _add_citations(events: list[Event], raw: msgspec.Raw, index: int) -> None:
+    for annotation in read(raw, _ANNOTATIONS) or ():
+        cited = annotation.url_citation
+        if cited is not None:
+            events.append(Citation(cited.url, cited.title, "", cited.start_index, cited.end_index, index))

@@ -1,0 +1,225 @@
+"""From events to chunks and bodies of chat completions."""
+
+from masa_node.chat.ask import DialectName
+from masa_node.dialects.translation.collecting import Choice, ThoughtBlock, collected
+from masa_node.dialects.translation.context import AnswerContext
+from masa_node.dialects.translation.conversation import Origin
+from masa_node.dialects.translation.events import (
+    Begun,
+    CallBegun,
+    CallPiece,
+    Citation,
+    Ended,
+    Event,
+    Failed,
+    Finished,
+    Logprob,
+    RefusalPiece,
+    StopReason,
+    TextPiece,
+    ThoughtPiece,
+    ThoughtSealed,
+    Tokens,
+    Used,
+    merged,
+)
+from masa_node.dialects.translation.failures import error_frame
+from masa_node.dialects.translation.thoughts import sealed_for_caller
+from masa_node.dialects.translation.wire import encode
+
+_REASONS = {
+    StopReason.END: "stop",
+    StopReason.STOP_SEQUENCE: "stop",
+    StopReason.PAUSE: "stop",
+    StopReason.LENGTH: "length",
+    StopReason.TOOL_CALLS: "tool_calls",
+    StopReason.REFUSAL: "content_filter",
+}
+_END_OF_CHUNK = b',"logprobs":null,"finish_reason":null}]}\n\n'
+
+Fields = dict[str, object]
+
+
+class ChatAnswerWriter:
+    """Writes one answer."""
+
+    def __init__(self, context: AnswerContext) -> None:
+        self._context = context
+        self._begun = Begun()
+        self._tokens = Tokens()
+        self._roles: set[int] = set()
+        self._head = b""
+        self._is_failed = False
+        self._thought: list[str] = []  # since the last seal: a client sends both back together
+
+    def write(self, event: Event) -> bytes:
+        """See `AnswerWriter`."""
+        match event:
+            case TextPiece(text=text, choice=choice, logprobs=None):
+                return self._delta(choice, b'{"content":' + encode(text))
+            case TextPiece(text=text, choice=choice, logprobs=logprobs):
+                return self._chunk(choice, {"content": text}, {"content": _logprobs(logprobs or []), "refusal": None})
+            case ThoughtPiece(text=text, choice=choice):
+                self._thought.append(text)
+                return self._delta(choice, b'{"reasoning_content":' + encode(text))
+            case CallPiece(call=call, arguments=arguments, choice=choice):
+                head = b'{"tool_calls":[{"index":%d,"function":{"arguments":' % call
+                return self._delta(choice, head + encode(arguments) + b"}}]")
+            case _:
+                return self._write_other(event)
+
+    def _write_other(self, event: Event) -> bytes:
+        match event:
+            case Begun():
+                self._begin(event)
+                return self._chunk(0, {}) if not self._roles else b""
+            case CallBegun(call=call, id=id_, name=name, choice=choice):
+                fields: Fields = {
+                    "index": call,
+                    "id": id_,
+                    "type": "function",
+                    "function": {"name": name, "arguments": ""},
+                }
+                return self._chunk(choice, {"tool_calls": [fields]})
+            case RefusalPiece(text=text, choice=choice):
+                return self._chunk(choice, {"refusal": text})
+            case ThoughtSealed(choice=choice):
+                thought, self._thought = "".join(self._thought), []
+                block = _sealed(thought, event.seal, event.origin, event.is_hidden)
+                return self._chunk(choice, {"thinking_blocks": [block]})
+            case Citation(choice=choice):
+                return self._chunk(choice, {"annotations": [_annotation(event)]})
+            case Finished(choice=choice, reason=reason):
+                return self._chunk(choice, {}, finish=_REASONS[reason])
+            case _:
+                return self._write_last(event)
+
+    def _write_last(self, event: Event) -> bytes:
+        match event:
+            case Used(tokens=tokens):
+                self._tokens = merged(self._tokens, tokens)
+            case Failed(failure=failure):
+                self._is_failed = True
+                return error_frame(failure, DialectName.OPENAI, self._context.answer_id)
+            case Ended():
+                return b"" if self._is_failed else self._usage() + b"data: [DONE]\n\n"
+            case _:
+                pass
+        return b""
+
+    def _begin(self, event: Begun) -> None:
+        self._begun = event
+        if event.tokens is not None:
+            self._tokens = merged(self._tokens, event.tokens)
+        head = encode(self._envelope("chat.completion.chunk"))
+        self._head = b"data: " + head[:-1] + b',"choices":[{"index":%d,"delta":'
+
+    def _envelope(self, kind: str) -> Fields:
+        begun, context = self._begun, self._context
+        id_ = begun.id if begun.id.startswith("chatcmpl-") else f"chatcmpl-{context.answer_id}"
+        created = begun.created_unix_s if begun.created_unix_s is not None else context.now_unix_s
+        return {"id": id_, "object": kind, "created": created, "model": begun.model or context.conversation.model}
+
+    def _delta(self, choice: int, open_object: bytes) -> bytes:
+        if choice not in self._roles:
+            open_object = self._with_role(choice, open_object)
+        return self._head_of(choice) + open_object + b"}" + _END_OF_CHUNK
+
+    def _with_role(self, choice: int, open_object: bytes) -> bytes:
+        self._roles.add(choice)
+        return b'{"role":"assistant",' + open_object[1:]
+
+    def _head_of(self, choice: int) -> bytes:
+        if not self._head:
+            self._begin(self._begun)
+        head, _, rest = self._head.rpartition(b"%d")
+        return b"%b%d%b" % (head, choice, rest)
+
+    def _chunk(self, choice: int, delta: Fields, logprobs: object = None, finish: str | None = None) -> bytes:
+        if choice not in self._roles:
+            self._roles.add(choice)
+            delta = {"role": "assistant", "content": "", **delta}
+        tail = b',"logprobs":' + encode(logprobs) + b',"finish_reason":' + encode(finish) + b"}]}\n\n"
+        return self._head_of(choice) + encode(delta) + tail
+
+    def _usage(self) -> bytes:
+        if not self._context.conversation.with_usage or self._tokens == Tokens():
+            return b""
+        fields = self._envelope("chat.completion.chunk")
+        fields["choices"], fields["usage"] = [], usage_fields(self._tokens)
+        return b"data: " + encode(fields) + b"\n\n"
+
+    def whole(self, events: list[Event]) -> bytes:
+        """See `AnswerWriter`."""
+        reply = collected(events)
+        self._begun = reply.begun
+        choices = reply.choices or {0: Choice()}
+        body = self._envelope("chat.completion")
+        body["choices"] = [_choice(index, choice) for index, choice in sorted(choices.items())]
+        if reply.tokens != Tokens():
+            body["usage"] = usage_fields(reply.tokens)
+        return encode(body)
+
+
+def _choice(index: int, choice: Choice) -> Fields:
+    message: Fields = {"role": "assistant", "content": choice.text or None, "refusal": choice.refusal or None}
+    if choice.thought:
+        message["reasoning_content"] = choice.thought
+    sealed = [_block(block) for block in choice.thoughts if block.seal is not None]
+    if sealed:
+        message["thinking_blocks"] = sealed
+    if choice.citations:
+        message["annotations"] = [_annotation(each) for each in choice.citations]
+    if choice.calls:
+        message["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments or "{}"}}
+            for call in choice.calls.values()
+        ]
+    elif not choice.text and not choice.refusal:
+        message["content"] = ""
+    logprobs = {"content": _logprobs(choice.logprobs), "refusal": None} if choice.logprobs else None
+    reason = _REASONS[choice.reason or StopReason.END]
+    return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": reason}
+
+
+def _block(block: ThoughtBlock) -> Fields:
+    return _sealed(block.text, block.seal or "", block.origin, block.is_hidden)
+
+
+def _sealed(text: str, seal: str, origin: Origin, is_hidden: bool) -> Fields:  # noqa: FBT001 - as the event has it
+    told = sealed_for_caller(seal, origin, Origin.ANTHROPIC, is_hidden=is_hidden)
+    if is_hidden:
+        return {"type": "redacted_thinking", "data": told}
+    return {"type": "thinking", "thinking": text, "signature": told}
+
+
+def _annotation(cited: Citation) -> Fields:
+    where = {"url": cited.url, "title": cited.title, "start_index": cited.start, "end_index": cited.end}
+    return {"type": "url_citation", "url_citation": where}
+
+
+def _logprobs(logprobs: list[Logprob]) -> list[Fields]:
+    return [
+        {
+            "token": each.token,
+            "logprob": each.logprob,
+            "bytes": each.bytes,
+            "top_logprobs": [
+                {"token": other.token, "logprob": other.logprob, "bytes": other.bytes} for other in each.top_logprobs
+            ],
+        }
+        for each in logprobs
+    ]
+
+
+def usage_fields(tokens: Tokens) -> Fields:
+    """OpenAI's counts; the cached ones are among the prompt's."""
+    prompt, completion = tokens.input or 0, tokens.output or 0
+    usage: Fields = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    cached = {"cached_tokens": tokens.cache_read, "cache_write_tokens": tokens.cache_write}
+    given = {name: count for name, count in cached.items() if count is not None}
+    if given:
+        usage["prompt_tokens_details"] = given
+    if tokens.reasoning is not None:
+        usage["completion_tokens_details"] = {"reasoning_tokens": tokens.reasoning}
+    return usage

@@ -1,0 +1,246 @@
+"""From a body of `/v1/chat/completions` to a conversation."""
+
+from masa_node.dialects.translation.conversation import (
+    ChoiceMode,
+    Conversation,
+    Document,
+    Image,
+    Origin,
+    OutputFormat,
+    Part,
+    Refusal,
+    Role,
+    Sampling,
+    Text,
+    Thinking,
+    Thought,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+    Turn,
+)
+from masa_node.dialects.translation.losses import Losses, refuse
+from masa_node.dialects.translation.media import check_data, image_of, split_data_url
+from masa_node.dialects.translation.openai_chat import body as b
+from masa_node.dialects.translation.thoughts import thought_of
+from masa_node.dialects.translation.wire import (
+    MAX_TOOLS,
+    MAX_TURNS,
+    BodyReader,
+    check_count,
+    encode,
+    given,
+    stop_sequences,
+)
+
+_BODY = BodyReader(b.ChatBody)
+_NAMES = {
+    "output": "response_format",
+    "choices": "n",
+    "parallel_calls": "parallel_tool_calls",
+    "thinking": "reasoning_effort",
+    "thoughts": "reasoning_content",
+}
+_ROLES = {"system": Role.SYSTEM, "developer": Role.SYSTEM, "user": Role.USER, "assistant": Role.ASSISTANT}
+_NO_EFFORT = "none"
+
+
+def read_request(body: bytes, losses: Losses) -> Conversation:
+    """The conversation. Raises `NotTranslatable` for what has no neutral form."""
+    chat = _BODY.read(body, losses)
+    _refuse_what_is_not_carried(chat)
+    losses.drop(*(name for name in b.NUANCES if given(getattr(chat, name))))
+    check_count(len(chat.messages), MAX_TURNS, "messages")
+    tools = tuple(_tool(tool, losses) for tool in chat.tools or ())
+    choice = choice_of(chat.tool_choice)
+    if isinstance(chat.tool_choice, b.Choice) and chat.tool_choice.allowed_tools is not None:
+        allowed = {_name_of(tool) for tool in chat.tool_choice.allowed_tools.tools}
+        tools = tuple(tool for tool in tools if tool.name in allowed)
+    check_count(len(tools), MAX_TOOLS, "tools")
+    is_newer = chat.max_completion_tokens is not None
+    return Conversation(
+        model=chat.model,
+        turns=turns_of(chat.messages, losses),
+        stream=bool(chat.stream),
+        with_usage=bool(chat.stream_options and chat.stream_options.include_usage),
+        tools=tools,
+        tool_choice=choice,
+        parallel_calls=chat.parallel_tool_calls,
+        output=_output(chat.response_format),
+        sampling=_sampling(chat),
+        thinking=_thinking(chat.reasoning_effort),
+        names={**_NAMES, "max_tokens": "max_completion_tokens"} if is_newer else _NAMES,
+    )
+
+
+def _refuse_what_is_not_carried(chat: b.ChatBody) -> None:
+    if chat.functions or chat.function_call is not None:
+        raise refuse("functions", "they were replaced by `tools`.")
+    if given(chat.web_search_options):
+        raise refuse("web_search_options", "the server has no search of its own.")
+    if given(chat.audio) or "audio" in (chat.modalities or ()):
+        raise refuse("modalities", "the server gives no audio.")
+
+
+def _sampling(chat: b.ChatBody) -> Sampling:
+    newer = chat.max_completion_tokens
+    return Sampling(
+        max_tokens=newer if newer is not None else chat.max_tokens,
+        temperature=chat.temperature,
+        top_p=chat.top_p,
+        top_k=chat.top_k,
+        min_p=chat.min_p,
+        seed=chat.seed,
+        presence_penalty=chat.presence_penalty,
+        frequency_penalty=chat.frequency_penalty,
+        stop=stop_sequences(chat.stop),
+        choices=chat.n,
+        logprobs=bool(chat.logprobs),
+        top_logprobs=chat.top_logprobs,
+    )
+
+
+def _thinking(effort: str | None) -> Thinking:
+    if effort is None:
+        return Thinking()
+    return Thinking(enabled=False) if effort == _NO_EFFORT else Thinking(enabled=True, effort=effort)
+
+
+def _output(asked: b.ResponseFormat | None) -> OutputFormat | None:
+    match asked:
+        case None | b.ResponseFormat(type="text"):
+            return None
+        case b.ResponseFormat(type="json_object"):
+            return OutputFormat()
+        case b.ResponseFormat(type="json_schema", json_schema=b.JsonSchema() as form) if given(form.schema):
+            return OutputFormat(form.schema, form.name, form.description, form.strict)
+        case _:
+            raise refuse("response_format", f"its type is {asked.type!r}.")
+
+
+def _tool(tool: b.ToolBody, losses: Losses) -> Tool:
+    if given(tool.cache_control):
+        losses.drop("cache_control")
+    if tool.custom is not None:
+        if given(tool.custom.format):
+            losses.drop("format")
+        return Tool(tool.custom.name, tool.custom.description, is_free_form=True)
+    if tool.function is None:
+        raise refuse("tools", f"a tool of the type {tool.type!r} is known to OpenAI's servers only.")
+    function = tool.function
+    schema = function.parameters if given(function.parameters) else None
+    return Tool(function.name, function.description, schema, function.strict)
+
+
+def _name_of(tool: b.ToolBody) -> str:
+    named = tool.function or tool.custom
+    return named.name if named is not None else ""
+
+
+def choice_of(choice: str | b.Choice | None) -> ToolChoice | None:
+    """Which tools may be called. Raises `NotTranslatable` for a choice that nobody knows."""
+    if choice is None:
+        return None
+    if isinstance(choice, b.Choice):
+        if choice.allowed_tools is not None:
+            return ToolChoice(ChoiceMode.REQUIRED if choice.allowed_tools.mode == "required" else ChoiceMode.AUTO)
+        named = choice.function or choice.custom
+        if named is None:
+            raise refuse("tool_choice", f"its type is {choice.type!r}.")
+        return ToolChoice(ChoiceMode.NAMED, named.name)
+    if choice not in ("auto", "none", "required"):
+        raise refuse("tool_choice", f"it is {choice!r}.")
+    return ToolChoice(ChoiceMode(choice))
+
+
+def turns_of(messages: list[b.Message], losses: Losses) -> tuple[Turn, ...]:
+    """The turns; a result learns the name of its tool from the call before."""
+    names: dict[str, str] = {}
+    return tuple(_turn(message, names, losses) for message in messages)
+
+
+def _turn(message: b.Message, names: dict[str, str], losses: Losses) -> Turn:
+    if message.name is not None and message.role != "tool":
+        losses.drop("name")
+    if message.role == "tool":
+        call_id = message.tool_call_id or ""
+        result = ToolResult(call_id, names.get(call_id) or message.name or "", _result(message.content, losses))
+        return Turn(Role.USER, (result,))
+    role = _ROLES.get(message.role)
+    if role is None:
+        raise refuse("messages[].role", f"it is {message.role!r}.")
+    if role is not Role.ASSISTANT:
+        return Turn(role, _parts(message.content, losses))
+    if given(message.audio):
+        losses.drop("audio")
+    calls = _calls(message)
+    names.update((call.id, call.name) for call in calls)
+    refusal = (Refusal(message.refusal),) if message.refusal else ()
+    return Turn(role, (*_thoughts(message), *_parts(message.content, losses), *refusal, *calls))
+
+
+def _thoughts(message: b.Message) -> tuple[Thought, ...]:
+    if message.thinking_blocks:
+        return tuple(
+            thought_of(
+                block.thinking or "", block.signature or block.data, Origin.ANTHROPIC, is_hidden=bool(block.data)
+            )
+            for block in message.thinking_blocks
+        )
+    text = message.reasoning_content or message.reasoning
+    return (Thought(text),) if text else ()
+
+
+def _calls(message: b.Message) -> list[ToolCall]:
+    if message.function_call is not None:
+        raise refuse("function_call", "it was replaced by `tool_calls`.")
+    calls: list[ToolCall] = []
+    for call in message.tool_calls or ():
+        if call.custom is not None:
+            arguments = encode({"input": call.custom.input or ""}).decode()
+            calls.append(ToolCall(call.id or "", call.custom.name, arguments))
+        elif call.function is not None:
+            calls.append(ToolCall(call.id or "", call.function.name, call.function.arguments or ""))
+    return calls
+
+
+def _result(content: str | list[b.Part] | None, losses: Losses) -> tuple[Text | Image | Document, ...]:
+    parts = _parts(content, losses)
+    return tuple(part for part in parts if isinstance(part, Text | Image | Document))
+
+
+def _parts(content: str | list[b.Part] | None, losses: Losses) -> tuple[Part, ...]:
+    if isinstance(content, str):
+        return (Text(content),) if content else ()
+    return tuple(_part(part, losses) for part in content or ())
+
+
+def _part(part: b.Part, losses: Losses) -> Part:
+    if given(part.cache_control):
+        losses.drop("cache_control")
+    if given(part.prompt_cache_breakpoint):
+        losses.drop("prompt_cache_breakpoint")
+    match part:
+        case b.Part(type="text", text=str(text)):
+            return Text(text)
+        case b.Part(type="image_url", image_url=b.ImageUrl(url=url, detail=detail)):
+            return image_of(url, detail)
+        case b.Part(type="image_url", image_url=str(url)):
+            return image_of(url)
+        case b.Part(type="refusal", refusal=str(refusal)):
+            return Refusal(refusal)
+        case b.Part(type="file", file=b.File() as file):
+            return _document(file)
+        case _:
+            raise refuse(f"messages[].content[].{part.type or 'type'}", "there is no such part in the other format.")
+
+
+def _document(file: b.File) -> Document:
+    if file.file_data is None:
+        raise refuse("file_id", "a file that was uploaded to one server is not known to another.")
+    if file.file_data.startswith("data:"):
+        media_type, data = split_data_url(file.file_data)
+        return Document(file.filename, media_type or "application/pdf", data)
+    check_data(file.file_data)
+    return Document(file.filename, "application/pdf", file.file_data)

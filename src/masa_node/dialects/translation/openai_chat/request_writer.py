@@ -1,0 +1,229 @@
+"""From a conversation to a body of `/v1/chat/completions`."""
+
+import re
+
+from masa_node.dialects.translation.conversation import (
+    ChoiceMode,
+    Conversation,
+    Document,
+    Image,
+    Origin,
+    OutputFormat,
+    Part,
+    Refusal,
+    Role,
+    Text,
+    Thought,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+    Turn,
+)
+from masa_node.dialects.translation.losses import Losses, refuse
+from masa_node.dialects.translation.media import url_of
+from masa_node.dialects.translation.wire import FREE_FORM, encode
+
+# OpenAI's own newer models refuse `max_tokens`, most other servers know nothing else.
+_NEEDS_NEWER_NAME = re.compile(r"(?:^|/)(?:gpt-|chatgpt-|o\d)")
+_NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_-]")
+_MAX_SCHEMA_NAME = 64
+
+Fields = dict[str, object]
+
+
+def write_request(conversation: Conversation, losses: Losses) -> bytes:
+    """The body. Raises `NotTranslatable` for what chat completions cannot carry."""
+    body: Fields = {"model": conversation.model, "messages": messages_of(conversation, losses)}
+    if conversation.stream:
+        body["stream"] = True
+        body["stream_options"] = {"include_usage": True}
+    if conversation.tools:
+        body["tools"] = [_tool(tool) for tool in conversation.tools]
+        if conversation.tool_choice is not None:
+            body["tool_choice"] = _choice(conversation.tool_choice)
+        if conversation.parallel_calls is not None:
+            body["parallel_tool_calls"] = conversation.parallel_calls
+    if conversation.output is not None:
+        body["response_format"] = _output(conversation.output)
+    _add_sampling(body, conversation, losses)
+    _add_thinking(body, conversation, losses)
+    return encode(body)
+
+
+def _add_sampling(body: Fields, conversation: Conversation, losses: Losses) -> None:
+    sampling, names = conversation.sampling, conversation.names
+    newer = _NEEDS_NEWER_NAME.search(conversation.model)
+    values: Fields = {
+        "max_completion_tokens" if newer else "max_tokens": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "seed": sampling.seed,
+        "presence_penalty": sampling.presence_penalty,
+        "frequency_penalty": sampling.frequency_penalty,
+        "stop": sampling.stop or None,
+        "n": sampling.choices,
+        "logprobs": sampling.logprobs or None,
+        "top_logprobs": sampling.top_logprobs if sampling.logprobs else None,
+    }
+    body.update((name, value) for name, value in values.items() if value is not None)
+    for name in ("top_k", "min_p"):
+        if getattr(sampling, name) is not None:
+            losses.drop(names.get(name, name))
+
+
+def _add_thinking(body: Fields, conversation: Conversation, losses: Losses) -> None:
+    """Only what was said in words of effort: a model that does not think refuses the field."""
+    thinking = conversation.thinking
+    if thinking.effort is not None:
+        body["reasoning_effort"] = thinking.effort
+    elif thinking.enabled:
+        losses.drop(conversation.names.get("thinking", "thinking"))
+
+
+def messages_of(conversation: Conversation, losses: Losses) -> list[Fields]:
+    """The messages. System texts at the beginning become one: many servers' templates take no second."""
+    leading: list[str] = []
+    messages: list[Fields] = []
+    for turn in conversation.turns:
+        if turn.role is Role.SYSTEM:
+            text = "\n\n".join(part.text for part in turn.parts if isinstance(part, Text))
+            if messages:
+                messages.append({"role": "system", "content": text})
+            else:
+                leading.append(text)
+        elif turn.role is Role.USER:
+            _add_user(messages, turn)
+        else:
+            messages.append(_assistant(turn, conversation, losses))
+    if leading:
+        messages.insert(0, {"role": "system", "content": "\n\n".join(text for text in leading if text)})
+    return messages
+
+
+def _add_user(messages: list[Fields], turn: Turn) -> None:
+    shown: list[Fields] = []
+    has_results = False
+    for part in turn.parts:
+        if isinstance(part, ToolResult):
+            has_results = True
+            messages.append(_result(part))
+            shown += _pictures_of(part)
+    shown += [_part(part) for part in turn.parts if not isinstance(part, ToolResult)]
+    if shown or not has_results:
+        messages.append({"role": "user", "content": _content(shown)})
+
+
+def _content(parts: list[Fields]) -> object:
+    """Plain text where it is one text: every server reads that."""
+    match parts:
+        case []:
+            return ""
+        case [{"type": "text", "text": text}]:
+            return text
+        case _:
+            return parts
+
+
+def _result(result: ToolResult) -> Fields:
+    text = "\n".join(part.text for part in result.parts if isinstance(part, Text))
+    return {"role": "tool", "tool_call_id": result.call_id, "content": told_result(text, is_error=result.is_error)}
+
+
+def told_result(text: str, *, is_error: bool) -> str:
+    """A tool's words in formats that have no flag for its errors: the model has to read that it failed."""
+    if is_error and "error" not in text[:64].lower():
+        return f"Error: {text}" if text else "Error"
+    return text
+
+
+def _pictures_of(result: ToolResult) -> list[Fields]:
+    """Pictures that a tool gave: its own message holds text only, so they come in the one after."""
+    media = [part for part in result.parts if not isinstance(part, Text)]
+    if not media:
+        return []
+    return [{"type": "text", "text": f"From the tool call {result.call_id}:"}, *(_part(part) for part in media)]
+
+
+def _part(part: Part) -> Fields:
+    match part:
+        case Text(text=text):
+            return {"type": "text", "text": text}
+        case Image(detail=detail):
+            where: Fields = {"url": url_of(part)}
+            return {"type": "image_url", "image_url": where if detail is None else {**where, "detail": detail}}
+        case Document():
+            return _document(part)
+        case _:
+            raise refuse("messages[].content", "a user's message holds what only an assistant's can.")
+
+
+def _document(document: Document) -> Fields:
+    if document.text is not None:
+        return {"type": "text", "text": f"{document.name}\n\n{document.text}" if document.name else document.text}
+    if document.data is None:
+        raise refuse("document", "chat completions take files in the body only, not their URL.")
+    file: Fields = {"filename": document.name or "document.pdf", "file_data": url_of(document)}
+    return {"type": "file", "file": file}
+
+
+def _assistant(turn: Turn, conversation: Conversation, losses: Losses) -> Fields:
+    text = "".join(part.text for part in turn.parts if isinstance(part, Text))
+    calls = [call_of(part) for part in turn.parts if isinstance(part, ToolCall)]
+    refusal = "".join(part.text for part in turn.parts if isinstance(part, Refusal))
+    thoughts = [part for part in turn.parts if isinstance(part, Thought)]
+    message: Fields = {"role": "assistant", "content": text or (None if calls or refusal else "")}
+    thought = open_thoughts(thoughts, conversation, losses)
+    if thought:
+        message["reasoning_content"] = thought
+    if refusal:
+        message["refusal"] = refusal
+    if calls:
+        message["tool_calls"] = calls
+    return message
+
+
+def open_thoughts(thoughts: list[Thought], conversation: Conversation, losses: Losses) -> str:
+    """The thoughts of open models, which get them back; those sealed for another are left out by name."""
+    if any(thought.origin is not Origin.OPEN for thought in thoughts):
+        losses.drop(conversation.names.get("thoughts", "thinking"))
+    return "".join(thought.text for thought in thoughts if thought.origin is Origin.OPEN)
+
+
+def call_of(call: ToolCall) -> Fields:
+    """A call as chat completions have it."""
+    return {
+        "id": call.id,
+        "type": "function",
+        "function": {"name": call.name, "arguments": call.arguments or "{}"},
+    }
+
+
+def _tool(tool: Tool) -> Fields:
+    function: Fields = {"name": tool.name}
+    if tool.description is not None:
+        function["description"] = tool.description
+    schema = FREE_FORM if tool.is_free_form else tool.schema
+    if schema is not None:
+        function["parameters"] = schema
+    if tool.strict is not None:
+        function["strict"] = tool.strict
+    return {"type": "function", "function": function}
+
+
+def _choice(choice: ToolChoice) -> object:
+    if choice.mode is ChoiceMode.NAMED:
+        return {"type": "function", "function": {"name": choice.name}}
+    return choice.mode.value
+
+
+def _output(output: OutputFormat) -> Fields:
+    if output.schema is None:
+        return {"type": "json_object"}
+    name = _NOT_IN_A_NAME.sub("_", output.name or "answer")[:_MAX_SCHEMA_NAME]
+    form: Fields = {"name": name, "schema": output.schema}
+    if output.description is not None:
+        form["description"] = output.description
+    if output.strict is not None:
+        form["strict"] = output.strict
+    return {"type": "json_schema", "json_schema": form}

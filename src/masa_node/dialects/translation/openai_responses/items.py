@@ -1,0 +1,129 @@
+"""The items of a responses request, as turns: what one side says in several items is one turn."""
+
+from masa_node.chat.errors import NotTranslatable
+from masa_node.dialects.translation.conversation import (
+    Document,
+    Image,
+    Origin,
+    Part,
+    Refusal,
+    Role,
+    Text,
+    Thought,
+    ToolCall,
+    ToolResult,
+    Turn,
+)
+from masa_node.dialects.translation.losses import Losses, refuse
+from masa_node.dialects.translation.media import check_data, image_of, split_data_url
+from masa_node.dialects.translation.openai_responses import body as b
+from masa_node.dialects.translation.thoughts import thought_of
+from masa_node.dialects.translation.wire import encode, given
+
+_ROLES = {"system": Role.SYSTEM, "developer": Role.SYSTEM, "user": Role.USER, "assistant": Role.ASSISTANT}
+_OUTPUTS = ("function_call_output", "custom_tool_call_output")
+
+
+def turns_of(instructions: str | None, items: list[b.Item], losses: Losses, joint: str) -> tuple[Turn, ...]:
+    """The turns; instructions are the first of the system's. `joint` stands between a group's name and a tool's."""
+    gathered: list[tuple[Role, list[Part], bool]] = []
+    if instructions:
+        gathered.append((Role.SYSTEM, [Text(instructions)], False))
+    names: dict[str, str] = {}
+    for item in items:
+        if item.type == "additional_tools":
+            continue
+        role, parts = _item(item, names, losses, joint)
+        is_result = item.type in _OUTPUTS
+        last = gathered[-1] if gathered else None
+        if last is not None and last[0] is role and (role is Role.ASSISTANT or (is_result and last[2])):
+            last[1].extend(parts)
+        else:
+            gathered.append((role, parts, is_result))
+    return tuple(Turn(role, tuple(parts)) for role, parts, _ in gathered)
+
+
+def _item(item: b.Item, names: dict[str, str], losses: Losses, joint: str) -> tuple[Role, list[Part]]:
+    match item.type:
+        case None | "message":
+            role = _ROLES.get(item.role or "")
+            if role is None:
+                raise refuse("input[].role", f"it is {item.role!r}.")
+            return role, _parts(item.content, losses)
+        case "function_call" | "custom_tool_call":
+            call = _call(item, joint)
+            names[call.id] = call.name
+            return Role.ASSISTANT, [call]
+        case "function_call_output" | "custom_tool_call_output":
+            call_id = item.call_id or ""
+            parts = tuple(part for part in _parts(item.output, losses) if isinstance(part, Text | Image | Document))
+            return Role.USER, [ToolResult(call_id, names.get(call_id) or item.name or "", parts)]
+        case "reasoning":
+            return Role.ASSISTANT, [_thought(item)]
+        case kind:
+            raise refuse(f"input[].{kind}", "such an item exists in OpenAI's responses only.")
+
+
+def _call(item: b.Item, joint: str) -> ToolCall:
+    name = item.name or ""
+    if item.namespace:
+        name = f"{item.namespace}{'' if item.namespace.endswith(joint) else joint}{name}"
+    if item.type == "custom_tool_call":
+        return ToolCall(item.call_id or "", name, encode({"input": item.input or ""}).decode())
+    return ToolCall(item.call_id or "", name, item.arguments or "")
+
+
+def _thought(item: b.Item) -> Thought:
+    said = item.summary or (item.content if isinstance(item.content, list) else None) or []
+    text = "\n\n".join(part.text for part in said if part.text)
+    seal = item.encrypted_content
+    thought = thought_of(text, seal, Origin.OPENAI, is_hidden=not text)
+    if thought.origin is Origin.OPENAI:
+        return Thought(text, own_seal(item.id or "", seal or ""), Origin.OPENAI, is_hidden=not text)
+    return thought
+
+
+def own_seal(item_id: str, encrypted: str) -> str:
+    """OpenAI's seal is an item's id and its hidden content: it wants both back."""
+    return f"{item_id} {encrypted}"
+
+
+def _parts(content: str | list[b.Part] | None, losses: Losses) -> list[Part]:
+    if isinstance(content, str):
+        return [Text(content)] if content else []
+    return [_part(part, losses) for part in content or ()]
+
+
+def _part(part: b.Part, losses: Losses) -> Part:
+    if given(part.prompt_cache_breakpoint):
+        losses.drop("prompt_cache_breakpoint")
+    if given(part.annotations):
+        losses.drop("annotations")
+    match part.type:
+        case "input_text" | "output_text" | "text" | "summary_text" | "reasoning_text":
+            return Text(part.text or "")
+        case "refusal":
+            return Refusal(part.refusal or "")
+        case "input_image" if part.image_url:
+            return image_of(part.image_url, part.detail)
+        case "input_file" if part.file_data or part.file_url:
+            return _document(part)
+        case _:
+            raise _unknown(part)
+
+
+def _unknown(part: b.Part) -> NotTranslatable:
+    if part.file_id:
+        return refuse("file_id", "a file that was uploaded to one server is not known to another.")
+    return refuse(f"input[].content[].{part.type or 'type'}", "there is no such part in the other format.")
+
+
+def _document(part: b.Part) -> Document:
+    data = part.file_data
+    if data is None:
+        return Document(part.filename, "application/pdf", url=part.file_url)
+    if data.startswith("data:"):
+        media_type, data = split_data_url(data)
+        return Document(part.filename, media_type or "application/pdf", data)
+    check_data(data)
+    return Document(part.filename, "application/pdf", data)

@@ -1,0 +1,154 @@
+"""From a body of `/v1/responses` to a conversation."""
+
+from masa_node.dialects.translation.conversation import (
+    ChoiceMode,
+    Conversation,
+    OutputFormat,
+    Sampling,
+    Thinking,
+    Tool,
+    ToolChoice,
+)
+from masa_node.dialects.translation.losses import Losses, refuse
+from masa_node.dialects.translation.openai_responses import body as b
+from masa_node.dialects.translation.openai_responses.items import turns_of
+from masa_node.dialects.translation.tools import leave_out_hosted
+from masa_node.dialects.translation.wire import MAX_TOOLS, MAX_TURNS, BodyReader, check_count, given
+
+_BODY = BodyReader(b.ResponsesBody)
+_NAMES = {
+    "output": "text.format",
+    "parallel_calls": "parallel_tool_calls",
+    "thinking": "reasoning",
+    "thoughts": "reasoning",
+    "max_tokens": "max_output_tokens",
+    "logprobs": "include",
+}
+_LOGPROBS = "message.output_text.logprobs"
+_CARRIED_INCLUDES = frozenset({_LOGPROBS, "reasoning.encrypted_content"})
+_TOOL_NUANCES = ("output_schema", "allowed_callers", "defer_loading")
+_JOINT = "__"  # between the name of a group of tools and that of the tool
+
+
+def read_request(body: bytes, losses: Losses) -> Conversation:
+    """The conversation. Raises `NotTranslatable` for what has no neutral form."""
+    asked = _BODY.read(body, losses)
+    _refuse_state(asked)
+    _drop_nuances(asked, losses)
+    items = [b.Item(role="user", content=asked.input)] if isinstance(asked.input, str) else asked.input or []
+    check_count(len(items), MAX_TURNS, "items")
+    offered = [*(asked.tools or ()), *(tool for item in items for tool in item.tools or ())]
+    tools, choice = _tools(offered, asked.tool_choice, losses)
+    check_count(len(tools), MAX_TOOLS, "tools")
+    include = asked.include or []
+    return Conversation(
+        model=asked.model,
+        turns=turns_of(asked.instructions, items, losses, _JOINT),
+        stream=bool(asked.stream),
+        tools=tools,
+        tool_choice=choice,
+        parallel_calls=asked.parallel_tool_calls,
+        output=_output(asked.text),
+        sampling=Sampling(
+            max_tokens=asked.max_output_tokens,
+            temperature=asked.temperature,
+            top_p=asked.top_p,
+            presence_penalty=asked.presence_penalty or None,
+            frequency_penalty=asked.frequency_penalty or None,
+            logprobs=_LOGPROBS in include or bool(asked.top_logprobs),
+            top_logprobs=asked.top_logprobs,
+        ),
+        thinking=_thinking(asked.reasoning),
+        names=_NAMES,
+    )
+
+
+def _refuse_state(asked: b.ResponsesBody) -> None:
+    for name in b.STATEFUL:
+        if given(getattr(asked, name)):
+            raise refuse(name, "it names something that is kept at the server, and nothing is kept here: send it all.")
+    if asked.store:
+        raise refuse("store", "answers are not kept here: ask with `store: false`.")
+    if asked.background:
+        raise refuse("background", "an answer that nobody waits for cannot be kept here.")
+
+
+def _drop_nuances(asked: b.ResponsesBody, losses: Losses) -> None:
+    losses.drop(*(name for name in b.NUANCES if given(getattr(asked, name))))
+    if asked.text is not None and asked.text.verbosity is not None:
+        losses.drop("text.verbosity")
+    if any(name not in _CARRIED_INCLUDES for name in asked.include or ()):
+        losses.drop("include")
+    reasoning = asked.reasoning or b.Reasoning()
+    names = ("summary", "generate_summary", "context", "mode")
+    losses.drop(*(f"reasoning.{name}" for name in names if getattr(reasoning, name) is not None))
+
+
+def _thinking(reasoning: b.Reasoning | None) -> Thinking:
+    effort = reasoning.effort if reasoning is not None else None
+    if effort is None:
+        return Thinking()
+    return Thinking(enabled=False) if effort == "none" else Thinking(enabled=True, effort=effort)
+
+
+def _output(text: b.TextConfig | None) -> OutputFormat | None:
+    form = text.format if text is not None else None
+    match form:
+        case None | b.Format(type="text"):
+            return None
+        case b.Format(type="json_object"):
+            return OutputFormat()
+        case b.Format(type="json_schema") if given(form.schema):
+            return OutputFormat(form.schema, form.name, form.description, form.strict)
+        case _:
+            raise refuse("text.format", f"its type is {form.type!r}.")
+
+
+def _tools(
+    offered: list[b.ToolBody], choice: str | b.Choice | None, losses: Losses
+) -> tuple[tuple[Tool, ...], ToolChoice | None]:
+    own: list[Tool] = []
+    hosted: list[str] = []
+    for tool in offered:
+        if tool.type == "namespace":
+            own += [
+                _tool(inner, losses, tool.name) for inner in tool.tools or () if inner.type in ("function", "custom")
+            ]
+        elif tool.type in ("function", "custom"):
+            own.append(_tool(tool, losses))
+        else:
+            hosted.append(tool.type or tool.name)
+    forced = choice.type if isinstance(choice, b.Choice) else None
+    leave_out_hosted(hosted, forced, losses, has_others=bool(own))
+    if isinstance(choice, b.Choice) and choice.type == "allowed_tools":
+        allowed = {tool.name for tool in choice.tools or ()}
+        own = [tool for tool in own if tool.name in allowed]
+    return tuple(own), _choice(choice)
+
+
+def _tool(tool: b.ToolBody, losses: Losses, namespace: str | None = None) -> Tool:
+    losses.drop(*(name for name in _TOOL_NUANCES if given(getattr(tool, name))))
+    prefix = ""
+    if namespace:
+        prefix = namespace if namespace.endswith(_JOINT) else namespace + _JOINT
+    name = prefix + tool.name
+    if tool.type == "custom":
+        if given(tool.format):
+            losses.drop("format")
+        return Tool(name, tool.description, is_free_form=True, prefix=prefix, namespace=namespace)
+    schema = tool.parameters if given(tool.parameters) else None
+    return Tool(name, tool.description, schema, tool.strict, prefix=prefix, namespace=namespace)
+
+
+def _choice(choice: str | b.Choice | None) -> ToolChoice | None:
+    match choice:
+        case None:
+            return None
+        case "auto" | "none" | "required":
+            return ToolChoice(ChoiceMode(choice))
+        case b.Choice(type="function" | "custom", name=str(name)):
+            return ToolChoice(ChoiceMode.NAMED, name)
+        case b.Choice(type="allowed_tools", mode=mode):
+            return ToolChoice(ChoiceMode.REQUIRED if mode == "required" else ChoiceMode.AUTO)
+        case b.Choice(type=kind) | kind:
+            raise refuse("tool_choice", f"it is {kind!r}.")

@@ -1,0 +1,165 @@
+"""From a conversation to a body of `/v1/responses`."""
+
+from masa_node.dialects.translation.conversation import (
+    ChoiceMode,
+    Conversation,
+    Document,
+    Image,
+    Origin,
+    OutputFormat,
+    Part,
+    Refusal,
+    Role,
+    Text,
+    Thought,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+    Turn,
+)
+from masa_node.dialects.translation.losses import Losses, refuse
+from masa_node.dialects.translation.media import url_of
+from masa_node.dialects.translation.openai_chat.request_writer import told_result
+from masa_node.dialects.translation.wire import FREE_FORM, encode, schema_of
+
+Fields = dict[str, object]
+
+
+def write_request(conversation: Conversation, losses: Losses) -> bytes:
+    """The body. Raises `NotTranslatable` for what responses cannot carry."""
+    _refuse_what_is_not_carried(conversation)
+    body: Fields = {"model": conversation.model, "store": False}
+    body["input"] = [item for turn in conversation.turns for item in _items(turn, conversation, losses)]
+    if conversation.stream:
+        body["stream"] = True
+    if conversation.tools:
+        body["tools"] = [_tool(tool) for tool in conversation.tools]
+        if conversation.tool_choice is not None:
+            body["tool_choice"] = _choice(conversation.tool_choice)
+        if conversation.parallel_calls is not None:
+            body["parallel_tool_calls"] = conversation.parallel_calls
+    if conversation.output is not None:
+        body["text"] = {"format": _output(conversation.output)}
+    _add_sampling(body, conversation, losses)
+    _add_thinking(body, conversation, losses)
+    return encode(body)
+
+
+def _add_thinking(body: Fields, conversation: Conversation, losses: Losses) -> None:
+    thinking = conversation.thinking
+    include = ["message.output_text.logprobs"] if conversation.sampling.logprobs else []
+    if thinking.effort is not None:
+        body["reasoning"] = {"effort": thinking.effort}
+        include.append("reasoning.encrypted_content")
+    elif thinking.enabled:
+        losses.drop(conversation.names.get("thinking", "thinking"))
+    if include:
+        body["include"] = include
+
+
+def _refuse_what_is_not_carried(conversation: Conversation) -> None:
+    sampling, names = conversation.sampling, conversation.names
+    if (sampling.choices or 1) > 1:
+        raise refuse(names.get("choices", "n"), "responses give one answer to a request.")
+    if sampling.stop:
+        raise refuse(names.get("stop", "stop"), "responses cannot be told where to stop.")
+
+
+def _add_sampling(body: Fields, conversation: Conversation, losses: Losses) -> None:
+    sampling, names = conversation.sampling, conversation.names
+    values: Fields = {
+        "max_output_tokens": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_logprobs": (sampling.top_logprobs or 0) if sampling.logprobs else None,
+    }
+    body.update((name, value) for name, value in values.items() if value is not None)
+    for name in ("top_k", "min_p", "seed", "presence_penalty", "frequency_penalty"):
+        if getattr(sampling, name) is not None:
+            losses.drop(names.get(name, name))
+
+
+def _items(turn: Turn, conversation: Conversation, losses: Losses) -> list[Fields]:
+    items: list[Fields] = []
+    said: list[Fields] = []
+
+    def tell() -> None:
+        if said:
+            items.append({"type": "message", "role": turn.role.value, "content": list(said)})
+            said.clear()
+
+    for part in turn.parts:
+        match part:
+            case ToolCall(id=id_, name=name, arguments=arguments):
+                tell()
+                items.append({"type": "function_call", "call_id": id_, "name": name, "arguments": arguments or "{}"})
+            case ToolResult():
+                tell()
+                items.append(_result(part))
+            case Thought():
+                tell()
+                items += _thought(part, conversation, losses)
+            case _:
+                said.append(_part(part, is_answer=turn.role is Role.ASSISTANT))
+    tell()
+    return items
+
+
+def _part(part: Part, *, is_answer: bool) -> Fields:
+    match part:
+        case Text(text=text):
+            return {"type": "output_text" if is_answer else "input_text", "text": text}
+        case Refusal(text=text):
+            return {"type": "refusal", "refusal": text}
+        case Image(detail=detail):
+            return {"type": "input_image", "image_url": url_of(part), "detail": detail or "auto"}
+        case Document():
+            return _document(part)
+        case _:
+            raise refuse("messages[].content", "a message holds what it cannot.")
+
+
+def _document(document: Document) -> Fields:
+    if document.text is not None:
+        return {"type": "input_text", "text": f"{document.name}\n\n{document.text}" if document.name else document.text}
+    if document.data is None:
+        return {"type": "input_file", "file_url": document.url or ""}
+    return {"type": "input_file", "filename": document.name or "document.pdf", "file_data": url_of(document)}
+
+
+def _result(result: ToolResult) -> Fields:
+    output: object
+    if all(isinstance(part, Text) for part in result.parts):
+        text = "\n".join(part.text for part in result.parts if isinstance(part, Text))
+        output = told_result(text, is_error=result.is_error)
+    else:
+        output = [_part(part, is_answer=False) for part in result.parts]
+    return {"type": "function_call_output", "call_id": result.call_id, "output": output}
+
+
+def _thought(thought: Thought, conversation: Conversation, losses: Losses) -> list[Fields]:
+    if thought.origin is not Origin.OPENAI or not thought.seal:
+        losses.drop(conversation.names.get("thoughts", "thinking"))
+        return []
+    item_id, _, encrypted = thought.seal.partition(" ")
+    summary = [{"type": "summary_text", "text": thought.text}] if thought.text else []
+    item: Fields = {"type": "reasoning", "id": item_id, "summary": summary}
+    return [{**item, "encrypted_content": encrypted} if encrypted else item]
+
+
+def _tool(tool: Tool) -> Fields:
+    schema = FREE_FORM if tool.is_free_form else schema_of(tool.schema)
+    fields: Fields = {"type": "function", "name": tool.name, "parameters": schema, "strict": bool(tool.strict)}
+    return fields if tool.description is None else {**fields, "description": tool.description}
+
+
+def _choice(choice: ToolChoice) -> object:
+    return {"type": "function", "name": choice.name} if choice.mode is ChoiceMode.NAMED else choice.mode.value
+
+
+def _output(output: OutputFormat) -> Fields:
+    if output.schema is None:
+        return {"type": "json_object"}
+    fields: Fields = {"type": "json_schema", "name": output.name or "answer", "schema": output.schema}
+    return fields if output.strict is None else {**fields, "strict": output.strict}

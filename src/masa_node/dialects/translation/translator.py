@@ -1,0 +1,112 @@
+"""One request and its answer, translated: the caller's format on one side, the server's on the other."""
+
+import msgspec
+
+from masa_node.chat.ask import DIALECT_OF_DOOR, Door, Headers
+from masa_node.chat.errors import NotAnAnswer
+from masa_node.dialects.framing import FrameCutter
+from masa_node.dialects.registry import DIALECTS
+from masa_node.dialects.translation.context import AnswerContext
+from masa_node.dialects.translation.conversation import Conversation
+from masa_node.dialects.translation.events import Ended, Event, Failed
+from masa_node.dialects.translation.failures import error_body, failure_of
+from masa_node.dialects.translation.formats import (
+    ANSWER_READERS,
+    ANSWER_WRITERS,
+    REQUEST_READERS,
+    REQUEST_WRITERS,
+    label_of,
+)
+from masa_node.dialects.translation.losses import Losses
+
+TRANSLATED = "x-masa-translated"
+DROPPED = "x-masa-dropped"
+MAX_ANSWER_BYTES = 64 * 1024 * 1024  # of a stream that is kept for its last events; as one whole answer may have
+
+
+class Translation(msgspec.Struct, frozen=True):
+    """A request of the `source` endpoint as the server of the `target` endpoint takes it: `body`.
+
+    `headers` tell the caller that it was translated, and which fields were left out.
+    """
+
+    source: Door
+    target: Door
+    conversation: Conversation
+    body: bytes
+    headers: Headers
+
+    def answer(self, answer_id: str, now_unix_s: int) -> "AnswerTranslator":
+        """What translates one answer to it: `answer_id` is used where the server gives no id of the caller's kind."""
+        return AnswerTranslator(self.source, self.target, AnswerContext(self.conversation, answer_id, now_unix_s))
+
+    def error(self, status: int, body: bytes, request_id: str) -> bytes:
+        """An error that the server answered with, in the caller's format."""
+        return error_body(failure_of(body, status), DIALECT_OF_DOOR[self.source], request_id)
+
+
+def translate(body: bytes, model: str, source: Door, target: Door) -> Translation:
+    """Raises `NotTranslatable`, which names the field, for what the target cannot carry without being wrong."""
+    losses = Losses()
+    conversation = REQUEST_READERS[source](body, losses)
+    if not conversation.model:  # some formats have it in the path
+        conversation = msgspec.structs.replace(conversation, model=model)
+    written = REQUEST_WRITERS[target](conversation, losses)
+    headers = [(TRANSLATED, label_of(source, target))]
+    if losses.names:
+        headers.append((DROPPED, ", ".join(losses.names)))
+    return Translation(source, target, conversation, written, tuple(headers))
+
+
+class AnswerTranslator:
+    """Translates one answer, of a stream or in one piece. Raises nothing but `ProviderError`."""
+
+    __slots__ = ("_cutter", "_framing", "_is_over", "_reader", "_size", "_writer")
+
+    def __init__(self, source: Door, target: Door, context: AnswerContext) -> None:
+        self._framing = DIALECTS[DIALECT_OF_DOOR[target]].framing
+        self._cutter = FrameCutter(self._framing)
+        self._reader = ANSWER_READERS[target](context)
+        self._writer = ANSWER_WRITERS[source](context)
+        self._is_over = False
+        self._size = 0
+
+    def feed(self, piece: bytes) -> bytes:
+        """What this piece of the server's stream is in the caller's format; b"" where it says nothing there (yet)."""
+        self._size += len(piece)
+        if self._size > MAX_ANSWER_BYTES:
+            raise NotAnAnswer(f"its answer is larger than {MAX_ANSWER_BYTES} bytes, which is all that is translated.")
+        whole = self._cutter.feed(piece)
+        return self._translate(whole) if whole else b""
+
+    def finish(self) -> bytes:
+        """The server's stream has ended whole: the rest, and the terminal frame if it was not given yet."""
+        rest = self._cutter.rest()
+        out = self._translate(rest) if rest.strip() else b""
+        return out if self._is_over else out + self._write([Ended()])
+
+    def _translate(self, frames: bytes) -> bytes:
+        read = self._reader.frame
+        return b"".join([self._write(read(frame)) for frame in self._framing.frames(frames)])
+
+    def _write(self, events: list[Event]) -> bytes:
+        out: list[bytes] = []
+        for event in events:
+            if self._is_over:
+                break  # what comes after the end belongs to nobody
+            self._is_over = isinstance(event, Ended | Failed)
+            out.append(self._writer.write(event))
+        return b"".join(out)
+
+    def whole(self, body: bytes) -> bytes:
+        """A complete body in the caller's format."""
+        return self._writer.whole(self._reader.whole(body))
+
+    def streamed(self, body: bytes) -> bytes:
+        """A complete body as the stream that the caller asked for."""
+        return self._write(self._reader.whole(body))
+
+    def collected(self, stream: bytes) -> bytes:
+        """A whole stream as the complete body that the caller asked for."""
+        events = [event for frame in self._framing.frames(stream) for event in self._reader.frame(frame)]
+        return self._writer.whole(events)

@@ -1,0 +1,140 @@
+"""Reading JSON of strangers into typed values, without losing an unknown field silently."""
+
+from typing import Generic, TypeVar, cast, get_args, get_type_hints
+
+import msgspec
+
+from masa_node.chat.errors import NotTranslatable
+from masa_node.dialects.fields import ABSENT, UNREADABLE, decode
+from masa_node.dialects.translation.losses import Losses
+
+T = TypeVar("T", bound=msgspec.Struct)
+EMPTY_OBJECT = msgspec.Raw(b"{}")
+NO_FIELDS = msgspec.Raw(b'{"type":"object","properties":{}}')
+FREE_FORM = msgspec.Raw(b'{"type":"object","properties":{"input":{"type":"string"}},"required":["input"]}')
+_NOTHING = frozenset({b"", b"null", b"[]", b"{}"})
+
+# Bounds of one request. Real agents stay far below each (135 tools, 1 000 turns, a screenshot of 5 MB).
+MAX_TURNS = 20_000
+MAX_PARTS = 20_000
+MAX_TOOLS = 2_048
+MAX_DATA_CHARS = 8 * 1024 * 1024
+
+encode = msgspec.json.Encoder().encode
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ANY = msgspec.json.Decoder()
+
+
+class BodyReader(Generic[T]):
+    """Reads request bodies of one format: the struct, which forbids unknown fields, names all that the format has.
+
+    A body with other fields is read as well; their names are noted as left out.
+    """
+
+    def __init__(self, kind: type[T]) -> None:
+        self._kind = kind
+        self._strict = msgspec.json.Decoder(kind)
+        self._inner = _structs_inside(kind)
+
+    def read(self, body: bytes, losses: Losses) -> T:
+        """The body. Raises `NotTranslatable` where a field has a type that no server would take."""
+        try:
+            return decode(body, self._strict)
+        except UNREADABLE:
+            pass
+        try:
+            tree: object = decode(body, _ANY)
+            self._prune(tree, self._kind, losses, "")
+            return self._strict.decode(encode(tree))
+        except UNREADABLE as exc:
+            raise NotTranslatable(f"The body cannot be translated: {exc}. Nothing was sent.") from exc
+
+    def _prune(self, tree: object, kind: type[msgspec.Struct], losses: Losses, path: str) -> None:
+        """Take out of the tree what the struct does not know. Only as deep as structs are."""
+        if isinstance(tree, list):
+            for each in cast("list[object]", tree):
+                self._prune(each, kind, losses, path)
+        elif isinstance(tree, dict):
+            fields = cast("dict[str, object]", tree)
+            known = self._inner[kind]
+            for name in [name for name in fields if name not in known]:
+                del fields[name]
+                losses.drop(path + name)
+            for name, value in fields.items():
+                inner = known[name]
+                if inner is not None:
+                    self._prune(value, inner, losses, "" if isinstance(value, list) else f"{name}.")
+
+
+_Inner = dict[str, type[msgspec.Struct] | None]
+
+
+def _structs_inside(kind: type[msgspec.Struct]) -> dict[type[msgspec.Struct], _Inner]:
+    """Of this struct and of each inside it: the names on the wire, each with the struct that is its value, if any."""
+    found: dict[type[msgspec.Struct], _Inner] = {}
+    todo = [kind]
+    while todo:
+        each = todo.pop()
+        if each not in found:
+            hints = get_type_hints(each)
+            found[each] = {field.encode_name: _struct_in(hints[field.name]) for field in msgspec.structs.fields(each)}
+            todo += [inner for inner in found[each].values() if inner is not None]
+    return found
+
+
+def _struct_in(hint: object) -> type[msgspec.Struct] | None:
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return hint
+    inner = (_struct_in(arg) for arg in get_args(hint))
+    return next((struct for struct in inner if struct is not None), None)
+
+
+def object_of(arguments: str) -> msgspec.Raw:
+    """The arguments of a call as a JSON object: empty text is none; what is no object is kept under one name.
+
+    A model that was cut, or erred, leaves such text; its caller has to see it, and the next turn to go on.
+    """
+    if not arguments.strip():
+        return EMPTY_OBJECT
+    raw = arguments.encode("utf-8", "replace")
+    try:
+        _OBJECT.decode(raw)
+    except UNREADABLE:
+        return msgspec.Raw(encode({"invalid_json": arguments}))
+    return msgspec.Raw(raw)
+
+
+def is_object(text: str) -> bool:
+    """Is this the whole text of a JSON object?"""
+    try:
+        _OBJECT.decode(text.encode("utf-8", "replace"))
+    except UNREADABLE:
+        return False
+    return True
+
+
+def text_of(raw: msgspec.Raw) -> str:
+    """Raw JSON as text; "" if there is none."""
+    return bytes(raw).decode("utf-8", "replace")
+
+
+def check_count(count: int, limit: int, what: str) -> None:
+    """Raises `NotTranslatable` for more than so many."""
+    if count > limit:
+        raise NotTranslatable(f"The body holds {count} {what}; at most {limit} can be translated. Nothing was sent.")
+
+
+def given(raw: msgspec.Raw) -> bool:
+    """Is the field there, and neither null nor an empty list or object?"""
+    return raw is not ABSENT and bytes(raw) not in _NOTHING
+
+
+def stop_sequences(stop: str | list[str] | None) -> tuple[str, ...]:
+    """The sequences that stop the answer; an empty one is none."""
+    listed = [stop] if isinstance(stop, str) else stop or ()
+    return tuple(each for each in listed if each)
+
+
+def schema_of(schema: msgspec.Raw | None) -> msgspec.Raw:
+    """The schema, or that of an object without fields where a tool has none."""
+    return schema if schema is not None else NO_FIELDS

@@ -1,0 +1,140 @@
+"""Thoughts go back to who had them, over any number of turns; to others they do not go, and nobody sees them as text."""
+
+import msgspec
+
+from tests.dialects.translation import sdk_models
+from tests.dialects.translation.calling import (
+    CHAT,
+    HI,
+    MESSAGES,
+    OLLAMA,
+    RESPONSES,
+    delta,
+    frames,
+    named,
+    request,
+    stream,
+    whole,
+)
+
+ANTHROPIC_ANSWER = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "m",
+    "content": [
+        {"type": "thinking", "thinking": "Hm. ", "signature": "SIG=="},
+        {"type": "redacted_thinking", "data": "HIDDEN"},
+        {"type": "text", "text": "Four."},
+    ],
+    "stop_reason": "end_turn",
+    "usage": {"input_tokens": 3, "output_tokens": 2},
+}
+SIGNED = [
+    {"type": "thinking", "thinking": "Hm. ", "signature": "SIG=="},
+    {"type": "redacted_thinking", "data": "HIDDEN"},
+]
+
+
+def test_anthropics_seals_come_back_through_a_chat_client_that_sends_the_message_back() -> None:
+    answer = msgspec.json.decode(whole(CHAT, MESSAGES, ANTHROPIC_ANSWER))
+    message = answer["choices"][0]["message"]
+    assert (message["content"], message["reasoning_content"]) == ("Four.", "Hm. ")
+    body, dropped = request(CHAT, MESSAGES, messages=[*HI, message, *HI])
+    assert body["messages"][1]["content"] == [*SIGNED, {"type": "text", "text": "Four."}]
+    assert dropped == []
+
+
+def test_anthropics_seals_come_back_through_a_responses_client() -> None:
+    answer = sdk_models.whole(RESPONSES, whole(RESPONSES, MESSAGES, ANTHROPIC_ANSWER, input="hi"))
+    assert answer.output_text == "Four."
+    assert [item.type for item in answer.output] == ["reasoning", "reasoning", "message"]
+    items = [item.model_dump(exclude_none=True) for item in answer.output]
+    body, _ = request(RESPONSES, MESSAGES, input=[*HI, *items, *HI])
+    assert body["messages"][1]["content"] == [*SIGNED, {"type": "text", "text": "Four."}]
+
+
+def test_the_same_from_a_stream() -> None:
+    events = named(
+        {"type": "message_start", "message": {"id": "msg_1", "model": "m", "usage": {"input_tokens": 3}}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "thinking", "thinking": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": "Hm. "}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "signature_delta", "signature": "SIG=="}},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "content_block_start", "index": 1, "content_block": {"type": "redacted_thinking", "data": "HIDDEN"}},
+        {"type": "content_block_stop", "index": 1},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 2}},
+        {"type": "message_stop"},
+    )
+    items = [
+        item.model_dump(exclude_none=True)
+        for item in sdk_models.response_of(stream(RESPONSES, MESSAGES, events, input="hi")).output
+    ]
+    assert request(RESPONSES, MESSAGES, input=[*HI, *items, *HI])[0]["messages"][1]["content"] == SIGNED
+    chunks = sdk_models.chat_chunks(stream(CHAT, MESSAGES, events))
+    blocks = [
+        block for chunk in chunks for block in (chunk.choices[0].delta.model_extra or {}).get("thinking_blocks", ())
+    ]
+    message = {"role": "assistant", "content": "x", "thinking_blocks": blocks}
+    assert request(CHAT, MESSAGES, messages=[*HI, message, *HI])[0]["messages"][1]["content"][:2] == SIGNED
+
+
+def test_an_open_models_thoughts_come_back_to_it_through_claude_code() -> None:
+    answer = stream(
+        MESSAGES,
+        CHAT,
+        frames(delta(reasoning_content="Hm."), delta(content="Four."), delta("stop"), b"[DONE]"),
+        max_tokens=9,
+    )
+    message = sdk_models.anthropic_message(answer)
+    assert [block.type for block in message.content] == ["thinking", "text"]
+    sent_back = [block.model_dump(exclude_none=True) for block in message.content]
+    body, dropped = request(
+        MESSAGES, CHAT, max_tokens=9, messages=[*HI, {"role": "assistant", "content": sent_back}, *HI]
+    )
+    assert body["messages"][1] == {"role": "assistant", "content": "Four.", "reasoning_content": "Hm."}
+    assert dropped == []
+    body, _ = request(MESSAGES, OLLAMA, max_tokens=9, messages=[*HI, {"role": "assistant", "content": sent_back}, *HI])
+    assert body["messages"][1]["thinking"] == "Hm."
+
+
+def test_thoughts_of_another_maker_are_left_out_by_name_and_never_become_text() -> None:
+    assistant = {"role": "assistant", "content": [*SIGNED, {"type": "text", "text": "Four."}]}
+    for target in (CHAT, OLLAMA, RESPONSES):
+        body, dropped = request(MESSAGES, target, max_tokens=9, messages=[*HI, assistant, *HI])
+        assert dropped == ["thinking"]
+        assert b"Hm." not in msgspec.json.encode(body)
+    body, dropped = request(
+        OLLAMA, MESSAGES, messages=[*HI, {"role": "assistant", "content": "Four.", "thinking": "Hm."}, *HI]
+    )
+    assert (body["messages"][1], dropped) == ({"role": "assistant", "content": "Four."}, ["thinking"])
+    body, dropped = request(
+        CHAT, MESSAGES, messages=[*HI, {"role": "assistant", "content": "4", "reasoning_content": "Hm."}, *HI]
+    )
+    assert (body["messages"][1], dropped) == ({"role": "assistant", "content": "4"}, ["reasoning_content"])
+
+
+def test_openais_hidden_reasoning_comes_back_to_it_through_claude_code() -> None:
+    output = [
+        {
+            "type": "reasoning",
+            "id": "rs_1",
+            "summary": [{"type": "summary_text", "text": "Hm."}],
+            "encrypted_content": "ENC",
+        },
+        {"type": "message", "content": [{"type": "output_text", "text": "Four."}]},
+    ]
+    response = {
+        "id": "resp_1",
+        "status": "completed",
+        "model": "m",
+        "output": output,
+        "usage": {"input_tokens": 1, "output_tokens": 2},
+    }
+    message = sdk_models.whole(MESSAGES, whole(MESSAGES, RESPONSES, response, max_tokens=9))
+    assert [block.type for block in message.content] == ["thinking", "text"]
+    sent_back = [block.model_dump(exclude_none=True) for block in message.content]
+    body, _ = request(
+        MESSAGES, RESPONSES, max_tokens=9, messages=[*HI, {"role": "assistant", "content": sent_back}, *HI]
+    )
+    assert body["input"][1] == output[0]
