@@ -4,7 +4,7 @@ import anthropic
 import ollama
 import openai
 
-from masa_node.chat.ask import DOOR_PATHS
+from masa_node.chat.ask import DOOR_PATHS, RUN_PATH
 from tests.api.raw_http import MODEL, ask_once, get, post
 from tests.api.serving import ServingNode
 
@@ -60,7 +60,7 @@ async def test_the_nodes_own_list_says_who_serves_what_and_how(node: ServingNode
     assert model["served_by"] == [{"provider": "demo", "local": True}]
     assert model["context_tokens"] == 4096
     assert {"anthropic", "ollama", "openai"} <= set(model["dialects"])
-    assert set(model["doors"]) <= {paths[0] for paths in DOOR_PATHS.values()}
+    assert set(model["doors"]) <= {RUN_PATH, *(paths[0] for paths in DOOR_PATHS.values())}
     assert "/v1/chat/completions" in model["doors"]
 
 

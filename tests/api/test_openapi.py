@@ -11,8 +11,9 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import Case, GenerationMode
 
-from masa_node.api.app import CHAT_DOORS, GET_PATHS
 from masa_node.api.openapi import describe
+from masa_node.api.paths import CHAT_DOORS, GET_PATHS, SEARCH_PATH
+from masa_node.chat.ask import RUN_PATH
 from tests.api.raw_http import MODEL, ask_once, get
 from tests.api.serving import ServingNode
 
@@ -43,7 +44,7 @@ def test_a_request_that_fits_gets_an_answer_that_fits(
     def check(case: Case) -> None:
         if isinstance(case.body, dict):
             case.body |= {key: MODEL for key in ("model", "name") if key in case.body}
-        case.path_parameters |= dict.fromkeys(case.path_parameters, MODEL)
+        case.path_parameters |= dict.fromkeys({"model"} & set(case.path_parameters), MODEL)
         case.call_and_validate(base_url=node.address)
 
     check()
@@ -64,11 +65,13 @@ def test_a_request_that_does_not_fit_gets_an_error_that_does(
 def test_every_door_is_described_and_nothing_else() -> None:
     posts = {path for path, methods in DESCRIBED.items() if methods == ["post"]}
     gets = {path for path, methods in DESCRIBED.items() if methods == ["get"]}
-    assert posts == set(CHAT_DOORS)
-    assert gets == GET_PATHS | {"/v1/models/{model}"}
+    ai = RUN_PATH.removesuffix("/run/{model}")
+    at_cloudflares = {RUN_PATH, *(f"{ai}/v1/{each}" for each in ("chat/completions", "embeddings", "responses"))}
+    assert posts == set(CHAT_DOORS) | at_cloudflares
+    assert gets == GET_PATHS | {"/v1/models/{model}", SEARCH_PATH}
 
 
 async def test_every_described_path_exists(node: ServingNode) -> None:
     for path, methods in DESCRIBED.items():
-        reply = await ask_once(node.port, get(path.replace("{model}", MODEL).encode()))
+        reply = await ask_once(node.port, get(path.replace("{model}", MODEL).replace("{account}", "0a").encode()))
         assert reply.status == (200 if methods == ["get"] else 405)

@@ -41,5 +41,7 @@ async def test_it_is_ready_when_an_llm_server_was_reached(tmp_path: Path) -> Non
 async def test_with_nothing_behind_it_it_is_alive_but_not_ready(tmp_path: Path) -> None:
     with ServingNode(tmp_path, {"DEMO": ""}) as node:
         assert (await ask_once(node.port, get(b"/healthz"))).status == 200
-        assert (await ask_once(node.port, get(b"/readyz"))).json() == {"ready": False, "upstreams": []}
+        ready = (await ask_once(node.port, get(b"/readyz"))).json()
+        assert (ready["ready"], ready["upstreams"]) == (False, [])
+        assert "set LLM_CHAT_URL" in str(ready["why"])
         assert (await ask_once(node.port, get(b"/v1/models"))).json()["data"] == []

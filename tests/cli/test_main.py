@@ -141,9 +141,9 @@ def test_models_without_a_node_says_so_and_ends_with_1(tmp_path: Path) -> None:
 
 
 def test_a_node_without_models_says_where_they_would_come_from(capsys: pytest.CaptureFixture[str]) -> None:
-    print_models(b'{"models": []}')
+    print_models(b'{"models": []}', "No model can be asked. No LLM server was found.")
     shown = capsys.readouterr().out
-    assert shown.startswith("No model can be asked: no LLM server")
+    assert shown.startswith("No model can be asked. No LLM server")
     assert "masa-node peers" in shown
 
 

@@ -1,7 +1,7 @@
 import re
 from pathlib import Path
 
-from masa_node.api.app import CHAT_DOORS, GET_PATHS
+from masa_node.api.paths import CHAT_DOORS, GET_PATHS
 from masa_node.node.settings import setting_docs
 from tools.generate_docs import DOCS, stale_pages
 

@@ -5,37 +5,20 @@ from collections.abc import Awaitable, Sequence
 
 import structlog
 
+from masa_node.api import models
 from masa_node.api.body import CallerGone
 from masa_node.api.body_budget import HELD_BODY, HeldBody
-from masa_node.api.chat import ChatDoors, request_id_of
+from masa_node.api.chat import MODEL_IN_PATH, ChatDoors, request_id_of
+from masa_node.api.families import offers_for
 from masa_node.api.guard import ADMITTED, Guard
+from masa_node.api.paths import CHAT_DOORS, GET_PATHS, dialect_of_path, is_get, not_done_here, place_of
 from masa_node.api.replies import Message, RawHeaders, Receive, Scope, Send, request_headers, send_error, send_whole
 from masa_node.api.routes import NodeView, ordinary_doors
 from masa_node.api.show import ShowDoor
-from masa_node.chat.ask import DIALECT_OF_DOOR, DOOR_PATHS, DialectName, Door
+from masa_node.chat.ask import DIALECT_OF_DOOR, DialectName, Door
 from masa_node.chat.errors import Bug, MasaError, UnknownPath, WrongMethod
 from masa_node.routing.byte_budget import ByteBudget
 
-CHAT_DOORS: dict[str, Door] = {path: door for door, paths in DOOR_PATHS.items() for path in paths}
-GET_PATHS = frozenset(
-    {
-        "/",
-        "/healthz",
-        "/readyz",
-        "/metrics",
-        "/openapi.json",
-        "/api/v1/node",
-        "/api/v1/peers",
-        "/api/v1/stake",
-        "/api/v1/llm/models",
-        "/v1/models",
-        "/api/tags",
-        "/api/version",
-    }
-)
-_ONE_MODEL = "/v1/models/"
-_SLASHES = re.compile("/{2,}")
-_ONE_MODEL_LOOSELY = re.compile("/+v1/+models/+(?=[^/])")
 _GET = frozenset({"GET", "HEAD"})
 _ALLOWED_HEADERS = b"authorization, content-type, x-api-key, anthropic-version, anthropic-beta, x-request-id"
 _HEADER_NAMES = re.compile(rb"[A-Za-z0-9-]{1,64}(?: ?, ?[A-Za-z0-9-]{1,64}){0,31}")
@@ -58,6 +41,7 @@ class App:
         self._bodies = bodies
         self._chat = chat
         self._show = show
+        self._view = view
         self._ordinary = ordinary_doors(view)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,26 +72,37 @@ class App:
         await self._route(scope, receive, send)
 
     async def _route(self, scope: Scope, receive: Receive, send: "_Started") -> None:
-        path, method = tidy_path(scope["path"]), scope["method"]
-        scope["path"] = path
-        door = CHAT_DOORS.get(path)
-        if door is not None:
+        place, method = place_of(scope["path"], scope["raw_path"]), scope["method"]
+        path = scope["path"] = place.path
+        if place.door is not None:
             if method != "POST":
                 raise WrongMethod(f"{path} takes POST, not {method}.", "POST")
-            with HeldBody(self._bodies) as scope[HELD_BODY]:
-                if door is Door.OLLAMA_SHOW:
-                    await self._show.serve(scope, receive, send, send.cors)
-                else:
-                    await self._chat.serve(door, scope, receive, send, send.cors)
-        elif path in GET_PATHS or path.startswith(_ONE_MODEL):
+            if place.model is not None:
+                scope[MODEL_IN_PATH] = place.model
+            await self._answer(place.door, scope, receive, send)
+        elif is_get(path):
             if method not in _GET:
                 raise WrongMethod(f"{path} takes GET, not {method}.", "GET, HEAD")
             request_id = request_id_of(scope["headers"])
             send.add = [*request_headers(request_id, "", None, ()), *send.cors]
             await self._ordinary(scope, receive, send)
         else:
-            known = ", ".join(sorted({*CHAT_DOORS, *GET_PATHS}))
-            raise UnknownPath(f"There is no {path!r} here. What there is: {known}.")
+            raise self._not_here(path)
+
+    async def _answer(self, door: Door, scope: Scope, receive: Receive, send: "_Started") -> None:
+        with HeldBody(self._bodies) as scope[HELD_BODY]:
+            if door is Door.OLLAMA_SHOW:
+                await self._show.serve(scope, receive, send, send.cors)
+            else:
+                await self._chat.serve(door, scope, receive, send, send.cors)
+
+    def _not_here(self, path: str) -> UnknownPath:
+        not_done = not_done_here(path)
+        if not_done is not None:
+            offers = offers_for(DialectName.OLLAMA, self._view.askable(self._view.catalog.all_offers()))
+            return UnknownPath(f"This node {not_done}; it serves: {models.named(offers)}.")
+        known = ", ".join(sorted({*CHAT_DOORS, *GET_PATHS}))
+        return UnknownPath(f"There is no {path!r} here. What there is: {known}.")
 
     @staticmethod
     async def _tell(scope: Scope, send: "_Started", error: MasaError) -> None:
@@ -115,19 +110,6 @@ class App:
         send.add = []
         headers = [*request_headers(request_id, "", None, ()), *send.cors]
         await send_error(send, error, _dialect_for(scope), request_id, headers)
-
-
-def tidy_path(path: str) -> str:
-    """The path as it is written here: clients whose base URL ends with a slash ask for `/v1/models/` or `//v1/models`.
-
-    A model's name stays as it is.
-    """
-    if "//" not in path and not path.endswith("/"):
-        return path
-    match = _ONE_MODEL_LOOSELY.match(path)
-    if match:
-        return _ONE_MODEL + path[match.end() :]
-    return _SLASHES.sub("/", path).rstrip("/") or "/"
 
 
 class _Started:
@@ -160,11 +142,9 @@ def _dialect_for(scope: Scope) -> DialectName:
     door = CHAT_DOORS.get(path)
     if door is not None:
         return DIALECT_OF_DOOR[door]
-    if path.startswith("/v1/messages") or any(name == b"anthropic-version" for name, _ in scope["headers"]):
+    if any(name == b"anthropic-version" for name, _ in scope["headers"]):
         return DialectName.ANTHROPIC
-    if path.startswith("/api/") and not path.startswith("/api/v1/"):
-        return DialectName.OLLAMA
-    return DialectName.OPENAI
+    return dialect_of_path(path)
 
 
 def _cors(origin: bytes) -> RawHeaders:

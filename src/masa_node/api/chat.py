@@ -35,6 +35,7 @@ from masa_node.routing.exchange import Exchange
 PASSED_UP = frozenset(
     {b"content-type", b"accept", b"anthropic-version", b"anthropic-beta", b"openai-beta", b"traceparent", b"tracestate"}
 )
+MODEL_IN_PATH = "masa_node.model_in_path"  # in the scope of a request whose model's name is in its path
 _VIA = b"x-masa-via"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _STREAM_HEADERS: RawHeaders = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
@@ -72,7 +73,7 @@ class ChatDoors:
         request_id = request_id_of(headers)
         try:
             body = await read_body(scope, receive, self._limits.max_body_bytes)
-            ask = self._ask(door, request_id, headers, body, came_s)
+            ask = self._ask(door, request_id, scope, body, came_s)
         except MasaError as error:
             reply = [*request_headers(request_id, "", None, ()), *extra]
             size = await send_error(send, error, DIALECT_OF_DOOR[door], request_id, reply)
@@ -90,10 +91,9 @@ class ChatDoors:
         finally:
             exchange.close()
 
-    def _ask(
-        self, door: Door, request_id: RequestId, headers: list[tuple[bytes, bytes]], body: bytes, came_s: float
-    ) -> Ask:
-        peeked = peek(body, door)
+    def _ask(self, door: Door, request_id: RequestId, scope: Scope, body: bytes, came_s: float) -> Ask:
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        peeked = peek(body, door, scope.get(MODEL_IN_PATH))
         race, privacy = route_of(headers, self._limits.race, self._limits.privacy)
         return Ask(
             request_id=request_id,

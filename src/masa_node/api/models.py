@@ -1,18 +1,24 @@
 """Lists of models, in each client family's shape. The node's own list names everything; the others what they know."""
 
 import hashlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import msgspec
 
-from masa_node.chat.ask import DIALECT_OF_DOOR, DOOR_PATHS, Door
+from masa_node.api.families import Offers, family_of
+from masa_node.chat.ask import Door, path_of
 from masa_node.chat.offer import ModelOffer, same_model_key
-from masa_node.routing.catalog import Catalog
-from masa_node.routing.provider import Provider
 
 Json = dict[str, object]
-Offers = list[tuple[Provider, ModelOffer]]
-
+MAX_NAMED = 12  # models in a sentence
+MAX_PER_PAGE = 1_000
+_MAX_DIGITS = 9
+_TASK = {
+    "id": "c329a1f9-323d-4e91-b2aa-582dd4188d34",
+    "name": "Text Generation",
+    "description": "Family of generative text models, such as large language models (LLM).",
+}
 _NO_DETAILS: Json = {
     "parent_model": "",
     "format": "",
@@ -31,27 +37,36 @@ def grouped(offers: Offers) -> list[Offers]:
     return list(groups.values())
 
 
-def own_list(catalog: Catalog) -> Json:
+def named(offers: Offers) -> str:
+    """The models' names in one line, the first MAX_NAMED of them."""
+    names = [group[0][1].model for group in grouped(offers)]
+    if not names:
+        return "no model now"
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(names[:MAX_NAMED]) + more
+
+
+def own_list(offers: Offers) -> Json:
     """`GET /api/v1/llm/models`: what can be asked here now, who serves it, through which doors."""
-    return {"models": [_own_entry(group) for group in grouped(catalog.all_offers())]}
+    return {"models": [_own_entry(group) for group in grouped(offers)]}
 
 
 def _own_entry(group: Offers) -> Json:
-    doors = sorted({door for _, offer in group for door in offer.doors if door in DOOR_PATHS})
-    spoken = {DIALECT_OF_DOOR[door].value.partition(".")[0] for door in doors if door is not Door.NATIVE}
+    doors = sorted({door for _, offer in group for door in offer.doors})
+    spoken = {family_of(door).value for door in doors if door is not Door.NATIVE}
     contexts = [offer.context_tokens for _, offer in group if offer.context_tokens]
     return {
         "id": group[0][1].model,
         "served_by": [{"provider": provider.name, "local": provider.is_local} for provider, _ in group],
         "dialects": sorted(spoken),
-        "doors": [DOOR_PATHS[door][0] for door in doors],
+        "doors": [path_of(door) for door in doors],
         "context_tokens": max(contexts, default=None),
     }
 
 
-def openai_list(catalog: Catalog) -> Json:
+def openai_list(offers: Offers) -> Json:
     """`GET /v1/models`: one shape that the OpenAI and the Anthropic SDKs accept."""
-    data = [openai_entry(group[0][1]) for group in grouped(catalog.all_offers())]
+    data = [openai_entry(group[0][1]) for group in grouped(offers)]
     ids = [entry["id"] for entry in data]
     return {
         "object": "list",
@@ -70,16 +85,57 @@ def openai_entry(offer: ModelOffer) -> Json:
         "object": "model",
         "created": created,
         "owned_by": offer.owned_by or "unknown",
+        "context_length": offer.context_tokens,
+        # Anthropic's, all of which its SDK wants to find
         "type": "model",
         "display_name": offer.model,
         "created_at": _rfc3339(created),
-        "context_length": offer.context_tokens,
+        "max_input_tokens": offer.context_tokens,
+        "max_tokens": None,
+        "capabilities": None,
+        "lifecycle": "active",
+        "deprecated_at": None,
+        "retires_at": None,
+        "line": None,
     }
 
 
-def ollama_tags(catalog: Catalog) -> Json:
+def cloudflare_list(offers: Offers, query: Mapping[str, str]) -> Json:
+    """`GET .../ai/models/search`: the SDK asks page after page until one is empty."""
+    wanted, task = query.get("search", "").lower(), query.get("task", _TASK["name"])
+    found = [
+        _cloudflare_entry(group[0][1])
+        for group in grouped(offers)
+        if task == _TASK["name"] and wanted in group[0][1].model.lower()
+    ]
+    page, per_page = _number(query.get("page"), 1), _number(query.get("per_page"), MAX_PER_PAGE)
+    shown = found[(page - 1) * per_page : page * per_page]
+    info = {"page": page, "per_page": per_page, "count": len(shown), "total_count": len(found)}
+    return {"success": True, "errors": [], "messages": [], "result": shown, "result_info": info}
+
+
+def _cloudflare_entry(offer: ModelOffer) -> Json:
+    context = [{"property_id": "context_window", "value": str(offer.context_tokens)}] if offer.context_tokens else []
+    return {
+        "id": offer.model,
+        "source": 1,
+        "name": offer.model,
+        "description": f"Served by {offer.owned_by or 'an LLM server'}",
+        "task": _TASK,
+        "tags": [],
+        "properties": context,
+    }
+
+
+def _number(text: str | None, otherwise: int) -> int:
+    """A page or a size of one, at least 1."""
+    is_number = text is not None and text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS
+    return max(1, int(text)) if text is not None and is_number else otherwise
+
+
+def ollama_tags(offers: Offers) -> Json:
     """`GET /api/tags`: Ollama's own entries as Ollama gave them, others in the same shape."""
-    return {"models": [_tag(group) for group in grouped(catalog.all_offers())]}
+    return {"models": [_tag(group) for group in grouped(offers)]}
 
 
 def _tag(group: Offers) -> Json | msgspec.Raw:

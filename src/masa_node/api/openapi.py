@@ -1,9 +1,12 @@
 """The description of the HTTP doors (OpenAPI 3.1). Tests compare it with what the node does."""
 
+import re
+
 from masa_node import __version__
+from masa_node.api.paths import SEARCH_PATH
 from masa_node.api.route_headers import PRIVACY, RACE, RACE_FORM
 from masa_node.api.statuses import STATUS
-from masa_node.chat.ask import DIALECT_OF_DOOR, DOOR_PATHS, Door, Privacy
+from masa_node.chat.ask import DIALECT_OF_DOOR, DOOR_PATHS, RUN_PATH, Door, Privacy
 
 Json = dict[str, object]
 
@@ -20,19 +23,27 @@ _ABOUT: dict[Door, str] = {
     Door.OLLAMA_SHOW: "What is known of a model, in Ollama's shape",
     Door.OLLAMA_EMBED: "Ollama embeddings",
     Door.OLLAMA_EMBEDDINGS: "Ollama embeddings (the older kind, from a prompt)",
+    Door.CLOUDFLARE_RUN: "Cloudflare Workers AI; `@cf/...` or encoded (`@cf%2F...`), any account",
 }
 _PLAIN: tuple[tuple[str, str, str], ...] = (
     ("/", "Is the node running?", "text/plain"),
     ("/healthz", "Liveness: the process answers", "application/json"),
-    ("/readyz", "Readiness: at least one LLM server was reached, or a peer that may be asked", "application/json"),
+    ("/health", "The same, where clients of llama.cpp and vLLM look for it", "application/json"),
+    ("/v1/health", "The same", "application/json"),
+    ("/readyz", "Readiness: some model can be asked; if none, why, and what to do", "application/json"),
     ("/metrics", "Prometheus metrics", "text/plain"),
     ("/openapi.json", "This description", "application/json"),
     ("/api/v1/node", "The node itself: version, id, addresses, load, policies", "application/json"),
     ("/api/v1/peers", "The peers: who is linked, directly or through a relay, and what they share", "application/json"),
     ("/api/v1/stake", "Stakes: the policies, this node's own stake, what was read of the chain", "application/json"),
     ("/api/v1/llm/models", "What can be asked here now, who serves it, through which doors", "application/json"),
-    ("/v1/models", "The models, in a shape that the OpenAI and Anthropic SDKs read", "application/json"),
-    ("/api/tags", "The models, in Ollama's shape", "application/json"),
+    (
+        "/v1/models",
+        "The models that can be asked in OpenAI's formats; with an `anthropic-version` header, in Anthropic's",
+        "application/json",
+    ),
+    ("/api/tags", "The models that can be asked in Ollama's formats", "application/json"),
+    ("/api/ps", "The models that the Ollamas behind the node hold in memory now", "application/json"),
     ("/api/version", "The Ollama API version that is spoken", "application/json"),
 )
 _ROUTE_HEADERS: tuple[tuple[str, str, Json], ...] = (
@@ -47,7 +58,19 @@ _ROUTE_HEADERS: tuple[tuple[str, str, Json], ...] = (
         {"type": "string", "enum": list(Privacy)},
     ),
 )
+_CLOUDFLARE_ALIASES = {
+    f"/client/v4/accounts/{{account}}/ai{DOOR_PATHS[door][0]}": door
+    for door in (Door.OPENAI_CHAT, Door.OPENAI_EMBEDDINGS, Door.OPENAI_RESPONSES)
+}
+_SEARCH = "The models that can be asked in Cloudflare's format; `search`, `task`, `page`, `per_page`"
+_ACCOUNT: Json = {
+    "name": "account",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "pattern": "^[0-9a-f]+$"},
+}
 _ONE_MODEL = "One model, in a shape that the OpenAI and Anthropic SDKs read"
+_MODEL_IN_PATH: Json = {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
 _JSON_OBJECT: Json = {"schema": {"type": "object"}}
 
 
@@ -59,6 +82,10 @@ def describe() -> Json:
             paths[path] = {"post": _chat_operation(door, path)}
     for path, about, media_type in _PLAIN:
         paths[path] = {"get": _get_operation(path, about, media_type)}
+    paths[RUN_PATH] = {"post": _run_operation()}
+    for path, door in _CLOUDFLARE_ALIASES.items():
+        paths[path] = {"post": {**_chat_operation(door, path), "parameters": [_ACCOUNT, *_route_headers()]}}
+    paths[SEARCH_PATH] = {"get": {**_get_operation(SEARCH_PATH, _SEARCH, "application/json"), "parameters": [_ACCOUNT]}}
     paths["/v1/models/{model}"] = {"get": _one_model_operation()}
     return {
         "openapi": "3.1.0",
@@ -82,7 +109,14 @@ def describe() -> Json:
 def operations() -> list[tuple[str, str, str]]:
     """Method, path and meaning of every door."""
     chat = [("POST", path, _ABOUT[door]) for door, paths in DOOR_PATHS.items() for path in paths]
-    return [*chat, *(("GET", path, about) for path, about, _ in _PLAIN), ("GET", "/v1/models/{model}", _ONE_MODEL)]
+    chat.append(("POST", RUN_PATH, _ABOUT[Door.CLOUDFLARE_RUN]))
+    chat += [("POST", path, f"{_ABOUT[door]}, at Cloudflare's address") for path, door in _CLOUDFLARE_ALIASES.items()]
+    lists = [("GET", path, about) for path, about, _ in _PLAIN]
+    return [*chat, *lists, ("GET", SEARCH_PATH, _SEARCH), ("GET", "/v1/models/{model}", _ONE_MODEL)]
+
+
+def _id_of(path: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "_", path).strip("_")
 
 
 def _errors() -> Json:
@@ -105,13 +139,10 @@ def _chat_operation(door: Door, path: str) -> Json:
         "additionalProperties": True,
     }
     return {
-        "operationId": path.strip("/").replace("/", "_"),
+        "operationId": _id_of(path),
         "summary": _ABOUT[door],
         "tags": [DIALECT_OF_DOOR[door].value if door is not Door.NATIVE else "native"],
-        "parameters": [
-            {"name": name, "in": "header", "required": False, "description": about, "schema": schema}
-            for name, about, schema in _ROUTE_HEADERS
-        ],
+        "parameters": _route_headers(),
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         "responses": {
             "200": {
@@ -127,10 +158,26 @@ def _chat_operation(door: Door, path: str) -> Json:
     }
 
 
+def _route_headers() -> list[Json]:
+    return [
+        {"name": name, "in": "header", "required": False, "description": about, "schema": schema}
+        for name, about, schema in _ROUTE_HEADERS
+    ]
+
+
+def _run_operation() -> Json:
+    body: Json = {"type": "object", "properties": {"stream": {"type": "boolean"}}, "additionalProperties": True}
+    return {
+        **_chat_operation(Door.CLOUDFLARE_RUN, RUN_PATH),
+        "parameters": [_ACCOUNT, _MODEL_IN_PATH, *_route_headers()],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+    }
+
+
 def _get_operation(path: str, about: str, media_type: str) -> Json:
     schema: Json = _JSON_OBJECT if media_type == "application/json" else {"schema": {"type": "string"}}
     return {
-        "operationId": "get_" + (path.strip("/").replace("/", "_").replace(".", "_") or "root"),
+        "operationId": f"get_{_id_of(path) or 'root'}",
         "summary": about,
         "responses": {"200": {"description": about, "content": {media_type: schema}}, **_errors()},
     }
@@ -140,6 +187,6 @@ def _one_model_operation() -> Json:
     return {
         "operationId": "get_v1_model",
         "summary": _ONE_MODEL,
-        "parameters": [{"name": "model", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}],
+        "parameters": [_MODEL_IN_PATH],
         "responses": {"200": {"description": "The model", "content": {"application/json": _JSON_OBJECT}}, **_errors()},
     }

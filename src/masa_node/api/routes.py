@@ -9,7 +9,10 @@ from starlette.routing import Route, Router
 
 from masa_node import __version__
 from masa_node.api import models
+from masa_node.api.families import Offers, not_in_family, offers_for
 from masa_node.api.openapi import describe
+from masa_node.api.paths import SEARCH
+from masa_node.chat.ask import DialectName
 from masa_node.chat.errors import UnknownModel
 from masa_node.dialects.peek import check_model
 from masa_node.routing.catalog import Catalog
@@ -20,20 +23,32 @@ OLLAMA_API_VERSION = "0.32.15"
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
+class Readiness(msgspec.Struct, frozen=True):
+    """`GET /readyz`. `why` says why nothing can be asked, and what to do; None if something can."""
+
+    ready: bool
+    upstreams: list[dict[str, object]]
+    why: str | None
+
+
 class NodeView(msgspec.Struct, frozen=True):
-    """What the ordinary doors show. `upstreams` gives name, label and whether it is up (None: not yet known);
+    """What the ordinary doors show. `readiness` tells whether anything can be asked;
     `node`, `peers` and `stake` give what is told of the node and of its network, ready to be written as JSON;
-    `has_peers` tells whether there is one that may be asked.
+    `askable` gives those of some offers that may be asked for at all (privacy, stakes); `first_look` returns when LLM
+    servers have been asked once what they serve, or that takes too long; `running` gives the entries of Ollama's
+    `/api/ps`.
     """
 
     catalog: Catalog
+    askable: Callable[[Offers], Offers]
     refresh: Callable[[], Awaitable[None]]
-    upstreams: Callable[[], list[tuple[str, str, bool | None]]]
+    first_look: Callable[[], Awaitable[None]]
+    running: Callable[[], Awaitable[list[msgspec.Raw]]]
+    readiness: Callable[[], Readiness]
     metrics: Callable[[], bytes]
     node: Callable[[], object]
     peers: Callable[[], object]
     stake: Callable[[], object]
-    has_peers: Callable[[], bool]
 
 
 def json_response(value: object, status: int = 200) -> Response:
@@ -46,17 +61,19 @@ def ordinary_doors(view: NodeView) -> Router:
     return Router(
         routes=[
             Route("/", _root),
-            Route("/healthz", _healthz),
+            *(Route(path, _healthz) for path in ("/healthz", "/health", "/v1/health")),
             Route("/readyz", _readyz(view)),
             Route("/metrics", _metrics(view)),
             Route("/openapi.json", _openapi),
             Route("/api/v1/node", _list(view.node)),
             Route("/api/v1/peers", _list(view.peers)),
             Route("/api/v1/stake", _list(view.stake)),
-            Route("/api/v1/llm/models", _list(lambda: models.own_list(view.catalog))),
-            Route("/v1/models", _list(lambda: models.openai_list(view.catalog))),
+            Route("/api/v1/llm/models", _models(view, lambda offers, _: models.own_list(offers))),
+            Route("/v1/models", _models(view, _openai_or_anthropic)),
             Route("/v1/models/{model:path}", _one_model(view)),
-            Route("/api/tags", _list(lambda: models.ollama_tags(view.catalog))),
+            Route("/api/tags", _models(view, _tags)),
+            Route("/api/ps", _ps(view)),
+            Route(SEARCH, _models(view, _search)),
             Route("/api/version", _version),
         ]
     )
@@ -92,14 +109,45 @@ def _list(make: Callable[[], object]) -> Endpoint:
     return endpoint
 
 
+def _models(view: NodeView, make: Callable[[Offers, Request], object]) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        await view.first_look()
+        return json_response(make(view.askable(view.catalog.all_offers()), request))
+
+    return endpoint
+
+
+def _family(request: Request) -> DialectName:
+    """Whose client lists models: Anthropic's say so, all others are taken for OpenAI's."""
+    return DialectName.ANTHROPIC if "anthropic-version" in request.headers else DialectName.OPENAI
+
+
+def _openai_or_anthropic(offers: Offers, request: Request) -> object:
+    return models.openai_list(offers_for(_family(request), offers))
+
+
+def _tags(offers: Offers, request: Request) -> object:
+    del request
+    return models.ollama_tags(offers_for(DialectName.OLLAMA, offers))
+
+
+def _search(offers: Offers, request: Request) -> object:
+    return models.cloudflare_list(offers_for(DialectName.CLOUDFLARE, offers), request.query_params)
+
+
+def _ps(view: NodeView) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        del request
+        return json_response({"models": await view.running()})
+
+    return endpoint
+
+
 def _readyz(view: NodeView) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         del request
-        upstreams = view.upstreams()
-        is_ready = view.has_peers() or any(is_up for _, _, is_up in upstreams)
-        states = {None: "not asked yet", True: "up", False: "down"}
-        listed = [{"name": name, "kind": label, "state": states[is_up]} for name, label, is_up in upstreams]
-        return json_response({"ready": is_ready, "upstreams": listed}, 200 if is_ready else 503)
+        found = view.readiness()
+        return json_response(found, 200 if found.ready else 503)
 
     return endpoint
 
@@ -117,10 +165,14 @@ def _one_model(view: NodeView) -> Endpoint:
         model = check_model(request.path_params["model"])  # decoded once, by the server
         if not view.catalog.knows(model):
             await view.refresh()
-        offers = view.catalog.offers_of(model)
+        offers = view.askable(view.catalog.offers_of(model))
         if not offers:
             nearest = ", ".join(view.catalog.nearest(model)) or "none is served at all"
             raise UnknownModel(f"No LLM known here serves the model {model!r}. Nearest: {nearest}.")
-        return json_response({**models.openai_entry(offers[0][1]), "id": model})
+        family = _family(request)
+        found = offers_for(family, offers)
+        if not found:
+            raise not_in_family(model, family, offers)
+        return json_response({**models.openai_entry(found[0][1]), "id": model})
 
     return endpoint

@@ -1,27 +1,33 @@
 """`POST /api/show`: Ollama answers for its own models; for the others the node says what it knows."""
 
+from collections.abc import Callable
+
 import msgspec
 
 from masa_node.api import models
 from masa_node.api.body import read_body
 from masa_node.api.chat import ChatDoors
+from masa_node.api.families import Offers, not_in_family, offers_for
 from masa_node.api.replies import Message, RawHeaders, Receive, Scope, Send, send_whole
-from masa_node.chat.ask import Door
+from masa_node.chat.ask import DialectName, Door
 from masa_node.chat.errors import BadJson, BadModel
 from masa_node.dialects.peek import peek
 from masa_node.routing.catalog import Catalog
 
 
 class ShowDoor:
-    """Serves `/api/show`."""
+    """Serves `/api/show`. `askable` gives those of some offers that may be asked for."""
 
-    def __init__(self, catalog: Catalog, chat: ChatDoors, max_body_bytes: int) -> None:
+    def __init__(
+        self, catalog: Catalog, askable: Callable[[Offers], Offers], chat: ChatDoors, max_body_bytes: int
+    ) -> None:
         self._catalog = catalog
+        self._askable = askable
         self._chat = chat
         self._max_body_bytes = max_body_bytes
 
     async def serve(self, scope: Scope, receive: Receive, send: Send, extra: RawHeaders) -> None:
-        """Answer one request. Raises what `read_body` raises."""
+        """Answer one request. Raises what `read_body` raises, `DialectNotServed` for what no Ollama client can ask."""
         body = await read_body(scope, receive, self._max_body_bytes)
         offers = self._offers_elsewhere(body)
         if offers:
@@ -39,11 +45,14 @@ class ShowDoor:
 
         await self._chat.serve(Door.OLLAMA_SHOW, scope, again, send, extra)
 
-    def _offers_elsewhere(self, body: bytes) -> models.Offers:
-        """The model's offers if it is known here and no Ollama serves it."""
+    def _offers_elsewhere(self, body: bytes) -> Offers:
+        """The model's offers if it is known here and no Ollama serves it. Raises `DialectNotServed`."""
         try:
             model = peek(body, Door.OLLAMA_SHOW).model
         except (BadJson, BadModel):
             return []  # the chat door says what is wrong with it
-        offers = self._catalog.offers_of(model)
-        return [] if any(Door.OLLAMA_SHOW in offer.doors for _, offer in offers) else offers
+        offers = self._askable(self._catalog.offers_of(model))
+        found = offers_for(DialectName.OLLAMA, offers)
+        if offers and not found:
+            raise not_in_family(model, DialectName.OLLAMA, offers)
+        return [] if any(Door.OLLAMA_SHOW in offer.doors for _, offer in found) else found

@@ -75,6 +75,15 @@ DOOR_PATHS: dict[Door, tuple[str, ...]] = {
 }
 
 
+# Where the model's name is in the path, not in the body: with its slashes as they are, or encoded (`@cf%2Fmeta%2Fx`).
+RUN_PATH = "/client/v4/accounts/{account}/ai/run/{model}"
+
+
+def path_of(door: Door) -> str:
+    """The path that messages name for this door."""
+    return RUN_PATH if door is Door.CLOUDFLARE_RUN else DOOR_PATHS[door][0]
+
+
 # The doors through which the same conversation could be had, in another format.
 CONVERSATION_DOORS = (Door.OPENAI_CHAT, Door.ANTHROPIC_MESSAGES, Door.OLLAMA_CHAT, Door.NATIVE)
 

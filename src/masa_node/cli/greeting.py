@@ -1,13 +1,13 @@
 """What `up` and `demo` print while the node starts."""
 
-import json
-
 import msgspec
 
+from masa_node.api.models import grouped
+from masa_node.cli.trying import about_the_key, address_for_others, commands
 from masa_node.node.compose import Node
-from masa_node.upstreams.roster import Listed
 
 MAX_SHOWN_MODELS = 12
+NOTHING_YET = "No model can be asked yet."
 ID_CHARS = 10  # of a node's id, as the other commands show it
 
 
@@ -45,49 +45,33 @@ class GreetPeople:
 
     def settled(self, address: str, node: Node) -> None:
         """See `Announce`."""
+        now, offers = node.situation(), node.askable(node.catalog.all_offers())
+        for server in now.servers:
+            print(f"  {server.line}")
         models = _models(node)
-        for provider in node.roster.providers:
-            print(f"  {_state(node, provider)}")
-        if not node.roster.providers:
-            _tell_nothing_behind(node)
         if models:
             more = f" and {len(models) - MAX_SHOWN_MODELS} more" if len(models) > MAX_SHOWN_MODELS else ""
             print(f"  Models: {', '.join(models[:MAX_SHOWN_MODELS])}{more}")
         if node.node_id:
             print(f"  Peers: this node is {node.node_id[:ID_CHARS]} on its network; `masa-node peers` shows the others")
         print(f"  Staking: {node.staking_line}")
-        print(f"\nOpenAI clients: base URL {address}/v1   Anthropic and Ollama clients: {address}")
-        if models:
-            print("Try it:")
-            print(f"  curl {address}/api/v1/llm/models")
-            print(f"  curl -N {address}/v1/chat/completions -d '{_body(models[0])}'")
+        shown = address_for_others(node, address)
+        if shown != address:
+            print(f"  Other machines reach it at {shown}")
+        print(f"\nOpenAI clients: base URL {shown}/v1   Anthropic and Ollama clients: {shown}")
+        if now.is_ready:
+            print(f"Try it: {about_the_key(node)}".rstrip())
+            for command in commands(node, shown, offers):
+                print(f"  {command}")
         else:
-            print("No model can be asked yet; `masa-node models` lists them once there are some.")
+            print(NOTHING_YET if now.servers else now.why_not)
+            print("`masa-node models` lists what can be asked once there is something; `masa-node demo` needs no LLM")
+            print("server; `masa-node join LINK` brings a friend's models here.")
         print("Ctrl+C stops it.", flush=True)
 
 
-def _tell_nothing_behind(node: Node) -> None:
-    if node.settings.find_local:
-        print("  No LLM server found. Start one (Ollama, LM Studio, vLLM, llama.cpp), or set LLM_CHAT_URL;")
-    else:
-        print("  No LLM server is behind it. Set LLM_CHAT_URL, or FIND_LOCAL=1 to look for one on this machine;")
-    print("  `masa-node demo` needs none; `masa-node join LINK` brings a friend's models here.")
-
-
 def _models(node: Node) -> list[str]:
-    return [offer.model for _, offer in node.catalog.all_offers()]
-
-
-def _state(node: Node, provider: Listed) -> str:
-    count = sum(1 for owner, _ in node.catalog.all_offers() if owner is provider)
-    if node.roster.is_up(provider):
-        return f"{provider.place}: {provider.label}, {count} model{'' if count == 1 else 's'}"
-    return f"{provider.place}: not reached; the node keeps trying"
-
-
-def _body(model: str) -> str:
-    messages = [{"role": "user", "content": "Hello"}]
-    return json.dumps({"model": model, "messages": messages, "stream": True}).replace("'", "'\\''")
+    return [group[0][1].model for group in grouped(node.askable(node.catalog.all_offers()))]
 
 
 def _print_line(value: object) -> None:

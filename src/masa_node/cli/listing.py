@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import msgspec
 from rich.table import Table
 
-from masa_node.chat.errors import ConnectionRefused, ProviderError
-from masa_node.cli.output import console
+from masa_node.chat.errors import ConnectionRefused, NotAnAnswer, ProviderError
+from masa_node.cli.output import check_url, console
+from masa_node.dialects.fields import read
+from masa_node.routing.answers import read_whole
 from masa_node.upstreams.http import HttpClient
-from masa_node.upstreams.server import get_json
+from masa_node.upstreams.server import MAX_LISTING_BYTES, get_json
 
 
 class _Server(msgspec.Struct):
@@ -31,17 +33,43 @@ class _Models(msgspec.Struct):
     models: list[_Model]
 
 
-async def fetch_models(url: str, api_keys: Sequence[str]) -> bytes:
-    """The node's own list, as JSON. Raises `ProviderError`, `ConnectionRefused` when nothing listens there."""
+class _Ready(msgspec.Struct):
+    why: str | None = None
+
+
+_READY = msgspec.json.Decoder(_Ready)
+
+
+async def fetch_models(url: str, api_keys: Sequence[str]) -> tuple[bytes, str]:
+    """The node's own list, as JSON, and why it is empty if it is.
+
+    Raises `ConfigurationError` for what is no URL, `ProviderError`, `ConnectionRefused` when nothing listens there.
+    """
+    check_url(url)
     headers = (("Authorization", f"Bearer {api_keys[0]}"),) if api_keys else ()
     async with HttpClient() as http:
         try:
-            return await get_json(http, f"{url.rstrip('/')}/api/v1/llm/models", headers)
+            answer = await get_json(http, f"{url.rstrip('/')}/api/v1/llm/models", headers)
+            return answer, "" if _decoded(answer) else await _why_nothing(http, url)
         except ConnectionRefused as exc:
             raise no_node_at(url) from exc
         except ProviderError as exc:
             exc.place = f"the node at {url}"
             raise
+
+
+def _decoded(answer: bytes) -> list[_Model]:
+    try:
+        return msgspec.json.decode(answer, type=_Models).models
+    except msgspec.DecodeError as exc:
+        raise NotAnAnswer("what answers there is no Masa node.") from exc
+
+
+async def _why_nothing(http: HttpClient, url: str) -> str:
+    """In the node's own words, which `/readyz` has."""
+    ready = await http.get(f"{url.rstrip('/')}/readyz", ())
+    told = read(await read_whole(ready, MAX_LISTING_BYTES), _READY)
+    return (told.why if told is not None else None) or "No model can be asked."
 
 
 def no_node_at(url: str) -> ConnectionRefused:
@@ -51,12 +79,12 @@ def no_node_at(url: str) -> ConnectionRefused:
     return error
 
 
-def print_models(answer: bytes) -> None:
+def print_models(answer: bytes, why_empty: str) -> None:
     """The list as a table."""
-    models = msgspec.json.decode(answer, type=_Models).models
+    models = _decoded(answer)
     if not models:
-        print("No model can be asked: no LLM server behind the node was reached, and no linked peer shares one.")
-        print("`masa-node up` says what it finds, `masa-node peers` who is linked.")
+        print(why_empty)
+        print("No linked peer shares a model either: `masa-node peers` says who is linked.")
         return
     table = Table("model", "served by", "dialects", "context", box=None, pad_edge=False)
     for model in models:

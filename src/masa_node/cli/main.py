@@ -79,11 +79,11 @@ def models(
     values = read_settings()
     usual = f"http://127.0.0.1:{values.port}"
     url = url or asyncio.run(url_of_running_node(Path(values.masa_dir).expanduser(), usual))
-    answer = asyncio.run(fetch_models(url, listed(values.api_key)))
+    answer, why_empty = asyncio.run(fetch_models(url, listed(values.api_key)))
     if json:
         print_json(msgspec.Raw(answer))
     else:
-        print_models(answer)
+        print_models(answer, why_empty)
 
 
 @app.command()

@@ -3,10 +3,13 @@
 import os
 from datetime import UTC, datetime
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import msgspec
 import typer
 from rich.console import Console
+
+from masa_node.chat.errors import ConfigurationError
 
 PIPED_CHARS = 240  # a line's width where no terminal gives one
 
@@ -16,6 +19,17 @@ Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs inst
 def print_json(value: object) -> None:
     """Indented, to stdout."""
     print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def check_url(url: str) -> None:
+    """Is this the address of a node? Raises `ConfigurationError`."""
+    try:
+        parts = urlsplit(url)
+        is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, brackets around what is no address
+        is_one = False
+    if not is_one:
+        raise ConfigurationError(f"--url: {url!r} is no address of a node. Write http://127.0.0.1:8080")
 
 
 def console() -> Console:

@@ -13,7 +13,7 @@ import msgspec
 from rich.console import Console
 
 from masa_node.chat.errors import ConfigurationError, MasaError, Unreachable
-from masa_node.cli.output import plain
+from masa_node.cli.output import check_url, plain
 from masa_node.cli.peer_listing import ShownNetwork, fetch_peers, invite_id, remembered
 from masa_node.network.addresses import canonical, is_relay_url
 from masa_node.network.database import StoreFailed
@@ -136,6 +136,7 @@ async def change_peer(masa_dir: Path, verb: Verb, text: str) -> Answer:
 async def show_peers(masa_dir: Path, url: str, default_url: str, api_keys: Sequence[str]) -> ShownNetwork:
     """What the node at `url` tells; without one the node of this MASA_DIR, or what it remembers if it does not run."""
     if url:
+        check_url(url)
         return await fetch_peers(url, api_keys)
     is_running = is_held_by_another(masa_dir)
     async with _opened(masa_dir) as store:

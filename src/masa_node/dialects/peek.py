@@ -29,8 +29,8 @@ _BODY = msgspec.json.Decoder(_Body)
 _STREAMS_UNLESS_TOLD = frozenset({Door.OLLAMA_CHAT, Door.OLLAMA_GENERATE})
 
 
-def peek(body: bytes, door: Door) -> Peeked:
-    """Read the body of a request through this door.
+def peek(body: bytes, door: Door, model_in_path: str | None = None) -> Peeked:
+    """Read the body of a request through this door; the model's name only if it is not in the path.
 
     Raises `BadJson` if it is not a JSON object, `BadModel` if it names no usable model.
     """
@@ -42,7 +42,7 @@ def peek(body: bytes, door: Door) -> Peeked:
         raise BadJson(f"The body is not a JSON object: {exc}. Send one as the LLM's documentation describes.") from exc
     told = bytes(fields.stream)
     wants_stream = told != b"false" if door in _STREAMS_UNLESS_TOLD else told == b"true"
-    model = read(fields.model, TEXT)
+    model = model_in_path if model_in_path is not None else read(fields.model, TEXT)
     if door is Door.OLLAMA_SHOW:  # its clients send either, and the Ollama CLI an empty `model` beside `name`
         model = model or read(fields.name, TEXT)
     return Peeked(check_model(model), wants_stream)

@@ -1,8 +1,10 @@
 """Puts a node together from its settings. Nothing is started here."""
 
 import asyncio
+import contextlib
 import ipaddress
 import secrets
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,8 +14,9 @@ import msgspec
 from masa_node import __version__
 from masa_node.api.app import App
 from masa_node.api.chat import ChatDoors, ChatLimits
+from masa_node.api.families import Offers
 from masa_node.api.guard import Guard, GuardRules
-from masa_node.api.routes import NodeView
+from masa_node.api.routes import NodeView, Readiness
 from masa_node.api.show import ShowDoor
 from masa_node.chat.ask import Privacy, RaceMode, RaceRule
 from masa_node.chat.errors import ConfigurationError
@@ -23,12 +26,14 @@ from masa_node.node.config_file import upstreams_in_file
 from masa_node.node.peer_settings import read_peer_settings
 from masa_node.node.peers_view import no_network
 from masa_node.node.settings import NO_LLM, Settings, listed
+from masa_node.node.situation import ServerState, Situation
 from masa_node.node.stake_settings import read_stake_settings
 from masa_node.node.stake_view import STAKING_OFF, StakeView, stake_off
 from masa_node.routing.admission import Admission, GuestAdmission
 from masa_node.routing.byte_budget import OVERHEAD_BYTES, ByteBudget
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher
+from masa_node.routing.provider import Provider
 from masa_node.telemetry.log import log_outcome
 from masa_node.telemetry.metrics import MAX_UPSTREAM_LABELS, Metrics
 from masa_node.upstreams.demo import DemoModel
@@ -42,6 +47,9 @@ from masa_node.upstreams.upstream import Upstream
 if TYPE_CHECKING:
     from masa_node.node.networking import Networking
     from masa_node.node.staking import Staking
+
+
+SETTLED_WITHIN_S = 3.0  # a start, and the first list, wait no longer for LLM servers and peers
 
 
 class Node:
@@ -67,6 +75,8 @@ class Node:
         self.staking: Staking | None = self._make_staking()
         self.networking: Networking | None = None
         self.network_settled = asyncio.Event()
+        self.found_first = asyncio.Event()  # were LLM servers on this machine looked for once, if they are at all?
+        self.found_first.set()
         self.metrics.watch_load(lambda: self.admission.running, lambda: self.admission.waiting)
         for route in Route:
             self.metrics.watch_peers(route, partial(self._count_linked, route))
@@ -91,6 +101,50 @@ class Node:
     def states(self) -> list[tuple[str, str, bool | None]]:
         """Name, kind and state of each LLM server."""
         return [(provider.name, provider.label, self.roster.is_up(provider)) for provider in self.roster.providers]
+
+    def situation(self) -> Situation:
+        """What can be asked now, and why not if nothing can."""
+        counts = Counter(provider.name for provider, _ in self.catalog.all_offers() if provider.is_local)
+        unlisted = {provider.name for provider in self.catalog.unlisted}
+        servers = tuple(
+            ServerState(
+                provider.name,
+                provider.label,
+                provider.place,
+                self.roster.is_up(provider),
+                None if provider.name in unlisted else counts[provider.name],
+            )
+            for provider in self.roster.providers
+        )
+        peers = sum(not provider.is_local for provider, _ in self.askable(self.catalog.all_offers()))
+        return Situation(servers, peers, self.settings.find_local)
+
+    def askable(self, offers: Offers) -> Offers:
+        """Those that may be asked for at all: PRIVACY and stakes may keep requests from peers."""
+        peers = {provider.name: provider for provider, _ in offers if not provider.is_local}
+        allowed = self._askable_peers([*peers.values()])
+        return [(provider, offer) for provider, offer in offers if provider.is_local or provider.name in allowed]
+
+    def _askable_peers(self, peers: list[Provider]) -> frozenset[str]:
+        """What a request could reach at most: its header may only tighten what the settings allow."""
+        privacy = Privacy(self.settings.privacy)
+        peers = [peer for peer in peers if privacy is Privacy.ANY or (privacy is Privacy.TRUSTED and peer.is_trusted)]
+        if not peers or self.staking is None or not self.staking.sifts:
+            return frozenset(peer.name for peer in peers)
+        return frozenset(peer.name for group in self.staking.sift(peers).groups for peer in group)
+
+    async def first_look(self) -> None:
+        """Wait until every LLM server was asked once what it serves; not longer than a start may take."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLED_WITHIN_S):
+                await self.found_first.wait()
+                await self.roster.settled()
+
+    async def running_models(self) -> list[msgspec.Raw]:
+        """What the Ollamas behind this node hold in memory now."""
+        ollamas = [provider for provider in self.roster.providers if isinstance(provider, Upstream)]
+        found = await asyncio.gather(*(provider.running() for provider in ollamas))
+        return [entry for entries in found for entry in entries]
 
     async def run_network(self) -> None:
         """The peers' side, until cancelled; ends early when there is to be none."""
@@ -127,12 +181,13 @@ class Node:
         """In one line, what is made of stakes here."""
         return self.staking.summary if self.staking is not None else STAKING_OFF
 
-    def _has_peers(self) -> bool:
-        """Is there a peer in the catalog that may be asked?"""
-        peers = {provider.name: provider for provider, _ in self.catalog.all_offers() if not provider.is_local}
-        if not peers or self.staking is None or not self.staking.sifts:
-            return bool(peers)
-        return self.staking.sift([*peers.values()]).refusal is None
+    def _readiness(self) -> Readiness:
+        now = self.situation()
+        listed: list[dict[str, object]] = [
+            {"name": server.name, "kind": server.kind, "state": server.state, "models": server.models}
+            for server in now.servers
+        ]
+        return Readiness(now.is_ready, listed, now.why_not or None)
 
     def _count_linked(self, route: Route) -> float:
         return float(self.networking.count_linked(route)) if self.networking is not None else 0.0
@@ -179,15 +234,17 @@ class Node:
         chat = ChatDoors(self.dispatcher, limits, self.observe, self.instance)
         view = NodeView(
             self.catalog,
+            self.askable,
             self.roster.look_again,
-            self.states,
+            self.first_look,
+            self.running_models,
+            self._readiness,
             self.metrics.render,
             self._node_view,
             self._peers_view,
             self._stake_view,
-            self._has_peers,
         )
-        show = ShowDoor(self.catalog, chat, settings.max_body)
+        show = ShowDoor(self.catalog, self.askable, chat, settings.max_body)
         bodies = ByteBudget(max(settings.max_bodies_total, settings.max_body + OVERHEAD_BYTES))
         return App(Guard(guard_rules(settings)), chat, show, view, bodies)
 

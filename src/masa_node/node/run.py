@@ -17,7 +17,7 @@ from masa_node import __version__
 from masa_node.api.protocol import BoundedHttpProtocol
 from masa_node.api.refusals import NOSNIFF
 from masa_node.chat.errors import ConfigurationError
-from masa_node.node.compose import Node, upstream_specs
+from masa_node.node.compose import SETTLED_WITHIN_S, Node, upstream_specs
 from masa_node.node.settings import Settings
 from masa_node.upstreams.finding import find_local
 from masa_node.upstreams.http import HttpClient
@@ -29,7 +29,6 @@ BACKLOG = 2048
 MAX_DESCRIPTORS = 65_536
 LAST_DEFAULT_PORT = 8089
 FIND_WITHIN_S = 2.0
-SETTLED_WITHIN_S = 3.0
 LOADED_WITHIN_S = 30.0  # an embedded model; a small one takes 1 to 3 s, one of 8 GB on a slow disk does not
 
 log = structlog.get_logger()
@@ -68,16 +67,14 @@ async def run(settings: Settings, announce: Announce, beside: Beside | None = No
             server = _Server(node, lambda: announce.listening(address, node))
             async with asyncio.TaskGroup() as group:
                 helpers = [group.create_task(node.roster.run())]
-                found_first = asyncio.Event()
-                if not settings.find_local or any(not spec.hosted and spec.kind is not Kind.DEMO for spec in specs):
-                    found_first.set()
-                else:
-                    helpers.append(group.create_task(_keep_finding(node, found_first)))
+                if settings.find_local and not any(not spec.hosted and spec.kind is not Kind.DEMO for spec in specs):
+                    node.found_first.clear()
+                    helpers.append(group.create_task(_keep_finding(node)))
                 helpers += [group.create_task(llm.run()) for llm in node.embedded]
                 helpers.append(group.create_task(node.run_network()))
                 if beside is not None:
                     helpers.append(group.create_task(beside(node)))
-                helpers.append(group.create_task(_settle(node, found_first, lambda: announce.settled(address, node))))
+                helpers.append(group.create_task(_settle(node, lambda: announce.settled(address, node))))
                 await server.serve(sockets=[sock])
                 for helper in helpers:
                     helper.cancel()
@@ -134,16 +131,16 @@ def address_of(sock: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-async def _settle(node: Node, found_first: asyncio.Event, settled: Callable[[], None]) -> None:
+async def _settle(node: Node, settled: Callable[[], None]) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(LOADED_WITHIN_S if node.embedded else SETTLED_WITHIN_S):
-            await found_first.wait()
+            await node.found_first.wait()
             await node.roster.settled()
             await node.network_settled.wait()
     settled()
 
 
-async def _keep_finding(node: Node, found_first: asyncio.Event) -> None:
+async def _keep_finding(node: Node) -> None:
     """No LLM server of his own was named: look for LLM servers on this machine, now and from time to time."""
     while True:
         known = frozenset(provider.name for provider in node.roster.providers)
@@ -152,7 +149,7 @@ async def _keep_finding(node: Node, found_first: asyncio.Event) -> None:
                 for spec in await find_local(node.http, skip=known):
                     log.info("found an LLM server", upstream=spec.name, url=spec.url)
                     node.add_spec(spec)
-        found_first.set()
+        node.found_first.set()
         await asyncio.sleep(node.settings.llm_refresh)
 
 

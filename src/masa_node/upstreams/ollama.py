@@ -99,6 +99,12 @@ class OllamaServer:
             for tag in tags
         ]
 
+    async def running(self, http: HttpClient) -> list[msgspec.Raw]:
+        """The models that it holds in memory now, as it tells of them. Raises `ProviderError`."""
+        listing = await get_listing(http, f"{self._base}/api/ps", self.credentials())
+        listed = entries(listing, "models", "name")
+        return [msgspec.Raw(each.entry) for each in listed if each.entry != b"{}"]
+
     async def _learn_contexts(self, http: HttpClient, tags: list[_Tag]) -> None:
         known = self._context_tokens
         self._context_tokens = {tag.key: known[tag.key] for tag in tags if tag.key in known}

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import msgspec
+
 from masa_node.chat.answer import Answer
 from masa_node.chat.ask import DIALECT_OF_DOOR, DOOR_PATHS, Ask, DialectName, Door, Headers
 from masa_node.chat.errors import ConnectionClosed, ErrorAnswer, ProviderError, Unreachable
@@ -13,10 +15,12 @@ from masa_node.routing.provider import Sign, no_sign
 from masa_node.routing.watched import Watched
 from masa_node.upstreams.anthropic import DEFAULT_VERSION
 from masa_node.upstreams.http import HttpClient
+from masa_node.upstreams.ollama import OllamaServer
 from masa_node.upstreams.probing import identify
 from masa_node.upstreams.server import NoListing, Server
 from masa_node.upstreams.spec import UpstreamSpec
 
+RUNNING_WITHIN_S = 2.0  # it answers from memory
 JSON_TYPE = "application/json"
 
 
@@ -77,6 +81,16 @@ class Upstream:
         if not self._spec.models:
             return list(listed.values())
         return [listed.get(model) or ModelOffer(model, server.doors()) for model in self._spec.models]
+
+    async def running(self) -> list[msgspec.Raw]:
+        """What an Ollama holds in memory now; nothing of other servers, nor of one that does not tell soon."""
+        if not isinstance(self._server, OllamaServer):
+            return []
+        try:
+            async with asyncio.timeout(RUNNING_WITHIN_S):
+                return await self._server.running(self._http)
+        except (TimeoutError, ProviderError):
+            return []
 
     async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
         """See `Provider`."""

@@ -1,0 +1,123 @@
+"""What a path asks for: a door, perhaps with the model's name in it, a list, or something that is not here. Pure."""
+
+import re
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from masa_node.chat.ask import DOOR_PATHS, DialectName, Door
+from masa_node.chat.errors import BadModel
+
+CHAT_DOORS: dict[str, Door] = {path: door for door, paths in DOOR_PATHS.items() for path in paths}
+GET_PATHS = frozenset(
+    {
+        "/",
+        "/healthz",
+        "/health",
+        "/v1/health",
+        "/readyz",
+        "/metrics",
+        "/openapi.json",
+        "/api/v1/node",
+        "/api/v1/peers",
+        "/api/v1/stake",
+        "/api/v1/llm/models",
+        "/v1/models",
+        "/api/tags",
+        "/api/ps",
+        "/api/version",
+    }
+)
+ONE_MODEL = "/v1/models/"
+SEARCH = "/ai/models/search"
+SEARCH_PATH = "/client/v4/accounts/{account}/ai/models/search"
+
+# What clients of Ollama ask of their server beside answers, in the words of what this node does not do.
+_MANAGEMENT = {
+    "/api/pull": "pulls no models",
+    "/api/push": "pushes no models",
+    "/api/create": "creates no models",
+    "/api/copy": "copies no models",
+    "/api/delete": "deletes no models",
+}
+_BLOBS = "/api/blobs/"
+_ONE_MODEL_LOOSELY = re.compile(r"//?v1//?models/+(?=.)")
+_SLASHES = re.compile("/{2,}")
+# Cloudflare's SDK puts its base URL before it, `https://api.cloudflare.com/client/v4`, of which people replace the
+# host, or all. Which account is named does not matter: the node has the owner's.
+_CLOUDFLARE = re.compile(rb"(?:/client/v4)?/accounts/[^/]+/ai/(?P<rest>.+)")
+_RUN = b"run/"
+_DOTS = frozenset({".", ".."})
+
+
+class Place(msgspec.Struct, frozen=True):
+    """`path` as it is written here. `model` is set where it stands in the path, for `door` CLOUDFLARE_RUN."""
+
+    path: str
+    door: Door | None = None
+    model: str | None = None
+
+
+def place_of(path: str, raw_path: bytes) -> Place:
+    """What is asked for. `path` is `raw_path` with its escapes decoded, once. Raises `BadModel`."""
+    tidy = tidy_path(path)
+    door = CHAT_DOORS.get(tidy)
+    if door is not None or b"/ai/" not in raw_path:
+        return Place(tidy, door)
+    match = _CLOUDFLARE.fullmatch(raw_path)
+    if match is None:
+        return Place(tidy)
+    rest = match["rest"]
+    if rest.startswith(_RUN) and len(rest) > len(_RUN):
+        return Place(tidy, Door.CLOUDFLARE_RUN, _model_in(rest[len(_RUN) :]))
+    inner = "/" + rest.decode("ascii")
+    if CHAT_DOORS.get(inner) is not None and inner.startswith("/v1/"):  # its OpenAI-compatible endpoints
+        return Place(inner, CHAT_DOORS[inner])
+    return Place(SEARCH if inner == SEARCH.removeprefix("/ai") else tidy)
+
+
+def is_get(path: str) -> bool:
+    """Is this something that is there to be read?"""
+    return path in GET_PATHS or path == SEARCH or path.startswith(ONE_MODEL)
+
+
+def not_done_here(path: str) -> str | None:
+    """What this node does not do, in words, if the path asks for the management of models; else None."""
+    if path.startswith(_BLOBS):
+        return "takes no model files"
+    return _MANAGEMENT.get(path)
+
+
+def dialect_of_path(path: str) -> DialectName:
+    """The format in which clients that ask for such a path read errors."""
+    if path.startswith("/v1/messages"):
+        return DialectName.ANTHROPIC
+    if "/ai/run" in path or path.endswith(SEARCH):
+        return DialectName.CLOUDFLARE
+    if path.startswith("/api/") and not path.startswith("/api/v1/"):
+        return DialectName.OLLAMA
+    return DialectName.OPENAI
+
+
+def tidy_path(path: str) -> str:
+    """The path as it is written here: clients whose base URL ends with a slash ask for `/v1//models`, and some for
+    `/v1/models/`. A model's name stays as it is, and no other path is the same with a slash at its end.
+    """
+    if "//" not in path and path != ONE_MODEL:
+        return path
+    match = _ONE_MODEL_LOOSELY.match(path)
+    if match:
+        return ONE_MODEL + path[match.end() :]
+    tidy = _SLASHES.sub("/", path)
+    return tidy if tidy != ONE_MODEL else tidy.rstrip("/")
+
+
+def _model_in(rest: bytes) -> str:
+    """The name at the end of the path, decoded once; it is data, not a path. Raises `BadModel`."""
+    try:
+        model = unquote_to_bytes(rest).decode()
+    except UnicodeDecodeError as exc:
+        raise BadModel("The model's name in the path is not UTF-8.") from exc
+    if _DOTS & set(model.split("/")):
+        raise BadModel(f"{model[:100]!r} cannot be a model's name: it would lead to another path.")
+    return model

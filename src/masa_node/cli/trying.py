@@ -1,0 +1,78 @@
+"""Commands to try that work when they are pasted: the address that others reach, and where the key is."""
+
+import json
+import os
+import shlex
+import socket
+from pathlib import Path
+
+from masa_node.api.families import Offers
+from masa_node.chat.ask import DOOR_PATHS, Door
+from masa_node.node.compose import Node
+from masa_node.node.settings import listed
+
+_UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 - what is bound, not what is
+# Documentation addresses (RFC 5737, RFC 3849): no packet is sent, the system only says which own address it would use.
+_SOMEWHERE = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
+_CHATS = (Door.OPENAI_CHAT, Door.ANTHROPIC_MESSAGES, Door.OLLAMA_CHAT)
+_MESSAGES = [{"role": "user", "content": "Hello"}]
+
+
+def address_for_others(node: Node, address: str) -> str:
+    """The URL under which other machines reach the node, where it listens on all addresses; else `address`."""
+    if node.settings.host.strip("[]") not in _UNSPECIFIED:
+        return address
+    port = address.rpartition(":")[2]
+    own = _own_address(is_ipv4_only=":" not in node.settings.host)
+    return f"http://{own}:{port}" if own else address
+
+
+def commands(node: Node, address: str, offers: Offers) -> list[str]:
+    """A list of the models, and a chat with the first that can be had in a common format."""
+    key = _key_option(node)
+    lines = [f"curl {key}{address}/api/v1/llm/models"]
+    for door in _CHATS:
+        for _, offer in offers:
+            if door in offer.doors:
+                body = _body(offer.model, door)
+                json_type = "-H 'Content-Type: application/json'"
+                return [*lines, f"curl -N {key}{json_type} {address}{DOOR_PATHS[door][0]} -d {shlex.quote(body)}"]
+    return lines
+
+
+def about_the_key(node: Node) -> str:
+    """What must be so for the commands to work; "" if no key is needed."""
+    if not node.settings.api_key:
+        return ""
+    if os.environ.get("API_KEY", "").strip():
+        return "Callers need a key. In another terminal, `export API_KEY=...` first."
+    return "Callers need a key; these commands read it from .env."
+
+
+def _key_option(node: Node) -> str:
+    keys = listed(node.settings.api_key)
+    if not keys:
+        return ""
+    variable = "$API_KEY" if node.settings.api_key == keys[0] else "${API_KEY%%,*}"  # the first of several
+    if os.environ.get("API_KEY", "").strip():
+        return f'-H "Authorization: Bearer {variable}" '
+    dotenv = shlex.quote(str(Path(".env").resolve()))
+    return f'-H "Authorization: Bearer $(. {dotenv}; echo "{variable}")" '
+
+
+def _body(model: str, door: Door) -> str:
+    more = {"max_tokens": 100} if door is Door.ANTHROPIC_MESSAGES else {}
+    return json.dumps({"model": model, **more, "messages": _MESSAGES, "stream": True})
+
+
+def _own_address(*, is_ipv4_only: bool) -> str:
+    """This machine's address on the way to others, as it stands in a URL; "" if there is no such way."""
+    for family, somewhere in _SOMEWHERE[: 1 if is_ipv4_only else 2]:
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as sock:
+                sock.connect((somewhere, 9))
+                own: str = sock.getsockname()[0]
+        except OSError:
+            continue
+        return f"[{own}]" if family is socket.AF_INET6 else own
+    return ""

@@ -1,0 +1,76 @@
+"""What can be asked of this node now and, if nothing can, why and what to do: told alike by the greeting, `/readyz`,
+`masa-node models` and the 404 of a model. Pure.
+"""
+
+import msgspec
+
+_OLLAMA = "Ollama"
+
+
+class ServerState(msgspec.Struct, frozen=True):
+    """One LLM server. `is_up` None: not asked yet; `models` None: it has no list, any name may be asked of it."""
+
+    name: str
+    kind: str
+    place: str
+    is_up: bool | None
+    models: int | None
+
+    @property
+    def serves(self) -> bool:
+        """Can anything be asked of it?"""
+        return self.is_up is True and self.models != 0
+
+    @property
+    def state(self) -> str:
+        """In a word or two."""
+        if self.is_up is None:
+            return "not asked yet"
+        if not self.is_up:
+            return "down"
+        return "up, without models" if self.models == 0 else "up"
+
+    @property
+    def line(self) -> str:
+        """In a line, with what to do where there is something to do."""
+        if not self.is_up:
+            return f"{self.place}: {'not asked yet' if self.is_up is None else 'not reached; the node keeps trying'}"
+        if self.models is None:
+            return f"{self.place}: {self.kind}, which lists no models; any name may be asked of it"
+        if self.models == 0:
+            return f"{self.place}: {self.kind}, running without models. {self._remedy}"
+        return f"{self.place}: {self.kind}, {self.models} model{'' if self.models == 1 else 's'}"
+
+    @property
+    def _remedy(self) -> str:
+        return "Get one: `ollama pull llama3.2`" if self.kind == _OLLAMA else "Load one there"
+
+
+class Situation(msgspec.Struct, frozen=True):
+    """All LLM servers, how many models peers serve that may be asked, and whether servers are looked for."""
+
+    servers: tuple[ServerState, ...]
+    peer_models: int
+    finds_local: bool
+
+    @property
+    def is_ready(self) -> bool:
+        """Can anything be asked?"""
+        return self.peer_models > 0 or any(server.serves for server in self.servers)
+
+    @property
+    def why_not(self) -> str:
+        """Why nothing can be asked, and what to do; "" if something can."""
+        if self.is_ready:
+            return ""
+        if self.servers:
+            return "No model can be asked. " + "; ".join(server.line for server in self.servers) + "."
+        if self.finds_local:
+            return (
+                "No model can be asked. No LLM server was found on this machine: start one (Ollama, LM Studio, vLLM, "
+                "llama.cpp), or set LLM_CHAT_URL."
+            )
+        return (
+            "No model can be asked. No LLM server is behind this node: set LLM_CHAT_URL, or FIND_LOCAL=1 to look for "
+            "one on this machine."
+        )
