@@ -93,7 +93,7 @@ async def test_a_url_that_leads_back_to_the_node_is_a_508_that_says_so(speech: S
             native = await post(node.port, "/api/v1/chat", speech.ask())
         assert node.node.admission.running == 0
     for reply in replies:
-        if reply.status != 404:  # the format is not served there, which is said as clearly
+        if reply.status != 400:  # the format is not served there, which is said as clearly
             assert reply.status == 508
             assert "leads back to this node" in reply.body.decode()
             assert "LLM_CHAT_URL" in reply.body.decode()

@@ -174,11 +174,11 @@ async def test_the_models_of_masa_toml_are_offered_instead_of_the_servers_own(tm
             assert [await ask(node, name) for name in ("b", "unlisted", "a")] == [200, 200, 404]
 
 
-async def test_a_door_that_the_server_of_any_name_does_not_have_is_a_404_that_names_the_others() -> None:
+async def test_a_door_that_the_server_of_any_name_does_not_have_is_a_400_that_names_the_others() -> None:
     async with node_before(OPENAI) as (llm, node):
         reply = await post(node.port, OLLAMA.door, b'{"model":"any"}')
     message = OLLAMA.message_in(reply.body)
-    assert reply.status == 404
+    assert reply.status == 400
     assert message.startswith(f"openai ({llm.url}")
     assert "POST /v1/chat/completions" in message
 

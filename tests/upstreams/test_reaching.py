@@ -30,9 +30,9 @@ async def ask(speech: Speech, url: str) -> Reply:
         return await post(node.port, speech.door, speech.ask())
 
 
-def check(reply: Reply, speech: Speech, url: str, *words: str) -> None:
+def check(reply: Reply, speech: Speech, url: str, *words: str, status: int = 502) -> None:
     message = speech.message_in(reply.body)
-    assert (reply.status, reply.is_whole) == (502, True)
+    assert (reply.status, reply.is_whole) == (status, True)
     assert message.startswith(f"{speech.provider} ({url}")
     for word in words:
         assert word in message
@@ -42,7 +42,9 @@ def check(reply: Reply, speech: Speech, url: str, *words: str) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 async def test_where_nothing_listens_the_error_says_to_start_the_server(speech: Speech, host: str) -> None:
     url = f"http://{host}:{closed_port()}"
-    check(await ask(speech, url), speech, url, "connection refused", "Start the LLM server, or correct the URL")
+    reply = await ask(speech, url)
+    check(reply, speech, url, "connection refused", "Start the LLM server, or correct the URL", "again", status=503)
+    assert reply.header("retry-after") == "2"
 
 
 @every_dialect

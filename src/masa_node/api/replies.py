@@ -14,6 +14,7 @@ from masa_node.chat.errors import (
     MemoryFull,
     Overloaded,
     PeerBusy,
+    ProviderAway,
     ProviderError,
     StakeUnknown,
     Unauthorized,
@@ -30,6 +31,7 @@ Scope = MutableMapping[str, Any]
 RawHeaders = list[tuple[bytes, bytes]]
 
 BUSY_RETRY_AFTER_S = 1  # all peers were busy, or memory full; another's place may be free at any moment
+AWAY_RETRY_AFTER_S = 2  # a lost peer is dialed again, and a server that is down looked at, every second or two
 STAKE_RETRY_AFTER_S = 10  # a chain that could not be read is not asked again before
 _CONTENT_TYPE = b"content-type"
 _JSON = (_CONTENT_TYPE, b"application/json")
@@ -80,6 +82,8 @@ async def send_error(
 def _retry_after(error: MasaError) -> RawHeaders:
     if isinstance(error, Overloaded):
         return [(b"retry-after", b"%d" % error.retry_after_s)]
+    if isinstance(error, ProviderAway):
+        return [(b"retry-after", b"%d" % AWAY_RETRY_AFTER_S)]
     if isinstance(error, PeerBusy | MemoryFull):
         return [(b"retry-after", b"%d" % BUSY_RETRY_AFTER_S)]
     if isinstance(error, StakeUnknown):

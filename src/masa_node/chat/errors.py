@@ -201,6 +201,13 @@ class ProviderError(MasaError):
 
     code = "provider_failed"
     place = ""
+    away_for_s: float | None = None  # since it was there; None: it is not known to be away for a short time only
+
+
+class ProviderAway(ProviderError):
+    """The LLM server or the peer that serves the model is away: it was there a short time ago. Ask again soon."""
+
+    code = "provider_away"
 
 
 class Unreachable(ProviderError):

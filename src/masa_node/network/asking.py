@@ -11,7 +11,7 @@ from masa_node.chat.errors import ProviderError
 from masa_node.dialects.registry import DIALECTS
 from masa_node.network.ask_frames import ask_frames
 from masa_node.network.incoming import IncomingAnswer
-from masa_node.network.transport import LinkLost, NodeId, OpensStreams, Stream, StreamReset, short_id
+from masa_node.network.transport import LinkLost, NodeId, OpensStreams, PeerUnreachable, Stream, StreamReset, short_id
 from masa_node.routing.answers import take_answer
 from masa_node.routing.provider import Sign, no_sign
 from masa_node.routing.watched import Watched
@@ -49,6 +49,10 @@ class RemotePeer:
             except BaseException:
                 stream.abort()
                 raise
+        except (LinkLost, PeerUnreachable) as exc:
+            exc.place = self.place
+            exc.away_for_s = 0.0  # it was linked when it was chosen
+            raise
         except ProviderError as exc:
             exc.place = exc.place or self.place
             raise

@@ -19,6 +19,7 @@ from masa_node.chat.errors import (
     PeerBusy,
     PeerRefused,
     PolicyError,
+    ProviderAway,
     ProviderError,
     StakeDemanded,
     StakeUndecided,
@@ -36,6 +37,7 @@ ABOUT_THE_OWNERS_KEY = frozenset({401, 403, 407})
 _LATER = "Ask again later, or another model."  # its owner alone can mend it
 # What the asker is told instead of our own words, which name addresses, settings and other servers of the owner.
 _WORDS: dict[str, str] = {
+    ProviderAway.code: "it is away for the moment. Ask again in a few seconds.",
     Unreachable.code: f"it cannot be reached. {_LATER}",
     ConnectionRefused.code: f"nothing listens there now. {_LATER}",
     DnsFailed.code: f"it cannot be found. {_LATER}",
@@ -58,6 +60,7 @@ CODES: dict[str, type[ProviderError]] = {
         NotAnAnswer,
         PeerBusy,
         PeerRefused,
+        ProviderAway,
         StakeDemanded,
         StakeUndecided,
         Stalled,

@@ -23,6 +23,7 @@ from masa_node.network.allowance import Allowance
 from masa_node.network.asking import RemotePeer
 from masa_node.network.control import Hello, RefusalCode
 from masa_node.network.gossip import AdvertExpired, AdvertHeard, Gossip, OwnAdvertElsewhere
+from masa_node.network.latecomers import latecomers
 from masa_node.network.links import MAX_LINKS, Links
 from masa_node.network.membership import LinkRefused, Membership, UseInvite
 from masa_node.network.peers import PeerBook, Standing
@@ -84,6 +85,7 @@ class Network:
         self._awaited: dict[NodeId, asyncio.Event] = {}
         self._lines = Allowance(LOG_PER_S, LOG_BURST, 0.0)
         self._news = asyncio.Event()
+        self._started_s = float("-inf")
         self._wanted = asyncio.Event()
         self.book = parts.book
         self.gossip = Gossip(self._keys, parts.rng)
@@ -101,6 +103,7 @@ class Network:
 
     async def run(self) -> None:
         """Until cancelled."""
+        self._started_s = self._now_s()
         stop_watching = self._parts.catalog.watch(self._offers_changed)
         try:
             async with asyncio.TaskGroup() as group:
@@ -135,6 +138,10 @@ class Network:
         for peer in list(self.links.sessions):
             if self.book.get(peer) is None or self.book.is_blocked(peer):
                 self.links.drop(peer, "the owner of one of the two blocked or forgot the other")
+        absences = self._parts.catalog.absences
+        for name in absences.names():
+            if not self.book.is_member(NodeId(name)):
+                absences.back(name)
         for record in self.book.all():
             if record.standing is Standing.BLOCKED:
                 self.gossip.forget(record.node_id)
@@ -198,7 +205,7 @@ class Network:
         """See `LinksOwner`."""
         self.gossip.unlinked(session.peer)
         self._awaited.pop(session.peer, None)
-        self._withdraw(session.peer)
+        self._withdraw(session.peer, may_be_back=self.book.is_member(session.peer))
         self.book.unlinked(session.peer, time.time(), self._now_s(), self._parts.rng)
         self._note_why_not(session.peer, session.why)
         self._wanted.set()
@@ -309,10 +316,14 @@ class Network:
             )
         self._parts.catalog.put(remote, offers_of(signed.advert))
 
-    def _withdraw(self, peer: NodeId) -> None:
+    def _withdraw(self, peer: NodeId, *, may_be_back: bool = False) -> None:
         remote = self._remotes.pop(peer, None)
         if remote is not None:
-            self._parts.catalog.remove(remote)
+            self._parts.catalog.remove(remote, self._now_s() if may_be_back else None)
+
+    def arriving(self) -> list[str]:
+        """Members that may still come, in words, while this node has just started."""
+        return latecomers(self.book, self._remotes, self._now_s() - self._started_s)
 
     def is_trusted(self, peer: NodeId) -> bool:
         """Did the owner mark this peer as trusted?"""

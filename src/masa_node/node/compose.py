@@ -69,6 +69,7 @@ class Node:
         self.roster = Roster(self.catalog, settings.llm_refresh)
         self.admission = Admission(settings.max_concurrent, settings.max_queue)
         self.dispatcher = Dispatcher(self.catalog, self.admission, self.roster.look_again, self.observe)
+        self.dispatcher.wait_for(self._arriving)
         self.peer_settings = read_peer_settings(settings)
         self.embedded: list[EmbeddedLlm] = []
         self.guests = GuestAdmission(self.admission, settings.max_peer_jobs, settings.max_peer_queue)
@@ -188,6 +189,12 @@ class Node:
             for server in now.servers
         ]
         return Readiness(now.is_ready, listed, now.why_not or None)
+
+    def _arriving(self) -> list[str]:
+        """Peers that are not linked yet, because this node has just started."""
+        if self.network_settled.is_set():
+            return self.networking.arriving() if self.networking is not None else []
+        return [] if self.settings.network == "off" or self.networking is None else ["all of them"]
 
     def _count_linked(self, route: Route) -> float:
         return float(self.networking.count_linked(route)) if self.networking is not None else 0.0

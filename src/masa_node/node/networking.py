@@ -66,6 +66,10 @@ class Networking:
         """This node as others write it into BOOTNODES; "" while there is no network."""
         return write_bootnode(self.transport.address()) if self.transport is not None and self.network else ""
 
+    def arriving(self) -> list[str]:
+        """See `Network`."""
+        return self.network.arriving() if self.network is not None else []
+
     def count_linked(self, route: Route) -> int:
         """How many peers are linked by this route now."""
         sessions = self.network.links.sessions.values() if self.network is not None else ()

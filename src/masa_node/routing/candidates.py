@@ -1,20 +1,30 @@
 """Who may be asked for one ask: by model, door and privacy."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
 from masa_node.chat.ask import CONVERSATION_DOORS, DOOR_PATHS, Ask, Privacy
-from masa_node.chat.errors import DialectNotServed, MasaError, PrivacyRefused, UnknownModel
+from masa_node.chat.errors import (
+    DialectNotServed,
+    MasaError,
+    PrivacyRefused,
+    ProviderAway,
+    ProviderError,
+    UnknownModel,
+)
 from masa_node.routing.catalog import Catalog, Found
 from masa_node.routing.health import HealthBook
 from masa_node.routing.provider import Provider
 from masa_node.routing.sifting import Sifts
 
+_AGAIN = "Ask again in a few seconds."
 MAX_OWN = 8  # own servers that are tried for one ask
 
 Refresh = Callable[[], Awaitable[None]]
+Arriving = Callable[[], Sequence[str]]
 
 
 class Chosen(msgspec.Struct, frozen=True, gc=False):
@@ -30,10 +40,12 @@ class Chosen(msgspec.Struct, frozen=True, gc=False):
 class Candidates:
     """Chooses from the catalog. `refresh` looks for models that appeared since own servers were last listed.
 
-    `sifts`, where there is one, says which peers may be asked.
+    `sifts`, where there is one, says which peers may be asked; `arriving` who of the known peers is not linked yet, in
+    words, while the node has just started.
     """
 
     sifts: Sifts | None = None
+    arriving: Arriving | None = None
 
     def __init__(self, catalog: Catalog, refresh: Refresh, health: HealthBook) -> None:
         self._catalog = catalog
@@ -86,6 +98,9 @@ class Candidates:
     def _no_one(self, ask: Ask, found: Found) -> MasaError:
         if found.peers:
             return _kept_from(ask, len(found.peers))
+        away = self._away(ask)
+        if away is not None:
+            return away
         if found.other_doors:
             doors = [door for door in CONVERSATION_DOORS if door in found.other_doors]
             paths = ", ".join(f"POST {DOOR_PATHS[door][0]}" for door in doors) or "no door of this node"
@@ -93,6 +108,15 @@ class Candidates:
                 f"No LLM known here that serves {ask.model!r} speaks the format of this door ({ask.door}). "
                 f"A chat with it goes through: {paths}."
             )
+        arriving = list(self.arriving()) if self.arriving is not None and ask.privacy is not Privacy.LOCAL else []
+        if arriving:
+            return ProviderAway(
+                f"No LLM known here serves the model {ask.model!r}, but this node has just started, and peers that it "
+                f"knows are not linked yet: {', '.join(arriving)}. {_AGAIN}"
+            )
+        return self._unknown(ask)
+
+    def _unknown(self, ask: Ask) -> UnknownModel:
         nearest = self._catalog.nearest(ask.model)
         if not nearest:
             return UnknownModel(
@@ -102,6 +126,26 @@ class Candidates:
             f"No LLM known here serves the model {ask.model!r}, of this node or of a peer. "
             f"Nearest: {', '.join(nearest)}. GET /api/v1/llm/models lists all."
         )
+
+    def _away(self, ask: Ask) -> ProviderAway | None:
+        """Did a peer that may be asked serve it a short time ago?"""
+        now_s = asyncio.get_running_loop().time()
+        for absence in self._catalog.absences.serving(ask.model, ask.door, now_s):
+            if _allowed((absence.provider,), ask.privacy):
+                away_s = math.ceil(now_s - absence.since_s)
+                error = ProviderAway(
+                    f"It serves {ask.model!r} and is away, for {away_s} s: its link was lost. {_AGAIN}"
+                )
+                error.place = absence.provider.place
+                return error
+        return None
+
+
+def is_away(error: ProviderError, away_s: float) -> ProviderAway:
+    """What a caller is told when the last hope was a provider that was there a short time ago."""
+    away = ProviderAway(f"It is away, for {math.ceil(away_s)} s at most: {error.message} {_AGAIN}")
+    away.place = error.place
+    return away
 
 
 def _allowed(peers: Sequence[Provider], privacy: Privacy) -> Sequence[Provider]:

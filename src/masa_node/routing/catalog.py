@@ -12,6 +12,7 @@ import msgspec
 
 from masa_node.chat.ask import Door
 from masa_node.chat.offer import ModelOffer, loose_model_key, same_model_key
+from masa_node.routing.absent import Absences
 from masa_node.routing.provider import Provider
 
 MAX_NEAREST = 3
@@ -70,6 +71,7 @@ class Catalog:
         self._spellings: dict[str, dict[str, None]] = {}
         self._unlisted: tuple[Provider, ...] = ()
         self._watchers: dict[object, Changed] = {}
+        self.absences = Absences()
 
     def put(self, provider: Provider, offers: list[ModelOffer] | None) -> None:
         """What this provider serves from now on; None: not known, an own one may be asked for anything.
@@ -90,15 +92,21 @@ class Catalog:
         for key, served in entry.by_key.items():
             if not same_provider or old.get(key) != served:
                 self._offer(key, provider, served)
+        self.absences.back(provider.name)
         self._own_changed(provider)
 
-    def remove(self, provider: Provider) -> None:
-        """This provider is gone. Nothing happens if it was not there, or another has taken its name since."""
+    def remove(self, provider: Provider, away_since_s: float | None = None) -> None:
+        """This provider is gone; it may be back soon if `away_since_s` is given.
+
+        Nothing happens if it was not there, or another has taken its name since.
+        """
         entries = self._entries(provider)
         entry = entries.get(provider.name)
         if entry is None or entry.provider is not provider:
             return
         del entries[provider.name]
+        if away_since_s is not None and entry.offers:
+            self.absences.left(provider, entry.offers, away_since_s)
         for key in entry.by_key:
             self._withdraw(key, provider)
         self._own_changed(provider)

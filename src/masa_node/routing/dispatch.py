@@ -2,7 +2,7 @@
 
 from masa_node.chat.ask import Ask
 from masa_node.routing.admission import Admits
-from masa_node.routing.candidates import Candidates, Refresh
+from masa_node.routing.candidates import Arriving, Candidates, Refresh
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.exchange import Exchange, Observe
 from masa_node.routing.experience import Experience, Watch
@@ -34,6 +34,10 @@ class Dispatcher:
     def sift_by(self, sifts: Sifts) -> None:
         """Ask only the peers that this rule lets through, from the next request on."""
         self._candidates.sifts = sifts
+
+    def wait_for(self, arriving: Arriving) -> None:
+        """Who of the known peers is not linked yet, while the node has just started: it may serve what nobody lists."""
+        self._candidates.arriving = arriving
 
     @property
     def watch(self) -> Watch | None:

@@ -9,7 +9,7 @@ from masa_node.chat.errors import CallerStalled, FirstPieceTimeout, MasaError, P
 from masa_node.chat.outcome import CALLER_GONE, MAX_TRAIL, STATUS_CALLER_GONE, Attempt, Outcome
 from masa_node.routing.admission import Admits
 from masa_node.routing.attempts import Attempts
-from masa_node.routing.candidates import Candidates
+from masa_node.routing.candidates import Candidates, is_away
 from masa_node.routing.experience import Experience
 from masa_node.routing.idle import IdleTimer
 from masa_node.routing.patience import Patience
@@ -78,6 +78,10 @@ class Exchange:
         except TimeoutError:
             attempts.note_silence()
             raise most_useful([self._timed_out(), *attempts.errors]) from None
+        except ProviderError as exc:
+            if exc.away_for_s is None:
+                raise
+            raise is_away(exc, exc.away_for_s) from exc
         self._answer = answer
         self._first_piece_s = self._loop.time() - self._came_s
         return answer

@@ -10,6 +10,7 @@ from masa_node.chat.errors import (
     MemoryFull,
     NotAnAnswer,
     PeerBusy,
+    ProviderAway,
     ProviderError,
     StakeDemanded,
     Stalled,
@@ -46,7 +47,7 @@ def _rank(error: ProviderError) -> int:
             return _rank_of_status(status)
         case FirstPieceTimeout():
             return 5
-        case PeerBusy() | StakeDemanded() | MemoryFull():
+        case PeerBusy() | StakeDemanded() | MemoryFull() | ProviderAway():
             return 6
         case ErrorInStream():
             return 7

@@ -6,10 +6,19 @@ import msgspec
 
 from masa_node.chat.answer import Answer
 from masa_node.chat.ask import DIALECT_OF_DOOR, DOOR_PATHS, Ask, DialectName, Door, Headers
-from masa_node.chat.errors import ConnectionClosed, ErrorAnswer, ProviderError, Unreachable
+from masa_node.chat.errors import (
+    ConnectionClosed,
+    ConnectionRefused,
+    DnsFailed,
+    ErrorAnswer,
+    ProviderError,
+    TlsFailed,
+    Unreachable,
+)
 from masa_node.chat.offer import ModelOffer
 from masa_node.dialects.peek import is_model
 from masa_node.dialects.registry import DIALECTS
+from masa_node.routing.absent import AWAY_S
 from masa_node.routing.answers import is_streamed, take_answer
 from masa_node.routing.provider import Sign, no_sign
 from masa_node.routing.watched import Watched
@@ -41,6 +50,8 @@ class Upstream:
         self._identifying = asyncio.Lock()
         self._doubt = asyncio.Event()
         self._was_listed = False
+        self._up_s: float | None = None  # when it was last seen to be up
+        self._waited_for_s: float | None = None  # since when it is asked, until it was first up
 
     @property
     def label(self) -> str:
@@ -61,8 +72,10 @@ class Upstream:
             offers = await self._list()
         except ProviderError:
             self._was_listed = False
+            self._note_down()
             raise
         self._was_listed = True
+        self._up_s = asyncio.get_running_loop().time()
         return offers
 
     async def _list(self) -> list[ModelOffer] | None:
@@ -94,10 +107,10 @@ class Upstream:
 
     async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
         """See `Provider`."""
-        server = await self._identified()
-        native = server.native if ask.door is Door.NATIVE else ask.door
-        dialect = DIALECTS[DIALECT_OF_DOOR[native]]
         try:
+            server = await self._identified()
+            native = server.native if ask.door is Door.NATIVE else ask.door
+            dialect = DIALECTS[DIALECT_OF_DOOR[native]]
             url = server.target(ask.door, ask.model)
             if url is None:
                 raise _not_spoken(server, ask.door)
@@ -110,9 +123,26 @@ class Upstream:
             exc.place = self.place
             if isinstance(exc, Unreachable | ConnectionClosed):
                 self._found_up(is_up=False)
+            exc.away_for_s = self._away_for_s(exc)
             raise
         self._found_up(is_up=True)
+        self._up_s = asyncio.get_running_loop().time()
         return answer
+
+    def _note_down(self) -> float:
+        """How long it has been away, or coming up."""
+        now_s = asyncio.get_running_loop().time()
+        if self._waited_for_s is None:
+            self._waited_for_s = now_s
+        return now_s - (self._waited_for_s if self._up_s is None else self._up_s)
+
+    def _away_for_s(self, error: ProviderError) -> float | None:
+        """The same, if it may be back soon. The address of one that was never there may be wrong instead."""
+        may_be_back = Unreachable if self._up_s is not None else ConnectionRefused
+        if not isinstance(error, may_be_back) or isinstance(error, DnsFailed | TlsFailed):
+            return None
+        away_s = self._note_down()
+        return away_s if away_s < AWAY_S else None
 
     def _found_up(self, *, is_up: bool) -> None:
         if is_up is not self._was_listed:
@@ -136,7 +166,7 @@ def _not_spoken(server: Server, door: Door) -> ErrorAnswer:
     """As any server of this kind would answer: the caller's mistake, and no sign of ill health."""
     paths = ", ".join(f"POST {DOOR_PATHS[other][0]}" for other in sorted(server.doors()) if other in DOOR_PATHS)
     message = f"{server.label} does not speak the format of this door ({door}). Ask for it through: {paths}."
-    return ErrorAnswer(message, status=404, headers=(), body=b"", is_json=False)
+    return ErrorAnswer(message, status=400, headers=(), body=b"", is_json=False)
 
 
 def _headers_up(ask: Ask, native: Door, server: Server) -> Headers:

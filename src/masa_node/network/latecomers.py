@@ -1,0 +1,19 @@
+"""Known peers that may still come while a node has just started. Pure; time is given."""
+
+from collections.abc import Container
+from itertools import islice
+
+from masa_node.network.asking import place_of
+from masa_node.network.peers import PeerBook
+from masa_node.network.transport import NodeId
+
+WITHIN_S = 30.0  # a home relay is found in 6 s; a peer that is there is linked, and its advert here, well before
+MAX_NAMED = 3
+
+
+def latecomers(book: PeerBook, there: Container[NodeId], since_start_s: float) -> list[str]:
+    """Members whose models are not known yet, in words: the first few."""
+    if since_start_s > WITHIN_S:
+        return []
+    missing = (one for one in book.all() if one.node_id not in there and book.is_member(one.node_id))
+    return [place_of(one.node_id, one.name) for one in islice(missing, MAX_NAMED)]
