@@ -18,7 +18,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from masa_node.upstreams.embedded_model import runtime_is_installed
 from tests.docs.pages import ROOT
+from tests.lacking import lacking
 
 START_S = 30.0
 COMMAND_S = 90.0
@@ -45,6 +47,7 @@ class World:
         self._environ = {
             "PATH": f"{self._programs}:{BIN}:{os.environ['PATH']}",
             "HOME": str(self._scratch),
+            "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache")),  # the model, fetched once
             "ANVIL": anvil,
             "NO_COLOR": "1",
             "DEMO_PIECES_PER_S": "10000",
@@ -72,6 +75,8 @@ class World:
     def type(self, block: str) -> None:
         """Give the commands of a block, one after the other; each must do what the page says it does."""
         for line in commands_of(block):
+            if "--llm" in line and not runtime_is_installed():
+                lacking("no wheel of xllamacpp is installed")
             command = self._filled_in(line)
             if FOREGROUND.match(line):
                 self._start_and_stop(command)
