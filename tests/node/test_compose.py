@@ -53,6 +53,8 @@ async def test_its_settings_reach_the_process(tmp_path: Path, monkeypatch: pytes
         node = Node(Settings(masa_dir="/nowhere", llm_context=512, llm_threads=3), http)
         node.add_spec(UpstreamSpec("embedded", Kind.EMBEDDED, str(path)))
         (llm,) = node.embedded
+        assert [offer.model for _, offer in node.catalog.all_offers()] == ["tiny"]  # and not any name, while it loads
+        assert node.catalog.unlisted == ()
     options = llm.options("k")
     assert (options.model_path, options.model_id, options.key) == (str(path), "tiny", "k")
     assert (options.context_tokens, options.threads) == (512, 3)

@@ -94,8 +94,10 @@ class Node:
         if spec.kind is Kind.DEMO:
             self.add(DemoModel(spec.name, self.settings.demo_pieces_per_s, self.settings.node_name))
         elif spec.kind is Kind.EMBEDDED:
-            self.embedded.append(make_embedded(spec, self.settings, self.http))
-            self.add(self.embedded[-1])
+            llm = make_embedded(spec, self.settings, self.http)
+            self.embedded.append(llm)
+            self.add(llm)
+            self.catalog.put(llm, llm.expected())
         else:
             self.add(Upstream(spec, self.http))
 

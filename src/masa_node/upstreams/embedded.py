@@ -20,6 +20,7 @@ from masa_node.upstreams.embedded_model import EmbeddedModel
 from masa_node.upstreams.embedded_process import EmbeddedProcess
 from masa_node.upstreams.embedded_server import EmbeddedOptions
 from masa_node.upstreams.http import HttpClient
+from masa_node.upstreams.openai import OpenAiServer
 from masa_node.upstreams.spec import Kind, UpstreamSpec
 from masa_node.upstreams.upstream import Upstream
 
@@ -86,6 +87,11 @@ class EmbeddedLlm:
         """See `Listed`."""
         await self._doubt.wait()
         self._doubt.clear()
+
+    def expected(self) -> list[ModelOffer]:
+        """What it will serve: nothing else may be asked of it while it loads, since llama.cpp answers to any name."""
+        doors = OpenAiServer("", "", "", label=self.label, speaks_anthropic=True).doors()
+        return [ModelOffer(model, doors) for model in self._spec.models or (self.model_id,)]
 
     async def offers(self) -> list[ModelOffer] | None:
         """See `Listed`. Waits while the model is loaded. Asked once: nothing changes while the process lives."""
