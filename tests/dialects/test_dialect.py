@@ -68,7 +68,7 @@ def test_plain_frames_are_nothing_but_pieces(dialect: Dialect, data: st.DataObje
     frames = [frame for frame in FRAMES[dialect.name] if dialect.mark(frame, Usage()) is not Mark.ALIEN]
     drawn = data.draw(st.lists(st.sampled_from(frames), max_size=4))
     if dialect.is_plain(b"".join(drawn)):
-        assert {dialect.mark(frame, Usage()) for frame in drawn} <= {Mark.PIECE}
+        assert {dialect.mark(frame, Usage()) for frame in drawn} <= {Mark.PIECE, Mark.META}
 
 
 @pytest.mark.parametrize("dialect", [DIALECTS[name] for name in DialectName if name != DialectName.OPENAI_RESPONSES])

@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from masa_node.dialects.fields import ABSENT, TEXT, is_given, message_in, read
+from masa_node.dialects.fields import ABSENT, FIELDS, TEXT, is_empty, is_error, is_given, message_in, read
 
 
 @pytest.mark.parametrize("raw", [b"", b"null", b"1", b"{", b'"\xff"', b"[" * 100_000, b'"a" "b"'], ids=repr)
@@ -34,3 +34,33 @@ def test_absent_and_null_are_not_given() -> None:
 )
 def test_an_error_is_a_text_or_an_object_with_a_message(error: bytes, message: str | None) -> None:
     assert message_in(msgspec.Raw(error)) == message
+
+
+@pytest.mark.parametrize("raw", [b"", b"null", b'""', b"{}", b"[]", b"false", b"0", b"{ \n}", b"[ ]"])
+def test_what_says_nothing_is_empty(raw: bytes) -> None:
+    assert is_empty(msgspec.Raw(raw))
+    assert not is_error(msgspec.Raw(raw))
+
+
+@pytest.mark.parametrize("raw", [b'"a"', b"1", b"true", b'{"a":1}', b"[0]", b'" "'])
+def test_what_says_anything_is_not(raw: bytes) -> None:
+    assert not is_empty(msgspec.Raw(raw))
+
+
+def test_an_error_of_which_all_fields_are_empty_is_none() -> None:
+    assert not is_error(msgspec.Raw(b'{"message":"","type":"","param":"","code":null}'))
+    assert is_error(msgspec.Raw(b'{"message":"","code":400}'))
+    assert is_error(msgspec.Raw(b'"boom"'))
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity"])
+def test_numbers_that_json_does_not_have_are_read_as_null_and_words_stay(number: bytes) -> None:
+    fields = read(b'\xef\xbb\xbf{"a":[%s, 1],"b":"%s \\"%s"}' % (number, number, number), FIELDS)
+    assert fields is not None
+    assert bytes(fields["a"]) == b"[null, 1]"
+    assert read(fields["b"], TEXT) == f'{number.decode()} "{number.decode()}'
+
+
+def test_what_is_broken_stays_broken() -> None:
+    assert read(b'{"a":NaNs}', FIELDS) is None
+    assert read(b"\xef\xbb\xbf", FIELDS) is None

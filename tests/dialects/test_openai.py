@@ -22,18 +22,40 @@ def marked(data: bytes, event: str = "") -> Mark:
     [
         (b"[DONE]", Mark.END),
         (b" [DONE] ", Mark.END),
-        (b'{"choices":[{"delta":{"role":"assistant"}}]}', Mark.PIECE),
-        (b'{"choices":[]}', Mark.PIECE),
-        (b'{"object":"chat.completion.chunk"}', Mark.PIECE),
+        (b'{"choices":[{"delta":{"role":"assistant"}}]}', Mark.META),
+        (b'{"choices":[{"delta":{"role":"assistant","content":""}}]}', Mark.META),
+        (b'{"choices":[{"delta":{"content":"a"}}]}', Mark.PIECE),
+        (b'{"choices":[{"delta":{"content":null,"reasoning_content":"hm"}}]}', Mark.PIECE),
+        (b'{"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}', Mark.PIECE),
+        (b'{"choices":[{"delta":{"refusal":"no"}}]}', Mark.PIECE),
+        (b'{"choices":[{"text":""},{"index":1,"text":"a"}]}', Mark.PIECE),
+        (b'{"choices":[{"text":""}]}', Mark.META),
+        (b'{"choices":[]}', Mark.META),
+        (b'{"object":"chat.completion.chunk"}', Mark.META),
         (b'{"choices":[{"delta":{},"finish_reason":"stop"}]}', Mark.FINISH),
         (b'{"choices":[{"delta":{},"finish_reason" : "length"}]}', Mark.FINISH),
-        (b'{"choices":[{"delta":{},"finish_reason":null}]}', Mark.PIECE),
-        (b'{"choices":[{"delta":{},"finish_reason":""}]}', Mark.PIECE),
+        (b'{"choices":[{"delta":{},"finish_reason":{"type":"stop"}}]}', Mark.FINISH),
+        (b'{"choices":[{"delta":{},"finish_reason":2}]}', Mark.FINISH),
+        (b'{"choices":[{"delta":{},"finish_reason":null,"finishReason":"STOP"}]}', Mark.FINISH),
+        (b'{"choices":[{"delta":{},"finish_reason":null}]}', Mark.META),
+        (b'{"choices":[{"delta":{},"finish_reason":""}]}', Mark.META),
         (b'{"choices":[{"delta":{"content":"\\"finish_reason\\":\\"stop\\""}}]}', Mark.PIECE),
         (b'{"error":{"message":"boom"}}', Mark.ERROR),
-        (b'{"error":null,"choices":[]}', Mark.PIECE),
+        (b'{"error":{}}', Mark.ERROR),
+        (b'{"object":"error","message":"boom","code":400}', Mark.ERROR),
+        (b'{"code":400,"message":"boom"}', Mark.ERROR),
+        (b'[{"error":{"code":400,"message":"boom"}}]', Mark.ERROR),
+        (b'{"error":null,"choices":[]}', Mark.META),
+        (b'{"error":{"message":"","code":null},"choices":[{"delta":{"content":"a"}}]}', Mark.PIECE),
         (b'{"x":1}', Mark.ALIEN),
-        (b"[]", Mark.ALIEN),
+        (b"[]", Mark.NOISE),
+        (b"{ }", Mark.NOISE),
+        (b"null", Mark.NOISE),
+        (b'{"type":"keep-alive"}', Mark.NOISE),
+        (b'{"object":"heartbeat","created":1}', Mark.NOISE),
+        (b'{"ping":1764000000}', Mark.NOISE),
+        (b"ping", Mark.NOISE),
+        (b'{"type":"message_start","message":{}}', Mark.ALIEN),
         (b"hello", Mark.ALIEN),
     ],
 )
@@ -45,9 +67,19 @@ def test_an_event_named_error_is_an_error_whatever_its_data() -> None:
     assert marked(b"boom", "error") is Mark.ERROR
 
 
-def test_a_role_only_first_chunk_is_a_piece() -> None:
+def test_a_role_only_first_chunk_is_no_piece_yet() -> None:
     first = next(stream for stream in recorded.streams() if stream.name == "transformers").frames[0]
-    assert DIALECT.mark(first, Usage()) is Mark.PIECE
+    assert DIALECT.mark(first, Usage()) is Mark.META
+
+
+@pytest.mark.parametrize("event", ["ping", "keepalive", "heartbeat", "stream.keep_alive"])
+@pytest.mark.parametrize("data", [b"{}", b"null", b"1764000000", b'{"x":1}', b""])
+def test_an_event_of_a_heartbeats_name_is_noise_whatever_its_data(event: str, data: bytes) -> None:
+    assert marked(data, event) is Mark.NOISE
+
+
+def test_a_part_of_an_answer_is_one_under_any_events_name() -> None:
+    assert marked(b'{"choices":[{"delta":{"content":"a"}}]}', "ping") is Mark.PIECE
 
 
 def test_errors_have_the_vendors_shape() -> None:
@@ -114,3 +146,25 @@ def test_half_an_emoji_in_an_answer_is_no_reason_to_refuse_it() -> None:
 )
 def test_a_whole_answer_that_does_not_say_why_it_stopped_was_cut(dialect: DialectName, body: bytes) -> None:
     assert "cut" in str(DIALECTS[dialect].fault_of_whole(body, Usage()))
+
+
+@pytest.mark.parametrize("error", [b"{}", b'""', b"[]", b"false", b'{"message":"","type":"","param":"","code":null}'])
+def test_an_empty_error_beside_an_answer_is_none(error: bytes) -> None:
+    body = b'{"choices":[{"index":0,"message":{"content":"a"},"finish_reason":"stop"}],"error":%s}' % error
+    assert DIALECT.fault_of_whole(body, Usage()) is None
+    assert "error inside" in str(DIALECT.fault_of_whole(b'{"error":{"message":"boom"},"choices":[]}', Usage()))
+
+
+def test_a_cut_choice_of_a_whole_answer_makes_it_a_cut_one() -> None:
+    one = b'{"choices":[{"index":0,"finish_reason":"stop"},{"index":1,"finish_reason":null}]}'
+    none_told = b'{"choices":[{"index":0,"finish_reason":"stop"},{"index":1}]}'
+    never = b'{"choices":[{"index":0},{"index":1}]}'
+    assert "cut" in str(DIALECT.fault_of_whole(one, Usage()))
+    assert "cut" in str(DIALECT.fault_of_whole(none_told, Usage()))
+    assert DIALECT.fault_of_whole(never, Usage()) is None
+
+
+def test_usage_of_an_odd_type_is_read_as_far_as_it_goes() -> None:
+    usage = Usage()
+    assert DIALECT.fault_of_whole(b'{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":"x"}}', usage) is None
+    assert usage == Usage(3, None)

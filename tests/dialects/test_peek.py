@@ -100,7 +100,6 @@ def test_100_kb_are_read_quickly_and_not_looked_into() -> None:
         b'{"model":"m"} x',
         b'{"model":"m"}{"model":"n"}',
         b"{'model':'m'}",
-        b'\xef\xbb\xbf{"model":"m"}',
         b'\xff\xfe{\x00"\x00',
         b'{"model":"m","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
         b'{"x":' * 100_000,
@@ -175,4 +174,9 @@ def test_any_bytes_are_read_or_refused(body: bytes, door: Door) -> None:
 
 def test_half_an_emoji_in_a_prompt_is_no_reason_to_refuse_it() -> None:
     body = rb'{"model":"m","stream":true,"messages":[{"role":"user","content":"cut \ud83d here, \\ud83d not"}]}'
+    assert peek(body, Door.OPENAI_CHAT) == Peeked("m", wants_stream=True)
+
+
+def test_what_sdks_write_and_json_does_not_have_is_no_reason_to_refuse_it() -> None:
+    body = b'\xef\xbb\xbf{"model":"m","temperature":NaN,"stream":true,"x":[Infinity,-Infinity]}'
     assert peek(body, Door.OPENAI_CHAT) == Peeked("m", wants_stream=True)

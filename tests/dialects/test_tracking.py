@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from masa_node.chat.answer import Usage
 from masa_node.chat.ask import DialectName
-from masa_node.chat.errors import BrokenAnswer, ErrorInStream, NotAnAnswer
+from masa_node.chat.errors import BrokenAnswer, ErrorAnswer, ErrorInStream, NotAnAnswer
 from masa_node.dialects import framing
-from masa_node.dialects.dialect import Dialect, Mark
+from masa_node.dialects.dialect import Dialect, ErrorText, Mark
 from masa_node.dialects.registry import DIALECTS
 from masa_node.dialects.tracking import StreamTracker
 from tests.dialects import recorded
@@ -33,6 +33,12 @@ every_dialect = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda
 every_error_frame = pytest.mark.parametrize(
     ("dialect", "frame"), recorded.error_frames(), ids=lambda value: getattr(value, "name", "frame")
 )
+
+
+def up_to_the_first_piece_of(dialect: Dialect) -> bytes:
+    frames = next(stream.frames for stream in STREAMS if stream.dialect is dialect)
+    first = next(at for at, frame in enumerate(frames) if dialect.mark(frame, Usage()) is Mark.PIECE)
+    return b"".join(frames[: first + 1])
 
 
 def first_frame_of(dialect: Dialect) -> bytes:
@@ -88,12 +94,14 @@ def test_usage_and_frames_are_counted_whatever_the_chunks(stream: Stream, data: 
 
 
 @every_stream
-def test_a_stream_has_started_with_its_first_frame_and_ended_with_its_last(stream: Stream) -> None:
+def test_a_stream_has_started_with_its_first_piece_and_ended_with_its_last_frame(stream: Stream) -> None:
     tracker = StreamTracker(stream.dialect)
-    tracker.feed(stream.frames[0])
-    assert (tracker.started, tracker.ended) == (True, False)
-    for frame in stream.frames[1:]:
-        tracker.feed(frame)
+    for frame in stream.frames[:-1]:
+        has_begun = tracker.started
+        mark = stream.dialect.mark(frame, Usage())
+        assert tracker.feed(frame) == frame
+        assert (tracker.started, tracker.ended) == (has_begun or mark in (Mark.PIECE, Mark.FINISH), False)
+    tracker.feed(stream.frames[-1])
     assert tracker.ended or stream.name == "transformers"
     assert tracker.is_whole()
 
@@ -141,7 +149,7 @@ def is_whole_when_cut_at(stream: Stream, end: int) -> bool:
     frames = [frame for frame in recorded_heads(stream, end) if frame]
     marks = [stream.dialect.mark(frame, Usage()) for frame in frames]
     if stream.dialect.needs_finish:
-        return Mark.FINISH in marks and marks[-1] not in (Mark.ALIEN, Mark.NOISE)
+        return Mark.END in marks or (Mark.FINISH in marks and marks[-1] not in (Mark.ALIEN, Mark.NOISE))
     return Mark.END in marks
 
 
@@ -272,7 +280,7 @@ def test_an_endless_frame_is_not_an_answer(monkeypatch: pytest.MonkeyPatch) -> N
 def test_an_error_frame_first_is_the_llms_error(dialect: Dialect, frame: bytes) -> None:
     for chunks in ([frame], [bytes([byte]) for byte in frame], [frame.rstrip(b"\n")]):
         followed = follow(dialect, chunks)
-        assert isinstance(followed.fault, ErrorInStream)
+        assert isinstance(followed.fault, ErrorInStream | ErrorAnswer)
         assert MESSAGE_OF_STREAM_ERROR in followed.fault.message
         assert followed.out == b""
 
@@ -291,10 +299,10 @@ def test_an_error_frame_without_a_message_says_so() -> None:
 
 @every_error_frame
 def test_an_error_frame_in_the_middle_goes_through_as_the_llms_own_ending(dialect: Dialect, frame: bytes) -> None:
-    first = first_frame_of(dialect)
-    followed = follow(dialect, [first, frame])
+    begun = up_to_the_first_piece_of(dialect)
+    followed = follow(dialect, [begun, frame])
     assert followed.fault is None
-    assert followed.out == first + frame
+    assert followed.out == begun + frame
 
 
 def test_a_connection_that_ends_inside_a_frame_after_an_error_drops_what_was_begun() -> None:
@@ -390,3 +398,181 @@ def test_the_verdict_does_not_depend_on_the_chunks(dialect: Dialect, data: st.Da
     at_once, in_chunks = follow(dialect, [raw]), follow(dialect, data.draw(chunks_of(raw)))
     assert type(at_once.fault) is type(in_chunks.fault)
     assert at_once.tracker.started == in_chunks.tracker.started
+
+
+# ---- heartbeats, metadata, choices, what comes last ----
+
+ROLE = sse(b'{"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}')
+SECOND = PIECE.replace(b'"index":0', b'"index":1')
+HEARTBEATS = {
+    "sse": [sse(b"{}", "ping"), sse(b"null"), sse(b"{}"), sse(b""), sse(b'{"type":"keepalive"}'), sse(b"ping")],
+    "ndjson": [b"{}\n", b"null\n", b'{"type":"ping"}\n', b"\n"],
+}
+
+
+@every_stream
+def test_heartbeats_pass_anywhere_and_never_win(stream: Stream) -> None:
+    for beat in HEARTBEATS["ndjson" if stream.dialect is OLLAMA else "sse"]:
+        tracker = StreamTracker(stream.dialect)
+        assert tracker.feed(beat) == beat
+        assert (tracker.started, tracker.fault, tracker.frames) == (False, None, 0)
+        raw = beat + beat.join(stream.frames) + beat
+        followed = follow(stream.dialect, [raw])
+        assert followed.fault is None
+        assert followed.out == raw
+
+
+@every_dialect
+def test_heartbeats_alone_are_no_answer(dialect: Dialect) -> None:
+    beats = HEARTBEATS["ndjson" if dialect is OLLAMA else "sse"]
+    assert isinstance(follow(dialect, beats).fault, BrokenAnswer)
+
+
+def test_after_metadata_of_ours_an_odd_frame_is_no_verdict() -> None:
+    raw = ROLE + sse(b'{"x":1}') + PIECE + FINISH + DONE
+    followed = follow(OPENAI, [raw])
+    assert (followed.fault, followed.out) == (None, raw)
+
+
+def test_metadata_alone_is_no_answer_and_an_answer_may_be_empty() -> None:
+    assert isinstance(follow(OPENAI, [ROLE, DONE]).fault, BrokenAnswer)
+    assert follow(OPENAI, [ROLE, FINISH, DONE]).fault is None
+
+
+def test_a_response_that_comes_all_at_once_is_an_answer() -> None:
+    created = sse(b'{"type":"response.created","response":{"status":"in_progress"}}', "response.created")
+    item = b'{"type":"message","status":"completed","content":[{"type":"output_text","text":"a"}]}'
+    done = b'{"type":"response.completed","response":{"status":"completed","output":[%s]}}' % item
+    raw = created + sse(done, "response.completed")
+    followed = follow(RESPONSES, [raw])
+    assert (followed.fault, followed.out) == (None, raw)
+    cut_item = done.replace(b'"message","status":"completed"', b'"message","status":"in_progress"')
+    assert isinstance(follow(RESPONSES, [created + sse(cut_item)]).fault, BrokenAnswer)
+
+
+@pytest.mark.parametrize("dialect", [OPENAI, CLOUDFLARE], ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("end", [DONE, b""])
+@FEW
+@given(data=st.data())
+def test_a_cut_choice_makes_a_cut_answer_although_another_has_finished(
+    dialect: Dialect, end: bytes, data: st.DataObject
+) -> None:
+    raw = PIECE + SECOND + PIECE + FINISH + SECOND
+    followed = follow(dialect, data.draw(chunks_of(raw + end)))
+    assert isinstance(followed.fault, BrokenAnswer)
+    if end:
+        assert "choices" in followed.fault.message
+    whole = raw + FINISH.replace(b'"index":0', b'"index":1') + DONE
+    assert follow(dialect, data.draw(chunks_of(whole))).fault is None
+
+
+def test_the_choices_of_completions_are_counted_too() -> None:
+    choices = b'[{"index":0,"text":"a","finish_reason":null},{"index":7,"text":"b"}]'
+    first = sse(b'{"object":"text_completion","choices":%s}' % choices)
+    last = sse(b'{"choices":[{"text":"","index":0,"finish_reason":"length"}]}')
+    assert isinstance(follow(OPENAI, [first, last, DONE]).fault, BrokenAnswer)
+
+
+@pytest.mark.parametrize("reason", [b'{"type":"stop"}', b"1", b'["stop"]'])
+def test_any_reason_that_is_given_is_one(reason: bytes) -> None:
+    assert follow(OPENAI, [PIECE, FINISH.replace(b'"stop"', reason), DONE]).fault is None
+
+
+def test_a_server_that_never_speaks_of_an_end_is_whole_with_its_terminal_frame_only() -> None:
+    piece = sse(b'{"choices":[{"index":0,"delta":{"content":"a"}}]}')
+    assert follow(OPENAI, [piece * 3, DONE]).fault is None
+    assert isinstance(follow(OPENAI, [piece * 3]).fault, BrokenAnswer)
+
+
+def test_a_message_whose_stop_was_said_not_to_be_there_was_cut() -> None:
+    begun = up_to_the_first_piece_of(ANTHROPIC)
+    none = sse(b'{"type":"message_delta","delta":{"stop_reason":null}}')
+    stop = sse(b'{"type":"message_stop"}')
+    assert isinstance(follow(ANTHROPIC, [begun, none, stop]).fault, BrokenAnswer)
+    assert follow(ANTHROPIC, [begun, stop]).fault is None
+
+
+TRAILERS = [b"garbage", b"data: [DO", sse(b'{"error":{"message":"late"}}'), PIECE, b"\x00\xff\n\n"]
+
+
+@every_stream
+@pytest.mark.parametrize("trailer", TRAILERS)
+def test_nothing_that_follows_the_terminal_frame_makes_a_whole_answer_an_error(stream: Stream, trailer: bytes) -> None:
+    raw = stream.raw + (b"" if stream.name != "transformers" else DONE)
+    for chunks in ([raw + trailer], [raw, trailer]):
+        followed = follow(stream.dialect, chunks)
+        assert followed.fault is None
+        assert followed.out.startswith(raw)
+        assert (raw + trailer).startswith(followed.out)
+
+
+def test_an_endless_frame_behind_the_terminal_one_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(framing, "MAX_FRAME_BYTES", 100)
+    followed = follow(OPENAI, [PIECE + FINISH + DONE, b"x" * 200, b"y" * 200])
+    assert (followed.fault, followed.out) == (None, PIECE + FINISH + DONE)
+
+
+@pytest.mark.parametrize("stream", EVENT_STREAMS, ids=str)
+@FEW
+@given(data=st.data())
+def test_bare_carriage_returns_end_lines_too(stream: Stream, data: st.DataObject) -> None:
+    raw = stream.raw.replace(b"\n", b"\r")
+    followed = follow(stream.dialect, data.draw(chunks_of(raw)))
+    assert (followed.fault, followed.out) == (None, raw)
+    assert followed.tracker.usage == stream.usage
+
+
+@every_stream
+def test_frames_with_bare_carriage_returns_are_given_out_as_soon_as_they_are_complete(stream: Stream) -> None:
+    tracker = StreamTracker(stream.dialect)
+    for frame in stream.frames:
+        odd = frame.replace(b"\n", b"\r")
+        assert tracker.feed(odd) == odd
+
+
+@every_stream
+def test_a_byte_order_mark_before_a_stream_is_no_fault(stream: Stream) -> None:
+    raw = b"\xef\xbb\xbf" + stream.raw
+    followed = follow(stream.dialect, [raw])
+    assert (followed.fault, followed.out) == (None, raw)
+
+
+def test_numbers_that_json_does_not_have_are_no_fault() -> None:
+    last = FINISH.replace(b'"finish_reason"', b'"logprobs":[-Infinity,NaN,Infinity],"finish_reason"')
+    assert follow(OPENAI, [PIECE + last + DONE]).fault is None
+
+
+@pytest.mark.parametrize(
+    ("dialect", "frame", "status"),
+    [
+        (OPENAI, sse(b'{"error":{"code":400,"message":"too long"}}'), 400),
+        (OPENAI, sse(b'{"object":"error","message":"too long","code":400}'), 400),
+        (CLOUDFLARE, sse(b'{"success":false,"errors":[{"code":3040,"message":"too long"}]}'), 429),
+        (ANTHROPIC, sse(b'{"type":"error","error":{"type":"overloaded_error","message":"too long"}}', "error"), 529),
+        (RESPONSES, sse(b'{"type":"error","code":"rate_limit_exceeded","message":"too long"}', "error"), 429),
+        (RESPONSES, sse(b'{"type":"response.failed","response":{"error":{"code":500,"message":"too long"}}}'), 500),
+        (OLLAMA, b'{"error":"too long","status_code":404}\n', 404),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_an_error_that_comes_first_keeps_its_status_and_its_words(dialect: Dialect, frame: bytes, status: int) -> None:
+    fault = follow(dialect, [frame]).fault
+    assert isinstance(fault, ErrorAnswer)
+    assert (fault.status, fault.is_json) == (status, True)
+    assert fault.body in frame
+    assert "too long" in fault.message
+
+
+@every_dialect
+def test_an_error_of_ours_keeps_its_status_when_it_comes_first(dialect: Dialect) -> None:
+    """A node's LLM may be another node."""
+    frame = dialect.error_frame(ErrorText(429, "overloaded", "boom", "r"))
+    fault = follow(dialect, [frame]).fault
+    assert fault is not None
+    assert "boom" in fault.message
+
+
+def test_what_is_of_no_known_format_is_quoted() -> None:
+    fault = follow(OPENAI, [sse(b'{"detail":"Not authenticated"}')]).fault
+    assert isinstance(fault, NotAnAnswer)
+    assert "Not authenticated" in fault.message

@@ -16,6 +16,8 @@ NO_LIST = whole(b"", status=404, headers=[("Connection", "close")])
 class Speech:
     """One dialect at its own door. `frames` is a whole stream, frame by frame; the last one is the terminal frame.
 
+    What only leads to the first piece is in one with it.
+
     `place` is how errors name the server.
     """
 
@@ -159,9 +161,10 @@ ANTHROPIC = Speech(
     provider="anthropic",
     content_type=SSE,
     frames=(
-        _event(type="message_start", message=_message([], None)),
-        _event(type="content_block_start", index=0, content_block={"type": "text", "text": ""}),
-        _event(type="content_block_delta", index=0, delta={"type": "text_delta", "text": "Hello"}),
+        _event(type="message_start", message=_message([], None))
+        + _event(type="content_block_start", index=0, content_block={"type": "text", "text": ""})
+        + _event(type="content_block_delta", index=0, delta={"type": "text_delta", "text": "Hel"}),
+        _event(type="content_block_delta", index=0, delta={"type": "text_delta", "text": "lo"}),
         _event(type="content_block_stop", index=0),
         _event(
             type="message_delta", delta={"stop_reason": "end_turn", "stop_sequence": None}, usage={"output_tokens": 2}

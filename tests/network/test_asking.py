@@ -226,6 +226,9 @@ async def test_no_cut_of_a_stream_is_a_clean_end(recorded: Recorded, then: str) 
         liar = Liar(said[:at], then=then)
         async with world(liar.serve, seed=at) as here:
             got = await take(here.peer, ask(door=DOOR_OF[recorded.dialect.name]))
+        if got.body == recorded.raw and recorded.name != "transformers":
+            assert got.error is None, at  # with its terminal frame the answer is whole, whatever becomes of END
+            continue
         assert isinstance(got.error, BrokenAnswer | StreamReset), at
         assert recorded.raw.startswith(got.body)
         assert got.answer is None or isinstance(got.error, BrokenAnswer)

@@ -66,7 +66,7 @@ FAILURES = [
     ((send(whole(b'{"error":{"message":"no"}}', status=404)),), "http_404"),
     ((send(whole(b'{"error":{"message":"no"}}', status=400)),), "http_400"),
     ((send(head(302, [("Location", "/x"), ("Content-Length", "0")])),), "not_an_answer"),
-    ((send(head(200, [("Content-Type", "text/event-stream")]) + OPENAI.error_frame), close), "error_in_stream"),
+    ((send(head(200, [("Content-Type", "text/event-stream")]) + OPENAI.error_frame), close), "http_500"),
     ((send(head(200, [("Content-Length", "5")]) + b"{"), close), "broken_answer"),
 ]
 

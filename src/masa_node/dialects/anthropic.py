@@ -4,9 +4,12 @@ import msgspec
 
 from masa_node.chat.answer import Usage
 from masa_node.chat.ask import DialectName
+from masa_node.dialects.choices import Choices
 from masa_node.dialects.dialect import ErrorText, Mark
-from masa_node.dialects.fields import ABSENT, TEXT, Tokens, error_inside, is_given, message_in, read
-from masa_node.dialects.framing import SSE, event_of, has_comment
+from masa_node.dialects.faults import error_text, is_bare_error, no_answer
+from masa_node.dialects.fields import ABSENT, FIELDS, TEXT, TOKENS, is_empty, is_error, is_given, read
+from masa_node.dialects.framing import SSE, event_of
+from masa_node.dialects.heartbeats import is_heartbeat, is_heartbeat_name
 
 # From the vendor's error documentation.
 _ERROR_TYPE = {
@@ -20,7 +23,9 @@ _ERROR_TYPE = {
     529: "overloaded_error",
 }
 _SERVER_FAULT = 500
-_MARKS = {"message_stop": Mark.END, "ping": Mark.NOISE, "error": Mark.ERROR, "message_delta": Mark.FINISH}
+# What holds the words: a block as it begins (all of a call's name, for one), and what is added to it.
+_BEGIN = b"event: content_block_"
+_WORDS = frozenset({"content_block_start", "content_block_delta"})
 
 
 class _Envelope(msgspec.Struct):
@@ -31,11 +36,13 @@ class _Envelope(msgspec.Struct):
     input_tokens: msgspec.Raw = ABSENT
     usage: msgspec.Raw = ABSENT
     message: msgspec.Raw = ABSENT
+    delta: msgspec.Raw = ABSENT
+    content_block: msgspec.Raw = ABSENT
 
 
 class _Usage(msgspec.Struct):
-    input_tokens: Tokens | None = None
-    output_tokens: Tokens | None = None
+    input_tokens: msgspec.Raw = ABSENT
+    output_tokens: msgspec.Raw = ABSENT
 
 
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
@@ -47,8 +54,48 @@ def _note_usage(raw: msgspec.Raw, usage: Usage) -> None:
     if counts is None:
         return
     # message_start holds an estimate, message_delta the real figures (REAL-WORLD: Ollama): the later wins.
-    usage.input_tokens = counts.input_tokens if counts.input_tokens is not None else usage.input_tokens
-    usage.output_tokens = counts.output_tokens if counts.output_tokens is not None else usage.output_tokens
+    input_tokens, output_tokens = read(counts.input_tokens, TOKENS), read(counts.output_tokens, TOKENS)
+    usage.input_tokens = input_tokens if input_tokens is not None else usage.input_tokens
+    usage.output_tokens = output_tokens if output_tokens is not None else usage.output_tokens
+
+
+def _has_words(block: msgspec.Raw) -> bool:
+    """Its type is no part of an answer, nor is an empty text."""
+    fields = read(block, FIELDS)
+    return fields is not None and any(name != "type" and not is_empty(value) for name, value in fields.items())
+
+
+def _note_stop(envelope: _Envelope, choices: Choices) -> Mark:
+    """A `message_delta` says why the message stopped, or only how much was used."""
+    delta = read(envelope.delta, _ENVELOPE)
+    reason = delta.stop_reason if delta is not None else ABSENT
+    if is_empty(reason):
+        choices.seen(0, is_told=bytes(reason) != b"")
+        return Mark.META
+    choices.ended(0)
+    return Mark.FINISH
+
+
+def _mark_of_kind(kind: str, envelope: _Envelope, choices: Choices) -> Mark:
+    if kind == "message_stop":
+        return Mark.END
+    if kind == "message_delta":
+        return _note_stop(envelope, choices)
+    if kind == "error":
+        return Mark.ERROR
+    if is_heartbeat_name(kind):
+        return Mark.NOISE
+    if kind in _WORDS:
+        block = envelope.delta if kind == "content_block_delta" else envelope.content_block
+        return Mark.PIECE if _has_words(block) else Mark.META
+    # What SDKs do not know they let through; what another dialect begins with is none of this one.
+    return Mark.ALIEN if kind.startswith("response.") else Mark.META
+
+
+def _mark_of_other(event: bytes, data: bytes) -> Mark:
+    if is_bare_error(data):
+        return Mark.ERROR
+    return Mark.NOISE if is_heartbeat_name(event) or is_heartbeat(data) else Mark.ALIEN
 
 
 class Anthropic:
@@ -62,11 +109,13 @@ class Anthropic:
 
     def is_plain(self, frames: bytes) -> bool:
         """See `Dialect`."""
-        return not (b"message_" in frames or b"error" in frames or b"ping" in frames or has_comment(frames))
+        begun = frames.count(_BEGIN) if frames.startswith(_BEGIN) else 0
+        return begun == SSE.count(frames) > 0 and not (b"message_" in frames or b"error" in frames)
 
-    def mark(self, frame: bytes, usage: Usage) -> Mark:
+    def mark(self, frame: bytes, usage: Usage, choices: Choices | None = None) -> Mark:
         """See `Dialect`."""
         event, data = event_of(frame)
+        data = data.strip()
         if not data:
             return Mark.NOISE
         if event == b"error":
@@ -74,31 +123,31 @@ class Anthropic:
         envelope = read(data, _ENVELOPE)
         kind = read(envelope.type, TEXT) if envelope is not None else None
         if envelope is None or kind is None:
-            return Mark.ALIEN
+            return _mark_of_other(event, data)
         inner = read(envelope.message, _ENVELOPE)
         for source in (envelope, inner):
             if source is not None and is_given(source.usage):
                 _note_usage(source.usage, usage)
-        return _MARKS.get(kind, Mark.PIECE)
+        return _mark_of_kind(kind, envelope, choices or Choices())
 
-    def fault_of_whole(self, body: bytes, usage: Usage) -> str | None:
+    def fault_of_whole(self, body: bytes, usage: Usage, choices: Choices | None = None) -> str | None:
         """See `Dialect`."""
         envelope = read(body, _ENVELOPE)
         if envelope is None:
-            return "the body is not a JSON object"
-        if is_given(envelope.error):
-            return error_inside(envelope.error)
-        if not (is_given(envelope.content) or is_given(envelope.input_tokens)):
-            return "the body has no `content` (nor `input_tokens`, as a count has)"
-        if bytes(envelope.stop_reason) == b"null":
-            return "no stop_reason says why it stopped, so the answer was cut"
+            return no_answer(body, "the body is not a JSON object")
+        if is_error(envelope.error) or not (is_given(envelope.content) or is_given(envelope.input_tokens)):
+            return no_answer(body, "the body has no `content` (nor `input_tokens`, as a count has)")
         _note_usage(envelope.usage, usage)
-        return None
+        if bytes(envelope.stop_reason) != b"null":
+            return None
+        if choices is not None:
+            choices.seen(0, is_told=True)
+            return None
+        return "no stop_reason says why it stopped, so the answer was cut"
 
     def error_message(self, body: bytes) -> str | None:
         """See `Dialect`."""
-        envelope = read(body, _ENVELOPE)
-        return message_in(envelope.error) if envelope is not None else None
+        return error_text(body)
 
     def error_body(self, error: ErrorText) -> bytes:
         """See `Dialect`."""

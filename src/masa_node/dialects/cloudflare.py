@@ -9,10 +9,12 @@ import msgspec
 
 from masa_node.chat.answer import Usage
 from masa_node.chat.ask import DialectName
+from masa_node.dialects.choices import Choices
 from masa_node.dialects.dialect import ErrorText, Mark
-from masa_node.dialects.fields import ABSENT, is_given, message_in, read
-from masa_node.dialects.framing import SSE, event_of, has_comment
-from masa_node.dialects.openai import note_usage
+from masa_node.dialects.faults import error_text, no_answer
+from masa_node.dialects.fields import ABSENT, is_empty, is_error, is_given, read
+from masa_node.dialects.framing import SSE, event_of
+from masa_node.dialects.openai import fault_of_choices, is_about_an_end, mark_of_choices, mark_of_other, note_usage
 
 _DONE = b"[DONE]"
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
@@ -33,12 +35,15 @@ class _Envelope(msgspec.Struct):
 
 
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
-_LIST = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def _is_part(envelope: _Envelope) -> bool:
+def _is_ours(envelope: _Envelope) -> bool:
     given = (envelope.response, envelope.choices, envelope.usage, envelope.tool_calls)
     return any(bytes(field) != b"" for field in given)
+
+
+def _is_error(envelope: _Envelope) -> bool:
+    return is_error(envelope.error) or is_error(envelope.errors) or bytes(envelope.success) == b"false"
 
 
 class Cloudflare:
@@ -56,47 +61,47 @@ class Cloudflare:
             _DONE in frames
             or b"error" in frames
             or b'"success"' in frames
-            or has_comment(frames)
+            or frames.count(b'"response"') + frames.count(b'"choices"') != SSE.count(frames)
+            or is_about_an_end(frames)
             or _USAGE.search(frames)
         )
 
-    def mark(self, frame: bytes, usage: Usage) -> Mark:
+    def mark(self, frame: bytes, usage: Usage, choices: Choices | None = None) -> Mark:
         """See `Dialect`."""
         event, data = event_of(frame)
+        data = data.strip()
         if not data:
             return Mark.NOISE
-        if data.strip() == _DONE:
+        if data == _DONE:
             return Mark.END
         envelope = read(data, _ENVELOPE)
-        if event == b"error" or (
-            envelope is not None and (is_given(envelope.error) or bytes(envelope.success) == b"false")
-        ):
+        if event == b"error" or (envelope is not None and _is_error(envelope)):
             return Mark.ERROR
-        if envelope is None or not _is_part(envelope):
-            return Mark.ALIEN
+        if envelope is None or not _is_ours(envelope):
+            return mark_of_other(event, data, is_ours=False)
         if is_given(envelope.usage):
             note_usage(envelope.usage, usage)
-        return Mark.PIECE
+        if is_given(envelope.choices):
+            return mark_of_choices(envelope.choices, choices)
+        return Mark.META if is_empty(envelope.response) and is_empty(envelope.tool_calls) else Mark.PIECE
 
-    def fault_of_whole(self, body: bytes, usage: Usage) -> str | None:
-        """See `Dialect`."""
+    def fault_of_whole(self, body: bytes, usage: Usage, choices: Choices | None = None) -> str | None:
+        """See `Dialect`. Without an envelope, as some gateways give it, the result is the answer itself."""
         envelope = read(body, _ENVELOPE)
         if envelope is None:
-            return "the body is not a JSON object"
-        if bytes(envelope.success) != b"true":
-            return f"a success status without `success: true`: {self.error_message(body) or 'no message'}"
-        result = read(envelope.result, _ENVELOPE)
-        if result is not None:
-            note_usage(result.usage, usage)
-        return None
+            return no_answer(body, "the body is not a JSON object")
+        is_bare = bytes(envelope.success) == b"" and _is_ours(envelope)
+        if _is_error(envelope) or not (is_bare or bytes(envelope.success) == b"true"):
+            return no_answer(body, f"a success status without `success: true`: {error_text(body) or 'no message'}")
+        result = envelope if is_bare else read(envelope.result, _ENVELOPE)
+        if result is None:
+            return None
+        note_usage(result.usage, usage)
+        return fault_of_choices(result.choices, choices)
 
     def error_message(self, body: bytes) -> str | None:
         """See `Dialect`."""
-        envelope = read(body, _ENVELOPE)
-        if envelope is None:
-            return None
-        listed = [message_in(error) for error in read(envelope.errors, _LIST) or []]
-        return next((text for text in listed if text), None) or message_in(envelope.error)
+        return error_text(body)
 
     def error_body(self, error: ErrorText) -> bytes:
         """See `Dialect`."""

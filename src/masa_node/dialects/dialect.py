@@ -7,13 +7,15 @@ import msgspec
 
 from masa_node.chat.answer import Usage
 from masa_node.chat.ask import DialectName
+from masa_node.dialects.choices import Choices
 from masa_node.dialects.framing import Framing
 
 
 class Mark(Enum):
     """What one frame of a streamed answer is."""
 
-    NOISE = "a comment, a ping, a blank line"
+    NOISE = "a comment, a heartbeat, a blank line"
+    META = "something about an answer, but no part of it: who speaks, what was asked"
     PIECE = "a part of an answer"
     FINISH = "the part that says why the model stopped"
     END = "the terminal frame"
@@ -59,15 +61,21 @@ class Dialect(Protocol):
         ...
 
     def is_plain(self, frames: bytes) -> bool:
-        """Quickly: are these frames surely nothing but PIECEs (no usage, no end, no error)? False if in doubt."""
+        """Quickly: are these frames surely nothing but PIECEs or META of the first choice? False if in doubt.
+
+        Then there is no usage, no end and no error in them.
+        """
         ...
 
-    def mark(self, frame: bytes, usage: Usage) -> Mark:
-        """What this one frame is; token counts found in it are written into `usage`."""
+    def mark(self, frame: bytes, usage: Usage, choices: Choices | None = None) -> Mark:
+        """What this one frame is; token counts found in it are written into `usage`, its choices into `choices`."""
         ...
 
-    def fault_of_whole(self, body: bytes, usage: Usage) -> str | None:
-        """Why this complete 2xx body is not an answer, in words for its reader; None if it is one."""
+    def fault_of_whole(self, body: bytes, usage: Usage, choices: Choices | None = None) -> str | None:
+        """Why this complete 2xx body is not an answer, in words for its reader; None if it is one.
+
+        With `choices` it is left to whoever gives them to judge whether all have ended.
+        """
         ...
 
     def error_message(self, body: bytes) -> str | None:

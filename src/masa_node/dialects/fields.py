@@ -1,4 +1,8 @@
-"""Lenient reading of single fields out of JSON: what has another type than expected is as if it were absent."""
+"""The one lenient reader of other people's JSON: what has another type than expected is as if it were absent.
+
+It takes what Python's and JavaScript's readers take, and so what the vendors' SDKs take: a byte order mark, NaN and
+Infinity, halves of emojis.
+"""
 
 import re
 from typing import Annotated, TypeVar
@@ -14,10 +18,16 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 MAX_TOKENS = 2**53
 Tokens = Annotated[int, msgspec.Meta(ge=0, le=MAX_TOKENS)]
 
+BOM = b"\xef\xbb\xbf"
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+# A string, so that its words stay as they are, or a number that JSON does not have.
+_NO_NUMBER = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|-?(?:NaN|Infinity)\b', re.DOTALL)
 
 ABSENT = msgspec.Raw(b"")
 NULL = b"null"
+# What servers write where they have nothing to say.
+_EMPTY = frozenset({b"", NULL, b'""', b"{}", b"[]", b"false", b"0"})
+_LONGEST_EMPTY = 16  # with spaces inside
 
 
 def is_given(raw: msgspec.Raw) -> bool:
@@ -25,13 +35,20 @@ def is_given(raw: msgspec.Raw) -> bool:
     return bytes(raw) not in (b"", NULL)
 
 
-def decode(raw: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T:
-    """The value. Half an emoji is no reason to refuse the rest: such escapes read as U+FFFD here.
+def is_empty(raw: msgspec.Raw) -> bool:
+    """Does the field say nothing: absent, null, "", {}, [], false, 0?"""
+    value = bytes(raw)
+    if value in _EMPTY:
+        return True
+    return len(value) <= _LONGEST_EMPTY and value.startswith((b"{", b"[")) and b"".join(value.split()) in _EMPTY
 
-    JavaScript writes them when it cuts a text, and LLM servers take them; msgspec alone does not. Raises `UNREADABLE`.
-    """
+
+def decode(raw: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T:
+    """The value, read as leniently as SDKs do. Raises `UNREADABLE`."""
     try:
         return decoder.decode(raw)
+    except msgspec.ValidationError:
+        raise
     except msgspec.DecodeError:
         mended = mend(bytes(raw))
         if mended is None:
@@ -40,9 +57,20 @@ def decode(raw: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T:
 
 
 def mend(raw: bytes) -> bytes | None:
-    """The same JSON with each half of an emoji as U+FFFD; None if there is no such escape."""
-    mended, count = _SURROGATE.subn(rb"\\ufffd", raw)
-    return mended if count else None
+    """The same as strict JSON: no BOM, halves of emojis as U+FFFD, NaN and Infinity as null; None if nothing is to do.
+
+    JavaScript writes half an emoji when it cuts a text, Python the numbers; msgspec takes neither.
+    """
+    mended = raw.removeprefix(BOM)
+    if b"\\u" in mended:
+        mended = _SURROGATE.sub(rb"\\ufffd", mended)
+    if b"NaN" in mended or b"Infinity" in mended:
+        mended = _NO_NUMBER.sub(_null_or_same, mended)
+    return mended if mended != raw else None
+
+
+def _null_or_same(match: re.Match[bytes]) -> bytes:
+    return match[0] if match[0].startswith(b'"') else NULL
 
 
 def read(raw: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T | None:
@@ -54,6 +82,9 @@ def read(raw: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T | None
 
 
 TEXT = msgspec.json.Decoder(str)
+TOKENS: msgspec.json.Decoder[int] = msgspec.json.Decoder(Tokens)
+LIST = msgspec.json.Decoder(list[msgspec.Raw])
+FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class ErrorDetail(msgspec.Struct):
@@ -63,6 +94,14 @@ class ErrorDetail(msgspec.Struct):
 
 
 ERROR_DETAIL = msgspec.json.Decoder(ErrorDetail)
+
+
+def is_error(error: msgspec.Raw) -> bool:
+    """Does an `error` field tell of an error? Some servers put an empty one beside each good answer."""
+    if is_empty(error):
+        return False
+    fields = read(error, FIELDS)
+    return fields is None or not all(is_empty(value) for value in fields.values())
 
 
 def message_in(error: msgspec.Raw) -> str | None:

@@ -5,16 +5,23 @@ also inside a UTF-8 character.
 """
 
 import re
+from collections.abc import Iterable
 from typing import Protocol
 
 from masa_node.chat.errors import NotAnAnswer
+from masa_node.dialects.fields import BOM
 
 # One frame may carry a base64 image or Ollama's whole `context`; more than this is an attack or a fault.
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 
 
-_BLANK_LINE = re.compile(rb"\n\r?\n")
-_LINE = re.compile(rb"[^\n]*\n|[^\n]+")
+# A line ends with LF, CRLF or CR alone. All blank lines that follow an event are its end.
+_BLANK_LINES = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2,}")
+_LF_BLANK_LINES = re.compile(rb"\n\n+")
+_LINE = re.compile(rb"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+")
+LF = 10
+_MANY_LINES = 64  # of one event; most have one or two
+_FIELD = re.compile(rb"(?:\A|[\r\n])(data|event|error):[ ]?([^\r\n]*)")
 
 
 class Framing(Protocol):
@@ -37,20 +44,25 @@ class Framing(Protocol):
 
 
 class SseFraming:
-    """Server-sent events: a blank line ends a frame (WHATWG HTML 9.2), with LF or CRLF line ends."""
+    """Server-sent events: a blank line ends a frame (WHATWG HTML 9.2), with LF, CRLF or CR line ends."""
 
     def end_of_last_frame(self, buffer: bytes | bytearray, start: int) -> int:
         """See `Framing`."""
-        if buffer.endswith((b"\n\n", b"\r\n\r\n")):
+        if buffer.endswith((b"\n\n", b"\r\n\r\n", b"\r\r")):
             return len(buffer)
         start = max(0, start - 3)  # a delimiter may have begun before
-        lf = buffer.rfind(b"\n\n", start)
-        crlf = buffer.rfind(b"\n\r\n", start)
-        return max(lf + 2 if lf >= 0 else 0, crlf + 3 if crlf >= 0 else 0)
+        end = _end_of_last(b"\n\n", buffer, start)
+        if buffer.find(b"\r", start) < 0:
+            return end
+        ends = (_end_of_last(delimiter, buffer, start) for delimiter in (b"\n\r\n", b"\r\r"))
+        return max(end, *ends, _end_of_mixed(buffer, start))
 
     def frames(self, chunk: bytes) -> list[bytes]:
         """See `Framing`."""
-        ends = [match.end() for match in _BLANK_LINE.finditer(chunk)]
+        has_cr = b"\r" in chunk
+        if not has_cr and chunk.find(b"\n\n") == len(chunk) - 2:
+            return [chunk]
+        ends = [match.end() for match in (_BLANK_LINES if has_cr else _LF_BLANK_LINES).finditer(chunk)]
         if not ends or ends[-1] < len(chunk):
             ends.append(len(chunk))
         return [chunk[start:end] for start, end in zip([0, *ends], ends, strict=False)]
@@ -58,15 +70,17 @@ class SseFraming:
     def count(self, chunk: bytes) -> int:
         """See `Framing`."""
         ends = chunk.count(b"\n\n")
-        return ends + chunk.count(b"\n\r\n") if b"\r" in chunk else ends
+        return ends + chunk.count(b"\n\r\n") + chunk.count(b"\r\r") if b"\r" in chunk else ends
 
 
 class NdjsonFraming:
-    """One JSON value a line."""
+    """One JSON value a line, with LF, CRLF or CR line ends."""
 
     def end_of_last_frame(self, buffer: bytes | bytearray, start: int) -> int:
         """See `Framing`."""
-        return buffer.rfind(b"\n", start) + 1
+        if buffer.endswith(b"\n"):
+            return len(buffer)
+        return max(buffer.rfind(b"\n", start), buffer.rfind(b"\r", start)) + 1
 
     def frames(self, chunk: bytes) -> list[bytes]:
         """See `Framing`."""
@@ -74,7 +88,7 @@ class NdjsonFraming:
 
     def count(self, chunk: bytes) -> int:
         """See `Framing`."""
-        return chunk.count(b"\n")
+        return chunk.count(b"\n") or chunk.count(b"\r")
 
 
 SSE = SseFraming()
@@ -119,23 +133,16 @@ class FrameCutter:
         return rest
 
 
-def has_comment(frames: bytes) -> bool:
-    """May there be a comment line among these server-sent events?"""
-    return frames.startswith(b":") or b"\n:" in frames
-
-
 def event_of(frame: bytes) -> tuple[bytes, bytes]:
     """The event name and the data of one server-sent event (both b"" if absent).
 
     llama.cpp's older `error: {...}` lines count as an event named `error`.
     """
+    if frame.startswith(b"data: ") and frame.find(b"\n") == len(frame) - 2 and b"\r" not in frame:
+        return b"", frame[6:-2]  # most frames of most streams
     event = b""
     data: list[bytes] = []
-    for line in frame.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").split(b"\n"):
-        field, colon, value = line.partition(b":")
-        if not colon:
-            continue
-        value = value.removeprefix(b" ")
+    for field, value in _fields(frame.removeprefix(BOM)):
         if field == b"data":
             data.append(value)
         elif field == b"event":
@@ -143,4 +150,31 @@ def event_of(frame: bytes) -> tuple[bytes, bytes]:
         elif field == b"error":
             event = b"error"
             data.append(value)
-    return event, b"\n".join(data)
+    return event, data[0] if len(data) == 1 else b"\n".join(data)
+
+
+def _fields(frame: bytes) -> Iterable[tuple[bytes, bytes]]:
+    if b"\r" in frame:
+        frame = frame.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if frame.count(b"\n") > _MANY_LINES:  # a loop over lines without end would take long
+        return _FIELD.findall(frame)
+    return [
+        (field, value.removeprefix(b" "))
+        for field, colon, value in [line.partition(b":") for line in frame.split(b"\n")]
+        if colon
+    ]
+
+
+def _end_of_last(delimiter: bytes, buffer: bytes | bytearray, start: int) -> int:
+    """Behind the last of these; 0 if there is none."""
+    at = buffer.rfind(delimiter, start)
+    return at + len(delimiter) if at >= 0 else 0
+
+
+def _end_of_mixed(buffer: bytes | bytearray, start: int) -> int:
+    """Behind the last blank line that ends with CR alone and follows a line that ends with LF; 0 if there is none.
+
+    A CR at the very end may be half of a CRLF: it is waited for what follows.
+    """
+    at = buffer.rfind(b"\n\r", start, len(buffer) - 1)
+    return at + 2 if at >= 0 and buffer[at + 2] != LF else 0

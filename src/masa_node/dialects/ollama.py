@@ -9,9 +9,12 @@ import msgspec
 
 from masa_node.chat.answer import Usage
 from masa_node.chat.ask import DialectName
+from masa_node.dialects.choices import Choices
 from masa_node.dialects.dialect import ErrorText, Mark
-from masa_node.dialects.fields import ABSENT, Tokens, error_inside, is_given, message_in, read
+from masa_node.dialects.faults import error_text, is_bare_error, no_answer
+from masa_node.dialects.fields import ABSENT, BOM, FIELDS, TOKENS, is_empty, is_error, is_given, read
 from masa_node.dialects.framing import NDJSON
+from masa_node.dialects.heartbeats import is_heartbeat
 
 _DONE = re.compile(rb'"done"\s*:\s*true')
 
@@ -21,21 +24,37 @@ class _Envelope(msgspec.Struct):
     done: msgspec.Raw = ABSENT
     message: msgspec.Raw = ABSENT
     response: msgspec.Raw = ABSENT
+    thinking: msgspec.Raw = ABSENT
     prompt_eval_count: msgspec.Raw = ABSENT
     eval_count: msgspec.Raw = ABSENT
 
 
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
-_COUNT: msgspec.json.Decoder[int] = msgspec.json.Decoder(Tokens)
+# One of these is in every answer that is not streamed: of a chat, a text, embeddings, the facts of a model.
+_ANSWERS = frozenset({"response", "done", "embeddings", "embedding", "model_info", "details", "modelfile"})
 
 
 def _note_usage(envelope: _Envelope, usage: Usage) -> None:
-    usage.input_tokens = read(envelope.prompt_eval_count, _COUNT)
-    usage.output_tokens = read(envelope.eval_count, _COUNT)
+    usage.input_tokens = read(envelope.prompt_eval_count, TOKENS)
+    usage.output_tokens = read(envelope.eval_count, TOKENS)
 
 
-def _is_part(envelope: _Envelope) -> bool:
-    return is_given(envelope.message) or is_given(envelope.response) or is_given(envelope.done)
+def _has_words(envelope: _Envelope) -> bool:
+    """Who speaks is no part of what it says."""
+    if not is_empty(envelope.response) or not is_empty(envelope.thinking):
+        return True
+    message = read(envelope.message, FIELDS)
+    return message is not None and any(name != "role" and not is_empty(value) for name, value in message.items())
+
+
+def _is_ours(envelope: _Envelope) -> bool:
+    return bytes(envelope.message).startswith(b"{") or is_given(envelope.response) or is_given(envelope.done)
+
+
+def _mark_of_other(line: bytes) -> Mark:
+    if is_bare_error(line):
+        return Mark.ERROR
+    return Mark.NOISE if is_heartbeat(line) else Mark.ALIEN
 
 
 class Ollama:
@@ -49,31 +68,35 @@ class Ollama:
 
     def is_plain(self, frames: bytes) -> bool:
         """See `Dialect`."""
-        return not (b'"error"' in frames or _DONE.search(frames))
+        if b'"error"' in frames or frames.count(b'"done"') != frames.count(b"\n"):
+            return False
+        return frames.count(b'"done":false') == frames.count(b'"done"') or not _DONE.search(frames)
 
-    def mark(self, frame: bytes, usage: Usage) -> Mark:
+    def mark(self, frame: bytes, usage: Usage, choices: Choices | None = None) -> Mark:
         """See `Dialect`."""
-        if not frame.strip():
+        del choices  # there is always one
+        line = frame.removeprefix(BOM).strip()
+        if not line:
             return Mark.NOISE
-        envelope = read(frame, _ENVELOPE)
-        if envelope is None:
-            return Mark.ALIEN
-        if is_given(envelope.error):
+        envelope = read(line, _ENVELOPE)
+        if envelope is not None and is_error(envelope.error):
             return Mark.ERROR
-        if not _is_part(envelope):
-            return Mark.ALIEN
+        if envelope is None or not _is_ours(envelope):
+            return _mark_of_other(line)
         if bytes(envelope.done) != b"true":
-            return Mark.PIECE
+            return Mark.PIECE if _has_words(envelope) else Mark.META
         _note_usage(envelope, usage)
         return Mark.END
 
-    def fault_of_whole(self, body: bytes, usage: Usage) -> str | None:
+    def fault_of_whole(self, body: bytes, usage: Usage, choices: Choices | None = None) -> str | None:
         """See `Dialect`."""
+        del choices
         envelope = read(body, _ENVELOPE)
-        if envelope is None:
-            return "the body is not a JSON object"
-        if is_given(envelope.error):
-            return error_inside(envelope.error)
+        fields = read(body, FIELDS)
+        if envelope is None or fields is None:
+            return no_answer(body, "the body is not a JSON object")
+        if is_error(envelope.error) or not (_is_ours(envelope) or _ANSWERS & fields.keys()):
+            return no_answer(body, "the body has no `message` or `response` (nor `embeddings`)")
         if bytes(envelope.done) == b"false":
             return "it is not done, so the answer was cut"
         _note_usage(envelope, usage)
@@ -81,8 +104,7 @@ class Ollama:
 
     def error_message(self, body: bytes) -> str | None:
         """See `Dialect`."""
-        envelope = read(body, _ENVELOPE)
-        return message_in(envelope.error) if envelope is not None else None
+        return error_text(body)
 
     def error_body(self, error: ErrorText) -> bytes:
         """See `Dialect`."""

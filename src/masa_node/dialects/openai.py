@@ -10,16 +10,17 @@ import msgspec
 
 from masa_node.chat.answer import Usage
 from masa_node.chat.ask import DialectName
+from masa_node.dialects.choices import Choices
 from masa_node.dialects.dialect import ErrorText, Mark
-from masa_node.dialects.fields import ABSENT, TEXT, Tokens, error_inside, is_given, message_in, read
+from masa_node.dialects.faults import error_text, is_bare_error, no_answer
+from masa_node.dialects.fields import ABSENT, TOKENS, is_error, is_given, read
 from masa_node.dialects.framing import SSE, event_of
+from masa_node.dialects.heartbeats import is_heartbeat, is_heartbeat_name
 
 # Inside a JSON string the quotes would be escaped, so these cannot match a model's words.
-# An empty reason is none: some servers have one in every chunk.
-_FINISH = re.compile(rb'"finish_reason"\s*:\s*"[^"]')
-_UNFINISHED = re.compile(rb'"finish_reason"\s*:\s*null')
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _DONE = b"[DONE]"
+CUT = "no finish_reason says why it stopped, so the answer was cut"
 
 _ERROR_TYPE = {
     400: "invalid_request_error",
@@ -37,12 +38,11 @@ class _Envelope(msgspec.Struct):
     usage: msgspec.Raw = ABSENT
     object: msgspec.Raw = ABSENT
     data: msgspec.Raw = ABSENT
-    message: msgspec.Raw = ABSENT
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: Tokens | None = None
-    completion_tokens: Tokens | None = None
+    prompt_tokens: msgspec.Raw = ABSENT
+    completion_tokens: msgspec.Raw = ABSENT
 
 
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
@@ -53,8 +53,43 @@ def note_usage(raw: msgspec.Raw, usage: Usage) -> None:
     """Write OpenAI's token counts, where given, into `usage`."""
     counts = read(raw, _USAGE_DECODER)
     if counts is not None:
-        usage.input_tokens = counts.prompt_tokens
-        usage.output_tokens = counts.completion_tokens
+        usage.input_tokens = read(counts.prompt_tokens, TOKENS)
+        usage.output_tokens = read(counts.completion_tokens, TOKENS)
+
+
+def is_about_an_end(frames: bytes) -> bool:
+    """May any but the first choice be in these frames, or may one have ended?"""
+    reasons = frames.count(b'inish_reason"') + frames.count(b'finishReason"')
+    if reasons != frames.count(b'finish_reason":null') and reasons != frames.count(b'finish_reason": null'):
+        return True
+    indexes = frames.count(b'"index"')
+    return indexes != frames.count(b'"index":0,') and indexes != frames.count(b'"index": 0,')
+
+
+def mark_of_choices(raw: msgspec.Raw, choices: Choices | None) -> Mark:
+    """What a frame with these choices is; they are noted."""
+    has_part, has_reason = (choices or Choices()).note(raw)
+    if has_reason:
+        return Mark.FINISH
+    return Mark.PIECE if has_part else Mark.META
+
+
+def fault_of_choices(raw: msgspec.Raw, choices: Choices | None) -> str | None:
+    """Why a whole answer with these choices is none; with `choices` they are noted, and not judged."""
+    noted = choices if choices is not None else Choices()
+    noted.note(raw)
+    if choices is not None or not noted.are_open:
+        return None
+    return CUT if noted.is_told or noted.any_ended else None
+
+
+def mark_of_other(event: bytes, data: bytes, *, is_ours: bool) -> Mark:
+    """What a frame without a part of an answer is; `is_ours`: it is of the dialect."""
+    if is_bare_error(data):
+        return Mark.ERROR
+    if is_heartbeat_name(event) or is_heartbeat(data):
+        return Mark.NOISE
+    return Mark.META if is_ours else Mark.ALIEN
 
 
 class OpenAi:
@@ -68,46 +103,45 @@ class OpenAi:
 
     def is_plain(self, frames: bytes) -> bool:
         """See `Dialect`."""
-        if _DONE in frames or b"error" in frames or b"\n:" in frames or frames.startswith(b":"):
+        if _DONE in frames or b"error" in frames or is_about_an_end(frames):
             return False
-        if frames.count(b'finish_reason"') != frames.count(b'finish_reason":null') and _FINISH.search(frames):
+        if frames.count(b'"choices"') != SSE.count(frames):  # else there may be a comment or a heartbeat
             return False
         return b'"usage"' not in frames or not _USAGE.search(frames)
 
-    def mark(self, frame: bytes, usage: Usage) -> Mark:
+    def mark(self, frame: bytes, usage: Usage, choices: Choices | None = None) -> Mark:
         """See `Dialect`."""
         event, data = event_of(frame)
+        data = data.strip()
         if not data:
             return Mark.NOISE
-        if data.strip() == _DONE:
+        if data == _DONE:
             return Mark.END
         envelope = read(data, _ENVELOPE)
-        if event == b"error" or (envelope is not None and is_given(envelope.error)):
+        if event == b"error" or (envelope is not None and is_error(envelope.error)):
             return Mark.ERROR
-        if envelope is None or not (is_given(envelope.choices) or is_given(envelope.object)):
-            return Mark.ALIEN
+        if envelope is None:
+            return mark_of_other(event, data, is_ours=False)
         if is_given(envelope.usage):
             note_usage(envelope.usage, usage)
-        return Mark.FINISH if _FINISH.search(data) else Mark.PIECE
+        if is_given(envelope.choices):
+            return mark_of_choices(envelope.choices, choices)
+        return mark_of_other(event, data, is_ours=is_given(envelope.object))
 
-    def fault_of_whole(self, body: bytes, usage: Usage) -> str | None:
+    def fault_of_whole(self, body: bytes, usage: Usage, choices: Choices | None = None) -> str | None:
         """See `Dialect`."""
         envelope = read(body, _ENVELOPE)
         if envelope is None:
-            return "the body is not a JSON object"
-        if is_given(envelope.error):
-            return error_inside(envelope.error)
-        if not (is_given(envelope.choices) or is_given(envelope.data)):
-            return "the body has no `choices` (nor `data`, as embeddings have)"
-        if _UNFINISHED.search(body) and not _FINISH.search(body):
-            return "no finish_reason says why it stopped, so the answer was cut"
+            return no_answer(body, "the body is not a JSON object")
+        is_answer = is_given(envelope.choices) or bytes(envelope.data).startswith(b"[")
+        if is_error(envelope.error) or not is_answer:
+            return no_answer(body, "the body has no `choices` (nor `data`, as embeddings have)")
         note_usage(envelope.usage, usage)
-        return None
+        return fault_of_choices(envelope.choices, choices)
 
     def error_message(self, body: bytes) -> str | None:
-        """See `Dialect`. Older vLLM and llama.cpp's `error:` lines give the message without an `error` around it."""
-        envelope = read(body, _ENVELOPE)
-        return message_in(envelope.error) or read(envelope.message, TEXT) if envelope is not None else None
+        """See `Dialect`."""
+        return error_text(body)
 
     def error_body(self, error: ErrorText) -> bytes:
         """See `Dialect`."""

@@ -7,12 +7,25 @@ import msgspec
 
 from masa_node.chat.answer import Usage
 from masa_node.chat.ask import DialectName
+from masa_node.dialects.choices import Choices
 from masa_node.dialects.dialect import ErrorText, Mark
-from masa_node.dialects.fields import ABSENT, TEXT, Tokens, error_inside, is_given, message_in, read
+from masa_node.dialects.faults import error_text, no_answer
+from masa_node.dialects.fields import ABSENT, FIELDS, LIST, TEXT, TOKENS, is_empty, is_given, read
 from masa_node.dialects.framing import event_of
-from masa_node.dialects.openai import OpenAi
+from masa_node.dialects.heartbeats import is_heartbeat_name
+from masa_node.dialects.openai import OpenAi, mark_of_other
 
-_ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
+_ENDS = frozenset({"response.completed", "response.incomplete", "response.cancelled"})
+_FAILED = frozenset({"error", "response.failed"})
+# Said of what is to come; a call or the like, which has a name or more, is a part of the answer already.
+_BEGUN = frozenset(
+    {"response.output_item.added", "response.content_part.added", "response.reasoning_summary_part.added"}
+)
+_WORDLESS = frozenset({"id", "type", "role", "status", "annotations", "logprobs"})
+_BEGIN = b"event: response."
+_NOT_PLAIN = (b"error", b"response.completed", b"response.incomplete", b"response.cancelled", b"response.failed")
+_OVER = frozenset({"completed", "incomplete"})
+_OTHERS = ("message_", "content_block_")  # Anthropic's
 
 
 class _Response(msgspec.Struct):
@@ -20,13 +33,16 @@ class _Response(msgspec.Struct):
     usage: msgspec.Raw = ABSENT
     error: msgspec.Raw = ABSENT
     type: msgspec.Raw = ABSENT
+    status: msgspec.Raw = ABSENT
     response: msgspec.Raw = ABSENT
-    message: msgspec.Raw = ABSENT
+    delta: msgspec.Raw = ABSENT
+    item: msgspec.Raw = ABSENT
+    part: msgspec.Raw = ABSENT
 
 
 class _Usage(msgspec.Struct):
-    input_tokens: Tokens | None = None
-    output_tokens: Tokens | None = None
+    input_tokens: msgspec.Raw = ABSENT
+    output_tokens: msgspec.Raw = ABSENT
 
 
 _RESPONSE = msgspec.json.Decoder(_Response)
@@ -36,8 +52,39 @@ _USAGE = msgspec.json.Decoder(_Usage)
 def _note_usage(response: _Response | None, usage: Usage) -> None:
     counts = read(response.usage, _USAGE) if response is not None else None
     if counts is not None:
-        usage.input_tokens = counts.input_tokens
-        usage.output_tokens = counts.output_tokens
+        usage.input_tokens = read(counts.input_tokens, TOKENS)
+        usage.output_tokens = read(counts.output_tokens, TOKENS)
+
+
+def _note_items(response: _Response | None, choices: Choices) -> None:
+    """The items of a response that says that it is over; one that is still under way was cut."""
+    if response is None or (read(response.status, TEXT) or "") not in _OVER:
+        return
+    items = read(response.output, LIST) or []
+    choices.ended(0)
+    for index, item in enumerate(items):
+        fields = read(item, _RESPONSE)
+        if fields is not None and read(fields.status, TEXT) == "in_progress":
+            choices.seen(index + 1, is_told=True)
+        else:
+            choices.ended(index + 1)
+
+
+def _is_part(kind: str, event: _Response) -> bool:
+    if kind.endswith(".delta"):
+        return not is_empty(event.delta)
+    if kind in _BEGUN:
+        fields = read(event.item, FIELDS) or read(event.part, FIELDS) or {}
+        return any(name not in _WORDLESS and not is_empty(value) for name, value in fields.items())
+    return kind.endswith(".done")
+
+
+def _mark_of_kind(kind: str, event: _Response) -> Mark:
+    if _is_part(kind, event):
+        return Mark.PIECE
+    if is_heartbeat_name(kind):
+        return Mark.NOISE
+    return Mark.ALIEN if kind.startswith(_OTHERS) else Mark.META
 
 
 class OpenAiResponses(OpenAi):
@@ -48,42 +95,44 @@ class OpenAiResponses(OpenAi):
     needs_finish = False
 
     def is_plain(self, frames: bytes) -> bool:
-        """See `Dialect`. Never sure: the events have too many names, and looking costs 2 us."""
-        del frames
-        return False
+        """See `Dialect`."""
+        begun = frames.count(_BEGIN) if frames.startswith(_BEGIN) else 0
+        return begun == frames.count(b"\n\n") > 0 and not any(word in frames for word in _NOT_PLAIN)
 
-    def mark(self, frame: bytes, usage: Usage) -> Mark:
+    def mark(self, frame: bytes, usage: Usage, choices: Choices | None = None) -> Mark:
         """See `Dialect`."""
         event, data = event_of(frame)
+        data = data.strip()
         if not data:
             return Mark.NOISE
         fields = read(data, _RESPONSE)
         kind = read(fields.type, TEXT) if fields is not None else None
-        if event == b"error" or kind == "error" or (fields is not None and kind is None and is_given(fields.error)):
+        if event == b"error" or kind in _FAILED:
             return Mark.ERROR
         if fields is None or kind is None:
-            return Mark.ALIEN
+            return mark_of_other(event, data, is_ours=False)
         if kind in _ENDS:
-            _note_usage(read(fields.response, _RESPONSE), usage)
+            response = read(fields.response, _RESPONSE)
+            _note_usage(response, usage)
+            _note_items(response, choices or Choices())
             return Mark.END
-        return Mark.PIECE
+        return _mark_of_kind(kind, fields)
 
-    def fault_of_whole(self, body: bytes, usage: Usage) -> str | None:
+    def fault_of_whole(self, body: bytes, usage: Usage, choices: Choices | None = None) -> str | None:
         """See `Dialect`."""
         response = read(body, _RESPONSE)
         if response is None:
-            return "the body is not a JSON object"
-        if is_given(response.output):
-            _note_usage(response, usage)
-            return None
-        if is_given(response.error):
-            return error_inside(response.error)
-        return "the body has no `output`"
+            return no_answer(body, "the body is not a JSON object")
+        if not is_given(response.output):
+            return no_answer(body, "the body has no `output`")
+        _note_usage(response, usage)
+        noted = choices if choices is not None else Choices()
+        _note_items(response, noted)
+        return "one of its items is still in progress, so the answer was cut" if noted.are_open else None
 
     def error_message(self, body: bytes) -> str | None:
         """See `Dialect`."""
-        fields = read(body, _RESPONSE)
-        return message_in(fields.error) or read(fields.message, TEXT) if fields is not None else None
+        return error_text(body)
 
     def error_frame(self, error: ErrorText) -> bytes:
         """See `Dialect`."""

@@ -4,25 +4,46 @@ Only whole frames are let through, so that an answer that is cut can be ended wi
 """
 
 from masa_node.chat.answer import Usage
-from masa_node.chat.errors import BrokenAnswer, ErrorInStream, NotAnAnswer, ProviderError
+from masa_node.chat.errors import BrokenAnswer, ErrorAnswer, ErrorInStream, NotAnAnswer, ProviderError
+from masa_node.dialects.choices import Choices
 from masa_node.dialects.dialect import Dialect, Mark
+from masa_node.dialects.endings import Endings
+from masa_node.dialects.faults import error_status, error_text, is_json_error
 from masa_node.dialects.framing import FrameCutter, event_of
+from masa_node.dialects.quoting import quoted
+
+_JSON = (("content-type", "application/json"),)
 
 
 class StreamTracker:
     """One streamed answer. `feed` pieces as they come, `finish` when the connection ended in good order.
 
-    After each call: `started` - a valid first piece was seen; `ended` - the terminal frame was seen;
-    `fault` - the stream cannot be a whole answer any more, what `feed` returned before it is all there will be.
+    After each call: `started` - a valid first piece was seen; `ended` - the terminal frame was seen, and nothing that
+    follows makes the answer less whole; `fault` - the stream cannot be a whole answer any more, what `feed` returned
+    before it is all there will be. `is_ours` tells that a frame of the dialect was seen.
     """
 
-    __slots__ = ("_cutter", "_dialect", "_error_seen", "_finish_seen", "ended", "fault", "frames", "started", "usage")
+    __slots__ = (
+        "_choices",
+        "_cutter",
+        "_dialect",
+        "_error_seen",
+        "_judge",
+        "ended",
+        "fault",
+        "frames",
+        "is_ours",
+        "started",
+        "usage",
+    )
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, endings: Endings | None = None) -> None:
         self._dialect = dialect
         self._cutter = FrameCutter(dialect.framing)
-        self._finish_seen = False
+        self._choices = Choices()
+        self._judge = (endings or Endings()).begin()
         self._error_seen = False
+        self.is_ours = False
         self.started = False
         self.ended = False
         self.fault: ProviderError | None = None
@@ -34,12 +55,15 @@ class StreamTracker:
         try:
             whole = self._cutter.feed(piece)
         except NotAnAnswer as exc:
-            self.fault = exc
+            self.fault = None if self.ended else exc
             return b""
         if not whole:
             return b""
+        if self.ended:
+            return whole
         if self.started and self._dialect.is_plain(whole):
             self.frames += self._dialect.framing.count(whole)
+            self._choices.note_plain(whole)
             return whole
         return self._look_at(whole)
 
@@ -47,10 +71,10 @@ class StreamTracker:
         """The connection ended in good order: the last bytes, if any. Sets `fault` if the answer is not whole."""
         rest = self._cutter.rest()
         if self._is_cut_inside(rest):
-            if not self._error_seen:
+            if not (self._error_seen or self.ended):
                 self.fault = BrokenAnswer("its stream ended inside a frame, so the answer was cut")
             return b""
-        out = self._look_at(rest) if rest.strip() else rest
+        out = self._look_at(rest) if rest.strip() and not self.ended else rest
         if self.fault is None and not self.is_whole():
             self.fault = BrokenAnswer(self._what_is_missing())
             return b""
@@ -58,24 +82,25 @@ class StreamTracker:
 
     def is_whole(self) -> bool:
         """Would this be a whole answer if nothing more came? An error frame of the LLM's own is an ending too."""
-        if self._error_seen:
+        if self._error_seen or self.ended:
             return True
-        finished = self._finish_seen or not self._dialect.needs_finish
-        return self.started and finished and (self.ended or not self._dialect.needs_end)
+        return self.started and not self._dialect.needs_end and self._choices.have_ended
 
     def _is_cut_inside(self, rest: bytes) -> bool:
-        if not rest.strip() or self.ended or not self.started:
+        if not rest.strip() or not self.started:
             return False
         return self._dialect.mark(rest, Usage()) in (Mark.NOISE, Mark.ALIEN)  # not even a frame without its delimiter
 
     def _look_at(self, whole: bytes) -> bytes:
         passed = 0
         for frame in self._dialect.framing.frames(whole):
-            mark = self._dialect.mark(frame, self.usage)
+            mark = self._dialect.mark(frame, self.usage, self._choices)
             self.frames += mark is not Mark.NOISE
             self._note(mark, frame)
             if self.fault is not None:
                 return whole[:passed] if mark is Mark.END else b""
+            if self.ended:
+                return whole
             passed += len(frame)
         return whole
 
@@ -84,27 +109,48 @@ class StreamTracker:
             self._error_seen = True
         if not self.started and mark is not Mark.NOISE:
             self._note_first(mark, frame)
-        if mark is Mark.FINISH:
-            self._finish_seen = True
-        elif mark is Mark.END:
-            self.ended = True
-            if self._dialect.needs_finish and not self._finish_seen and not self._error_seen:
+        if mark is Mark.END and self.fault is None:
+            if self._error_seen or self._judge(self._choices):
+                self.ended = True
+            else:
                 self.fault = BrokenAnswer(self._what_is_missing())
 
     def _note_first(self, mark: Mark, frame: bytes) -> None:
-        if mark is Mark.ERROR:
-            text = self._dialect.error_message(event_of(frame)[1] or frame) or "it gave no message"
-            self.fault = ErrorInStream(f"its stream began with an error: {text}")
-        elif mark is Mark.ALIEN:
-            self.fault = NotAnAnswer(f"its stream is not in the {self._dialect.name} format")
-        elif mark is Mark.END and not self._dialect.end_is_piece:
-            self.fault = BrokenAnswer(self._what_is_missing())
-        else:
-            self.started = True
+        match mark:
+            case Mark.ERROR:
+                self.fault = error_first(event_of(frame)[1] or frame)
+            case Mark.ALIEN if not self.is_ours:
+                self.fault = NotAnAnswer(
+                    f"its stream is not in the {self._dialect.name} format; it begins with {quoted(frame)}"
+                )
+            case Mark.META | Mark.ALIEN:
+                self.is_ours = True
+            case Mark.END if not (self._dialect.end_is_piece or self._choices.have_ended):
+                self.fault = BrokenAnswer(self._what_is_missing())
+            case _:
+                self.started = True
 
     def _what_is_missing(self) -> str:
         if not self.started:
             return "its stream ended without a piece of an answer"
-        if self._dialect.needs_finish:
+        if self._choices.any_ended and self._choices.are_open:
+            return "its stream ended although not all of its choices had, so the answer was cut"
+        if self._dialect.needs_finish or self._choices.are_open:
             return "its stream ended without saying why (no finish_reason), so the answer was cut"
         return "its stream ended without the terminal frame, so the answer was cut"
+
+
+def error_first(data: bytes) -> ProviderError:
+    """A stream that begins with this error. One that names a status is as good as any answer of that status."""
+    status = error_status(data)
+    is_json = is_json_error(data)
+    text = error_text(data) or ("it gave no message" if is_json else quoted(data))
+    if status is None:
+        return ErrorInStream(f"its stream began with an error: {text}")
+    return ErrorAnswer(
+        f"its stream began with the error {status}: {text}",
+        status=status,
+        headers=_JSON if is_json else (),
+        body=data if is_json else b"",
+        is_json=is_json,
+    )

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from masa_node.chat.answer import Answer
 from masa_node.chat.ask import Ask
 from masa_node.chat.errors import ProviderError
+from masa_node.dialects.endings import Endings
 from masa_node.dialects.registry import DIALECTS
 from masa_node.network.ask_frames import ask_frames
 from masa_node.network.incoming import IncomingAnswer
@@ -85,7 +86,9 @@ async def _take(incoming: IncomingAnswer, sign: Sign) -> Answer:
     try:
         head = await incoming.head()
         watched = Watched(incoming, sign)
-        answer = await take_answer(watched, DIALECTS[incoming.dialect], is_stream=head.is_stream)
+        # A peer that says END has judged that its LLM's stream is whole, knowing that LLM: see `Endings`.
+        endings = Endings(has_shown=True)
+        answer = await take_answer(watched, DIALECTS[incoming.dialect], is_stream=head.is_stream, endings=endings)
         watched.done()
     except BaseException:
         incoming.close()

@@ -5,13 +5,16 @@ The same for everybody who answers, an LLM server behind this node or a peer: no
 
 from typing import Protocol
 
-import msgspec
-
 from masa_node.chat.answer import Answer, StreamedAnswer, Usage, WholeAnswer
 from masa_node.chat.ask import Headers
 from masa_node.chat.errors import BrokenAnswer, EncodedAnswer, ErrorAnswer, NotAnAnswer
+from masa_node.dialects.choices import Choices
 from masa_node.dialects.dialect import Dialect
-from masa_node.dialects.fields import UNREADABLE
+from masa_node.dialects.endings import Endings
+from masa_node.dialects.faults import error_status, is_json_error
+from masa_node.dialects.framing import MAX_FRAME_BYTES
+from masa_node.dialects.opening import Shape, shape_of
+from masa_node.dialects.quoting import quoted
 from masa_node.dialects.tracking import StreamTracker
 from masa_node.routing.byte_budget import ByteBudget
 from masa_node.routing.gathered import Gathered
@@ -22,6 +25,7 @@ MAX_ANSWERS_BYTES = 2 * MAX_ANSWER_BYTES  # of all whole answers in memory: two 
 MAX_ERROR_BYTES = 1024 * 1024
 ANSWERS = ByteBudget(MAX_ANSWERS_BYTES)  # of this process, whoever asked and whoever answers
 MAX_BEFORE_ANSWER_BYTES = 1024 * 1024  # comments and the like: a line every second for an hour is less than 50 kB
+MAX_TRAILER_BYTES = 64 * 1024  # after the terminal frame: usage, a comment
 
 STREAM_TYPES = frozenset(
     {"text/event-stream", "application/x-ndjson", "application/ndjson", "application/jsonl", "application/stream+json"}
@@ -34,7 +38,7 @@ _PASSED_BACK = frozenset(
     }
 )
 _PASSED_BACK_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-", "ratelimit-")
-_MAX_QUOTED_CHARS = 200
+_PAGE = b"<"
 _SUCCESS = range(200, 300)
 _REDIRECT = range(300, 400)
 LAST_STATUS = 599  # RFC 9110, 15
@@ -72,23 +76,39 @@ class Response(Protocol):
 
 
 def is_streamed(content_type: str, *, wants_stream: bool) -> bool:
-    """Is a body of this media type a stream of frames, or one whole answer?"""
+    """Is a body of this media type said to be a stream of frames, or one whole answer? Its bytes have the last word."""
     return content_type in STREAM_TYPES or (wants_stream and content_type not in _WHOLE)
 
 
-async def take_answer(response: Response, dialect: Dialect, *, is_stream: bool) -> Answer:
-    """The answer in this response. On any error, and when cancelled, the response is closed.
+async def take_answer(
+    response: Response, dialect: Dialect, *, is_stream: bool, endings: Endings | None = None
+) -> Answer:
+    """The answer in this response, whose first bytes tell whether it is streamed; `is_stream` is what is said of it.
 
-    Raises `ErrorAnswer` for a status that is not 2xx, `NotAnAnswer`, `ErrorInStream`, `BrokenAnswer`.
+    `endings` is what its server has shown so far. On any error, and when cancelled, the response is closed.
+    Raises `ErrorAnswer` for a status that is not 2xx or an error with a status of its own, `NotAnAnswer`,
+    `ErrorInStream`, `BrokenAnswer`, `MemoryFull`.
     """
     try:
         await check_status(response, dialect)
-        if is_stream:
-            return await _streamed(response, dialect)
-        return await _whole(response, dialect)
+        begun, is_over, shape = await _open(response, dialect, is_stream=is_stream)
+        if shape is Shape.STREAM:
+            return await _streamed(response, begun, StreamTracker(dialect, endings), dialect, is_over=is_over)
+        return await _whole(response, begun, dialect, endings or Endings())
     except BaseException:
         response.close()
         raise
+
+
+async def _open(response: Response, dialect: Dialect, *, is_stream: bool) -> tuple[bytes, bool, Shape]:
+    """As many first bytes as tell what the body is, whether they are all, and what it is. Few: see `shape_of`."""
+    begun = b""
+    while True:
+        piece = await response.read_piece()
+        begun += piece
+        shape = shape_of(begun, dialect, is_over=not piece, is_stream=is_stream)
+        if shape is not None:
+            return begun, not piece, shape
 
 
 async def read_whole(response: Response, limit_bytes: int) -> bytes:
@@ -96,9 +116,11 @@ async def read_whole(response: Response, limit_bytes: int) -> bytes:
     return await _gather(response, Gathered(limit_bytes))
 
 
-async def _gather(response: Response, gathered: Gathered) -> bytes:
-    """The same, within a budget: raises `MemoryFull`, too."""
+async def _gather(response: Response, gathered: Gathered, begun: bytes = b"") -> bytes:
+    """The same, within a budget: raises `MemoryFull`, too. `begun` was read already."""
     try:
+        if begun:
+            gathered.add(begun)
         while piece := await response.read_piece():
             gathered.add(piece)
     finally:
@@ -134,11 +156,11 @@ async def check_status(response: Response, dialect: Dialect) -> None:
         ) from exc
     finally:
         gathered.release()
-    is_json = _is_json_object(body)
+    is_json = is_json_error(body)
     if is_json:
-        text = dialect.error_message(body) or "no message"
+        text = dialect.error_message(body) or quoted(body)
     else:
-        text = f"{response.content_type or 'no content type'} instead of JSON: {_quoted(body)}"
+        text = f"{response.content_type or 'no content type'} instead of JSON{_encoding(response)}: {quoted(body)}"
     raise ErrorAnswer(
         f"it answered {response.status}: {text}",
         status=response.status,
@@ -148,43 +170,57 @@ async def check_status(response: Response, dialect: Dialect) -> None:
     )
 
 
-def _is_json_object(body: bytes) -> bool:
-    try:
-        msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    except UNREADABLE:
-        return False
-    return True
+def _encoding(response: Response) -> str:
+    """Named where it may be what hinders reading."""
+    encoding = next((value for name, value in response.headers if name == "content-encoding"), "identity")
+    return "" if encoding.strip().lower() in ("", "identity") else f" (Content-Encoding: {quoted(encoding.encode())})"
 
 
-def _quoted(body: bytes) -> str:
-    text = " ".join(body[: _MAX_QUOTED_CHARS * 4].decode("utf-8", "replace").split())
-    return repr(text[:_MAX_QUOTED_CHARS]) if text else "an empty body"
-
-
-async def _whole(response: Response, dialect: Dialect) -> Answer:
+async def _whole(response: Response, begun: bytes, dialect: Dialect, endings: Endings) -> Answer:
+    if begun.lstrip().startswith(_PAGE):
+        raise _no_answer(response, "the body is a page, not a JSON object", begun)
     gathered = Gathered(MAX_ANSWER_BYTES, ANSWERS)
     usage = Usage()
     try:
-        body = await _checked(response, gathered, dialect, usage)
+        body = await _gather(response, gathered, begun)
+        _check_whole(response, body, dialect, usage, endings)
     except BaseException:
         gathered.release()
         raise
     return WholeAnswer(response.status, passed_back(response), body, dialect.name, usage, gathered.release)
 
 
-async def _checked(response: Response, gathered: Gathered, dialect: Dialect, usage: Usage) -> bytes:
-    body = await _gather(response, gathered)
-    fault = dialect.fault_of_whole(body, usage)
-    if fault is not None:
-        kind = response.content_type or "no content type"
-        raise NotAnAnswer(f"it answered {response.status} with {kind}, but {fault}. Is the URL right?")
-    return body
+def _check_whole(response: Response, body: bytes, dialect: Dialect, usage: Usage, endings: Endings) -> None:
+    judge, choices = endings.begin(), Choices()
+    fault = dialect.fault_of_whole(body, usage, choices)
+    if fault is None:
+        if not judge(choices):
+            raise BrokenAnswer("its answer does not say why it stopped (no finish_reason), so it was cut.")
+        return
+    status = error_status(body)
+    if status is None:
+        raise _no_answer(response, fault, body)
+    raise ErrorAnswer(
+        f"it answered {response.status} with {fault}",
+        status=status,
+        headers=passed_back(response),
+        body=body,
+        is_json=is_json_error(body),
+    )
 
 
-async def _streamed(response: Response, dialect: Dialect) -> Answer:
-    stream = _Stream(response, StreamTracker(dialect))
+def _no_answer(response: Response, fault: str, body: bytes) -> NotAnAnswer:
+    kind = (response.content_type or "no content type") + _encoding(response)
+    return NotAnAnswer(
+        f"it answered {response.status} with {kind}, but {fault}: {quoted(body)}. Is the URL right?",
+    )
+
+
+async def _streamed(
+    response: Response, begun: bytes, tracker: StreamTracker, dialect: Dialect, *, is_over: bool
+) -> Answer:
+    stream = _Stream(response, tracker, begun, is_over=is_over)
     first = await stream.first_piece()
-    tracker = stream.tracker
     return StreamedAnswer(
         status=response.status,
         headers=passed_back(response),
@@ -199,13 +235,16 @@ async def _streamed(response: Response, dialect: Dialect) -> Answer:
 
 
 class _Stream:
-    """The body of one streamed answer, read through its tracker."""
+    """The body of one streamed answer, read through its tracker. `begun` was read already; `is_over`: it is all."""
 
-    __slots__ = ("_closed_in_order", "_response", "tracker")
+    __slots__ = ("_begun", "_is_finished", "_is_over", "_response", "_trailer_bytes", "tracker")
 
-    def __init__(self, response: Response, tracker: StreamTracker) -> None:
+    def __init__(self, response: Response, tracker: StreamTracker, begun: bytes, *, is_over: bool) -> None:
         self._response = response
-        self._closed_in_order = False
+        self._begun = begun
+        self._is_over = is_over
+        self._is_finished = False
+        self._trailer_bytes = 0
         self.tracker = tracker
 
     async def first_piece(self) -> bytes:
@@ -214,29 +253,52 @@ class _Stream:
         begun: list[bytes] = []
         size = 0
         while not tracker.started:
-            if size > MAX_BEFORE_ANSWER_BYTES:
+            if size > (MAX_FRAME_BYTES if tracker.is_ours else MAX_BEFORE_ANSWER_BYTES):
                 raise NotAnAnswer(f"it sent {size} bytes, and no piece of an answer in them.")
-            out = await self.next_piece()
+            try:
+                out = await self.next_piece()
+            except BrokenAnswer as exc:
+                if exc is tracker.fault and begun and not tracker.is_ours:
+                    raise BrokenAnswer(f"{exc.message}; it sent {quoted(b''.join(begun))}.") from None
+                raise
             if tracker.fault is not None:
                 raise tracker.fault
-            if not out:
-                raise BrokenAnswer("its stream ended without a piece of an answer.")
             begun.append(out)
             size += len(out)
         return b"".join(begun)
 
     async def next_piece(self) -> bytes:
         """See `StreamedAnswer`."""
-        tracker, response = self.tracker, self._response
-        while tracker.fault is None and not self._closed_in_order:
-            piece = await (response.read_trailer() if tracker.ended else response.read_piece())
+        tracker = self.tracker
+        while tracker.fault is None:
+            if self._begun:
+                piece, self._begun = self._begun, b""
+            elif self._is_finished:
+                return b""
+            else:
+                piece = await self._next()
             if piece:
                 out = tracker.feed(piece)
             else:
-                self._closed_in_order = True
+                self._is_finished = True
                 out = tracker.finish()
             if out:
                 return out
-        if tracker.fault is not None:
-            raise tracker.fault
+        raise tracker.fault
+
+    async def _next(self) -> bytes:
+        if self._is_over:
+            return b""
+        return await (self._trailer() if self.tracker.ended else self._response.read_piece())
+
+    async def _trailer(self) -> bytes:
+        """What comes after the terminal frame: a little more, or nothing, but no fault."""
+        try:
+            piece = await self._response.read_trailer()
+        except BrokenAnswer:
+            piece = b""
+        self._trailer_bytes += len(piece)
+        if piece and self._trailer_bytes <= MAX_TRAILER_BYTES:
+            return piece
+        self._response.close()
         return b""

@@ -16,6 +16,7 @@ from masa_node.chat.errors import (
     Unreachable,
 )
 from masa_node.chat.offer import ModelOffer
+from masa_node.dialects.endings import EndingsByModel
 from masa_node.dialects.peek import is_model
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.absent import AWAY_S
@@ -52,6 +53,7 @@ class Upstream:
         self._was_listed = False
         self._up_s: float | None = None  # when it was last seen to be up
         self._waited_for_s: float | None = None  # since when it is asked, until it was first up
+        self._endings = EndingsByModel()
 
     @property
     def label(self) -> str:
@@ -117,7 +119,7 @@ class Upstream:
             response = await self._http.post(url, _headers_up(ask, native, server), ask.body)
             is_stream = is_streamed(response.content_type, wants_stream=ask.wants_stream)
             watched = Watched(response, sign)
-            answer = await take_answer(watched, dialect, is_stream=is_stream)
+            answer = await take_answer(watched, dialect, is_stream=is_stream, endings=self._endings.of(ask.model))
             watched.done()
         except ProviderError as exc:
             exc.place = self.place

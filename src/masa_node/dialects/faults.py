@@ -1,0 +1,198 @@
+"""What an error says, whoever words it: its text and the HTTP status that it stands for.
+
+Servers put errors into answers with status 200, each in a shape of its own: `{"error": {...}}`, `{"object": "error"}`
+(older vLLM), a list of errors (Gemini, Cloudflare), `{"code": 401, "msg": ...}`, `{"detail": ...}` (FastAPI).
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from masa_node.dialects.fields import ABSENT, LIST, TEXT, is_given, read
+
+_STATUSES = range(400, 600)
+# Types and codes in words, without regard to case and signs: OpenAI's, Anthropic's, vLLM's, llama.cpp's, Google's.
+_STATUS_OF_WORD = {
+    "invalidrequesterror": 400,
+    "invalidargument": 400,
+    "invalidparametererror": 400,
+    "failedprecondition": 400,
+    "outofrange": 400,
+    "badrequest": 400,
+    "badrequesterror": 400,
+    "contextlengthexceeded": 400,
+    "exceedcontextsizeerror": 400,
+    "contentpolicyviolation": 400,
+    "contentfilter": 400,
+    "stringabovemaxlength": 400,
+    "unsupportedparameter": 400,
+    "unsupportedvalue": 400,
+    "validationerror": 422,
+    "authenticationerror": 401,
+    "invalidapikey": 401,
+    "unauthenticated": 401,
+    "unauthorized": 401,
+    "billingerror": 402,
+    "permissionerror": 403,
+    "permissiondenied": 403,
+    "notfounderror": 404,
+    "notfound": 404,
+    "modelnotfound": 404,
+    "timeouterror": 504,
+    "deadlineexceeded": 504,
+    "requesttoolarge": 413,
+    "ratelimiterror": 429,
+    "ratelimitexceeded": 429,
+    "toomanyrequests": 429,
+    "insufficientquota": 429,
+    "resourceexhausted": 429,
+    "apierror": 500,
+    "servererror": 500,
+    "internal": 500,
+    "internalerror": 500,
+    "internalservererror": 500,
+    "unavailable": 503,
+    "unavailableerror": 503,
+    "serviceunavailable": 503,
+    "serviceunavailableerror": 503,
+    "overloaded": 529,
+    "overloadederror": 529,
+}
+# From Cloudflare's error table.
+_STATUS_OF_NUMBER = {3006: 413, 3007: 408, 3036: 429, 3040: 429, 5004: 400, 5005: 405, 5007: 404, 5018: 403, 10000: 401}
+_MAX_LISTED = 16  # errors of one list that are looked at
+_MAX_WORD_CHARS = 64
+
+
+class _Error(msgspec.Struct, rename={"camel_status_code": "statusCode"}):
+    """Every field under which somebody says what went wrong."""
+
+    error: msgspec.Raw = ABSENT
+    errors: msgspec.Raw = ABSENT
+    response: msgspec.Raw = ABSENT  # of OpenAI's `response.failed`
+    message: msgspec.Raw = ABSENT
+    msg: msgspec.Raw = ABSENT
+    error_message: msgspec.Raw = ABSENT
+    error_description: msgspec.Raw = ABSENT
+    detail: msgspec.Raw = ABSENT
+    title: msgspec.Raw = ABSENT
+    status: msgspec.Raw = ABSENT
+    status_code: msgspec.Raw = ABSENT
+    camel_status_code: msgspec.Raw = ABSENT
+    http_status: msgspec.Raw = ABSENT
+    code: msgspec.Raw = ABSENT
+    type: msgspec.Raw = ABSENT
+    object: msgspec.Raw = ABSENT
+
+
+_ERROR = msgspec.json.Decoder(_Error)
+_BODY = msgspec.json.Decoder(dict[str, msgspec.Raw] | list[dict[str, msgspec.Raw]])
+_NUMBER: msgspec.json.Decoder[int] = msgspec.json.Decoder(int)
+
+
+def error_status(data: bytes) -> int | None:
+    """The HTTP status (400 to 599) that this error stands for; None where it names none."""
+    layers = list(_layers(data))
+    for told in (_number_of, _word_of):
+        for layer in layers:
+            status = told(layer)
+            if status is not None:
+                return status
+    return None
+
+
+def error_text(data: bytes) -> str | None:
+    """What it says, in the words of whoever made it; None if there are none."""
+    for layer in _layers(data):
+        for field in (layer.message, layer.msg, layer.error_message, layer.error_description, layer.detail):
+            text = _text(field)
+            if text:
+                return text
+        for field in (layer.error, layer.title):
+            text = read(field, TEXT)
+            if text:
+                return text
+    return None
+
+
+def is_bare_error(data: bytes) -> bool:
+    """Is this, which is no part of an answer, an error: under `error`, called one, or words with a status?"""
+    layers = list(_layers(data))
+    if not layers:
+        return False
+    outer = layers[-1]
+    if is_given(outer.error) or "error" in (read(outer.object, TEXT), read(outer.type, TEXT)):
+        return True
+    return error_status(data) is not None and error_text(data) is not None
+
+
+def no_answer(body: bytes, otherwise: str) -> str:
+    """Why a body with a success status that is no answer is none, in words for its reader."""
+    if is_bare_error(body):
+        return f"a success status with an error inside: {error_text(body) or 'no message'}"
+    return otherwise
+
+
+def is_json_error(data: bytes) -> bool:
+    """Can these bytes be an error's body: a JSON object, or a list of objects as Google's?"""
+    return read(data, _BODY) is not None
+
+
+def _layers(data: bytes | msgspec.Raw) -> Iterator[_Error]:
+    """The objects that tell of the error, the innermost first."""
+    error = read(data, _ERROR)
+    if error is None:
+        for entry in (read(data, LIST) or [])[:_MAX_LISTED]:
+            yield from _layers_of_entry(entry)
+        return
+    for field in (error.error, error.errors, error.response):
+        if is_given(field):
+            yield from _layers_of_entry(field)
+    yield error
+
+
+def _layers_of_entry(field: msgspec.Raw) -> Iterator[_Error]:
+    """One level down, and one only: nobody nests errors deeper than a list in an object in a list."""
+    for entry in (read(field, LIST) or [field])[:_MAX_LISTED]:
+        error = read(entry, _ERROR)
+        if error is not None:
+            inner = read(error.error, _ERROR)
+            if inner is not None:
+                yield inner
+            yield error
+        elif (text := read(entry, TEXT)) is not None:
+            yield _Error(message=msgspec.Raw(msgspec.json.encode(text)))
+
+
+def _text(field: msgspec.Raw) -> str | None:
+    """A text, or that of the first of a list of objects (FastAPI's `detail`), or of an object."""
+    text = read(field, TEXT)
+    if text is not None:
+        return text
+    for entry in (read(field, LIST) or [field])[:_MAX_LISTED]:
+        inner = read(entry, _ERROR)
+        if inner is not None:
+            return read(inner.message, TEXT) or read(inner.msg, TEXT)
+    return None
+
+
+def _number_of(layer: _Error) -> int | None:
+    for field in (layer.status, layer.status_code, layer.camel_status_code, layer.http_status, layer.code):
+        number = read(field, _NUMBER)
+        if number is None:
+            text = read(field, TEXT) or ""
+            number = int(text) if len(text) <= 5 and text.isascii() and text.isdigit() else None  # noqa: PLR2004
+        if number is not None and number in _STATUSES:
+            return number
+        if number in _STATUS_OF_NUMBER:
+            return _STATUS_OF_NUMBER[number]
+    return None
+
+
+def _word_of(layer: _Error) -> int | None:
+    for field in (layer.code, layer.type, layer.status, layer.error):
+        word = (read(field, TEXT) or "")[:_MAX_WORD_CHARS]
+        status = _STATUS_OF_WORD.get("".join(char for char in word.lower() if char.isalnum()))
+        if status is not None:
+            return status
+    return None

@@ -1,0 +1,59 @@
+"""What a body is, by its first bytes: a stream of frames, or one whole answer. Labels are often wrong, bytes never."""
+
+import re
+from enum import Enum
+
+from masa_node.chat.answer import Usage
+from masa_node.dialects.dialect import Dialect, Mark
+from masa_node.dialects.fields import BOM
+from masa_node.dialects.framing import NDJSON
+
+_LONGEST_LINE_BYTES = 64 * 1024  # that is waited for to be complete: a first line of a stream is below 1 kB
+_SSE_LINE = re.compile(rb"(?::|(?:data|event|id|retry|error)(?:[: \r\n]|\Z))")
+_SSE_FIELDS = (b"data", b"event", b"retry", b"error", b"id")
+_WHOLE_STARTS = b"{[<"  # an object, a list (of errors), a page
+_LINE = re.compile(rb"[^\r\n]+")
+
+
+class Shape(Enum):
+    """How a body has to be read."""
+
+    STREAM = "frames"
+    WHOLE = "one answer"
+
+
+def shape_of(begun: bytes, dialect: Dialect, *, is_over: bool, is_stream: bool) -> Shape | None:
+    """What begins with these bytes; None if more have to come. `is_stream` is what is said of it, for cases of doubt.
+
+    `is_over`: nothing more will come.
+    """
+    said = Shape.STREAM if is_stream else Shape.WHOLE
+    text = begun.removeprefix(BOM).lstrip()
+    if not text or (BOM.startswith(text) and not is_over):
+        return said if is_over or len(begun) > _LONGEST_LINE_BYTES else None
+    if dialect.framing is NDJSON:
+        return _shape_of_lines(text, dialect, said, is_over=is_over)
+    if text[0] in _WHOLE_STARTS:
+        return Shape.WHOLE
+    if _SSE_LINE.match(text):
+        return Shape.STREAM
+    is_field = not is_over and any(field.startswith(text) for field in _SSE_FIELDS)
+    return None if is_field else said
+
+
+def _shape_of_lines(text: bytes, dialect: Dialect, said: Shape, *, is_over: bool) -> Shape | None:
+    """By the first line that says anything."""
+    if not text.startswith(b"{"):
+        return Shape.WHOLE if text[0] in _WHOLE_STARTS else said
+    for match in _LINE.finditer(text):
+        line = match[0]
+        if match.end() == len(text) and not is_over:
+            return said if len(line) > _LONGEST_LINE_BYTES else None
+        mark = dialect.mark(line, Usage())
+        if mark is Mark.ALIEN:  # the first line of an object that is spread over several
+            return Shape.WHOLE
+        if mark in (Mark.PIECE, Mark.META):
+            return Shape.STREAM
+        if mark is not Mark.NOISE:
+            return said
+    return said if is_over else None

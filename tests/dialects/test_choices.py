@@ -1,0 +1,60 @@
+import msgspec
+import pytest
+
+from masa_node.dialects import choices as choices_
+from masa_node.dialects.choices import Choices
+
+
+def noted(*lists: bytes) -> Choices:
+    choices = Choices()
+    for raw in lists:
+        choices.note(msgspec.Raw(raw))
+    return choices
+
+
+@pytest.mark.parametrize("reason", [b'"stop"', b'{"type":"length"}', b"2", b"true", b'["stop"]'])
+def test_any_reason_ends_a_choice(reason: bytes) -> None:
+    choices = noted(b'[{"index":0,"delta":{"content":"a"}}]', b'[{"index":0,"finish_reason":%s}]' % reason)
+    assert (choices.have_ended, choices.any_ended, choices.are_open) == (True, True, False)
+
+
+@pytest.mark.parametrize("reason", [b"null", b'""', b"{}", b"0", b"false"])
+def test_what_is_no_reason_says_that_it_has_not_ended(reason: bytes) -> None:
+    choices = noted(b'[{"index":0,"finish_reason":%s}]' % reason)
+    assert (choices.are_open, choices.is_told) == (True, True)
+
+
+def test_one_that_never_spoke_of_an_end_was_not_said_to_be_open() -> None:
+    choices = noted(b'[{"index":0,"delta":{"content":"a"}}]')
+    assert (choices.are_open, choices.is_told) == (True, False)
+
+
+def test_all_of_several_have_to_end() -> None:
+    choices = noted(b'[{"index":0},{"index":1}]', b'[{"index":1,"finish_reason":"stop"}]')
+    assert (choices.have_ended, choices.any_ended, choices.are_open) == (False, True, True)
+    choices.note(msgspec.Raw(b'[{"index":0,"finish_reason":"stop"}]'))
+    assert choices.have_ended
+
+
+def test_without_an_index_the_place_in_the_list_counts() -> None:
+    choices = noted(b'[{"text":"a","finish_reason":"stop"},{"text":"b"}]')
+    assert (choices.any_ended, choices.are_open) == (True, True)
+
+
+def test_unread_frames_are_of_the_first_choice() -> None:
+    choices = Choices()
+    choices.note_plain(b'data: {"choices":[{"delta":{"content":"a"},"finish_reason":null}]}\n\n')
+    assert (choices.are_open, choices.is_told) == (True, True)
+
+
+@pytest.mark.parametrize("raw", [b"[1]", b'"x"', b"{}"])
+def test_what_is_no_list_of_objects_is_not_for_us_to_judge(raw: bytes) -> None:
+    assert Choices().note(msgspec.Raw(raw)) == (True, False)
+
+
+def test_choices_without_end_are_not_all_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choices_, "MAX_CHOICES", 3)
+    choices = Choices()
+    for index in range(10):
+        choices.ended(index)
+    assert choices.have_ended

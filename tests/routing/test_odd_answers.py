@@ -1,0 +1,153 @@
+"""Answers that SDKs read although they are odd: the bytes decide, not the label."""
+
+import pytest
+
+from masa_node.chat.answer import Answer, StreamedAnswer, WholeAnswer
+from masa_node.chat.ask import DialectName, Headers
+from masa_node.chat.errors import BrokenAnswer, ErrorAnswer, NotAnAnswer, ProviderError
+from masa_node.dialects.endings import Endings
+from masa_node.dialects.registry import DIALECTS
+from masa_node.routing.answers import MAX_TRAILER_BYTES, take_answer
+from tests.virtual_time import virtual_time
+
+CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}\n\n'
+STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+DONE = b"data: [DONE]\n\n"
+WHOLE = b'{"choices":[{"index":0,"message":{"content":"hi"},"finish_reason":"stop"}]}'
+LINE = b'{"message":{"content":"a"},"done":false}\n'
+LAST = b'{"message":{"content":""},"done":true}\n'
+LABELS = ["application/json", "text/event-stream", "application/x-ndjson", "text/html", "text/plain", ""]
+
+
+class Said:
+    """A response of these pieces; one that is an error is raised."""
+
+    def __init__(self, *pieces: bytes | ProviderError, label: str = "", more: Headers = (), status: int = 200) -> None:
+        self.status = status
+        self.content_type = label
+        self.headers: Headers = (("content-type", label), *more)
+        self.closed = 0
+        self._pieces = list(pieces)
+
+    async def read_piece(self) -> bytes:
+        piece = self._pieces.pop(0) if self._pieces else b""
+        if isinstance(piece, ProviderError):
+            raise piece
+        return piece
+
+    async def read_trailer(self) -> bytes:
+        return await self.read_piece()
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+async def take(
+    *pieces: bytes | ProviderError, dialect: DialectName = DialectName.OPENAI, is_stream: bool = True, label: str = ""
+) -> Answer:
+    return await take_answer(Said(*pieces, label=label), DIALECTS[dialect], is_stream=is_stream)
+
+
+async def body_of(answer: Answer) -> bytes:
+    if isinstance(answer, WholeAnswer):
+        return answer.body
+    body = answer.first
+    while piece := await answer.next_piece():
+        body += piece
+    return body
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+@pytest.mark.parametrize("label", LABELS)
+@virtual_time
+async def test_a_stream_is_one_and_a_whole_answer_is_whole_whatever_the_label_says(
+    label: str, *, is_stream: bool
+) -> None:
+    streamed = await take(CHUNK, STOP + DONE, is_stream=is_stream, label=label)
+    assert isinstance(streamed, StreamedAnswer)
+    assert streamed.first == CHUNK
+    assert await body_of(streamed) == CHUNK + STOP + DONE
+    whole = await take(WHOLE[:9], WHOLE[9:], is_stream=is_stream, label=label)
+    assert isinstance(whole, WholeAnswer)
+    assert whole.body == WHOLE
+    lines = await take(LINE, LAST, dialect=DialectName.OLLAMA, is_stream=is_stream, label=label)
+    assert isinstance(lines, StreamedAnswer)
+    assert await body_of(lines) == LINE + LAST
+
+
+@virtual_time
+async def test_metadata_comes_with_the_first_piece_and_does_not_win_before() -> None:
+    role = CHUNK.replace(b'"content":"hi"', b'"role":"assistant"')
+    answer = await take(b": hi\n\n", role, b"data: {}\n\n", CHUNK, STOP, DONE)
+    assert isinstance(answer, StreamedAnswer)
+    assert answer.first == b": hi\n\n" + role + b"data: {}\n\n" + CHUNK
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+@virtual_time
+async def test_a_page_is_refused_with_its_first_bytes_although_it_never_ends(*, is_stream: bool) -> None:
+    never = AssertionError("read on")
+    with pytest.raises(NotAnAnswer, match="<h1>502"):
+        await take(b"<html><h1>502</h1>", NotAnAnswer(str(never)), is_stream=is_stream)
+
+
+@virtual_time
+async def test_the_llms_words_are_told_and_what_hinders_reading_them() -> None:
+    with pytest.raises(NotAnAnswer, match="Not authenticated"):
+        await take(b'{"detail":"Not authenticated"}')
+    with pytest.raises(BrokenAnswer, match="upstream is warming up"):
+        await take(b"upstream is warming up\n\n")
+    packed = Said(b"\x1f\x8b\x08\x00", label="application/json", more=(("content-encoding", "gzip"),))
+    with pytest.raises(NotAnAnswer, match="Content-Encoding: 'gzip'"):
+        await take_answer(packed, DIALECTS[DialectName.OPENAI], is_stream=False)
+    assert packed.closed
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b'{"error":{"code":400,"message":"too long"}}', 400),
+        (b'[{"error":{"code":429,"message":"too long","status":"RESOURCE_EXHAUSTED"}}]', 429),
+        (b'{"object":"error","message":"too long","code":404}', 404),
+        (b'{"code":401,"msg":"too long","success":false}', 401),
+    ],
+)
+@virtual_time
+async def test_an_error_inside_a_200_is_that_error(body: bytes, status: int, *, is_stream: bool) -> None:
+    for dialect in DialectName:
+        with pytest.raises(ErrorAnswer, match="too long") as raised:
+            await take(body, dialect=dialect, is_stream=is_stream)
+        assert (raised.value.status, raised.value.body, raised.value.is_json) == (status, body, True)
+
+
+@virtual_time
+async def test_a_list_of_errors_passes_with_its_status() -> None:
+    body = b'[{"error":{"code":400,"message":"Unknown name"}}]'
+    with pytest.raises(ErrorAnswer, match="Unknown name") as raised:
+        await take_answer(Said(body, status=400), DIALECTS[DialectName.OPENAI], is_stream=False)
+    assert (raised.value.body, raised.value.is_json) == (body, True)
+
+
+@virtual_time
+async def test_what_happens_after_the_terminal_frame_is_no_error() -> None:
+    for rest in (BrokenAnswer("reset"), b"garbage", b'data: {"error":{"message":"late"}}\n\n'):
+        answer = await take(CHUNK, STOP + DONE, rest)
+        assert (await body_of(answer)).startswith(CHUNK + STOP + DONE)
+    answer = await take(CHUNK + STOP + DONE, *[b": more\n\n" * 1_000] * 100)
+    assert len(await body_of(answer)) < MAX_TRAILER_BYTES + 10_000
+
+
+@virtual_time
+async def test_a_server_that_never_says_why_it_stopped_has_to_show_so_first() -> None:
+    endings = Endings()
+    ways = [(CHUNK, DONE), (CHUNK, DONE)]
+    with pytest.raises(BrokenAnswer, match="finish_reason"):
+        await body_of(await take_answer(Said(*ways[0]), DIALECTS[DialectName.OPENAI], is_stream=True, endings=endings))
+    second = await take_answer(Said(*ways[1]), DIALECTS[DialectName.OPENAI], is_stream=True, endings=endings)
+    assert await body_of(second) == CHUNK + DONE
+    whole = WHOLE.replace(b'"stop"', b"null")
+    answer = await take_answer(Said(whole), DIALECTS[DialectName.OPENAI], is_stream=False, endings=endings)
+    assert await body_of(answer) == whole
+    with pytest.raises(BrokenAnswer, match="cut"):
+        await take(whole)
