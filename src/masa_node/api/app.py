@@ -27,7 +27,8 @@ _CORS_PREFIX = b"access-control-"
 # What the SDKs and people's scripts look at: without being named here, no script of a page gets to see it.
 _EXPOSED = frozenset(
     b"x-request-id request-id x-masa-node x-masa-model x-masa-served-by x-masa-attempts x-masa-alias x-masa-format "
-    b"x-masa-translated retry-after retry-after-ms allow www-authenticate content-length".split()
+    b"x-masa-translated x-masa-dropped x-masa-estimated "
+    b"retry-after retry-after-ms allow www-authenticate content-length".split()
 )
 
 log = structlog.get_logger()

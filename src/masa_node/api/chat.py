@@ -20,7 +20,7 @@ from masa_node.api.replies import (
     send_error,
     send_whole,
 )
-from masa_node.api.route_headers import route_of
+from masa_node.api.route_headers import is_strict, route_of
 from masa_node.api.statuses import status_of
 from masa_node.chat.answer import StreamedAnswer, WholeAnswer
 from masa_node.chat.ask import DIALECT_OF_DOOR, VIA_PEER, Ask, Door, Headers, Privacy, RaceRule, RequestId
@@ -107,6 +107,7 @@ class ChatDoors:
             privacy=Privacy.LOCAL if _is_asked_by_a_peer(headers) else privacy,
             race=race,
             begin_deadline_s=came_s + self._limits.begin_timeout_s,
+            may_translate=not is_strict(headers),
         )
 
     def _headers_up(self, headers: list[tuple[bytes, bytes]]) -> Headers:

@@ -1,8 +1,9 @@
-"""Which models each family of clients can ask for: what is listed for a family can be asked through its doors. Pure."""
+"""Which models each family of clients can ask for, through its doors: as they are spoken, or translated. Pure."""
 
 from masa_node.chat.ask import CONVERSATION_DOORS, DIALECT_OF_DOOR, DialectName, Door, path_of
 from masa_node.chat.errors import DialectNotServed
 from masa_node.chat.offer import ModelOffer
+from masa_node.dialects.translation.formats import REQUEST_WRITERS
 from masa_node.routing.provider import Provider
 
 Offers = list[tuple[Provider, ModelOffer]]
@@ -10,6 +11,9 @@ Offers = list[tuple[Provider, ModelOffer]]
 # What merely tells of a model, or counts its tokens, is no way to ask it.
 _ASKS_NOTHING = frozenset({Door.NATIVE, Door.OLLAMA_SHOW, Door.ANTHROPIC_COUNT_TOKENS})
 _FAMILY_OF_DIALECT = {DialectName.OPENAI_RESPONSES: DialectName.OPENAI}
+
+# A conversation that a server takes through one of these can be had by every family.
+_TRANSLATED = frozenset(REQUEST_WRITERS)
 
 
 def family_of(door: Door) -> DialectName:
@@ -25,8 +29,8 @@ DOORS_OF_FAMILY: dict[DialectName, frozenset[Door]] = {
 
 
 def offers_for(family: DialectName, offers: Offers) -> Offers:
-    """Those that clients of this family can ask."""
-    doors = DOORS_OF_FAMILY[family]
+    """Those that clients of this family can ask: in its own format, or in one that theirs is translated to."""
+    doors = DOORS_OF_FAMILY[family] | _TRANSLATED
     return [(provider, offer) for provider, offer in offers if offer.doors & doors]
 
 

@@ -10,12 +10,15 @@ from masa_node.routing.race import MAX_WIDTH
 
 RACE = "X-Masa-Race"
 PRIVACY = "X-Masa-Privacy"
+STRICT = "X-Masa-Strict"
 RACE_FORM = f"all or hedge, each may be followed by ;width=n with n from 1 to {MAX_WIDTH}"
 PRIVACY_FORM = ", ".join(Privacy)
 
 _PREFIX = b"x-masa-"
 _RACE_NAME = RACE.lower().encode()
 _PRIVACY_NAME = PRIVACY.lower().encode()
+_STRICT_NAME = STRICT.lower().encode()
+_YES_OR_NO = {b"1": True, b"true": True, b"0": False, b"false": False}
 _FROM_TIGHT_TO_LOOSE = (Privacy.LOCAL, Privacy.TRUSTED, Privacy.ANY)
 _MAX_SHOWN_CHARS = 80
 _MAX_DIGITS = len(str(MAX_WIDTH))
@@ -41,6 +44,17 @@ def route_of(headers: Sequence[tuple[bytes, bytes]], race: RaceRule, privacy: Pr
     if _PRIVACY_NAME in said:
         privacy = _privacy(said[_PRIVACY_NAME], privacy)
     return race, privacy
+
+
+def is_strict(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Does the caller want no translation? Raises `BadHeader` for what is neither yes nor no."""
+    said = [value for name, value in headers if name == _STRICT_NAME]
+    if not said:
+        return False
+    strict = _YES_OR_NO.get(said[-1].strip().lower())
+    if strict is None:
+        raise BadHeader(f"{STRICT}: {_shown(said[-1].decode('latin-1'))} is not understood. It may be: 1 or 0.")
+    return strict
 
 
 def _race(text: str, default_width: int | None) -> RaceRule:

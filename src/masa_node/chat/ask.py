@@ -124,7 +124,8 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     `first_piece_deadline_s` is on the event loop's monotonic clock: until then somebody must have answered, or shown
     that it works. `idle_timeout_s` is the longest silence after such a sign, and between two pieces.
     `begin_deadline_s`, on the same clock, is when the first piece has to be there whatever signs there were; the later
-    of the two deadlines counts. `asked_by` is the peer whose ask it is; None: the owner's own.
+    of the two deadlines counts. `asked_by` is the peer whose ask it is; None: the owner's own. `may_translate`: may it
+    be served in another format, where nobody speaks that of its door?
     """
 
     request_id: RequestId
@@ -139,3 +140,4 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     race: RaceRule = RaceRule()
     asked_by: str | None = None
     begin_deadline_s: float = 0.0
+    may_translate: bool = True

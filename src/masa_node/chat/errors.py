@@ -4,7 +4,7 @@ answers, logs and metrics; the message names what happened, what was tried and w
 HTTP statuses live in `api/`, dialect shapes in `dialects/`, exit codes in `cli/`.
 """
 
-from masa_node.chat.ask import Headers
+from masa_node.chat.ask import Door, Headers
 
 
 class MasaError(Exception):
@@ -299,6 +299,14 @@ class MemoryFull(ProviderError):
     """
 
     code = "memory_full"
+
+
+class EndpointMissing(ErrorAnswer):
+    """The LLM's server has no such endpoint; `doors` are those that it has. Ask for it through one of them."""
+
+    def __init__(self, message: str, doors: frozenset[Door], headers: Headers = ()) -> None:
+        super().__init__(message, status=400, headers=headers, body=b"", is_json=False)
+        self.doors = doors
 
 
 class PeerBusy(ProviderError):

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -14,7 +13,7 @@ import typer
 from masa_node import __version__
 from masa_node.chat.errors import ConfigurationError, MasaError, ProviderError
 from masa_node.cli import devnet, peers, stake
-from masa_node.cli.output import Group, Json, print_json
+from masa_node.cli.output import Json, print_json
 from masa_node.node.libraries import check_libraries
 from masa_node.node.settings import LogLevel, SettingDoc, Settings, listed, read_settings, setting_docs
 from masa_node.telemetry import log
@@ -28,27 +27,11 @@ app = typer.Typer(
     help="One HTTP endpoint for any LLM. Settings come from the environment and .env; see `masa-node settings`.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    add_completion=False,
 )
 
 
-def _print_version(is_asked: bool) -> None:
-    if is_asked:
-        print(__version__)
-        raise typer.Exit
-
-
-@app.callback()
-def root(
-    *,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """One HTTP endpoint for any LLM. Settings come from the environment and .env; see `masa-node settings`."""
-    del version
-
-
-@app.command(rich_help_panel=Group.RUN)
+@app.command()
 def up(
     llm: Annotated[
         bool,
@@ -66,7 +49,7 @@ def up(
     _run(values, json=json)
 
 
-@app.command(rich_help_panel=Group.RUN)
+@app.command()
 def demo(*, json: Json = False) -> None:
     """Run three nodes on this machine and watch their races: no LLM, no network and no settings are needed."""
     check_libraries()
@@ -83,7 +66,7 @@ def demo(*, json: Json = False) -> None:
         _run_loop(run_demo(values, llm, shown, shown.ready))
 
 
-@app.command(rich_help_panel=Group.LOOK)
+@app.command()
 def models(
     url: Annotated[str, typer.Option(help="Address of the node; this machine's, at PORT, unless given.")] = "",
     *,
@@ -103,7 +86,7 @@ def models(
         print_models(answer, why_empty)
 
 
-@app.command(rich_help_panel=Group.LOOK)
+@app.command()
 def settings(*, json: Json = False) -> None:
     """Show every setting, what it is for and its value now (secrets are not shown)."""
     values = read_settings()
@@ -128,7 +111,7 @@ stake.register(app)
 devnet.register(app)
 
 
-@app.command(rich_help_panel=Group.LOOK)
+@app.command()
 def version() -> None:
     """Print the version."""
     print(__version__)
@@ -137,9 +120,7 @@ def version() -> None:
 def main() -> None:
     """The entry point. Exit codes: 0 fine, 1 failed, 2 a setting or an argument is wrong, 130 interrupted."""
     try:
-        _command()
-    except BrokenPipeError:
-        _nobody_reads()
+        app(prog_name="masa-node")
     except ConfigurationError as exc:
         print(f"masa-node: {exc.message}", file=sys.stderr)
         sys.exit(EXIT_CONFIGURATION)
@@ -152,32 +133,6 @@ def main() -> None:
     except OSError as exc:  # of a full disk behind stdout, for one
         print(f"masa-node: {exc.filename or 'what it prints'}: {exc.strerror or exc}", file=sys.stderr)
         sys.exit(EXIT_FAILED)
-
-
-def _command() -> None:
-    """The command that the arguments name. Of errors that came together, the first is told."""
-    try:
-        try:
-            app(prog_name="masa-node")
-        finally:
-            sys.stdout.flush()  # not at the interpreter's end, where nobody could say anything about it any more
-    except BaseExceptionGroup as several:
-        error = _first_of(several)
-        if isinstance(error, OSError | MasaError | KeyboardInterrupt):
-            raise error from None
-        raise
-
-
-def _first_of(error: object) -> object:
-    while isinstance(error, BaseExceptionGroup):
-        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
-    return error
-
-
-def _nobody_reads() -> None:
-    """Whoever read what this prints has gone (`| head -1`): end as quietly as any other command does."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(EXIT_FAILED)
 
 
 def _run(values: Settings, *, json: bool) -> None:

@@ -13,6 +13,7 @@ from masa_node.routing.experience import Experience, RaceEvent, RaceStep
 from masa_node.routing.health import Health
 from masa_node.routing.patience import Patience
 from masa_node.routing.provider import Provider
+from masa_node.routing.translating import answered
 from masa_node.routing.verdict import is_the_callers_fault, most_useful
 
 Accept = Callable[[], bool]
@@ -69,7 +70,7 @@ class Attempts:
             self._tell(provider, RaceStep.ASKED)
         try:
             async with self._patience.pulse(provider.name) as pulse:
-                answer = await provider.answer(self._ask, pulse.sign)
+                answer = await answered(provider, self._ask, pulse.sign)
         except ProviderError as exc:
             self._failed(provider, health, asked_s, exc)
             return None

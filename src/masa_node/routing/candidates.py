@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from masa_node.chat.ask import CONVERSATION_DOORS, DOOR_PATHS, Ask, Privacy
+from masa_node.chat.ask import CONVERSATION_DOORS, DOOR_PATHS, Ask, Door, Privacy
 from masa_node.chat.errors import (
     DialectNotServed,
     MasaError,
@@ -15,10 +15,17 @@ from masa_node.chat.errors import (
     ProviderError,
     UnknownModel,
 )
+from masa_node.dialects.translation.formats import targets_for
 from masa_node.routing.catalog import Catalog, Found
 from masa_node.routing.health import HealthBook
 from masa_node.routing.provider import Provider
 from masa_node.routing.sifting import Sifts
+from masa_node.routing.translating import (
+    Estimating,
+    TranslatingProvider,
+    may_be_translated,
+    translation_of,
+)
 
 _AGAIN = "Ask again in a few seconds."
 MAX_OWN = 8  # own servers that are tried for one ask
@@ -57,11 +64,30 @@ class Candidates:
         return self._catalog.knows(model)
 
     async def choose(self, ask: Ask) -> Chosen:
-        """Who is asked, best first. Raises `UnknownModel`, `DialectNotServed`, `PolicyError`."""
+        """Who is asked, best first. Raises `UnknownModel`, `DialectNotServed`, `NotTranslatable`, `PolicyError`."""
         found = self._catalog.find(ask.model, ask.door)
         if not (found.own or found.peers or found.other_doors):
             await self._refresh()
             found = self._catalog.find(ask.model, ask.door)
+        if found.other_doors and may_be_translated(ask):
+            return await self._choose_translated(ask, found.other_doors)
+        return await self._choose(ask, found)
+
+    async def _choose_translated(self, ask: Ask, other_doors: Sequence[Door]) -> Chosen:
+        """Nobody speaks the caller's format: the same in another. Raises `NotTranslatable` before anybody is asked."""
+        find = self._catalog.find
+        spoken = [(door, find(ask.model, door)) for door in targets_for(ask.door) if door in other_doors]
+        spoken.sort(key=lambda each: not each[1].own)  # own servers' doors before those of peers only
+        if ask.door is Door.ANTHROPIC_COUNT_TOKENS and spoken:
+            return Chosen([Estimating()])
+        translation = translation_of(ask, [door for door, _ in spoken])
+        if translation is None:
+            raise self._no_one(ask, Found(other_doors=tuple(other_doors)))
+        target = translation.target
+        found = next(found for door, found in spoken if door is target)
+        return _each(await self._choose(ask, found), lambda provider: TranslatingProvider(provider, translation))
+
+    async def _choose(self, ask: Ask, found: Found) -> Chosen:
         own = found.own
         allowed = _allowed(found.peers, ask.privacy) if found.peers else ()
         peers = await self._sifted(allowed, is_needed=not (own or self._catalog.unlisted)) if allowed else ()
@@ -146,6 +172,15 @@ def is_away(error: ProviderError, away_s: float) -> ProviderAway:
     away = ProviderAway(f"It is away, for {math.ceil(away_s)} s at most: {error.message} {_AGAIN}")
     away.place = error.place
     return away
+
+
+def _each(chosen: Chosen, made: Callable[[Provider], Provider]) -> Chosen:
+    """The same providers, each as another one."""
+    return Chosen(
+        [made(provider) for provider in chosen.own],
+        tuple([made(provider) for provider in group] for group in chosen.peers),
+        [made(provider) for provider in chosen.last],
+    )
 
 
 def _allowed(peers: Sequence[Provider], privacy: Privacy) -> Sequence[Provider]:

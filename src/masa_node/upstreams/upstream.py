@@ -10,7 +10,7 @@ from masa_node.chat.errors import (
     ConnectionClosed,
     ConnectionRefused,
     DnsFailed,
-    ErrorAnswer,
+    EndpointMissing,
     ProviderError,
     TlsFailed,
     Unreachable,
@@ -164,11 +164,11 @@ class Upstream:
             return self._server
 
 
-def _not_spoken(server: Server, door: Door) -> ErrorAnswer:
+def _not_spoken(server: Server, door: Door) -> EndpointMissing:
     """As any server of this kind would answer: the caller's mistake, and no sign of ill health."""
     paths = ", ".join(f"POST {DOOR_PATHS[other][0]}" for other in sorted(server.doors()) if other in DOOR_PATHS)
     message = f"{server.label} does not speak the format of this door ({door}). Ask for it through: {paths}."
-    return ErrorAnswer(message, status=400, headers=(), body=b"", is_json=False)
+    return EndpointMissing(message, server.doors())
 
 
 def _headers_up(ask: Ask, native: Door, server: Server) -> Headers:

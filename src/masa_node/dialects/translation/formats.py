@@ -72,13 +72,11 @@ ANSWER_READERS: dict[Door, Callable[[AnswerContext], AnswerReader]] = {
 
 def is_translated_from(door: Door) -> bool:
     """Can a caller of this endpoint be served by a server that speaks another format?"""
-    return door in ANSWER_WRITERS
+    return door in REQUEST_READERS
 
 
 def targets_for(door: Door) -> tuple[Door, ...]:
     """The endpoints of servers that a request for this one can be translated to, the best first."""
-    if not is_translated_from(door):
-        return ()
     return tuple(target for target in REQUEST_WRITERS if target is not door)
 
 

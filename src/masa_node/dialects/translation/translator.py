@@ -21,7 +21,8 @@ from masa_node.dialects.translation.losses import Losses
 
 TRANSLATED = "x-masa-translated"
 DROPPED = "x-masa-dropped"
-MAX_ANSWER_BYTES = 64 * 1024 * 1024  # of a stream that is kept for its last events; as one whole answer may have
+# Of an answer that is kept for its last events, or read at once, which takes 2 ms a megabyte. Words never have so many.
+MAX_ANSWER_BYTES = 8 * 1024 * 1024
 
 
 class Translation(msgspec.Struct, frozen=True):
@@ -59,23 +60,25 @@ def translate(body: bytes, model: str, source: Door, target: Door) -> Translatio
 
 
 class AnswerTranslator:
-    """Translates one answer, of a stream or in one piece. Raises nothing but `ProviderError`."""
+    """Translates one answer, of a stream or in one piece. Raises nothing but `ProviderError`.
 
-    __slots__ = ("_cutter", "_framing", "_is_over", "_reader", "_size", "_writer")
+    `is_over`: the terminal frame was given, or an error.
+    """
+
+    __slots__ = ("_cutter", "_framing", "_reader", "_size", "_writer", "is_over")
 
     def __init__(self, source: Door, target: Door, context: AnswerContext) -> None:
         self._framing = DIALECTS[DIALECT_OF_DOOR[target]].framing
         self._cutter = FrameCutter(self._framing)
         self._reader = ANSWER_READERS[target](context)
         self._writer = ANSWER_WRITERS[source](context)
-        self._is_over = False
+        self.is_over = False
         self._size = 0
 
     def feed(self, piece: bytes) -> bytes:
         """What this piece of the server's stream is in the caller's format; b"" where it says nothing there (yet)."""
         self._size += len(piece)
-        if self._size > MAX_ANSWER_BYTES:
-            raise NotAnAnswer(f"its answer is larger than {MAX_ANSWER_BYTES} bytes, which is all that is translated.")
+        self.check_size(self._size)
         whole = self._cutter.feed(piece)
         return self._translate(whole) if whole else b""
 
@@ -83,7 +86,7 @@ class AnswerTranslator:
         """The server's stream has ended whole: the rest, and the terminal frame if it was not given yet."""
         rest = self._cutter.rest()
         out = self._translate(rest) if rest.strip() else b""
-        return out if self._is_over else out + self._write([Ended()])
+        return out if self.is_over else out + self._write([Ended()])
 
     def _translate(self, frames: bytes) -> bytes:
         read = self._reader.frame
@@ -92,21 +95,30 @@ class AnswerTranslator:
     def _write(self, events: list[Event]) -> bytes:
         out: list[bytes] = []
         for event in events:
-            if self._is_over:
+            if self.is_over:
                 break  # what comes after the end belongs to nobody
-            self._is_over = isinstance(event, Ended | Failed)
+            self.is_over = isinstance(event, Ended | Failed)
             out.append(self._writer.write(event))
         return b"".join(out)
 
     def whole(self, body: bytes) -> bytes:
         """A complete body in the caller's format."""
+        self.check_size(len(body))
         return self._writer.whole(self._reader.whole(body))
 
     def streamed(self, body: bytes) -> bytes:
         """A complete body as the stream that the caller asked for."""
+        self.check_size(len(body))
         return self._write(self._reader.whole(body))
 
     def collected(self, stream: bytes) -> bytes:
         """A whole stream as the complete body that the caller asked for."""
+        self.check_size(len(stream))
         events = [event for frame in self._framing.frames(stream) for event in self._reader.frame(frame)]
         return self._writer.whole(events)
+
+    @staticmethod
+    def check_size(size: int) -> None:
+        """Raises `NotAnAnswer` for an answer of more bytes than are translated."""
+        if size > MAX_ANSWER_BYTES:
+            raise NotAnAnswer(f"its answer is larger than {MAX_ANSWER_BYTES} bytes, which is all that is translated.")

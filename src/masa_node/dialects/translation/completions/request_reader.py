@@ -71,9 +71,9 @@ def read_request(body: bytes, losses: Losses) -> Conversation:
 
 def _prompt(prompt: str | list[str | int | list[int]] | None) -> str:
     match prompt:
-        case str(text) | [str(text)] if text:
+        case str(text) | [str(text)]:
             return text
-        case None | "" | []:
-            raise refuse("prompt", "there is none.")
+        case None | []:
+            return ""
         case _:
             raise refuse("prompt", "several prompts, or tokens instead of text, have no place in a conversation.")
