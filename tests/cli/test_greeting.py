@@ -22,7 +22,7 @@ from tests.api.canary import Canary, as_ollama, response
 
 
 @contextlib.contextmanager
-def started(folder: Path, **environ: str) -> Iterator[str]:
+def started(folder: Path, *, ending: signal.Signals = signal.SIGTERM, **environ: str) -> Iterator[str]:
     """A node by `masa-node up`, and what it prints until it is settled."""
     clean = {name: value for name, value in os.environ.items() if name in ("PATH", "PYTHONPATH", "HOME")}
     settings = {"MASA_DIR": str(folder), "PORT": "0", "NETWORK": "off", "FIND_LOCAL": "0", **environ}
@@ -43,7 +43,7 @@ def started(folder: Path, **environ: str) -> Iterator[str]:
         try:
             yield "".join(lines)
         finally:
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(ending)
             code = process.wait(20)
         assert code == 0
 

@@ -209,6 +209,19 @@ def test_a_running_node_without_peers_goes_on_the_network_for_an_invite(owner: O
     assert "does not run" not in ran.err
 
 
+def test_an_invite_that_the_running_node_would_refuse_is_not_printed(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It keeps its store in memory, for the disk was full when it started, or looks into another file."""
+    monkeypatch.setattr(peer_actions, "ANSWER_WITHIN_S", 0.2)
+    owner.was_on_the_network()
+    with running(owner, "silence"):
+        ran = owner.run("invite")
+    assert (ran.code, ran.out) == (1, "")
+    assert "no invite was made" in ran.err
+    assert owner.invites() == []
+
+
 def test_a_running_node_that_stays_off_the_network_leaves_no_invite(
     owner: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:

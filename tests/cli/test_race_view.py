@@ -1,11 +1,13 @@
+import asyncio
 import io
 import itertools
 
 from rich.console import Console
 
 from masa_node.chat.ask import RequestId
-from masa_node.cli.race_view import REMEMBERED, SHOWN, RaceView
+from masa_node.cli.race_view import FRAMES_PER_S, REMEMBERED, SHOWN, Painter, RaceView
 from masa_node.routing.experience import RaceEvent, RaceStep
+from tests.virtual_time import virtual_time
 
 QUICK, STEADY, STRANGER = "aa" * 32, "bb" * 32, "cc" * 32
 
@@ -98,3 +100,36 @@ def test_what_is_remembered_is_bounded() -> None:
     demo.happens("0", RaceStep.CANCELLED, STEADY, 99)
     assert len(demo.lines()) == 3 * SHOWN + 1
     assert demo.lines()[-1].startswith(f"{REMEMBERED + 10} races")
+
+
+@virtual_time
+async def test_nothing_is_painted_while_nothing_moves() -> None:
+    """Only what happens is, and bars as long as they grow."""
+    demo = Demo()
+    loop = asyncio.get_running_loop()
+    painted: list[float] = []
+    painter = Painter(demo.view, lambda: painted.append(loop.time()))
+    await asyncio.sleep(60)
+    assert painted == []
+    for step, provider in ((RaceStep.ASKED, QUICK), (RaceStep.ASKED, STEADY)):
+        painter.happened(event(step, provider))
+    await asyncio.sleep(1)
+    assert FRAMES_PER_S - 1 <= len(painted) <= FRAMES_PER_S + 2
+    for step, provider in ((RaceStep.WON, QUICK), (RaceStep.CANCELLED, STEADY)):
+        painter.happened(event(step, provider, 1.0))
+    await asyncio.sleep(1)
+    ended = len(painted)
+    await asyncio.sleep(60)
+    assert len(painted) == ended <= FRAMES_PER_S + 4
+
+
+def event(step: RaceStep, provider: str, after_s: float = 0.0) -> RaceEvent:
+    return RaceEvent(
+        request_id=RequestId("r"),
+        model="masa-demo",
+        step=step,
+        provider=provider,
+        is_local=False,
+        after_s=after_s,
+        why=None,
+    )

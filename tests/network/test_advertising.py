@@ -1,7 +1,9 @@
+import msgspec
+
 from masa_node.chat.ask import Door
-from masa_node.chat.offer import ModelOffer
+from masa_node.chat.offer import ModelFacts, ModelOffer
 from masa_node.network.advertising import LOAD_TOLD_EVERY_S, AboutNode, Advertiser, offers_of
-from masa_node.network.adverts import LIFETIME_S, MAX_MODELS, Advert, AdvertModel, SignedAdvert, open_advert
+from masa_node.network.adverts import LIFETIME_S, MAX_COUNT, MAX_MODELS, Advert, AdvertModel, SignedAdvert, open_advert
 from masa_node.network.memory import MemoryNetwork
 from masa_node.network.transport import PeerAddress
 
@@ -88,6 +90,65 @@ def test_one_model_of_two_servers_is_told_once_with_all_its_doors() -> None:
     ]
     (model,) = advert_of(owner).models
     assert (model.id, model.doors, model.capabilities) == ("tiny", ("ollama.chat", "openai.chat"), ("tools",))
+
+
+FACTS = ModelFacts("llama", "8.0B", "Q4_K_M", 4_900_000_000)
+
+
+def test_what_is_known_of_a_model_arrives_with_its_offer() -> None:
+    owner = Owner()
+    shared = ModelOffer(
+        "tiny",
+        CHAT,
+        created_at_unix_s=1_790_000_000,
+        context_tokens=8192,
+        capabilities=("completion", "tools"),
+        facts=FACTS,
+    )
+    owner.offers = [shared]
+    assert offers_of(advert_of(owner)) == [shared]
+
+
+def test_of_two_servers_the_one_that_knows_anything_is_heard() -> None:
+    owner = Owner()
+    owner.offers = [ModelOffer("tiny", CHAT), ModelOffer("tiny:latest", CHAT, facts=FACTS, capabilities=("tools",))]
+    (offer,) = offers_of(advert_of(owner))
+    assert (offer.model, offer.facts, offer.capabilities) == ("tiny", FACTS, ("tools",))
+
+
+def test_facts_beyond_their_bounds_are_cut_before_they_are_told() -> None:
+    owner = Owner()
+    endless = ModelFacts("f" * 1000, "p" * 1000, "q" * 1000, 1 << 80)
+    owner.offers = [ModelOffer("tiny", CHAT, capabilities=("c" * 1000,) * 100, facts=endless)]
+    (model,) = advert_of(owner).models
+    assert [len(word) for word in (model.family, model.parameter_size, model.quantization)] == [64, 64, 64]
+    assert (model.size_bytes, len(model.capabilities)) == (MAX_COUNT, 16)
+
+
+def test_a_strangers_facts_that_nobody_could_show_are_none() -> None:
+    hostile = AdvertModel(
+        "tiny",
+        ("openai.chat",),
+        None,
+        ("tools", "\x1b[2J"),
+        created_at_unix_s=MAX_COUNT,
+        family="\x1b]0;owned\x07",
+        parameter_size="8\nB",
+        quantization="\u202eQ4",
+        size_bytes=MAX_COUNT,
+    )
+    (offer,) = offers_of(Advert(KEYS.node_id, 1, 0, 1, models=(hostile,)))
+    assert offer.facts == ModelFacts(size_bytes=MAX_COUNT)
+    assert (offer.capabilities, offer.created_at_unix_s) == (("tools",), None)
+
+
+def test_rather_than_a_model_its_facts_are_left_out_of_an_advert_that_is_too_long() -> None:
+    owner = Owner(*(f"model-{number}-{'m' * 100}" for number in range(MAX_MODELS)))
+    told = len(advert_of(owner).models)
+    owner.offers = [msgspec.structs.replace(offer, facts=FACTS) for offer in owner.offers]
+    owner.advertiser.offers_changed()
+    again = advert_of(owner, 1.0).models
+    assert (len(again), {model.family for model in again}) == (told, {""})
 
 
 def test_too_many_models_for_one_advert_are_told_as_far_as_they_go() -> None:

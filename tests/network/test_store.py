@@ -15,16 +15,15 @@ from structlog.testing import capture_logs
 
 from masa_node.network import store as store_module
 from masa_node.network.database import FILE_NAME, Database, Job, StoreFailed
+from masa_node.network.kept import MAX_NOTE_CHARS, MAX_USES
 from masa_node.network.peers import MAX_PEERS, PeerBook, PeerRecord, Standing
 from masa_node.network.schema import MIGRATIONS
 from masa_node.network.store import (
     MAX_ANSWERED_WISHES,
-    MAX_NOTE_CHARS,
     MAX_PENDING_WISHES,
     MAX_READING_BYTES,
     MAX_READINGS,
     MAX_RECORD_BYTES,
-    MAX_USES,
     MAX_VALUE_BYTES,
     MAX_VALUES,
     MAX_VOUCHERS,

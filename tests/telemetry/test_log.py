@@ -1,11 +1,14 @@
 """One line a request, with every field of its outcome; and no words of an exception."""
 
+import asyncio
+import io
 import json
 import logging
 import re
 from collections.abc import Callable
 
 import pytest
+import structlog
 
 from masa_node.chat.outcome import MAX_TRAIL, Attempt, Outcome
 from masa_node.telemetry import log
@@ -90,8 +93,8 @@ def test_a_model_name_never_makes_a_second_line(logging_to_memory: Configure, st
 def test_people_get_words_and_programs_get_json(logging_to_memory: Configure) -> None:
     written = logging_to_memory("info", "console")
     log.log_outcome(WON)
-    assert "request_id=an-id" in written()
-    assert "first_piece_ms=25.6" in written()
+    assert "  an-id" in written()
+    assert "first piece 26 ms" in written()
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
@@ -174,3 +177,36 @@ def test_the_http_servers_own_lines_are_not_written(
     logging.getLogger("uvicorn.access").info("said")
     assert written() == ""
     assert "said" not in "".join(capfd.readouterr())
+
+
+class _Unread(io.TextIOWrapper):
+    """A pipe whose reader has gone."""
+
+    def __init__(self) -> None:
+        super().__init__(_Broken())
+
+
+class _Broken(io.RawIOBase):
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        del data
+        raise BrokenPipeError
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+async def test_whoever_stops_reading_the_log_costs_no_request_its_answer(style: str) -> None:
+    before = structlog.get_config()
+    told: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: told.append(context))
+    try:
+        log.configure("info", style, _Unread())
+        for _ in range(3):
+            structlog.get_logger().info("a line")
+            log.log_outcome(WON)
+            await asyncio.sleep(0)
+    finally:
+        structlog.configure(**before)
+    assert told == []

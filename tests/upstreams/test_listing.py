@@ -56,7 +56,7 @@ async def test_the_list_is_kept_while_the_server_is_down_and_it_serves_again_whe
         (provider,) = node.node.roster.providers
         assert await models(node) == ["a", "b"]
         await llm.stop()
-        assert await ask(node, "a") == 502
+        assert await ask(node, "a") == 503
         await until(lambda: node.node.roster.is_up(provider) is False)
         assert await models(node) == ["a", "b"]
         async with FakeLlm(port=llm.port).answer("/v1/models", listed("c")).answer(OPENAI.door, GOOD):
@@ -71,7 +71,7 @@ async def test_a_server_may_be_started_after_the_node() -> None:
     port = closed_port()
     async with running_node(LLM_CHAT_URL=f"http://127.0.0.1:{port}") as node:
         assert (await get(node.port, "/readyz")).status == 503
-        assert await ask(node, "a") == 502
+        assert await ask(node, "a") == 503
         async with FakeLlm(port=port) as llm:
             llm.answer("/api/version", (send(whole(b'{"version":"1"}')),))
             llm.answer("/api/tags", (send(whole(b'{"models":[{"name":"a:latest"}]}')),))

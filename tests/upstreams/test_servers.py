@@ -8,6 +8,7 @@ import pytest
 
 from masa_node.chat.ask import Door
 from masa_node.chat.errors import NotAnAnswer, ProviderError
+from masa_node.chat.offer import NO_FACTS, ModelFacts
 from masa_node.upstreams import anthropic, cloudflare, ollama
 from masa_node.upstreams.anthropic import AnthropicServer
 from masa_node.upstreams.cloudflare import CloudflareServer
@@ -220,6 +221,53 @@ async def test_ollamas_context_lengths_are_asked_for_once_a_model(http: HttpClie
     assert {got.header("authorization")[0] for got in llm.requests} == {f"Bearer {KEY}"}
 
 
+async def test_what_ollama_tells_of_a_model_is_known_of_its_offer(http: HttpClient) -> None:
+    details = {"family": "llama", "parameter_size": "8.0B", "quantization_level": "Q4_K_M"}
+    listed = {
+        "name": "m",
+        "digest": "d",
+        "modified_at": "2026-11-22T23:12:39Z",
+        "size": 4_900_000_000,
+        "details": details,
+    }
+    told = {"model_info": {"llama.context_length": 8192}, "capabilities": ["completion", "tools"]}
+    async with FakeLlm().answer("/api/tags", (send(whole(json.dumps({"models": [listed]}).encode())),)) as llm:
+        llm.answer("/api/show", (send(whole(json.dumps(told).encode())),))
+        (offer,) = await OllamaServer(llm.url, "").list_models(http)
+    assert offer.facts == ModelFacts("llama", "8.0B", "Q4_K_M", 4_900_000_000)
+    assert (offer.capabilities, offer.context_tokens) == (("completion", "tools"), 8192)
+    assert offer.created_at_unix_s == 1_795_389_159
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"details": 7, "size": "big"},
+        {"details": {"family": ["llama"], "parameter_size": None}, "size": -1},
+        {"details": None, "size": 1e300},
+    ],
+)
+async def test_odd_facts_are_no_facts(http: HttpClient, odd: dict[str, object]) -> None:
+    listing = json.dumps({"models": [{"name": "m", **odd}]}).encode()
+    async with FakeLlm().answer("/api/tags", (send(whole(listing)),)) as llm:
+        llm.answer("/api/show", (send(whole(b'{"capabilities": {"tools": 1}}')),))
+        (offer,) = await OllamaServer(llm.url, "").list_models(http)
+    assert (offer.facts, offer.capabilities) == (NO_FACTS, ())
+
+
+async def test_what_llama_cpp_tells_of_a_model_is_known_of_its_offer(http: HttpClient) -> None:
+    entries = [
+        {"id": "small", "meta": {"n_params": 134_515_008, "size": 91_000_000, "n_ctx": 2048}},
+        {"id": "large", "meta": {"n_params": 8_030_261_312, "size": "?"}},
+    ]
+    async with FakeLlm().answer("/v1/models", (send(whole(json.dumps({"data": entries}).encode())),)) as llm:
+        base = f"{llm.url}/v1"
+        server = OpenAiServer(base, f"{base}/chat/completions", "", label="llama.cpp", speaks_anthropic=False)
+        small, large = await server.list_models(http)
+    assert small.facts == ModelFacts(parameter_size="134.52M", size_bytes=91_000_000)
+    assert large.facts == ModelFacts(parameter_size="8.0B")
+
+
 async def test_a_model_that_was_pulled_anew_is_asked_for_again(http: HttpClient) -> None:
     anew = tags("m1").replace(b"d-m1", b"other")
     scripts = [(send(whole(body)),) for body in (tags("m1"), anew)]
@@ -227,7 +275,7 @@ async def test_a_model_that_was_pulled_anew_is_asked_for_again(http: HttpClient)
         server = OllamaServer(llm.url, "")
         for _ in range(2):
             await server.list_models(http)
-        assert len(server._context_tokens) == 1
+        assert len(server._shown) == 1
     assert len(llm.asked("/api/show")) == 2
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from masa_node.api.families import Offers, family_of
 from masa_node.chat.ask import Door, path_of
-from masa_node.chat.offer import ModelOffer, same_model_key
+from masa_node.chat.offer import NO_FACTS, ModelOffer, same_model_key
 
 Json = dict[str, object]
 MAX_NAMED = 12  # models in a sentence
@@ -19,6 +19,7 @@ _TASK = {
     "name": "Text Generation",
     "description": "Family of generative text models, such as large language models (LLM).",
 }
+_NEVER = "0001-01-01T00:00:00Z"
 _NO_DETAILS: Json = {
     "parent_model": "",
     "format": "",
@@ -142,32 +143,55 @@ def _tag(group: Offers) -> Json | msgspec.Raw:
     for _, offer in group:
         if Door.OLLAMA_SHOW in offer.doors and offer.listing != b"{}":
             return msgspec.Raw(offer.listing)
-    offer = group[0][1]
-    return {
+    offer = best_known(group)
+    entry: Json = {
         "name": offer.model,
         "model": offer.model,
-        "modified_at": _rfc3339(offer.created_at_unix_s or 0),
-        "size": 0,
+        "modified_at": _modified_at(offer),
+        "size": offer.facts.size_bytes,
         # The Ollama CLI shows its first 12 characters. There is no file to hash here, so it is the name's.
         "digest": hashlib.sha256(offer.model.encode()).hexdigest(),
-        "details": _NO_DETAILS,
+        "details": _details(offer),
     }
+    return {**entry, "capabilities": offer.capabilities} if offer.capabilities else entry
+
+
+def best_known(group: Offers) -> ModelOffer:
+    """Of one model's offers the first that tells anything of it."""
+    return next((offer for _, offer in group if offer.facts != NO_FACTS or offer.capabilities), group[0][1])
+
+
+def _details(offer: ModelOffer) -> Json:
+    facts = offer.facts
+    return {
+        **_NO_DETAILS,
+        "family": facts.family,
+        "families": [facts.family] if facts.family else [],
+        "parameter_size": facts.parameter_size,
+        "quantization_level": facts.quantization,
+    }
+
+
+def _modified_at(offer: ModelOffer) -> str:
+    """Go's zero time, which Ollama's own clients show as "Never", where it is not known."""
+    return _NEVER if offer.created_at_unix_s is None else _rfc3339(offer.created_at_unix_s)
 
 
 def ollama_show(offer: ModelOffer) -> Json:
     """`POST /api/show` for a model whose server is not Ollama: what is known of it."""
-    info: Json = {"general.architecture": "unknown", "general.basename": offer.model}
+    family = offer.facts.family or "unknown"
+    info: Json = {"general.architecture": family, "general.basename": offer.model}
     if offer.context_tokens:
-        info["unknown.context_length"] = offer.context_tokens
+        info[f"{family}.context_length"] = offer.context_tokens
     return {
         "license": "",
-        "modelfile": f"# {offer.model} is not served by Ollama; there is no Modelfile",
+        "modelfile": f"# {offer.model} is not served by an Ollama of this node; there is no Modelfile",
         "parameters": "",
         "template": "",
-        "details": _NO_DETAILS,
+        "details": _details(offer),
         "model_info": info,
-        "capabilities": ["completion"],
-        "modified_at": _rfc3339(offer.created_at_unix_s or 0),
+        "capabilities": offer.capabilities or ("completion",),
+        "modified_at": _modified_at(offer),
     }
 
 

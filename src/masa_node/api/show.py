@@ -32,7 +32,7 @@ class ShowDoor:
         offers = self._offers_elsewhere(body)
         if offers:
             headers = [(b"content-type", b"application/json"), *extra]
-            await send_whole(send, 200, headers, msgspec.json.encode(models.ollama_show(offers[0][1])))
+            await send_whole(send, 200, headers, msgspec.json.encode(models.ollama_show(models.best_known(offers))))
             return
         given = False
 

@@ -7,6 +7,18 @@ from masa_node.chat.ask import Door
 LATEST = ":latest"
 
 
+class ModelFacts(msgspec.Struct, frozen=True):
+    """What clients show beside a model's name, in Ollama's words: `llama`, `8.0B`, `Q4_K_M`; "" and 0 if not known."""
+
+    family: str = ""
+    parameter_size: str = ""
+    quantization: str = ""
+    size_bytes: int = 0
+
+
+NO_FACTS = ModelFacts()
+
+
 class ModelOffer(msgspec.Struct, frozen=True):
     """A model as its LLM server lists it.
 
@@ -22,6 +34,7 @@ class ModelOffer(msgspec.Struct, frozen=True):
     created_at_unix_s: int | None = None
     context_tokens: int | None = None
     capabilities: tuple[str, ...] = ()
+    facts: ModelFacts = NO_FACTS
 
 
 def same_model_key(model: str) -> str:

@@ -7,9 +7,8 @@ import sys
 from typing import BinaryIO
 
 import msgspec
-from rich.live import Live
 
-from masa_node.cli.race_view import RaceView, live
+from masa_node.cli.race_view import Painter, RaceView, live
 from masa_node.network.transport import short_id
 from masa_node.node.compose import Node
 from masa_node.node.demo import DemoLlm
@@ -95,13 +94,10 @@ class DemoForPeople:
         self.view.names = names
         if sys.stdout.isatty():
             shown = self._stack.enter_context(live(self.view))
-            node.dispatcher.watch = lambda event: self._draw(event, shown)
+            node.dispatcher.watch = Painter(self.view, shown.refresh).happened
+            shown.refresh()
         else:
             node.dispatcher.watch = self._print
-
-    def _draw(self, event: RaceEvent, shown: Live) -> None:
-        self.view.happened(event)
-        shown.refresh()
 
     def _print(self, event: RaceEvent) -> None:
         if event.step is not RaceStep.ASKED:

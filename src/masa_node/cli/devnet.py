@@ -12,7 +12,7 @@ import msgspec
 import typer
 from rich.console import Console
 
-from masa_node.cli.output import Json, console
+from masa_node.cli.output import Group, Json, console
 from masa_node.network.transport import short_id
 from masa_node.node.settings import read_settings
 from masa_node.telemetry import log
@@ -28,7 +28,7 @@ _MESSAGES = [{"role": "user", "content": "Hello"}]
 
 def register(app: typer.Typer) -> None:
     """Add this command to the program."""
-    app.command()(devnet)
+    app.command(rich_help_panel=Group.STAKES)(devnet)
 
 
 def devnet(

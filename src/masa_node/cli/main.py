@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -13,7 +14,7 @@ import typer
 from masa_node import __version__
 from masa_node.chat.errors import ConfigurationError, MasaError, ProviderError
 from masa_node.cli import devnet, peers, stake
-from masa_node.cli.output import Json, print_json
+from masa_node.cli.output import Group, Json, print_json
 from masa_node.node.libraries import check_libraries
 from masa_node.node.settings import LogLevel, SettingDoc, Settings, listed, read_settings, setting_docs
 from masa_node.telemetry import log
@@ -27,11 +28,27 @@ app = typer.Typer(
     help="One HTTP endpoint for any LLM. Settings come from the environment and .env; see `masa-node settings`.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 
 
-@app.command()
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """One HTTP endpoint for any LLM. Settings come from the environment and .env; see `masa-node settings`."""
+    del version
+
+
+@app.command(rich_help_panel=Group.RUN)
 def up(
     llm: Annotated[
         bool,
@@ -49,7 +66,7 @@ def up(
     _run(values, json=json)
 
 
-@app.command()
+@app.command(rich_help_panel=Group.RUN)
 def demo(*, json: Json = False) -> None:
     """Run three nodes on this machine and watch their races: no LLM, no network and no settings are needed."""
     check_libraries()
@@ -66,7 +83,7 @@ def demo(*, json: Json = False) -> None:
         _run_loop(run_demo(values, llm, shown, shown.ready))
 
 
-@app.command()
+@app.command(rich_help_panel=Group.LOOK)
 def models(
     url: Annotated[str, typer.Option(help="Address of the node; this machine's, at PORT, unless given.")] = "",
     *,
@@ -86,7 +103,7 @@ def models(
         print_models(answer, why_empty)
 
 
-@app.command()
+@app.command(rich_help_panel=Group.LOOK)
 def settings(*, json: Json = False) -> None:
     """Show every setting, what it is for and its value now (secrets are not shown)."""
     values = read_settings()
@@ -111,7 +128,7 @@ stake.register(app)
 devnet.register(app)
 
 
-@app.command()
+@app.command(rich_help_panel=Group.LOOK)
 def version() -> None:
     """Print the version."""
     print(__version__)
@@ -120,7 +137,9 @@ def version() -> None:
 def main() -> None:
     """The entry point. Exit codes: 0 fine, 1 failed, 2 a setting or an argument is wrong, 130 interrupted."""
     try:
-        app(prog_name="masa-node")
+        _command()
+    except BrokenPipeError:
+        _nobody_reads()
     except ConfigurationError as exc:
         print(f"masa-node: {exc.message}", file=sys.stderr)
         sys.exit(EXIT_CONFIGURATION)
@@ -133,6 +152,32 @@ def main() -> None:
     except OSError as exc:  # of a full disk behind stdout, for one
         print(f"masa-node: {exc.filename or 'what it prints'}: {exc.strerror or exc}", file=sys.stderr)
         sys.exit(EXIT_FAILED)
+
+
+def _command() -> None:
+    """The command that the arguments name. Of errors that came together, the first is told."""
+    try:
+        try:
+            app(prog_name="masa-node")
+        finally:
+            sys.stdout.flush()  # not at the interpreter's end, where nobody could say anything about it any more
+    except BaseExceptionGroup as several:
+        error = _first_of(several)
+        if isinstance(error, OSError | MasaError | KeyboardInterrupt):
+            raise error from None
+        raise
+
+
+def _first_of(error: object) -> object:
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
+    return error
+
+
+def _nobody_reads() -> None:
+    """Whoever read what this prints has gone (`| head -1`): end as quietly as any other command does."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(EXIT_FAILED)
 
 
 def _run(values: Settings, *, json: bool) -> None:

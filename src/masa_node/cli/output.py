@@ -2,6 +2,7 @@
 
 import os
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -12,6 +13,16 @@ from rich.console import Console
 from masa_node.chat.errors import ConfigurationError
 
 PIPED_CHARS = 240  # a line's width where no terminal gives one
+
+
+class Group(StrEnum):
+    """How `masa-node --help` puts commands together."""
+
+    RUN = "Run a node"
+    LOOK = "Look at it"
+    PEERS = "Peers"
+    STAKES = "Stakes"
+
 
 Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs instead of text for people.")]
 

@@ -19,9 +19,10 @@ from masa_node.network.addresses import canonical, is_relay_url
 from masa_node.network.database import StoreFailed
 from masa_node.network.identity import load_secret
 from masa_node.network.invites import TOKEN_BYTES, BadInvite, Invite, make_link, parse_link, token_hash
+from masa_node.network.kept import KeptInvite
 from masa_node.network.lock import NodeLock, is_held_by_another
 from masa_node.network.peers import PeerBook, PeerRecord
-from masa_node.network.store import KeptInvite, Store
+from masa_node.network.store import Store
 from masa_node.network.transport import MAX_ADDRESSES, SHORT_ID_CHARS, NodeId, PeerAddress, is_node_id, short_id
 from masa_node.network.wishes import Answer, Verb, Wish, WishState, carry_out
 
@@ -48,6 +49,7 @@ class NoAddress(MasaError):
 _NEVER_STARTED = (
     "This node's address is not known yet. Start it with `masa-node up`, and give this command again while it runs."
 )
+_NO_INVITE = "It would refuse whoever came, so no invite was made. Its log says why it does not read MASA_DIR."
 _NOT_ON_THE_NETWORK = "The running node did not go on the network in time. `masa-node peers` says why."
 
 
@@ -74,7 +76,8 @@ class WantedInvite(msgspec.Struct, frozen=True):
 async def make_invite(masa_dir: Path, wanted: WantedInvite) -> MadeInvite:
     """Make one and keep its hash. A running node without peers goes on the network because of it.
 
-    Raises `NoAddress` when the node's address is not known; the invite is then taken back.
+    Raises `NoAddress` when the node's address is not known, `NotDone` when the node does not read the invite, which is
+    then taken back.
     """
     token, now_unix_s = secrets.token_bytes(TOKEN_BYTES), int(time.time())
     kept = KeptInvite(token_hash(token), now_unix_s, now_unix_s + wanted.lasts_s, wanted.uses, wanted.note)
@@ -83,6 +86,8 @@ async def make_invite(masa_dir: Path, wanted: WantedInvite) -> MadeInvite:
         await store.add_invite(kept)
         try:
             address = await _needed_address(store, is_running=is_running)
+            if is_running:  # one that does not read what is written here would refuse it
+                await _answer(store, await store.add_wish(Verb.CHECK, address.node_id, time.time()), _NO_INVITE)
         except BaseException:
             await store.revoke_invite(kept.token_hash)
             raise

@@ -10,8 +10,8 @@ from rich.text import Text
 from masa_node.chat.errors import ConnectionRefused, NotAnAnswer, ProviderError
 from masa_node.cli.listing import no_node_at
 from masa_node.cli.output import ago, calendar_time, console, plain
+from masa_node.network.kept import KeptInvite
 from masa_node.network.peers import PeerRecord, Standing
-from masa_node.network.store import KeptInvite
 from masa_node.network.transport import short_id
 from masa_node.routing.answers import read_whole
 from masa_node.upstreams.http import HttpClient

@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from masa_node.chat.errors import ConfigurationError
-from masa_node.cli.output import Json, calendar_time, print_json
+from masa_node.cli.output import Group, Json, calendar_time, print_json
 from masa_node.network.addresses import Reach, reach
 from masa_node.network.invites import write_bootnode
 from masa_node.network.transport import PeerAddress
@@ -40,11 +40,11 @@ peers_app = typer.Typer(invoke_without_command=True)
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
-    app.command()(invite)
-    app.command()(invites)
-    app.command()(join)
-    app.add_typer(peers_app, name="peers")
-    app.command("id")(identity)
+    app.command(rich_help_panel=Group.PEERS)(invite)
+    app.command(rich_help_panel=Group.PEERS)(invites)
+    app.command(rich_help_panel=Group.PEERS)(join)
+    app.add_typer(peers_app, name="peers", rich_help_panel=Group.PEERS)
+    app.command("id", rich_help_panel=Group.PEERS)(identity)
 
 
 def invite(

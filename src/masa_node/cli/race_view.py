@@ -1,8 +1,10 @@
 """Shows races as they happen: one block a request, one bar a peer, growing until it is known what became of him."""
 
+import asyncio
 import sys
 import time
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 
 from rich.console import Group, RenderableType
 from rich.live import Live
@@ -67,6 +69,12 @@ class RaceView:
         if lane is not None:
             lane.ended_s, lane.step, lane.why = event.after_s, event.step, event.why or ""
 
+    @property
+    def is_moving(self) -> bool:
+        """Does a bar that is shown still grow?"""
+        shown = list(self._races.values())[-SHOWN:]
+        return any(lane.ended_s is None for race in shown for lane in race.lanes.values())
+
     def _race_of(self, event: RaceEvent) -> _Race:
         race = self._races.get(event.request_id)
         if race is None:
@@ -105,8 +113,32 @@ class RaceView:
 
 
 def live(view: RaceView) -> Live:
-    """A context that keeps the view on the terminal; what is written to stderr meanwhile stands above it."""
-    return Live(view, refresh_per_second=FRAMES_PER_S, transient=False, redirect_stderr=sys.stderr.isatty())
+    """A context that keeps the view on the terminal; what is written to stderr meanwhile stands above it.
+
+    It paints when it is told to (`Painter`): a view in which nothing moves costs nothing.
+    """
+    return Live(view, auto_refresh=False, transient=False, redirect_stderr=sys.stderr.isatty())
+
+
+class Painter:
+    """Paints the view when something happened, and FRAMES_PER_S times a second while a bar grows."""
+
+    def __init__(self, view: RaceView, paint: Callable[[], None]) -> None:
+        self._view = view
+        self._paint = paint
+        self._next: asyncio.TimerHandle | None = None
+
+    def happened(self, event: RaceEvent) -> None:
+        """Show one event."""
+        self._view.happened(event)
+        if self._next is None:
+            self._show()
+
+    def _show(self) -> None:
+        self._next = None
+        self._paint()
+        if self._view.is_moving:
+            self._next = asyncio.get_running_loop().call_later(1 / FRAMES_PER_S, self._show)
 
 
 def _bar(lane: _Lane, span_s: float, now_s: float) -> Text:

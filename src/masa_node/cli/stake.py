@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from masa_node.cli.output import Json, print_json
+from masa_node.cli.output import Group, Json, print_json
 
 MAX_DAYS = 90  # as delegation.MAX_LIFETIME_S: nobody takes a longer one
 
@@ -26,7 +26,7 @@ stake_app = typer.Typer(
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
-    app.add_typer(stake_app, name="stake")
+    app.add_typer(stake_app, name="stake", rich_help_panel=Group.STAKES)
 
 
 @stake_app.command()

@@ -6,13 +6,14 @@ import msgspec
 import structlog
 
 from masa_node.chat.ask import Door
-from masa_node.chat.offer import ModelOffer, same_model_key
+from masa_node.chat.offer import ModelFacts, ModelOffer, same_model_key
 from masa_node.dialects.peek import is_model
-from masa_node.network.adverts import LIFETIME_S, MAX_MODELS, Advert, AdvertModel, SignedAdvert, sign_advert
+from masa_node.network.adverts import LIFETIME_S, MAX_COUNT, MAX_MODELS, Advert, AdvertModel, SignedAdvert, sign_advert
 from masa_node.network.transport import Keys, PeerAddress
 
 LOAD_TOLD_EVERY_S = 2.0  # it changes with every request; who asks is told `busy` by the node itself anyway
 _DOORS = {door.value: door for door in Door if door is not Door.OLLAMA_SHOW}
+YEAR_10000_UNIX_S = 253_402_300_800  # no calendar shows it
 _MAX_CAPABILITIES = 16
 _MAX_WORD_CHARS = 64
 
@@ -92,6 +93,10 @@ class Advertiser:
             try:
                 return sign_advert(advert, self._keys)
             except ValueError:
+                bare = tuple(AdvertModel(model.id, model.doors, model.context_tokens) for model in advert.models)
+                if bare != advert.models:  # rather every model without what is only to be read
+                    advert = msgspec.structs.replace(advert, models=bare)
+                    continue
                 kept = advert.models[: len(advert.models) // 2]
                 log.warning("too many models for one advert", told=len(kept), shared=len(models))
                 advert = msgspec.structs.replace(advert, models=kept)
@@ -103,10 +108,45 @@ def offers_of(advert: Advert) -> list[ModelOffer]:
     for model in advert.models:
         doors = frozenset(_DOORS[door] for door in model.doors if door in _DOORS)
         if doors and is_model(model.id):
-            offers.append(
-                ModelOffer(model.id, doors, context_tokens=model.context_tokens, capabilities=model.capabilities)
-            )
+            offers.append(_offer(model, doors))
     return offers
+
+
+def _offer(model: AdvertModel, doors: frozenset[Door]) -> ModelOffer:
+    """A stranger's words are shown to people: what cannot be printed is left out."""
+    created = model.created_at_unix_s
+    return ModelOffer(
+        model.id,
+        doors,
+        created_at_unix_s=created if created is not None and created < YEAR_10000_UNIX_S else None,
+        context_tokens=model.context_tokens,
+        capabilities=tuple(word for word in model.capabilities if word.isprintable()),
+        facts=ModelFacts(
+            family=_printable(model.family),
+            parameter_size=_printable(model.parameter_size),
+            quantization=_printable(model.quantization),
+            size_bytes=model.size_bytes,
+        ),
+    )
+
+
+def _printable(word: str) -> str:
+    return word if word.isprintable() else ""
+
+
+def _said_of(offer: ModelOffer) -> AdvertModel:
+    facts = offer.facts
+    return AdvertModel(
+        id=offer.model,
+        doors=(),
+        context_tokens=offer.context_tokens,
+        capabilities=tuple(word[:_MAX_WORD_CHARS] for word in offer.capabilities[:_MAX_CAPABILITIES]),
+        created_at_unix_s=offer.created_at_unix_s,
+        family=facts.family[:_MAX_WORD_CHARS],
+        parameter_size=facts.parameter_size[:_MAX_WORD_CHARS],
+        quantization=facts.quantization[:_MAX_WORD_CHARS],
+        size_bytes=max(0, min(facts.size_bytes, MAX_COUNT)),
+    )
 
 
 def _models(offers: list[ModelOffer]) -> tuple[AdvertModel, ...]:
@@ -120,10 +160,14 @@ def _models(offers: list[ModelOffer]) -> tuple[AdvertModel, ...]:
             doors |= set(known.doors)
         if not doors:
             continue
-        capabilities = tuple(word[:_MAX_WORD_CHARS] for word in offer.capabilities[:_MAX_CAPABILITIES])
-        name, context_tokens = offer.model, offer.context_tokens
+        said = _said_of(offer)
         if known is not None:  # the first server's word counts, where it gave one
-            name, context_tokens = known.id, known.context_tokens or context_tokens
-            capabilities = known.capabilities or capabilities
-        merged[key] = AdvertModel(name, tuple(sorted(doors)), context_tokens, capabilities)
+            facts = known if known.family or known.parameter_size or known.size_bytes else said
+            said = msgspec.structs.replace(
+                facts,
+                id=known.id,
+                context_tokens=known.context_tokens or said.context_tokens,
+                capabilities=known.capabilities or said.capabilities,
+            )
+        merged[key] = msgspec.structs.replace(said, doors=tuple(sorted(doors)))
     return tuple(sorted(merged.values(), key=lambda model: model.id)[:MAX_MODELS])

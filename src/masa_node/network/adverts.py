@@ -23,16 +23,25 @@ SIGNATURE_BYTES = 64
 
 ModelName = Annotated[str, Meta(min_length=1, max_length=MAX_MODEL_CHARS)]
 Word = Annotated[str, Meta(max_length=64)]
-Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]  # what every language holds in 64 bits
+MAX_COUNT = (1 << 63) - 1
+Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]  # what every language holds in 64 bits
 
 
 class AdvertModel(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One model that the node shares; `doors` are names of `chat.ask.Door`, unknown ones are to be ignored."""
+    """One model that the node shares; `doors` are names of `chat.ask.Door`, unknown ones are to be ignored.
+
+    What is behind `doors` is for people to read, and for clients that look for capabilities.
+    """
 
     id: ModelName
     doors: Annotated[tuple[Word, ...], Meta(max_length=32)]
     context_tokens: Count | None = None
     capabilities: Annotated[tuple[Word, ...], Meta(max_length=16)] = ()
+    created_at_unix_s: Count | None = None
+    family: Word = ""
+    parameter_size: Word = ""
+    quantization: Word = ""
+    size_bytes: Count = 0
 
 
 class Advert(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -59,6 +59,7 @@ class Database:
         self._connection = connection
         self._thread = thread
         self.is_kept = is_kept
+        self._file: tuple[Path, Migrations] | None = None  # to be opened again
         self._places = threading.BoundedSemaphore(MAX_WAITING)
         self._is_closed = False
 
@@ -73,7 +74,9 @@ class Database:
             log.warning("what the network tells will not be kept", path=str(path), why=_words(exc))
             copying = thread.submit(_copy_in_memory, path, migrations)
             thread.shutdown(wait=False)
-            return cls(await asyncio.wrap_future(copying), None, is_kept=False)
+            database = cls(await asyncio.wrap_future(copying), None, is_kept=False)
+            database._file = (path, migrations)
+            return database
         except asyncio.CancelledError:
             thread.submit(_close_opened, opening)
             raise
@@ -85,6 +88,29 @@ class Database:
     def in_memory(cls, migrations: Migrations) -> Self:
         """Without a file or a thread: jobs run at once, on virtual time too."""
         return cls(_migrated(_connect(":memory:"), migrations), None)
+
+    async def reopen(self) -> bool:
+        """Try once more to open the file that memory stands in for; True when it is open now, and holds what it held.
+
+        What was written in memory meanwhile is not carried over. Raises `ConfigurationError` as `open`.
+        """
+        if self._file is None or self._is_closed:
+            return False
+        thread = ThreadPoolExecutor(1, thread_name_prefix="masa-store")
+        opening = thread.submit(_open_or_start_anew, *self._file)
+        try:
+            opened = await asyncio.wrap_future(opening)
+        except (OSError, sqlite3.Error, StoreFailed):
+            thread.shutdown(wait=False)
+            return False
+        except BaseException:
+            thread.submit(_close_opened, opening)
+            thread.shutdown(wait=False)
+            raise
+        memory, self._connection, self._thread = self._connection, opened, thread
+        memory.close()
+        self._file, self.is_kept = None, True
+        return True
 
     async def read(self, job: Job[T]) -> T:
         """Run one SELECT. Raises `StoreFailed`."""

@@ -202,6 +202,21 @@ class PeerBook:
         retry = self._retries.get(node_id)
         return retry.failures if retry else 0
 
+    def remember(self, records: Iterable[PeerRecord]) -> None:
+        """What the store held and could not be read before. Of two records of one peer the stronger standing counts,
+        so that a block that was kept is a block again.
+        """
+        for record in records:
+            known = self._records.get(record.node_id)
+            self._saved.add(record.node_id)
+            if known is None:
+                self._add(record)
+            elif record.standing is Standing.BLOCKED:
+                self.block(record.node_id, record.last_seen_at_unix_s)
+            elif STRENGTH[record.standing] > STRENGTH[known.standing]:
+                self._put(record)
+                self._queue_again(record)
+
     # ---- whom to dial ----
 
     def due(self, now_s: float, linked: AbstractSet[NodeId], room: int) -> list[PeerAddress]:

@@ -1,33 +1,31 @@
 """What a node remembers of its network between two runs: MASA_DIR/network.sqlite3. Rows are checked as foreign input.
 
 Two processes use it: the running node, and commands (see `wishes.py`). What the node does by itself never raises: it
-logs once that the disk fails, and goes on. What a person asked for raises `StoreFailed`.
+logs once that the disk fails, goes on, and writes it later (`catch_up`). What a person asked for raises `StoreFailed`.
 """
 
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Self, TypeVar
+from typing import Self, TypeVar
 
 import msgspec
 import structlog
-from msgspec import Meta
 
 from masa_node.network.database import FILE_NAME, Database, Job, StoreFailed
-from masa_node.network.peers import MAX_BLOCKED, MAX_PEERS, PeerRecord, UnixTime
+from masa_node.network.kept import KeptInvite, KeptVoucher, Row, checked, record_of
+from masa_node.network.peers import MAX_BLOCKED, MAX_PEERS, PeerRecord
 from masa_node.network.schema import MIGRATIONS
 from masa_node.network.transport import NodeId
-from masa_node.network.vouchers import MAX_VOUCHER_BYTES
 from masa_node.network.wishes import MAX_ARGUMENT_CHARS, MAX_WORDS_CHARS, Verb, Wish, WishState
 
 MAX_UNSAVED = MAX_PEERS + MAX_BLOCKED  # changes that wait for a disk that fails; the oldest go first
+MAX_LATER = 1_000  # other changes that wait: a value, a voucher, a use of an invite each; the oldest go first
 MAX_RECORD_BYTES = 4096  # a record with every field at its bound takes less
 MAX_VALUES = 64  # names of values are in the code; a few are
 MAX_VALUE_BYTES = 64 * 1024
 MAX_VOUCHERS = 32  # one of a few members is enough to be let in by all
 MAX_INVITES = 1_000  # in force
-MAX_USES = MAX_PEERS  # of one invite
-MAX_NOTE_CHARS = 200
 MAX_PENDING_WISHES = 100  # a node that is off does not read them
 MAX_ANSWERED_WISHES = 100  # kept for commands that still wait
 MAX_READINGS = 10_000  # owners of stake: as many as peers
@@ -37,28 +35,7 @@ _WISH_FIELDS = ("id", "verb", "argument", "made_at_unix_s", "state", "words")
 _WISH_COLUMNS = ", ".join(_WISH_FIELDS)
 
 log = structlog.get_logger()
-Row = tuple[object, ...]
 T = TypeVar("T")
-TokenHash = Annotated[bytes, Meta(min_length=16, max_length=64)]
-
-
-class KeptVoucher(msgspec.Struct, frozen=True):
-    """What another member signed about this node, so that those who do not know it let it in."""
-
-    by: Annotated[NodeId, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
-    signed: Annotated[bytes, Meta(max_length=MAX_VOUCHER_BYTES)]
-    expires_at_unix_s: UnixTime
-
-
-class KeptInvite(msgspec.Struct, frozen=True):
-    """An invite that this node gave out. Only the token's hash is known; `used` of `uses` nodes have come with it."""
-
-    token_hash: TokenHash
-    made_at_unix_s: UnixTime
-    expires_at_unix_s: UnixTime
-    uses: Annotated[int, Meta(ge=1, le=MAX_USES)]
-    note: Annotated[str, Meta(max_length=MAX_NOTE_CHARS)] = ""
-    used: Annotated[int, Meta(ge=0)] = 0
 
 
 class Store:
@@ -67,6 +44,7 @@ class Store:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._unsaved: dict[NodeId, PeerRecord | None] = {}
+        self._later: dict[tuple[str, ...], Job[bool]] = {}  # what could not be kept, by what it is about
         self._version: object = None
         self._has_own_wish = False
         self._is_failing = False
@@ -89,6 +67,36 @@ class Store:
         """False when memory stands in for a file that could not be opened."""
         return self._database.is_kept
 
+    async def reopen(self) -> bool:
+        """Try once more to open the file that memory stands in for; True when it is open now.
+
+        The caller then reads what it holds, and `catch_up` writes what happened meanwhile. Raises `ConfigurationError`.
+        """
+        if not await self._database.reopen():
+            return False
+        self._version = None
+        self._is_failing = False
+        log.warning("what the network tells is kept again", file=FILE_NAME)
+        return True
+
+    async def load_missed(self) -> list[PeerRecord]:
+        """What the file holds, opened late, but for peers that were forgotten meanwhile."""
+        return [each for each in await self.load() if self._unsaved.get(each.node_id, each) is not None]
+
+    async def catch_up(self) -> bool:
+        """Write what could not be kept before. False when something still waits."""
+        if not self.is_kept:
+            return False
+        if self._unsaved and not await self.save([], []):
+            return False
+        for about, job in list(self._later.items()):
+            await self._try(job, otherwise=False)
+            if self._is_failing:
+                return False
+            if self._later.get(about) is job:  # unless it changed again meanwhile
+                del self._later[about]
+        return True
+
     async def close(self) -> None:
         """Write what waits and close the file; bounded in time. Idempotent."""
         await self._database.close()
@@ -100,7 +108,7 @@ class Store:
 
         def job(connection: sqlite3.Connection) -> list[PeerRecord | None]:  # reads them too: 10 000 take 100 ms
             sql = "SELECT node_id, record FROM peers WHERE length(record) <= ? LIMIT ?"
-            return [_record(*row) for row in connection.execute(sql, (MAX_RECORD_BYTES, MAX_UNSAVED))]
+            return [record_of(*row) for row in connection.execute(sql, (MAX_RECORD_BYTES, MAX_UNSAVED))]
 
         try:
             read = await self._database.read(job)
@@ -114,11 +122,10 @@ class Store:
 
     async def save(self, changed: Collection[PeerRecord], gone: Collection[NodeId]) -> bool:
         """Keep what `PeerBook.take_changes` gave. False when it could not be: it is then tried again with the next."""
-        for record in changed:
-            self._note_unsaved(record.node_id, record)
-        for node_id in gone:
-            self._note_unsaved(node_id, None)
-        writing = dict(self._unsaved)
+        fresh = {**{record.node_id: record for record in changed}, **dict.fromkeys(gone)}
+        for node_id, record in fresh.items():
+            self._note_unsaved(node_id, record)
+        writing = dict(self._unsaved) if self.is_kept else fresh  # memory has the others already
 
         def job(connection: sqlite3.Connection) -> bool:
             puts = [(node_id, msgspec.json.encode(record)) for node_id, record in writing.items() if record is not None]
@@ -128,7 +135,7 @@ class Store:
             return True
 
         is_saved = await self._try(job, otherwise=False)
-        if is_saved:
+        if is_saved and self.is_kept:
             for node_id, written in writing.items():
                 if self._unsaved.get(node_id) is written:  # unless it changed again meanwhile
                     self._unsaved.pop(node_id, None)
@@ -153,7 +160,7 @@ class Store:
                 raise ValueError(f"{name}: {count} values")
             return True
 
-        return await self._try(job, otherwise=False) and self.is_kept
+        return await self._keep(("value", name), job)
 
     # ---- vouchers ----
 
@@ -172,7 +179,7 @@ class Store:
             )
             return True
 
-        return await self._try(job, otherwise=False) and self.is_kept
+        return await self._keep(("voucher", voucher.by), job)
 
     async def vouchers(self, at_unix_s: float) -> list[KeptVoucher]:
         """Those in force, the one that lasts longest first."""
@@ -182,7 +189,7 @@ class Store:
             at_unix_s,
             MAX_VOUCHERS,
         )
-        return _checked(KeptVoucher, ("by", "signed", "expires_at_unix_s"), rows)
+        return checked(KeptVoucher, ("by", "signed", "expires_at_unix_s"), rows)
 
     # ---- readings of the chain ----
 
@@ -247,7 +254,10 @@ class Store:
             )
             return True
 
-        return await self._try(job, otherwise=False)
+        is_good = await self._try(job, otherwise=False)
+        if is_good and not self.is_kept:
+            self._note_later(("use", token_hash.hex(), node_id), job)
+        return is_good
 
     async def invites(self) -> list[KeptInvite]:
         """All, newest first, those that ended too until the next is made. Raises `StoreFailed`."""
@@ -260,7 +270,7 @@ class Store:
             ).fetchall()
         )
         fields = ("token_hash", "made_at_unix_s", "expires_at_unix_s", "uses", "note", "used")
-        return _checked(KeptInvite, fields, rows)
+        return checked(KeptInvite, fields, rows)
 
     async def revoke_invite(self, token_hash: bytes) -> bool:
         """Nobody comes in by it any more; who did stays. False when there is none. Raises `StoreFailed`."""
@@ -301,7 +311,7 @@ class Store:
                 (wish_id,),
             ).fetchall()
         )
-        return next(iter(_checked(Wish, _WISH_FIELDS, rows)), None)
+        return next(iter(checked(Wish, _WISH_FIELDS, rows)), None)
 
     async def pending_wishes(self) -> list[Wish]:
         """Those to carry out, oldest first."""
@@ -310,7 +320,7 @@ class Store:
             WishState.PENDING.value,
             MAX_PENDING_WISHES,
         )
-        return _checked(Wish, _WISH_FIELDS, rows)
+        return checked(Wish, _WISH_FIELDS, rows)
 
     async def answer_wish(self, wish_id: int, state: WishState, words: str) -> bool:
         """Tell the person what became of it; its argument, which may hold a token, is not kept. False on failure."""
@@ -344,6 +354,21 @@ class Store:
             del self._unsaved[next(iter(self._unsaved))]
         self._unsaved[node_id] = record
 
+    async def _keep(self, about: tuple[str, ...], job: Job[bool]) -> bool:
+        """Write it now, or later. Is it kept?"""
+        is_done = await self._try(job, otherwise=False) and self.is_kept
+        if is_done:
+            self._later.pop(about, None)
+        else:
+            self._note_later(about, job)
+        return is_done
+
+    def _note_later(self, about: tuple[str, ...], job: Job[bool]) -> None:
+        self._later.pop(about, None)
+        while len(self._later) >= MAX_LATER:
+            del self._later[next(iter(self._later))]
+        self._later[about] = job
+
     async def _read(self, sql: str, *values: object) -> list[Row]:
         try:
             return await self._database.read(lambda connection: connection.execute(sql, values).fetchall())
@@ -369,22 +394,3 @@ class Store:
         if not self._is_failing:  # one line until it works again, not one a second
             log.warning("what the network tells is not kept for now", why=exc.message)
         self._is_failing = True
-
-
-def _record(node_id: object, record: object) -> PeerRecord | None:
-    try:
-        read = msgspec.json.decode(record, type=PeerRecord) if isinstance(record, bytes) else None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    return read if read is not None and read.node_id == node_id else None
-
-
-def _checked(form: type[T], fields: Sequence[str], rows: Iterable[Row]) -> list[T]:
-    """The rows that fit; the others are left out, with a warning."""
-    read: list[T] = []
-    for row in rows:
-        try:
-            read.append(msgspec.convert(dict(zip(fields, row, strict=True)), form))
-        except msgspec.ValidationError as exc:
-            log.warning("a row of the store does not read", of=form.__name__, why=str(exc))
-    return read

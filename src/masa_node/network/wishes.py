@@ -25,6 +25,7 @@ class Verb(StrEnum):
     UNBLOCK = "unblock"
     TRUST = "trust"
     UNTRUST = "untrust"
+    CHECK = "check"  # nothing but an answer: a command wants to know that the node reads what it writes; its own id
 
 
 class WishState(StrEnum):
@@ -63,9 +64,13 @@ def carry_out(wish: Wish, book: PeerBook, at_unix_s: float) -> Answer:
         raise ValueError(wish.verb)
     if not is_node_id(wish.argument):
         return _failed("This is no node id: it has 64 hexadecimal digits. `masa-node peers` shows them.")
-    node_id, who = NodeId(wish.argument), short_id(wish.argument)
+    return _carry_out_upon(NodeId(wish.argument), wish.verb, book, at_unix_s)
+
+
+def _carry_out_upon(node_id: NodeId, verb: Verb, book: PeerBook, at_unix_s: float) -> Answer:
+    who = short_id(node_id)
     also = _with_it(len(book.vouched_by(node_id)))
-    match wish.verb:
+    match verb:
         case Verb.FORGET:
             done = book.forget(node_id)
             words = f"Peer {who} is forgotten{also}. It is known again once BOOTNODES or another node names it."
@@ -85,6 +90,8 @@ def carry_out(wish: Wish, book: PeerBook, at_unix_s: float) -> Answer:
         case Verb.UNTRUST:
             done = book.trust(node_id, is_trusted=False)
             return _done(f"Peer {who} is no longer trusted.") if done else _unknown(who)
+        case _:
+            return _done("The running node reads this MASA_DIR.")
 
 
 def _with_it(count: int) -> str:

@@ -5,7 +5,6 @@ are fresh and thrown away. The nodes are started by whoever tries it.
 """
 
 import asyncio
-import signal
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from masa_node.chat.errors import MasaError
 from masa_node.node.chain_http import ChainHttp
 from masa_node.node.devnet_folder import DevnetFolder
 from masa_node.node.devnet_nodes import PASSPHRASE, DevnetNode, make_nodes, make_people
+from masa_node.node.signals import stop_signals
 from masa_node.staking.addresses import Address
 from masa_node.staking.anvil import Anvil
 from masa_node.staking.deployment import Owner, deploy
@@ -95,7 +95,7 @@ async def _make(folder: DevnetFolder, rpc: Rpc, url: str) -> Devnet:
 def _stopped_by_signals() -> Generator[asyncio.Event]:
     """Is set by SIGINT and SIGTERM. Before and after it, SIGINT cancels, as everywhere."""
     stopped, loop = asyncio.Event(), asyncio.get_running_loop()
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = stop_signals()
     for number in numbers:
         loop.add_signal_handler(number, stopped.set)
     try:

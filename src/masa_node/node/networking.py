@@ -16,18 +16,18 @@ import structlog
 from masa_node import __version__
 from masa_node.chat.errors import ConfigurationError, MasaError
 from masa_node.network.advertising import AboutNode, Advertiser
-from masa_node.network.identity import load_secret
 from masa_node.network.invites import BadInvite, parse_link, token_hash, write_bootnode
-from masa_node.network.lock import DirectoryInUse, NodeLock
+from masa_node.network.kept import KeptVoucher
 from masa_node.network.membership import LinkRefused
 from masa_node.network.network import Network, NetworkParts, NetworkRules
 from masa_node.network.peers import PeerBook, PeerRecord
 from masa_node.network.quotas import MAX_ASKS_PER_PEER
 from masa_node.network.serving import PeerServer, ServingLimits
 from masa_node.network.sharing import SharedCatalog
-from masa_node.network.store import KeptVoucher, Store
+from masa_node.network.store import Store
 from masa_node.network.transport import NodeId, PeerAddress, Route, Transport
 from masa_node.network.wishes import Answer, Verb, Wish, WishState, carry_out
+from masa_node.node.own_folder import OwnFolder
 from masa_node.node.peers_view import PeersView, no_network, view_of
 from masa_node.node.settings import Settings
 from masa_node.routing.dispatch import Dispatcher
@@ -49,6 +49,7 @@ class Networking:
         self._node = node
         self._settings = node.settings
         self._masa_dir = Path(node.settings.masa_dir).expanduser()
+        self._folder = OwnFolder(self._masa_dir, self._wait_for)
         self._settled = node.network_settled
         self._shared = SharedCatalog(node.peer_settings.share)
         self._joining: dict[int, asyncio.Task[None]] = {}
@@ -107,13 +108,7 @@ class Networking:
         if self._settings.network == "off":
             self.why = "NETWORK=off"
             return
-        try:
-            lock = await asyncio.to_thread(NodeLock.take, self._masa_dir)
-        except DirectoryInUse as exc:
-            self.why = exc.message
-            log.warning("no network", why=exc.message)
-            return
-        with lock:
+        with await self._folder.lock():
             self._node.catalog.watch(self._share)
             self._share()
             store = await Store.open(self._masa_dir)
@@ -122,6 +117,11 @@ class Networking:
                 await self._run_network(store, await self._wait_until_wanted(store))
             finally:
                 await asyncio.shield(store.close())
+
+    def _wait_for(self, why: str) -> None:
+        """There is no network for now; the node serves without."""
+        self.why = why
+        self._settled.set()
 
     async def _wait_until_wanted(self, store: Store) -> list[PeerRecord]:
         """The peers remembered, once there is a reason to be on the network."""
@@ -138,11 +138,12 @@ class Networking:
                 return records
             self.why = "nobody to be connected with: see `masa-node invite`, `masa-node join`, BOOTNODES"
             self._settled.set()
-            while not await store.changed():  # noqa: ASYNC110 - another process changes it
+            while not (await self._folder.reopen(store) or await store.changed()):
+                await store.catch_up()
                 await asyncio.sleep(LOOK_EVERY_S)
 
     async def _run_network(self, store: Store, records: list[PeerRecord]) -> None:
-        secret = await asyncio.to_thread(load_secret, self._masa_dir)
+        secret = await self._folder.secret()
         transport = await self._open_transport(secret, store)
         try:
             book = PeerBook(records, own=transport.keys.node_id, is_open=self._settings.open_network)
@@ -255,7 +256,11 @@ class Networking:
                 if self.transport is not None and self.transport.address() != address:
                     address = self.transport.address()
                     await self._keep_address(store, address)
+                if await self._folder.reopen(store):
+                    network.book.remember(await store.load_missed())
+                    network.book_changed()
                 await self._save(store, network)
+                await store.catch_up()
                 if await store.changed() or is_first_look:
                     is_first_look = False
                     self._delegation = await _own_delegation(store)

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import errno
 import gc
-import signal
 import socket
 from collections.abc import Callable, Coroutine, Generator
 from typing import Protocol, cast
@@ -19,6 +18,7 @@ from masa_node.api.refusals import NOSNIFF
 from masa_node.chat.errors import ConfigurationError
 from masa_node.node.compose import SETTLED_WITHIN_S, Node, upstream_specs
 from masa_node.node.settings import Settings
+from masa_node.node.signals import stop_signals
 from masa_node.upstreams.finding import find_local
 from masa_node.upstreams.http import HttpClient
 from masa_node.upstreams.spec import Kind
@@ -50,7 +50,7 @@ Beside = Callable[["Node"], Coroutine[None, None, None]]
 
 
 async def run(settings: Settings, announce: Announce, beside: Beside | None = None) -> None:
-    """Run until SIGINT or SIGTERM; `beside` is one more task that ends with the node.
+    """Run until SIGINT, SIGTERM or SIGHUP; `beside` is one more task that ends with the node.
 
     Raises `ConfigurationError` before anything is started.
     """
@@ -182,12 +182,13 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        numbers = stop_signals()
+        for number in numbers:
             loop.add_signal_handler(number, self._stop)
         try:
             yield
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in numbers:
                 loop.remove_signal_handler(number)
 
     def _stop(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import contextlib
 import logging
 import sys
 import traceback
@@ -13,9 +14,13 @@ import msgspec
 import structlog
 
 from masa_node.chat.outcome import CALLER_GONE, Attempt, Outcome, told
+from masa_node.telemetry.request_line import request_line
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 MAX_CHAINED = 8
+REQUEST = "request"
+_COLORS = {True: "\x1b[32m", False: "\x1b[33m"}  # green: a whole answer; yellow: anything else
+_PLAIN = "\x1b[0m"
 
 log = structlog.get_logger()
 
@@ -34,8 +39,8 @@ def configure(level: str, style: str, out: TextIO | None = None) -> None:
         factory = structlog.BytesLoggerFactory(cast("BinaryIO", _TurnOfLines(stream.buffer)))
     else:
         shared.append(_printable)
-        shared.append(structlog.dev.ConsoleRenderer(colors=stream.isatty()))
-        factory = structlog.PrintLoggerFactory(stream)
+        shared.append(_ForPeople(colors=stream.isatty()))
+        factory = structlog.PrintLoggerFactory(cast("TextIO", _WhileRead(stream)))
     structlog.configure(
         processors=shared,
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
@@ -93,6 +98,38 @@ def _redirect(name: str, handler: logging.Handler) -> None:
     logger.propagate = False
 
 
+class _WhileRead:
+    """A terminal or pipe of which nobody may read any more; that must cost no request its answer."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def write(self, text: str) -> int:
+        """Write, if it can be written."""
+        with contextlib.suppress(OSError, ValueError):  # ValueError: it is closed
+            self._out.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """The same."""
+        with contextlib.suppress(OSError, ValueError):
+            self._out.flush()
+
+
+class _ForPeople:
+    """One line for each event; that of a request fits into a terminal. JSON has all of it."""
+
+    def __init__(self, *, colors: bool) -> None:
+        self._colors = colors
+        self._others = structlog.dev.ConsoleRenderer(colors=colors)
+
+    def __call__(self, logger: object, name: str, event: MutableMapping[str, Any]) -> str:
+        if event.get("event") == REQUEST:
+            line = request_line(event)
+            return f"{_COLORS[event['error'] is None]}{line}{_PLAIN}" if self._colors else line
+        return self._others(logger, name, event)
+
+
 class _TurnOfLines:
     """A file that writes the lines of one turn of the event loop together: under load, several requests end in one."""
 
@@ -117,8 +154,9 @@ class _TurnOfLines:
     def _write_out(self) -> None:
         lines, self._lines = self._lines, []
         if lines:
-            self._out.write(b"".join(lines))
-            self._out.flush()
+            with contextlib.suppress(OSError, ValueError):  # nobody reads it any more, or the disk is full
+                self._out.write(b"".join(lines))
+                self._out.flush()
 
 
 def log_outcome(outcome: Outcome) -> None:
@@ -127,7 +165,7 @@ def log_outcome(outcome: Outcome) -> None:
     level = logging.INFO if outcome.error is None or has_lost_a_race else logging.WARNING
     log.log(
         level,
-        "request",
+        REQUEST,
         request_id=outcome.request_id,
         door=outcome.door.value,
         model=outcome.model,

@@ -9,10 +9,11 @@ import secrets
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+import msgspec
 import structlog
 
 from masa_node.chat.answer import Answer
-from masa_node.chat.ask import Ask
+from masa_node.chat.ask import Ask, Door
 from masa_node.chat.errors import Unreachable
 from masa_node.chat.offer import ModelOffer
 from masa_node.routing.provider import Sign, no_sign
@@ -91,13 +92,13 @@ class EmbeddedLlm:
     def expected(self) -> list[ModelOffer]:
         """What it will serve: nothing else may be asked of it while it loads, since llama.cpp answers to any name."""
         doors = OpenAiServer("", "", "", label=self.label, speaks_anthropic=True).doors()
-        return [ModelOffer(model, doors) for model in self._spec.models or (self.model_id,)]
+        return [_askable(ModelOffer(model, doors)) for model in self._spec.models or (self.model_id,)]
 
-    async def offers(self) -> list[ModelOffer] | None:
+    async def offers(self) -> list[ModelOffer]:
         """See `Listed`. Waits while the model is loaded. Asked once: nothing changes while the process lives."""
         upstream = await self._serving()
         if self._offers is None:
-            self._offers = await upstream.offers()
+            self._offers = [_askable(offer) for offer in await upstream.offers() or ()]
         return self._offers
 
     async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
@@ -173,6 +174,11 @@ class EmbeddedLlm:
         error = Unreachable(f"The embedded LLM is down: {self.trouble}.")
         error.place = self.place
         raise error
+
+
+def _askable(offer: ModelOffer) -> ModelOffer:
+    """Without embeddings: llama.cpp makes those only when started for nothing else."""
+    return msgspec.structs.replace(offer, doors=offer.doors - {Door.OPENAI_EMBEDDINGS})
 
 
 def default_threads() -> int:

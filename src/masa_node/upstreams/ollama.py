@@ -4,7 +4,7 @@ import msgspec
 
 from masa_node.chat.ask import Door, Headers
 from masa_node.chat.errors import ProviderError
-from masa_node.chat.offer import ModelOffer
+from masa_node.chat.offer import ModelFacts, ModelOffer
 from masa_node.dialects.fields import ABSENT, TEXT, Tokens, read
 from masa_node.routing.answers import read_whole
 from masa_node.upstreams.http import HttpClient
@@ -31,6 +31,14 @@ class _Entry(msgspec.Struct):
     name: msgspec.Raw = ABSENT
     digest: msgspec.Raw = ABSENT
     modified_at: msgspec.Raw = ABSENT
+    size: msgspec.Raw = ABSENT
+    details: msgspec.Raw = ABSENT
+
+
+class _Details(msgspec.Struct):
+    family: msgspec.Raw = ABSENT
+    parameter_size: msgspec.Raw = ABSENT
+    quantization_level: msgspec.Raw = ABSENT
 
 
 class _Tag(msgspec.Struct, frozen=True):
@@ -40,6 +48,7 @@ class _Tag(msgspec.Struct, frozen=True):
     digest: str
     modified_at: str
     listing: bytes
+    facts: ModelFacts
 
     @property
     def key(self) -> str:
@@ -48,11 +57,27 @@ class _Tag(msgspec.Struct, frozen=True):
 
 
 class _Show(msgspec.Struct):
-    model_info: dict[str, msgspec.Raw] = {}
+    model_info: msgspec.Raw = ABSENT
+    capabilities: msgspec.Raw = ABSENT
+
+
+class _Shown(msgspec.Struct, frozen=True):
+    """What is kept of it."""
+
+    context_tokens: int | None = None
+    capabilities: tuple[str, ...] = ()
+
+
+_NOTHING = _Shown()
 
 
 _ENTRY = msgspec.json.Decoder(_Entry)
+_DETAILS = msgspec.json.Decoder(_Details)
 _SHOW = msgspec.json.Decoder(_Show)
+_INFO = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_RAWS = msgspec.json.Decoder(list[msgspec.Raw])
+_MAX_CAPABILITIES = 16
+_MAX_WORD_CHARS = 64
 _TOKENS: msgspec.json.Decoder[int] = msgspec.json.Decoder(Tokens)
 
 
@@ -65,7 +90,7 @@ class OllamaServer:
         self._base = base
         self._key = key
         self.native = native
-        self._context_tokens: dict[str, int | None] = {}  # by `_Tag.key`; no larger than the list of models
+        self._shown: dict[str, _Shown] = {}  # by `_Tag.key`; no larger than the list of models
 
     def target(self, door: Door, model: str) -> str | None:
         """See `Server`."""
@@ -85,7 +110,7 @@ class OllamaServer:
         """See `Server`."""
         listing = await get_listing(http, f"{self._base}/api/tags", self.credentials())
         tags = [_tag(listed) for listed in entries(listing, "models", "name")]
-        await self._learn_contexts(http, tags)
+        await self._learn(http, tags)
         doors = self.doors()
         return [
             ModelOffer(
@@ -94,7 +119,9 @@ class OllamaServer:
                 listing=tag.listing,
                 owned_by="library",
                 created_at_unix_s=unix_s(tag.modified_at),
-                context_tokens=self._context_tokens.get(tag.key),
+                context_tokens=self._shown.get(tag.key, _NOTHING).context_tokens,
+                capabilities=self._shown.get(tag.key, _NOTHING).capabilities,
+                facts=tag.facts,
             )
             for tag in tags
         ]
@@ -105,28 +132,47 @@ class OllamaServer:
         listed = entries(listing, "models", "name")
         return [msgspec.Raw(each.entry) for each in listed if each.entry != b"{}"]
 
-    async def _learn_contexts(self, http: HttpClient, tags: list[_Tag]) -> None:
-        known = self._context_tokens
-        self._context_tokens = {tag.key: known[tag.key] for tag in tags if tag.key in known}
+    async def _learn(self, http: HttpClient, tags: list[_Tag]) -> None:
+        known = self._shown
+        self._shown = {tag.key: known[tag.key] for tag in tags if tag.key in known}
         unknown = [tag for tag in tags if tag.key not in known]
         for tag in unknown[:MAX_SHOWN_A_REFRESH]:
             try:
-                self._context_tokens[tag.key] = await self._context_of(http, tag.name)
+                self._shown[tag.key] = await self._show(http, tag.name)
             except ProviderError:
                 return  # the list itself is good; the next refresh asks again
 
-    async def _context_of(self, http: HttpClient, model: str) -> int | None:
+    async def _show(self, http: HttpClient, model: str) -> _Shown:
         headers = (*self.credentials(), ("Content-Type", "application/json"))
         answer = await http.post(f"{self._base}/api/show", headers, msgspec.json.encode({"model": model}))
         show = read(await read_whole(answer, MAX_LISTING_BYTES), _SHOW)
         if show is None:
-            return None
-        lengths = [read(raw, _TOKENS) for key, raw in show.model_info.items() if key.endswith(".context_length")]
-        return next((length for length in lengths if length), None)
+            return _NOTHING
+        info = read(show.model_info, _INFO) or {}
+        lengths = [read(raw, _TOKENS) for key, raw in info.items() if key.endswith(".context_length")]
+        words = [read(raw, TEXT) for raw in (read(show.capabilities, _RAWS) or [])[:_MAX_CAPABILITIES]]
+        return _Shown(
+            next((length for length in lengths if length), None),
+            tuple(word[:_MAX_WORD_CHARS] for word in words if word),
+        )
 
 
 def _tag(listed: ListedModel) -> _Tag:
     entry = read(listed.entry, _ENTRY) or _Entry()
     is_usual = read(entry.name, TEXT) == listed.name
     digest, modified_at = read(entry.digest, TEXT) or "", read(entry.modified_at, TEXT) or ""
-    return _Tag(listed.name, digest, modified_at, listed.entry if is_usual else b"{}")
+    return _Tag(listed.name, digest, modified_at, listed.entry if is_usual else b"{}", _facts(entry))
+
+
+def _facts(entry: _Entry) -> ModelFacts:
+    details = read(entry.details, _DETAILS) or _Details()
+    return ModelFacts(
+        family=_word(details.family),
+        parameter_size=_word(details.parameter_size),
+        quantization=_word(details.quantization_level),
+        size_bytes=read(entry.size, _TOKENS) or 0,
+    )
+
+
+def _word(raw: msgspec.Raw) -> str:
+    return (read(raw, TEXT) or "")[:_MAX_WORD_CHARS]

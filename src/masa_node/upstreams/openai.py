@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from masa_node.chat.ask import Door, Headers
-from masa_node.chat.offer import ModelOffer
+from masa_node.chat.offer import NO_FACTS, ModelFacts, ModelOffer
 from masa_node.dialects.fields import TEXT, Tokens, read
 from masa_node.upstreams.http import HttpClient
 from masa_node.upstreams.listing import ListedModel
@@ -15,6 +15,8 @@ from masa_node.upstreams.server import UnixSeconds, entries, get_listing
 class _Meta(msgspec.Struct):
     n_ctx: Tokens | None = None
     n_ctx_train: Tokens | None = None
+    n_params: msgspec.Raw = msgspec.Raw(b"")
+    size: msgspec.Raw = msgspec.Raw(b"")
 
 
 class _Entry(msgspec.Struct):
@@ -33,6 +35,7 @@ _META = msgspec.json.Decoder(_Meta)
 _TOKENS: msgspec.json.Decoder[int] = msgspec.json.Decoder(Tokens)
 _UNIX_S: msgspec.json.Decoder[int] = msgspec.json.Decoder(UnixSeconds)
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
+_MILLION, _BILLION = 1_000_000, 1_000_000_000
 MAX_ALIASES = 64  # of one model; llama.cpp has those of its command line
 
 
@@ -87,6 +90,7 @@ class OpenAiServer:
             owned_by=read(entry.owned_by, TEXT),
             created_at_unix_s=read(entry.created, _UNIX_S),
             context_tokens=_context_tokens(entry),
+            facts=_facts(entry),
         )
         aliases = [read(raw, TEXT) for raw in (read(entry.aliases, _RAWS) or [])[:MAX_ALIASES]]
         return [offer, *(msgspec.structs.replace(offer, model=alias) for alias in aliases if alias)]
@@ -96,6 +100,23 @@ def _context_tokens(entry: _Entry) -> int | None:
     given = read(entry.max_model_len, _TOKENS) or read(entry.context_length, _TOKENS)
     meta = read(entry.meta, _META)
     return given or (meta.n_ctx or meta.n_ctx_train if meta is not None else None) or None
+
+
+def _facts(entry: _Entry) -> ModelFacts:
+    """llama.cpp tells how many parameters a model has, and its size."""
+    meta = read(entry.meta, _META)
+    if meta is None:
+        return NO_FACTS
+    return ModelFacts(
+        parameter_size=_in_words(read(meta.n_params, _TOKENS) or 0), size_bytes=read(meta.size, _TOKENS) or 0
+    )
+
+
+def _in_words(parameters: int) -> str:
+    """As Ollama writes it: 134.52M, 8.0B."""
+    if parameters >= _BILLION:
+        return f"{parameters / _BILLION:.1f}B"
+    return f"{parameters / _MILLION:.2f}M" if parameters else ""
 
 
 def api_base_of(url: str) -> str:

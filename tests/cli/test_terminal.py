@@ -1,0 +1,112 @@
+"""How the commands behave in a terminal: pipes that close, addresses that are none, signals, help."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from masa_node.cli.main import app
+from tests.cli.test_greeting import started
+
+WIDE = {"COLUMNS": "200", "NO_COLOR": "1"}
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    settings = {"MASA_DIR": str(folder), "PORT": "0", "NETWORK": "off", "FIND_LOCAL": "0", "DEMO": "1"}
+    return {**os.environ, **settings, **more}
+
+
+@pytest.mark.parametrize("command", ["up", "up --json", "demo", "settings", "peers --all", "--help"])
+def test_a_pipe_that_closes_ends_a_command_in_silence(tmp_path: Path, command: str) -> None:
+    program = f"{sys.executable} -m masa_node {command} | head -n 1"
+    done = subprocess.run(
+        ["sh", "-c", program],
+        check=False,
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
+    assert "masa-node:" not in done.stderr
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path, style: str) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with subprocess.Popen(
+        [sys.executable, "-m", "masa_node", "up"],
+        cwd=tmp_path,
+        env=environment(tmp_path, LOG_FORMAT=style, LOG_LEVEL="debug", PYTHONUNBUFFERED="1"),
+        stdout=subprocess.PIPE,
+        stderr=write,
+        text=True,
+    ) as process:
+        os.close(write)
+        assert process.stdout is not None
+        base = process.stdout.readline().split()[-1]
+        for _ in range(3):
+            done = subprocess.run(["curl", "-sS", f"{base}/v1/models"], capture_output=True, timeout=20, check=True)
+            assert b"masa-demo" in done.stdout
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize("command", ["models", "peers"])
+@pytest.mark.parametrize("url", ["nowhere", "http://x:99999", "http://[::1", "ftp://x", "http:///x", "http://"])
+def test_an_address_that_is_none_is_told_so(tmp_path: Path, command: str, url: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "masa_node", command, "--url", url],
+        check=False,
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"masa-node: --url: {url!r} is no address of a node. Write http://127.0.0.1:8080\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_each_signal_that_ends_it_ends_it_in_good_order(tmp_path: Path, number: signal.Signals) -> None:
+    with started(tmp_path, ending=number, DEMO="1") as shown:  # its exit code is 0
+        assert "masa-demo" in shown
+
+
+def test_under_nohup_a_closed_terminal_does_not_end_it(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        ["sh", "-c", f"trap '' HUP; exec {sys.executable} -m masa_node up"],
+        cwd=tmp_path,
+        env=environment(tmp_path, PYTHONUNBUFFERED="1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        base = process.stdout.readline().split()[-1]
+        process.send_signal(signal.SIGHUP)
+        done = subprocess.run(["curl", "-sS", f"{base}/healthz"], capture_output=True, timeout=20, check=True)
+        assert done.stdout == b'{"status":"ok"}'
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+def test_help_has_the_commands_in_groups_and_ways_to_complete_them() -> None:
+    shown = CliRunner().invoke(app, ["--help"], env=WIDE).output
+    for group in ("Run a node", "Look at it", "Peers", "Stakes"):
+        assert f" {group} " in shown
+    assert "--install-completion" in shown
+    assert shown.index("Run a node") < shown.index("│ up ") < shown.index("Peers") < shown.index("│ join ")
+
+
+def test_the_version_is_an_option_too() -> None:
+    done = CliRunner().invoke(app, ["--version"])
+    assert (done.exit_code, done.output) == (0, CliRunner().invoke(app, ["version"]).output)

@@ -1,0 +1,65 @@
+"""The line about a request that people read fits into a terminal, whatever is in it."""
+
+from collections.abc import Callable
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from masa_node.chat.ask import RequestId
+from masa_node.chat.outcome import Attempt
+from masa_node.telemetry import log
+from masa_node.telemetry.request_line import MAX_COLUMNS, request_line
+from tests.telemetry.outcomes import REFUSED, WON
+
+Configure = Callable[..., Callable[[], str]]
+TEXT = st.text(max_size=300)
+
+
+def test_it_says_what_was_asked_who_answered_and_how_long_it_took(logging_to_memory: Configure) -> None:
+    written = logging_to_memory("info", "console")
+    log.log_outcome(WON)
+    (line,) = written().splitlines()
+    assert line.split(" ", 1)[1] == "200 openai.chat m by llm 1.5 s (first piece 26 ms)  an-id"
+
+
+def test_it_says_what_went_wrong_and_who_was_asked(logging_to_memory: Configure) -> None:
+    written = logging_to_memory("info", "console")
+    tried = (Attempt("first", "unreachable", 0.0, 0.1), Attempt("second", "http_500", 0.1, 0.2))
+    log.log_outcome(msgspec.structs.replace(REFUSED, error="unreachable", status=502, attempts=tried))
+    (line,) = written().splitlines()
+    assert " 502 " in line
+    assert "unreachable" in line
+    assert "(first=unreachable, second=http_500)" in line
+
+
+def test_long_names_and_ids_are_cut_and_the_id_stays(logging_to_memory: Configure) -> None:
+    written = logging_to_memory("info", "console")
+    tried = tuple(Attempt("p" * 64, "stalled", 0.0, 1.0) for _ in range(9))
+    long = msgspec.structs.replace(
+        WON, model="m" * 256, request_id=RequestId("i" * 64), served_by="s" * 64, attempts=tried, error="stalled"
+    )
+    log.log_outcome(long)
+    (line,) = written().splitlines()
+    assert len(line) <= MAX_COLUMNS
+    assert "  iiiiiiii" in line
+
+
+@given(TEXT, TEXT, TEXT, TEXT, st.floats(0, 1e9))
+def test_no_line_is_wider_than_a_terminal(
+    model: str, served_by: str, request_id: str, attempts: str, ms: float
+) -> None:
+    event = {
+        "timestamp": "2026-11-29T01:02:03.123456Z",
+        "status": 502,
+        "door": "anthropic.count_tokens",
+        "model": model,
+        "asked_by": served_by,
+        "served_by": served_by,
+        "error": "first_piece_timeout",
+        "attempts": attempts,
+        "total_ms": ms,
+        "request_id": request_id,
+    }
+    assert cell_len(request_line(event)) <= MAX_COLUMNS
