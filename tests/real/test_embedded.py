@@ -134,32 +134,6 @@ def test_its_port_wants_a_key_that_no_other_user_of_the_machine_knows(counting: 
     assert answer.status_code == 401
 
 
-def test_a_caller_who_goes_away_frees_its_slot(
-    start_node: StartNode, openai_at: Callable[[str], openai.OpenAI]
-) -> None:
-    with start_node(LLM=model("slow"), LLM_CONTEXT="1024") as node:
-        client, name = openai_at(node.url), model_id(node)
-        (pid,) = processes_of(node.pid)
-        with client.chat.completions.create(model=name, messages=HELLO, stream=True) as stream:
-            next(stream)
-        wait_until(lambda: node.get("/api/v1/node")["running"] == 0)
-        wait_until(lambda: is_idle(pid))
-
-
-def is_idle(pid: int) -> bool:
-    """Has it used no CPU for a while? A slot that is busy uses all it can get."""
-    before = cpu_ticks(pid)
-    with contextlib.suppress(TimeoutError):
-        wait_until(lambda: cpu_ticks(pid) != before, within_s=0.3)
-        return False
-    return True
-
-
-def cpu_ticks(pid: int) -> int:
-    fields = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])
-
-
 def test_a_killed_process_is_replaced_and_meanwhile_the_error_is_true(
     start_node: StartNode, openai_at: Callable[[str], openai.OpenAI]
 ) -> None:

@@ -68,7 +68,10 @@ def up(
 
 @app.command(rich_help_panel=Group.RUN)
 def demo(*, json: Json = False) -> None:
-    """Run three nodes on this machine and watch their races: no LLM, no network and no settings are needed."""
+    """Run three nodes on this machine and watch their races: no LLM server and no settings are needed.
+
+    Two share a small real LLM (extra `llm`; fetched once, 93 MB) or, where that cannot be had, an echo.
+    """
     check_libraries()
     from masa_node.cli.demo import DemoForPeople, DemoForPrograms, StderrInForce  # noqa: PLC0415 - as in `_run`
     from masa_node.cli.embedded import llm_of_demo  # noqa: PLC0415
