@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, TextIO, cast
 
 import msgspec
+import structlog
 import typer
 
 from masa_node import __version__
@@ -16,9 +17,18 @@ from masa_node.chat.errors import ConfigurationError, MasaError, ProviderError
 from masa_node.cli import devnet, peers, stake
 from masa_node.cli.output import Group, Json, print_json
 from masa_node.node.libraries import check_libraries
-from masa_node.node.settings import LogLevel, SettingDoc, Settings, listed, read_settings, setting_docs
+from masa_node.node.settings import (
+    LogLevel,
+    SettingDoc,
+    Settings,
+    listed,
+    read_settings,
+    setting_docs,
+    unknown_settings,
+)
 from masa_node.telemetry import log
 
+_log = structlog.get_logger()
 EXIT_FAILED = 1
 EXIT_CONFIGURATION = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells do
@@ -81,6 +91,7 @@ def demo(*, json: Json = False) -> None:
     llm = llm_of_demo(values)
     quiet: LogLevel = "error" if values.log_level == "info" else values.log_level  # the races tell the rest
     log.configure(quiet, values.log_format, cast("TextIO", StderrInForce()))
+    _tell_of_unknown_names(values)
     with contextlib.ExitStack() as stack:
         shown = DemoForPrograms() if json else DemoForPeople(stack)
         _run_loop(run_demo(values, llm, shown, shown.ready))
@@ -189,7 +200,17 @@ def _run(values: Settings, *, json: bool) -> None:
     from masa_node.node.run import run  # noqa: PLC0415
 
     log.configure(values.log_level, values.log_format)
+    _tell_of_unknown_names(values)
     _run_loop(run(values, GreetPrograms() if json else GreetPeople()))
+
+
+def _tell_of_unknown_names(values: Settings) -> None:
+    """A misspelt setting would be ignored in silence; foreign variables are nobody's business."""
+    from masa_node.node.config_file import key_variables  # noqa: PLC0415 - as in `_run`
+
+    for unknown in unknown_settings(used=key_variables(values)):
+        meant = f"did you mean {unknown.nearest}?" if unknown.nearest else "`masa-node settings` lists all"
+        _log.warning("unknown setting", name=unknown.name, place=unknown.place, hint=meant)
 
 
 def _run_loop(main: Coroutine[None, None, None]) -> None:

@@ -3,11 +3,13 @@
 import os
 import tomllib
 from pathlib import Path
+from typing import cast
 
 import msgspec
 
 from masa_node.chat.errors import ConfigurationError
 from masa_node.node.settings import Settings
+from masa_node.node.unknown_names import nearest_name
 from masa_node.upstreams.spec import Kind, UpstreamSpec, check_spec
 
 FILE_NAME = "masa.toml"
@@ -37,11 +39,42 @@ def upstreams_in_file(settings: Settings) -> list[UpstreamSpec]:
     path = _path(settings)
     if path is None:
         return []
+    return [_spec(table, path) for table in _read(path).upstream]
+
+
+def key_variables(settings: Settings) -> list[str]:
+    """The environment variables that the file names as holding keys. Raises `ConfigurationError`."""
+    path = _path(settings)
+    return [table.key_env for table in _read(path).upstream if table.key_env] if path is not None else []
+
+
+def _read(path: Path) -> ConfigFile:
     try:
-        config = msgspec.convert(tomllib.loads(path.read_text("utf-8")), ConfigFile)
+        found = tomllib.loads(path.read_text("utf-8"))
+        _check_keys(found, path)
+        return msgspec.convert(found, ConfigFile)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as exc:
         raise ConfigurationError(f"{path}: {exc}.") from exc
-    return [_spec(table, path) for table in config.upstream]
+
+
+def _check_keys(found: dict[str, object], path: Path) -> None:
+    """Names an unknown key with the one that was probably meant. What else is wrong is found later."""
+    _check_table(found, ConfigFile.__struct_fields__, str(path))
+    tables = found.get("upstream")
+    if not isinstance(tables, list):
+        return
+    for number, table in enumerate(cast("list[object]", tables), 1):
+        if isinstance(table, dict):
+            where = f"{path}, upstream number {number}"
+            _check_table(cast("dict[str, object]", table), UpstreamTable.__struct_fields__, where)
+
+
+def _check_table(table: dict[str, object], known: tuple[str, ...], where: str) -> None:
+    for key in table:
+        if key not in known:
+            nearest = nearest_name(key, known)
+            meant = f"Did you mean `{nearest}`?" if nearest else f"There are: {', '.join(known)}."
+            raise ConfigurationError(f"{where}: unknown field `{key[:64]}`. {meant}")
 
 
 def _path(settings: Settings) -> Path | None:

@@ -1,7 +1,7 @@
 """Every setting: read once, from the environment and `.env`, checked, frozen. `docs/settings.md` is made from here."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, get_args, get_type_hints
 
@@ -10,6 +10,7 @@ from dotenv import dotenv_values
 from msgspec import Meta
 
 from masa_node.chat.errors import ConfigurationError
+from masa_node.node.unknown_names import UnknownName, unknown_names
 from masa_node.routing.race import DEFAULT_WIDTH, MAX_WIDTH
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -322,6 +323,14 @@ def read_settings(environ: Mapping[str, str] | None = None, dotenv: Path = Path(
         if text:
             values[name] = _convert(name, text, kind)
     return msgspec.convert(values, Settings)
+
+
+def unknown_settings(
+    environ: Mapping[str, str] | None = None, dotenv: Path = Path(".env"), used: Iterable[str] = ()
+) -> list[UnknownName]:
+    """Names that look like settings and are none, in `.env` and in the environment. Raises as `read_settings`."""
+    known = [doc.name for doc in setting_docs()]
+    return unknown_names(known, _dotenv(dotenv), str(dotenv), os.environ if environ is None else environ, used)
 
 
 def _dotenv(path: Path) -> dict[str, str]:
