@@ -18,6 +18,7 @@ from masa_node.chat import errors
 from masa_node.cli.main import app
 from masa_node.node.settings import setting_docs
 from masa_node.telemetry.metrics import ALL_METRICS
+from tools import error_codes
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 NOTE = "<!-- Made from the code by `make docs`; changes here are lost. -->\n"
@@ -103,7 +104,7 @@ def error_tree() -> str:
         status = "the LLM's" if kind is errors.ErrorAnswer else str(_status(kind))
         lines.append(f"| `{kind.code}` | {status} | {' '.join((kind.__doc__ or '').split())} |")
     lines += ["", "`configuration` is told by the command line, which then ends with exit code 2."]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *error_codes.lines()]) + "\n"
 
 
 def metrics() -> str:
