@@ -12,7 +12,7 @@ import click
 import typer
 
 from masa_node.api.openapi import operations
-from masa_node.api.route_headers import PRIVACY, PRIVACY_FORM, RACE, RACE_FORM
+from masa_node.api.route_headers import PRIVACY, PRIVACY_FORM, RACE, RACE_FORM, STRICT
 from masa_node.api.statuses import STATUS
 from masa_node.chat import errors
 from masa_node.cli.main import app
@@ -68,6 +68,9 @@ def doors() -> str:
         "| `X-Masa-Served-By` | `local`: an LLM server of this node; else the id of the peer that answered |",
         "| `X-Masa-Attempts` | who was asked, with what result and in how many milliseconds; at most 8 |",
         "| `X-Masa-Node` | the node's version |",
+        "| `X-Masa-Translated` | `yours>server's`: nobody speaks your format, so it was [translated](translation.md) |",
+        "| `X-Masa-Dropped` | the fields of your request that the translation left out |",
+        "| `X-Masa-Estimated` | what of the answer is an estimate of this node |",
         "",
         "## Headers of a chat request",
         "",
@@ -77,6 +80,7 @@ def doors() -> str:
         "|---|---|",
         f"| `{RACE}` | which peers are asked when no LLM of this node answers: {RACE_FORM}; unset: `RACE` |",
         f"| `{PRIVACY}` | how far the request may travel: {PRIVACY_FORM}; unset: `PRIVACY` |",
+        f"| `{STRICT}` | 1: refuse the request where it would be [translated](translation.md); unset: translate it |",
     ]
     return "\n".join(lines) + "\n"
 

@@ -4,7 +4,7 @@ import re
 
 from masa_node import __version__
 from masa_node.api.paths import SEARCH_PATH
-from masa_node.api.route_headers import PRIVACY, RACE, RACE_FORM
+from masa_node.api.route_headers import PRIVACY, RACE, RACE_FORM, STRICT
 from masa_node.api.statuses import STATUS
 from masa_node.chat.ask import DIALECT_OF_DOOR, DOOR_PATHS, RUN_PATH, Door, Privacy
 
@@ -56,6 +56,11 @@ _ROUTE_HEADERS: tuple[tuple[str, str, Json], ...] = (
         PRIVACY,
         "How far the request may travel: never to a peer, to trusted peers only, to any. Unset: PRIVACY of the node",
         {"type": "string", "enum": list(Privacy)},
+    ),
+    (
+        STRICT,
+        "1: refuse the request where it would have to be translated to another format. Unset: translate it",
+        {"type": "string", "enum": ["0", "1"]},
     ),
 )
 _CLOUDFLARE_ALIASES = {
