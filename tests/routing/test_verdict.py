@@ -43,7 +43,10 @@ def test_a_400_outranks_a_timeout() -> None:
 
 @pytest.mark.parametrize(
     ("status", "is_callers"),
-    [(400, True), (404, True), (413, True), (422, True), (401, False), (403, False), (429, False), (500, False)],
+    [
+        *((status, True) for status in (400, 404, 405, 409, 411, 413, 414, 415, 418, 422, 431, 451)),
+        *((status, False) for status in (401, 402, 403, 407, 408, 429, 499, 500, 503, 529)),
+    ],
 )
 def test_only_what_any_well_server_would_refuse_is_the_callers_fault(status: int, *, is_callers: bool) -> None:
     assert is_the_callers_fault(http_error(status)) is is_callers

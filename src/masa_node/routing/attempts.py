@@ -7,14 +7,14 @@ import msgspec
 
 from masa_node.chat.answer import Answer, WholeAnswer
 from masa_node.chat.ask import Ask, RaceMode
-from masa_node.chat.errors import ErrorAnswer, FirstPieceTimeout, MemoryFull, PeerBusy, ProviderError
+from masa_node.chat.errors import ErrorAnswer, FirstPieceTimeout, MemoryFull, ProviderError
 from masa_node.chat.outcome import CANCELLED, WON, Attempt
 from masa_node.routing.experience import Experience, RaceEvent, RaceStep
 from masa_node.routing.health import Health
 from masa_node.routing.patience import Patience
 from masa_node.routing.provider import Provider
 from masa_node.routing.translating import answered
-from masa_node.routing.verdict import is_the_callers_fault, most_useful
+from masa_node.routing.verdict import is_busy, is_the_callers_fault, most_useful
 
 Accept = Callable[[], bool]
 
@@ -141,7 +141,7 @@ class Attempts:
         self._note(provider, f"http_{error.status}" if isinstance(error, ErrorAnswer) else error.code, asked_s, now_s)
         if not provider.is_local:
             health.running -= 1
-        if isinstance(error, PeerBusy):
+        if is_busy(error):
             health.busy(now_s)
         elif isinstance(error, MemoryFull):
             pass  # that is this node's lack, whoever answered

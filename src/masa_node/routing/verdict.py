@@ -21,13 +21,20 @@ _ABOUT_THE_REQUEST = (400, 422, 413)
 _ABOUT_THE_MODEL = (404,)
 _ABOUT_RIGHTS = (401, 403)
 _TOO_MANY = 429
-_CALLERS = frozenset({*_ABOUT_THE_REQUEST, *_ABOUT_THE_MODEL})
+# About the account or the load of who serves; any other 4xx is about the request (RFC 9110, 15.5).
+_NOT_THE_CALLERS = frozenset({401, 402, 403, 407, 408, 425, 429, 499})
+_CALLERS = frozenset(range(400, 500)) - _NOT_THE_CALLERS
 _SERVER_FAULT = 500
 
 
 def is_the_callers_fault(error: ProviderError) -> bool:
     """Would any well server have refused this request?"""
     return isinstance(error, ErrorAnswer) and error.status in _CALLERS
+
+
+def is_busy(error: ProviderError) -> bool:
+    """Is it well, and has no place for one more now?"""
+    return isinstance(error, PeerBusy) or (isinstance(error, ErrorAnswer) and error.status == _TOO_MANY)
 
 
 def is_refusal(error: ProviderError) -> bool:
