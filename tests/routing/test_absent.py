@@ -8,7 +8,7 @@ CHAT = Door.OPENAI_CHAT
 
 
 def names(absences: Absences, model: str, now_s: float = 1.0, door: Door = CHAT) -> list[str]:
-    return [absence.provider.name for absence in absences.serving(model, door, now_s)]
+    return [absence.provider.name for absence in absences.serving(model, (door,), now_s)]
 
 
 def test_who_served_a_model_is_known_the_latest_first() -> None:

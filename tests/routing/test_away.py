@@ -7,7 +7,7 @@ import pytest
 from masa_node.api.replies import AWAY_RETRY_AFTER_S, send_error
 from masa_node.api.statuses import status_of
 from masa_node.chat.ask import DialectName, Door, Privacy, RequestId
-from masa_node.chat.errors import ConnectionRefused, DialectNotServed, ProviderAway, UnknownModel
+from masa_node.chat.errors import ConnectionRefused, DialectNotServed, ErrorAnswer, ProviderAway, UnknownModel
 from masa_node.routing.absent import AWAY_S
 from tests.routing.scripted import WHOLE, ScriptedPeer, ScriptedProvider, TrustedPeer, World, http_error, offer
 from tests.virtual_time import virtual_time
@@ -138,22 +138,21 @@ def test_a_format_that_the_models_llm_does_not_speak_is_a_400() -> None:
 
 
 @virtual_time
-async def test_a_format_is_told_before_a_peer_is_waited_for() -> None:
-    lost, other = ScriptedPeer("lost", WHOLE), ScriptedPeer("other", WHOLE)
+async def test_while_another_serves_the_model_in_another_format_nobody_is_waited_for() -> None:
+    lost, other = ScriptedPeer("lost"), ScriptedPeer("other", http_error(500))
     world = World([lost, other])
     world.catalog.put(other, [offer("tiny", Door.OLLAMA_CHAT)])
     lose(world, lost)
-    with pytest.raises((DialectNotServed, ProviderAway)):
+    with pytest.raises(ErrorAnswer):
         await world.answer()
+    assert len(other.asked) == 1
 
 
 @virtual_time
-async def test_a_peer_that_speaks_the_format_and_is_away_is_told_before_formats_that_are_here() -> None:
-    lost, other = ScriptedPeer("lost", WHOLE), ScriptedPeer("other", WHOLE)
-    world = World([lost, other])
-    world.catalog.put(other, [offer("tiny", Door.OLLAMA_CHAT)])
+async def test_a_peer_that_could_be_asked_in_another_format_is_waited_for_too() -> None:
+    lost = ScriptedPeer("lost", WHOLE)
+    world = World()
+    world.catalog.put(lost, [offer("tiny", Door.OLLAMA_CHAT)])
     lose(world, lost)
     with pytest.raises(ProviderAway):
         await world.answer()
-    with pytest.raises(DialectNotServed):
-        await world.answer(world.ask(door=Door.ANTHROPIC_MESSAGES))

@@ -3,6 +3,8 @@
 A model whose peer is lost for seconds is not unknown: SDKs ask again after a 503, and not after a 404.
 """
 
+from collections.abc import Collection
+
 import msgspec
 
 from masa_node.chat.ask import Door
@@ -50,12 +52,16 @@ class Absences:
         """Who is away."""
         return list(self._left)
 
-    def serving(self, model: str, door: Door, now_s: float) -> list[Absence]:
-        """Who served this model there, the latest first."""
+    def serving(self, model: str, doors: Collection[Door], now_s: float) -> list[Absence]:
+        """Who served this model at any of these, the latest first."""
         while self._left:
             name, oldest = next(iter(self._left.items()))
             if now_s - oldest.absence.since_s < AWAY_S:
                 break
             del self._left[name]
         key = loose_model_key(model)
-        return [left.absence for left in reversed(self._left.values()) if door in left.doors.get(key, ())]
+        return [
+            left.absence
+            for left in reversed(self._left.values())
+            if not left.doors.get(key, frozenset()).isdisjoint(doors)
+        ]

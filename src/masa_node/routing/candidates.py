@@ -156,7 +156,8 @@ class Candidates:
     def _away(self, ask: Ask) -> ProviderAway | None:
         """Did a peer that may be asked serve it a short time ago?"""
         now_s = asyncio.get_running_loop().time()
-        for absence in self._catalog.absences.serving(ask.model, ask.door, now_s):
+        doors = (ask.door, *targets_for(ask.door)) if may_be_translated(ask) else (ask.door,)
+        for absence in self._catalog.absences.serving(ask.model, doors, now_s):
             if _allowed((absence.provider,), ask.privacy):
                 away_s = math.ceil(now_s - absence.since_s)
                 error = ProviderAway(
