@@ -186,3 +186,41 @@ def test_greeting_list_and_readiness_agree(tmp_path: Path, answer: object, says:
         told = json.loads(ready.value.read())
         assert (ready.value.code, told["ready"]) == (503, False)
         assert says in told["why"]
+        if answer is None:
+            return  # what is not known to serve nothing is asked
+        for path in ("/v1/chat/completions", "/v1/messages", "/api/chat"):
+            body = b'{"model": "nope", "max_tokens": 1, "messages": [{"role": "user", "content": "hi"}]}'
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(f"{base[1]}{path}", body, timeout=20)  # noqa: S310 - of this machine
+            assert says in refused.value.read().decode().replace("\\", "")
+
+
+def test_the_demo_proposes_what_answers_200_too(tmp_path: Path) -> None:
+    environ = {name: os.environ[name] for name in ("PATH", "HOME")}
+    settings = {"HOST": "0.0.0.0", "API_KEY": "first,second", "MASA_DIR": str(tmp_path), "PORT": "0"}  # noqa: S104 - as above
+    with subprocess.Popen(
+        [sys.executable, "-m", "masa_node", "demo"],
+        cwd=tmp_path,
+        env={**environ, **settings, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        lines: list[str] = []
+        for line in process.stdout:
+            lines.append(line.strip())
+            if line.startswith("Ctrl+C"):
+                break
+        for command in [line for line in lines if line.startswith("curl ")]:
+            shell = {**environ, "API_KEY": "first,second"}
+            done = subprocess.run(
+                ["sh", "-c", f"{command} -sS -w '%{{http_code}}'"],
+                env=shell,
+                capture_output=True,
+                timeout=30,
+                check=True,
+            )
+            assert done.stdout.endswith(b"200")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0

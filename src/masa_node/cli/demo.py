@@ -9,6 +9,7 @@ from typing import BinaryIO
 import msgspec
 
 from masa_node.cli.race_view import Painter, RaceView, live
+from masa_node.cli.trying import about_the_key, address_for_others, key_option
 from masa_node.network.transport import short_id
 from masa_node.node.compose import Node
 from masa_node.node.demo import DemoLlm
@@ -87,9 +88,10 @@ class DemoForPeople:
         print(f"  staking: {node.staking_line}")
         print(f"\n{_what_answers(llm)}")
         print("Each request is a race between the two; the answer's X-Masa-Served-By names the winner.")
-        print("Try it in another terminal:")
-        print(f"  curl -iN {self._address}/v1/chat/completions -d '{body}'")
-        print(f"  curl {self._address}/api/v1/peers")
+        print(f"Try it in another terminal: {about_the_key(node)}".rstrip())
+        key, base = key_option(node), address_for_others(node, self._address)
+        print(f"  curl -iN {key}{base}/v1/chat/completions -d '{body}'")
+        print(f"  curl {key}{base}/api/v1/peers")
         print("Ctrl+C stops all three.\n", flush=True)
         self.view.names = names
         if sys.stdout.isatty():

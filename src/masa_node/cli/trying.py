@@ -29,7 +29,7 @@ def address_for_others(node: Node, address: str) -> str:
 
 def commands(node: Node, address: str, offers: Offers) -> list[str]:
     """A list of the models, and a chat with the first that can be had in a common format."""
-    key = _key_option(node)
+    key = key_option(node)
     lines = [f"curl {key}{address}/api/v1/llm/models"]
     for door in _CHATS:
         for _, offer in offers:
@@ -49,7 +49,8 @@ def about_the_key(node: Node) -> str:
     return "Callers need a key; these commands read it from .env."
 
 
-def _key_option(node: Node) -> str:
+def key_option(node: Node) -> str:
+    """What curl needs to send a key, found where the node found it; "" if none is needed."""
     keys = listed(node.settings.api_key)
     if not keys:
         return ""

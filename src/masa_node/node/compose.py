@@ -70,6 +70,7 @@ class Node:
         self.admission = Admission(settings.max_concurrent, settings.max_queue)
         self.dispatcher = Dispatcher(self.catalog, self.admission, self.roster.look_again, self.observe)
         self.dispatcher.wait_for(self._arriving)
+        self.dispatcher.explain_by(lambda: self.situation().remedy)
         self.peer_settings = read_peer_settings(settings)
         self.embedded: list[EmbeddedLlm] = []
         self.guests = GuestAdmission(self.admission, settings.max_peer_jobs, settings.max_peer_queue)

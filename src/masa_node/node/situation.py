@@ -61,16 +61,16 @@ class Situation(msgspec.Struct, frozen=True):
     @property
     def why_not(self) -> str:
         """Why nothing can be asked, and what to do; "" if something can."""
-        if self.is_ready:
-            return ""
+        return "" if self.is_ready else f"No model can be asked. {self.remedy}"
+
+    @property
+    def remedy(self) -> str:
+        """What each LLM server needs, or where one would come from."""
         if self.servers:
-            return "No model can be asked. " + "; ".join(server.line for server in self.servers) + "."
+            return "; ".join(server.line for server in self.servers) + "."
         if self.finds_local:
             return (
-                "No model can be asked. No LLM server was found on this machine: start one (Ollama, LM Studio, vLLM, "
-                "llama.cpp), or set LLM_CHAT_URL."
+                "No LLM server was found on this machine: start one (Ollama, LM Studio, vLLM, llama.cpp), or set "
+                "LLM_CHAT_URL."
             )
-        return (
-            "No model can be asked. No LLM server is behind this node: set LLM_CHAT_URL, or FIND_LOCAL=1 to look for "
-            "one on this machine."
-        )
+        return "No LLM server is behind this node: set LLM_CHAT_URL, or FIND_LOCAL=1 to look for one on this machine."

@@ -48,10 +48,11 @@ class Candidates:
     """Chooses from the catalog. `refresh` looks for models that appeared since own servers were last listed.
 
     `sifts`, where there is one, says which peers may be asked; `arriving` who of the known peers is not linked yet, in
-    words, while the node has just started.
+    words, while the node has just started; `why_nothing` why no model at all can be asked, and what to do.
     """
 
     sifts: Sifts | None = None
+    why_nothing: Callable[[], str] | None = None
     arriving: Arriving | None = None
 
     def __init__(self, catalog: Catalog, refresh: Refresh, health: HealthBook) -> None:
@@ -145,8 +146,10 @@ class Candidates:
     def _unknown(self, ask: Ask) -> UnknownModel:
         nearest = self._catalog.nearest(ask.model)
         if not nearest:
+            why = self.why_nothing() if self.why_nothing is not None else ""
             return UnknownModel(
-                f"No model {ask.model!r}, nor any other, is served here or by a peer. Is an LLM server running?"
+                f"No model {ask.model!r}, nor any other, is served here or by a peer. "
+                f"{why or 'Is an LLM server running?'}"
             )
         return UnknownModel(
             f"No LLM known here serves the model {ask.model!r}, of this node or of a peer. "

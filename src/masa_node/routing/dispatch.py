@@ -1,5 +1,7 @@
 """Has asks answered: puts together who may be asked, how many at once, and what was learnt of providers."""
 
+from collections.abc import Callable
+
 from masa_node.chat.ask import Ask
 from masa_node.routing.admission import Admits
 from masa_node.routing.candidates import Arriving, Candidates, Refresh
@@ -34,6 +36,10 @@ class Dispatcher:
     def sift_by(self, sifts: Sifts) -> None:
         """Ask only the peers that this rule lets through, from the next request on."""
         self._candidates.sifts = sifts
+
+    def explain_by(self, why_nothing: Callable[[], str]) -> None:
+        """What callers read when no model at all can be asked: why, and what to do."""
+        self._candidates.why_nothing = why_nothing
 
     def wait_for(self, arriving: Arriving) -> None:
         """Who of the known peers is not linked yet, while the node has just started: it may serve what nobody lists."""
