@@ -101,14 +101,15 @@ def test_an_anthropic_client_gets_the_models_answer_whole_and_piece_by_piece(
         assert "".join(stream.text_stream) == " 1 2 3 4 5"
 
 
-def test_an_ollama_client_sees_the_model_and_reads_that_it_does_not_speak_its_format(
+def test_an_ollama_client_gets_the_models_answer_whole_and_piece_by_piece(
     counting: Node, ollama_at: Callable[[str], ollama.Client]
 ) -> None:
     client = ollama_at(counting.url)
-    with pytest.raises(ollama.ResponseError) as refused:
-        client.chat(model_id(counting), HELLO)
-    assert "POST /v1/chat/completions" in refused.value.error
-    assert "POST /v1/messages" in refused.value.error
+    name = model_id(counting)
+    assert [entry.model for entry in client.list().models] == [name]
+    assert client.chat(name, HELLO, options={"num_predict": 5}).message.content == " 1 2 3 4 5"
+    pieces = [part.message.content for part in client.chat(name, HELLO, options={"num_predict": 5}, stream=True)]
+    assert [piece for piece in pieces if piece] == [" 1", " 2", " 3", " 4", " 5"]
 
 
 # ---- its life ----
