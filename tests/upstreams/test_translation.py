@@ -311,3 +311,25 @@ async def test_lists_of_every_family_show_what_can_be_had_by_translation() -> No
         anthropics = (await http.get("/v1/models", headers={"anthropic-version": "2023-06-01"})).json()["data"]
     assert [tag["name"] for tag in tags] == ["m"]
     assert [entry["id"] for entry in anthropics] == ["m"]
+
+
+async def test_cloudflares_clients_are_served_by_others() -> None:
+    async with (
+        node_before(ANTHROPIC, streamed(SAYING[ANTHROPIC])) as (_, node),
+        httpx.AsyncClient(base_url=node.address) as http,
+    ):
+        path = "/client/v4/accounts/0a/ai/run/m"
+        answer = await http.post(path, json={"messages": [{"role": "user", "content": "hi"}]})
+        stream = await http.post(path, json={"prompt": "hi", "stream": True})
+    assert answer.json()["result"]["response"] == "Sunny."
+    assert answer.headers["x-masa-translated"] == "cloudflare>anthropic"
+    assert stream.text.endswith("data: [DONE]\n\n")
+
+
+async def test_prompts_of_older_kinds_are_served_by_others() -> None:
+    async with node_before(ANTHROPIC, streamed(SAYING[ANTHROPIC])) as (_, node):
+        async with openai.AsyncOpenAI(base_url=f"{node.address}/v1", api_key="k", max_retries=0) as client:
+            assert (await client.completions.create(model="m", prompt="hi")).choices[0].text == "Sunny."
+        async with ollama.AsyncClient(host=node.address) as client:
+            pieces = [piece.response async for piece in await client.generate(model="m", prompt="hi", stream=True)]
+    assert "".join(pieces) == "Sunny."

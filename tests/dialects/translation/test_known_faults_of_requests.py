@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from masa_node.chat.errors import NotTranslatable
+from masa_node.dialects.translation.translator import translate
 from tests.dialects.translation.calling import (
     CHAT,
     GENERATE,
@@ -368,6 +369,30 @@ def test_codex_may_say_that_nothing_is_stored_and_offer_tools_of_openais_own_bes
 def test_a_tool_of_the_servers_own_alone_is_refused() -> None:
     with pytest.raises(NotTranslatable, match="web_search_20250305"):
         request(MESSAGES, CHAT, max_tokens=9, tools=[{"type": "web_search_20250305", "name": "web_search"}])
+
+
+def test_what_openais_own_tools_left_in_earlier_turns_is_left_out_by_name() -> None:
+    items = [
+        *HI,
+        {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search"}},
+        {"role": "assistant", "content": "So."},
+        *HI,
+    ]
+    body, dropped = request(RESPONSES, CHAT, input=items)
+    assert body["messages"] == [*HI, {"role": "assistant", "content": "So."}, *HI]
+    assert "web_search_call" in dropped
+
+
+def test_numbers_are_read_as_servers_read_them() -> None:
+    body, _ = request(CHAT, MESSAGES, max_tokens=4096.0, temperature="0.5", top_k=3.0)
+    assert (body["max_tokens"], body["temperature"], body["top_k"]) == (4096, 0.5, 3)
+    with pytest.raises(NotTranslatable, match="Nothing was sent"):
+        request(CHAT, MESSAGES, max_tokens="many")
+
+
+def test_a_model_in_the_path_is_the_model() -> None:
+    translation = translate(b'{"messages":[{"role":"user","content":"hi"}]}', "@cf/m", RUN, CHAT)
+    assert msgspec.json.decode(translation.body)["model"] == "@cf/m"
 
 
 def test_nuances_and_unknown_fields_are_left_out_by_name() -> None:

@@ -34,6 +34,7 @@ class BodyReader(Generic[T]):
     def __init__(self, kind: type[T]) -> None:
         self._kind = kind
         self._strict = msgspec.json.Decoder(kind)
+        self._lenient = msgspec.json.Decoder(kind, strict=False)  # takes 4096.0 and "4096" for a number, as servers do
         self._inner = _structs_inside(kind)
 
     def read(self, body: bytes, losses: Losses) -> T:
@@ -45,7 +46,7 @@ class BodyReader(Generic[T]):
         try:
             tree: object = decode(body, _ANY)
             self._prune(tree, self._kind, losses, "")
-            return self._strict.decode(encode(tree))
+            return self._lenient.decode(encode(tree))
         except UNREADABLE as exc:
             raise NotTranslatable(f"The body cannot be translated: {exc}. Nothing was sent.") from exc
 

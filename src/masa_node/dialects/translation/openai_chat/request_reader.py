@@ -75,7 +75,7 @@ def read_request(body: bytes, losses: Losses) -> Conversation:
 
 
 def _refuse_what_is_not_carried(chat: b.ChatBody) -> None:
-    if chat.functions or chat.function_call is not None:
+    if chat.functions:
         raise refuse("functions", "they were replaced by `tools`.")
     if given(chat.web_search_options):
         raise refuse("web_search_options", "the server has no search of its own.")

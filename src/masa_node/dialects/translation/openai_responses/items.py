@@ -21,6 +21,19 @@ from masa_node.dialects.translation.thoughts import thought_of
 from masa_node.dialects.translation.wire import encode, given
 
 _ROLES = {"system": Role.SYSTEM, "developer": Role.SYSTEM, "user": Role.USER, "assistant": Role.ASSISTANT}
+# What OpenAI's own tools left in earlier turns; the words that came of it follow in messages.
+_HOSTED = frozenset(
+    {
+        "code_interpreter_call",
+        "compaction_trigger",
+        "file_search_call",
+        "image_generation_call",
+        "mcp_list_tools",
+        "tool_search_call",
+        "tool_search_output",
+        "web_search_call",
+    }
+)
 _OUTPUTS = ("function_call_output", "custom_tool_call_output")
 
 
@@ -60,6 +73,9 @@ def _item(item: b.Item, names: dict[str, str], losses: Losses, joint: str) -> tu
             return Role.USER, [ToolResult(call_id, names.get(call_id) or item.name or "", parts)]
         case "reasoning":
             return Role.ASSISTANT, [_thought(item)]
+        case str(kind) if kind in _HOSTED:
+            losses.drop(kind)
+            return Role.ASSISTANT, []
         case kind:
             raise refuse(f"input[].{kind}", "such an item exists in OpenAI's responses only.")
 

@@ -1,0 +1,258 @@
+"""Nobody speaks the caller's format: who is asked then, with what, and what comes back."""
+
+import json
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+
+from masa_node.chat.answer import Answer, StreamedAnswer, Usage, WholeAnswer
+from masa_node.chat.ask import Ask, DialectName, Door, Privacy
+from masa_node.chat.errors import (
+    BrokenAnswer,
+    DialectNotServed,
+    EndpointMissing,
+    ErrorAnswer,
+    NotTranslatable,
+    PrivacyRefused,
+    ProviderError,
+)
+from masa_node.routing.provider import Sign, no_sign
+from tests.routing.scripted import MODEL, ScriptedPeer, ScriptedProvider, World, offer
+from tests.virtual_time import virtual_time
+
+CHAT_BODY = b'{"id":"c","model":"tiny","choices":[{"index":0,"message":{"content":"Hi"},"finish_reason":"stop"}]}'
+CHAT_ANSWER = WholeAnswer(200, (("content-type", "application/json"),), CHAT_BODY, DialectName.OPENAI, Usage(3, 4))
+BODY = {"model": MODEL, "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+FIRST = b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}\n\n'
+TEXT = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\n'
+DONE = b"data: [DONE]\n\n"
+
+
+def claude(world: World, *, stream: bool = False, privacy: Privacy = Privacy.ANY, **more: object) -> Ask:
+    """What Claude Code asks."""
+    body = msgspec.json.encode({**BODY, "stream": stream, **more})
+    headers = (("content-type", "text/plain"), ("anthropic-beta", "x"), ("traceparent", "t"))
+    ask = world.ask(door=Door.ANTHROPIC_MESSAGES, privacy=privacy)
+    return msgspec.structs.replace(ask, body=body, headers=headers, wants_stream=stream)
+
+
+class Streaming(ScriptedProvider):
+    """Gives these pieces as a stream of chat completions."""
+
+    def __init__(self, name: str, pieces: Sequence[bytes | ProviderError], *, is_whole: bool = True) -> None:
+        super().__init__(name)
+        self._pieces = list(pieces)
+        self._is_whole = is_whole
+        self.closed = 0
+
+    async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
+        self.asked.append(ask)
+        first = self._pieces.pop(0)
+        assert isinstance(first, bytes)
+        return StreamedAnswer(
+            200, (), DialectName.OPENAI, first, self._next, self._close, lambda: 1, Usage(), lambda: self._is_whole
+        )
+
+    async def _next(self) -> bytes:
+        piece = self._pieces.pop(0) if self._pieces else b""
+        if isinstance(piece, ProviderError):
+            raise piece
+        return piece
+
+    def _close(self) -> None:
+        self.closed += 1
+
+
+async def all_of(answer: Answer) -> bytes:
+    assert isinstance(answer, StreamedAnswer)
+    out = piece = answer.first
+    while piece:
+        piece = await answer.next_piece()
+        out += piece
+    return out
+
+
+@virtual_time
+async def test_a_peer_gets_the_request_in_its_servers_format_and_the_caller_the_answer_in_their_own() -> None:
+    world, peer = World(), ScriptedPeer("p", CHAT_ANSWER)
+    world.catalog.put(peer, [offer()])
+    answer = await world.answer(claude(world, top_k=3))
+    (asked,) = peer.asked
+    assert (asked.door, asked.model) == (Door.OPENAI_CHAT, MODEL)
+    assert json.loads(asked.body) == {"model": MODEL, "messages": BODY["messages"], "max_tokens": 9}
+    assert asked.headers == (("content-type", "application/json"), ("traceparent", "t"))
+    assert isinstance(answer, WholeAnswer)
+    assert answer.dialect is DialectName.ANTHROPIC
+    assert json.loads(answer.body)["content"] == [{"type": "text", "text": "Hi"}]
+    assert answer.headers[1:] == (("x-masa-translated", "anthropic>openai"), ("x-masa-dropped", "top_k"))
+    assert (world.outcome.served_by, world.outcome.input_tokens) == ("p", 3)
+
+
+@virtual_time
+async def test_bytes_are_untouched_where_somebody_speaks_the_format() -> None:
+    answer = WholeAnswer(200, (), b"as it is", DialectName.ANTHROPIC)
+    world, speaks, other = World(), ScriptedPeer("p", answer), ScriptedProvider("a", CHAT_ANSWER)
+    world.catalog.put(speaks, [offer(MODEL, Door.ANTHROPIC_MESSAGES)])
+    world.catalog.put(other, [offer()])
+    ask = claude(world)
+    assert await world.answer(ask) is answer
+    assert speaks.asked == [ask]
+    assert not other.asked
+
+
+@virtual_time
+async def test_an_own_server_goes_before_a_peer_whose_format_would_carry_more() -> None:
+    world, own, peer = World(), ScriptedProvider("a", http_400()), ScriptedPeer("p", CHAT_ANSWER)
+    world.catalog.put(own, [offer(MODEL, Door.OLLAMA_CHAT)])
+    world.catalog.put(peer, [offer()])
+    with pytest.raises(ErrorAnswer):
+        await world.answer(claude(world))
+    assert own.asked[0].door is Door.OLLAMA_CHAT
+    assert not peer.asked
+
+
+def http_400() -> ErrorAnswer:
+    body = b'{"error":"context length exceeded"}'
+    headers = (("content-type", "application/json"), ("retry-after", "3"))
+    return ErrorAnswer("no", status=400, headers=headers, body=body, is_json=True)
+
+
+@virtual_time
+async def test_the_next_format_is_tried_where_the_best_cannot_carry_the_request() -> None:
+    world, chat, anthropic = World(), ScriptedProvider("a", CHAT_ANSWER), ScriptedProvider("b", http_400())
+    world.catalog.put(anthropic, [offer(MODEL, Door.ANTHROPIC_MESSAGES, Door.OLLAMA_CHAT)])
+    url = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x/y.png"}}]}
+    ask = msgspec.structs.replace(
+        world.ask(), body=msgspec.json.encode({"model": MODEL, "messages": [url], "logprobs": True})
+    )
+    with pytest.raises(NotTranslatable, match="logprobs"):
+        await world.answer(ask)
+    assert not anthropic.asked
+    ask = msgspec.structs.replace(
+        ask, body=msgspec.json.encode({"model": MODEL, "messages": BODY["messages"], "logprobs": True})
+    )
+    with pytest.raises(ErrorAnswer):
+        await world.answer(ask)
+    assert anthropic.asked[0].door is Door.OLLAMA_CHAT
+    assert not chat.asked
+
+
+@virtual_time
+async def test_an_error_of_the_server_is_told_in_the_callers_format_with_its_status() -> None:
+    world = World()
+    world.catalog.put(ScriptedProvider("a", http_400()), [offer()])
+    with pytest.raises(ErrorAnswer) as told:
+        await world.answer(claude(world))
+    assert (told.value.status, told.value.is_json, told.value.place) == (400, True, "a (http://a)")
+    assert json.loads(told.value.body)["error"]["message"].startswith("prompt is too long")
+    assert ("retry-after", "3") in told.value.headers
+    assert told.value.headers.count(("content-type", "application/json")) == 1
+
+
+@virtual_time
+async def test_privacy_holds_for_translated_requests() -> None:
+    world, peer = World(), ScriptedPeer("p", CHAT_ANSWER)
+    world.catalog.put(peer, [offer()])
+    with pytest.raises(PrivacyRefused):
+        await world.answer(claude(world, privacy=Privacy.LOCAL))
+    assert not peer.asked
+
+
+@virtual_time
+@pytest.mark.parametrize("change", [{"may_translate": False}, {"asked_by": "peer"}])
+async def test_a_strict_caller_and_a_peer_get_no_translation(change: dict[str, object]) -> None:
+    world, own = World(), ScriptedProvider("a", CHAT_ANSWER)
+    world.catalog.put(own, [offer()])
+    with pytest.raises(DialectNotServed):
+        await world.answer(msgspec.structs.replace(claude(world), **change))
+    assert not own.asked
+
+
+@virtual_time
+async def test_what_no_conversation_can_give_is_not_translated() -> None:
+    world, own = World(), ScriptedProvider("a", CHAT_ANSWER)
+    world.catalog.put(own, [offer()])
+    with pytest.raises(DialectNotServed):
+        await world.answer(world.ask(door=Door.OPENAI_EMBEDDINGS))
+    world.catalog.put(own, [offer(MODEL, Door.OPENAI_EMBEDDINGS)])
+    with pytest.raises(DialectNotServed):
+        await world.answer(claude(world))
+
+
+@virtual_time
+async def test_an_own_server_without_the_endpoint_is_asked_through_one_that_it_has() -> None:
+    missing = EndpointMissing("no such path", frozenset({Door.OLLAMA_CHAT, Door.OLLAMA_EMBED}))
+
+    class Old(ScriptedProvider):
+        async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
+            self.asked.append(ask)
+            if ask.door is Door.ANTHROPIC_MESSAGES:
+                raise missing
+            line = b'{"model":"tiny","message":{"role":"assistant","content":"Hi"},"done":true}'
+            return WholeAnswer(200, (), line, DialectName.OLLAMA)
+
+    world, old = World(), Old("a")
+    world.catalog.put(old, [offer(MODEL, Door.ANTHROPIC_MESSAGES, Door.ANTHROPIC_COUNT_TOKENS, Door.OLLAMA_CHAT)])
+    answer = await world.answer(claude(world))
+    assert isinstance(answer, WholeAnswer)
+    assert json.loads(answer.body)["content"] == [{"type": "text", "text": "Hi"}]
+    assert [ask.door for ask in old.asked] == [Door.ANTHROPIC_MESSAGES, Door.OLLAMA_CHAT]
+    with pytest.raises(ErrorAnswer, match="container_upload` cannot be translated"):
+        await world.answer(claude(world, messages=[{"role": "user", "content": [{"type": "container_upload"}]}]))
+    with pytest.raises(EndpointMissing):
+        await world.answer(msgspec.structs.replace(claude(world), may_translate=False))
+
+
+@virtual_time
+async def test_tokens_are_estimated_and_nobody_is_asked() -> None:
+    world, own = World(), ScriptedProvider("a", CHAT_ANSWER)
+    world.catalog.put(own, [offer()])
+    answer = await world.answer(msgspec.structs.replace(claude(world), door=Door.ANTHROPIC_COUNT_TOKENS))
+    assert isinstance(answer, WholeAnswer)
+    assert json.loads(answer.body)["input_tokens"] > 0
+    assert ("x-masa-estimated", "input_tokens") in answer.headers
+    assert not own.asked
+    missing = ScriptedProvider("b", EndpointMissing("no", frozenset({Door.OPENAI_CHAT})))
+    world.catalog.put(missing, [offer("other", Door.ANTHROPIC_COUNT_TOKENS)])
+    ask = msgspec.structs.replace(claude(world, model="other"), door=Door.ANTHROPIC_COUNT_TOKENS, model="other")
+    assert isinstance(await world.answer(ask), WholeAnswer)
+
+
+@virtual_time
+async def test_a_stream_ends_with_its_source_and_is_whole_then() -> None:
+    world = World()
+    world.catalog.put(Streaming("a", [FIRST, TEXT, DONE]), [offer()])
+    exchange = world.dispatcher.open(claude(world, stream=True))
+    answer = await exchange.answer()
+    assert isinstance(answer, StreamedAnswer)
+    assert ("content-type", "text/event-stream; charset=utf-8") in answer.headers
+    assert not answer.is_whole()
+    out = await all_of(answer)
+    exchange.close()
+    assert out.endswith(b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
+    assert answer.is_whole()
+
+
+@virtual_time
+async def test_a_source_that_breaks_behind_its_end_was_whole_and_before_it_is_cut() -> None:
+    for is_whole in (True, False):
+        world = World()
+        world.catalog.put(Streaming("a", [TEXT, BrokenAnswer("cut")], is_whole=is_whole), [offer()])
+        exchange = world.dispatcher.open(claude(world, stream=True))
+        answer = await exchange.answer()
+        if is_whole:
+            assert b"message_stop" in await all_of(answer)
+        else:
+            with pytest.raises(BrokenAnswer):
+                await all_of(answer)
+        exchange.close()
+
+
+@virtual_time
+async def test_a_stream_that_nobody_asked_for_is_closed_when_it_cannot_be_read() -> None:
+    world, own = World(), Streaming("a", [TEXT, b'data: {"choices":[{"delta":{"content":7}}]}\n\n'])
+    world.catalog.put(own, [offer()])
+    with pytest.raises(BrokenAnswer):
+        await world.answer(claude(world))
+    assert own.closed == 1
