@@ -5,6 +5,7 @@ import asyncio
 from masa_node.chat.errors import ProviderAway, UnknownModel
 from masa_node.network.latecomers import WITHIN_S
 from masa_node.network.memory import MemoryNetwork
+from masa_node.network.network import NetworkRules
 from masa_node.routing.absent import AWAY_S
 from tests.network.nodes import MODEL, introduce, make, running
 from tests.virtual_time import until, virtual_time
@@ -97,5 +98,18 @@ async def test_once_they_are_linked_it_is() -> None:
     first.network.want([other.transport.address()])
     first.dispatcher.wait_for(first.network.arriving)
     async with running(*nodes):
+        await asyncio.sleep(3)
+        assert isinstance((await first.ask()).error, UnknownModel)
+
+
+@virtual_time
+async def test_a_peer_that_does_not_let_this_node_in_is_not_waited_for() -> None:
+    closed = NetworkRules()
+    first, other = make(MemoryNetwork(seed=8), 2, closed)
+    first.network.want([other.transport.address()])
+    first.dispatcher.wait_for(first.network.arriving)
+    async with running(first, other):
+        await asyncio.sleep(0)
+        assert isinstance((await first.ask()).error, ProviderAway)
         await asyncio.sleep(3)
         assert isinstance((await first.ask()).error, UnknownModel)

@@ -68,14 +68,14 @@ def test_the_anthropic_sdk_raises_when_the_server_dies_in_a_stream(
     assert time.monotonic() - killed_at_s < TOLD_WITHIN_S
 
 
-def test_a_dead_server_is_named_in_a_502_and_found_again_when_it_is_back(mortal: Pair, openai_at: OpenAIAt) -> None:
+def test_a_dead_server_is_named_in_a_503_and_found_again_when_it_is_back(mortal: Pair, openai_at: OpenAIAt) -> None:
     client = openai_at(mortal.node.url)
     client.chat.completions.create(model="endless", messages=HELLO, max_tokens=2)
     mortal.server.kill()
     for _ in range(3):  # the first finds it out, the others must be told as well
         with pytest.raises(openai.APIStatusError, match=mortal.server.address) as caught:
             client.chat.completions.create(model="endless", messages=HELLO, max_tokens=2)
-        assert caught.value.status_code == 502
+        assert caught.value.status_code == 503
     mortal.server.start()
     seconds_until_answered(client)
     for _ in range(5):
@@ -92,7 +92,7 @@ def test_a_server_killed_in_a_stream_is_found_again_when_it_is_back(mortal: Pair
         list(stream)
     with pytest.raises(openai.APIStatusError, match=mortal.server.address) as caught:
         client.chat.completions.create(model="endless", messages=HELLO, max_tokens=2)
-    assert caught.value.status_code == 502
+    assert caught.value.status_code == 503
     mortal.server.start()
     seconds_until_answered(client)
 

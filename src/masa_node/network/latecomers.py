@@ -11,9 +11,9 @@ WITHIN_S = 30.0  # a home relay is found in 6 s; a peer that is there is linked,
 MAX_NAMED = 3
 
 
-def latecomers(book: PeerBook, there: Container[NodeId], since_start_s: float) -> list[str]:
-    """Members whose models are not known yet, in words: the first few."""
+def latecomers(book: PeerBook, not_waited_for: Container[NodeId], since_start_s: float) -> list[str]:
+    """Members whose models are not known yet, in words: the first few. Not those that are linked, or have said no."""
     if since_start_s > WITHIN_S:
         return []
-    missing = (one for one in book.all() if one.node_id not in there and book.is_member(one.node_id))
+    missing = (one for one in book.all() if one.node_id not in not_waited_for and book.is_member(one.node_id))
     return [place_of(one.node_id, one.name) for one in islice(missing, MAX_NAMED)]

@@ -86,6 +86,7 @@ class Network:
         self._lines = Allowance(LOG_PER_S, LOG_BURST, 0.0)
         self._news = asyncio.Event()
         self._started_s = float("-inf")
+        self._refused_by: set[NodeId] = set()  # since the start; members that will not let this node in
         self._wanted = asyncio.Event()
         self.book = parts.book
         self.gossip = Gossip(self._keys, parts.rng)
@@ -193,6 +194,7 @@ class Network:
         self.book.linked(peer, at_unix_s, address)
         self._invites.pop(peer, None)
         self._why_not.pop(peer, None)
+        self._refused_by.discard(peer)
         if not self.book.is_vouched_for(peer):  # what this node was told itself is not its own word
             session.send_voucher(make_voucher(peer, self._keys, at_unix_s))
         self.gossip.linked(peer, self._now_s())
@@ -323,7 +325,8 @@ class Network:
 
     def arriving(self) -> list[str]:
         """Members that may still come, in words, while this node has just started."""
-        return latecomers(self.book, self._remotes, self._now_s() - self._started_s)
+        not_waited_for = {*self._remotes, *self._refused_by}
+        return latecomers(self.book, not_waited_for, self._now_s() - self._started_s)
 
     def is_trusted(self, peer: NodeId) -> bool:
         """Did the owner mark this peer as trusted?"""
@@ -372,6 +375,8 @@ class Network:
 
     def _note_failure(self, peer: NodeId, error: ProviderError) -> None:
         self.book.failed(peer, self._now_s(), self._parts.rng)
+        if isinstance(error, LinkRefused) and error.refusal != RefusalCode.FULL and self.book.is_member(peer):
+            self._refused_by.add(peer)
         is_new = self._why_not.get(peer) != error.message
         if is_new and self.book.is_member(peer) and self._lines.take(1, self._now_s()):
             log.info("peer not reached", peer=short_id(peer), why=error.message)
