@@ -26,6 +26,7 @@ class Scripted:
     name = "scripted"
     place = "scripted (here)"
     label = "scripted"
+    note = ""
     is_local = True
     offered = frozenset(Door)
 

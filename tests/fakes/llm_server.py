@@ -16,6 +16,8 @@ from typing import Self
 from tests.fakes.http_bytes import whole
 
 NOT_FOUND = whole(b"404 page not found", status=404, content_type="text/plain")
+REFUSED = whole(b'{"error":{"message":"model: required"}}', status=400, headers=[("Connection", "close")])
+PROBED = ("/chat/completions", "/api/chat")
 SMALL_BUFFER_BYTES = 64 * 1024
 _POLL_S = 0.002
 
@@ -159,7 +161,9 @@ class FakeLlm:
     """The server: an async context manager, listening on a port of its own of 127.0.0.1.
 
     `on_connect` is played before anything is read. `departures` counts connections that the other side closed while
-    this one was still sending or stalling.
+    this one was still sending or stalling. An empty request, by which a server without a list is seen to be
+    there, is refused as real servers do, on a connection that is closed and not counted; an empty message of
+    Anthropic's only if it `refuses_the_empty`.
     """
 
     def __init__(self, *, on_connect: Script = (), tls: ssl.SSLContext | None = None, port: int = 0) -> None:
@@ -171,6 +175,7 @@ class FakeLlm:
         self.port = port
         self.on_connect = on_connect
         self._tls = tls
+        self.refuses_the_empty = False
         self._routes: dict[str, list[Script]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -229,6 +234,11 @@ class FakeLlm:
         for step in self.on_connect:
             await step(line)
         while (got := await line.request()) is not None:
+            probed = (*PROBED, "/messages") if self.refuses_the_empty else PROBED
+            if got.body == b"{}" and got.target.partition("?")[0].endswith(probed):
+                self.heads, self.connections = self.heads - 1, self.connections - 1
+                await line.write(REFUSED if got.target.partition("?")[0] in self._routes else NOT_FOUND)
+                return
             self.requests.append(got)
             for step in self._script(got.target):
                 await step(line)

@@ -41,7 +41,9 @@ class Speech:
 
         By default it has no list, so that any model may be asked for, and is asked on a fresh connection.
         """
-        return FakeLlm().answer(self.listing, *listings).answer(self.door, steps)
+        fake = FakeLlm().answer(self.listing, *listings).answer(self.door, steps)
+        fake.refuses_the_empty = True
+        return fake
 
     def __str__(self) -> str:
         return self.dialect

@@ -364,3 +364,13 @@ async def test_a_stopping_node_ends_what_it_serves() -> None:
         await asyncio.wait([asking])
         assert llm.at_work == 0
         assert isinstance(asking.result().error, ProviderError)
+
+
+@virtual_time
+async def test_of_the_callers_query_exactly_the_mark_of_a_beta_crosses_to_a_peer() -> None:
+    llm = provider(WHOLE)
+    async with world(Node((llm,)).serve) as here:
+        for query in ("beta=true&api-version=1&key=secret", "api-version=1", ""):
+            asked = msgspec.structs.replace(ask(b'{"model":"tiny"}', wants_stream=False), query=query)
+            await take(here.peer, asked)
+    assert [asked.query for asked in llm.asked] == ["beta=true", "", ""]

@@ -61,5 +61,5 @@ async def test_its_settings_reach_the_process(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_url_that_is_none_is_refused_by_its_settings_name() -> None:
-    with pytest.raises(ConfigurationError, match=r"^LLM_CHAT_URL: 'localhost:11434' is not a URL"):
-        upstream_specs(Settings(masa_dir="/nowhere", llm_chat_url="localhost:11434"))
+    with pytest.raises(ConfigurationError, match=r"^LLM_CHAT_URL: 'ftp://localhost:11434' is not a URL"):
+        upstream_specs(Settings(masa_dir="/nowhere", llm_chat_url="ftp://localhost:11434"))

@@ -22,7 +22,7 @@ async def names(*ports: int, skip: frozenset[str] = frozenset()) -> list[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(finding, "KNOWN_PORTS", tuple(zip(ports, "abc", strict=False)))
         async with HttpClient() as http, asyncio.timeout(WITHIN_S):
-            return [spec.name for spec in await finding.find_local(http, skip=skip)]
+            return [spec.name for spec in await finding.find_local(http, finding.usual_places(), skip=skip)]
 
 
 async def test_servers_that_list_models_are_found_in_the_order_of_the_ports() -> None:

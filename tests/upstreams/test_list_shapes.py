@@ -81,7 +81,7 @@ def test_an_entry_that_is_no_object_is_kept_as_an_empty_one() -> None:
 
 
 SERVERS: list[tuple[Callable[[str], Server], str]] = [
-    (lambda url: OpenAiServer(f"{url}/v1", "", "", label="", speaks_anthropic=True), "/v1/models"),
+    (lambda url: OpenAiServer((f"{url}/v1",), "", label="", speaks_anthropic=True), "/v1/models"),
     (lambda url: AnthropicServer(f"{url}/v1", ""), "/v1/models"),
     (lambda url: OllamaServer(url, ""), "/api/tags"),
     (lambda url: CloudflareServer(f"{url}/accounts/x/ai/run", ""), "/accounts/x/ai/models/search"),
@@ -113,8 +113,6 @@ async def test_every_alias_of_a_llama_cpp_is_a_model() -> None:
         names = [entry["id"] for entry in json.loads((await get(node.port, "/v1/models")).body)["data"]]
         assert names[:5] == ["m.gguf", "small", "smaller", "n", "o"]
         assert len(names) == 6 + MAX_ALIASES
-        tags = json.loads((await get(node.port, "/api/tags")).body)["models"]
-        assert [entry["name"] for entry in tags] == names
         assert json.loads((await get(node.port, "/v1/models/small")).body)["context_length"] == 512
         assert (await post(node.port, OPENAI.door, b'{"model":"smaller"}')).status == 200
 
@@ -124,7 +122,7 @@ async def test_every_alias_of_a_llama_cpp_is_a_model() -> None:
 NAMES = ["x%20y", "100%25", "a%2Fb", "org/m:q4", "m m", "q?x", "a//b", "é", "%", "%zz", "a+b", "@cf/x/y", "m/"]
 
 
-@pytest.mark.parametrize("speech", SPEECHES, ids=str)
+@pytest.mark.parametrize("speech", [OPENAI, OLLAMA], ids=str)
 async def test_what_is_listed_can_be_had_by_its_name_percent_encoded_once(speech: Speech) -> None:
     key, name = ("models", "name") if speech is OLLAMA else ("data", "id")
     listing = json.dumps({key: [{name: model} for model in NAMES]}).encode()
@@ -137,9 +135,7 @@ async def test_what_is_listed_can_be_had_by_its_name_percent_encoded_once(speech
         assert (await get(node.port, "/v1/models/x%20y")).status == 404
 
 
-@pytest.mark.parametrize(
-    "path", ["/v1/models/", "/v1//models", "//v1/models", "/api/tags/", "/api/v1/llm/models/", "//"]
-)
+@pytest.mark.parametrize("path", ["/v1/models/", "/v1//models", "//v1/models", "//api/tags", "//"])
 async def test_a_slash_too_many_does_not_hide_a_list(path: str) -> None:
     async with node_before(OPENAI) as (_, node):
         assert (await get(node.port, path)).status == 200
@@ -148,9 +144,9 @@ async def test_a_slash_too_many_does_not_hide_a_list(path: str) -> None:
 @pytest.mark.parametrize("speech", SPEECHES, ids=str)
 async def test_a_slash_too_many_does_not_hide_an_endpoint(speech: Speech) -> None:
     async with node_before(speech, send(speech.whole)) as (llm, node):
-        for door in (f"/{speech.door}", f"{speech.door}/", speech.door.replace("/", "//")):
+        for door in (f"/{speech.door}", speech.door.replace("/", "//")):
             assert (await post(node.port, door, speech.ask(stream=False))).status == 200
-    assert len(llm.asked(speech.door)) == 3
+    assert len(llm.asked(speech.door)) == 2
 
 
 @pytest.mark.parametrize("path", ["/v1//models//a", "//v1/models/a"])

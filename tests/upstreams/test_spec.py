@@ -33,7 +33,6 @@ def test_a_url_that_can_be_asked_is_taken_as_it_is(url: str) -> None:
 
 BAD_URLS = [
     "",
-    "localhost:11434",
     "//localhost",
     "ftp://localhost",
     "file:///etc/passwd",
@@ -43,8 +42,6 @@ BAD_URLS = [
     "http://localhost:99999",
     "http://localhost:0",
     "http://localhost:port",
-    "http://me:pw@localhost",
-    "http://localhost?x=1",
     "http://localhost#x",
     "http://localhost/ü",
     "http://localhost/a b",

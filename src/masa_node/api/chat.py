@@ -26,6 +26,7 @@ from masa_node.chat.answer import StreamedAnswer, WholeAnswer
 from masa_node.chat.ask import DIALECT_OF_DOOR, VIA_PEER, Ask, Door, Headers, Privacy, RaceRule, RequestId
 from masa_node.chat.errors import AskLoop, CallerStalled, MasaError
 from masa_node.chat.outcome import CALLER_GONE, STATUS_CALLER_GONE, Outcome
+from masa_node.chat.query import query_up
 from masa_node.dialects.peek import peek
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.dispatch import Dispatcher
@@ -74,6 +75,9 @@ class ChatDoors:
         try:
             body = await read_body(scope, receive, self._limits.max_body_bytes)
             ask = self._ask(door, request_id, scope, body, came_s)
+            query = query_up(scope["query_string"])
+            if query:
+                ask = msgspec.structs.replace(ask, query=query)
         except MasaError as error:
             reply = [*request_headers(request_id, "", None, ()), *extra]
             size = await send_error(send, error, DIALECT_OF_DOOR[door], request_id, reply)

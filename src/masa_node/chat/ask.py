@@ -123,6 +123,7 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     `headers` are the caller's headers that may travel on (never a credential), names in lower case.
     `first_piece_deadline_s` is on the event loop's monotonic clock: until then somebody must have answered, or shown
     that it works. `idle_timeout_s` is the longest silence after such a sign, and between two pieces.
+    `query` is the query of the caller's URL, as far as it may travel on.
     `begin_deadline_s`, on the same clock, is when the first piece has to be there whatever signs there were; the later
     of the two deadlines counts. `asked_by` is the peer whose ask it is; None: the owner's own. `may_translate`: may it
     be served in another format, where nobody speaks that of its door?
@@ -141,3 +142,4 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     asked_by: str | None = None
     begin_deadline_s: float = 0.0
     may_translate: bool = True
+    query: str = ""

@@ -1,10 +1,20 @@
 """What can be asked: one `ModelOffer` is one model that one provider serves."""
 
+from enum import StrEnum
+
 import msgspec
 
 from masa_node.chat.ask import Door
 
 LATEST = ":latest"
+
+
+class AnyName(StrEnum):
+    """Does this model's server answer to any other name as well?"""
+
+    NO = "no"
+    SEEN = "seen"  # it is of a kind that does
+    DECLARED = "declared"  # its owner says so
 
 
 class ModelFacts(msgspec.Struct, frozen=True):
@@ -35,6 +45,7 @@ class ModelOffer(msgspec.Struct, frozen=True):
     context_tokens: int | None = None
     capabilities: tuple[str, ...] = ()
     facts: ModelFacts = NO_FACTS
+    any_name: AnyName = AnyName.NO
 
 
 def same_model_key(model: str) -> str:

@@ -24,6 +24,7 @@ from masa_node.node.settings import (
     listed,
     read_settings,
     setting_docs,
+    shown_value,
     unknown_settings,
 )
 from masa_node.telemetry import log
@@ -224,7 +225,5 @@ def _run_loop(main: Coroutine[None, None, None]) -> None:
 
 def _shown(values: Settings, doc: SettingDoc) -> str:
     """As it may stand in `.env`."""
-    value = getattr(values, doc.name.lower())
-    if doc.is_secret and value:
-        return "***"
+    value = shown_value(doc.name.lower(), getattr(values, doc.name.lower()))
     return str(value).lower() if isinstance(value, bool) else str(value)

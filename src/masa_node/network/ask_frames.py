@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from masa_node.chat.answer import Usage
 from masa_node.chat.ask import Ask, Headers
 from masa_node.chat.errors import PeerRefused
+from masa_node.chat.query import MAX_PEER_QUERY_CHARS, query_to_peer
 from masa_node.dialects.fields import Tokens
 from masa_node.dialects.peek import MAX_MODEL_CHARS
 from masa_node.network.wire import Kind, frame, header_frame
@@ -40,7 +41,9 @@ Milliseconds = Annotated[int, Meta(ge=0, le=MAX_MS)]
 
 
 class AskHeader(msgspec.Struct, frozen=True):
-    """ASK: `first_piece_within_ms` is what is left of the asker's time when this is sent; `door` a `chat.ask.Door`."""
+    """ASK: `first_piece_within_ms` is what is left of the asker's time when this is sent; `door` a `chat.ask.Door`;
+    `query` what of the query of the caller's URL may cross.
+    """
 
     request_id: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9._-]{1,64}\Z")]
     door: Word
@@ -49,6 +52,7 @@ class AskHeader(msgspec.Struct, frozen=True):
     body_bytes: Count
     first_piece_within_ms: Milliseconds
     headers: HeaderList = ()
+    query: Annotated[str, Meta(max_length=MAX_PEER_QUERY_CHARS)] | UnsetType = UNSET
 
 
 class AnswerHead(msgspec.Struct, frozen=True):
@@ -111,6 +115,7 @@ def ask_frames(ask: Ask, left_s: float, request_id: str) -> tuple[bytes, Iterato
         body_bytes=len(ask.body),
         first_piece_within_ms=_ms(left_s),
         headers=headers_to_peer(ask.headers),
+        query=query_to_peer(ask.query) or UNSET,
     )
     chunks = chunk_frames(Kind.BODY, ask.body)
     try:

@@ -22,6 +22,7 @@ from masa_node.chat.errors import (
     PeerRefused,
     ProviderError,
 )
+from masa_node.chat.query import query_to_peer
 from masa_node.network.ask_frames import HEADERS_TO_PEERS, AskHeader, is_header_value
 from masa_node.network.bodies import check_body
 from masa_node.network.failures import ABOUT_THE_OWNERS_KEY, failure_of
@@ -139,6 +140,7 @@ class PeerServer:
             idle_timeout_s=self._limits.idle_timeout_s,
             privacy=Privacy.LOCAL,
             asked_by=peer,
+            query=query_to_peer(header.query or ""),
             begin_deadline_s=came_s + self._limits.begin_timeout_s,
         )
 

@@ -117,6 +117,7 @@ class Node:
                 provider.place,
                 self.roster.is_up(provider),
                 None if provider.name in unlisted else counts[provider.name],
+                self.roster.note(provider),
             )
             for provider in self.roster.providers
         )
@@ -187,10 +188,10 @@ class Node:
 
     def _readiness(self) -> Readiness:
         now = self.situation()
-        listed: list[dict[str, object]] = [
-            {"name": server.name, "kind": server.kind, "state": server.state, "models": server.models}
-            for server in now.servers
-        ]
+        listed: list[dict[str, object]] = []
+        for server in now.servers:
+            told = {"name": server.name, "kind": server.kind, "state": server.state, "models": server.models}
+            listed.append({**told, **({"note": server.note} if server.note else {})})
         return Readiness(now.is_ready, listed, now.why_not or None)
 
     def _arriving(self) -> list[str]:

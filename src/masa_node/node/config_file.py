@@ -7,6 +7,7 @@ from typing import cast
 
 import msgspec
 
+from masa_node.chat.ask import Headers
 from masa_node.chat.errors import ConfigurationError
 from masa_node.node.settings import Settings
 from masa_node.node.unknown_names import nearest_name
@@ -16,7 +17,7 @@ FILE_NAME = "masa.toml"
 
 
 class UpstreamTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One `[[upstream]]`. `key_env` names the environment variable that holds the key: none need stand in a file."""
+    """One `[[upstream]]`. `key_env` and `headers_env` name environment variables: no secret need stand in a file."""
 
     name: str
     url: str = ""
@@ -26,6 +27,9 @@ class UpstreamTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     models: list[str] = []
     hosted: bool = False
     api_url: str = ""
+    headers: dict[str, str] = {}
+    headers_env: dict[str, str] = {}
+    any_model: bool = False
 
 
 class ConfigFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -92,5 +96,23 @@ def _spec(table: UpstreamTable, path: Path) -> UpstreamSpec:
         if not key:
             raise ConfigurationError(f"{where}: the environment variable {table.key_env} (key_env) is not set.")
     hosted = table.hosted or table.kind in (Kind.ANTHROPIC, Kind.CLOUDFLARE)
-    spec = UpstreamSpec(table.name, table.kind, table.url, key, tuple(table.models), hosted, table.api_url)
+    spec = UpstreamSpec(
+        table.name,
+        table.kind,
+        table.url,
+        key,
+        tuple(table.models),
+        hosted,
+        table.api_url,
+        headers=(*table.headers.items(), *_headers_from_environment(table, where)),
+        any_model=table.any_model,
+    )
     return check_spec(spec, where)
+
+
+def _headers_from_environment(table: UpstreamTable, where: str) -> Headers:
+    values = [(name, os.environ.get(variable, "").strip()) for name, variable in table.headers_env.items()]
+    missing = [table.headers_env[name] for name, value in values if not value]
+    if missing:
+        raise ConfigurationError(f"{where}: the environment variable {missing[0]} (headers_env) is not set.")
+    return tuple(values)

@@ -19,9 +19,10 @@ from masa_node.chat.errors import ConfigurationError
 from masa_node.node.compose import SETTLED_WITHIN_S, Node, upstream_specs
 from masa_node.node.settings import Settings
 from masa_node.node.signals import stop_signals
-from masa_node.upstreams.finding import find_local
+from masa_node.upstreams.finding import find_local, usual_places
 from masa_node.upstreams.http import HttpClient
 from masa_node.upstreams.spec import Kind
+from masa_node.upstreams.urls import ollama_url
 
 KEEP_ALIVE_S = 75  # nginx's; shorter than that of common load balancers' upstream pools would cost them errors
 GRACE_S = 10  # running answers may end after SIGTERM; a service manager kills after 90 s (systemd)
@@ -67,7 +68,8 @@ async def run(settings: Settings, announce: Announce, beside: Beside | None = No
             server = _Server(node, lambda: announce.listening(address, node))
             async with asyncio.TaskGroup() as group:
                 helpers = [group.create_task(node.roster.run())]
-                if settings.find_local and not any(not spec.hosted and spec.kind is not Kind.DEMO for spec in specs):
+                looks = settings.find_local or settings.ollama_host
+                if looks and not any(not spec.hosted and spec.kind is not Kind.DEMO for spec in specs):
                     node.found_first.clear()
                     helpers.append(group.create_task(_keep_finding(node)))
                 helpers += [group.create_task(llm.run()) for llm in node.embedded]
@@ -140,13 +142,20 @@ async def _settle(node: Node, settled: Callable[[], None]) -> None:
     settled()
 
 
+def places_to_look(settings: Settings) -> dict[str, str]:
+    """Where LLM servers may be that nobody has named, by the name that each gets: usual ports, and OLLAMA_HOST."""
+    places = usual_places() if settings.find_local else {}
+    url = ollama_url(settings.ollama_host)
+    return places if url is None else {**places, "ollama": url}
+
+
 async def _keep_finding(node: Node) -> None:
     """No LLM server of his own was named: look for LLM servers on this machine, now and from time to time."""
     while True:
         known = frozenset(provider.name for provider in node.roster.providers)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FIND_WITHIN_S):
-                for spec in await find_local(node.http, skip=known):
+                for spec in await find_local(node.http, places_to_look(node.settings), skip=known):
                     log.info("found an LLM server", upstream=spec.name, url=spec.url)
                     node.add_spec(spec)
         node.found_first.set()

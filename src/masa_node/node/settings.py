@@ -12,6 +12,7 @@ from msgspec import Meta
 from masa_node.chat.errors import ConfigurationError
 from masa_node.node.unknown_names import UnknownName, unknown_names
 from masa_node.routing.race import DEFAULT_WIDTH, MAX_WIDTH
+from masa_node.upstreams.urls import redacted
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "console"]
@@ -35,7 +36,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             description="Your LLM server: its base URL (`http://localhost:11434`) or a full chat endpoint "
             "(`.../api/chat`, `.../v1/chat/completions`). Unset: the node looks for Ollama (11434), "
-            "LM Studio (1234), vLLM (8000) and llama.cpp (8080) on this machine."
+            "LM Studio (1234), vLLM (8000) and llama.cpp (8080) on this machine, and at OLLAMA_HOST. Azure's classic "
+            "URLs (`https://NAME.openai.azure.com/openai/deployments/...?api-version=...`) and "
+            "`http://user:password@host` work too."
         ),
     ] = ""
     llm: Annotated[
@@ -77,9 +80,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ""
     openai_api_key: Annotated[str, Meta(description="Put OpenAI's models behind the node.")] = ""
-    openai_base_url: Annotated[str, Meta(description="Where OpenAI's API is.")] = "https://api.openai.com/v1"
+    openai_base_url: Annotated[
+        str, Meta(description="Where OpenAI's API is, as its SDK reads it: asked is `<it>/chat/completions`.")
+    ] = "https://api.openai.com/v1"
     anthropic_api_key: Annotated[str, Meta(description="Put Anthropic's models behind the node.")] = ""
     anthropic_base_url: Annotated[str, Meta(description="Where Anthropic's API is.")] = "https://api.anthropic.com"
+    ollama_host: Annotated[
+        str, Meta(description="Where an Ollama may be (`host:port`); looked at when LLM_CHAT_URL is not set.")
+    ] = ""
     masa_config: Annotated[
         str,
         Meta(
@@ -293,11 +301,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         """Without secrets, so that it may stand in a log or a trace."""
-        shown = {
-            name: "***" if name in _SECRETS and getattr(self, name) else getattr(self, name)
-            for name in self.__struct_fields__
-        }
+        shown = {name: shown_value(name, getattr(self, name)) for name in self.__struct_fields__}
         return f"Settings({shown})"
+
+
+def shown_value(name: str, value: object) -> object:
+    """The value of this field as it may stand in a log: no secret, and no user, password or query of a URL."""
+    if name in _SECRETS:
+        return "***" if value else value
+    return redacted(value) if isinstance(value, str) and "://" in value else value
 
 
 class SettingDoc(msgspec.Struct, frozen=True):

@@ -8,13 +8,17 @@ _OLLAMA = "Ollama"
 
 
 class ServerState(msgspec.Struct, frozen=True):
-    """One LLM server. `is_up` None: not asked yet; `models` None: it has no list, any name may be asked of it."""
+    """One LLM server. `is_up` None: not asked yet; `models` None: it has no list, any name may be asked of it.
+
+    `note` is what its owner should know: why it is down, why there is no list.
+    """
 
     name: str
     kind: str
     place: str
     is_up: bool | None
     models: int | None
+    note: str = ""
 
     @property
     def serves(self) -> bool:
@@ -34,9 +38,14 @@ class ServerState(msgspec.Struct, frozen=True):
     def line(self) -> str:
         """In a line, with what to do where there is something to do."""
         if not self.is_up:
-            return f"{self.place}: {'not asked yet' if self.is_up is None else 'not reached; the node keeps trying'}"
+            why = f" ({self.note.rstrip('.')})" if self.note else ""
+            return (
+                f"{self.place}: {'not asked yet' if self.is_up is None else 'not reached; the node keeps trying'}{why}"
+            )
         if self.models is None:
             return f"{self.place}: {self.kind}, which lists no models; any name may be asked of it"
+        if self.note:
+            return f"{self.place}: {self.kind}, {self.models} models; {self.note}"
         if self.models == 0:
             return f"{self.place}: {self.kind}, running without models. {self._remedy}"
         return f"{self.place}: {self.kind}, {self.models} model{'' if self.models == 1 else 's'}"

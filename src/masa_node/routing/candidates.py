@@ -16,7 +16,7 @@ from masa_node.chat.errors import (
     UnknownModel,
 )
 from masa_node.dialects.translation.formats import targets_for
-from masa_node.routing.catalog import Catalog, Found
+from masa_node.routing.catalog import NOBODY, Catalog, Found
 from masa_node.routing.health import HealthBook
 from masa_node.routing.provider import Provider
 from masa_node.routing.sifting import Sifts
@@ -30,6 +30,7 @@ from masa_node.routing.translating import (
 _AGAIN = "Ask again in a few seconds."
 MAX_OWN = 8  # own servers that are tried for one ask
 
+Find = Callable[[str, Door], Found]
 Refresh = Callable[[], Awaitable[None]]
 Arriving = Callable[[], Sequence[str]]
 
@@ -66,17 +67,20 @@ class Candidates:
 
     async def choose(self, ask: Ask) -> Chosen:
         """Who is asked, best first. Raises `UnknownModel`, `DialectNotServed`, `NotTranslatable`, `PolicyError`."""
-        found = self._catalog.find(ask.model, ask.door)
-        if not (found.own or found.peers or found.other_doors):
+        find: Find = self._catalog.find
+        found = find(ask.model, ask.door)
+        if found == NOBODY:
             await self._refresh()
-            found = self._catalog.find(ask.model, ask.door)
+            found = find(ask.model, ask.door)
+        if found == NOBODY:
+            find = self._catalog.find_any_name
+            found = find(ask.model, ask.door)
         if found.other_doors and may_be_translated(ask):
-            return await self._choose_translated(ask, found.other_doors)
+            return await self._choose_translated(ask, found.other_doors, find)
         return await self._choose(ask, found)
 
-    async def _choose_translated(self, ask: Ask, other_doors: Sequence[Door]) -> Chosen:
+    async def _choose_translated(self, ask: Ask, other_doors: Sequence[Door], find: Find) -> Chosen:
         """Nobody speaks the caller's format: the same in another. Raises `NotTranslatable` before anybody is asked."""
-        find = self._catalog.find
         spoken = [(door, find(ask.model, door)) for door in targets_for(ask.door) if door in other_doors]
         spoken.sort(key=lambda each: not each[1].own)  # own servers' doors before those of peers only
         if ask.door is Door.ANTHROPIC_COUNT_TOKENS and spoken:
@@ -145,6 +149,12 @@ class Candidates:
 
     def _unknown(self, ask: Ask) -> UnknownModel:
         nearest = self._catalog.nearest(ask.model)
+        empty = self._catalog.without_models()
+        if not nearest and empty:
+            return UnknownModel(
+                f"No model {ask.model!r}, nor any other, is served here or by a peer: {empty[0].place} is up and has "
+                "no models yet. Load one there (Ollama: `ollama pull <model>`)."
+            )
         if not nearest:
             why = self.why_nothing() if self.why_nothing is not None else ""
             return UnknownModel(

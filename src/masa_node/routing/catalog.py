@@ -11,7 +11,7 @@ from itertools import chain, islice
 import msgspec
 
 from masa_node.chat.ask import Door
-from masa_node.chat.offer import ModelOffer, loose_model_key, same_model_key
+from masa_node.chat.offer import AnyName, ModelOffer, loose_model_key, same_model_key
 from masa_node.routing.absent import Absences
 from masa_node.routing.provider import Provider
 
@@ -36,7 +36,7 @@ class Found(msgspec.Struct, frozen=True, gc=False):
     other_doors: tuple[Door, ...] = ()
 
 
-_NOBODY = Found()
+NOBODY = Found()
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -130,11 +130,35 @@ class Catalog:
         """Who may be asked. Names that nobody serves leave no trace here."""
         known = self._known(model)
         if known is None:
-            return _NOBODY
+            return NOBODY
         found = known.found.get(door)
         if found is None:
             found = known.found[door] = self._find(known, door)
         return found
+
+    def find_any_name(self, model: str, door: Door) -> Found:
+        """Who may be asked for a name that nobody lists, whichever it is: the one own server that answers to any.
+
+        There are three cases. One such server whose owner says so: that. One that is of such a kind, and no other own
+        server: that. Else nobody: a name that was mistyped for another server's model must not end at this one.
+        """
+        del model
+        takers = [
+            entry for entry in self._own.values() if any(each.any_name is not AnyName.NO for each in entry.offers or ())
+        ]
+        if len(takers) != 1:
+            return NOBODY
+        (taker,) = takers
+        offers = taker.offers or ()
+        if len(self._own) > 1 and not any(each.any_name is AnyName.DECLARED for each in offers):
+            return NOBODY
+        if _is_served_at(door, offers):
+            return Found((taker.provider,))
+        return Found((), (), tuple(sorted({other for each in offers for other in each.doors})))
+
+    def without_models(self) -> list[Provider]:
+        """Own servers that were reached and serve nothing."""
+        return [entry.provider for entry in self._own.values() if entry.offers == ()]
 
     def knows(self, model: str) -> bool:
         """Does any provider list this model?"""

@@ -106,7 +106,11 @@ async def answered(provider: Provider, ask: Ask, sign: Sign = no_sign) -> Answer
         fallback = _fallback(provider, ask, missing)
         if fallback is None:
             raise
-    return await fallback.answer(ask, sign)
+        first = missing
+    try:
+        return await fallback.answer(ask, sign)
+    except EndpointMissing:  # the caller asked for the first one
+        raise first from None
 
 
 def _fallback(provider: Provider, ask: Ask, missing: EndpointMissing) -> Provider | None:

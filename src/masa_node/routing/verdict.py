@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from masa_node.chat.errors import (
     BrokenAnswer,
+    EndpointMissing,
     ErrorAnswer,
     ErrorInStream,
     FirstPieceTimeout,
@@ -39,6 +40,8 @@ def is_busy(error: ProviderError) -> bool:
 
 def is_refusal(error: ProviderError) -> bool:
     """Did an LLM say that the request itself is wrong? Any other one with this model would say the same."""
+    if isinstance(error, EndpointMissing):  # another server may have it
+        return False
     return isinstance(error, ErrorAnswer) and error.status in _ABOUT_THE_REQUEST
 
 

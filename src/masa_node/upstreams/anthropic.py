@@ -7,9 +7,8 @@ import msgspec
 from masa_node.chat.ask import Door, Headers
 from masa_node.chat.offer import ModelOffer
 from masa_node.dialects.fields import ABSENT, TEXT, read
-from masa_node.upstreams.http import HttpClient
 from masa_node.upstreams.listing import ListedModel
-from masa_node.upstreams.server import entries, get_listing, unix_s
+from masa_node.upstreams.server import Http, entries, get_listing, unix_s
 
 DEFAULT_VERSION = "2023-06-01"  # what every SDK but the newest sends; accepted since the API exists
 MAX_PAGES = 20
@@ -39,6 +38,7 @@ class AnthropicServer:
 
     label = "Anthropic"
     native = Door.ANTHROPIC_MESSAGES
+    was_seen = False
 
     def __init__(self, api_base: str, key: str) -> None:
         self._api_base = api_base
@@ -58,7 +58,11 @@ class AnthropicServer:
         """See `Server`."""
         return _DOORS
 
-    async def list_models(self, http: HttpClient) -> list[ModelOffer]:
+    def probe_url(self) -> str:
+        """See `Server`."""
+        return f"{self._api_base}/messages"
+
+    async def list_models(self, http: Http) -> list[ModelOffer]:
         """See `Server`. Pages until the last, or one that brings nothing new."""
         headers = (*self.credentials(), ("anthropic-version", DEFAULT_VERSION))
         offers: dict[str, ModelOffer] = {}

@@ -9,9 +9,8 @@ from masa_node.chat.ask import Door, Headers
 from masa_node.chat.errors import ErrorAnswer
 from masa_node.chat.offer import ModelOffer
 from masa_node.dialects.fields import ABSENT, Tokens, read
-from masa_node.upstreams.http import HttpClient
 from masa_node.upstreams.listing import ListedModel
-from masa_node.upstreams.server import NoListing, entries, get_listing
+from masa_node.upstreams.server import Http, NoListing, entries, get_listing
 
 PER_PAGE = 100
 MAX_PAGES = 50  # a server that ignores `page` would be asked for ever (REAL-WORLD: servers)
@@ -55,6 +54,7 @@ class CloudflareServer:
 
     label = "Cloudflare Workers AI"
     native = Door.CLOUDFLARE_RUN
+    was_seen = False
 
     def __init__(self, run_url: str, key: str, api_url: str = "") -> None:
         self._run_url = run_url.rstrip("/")
@@ -83,7 +83,11 @@ class CloudflareServer:
         """See `Server`."""
         return _DOORS
 
-    async def list_models(self, http: HttpClient) -> list[ModelOffer]:
+    def probe_url(self) -> None:
+        """See `Server`. A model's name is a part of every URL."""
+        return
+
+    async def list_models(self, http: Http) -> list[ModelOffer]:
         """See `Server`. Pages until one brings nothing new."""
         if self._search_url is None:
             raise NoListing("no account in LLM_CF_URL, so its models cannot be listed. Set LLM_CF_API_URL.")

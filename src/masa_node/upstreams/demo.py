@@ -48,6 +48,7 @@ class DemoModel:
     is_local = True
     is_hosted = False
     is_trusted = True
+    note = ""
 
     def __init__(self, name: str = "demo", pieces_per_s: float = DEFAULT_PIECES_PER_S, node_name: str = "") -> None:
         self.name = name

@@ -61,6 +61,7 @@ class EmbeddedLlm:
 
     is_local = True
     is_trusted = True
+    note = ""
 
     def __init__(
         self, spec: UpstreamSpec, model: EmbeddedModel, http: HttpClient, start: Start = EmbeddedProcess.start
@@ -91,7 +92,7 @@ class EmbeddedLlm:
 
     def expected(self) -> list[ModelOffer]:
         """What it will serve: nothing else may be asked of it while it loads, since llama.cpp answers to any name."""
-        doors = OpenAiServer("", "", "", label=self.label, speaks_anthropic=True).doors()
+        doors = OpenAiServer(("",), "", label=self.label, speaks_anthropic=True).doors()
         return [_askable(ModelOffer(model, doors)) for model in self._spec.models or (self.model_id,)]
 
     async def offers(self) -> list[ModelOffer]:

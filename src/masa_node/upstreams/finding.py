@@ -23,9 +23,14 @@ KNOWN_PORTS: tuple[tuple[int, str], ...] = (
 )
 
 
-async def find_local(http: HttpClient, *, skip: frozenset[str]) -> list[UpstreamSpec]:
-    """The servers that answer on loopback within PROBE_WITHIN_S, but for those named in `skip`. Never raises."""
-    wanted = [(name, f"http://127.0.0.1:{port}") for port, name in KNOWN_PORTS if name not in skip]
+def usual_places() -> dict[str, str]:
+    """The URLs on this machine where LLM servers listen unless told otherwise, by their names."""
+    return {name: f"http://127.0.0.1:{port}" for port, name in KNOWN_PORTS}
+
+
+async def find_local(http: HttpClient, places: dict[str, str], *, skip: frozenset[str]) -> list[UpstreamSpec]:
+    """The servers that answer there within PROBE_WITHIN_S, but for those named in `skip`. Never raises."""
+    wanted = [(name, url) for name, url in places.items() if name not in skip]
     async with asyncio.TaskGroup() as group:
         probes = [group.create_task(_is_llm_server(http, url)) for _, url in wanted]
     return [

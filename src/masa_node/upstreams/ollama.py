@@ -7,9 +7,8 @@ from masa_node.chat.errors import ProviderError
 from masa_node.chat.offer import ModelFacts, ModelOffer
 from masa_node.dialects.fields import ABSENT, TEXT, Tokens, read
 from masa_node.routing.answers import read_whole
-from masa_node.upstreams.http import HttpClient
 from masa_node.upstreams.listing import ListedModel
-from masa_node.upstreams.server import MAX_LISTING_BYTES, entries, get_listing, unix_s
+from masa_node.upstreams.server import MAX_LISTING_BYTES, Http, entries, get_listing, unix_s
 
 _PATHS = {
     Door.OLLAMA_CHAT: "/api/chat",
@@ -85,6 +84,7 @@ class OllamaServer:
     """Ollama at `base` (no trailing slash); `native` is the door of the chat endpoint that its owner named."""
 
     label = "Ollama"
+    was_seen = False
 
     def __init__(self, base: str, key: str, native: Door = Door.OLLAMA_CHAT) -> None:
         self._base = base
@@ -106,7 +106,11 @@ class OllamaServer:
         """See `Server`."""
         return frozenset({*_PATHS, Door.NATIVE})
 
-    async def list_models(self, http: HttpClient) -> list[ModelOffer]:
+    def probe_url(self) -> str:
+        """See `Server`."""
+        return f"{self._base}/api/chat"
+
+    async def list_models(self, http: Http) -> list[ModelOffer]:
         """See `Server`."""
         listing = await get_listing(http, f"{self._base}/api/tags", self.credentials())
         tags = [_tag(listed) for listed in entries(listing, "models", "name")]
@@ -126,13 +130,13 @@ class OllamaServer:
             for tag in tags
         ]
 
-    async def running(self, http: HttpClient) -> list[msgspec.Raw]:
+    async def running(self, http: Http) -> list[msgspec.Raw]:
         """The models that it holds in memory now, as it tells of them. Raises `ProviderError`."""
         listing = await get_listing(http, f"{self._base}/api/ps", self.credentials())
         listed = entries(listing, "models", "name")
         return [msgspec.Raw(each.entry) for each in listed if each.entry != b"{}"]
 
-    async def _learn(self, http: HttpClient, tags: list[_Tag]) -> None:
+    async def _learn(self, http: Http, tags: list[_Tag]) -> None:
         known = self._shown
         self._shown = {tag.key: known[tag.key] for tag in tags if tag.key in known}
         unknown = [tag for tag in tags if tag.key not in known]
@@ -142,7 +146,7 @@ class OllamaServer:
             except ProviderError:
                 return  # the list itself is good; the next refresh asks again
 
-    async def _show(self, http: HttpClient, model: str) -> _Shown:
+    async def _show(self, http: Http, model: str) -> _Shown:
         headers = (*self.credentials(), ("Content-Type", "application/json"))
         answer = await http.post(f"{self._base}/api/show", headers, msgspec.json.encode({"model": model}))
         show = read(await read_whole(answer, MAX_LISTING_BYTES), _SHOW)

@@ -1,15 +1,24 @@
 """OpenAI and every server compatible with it: llama.cpp, vLLM, LM Studio, SGLang, transformers, hosted ones."""
 
-from urllib.parse import urlsplit
-
 import msgspec
 
 from masa_node.chat.ask import Door, Headers
-from masa_node.chat.offer import NO_FACTS, ModelFacts, ModelOffer
+from masa_node.chat.offer import NO_FACTS, AnyName, ModelFacts, ModelOffer
 from masa_node.dialects.fields import TEXT, Tokens, read
-from masa_node.upstreams.http import HttpClient
 from masa_node.upstreams.listing import ListedModel
-from masa_node.upstreams.server import UnixSeconds, entries, get_listing
+from masa_node.upstreams.server import Http, Listing, ListRefused, NoListing, UnixSeconds, entries, get_listing
+from masa_node.upstreams.urls import is_azure
+
+ANY_LABEL = "an OpenAI-compatible server"
+_PATHS = {
+    Door.NATIVE: "/chat/completions",
+    Door.OPENAI_CHAT: "/chat/completions",
+    Door.OPENAI_COMPLETIONS: "/completions",
+    Door.OPENAI_RESPONSES: "/responses",
+    Door.OPENAI_EMBEDDINGS: "/embeddings",
+}
+_ANTHROPIC_PATHS = {Door.ANTHROPIC_MESSAGES: "/messages", Door.ANTHROPIC_COUNT_TOKENS: "/messages/count_tokens"}
+_DOORS = frozenset(_PATHS)
 
 
 class _Meta(msgspec.Struct):
@@ -28,6 +37,7 @@ class _Entry(msgspec.Struct):
     context_length: msgspec.Raw = msgspec.Raw(b"")
     meta: msgspec.Raw = msgspec.Raw(b"")
     aliases: msgspec.Raw = msgspec.Raw(b"")
+    status: msgspec.Raw = msgspec.Raw(b"")
 
 
 _ENTRY = msgspec.json.Decoder(_Entry)
@@ -40,45 +50,70 @@ MAX_ALIASES = 64  # of one model; llama.cpp has those of its command line
 
 
 class OpenAiServer:
-    """A server whose chat endpoint is `chat_url`; the sibling paths are derived from `api_base` (up to and with `/v1`).
+    """A server whose API begins at one of `bases` (`<it>/chat/completions`); the first that lists models is the one.
 
     `speaks_anthropic` tells that it also serves `/v1/messages`, as llama.cpp and vLLM do.
     """
 
     native = Door.OPENAI_CHAT
+    was_seen = False
 
-    def __init__(self, api_base: str, chat_url: str, key: str, *, label: str, speaks_anthropic: bool) -> None:
+    def __init__(
+        self, bases: tuple[str, ...], key: str, *, label: str = ANY_LABEL, speaks_anthropic: bool = False
+    ) -> None:
         self.label = label
-        self._api_base = api_base
+        self.speaks_anthropic = speaks_anthropic
+        self.api_base: str = next((base for base in bases if base.endswith("/v1")), bases[0])
+        self._bases: tuple[str, ...] = bases
         self._key = key
-        self._targets = {
-            Door.NATIVE: chat_url,
-            Door.OPENAI_CHAT: chat_url,
-            Door.OPENAI_COMPLETIONS: f"{api_base}/completions",
-            Door.OPENAI_RESPONSES: f"{api_base}/responses",
-            Door.OPENAI_EMBEDDINGS: f"{api_base}/embeddings",
-        }
-        if speaks_anthropic:
-            self._targets[Door.ANTHROPIC_MESSAGES] = f"{api_base}/messages"
-            self._targets[Door.ANTHROPIC_COUNT_TOKENS] = f"{api_base}/messages/count_tokens"
 
     def target(self, door: Door, model: str) -> str | None:
         """See `Server`."""
         del model
-        return self._targets.get(door)
+        path = _PATHS.get(door) or (_ANTHROPIC_PATHS.get(door) if self.speaks_anthropic else None)
+        return self.api_base + path if path else None
 
     def credentials(self) -> Headers:
         """See `Server`."""
-        return (("Authorization", f"Bearer {self._key}"),) if self._key else ()
+        if not self._key:
+            return ()
+        return (("api-key", self._key),) if is_azure(self.api_base) else (("Authorization", f"Bearer {self._key}"),)
 
     def doors(self) -> frozenset[Door]:
         """See `Server`."""
-        return frozenset(self._targets)
+        return _DOORS | frozenset(_ANTHROPIC_PATHS) if self.speaks_anthropic else _DOORS
 
-    async def list_models(self, http: HttpClient) -> list[ModelOffer]:
+    def probe_url(self) -> str:
         """See `Server`."""
-        listing = await get_listing(http, f"{self._api_base}/models", self.credentials())
-        return [offer for listed in entries(listing) for offer in self._offers(listed)]
+        return self.api_base + _PATHS[Door.OPENAI_CHAT]
+
+    async def list_models(self, http: Http) -> list[ModelOffer]:
+        """See `Server`."""
+        listed = entries(await self._listing(http))
+        offers = [offer for model in listed for offer in self._offers(model)]
+        if len(listed) == 1 and _answers_any_name(listed[0]):
+            return [msgspec.structs.replace(offer, any_name=AnyName.SEEN) for offer in offers]
+        return offers
+
+    async def _listing(self, http: Http) -> Listing:
+        """The list at the first base that has one; that base is the server's from then on."""
+        missing: list[str] = []
+        for base in self._bases:
+            try:
+                listing = await get_listing(http, f"{base}/models", self.credentials())
+            except ListRefused:
+                self._settle_at(base)
+                raise
+            except NoListing as exc:
+                missing.append(exc.message)
+            else:
+                self._settle_at(base)
+                return listing
+        raise NoListing(" ".join(missing))
+
+    def _settle_at(self, base: str) -> None:
+        self.api_base = base
+        self._bases = (base,)
 
     def _offers(self, listed: ListedModel) -> list[ModelOffer]:
         """One for each name of the model: llama.cpp serves a model under its aliases too."""
@@ -119,7 +154,7 @@ def _in_words(parameters: int) -> str:
     return f"{parameters / _MILLION:.2f}M" if parameters else ""
 
 
-def api_base_of(url: str) -> str:
-    """The address up to and with `/v1` for a base URL with or without it."""
-    url = url.rstrip("/")
-    return url if urlsplit(url).path.endswith(("/v1", "/v2", "/v3", "/v4")) else f"{url}/v1"
+def _answers_any_name(listed: ListedModel) -> bool:
+    """llama.cpp with one model answers whatever it is asked for; as a router of several (`status`) it does not."""
+    entry = read(listed.entry, _ENTRY) or _Entry()
+    return read(entry.owned_by, TEXT) == "llamacpp" and not bytes(entry.status)

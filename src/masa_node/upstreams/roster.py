@@ -25,7 +25,12 @@ log = structlog.get_logger()
 
 
 class Listed(Provider, Protocol):
-    """A provider whose models can be listed. `label` is the kind of server in words."""
+    """A provider whose models can be listed. `label` is the kind of server in words, `note` what its owner should know.
+
+    `note` is "" if there is nothing, and it speaks of a server that was reached.
+    """
+
+    note: str
 
     @property
     def label(self) -> str:
@@ -49,6 +54,7 @@ class Roster:
         self._catalog = catalog
         self._refresh_s = refresh_s
         self._is_up: dict[str, bool] = {}
+        self._why_down: dict[str, str] = {}
         self._looked_s: dict[str, float] = {}
         self._looking = asyncio.Lock()
         self._keepers: asyncio.TaskGroup | None = None
@@ -64,6 +70,10 @@ class Roster:
     def is_up(self, provider: Listed) -> bool | None:
         """Did the last listing reach it? None before the first."""
         return self._is_up.get(provider.name)
+
+    def note(self, provider: Listed) -> str:
+        """What its owner should know of it now: why it is down, or what it lacks; "" if nothing."""
+        return provider.note if self.is_up(provider) else self._why_down.get(provider.name, "")
 
     async def settled(self) -> None:
         """Wait until every provider was asked at least once."""
@@ -140,4 +150,5 @@ class Roster:
         if self._is_up.get(provider.name) is not False:
             log.warning("upstream is down", upstream=provider.name, place=provider.place, why=why)
         self._is_up[provider.name] = False
+        self._why_down[provider.name] = why
         return False

@@ -9,12 +9,14 @@ from masa_node.chat.ask import Door, Headers
 from masa_node.chat.errors import NotAnAnswer
 from masa_node.chat.offer import ModelOffer
 from masa_node.routing.answers import read_whole
-from masa_node.upstreams.http import HttpAnswer, HttpClient
+from masa_node.upstreams.http import HttpAnswer
 from masa_node.upstreams.listing import ListedModel, read_models
 
 # A list of a thousand models with descriptions is below 2 MB (Cloudflare's and OpenRouter's are the longest).
 MAX_LISTING_BYTES = 16 * 1024 * 1024
 NO_SUCH_PATH = frozenset({404, 405, 501})
+# What only a server says that is there: no rights to list, not this way, not now.
+_IS_THERE = frozenset({401, 402, 403, 405, 429, 503})
 HTTP_OK = 200
 YEAR_10000_UNIX_S = 253_402_300_800
 
@@ -28,11 +30,30 @@ class NoListing(NotAnAnswer):
     code = "no_listing"
 
 
+class ListRefused(NoListing):
+    """The server is there, and does not give its list of models, or not now. It is asked all the same."""
+
+    code = "list_refused"
+
+
+class Http(Protocol):
+    """The way to one server."""
+
+    async def get(self, url: str, headers: Headers) -> HttpAnswer:
+        """See `HttpClient`."""
+        ...
+
+    async def post(self, url: str, headers: Headers, body: bytes) -> HttpAnswer:
+        """See `HttpClient`."""
+        ...
+
+
 class Server(Protocol):
     """One kind of LLM server at one address."""
 
     label: str  # what it is called in words: "Ollama"
     native: Door  # the door that its own chat endpoint is
+    was_seen: bool  # did it answer as such a server does, when it was asked what it is?
 
     def target(self, door: Door, model: str) -> str | None:
         """The URL that serves this door, percent-encoded; None if the server does not speak it.
@@ -49,7 +70,11 @@ class Server(Protocol):
         """The doors that this server speaks, `NATIVE` included."""
         ...
 
-    async def list_models(self, http: HttpClient) -> list[ModelOffer]:
+    def probe_url(self) -> str | None:
+        """A URL that an empty request may be posted to, to see whether anything is there; None if there is none."""
+        ...
+
+    async def list_models(self, http: Http) -> list[ModelOffer]:
         """What it serves now. Raises `ProviderError`; `NoListing` if there is no list to be had."""
         ...
 
@@ -61,11 +86,13 @@ class Listing(msgspec.Struct, frozen=True):
     is_masa: bool = False
 
 
-async def get_listing(http: HttpClient, url: str, headers: Headers) -> Listing:
-    """A 200 answer. Raises `NoListing` where the path does not exist, `NotAnAnswer` on other statuses."""
+async def get_listing(http: Http, url: str, headers: Headers) -> Listing:
+    """A 200 answer. Raises `NoListing` where the path does not exist, `ListRefused`, else `NotAnAnswer`."""
     answer = await http.get(url, headers)
     is_masa = is_masa_node(answer)
     body = await read_whole(answer, MAX_LISTING_BYTES)
+    if answer.status in _IS_THERE:
+        raise ListRefused(f"{url} answered {answer.status}.")
     if answer.status in NO_SUCH_PATH:
         raise NoListing(f"{url} answered {answer.status}.")
     if answer.status != HTTP_OK:
@@ -73,7 +100,7 @@ async def get_listing(http: HttpClient, url: str, headers: Headers) -> Listing:
     return Listing(body, is_masa)
 
 
-async def get_json(http: HttpClient, url: str, headers: Headers) -> bytes:
+async def get_json(http: Http, url: str, headers: Headers) -> bytes:
     """The body of a 200 answer. Raises as `get_listing` does."""
     return (await get_listing(http, url, headers)).body
 

@@ -1,6 +1,7 @@
 """One LLM server behind this node as a `Provider`: finds out what it is, lists its models, asks it."""
 
 import asyncio
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -11,31 +12,39 @@ from masa_node.chat.errors import (
     ConnectionRefused,
     DnsFailed,
     EndpointMissing,
+    ErrorAnswer,
+    NotAnAnswer,
     ProviderError,
     TlsFailed,
     Unreachable,
 )
-from masa_node.chat.offer import ModelOffer
+from masa_node.chat.offer import AnyName, ModelOffer
 from masa_node.dialects.endings import EndingsByModel
 from masa_node.dialects.peek import is_model
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.absent import AWAY_S
-from masa_node.routing.answers import is_streamed, take_answer
+from masa_node.routing.answers import is_streamed, read_whole, take_answer
 from masa_node.routing.provider import Sign, no_sign
 from masa_node.routing.watched import Watched
+from masa_node.upstreams.access import Access
 from masa_node.upstreams.anthropic import DEFAULT_VERSION
 from masa_node.upstreams.http import HttpClient
+from masa_node.upstreams.missing import is_of_the_path, looks_missing
 from masa_node.upstreams.ollama import OllamaServer
-from masa_node.upstreams.probing import identify
-from masa_node.upstreams.server import NoListing, Server
+from masa_node.upstreams.probing import MAX_PROBE_BYTES, identify
+from masa_node.upstreams.server import NO_SUCH_PATH, ListRefused, NoListing, Server
 from masa_node.upstreams.spec import UpstreamSpec
+from masa_node.upstreams.urls import deployment_of
 
 RUNNING_WITHIN_S = 2.0  # it answers from memory
 JSON_TYPE = "application/json"
 
 
 class Upstream:
-    """An LLM server. It is asked what it is at the first contact, so it may be started after the node."""
+    """An LLM server. It is asked what it is at the first contact, so it may be started after the node.
+
+    `note` is what its owner should know of it, "" if nothing.
+    """
 
     is_local = True
     is_trusted = True
@@ -44,8 +53,9 @@ class Upstream:
         self.name = spec.name
         self.place = f"{spec.name} ({spec.url})"
         self.is_hosted = spec.hosted
+        self.note = ""
         self._spec = spec
-        self._http = http
+        self._access = Access(http, spec)
         self._server: Server | None = None
         self._label = "unknown"
         self._identifying = asyncio.Lock()
@@ -54,6 +64,9 @@ class Upstream:
         self._up_s: float | None = None  # when it was last seen to be up
         self._waited_for_s: float | None = None  # since when it is asked, until it was first up
         self._endings = EndingsByModel()
+        self._last: list[ModelOffer] | None = None  # what it listed when it last did
+        self._answered: set[str] = set()  # URLs that gave an answer once; no more than doors, as `_missing`
+        self._missing: set[str] = set()  # URLs at which the server said that there is no such endpoint
 
     @property
     def label(self) -> str:
@@ -83,19 +96,71 @@ class Upstream:
     async def _list(self) -> list[ModelOffer] | None:
         server = await self._identified()
         try:
-            found = await server.list_models(self._http)
-        except NoListing:
-            if not self._spec.models:
-                return None
-            found = []
+            found = await self._found(server)
         except ProviderError as exc:
             exc.place = self.place
-            self._server = None  # another kind of server may come up in its place
+            self._forget()  # another kind of server may come up in its place
             raise
-        listed = {offer.model: offer for offer in found if is_model(offer.model)}
-        if not self._spec.models:
-            return list(listed.values())
-        return [listed.get(model) or ModelOffer(model, server.doors()) for model in self._spec.models]
+        if found is None:
+            return None
+        listed = {offer.model: self._as_offered(offer, server) for offer in found if is_model(offer.model)}
+        return list(listed.values())
+
+    async def _found(self, server: Server) -> list[ModelOffer] | None:
+        """What it lists, or what its owner says it serves; None if any name may be asked of it."""
+        try:
+            self._last = await server.list_models(self._access)
+            self.note = ""
+        except ListRefused as exc:
+            self.note = f"it does not give its list of models: {exc.message}"
+            if self._last is None and not self._spec.models:
+                return None
+        except NoListing as exc:
+            await self._check_is_there(server, exc)
+            self._last = None
+            if not self._named():
+                return None
+        found = self._last or []
+        if not self._named():
+            return found
+        by_name = {offer.model: offer for offer in found}
+        return [by_name.get(model) or ModelOffer(model, server.doors()) for model in self._named()]
+
+    def _named(self) -> tuple[str, ...]:
+        """The models that its owner named, in the settings or by a URL of Azure's."""
+        deployment = deployment_of(self._spec.url)
+        return self._spec.models or ((deployment[1],) if deployment else ())
+
+    def _as_offered(self, offer: ModelOffer, server: Server) -> ModelOffer:
+        """Without the doors that were found missing."""
+        any_name = AnyName.NO if self._named() else offer.any_name  # the owner's list of names is all there is
+        if self._spec.any_model:
+            any_name = AnyName.DECLARED
+        doors = offer.doors
+        if self._missing:
+            doors = frozenset(door for door in doors if server.target(door, offer.model) not in self._missing)
+        if doors == offer.doors and any_name is offer.any_name:
+            return offer
+        return msgspec.structs.replace(offer, doors=doors, any_name=any_name)
+
+    async def _check_is_there(self, server: Server, why: NoListing) -> None:
+        """It has no list; is there a server at all? Whoever has answered is; else an empty request, refused, shows it.
+
+        Raises `NotAnAnswer` with what was tried.
+        """
+        url = server.probe_url()
+        if self._answered or server.was_seen or url is None:
+            return
+        headers = (*server.credentials(), ("content-type", JSON_TYPE))
+        answer = await self._access.post(url, headers, b"{}")
+        if answer.status not in NO_SUCH_PATH:
+            answer.close()  # unread: who answers whatever is asked may go on for ever
+            return
+        body = await read_whole(answer, MAX_PROBE_BYTES)
+        if looks_missing(answer.status, body):
+            raise NotAnAnswer(
+                f"no LLM server is there. {why.message} POST {url} answered {answer.status}. Is the URL right?"
+            )
 
     async def running(self) -> list[msgspec.Raw]:
         """What an Ollama holds in memory now; nothing of other servers, nor of one that does not tell soon."""
@@ -103,7 +168,7 @@ class Upstream:
             return []
         try:
             async with asyncio.timeout(RUNNING_WITHIN_S):
-                return await self._server.running(self._http)
+                return await self._server.running(self._access)
         except (TimeoutError, ProviderError):
             return []
 
@@ -111,16 +176,7 @@ class Upstream:
         """See `Provider`."""
         try:
             server = await self._identified()
-            native = server.native if ask.door is Door.NATIVE else ask.door
-            dialect = DIALECTS[DIALECT_OF_DOOR[native]]
-            url = server.target(ask.door, ask.model)
-            if url is None:
-                raise _not_spoken(server, ask.door)
-            response = await self._http.post(url, _headers_up(ask, native, server), ask.body)
-            is_stream = is_streamed(response.content_type, wants_stream=ask.wants_stream)
-            watched = Watched(response, sign)
-            answer = await take_answer(watched, dialect, is_stream=is_stream, endings=self._endings.of(ask.model))
-            watched.done()
+            answer = await self._answer(server, ask, sign)
         except ProviderError as exc:
             exc.place = self.place
             if isinstance(exc, Unreachable | ConnectionClosed):
@@ -146,6 +202,47 @@ class Upstream:
         away_s = self._note_down()
         return away_s if away_s < AWAY_S else None
 
+    async def _answer(self, server: Server, ask: Ask, sign: Sign) -> Answer:
+        native = server.native if ask.door is Door.NATIVE else ask.door
+        url = server.target(ask.door, ask.model)
+        if url is None or url in self._missing:
+            raise self._not_spoken(server, ask.door)
+        response = await self._access.post(url, _headers_up(ask, native, server), ask.body, ask.query)
+        is_stream = is_streamed(response.content_type, wants_stream=ask.wants_stream)
+        watched = Watched(response, sign)
+        endings = self._endings.of(ask.model)
+        try:
+            answer = await take_answer(watched, DIALECTS[DIALECT_OF_DOOR[native]], is_stream=is_stream, endings=endings)
+        except ErrorAnswer as exc:
+            if server.probe_url() is None or url in self._answered or not is_of_the_path(exc, url, ask.model):
+                raise
+            raise self._found_missing(server, ask.door, url, exc) from exc
+        watched.done()
+        if server.probe_url() is not None:
+            self._answered.add(url)
+        return answer
+
+    def _found_missing(self, server: Server, door: Door, url: str, error: ErrorAnswer) -> EndpointMissing:
+        """The server has no such endpoint: it is offered no more, until the server is looked at anew."""
+        self._missing.add(url)
+        self._doubt.set()
+        missing = self._not_spoken(server, door, f"has no {urlsplit(url).path}: {error.message}.")
+        return EndpointMissing(missing.message, missing.doors, error.headers, error.status)
+
+    def _not_spoken(self, server: Server, door: Door, why: str = "") -> EndpointMissing:
+        """As any server of this kind would answer: the caller's mistake, and no sign of ill health."""
+        left = frozenset(each for each in server.doors() if server.target(each, "m") not in self._missing)
+        paths = ", ".join(f"POST {DOOR_PATHS[each][0]}" for each in sorted(left) if each in DOOR_PATHS)
+        advice = f"Ask for it through: {paths}." if paths else "Is the URL right?"
+        message = f"{server.label} {why or f'does not speak the format of this door ({door}).'} {advice}"
+        return EndpointMissing(message, left)
+
+    def _forget(self) -> None:
+        """What it is, and has, is found out anew at the next contact."""
+        self._server = None
+        self._answered.clear()
+        self._missing.clear()
+
     def _found_up(self, *, is_up: bool) -> None:
         if is_up is not self._was_listed:
             self._doubt.set()
@@ -156,19 +253,12 @@ class Upstream:
         async with self._identifying:
             if self._server is None:
                 try:
-                    self._server = await identify(self._spec, self._http)
+                    self._server = await identify(self._spec, self._access)
                 except ProviderError as exc:
                     exc.place = self.place
                     raise
                 self._label = self._server.label
             return self._server
-
-
-def _not_spoken(server: Server, door: Door) -> EndpointMissing:
-    """As any server of this kind would answer: the caller's mistake, and no sign of ill health."""
-    paths = ", ".join(f"POST {DOOR_PATHS[other][0]}" for other in sorted(server.doors()) if other in DOOR_PATHS)
-    message = f"{server.label} does not speak the format of this door ({door}). Ask for it through: {paths}."
-    return EndpointMissing(message, server.doors())
 
 
 def _headers_up(ask: Ask, native: Door, server: Server) -> Headers:

@@ -1,0 +1,35 @@
+"""The way to one LLM server: what its owner has set goes along with every request to it, and nowhere else."""
+
+from masa_node.chat.ask import Headers
+from masa_node.upstreams.http import HttpAnswer, HttpClient
+from masa_node.upstreams.spec import UpstreamSpec
+from masa_node.upstreams.urls import merged_query
+
+
+class Access:
+    """Asks one server as `HttpClient` does, with the headers and the query of its spec. The owner's win."""
+
+    def __init__(self, http: HttpClient, spec: UpstreamSpec) -> None:
+        self._http = http
+        self._query = spec.query
+        self._headers = spec.headers
+        self._own_names = frozenset(name for name, _ in spec.headers)
+
+    async def get(self, url: str, headers: Headers) -> HttpAnswer:
+        """See `HttpClient.get`."""
+        return await self._http.get(self._url(url), self._all(headers))
+
+    async def post(self, url: str, headers: Headers, body: bytes, query: str = "") -> HttpAnswer:
+        """See `HttpClient.post`; `query` is what the caller asks with."""
+        return await self._http.post(self._url(url, query), self._all(headers), body)
+
+    def _url(self, url: str, asked: str = "") -> str:
+        if not (self._query or asked):
+            return url
+        base, _, query = url.partition("?")
+        return f"{base}?{merged_query(merged_query(self._query, query), asked)}"
+
+    def _all(self, headers: Headers) -> Headers:
+        if not self._headers:
+            return headers
+        return (*(pair for pair in headers if pair[0].lower() not in self._own_names), *self._headers)

@@ -1,0 +1,51 @@
+"""What may answer at a URL, told by the URL alone; `probing.py` then asks. Pure."""
+
+import re
+from urllib.parse import urlsplit
+
+import msgspec
+
+from masa_node.chat.ask import Door
+from masa_node.upstreams.spec import Kind
+from masa_node.upstreams.urls import SIBLINGS, openai_bases
+
+_VERSIONED = re.compile(r"/v\d+[a-z0-9]*$")
+
+# A full endpoint ends like this; what is before it is the base URL.
+_ENDPOINTS: tuple[tuple[str, Kind, Door], ...] = (
+    ("/api/chat", Kind.OLLAMA, Door.OLLAMA_CHAT),
+    ("/api/generate", Kind.OLLAMA, Door.OLLAMA_GENERATE),
+    ("/api/tags", Kind.OLLAMA, Door.OLLAMA_CHAT),
+    ("/v1/messages", Kind.AUTO, Door.ANTHROPIC_MESSAGES),
+    ("/v1/chat/completions", Kind.AUTO, Door.OPENAI_CHAT),
+    ("/chat/completions", Kind.OPENAI, Door.OPENAI_CHAT),
+)
+
+
+class Place(msgspec.Struct, frozen=True):
+    """What may be at a URL. `base` is where an Ollama's paths begin, None where none can be; `api_bases` are where an
+    OpenAI-compatible server's may (`<it>/chat/completions`), the likeliest first; `native` is the endpoint named.
+    """
+
+    base: str | None
+    api_bases: tuple[str, ...]
+    kind: Kind = Kind.AUTO
+    native: Door | None = None
+
+
+def place_of(url: str) -> Place:
+    """What may be at this URL, a base URL or a full endpoint."""
+    for ending, kind, door in _ENDPOINTS:
+        if url.endswith(ending):
+            base = url.removesuffix(ending)
+            return Place(None if kind is Kind.OPENAI else base, openai_bases(url), kind, door)
+    if url.endswith(SIBLINGS):
+        return Place(None, openai_bases(url))
+    path = urlsplit(url).path
+    if path.endswith("/v1"):
+        return Place(url.removesuffix("/v1"), (url,), native=Door.OPENAI_CHAT)
+    if path.endswith("/api"):  # what Ollama's documentation calls its base URL; Open WebUI's API begins so, too
+        return Place(url.removesuffix("/api"), (url, f"{url}/v1"))
+    if _VERSIONED.search(path):
+        return Place(None, (url,))
+    return Place(url, (url, f"{url}/v1") if path else (f"{url}/v1", url))
