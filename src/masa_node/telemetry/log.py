@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from masa_node.chat.outcome import CALLER_GONE, Attempt, Outcome, told
-from masa_node.telemetry.request_line import request_line
+from masa_node.telemetry.request_line import TIME_OF_DAY, request_line
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 MAX_CHAINED = 8
@@ -121,12 +121,13 @@ class _ForPeople:
 
     def __init__(self, *, colors: bool) -> None:
         self._colors = colors
-        self._others = structlog.dev.ConsoleRenderer(colors=colors)
+        self._others = structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=0, pad_level=False)
 
     def __call__(self, logger: object, name: str, event: MutableMapping[str, Any]) -> str:
         if event.get("event") == REQUEST:
             line = request_line(event)
             return f"{_COLORS[event['error'] is None]}{line}{_PLAIN}" if self._colors else line
+        event["timestamp"] = str(event["timestamp"])[TIME_OF_DAY]
         return self._others(logger, name, event)
 
 

@@ -8,14 +8,14 @@ MAX_COLUMNS = 100
 _MAX_MODEL = 32
 _MAX_PROVIDER = 16
 _MAX_ID = 20
-_TIME = slice(11, 19)  # of an ISO 8601 time: what a person looks for
+TIME_OF_DAY = slice(11, 19)  # of an ISO 8601 time: what a person looks for
 
 
 def request_line(event: Mapping[str, object]) -> str:
     """Time, status, door, model, who answered, how long it took or what went wrong, the request's id."""
     error, served_by = event.get("error"), event.get("served_by")
     parts = [
-        str(event.get("timestamp", ""))[_TIME],
+        str(event.get("timestamp", ""))[TIME_OF_DAY],
         f"{event.get('status', '')}",
         f"{event.get('door', '')}",
         _cut(str(event.get("model") or "-"), _MAX_MODEL),
