@@ -1,5 +1,7 @@
 """The application alone: one ASGI call, its messages kept."""
 
+import asyncio
+
 from masa_node.api.app import App
 from masa_node.api.replies import Message
 
@@ -39,7 +41,9 @@ async def call(
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> Message:
-        return messages.pop() if messages else {"type": "http.disconnect"}
+        if not messages:
+            await asyncio.Event().wait()  # the caller stays, however long the answer takes on a busy machine
+        return messages.pop()
 
     async def send(message: Message) -> None:
         called.sent.append(dict(message))
