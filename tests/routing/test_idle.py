@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from masa_node.routing.idle import IdleTimer
+from masa_node.routing.idle import LONGEST_WITHOUT_COUNTED, IdleTimer
 from tests.virtual_time import now_s, virtual_time
 
 IDLE_S = 10.0
@@ -94,3 +94,42 @@ async def test_nothing_fires_after_the_block() -> None:
         pass
     assert not asyncio.current_task().cancelling()  # type: ignore[union-attr]
     await asyncio.sleep(3600)
+
+
+@virtual_time
+async def test_signs_keep_it_alive_as_touches_do() -> None:
+    signs = 0
+    async with IdleTimer(IDLE_S, signs=lambda: signs) as idle:
+        for _ in range(20):
+            await asyncio.sleep(IDLE_S / 2)
+            signs += 1
+        await asyncio.sleep(3600)
+    assert idle.expired
+    assert now_s() == pytest.approx(10 * IDLE_S + IDLE_S, abs=IDLE_S)
+    assert not idle.had_signs
+
+
+@pytest.mark.parametrize("touches", [True, False])
+@virtual_time
+async def test_without_anything_that_counts_signs_and_touches_keep_it_alive_for_so_long_only(*, touches: bool) -> None:
+    signs = 0
+    async with IdleTimer(IDLE_S, signs=lambda: signs, counted=lambda: 7) as idle:
+        for _ in range(10_000):
+            await asyncio.sleep(IDLE_S / 4)
+            signs += not touches
+            if touches:
+                idle.touch()
+    assert idle.expired
+    assert idle.had_signs
+    assert LONGEST_WITHOUT_COUNTED * IDLE_S <= now_s() <= (LONGEST_WITHOUT_COUNTED + 1) * IDLE_S
+
+
+@virtual_time
+async def test_what_counts_keeps_it_alive_for_ever() -> None:
+    counted = 0
+    async with IdleTimer(IDLE_S, counted=lambda: counted) as idle:
+        for _ in range(1_000):
+            await asyncio.sleep(IDLE_S / 2)
+            counted += 1
+            idle.touch()
+    assert not idle.expired

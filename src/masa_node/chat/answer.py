@@ -34,6 +34,10 @@ def _not_yet() -> bool:
     return False
 
 
+def _no_bytes() -> int:
+    return 0
+
+
 @dataclass(frozen=True, slots=True)
 class StreamedAnswer:
     """An answer that is still being made; `first` are its bytes up to the first valid piece and what came with it.
@@ -41,7 +45,8 @@ class StreamedAnswer:
     `next_piece()` gives the next bytes (whole frames, never a part of one), `b""` once when the answer has ended
     whole, and raises `ProviderError` if it was cut. `close()` stops the LLM; it is safe to call at any time and twice.
     `frames()` is how many frames were given out so far; `usage` fills while the stream goes by. `is_whole()`: is what
-    was given out a whole answer, if nothing more comes?
+    was given out a whole answer, if nothing more comes? `received()` is how many bytes of it have come so far, also
+    such as are not given out yet.
     """
 
     status: int
@@ -53,6 +58,7 @@ class StreamedAnswer:
     frames: Callable[[], int]
     usage: Usage
     is_whole: Callable[[], bool] = _not_yet
+    received: Callable[[], int] = _no_bytes
 
 
 Answer = WholeAnswer | StreamedAnswer

@@ -20,7 +20,8 @@ class StreamTracker:
 
     After each call: `started` - a valid first piece was seen; `ended` - the terminal frame was seen, and nothing that
     follows makes the answer less whole; `fault` - the stream cannot be a whole answer any more, what `feed` returned
-    before it is all there will be. `is_ours` tells that a frame of the dialect was seen.
+    before it is all there will be. `is_ours` tells that a frame of the dialect was seen,
+    `received` how many bytes came.
     """
 
     __slots__ = (
@@ -33,6 +34,7 @@ class StreamTracker:
         "fault",
         "frames",
         "is_ours",
+        "received",
         "started",
         "usage",
     )
@@ -48,10 +50,12 @@ class StreamTracker:
         self.ended = False
         self.fault: ProviderError | None = None
         self.frames = 0
+        self.received = 0
         self.usage = Usage()
 
     def feed(self, piece: bytes) -> bytes:
         """The bytes that may go on to the caller now: whole frames, as they came; b"" if none is complete."""
+        self.received += len(piece)
         try:
             whole = self._cutter.feed(piece)
         except NotAnAnswer as exc:

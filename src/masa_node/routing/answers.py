@@ -231,6 +231,7 @@ async def _streamed(
         frames=lambda: tracker.frames,
         usage=tracker.usage,
         is_whole=tracker.is_whole,
+        received=lambda: tracker.received,
     )
 
 

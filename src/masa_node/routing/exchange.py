@@ -11,7 +11,7 @@ from masa_node.routing.admission import Admits
 from masa_node.routing.attempts import Attempts
 from masa_node.routing.candidates import Candidates, is_away
 from masa_node.routing.experience import Experience
-from masa_node.routing.idle import IdleTimer
+from masa_node.routing.idle import LONGEST_WITHOUT_COUNTED, IdleTimer
 from masa_node.routing.patience import Patience
 from masa_node.routing.provider import Provider
 from masa_node.routing.runners import Runners
@@ -94,14 +94,14 @@ class Exchange:
         Raises `BrokenAnswer` when it was cut, `Stalled` when nothing came for the ask's idle time.
         Backpressure: the next piece is taken when `write` has returned.
         """
-        async with IdleTimer(self._ask.idle_timeout_s) as idle:
+        async with IdleTimer(self._ask.idle_timeout_s, signs=answer.received, counted=answer.frames) as idle:
             try:
                 await self._pass_on(answer, write, idle)
             except ProviderError as exc:
                 if not self._has_given_all():
                     raise self._attempts.broke_off(exc) from None
         if idle.expired and not self._has_given_all():
-            raise self._stalled()
+            raise self._stalled(had_signs=idle.had_signs)
         self._attempts.succeeded()
 
     async def _pass_on(self, answer: StreamedAnswer, write: Write, idle: IdleTimer) -> None:
@@ -171,12 +171,17 @@ class Exchange:
         more = f" and {len(names) - MAX_TRAIL} more" if len(names) > MAX_TRAIL else ""
         return ", ".join(names[:MAX_TRAIL]) + more
 
-    def _stalled(self) -> MasaError:
+    def _stalled(self, *, had_signs: bool) -> MasaError:
+        idle_s = self._ask.idle_timeout_s
         if self._writing:
-            return CallerStalled(f"The caller read nothing for {self._ask.idle_timeout_s:g} s (LLM_IDLE_TIMEOUT).")
-        return self._attempts.broke_off(
-            Stalled(f"nothing came for {self._ask.idle_timeout_s:g} s (LLM_IDLE_TIMEOUT), so the answer was cut.")
-        )
+            return CallerStalled(f"The caller read nothing for {idle_s:g} s (LLM_IDLE_TIMEOUT).")
+        what = f"nothing came for {idle_s:g} s (LLM_IDLE_TIMEOUT)"
+        if had_signs:
+            what = (
+                f"no piece of it came for {LONGEST_WITHOUT_COUNTED * idle_s:g} s ({LONGEST_WITHOUT_COUNTED} times "
+                "LLM_IDLE_TIMEOUT), only comments or a part of one"
+            )
+        return self._attempts.broke_off(Stalled(f"{what}, so the answer was cut."))
 
     def _outcome(self) -> Outcome:
         ask, answer, attempts, now_s = self._ask, self._answer, self._attempts, self._loop.time()

@@ -1,23 +1,53 @@
 """Ends a block of code in which nothing has happened for too long, at almost no cost for each thing that happens."""
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
+
+# Idle times without anything that counts, while signs of life come: hosted models think for minutes between two pieces,
+# and send comments or pings meanwhile; a frame of megabytes takes a while over a slow line.
+LONGEST_WITHOUT_COUNTED = 3
+
+
+def _nothing() -> int:
+    return 0
 
 
 class IdleTimer:
     """An async context manager whose body is cancelled when nothing called `touch` for `idle_s` seconds.
 
-    `expired` tells that it was.
+    `expired` tells that it was. `signs` are counted beside the touches: while their number grows it is not idle. `counted`
+    is what all this is for: while its number stands still, signs and touches keep the block alive for
+    LONGEST_WITHOUT_COUNTED times as long (and up to one time more), not for ever; then `had_signs` is true.
 
-    A touch is one clock reading; the timer itself is set again only when it runs out (so it may fire late by nothing,
-    early never). A cancel from outside passes through.
+    A touch is one clock reading; the timer itself is set again, and the numbers are looked at, only when it runs out
+    (so without signs it may fire late by nothing, early never). A cancel from outside passes through.
     """
 
-    __slots__ = ("_idle_s", "_last_s", "_loop", "_timeout", "_timer")
+    __slots__ = (
+        "_counted",
+        "_counted_before",
+        "_counted_s",
+        "_idle_s",
+        "_last_s",
+        "_loop",
+        "_signs",
+        "_signs_before",
+        "_timeout",
+        "_timer",
+        "had_signs",
+    )
 
-    def __init__(self, idle_s: float) -> None:
+    def __init__(
+        self, idle_s: float, *, signs: Callable[[], int] = _nothing, counted: Callable[[], int] | None = None
+    ) -> None:
         self._idle_s = idle_s
+        self._signs = signs
+        self._counted = counted
+        self._signs_before = signs()
+        self._counted_before = -1
+        self.had_signs = False
         self._loop = asyncio.get_running_loop()
         self._timeout = asyncio.timeout(None)
 
@@ -32,6 +62,7 @@ class IdleTimer:
 
     async def __aenter__(self) -> Self:
         self.touch()
+        self._counted_s = self._last_s
         self._timer = self._loop.call_later(self._idle_s, self._look)
         await self._timeout.__aenter__()
         return self
@@ -47,8 +78,24 @@ class IdleTimer:
         return False
 
     def _look(self) -> None:
+        now_s = self._loop.time()
         due_s = self._last_s + self._idle_s
-        if self._loop.time() < due_s:
+        signs = self._signs()
+        if now_s >= due_s and signs > self._signs_before:
+            due_s = now_s + self._idle_s
+        self._signs_before = signs
+        if now_s < due_s and not self._is_barren(now_s):
             self._timer = self._loop.call_at(due_s, self._look)
         else:
-            self._timeout.reschedule(self._loop.time())
+            self.had_signs = now_s < due_s
+            self._timeout.reschedule(now_s)
+
+    def _is_barren(self, now_s: float) -> bool:
+        """Did nothing that counts come for long?"""
+        if self._counted is None:
+            return False
+        counted = self._counted()
+        if counted != self._counted_before:
+            self._counted_before = counted
+            self._counted_s = now_s
+        return now_s - self._counted_s >= LONGEST_WITHOUT_COUNTED * self._idle_s
