@@ -26,6 +26,7 @@ def check(body: bytes, door: Door = Door.OPENAI_CHAT, *, wants_stream: bool = Fa
         b'{"model":"tiny","x":"half an emoji \\ud83d"}',
         b'{"mod\\u0065l":"tiny"}',
         '{"model":"tiny","x":"Grüße 🙂"}'.encode(),
+        b'\xef\xbb\xbf{"model":"tiny","temperature":NaN}',
     ],
 )
 def test_a_body_that_can_only_be_read_in_one_way_is_taken(body: bytes) -> None:
@@ -68,7 +69,6 @@ def test_the_bodies_of_real_clients_are_taken(recorded: Body) -> None:
         b'{"a":1,"a":12,"model":"tiny"}',
         b'{"a":12,"a":1,"model":"tiny"}',
         b'{"a":[1],"a":[1,2],"model":"tiny"}',
-        b'\xef\xbb\xbf{"model":"tiny"}',
         b"\xff",
         b'{"model":"tiny","x":' + b"[" * 5_000 + b"]" * 5_000 + b"}",
     ],

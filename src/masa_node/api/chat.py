@@ -27,10 +27,12 @@ from masa_node.chat.ask import DIALECT_OF_DOOR, VIA_PEER, Ask, Door, Headers, Pr
 from masa_node.chat.errors import AskLoop, CallerStalled, MasaError
 from masa_node.chat.outcome import CALLER_GONE, STATUS_CALLER_GONE, Outcome
 from masa_node.chat.query import query_up
+from masa_node.dialects.condensing import REQUEST_DEPTH
 from masa_node.dialects.peek import peek
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.exchange import Exchange
+from masa_node.routing.steps import readable
 
 # The caller's headers that an LLM gets to see; credentials are not among them (golden test).
 PASSED_UP = frozenset(
@@ -74,7 +76,7 @@ class ChatDoors:
         request_id = request_id_of(headers)
         try:
             body = await read_body(scope, receive, self._limits.max_body_bytes)
-            ask = self._ask(door, request_id, scope, body, came_s)
+            ask = await self._ask(door, request_id, scope, body, came_s)
             query = query_up(scope["query_string"])
             if query:
                 ask = msgspec.structs.replace(ask, query=query)
@@ -95,9 +97,9 @@ class ChatDoors:
         finally:
             exchange.close()
 
-    def _ask(self, door: Door, request_id: RequestId, scope: Scope, body: bytes, came_s: float) -> Ask:
+    async def _ask(self, door: Door, request_id: RequestId, scope: Scope, body: bytes, came_s: float) -> Ask:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
-        peeked = peek(body, door, scope.get(MODEL_IN_PATH))
+        peeked = peek(await readable(body, REQUEST_DEPTH), door, scope.get(MODEL_IN_PATH))
         race, privacy = route_of(headers, self._limits.race, self._limits.privacy)
         return Ask(
             request_id=request_id,

@@ -11,8 +11,10 @@ from masa_node.api.families import Offers, not_in_family, offers_for
 from masa_node.api.replies import Message, RawHeaders, Receive, Scope, Send, send_whole
 from masa_node.chat.ask import DialectName, Door
 from masa_node.chat.errors import BadJson, BadModel
+from masa_node.dialects.condensing import REQUEST_DEPTH
 from masa_node.dialects.peek import peek
 from masa_node.routing.catalog import Catalog
+from masa_node.routing.steps import readable
 
 
 class ShowDoor:
@@ -29,7 +31,7 @@ class ShowDoor:
     async def serve(self, scope: Scope, receive: Receive, send: Send, extra: RawHeaders) -> None:
         """Answer one request. Raises what `read_body` raises, `DialectNotServed` for what no Ollama client can ask."""
         body = await read_body(scope, receive, self._max_body_bytes)
-        offers = self._offers_elsewhere(body)
+        offers = self._offers_elsewhere(await readable(body, REQUEST_DEPTH))
         if offers:
             headers = [(b"content-type", b"application/json"), *extra]
             await send_whole(send, 200, headers, msgspec.json.encode(models.ollama_show(models.best_known(offers))))

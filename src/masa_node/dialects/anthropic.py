@@ -9,7 +9,7 @@ from masa_node.dialects.dialect import ErrorText, Mark
 from masa_node.dialects.faults import error_text, is_bare_error, no_answer
 from masa_node.dialects.fields import ABSENT, FIELDS, TEXT, TOKENS, is_empty, is_error, is_given, read
 from masa_node.dialects.framing import SSE, event_of
-from masa_node.dialects.heartbeats import is_heartbeat, is_heartbeat_name
+from masa_node.dialects.heartbeats import NOTHING, is_heartbeat, is_heartbeat_name
 
 # From the vendor's error documentation.
 _ERROR_TYPE = {
@@ -116,7 +116,7 @@ class Anthropic:
         """See `Dialect`."""
         event, data = event_of(frame)
         data = data.strip()
-        if not data:
+        if not data or (not event and data in NOTHING):
             return Mark.NOISE
         if event == b"error":
             return Mark.ERROR

@@ -14,6 +14,7 @@ from masa_node.dialects.dialect import ErrorText, Mark
 from masa_node.dialects.faults import error_text, no_answer
 from masa_node.dialects.fields import ABSENT, is_empty, is_error, is_given, read
 from masa_node.dialects.framing import SSE, event_of
+from masa_node.dialects.heartbeats import NOTHING
 from masa_node.dialects.openai import fault_of_choices, is_about_an_end, mark_of_choices, mark_of_other, note_usage
 
 _DONE = b"[DONE]"
@@ -70,7 +71,7 @@ class Cloudflare:
         """See `Dialect`."""
         event, data = event_of(frame)
         data = data.strip()
-        if not data:
+        if not data or (not event and data in NOTHING):
             return Mark.NOISE
         if data == _DONE:
             return Mark.END

@@ -120,11 +120,21 @@ class FrameCutter:
             scanned = len(begun)
             begun += piece
             end = self._framing.end_of_last_frame(begun, scanned)
-            whole = bytes(begun[:end])
+            with memoryview(begun) as view:
+                whole = bytes(view[:end])
             del begun[:end]
         if len(begun) > MAX_FRAME_BYTES:
             raise NotAnAnswer(f"one frame of the answer is larger than {MAX_FRAME_BYTES} bytes")
         return whole
+
+    @property
+    def held_bytes(self) -> int:
+        """The size of what was begun."""
+        return len(self._begun)
+
+    def held(self) -> bytes:
+        """What was begun; it stays."""
+        return bytes(self._begun)
 
     def rest(self) -> bytes:
         """What was begun and not completed; the cutter is empty afterwards."""

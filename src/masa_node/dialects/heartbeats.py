@@ -4,7 +4,7 @@ import msgspec
 
 from masa_node.dialects.fields import FIELDS, TEXT, read
 
-_NOTHING = frozenset({b"", b"{}", b"[]", b"null", b'""'})
+NOTHING = frozenset({b"", b"{}", b"[]", b"null", b'""'})
 _NAMES = frozenset({"ping", "pong", "keepalive", "heartbeat", "alive"})
 # Where a heartbeat says that it is one, and what it may tell beside that.
 _NAMED_BY = ("type", "event", "object", "status", "kind")
@@ -25,7 +25,7 @@ def is_heartbeat(data: bytes) -> bool:
     """Does this payload of a frame say nothing but that the server lives? It is no part of an answer already."""
     if len(data) > _MAX_BYTES:
         return False
-    if b"".join(data.split()) in _NOTHING:
+    if b"".join(data.split()) in NOTHING:
         return True
     fields = read(data, FIELDS)
     if fields is None:

@@ -15,7 +15,7 @@ from masa_node.dialects.dialect import ErrorText, Mark
 from masa_node.dialects.faults import error_text, is_bare_error, no_answer
 from masa_node.dialects.fields import ABSENT, TOKENS, is_error, is_given, read
 from masa_node.dialects.framing import SSE, event_of
-from masa_node.dialects.heartbeats import is_heartbeat, is_heartbeat_name
+from masa_node.dialects.heartbeats import NOTHING, is_heartbeat, is_heartbeat_name
 
 # Inside a JSON string the quotes would be escaped, so these cannot match a model's words.
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
@@ -113,7 +113,7 @@ class OpenAi:
         """See `Dialect`."""
         event, data = event_of(frame)
         data = data.strip()
-        if not data:
+        if not data or (not event and data in NOTHING):
             return Mark.NOISE
         if data == _DONE:
             return Mark.END

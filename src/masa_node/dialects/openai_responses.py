@@ -12,7 +12,7 @@ from masa_node.dialects.dialect import ErrorText, Mark
 from masa_node.dialects.faults import error_text, no_answer
 from masa_node.dialects.fields import ABSENT, FIELDS, LIST, TEXT, TOKENS, is_empty, is_given, read
 from masa_node.dialects.framing import event_of
-from masa_node.dialects.heartbeats import is_heartbeat_name
+from masa_node.dialects.heartbeats import NOTHING, is_heartbeat_name
 from masa_node.dialects.openai import OpenAi, mark_of_other
 
 _ENDS = frozenset({"response.completed", "response.incomplete", "response.cancelled"})
@@ -103,7 +103,7 @@ class OpenAiResponses(OpenAi):
         """See `Dialect`."""
         event, data = event_of(frame)
         data = data.strip()
-        if not data:
+        if not data or (not event and data in NOTHING):
             return Mark.NOISE
         fields = read(data, _RESPONSE)
         kind = read(fields.type, TEXT) if fields is not None else None

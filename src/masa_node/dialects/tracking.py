@@ -3,6 +3,8 @@
 Only whole frames are let through, so that an answer that is cut can be ended with a clean error frame.
 """
 
+from collections.abc import Iterator
+
 from masa_node.chat.answer import Usage
 from masa_node.chat.errors import BrokenAnswer, ErrorAnswer, ErrorInStream, NotAnAnswer, ProviderError
 from masa_node.dialects.choices import Choices
@@ -55,30 +57,75 @@ class StreamTracker:
 
     def feed(self, piece: bytes) -> bytes:
         """The bytes that may go on to the caller now: whole frames, as they came; b"" if none is complete."""
+        whole = self.cut(piece)
+        return self.look(whole) if whole else b""
+
+    # `feed` in two parts, for what is too much to be looked at in one go.
+
+    def cut(self, piece: bytes) -> bytes:
+        """The whole frames that this piece completes."""
         self.received += len(piece)
         try:
-            whole = self._cutter.feed(piece)
+            return self._cutter.feed(piece)
         except NotAnAnswer as exc:
             self.fault = None if self.ended else exc
             return b""
-        if not whole:
-            return b""
+
+    def parts(self, whole: bytes, most_bytes: int) -> Iterator[bytes]:
+        """These frames in parts of about so many bytes; a larger frame is a part by itself."""
+        start = 0
+        while start < len(whole):
+            size, end = most_bytes, 0
+            while not end and start + size < len(whole):
+                end = self._dialect.framing.end_of_last_frame(whole[start : start + size], 0)
+                size *= 4
+            end = start + end if end else len(whole)
+            yield whole[start:end]
+            start = end
+
+    def is_plain(self, whole: bytes) -> bool:
+        """Are these frames nothing but more of an answer that has started, so that looking costs little?"""
+        return self.started and self._dialect.is_plain(whole)
+
+    def look(self, whole: bytes, condensed: bytes | None = None) -> bytes:
+        """What may go on of these frames; `condensed` is what to look at instead, of a large one."""
         if self.ended:
             return whole
-        if self.started and self._dialect.is_plain(whole):
-            self.frames += self._dialect.framing.count(whole)
-            self._choices.note_plain(whole)
+        seen = whole if condensed is None else condensed
+        if self.started and self._dialect.is_plain(seen):
+            self.frames += self._dialect.framing.count(seen)
+            self._choices.note_plain(seen)
             return whole
-        return self._look_at(whole)
+        passed = self._look_at(seen)
+        if seen is whole or self.fault is None:
+            return whole if self.fault is None else passed
+        return b""
 
-    def finish(self) -> bytes:
-        """The connection ended in good order: the last bytes, if any. Sets `fault` if the answer is not whole."""
+    def held(self) -> bytes:
+        """The frame that has begun, as far as it came."""
+        return self._cutter.held()
+
+    @property
+    def held_bytes(self) -> int:
+        """How much of it came."""
+        return self._cutter.held_bytes
+
+    def finish(self, condensed: bytes | None = None) -> bytes:
+        """The connection ended in good order: the last bytes, if any. Sets `fault` if the answer is not whole.
+
+        `condensed` is what to look at instead of what is `held`.
+        """
         rest = self._cutter.rest()
-        if self._is_cut_inside(rest):
+        seen = rest if condensed is None else condensed
+        if self._is_cut_inside(seen):
             if not (self._error_seen or self.ended):
                 self.fault = BrokenAnswer("its stream ended inside a frame, so the answer was cut")
             return b""
-        out = self._look_at(rest) if rest.strip() and not self.ended else rest
+        if rest.strip() and not self.ended:
+            passed = self._look_at(seen)
+            out = passed if self.fault is not None else rest
+        else:
+            out = rest
         if self.fault is None and not self.is_whole():
             self.fault = BrokenAnswer(self._what_is_missing())
             return b""

@@ -23,6 +23,7 @@ from masa_node.chat.errors import (
     ProviderError,
 )
 from masa_node.chat.query import query_to_peer
+from masa_node.dialects.condensing import REQUEST_DEPTH
 from masa_node.network.ask_frames import HEADERS_TO_PEERS, AskHeader, is_header_value
 from masa_node.network.bodies import check_body
 from masa_node.network.failures import ABOUT_THE_OWNERS_KEY, failure_of
@@ -35,6 +36,7 @@ from masa_node.network.transport import NodeId, Stream, short_id
 from masa_node.network.wire import ProtocolFault
 from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.exchange import Exchange
+from masa_node.routing.steps import readable
 
 ASK_WITHIN_S = 30.0  # for all of an ask to arrive: MAX_BODY's default over a bad line of 0.5 MB/s takes 20 s
 TELL_WITHIN_S = 2.0  # for a refusal to be read: a few round trips
@@ -114,7 +116,8 @@ class PeerServer:
                     body = await incoming.body(header.body_bytes)
             except TimeoutError:
                 raise BodyTooSlow(f"the request did not arrive within {ASK_WITHIN_S:g} s.") from None
-            check_body(body, door, header.model, wants_stream=header.wants_stream)
+            small = await readable(body, REQUEST_DEPTH)
+            check_body(small, door, header.model, wants_stream=header.wants_stream)
             ask = self._ask(peer, header, door, body, came_s)
             await self._answer(ask, came_s + header.first_piece_within_ms / 1000, incoming, stream)
         finally:

@@ -3,12 +3,14 @@
 The same for everybody who answers, an LLM server behind this node or a peer: nobody's answer is taken unchecked.
 """
 
+import asyncio
 from typing import Protocol
 
 from masa_node.chat.answer import Answer, StreamedAnswer, Usage, WholeAnswer
 from masa_node.chat.ask import Headers
 from masa_node.chat.errors import BrokenAnswer, EncodedAnswer, ErrorAnswer, NotAnAnswer
 from masa_node.dialects.choices import Choices
+from masa_node.dialects.condensing import ANSWER_DEPTH, LARGE_BYTES
 from masa_node.dialects.dialect import Dialect
 from masa_node.dialects.endings import Endings
 from masa_node.dialects.faults import error_status, is_json_error
@@ -18,6 +20,7 @@ from masa_node.dialects.quoting import quoted
 from masa_node.dialects.tracking import StreamTracker
 from masa_node.routing.byte_budget import ByteBudget
 from masa_node.routing.gathered import Gathered
+from masa_node.routing.steps import readable
 
 # A whole answer with several generated images stays below this.
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -39,6 +42,7 @@ _PASSED_BACK = frozenset(
 )
 _PASSED_BACK_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-", "ratelimit-")
 _PAGE = b"<"
+LOOKED_AT_BYTES = 2 * 1024  # of frames in one go: seven hundred of the smallest, which takes some 5 ms
 _SUCCESS = range(200, 300)
 _REDIRECT = range(300, 400)
 LAST_STATUS = 599  # RFC 9110, 15
@@ -156,9 +160,10 @@ async def check_status(response: Response, dialect: Dialect) -> None:
         ) from exc
     finally:
         gathered.release()
-    is_json = is_json_error(body)
+    small = await readable(body, ANSWER_DEPTH)
+    is_json = is_json_error(small)
     if is_json:
-        text = dialect.error_message(body) or quoted(body)
+        text = dialect.error_message(small) or quoted(body)
     else:
         text = f"{response.content_type or 'no content type'} instead of JSON{_encoding(response)}: {quoted(body)}"
     raise ErrorAnswer(
@@ -183,21 +188,22 @@ async def _whole(response: Response, begun: bytes, dialect: Dialect, endings: En
     usage = Usage()
     try:
         body = await _gather(response, gathered, begun)
-        _check_whole(response, body, dialect, usage, endings)
+        await _check_whole(response, body, dialect, usage, endings)
     except BaseException:
         gathered.release()
         raise
     return WholeAnswer(response.status, passed_back(response), body, dialect.name, usage, gathered.release)
 
 
-def _check_whole(response: Response, body: bytes, dialect: Dialect, usage: Usage, endings: Endings) -> None:
+async def _check_whole(response: Response, body: bytes, dialect: Dialect, usage: Usage, endings: Endings) -> None:
     judge, choices = endings.begin(), Choices()
-    fault = dialect.fault_of_whole(body, usage, choices)
+    small = await readable(body, ANSWER_DEPTH)
+    fault = dialect.fault_of_whole(small, usage, choices)
     if fault is None:
         if not judge(choices):
             raise BrokenAnswer("its answer does not say why it stopped (no finish_reason), so it was cut.")
         return
-    status = error_status(body)
+    status = error_status(small)
     if status is None:
         raise _no_answer(response, fault, body)
     raise ErrorAnswer(
@@ -205,7 +211,7 @@ def _check_whole(response: Response, body: bytes, dialect: Dialect, usage: Usage
         status=status,
         headers=passed_back(response),
         body=body,
-        is_json=is_json_error(body),
+        is_json=is_json_error(small),
     )
 
 
@@ -278,14 +284,30 @@ class _Stream:
                 return b""
             else:
                 piece = await self._next()
-            if piece:
-                out = tracker.feed(piece)
-            else:
+            if not piece:
                 self._is_finished = True
-                out = tracker.finish()
+                out = tracker.finish(await readable(tracker.held(), ANSWER_DEPTH))
+            elif len(piece) > LOOKED_AT_BYTES or tracker.held_bytes > LOOKED_AT_BYTES:
+                out = await self._look_at_much(piece)
+            else:
+                out = tracker.feed(piece)
             if out:
                 return out
         raise tracker.fault
+
+    async def _look_at_much(self, piece: bytes) -> bytes:
+        """As `feed`, in steps: many frames in one piece, or a large one."""
+        tracker = self.tracker
+        whole = tracker.cut(piece)
+        if len(whole) <= LARGE_BYTES and tracker.is_plain(whole):
+            return tracker.look(whole)
+        out: list[bytes] = []
+        for part in tracker.parts(whole, LOOKED_AT_BYTES):
+            out.append(tracker.look(part, await readable(part, ANSWER_DEPTH)))
+            if tracker.fault is not None:
+                break
+            await asyncio.sleep(0)
+        return b"".join(out)
 
     async def _next(self) -> bytes:
         if self._is_over:

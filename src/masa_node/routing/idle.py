@@ -17,8 +17,8 @@ def _nothing() -> int:
 class IdleTimer:
     """An async context manager whose body is cancelled when nothing called `touch` for `idle_s` seconds.
 
-    `expired` tells that it was. `signs` are counted beside the touches: while their number grows it is not idle. `counted`
-    is what all this is for: while its number stands still, signs and touches keep the block alive for
+    `expired` tells that it was. `signs` are counted beside the touches: while their number grows it is not idle.
+    `counted` is what all this is for: while its number stands still, signs and touches keep the block alive for
     LONGEST_WITHOUT_COUNTED times as long (and up to one time more), not for ever; then `had_signs` is true.
 
     A touch is one clock reading; the timer itself is set again, and the numbers are looked at, only when it runs out

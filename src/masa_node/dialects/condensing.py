@@ -1,0 +1,197 @@
+"""A large JSON text as a small one of the same shape, in steps: so nobody's megabytes hold the event loop.
+
+msgspec reads a megabyte in 1 to 10 ms, whatever stands in it, and cannot stop in between. What is larger than
+LARGE_BYTES is first condensed: objects and lists below a depth are left empty, long texts and runs of numbers are cut.
+What readers look for (names, flags, reasons, usage, words of an error) stays. Nothing is validated but what is left.
+"""
+
+import re
+from collections.abc import Generator
+from typing import TypeVar
+
+T = TypeVar("T")
+Steps = Generator[None, None, T]
+
+LARGE_BYTES = 256 * 1024
+STEP_BYTES = 32 * 1024  # about 2 ms in the worst case
+MAX_PARTS = 50_000  # texts, objects and lists that stay; the longest seen (2048 embeddings) has 20 000
+ANSWER_DEPTH = 4  # `result.choices[].finish_reason` is the deepest that is looked for
+REQUEST_DEPTH = 1
+_PART_COSTS_BYTES = 256  # to find and to keep a part takes as long as to look at so many bytes
+_MAX_TEXT_BYTES = 1024
+_MAX_RUN_BYTES = 256
+_MANY_PARTS = 1_000  # beyond them each is cut to _FEW_BYTES
+_FEW_BYTES = 32
+_QUOTE = 34
+_FIRST_WINDOW_BYTES = 256
+
+_STRUCTURE = re.compile(rb'["\[\]{}]')
+_TEXT = re.compile(rb'(?:[^"\\]|\\u[0-9a-fA-F]{4}|\\[^u])*+', re.DOTALL)
+_RUN = re.compile(rb"\[+|\]+")
+_PAIR_ROUNDS = 4  # what is nested deeper has longer runs of one bracket
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_EMPTY = {b"[": b"[]", b"{": b"{}"}
+_STEP_OF = [1 if byte in b"[{" else -1 for byte in range(256)]
+
+
+def condensed(data: bytes, depth: int) -> Steps[bytes | None]:
+    """The small text; None if it would not be small. Each step looks at about STEP_BYTES, or makes some parts."""
+    out: list[bytes] = []
+    at = level = yielded_at = 0
+    while len(out) < 2 * MAX_PARTS:
+        if at + _PART_COSTS_BYTES * len(out) >= yielded_at + STEP_BYTES:
+            yielded_at = at + _PART_COSTS_BYTES * len(out)
+            yield
+        found = _STRUCTURE.search(data, at, at + STEP_BYTES)
+        end = found.start() if found is not None else (yield from _end_of_run(data, at))
+        is_many = len(out) > _MANY_PARTS
+        out.append(_short_run(data, at, end, _FEW_BYTES if is_many else _MAX_RUN_BYTES))
+        if end == len(data):
+            return b"".join(out)
+        sign = data[end : end + 1]
+        if sign == b'"':
+            at = yield from _end_of_text(data, end)
+            out.append(_short_text(data, end, at, _FEW_BYTES if is_many else _MAX_TEXT_BYTES))
+        elif sign in _EMPTY and level == depth:
+            at = yield from _end_of_container(data, end)
+            out.append(_EMPTY[sign] if at <= len(data) else sign)
+        else:
+            level += _STEP_OF[data[end]]
+            at = end + 1
+            out.append(sign)
+    return None
+
+
+def at_once(steps: Steps[T]) -> T:
+    """All steps, one after the other."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+
+def _end_of_run(data: bytes, at: int) -> Steps[int]:
+    """Where the next text, object or list begins or ends."""
+    while at < len(data):
+        found = _STRUCTURE.search(data, at, at + STEP_BYTES)
+        if found is not None:
+            return found.start()
+        at += STEP_BYTES
+        yield
+    return len(data)
+
+
+def _short_run(data: bytes, start: int, end: int, most_bytes: int) -> bytes:
+    """Signs, numbers and spaces between two texts: of many, one number stands for all."""
+    if end - start <= most_bytes:
+        return data[start:end]
+    begin, rest = data[start : start + most_bytes].strip(), data[end - most_bytes : end].strip()
+    if not begin and not rest:
+        return b" "
+    first = begin[:1] if begin.startswith((b":", b",")) else b""
+    return first + b"0" + (b"," if rest.endswith(b",") else b"")
+
+
+def _short_text(data: bytes, start: int, end: int, most_bytes: int) -> bytes:
+    if end - start <= most_bytes:
+        return data[start:end]
+    match = _TEXT.match(data, start + 1, start + most_bytes)
+    kept = data[start + 1 : match.end()] if match is not None else b""
+    return b'"' + kept.decode("utf-8", "ignore").encode() + (b'"' if end <= len(data) else b"")
+
+
+def _end_of_text(data: bytes, start: int) -> Steps[int]:
+    """Behind the closing quote; beyond the data if there is none."""
+    at, size, seen = start + 1, _FIRST_WINDOW_BYTES, 0
+    while at < len(data):
+        stop = at + 16 * size  # finding one byte is fast
+        end = data.find(b'"', at, stop)
+        back = data.find(b"\\", at, stop if end < 0 else end)
+        if back < 0:
+            if end >= 0:
+                return end + 1
+            at = min(stop, len(data))
+        else:
+            window = _without_escapes(data, back, size)
+            end = window.find(b'"')
+            if end >= 0:
+                return back + end + 1
+            at = back + len(window)
+        seen += size
+        size = min(4 * size, STEP_BYTES)
+        if seen >= STEP_BYTES:
+            seen = 0
+            yield
+    return len(data) + 1
+
+
+def _end_of_container(data: bytes, start: int) -> Steps[int]:
+    """Behind the bracket that closes the one at `start`; beyond the data if there is none."""
+    at, size, seen, depth, is_text = start, _FIRST_WINDOW_BYTES, 0, 0, False
+    while at < len(data):
+        window = _without_escapes(data, at, size)
+        parts = window.split(b'"')
+        brackets = _brackets(b"".join(parts[is_text::2]))
+        seen += len(window)
+        if brackets and depth - brackets.count(b"]") <= 0 and depth + _lowest(brackets) <= 0:
+            if len(window) <= _FIRST_WINDOW_BYTES:
+                return at + _closed_at(window, depth, is_text=is_text)
+            size = max(len(window) // 4, _FIRST_WINDOW_BYTES)
+        else:
+            opened = brackets.count(b"[")
+            depth += 2 * opened - len(brackets)
+            is_text ^= not len(parts) & 1
+            at += len(window)
+            size = min(4 * size, STEP_BYTES)
+        if seen >= STEP_BYTES:
+            seen = 0
+            yield
+    return len(data) + 1
+
+
+def _closed_at(window: bytes, depth: int, *, is_text: bool) -> int:
+    """Behind the bracket that brings the depth to 0."""
+    for at, byte in enumerate(window):
+        if byte == _QUOTE:
+            is_text = not is_text
+        elif not is_text and byte in b"[]{}":
+            depth += _STEP_OF[byte]
+            if depth <= 0:
+                return at + 1
+    return len(window)
+
+
+def _without_escapes(data: bytes, at: int, size: int) -> bytes:
+    """So many bytes from there, escaped quotes and backslashes made harmless; no escape is cut at the end."""
+    window = data[at : at + size]
+    if b"\\" not in window:
+        return window
+    window = window.replace(b"\\\\", b"xx").replace(b'\\"', b"xx")
+    if not window.endswith(b"\\") or at + size >= len(data):
+        return window
+    return window[:-1] if len(window) > 1 else _without_escapes(data, at, 2)
+
+
+def _brackets(outside: bytes) -> bytes:
+    """The brackets alone, all of one kind, without pairs that hold nothing."""
+    brackets = outside.translate(_ONE_KIND, _NO_BRACKETS)
+    for _ in range(_PAIR_ROUNDS if len(brackets) > _FIRST_WINDOW_BYTES else 0):
+        brackets = brackets.replace(b"[]", b"")
+    return brackets
+
+
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
+
+
+def _lowest(brackets: bytes) -> int:
+    """How far down they are at most behind a closing one."""
+    level, lowest = 0, len(brackets)
+    for run in _RUN.findall(brackets):
+        if run.startswith(b"["):
+            level += len(run)
+        else:
+            level -= len(run)
+            lowest = min(lowest, level)
+    return lowest

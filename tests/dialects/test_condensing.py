@@ -1,0 +1,86 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from masa_node.dialects import condensing
+from masa_node.dialects.condensing import at_once, condensed
+from masa_node.dialects.fields import FIELDS, read
+from tests.dialects.chunking import MANY
+
+TEXTS = st.text(max_size=30) | st.sampled_from(['"', "\\", '\\"', "[{", "}]", '":{', "x" * 50, "\\" * 9, "ü🙂" * 9])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(TEXTS, inner, max_size=6),
+    max_leaves=30,
+)
+OBJECTS = st.dictionaries(TEXTS, VALUES, max_size=6)
+
+
+@pytest.fixture(autouse=True)
+def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that few bytes have as many borders as megabytes have."""
+    monkeypatch.setattr(condensing, "_FIRST_WINDOW_BYTES", 4)
+    monkeypatch.setattr(condensing, "STEP_BYTES", 16)
+
+
+def elided(value: object, depth: int) -> object:
+    """What has to be left of a value."""
+    if isinstance(value, dict):
+        return {key: elided(inner, depth - 1) for key, inner in value.items()} if depth else {}
+    if isinstance(value, list):
+        return [elided(inner, depth - 1) for inner in value] if depth else []
+    return value
+
+
+@MANY
+@given(value=OBJECTS, depth=st.integers(1, 4), indent=st.none() | st.just(2), is_ascii=st.booleans())
+def test_what_is_not_too_deep_stays_and_the_rest_is_left_empty(
+    value: dict[str, object], depth: int, indent: int | None, *, is_ascii: bool
+) -> None:
+    text = json.dumps(value, indent=indent, ensure_ascii=is_ascii).encode()
+    small = at_once(condensed(text, depth))
+    assert small is not None
+    assert json.loads(small) == elided(value, depth)
+
+
+@MANY
+@given(value=OBJECTS, end=st.integers(0, 400))
+def test_what_is_cut_stays_cut(value: dict[str, object], end: int) -> None:
+    text = json.dumps(value).encode()
+    if end < len(text):
+        small = at_once(condensed(text[:end], 1))
+        assert small is not None
+        assert read(small, FIELDS) is None
+
+
+@MANY
+@given(data=st.binary() | st.lists(st.sampled_from(['"', "\\", "[", "]", "{", "}", "x", ",", ":"])).map("".join))
+def test_any_bytes_come_to_an_end(data: bytes | str) -> None:
+    raw = data.encode() if isinstance(data, str) else data
+    assert at_once(condensed(raw, 2)) is not None
+
+
+def test_long_texts_and_runs_are_cut_and_still_texts_and_runs() -> None:
+    words = b'say \\"hi\\" \\ud83d\\ude42 \xc3\xbc ' * 1_000
+    numbers = b"0.25, " * 1_000
+    raw = b'{"a":"%s","b":[%s1],"c":%s,"d":  %s  1,"e":true}' % (words, numbers, b"9" * 5_000, b" " * 5_000)
+    small = at_once(condensed(raw, 4))
+    assert small is not None
+    assert len(small) < 3_000
+    fields = json.loads(small)
+    assert json.loads(b'"%s"' % words).startswith(fields["a"][:-1])
+    assert fields.keys() == {"a", "b", "c", "d", "e"}
+    assert fields["e"] is True
+
+
+def test_names_and_their_order_stay_those_that_come_twice_too() -> None:
+    raw = b'{"model":"a", "x":[{"model":"b"}],"mod\\u0065l":"c"}'
+    assert at_once(condensed(raw, 1)) == b'{"model":"a", "x":[],"mod\\u0065l":"c"}'
+
+
+def test_more_parts_than_are_looked_at_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(condensing, "MAX_PARTS", 100)
+    assert at_once(condensed(b"[" + b"1,{}," * 150 + b"1]", 1)) is None
+    assert at_once(condensed(b"[[" + b"1,{}," * 60 + b"1]]", 1)) == b"[[]]"

@@ -1,0 +1,177 @@
+"""Nobody's content holds the event loop: the longest turn of every reader, in the worst cases, in CPU time.
+
+Measured in units of this machine, now: so much as a plain loop takes that takes about a millisecond on a usual one.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from masa_node.chat.answer import StreamedAnswer
+from masa_node.chat.ask import DialectName, Door
+from masa_node.chat.errors import MasaError
+from masa_node.dialects.condensing import REQUEST_DEPTH, Steps
+from masa_node.dialects.peek import peek
+from masa_node.dialects.registry import DIALECTS
+from masa_node.network.bodies import check_body
+from masa_node.routing.answers import take_answer
+from masa_node.routing.steps import in_steps, readable
+from tests.routing.test_odd_answers import Said
+from tests.virtual_time import virtual_time
+
+SIZE = 1_000_000
+READ_BYTES = 256 * 1024  # what a transport gives at most at once
+MOST_UNITS = 40.0  # twice what is allowed, as others use the machine too; what this is for took 200 and more
+TRIES = 2  # the second only where the first was too long
+
+
+def filled(part: bytes, begin: bytes = b"", end: bytes = b"") -> bytes:
+    return begin + part * (SIZE // len(part)) + end
+
+
+VALUES = {
+    "plain": filled(b"x", b'"', b'"'),
+    "line ends": filled(rb"\n", b'"', b'"'),
+    "backslashes": filled(rb"\\", b'"', b'"'),
+    "quotes": filled(rb"\"", b'"', b'"'),
+    "halves of emojis": filled(rb"\ud83d", b'"', b'"'),
+    "colons": filled(b":", b'"', b'"'),
+    "names in a text": filled(rb"\"model\":", b'"', b'"'),
+    "numbers that are none": filled(b"NaN,", b"[", b"1]"),
+    "empty lists": filled(b"[],", b"[", b"1]"),
+    "empty texts": filled(b'"",', b"[", b"1]"),
+    "short escaped texts": filled(rb'"\n",', b"[", b"1]"),
+    "fields": filled(b'"":0,', b"{", b'"":0}'),
+    "depth": filled(b"[" * 400 + b"]" * 400 + b",", b"[", b"1]"),
+    "endless depth": b"[" * (SIZE // 2) + b"]" * (SIZE // 2),
+    "spaces": filled(b" ", b"", b"1"),
+    "digits": filled(b"7"),
+}
+CHOICES = b'"choices":[{"index":0,"delta":{"content":"a"},"message":{},"finish_reason":"stop"}]'
+BODIES = {
+    **{name: b'{"model":"tiny","x":%s,%s}' % (value, CHOICES) for name, value in VALUES.items()},
+    "fields at the top": filled(b'"a":0,', b'{"model":"tiny",', CHOICES + b"}"),
+    "choices": filled(b"{},", b'{"model":"tiny","choices":[', b"{}]}"),
+    "no JSON": filled(b"x"),
+    "nothing but quotes": filled(b'"'),
+    "nothing but backslashes": filled(b"\\", b'{"'),
+}
+PIECE = b"data: {%s}\n\n" % CHOICES.replace(b'"stop"', b"null")
+FRAMES = {
+    "tiny frames": b"a\n\n" * 60_000,
+    "tiny events": b"data: {}\n\n" * 20_000,
+    "comments": b":\n\n" * 60_000,
+    "comment lines of one frame": filled(b":\n"),
+    "empty lines": filled(b"\n"),
+    "returns": filled(b"\r"),
+    "lines of data": filled(b"data:\n"),
+    "colons": filled(b":"),
+    "odd ends": filled(b"\n\r"),
+    **{name: b'data: {"x":%s,%s}\n\n' % (value, CHOICES) for name, value in VALUES.items()},
+}
+
+
+def unit_s() -> float:
+    def loop() -> float:
+        began_s = time.process_time()
+        total = 0
+        for number in range(15_000):
+            total += number
+        return time.process_time() - began_s
+
+    return min(loop() for _ in range(5))
+
+
+async def longest_turn_s(reading: Callable[[], Awaitable[object]]) -> float:
+    """Of the event loop, in CPU time, while this is read."""
+    longest_s = 0.0
+
+    async def read() -> None:
+        try:
+            await reading()
+        except MasaError:
+            return
+
+    task = asyncio.create_task(read())
+    while not task.done():
+        began_s = time.process_time()
+        await asyncio.sleep(0)
+        longest_s = max(longest_s, time.process_time() - began_s)
+    await task
+    return longest_s
+
+
+async def check(reading: Callable[[], Awaitable[object]]) -> None:
+    units = MOST_UNITS
+    for _ in range(TRIES):
+        if units >= MOST_UNITS:
+            units = await longest_turn_s(reading) / unit_s()
+    assert units < MOST_UNITS
+
+
+def pieces_of(raw: bytes) -> list[bytes]:
+    return [raw[at : at + READ_BYTES] for at in range(0, len(raw), READ_BYTES)]
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
+@virtual_time
+async def test_no_request_holds_the_loop(body: bytes) -> None:
+    async def reading() -> None:
+        small = await readable(body, REQUEST_DEPTH)
+        peek(small, Door.OPENAI_CHAT)
+        check_body(small, Door.OPENAI_CHAT, "tiny", wants_stream=False)
+
+    await check(reading)
+
+
+@pytest.mark.parametrize("dialect", [DialectName.OPENAI, DialectName.OLLAMA])
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
+@virtual_time
+async def test_no_whole_answer_holds_the_loop(body: bytes, dialect: DialectName) -> None:
+    await check(lambda: take_answer(Said(*pieces_of(body)), DIALECTS[dialect], is_stream=False))
+
+
+@pytest.mark.parametrize("frames", FRAMES.values(), ids=FRAMES.keys())
+@virtual_time
+async def test_no_stream_holds_the_loop(frames: bytes) -> None:
+    async def reading() -> None:
+        answer = await take_answer(Said(PIECE, *pieces_of(frames)), DIALECTS[DialectName.OPENAI], is_stream=True)
+        assert isinstance(answer, StreamedAnswer)
+        piece = answer.first
+        while piece:
+            piece = await answer.next_piece()
+            await asyncio.sleep(0)
+
+    await check(reading)
+
+
+@virtual_time
+async def test_between_two_steps_others_have_their_turn() -> None:
+    turns: list[str] = []
+
+    async def other() -> None:
+        for _ in range(3):
+            turns.append("other")
+            await asyncio.sleep(0)
+
+    def steps() -> Steps[int]:
+        for _ in range(3):
+            turns.append("step")
+            yield
+        return 7
+
+    task = asyncio.create_task(other())
+    assert await in_steps(steps()) == 7
+    await task
+    assert turns[:4] == ["step", "other", "step", "other"]
+
+
+@virtual_time
+async def test_what_is_small_is_read_as_it_is_and_too_many_parts_are_nobodys_json() -> None:
+    small = b'{"model":"m"}'
+    assert await readable(small, 1) is small
+    many = await readable(b"{" + b'"a":1,' * 200_000 + b'"a":1}', 1)
+    with pytest.raises(MasaError):
+        peek(many, Door.OPENAI_CHAT)
