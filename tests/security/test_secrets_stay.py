@@ -151,9 +151,9 @@ def test_settings_are_shown_without_secrets(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        f"http://user:{UPSTREAM_KEY}@localhost",
+        f"http://user:{UPSTREAM_KEY}@localhost/#x",
         f"http://user:{UPSTREAM_KEY}@localhost:99999",
-        f"http://localhost/?key={UPSTREAM_KEY}",
+        f"http://localhost/?key={UPSTREAM_KEY}#x",
     ],
 )
 def test_a_refused_setting_is_named_without_the_secret_in_it(tmp_path: Path, url: str) -> None:

@@ -148,3 +148,10 @@ async def test_azures_classic_url_is_asked_with_its_version_and_its_key(
                 reply = await post(node.port, f"{door}?api-version=other&beta=1", b'{"model":"gpt-4o"}')
                 assert (reply.status, reply.body) == (200, OPENAI.answer)
     assert {got.target.partition("?")[2] for got in llm.requests} == {f"{VERSION}&beta=1"}
+
+
+@pytest.mark.parametrize(
+    "part", ["api_base=x", "url=x", "Proxy=x", "x=http://evil", "x=%2F%2Fevil", "x=%252F%252Fevil", "ho%73t=x"]
+)
+def test_what_could_move_an_upstream_goes_nowhere(part: str) -> None:
+    assert query_up(f"{part}&beta=true".encode()) == "beta=true"

@@ -262,7 +262,7 @@ async def test_what_llama_cpp_tells_of_a_model_is_known_of_its_offer(http: HttpC
     ]
     async with FakeLlm().answer("/v1/models", (send(whole(json.dumps({"data": entries}).encode())),)) as llm:
         base = f"{llm.url}/v1"
-        server = OpenAiServer(base, f"{base}/chat/completions", "", label="llama.cpp", speaks_anthropic=False)
+        server = OpenAiServer((base,), "", label="llama.cpp", speaks_anthropic=False)
         small, large = await server.list_models(http)
     assert small.facts == ModelFacts(parameter_size="134.52M", size_bytes=91_000_000)
     assert large.facts == ModelFacts(parameter_size="8.0B")

@@ -11,12 +11,17 @@ MAX_PEER_QUERY_CHARS = 128
 _QUERY = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:@/?%\[\]|-]*")
 # Names under which keys travel in a query: the caller's own go nowhere, as those in headers.
 _CREDENTIALS = re.compile(r".*(?:key|token|secret|password|passwd|auth|authorization|signature|sig|credential)s?")
+# What could send an LLM server, or a gateway before it, to ask somebody else.
+_ADDRESS_NAMES = re.compile(r".*(?:url|uri|base|host|proxy|endpoint|target).*")
 # What a stranger's LLM server gets to see: Anthropic's SDK marks with it that a beta feature is asked for.
 _TO_PEERS = re.compile(r"beta=[A-Za-z0-9._-]{1,32}")
 
 
 def query_up(raw: bytes) -> str:
-    """What of this query goes up to an LLM server of this node's own: all but credentials. Raises `CallerError`."""
+    """What of this query goes up to an LLM server of this node's own: all but credentials and addresses.
+
+    Raises `CallerError`.
+    """
     if not raw:
         return ""
     if len(raw) > MAX_QUERY_CHARS or not _QUERY.fullmatch(raw):
@@ -24,7 +29,11 @@ def query_up(raw: bytes) -> str:
             f"The URL's ?query is longer than {MAX_QUERY_CHARS} characters, or holds what must be percent-encoded."
         )
     parts = (part for part in raw.decode("ascii").split("&") if part)
-    return "&".join(part for part in parts if not _CREDENTIALS.fullmatch(unquote(part.partition("=")[0]).lower()))
+    return "&".join(part for part in parts if _is_harmless(*unquote(part).lower().partition("=")[::2]))
+
+
+def _is_harmless(name: str, value: str) -> bool:
+    return not (_CREDENTIALS.fullmatch(name) or _ADDRESS_NAMES.fullmatch(name) or "//" in unquote(value))
 
 
 def query_to_peer(query: str) -> str:

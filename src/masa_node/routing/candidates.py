@@ -149,12 +149,6 @@ class Candidates:
 
     def _unknown(self, ask: Ask) -> UnknownModel:
         nearest = self._catalog.nearest(ask.model)
-        empty = self._catalog.without_models()
-        if not nearest and empty:
-            return UnknownModel(
-                f"No model {ask.model!r}, nor any other, is served here or by a peer: {empty[0].place} is up and has "
-                "no models yet. Load one there (Ollama: `ollama pull <model>`)."
-            )
         if not nearest:
             why = self.why_nothing() if self.why_nothing is not None else ""
             return UnknownModel(

@@ -156,10 +156,6 @@ class Catalog:
             return Found((taker.provider,))
         return Found((), (), tuple(sorted({other for each in offers for other in each.doors})))
 
-    def without_models(self) -> list[Provider]:
-        """Own servers that were reached and serve nothing."""
-        return [entry.provider for entry in self._own.values() if entry.offers == ()]
-
     def knows(self, model: str) -> bool:
         """Does any provider list this model?"""
         return self._known(model) is not None

@@ -157,7 +157,7 @@ class EmbeddedLlm:
         )
 
     def _upstream_at(self, url: str, key: str) -> Upstream:
-        spec = UpstreamSpec(self._spec.name, Kind.OPENAI, url, key, self._spec.models, self._spec.hosted)
+        spec = UpstreamSpec(self._spec.name, Kind.OPENAI, f"{url}/v1", key, self._spec.models, self._spec.hosted)
         return Upstream(spec, self._http)
 
     def _change(self, upstream: Upstream | None, trouble: str) -> None:
