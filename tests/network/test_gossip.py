@@ -19,6 +19,7 @@ from masa_node.network.gossip import (
     EXPIRE_EVERY_S,
     FANOUT,
     INBOUND_BURST_BYTES,
+    SLICE,
     SPREAD_AGAIN_AFTER_S,
     AdvertExpired,
     AdvertHeard,
@@ -658,3 +659,25 @@ def test_whatever_comes_in_is_taken_or_a_fault(messages: list[tuple[bytes, int, 
     known = one.gossip._known
     assert known._bytes == sum(len(entry.spread.signed) for entry in known)
     assert sum(map(len, known._leaves)) == len(known) == len(known._signed) <= 10
+
+
+# ---- in slices ----
+
+
+def test_a_message_of_many_adverts_is_taken_in_slices_that_come_to_the_same() -> None:
+    one = One(links=2)
+    adverts = [one.advert(number, models=0) for number in range(1, 3 * SLICE + 2)]
+    message = write_message(Push(tuple(advert.signed for advert in adverts), is_news=True))
+    checked = [one.keys.checks for _ in one.gossip.taking(one.peers[0], message, one.now_s, AT_UNIX_S)]
+    assert checked == [SLICE, 2 * SLICE, 3 * SLICE]
+    assert one.keys.checks == len(adverts)
+    assert one.known() == {advert.node_id for advert in adverts}
+
+
+def test_of_a_peer_that_goes_in_between_no_more_is_taken() -> None:
+    one = One(links=2)
+    adverts = [one.advert(number, models=0) for number in range(1, 3 * SLICE)]
+    message = write_message(Push(tuple(advert.signed for advert in adverts), is_news=True))
+    for _ in one.gossip.taking(one.peers[0], message, one.now_s, AT_UNIX_S):
+        one.gossip.unlinked(one.peers[0])
+    assert one.keys.checks == SLICE

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -291,6 +291,27 @@ async def test_a_peer_that_started_anew_is_linked_again_at_once() -> None:
             await asyncio.sleep(10)
             assert set(ada.links.sessions) == {bob.id}
             assert set(again.links.sessions) == {ada.id}
+
+
+@virtual_time
+async def test_between_the_slices_of_a_gossip_message_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, ada, bob = two()
+    turns: list[str] = []
+
+    def in_slices(_peer: NodeId, message: bytes) -> Iterator[None]:
+        for number in range(3):
+            turns.append(f"slice {number} of {message!r}")
+            asyncio.get_running_loop().call_soon(turns.append, "another")
+            yield
+        raise ProtocolFault("it said bad things at last.")
+
+    monkeypatch.setattr(bob, "gossip_came", in_slices)
+    async with running(ada, bob):
+        session = await ada.connect(bob)
+        session.send_gossip(b"much")
+        await until(lambda: bool(bob.gone))
+    assert turns == [each for number in range(3) for each in (f"slice {number} of b'much'", "another")]
+    assert "at last" in bob.gone[0]
 
 
 @virtual_time

@@ -155,6 +155,11 @@ def test_a_change_of_its_address_does_not_make_it_the_newest(book: PeerBook) -> 
     assert book.vouched_by(GUEST) == [A, B]
 
 
+def test_who_may_vouch_for_nobody_has_always_vouched_for_enough() -> None:
+    for standing in Standing:
+        assert Vouched().is_full(PeerRecord(A, standing)) is (standing not in MAX_VOUCHED)
+
+
 def test_nothing_is_left_of_a_voucher_without_anybody() -> None:
     vouched = Vouched()
     record = PeerRecord(A, Standing.VOUCHED, vouched_by=GUEST)

@@ -9,7 +9,7 @@ Only linked peers need to know a node's load at once; an advert that says nothin
 import math
 import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 
 import msgspec
@@ -52,6 +52,7 @@ INBOUND_BYTES_PER_S = 2 * BUDGET_BYTES_PER_S  # clocks differ
 INBOUND_BURST_BYTES = 4 * BURST_BYTES  # a line that stalled for 30 s brings everything at once
 CHECKS_PER_S = 64  # signatures for one peer, 0.1 ms each; its budget holds 43 of the smallest adverts a second
 CHECKS_BURST = 1024
+SLICE = 16  # adverts of a message that are looked at in one go: some ms, a message may hold hundreds
 EXCHANGES_PER_S = 8  # digests, listings and wishes answered for one peer; an eager node sends 6
 EXCHANGES_BURST = 32
 EXPIRE_EVERY_S = 5.0
@@ -249,6 +250,11 @@ class Gossip:
 
     def received(self, peer: NodeId, data: bytes, now_s: float, at_unix_s: float) -> None:
         """A message of a linked peer. Raises `ProtocolFault` for what a well-behaved peer never sends."""
+        for _ in self.taking(peer, data, now_s, at_unix_s):
+            pass
+
+    def taking(self, peer: NodeId, data: bytes, now_s: float, at_unix_s: float) -> Iterator[None]:
+        """The same in slices: between two of them others may have their turn, and the peer may go. Raises as above."""
         state = self._peers.get(peer)
         if state is None:
             return
@@ -256,7 +262,7 @@ class Gossip:
             raise ProtocolFault("it sends far more gossip than its budget.")
         message = read_message(data)
         if isinstance(message, Push):
-            self._take_all(peer, message, now_s, at_unix_s)
+            yield from self._take_all(peer, message, now_s, at_unix_s)
         elif not state.exchanges.take(1, now_s):
             self.ignored[Ignored.TOO_MANY] += 1
         elif isinstance(message, Digest):
@@ -266,9 +272,13 @@ class Gossip:
         else:
             self._answer_want(self._outbox(peer), message, now_s)
 
-    def _take_all(self, peer: NodeId, message: Push, now_s: float, at_unix_s: float) -> None:
+    def _take_all(self, peer: NodeId, message: Push, now_s: float, at_unix_s: float) -> Iterator[None]:
         is_passed_on = message.is_news or len(message.adverts) <= FEW
-        for signed in message.adverts:
+        for place, signed in enumerate(message.adverts):
+            if place and place % SLICE == 0:
+                yield
+                if peer not in self._peers:
+                    return
             node_id = self._take(peer, signed, now_s, at_unix_s)
             if node_id is not None and is_passed_on:
                 self._pass_on(node_id, peer, now_s)

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 
 import msgspec
@@ -214,10 +214,10 @@ class Network:
         if self._lines.take(1, self._now_s()):
             log.info("peer gone", peer=short_id(session.peer), why=session.why)
 
-    def gossip_came(self, peer: NodeId, message: bytes) -> None:
+    def gossip_came(self, peer: NodeId, message: bytes) -> Iterator[None]:
         """See `SessionOwner`."""
         try:
-            self.gossip.received(peer, message, self._now_s(), time.time())
+            yield from self.gossip.taking(peer, message, self._now_s(), time.time())
         finally:  # also what came before a fault in it was told by this peer, and by nobody else
             self._take_changes(peer)
             self._news.set()

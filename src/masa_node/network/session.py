@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 from typing import Protocol
 
 from masa_node.chat.errors import ProviderError
@@ -23,8 +24,11 @@ _WINDOW_S = 1.0
 class SessionOwner(Protocol):
     """Who is told what a peer says. Nothing here may wait."""
 
-    def gossip_came(self, peer: NodeId, message: bytes) -> None:
-        """A gossip message. Raises `ProtocolFault` if the link should end for it."""
+    def gossip_came(self, peer: NodeId, message: bytes) -> Iterable[None] | None:
+        """A gossip message; what is given back is to be iterated, with turns for others in between.
+
+        Raises `ProtocolFault`, at once or then, if the link should end for it.
+        """
         ...
 
     def voucher_came(self, peer: NodeId, signed: bytes) -> None:
@@ -124,20 +128,22 @@ class Session:
             frames += 1
             if frames > MAX_CONTROL_FRAMES_PER_S:
                 raise ProtocolFault("it sent more control frames than any node needs.")
-            self._take(kind, payload)
+            for _ in self._take(kind, payload) or ():
+                await asyncio.sleep(0)
 
-    def _take(self, kind: Kind, payload: bytes) -> None:
+    def _take(self, kind: Kind, payload: bytes) -> Iterable[None] | None:
         match kind:
             case Kind.PING:
                 self._send(header_frame(Kind.PONG, read_header(payload, Beat)))
             case Kind.PONG:
                 self._note_rtt(read_header(payload, Beat).number)
             case Kind.GOSSIP:
-                self._owner.gossip_came(self.peer, payload)
+                return self._owner.gossip_came(self.peer, payload)
             case Kind.VOUCH:
                 self._owner.voucher_came(self.peer, payload)
             case _:
                 raise ProtocolFault(f"it sent a {kind.name} frame on the control stream.")
+        return None
 
     def _note_rtt(self, number: int) -> None:
         sent_s = self._beats.pop(number, None)
