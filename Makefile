@@ -24,7 +24,7 @@ OUR_PYTHON := src tests bench tools
 WORKERS := -n auto --maxprocesses 4 --max-worker-restart 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench docs dist lock upgrade clean get-anvil
+.PHONY: help demo test lint format bench docs dist lock upgrade clean get-anvil mutants
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -59,6 +59,9 @@ format: $(VENV)/.dev ## lay out the code, and mend what ruff can mend safely
 
 bench: $(VENV)/.test ## measure what the node adds to a request; ARGS go to the benchmark
 	@$(PY) -m bench $(ARGS)
+
+mutants: $(VENV)/.test ## change one thing at a time where it is decided who is let in, and name the changes that no test notices
+	@$(PY) -m tools.mutants $(ARGS)
 
 docs: $(VENV)/.test ## write the generated parts of docs/ again
 	@$(PY) -m tools.generate_docs

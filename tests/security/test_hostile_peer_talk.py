@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -265,14 +266,14 @@ async def test_an_advert_with_a_private_address_is_never_taken_as_told_by_somebo
 async def test_a_bug_that_one_peer_can_reach_costs_that_link_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     async with siege() as here:
         gossip = here.ada.network.gossip
-        received = gossip.received
+        taking = gossip.taking
 
-        def breaks(peer: str, *rest: object) -> None:
+        def breaks(peer: str, *rest: object) -> Iterator[None]:
             if peer == here.eve.transport.keys.node_id:
                 raise KeyError(peer)
-            received(peer, *rest)  # type: ignore[arg-type]
+            return taking(peer, *rest)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(gossip, "received", breaks)
+        monkeypatch.setattr(gossip, "taking", breaks)
         link, control = await here.eve.enter()
         await control.write(frame(Kind.GOSSIP, b"\x90"))
         await asyncio.wait_for(link.closed(), 2)

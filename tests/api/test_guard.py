@@ -1,0 +1,209 @@
+"""Who may come in, decision by decision: keys, hosts and origins, without a server around them."""
+
+import hmac
+import socket
+from unittest import mock
+
+import pytest
+
+from masa_node.api.guard import MAX_REMEMBERED_HOSTS, Guard, GuardRules
+from masa_node.chat.errors import BadHost, ConfigurationError, HostRefused, OriginRefused, Unauthorized
+
+Headers = list[tuple[bytes, bytes]]
+
+
+def guard(*keys: str, hosts: tuple[str, ...] = (), origins: tuple[str, ...] = ()) -> Guard:
+    return Guard(GuardRules(keys, hosts, origins))
+
+
+# ---- keys ----
+
+
+def test_without_keys_nobody_needs_one() -> None:
+    assert guard().check_key(b"/v1/models", [])
+
+
+@pytest.mark.parametrize("path", [b"/", b"/healthz", b"/readyz", b"/health", b"/v1/health"])
+def test_probes_are_let_in_and_nobody_looked_at_their_key(path: bytes) -> None:
+    assert guard("key").check_key(path, []) is False
+    assert guard("key").check_key(path, [(b"x-api-key", b"wrong")]) is False
+
+
+@pytest.mark.parametrize("path", [b"", b"/x", b"/healthz/", b"/metrics", b"/v1/models", b"/healthzx"])
+def test_everything_else_needs_one(path: bytes) -> None:
+    with pytest.raises(Unauthorized, match="needs an API key"):
+        guard("key").check_key(path, [])
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [(b"x-api-key", b"second")],
+        [(b"authorization", b"Bearer second")],
+        [(b"authorization", b"bEaReR   second  ")],
+        [(b"x-api-key", b"wrong"), (b"authorization", b"Bearer second")],
+        [(b"authorization", b"Bearer wrong"), (b"x-api-key", b"second")],
+        [(b"x-api-key", b"wrong"), (b"x-api-key", b"second")],
+    ],
+)
+def test_any_of_the_keys_lets_in(headers: Headers) -> None:
+    assert guard("first", "second", "third").check_key(b"/v1/models", headers) is True
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [(b"x-api-key", b"")],
+        [(b"x-api-key", b"ke")],
+        [(b"x-api-key", b"keys")],
+        [(b"x-api-key", b"Bearer key")],
+        [(b"x-other", b"key")],
+        [(b"authorization", b"key")],
+        [(b"authorization", b"Basic key")],
+        [(b"authorization", b"Bearer")],
+        [(b"authorization", b"Bearerkey")],
+        [(b"authorization", b"Bearer key"), (b"authorization", b"Bearer key")],
+        [(b"authorization", b"Bearer key"), (b"authorization", b"Bearer wrong")],
+    ],
+)
+def test_what_is_not_exactly_a_key_lets_nobody_in(headers: Headers) -> None:
+    with pytest.raises(Unauthorized):
+        guard("key").check_key(b"/v1/models", headers)
+
+
+def test_all_keys_are_compared_whichever_is_right() -> None:
+    it = guard("first", "second", "third")
+    for offered in (b"first", b"third"):
+        with mock.patch.object(hmac, "compare_digest", side_effect=hmac.compare_digest) as compared:
+            assert it.check_key(b"/v1/models", [(b"x-api-key", offered)])
+        assert compared.call_count == 3
+
+
+@pytest.mark.parametrize("key", ["a\nb", "\x1b", "Bearer key", "bearer key", "BEARER x"])
+def test_a_key_that_no_caller_could_send_is_refused_at_the_start(key: str) -> None:
+    with pytest.raises(ConfigurationError, match="API_KEY"):
+        guard("good", key)
+
+
+def test_a_key_that_only_looks_like_it_is_taken() -> None:
+    assert guard("bearer").check_key(b"/x", [(b"x-api-key", b"bearer")])
+
+
+# ---- Host ----
+
+LOCAL = [b"localhost", b"LOCALHOST:1", b"localhost:65535", b"127.0.0.1", b"[::1]:80", b"192.0.2.7", b"[2001:db8::1]"]
+
+
+@pytest.mark.parametrize("host", [*LOCAL, socket.gethostname().encode()])
+def test_names_that_cannot_be_rebound_are_answered(host: bytes) -> None:
+    it = guard()
+    assert it.check_place([(b"host", host)]) is None
+    assert it.check_place([(b"host", host)]) is None
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        b"",
+        b"localhost:65536",
+        b"localhost:99999",
+        b"a/b",
+        b"a b",
+        b"[::1",
+        b"user@localhost",
+        b"a:1:1",
+        b".a",
+        b"[g::]",
+    ],
+)
+def test_what_is_no_host_is_told_so(host: bytes) -> None:
+    with pytest.raises(BadHost, match="malformed"):
+        guard().check_place([(b"host", host)])
+
+
+@pytest.mark.parametrize("headers", [[], [(b"x", b"localhost")], [(b"host", b"localhost")] * 2])
+def test_there_is_exactly_one_host(headers: Headers) -> None:
+    with pytest.raises(BadHost, match="exactly one"):
+        guard().check_place(headers)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *(b"evil.example", b"localhost.evil.example", b"0.0.0.0", b"0.0.0.0:1", b"[::]", b"224.0.0.1", b"[ff02::1]"),
+        *(b"[::ffff:0.0.0.0]", b"[::ffff:224.0.0.1]", b"127.1"),
+    ],
+)
+def test_other_names_and_addresses_that_are_nobodys_are_refused(host: bytes) -> None:
+    it = guard(hosts=("mine.example",))
+    for _ in range(2):
+        with pytest.raises(HostRefused, match="ALLOWED_HOSTS"):
+            it.check_place([(b"host", host)])
+    it.check_place([(b"host", b"mine.example:8")])
+
+
+def test_good_hosts_are_remembered_and_no_more_than_a_few() -> None:
+    it = guard()
+    for port in range(1, MAX_REMEMBERED_HOSTS + 10):
+        it.check_place([(b"host", b"localhost:%d" % port)])
+    assert len(it._good_hosts) == MAX_REMEMBERED_HOSTS == 64
+    with pytest.raises(HostRefused):
+        it.check_place([(b"host", b"evil.example")])
+    assert len(it._good_hosts) == 64
+
+
+# ---- Origin ----
+
+
+def from_page(it: Guard, *origins: bytes, host: bytes = b"localhost:8080") -> bytes | None:
+    return it.check_place([(b"host", host), *((b"origin", origin) for origin in origins)])
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *(b"http://localhost", b"https://localhost:1", b"http://127.0.0.1:3000", b"http://[::1]"),
+        *(b"app://anything", b"tauri://localhost", b"vscode-webview://x", b"vscode-file://vscode-app"),
+        b"https://chat.example",
+    ],
+)
+def test_pages_of_this_machine_and_allowed_ones_may(origin: bytes) -> None:
+    assert from_page(guard(origins=("https://chat.example",)), origin) == origin
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *(b"https://evil.example", b"null", b"", b"file://", b"http://localhost.evil.example", b"ftp://localhost"),
+        *(b"http://chat.example", b"https://chat.example:444", b"https://other.chat.example", b"http://0.0.0.0"),
+        b"http://192.0.2.7",
+    ],
+)
+def test_other_pages_may_not(origin: bytes) -> None:
+    with pytest.raises(OriginRefused, match="ALLOWED_ORIGINS"):
+        from_page(guard(origins=("https://chat.example",)), origin)
+
+
+def test_each_origin_that_is_named_has_to_be_a_good_one() -> None:
+    it = guard(origins=("https://chat.example",))
+    assert from_page(it, b"https://chat.example", b"http://localhost") == b"https://chat.example"
+    for both in ((b"https://chat.example", b"https://evil.example"), (b"https://evil.example", b"http://localhost")):
+        with pytest.raises(OriginRefused):
+            from_page(it, *both)
+
+
+def test_a_page_of_the_nodes_own_address_may_and_one_of_another_port_or_name_may_not() -> None:
+    it = guard(hosts=("mine.example",))
+    assert from_page(it, b"http://mine.example:8080", host=b"mine.example:8080")
+    assert from_page(it, b"https://mine.example", host=b"mine.example")
+    for origin in (b"http://mine.example:81", b"http://mine.example", b"ftp://mine.example:8080"):
+        with pytest.raises(OriginRefused):
+            from_page(it, origin, host=b"mine.example:8080")
+    with pytest.raises(OriginRefused):
+        from_page(it, b"http://mine.example:8080", host=b"localhost:8080")
+
+
+def test_a_long_origin_is_not_repeated_whole() -> None:
+    with pytest.raises(OriginRefused) as refused:
+        from_page(guard(), b"x" * 5000)
+    assert len(refused.value.message) < 300

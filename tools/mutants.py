@@ -1,0 +1,262 @@
+"""`make mutants`: changes one thing at a time in modules that decide who is let in, and sees whether a test notices.
+
+A mutant that no test kills is a decision that no test makes sure of, unless it means the same as the original. What
+survived and why is in docs/mutation-testing.md. Each mutant is tried in a fork, with the libraries loaded before.
+
+    python -m tools.mutants [MODULE ...]      all of TARGETS without one
+"""
+
+import ast
+import copy
+import importlib.abc
+import importlib.machinery
+import importlib.metadata
+import importlib.util
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+SOURCES = PROJECT / "src"
+TARGETS: dict[str, tuple[str, ...]] = {
+    "masa_node.network.membership": ("tests/network/test_membership.py",),
+    "masa_node.network.vouched": ("tests/network/test_vouched.py",),
+    "masa_node.network.vouchers": (
+        "tests/network/test_vouchers.py",
+        "tests/network/test_vouchers_shown.py",
+        "tests/network/test_protocol_vectors.py",
+    ),
+    "masa_node.api.guard": ("tests/api/test_guard.py", "tests/api/test_origins.py"),
+    "masa_node.network.addresses": ("tests/network/test_addresses.py",),
+    "masa_node.staking.delegation": ("tests/staking/test_delegation.py",),
+}
+AT_MOST_S = 60  # a mutant may loop for ever
+KILLED, SURVIVED = 1, 0
+
+_COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+}
+_OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.FloorDiv,
+    ast.FloorDiv: ast.Mult,
+}
+
+
+class Mutant(NamedTuple):
+    """`change` in words, at `line`, and the whole module with it."""
+
+    line: int
+    change: str
+    tree: ast.Module
+
+
+def mutants(source: str) -> Iterator[Mutant]:
+    """Every one of them."""
+    tree = ast.parse(source)
+    _drop_words(tree)
+    count = sum(1 for _ in ast.walk(tree))
+    for at in range(count):
+        for variant in range(len(_changes(_node_at(tree, at)))):
+            changed = copy.deepcopy(tree)
+            node = _node_at(changed, at)
+            words, apply = _changes(node)[variant]
+            before = ast.unparse(node)
+            apply()
+            yield Mutant(
+                getattr(node, "lineno", 0), f"{words}: {before.splitlines()[0]}", ast.fix_missing_locations(changed)
+            )
+
+
+def _node_at(tree: ast.Module, at: int) -> ast.AST:
+    return next(node for number, node in enumerate(ast.walk(tree)) if number == at)
+
+
+def _drop_words(tree: ast.Module) -> None:
+    """Docstrings and messages decide nothing."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            node.value.value = ""
+        if isinstance(node, ast.JoinedStr):
+            node.values = []
+        if isinstance(node, ast.Raise | ast.Call) and _is_about_an_error(node):
+            for inner in ast.walk(node):
+                if isinstance(inner, ast.Constant) and isinstance(inner.value, str):
+                    inner.value = ""
+
+
+def _is_about_an_error(node: ast.Raise | ast.Call) -> bool:
+    name = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
+    return isinstance(node, ast.Raise) or name == "LinkRefused"
+
+
+def _changes(node: ast.AST) -> list[tuple[str, Callable[[], None]]]:
+    """What may be changed in this node itself: words, and how to do it in place."""
+    for kind, change in _CHANGES.items():
+        if isinstance(node, kind):
+            return change(node)
+    return []
+
+
+def _of_compare(node: ast.Compare) -> list[tuple[str, Callable[[], None]]]:
+    found: list[tuple[str, Callable[[], None]]] = []
+    for place, op in enumerate(node.ops):
+        other = _COMPARISONS.get(type(op))
+        if other is not None:
+            found.append((f"to {other.__name__}", partial(_put, node.ops, place, other())))
+    return found
+
+
+def _of_bool_op(node: ast.BoolOp) -> list[tuple[str, Callable[[], None]]]:
+    other = ast.Or() if isinstance(node.op, ast.And) else ast.And()
+    return [(f"to {type(other).__name__}", partial(setattr, node, "op", other))]
+
+
+def _of_unary_op(node: ast.UnaryOp) -> list[tuple[str, Callable[[], None]]]:
+    if not isinstance(node.op, ast.Not):
+        return []
+    return [("without not", partial(setattr, node, "operand", ast.UnaryOp(ast.Not(), node.operand)))]
+
+
+def _of_bin_op(node: ast.BinOp) -> list[tuple[str, Callable[[], None]]]:
+    other = _OPERATORS.get(type(node.op))
+    return [] if other is None else [(f"to {other.__name__}", partial(setattr, node, "op", other()))]
+
+
+def _of_constant(node: ast.Constant) -> list[tuple[str, Callable[[], None]]]:
+    match node.value:
+        case bool():
+            other: object = not node.value
+        case int():
+            other = node.value + 1
+        case str() | bytes() if node.value:
+            other = node.value * 2
+        case _:
+            return []
+    return [(f"to {other!r}", partial(setattr, node, "value", other))]
+
+
+def _of_if(node: ast.If | ast.IfExp) -> list[tuple[str, Callable[[], None]]]:
+    never, always = ast.Constant(value=False), ast.Constant(value=True)
+    return [("never", partial(setattr, node, "test", never)), ("always", partial(setattr, node, "test", always))]
+
+
+def _of_return(node: ast.Return) -> list[tuple[str, Callable[[], None]]]:
+    if node.value is None or isinstance(node.value, ast.Constant):
+        return []
+    return [("returns None", partial(setattr, node, "value", ast.Constant(None)))]
+
+
+def _of_expr(node: ast.Expr) -> list[tuple[str, Callable[[], None]]]:
+    return (
+        [("not called", partial(setattr, node, "value", ast.Constant(None)))]
+        if isinstance(node.value, ast.Call)
+        else []
+    )
+
+
+_CHANGES: dict[type[ast.AST], Callable[[Any], list[tuple[str, Callable[[], None]]]]] = {
+    ast.Compare: _of_compare,
+    ast.BoolOp: _of_bool_op,
+    ast.UnaryOp: _of_unary_op,
+    ast.BinOp: _of_bin_op,
+    ast.Constant: _of_constant,
+    ast.If: _of_if,
+    ast.IfExp: _of_if,
+    ast.Return: _of_return,
+    ast.Expr: _of_expr,
+}
+
+
+def _put(ops: list[ast.cmpop], place: int, op: ast.cmpop) -> None:
+    ops[place] = op
+
+
+class _Loader(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
+    """Gives the mutant wherever the module is imported."""
+
+    def __init__(self, module: str, tree: ast.Module) -> None:
+        self._module = module
+        self._code = compile(tree, f"<mutant of {module}>", "exec")
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> importlib.machinery.ModuleSpec | None:
+        del path, target
+        return importlib.util.spec_from_loader(name, self) if name == self._module else None
+
+    def get_source(self, fullname: str) -> str | None:
+        del fullname
+        return None
+
+    def get_code(self, fullname: str) -> object:  # type: ignore[override]
+        del fullname
+        return self._code
+
+
+def survives(module: str, tree: ast.Module, tests: Sequence[str]) -> bool:
+    """Do all tests pass with it?"""
+    child = os.fork()
+    if child == 0:
+        code = KILLED
+        try:
+            sys.meta_path.insert(0, _Loader(module, tree))
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, 1)
+            os.dup2(nothing, 2)
+            options = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--hypothesis-seed=0", "--no-header"]
+            code = SURVIVED if pytest.main([*options, *tests]) == 0 else KILLED
+        finally:
+            os._exit(code)
+    until_s = time.monotonic() + AT_MOST_S
+    while time.monotonic() < until_s:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status) == SURVIVED
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return False
+
+
+def main(modules: Sequence[str]) -> int:
+    """Try all; how many survived is the exit code, at most 1."""
+    os.chdir(PROJECT)
+    sys.path.insert(0, str(PROJECT))
+    for plugin in importlib.metadata.entry_points(group="pytest11"):
+        plugin.load()  # once, for all forks
+    survivors = 0
+    for module in modules or TARGETS:
+        path = SOURCES.joinpath(*module.split(".")).with_suffix(".py")
+        source = path.read_text("utf-8")
+        if not survives(module, ast.parse(source), TARGETS[module]):
+            raise SystemExit(f"{module}: its tests fail as it is, or none was found")
+        killed = 0
+        for mutant in mutants(source):
+            if survives(module, mutant.tree, TARGETS[module]):
+                survivors += 1
+                print(f"  {path.name}:{mutant.line}  {mutant.change}", flush=True)
+            else:
+                killed += 1
+        print(f"{module}: {killed} killed", flush=True)
+    print(f"{survivors} survived")
+    return min(survivors, 1)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
