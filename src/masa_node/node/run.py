@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import gc
+import os
 import socket
 from collections.abc import Callable, Coroutine, Generator
 from typing import Protocol, cast
@@ -22,7 +23,7 @@ from masa_node.node.signals import stop_signals
 from masa_node.upstreams.finding import find_local, usual_places
 from masa_node.upstreams.http import HttpClient
 from masa_node.upstreams.spec import Kind
-from masa_node.upstreams.urls import ollama_url
+from masa_node.upstreams.urls import ollama_url, unused_proxies
 
 KEEP_ALIVE_S = 75  # nginx's; shorter than that of common load balancers' upstream pools would cost them errors
 GRACE_S = 10  # running answers may end after SIGTERM; a service manager kills after 90 s (systemd)
@@ -56,6 +57,9 @@ async def run(settings: Settings, announce: Announce, beside: Beside | None = No
     Raises `ConfigurationError` before anything is started.
     """
     specs = upstream_specs(settings)
+    proxies = unused_proxies(os.environ, [spec.url for spec in specs])
+    if proxies:
+        log.warning("proxies are not used: LLM servers are asked straight", settings=proxies)
     sock = bind(settings)
     with contextlib.closing(sock):
         async with HttpClient() as http:
