@@ -86,7 +86,7 @@ def _items(turn: Turn, conversation: Conversation, losses: Losses) -> list[Field
 
     def tell() -> None:
         if said:
-            items.append({"type": "message", "role": turn.role.value, "content": list(said)})
+            items.append({"type": "message", "role": turn.role.value, "content": _content(said)})
             said.clear()
 
     for part in turn.parts:
@@ -104,6 +104,13 @@ def _items(turn: Turn, conversation: Conversation, losses: Losses) -> list[Field
                 said.append(_part(part, is_answer=turn.role is Role.ASSISTANT))
     tell()
     return items
+
+
+def _content(said: list[Fields]) -> object:
+    """Words of an answer alone are plain text: as parts they would need the id of the message that they were."""
+    if all(part["type"] == "output_text" for part in said):
+        return "".join(str(part["text"]) for part in said)
+    return list(said)
 
 
 def _part(part: Part, *, is_answer: bool) -> Fields:
