@@ -205,6 +205,28 @@ async def test_an_own_server_without_the_endpoint_is_asked_through_one_that_it_h
 
 
 @virtual_time
+async def test_each_endpoint_is_tried_once_when_more_than_one_turns_out_to_be_missing() -> None:
+    class Liar(ScriptedProvider):
+        async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
+            self.asked.append(ask)
+            raise EndpointMissing(
+                "no such path", frozenset({Door.OPENAI_CHAT, Door.OLLAMA_CHAT, Door.OPENAI_RESPONSES})
+            )
+
+    for doors in ([Door.ANTHROPIC_MESSAGES], [Door.OPENAI_CHAT]):
+        world, liar = World(), Liar("a")
+        world.catalog.put(liar, [offer(MODEL, *doors)])
+        with pytest.raises(EndpointMissing):
+            await world.answer(claude(world))
+        tried = [ask.door for ask in liar.asked]
+        assert tried == [
+            *doors,
+            *(door for door in (Door.OPENAI_CHAT, Door.OLLAMA_CHAT, Door.OPENAI_RESPONSES) if door not in doors),
+        ]
+        assert all(json.loads(ask.body)["model"] == MODEL for ask in liar.asked)
+
+
+@virtual_time
 async def test_tokens_are_estimated_and_nobody_is_asked() -> None:
     world, own = World(), ScriptedProvider("a", CHAT_ANSWER)
     world.catalog.put(own, [offer()])

@@ -16,20 +16,26 @@ import ollama
 import openai
 import pytest
 
-from tests.dialects.translation.calling import call, delta, frames, named
+from tests.dialects.translation.calling import call, delta, frames, lines, named
 from tests.fakes.http_bytes import JSON, NDJSON, SSE, chunk, chunked, stream_head, whole
 from tests.fakes.llm_server import FakeLlm, Step, close, send, stall, wait_for
 from tests.fakes.running import RunningNode, running_node
-from tests.fakes.speech import ANTHROPIC, OPENAI, Speech
+from tests.fakes.speech import ANTHROPIC, OLLAMA, OPENAI, Speech
 
 TIMEOUT_S = 5.0
 RAISED = (openai.APIError, anthropic.APIError, ollama.ResponseError, httpx.TransportError, httpx2.TransportError)
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 LISTS = {
+    OLLAMA: {"models": [{"name": "m", "model": "m"}]},
     OPENAI: {"object": "list", "data": [{"id": "m", "object": "model"}]},
     ANTHROPIC: {"data": [{"id": "m", "type": "model", "created_at": "2026-01-01T00:00:00Z"}], "has_more": False},
 }
+NO_TYPE = {"model": "m", "created_at": "2026-11-22T23:14:02Z"}
 CALLING = {
+    OLLAMA: (NDJSON, lines(
+        {**NO_TYPE, "message": {"role": "assistant", "content": "", "tool_calls": [{"id": "call_7", "function": {"name": "weather", "arguments": {"city": "Rome"}}}]}, "done": False},
+        {**NO_TYPE, "message": {"role": "assistant", "content": ""}, "done": True, "done_reason": "stop", "prompt_eval_count": 4, "eval_count": 7},
+    )),
     OPENAI: (SSE, frames(delta(tool_calls=[call(0, '{"ci', "weather", "call_7")]), delta(tool_calls=[call(0, 'ty":"Rome"}')]), delta("tool_calls"), b"[DONE]")),
     ANTHROPIC: (SSE, named(
         {"type": "message_start", "message": {"id": "msg_1", "model": "m", "usage": {"input_tokens": 4, "output_tokens": 1}}},
@@ -41,6 +47,11 @@ CALLING = {
     )),
 }  # fmt: skip
 SAYING = {
+    OLLAMA: (NDJSON, lines(
+        {**NO_TYPE, "message": {"role": "assistant", "content": "Sun"}, "done": False},
+        {**NO_TYPE, "message": {"role": "assistant", "content": "ny."}, "done": False},
+        {**NO_TYPE, "message": {"role": "assistant", "content": ""}, "done": True, "done_reason": "stop", "prompt_eval_count": 4, "eval_count": 2},
+    )),
     OPENAI: (SSE, frames(delta(content="Sun"), delta(content="ny."), delta("stop"), b"[DONE]")),
     ANTHROPIC: (SSE, named(
         {"type": "message_start", "message": {"id": "msg_2", "model": "m", "usage": {"input_tokens": 4, "output_tokens": 1}}},
@@ -333,3 +344,25 @@ async def test_prompts_of_older_kinds_are_served_by_others() -> None:
         async with ollama.AsyncClient(host=node.address) as client:
             pieces = [piece.response async for piece in await client.generate(model="m", prompt="hi", stream=True)]
     assert "".join(pieces) == "Sunny."
+
+
+@pytest.mark.parametrize("client", ["openai", "openai.responses", "anthropic"])
+async def test_an_ollama_from_before_it_spoke_others_formats_serves_them_all(client: str) -> None:
+    """It has no `/v1/*`: its first 404 is the reason to translate, and no answer."""
+    async with node_before(OLLAMA, streamed(CALLING[OLLAMA]), streamed(SAYING[OLLAMA])) as (llm, node):
+        id_, text = await CLIENTS[client](node.address)
+    assert (id_, text) == ("call_7", "Sunny.")
+    second = llm.asked("/api/chat")[1]
+    assert json.loads(second.body)["messages"][-1] == {
+        "role": "tool",
+        "content": "sun",
+        "tool_name": "weather",
+        "tool_call_id": "call_7",
+    }
+
+
+async def test_a_server_without_responses_is_asked_for_a_chat() -> None:
+    async with node_before(OPENAI, streamed(CALLING[OPENAI]), streamed(SAYING[OPENAI])) as (llm, node):
+        assert await responses_client(node.address) == ("call_7", "Sunny.")
+    assert len(llm.asked("/v1/chat/completions")) == 2
+    assert len(llm.asked("/v1/responses")) == 1

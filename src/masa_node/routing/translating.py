@@ -55,8 +55,9 @@ class TranslatingProvider:
     """Another provider under its own name, asked in the format of the translation's target."""
 
     def __init__(self, provider: Provider, translation: Translation) -> None:
-        self._provider = provider
+        self.provider = provider
         self._translation = translation
+        self.target = translation.target
         self.name = provider.name
         self.place = provider.place
         self.is_local = provider.is_local
@@ -65,13 +66,13 @@ class TranslatingProvider:
     @property
     def is_trusted(self) -> bool:
         """See `Provider`."""
-        return self._provider.is_trusted
+        return self.provider.is_trusted
 
     async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
         """See `Provider`."""
         translation = self._translation
         try:
-            answer = await self._provider.answer(translated_ask(ask, translation), sign)
+            answer = await self.provider.answer(translated_ask(ask, translation), sign)
         except ErrorAnswer as exc:
             raise _told(exc, translation, ask) from exc
         try:
@@ -99,22 +100,27 @@ class Estimating:
 
 
 async def answered(provider: Provider, ask: Ask, sign: Sign = no_sign) -> Answer:
-    """As `Provider.answer`; where an own server turns out not to have the endpoint, the ask is translated for it."""
-    try:
-        return await provider.answer(ask, sign)
-    except EndpointMissing as missing:
-        fallback = _fallback(provider, ask, missing)
-        if fallback is None:
-            raise
-        first = missing
-    try:
-        return await fallback.answer(ask, sign)
-    except EndpointMissing:  # the caller asked for the first one
-        raise first from None
+    """As `Provider.answer`; where an own server turns out not to have the endpoint, the ask is translated for another.
+
+    That one may turn out to be missing, too: each is tried once.
+    """
+    asked, tried = provider, {ask.door}
+    while True:
+        try:
+            return await asked.answer(ask, sign)
+        except EndpointMissing as missing:
+            fallback = _fallback(asked, ask, missing, tried)
+            if fallback is None:
+                raise
+        asked = fallback
 
 
-def _fallback(provider: Provider, ask: Ask, missing: EndpointMissing) -> Provider | None:
-    doors = [door for door in targets_for(ask.door) if door in missing.doors]
+def _fallback(asked: Provider, ask: Ask, missing: EndpointMissing, tried: set[Door]) -> Provider | None:
+    provider = asked
+    if isinstance(asked, TranslatingProvider):
+        provider = asked.provider
+        tried.add(asked.target)
+    doors = [door for door in targets_for(ask.door) if door in missing.doors and door not in tried]
     if not doors or not may_be_translated(ask):
         return None
     if ask.door is Door.ANTHROPIC_COUNT_TOKENS:
