@@ -36,6 +36,7 @@ STAKE_RETRY_AFTER_S = 10  # a chain that could not be read is not asked again be
 _CONTENT_TYPE = b"content-type"
 _JSON = (_CONTENT_TYPE, b"application/json")
 _PLAIN = (_CONTENT_TYPE, b"text/plain; charset=utf-8")
+_IS_JSON = re.compile(rb"application/([\w.-]+\+)?json\s*(;|$)", re.IGNORECASE)
 _RUNS_IN_BROWSERS = re.compile(r"html|xml|svg|script|css|pdf|multipart", re.IGNORECASE)
 # What an LLM's error brings along that is wrong for an error in our words.
 _OF_THE_BODY = (_CONTENT_TYPE, b"request-id")
@@ -63,8 +64,7 @@ async def send_error(
     text = error_text(error, request_id)
     if isinstance(error, ErrorAnswer) and error.is_json and text.status == error.status:
         body = error.body
-        # It is JSON, whatever its label says; a browser that believes a label would show it as a page.
-        headers += [_JSON, *(pair for pair in raw_headers(error.headers) if pair[0] != _CONTENT_TYPE)]
+        headers += _labelled_as_json(error.headers)
     else:
         body = DIALECTS[dialect].error_body(text)
         headers.append(_JSON)
@@ -77,6 +77,14 @@ async def send_error(
         headers.append((b"www-authenticate", b'Bearer realm="masa-node"'))
     await send_whole(send, text.status, headers, body)
     return len(body)
+
+
+def _labelled_as_json(headers: Headers) -> RawHeaders:
+    """The headers of a JSON body. A label that says otherwise is put right: a browser would believe it."""
+    given = raw_headers(headers)
+    if any(name == _CONTENT_TYPE and _IS_JSON.match(value) for name, value in given):
+        return given
+    return [_JSON, *(pair for pair in given if pair[0] != _CONTENT_TYPE)]
 
 
 def _retry_after(error: MasaError) -> RawHeaders:
