@@ -1,6 +1,7 @@
 """From events to Ollama's lines and bodies, of chat and generate."""
 
 from datetime import UTC, datetime
+from itertools import takewhile
 
 from masa_node.chat.ask import DialectName
 from masa_node.dialects.translation.collecting import Reply, collected
@@ -83,7 +84,10 @@ class OllamaAnswerWriter:
         return b""
 
     def _complete_calls(self) -> bytes:
-        return self._tell_calls([call for call, (_, pieces) in self._calls.items() if is_object("".join(pieces))])
+        """The first ones, as far as they are complete: calls are told in their order."""
+        pending = self._calls.items()
+        complete = takewhile(lambda item: is_object("".join(item[1][1])), pending)
+        return self._tell_calls([call for call, _ in complete])
 
     def _tell_calls(self, calls: list[int]) -> bytes:
         lines: list[bytes] = []
