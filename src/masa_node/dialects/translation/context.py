@@ -15,11 +15,6 @@ class AnswerContext(msgspec.Struct, frozen=True):
     answer_id: str
     now_unix_s: int
 
-    @property
-    def free_form(self) -> frozenset[str]:
-        """The names of tools that take any text."""
-        return frozenset(tool.name for tool in self.conversation.tools if tool.is_free_form)
-
 
 class AnswerReader(Protocol):
     """Reads one answer in a format. Raises `ProviderError` for a frame of the format that cannot be read."""
