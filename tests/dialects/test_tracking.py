@@ -552,6 +552,8 @@ def test_numbers_that_json_does_not_have_are_no_fault() -> None:
         (RESPONSES, sse(b'{"type":"error","code":"rate_limit_exceeded","message":"too long"}', "error"), 429),
         (RESPONSES, sse(b'{"type":"response.failed","response":{"error":{"code":500,"message":"too long"}}}'), 500),
         (OLLAMA, b'{"error":"too long","status_code":404}\n', 404),
+        (RESPONSES, sse(b'{"object":"error","message":"too long","type":"BadRequestError","code":400}'), 400),
+        (ANTHROPIC, sse(b'{"object":"error","message":"too long","type":"BadRequestError","code":400}'), 400),
     ],
     ids=lambda value: getattr(value, "name", ""),
 )

@@ -26,6 +26,7 @@ _SERVER_FAULT = 500
 # What holds the words: a block as it begins (all of a call's name, for one), and what is added to it.
 _BEGIN = b"event: content_block_"
 _WORDS = frozenset({"content_block_start", "content_block_delta"})
+_OURS = ("message_", "content_block_")
 
 
 class _Envelope(msgspec.Struct):
@@ -76,20 +77,18 @@ def _note_stop(envelope: _Envelope, choices: Choices) -> Mark:
     return Mark.FINISH
 
 
-def _mark_of_kind(kind: str, envelope: _Envelope, choices: Choices) -> Mark:
+def _mark_of_kind(kind: str, envelope: _Envelope, choices: Choices, data: bytes) -> Mark:
     if kind == "message_stop":
         return Mark.END
     if kind == "message_delta":
         return _note_stop(envelope, choices)
-    if kind == "error":
-        return Mark.ERROR
-    if is_heartbeat_name(kind):
-        return Mark.NOISE
     if kind in _WORDS:
         block = envelope.delta if kind == "content_block_delta" else envelope.content_block
         return Mark.PIECE if _has_words(block) else Mark.META
+    if kind == "error" or (not kind.startswith(_OURS) and is_bare_error(data)):  # vLLM gives one a `type` of its own
+        return Mark.ERROR
     # What SDKs do not know they let through; what another dialect begins with is none of this one.
-    return Mark.ALIEN if kind.startswith("response.") else Mark.META
+    return Mark.NOISE if is_heartbeat_name(kind) else Mark.ALIEN if kind.startswith("response.") else Mark.META
 
 
 def _mark_of_other(event: bytes, data: bytes) -> Mark:
@@ -128,7 +127,7 @@ class Anthropic:
         for source in (envelope, inner):
             if source is not None and is_given(source.usage):
                 _note_usage(source.usage, usage)
-        return _mark_of_kind(kind, envelope, choices or Choices())
+        return _mark_of_kind(kind, envelope, choices or Choices(), data)
 
     def fault_of_whole(self, body: bytes, usage: Usage, choices: Choices | None = None) -> str | None:
         """See `Dialect`."""

@@ -58,13 +58,15 @@ _STATUS_OF_WORD = {
     "overloaded": 529,
     "overloadederror": 529,
 }
+_INVALID = "invalid"  # OpenAI's `invalid_prompt`, `invalid_image_format` and a dozen more
+_BAD_REQUEST = 400
 # From Cloudflare's error table.
 _STATUS_OF_NUMBER = {3006: 413, 3007: 408, 3036: 429, 3040: 429, 5004: 400, 5005: 405, 5007: 404, 5018: 403, 10000: 401}
 _MAX_LISTED = 16  # errors of one list that are looked at
 _MAX_WORD_CHARS = 64
 
 
-class _Error(msgspec.Struct, rename={"camel_status_code": "statusCode"}):
+class _Error(msgspec.Struct, rename={"camel_status_code": "statusCode", "go_status_code": "StatusCode"}):
     """Every field under which somebody says what went wrong."""
 
     error: msgspec.Raw = ABSENT
@@ -79,6 +81,7 @@ class _Error(msgspec.Struct, rename={"camel_status_code": "statusCode"}):
     status: msgspec.Raw = ABSENT
     status_code: msgspec.Raw = ABSENT
     camel_status_code: msgspec.Raw = ABSENT
+    go_status_code: msgspec.Raw = ABSENT  # of Ollama, which passes on what a server of its makers said
     http_status: msgspec.Raw = ABSENT
     code: msgspec.Raw = ABSENT
     type: msgspec.Raw = ABSENT
@@ -177,7 +180,10 @@ def _text(field: msgspec.Raw) -> str | None:
 
 
 def _number_of(layer: _Error) -> int | None:
-    for field in (layer.status, layer.status_code, layer.camel_status_code, layer.http_status, layer.code):
+    for field in (
+        *(layer.status, layer.status_code, layer.camel_status_code, layer.go_status_code),
+        *(layer.http_status, layer.code),
+    ):
         number = read(field, _NUMBER)
         if number is None:
             text = read(field, TEXT) or ""
@@ -192,7 +198,10 @@ def _number_of(layer: _Error) -> int | None:
 def _word_of(layer: _Error) -> int | None:
     for field in (layer.code, layer.type, layer.status, layer.error):
         word = (read(field, TEXT) or "")[:_MAX_WORD_CHARS]
-        status = _STATUS_OF_WORD.get("".join(char for char in word.lower() if char.isalnum()))
+        plain = "".join(char for char in word.lower() if char.isalnum())
+        status = _STATUS_OF_WORD.get(plain)
         if status is not None:
             return status
+        if plain.startswith(_INVALID):
+            return _BAD_REQUEST
     return None

@@ -9,7 +9,7 @@ from masa_node.chat.answer import Usage
 from masa_node.chat.ask import DialectName
 from masa_node.dialects.choices import Choices
 from masa_node.dialects.dialect import ErrorText, Mark
-from masa_node.dialects.faults import error_text, no_answer
+from masa_node.dialects.faults import error_text, is_bare_error, no_answer
 from masa_node.dialects.fields import ABSENT, FIELDS, LIST, TEXT, TOKENS, is_empty, is_given, read
 from masa_node.dialects.framing import event_of
 from masa_node.dialects.heartbeats import NOTHING, is_heartbeat_name
@@ -25,6 +25,7 @@ _WORDLESS = frozenset({"id", "type", "role", "status", "annotations", "logprobs"
 _BEGIN = b"event: response."
 _NOT_PLAIN = (b"error", b"response.completed", b"response.incomplete", b"response.cancelled", b"response.failed")
 _OVER = frozenset({"completed", "incomplete"})
+_OURS = "response."
 _OTHERS = ("message_", "content_block_")  # Anthropic's
 
 
@@ -79,11 +80,13 @@ def _is_part(kind: str, event: _Response) -> bool:
     return kind.endswith(".done")
 
 
-def _mark_of_kind(kind: str, event: _Response) -> Mark:
+def _mark_of_kind(kind: str, event: _Response, data: bytes) -> Mark:
     if _is_part(kind, event):
         return Mark.PIECE
     if is_heartbeat_name(kind):
         return Mark.NOISE
+    if not kind.startswith(_OURS) and is_bare_error(data):  # as vLLM words it, with a `type` of its own
+        return Mark.ERROR
     return Mark.ALIEN if kind.startswith(_OTHERS) else Mark.META
 
 
@@ -116,7 +119,7 @@ class OpenAiResponses(OpenAi):
             _note_usage(response, usage)
             _note_items(response, choices or Choices())
             return Mark.END
-        return _mark_of_kind(kind, fields)
+        return _mark_of_kind(kind, fields, data)
 
     def fault_of_whole(self, body: bytes, usage: Usage, choices: Choices | None = None) -> str | None:
         """See `Dialect`."""
