@@ -178,13 +178,36 @@ async def test_a_recorded_whole_answer_comes_byte_for_byte(recorded: Body) -> No
 @pytest.mark.parametrize("recorded", error_bodies(), ids=str)
 @virtual_time
 async def test_an_error_of_the_llm_comes_as_it_gave_it(recorded: Body) -> None:
-    headers = (("content-type", "application/json"), ("retry-after", "7"), ("x-ratelimit-limit", "1"))
+    headers = (("content-type", "application/json"), ("x-should-retry", "false"), ("x-ratelimit-limit", "1"))
     error = ErrorAnswer("it answered: boom", status=400, headers=headers, body=recorded.raw, is_json=True)
     async with world(Node((Gives(error),)).serve) as here:
         got = await take(here.peer, ask(door=DOOR_OF[recorded.dialect.name]))
     assert isinstance(got.error, ErrorAnswer)
     assert (got.error.status, got.error.body, got.error.is_json) == (400, recorded.raw, True)
     assert got.error.headers == headers[:2]
+
+
+@virtual_time
+async def test_an_error_that_is_no_json_keeps_its_status_and_when_to_ask_again() -> None:
+    headers = (("retry-after-ms", "350"), ("x-should-retry", "true"))
+    error = ErrorAnswer(
+        "it answered 429: slow down", status=429, headers=(*headers, ("set-cookie", "a")), body=b"x", is_json=False
+    )
+    async with world(Node((Gives(error),)).serve) as here:
+        got = await take(here.peer, ask())
+    assert isinstance(got.error, ErrorAnswer)
+    assert (got.error.status, got.error.headers) == (429, headers)
+    assert "slow down" in got.error.message
+
+
+@virtual_time
+async def test_the_headers_that_a_stranger_tells_with_an_error_are_not_believed() -> None:
+    told = (("retry-after", "5"), ("set-cookie", "a=b"), ("retry-after", "1\r\nset-cookie: a=b"))
+    failure = Failure("error_answer", "slow down", status=429, headers=told)
+    async with world(Liar(header_frame(Kind.FAIL, failure)).serve) as here:
+        got = await take(here.peer, ask())
+    assert isinstance(got.error, ErrorAnswer)
+    assert got.error.headers == (("retry-after", "5"),)
 
 
 @virtual_time

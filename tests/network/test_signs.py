@@ -107,6 +107,15 @@ async def test_the_signs_of_a_peers_llm_pass_on_as_they_come() -> None:
 
 
 @virtual_time
+async def test_an_asking_node_with_little_patience_hears_each_sign_in_time() -> None:
+    beats: list[Step] = [step for _ in range(40) for step in (SIGN, 1.5)]
+    node = Node((llm(*beats),))
+    async with world(node.serve) as here:
+        assert await first_piece(asker(here), idle_timeout_s=2.0) == here.peer.name
+        assert 60 < now_s() < 61
+
+
+@virtual_time
 async def test_a_peer_whose_llm_begins_and_falls_silent_is_given_up_after_the_idle_time() -> None:
     node = Node((ScriptedProvider("llm", SIGN),))
     async with world(node.serve) as here:

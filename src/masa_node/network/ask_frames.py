@@ -23,7 +23,9 @@ HEADERS_TO_PEERS = frozenset(
     {"content-type", "accept", "anthropic-version", "anthropic-beta", "openai-beta", "traceparent", "tracestate"}
 )
 # What comes back with an answer. The rest (rate limits, request ids) is about the other owner's account.
-HEADERS_FROM_PEERS = frozenset({"content-type", "retry-after", "retry-after-ms", "x-ms-retry-after-ms"})
+HEADERS_FROM_PEERS = frozenset(
+    {"content-type", "retry-after", "retry-after-ms", "x-ms-retry-after-ms", "x-should-retry"}
+)
 
 CHUNK_BYTES = 64 * 1024  # of a body or an answer in one frame: as much as one read of the transport gives
 MIN_CHUNK_BYTES = 1024  # of a body, but for its last frame: a body of many tiny frames is work without an end
@@ -80,13 +82,14 @@ class AnswerEnd(msgspec.Struct, frozen=True, omit_defaults=True):
 class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     """FAIL: there is no answer, or not the rest of it. `code` is an error's `code`; `place` is where, in words.
 
-    `status` is the LLM's, where it refused without a JSON body.
+    `status` and `headers` are the LLM's, where it refused without a JSON body.
     """
 
     code: Word
     message: Annotated[str, Meta(max_length=MAX_MESSAGE_CHARS)] = ""
     place: Word = ""
     status: Annotated[int, Meta(ge=400, le=599)] | None = None
+    headers: HeaderList = ()
 
 
 class Alive(msgspec.Struct, frozen=True):

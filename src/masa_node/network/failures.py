@@ -28,7 +28,7 @@ from masa_node.chat.errors import (
     UnknownModel,
     Unreachable,
 )
-from masa_node.network.ask_frames import MAX_MESSAGE_CHARS, Failure
+from masa_node.network.ask_frames import MAX_MESSAGE_CHARS, Failure, headers_from_peer
 
 LLM_PLACE = "its LLM server"
 _INTERNAL = "internal_error"
@@ -91,7 +91,8 @@ def failure_of(error: MasaError) -> Failure:
         case ErrorAnswer(status=status) if status in ABOUT_THE_OWNERS_KEY:
             failure = Failure(ProviderError.code, f"it refused the key of its owner ({status}).", LLM_PLACE)
         case ErrorAnswer():
-            failure = Failure(error.code, told(error.message), LLM_PLACE, error.status)
+            passed = headers_from_peer(error.headers)
+            failure = Failure(error.code, told(error.message), LLM_PLACE, error.status, passed)
         case ProviderError():
             failure = Failure(error.code, _words(error), LLM_PLACE)
         case _:
@@ -105,7 +106,7 @@ def error_of(failure: Failure, place: str) -> ProviderError:
     error: ProviderError
     if failure.code == ErrorAnswer.code:
         status = failure.status or 502
-        error = ErrorAnswer(message, status=status, headers=(), body=b"", is_json=False)
+        error = ErrorAnswer(message, status=status, headers=headers_from_peer(failure.headers), body=b"", is_json=False)
     else:
         error = CODES.get(failure.code, ProviderError)(message)
     where = shown(failure.place)

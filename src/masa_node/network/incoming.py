@@ -15,8 +15,8 @@ from masa_node.routing.answers import STREAM_TYPES
 from masa_node.routing.provider import Sign, no_sign
 
 AFTER_END_S = 3.0  # a second in which that node waits for the rest of its LLM's response, and a bad line
-# The node that serves says it once in 5 s at most: enough for an hour and a half, and too little to keep anybody busy.
-MAX_SIGNS = 1_024
+# The node that serves says it once in a second at most: enough for an hour, and too little to keep anybody busy.
+MAX_SIGNS = 4_096
 _NDJSON = "application/x-ndjson"
 _SSE = "text/event-stream"
 _JSON = "application/json"

@@ -7,17 +7,17 @@ from typing import Self
 from masa_node.network.outgoing import OutgoingAnswer
 
 FIRST_AFTER_S = 0.1  # most answers begin sooner, and need no frame of their own
-EVERY_S = 5.0  # a small part of any LLM_IDLE_TIMEOUT
+EVERY_S = 1.0  # a part of any LLM_IDLE_TIMEOUT that makes sense; that of the peer is not known here
 
 
 class SignTeller:
     """An async context manager around the wait for the first piece: nothing of it is under way afterwards.
 
-    `sign` tells of one sign of life, now or with those of the next seconds. From the first on `patience`, the time
+    `sign` tells of one sign of life, now or with those of the next second. From the first on `patience`, the time
     that the peer gave, has no end: the peer ends its ask itself when it wants no more.
     """
 
-    __slots__ = ("_group", "_is_told", "_loop", "_out", "_patience", "_telling", "_timer")
+    __slots__ = ("_group", "_loop", "_out", "_patience", "_telling", "_timer", "_told_s")
 
     def __init__(self, out: OutgoingAnswer, patience: asyncio.Timeout, group: asyncio.TaskGroup) -> None:
         self._out = out
@@ -26,19 +26,24 @@ class SignTeller:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._telling: asyncio.Task[None] | None = None
-        self._is_told = False
+        self._told_s: float | None = None
 
     def sign(self) -> None:
         """The LLM has shown that it works."""
         if self._timer is not None:
             return
-        if not (self._is_told or self._patience.expired()):
-            self._patience.reschedule(None)
-        self._timer = self._loop.call_later(EVERY_S if self._is_told else FIRST_AFTER_S, self._tell)
+        now_s = self._loop.time()
+        if self._told_s is not None:
+            at_s = max(now_s, self._told_s + EVERY_S)
+        else:
+            at_s = now_s + FIRST_AFTER_S
+            if not self._patience.expired():
+                self._patience.reschedule(None)
+        self._timer = self._loop.call_at(at_s, self._tell)
 
     def _tell(self) -> None:
         self._timer = None
-        self._is_told = True
+        self._told_s = self._loop.time()
         if self._telling is None or self._telling.done():  # else the peer takes nothing now
             self._telling = self._group.create_task(self._out.alive())
 
