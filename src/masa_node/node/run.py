@@ -28,6 +28,7 @@ from masa_node.upstreams.urls import ollama_url, unused_proxies
 KEEP_ALIVE_S = 75  # nginx's; shorter than that of common load balancers' upstream pools would cost them errors
 GRACE_S = 10  # running answers may end after SIGTERM; a service manager kills after 90 s (systemd)
 BACKLOG = 2048
+TICK_S = 1.0  # of the Date header
 MAX_DESCRIPTORS = 65_536
 LAST_DEFAULT_PORT = 8089
 FIND_WITHIN_S = 2.0
@@ -187,10 +188,18 @@ class _Server(uvicorn.Server):
             )
         )
         self._listening = listening
+        self._stopping = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._listening()
+
+    async def main_loop(self) -> None:
+        """uvicorn's, which looks ten times a second whether it should end: that is most of what an idle node costs."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self._stopping.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -208,3 +217,4 @@ class _Server(uvicorn.Server):
         if self.should_exit:
             self.force_exit = True
         self.should_exit = True
+        self._stopping.set()
