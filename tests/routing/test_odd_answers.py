@@ -38,6 +38,9 @@ class Said:
     async def read_trailer(self) -> bytes:
         return await self.read_piece()
 
+    def header(self, name: str) -> str | None:
+        return next((value for own, value in self.headers if own == name), None)
+
     def close(self) -> None:
         self.closed += 1
 

@@ -6,11 +6,12 @@ Measured in units of this machine, now: so much as a plain loop takes that takes
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 import pytest
 
 from masa_node.chat.answer import StreamedAnswer
-from masa_node.chat.ask import DialectName, Door
+from masa_node.chat.ask import DialectName, Door, Headers
 from masa_node.chat.errors import MasaError
 from masa_node.dialects.condensing import REQUEST_DEPTH, Steps
 from masa_node.dialects.peek import peek
@@ -18,6 +19,12 @@ from masa_node.dialects.registry import DIALECTS
 from masa_node.network.bodies import check_body
 from masa_node.routing.answers import take_answer
 from masa_node.routing.steps import in_steps, readable
+from masa_node.upstreams.anthropic import AnthropicServer
+from masa_node.upstreams.cloudflare import CloudflareServer
+from masa_node.upstreams.http import HttpAnswer
+from masa_node.upstreams.ollama import OllamaServer
+from masa_node.upstreams.openai import OpenAiServer
+from masa_node.upstreams.server import Server
 from tests.routing.test_odd_answers import Said
 from tests.virtual_time import virtual_time
 
@@ -145,6 +152,66 @@ async def test_no_stream_holds_the_loop(frames: bytes) -> None:
             await asyncio.sleep(0)
 
     await check(reading)
+
+
+LISTS = {
+    **{name: b'{"object":"list","data":[{"id":"a","x":%s}]}' % value for name, value in VALUES.items()},
+    **{f"{name} for a list": b'{"x":{},"data":%s}' % value for name, value in VALUES.items()},
+    **{f"{name} for an error": b'{"error":%s}' % value for name, value in VALUES.items()},
+    "names": filled(b'"a",', b"[", b'"a"]'),
+    "numbers": filled(b"1,", b'{"data":[', b"1]}"),
+    "entries": filled(b'{"id":"a"},', b'{"data":[', b"{}]}"),
+    "fields at the top": filled(b'"a":0,', b"{", b'"data":[]}'),
+    "large entries": filled(b'{"id":"a","x":[%s{}]},' % (b"{}," * 5_000), b'{"data":[', b"{}]}"),
+    "aliases": filled(b'{"id":"a","aliases":[%s""]},' % (b'"b",' * 3_900), b'{"data":[', b"{}]}"),
+    "nothing but commas": filled(b",", b"[", b"]"),
+    "nothing but quotes": filled(b'"', b"["),
+}
+
+
+class Lists:
+    """An HTTP client to a server that answers every GET with this list."""
+
+    def __init__(self, body: bytes, show: bytes = b"{}") -> None:
+        self._body = body
+        self._show = show
+
+    async def get(self, url: str, headers: Headers) -> HttpAnswer:
+        del url, headers
+        return cast("HttpAnswer", Said(*pieces_of(self._body)))
+
+    async def post(self, url: str, headers: Headers, body: bytes) -> HttpAnswer:
+        del url, headers, body
+        return cast("HttpAnswer", Said(*pieces_of(self._show)))
+
+
+SERVERS: dict[str, Callable[[], Server]] = {
+    "openai": lambda: OpenAiServer(("http://llm/v1",), ""),
+    "anthropic": lambda: AnthropicServer("http://llm/v1", ""),
+    "cloudflare": lambda: CloudflareServer("http://llm/accounts/a/ai/run", "", "http://llm"),
+    "ollama": lambda: OllamaServer("http://llm", ""),
+}
+
+
+@pytest.mark.parametrize("body", LISTS.values(), ids=LISTS.keys())
+@virtual_time
+async def test_no_list_of_models_holds_the_loop(body: bytes) -> None:
+    await check(lambda: SERVERS["openai"]().list_models(Lists(body)))
+
+
+@pytest.mark.parametrize("server", SERVERS.values(), ids=SERVERS.keys())
+@virtual_time
+async def test_no_kind_of_server_holds_the_loop_with_what_it_lists(server: Callable[[], Server]) -> None:
+    entry = b'{"id":"a","name":"a","modified_at":"","details":{"x":[%s0]}},' % (b"0," * 7_000)
+    for body in (filled(entry, b'{"data":[', b"{}]}"), LISTS["entries"], LISTS["names"]):
+        await check(lambda body=body: server().list_models(Lists(body)))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("value", VALUES.values(), ids=VALUES.keys())
+@virtual_time
+async def test_no_model_that_is_shown_holds_the_loop(value: bytes) -> None:
+    show = b'{"model_info":{"a.context_length":8,"x":%s},"tensors":%s,"capabilities":["tools"]}' % (value, value)
+    await check(lambda: OllamaServer("http://llm", "").list_models(Lists(b'{"models":["a"]}', show)))
 
 
 @virtual_time

@@ -7,10 +7,12 @@ from urllib.parse import quote
 import pytest
 
 from masa_node.chat.errors import NotAnAnswer
+from masa_node.dialects.condensing import at_once
 from masa_node.upstreams.anthropic import AnthropicServer
 from masa_node.upstreams.cloudflare import CloudflareServer
 from masa_node.upstreams.http import HttpClient
-from masa_node.upstreams.listing import MAX_MODELS, read_models
+from masa_node.upstreams.listing import MAX_ENTRY_BYTES, MAX_MODELS, ListedModel
+from masa_node.upstreams.listing import read_models as read_in_steps
 from masa_node.upstreams.ollama import OllamaServer
 from masa_node.upstreams.openai import MAX_ALIASES, OpenAiServer
 from masa_node.upstreams.server import Server
@@ -47,6 +49,10 @@ NONE = [
 ]
 
 
+def read_models(body: bytes, key: str = "data", name: str = "id") -> list[ListedModel]:
+    return at_once(read_in_steps(body, key, name))
+
+
 @pytest.mark.parametrize("body", TWO)
 def test_every_shape_of_a_list_is_read(body: bytes) -> None:
     for key in ("data", "models", "result"):
@@ -73,6 +79,20 @@ def test_an_error_in_the_place_of_a_list_is_quoted(body: bytes, quoted: str) -> 
 
 def test_a_list_without_an_end_is_read_to_a_bound() -> None:
     assert len(read_models(json.dumps([str(number) for number in range(MAX_MODELS + 1)]).encode())) == MAX_MODELS
+
+
+def test_an_entry_of_any_size_has_its_name_and_little_is_kept_of_it() -> None:
+    entry = {"description": "words " * MAX_ENTRY_BYTES, "id": "a", "tags": [[["x"]]] * 5}
+    (model, other) = read_models(json.dumps({"data": [entry, {"id": "b"}]}).encode())
+    assert (model.name, other.name) == ("a", "b")
+    assert len(model.entry) < MAX_ENTRY_BYTES
+    assert json.loads(model.entry)["id"] == "a"
+
+
+@pytest.mark.parametrize("body", [b'{"data":[{"id":"a"}', b'["a"', b'["a', b"[oops]", b'{"data":[oops]}', b"<html>"])
+def test_what_is_cut_or_no_json_is_not_a_list(body: bytes) -> None:
+    with pytest.raises(NotAnAnswer, match="readable"):
+        read_models(body)
 
 
 def test_an_entry_that_is_no_object_is_kept_as_an_empty_one() -> None:

@@ -17,7 +17,7 @@ STEP_BYTES = 32 * 1024  # about 2 ms in the worst case
 MAX_PARTS = 50_000  # texts, objects and lists that stay; the longest seen (2048 embeddings) has 20 000
 ANSWER_DEPTH = 4  # `result.choices[].finish_reason` is the deepest that is looked for
 REQUEST_DEPTH = 1
-_PART_COSTS_BYTES = 256  # to find and to keep a part takes as long as to look at so many bytes
+_PART_COSTS_BYTES = 512  # to find and to keep a part takes as long as to look at so many bytes
 _MAX_TEXT_BYTES = 1024
 _MAX_RUN_BYTES = 256
 _MANY_PARTS = 1_000  # beyond them each is cut to _FEW_BYTES
@@ -50,10 +50,10 @@ def condensed(data: bytes, depth: int) -> Steps[bytes | None]:
             return b"".join(out)
         sign = data[end : end + 1]
         if sign == b'"':
-            at = yield from _end_of_text(data, end)
+            at = yield from end_of_text(data, end)
             out.append(_short_text(data, end, at, _FEW_BYTES if is_many else _MAX_TEXT_BYTES))
         elif sign in _EMPTY and level == depth:
-            at = yield from _end_of_container(data, end)
+            at = yield from end_of_container(data, end)
             out.append(_EMPTY[sign] if at <= len(data) else sign)
         else:
             level += _STEP_OF[data[end]]
@@ -102,7 +102,7 @@ def _short_text(data: bytes, start: int, end: int, most_bytes: int) -> bytes:
     return b'"' + kept.decode("utf-8", "ignore").encode() + (b'"' if end <= len(data) else b"")
 
 
-def _end_of_text(data: bytes, start: int) -> Steps[int]:
+def end_of_text(data: bytes, start: int) -> Steps[int]:
     """Behind the closing quote; beyond the data if there is none."""
     at, size, seen = start + 1, _FIRST_WINDOW_BYTES, 0
     while at < len(data):
@@ -127,7 +127,7 @@ def _end_of_text(data: bytes, start: int) -> Steps[int]:
     return len(data) + 1
 
 
-def _end_of_container(data: bytes, start: int) -> Steps[int]:
+def end_of_container(data: bytes, start: int) -> Steps[int]:
     """Behind the bracket that closes the one at `start`; beyond the data if there is none."""
     at, size, seen, depth, is_text = start, _FIRST_WINDOW_BYTES, 0, 0, False
     while at < len(data):

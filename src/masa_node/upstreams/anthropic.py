@@ -7,11 +7,13 @@ import msgspec
 from masa_node.chat.ask import Door, Headers
 from masa_node.chat.offer import ModelOffer
 from masa_node.dialects.fields import ABSENT, TEXT, read
-from masa_node.upstreams.listing import ListedModel
-from masa_node.upstreams.server import Http, entries, get_listing, unix_s
+from masa_node.routing.steps import readable
+from masa_node.upstreams.listing import MAX_MODELS, ListedModel
+from masa_node.upstreams.server import Http, each, entries, get_listing, unix_s
 
 DEFAULT_VERSION = "2023-06-01"  # what every SDK but the newest sends; accepted since the API exists
 MAX_PAGES = 20
+_PAGE_DEPTH = 1  # nothing of the list itself
 
 
 class _Entry(msgspec.Struct):
@@ -69,14 +71,14 @@ class AnthropicServer:
         after = ""
         for _ in range(MAX_PAGES):
             listing = await get_listing(http, f"{self._api_base}/models?limit=1000{after}", headers)
-            found = {listed.name: _offer(listed) for listed in entries(listing)}
-            is_new = not found.keys() <= offers.keys()
+            found = {listed.name: _offer(listed) async for listed in each(await entries(listing))}
+            is_new = not found.keys() <= offers.keys() and len(offers) < MAX_MODELS
             offers |= found
-            page = read(listing.body, _PAGE)
+            page = read(await readable(listing.body, _PAGE_DEPTH), _PAGE)
             if page is None or not page.has_more or not page.last_id or not is_new:
                 break
             after = f"&after_id={quote(page.last_id, safe='')}"
-        return list(offers.values())
+        return list(offers.values())[:MAX_MODELS]
 
 
 def _offer(listed: ListedModel) -> ModelOffer:

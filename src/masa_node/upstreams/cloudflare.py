@@ -9,8 +9,8 @@ from masa_node.chat.ask import Door, Headers
 from masa_node.chat.errors import ErrorAnswer
 from masa_node.chat.offer import ModelOffer
 from masa_node.dialects.fields import ABSENT, Tokens, read
-from masa_node.upstreams.listing import ListedModel
-from masa_node.upstreams.server import Http, NoListing, entries, get_listing
+from masa_node.upstreams.listing import MAX_MODELS, ListedModel
+from masa_node.upstreams.server import Http, NoListing, each, entries, get_listing
 
 PER_PAGE = 100
 MAX_PAGES = 50  # a server that ignores `page` would be asked for ever (REAL-WORLD: servers)
@@ -95,11 +95,12 @@ class CloudflareServer:
         for page in range(1, MAX_PAGES + 1):
             url = f"{self._search_url}?per_page={PER_PAGE}&page={page}"
             listing = await get_listing(http, url, self.credentials())
-            found = {listed.name: _offer(listed) for listed in entries(listing, "result", "name")}
-            if found.keys() <= offers.keys():
+            listed = await entries(listing, "result", "name")
+            found = {model.name: _offer(model) async for model in each(listed)}
+            if found.keys() <= offers.keys() or len(offers) >= MAX_MODELS:
                 break
             offers |= found
-        return [offer for offer in offers.values() if offer is not None]
+        return [offer for offer in offers.values() if offer is not None][:MAX_MODELS]
 
 
 def _offer(listed: ListedModel) -> ModelOffer | None:

@@ -4,12 +4,12 @@ import asyncio
 
 from masa_node.chat.errors import ProviderError
 from masa_node.routing.answers import read_whole
+from masa_node.routing.steps import in_steps
 from masa_node.upstreams.http import HttpClient
 from masa_node.upstreams.listing import read_models
-from masa_node.upstreams.server import is_masa_node
+from masa_node.upstreams.server import MAX_LISTING_BYTES, is_masa_node
 from masa_node.upstreams.spec import Kind, UpstreamSpec
 
-MAX_PROBE_BYTES = 16 * 1024 * 1024
 _OK = 200
 # A server on this machine lists its models in milliseconds, unless it is busy with something else.
 PROBE_WITHIN_S = 1.0
@@ -45,9 +45,9 @@ async def _is_llm_server(http: HttpClient, url: str) -> bool:
     try:
         async with asyncio.timeout(PROBE_WITHIN_S):
             answer = await http.get(f"{url}/v1/models", ())
-            body = await read_whole(answer, MAX_PROBE_BYTES)
+            body = await read_whole(answer, MAX_LISTING_BYTES)
         if answer.status != _OK or is_masa_node(answer):
             return False
-        return bool(read_models(body)) or b'"data"' in body
+        return bool(await in_steps(read_models(body))) or b'"data"' in body
     except (ProviderError, TimeoutError):
         return False

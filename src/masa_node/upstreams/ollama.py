@@ -7,8 +7,9 @@ from masa_node.chat.errors import ProviderError
 from masa_node.chat.offer import ModelFacts, ModelOffer
 from masa_node.dialects.fields import ABSENT, TEXT, Tokens, read
 from masa_node.routing.answers import read_whole
+from masa_node.routing.steps import readable
 from masa_node.upstreams.listing import ListedModel
-from masa_node.upstreams.server import MAX_LISTING_BYTES, Http, entries, get_listing, unix_s
+from masa_node.upstreams.server import Http, each, entries, get_listing, unix_s
 
 _PATHS = {
     Door.OLLAMA_CHAT: "/api/chat",
@@ -24,6 +25,8 @@ _PATHS = {
 }
 # Each new model costs one /api/show; the rest keep an unknown context length until the next refresh.
 MAX_SHOWN_A_REFRESH = 32
+MAX_SHOW_BYTES = 4 * 1024 * 1024  # licences and the names of some thousand tensors take 300 kB
+_SHOW_DEPTH = 2  # `model_info` and `capabilities`, and nothing inside them
 
 
 class _Entry(msgspec.Struct):
@@ -113,7 +116,7 @@ class OllamaServer:
     async def list_models(self, http: Http) -> list[ModelOffer]:
         """See `Server`."""
         listing = await get_listing(http, f"{self._base}/api/tags", self.credentials())
-        tags = [_tag(listed) for listed in entries(listing, "models", "name")]
+        tags = [_tag(listed) async for listed in each(await entries(listing, "models", "name"))]
         await self._learn(http, tags)
         doors = self.doors()
         return [
@@ -133,7 +136,7 @@ class OllamaServer:
     async def running(self, http: Http) -> list[msgspec.Raw]:
         """The models that it holds in memory now, as it tells of them. Raises `ProviderError`."""
         listing = await get_listing(http, f"{self._base}/api/ps", self.credentials())
-        listed = entries(listing, "models", "name")
+        listed = await entries(listing, "models", "name")
         return [msgspec.Raw(each.entry) for each in listed if each.entry != b"{}"]
 
     async def _learn(self, http: Http, tags: list[_Tag]) -> None:
@@ -149,7 +152,7 @@ class OllamaServer:
     async def _show(self, http: Http, model: str) -> _Shown:
         headers = (*self.credentials(), ("Content-Type", "application/json"))
         answer = await http.post(f"{self._base}/api/show", headers, msgspec.json.encode({"model": model}))
-        show = read(await read_whole(answer, MAX_LISTING_BYTES), _SHOW)
+        show = read(await readable(await read_whole(answer, MAX_SHOW_BYTES), _SHOW_DEPTH), _SHOW)
         if show is None:
             return _NOTHING
         info = read(show.model_info, _INFO) or {}

@@ -5,8 +5,8 @@ import msgspec
 from masa_node.chat.ask import Door, Headers
 from masa_node.chat.offer import NO_FACTS, AnyName, ModelFacts, ModelOffer
 from masa_node.dialects.fields import TEXT, Tokens, read
-from masa_node.upstreams.listing import ListedModel
-from masa_node.upstreams.server import Http, Listing, ListRefused, NoListing, UnixSeconds, entries, get_listing
+from masa_node.upstreams.listing import MAX_MODELS, ListedModel
+from masa_node.upstreams.server import Http, Listing, ListRefused, NoListing, UnixSeconds, each, entries, get_listing
 from masa_node.upstreams.urls import is_azure
 
 ANY_LABEL = "an OpenAI-compatible server"
@@ -89,8 +89,8 @@ class OpenAiServer:
 
     async def list_models(self, http: Http) -> list[ModelOffer]:
         """See `Server`."""
-        listed = entries(await self._listing(http))
-        offers = [offer for model in listed for offer in self._offers(model)]
+        listed = await entries(await self._listing(http))
+        offers = [offer async for model in each(listed) for offer in self._offers(model)][:MAX_MODELS]
         if len(listed) == 1 and _answers_any_name(listed[0]):
             return [msgspec.structs.replace(offer, any_name=AnyName.SEEN) for offer in offers]
         return offers

@@ -1,5 +1,7 @@
 """What an `Upstream` must know of the kind of server behind it: the `Server` protocol and readers they share."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated, Protocol
 
@@ -9,11 +11,13 @@ from masa_node.chat.ask import Door, Headers
 from masa_node.chat.errors import NotAnAnswer
 from masa_node.chat.offer import ModelOffer
 from masa_node.routing.answers import read_whole
+from masa_node.routing.steps import in_steps
 from masa_node.upstreams.http import HttpAnswer
-from masa_node.upstreams.listing import ListedModel, read_models
+from masa_node.upstreams.listing import ENTRIES_A_TURN, ListedModel, read_models
 
-# A list of a thousand models with descriptions is below 2 MB (Cloudflare's and OpenRouter's are the longest).
-MAX_LISTING_BYTES = 16 * 1024 * 1024
+# A list of a thousand models with descriptions is below 2 MB (Cloudflare's and OpenRouter's are the longest). While it
+# is read there are three copies of it at most; its entries are kept.
+MAX_LISTING_BYTES = 8 * 1024 * 1024
 NO_SUCH_PATH = frozenset({404, 405, 501})
 # What only a server says that is there: no rights to list, not this way, not now.
 _IS_THERE = frozenset({401, 402, 403, 405, 429, 503})
@@ -105,16 +109,24 @@ async def get_json(http: Http, url: str, headers: Headers) -> bytes:
     return (await get_listing(http, url, headers)).body
 
 
-def entries(listing: Listing, key: str = "data", name: str = "id") -> list[ListedModel]:
+async def entries(listing: Listing, key: str = "data", name: str = "id") -> list[ListedModel]:
     """The models in this listing: see `read_models`.
 
     Raises `NoListing` for a Masa node that lists nothing: it may serve what it does not list, or be this node itself,
     which an ask finds out.
     """
-    found = read_models(listing.body, key, name)
+    found = await in_steps(read_models(listing.body, key, name))
     if listing.is_masa and not found:
         raise NoListing("it is a Masa node that lists no models now.")
     return found
+
+
+async def each(listed: list[ListedModel]) -> AsyncIterator[ListedModel]:
+    """These, one after the other; between them everything else has its turns."""
+    for number, model in enumerate(listed, 1):
+        yield model
+        if number % ENTRIES_A_TURN == 0:
+            await asyncio.sleep(0)
 
 
 def is_masa_node(answer: HttpAnswer) -> bool:
