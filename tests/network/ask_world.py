@@ -69,6 +69,7 @@ class Node:
     outcomes: list[Outcome] = field(default_factory=list)
     server: PeerServer = field(init=False)
     admission: Admission = field(init=False)
+    dispatcher: Dispatcher = field(init=False)
 
     def __post_init__(self) -> None:
         catalog = Catalog()
@@ -77,8 +78,8 @@ class Node:
         shared = SharedCatalog(self.policy)
         shared.follow(catalog)
         self.admission = Admission(self.max_running, self.max_waiting)
-        dispatcher = Dispatcher(shared.catalog, self.admission, _nothing, self.outcomes.append)
-        self.server = PeerServer(dispatcher, shared, self.limits, "here")
+        self.dispatcher = Dispatcher(shared.catalog, self.admission, _nothing, self.outcomes.append)
+        self.server = PeerServer(self.dispatcher, shared, self.limits, "here")
 
     async def serve(self, peer: NodeId, stream: Stream) -> None:
         await self.server.serve(peer, stream)
