@@ -86,7 +86,7 @@ class Plays:
     async def answer(self, asked: Ask, sign: Sign = no_sign) -> Answer:
         del sign
         self.asked += 1
-        more = (("retry-after", "7"), ("retry-after-ms", "350")) if self._status != 200 else ()
+        more = (("retry-after", "7"), ("retry-after-ms", "350")) if self._status in (400, 429, 500) else ()
         said = Said(*self._pieces, label=self._label, more=more, status=self._status)
         said.content_type = self._label.partition(";")[0]
         is_stream = is_streamed(said.content_type, wants_stream=asked.wants_stream)
@@ -140,6 +140,17 @@ async def test_an_odd_answer_ends_over_a_hop_as_it_does_straight(odd: str, *, wa
     straight = await ending(before(Plays(odd)), door, wants_stream=wants_stream)
     async with world(Node((Plays(odd),)).serve) as here:
         assert await ending(before(here.peer), door, wants_stream=wants_stream) == straight
+
+
+@virtual_time
+async def test_a_server_that_still_loads_its_model_is_passed_by_where_there_is_another() -> None:
+    loading = Plays("503")
+    assert (await ending(before(loading, Plays("plain", "other")), CHAT))["bytes"] == CHUNK + STOP + DONE
+    async with world(Node((loading,)).serve) as here:
+        asking = before(here.peer, Plays("plain", "other"))
+        assert (await ending(asking, CHAT))["bytes"] == CHUNK + STOP + DONE
+        alone = before(here.peer)
+        assert (await ending(alone, CHAT))["error"] == (503, True, LOADING)
 
 
 CALLERS_FAULTS = ["an error first", "an error as a body", "an error of Ollama's first", "400"]

@@ -248,6 +248,35 @@ async def test_a_401_of_an_llm_does_not_ask_for_this_nodes_key(speech: Speech, b
 
 
 @every_dialect
+@streamed_or_not
+async def test_an_llm_that_is_not_ready_is_to_be_asked_again_soon_and_keeps_its_words(
+    speech: Speech, *, stream: bool
+) -> None:
+    given = whole(speech.error_answer, status=503)
+    async with speech.fake(send(given)) as llm:
+        reply = await ask(speech, llm, stream=stream)
+    assert (reply.status, reply.body, reply.header("retry-after")) == (503, speech.error_answer, "2")
+
+
+@every_dialect
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (503, ("Retry-After-Ms", "350")),
+        (503, ("X-Ms-Retry-After-Ms", "350")),
+        (503, ("X-Should-Retry", "false")),
+        (500, ("X-A", "b")),
+    ],
+)
+async def test_an_llm_that_says_when_to_ask_again_or_has_failed_is_told_as_it_is(
+    speech: Speech, status: int, said: tuple[str, str]
+) -> None:
+    async with speech.fake(send(whole(speech.error_answer, status=status, headers=[said]))) as llm:
+        reply = await ask(speech, llm, stream=False)
+    assert (reply.status, reply.header("retry-after")) == (status, None)
+
+
+@every_dialect
 async def test_an_error_in_our_words_says_when_to_try_again_as_the_llm_did(speech: Speech) -> None:
     headers = [("Retry-After-Ms", "350"), ("X-RateLimit-Left", "0"), ("request-id", "theirs")]
     given = whole(b"slow down", status=429, content_type="text/plain", headers=headers)

@@ -40,6 +40,8 @@ _IS_JSON = re.compile(rb"application/([\w.-]+\+)?json\s*(;|$)", re.IGNORECASE)
 _RUNS_IN_BROWSERS = re.compile(r"html|xml|svg|script|css|pdf|multipart", re.IGNORECASE)
 # What an LLM's error brings along that is wrong for an error in our words.
 _OF_THE_BODY = (_CONTENT_TYPE, b"request-id")
+_WHEN_TO_ASK_AGAIN = frozenset({"retry-after", "retry-after-ms", "x-ms-retry-after-ms", "x-should-retry"})
+_UNAVAILABLE = 503
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
 
 
@@ -71,12 +73,19 @@ async def send_error(
         headers += _retry_after(error)
         if dialect is DialectName.ANTHROPIC:
             headers.append((b"request-id", request_id.encode()))  # the name that its SDK reads
+    if isinstance(error, ErrorAnswer) and text.status == _UNAVAILABLE and not _says_when(error):
+        headers.append((b"retry-after", b"%d" % AWAY_RETRY_AFTER_S))  # llama.cpp while it loads its model
     if isinstance(error, WrongMethod):
         headers.append((b"allow", error.allowed.encode()))
     if isinstance(error, Unauthorized):  # an LLM's 401 is about its key, not about this node's
         headers.append((b"www-authenticate", b'Bearer realm="masa-node"'))
     await send_whole(send, text.status, headers, body)
     return len(body)
+
+
+def _says_when(error: ErrorAnswer) -> bool:
+    """Does the LLM itself say whether to ask again, and when?"""
+    return any(name in _WHEN_TO_ASK_AGAIN for name, _ in error.headers)
 
 
 def _labelled_as_json(headers: Headers) -> RawHeaders:
