@@ -19,6 +19,7 @@ from masa_node.chat.errors import (
     PeerBusy,
     PeerRefused,
     ProviderError,
+    ProxyFailed,
     StakeDemanded,
     Stalled,
     TlsFailed,
@@ -374,3 +375,8 @@ async def test_of_the_callers_query_exactly_the_mark_of_a_beta_crosses_to_a_peer
             asked = msgspec.structs.replace(ask(b'{"model":"tiny"}', wants_stream=False), query=query)
             await take(here.peer, asked)
     assert [asked.query for asked in llm.asked] == ["beta=true", "", ""]
+
+
+def test_a_peer_does_not_hear_of_the_owners_proxy() -> None:
+    failure = failure_of(ProxyFailed("the proxy http://proxy.lan (HTTPS_PROXY) wants a user and a password (407)."))
+    assert (failure.code, "proxy" in failure.message.lower()) == ("unreachable", False)

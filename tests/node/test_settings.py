@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from masa_node.chat.errors import ConfigurationError
-from masa_node.node.settings import Settings, listed, read_settings, setting_docs
+from masa_node.node.setting_docs import setting_docs
+from masa_node.node.settings import Settings, listed, read_settings
 
 
 def read(environ: dict[str, str], dotenv: Path = Path("/nowhere/.env")) -> Settings:
@@ -105,3 +106,17 @@ def test_a_policy_that_may_be_unset_is_described_by_its_words_alone() -> None:
     assert kinds["STAKE_CALLERS"] == r"off \| prefer \| require"
     with pytest.raises(ConfigurationError, match=r"'some' does not fit\. It may be off or prefer or require\.$"):
         read({"STAKE_CALLERS": "some"})
+
+
+def test_a_proxy_may_be_in_lower_case_and_in_the_dotenv_file(tmp_path: Path) -> None:
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("https_proxy=http://file:1\nNO_PROXY=one\nALL_PROXY=http://file:2\n")
+    settings = read({"HTTPS_PROXY": "http://shell:1", "no_proxy": "two", "NO_PROXY": "three", "all_proxy": ""}, dotenv)
+    assert (settings.https_proxy, settings.no_proxy, settings.all_proxy) == ("http://shell:1", "two", "")
+    assert read({}, dotenv).https_proxy == "http://file:1"
+
+
+def test_a_proxy_is_shown_without_its_password() -> None:
+    settings = read({"http_proxy": "me:hunter2@proxy:1", "ALL_PROXY": "me:hunter2@proxy:1"})
+    assert settings.http_proxy == settings.all_proxy == "me:hunter2@proxy:1"
+    assert "hunter2" not in repr(settings)

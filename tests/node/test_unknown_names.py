@@ -6,7 +6,8 @@ import pytest
 
 from masa_node.chat.errors import ConfigurationError
 from masa_node.node.config_file import key_variables, upstreams_in_file
-from masa_node.node.settings import Settings, setting_docs, unknown_settings
+from masa_node.node.setting_docs import setting_docs
+from masa_node.node.settings import Settings, unknown_settings
 from tests.cli.test_main import run
 
 FOREIGN = """
@@ -57,6 +58,13 @@ def test_in_the_environment_only_what_is_nearly_one_is(name: str, meant: str) ->
 
 def test_variables_of_other_programs_are_left_alone() -> None:
     assert unknown(dict.fromkeys(FOREIGN, "x")) == {}
+
+
+def test_proxies_are_known_in_either_case(tmp_path: Path) -> None:
+    names = [f"{kind}_PROXY" for kind in ("HTTP", "HTTPS", "ALL", "NO", "FTP", "RSYNC", "SOCKS")]
+    both = [*names, *(name.lower() for name in names)]
+    assert unknown(dict.fromkeys(both, "x"), "".join(f"{name}=x\n" for name in both), tmp_path) == {}
+    assert unknown({"HTPS_PROXY": "x"}) == {"HTPS_PROXY": "HTTPS_PROXY"}
 
 
 def test_settings_themselves_and_what_they_refer_to_are_known(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from masa_node.chat.errors import (
     DnsFailed,
     NotAnAnswer,
     ProviderError,
+    ProxyFailed,
     TlsFailed,
     Unreachable,
 )
@@ -132,6 +133,7 @@ FAILURES: list[tuple[ProviderError, str]] = [
     (ConnectionRefused("LLM"), "nothing listens there"),
     (DnsFailed("its host name does not resolve."), "does not resolve"),
     (TlsFailed("its certificate is not trusted."), "not trusted"),
+    (ProxyFailed("the proxy wants a password (407)."), "wants a password"),
     (Unreachable("LLM"), "no connection could be made"),
     (ConnectionClosed("LLM"), "closed the connection"),
     (BrokenAnswer("LLM"), "broke in the middle"),

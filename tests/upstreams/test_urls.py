@@ -8,7 +8,7 @@ import pytest
 from masa_node.chat.errors import ConfigurationError
 from masa_node.node.compose import upstream_specs
 from masa_node.upstreams.spec import Kind, UpstreamSpec, check_spec
-from masa_node.upstreams.urls import anthropic_base, merged_query, ollama_url, openai_bases, unused_proxies, with_scheme
+from masa_node.upstreams.urls import anthropic_base, merged_query, ollama_url, openai_bases, with_scheme
 from tests.fakes.http_bytes import whole
 from tests.fakes.llm_server import FakeLlm, Script, send
 from tests.fakes.no_server import closed_port
@@ -301,10 +301,3 @@ def test_a_header_that_the_node_sends_itself_cannot_be_set(name: str, tmp_path: 
     file.write_text(f'[[upstream]]\nname = "x"\nurl = "http://localhost"\nheaders = {{ "{name}" = "y" }}')
     with pytest.raises(ConfigurationError, match="header"):
         upstream_specs(settings_of(MASA_CONFIG=str(file)))
-
-
-def test_a_proxy_that_others_would_use_is_named() -> None:
-    environ = {"https_proxy": "http://me:pw@proxy:3128", "HTTP_PROXY": ""}
-    assert unused_proxies(environ, ["http://localhost:1", "https://api.openai.com/v1"]) == ["HTTPS_PROXY"]
-    assert unused_proxies(environ, ["http://127.0.0.1:1", ""]) == []
-    assert unused_proxies({**environ, "NO_PROXY": "*"}, ["https://api.openai.com/v1"]) == []

@@ -234,6 +234,15 @@ class TlsFailed(Unreachable):
     code = "tls_failed"
 
 
+class ProxyFailed(Unreachable):
+    """The proxy named in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY does not lead to the LLM. The message says why.
+
+    Correct that setting, or name in NO_PROXY what is reached without a proxy.
+    """
+
+    code = "proxy_failed"
+
+
 class ConnectionClosed(ProviderError):
     """The LLM closed the connection before it answered a byte."""
 

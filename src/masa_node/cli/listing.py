@@ -10,6 +10,7 @@ from masa_node.cli.output import check_url, console
 from masa_node.dialects.fields import read
 from masa_node.routing.answers import read_whole
 from masa_node.upstreams.http import HttpClient
+from masa_node.upstreams.proxies import NO_PROXIES, Proxies
 from masa_node.upstreams.server import MAX_LISTING_BYTES, get_json
 
 
@@ -40,14 +41,14 @@ class _Ready(msgspec.Struct):
 _READY = msgspec.json.Decoder(_Ready)
 
 
-async def fetch_models(url: str, api_keys: Sequence[str]) -> tuple[bytes, str]:
+async def fetch_models(url: str, api_keys: Sequence[str], proxies: Proxies = NO_PROXIES) -> tuple[bytes, str]:
     """The node's own list, as JSON, and why it is empty if it is.
 
     Raises `ConfigurationError` for what is no URL, `ProviderError`, `ConnectionRefused` when nothing listens there.
     """
     check_url(url)
     headers = (("Authorization", f"Bearer {api_keys[0]}"),) if api_keys else ()
-    async with HttpClient() as http:
+    async with HttpClient(proxies) as http:
         try:
             answer = await get_json(http, f"{url.rstrip('/')}/api/v1/llm/models", headers)
             return answer, "" if _decoded(answer) else await _why_nothing(http, url)

@@ -17,17 +17,18 @@ from masa_node.chat.errors import ConfigurationError, MasaError, ProviderError
 from masa_node.cli import devnet, peers, stake
 from masa_node.cli.output import Group, Json, print_json
 from masa_node.node.libraries import check_libraries
+from masa_node.node.proxies import read_proxies
+from masa_node.node.setting_docs import SettingDoc, setting_docs
 from masa_node.node.settings import (
     LogLevel,
-    SettingDoc,
     Settings,
     listed,
     read_settings,
-    setting_docs,
     shown_value,
     unknown_settings,
 )
 from masa_node.telemetry import log
+from masa_node.upstreams.proxies import NO_PROXIES
 
 _log = structlog.get_logger()
 EXIT_FAILED = 1
@@ -110,8 +111,9 @@ def models(
 
     values = read_settings()
     usual = f"http://127.0.0.1:{values.port}"
+    proxies = read_proxies(values) if url else NO_PROXIES  # the own node is reached straight
     url = url or asyncio.run(url_of_running_node(Path(values.masa_dir).expanduser(), usual))
-    answer, why_empty = asyncio.run(fetch_models(url, listed(values.api_key)))
+    answer, why_empty = asyncio.run(fetch_models(url, listed(values.api_key), proxies))
     if json:
         print_json(msgspec.Raw(answer))
     else:

@@ -25,6 +25,7 @@ from masa_node.network.peers import PeerBook, PeerRecord
 from masa_node.network.store import Store
 from masa_node.network.transport import MAX_ADDRESSES, SHORT_ID_CHARS, NodeId, PeerAddress, is_node_id, short_id
 from masa_node.network.wishes import Answer, Verb, Wish, WishState, carry_out
+from masa_node.upstreams.proxies import NO_PROXIES, Proxies
 
 ANSWER_WITHIN_S = 15.0  # a running node looks once a second; joining takes a few round trips
 LOOK_EVERY_S = 0.1
@@ -138,11 +139,13 @@ async def change_peer(masa_dir: Path, verb: Verb, text: str) -> Answer:
             return await _carry_out_here(store, verb, node_id)
 
 
-async def show_peers(masa_dir: Path, url: str, default_url: str, api_keys: Sequence[str]) -> ShownNetwork:
+async def show_peers(
+    masa_dir: Path, url: str, default_url: str, api_keys: Sequence[str], proxies: Proxies = NO_PROXIES
+) -> ShownNetwork:
     """What the node at `url` tells; without one the node of this MASA_DIR, or what it remembers if it does not run."""
     if url:
         check_url(url)
-        return await fetch_peers(url, api_keys)
+        return await fetch_peers(url, api_keys, proxies)
     is_running = is_held_by_another(masa_dir)
     async with _opened(masa_dir) as store:
         own_id = await _own_id(store)

@@ -15,6 +15,7 @@ from masa_node.network.peers import PeerRecord, Standing
 from masa_node.network.transport import short_id
 from masa_node.routing.answers import read_whole
 from masa_node.upstreams.http import HttpClient
+from masa_node.upstreams.proxies import NO_PROXIES, Proxies
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024  # 10 000 peers with 256 models each would take less
 MAX_SHOWN_MODELS = 3
@@ -73,10 +74,10 @@ class ShownNetwork(msgspec.Struct, frozen=True, kw_only=True):
     peers: list[ShownPeer] = []
 
 
-async def fetch_peers(url: str, api_keys: Sequence[str]) -> ShownNetwork:
+async def fetch_peers(url: str, api_keys: Sequence[str], proxies: Proxies = NO_PROXIES) -> ShownNetwork:
     """What the node at this URL tells. Raises `ProviderError`, `Unreachable` when nothing listens there."""
     headers = (("Authorization", f"Bearer {api_keys[0]}"),) if api_keys else ()
-    async with HttpClient() as http:
+    async with HttpClient(proxies) as http:
         try:
             answer = await http.get(f"{url.rstrip('/')}/api/v1/peers", headers)
             body = await read_whole(answer, MAX_ANSWER_BYTES)

@@ -16,6 +16,7 @@ from masa_node.network.addresses import Reach, reach
 from masa_node.network.invites import write_bootnode
 from masa_node.network.transport import PeerAddress
 from masa_node.network.wishes import Verb
+from masa_node.node.proxies import read_proxies
 from masa_node.node.settings import Settings, listed, read_settings
 from masa_node.node.stake_view import STAKING_OFF
 from masa_node.telemetry import log
@@ -117,7 +118,8 @@ def peers(
 
     values = _settings()
     default_url = f"http://127.0.0.1:{values.port}"
-    network = asyncio.run(show_peers(_masa_dir(values), url, default_url, listed(values.api_key)))
+    keys = listed(values.api_key)
+    network = asyncio.run(show_peers(_masa_dir(values), url, default_url, keys, read_proxies(values)))
     if not network.staking and not url:  # no node tells
         network = msgspec.structs.replace(network, staking=STAKING_OFF if _is_off(values) else _STAKES_UNSEEN)
     if json:

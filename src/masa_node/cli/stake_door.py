@@ -16,6 +16,7 @@ from masa_node.cli.peer_actions import own_address
 from masa_node.network.database import StoreFailed
 from masa_node.network.store import Store
 from masa_node.node.chain_http import ChainHttp
+from masa_node.node.proxies import read_proxies
 from masa_node.node.settings import Settings, read_settings
 from masa_node.node.stake_settings import StakeSettings, read_stake_settings
 from masa_node.staking.addresses import Address, parse_address
@@ -71,7 +72,7 @@ class StakeDoor:
     async def rpc(self) -> Rpc:
         """The profile's RPC servers, over the node's own kind of HTTP client."""
         if self._http is None:
-            self._http = await self._stack.enter_async_context(HttpClient())
+            self._http = await self._stack.enter_async_context(HttpClient(read_proxies(self.settings)))
         return Rpc(ChainHttp(self._http), self.profile.rpc_urls)
 
     async def node_id(self) -> str:

@@ -21,6 +21,7 @@ from masa_node.chat.errors import (
     PolicyError,
     ProviderAway,
     ProviderError,
+    ProxyFailed,
     StakeDemanded,
     StakeUndecided,
     Stalled,
@@ -39,6 +40,7 @@ _LATER = "Ask again later, or another model."  # its owner alone can mend it
 _WORDS: dict[str, str] = {
     ProviderAway.code: "it is away for the moment. Ask again in a few seconds.",
     Unreachable.code: f"it cannot be reached. {_LATER}",
+    ProxyFailed.code: f"it cannot be reached. {_LATER}",
     ConnectionRefused.code: f"nothing listens there now. {_LATER}",
     DnsFailed.code: f"it cannot be found. {_LATER}",
     TlsFailed.code: f"no secure connection with it can be made. {_LATER}",
@@ -46,6 +48,7 @@ _WORDS: dict[str, str] = {
     FirstPieceTimeout.code: f"it gave no answer in the time that its owner allows. {_LATER}",
     Stalled.code: "it fell silent, so the answer was cut. Ask again.",
 }
+_TOLD_AS = {ProxyFailed.code: Unreachable.code}  # by which way an LLM is reached is its owner's alone to know
 _WITH_OWN_WORDS = (BrokenAnswer, NotAnAnswer, ErrorInStream)
 CODES: dict[str, type[ProviderError]] = {
     error.code: error
@@ -94,7 +97,7 @@ def failure_of(error: MasaError) -> Failure:
             passed = headers_from_peer(error.headers)
             failure = Failure(error.code, told(error.message), LLM_PLACE, error.status, passed)
         case ProviderError():
-            failure = Failure(error.code, _words(error), LLM_PLACE)
+            failure = Failure(_TOLD_AS.get(error.code, error.code), _words(error), LLM_PLACE)
         case _:
             failure = Failure(_INTERNAL, "something went wrong inside it.")
     return failure

@@ -14,7 +14,7 @@ from typing import Self
 from masa_node.chat.errors import ConfigurationError
 from masa_node.network import database, identity, lock
 from masa_node.network.lock import DirectoryInUse, NodeLock
-from masa_node.node.settings import setting_docs
+from masa_node.node.setting_docs import setting_docs
 
 NAMES = ("a", "b", "c")
 MARK = ".masa-devnet"

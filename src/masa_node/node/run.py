@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import errno
 import gc
-import os
 import socket
 from collections.abc import Callable, Coroutine, Generator
 from typing import Protocol, cast
@@ -18,12 +17,13 @@ from masa_node.api.protocol import BoundedHttpProtocol
 from masa_node.api.refusals import NOSNIFF
 from masa_node.chat.errors import ConfigurationError
 from masa_node.node.compose import SETTLED_WITHIN_S, Node, upstream_specs
+from masa_node.node.proxies import check_proxies, read_proxies
 from masa_node.node.settings import Settings
 from masa_node.node.signals import stop_signals
 from masa_node.upstreams.finding import find_local, usual_places
 from masa_node.upstreams.http import HttpClient
 from masa_node.upstreams.spec import Kind
-from masa_node.upstreams.urls import ollama_url, unused_proxies
+from masa_node.upstreams.urls import ollama_url
 
 KEEP_ALIVE_S = 75  # nginx's; shorter than that of common load balancers' upstream pools would cost them errors
 GRACE_S = 10  # running answers may end after SIGTERM; a service manager kills after 90 s (systemd)
@@ -58,12 +58,11 @@ async def run(settings: Settings, announce: Announce, beside: Beside | None = No
     Raises `ConfigurationError` before anything is started.
     """
     specs = upstream_specs(settings)
-    proxies = unused_proxies(os.environ, [spec.url for spec in specs])
-    if proxies:
-        log.warning("proxies are not used: LLM servers are asked straight", settings=proxies)
+    proxies = read_proxies(settings)
+    check_proxies(proxies, settings, specs)
     sock = bind(settings)
     with contextlib.closing(sock):
-        async with HttpClient() as http:
+        async with HttpClient(proxies) as http:
             node = Node(settings, http)
             for spec in specs:
                 node.add_spec(spec)

@@ -3,13 +3,13 @@
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, get_args, get_type_hints
+from typing import Annotated, Literal, get_args
 
 import msgspec
-from dotenv import dotenv_values
 from msgspec import Meta
 
 from masa_node.chat.errors import ConfigurationError
+from masa_node.node.given_names import given_names, read_dotenv
 from masa_node.node.unknown_names import UnknownName, unknown_names
 from masa_node.routing.race import DEFAULT_WIDTH, MAX_WIDTH
 from masa_node.upstreams.urls import redacted
@@ -23,8 +23,11 @@ StakeWord = Literal["", "off", "prefer", "require"]
 
 NO_LLM = "none"  # a value of LLM
 
-_SECRETS = frozenset(
-    {"api_key", "llm_chat_token", "llm_cf_token", "openai_api_key", "anthropic_api_key", "relay_token", "rpc_url"}
+SECRETS = frozenset(
+    {
+        *("api_key", "llm_chat_token", "llm_cf_token", "openai_api_key", "anthropic_api_key", "relay_token", "rpc_url"),
+        *("https_proxy", "http_proxy", "all_proxy"),
+    }
 )
 
 
@@ -85,6 +88,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "https://api.openai.com/v1"
     anthropic_api_key: Annotated[str, Meta(description="Put Anthropic's models behind the node.")] = ""
     anthropic_base_url: Annotated[str, Meta(description="Where Anthropic's API is.")] = "https://api.anthropic.com"
+    https_proxy: Annotated[
+        str,
+        Meta(
+            description="HTTP proxy through which https:// servers (LLMs, the chain's RPC) are reached: "
+            "`http://user:password@proxy:3128`, `proxy:3128`. A proxy's own scheme is http; socks5:// and https:// "
+            "stop the start. As with curl, the lower-case names of these four settings work too, and win."
+        ),
+    ] = ""
+    http_proxy: Annotated[
+        str,
+        Meta(description="The same for http:// servers. This machine itself is never reached through a proxy."),
+    ] = ""
+    all_proxy: Annotated[str, Meta(description="The same where HTTPS_PROXY or HTTP_PROXY is not set.")] = ""
+    no_proxy: Annotated[
+        str,
+        Meta(
+            description="Servers, comma-separated, that are reached without a proxy: `example.org` (and every name "
+            "below it), `10.0.0.0/8`, `gpu-box:11434`, or `*` for all."
+        ),
+    ] = ""
     ollama_host: Annotated[
         str, Meta(description="Where an Ollama may be (`host:port`); looked at when LLM_CHAT_URL is not set.")
     ] = ""
@@ -307,19 +330,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 def shown_value(name: str, value: object) -> object:
     """The value of this field as it may stand in a log: no secret, and no user, password or query of a URL."""
-    if name in _SECRETS:
+    if name in SECRETS:
         return "***" if value else value
     return redacted(value) if isinstance(value, str) and "://" in value else value
-
-
-class SettingDoc(msgspec.Struct, frozen=True):
-    """One setting, for documentation and `masa-node settings`."""
-
-    name: str
-    kind: str
-    default: str
-    about: str
-    is_secret: bool
 
 
 def read_settings(environ: Mapping[str, str] | None = None, dotenv: Path = Path(".env")) -> Settings:
@@ -327,7 +340,7 @@ def read_settings(environ: Mapping[str, str] | None = None, dotenv: Path = Path(
 
     Raises `ConfigurationError` naming the variable and what it may be.
     """
-    given = {**_dotenv(dotenv), **(os.environ if environ is None else environ)}
+    given = given_names(os.environ if environ is None else environ, dotenv)
     fields = {field.name: field.type for field in msgspec.structs.fields(Settings) if field.name != "port_is_set"}
     values: dict[str, object] = {"port_is_set": bool(given.get("PORT", "").strip())}
     for name, kind in fields.items():
@@ -341,15 +354,8 @@ def unknown_settings(
     environ: Mapping[str, str] | None = None, dotenv: Path = Path(".env"), used: Iterable[str] = ()
 ) -> list[UnknownName]:
     """Names that look like settings and are none, in `.env` and in the environment. Raises as `read_settings`."""
-    known = [doc.name for doc in setting_docs()]
-    return unknown_names(known, _dotenv(dotenv), str(dotenv), os.environ if environ is None else environ, used)
-
-
-def _dotenv(path: Path) -> dict[str, str]:
-    try:
-        return {name: value for name, value in dotenv_values(path, interpolate=False).items() if value is not None}
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigurationError(f"{path} cannot be read: {exc}") from exc
+    known = [field.name.upper() for field in msgspec.structs.fields(Settings)]
+    return unknown_names(known, read_dotenv(dotenv), str(dotenv), os.environ if environ is None else environ, used)
 
 
 def _convert(name: str, text: str, kind: object) -> object:
@@ -358,7 +364,7 @@ def _convert(name: str, text: str, kind: object) -> object:
     try:
         converted: object = msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError as exc:
-        shown = "its value" if name in _SECRETS else repr(text)
+        shown = "its value" if name in SECRETS else repr(text)
         raise ConfigurationError(f"{name.upper()}: {shown} does not fit{_what_fits(kind) or f': {exc}.'}") from exc
     return converted
 
@@ -366,27 +372,13 @@ def _convert(name: str, text: str, kind: object) -> object:
 def _what_fits(kind: object) -> str:
     """The values of a setting that has few; "" of others, of which msgspec tells more."""
     plain = get_args(kind)[0]
-    words = ("1", "0") if plain is bool else _words(plain)
+    words = ("1", "0") if plain is bool else words_of(plain)
     return f". It may be {' or '.join(words)}." if words else ""
 
 
-def _words(kind: object) -> tuple[str, ...]:
+def words_of(kind: object) -> tuple[str, ...]:
     """What a setting of few words may be set to; the empty word stands for not being set."""
     return tuple(word for word in get_args(kind) if word)
-
-
-def setting_docs() -> list[SettingDoc]:
-    """Every setting, in the order in which they are described."""
-    hints = get_type_hints(Settings, include_extras=True)
-    docs: list[SettingDoc] = []
-    for field in msgspec.structs.fields(Settings):
-        if field.name == "port_is_set":
-            continue
-        kind, meta = get_args(hints[field.name])
-        words = " \\| ".join(_words(kind)) or kind.__name__
-        default = "" if field.default == "" else str(field.default).lower() if kind is bool else str(field.default)
-        docs.append(SettingDoc(field.name.upper(), words, default, meta.description, field.name in _SECRETS))
-    return docs
 
 
 def listed(text: str) -> tuple[str, ...]:

@@ -17,7 +17,10 @@ _LEAST_CHARS = 6  # shorter names of the environment are near each other by chan
 MAX_TOLD = 16
 # Names of other programs that are near to ours, and not misspelt.
 _OTHERS = frozenset(
-    {"HOSTNAME", "MASA_REAL_REQUIRED", "MASA_NODE", "OPENAI_API_BASE", "OLLAMA_HOST", "HTTP_PROXY", "NODE_ENV"}
+    {
+        *("HOSTNAME", "MASA_REAL_REQUIRED", "MASA_NODE", "OPENAI_API_BASE", "OLLAMA_HOST", "NODE_ENV"),
+        *("FTP_PROXY", "RSYNC_PROXY", "SOCKS_PROXY", "GRPC_PROXY", "WS_PROXY", "WSS_PROXY"),
+    }
 )
 
 
@@ -35,6 +38,7 @@ def unknown_names(
     """At most MAX_TOLD of them. `used` are names that the settings themselves refer to (`key_env`)."""
     settings = list(known)
     fine = {*settings, *used, *_OTHERS}
+    fine |= {name.lower() for name in fine if name.endswith("_PROXY")}  # these are usual in both cases
     found = [
         UnknownName(name, place, _nearest(name, settings, _CLOSE_IN_FILE))
         for name in in_file

@@ -13,6 +13,7 @@ from masa_node.chat.errors import (
     DnsFailed,
     NotAnAnswer,
     ProviderError,
+    ProxyFailed,
     TlsFailed,
     Unreachable,
 )
@@ -149,7 +150,7 @@ def _why(exc: Exception) -> str:
     match exc:
         case TimeoutError():
             return f"no answer within {URL_TIMEOUT_S:g} s."
-        case DnsFailed() | TlsFailed():
+        case DnsFailed() | TlsFailed() | ProxyFailed():
             return exc.message
         case ProviderError():
             return next((words for kind, words in _FAILED.items() if isinstance(exc, kind)), "it failed.")

@@ -4,16 +4,14 @@ Promises: bytes up and down are untouched; redirects are not followed; an answer
 asked for is unpacked, bounded; foreign exceptions come out as `chat.errors`; a request that died on a kept-alive
 connection before a byte of an answer came is sent again, once, on a fresh one (llama.cpp closes connections that it
 announced to keep: REAL-WORLD); `close()` aborts at once.
+The owner's proxies are used (`proxies.py` says where, `tunnel.py` how).
 Why not a library: docs/decisions/0004-http-client.md.
 """
 
 import asyncio
-import contextlib
-import os
 import socket
 import ssl
 from collections import deque
-from collections.abc import Generator
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -24,15 +22,27 @@ from masa_node import __version__
 from masa_node.chat.ask import Headers
 from masa_node.chat.errors import (
     BrokenAnswer,
+    ConfigurationError,
     ConnectionClosed,
     ConnectionRefused,
     DnsFailed,
     ProviderError,
+    ProxyFailed,
     TlsFailed,
     Unreachable,
 )
 from masa_node.upstreams.connection import Connection, tls_context
 from masa_node.upstreams.inflating import GZIP_MAGIC, Inflater, codings_in, inflater_for
+from masa_node.upstreams.proxies import NO_PROXIES, Proxies, Proxy
+from masa_node.upstreams.sockets import handed_over
+from masa_node.upstreams.tunnel import (
+    TUNNEL_TIMEOUT_S,
+    UNAUTHORIZED,
+    no_tunnel_in_time,
+    not_reached,
+    open_tunnel,
+    refusal,
+)
 
 # A LAN answers in milliseconds, the far side of the world in half a second; three SYN retransmissions fit.
 CONNECT_TIMEOUT_S = 5.0
@@ -50,11 +60,15 @@ _AGENT = f"user-agent: masa-node/{__version__}\r\naccept-encoding: identity\r\n"
 
 
 class _Target:
-    """A URL, taken apart once: where to connect, and the request line for each method."""
+    """A URL, taken apart once: where to connect, and the request line for each method.
 
-    __slots__ = ("host", "host_line", "path", "port", "server", "tls")
+    A server is reached through the same proxy, or none, for as long as its client lives: `server` is key enough for
+    the connections that are kept.
+    """
 
-    def __init__(self, url: str) -> None:
+    __slots__ = ("authority", "host", "host_line", "is_forwarded", "path", "port", "proxy", "server", "tls")
+
+    def __init__(self, url: str, proxies: Proxies = NO_PROXIES) -> None:
         parts = urlsplit(url)
         self.host = parts.hostname or ""
         self.tls = parts.scheme == "https"
@@ -62,7 +76,15 @@ class _Target:
         self.server = (parts.scheme, self.host, self.port)
         query = f"?{parts.query}" if parts.query else ""
         self.path = f"{parts.path or '/'}{query}".encode("ascii")
-        self.host_line = b"host: " + parts.netloc.encode("idna" if not parts.netloc.isascii() else "ascii") + b"\r\n"
+        netloc = parts.netloc.encode("idna" if not parts.netloc.isascii() else "ascii")
+        self.host_line = b"host: " + netloc + b"\r\n"
+        self.authority = netloc.decode("ascii") if parts.port else f"{netloc.decode('ascii').rstrip(':')}:{self.port}"
+        self.proxy = proxies.proxy_for(*self.server)
+        self.is_forwarded = self.proxy is not None and not self.tls
+        if self.proxy is not None and self.is_forwarded:
+            self.path = b"http://" + netloc + self.path
+            if self.proxy.authorization:
+                self.host_line += f"proxy-authorization: {self.proxy.authorization}\r\n".encode("ascii")
 
 
 class HttpAnswer:
@@ -154,7 +176,8 @@ class HttpClient:
     The number under way is not bounded here: MAX_CONCURRENT bounds it, and sees who waits.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, proxies: Proxies = NO_PROXIES) -> None:
+        self._proxies = proxies
         self._idle: dict[tuple[str, str, int], deque[Connection]] = {}
         self._targets: dict[str, _Target] = {}
         self._tls: ssl.SSLContext | None = None
@@ -217,6 +240,9 @@ class HttpClient:
         except BaseException:
             connection.close()
             raise
+        if target.is_forwarded and target.proxy is not None and connection.status == UNAUTHORIZED:
+            connection.close()
+            raise refusal(target.proxy, UNAUTHORIZED, target.authority)
         return HttpAnswer(self, target, connection)
 
     def _target(self, url: str) -> _Target:
@@ -224,7 +250,10 @@ class HttpClient:
         if target is None:
             if len(self._targets) >= MAX_CACHED_TARGETS:
                 self._targets.clear()
-            target = self._targets[url] = _Target(url)
+            try:
+                target = self._targets[url] = _Target(url, self._proxies)
+            except ConfigurationError as exc:
+                raise ProxyFailed(exc.message) from exc
         return target
 
     def _kept(self, target: _Target) -> Connection | None:
@@ -238,19 +267,40 @@ class HttpClient:
         return None
 
     async def _connect(self, target: _Target) -> Connection:
-        loop = asyncio.get_running_loop()
+        if target.proxy is not None:
+            return await self._connect_through(target.proxy, target)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-                sock = await start_connection(found, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY_S)
-                with _handed_over(sock):
-                    tls = await self._tls_context() if target.tls else None
-                    name = target.host if target.tls else None
-                    _, connection = await loop.create_connection(
-                        lambda: Connection(loop), sock=sock, ssl=tls, server_hostname=name
-                    )
+                return await self._taken_over(await _dial(target.host, target.port), target)
         except (OSError, TimeoutError, UnicodeError) as exc:
             raise _translated(exc) from exc
+
+    async def _connect_through(self, proxy: Proxy, target: _Target) -> Connection:
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                sock = await _dial(proxy.host, proxy.port)
+        except (OSError, TimeoutError, UnicodeError) as exc:
+            raise not_reached(proxy, exc) from exc
+        try:
+            async with asyncio.timeout(TUNNEL_TIMEOUT_S):
+                return await self._taken_over(sock, target)
+        except TimeoutError as exc:
+            raise no_tunnel_in_time(proxy, target.authority) from exc
+        except OSError as exc:
+            error = _translated(exc)
+            raise type(error)(f"through {proxy.named}: {error.message}") from exc
+
+    async def _taken_over(self, sock: socket.socket, target: _Target) -> Connection:
+        """The connection over this socket, which is closed should that fail."""
+        loop = asyncio.get_running_loop()
+        with handed_over(sock):
+            if target.proxy is not None and target.tls:
+                await open_tunnel(sock, target.proxy, target.authority)
+            tls = await self._tls_context() if target.tls else None
+            name = target.host if target.tls else None
+            _, connection = await loop.create_connection(
+                lambda: Connection(loop), sock=sock, ssl=tls, server_hostname=name
+            )
         return connection
 
     async def _tls_context(self) -> ssl.SSLContext:
@@ -269,30 +319,10 @@ class HttpClient:
             self._sweeper = loop.call_later(KEEP_ALIVE_S, self._sweep)
 
 
-@contextlib.contextmanager
-def _handed_over(sock: socket.socket) -> Generator[None, None, None]:
-    """Closes the socket if the block, which hands it to the event loop, fails; but never a second time.
-
-    When a connection breaks while uvloop takes it over, uvloop closes the file descriptor, and the socket object does
-    not hear of it: closing that, or dropping it, would close whatever has got the same number since.
-    """
-    inode = _inode(sock)
-    try:
-        yield
-    except BaseException:
-        if _inode(sock) == inode:
-            sock.close()
-        raise
-    finally:
-        if _inode(sock) != inode:
-            sock.detach()
-
-
-def _inode(sock: socket.socket) -> int | None:
-    try:
-        return os.fstat(sock.fileno()).st_ino
-    except OSError:  # not open; or Windows, where there is no uvloop either
-        return None
+async def _dial(host: str, port: int) -> socket.socket:
+    """A connected socket, over whichever address of the host answers first."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return await start_connection(found, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY_S)
 
 
 def _request(method: bytes, target: _Target, headers: Headers, body: bytes | None) -> bytes:

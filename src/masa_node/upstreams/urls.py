@@ -3,12 +3,10 @@
 import base64
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
 from urllib.parse import unquote, urlsplit
 
 from masa_node.chat.ask import Headers
 
-_PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 # What of a URL may be a secret: user and password, and the query.
 _SECRET_PARTS = re.compile(r"(?<=//)[^/@]*(?=@)|(?<=\?).*")
 _DEPLOYMENT = re.compile(r"(?P<base>.*/openai/deployments/(?P<name>[^/]+))(?:/.*)?")
@@ -79,14 +77,6 @@ def basic(user: str) -> str:
     """The credentials `user:password`, percent-encoded as in a URL, in the form of RFC 7617."""
     name, _, password = user.partition(":")
     return base64.b64encode(f"{unquote(name)}:{unquote(password)}".encode()).decode()
-
-
-def unused_proxies(environ: Mapping[str, str], urls: Sequence[str]) -> list[str]:
-    """The names of proxy settings that other programs would use for these servers, and this one does not."""
-    hosts = [urlsplit(url).hostname or "" for url in urls]
-    if all(is_loopback(host) or not host for host in hosts) or environ.get("NO_PROXY", environ.get("no_proxy")) == "*":
-        return []
-    return [name for name in _PROXIES if environ.get(name) or environ.get(name.lower())]
 
 
 def redacted(url: str) -> str:
