@@ -90,6 +90,24 @@ def test_kinds_of_errors_keep_their_meaning(status: int, body: Any, anthropic: s
     assert told(RUN, CHAT, status, body)["success"] is False
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        [{"error": {"code": 400, "message": "its own words", "status": "INVALID_ARGUMENT"}}],
+        {"detail": [{"loc": ["body"], "msg": "its own words"}]},
+        {"msg": "its own words", "code": 400},
+        {"error": {"error": {"message": "its own words"}}},
+        {"errors": ["its own words"]},
+        {"reason": "its own words"},
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("caller", [CHAT, MESSAGES, OLLAMA, RUN])
+def test_a_servers_words_are_told_whatever_shape_it_gives_them(caller: Any, body: Any) -> None:
+    target = MESSAGES if caller is CHAT else CHAT
+    assert "its own words" in msgspec.json.encode(told(caller, target, 400, body)).decode()
+
+
 def test_an_error_within_a_stream_ends_it_as_an_error_of_the_callers_format() -> None:
     raw = named(
         {"type": "message_start", "message": {"id": "msg_1", "model": "m"}},

@@ -6,7 +6,9 @@ from enum import StrEnum
 import msgspec
 
 from masa_node.chat.ask import DialectName
-from masa_node.dialects.fields import ABSENT, TEXT, message_in, read
+from masa_node.dialects.faults import error_status, error_text
+from masa_node.dialects.fields import ABSENT, TEXT, read
+from masa_node.dialects.quoting import quoted
 
 
 class Kind(StrEnum):
@@ -101,9 +103,11 @@ def failure_of(body: bytes, status: int) -> Failure:
     if detail is None:
         listed = read(envelope.errors, _DETAILS)
         detail = listed[0] if listed else _Detail(envelope.message, envelope.type, envelope.code)
-    message = read(detail.message, TEXT) or message_in(envelope.error) or f"it answered {status} and gave no message"
+    message = read(detail.message, TEXT) or error_text(body) or f"it gave no message but this: {quoted(body)}"
     words = [read(raw, TEXT) for raw in (detail.code, detail.type)]
-    kind = next((_KIND_OF_WORD[word] for word in words if word in _KIND_OF_WORD), None) or _kind_of(status)
+    kind = next((_KIND_OF_WORD[word] for word in words if word in _KIND_OF_WORD), None) or _kind_of(
+        status or error_status(body) or _SERVER_FAULT
+    )
     if kind in (Kind.INVALID, Kind.TOO_LARGE, Kind.SERVER) and _TOO_LONG.search(message):
         kind = Kind.CONTEXT
     prompt, context = read(detail.n_prompt_tokens, _COUNT), read(detail.n_ctx, _COUNT)
