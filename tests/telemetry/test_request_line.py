@@ -34,6 +34,14 @@ def test_it_says_what_went_wrong_and_who_was_asked(logging_to_memory: Configure)
     assert "(first=unreachable, second=http_500)" in line
 
 
+def test_a_peers_id_leaves_room_for_what_became_of_it(logging_to_memory: Configure) -> None:
+    written = logging_to_memory("info", "console")
+    tried = (Attempt("0123456789" + "ab" * 27, "http_500", 0.0, 0.1),)
+    log.log_outcome(msgspec.structs.replace(REFUSED, error="error_answer", status=500, attempts=tried))
+    (line,) = written().splitlines()
+    assert "(0123456789=http_500)" in line
+
+
 def test_long_names_and_ids_are_cut_and_the_id_stays(logging_to_memory: Configure) -> None:
     written = logging_to_memory("info", "console")
     tried = tuple(Attempt("p" * 64, "stalled", 0.0, 1.0) for _ in range(9))

@@ -1,5 +1,6 @@
 """The line about one request as people read it: at most MAX_COLUMNS wide, whatever names and ids are in it. Pure."""
 
+import re
 from collections.abc import Mapping
 
 from rich.cells import cell_len, set_cell_size
@@ -8,6 +9,8 @@ MAX_COLUMNS = 100
 _MAX_MODEL = 32
 _MAX_PROVIDER = 16
 _MAX_ID = 20
+_SHORT = r"\1"  # as peers are named everywhere else; what became of them must stay on the line
+_NODE_ID = re.compile(r"\b([0-9a-f]{10})[0-9a-f]{54}\b")
 TIME_OF_DAY = slice(11, 19)  # of an ISO 8601 time: what a person looks for
 
 
@@ -30,7 +33,7 @@ def request_line(event: Mapping[str, object]) -> str:
     if event.get("stream") and (first := _duration(event.get("first_piece_ms"))):
         parts.append(f"(first piece {first})")
     if error and event.get("attempts"):
-        parts.append(f"({event['attempts']})")
+        parts.append(f"({_NODE_ID.sub(_SHORT, str(event['attempts']))})")
     ending = f"  {_cut(str(event.get('request_id', '')), _MAX_ID)}"
     return _cut(" ".join(part for part in parts if part), MAX_COLUMNS - cell_len(ending)) + ending
 
