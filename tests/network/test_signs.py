@@ -5,20 +5,24 @@ import asyncio
 import msgspec
 import pytest
 
-from masa_node.chat.answer import StreamedAnswer
-from masa_node.chat.ask import Door
+from masa_node.chat.answer import Answer, StreamedAnswer
+from masa_node.chat.ask import Ask, DialectName, Door
 from masa_node.chat.errors import FirstPieceTimeout, ProviderError, Stalled
 from masa_node.chat.offer import ModelOffer
+from masa_node.dialects.registry import DIALECTS
 from masa_node.network import sign_teller
 from masa_node.network.ask_frames import Alive, AnswerHead, ask_frames
 from masa_node.network.incoming import MAX_SIGNS
 from masa_node.network.transport import NodeId, Stream
 from masa_node.network.wire import FrameReader, Kind, ProtocolFault, header_frame
 from masa_node.routing.admission import Admission
+from masa_node.routing.answers import take_answer
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher
+from masa_node.routing.provider import Sign, no_sign
 from tests.network.ask_world import MODEL, Node, World, ask, take, world
 from tests.routing.scripted import SIGN, WHOLE, ScriptedPeer, ScriptedProvider, ScriptedStream, Step
+from tests.routing.test_odd_answers import Said
 from tests.virtual_time import now_s, virtual_time
 
 CHUNK = b'data: {"choices":[{"delta":{"content":"hi"},"finish_reason":"stop"}]}\n\n'
@@ -178,11 +182,62 @@ async def test_a_flood_of_signs_is_a_breach() -> None:
     assert isinstance(got.error, ProtocolFault)
 
 
+class Drips(Said):
+    """A response whose pieces take a minute each, but for the first."""
+
+    async def read_piece(self) -> bytes:
+        piece = await super().read_piece()
+        await asyncio.sleep(0 if piece.startswith(b"data") and len(piece) < 1_000 else 60)
+        return piece
+
+
+class SendsAFrameOfMegabytes:
+    """An LLM whose second event takes minutes to come in full."""
+
+    name = place = "llm"
+    is_local = is_trusted = True
+    is_hosted = False
+
+    def __init__(self, parts: int) -> None:
+        self.frame = b'data: {"choices":[{"delta":{"content":"%s"},"finish_reason":"stop"}]}\n\n' % (b"x" * 1_000_000)
+        self._parts = parts
+
+    async def answer(self, asked: Ask, sign: Sign = no_sign) -> Answer:
+        del asked, sign
+        size = len(self.frame) // self._parts + 1
+        parts = [self.frame[at : at + size] for at in range(0, len(self.frame), size)]
+        first = CHUNK.replace(b'"stop"', b"null")
+        return await take_answer(Drips(first, *parts), DIALECTS[DialectName.OPENAI], is_stream=True)
+
+
 @virtual_time
-async def test_a_sign_after_the_head_is_a_breach() -> None:
+async def test_a_frame_that_comes_in_for_minutes_is_no_silence_over_a_hop() -> None:
+    provider = SendsAFrameOfMegabytes(5)
+    node = Node((provider,))
+    async with world(node.serve) as here:
+        exchange = asker(here).open(msgspec.structs.replace(ask(), idle_timeout_s=100.0))
+        came: list[bytes] = []
+
+        async def write(piece: bytes) -> None:
+            came.append(piece)
+
+        try:
+            answer = await exchange.answer()
+            assert isinstance(answer, StreamedAnswer)
+            await exchange.send(answer, write)
+        finally:
+            exchange.close()
+    assert b"".join(came).endswith(provider.frame)
+    assert now_s() > 300
+
+
+@virtual_time
+async def test_a_flood_of_signs_after_the_head_is_a_breach() -> None:
     async def goes_on(peer: NodeId, stream: Stream) -> None:
         del peer
-        await stream.write(header_frame(Kind.HEAD, AnswerHead(200, MODEL, "openai", is_stream=True)) + ALIVE)
+        await stream.write(header_frame(Kind.HEAD, AnswerHead(200, MODEL, "openai", is_stream=True)))
+        for _ in range(MAX_SIGNS + 1):
+            await stream.write(ALIVE)
         await until_reset(stream)
 
     async with world(goes_on) as here:

@@ -51,8 +51,9 @@ class Streaming(ScriptedProvider):
         first = self._pieces.pop(0)
         assert isinstance(first, bytes)
         return StreamedAnswer(
-            200, (), DialectName.OPENAI, first, self._next, self._close, lambda: 1, Usage(), lambda: self._is_whole
-        )
+            200, (), DialectName.OPENAI, first, self._next, self._close, lambda: 1, Usage(), lambda: self._is_whole,
+            lambda: 4_711,
+        )  # fmt: skip
 
     async def _next(self) -> bytes:
         piece = self._pieces.pop(0) if self._pieces else b""
@@ -87,6 +88,17 @@ async def test_a_peer_gets_the_request_in_its_servers_format_and_the_caller_the_
     assert json.loads(answer.body)["content"] == [{"type": "text", "text": "Hi"}]
     assert answer.headers[1:] == (("x-masa-translated", "anthropic>openai"), ("x-masa-dropped", "top_k"))
     assert (world.outcome.served_by, world.outcome.input_tokens) == ("p", 3)
+
+
+@virtual_time
+async def test_bytes_of_a_translated_stream_that_cannot_be_passed_on_yet_are_signs_of_life() -> None:
+    world = World([Streaming("a", [FIRST + TEXT, DONE])])
+    exchange = world.dispatcher.open(claude(world, stream=True))
+    answer = await exchange.answer()
+    assert isinstance(answer, StreamedAnswer)
+    assert answer.dialect is DialectName.ANTHROPIC
+    assert answer.received() == 4_711
+    exchange.close()
 
 
 @virtual_time

@@ -1,6 +1,7 @@
 """What two nodes say to each other on the stream of one ask; the payloads of its frames (`wire.py`). Pure.
 
-The asker says ASK, BODY*, CREDIT*; the node that serves ALIVE*, HEAD, PIECE*, END, or FAIL at any time.
+The asker says ASK, BODY*, CREDIT*; the node that serves HEAD, PIECE*, END, ALIVE before
+and between them, or FAIL at any time.
 See docs/protocol.md.
 """
 
@@ -93,7 +94,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Alive(msgspec.Struct, frozen=True):
-    """ALIVE: the LLM has begun to work, or still does; a piece of its answer is not there yet."""
+    """ALIVE: the LLM has begun to work, or still does; the next piece of its answer is not there yet."""
 
 
 class Credit(msgspec.Struct, frozen=True):

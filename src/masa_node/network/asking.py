@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 
-from masa_node.chat.answer import Answer
+from masa_node.chat.answer import Answer, StreamedAnswer
 from masa_node.chat.ask import Ask
 from masa_node.chat.errors import ProviderError
 from masa_node.dialects.endings import Endings
@@ -94,6 +95,9 @@ async def _take(incoming: IncomingAnswer, sign: Sign) -> Answer:
         incoming.close()
         raise
     incoming.note_usage(answer.usage)
+    if isinstance(answer, StreamedAnswer):
+        received = answer.received
+        return replace(answer, received=lambda: received() + incoming.heard)
     return answer
 
 

@@ -49,6 +49,7 @@ class IncomingAnswer:
         "content_type",
         "dialect",
         "headers",
+        "heard",
         "status",
     )
 
@@ -57,7 +58,8 @@ class IncomingAnswer:
         self._ask = ask
         self._place = place
         self._sign = sign
-        self._signs = 0
+        self._signs = 0  # since the last piece
+        self.heard = 0  # of all signs
         self._reader = FrameReader()
         self._window = ReceiveWindow()
         self._pieces: list[bytes] = []  # come and not yet taken
@@ -140,10 +142,11 @@ class IncomingAnswer:
         if self._end is not None or self._failure is not None:
             raise ProtocolFault(f"it sent a {kind.name} frame after the end of its answer.")
         if kind is Kind.PIECE and self._head is not None and payload:
+            self._signs = 0
             self._frames += 1
             self._bytes += len(payload)
             self._pieces.append(payload)
-        elif kind is Kind.ALIVE and self._head is None:
+        elif kind is Kind.ALIVE:
             read_header(payload, Alive)
             self._note_sign()
         elif kind is Kind.HEAD and self._head is None:
@@ -157,9 +160,11 @@ class IncomingAnswer:
 
     def _note_sign(self) -> None:
         self._signs += 1
+        self.heard += 1
         if self._signs > MAX_SIGNS:
             raise ProtocolFault(f"it said more than {MAX_SIGNS} times that its LLM works, and nothing else.")
-        self._sign()
+        if self._head is None:
+            self._sign()
 
     def _begin(self, head: AnswerHead) -> None:
         dialect = _DIALECTS.get(head.dialect)

@@ -1,5 +1,7 @@
 """The answer to a peer's ask: HEAD, PIECEs within the asker's window, and END or FAIL."""
 
+import asyncio
+
 from masa_node.chat.answer import StreamedAnswer, Usage, WholeAnswer
 from masa_node.chat.ask import DialectName, Headers
 from masa_node.chat.errors import ErrorAnswer
@@ -18,7 +20,7 @@ class OutgoingAnswer:
     next waits in its connection, and comes as one piece.
     """
 
-    __slots__ = ("_bytes", "_frames", "_model", "_pending", "_stream", "is_over", "window")
+    __slots__ = ("_bytes", "_frames", "_model", "_pending", "_stream", "_turn", "is_over", "window")
 
     def __init__(self, stream: Stream, model: str) -> None:
         self._stream = stream
@@ -26,6 +28,7 @@ class OutgoingAnswer:
         self._pending = b""  # a HEAD that goes with the first piece
         self._frames = 0
         self._bytes = 0
+        self._turn = asyncio.Lock()  # a piece may come while ALIVE is being written
         self.window = SendWindow()
         self.is_over = False  # is everything said?
 
@@ -34,8 +37,13 @@ class OutgoingAnswer:
         self._head(answer.status, answer.headers, answer.dialect, is_stream=isinstance(answer, StreamedAnswer))
 
     async def alive(self) -> None:
-        """The LLM works, and has said nothing yet. Only before `begin`, `whole`, `error` and `fail`."""
+        """The LLM works, and there is nothing to pass on yet. Nothing is said once everything is."""
         await self._put(header_frame(Kind.ALIVE, Alive()))
+
+    @property
+    def frames(self) -> int:
+        """How many PIECEs were given."""
+        return self._frames
 
     async def write(self, piece: bytes) -> None:
         """One piece, split where it is too long for a frame; waits for credit and for the transport."""
@@ -91,13 +99,16 @@ class OutgoingAnswer:
         self._bytes += len(part)
 
     async def _put(self, data: bytes) -> None:
-        if self._pending:
-            data = self._pending + data
-            self._pending = b""
-        try:
-            await self._stream.write(data)
-        except (StreamReset, LinkLost) as exc:
-            raise AskerGone from exc
+        async with self._turn:
+            if self.is_over:
+                return
+            if self._pending:
+                data = self._pending + data
+                self._pending = b""
+            try:
+                await self._stream.write(data)
+            except (StreamReset, LinkLost) as exc:
+                raise AskerGone from exc
 
     async def _finish(self, last: bytes) -> None:
         await self._put(last)

@@ -31,7 +31,7 @@ from masa_node.network.incoming_ask import AskerGone, IncomingAsk
 from masa_node.network.outgoing import OutgoingAnswer
 from masa_node.network.quotas import MAX_ASKS_PER_PEER, MAX_TOLD, PeerQuota, QuotaRules, Quotas
 from masa_node.network.sharing import SharedCatalog
-from masa_node.network.sign_teller import SignTeller
+from masa_node.network.sign_teller import SignTeller, StreamTeller
 from masa_node.network.transport import NodeId, Stream, short_id
 from masa_node.network.wire import ProtocolFault
 from masa_node.routing.dispatch import Dispatcher
@@ -186,13 +186,16 @@ async def _give(ask: Ask, exchange: Exchange, out: OutgoingAnswer, patience_s: f
             await out.whole(answer, ask.idle_timeout_s)
             exchange.ended(None, len(answer.body))
         case StreamedAnswer():
-            await _stream(answer, ask, exchange, out)
+            await _stream(answer, ask, exchange, out, group)
 
 
-async def _stream(answer: StreamedAnswer, ask: Ask, exchange: Exchange, out: OutgoingAnswer) -> None:
+async def _stream(
+    answer: StreamedAnswer, ask: Ask, exchange: Exchange, out: OutgoingAnswer, group: asyncio.TaskGroup
+) -> None:
     out.begin(answer)
     try:
-        await exchange.send(answer, out.write)
+        with StreamTeller(out, answer, group):
+            await exchange.send(answer, out.write)
     except CallerStalled as error:
         exchange.ended(error)
         raise AskerGone from None

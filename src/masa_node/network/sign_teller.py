@@ -1,13 +1,15 @@
-"""Tells a peer that the LLM works on its ask, while it has said nothing yet."""
+"""Tells a peer that the LLM works on its ask, while there is nothing to pass on: before the first piece, and after."""
 
 import asyncio
 from types import TracebackType
 from typing import Self
 
+from masa_node.chat.answer import StreamedAnswer
 from masa_node.network.outgoing import OutgoingAnswer
 
 FIRST_AFTER_S = 0.1  # most answers begin sooner, and need no frame of their own
 EVERY_S = 1.0  # a part of any LLM_IDLE_TIMEOUT that makes sense; that of the peer is not known here
+MOST_IN_A_ROW = 4_000  # without a piece; beyond 4 096 a peer takes it for a flood
 
 
 class SignTeller:
@@ -58,3 +60,40 @@ class SignTeller:
         if self._telling is not None and not self._telling.done():
             self._telling.cancel()  # it writes all of its frame or nothing
             await asyncio.wait((self._telling,))
+
+
+class StreamTeller:
+    """A context manager around the sending of a stream. A frame of megabytes is held back until all of it is here:
+    meanwhile the peer is told once in EVERY_S that its bytes go on to come.
+    """
+
+    __slots__ = ("_answer", "_frames", "_group", "_left", "_out", "_received", "_telling", "_timer")
+
+    def __init__(self, out: OutgoingAnswer, answer: StreamedAnswer, group: asyncio.TaskGroup) -> None:
+        self._out = out
+        self._answer = answer
+        self._group = group
+        self._telling: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> None:
+        self._note()
+        self._left = MOST_IN_A_ROW
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+
+    def _note(self) -> None:
+        self._received, self._frames = self._answer.received(), self._out.frames
+        self._timer = asyncio.get_running_loop().call_later(EVERY_S, self._look)
+
+    def _look(self) -> None:
+        has_sent = self._out.frames != self._frames
+        has_come = self._answer.received() > self._received
+        self._note()
+        if has_sent:
+            self._left = MOST_IN_A_ROW
+        elif has_come and self._left and (self._telling is None or self._telling.done()):
+            self._left -= 1
+            self._telling = self._group.create_task(self._out.alive())

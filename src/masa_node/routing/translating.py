@@ -203,6 +203,7 @@ class _Stream:
             frames=answer.frames,
             usage=answer.usage,
             is_whole=self.is_whole,
+            received=answer.received,
         )
 
     def is_whole(self) -> bool:
