@@ -7,7 +7,9 @@ survived and why is in docs/mutation-testing.md. Each mutant is tried in a fork,
 """
 
 import ast
+import contextlib
 import copy
+import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.metadata
@@ -21,6 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import hypothesis
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -39,6 +42,10 @@ TARGETS: dict[str, tuple[str, ...]] = {
 }
 AT_MOST_S = 60  # a mutant may loop for ever
 KILLED, SURVIVED = 1, 0
+_PROFILE = "mutants"
+_PHASES = (hypothesis.Phase.explicit, hypothesis.Phase.generate)  # that it fails is enough, no need for a short example
+_RUN = ("-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--assert=plain")
+_OPTIONS = (*_RUN, "--hypothesis-seed=0", f"--hypothesis-profile={_PROFILE}")
 
 _COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Eq: ast.NotEq,
@@ -71,17 +78,18 @@ class Mutant(NamedTuple):
 def mutants(source: str) -> Iterator[Mutant]:
     """Every one of them."""
     tree = ast.parse(source)
-    _drop_words(tree)
-    count = sum(1 for _ in ast.walk(tree))
-    for at in range(count):
-        for variant in range(len(_changes(_node_at(tree, at)))):
+    words = _words(tree)
+    for at, original in enumerate(ast.walk(tree)):
+        if original in words:
+            continue
+        for variant in range(len(_changes(original))):
             changed = copy.deepcopy(tree)
             node = _node_at(changed, at)
-            words, apply = _changes(node)[variant]
+            what, apply = _changes(node)[variant]
             before = ast.unparse(node)
             apply()
             yield Mutant(
-                getattr(node, "lineno", 0), f"{words}: {before.splitlines()[0]}", ast.fix_missing_locations(changed)
+                getattr(node, "lineno", 0), f"{what}: {before.splitlines()[0]}", ast.fix_missing_locations(changed)
             )
 
 
@@ -89,17 +97,19 @@ def _node_at(tree: ast.Module, at: int) -> ast.AST:
     return next(node for number, node in enumerate(ast.walk(tree)) if number == at)
 
 
-def _drop_words(tree: ast.Module) -> None:
-    """Docstrings and messages decide nothing."""
+def _words(tree: ast.Module) -> set[ast.AST]:
+    """Docstrings and messages, which decide nothing. They stay as they are: a test may look for one of them."""
+    found: set[ast.AST] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            node.value.value = ""
+            found.add(node.value)
         if isinstance(node, ast.JoinedStr):
-            node.values = []
+            found.update(inner for value in node.values for inner in ast.walk(value))
         if isinstance(node, ast.Raise | ast.Call) and _is_about_an_error(node):
-            for inner in ast.walk(node):
-                if isinstance(inner, ast.Constant) and isinstance(inner.value, str):
-                    inner.value = ""
+            found.update(
+                inner for inner in ast.walk(node) if isinstance(inner, ast.Constant) and isinstance(inner.value, str)
+            )
+    return found
 
 
 def _is_about_an_error(node: ast.Raise | ast.Call) -> bool:
@@ -216,11 +226,8 @@ def survives(module: str, tree: ast.Module, tests: Sequence[str]) -> bool:
         code = KILLED
         try:
             sys.meta_path.insert(0, _Loader(module, tree))
-            nothing = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nothing, 1)
-            os.dup2(nothing, 2)
-            options = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--hypothesis-seed=0", "--no-header"]
-            code = SURVIVED if pytest.main([*options, *tests]) == 0 else KILLED
+            _be_quiet()
+            code = SURVIVED if pytest.main([*_OPTIONS, *tests]) == 0 else KILLED
         finally:
             os._exit(code)
     until_s = time.monotonic() + AT_MOST_S
@@ -234,14 +241,48 @@ def survives(module: str, tree: ast.Module, tests: Sequence[str]) -> bool:
     return False
 
 
+def _load_libraries(tests: Sequence[str]) -> None:
+    """What the tests load and is not ours, once for all forks: most of these libraries take longer than the tests."""
+    told, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            _be_quiet()
+            pytest.main([*_OPTIONS, "--collect-only", *tests])
+            ours = tuple(str(PROJECT / folder) for folder in ("src", "tests", "tools"))
+            files = {name: getattr(module, "__file__", None) or "" for name, module in sys.modules.items()}
+            names = [name for name, file in files.items() if file and not file.startswith(ours)]
+            with os.fdopen(tell, "w") as pipe:
+                pipe.write("\n".join(names))
+        finally:
+            os._exit(0)
+    os.close(tell)
+    with os.fdopen(told) as pipe:
+        names = pipe.read().split()
+    os.waitpid(child, 0)
+    for name in names:
+        with contextlib.suppress(Exception):  # it is loaded in each fork, then
+            importlib.import_module(name)
+
+
+def _be_quiet() -> None:
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.dup2(nothing, 2)
+
+
 def main(modules: Sequence[str]) -> int:
     """Try all; how many survived is the exit code, at most 1."""
     os.chdir(PROJECT)
     sys.path.insert(0, str(PROJECT))
     for plugin in importlib.metadata.entry_points(group="pytest11"):
         plugin.load()  # once, for all forks
+    hypothesis.settings.register_profile(
+        _PROFILE, deadline=None, phases=_PHASES, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
     survivors = 0
     for module in modules or TARGETS:
+        _load_libraries(TARGETS[module])
         path = SOURCES.joinpath(*module.split(".")).with_suffix(".py")
         source = path.read_text("utf-8")
         if not survives(module, ast.parse(source), TARGETS[module]):
