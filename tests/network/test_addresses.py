@@ -3,6 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masa_node.network.addresses import (
+    MAX_ADDRESS_CHARS,
+    MAX_RELAY_CHARS,
     Reach,
     canonical,
     dialable,
@@ -175,6 +177,13 @@ def test_what_is_no_host_name_with_a_port_is_none(text: str) -> None:
     assert not is_host_and_port(text)
 
 
+def test_a_host_name_of_the_longest_that_a_record_holds_is_one_and_a_longer_one_is_none() -> None:
+    longest = f"{'a.' * 30}ab:1"
+    assert len(longest) == MAX_ADDRESS_CHARS == 64
+    assert is_host_and_port(longest)
+    assert not is_host_and_port(f"a{longest}")
+
+
 @pytest.mark.parametrize(
     "text", ["https://relay.example.org", "https://relay.example.org:8443/", "http://10.0.0.1:3340"]
 )
@@ -209,6 +218,13 @@ def test_what_is_no_relay_url_is_none(text: str) -> None:
     assert not is_relay_url(text)
 
 
+def test_a_relay_url_of_the_longest_that_an_advert_holds_is_one_and_a_longer_one_is_none() -> None:
+    longest = f"https://{'a' * 248}"
+    assert len(longest) == MAX_RELAY_CHARS == 256
+    assert is_relay_url(longest)
+    assert not is_relay_url(f"{longest}a")
+
+
 @given(st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)), st.integers(1, 65535))
 def test_an_address_is_read_as_it_was_written_and_packed(ip: object, port: int) -> None:
     text = f"[{ip}]:{port}" if ":" in str(ip) else f"{ip}:{port}"
@@ -217,6 +233,19 @@ def test_an_address_is_read_as_it_was_written_and_packed(ip: object, port: int) 
     kept = write_address(*read)
     assert canonical((text,)) == canonical((kept,)) == (kept,)
     assert unpack_address(pack_address(text)) == kept
+
+
+@pytest.mark.parametrize("address", [*UNREADABLE, "8.8.8.8:0", "[2606:4700::1111]:0"])
+def test_what_cannot_be_dialed_is_not_packed(address: str) -> None:
+    with pytest.raises(ValueError, match="not an address"):
+        pack_address(address)
+
+
+@pytest.mark.parametrize("ip_bytes", [4, 16])
+def test_a_packed_address_with_port_0_is_none(ip_bytes: int) -> None:
+    assert unpack_address(b"\x08" * ip_bytes + b"\0\1").endswith(":1")
+    with pytest.raises(ValueError, match="no address"):
+        unpack_address(b"\x08" * ip_bytes + b"\0\0")
 
 
 @given(st.text(max_size=80) | st.from_regex(r"[\[\]0-9a-f:.%]{1,60}:[0-9]{1,6}", fullmatch=True))

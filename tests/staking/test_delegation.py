@@ -197,6 +197,33 @@ def test_before_and_after_it_is_refused_and_says_by_how_much(at: float, said: st
     assert said in refusal(GOOD, at=at)
 
 
+def test_the_bounds_are_the_published_ones_to_the_second() -> None:
+    assert (MAX_LIFETIME_S, MAX_CLOCK_SKEW_S, MAX_BYTES) == (90 * 24 * 60 * 60, 5 * 60, 1024)
+
+
+@pytest.mark.parametrize("size", [MAX_BYTES, MAX_BYTES + 1])
+def test_what_an_advert_has_room_for_is_written_and_read_and_not_a_byte_more(size: int) -> None:
+    empty = SignedDelegation(a_delegation(), bytes(300), is_contract=True)
+    made = msgspec.structs.replace(empty, signature=bytes(300 + size - len(encode(empty))))
+    if size > MAX_BYTES:
+        with pytest.raises(BadDelegation, match="fewer signers"):
+            encode(made)
+        return
+    assert len(encode(made)) == size
+    assert decode(encode(made)) == made
+    with pytest.raises(BadDelegation, match=f"has {size + 1} bytes"):
+        decode(encode(made) + b"\0")
+
+
+@pytest.mark.parametrize("field", ["owner", "node_key", "epoch", "not_after_unix_s", "domain"])
+def test_what_was_checked_cannot_be_changed_afterwards(field: str) -> None:
+    shown = signed(a_delegation())
+    with pytest.raises(AttributeError):
+        setattr(shown.delegation, field, getattr(shown.delegation, field))
+    with pytest.raises(AttributeError):
+        setattr(shown, "is_contract", True)  # noqa: B010
+
+
 @pytest.mark.parametrize("begins", [0, MAX_UINT64 - MAX_LIFETIME_S - 1])
 def test_no_lifetime_is_longer_than_90_days(begins: int) -> None:
     longest = signed(a_delegation(not_before_unix_s=begins, not_after_unix_s=begins + MAX_LIFETIME_S))
@@ -288,6 +315,7 @@ def test_what_the_sender_wrote_is_not_quoted() -> None:
 
 
 def test_every_refusal_is_a_short_sentence_for_people() -> None:
+    assert BadDelegation.code == "bad_delegation"
     for case in VECTORS["refused"]:
         with pytest.raises(BadDelegation) as refused:
             take(case)
