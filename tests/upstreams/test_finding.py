@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from masa_node.node import compose
 from masa_node.upstreams import finding
 from masa_node.upstreams.http import HttpClient
 from tests.fakes.http_bytes import whole
@@ -85,7 +86,10 @@ async def test_a_node_is_not_found_by_another_node_nor_by_itself() -> None:
 
 @pytest.mark.parametrize("speech", SPEECHES, ids=str)
 @pytest.mark.parametrize("ending", ["", "/v1/chat/completions", "/v1/messages", "/api/chat", "/v1"])
-async def test_a_url_that_leads_back_to_the_node_is_a_508_that_says_so(speech: Speech, ending: str) -> None:
+async def test_a_url_that_leads_back_to_the_node_is_a_508_that_says_so(
+    speech: Speech, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compose, "SETTLED_WITHIN_S", 0.1)  # its first list waits for its first list
     port = closed_port()
     async with running_node(PORT=str(port), LLM_CHAT_URL=f"http://127.0.0.1:{port}{ending}") as node:
         async with asyncio.timeout(2):
@@ -100,7 +104,8 @@ async def test_a_url_that_leads_back_to_the_node_is_a_508_that_says_so(speech: S
     assert native.status == 508
 
 
-async def test_two_nodes_that_lead_to_each_other_give_a_508() -> None:
+async def test_two_nodes_that_lead_to_each_other_give_a_508(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compose, "SETTLED_WITHIN_S", 0.1)
     one, two = closed_port(), closed_port()
     async with (
         running_node(PORT=str(one), LLM_CHAT_URL=f"http://127.0.0.1:{two}/v1") as first,

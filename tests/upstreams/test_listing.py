@@ -23,7 +23,7 @@ from masa_node.upstreams.upstream import Upstream
 from tests.fakes.http_bytes import whole
 from tests.fakes.llm_server import FakeLlm, close, send, stall, until
 from tests.fakes.no_server import closed_port
-from tests.fakes.raw_http import get, post
+from tests.fakes.raw_http import HEADERS, get, post
 from tests.fakes.running import RunningNode, node_before, running_node
 from tests.fakes.speech import OLLAMA, OPENAI, listed
 
@@ -176,7 +176,7 @@ async def test_the_models_of_masa_toml_are_offered_instead_of_the_servers_own(tm
 
 async def test_a_door_that_the_server_of_any_name_does_not_have_is_a_400_that_names_the_others() -> None:
     async with node_before(OPENAI) as (llm, node):
-        reply = await post(node.port, OLLAMA.door, b'{"model":"any"}')
+        reply = await post(node.port, OLLAMA.door, b'{"model":"any"}', (*HEADERS, ("X-Masa-Strict", "1")))
     message = OLLAMA.message_in(reply.body)
     assert reply.status == 400
     assert message.startswith(f"openai ({llm.url}")

@@ -102,16 +102,19 @@ class Estimating:
 async def answered(provider: Provider, ask: Ask, sign: Sign = no_sign) -> Answer:
     """As `Provider.answer`; where an own server turns out not to have the endpoint, the ask is translated for another.
 
-    That one may turn out to be missing, too: each is tried once.
+    That one may turn out to be missing, too: each is tried once. When all are missing, the caller is told of the
+    endpoint that they asked for.
     """
     asked, tried = provider, {ask.door}
+    first: EndpointMissing | None = None
     while True:
         try:
             return await asked.answer(ask, sign)
         except EndpointMissing as missing:
+            first = first or missing
             fallback = _fallback(asked, ask, missing, tried)
             if fallback is None:
-                raise
+                raise first from None
         asked = fallback
 
 
