@@ -157,7 +157,6 @@ async def test_of_two_names_only_one_counts_everywhere(hosted: ServingNode, clou
         b"a" * 300,
         b"a" * 60_000,
         b"%F0%9F%A6%99" * 100,
-        b"",
     ],
 )
 async def test_a_name_in_a_path_is_as_harmless(hosted: ServingNode, path: bytes) -> None:

@@ -26,12 +26,13 @@ def doors(instance: str) -> ChatDoors:
 async def test_an_http_door_asks_no_peer_for_what_a_peer_asked() -> None:
     via = await via_of_a_peers_ask()
     for headers, privacy in (([(b"x-masa-via", via)], Privacy.LOCAL), ([(b"x-masa-via", b"abc")], Privacy.ANY)):
-        asked = doors("elsewhere")._ask(Door.OPENAI_CHAT, RequestId("r"), headers, b'{"model":"tiny"}', 0.0)
+        scope = {"headers": headers, "query_string": b""}
+        asked = await doors("elsewhere")._ask(Door.OPENAI_CHAT, RequestId("r"), scope, b'{"model":"tiny"}', 0.0)
         assert asked.privacy is privacy
 
 
 @virtual_time
 async def test_a_node_notices_that_a_peers_ask_came_back_to_it() -> None:
-    headers = [(b"x-masa-via", await via_of_a_peers_ask())]
+    scope = {"headers": [(b"x-masa-via", await via_of_a_peers_ask())], "query_string": b""}
     with pytest.raises(AskLoop):
-        doors("here")._ask(Door.OPENAI_CHAT, RequestId("r"), headers, b'{"model":"tiny"}', 0.0)
+        await doors("here")._ask(Door.OPENAI_CHAT, RequestId("r"), scope, b'{"model":"tiny"}', 0.0)

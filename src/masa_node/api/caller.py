@@ -35,10 +35,13 @@ class CallerWatch:
         self._timer.cancel()
         if self._watcher is not None:
             self._watcher.cancel()
+        is_gone = False
         try:
             await self._group.__aexit__(kind, error, trace)
         except* CallerGone:
-            raise CallerGone from None
+            is_gone = True  # raised in here, Python before 3.11.4 (Debian 12's) would wrap it in a group
+        if is_gone:
+            raise CallerGone
 
     def _start(self) -> None:
         self._watcher = self._group.create_task(self._watch())

@@ -313,6 +313,8 @@ class MemoryFull(ProviderError):
 class EndpointMissing(ErrorAnswer):
     """The LLM's server has no such endpoint; `doors` are those that it has. Ask for it through one of them."""
 
+    code = "endpoint_missing"
+
     def __init__(self, message: str, doors: frozenset[Door], headers: Headers = (), status: int = 400) -> None:
         super().__init__(message, status=status, headers=headers, body=b"", is_json=False)
         self.doors = doors

@@ -90,11 +90,12 @@ class Lane:
             why = self._overflow or first_message(lost)
             if not self._overflow:
                 raise
-            raise LinkLost(why) from None
         finally:
             self._stream.abort()
             for call in list(self._calls.values()):
                 call.fail(LinkLost(self._why() or why or "the link to the peer was closed."))
+        if self._overflow:
+            raise LinkLost(why)
 
     # ---- for its calls ----
 

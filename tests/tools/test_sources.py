@@ -1,0 +1,19 @@
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCES = Path(__file__).parents[2] / "src"
+
+
+@pytest.mark.parametrize("module", sorted(SOURCES.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCES)))
+def test_no_new_error_is_raised_in_except_star(module: Path) -> None:
+    """Python before 3.11.4, which Debian 12 has, wraps it in a group that nobody catches."""
+    handlers = [
+        handler
+        for tried in ast.walk(ast.parse(module.read_text("utf-8")))
+        if isinstance(tried, ast.TryStar)
+        for handler in tried.handlers
+    ]
+    raised = [node for handler in handlers for node in ast.walk(handler) if isinstance(node, ast.Raise) and node.exc]
+    assert [node.lineno for node in raised] == []
