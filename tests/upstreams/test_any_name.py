@@ -42,6 +42,17 @@ async def test_a_llama_cpp_is_asked_for_any_name_as_it_is_straight() -> None:
     assert b"gpt-3.5-turbo" in llm.asked(OPENAI.door)[0].body
 
 
+@pytest.mark.parametrize(("door", "strict"), [("/api/show", "0"), ("/api/chat", "1")])
+async def test_where_it_cannot_be_asked_a_name_that_nobody_lists_is_unknown(door: str, strict: str) -> None:
+    async with (
+        FakeLlm().answer("/v1/models", llama("count.gguf")).answer(OPENAI.door, GOOD) as llm,
+        running_node(LLM_CHAT_URL=llm.url) as node,
+    ):
+        reply = await post(node.port, door, b'{"model":"coun"}', [("X-Masa-Strict", strict)])
+    assert reply.status == 404
+    assert b"Nearest: count.gguf" in reply.body
+
+
 async def test_a_llama_cpp_with_several_models_is_asked_for_those() -> None:
     for listing in (llama("a", "b"), llama("a", status={"value": "loaded"})):
         async with (

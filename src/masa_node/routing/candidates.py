@@ -75,6 +75,8 @@ class Candidates:
         if found == NOBODY:
             find = self._catalog.find_any_name
             found = find(ask.model, ask.door)
+            if found.other_doors and not may_be_translated(ask):
+                found = NOBODY  # nobody lists it and nobody answers to it here: it is unknown, not merely elsewhere
         if found.other_doors and may_be_translated(ask):
             return await self._choose_translated(ask, found.other_doors, find)
         return await self._choose(ask, found)
