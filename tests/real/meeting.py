@@ -97,9 +97,15 @@ def linked(node: Node) -> set[str]:
 
 
 def servers_of(node: Node, model: str) -> set[str]:
-    """Who serves the model, by the node's own list."""
+    """Who serves the model and may be asked for it, by the node's own list."""
     models = node.get("/api/v1/llm/models")["models"]
     return {server["provider"] for entry in models if entry["id"] == model for server in entry["served_by"]}
+
+
+def sharers_of(node: Node, model: str) -> set[str]:
+    """The linked peers that share the model, by what the node knows of them: those too that may not be asked."""
+    rows = node.get("/api/v1/peers")["peers"]
+    return {row["id"] for row in rows if row["connected"] and model in row["models"]}
 
 
 def attempts(header: str) -> dict[str, str]:

@@ -93,7 +93,15 @@ def test_the_list_of_models_can_be_read(serve: Serve, anthropic_at: AnthropicAt)
     assert [(model.type, model.id, bool(model.display_name)) for model in listed] == [("model", "count", True)]
 
 
-def test_an_unknown_model_is_not_found_and_the_nearest_is_named(serve: Serve, anthropic_at: AnthropicAt) -> None:
-    messages = anthropic_at(serve("count").node.url).messages
-    with pytest.raises(anthropic.NotFoundError, match="count"):
-        messages.create(model="coun", messages=HELLO, max_tokens=5)
+@pytest.mark.parametrize("stream", [True, False])
+def test_an_unknown_model_is_answered_as_the_server_does(
+    serve: Serve, anthropic_at: AnthropicAt, *, stream: bool
+) -> None:
+    pair = serve("count")
+
+    def ask(url: str) -> list[Any]:
+        messages = anthropic_at(url).messages
+        got: Any = messages.create(model="coun", messages=HELLO, max_tokens=5, stream=stream)
+        return all_masked(list(got) if stream else [got])
+
+    assert ask(pair.node.url) == ask(pair.server.url)

@@ -103,11 +103,19 @@ def test_the_built_in_model_of_a_peer_answers_all_three_sdks_whole_and_streamed(
     assert whole == streamed == [DEMO] * 3
 
 
-def test_the_ollama_sdk_is_told_the_door_of_a_peers_model(trio: Trio, ollama_at: OllamaAt) -> None:
+@pytest.mark.parametrize("stream", [True, False])
+def test_the_ollama_sdk_can_ask_a_peers_llm_of_another_format(trio: Trio, ollama_at: OllamaAt, *, stream: bool) -> None:
     client: Any = ollama_at(trio.asker.url)
-    with pytest.raises(ollama.ResponseError, match="/v1/chat/completions") as caught:
+    got = client.chat("count", HELLO, options={"num_predict": 3}, stream=stream)
+    parts = list(got) if stream else [got]
+    assert "".join(part.message.content or "" for part in parts) == " 1 2 3"
+
+
+def test_without_translation_the_ollama_sdk_is_told_the_door_of_a_peers_model(trio: Trio) -> None:
+    client: Any = ollama.Client(host=trio.asker.url, headers={"X-Masa-Strict": "1"})
+    with client, pytest.raises(ollama.ResponseError, match="/v1/chat/completions") as caught:
         client.chat("count", HELLO)
-    assert caught.value.status_code == 404
+    assert caught.value.status_code == 400
 
 
 def test_all_that_peers_share_is_listed(trio: Trio, openai_at: OpenAIAt, ollama_at: OllamaAt) -> None:

@@ -1,5 +1,6 @@
 """SIGKILL at every stage of a request: who can still be answered is, nobody takes half an answer for a whole one."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -150,7 +151,8 @@ def peer_killed(mortals: Trio) -> Seen:
     seen.seconds["the killed peer serves nothing any more"] = requests.seconds()
     seen.facts["row"] = peer_row(trio.asker, left)
     seen.results = requests.end()
-    seen.facts["unknown"] = whole(trio, "left")
+    with answered(trio.asker, "left") as answer:
+        seen.facts["away"] = answer.status, json.loads(answer.read())["error"], answer.headers["Retry-After"]
     requests.killed()
     trio.left.node.start()
     trio.wait_until_known()
@@ -248,9 +250,11 @@ def test_a_killed_peer_is_out_of_the_lists(peer_killed: Seen, measured: Measured
     assert peer_killed.facts["row"]["error"]
 
 
-def test_a_model_of_nobody_but_the_killed_peer_is_unknown_then(peer_killed: Seen) -> None:
-    status, body, _ = peer_killed.facts["unknown"]
-    assert (status, b"endless" in body) == (404, True)
+def test_a_model_of_nobody_but_the_killed_peer_is_away_then_and_not_unknown(peer_killed: Seen) -> None:
+    status, error, retry_after_s = peer_killed.facts["away"]
+    assert (status, error["code"]) == (503, "provider_away")
+    assert "its link was lost" in error["message"]
+    assert int(retry_after_s) >= 1
 
 
 @pytest.mark.parametrize("which", ["peer_killed", "asker_killed"])

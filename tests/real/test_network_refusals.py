@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from calling import CHAT, HELLO, answered
 from llama_server import LlamaServer
-from meeting import StartNode, Trio, attempts, bootnode, servers_of, wait_until
+from meeting import StartNode, Trio, attempts, bootnode, servers_of, sharers_of, wait_until
 from node_process import Node
 from test_bytes import post
 
@@ -103,7 +103,8 @@ def test_a_privacy_that_is_not_understood_is_refused_and_not_guessed(trio: Trio,
 
 def test_a_peer_that_is_trusted_by_its_id_may_see_the_request(trio: Trio, start_peer: StartNode) -> None:
     with start_peer(TRUSTED_PEERS=trio.left.node_id, BOOTNODES=bootnode(trio.asker), PRIVACY="trusted") as node:
-        wait_until(lambda: len(servers_of(node, "count")) == 2)
+        wait_until(lambda: len(sharers_of(node, "count")) == 2)
+        assert servers_of(node, "count") == {trio.left.node_id}
         with answered(node, "count", {"max_tokens": 3}) as answer:
             assert answer.status == 200
         assert attempts(answer.headers["X-Masa-Attempts"]) == {trio.left.node_id: "won"}

@@ -1,6 +1,8 @@
-"""The Ollama SDK before a server that does not speak Ollama: it can look around, and is told where to ask."""
+"""The Ollama SDK before a server that does not speak Ollama: it can look around, and ask by translation."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import ollama
 import pytest
@@ -8,17 +10,40 @@ from pair import Serve
 
 OllamaAt = Callable[[str], ollama.Client]
 
+HELLO: list[Any] = [{"role": "user", "content": "hello"}]
 
-def test_a_chat_is_refused_and_the_door_that_works_is_named(serve: Serve, ollama_at: OllamaAt) -> None:
+
+@pytest.fixture
+def strict_at() -> Iterator[OllamaAt]:
+    """Call it with a base URL: an Ollama client that wants no translation."""
+    with contextlib.ExitStack() as clients:
+        yield lambda url: clients.enter_context(ollama.Client(host=url, headers={"X-Masa-Strict": "1"}))
+
+
+def test_a_chat_is_translated(serve: Serve, ollama_at: OllamaAt) -> None:
     client = ollama_at(serve("count").node.url)
-    with pytest.raises(ollama.ResponseError, match="/v1/chat/completions"):
-        client.chat(model="count", messages=[{"role": "user", "content": "hello"}])
+    answer = client.chat(model="count", messages=HELLO, options={"num_predict": 3})
+    parts = client.chat(model="count", messages=HELLO, options={"num_predict": 3}, stream=True)
+    assert answer.message.content == "".join(part.message.content or "" for part in parts) == " 1 2 3"
 
 
-def test_a_streamed_chat_is_refused_the_same_way(serve: Serve, ollama_at: OllamaAt) -> None:
-    client = ollama_at(serve("count").node.url)
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_strict_chat_is_refused_and_the_door_that_works_is_named(
+    serve: Serve, strict_at: OllamaAt, *, stream: bool
+) -> None:
+    client: Any = strict_at(serve("count").node.url)
     with pytest.raises(ollama.ResponseError, match="/v1/chat/completions"):
-        list(client.chat(model="count", messages=[{"role": "user", "content": "hello"}], stream=True))
+        list(client.chat(model="count", messages=HELLO, stream=stream))
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_chat_with_an_unknown_model_is_answered_as_llama_cpp_does(
+    serve: Serve, ollama_at: OllamaAt, *, stream: bool
+) -> None:
+    client: Any = ollama_at(serve("count").node.url)
+    got = client.chat(model="coun", messages=HELLO, options={"num_predict": 3}, stream=stream)
+    parts = list(got) if stream else [got]
+    assert "".join(part.message.content or "" for part in parts) == " 1 2 3"
 
 
 def test_models_can_be_listed(serve: Serve, ollama_at: OllamaAt) -> None:

@@ -12,7 +12,7 @@ import openai
 import pytest
 from calling import answered
 from eth_account.signers.local import LocalAccount
-from meeting import attempts, bootnode, servers_of, wait_until
+from meeting import attempts, bootnode, sharers_of, wait_until
 from node_process import Node
 from staked import (
     FRESH_S,
@@ -97,7 +97,7 @@ class Market:
     def wait_until_known(self, asker: Node) -> None:
         """Until it knows who serves the demo."""
         others = {self.bob.keys.node_id, self.cleo.keys.node_id}
-        wait_until(lambda: servers_of(asker, MODEL) >= others and bool(servers_of(asker, TALKER)))
+        wait_until(lambda: sharers_of(asker, MODEL) >= others and bool(sharers_of(asker, TALKER)))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from anyio.from_thread import start_blocking_portal
 from calling import answered
-from meeting import attempts, bootnode, servers_of, wait_until
+from meeting import attempts, bootnode, sharers_of, wait_until
 from node_process import Node
 from staked import (
     FRESH_S,
@@ -68,7 +68,7 @@ class Pair:
 
     def wait_until_known(self) -> None:
         """Until ada knows that bob serves."""
-        wait_until(lambda: bool(servers_of(self.ada, MODEL)) and bool(servers_of(self.ada, TALKER)))
+        wait_until(lambda: bool(sharers_of(self.ada, MODEL)) and bool(sharers_of(self.ada, TALKER)))
 
     def bobs(self) -> dict[str, Any]:
         """What ada makes of bob."""
