@@ -12,6 +12,8 @@ HELLO: list[Any] = [{"role": "user", "content": "hello"}]
 # 300 tokens: 1.3 s of the slow model's time before its first piece.
 LONG: list[Any] = [{"role": "user", "content": "word " * 60}]
 CHAT = "/v1/chat/completions"
+LLM_TIMEOUT_S = 100.0  # of a trio. In line for a slow model: 5 s on an idle machine, 23 s beside five other runs
+_PATIENCE_S = LLM_TIMEOUT_S + 20  # the node's own answer that the time is over comes before
 
 
 @contextlib.contextmanager
@@ -20,7 +22,7 @@ def asked(
 ) -> Generator[http.client.HTTPConnection]:
     """Send a chat request and wait for nothing. Leaving the block is the caller's going away without a word."""
     body = {"model": model, "messages": HELLO, **(fields or {})}
-    with contextlib.closing(node.connection()) as connection:
+    with contextlib.closing(node.connection(_PATIENCE_S)) as connection:
         connection.request("POST", CHAT, json.dumps(body), {"Content-Type": "application/json", **(headers or {})})
         yield connection
 

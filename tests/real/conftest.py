@@ -20,6 +20,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from calling import LLM_TIMEOUT_S
 from llama_server import LlamaServer, Program, serving
 from meeting import StartNode, StartTrio, Supplier, Trio, bootnode, write_upstreams
 from node_process import PROJECT, Node
@@ -165,12 +166,16 @@ def start_trio(
             config = tmp_path_factory.mktemp(name) / "masa.toml"
             write_upstreams(config, models)
             settings |= {"MASA_CONFIG": str(config), "DEMO": "1", "MAX_PEER_JOBS": "16"}
+            settings["LLM_TIMEOUT"] = str(LLM_TIMEOUT_S)
             settings["LLM_REFRESH"] = "3600"  # no connection but those of requests
             yield Supplier(running.enter_context(start_peer(**settings)), servers)
 
     @contextlib.contextmanager
     def start(demo_pieces_per_s: str = "40") -> Generator[Trio]:
-        with start_peer(OPEN_NETWORK="1") as asker, contextlib.ExitStack() as running:
+        with (
+            start_peer(OPEN_NETWORK="1", LLM_TIMEOUT=str(LLM_TIMEOUT_S)) as asker,
+            contextlib.ExitStack() as running,
+        ):
             settings = {"BOOTNODES": bootnode(asker), "DEMO_PIECES_PER_S": demo_pieces_per_s}
             trio = Trio(asker, *(running.enter_context(supplier(name, **settings)) for name in alone))
             trio.wait_until_known()

@@ -12,7 +12,7 @@ import httpx2
 import ollama
 import openai
 import pytest
-from calling import HELLO, LONG, answered, asked
+from calling import HELLO, LLM_TIMEOUT_S, LONG, answered, asked
 from meeting import StartTrio, Supplier, Trio, attempts, linked, own_view, peer_row, servers_of, wait_until
 from test_network_answers import DEMO
 
@@ -24,6 +24,7 @@ NOTICED_WITHIN_S = 3 * NOTICED_S  # what this machine may make of it
 TOLD_WITHIN_S = 5.0  # of an LLM that died: its connection breaks at once
 IN_TURN = {"X-Masa-Race": "hedge;width=1"}  # two requests at once are spread over two equal peers
 THREADS = 8
+ENDED_WITHIN_S = LLM_TIMEOUT_S + 30  # each request has an end of its own before
 
 
 @dataclass
@@ -57,7 +58,7 @@ class Requests:
 
     def end(self) -> dict[str, tuple[Any, float]]:
         with self._pool:
-            return {name: future.result(60) for name, future in self._running.items()}
+            return {name: future.result(ENDED_WITHIN_S) for name, future in self._running.items()}
 
     def _outcome(self, request: Step) -> tuple[Any, float]:
         try:
