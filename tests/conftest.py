@@ -28,6 +28,8 @@ RECURSION_LIMIT = sys.getrecursionlimit()  # a node's, too; py_ecc, which web3 a
 os.environ["RUST_LIB_BACKTRACE"] = "0"  # RUST_BACKTRACE=1 would make each error of iroh's cost 70 ms
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a script's background job; commands would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # the same under nohup, which a node heeds
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 class ByFile(LoadFileScheduling):
