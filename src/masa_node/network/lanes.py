@@ -270,8 +270,14 @@ class Lanes:
             stream.abort()
             raise self._lost()
         lane = Lane(stream, self._why, self._pace)
+        running = lane.run()
+        try:
+            self._group.create_task(running)
+        except RuntimeError:  # the group has begun to end, and takes nobody any more
+            running.close()
+            stream.abort()
+            raise self._lost() from None
         self._own.append(lane)
-        self._group.create_task(lane.run())
         return lane
 
 

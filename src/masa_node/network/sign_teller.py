@@ -47,7 +47,7 @@ class SignTeller:
         self._timer = None
         self._told_s = self._loop.time()
         if self._telling is None or self._telling.done():  # else the peer takes nothing now
-            self._telling = self._group.create_task(self._out.alive())
+            self._telling = _tell_alive(self._out, self._group)
 
     async def __aenter__(self) -> Self:
         return self
@@ -96,4 +96,13 @@ class StreamTeller:
             self._left = MOST_IN_A_ROW
         elif has_come and self._left and (self._telling is None or self._telling.done()):
             self._left -= 1
-            self._telling = self._group.create_task(self._out.alive())
+            self._telling = _tell_alive(self._out, self._group)
+
+
+def _tell_alive(out: OutgoingAnswer, group: asyncio.TaskGroup) -> asyncio.Task[None] | None:
+    telling = out.alive()
+    try:
+        return group.create_task(telling)
+    except RuntimeError:  # the group has begun to end: the peer is told how
+        telling.close()
+        return None
