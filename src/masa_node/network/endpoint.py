@@ -33,6 +33,7 @@ PUBLIC_RELAYS = "public"  # as RELAY_URL: the relays of iroh's makers
 
 MAX_STREAMS = 1024  # that a peer may have open on a link; iroh holds up to 1.2 MB unread of each
 HANDSHAKE_S = 5.0  # three round trips on a very bad line
+ADDRESS_KEPT_S = 1.0  # looking it up takes a millisecond of Python, and what an idle node does asks for it all the time
 CLOSE_S = 2.0  # peers are told at once; those that do not confirm are not waited for longer
 MAX_REASON_BYTES = 100
 _FEW_BYTES = 4096  # each read that waits holds a buffer of its size; streams of small pieces get a small one
@@ -207,14 +208,23 @@ class IrohTransport:
         self._arrived: asyncio.Queue[IrohLink | None] = asyncio.Queue()  # at most arrivals.MAX_LINKS, and the end
         self._group = asyncio.TaskGroup()
         self._is_up = asyncio.Event()
-        self._runner = asyncio.get_running_loop().create_task(self._run(endpoint))
+        self._loop = asyncio.get_running_loop()
+        self._address = PeerAddress(keys.node_id)
+        self._address_until_s = 0.0
+        self._runner = self._loop.create_task(self._run(endpoint))
 
     def address(self) -> PeerAddress:
         """See `transport.Transport`. Loopback addresses only while there are no others."""
         if self._endpoint is None:
             return PeerAddress(self.keys.node_id)
-        known = self._endpoint.addr()
-        found = known.direct_addresses() or [loopback_of(bound) for bound in self._endpoint.bound_sockets()]
+        now_s = self._loop.time()
+        if now_s >= self._address_until_s:
+            self._address, self._address_until_s = self._look_up(self._endpoint), now_s + ADDRESS_KEPT_S
+        return self._address
+
+    def _look_up(self, endpoint: iroh.Endpoint) -> PeerAddress:
+        known = endpoint.addr()
+        found = known.direct_addresses() or [loopback_of(bound) for bound in endpoint.bound_sockets()]
         return PeerAddress(self.keys.node_id, tellable(found), known.relay_url())
 
     async def dial(self, address: PeerAddress) -> IrohLink:
