@@ -19,6 +19,7 @@ from masa_node.cli.trying import address_for_others, commands
 from masa_node.node.settings import Settings
 from masa_node.upstreams.demo import DemoModel
 from tests.api.canary import Canary, as_ollama, response
+from tests.processes import running
 
 
 @contextlib.contextmanager
@@ -26,7 +27,7 @@ def started(folder: Path, *, ending: signal.Signals = signal.SIGTERM, **environ:
     """A node by `masa-node up`, and what it prints until it is settled."""
     clean = {name: value for name, value in os.environ.items() if name in ("PATH", "PYTHONPATH", "HOME")}
     settings = {"MASA_DIR": str(folder), "PORT": "0", "NETWORK": "off", "FIND_LOCAL": "0", **environ}
-    with subprocess.Popen(
+    with running(
         [sys.executable, "-m", "masa_node", "up"],
         cwd=folder,
         env={**clean, **settings, "PYTHONUNBUFFERED": "1"},
@@ -198,7 +199,7 @@ def test_greeting_list_and_readiness_agree(tmp_path: Path, answer: object, says:
 def test_the_demo_proposes_what_answers_200_too(tmp_path: Path) -> None:
     environ = {name: os.environ[name] for name in ("PATH", "HOME")}
     settings = {"HOST": "0.0.0.0", "API_KEY": "first,second", "MASA_DIR": str(tmp_path), "PORT": "0"}  # noqa: S104 - as above
-    with subprocess.Popen(
+    with running(
         [sys.executable, "-m", "masa_node", "demo"],
         cwd=tmp_path,
         env={**environ, **settings, "PYTHONUNBUFFERED": "1"},

@@ -12,6 +12,7 @@ import pytest
 from masa_node import __version__
 from masa_node.cli.demo import StderrInForce
 from masa_node.cli.listing import print_models
+from tests.processes import running
 
 Run = subprocess.CompletedProcess[str]
 
@@ -32,7 +33,7 @@ def run(*arguments: str, folder: Path, **environ: str) -> Run:
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[dict[str, object]]:
     environ = {**os.environ, "PORT": "0", "MASA_DIR": str(tmp_path), "LLM": "none", "LOG_LEVEL": "error"}
-    with subprocess.Popen(
+    with running(
         [sys.executable, "-m", "masa_node", "demo", "--json"],
         cwd=tmp_path,
         env=environ,
@@ -100,7 +101,7 @@ def test_demo_tells_programs_who_its_peers_are(demo: dict[str, object]) -> None:
 
 def test_demo_tells_programs_each_step_of_a_race(tmp_path: Path) -> None:
     environ = {**os.environ, "PORT": "0", "MASA_DIR": str(tmp_path), "LLM": "none"}
-    with subprocess.Popen(
+    with running(
         [sys.executable, "-m", "masa_node", "demo", "--json"],
         cwd=tmp_path,
         env=environ,
@@ -157,7 +158,7 @@ def test_demo_greets_with_a_curl_whose_answer_names_the_winner(tmp_path: Path) -
         "LOG_LEVEL": "error",
         "PYTHONUNBUFFERED": "1",
     }
-    with subprocess.Popen(
+    with running(
         [sys.executable, "-m", "masa_node", "demo"], cwd=tmp_path, env=environ, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
@@ -226,7 +227,7 @@ def demo_until_ready(command: list[str], folder: Path, **environ: str) -> dict[s
     """What `masa-node demo --json` says once it is ready; then it is ended."""
     clean = {name: value for name, value in os.environ.items() if name in ("PATH", "PYTHONPATH", "HOME")}
     settings = {"MASA_DIR": str(folder), "PORT": "0", "LOG_LEVEL": "error", **environ}
-    with subprocess.Popen(
+    with running(
         [*command, "demo", "--json"], cwd=folder, env={**clean, **settings}, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None

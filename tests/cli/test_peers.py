@@ -22,6 +22,7 @@ from masa_node.network.store import KeptInvite, Store
 from masa_node.network.transport import NodeId, PeerAddress, is_node_id
 from masa_node.network.wishes import Verb, Wish
 from masa_node.telemetry import log
+from tests import processes
 from tests.cli import owned_node
 
 OWN = NodeId("0e" * 32)
@@ -125,7 +126,7 @@ def owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 def running(owner: Owner, answer_to_join: str = "Joined.") -> Generator[None]:
     """A stand-in of a node runs with the owner's MASA_DIR."""
     command = [sys.executable, owned_node.__file__, str(owner.masa_dir), answer_to_join]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+    with processes.running(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         try:
             assert process.stdout.readline() == b"runs\n"

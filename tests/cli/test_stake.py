@@ -27,6 +27,7 @@ from masa_node.staking.delegation import Domain, SignedDelegation, check, decode
 from masa_node.staking.profile_files import write_profile
 from masa_node.staking.profiles import Profile, Shape
 from masa_node.telemetry import log
+from tests import processes
 from tests.cli import owned_node
 from tests.staking.anvil_chain import DAY_S, MINIMUM_WEI, AnvilChain, chain
 
@@ -681,7 +682,7 @@ def terminal(*arguments: str) -> Generator[Terminal]:
     command = [sys.executable, "-m", "masa_node", *arguments]
     streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
     # A session of its own: `getpass` would ask on the terminal of whoever runs the tests.
-    with subprocess.Popen(command, **streams, env=environ, start_new_session=True) as process:
+    with processes.running(command, **streams, env=environ, start_new_session=True) as process:
         os.close(theirs)
         try:
             yield Terminal(ours, process)
@@ -703,7 +704,7 @@ def running(owner: Owner, url: str) -> Generator[None]:
 
     asyncio.run(keep())
     command = [sys.executable, owned_node.__file__, str(owner.masa_dir), "silence"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+    with processes.running(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         try:
             assert process.stdout.readline() == b"runs\n"

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from masa_node.cli.main import app
 from tests.cli.test_greeting import started
+from tests.processes import running
 
 WIDE = {"COLUMNS": "200", "NO_COLOR": "1"}
 
@@ -25,7 +26,7 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("command", ["up", "up --json", "demo", "settings", "peers --all", "--help"])
 def test_a_pipe_that_closes_ends_a_command_in_silence(tmp_path: Path, command: str) -> None:
-    with subprocess.Popen(
+    with running(
         [sys.executable, "-m", "masa_node", *command.split()],
         cwd=tmp_path,
         env=environment(tmp_path),
@@ -51,7 +52,7 @@ def test_a_pipe_that_closes_ends_a_command_in_silence(tmp_path: Path, command: s
 def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path, style: str) -> None:
     read, write = os.pipe()
     os.close(read)
-    with subprocess.Popen(
+    with running(
         [sys.executable, "-m", "masa_node", "up"],
         cwd=tmp_path,
         env=environment(tmp_path, LOG_FORMAT=style, LOG_LEVEL="debug", PYTHONUNBUFFERED="1"),
@@ -92,7 +93,7 @@ def test_each_signal_that_ends_it_ends_it_in_good_order(tmp_path: Path, number: 
 
 
 def test_under_nohup_a_closed_terminal_does_not_end_it(tmp_path: Path) -> None:
-    with subprocess.Popen(
+    with running(
         ["sh", "-c", f"trap '' HUP; exec {sys.executable} -m masa_node up"],
         cwd=tmp_path,
         env=environment(tmp_path, PYTHONUNBUFFERED="1"),

@@ -10,6 +10,7 @@ import pytest
 
 from masa_node.chat.errors import ConfigurationError
 from masa_node.network.lock import FILE_NAME, DirectoryInUse, NodeLock, is_held_by_another
+from tests.processes import running
 
 HOLDER = """
 import sys, time
@@ -64,7 +65,7 @@ def test_a_folder_in_use_is_told_of_whatever_stands_in_the_file(masa_dir: Path, 
 
 
 def test_a_killed_node_holds_nothing(masa_dir: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", HOLDER, str(masa_dir)], stdout=subprocess.PIPE) as node:
+    with running([sys.executable, "-c", HOLDER, str(masa_dir)], stdout=subprocess.PIPE) as node:
         assert node.stdout is not None
         assert node.stdout.readline() == b"taken\n"
         assert is_held_by_another(masa_dir)

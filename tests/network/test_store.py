@@ -34,6 +34,7 @@ from masa_node.network.store import (
 from masa_node.network.transport import NodeId, PeerAddress
 from masa_node.network.vouchers import MAX_VOUCHER_BYTES
 from masa_node.network.wishes import MAX_ARGUMENT_CHARS, Verb, WishState
+from tests.processes import running
 
 AT = 1_700_000_000
 HASH = b"h" * 32
@@ -185,7 +186,7 @@ asyncio.run(main())
 async def test_what_was_written_survives_kill_9_and_nothing_is_half_there(tmp_path: Path) -> None:
     last = 0
     for killed_after in (1, 7, 40, 3, 15):
-        with subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), str(last)], stdout=subprocess.PIPE) as node:  # noqa: ASYNC220
+        with running([sys.executable, "-c", WRITER, str(tmp_path), str(last)], stdout=subprocess.PIPE) as node:
             assert node.stdout is not None
             for _ in range(killed_after):
                 last = int(node.stdout.readline())

@@ -11,6 +11,7 @@ from masa_node.chat.errors import ConfigurationError
 from masa_node.network.identity import KEY_FILE, load_secret
 from masa_node.network.lock import NodeLock
 from masa_node.node.devnet_folder import CHANGEABLE, MARK, DevnetFolder
+from tests.processes import running
 
 HOLD_LOCK = "import sys; from pathlib import Path; from masa_node.network.lock import NodeLock; "
 HOLD_LOCK += "lock = NodeLock.take(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
@@ -147,7 +148,7 @@ def test_a_link_in_place_of_a_nodes_folder_is_refused_and_nothing_is_removed(tmp
 def test_a_second_devnet_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     path = made(tmp_path / "devnet")
     command = [sys.executable, "-c", HOLD_LOCK, str(path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+    with running(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
         expected = rf"Another devnet \(pid {other.pid}\) runs in {path}\. Stop it"

@@ -36,6 +36,7 @@ from masa_node.staking.contract import artifact
 from masa_node.staking.delegation import BadDelegation, Domain, check, decode
 from masa_node.staking.profile_files import load_profile
 from masa_node.staking.profiles import Profile, Shape
+from tests import processes
 
 MASA = 10**18
 PATIENCE_S = 60.0  # a loaded machine; it takes a second
@@ -59,7 +60,7 @@ def environ(anvil: Path, home: Path) -> dict[str, str]:
 @contextlib.contextmanager
 def running(anvil: Path, folder: Path) -> Generator[tuple[subprocess.Popen[str], Devnet]]:
     """One that is ready. It is killed at the end if the test did not end it."""
-    with subprocess.Popen(
+    with processes.running(
         command(folder, "--json"),
         cwd=folder.parent,
         env=environ(anvil, folder.parent),
@@ -407,7 +408,7 @@ def test_an_anvil_that_does_not_start_is_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_people_read_the_warning_the_commands_and_what_remains(anvil_program: Path, tmp_path: Path) -> None:
-    with subprocess.Popen(
+    with processes.running(
         [sys.executable, "-m", "masa_node", "devnet"],
         cwd=tmp_path,
         env=environ(anvil_program, tmp_path),
@@ -449,7 +450,7 @@ def test_addresses_and_commands_are_whole_on_a_narrow_terminal(devnet: Devnet) -
 def node_up(node: DevnetNode, cwd: Path, **more: str) -> Generator[str]:
     """The printed command; its address once its models are known."""
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "PYTHONPATH")}
-    with subprocess.Popen(
+    with processes.running(
         [node.start, "up", "--json"], cwd=cwd, env={**kept, **more}, stdout=subprocess.PIPE, text=True
     ) as process:
         try:

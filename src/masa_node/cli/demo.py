@@ -17,7 +17,8 @@ from masa_node.routing.experience import RaceEvent, RaceStep
 from masa_node.upstreams.demo_frames import MODEL
 from masa_node.upstreams.embedded_model import SMOLLM2
 
-_MESSAGES = [{"role": "user", "content": "Hello"}]
+# A small LLM, asked without an end, sometimes repeats itself until its context is full: half a minute of nothing new.
+_REQUEST = {"messages": [{"role": "user", "content": "Hello"}], "stream": True, "max_tokens": 100}
 
 
 class StderrInForce(io.TextIOBase):
@@ -84,7 +85,7 @@ class DemoForPeople:
         shared = f"{llm.name}, {MODEL}" if llm.name else MODEL
         for node_id, name in names.items():
             print(f"  linked with {name:8} {short_id(node_id)}  (shares {shared})")
-        body = json.dumps({"model": llm.name or MODEL, "messages": _MESSAGES, "stream": True})
+        body = json.dumps({"model": llm.name or MODEL, **_REQUEST})
         print(f"  staking: {node.staking_line}")
         print(f"\n{_what_answers(llm)}")
         print("Each request is a race between the two; the answer's X-Masa-Served-By names the winner.")
