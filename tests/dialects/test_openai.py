@@ -139,13 +139,23 @@ def test_half_an_emoji_in_an_answer_is_no_reason_to_refuse_it() -> None:
 @pytest.mark.parametrize(
     ("dialect", "body"),
     [
-        (DialectName.OPENAI, b'{"choices":[{"message":{"content":"la"},"finish_reason":null}]}'),
-        (DialectName.ANTHROPIC, b'{"content":[{"type":"text","text":"la"}],"stop_reason":null}'),
-        (DialectName.OLLAMA, b'{"message":{"content":"la"},"done":false}'),
+        (DialectName.OPENAI, b'{"choices":[{"message":{"content":"la"},"finish_reason":%s}]}'),
+        (DialectName.OPENAI, b'{"choices":[{"text":"la","finish_reason":%s}]}'),
+        (DialectName.ANTHROPIC, b'{"content":[{"type":"text","text":"la"}],"stop_reason":%s}'),
+        (DialectName.OLLAMA, b'{"message":{"content":"la"},"done":true,"done_reason":%s}'),
+        (DialectName.OPENAI_RESPONSES, b'{"output":[{"type":"message","content":[]}],"status":%s}'),
+        (DialectName.CLOUDFLARE, b'{"success":true,"result":{"choices":[{"finish_reason":%s}]}}'),
     ],
 )
-def test_a_whole_answer_that_does_not_say_why_it_stopped_was_cut(dialect: DialectName, body: bytes) -> None:
-    assert "cut" in str(DIALECTS[dialect].fault_of_whole(body, Usage()))
+@pytest.mark.parametrize("reason", [b"null", b'""', b"{}"])
+def test_a_whole_answer_need_not_say_why_it_stopped(dialect: DialectName, body: bytes, reason: bytes) -> None:
+    """Its framing says that it is whole, and every SDK reads it."""
+    assert DIALECTS[dialect].fault_of_whole(body % reason, Usage()) is None
+
+
+def test_a_whole_answer_that_says_that_it_is_not_done_was_cut() -> None:
+    fault = DIALECTS[DialectName.OLLAMA].fault_of_whole(b'{"message":{"content":"la"},"done":false}', Usage())
+    assert "cut" in str(fault)
 
 
 @pytest.mark.parametrize("error", [b"{}", b'""', b"[]", b"false", b'{"message":"","type":"","param":"","code":null}'])

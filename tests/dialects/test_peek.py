@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masa_node.chat.ask import Door
-from masa_node.chat.errors import BadJson, BadModel, CallerError
+from masa_node.chat.errors import BadJson, BadModel, CallerError, PeerRefused
 from masa_node.dialects.peek import MAX_MODEL_CHARS, Peeked, check_model, peek
+from masa_node.network.bodies import check_body
 from tests.dialects import recorded
 from tests.dialects.chunking import MANY
 from tests.dialects.recorded import Body
@@ -58,9 +59,62 @@ def test_spacing_does_not_matter(space: str) -> None:
     assert peek(space.join(parts).encode(), Door.OPENAI_CHAT) == Peeked("m", wants_stream=True)
 
 
-def test_of_equal_keys_the_last_wins_as_at_the_llm_servers() -> None:
-    body = b'{"model":"a","stream":false,"model":"b","stream":true}'
-    assert peek(body, Door.OPENAI_CHAT) == Peeked("b", wants_stream=True)
+@pytest.mark.parametrize("door", [door for door in Door if door is not Door.OLLAMA_SHOW])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"a","model":"a","stream":true}',
+        b'{"model":"a","stream":true,"stream" : true}',
+        b'{"model":"a","mod\\u0065l":"a","stream":true}',
+        b'{"model":"a","Model":"\\u0061","stream":true}',
+        b'{"model":"a","stream":true,"max_tokens":1,"max_tokens":2}',
+        b'{"model":"a","stream":true,"tools":[{"model":1,"Model":2,"stream":3,"name":4}]}',
+        b'\xef\xbb\xbf{"model":"a","model":"a","stream":true,"x":NaN,"y":"\\ud83d"}',
+        b'{"model":"a","name":"a","stream":true}',
+    ],
+    ids=repr,
+)
+def test_what_is_there_twice_and_harms_nobody_is_taken(body: bytes, door: Door) -> None:
+    assert peek(body, door) == Peeked("a", wants_stream=True)
+    check_body(body, door, "a", wants_stream=True)
+
+
+@pytest.mark.parametrize("door", Door)
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b'{"model":"a","stream":false,"model":"b"}', "model"),
+        (b'{"model":"a","stream":false,"model":null}', "model"),
+        (b'{"model":"a","stream":false,"stream":true}', "stream"),
+        (b'{"model":"a","Model":"b"}', "model"),
+        (b'{"MODEL":"b","model":"a"}', "model"),
+        (b'{"model":"a","\\u004dodel":"b"}', "model"),
+        (b'{"model":"a","mod\\u0065l":"b"}', "model"),
+        (b'{"model":"a","Stream":true}', "stream"),
+        ('{"model":"a","\u017ftream":true}'.encode(), "stream"),
+        (b'{"model":"a","\\u017Ftream":true}', "stream"),
+    ],
+    ids=repr,
+)
+def test_a_body_that_can_be_read_in_two_ways_is_refused_at_the_door_and_by_peers(
+    body: bytes, field: str, door: Door
+) -> None:
+    with pytest.raises(CallerError, match=f"`{field}`"):
+        peek(body, door)
+    with pytest.raises(PeerRefused, match=f"`{field}`"):
+        check_body(body, door, "a", wants_stream=False)
+
+
+@pytest.mark.parametrize("door", [Door.OLLAMA_CHAT, Door.OLLAMA_GENERATE, Door.OLLAMA_EMBED, Door.NATIVE])
+def test_another_name_beside_the_model_is_refused_where_ollama_might_take_it(door: Door) -> None:
+    with pytest.raises(BadModel, match="`name`"):
+        peek(b'{"model":"a","name":"b"}', door)
+
+
+def test_a_deciding_field_among_very_many_is_refused() -> None:
+    many = b",".join(b'"f%d":0' % number for number in range(100_000))
+    with pytest.raises(CallerError, match="more than 256 fields"):
+        peek(b'{"model":"a",' + many + b',"model":"b"}', Door.OPENAI_CHAT)
 
 
 def test_escapes_are_read_in_names_and_values() -> None:

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from masa_node.chat.ask import Door
 from masa_node.chat.errors import PeerRefused
-from masa_node.network.bodies import MAX_FIELDS, check_body, field_names
+from masa_node.dialects.repeated import MAX_FIELDS
+from masa_node.network.bodies import check_body, field_names
 from tests.dialects.recorded import Body, requests
 
 Pairs = list[tuple[str, object]]
@@ -27,6 +28,10 @@ def check(body: bytes, door: Door = Door.OPENAI_CHAT, *, wants_stream: bool = Fa
         b'{"mod\\u0065l":"tiny"}',
         '{"model":"tiny","x":"Grüße 🙂"}'.encode(),
         b'\xef\xbb\xbf{"model":"tiny","temperature":NaN}',
+        b'{"model":"tiny","model":"tiny"}',
+        b'{"a":1,"a":12,"model":"tiny"}',
+        b'{"a":12,"a":1,"model":"tiny"}',
+        b'{"a":[1],"a":[1,2],"model":"tiny"}',
     ],
 )
 def test_a_body_that_can_only_be_read_in_one_way_is_taken(body: bytes) -> None:
@@ -46,7 +51,6 @@ def test_the_bodies_of_real_clients_are_taken(recorded: Body) -> None:
     [
         b'{"model":"tiny","model":"other"}',
         b'{"model":"other","model":"tiny"}',
-        b'{"model":"tiny","model":"tiny"}',
         b'{"model":"tiny","Model":"other"}',
         b'{"MODEL":"other","model":"tiny"}',
         b'{"Model":"tiny"}',
@@ -66,9 +70,6 @@ def test_the_bodies_of_real_clients_are_taken(recorded: Body) -> None:
         b'{"model":"tiny"',
         b'{"model":"tiny"}{"model":"other"}',
         b'{"model":"tiny"} x',
-        b'{"a":1,"a":12,"model":"tiny"}',
-        b'{"a":12,"a":1,"model":"tiny"}',
-        b'{"a":[1],"a":[1,2],"model":"tiny"}',
         b"\xff",
         b'{"model":"tiny","x":' + b"[" * 5_000 + b"]" * 5_000 + b"}",
     ],
@@ -121,10 +122,7 @@ def test_the_names_are_those_that_any_other_reader_finds(given: Pairs, spaces: s
     body = rendered(given, spaces)
     found = json.loads(body, object_pairs_hook=lambda read: [key for key, _ in read])
     names = found if isinstance(found, list) else []
-    try:
-        assert field_names(body) == names
-    except PeerRefused:
-        assert len(set(names)) < len(names)
+    assert field_names(body) == names
 
 
 @settings(max_examples=150, deadline=None)

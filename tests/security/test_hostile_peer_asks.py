@@ -9,8 +9,9 @@ import pytest
 
 from masa_node.chat.ask import Door
 from masa_node.chat.errors import MasaError, PeerRefused
+from masa_node.dialects.repeated import MAX_FIELDS
 from masa_node.network.ask_frames import AnswerEnd, AnswerHead, Credit, Failure
-from masa_node.network.bodies import MAX_FIELDS, MAX_NAMES, check_body
+from masa_node.network.bodies import MAX_NAMES, check_body
 from masa_node.network.serving import ASK_WITHIN_S
 from masa_node.network.transport import Stream
 from masa_node.network.wire import Kind, frame, header_frame

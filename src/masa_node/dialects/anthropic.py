@@ -137,12 +137,12 @@ class Anthropic:
         if is_error(envelope.error) or not (is_given(envelope.content) or is_given(envelope.input_tokens)):
             return no_answer(body, "the body has no `content` (nor `input_tokens`, as a count has)")
         _note_usage(envelope.usage, usage)
-        if bytes(envelope.stop_reason) != b"null":
-            return None
-        if choices is not None:
-            choices.seen(0, is_told=True)
-            return None
-        return "no stop_reason says why it stopped, so the answer was cut"
+        if choices is not None and is_given(envelope.content):
+            if is_empty(envelope.stop_reason):
+                choices.seen(0, is_told=bytes(envelope.stop_reason) != b"")
+            else:
+                choices.ended(0)
+        return None
 
     def error_message(self, body: bytes) -> str | None:
         """See `Dialect`."""

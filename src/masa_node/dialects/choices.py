@@ -49,6 +49,11 @@ class Choices:
         """Did at least one?"""
         return bool(self._ended)
 
+    @property
+    def are_cut_of_whole(self) -> bool:
+        """Did one not end beside one that did? Where none did, the server of a complete body gives no reasons."""
+        return self.any_ended and self.are_open
+
     def seen(self, index: int, *, is_told: bool = False) -> None:
         """There is this part; `is_told`: and it was said not to have ended."""
         if len(self._seen) < MAX_CHOICES:

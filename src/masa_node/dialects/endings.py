@@ -28,6 +28,15 @@ class Endings:
         mine = self._begun
         return lambda choices: self._judge(choices, is_alone=mine == self._begun)
 
+    def judge_whole(self, choices: Choices) -> bool:
+        """Is a complete body with these choices a whole answer? Without any reason it shows that its server gives none.
+
+        No SDK asks for one, and a body that is cut is no JSON: only a choice beside one that has ended tells of a cut.
+        """
+        self._gives_reasons = self._gives_reasons or choices.any_ended
+        self._has_shown = self._has_shown or (choices.are_open and not choices.any_ended)
+        return not choices.are_cut_of_whole
+
     def _judge(self, choices: Choices, *, is_alone: bool) -> bool:
         if choices.any_ended:
             self._gives_reasons = True

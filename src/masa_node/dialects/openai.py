@@ -20,7 +20,7 @@ from masa_node.dialects.heartbeats import NOTHING, is_heartbeat, is_heartbeat_na
 # Inside a JSON string the quotes would be escaped, so these cannot match a model's words.
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _DONE = b"[DONE]"
-CUT = "no finish_reason says why it stopped, so the answer was cut"
+CUT = "not all of its choices have ended, so the answer was cut"
 
 _ERROR_TYPE = {
     400: "invalid_request_error",
@@ -78,9 +78,7 @@ def fault_of_choices(raw: msgspec.Raw, choices: Choices | None) -> str | None:
     """Why a whole answer with these choices is none; with `choices` they are noted, and not judged."""
     noted = choices if choices is not None else Choices()
     noted.note(raw)
-    if choices is not None or not noted.are_open:
-        return None
-    return CUT if noted.is_told or noted.any_ended else None
+    return CUT if choices is None and noted.are_cut_of_whole else None
 
 
 def mark_of_other(event: bytes, data: bytes, *, is_ours: bool) -> Mark:

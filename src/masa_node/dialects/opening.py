@@ -13,6 +13,7 @@ _SSE_LINE = re.compile(rb"(?::|(?:data|event|id|retry|error)(?:[: \r\n]|\Z))")
 _SSE_FIELDS = (b"data", b"event", b"retry", b"error", b"id")
 _WHOLE_STARTS = b"{[<"  # an object, a list (of errors), a page
 _LINE = re.compile(rb"[^\r\n]+")
+_DONE = b'"done"'
 
 
 class Shape(Enum):
@@ -42,18 +43,21 @@ def shape_of(begun: bytes, dialect: Dialect, *, is_over: bool, is_stream: bool) 
 
 
 def _shape_of_lines(text: bytes, dialect: Dialect, said: Shape, *, is_over: bool) -> Shape | None:
-    """By the first line that says anything."""
-    if not text.startswith(b"{"):
-        return Shape.WHOLE if text[0] in _WHOLE_STARTS else said
+    """By the first line that says anything; a whole answer of one line need not say that it is done."""
+    is_one = False
     for match in _LINE.finditer(text):
         line = match[0]
+        if is_one:
+            return Shape.STREAM
         if match.end() == len(text) and not is_over:
             return said if len(line) > _LONGEST_LINE_BYTES else None
         mark = dialect.mark(line, Usage())
         if mark is Mark.ALIEN:  # the first line of an object that is spread over several
-            return Shape.WHOLE
+            return Shape.WHOLE if line[0] in _WHOLE_STARTS else said
         if mark in (Mark.PIECE, Mark.META):
-            return Shape.STREAM
-        if mark is not Mark.NOISE:
-            return said
-    return said if is_over else None
+            if said is Shape.STREAM or _DONE in line:
+                return Shape.STREAM
+            is_one = True
+        elif mark is not Mark.NOISE:
+            return Shape.WHOLE if line.startswith(b"[") else said
+    return said if is_over or len(text) > _LONGEST_LINE_BYTES else None

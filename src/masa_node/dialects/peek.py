@@ -8,6 +8,7 @@ import msgspec
 from masa_node.chat.ask import Door
 from masa_node.chat.errors import BadJson, BadModel
 from masa_node.dialects.fields import ABSENT, TEXT, UNREADABLE, decode, read
+from masa_node.dialects.repeated import check_repeated
 
 MAX_MODEL_CHARS = 256  # the longest real ids (Hugging Face paths with a quantisation) are below 150
 
@@ -32,7 +33,8 @@ _STREAMS_UNLESS_TOLD = frozenset({Door.OLLAMA_CHAT, Door.OLLAMA_GENERATE})
 def peek(body: bytes, door: Door, model_in_path: str | None = None) -> Peeked:
     """Read the body of a request through this door; the model's name only if it is not in the path.
 
-    Raises `BadJson` if it is not a JSON object, `BadModel` if it names no usable model.
+    Raises `BadJson` if it is not a JSON object, `BadModel` if it names no usable model, `CallerError` if it could be
+    read in another way, too.
     """
     if not body:
         raise BadJson('The request has no body. Send a JSON object such as {"model": "...", "messages": [...]}.')
@@ -40,6 +42,7 @@ def peek(body: bytes, door: Door, model_in_path: str | None = None) -> Peeked:
         fields = decode(body, _BODY)
     except UNREADABLE as exc:
         raise BadJson(f"The body is not a JSON object: {exc}. Send one as the LLM's documentation describes.") from exc
+    check_repeated(body, door)
     told = bytes(fields.stream)
     wants_stream = told != b"false" if door in _STREAMS_UNLESS_TOLD else told == b"true"
     model = model_in_path if model_in_path is not None else read(fields.model, TEXT)

@@ -196,12 +196,12 @@ async def _whole(response: Response, begun: bytes, dialect: Dialect, endings: En
 
 
 async def _check_whole(response: Response, body: bytes, dialect: Dialect, usage: Usage, endings: Endings) -> None:
-    judge, choices = endings.begin(), Choices()
+    choices = Choices()
     small = await readable(body, ANSWER_DEPTH)
     fault = dialect.fault_of_whole(small, usage, choices)
     if fault is None:
-        if not judge(choices):
-            raise BrokenAnswer("its answer does not say why it stopped (no finish_reason), so it was cut.")
+        if not endings.judge_whole(choices):
+            raise BrokenAnswer("not all of its choices say why they stopped (no finish_reason), so the answer was cut.")
         return
     status = error_status(small)
     if status is None:
