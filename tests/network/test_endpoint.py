@@ -15,7 +15,13 @@ import pytest
 
 from masa_node.chat.errors import ConfigurationError
 from masa_node.network import arrivals, endpoint
-from masa_node.network.endpoint import IrohTransport, TransportOptions, open_transport
+from masa_node.network.endpoint import (
+    ADDRESS_KEPT_S,
+    STEADY_ADDRESS_KEPT_S,
+    IrohTransport,
+    TransportOptions,
+    open_transport,
+)
 from masa_node.network.keys import IrohKeys
 from masa_node.network.transport import (
     ALPN,
@@ -442,3 +448,28 @@ async def test_a_node_without_a_relay_contacts_none_that_a_peer_names() -> None:
             await asyncio.wait_for(us.dial(peer), 0.5)
     listener.close()
     assert not came
+
+
+@on_every_loop
+async def test_the_own_address_is_looked_up_rarely_while_it_stays_and_soon_again_once_it_has_changed() -> None:
+    async with node() as us:
+        now_s, found = 1000.0, PeerAddress(us.keys.node_id, ("127.0.0.1:1",))
+        looked_up: list[float] = []
+
+        def look_up(_: iroh.Endpoint) -> PeerAddress:
+            looked_up.append(now_s)
+            return found
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(us, "_look_up", look_up)
+            patch.setattr(us, "_now_s", lambda: now_s)
+            for _ in range(600):
+                now_s += 0.1
+                us.address()
+            assert len(looked_up) < 60 / STEADY_ADDRESS_KEPT_S + 4
+            found = PeerAddress(us.keys.node_id, ("127.0.0.1:2",))
+            now_s += STEADY_ADDRESS_KEPT_S
+            assert us.address() == found
+            now_s += ADDRESS_KEPT_S
+            us.address()
+            assert looked_up[-1] == now_s

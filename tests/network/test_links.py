@@ -2,18 +2,21 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 
+import msgspec
 import pytest
 
 from masa_node.network import links as links_module
+from masa_node.network import session as session_module
 from masa_node.network.control import Hello, RefusalCode, Refused
 from masa_node.network.links import GREET_WITHIN_S, MAX_GREETINGS, Links
 from masa_node.network.membership import LinkRefused, Membership
 from masa_node.network.memory import MemoryNetwork, MemoryTransport
 from masa_node.network.peers import PeerBook, Standing
-from masa_node.network.session import BEATS_MISSED, HEARTBEAT_S, Session
+from masa_node.network.session import BEATS_MISSED, HEARTBEAT_S, RTT_EVERY_BEATS, Session
 from masa_node.network.transport import Link, NodeId, PeerAddress, PeerUnreachable, Stream
 from masa_node.network.vouchers import make_voucher
 from masa_node.network.wire import Kind, ProtocolFault, frame, header_frame
@@ -265,6 +268,44 @@ async def test_a_killed_peer_is_out_within_five_seconds() -> None:
             assert HEARTBEAT_S < now_s() - began_s < 5.0
             assert str(BEATS_MISSED) in ada.gone[0]
             await bob.transport.close()
+
+
+@virtual_time
+async def test_a_killed_peer_is_out_as_soon_when_it_had_dialed() -> None:
+    for seed in range(10):
+        network = MemoryNetwork(seed=seed)
+        ada, bob = LinkNode(network.transport(1)), LinkNode(network.transport(2))
+        async with running(ada, bob):
+            await bob.connect(ada)
+            await asyncio.sleep(20 + seed * 0.37)
+            network.kill(bob.id)
+            began_s = now_s()
+            await until(lambda ada=ada: not ada.links.sessions)
+            assert HEARTBEAT_S < now_s() - began_s < 5.0
+            await bob.transport.close()
+
+
+@virtual_time
+async def test_on_a_quiet_link_the_side_that_dialed_beats_and_both_know_how_long_the_way_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: Counter[Kind] = Counter()
+
+    def counted(kind: Kind, header: msgspec.Struct) -> bytes:
+        sent[kind] += 1
+        return header_frame(kind, header)
+
+    _, ada, bob = two()
+    async with running(ada, bob):
+        session = await ada.connect(bob)
+        await asyncio.sleep(HEARTBEAT_S / 2)
+        monkeypatch.setattr(session_module, "header_frame", counted)
+        beats = 10 * RTT_EVERY_BEATS
+        await asyncio.sleep(beats * HEARTBEAT_S)
+        assert beats <= sent[Kind.PING] <= beats + 11
+        assert sent[Kind.PONG] == sent[Kind.PING]
+        assert session.rtt_s is not None
+        assert bob.links.sessions[ada.id].rtt_s is not None
 
 
 @virtual_time

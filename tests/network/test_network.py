@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Set as AbstractSet
 
 import pytest
 
@@ -10,7 +11,8 @@ from masa_node.chat.errors import UnknownModel
 from masa_node.network.invites import TOKEN_BYTES, token_hash
 from masa_node.network.memory import MemoryNetwork, fixed
 from masa_node.network.network import NetworkRules
-from masa_node.network.peers import PeerBook, Standing
+from masa_node.network.peers import LONGEST_PAUSE_S, PeerBook, Standing
+from masa_node.network.transport import NodeId, PeerAddress
 from tests.network.nodes import MODEL, MemoryNode, introduce, make, running
 from tests.virtual_time import now_s, until, virtual_time
 
@@ -97,6 +99,41 @@ async def test_the_death_of_the_winner_in_the_middle_is_told_and_another_is_aske
         again = await first.ask()
         assert again.is_whole
         assert again.served_by == slow.id
+
+
+@virtual_time
+async def test_while_all_peers_are_linked_nobody_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+    due = PeerBook.due
+
+    def counted(book: PeerBook, now_s: float, linked: AbstractSet[NodeId], room: int) -> list[PeerAddress]:
+        nonlocal looks
+        looks += 1
+        return due(book, now_s, linked, room)
+
+    nodes = make(MemoryNetwork(seed=7), 3)
+    introduce(nodes)
+    async with running(*nodes):
+        await asyncio.sleep(60)
+        monkeypatch.setattr(PeerBook, "due", counted)
+        await asyncio.sleep(600)
+        assert looks < 10
+
+
+@virtual_time
+async def test_a_peer_that_is_back_is_dialed_when_its_pause_is_over() -> None:
+    network = MemoryNetwork(seed=8)
+    first, other = nodes = make(network, 2)
+    introduce(nodes)
+    async with running(*nodes):
+        await asyncio.sleep(5)
+        network.partition([first.id], [other.id])
+        await until(lambda: not first.network.links.sessions and not other.network.links.sessions)
+        await asyncio.sleep(300)
+        network.heal()
+        began_s = now_s()
+        await until(lambda: bool(first.network.links.sessions))
+        assert now_s() - began_s <= LONGEST_PAUSE_S + 5
 
 
 @virtual_time

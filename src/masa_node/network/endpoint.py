@@ -33,7 +33,10 @@ PUBLIC_RELAYS = "public"  # as RELAY_URL: the relays of iroh's makers
 
 MAX_STREAMS = 1024  # that a peer may have open on a link; iroh holds up to 1.2 MB unread of each
 HANDSHAKE_S = 5.0  # three round trips on a very bad line
-ADDRESS_KEPT_S = 1.0  # looking it up takes a millisecond of Python, and what an idle node does asks for it all the time
+# Looking the own address up takes a millisecond of Python, and what an idle node does asks for it all the time: it is
+# looked up again after the first, doubling to the second while it stays the same. It changes in the first seconds.
+ADDRESS_KEPT_S = 1.0
+STEADY_ADDRESS_KEPT_S = 4.0
 CLOSE_S = 2.0  # peers are told at once; those that do not confirm are not waited for longer
 MAX_REASON_BYTES = 100
 _FEW_BYTES = 4096  # each read that waits holds a buffer of its size; streams of small pieces get a small one
@@ -208,18 +211,23 @@ class IrohTransport:
         self._arrived: asyncio.Queue[IrohLink | None] = asyncio.Queue()  # at most arrivals.MAX_LINKS, and the end
         self._group = asyncio.TaskGroup()
         self._is_up = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+        self._now_s = loop.time
         self._address = PeerAddress(keys.node_id)
         self._address_until_s = 0.0
-        self._runner = self._loop.create_task(self._run(endpoint))
+        self._address_kept_s = ADDRESS_KEPT_S
+        self._runner = loop.create_task(self._run(endpoint))
 
     def address(self) -> PeerAddress:
         """See `transport.Transport`. Loopback addresses only while there are no others."""
         if self._endpoint is None:
             return PeerAddress(self.keys.node_id)
-        now_s = self._loop.time()
+        now_s = self._now_s()
         if now_s >= self._address_until_s:
-            self._address, self._address_until_s = self._look_up(self._endpoint), now_s + ADDRESS_KEPT_S
+            before, self._address = self._address, self._look_up(self._endpoint)
+            is_steady = self._address == before
+            self._address_kept_s = min(2 * self._address_kept_s, STEADY_ADDRESS_KEPT_S) if is_steady else ADDRESS_KEPT_S
+            self._address_until_s = now_s + self._address_kept_s
         return self._address
 
     def _look_up(self, endpoint: iroh.Endpoint) -> PeerAddress:

@@ -40,7 +40,8 @@ MAX_REASONS = 1_000  # why a peer is not linked, kept for `masa-node peers`: as 
 MAX_STRANGERS_DIALED = 16  # at once, of those that are only heard of: anybody can tell of addresses where nobody is
 LOG_BURST = MAX_LINKS  # lines about links that come and go: all of a start,
 LOG_PER_S = 0.2  # and then so many, for a peer can come and go a hundred times a second
-LONGEST_REST_S = 1.0  # a loop that has nothing to do looks again after this
+LONGEST_REST_S = 1.0  # what is told of this node is looked at again after this
+SHORTEST_REST_S = 1.0  # between two looks at who is to be dialed: one at 10 000 peers takes milliseconds
 
 log = structlog.get_logger()
 
@@ -352,8 +353,9 @@ class Network:
                 self._dialing.add(address.node_id)
                 self._strangers_dialed += is_stranger
                 group.create_task(self._dial(address, is_stranger=is_stranger))
+            due_s = self.book.next_due_s(now_s, {*busy, *self._dialing})
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LONGEST_REST_S):
+                async with asyncio.timeout(None if due_s is None else max(due_s - now_s, SHORTEST_REST_S)):
                     await self._wanted.wait()
 
     def _strongest_due(self, now_s: float, busy: AbstractSet[NodeId]) -> list[PeerAddress]:
@@ -369,9 +371,8 @@ class Network:
             self._note_failure(peer, exc)
         finally:
             self._dialing.discard(peer)
-            if is_stranger:
-                self._strangers_dialed -= 1
-                self._wanted.set()  # the next one's turn
+            self._strangers_dialed -= is_stranger
+            self._wanted.set()  # the next one's turn, and this one's once more
 
     def _note_failure(self, peer: NodeId, error: ProviderError) -> None:
         self.book.failed(peer, self._now_s(), self._parts.rng)

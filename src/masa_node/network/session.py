@@ -18,6 +18,7 @@ BEATS_MISSED = 3
 MAX_OUTBOX_BYTES = 1024 * 1024  # control frames that wait for a peer who does not read: seconds' worth of gossip
 MAX_CONTROL_FRAMES_PER_S = 200  # a well-behaved peer sends a few
 MAX_BEATS_KEPT = 8  # that were not answered: a peer may talk on, and answer none
+RTT_EVERY_BEATS = 8  # a side that hears the other one's beats sends its own only to measure: ten seconds
 _WINDOW_S = 1.0
 
 
@@ -86,6 +87,7 @@ class Session:
         self.since_s = self._loop.time()
         self._heard_s = self.since_s
         self._beats: dict[int, float] = {}
+        self._hears_beats = False  # since the last one of its own
         self._outbox: list[bytes] = []
         self._outbox_bytes = 0
         self._outbox_filled = asyncio.Event()
@@ -134,6 +136,7 @@ class Session:
     def _take(self, kind: Kind, payload: bytes) -> Iterable[None] | None:
         match kind:
             case Kind.PING:
+                self._hears_beats = True
                 self._send(header_frame(Kind.PONG, read_header(payload, Beat)))
             case Kind.PONG:
                 self._note_rtt(read_header(payload, Beat).number)
@@ -152,13 +155,19 @@ class Session:
             self._beats = {later: at_s for later, at_s in self._beats.items() if later > number}
 
     async def _beat(self) -> None:
-        number = 0
+        """The side that dialed beats, and the answers are the other side's signs of life: half the frames of two that
+        beat. Where it does not, the other side does.
+        """
+        number = left_out = 0
         while True:
-            number += 1
             sent_s = self._loop.time()
-            self._beats[number] = sent_s
-            self._beats.pop(number - MAX_BEATS_KEPT, None)
-            self._send(header_frame(Kind.PING, Beat(number)))
+            left_out += 1
+            if self.link.is_dialed or not self._hears_beats or left_out >= RTT_EVERY_BEATS:
+                number, left_out = number + 1, 0
+                self._beats[number] = sent_s
+                self._beats.pop(number - MAX_BEATS_KEPT, None)
+                self._send(header_frame(Kind.PING, Beat(number)))
+            self._hears_beats = False
             await asyncio.sleep(HEARTBEAT_S)
             now_s = self._loop.time()
             if now_s - sent_s > HEARTBEAT_S * 2:
