@@ -1,7 +1,5 @@
 """Errors on their way between two nodes: what the asker may know of a failure, and what he makes of what he is told."""
 
-import re
-
 from masa_node.chat.errors import (
     BrokenAnswer,
     CallerError,
@@ -30,9 +28,11 @@ from masa_node.chat.errors import (
     Unreachable,
 )
 from masa_node.network.ask_frames import MAX_MESSAGE_CHARS, Failure, headers_from_peer
+from masa_node.network.redaction import redact
 
 LLM_PLACE = "its LLM server"
 _INTERNAL = "internal_error"
+_LOOKED_AT_CHARS = 4 * MAX_MESSAGE_CHARS  # what is cut off behind it is shown to nobody
 # Whose key is wrong? That of the LLM's owner; the asker can do nothing about it, and the LLM's words may quote it.
 ABOUT_THE_OWNERS_KEY = frozenset({401, 403, 407})
 _LATER = "Ask again later, or another model."  # its owner alone can mend it
@@ -71,13 +71,6 @@ CODES: dict[str, type[ProviderError]] = {
         Unreachable,
     )
 }
-_ADDRESS = re.compile(
-    r"[a-z][a-z0-9+.-]*://\S+"  # a URL
-    r"|\[[0-9a-f:.%]+\](?::\d+)?"  # [IPv6]:port
-    r"|\b\d{1,3}(?:\.\d{1,3}){3}\b(?::\d+)?"  # IPv4:port
-    r"|\b[a-z0-9.-]+:\d{2,5}\b",  # host:port
-    re.IGNORECASE,
-)
 
 
 def failure_of(error: MasaError) -> Failure:
@@ -119,7 +112,7 @@ def error_of(failure: Failure, place: str) -> ProviderError:
 
 def told(text: str) -> str:
     """Words of this node as a peer may read them: without addresses, and short."""
-    return shown(_ADDRESS.sub("(address)", text))
+    return shown(redact(text[:_LOOKED_AT_CHARS]))
 
 
 def shown(text: str) -> str:
