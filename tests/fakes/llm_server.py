@@ -176,6 +176,7 @@ class FakeLlm:
         self.on_connect = on_connect
         self._tls = tls
         self.refuses_the_empty = False
+        self.plays_for_the_empty = False  # its scripts, instead of refusing an empty request
         self._routes: dict[str, list[Script]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -235,7 +236,7 @@ class FakeLlm:
             await step(line)
         while (got := await line.request()) is not None:
             probed = (*PROBED, "/messages") if self.refuses_the_empty else PROBED
-            if got.body == b"{}" and got.target.partition("?")[0].endswith(probed):
+            if not self.plays_for_the_empty and got.body == b"{}" and got.target.partition("?")[0].endswith(probed):
                 self.heads, self.connections = self.heads - 1, self.connections - 1
                 await line.write(REFUSED if got.target.partition("?")[0] in self._routes else NOT_FOUND)
                 return

@@ -8,12 +8,13 @@ import pytest
 from masa_node.node import compose
 from masa_node.upstreams import finding
 from masa_node.upstreams.http import HttpClient
+from masa_node.upstreams.spec import Kind
 from tests.fakes.http_bytes import whole
 from tests.fakes.llm_server import FakeLlm, Script, close, send, stall
 from tests.fakes.no_server import closed_port
 from tests.fakes.raw_http import get, post
 from tests.fakes.running import node_before, running_node
-from tests.fakes.speech import OPENAI, SPEECHES, Speech, listed
+from tests.fakes.speech import OLLAMA, OPENAI, SPEECHES, Speech, listed
 
 WITHIN_S = 1.0
 
@@ -127,3 +128,32 @@ async def test_a_node_behind_a_node_answers_byte_for_byte() -> None:
     (got,) = llm.asked(OPENAI.door)
     assert got.body == OPENAI.ask()
     assert len(got.header("x-masa-via")[0].split(",")) == 2
+
+
+@pytest.mark.parametrize("body", [b'{"models":[{"name":"m"}]}', b'{"models":[]}', b'{"models":null}'])
+@pytest.mark.parametrize("status", [404, 405, 200])
+async def test_an_old_ollama_that_has_no_v1_is_found_by_its_tags(body: bytes, status: int) -> None:
+    """`/v1/models` came with Ollama 0.2."""
+    missing = (send(whole(b'{"error":"Unexpected endpoint or method. (GET /v1/models)"}', status=status)),)
+    async with (
+        FakeLlm().answer("/v1/models", missing).answer("/api/tags", (send(whole(body)),)) as llm,
+        HttpClient() as http,
+        asyncio.timeout(WITHIN_S),
+    ):
+        (found,) = await finding.find_local(http, {"ollama": llm.url}, skip=frozenset())
+    assert (found.name, found.kind, found.url) == ("ollama", Kind.OLLAMA, llm.url)
+
+
+async def test_an_old_ollama_at_ollama_host_serves() -> None:
+    llm = FakeLlm().answer("/api/tags", (send(whole(b'{"models":[{"name":"m"}]}')),))
+    async with (
+        llm.answer(OLLAMA.door, (send(OLLAMA.whole),)),
+        running_node(OLLAMA_HOST=f"127.0.0.1:{llm.port}", FIND_LOCAL="0") as node,
+    ):
+        assert (await post(node.port, OLLAMA.door, b'{"model":"m","stream":false}')).status == 200
+
+
+@pytest.mark.parametrize("body", [b"<html>", b'{"error":"Not Found"}', b'{"tags":[]}', b"[]"])
+async def test_what_answers_something_else_at_its_tags_is_no_ollama(body: bytes) -> None:
+    async with FakeLlm().answer("/api/tags", (send(whole(body)),)) as other:
+        assert await names(other.port) == []

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from masa_node.chat.errors import ErrorAnswer
+from masa_node.chat.errors import ErrorAnswer, NotAnAnswer
 from masa_node.upstreams import roster
 from masa_node.upstreams.missing import is_of_the_path
 from tests.fakes.http_bytes import JSON, whole
@@ -31,6 +31,23 @@ OF_THE_PATH = [
     (404, b"<pre>Cannot POST /v1/embeddings</pre>"),  # Express
     (404, b""),
     (404, b"{}"),
+    (400, b'{"error":{"message":"Invalid URL (POST /v1/embeddings)","type":"invalid_request_error"}}'),
+    (400, b'{"error":"Unexpected endpoint or method. (POST /v1/embeddings)"}'),
+    (501, b'{"error":{"code":501,"message":"Not Implemented"}}'),
+    (501, b'{"detail":"Endpoint /v1/embeddings is not implemented"}'),
+    (501, b"Not Implemented"),
+]
+# With status 200, and what is learnt of it.
+OF_THE_PATH_IN_A_200 = [
+    b'{"error":"Unexpected endpoint or method. (POST /v1/embeddings)"}',  # LM Studio
+    b'{"error":"Unexpected endpoint or method. (POST /v1/embeddings). Returning 200 anyway"}',
+    b'{"error":{"message":"Invalid URL (POST /v1/embeddings)"}}',
+    b'{"error":"Not Found"}',
+    b'{"error":"404 page not found"}',
+    b'{"detail":"Not Found"}',
+    b'{"error":"Cannot POST /v1/embeddings"}',
+    b'{"error":{"message":"Not Implemented"}}',
+    b'{"message":"no Route matched with those values","error":"no route matches"}',
 ]
 OF_THE_MODEL = [
     (404, b'{"error":{"message":"The model `llama-3-8b` does not exist.","type":"NotFoundError","code":404}}'),
@@ -41,6 +58,9 @@ OF_THE_MODEL = [
     (404, b'[{"error":{"code":404,"message":"models/llama-3-8b is not found","status":"NOT_FOUND"}}]'),  # Gemini
     (404, b'{"error":{"code":"DeploymentNotFound","message":"The API deployment does not exist."}}'),
     (400, b'{"detail":"Not Found"}'),
+    (400, b'{"error":{"message":"Invalid URL \'cat.png\' for an image"}}'),
+    (400, b'{"error":{"message":"unsupported endpoint POST /v1/embeddings of the model llama-3-8b"}}'),
+    (501, b'{"error":{"code":501,"message":"This server does not support embeddings. Start it with `--embeddings`"}}'),
 ]
 
 
@@ -90,6 +110,75 @@ async def test_a_missing_endpoint_is_told_so_and_asked_once(status: int, body: b
             await llm.until(lambda: EMBEDDINGS not in doors_of(node.node.catalog))
             listing = json.loads((await get(node.port, "/api/v1/llm/models")).body)["models"][0]
             assert EMBEDDINGS not in listing["doors"]
+
+
+@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize("body", OF_THE_PATH_IN_A_200)
+async def test_a_missing_endpoint_is_learnt_from_a_200_too(body: bytes) -> None:
+    async with FakeLlm().answer("/v1/models", listed(MODEL)).answer(EMBEDDINGS, (answer(200, body),)) as llm:
+        llm.answer(OPENAI.door, (send(OPENAI.whole),))
+        async with running_node(LLM_CHAT_URL=llm.url) as node:
+            for _ in range(3):
+                reply = await post(node.port, EMBEDDINGS, BODY)
+                assert reply.status in (400, 404)
+                assert "POST /v1/chat/completions" in json.loads(reply.body)["error"]["message"]
+            assert (await post(node.port, OPENAI.door, BODY)).status == 200
+            assert len(llm.asked(EMBEDDINGS)) == 1
+
+
+UNEXPECTED = b'{"error":"Unexpected endpoint or method. (%s)"}'
+
+
+@pytest.mark.parametrize("wants_stream", [True, False])
+@pytest.mark.parametrize("status", [200, 400, 404])
+@pytest.mark.parametrize("door", ["/v1/responses", "/v1/completions", "/v1/messages", "/api/chat", "/api/generate"])
+async def test_what_the_server_has_no_endpoint_for_is_asked_of_it_in_another_format(
+    door: str, status: int, *, wants_stream: bool
+) -> None:
+    """As LM Studio of last year, which has chat completions alone and says with 200 that it has no other."""
+    missing = (answer(status, UNEXPECTED % f"POST {door}".encode()),)
+    said = {"/v1/responses": "input", "/v1/completions": "prompt", "/api/generate": "prompt"}.get(door)
+    talk: dict[str, object] = {said: "hi"} if said else {"messages": [{"role": "user", "content": "hi"}]}
+    body = json.dumps({"model": MODEL, "stream": wants_stream, **talk}).encode()
+    llm = FakeLlm().answer("/v1/models", listed(MODEL)).answer(OPENAI.door, (send(OPENAI.whole),))
+    for path in ("/v1/responses", "/v1/completions", "/v1/messages"):
+        llm.answer(path, missing)
+    for path in ("/api/version", "/api/tags"):
+        llm.answer(path, (answer(status, UNEXPECTED % f"GET {path}".encode()),))
+    async with llm, running_node(LLM_CHAT_URL=llm.url) as node:
+        for _ in range(2):
+            reply = await post(node.port, door, body)
+            assert reply.status == 200, reply.body
+    assert len(llm.asked(OPENAI.door)) == 2
+
+
+@pytest.mark.parametrize("status", [200, 400, 404, 501])
+async def test_a_url_under_which_everything_is_unexpected_is_no_server(status: int) -> None:
+    llm = FakeLlm()
+    for path in (
+        "/x/models",
+        "/x/v1/models",
+        "/x/api/version",
+        "/x/v1/messages",
+        "/x/messages",
+        "/x/v1/chat/completions",
+    ):
+        llm.answer(path, (answer(status, UNEXPECTED % b"POST /x"),))
+    llm.plays_for_the_empty = True
+    llm.answer("/x/chat/completions", (answer(status, UNEXPECTED % b"POST /x"),))
+    async with llm, running_node(LLM_CHAT_URL=f"{llm.url}/x") as node:
+        (provider,) = node.node.roster.providers
+        with pytest.raises(NotAnAnswer, match="no LLM server is there"):
+            await provider.offers()
+
+
+@pytest.mark.parametrize("status", [200, 400, 404])
+async def test_the_base_below_which_lists_are_missing_is_passed_by(status: int) -> None:
+    """`http://localhost:1234` as LM Studio's users write it: `/models` is said to be unexpected, with 200."""
+    llm = FakeLlm().answer("/v1/models", listed(MODEL)).answer(OPENAI.door, (send(OPENAI.whole),))
+    llm.answer("/models", (answer(status, UNEXPECTED % b"GET /models"),))
+    async with llm, running_node(OPENAI_BASE_URL=llm.url, OPENAI_API_KEY="k") as node:
+        assert (await post(node.port, OPENAI.door, BODY)).status == 200
 
 
 def doors_of(catalog: object) -> set[str]:

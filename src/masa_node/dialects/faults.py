@@ -4,6 +4,7 @@ Servers put errors into answers with status 200, each in a shape of its own: `{"
 (older vLLM), a list of errors (Gemini, Cloudflare), `{"code": 401, "msg": ...}`, `{"detail": ...}` (FastAPI).
 """
 
+import re
 from collections.abc import Iterator
 
 import msgspec
@@ -58,6 +59,21 @@ _STATUS_OF_WORD = {
     "overloaded": 529,
     "overloadederror": 529,
 }
+# What servers say of an endpoint that they do not have, some of them with status 200 (LM Studio) or 400: all of the
+# text, or the beginning of one that names the request.
+_NO_ENDPOINT = re.compile(
+    r"\W*(?:(?:error|http|404|405|501|file|page|resource|path|route|endpoint|url|method)[ :,-]*){0,4}"
+    r"not (?:found|allowed|implemented|supported)\W*\Z"
+    r"|unexpected endpoint\b"
+    r"|(?:invalid|unknown|unsupported|unrecognized) (?:request )?(?:url|endpoint|route|path)\b.{0,20}\b(?:GET|POST) ?/"
+    r"|cannot (?:GET|POST) /"
+    r"|no (?:such )?(?:route|endpoint|path) (?:found|matches|matched|for|with|POST|GET)\b"
+    r"|(?:the )?(?:requested )?(?:endpoint|route|path|url) .{0,99}\bnot (?:found|implemented|supported|exist)\b",
+    re.IGNORECASE,
+)
+_ABOUT_MODELS = ("model", "deployment")
+_MAX_SHORT_CHARS = 256  # of such a text
+_NO_SUCH_ENDPOINT = 404
 _INVALID = "invalid"  # OpenAI's `invalid_prompt`, `invalid_image_format` and a dozen more
 _BAD_REQUEST = 400
 # From Cloudflare's error table.
@@ -101,7 +117,15 @@ def error_status(data: bytes) -> int | None:
             status = told(layer)
             if status is not None:
                 return status
-    return None
+    return _NO_SUCH_ENDPOINT if says_no_endpoint(data) else None
+
+
+def says_no_endpoint(data: bytes) -> bool:
+    """Does this error, whatever its status, say that there is no such endpoint?"""
+    text = (error_text(data) or "").strip()
+    if not text or len(text) > _MAX_SHORT_CHARS or any(word in text.lower() for word in _ABOUT_MODELS):
+        return False
+    return _NO_ENDPOINT.match(text) is not None
 
 
 def error_text(data: bytes) -> str | None:

@@ -17,8 +17,11 @@ _FIRST_FREE_PORT = 1024  # below it are the system's
 _LAST_PORT = 65_535
 # Ends of names of files, behind which is a line: some are domains too.
 _FILES = frozenset(
-    "c cc cpp cs cu cuh cxx gguf go h hpp html ipynb java jinja js json jsx kt lua m md mjs mm php pl py pyi pyx rb rs "
-    "safetensors scala sh so swift toml ts tsx txt yaml yml".split()
+    {
+        *("c", "cc", "cpp", "cs", "cu", "cuh", "cxx", "gguf", "go", "h", "hpp", "html", "ipynb", "java", "jinja", "js"),
+        *("json", "jsx", "kt", "lua", "m", "md", "mjs", "mm", "php", "pl", "py", "pyi", "pyx", "rb", "rs", "scala"),
+        *("safetensors", "sh", "so", "swift", "toml", "ts", "tsx", "txt", "yaml", "yml"),
+    }
 )
 _CANDIDATE = re.compile(
     r"(?P<url>[a-z][a-z0-9+.-]{0,20}://\S+)"

@@ -32,22 +32,31 @@ async def find_local(http: HttpClient, places: dict[str, str], *, skip: frozense
     """The servers that answer there within PROBE_WITHIN_S, but for those named in `skip`. Never raises."""
     wanted = [(name, url) for name, url in places.items() if name not in skip]
     async with asyncio.TaskGroup() as group:
-        probes = [group.create_task(_is_llm_server(http, url)) for _, url in wanted]
+        probes = [group.create_task(_kind_of(http, url)) for _, url in wanted]
     return [
-        UpstreamSpec(name=name, kind=Kind.AUTO, url=url)
+        UpstreamSpec(name=name, kind=kind, url=url)
         for (name, url), probe in zip(wanted, probes, strict=True)
-        if probe.result()
+        if (kind := probe.result()) is not None
     ]
 
 
-async def _is_llm_server(http: HttpClient, url: str) -> bool:
-    """Does it list models as the OpenAI API does, and is it not a Masa node? All four kinds do."""
+async def _kind_of(http: HttpClient, url: str) -> Kind | None:
+    """Does it list models as the OpenAI API does, which all four do, or as Ollama alone did before 0.2?
+
+    None for a Masa node, and for what is no LLM server.
+    """
+    if await _lists_models(http, f"{url}/v1/models", "data", "id"):
+        return Kind.AUTO
+    return Kind.OLLAMA if await _lists_models(http, f"{url}/api/tags", "models", "name") else None
+
+
+async def _lists_models(http: HttpClient, url: str, key: str, name: str) -> bool:
     try:
         async with asyncio.timeout(PROBE_WITHIN_S):
-            answer = await http.get(f"{url}/v1/models", ())
+            answer = await http.get(url, ())
             body = await read_whole(answer, MAX_LISTING_BYTES)
         if answer.status != _OK or is_masa_node(answer):
             return False
-        return bool(await in_steps(read_models(body))) or b'"data"' in body
+        return bool(await in_steps(read_models(body, key, name))) or f'"{key}"'.encode() in body
     except (ProviderError, TimeoutError):
         return False

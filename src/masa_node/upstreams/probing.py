@@ -13,6 +13,7 @@ from masa_node.upstreams.anthropic import AnthropicServer
 from masa_node.upstreams.azure import AzureServer
 from masa_node.upstreams.cloudflare import CloudflareServer
 from masa_node.upstreams.http import HttpAnswer
+from masa_node.upstreams.missing import looks_missing
 from masa_node.upstreams.ollama import OllamaServer
 from masa_node.upstreams.openai import ANY_LABEL, OpenAiServer
 from masa_node.upstreams.places import place_of
@@ -98,10 +99,10 @@ async def _anthropic_door(http: Http, api_base: str, key: Headers) -> tuple[bool
         answer.close()  # unread: who answers whatever is asked may go on for ever
         return False, label
     try:
-        is_json = read(await read_whole(answer, MAX_PROBE_BYTES), _OBJECT) is not None
+        body = await read_whole(answer, MAX_PROBE_BYTES)
     except ProviderError:
         return False, label
-    return is_json, label
+    return read(body, _OBJECT) is not None and not looks_missing(answer.status, body), label
 
 
 async def _check_is_up(answer: HttpAnswer) -> None:

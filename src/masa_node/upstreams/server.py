@@ -14,6 +14,7 @@ from masa_node.routing.answers import read_whole
 from masa_node.routing.steps import in_steps
 from masa_node.upstreams.http import HttpAnswer
 from masa_node.upstreams.listing import ENTRIES_A_TURN, ListedModel, read_models
+from masa_node.upstreams.missing import looks_missing
 
 # A list of a thousand models with descriptions is below 2 MB (Cloudflare's and OpenRouter's are the longest). While it
 # is read there are three copies of it at most; its entries are kept.
@@ -99,6 +100,8 @@ async def get_listing(http: Http, url: str, headers: Headers) -> Listing:
         raise ListRefused(f"{url} answered {answer.status}.")
     if answer.status in NO_SUCH_PATH:
         raise NoListing(f"{url} answered {answer.status}.")
+    if looks_missing(answer.status, body):
+        raise NoListing(f"{url} answered {answer.status}, and that there is no such endpoint.")
     if answer.status != HTTP_OK:
         raise NotAnAnswer(f"{url} answered {answer.status} instead of a list of models.")
     return Listing(body, is_masa)

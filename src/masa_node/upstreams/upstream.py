@@ -29,7 +29,7 @@ from masa_node.routing.watched import Watched
 from masa_node.upstreams.access import Access
 from masa_node.upstreams.anthropic import DEFAULT_VERSION
 from masa_node.upstreams.http import HttpClient
-from masa_node.upstreams.missing import is_of_the_path, looks_missing
+from masa_node.upstreams.missing import NOT_FOUND, NOT_IMPLEMENTED, is_of_the_path, looks_missing
 from masa_node.upstreams.ollama import OllamaServer
 from masa_node.upstreams.probing import MAX_PROBE_BYTES, identify
 from masa_node.upstreams.server import NO_SUCH_PATH, ListRefused, NoListing, Server
@@ -153,10 +153,13 @@ class Upstream:
             return
         headers = (*server.credentials(), ("content-type", JSON_TYPE))
         answer = await self._access.post(url, headers, b"{}")
-        if answer.status not in NO_SUCH_PATH:
+        if answer.status not in NO_SUCH_PATH and answer.content_type != JSON_TYPE:
             answer.close()  # unread: who answers whatever is asked may go on for ever
             return
-        body = await read_whole(answer, MAX_PROBE_BYTES)
+        try:
+            body = await read_whole(answer, MAX_PROBE_BYTES)
+        except NotAnAnswer:  # much is said: something is there
+            return
         if looks_missing(answer.status, body):
             raise NotAnAnswer(
                 f"no LLM server is there. {why.message} POST {url} answered {answer.status}. Is the URL right?"
@@ -227,7 +230,8 @@ class Upstream:
         self._missing.add(url)
         self._doubt.set()
         missing = self._not_spoken(server, door, f"has no {urlsplit(url).path}: {error.message}.")
-        return EndpointMissing(missing.message, missing.doors, error.headers, error.status)
+        status = NOT_FOUND if error.status == NOT_IMPLEMENTED else error.status  # of 5xx an SDK would try again
+        return EndpointMissing(missing.message, missing.doors, error.headers, status)
 
     def _not_spoken(self, server: Server, door: Door, why: str = "") -> EndpointMissing:
         """As any server of this kind would answer: the caller's mistake, and no sign of ill health."""
