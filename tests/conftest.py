@@ -1,4 +1,6 @@
-"""How workers share the tests (`pytest -n 2`, pytest-xdist), what coverage looks at, and what is printed at the end."""
+"""How workers share the tests (`pytest -n 2`, pytest-xdist), how long each may take, what coverage looks at, and what is
+printed at the end.
+"""
 
 import os
 import signal
@@ -11,6 +13,8 @@ from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
 from tests.last_words import said, say
+from tests.patience import bounded
+from tests.seconds_by_directory import seconds_by_directory
 
 IN_WORKER = "last_words"  # key of what a worker hands over
 # Real nodes and LLM servers, which are timed: one worker runs all of them, one after the other.
@@ -51,22 +55,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: [not item.nodeid.startswith(folder) for folder in LONGEST_FIRST])
 
 
-def pytest_runtest_setup() -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup() -> Generator[None, object, object]:
     """Start from what the node has, whatever has been imported."""
     sys.setrecursionlimit(RECURSION_LIMIT)
+    with bounded():
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Take coverage's tracer off (pytest-cov's `no_cover` fails in a worker, where it starts coverage twice)."""
     tracer = sys.gettrace()
-    if not (item.nodeid.startswith(NOT_MEASURED) and type(tracer).__module__.startswith("coverage")):
-        return (yield)
-    sys.settrace(None)
+    is_measured = not item.nodeid.startswith(NOT_MEASURED) and type(tracer).__module__.startswith("coverage")
+    sys.settrace(tracer if is_measured else None)
     try:
-        return (yield)
+        with bounded():
+            return (yield)
     finally:
         sys.settrace(tracer)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown() -> Generator[None, object, object]:
+    """No fixture's end may wait for ever, either."""
+    with bounded():
+        return (yield)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -89,3 +103,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section(title, sep="!" if is_loud else "=", red=is_loud, bold=is_loud)
         for line in lines:
             terminalreporter.line(line)
+    terminalreporter.section("where the time went", sep="=")
+    for line in seconds_by_directory(report for reports in terminalreporter.stats.values() for report in reports):
+        terminalreporter.line(line)
