@@ -1,9 +1,11 @@
 """How the commands behave in a terminal: pipes that close, addresses that are none, signals, help."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,12 +13,11 @@ from typer.testing import CliRunner
 
 from masa_node.cli.main import app
 from tests.cli.test_greeting import started
+from tests.fakes.no_server import closed_port
 from tests.processes import running
 
 WIDE = {"COLUMNS": "200", "NO_COLOR": "1"}
-
-
-ENDS_BY_ITSELF_S = 10.0
+ENDS_WITHIN_S = 30.0
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
@@ -24,28 +25,74 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     return {**os.environ, **settings, **more}
 
 
-@pytest.mark.parametrize("command", ["up", "up --json", "demo", "settings", "peers --all", "--help"])
-def test_a_pipe_that_closes_ends_a_command_in_silence(tmp_path: Path, command: str) -> None:
+@pytest.fixture
+def closed_pipe() -> Iterator[int]:
+    """What a command writes to after `| head -n 1` has ended."""
+    read, write = os.pipe()
+    os.close(read)
+    yield write
+    os.close(write)
+
+
+@pytest.mark.parametrize("command", ["demo", "settings", "peers --all", "--help"])
+def test_a_closed_pipe_ends_a_command_in_silence(tmp_path: Path, command: str, closed_pipe: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "masa_node", *command.split()],
+        check=False,
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        stdout=closed_pipe,
+        stderr=subprocess.PIPE,
+        timeout=ENDS_WITHIN_S,
+    )
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize("command", ["up", "up --json"])
+def test_a_closed_pipe_does_not_end_a_node(tmp_path: Path, command: str, closed_pipe: int) -> None:
+    port = closed_port()
+    with running(
+        [sys.executable, "-m", "masa_node", *command.split()],
+        cwd=tmp_path,
+        env=environment(tmp_path, PORT=str(port)),
+        stdout=closed_pipe,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        listed = ["curl", "-sS", "--retry", "99", "--retry-delay", "1", "--retry-connrefused"]
+        done = subprocess.run(
+            [*listed, f"http://127.0.0.1:{port}/v1/models"], capture_output=True, timeout=ENDS_WITHIN_S, check=True
+        )
+        assert b"masa-demo" in done.stdout
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(ENDS_WITHIN_S) == 0
+        assert process.stderr is not None
+        said = process.stderr.read()
+    assert "Traceback" not in said
+    assert "BrokenPipe" not in said
+    assert "masa-node:" not in said
+
+
+@pytest.mark.parametrize("command", ["up", "up --json"])
+def test_a_pipe_that_closes_after_the_address_was_read_does_not_end_a_node(tmp_path: Path, command: str) -> None:
     with running(
         [sys.executable, "-m", "masa_node", *command.split()],
         cwd=tmp_path,
         env=environment(tmp_path),
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         text=True,
     ) as process:
         assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.readline()
-        process.stdout.close()  # as `| head -n 1` does
-        try:
-            process.wait(ENDS_BY_ITSELF_S)
-        except subprocess.TimeoutExpired:  # it had said all that it had to say before, and so noticed nothing
-            process.terminate()
-        said = process.stderr.read()
-    assert "Traceback" not in said
-    assert "BrokenPipe" not in said
-    assert "masa-node:" not in said
+        address = re.search(r"http://[\w.:]+", process.stdout.readline())
+        process.stdout.close()  # as `| head -n 1` does: before the rest of the greeting, or after it
+        assert address is not None
+        done = subprocess.run(
+            ["curl", "-sS", f"{address[0]}/v1/models"], capture_output=True, timeout=ENDS_WITHIN_S, check=True
+        )
+        assert b"masa-demo" in done.stdout
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(ENDS_WITHIN_S) == 0
 
 
 @pytest.mark.parametrize("style", ["json", "console"])

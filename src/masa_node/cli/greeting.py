@@ -1,8 +1,13 @@
-"""What `up` and `demo` print while the node starts."""
+"""What `up` prints while the node starts. It serves whether anybody reads that or not."""
+
+import functools
+from collections.abc import Callable
+from typing import ParamSpec
 
 import msgspec
 
 from masa_node.api.models import grouped
+from masa_node.cli.output import print_nowhere
 from masa_node.cli.trying import about_the_key, address_for_others, commands
 from masa_node.node.compose import Node
 
@@ -11,14 +16,32 @@ NOTHING_YET = "No model can be asked yet."
 ID_CHARS = 10  # of a node's id, as the other commands show it
 
 
+P = ParamSpec("P")
+
+
+def _to_whoever_reads(greet: Callable[P, None]) -> Callable[P, None]:
+    """A closed pipe (`masa-node up | head -1`) ends what is printed, not the node, whenever it was closed."""
+
+    @functools.wraps(greet)
+    def printed(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            greet(*args, **kwargs)
+        except BrokenPipeError:
+            print_nowhere()
+
+    return printed
+
+
 class GreetPrograms:
     """One line of JSON for each event."""
 
+    @_to_whoever_reads
     def listening(self, address: str, node: Node) -> None:
         """See `Announce`."""
         upstreams = [{"name": provider.name, "place": provider.place} for provider in node.roster.providers]
         _print_line({"event": "listening", "address": address, "upstreams": upstreams})
 
+    @_to_whoever_reads
     def settled(self, address: str, node: Node) -> None:
         """See `Announce`."""
         states = [{"name": name, "kind": kind, "up": is_up} for name, kind, is_up in node.states()]
@@ -37,12 +60,14 @@ class GreetPrograms:
 class GreetPeople:
     """The address, what is behind it, and a command to try."""
 
+    @_to_whoever_reads
     def listening(self, address: str, node: Node) -> None:
         """See `Announce`."""
         print(f"Masa Node listens on {address}", flush=True)
         if not node.roster.providers and node.settings.find_local:
             print("Looking for LLM servers on this machine (LLM_CHAT_URL is not set) ...", flush=True)
 
+    @_to_whoever_reads
     def settled(self, address: str, node: Node) -> None:
         """See `Announce`."""
         now, offers = node.situation(), node.askable(node.catalog.all_offers())

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -15,7 +14,7 @@ import typer
 from masa_node import __version__
 from masa_node.chat.errors import ConfigurationError, MasaError, ProviderError
 from masa_node.cli import devnet, peers, stake
-from masa_node.cli.output import Group, Json, print_json
+from masa_node.cli.output import Group, Json, print_json, print_nowhere
 from masa_node.node.libraries import check_libraries
 from masa_node.node.proxies import read_proxies
 from masa_node.node.setting_docs import SettingDoc, setting_docs
@@ -155,8 +154,9 @@ def main() -> None:
     """The entry point. Exit codes: 0 fine, 1 failed, 2 a setting or an argument is wrong, 130 interrupted."""
     try:
         _command()
-    except BrokenPipeError:
-        _nobody_reads()
+    except BrokenPipeError:  # end as quietly as any other command does
+        print_nowhere()
+        sys.exit(EXIT_FAILED)
     except ConfigurationError as exc:
         print(f"masa-node: {exc.message}", file=sys.stderr)
         sys.exit(EXIT_CONFIGURATION)
@@ -189,12 +189,6 @@ def _first_of(error: object) -> object:
     while isinstance(error, BaseExceptionGroup):
         error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
     return error
-
-
-def _nobody_reads() -> None:
-    """Whoever read what this prints has gone (`| head -1`): end as quietly as any other command does."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(EXIT_FAILED)
 
 
 def _run(values: Settings, *, json: bool) -> None:

@@ -1,6 +1,7 @@
 """How every command writes what it found."""
 
 import os
+import sys
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
@@ -30,6 +31,11 @@ Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs inst
 def print_json(value: object) -> None:
     """Indented, to stdout."""
     print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def print_nowhere() -> None:
+    """From now on, as whoever read what this program prints has gone (`| head -1`)."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def check_url(url: str) -> None:
