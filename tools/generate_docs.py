@@ -97,6 +97,10 @@ def error_tree() -> str:
         "An LLM's own error answer is passed on as it came. A stream that breaks ends with an error frame in its",
         "format, and then the connection breaks: a cut answer never looks whole.",
         "",
+        "An error of which it is known that asking again makes nothing better (an unknown model, a refusal, what",
+        "cannot be translated, a URL that leads back here) has the header `x-should-retry: false`, which the SDKs of",
+        "OpenAI and Anthropic heed: else they send a 408, 409, 429 or 5xx twice more.",
+        "",
         "| code | status | what it means and what to do |",
         "|---|---|---|",
     ]

@@ -4,11 +4,15 @@ import json
 from collections.abc import Iterator
 
 import anthropic
+import httpx2
 import ollama
 import openai
 import pytest
 
-from masa_node.chat.ask import DIALECT_OF_DOOR, DOOR_PATHS, DialectName, Door
+from masa_node.api.replies import Receive, Scope, Send, send_error
+from masa_node.api.statuses import is_final
+from masa_node.chat import errors
+from masa_node.chat.ask import DIALECT_OF_DOOR, DOOR_PATHS, DialectName, Door, RequestId
 from tests.api.raw_http import MODEL, Reply, ask_once, chat, get, head, post
 from tests.api.serving import ServingNode
 
@@ -181,3 +185,64 @@ def test_ollamas_sdk_raises_404(node: ServingNode) -> None:
         with pytest.raises(ollama.ResponseError) as raised:
             client.pull("masa-demo")
         assert raised.value.status_code == 404
+
+
+FINAL = [
+    ("/v1/chat/completions", b'{"model":"masa-demi","messages":[]}', 404),
+    ("/v1/messages", b'{"model":"masa-demi","messages":[]}', 404),
+    ("/api/chat", b'{"model":"masa-demi","messages":[]}', 404),
+    ("/v1/responses", b'{"model":"masa-demi","input":"hi"}', 404),
+    ("/v1/chat/completions", b"{nope", 400),
+    ("/v1/messages", b'{"model":"a","model":"b"}', 400),
+    ("/v1/nothing", b"{}", 404),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "status"), FINAL)
+async def test_what_does_not_get_better_says_so(node: ServingNode, path: str, body: bytes, status: int) -> None:
+    reply = await ask_once(node.port, post(body, target=path.encode()))
+    assert (reply.status, reply.header("x-should-retry")) == (status, "false")
+
+
+def test_only_what_is_known_not_to_get_better_is_final() -> None:
+    final = [
+        errors.UnknownModel,
+        errors.NotTranslatable,
+        errors.DialectNotServed,
+        errors.AskLoop,
+        errors.PrivacyRefused,
+    ]
+    final += [errors.PeerRefused, errors.StakeDemanded, errors.TlsFailed, errors.EncodedAnswer, errors.Unauthorized]
+    assert all(is_final(kind("")) for kind in final)
+    passing = [
+        errors.BodyTooSlow,
+        errors.CallerStalled,
+        errors.StakeUnknown,
+        errors.Bug,
+        errors.PeerBusy,
+        errors.Stalled,
+    ]
+    passing += [errors.ProviderAway, errors.ConnectionClosed, errors.FirstPieceTimeout, errors.NotAnAnswer]
+    passing += [errors.MemoryFull, errors.BrokenAnswer, errors.Unreachable, errors.StakeUndecided, errors.DnsFailed]
+    assert not any(is_final(kind("")) for kind in passing)
+    assert not is_final(errors.Overloaded("", 1))
+    assert is_final(errors.EndpointMissing("", frozenset()))
+
+
+@pytest.mark.parametrize(("error", "times"), [(errors.AskLoop("it leads back"), 1), (errors.Stalled("silent"), 3)])
+async def test_the_sdks_ask_again_only_where_that_may_help(error: errors.MasaError, times: int) -> None:
+    """Both ask three times by default where a 5xx does not say otherwise."""
+    asked = 0
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal asked
+        asked += 1
+        await send_error(send, error, DialectName.ANTHROPIC, RequestId("x"), [(b"retry-after-ms", b"1")])
+
+    transport = httpx2.ASGITransport(app=app)
+    async with openai.AsyncOpenAI(
+        base_url="http://node/v1", api_key="k", http_client=httpx2.AsyncClient(transport=transport)
+    ) as client:
+        with pytest.raises(openai.InternalServerError):
+            await client.chat.completions.create(model="m", messages=[])
+    assert asked == times

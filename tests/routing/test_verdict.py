@@ -19,7 +19,8 @@ RANKING: list[list[ProviderError]] = [
     [errors.ErrorInStream("m")],
     [http_error(500), http_error(502), http_error(503)],
     [errors.BrokenAnswer("m"), errors.NotAnAnswer("m"), errors.Stalled("m")],
-    [errors.ConnectionRefused("m"), errors.DnsFailed("m"), errors.ConnectionClosed("m"), errors.PeerRefused("m")],
+    [errors.ConnectionRefused("m"), errors.DnsFailed("m"), errors.ConnectionClosed("m")],
+    [errors.PeerRefused("m"), errors.TlsFailed("m"), errors.EncodedAnswer("m")],  # asking again does not help
 ]
 
 

@@ -28,7 +28,7 @@ _CORS_PREFIX = b"access-control-"
 _EXPOSED = frozenset(
     b"x-request-id request-id x-masa-node x-masa-model x-masa-served-by x-masa-attempts x-masa-alias x-masa-format "
     b"x-masa-translated x-masa-dropped x-masa-estimated "
-    b"retry-after retry-after-ms allow www-authenticate content-length".split()
+    b"retry-after retry-after-ms x-should-retry allow www-authenticate content-length".split()
 )
 
 log = structlog.get_logger()

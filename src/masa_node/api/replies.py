@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
-from masa_node.api.statuses import status_of
+from masa_node.api.statuses import is_final, status_of
 from masa_node.chat.ask import DialectName, Headers, RequestId
 from masa_node.chat.errors import (
     ErrorAnswer,
@@ -41,6 +41,7 @@ _RUNS_IN_BROWSERS = re.compile(r"html|xml|svg|script|css|pdf|multipart", re.IGNO
 # What an LLM's error brings along that is wrong for an error in our words.
 _OF_THE_BODY = (_CONTENT_TYPE, b"request-id")
 _WHEN_TO_ASK_AGAIN = frozenset({"retry-after", "retry-after-ms", "x-ms-retry-after-ms", "x-should-retry"})
+_SHOULD_RETRY = b"x-should-retry"
 _UNAVAILABLE = 503
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
 
@@ -75,6 +76,8 @@ async def send_error(
             headers.append((b"request-id", request_id.encode()))  # the name that its SDK reads
     if isinstance(error, ErrorAnswer) and text.status == _UNAVAILABLE and not _says_when(error):
         headers.append((b"retry-after", b"%d" % AWAY_RETRY_AFTER_S))  # llama.cpp while it loads its model
+    if is_final(error) and not any(name == _SHOULD_RETRY for name, _ in headers):
+        headers.append((_SHOULD_RETRY, b"false"))  # the SDKs of OpenAI and Anthropic send a 5xx twice more, else
     if isinstance(error, WrongMethod):
         headers.append((b"allow", error.allowed.encode()))
     if isinstance(error, Unauthorized):  # an LLM's 401 is about its key, not about this node's

@@ -34,9 +34,18 @@ STATUS: dict[type[e.MasaError], int] = {
 
 FIRST_ERROR = 400
 
+# Of these asking again makes nothing better: somebody has to change the request, a setting or a server.
+_FINAL = (e.CallerError, e.PolicyError, e.EndpointMissing, e.PeerRefused, e.TlsFailed, e.EncodedAnswer)
+_PASSING = (e.BodyTooSlow, e.CallerStalled, e.StakeUnknown)
+
 
 def status_of(error: e.MasaError) -> int:
     """The status for this error: an LLM's own where it answered with one, else the nearest class's of the table."""
     if isinstance(error, e.ErrorAnswer):
         return error.status if error.status >= FIRST_ERROR else STATUS[e.ProviderError]
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def is_final(error: e.MasaError) -> bool:
+    """Is it known that the same request, sent again soon, fails in the same way?"""
+    return isinstance(error, _FINAL) and not isinstance(error, _PASSING)

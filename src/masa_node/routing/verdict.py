@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from masa_node.chat.errors import (
     BrokenAnswer,
+    EncodedAnswer,
     EndpointMissing,
     ErrorAnswer,
     ErrorInStream,
@@ -11,10 +12,12 @@ from masa_node.chat.errors import (
     MemoryFull,
     NotAnAnswer,
     PeerBusy,
+    PeerRefused,
     ProviderAway,
     ProviderError,
     StakeDemanded,
     Stalled,
+    TlsFailed,
 )
 
 # The LLM understood the request and says what is wrong with it: most useful first.
@@ -56,15 +59,18 @@ def _rank(error: ProviderError) -> int:
         case ErrorAnswer(status=status):
             return _rank_of_status(status)
         case FirstPieceTimeout():
-            return 5
+            rank = 5
         case PeerBusy() | StakeDemanded() | MemoryFull() | ProviderAway():
-            return 6
+            rank = 6
         case ErrorInStream():
-            return 7
+            rank = 7
+        case EncodedAnswer() | PeerRefused() | TlsFailed():  # only if nothing failed of which asking again may help
+            rank = 11
         case BrokenAnswer() | NotAnAnswer() | Stalled():
-            return 9
+            rank = 9
         case _:
-            return 10
+            rank = 10
+    return rank
 
 
 def _rank_of_status(status: int) -> int:
