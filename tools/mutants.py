@@ -1,7 +1,8 @@
 """`make mutants`: changes one thing at a time in modules that decide who is let in, and sees whether a test notices.
 
-A mutant that no test kills is a decision that no test makes sure of, unless it means the same as the original. What
-survived and why is in docs/mutation-testing.md. Each mutant is tried in a fork, with the libraries loaded before.
+A mutant that no test kills is a decision that no test makes sure of, unless it means the same as the original: those
+are in tools/explained_mutants.py. Any other survivor is a failure, and so is an explanation of one that does not
+survive any more. Each mutant is tried in a fork, with the libraries loaded before.
 
     python -m tools.mutants [MODULE ...]      all of TARGETS without one
 """
@@ -18,13 +19,15 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import hypothesis
 import pytest
+
+from tools.explained_mutants import EXPLAINED
 
 PROJECT = Path(__file__).resolve().parents[1]
 SOURCES = PROJECT / "src"
@@ -68,9 +71,10 @@ _OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
 
 
 class Mutant(NamedTuple):
-    """`change` in words, at `line`, and the whole module with it."""
+    """`change` in words, at `line` in `place` (the name of a function, class or constant), and the module with it."""
 
     line: int
+    place: str
     change: str
     tree: ast.Module
 
@@ -79,6 +83,7 @@ def mutants(source: str) -> Iterator[Mutant]:
     """Every one of them."""
     tree = ast.parse(source)
     words = _words(tree)
+    places = _places(tree)
     for at, original in enumerate(ast.walk(tree)):
         if original in words:
             continue
@@ -88,13 +93,29 @@ def mutants(source: str) -> Iterator[Mutant]:
             what, apply = _changes(node)[variant]
             before = ast.unparse(node)
             apply()
-            yield Mutant(
-                getattr(node, "lineno", 0), f"{what}: {before.splitlines()[0]}", ast.fix_missing_locations(changed)
-            )
+            change = f"{what}: {before.splitlines()[0]}"
+            place = places.get(original, "")
+            yield Mutant(getattr(node, "lineno", 0), place, change, ast.fix_missing_locations(changed))
 
 
 def _node_at(tree: ast.Module, at: int) -> ast.AST:
     return next(node for number, node in enumerate(ast.walk(tree)) if number == at)
+
+
+def _places(tree: ast.Module) -> dict[ast.AST, str]:
+    """By each node the innermost name that something is given around it."""
+    places: dict[ast.AST, str] = {}
+    for outer in ast.walk(tree):  # from outside to inside
+        match outer:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                pass
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                if isinstance(places.get(outer), str) and places[outer].islower():  # a variable of a function
+                    continue
+            case _:
+                continue
+        places.update(dict.fromkeys(ast.walk(outer), name))
+    return places
 
 
 def _words(tree: ast.Module) -> set[ast.AST]:
@@ -272,7 +293,7 @@ def _be_quiet() -> None:
 
 
 def main(modules: Sequence[str]) -> int:
-    """Try all; how many survived is the exit code, at most 1."""
+    """Try all. The exit code is 0 where those that survive are those that are explained."""
     os.chdir(PROJECT)
     sys.path.insert(0, str(PROJECT))
     for plugin in importlib.metadata.entry_points(group="pytest11"):
@@ -280,23 +301,40 @@ def main(modules: Sequence[str]) -> int:
     hypothesis.settings.register_profile(
         _PROFILE, deadline=None, phases=_PHASES, suppress_health_check=[hypothesis.HealthCheck.too_slow]
     )
-    survivors = 0
+    is_well = True
     for module in modules or TARGETS:
-        _load_libraries(TARGETS[module])
-        path = SOURCES.joinpath(*module.split(".")).with_suffix(".py")
-        source = path.read_text("utf-8")
-        if not survives(module, ast.parse(source), TARGETS[module]):
-            raise SystemExit(f"{module}: its tests fail as it is, or none was found")
-        killed = 0
-        for mutant in mutants(source):
-            if survives(module, mutant.tree, TARGETS[module]):
-                survivors += 1
-                print(f"  {path.name}:{mutant.line}  {mutant.change}", flush=True)
-            else:
-                killed += 1
-        print(f"{module}: {killed} killed", flush=True)
-    print(f"{survivors} survived")
-    return min(survivors, 1)
+        survivors = _survivors_of(module)
+        for complaint in complaints(module, survivors, EXPLAINED.get(module, {})):
+            is_well = False
+            print(f"  {complaint}", flush=True)
+    print("all survivors are explained" if is_well else "see above; docs/mutation-testing.md says what to do")
+    return 0 if is_well else 1
+
+
+def _survivors_of(module: str) -> list[Mutant]:
+    _load_libraries(TARGETS[module])
+    source = SOURCES.joinpath(*module.split(".")).with_suffix(".py").read_text("utf-8")
+    if not survives(module, ast.parse(source), TARGETS[module]):
+        raise SystemExit(f"{module}: its tests fail as it is, or none was found")
+    found: list[Mutant] = []
+    killed = 0
+    for mutant in mutants(source):
+        if survives(module, mutant.tree, TARGETS[module]):
+            found.append(mutant)
+        else:
+            killed += 1
+    print(f"{module}: {killed} killed, {len(found)} survived", flush=True)
+    return found
+
+
+def complaints(module: str, survivors: Sequence[Mutant], explained: Mapping[tuple[str, str], str]) -> list[str]:
+    """What is wrong with these survivors: one that is not explained, and an explanation of none."""
+    seen = {(mutant.place, mutant.change) for mutant in survivors}
+    new = [mutant for mutant in survivors if (mutant.place, mutant.change) not in explained]
+    return [
+        *(f"{module}:{mutant.line} survived: {mutant.place!r}, {mutant.change!r}" for mutant in new),
+        *(f"{module}: explained, and did not survive: {key}" for key in explained if key not in seen),
+    ]
 
 
 if __name__ == "__main__":
