@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 
 from masa_node.cli.output import Group, Json, console
 from masa_node.network.transport import short_id
 from masa_node.node.settings import read_settings
-from masa_node.telemetry import log
 from masa_node.upstreams.demo_frames import MODEL
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from masa_node.node.devnet import Announce, Devnet
     from masa_node.node.devnet_nodes import DevnetNode
 
@@ -41,6 +41,7 @@ def devnet(
     """Try stakes on this machine: a chain of its own (anvil), two staked nodes and one without, ready to be started."""
     from masa_node.node.devnet import run_devnet  # noqa: PLC0415 - the other commands need no chain
     from masa_node.staking.anvil import find_anvil  # noqa: PLC0415
+    from masa_node.telemetry import log  # noqa: PLC0415
 
     values = read_settings()
     log.configure(values.log_level, values.log_format)
@@ -63,7 +64,7 @@ class DevnetForPrograms:
 class DevnetForPeople:
     """The nodes, how to start them, and what to try."""
 
-    def __init__(self, out: Console) -> None:
+    def __init__(self, out: "Console") -> None:
         self._out = out
 
     def ready(self, devnet: "Devnet") -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, TextIO, cast
 
 import msgspec
-import structlog
 import typer
 
 from masa_node import __version__
@@ -26,10 +25,8 @@ from masa_node.node.settings import (
     shown_value,
     unknown_settings,
 )
-from masa_node.telemetry import log
 from masa_node.upstreams.proxies import NO_PROXIES
 
-_log = structlog.get_logger()
 EXIT_FAILED = 1
 EXIT_CONFIGURATION = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells do
@@ -87,6 +84,7 @@ def demo(*, json: Json = False) -> None:
     from masa_node.cli.demo import DemoForPeople, DemoForPrograms, StderrInForce  # noqa: PLC0415 - as in `_run`
     from masa_node.cli.embedded import llm_of_demo  # noqa: PLC0415
     from masa_node.node.demo import run_demo  # noqa: PLC0415
+    from masa_node.telemetry import log  # noqa: PLC0415
 
     values = read_settings()
     llm = llm_of_demo(values)
@@ -195,6 +193,7 @@ def _run(values: Settings, *, json: bool) -> None:
     check_libraries()
     from masa_node.cli.greeting import GreetPeople, GreetPrograms  # noqa: PLC0415 - the other commands need none of the server
     from masa_node.node.run import run  # noqa: PLC0415
+    from masa_node.telemetry import log  # noqa: PLC0415
 
     log.configure(values.log_level, values.log_format)
     _tell_of_unknown_names(values)
@@ -203,11 +202,14 @@ def _run(values: Settings, *, json: bool) -> None:
 
 def _tell_of_unknown_names(values: Settings) -> None:
     """A misspelt setting would be ignored in silence; foreign variables are nobody's business."""
-    from masa_node.node.config_file import key_variables  # noqa: PLC0415 - as in `_run`
+    import structlog  # noqa: PLC0415 - as in `_run`
 
+    from masa_node.node.config_file import key_variables  # noqa: PLC0415
+
+    log = structlog.get_logger()
     for unknown in unknown_settings(used=key_variables(values)):
         meant = f"did you mean {unknown.nearest}?" if unknown.nearest else "`masa-node settings` lists all"
-        _log.warning("unknown setting", name=unknown.name, place=unknown.place, hint=meant)
+        log.warning("unknown setting", name=unknown.name, place=unknown.place, hint=meant)
 
 
 def _run_loop(main: Coroutine[None, None, None]) -> None:

@@ -4,14 +4,16 @@ import os
 import sys
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import msgspec
 import typer
-from rich.console import Console
 
 from masa_node.chat.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 PIPED_CHARS = 240  # a line's width where no terminal gives one
 
@@ -49,8 +51,10 @@ def check_url(url: str) -> None:
         raise ConfigurationError(f"--url: {url!r} is no address of a node. Write http://127.0.0.1:8080")
 
 
-def console() -> Console:
+def console() -> "Console":
     """For tables and sentences. In a pipe or a file they are not folded to a terminal's width."""
+    from rich.console import Console  # noqa: PLC0415 - as long as all else, for commands that print plain lines
+
     made = Console()
     if not made.is_terminal and "COLUMNS" not in os.environ:
         made.width = PIPED_CHARS

@@ -19,7 +19,6 @@ from masa_node.network.wishes import Verb
 from masa_node.node.proxies import read_proxies
 from masa_node.node.settings import Settings, listed, read_settings
 from masa_node.node.stake_view import STAKING_OFF
-from masa_node.telemetry import log
 
 MIN_LASTS_S = 60
 MAX_LASTS_S = 366 * 86_400  # nobody remembers whom he gave an older one
@@ -165,6 +164,8 @@ for _verb, _about in _ABOUT.items():
 
 
 def _settings() -> Settings:
+    from masa_node.telemetry import log  # noqa: PLC0415 - takes as long as all else here
+
     values = read_settings()
     log.configure(values.log_level, values.log_format)
     return values
