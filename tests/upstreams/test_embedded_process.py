@@ -1,5 +1,6 @@
 """The process of an embedded LLM: a real llama.cpp with a tiny model whose answer never ends."""
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -13,7 +14,7 @@ from masa_node.chat.answer import StreamedAnswer
 from masa_node.chat.ask import Ask, Door, RequestId
 from masa_node.routing.answers import read_whole
 from masa_node.upstreams.embedded_model import runtime_is_installed
-from masa_node.upstreams.embedded_process import EmbeddedProcess
+from masa_node.upstreams.embedded_process import EmbeddedProcess, _Child
 from masa_node.upstreams.embedded_server import SLOTS, EmbeddedOptions
 from masa_node.upstreams.http import HttpClient
 from masa_node.upstreams.spec import Kind, UpstreamSpec
@@ -103,3 +104,10 @@ async def test_a_model_that_cannot_be_loaded_is_told_in_llama_cpps_words(tmp_pat
     why = await process.ended()
     assert why.startswith("it ended with exit code 1 (")
     assert "failed to" in why
+
+
+async def test_one_that_has_ended_at_once_is_told_nothing_and_disturbs_nobody() -> None:
+    _, child = await asyncio.get_running_loop().subprocess_exec(_Child, "true")
+    await child.gone
+    child.tell(b"{}\n")
+    assert await child.address == ""

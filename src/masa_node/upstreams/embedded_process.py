@@ -76,8 +76,9 @@ class _Child(asyncio.SubprocessProtocol):
         return self._transport.get_pid()
 
     def tell(self, line: bytes) -> None:
-        if (its_input := self._transport.get_pipe_transport(_STDIN)) is not None:
-            cast("asyncio.WriteTransport", its_input).write(line)
+        its_input = cast("asyncio.WriteTransport | None", self._transport.get_pipe_transport(_STDIN))
+        if its_input is not None and not its_input.is_closing():  # it has ended at once; `gone` says so
+            its_input.write(line)
 
     def pipe_data_received(self, fd: int, data: bytes | str) -> None:
         if not isinstance(data, bytes):
