@@ -216,7 +216,7 @@ def _running(command: list[str], environ: Mapping[str, str], folder: Path) -> It
 def _wait_for_peers(url: str) -> None:
     give_up_at_s = time.monotonic() + START_S
     while True:
-        with urllib.request.urlopen(url) as answer:  # noqa: S310 - the node's own
+        with urllib.request.urlopen(url, timeout=START_S) as answer:  # noqa: S310 - the node's own
             if any(peer["connected"] for peer in json.load(answer)["peers"]):
                 return
         assert time.monotonic() < give_up_at_s, "the two nodes do not link"

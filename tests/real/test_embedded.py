@@ -25,10 +25,12 @@ from masa_node.chat.errors import ConfigurationError
 from masa_node.upstreams.embedded_model import runtime_is_installed
 from masa_node.upstreams.model_fetch import fetch_smollm2
 from tests.lacking import lacking
+from tests.processes import running
 
 HELLO: list[Any] = [{"role": "user", "content": "hello"}]
 IN_CLEAR = "embedded_server"  # how its process is told from others
 GONE_WITHIN_S = 5.0
+END_S = 20.0  # of a demo that is told to, on a busy machine
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -180,11 +182,11 @@ def test_a_model_that_cannot_be_loaded_is_said_so(start_node: StartNode, tmp_pat
 def demo(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Call it with settings: `masa-node demo --json`."""
     kept = {name: os.environ[name] for name in ENVIRONMENT_KEPT if name in os.environ}
-    with contextlib.ExitStack() as running:
+    with contextlib.ExitStack() as started:
 
         def start(**settings: str) -> subprocess.Popen[str]:
-            process = running.enter_context(
-                subprocess.Popen(
+            process = started.enter_context(
+                running(
                     [sys.executable, "-m", "masa_node", "demo", "--json"],
                     cwd=tmp_path,
                     env={**kept, "MASA_DIR": str(tmp_path), "PORT": "0", **settings},
@@ -192,7 +194,8 @@ def demo(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
                     text=True,
                 )
             )
-            running.callback(process.terminate)
+            started.callback(process.wait, END_S)
+            started.callback(process.terminate)  # before
             return process
 
         yield start

@@ -20,6 +20,7 @@ from masa_node.chat.errors import ConfigurationError
 from masa_node.staking import anvil as module
 from masa_node.staking.anvil import HOW_TO_GET_IT, Anvil, find_anvil
 from tests.lacking import REQUIRED
+from tests.processes import running
 from tests.staking.anvil_chain import PROJECT, AnvilChain, anvil_url, program, running_chain
 
 WITHIN_S = 20.0  # a loaded machine; it takes milliseconds
@@ -277,10 +278,10 @@ asyncio.run(main())
 """
 
 
-def _parent() -> "subprocess.Popen[str]":
+def _parent() -> "contextlib.AbstractContextManager[subprocess.Popen[str]]":
     """A process that has an anvil, says where, and waits."""
     environment = {**os.environ, "PYTHONPATH": str(PROJECT / "src")}
-    return subprocess.Popen(
+    return running(
         [sys.executable, "-c", _PARENT, str(program())],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
