@@ -20,8 +20,11 @@ CORE_ROOMS := chat dialects routing
 CORE_COVERAGE_PERCENT := 95
 MODULE_MAX_LINES := 400
 OUR_PYTHON := src tests bench tools
-# A worker for each core; one that hangs or dies ends the run. Which tests stay together: tests/conftest.py.
+# A worker for each core and one more (tests/conftest.py), up to four; one that hangs or dies ends the run. Which tests stay together: tests/conftest.py.
 WORKERS := -n auto --maxprocesses 4 --max-worker-restart 0
+
+# As images of Python set it. Each process that a test starts would compile the sources anew, each worker its tests.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format bench docs dist lock upgrade clean get-anvil mutants
