@@ -174,6 +174,43 @@ async def test_a_proxy_that_wants_credentials_for_a_handed_over_request_says_so(
         await until(lambda: proxy.open == 0)
 
 
+SQUID = ("X-Squid-Error", "ERR_ACCESS_DENIED 0")
+OF_THE_PROXY = [
+    (403, SQUID, "does not allow connections to llm.test:80 (403)"),
+    (503, ("X-Squid-Error", "ERR_CONNECT_FAIL 111"), "could not connect to llm.test:80 (503)"),
+    (502, ("Proxy-Status", "edge; error=connection_refused"), "could not connect to llm.test:80 (502)"),
+    (504, ("Server", "squid/5.7"), "could not connect to llm.test:80 (504)"),
+    (500, ("Server", "tinyproxy/1.11.1"), "could not connect to llm.test:80 (500)"),
+    (400, SQUID, "did not hand the request on to llm.test:80 (400)"),
+]
+
+
+@pytest.mark.parametrize(("status", "header", "says"), OF_THE_PROXY)
+async def test_a_proxys_own_error_for_a_handed_over_request_is_told_as_its_own(
+    status: int, header: tuple[str, str], says: str
+) -> None:
+    page = whole(b"<html>hunter2</html>", status=status, headers=[header], content_type="text/html")
+    async with FakeLlm().answer("http://llm.test/x", (send(page),)) as proxy:
+        async with behind(proxy) as client:
+            with pytest.raises(ProxyFailed) as caught:
+                await ask(client, "http://llm.test/x")
+        await until(lambda: proxy.open == 0)
+    assert caught.value.message.startswith(f"the proxy http://127.0.0.1:{proxy.port} (HTTP_PROXY) ")
+    assert says in caught.value.message
+    assert "hunter2" not in caught.value.message
+
+
+@pytest.mark.parametrize("status", [200, 400, 403, 404, 502, 503])
+@pytest.mark.parametrize(
+    "header", [("Via", "1.1 proxy (squid/5.7)"), ("Server", "uvicorn"), ("Proxy-Status", "edge; received-status=503")]
+)
+async def test_what_a_proxy_passes_on_is_the_servers(status: int, header: tuple[str, str]) -> None:
+    script = (send(whole(b"the LLM's", status=status, headers=[header])),)
+    async with FakeLlm().answer("http://llm.test/x", script) as proxy, behind(proxy) as client:
+        answer = await client.post("http://llm.test/x", (), b"{}")
+        assert (answer.status, await read_whole(answer, 1_000)) == (status, b"the LLM's")
+
+
 async def test_a_407_of_a_server_itself_is_its_answer() -> None:
     script = (send(whole(b"mine", status=407)),)
     async with tunnelled(script) as (client, _, _), FakeLlm().answer("/x", script) as direct:

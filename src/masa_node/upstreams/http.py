@@ -37,7 +37,7 @@ from masa_node.upstreams.proxies import NO_PROXIES, Proxies, Proxy
 from masa_node.upstreams.sockets import handed_over
 from masa_node.upstreams.tunnel import (
     TUNNEL_TIMEOUT_S,
-    UNAUTHORIZED,
+    is_of_the_proxy,
     no_tunnel_in_time,
     not_reached,
     open_tunnel,
@@ -240,9 +240,9 @@ class HttpClient:
         except BaseException:
             connection.close()
             raise
-        if target.is_forwarded and target.proxy is not None and connection.status == UNAUTHORIZED:
+        if target.is_forwarded and target.proxy is not None and is_of_the_proxy(connection.status, connection.headers):
             connection.close()
-            raise refusal(target.proxy, UNAUTHORIZED, target.authority)
+            raise refusal(target.proxy, connection.status, target.authority, is_tunnel=False)
         return HttpAnswer(self, target, connection)
 
     def _target(self, url: str) -> _Target:

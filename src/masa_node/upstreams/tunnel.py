@@ -8,6 +8,7 @@ other ports than 443 (squid's default).
 import asyncio
 import re
 import socket
+from collections.abc import Iterable
 
 from masa_node.chat.errors import ProxyFailed
 from masa_node.upstreams.proxies import Proxy
@@ -22,7 +23,11 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (?P<status>[1-9]\d\d)(?: [^\r\n]*)?\r?
 _BEGIN = b"HTTP/1."
 _READ_BYTES = 4096
 _FORBIDDEN = (401, 403)
-_FIRST_SERVER_ERROR = 500
+_FIRST_ERROR, _FIRST_SERVER_ERROR = 400, 500
+# What only a proxy that answers itself sends: Squid's word for the error, RFC 9209, RFC 9110. `Via` is no sign: it is
+# on what was passed on, too. A server's own name would stand in `Server`, so a proxy's there says the same.
+_OWN_WORDS = frozenset({"x-squid-error", "proxy-authenticate"})
+_PROXIES = re.compile(r"squid|tinyproxy|privoxy|mitmproxy|polipo|zscaler|bluecoat|mcafee web gateway", re.IGNORECASE)
 
 
 async def open_tunnel(sock: socket.socket, proxy: Proxy, authority: str) -> None:
@@ -62,7 +67,19 @@ async def _read_head(sock: socket.socket, proxy: Proxy) -> bytes:
     return head
 
 
-def refusal(proxy: Proxy, status: int, authority: str) -> ProxyFailed:
+def is_of_the_proxy(status: int, headers: Iterable[tuple[str, str]]) -> bool:
+    """Did the proxy that a request was handed to answer it itself, as far as can be known? Names in lower case."""
+    if status < _FIRST_ERROR or status == UNAUTHORIZED:
+        return status == UNAUTHORIZED
+    return any(
+        name in _OWN_WORDS
+        or (name == "proxy-status" and "error=" in value)
+        or (name == "server" and _PROXIES.match(value) is not None)
+        for name, value in headers
+    )
+
+
+def refusal(proxy: Proxy, status: int, authority: str, *, is_tunnel: bool = True) -> ProxyFailed:
     """The error for a proxy that answers with this status instead of leading to `authority`."""
     host = authority.rpartition(":")[0]
     if status == UNAUTHORIZED and proxy.authorization:
@@ -85,6 +102,8 @@ def refusal(proxy: Proxy, status: int, authority: str) -> ProxyFailed:
             f"{proxy.named} could not connect to {authority} ({status}). Is the address right? What is reached "
             "without the proxy belongs into NO_PROXY."
         )
+    elif not is_tunnel:
+        why = f"{proxy.named} did not hand the request on to {authority} ({status}). Its own log should say why."
     else:
         why = f"{proxy.named} opened no tunnel to {authority} ({status}). Is it an HTTP proxy? Correct {proxy.setting}."
     return ProxyFailed(why)
