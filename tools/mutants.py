@@ -82,20 +82,23 @@ class Mutant(NamedTuple):
 def mutants(source: str) -> Iterator[Mutant]:
     """Every one of them."""
     tree = ast.parse(source)
+    for at, variant, line, (place, change) in changes_in(tree):
+        changed = copy.deepcopy(tree)
+        _, apply = _changes(_node_at(changed, at))[variant]
+        apply()
+        yield Mutant(line, place, change, ast.fix_missing_locations(changed))
+
+
+def changes_in(tree: ast.Module) -> Iterator[tuple[int, int, int, tuple[str, str]]]:
+    """Which node, which of its changes, its line; place and change in words. Nothing is changed."""
     words = _words(tree)
     places = _places(tree)
-    for at, original in enumerate(ast.walk(tree)):
-        if original in words:
+    for at, node in enumerate(ast.walk(tree)):
+        if node in words:
             continue
-        for variant in range(len(_changes(original))):
-            changed = copy.deepcopy(tree)
-            node = _node_at(changed, at)
-            what, apply = _changes(node)[variant]
-            before = ast.unparse(node)
-            apply()
-            change = f"{what}: {before.splitlines()[0]}"
-            place = places.get(original, "")
-            yield Mutant(getattr(node, "lineno", 0), place, change, ast.fix_missing_locations(changed))
+        for variant, (what, _) in enumerate(_changes(node)):
+            change = f"{what}: {ast.unparse(node).splitlines()[0]}"
+            yield at, variant, getattr(node, "lineno", 0), (places.get(node, ""), change)
 
 
 def _node_at(tree: ast.Module, at: int) -> ast.AST:
@@ -329,8 +332,13 @@ def _survivors_of(module: str) -> list[Mutant]:
 
 def complaints(module: str, survivors: Sequence[Mutant], explained: Mapping[tuple[str, str], str]) -> list[str]:
     """What is wrong with these survivors: one that is not explained, and an explanation of none."""
-    seen = {(mutant.place, mutant.change) for mutant in survivors}
-    new = [mutant for mutant in survivors if (mutant.place, mutant.change) not in explained]
+    seen: set[tuple[str, str]] = set()
+    new: list[Mutant] = []
+    for mutant in survivors:
+        key = (mutant.place, mutant.change)
+        if key not in explained or key in seen:  # one explains one, not another that happens to be called the same
+            new.append(mutant)
+        seen.add(key)
     return [
         *(f"{module}:{mutant.line} survived: {mutant.place!r}, {mutant.change!r}" for mutant in new),
         *(f"{module}: explained, and did not survive: {key}" for key in explained if key not in seen),
