@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from masa_node.dialects.fields import ABSENT, FIELDS, TEXT, is_empty, is_error, is_given, message_in, read
+from masa_node.dialects.fields import ABSENT, FIELDS, TEXT, is_empty, is_error, is_given, mend, message_in, read
 
 
 @pytest.mark.parametrize("raw", [b"", b"null", b"1", b"{", b'"\xff"', b"[" * 100_000, b'"a" "b"'], ids=repr)
@@ -64,3 +64,16 @@ def test_numbers_that_json_does_not_have_are_read_as_null_and_words_stay(number:
 def test_what_is_broken_stays_broken() -> None:
     assert read(b'{"a":NaNs}', FIELDS) is None
     assert read(b"\xef\xbb\xbf", FIELDS) is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "mended"),
+    [
+        (b'{"NaN":NaN,"a":"-Infinity"}', b'{"NaN":null,"a":"-Infinity"}'),
+        (rb'["\"NaN",NaN,"\\",Infinity,"\\\"NaN",-Infinity]', rb'["\"NaN",null,"\\",null,"\\\"NaN",null]'),
+        (b'["",NaN,"",-NaN,""]', b'["",null,"",null,""]'),
+        (b'[NaN,"\0NaN"]', None),
+    ],
+)
+def test_words_stay_as_they_are_whatever_stands_beside_them(raw: bytes, mended: bytes | None) -> None:
+    assert mend(raw) == mended

@@ -9,6 +9,8 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
+from masa_node.dialects.condensing import Steps, at_once
+
 T = TypeVar("T")
 
 # What decoding bytes of a stranger raises; RecursionError at about a thousand brackets within each other.
@@ -20,10 +22,12 @@ Tokens = Annotated[int, msgspec.Meta(ge=0, le=MAX_TOKENS)]
 
 BOM = b"\xef\xbb\xbf"
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
-# A string, so that its words stay as they are, or a number that JSON does not have.
-_NO_NUMBER = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|-?(?:NaN|Infinity)\b', re.DOTALL)
+_NO_NUMBERS = (b"-NaN", b"NaN", b"-Infinity", b"Infinity")
+# Signs that no JSON holds, for the two escapes that would be taken for the end of a text.
+_BACKSLASH, _QUOTE = b"\0\1", b"\0\2"
 
 ABSENT = msgspec.Raw(b"")
+_ANYTHING = msgspec.json.Decoder(msgspec.Raw)
 NULL = b"null"
 # What servers write where they have nothing to say.
 _EMPTY = frozenset({b"", NULL, b'""', b"{}", b"[]", b"false", b"0"})
@@ -56,21 +60,52 @@ def decode(raw: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T:
         return decoder.decode(mended)
 
 
+def may_be_odd(raw: bytes) -> bool:
+    """Is there anything in these bytes that `mend` may have to change? Cheap."""
+    return b"NaN" in raw or b"Infinity" in raw or b"\\u" in raw
+
+
+def strict(raw: bytes) -> Steps[bytes]:
+    """The same as strict JSON, so that nobody has to mend it again; as it is where it is no JSON."""
+    try:
+        _ANYTHING.decode(raw)
+    except UNREADABLE:
+        yield
+        return (yield from _mended(raw))
+    return raw
+
+
 def mend(raw: bytes) -> bytes | None:
     """The same as strict JSON: no BOM, halves of emojis as U+FFFD, NaN and Infinity as null; None if nothing is to do.
 
     JavaScript writes half an emoji when it cuts a text, Python the numbers; msgspec takes neither.
     """
-    mended = raw.removeprefix(BOM)
-    if b"\\u" in mended:
-        mended = _SURROGATE.sub(rb"\\ufffd", mended)
-    if b"NaN" in mended or b"Infinity" in mended:
-        mended = _NO_NUMBER.sub(_null_or_same, mended)
+    mended = at_once(_mended(raw))
     return mended if mended != raw else None
 
 
-def _null_or_same(match: re.Match[bytes]) -> bytes:
-    return match[0] if match[0].startswith(b'"') else NULL
+def _mended(raw: bytes) -> Steps[bytes]:
+    mended = raw.removeprefix(BOM)
+    if b"\\u" in mended:
+        mended = _SURROGATE.sub(rb"\\ufffd", mended)
+        yield
+    if b"NaN" in mended or b"Infinity" in mended:
+        mended = yield from _with_null_for_no_number(mended)
+    return mended
+
+
+def _with_null_for_no_number(raw: bytes) -> Steps[bytes]:
+    """All texts at once: to look at each of a hundred thousand by itself takes a tenth of a second."""
+    if b"\0" in raw:
+        return raw
+    parts = raw.replace(rb"\\", _BACKSLASH).replace(rb"\"", _QUOTE).split(b'"')
+    yield
+    between = b'"'.join(parts[::2])
+    for number in _NO_NUMBERS:
+        between = between.replace(number, NULL)
+    parts[::2] = between.split(b'"')
+    yield
+    return b'"'.join(parts).replace(_QUOTE, rb"\"").replace(_BACKSLASH, rb"\\")
 
 
 def read(raw: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T | None:

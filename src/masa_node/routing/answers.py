@@ -299,7 +299,9 @@ class _Stream:
         """As `feed`, in steps: many frames in one piece, or a large one."""
         tracker = self.tracker
         whole = tracker.cut(piece)
-        if len(whole) <= LARGE_BYTES and tracker.is_plain(whole):
+        if len(whole) > LARGE_BYTES:
+            await asyncio.sleep(0)  # the largest frame takes some milliseconds to copy, and as long again to look at
+        elif tracker.is_plain(whole):
             return tracker.look(whole)
         out: list[bytes] = []
         for part in tracker.parts(whole, LOOKED_AT_BYTES):

@@ -4,6 +4,9 @@ import asyncio
 from typing import TypeVar
 
 from masa_node.dialects.condensing import LARGE_BYTES, Steps, condensed
+from masa_node.dialects.fields import may_be_odd, strict
+
+MENDED_BY_READERS_BYTES = 16 * 1024  # each time, in less than a millisecond
 
 T = TypeVar("T")
 _TOO_MANY = b'"more parts than are looked at"'  # no answer and no request, to every reader
@@ -21,8 +24,18 @@ async def in_steps(steps: Steps[T]) -> T:
 
 
 async def readable(data: bytes, depth: int) -> bytes:
-    """What readers may look at in one go instead of this JSON: itself or, of a large one, what is condensed of it."""
-    if len(data) <= LARGE_BYTES:
-        return data
-    small = await in_steps(condensed(data, depth))
-    return _TOO_MANY if small is None else small
+    """What readers may look at in one go instead of this JSON: itself or, of a large one, what is condensed of it.
+
+    Several readers look at it, and each would mend what is odd in it for itself: of more than a little that is done
+    once, in a turn of its own.
+    """
+    small: bytes | None = data
+    if len(data) > LARGE_BYTES:
+        small = await in_steps(condensed(data, depth))
+    if small is None:
+        return _TOO_MANY
+    if len(small) > MENDED_BY_READERS_BYTES and may_be_odd(small):
+        await asyncio.sleep(0)
+        small = await in_steps(strict(small))
+        await asyncio.sleep(0)
+    return small
