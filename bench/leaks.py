@@ -24,17 +24,17 @@ from pathlib import Path
 import structlog
 
 from masa_node.chat.answer import Answer, StreamedAnswer, Usage
-from masa_node.chat.ask import Ask, DialectName, Door, RaceMode, RaceRule, RequestId
 from masa_node.chat.errors import BrokenAnswer, MasaError
 from masa_node.chat.offer import ModelOffer
-from masa_node.network.advertising import AboutNode, Advertiser
-from masa_node.network.endpoint import TransportOptions, open_transport
-from masa_node.network.memory import MemoryNetwork
+from masa_node.chat.request import Ask, DialectName, Door, RaceMode, RaceRule, RequestId
+from masa_node.network.gossip.own_advert import AboutNode, Advertiser
+from masa_node.network.links.peer_book import PeerBook
 from masa_node.network.network import Network, NetworkParts, NetworkRules
-from masa_node.network.peers import PeerBook
-from masa_node.network.serving import PeerServer, ServingLimits
-from masa_node.network.sharing import SharedCatalog, read_policy
-from masa_node.network.transport import NodeId, Transport
+from masa_node.network.requests.server import PeerServer, ServingLimits
+from masa_node.network.requests.sharing import SharedCatalog, read_policy
+from masa_node.network.transport.interfaces import NodeId, Transport
+from masa_node.network.transport.iroh.endpoint import TransportOptions, open_transport
+from masa_node.network.transport.memory import MemoryNetwork
 from masa_node.routing.admission import Admission
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher

@@ -22,10 +22,10 @@ from dataclasses import asdict, dataclass, field
 
 from bench.figures import RaceCell
 from masa_node.chat.answer import Answer, StreamedAnswer, Usage
-from masa_node.chat.ask import Ask, DialectName, Door, RaceMode, RaceRule, RequestId
 from masa_node.chat.errors import MasaError, PeerBusy
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.outcome import Outcome
+from masa_node.chat.request import Ask, DialectName, Door, RaceMode, RaceRule, RequestId
 from masa_node.routing.admission import Admission
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher

@@ -18,21 +18,19 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from masa_node.chat.errors import ConfigurationError
+from masa_node.devnet.anvil import Anvil, find_anvil
+from masa_node.devnet.deployment import Owner, deploy
 from masa_node.node.chain_http import ChainHttp
-from masa_node.node.stake_settings import Policy, StakeSettings
-from masa_node.node.staking import SIFTED_FOR_S, Staking
-from masa_node.staking.addresses import Address, address_of
-from masa_node.staking.anvil import Anvil, find_anvil
-from masa_node.staking.chain import Chain as ReadChain
+from masa_node.node.settings.stake import Policy, StakeSettings
+from masa_node.node.stake_policy import SIFTED_FOR_S, Staking
+from masa_node.staking.contract.profile import Profile
 from masa_node.staking.delegation import Delegation, Domain, SignedDelegation, check, decode, digest, encode
-from masa_node.staking.deployment import Owner, deploy
-from masa_node.staking.gate import Gate
-from masa_node.staking.hashing import keccak256
-from masa_node.staking.profiles import Profile
-from masa_node.staking.rpc import Rpc
-from masa_node.staking.signatures import address_of_secret, sign
-from masa_node.staking.verdicts import Reading, StakeAnswer
-from masa_node.upstreams.http import HttpClient
+from masa_node.staking.ethereum.crypto import Address, address_of, address_of_secret, keccak256, sign
+from masa_node.staking.ethereum.rpc import Rpc
+from masa_node.staking.gate.chain import Chain as ReadChain
+from masa_node.staking.gate.gate import Gate
+from masa_node.staking.gate.values import Reading, StakeAnswer
+from masa_node.upstreams.http.client import HttpClient
 
 FETCHED = Path(__file__).parents[1] / ".cache" / "anvil"  # by `make get-anvil`, which `make test` does
 ROUNDS = 400

@@ -15,11 +15,11 @@ from rich.text import Text
 
 from masa_node.cli.demo import DemoForPeople
 from masa_node.cli.embedded import llm_of_demo
-from masa_node.node.compose import Node
-from masa_node.node.demo import DemoLlm, run_demo
-from masa_node.node.settings import Settings
+from masa_node.devnet.demo import DemoLlm, run_demo
+from masa_node.node.node import Node
+from masa_node.node.settings.environment import Settings
 from masa_node.telemetry import log
-from masa_node.upstreams.demo_frames import MODEL
+from masa_node.upstreams.demo import MODEL
 
 PICTURE = Path(__file__).resolve().parent.parent / "docs" / "demo.svg"
 ASKS = 3

@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 
 import masa_node
-from masa_node.api import refusals
+from masa_node.api.http1 import raw_responses
 from masa_node.chat import errors, outcome
-from masa_node.network.control import RefusalCode
-from masa_node.network.failures import CODES
+from masa_node.network.links.control import RefusalCode
+from masa_node.network.requests.errors import CODES
 
 SOURCES = Path(masa_node.__file__).parent
 _REFUSED = re.compile(
@@ -56,7 +56,7 @@ CLOSE_REASONS = {
 def refusals_of_http() -> list[tuple[str, str, str]]:
     """Code, status and meaning of the answers to what is no request yet."""
     found: list[tuple[str, str, str]] = []
-    for value in vars(refusals).values():
+    for value in vars(raw_responses).values():
         match = _REFUSED.match(value) if isinstance(value, bytes) else None
         if match is not None:
             found.append((match["code"].decode(), match["status"].decode(), match["message"].decode()))

@@ -6,10 +6,10 @@ By module, then by the place and the change as `make mutants` names them. Each e
 _SHOWN_NOWHERE = "members are compared, their words are shown nowhere"
 
 EXPLAINED: dict[str, dict[tuple[str, str], str]] = {
-    "masa_node.network.membership": {
+    "masa_node.network.links.membership": {
         ("code", "to 'link_refusedlink_refused': 'link_refused'"): "membership decides by `refusal`, not by it",
     },
-    "masa_node.network.vouchers": {
+    "masa_node.network.links.vouchers": {
         ("Voucher", "to False: True"): "not frozen: nothing writes to one, the type checker sees to that",
     },
     "masa_node.api.guard": {
@@ -19,7 +19,7 @@ EXPLAINED: dict[str, dict[tuple[str, str], str]] = {
         ("_check_host", "to 1: 0"): "a Host without a port: it is only looked at whether the port is too large",
         ("_is_usable_address", "to '[][]': '[]'"): "the same set of characters",
     },
-    "masa_node.network.addresses": {
+    "masa_node.network.transport.addresses": {
         ("PUBLIC", "to 'publicpublic': 'public'"): _SHOWN_NOWHERE,
         ("PRIVATE", "to 'privateprivate': 'private'"): _SHOWN_NOWHERE,
         ("LINK_LOCAL", "to 'link-locallink-local': 'link-local'"): _SHOWN_NOWHERE,

@@ -16,7 +16,7 @@ from masa_node.api.route_headers import PRIVACY, PRIVACY_FORM, RACE, RACE_FORM, 
 from masa_node.api.statuses import STATUS
 from masa_node.chat import errors
 from masa_node.cli.main import app
-from masa_node.node.setting_docs import setting_docs
+from masa_node.node.settings.docs import setting_docs
 from masa_node.telemetry.metrics import ALL_METRICS
 from tools import error_codes
 

@@ -32,15 +32,15 @@ from tools.explained_mutants import EXPLAINED
 PROJECT = Path(__file__).resolve().parents[1]
 SOURCES = PROJECT / "src"
 TARGETS: dict[str, tuple[str, ...]] = {
-    "masa_node.network.membership": ("tests/network/test_membership.py",),
-    "masa_node.network.vouched": ("tests/network/test_vouched.py",),
-    "masa_node.network.vouchers": (
-        "tests/network/test_vouchers.py",
-        "tests/network/test_vouchers_shown.py",
+    "masa_node.network.links.membership": ("tests/network/links/test_membership.py",),
+    "masa_node.network.links.vouched": ("tests/network/links/test_vouched.py",),
+    "masa_node.network.links.vouchers": (
+        "tests/network/links/test_vouchers.py",
+        "tests/network/links/test_vouchers_shown.py",
         "tests/network/test_protocol_vectors.py",
     ),
     "masa_node.api.guard": ("tests/api/test_guard.py", "tests/api/test_origins.py"),
-    "masa_node.network.addresses": ("tests/network/test_addresses.py",),
+    "masa_node.network.transport.addresses": ("tests/network/transport/test_addresses.py",),
     "masa_node.staking.delegation": ("tests/staking/test_delegation.py",),
 }
 AT_MOST_S = 60  # a mutant may loop for ever

@@ -3,7 +3,7 @@
 import asyncio
 
 from masa_node.api.app import App
-from masa_node.api.replies import Message
+from masa_node.api.responses import Message
 
 HEADERS = ((b"host", b"localhost"),)
 

@@ -14,7 +14,8 @@ from typing import Self
 SOURCES = Path(__file__).resolve().parents[2] / "src"
 START_S = 20.0  # a machine under load
 STOP_S = 15.0  # GRACE_S and some
-NOBODY_ELSE = {"masa_node.upstreams.finding.KNOWN_PORTS": ()}  # an LLM server of the tester's is not to be found
+# an LLM server of the tester's is not to be found
+NOBODY_ELSE = {"masa_node.upstreams.local_discovery.KNOWN_PORTS": ()}
 
 # The `masa-node` command, with some of its constants (and its limit of descriptors) changed before anything runs.
 _COMMAND = """

@@ -10,12 +10,12 @@ from structlog.testing import capture_logs
 
 from masa_node.api.app import App
 from masa_node.chat.answer import Answer, StreamedAnswer, Usage
-from masa_node.chat.ask import Ask, DialectName, Door
 from masa_node.chat.offer import ModelOffer
-from masa_node.node.compose import Node
-from masa_node.node.settings import read_settings
+from masa_node.chat.request import Ask, DialectName, Door
+from masa_node.node.node import Node
+from masa_node.node.settings.environment import read_settings
 from masa_node.routing.provider import Sign, no_sign
-from masa_node.upstreams.http import HttpClient
+from masa_node.upstreams.http.client import HttpClient
 from tests.api.asgi import Called, call
 from tests.api.raw_http import chat
 

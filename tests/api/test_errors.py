@@ -9,10 +9,10 @@ import ollama
 import openai
 import pytest
 
-from masa_node.api.replies import Receive, Scope, Send, send_error
+from masa_node.api.responses import Receive, Scope, Send, send_error
 from masa_node.api.statuses import is_final
 from masa_node.chat import errors
-from masa_node.chat.ask import DIALECT_OF_DOOR, DOOR_PATHS, DialectName, Door, RequestId
+from masa_node.chat.request import DIALECT_OF_DOOR, DOOR_PATHS, DialectName, Door, RequestId
 from tests.api.raw_http import MODEL, Reply, ask_once, chat, get, head, post
 from tests.api.serving import ServingNode
 

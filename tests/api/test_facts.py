@@ -3,8 +3,8 @@
 from ollama import ListResponse, ShowResponse
 
 from masa_node.api.models import ollama_show, ollama_tags
-from masa_node.chat.ask import Door
 from masa_node.chat.offer import ModelFacts, ModelOffer
+from masa_node.chat.request import Door
 from masa_node.routing.provider import Provider
 from tests.routing.scripted import ScriptedPeer
 

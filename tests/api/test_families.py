@@ -10,12 +10,12 @@ from anthropic.types import ModelInfo
 from ollama import ListResponse, ProcessResponse
 from openai.types import Model
 
-from masa_node.chat.ask import CONVERSATION_DOORS, DialectName, Door
 from masa_node.chat.offer import ModelOffer
-from masa_node.node.compose import Node
-from masa_node.node.settings import Settings
+from masa_node.chat.request import CONVERSATION_DOORS, DialectName, Door
+from masa_node.node.node import Node
+from masa_node.node.settings.environment import Settings
 from masa_node.upstreams.demo import DemoModel
-from masa_node.upstreams.http import HttpClient
+from masa_node.upstreams.http.client import HttpClient
 from tests.api.asgi import HEADERS, Called, call
 from tests.api.raw_http import MODEL, ask_once, chat, get, head, post
 from tests.api.serving import ServingNode

@@ -4,7 +4,7 @@ import anthropic
 import ollama
 import openai
 
-from masa_node.chat.ask import DOOR_PATHS, RUN_PATH
+from masa_node.chat.request import DOOR_PATHS, RUN_PATH
 from tests.api.raw_http import MODEL, ask_once, get, post
 from tests.api.serving import ServingNode
 

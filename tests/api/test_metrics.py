@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from masa_node.chat.ask import Door
+from masa_node.chat.request import Door
 from tests.api.raw_http import ask_once, chat, get, line_to, post
 from tests.api.serving import ServingNode
 

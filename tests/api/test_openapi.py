@@ -14,7 +14,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from masa_node.api.openapi import describe
 from masa_node.api.paths import CHAT_DOORS, GET_PATHS, SEARCH_PATH
-from masa_node.chat.ask import RUN_PATH
+from masa_node.chat.request import RUN_PATH
 from tests.api.raw_http import MODEL, ask_once, get
 from tests.api.serving import ServingNode
 

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from masa_node.api.chat import PASSED_UP
 from masa_node.api.route_headers import PRIVACY, RACE, route_of
-from masa_node.chat.ask import Privacy, RaceMode, RaceRule
 from masa_node.chat.errors import BadHeader
-from masa_node.routing.race import MAX_WIDTH
+from masa_node.chat.request import Privacy, RaceMode, RaceRule
+from masa_node.routing.racing.race import MAX_WIDTH
 from tests.api.raw_http import ask_once, chat, post
 from tests.api.serving import ServingNode
 

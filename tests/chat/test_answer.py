@@ -1,5 +1,5 @@
 from masa_node.chat.answer import Usage, WholeAnswer
-from masa_node.chat.ask import DialectName
+from masa_node.chat.request import DialectName
 
 
 def test_a_whole_answer_holds_nothing_open_so_it_can_be_closed_twice() -> None:

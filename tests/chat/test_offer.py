@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masa_node.chat.ask import Door
 from masa_node.chat.offer import ModelOffer, same_model_key
+from masa_node.chat.request import Door
 
 
 @pytest.mark.parametrize(

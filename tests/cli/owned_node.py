@@ -10,11 +10,11 @@ from pathlib import Path
 
 import msgspec
 
-from masa_node.network.lock import NodeLock
-from masa_node.network.peers import PeerBook
-from masa_node.network.store import Store
-from masa_node.network.transport import NodeId, PeerAddress
-from masa_node.network.wishes import Answer, Verb, WishState, carry_out
+from masa_node.network.links.peer_book import PeerBook
+from masa_node.network.store.commands import Answer, Verb, WishState, carry_out
+from masa_node.network.store.lock import NodeLock
+from masa_node.network.store.store import Store
+from masa_node.network.transport.interfaces import NodeId, PeerAddress
 
 OWN_ID = NodeId("0e" * 32)
 ADDRESS = PeerAddress(OWN_ID, ("203.0.113.7:4433",))

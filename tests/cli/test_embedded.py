@@ -7,8 +7,8 @@ import pytest
 from masa_node.chat.errors import ConfigurationError
 from masa_node.cli import embedded
 from masa_node.cli.embedded import fetch_what_is_needed, llm_of_demo, with_an_llm
-from masa_node.node.settings import Settings
-from masa_node.upstreams import embedded_model
+from masa_node.node.settings.environment import Settings
+from masa_node.upstreams.embedded import model as embedded_model
 
 FILE = '[[upstream]]\nname = "small"\nkind = "embedded"\nurl = "smollm2"\n'
 

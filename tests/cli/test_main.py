@@ -11,7 +11,7 @@ import pytest
 
 from masa_node import __version__
 from masa_node.cli.demo import StderrInForce
-from masa_node.cli.listing import print_models
+from masa_node.cli.models import print_models
 from tests.processes import running
 
 Run = subprocess.CompletedProcess[str]

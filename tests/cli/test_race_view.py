@@ -4,9 +4,9 @@ import itertools
 
 from rich.console import Console
 
-from masa_node.chat.ask import RequestId
+from masa_node.chat.request import RequestId
 from masa_node.cli.race_view import FRAMES_PER_S, REMEMBERED, SHOWN, Painter, RaceView
-from masa_node.routing.experience import RaceEvent, RaceStep
+from masa_node.routing.racing.provider_stats import RaceEvent, RaceStep
 from tests.virtual_time import virtual_time
 
 QUICK, STEADY, STRANGER = "aa" * 32, "bb" * 32, "cc" * 32

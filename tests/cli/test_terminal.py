@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from masa_node.cli.main import app
-from tests.cli.test_greeting import started
+from tests.cli.test_banner import started
 from tests.fakes.no_server import closed_port
 from tests.processes import running
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from masa_node.chat.answer import Usage
-from masa_node.chat.ask import DIALECT_OF_DOOR, DOOR_PATHS, DialectName, Door
+from masa_node.chat.request import DIALECT_OF_DOOR, DOOR_PATHS, DialectName, Door
 from masa_node.dialects.dialect import Dialect
 from masa_node.dialects.registry import DIALECTS
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masa_node.chat.answer import Usage
-from masa_node.chat.ask import DialectName
+from masa_node.chat.request import DialectName
 from masa_node.dialects.dialect import Dialect, ErrorText, Mark
 from masa_node.dialects.framing import NDJSON
 from masa_node.dialects.registry import DIALECTS

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from masa_node.chat.answer import Usage
-from masa_node.chat.ask import DialectName
+from masa_node.chat.request import DialectName
 from masa_node.dialects.dialect import ErrorText, Mark
 from masa_node.dialects.openai import OpenAi
 from masa_node.dialects.registry import DIALECTS

@@ -1,6 +1,6 @@
 import pytest
 
-from masa_node.chat.ask import DialectName
+from masa_node.chat.request import DialectName
 from masa_node.dialects.dialect import Dialect
 from masa_node.dialects.framing import NDJSON
 from masa_node.dialects.opening import Shape, shape_of

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masa_node.chat.ask import Door
 from masa_node.chat.errors import BadJson, BadModel, CallerError, PeerRefused
+from masa_node.chat.request import Door
 from masa_node.dialects.peek import MAX_MODEL_CHARS, Peeked, check_model, peek
-from masa_node.network.bodies import check_body
+from masa_node.network.requests.body_check import check_body
 from tests.dialects import recorded
 from tests.dialects.chunking import MANY
 from tests.dialects.recorded import Body

@@ -1,4 +1,4 @@
-from masa_node.chat.ask import DialectName
+from masa_node.chat.request import DialectName
 from masa_node.dialects.registry import DIALECTS
 
 

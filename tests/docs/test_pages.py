@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from masa_node.node.setting_docs import setting_docs
-from masa_node.node.settings import read_settings
+from masa_node.node.settings.docs import setting_docs
+from masa_node.node.settings.environment import read_settings
 from tests.docs.pages import LANGUAGES, PAGES, ROOT, Block, blocks, blocks_in, unfenced
 
 

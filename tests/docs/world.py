@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from masa_node.upstreams.embedded_model import runtime_is_installed
+from masa_node.upstreams.embedded.model import runtime_is_installed
 from tests.docs.pages import ROOT
 from tests.lacking import lacking
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from unittest import mock
 
 from masa_node.node import run as run_module
-from masa_node.node.compose import Node
-from masa_node.node.settings import Settings, read_settings
-from masa_node.upstreams import finding
+from masa_node.node.node import Node
+from masa_node.node.settings.environment import Settings, read_settings
+from masa_node.upstreams import local_discovery
 from tests.fakes.llm_server import FakeLlm, Script, Step, until
 from tests.fakes.speech import Speech
 
@@ -97,7 +97,7 @@ async def running_node(
     with (
         mock.patch.object(run_module, "_Server", server_class),
         mock.patch.object(run_module, "_calm_the_collector"),  # it would hide what tests leave behind
-        mock.patch.object(finding, "KNOWN_PORTS", known_ports),
+        mock.patch.object(local_discovery, "KNOWN_PORTS", known_ports),
     ):
         running = asyncio.create_task(run_module.run(settings_of(**settings), heard))
         try:

@@ -7,22 +7,21 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from masa_node.chat.answer import StreamedAnswer, WholeAnswer
-from masa_node.chat.ask import Ask, Door, RaceRule, RequestId
 from masa_node.chat.errors import MasaError
 from masa_node.chat.outcome import Outcome
-from masa_node.network.advertising import AboutNode, Advertiser
-from masa_node.network.invites import token_hash
-from masa_node.network.memory import MemoryNetwork, MemoryTransport
+from masa_node.chat.request import Ask, Door, RaceRule, RequestId
+from masa_node.network.gossip.own_advert import AboutNode, Advertiser
+from masa_node.network.links.invites import token_hash
+from masa_node.network.links.peer_book import PeerBook
 from masa_node.network.network import Network, NetworkParts, NetworkRules
-from masa_node.network.peers import PeerBook
-from masa_node.network.serving import PeerServer, ServingLimits
-from masa_node.network.sharing import SharedCatalog, read_policy
-from masa_node.network.transport import NodeId
+from masa_node.network.requests.server import PeerServer, ServingLimits
+from masa_node.network.requests.sharing import SharedCatalog, read_policy
+from masa_node.network.transport.interfaces import NodeId
+from masa_node.network.transport.memory import MemoryNetwork, MemoryTransport
 from masa_node.routing.admission import Admission, GuestAdmission
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher
-from masa_node.upstreams.demo import DemoModel
-from masa_node.upstreams.demo_frames import MODEL
+from masa_node.upstreams.demo import MODEL, DemoModel
 
 PLACES = 4
 FIRST_PIECE_WITHIN_S = 30.0

@@ -3,10 +3,10 @@
 import asyncio
 
 from masa_node.chat.errors import ProviderAway, UnknownModel
-from masa_node.network.latecomers import WITHIN_S
-from masa_node.network.memory import MemoryNetwork
 from masa_node.network.network import NetworkRules
-from masa_node.routing.absent import AWAY_S
+from masa_node.network.requests.latecomers import WITHIN_S
+from masa_node.network.transport.memory import MemoryNetwork
+from masa_node.routing.catalog import AWAY_S
 from tests.network.nodes import MODEL, introduce, make, running
 from tests.virtual_time import until, virtual_time
 

@@ -5,10 +5,10 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from masa_node.network.invites import token_hash
-from masa_node.network.membership import LinkRefused
-from masa_node.network.memory import MemoryNetwork
+from masa_node.chat.errors import LinkRefused
+from masa_node.network.links.invites import token_hash
 from masa_node.network.network import NetworkRules
+from masa_node.network.transport.memory import MemoryNetwork
 from tests.network.nodes import MemoryNode, introduce, make, running
 from tests.virtual_time import virtual_time
 

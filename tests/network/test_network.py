@@ -6,13 +6,13 @@ from collections.abc import Set as AbstractSet
 
 import pytest
 
-from masa_node.chat.ask import RaceMode, RaceRule
 from masa_node.chat.errors import UnknownModel
-from masa_node.network.invites import TOKEN_BYTES, token_hash
-from masa_node.network.memory import MemoryNetwork, fixed
+from masa_node.chat.request import RaceMode, RaceRule
+from masa_node.network.links.invites import TOKEN_BYTES, token_hash
+from masa_node.network.links.peer_book import LONGEST_PAUSE_S, PeerBook, Standing
 from masa_node.network.network import NetworkRules
-from masa_node.network.peers import LONGEST_PAUSE_S, PeerBook, Standing
-from masa_node.network.transport import NodeId, PeerAddress
+from masa_node.network.transport.interfaces import NodeId, PeerAddress
+from masa_node.network.transport.memory import MemoryNetwork, fixed
 from tests.network.nodes import MODEL, MemoryNode, introduce, make, running
 from tests.virtual_time import now_s, until, virtual_time
 

@@ -5,14 +5,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from masa_node.chat.errors import ProviderError
-from masa_node.network import ask_frames
-from masa_node.network.ask_frames import Alive, AnswerEnd, AnswerHead, AskHeader, Credit, Failure
-from masa_node.network.control import Beat, Hello, RefusalCode, Refused
-from masa_node.network.keys import IrohKeys
-from masa_node.network.transport import NodeId
-from masa_node.network.vouchers import Voucher, make_voucher, open_voucher
-from masa_node.network.wire import FrameReader, Kind, ProtocolFault, frame, header_frame, read_header
+from masa_node.chat.errors import ProtocolFault, ProviderError
+from masa_node.network.links.control import Beat, Hello, RefusalCode, Refused
+from masa_node.network.links.frames import FrameReader, Kind, frame, header_frame, read_header
+from masa_node.network.links.vouchers import Voucher, make_voucher, open_voucher
+from masa_node.network.requests import frames
+from masa_node.network.requests.frames import Alive, AnswerEnd, AnswerHead, AskHeader, Credit, Failure
+from masa_node.network.transport.interfaces import NodeId
+from masa_node.network.transport.iroh.keys import IrohKeys
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "protocol"
 PROTOCOL = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text("utf-8")
@@ -91,13 +91,13 @@ def test_every_field_is_described(form: type[msgspec.Struct]) -> None:
         assert f"| `{name}` |" in PROTOCOL
 
 
-@pytest.mark.parametrize("name", sorted(ask_frames.HEADERS_TO_PEERS | ask_frames.HEADERS_FROM_PEERS))
+@pytest.mark.parametrize("name", sorted(frames.HEADERS_TO_PEERS | frames.HEADERS_FROM_PEERS))
 def test_every_header_that_crosses_is_described(name: str) -> None:
     assert f"`{name}`" in PROTOCOL
 
 
 def test_every_code_that_becomes_an_error_of_its_own_is_described() -> None:
-    from masa_node.network.failures import CODES  # noqa: PLC0415 - beside what is checked
+    from masa_node.network.requests.errors import CODES  # noqa: PLC0415 - beside what is checked
 
     assert all(issubclass(error, ProviderError) for error in CODES.values())
     for code in CODES:

@@ -6,7 +6,7 @@ import pytest
 
 from masa_node.chat.errors import NotAnAnswer, Unreachable
 from masa_node.node.chain_http import ChainHttp
-from masa_node.upstreams.http import HttpClient
+from masa_node.upstreams.http.client import HttpClient
 from tests.fakes.http_bytes import chunked, stream_head, whole
 from tests.fakes.llm_server import FakeLlm, send
 

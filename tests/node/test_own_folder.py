@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from masa_node.network.database import FILE_NAME
-from masa_node.network.identity import KEY_FILE
-from masa_node.network.lock import NodeLock
-from masa_node.network.store import Store
+from masa_node.network.store.database import FILE_NAME
+from masa_node.network.store.lock import NodeLock
+from masa_node.network.store.node_key import KEY_FILE
+from masa_node.network.store.store import Store
 from masa_node.node import own_folder
 from masa_node.node.own_folder import OwnFolder
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from masa_node.chat.errors import ConfigurationError
-from masa_node.node.compose import upstream_specs
+from masa_node.node.node import upstream_specs
 from masa_node.node.proxies import check_proxies, read_proxies
 from tests.fakes.running import settings_of
 

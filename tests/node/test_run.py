@@ -6,7 +6,7 @@ import pytest
 
 from masa_node.chat.errors import ConfigurationError
 from masa_node.node.run import address_of, bind
-from masa_node.node.settings import Settings
+from masa_node.node.settings.environment import Settings
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from unittest import mock
 import pytest
 
 from masa_node.node import run as run_module
-from masa_node.node.compose import Node
-from masa_node.upstreams import finding
-from masa_node.upstreams.roster import Roster
+from masa_node.node.node import Node
+from masa_node.upstreams import local_discovery
+from masa_node.upstreams.poller import Roster
 from tests.fakes.http_bytes import LAST_CHUNK, chunk
 from tests.fakes.llm_server import FakeLlm, close, send, stall, until, wait_for
 from tests.fakes.raw_http import calling, get, request
@@ -42,7 +42,7 @@ async def started(**settings: str) -> AsyncIterator[tuple[Started, asyncio.Task[
     """A node that is run as its user runs it, with its own signal handling."""
     heard = Started()
     with (
-        mock.patch.object(finding, "KNOWN_PORTS", ()),
+        mock.patch.object(local_discovery, "KNOWN_PORTS", ()),
         mock.patch.object(run_module, "_calm_the_collector"),  # for a process of its own
     ):
         running = asyncio.create_task(run_module.run(settings_of(**settings), heard))

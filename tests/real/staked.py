@@ -21,12 +21,12 @@ from node_process import Node
 from talker import TALKER, Talker
 from web3.contract import Contract
 
-from masa_node.network.identity import load_secret
-from masa_node.network.keys import IrohKeys
-from masa_node.network.store import Store
-from masa_node.staking.addresses import parse_address
-from masa_node.staking.anvil import DEV_CHAIN_ID
+from masa_node.devnet.anvil import DEV_CHAIN_ID
+from masa_node.network.store.node_key import load_secret
+from masa_node.network.store.store import Store
+from masa_node.network.transport.iroh.keys import IrohKeys
 from masa_node.staking.delegation import Delegation, Domain, SignedDelegation, digest, encode
+from masa_node.staking.ethereum.crypto import parse_address
 from tests.staking.anvil_chain import AnvilChain, program
 
 MODEL = "masa-demo"

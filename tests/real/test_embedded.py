@@ -22,8 +22,8 @@ from meeting import wait_until
 from node_process import ENVIRONMENT_KEPT, Node
 
 from masa_node.chat.errors import ConfigurationError
-from masa_node.upstreams.embedded_model import runtime_is_installed
-from masa_node.upstreams.model_fetch import fetch_smollm2
+from masa_node.upstreams.embedded.fetch import fetch_smollm2
+from masa_node.upstreams.embedded.model import runtime_is_installed
 from tests.lacking import lacking
 from tests.processes import running
 

@@ -33,9 +33,8 @@ from staked import (
 )
 from talker import TALKER, Talker
 
-from masa_node.staking.addresses import parse_address
-from masa_node.staking.profile_files import write_profile
-from masa_node.staking.profiles import Profile
+from masa_node.staking.contract.profile import Profile, write_profile
+from masa_node.staking.ethereum.crypto import parse_address
 from tests.staking.anvil_chain import MINIMUM_WEI
 
 STREAM = {"stream": True}

@@ -30,11 +30,10 @@ from staked import (
 )
 from talker import TALKER, Talker
 
-from masa_node.node.stake_view import INSTANT_WITHDRAWAL
-from masa_node.staking.addresses import parse_address
-from masa_node.staking.anvil import DEV_CHAIN_ID
-from masa_node.staking.profile_files import write_profile
-from masa_node.staking.profiles import Profile, Shape
+from masa_node.devnet.anvil import DEV_CHAIN_ID
+from masa_node.node.views import INSTANT_WITHDRAWAL
+from masa_node.staking.contract.profile import Profile, Shape, write_profile
+from masa_node.staking.ethereum.crypto import parse_address
 from tests.fakes.llm_server import Step
 from tests.staking.anvil_chain import MINIMUM_WEI
 from tests.staking.rpc_server import RpcServer, dies_in_the_middle, huge, hung, raw, truth

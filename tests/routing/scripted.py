@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from masa_node.chat.answer import Answer, StreamedAnswer, Usage, WholeAnswer
-from masa_node.chat.ask import Ask, DialectName, Door, Privacy, RaceMode, RaceRule, RequestId
 from masa_node.chat.errors import ErrorAnswer, ProviderError
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.outcome import Outcome
+from masa_node.chat.request import Ask, DialectName, Door, Privacy, RaceMode, RaceRule, RequestId
 from masa_node.routing.admission import Admission
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from masa_node.chat.ask import Door
+from masa_node.chat.request import Door
 from masa_node.routing import catalog as catalog_module
 from masa_node.routing.catalog import MAX_NAMED, MAX_NEAREST, Catalog, Found
 from tests.routing.scripted import ScriptedPeer, ScriptedProvider, offer

@@ -5,7 +5,6 @@ import msgspec
 import pytest
 
 from masa_node.chat.answer import StreamedAnswer
-from masa_node.chat.ask import Door
 from masa_node.chat.errors import (
     BrokenAnswer,
     CallerStalled,
@@ -20,6 +19,7 @@ from masa_node.chat.errors import (
     UnknownModel,
 )
 from masa_node.chat.outcome import CALLER_GONE, STATUS_CALLER_GONE
+from masa_node.chat.request import Door
 from masa_node.routing.candidates import MAX_OWN
 from masa_node.routing.health import OPENS_AFTER
 from tests.routing.scripted import (

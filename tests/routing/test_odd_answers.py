@@ -3,11 +3,11 @@
 import pytest
 
 from masa_node.chat.answer import Answer, StreamedAnswer, WholeAnswer
-from masa_node.chat.ask import DialectName, Headers
 from masa_node.chat.errors import BrokenAnswer, ErrorAnswer, NotAnAnswer, ProviderError
-from masa_node.dialects.endings import Endings
+from masa_node.chat.request import DialectName, Headers
+from masa_node.dialects.choices import Endings
 from masa_node.dialects.registry import DIALECTS
-from masa_node.routing.answers import MAX_TRAILER_BYTES, take_answer
+from masa_node.routing.answer_reader import MAX_TRAILER_BYTES, take_answer
 from tests.virtual_time import virtual_time
 
 CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}\n\n'

@@ -12,21 +12,21 @@ from typing import cast
 import pytest
 
 from masa_node.chat.answer import StreamedAnswer
-from masa_node.chat.ask import DialectName, Door, Headers
 from masa_node.chat.errors import MasaError
+from masa_node.chat.request import DialectName, Door, Headers
 from masa_node.dialects.condensing import LARGE_BYTES, REQUEST_DEPTH, Steps
 from masa_node.dialects.framing import MAX_FRAME_BYTES
 from masa_node.dialects.peek import peek
 from masa_node.dialects.registry import DIALECTS
-from masa_node.network.bodies import check_body
-from masa_node.routing.answers import take_answer
+from masa_node.network.requests.body_check import check_body
+from masa_node.routing.answer_reader import take_answer
 from masa_node.routing.steps import in_steps, readable
-from masa_node.upstreams.anthropic import AnthropicServer
-from masa_node.upstreams.cloudflare import CloudflareServer
-from masa_node.upstreams.http import HttpAnswer
-from masa_node.upstreams.ollama import OllamaServer
-from masa_node.upstreams.openai import OpenAiServer
-from masa_node.upstreams.server import Server
+from masa_node.upstreams.http.client import HttpAnswer
+from masa_node.upstreams.servers.anthropic import AnthropicServer
+from masa_node.upstreams.servers.cloudflare import CloudflareServer
+from masa_node.upstreams.servers.ollama import OllamaServer
+from masa_node.upstreams.servers.openai import OpenAiServer
+from masa_node.upstreams.servers.server import Server
 from tests.routing.test_odd_answers import Said
 from tests.virtual_time import virtual_time
 

@@ -7,7 +7,6 @@ import msgspec
 import pytest
 
 from masa_node.chat.answer import Answer, StreamedAnswer, Usage, WholeAnswer
-from masa_node.chat.ask import Ask, DialectName, Door, Privacy
 from masa_node.chat.errors import (
     BrokenAnswer,
     DialectNotServed,
@@ -17,6 +16,7 @@ from masa_node.chat.errors import (
     PrivacyRefused,
     ProviderError,
 )
+from masa_node.chat.request import Ask, DialectName, Door, Privacy
 from masa_node.routing.provider import Sign, no_sign
 from tests.routing.scripted import MODEL, ScriptedPeer, ScriptedProvider, World, offer
 from tests.virtual_time import virtual_time

@@ -27,7 +27,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingNode]:
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingNode]:
     """A node that takes small bodies only, and talks slowly."""
-    constants: dict[str, object] = {"masa_node.api.protocol.MAX_DROPPED_BYTES": 500_000}
+    constants: dict[str, object] = {"masa_node.api.http1.protocol.MAX_DROPPED_BYTES": 500_000}
     settings = {"MAX_BODY": "100000", "DEMO_PIECES_PER_S": "30"}
     with ServingNode(tmp_path_factory.mktemp("small"), settings, constants) as running:
         yield running
@@ -36,7 +36,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingNode]:
 @pytest.fixture(scope="session")
 def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingNode]:
     """A node that waits for nothing longer than 0.3 s, and talks longer than that."""
-    places = ("protocol.HEAD_TIMEOUT_S", "protocol.DROP_TIMEOUT_S", "protocol.LINGER_S", "body.BODY_TIMEOUT_S")
+    protocol = ("HEAD_TIMEOUT_S", "DROP_TIMEOUT_S", "LINGER_S")
+    places = (*(f"http1.protocol.{name}" for name in protocol), "request_body.BODY_TIMEOUT_S")
     constants: dict[str, object] = {f"masa_node.api.{place}": 0.3 for place in places}
     constants["masa_node.node.run.KEEP_ALIVE_S"] = 0.3
     with ServingNode(tmp_path_factory.mktemp("impatient"), {"DEMO_PIECES_PER_S": "30"}, constants) as running:

@@ -11,18 +11,19 @@ from dataclasses import dataclass, field
 import msgspec
 from structlog.testing import capture_logs
 
-from masa_node.chat.ask import Door
-from masa_node.network.adverts import LIFETIME_S, Advert, AdvertModel, sign_advert
-from masa_node.network.ask_frames import AskHeader
-from masa_node.network.control import Beat, Hello
-from masa_node.network.gossip_frames import Push, write_message
-from masa_node.network.lanes import Lanes
-from masa_node.network.memory import MemoryNetwork
+from masa_node.chat.errors import LinkLost, StreamReset
+from masa_node.chat.request import Door
+from masa_node.network.gossip.adverts import LIFETIME_S, Advert, AdvertModel, sign_advert
+from masa_node.network.gossip.messages import Push, write_message
+from masa_node.network.links.control import Beat, Hello
+from masa_node.network.links.frames import FrameReader, Kind, frame, header_frame
+from masa_node.network.links.mux import Lanes
+from masa_node.network.links.session import ControlStream
 from masa_node.network.network import LOG_BURST, NetworkRules
-from masa_node.network.serving import LINGER_S
-from masa_node.network.session import ControlStream
-from masa_node.network.transport import Keys, Link, LinkLost, PeerAddress, Stream, StreamReset, Transport
-from masa_node.network.wire import FrameReader, Kind, frame, header_frame
+from masa_node.network.requests.frames import AskHeader
+from masa_node.network.requests.server import LINGER_S
+from masa_node.network.transport.interfaces import Keys, Link, PeerAddress, Stream, Transport
+from masa_node.network.transport.memory import MemoryNetwork
 from masa_node.upstreams.demo import DemoModel
 from tests.network.nodes import MemoryNode, Told, make, running
 from tests.virtual_time import until

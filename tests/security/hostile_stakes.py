@@ -3,9 +3,9 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from masa_node.staking.addresses import Address
-from masa_node.staking.verdicts import Reading
-from tests.node.test_staking import FakeChain
+from masa_node.staking.ethereum.crypto import Address
+from masa_node.staking.gate.values import Reading
+from tests.node.test_stake_policy import FakeChain
 
 
 @dataclass

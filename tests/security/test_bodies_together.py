@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from masa_node.chat.ask import DOOR_PATHS
+from masa_node.chat.request import DOOR_PATHS
 from tests.api.raw_http import CHAT, Line, Reply, ask_once, chat, chunk, line_to, post, post_chunked
 from tests.api.serving import ServingNode
 

@@ -115,7 +115,7 @@ STAYS_WITH_KEY = {
 
 @pytest.fixture(scope="module")
 def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingNode]:
-    constants = {"masa_node.api.crowd.MAX_CONNECTIONS": MOST}
+    constants = {"masa_node.api.http1.crowd.MAX_CONNECTIONS": MOST}
     with ServingNode(tmp_path_factory.mktemp("keyed"), {"API_KEY": "right"}, constants) as running:
         yield running
 
@@ -150,7 +150,10 @@ async def test_two_addresses_that_stay_leave_room_for_a_third(keyed: ServingNode
 
 
 async def test_whoever_is_being_answered_keeps_its_place_whoever_comes(tmp_path: Path) -> None:
-    slow, constants = {"API_KEY": "right", "DEMO_PIECES_PER_S": "30"}, {"masa_node.api.crowd.MAX_CONNECTIONS": MOST}
+    slow, constants = (
+        {"API_KEY": "right", "DEMO_PIECES_PER_S": "30"},
+        {"masa_node.api.http1.crowd.MAX_CONNECTIONS": MOST},
+    )
     with contextlib.ExitStack() as stack:
         node = stack.enter_context(ServingNode(tmp_path, slow, constants))
         busy = stack.enter_context(socket.create_connection(("127.0.0.1", node.port)))

@@ -7,15 +7,15 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from masa_node.chat.ask import Door
 from masa_node.chat.errors import MasaError, PeerRefused
-from masa_node.dialects.repeated import MAX_FIELDS
-from masa_node.network.ask_frames import AnswerEnd, AnswerHead, Credit, Failure
-from masa_node.network.bodies import MAX_NAMES, check_body
-from masa_node.network.serving import ASK_WITHIN_S
-from masa_node.network.transport import Stream
-from masa_node.network.wire import Kind, frame, header_frame
-from masa_node.routing.answers import MAX_BEFORE_ANSWER_BYTES
+from masa_node.chat.request import Door
+from masa_node.dialects.peek import MAX_FIELDS
+from masa_node.network.links.frames import Kind, frame, header_frame
+from masa_node.network.requests.body_check import MAX_NAMES, check_body
+from masa_node.network.requests.frames import AnswerEnd, AnswerHead, Credit, Failure
+from masa_node.network.requests.server import ASK_WITHIN_S
+from masa_node.network.transport.interfaces import Stream
+from masa_node.routing.answer_reader import MAX_BEFORE_ANSWER_BYTES
 from tests.network.nodes import FIRST_PIECE_WITHIN_S, IDLE_S, PLACES
 from tests.security.hostile_peers import (
     BODY,

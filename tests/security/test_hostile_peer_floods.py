@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from masa_node.network.ask_frames import Credit
-from masa_node.network.control import Hello
-from masa_node.network.endpoint import IrohTransport, TransportOptions, open_transport
-from masa_node.network.gossip_frames import Want, write_message
-from masa_node.network.keys import IrohKeys
-from masa_node.network.session import MAX_CONTROL_FRAMES_PER_S
-from masa_node.network.transport import NodeId, PeerAddress
-from masa_node.network.wire import Kind, frame, header_frame
+from masa_node.network.gossip.messages import Want, write_message
+from masa_node.network.links.control import Hello
+from masa_node.network.links.frames import Kind, frame, header_frame
+from masa_node.network.links.session import MAX_CONTROL_FRAMES_PER_S
+from masa_node.network.requests.frames import Credit
+from masa_node.network.transport.interfaces import NodeId, PeerAddress
+from masa_node.network.transport.iroh.endpoint import IrohTransport, TransportOptions, open_transport
+from masa_node.network.transport.iroh.keys import IrohKeys
 from tests.api.raw_http import ask_once, chat, get, post
 from tests.api.serving import ServingNode
 from tests.security.hostile_peers import BODY, GONE, OF_ADA, Eve, advert, ask_header, pushed
@@ -60,7 +60,7 @@ def _settings(**more: str) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def besieged(tmp_path_factory: pytest.TempPathFactory) -> Generator[Besieged]:
     """Both linked."""
-    constants: dict[str, object] = {"masa_node.network.serving.ASK_WITHIN_S": 2.0}
+    constants: dict[str, object] = {"masa_node.network.requests.server.ASK_WITHIN_S": 2.0}
     with contextlib.ExitStack() as stack:
         ada = stack.enter_context(ServingNode(tmp_path_factory.mktemp("ada"), _settings(OPEN_NETWORK="1"), constants))
         at = asyncio.run(_address_of(ada))

@@ -5,10 +5,10 @@ import contextlib
 
 import pytest
 
-from masa_node.network import memory_links
-from masa_node.network.calls import SMALL_BYTES, WINDOW_BYTES, Call, CallKind
-from masa_node.network.control import Hello
-from masa_node.network.lanes import (
+from masa_node.chat.errors import LinkLost
+from masa_node.network.links.control import Hello
+from masa_node.network.links.frames import Kind, header_frame
+from masa_node.network.links.mux import (
     CALL_WORK,
     LANES,
     MAX_PENDING_BYTES,
@@ -19,10 +19,11 @@ from masa_node.network.lanes import (
     Lane,
     Lanes,
 )
-from masa_node.network.session import ControlStream, Session
-from masa_node.network.transport import Link, LinkLost, Stream
-from masa_node.network.wire import Kind, header_frame
-from tests.network.test_lanes import lane_frame, pair, raw
+from masa_node.network.links.mux_stream import SMALL_BYTES, WINDOW_BYTES, Call, CallKind
+from masa_node.network.links.session import ControlStream, Session
+from masa_node.network.transport import memory_links
+from masa_node.network.transport.interfaces import Link, Stream
+from tests.network.links.test_mux import lane_frame, pair, raw
 from tests.security.hostile_peers import GONE, GOOD_ASK, Eve, Siege, beside, siege
 from tests.virtual_time import now_s, settle, until, virtual_time
 

@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from masa_node.network.adverts import SIGNATURE_BYTES
-from masa_node.network.control import Hello
-from masa_node.network.gossip_frames import Want, write_message
-from masa_node.network.links import GREET_WITHIN_S, MAX_GREETINGS, MAX_GREETINGS_PER_SITE
+from masa_node.network.gossip.adverts import SIGNATURE_BYTES
+from masa_node.network.gossip.messages import Want, write_message
+from masa_node.network.links.control import Hello
+from masa_node.network.links.frames import Kind, frame, header_frame
+from masa_node.network.links.links import GREET_WITHIN_S, MAX_GREETINGS, MAX_GREETINGS_PER_SITE
+from masa_node.network.links.session import MAX_CONTROL_FRAMES_PER_S
+from masa_node.network.links.vouchers import make_voucher
 from masa_node.network.network import MAX_STRANGERS_DIALED, NetworkRules
-from masa_node.network.session import MAX_CONTROL_FRAMES_PER_S
-from masa_node.network.transport import PeerAddress
-from masa_node.network.vouchers import make_voucher
-from masa_node.network.wire import Kind, frame, header_frame
-from masa_node.node.compose import Node
-from masa_node.node.networking import Networking
-from masa_node.node.settings import Settings
-from masa_node.upstreams.http import HttpClient
+from masa_node.network.transport.interfaces import PeerAddress
+from masa_node.node.node import Node
+from masa_node.node.peer_service import Networking
+from masa_node.node.settings.environment import Settings
+from masa_node.upstreams.http.client import HttpClient
 from tests.network.nodes import MemoryNode, running
 from tests.security.hostile_peers import GONE, Eve, advert, beats, beside, pushed, siege
 from tests.virtual_time import virtual_time

@@ -13,18 +13,17 @@ import msgspec
 import pytest
 
 from masa_node.chat.errors import NoStakedPeer, StakeDemanded
-from masa_node.network.adverts import Advert
-from masa_node.network.session import ControlStream
-from masa_node.network.transport import NodeId
-from masa_node.staking.addresses import Address, address_of
+from masa_node.network.gossip.adverts import Advert
+from masa_node.network.links.session import ControlStream
+from masa_node.network.transport.interfaces import NodeId
 from masa_node.staking.delegation import Delegation, Domain, SignedDelegation, decode, digest, encode
-from masa_node.staking.signatures import address_of_secret, sign
+from masa_node.staking.ethereum.crypto import Address, address_of, address_of_secret, sign
 from tests.network.nodes import MODEL, MemoryNode
-from tests.node.test_staking import BEGIN_UNIX_S, MINIMUM, NOT_BEFORE, PROFILE, World, world
+from tests.node.test_stake_policy import BEGIN_UNIX_S, MINIMUM, NOT_BEFORE, PROFILE, World, world
 from tests.security.hostile_peers import Eve, advert, pushed
 from tests.security.hostile_stakes import CountingChain
 from tests.staking.delegations import Owner, node
-from tests.staking.gate_world import World as GateWorld
+from tests.staking.gate.gate_world import World as GateWorld
 from tests.virtual_time import until, virtual_time
 
 DAY_S = 86_400

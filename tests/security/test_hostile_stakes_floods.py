@@ -6,21 +6,20 @@ import time
 import tracemalloc
 
 from masa_node.chat.errors import NoStakedPeer
-from masa_node.network.adverts import AdvertModel
-from masa_node.node.stake_settings import Policy
-from masa_node.node.staking import SETTLE_WITHIN_S
-from masa_node.staking.addresses import Address, address_of
-from masa_node.staking.holdings import NEGATIVE_FRESH_S
-from masa_node.staking.lookups import MAX_LOOKUPS, MAX_WAITING_STRANGERS
-from masa_node.staking.shown import MAX_SHOWN, MAX_SHOWN_BY_ONE, SHOWN_WITHIN_S
-from masa_node.staking.signatures import address_of_secret
-from masa_node.staking.verdicts import Reading
+from masa_node.network.gossip.adverts import AdvertModel
+from masa_node.node.settings.stake import Policy
+from masa_node.node.stake_policy import SETTLE_WITHIN_S
+from masa_node.staking.ethereum.crypto import Address, address_of, address_of_secret
+from masa_node.staking.gate.cache import NEGATIVE_FRESH_S
+from masa_node.staking.gate.delegation_cache import MAX_SHOWN, MAX_SHOWN_BY_ONE, SHOWN_WITHIN_S
+from masa_node.staking.gate.query_queue import MAX_LOOKUPS, MAX_WAITING_STRANGERS
+from masa_node.staking.gate.values import Reading
 from tests.network.nodes import MODEL, MemoryNode
-from tests.node.test_staking import MINIMUM, delegation_for, world
+from tests.node.test_stake_policy import MINIMUM, delegation_for, world
 from tests.security.hostile_peers import EVERY_DOOR, Eve, advert, pushed
 from tests.security.hostile_stakes import CountingChain
 from tests.staking.delegations import Owner, node, of_contract
-from tests.staking.gate_world import World as GateWorld
+from tests.staking.gate.gate_world import World as GateWorld
 from tests.virtual_time import now_s, until, virtual_time
 
 BOB, EVE = 1, 2  # in a world's nodes

@@ -12,18 +12,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from masa_node.network.identity import load_secret
-from masa_node.network.keys import IrohKeys
-from masa_node.network.store import Store
+from masa_node.network.store.node_key import load_secret
+from masa_node.network.store.store import Store
+from masa_node.network.transport.iroh.keys import IrohKeys
+from masa_node.staking.contract.profile import write_profile
 from masa_node.staking.delegation import Delegation, Domain, SignedDelegation, digest, encode
-from masa_node.staking.knowledge import UNDER_WAY
-from masa_node.staking.profile_files import write_profile
-from masa_node.staking.signatures import address_of_secret, sign
+from masa_node.staking.ethereum.crypto import address_of_secret, sign
+from masa_node.staking.gate.evaluator import UNDER_WAY
 from tests.api.raw_http import ask_once, chat, get, post
 from tests.api.serving import ServingNode
 from tests.fakes.http_bytes import whole
 from tests.fakes.llm_server import Line, Step
-from tests.node.test_staking import NOT_BEFORE, PROFILE
+from tests.node.test_stake_policy import NOT_BEFORE, PROFILE
 from tests.staking.delegations import Owner, node
 from tests.staking.rpc_server import Facts, RpcServer, dies_before, hung, raw, truth
 

@@ -29,17 +29,17 @@ FORBIDDEN_MODULES = {
 }
 
 ALLOWED = {
-    "network/byte_copy.py": {"ctypes"},  # copies bytes into a buffer of the transport's library
+    "network/transport/iroh/patches/byte_copy.py": {"ctypes"},  # copies bytes into a buffer of the transport's library
     "staking/contract/__init__.py": {"importlib"},  # reads two files of the package (`importlib.resources`)
     "node/libraries.py": {"importlib"},  # reads versions (`importlib.metadata`)
     # The owner's own LLM (`up --llm`): what is fetched is pinned by hash, what is started is this package.
-    "upstreams/model_fetch.py": {"importlib", "subprocess"},
-    "upstreams/embedded_server.py": {"importlib"},
+    "upstreams/embedded/fetch.py": {"importlib", "subprocess"},
+    "upstreams/embedded/program.py": {"importlib"},
 }
 ALLOWED_CALLS = {
-    "staking/anvil.py": {"subprocess_exec"},  # `masa-node devnet` starts anvil, found by its owner
-    "upstreams/embedded_process.py": {"subprocess_exec"},
-    "upstreams/embedded_server.py": {"import_module"},  # of one name, which is a constant
+    "devnet/anvil.py": {"subprocess_exec"},  # `masa-node devnet` starts anvil, found by its owner
+    "upstreams/embedded/process.py": {"subprocess_exec"},
+    "upstreams/embedded/program.py": {"import_module"},  # of one name, which is a constant
 }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from masa_node.chat.ask import DOOR_PATHS
+from masa_node.chat.request import DOOR_PATHS
 from tests.api.canary import OLLAMA_MODEL, Canary, as_ollama
 from tests.api.raw_http import chat, head, line_to, post
 from tests.api.serving import ServingNode

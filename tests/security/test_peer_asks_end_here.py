@@ -3,10 +3,10 @@
 import pytest
 
 from masa_node.api.chat import ChatDoors, ChatLimits
-from masa_node.chat.ask import Door, Privacy, RequestId
 from masa_node.chat.errors import AskLoop
-from tests.network.ask_world import Node, ask, take, world
-from tests.network.test_serving import provider
+from masa_node.chat.request import Door, Privacy, RequestId
+from tests.network.requests.request_world import Node, ask, take, world
+from tests.network.requests.test_server import provider
 from tests.routing.scripted import WHOLE, World
 from tests.virtual_time import virtual_time
 

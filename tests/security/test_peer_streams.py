@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from masa_node.chat.errors import ProviderError
-from masa_node.network.ask_frames import AskHeader, Credit, Failure
-from masa_node.network.quotas import MAX_TOLD
-from masa_node.network.serving import ASK_WITHIN_S
-from masa_node.network.transport import Link, LinkLost, Stream, StreamReset
-from masa_node.network.wire import FrameReader, Kind, ProtocolFault, frame, header_frame, read_header
+from masa_node.chat.errors import LinkLost, ProtocolFault, ProviderError, StreamReset
+from masa_node.network.links.frames import FrameReader, Kind, frame, header_frame, read_header
+from masa_node.network.requests.frames import AskHeader, Credit, Failure
+from masa_node.network.requests.quotas import MAX_TOLD
+from masa_node.network.requests.server import ASK_WITHIN_S
+from masa_node.network.transport.interfaces import Link, Stream
 from masa_node.routing.provider import Sign, no_sign
-from tests.network.ask_world import LIMITS, Node, World, ask, take, world
-from tests.network.test_serving import CHUNK, Speaks, limits, provider
+from tests.network.requests.request_world import LIMITS, Node, World, ask, take, world
+from tests.network.requests.test_server import CHUNK, Speaks, limits, provider
 from tests.routing.scripted import WHOLE
 from tests.virtual_time import now_s, virtual_time
 

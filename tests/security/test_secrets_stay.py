@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from masa_node.chat.errors import ConfigurationError
-from masa_node.node.compose import upstream_specs
-from masa_node.node.settings import read_settings
+from masa_node.node.node import upstream_specs
+from masa_node.node.settings.environment import read_settings
 from tests.api.canary import COMPLETION, OLLAMA_MODEL, Canary, as_openai, response
 from tests.api.raw_http import CHAT, ask_once, chat, get, line_to, post
 from tests.api.serving import SOURCES, ServingNode
@@ -124,7 +124,7 @@ async def test_nothing_that_was_said_is_written_anywhere(tmp_path: Path, style: 
 
 
 async def test_the_trace_of_a_bug_shows_no_prompt_either(tmp_path: Path) -> None:
-    bug: Mapping[str, object] = {"masa_node.api.replies.told": "no function"}
+    bug: Mapping[str, object] = {"masa_node.api.responses.told": "no function"}
     with Canary(as_openai) as llm, ServingNode(tmp_path, settings_of(llm), bug) as node:
         node.may_show_traces = True
         llm.answer = lambda raw: ANSWERS["whole"] if b"/chat/completions " in raw else as_openai(raw)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from masa_node.chat.ask import DOOR_PATHS
+from masa_node.chat.request import DOOR_PATHS
 from tests.api.canary import OLLAMA_MODEL, Canary, as_openai, response
 from tests.api.raw_http import CHAT, ask_once, chat, get, post
 from tests.api.serving import ServingNode

@@ -7,19 +7,19 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from masa_node.network import links as links_module
 from masa_node.network import network as network_module
-from masa_node.network.control import Hello
-from masa_node.network.invites import token_hash
-from masa_node.network.memory import MemoryKeys, MemoryNetwork
+from masa_node.network.links import links as links_module
+from masa_node.network.links.control import Hello
+from masa_node.network.links.frames import Kind, frame, header_frame
+from masa_node.network.links.invites import token_hash
+from masa_node.network.links.peer_record import Standing
+from masa_node.network.links.session import ControlStream
+from masa_node.network.links.vouched import MAX_VOUCHED
+from masa_node.network.links.vouchers import make_voucher
 from masa_node.network.network import NetworkRules
-from masa_node.network.peer_record import Standing
-from masa_node.network.session import ControlStream
-from masa_node.network.transport import Link
-from masa_node.network.vouched import MAX_VOUCHED
-from masa_node.network.vouchers import make_voucher
-from masa_node.network.wire import Kind, frame, header_frame
-from masa_node.network.wishes import Verb, Wish, carry_out
+from masa_node.network.store.commands import Verb, Wish, carry_out
+from masa_node.network.transport.interfaces import Link
+from masa_node.network.transport.memory import MemoryKeys, MemoryNetwork
 from tests.network.nodes import MemoryNode, make, running
 from tests.security.hostile_peers import GONE
 from tests.virtual_time import settle, virtual_time

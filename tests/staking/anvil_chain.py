@@ -29,8 +29,8 @@ from web3.logs import DISCARD
 from web3.types import TxReceipt
 
 from masa_node.chat.errors import ConfigurationError
-from masa_node.staking.anvil import DEV_CHAIN_ID, Anvil, find_anvil
-from masa_node.staking.contract import artifact
+from masa_node.devnet.anvil import DEV_CHAIN_ID, Anvil, find_anvil
+from masa_node.staking.contract.artifacts import artifact
 from tests.lacking import lacking
 
 PROJECT = Path(__file__).resolve().parents[2]

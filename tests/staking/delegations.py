@@ -1,9 +1,7 @@
 """Owners who sign for nodes: what the tests of staking show to a gate."""
 
-from masa_node.staking.addresses import Address
 from masa_node.staking.delegation import Delegation, Domain, SignedDelegation, digest, encode
-from masa_node.staking.hashing import keccak256
-from masa_node.staking.signatures import address_of_secret, sign
+from masa_node.staking.ethereum.crypto import Address, address_of_secret, keccak256, sign
 
 AT = 1_800_000_000  # when the tests of staking take place
 DAY_S = 86_400

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from masa_node.staking.abi import selector, word
-from masa_node.staking.addresses import parse_address
-from masa_node.staking.profiles import BlockTag, Profile, Shape
-from masa_node.staking.readings import MAGIC
+from masa_node.staking.contract.profile import BlockTag, Profile, Shape
+from masa_node.staking.ethereum.abi import selector, word
+from masa_node.staking.ethereum.crypto import parse_address
+from masa_node.staking.gate.readings import MAGIC
 from tests.fakes.http_bytes import JSON, head, whole
 from tests.fakes.llm_server import FakeLlm, Line, Step, close, reset, stall
 

@@ -12,7 +12,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from masa_node.staking import delegation as module
-from masa_node.staking.addresses import address_of, parse_address
 from masa_node.staking.delegation import (
     MAX_BYTES,
     MAX_CLOCK_SKEW_S,
@@ -27,7 +26,7 @@ from masa_node.staking.delegation import (
     encode,
     typed_data,
 )
-from masa_node.staking.signatures import address_of_secret, sign
+from masa_node.staking.ethereum.crypto import address_of, address_of_secret, parse_address, sign
 from tests.staking.make_vectors import FILES, FOLDER, text_of
 
 VECTORS = json.loads((FOLDER / "delegations.json").read_text("utf-8"))

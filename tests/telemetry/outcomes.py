@@ -2,8 +2,8 @@
 
 import msgspec
 
-from masa_node.chat.ask import Door, RequestId
 from masa_node.chat.outcome import Attempt, Outcome
+from masa_node.chat.request import Door, RequestId
 
 WON = Outcome(
     request_id=RequestId("an-id"),

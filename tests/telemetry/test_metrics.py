@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from masa_node.chat.ask import Door, RaceMode
 from masa_node.chat.outcome import Attempt
+from masa_node.chat.request import Door, RaceMode
 from masa_node.telemetry.metrics import MAX_MODEL_LABELS, OTHER, Metrics
 from tests.telemetry.outcomes import REFUSED, WON, outcome
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from masa_node.chat.ask import RequestId
 from masa_node.chat.outcome import Attempt
+from masa_node.chat.request import RequestId
 from masa_node.telemetry import log
 from masa_node.telemetry.request_line import MAX_COLUMNS, request_line
 from tests.telemetry.outcomes import REFUSED, WON

@@ -2,7 +2,7 @@ import html
 import re
 from pathlib import Path
 
-from masa_node.node.settings import Settings
+from masa_node.node.settings.environment import Settings
 from tools.draw_demo import ASKS, PICTURE, record
 
 

@@ -3,11 +3,11 @@
 import re
 from pathlib import Path
 
-from masa_node.api import refusals
+from masa_node.api.http1 import raw_responses
 from masa_node.api.statuses import STATUS
 from masa_node.chat import errors, outcome
-from masa_node.network.control import RefusalCode
-from masa_node.network.failures import CODES
+from masa_node.network.links.control import RefusalCode
+from masa_node.network.requests.errors import CODES
 from tools import error_codes
 
 PAGE = (Path(__file__).parents[2] / "docs" / "errors.md").read_text("utf-8")
@@ -32,7 +32,9 @@ def test_every_code_in_the_sources_is_there() -> None:
 
 
 def test_every_answer_to_what_is_no_request_is_there() -> None:
-    raw = [value for value in vars(refusals).values() if isinstance(value, bytes) and value.startswith(b"HTTP/1.1 ")]
+    raw = [
+        value for value in vars(raw_responses).values() if isinstance(value, bytes) and value.startswith(b"HTTP/1.1 ")
+    ]
     assert len(error_codes.refusals_of_http()) == len(raw) > 0
     assert {code for code, *_ in error_codes.refusals_of_http()} <= DOCUMENTED
 

@@ -2,7 +2,7 @@ import re
 from pathlib import Path
 
 from masa_node.api.paths import CHAT_DOORS, GET_PATHS
-from masa_node.node.setting_docs import setting_docs
+from masa_node.node.settings.docs import setting_docs
 from tools.generate_docs import DOCS, stale_pages
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from masa_node.node import compose
+from masa_node.node import node as compose
 from tests.fakes.http_bytes import whole
 from tests.fakes.llm_server import FakeLlm, Script, send, stall, wait_for
 from tests.fakes.raw_http import get, post

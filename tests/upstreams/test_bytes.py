@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from masa_node.chat.ask import DOOR_PATHS, Door
+from masa_node.chat.request import DOOR_PATHS, Door
 from tests.fakes.http_bytes import LAST_CHUNK, chunk, stream_head, whole
 from tests.fakes.llm_server import FakeLlm, Script, send, send_each
 from tests.fakes.raw_http import post

@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 
 from masa_node.chat.answer import StreamedAnswer, Usage, WholeAnswer
-from masa_node.chat.ask import DIALECT_OF_DOOR, Ask, DialectName, Door, RequestId
+from masa_node.chat.request import DIALECT_OF_DOOR, Ask, DialectName, Door, RequestId
 from masa_node.dialects.registry import DIALECTS
 from masa_node.dialects.tracking import StreamTracker
-from masa_node.upstreams.demo import DemoModel
-from masa_node.upstreams.demo_frames import MODEL, RENDERED_DOORS
+from masa_node.upstreams.demo import MODEL, RENDERED_DOORS, DemoModel
 from tests.fakes.raw_http import calling, post, request
 from tests.fakes.running import running_node
 

@@ -8,14 +8,14 @@ import pytest
 
 from masa_node.chat.errors import NotAnAnswer
 from masa_node.dialects.condensing import at_once
-from masa_node.upstreams.anthropic import AnthropicServer
-from masa_node.upstreams.cloudflare import CloudflareServer
-from masa_node.upstreams.http import HttpClient
-from masa_node.upstreams.listing import MAX_ENTRY_BYTES, MAX_MODELS, ListedModel
-from masa_node.upstreams.listing import read_models as read_in_steps
-from masa_node.upstreams.ollama import OllamaServer
-from masa_node.upstreams.openai import MAX_ALIASES, OpenAiServer
-from masa_node.upstreams.server import Server
+from masa_node.upstreams.http.client import HttpClient
+from masa_node.upstreams.servers.anthropic import AnthropicServer
+from masa_node.upstreams.servers.cloudflare import CloudflareServer
+from masa_node.upstreams.servers.listing import MAX_ENTRY_BYTES, MAX_MODELS, ListedModel
+from masa_node.upstreams.servers.listing import read_models as read_in_steps
+from masa_node.upstreams.servers.ollama import OllamaServer
+from masa_node.upstreams.servers.openai import MAX_ALIASES, OpenAiServer
+from masa_node.upstreams.servers.server import Server
 from tests.fakes.http_bytes import whole
 from tests.fakes.llm_server import FakeLlm, send
 from tests.fakes.raw_http import get, post

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from masa_node.upstreams import http
+from masa_node.upstreams.http import client as http_client
 from tests.fakes.llm_server import FakeLlm, Step, close, reset, send, stall
 from tests.fakes.no_server import closed_port, full_backlog
 from tests.fakes.raw_http import Reply, post
@@ -107,7 +107,7 @@ async def test_http_to_a_server_with_tls_is_told_apart_from_an_answer() -> None:
 
 
 async def test_a_connect_that_nobody_answers_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "CONNECT_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(http_client, "CONNECT_TIMEOUT_S", 0.1)
     with full_backlog() as port:
         url = f"http://127.0.0.1:{port}"
         reply = await ask(OPENAI, url)
@@ -115,7 +115,7 @@ async def test_a_connect_that_nobody_answers_ends_in_time(monkeypatch: pytest.Mo
 
 
 async def test_a_tls_handshake_that_nobody_answers_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "CONNECT_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(http_client, "CONNECT_TIMEOUT_S", 0.1)
     async with FakeLlm(on_connect=(stall,)) as llm:
         url = llm.url.replace("http:", "https:")
         reply = await ask(OPENAI, url)

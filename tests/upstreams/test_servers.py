@@ -6,16 +6,16 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from masa_node.chat.ask import Door
 from masa_node.chat.errors import NotAnAnswer, ProviderError
 from masa_node.chat.offer import NO_FACTS, ModelFacts
-from masa_node.upstreams import anthropic, cloudflare, ollama
-from masa_node.upstreams.anthropic import AnthropicServer
-from masa_node.upstreams.cloudflare import CloudflareServer
-from masa_node.upstreams.http import HttpClient
-from masa_node.upstreams.ollama import OllamaServer
-from masa_node.upstreams.openai import OpenAiServer
-from masa_node.upstreams.server import NoListing
+from masa_node.chat.request import Door
+from masa_node.upstreams.http.client import HttpClient
+from masa_node.upstreams.servers import anthropic, cloudflare, ollama
+from masa_node.upstreams.servers.anthropic import AnthropicServer
+from masa_node.upstreams.servers.cloudflare import CloudflareServer
+from masa_node.upstreams.servers.ollama import OllamaServer
+from masa_node.upstreams.servers.openai import OpenAiServer
+from masa_node.upstreams.servers.server import NoListing
 from tests.fakes.http_bytes import whole
 from tests.fakes.llm_server import FakeLlm, Line, close, send
 from tests.fakes.raw_http import post

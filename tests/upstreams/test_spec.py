@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from masa_node.chat.errors import ConfigurationError
-from masa_node.node.compose import upstream_specs
-from masa_node.upstreams.http import HttpClient
+from masa_node.node.node import upstream_specs
+from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.spec import Kind, UpstreamSpec, check_spec
 from tests.fakes.http_bytes import whole
 from tests.fakes.llm_server import FakeLlm, send

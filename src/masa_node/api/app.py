@@ -6,17 +6,16 @@ from collections.abc import Awaitable, Sequence
 import structlog
 
 from masa_node.api import models
-from masa_node.api.body import CallerGone
-from masa_node.api.body_budget import HELD_BODY, HeldBody
 from masa_node.api.chat import MODEL_IN_PATH, ChatDoors, request_id_of
 from masa_node.api.families import offers_for
 from masa_node.api.guard import ADMITTED, Guard
 from masa_node.api.paths import CHAT_DOORS, GET_PATHS, dialect_of_path, is_get, not_done_here, place_of
-from masa_node.api.replies import Message, RawHeaders, Receive, Scope, Send, request_headers, send_error, send_whole
+from masa_node.api.request_body import HELD_BODY, CallerGone, HeldBody
+from masa_node.api.responses import Message, RawHeaders, Receive, Scope, Send, request_headers, send_error, send_whole
 from masa_node.api.routes import NodeView, ordinary_doors
 from masa_node.api.show import ShowDoor
-from masa_node.chat.ask import DIALECT_OF_DOOR, DialectName, Door
 from masa_node.chat.errors import Bug, MasaError, UnknownPath, WrongMethod
+from masa_node.chat.request import DIALECT_OF_DOOR, DialectName, Door
 from masa_node.routing.byte_budget import ByteBudget
 
 _GET = frozenset({"GET", "HEAD"})

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from masa_node.api.body import CallerGone, read_body
-from masa_node.api.caller import CallerWatch
-from masa_node.api.replies import (
+from masa_node.api.disconnect import CallerWatch
+from masa_node.api.request_body import CallerGone, read_body
+from masa_node.api.responses import (
     RawHeaders,
     Receive,
     Scope,
@@ -23,15 +23,14 @@ from masa_node.api.replies import (
 from masa_node.api.route_headers import is_strict, route_of
 from masa_node.api.statuses import status_of
 from masa_node.chat.answer import StreamedAnswer, WholeAnswer
-from masa_node.chat.ask import DIALECT_OF_DOOR, VIA_PEER, Ask, Door, Headers, Privacy, RaceRule, RequestId
 from masa_node.chat.errors import AskLoop, CallerStalled, MasaError
 from masa_node.chat.outcome import CALLER_GONE, STATUS_CALLER_GONE, Outcome
 from masa_node.chat.query import query_up
+from masa_node.chat.request import DIALECT_OF_DOOR, VIA_PEER, Ask, Door, Headers, Privacy, RaceRule, RequestId
 from masa_node.dialects.condensing import REQUEST_DEPTH
 from masa_node.dialects.peek import peek
 from masa_node.dialects.registry import DIALECTS
-from masa_node.routing.dispatch import Dispatcher
-from masa_node.routing.exchange import Exchange
+from masa_node.routing.dispatch import Dispatcher, Exchange
 from masa_node.routing.steps import readable
 
 # The caller's headers that an LLM gets to see; credentials are not among them (golden test).

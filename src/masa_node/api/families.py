@@ -1,8 +1,8 @@
 """Which models each family of clients can ask for, through its doors: as they are spoken, or translated. Pure."""
 
-from masa_node.chat.ask import CONVERSATION_DOORS, DIALECT_OF_DOOR, DialectName, Door, path_of
 from masa_node.chat.errors import DialectNotServed
 from masa_node.chat.offer import ModelOffer
+from masa_node.chat.request import CONVERSATION_DOORS, DIALECT_OF_DOOR, DialectName, Door, path_of
 from masa_node.dialects.translation.formats import REQUEST_WRITERS
 from masa_node.routing.provider import Provider
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import msgspec
 
 from masa_node.api.families import Offers, family_of
-from masa_node.chat.ask import Door, path_of
 from masa_node.chat.offer import NO_FACTS, ModelOffer, same_model_key
+from masa_node.chat.request import Door, path_of
 
 Json = dict[str, object]
 MAX_NAMED = 12  # models in a sentence

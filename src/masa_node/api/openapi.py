@@ -6,7 +6,7 @@ from masa_node import __version__
 from masa_node.api.paths import SEARCH_PATH
 from masa_node.api.route_headers import PRIVACY, RACE, RACE_FORM, STRICT
 from masa_node.api.statuses import STATUS
-from masa_node.chat.ask import DIALECT_OF_DOOR, DOOR_PATHS, RUN_PATH, Door, Privacy
+from masa_node.chat.request import DIALECT_OF_DOOR, DOOR_PATHS, RUN_PATH, Door, Privacy
 
 Json = dict[str, object]
 

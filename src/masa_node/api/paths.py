@@ -5,8 +5,8 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from masa_node.chat.ask import DOOR_PATHS, DialectName, Door
 from masa_node.chat.errors import BadModel
+from masa_node.chat.request import DOOR_PATHS, DialectName, Door
 
 CHAT_DOORS: dict[str, Door] = {path: door for door, paths in DOOR_PATHS.items() for path in paths}
 GET_PATHS = frozenset(

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import TypeVar
 
-from masa_node.chat.ask import Privacy, RaceMode, RaceRule
 from masa_node.chat.errors import BadHeader
-from masa_node.routing.race import MAX_WIDTH
+from masa_node.chat.request import Privacy, RaceMode, RaceRule
+from masa_node.routing.racing.race import MAX_WIDTH
 
 RACE = "X-Masa-Race"
 PRIVACY = "X-Masa-Privacy"

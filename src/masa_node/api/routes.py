@@ -12,8 +12,8 @@ from masa_node.api import models
 from masa_node.api.families import Offers, not_in_family, offers_for
 from masa_node.api.openapi import describe
 from masa_node.api.paths import SEARCH
-from masa_node.chat.ask import DialectName
 from masa_node.chat.errors import UnknownModel
+from masa_node.chat.request import DialectName
 from masa_node.dialects.peek import check_model
 from masa_node.routing.catalog import Catalog
 

@@ -5,12 +5,12 @@ from collections.abc import Callable
 import msgspec
 
 from masa_node.api import models
-from masa_node.api.body import read_body
 from masa_node.api.chat import ChatDoors
 from masa_node.api.families import Offers, not_in_family, offers_for
-from masa_node.api.replies import Message, RawHeaders, Receive, Scope, Send, send_whole
-from masa_node.chat.ask import DialectName, Door
+from masa_node.api.request_body import read_body
+from masa_node.api.responses import Message, RawHeaders, Receive, Scope, Send, send_whole
 from masa_node.chat.errors import BadJson, BadModel
+from masa_node.chat.request import DialectName, Door
 from masa_node.dialects.condensing import REQUEST_DEPTH
 from masa_node.dialects.peek import peek
 from masa_node.routing.catalog import Catalog

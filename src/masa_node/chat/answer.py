@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from masa_node.chat.ask import DialectName, Headers
+from masa_node.chat.request import DialectName, Headers
 
 
 @dataclass(slots=True)

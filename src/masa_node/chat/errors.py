@@ -4,7 +4,7 @@ answers, logs and metrics; the message names what happened, what was tried and w
 HTTP statuses live in `api/`, dialect shapes in `dialects/`, exit codes in `cli/`.
 """
 
-from masa_node.chat.ask import Door, Headers
+from masa_node.chat.request import Door, Headers
 
 
 class MasaError(Exception):
@@ -345,6 +345,46 @@ class StakeUndecided(PeerBusy):
     """
 
     code = "stake_undecided"
+
+
+class LinkLost(ProviderError):
+    """The connection to the peer is gone: it was killed, lost its network, or closed the connection."""
+
+    code = "peer_lost"
+
+
+class StreamReset(ProviderError):
+    """The peer gave this one stream up; its other streams go on."""
+
+    code = "stream_reset"
+
+
+class PeerUnreachable(ProviderError):
+    """No connection to the peer could be made. It may be off, or behind a firewall that needs a relay (RELAY_URL)."""
+
+    code = "peer_unreachable"
+
+
+class ProtocolFault(ProviderError):
+    """The peer does not keep to the wire protocol. It may be of another version, broken, or hostile."""
+
+    code = "protocol_fault"
+
+
+class LinkRefused(ProviderError):
+    """One of the two nodes does not want this link. The message says which, why, and what its owner can do."""
+
+    code = "link_refused"
+
+    def __init__(self, why: str, refusal: str) -> None:
+        super().__init__(why)
+        self.refusal = refusal
+
+
+class ChainUnknown(MasaError):
+    """The chain could not be read, so nothing is known. See whether RPC_URL answers, and for the right chain."""
+
+    code = "chain_unknown"
 
 
 # ---- the node's own ----

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
-from masa_node.chat.ask import Door
+from masa_node.chat.request import Door
 
 LATEST = ":latest"
 

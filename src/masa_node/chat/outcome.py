@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from masa_node.chat.ask import Door, RaceMode, RequestId
+from masa_node.chat.request import Door, RaceMode, RequestId
 
 MAX_TRAIL = 8  # attempts that are told, in a header and in the log: both are read by people
 

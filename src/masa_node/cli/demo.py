@@ -10,12 +10,12 @@ import msgspec
 
 from masa_node.cli.race_view import Painter, RaceView, live
 from masa_node.cli.trying import about_the_key, address_for_others, key_option
-from masa_node.network.transport import short_id
-from masa_node.node.compose import Node
-from masa_node.node.demo import DemoLlm
-from masa_node.routing.experience import RaceEvent, RaceStep
-from masa_node.upstreams.demo_frames import MODEL
-from masa_node.upstreams.embedded_model import SMOLLM2
+from masa_node.devnet.demo import DemoLlm
+from masa_node.network.transport.interfaces import short_id
+from masa_node.node.node import Node
+from masa_node.routing.racing.provider_stats import RaceEvent, RaceStep
+from masa_node.upstreams.demo import MODEL
+from masa_node.upstreams.embedded.model import SMOLLM2
 
 # A small LLM, asked without an end, sometimes repeats itself until its context is full: half a minute of nothing new.
 _REQUEST = {"messages": [{"role": "user", "content": "Hello"}], "stream": True, "max_tokens": 100}

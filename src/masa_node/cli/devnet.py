@@ -12,15 +12,15 @@ import msgspec
 import typer
 
 from masa_node.cli.output import Group, Json, console
-from masa_node.network.transport import short_id
-from masa_node.node.settings import read_settings
-from masa_node.upstreams.demo_frames import MODEL
+from masa_node.network.transport.interfaces import short_id
+from masa_node.node.settings.environment import read_settings
+from masa_node.upstreams.demo import MODEL
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from masa_node.node.devnet import Announce, Devnet
-    from masa_node.node.devnet_nodes import DevnetNode
+    from masa_node.devnet.nodes import DevnetNode
+    from masa_node.devnet.run import Announce, Devnet
 
 _WARNING = "Its keys are thrown away and lie in plain files: never use them on a real chain."
 _MESSAGES = [{"role": "user", "content": "Hello"}]
@@ -39,8 +39,8 @@ def devnet(
     json: Json = False,
 ) -> None:
     """Try stakes on this machine: a chain of its own (anvil), two staked nodes and one without, ready to be started."""
-    from masa_node.node.devnet import run_devnet  # noqa: PLC0415 - the other commands need no chain
-    from masa_node.staking.anvil import find_anvil  # noqa: PLC0415
+    from masa_node.devnet.anvil import find_anvil  # noqa: PLC0415
+    from masa_node.devnet.run import run_devnet  # noqa: PLC0415 - the other commands need no chain
     from masa_node.telemetry import log  # noqa: PLC0415
 
     values = read_settings()

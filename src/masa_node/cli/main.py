@@ -12,12 +12,14 @@ import typer
 
 from masa_node import __version__
 from masa_node.chat.errors import ConfigurationError, MasaError, ProviderError
-from masa_node.cli import devnet, peers, stake
+from masa_node.cli import devnet
 from masa_node.cli.output import Group, Json, print_json, print_nowhere
+from masa_node.cli.peers import commands as peer_commands
+from masa_node.cli.stake import commands as stake_commands
 from masa_node.node.libraries import check_libraries
 from masa_node.node.proxies import read_proxies
-from masa_node.node.setting_docs import SettingDoc, setting_docs
-from masa_node.node.settings import (
+from masa_node.node.settings.docs import SettingDoc, setting_docs
+from masa_node.node.settings.environment import (
     LogLevel,
     Settings,
     listed,
@@ -25,7 +27,7 @@ from masa_node.node.settings import (
     shown_value,
     unknown_settings,
 )
-from masa_node.upstreams.proxies import NO_PROXIES
+from masa_node.upstreams.http.proxies import NO_PROXIES
 
 EXIT_FAILED = 1
 EXIT_CONFIGURATION = 2
@@ -83,7 +85,7 @@ def demo(*, json: Json = False) -> None:
     check_libraries()
     from masa_node.cli.demo import DemoForPeople, DemoForPrograms, StderrInForce  # noqa: PLC0415 - as in `_run`
     from masa_node.cli.embedded import llm_of_demo  # noqa: PLC0415
-    from masa_node.node.demo import run_demo  # noqa: PLC0415
+    from masa_node.devnet.demo import run_demo  # noqa: PLC0415
     from masa_node.telemetry import log  # noqa: PLC0415
 
     values = read_settings()
@@ -103,8 +105,8 @@ def models(
     json: Json = False,
 ) -> None:
     """List what can be asked of the running node."""
-    from masa_node.cli.listing import fetch_models, print_models  # noqa: PLC0415 - the other commands need no client
-    from masa_node.cli.peer_actions import url_of_running_node  # noqa: PLC0415
+    from masa_node.cli.models import fetch_models, print_models  # noqa: PLC0415 - the other commands need no client
+    from masa_node.cli.peers.actions import url_of_running_node  # noqa: PLC0415
 
     values = read_settings()
     usual = f"http://127.0.0.1:{values.port}"
@@ -137,8 +139,8 @@ def settings(*, json: Json = False) -> None:
         print(f"{row['name']}={row['value']}\n    {row['about']}")
 
 
-peers.register(app)
-stake.register(app)
+peer_commands.register(app)
+stake_commands.register(app)
 devnet.register(app)
 
 
@@ -191,7 +193,7 @@ def _first_of(error: object) -> object:
 
 def _run(values: Settings, *, json: bool) -> None:
     check_libraries()
-    from masa_node.cli.greeting import GreetPeople, GreetPrograms  # noqa: PLC0415 - the other commands need none of the server
+    from masa_node.cli.banner import GreetPeople, GreetPrograms  # noqa: PLC0415 - the other commands need none of the server
     from masa_node.node.run import run  # noqa: PLC0415
     from masa_node.telemetry import log  # noqa: PLC0415
 
@@ -204,7 +206,7 @@ def _tell_of_unknown_names(values: Settings) -> None:
     """A misspelt setting would be ignored in silence; foreign variables are nobody's business."""
     import structlog  # noqa: PLC0415 - as in `_run`
 
-    from masa_node.node.config_file import key_variables  # noqa: PLC0415
+    from masa_node.node.settings.config_file import key_variables  # noqa: PLC0415
 
     log = structlog.get_logger()
     for unknown in unknown_settings(used=key_variables(values)):

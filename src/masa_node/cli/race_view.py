@@ -11,8 +11,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from masa_node.network.transport import short_id
-from masa_node.routing.experience import RaceEvent, RaceStep
+from masa_node.network.transport.interfaces import short_id
+from masa_node.routing.racing.provider_stats import RaceEvent, RaceStep
 
 SHOWN = 4  # races: more would scroll the command away
 REMEMBERED = 256  # as many as may be under way at once (MAX_CONCURRENT), to know how they end

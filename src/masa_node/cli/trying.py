@@ -7,9 +7,9 @@ import socket
 from pathlib import Path
 
 from masa_node.api.families import Offers
-from masa_node.chat.ask import DOOR_PATHS, Door
-from masa_node.node.compose import Node
-from masa_node.node.settings import listed
+from masa_node.chat.request import DOOR_PATHS, Door
+from masa_node.node.node import Node
+from masa_node.node.settings.environment import listed
 
 _UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 - what is bound, not what is
 # Documentation addresses (RFC 5737, RFC 3849): no packet is sent, the system only says which own address it would use.

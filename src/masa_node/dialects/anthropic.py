@@ -3,13 +3,12 @@
 import msgspec
 
 from masa_node.chat.answer import Usage
-from masa_node.chat.ask import DialectName
+from masa_node.chat.request import DialectName
 from masa_node.dialects.choices import Choices
 from masa_node.dialects.dialect import ErrorText, Mark
 from masa_node.dialects.faults import error_text, is_bare_error, no_answer
 from masa_node.dialects.fields import ABSENT, FIELDS, TEXT, TOKENS, is_empty, is_error, is_given, read
-from masa_node.dialects.framing import SSE, event_of
-from masa_node.dialects.heartbeats import NOTHING, is_heartbeat, is_heartbeat_name
+from masa_node.dialects.framing import NOTHING, SSE, event_of, is_heartbeat, is_heartbeat_name
 
 # From the vendor's error documentation.
 _ERROR_TYPE = {

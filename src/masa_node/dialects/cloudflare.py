@@ -8,13 +8,12 @@ import re
 import msgspec
 
 from masa_node.chat.answer import Usage
-from masa_node.chat.ask import DialectName
+from masa_node.chat.request import DialectName
 from masa_node.dialects.choices import Choices
 from masa_node.dialects.dialect import ErrorText, Mark
 from masa_node.dialects.faults import error_text, no_answer
 from masa_node.dialects.fields import ABSENT, is_empty, is_error, is_given, read
-from masa_node.dialects.framing import SSE, event_of
-from masa_node.dialects.heartbeats import NOTHING
+from masa_node.dialects.framing import NOTHING, SSE, event_of
 from masa_node.dialects.openai import fault_of_choices, is_about_an_end, mark_of_choices, mark_of_other, note_usage
 
 _DONE = b"[DONE]"

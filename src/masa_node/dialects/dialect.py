@@ -6,7 +6,7 @@ from typing import Protocol
 import msgspec
 
 from masa_node.chat.answer import Usage
-from masa_node.chat.ask import DialectName
+from masa_node.chat.request import DialectName
 from masa_node.dialects.choices import Choices
 from masa_node.dialects.framing import Framing
 

@@ -1,8 +1,4 @@
-"""What an error says, whoever words it: its text and the HTTP status that it stands for.
-
-Servers put errors into answers with status 200, each in a shape of its own: `{"error": {...}}`, `{"object": "error"}`
-(older vLLM), a list of errors (Gemini, Cloudflare), `{"code": 401, "msg": ...}`, `{"detail": ...}` (FastAPI).
-"""
+"""What an error says, whoever words it: its text, and the HTTP status that it stands for. Pure."""
 
 import re
 from collections.abc import Iterator
@@ -10,6 +6,26 @@ from collections.abc import Iterator
 import msgspec
 
 from masa_node.dialects.fields import ABSENT, LIST, TEXT, is_given, read
+
+# ---- quoting ----
+
+# The beginning of what somebody sent, as it may be shown: their own words help more than any of ours.
+
+MAX_QUOTED_CHARS = 200
+
+
+def quoted(data: bytes) -> str:
+    """One line, printable, short, in quotes; "an empty body" if there is no text."""
+    text = " ".join(data[: MAX_QUOTED_CHARS * 4].decode("utf-8", "replace").split())
+    return repr(text[:MAX_QUOTED_CHARS]) if text else "an empty body"
+
+
+# ---- faults ----
+
+# What an error says, whoever words it: its text and the HTTP status that it stands for.
+#
+# Servers put errors into answers with status 200, each in a shape of its own: `{"error": {...}}`, `{"object": "error"}`
+# (older vLLM), a list of errors (Gemini, Cloudflare), `{"code": 401, "msg": ...}`, `{"detail": ...}` (FastAPI).
 
 _STATUSES = range(400, 600)
 # Types and codes in words, without regard to case and signs: OpenAI's, Anthropic's, vLLM's, llama.cpp's, Google's.

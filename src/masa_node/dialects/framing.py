@@ -1,15 +1,20 @@
-"""Where one frame ends and the next begins: server-sent events and newline-delimited JSON.
-
-Chunks and frames are unrelated: one chunk may hold several frames, a frame may span chunks and be cut anywhere,
-also inside a UTF-8 character.
-"""
+"""Where one frame ends and the next begins, and which frames are only signs of life. Pure."""
 
 import re
 from collections.abc import Iterable
 from typing import Protocol
 
+import msgspec
+
 from masa_node.chat.errors import NotAnAnswer
-from masa_node.dialects.fields import BOM
+from masa_node.dialects.fields import BOM, FIELDS, TEXT, read
+
+# ---- framing ----
+
+# Where one frame ends and the next begins: server-sent events and newline-delimited JSON.
+#
+# Chunks and frames are unrelated: one chunk may hold several frames, a frame may span chunks and be cut anywhere,
+# also inside a UTF-8 character.
 
 # One frame may carry a base64 image or Ollama's whole `context`; more than this is an attack or a fault.
 MAX_FRAME_BYTES = 16 * 1024 * 1024
@@ -188,3 +193,45 @@ def _end_of_mixed(buffer: bytes | bytearray, start: int) -> int:
     """
     at = buffer.rfind(b"\n\r", start, len(buffer) - 1)
     return at + 2 if at >= 0 and buffer[at + 2] != LF else 0
+
+
+# ---- heartbeats ----
+
+# Signs of life in a stream that are no part of an answer: servers send them while the model is loaded or thinks.
+
+NOTHING = frozenset({b"", b"{}", b"[]", b"null", b'""'})
+_NAMES = frozenset({"ping", "pong", "keepalive", "heartbeat", "alive"})
+# Where a heartbeat says that it is one, and what it may tell beside that.
+_NAMED_BY = ("type", "event", "object", "status", "kind")
+_BESIDE = frozenset({"time", "timestamp", "ts", "created", "created_at", "id", "message"})
+_MAX_BYTES = 512  # of one heartbeat: a name, a time and an id
+
+
+def is_heartbeat_name(name: bytes | str) -> bool:
+    """Is an event or a type of this name one: `ping`, `keep-alive`, `response.heartbeat`?"""
+    text = name.decode("utf-8", "replace") if isinstance(name, bytes) else name
+    if len(text) > _MAX_BYTES:
+        return False
+    last = text.strip().lower().rpartition(".")[2]
+    return "".join(char for char in last if char.isalnum()) in _NAMES
+
+
+def is_heartbeat(data: bytes) -> bool:
+    """Does this payload of a frame say nothing but that the server lives? It is no part of an answer already."""
+    if len(data) > _MAX_BYTES:
+        return False
+    if b"".join(data.split()) in NOTHING:
+        return True
+    fields = read(data, FIELDS)
+    if fields is None:
+        words = read(data, TEXT)
+        return is_heartbeat_name(data if words is None else words)
+    if any(_is_name(fields[key]) for key in _NAMED_BY if key in fields):
+        return True
+    names = [name for name in fields if name not in _BESIDE]
+    return bool(names) and all(is_heartbeat_name(name) for name in names)
+
+
+def _is_name(raw: msgspec.Raw) -> bool:
+    name = read(raw, TEXT)
+    return name is not None and is_heartbeat_name(name)

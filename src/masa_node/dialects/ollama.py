@@ -8,13 +8,12 @@ import re
 import msgspec
 
 from masa_node.chat.answer import Usage
-from masa_node.chat.ask import DialectName
+from masa_node.chat.request import DialectName
 from masa_node.dialects.choices import Choices
 from masa_node.dialects.dialect import ErrorText, Mark
 from masa_node.dialects.faults import error_text, is_bare_error, no_answer
 from masa_node.dialects.fields import ABSENT, BOM, FIELDS, TOKENS, is_empty, is_error, is_given, read
-from masa_node.dialects.framing import NDJSON
-from masa_node.dialects.heartbeats import is_heartbeat
+from masa_node.dialects.framing import NDJSON, is_heartbeat
 
 _DONE = re.compile(rb'"done"\s*:\s*true')
 

@@ -6,13 +6,12 @@ No `[DONE]`. Ollama and llama.cpp speak it too; errors have the shape of OpenAI'
 import msgspec
 
 from masa_node.chat.answer import Usage
-from masa_node.chat.ask import DialectName
+from masa_node.chat.request import DialectName
 from masa_node.dialects.choices import Choices
 from masa_node.dialects.dialect import ErrorText, Mark
 from masa_node.dialects.faults import error_text, is_bare_error, no_answer
 from masa_node.dialects.fields import ABSENT, FIELDS, LIST, TEXT, TOKENS, is_empty, is_given, read
-from masa_node.dialects.framing import event_of
-from masa_node.dialects.heartbeats import NOTHING, is_heartbeat_name
+from masa_node.dialects.framing import NOTHING, event_of, is_heartbeat_name
 from masa_node.dialects.openai import OpenAi, mark_of_other
 
 _ENDS = frozenset({"response.completed", "response.incomplete", "response.cancelled"})

@@ -1,14 +1,97 @@
-"""Reads what routing must know out of a request body, and nothing else: the model's name, and whether it streams.
-
-One pass of msgspec over the bytes; nothing else of the body becomes an object (100 kB in about 0.1 ms).
+"""Reads what routing must know out of a request body: the model's name, whether it streams, and whether it says one of
+them twice. Pure.
 """
 
 import msgspec
 
-from masa_node.chat.ask import Door
-from masa_node.chat.errors import BadJson, BadModel
-from masa_node.dialects.fields import ABSENT, TEXT, UNREADABLE, decode, read
-from masa_node.dialects.repeated import check_repeated
+from masa_node.chat.errors import BadJson, BadModel, CallerError
+from masa_node.chat.request import Door
+from masa_node.dialects.condensing import at_once, end_of_text, parts_of
+from masa_node.dialects.fields import ABSENT, BOM, TEXT, UNREADABLE, decode, read
+
+# ---- repeated ----
+
+# Is there but one way to read which model a request is for, and whether it streams? Pure.
+#
+# Of a field that is there twice Python, JavaScript and Go take the last, others the first or none; Go's decoder, which
+# Ollama uses, takes `Model` for `model`. What an LLM server could read in another way than this node is refused: it
+# might be for another model than the one that was looked up. The same value twice, and other fields twice, harm nobody.
+
+MAX_FIELDS = 256  # at the top of a body; the longest known API has about forty
+_DECIDING = ("model", "stream")
+_OLLAMA = frozenset({Door.OLLAMA_CHAT, Door.OLLAMA_GENERATE, Door.OLLAMA_EMBED, Door.OLLAMA_EMBEDDINGS, Door.NATIVE})
+_ESCAPED = (b"\\u00", b"\\u017", "\N{LATIN SMALL LETTER LONG S}".encode())  # a letter of a name, written otherwise
+
+Fields = list[tuple[str, bytes]]
+
+
+def fields_as_written(body: bytes) -> Fields:
+    """The fields of this JSON object, each as often as it is there. Raises `CallerError` beyond MAX_FIELDS."""
+    parts = at_once(parts_of(body.removeprefix(BOM), MAX_FIELDS + 1)) or []
+    if len(parts) > MAX_FIELDS:
+        raise CallerError(f"The body has more than {MAX_FIELDS} fields. Send those that the LLM's documentation names.")
+    fields: Fields = []
+    for part in parts:
+        end = at_once(end_of_text(part, 0))
+        fields.append((read(part[:end], TEXT) or "", part[end:].lstrip().removeprefix(b":").lstrip()))
+    return fields
+
+
+def check_repeated(body: bytes, door: Door) -> None:
+    """Raises `BadModel` or `CallerError` where this body could be read in two ways. It has to be a JSON object."""
+    if not _may_repeat(body, door):
+        return
+    fields = fields_as_written(body)
+    for name in _DECIDING:
+        _check_one(name, [(own, value) for own, value in fields if own.casefold() == name])  # Go folds by Unicode, too
+    if door in _OLLAMA:
+        _check_name([value for own, value in fields if own == "model"], fields)
+
+
+def _may_repeat(body: bytes, door: Door) -> bool:
+    """Quickly: is it worth a closer look?"""
+    lower = body.lower()
+    if any(lower.count(b'"%s"' % name.encode()) > 1 for name in _DECIDING):
+        return True
+    if any(lower.count(b'"%s"' % name.encode()) != body.count(b'"%s"' % name.encode()) for name in _DECIDING):
+        return True
+    return (door in _OLLAMA and b'"name"' in lower) or any(escape in lower for escape in _ESCAPED)
+
+
+def _check_one(name: str, written: Fields) -> None:
+    if len({_read(value) for _, value in written}) > 1:
+        raise _error_of(name)(
+            f"The body has the field `{name}` {len(written)} times, with different values, and LLM servers do not "
+            "agree on which of them counts. Send it once."
+        )
+    if written and all(own != name for own, _ in written):
+        raise _error_of(name)(f"The body has the field `{written[0][0]}`. Write it `{name}`, in lower case.")
+
+
+def _check_name(models: list[bytes], fields: Fields) -> None:
+    """Where Ollama's API takes `name` for the model, as it does in some of its requests."""
+    for own, value in fields:
+        if own.casefold() == "name" and _read(value) != _read(models[-1] if models else b""):
+            raise BadModel(
+                "The body has a field `name` beside `model`, with another value, and an Ollama server may take it for "
+                "the model. Leave it out."
+            )
+
+
+def _error_of(name: str) -> type[CallerError]:
+    return BadModel if name == "model" else CallerError
+
+
+def _read(value: bytes) -> str | bytes:
+    text = read(value, TEXT)
+    return value if text is None else f'"{text}'
+
+
+# ---- peek ----
+
+# Reads what routing must know out of a request body, and nothing else: the model's name, and whether it streams.
+#
+# One pass of msgspec over the bytes; nothing else of the body becomes an object (100 kB in about 0.1 ms).
 
 MAX_MODEL_CHARS = 256  # the longest real ids (Hugging Face paths with a quantisation) are below 150
 

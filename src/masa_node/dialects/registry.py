@@ -1,6 +1,6 @@
 """The dialects by name."""
 
-from masa_node.chat.ask import DialectName
+from masa_node.chat.request import DialectName
 from masa_node.dialects.anthropic import Anthropic
 from masa_node.dialects.cloudflare import Cloudflare
 from masa_node.dialects.dialect import Dialect

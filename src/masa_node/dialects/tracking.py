@@ -7,12 +7,10 @@ from collections.abc import Iterator
 
 from masa_node.chat.answer import Usage
 from masa_node.chat.errors import BrokenAnswer, ErrorAnswer, ErrorInStream, NotAnAnswer, ProviderError
-from masa_node.dialects.choices import Choices
+from masa_node.dialects.choices import Choices, Endings
 from masa_node.dialects.dialect import Dialect, Mark
-from masa_node.dialects.endings import Endings
-from masa_node.dialects.faults import error_status, error_text, is_json_error
+from masa_node.dialects.faults import error_status, error_text, is_json_error, quoted
 from masa_node.dialects.framing import FrameCutter, event_of
-from masa_node.dialects.quoting import quoted
 
 _JSON = (("content-type", "application/json"),)
 

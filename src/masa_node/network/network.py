@@ -2,7 +2,7 @@
 catalog as they do here.
 
 Everything that this node knows of a peer ends in one question: may it be asked now? It may while it is linked (its
-key proved, let in by `membership.py`) and its newest advert is in force.
+key proved, let in by `links/membership.py`) and its newest advert is in force.
 """
 
 import asyncio
@@ -15,24 +15,23 @@ from collections.abc import Set as AbstractSet
 import msgspec
 import structlog
 
-from masa_node.chat.errors import ProviderError
-from masa_node.network.addresses import dialable
-from masa_node.network.advertising import Advertiser, offers_of
-from masa_node.network.adverts import Advert, SignedAdvert, is_in_force
-from masa_node.network.allowance import Allowance
-from masa_node.network.asking import RemotePeer
-from masa_node.network.control import Hello, RefusalCode
-from masa_node.network.gossip import AdvertExpired, AdvertHeard, Gossip, OwnAdvertElsewhere
-from masa_node.network.latecomers import latecomers
-from masa_node.network.links import MAX_LINKS, Links
-from masa_node.network.membership import LinkRefused, Membership, UseInvite
-from masa_node.network.peers import PeerBook, Standing
-from masa_node.network.resolving import resolve
-from masa_node.network.serving import PeerServer
-from masa_node.network.session import Session
-from masa_node.network.transport import NodeId, OpensStreams, PeerAddress, Stream, Transport, short_id
-from masa_node.network.vouchers import make_voucher, open_voucher, vouchers_to_show
-from masa_node.network.wire import ProtocolFault
+from masa_node.chat.errors import LinkRefused, ProtocolFault, ProviderError
+from masa_node.network.gossip.adverts import Advert, SignedAdvert, is_in_force
+from masa_node.network.gossip.gossip import AdvertExpired, AdvertHeard, Gossip, OwnAdvertElsewhere
+from masa_node.network.gossip.own_advert import Advertiser, offers_of
+from masa_node.network.links.control import Hello, RefusalCode
+from masa_node.network.links.links import MAX_LINKS, Links
+from masa_node.network.links.membership import Membership, UseInvite
+from masa_node.network.links.peer_book import PeerBook, Standing
+from masa_node.network.links.session import Session
+from masa_node.network.links.token_bucket import Allowance
+from masa_node.network.links.vouchers import make_voucher, open_voucher, vouchers_to_show
+from masa_node.network.requests.latecomers import latecomers
+from masa_node.network.requests.remote_peer import RemotePeer
+from masa_node.network.requests.server import PeerServer
+from masa_node.network.transport.addresses import dialable
+from masa_node.network.transport.interfaces import NodeId, OpensStreams, PeerAddress, Stream, Transport, short_id
+from masa_node.network.transport.resolver import resolve
 from masa_node.routing.catalog import Catalog
 
 LINKS_KEPT_FREE = 32  # for peers that dial this node

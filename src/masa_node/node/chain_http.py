@@ -1,12 +1,12 @@
-"""The node's HTTP client as the chain reader wants it: `staking.rpc.PostJson`."""
+"""The node's HTTP client as the chain reader wants it: `stake_policy.ethereum.rpc.PostJson`."""
 
 import base64
 from urllib.parse import unquote, urlsplit
 
-from masa_node.chat.ask import Headers
 from masa_node.chat.errors import Unreachable
-from masa_node.routing.answers import read_whole
-from masa_node.upstreams.http import HttpClient
+from masa_node.chat.request import Headers
+from masa_node.routing.answer_reader import read_whole
+from masa_node.upstreams.http.client import HttpClient
 
 _JSON: Headers = (("content-type", "application/json"),)
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
-from masa_node.node.settings import Settings
-from masa_node.node.stake_settings import read_stake_settings
-from masa_node.upstreams.proxies import PROXY_NAMES, Proxies
+from masa_node.node.settings.environment import Settings
+from masa_node.node.settings.stake import read_stake_settings
+from masa_node.upstreams.http.proxies import PROXY_NAMES, Proxies
+from masa_node.upstreams.http.urls import ollama_url
 from masa_node.upstreams.spec import UpstreamSpec
-from masa_node.upstreams.urls import ollama_url
 
 
 def read_proxies(settings: Settings) -> Proxies:

@@ -13,17 +13,17 @@ import uvicorn
 from uvicorn._types import ASGIApplication
 
 from masa_node import __version__
-from masa_node.api.protocol import BoundedHttpProtocol
-from masa_node.api.refusals import NOSNIFF
+from masa_node.api.http1.protocol import BoundedHttpProtocol
+from masa_node.api.http1.raw_responses import NOSNIFF
 from masa_node.chat.errors import ConfigurationError
-from masa_node.node.compose import SETTLED_WITHIN_S, Node, upstream_specs
+from masa_node.node.node import SETTLED_WITHIN_S, Node, upstream_specs
 from masa_node.node.proxies import check_proxies, read_proxies
-from masa_node.node.settings import Settings
+from masa_node.node.settings.environment import Settings
 from masa_node.node.signals import stop_signals
-from masa_node.upstreams.finding import find_local, usual_places
-from masa_node.upstreams.http import HttpClient
+from masa_node.upstreams.http.client import HttpClient
+from masa_node.upstreams.http.urls import ollama_url
+from masa_node.upstreams.local_discovery import find_local, usual_places
 from masa_node.upstreams.spec import Kind
-from masa_node.upstreams.urls import ollama_url
 
 KEEP_ALIVE_S = 75  # nginx's; shorter than that of common load balancers' upstream pools would cost them errors
 GRACE_S = 10  # running answers may end after SIGTERM; a service manager kills after 90 s (systemd)

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from masa_node.chat.ask import CONVERSATION_DOORS, DOOR_PATHS, Ask, Door, Privacy
 from masa_node.chat.errors import (
     DialectNotServed,
     MasaError,
@@ -15,11 +14,12 @@ from masa_node.chat.errors import (
     ProviderError,
     UnknownModel,
 )
+from masa_node.chat.request import CONVERSATION_DOORS, DOOR_PATHS, Ask, Door, Privacy
 from masa_node.dialects.translation.formats import targets_for
 from masa_node.routing.catalog import NOBODY, Catalog, Found
 from masa_node.routing.health import HealthBook
+from masa_node.routing.peer_policy import Sifts
 from masa_node.routing.provider import Provider
-from masa_node.routing.sifting import Sifts
 from masa_node.routing.translating import (
     Estimating,
     TranslatingProvider,

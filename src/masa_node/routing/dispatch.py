@@ -1,16 +1,232 @@
-"""Has asks answered: puts together who may be asked, how many at once, and what was learnt of providers."""
+"""Has requests answered: who may be asked, how many at once, the timers, the stream, and the outcome at the end."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 
-from masa_node.chat.ask import Ask
+from masa_node.chat.answer import Answer, StreamedAnswer, WholeAnswer
+from masa_node.chat.errors import CallerStalled, FirstPieceTimeout, MasaError, ProviderError, Stalled
+from masa_node.chat.outcome import CALLER_GONE, MAX_TRAIL, STATUS_CALLER_GONE, Attempt, Outcome
+from masa_node.chat.request import Ask
 from masa_node.routing.admission import Admits
-from masa_node.routing.candidates import Arriving, Candidates, Refresh
+from masa_node.routing.candidates import Arriving, Candidates, Refresh, is_away
 from masa_node.routing.catalog import Catalog
-from masa_node.routing.exchange import Exchange, Observe
-from masa_node.routing.experience import Experience, Watch
 from masa_node.routing.health import Health, HealthBook
+from masa_node.routing.idle import LONGEST_WITHOUT_COUNTED, IdleTimer
+from masa_node.routing.peer_policy import Sifts
 from masa_node.routing.provider import Provider
-from masa_node.routing.sifting import Sifts
+from masa_node.routing.racing.attempts import Attempts
+from masa_node.routing.racing.error_rank import most_useful
+from masa_node.routing.racing.patience import Patience
+from masa_node.routing.racing.provider_stats import Experience, Watch
+from masa_node.routing.racing.race_runner import Runners
+
+# ---- exchange ----
+
+# One ask on its way: a place, the providers, the timers, the stream, and the outcome at the end.
+
+Write = Callable[[bytes], Awaitable[None]]
+Observe = Callable[[Outcome], None]
+
+
+class Exchange:
+    """Call `answer()`, then `send()` if it streams, then `close()`.
+
+    Before the first valid piece anything may be tried again; after it nothing is. The task that runs an exchange owns
+    everything under it: cancel it, `close()` it, and the LLM is stopped. `begun` and `ended` note what the caller was
+    told; without `ended` the outcome says that the caller had gone.
+    """
+
+    def __init__(
+        self, ask: Ask, admission: Admits, candidates: Candidates, experience: Experience, observe: Observe
+    ) -> None:
+        self._ask = ask
+        self._admission = admission
+        self._candidates = candidates
+        self._experience = experience
+        self._observe = observe
+        self._loop = asyncio.get_running_loop()
+        self._came_s = self._loop.time()
+        self._admitted_s: float | None = None
+        self._first_piece_s: float | None = None
+        self._answer: Answer | None = None
+        self.patience = Patience(ask, self._came_s, self._loop)
+        self._attempts = Attempts(ask, self._came_s, experience, self._loop, self.patience)
+        self._error: str | None = CALLER_GONE
+        self._status = STATUS_CALLER_GONE
+        self._answer_bytes = 0
+        self._closed = False
+        self._writing = False
+
+    @property
+    def served_by(self) -> Provider | None:
+        """Who answers, once somebody does."""
+        return self._attempts.winner
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """Who was asked, in the order in which the attempts ended."""
+        return self._attempts.trail
+
+    async def answer(self) -> Answer:
+        """The answer, with its first valid piece. An error of an LLM that the caller should see is an answer too.
+
+        Raises `MasaError`. At most one call.
+        """
+        ask, attempts = self._ask, self._attempts
+        try:
+            async with self.patience:
+                await self._admission.enter(ask.asked_by or "")
+                self._admitted_s = self._loop.time()
+                chosen = await self._candidates.choose(ask)
+                if chosen.peers:
+                    answer = await Runners(ask, chosen, attempts, self._experience).run()
+                else:
+                    answer = await attempts.in_turn(chosen.own)
+        except TimeoutError:
+            attempts.note_silence()
+            raise most_useful([self._timed_out(), *attempts.errors]) from None
+        except ProviderError as exc:
+            if exc.away_for_s is None:
+                raise
+            raise is_away(exc, exc.away_for_s) from exc
+        self._answer = answer
+        self._first_piece_s = self._loop.time() - self._came_s
+        return answer
+
+    async def send(self, answer: StreamedAnswer, write: Write) -> None:
+        """Give every piece of the answer to `write`, in order; returns when the answer has ended whole.
+
+        Whatever happens to the LLM after its terminal frame, or after its finish where it has none, is no matter.
+
+        Raises `BrokenAnswer` when it was cut, `Stalled` when nothing came for the ask's idle time.
+        Backpressure: the next piece is taken when `write` has returned.
+        """
+        async with IdleTimer(self._ask.idle_timeout_s, signs=answer.received, counted=answer.frames) as idle:
+            try:
+                await self._pass_on(answer, write, idle)
+            except ProviderError as exc:
+                if not self._has_given_all():
+                    raise self._attempts.broke_off(exc) from None
+        if idle.expired and not self._has_given_all():
+            raise self._stalled(had_signs=idle.had_signs)
+        self._attempts.succeeded()
+
+    async def _pass_on(self, answer: StreamedAnswer, write: Write, idle: IdleTimer) -> None:
+        next_piece = answer.next_piece
+        piece = answer.first
+        while piece:
+            self._answer_bytes += len(piece)
+            self._writing = True
+            await write(piece)
+            self._writing = False
+            idle.touch()
+            piece = await next_piece()
+            idle.touch()  # the caller's time and the LLM's are not added up
+
+    def _has_given_all(self) -> bool:
+        """Does the caller have an answer that is whole, whatever else was to come?"""
+        answer = self._answer
+        return isinstance(answer, StreamedAnswer) and self._answer_bytes > 0 and not self._writing and answer.is_whole()
+
+    def begun(self, status: int) -> None:
+        """The caller was told this status; what follows is still open."""
+        self._status = status
+
+    def ended(self, error: MasaError | None, body_bytes: int = 0) -> None:
+        """The caller was given everything: a whole answer, or this error (instead of one, or in the middle of it)."""
+        self._error = error.code if error is not None else None
+        self._answer_bytes += body_bytes
+
+    def close(self) -> None:
+        """End the exchange: stop the LLM if it still works, give the place back, report the outcome. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._error == CALLER_GONE and self._has_given_all():  # SDKs close when they have read the terminal frame
+            self._error = None
+            self._attempts.succeeded()
+        if self._answer is not None:
+            self._answer.close()
+        if self._attempts.race is not None:
+            self._attempts.close()
+        if self._admitted_s is not None:
+            self._admission.leave(self._ask.asked_by or "")
+        self._observe(self._outcome())
+
+    def _timed_out(self) -> FirstPieceTimeout:
+        asked = self._who_was_asked()
+        if self.patience.is_at_end:
+            waited_s = self.patience.end_s - self._came_s
+            return FirstPieceTimeout(
+                f"No piece of an answer within {round(waited_s, 2):g} s (LLM_BEGIN_TIMEOUT), only signs of work; "
+                f"asked: {asked}. Raise LLM_BEGIN_TIMEOUT if reading the prompt takes longer."
+            )
+        advice = (
+            "The LLM may still be loading the model: raise LLM_TIMEOUT if it takes longer than that."
+            if self._ask.wants_stream
+            else 'An answer that is not streamed usually begins when it is complete: ask with "stream": true, or '
+            "raise LLM_TIMEOUT."
+        )
+        silence_s = round(self.patience.silence_s, 2)
+        return FirstPieceTimeout(f"No answer within {silence_s:g} s (LLM_TIMEOUT); asked: {asked}. {advice}")
+
+    def _who_was_asked(self) -> str:
+        names = [attempt.provider for attempt in self.attempts]
+        if not names:
+            nobody = "all places were taken" if self._admitted_s is None else "the lists of models did not come in time"
+            return f"nobody: {nobody}"
+        more = f" and {len(names) - MAX_TRAIL} more" if len(names) > MAX_TRAIL else ""
+        return ", ".join(names[:MAX_TRAIL]) + more
+
+    def _stalled(self, *, had_signs: bool) -> MasaError:
+        idle_s = self._ask.idle_timeout_s
+        if self._writing:
+            return CallerStalled(f"The caller read nothing for {idle_s:g} s (LLM_IDLE_TIMEOUT).")
+        what = f"nothing came for {idle_s:g} s (LLM_IDLE_TIMEOUT)"
+        if had_signs:
+            what = (
+                f"no piece of it came for {LONGEST_WITHOUT_COUNTED * idle_s:g} s ({LONGEST_WITHOUT_COUNTED} times "
+                "LLM_IDLE_TIMEOUT), only comments or a part of one"
+            )
+        return self._attempts.broke_off(Stalled(f"{what}, so the answer was cut."))
+
+    def _outcome(self) -> Outcome:
+        ask, answer, attempts, now_s = self._ask, self._answer, self._attempts, self._loop.time()
+        usage = answer.usage if answer is not None else None
+        match answer:
+            case StreamedAnswer():
+                pieces = answer.frames()
+            case WholeAnswer():
+                pieces = 1
+            case None:
+                pieces = 0
+        return Outcome(
+            request_id=ask.request_id,
+            door=ask.door,
+            model=ask.model,
+            model_known=self._candidates.knows(ask.model),
+            wants_stream=ask.wants_stream,
+            status=self._status,
+            error=self._error,
+            served_by=attempts.winner.name if attempts.winner is not None else None,
+            attempts=tuple(attempts.trail),
+            body_bytes=len(ask.body),
+            answer_bytes=self._answer_bytes,
+            pieces=pieces,
+            input_tokens=usage.input_tokens if usage is not None else None,
+            output_tokens=usage.output_tokens if usage is not None else None,
+            queued_s=(self._admitted_s or now_s) - self._came_s,
+            first_piece_s=self._first_piece_s,
+            total_s=now_s - self._came_s,
+            race=attempts.race,
+            hedges=attempts.hedges,
+            asked_by=ask.asked_by,
+        )
+
+
+# ---- dispatch ----
+
+# Has asks answered: puts together who may be asked, how many at once, and what was learnt of providers.
 
 
 class Dispatcher:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from masa_node.chat.answer import Answer
-from masa_node.chat.ask import Ask
+from masa_node.chat.request import Ask
 
 Sign = Callable[[], None]
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import msgspec
 
 from masa_node.chat.answer import Answer, StreamedAnswer, WholeAnswer
-from masa_node.chat.ask import DIALECT_OF_DOOR, Ask, DialectName, Door, Headers
 from masa_node.chat.errors import EndpointMissing, ErrorAnswer, NotTranslatable, ProviderError
+from masa_node.chat.request import DIALECT_OF_DOOR, Ask, DialectName, Door, Headers
 from masa_node.dialects.framing import NDJSON
 from masa_node.dialects.registry import DIALECTS
 from masa_node.dialects.translation.counting import ESTIMATED, counted

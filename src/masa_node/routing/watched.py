@@ -1,7 +1,7 @@
 """A response whose bytes are signs of life until its first piece is there."""
 
-from masa_node.chat.ask import Headers
-from masa_node.routing.answers import Response
+from masa_node.chat.request import Headers
+from masa_node.routing.answer_reader import Response
 from masa_node.routing.provider import Sign
 
 _SUCCESS = range(200, 300)

@@ -11,10 +11,16 @@ import msgspec
 from msgspec import Meta
 
 from masa_node.chat.errors import MasaError
-from masa_node.staking.abi import word
-from masa_node.staking.addresses import ADDRESS_BYTES, Address, address_of, raw_address
-from masa_node.staking.hashing import keccak256
-from masa_node.staking.signatures import BadSignature, recover
+from masa_node.staking.ethereum.abi import word
+from masa_node.staking.ethereum.crypto import (
+    ADDRESS_BYTES,
+    Address,
+    BadSignature,
+    address_of,
+    keccak256,
+    raw_address,
+    recover,
+)
 
 MAX_LIFETIME_S = 90 * 86400  # as long as a voucher: who signs four times a year notices that he still does
 MAX_CLOCK_SKEW_S = 300  # nodes' clocks may differ by this, as for adverts

@@ -7,8 +7,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from masa_node.chat.ask import Door, RaceMode
 from masa_node.chat.outcome import CANCELLED, Outcome
+from masa_node.chat.request import Door, RaceMode
 
 # Names of models come from LLM servers' lists (thousands at a hosted one); the rest are counted as "other".
 MAX_MODEL_LABELS = 200

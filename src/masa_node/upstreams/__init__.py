@@ -1,4 +1,4 @@
 """LLM servers behind this node. One file a kind of server; `http.py` alone touches the HTTP client.
 
-Import `roster` to run all of them, `spec` to describe one, `finding` to look for servers on this machine.
+Import `poller` to run all of them, `spec` to describe one, `local_discovery` to look for servers on this machine.
 """

@@ -1,9 +1,9 @@
 """The way to one LLM server: what its owner has set goes along with every request to it, and nowhere else."""
 
-from masa_node.chat.ask import Headers
-from masa_node.upstreams.http import HttpAnswer, HttpClient
+from masa_node.chat.request import Headers
+from masa_node.upstreams.http.client import HttpAnswer, HttpClient
+from masa_node.upstreams.http.urls import merged_query
 from masa_node.upstreams.spec import UpstreamSpec
-from masa_node.upstreams.urls import merged_query
 
 
 class Access:

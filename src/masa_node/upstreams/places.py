@@ -1,13 +1,13 @@
-"""What may answer at a URL, told by the URL alone; `probing.py` then asks. Pure."""
+"""What may answer at a URL, told by the URL alone; `detection.py` then asks. Pure."""
 
 import re
 from urllib.parse import urlsplit
 
 import msgspec
 
-from masa_node.chat.ask import Door
+from masa_node.chat.request import Door
+from masa_node.upstreams.http.urls import SIBLINGS, openai_bases
 from masa_node.upstreams.spec import Kind
-from masa_node.upstreams.urls import SIBLINGS, openai_bases
 
 _VERSIONED = re.compile(r"/v\d+[a-z0-9]*$")
 

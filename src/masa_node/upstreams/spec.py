@@ -6,9 +6,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from masa_node.chat.ask import Headers
 from masa_node.chat.errors import ConfigurationError
-from masa_node.upstreams.urls import is_azure, redacted, with_scheme, without_user
+from masa_node.chat.request import Headers
+from masa_node.upstreams.http.urls import is_azure, redacted, with_scheme, without_user
 
 # What the connection needs, or the body: set by the client alone.
 _OWN_HEADERS = frozenset(

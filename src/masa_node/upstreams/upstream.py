@@ -6,7 +6,6 @@ from urllib.parse import urlsplit
 import msgspec
 
 from masa_node.chat.answer import Answer
-from masa_node.chat.ask import DIALECT_OF_DOOR, DOOR_PATHS, Ask, DialectName, Door, Headers
 from masa_node.chat.errors import (
     ConnectionClosed,
     ConnectionRefused,
@@ -19,22 +18,23 @@ from masa_node.chat.errors import (
     Unreachable,
 )
 from masa_node.chat.offer import AnyName, ModelOffer
-from masa_node.dialects.endings import EndingsByModel
+from masa_node.chat.request import DIALECT_OF_DOOR, DOOR_PATHS, Ask, DialectName, Door, Headers
+from masa_node.dialects.choices import EndingsByModel
 from masa_node.dialects.peek import is_model
 from masa_node.dialects.registry import DIALECTS
-from masa_node.routing.absent import AWAY_S
-from masa_node.routing.answers import is_streamed, read_whole, take_answer
+from masa_node.routing.answer_reader import is_streamed, read_whole, take_answer
+from masa_node.routing.catalog import AWAY_S
 from masa_node.routing.provider import Sign, no_sign
 from masa_node.routing.watched import Watched
 from masa_node.upstreams.access import Access
-from masa_node.upstreams.anthropic import DEFAULT_VERSION
-from masa_node.upstreams.http import HttpClient
-from masa_node.upstreams.missing import NOT_FOUND, NOT_IMPLEMENTED, is_of_the_path, looks_missing
-from masa_node.upstreams.ollama import OllamaServer
-from masa_node.upstreams.probing import MAX_PROBE_BYTES, identify
-from masa_node.upstreams.server import NO_SUCH_PATH, ListRefused, NoListing, Server
+from masa_node.upstreams.detection import MAX_PROBE_BYTES, identify
+from masa_node.upstreams.http.client import HttpClient
+from masa_node.upstreams.http.urls import deployment_of
+from masa_node.upstreams.servers.anthropic import DEFAULT_VERSION
+from masa_node.upstreams.servers.missing import NOT_FOUND, NOT_IMPLEMENTED, is_of_the_path, looks_missing
+from masa_node.upstreams.servers.ollama import OllamaServer
+from masa_node.upstreams.servers.server import NO_SUCH_PATH, ListRefused, NoListing, Server
 from masa_node.upstreams.spec import UpstreamSpec
-from masa_node.upstreams.urls import deployment_of
 
 RUNNING_WITHIN_S = 2.0  # it answers from memory
 JSON_TYPE = "application/json"

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from masa_node.chat.ask import Door
+from masa_node.chat.request import Door
 from masa_node.dialects.translation.translator import Translation, translate
 
 CHAT, RESPONSES, MESSAGES = Door.OPENAI_CHAT, Door.OPENAI_RESPONSES, Door.ANTHROPIC_MESSAGES

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from masa_node.chat.ask import Door
+from masa_node.chat.request import Door
 from tests.dialects.translation import sdk_models
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masa_node.chat.ask import DIALECT_OF_DOOR, Door
 from masa_node.chat.errors import NotAnAnswer, NotTranslatable, ProviderError
+from masa_node.chat.request import DIALECT_OF_DOOR, Door
 from masa_node.dialects.framing import SSE
 from masa_node.dialects.registry import DIALECTS
 from masa_node.dialects.translation import translator as translator_module

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masa_node.chat.ask import Door
+from masa_node.chat.request import Door
 from masa_node.dialects.translation.context import AnswerContext
 from masa_node.dialects.translation.conversation import Conversation
 from masa_node.dialects.translation.events import (

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masa_node.chat.ask import Door
 from masa_node.chat.errors import NotTranslatable
+from masa_node.chat.request import Door
 from masa_node.dialects.translation.conversation import (
     ChoiceMode,
     Conversation,

@@ -1,6 +1,6 @@
 """An estimate of how many tokens a request has, for servers that cannot count them."""
 
-from masa_node.chat.ask import Door
+from masa_node.chat.request import Door
 from masa_node.dialects.translation.conversation import (
     Conversation,
     Document,

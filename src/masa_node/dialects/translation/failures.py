@@ -5,10 +5,9 @@ from enum import StrEnum
 
 import msgspec
 
-from masa_node.chat.ask import DialectName
-from masa_node.dialects.faults import error_status, error_text
+from masa_node.chat.request import DialectName
+from masa_node.dialects.faults import error_status, error_text, quoted
 from masa_node.dialects.fields import ABSENT, TEXT, read
-from masa_node.dialects.quoting import quoted
 
 
 class Kind(StrEnum):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from masa_node.chat.ask import DIALECT_OF_DOOR, Door
+from masa_node.chat.request import DIALECT_OF_DOOR, Door
 from masa_node.dialects.translation.anthropic import answer_reader as anthropic_answer_reader
 from masa_node.dialects.translation.anthropic import answer_writer as anthropic_answer_writer
 from masa_node.dialects.translation.anthropic import request_reader as anthropic_request_reader

@@ -2,8 +2,8 @@
 
 import msgspec
 
-from masa_node.chat.ask import DIALECT_OF_DOOR, Door, Headers
 from masa_node.chat.errors import NotAnAnswer
+from masa_node.chat.request import DIALECT_OF_DOOR, Door, Headers
 from masa_node.dialects.framing import FrameCutter
 from masa_node.dialects.registry import DIALECTS
 from masa_node.dialects.translation.context import AnswerContext

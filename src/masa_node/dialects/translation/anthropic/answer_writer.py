@@ -1,6 +1,6 @@
 """From neutral events to Anthropic's: blocks one after the other, each of one kind, whatever order the source has."""
 
-from masa_node.chat.ask import DialectName
+from masa_node.chat.request import DialectName
 from masa_node.dialects.translation.anthropic.blocks import block_fields, citation_fields, usage_fields
 from masa_node.dialects.translation.collecting import collected
 from masa_node.dialects.translation.context import AnswerContext

@@ -1,6 +1,6 @@
 """From events to Cloudflare's frames and bodies."""
 
-from masa_node.chat.ask import DialectName
+from masa_node.chat.request import DialectName
 from masa_node.dialects.translation.collecting import collected
 from masa_node.dialects.translation.context import AnswerContext
 from masa_node.dialects.translation.events import (

@@ -1,6 +1,6 @@
 """From events to chunks and bodies of completions."""
 
-from masa_node.chat.ask import DialectName
+from masa_node.chat.request import DialectName
 from masa_node.dialects.translation.collecting import Choice, collected
 from masa_node.dialects.translation.context import AnswerContext
 from masa_node.dialects.translation.events import (

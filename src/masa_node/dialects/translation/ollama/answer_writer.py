@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from itertools import takewhile
 
-from masa_node.chat.ask import DialectName
+from masa_node.chat.request import DialectName
 from masa_node.dialects.translation.collecting import Reply, collected
 from masa_node.dialects.translation.context import AnswerContext
 from masa_node.dialects.translation.events import (

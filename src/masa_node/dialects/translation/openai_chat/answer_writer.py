@@ -1,6 +1,6 @@
 """From events to chunks and bodies of chat completions."""
 
-from masa_node.chat.ask import DialectName
+from masa_node.chat.request import DialectName
 from masa_node.dialects.translation.collecting import Choice, ThoughtBlock, collected
 from masa_node.dialects.translation.context import AnswerContext
 from masa_node.dialects.translation.conversation import Origin

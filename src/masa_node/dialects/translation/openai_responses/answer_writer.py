@@ -1,6 +1,6 @@
 """From neutral events to those of responses: items one after the other, parallel calls open beside each other."""
 
-from masa_node.chat.ask import DialectName
+from masa_node.chat.request import DialectName
 from masa_node.dialects.translation.collecting import (
     Block,
     CallBlock,

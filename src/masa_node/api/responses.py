@@ -1,0 +1,154 @@
+"""How anything is written to the caller: ASGI messages, the headers of every answer, errors in a dialect's shape."""
+
+import re
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote
+
+from masa_node.api.statuses import is_final, status_of
+from masa_node.chat.errors import (
+    ErrorAnswer,
+    MasaError,
+    MemoryFull,
+    Overloaded,
+    PeerBusy,
+    ProviderAway,
+    ProviderError,
+    StakeUnknown,
+    Unauthorized,
+    WrongMethod,
+)
+from masa_node.chat.outcome import Attempt, told
+from masa_node.chat.request import DialectName, Headers, RequestId
+from masa_node.dialects.dialect import ErrorText
+from masa_node.dialects.registry import DIALECTS
+
+Message = MutableMapping[str, Any]
+Send = Callable[[Message], Awaitable[None]]
+Receive = Callable[[], Awaitable[Message]]
+Scope = MutableMapping[str, Any]
+RawHeaders = list[tuple[bytes, bytes]]
+
+BUSY_RETRY_AFTER_S = 1  # all peers were busy, or memory full; another's place may be free at any moment
+AWAY_RETRY_AFTER_S = 2  # a lost peer is dialed again, and a server that is down looked at, every second or two
+STAKE_RETRY_AFTER_S = 10  # a chain that could not be read is not asked again before
+_CONTENT_TYPE = b"content-type"
+_JSON = (_CONTENT_TYPE, b"application/json")
+_PLAIN = (_CONTENT_TYPE, b"text/plain; charset=utf-8")
+_IS_JSON = re.compile(rb"application/([\w.-]+\+)?json\s*(;|$)", re.IGNORECASE)
+_RUNS_IN_BROWSERS = re.compile(r"html|xml|svg|script|css|pdf|multipart", re.IGNORECASE)
+# What an LLM's error brings along that is wrong for an error in our words.
+_OF_THE_BODY = (_CONTENT_TYPE, b"request-id")
+_WHEN_TO_ASK_AGAIN = frozenset({"retry-after", "retry-after-ms", "x-ms-retry-after-ms", "x-should-retry"})
+_SHOULD_RETRY = b"x-should-retry"
+_UNAVAILABLE = 503
+_PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
+
+
+def error_text(error: MasaError, request_id: RequestId) -> ErrorText:
+    """The error in words: what happened, where, what to do."""
+    place = error.place if isinstance(error, ProviderError) else ""
+    message = f"{place}: {error.message}" if place else error.message
+    return ErrorText(status_of(error), error.code, message, request_id)
+
+
+async def send_whole(send: Send, status: int, headers: RawHeaders, body: bytes) -> None:
+    """One complete response."""
+    headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def send_error(
+    send: Send, error: MasaError, dialect: DialectName, request_id: RequestId, headers: RawHeaders
+) -> int:
+    """The error in the dialect's shape, or as the LLM itself gave it. Returns the size of the body in bytes."""
+    text = error_text(error, request_id)
+    if isinstance(error, ErrorAnswer) and error.is_json and text.status == error.status:
+        body = error.body
+        headers += _labelled_as_json(error.headers)
+    else:
+        body = DIALECTS[dialect].error_body(text)
+        headers.append(_JSON)
+        headers += _retry_after(error)
+        if dialect is DialectName.ANTHROPIC:
+            headers.append((b"request-id", request_id.encode()))  # the name that its SDK reads
+    if isinstance(error, ErrorAnswer) and text.status == _UNAVAILABLE and not _says_when(error):
+        headers.append((b"retry-after", b"%d" % AWAY_RETRY_AFTER_S))  # llama.cpp while it loads its model
+    if is_final(error) and not any(name == _SHOULD_RETRY for name, _ in headers):
+        headers.append((_SHOULD_RETRY, b"false"))  # the SDKs of OpenAI and Anthropic send a 5xx twice more, else
+    if isinstance(error, WrongMethod):
+        headers.append((b"allow", error.allowed.encode()))
+    if isinstance(error, Unauthorized):  # an LLM's 401 is about its key, not about this node's
+        headers.append((b"www-authenticate", b'Bearer realm="masa-node"'))
+    await send_whole(send, text.status, headers, body)
+    return len(body)
+
+
+def _says_when(error: ErrorAnswer) -> bool:
+    """Does the LLM itself say whether to ask again, and when?"""
+    return any(name in _WHEN_TO_ASK_AGAIN for name, _ in error.headers)
+
+
+def _labelled_as_json(headers: Headers) -> RawHeaders:
+    """The headers of a JSON body. A label that says otherwise is put right: a browser would believe it."""
+    given = raw_headers(headers)
+    if any(name == _CONTENT_TYPE and _IS_JSON.match(value) for name, value in given):
+        return given
+    return [_JSON, *(pair for pair in given if pair[0] != _CONTENT_TYPE)]
+
+
+def _retry_after(error: MasaError) -> RawHeaders:
+    if isinstance(error, Overloaded):
+        return [(b"retry-after", b"%d" % error.retry_after_s)]
+    if isinstance(error, ProviderAway):
+        return [(b"retry-after", b"%d" % AWAY_RETRY_AFTER_S)]
+    if isinstance(error, PeerBusy | MemoryFull):
+        return [(b"retry-after", b"%d" % BUSY_RETRY_AFTER_S)]
+    if isinstance(error, StakeUnknown):
+        return [(b"retry-after", b"%d" % STAKE_RETRY_AFTER_S)]
+    if isinstance(error, ErrorAnswer):
+        return [pair for pair in raw_headers(error.headers) if pair[0] not in _OF_THE_BODY]
+    return []
+
+
+def raw_headers(headers: Headers) -> RawHeaders:
+    """Text headers as bytes. An LLM's answer is never labelled as what a browser would run: it says what it is told."""
+    return [
+        _PLAIN if name == "content-type" and _RUNS_IN_BROWSERS.search(value) else _raw(name, value)
+        for name, value in headers
+    ]
+
+
+def _raw(name: str, value: str) -> tuple[bytes, bytes]:
+    return name.encode("latin-1"), value.encode("latin-1", "replace")
+
+
+def request_headers(
+    request_id: RequestId, model: str, served_by: str | None, attempts: Sequence[Attempt]
+) -> RawHeaders:
+    """The headers that tell how a request went: id, model, who served it, the trail."""
+    headers = [(b"x-request-id", request_id.encode())]
+    if model:
+        headers.append((b"x-masa-model", header_text(model)))
+    if served_by is not None:
+        headers.append((b"x-masa-served-by", header_text(served_by)))
+    if attempts:
+        parts = [
+            f"{header_name(a.provider)}={a.result};ms={(a.ended_after_s - a.asked_after_s) * 1000:.0f}"
+            for a in told(attempts)
+        ]
+        headers.append((b"x-masa-attempts", ", ".join(parts).encode()))
+    return headers
+
+
+def header_name(text: str) -> str:
+    """A name as it may stand in a header value."""
+    return header_text(text).decode()
+
+
+@lru_cache(maxsize=512)
+def header_text(text: str) -> bytes:
+    """Any text as a header value: printable ASCII stays, the rest is percent-encoded."""
+    return quote(text, safe=_PRINTABLE).encode()

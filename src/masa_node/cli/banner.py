@@ -1,0 +1,103 @@
+"""What `up` prints while the node starts. It serves whether anybody reads that or not."""
+
+import functools
+from collections.abc import Callable
+from typing import ParamSpec
+
+import msgspec
+
+from masa_node.api.models import grouped
+from masa_node.cli.output import print_nowhere
+from masa_node.cli.trying import about_the_key, address_for_others, commands
+from masa_node.node.node import Node
+
+MAX_SHOWN_MODELS = 12
+NOTHING_YET = "No model can be asked yet."
+ID_CHARS = 10  # of a node's id, as the other commands show it
+
+
+P = ParamSpec("P")
+
+
+def _to_whoever_reads(greet: Callable[P, None]) -> Callable[P, None]:
+    """A closed pipe (`masa-node up | head -1`) ends what is printed, not the node, whenever it was closed."""
+
+    @functools.wraps(greet)
+    def printed(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            greet(*args, **kwargs)
+        except BrokenPipeError:
+            print_nowhere()
+
+    return printed
+
+
+class GreetPrograms:
+    """One line of JSON for each event."""
+
+    @_to_whoever_reads
+    def listening(self, address: str, node: Node) -> None:
+        """See `Announce`."""
+        upstreams = [{"name": provider.name, "place": provider.place} for provider in node.roster.providers]
+        _print_line({"event": "listening", "address": address, "upstreams": upstreams})
+
+    @_to_whoever_reads
+    def settled(self, address: str, node: Node) -> None:
+        """See `Announce`."""
+        states = [{"name": name, "kind": kind, "up": is_up} for name, kind, is_up in node.states()]
+        _print_line(
+            {
+                "event": "settled",
+                "address": address,
+                "upstreams": states,
+                "models": _models(node),
+                "node_id": node.node_id or None,
+                "staking": node.staking_line,
+            }
+        )
+
+
+class GreetPeople:
+    """The address, what is behind it, and a command to try."""
+
+    @_to_whoever_reads
+    def listening(self, address: str, node: Node) -> None:
+        """See `Announce`."""
+        print(f"Masa Node listens on {address}", flush=True)
+        if not node.roster.providers and node.settings.find_local:
+            print("Looking for LLM servers on this machine (LLM_CHAT_URL is not set) ...", flush=True)
+
+    @_to_whoever_reads
+    def settled(self, address: str, node: Node) -> None:
+        """See `Announce`."""
+        now, offers = node.situation(), node.askable(node.catalog.all_offers())
+        for server in now.servers:
+            print(f"  {server.line}")
+        models = _models(node)
+        if models:
+            more = f" and {len(models) - MAX_SHOWN_MODELS} more" if len(models) > MAX_SHOWN_MODELS else ""
+            print(f"  Models: {', '.join(models[:MAX_SHOWN_MODELS])}{more}")
+        if node.node_id:
+            print(f"  Peers: this node is {node.node_id[:ID_CHARS]} on its network; `masa-node peers` shows the others")
+        print(f"  Staking: {node.staking_line}")
+        shown = address_for_others(node, address)
+        if shown != address:
+            print(f"  Other machines reach it at {shown}")
+        print(f"\nOpenAI clients: base URL {shown}/v1   Anthropic and Ollama clients: {shown}")
+        if now.is_ready:
+            print(f"Try it: {about_the_key(node)}".rstrip())
+            for command in commands(node, shown, offers):
+                print(f"  {command}")
+        else:
+            print(NOTHING_YET if now.servers else now.why_not)
+            print("`masa-node models` lists what can be asked once there is something; `masa-node demo` needs no LLM")
+            print("server; `masa-node join LINK` brings a friend's models here.")
+        print("Ctrl+C stops it.", flush=True)
+
+
+def _models(node: Node) -> list[str]:
+    return [group[0][1].model for group in grouped(node.askable(node.catalog.all_offers()))]
+
+
+def _print_line(value: object) -> None:
+    print(msgspec.json.encode(value).decode(), flush=True)

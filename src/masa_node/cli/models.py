@@ -1,0 +1,101 @@
+"""`masa-node models`: asks a running node what it serves."""
+
+from collections.abc import Sequence
+
+import msgspec
+from rich.table import Table
+
+from masa_node.chat.errors import ConnectionRefused, NotAnAnswer, ProviderError
+from masa_node.cli.output import check_url, console
+from masa_node.dialects.fields import read
+from masa_node.routing.answer_reader import read_whole
+from masa_node.upstreams.http.client import HttpClient
+from masa_node.upstreams.http.proxies import NO_PROXIES, Proxies
+from masa_node.upstreams.servers.server import MAX_LISTING_BYTES, get_json
+
+
+class _Server(msgspec.Struct):
+    provider: str
+    local: bool = True
+
+
+MAX_SERVERS_SHOWN = 4
+PEER_CHARS = 10  # of an id, as the other commands show them
+
+
+class _Model(msgspec.Struct):
+    id: str
+    served_by: list[_Server]
+    dialects: list[str]
+    context_tokens: int | None
+
+
+class _Models(msgspec.Struct):
+    models: list[_Model]
+
+
+class _Ready(msgspec.Struct):
+    why: str | None = None
+
+
+_READY = msgspec.json.Decoder(_Ready)
+
+
+async def fetch_models(url: str, api_keys: Sequence[str], proxies: Proxies = NO_PROXIES) -> tuple[bytes, str]:
+    """The node's own list, as JSON, and why it is empty if it is.
+
+    Raises `ConfigurationError` for what is no URL, `ProviderError`, `ConnectionRefused` when nothing listens there.
+    """
+    check_url(url)
+    headers = (("Authorization", f"Bearer {api_keys[0]}"),) if api_keys else ()
+    async with HttpClient(proxies) as http:
+        try:
+            answer = await get_json(http, f"{url.rstrip('/')}/api/v1/llm/models", headers)
+            return answer, "" if _decoded(answer) else await _why_nothing(http, url)
+        except ConnectionRefused as exc:
+            raise no_node_at(url) from exc
+        except ProviderError as exc:
+            exc.place = f"the node at {url}"
+            raise
+
+
+def _decoded(answer: bytes) -> list[_Model]:
+    try:
+        return msgspec.json.decode(answer, type=_Models).models
+    except msgspec.DecodeError as exc:
+        raise NotAnAnswer("what answers there is no Masa node.") from exc
+
+
+async def _why_nothing(http: HttpClient, url: str) -> str:
+    """In the node's own words, which `/readyz` has."""
+    ready = await http.get(f"{url.rstrip('/')}/readyz", ())
+    told = read(await read_whole(ready, MAX_LISTING_BYTES), _READY)
+    return (told.why if told is not None else None) or "No model can be asked."
+
+
+def no_node_at(url: str) -> ConnectionRefused:
+    """In words that are about a node, not about an LLM server."""
+    error = ConnectionRefused("no node listens there. Start it with `masa-node up`, or name its address with --url.")
+    error.place = url
+    return error
+
+
+def print_models(answer: bytes, why_empty: str) -> None:
+    """The list as a table."""
+    models = _decoded(answer)
+    if not models:
+        print(why_empty)
+        print("No linked peer shares a model either: `masa-node peers` says who is linked.")
+        return
+    table = Table("model", "served by", "dialects", "context", box=None, pad_edge=False)
+    for model in models:
+        servers = ", ".join(_called(server) for server in model.served_by[:MAX_SERVERS_SHOWN])
+        if len(model.served_by) > MAX_SERVERS_SHOWN:
+            servers += f" and {len(model.served_by) - MAX_SERVERS_SHOWN} more"
+        context = f"{model.context_tokens:,}" if model.context_tokens else "-"
+        table.add_row(model.id, servers, ", ".join(model.dialects), context)
+    console().print(table)
+
+
+def _called(server: _Server) -> str:
+    return server.provider if server.local else f"peer {server.provider[:PEER_CHARS]}"

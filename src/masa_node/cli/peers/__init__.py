@@ -1,0 +1,1 @@
+"""The commands about peers: `commands` declares them, `actions` does them, `listing` prints."""

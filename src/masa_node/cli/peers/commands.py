@@ -1,0 +1,208 @@
+"""The commands about peers: `invite`, `invites`, `join`, `peers`, `id`."""
+
+import asyncio
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from masa_node.chat.errors import ConfigurationError
+from masa_node.cli.output import Group, Json, calendar_time, print_json
+from masa_node.network.links.invites import write_bootnode
+from masa_node.network.store.commands import Verb
+from masa_node.network.transport.addresses import Reach, reach
+from masa_node.network.transport.interfaces import PeerAddress
+from masa_node.node.proxies import read_proxies
+from masa_node.node.settings.environment import Settings, listed, read_settings
+from masa_node.node.views import STAKING_OFF
+
+MIN_LASTS_S = 60
+MAX_LASTS_S = 366 * 86_400  # nobody remembers whom he gave an older one
+MAX_USES = 10_000  # as many as a node knows peers
+MAX_NOTE_CHARS = 200  # as the store keeps
+
+_STAKES_UNSEEN = "not checked now: no node is on the network with this MASA_DIR"
+_UNITS_S = {"m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
+_ABOUT = {
+    Verb.FORGET: "Drop what is known of a peer. It may come back; see `block`.",
+    Verb.BLOCK: "Have nothing to do with a peer any more.",
+    Verb.UNBLOCK: "End that a peer is blocked.",
+    Verb.TRUST: "Let a peer see requests marked `X-Masa-Privacy: trusted`.",
+    Verb.UNTRUST: "End that a peer is trusted.",
+}
+
+peers_app = typer.Typer(invoke_without_command=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the program."""
+    app.command(rich_help_panel=Group.PEERS)(invite)
+    app.command(rich_help_panel=Group.PEERS)(invites)
+    app.command(rich_help_panel=Group.PEERS)(join)
+    app.add_typer(peers_app, name="peers", rich_help_panel=Group.PEERS)
+    app.command("id", rich_help_panel=Group.PEERS)(identity)
+
+
+def invite(
+    expires: Annotated[str, typer.Option(help="How long it may be used: 30m, 24h, 7d.")] = "24h",
+    uses: Annotated[int, typer.Option(help="How many nodes may join by it.", min=1, max=MAX_USES)] = 1,
+    note: Annotated[str, typer.Option(help="For whom it is; shown by `masa-node invites`.")] = "",
+    *,
+    json: Json = False,
+) -> None:
+    """Make a link by which another node may join this one's network. The link goes to stdout, all else to stderr."""
+    from masa_node.cli.peers.actions import WantedInvite, make_invite  # noqa: PLC0415 - other commands need no store
+
+    if len(note) > MAX_NOTE_CHARS:
+        raise ConfigurationError(f"--note: {len(note)} characters; {MAX_NOTE_CHARS} are the limit.")
+    wanted = WantedInvite(_seconds(expires), uses, note)
+    made = asyncio.run(make_invite(_masa_dir(_settings()), wanted))
+    if json:
+        print_json(made)
+        return
+    print(made.link, flush=True)
+    who = "one node" if made.uses == 1 else f"{made.uses} nodes"
+    _tell(f"\nBy this link {who} may join until {calendar_time(made.expires_at_unix_s)}. Give it to nobody else.")
+    _tell("On the other node: masa-node join LINK")
+    _tell(f"To take it back:   masa-node invites --revoke {made.id}")
+    if not made.is_running:
+        _tell("This node does not run now. It must, for another to join: masa-node up")
+    _tell_reach(made.address)
+
+
+def invites(
+    revoke: Annotated[str, typer.Option(help="End the invite of this id.", metavar="ID")] = "", *, json: Json = False
+) -> None:
+    """List the invites that were made, or end one of them."""
+    from masa_node.cli.peers.actions import list_invites, revoke_invite  # noqa: PLC0415 - as above
+    from masa_node.cli.peers.listing import invite_id, print_invites  # noqa: PLC0415
+
+    masa_dir = _masa_dir(_settings())
+    if revoke:
+        ended = asyncio.run(revoke_invite(masa_dir, revoke))
+        print_json({"revoked": ended}) if json else print(f"Nobody joins by invite {ended} any more; who has stays.")
+        return
+    found = asyncio.run(list_invites(masa_dir))
+    if json:
+        print_json([{"id": invite_id(each), **_without_hash(each)} for each in found])
+    else:
+        print_invites(found, time.time())
+
+
+def join(link: Annotated[str, typer.Argument(help="What `masa-node invite` printed.")], *, json: Json = False) -> None:
+    """Join a network by the link that another node's owner gave you."""
+    from masa_node.cli.peers.actions import join as join_by  # noqa: PLC0415 - as above
+
+    answer = asyncio.run(join_by(_masa_dir(_settings()), link))
+    print_json(answer) if json else print(answer.words)
+
+
+@peers_app.callback()
+def peers(
+    context: typer.Context,
+    url: Annotated[str, typer.Option(help="Address of the node; this machine's, at PORT, unless given.")] = "",
+    *,
+    shows_all: Annotated[bool, typer.Option("--all", help="Also show peers that are only heard of.")] = False,
+    json: Json = False,
+) -> None:
+    """List the peers: who is connected, directly or through a relay, and what they share. Or change one of them."""
+    if context.invoked_subcommand is not None:
+        return
+    from masa_node.cli.peers.actions import show_peers  # noqa: PLC0415 - as above
+    from masa_node.cli.peers.listing import print_peers  # noqa: PLC0415
+
+    values = _settings()
+    default_url = f"http://127.0.0.1:{values.port}"
+    keys = listed(values.api_key)
+    network = asyncio.run(show_peers(_masa_dir(values), url, default_url, keys, read_proxies(values)))
+    if not network.staking and not url:  # no node tells
+        network = msgspec.structs.replace(network, staking=STAKING_OFF if _is_off(values) else _STAKES_UNSEEN)
+    if json:
+        print_json(network)
+    else:
+        print_peers(network, shows_all=shows_all)
+
+
+def identity(*, json: Json = False) -> None:
+    """Print this node's id and its entry for the BOOTNODES of others."""
+    from masa_node.cli.peers.actions import own_address  # noqa: PLC0415 - as above
+
+    address = asyncio.run(own_address(_masa_dir(_settings())))
+    if json:
+        print_json({**msgspec.structs.asdict(address), "bootnodes_entry": write_bootnode(address)})
+        return
+    print(f"id:        {address.node_id}")
+    print(f"BOOTNODES: {write_bootnode(address)}")
+    if address.direct or address.relay_url:
+        _tell_reach(address)
+    else:
+        _tell(
+            "Its addresses are not known yet: it finds out when it is on the network (NETWORK=on). Others may find it"
+        )
+        _tell("without them on the same LAN (DISCOVER_LAN), or if you write one behind the id: @host:port.")
+
+
+def _add_change(verb: Verb, about: str) -> None:
+    @peers_app.command(verb.value, help=about)
+    def change(
+        peer: Annotated[str, typer.Argument(help="Its id, the first letters of it (at least 4), or its name.")],
+        *,
+        json: Json = False,
+    ) -> None:
+        from masa_node.cli.peers.actions import change_peer  # noqa: PLC0415 - as above
+
+        answer = asyncio.run(change_peer(_masa_dir(_settings()), verb, peer))
+        print_json(answer) if json else print(answer.words)
+
+
+for _verb, _about in _ABOUT.items():
+    _add_change(_verb, _about)
+
+
+def _settings() -> Settings:
+    from masa_node.telemetry import log  # noqa: PLC0415 - takes as long as all else here
+
+    values = read_settings()
+    log.configure(values.log_level, values.log_format)
+    return values
+
+
+def _is_off(values: Settings) -> bool:
+    """As `StakeSettings.is_off`, from the words alone: whether the profile can be read is the node's to say."""
+    return not values.stake_network or values.stake_providers == values.stake_callers == "off"
+
+
+def _masa_dir(values: Settings) -> Path:
+    return Path(values.masa_dir).expanduser()
+
+
+def _seconds(text: str) -> int:
+    match = re.fullmatch(r"([0-9]{1,6})([mhdw])", text.strip().lower())
+    lasts_s = int(match[1]) * _UNITS_S[match[2]] if match else 0
+    if not MIN_LASTS_S <= lasts_s <= MAX_LASTS_S:
+        raise ConfigurationError(f"--expires: {text!r} does not fit. Write 30m, 24h or 7d; a year is the limit.")
+    return lasts_s
+
+
+def _tell(words: str) -> None:
+    print(words, file=sys.stderr)
+
+
+def _tell_reach(address: PeerAddress) -> None:
+    """Say it when not everybody can use these addresses."""
+    kinds = {reach(text) for text in address.direct}
+    if address.relay_url or Reach.PUBLIC in kinds:
+        return
+    if kinds <= {Reach.LOOPBACK}:
+        _tell("This node is reachable on this machine only: see PEER_HOST and RELAY_URL.")
+    else:
+        _tell("This node knows private addresses of itself only: they lead to it on its own network. From elsewhere")
+        _tell("a relay is needed (RELAY_URL), or a public address in front of it.")
+
+
+def _without_hash(value: msgspec.Struct) -> dict[str, object]:
+    return {name: field for name, field in msgspec.structs.asdict(value).items() if name != "token_hash"}

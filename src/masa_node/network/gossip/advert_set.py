@@ -1,0 +1,227 @@
+"""The adverts that a node knows, and what it tells of them in short: hashes of buckets of node ids. Pure and bounded.
+
+A bucket's hash is the sum of the hashes of its entries (Bellare and Micciancio's AdHash): one advert more or less is
+one addition, and coarser buckets are sums of finer ones.
+"""
+
+import math
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
+
+from masa_node.network.gossip.adverts import MAX_LIFETIME_S, SignedAdvert, is_in_force
+from masa_node.network.gossip.messages import ENTRY_BYTES, HASH_BYTES, MAX_BITS, PREFIX_BYTES, Digest, Listing
+from masa_node.network.transport.interfaces import MAX_CLOCK_SKEW_S, NodeId
+
+MAX_KNOWN = 10_000  # nodes; 5 MB of adverts of usual size
+MAX_KNOWN_BYTES = 8 * 1024 * 1024  # of adverts as they travel; the worst made ones take 17 times that in memory
+BUCKET_SHOULD_HOLD = 16  # adverts: listing a bucket is 256 bytes, and 1 000 nodes have a digest of 512
+_LEAVES = 1 << MAX_BITS
+_WRAP = 1 << 8 * HASH_BYTES
+
+
+class Entry:
+    """What is known of one node. `spread` is what is told to others; `newest` may be newer in its load only."""
+
+    __slots__ = ("hash", "newest", "passed_on_s", "spread", "tag", "teller")
+
+    def __init__(self, spread: SignedAdvert, teller: NodeId) -> None:
+        self.teller = teller
+        self.passed_on_s = -math.inf
+        self.take(spread)
+
+    def take(self, spread: SignedAdvert) -> None:
+        """A newer one to be told to others."""
+        self.spread = self.newest = spread
+        self.tag, self.hash = tag_and_hash(spread)
+
+    @property
+    def sequence(self) -> int:
+        """Of what is told to others."""
+        return self.spread.advert.sequence
+
+
+def prefix_of(node_id: NodeId) -> bytes:
+    """What stands for a node in listings."""
+    return bytes.fromhex(node_id[: 2 * PREFIX_BYTES])
+
+
+def tag_and_hash(signed: SignedAdvert) -> tuple[bytes, int]:
+    """What stands for an advert in listings, and what it adds to a bucket's hash."""
+    tag = prefix_of(signed.node_id) + signed.advert.sequence.to_bytes(ENTRY_BYTES - PREFIX_BYTES, "big")
+    return tag, int.from_bytes(blake2b(tag, digest_size=HASH_BYTES).digest(), "big")
+
+
+class AdvertSet:
+    """At most MAX_KNOWN nodes and MAX_KNOWN_BYTES.
+
+    When there are more, one goes that was told by the peer who has told most, his least recently renewed one: who
+    floods this node loses his own. Nodes in `kept` never go.
+    """
+
+    def __init__(self, kept: Iterable[NodeId]) -> None:
+        self._kept = kept
+        self._entries: dict[NodeId, Entry] = {}
+        self._told_by: dict[NodeId, dict[NodeId, None]] = {}  # the least recently renewed first
+        self._leaves: list[dict[bytes, Entry]] = [{} for _ in range(_LEAVES)]
+        self._hashes = [0] * _LEAVES
+        self._summed: dict[int, list[int]] = {}  # bits -> hashes, until something changes
+        self._signed: dict[bytes, NodeId] = {}
+        self._bytes = 0
+        self._gone: dict[bytes, tuple[int, float]] = {}  # prefix -> sequence, and until when an older one could return
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries.values())
+
+    @property
+    def is_full(self) -> bool:
+        """Would one more node push another one out?"""
+        return len(self._entries) >= MAX_KNOWN or self._bytes >= MAX_KNOWN_BYTES
+
+    def get(self, node_id: NodeId) -> Entry | None:
+        """What is known of this node."""
+        return self._entries.get(node_id)
+
+    def find(self, prefix: bytes) -> Entry | None:
+        """What is known of the node whose id begins so."""
+        return self._leaves[prefix[0]].get(prefix)
+
+    def holder_of(self, signed: bytes) -> NodeId | None:
+        """Whose advert this is, if it is already one of those that are told to others."""
+        return self._signed.get(signed)
+
+    def gone_sequence(self, prefix: bytes) -> int:
+        """The sequence of the node's last advert, when that has expired: older ones must not come back."""
+        return self._gone.get(prefix, (-1, 0.0))[0]
+
+    def put(self, signed: SignedAdvert, teller: NodeId) -> list[NodeId]:
+        """A newer advert, to be told to others; the nodes that had to go for it."""
+        entry = self._entries.get(signed.node_id)
+        if entry is None:
+            entry = self._entries[signed.node_id] = Entry(signed, teller)
+        else:
+            newest = entry.newest
+            self._count_out(entry)
+            entry.take(signed)
+            if newest.advert.sequence > signed.advert.sequence:
+                entry.newest = newest
+        self._count_in(entry)
+        told = self._told_by.setdefault(entry.teller, {})
+        told.pop(signed.node_id, None)
+        told[signed.node_id] = None
+        return self._make_room(signed.node_id)
+
+    def drop(self, node_id: NodeId) -> None:
+        """Forget what is known of this node."""
+        entry = self._entries.pop(node_id)
+        self._count_out(entry)
+        told = self._told_by[entry.teller]
+        del told[node_id]
+        if not told:
+            del self._told_by[entry.teller]
+
+    def expire(self, at_unix_s: float) -> list[NodeId]:
+        """Drop the adverts that are not in force any more."""
+        self._gone = {prefix: gone for prefix, gone in self._gone.items() if gone[1] > at_unix_s}
+        expired = [entry for entry in self if not is_in_force(entry.newest.advert, at_unix_s)]
+        for entry in expired:
+            self.drop(entry.spread.node_id)
+            until_unix_s = entry.newest.advert.issued_at_unix_s + MAX_LIFETIME_S + MAX_CLOCK_SKEW_S
+            self._gone[entry.tag[:PREFIX_BYTES]] = (entry.newest.advert.sequence, until_unix_s)
+        while len(self._gone) > MAX_KNOWN:
+            del self._gone[next(iter(self._gone))]
+        return [entry.spread.node_id for entry in expired]
+
+    # ---- in short ----
+
+    @property
+    def bits(self) -> int:
+        """How many bits of node ids make a bucket now."""
+        return min(MAX_BITS, max(0, math.ceil(math.log2(max(1, len(self)) / BUCKET_SHOULD_HOLD))))
+
+    def hashes(self, bits: int) -> list[int]:
+        """One hash a bucket."""
+        summed = self._summed.get(bits)
+        if summed is None:
+            width = _LEAVES >> bits
+            summed = [sum(self._hashes[at : at + width]) % _WRAP for at in range(0, _LEAVES, width)]
+            self._summed[bits] = summed
+        return summed
+
+    def digest(self) -> Digest:
+        """What is known here, in short."""
+        bits = self.bits
+        return Digest(len(self), bits, b"".join(number.to_bytes(HASH_BYTES, "big") for number in self.hashes(bits)))
+
+    def differing(self, digest: Digest) -> list[int]:
+        """The numbers of the buckets that differ."""
+        joined = digest.hashes
+        theirs = [int.from_bytes(joined[at : at + HASH_BYTES], "big") for at in range(0, len(joined), HASH_BYTES)]
+        return [number for number, mine in enumerate(self.hashes(digest.bits)) if mine != theirs[number]]
+
+    def listing(self, bits: int, numbers: Sequence[int], max_bytes: int) -> Listing:
+        """All entries of as many of these buckets as fit. Of a first one that does not fit, as much as does."""
+        buckets: list[tuple[int, bytes]] = []
+        room = max_bytes
+        for number in numbers:
+            joined = b"".join(entry.tag for entry in self.bucket(bits, number))
+            if len(joined) > room and buckets:
+                break
+            buckets.append((number, joined[:room]))
+            room = max(0, room - len(joined))
+        return Listing(bits, tuple(buckets))
+
+    def bucket(self, bits: int, number: int, rng: random.Random | None = None) -> Iterator[Entry]:
+        """The entries of one bucket; with `rng`, it begins anywhere in it."""
+        width = _LEAVES >> bits
+        turn = rng.randrange(width) if rng is not None else 0
+        for step in range(width):
+            yield from self._leaves[number * width + (step + turn) % width].values()
+
+    # ---- inside ----
+
+    def _count_in(self, entry: Entry) -> None:
+        prefix = entry.tag[:PREFIX_BYTES]
+        leaf = prefix[0]
+        self._leaves[leaf][prefix] = entry
+        self._hashes[leaf] = (self._hashes[leaf] + entry.hash) % _WRAP
+        self._summed.clear()
+        self._signed[entry.spread.signed] = entry.spread.node_id
+        self._bytes += len(entry.spread.signed)
+        self._gone.pop(prefix, None)
+
+    def _count_out(self, entry: Entry) -> None:
+        prefix = entry.tag[:PREFIX_BYTES]
+        leaf = prefix[0]
+        if self._leaves[leaf].get(prefix) is entry:
+            del self._leaves[leaf][prefix]
+        self._hashes[leaf] = (self._hashes[leaf] - entry.hash) % _WRAP
+        self._summed.clear()
+        self._signed.pop(entry.spread.signed, None)
+        self._bytes -= len(entry.spread.signed)
+
+    def _make_room(self, newcomer: NodeId) -> list[NodeId]:
+        if not self._is_over():
+            return []
+        gone: list[NodeId] = []
+        kept = {newcomer, *self._kept}
+        while self._is_over():
+            victim = self._victim(kept)
+            if victim is None:
+                break
+            self.drop(victim)
+            gone.append(victim)
+        return gone
+
+    def _is_over(self) -> bool:
+        return len(self._entries) > MAX_KNOWN or self._bytes > MAX_KNOWN_BYTES
+
+    def _victim(self, kept: set[NodeId]) -> NodeId | None:
+        for told in sorted(self._told_by.values(), key=len, reverse=True):
+            for node_id in told:
+                if node_id not in kept:
+                    return node_id
+        return None

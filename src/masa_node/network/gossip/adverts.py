@@ -1,0 +1,135 @@
+"""What a node says of itself, signed with its key: its models, load, addresses. Pure.
+
+An advert holds for its sender only, has a sequence number that only grows, and expires. Who passes it on cannot
+change it.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from masa_node.chat.errors import ProtocolFault
+from masa_node.network.transport.interfaces import MAX_ADDRESSES, MAX_CLOCK_SKEW_S, Keys, NodeId, is_node_id
+
+MAX_ADVERT_BYTES = 32 * 1024  # about 200 models with all their fields
+MAX_MODELS = 256  # of one node: the largest model lists of Ollama servers seen hold a few dozen
+MAX_MODEL_CHARS = 256
+LIFETIME_S = 15 * 60  # renewed at half of it; a node that vanished is forgotten after this
+MAX_LIFETIME_S = 60 * 60  # an advert that claims more is refused
+_DOMAIN = b"masa advert 1\n"  # what is signed here can never be taken for something else signed by this key
+SIGNATURE_BYTES = 64
+
+ModelName = Annotated[str, Meta(min_length=1, max_length=MAX_MODEL_CHARS)]
+Word = Annotated[str, Meta(max_length=64)]
+MAX_COUNT = (1 << 63) - 1
+Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]  # what every language holds in 64 bits
+
+
+class AdvertModel(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One model that the node shares; `doors` are names of `chat.request.Door`, unknown ones are to be ignored.
+
+    What is behind `doors` is for people to read, and for clients that look for capabilities.
+    """
+
+    id: ModelName
+    doors: Annotated[tuple[Word, ...], Meta(max_length=32)]
+    context_tokens: Count | None = None
+    capabilities: Annotated[tuple[Word, ...], Meta(max_length=16)] = ()
+    created_at_unix_s: Count | None = None
+    family: Word = ""
+    parameter_size: Word = ""
+    quantization: Word = ""
+    size_bytes: Count = 0
+
+
+class Advert(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Times are Unix seconds. `running` of `places` peers' jobs are taken now. `delegation` is the proof of stake."""
+
+    node_id: Annotated[str, Meta(min_length=64, max_length=64)]
+    sequence: Count
+    issued_at_unix_s: Count
+    expires_at_unix_s: Count
+    version: Word = ""
+    name: Word = ""
+    addresses: Annotated[tuple[Annotated[str, Meta(max_length=64)], ...], Meta(max_length=MAX_ADDRESSES)] = ()
+    relay_url: Annotated[str, Meta(max_length=256)] | None = None
+    models: Annotated[tuple[AdvertModel, ...], Meta(max_length=MAX_MODELS)] = ()
+    running: Count = 0
+    places: Count = 0
+    delegation: Annotated[bytes, Meta(max_length=1024)] | None = None
+
+
+class SignedAdvert(msgspec.Struct, frozen=True):
+    """An advert as it travels: `signed` are the bytes that were signed and the signature behind them."""
+
+    advert: Advert
+    signed: bytes
+
+    @property
+    def node_id(self) -> NodeId:
+        """Whose it is."""
+        return NodeId(self.advert.node_id)
+
+
+def sign_advert(advert: Advert, keys: Keys) -> SignedAdvert:
+    """Sign one's own. Raises `ValueError` when it is larger than MAX_ADVERT_BYTES: name fewer models."""
+    payload = msgspec.msgpack.encode(advert)
+    if len(payload) + SIGNATURE_BYTES > MAX_ADVERT_BYTES:
+        raise ValueError(f"an advert of {len(payload)} bytes")
+    return SignedAdvert(advert, payload + keys.sign(_DOMAIN + payload))
+
+
+def open_advert(signed: bytes, keys: Keys, at_unix_s: float) -> SignedAdvert:
+    """Check a received one, cheapest first: size, form, times, signature. Raises `ProtocolFault`."""
+    opened = read_advert(signed)
+    if is_from_future(opened.advert, at_unix_s):
+        raise ProtocolFault("it sent an advert from the future. Are both clocks right?")
+    check_signature(opened, keys)
+    return opened
+
+
+def read_advert(signed: bytes) -> SignedAdvert:
+    """Check what needs neither keys nor a clock: size, form, lifetime. Raises `ProtocolFault`.
+
+    Anybody can have written what it returns: see `check_signature`.
+    """
+    if not SIGNATURE_BYTES < len(signed) <= MAX_ADVERT_BYTES:
+        raise ProtocolFault(f"it sent an advert of {len(signed)} bytes.")
+    try:
+        advert = msgspec.msgpack.decode(memoryview(signed)[:-SIGNATURE_BYTES], type=Advert)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise ProtocolFault(f"it sent a malformed advert: {exc}.") from exc
+    if not is_node_id(advert.node_id):
+        raise ProtocolFault("it sent an advert of something that is no node.")
+    if not advert.issued_at_unix_s <= advert.expires_at_unix_s <= advert.issued_at_unix_s + MAX_LIFETIME_S:
+        raise ProtocolFault("it sent an advert that is in force too long.")
+    return SignedAdvert(advert, signed)
+
+
+def check_signature(opened: SignedAdvert, keys: Keys) -> None:
+    """Did its node sign it? Raises `ProtocolFault`."""
+    payload, signature = opened.signed[:-SIGNATURE_BYTES], opened.signed[-SIGNATURE_BYTES:]
+    if not keys.verify(opened.node_id, _DOMAIN + payload, signature):
+        raise ProtocolFault("it sent an advert with a wrong signature.")
+
+
+def is_from_future(advert: Advert, at_unix_s: float) -> bool:
+    """Was it issued later than now? Clocks may differ by MAX_CLOCK_SKEW_S."""
+    return advert.issued_at_unix_s > at_unix_s + MAX_CLOCK_SKEW_S
+
+
+def says_the_same(one: Advert, other: Advert) -> bool:
+    """Do they differ in nothing but load, sequence and times?"""
+    return (
+        one.models == other.models
+        and one.addresses == other.addresses
+        and one.relay_url == other.relay_url
+        and one.places == other.places
+        and (one.version, one.name, one.delegation) == (other.version, other.name, other.delegation)
+    )
+
+
+def is_in_force(advert: Advert, at_unix_s: float) -> bool:
+    """Has it not expired yet? Clocks may differ by MAX_CLOCK_SKEW_S."""
+    return at_unix_s < advert.expires_at_unix_s + MAX_CLOCK_SKEW_S

@@ -1,0 +1,390 @@
+"""Spreads the nodes' adverts over the links: news are pushed, digests find what was missed. Sans-IO, bounded.
+
+After chitchat, SWIM (news ride along a few hops) and scuttlebutt (van Renesse et al., "Efficient Reconciliation and
+Flow Control for Anti-Entropy Protocols": a fixed budget, and what does not fit is told in a later round).
+
+Only linked peers need to know a node's load at once; an advert that says nothing else new is not passed on further.
+"""
+
+import math
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+
+import msgspec
+
+from masa_node.chat.errors import ProtocolFault
+from masa_node.network.gossip.advert_set import AdvertSet, Entry, prefix_of
+from masa_node.network.gossip.adverts import (
+    LIFETIME_S,
+    SignedAdvert,
+    check_signature,
+    is_from_future,
+    is_in_force,
+    read_advert,
+    says_the_same,
+)
+from masa_node.network.gossip.messages import (
+    MAX_LISTING_BYTES,
+    MAX_WANTED,
+    PREFIX_BYTES,
+    Digest,
+    Listing,
+    Push,
+    Want,
+    prefixes_of,
+    read_message,
+    sequences_of,
+)
+from masa_node.network.gossip.outbox import BUDGET_BYTES_PER_S, BURST_BYTES, Outbox
+from masa_node.network.links.frames import HEAD_BYTES
+from masa_node.network.links.token_bucket import Allowance
+from masa_node.network.transport.interfaces import Keys, NodeId
+
+FANOUT = 4  # peers to whom news are passed on: reaches 98 % of a random network (Eugster et al.), digests the rest
+NEWS_EVERY_S = 1.0  # a node's news are passed on no more often,
+NEWS_BYTES_PER_S = 1024  # and no faster than this: one node cannot fill everybody's budget
+SPREAD_AGAIN_AFTER_S = LIFETIME_S / 3  # an advert that only renews is passed on after this
+SOONEST_DIGEST_S = 0.5  # between digests while much is missing;
+LATEST_DIGEST_S = 10.0  # each one that finds little doubles the pause up to this
+FEW = 8  # missed adverts in one message: they are passed on as news are
+INBOUND_BYTES_PER_S = 2 * BUDGET_BYTES_PER_S  # clocks differ
+INBOUND_BURST_BYTES = 4 * BURST_BYTES  # a line that stalled for 30 s brings everything at once
+CHECKS_PER_S = 64  # signatures for one peer, 0.1 ms each; its budget holds 43 of the smallest adverts a second
+CHECKS_BURST = 1024
+SLICE = 16  # adverts of a message that are looked at in one go: some ms, a message may hold hundreds
+EXCHANGES_PER_S = 8  # digests, listings and wishes answered for one peer; an eager node sends 6
+EXCHANGES_BURST = 32
+EXPIRE_EVERY_S = 5.0
+MAX_FORGOTTEN = 10_000
+MAX_LEFT = 256  # peers no longer linked whose allowances are remembered: relinking must not fill them
+
+
+class AdvertHeard(msgspec.Struct, frozen=True):
+    """A node has a newer advert."""
+
+    advert: SignedAdvert
+
+
+class AdvertExpired(msgspec.Struct, frozen=True):
+    """Nothing is known of this node any more: its advert expired, or had to make room."""
+
+    node_id: NodeId
+
+
+class OwnAdvertElsewhere(msgspec.Struct, frozen=True):
+    """Others hold an advert of this node with this sequence, which it has not issued now: it was restored from an
+    old copy, or its key is used twice. Its next advert must have a higher one.
+    """
+
+    sequence: int
+
+
+Change = AdvertHeard | AdvertExpired | OwnAdvertElsewhere
+
+
+class Ignored(StrEnum):
+    """Why an advert or a message was not taken."""
+
+    OLD = "old"
+    CONFLICT = "conflict"  # another advert with the same sequence: the first one counts
+    EXPIRED = "expired"
+    FUTURE = "future"
+    TOO_MANY = "too_many"
+
+
+class _Peer:
+    __slots__ = ("checks", "exchanges", "inbound", "outbox")
+
+    def __init__(self, now_s: float) -> None:
+        self.outbox = Outbox(now_s)
+        self.inbound = Allowance(INBOUND_BYTES_PER_S, INBOUND_BURST_BYTES, now_s)
+        self.checks = Allowance(CHECKS_PER_S, CHECKS_BURST, now_s)
+        self.exchanges = Allowance(EXCHANGES_PER_S, EXCHANGES_BURST, now_s)
+
+
+class Gossip:
+    """What this node knows of others. `now_s` is monotonic and does not go back. No method waits."""
+
+    def __init__(self, keys: Keys, rng: random.Random) -> None:
+        self.ignored: Counter[Ignored] = Counter()
+        self._keys = keys
+        self._rng = rng
+        self._me = keys.node_id
+        self._kept = {self._me}
+        self._known = AdvertSet(self._kept)
+        self._peers: dict[NodeId, _Peer] = {}
+        self._left: dict[NodeId, _Peer] = {}
+        self._filled: dict[NodeId, Outbox] = {}  # of the linked peers, those to be told something
+        self._forgotten: dict[NodeId, None] = {}
+        self._changes: dict[NodeId, Change] = {}
+        self._later: dict[NodeId, float] = {}  # news that are passed on at that time
+        self._greeted: list[NodeId] = []  # new links, whose digests come first
+        self._digest_at_s = math.inf
+        self._pause_s = SOONEST_DIGEST_S
+        self._looked_unix_s = -math.inf
+
+    # ---- what its owner does ----
+
+    def set_own(self, advert: SignedAdvert) -> None:
+        """This node's newest advert. Raises `ValueError` if its sequence is not higher than the last one's."""
+        entry = self._known.get(self._me)
+        if advert.node_id != self._me or (entry and advert.advert.sequence <= entry.newest.advert.sequence):
+            raise ValueError("an own advert must have a higher sequence than the one before")
+        self._keep(entry, advert, teller=self._me)
+        for peer in self._peers:
+            self._outbox(peer).tell_own(advert)
+
+    def linked(self, peer: NodeId, now_s: float) -> None:
+        """From now on this peer is told news, and may tell some."""
+        if peer in self._peers:
+            return
+        left = self._left.pop(peer, None)
+        self._peers[peer] = _Peer(now_s) if left is None else left
+        self._kept.add(peer)
+        own = self._known.get(self._me)
+        if own is not None:
+            self._outbox(peer).tell_own(own.newest)
+        self._greeted.append(peer)
+        self._pause_s = SOONEST_DIGEST_S
+        self._digest_at_s = min(self._digest_at_s, now_s + self._rng.uniform(0, SOONEST_DIGEST_S))
+
+    def unlinked(self, peer: NodeId) -> None:
+        """The link is gone. What the peer has told stays."""
+        state = self._peers.pop(peer, None)
+        if state is None:
+            return
+        self._kept.discard(peer)
+        state.outbox.clear()
+        self._filled.pop(peer, None)
+        self._left[peer] = state
+        while len(self._left) > MAX_LEFT:
+            del self._left[next(iter(self._left))]
+        self._greeted = [greeted for greeted in self._greeted if greeted != peer]
+        if not self._peers:
+            self._digest_at_s = math.inf
+
+    def forget(self, node_id: NodeId) -> None:
+        """Show nothing of this node any more, whatever others tell. It is still passed on; `recall` ends it."""
+        self._forgotten[node_id] = None
+        while len(self._forgotten) > MAX_FORGOTTEN:
+            del self._forgotten[next(iter(self._forgotten))]
+        self._changes.pop(node_id, None)
+
+    def recall(self, node_id: NodeId) -> None:
+        """The end of `forget`."""
+        self._forgotten.pop(node_id, None)
+
+    def expire(self, at_unix_s: float) -> None:
+        """Drop what is not in force any more; looks once in EXPIRE_EVERY_S."""
+        if not 0 <= at_unix_s - self._looked_unix_s < EXPIRE_EVERY_S:
+            self._looked_unix_s = at_unix_s
+            self._note_gone(self._known.expire(at_unix_s))
+
+    def changes(self) -> list[Change]:
+        """What has changed since the last call; of each node the last change only."""
+        changes = list(self._changes.values())
+        self._changes.clear()
+        return changes
+
+    def advert_of(self, node_id: NodeId) -> SignedAdvert | None:
+        """The newest of this node. It may have expired up to EXPIRE_EVERY_S ago."""
+        entry = self._known.get(node_id)
+        return None if entry is None or node_id in self._forgotten else entry.newest
+
+    def all(self) -> list[SignedAdvert]:
+        """The newest of every other node."""
+        return [
+            entry.newest
+            for entry in self._known
+            if entry.newest.node_id != self._me and entry.newest.node_id not in self._forgotten
+        ]
+
+    # ---- what goes out ----
+
+    def due(self, now_s: float) -> list[tuple[NodeId, bytes]]:
+        """The messages to send now, each at most MAX_MESSAGE_BYTES."""
+        if now_s >= self._digest_at_s and self._peers:
+            self._send_digest(now_s)
+        for node_id in [node_id for node_id, at_s in self._later.items() if now_s >= at_s]:
+            del self._later[node_id]
+            self._pass_on(node_id, None, now_s)
+        messages: list[tuple[NodeId, bytes]] = []
+        for peer, outbox in list(self._filled.items()):
+            messages += [(peer, message) for message in outbox.messages(self._known, now_s)]
+            if outbox.is_empty:
+                del self._filled[peer]
+        return messages
+
+    def next_due_s(self, now_s: float) -> float:
+        """When `due` has something, if nothing happens before; infinity for never."""
+        times = [outbox.when_s(self._known, now_s) for outbox in self._filled.values()]
+        return min((*times, self._digest_at_s, *self._later.values()))
+
+    def _outbox(self, peer: NodeId) -> Outbox:
+        """The outbox of a linked peer, to put something into."""
+        outbox = self._filled[peer] = self._peers[peer].outbox
+        return outbox
+
+    def _send_digest(self, now_s: float) -> None:
+        peer = self._greeted.pop(0) if self._greeted else self._rng.choice(list(self._peers))
+        self._outbox(peer).reply(self._known.digest())
+        self._digest_at_s = now_s + self._pause_s * self._rng.uniform(0.75, 1.25)
+        self._pause_s = min(2 * self._pause_s, LATEST_DIGEST_S) if not self._greeted else SOONEST_DIGEST_S
+
+    def _pass_on(self, node_id: NodeId, teller: NodeId | None, now_s: float) -> None:
+        """Tell some peers of it, now or when enough time has passed since it was told last."""
+        entry = self._known.get(node_id)
+        if entry is None:
+            return
+        spacing_s = max(NEWS_EVERY_S, len(entry.spread.signed) / NEWS_BYTES_PER_S)
+        if now_s < entry.passed_on_s + spacing_s:
+            self._later.setdefault(node_id, entry.passed_on_s + spacing_s)
+            return
+        entry.passed_on_s = now_s
+        others = [peer for peer in self._peers if peer not in (teller, node_id)]
+        for peer in self._rng.sample(others, min(FANOUT, len(others))):
+            self._outbox(peer).tell_news(node_id, now_s)
+
+    # ---- what comes in ----
+
+    def received(self, peer: NodeId, data: bytes, now_s: float, at_unix_s: float) -> None:
+        """A message of a linked peer. Raises `ProtocolFault` for what a well-behaved peer never sends."""
+        for _ in self.taking(peer, data, now_s, at_unix_s):
+            pass
+
+    def taking(self, peer: NodeId, data: bytes, now_s: float, at_unix_s: float) -> Iterator[None]:
+        """The same in slices: between two of them others may have their turn, and the peer may go. Raises as above."""
+        state = self._peers.get(peer)
+        if state is None:
+            return
+        if not state.inbound.take(len(data) + HEAD_BYTES, now_s):
+            raise ProtocolFault("it sends far more gossip than its budget.")
+        message = read_message(data)
+        if isinstance(message, Push):
+            yield from self._take_all(peer, message, now_s, at_unix_s)
+        elif not state.exchanges.take(1, now_s):
+            self.ignored[Ignored.TOO_MANY] += 1
+        elif isinstance(message, Digest):
+            self._compare(self._outbox(peer), message, now_s)
+        elif isinstance(message, Listing):
+            self._answer_listing(self._outbox(peer), message, now_s)
+        else:
+            self._answer_want(self._outbox(peer), message, now_s)
+
+    def _take_all(self, peer: NodeId, message: Push, now_s: float, at_unix_s: float) -> Iterator[None]:
+        is_passed_on = message.is_news or len(message.adverts) <= FEW
+        for place, signed in enumerate(message.adverts):
+            if place and place % SLICE == 0:
+                yield
+                if peer not in self._peers:
+                    return
+            node_id = self._take(peer, signed, now_s, at_unix_s)
+            if node_id is not None and is_passed_on:
+                self._pass_on(node_id, peer, now_s)
+
+    def _take(self, peer: NodeId, signed: bytes, now_s: float, at_unix_s: float) -> NodeId | None:
+        """One advert that this peer has told, checked in the order of what it costs; whose it is if it is news."""
+        state = self._peers[peer]
+        holder = self._known.holder_of(signed)
+        if holder is not None:
+            state.outbox.has_it(holder)
+            return None
+        opened = read_advert(signed)
+        node_id = opened.node_id
+        entry = self._known.get(node_id)
+        why = self._why_not(opened, entry, at_unix_s)
+        if why is None and not state.checks.take(1, now_s):
+            why = Ignored.TOO_MANY
+        if why is not None:
+            self.ignored[why] += 1
+            if why is Ignored.OLD:
+                self._outbox(peer).tell_news(node_id, now_s)
+            return None
+        check_signature(opened, self._keys)
+        if node_id == self._me:
+            self._changes[node_id] = OwnAdvertElsewhere(opened.advert.sequence)
+            return None
+        state.outbox.has_it(node_id)
+        is_spread = self._keep(entry, opened, peer)
+        newest = self.advert_of(node_id)
+        if newest is not None:
+            self._changes[node_id] = AdvertHeard(newest)
+        return node_id if is_spread else None
+
+    def _why_not(self, opened: SignedAdvert, entry: Entry | None, at_unix_s: float) -> Ignored | None:
+        """Why it is of no use, before its signature is checked."""
+        sequence = opened.advert.sequence
+        if entry is not None:
+            newest = entry.newest
+            if sequence == newest.advert.sequence and opened.signed != newest.signed:
+                return None if opened.node_id == self._me else Ignored.CONFLICT
+            if sequence == entry.sequence:
+                return Ignored.CONFLICT
+            if sequence < entry.sequence:
+                return Ignored.OLD
+        elif sequence <= self._known.gone_sequence(prefix_of(opened.node_id)):
+            return Ignored.EXPIRED
+        if not is_in_force(opened.advert, at_unix_s):
+            return Ignored.EXPIRED
+        return Ignored.FUTURE if is_from_future(opened.advert, at_unix_s) else None
+
+    def _keep(self, entry: Entry | None, opened: SignedAdvert, teller: NodeId) -> bool:
+        """Is it to be told to others? Not if its own node tells it and only its load is new."""
+        if entry is not None and teller == opened.node_id:
+            old, new = entry.spread.advert, opened.advert
+            is_young = new.issued_at_unix_s - old.issued_at_unix_s < SPREAD_AGAIN_AFTER_S
+            if is_young and says_the_same(old, new):
+                if new.sequence > entry.newest.advert.sequence:
+                    entry.newest = opened
+                return False
+        self._note_gone(self._known.put(opened, teller))
+        return True
+
+    def _note_gone(self, node_ids: Iterable[NodeId]) -> None:
+        for node_id in node_ids:
+            if node_id not in self._forgotten:
+                self._changes[node_id] = AdvertExpired(node_id)
+
+    # ---- what was missed ----
+
+    def _compare(self, outbox: Outbox, digest: Digest, now_s: float) -> None:
+        """Who knows fewer nodes lists what he knows: the list is short, and he is sent the rest."""
+        if len(self._known) > digest.known:
+            if self._known.bits != digest.bits or self._known.differing(digest):
+                outbox.reply(self._known.digest())
+            return
+        differing = self._known.differing(digest)
+        if not differing:
+            return
+        if 2 * len(differing) > 1 << digest.bits:
+            self._pause_s = SOONEST_DIGEST_S
+            self._digest_at_s = min(self._digest_at_s, now_s + SOONEST_DIGEST_S)
+        self._rng.shuffle(differing)
+        outbox.reply(self._known.listing(digest.bits, differing, MAX_LISTING_BYTES))
+
+    def _answer_listing(self, outbox: Outbox, listing: Listing, now_s: float) -> None:
+        theirs: dict[bytes, int] = {}
+        for _number, joined in listing.buckets:
+            theirs |= sequences_of(joined)
+        wanted = [prefix for prefix, sequence in theirs.items() if self._is_news(prefix, sequence)]
+        if wanted:
+            outbox.reply(Want(b"".join(wanted[:MAX_WANTED])))
+        mine = (
+            entry
+            for number, _joined in listing.buckets
+            for entry in self._known.bucket(listing.bits, number, self._rng)
+            if theirs.get(entry.tag[:PREFIX_BYTES], -1) < entry.sequence
+        )
+        outbox.tell_missed(mine, now_s)
+
+    def _answer_want(self, outbox: Outbox, want: Want, now_s: float) -> None:
+        found = (self._known.find(prefix) for prefix in prefixes_of(want.prefixes))
+        outbox.tell_missed((entry for entry in found if entry is not None), now_s)
+
+    def _is_news(self, prefix: bytes, sequence: int) -> bool:
+        entry = self._known.find(prefix)
+        if entry is not None:
+            return sequence > entry.sequence
+        return sequence > self._known.gone_sequence(prefix) and not self._known.is_full

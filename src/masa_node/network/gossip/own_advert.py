@@ -1,0 +1,181 @@
+"""This node's own advert: what is in it, and when a new one is due. Pure; time is given."""
+
+from collections.abc import Callable
+
+import msgspec
+import structlog
+
+from masa_node.chat.offer import ModelFacts, ModelOffer, same_model_key
+from masa_node.chat.request import Door
+from masa_node.dialects.peek import is_model
+from masa_node.network.gossip.adverts import (
+    LIFETIME_S,
+    MAX_COUNT,
+    MAX_MODELS,
+    Advert,
+    AdvertModel,
+    SignedAdvert,
+    sign_advert,
+)
+from masa_node.network.transport.interfaces import Keys, PeerAddress
+
+LOAD_TOLD_EVERY_S = 2.0  # it changes with every request; who asks is told `busy` by the node itself anyway
+_DOORS = {door.value: door for door in Door if door is not Door.OLLAMA_SHOW}
+YEAR_10000_UNIX_S = 253_402_300_800  # no calendar shows it
+_MAX_CAPABILITIES = 16
+_MAX_WORD_CHARS = 64
+
+log = structlog.get_logger()
+
+
+class AboutNode(msgspec.Struct, frozen=True):
+    """What an advert says beside models: read anew each time. `running` of `places` peers' jobs are taken."""
+
+    version: str
+    name: str
+    address: PeerAddress
+    running: int
+    places: int
+    delegation: bytes | None = None
+
+
+class Advertiser:
+    """Makes the next advert when there is something new to say, or the last one gets old."""
+
+    def __init__(self, keys: Keys, offers: Callable[[], list[ModelOffer]], about: Callable[[], AboutNode]) -> None:
+        self._keys = keys
+        self._offers = offers
+        self._about = about
+        self._sequence = 0
+        self._issued_s = float("-inf")
+        self._told: AboutNode | None = None
+        self._models: tuple[AdvertModel, ...] | None = None
+        self._models_now: tuple[AdvertModel, ...] | None = None
+
+    def offers_changed(self) -> None:
+        """What this node shares is no longer what it was."""
+        self._models_now = None
+
+    def raise_above(self, sequence: int) -> None:
+        """Others hold an advert of this node with this number: the next one must be newer."""
+        self._sequence = max(self._sequence, sequence)
+        self._told = None
+
+    def due(self, now_s: float, at_unix_s: float) -> SignedAdvert | None:
+        """A new advert if one is due now. Cheap when it is not."""
+        about = self._about()
+        models = self._models_now
+        if models is None:
+            models = self._models_now = _models(self._offers())
+        if self._is_told(about, models, now_s):
+            return None
+        self._sequence = max(self._sequence + 1, int(at_unix_s * 1000))  # grows over restarts too
+        self._told, self._models, self._issued_s = about, models, now_s
+        return self._sign(about, models, int(at_unix_s))
+
+    def _is_told(self, about: AboutNode, models: tuple[AdvertModel, ...], now_s: float) -> bool:
+        told = self._told
+        if told is None or models != self._models or now_s - self._issued_s > LIFETIME_S / 2:
+            return False
+        if about == told:
+            return True
+        is_only_load = msgspec.structs.replace(about, running=told.running) == told
+        return is_only_load and now_s - self._issued_s < LOAD_TOLD_EVERY_S
+
+    def _sign(self, about: AboutNode, models: tuple[AdvertModel, ...], at_unix_s: int) -> SignedAdvert:
+        advert = Advert(
+            node_id=self._keys.node_id,
+            sequence=self._sequence,
+            issued_at_unix_s=at_unix_s,
+            expires_at_unix_s=at_unix_s + LIFETIME_S,
+            version=about.version,
+            name=about.name,
+            addresses=about.address.direct,
+            relay_url=about.address.relay_url,
+            models=models,
+            running=min(about.running, about.places),
+            places=about.places,
+            delegation=about.delegation,
+        )
+        while True:
+            try:
+                return sign_advert(advert, self._keys)
+            except ValueError:
+                bare = tuple(AdvertModel(model.id, model.doors, model.context_tokens) for model in advert.models)
+                if bare != advert.models:  # rather every model without what is only to be read
+                    advert = msgspec.structs.replace(advert, models=bare)
+                    continue
+                kept = advert.models[: len(advert.models) // 2]
+                log.warning("too many models for one advert", told=len(kept), shared=len(models))
+                advert = msgspec.structs.replace(advert, models=kept)
+
+
+def offers_of(advert: Advert) -> list[ModelOffer]:
+    """What a peer's advert offers, as far as this node understands it."""
+    offers: list[ModelOffer] = []
+    for model in advert.models:
+        doors = frozenset(_DOORS[door] for door in model.doors if door in _DOORS)
+        if doors and is_model(model.id):
+            offers.append(_offer(model, doors))
+    return offers
+
+
+def _offer(model: AdvertModel, doors: frozenset[Door]) -> ModelOffer:
+    """A stranger's words are shown to people: what cannot be printed is left out."""
+    created = model.created_at_unix_s
+    return ModelOffer(
+        model.id,
+        doors,
+        created_at_unix_s=created if created is not None and created < YEAR_10000_UNIX_S else None,
+        context_tokens=model.context_tokens,
+        capabilities=tuple(word for word in model.capabilities if word.isprintable()),
+        facts=ModelFacts(
+            family=_printable(model.family),
+            parameter_size=_printable(model.parameter_size),
+            quantization=_printable(model.quantization),
+            size_bytes=model.size_bytes,
+        ),
+    )
+
+
+def _printable(word: str) -> str:
+    return word if word.isprintable() else ""
+
+
+def _said_of(offer: ModelOffer) -> AdvertModel:
+    facts = offer.facts
+    return AdvertModel(
+        id=offer.model,
+        doors=(),
+        context_tokens=offer.context_tokens,
+        capabilities=tuple(word[:_MAX_WORD_CHARS] for word in offer.capabilities[:_MAX_CAPABILITIES]),
+        created_at_unix_s=offer.created_at_unix_s,
+        family=facts.family[:_MAX_WORD_CHARS],
+        parameter_size=facts.parameter_size[:_MAX_WORD_CHARS],
+        quantization=facts.quantization[:_MAX_WORD_CHARS],
+        size_bytes=max(0, min(facts.size_bytes, MAX_COUNT)),
+    )
+
+
+def _models(offers: list[ModelOffer]) -> tuple[AdvertModel, ...]:
+    """Each model once, by name, with the doors of all servers that share it."""
+    merged: dict[str, AdvertModel] = {}
+    for offer in offers:
+        doors: set[str] = {door.value for door in offer.doors if door.value in _DOORS}
+        key = same_model_key(offer.model)
+        known = merged.get(key)
+        if known is not None:
+            doors |= set(known.doors)
+        if not doors:
+            continue
+        said = _said_of(offer)
+        if known is not None:  # the first server's word counts, where it gave one
+            facts = known if known.family or known.parameter_size or known.size_bytes else said
+            said = msgspec.structs.replace(
+                facts,
+                id=known.id,
+                context_tokens=known.context_tokens or said.context_tokens,
+                capabilities=known.capabilities or said.capabilities,
+            )
+        merged[key] = msgspec.structs.replace(said, doors=tuple(sorted(doors)))
+    return tuple(sorted(merged.values(), key=lambda model: model.id)[:MAX_MODELS])

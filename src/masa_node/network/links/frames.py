@@ -1,0 +1,126 @@
+"""Frames on a stream between two nodes: a kind, a length, a payload. Sans-IO and bounded; see docs/protocol.md.
+
+    kind (1 byte) | length of the payload (3 bytes, big-endian) | payload
+
+Headers are msgpack maps, checked against structs; unknown fields are ignored, so that a newer node may add some.
+Bodies and pieces of answers are raw bytes.
+"""
+
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import TypeVar
+
+import msgspec
+
+from masa_node.chat.errors import ProtocolFault
+
+HEAD_BYTES = 4
+MAX_PAYLOAD_BYTES = 128 * 1024  # twice MAX_READ_BYTES: a frame of an LLM's stream is far smaller, longer ones are split
+MAX_HEADER_BYTES = 32 * 1024  # of an msgpack header: twice what 16 headers of 1 kB take
+MAX_FAULT_CHARS = 200  # of what a peer's malformed header made the decoder say: it may quote the peer
+
+
+class Kind(IntEnum):
+    """What a frame is."""
+
+    # on the control stream, the first that the dialing node opens
+    HELLO = 1
+    WELCOME = 2
+    REFUSED = 3
+    PING = 4
+    PONG = 5
+    GOSSIP = 6
+    VOUCH = 7
+    # on a stream of its own for each ask
+    ASK = 16
+    BODY = 17
+    HEAD = 18
+    PIECE = 19
+    END = 20
+    FAIL = 21
+    CREDIT = 22
+    ALIVE = 23
+
+
+_RAW = frozenset({Kind.GOSSIP, Kind.BODY, Kind.PIECE})
+_KINDS = {int(kind): kind for kind in Kind}
+# What msgpack of a stranger raises; RecursionError at about a thousand maps within each other.
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+T = TypeVar("T")
+
+
+def frame(kind: Kind, payload: bytes) -> bytes:
+    """One frame. Raises `ValueError` for a payload longer than its kind may have: the caller splits."""
+    if len(payload) > _limit(kind):
+        raise ValueError(f"a {kind.name} payload of {len(payload)} bytes")
+    return b"%c%b%b" % (kind, len(payload).to_bytes(3, "big"), payload)
+
+
+def header_frame(kind: Kind, header: msgspec.Struct) -> bytes:
+    """One frame with a header as its payload. Raises `ValueError` if that is longer than MAX_HEADER_BYTES."""
+    return frame(kind, msgspec.msgpack.encode(header))
+
+
+def read_header(payload: bytes, form: type[T]) -> T:
+    """The header in this payload. Raises `ProtocolFault`."""
+    try:
+        return msgspec.msgpack.decode(payload, type=form)
+    except _UNREADABLE as exc:
+        why = str(exc)[:MAX_FAULT_CHARS]
+        raise ProtocolFault(
+            f"it sent a malformed {form.__name__}: {why if why.isprintable() else ascii(why)}."
+        ) from exc
+
+
+class FrameReader:
+    """Cuts a stream of bytes into frames, however it is chunked. Never holds more than one frame beside its input."""
+
+    __slots__ = ("_held", "_wanted_bytes")
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+        self._wanted_bytes = HEAD_BYTES  # of the frame that has begun, as far as is known
+
+    def feed(self, data: bytes) -> Iterator[tuple[Kind, bytes]]:
+        """The frames that are complete with these bytes. Raises `ProtocolFault`; nothing can be read after it.
+
+        Iterate to the end before the next call.
+        """
+        held = self._held
+        if held:
+            held += data
+            if len(held) < self._wanted_bytes:
+                return
+            data = bytes(held)
+            held.clear()
+        at, size = 0, len(data)
+        self._wanted_bytes = HEAD_BYTES
+        while size - at >= HEAD_BYTES:
+            kind, end = _head(data, at)
+            if end > size:
+                self._wanted_bytes = end - at
+                break
+            yield kind, data[at + HEAD_BYTES : end]
+            at = end
+        if at < size:
+            held += data[at:]
+
+    @property
+    def is_inside_frame(self) -> bool:
+        """Would an end of the stream cut a frame?"""
+        return bool(self._held)
+
+
+def _head(data: bytes, at: int) -> tuple[Kind, int]:
+    """The kind of the frame that begins there, and where it ends."""
+    kind = _KINDS.get(data[at])
+    if kind is None:
+        raise ProtocolFault(f"it sent a frame of unknown kind {data[at]}.")
+    length = int.from_bytes(data[at + 1 : at + HEAD_BYTES], "big")
+    if length > _limit(kind):
+        raise ProtocolFault(f"it announced a {kind.name} frame of {length} bytes; {_limit(kind)} are the limit.")
+    return kind, at + HEAD_BYTES + length
+
+
+def _limit(kind: Kind) -> int:
+    return MAX_PAYLOAD_BYTES if kind in _RAW else MAX_HEADER_BYTES

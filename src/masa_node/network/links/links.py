@@ -1,0 +1,323 @@
+"""All links of this node: takes those that peers make, makes those that are wanted, at most one with each peer."""
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterable
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from masa_node.chat.errors import LinkLost, LinkRefused, PeerUnreachable, ProtocolFault, ProviderError
+from masa_node.network.links.control import Hello, RefusalCode, Refused
+from masa_node.network.links.frames import Kind, header_frame, read_header
+from masa_node.network.links.membership import Grounds, Membership
+from masa_node.network.links.peer_record import Standing, is_weaker
+from masa_node.network.links.session import ControlStream, Session, SessionOwner
+from masa_node.network.transport.bind import site_of
+from masa_node.network.transport.foreign_text import shown
+from masa_node.network.transport.interfaces import Link, NodeId, OpensStreams, PeerAddress, Transport, short_id
+from masa_node.network.transport.resolver import resolve
+
+MAX_LINKS = 256  # 90 kB each when idle
+MAX_GREETINGS = 64  # links of strangers who have not said who they are yet;
+MAX_GREETINGS_PER_SITE = 32  # of these, from one address (`bind.site_of`): who holds them does not hold all
+MAX_GREETINGS_PER_MEMBER = 2  # strangers in a crowd keep no member out; one that starts anew has an old link, too
+GREET_WITHIN_S = 5.0  # three round trips on a very bad line
+DIAL_WITHIN_S = 5.0
+REFUSAL_READ_WITHIN_S = 1.0
+YOUNG_S = 2 * GREET_WITHIN_S  # two links this young were made at the same time, by both sides
+LOG_REFUSALS_EVERY_S = 1.0  # strangers must not fill the log
+
+log = structlog.get_logger()
+
+
+class LinksOwner(SessionOwner, Protocol):
+    """Who is told of links."""
+
+    def greeting(self, peer: NodeId, theirs: Hello | None = None) -> Hello:
+        """How to introduce this node to that peer, who has introduced itself with `theirs` or not yet."""
+        ...
+
+    def linked(self, session: Session, standing: Standing, hello: Hello) -> None:
+        """The peer may be asked and served from now on."""
+        ...
+
+    def unlinked(self, session: Session) -> None:
+        """The link is gone; `session.why` tells why."""
+        ...
+
+
+class Links:
+    """`run` it in a task; `connect` and `reach` work while it runs."""
+
+    def __init__(self, transport: Transport, membership: Membership, owner: LinksOwner) -> None:
+        self._transport = transport
+        self._membership = membership
+        self._owner = owner
+        self._sessions: dict[NodeId, Session] = {}
+        self._connecting: dict[NodeId, asyncio.Task[Session | ProviderError]] = {}
+        self._greetings: Counter[str] = Counter()
+        self._refusal_logged_s = float("-inf")
+        self._group: asyncio.TaskGroup | None = None
+
+    @property
+    def sessions(self) -> dict[NodeId, Session]:
+        """The live ones, by peer. Not to be changed."""
+        return self._sessions
+
+    async def run(self) -> None:
+        """Take links until cancelled, or until the transport is closed; all links are closed then."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                try:
+                    await self._accept(group)
+                finally:
+                    self._group = None  # nothing new from now on
+                for session in list(self._sessions.values()):
+                    session.close("stopping")
+        finally:
+            self._group = None
+
+    async def _accept(self, group: asyncio.TaskGroup) -> None:
+        """Until the transport is closed."""
+        with contextlib.suppress(LinkLost):
+            while True:
+                link = await self._transport.accept()
+                counts = self._counts(link)
+                if any(self._greetings[who] >= most for who, most in counts.items()):
+                    link.close("too many at once")
+                else:
+                    self._greetings.update(counts.keys())
+                    group.create_task(self._take(link, counts))
+
+    async def reach(self, address: PeerAddress) -> OpensStreams:
+        """Where asks to this peer are opened: the lanes of a live link, made now if there is none.
+
+        Raises `PeerUnreachable`, `LinkRefused`, `LinkLost`, `ProtocolFault`.
+        """
+        return (await self.connect(address)).lanes
+
+    async def connect(self, address: PeerAddress) -> Session:
+        """The session with this peer; callers who want the same one at once share the attempt. Raises as `reach`.
+
+        When cancelled the attempt goes on, bounded by DIAL_WITHIN_S + GREET_WITHIN_S.
+        """
+        peer = address.node_id
+        session = self._live(peer)
+        if session is not None:
+            return session
+        if self._group is None:
+            raise PeerUnreachable("the network of this node is not running.")
+        if peer == self._transport.keys.node_id:
+            raise PeerUnreachable("that is this node itself.")
+        attempt = self._connecting.get(peer)
+        if attempt is None:
+            attempt = self._group.create_task(self._attempt(address))
+            self._connecting[peer] = attempt
+        try:
+            outcome = await asyncio.shield(attempt)
+        except asyncio.CancelledError:
+            if attempt.cancelled() and not _is_being_cancelled():
+                raise PeerUnreachable("this node is stopping.") from None
+            raise
+        if isinstance(outcome, Session):
+            return outcome
+        raise outcome
+
+    async def settle(self, peer: NodeId) -> None:
+        """Until no attempt to reach this peer is under way: the greeting of one may lack what is known since."""
+        attempt = self._connecting.get(peer)
+        if attempt is not None:
+            await asyncio.wait([attempt])
+
+    def drop(self, peer: NodeId, why: str) -> None:
+        """Close the link with this peer, if there is one."""
+        session = self._sessions.get(peer)
+        if session is not None:
+            session.close(why)
+
+    def _live(self, peer: NodeId) -> Session | None:
+        """The session with it, unless that is being closed."""
+        session = self._sessions.get(peer)
+        return session if session is not None and not session.why else None
+
+    async def _attempt(self, address: PeerAddress) -> Session | ProviderError:
+        """Dial and greet; what failed is returned, so that those who wait for it get it and the group goes on."""
+        try:
+            return await self._dial(address)
+        except ProviderError as exc:
+            return exc
+        except Exception as exc:  # the other links go on whatever this peer said
+            log.exception("a bug, while a peer was dialed", peer=short_id(address.node_id), kind=type(exc).__name__)
+            return PeerUnreachable("something went wrong inside this node; its log tells where.")
+        finally:
+            self._connecting.pop(address.node_id, None)
+
+    async def _dial(self, address: PeerAddress) -> Session:
+        try:
+            async with asyncio.timeout(DIAL_WITHIN_S):
+                link = await self._transport.dial(await resolve(address))
+        except TimeoutError:
+            raise PeerUnreachable(f"no connection within {DIAL_WITHIN_S:g} s.") from None
+        other = self._live(link.peer)
+        if other is not None:
+            link.close("the peer came in meanwhile")  # its link may carry asks already, and they would be lost
+            return other
+        try:
+            async with asyncio.timeout(GREET_WITHIN_S):
+                return await self._introduce(link)
+        except TimeoutError:
+            link.close("no greeting in time")
+            raise PeerUnreachable(f"it did not greet within {GREET_WITHIN_S:g} s.") from None
+        except BaseException:
+            link.close("greeting failed")
+            raise
+
+    async def _introduce(self, link: Link) -> Session:
+        """The dialing side of the greeting."""
+        control = ControlStream(await link.open())
+        hello = msgspec.structs.replace(self._owner.greeting(link.peer), has_link=self._live(link.peer) is not None)
+        await control.write(header_frame(Kind.HELLO, hello))
+        kind, payload = await control.next()
+        if kind is Kind.REFUSED:
+            return self._other_session(link, read_header(payload, Refused))
+        if kind is not Kind.WELCOME:
+            raise ProtocolFault(f"it answered HELLO with {kind.name}.")
+        welcome = read_header(payload, Hello)
+        grounds = await self._membership.judge(link.peer, welcome, time.time())
+        other = self._live(link.peer)
+        if other is not None and not other.link.is_dialed and link.peer < self._transport.keys.node_id:
+            link.close("both sides dialed at once")  # as `_check_room` decides on the other side
+            return other
+        if link.peer not in self._sessions and len(self._sessions) >= MAX_LINKS:
+            self._make_room(grounds.standing)
+        return self._enter(link, control, grounds, welcome)
+
+    def _other_session(self, link: Link, refused: Refused) -> Session:
+        """The peer refused; when it did because both dialed at once, its link is the one."""
+        session = self._live(link.peer)
+        link.close("refused")
+        if refused.code == RefusalCode.DUPLICATE and session is not None:
+            return session
+        raise LinkRefused(f"it refused this node: {shown(refused.why)}", refused.code)
+
+    def _counts(self, link: Link) -> dict[str, int]:
+        """As whose the greeting on this link counts, and how many each may have at once."""
+        if self._membership.is_member(link.peer):
+            return {link.peer: MAX_GREETINGS_PER_MEMBER}
+        return {"strangers": MAX_GREETINGS, f"at {site_of(link.path().address)}": MAX_GREETINGS_PER_SITE}
+
+    async def _take(self, link: Link, counted_as: Iterable[str]) -> None:
+        """The other side of the greeting: a peer made this link. Raises nothing."""
+        try:
+            async with asyncio.timeout(GREET_WITHIN_S):
+                await self._greet(link)
+        except LinkRefused as exc:
+            if exc.refusal != RefusalCode.DUPLICATE:
+                self._log_refusal(link.peer, exc.message)
+        except LinkLost:
+            link.close("greeting failed")  # it thought better of it: when both dial at once, one does
+        except (ProviderError, TimeoutError) as exc:
+            link.close("greeting failed")
+            self._log_refusal(link.peer, str(exc) or "it did not greet in time")
+        except Exception as exc:  # the other links go on whatever this peer said
+            link.close("greeting failed")
+            log.exception("a bug, while a peer was greeted", peer=short_id(link.peer), kind=type(exc).__name__)
+        except BaseException:
+            link.close("stopping")
+            raise
+        finally:
+            self._greetings -= Counter(counted_as)  # which forgets those that come to nothing
+
+    async def _greet(self, link: Link) -> None:
+        stream = await link.accept()
+        control = ControlStream(stream)
+        kind, payload = await control.next()
+        if kind is not Kind.HELLO:
+            raise ProtocolFault(f"it began with {kind.name}.")
+        hello = read_header(payload, Hello)
+        try:
+            grounds = await self._membership.judge(link.peer, hello, time.time())
+            self._check_room(link, hello, grounds.standing)
+        except LinkRefused as exc:
+            await self._refuse(link, control, exc)
+            raise
+        welcome = self._owner.greeting(link.peer, hello)
+        await control.write(header_frame(Kind.WELCOME, msgspec.structs.replace(welcome, invite=None)))
+        self._enter(link, control, grounds, hello)
+
+    def _check_room(self, link: Link, hello: Hello, standing: Standing) -> None:
+        old = self._sessions.get(link.peer)
+        if old is None:
+            if len(self._sessions) >= MAX_LINKS:
+                self._make_room(standing)
+            return
+        now_s = asyncio.get_running_loop().time()
+        is_new_one_better = not hello.has_link and now_s - old.since_s > YOUNG_S  # the peer started anew
+        if old.link.is_dialed and not is_new_one_better and self._transport.keys.node_id < link.peer:
+            raise LinkRefused("both sides dialed at once; the other link stays.", RefusalCode.DUPLICATE)
+
+    def _make_room(self, standing: Standing) -> None:
+        """Who was not let in by the owner himself cannot take all links: a member by more than that gets one of theirs.
+
+        In an open network that is the oldest of a stranger; else the newest of those that came by a word.
+        """
+        live = [session for session in self._sessions.values() if not session.why]
+        if len(live) < MAX_LINKS:
+            return  # one of those that are ending makes room
+        by_standing: dict[Standing | None, list[Session]] = {}
+        for session in live:
+            by_standing.setdefault(self._membership.standing_of(session.peer), []).append(session)
+        weaker = by_standing.get(Standing.OPEN, [])[:1] or by_standing.get(Standing.VOUCHED, [])[-1:]
+        if not weaker or not is_weaker(self._membership.standing_of(weaker[0].peer), standing):
+            raise LinkRefused("it has as many links as it keeps. Try again later.", RefusalCode.FULL)
+        weaker[0].close("a member needs the link")
+
+    async def _refuse(self, link: Link, control: ControlStream, refusal: LinkRefused) -> None:
+        """Tell it, and give it a moment to read that before the link goes."""
+        with contextlib.suppress(ProviderError, TimeoutError):
+            async with asyncio.timeout(REFUSAL_READ_WITHIN_S):
+                await control.write(header_frame(Kind.REFUSED, Refused(refusal.refusal, refusal.message)))
+                await control.finish()
+                await link.closed()
+        link.close("refused")
+
+    def _enter(self, link: Link, control: ControlStream, grounds: Grounds, hello: Hello) -> Session:
+        """The link is good: it replaces one that is there. Raises `LinkLost` when this node is stopping."""
+        if self._group is None:
+            raise LinkLost("this node is stopping.")
+        session = Session(link, control, self._owner, grounds.standing)
+        session.vouched_by = grounds.vouched_by
+        old = self._sessions.get(link.peer)
+        self._group.create_task(self._keep(session))
+        self._sessions[link.peer] = session
+        if old is not None:
+            old.close("replaced by a newer link")
+        self._owner.linked(session, grounds.standing, hello)
+        return session
+
+    async def _keep(self, session: Session) -> None:
+        try:
+            await session.run()
+        except Exception as exc:  # the other links go on whatever this peer said
+            session.why = session.why or "something went wrong inside this node"
+            log.exception("a bug, on the link with a peer", peer=short_id(session.peer), kind=type(exc).__name__)
+        finally:
+            if self._sessions.get(session.peer) is session:
+                del self._sessions[session.peer]
+                self._owner.unlinked(session)
+
+    def _log_refusal(self, peer: NodeId, why: str) -> None:
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._refusal_logged_s >= LOG_REFUSALS_EVERY_S:
+            self._refusal_logged_s = now_s
+            log.warning("peer refused", peer=short_id(peer), why=why)
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

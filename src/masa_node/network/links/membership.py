@@ -1,0 +1,87 @@
+"""Who is let in. A network is closed unless its owner says otherwise: a node is a member when the owner listed it, when
+it came with an invite, or when one of these vouches for it. Who came by a word vouches for nobody: else one guest could
+bring in a chain of keys without end.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from masa_node.chat.errors import LinkRefused, ProtocolFault
+from masa_node.network.links.control import Hello, RefusalCode
+from masa_node.network.links.peer_book import PeerBook, Standing
+from masa_node.network.links.vouchers import open_voucher
+from masa_node.network.transport.interfaces import Keys, NodeId
+
+UseInvite = Callable[[bytes, NodeId], Awaitable[bool]]
+
+
+class Grounds(NamedTuple):
+    """As what a peer is let in; `vouched_by` is whose word made it so, where that is new."""
+
+    standing: Standing
+    vouched_by: NodeId | None = None
+
+
+class Membership:
+    """Decides about one node at a time. `use_invite` spends a token and says whether it was good."""
+
+    def __init__(self, book: PeerBook, keys: Keys, use_invite: UseInvite, *, is_open: bool) -> None:
+        self._book = book
+        self._keys = keys
+        self._use_invite = use_invite
+        self._is_open = is_open
+
+    def is_member(self, peer: NodeId) -> bool:
+        """Is it let in whatever it says?"""
+        return self._book.is_member(peer)
+
+    def standing_of(self, peer: NodeId) -> Standing | None:
+        """What it is now; None for one that is not known."""
+        record = self._book.get(peer)
+        return record.standing if record is not None else None
+
+    async def judge(self, peer: NodeId, hello: Hello, at_unix_s: float) -> Grounds:
+        """On what grounds this peer, whose key the transport has proved, is let in. Raises `LinkRefused`."""
+        record = self._book.get(peer)
+        if record is not None and record.standing is Standing.BLOCKED:
+            raise LinkRefused("blocked by the owner.", RefusalCode.BLOCKED)
+        if record is not None and self._book.is_member(peer):
+            return Grounds(record.standing, record.vouched_by)
+        if hello.invite is not None and await self._use_invite(hello.invite, peer):
+            return Grounds(Standing.INVITED)
+        signers = self._signers(peer, hello, at_unix_s)
+        for by in signers:
+            if self._book.may_vouch(by):
+                return Grounds(Standing.VOUCHED, by)
+        if self._is_open:
+            return Grounds(Standing.OPEN)
+        raise self._refusal(hello, signers)
+
+    def _refusal(self, hello: Hello, signers: list[NodeId]) -> LinkRefused:
+        if any(self._book.is_member(by) for by in signers):
+            return LinkRefused(
+                "the member that vouches for it came by another's word itself, or has vouched for as many as one may. "
+                "It needs an invite (masa-node invite).",
+                RefusalCode.NOT_A_MEMBER,
+            )
+        if hello.invite is not None:
+            return LinkRefused(
+                "the invite is used up, expired or revoked. Ask for a new one (masa-node invite).",
+                RefusalCode.BAD_INVITE,
+            )
+        return LinkRefused(
+            "it is not a member of this closed network. It needs an invite (masa-node invite) or a place in BOOTNODES.",
+            RefusalCode.NOT_A_MEMBER,
+        )
+
+    def _signers(self, peer: NodeId, hello: Hello, at_unix_s: float) -> list[NodeId]:
+        """Whose words for this peer are good. This node's own is for others: whom it knows itself is in its book."""
+        signers: list[NodeId] = []
+        for signed in hello.vouchers:
+            try:
+                voucher = open_voucher(signed, self._keys, at_unix_s)
+            except ProtocolFault:
+                continue  # another one may be good
+            if voucher.member == peer:
+                signers.append(NodeId(voucher.by))
+        return signers

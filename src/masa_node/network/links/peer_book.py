@@ -1,0 +1,397 @@
+"""Who this node knows: their standing, where they are, whom to dial when. Pure: time and randomness are given."""
+
+import heapq
+import random
+from collections import OrderedDict
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
+
+import msgspec
+from msgspec.structs import replace
+
+from masa_node.network.links.peer_record import (
+    MAX_ADDRESS_CHARS,
+    MAX_NAME_CHARS,
+    SEEN_STEP_S,
+    STRENGTH,
+    PeerRecord,
+    Standing,
+    UnixTime,
+    last_use,
+    new_record,
+    seen_at,
+    with_address,
+    worked_at,
+)
+from masa_node.network.links.vouched import MAX_VOUCHED, Vouched
+from masa_node.network.transport.interfaces import NodeId, PeerAddress, is_node_id
+
+__all__ = ["MAX_ADDRESS_CHARS", "MAX_NAME_CHARS", "SEEN_STEP_S", "PeerBook", "PeerRecord", "Standing", "UnixTime"]
+
+MAX_PEERS = 10_000  # beside the blocked ones; about 1 kB each
+MAX_BLOCKED = 10_000  # of their own, so that a full book never lets a blocked one back in
+FIRST_PAUSE_S = 1.0  # after the first failure to dial; doubles with each further one
+LONGEST_PAUSE_S = 300.0
+STABLE_LINK_S = 30  # a link that held so long clears the failures before it
+
+_MEMBERS = frozenset({Standing.OPEN, Standing.VOUCHED, Standing.INVITED, Standing.LISTED})
+_GIVEN_UP = (Standing.HEARD, Standing.OPEN, Standing.VOUCHED, Standing.INVITED)  # in this order when the book is full
+
+
+class _Retry(msgspec.Struct, frozen=True):
+    failures: int
+    not_before_s: float
+
+
+class PeerBook:
+    """All peers, at most MAX_PEERS and MAX_BLOCKED.
+
+    When it is full the least worth one is given up: HEARD longest unseen first, then OPEN, VOUCHED, INVITED ones
+    longest not linked. Never given up are LISTED, trusted and linked ones. A newcomer never displaces a stronger
+    standing than its own: strangers cannot push members out. `own` is this node, which is never kept.
+    """
+
+    def __init__(self, records: Iterable[PeerRecord] = (), *, own: NodeId | None = None, is_open: bool = False) -> None:
+        self._own = own
+        self._is_open = is_open
+        self._records: dict[NodeId, PeerRecord] = {}
+        self._blocked: set[NodeId] = set()
+        self._linked: set[NodeId] = set()
+        self._vouched = Vouched()
+        self._retries: dict[NodeId, _Retry] = {}
+        self._queues: dict[Standing, OrderedDict[NodeId, None]] = {each: OrderedDict() for each in _GIVEN_UP}
+        self._changed: set[NodeId] = set()
+        self._saved: set[NodeId] = set()  # what the store holds, so that only these are told as gone
+        self._gone: set[NodeId] = set()
+        for record in sorted(records, key=last_use):
+            self._saved.add(record.node_id)
+            if not self._add(record):
+                self._gone.add(record.node_id)
+        self._changed.clear()
+
+    def get(self, node_id: NodeId) -> PeerRecord | None:
+        """The record of this peer."""
+        return self._records.get(node_id)
+
+    def all(self) -> list[PeerRecord]:
+        """Every record, blocked ones too."""
+        return list(self._records.values())
+
+    def is_member(self, node_id: NodeId) -> bool:
+        """May it be linked with and ask? False for unknown ones; OPEN ones are while the network is open."""
+        record = self._records.get(node_id)
+        return record is not None and self._counts_as_member(record)
+
+    def is_blocked(self, node_id: NodeId) -> bool:
+        """Did the owner block it?"""
+        return node_id in self._blocked
+
+    def is_trusted(self, node_id: NodeId) -> bool:
+        """Is it a member that the owner trusts?"""
+        record = self._records.get(node_id)
+        return record is not None and record.is_trusted and self._counts_as_member(record)
+
+    # ---- what happens ----
+
+    def heard(self, address: PeerAddress, name: str, at_unix_s: float) -> bool:
+        """Somebody told of this peer, or it told of itself. False when it is not kept: blocked, own, no room."""
+        known = self._records.get(address.node_id)
+        if known is None:
+            return self._add(with_address(new_record(address.node_id, Standing.HEARD, at_unix_s), address, name))
+        if known.standing is Standing.BLOCKED:
+            return False
+        seen = seen_at(with_address(known, address, name), at_unix_s)
+        self._put(seen)
+        if seen.standing is Standing.HEARD:
+            self._queue_again(seen)
+        return True
+
+    def admit(
+        self,
+        node_id: NodeId,
+        standing: Standing,
+        address: PeerAddress | None,
+        at_unix_s: float,
+        vouched_by: NodeId | None = None,
+    ) -> bool:
+        """It is a member now, with at least this standing. False when it is not: blocked, own, no room, or its voucher
+        (`vouched_by`, for VOUCHED) has vouched for too many.
+
+        Raises `ValueError` for a standing that makes no member.
+        """
+        if standing not in _MEMBERS:
+            raise ValueError(standing)
+        known = self._records.get(node_id)
+        if known is not None and known.standing is Standing.BLOCKED:
+            return False
+        if known is not None and STRENGTH[known.standing] >= STRENGTH[standing]:
+            record = seen_at(known, at_unix_s)
+        elif vouched_by is not None and not self._make_room_of(vouched_by):
+            return False
+        else:
+            record = replace(seen_at(known or new_record(node_id, standing, at_unix_s), at_unix_s), standing=standing)
+            record = replace(record, vouched_by=vouched_by)
+        if known is None:
+            return self._add(with_address(record, address, "") if address else record)
+        self._put(with_address(record, address, "") if address else record)
+        if record.standing is not known.standing:
+            self._queue_again(record)
+        return True
+
+    def is_let_in_here(self, node_id: NodeId) -> bool:
+        """Did the owner of this node let it in himself, by naming or by inviting it?"""
+        record = self._records.get(node_id)
+        return record is not None and record.standing in MAX_VOUCHED
+
+    def is_vouched_for(self, node_id: NodeId) -> bool:
+        """Is it in by another's word alone?"""
+        record = self._records.get(node_id)
+        return record is not None and record.standing is Standing.VOUCHED
+
+    def may_vouch(self, node_id: NodeId) -> bool:
+        """Is its word for one more taken? That of members whom the owner let in himself, for some each."""
+        record = self._records.get(node_id)
+        if record is None or record.standing not in MAX_VOUCHED:
+            return False
+        return not self._vouched.is_full(record) or self._vouched.least_needed(node_id, self._linked) is not None
+
+    def vouched_by(self, node_id: NodeId) -> list[NodeId]:
+        """Who is in by the word of this one, the newest last."""
+        return [record.node_id for record in self._vouched.by(node_id)]
+
+    def linked(self, node_id: NodeId, at_unix_s: float, address: PeerAddress | None = None) -> None:
+        """A link with it stands; `address` is where, and goes first from now on. Nothing happens for unknown ones."""
+        known = self._records.get(node_id)
+        if known is None or known.standing is Standing.BLOCKED:
+            return
+        self._linked.add(node_id)
+        if address is not None:
+            known = worked_at(known, address)
+        at = int(at_unix_s)
+        self._put(replace(known, last_linked_at_unix_s=at, last_seen_at_unix_s=at))
+        self._unqueue(node_id)
+
+    def unlinked(self, node_id: NodeId, at_unix_s: float, now_s: float, rng: random.Random) -> None:
+        """Its link is gone. It is due again after a pause, the first one if the link held for STABLE_LINK_S."""
+        known = self._records.get(node_id)
+        if known is None or node_id not in self._linked:
+            return
+        at = int(at_unix_s)
+        if at - known.last_linked_at_unix_s >= STABLE_LINK_S:
+            self._retries.pop(node_id, None)
+        self._put(replace(known, last_linked_at_unix_s=at, last_seen_at_unix_s=at))
+        self.failed(node_id, now_s, rng)
+
+    def failed(self, node_id: NodeId, now_s: float, rng: random.Random) -> None:
+        """It could not be dialed, or refused this node. It is not due for 1 s, doubling to 5 min, less up to half.
+
+        The jitter keeps nodes that lost the same peer from coming back together (M. Brooker, Exponential Backoff
+        and Jitter: "equal jitter").
+        """
+        known = self._records.get(node_id)
+        if known is None:
+            return
+        self._linked.discard(node_id)
+        self._queue_if_absent(known)
+        failures = self.failures(node_id) + 1
+        whole = min(FIRST_PAUSE_S * 2.0 ** min(failures - 1, 16), LONGEST_PAUSE_S)
+        self._retries[node_id] = _Retry(failures, now_s + whole * (0.5 + 0.5 * rng.random()))
+
+    def failures(self, node_id: NodeId) -> int:
+        """How often in a row it could not be linked with."""
+        retry = self._retries.get(node_id)
+        return retry.failures if retry else 0
+
+    def remember(self, records: Iterable[PeerRecord]) -> None:
+        """What the store held and could not be read before. Of two records of one peer the stronger standing counts,
+        so that a block that was kept is a block again.
+        """
+        for record in records:
+            known = self._records.get(record.node_id)
+            self._saved.add(record.node_id)
+            if known is None:
+                self._add(record)
+            elif record.standing is Standing.BLOCKED:
+                self.block(record.node_id, record.last_seen_at_unix_s)
+            elif STRENGTH[record.standing] > STRENGTH[known.standing]:
+                self._put(record)
+                self._queue_again(record)
+
+    # ---- whom to dial ----
+
+    def due(self, now_s: float, linked: AbstractSet[NodeId], room: int) -> list[PeerAddress]:
+        """Whom to dial now, best first, at most `room`: LISTED ones, then members by how lately they were linked,
+        then others that have an address. `linked` are those that need none: linked ones and those being dialed.
+        """
+        if room <= 0:
+            return []
+        ready = [
+            record
+            for node_id, record in self._records.items()  # 10 000 at most, nearly all of them resting: the cheap first
+            if ((retry := self._retries.get(node_id)) is None or retry.not_before_s <= now_s)
+            and node_id not in linked
+            and self._is_dialed(record)
+        ]
+        return [record.address for record in heapq.nsmallest(room, ready, key=self._rank)]
+
+    def next_due_s(self, now_s: float, linked: AbstractSet[NodeId]) -> float | None:
+        """When somebody is due (not before `now_s`); None when nobody will be until something happens."""
+        dialed = (record.node_id for record in self._records.values() if self._is_dialed(record))
+        earliest = min((self._not_before_s(node_id) for node_id in dialed if node_id not in linked), default=None)
+        return None if earliest is None else max(earliest, now_s)
+
+    # ---- what the owner wants ----
+
+    def forget(self, node_id: NodeId) -> bool:
+        """Know nothing of it any more, not even that it is blocked, nor of those that are in by its word alone.
+
+        False when it was not known.
+        """
+        if node_id not in self._records:
+            return False
+        self._drop_all(self.vouched_by(node_id))
+        self._drop(node_id)
+        return True
+
+    def block(self, node_id: NodeId, at_unix_s: float) -> bool:
+        """Have nothing to do with it, known or not, nor with those that are in by its word alone; trust ends.
+
+        False when it is own or MAX_BLOCKED are blocked.
+        """
+        known = self._records.get(node_id)
+        if known is None:
+            return self._add(new_record(node_id, Standing.BLOCKED, at_unix_s))
+        if known.standing is Standing.BLOCKED:
+            return True
+        if len(self._blocked) >= MAX_BLOCKED:
+            return False
+        self._linked.discard(node_id)
+        self._retries.pop(node_id, None)
+        self._drop_all(self.vouched_by(node_id))
+        before = known.standing if known.vouched_by is None else Standing.HEARD  # a word has to be shown again
+        blocked = replace(known, standing=Standing.BLOCKED, standing_before=before, vouched_by=None, is_trusted=False)
+        self._put(blocked)
+        self._unqueue(node_id)
+        return True
+
+    def unblock(self, node_id: NodeId) -> bool:
+        """It is again what it was before it was blocked; trust does not come back. False when it was not blocked."""
+        known = self._records.get(node_id)
+        if known is None or known.standing is not Standing.BLOCKED:
+            return False
+        self._drop(node_id)
+        if known.standing_before is not None:
+            self._add(replace(known, standing=known.standing_before, standing_before=None))
+        return True
+
+    def trust(self, node_id: NodeId, *, is_trusted: bool) -> bool:
+        """May it see requests marked `X-Masa-Privacy: trusted`? False when it is not known, or blocked."""
+        known = self._records.get(node_id)
+        if known is None or known.standing is Standing.BLOCKED:
+            return False
+        self._put(replace(known, is_trusted=is_trusted))
+        self._queue_again(self._records[node_id])
+        return True
+
+    def take_changes(self) -> tuple[list[PeerRecord], list[NodeId]]:
+        """The records that changed and the ids that are gone since the last call, for the store."""
+        changed = [self._records[node_id] for node_id in self._changed]
+        gone = list(self._gone)
+        self._saved -= self._gone
+        self._saved |= self._changed
+        self._changed.clear()
+        self._gone.clear()
+        return changed, gone
+
+    # ---- inside ----
+
+    def _counts_as_member(self, record: PeerRecord) -> bool:
+        return record.standing in _MEMBERS and (self._is_open or record.standing is not Standing.OPEN)
+
+    def _is_dialed(self, record: PeerRecord) -> bool:
+        if record.standing is Standing.BLOCKED:
+            return False
+        return bool(record.addresses) or bool(record.relay_url) or self._counts_as_member(record)
+
+    def _not_before_s(self, node_id: NodeId) -> float:
+        retry = self._retries.get(node_id)
+        return retry.not_before_s if retry else float("-inf")
+
+    def _rank(self, record: PeerRecord) -> tuple[bool, bool, int, int, int]:
+        first = (record.standing is not Standing.LISTED, not self._counts_as_member(record))
+        return (*first, -record.last_linked_at_unix_s, -STRENGTH[record.standing], self.failures(record.node_id))
+
+    def _add(self, record: PeerRecord) -> bool:
+        node_id = record.node_id
+        if node_id == self._own or not is_node_id(node_id) or not self._make_room(record.standing):
+            return False
+        if record.standing is Standing.BLOCKED:
+            self._blocked.add(node_id)
+        self._records[node_id] = record
+        self._vouched.note(record)
+        self._changed.add(node_id)
+        self._gone.discard(node_id)
+        self._queue_again(record)
+        return True
+
+    def _make_room(self, standing: Standing) -> bool:
+        if standing is Standing.BLOCKED:
+            return len(self._blocked) < MAX_BLOCKED
+        if len(self._records) - len(self._blocked) < MAX_PEERS:
+            return True
+        for weaker in _GIVEN_UP:
+            if STRENGTH[weaker] > STRENGTH[standing]:
+                return False
+            if self._queues[weaker]:
+                self._drop(next(iter(self._queues[weaker])))
+                return True
+        return False
+
+    def _put(self, record: PeerRecord) -> None:
+        node_id = record.node_id
+        if record.standing is Standing.BLOCKED:
+            self._blocked.add(node_id)
+        if self._records[node_id] != record:
+            if self._records[node_id].vouched_by != record.vouched_by:
+                self._vouched.drop(self._records[node_id])
+            self._records[node_id] = record
+            self._vouched.note(record)
+            self._changed.add(node_id)
+
+    def _drop_all(self, node_ids: Iterable[NodeId]) -> None:
+        for node_id in node_ids:
+            self._drop(node_id)
+
+    def _drop(self, node_id: NodeId) -> None:
+        self._vouched.drop(self._records.pop(node_id))
+        self._unqueue(node_id)
+        self._blocked.discard(node_id)
+        self._linked.discard(node_id)
+        self._retries.pop(node_id, None)
+        self._changed.discard(node_id)
+        if node_id in self._saved:
+            self._gone.add(node_id)
+
+    def _make_room_of(self, voucher: NodeId) -> bool:
+        """May it bring one more in? One that it brought, and that is not linked, goes for it if need be."""
+        if not self.may_vouch(voucher):
+            return False
+        least = self._vouched.least_needed(voucher, self._linked)
+        if least is not None and self._vouched.is_full(self._records[voucher]):
+            self._drop(least.node_id)
+        return True
+
+    def _queue_again(self, record: PeerRecord) -> None:
+        """Put it at the end of those that may be given up, if it may."""
+        self._unqueue(record.node_id)
+        if record.standing in self._queues and not record.is_trusted and record.node_id not in self._linked:
+            self._queues[record.standing][record.node_id] = None
+
+    def _queue_if_absent(self, record: PeerRecord) -> None:
+        """Its link is gone, or there was none: then it keeps its place."""
+        if record.standing in self._queues and record.node_id not in self._queues[record.standing]:
+            self._queue_again(record)
+
+    def _unqueue(self, node_id: NodeId) -> None:
+        for queue in self._queues.values():
+            queue.pop(node_id, None)

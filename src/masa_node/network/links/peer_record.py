@@ -1,0 +1,113 @@
+"""One peer as it is kept, and what becomes of its record when something is heard of it. Pure."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+from msgspec.structs import replace
+
+from masa_node.network.transport.interfaces import MAX_ADDRESSES, NodeId, PeerAddress
+
+MAX_ADDRESS_CHARS = 64  # `[ip6%zone]:port`
+MAX_RELAY_CHARS = 256
+MAX_NAME_CHARS = 64
+SEEN_STEP_S = 600  # "last seen" is kept no finer, or every advert heard would be a write to the disk
+
+
+class Standing(StrEnum):
+    """How a peer came to be known, strongest last but one. A weaker standing never replaces a stronger one."""
+
+    HEARD = "heard"  # of, by gossip or on the LAN; not a member
+    OPEN = "open"  # accepted because OPEN_NETWORK=1; a member only while that is set
+    VOUCHED = "vouched"  # a member vouched for it
+    INVITED = "invited"  # it came with an invite
+    LISTED = "listed"  # the owner named it: BOOTNODES, a join link
+    BLOCKED = "blocked"  # by the owner; ends by unblock or forget only
+
+
+STRENGTH = {standing: strength for strength, standing in enumerate(Standing)}
+
+UnixTime = Annotated[int, Meta(ge=0, lt=1 << 40)]
+Id = Annotated[NodeId, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+
+
+class PeerRecord(msgspec.Struct, frozen=True):
+    """One peer, as it is kept. Times are Unix seconds; `last_linked_at_unix_s` is 0 when it never was linked.
+
+    `addresses` are `ip:port`, what last worked first. `standing_before` is what a blocked one goes back to.
+    `vouched_by` is the member by whose word it was let in, while its standing is VOUCHED.
+    """
+
+    node_id: Id
+    standing: Standing
+    addresses: Annotated[
+        tuple[Annotated[str, Meta(min_length=1, max_length=MAX_ADDRESS_CHARS)], ...], Meta(max_length=MAX_ADDRESSES)
+    ] = ()
+    relay_url: Annotated[str, Meta(max_length=MAX_RELAY_CHARS)] | None = None
+    name: Annotated[str, Meta(max_length=MAX_NAME_CHARS)] = ""
+    is_trusted: bool = False
+    first_seen_at_unix_s: UnixTime = 0
+    last_seen_at_unix_s: UnixTime = 0
+    last_linked_at_unix_s: UnixTime = 0
+    standing_before: Standing | None = None
+    vouched_by: Id | None = None
+
+    @property
+    def address(self) -> PeerAddress:
+        """Where to dial it."""
+        return PeerAddress(self.node_id, self.addresses, self.relay_url)
+
+
+def is_weaker(one: Standing | None, other: Standing) -> bool:
+    """Does the first count for less? None is of one that is not known."""
+    return one is None or STRENGTH[one] < STRENGTH[other]
+
+
+def last_use(record: PeerRecord) -> int:
+    """When it was of use, Unix seconds: heard of, linked, or let in."""
+    if record.standing is Standing.HEARD:
+        return record.last_seen_at_unix_s
+    return max(record.last_linked_at_unix_s, record.first_seen_at_unix_s)
+
+
+def new_record(node_id: NodeId, standing: Standing, at_unix_s: float) -> PeerRecord:
+    """One that was not known before."""
+    at = int(at_unix_s)
+    return PeerRecord(node_id, standing, first_seen_at_unix_s=at, last_seen_at_unix_s=at)
+
+
+def seen_at(record: PeerRecord, at_unix_s: float) -> PeerRecord:
+    """Seen now."""
+    at = int(at_unix_s)
+    return replace(record, last_seen_at_unix_s=at) if at >= record.last_seen_at_unix_s + SEEN_STEP_S else record
+
+
+def with_address(record: PeerRecord, address: PeerAddress, name: str) -> PeerRecord:
+    """With what was told. An address that worked, or that the owner gave, stays first whatever others tell."""
+    is_proved = record.last_linked_at_unix_s > 0 or record.standing is Standing.LISTED
+    kept = record.addresses[:1] if is_proved else ()
+    told = _bounded(address.direct)
+    if not set(told) <= set(record.addresses):
+        record = replace(record, addresses=_bounded((*kept, *told, *record.addresses)))
+    relay_url = address.relay_url or ""
+    if not 0 < len(relay_url) <= MAX_RELAY_CHARS or not relay_url.isascii():
+        relay_url = record.relay_url or ""
+    name = name[:MAX_NAME_CHARS] if name.isprintable() else ""
+    return replace(record, relay_url=relay_url or None, name=name or record.name)
+
+
+def worked_at(record: PeerRecord, address: PeerAddress) -> PeerRecord:
+    """With this address first. When there are too many, those that worked before it go, not those that were told:
+    a peer behind a NAT comes from another port each time.
+    """
+    worked = _bounded(address.direct)
+    others = [each for each in record.addresses if each not in worked]
+    too_many = max(0, len(worked) + len(others) - MAX_ADDRESSES)
+    return replace(record, addresses=(*worked, *others[too_many:]))
+
+
+def _bounded(addresses: Iterable[str]) -> tuple[str, ...]:
+    each_once = dict.fromkeys(text for text in addresses if 0 < len(text) <= MAX_ADDRESS_CHARS and text.isascii())
+    return tuple(each_once)[:MAX_ADDRESSES]

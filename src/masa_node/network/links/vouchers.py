@@ -1,0 +1,77 @@
+"""A member's word for another node: "I know this key, let it in". Pure.
+
+Networks are closed by default. A node that was invited by one member shows that member's voucher to the others; each
+decides by whom it lets itself be told (`membership.py`).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from masa_node.chat.errors import ProtocolFault
+from masa_node.network.transport.interfaces import MAX_CLOCK_SKEW_S, Keys, NodeId
+
+LIFETIME_S = 90 * 24 * 3600  # given anew at each link; a node that was away longer needs an invite again
+MAX_VOUCHER_BYTES = 512
+MAX_VOUCHERS = 4  # that are shown in one greeting, of different members
+_SIGNATURE_BYTES = 64
+_DOMAIN = b"masa voucher 1\n"
+
+Draw = Callable[[Sequence[NodeId], int], list[NodeId]]  # so many of them, at random
+Key = Annotated[str, Meta(min_length=64, max_length=64)]
+
+
+class Voucher(msgspec.Struct, frozen=True):
+    """`by` vouches for `member`; times are Unix seconds."""
+
+    member: Key
+    by: Key
+    issued_at_unix_s: Annotated[int, Meta(ge=0)]
+    expires_at_unix_s: Annotated[int, Meta(ge=0)]
+
+
+def vouchers_to_show(kept: Mapping[NodeId, bytes], shown: Sequence[bytes], draw: Draw) -> tuple[bytes, ...]:
+    """At most MAX_VOUCHERS of those `kept` by signer, the newest last, for one who has `shown` these of his own.
+
+    Who vouched for him is likely a member to him: their words go first. The rest are drawn, so that who is refused for
+    the want of the right one is let in some other time.
+    """
+    common = [by for by in map(_signer, shown) if by is not None and by in kept]
+    others = [by for by in kept if by not in common]
+    chosen = [*dict.fromkeys(common), *draw(others, min(MAX_VOUCHERS, len(others)))]
+    return tuple(kept[by] for by in chosen[:MAX_VOUCHERS])
+
+
+def _signer(signed: bytes) -> NodeId | None:
+    """Whose word it says it is. Not checked: only for choosing what is shown."""
+    try:
+        return NodeId(msgspec.msgpack.decode(signed[:-_SIGNATURE_BYTES], type=Voucher).by)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def make_voucher(member: NodeId, keys: Keys, at_unix_s: float) -> bytes:
+    """This node's own word for `member`, signed."""
+    issued = int(at_unix_s)
+    payload = msgspec.msgpack.encode(Voucher(member, keys.node_id, issued, issued + LIFETIME_S))
+    return payload + keys.sign(_DOMAIN + payload)
+
+
+def open_voucher(signed: bytes, keys: Keys, at_unix_s: float) -> Voucher:
+    """Check a received one: size, form, times, signature. Raises `ProtocolFault`."""
+    if not _SIGNATURE_BYTES < len(signed) <= MAX_VOUCHER_BYTES:
+        raise ProtocolFault(f"it showed a voucher of {len(signed)} bytes.")
+    payload, signature = signed[:-_SIGNATURE_BYTES], signed[-_SIGNATURE_BYTES:]
+    try:
+        voucher = msgspec.msgpack.decode(payload, type=Voucher)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise ProtocolFault(f"it showed a malformed voucher: {exc}.") from exc
+    if not voucher.issued_at_unix_s - MAX_CLOCK_SKEW_S <= at_unix_s < voucher.expires_at_unix_s + MAX_CLOCK_SKEW_S:
+        raise ProtocolFault("it showed a voucher that is not in force. Are both clocks right?")
+    if voucher.expires_at_unix_s > voucher.issued_at_unix_s + LIFETIME_S:
+        raise ProtocolFault("it showed a voucher that is in force too long.")
+    if not keys.verify(NodeId(voucher.by), _DOMAIN + payload, signature):
+        raise ProtocolFault("it showed a voucher with a wrong signature.")
+    return voucher

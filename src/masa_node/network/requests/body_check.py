@@ -1,0 +1,53 @@
+"""Is the body of a peer's ask what its header says? LLM servers read the body, and not all of them as we do. Pure.
+
+Go's decoder, which Ollama uses, takes `Model` for `model`, and of two the later; others take the first. A body that
+could be read in two ways could ask for a model that is not shared.
+"""
+
+import re
+from itertools import islice
+
+import msgspec
+
+from masa_node.chat.errors import CallerError, PeerRefused
+from masa_node.chat.request import Door
+from masa_node.dialects.fields import UNREADABLE, decode
+from masa_node.dialects.peek import fields_as_written, peek
+
+MAX_NAMES = 100_000  # of fields at any depth: ten thousand messages have as many; reading them all takes 50 ms
+MAX_NAME_CHARS = 256  # of a field; reading one of megabytes takes a second
+_MODEL_IS_IN_URL = frozenset({Door.CLOUDFLARE_RUN})
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ANY_NAME = re.compile(rb'(?<!\\)(?:\\\\)*"[ \t\r\n]*:')  # its end, wherever it stands
+
+
+def check_body(body: bytes, door: Door, model: str, *, wants_stream: bool) -> None:
+    """Raises `PeerRefused` unless every LLM server reads in this body the model and the stream flag of the header."""
+    field_names(body)
+    try:
+        peeked = peek(body, door, model if door in _MODEL_IS_IN_URL else None)
+    except CallerError as exc:
+        raise PeerRefused(exc.message) from exc
+    if peeked.model != model:
+        raise PeerRefused("its body names another model than its header.")
+    if peeked.wants_stream is not wants_stream:
+        raise PeerRefused("its body and its header differ in whether they ask for a stream.")
+
+
+def field_names(body: bytes) -> list[str]:
+    """The names of the fields of this JSON object, those in inner ones not counted.
+
+    Raises `PeerRefused` if it is none, or if it has more than MAX_FIELDS.
+    """
+    if body.count(b":") > MAX_NAMES and any(islice(_ANY_NAME.finditer(body), MAX_NAMES, None)):
+        raise PeerRefused(f"its body has more than {MAX_NAMES} fields, inner ones counted.")
+    try:
+        fields = decode(body, _FIELDS)
+    except UNREADABLE as exc:
+        raise PeerRefused("its body is not a JSON object.") from exc
+    if any(len(name) > MAX_NAME_CHARS for name in fields):
+        raise PeerRefused(f"its body has a field whose name is longer than {MAX_NAME_CHARS} characters.")
+    try:
+        return [name for name, _ in fields_as_written(body)]
+    except CallerError as exc:
+        raise PeerRefused(exc.message) from exc

@@ -1,0 +1,122 @@
+"""Errors on their way between two nodes: what the asker may know of a failure, and what he makes of what he is told."""
+
+from masa_node.chat.errors import (
+    BrokenAnswer,
+    CallerError,
+    ConnectionClosed,
+    ConnectionRefused,
+    DnsFailed,
+    EncodedAnswer,
+    ErrorAnswer,
+    ErrorInStream,
+    FirstPieceTimeout,
+    MasaError,
+    MemoryFull,
+    NotAnAnswer,
+    Overloaded,
+    PeerBusy,
+    PeerRefused,
+    PolicyError,
+    ProviderAway,
+    ProviderError,
+    ProxyFailed,
+    StakeDemanded,
+    StakeUndecided,
+    Stalled,
+    TlsFailed,
+    UnknownModel,
+    Unreachable,
+)
+from masa_node.network.requests.frames import Failure, headers_from_peer
+from masa_node.network.transport.foreign_text import MAX_MESSAGE_CHARS, shown
+from masa_node.network.transport.redaction import redact
+
+LLM_PLACE = "its LLM server"
+_INTERNAL = "internal_error"
+_LOOKED_AT_CHARS = 4 * MAX_MESSAGE_CHARS  # what is cut off behind it is shown to nobody
+# Whose key is wrong? That of the LLM's owner; the asker can do nothing about it, and the LLM's words may quote it.
+ABOUT_THE_OWNERS_KEY = frozenset({401, 403, 407})
+_LATER = "Ask again later, or another model."  # its owner alone can mend it
+# What the asker is told instead of our own words, which name addresses, settings and other servers of the owner.
+_WORDS: dict[str, str] = {
+    ProviderAway.code: "it is away for the moment. Ask again in a few seconds.",
+    Unreachable.code: f"it cannot be reached. {_LATER}",
+    ProxyFailed.code: f"it cannot be reached. {_LATER}",
+    ConnectionRefused.code: f"nothing listens there now. {_LATER}",
+    DnsFailed.code: f"it cannot be found. {_LATER}",
+    TlsFailed.code: f"no secure connection with it can be made. {_LATER}",
+    ConnectionClosed.code: "it closed the connection before it answered. Ask again.",
+    FirstPieceTimeout.code: f"it gave no answer in the time that its owner allows. {_LATER}",
+    Stalled.code: "it fell silent, so the answer was cut. Ask again.",
+}
+_TOLD_AS = {ProxyFailed.code: Unreachable.code}  # by which way an LLM is reached is its owner's alone to know
+_WITH_OWN_WORDS = (BrokenAnswer, NotAnAnswer, ErrorInStream)
+CODES: dict[str, type[ProviderError]] = {
+    error.code: error
+    for error in (
+        BrokenAnswer,
+        ConnectionClosed,
+        ConnectionRefused,
+        DnsFailed,
+        EncodedAnswer,
+        ErrorInStream,
+        FirstPieceTimeout,
+        NotAnAnswer,
+        PeerBusy,
+        PeerRefused,
+        ProviderAway,
+        StakeDemanded,
+        StakeUndecided,
+        Stalled,
+        TlsFailed,
+        Unreachable,
+    )
+}
+
+
+def failure_of(error: MasaError) -> Failure:
+    """What a peer is told of an error here: never an address or a setting of this node's owner."""
+    match error:
+        case Overloaded() | MemoryFull():
+            failure = Failure(PeerBusy.code, "it serves as many requests of peers as its owner allows.")
+        case UnknownModel():
+            failure = Failure(PeerRefused.code, "it does not share that model.")
+        case PeerRefused() | PeerBusy():
+            failure = Failure(error.code, told(error.message))
+        case CallerError() | PolicyError():
+            failure = Failure(PeerRefused.code, told(error.message))
+        case ErrorAnswer(status=status) if status in ABOUT_THE_OWNERS_KEY:
+            failure = Failure(ProviderError.code, f"it refused the key of its owner ({status}).", LLM_PLACE)
+        case ErrorAnswer():
+            passed = headers_from_peer(error.headers)
+            failure = Failure(error.code, told(error.message), LLM_PLACE, error.status, passed)
+        case ProviderError():
+            failure = Failure(_TOLD_AS.get(error.code, error.code), _words(error), LLM_PLACE)
+        case _:
+            failure = Failure(_INTERNAL, "something went wrong inside it.")
+    return failure
+
+
+def error_of(failure: Failure, place: str) -> ProviderError:
+    """What this node makes of a peer's FAIL; `place` is the peer. An unknown code is a failure all the same."""
+    message = shown(failure.message) or "it failed and does not say why."
+    error: ProviderError
+    if failure.code == ErrorAnswer.code:
+        status = failure.status or 502
+        error = ErrorAnswer(message, status=status, headers=headers_from_peer(failure.headers), body=b"", is_json=False)
+    else:
+        error = CODES.get(failure.code, ProviderError)(message)
+    where = shown(failure.place)
+    error.place = f"{place}, {where}" if where else place
+    return error
+
+
+def told(text: str) -> str:
+    """Words of this node as a peer may read them: without addresses, and short."""
+    return shown(redact(text[:_LOOKED_AT_CHARS]))
+
+
+def _words(error: ProviderError) -> str:
+    if isinstance(error, _WITH_OWN_WORDS):
+        return told(error.message)
+    return _WORDS.get(error.code, "it failed.")

@@ -1,0 +1,163 @@
+"""What two nodes say to each other on the stream of one ask; the payloads of its frames (`links/frames.py`). Pure.
+
+The asker says ASK, BODY*, CREDIT*; the node that serves HEAD, PIECE*, END, ALIVE before
+and between them, or FAIL at any time.
+See docs/protocol.md.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from masa_node.chat.answer import Usage
+from masa_node.chat.errors import PeerRefused
+from masa_node.chat.query import MAX_PEER_QUERY_CHARS, query_to_peer
+from masa_node.chat.request import Ask, Headers
+from masa_node.dialects.fields import Tokens
+from masa_node.dialects.peek import MAX_MODEL_CHARS
+from masa_node.network.links.frames import Kind, frame, header_frame
+from masa_node.network.transport.foreign_text import MAX_MESSAGE_CHARS
+
+# The caller's headers that a peer gets to see, and no other: what the LLM needs, and the trace (golden test).
+HEADERS_TO_PEERS = frozenset(
+    {"content-type", "accept", "anthropic-version", "anthropic-beta", "openai-beta", "traceparent", "tracestate"}
+)
+# What comes back with an answer. The rest (rate limits, request ids) is about the other owner's account.
+HEADERS_FROM_PEERS = frozenset(
+    {"content-type", "retry-after", "retry-after-ms", "x-ms-retry-after-ms", "x-should-retry"}
+)
+
+CHUNK_BYTES = 64 * 1024  # of a body or an answer in one frame: as much as one read of the transport gives
+MIN_CHUNK_BYTES = 1024  # of a body, but for its last frame: a body of many tiny frames is work without an end
+MAX_HEADERS = 16  # each name that may cross, twice over
+MAX_VALUE_CHARS = 1024  # RFC 9110 sets none; `anthropic-beta` with all its features is below 500
+MAX_MS = 24 * 3600 * 1000  # a day is as good as no limit
+
+HeaderName = Annotated[str, Meta(min_length=1, max_length=64)]
+HeaderValue = Annotated[str, Meta(max_length=MAX_VALUE_CHARS)]
+HeaderList = Annotated[tuple[tuple[HeaderName, HeaderValue], ...], Meta(max_length=MAX_HEADERS)]
+Word = Annotated[str, Meta(max_length=64)]
+Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]  # as msgpack's signed integers
+Milliseconds = Annotated[int, Meta(ge=0, le=MAX_MS)]
+
+
+class AskHeader(msgspec.Struct, frozen=True):
+    """ASK: `first_piece_within_ms` is what is left of the asker's time when this is sent; `door` a `chat.request.Door`;
+    `query` what of the query of the caller's URL may cross.
+    """
+
+    request_id: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9._-]{1,64}\Z")]
+    door: Word
+    model: Annotated[str, Meta(min_length=1, max_length=MAX_MODEL_CHARS)]
+    wants_stream: bool
+    body_bytes: Count
+    first_piece_within_ms: Milliseconds
+    headers: HeaderList = ()
+    query: Annotated[str, Meta(max_length=MAX_PEER_QUERY_CHARS)] | UnsetType = UNSET
+
+
+class AnswerHead(msgspec.Struct, frozen=True):
+    """HEAD: what comes in the PIECEs. `model` repeats what was asked for; `dialect` is a `chat.request.DialectName`.
+
+    A status from 400 on is an error that the LLM itself gave; its body is a JSON object.
+    """
+
+    status: Annotated[int, Meta(ge=200, le=599)]
+    model: Annotated[str, Meta(max_length=MAX_MODEL_CHARS)]
+    dialect: Word
+    is_stream: bool
+    headers: HeaderList = ()
+
+
+class AnswerEnd(msgspec.Struct, frozen=True, omit_defaults=True):
+    """END: the answer is whole. `frames` and `bytes` count the PIECEs; tokens as the LLM counted them."""
+
+    frames: Count
+    bytes: Count
+    input_tokens: Tokens | None = None
+    output_tokens: Tokens | None = None
+
+
+class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """FAIL: there is no answer, or not the rest of it. `code` is an error's `code`; `place` is where, in words.
+
+    `status` and `headers` are the LLM's, where it refused without a JSON body.
+    """
+
+    code: Word
+    message: Annotated[str, Meta(max_length=MAX_MESSAGE_CHARS)] = ""
+    place: Word = ""
+    status: Annotated[int, Meta(ge=400, le=599)] | None = None
+    headers: HeaderList = ()
+
+
+class Alive(msgspec.Struct, frozen=True):
+    """ALIVE: the LLM has begun to work, or still does; the next piece of its answer is not there yet."""
+
+
+class Credit(msgspec.Struct, frozen=True):
+    """CREDIT: so much of what came was taken by the asker's own caller since the last one."""
+
+    frames: Annotated[int, Meta(ge=0, lt=1 << 32)]
+    bytes: Annotated[int, Meta(ge=0, lt=1 << 32)]
+
+
+def ask_frames(ask: Ask, left_s: float, request_id: str) -> tuple[bytes, Iterator[bytes]]:
+    """ASK and the first BODY in one piece, and the frames of the rest of the body.
+
+    `left_s` is the time until the first piece must be there; `request_id` the name of the request at this peer: not the
+    caller's own, which could be told from other places or tell two peers that they serve the same caller.
+    Raises `PeerRefused` for what no peer would take.
+    """
+    header = AskHeader(
+        request_id=request_id,
+        door=ask.door.value,
+        model=ask.model,
+        wants_stream=ask.wants_stream,
+        body_bytes=len(ask.body),
+        first_piece_within_ms=_ms(left_s),
+        headers=headers_to_peer(ask.headers),
+        query=query_to_peer(ask.query) or UNSET,
+    )
+    chunks = chunk_frames(Kind.BODY, ask.body)
+    try:
+        return header_frame(Kind.ASK, header) + next(chunks, b""), chunks
+    except ValueError:
+        raise PeerRefused("the request's headers are too long to be sent to a peer.") from None
+
+
+def chunk_frames(kind: Kind, data: bytes) -> Iterator[bytes]:
+    """The data in frames of at most CHUNK_BYTES each."""
+    for at in range(0, len(data), CHUNK_BYTES):
+        yield frame(kind, data[at : at + CHUNK_BYTES])
+
+
+def headers_to_peer(headers: Headers) -> Headers:
+    """Those that may cross. Raises `PeerRefused` when they are more or longer than a peer would take."""
+    passed = tuple(pair for pair in headers if pair[0] in HEADERS_TO_PEERS)
+    if len(passed) > MAX_HEADERS or any(len(value) > MAX_VALUE_CHARS for _, value in passed):
+        raise PeerRefused(
+            f"no peer takes more than {MAX_HEADERS} headers of {MAX_VALUE_CHARS} characters; the request has more."
+        )
+    return passed
+
+
+def headers_from_peer(headers: Headers) -> Headers:
+    """Those that may come back, whoever sends them."""
+    return tuple(pair for pair in headers if pair[0] in HEADERS_FROM_PEERS and is_header_value(pair[1]))
+
+
+def is_header_value(text: str) -> bool:
+    """May it stand in an HTTP header, and is it of a length that is taken?"""
+    return len(text) <= MAX_VALUE_CHARS and text.isascii() and text.isprintable()
+
+
+def end_of(usage: Usage, frames: int, size: int) -> AnswerEnd:
+    """The END of an answer that used so much."""
+    return AnswerEnd(frames, size, usage.input_tokens, usage.output_tokens)
+
+
+def _ms(seconds: float) -> int:
+    return round(min(max(seconds, 0.0) * 1000, MAX_MS))

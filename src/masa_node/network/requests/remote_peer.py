@@ -1,0 +1,108 @@
+"""A remote peer as a `Provider`: an ask on a stream of its own. What comes back is checked as any LLM's answer is."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+
+from masa_node.chat.answer import Answer, StreamedAnswer
+from masa_node.chat.errors import LinkLost, PeerUnreachable, ProviderError, StreamReset
+from masa_node.chat.request import Ask
+from masa_node.dialects.choices import Endings
+from masa_node.dialects.registry import DIALECTS
+from masa_node.network.requests.frames import ask_frames
+from masa_node.network.requests.response_reader import IncomingAnswer
+from masa_node.network.transport.interfaces import NodeId, OpensStreams, Stream, short_id
+from masa_node.routing.answer_reader import take_answer
+from masa_node.routing.provider import Sign, no_sign
+from masa_node.routing.watched import Watched
+
+Reach = Callable[[], Awaitable[OpensStreams]]
+
+
+class RemotePeer:
+    """One peer. `reach` gives a live link with it, or lanes on one; `trusted` tells whether the owner trusts it now.
+
+    `label` is what the peer calls itself; it may be any text.
+    """
+
+    is_local = False
+    is_hosted = False
+
+    def __init__(self, node_id: NodeId, reach: Reach, trusted: Callable[[], bool], label: str = "") -> None:
+        self.name: str = node_id
+        self.place = place_of(node_id, label)
+        self._reach = reach
+        self._trusted = trusted
+
+    @property
+    def is_trusted(self) -> bool:
+        """See `Provider`."""
+        return self._trusted()
+
+    async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
+        """See `Provider`. Raises also `LinkLost`, `PeerUnreachable`, `ProtocolFault`, `PeerBusy`, `PeerRefused`."""
+        try:
+            link = await self._reach()
+            stream = await link.open()
+            try:
+                return await self._exchange(stream, ask, sign)
+            except BaseException:
+                stream.abort()
+                raise
+        except (LinkLost, PeerUnreachable) as exc:
+            exc.place = self.place
+            exc.away_for_s = 0.0  # it was linked when it was chosen
+            raise
+        except ProviderError as exc:
+            exc.place = exc.place or self.place
+            raise
+
+    async def _exchange(self, stream: Stream, ask: Ask, sign: Sign) -> Answer:
+        left_s = ask.first_piece_deadline_s - asyncio.get_running_loop().time()
+        first, rest = ask_frames(ask, left_s, secrets.token_hex(8))
+        incoming = IncomingAnswer(stream, ask, self.place, sign)
+        await stream.write(first)
+        second = next(rest, b"")
+        if not second:
+            return await _take(incoming, sign)
+        # A long body: what the peer says meanwhile, that it is busy for one, is heard at once.
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_send(stream, second, rest))
+                return await _take(incoming, sign)
+        except* ProviderError as failed:
+            error = failed.exceptions[0]
+        raise error
+
+
+def place_of(node_id: NodeId, label: str = "") -> str:
+    """A peer in words."""
+    known_as = "".join(char for char in label[:64] if char.isprintable())
+    return f"peer {short_id(node_id)} ({known_as})" if known_as else f"peer {short_id(node_id)}"
+
+
+async def _take(incoming: IncomingAnswer, sign: Sign) -> Answer:
+    try:
+        head = await incoming.head()
+        watched = Watched(incoming, sign)
+        # A peer that says END has judged that its LLM's stream is whole, knowing that LLM: see `Endings`.
+        endings = Endings(has_shown=True)
+        answer = await take_answer(watched, DIALECTS[incoming.dialect], is_stream=head.is_stream, endings=endings)
+        watched.done()
+    except BaseException:
+        incoming.close()
+        raise
+    incoming.note_usage(answer.usage)
+    if isinstance(answer, StreamedAnswer):
+        received = answer.received
+        return replace(answer, received=lambda: received() + incoming.heard)
+    return answer
+
+
+async def _send(stream: Stream, data: bytes, rest: Iterator[bytes]) -> None:
+    with contextlib.suppress(StreamReset, LinkLost):  # who reads gets to know, and perhaps why
+        while data:
+            await stream.write(data)
+            data = next(rest, b"")

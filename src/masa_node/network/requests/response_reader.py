@@ -1,0 +1,217 @@
+"""The answer that a peer sends on the stream of one ask, read as any other `Response`."""
+
+import asyncio
+import contextlib
+
+from masa_node.chat.answer import Usage
+from masa_node.chat.errors import BrokenAnswer, LinkLost, NotAnAnswer, ProtocolFault, ProviderError, StreamReset
+from masa_node.chat.request import DIALECT_OF_DOOR, Ask, DialectName, Door, Headers
+from masa_node.network.links.frames import FrameReader, Kind, header_frame, read_header
+from masa_node.network.requests.errors import error_of
+from masa_node.network.requests.flow import ReceiveWindow
+from masa_node.network.requests.frames import Alive, AnswerEnd, AnswerHead, Failure, headers_from_peer
+from masa_node.network.transport.foreign_text import shown
+from masa_node.network.transport.interfaces import Stream
+from masa_node.routing.answer_reader import STREAM_TYPES
+from masa_node.routing.provider import Sign, no_sign
+
+AFTER_END_S = 3.0  # a second in which that node waits for the rest of its LLM's response, and a bad line
+# The node that serves says it once in a second at most: enough for an hour, and too little to keep anybody busy.
+MAX_SIGNS = 4_096
+_NDJSON = "application/x-ndjson"
+_SSE = "text/event-stream"
+_JSON = "application/json"
+_DIALECTS = {name.value: name for name in DialectName}
+
+
+class IncomingAnswer:
+    """First `head()`, then `read_piece()` until b"", or `close()`. One task reads.
+
+    Nothing is read before somebody takes it, and the peer may send no more than a window of it: who does not take
+    what has come is the only one to wait.
+    """
+
+    __slots__ = (
+        "_ask",
+        "_bytes",
+        "_end",
+        "_failure",
+        "_frames",
+        "_head",
+        "_is_over",
+        "_pieces",
+        "_place",
+        "_reader",
+        "_sign",
+        "_signs",
+        "_stream",
+        "_usage",
+        "_window",
+        "content_type",
+        "dialect",
+        "headers",
+        "heard",
+        "status",
+    )
+
+    def __init__(self, stream: Stream, ask: Ask, place: str, sign: Sign = no_sign) -> None:
+        self._stream = stream
+        self._ask = ask
+        self._place = place
+        self._sign = sign
+        self._signs = 0  # since the last piece
+        self.heard = 0  # of all signs
+        self._reader = FrameReader()
+        self._window = ReceiveWindow()
+        self._pieces: list[bytes] = []  # come and not yet taken
+        self._frames = 0
+        self._bytes = 0
+        self._head: AnswerHead | None = None
+        self._failure: ProviderError | None = None
+        self._end: AnswerEnd | None = None
+        self._usage: Usage | None = None
+        self._is_over = False
+        self.status = 0
+        self.headers: Headers = ()
+        self.content_type = ""
+        self.dialect: DialectName = DIALECT_OF_DOOR[ask.door]
+
+    async def head(self) -> AnswerHead:
+        """What the peer says will come. Raises what it says went wrong, `NotAnAnswer`, `ProtocolFault`, `LinkLost`."""
+        while self._head is None:
+            if self._failure is not None:
+                raise self._failure
+            await self._read()
+        return self._head
+
+    async def read_piece(self) -> bytes:
+        """See `Response`. `BrokenAnswer` when the stream stopped without an END."""
+        while not self._pieces:
+            if self._failure is not None:
+                raise self._failure
+            if self._end is not None:
+                await self._part()
+                return b""
+            credit = self._window.taken()
+            if credit is not None:
+                await self._write(header_frame(Kind.CREDIT, credit))
+            await self._read()
+        pieces, self._pieces = self._pieces, []
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def read_trailer(self) -> bytes:
+        """See `Response`. A peer that has sent the terminal frame has to send END soon."""
+        try:
+            async with asyncio.timeout(AFTER_END_S):
+                return await self.read_piece()
+        except TimeoutError:
+            raise BrokenAnswer(f"it sent no END within {AFTER_END_S:g} s after the terminal frame.") from None
+
+    def note_usage(self, usage: Usage) -> None:
+        """Where to write the tokens that END tells and the answer itself does not."""
+        self._usage = usage
+        if self._end is not None:
+            self._fill(usage, self._end)
+
+    def close(self) -> None:
+        """See `Response`."""
+        self._stream.abort()
+
+    async def _read(self) -> None:
+        """Wait for more, and sort what has come."""
+        try:
+            data = await self._stream.read()
+        except (StreamReset, LinkLost) as exc:
+            raise self._cut(exc) from exc
+        if not data:
+            raise BrokenAnswer("it closed the stream before its answer was whole.")
+        frames, size = self._frames, self._bytes
+        for kind, payload in self._reader.feed(data):
+            self._sort(kind, payload)
+        self._window.came(self._frames - frames, self._bytes - size)
+
+    async def _write(self, data: bytes) -> None:
+        try:
+            await self._stream.write(data)
+        except (StreamReset, LinkLost) as exc:
+            raise self._cut(exc) from exc
+
+    def _cut(self, exc: StreamReset | LinkLost) -> ProviderError:
+        return exc if self._head is None else BrokenAnswer(f"its answer was cut: {exc.message}")
+
+    def _sort(self, kind: Kind, payload: bytes) -> None:
+        if self._end is not None or self._failure is not None:
+            raise ProtocolFault(f"it sent a {kind.name} frame after the end of its answer.")
+        if kind is Kind.PIECE and self._head is not None and payload:
+            self._signs = 0
+            self._frames += 1
+            self._bytes += len(payload)
+            self._pieces.append(payload)
+        elif kind is Kind.ALIVE:
+            read_header(payload, Alive)
+            self._note_sign()
+        elif kind is Kind.HEAD and self._head is None:
+            self._begin(read_header(payload, AnswerHead))
+        elif kind is Kind.END and self._head is not None:
+            self._finish(read_header(payload, AnswerEnd))
+        elif kind is Kind.FAIL:
+            self._failure = error_of(read_header(payload, Failure), self._place)
+        else:
+            raise ProtocolFault(f"it sent {'an empty' if not payload else 'a'} {kind.name} frame where none may be.")
+
+    def _note_sign(self) -> None:
+        self._signs += 1
+        self.heard += 1
+        if self._signs > MAX_SIGNS:
+            raise ProtocolFault(f"it said more than {MAX_SIGNS} times that its LLM works, and nothing else.")
+        if self._head is None:
+            self._sign()
+
+    def _begin(self, head: AnswerHead) -> None:
+        dialect = _DIALECTS.get(head.dialect)
+        if dialect is None or (self._ask.door is not Door.NATIVE and dialect is not self.dialect):
+            raise NotAnAnswer(f"it answers in the format {shown(head.dialect)!r}, where {self.dialect} was asked for.")
+        if head.model != self._ask.model:
+            raise NotAnAnswer(f"it answers for the model {shown(head.model)!r}, which was not asked for.")
+        self._head = head
+        self.dialect = dialect
+        self.status = head.status
+        self.headers, self.content_type = _checked(head, dialect)
+
+    def _finish(self, end: AnswerEnd) -> None:
+        if (end.frames, end.bytes) != (self._frames, self._bytes):
+            raise ProtocolFault(
+                f"it says that it sent {end.bytes} bytes in {end.frames} pieces; {self._bytes} in {self._frames} came."
+            )
+        self._end = end
+        if self._usage is not None:
+            self._fill(self._usage, end)
+
+    def _fill(self, usage: Usage, end: AnswerEnd) -> None:
+        usage.input_tokens = end.input_tokens if usage.input_tokens is None else usage.input_tokens
+        usage.output_tokens = end.output_tokens if usage.output_tokens is None else usage.output_tokens
+
+    async def _part(self) -> None:
+        """Both sides finish. The answer is whole, even if the connection breaks now."""
+        if self._is_over:
+            return
+        rest = self._reader.is_inside_frame
+        with contextlib.suppress(StreamReset, LinkLost):
+            rest = rest or bool(await self._stream.read())
+            if not rest:
+                await self._stream.finish()
+        if rest:
+            raise ProtocolFault("it went on after the end of its answer.")
+        self._is_over = True
+
+
+def _checked(head: AnswerHead, dialect: DialectName) -> tuple[Headers, str]:
+    """The headers that the caller may get, and the media type. A stranger's media type is only taken if it fits."""
+    headers = headers_from_peer(head.headers)
+    told = next((value for name, value in headers if name == "content-type"), "")
+    content_type = told.partition(";")[0].strip().lower()
+    usual = _JSON if not head.is_stream else _NDJSON if dialect is DialectName.OLLAMA else _SSE
+    if content_type == usual or (head.is_stream and content_type in STREAM_TYPES):
+        return headers, content_type
+    others = tuple(pair for pair in headers if pair[0] != "content-type")
+    return (("content-type", usual), *others), usual

@@ -1,0 +1,262 @@
+"""Answers peers' asks with own, shared LLMs only: one hop, nothing is relayed."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine
+
+import msgspec
+import structlog
+
+from masa_node.chat.answer import StreamedAnswer, WholeAnswer
+from masa_node.chat.errors import (
+    BodyTooLarge,
+    BodyTooSlow,
+    CallerError,
+    CallerStalled,
+    ErrorAnswer,
+    FirstPieceTimeout,
+    MasaError,
+    Overloaded,
+    PeerBusy,
+    PeerRefused,
+    ProtocolFault,
+    ProviderError,
+)
+from masa_node.chat.query import query_to_peer
+from masa_node.chat.request import DIALECT_OF_DOOR, VIA_PEER, Ask, Door, Headers, Privacy, RequestId
+from masa_node.dialects.condensing import REQUEST_DEPTH
+from masa_node.network.requests.body_check import check_body
+from masa_node.network.requests.errors import ABOUT_THE_OWNERS_KEY, failure_of
+from masa_node.network.requests.frames import HEADERS_TO_PEERS, AskHeader, is_header_value
+from masa_node.network.requests.quotas import MAX_ASKS_PER_PEER, MAX_TOLD, PeerQuota, QuotaRules, Quotas
+from masa_node.network.requests.request_reader import AskerGone, IncomingAsk
+from masa_node.network.requests.response_writer import OutgoingAnswer
+from masa_node.network.requests.sharing import SharedCatalog
+from masa_node.network.requests.sign_teller import SignTeller, StreamTeller
+from masa_node.network.transport.interfaces import NodeId, Stream, short_id
+from masa_node.routing.dispatch import Dispatcher, Exchange
+from masa_node.routing.steps import readable
+
+ASK_WITHIN_S = 30.0  # for all of an ask to arrive: MAX_BODY's default over a bad line of 0.5 MB/s takes 20 s
+TELL_WITHIN_S = 2.0  # for a refusal to be read: a few round trips
+LINGER_S = 2.0  # for the asker to finish, too, so that the last frames are surely read
+
+# What the owner reads of an ask of a peer, who is told no HTTP status.
+_STATUS_BUSY, _STATUS_REFUSED, _STATUS_TIMEOUT, _STATUS_FAILED = 503, 400, 504, 502
+
+log = structlog.get_logger()
+
+
+class ServingLimits(msgspec.Struct, frozen=True):
+    """Bytes and seconds of one ask, as for the owner's own; `asks_per_minute` and `asks_per_peer` of one peer."""
+
+    max_body_bytes: int
+    first_piece_timeout_s: float
+    idle_timeout_s: float
+    asks_per_minute: int
+    asks_per_peer: int = MAX_ASKS_PER_PEER
+    begin_timeout_s: float = 0.0
+
+
+class PeerServer:
+    """`serve` each stream that a peer opens for an ask. `dispatcher` answers from `shared.catalog`.
+
+    `instance` is this process' own random name, by which an LLM URL that leads back here is noticed. `vet`, where
+    there is one, says whether this peer is served at all: it raises `PeerRefused` if not. `refused` is told the code
+    of each refusal of an ask that came to no LLM.
+    """
+
+    vet: Callable[[NodeId], Awaitable[None]] | None = None
+    refused: Callable[[str], None] | None = None
+
+    def __init__(self, dispatcher: Dispatcher, shared: SharedCatalog, limits: ServingLimits, instance: str) -> None:
+        self._dispatcher = dispatcher
+        self._shared = shared
+        self._limits = limits
+        self._via = ("x-masa-via", f"{VIA_PEER},{instance}")
+        self._quotas = Quotas(QuotaRules(limits.asks_per_minute, limits.max_body_bytes, limits.asks_per_peer))
+
+    async def serve(self, peer: NodeId, stream: Stream) -> None:
+        """Answer one ask, or refuse it; the stream is over when this returns. Raises nothing but `CancelledError`."""
+        now_s = asyncio.get_running_loop().time()
+        quota = self._quotas.of(peer, now_s)
+        try:
+            quota.enter(now_s)
+            try:
+                await self._serve(peer, quota, stream)
+            finally:
+                quota.leave()
+        except (PeerBusy, PeerRefused, CallerError) as refusal:
+            if self.refused is not None:
+                self.refused(refusal.code)
+            if quota.may_log("peer not served", now_s):
+                log.info("peer not served", peer=short_id(peer), error=refusal.code, why=refusal.message)
+            await _refuse(quota, stream, refusal)
+        except AskerGone:
+            pass
+        except ProtocolFault as fault:
+            if quota.may_log("peer misbehaves", now_s):
+                log.warning("peer misbehaves", peer=short_id(peer), why=fault.message)
+        except Exception as exc:  # the accept loop goes on whatever a peer sent
+            log.exception("a bug, while a peer was served", peer=short_id(peer), kind=type(exc).__name__)
+        finally:
+            stream.abort()
+
+    async def _serve(self, peer: NodeId, quota: PeerQuota, stream: Stream) -> None:
+        incoming = IncomingAsk(stream, self._quotas, quota)
+        came_s = asyncio.get_running_loop().time()
+        try:
+            try:
+                async with asyncio.timeout(ASK_WITHIN_S):
+                    header, door = await incoming.header()
+                    self._check(header, door)
+                    if self.vet is not None:
+                        await self.vet(peer)
+                    body = await incoming.body(header.body_bytes)
+            except TimeoutError:
+                raise BodyTooSlow(f"the request did not arrive within {ASK_WITHIN_S:g} s.") from None
+            small = await readable(body, REQUEST_DEPTH)
+            check_body(small, door, header.model, wants_stream=header.wants_stream)
+            ask = self._ask(peer, header, door, body, came_s)
+            await self._answer(ask, came_s + header.first_piece_within_ms / 1000, incoming, stream)
+        finally:
+            incoming.close()
+
+    def _check(self, header: AskHeader, door: Door) -> None:
+        """May this be asked here at all? Before the body is read. Raises `PeerRefused`, `BodyTooLarge`."""
+        if self._shared.is_withheld(header.model) or not self._shared.catalog.find(header.model, door).own:
+            raise PeerRefused("it does not share that model, or not through that door.")
+        if header.body_bytes > self._limits.max_body_bytes:
+            raise BodyTooLarge(f"the body is larger than the {self._limits.max_body_bytes} bytes that it takes.")
+
+    def _ask(self, peer: NodeId, header: AskHeader, door: Door, body: bytes, came_s: float) -> Ask:
+        """The timers are this node's own: what a peer's impatience ends must not count as a fault of the LLM."""
+        return Ask(
+            request_id=RequestId(header.request_id),
+            door=door,
+            model=header.model,
+            wants_stream=header.wants_stream,
+            body=body,
+            headers=(*_headers_up(header.headers), self._via),
+            first_piece_deadline_s=came_s + self._limits.first_piece_timeout_s,
+            idle_timeout_s=self._limits.idle_timeout_s,
+            privacy=Privacy.LOCAL,
+            asked_by=peer,
+            query=query_to_peer(header.query or ""),
+            begin_deadline_s=came_s + self._limits.begin_timeout_s,
+        )
+
+    async def _answer(self, ask: Ask, patience_s: float, incoming: IncomingAsk, stream: Stream) -> None:
+        """From here on the exchange is stopped at once when the asker gives up, whatever is being waited for."""
+        out = OutgoingAnswer(stream, ask.model)
+        exchange = self._dispatcher.open(ask)
+        try:
+            async with asyncio.TaskGroup() as group:
+                watcher = group.create_task(incoming.watch(out))
+                await _give(ask, exchange, out, patience_s, group)
+                exchange.close()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LINGER_S):
+                        await watcher
+        except* AskerGone:
+            pass
+        finally:
+            exchange.close()
+        if incoming.fault is not None:
+            raise incoming.fault
+
+
+async def _give(ask: Ask, exchange: Exchange, out: OutgoingAnswer, patience_s: float, group: asyncio.TaskGroup) -> None:
+    """The whole answer, or why there is none. Raises `AskerGone`."""
+    try:
+        async with asyncio.timeout_at(patience_s) as patience, SignTeller(out, patience, group) as teller:
+            exchange.patience.on_sign = teller.sign
+            answer = await exchange.answer()
+    except TimeoutError:
+        error = FirstPieceTimeout("the asker's time was over.")
+        await _fail(error, ask, exchange, out)
+        return
+    except MasaError as error:
+        await _fail(error, ask, exchange, out)
+        return
+    exchange.begun(answer.status)
+    match answer:
+        case WholeAnswer():
+            await out.whole(answer, ask.idle_timeout_s)
+            exchange.ended(None, len(answer.body))
+        case StreamedAnswer():
+            await _stream(answer, ask, exchange, out, group)
+
+
+async def _stream(
+    answer: StreamedAnswer, ask: Ask, exchange: Exchange, out: OutgoingAnswer, group: asyncio.TaskGroup
+) -> None:
+    out.begin(answer)
+    try:
+        with StreamTeller(out, answer, group):
+            await exchange.send(answer, out.write)
+    except CallerStalled as error:
+        exchange.ended(error)
+        raise AskerGone from None
+    except MasaError as error:
+        await _in_time(ask, out.fail(failure_of(error)))
+        exchange.ended(error)
+        return
+    await _in_time(ask, out.end(answer.usage))
+    exchange.ended(None)
+
+
+async def _fail(error: MasaError, ask: Ask, exchange: Exchange, out: OutgoingAnswer) -> None:
+    exchange.begun(_status_of(error))
+    if isinstance(error, ErrorAnswer) and error.is_json and error.status not in ABOUT_THE_OWNERS_KEY:
+        await out.error(error, DIALECT_OF_DOOR[ask.door], ask.idle_timeout_s)
+    else:
+        await _in_time(ask, out.fail(failure_of(error)))
+    exchange.ended(error)
+
+
+async def _in_time(ask: Ask, last: Coroutine[None, None, None]) -> None:
+    """A peer who does not read does not hold its place for ever."""
+    try:
+        async with asyncio.timeout(ask.idle_timeout_s):
+            await last
+    except TimeoutError:
+        raise AskerGone from None
+
+
+async def _refuse(quota: PeerQuota, stream: Stream, error: MasaError) -> None:
+    """Tell the peer, and give it a moment to read that; a peer with too many refusals is told nothing."""
+    if quota.telling >= MAX_TOLD:
+        return
+    quota.telling += 1
+    try:
+        async with asyncio.timeout(TELL_WITHIN_S):
+            await OutgoingAnswer(stream, "").fail(failure_of(error))
+            while await stream.read():
+                pass
+    except (AskerGone, ProviderError, TimeoutError):
+        return
+    finally:
+        quota.telling -= 1
+
+
+def _headers_up(headers: Headers) -> Headers:
+    """Those that the LLM may see, whoever sends them. Raises `PeerRefused` for what no HTTP header can hold."""
+    passed = tuple(pair for pair in headers if pair[0] in HEADERS_TO_PEERS)
+    if not all(is_header_value(value) for _, value in passed):
+        raise PeerRefused("a header of the request holds a letter that no HTTP header can.")
+    return passed
+
+
+def _status_of(error: MasaError) -> int:
+    match error:
+        case ErrorAnswer():
+            return error.status
+        case Overloaded():
+            return _STATUS_BUSY
+        case FirstPieceTimeout():
+            return _STATUS_TIMEOUT
+        case CallerError():
+            return _STATUS_REFUSED
+        case _:
+            return _STATUS_FAILED

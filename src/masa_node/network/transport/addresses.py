@@ -1,0 +1,170 @@
+"""Addresses of nodes: reading them, and the rule which of those that others told may be dialled.
+
+Pure. The owner's own words (BOOTNODES, an invite) are dialled as they stand. What a peer, an advert or the LAN says
+could point this node at machines behind its firewall, so it goes through `may_dial`.
+"""
+
+import ipaddress
+import re
+from collections.abc import Set as AbstractSet
+from enum import StrEnum
+from urllib.parse import urlsplit
+
+from masa_node.network.transport.interfaces import MAX_ADDRESSES, PeerAddress
+
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+MAX_PORT = 65535
+MAX_RELAY_CHARS = 256  # as in adverts
+MAX_ADDRESS_CHARS = 64  # of one with a host name, as in records of peers; IP addresses are shorter
+
+_ADDRESS = re.compile(r"(\[(?P<ip6>[0-9a-fA-F:.]{2,45})\]|(?P<ip4>[0-9.]{7,15})):(?P<port>[0-9]{1,5})")
+_NAMED = re.compile(r"(?P<host>[a-zA-Z0-9.-]+):(?P<port>[0-9]{1,5})")
+_VISIBLE = re.compile(rf"[!-~]{{1,{MAX_RELAY_CHARS}}}")
+_LABEL = re.compile(r"(?!-)[a-zA-Z0-9-]{1,63}(?<!-)")  # RFC 1123
+
+# Each is a network of its own: a peer in one of them may tell of others in it, and of no other. The block of RFC 6598
+# is what carriers and VPNs of nodes (Tailscale) use.
+_BLOCKS = tuple(
+    ipaddress.ip_network(text)
+    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7", "fec0::/10")
+)
+# An IPv4 address inside an IPv6 one leads wherever a gateway sends it; no node advertises itself so: 6to4, NAT64 (RFC
+# 6052, RFC 8215), Teredo, IPv4-compatible, and the 6to4 relays.
+_TUNNELS = tuple(
+    ipaddress.ip_network(text)
+    for text in ("2002::/16", "64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "::/96", "192.88.99.0/24")
+)
+_THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")  # Linux takes 0.0.0.0 for this machine
+
+
+class Reach(StrEnum):
+    """From where an address can be reached."""
+
+    PUBLIC = "public"
+    PRIVATE = "private"  # RFC 1918, RFC 4193, carrier-grade NAT, and all else that is not routed in the internet
+    LINK_LOCAL = "link-local"
+    LOOPBACK = "loopback"
+    NOWHERE = "nowhere"  # malformed, port 0, multicast, unspecified, reserved, an IPv4 address inside an IPv6 one
+
+
+def read_address(text: str) -> tuple[IpAddress, int] | None:
+    """`ip:port` or `[ip6]:port`; None for anything else. IPv4-mapped IPv6 comes out as IPv4; no scopes, no names."""
+    match = _ADDRESS.fullmatch(text)
+    if match is None or int(match["port"]) > MAX_PORT:
+        return None
+    try:
+        ip = ipaddress.IPv6Address(match["ip6"]) if match["ip6"] else ipaddress.IPv4Address(match["ip4"])
+    except ValueError:
+        return None
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return mapped or ip, int(match["port"])
+
+
+def write_address(ip: IpAddress, port: int) -> str:
+    """The one form in which an address is kept and compared."""
+    return f"[{ip}]:{port}" if isinstance(ip, ipaddress.IPv6Address) else f"{ip}:{port}"
+
+
+def pack_address(address: str) -> bytes:
+    """In 6 or 18 bytes. Raises `ValueError` for what is no address."""
+    read = read_address(address)
+    if read is None or read[1] == 0:
+        raise ValueError(f"not an address: {address!r}")
+    return read[0].packed + read[1].to_bytes(2, "big")
+
+
+def unpack_address(packed: bytes) -> str:
+    """The address in 6 or 18 bytes. Raises `ValueError` for what is none."""
+    ip = ipaddress.ip_address(packed[:-2])
+    read = read_address(write_address(ip, int.from_bytes(packed[-2:], "big")))
+    if read is None or read[1] == 0:
+        raise ValueError("no address")
+    return write_address(*read)
+
+
+def reach(address: str) -> Reach:
+    """From where this address can be reached."""
+    read = read_address(address)
+    return Reach.NOWHERE if read is None or read[1] == 0 else _reach(read[0])
+
+
+def is_private(address: str) -> bool:
+    """Can it not be reached from the internet?"""
+    return reach(address) is not Reach.PUBLIC
+
+
+def may_dial(address: str, told_over: str, *, allow_private: bool) -> bool:
+    """May an address that somebody else told be dialled?
+
+    `told_over` is the address that the teller is linked over (`Path.address`; "" or a relay's URL: none). What is not
+    public is dialled only if ALLOW_PRIVATE_PEERS, or the teller is in the same private network, or on this machine.
+    """
+    read = read_address(address)
+    kind = reach(address)
+    if read is None or kind is Reach.NOWHERE:
+        return False
+    if kind is Reach.PUBLIC or allow_private:
+        return True
+    teller = read_address(told_over)
+    if teller is None:
+        return False
+    teller_kind = _reach(teller[0])
+    return teller_kind is Reach.LOOPBACK or (kind is teller_kind and _block(read[0]) == _block(teller[0]))
+
+
+def dialable(address: PeerAddress, told_over: str, *, allow_private: bool, relays: AbstractSet[str]) -> PeerAddress:
+    """What of an address that somebody else told may be dialled; see `may_dial`.
+
+    `relays` are those that the owner named: no other is contacted, for its URL could be anything.
+    """
+    direct = tuple(
+        text for text in address.direct[:MAX_ADDRESSES] if may_dial(text, told_over, allow_private=allow_private)
+    )
+    return PeerAddress(address.node_id, canonical(direct), address.relay_url if address.relay_url in relays else None)
+
+
+def canonical(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """Each once, in the form in which they are compared; what cannot be read is left out."""
+    read = (read_address(text) for text in addresses)
+    return tuple(dict.fromkeys(write_address(*pair) for pair in read if pair is not None))
+
+
+def is_host_and_port(text: str) -> bool:
+    """Is it `host:port`, with a name that an owner may write instead of an address?"""
+    match = _NAMED.fullmatch(text)
+    if match is None or not 0 < int(match["port"]) <= MAX_PORT or len(text) > MAX_ADDRESS_CHARS:
+        return False
+    labels = match["host"].removesuffix(".").split(".")
+    return all(map(_LABEL.fullmatch, labels)) and not labels[-1].isdigit()  # digits at the end: a mistyped IPv4 address
+
+
+def is_relay_url(text: str) -> bool:
+    """Is it `https://host[:port][/]` (or http, for a relay on the LAN)?"""
+    if not _VISIBLE.fullmatch(text):
+        return False
+    try:
+        parts = urlsplit(text)
+        is_whole = parts.scheme in ("https", "http") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, half of an IPv6 address
+        return False
+    return is_whole and "@" not in parts.netloc and parts.path in ("", "/") and not parts.query and not parts.fragment
+
+
+def _reach(ip: IpAddress) -> Reach:
+    if ip.is_loopback:
+        return Reach.LOOPBACK
+    if _is_nowhere(ip):
+        return Reach.NOWHERE
+    if ip.is_link_local:
+        return Reach.LINK_LOCAL
+    return Reach.PUBLIC if ip.is_global and _block(ip) is None else Reach.PRIVATE
+
+
+def _is_nowhere(ip: IpAddress) -> bool:
+    is_odd = ip.is_multicast or ip.is_unspecified or ip.is_reserved
+    return is_odd or ip in _THIS_NETWORK or any(ip in network for network in _TUNNELS)
+
+
+def _block(ip: IpAddress) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    return next((block for block in _BLOCKS if ip in block), None)

@@ -1,0 +1,388 @@
+"""The links and streams of the in-memory network (`memory.py`): what of QUIC's behaviour matters to its users.
+
+Only futures and the loop's timers; nothing here is a task, so cancelling an await leaves nothing behind.
+"""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+from masa_node.chat.errors import LinkLost, StreamReset
+from masa_node.network.transport.interfaces import MAX_READ_BYTES, NodeId, Path, Route
+
+WINDOW_BYTES = 256 * 1024  # of one direction of a stream: sent and not yet read; QUIC stacks have 256 KiB to 1 MiB
+MAX_STREAMS = 4096  # open at a time that one side opened; more wait
+MAX_REASON_BYTES = 100
+
+
+class Signal:
+    """Wakes everybody who waits for it now."""
+
+    __slots__ = ("_waiting",)
+
+    def __init__(self) -> None:
+        self._waiting: list[asyncio.Future[None]] = []
+
+    async def wait(self) -> None:
+        """Returns after the next `wake`."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        try:
+            await future
+        finally:
+            if future in self._waiting:
+                self._waiting.remove(future)
+
+    def wake(self) -> None:
+        """Let them go on."""
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+
+class Host:
+    """One node as the network sees it. Dead: nothing goes in or out. Hung: its awaits rest, nothing is lost."""
+
+    def __init__(self, node_id: NodeId, address: str = "") -> None:
+        self.node_id = node_id
+        self.address = address
+        self.is_dead = False
+        self.is_hung = False
+        self.is_closed = False
+        self.links: set[MemoryLink] = set()
+        self.changed = Signal()
+
+    async def running(self) -> None:
+        """Returns when this node may act: what a dead one awaits never comes, until its transport is closed."""
+        while (self.is_dead or self.is_hung) and not self.is_closed:
+            await self.changed.wait()
+
+
+Deliver = Callable[[], None]
+Carry = Callable[[Host, Host, Deliver], None]
+
+
+class _Pipe:
+    """One direction of a stream: what its sender knows, what its receiver knows, and what is on the way.
+
+    Each packet that arrives brings the oldest segment, so that bytes stay in order whatever the latencies are.
+    """
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._on_the_way: deque[bytes] = deque()
+        self._read_bytes = 0  # which the sender does not know of yet
+        self.buffer = bytearray()
+        self.unread_bytes = 0  # as the sender knows
+        self.used = False  # was anything put on the way?
+        self.finished = False
+        self.finish_arrived = False
+        self.sender_error: LinkLost | StreamReset | None = None
+        self.receiver_error: LinkLost | StreamReset | None = None
+        self.room = Signal()
+        self.arrived = Signal()
+
+    def segments(self, data: bytes) -> int:
+        """Put data on the way; into how many packets it was cut."""
+        self.used = True
+        self.unread_bytes += len(data)
+        if len(data) > 1 and self._rng.random() < 0.25:  # noqa: PLR2004 - often enough to be met by every test
+            cut = self._rng.randrange(1, len(data))
+            self._on_the_way.extend((data[:cut], data[cut:]))
+            return 2
+        self._on_the_way.append(data)
+        return 1
+
+    def arrive(self) -> None:
+        """The next segment is there; an empty one is the end."""
+        segment = self._on_the_way.popleft()
+        if self.receiver_error is not None:
+            return
+        self.buffer += segment
+        self.finish_arrived = not segment
+        self.arrived.wake()
+
+    def finish(self) -> None:
+        self.used = self.finished = True
+        self._on_the_way.append(b"")
+
+    def take(self) -> tuple[bytes, int]:
+        """Some of what is there, and how many bytes the sender should now hear of as read."""
+        most = min(len(self.buffer), MAX_READ_BYTES)
+        if self._rng.random() < 0.5:  # noqa: PLR2004 - codecs must not rely on how bytes are cut
+            most = self._rng.randint(1, most)
+        data = bytes(self.buffer[:most])
+        del self.buffer[:most]
+        self._read_bytes += most
+        if self._read_bytes < WINDOW_BYTES // 2:  # as QUIC does: few updates
+            return data, 0
+        released, self._read_bytes = self._read_bytes, 0
+        return data, released
+
+    def release(self, size: int) -> None:
+        """The sender hears that so much was read."""
+        self.unread_bytes -= size
+        self.room.wake()
+
+    def fail_sender(self, error: LinkLost | StreamReset) -> None:
+        if self.sender_error is None and not (self.finished and isinstance(error, StreamReset)):
+            self.sender_error = error
+        self.room.wake()
+
+    def fail_receiver(self, error: LinkLost | StreamReset, *, keep: bool) -> None:
+        """`keep`: what has arrived can still be read."""
+        if self.receiver_error is None:
+            self.receiver_error = error
+        if not keep:
+            self.buffer.clear()
+        self.arrived.wake()
+
+
+def _again(error: LinkLost | StreamReset) -> LinkLost | StreamReset:
+    return type(error)(error.message)  # an exception that is raised twice keeps both tracks
+
+
+class MemoryStream:
+    """One end of a stream."""
+
+    __slots__ = ("_in", "_link", "_out", "is_known", "is_opened_here", "other")
+
+    def __init__(self, link: "MemoryLink", out: _Pipe, into: _Pipe, *, is_opened_here: bool) -> None:
+        self._link = link
+        self.is_opened_here = is_opened_here
+        self._out = out
+        self._in = into
+        self.is_known = is_opened_here  # has this end heard of it?
+        self.other = self
+
+    @classmethod
+    def pair(cls, link: "MemoryLink") -> "MemoryStream":
+        """A new stream; the end of the side that opens it."""
+        out, back = _Pipe(link.rng), _Pipe(link.rng)
+        here = cls(link, out, back, is_opened_here=True)
+        there = cls(link.other, back, out, is_opened_here=False)
+        here.other, there.other = there, here
+        return here
+
+    async def read(self) -> bytes:
+        """See `interfaces.Stream`."""
+        pipe = self._in
+        while True:
+            await self._link.host.running()
+            if pipe.buffer:
+                data, released = pipe.take()
+                if released:
+                    self._link.send(partial(pipe.release, released))
+                return data
+            if pipe.receiver_error is not None:
+                raise _again(pipe.receiver_error)
+            if pipe.finish_arrived:
+                self._leave_when_over()
+                return b""
+            await pipe.arrived.wait()
+
+    async def write(self, data: bytes) -> None:
+        """See `interfaces.Stream`."""
+        at = 0
+        while True:
+            await self._link.host.running()
+            self._check_writable()
+            part = data[at : at + WINDOW_BYTES - self._out.unread_bytes]
+            if part:
+                at += len(part)
+                for _ in range(self._out.segments(part)):
+                    self._link.send(self.other.arrive)
+            if at >= len(data):
+                return
+            await self._out.room.wait()
+
+    async def finish(self) -> None:
+        """See `interfaces.Stream`."""
+        await self._link.host.running()
+        if self._out.finished and self._out.sender_error is None:
+            return
+        self._check_writable()
+        self._out.finish()
+        self._link.send(self.other.arrive)
+        self._leave_when_over()
+
+    def abort(self) -> None:
+        """See `interfaces.Stream`."""
+        self._link.leave(self)
+        if self._out.finished and self._in.finished:
+            return
+        if self._out.sender_error is not None and self._in.receiver_error is not None:
+            return
+        error = StreamReset("this node gave the stream up.")
+        self._out.sender_error = self._out.sender_error or error
+        self._out.room.wake()
+        self._in.fail_receiver(error, keep=False)
+        if self._out.used or self.other.is_known:
+            self._link.send(self.other.reset_arrives)
+
+    # ---- what the link and the other end do ----
+
+    def arrive(self) -> None:
+        """A packet of the other end is there."""
+        self._announce()
+        self._in.arrive()
+
+    def reset_arrives(self) -> None:
+        """The other end has given the stream up."""
+        self._announce()
+        error = StreamReset("the peer gave the stream up.")
+        if not self._in.finish_arrived:
+            self._in.fail_receiver(error, keep=False)
+        self._out.fail_sender(error)
+        self._leave_when_over()
+
+    def link_lost(self, error: LinkLost, *, keep: bool) -> None:
+        """Its link is gone; `keep`: what has arrived can still be read."""
+        self._out.fail_sender(error)
+        if not (keep and self._in.finish_arrived):
+            self._in.fail_receiver(error, keep=keep)
+
+    def _check_writable(self) -> None:
+        if self._out.sender_error is not None:
+            raise _again(self._out.sender_error)
+        if self._out.finished:
+            raise StreamReset("this side of the stream is finished.")
+
+    def _announce(self) -> None:
+        if not self.is_known and not self._link.is_down:
+            self.is_known = True
+            self._link.take_in(self)
+
+    def _leave_when_over(self) -> None:
+        sent = self._out.finished or self._out.sender_error is not None
+        read = (self._in.finish_arrived and not self._in.buffer) or self._in.receiver_error is not None
+        if sent and read:
+            self._link.leave(self)
+
+
+class MemoryLink:
+    """One end of a link. `rng` and `send` are of the pair and of the network."""
+
+    def __init__(self, host: Host, carry: Carry, rng: random.Random, *, is_dialed: bool) -> None:
+        self.host = host
+        self.rng = rng
+        self.other = self
+        self.streams: set[MemoryStream] = set()  # that are not over
+        self.changed = Signal()
+        self.rtt_s: float | None = None
+        self.silence: asyncio.TimerHandle | None = None  # ends the link when nothing was heard for too long
+        self._carry = carry
+        self._is_dialed = is_dialed
+        self._incoming: deque[MemoryStream] = deque()
+        self._opened = 0  # of `streams` by this side
+        self._why: str | None = None
+
+    @classmethod
+    def pair(cls, dialer: Host, taker: Host, carry: Carry, rng: random.Random) -> "MemoryLink":
+        """A new link; the end of the node that dialed."""
+        here, there = cls(dialer, carry, rng, is_dialed=True), cls(taker, carry, rng, is_dialed=False)
+        here.other, there.other = there, here
+        dialer.links.add(here)
+        taker.links.add(there)
+        return here
+
+    @property
+    def peer(self) -> NodeId:
+        """Who is at the other end."""
+        return self.other.host.node_id
+
+    @property
+    def is_dialed(self) -> bool:
+        """Did this node open the connection?"""
+        return self._is_dialed
+
+    @property
+    def is_down(self) -> bool:
+        """Is it gone, as this end knows?"""
+        return self._why is not None
+
+    async def open(self) -> MemoryStream:
+        """See `interfaces.Link`; waits while MAX_STREAMS of this side are open."""
+        while True:
+            await self.host.running()
+            self._check_up()
+            if self._opened < MAX_STREAMS:
+                stream = MemoryStream.pair(self)
+                self.streams.add(stream)
+                self._opened += 1
+                return stream
+            await self.changed.wait()
+
+    async def accept(self) -> MemoryStream:
+        """See `interfaces.Link`."""
+        while True:
+            await self.host.running()
+            self._check_up()
+            if self._incoming:
+                return self._incoming.popleft()
+            await self.changed.wait()
+
+    def path(self) -> Path:
+        """Always direct."""
+        return Path(Route.DIRECT, self.other.host.address, self.rtt_s)
+
+    async def closed(self) -> str:
+        """See `interfaces.Link`."""
+        while True:
+            await self.host.running()
+            if self._why is not None:
+                return self._why
+            await self.changed.wait()
+
+    def close(self, reason: str) -> None:
+        """See `interfaces.Link`."""
+        if self.is_down:
+            return
+        told = reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+        self.send(lambda: self.other.go_down(told))
+        self.go_down(reason, keep=False)
+
+    # ---- what the network and the streams do ----
+
+    def send(self, deliver: Deliver) -> None:
+        """Have something happen at the other end, a latency later."""
+        self._carry(self.host, self.other.host, deliver)
+
+    def leave(self, stream: MemoryStream) -> None:
+        """That stream is over at this end."""
+        if stream in self.streams:
+            self.streams.remove(stream)
+            self._opened -= stream.is_opened_here
+            self.changed.wake()
+
+    def take_in(self, stream: MemoryStream) -> None:
+        """The peer has opened a stream; one too many that nobody accepts is given up."""
+        if len(self._incoming) >= MAX_STREAMS:
+            stream.abort()
+            return
+        self.streams.add(stream)
+        self._incoming.append(stream)
+        self.changed.wake()
+
+    def go_down(self, why: str, *, keep: bool = True) -> None:
+        """This end of the link is gone; the other one is not told. `keep`: what has arrived can still be read."""
+        if self.is_down:
+            return
+        self._why = why
+        if self.silence is not None:
+            self.silence.cancel()
+        error = LinkLost(f"the connection is gone: {why}")
+        for stream in self.streams:
+            stream.link_lost(error, keep=keep)
+        self.streams.clear()
+        self._incoming.clear()
+        self._opened = 0
+        self.host.links.discard(self)
+        self.changed.wake()
+
+    def _check_up(self) -> None:
+        if self._why is not None:
+            raise LinkLost(f"the connection is gone: {self._why}")

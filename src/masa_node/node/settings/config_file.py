@@ -1,0 +1,118 @@
+"""`masa.toml`: several LLM servers behind one node. Unknown keys are errors."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import cast
+
+import msgspec
+
+from masa_node.chat.errors import ConfigurationError
+from masa_node.chat.request import Headers
+from masa_node.node.settings.environment import Settings
+from masa_node.node.settings.unknown_names import nearest_name
+from masa_node.upstreams.spec import Kind, UpstreamSpec, check_spec
+
+FILE_NAME = "masa.toml"
+
+
+class UpstreamTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One `[[upstream]]`. `key_env` and `headers_env` name environment variables: no secret need stand in a file."""
+
+    name: str
+    url: str = ""
+    kind: Kind = Kind.AUTO
+    key: str = ""
+    key_env: str = ""
+    models: list[str] = []
+    hosted: bool = False
+    api_url: str = ""
+    headers: dict[str, str] = {}
+    headers_env: dict[str, str] = {}
+    any_model: bool = False
+
+
+class ConfigFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    upstream: list[UpstreamTable] = []
+
+
+def upstreams_in_file(settings: Settings) -> list[UpstreamSpec]:
+    """The servers that the file names; none without a file. Raises `ConfigurationError`."""
+    path = _path(settings)
+    if path is None:
+        return []
+    return [_spec(table, path) for table in _read(path).upstream]
+
+
+def key_variables(settings: Settings) -> list[str]:
+    """The environment variables that the file names as holding keys. Raises `ConfigurationError`."""
+    path = _path(settings)
+    return [table.key_env for table in _read(path).upstream if table.key_env] if path is not None else []
+
+
+def _read(path: Path) -> ConfigFile:
+    try:
+        found = tomllib.loads(path.read_text("utf-8"))
+        _check_keys(found, path)
+        return msgspec.convert(found, ConfigFile)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as exc:
+        raise ConfigurationError(f"{path}: {exc}.") from exc
+
+
+def _check_keys(found: dict[str, object], path: Path) -> None:
+    """Names an unknown key with the one that was probably meant. What else is wrong is found later."""
+    _check_table(found, ConfigFile.__struct_fields__, str(path))
+    tables = found.get("upstream")
+    if not isinstance(tables, list):
+        return
+    for number, table in enumerate(cast("list[object]", tables), 1):
+        if isinstance(table, dict):
+            where = f"{path}, upstream number {number}"
+            _check_table(cast("dict[str, object]", table), UpstreamTable.__struct_fields__, where)
+
+
+def _check_table(table: dict[str, object], known: tuple[str, ...], where: str) -> None:
+    for key in table:
+        if key not in known:
+            nearest = nearest_name(key, known)
+            meant = f"Did you mean `{nearest}`?" if nearest else f"There are: {', '.join(known)}."
+            raise ConfigurationError(f"{where}: unknown field `{key[:64]}`. {meant}")
+
+
+def _path(settings: Settings) -> Path | None:
+    if settings.masa_config:
+        return Path(settings.masa_config).expanduser()
+    places = (Path(FILE_NAME), Path(settings.masa_dir).expanduser() / FILE_NAME)
+    return next((path for path in places if path.is_file()), None)
+
+
+def _spec(table: UpstreamTable, path: Path) -> UpstreamSpec:
+    where = f"{path}, upstream {table.name!r}"
+    key = table.key
+    if table.key_env:
+        key = os.environ.get(table.key_env, "").strip()
+        if not key:
+            raise ConfigurationError(f"{where}: the environment variable {table.key_env} (key_env) is not set.")
+    hosted = table.hosted or table.kind in (Kind.ANTHROPIC, Kind.CLOUDFLARE)
+    spec = UpstreamSpec(
+        table.name,
+        table.kind,
+        table.url,
+        key,
+        tuple(table.models),
+        hosted,
+        table.api_url,
+        headers=(*table.headers.items(), *_headers_from_environment(table, where)),
+        any_model=table.any_model,
+    )
+    return check_spec(spec, where)
+
+
+def _headers_from_environment(table: UpstreamTable, where: str) -> Headers:
+    values = [(name, os.environ.get(variable, "").strip()) for name, variable in table.headers_env.items()]
+    missing = [table.headers_env[name] for name, value in values if not value]
+    if missing:
+        raise ConfigurationError(f"{where}: the environment variable {missing[0]} (headers_env) is not set.")
+    return tuple(values)

@@ -1,0 +1,38 @@
+"""The settings about peers, read and checked before anything starts."""
+
+import msgspec
+
+from masa_node.chat.errors import ConfigurationError
+from masa_node.network.links.invites import parse_bootnodes
+from masa_node.network.requests.sharing import SharePolicy, read_policy
+from masa_node.network.transport.addresses import is_relay_url
+from masa_node.network.transport.interfaces import NodeId, PeerAddress, is_node_id
+from masa_node.node.settings.environment import Settings, listed
+
+PUBLIC_RELAYS = "public"
+
+
+class PeerSettings(msgspec.Struct, frozen=True):
+    """What BOOTNODES, TRUSTED_PEERS and SHARE mean."""
+
+    bootnodes: tuple[PeerAddress, ...]
+    trusted: frozenset[NodeId]
+    share: SharePolicy
+
+
+def read_peer_settings(settings: Settings) -> PeerSettings:
+    """Raises `ConfigurationError` naming the setting and what it may be."""
+    relay = settings.relay_url
+    if relay and relay != PUBLIC_RELAYS and not is_relay_url(relay):
+        raise ConfigurationError(f"RELAY_URL: {relay!r} is not understood. Use https://relay.example.org, or `public`.")
+    return PeerSettings(
+        bootnodes=tuple(parse_bootnodes(settings.bootnodes)),
+        trusted=frozenset(_node_id(text) for text in listed(settings.trusted_peers)),
+        share=read_policy(settings.share),
+    )
+
+
+def _node_id(text: str) -> NodeId:
+    if not is_node_id(text.lower()):
+        raise ConfigurationError(f"TRUSTED_PEERS: {text!r} is no node id. `masa-node peers --json` shows them whole.")
+    return NodeId(text.lower())

@@ -1,0 +1,327 @@
+"""From the head of a response to an `Answer`: returns when the first valid piece is there, or raises.
+
+The same for everybody who answers, an LLM server behind this node or a peer: nobody's answer is taken unchecked.
+"""
+
+import asyncio
+from typing import Protocol
+
+from masa_node.chat.answer import Answer, StreamedAnswer, Usage, WholeAnswer
+from masa_node.chat.errors import BrokenAnswer, EncodedAnswer, ErrorAnswer, NotAnAnswer
+from masa_node.chat.request import Headers
+from masa_node.dialects.choices import Choices, Endings
+from masa_node.dialects.condensing import ANSWER_DEPTH, LARGE_BYTES
+from masa_node.dialects.dialect import Dialect
+from masa_node.dialects.faults import error_status, is_json_error, quoted
+from masa_node.dialects.framing import MAX_FRAME_BYTES
+from masa_node.dialects.opening import Shape, shape_of
+from masa_node.dialects.tracking import StreamTracker
+from masa_node.routing.byte_budget import ByteBudget
+from masa_node.routing.gathered import Gathered
+from masa_node.routing.steps import readable
+
+# A whole answer with several generated images stays below this.
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+MAX_ANSWERS_BYTES = 2 * MAX_ANSWER_BYTES  # of all whole answers in memory: two of the greatest, a thousand usual ones
+MAX_ERROR_BYTES = 1024 * 1024
+ANSWERS = ByteBudget(MAX_ANSWERS_BYTES)  # of this process, whoever asked and whoever answers
+MAX_BEFORE_ANSWER_BYTES = 1024 * 1024  # comments and the like: a line every second for an hour is less than 50 kB
+MAX_TRAILER_BYTES = 64 * 1024  # after the terminal frame: usage, a comment
+
+STREAM_TYPES = frozenset(
+    {"text/event-stream", "application/x-ndjson", "application/ndjson", "application/jsonl", "application/stream+json"}
+)
+_WHOLE = frozenset({"application/json", "text/html", "application/problem+json"})
+_PASSED_BACK = frozenset(
+    {
+        *("content-type", "retry-after", "retry-after-ms", "x-ms-retry-after-ms", "x-should-retry"),
+        *("request-id", "openai-processing-ms", "openai-version"),
+    }
+)
+_PASSED_BACK_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-", "ratelimit-")
+_PAGE = b"<"
+LOOKED_AT_BYTES = 2 * 1024  # of frames in one go: seven hundred of the smallest, which takes some 5 ms
+_SUCCESS = range(200, 300)
+_REDIRECT = range(300, 400)
+LAST_STATUS = 599  # RFC 9110, 15
+
+
+class Response(Protocol):
+    """The head of an answer that is on its way, and the way to its bytes."""
+
+    @property
+    def status(self) -> int:
+        """As HTTP has it."""
+        ...
+
+    @property
+    def headers(self) -> Headers:
+        """Names in lower case."""
+        ...
+
+    @property
+    def content_type(self) -> str:
+        """The media type in lower case, without parameters; "" if there is none."""
+        ...
+
+    async def read_piece(self) -> bytes:
+        """What has arrived, at least one byte; b"" when the body has ended in good order. Raises `ProviderError`."""
+        ...
+
+    async def read_trailer(self) -> bytes:
+        """The same, after the terminal frame: the answer is whole, whatever becomes of the rest. May raise still."""
+        ...
+
+    def close(self) -> None:
+        """Give up what was not read; at once, never waits. Idempotent."""
+        ...
+
+
+def is_streamed(content_type: str, *, wants_stream: bool) -> bool:
+    """Is a body of this media type said to be a stream of frames, or one whole answer? Its bytes have the last word."""
+    return content_type in STREAM_TYPES or (wants_stream and content_type not in _WHOLE)
+
+
+async def take_answer(
+    response: Response, dialect: Dialect, *, is_stream: bool, endings: Endings | None = None
+) -> Answer:
+    """The answer in this response, whose first bytes tell whether it is streamed; `is_stream` is what is said of it.
+
+    `endings` is what its server has shown so far. On any error, and when cancelled, the response is closed.
+    Raises `ErrorAnswer` for a status that is not 2xx or an error with a status of its own, `NotAnAnswer`,
+    `ErrorInStream`, `BrokenAnswer`, `MemoryFull`.
+    """
+    try:
+        await check_status(response, dialect)
+        begun, is_over, shape = await _open(response, dialect, is_stream=is_stream)
+        if shape is Shape.STREAM:
+            return await _streamed(response, begun, StreamTracker(dialect, endings), dialect, is_over=is_over)
+        return await _whole(response, begun, dialect, endings or Endings())
+    except BaseException:
+        response.close()
+        raise
+
+
+async def _open(response: Response, dialect: Dialect, *, is_stream: bool) -> tuple[bytes, bool, Shape]:
+    """As many first bytes as tell what the body is, whether they are all, and what it is. Few: see `shape_of`."""
+    begun = b""
+    while True:
+        piece = await response.read_piece()
+        begun += piece
+        shape = shape_of(begun, dialect, is_over=not piece, is_stream=is_stream)
+        if shape is not None:
+            return begun, not piece, shape
+
+
+async def read_whole(response: Response, limit_bytes: int) -> bytes:
+    """The whole body; the response is closed in every case. Raises `NotAnAnswer` beyond the limit, `BrokenAnswer`."""
+    return await _gather(response, Gathered(limit_bytes))
+
+
+async def _gather(response: Response, gathered: Gathered, begun: bytes = b"") -> bytes:
+    """The same, within a budget: raises `MemoryFull`, too. `begun` was read already."""
+    try:
+        if begun:
+            gathered.add(begun)
+        while piece := await response.read_piece():
+            gathered.add(piece)
+    finally:
+        response.close()
+    return await gathered.joined()
+
+
+def passed_back(response: Response) -> Headers:
+    """The response's headers that the caller gets: content type, rate limits, the vendor's request id."""
+    return tuple(
+        pair for pair in response.headers if pair[0] in _PASSED_BACK or pair[0].startswith(_PASSED_BACK_PREFIXES)
+    )
+
+
+async def check_status(response: Response, dialect: Dialect) -> None:
+    """Read a response that is not 2xx and raise it: as `ErrorAnswer`, or `NotAnAnswer` for a redirect and the like."""
+    if response.status in _SUCCESS:
+        return
+    if response.status in _REDIRECT:
+        raise NotAnAnswer(f"it answered {response.status}, a redirect; those are not followed. Set the final URL.")
+    if response.status > LAST_STATUS:
+        raise NotAnAnswer(f"it answered {response.status}, a status that HTTP does not have. Is it an LLM server?")
+    gathered = Gathered(MAX_ERROR_BYTES, ANSWERS)
+    try:
+        body = await _gather(response, gathered)
+    except EncodedAnswer as exc:
+        raise ErrorAnswer(
+            f"it answered {response.status}, and {exc.message}",
+            status=response.status,
+            headers=passed_back(response),
+            body=b"",
+            is_json=False,
+        ) from exc
+    finally:
+        gathered.release()
+    small = await readable(body, ANSWER_DEPTH)
+    is_json = is_json_error(small)
+    if is_json:
+        text = dialect.error_message(small) or quoted(body)
+    else:
+        text = f"{response.content_type or 'no content type'} instead of JSON{_encoding(response)}: {quoted(body)}"
+    raise ErrorAnswer(
+        f"it answered {response.status}: {text}",
+        status=response.status,
+        headers=passed_back(response),
+        body=body,
+        is_json=is_json,
+    )
+
+
+def _encoding(response: Response) -> str:
+    """Named where it may be what hinders reading."""
+    encoding = next((value for name, value in response.headers if name == "content-encoding"), "identity")
+    return "" if encoding.strip().lower() in ("", "identity") else f" (Content-Encoding: {quoted(encoding.encode())})"
+
+
+async def _whole(response: Response, begun: bytes, dialect: Dialect, endings: Endings) -> Answer:
+    if begun.lstrip().startswith(_PAGE):
+        raise _no_answer(response, "the body is a page, not a JSON object", begun)
+    gathered = Gathered(MAX_ANSWER_BYTES, ANSWERS)
+    usage = Usage()
+    try:
+        body = await _gather(response, gathered, begun)
+        await _check_whole(response, body, dialect, usage, endings)
+    except BaseException:
+        gathered.release()
+        raise
+    return WholeAnswer(response.status, passed_back(response), body, dialect.name, usage, gathered.release)
+
+
+async def _check_whole(response: Response, body: bytes, dialect: Dialect, usage: Usage, endings: Endings) -> None:
+    choices = Choices()
+    small = await readable(body, ANSWER_DEPTH)
+    fault = dialect.fault_of_whole(small, usage, choices)
+    if fault is None:
+        if not endings.judge_whole(choices):
+            raise BrokenAnswer("not all of its choices say why they stopped (no finish_reason), so the answer was cut.")
+        return
+    status = error_status(small)
+    if status is None:
+        raise _no_answer(response, fault, body)
+    raise ErrorAnswer(
+        f"it answered {response.status} with {fault}",
+        status=status,
+        headers=passed_back(response),
+        body=body,
+        is_json=is_json_error(small),
+    )
+
+
+def _no_answer(response: Response, fault: str, body: bytes) -> NotAnAnswer:
+    kind = (response.content_type or "no content type") + _encoding(response)
+    return NotAnAnswer(
+        f"it answered {response.status} with {kind}, but {fault}: {quoted(body)}. Is the URL right?",
+    )
+
+
+async def _streamed(
+    response: Response, begun: bytes, tracker: StreamTracker, dialect: Dialect, *, is_over: bool
+) -> Answer:
+    stream = _Stream(response, tracker, begun, is_over=is_over)
+    first = await stream.first_piece()
+    return StreamedAnswer(
+        status=response.status,
+        headers=passed_back(response),
+        dialect=dialect.name,
+        first=first,
+        next_piece=stream.next_piece,
+        close=response.close,
+        frames=lambda: tracker.frames,
+        usage=tracker.usage,
+        is_whole=tracker.is_whole,
+        received=lambda: tracker.received,
+    )
+
+
+class _Stream:
+    """The body of one streamed answer, read through its tracker. `begun` was read already; `is_over`: it is all."""
+
+    __slots__ = ("_begun", "_is_finished", "_is_over", "_response", "_trailer_bytes", "tracker")
+
+    def __init__(self, response: Response, tracker: StreamTracker, begun: bytes, *, is_over: bool) -> None:
+        self._response = response
+        self._begun = begun
+        self._is_over = is_over
+        self._is_finished = False
+        self._trailer_bytes = 0
+        self.tracker = tracker
+
+    async def first_piece(self) -> bytes:
+        """All bytes up to and with the first valid piece."""
+        tracker = self.tracker
+        begun: list[bytes] = []
+        size = 0
+        while not tracker.started:
+            if size > (MAX_FRAME_BYTES if tracker.is_ours else MAX_BEFORE_ANSWER_BYTES):
+                raise NotAnAnswer(f"it sent {size} bytes, and no piece of an answer in them.")
+            try:
+                out = await self.next_piece()
+            except BrokenAnswer as exc:
+                if exc is tracker.fault and begun and not tracker.is_ours:
+                    raise BrokenAnswer(f"{exc.message}; it sent {quoted(b''.join(begun))}.") from None
+                raise
+            if tracker.fault is not None:
+                raise tracker.fault
+            begun.append(out)
+            size += len(out)
+        return b"".join(begun)
+
+    async def next_piece(self) -> bytes:
+        """See `StreamedAnswer`."""
+        tracker = self.tracker
+        while tracker.fault is None:
+            if self._begun:
+                piece, self._begun = self._begun, b""
+            elif self._is_finished:
+                return b""
+            else:
+                piece = await self._next()
+            if not piece:
+                self._is_finished = True
+                out = tracker.finish(await readable(tracker.held(), ANSWER_DEPTH))
+            elif len(piece) > LOOKED_AT_BYTES or tracker.held_bytes > LOOKED_AT_BYTES:
+                out = await self._look_at_much(piece)
+            else:
+                out = tracker.feed(piece)
+            if out:
+                return out
+        raise tracker.fault
+
+    async def _look_at_much(self, piece: bytes) -> bytes:
+        """As `feed`, in steps: many frames in one piece, or a large one."""
+        tracker = self.tracker
+        whole = tracker.cut(piece)
+        if len(whole) > LARGE_BYTES:
+            await asyncio.sleep(0)  # the largest frame takes some milliseconds to copy, and as long again to look at
+        elif tracker.is_plain(whole):
+            return tracker.look(whole)
+        out: list[bytes] = []
+        for part in tracker.parts(whole, LOOKED_AT_BYTES):
+            out.append(tracker.look(part, await readable(part, ANSWER_DEPTH)))
+            if tracker.fault is not None:
+                break
+            await asyncio.sleep(0)
+        return b"".join(out)
+
+    async def _next(self) -> bytes:
+        if self._is_over:
+            return b""
+        return await (self._trailer() if self.tracker.ended else self._response.read_piece())
+
+    async def _trailer(self) -> bytes:
+        """What comes after the terminal frame: a little more, or nothing, but no fault."""
+        try:
+            piece = await self._response.read_trailer()
+        except BrokenAnswer:
+            piece = b""
+        self._trailer_bytes += len(piece)
+        if piece and self._trailer_bytes <= MAX_TRAILER_BYTES:
+            return piece
+        self._response.close()
+        return b""

@@ -1,0 +1,180 @@
+"""The attempts of one ask: makes them, notes how each went, and what that says of the provider."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from masa_node.chat.answer import Answer, WholeAnswer
+from masa_node.chat.errors import ErrorAnswer, FirstPieceTimeout, MemoryFull, ProviderError
+from masa_node.chat.outcome import CANCELLED, WON, Attempt
+from masa_node.chat.request import Ask, RaceMode
+from masa_node.routing.health import Health
+from masa_node.routing.provider import Provider
+from masa_node.routing.racing.error_rank import is_busy, is_the_callers_fault, most_useful
+from masa_node.routing.racing.patience import Patience
+from masa_node.routing.racing.provider_stats import Experience, RaceEvent, RaceStep
+from masa_node.routing.translating import answered
+
+Accept = Callable[[], bool]
+
+
+class Attempts:
+    """`trail` is in the order in which the attempts ended; `errors` is the most useful error yet, if there is any: a
+    thousand peers' errors, of a megabyte each, are not kept for the sake of one. `last_error` is the newest.
+
+    `race` is the rule by which peers were asked, None while none was; `hedges` how many of them were hedges.
+    """
+
+    winner: Provider | None = None
+    race: RaceMode | None = None
+    hedges = 0
+    _winner_asked_s = 0.0
+    _winner_health: Health | None = None
+
+    def __init__(
+        self, ask: Ask, came_s: float, experience: Experience, loop: asyncio.AbstractEventLoop, patience: Patience
+    ) -> None:
+        self._ask = ask
+        self._patience = patience
+        self._came_s = came_s
+        self._experience = experience
+        self._loop = loop
+        self._doubtful: list[Health] = []
+        self._silent: list[tuple[int, Health, float]] = []
+        self.errors: list[ProviderError] = []
+        self.last_error: ProviderError | None = None
+        self.trail: list[Attempt] = []
+
+    async def in_turn(self, providers: Sequence[Provider]) -> Answer:
+        """The answer of the first that gives one. Raises the most useful `ProviderError` when none does."""
+        for provider in providers:
+            answer = await self.make(provider)
+            if answer is not None:
+                return answer
+        raise most_useful(self.errors)
+
+    async def make(self, provider: Provider, accept: Accept | None = None) -> Answer | None:
+        """Ask this one. None if it failed (the error is then `last_error`) or if it does not win.
+
+        `accept`, called as soon as the answer is there, says whether it wins; if not, it is closed.
+        When cancelled nothing is left open.
+        """
+        asked_s = self._loop.time()
+        health = self._experience.health.of(provider.name)
+        if health.failures:
+            health.tried(asked_s)
+        if not provider.is_local:
+            health.running += 1
+        if self._experience.watch is not None:
+            self._tell(provider, RaceStep.ASKED)
+        try:
+            async with self._patience.pulse(provider.name) as pulse:
+                answer = await answered(provider, self._ask, pulse.sign)
+        except ProviderError as exc:
+            self._failed(provider, health, asked_s, exc)
+            return None
+        except BaseException:
+            self._cancelled(provider, health, asked_s)
+            raise
+        if accept is not None and not accept():
+            answer.close()
+            self._cancelled(provider, health, asked_s)
+            return None
+        self._won(provider, health, asked_s, answer)
+        return answer
+
+    def is_alive(self, provider: Provider) -> bool:
+        """Has this one, which is being asked, shown that it works?"""
+        return self._patience.is_alive(provider.name)
+
+    def succeeded(self) -> None:
+        """The winner's answer has ended whole."""
+        if self._winner_health is not None:
+            self._winner_health.succeeded()
+
+    def broke_off(self, error: ProviderError) -> ProviderError:
+        """The winner failed after its first piece."""
+        if self._winner_health is not None and self.winner is not None:
+            self._winner_health.failed(self._loop.time())
+            error.place = error.place or self.winner.place
+        return error
+
+    def note_silence(self) -> None:
+        """The time for the first piece is over: who was still asked did not answer.
+
+        It counts as a failure of those who had half of the time or more.
+        """
+        now_s = self._loop.time()
+        for index, health, asked_s in self._silent:
+            self.trail[index] = msgspec.structs.replace(self.trail[index], result=FirstPieceTimeout.code)
+            took_s = now_s - asked_s
+            if 2 * took_s >= now_s - self._came_s:
+                health.failed(now_s, took_s)
+
+    def close(self) -> None:
+        """A peer that won has nothing more to do. At most one call."""
+        if self._winner_health is not None and self.winner is not None and not self.winner.is_local:
+            self._winner_health.running -= 1
+
+    def _won(self, provider: Provider, health: Health, asked_s: float, answer: Answer) -> None:
+        now_s, came_s = self._loop.time(), self._came_s
+        self.winner = provider
+        self._winner_health = health
+        is_local = provider.is_local
+        self.trail.append(Attempt(provider.name, WON, asked_s - came_s, now_s - came_s, is_local))
+        if isinstance(answer, WholeAnswer):  # of a stream it is known at its end
+            health.succeeded()
+        if not is_local:
+            self._winner_asked_s = asked_s
+            health.answered(now_s - asked_s, now_s)
+            self._experience.latency.note(self._ask.model, now_s - asked_s)
+            for other in self._doubtful:
+                other.failed(now_s)
+        if self._experience.watch is not None:
+            self._tell(provider, RaceStep.WON)
+
+    def _failed(self, provider: Provider, health: Health, asked_s: float, error: ProviderError) -> None:
+        now_s = self._loop.time()
+        self.last_error = error
+        self.errors = [most_useful([*self.errors, error])]
+        self._note(provider, f"http_{error.status}" if isinstance(error, ErrorAnswer) else error.code, asked_s, now_s)
+        if not provider.is_local:
+            health.running -= 1
+        if is_busy(error):
+            health.busy(now_s)
+        elif isinstance(error, MemoryFull):
+            pass  # that is this node's lack, whoever answered
+        elif not is_the_callers_fault(error):
+            health.failed(now_s, now_s - asked_s)
+        elif provider.is_local:
+            health.succeeded()
+        else:
+            self._doubtful.append(health)  # held against it if another answers
+        if self._experience.watch is not None:
+            self._tell(provider, RaceStep.FAILED, error.code)
+
+    def _cancelled(self, provider: Provider, health: Health, asked_s: float) -> None:
+        now_s = self._loop.time()
+        self._note(provider, CANCELLED, asked_s, now_s)
+        if not provider.is_local:
+            health.running -= 1
+        if self.winner is None:
+            self._silent.append((len(self.trail) - 1, health, asked_s))
+        else:
+            is_passed_over = asked_s < self._winner_asked_s
+            health.lost(now_s - asked_s, now_s, is_passed_over=is_passed_over)
+            if is_passed_over:  # else slow first pieces, given up for a hedge, would never count as usual
+                self._experience.latency.note(self._ask.model, now_s - asked_s)
+        if self._experience.watch is not None:
+            self._tell(provider, RaceStep.CANCELLED)
+
+    def _note(self, provider: Provider, result: str, asked_s: float, now_s: float) -> None:
+        came_s = self._came_s
+        self.trail.append(Attempt(provider.name, result, asked_s - came_s, now_s - came_s, provider.is_local))
+
+    def _tell(self, provider: Provider, step: RaceStep, why: str | None = None) -> None:
+        ask, watch = self._ask, self._experience.watch
+        if watch is not None:
+            after_s = self._loop.time() - self._came_s
+            watch(RaceEvent(ask.request_id, ask.model, step, provider.name, provider.is_local, after_s, why))

@@ -1,0 +1,203 @@
+"""How long a request waits for its first piece: longer while somebody who was asked shows that it works.
+
+A sign of life is whatever a provider sends before its first piece: the head of a 2xx answer, a heartbeat, a peer's
+word that its LLM has begun. It never wins a race. The rules:
+
+1. Nobody has shown one by the request's deadline (LLM_TIMEOUT): the time is over.
+2. Else those that were asked in time and have shown none fail then; the others go on.
+3. One that has shown some fails when no more came for LLM_IDLE_TIMEOUT, and never before the deadline of rule 1.
+4. When the last one that had shown some fails after the deadline, those that are asked instead have LLM_TIMEOUT again.
+5. Signs alone keep no request for ever: LLM_BEGIN_TIMEOUT is the end of all of it.
+"""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from masa_node.chat.errors import FirstPieceTimeout, ProviderError, Stalled
+from masa_node.chat.request import Ask
+from masa_node.routing.provider import Sign
+
+
+class Patience:
+    """The timers of one request until its first piece: an async context manager whose body is cancelled, with
+    `TimeoutError`, when the time is over.
+
+    `has_signs` tells whether anybody has shown a sign of life. `on_sign`, where there is one, is called at each sign.
+    """
+
+    __slots__ = (
+        "_alive",
+        "_ask",
+        "_came_s",
+        "_clock",
+        "_loop",
+        "_running",
+        "_silent_until_s",
+        "_timer",
+        "end_s",
+        "has_signs",
+        "on_sign",
+    )
+
+    def __init__(self, ask: Ask, came_s: float, loop: asyncio.AbstractEventLoop) -> None:
+        self._ask = ask
+        self._came_s = came_s
+        self._loop = loop
+        self._silent_until_s = ask.first_piece_deadline_s
+        self._running: dict[str, Pulse] = {}  # by the provider's name: none is asked twice at a time
+        self._alive = 0  # of those, who has shown a sign
+        self._timer: asyncio.TimerHandle | None = None
+        self.end_s = max(ask.begin_deadline_s, ask.first_piece_deadline_s)
+        self.has_signs = False
+        self.on_sign: Sign | None = None
+
+    def pulse(self, name: str) -> "Pulse":
+        """The signs of one provider that is asked now."""
+        return Pulse(self, name, self._loop.time())
+
+    def is_alive(self, name: str) -> bool:
+        """Has this provider, which is being asked, shown a sign of life?"""
+        pulse = self._running.get(name)
+        return pulse is not None and pulse.seen_s is not None
+
+    @property
+    def is_at_end(self) -> bool:
+        """Is it LLM_BEGIN_TIMEOUT that is over?"""
+        return self.has_signs and self._loop.time() >= self.end_s
+
+    @property
+    def silence_s(self) -> float:
+        """How long silence is borne: LLM_TIMEOUT."""
+        return self._ask.first_piece_deadline_s - self._came_s
+
+    @property
+    def idle_s(self) -> float:
+        """How long it may be from one sign to the next: LLM_IDLE_TIMEOUT."""
+        return self._ask.idle_timeout_s
+
+    async def __aenter__(self) -> Self:
+        self._clock = asyncio.timeout_at(self._ask.first_piece_deadline_s)
+        await self._clock.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._clock.__aexit__(kind, error, trace)
+
+    # ---- what the pulses tell ----
+
+    def begun(self, pulse: "Pulse") -> None:
+        """This one is being asked."""
+        self._running[pulse.name] = pulse
+        if self._timer is not None:
+            self._look_at(min(self._timer.when(), self._due_s(pulse)))
+
+    def ended(self, pulse: "Pulse") -> None:
+        """This one has answered, failed or was given up."""
+        self._running.pop(pulse.name, None)
+        if pulse.seen_s is None:
+            return
+        self._alive -= 1
+        if not self._alive:
+            now_s = self._loop.time()
+            if now_s >= self._silent_until_s:
+                self._silent_until_s = now_s + self.silence_s
+            self._look_at(self._silent_until_s)
+
+    def came(self, *, is_first: bool) -> None:
+        """A sign; `is_first` of this provider."""
+        self._alive += is_first
+        if not (self.has_signs or self._clock.expired()):
+            self.has_signs = True
+            self._clock.reschedule(self.end_s)
+            self._look_at(self._ask.first_piece_deadline_s)
+        if self.on_sign is not None:
+            self.on_sign()
+
+    # ---- the timer: set for the first who may be out of time; signs that come until then do not move it ----
+
+    def _look_at(self, at_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(at_s, self._look)
+
+    def _look(self) -> None:
+        now_s = self._loop.time()
+        if self._alive:
+            for pulse in self._running.values():
+                if now_s >= self._due_s(pulse):
+                    pulse.expire(now_s)
+            self._look_at(min((self._due_s(pulse) for pulse in self._running.values()), default=self.end_s))
+        elif now_s >= self._silent_until_s:
+            self._end(now_s)
+        else:
+            self._look_at(self._silent_until_s)
+
+    def _end(self, now_s: float) -> None:
+        if not self._clock.expired():
+            self._clock.reschedule(now_s)
+
+    def _due_s(self, pulse: "Pulse") -> float:
+        if pulse.is_expired:
+            return self.end_s
+        deadline_s = self._ask.first_piece_deadline_s
+        if pulse.seen_s is not None:
+            return max(deadline_s, pulse.seen_s + self.idle_s)
+        # Who had less than half of the time has not been silent for long.
+        is_early = 2 * (deadline_s - pulse.asked_s) >= self.silence_s
+        return deadline_s if is_early else pulse.asked_s + self.silence_s
+
+
+class Pulse:
+    """One provider's signs while it is asked: an async context manager around the asking.
+
+    Raises `FirstPieceTimeout` or `Stalled` out of its body when the provider is out of time.
+    """
+
+    __slots__ = ("_patience", "_timeout", "asked_s", "is_expired", "name", "seen_s")
+
+    def __init__(self, patience: Patience, name: str, asked_s: float) -> None:
+        self._patience = patience
+        self.name = name
+        self.asked_s = asked_s
+        self.seen_s: float | None = None
+        self.is_expired = False
+
+    def sign(self) -> None:
+        """It works."""
+        is_first = self.seen_s is None
+        self.seen_s = asyncio.get_running_loop().time()
+        self._patience.came(is_first=is_first)
+
+    def expire(self, now_s: float) -> None:
+        """It is out of time."""
+        if not self.is_expired:
+            self.is_expired = True
+            self._timeout.reschedule(now_s)
+
+    async def __aenter__(self) -> Self:
+        self._timeout = asyncio.timeout(None)
+        await self._timeout.__aenter__()
+        self._patience.begun(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._patience.ended(self)
+        try:
+            await self._timeout.__aexit__(kind, error, trace)
+        except TimeoutError:
+            raise self._error() from None
+
+    def _error(self) -> ProviderError:
+        if self.seen_s is None:
+            return FirstPieceTimeout(f"it gave no sign of life within {self._patience.silence_s:g} s (LLM_TIMEOUT).")
+        return Stalled(
+            f"it had begun, and then nothing came for {self._patience.idle_s:g} s (LLM_IDLE_TIMEOUT). Raise that if "
+            "the LLM takes longer to read the prompt."
+        )

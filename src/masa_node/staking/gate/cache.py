@@ -1,0 +1,178 @@
+"""What is held of the chain, and how long it counts: the cache's rules. Pure; time and jitter are given.
+
+An answer is fresh at first, then stale: still used while it is asked again, up to a limit. Nothing usable is "unknown".
+"""
+
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+import msgspec
+
+from masa_node.staking.ethereum.crypto import Address
+from masa_node.staking.gate.values import Reading
+
+MAX_OWNERS = 10_000  # as many as there are peers in the book; the least recently used go first
+MAX_SIGNATURES = 2_000  # of contracts; each is at most as long as a delegation, 1 KiB
+NEGATIVE_FRESH_S = 60.0  # who has just staked waits no longer than this
+RETRY_AFTER_S = 10.0  # a chain that cannot be read is not asked for the same again before
+STALE_S = 3600.0  # the longest that an old answer is used,
+STALE_SHARE = 0.1  # and never more than this part of the time that a withdrawal takes
+RENEW_AT_SHARE = 0.9  # of the time that an answer is used; without it, one with no stale time would leave a gap
+FLOOR_S = 3600.0  # an answer from before a block seen in this time is ignored; later the chain may have been reset
+SHORTEST_FRESH_S = 1.0  # whatever the profile says: each verdict would ask the chain
+CLOCK_STEP_S = 5.0  # a clock that is put right by less was not set back
+JITTER = 0.1  # so that owners read at once are not all read again at once
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why the chain could not be read, when last."""
+
+    reason: str
+    at_unix_s: float
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """How long answers are fresh, in seconds."""
+
+    fresh_s: float
+
+    def lifetime_s(self, stale_s: float, jitter: float, *, is_good: bool) -> tuple[float, float]:
+        """For how long an answer is fresh and for how long usable, after it was read. `jitter` is -JITTER..JITTER."""
+        longest = min(STALE_S, max(SHORTEST_FRESH_S, self.fresh_s * (1 + jitter)))
+        fresh_s = longest if is_good else min(max(SHORTEST_FRESH_S, NEGATIVE_FRESH_S * (1 + jitter)), longest)
+        return fresh_s, max(longest, stale_s)
+
+    def retry_after_s(self) -> float:
+        """How long after a failure the same is not asked again."""
+        return min(RETRY_AFTER_S, max(SHORTEST_FRESH_S, self.fresh_s))
+
+
+def stale_limit_s(reading: Reading) -> float:
+    """How old this reading may be used. 0 where a stake can be withdrawn at once."""
+    return min(STALE_S, reading.unbonding_s * STALE_SHARE)
+
+
+class Holding(Generic[V]):
+    """The last answer to one question, and how it went to ask again."""
+
+    __slots__ = ("failure", "jitter", "read_at_unix_s", "value")
+
+    def __init__(self) -> None:
+        self.value: V | None = None
+        self.read_at_unix_s = 0.0
+        self.jitter = 0.0
+        self.failure: Failure | None = None  # None again once it was answered
+
+    def age_s(self, at_unix_s: float) -> float:
+        """How old the answer is."""
+        return max(0.0, at_unix_s - self.read_at_unix_s)
+
+
+class Holdings(Generic[K, V]):
+    """Answers by question, at most `most`; the least recently looked at go first."""
+
+    def __init__(self, rules: Rules, most: int) -> None:
+        self._rules = rules
+        self._most = most
+        self._held: dict[K, Holding[V]] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._held
+
+    def last(self, key: K) -> V | None:
+        """The last answer, however old."""
+        holding = self._held.get(key)
+        return None if holding is None else holding.value
+
+    def of(self, key: K, at_unix_s: float) -> Holding[V] | None:
+        """What is held, looked at now. What comes from the future, as after the clock was set back, is dropped."""
+        holding = self._held.pop(key, None)
+        if holding is None or _is_from_future(holding, at_unix_s):
+            return None
+        self._held[key] = holding
+        return holding
+
+    def answered(self, key: K, value: V, read_at_unix_s: float, jitter: float) -> None:
+        """The chain answered."""
+        holding = self._one(key)
+        holding.value, holding.read_at_unix_s, holding.jitter, holding.failure = value, read_at_unix_s, jitter, None
+
+    def failed(self, key: K, reason: str, at_unix_s: float) -> None:
+        """It could not be asked. What was held stays."""
+        self._one(key).failure = Failure(reason, at_unix_s)
+
+    def usable_until_unix_s(self, holding: Holding[V], stale_s: float) -> float:
+        """From then on nothing is known."""
+        return holding.read_at_unix_s + self._rules.lifetime_s(stale_s, holding.jitter, is_good=True)[1]
+
+    def is_fresh(self, holding: Holding[V], at_unix_s: float, *, is_good: bool) -> bool:
+        """Is the answer taken as it is? `is_good`: what it means to whom it is about, who waits less if it is not."""
+        fresh_s, _ = self._rules.lifetime_s(0.0, holding.jitter, is_good=is_good)
+        return holding.value is not None and holding.age_s(at_unix_s) < fresh_s
+
+    def is_due(self, holding: Holding[V] | None, at_unix_s: float, stale_s: float = STALE_S, *, is_good: bool) -> bool:
+        """Is it time to ask? When it is no longer fresh, and some time before it can be used no more."""
+        if holding is None:
+            return True
+        if holding.failure is not None:
+            since_s = at_unix_s - holding.failure.at_unix_s
+            return not 0 <= since_s < self._rules.retry_after_s()
+        fresh_s, usable_s = self._rules.lifetime_s(stale_s, holding.jitter, is_good=is_good)
+        return holding.value is None or holding.age_s(at_unix_s) >= min(fresh_s, RENEW_AT_SHARE * usable_s)
+
+    def _one(self, key: K) -> Holding[V]:
+        holding = self._held.pop(key, None) or Holding[V]()
+        if len(self._held) >= self._most:
+            del self._held[next(iter(self._held))]
+        self._held[key] = holding
+        return holding
+
+
+class Readings(Holdings[Address, Reading]):
+    """What was read of each owner."""
+
+    def __init__(self, rules: Rules, most: int = MAX_OWNERS) -> None:
+        super().__init__(rules, most)
+        self.newest: Reading | None = None  # of all: how far this node has seen the chain
+
+    def read(self, reading: Reading, at_unix_s: float, jitter: float) -> str | None:
+        """Hold it. When a higher block was seen of this owner, that server lags: it is a failure; why is returned."""
+        why = self._why_not(reading, at_unix_s)
+        if why is not None:
+            self.failed(reading.owner, why, at_unix_s)
+            return why
+        self.answered(reading.owner, reading, reading.read_at_unix_s, jitter)
+        if self.newest is None or self.newest.block <= reading.block or self._is_outlived(self.newest, at_unix_s):
+            self.newest = reading
+        return None
+
+    def usable(self, owner: Address, at_unix_s: float) -> Reading | None:
+        """The reading that a verdict may rest on now."""
+        holding = self.of(owner, at_unix_s)
+        if holding is None or holding.value is None:
+            return None
+        until = self.usable_until_unix_s(holding, stale_limit_s(holding.value))
+        return holding.value if at_unix_s < until else None
+
+    def _why_not(self, reading: Reading, at_unix_s: float) -> str | None:
+        if reading.read_at_unix_s > at_unix_s + CLOCK_STEP_S:
+            return "this node's clock was set back meanwhile"
+        holding = self.of(reading.owner, at_unix_s)
+        before = None if holding is None else holding.value
+        if before is None or reading.block >= before.block or self._is_outlived(before, at_unix_s):
+            return None
+        return f"the RPC server answers for block {reading.block}, block {before.block} was seen already"
+
+    @staticmethod
+    def _is_outlived(reading: Reading, at_unix_s: float) -> bool:
+        return not -CLOCK_STEP_S <= at_unix_s - reading.read_at_unix_s < FLOOR_S
+
+
+def _is_from_future(holding: Holding[V], at_unix_s: float) -> bool:
+    return holding.value is not None and holding.read_at_unix_s > at_unix_s + CLOCK_STEP_S

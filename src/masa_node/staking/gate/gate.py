@@ -1,0 +1,289 @@
+"""The gate: what this node makes of another node's stake, at once from what is held, and true again soon after.
+
+A verdict never waits for the chain. It starts a look-up when what it rests on is missing or no longer fresh, and
+`run` carries that out. The rules are in the pure parts beside: `shown`, `knowledge` and what that rests on.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from itertools import islice
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from masa_node.chat.errors import ChainUnknown
+from masa_node.staking.contract.profile import Profile
+from masa_node.staking.delegation import MAX_CLOCK_SKEW_S, Delegation, Domain
+from masa_node.staking.ethereum.crypto import Address
+from masa_node.staking.gate.cache import JITTER, MAX_OWNERS, Failure
+from masa_node.staking.gate.chain import ReadsChain
+from masa_node.staking.gate.delegation_cache import ShownByOne, ShownDelegations
+from masa_node.staking.gate.evaluator import UNDER_WAY, Knowledge
+from masa_node.staking.gate.judge import Token, refused, unknown
+from masa_node.staking.gate.query_queue import Lookups
+from masa_node.staking.gate.reading_codec import from_bytes, to_bytes
+from masa_node.staking.gate.values import Question, Reading, SignatureQuestion, StakeAnswer, Verdict
+
+REMEMBERED_S = 1.0  # a verdict is given again for so long; then the time, the keys seen and ages are looked at anew
+LOOKUP_S = 30.0  # for one look-up: every RPC server hangs for its second, then its successor. Frees the place
+START_S = 5.0  # for what was kept to be read; a disk that hangs must not leave peers without a verdict
+KEEP_EVERY_S = 1.0  # new readings are written together
+MAX_KEPT_AT_ONCE = 1_000  # readings in one write, some ms to encode
+MAX_TAKEN_AT_ONCE = 100  # of those that were kept, between two turns of others: some ms
+LAST_KEEP_S = 2.0  # for the last write, when the node ends
+
+_ALLOWED = Verdict(StakeAnswer.ALLOWED, "allowed by this node's owner (STAKE_ALLOW)")
+_SHOWS_NONE = refused(
+    "it shows no delegation. Its operator has a staked owner sign one for its key: masa-node stake delegate"
+)
+_NOT_YET = "not looked up yet"
+_NO_ROOM = "too many look-ups wait for the chain; ask again in some seconds"
+_TOO_MANY_SHOWN = "it shows too many delegations in a short time, so this one is not looked at; ask again in 10 minutes"
+
+log = structlog.get_logger()
+
+
+class KeepsReadings(Protocol):
+    """Where readings live between two runs: opaque bytes by owner. Neither method raises."""
+
+    async def load_readings(self) -> list[bytes]:
+        """What was kept."""
+        ...
+
+    async def keep_readings(self, readings: Mapping[str, bytes]) -> None:
+        """Keep these instead of older ones of the same owners."""
+        ...
+
+
+class GateSummary(msgspec.Struct, frozen=True):
+    """How the gate does, for status pages. `newest` is the reading of the highest block that this node has seen."""
+
+    owners: int
+    lookups_running: int
+    lookups_waiting: int
+    last_failure: Failure | None
+    newest: Reading | None
+
+
+class Gate:
+    """One a node. `now` is calendar time; `allowed` are node keys that need no stake."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        chain: ReadsChain,
+        allowed: frozenset[str],
+        rng: random.Random,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._chain = chain
+        self._allowed = allowed
+        self._rng = rng
+        self._now = now
+        self._domain = Domain(profile.chain_id, profile.contract)
+        self._knowledge = Knowledge(profile.fresh_s, Token(profile.symbol, profile.decimals))
+        self._versions = self._knowledge.versions
+        self._shown = ShownDelegations(self._domain)
+        self._remembered = self._shown.by_node_and_bytes
+        self._shown_by_one = ShownByOne()
+        self._lookups = Lookups(self._look_up)
+        self._changed: dict[Address, Reading] = {}  # to be kept
+        self._has_changed = asyncio.Event()
+        self._begun = asyncio.Event()
+        self._has_ended = False
+
+    async def run(self, keep: KeepsReadings) -> None:
+        """Do the look-ups and keep what they find, until cancelled. Then nobody waits for one any more."""
+        try:
+            await self._load(keep)
+            self._has_ended = False
+            self._lookups.open()
+            self._begun.set()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._lookups.run())
+                group.create_task(self._keep(keep))
+        finally:
+            self._has_ended = True
+            self._lookups.close()
+            await asyncio.shield(self._keep_last(keep))
+
+    # ---- verdicts ----
+
+    def verdict(self, node_id: str, delegation: bytes | None) -> Verdict:
+        """What is known now of this node, which shows this delegation. Never waits; microseconds when asked often."""
+        if node_id in self._allowed:
+            return _ALLOWED
+        if delegation is None:
+            return _SHOWS_NONE
+        at_unix_s = self._now()
+        shown = self._remembered.get((node_id, delegation))
+        if (
+            shown is not None
+            and shown.verdict is not None
+            and shown.from_unix_s <= at_unix_s < shown.until_unix_s
+            and shown.version == self._versions.get(shown.owner)
+        ):
+            return shown.verdict
+        return self._looked_at(node_id, delegation, at_unix_s)
+
+    def held(self, node_id: str, delegation: bytes) -> Verdict | None:
+        """The verdict on a node that nobody asks or serves now, for whose sake the chain is not read for strangers.
+
+        None for one of an owner who is not known to have a stake, and of a contract that is not known to have signed.
+        Else the node is seen by this. What cannot be read, or is for another node, chain or contract, is refused.
+        """
+        shown = self._shown.peek(node_id, delegation)
+        if shown.signed is None and node_id not in self._allowed:
+            return refused(shown.fault or "")
+        is_known = self._knowledge.is_of_a_staker(shown.question or shown.owner)
+        return self.verdict(node_id, delegation) if is_known else None
+
+    def waits_for_a_word(self, node_id: str, delegation: bytes) -> bool:
+        """Does it name a contract with a stake that is not known to have signed? Only that can tell."""
+        shown = self._shown.peek(node_id, delegation)
+        if shown.question is None or self._knowledge.is_of_a_staker(shown.question):
+            return False
+        return self._knowledge.is_of_a_staker(shown.owner)
+
+    async def settled(self, node_id: str, delegation: bytes | None) -> Verdict:
+        """The same, but waits for the look-up when nothing usable is held. Cancelling it does not cancel that."""
+        verdict = self.verdict(node_id, delegation)
+        if verdict.answer is not StakeAnswer.UNKNOWN or delegation is None or self._has_ended:
+            return verdict
+        with suppress(TimeoutError):
+            async with asyncio.timeout(START_S):
+                await self._begun.wait()
+        verdict = self.verdict(node_id, delegation)
+        if verdict.answer is not StakeAnswer.UNKNOWN:
+            return verdict
+        shown = self._shown.of(node_id, delegation)
+        await self._lookups.settled(shown.owner)
+        if shown.question is not None:
+            await self._lookups.settled(shown.question)
+        return self.verdict(node_id, delegation)
+
+    def summary(self) -> GateSummary:
+        """How it does now."""
+        return GateSummary(
+            owners=len(self._knowledge.readings),
+            lookups_running=self._lookups.running,
+            lookups_waiting=self._lookups.waiting,
+            last_failure=self._knowledge.last_failure,
+            newest=self._knowledge.readings.newest,
+        )
+
+    def _looked_at(self, node_id: str, data: bytes, at_unix_s: float) -> Verdict:
+        """The verdict, made anew and remembered for REMEMBERED_S, or until what it rests on ends."""
+        shown = self._shown.of(node_id, data)
+        if shown.signed is None:
+            verdict, until_unix_s = refused(shown.fault or ""), float("inf")
+        elif not self._shown_by_one.admits(node_id, data, at_unix_s):
+            verdict, until_unix_s = refused(_TOO_MANY_SHOWN), float("inf")
+        elif (fault := self._shown.fault(shown, at_unix_s)) is not None:
+            verdict, until_unix_s = refused(fault), float("inf")
+        else:
+            verdict, until_unix_s = self._weighed(shown.signed.delegation, shown.question, at_unix_s)
+        until_unix_s = min(until_unix_s, at_unix_s + REMEMBERED_S)
+        shown.remember(verdict, at_unix_s, until_unix_s, self._versions.get(shown.owner))
+        return verdict
+
+    def _weighed(
+        self, delegation: Delegation, question: SignatureQuestion | None, at_unix_s: float
+    ) -> tuple[Verdict, float]:
+        """What is known, and until when that holds; what is to be looked up for it is put in line."""
+        weighed = self._knowledge.weigh(delegation, question, at_unix_s)
+        wanted = [self._lookups.want(each, is_first=self._knowledge.is_of_a_staker(each)) for each in weighed.wanted]
+        verdict, until_unix_s = weighed.verdict, weighed.until_unix_s
+        if not all(wanted):
+            has_begun = self._begun.is_set()
+            if verdict.reason == UNDER_WAY:
+                verdict = unknown(_NO_ROOM if has_begun else _NOT_YET, delegation)
+            if not has_begun:  # not remembered: the first verdict after that is to start a look-up
+                until_unix_s = at_unix_s
+        return verdict, min(until_unix_s, delegation.not_after_unix_s + MAX_CLOCK_SKEW_S)
+
+    # ---- look-ups ----
+
+    async def _look_up(self, question: Question) -> None:
+        """Ask the chain and learn what it says. Raises nothing but a cancellation."""
+        try:
+            async with asyncio.timeout(LOOKUP_S):
+                await self._ask(question)
+        except ChainUnknown as exc:
+            why = exc.message
+        except TimeoutError:
+            why = f"no RPC server answered within {LOOKUP_S:.0f} s"
+        except (Exception, asyncio.CancelledError) as exc:  # the other owners are looked up all the same
+            if _is_cancelled():
+                raise asyncio.CancelledError from exc
+            log.exception("a bug, while the chain was read", kind=type(exc).__name__)
+            why = "something went wrong inside this node; its log tells where"
+        else:
+            return
+        self._knowledge.learn_failure(question, why, self._now())
+
+    async def _ask(self, question: Question) -> None:
+        jitter = self._rng.uniform(-JITTER, JITTER)
+        if isinstance(question, SignatureQuestion):
+            asked_at_unix_s = self._now()
+            is_signed = await self._chain.is_signed(question.owner, question.digest, question.signature)
+            self._knowledge.learn_signature(question, asked_at_unix_s, jitter, is_signed=is_signed)
+            return
+        reading = await self._chain.read(question)
+        if reading.owner != question:
+            raise ChainUnknown("the reading is of another owner")
+        if self._knowledge.learn_reading(reading, self._now(), jitter):
+            self._is_to_be_kept(reading)
+
+    # ---- what is kept ----
+
+    def _is_to_be_kept(self, reading: Reading) -> None:
+        self._changed.pop(reading.owner, None)
+        self._changed[reading.owner] = reading
+        if len(self._changed) > MAX_OWNERS:  # the disk hangs
+            del self._changed[next(iter(self._changed))]
+        self._has_changed.set()
+
+    async def _load(self, keep: KeepsReadings) -> None:
+        kept: list[bytes] = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(START_S):
+                kept = await keep.load_readings()
+        for at, data in enumerate(kept[-MAX_OWNERS:]):
+            if at % MAX_TAKEN_AT_ONCE == 0:
+                await asyncio.sleep(0)
+            reading = from_bytes(data, self._domain)
+            if reading is not None:
+                self._knowledge.learn_kept(reading, self._now(), self._rng.uniform(-JITTER, JITTER))
+
+    async def _keep(self, keep: KeepsReadings) -> None:
+        while True:
+            await self._has_changed.wait()
+            await asyncio.sleep(KEEP_EVERY_S)  # those that come meanwhile are written with it
+            await self._keep_changed(keep)
+
+    async def _keep_changed(self, keep: KeepsReadings) -> None:
+        """Write what changed; whatever was not when this is cancelled is still to be."""
+        changed = dict(islice(self._changed.items(), MAX_KEPT_AT_ONCE))
+        await keep.keep_readings({owner: to_bytes(reading, self._domain) for owner, reading in changed.items()})
+        for owner, reading in changed.items():
+            if self._changed.get(owner) is reading:  # unless it was read again meanwhile
+                del self._changed[owner]
+        if not self._changed:
+            self._has_changed.clear()
+
+    async def _keep_last(self, keep: KeepsReadings) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_KEEP_S):
+                while self._changed:
+                    await self._keep_changed(keep)
+
+
+def _is_cancelled() -> bool:
+    """Is this task to end? A cancellation out of something that it waited for is not its own, and would end it."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

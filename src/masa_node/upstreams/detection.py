@@ -1,0 +1,115 @@
+"""Finds out what software answers at an address, and which doors it has."""
+
+import contextlib
+
+import msgspec
+
+from masa_node.chat.errors import NotAnAnswer, ProviderError
+from masa_node.chat.request import DialectName, Door, Headers
+from masa_node.dialects.fields import read
+from masa_node.dialects.registry import DIALECTS
+from masa_node.routing.answer_reader import check_status, read_whole
+from masa_node.upstreams.http.client import HttpAnswer
+from masa_node.upstreams.http.urls import anthropic_base, deployment_of, openai_bases
+from masa_node.upstreams.places import place_of
+from masa_node.upstreams.servers.anthropic import AnthropicServer
+from masa_node.upstreams.servers.azure import AzureServer
+from masa_node.upstreams.servers.cloudflare import CloudflareServer
+from masa_node.upstreams.servers.missing import looks_missing
+from masa_node.upstreams.servers.ollama import OllamaServer
+from masa_node.upstreams.servers.openai import ANY_LABEL, OpenAiServer
+from masa_node.upstreams.servers.server import NO_SUCH_PATH, Http, Server, is_masa_node
+from masa_node.upstreams.spec import Kind, UpstreamSpec
+
+MAX_PROBE_BYTES = 64 * 1024
+
+# What a server says that is not up yet, or the proxy before it: nothing of what it is.
+_NOT_NOW = frozenset({429, 502, 503, 504})
+_FIRST_REFUSAL = 400
+_LABELS = {"llama.cpp": "llama.cpp"}  # servers that name themselves in the Server header
+
+
+class _Version(msgspec.Struct):
+    version: str
+
+
+_VERSION = msgspec.json.Decoder(_Version)
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+async def identify(spec: UpstreamSpec, http: Http) -> Server:
+    """The server at the spec's address. Raises `ProviderError` when it has to be asked what it is and is not there."""
+    url = spec.url.rstrip("/")
+    deployment = deployment_of(url)
+    match spec.kind:
+        case Kind.CLOUDFLARE:
+            return CloudflareServer(url, spec.key, spec.api_url)
+        case Kind.ANTHROPIC:
+            return AnthropicServer(anthropic_base(url), spec.key)
+        case Kind.AUTO | Kind.OPENAI if deployment is not None:
+            return AzureServer(deployment[0], spec.key)
+        case Kind.AUTO | Kind.OPENAI if spec.hosted:
+            return OpenAiServer(openai_bases(url), spec.key, label="OpenAI")
+        case _:
+            return await _ask_what_it_is(spec, url, http)
+
+
+async def _ask_what_it_is(spec: UpstreamSpec, url: str, http: Http) -> Server:
+    place = place_of(url)
+    kind = place.kind if spec.kind is Kind.AUTO else spec.kind
+    base = url if place.base is None else place.base
+    may_be_ollama = kind is Kind.AUTO and place.base is not None
+    is_ollama = may_be_ollama and await _is_ollama(http, base, _key(spec))
+    if is_ollama or kind is Kind.OLLAMA:
+        ollama = OllamaServer(base, spec.key, place.native or Door.OLLAMA_CHAT)
+        ollama.was_seen = is_ollama
+        return ollama
+    if place.native is Door.ANTHROPIC_MESSAGES:
+        return AnthropicServer(place.api_bases[0], spec.key)
+    server = OpenAiServer(place.api_bases, spec.key)
+    if len(place.api_bases) > 1:
+        with contextlib.suppress(NotAnAnswer):  # the listing to come says what is wrong
+            await server.list_models(http)
+    server.speaks_anthropic, server.label = await _anthropic_door(http, server.api_base, _key(spec))
+    server.was_seen = server.speaks_anthropic
+    return server
+
+
+def _key(spec: UpstreamSpec) -> Headers:
+    return (("Authorization", f"Bearer {spec.key}"),) if spec.key else ()
+
+
+async def _is_ollama(http: Http, base: str, key: Headers) -> bool:
+    answer = await http.get(f"{base}/api/version", key)
+    await _check_is_up(answer)
+    body = await read_whole(answer, MAX_PROBE_BYTES)
+    return not is_masa_node(answer) and answer.status not in NO_SUCH_PATH and read(body, _VERSION) is not None
+
+
+async def _anthropic_door(http: Http, api_base: str, key: Headers) -> tuple[bool, str]:
+    """Does it serve `/v1/messages`, and what does it call itself? Who serves it refuses an empty request."""
+    label = ANY_LABEL
+    try:
+        answer = await http.post(f"{api_base}/messages", (*key, ("Content-Type", "application/json")), b"{}")
+    except ProviderError:
+        return False, label
+    await _check_is_up(answer)
+    label = _LABELS.get((answer.header("server") or "").partition("/")[0], label)
+    if answer.status < _FIRST_REFUSAL or answer.status in NO_SUCH_PATH:
+        answer.close()  # unread: who answers whatever is asked may go on for ever
+        return False, label
+    try:
+        body = await read_whole(answer, MAX_PROBE_BYTES)
+    except ProviderError:
+        return False, label
+    return read(body, _OBJECT) is not None and not looks_missing(answer.status, body), label
+
+
+async def _check_is_up(answer: HttpAnswer) -> None:
+    """Raises `ErrorAnswer`, with the server's own words, if it says that it is not ready."""
+    if answer.status not in _NOT_NOW:
+        return
+    try:
+        await check_status(answer, DIALECTS[DialectName.OPENAI])
+    finally:
+        answer.close()

@@ -1,0 +1,188 @@
+"""An LLM that the node brings itself: a model file, served by a process of its own, as an ordinary LLM server.
+
+The process is started with the node, ends with it, and is started again, after a pause that doubles, when it dies.
+"""
+
+import asyncio
+import os
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from masa_node.chat.answer import Answer
+from masa_node.chat.errors import Unreachable
+from masa_node.chat.offer import ModelOffer
+from masa_node.chat.request import Ask, Door
+from masa_node.routing.provider import Sign, no_sign
+from masa_node.upstreams.embedded.model import EmbeddedModel
+from masa_node.upstreams.embedded.process import EmbeddedProcess
+from masa_node.upstreams.embedded.program import EmbeddedOptions
+from masa_node.upstreams.http.client import HttpClient
+from masa_node.upstreams.servers.openai import OpenAiServer
+from masa_node.upstreams.spec import Kind, UpstreamSpec
+from masa_node.upstreams.upstream import Upstream
+
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 60.0  # a model that does not fit into memory will not do so soon
+STEADY_AFTER_S = 60.0  # one that has served for so long is started again after the first pause
+MAX_DEFAULT_THREADS = 8  # beyond, memory is what limits llama.cpp on most machines
+
+log = structlog.get_logger()
+
+
+class Process(Protocol):
+    """A started process; `EmbeddedProcess`, or a test's."""
+
+    async def loaded(self) -> str:
+        """Its URL once the model can be asked; "" if it ended before."""
+        ...
+
+    async def ended(self) -> str:
+        """Returns when it is gone, with the reason."""
+        ...
+
+    async def end(self) -> None:
+        """Kill it."""
+        ...
+
+
+Start = Callable[[EmbeddedOptions], Awaitable[Process]]
+
+
+class EmbeddedLlm:
+    """The model as a provider. Its process runs while `run()` does; several nodes of one process may share it.
+
+    `trouble` says why it does not run, "" while it does or is being started. Asks wait for a model that is being
+    loaded, within their own deadline.
+    """
+
+    is_local = True
+    is_trusted = True
+    note = ""
+
+    def __init__(
+        self, spec: UpstreamSpec, model: EmbeddedModel, http: HttpClient, start: Start = EmbeddedProcess.start
+    ) -> None:
+        self.name = spec.name
+        self.place = f"{spec.name} ({model.model_id}, built in)"
+        self.is_hosted = spec.hosted
+        self.model_id = model.model_id
+        self.trouble = ""
+        self._spec = spec
+        self._model = model
+        self._http = http
+        self._start = start
+        self._upstream: Upstream | None = None
+        self._offers: list[ModelOffer] | None = None
+        self._changed = asyncio.Event()
+        self._doubt = asyncio.Event()
+
+    @property
+    def label(self) -> str:
+        """What it is called."""
+        return "llama.cpp, started by this node"
+
+    async def doubted(self) -> None:
+        """See `Listed`."""
+        await self._doubt.wait()
+        self._doubt.clear()
+
+    def expected(self) -> list[ModelOffer]:
+        """What it will serve: nothing else may be asked of it while it loads, since llama.cpp answers to any name."""
+        doors = OpenAiServer(("",), "", label=self.label, speaks_anthropic=True).doors()
+        return [_askable(ModelOffer(model, doors)) for model in self._spec.models or (self.model_id,)]
+
+    async def offers(self) -> list[ModelOffer]:
+        """See `Listed`. Waits while the model is loaded. Asked once: nothing changes while the process lives."""
+        upstream = await self._serving()
+        if self._offers is None:
+            self._offers = [_askable(offer) for offer in await upstream.offers() or ()]
+        return self._offers
+
+    async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
+        """See `Provider`. Waits while the model is being loaded."""
+        return await (await self._serving()).answer(ask, sign)
+
+    async def is_loaded(self) -> bool:
+        """Wait until its model can be asked, which is True, or there is trouble."""
+        while self._upstream is None and not self.trouble:
+            await self._changed.wait()
+        return self._upstream is not None
+
+    async def run(self) -> None:
+        """Keep the process running, until cancelled."""
+        pause_s = FIRST_PAUSE_S
+        while True:
+            served_s, why = await self._run_once()
+            if served_s >= STEADY_AFTER_S:
+                pause_s = FIRST_PAUSE_S
+            self._change(None, f"{why}; it is started again within {pause_s:g} s")
+            log.warning("the embedded LLM is down", upstream=self.name, model=self.model_id, why=self.trouble)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            self._change(None, "")
+
+    async def _run_once(self) -> tuple[float, str]:
+        """From its start to its end: for how many seconds it served, and why it ended."""
+        key = secrets.token_urlsafe()
+        try:
+            process = await self._start(self.options(key))
+        except OSError as exc:
+            return 0.0, f"it cannot be started: {exc}"
+        try:
+            if url := await process.loaded():
+                loaded_at_s = asyncio.get_running_loop().time()
+                self._change(self._upstream_at(url, key), "")
+                why = await process.ended()
+                return asyncio.get_running_loop().time() - loaded_at_s, why
+            return 0.0, f"its model was not loaded: {await process.ended()}"
+        finally:
+            self._upstream = self._offers = None
+            await process.end()
+
+    def options(self, key: str) -> EmbeddedOptions:
+        """What its process is told."""
+        model = self._model
+        return EmbeddedOptions(
+            str(model.path),
+            model.model_id,
+            key,
+            model.context_tokens,
+            model.threads or default_threads(),
+            model.temperature,
+            model.max_tokens,
+        )
+
+    def _upstream_at(self, url: str, key: str) -> Upstream:
+        spec = UpstreamSpec(self._spec.name, Kind.OPENAI, f"{url}/v1", key, self._spec.models, self._spec.hosted)
+        return Upstream(spec, self._http)
+
+    def _change(self, upstream: Upstream | None, trouble: str) -> None:
+        self._upstream, self.trouble = upstream, trouble
+        self._changed.set()
+        self._changed = asyncio.Event()
+        if upstream is not None or trouble:
+            self._doubt.set()
+
+    async def _serving(self) -> Upstream:
+        """The server, once its model is loaded. Raises `Unreachable` while there is trouble."""
+        await self.is_loaded()
+        if self._upstream is not None:
+            return self._upstream
+        error = Unreachable(f"The embedded LLM is down: {self.trouble}.")
+        error.place = self.place
+        raise error
+
+
+def _askable(offer: ModelOffer) -> ModelOffer:
+    """Without embeddings: llama.cpp makes those only when started for nothing else."""
+    return msgspec.structs.replace(offer, doors=offer.doors - {Door.OPENAI_EMBEDDINGS})
+
+
+def default_threads() -> int:
+    """Half of the cores: the node and its owner have work to do too."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores // 2, MAX_DEFAULT_THREADS))

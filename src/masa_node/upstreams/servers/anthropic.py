@@ -1,0 +1,87 @@
+"""Anthropic's hosted API. The caller's `anthropic-version` travels through; the oldest one is set where none came."""
+
+from urllib.parse import quote
+
+import msgspec
+
+from masa_node.chat.offer import ModelOffer
+from masa_node.chat.request import Door, Headers
+from masa_node.dialects.fields import ABSENT, TEXT, read
+from masa_node.routing.steps import readable
+from masa_node.upstreams.servers.listing import MAX_MODELS, ListedModel
+from masa_node.upstreams.servers.server import Http, each, entries, get_listing, unix_s
+
+DEFAULT_VERSION = "2023-06-01"  # what every SDK but the newest sends; accepted since the API exists
+MAX_PAGES = 20
+_PAGE_DEPTH = 1  # nothing of the list itself
+
+
+class _Entry(msgspec.Struct):
+    created_at: msgspec.Raw = ABSENT
+
+
+class _Page(msgspec.Struct):
+    has_more: bool = False
+    last_id: str | None = None
+
+
+_ENTRY = msgspec.json.Decoder(_Entry)
+_PAGE = msgspec.json.Decoder(_Page)
+_PATHS = {
+    Door.NATIVE: "/messages",
+    Door.ANTHROPIC_MESSAGES: "/messages",
+    Door.ANTHROPIC_COUNT_TOKENS: "/messages/count_tokens",
+}
+_DOORS = frozenset(_PATHS)
+
+
+class AnthropicServer:
+    """Anthropic at `api_base` (up to and with `/v1`)."""
+
+    label = "Anthropic"
+    native = Door.ANTHROPIC_MESSAGES
+    was_seen = False
+
+    def __init__(self, api_base: str, key: str) -> None:
+        self._api_base = api_base
+        self._key = key
+
+    def target(self, door: Door, model: str) -> str | None:
+        """See `Server`."""
+        del model
+        path = _PATHS.get(door)
+        return self._api_base + path if path else None
+
+    def credentials(self) -> Headers:
+        """See `Server`."""
+        return (("x-api-key", self._key),) if self._key else ()
+
+    def doors(self) -> frozenset[Door]:
+        """See `Server`."""
+        return _DOORS
+
+    def probe_url(self) -> str:
+        """See `Server`."""
+        return f"{self._api_base}/messages"
+
+    async def list_models(self, http: Http) -> list[ModelOffer]:
+        """See `Server`. Pages until the last, or one that brings nothing new."""
+        headers = (*self.credentials(), ("anthropic-version", DEFAULT_VERSION))
+        offers: dict[str, ModelOffer] = {}
+        after = ""
+        for _ in range(MAX_PAGES):
+            listing = await get_listing(http, f"{self._api_base}/models?limit=1000{after}", headers)
+            found = {listed.name: _offer(listed) async for listed in each(await entries(listing))}
+            is_new = not found.keys() <= offers.keys() and len(offers) < MAX_MODELS
+            offers |= found
+            page = read(await readable(listing.body, _PAGE_DEPTH), _PAGE)
+            if page is None or not page.has_more or not page.last_id or not is_new:
+                break
+            after = f"&after_id={quote(page.last_id, safe='')}"
+        return list(offers.values())[:MAX_MODELS]
+
+
+def _offer(listed: ListedModel) -> ModelOffer:
+    entry = read(listed.entry, _ENTRY) or _Entry()
+    created_at_unix_s = unix_s(read(entry.created_at, TEXT) or "")
+    return ModelOffer(listed.name, _DOORS, listed.entry, owned_by="anthropic", created_at_unix_s=created_at_unix_s)

@@ -1,0 +1,127 @@
+"""Cloudflare Workers AI: the model is the last part of the URL; models come from the account's models search."""
+
+import re
+from urllib.parse import quote
+
+import msgspec
+
+from masa_node.chat.errors import ErrorAnswer
+from masa_node.chat.offer import ModelOffer
+from masa_node.chat.request import Door, Headers
+from masa_node.dialects.fields import ABSENT, Tokens, read
+from masa_node.upstreams.servers.listing import MAX_MODELS, ListedModel
+from masa_node.upstreams.servers.server import Http, NoListing, each, entries, get_listing
+
+PER_PAGE = 100
+MAX_PAGES = 50  # a server that ignores `page` would be asked for ever (REAL-WORLD: servers)
+_CHAT_TASKS = frozenset({"Text Generation", ""})
+_API = "https://api.cloudflare.com/client/v4"
+_ACCOUNT = re.compile(r"/accounts/([^/]+)/ai/run$|gateway\.ai\.cloudflare\.com/v1/([^/]+)/[^/]+/workers-ai$")
+
+
+class _Task(msgspec.Struct):
+    name: str = ""
+
+
+class _Property(msgspec.Struct):
+    property_id: str = ""
+    value: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Entry(msgspec.Struct):
+    task: msgspec.Raw = ABSENT
+    properties: msgspec.Raw = ABSENT
+
+
+_ENTRY = msgspec.json.Decoder(_Entry)
+_TASK = msgspec.json.Decoder(_Task)
+_PROPERTIES = msgspec.json.Decoder(list[_Property])
+_TOKENS: msgspec.json.Decoder[int] = msgspec.json.Decoder(Tokens)
+_DOTS = (".", "..")  # the segments that RFC 3986 takes out of a path, encoded or not
+_OPENAI_PATHS = {
+    Door.OPENAI_CHAT: "/v1/chat/completions",
+    Door.OPENAI_EMBEDDINGS: "/v1/embeddings",
+    Door.OPENAI_RESPONSES: "/v1/responses",
+}
+_DOORS = frozenset({Door.NATIVE, Door.CLOUDFLARE_RUN, *_OPENAI_PATHS})
+
+
+class CloudflareServer:
+    """Workers AI whose run URL is `run_url`, plain or of an AI gateway.
+
+    `api_url` is the base of the API that lists models (LLM_CF_API_URL); "" derives it from `run_url`.
+    """
+
+    label = "Cloudflare Workers AI"
+    native = Door.CLOUDFLARE_RUN
+    was_seen = False
+
+    def __init__(self, run_url: str, key: str, api_url: str = "") -> None:
+        self._run_url = run_url.rstrip("/")
+        self._key = key
+        self._openai_base = self._run_url.removesuffix("/run")
+        self._search_url = _search_url(self._run_url, api_url.rstrip("/"))
+
+    def target(self, door: Door, model: str) -> str | None:
+        """See `Server`."""
+        if door in _OPENAI_PATHS:
+            return self._openai_base + _OPENAI_PATHS[door]
+        if door not in _DOORS:
+            return None
+        if model in _DOTS:
+            raise ErrorAnswer(
+                f"{model!r} cannot be a model's name there.", status=404, headers=(), body=b"", is_json=False
+            )
+        # One path segment, whatever the name holds; Cloudflare's own SDK encodes it in the same way.
+        return f"{self._run_url}/{quote(model, safe='@')}"
+
+    def credentials(self) -> Headers:
+        """See `Server`."""
+        return (("Authorization", f"Bearer {self._key}"),) if self._key else ()
+
+    def doors(self) -> frozenset[Door]:
+        """See `Server`."""
+        return _DOORS
+
+    def probe_url(self) -> None:
+        """See `Server`. A model's name is a part of every URL."""
+        return
+
+    async def list_models(self, http: Http) -> list[ModelOffer]:
+        """See `Server`. Pages until one brings nothing new."""
+        if self._search_url is None:
+            raise NoListing("no account in LLM_CF_URL, so its models cannot be listed. Set LLM_CF_API_URL.")
+        offers: dict[str, ModelOffer | None] = {}
+        for page in range(1, MAX_PAGES + 1):
+            url = f"{self._search_url}?per_page={PER_PAGE}&page={page}"
+            listing = await get_listing(http, url, self.credentials())
+            listed = await entries(listing, "result", "name")
+            found = {model.name: _offer(model) async for model in each(listed)}
+            if found.keys() <= offers.keys() or len(offers) >= MAX_MODELS:
+                break
+            offers |= found
+        return [offer for offer in offers.values() if offer is not None][:MAX_MODELS]
+
+
+def _offer(listed: ListedModel) -> ModelOffer | None:
+    """None for a model that does not chat."""
+    entry = read(listed.entry, _ENTRY) or _Entry()
+    task = read(entry.task, _TASK)
+    if task is not None and task.name not in _CHAT_TASKS:
+        return None
+    context_tokens = _context_tokens(entry)
+    return ModelOffer(listed.name, _DOORS, listed.entry, owned_by="cloudflare", context_tokens=context_tokens)
+
+
+def _context_tokens(entry: _Entry) -> int | None:
+    properties = read(entry.properties, _PROPERTIES) or []
+    values = [bytes(item.value).strip(b'"') for item in properties if item.property_id == "context_window"]
+    return next((tokens for value in values if (tokens := read(value, _TOKENS))), None)
+
+
+def _search_url(run_url: str, api_url: str) -> str | None:
+    match = _ACCOUNT.search(run_url)
+    if match is None or "/accounts/" in api_url:
+        return f"{api_url}/ai/models/search" if api_url else None
+    own_api = run_url[: match.start()] if match[1] else _API
+    return f"{api_url or own_api}/accounts/{match[1] or match[2]}/ai/models/search"

@@ -1,0 +1,185 @@
+"""Ollama: three dialects at one address, models from `/api/tags`, context lengths from `/api/show`."""
+
+import msgspec
+
+from masa_node.chat.errors import ProviderError
+from masa_node.chat.offer import ModelFacts, ModelOffer
+from masa_node.chat.request import Door, Headers
+from masa_node.dialects.fields import ABSENT, TEXT, Tokens, read
+from masa_node.routing.answer_reader import read_whole
+from masa_node.routing.steps import readable
+from masa_node.upstreams.servers.listing import ListedModel
+from masa_node.upstreams.servers.server import Http, each, entries, get_listing, unix_s
+
+_PATHS = {
+    Door.OLLAMA_CHAT: "/api/chat",
+    Door.OLLAMA_GENERATE: "/api/generate",
+    Door.OLLAMA_SHOW: "/api/show",
+    Door.OLLAMA_EMBED: "/api/embed",
+    Door.OLLAMA_EMBEDDINGS: "/api/embeddings",
+    Door.OPENAI_CHAT: "/v1/chat/completions",
+    Door.OPENAI_COMPLETIONS: "/v1/completions",
+    Door.OPENAI_RESPONSES: "/v1/responses",
+    Door.OPENAI_EMBEDDINGS: "/v1/embeddings",
+    Door.ANTHROPIC_MESSAGES: "/v1/messages",
+}
+# Each new model costs one /api/show; the rest keep an unknown context length until the next refresh.
+MAX_SHOWN_A_REFRESH = 32
+MAX_SHOW_BYTES = 4 * 1024 * 1024  # licences and the names of some thousand tensors take 300 kB
+_SHOW_DEPTH = 2  # `model_info` and `capabilities`, and nothing inside them
+
+
+class _Entry(msgspec.Struct):
+    name: msgspec.Raw = ABSENT
+    digest: msgspec.Raw = ABSENT
+    modified_at: msgspec.Raw = ABSENT
+    size: msgspec.Raw = ABSENT
+    details: msgspec.Raw = ABSENT
+
+
+class _Details(msgspec.Struct):
+    family: msgspec.Raw = ABSENT
+    parameter_size: msgspec.Raw = ABSENT
+    quantization_level: msgspec.Raw = ABSENT
+
+
+class _Tag(msgspec.Struct, frozen=True):
+    """One line of `ollama list`. `listing` is the entry itself if Ollama's clients can read it, else `{}`."""
+
+    name: str
+    digest: str
+    modified_at: str
+    listing: bytes
+    facts: ModelFacts
+
+    @property
+    def key(self) -> str:
+        """What tells one build of a model from another; the name where a server gives no digest."""
+        return self.digest or self.name
+
+
+class _Show(msgspec.Struct):
+    model_info: msgspec.Raw = ABSENT
+    capabilities: msgspec.Raw = ABSENT
+
+
+class _Shown(msgspec.Struct, frozen=True):
+    """What is kept of it."""
+
+    context_tokens: int | None = None
+    capabilities: tuple[str, ...] = ()
+
+
+_NOTHING = _Shown()
+
+
+_ENTRY = msgspec.json.Decoder(_Entry)
+_DETAILS = msgspec.json.Decoder(_Details)
+_SHOW = msgspec.json.Decoder(_Show)
+_INFO = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_RAWS = msgspec.json.Decoder(list[msgspec.Raw])
+_MAX_CAPABILITIES = 16
+_MAX_WORD_CHARS = 64
+_TOKENS: msgspec.json.Decoder[int] = msgspec.json.Decoder(Tokens)
+
+
+class OllamaServer:
+    """Ollama at `base` (no trailing slash); `native` is the door of the chat endpoint that its owner named."""
+
+    label = "Ollama"
+    was_seen = False
+
+    def __init__(self, base: str, key: str, native: Door = Door.OLLAMA_CHAT) -> None:
+        self._base = base
+        self._key = key
+        self.native = native
+        self._shown: dict[str, _Shown] = {}  # by `_Tag.key`; no larger than the list of models
+
+    def target(self, door: Door, model: str) -> str | None:
+        """See `Server`."""
+        del model
+        path = _PATHS.get(self.native if door is Door.NATIVE else door)
+        return self._base + path if path else None
+
+    def credentials(self) -> Headers:
+        """See `Server`."""
+        return (("Authorization", f"Bearer {self._key}"),) if self._key else ()
+
+    def doors(self) -> frozenset[Door]:
+        """See `Server`."""
+        return frozenset({*_PATHS, Door.NATIVE})
+
+    def probe_url(self) -> str:
+        """See `Server`."""
+        return f"{self._base}/api/chat"
+
+    async def list_models(self, http: Http) -> list[ModelOffer]:
+        """See `Server`."""
+        listing = await get_listing(http, f"{self._base}/api/tags", self.credentials())
+        tags = [_tag(listed) async for listed in each(await entries(listing, "models", "name"))]
+        await self._learn(http, tags)
+        doors = self.doors()
+        return [
+            ModelOffer(
+                model=tag.name,
+                doors=doors,
+                listing=tag.listing,
+                owned_by="library",
+                created_at_unix_s=unix_s(tag.modified_at),
+                context_tokens=self._shown.get(tag.key, _NOTHING).context_tokens,
+                capabilities=self._shown.get(tag.key, _NOTHING).capabilities,
+                facts=tag.facts,
+            )
+            for tag in tags
+        ]
+
+    async def running(self, http: Http) -> list[msgspec.Raw]:
+        """The models that it holds in memory now, as it tells of them. Raises `ProviderError`."""
+        listing = await get_listing(http, f"{self._base}/api/ps", self.credentials())
+        listed = await entries(listing, "models", "name")
+        return [msgspec.Raw(each.entry) for each in listed if each.entry != b"{}"]
+
+    async def _learn(self, http: Http, tags: list[_Tag]) -> None:
+        known = self._shown
+        self._shown = {tag.key: known[tag.key] for tag in tags if tag.key in known}
+        unknown = [tag for tag in tags if tag.key not in known]
+        for tag in unknown[:MAX_SHOWN_A_REFRESH]:
+            try:
+                self._shown[tag.key] = await self._show(http, tag.name)
+            except ProviderError:
+                return  # the list itself is good; the next refresh asks again
+
+    async def _show(self, http: Http, model: str) -> _Shown:
+        headers = (*self.credentials(), ("Content-Type", "application/json"))
+        answer = await http.post(f"{self._base}/api/show", headers, msgspec.json.encode({"model": model}))
+        show = read(await readable(await read_whole(answer, MAX_SHOW_BYTES), _SHOW_DEPTH), _SHOW)
+        if show is None:
+            return _NOTHING
+        info = read(show.model_info, _INFO) or {}
+        lengths = [read(raw, _TOKENS) for key, raw in info.items() if key.endswith(".context_length")]
+        words = [read(raw, TEXT) for raw in (read(show.capabilities, _RAWS) or [])[:_MAX_CAPABILITIES]]
+        return _Shown(
+            next((length for length in lengths if length), None),
+            tuple(word[:_MAX_WORD_CHARS] for word in words if word),
+        )
+
+
+def _tag(listed: ListedModel) -> _Tag:
+    entry = read(listed.entry, _ENTRY) or _Entry()
+    is_usual = read(entry.name, TEXT) == listed.name
+    digest, modified_at = read(entry.digest, TEXT) or "", read(entry.modified_at, TEXT) or ""
+    return _Tag(listed.name, digest, modified_at, listed.entry if is_usual else b"{}", _facts(entry))
+
+
+def _facts(entry: _Entry) -> ModelFacts:
+    details = read(entry.details, _DETAILS) or _Details()
+    return ModelFacts(
+        family=_word(details.family),
+        parameter_size=_word(details.parameter_size),
+        quantization=_word(details.quantization_level),
+        size_bytes=read(entry.size, _TOKENS) or 0,
+    )
+
+
+def _word(raw: msgspec.Raw) -> str:
+    return (read(raw, TEXT) or "")[:_MAX_WORD_CHARS]

@@ -1,0 +1,169 @@
+"""OpenAI and every server compatible with it: llama.cpp, vLLM, LM Studio, SGLang, transformers, hosted ones."""
+
+import msgspec
+
+from masa_node.chat.offer import NO_FACTS, AnyName, ModelFacts, ModelOffer
+from masa_node.chat.request import Door, Headers
+from masa_node.dialects.fields import TEXT, Tokens, read
+from masa_node.upstreams.http.urls import is_azure
+from masa_node.upstreams.servers.listing import MAX_MODELS, ListedModel
+from masa_node.upstreams.servers.server import (
+    Http,
+    Listing,
+    ListRefused,
+    NoListing,
+    UnixSeconds,
+    each,
+    entries,
+    get_listing,
+)
+
+ANY_LABEL = "an OpenAI-compatible server"
+_PATHS = {
+    Door.NATIVE: "/chat/completions",
+    Door.OPENAI_CHAT: "/chat/completions",
+    Door.OPENAI_COMPLETIONS: "/completions",
+    Door.OPENAI_RESPONSES: "/responses",
+    Door.OPENAI_EMBEDDINGS: "/embeddings",
+}
+_ANTHROPIC_PATHS = {Door.ANTHROPIC_MESSAGES: "/messages", Door.ANTHROPIC_COUNT_TOKENS: "/messages/count_tokens"}
+_DOORS = frozenset(_PATHS)
+
+
+class _Meta(msgspec.Struct):
+    n_ctx: Tokens | None = None
+    n_ctx_train: Tokens | None = None
+    n_params: msgspec.Raw = msgspec.Raw(b"")
+    size: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Entry(msgspec.Struct):
+    """One entry of `/v1/models`; context length under the names that vLLM, LM Studio/OpenRouter and llama.cpp use."""
+
+    created: msgspec.Raw = msgspec.Raw(b"")
+    owned_by: msgspec.Raw = msgspec.Raw(b"")
+    max_model_len: msgspec.Raw = msgspec.Raw(b"")
+    context_length: msgspec.Raw = msgspec.Raw(b"")
+    meta: msgspec.Raw = msgspec.Raw(b"")
+    aliases: msgspec.Raw = msgspec.Raw(b"")
+    status: msgspec.Raw = msgspec.Raw(b"")
+
+
+_ENTRY = msgspec.json.Decoder(_Entry)
+_META = msgspec.json.Decoder(_Meta)
+_TOKENS: msgspec.json.Decoder[int] = msgspec.json.Decoder(Tokens)
+_UNIX_S: msgspec.json.Decoder[int] = msgspec.json.Decoder(UnixSeconds)
+_RAWS = msgspec.json.Decoder(list[msgspec.Raw])
+_MILLION, _BILLION = 1_000_000, 1_000_000_000
+MAX_ALIASES = 64  # of one model; llama.cpp has those of its command line
+
+
+class OpenAiServer:
+    """A server whose API begins at one of `bases` (`<it>/chat/completions`); the first that lists models is the one.
+
+    `speaks_anthropic` tells that it also serves `/v1/messages`, as llama.cpp and vLLM do.
+    """
+
+    native = Door.OPENAI_CHAT
+    was_seen = False
+
+    def __init__(
+        self, bases: tuple[str, ...], key: str, *, label: str = ANY_LABEL, speaks_anthropic: bool = False
+    ) -> None:
+        self.label = label
+        self.speaks_anthropic = speaks_anthropic
+        self.api_base: str = next((base for base in bases if base.endswith("/v1")), bases[0])
+        self._bases: tuple[str, ...] = bases
+        self._key = key
+
+    def target(self, door: Door, model: str) -> str | None:
+        """See `Server`."""
+        del model
+        path = _PATHS.get(door) or (_ANTHROPIC_PATHS.get(door) if self.speaks_anthropic else None)
+        return self.api_base + path if path else None
+
+    def credentials(self) -> Headers:
+        """See `Server`."""
+        if not self._key:
+            return ()
+        return (("api-key", self._key),) if is_azure(self.api_base) else (("Authorization", f"Bearer {self._key}"),)
+
+    def doors(self) -> frozenset[Door]:
+        """See `Server`."""
+        return _DOORS | frozenset(_ANTHROPIC_PATHS) if self.speaks_anthropic else _DOORS
+
+    def probe_url(self) -> str:
+        """See `Server`."""
+        return self.api_base + _PATHS[Door.OPENAI_CHAT]
+
+    async def list_models(self, http: Http) -> list[ModelOffer]:
+        """See `Server`."""
+        listed = await entries(await self._listing(http))
+        offers = [offer async for model in each(listed) for offer in self._offers(model)][:MAX_MODELS]
+        if len(listed) == 1 and _answers_any_name(listed[0]):
+            return [msgspec.structs.replace(offer, any_name=AnyName.SEEN) for offer in offers]
+        return offers
+
+    async def _listing(self, http: Http) -> Listing:
+        """The list at the first base that has one; that base is the server's from then on."""
+        missing: list[str] = []
+        for base in self._bases:
+            try:
+                listing = await get_listing(http, f"{base}/models", self.credentials())
+            except ListRefused:
+                self._settle_at(base)
+                raise
+            except NoListing as exc:
+                missing.append(exc.message)
+            else:
+                self._settle_at(base)
+                return listing
+        raise NoListing(" ".join(missing))
+
+    def _settle_at(self, base: str) -> None:
+        self.api_base = base
+        self._bases = (base,)
+
+    def _offers(self, listed: ListedModel) -> list[ModelOffer]:
+        """One for each name of the model: llama.cpp serves a model under its aliases too."""
+        entry = read(listed.entry, _ENTRY) or _Entry()
+        offer = ModelOffer(
+            model=listed.name,
+            doors=self.doors(),
+            listing=listed.entry,
+            owned_by=read(entry.owned_by, TEXT),
+            created_at_unix_s=read(entry.created, _UNIX_S),
+            context_tokens=_context_tokens(entry),
+            facts=_facts(entry),
+        )
+        aliases = [read(raw, TEXT) for raw in (read(entry.aliases, _RAWS) or [])[:MAX_ALIASES]]
+        return [offer, *(msgspec.structs.replace(offer, model=alias) for alias in aliases if alias)]
+
+
+def _context_tokens(entry: _Entry) -> int | None:
+    given = read(entry.max_model_len, _TOKENS) or read(entry.context_length, _TOKENS)
+    meta = read(entry.meta, _META)
+    return given or (meta.n_ctx or meta.n_ctx_train if meta is not None else None) or None
+
+
+def _facts(entry: _Entry) -> ModelFacts:
+    """llama.cpp tells how many parameters a model has, and its size."""
+    meta = read(entry.meta, _META)
+    if meta is None:
+        return NO_FACTS
+    return ModelFacts(
+        parameter_size=_in_words(read(meta.n_params, _TOKENS) or 0), size_bytes=read(meta.size, _TOKENS) or 0
+    )
+
+
+def _in_words(parameters: int) -> str:
+    """As Ollama writes it: 134.52M, 8.0B."""
+    if parameters >= _BILLION:
+        return f"{parameters / _BILLION:.1f}B"
+    return f"{parameters / _MILLION:.2f}M" if parameters else ""
+
+
+def _answers_any_name(listed: ListedModel) -> bool:
+    """llama.cpp with one model answers whatever it is asked for; as a router of several (`status`) it does not."""
+    entry = read(listed.entry, _ENTRY) or _Entry()
+    return read(entry.owned_by, TEXT) == "llamacpp" and not bytes(entry.status)

@@ -1,0 +1,146 @@
+"""What an `Upstream` must know of the kind of server behind it: the `Server` protocol and readers they share."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Annotated, Protocol
+
+import msgspec
+
+from masa_node.chat.errors import NotAnAnswer
+from masa_node.chat.offer import ModelOffer
+from masa_node.chat.request import Door, Headers
+from masa_node.routing.answer_reader import read_whole
+from masa_node.routing.steps import in_steps
+from masa_node.upstreams.http.client import HttpAnswer
+from masa_node.upstreams.servers.listing import ENTRIES_A_TURN, ListedModel, read_models
+from masa_node.upstreams.servers.missing import looks_missing
+
+# A list of a thousand models with descriptions is below 2 MB (Cloudflare's and OpenRouter's are the longest). While it
+# is read there are three copies of it at most; its entries are kept.
+MAX_LISTING_BYTES = 8 * 1024 * 1024
+NO_SUCH_PATH = frozenset({404, 405, 501})
+# What only a server says that is there: no rights to list, not this way, not now.
+_IS_THERE = frozenset({401, 402, 403, 405, 429, 503})
+HTTP_OK = 200
+YEAR_10000_UNIX_S = 253_402_300_800
+
+# Calendar time that can be shown again; some servers give milliseconds, or Go's zero time.
+UnixSeconds = Annotated[int, msgspec.Meta(ge=0, lt=YEAR_10000_UNIX_S)]
+
+
+class NoListing(NotAnAnswer):
+    """The server has no list of models; any name may be asked of it."""
+
+    code = "no_listing"
+
+
+class ListRefused(NoListing):
+    """The server is there, and does not give its list of models, or not now. It is asked all the same."""
+
+    code = "list_refused"
+
+
+class Http(Protocol):
+    """The way to one server."""
+
+    async def get(self, url: str, headers: Headers) -> HttpAnswer:
+        """See `HttpClient`."""
+        ...
+
+    async def post(self, url: str, headers: Headers, body: bytes) -> HttpAnswer:
+        """See `HttpClient`."""
+        ...
+
+
+class Server(Protocol):
+    """One kind of LLM server at one address."""
+
+    label: str  # what it is called in words: "Ollama"
+    native: Door  # the door that its own chat endpoint is
+    was_seen: bool  # did it answer as such a server does, when it was asked what it is?
+
+    def target(self, door: Door, model: str) -> str | None:
+        """The URL that serves this door, percent-encoded; None if the server does not speak it.
+
+        Raises `ErrorAnswer` for a model's name that no URL can hold.
+        """
+        ...
+
+    def credentials(self) -> Headers:
+        """Headers with the key that its owner set. They go to this server and nowhere else."""
+        ...
+
+    def doors(self) -> frozenset[Door]:
+        """The doors that this server speaks, `NATIVE` included."""
+        ...
+
+    def probe_url(self) -> str | None:
+        """A URL that an empty request may be posted to, to see whether anything is there; None if there is none."""
+        ...
+
+    async def list_models(self, http: Http) -> list[ModelOffer]:
+        """What it serves now. Raises `ProviderError`; `NoListing` if there is no list to be had."""
+        ...
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """The body of a list of models; `is_masa` tells that another Masa node, or this one, gave it."""
+
+    body: bytes
+    is_masa: bool = False
+
+
+async def get_listing(http: Http, url: str, headers: Headers) -> Listing:
+    """A 200 answer. Raises `NoListing` where the path does not exist, `ListRefused`, else `NotAnAnswer`."""
+    answer = await http.get(url, headers)
+    is_masa = is_masa_node(answer)
+    body = await read_whole(answer, MAX_LISTING_BYTES)
+    if answer.status in _IS_THERE:
+        raise ListRefused(f"{url} answered {answer.status}.")
+    if answer.status in NO_SUCH_PATH:
+        raise NoListing(f"{url} answered {answer.status}.")
+    if looks_missing(answer.status, body):
+        raise NoListing(f"{url} answered {answer.status}, and that there is no such endpoint.")
+    if answer.status != HTTP_OK:
+        raise NotAnAnswer(f"{url} answered {answer.status} instead of a list of models.")
+    return Listing(body, is_masa)
+
+
+async def get_json(http: Http, url: str, headers: Headers) -> bytes:
+    """The body of a 200 answer. Raises as `get_listing` does."""
+    return (await get_listing(http, url, headers)).body
+
+
+async def entries(listing: Listing, key: str = "data", name: str = "id") -> list[ListedModel]:
+    """The models in this listing: see `read_models`.
+
+    Raises `NoListing` for a Masa node that lists nothing: it may serve what it does not list, or be this node itself,
+    which an ask finds out.
+    """
+    found = await in_steps(read_models(listing.body, key, name))
+    if listing.is_masa and not found:
+        raise NoListing("it is a Masa node that lists no models now.")
+    return found
+
+
+async def each(listed: list[ListedModel]) -> AsyncIterator[ListedModel]:
+    """These, one after the other; between them everything else has its turns."""
+    for number, model in enumerate(listed, 1):
+        yield model
+        if number % ENTRIES_A_TURN == 0:
+            await asyncio.sleep(0)
+
+
+def is_masa_node(answer: HttpAnswer) -> bool:
+    """Did a Masa node answer, this one or another?"""
+    return answer.header("x-masa-node") is not None
+
+
+def unix_s(text: str) -> int | None:
+    """The calendar time that this ISO 8601 text names; None where it names none that could be shown."""
+    try:
+        seconds = int(datetime.fromisoformat(text).timestamp())
+    except (ValueError, OverflowError):
+        return None
+    return seconds if 0 <= seconds < YEAR_10000_UNIX_S else None

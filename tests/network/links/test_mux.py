@@ -1,0 +1,396 @@
+"""Many asks on few streams: order and content, windows, ends, and what a hostile peer can do to them."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from masa_node.chat.errors import LinkLost, ProviderError, StreamReset
+from masa_node.network.links.mux import (
+    LANES,
+    MAX_CALLS,
+    MAX_CHUNK_BYTES,
+    WINDOW_BYTES,
+    Call,
+    CallKind,
+    Lanes,
+    first_message,
+)
+from masa_node.network.transport.interfaces import Link, Stream
+from masa_node.network.transport.memory import MemoryNetwork
+from tests.virtual_time import virtual_time
+
+VECTORS = Path(__file__).parents[2] / "vectors" / "protocol" / "lanes.json"
+
+
+@dataclass
+class Pair:
+    """Both ends of one link, and their lanes."""
+
+    network: MemoryNetwork
+    here: Lanes
+    there: Lanes
+    link_here: Link
+    link_there: Link
+    ended: list[str]
+    why: dict[Lanes, str]
+
+    @property
+    def why_here(self) -> str:
+        return self.why.get(self.here, "")
+
+    @property
+    def why_there(self) -> str:
+        return self.why.get(self.there, "")
+
+    async def call(self) -> tuple[Stream, Stream]:
+        """A new call, and the same at the other side."""
+        mine = await self.here.open()
+        await mine.write(b"!")
+        theirs = await self.there.accept()
+        assert await theirs.read() == b"!"
+        return mine, theirs
+
+
+@contextlib.asynccontextmanager
+async def pair(seed: int = 1) -> AsyncIterator[Pair]:
+    network = MemoryNetwork(seed=seed)
+    ada, bob = network.transport(1), network.transport(2)
+    dialing = asyncio.create_task(ada.dial(bob.address()))
+    link_there = await bob.accept()
+    link_here = await dialing
+    ended: list[str] = []
+    why: dict[Lanes, str] = {}
+
+    async def keep(lanes: Lanes, link: Link) -> None:
+        try:
+            await lanes.run()
+        except* ProviderError as lost:
+            ended.append(str(lost.exceptions[0]))
+            why[lanes] = first_message(lost)
+            link.close("a lane ended")  # as `Session` does
+
+    here, there = Lanes(link_here, lambda: ""), Lanes(link_there, lambda: "")
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(keep(here, link_here)), group.create_task(keep(there, link_there))]
+        await asyncio.sleep(0)
+        yield Pair(network, here, there, link_here, link_there, ended, why)
+        for task in tasks:
+            task.cancel()
+
+
+async def read_all(stream: Stream) -> bytes:
+    came = b""
+    while piece := await stream.read():
+        came += piece
+    return came
+
+
+async def raw(link: Link, *frames: bytes) -> Stream:
+    """A lane on which the test itself says what goes out."""
+    stream = await link.open()
+    for each in frames:
+        await stream.write(each)
+    await asyncio.sleep(1)
+    return stream
+
+
+def lane_frame(number: int, kind: int, payload: bytes) -> bytes:
+    return number.to_bytes(4, "big") + bytes([kind]) + len(payload).to_bytes(3, "big") + payload
+
+
+@given(st.lists(st.lists(st.binary(max_size=3000), max_size=6), min_size=1, max_size=20), st.integers(0, 100))
+@settings(deadline=None, max_examples=60)
+def test_each_call_gets_its_own_bytes_in_order(said: list[list[bytes]], seed: int) -> None:
+    @virtual_time
+    async def run() -> None:
+        async with pair(seed) as ends, asyncio.TaskGroup() as group:
+
+            async def echo() -> None:
+                theirs = await ends.there.accept()
+                await theirs.write(await read_all(theirs))
+                await theirs.finish()
+
+            async def ask(pieces: list[bytes]) -> None:
+                mine = await ends.here.open()
+                await mine.write(b"!")
+                for piece in pieces:
+                    await mine.write(piece)
+                await mine.finish()
+                assert await read_all(mine) == b"!" + b"".join(pieces)
+
+            for pieces in said:
+                group.create_task(echo())
+                group.create_task(ask(pieces))
+
+    run()
+
+
+@virtual_time
+async def test_few_asks_have_a_lane_each_and_many_share_them() -> None:
+    async with pair() as ends:
+        calls = [await ends.call() for _ in range(LANES)]
+        assert ends.network.open_streams == 2 * LANES
+        more = [await ends.call() for _ in range(10 * LANES)]
+        assert ends.network.open_streams == 2 * LANES
+        for mine, theirs in (*calls, *more):
+            await mine.finish()
+            await theirs.finish()
+            assert await theirs.read() == b""
+        await ends.call()
+        assert ends.network.open_streams == 2 * LANES
+
+
+def slow_to_open(both: Pair) -> None:
+    """As over a network: many ask for a lane before the first is there."""
+    open_at_once = both.link_here.open
+
+    async def open_later() -> Stream:
+        await asyncio.sleep(0.01)
+        return await open_at_once()
+
+    both.link_here.open = open_later  # type: ignore[method-assign]
+
+
+@virtual_time
+async def test_a_thousand_asks_at_once_spread_evenly_over_the_lanes_that_a_link_may_have() -> None:
+    async with pair() as both:
+        slow_to_open(both)
+        async with asyncio.TaskGroup() as group:
+            opening = [group.create_task(both.here.open()) for _ in range(1_000)]
+        assert len(both.here._own) == LANES
+        assert max(lane.calls for lane in both.here._own) <= 1_000 / LANES + 8
+        for each in opening:
+            await each.result().write(b"!")
+        for _ in opening:
+            assert await (await both.there.accept()).read() == b"!"
+
+
+@virtual_time
+async def test_asks_that_wait_for_a_lane_hear_it_when_the_link_goes() -> None:
+    async with pair() as both:
+        slow_to_open(both)
+        opening = [asyncio.create_task(both.here.open()) for _ in range(100)]
+        await asyncio.sleep(0)
+        both.link_here.close("gone")
+        told = await asyncio.gather(*opening, return_exceptions=True)
+        assert all(isinstance(each, LinkLost) for each in told)
+
+
+@virtual_time
+async def test_a_reader_who_stalls_holds_a_window_and_not_his_neighbours() -> None:
+    async with pair() as ends:
+        slow = [await ends.call() for _ in range(LANES)]
+        quick = [await ends.call() for _ in range(LANES)]
+        writing = [asyncio.create_task(theirs.write(bytes(4 * WINDOW_BYTES))) for _, theirs in slow]
+        await asyncio.sleep(60)
+        assert not any(task.done() for task in writing)
+        for mine, theirs in quick:
+            await theirs.write(b"prompt")
+            assert await mine.read() == b"prompt"
+        for mine, _ in slow:
+            came = 0
+            while came < 4 * WINDOW_BYTES:
+                came += len(await mine.read())
+        await asyncio.gather(*writing)
+
+
+@virtual_time
+async def test_a_long_body_goes_through_while_it_is_read() -> None:
+    async with pair() as ends:
+        mine, theirs = await ends.call()
+        body = bytes(range(256)) * 20_000
+        reading = asyncio.create_task(read_all(theirs))
+        await mine.write(body)
+        await mine.finish()
+        assert await reading == body
+
+
+@virtual_time
+async def test_an_abort_is_seen_by_a_reader_and_by_a_writer_and_by_nobody_else() -> None:
+    async with pair() as ends:
+        calls = [await ends.call() for _ in range(3 * LANES)]
+        (mine, theirs), (ours, other), *rest = calls
+        reading = asyncio.create_task(theirs.read())
+        writing = asyncio.create_task(other.write(bytes(3 * WINDOW_BYTES)))
+        await asyncio.sleep(1)
+        mine.abort()
+        ours.abort()
+        mine.abort()
+        for stopped in (reading, writing):
+            with pytest.raises(StreamReset):
+                await stopped
+        for stream in (mine, theirs, ours, other):
+            with pytest.raises(StreamReset):
+                await stream.read()
+            with pytest.raises(StreamReset):
+                await stream.write(b"x")
+            with pytest.raises(StreamReset):
+                await stream.finish()
+        for one, another in rest:
+            await one.write(b"x")
+            assert await another.read() == b"x"
+
+
+@virtual_time
+async def test_after_both_have_finished_an_abort_does_nothing() -> None:
+    async with pair() as ends:
+        mine, theirs = await ends.call()
+        await mine.finish()
+        await theirs.write(b"the last")
+        await theirs.finish()
+        await asyncio.sleep(1)
+        theirs.abort()
+        assert await read_all(mine) == b"the last"
+        mine.abort()
+        assert await mine.read() == b""
+
+
+@virtual_time
+async def test_a_call_given_up_before_its_first_bytes_is_never_heard_of() -> None:
+    async with pair() as ends:
+        never = await ends.here.open()
+        never.abort()
+        await ends.call()
+        with pytest.raises(StreamReset):
+            await never.read()
+
+
+@virtual_time
+async def test_when_the_link_goes_what_came_is_read_and_then_it_is_told() -> None:
+    async with pair() as ends:
+        mine, theirs = await ends.call()
+        await theirs.write(b"came")
+        writing = asyncio.create_task(mine.write(bytes(3 * WINDOW_BYTES)))
+        await asyncio.sleep(1)
+        ends.link_there.close("the peer stops")
+        await asyncio.sleep(1)
+        assert await mine.read() == b"came"
+        with pytest.raises(LinkLost, match="the peer stops"):
+            await mine.read()
+        with pytest.raises(LinkLost):
+            await writing
+        with pytest.raises(LinkLost):
+            await ends.here.open()
+
+
+@virtual_time
+async def test_waiting_can_be_cancelled_at_any_time() -> None:
+    async with pair() as ends:
+        mine, theirs = await ends.call()
+        for _ in range(5):
+            for waiting in (mine.read(), theirs.write(bytes(3 * WINDOW_BYTES))):
+                task = asyncio.create_task(waiting)  # type: ignore[arg-type]
+                await asyncio.sleep(0.1)
+                task.cancel()
+                await asyncio.wait([task])
+            break
+        one, other = await ends.call()
+        await one.write(b"goes on")
+        assert await other.read() == b"goes on"
+
+
+@virtual_time
+async def test_too_many_calls_are_given_back_at_once() -> None:
+    async with pair() as ends:
+        lane = await raw(ends.link_here, *(lane_frame(number + 1, 0, b"!") for number in range(MAX_CALLS + 5)))
+        said = b""
+        while said.count(b"\x02\x00\x00\x00") < 5:
+            said += await lane.read()
+        assert not ends.ended
+        for _ in range(MAX_CALLS):
+            await ends.there.accept()
+
+
+HOSTILE = {
+    "more than the window": [lane_frame(1, 0, bytes(MAX_CHUNK_BYTES))] * (WINDOW_BYTES // MAX_CHUNK_BYTES + 1),
+    "a chunk that is too long": [lane_frame(1, 0, b"")[:5] + b"\xff\xff\xff"],
+    "an unknown kind": [lane_frame(1, 7, b"")],
+    "more after the end": [lane_frame(1, 0, b"!"), lane_frame(1, 1, b""), lane_frame(1, 0, b"x")],
+    "a grant of more than was sent": [lane_frame(1, 0, b"!"), lane_frame(1, 3, (1).to_bytes(4, "big"))],
+    "a malformed grant": [lane_frame(1, 0, b"!"), lane_frame(1, 3, b"\0")],
+}
+
+
+@pytest.mark.parametrize("frames", HOSTILE.values(), ids=HOSTILE)
+def test_what_no_honest_peer_sends_ends_the_link(frames: list[bytes]) -> None:
+    @virtual_time
+    async def run() -> None:
+        async with pair() as ends:
+            with contextlib.suppress(ProviderError):
+                await raw(ends.link_here, *frames)
+            await asyncio.sleep(1)
+            assert len(ends.ended) >= 1
+            assert ends.network.open_links == 0
+
+    run()
+
+
+@virtual_time
+async def test_more_lanes_than_a_node_needs_end_the_link() -> None:
+    async with pair() as ends:
+        with contextlib.suppress(ProviderError):
+            for _ in range(LANES + 1):
+                await raw(ends.link_here, lane_frame(1, 0, b"!"))
+        assert any("more than" in why for why in ends.ended)
+
+
+@virtual_time
+async def test_frames_for_calls_that_are_over_or_never_were_are_nothing() -> None:
+    async with pair() as ends:
+        mine, theirs = await ends.call()
+        theirs.abort()
+        await asyncio.sleep(1)
+        lane = await raw(ends.link_here, lane_frame(5, 2, b""), lane_frame(4, 0, b"late"), lane_frame(5, 0, b"late"))
+        await lane.write(lane_frame(6, 0, b"new"))
+        assert await (await ends.there.accept()).read() == b"new"
+        assert not ends.ended
+        with pytest.raises(StreamReset):
+            await mine.read()
+
+
+@given(st.binary(max_size=200))
+@settings(deadline=None, max_examples=100)
+def test_garbage_is_a_fault_or_nothing(garbage: bytes) -> None:
+    @virtual_time
+    async def run() -> None:
+        async with pair() as ends:
+            with contextlib.suppress(ProviderError):
+                await raw(ends.link_here, garbage)
+
+    run()
+
+
+@pytest.mark.parametrize("case", json.loads(VECTORS.read_text("utf-8"))["frames"], ids=lambda case: case["name"])
+def test_a_vector_is_written_as_it_stands(case: dict[str, str | int]) -> None:
+    payload = bytes.fromhex(str(case["payload_hex"]))
+    raw_frame = bytes.fromhex(str(case["hex"]))
+    assert lane_frame(int(case["call"]), CallKind[str(case["kind"])], payload) == raw_frame
+    sent: list[tuple[int, CallKind, bytes]] = []
+
+    class Outbox:
+        is_full = False
+
+        def put(self, number: int, kind: CallKind, data: bytes) -> None:
+            sent.append((number, kind, data))
+
+        def leave(self, number: int) -> None:
+            pass
+
+    call = Call(Outbox(), int(case["call"]))  # type: ignore[arg-type]
+    match case["kind"]:
+        case "DATA":
+            asyncio.run(call.write(payload))
+        case "FINISH":
+            asyncio.run(call.finish())
+        case "RESET":
+            call.abort()
+        case _:
+            return
+    assert sent == [(case["call"], CallKind[str(case["kind"])], payload)]

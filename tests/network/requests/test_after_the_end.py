@@ -1,0 +1,122 @@
+"""After the terminal frame, over a hop: the caller that closes then was served, at both nodes."""
+
+import asyncio
+
+import pytest
+
+from masa_node.chat.answer import StreamedAnswer, Usage
+from masa_node.chat.offer import ModelOffer
+from masa_node.chat.outcome import CALLER_GONE, Outcome
+from masa_node.chat.request import Ask, DialectName, Door
+from masa_node.network.links.frames import Kind, frame, header_frame
+from masa_node.network.requests.frames import AnswerEnd, AnswerHead
+from masa_node.network.requests.response_reader import AFTER_END_S
+from masa_node.network.transport.interfaces import NodeId, Stream
+from masa_node.routing.admission import Admission
+from masa_node.routing.catalog import Catalog
+from masa_node.routing.dispatch import Dispatcher
+from masa_node.routing.provider import Sign, no_sign
+from tests.network.requests.request_world import MODEL, Node, World, ask, world
+from tests.virtual_time import now_s, virtual_time
+
+FIRST = b'data: {"choices":[{"delta":{"content":"hi"},"finish_reason":null}]}\n\n'
+LAST = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+
+
+class Lingers:
+    """An LLM that gives all of its answer, and then takes a minute to end it."""
+
+    name = place = "llm"
+    is_local = is_trusted = True
+    is_hosted = False
+
+    async def answer(self, asked: Ask, sign: Sign = no_sign) -> StreamedAnswer:
+        del asked, sign
+        left = [LAST]
+
+        async def next_piece() -> bytes:
+            if left:
+                await asyncio.sleep(1)
+                return left.pop()
+            await asyncio.sleep(60)
+            return b""
+
+        return StreamedAnswer(
+            200, (), DialectName.OPENAI, FIRST, next_piece, lambda: None, lambda: 2, Usage(), lambda: not left
+        )
+
+
+async def _nothing() -> None:
+    pass
+
+
+async def served(here: World, leaves_at: bytes | None) -> tuple[Outcome, bytes]:
+    """Ask the peer; the caller leaves when it has read this, or stays to the end. What the asking node says of it."""
+    outcomes: list[Outcome] = []
+    catalog = Catalog()
+    catalog.put(here.peer, [ModelOffer(MODEL, frozenset({Door.OPENAI_CHAT}))])
+    exchange = Dispatcher(catalog, Admission(10, 10), _nothing, outcomes.append).open(ask())
+    came = bytearray()
+    has_left = asyncio.Event()
+
+    async def write(piece: bytes) -> None:
+        came.extend(piece)
+        if leaves_at is not None and came.endswith(leaves_at):
+            has_left.set()
+
+    async def send() -> None:
+        answer = await exchange.answer()
+        assert isinstance(answer, StreamedAnswer)
+        exchange.begun(answer.status)
+        await exchange.send(answer, write)
+        exchange.ended(None)
+        has_left.set()
+
+    sending = asyncio.create_task(send())
+    await has_left.wait()
+    await asyncio.sleep(0)
+    sending.cancel()
+    await asyncio.wait([sending])
+    exchange.close()
+    return outcomes[0], bytes(came)
+
+
+@virtual_time
+async def test_a_caller_that_closes_after_the_terminal_frame_was_served_says_either_node() -> None:
+    node = Node((Lingers(),))
+    async with world(node.serve) as here:
+        outcome, _ = await served(here, LAST)
+    assert (outcome.status, outcome.error) == (200, None)
+    assert (node.outcome.status, node.outcome.error) == (200, None)
+
+
+@virtual_time
+async def test_a_caller_that_closes_before_has_gone_says_either_node() -> None:
+    node = Node((Lingers(),))
+    async with world(node.serve) as here:
+        outcome, _ = await served(here, FIRST)
+    assert outcome.error == node.outcome.error == CALLER_GONE
+
+
+@pytest.mark.parametrize("then", ["nothing", "reset", "garbage", "a wrong END", "a lost link"])
+@virtual_time
+async def test_no_error_follows_the_terminal_frame_whatever_the_peer_or_the_link_does(then: str) -> None:
+    async def serve(peer: NodeId, stream: Stream) -> None:
+        del peer
+        head = header_frame(Kind.HEAD, AnswerHead(200, MODEL, "openai", is_stream=True))
+        await stream.write(head + frame(Kind.PIECE, FIRST + LAST))
+        await asyncio.sleep(1)
+        if then == "garbage":
+            await stream.write(b"\xff\xff\xff\xff")
+        elif then == "a wrong END":
+            await stream.write(header_frame(Kind.END, AnswerEnd(7, 7)))
+        elif then == "a lost link":
+            here.link.close("gone")
+        if then != "reset":
+            await asyncio.sleep(AFTER_END_S + 1)
+        stream.abort()
+
+    async with world(serve) as here:
+        outcome, came = await served(here, None)
+        assert now_s() < AFTER_END_S + 1
+    assert (outcome.status, outcome.error, came) == (200, None, FIRST + LAST)

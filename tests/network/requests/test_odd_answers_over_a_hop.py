@@ -1,0 +1,182 @@
+"""Odd answers end over a hop as they do straight: the same bytes, or the same error in the LLM's own words."""
+
+from typing import Any
+
+import pytest
+
+from masa_node.chat.answer import Answer, StreamedAnswer
+from masa_node.chat.errors import BrokenAnswer, ErrorAnswer, ProviderError
+from masa_node.chat.offer import ModelOffer
+from masa_node.chat.request import DIALECT_OF_DOOR, Ask, Door
+from masa_node.dialects.registry import DIALECTS
+from masa_node.routing.admission import Admission
+from masa_node.routing.answer_reader import is_streamed, take_answer
+from masa_node.routing.catalog import Catalog
+from masa_node.routing.dispatch import Dispatcher
+from masa_node.routing.health import OPENS_AFTER
+from masa_node.routing.provider import Provider, Sign, no_sign
+from tests.network.requests.request_world import MODEL, Node, ask, world
+from tests.routing.test_odd_answers import CHUNK, DONE, LAST, LINE, STOP, WHOLE, Said
+from tests.virtual_time import now_s, virtual_time
+
+JSON, SSE, NDJSON = "application/json", "text/event-stream", "application/x-ndjson"
+UTF_8 = "application/json; charset=utf-8"
+TOO_LONG = b'{"error":{"message":"the context is too long: 9 > 8","type":"invalid_request_error","code":400}}'
+OVERLOADED = b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}'
+LOADING = b'{"error":{"message":"Loading model","type":"unavailable_error","code":503}}'
+EVENT = b'event: content_block_delta\ndata: {"type":"content_block_delta","delta":{"type":"text_delta","text":"a"}}\n\n'
+START = b'event: message_start\ndata: {"type":"message_start","message":{"usage":{"input_tokens":1}}}\n\n'
+STOPPED = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+FIRST_OF_TWO = CHUNK + CHUNK.replace(b'"index":0', b'"index":1') + STOP
+CHAT, MESSAGES, OLLAMA = Door.OPENAI_CHAT, Door.ANTHROPIC_MESSAGES, Door.OLLAMA_CHAT
+
+# What the LLM sends: door, status, label, pieces.
+ODD: dict[str, tuple[Door, int, str, tuple[bytes | ProviderError, ...]]] = {
+    "plain": (CHAT, 200, SSE, (CHUNK, STOP, DONE)),
+    "labelled JSON": (CHAT, 200, JSON, (CHUNK, STOP + DONE)),
+    "labelled NDJSON": (CHAT, 200, NDJSON, (CHUNK, STOP + DONE)),
+    "without a label": (CHAT, 200, "", (CHUNK, STOP + DONE)),
+    "whole, labelled as a stream": (CHAT, 200, SSE, (WHOLE[:9], WHOLE[9:])),
+    "NaN": (CHAT, 200, SSE, (CHUNK.replace(b'"index"', b'"logprob":NaN,"index"'), STOP + DONE)),
+    "NaN in a whole one": (CHAT, 200, JSON, (WHOLE.replace(b'"index"', b'"logprob":-Infinity,"index"'),)),
+    "BOM": (CHAT, 200, SSE, (b"\xef\xbb\xbf" + CHUNK, STOP + DONE)),
+    "BOM before a whole one": (CHAT, 200, JSON, (b"\xef\xbb\xbf" + WHOLE,)),
+    "CR": (CHAT, 200, SSE, tuple(each.replace(b"\n", b"\r") for each in (CHUNK, STOP, DONE))),
+    "CRLF": (CHAT, 200, SSE, tuple(each.replace(b"\n", b"\r\n") for each in (CHUNK, STOP, DONE))),
+    "heartbeats": (CHAT, 200, SSE, (b": hi\n\n", b"data: {}\n\n", b'data: {"type":"ping"}\n\n', CHUNK, STOP, DONE)),
+    "heartbeats alone": (CHAT, 200, SSE, (b": hi\n\n", b"data: {}\n\n")),
+    "empty error": (CHAT, 200, SSE, (CHUNK.replace(b'{"choices"', b'{"error":{},"choices"'), STOP + DONE)),
+    "one of two choices is cut": (CHAT, 200, SSE, (FIRST_OF_TWO, DONE)),
+    "cut": (CHAT, 200, SSE, (CHUNK,)),
+    "broken": (CHAT, 200, SSE, (CHUNK, BrokenAnswer("reset"))),
+    "cut inside a frame": (CHAT, 200, SSE, (CHUNK, STOP[:20])),
+    "a page": (CHAT, 200, "text/html", (b"<html>hello</html>",)),
+    "garbage": (CHAT, 200, SSE, (b"hello\n\n",)),
+    "nothing": (CHAT, 200, SSE, ()),
+    "an error first": (CHAT, 200, SSE, (b"data: %s\n\n" % TOO_LONG,)),
+    "an error without a status first": (CHAT, 200, SSE, (b'data: {"error":{"message":"oops"}}\n\n',)),
+    "an error as a body": (CHAT, 200, JSON, (TOO_LONG,)),
+    "an error later": (CHAT, 200, SSE, (CHUNK, b"data: %s\n\n" % TOO_LONG)),
+    "an error of Anthropic's first": (MESSAGES, 200, SSE, (b"event: error\ndata: %s\n\n" % OVERLOADED,)),
+    "an error of Anthropic's later": (MESSAGES, 200, SSE, (START, EVENT, b"event: error\ndata: %s\n\n" % OVERLOADED)),
+    "Anthropic": (MESSAGES, 200, SSE, (START, b"event: ping\ndata: {}\n\n", EVENT, STOPPED)),
+    "Anthropic, cut": (MESSAGES, 200, SSE, (START, EVENT)),
+    "Ollama, labelled JSON": (OLLAMA, 200, JSON, (LINE, LAST)),
+    "Ollama, cut": (OLLAMA, 200, NDJSON, (LINE,)),
+    "an error of Ollama's first": (OLLAMA, 200, NDJSON, (b'{"error":"model requires more memory","status":400}\n',)),
+    "an error of Ollama's later": (OLLAMA, 200, NDJSON, (LINE, b'{"error":"out of memory"}\n')),
+    "400": (CHAT, 400, UTF_8, (TOO_LONG,)),
+    "503": (CHAT, 503, UTF_8, (LOADING,)),
+    "500, no JSON": (CHAT, 500, "text/plain", (b"boom",)),
+    "429, no JSON": (CHAT, 429, "text/plain", (b"slow down",)),
+}
+
+
+class Plays:
+    """An LLM that gives this response whenever it is asked."""
+
+    is_local = is_trusted = True
+    is_hosted = False
+
+    def __init__(self, odd: str, name: str = "llm") -> None:
+        self.name = self.place = name
+        self.asked = 0
+        self.door, self._status, self._label, self._pieces = ODD[odd]
+
+    async def answer(self, asked: Ask, sign: Sign = no_sign) -> Answer:
+        del sign
+        self.asked += 1
+        more = (("retry-after", "7"), ("retry-after-ms", "350")) if self._status in (400, 429, 500) else ()
+        said = Said(*self._pieces, label=self._label, more=more, status=self._status)
+        said.content_type = self._label.partition(";")[0]
+        is_stream = is_streamed(said.content_type, wants_stream=asked.wants_stream)
+        return await take_answer(said, DIALECTS[DIALECT_OF_DOOR[asked.door]], is_stream=is_stream)
+
+
+async def _nothing() -> None:
+    pass
+
+
+def before(*providers: Provider) -> Dispatcher:
+    catalog = Catalog()
+    for provider in providers:
+        catalog.put(provider, [ModelOffer(MODEL, frozenset(Door))])
+    return Dispatcher(catalog, Admission(10, 10), _nothing, lambda _: None)
+
+
+async def ending(dispatcher: Dispatcher, door: Door, *, wants_stream: bool = True) -> dict[str, Any]:
+    """How it ends for who asks: all that a caller could tell."""
+    came: list[bytes] = []
+    end: dict[str, Any] = {"bytes": came}
+
+    async def write(piece: bytes) -> None:
+        came.append(piece)
+
+    body = b'{"model":"tiny","stream":%s}' % (b"true" if wants_stream else b"false")
+    exchange = dispatcher.open(ask(body, door=door, wants_stream=wants_stream))
+    try:
+        answer = await exchange.answer()
+        end["status"], end["streamed"] = answer.status, isinstance(answer, StreamedAnswer)
+        if isinstance(answer, StreamedAnswer):
+            await exchange.send(answer, write)
+        else:
+            came.append(answer.body)
+    except ProviderError as error:
+        end["error"] = error.code
+        if isinstance(error, ErrorAnswer):
+            end["error"] = (error.status, error.is_json, error.body if error.is_json else b"")
+            end["told"] = sorted(error.headers) if error.is_json or error.status != 200 else ()
+    finally:
+        exchange.close()
+    end["bytes"] = b"".join(came)
+    return end
+
+
+@pytest.mark.parametrize("wants_stream", [True, False])
+@pytest.mark.parametrize("odd", ODD)
+@virtual_time
+async def test_an_odd_answer_ends_over_a_hop_as_it_does_straight(odd: str, *, wants_stream: bool) -> None:
+    door = ODD[odd][0]
+    straight = await ending(before(Plays(odd)), door, wants_stream=wants_stream)
+    async with world(Node((Plays(odd),)).serve) as here:
+        assert await ending(before(here.peer), door, wants_stream=wants_stream) == straight
+
+
+@virtual_time
+async def test_a_server_that_still_loads_its_model_is_passed_by_where_there_is_another() -> None:
+    loading = Plays("503")
+    assert (await ending(before(loading, Plays("plain", "other")), CHAT))["bytes"] == CHUNK + STOP + DONE
+    async with world(Node((loading,)).serve) as here:
+        asking = before(here.peer, Plays("plain", "other"))
+        assert (await ending(asking, CHAT))["bytes"] == CHUNK + STOP + DONE
+        alone = before(here.peer)
+        assert (await ending(alone, CHAT))["error"] == (503, True, LOADING)
+
+
+CALLERS_FAULTS = ["an error first", "an error as a body", "an error of Ollama's first", "400"]
+
+
+@pytest.mark.parametrize("odd", CALLERS_FAULTS)
+@virtual_time
+async def test_callers_faults_inside_a_200_open_no_breaker_and_move_nobody(odd: str) -> None:
+    llm, dear = Plays(odd), Plays("plain", "dear")
+    dispatcher = before(llm, dear)
+    for _ in range(2 * OPENS_AFTER):
+        await ending(dispatcher, llm.door)
+    assert dispatcher.health_of(llm).failures == 0
+    assert llm.asked == 2 * OPENS_AFTER  # whoever comes next is still sent there first
+
+
+@pytest.mark.parametrize("odd", CALLERS_FAULTS)
+@virtual_time
+async def test_callers_faults_over_a_hop_are_held_against_neither_the_llm_nor_the_peer(odd: str) -> None:
+    llm = Plays(odd)
+    node = Node((llm,))
+    async with world(node.serve) as here:
+        asking = before(here.peer)
+        for _ in range(2 * OPENS_AFTER):
+            assert (await ending(asking, llm.door))["error"][0] == 400
+        assert asking.health_of(here.peer).is_well(now_s())
+        assert asking.health_of(here.peer).failures == 0
+        assert node.dispatcher.health_of(llm).failures == 0
+    assert llm.asked == 2 * OPENS_AFTER

@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import pytest
+
+from masa_node.chat.errors import ConfigurationError
+from masa_node.node.settings.config_file import upstreams_in_file
+from masa_node.node.settings.environment import Settings
+from masa_node.upstreams.spec import Kind
+
+
+def written(folder: Path, text: str) -> Settings:
+    path = folder / "masa.toml"
+    path.write_text(text)
+    return Settings(masa_config=str(path))
+
+
+def test_without_a_file_there_are_no_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert upstreams_in_file(Settings(masa_dir=str(tmp_path))) == []
+
+
+def test_servers_come_in_the_order_of_the_file(tmp_path: Path) -> None:
+    text = '[[upstream]]\nname="b"\nurl="http://b:1"\n[[upstream]]\nname="a"\nurl="http://a:1"\nmodels=["x"]\n'
+    first, second = upstreams_in_file(written(tmp_path, text))
+    assert (first.name, first.kind, first.models) == ("b", Kind.AUTO, ())
+    assert (second.name, second.models) == ("a", ("x",))
+
+
+def test_the_file_in_the_current_folder_comes_before_that_in_masa_dir(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, home = tmp_path / "here", tmp_path / "home"
+    for folder in (here, home):
+        folder.mkdir()
+        (folder / "masa.toml").write_text(f'[[upstream]]\nname="{folder.name}"\nurl="http://a:1"\n')
+    monkeypatch.chdir(here)
+    assert [spec.name for spec in upstreams_in_file(Settings(masa_dir=str(home)))] == ["here"]
+    (here / "masa.toml").unlink()
+    assert [spec.name for spec in upstreams_in_file(Settings(masa_dir=str(home)))] == ["home"]
+
+
+def test_a_key_may_come_from_an_environment_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = written(tmp_path, '[[upstream]]\nname="a"\nurl="http://a:1"\nkey_env="THE_KEY"\n')
+    monkeypatch.setenv("THE_KEY", "k-123")
+    [spec] = upstreams_in_file(settings)
+    assert spec.key == "k-123"
+    assert "k-123" not in repr(spec)
+    monkeypatch.delenv("THE_KEY")
+    with pytest.raises(ConfigurationError, match="THE_KEY"):
+        upstreams_in_file(settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[[upstream]]\n", "name"),
+        ('[[upstream]]\nname="a"\nurl="http://a:1"\nmodell="x"\n', "modell"),
+        ('[[upstreams]]\nname="a"\n', "upstreams"),
+        ('[[upstream]]\nname="a"\nurl="http://a:1"\nkind="gemini"\n', "gemini"),
+        ('[[upstream]]\nname="A B"\nurl="http://a:1"\n', "A B"),
+        ('[[upstream]]\nname="a"\nurl="//a:1"\n', "is not a URL"),
+        ('[[upstream]]\nname="a"\nurl="http://u:p@a:1"\nkey="k"\n', "user in the URL and a key"),
+        ('[[upstream]]\nname="a"\nurl="http://a:1#x"\n', "fragment"),
+        ('[[upstream]]\nname="a"\nurl="http://a:99999"\n', "not a URL"),
+        ("[[upstream", "masa.toml"),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_named(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        upstreams_in_file(written(tmp_path, text))
+    assert words in caught.value.message
+    assert "masa.toml" in caught.value.message
+
+
+def test_a_file_that_is_named_and_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"not-there\.toml"):
+        upstreams_in_file(Settings(masa_config=str(tmp_path / "not-there.toml")))
+
+
+def test_a_hosted_kind_is_known_to_cost_money(tmp_path: Path) -> None:
+    [spec] = upstreams_in_file(written(tmp_path, '[[upstream]]\nname="a"\nkind="anthropic"\nurl="https://a"\n'))
+    assert spec.hosted

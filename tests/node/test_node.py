@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import pytest
+
+from masa_node.chat.errors import ConfigurationError
+from masa_node.node.node import Node, guard_rules, upstream_specs
+from masa_node.node.settings.environment import Settings
+from masa_node.upstreams.embedded import model as embedded_model
+from masa_node.upstreams.http.client import HttpClient
+from masa_node.upstreams.spec import Kind, UpstreamSpec
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "gpu-box", "8.8.8.8"])  # noqa: S104
+def test_a_bind_that_others_can_reach_needs_a_key(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="API_KEY"):
+        guard_rules(Settings(host=host))
+    assert guard_rules(Settings(host=host, api_key="a,b")).api_keys == ("a", "b")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.1.2.3"])
+def test_loopback_needs_no_key(host: str) -> None:
+    assert guard_rules(Settings(host=host)).api_keys == ()
+
+
+def test_the_settings_name_the_servers() -> None:
+    specs = upstream_specs(
+        Settings(
+            masa_config="",
+            masa_dir="/nowhere",
+            llm_chat_url="http://a:1",
+            llm_cf_url="https://cf.example/client/v4/accounts/x/ai/run",
+            openai_api_key="k",
+            anthropic_api_key="k",
+            demo=True,
+        )
+    )
+    assert [spec.name for spec in specs] == ["llm", "cloudflare", "openai", "anthropic", "demo"]
+    assert [spec.kind for spec in specs] == [Kind.AUTO, Kind.CLOUDFLARE, Kind.OPENAI, Kind.ANTHROPIC, Kind.DEMO]
+    assert [spec.hosted for spec in specs] == [False, True, True, True, False]
+
+
+def test_an_llm_of_the_nodes_own_is_a_server_like_others() -> None:
+    (spec,) = upstream_specs(Settings(masa_dir="/nowhere", llm="smollm2"))
+    assert (spec.name, spec.kind, spec.url, spec.hosted) == ("embedded", Kind.EMBEDDED, "smollm2", False)
+    assert upstream_specs(Settings(masa_dir="/nowhere", llm="none")) == []
+
+
+async def test_its_settings_reach_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded_model, "runtime_is_installed", lambda: True)
+    path = tmp_path / "tiny.gguf"
+    path.write_bytes(b"GGUF")
+    async with HttpClient() as http:
+        node = Node(Settings(masa_dir="/nowhere", llm_context=512, llm_threads=3), http)
+        node.add_spec(UpstreamSpec("embedded", Kind.EMBEDDED, str(path)))
+        (llm,) = node.embedded
+        assert [offer.model for _, offer in node.catalog.all_offers()] == ["tiny"]  # and not any name, while it loads
+        assert node.catalog.unlisted == ()
+    options = llm.options("k")
+    assert (options.model_path, options.model_id, options.key) == (str(path), "tiny", "k")
+    assert (options.context_tokens, options.threads) == (512, 3)
+
+
+def test_a_url_that_is_none_is_refused_by_its_settings_name() -> None:
+    with pytest.raises(ConfigurationError, match=r"^LLM_CHAT_URL: 'ftp://localhost:11434' is not a URL"):
+        upstream_specs(Settings(masa_dir="/nowhere", llm_chat_url="ftp://localhost:11434"))

@@ -1,0 +1,179 @@
+"""Whole answers while they are read: the budget that all of them share."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from masa_node.chat.answer import Answer
+from masa_node.chat.errors import ErrorAnswer, MasaError, MemoryFull, NotAnAnswer
+from masa_node.chat.request import DialectName, Headers
+from masa_node.dialects.registry import DIALECTS
+from masa_node.routing import answer_reader, gathered
+from masa_node.routing.answer_reader import ANSWERS, read_whole, take_answer
+from masa_node.routing.byte_budget import ByteBudget
+from masa_node.routing.gathered import BLOCK_BYTES, Gathered
+from tests.routing.scripted import ALL, ScriptedPeer, World
+from tests.virtual_time import settle, virtual_time
+
+HEAD = b'{"object":"chat.completion","choices":[{"index":0,"finish_reason":"stop","message":{"content":"'
+TAIL = b'"}}]}'
+BUDGET_BYTES = 1_000_000
+
+
+class Body:
+    """A response that gives a piece whenever it is told to."""
+
+    status = 200
+    headers: Headers = (("content-type", "application/json"),)
+    content_type = "application/json"
+
+    def __init__(self, *pieces: bytes, status: int = 200) -> None:
+        self.status = status
+        self.closed = 0
+        self._pieces: asyncio.Queue[bytes] = asyncio.Queue()
+        for piece in pieces:
+            self.give(piece)
+
+    def give(self, piece: bytes) -> None:
+        self._pieces.put_nowait(piece)
+
+    async def read_piece(self) -> bytes:
+        return await self._pieces.get()
+
+    async def read_trailer(self) -> bytes:
+        return b""
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def taking(body: Body) -> asyncio.Task[Answer]:
+    return asyncio.create_task(take_answer(body, DIALECTS[DialectName.OPENAI], is_stream=False))
+
+
+@pytest.fixture(autouse=True)
+def budget(monkeypatch: pytest.MonkeyPatch) -> ByteBudget:
+    small = ByteBudget(BUDGET_BYTES)
+    monkeypatch.setattr(answer_reader, "ANSWERS", small)
+    return small
+
+
+def test_the_budget_of_a_process_holds_two_of_the_largest_answers() -> None:
+    assert ANSWERS.most_bytes == 2 * answer_reader.MAX_ANSWER_BYTES
+
+
+@virtual_time
+async def test_a_whole_answer_counts_until_it_is_closed() -> None:
+    answer = await taking(Body(HEAD, b"x" * 500, TAIL, b""))
+    held = answer_reader.ANSWERS.held_bytes
+    assert held > 500
+    answer.close()
+    answer.close()
+    assert answer_reader.ANSWERS.held_bytes == 0
+
+
+@virtual_time
+async def test_one_huge_answer_goes_and_a_small_one_beside_it_comes() -> None:
+    huge, small = Body(HEAD, b"x" * 900_000), Body(HEAD)
+    first, second = taking(huge), taking(small)
+    await settle()
+    small.give(b"y" * 200_000 + TAIL)
+    small.give(b"")
+    answer = await second
+    assert 200_000 < answer_reader.ANSWERS.held_bytes < 210_000
+    huge.give(b"z")
+    with pytest.raises(MemoryFull, match="Ask for a stream"):
+        await first
+    assert huge.closed
+    answer.close()
+    assert answer_reader.ANSWERS.held_bytes == 0
+
+
+@virtual_time
+async def test_many_answers_at_once_hold_no_more_than_the_budget() -> None:
+    bodies = [Body(HEAD) for _ in range(8)]
+    tasks = [taking(body) for body in bodies]
+    for _ in range(50):
+        for body in bodies:
+            body.give(b"x" * 20_000)
+        await settle()
+        assert answer_reader.ANSWERS.held_bytes <= BUDGET_BYTES
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert answer_reader.ANSWERS.held_bytes == 0
+
+
+@pytest.mark.parametrize("last", [b"no JSON", b""])
+@virtual_time
+async def test_an_answer_that_fails_its_check_holds_nothing(last: bytes) -> None:
+    with pytest.raises(NotAnAnswer):
+        await taking(Body(HEAD, last, b""))
+    assert answer_reader.ANSWERS.held_bytes == 0
+
+
+@virtual_time
+async def test_the_body_of_an_error_counts_while_it_is_read() -> None:
+    body = Body(b'{"error":"', b"x" * 5_000, status=500)
+    task = taking(body)
+    await settle()
+    assert answer_reader.ANSWERS.held_bytes > 5_000
+    body.give(b'"}')
+    body.give(b"")
+    with pytest.raises(ErrorAnswer):
+        await task
+    assert answer_reader.ANSWERS.held_bytes == 0
+
+
+@virtual_time
+async def test_a_body_that_comes_byte_by_byte_is_held_in_few_objects() -> None:
+    held = Gathered(10_000_000)
+    for _ in range(3 * BLOCK_BYTES):
+        held.add(b"x")
+    assert len(held._blocks) == 3
+    assert await held.joined() == b"x" * 3 * BLOCK_BYTES
+
+
+@virtual_time
+async def test_large_and_small_pieces_stay_in_order() -> None:
+    pieces = [b"a", b"b" * BLOCK_BYTES, b"c" * 2 * BLOCK_BYTES, b"d", b"e" * BLOCK_BYTES, b"f", b""]
+    assert await read_whole(Body(*pieces), 1_000_000) == b"".join(pieces)
+
+
+def test_a_large_body_is_joined_off_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+
+    async def to_thread(join: Callable[[list[bytes]], bytes], blocks: list[bytes]) -> bytes:
+        threads.append(len(blocks))
+        return join(blocks)
+
+    monkeypatch.setattr(gathered.asyncio, "to_thread", to_thread)
+
+    async def read() -> bytes:
+        return await read_whole(Body(*[b"x" * BLOCK_BYTES] * 129, b""), 10_000_000)
+
+    assert len(asyncio.run(read())) == 129 * BLOCK_BYTES
+    assert threads == [129]
+
+
+@virtual_time
+async def test_of_the_errors_of_many_peers_one_is_kept() -> None:
+    errors = [ErrorAnswer("no", status=500, headers=(), body=b"x" * 1000, is_json=True) for _ in range(20)]
+    world = World([ScriptedPeer(f"peer {number}", error) for number, error in enumerate(errors)])
+    exchange = world.dispatcher.open(world.ask(race=ALL))
+    with pytest.raises(MasaError):
+        await exchange.answer()
+    assert len(exchange._attempts.errors) == 1
+    assert len(exchange.attempts) == 20
+    exchange.close()
+
+
+@virtual_time
+async def test_that_memory_is_full_is_not_held_against_the_peer() -> None:
+    peer = ScriptedPeer("peer", MemoryFull("full"))
+    world = World([peer])
+    for _ in range(10):
+        with pytest.raises(MemoryFull):
+            await world.answer()
+    assert len(peer.asked) == 10

@@ -1,0 +1,202 @@
+"""An LLM that the node brings itself: its process dies, comes back, and ends with the node. The process is a fake."""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from masa_node.chat.errors import ProviderError, Unreachable
+from masa_node.upstreams.embedded import llm as embedded
+from masa_node.upstreams.embedded.llm import EmbeddedLlm, default_threads
+from masa_node.upstreams.embedded.model import EmbeddedModel
+from masa_node.upstreams.embedded.program import EmbeddedOptions
+from masa_node.upstreams.http.client import HttpClient
+from masa_node.upstreams.spec import Kind, UpstreamSpec
+from tests.fakes.llm_server import FakeLlm, close
+from tests.fakes.speech import listed
+from tests.virtual_time import now_s, settle, until, virtual_time
+
+MODEL = EmbeddedModel(Path("/models/tiny.gguf"), "tiny")
+
+
+class FakeProcess:
+    """Loads and ends when it is told to."""
+
+    def __init__(self, options: EmbeddedOptions) -> None:
+        self.options = options
+        self.started_at_s = now_s()
+        self.is_killed = False
+        self._url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._why: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def load(self, url: str = "http://127.0.0.1:1") -> None:
+        self._url.set_result(url)
+
+    def die(self, why: str = "it was ended by signal 9") -> None:
+        if not self._url.done():
+            self._url.set_result("")
+        self._why.set_result(why)
+
+    async def loaded(self) -> str:
+        return await asyncio.shield(self._url)
+
+    async def ended(self) -> str:
+        return await asyncio.shield(self._why)
+
+    async def end(self) -> None:
+        self.is_killed = True
+        if not self._why.done():
+            self.die()
+
+
+class World:
+    """An embedded LLM that runs, and every process that it has started."""
+
+    def __init__(self, http: HttpClient) -> None:
+        self.started: asyncio.Queue[FakeProcess] = asyncio.Queue()
+        self.refuse_to_start = False
+        self.llm = EmbeddedLlm(UpstreamSpec("embedded", Kind.EMBEDDED, "tiny"), MODEL, http, self._start)
+
+    async def _start(self, options: EmbeddedOptions) -> FakeProcess:
+        if self.refuse_to_start:
+            raise OSError("no more processes")
+        process = FakeProcess(options)
+        await self.started.put(process)
+        return process
+
+
+@contextlib.asynccontextmanager
+async def running() -> AsyncIterator[World]:
+    async with HttpClient() as http:
+        world = World(http)
+        task = asyncio.create_task(world.llm.run())
+        try:
+            yield world
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+@virtual_time
+async def test_an_ask_waits_while_the_model_is_loaded() -> None:
+    async with running() as world:
+        process = await world.started.get()
+        is_loaded = asyncio.create_task(world.llm.is_loaded())
+        await settle()
+        assert not is_loaded.done()
+        process.load()
+        assert await is_loaded
+
+
+@virtual_time
+async def test_an_ask_is_refused_at_once_and_in_words_while_it_is_down() -> None:
+    async with running() as world:
+        (await world.started.get()).die("it ended with exit code 1 (no such model)")
+        await until(lambda: bool(world.llm.trouble))
+        assert not await world.llm.is_loaded()
+        before_s = now_s()
+        with pytest.raises(Unreachable) as refused:
+            await world.llm.offers()
+        assert now_s() == before_s
+        assert "it ended with exit code 1 (no such model); it is started again within 1 s" in refused.value.message
+        assert refused.value.place == "embedded (tiny, built in)"
+
+
+@virtual_time
+async def test_a_process_that_dies_again_and_again_is_started_after_pauses_that_double_up_to_a_minute() -> None:
+    async with running() as world:
+        starts_s: list[float] = []
+        for _ in range(10):
+            process = await world.started.get()
+            starts_s.append(process.started_at_s)
+            process.die()
+        assert [later - earlier for earlier, later in itertools.pairwise(starts_s)] == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+
+
+@virtual_time
+async def test_one_that_has_served_for_long_is_started_again_soon() -> None:
+    async with running() as world:
+        for _ in range(3):
+            (await world.started.get()).die()
+        steady = await world.started.get()
+        steady.load()
+        await asyncio.sleep(embedded.STEADY_AFTER_S)
+        died_at_s = now_s()
+        steady.die()
+        assert (await world.started.get()).started_at_s - died_at_s == embedded.FIRST_PAUSE_S
+
+
+@virtual_time
+async def test_one_that_cannot_even_be_started_is_tried_again() -> None:
+    async with running() as world:
+        (await world.started.get()).die()
+        world.refuse_to_start = True
+        await until(lambda: "it cannot be started: no more processes" in world.llm.trouble)
+        world.refuse_to_start = False
+        (await world.started.get()).load()
+        assert await world.llm.is_loaded()
+
+
+@virtual_time
+async def test_the_list_is_doubted_when_it_goes_down_and_when_it_is_back() -> None:
+    async with running() as world:
+        process = await world.started.get()
+        process.load()
+        await world.llm.doubted()
+        process.die()
+        await world.llm.doubted()
+        assert world.llm.trouble
+        (await world.started.get()).load()
+        await world.llm.doubted()
+        assert not world.llm.trouble
+
+
+@virtual_time
+@pytest.mark.parametrize("is_loaded", [True, False])
+async def test_the_process_is_killed_when_the_node_ends(*, is_loaded: bool) -> None:
+    async with running() as world:
+        process = await world.started.get()
+        if is_loaded:
+            process.load()
+            await settle()
+    assert process.is_killed
+
+
+@virtual_time
+async def test_each_start_has_a_key_of_its_own_that_is_never_shown() -> None:
+    async with running() as world:
+        process = await world.started.get()
+        process.die()
+        first, second = process.options, (await world.started.get()).options
+        assert first.key != second.key
+        assert min(len(first.key), len(second.key)) >= 32
+        assert first.key not in repr(first)
+
+
+async def test_it_is_asked_for_its_models_once_as_they_cannot_change() -> None:
+    async with FakeLlm().answer("/v1/models", listed("tiny")) as server, running() as world:
+        process = await world.started.get()
+        process.load(server.url)
+        for _ in range(3):
+            assert [offer.model for offer in await world.llm.offers()] == ["tiny"]
+        (listing,) = server.asked("/v1/models")
+        assert listing.header("authorization") == [f"Bearer {process.options.key}"]
+
+
+async def test_a_list_that_failed_is_asked_for_again() -> None:
+    async with FakeLlm().answer("/v1/models", (close,), listed("tiny")) as server, running() as world:
+        (await world.started.get()).load(server.url)
+        with pytest.raises(ProviderError):
+            await world.llm.offers()
+        assert [offer.model for offer in await world.llm.offers()] == ["tiny"]
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (3, 1), (8, 4), (64, 8)])
+def test_it_takes_half_of_the_cores_and_no_more_than_eight(
+    monkeypatch: pytest.MonkeyPatch, cores: int, threads: int
+) -> None:
+    monkeypatch.setattr(embedded.os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    assert default_threads() == threads

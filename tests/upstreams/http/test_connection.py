@@ -1,0 +1,308 @@
+"""One connection, fed by hand: any cut of a valid answer is the same answer; no garbage makes it hang or stumble."""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from masa_node.chat.errors import BrokenAnswer, ConnectionClosed, NotAnAnswer, ProviderError
+from masa_node.upstreams.http import connection as module
+from masa_node.upstreams.http.connection import Connection
+from tests.fakes.http_bytes import chunked, head, stream_head, whole
+
+REQUEST = b"POST / HTTP/1.1\r\n\r\n"
+
+
+class MemoryTransport(asyncio.Transport):
+    """A transport to nowhere: keeps what is written, and whether it was paused and closed."""
+
+    def __init__(self, protocol: Connection) -> None:
+        super().__init__()
+        self._protocol = protocol
+        self.written = b""
+        self.is_paused = False
+        self._is_closing = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += data
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def pause_reading(self) -> None:
+        self.is_paused = True
+
+    def resume_reading(self) -> None:
+        self.is_paused = False
+
+    def is_closing(self) -> bool:
+        return self._is_closing
+
+    def close(self) -> None:
+        if not self._is_closing:
+            self._is_closing = True
+            asyncio.get_running_loop().call_soon(self._protocol.connection_lost, None)
+
+    def abort(self) -> None:
+        self.close()
+
+
+def connected() -> tuple[Connection, MemoryTransport]:
+    connection = Connection(asyncio.get_running_loop())
+    transport = MemoryTransport(connection)
+    connection.connection_made(transport)
+    return connection, transport
+
+
+def fed(connection: Connection, transport: MemoryTransport, pieces: Sequence[bytes]) -> None:
+    for piece in pieces:
+        if transport.is_closing():
+            return
+        connection.data_received(piece)
+
+
+async def read_all(connection: Connection) -> bytes:
+    await connection.head()
+    body = b""
+    while piece := await connection.read_piece():
+        body += piece
+    return body
+
+
+def cut(data: bytes, places: Sequence[int]) -> list[bytes]:
+    """The data in pieces, cut at these places (each modulo the length)."""
+    ends = sorted({place % (len(data) + 1) for place in places} | {0, len(data)})
+    return [data[start:end] for start, end in itertools.pairwise(ends) if start < end]
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    raw: bytes
+    status: int
+    body: bytes
+    ends_with_connection: bool = False
+
+
+def _informed(response: Response, before: int) -> Response:
+    raw = b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" * before + response.raw
+    return Response(raw, response.status, response.body, response.ends_with_connection)
+
+
+statuses = st.sampled_from([200, 201, 400, 404, 429, 500, 529, 999])
+bodies = st.binary(max_size=300)
+whole_responses = st.builds(lambda status, body: Response(whole(body, status=status), status, body), statuses, bodies)
+chunked_responses = st.builds(
+    lambda status, parts: Response(
+        stream_head("a/b", status=status) + chunked(filter(None, parts)), status, b"".join(parts)
+    ),
+    statuses,
+    st.lists(bodies, max_size=8),
+)
+endless_responses = st.builds(
+    lambda status, body: Response(head(status, [("X", "y")]) + body, status, body, ends_with_connection=True),
+    statuses,
+    bodies,
+)
+bodiless_responses = st.sampled_from([204, 304]).map(lambda status: Response(head(status, ()), status, b""))
+responses = st.builds(
+    _informed,
+    st.one_of(whole_responses, chunked_responses, endless_responses, bodiless_responses),
+    st.integers(0, 2),
+)
+places = st.lists(st.integers(0, 10_000), max_size=20)
+
+
+@given(responses, places)
+async def test_any_cut_of_an_answer_is_the_same_answer(response: Response, where: list[int]) -> None:
+    connection, transport = connected()
+    connection.send(REQUEST)
+    fed(connection, transport, cut(response.raw, where))
+    if response.ends_with_connection:
+        connection.eof_received()
+        connection.connection_lost(None)
+    async with asyncio.timeout(1):
+        assert await read_all(connection) == response.body
+    assert (connection.status, transport.written) == (response.status, REQUEST)
+    assert ("link", "x") not in connection.headers
+    assert connection.is_reusable() is not response.ends_with_connection
+
+
+@given(responses, places, st.lists(st.tuples(responses, places), max_size=3))
+async def test_one_connection_carries_one_answer_after_the_other(
+    first: Response, where: list[int], more: list[tuple[Response, list[int]]]
+) -> None:
+    connection, transport = connected()
+    for response, cuts in [(first, where), *more]:
+        if response.ends_with_connection:
+            return
+        connection.send(REQUEST)
+        fed(connection, transport, cut(response.raw, cuts))
+        assert await read_all(connection) == response.body
+        assert connection.status == response.status
+        connection.renew()
+
+
+@given(responses, places, st.integers(0, 10_000))
+async def test_an_answer_that_is_cut_short_is_never_whole(response: Response, where: list[int], length: int) -> None:
+    raw = response.raw[: length % len(response.raw)]
+    connection, transport = connected()
+    connection.send(REQUEST)
+    fed(connection, transport, cut(raw, where))
+    connection.eof_received()
+    connection.connection_lost(None)
+    async with asyncio.timeout(1):
+        if response.ends_with_connection and len(raw) >= len(response.raw) - len(response.body):
+            assert response.body.startswith(await read_all(connection))
+        else:
+            with pytest.raises((ConnectionClosed, BrokenAnswer)):
+                await read_all(connection)
+    assert not connection.is_reusable()
+
+
+@settings(max_examples=300)
+@given(
+    st.one_of(bodies, st.builds(bytes.__add__, st.sampled_from([b"HTTP/1.1 ", b"HTTP/1.1 200 OK\r\n"]), bodies)), places
+)
+async def test_garbage_is_an_error_of_ours_and_never_a_hang(garbage: bytes, where: list[int]) -> None:
+    connection, transport = connected()
+    connection.send(REQUEST)
+    fed(connection, transport, cut(garbage, where))
+    if not transport.is_closing():
+        connection.connection_lost(None)
+    async with asyncio.timeout(1):
+        try:
+            await read_all(connection)
+        except ProviderError as exc:
+            assert exc.message  # noqa: PT017 - garbage may also be an answer
+
+
+@given(responses, st.binary(min_size=1, max_size=50), places)
+async def test_what_comes_after_an_answer_spoils_the_connection_and_not_the_answer(
+    response: Response, junk: bytes, where: list[int]
+) -> None:
+    if response.ends_with_connection:
+        return
+    connection, transport = connected()
+    connection.send(REQUEST)
+    fed(connection, transport, cut(response.raw + junk, where))
+    assert await read_all(connection) == response.body
+    await asyncio.sleep(0)
+    # Line ends between two messages are no message (RFC 9112, 2.2); the parser lets them pass.
+    assert not connection.is_reusable() or not junk.strip(b"\r\n")
+
+
+@given(responses, st.binary(min_size=1, max_size=50))
+async def test_what_nobody_asked_for_closes_the_connection(response: Response, junk: bytes) -> None:
+    connection, transport = connected()
+    fed(connection, transport, [junk])
+    assert transport.is_closing()
+    if response.ends_with_connection:
+        return
+    connection, transport = connected()
+    connection.send(REQUEST)
+    fed(connection, transport, [response.raw])
+    await read_all(connection)
+    fed(connection, transport, [junk])
+    assert transport.is_closing()
+    assert not connection.is_reusable()
+
+
+# ---- bounds ----
+
+
+async def test_a_full_buffer_stops_the_reading_until_it_is_taken() -> None:
+    connection, transport = connected()
+    connection.send(REQUEST)
+    size = module.MAX_UNREAD_BYTES + 10
+    fed(connection, transport, [head(200, [("Content-Length", str(2 * size))])])
+    await connection.head()
+    fed(connection, transport, [b"x" * size])
+    assert transport.is_paused
+    assert len(await connection.read_piece()) == size
+    assert not transport.is_paused
+    fed(connection, transport, [b"y" * size])
+    assert not transport.is_paused  # all is here: there is nothing more to stop
+    assert await connection.read_piece() == b"y" * size
+    assert await connection.read_piece() == b""
+
+
+@pytest.mark.parametrize(
+    ("begin", "piece"),
+    [
+        (b"HTTP/1.1 200 OK\r\n", b"a: " + b"b" * 1000 + b"\r\n"),
+        (b"HTTP/1.1 200 OK\r\na: ", b"b" * 1000),
+        (b"HTTP/1.1 200 ", b"O" * 1000),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (stream_head("a/b") + b"0\r\n", b"a: " + b"b" * 1000 + b"\r\n"),
+        (stream_head("a/b") + b"0\r\na: ", b"b" * 1000),
+        (stream_head("a/b") + b"5;", b"b" * 1000),
+    ],
+)
+async def test_whatever_is_no_body_is_bounded(begin: bytes, piece: bytes) -> None:
+    connection, transport = connected()
+    connection.send(REQUEST)
+    fed(connection, transport, [begin])
+    count = 0
+    while not transport.is_closing():
+        fed(connection, transport, [piece])
+        count += 1
+        assert count * len(piece) <= module.MAX_OVERHEAD_BYTES + len(begin) + len(piece)
+    with pytest.raises((NotAnAnswer, BrokenAnswer)):
+        await read_all(connection)
+
+
+async def test_a_body_of_any_length_in_the_smallest_chunks_is_read() -> None:
+    connection, transport = connected()
+    connection.send(REQUEST)
+    fed(connection, transport, [stream_head("a/b")])
+    for _ in range(module.MAX_OVERHEAD_BYTES // 4):
+        fed(connection, transport, [b"1\r\n", b"x", b"\r\n"])
+    fed(connection, transport, [b"0\r\n\r\n"])
+    assert len(await read_all(connection)) == module.MAX_OVERHEAD_BYTES // 4
+
+
+@pytest.mark.parametrize("reply", [b"HTTP/1.1 101 Switching\r\n\r\n", b"HTTP/1.1 101 S\r\nUpgrade: websocket\r\n\r\n"])
+async def test_a_switch_of_protocols_is_not_an_answer(reply: bytes) -> None:
+    connection, transport = connected()
+    connection.send(REQUEST)
+    fed(connection, transport, [reply])
+    with pytest.raises(NotAnAnswer):
+        await connection.head()
+
+
+async def test_a_request_on_a_connection_that_was_lost_meanwhile_is_an_error() -> None:
+    connection, _ = connected()
+    connection.connection_lost(ConnectionResetError())
+    connection.send(REQUEST)
+    with pytest.raises(ConnectionClosed):
+        await connection.head()
+    assert not connection.got_bytes
+
+
+@pytest.mark.parametrize("has_head", [False, True])
+async def test_a_wait_that_is_cancelled_can_be_waited_for_again(*, has_head: bool) -> None:
+    connection, transport = connected()
+    connection.send(REQUEST)
+    response = whole(b"abc")
+    begun, rest = (response[:-3], response[-3:]) if has_head else (response[:5], response[5:])
+    fed(connection, transport, [begun])
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0):
+            await read_all(connection)
+    fed(connection, transport, [rest])
+    assert await read_all(connection) == b"abc"
+
+
+async def test_closing_is_idempotent() -> None:
+    connection, transport = connected()
+    connection.close()
+    connection.close()
+    assert transport.is_closing()
+    await asyncio.sleep(0)
+    connection.close()
+    assert not connection.is_open()
