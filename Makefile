@@ -15,7 +15,7 @@ CHECK_INSTALLED = { $(PIP) check >$(VENV)/.check 2>&1 || { cat $(VENV)/.check >&
 INSTALL_FAILED = { echo "Installing failed. Is pypi.org (or the index that pip is configured for) reachable?" \
 	"If so, run 'make clean' and try again, with PYTHON=python3.13 if your Python is newer." >&2; exit 1; }
 
-# The rooms that decide: they have no I/O, so there is no excuse.
+# The packages that decide: they have no I/O, so there is no excuse.
 CORE_ROOMS := chat dialects routing
 CORE_COVERAGE_PERCENT := 95
 MODULE_MAX_LINES := 400
@@ -23,7 +23,7 @@ OUR_PYTHON := src tests bench tools
 # A worker for each core and one more (tests/conftest.py), up to four; one that hangs or dies ends the run. Which tests stay together: tests/conftest.py.
 WORKERS := -n auto --maxprocesses 4 --max-worker-restart 0
 
-# As images of Python set it. Each process that a test starts would compile the sources anew, each worker its tests.
+# As images of Python set it. Each process that a test starts would compile the sources again, each worker its tests.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
@@ -46,7 +46,7 @@ CORE_COVERAGE = for room in $(CORE_ROOMS); do \
 	else $(PY) -m coverage report --include="src/masa_node/$$room/*"; \
 		echo "Less than $(CORE_COVERAGE_PERCENT) % of $$room is tested: add tests for the lines above." >&2; exit 1; fi; done
 
-lint: $(VENV)/.dev ## check style, types, the rooms' borders and the size of modules
+lint: $(VENV)/.dev ## check style, types, the packages' borders and the size of modules
 	@$(PY) -m ruff check --quiet $(OUR_PYTHON)
 	@$(PY) -m ruff format --quiet --check $(OUR_PYTHON) || { echo "Run 'make format' on the files above." >&2; exit 1; }
 	@$(PY) -m mypy --no-error-summary

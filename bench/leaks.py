@@ -26,7 +26,7 @@ import structlog
 from masa_node.chat.answer import Answer, StreamedAnswer, Usage
 from masa_node.chat.errors import BrokenAnswer, MasaError
 from masa_node.chat.offer import ModelOffer
-from masa_node.chat.request import Ask, DialectName, Door, RaceMode, RaceRule, RequestId
+from masa_node.chat.request import DialectName, Endpoint, RaceMode, RaceRule, Request, RequestId
 from masa_node.network.gossip.own_advert import AboutNode, Advertiser
 from masa_node.network.links.peer_book import PeerBook
 from masa_node.network.network import Network, NetworkParts, NetworkRules
@@ -63,14 +63,14 @@ class Llm:
     rng: random.Random
     open: int = 0
     name: str = "llm"
-    place: str = "llm"
+    location: str = "llm"
     is_local = True
     is_hosted = False
     is_trusted = True
 
-    async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
+    async def answer(self, request: Request, sign: Sign = no_sign) -> Answer:
         """See `Provider`."""
-        del ask, sign
+        del request, sign
         self.open += 1
         try:
             await self._think()
@@ -117,11 +117,11 @@ class Node:
     def __post_init__(self) -> None:
         self.asks = Admission(1_000, 0)
         self.dispatcher = Dispatcher(self.catalog, self.asks, _nothing_new, lambda _outcome: None)
-        self.guests = Admission(1_000, 0)
+        self.peer_admission = Admission(1_000, 0)
         shared = SharedCatalog(read_policy("local"))
         self.catalog.watch(lambda: shared.follow(self.catalog))
         server = PeerServer(
-            Dispatcher(shared.catalog, self.guests, _nothing_new, lambda _outcome: None),
+            Dispatcher(shared.catalog, self.peer_admission, _nothing_new, lambda _outcome: None),
             shared,
             ServingLimits(1_000_000, 30.0, 30.0, 1_000_000_000, 2_000),
             "bench",
@@ -137,7 +137,7 @@ class Node:
         )
         self.network = Network(parts, NetworkRules(is_open=True))
         if self.llm is not None:
-            self.catalog.put(self.llm, [ModelOffer(MODEL, frozenset({Door.OPENAI_CHAT}))])
+            self.catalog.put(self.llm, [ModelOffer(MODEL, frozenset({Endpoint.OPENAI_CHAT}))])
 
     def _about(self) -> AboutNode:
         return AboutNode("bench", "", self.transport.address(), 0, 4)
@@ -174,7 +174,7 @@ class World:
                 group.create_task(one_after_another())
 
     async def _race(self) -> None:
-        exchange = self._asking.dispatcher.open(_an_ask())
+        exchange = self._asking.dispatcher.open(_a_request())
         try:
             with contextlib.suppress(MasaError):
                 answer = await exchange.answer()
@@ -195,11 +195,11 @@ class World:
 
     def _streams(self) -> int:
         answers = sum(node.llm.open for node in self._serving if node.llm is not None)
-        places = sum(node.asks.running + node.guests.running for node in self._nodes())
-        health = self._asking.dispatcher.experience.health
+        slots = sum(node.asks.running + node.peer_admission.running for node in self._nodes())
+        health = self._asking.dispatcher.stats.health
         asked = sum(health.of(node.transport.keys.node_id).running for node in self._serving)
-        calls = sum(session.lanes.calls for node in self._nodes() for session in node.network.links.sessions.values())
-        return answers + places + asked + calls
+        calls = sum(session.mux.streams for node in self._nodes() for session in node.network.links.sessions.values())
+        return answers + slots + asked + calls
 
     def _nodes(self) -> Sequence[Node]:
         return (self._asking, *self._serving)
@@ -225,10 +225,10 @@ async def _take(piece: bytes) -> None:
     del piece
 
 
-def _an_ask() -> Ask:
-    return Ask(
+def _a_request() -> Request:
+    return Request(
         request_id=RequestId("r"),
-        door=Door.OPENAI_CHAT,
+        endpoint=Endpoint.OPENAI_CHAT,
         model=MODEL,
         wants_stream=True,
         body=b'{"model":"%s","stream":true,"messages":[]}' % MODEL.encode(),

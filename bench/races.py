@@ -4,10 +4,10 @@
 
 prints one JSON object a line, a line for each number of peers and each rule.
 
-A peer's time to the first piece is log-normal (median 0.2 s, sigma 1: p95 is 1.0 s, p99 2.0 s), drawn anew for each
-ask; its answer then takes half a second more, and it serves four asks at a time, as a node does (MAX_PEER_JOBS), with
-eight more waiting. Requests come at random (Poisson), one a second for each peer. A stalled peer takes asks and never
-answers; it falls silent when the warm-up is over, so that what it costs to find that out is counted.
+A peer's time to the first piece is log-normal (median 0.2 s, sigma 1: p95 is 1.0 s, p99 2.0 s), drawn again for each
+ask; its answer then takes half a second more, and it serves four requests at a time, as a node does (MAX_PEER_JOBS),
+with eight more waiting. Requests come at random (Poisson), one a second for each peer. A stalled peer takes requests
+and never answers; it falls silent when the warm-up is over, so that what it costs to find that out is counted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from masa_node.chat.answer import Answer, StreamedAnswer, Usage
 from masa_node.chat.errors import MasaError, PeerBusy
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.outcome import Outcome
-from masa_node.chat.request import Ask, DialectName, Door, RaceMode, RaceRule, RequestId
+from masa_node.chat.request import DialectName, Endpoint, RaceMode, RaceRule, Request, RequestId
 from masa_node.routing.admission import Admission
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher
@@ -36,7 +36,7 @@ MODEL = "tiny"
 MEDIAN_S = 0.2
 SIGMA = 1.0
 REST_S = 0.5  # from the first piece to the last
-PLACES = 4
+SLOTS = 4
 WAITING = 8
 RATE_PER_PEER = 1.0  # requests a second; a peer alone could serve four times as many
 WARM_UP = 500  # requests, of a rate at which that is some minutes of one peer and seconds of fifty
@@ -58,19 +58,19 @@ class Peer:
     name: str
     rng: random.Random
     is_stalled: bool = False
-    place: str = field(init=False)
+    location: str = field(init=False)
     is_local = False
     is_hosted = False
     is_trusted = False
 
     def __post_init__(self) -> None:
-        self.place = self.name
-        self._places = asyncio.Semaphore(PLACES)
+        self.location = self.name
+        self._places = asyncio.Semaphore(SLOTS)
         self._waiting = 0
 
-    async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
+    async def answer(self, request: Request, sign: Sign = no_sign) -> Answer:
         """See `Provider`: the first piece after a while."""
-        del ask, sign
+        del request, sign
         await self._enter()
         try:
             if self.is_stalled:
@@ -116,7 +116,7 @@ class World:
         self.peers = [Peer(f"peer {number}", random.Random(rng.random())) for number in range(peers)]
         catalog = Catalog()
         for peer in self.peers:
-            catalog.put(peer, [ModelOffer(MODEL, frozenset(Door))])
+            catalog.put(peer, [ModelOffer(MODEL, frozenset(Endpoint))])
         self._dispatcher = Dispatcher(catalog, Admission(10_000, 0), _nothing_new, self._outcomes.append)
 
     async def run(self, requests: int) -> list[Outcome]:
@@ -129,7 +129,7 @@ class World:
         return [*self._outcomes]
 
     async def _request(self) -> None:
-        exchange = self._dispatcher.open(self._an_ask())
+        exchange = self._dispatcher.open(self._a_request())
         try:
             answer = await exchange.answer()
             exchange.begun(answer.status)
@@ -141,10 +141,10 @@ class World:
         finally:
             exchange.close()
 
-    def _an_ask(self) -> Ask:
-        return Ask(
+    def _a_request(self) -> Request:
+        return Request(
             request_id=RequestId("r"),
-            door=Door.OPENAI_CHAT,
+            endpoint=Endpoint.OPENAI_CHAT,
             model=MODEL,
             wants_stream=True,
             body=b"{}",
@@ -177,7 +177,7 @@ async def measure(peers: int, stalled: int, rule: str, requests: int, seed: int)
         rule=rule,
         p50_s=_share(firsts, 0.50),
         p99_s=_share(firsts, 0.99),
-        asks=sum(len(one.attempts) for one in outcomes) / len(outcomes),
+        requests=sum(len(one.attempts) for one in outcomes) / len(outcomes),
         extra=sum(one.hedges for one in outcomes) / len(outcomes),
         failed=sum(one.error is not None for one in outcomes),
     )

@@ -13,7 +13,7 @@ LABEL_WIDTH = 48
 RATIOS = (("masa", "direct"), ("masa", "nginx"), ("hop", "masa"))  # of whom, to whom
 
 STALLED_P99 = 1.3  # of hedge with a stalled peer in ten: of the p99 without
-EXTRA_ASKS = 0.10
+EXTRA_REQUESTS = 0.10
 
 NOTES = """\
 direct: load -> mock. nginx, masa: load -> it -> mock. hop: load -> node -> its peer -> mock. Medians of the repeats.
@@ -53,9 +53,9 @@ def _hedge_verdict(cell: RaceCell, cells: list[RaceCell]) -> str:
         return ""
     healthy = next(other for other in cells if (other.peers, other.stalled, other.rule) == (cell.peers, 0, cell.rule))
     ratio = cell.p99_s / healthy.p99_s
-    met = ratio <= STALLED_P99 and cell.extra <= EXTRA_ASKS
+    met = ratio <= STALLED_P99 and cell.extra <= EXTRA_REQUESTS
     return (
-        f"  p99 {ratio:.2f} x healthy (<= {STALLED_P99:g}), {cell.extra:.1%} extra asks (<= {EXTRA_ASKS:.0%})"
+        f"  p99 {ratio:.2f} x healthy (<= {STALLED_P99:g}), {cell.extra:.1%} extra asks (<= {EXTRA_REQUESTS:.0%})"
         f"  {'met' if met else 'MISSED'}"
     )
 

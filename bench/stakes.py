@@ -19,10 +19,10 @@ from types import SimpleNamespace
 
 from masa_node.chat.errors import ConfigurationError
 from masa_node.devnet.anvil import Anvil, find_anvil
-from masa_node.devnet.deployment import Owner, deploy
+from masa_node.devnet.deployment import FundedOwner, deploy
 from masa_node.node.chain_http import ChainHttp
-from masa_node.node.settings.stake import Policy, StakeSettings
-from masa_node.node.stake_policy import SIFTED_FOR_S, Staking
+from masa_node.node.settings.stake import StakeMode, StakeSettings
+from masa_node.node.stake_policy import SELECTED_FOR_S, StakePolicy
 from masa_node.staking.contract.profile import Profile
 from masa_node.staking.delegation import Delegation, Domain, SignedDelegation, check, decode, digest, encode
 from masa_node.staking.ethereum.crypto import Address, address_of, address_of_secret, keccak256, sign
@@ -115,7 +115,7 @@ async def measure_gate() -> bool:
     shown = {key: delegation(bytes.fromhex(key), secret) for key in shown}
     running = asyncio.create_task(gate.run(Forgetful()))
     async with asyncio.TaskGroup() as group:
-        asked = [group.create_task(gate.settled(key, data)) for key, data in shown.items()]
+        asked = [group.create_task(gate.verdict_when_known(key, data)) for key, data in shown.items()]
     is_staked = all(each.result().answer is StakeAnswer.STAKED for each in asked)
     print(f"{COLD} cold checks of one owner at once: {chain.reads} read{'s' if chain.reads != 1 else ''} of the chain")
     key, data = next(iter(shown.items()))
@@ -142,7 +142,7 @@ class Linked:
 class Peer:
     """As much of a `Provider`."""
 
-    place = ""
+    location = ""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -152,21 +152,23 @@ async def measure_sifting() -> bool:
     """What a request waits before its peers are chosen, when all that this node is linked with serve the model."""
     keys = [keccak256(b"node %d" % number) for number in range(LINKED)]
     shown = {key.hex(): delegation(key, keccak256(key)) for key in keys}
-    settings = StakeSettings(PROFILE, Policy.REQUIRE, Policy.REQUIRE, frozenset())
-    staking = Staking(settings, PROFILE, Gate(PROFILE, Chain(), frozenset(), random.Random(1)))
+    settings = StakeSettings(PROFILE, StakeMode.REQUIRE, StakeMode.REQUIRE, frozenset())
+    staking = StakePolicy(settings, PROFILE, Gate(PROFILE, Chain(), frozenset(), random.Random(1)))
     own = shown[keys[0].hex()]
     running = asyncio.create_task(staking.run(Linked(shown), Forgetful(), lambda: own))  # type: ignore[arg-type]
     peers = tuple(Peer(node_id) for node_id in shown)
     await asyncio.sleep(2)
     cold: list[float] = []
     for _ in range(ROUNDS // 10):
-        await asyncio.sleep(SIFTED_FOR_S)
-        cold.append(median_ms(lambda _: staking.sift(peers), 1))  # type: ignore[arg-type]
-    are_staked = len(staking.sift(peers).groups[0]) == LINKED  # type: ignore[arg-type]
-    is_quick = line(f"{LINKED} peers sifted for a request, anew", statistics.median(cold), SIFT_MS)
-    warm_ms = median_ms(lambda _: staking.sift(peers), ROUNDS)  # type: ignore[arg-type]
+        await asyncio.sleep(SELECTED_FOR_S)
+        cold.append(median_ms(lambda _: staking.select(peers), 1))  # type: ignore[arg-type]
+    are_staked = len(staking.select(peers).groups[0]) == LINKED  # type: ignore[arg-type]
+    is_quick = line(f"{LINKED} peers selected for a request, again", statistics.median(cold), SIFT_MS)
+    warm_ms = median_ms(lambda _: staking.select(peers), ROUNDS)  # type: ignore[arg-type]
     running.cancel()
-    return line(f"the same, for the next ones within {SIFTED_FOR_S:g} s", warm_ms, WARM_MS) and is_quick and are_staked
+    return (
+        line(f"the same, for the next ones within {SELECTED_FOR_S:g} s", warm_ms, WARM_MS) and is_quick and are_staked
+    )
 
 
 async def measure_reads() -> None:
@@ -179,7 +181,7 @@ async def measure_reads() -> None:
     owner = address_of_secret(keccak256(b"owner"))
     async with HttpClient() as http, Anvil(anvil) as running:
         rpc = Rpc(ChainHttp(http), [running.url])
-        deployed = await deploy(rpc, running.url, "bench", [Owner(owner, is_staked=True)])
+        deployed = await deploy(rpc, running.url, "bench", [FundedOwner(owner, is_staked=True)])
         chain = ReadChain(rpc, deployed.profile)
         took: list[float] = []
         for _ in range(ROUNDS):

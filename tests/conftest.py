@@ -12,15 +12,15 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
-from tests.last_words import said, say
 from tests.patience import bounded
+from tests.run_summary import said, say
 from tests.seconds_by_directory import seconds_by_directory
 
 IN_WORKER = "last_words"  # key of what a worker hands over
 # Real nodes and LLM servers, which are timed: one worker runs all of them, one after the other.
 ONE_BY_ONE = "tests/real/"
 LONGEST_FIRST = (ONE_BY_ONE, "tests/security/", "tests/network/")  # or one worker is alone with them at the end
-# Under coverage they take four times as long, and reach nothing in the measured rooms that other tests do not.
+# Under coverage they take four times as long, and reach nothing in the measured packages that other tests do not.
 NOT_MEASURED = (ONE_BY_ONE, "tests/security/", "tests/network/", "tests/cli/")
 
 # Coverage's `source` in pyproject.toml.
@@ -61,7 +61,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:  # n
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Look with coverage's tracer at how the measured rooms are imported, and not at the import of all else: 11 s."""
+    """Look with coverage's tracer at how the measured packages are imported, and not at the import of all else: 11
+    s.
+    """
     tracer = sys.gettrace()
     if not type(tracer).__module__.startswith("coverage"):
         return (yield)

@@ -22,7 +22,7 @@ from masa_node.telemetry import log
 from masa_node.upstreams.demo import MODEL
 
 PICTURE = Path(__file__).resolve().parent.parent / "docs" / "demo.svg"
-ASKS = 3
+REQUESTS = 3
 WIDTH_CHARS = 100
 ASK_WITHIN_S = 20.0
 LOSERS_CANCELLED_WITHIN_S = 0.5
@@ -57,7 +57,7 @@ def _drawn(printed: str, shown: DemoForPeople) -> str:
 
 async def _ask_and_stop(url: str, model: str) -> None:
     try:
-        for _ in range(ASKS):
+        for _ in range(REQUESTS):
             await asyncio.to_thread(_ask, url, model)
         await asyncio.sleep(LOSERS_CANCELLED_WITHIN_S)
     finally:

@@ -1,4 +1,4 @@
-"""Writes the parts of docs/ that the code knows best: settings, doors, errors, metrics, commands.
+"""Writes the parts of docs/ that the code knows best: settings, endpoints, errors, metrics, commands.
 
 `python -m tools.generate_docs` writes them; with `--check` it exits with 1, naming them, if any is out of date.
 """
@@ -44,15 +44,15 @@ def settings() -> str:
     return "\n".join(lines) + "\n"
 
 
-def doors() -> str:
-    """docs/doors.md."""
+def endpoints() -> str:
+    """docs/endpoints.md."""
     lines = [
-        "# Doors",
+        "# Endpoints",
         "",
         "What the node answers over HTTP. Anything else is 404, and nothing else is ever forwarded to an LLM server.",
         "The machine-readable description is at `GET /openapi.json`.",
         "",
-        "| door | what it is |",
+        "| endpoint | what it is |",
         "|---|---|",
     ]
     for method, path, about in operations():
@@ -90,8 +90,11 @@ def error_tree() -> str:
     lines = [
         "# Errors",
         "",
-        "Every error has the shape of the door's own format (OpenAI, Anthropic, Ollama), a status that is true, and a",
-        "text that says what happened, what was tried and what to do. `code` is stable: it stands in OpenAI-shaped",
+        "Every error has the shape of the endpoint's own format (OpenAI, Anthropic, Ollama), a status that is true,",
+        (
+            "and a text that says what happened, what was tried and what to do. `code` is stable: it stands in "
+            "OpenAI-shaped"
+        ),
         "errors, in the log (`error`) and in the metric `masa_requests_total`.",
         "",
         "An LLM's own error answer is passed on as it came. A stream that breaks ends with an error frame in its",
@@ -157,7 +160,7 @@ def _each_command(group: click.Group, before: str = "") -> list[tuple[str, click
 
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings,
-    "doors.md": doors,
+    "endpoints.md": endpoints,
     "errors.md": error_tree,
     "metrics.md": metrics,
     "commands.md": commands,

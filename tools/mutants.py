@@ -71,10 +71,12 @@ _OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
 
 
 class Mutant(NamedTuple):
-    """`change` in words, at `line` in `place` (the name of a function, class or constant), and the module with it."""
+    """`change` in words, at `line` in `location` (the name of a function, class or constant), and the module with
+    it.
+    """
 
     line: int
-    place: str
+    location: str
     change: str
     tree: ast.Module
 
@@ -82,11 +84,11 @@ class Mutant(NamedTuple):
 def mutants(source: str) -> Iterator[Mutant]:
     """Every one of them."""
     tree = ast.parse(source)
-    for at, variant, line, (place, change) in changes_in(tree):
+    for at, variant, line, (location, change) in changes_in(tree):
         changed = copy.deepcopy(tree)
         _, apply = _changes(_node_at(changed, at))[variant]
         apply()
-        yield Mutant(line, place, change, ast.fix_missing_locations(changed))
+        yield Mutant(line, location, change, ast.fix_missing_locations(changed))
 
 
 def changes_in(tree: ast.Module) -> Iterator[tuple[int, int, int, tuple[str, str]]]:
@@ -151,10 +153,10 @@ def _changes(node: ast.AST) -> list[tuple[str, Callable[[], None]]]:
 
 def _of_compare(node: ast.Compare) -> list[tuple[str, Callable[[], None]]]:
     found: list[tuple[str, Callable[[], None]]] = []
-    for place, op in enumerate(node.ops):
+    for location, op in enumerate(node.ops):
         other = _COMPARISONS.get(type(op))
         if other is not None:
-            found.append((f"to {other.__name__}", partial(_put, node.ops, place, other())))
+            found.append((f"to {other.__name__}", partial(_put, node.ops, location, other())))
     return found
 
 
@@ -219,8 +221,8 @@ _CHANGES: dict[type[ast.AST], Callable[[Any], list[tuple[str, Callable[[], None]
 }
 
 
-def _put(ops: list[ast.cmpop], place: int, op: ast.cmpop) -> None:
-    ops[place] = op
+def _put(ops: list[ast.cmpop], location: int, op: ast.cmpop) -> None:
+    ops[location] = op
 
 
 class _Loader(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
@@ -335,12 +337,12 @@ def complaints(module: str, survivors: Sequence[Mutant], explained: Mapping[tupl
     seen: set[tuple[str, str]] = set()
     new: list[Mutant] = []
     for mutant in survivors:
-        key = (mutant.place, mutant.change)
+        key = (mutant.location, mutant.change)
         if key not in explained or key in seen:  # one explains one, not another that happens to be called the same
             new.append(mutant)
         seen.add(key)
     return [
-        *(f"{module}:{mutant.line} survived: {mutant.place!r}, {mutant.change!r}" for mutant in new),
+        *(f"{module}:{mutant.line} survived: {mutant.location!r}, {mutant.change!r}" for mutant in new),
         *(f"{module}: explained, and did not survive: {key}" for key in explained if key not in seen),
     ]
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from masa_node.api.app import App
-from masa_node.api.responses import Message
+from masa_node.api.responses import AsgiMessage
 
 HEADERS = ((b"host", b"localhost"),)
 
@@ -12,7 +12,7 @@ class Called:
     """What the application sent."""
 
     def __init__(self) -> None:
-        self.sent: list[Message] = []
+        self.sent: list[AsgiMessage] = []
 
     @property
     def status(self) -> int:
@@ -38,14 +38,14 @@ async def call(
 ) -> Called:
     """One request, all of whose body is there."""
     called = Called()
-    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+    messages: list[AsgiMessage] = [{"type": "http.request", "body": body, "more_body": False}]
 
-    async def receive() -> Message:
+    async def receive() -> AsgiMessage:
         if not messages:
             await asyncio.Event().wait()  # the caller stays, however long the answer takes on a busy machine
         return messages.pop()
 
-    async def send(message: Message) -> None:
+    async def send(message: AsgiMessage) -> None:
         called.sent.append(dict(message))
 
     scope = {

@@ -160,7 +160,7 @@ def chunk(data: bytes) -> bytes:
 
 
 def chat(model: str = MODEL, *, stream: bool = False, say: str = "Hello", **more: object) -> bytes:
-    """The body of a chat request that every door takes."""
+    """The body of a chat request that every endpoint takes."""
     messages = [{"role": "user", "content": say}]
     return json.dumps({"model": model, "messages": messages, "stream": stream, "max_tokens": 9} | more).encode()
 

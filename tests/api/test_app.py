@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from masa_node.api.app import App
 from masa_node.chat.answer import Answer, StreamedAnswer, Usage
 from masa_node.chat.offer import ModelOffer
-from masa_node.chat.request import Ask, DialectName, Door
+from masa_node.chat.request import DialectName, Endpoint, Request
 from masa_node.node.node import Node
 from masa_node.node.settings.environment import read_settings
 from masa_node.routing.provider import Sign, no_sign
@@ -21,27 +21,27 @@ from tests.api.raw_http import chat
 
 
 class Scripted:
-    """A provider that does as its script says at each ask."""
+    """A provider that does as its script says at each request."""
 
     name = "scripted"
-    place = "scripted (here)"
+    location = "scripted (here)"
     label = "scripted"
     note = ""
     is_local = True
-    offered = frozenset(Door)
+    offered = frozenset(Endpoint)
 
     def __init__(self) -> None:
         self.error: Exception = ValueError("secret-of-the-bug")
         self.breaks_after = 0
         self.closed = 0
 
-    async def doubted(self) -> None:
+    async def invalidated(self) -> None:
         """See `Listed`; it never is."""
 
     async def offers(self) -> list[ModelOffer]:
         return [ModelOffer("m", self.offered)]
 
-    async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
+    async def answer(self, request: Request, sign: Sign = no_sign) -> Answer:
         if not self.breaks_after:
             raise self.error
         left = self.breaks_after

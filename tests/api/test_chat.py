@@ -1,4 +1,4 @@
-"""An answer through each door, whole and streamed, and the headers that every answer carries."""
+"""An answer through each endpoint, whole and streamed, and the headers that every answer carries."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from tests.api.raw_http import CHAT, MODEL, ask_once, chat, get, head, post
 from tests.api.serving import ServingNode
 
 SAYS = "Hello! I am masa-demo"
-DOORS = ["/v1/chat/completions", "/v1/messages", "/api/chat", "/api/generate", "/api/v1/chat", "/v1/api/chat"]
+ENDPOINTS = ["/v1/chat/completions", "/v1/messages", "/api/chat", "/api/generate", "/api/v1/chat", "/v1/api/chat"]
 OTHERS = ["/healthz", "/v1/models", "/api/tags", "/metrics", "/nowhere"]
 
 
@@ -44,10 +44,10 @@ def test_ollamas_sdk_gets_an_answer_and_a_stream(node: ServingNode) -> None:
         assert client.generate(MODEL, "Hi").response == whole.message.content
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
 @pytest.mark.parametrize("stream", [True, False])
-async def test_an_answer_says_who_gave_it(node: ServingNode, door: str, *, stream: bool) -> None:
-    reply = await ask_once(node.port, post(chat(stream=stream), b"X-Request-Id: mine-1\r\n", target=door.encode()))
+async def test_an_answer_says_who_gave_it(node: ServingNode, endpoint: str, *, stream: bool) -> None:
+    reply = await ask_once(node.port, post(chat(stream=stream), b"X-Request-Id: mine-1\r\n", target=endpoint.encode()))
     assert reply.status == 200
     assert reply.header("x-request-id") == "mine-1"
     assert reply.header("x-masa-model") == MODEL
@@ -56,10 +56,10 @@ async def test_an_answer_says_who_gave_it(node: ServingNode, door: str, *, strea
     assert reply.header("x-masa-translated") is None
 
 
-@pytest.mark.parametrize("door", DOORS)
-async def test_a_stream_is_not_to_be_held_back(node: ServingNode, door: str) -> None:
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_a_stream_is_not_to_be_held_back(node: ServingNode, endpoint: str) -> None:
     """An nginx with its defaults turned 31 pieces into 5 bursts."""
-    reply = await ask_once(node.port, post(chat(stream=True), target=door.encode()))
+    reply = await ask_once(node.port, post(chat(stream=True), target=endpoint.encode()))
     assert (reply.header("x-accel-buffering"), reply.header("cache-control")) == ("no", "no-cache")
     assert reply.header("content-type") in ("text/event-stream", "application/x-ndjson")
 
@@ -80,7 +80,7 @@ async def test_pieces_come_as_they_are_said(slow: ServingNode) -> None:
         await writer.wait_closed()
 
 
-@pytest.mark.parametrize("target", [*DOORS, *OTHERS])
+@pytest.mark.parametrize("target", [*ENDPOINTS, *OTHERS])
 async def test_every_answer_has_one_request_id(node: ServingNode, target: str) -> None:
     ids = set[str]()
     for _ in range(3):
@@ -90,7 +90,7 @@ async def test_every_answer_has_one_request_id(node: ServingNode, target: str) -
     assert all(re.fullmatch(r"[0-9a-f]{16}", text) for text in ids)
 
 
-@pytest.mark.parametrize("target", [*DOORS, *OTHERS])
+@pytest.mark.parametrize("target", [*ENDPOINTS, *OTHERS])
 async def test_the_callers_own_request_id_is_kept(node: ServingNode, target: str) -> None:
     assert (await ask_once(node.port, get(target.encode(), b"X-Request-Id: A.b_c-9\r\n"))).header(
         "x-request-id"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from masa_node.api.disconnect import WATCH_AFTER_S, CallerWatch
-from masa_node.api.request_body import CallerGone
-from masa_node.api.responses import Message
-from tests.api.canary import OLLAMA_MODEL, as_openai
+from masa_node.api.disconnect import WATCH_AFTER_S, DisconnectWatcher
+from masa_node.api.request_body import ClientDisconnected
+from masa_node.api.responses import AsgiMessage
 from tests.api.raw_http import chat, get, line_to, post
+from tests.api.recording_server import OLLAMA_MODEL, as_openai
 from tests.api.serving import ServingNode
 
 RESET = b"\x01\x00\x00\x00\x00\x00\x00\x00"
@@ -114,9 +114,9 @@ class Caller:
     """An ASGI `receive` that tells of the disconnect when told to."""
 
     def __init__(self) -> None:
-        self.messages: asyncio.Queue[Message] = asyncio.Queue()
+        self.messages: asyncio.Queue[AsgiMessage] = asyncio.Queue()
 
-    async def receive(self) -> Message:
+    async def receive(self) -> AsgiMessage:
         return await self.messages.get()
 
     def leave(self) -> None:
@@ -129,14 +129,14 @@ async def test_the_watch_cancels_its_block_when_the_caller_leaves() -> None:
     ended: list[str] = []
 
     async def block() -> None:
-        async with CallerWatch(caller.receive):
+        async with DisconnectWatcher(caller.receive):
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
                 ended.append("cancelled")
                 raise
 
-    with pytest.raises(CallerGone):
+    with pytest.raises(ClientDisconnected):
         await block()
     assert ended == ["cancelled"]
 
@@ -145,15 +145,15 @@ async def test_the_watch_ignores_what_else_comes() -> None:
     caller = Caller()
     caller.messages.put_nowait({"type": "http.request", "body": b"", "more_body": False})
     caller.leave()
-    with pytest.raises(CallerGone):
-        async with CallerWatch(caller.receive):
+    with pytest.raises(ClientDisconnected):
+        async with DisconnectWatcher(caller.receive):
             await asyncio.Event().wait()
 
 
 @pytest.mark.parametrize("for_s", [0.0, 2 * WATCH_AFTER_S])
 async def test_a_block_that_ends_by_itself_leaves_nothing_running(for_s: float) -> None:
     before = asyncio.all_tasks()
-    async with CallerWatch(Caller().receive):
+    async with DisconnectWatcher(Caller().receive):
         await asyncio.sleep(for_s)
     assert asyncio.all_tasks() == before
 
@@ -161,7 +161,7 @@ async def test_a_block_that_ends_by_itself_leaves_nothing_running(for_s: float) 
 @pytest.mark.parametrize("after_s", [0.0, 2 * WATCH_AFTER_S])
 async def test_a_cancel_from_outside_passes_through_the_watch(after_s: float) -> None:
     async def watched() -> None:
-        async with CallerWatch(Caller().receive):
+        async with DisconnectWatcher(Caller().receive):
             await asyncio.Event().wait()
 
     before = asyncio.all_tasks()

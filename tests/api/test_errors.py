@@ -1,4 +1,4 @@
-"""What goes wrong is told in the format of the door that was asked, and says what to do."""
+"""What goes wrong is told in the format of the endpoint that was asked, and says what to do."""
 
 import json
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ import pytest
 from masa_node.api.responses import Receive, Scope, Send, send_error
 from masa_node.api.statuses import is_final
 from masa_node.chat import errors
-from masa_node.chat.request import DIALECT_OF_DOOR, DOOR_PATHS, DialectName, Door, RequestId
+from masa_node.chat.request import DIALECT_OF_ENDPOINT, ENDPOINT_PATHS, DialectName, Endpoint, RequestId
 from tests.api.raw_http import MODEL, Reply, ask_once, chat, get, head, post
 from tests.api.serving import ServingNode
 
-PATHS = [path for paths in DOOR_PATHS.values() for path in paths]
-DIALECT_OF_PATH = {path: DIALECT_OF_DOOR[door] for door, paths in DOOR_PATHS.items() for path in paths}
-SHOW = DOOR_PATHS[Door.OLLAMA_SHOW][0]
+PATHS = [path for paths in ENDPOINT_PATHS.values() for path in paths]
+DIALECT_OF_PATH = {path: DIALECT_OF_ENDPOINT[endpoint] for endpoint, paths in ENDPOINT_PATHS.items() for path in paths}
+SHOW = ENDPOINT_PATHS[Endpoint.OLLAMA_SHOW][0]
 LISTS = ["/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/api/v1/llm/models", "/v1/models", "/v1/models/x"]
 LISTS += ["/api/tags", "/api/version"]
 
@@ -88,7 +88,7 @@ async def test_an_unknown_model_in_a_path_is_404_and_names_the_nearest(node: Ser
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_the_wrong_method_for_a_chat_door_is_405_with_the_right_one(node: ServingNode, path: str) -> None:
+async def test_the_wrong_method_for_a_chat_endpoint_is_405_with_the_right_one(node: ServingNode, path: str) -> None:
     for method in (b"GET", b"PUT", b"DELETE", b"PATCH", b"OPTIONS"):
         reply = await ask_once(node.port, head(method, path.encode()))
         assert (reply.status, reply.header("allow")) == (405, "POST")
@@ -125,7 +125,7 @@ async def test_a_wrong_path_is_404_and_names_those_there_are(
 
 
 @pytest.mark.parametrize("path", [path for path in PATHS if path != SHOW])
-async def test_too_large_and_compressed_are_told_in_the_doors_format(node: ServingNode, path: str) -> None:
+async def test_too_large_and_compressed_are_told_in_the_endpoints_format(node: ServingNode, path: str) -> None:
     for lines, status in ((b"Content-Encoding: gzip\r\n", 415), (b"", 413)):
         body = chat() if lines else chat(say="x" * 10_000_000)
         reply = await ask_once(node.port, post(body, lines, target=path.encode()))
@@ -134,7 +134,7 @@ async def test_too_large_and_compressed_are_told_in_the_doors_format(node: Servi
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_a_refused_host_is_told_in_the_doors_format(node: ServingNode, path: str) -> None:
+async def test_a_refused_host_is_told_in_the_endpoints_format(node: ServingNode, path: str) -> None:
     reply = await ask_once(node.port, post(chat(), target=path.encode(), host=b"Host: evil.example\r\n"))
     assert reply.status == 403
     assert "ALLOWED_HOSTS" in message_of(reply, DIALECT_OF_PATH[path])
@@ -209,7 +209,7 @@ def test_only_what_is_known_not_to_get_better_is_final() -> None:
         errors.UnknownModel,
         errors.NotTranslatable,
         errors.DialectNotServed,
-        errors.AskLoop,
+        errors.RequestLoop,
         errors.PrivacyRefused,
     ]
     final += [errors.PeerRefused, errors.StakeDemanded, errors.TlsFailed, errors.EncodedAnswer, errors.Unauthorized]
@@ -229,7 +229,7 @@ def test_only_what_is_known_not_to_get_better_is_final() -> None:
     assert is_final(errors.EndpointMissing("", frozenset()))
 
 
-@pytest.mark.parametrize(("error", "times"), [(errors.AskLoop("it leads back"), 1), (errors.Stalled("silent"), 3)])
+@pytest.mark.parametrize(("error", "times"), [(errors.RequestLoop("it leads back"), 1), (errors.Stalled("silent"), 3)])
 async def test_the_sdks_ask_again_only_where_that_may_help(error: errors.MasaError, times: int) -> None:
     """Both ask three times by default where a 5xx does not say otherwise."""
     asked = 0

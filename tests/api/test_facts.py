@@ -4,11 +4,11 @@ from ollama import ListResponse, ShowResponse
 
 from masa_node.api.models import ollama_show, ollama_tags
 from masa_node.chat.offer import ModelFacts, ModelOffer
-from masa_node.chat.request import Door
+from masa_node.chat.request import Endpoint
 from masa_node.routing.provider import Provider
 from tests.routing.scripted import ScriptedPeer
 
-CHAT = frozenset({Door.OLLAMA_CHAT})
+CHAT = frozenset({Endpoint.OLLAMA_CHAT})
 KNOWN = ModelOffer(
     "llama3:8b",
     CHAT,

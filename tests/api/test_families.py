@@ -11,7 +11,7 @@ from ollama import ListResponse, ProcessResponse
 from openai.types import Model
 
 from masa_node.chat.offer import ModelOffer
-from masa_node.chat.request import CONVERSATION_DOORS, DialectName, Door
+from masa_node.chat.request import CONVERSATION_ENDPOINTS, DialectName, Endpoint
 from masa_node.node.node import Node
 from masa_node.node.settings.environment import Settings
 from masa_node.upstreams.demo import DemoModel
@@ -22,25 +22,28 @@ from tests.api.serving import ServingNode
 
 ANTHROPIC = (b"anthropic-version", b"2026-10-21")
 ACCOUNT = "/client/v4/accounts/0123abcd/ai"
-DOORS_OF_MODEL = {
-    "openai-only": {Door.OPENAI_CHAT, Door.NATIVE},
-    "anthropic-only": {Door.ANTHROPIC_MESSAGES, Door.ANTHROPIC_COUNT_TOKENS, Door.NATIVE},
-    "ollama-only": {Door.OLLAMA_CHAT, Door.OLLAMA_GENERATE, Door.NATIVE},
-    "@cf/meta/only": {Door.CLOUDFLARE_RUN, Door.NATIVE},
-    "native-only": {Door.NATIVE},
-    "shows-only": {Door.OLLAMA_SHOW, Door.ANTHROPIC_COUNT_TOKENS},
-    "all": {*CONVERSATION_DOORS, Door.CLOUDFLARE_RUN},
+ENDPOINTS_OF_MODEL = {
+    "openai-only": {Endpoint.OPENAI_CHAT, Endpoint.NATIVE},
+    "anthropic-only": {Endpoint.ANTHROPIC_MESSAGES, Endpoint.ANTHROPIC_COUNT_TOKENS, Endpoint.NATIVE},
+    "ollama-only": {Endpoint.OLLAMA_CHAT, Endpoint.OLLAMA_GENERATE, Endpoint.NATIVE},
+    "@cf/meta/only": {Endpoint.CLOUDFLARE_RUN, Endpoint.NATIVE},
+    "native-only": {Endpoint.NATIVE},
+    "shows-only": {Endpoint.OLLAMA_SHOW, Endpoint.ANTHROPIC_COUNT_TOKENS},
+    "all": {*CONVERSATION_ENDPOINTS, Endpoint.CLOUDFLARE_RUN},
 }
 
 
-CONVERSES = set(DOORS_OF_MODEL) - {"native-only", "shows-only"}  # in its own format, or translated
+CONVERSES = set(ENDPOINTS_OF_MODEL) - {"native-only", "shows-only"}  # in its own format, or translated
 
 
 class Speaks(DemoModel):
-    """The demo model under other names, each at some doors only."""
+    """The demo model under other names, each at some endpoints only."""
 
     async def offers(self) -> list[ModelOffer]:
-        return [ModelOffer(model, frozenset(doors), context_tokens=4096) for model, doors in DOORS_OF_MODEL.items()]
+        return [
+            ModelOffer(model, frozenset(endpoints), context_tokens=4096)
+            for model, endpoints in ENDPOINTS_OF_MODEL.items()
+        ]
 
 
 class Peer(Speaks):
@@ -86,14 +89,14 @@ async def asked(node: Node, family: DialectName, model: str) -> Called:
 
 async def test_every_model_that_is_listed_answers_and_no_other_does(fronting: Node) -> None:
     for family, names in (await lists(fronting)).items():
-        for model in DOORS_OF_MODEL:
+        for model in ENDPOINTS_OF_MODEL:
             reply = await asked(fronting, family, model)
             assert (reply.status == 200) is (model in names), (family, model)
         assert names == CONVERSES, family
 
 
 async def test_show_and_one_model_tell_of_what_can_be_asked_only(fronting: Node) -> None:
-    for model in DOORS_OF_MODEL:
+    for model in ENDPOINTS_OF_MODEL:
         shown = await call(fronting.app, "POST", "/api/show", json.dumps({"model": model}).encode())
         assert (shown.status == 200) is (model in CONVERSES), model
         found = await call(fronting.app, "GET", f"/v1/models/{model}")
@@ -245,14 +248,14 @@ async def test_managing_models_is_refused_in_words_with_those_there_are(fronting
 
 
 async def test_ps_tells_what_the_ollamas_behind_the_node_hold(tmp_path: Path) -> None:
-    from tests.api.canary import Canary, as_ollama, response  # noqa: PLC0415
+    from tests.api.recording_server import RecordingServer, as_ollama, response  # noqa: PLC0415
 
     entry = {"name": "m", "model": "m", "size": 7, "digest": "0" * 64, "expires_at": "2030-01-01T00:00:00Z"}
 
     def answers(request: bytes) -> bytes:
         return response(200, {"models": [entry]}) if request.startswith(b"GET /api/ps ") else as_ollama(request)
 
-    with Canary(answers) as llm, ServingNode(tmp_path, {"LLM_CHAT_URL": llm.url}) as node:
+    with RecordingServer(answers) as llm, ServingNode(tmp_path, {"LLM_CHAT_URL": llm.url}) as node:
         reply = await ask_once(node.port, get(b"/api/ps"))
         assert reply.json() == {"models": [entry]}
         (model,) = ProcessResponse.model_validate_json(reply.body).models

@@ -97,8 +97,8 @@ LOCAL = [b"localhost", b"LOCALHOST:1", b"localhost:65535", b"127.0.0.1", b"[::1]
 @pytest.mark.parametrize("host", [*LOCAL, socket.gethostname().encode()])
 def test_names_that_cannot_be_rebound_are_answered(host: bytes) -> None:
     it = guard()
-    assert it.check_place([(b"host", host)]) is None
-    assert it.check_place([(b"host", host)]) is None
+    assert it.check_host_and_origin([(b"host", host)]) is None
+    assert it.check_host_and_origin([(b"host", host)]) is None
 
 
 @pytest.mark.parametrize(
@@ -118,13 +118,13 @@ def test_names_that_cannot_be_rebound_are_answered(host: bytes) -> None:
 )
 def test_what_is_no_host_is_told_so(host: bytes) -> None:
     with pytest.raises(BadHost, match="malformed"):
-        guard().check_place([(b"host", host)])
+        guard().check_host_and_origin([(b"host", host)])
 
 
 @pytest.mark.parametrize("headers", [[], [(b"x", b"localhost")], [(b"host", b"localhost")] * 2])
 def test_there_is_exactly_one_host(headers: Headers) -> None:
     with pytest.raises(BadHost, match="exactly one"):
-        guard().check_place(headers)
+        guard().check_host_and_origin(headers)
 
 
 @pytest.mark.parametrize(
@@ -138,17 +138,17 @@ def test_other_names_and_addresses_that_are_nobodys_are_refused(host: bytes) -> 
     it = guard(hosts=("mine.example",))
     for _ in range(2):
         with pytest.raises(HostRefused, match="ALLOWED_HOSTS"):
-            it.check_place([(b"host", host)])
-    it.check_place([(b"host", b"mine.example:8")])
+            it.check_host_and_origin([(b"host", host)])
+    it.check_host_and_origin([(b"host", b"mine.example:8")])
 
 
 def test_good_hosts_are_remembered_and_no_more_than_a_few() -> None:
     it = guard()
     for port in range(1, MAX_REMEMBERED_HOSTS + 10):
-        it.check_place([(b"host", b"localhost:%d" % port)])
+        it.check_host_and_origin([(b"host", b"localhost:%d" % port)])
     assert len(it._good_hosts) == MAX_REMEMBERED_HOSTS == 64
     with pytest.raises(HostRefused):
-        it.check_place([(b"host", b"evil.example")])
+        it.check_host_and_origin([(b"host", b"evil.example")])
     assert len(it._good_hosts) == 64
 
 
@@ -156,7 +156,7 @@ def test_good_hosts_are_remembered_and_no_more_than_a_few() -> None:
 
 
 def from_page(it: Guard, *origins: bytes, host: bytes = b"localhost:8080") -> bytes | None:
-    return it.check_place([(b"host", host), *((b"origin", origin) for origin in origins)])
+    return it.check_host_and_origin([(b"host", host), *((b"origin", origin) for origin in origins)])
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import anthropic
 import ollama
 import openai
 
-from masa_node.chat.request import DOOR_PATHS, RUN_PATH
+from masa_node.chat.request import ENDPOINT_PATHS, RUN_PATH
 from tests.api.raw_http import MODEL, ask_once, get, post
 from tests.api.serving import ServingNode
 
@@ -60,8 +60,8 @@ async def test_the_nodes_own_list_says_who_serves_what_and_how(node: ServingNode
     assert model["served_by"] == [{"provider": "demo", "local": True}]
     assert model["context_tokens"] == 4096
     assert {"anthropic", "ollama", "openai"} <= set(model["dialects"])
-    assert set(model["doors"]) <= {RUN_PATH, *(paths[0] for paths in DOOR_PATHS.values())}
-    assert "/v1/chat/completions" in model["doors"]
+    assert set(model["endpoints"]) <= {RUN_PATH, *(paths[0] for paths in ENDPOINT_PATHS.values())}
+    assert "/v1/chat/completions" in model["endpoints"]
 
 
 async def test_the_version_is_ollamas_with_ours_beside_it(node: ServingNode) -> None:

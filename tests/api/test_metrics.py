@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from masa_node.chat.request import Door
+from masa_node.chat.request import Endpoint
 from tests.api.raw_http import ask_once, chat, get, line_to, post
 from tests.api.serving import ServingNode
 
@@ -38,18 +38,18 @@ async def test_a_request_is_counted_with_its_ending(tmp_path: Path) -> None:
         await ask_once(node.port, post(chat("unheard-of")))
         await ask_once(node.port, post(b"{"))
         found = await samples(node)
-    ours = {"door": "openai.chat", "model": "masa-demo", "status": "200", "error": "none"}
+    ours = {"endpoint": "openai.chat", "model": "masa-demo", "status": "200", "error": "none"}
     assert value(found, "masa_requests_total", **ours) == 1
-    assert value(found, "masa_requests_total", **(ours | {"door": "ollama.chat"})) == 1
+    assert value(found, "masa_requests_total", **(ours | {"endpoint": "ollama.chat"})) == 1
     assert value(found, "masa_requests_total", model="other", status="404", error="model_not_found") == 1
     assert value(found, "masa_requests_total", model="other", status="400", error="bad_json") == 1
     assert value(found, "masa_requests_total") == 4
     assert value(found, "masa_attempts_total", provider="demo", result="won") == 2
-    assert value(found, "masa_first_piece_seconds_count", door="openai.chat") == 1
-    assert value(found, "masa_request_seconds_count", door="openai.chat") == 3
-    assert value(found, "masa_pieces_total", door="ollama.chat") > 10
-    assert value(found, "masa_body_bytes_total", door="ollama.chat") == len(chat(stream=True))
-    assert value(found, "masa_answer_bytes_total", door="ollama.chat") > 1000
+    assert value(found, "masa_first_piece_seconds_count", endpoint="openai.chat") == 1
+    assert value(found, "masa_request_seconds_count", endpoint="openai.chat") == 3
+    assert value(found, "masa_pieces_total", endpoint="ollama.chat") > 10
+    assert value(found, "masa_body_bytes_total", endpoint="ollama.chat") == len(chat(stream=True))
+    assert value(found, "masa_answer_bytes_total", endpoint="ollama.chat") > 1000
     assert value(found, "masa_tokens_total", direction="output", model="masa-demo") > 10
     assert value(found, "masa_upstream_up", upstream="demo") == 1
     assert value(found, "masa_requests_in_flight") == value(found, "masa_requests_waiting") == 0
@@ -83,5 +83,5 @@ def labels_of(found: Samples) -> set[tuple[str, str]]:
         sample for name, listed in found.items() if name.startswith("masa_") for sample in listed
     ]
     pairs = {pair for labels, _ in ours for pair in labels.items() if pair[0] != "le"}
-    assert {door for name, door in pairs if name == "door"} <= {door.value for door in Door}
+    assert {endpoint for name, endpoint in pairs if name == "endpoint"} <= {endpoint.value for endpoint in Endpoint}
     return pairs

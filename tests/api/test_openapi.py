@@ -13,7 +13,7 @@ from schemathesis import Case, GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from masa_node.api.openapi import describe
-from masa_node.api.paths import CHAT_DOORS, GET_PATHS, SEARCH_PATH
+from masa_node.api.paths import CHAT_ENDPOINTS, GET_PATHS, SEARCH_PATH
 from masa_node.chat.request import RUN_PATH
 from tests.api.raw_http import MODEL, ask_once, get
 from tests.api.serving import ServingNode
@@ -21,7 +21,7 @@ from tests.api.serving import ServingNode
 DESCRIBED: dict[str, list[str]] = {
     path: list(methods) for path, methods in json.loads(json.dumps(describe()["paths"])).items()
 }
-NOT_SPOKEN = "speaks the format of this door"
+NOT_SPOKEN = "speaks the format of this endpoint"
 BOUNDED = settings(
     max_examples=6,
     deadline=None,
@@ -67,12 +67,12 @@ def test_a_request_that_does_not_fit_gets_an_error_that_does(
     check()
 
 
-def test_every_door_is_described_and_nothing_else() -> None:
+def test_every_endpoint_is_described_and_nothing_else() -> None:
     posts = {path for path, methods in DESCRIBED.items() if methods == ["post"]}
     gets = {path for path, methods in DESCRIBED.items() if methods == ["get"]}
     ai = RUN_PATH.removesuffix("/run/{model}")
     at_cloudflares = {RUN_PATH, *(f"{ai}/v1/{each}" for each in ("chat/completions", "embeddings", "responses"))}
-    assert posts == set(CHAT_DOORS) | at_cloudflares
+    assert posts == set(CHAT_ENDPOINTS) | at_cloudflares
     assert gets == GET_PATHS | {"/v1/models/{model}", SEARCH_PATH}
 
 

@@ -19,7 +19,7 @@ def fits(entry: str, origin: str) -> bool:
 def may_come(origin: str, host: str, **rules: tuple[str, ...]) -> bool:
     guard = Guard(GuardRules(**rules))
     try:
-        guard.check_place([(b"host", host.encode()), (b"origin", origin.encode())])
+        guard.check_host_and_origin([(b"host", host.encode()), (b"origin", origin.encode())])
     except OriginRefused:
         return False
     return True

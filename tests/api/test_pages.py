@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.canary import COMPLETION, OLLAMA_MODEL, Canary, as_openai, response
 from tests.api.raw_http import LOCALHOST, Reply, ask_once, chat, get, head, line_to, post
+from tests.api.recording_server import COMPLETION, OLLAMA_MODEL, RecordingServer, as_openai, response
 from tests.api.serving import ServingNode
 
 PAGE = b"Origin: http://localhost:3000\r\n"
@@ -27,7 +27,7 @@ def as_html(request: bytes) -> bytes:
 
 @pytest.fixture(scope="module")
 def fronting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingNode]:
-    with Canary(as_html) as llm:
+    with RecordingServer(as_html) as llm:
         settings = {"DEMO": "", "LLM_CHAT_URL": f"{llm.url}/v1/chat/completions"}
         with ServingNode(tmp_path_factory.mktemp("fronting"), settings) as running:
             yield running
@@ -47,9 +47,9 @@ async def test_a_script_may_read_every_header_of_an_answer(fronting: ServingNode
 
 
 async def test_so_may_it_of_a_stream_a_list_and_an_error_of_ours(node: ServingNode) -> None:
-    asks = [post(chat(stream=True), PAGE), get(b"/v1/models", PAGE), get(b"/nowhere", PAGE), post(b"{", PAGE)]
-    for ask in asks:
-        assert {"x-request-id", "x-masa-node", "content-type"} <= exposed(await ask_once(node.port, ask))
+    requests = [post(chat(stream=True), PAGE), get(b"/v1/models", PAGE), get(b"/nowhere", PAGE), post(b"{", PAGE)]
+    for request in requests:
+        assert {"x-request-id", "x-masa-node", "content-type"} <= exposed(await ask_once(node.port, request))
 
 
 async def test_who_is_no_page_is_told_nothing_of_it(node: ServingNode) -> None:
@@ -69,7 +69,7 @@ async def test_an_llms_answer_is_never_labelled_as_a_page(fronting: ServingNode)
 
 
 async def test_no_answer_is_sniffed(node: ServingNode, fronting: ServingNode) -> None:
-    asks = [
+    requests = [
         post(chat()),
         post(chat(stream=True)),
         post(chat("nobody")),
@@ -82,8 +82,8 @@ async def test_no_answer_is_sniffed(node: ServingNode, fronting: ServingNode) ->
         b"NONSENSE\r\n\r\n",
         b"GET / HTTP/1.1\r\n" + LOCALHOST + b"X: " + b"y" * 70_000 + b"\r\n\r\n",
     ]
-    for ask in asks:
-        assert (await ask_once(node.port, ask)).header("x-content-type-options") == "nosniff"
+    for request in requests:
+        assert (await ask_once(node.port, request)).header("x-content-type-options") == "nosniff"
     for say in ("hello", "fail"):
         reply = await ask_once(fronting.port, post(chat(OLLAMA_MODEL, say=say)))
         assert reply.header("x-content-type-options") == "nosniff"
@@ -92,12 +92,12 @@ async def test_no_answer_is_sniffed(node: ServingNode, fronting: ServingNode) ->
 async def test_a_page_of_the_nodes_own_origin_may_use_it(node: ServingNode) -> None:
     """Under whatever name and port it was reached."""
     async with line_to(node.port) as line:
-        for place in (b"192.168.1.7:9000", b"[fd00::1]:8080", b"10.0.0.1"):
-            ask = post(chat(), b"Origin: http://" + place + b"\r\n", host=b"Host: " + place + b"\r\n")
-            reply = await line.ask(ask)
-            assert (reply.status, reply.header("access-control-allow-origin")) == (200, f"http://{place.decode()}")
-        ask = post(chat(), b"Origin: http://10.0.0.2\r\n", host=b"Host: 10.0.0.1\r\n")
-        assert (await line.ask(ask)).status == 403
+        for location in (b"192.168.1.7:9000", b"[fd00::1]:8080", b"10.0.0.1"):
+            request = post(chat(), b"Origin: http://" + location + b"\r\n", host=b"Host: " + location + b"\r\n")
+            reply = await line.ask(request)
+            assert (reply.status, reply.header("access-control-allow-origin")) == (200, f"http://{location.decode()}")
+        request = post(chat(), b"Origin: http://10.0.0.2\r\n", host=b"Host: 10.0.0.1\r\n")
+        assert (await line.ask(request)).status == 403
 
 
 def test_a_setting_that_can_never_match_stops_the_start_with_words(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.api.canary import Canary, as_openai, response
 from tests.api.raw_http import Reply, ask_once, get
+from tests.api.recording_server import RecordingServer, as_openai, response
 from tests.api.serving import ServingNode
 
 PATIENCE_S = 10.0
@@ -22,7 +22,7 @@ async def eventually(port: int, target: bytes, holds: Callable[[Reply], bool]) -
 
 
 async def test_it_is_ready_when_an_llm_server_was_reached(tmp_path: Path) -> None:
-    with Canary(lambda _: response(503, {"error": "loading"})) as llm:
+    with RecordingServer(lambda _: response(503, {"error": "loading"})) as llm:
         settings = {"DEMO": "", "LLM_CHAT_URL": f"{llm.url}/v1/chat/completions", "LLM_REFRESH": "1"}
         with ServingNode(tmp_path, settings) as node:
             assert (await ask_once(node.port, get(b"/healthz"))).json() == {"status": "ok"}

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masa_node.api.request_body import BODY_TIMEOUT_S, CallerGone, read_body
-from masa_node.api.responses import Message, Receive
+from masa_node.api.request_body import BODY_TIMEOUT_S, ClientDisconnected, read_body
+from masa_node.api.responses import AsgiMessage, Receive
 from masa_node.chat.errors import BodyTooLarge, BodyTooSlow, EncodedBody
 from tests.virtual_time import now_s, virtual_time
 
@@ -17,10 +17,10 @@ MAX = 100
 
 def receiving(pieces: Sequence[bytes], *, ends: bool = True) -> Receive:
     """An ASGI `receive` of these pieces; without an end the caller leaves after them."""
-    left: list[Message] = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
+    left: list[AsgiMessage] = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
     left.append({"type": "http.request"} if ends else {"type": "http.disconnect"})
 
-    async def receive() -> Message:
+    async def receive() -> AsgiMessage:
         return left.pop(0)
 
     return receive
@@ -55,14 +55,14 @@ async def test_no_coding_is_taken(coding: bytes) -> None:
 
 
 async def test_who_leaves_within_his_body_is_gone() -> None:
-    with pytest.raises(CallerGone):
+    with pytest.raises(ClientDisconnected):
         await read_body({"headers": []}, receiving([b"x"], ends=False), MAX)
 
 
 @pytest.mark.parametrize("first", [b"", b"x"])
 @virtual_time
 async def test_a_body_that_does_not_come_is_too_slow(first: bytes) -> None:
-    async def receive() -> Message:
+    async def receive() -> AsgiMessage:
         if not came:
             came.append(first)
             return {"type": "http.request", "body": first, "more_body": True}
@@ -77,7 +77,7 @@ async def test_a_body_that_does_not_come_is_too_slow(first: bytes) -> None:
 
 @virtual_time
 async def test_dripping_does_not_lengthen_the_time() -> None:
-    async def receive() -> Message:
+    async def receive() -> AsgiMessage:
         await asyncio.sleep(2)
         return {"type": "http.request", "body": b"x", "more_body": True}
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masa_node.api.request_body import HELD_BODY, CallerGone, HeldBody, read_body
-from masa_node.api.responses import Message, Receive
+from masa_node.api.request_body import HELD_BODY, ClientDisconnected, HeldBody, read_body
+from masa_node.api.responses import AsgiMessage, Receive
 from masa_node.chat.errors import BodyTooLarge, Overloaded
 from masa_node.routing.byte_budget import ByteBudget
 from tests.virtual_time import now_s, virtual_time
@@ -17,11 +17,11 @@ MAX = 100_000
 TOTAL = 200_000
 
 
-def receiving(*pieces: bytes, then: Message | None = None) -> Receive:
-    left: list[Message] = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
+def receiving(*pieces: bytes, then: AsgiMessage | None = None) -> Receive:
+    left: list[AsgiMessage] = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
     left.append(then or {"type": "http.request"})
 
-    async def receive() -> Message:
+    async def receive() -> AsgiMessage:
         return left.pop(0)
 
     return receive
@@ -53,7 +53,7 @@ async def test_of_those_that_arrive_the_largest_goes_not_the_one_that_comes_last
     budget = ByteBudget(TOTAL)
     waiting = asyncio.Event()
 
-    async def slowly() -> Message:
+    async def slowly() -> AsgiMessage:
         if not waiting.is_set():
             waiting.set()
             return {"type": "http.request", "body": b"x" * 95_000, "more_body": True}
@@ -80,11 +80,11 @@ async def test_what_is_too_large_by_itself_is_still_told_so(size: int) -> None:
 @virtual_time
 async def test_who_leaves_or_is_cancelled_gives_all_back() -> None:
     budget = ByteBudget(TOTAL)
-    with pytest.raises(CallerGone), HeldBody(budget) as held:
+    with pytest.raises(ClientDisconnected), HeldBody(budget) as held:
         await read(held, receiving(b"x" * 1_000, then={"type": "http.disconnect"}))
     assert budget.held_bytes == 0
 
-    async def silent() -> Message:
+    async def silent() -> AsgiMessage:
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -118,7 +118,7 @@ async def test_any_crowd_stays_within_the_total(crowd: list[list[int]]) -> None:
 async def test_whose_body_is_dropped_is_told_at_once_even_if_no_byte_comes_any_more() -> None:
     budget = ByteBudget(TOTAL)
 
-    async def stalling() -> Message:
+    async def stalling() -> AsgiMessage:
         if budget.held_bytes < 90_000:
             return {"type": "http.request", "body": b"x" * 90_000, "more_body": True}
         await asyncio.Event().wait()

@@ -39,10 +39,10 @@ def test_the_message_is_the_text_of_the_exception() -> None:
     assert error.message == str(error) == "no route"
 
 
-def test_an_error_has_no_place_until_its_provider_names_it() -> None:
+def test_an_error_has_no_slot_until_its_provider_names_it() -> None:
     error = errors.Unreachable("no route")
-    error.place = "ollama (http://localhost:11434)"
-    assert errors.Unreachable("other").place == ""
+    error.location = "ollama (http://localhost:11434)"
+    assert errors.Unreachable("other").location == ""
 
 
 def test_errors_carry_what_their_answers_need() -> None:

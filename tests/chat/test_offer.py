@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masa_node.chat.offer import ModelOffer, same_model_key
-from masa_node.chat.request import Door
+from masa_node.chat.request import Endpoint
 
 
 @pytest.mark.parametrize(
@@ -27,5 +27,5 @@ def test_a_name_and_its_latest_tag_meet_under_one_key(model: str) -> None:
 
 
 def test_an_offer_says_nothing_that_its_server_did_not() -> None:
-    offer = ModelOffer("m", frozenset({Door.NATIVE}))
+    offer = ModelOffer("m", frozenset({Endpoint.NATIVE}))
     assert (offer.listing, offer.owned_by, offer.created_at_unix_s, offer.context_tokens) == (b"{}", None, None, None)

@@ -1,12 +1,12 @@
 import pytest
 
-from masa_node.chat.request import DIALECT_OF_DOOR, DOOR_PATHS, Ask, DialectName, Door, RequestId
+from masa_node.chat.request import DIALECT_OF_ENDPOINT, ENDPOINT_PATHS, DialectName, Endpoint, Request, RequestId
 
 
-def an_ask() -> Ask:
-    return Ask(
+def a_request() -> Request:
+    return Request(
         RequestId("r"),
-        Door.OPENAI_CHAT,
+        Endpoint.OPENAI_CHAT,
         "m",
         wants_stream=True,
         body=b"{}",
@@ -16,20 +16,20 @@ def an_ask() -> Ask:
     )
 
 
-def test_an_ask_cannot_be_changed() -> None:
+def test_a_request_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
-        an_ask().body = b"other"  # type: ignore[misc]
+        a_request().body = b"other"  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("door", Door)
-def test_errors_at_every_door_have_a_dialect(door: Door) -> None:
-    assert DIALECT_OF_DOOR[door] in DialectName
+@pytest.mark.parametrize("endpoint", Endpoint)
+def test_errors_at_every_endpoint_have_a_dialect(endpoint: Endpoint) -> None:
+    assert DIALECT_OF_ENDPOINT[endpoint] in DialectName
 
 
-def test_no_path_belongs_to_two_doors() -> None:
-    paths = [path for of_door in DOOR_PATHS.values() for path in of_door]
+def test_no_path_belongs_to_two_endpoints() -> None:
+    paths = [path for of_endpoint in ENDPOINT_PATHS.values() for path in of_endpoint]
     assert len(paths) == len(set(paths))
 
 
-def test_the_products_own_door_has_both_of_its_paths() -> None:
-    assert DOOR_PATHS[Door.NATIVE] == ("/api/v1/chat", "/v1/api/chat")
+def test_the_products_own_endpoint_has_both_of_its_paths() -> None:
+    assert ENDPOINT_PATHS[Endpoint.NATIVE] == ("/api/v1/chat", "/v1/api/chat")

@@ -1,4 +1,4 @@
-"""Stands in for a running node: holds the lock of a MASA_DIR, and answers wishes as one does. Run as a program.
+"""Stands in for a running node: holds the lock of a MASA_DIR, and answers commands as one does. Run as a program.
 
 It gets an address once it is given an invite, as a node that had nobody to be connected with does.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from masa_node.network.links.peer_book import PeerBook
-from masa_node.network.store.commands import Answer, Verb, WishState, carry_out
+from masa_node.network.store.commands import CommandResult, CommandState, Verb, apply
 from masa_node.network.store.lock import NodeLock
 from masa_node.network.store.store import Store
 from masa_node.network.transport.interfaces import NodeId, PeerAddress
@@ -34,14 +34,14 @@ async def main(masa_dir: Path, answer_to_join: str) -> None:
 async def look(store: Store, book: PeerBook, answer_to_join: str) -> None:
     if await store.invites():
         await store.set_value("address", msgspec.msgpack.encode(ADDRESS))
-    for wish in await store.pending_wishes():
-        if wish.verb is Verb.JOIN:
-            state = WishState.DONE if answer_to_join.startswith("Joined") else WishState.FAILED
-            answer = Answer(state, answer_to_join)
+    for command in await store.pending_commands():
+        if command.verb is Verb.JOIN:
+            state = CommandState.DONE if answer_to_join.startswith("Joined") else CommandState.FAILED
+            answer = CommandResult(state, answer_to_join)
         else:
-            answer = carry_out(wish, book, time.time())
+            answer = apply(command, book, time.time())
             await store.save(*book.take_changes())
-        await store.answer_wish(wish.id, answer.state, answer.words)
+        await store.finish_command(command.id, answer.state, answer.words)
 
 
 if __name__ == "__main__":

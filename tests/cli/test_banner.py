@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from masa_node.chat.offer import ModelOffer
-from masa_node.chat.request import Door
+from masa_node.chat.request import Endpoint
 from masa_node.cli.trying import address_for_others, commands
 from masa_node.node.settings.environment import Settings
 from masa_node.upstreams.demo import DemoModel
-from tests.api.canary import Canary, as_ollama, response
+from tests.api.recording_server import RecordingServer, as_ollama, response
 from tests.processes import running
 
 
@@ -94,12 +94,12 @@ def test_it_says_whether_stakes_are_checked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keys", ["right-key", "right key, other", "cl'é,other"])
-@pytest.mark.parametrize("place", ["environment", ".env"])
-def test_what_is_proposed_answers_200_when_pasted_into_a_shell(tmp_path: Path, keys: str, place: str) -> None:
+@pytest.mark.parametrize("location", ["environment", ".env"])
+def test_what_is_proposed_answers_200_when_pasted_into_a_shell(tmp_path: Path, keys: str, location: str) -> None:
     """A node with keys that listens on all addresses: the real address, the right key, wherever it was set."""
     shell = {name: os.environ[name] for name in ("PATH", "HOME")}
     settings = {"HOST": "0.0.0.0", "DEMO": "1"}  # noqa: S104 - its own key guards it
-    if place == ".env":
+    if location == ".env":
         (tmp_path / ".env").write_text(f'API_KEY="{keys}"\n')
     else:
         settings["API_KEY"] = shell["API_KEY"] = keys
@@ -142,12 +142,12 @@ class _NodeOn:
 
 def test_a_model_that_only_one_format_reaches_is_asked_in_that_one() -> None:
     node = _NodeOn("127.0.0.1")
-    for door, path in ((Door.ANTHROPIC_MESSAGES, "/v1/messages"), (Door.OLLAMA_CHAT, "/api/chat")):
-        offers = [(DemoModel(), ModelOffer("it's", frozenset({door, Door.NATIVE})))]
+    for endpoint, path in ((Endpoint.ANTHROPIC_MESSAGES, "/v1/messages"), (Endpoint.OLLAMA_CHAT, "/api/chat")):
+        offers = [(DemoModel(), ModelOffer("it's", frozenset({endpoint, Endpoint.NATIVE})))]
         shown = commands(node, "http://x:1", offers)[-1]  # type: ignore[arg-type]
         assert f" http://x:1{path} -d '" in shown
         body = json.loads(shlex.split(shown)[-1])
-        assert (body["model"], "max_tokens" in body) == ("it's", door is Door.ANTHROPIC_MESSAGES)
+        assert (body["model"], "max_tokens" in body) == ("it's", endpoint is Endpoint.ANTHROPIC_MESSAGES)
 
 
 # ---- servers without models, down, none: told alike everywhere ----
@@ -167,7 +167,7 @@ def test_greeting_list_and_readiness_agree(tmp_path: Path, answer: object, says:
             return response(500, {})
         return response(200, answer) if request.startswith(b"GET /api/tags ") else as_ollama(request)
 
-    with Canary(server) as llm, started(tmp_path, LLM_CHAT_URL=llm.url) as shown:
+    with RecordingServer(server) as llm, started(tmp_path, LLM_CHAT_URL=llm.url) as shown:
         assert says in shown
         assert "curl" not in shown
         base = re.search(r"listens on (\S+)", shown)

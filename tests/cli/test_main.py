@@ -113,8 +113,16 @@ def test_demo_tells_programs_each_step_of_a_race(tmp_path: Path) -> None:
         assert process.stderr is not None
         listening, _ = (json.loads(process.stdout.readline()) for _ in range(2))
         body = json.dumps({"model": "masa-demo", "messages": [{"role": "user", "content": "Hello"}]})
-        ask = ["curl", "-s", "-H", "X-Request-Id: r-4711", f"{listening['address']}/v1/chat/completions", "-d", body]
-        subprocess.run(ask, stdout=subprocess.DEVNULL, timeout=20, check=True)
+        request = [
+            "curl",
+            "-s",
+            "-H",
+            "X-Request-Id: r-4711",
+            f"{listening['address']}/v1/chat/completions",
+            "-d",
+            body,
+        ]
+        subprocess.run(request, stdout=subprocess.DEVNULL, timeout=20, check=True)
         steps = [json.loads(process.stdout.readline()) for _ in range(4)]
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0

@@ -219,7 +219,7 @@ async def test_cancelled_while_it_starts_it_is_ended(tmp_path: Path) -> None:
     assert _until(lambda: _is_gone(tmp_path / "pid"))
 
 
-async def test_cancelled_while_it_is_being_ended_it_ends_all_the_same(tmp_path: Path) -> None:
+async def test_cancelled_while_it_is_being_ended_it_ends_anyway(tmp_path: Path) -> None:
     says = f'echo $$ > "{tmp_path}/pid"; echo "Listening on 127.0.0.1:1"; exec sleep 60'
     chain = await Anvil(_script(tmp_path / "anvil", says)).__aenter__()
     ending = asyncio.ensure_future(chain.__aexit__(None, None, None))

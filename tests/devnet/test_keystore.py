@@ -35,7 +35,7 @@ def test_it_names_the_address_and_hides_the_key() -> None:
     assert SECRET.hex() not in FILE.decode()
 
 
-def test_each_file_is_encrypted_anew() -> None:
+def test_each_file_is_encrypted_again() -> None:
     other = keystore(SECRET, ADDRESS, "pass wört", bytes(range(1, RANDOM_BYTES + 1)))
     assert json.loads(other)["crypto"]["ciphertext"] != json.loads(FILE)["crypto"]["ciphertext"]
 

@@ -31,7 +31,7 @@ from masa_node.network.store.store import Store
 from masa_node.network.transport.iroh.keys import IrohKeys
 from masa_node.node.settings.environment import read_settings
 from masa_node.node.settings.peers import read_peer_settings
-from masa_node.node.settings.stake import Policy, read_stake_settings
+from masa_node.node.settings.stake import StakeMode, read_stake_settings
 from masa_node.staking.contract.artifacts import artifact
 from masa_node.staking.contract.profile import Profile, Shape, load_profile
 from masa_node.staking.delegation import BadDelegation, Domain, check, decode
@@ -166,7 +166,7 @@ def test_two_owners_are_staked_on_the_chain_and_one_is_not(devnet: Devnet, web3:
     staking = contract(web3, "staking", devnet.contract).functions
     assert [staking.stakes(node.owner).call() for node in devnet.nodes] == [1000 * MASA, 1000 * MASA, 0]
     assert [node.is_staked for node in devnet.nodes] == [True, True, False]
-    assert staking.standing(devnet.nodes[0].owner).call()[:3] == [1000 * MASA, 1000 * MASA, 0]
+    assert staking.membership(devnet.nodes[0].owner).call()[:3] == [1000 * MASA, 1000 * MASA, 0]
 
 
 def test_each_owner_has_tokens_and_coins_to_try_with(devnet: Devnet, web3: Web3) -> None:
@@ -258,7 +258,7 @@ def test_the_settings_of_each_node_are_read_as_they_are_meant(devnet: Devnet) ->
         settings = read_settings(node.settings, dotenv=Path("/nowhere/.env"))
         stake = read_stake_settings(settings)
         assert stake.profile == load_profile(devnet.profile, Path("/nowhere"))
-        assert (stake.providers, stake.callers) == (Policy.REQUIRE, Policy.REQUIRE)
+        assert (stake.providers, stake.callers) == (StakeMode.REQUIRE, StakeMode.REQUIRE)
         assert (settings.host, settings.peer_host, settings.network) == ("127.0.0.1", "127.0.0.1", "on")
         assert node.url == f"http://127.0.0.1:{settings.port}"
         assert settings.demo == node.has_llm
@@ -341,7 +341,7 @@ def test_when_the_chain_dies_it_ends_and_says_so(anvil_program: Path, tmp_path: 
         os.kill(chain[0], signal.SIGKILL)
         said = process.communicate(timeout=PATIENCE_S)[1]
     assert process.returncode == 1
-    assert said == "masa-node: The local chain ended by itself. Start the devnet again: it begins anew.\n"
+    assert said == "masa-node: The local chain ended by itself. Start the devnet again: it begins again.\n"
 
 
 # ---- another start ----
@@ -435,7 +435,7 @@ def test_people_read_the_warning_the_commands_and_what_remains(anvil_program: Pa
 
 def test_addresses_and_commands_are_whole_on_a_narrow_terminal(devnet: Devnet) -> None:
     out = io.StringIO()
-    DevnetForPeople(Console(file=out, width=40)).ready(devnet)
+    DevnetForPeople(Console(file=out, width=40)).on_ready(devnet)
     table = out.getvalue().partition("Start the nodes")[0]
     for node in devnet.nodes:
         assert node.url in table
@@ -472,7 +472,7 @@ def fetched(url: str, body: object = None) -> tuple[int, dict[str, str], Json]:
             return exc.code, dict(exc.headers), json.load(exc)
 
 
-ASK = {"model": "masa-demo", "messages": [{"role": "user", "content": "Hello"}]}
+REQUEST = {"model": "masa-demo", "messages": [{"role": "user", "content": "Hello"}]}
 
 
 def given(node: DevnetNode, *words: str, devnet: Devnet) -> subprocess.CompletedProcess[str]:
@@ -509,13 +509,13 @@ def test_the_three_commands_make_a_network_in_which_only_the_staked_are_asked(
         stack.enter_context(node_up(unstaked, tmp_path))
         url = stack.enter_context(node_up(asking, tmp_path))
         until(lambda: is_linked(url, unstaked))
-        status, _, refusal = fetched(f"{url}/v1/chat/completions", ASK)
+        status, _, refusal = fetched(f"{url}/v1/chat/completions", REQUEST)
         assert (status, refusal["error"]["code"]) == (403, "no_staked_peer")
         stack.enter_context(node_up(serving, tmp_path))
         until(lambda: is_linked(url, serving))
-        until(lambda: fetched(f"{url}/v1/chat/completions", ASK)[0] == 200)
+        until(lambda: fetched(f"{url}/v1/chat/completions", REQUEST)[0] == 200)
         for _ in range(3):
-            status, headers, _ = fetched(f"{url}/v1/chat/completions", ASK)
+            status, headers, _ = fetched(f"{url}/v1/chat/completions", REQUEST)
             assert (status, headers["x-masa-served-by"]) == (200, serving.node_id)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from masa_node.chat.answer import Usage
-from masa_node.chat.request import DIALECT_OF_DOOR, DOOR_PATHS, DialectName, Door
+from masa_node.chat.request import DIALECT_OF_ENDPOINT, ENDPOINT_PATHS, DialectName, Endpoint
 from masa_node.dialects.dialect import Dialect
 from masa_node.dialects.registry import DIALECTS
 
@@ -19,8 +19,8 @@ RECORDED = (
     "openai_on_llama_server",
     "openai_on_ollama",
 )
-DOOR_OF_PATH = {path: door for door, paths in DOOR_PATHS.items() for path in paths}
-DIALECT_OF_PATH = {path: DIALECT_OF_DOOR[door] for path, door in DOOR_OF_PATH.items()}
+ENDPOINT_OF_PATH = {path: endpoint for endpoint, paths in ENDPOINT_PATHS.items() for path in paths}
+DIALECT_OF_PATH = {path: DIALECT_OF_ENDPOINT[endpoint] for path, endpoint in ENDPOINT_OF_PATH.items()}
 MESSAGE_OF_STREAM_ERROR = "boom"
 
 Json = dict[str, Any]
@@ -54,7 +54,7 @@ class Body:
     raw: bytes
     json: Json
     status: int = 200
-    door: Door = Door.NATIVE
+    endpoint: Endpoint = Endpoint.NATIVE
 
     def __str__(self) -> str:
         return self.name
@@ -74,7 +74,7 @@ def sse(data: bytes, event: str = "") -> bytes:
 
 
 def cases() -> Iterator[tuple[str, Json, Json]]:
-    """Name, request and response of everything that was recorded at a chat door."""
+    """Name, request and response of everything that was recorded at a chat endpoint."""
     for file in RECORDED:
         for name, case in load(file)["cases"].items():
             yield f"{file}.{name}", case["request"], case["response"]
@@ -123,11 +123,11 @@ def error_frames() -> list[tuple[Dialect, bytes]]:
 
 
 def requests() -> list[Body]:
-    """Every request body that was recorded at a door of ours and names a model."""
+    """Every request body that was recorded at an endpoint of ours and names a model."""
     return [
-        Body(name, DIALECTS[DialectName.OPENAI], compact(request["json"]), request["json"], door=door)
+        Body(name, DIALECTS[DialectName.OPENAI], compact(request["json"]), request["json"], endpoint=endpoint)
         for name, request, _ in cases()
-        if (door := DOOR_OF_PATH.get(request["path"])) is not None and "json" in request
+        if (endpoint := ENDPOINT_OF_PATH.get(request["path"])) is not None and "json" in request
     ]
 
 

@@ -7,20 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masa_node.chat.errors import BadJson, BadModel, CallerError, PeerRefused
-from masa_node.chat.request import Door
+from masa_node.chat.request import Endpoint
 from masa_node.dialects.peek import MAX_MODEL_CHARS, Peeked, check_model, peek
 from masa_node.network.requests.body_check import check_body
 from tests.dialects import recorded
 from tests.dialects.chunking import MANY
 from tests.dialects.recorded import Body
 
-OLLAMA_DOORS = (Door.OLLAMA_CHAT, Door.OLLAMA_GENERATE)
+OLLAMA_ENDPOINTS = (Endpoint.OLLAMA_CHAT, Endpoint.OLLAMA_GENERATE)
 REQUESTS = recorded.requests()
 
 
 def expected(request: Body) -> Peeked:
     said = request.json
-    streams = said.get("stream", request.door in OLLAMA_DOORS)
+    streams = said.get("stream", request.endpoint in OLLAMA_ENDPOINTS)
     return Peeked(said.get("model") or said["name"], streams)
 
 
@@ -28,8 +28,8 @@ def expected(request: Body) -> Peeked:
     "request_", [request for request in REQUESTS if "model" in request.json or "name" in request.json], ids=str
 )
 def test_every_recorded_request_is_read(request_: Body) -> None:
-    assert peek(request_.raw, request_.door) == expected(request_)
-    assert peek(json.dumps(request_.json, indent=4).encode(), request_.door) == expected(request_)
+    assert peek(request_.raw, request_.endpoint) == expected(request_)
+    assert peek(json.dumps(request_.json, indent=4).encode(), request_.endpoint) == expected(request_)
 
 
 @pytest.mark.parametrize(
@@ -37,29 +37,29 @@ def test_every_recorded_request_is_read(request_: Body) -> None:
 )
 def test_a_recorded_request_without_a_model_is_refused(request_: Body) -> None:
     with pytest.raises(BadModel):
-        peek(request_.raw, request_.door)
+        peek(request_.raw, request_.endpoint)
 
 
-@pytest.mark.parametrize("door", Door)
-def test_a_recorded_broken_request_is_refused(door: Door) -> None:
+@pytest.mark.parametrize("endpoint", Endpoint)
+def test_a_recorded_broken_request_is_refused(endpoint: Endpoint) -> None:
     for raw in (b"{nope", b""):
         with pytest.raises(BadJson):
-            peek(raw, door)
+            peek(raw, endpoint)
 
 
 def test_the_order_of_the_keys_does_not_matter() -> None:
     fields = ['"model":"m"', '"stream":true', '"messages":[{"model":"inner","stream":false}]', '"name":"n"']
     for order in itertools.permutations(fields):
-        assert peek(f"{{{','.join(order)}}}".encode(), Door.OPENAI_CHAT) == Peeked("m", wants_stream=True)
+        assert peek(f"{{{','.join(order)}}}".encode(), Endpoint.OPENAI_CHAT) == Peeked("m", wants_stream=True)
 
 
 @pytest.mark.parametrize("space", ["", " ", "\n", "\t", "\r\n", " \n\t "])
 def test_spacing_does_not_matter(space: str) -> None:
     parts = ["", "{", '"model"', ":", '"m"', ",", '"stream"', ":", "true", "}", ""]
-    assert peek(space.join(parts).encode(), Door.OPENAI_CHAT) == Peeked("m", wants_stream=True)
+    assert peek(space.join(parts).encode(), Endpoint.OPENAI_CHAT) == Peeked("m", wants_stream=True)
 
 
-@pytest.mark.parametrize("door", [door for door in Door if door is not Door.OLLAMA_SHOW])
+@pytest.mark.parametrize("endpoint", [endpoint for endpoint in Endpoint if endpoint is not Endpoint.OLLAMA_SHOW])
 @pytest.mark.parametrize(
     "body",
     [
@@ -74,12 +74,12 @@ def test_spacing_does_not_matter(space: str) -> None:
     ],
     ids=repr,
 )
-def test_what_is_there_twice_and_harms_nobody_is_taken(body: bytes, door: Door) -> None:
-    assert peek(body, door) == Peeked("a", wants_stream=True)
-    check_body(body, door, "a", wants_stream=True)
+def test_what_is_there_twice_and_harms_nobody_is_taken(body: bytes, endpoint: Endpoint) -> None:
+    assert peek(body, endpoint) == Peeked("a", wants_stream=True)
+    check_body(body, endpoint, "a", wants_stream=True)
 
 
-@pytest.mark.parametrize("door", Door)
+@pytest.mark.parametrize("endpoint", Endpoint)
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -96,41 +96,43 @@ def test_what_is_there_twice_and_harms_nobody_is_taken(body: bytes, door: Door) 
     ],
     ids=repr,
 )
-def test_a_body_that_can_be_read_in_two_ways_is_refused_at_the_door_and_by_peers(
-    body: bytes, field: str, door: Door
+def test_a_body_that_can_be_read_in_two_ways_is_refused_at_the_endpoint_and_by_peers(
+    body: bytes, field: str, endpoint: Endpoint
 ) -> None:
     with pytest.raises(CallerError, match=f"`{field}`"):
-        peek(body, door)
+        peek(body, endpoint)
     with pytest.raises(PeerRefused, match=f"`{field}`"):
-        check_body(body, door, "a", wants_stream=False)
+        check_body(body, endpoint, "a", wants_stream=False)
 
 
-@pytest.mark.parametrize("door", [Door.OLLAMA_CHAT, Door.OLLAMA_GENERATE, Door.OLLAMA_EMBED, Door.NATIVE])
-def test_another_name_beside_the_model_is_refused_where_ollama_might_take_it(door: Door) -> None:
+@pytest.mark.parametrize(
+    "endpoint", [Endpoint.OLLAMA_CHAT, Endpoint.OLLAMA_GENERATE, Endpoint.OLLAMA_EMBED, Endpoint.NATIVE]
+)
+def test_another_name_beside_the_model_is_refused_where_ollama_might_take_it(endpoint: Endpoint) -> None:
     with pytest.raises(BadModel, match="`name`"):
-        peek(b'{"model":"a","name":"b"}', door)
+        peek(b'{"model":"a","name":"b"}', endpoint)
 
 
 def test_a_deciding_field_among_very_many_is_refused() -> None:
     many = b",".join(b'"f%d":0' % number for number in range(100_000))
     with pytest.raises(CallerError, match="more than 256 fields"):
-        peek(b'{"model":"a",' + many + b',"model":"b"}', Door.OPENAI_CHAT)
+        peek(b'{"model":"a",' + many + b',"model":"b"}', Endpoint.OPENAI_CHAT)
 
 
 def test_escapes_are_read_in_names_and_values() -> None:
     body = rb'{"mod\u0065l":"\u0042\u00e9\ud83d\ude42\/x","str\u0065am":true}'
-    assert peek(body, Door.OPENAI_CHAT) == Peeked("Bé🙂/x", wants_stream=True)
+    assert peek(body, Endpoint.OPENAI_CHAT) == Peeked("Bé🙂/x", wants_stream=True)
 
 
-@pytest.mark.parametrize("door", Door)
+@pytest.mark.parametrize("endpoint", Endpoint)
 @pytest.mark.parametrize(
     ("stream", "says"),
     [(b"true", True), (b"false", False), (b"null", None), (b'"true"', None), (b"1", None), (b"{}", None)],
 )
-def test_only_ollamas_doors_stream_unless_told(door: Door, stream: bytes, says: bool | None) -> None:  # noqa: FBT001
-    streams = says if says is not None else door in OLLAMA_DOORS
-    assert peek(b'{"model":"m","stream":%s}' % stream, door).wants_stream is streams
-    assert peek(b'{"model":"m"}', door).wants_stream is (door in OLLAMA_DOORS)
+def test_only_ollamas_endpoints_stream_unless_told(endpoint: Endpoint, stream: bytes, says: bool | None) -> None:  # noqa: FBT001
+    streams = says if says is not None else endpoint in OLLAMA_ENDPOINTS
+    assert peek(b'{"model":"m","stream":%s}' % stream, endpoint).wants_stream is streams
+    assert peek(b'{"model":"m"}', endpoint).wants_stream is (endpoint in OLLAMA_ENDPOINTS)
 
 
 def test_100_kb_are_read_quickly_and_not_looked_into() -> None:
@@ -138,7 +140,7 @@ def test_100_kb_are_read_quickly_and_not_looked_into() -> None:
     body = json.dumps({"messages": [{"role": "user", "content": text}], "model": "m"}, ensure_ascii=False).encode()
     assert len(body) > 100_000
     began_s = time.process_time()
-    assert peek(body, Door.OPENAI_CHAT) == Peeked("m", wants_stream=False)
+    assert peek(body, Endpoint.OPENAI_CHAT) == Peeked("m", wants_stream=False)
     assert time.process_time() - began_s < 0.1  # about 0.1 ms; the bound only notices another order of magnitude
 
 
@@ -162,7 +164,7 @@ def test_100_kb_are_read_quickly_and_not_looked_into() -> None:
 )
 def test_what_is_no_json_object_is_refused_as_such(body: bytes) -> None:
     with pytest.raises(BadJson):
-        peek(body, Door.OPENAI_CHAT)
+        peek(body, Endpoint.OPENAI_CHAT)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +186,7 @@ def test_what_is_no_json_object_is_refused_as_such(body: bytes) -> None:
 )
 def test_what_is_no_usable_name_is_refused_as_such(model: bytes) -> None:
     with pytest.raises(BadModel):
-        peek(b'{"model":%s}' % model, Door.OPENAI_CHAT)
+        peek(b'{"model":%s}' % model, Endpoint.OPENAI_CHAT)
 
 
 def test_a_model_is_opaque_text_up_to_its_bound() -> None:
@@ -202,12 +204,12 @@ def test_a_model_is_opaque_text_up_to_its_bound() -> None:
     ],
 )
 def test_ollamas_show_takes_either_name(body: bytes, model: str) -> None:
-    assert peek(body, Door.OLLAMA_SHOW).model == model
+    assert peek(body, Endpoint.OLLAMA_SHOW).model == model
 
 
 def test_only_ollamas_show_takes_the_other_name() -> None:
     with pytest.raises(BadModel):
-        peek(b'{"name":"b"}', Door.OLLAMA_CHAT)
+        peek(b'{"name":"b"}', Endpoint.OLLAMA_CHAT)
 
 
 @MANY
@@ -216,11 +218,11 @@ def test_only_ollamas_show_takes_the_other_name() -> None:
     | st.lists(st.sampled_from(['{"model":', '"m"', ",", '"stream":', "true", "}", "[", "{", "\\ud800", " "])).map(
         lambda parts: "".join(parts).encode()
     ),
-    door=st.sampled_from(Door),
+    endpoint=st.sampled_from(Endpoint),
 )
-def test_any_bytes_are_read_or_refused(body: bytes, door: Door) -> None:
+def test_any_bytes_are_read_or_refused(body: bytes, endpoint: Endpoint) -> None:
     try:
-        peeked = peek(body, door)
+        peeked = peek(body, endpoint)
     except CallerError:
         return
     assert peeked.model.isprintable()
@@ -228,9 +230,9 @@ def test_any_bytes_are_read_or_refused(body: bytes, door: Door) -> None:
 
 def test_half_an_emoji_in_a_prompt_is_no_reason_to_refuse_it() -> None:
     body = rb'{"model":"m","stream":true,"messages":[{"role":"user","content":"cut \ud83d here, \\ud83d not"}]}'
-    assert peek(body, Door.OPENAI_CHAT) == Peeked("m", wants_stream=True)
+    assert peek(body, Endpoint.OPENAI_CHAT) == Peeked("m", wants_stream=True)
 
 
 def test_what_sdks_write_and_json_does_not_have_is_no_reason_to_refuse_it() -> None:
     body = b'\xef\xbb\xbf{"model":"m","temperature":NaN,"stream":true,"x":[Infinity,-Infinity]}'
-    assert peek(body, Door.OPENAI_CHAT) == Peeked("m", wants_stream=True)
+    assert peek(body, Endpoint.OPENAI_CHAT) == Peeked("m", wants_stream=True)

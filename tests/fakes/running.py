@@ -13,8 +13,8 @@ from masa_node.node import run as run_module
 from masa_node.node.node import Node
 from masa_node.node.settings.environment import Settings, read_settings
 from masa_node.upstreams import local_discovery
+from tests.fakes.dialect_samples import DialectSample
 from tests.fakes.llm_server import FakeLlm, Script, Step, until
-from tests.fakes.speech import Speech
 
 START_S = 5.0
 STOP_S = 2.0
@@ -75,13 +75,13 @@ class _Heard:
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
         self.at_listening: asyncio.Future[RunningNode] = loop.create_future()
-        self.at_settled: asyncio.Future[None] = loop.create_future()
+        self.at_ready: asyncio.Future[None] = loop.create_future()
 
-    def listening(self, address: str, node: Node) -> None:
+    def on_listening(self, address: str, node: Node) -> None:
         self.at_listening.set_result(RunningNode(address, node))
 
-    def settled(self, address: str, node: Node) -> None:
-        self.at_settled.set_result(None)
+    def on_ready(self, address: str, node: Node) -> None:
+        self.at_ready.set_result(None)
 
 
 @contextlib.asynccontextmanager
@@ -101,7 +101,7 @@ async def running_node(
     ):
         running = asyncio.create_task(run_module.run(settings_of(**settings), heard))
         try:
-            awaited = heard.at_settled if settled else heard.at_listening
+            awaited = heard.at_ready if settled else heard.at_listening
             await asyncio.wait((running, awaited), return_when=asyncio.FIRST_COMPLETED, timeout=START_S)
             if running.done():
                 await running
@@ -113,9 +113,9 @@ async def running_node(
 
 @contextlib.asynccontextmanager
 async def node_before(
-    speech: Speech, *steps: Step, listings: tuple[Script, ...] = (), **settings: str
+    speech: DialectSample, *steps: Step, listings: tuple[Script, ...] = (), **settings: str
 ) -> AsyncIterator[tuple[FakeLlm, RunningNode]]:
-    """A server that answers each ask with these steps (see `Speech.fake`), and a node in front of it."""
+    """A server that answers each request with these steps (see `DialectSample.fake`), and a node in front of it."""
     fake = speech.fake(*steps, listings=listings) if listings else speech.fake(*steps)
     async with fake as llm, running_node(**speech.settings(llm.url), **settings) as node:
         yield llm, node

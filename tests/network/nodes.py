@@ -1,4 +1,4 @@
-"""Whole nodes over the in-memory network: everything but the sockets and the HTTP door, on virtual time."""
+"""Whole nodes over the in-memory network: everything but the sockets and the HTTP side, on virtual time."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from masa_node.chat.answer import StreamedAnswer, WholeAnswer
 from masa_node.chat.errors import MasaError
 from masa_node.chat.outcome import Outcome
-from masa_node.chat.request import Ask, Door, RaceRule, RequestId
+from masa_node.chat.request import Endpoint, RaceRule, Request, RequestId
 from masa_node.network.gossip.own_advert import AboutNode, Advertiser
 from masa_node.network.links.invites import token_hash
 from masa_node.network.links.peer_book import PeerBook
@@ -18,12 +18,12 @@ from masa_node.network.requests.server import PeerServer, ServingLimits
 from masa_node.network.requests.sharing import SharedCatalog, read_policy
 from masa_node.network.transport.interfaces import NodeId
 from masa_node.network.transport.memory import MemoryNetwork, MemoryTransport
-from masa_node.routing.admission import Admission, GuestAdmission
+from masa_node.routing.admission import Admission, PeerAdmission
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher
 from masa_node.upstreams.demo import MODEL, DemoModel
 
-PLACES = 4
+SLOTS = 4
 FIRST_PIECE_WITHIN_S = 30.0
 IDLE_S = 120.0
 
@@ -49,11 +49,11 @@ class MemoryNode:
 
     def __post_init__(self) -> None:
         self.admission = Admission(64, 64)
-        self.guests = GuestAdmission(self.admission, PLACES, 2)
+        self.peer_admission = PeerAdmission(self.admission, SLOTS, 2)
         self.dispatcher = Dispatcher(self.catalog, self.admission, nothing_new, self.asked.append)
         shared = SharedCatalog(read_policy("local"))
         self.catalog.watch(lambda: shared.follow(self.catalog))
-        peers = Dispatcher(shared.catalog, self.guests, nothing_new, self.served.append)
+        peers = Dispatcher(shared.catalog, self.peer_admission, nothing_new, self.served.append)
         limits = ServingLimits(1_000_000, FIRST_PIECE_WITHIN_S, IDLE_S, 100_000)
         self.server = PeerServer(peers, shared, limits, "test")
         self.book = self.book or PeerBook(own=self.id, is_open=self.rules.is_open)
@@ -80,7 +80,7 @@ class MemoryNode:
 
     async def ask(self, race: RaceRule | None = None, model: str = MODEL) -> "Told":
         """Have the owner ask, and read all of the answer."""
-        exchange = self.dispatcher.open(self.an_ask(race, model))
+        exchange = self.dispatcher.open(self.a_request(race, model))
         told = Told()
         try:
             answer = await exchange.answer()
@@ -98,11 +98,11 @@ class MemoryNode:
             exchange.close()
         return told
 
-    def an_ask(self, race: RaceRule | None = None, model: str = MODEL) -> Ask:
+    def a_request(self, race: RaceRule | None = None, model: str = MODEL) -> Request:
         """A streamed chat."""
-        return Ask(
+        return Request(
             request_id=RequestId("r"),
-            door=Door.OPENAI_CHAT,
+            endpoint=Endpoint.OPENAI_CHAT,
             model=model,
             wants_stream=True,
             body=b'{"model":"%s","messages":[{"role":"user","content":"hi"}],"stream":true}' % model.encode(),
@@ -113,7 +113,7 @@ class MemoryNode:
         )
 
     def _about(self) -> AboutNode:
-        return AboutNode("test", "", self.transport.address(), self.guests.running, PLACES, self.delegation)
+        return AboutNode("test", "", self.transport.address(), self.peer_admission.running, SLOTS, self.delegation)
 
     async def _use_invite(self, token: bytes, peer: NodeId) -> bool:
         del peer

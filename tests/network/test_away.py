@@ -24,7 +24,7 @@ async def test_the_model_of_a_killed_peer_is_away_and_unknown_after_a_while() ->
         await until(lambda: not first.catalog.knows(MODEL))
         told = await first.ask()
         assert isinstance(told.error, ProviderAway)
-        assert other.id[:10] in told.error.place
+        assert other.id[:10] in told.error.location
         assert isinstance((await first.ask(model="never-seen")).error, UnknownModel)
         await asyncio.sleep(AWAY_S)
         assert isinstance((await first.ask()).error, UnknownModel)

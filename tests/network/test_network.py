@@ -9,7 +9,7 @@ import pytest
 from masa_node.chat.errors import UnknownModel
 from masa_node.chat.request import RaceMode, RaceRule
 from masa_node.network.links.invites import TOKEN_BYTES, token_hash
-from masa_node.network.links.peer_book import LONGEST_PAUSE_S, PeerBook, Standing
+from masa_node.network.links.peer_book import LONGEST_PAUSE_S, MembershipLevel, PeerBook
 from masa_node.network.network import NetworkRules
 from masa_node.network.transport.interfaces import NodeId, PeerAddress
 from masa_node.network.transport.memory import MemoryNetwork, fixed
@@ -230,8 +230,8 @@ async def test_a_thousand_requests_while_peers_come_and_go_each_end_in_a_whole_a
         async with asyncio.TaskGroup() as group:
             lives = [group.create_task(_live(network, number, other, first)) for number, other in enumerate(others)]
             await asyncio.sleep(5)
-            asks = [group.create_task(_ask_after(first, number * 0.02)) for number in range(1000)]
-            tolds = [await ask for ask in asks]
+            requests = [group.create_task(_ask_after(first, number * 0.02)) for number in range(1000)]
+            tolds = [await request for request in requests]
             for life in lives:
                 life.cancel()
         await asyncio.sleep(40)
@@ -283,7 +283,7 @@ async def test_an_invite_is_used_although_a_dial_without_it_is_under_way(after_s
 
 
 @virtual_time
-async def test_who_joins_anew_is_linked_when_he_is_told_so() -> None:
+async def test_who_joins_again_is_linked_when_he_is_told_so() -> None:
     host, guest = make(MemoryNetwork(seed=9, latency=fixed(0.1)), 2, NetworkRules(is_open=True))
     host.network.want([guest.transport.address()])
     host.invites[token_hash(TOKEN)] = 1
@@ -298,7 +298,7 @@ async def test_who_joins_anew_is_linked_when_he_is_told_so() -> None:
         assert guest.book is not None
         record = guest.book.get(host.id)
         assert record is not None
-        assert record.standing is Standing.LISTED
+        assert record.membership is MembershipLevel.LISTED
 
 
 @virtual_time

@@ -45,7 +45,7 @@ async def test_an_answer_that_is_left_open_is_noticed(monkeypatch: pytest.Monkey
     async def leaky(self: World) -> None:
         await race(self)
         opened.append(self._asking.dispatcher.admission)
-        await opened[-1].enter()
+        await opened[-1].acquire()
 
     monkeypatch.setattr(World, "_race", leaky)
     faults, _ = await look_for_leaks(in_memory, 20)

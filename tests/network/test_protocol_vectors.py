@@ -7,20 +7,20 @@ import pytest
 
 from masa_node.chat.errors import ProtocolFault, ProviderError
 from masa_node.network.links.control import Beat, Hello, RefusalCode, Refused
-from masa_node.network.links.frames import FrameReader, Kind, frame, header_frame, read_header
+from masa_node.network.links.frames import FrameKind, FrameReader, frame, header_frame, read_header
 from masa_node.network.links.vouchers import Voucher, make_voucher, open_voucher
 from masa_node.network.requests import frames
-from masa_node.network.requests.frames import Alive, AnswerEnd, AnswerHead, AskHeader, Credit, Failure
+from masa_node.network.requests.frames import Alive, AnswerEnd, AnswerHead, Credit, RequestFailure, RequestHeader
 from masa_node.network.transport.interfaces import NodeId
 from masa_node.network.transport.iroh.keys import IrohKeys
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "protocol"
 PROTOCOL = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text("utf-8")
 FORMS: dict[str, type[msgspec.Struct]] = {
-    "ASK": AskHeader,
+    "REQUEST": RequestHeader,
     "HEAD": AnswerHead,
     "END": AnswerEnd,
-    "FAIL": Failure,
+    "FAIL": RequestFailure,
     "ALIVE": Alive,
     "CREDIT": Credit,
     "HELLO": Hello,
@@ -37,9 +37,9 @@ def load(name: str, part: str) -> list[Any]:
     return [pytest.param(case, id=case["name"]) for case in cases]
 
 
-@pytest.mark.parametrize("case", [*load("ask", "frames"), *load("control", "frames")])
+@pytest.mark.parametrize("case", [*load("request", "frames"), *load("control", "frames")])
 def test_a_vector_is_written_and_read_as_it_stands(case: Case) -> None:
-    raw, kind = bytes.fromhex(case["hex"]), Kind[case["kind"]]
+    raw, kind = bytes.fromhex(case["hex"]), FrameKind[case["kind"]]
     ((found, payload),) = FrameReader().feed(raw)
     assert found is kind
     if "payload" in case:
@@ -68,11 +68,13 @@ def test_a_voucher_is_signed_and_read_as_it_stands(case: Case) -> None:
     signer = IrohKeys(bytes.fromhex(case["secret_of_signer"]))
     ((kind, signed),) = FrameReader().feed(bytes.fromhex(case["hex"]))
     voucher = msgspec.convert(case["voucher"], Voucher)
-    assert (kind, open_voucher(signed, signer, case["at_unix_s"])) == (Kind.VOUCH, voucher)
+    assert (kind, open_voucher(signed, signer, case["at_unix_s"])) == (FrameKind.VOUCH, voucher)
     assert make_voucher(NodeId(voucher.member), signer, voucher.issued_at_unix_s) == signed
-    for place in range(len(signed)):  # nothing of it can be changed
+    for location in range(len(signed)):  # nothing of it can be changed
         with pytest.raises(ProtocolFault):
-            open_voucher(bytes([*signed[:place], signed[place] ^ 1, *signed[place + 1 :]]), signer, case["at_unix_s"])
+            open_voucher(
+                bytes([*signed[:location], signed[location] ^ 1, *signed[location + 1 :]]), signer, case["at_unix_s"]
+            )
 
 
 @pytest.mark.parametrize("code", RefusalCode)
@@ -80,8 +82,8 @@ def test_every_refusal_is_described(code: RefusalCode) -> None:
     assert f"`{code}`" in PROTOCOL
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_every_kind_of_frame_is_described(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", FrameKind)
+def test_every_kind_of_frame_is_described(kind: FrameKind) -> None:
     assert f"| {kind.value} | {kind.name} |" in PROTOCOL
 
 

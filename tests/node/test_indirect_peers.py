@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
-from masa_node.node.indirect_peers import LOOKS_FOR_S, SEEN_A_LOOK, Bystanders
+from masa_node.node.indirect_peers import LOOKS_FOR_S, SEEN_A_LOOK, IndirectPeers
 from masa_node.node.stake_policy import LOOK_EVERY_S
 from masa_node.staking.delegation import SignedDelegation, digest, encode
 from masa_node.staking.ethereum.crypto import sign
@@ -41,8 +41,8 @@ async def test_an_owners_second_node_counts_wherever_it_is_in_the_line() -> None
     shown[node(2)] = OWNER.delegates(node(2))
     shown |= {node(number): Owner(f"stranger {number}").delegates(node(number)) for number in range(600, 1100)}
     async with world.running() as gate:
-        assert (await gate.settled(LINKED, OWNER.delegates(LINKED))).answer is StakeAnswer.STAKED
-        bystanders = Bystanders(gate, network(dict(shown)))
+        assert (await gate.verdict_when_known(LINKED, OWNER.delegates(LINKED))).answer is StakeAnswer.STAKED
+        bystanders = IndirectPeers(gate, network(dict(shown)))
         for _ in range(len(shown) // SEEN_A_LOOK + 1):
             await bystanders.look()
         await settle(3)
@@ -57,8 +57,8 @@ async def test_whether_a_contract_signed_is_asked_for_one_node_a_look_and_for_ea
     shown = {node(number): of_contract(SAFE, node(number), BAD + bytes([number])) for number in range(100, 140)}
     shown[node(2)] = of_contract(SAFE, node(2), GOOD)
     async with world.running() as gate:
-        assert (await gate.settled(LINKED, of_contract(SAFE, LINKED, GOOD))).answer is StakeAnswer.STAKED
-        bystanders = Bystanders(gate, network(dict(shown)))
+        assert (await gate.verdict_when_known(LINKED, of_contract(SAFE, LINKED, GOOD))).answer is StakeAnswer.STAKED
+        bystanders = IndirectPeers(gate, network(dict(shown)))
         before = len(world.chain.asked_signatures)
         for look in range(1, len(shown) + 1):
             await bystanders.look()
@@ -79,11 +79,11 @@ async def test_of_an_owner_without_a_known_stake_and_of_garbage_nothing_is_asked
         node(5): None,
     }
     async with world.running() as gate:
-        bystanders = Bystanders(gate, network(shown))
+        bystanders = IndirectPeers(gate, network(shown))
         for _ in range(3):
             await bystanders.look()
             await settle(3)
-        assert gate.held(node(2), OWNER.delegates(node(2))) is None
+        assert gate.verdict_if_known(node(2), OWNER.delegates(node(2))) is None
     assert (world.chain.asked, world.chain.asked_signatures) == ([], [])
 
 
@@ -92,7 +92,7 @@ async def test_what_can_never_count_is_told_at_once_and_not_to_be_looked_up_late
     world = staked_world()
     async with world.running() as gate:
         for shown in (b"garbage", OWNER.delegates(node(9)), b"x" * 5_000):
-            verdict = gate.held(node(2), shown)
+            verdict = gate.verdict_if_known(node(2), shown)
             assert verdict is not None
             assert (verdict.answer, verdict.reason) == (StakeAnswer.NOT_STAKED, gate.verdict(node(2), shown).reason)
     assert (world.chain.asked, world.chain.asked_signatures) == ([], [])
@@ -112,7 +112,7 @@ class Slow:
     def waits_for_a_word(self, node_id: str, delegation: bytes) -> bool:
         return False
 
-    def held(self, node_id: str, delegation: bytes) -> None:
+    def verdict_if_known(self, node_id: str, delegation: bytes) -> None:
         self.held_of.append(node_id)
         self.spent_s += self.each_s
 
@@ -120,7 +120,7 @@ class Slow:
 @virtual_time
 async def test_a_look_is_short_however_slow_each_one_is_and_all_have_their_turn() -> None:
     slow, shown = Slow(0.005), {node(number): b"delegation" for number in range(100, 120)}
-    bystanders = Bystanders(slow, network(dict(shown)), slow.work_s)  # type: ignore[arg-type]
+    bystanders = IndirectPeers(slow, network(dict(shown)), slow.work_s)  # type: ignore[arg-type]
     for look in range(1, 7):
         await bystanders.look()
         assert slow.spent_s <= look * (LOOKS_FOR_S + slow.each_s)
@@ -130,7 +130,7 @@ async def test_a_look_is_short_however_slow_each_one_is_and_all_have_their_turn(
 @virtual_time
 async def test_ten_thousand_slow_ones_have_their_turn_while_a_key_counts() -> None:
     slow, shown = Slow(0.005), {node(number): b"delegation" for number in range(10, 10_010)}
-    bystanders = Bystanders(slow, network(dict(shown)), slow.work_s)  # type: ignore[arg-type]
+    bystanders = IndirectPeers(slow, network(dict(shown)), slow.work_s)  # type: ignore[arg-type]
     looks = 0
     while len(slow.held_of) < len(shown):
         await bystanders.look()
@@ -146,8 +146,8 @@ async def test_who_names_a_staked_owner_in_vain_costs_no_look_at_the_chain_and_c
         delegation = OWNER.delegation(node(number))
         shown[node(number)] = encode(SignedDelegation(delegation, sign(digest(delegation), Owner("thief").secret)))
     async with world.running() as gate:
-        assert (await gate.settled(LINKED, OWNER.delegates(LINKED))).answer is StakeAnswer.STAKED
-        bystanders = Bystanders(gate, network(dict(shown)))
+        assert (await gate.verdict_when_known(LINKED, OWNER.delegates(LINKED))).answer is StakeAnswer.STAKED
+        bystanders = IndirectPeers(gate, network(dict(shown)))
         for _ in range(len(shown)):
             await bystanders.look()
         await settle(3)

@@ -7,7 +7,7 @@ from masa_node.node.node import Node, guard_rules, upstream_specs
 from masa_node.node.settings.environment import Settings
 from masa_node.upstreams.embedded import model as embedded_model
 from masa_node.upstreams.http.client import HttpClient
-from masa_node.upstreams.spec import Kind, UpstreamSpec
+from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "gpu-box", "8.8.8.8"])  # noqa: S104
@@ -35,13 +35,19 @@ def test_the_settings_name_the_servers() -> None:
         )
     )
     assert [spec.name for spec in specs] == ["llm", "cloudflare", "openai", "anthropic", "demo"]
-    assert [spec.kind for spec in specs] == [Kind.AUTO, Kind.CLOUDFLARE, Kind.OPENAI, Kind.ANTHROPIC, Kind.DEMO]
+    assert [spec.kind for spec in specs] == [
+        UpstreamKind.AUTO,
+        UpstreamKind.CLOUDFLARE,
+        UpstreamKind.OPENAI,
+        UpstreamKind.ANTHROPIC,
+        UpstreamKind.DEMO,
+    ]
     assert [spec.hosted for spec in specs] == [False, True, True, True, False]
 
 
 def test_an_llm_of_the_nodes_own_is_a_server_like_others() -> None:
     (spec,) = upstream_specs(Settings(masa_dir="/nowhere", llm="smollm2"))
-    assert (spec.name, spec.kind, spec.url, spec.hosted) == ("embedded", Kind.EMBEDDED, "smollm2", False)
+    assert (spec.name, spec.kind, spec.url, spec.hosted) == ("embedded", UpstreamKind.EMBEDDED, "smollm2", False)
     assert upstream_specs(Settings(masa_dir="/nowhere", llm="none")) == []
 
 
@@ -51,7 +57,7 @@ async def test_its_settings_reach_the_process(tmp_path: Path, monkeypatch: pytes
     path.write_bytes(b"GGUF")
     async with HttpClient() as http:
         node = Node(Settings(masa_dir="/nowhere", llm_context=512, llm_threads=3), http)
-        node.add_spec(UpstreamSpec("embedded", Kind.EMBEDDED, str(path)))
+        node.add_spec(UpstreamSpec("embedded", UpstreamKind.EMBEDDED, str(path)))
         (llm,) = node.embedded
         assert [offer.model for _, offer in node.catalog.all_offers()] == ["tiny"]  # and not any name, while it loads
         assert node.catalog.unlisted == ()

@@ -13,12 +13,12 @@ import pytest
 from masa_node.node import run as run_module
 from masa_node.node.node import Node
 from masa_node.upstreams import local_discovery
-from masa_node.upstreams.poller import Roster
+from masa_node.upstreams.poller import ModelPoller
+from tests.fakes.dialect_samples import OPENAI
 from tests.fakes.http_bytes import LAST_CHUNK, chunk
 from tests.fakes.llm_server import FakeLlm, close, send, stall, until, wait_for
 from tests.fakes.raw_http import calling, get, request
 from tests.fakes.running import settings_of
-from tests.fakes.speech import OPENAI
 
 ENDS_WITHIN_S = 2.0
 
@@ -30,10 +30,10 @@ class Started:
     port: int = 0
     is_settled: bool = False
 
-    def listening(self, address: str, node: Node) -> None:
+    def on_listening(self, address: str, node: Node) -> None:
         self.port = int(address.rpartition(":")[2])
 
-    def settled(self, address: str, node: Node) -> None:
+    def on_ready(self, address: str, node: Node) -> None:
         self.is_settled = True
 
 
@@ -71,7 +71,7 @@ async def test_an_answer_under_way_may_end_and_nobody_new_comes_in() -> None:
     async with (
         OPENAI.fake(send(OPENAI.begun()), wait_for(go_on), send(rest)) as llm,
         started(**OPENAI.settings(llm.url)) as (heard, running),
-        calling(heard.port, request(OPENAI.door, OPENAI.ask())) as call,
+        calling(heard.port, request(OPENAI.endpoint, OPENAI.ask())) as call,
     ):
         await call.read_head()
         os.kill(os.getpid(), signal.SIGTERM)
@@ -95,7 +95,7 @@ async def test_a_second_signal_waits_for_nobody() -> None:
     async with (
         OPENAI.fake(send(OPENAI.begun()), stall) as llm,
         started(**OPENAI.settings(llm.url)) as (heard, running),
-        calling(heard.port, request(OPENAI.door, OPENAI.ask())) as call,
+        calling(heard.port, request(OPENAI.endpoint, OPENAI.ask())) as call,
     ):
         await call.read_head()
         for _ in range(2):
@@ -110,7 +110,7 @@ async def test_an_answer_that_outlasts_the_grace_is_cut_and_does_not_look_whole(
         async with (
             OPENAI.fake(send(OPENAI.begun()), stall) as llm,
             started(**OPENAI.settings(llm.url)) as (heard, running),
-            calling(heard.port, request(OPENAI.door, OPENAI.ask())) as call,
+            calling(heard.port, request(OPENAI.endpoint, OPENAI.ask())) as call,
         ):
             await call.read_head()
             os.kill(os.getpid(), signal.SIGTERM)
@@ -122,10 +122,10 @@ async def test_an_answer_that_outlasts_the_grace_is_cut_and_does_not_look_whole(
 
 
 async def test_a_part_that_fails_ends_the_node_instead_of_leaving_it_half_alive() -> None:
-    async def failing(self: Roster) -> None:
+    async def failing(self: ModelPoller) -> None:
         raise ArithmeticError
 
-    with mock.patch.object(Roster, "run", failing):
+    with mock.patch.object(ModelPoller, "run", failing):
         async with started() as (_, running):
             with pytest.raises(ExceptionGroup) as caught:
                 async with asyncio.timeout(ENDS_WITHIN_S):
@@ -140,6 +140,6 @@ async def test_the_start_says_when_every_server_was_asked() -> None:
 
 
 async def test_a_server_that_says_nothing_delays_that_by_a_bound() -> None:
-    with mock.patch.object(run_module, "SETTLED_WITHIN_S", 0.1):
+    with mock.patch.object(run_module, "READY_WITHIN_S", 0.1):
         async with FakeLlm(on_connect=(stall,)) as llm, started(LLM_CHAT_URL=llm.url) as (heard, _):
             assert heard.is_settled

@@ -12,11 +12,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from masa_node.chat.errors import ChainUnknown, NoStakedPeer, StakeDemanded, StakeRequired, StakeUndecided, StakeUnknown
-from masa_node.chat.request import Door
+from masa_node.chat.request import Endpoint
 from masa_node.network.transport.interfaces import NodeId, PeerAddress
 from masa_node.network.transport.memory import MemoryNetwork
-from masa_node.node.settings.stake import Policy, StakeSettings
-from masa_node.node.stake_policy import SETTLE_WITHIN_S, SIFTED_FOR_S, Staking
+from masa_node.node.settings.stake import StakeMode, StakeSettings
+from masa_node.node.stake_policy import REFRESH_WITHIN_S, SELECTED_FOR_S, StakePolicy
 from masa_node.node.views import STAKING_OFF, stake_off, view_of
 from masa_node.staking.contract.profile import Profile
 from masa_node.staking.delegation import Delegation, Domain, SignedDelegation, digest, encode
@@ -76,7 +76,7 @@ class World:
 
     nodes: list[MemoryNode]
     chain: FakeChain
-    stakings: list[Staking]
+    stakings: list[StakePolicy]
 
     @property
     def ada(self) -> MemoryNode:
@@ -98,8 +98,8 @@ def delegation_for(node: MemoryNode, secret: bytes) -> bytes:
 @contextlib.asynccontextmanager
 async def world(
     staked: str,
-    providers: Policy = Policy.REQUIRE,
-    callers: Policy = Policy.REQUIRE,
+    providers: StakeMode = StakeMode.REQUIRE,
+    callers: StakeMode = StakeMode.REQUIRE,
     chain: FakeChain | None = None,
     allowed: str = "",
 ) -> AsyncIterator[World]:
@@ -107,7 +107,7 @@ async def world(
     chain = chain or FakeChain()
     nodes = make(MemoryNetwork(seed=1), 3)
     introduce(nodes)
-    stakings: list[Staking] = []
+    stakings: list[StakePolicy] = []
     allowed_ids = frozenset(node.id for name, node in zip("abc", nodes, strict=True) if name in allowed)
     for number, (name, node) in enumerate(zip("abc", nodes, strict=True)):
         if name in staked:
@@ -116,11 +116,11 @@ async def world(
             chain.stakes.setdefault(address_of_secret(secret), MINIMUM)
         settings = StakeSettings(PROFILE, providers, callers, allowed_ids)
         gate = Gate(PROFILE, chain, allowed_ids, random.Random(1), lambda: BEGIN_UNIX_S + now_s())  # noqa: S311
-        staking = Staking(settings, PROFILE, gate)
+        staking = StakePolicy(settings, PROFILE, gate)
         stakings.append(staking)
-        if staking.sifts:
-            node.dispatcher.sift_by(staking)
-        node.guests.rank = staking.rank
+        if staking.selects:
+            node.dispatcher.set_peer_policy(staking)
+        node.peer_admission.rank = staking.rank
         node.server.vet = staking.vet
     for node in nodes[1:]:
         await node.serve_demo(1000.0)
@@ -150,7 +150,7 @@ async def test_under_require_the_unstaked_peer_is_not_asked() -> None:
 
 @virtual_time
 async def test_under_prefer_the_unstaked_peer_is_asked_last() -> None:
-    async with world("ab", Policy.PREFER, Policy.OFF) as here:
+    async with world("ab", StakeMode.PREFER, StakeMode.OFF) as here:
         told = await here.ada.ask()
         assert told.served_by == here.nodes[1].id
         here.nodes[1].catalog.remove(next(provider for provider, _ in here.nodes[1].catalog.all_offers()))
@@ -195,22 +195,22 @@ async def test_a_request_does_not_wait_for_a_chain_that_hangs_longer_than_it_may
     async with world("abc", chain=FakeChain(after_s=1_000.0)) as here:
         begun_s = now_s()
         assert isinstance((await here.ada.ask()).error, StakeUnknown)
-        assert now_s() - begun_s == pytest.approx(SETTLE_WITHIN_S, abs=0.1)
+        assert now_s() - begun_s == pytest.approx(REFRESH_WITHIN_S, abs=0.1)
 
 
 @virtual_time
 async def test_peers_are_sifted_once_for_requests_that_come_together() -> None:
     async with world("abc") as here:
-        staking, peers = here.stakings[0], here.ada.catalog.find(MODEL, Door.OPENAI_CHAT).peers
-        first = staking.sift(peers)
+        staking, peers = here.stakings[0], here.ada.catalog.find(MODEL, Endpoint.OPENAI_CHAT).peers
+        first = staking.select(peers)
         assert len(first.groups[0]) == 2
-        assert staking.sift(peers) is first
-        await asyncio.sleep(SIFTED_FOR_S)
-        assert staking.sift(peers) is not first
+        assert staking.select(peers) is first
+        await asyncio.sleep(SELECTED_FOR_S)
+        assert staking.select(peers) is not first
 
 
 @virtual_time
-async def test_its_own_llm_serves_its_owner_all_the_same() -> None:
+async def test_its_own_llm_serves_its_owner_anyway() -> None:
     async with world("bc") as here:
         own = await here.ada.serve_demo(1000.0, "own")
         told = await here.ada.ask()
@@ -235,7 +235,7 @@ async def test_when_the_chain_cannot_be_read_unknown_is_not_called_unstaked() ->
         )
 
 
-@pytest.mark.parametrize("after_s", [SIFTED_FOR_S / 5, 1.0])
+@pytest.mark.parametrize("after_s", [SELECTED_FOR_S / 5, 1.0])
 @virtual_time
 async def test_the_first_request_waits_for_a_look_up_that_is_under_way(after_s: float) -> None:
     chain = FakeChain(after_s=after_s)
@@ -311,7 +311,7 @@ async def test_the_nodes_of_an_owner_count_whether_or_not_they_are_linked_with_t
         known = here.ada.network.gossip
         linked = SimpleNamespace(node_id=here.ada.id, gossip=known, links=SimpleNamespace(sessions={bob.id: None}))
         gate = Gate(PROFILE, here.chain, frozenset(), random.Random(1), lambda: BEGIN_UNIX_S + now_s())  # noqa: S311
-        staking = Staking(StakeSettings(PROFILE, Policy.REQUIRE, Policy.REQUIRE, frozenset()), PROFILE, gate)
+        staking = StakePolicy(StakeSettings(PROFILE, StakeMode.REQUIRE, StakeMode.REQUIRE, frozenset()), PROFILE, gate)
         task = asyncio.create_task(staking.run(linked, Forgetful(), lambda: here.ada.delegation))  # type: ignore[arg-type]
         await asyncio.sleep(10)
         verdict = staking.of(bob.id)
@@ -327,7 +327,7 @@ async def test_a_peer_that_is_only_listed_makes_nobody_read_the_chain() -> None:
         heard = SimpleNamespace(advert_of=here.ada.network.gossip.advert_of, all=list)
         linked = SimpleNamespace(node_id=here.ada.id, gossip=heard, links=SimpleNamespace(sessions={bob.id: None}))
         gate = Gate(PROFILE, chain, frozenset(), random.Random(1), lambda: BEGIN_UNIX_S + now_s())  # noqa: S311
-        staking = Staking(StakeSettings(PROFILE, Policy.REQUIRE, Policy.REQUIRE, frozenset()), PROFILE, gate)
+        staking = StakePolicy(StakeSettings(PROFILE, StakeMode.REQUIRE, StakeMode.REQUIRE, frozenset()), PROFILE, gate)
         task = asyncio.create_task(staking.run(linked, Forgetful(), lambda: here.ada.delegation))  # type: ignore[arg-type]
         await asyncio.sleep(10)
         row = staking.row(cleo.id)
@@ -348,7 +348,7 @@ async def test_a_request_does_not_wait_for_the_look_up_of_a_second_peer() -> Non
             return await super().read(owner)
 
     chain = OneHangs()
-    async with world("abc", callers=Policy.OFF, chain=chain) as here:
+    async with world("abc", callers=StakeMode.OFF, chain=chain) as here:
         staking = here.stakings[0]
         staking.gate = Gate(PROFILE, chain, frozenset(), random.Random(1), lambda: BEGIN_UNIX_S + now_s())  # noqa: S311
         gate = asyncio.create_task(staking.gate.run(Forgetful()))
@@ -377,7 +377,7 @@ async def test_the_log_tells_once_when_this_nodes_stake_ends_and_when_it_is_well
 
 @virtual_time
 async def test_under_require_an_unstaked_caller_is_refused_and_told_why() -> None:
-    async with world("bc", providers=Policy.OFF) as here:
+    async with world("bc", providers=StakeMode.OFF) as here:
         told = await here.ada.ask()
         assert isinstance(told.error, StakeDemanded)
         assert "it serves staked nodes only" in told.error.message
@@ -388,7 +388,7 @@ async def test_under_require_an_unstaked_caller_is_refused_and_told_why() -> Non
 @virtual_time
 async def test_when_the_chain_cannot_be_read_a_caller_is_not_served_and_not_called_unstaked() -> None:
     chain = FakeChain(why="secret.example.org does not answer")
-    async with world("abc", providers=Policy.OFF, chain=chain) as here:
+    async with world("abc", providers=StakeMode.OFF, chain=chain) as here:
         told = await here.ada.ask()
         assert isinstance(told.error, StakeUndecided)
         assert "cannot tell now" in told.error.message
@@ -396,8 +396,8 @@ async def test_when_the_chain_cannot_be_read_a_caller_is_not_served_and_not_call
 
 
 @virtual_time
-async def test_a_caller_hears_nothing_of_what_keeps_this_node_from_reading_the_chain_anew() -> None:
-    async with world("abc", providers=Policy.OFF) as here:
+async def test_a_caller_hears_nothing_of_what_keeps_this_node_from_reading_the_chain_again() -> None:
+    async with world("abc", providers=StakeMode.OFF) as here:
         here.chain.stakes = dict.fromkeys(here.chain.stakes, 1)
         await asyncio.sleep(400)
         told = await here.ada.ask()
@@ -416,7 +416,7 @@ async def test_a_caller_hears_nothing_of_what_keeps_this_node_from_reading_the_c
 
 @virtual_time
 async def test_whom_the_owner_allows_need_show_no_advert() -> None:
-    async with world("b", Policy.OFF, allowed="a") as here:
+    async with world("b", StakeMode.OFF, allowed="a") as here:
         staking = here.stakings[1]
         here.nodes[1].network.gossip.forget(here.ada.id)
         begun_s = now_s()
@@ -426,7 +426,7 @@ async def test_whom_the_owner_allows_need_show_no_advert() -> None:
 
 @virtual_time
 async def test_a_caller_whose_advert_never_comes_is_refused_soon() -> None:
-    async with world("ab", providers=Policy.OFF) as here:
+    async with world("ab", providers=StakeMode.OFF) as here:
         begun_s = now_s()
         with pytest.raises(StakeUndecided):
             await here.stakings[1].vet(NodeId("ef" * 32))
@@ -436,7 +436,7 @@ async def test_a_caller_whose_advert_never_comes_is_refused_soon() -> None:
 @virtual_time
 async def test_callers_that_are_being_vetted_when_the_node_ends_are_let_go() -> None:
     chain = FakeChain(after_s=1_000.0)
-    async with world("ab", Policy.OFF, chain=chain) as here:
+    async with world("ab", StakeMode.OFF, chain=chain) as here:
         vetting = asyncio.create_task(here.stakings[1].vet(here.ada.id))
         await asyncio.sleep(0.5)
         assert not vetting.done()
@@ -458,14 +458,14 @@ async def test_strangers_that_are_being_vetted_take_no_place_from_those_that_are
             assert not any(task.done() for task in vetting)
 
 
-async def _refused(staking: Staking, peer: NodeId) -> None:
+async def _refused(staking: StakePolicy, peer: NodeId) -> None:
     with pytest.raises(StakeUndecided):
         await staking.vet(peer)
 
 
 @virtual_time
 async def test_staked_callers_rank_before_unknown_and_unstaked_ones() -> None:
-    async with world("ab", Policy.OFF, Policy.PREFER) as here:
+    async with world("ab", StakeMode.OFF, StakeMode.PREFER) as here:
         staking = here.stakings[1]
         ranks = [staking.rank(peer) for peer in (here.nodes[0].id, "ef" * 32, here.nodes[2].id)]
         assert ranks == [0, 1, 2]

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from masa_node.network.links.peer_record import Standing
+from masa_node.network.links.peer_record import MembershipLevel
 from masa_node.network.transport.interfaces import NodeId, PeerAddress
 from masa_node.network.transport.memory import MemoryNetwork
 from masa_node.node.views import view_of
@@ -14,8 +14,8 @@ from tests.virtual_time import virtual_time
 async def test_the_view_tells_by_whose_word_a_peer_is_in() -> None:
     (first,) = make(MemoryNetwork(seed=1), 1)
     host, guest = NodeId("ab" * 32), NodeId("cd" * 32)
-    first.network.book.admit(host, Standing.LISTED, None, 0)
-    first.network.book.admit(guest, Standing.VOUCHED, None, 0, host)
+    first.network.book.admit(host, MembershipLevel.LISTED, None, 0)
+    first.network.book.admit(guest, MembershipLevel.VOUCHED, None, 0, host)
     rows = {row.id: row for row in view_of(first.network, "off", None).peers}
     assert (rows[host].vouched_by, rows[guest].vouched_by) == (None, host)
 

@@ -27,7 +27,7 @@ from node_process import PROJECT, Node
 from pair import Pair, Serve
 
 from tests.lacking import lacking
-from tests.last_words import say
+from tests.run_summary import say
 
 CACHE = PROJECT / ".cache"
 CANNOT_BE_HAD = 3  # exit code of get_llama_server.sh
@@ -173,11 +173,11 @@ def start_trio(
     @contextlib.contextmanager
     def start(demo_pieces_per_s: str = "40") -> Generator[Trio]:
         with (
-            start_peer(OPEN_NETWORK="1", LLM_TIMEOUT=str(LLM_TIMEOUT_S)) as asker,
+            start_peer(OPEN_NETWORK="1", LLM_TIMEOUT=str(LLM_TIMEOUT_S)) as requester,
             contextlib.ExitStack() as running,
         ):
-            settings = {"BOOTNODES": bootnode(asker), "DEMO_PIECES_PER_S": demo_pieces_per_s}
-            trio = Trio(asker, *(running.enter_context(supplier(name, **settings)) for name in alone))
+            settings = {"BOOTNODES": bootnode(requester), "DEMO_PIECES_PER_S": demo_pieces_per_s}
+            trio = Trio(requester, *(running.enter_context(supplier(name, **settings)) for name in alone))
             trio.wait_until_known()
             yield trio
 

@@ -38,14 +38,14 @@ class Supplier:
 class Trio:
     """A node without an LLM, and two that share theirs with it."""
 
-    asker: Node
+    requester: Node
     left: Supplier
     right: Supplier
 
     def wait_until_known(self) -> None:
-        """Until the asker knows all that the others share."""
+        """Until the requester knows all that the others share."""
         for model, suppliers in _SHARED.items():
-            wait_until(lambda model=model, suppliers=suppliers: len(servers_of(self.asker, model)) == suppliers)
+            wait_until(lambda model=model, suppliers=suppliers: len(servers_of(self.requester, model)) == suppliers)
 
     def supplier(self, of: str) -> Supplier:
         """The one with this id."""

@@ -56,7 +56,7 @@ def _is_root() -> bool:
 
 
 class Lan:
-    """A context manager. Each of `places` is a namespace with one interface, `10.77.0.<number>`."""
+    """A context manager. Each of `slots` is a namespace with one interface, `10.77.0.<number>`."""
 
     def __init__(self, places: tuple[str, ...]) -> None:
         self._prefix = f"masa-{os.getpid()}-"
@@ -117,7 +117,7 @@ class Lan:
 
 
 class NodeThere(Node):
-    """A node in a namespace: its door is open on the loopback there, its peers are met over the bridge."""
+    """A node in a namespace: its endpoint is open on the loopback there, its peers are met over the bridge."""
 
     def __init__(self, directory: Path, settings: Mapping[str, str], lan: Lan, place: str) -> None:
         own = {"NETWORK": "on", "FIND_LOCAL": "0", "PEER_HOST": "0.0.0.0"}  # noqa: S104 - as a node has it by default
@@ -133,14 +133,14 @@ class NodeThere(Node):
         return connection
 
 
-def open_doors(pid: int) -> set[tuple[str, str]]:
+def open_endpoints(pid: int) -> set[tuple[str, str]]:
     """Every socket of the process that takes what comes: protocol and `address:port`, both as /proc writes them."""
     inodes = _socket_inodes(pid)
-    doors: set[tuple[str, str]] = set()
+    endpoints: set[tuple[str, str]] = set()
     for protocol, state in (("tcp", LISTENS), ("tcp6", LISTENS), ("udp", UNCONNECTED), ("udp6", UNCONNECTED)):
         rows = [line.split() for line in Path(f"/proc/{pid}/net/{protocol}").read_text().splitlines()[1:]]
-        doors |= {(protocol, row[1]) for row in rows if row[3] == state and row[9] in inodes}
-    return doors
+        endpoints |= {(protocol, row[1]) for row in rows if row[3] == state and row[9] in inodes}
+    return endpoints
 
 
 def _socket_inodes(pid: int) -> set[str]:

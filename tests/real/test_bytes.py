@@ -20,22 +20,22 @@ def post(url: str, path: str, body: bytes) -> tuple[int, http.client.HTTPMessage
         return response.status, response.headers, response.read()
 
 
-@pytest.mark.parametrize("door", ["/v1/chat/completions", "/api/v1/chat", "/v1/api/chat"])
+@pytest.mark.parametrize("endpoint", ["/v1/chat/completions", "/api/v1/chat", "/v1/api/chat"])
 @pytest.mark.parametrize("model", ["count", "utf8", "think"])
-def test_a_whole_body_is_the_servers_byte_for_byte(serve: Serve, door: str, model: str) -> None:
+def test_a_whole_body_is_the_servers_byte_for_byte(serve: Serve, endpoint: str, model: str) -> None:
     pair = serve(model)
     body = BODY % (model.encode(), b"")
-    status, headers, through = post(pair.node.url, door, body)
+    status, headers, through = post(pair.node.url, endpoint, body)
     straight_status, straight_headers, straight = post(pair.server.url, "/v1/chat/completions", body)
     assert (status, masked_bytes(through)) == (straight_status, masked_bytes(straight))
     assert headers["Content-Type"] == straight_headers["Content-Type"]
 
 
-@pytest.mark.parametrize("door", ["/v1/chat/completions", "/api/v1/chat"])
-def test_a_streamed_body_is_the_servers_byte_for_byte(serve: Serve, door: str) -> None:
+@pytest.mark.parametrize("endpoint", ["/v1/chat/completions", "/api/v1/chat"])
+def test_a_streamed_body_is_the_servers_byte_for_byte(serve: Serve, endpoint: str) -> None:
     pair = serve("utf8")
     body = BODY % (b"utf8", b', "stream": true')
-    status, headers, through = post(pair.node.url, door, body)
+    status, headers, through = post(pair.node.url, endpoint, body)
     straight_status, straight_headers, straight = post(pair.server.url, "/v1/chat/completions", body)
     assert (status, masked_bytes(through)) == (straight_status, masked_bytes(straight))
     assert headers["Content-Type"] == straight_headers["Content-Type"]

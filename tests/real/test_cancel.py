@@ -20,11 +20,11 @@ PROMPT_WITHIN_S = 10.0  # on a busy machine; the answer would take more than a m
 
 
 @contextlib.contextmanager
-def request_under_way(pair: Pair, door: str, body: dict[str, Any]) -> Iterator[None]:
+def request_under_way(pair: Pair, endpoint: str, body: dict[str, Any]) -> Iterator[None]:
     """Hold a request that the server works on; leaving the block is the caller's going away without a word."""
     connection = http.client.HTTPConnection(pair.node.url.removeprefix("http://"), timeout=30)
     with contextlib.closing(connection):
-        connection.request("POST", door, json.dumps({"model": pair.server.name} | body))
+        connection.request("POST", endpoint, json.dumps({"model": pair.server.name} | body))
         pair.server.seconds_until(busy_slots=1, within_s=5)
         yield
 
@@ -54,14 +54,14 @@ def test_a_cancelled_anthropic_stream_frees_the_slot_within_a_second(
 
 
 @pytest.mark.parametrize("stream", [True, False])
-@pytest.mark.parametrize("door", ["/v1/chat/completions", "/api/v1/chat"])
+@pytest.mark.parametrize("endpoint", ["/v1/chat/completions", "/api/v1/chat"])
 def test_a_caller_gone_before_the_first_piece_ends_the_servers_connection_within_a_second(
-    serve: Serve, door: str, *, stream: bool
+    serve: Serve, endpoint: str, *, stream: bool
 ) -> None:
     pair = serve("slow")
     pair.server.seconds_until(busy_slots=0, within_s=10)
     before = pair.server.callers()
-    with request_under_way(pair, door, {"messages": LONG, "stream": stream, "max_tokens": 20}):
+    with request_under_way(pair, endpoint, {"messages": LONG, "stream": stream, "max_tokens": 20}):
         held = pair.server.callers()
         carrying = (held - before) or held  # a kept connection may carry it: then one of them has to go
         assert carrying

@@ -122,8 +122,8 @@ def test_it_is_listed_as_an_llm_server_of_this_node(counting: Node) -> None:
     assert {"name": "embedded", "kind": "llama.cpp, started by this node", "state": "up"}.items() <= server.items()
     (entry,) = counting.get("/api/v1/llm/models")["models"]
     assert entry["served_by"] == [{"provider": "embedded", "local": True}]
-    assert "/v1/messages" in entry["doors"]
-    assert "/v1/embeddings" not in entry["doors"]  # llama.cpp would refuse
+    assert "/v1/messages" in entry["endpoints"]
+    assert "/v1/embeddings" not in entry["endpoints"]  # llama.cpp would refuse
 
 
 def test_its_port_wants_a_key_that_no_other_user_of_the_machine_knows(counting: Node) -> None:
@@ -241,8 +241,8 @@ def test_the_small_model_answers_openai_and_anthropic_clients(
         lacking(exc.message)
     with start_node(LLM="smollm2", XDG_CACHE_HOME=str(path.parents[1])) as node:
         assert model_id(node) == "smollm2"
-        ask: dict[str, Any] = {"model": "smollm2", "max_tokens": 8, "messages": HELLO}
-        told = openai_at(node.url).chat.completions.create(**ask)
+        request: dict[str, Any] = {"model": "smollm2", "max_tokens": 8, "messages": HELLO}
+        told = openai_at(node.url).chat.completions.create(**request)
         assert re.search("[A-Za-z]{3}", str(told.choices[0].message.content))
-        with anthropic_at(node.url).messages.stream(**ask) as stream:
+        with anthropic_at(node.url).messages.stream(**request) as stream:
             assert re.search("[A-Za-z]{3}", "".join(stream.text_stream))

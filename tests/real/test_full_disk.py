@@ -74,7 +74,7 @@ def test_what_is_ordered_after_the_disk_was_full_is_carried_out(
         blocked = node.command("peers", "block", ABSENT)
         assert blocked.returncode == 0, blocked.stderr
         rows = {row["id"]: row for row in node.get("/api/v1/peers")["peers"]}
-        assert rows[ABSENT]["standing"] == "blocked"
+        assert rows[ABSENT]["membership"] == "blocked"
         made = node.command("invite")
         assert made.returncode == 0, made.stderr
         with start_peer(MASA_DIR=str(tmp_path / "guest")) as guest:

@@ -36,7 +36,7 @@ def test_a_whole_answer_to_the_openai_sdk_is_the_servers(
         create: Any = openai_at(url).chat.completions.create
         return create(model=model, messages=HELLO, max_tokens=20, **tools)
 
-    through = ask(trio.asker.url)
+    through = ask(trio.requester.url)
     assert masked(through) == masked(ask(server_of(model).url))
     assert (through.choices[0].message.content or "").strip() == KNOWN.get(model, "").strip()
 
@@ -50,7 +50,7 @@ def test_a_streamed_answer_to_the_openai_sdk_is_the_servers(
         chat = openai_at(url).chat.completions
         return all_masked(list(chat.create(model=model, messages=HELLO, max_tokens=20, stream=True, **tools)))
 
-    through = ask(trio.asker.url)
+    through = ask(trio.requester.url)
     assert through == ask(server_of(model).url)
     assert len(through) > 3
 
@@ -66,14 +66,14 @@ def test_an_answer_to_the_anthropic_sdk_is_the_servers(
         streamed = create(model=model, messages=HELLO, max_tokens=20, stream=True, **tools)
         return masked(whole), all_masked(list(streamed))
 
-    assert ask(trio.asker.url) == ask(server_of(model).url)
+    assert ask(trio.requester.url) == ask(server_of(model).url)
 
 
-@pytest.mark.parametrize("door", ["/v1/chat/completions", "/api/v1/chat"])
+@pytest.mark.parametrize("endpoint", ["/v1/chat/completions", "/api/v1/chat"])
 @pytest.mark.parametrize("stream", [b"", b', "stream": true'])
-def test_the_bytes_are_the_servers(trio: Trio, server_of: ServerOf, door: str, stream: bytes) -> None:
+def test_the_bytes_are_the_servers(trio: Trio, server_of: ServerOf, endpoint: str, stream: bytes) -> None:
     body = BODY % (b"utf8", stream)
-    status, headers, through = post(trio.asker.url, door, body)
+    status, headers, through = post(trio.requester.url, endpoint, body)
     straight_status, straight_headers, straight = post(server_of("utf8").url, "/v1/chat/completions", body)
     assert (status, masked_bytes(through)) == (straight_status, masked_bytes(straight))
     assert headers["Content-Type"] == straight_headers["Content-Type"]
@@ -82,7 +82,7 @@ def test_the_bytes_are_the_servers(trio: Trio, server_of: ServerOf, door: str, s
 def test_the_built_in_model_of_a_peer_answers_all_three_sdks_whole_and_streamed(
     trio: Trio, openai_at: OpenAIAt, anthropic_at: AnthropicAt, ollama_at: OllamaAt
 ) -> None:
-    url = trio.asker.url
+    url = trio.requester.url
     chat, messages = openai_at(url).chat.completions, anthropic_at(url).messages
     old: Any = ollama_at(url)
     whole: list[Any] = [
@@ -105,14 +105,14 @@ def test_the_built_in_model_of_a_peer_answers_all_three_sdks_whole_and_streamed(
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_the_ollama_sdk_can_ask_a_peers_llm_of_another_format(trio: Trio, ollama_at: OllamaAt, *, stream: bool) -> None:
-    client: Any = ollama_at(trio.asker.url)
+    client: Any = ollama_at(trio.requester.url)
     got = client.chat("count", HELLO, options={"num_predict": 3}, stream=stream)
     parts = list(got) if stream else [got]
     assert "".join(part.message.content or "" for part in parts) == " 1 2 3"
 
 
-def test_without_translation_the_ollama_sdk_is_told_the_door_of_a_peers_model(trio: Trio) -> None:
-    client: Any = ollama.Client(host=trio.asker.url, headers={"X-Masa-Strict": "1"})
+def test_without_translation_the_ollama_sdk_is_told_the_endpoint_of_a_peers_model(trio: Trio) -> None:
+    client: Any = ollama.Client(host=trio.requester.url, headers={"X-Masa-Strict": "1"})
     with client, pytest.raises(ollama.ResponseError, match="/v1/chat/completions") as caught:
         client.chat("count", HELLO)
     assert caught.value.status_code == 400
@@ -120,14 +120,14 @@ def test_without_translation_the_ollama_sdk_is_told_the_door_of_a_peers_model(tr
 
 def test_all_that_peers_share_is_listed(trio: Trio, openai_at: OpenAIAt, ollama_at: OllamaAt) -> None:
     shared = {"count", "utf8", "think", "tool", "endless", "tardy", "late", "left", "masa-demo"}
-    assert {model.id for model in openai_at(trio.asker.url).models.list()} == shared
-    assert {model.model for model in ollama_at(trio.asker.url).list().models} == shared
+    assert {model.id for model in openai_at(trio.requester.url).models.list()} == shared
+    assert {model.model for model in ollama_at(trio.requester.url).list().models} == shared
 
 
 @pytest.mark.parametrize("is_stream", [True, False])
 def test_the_answer_names_the_winner_and_the_loser(trio: Trio, *, is_stream: bool) -> None:
     stream = b', "stream": true' if is_stream else b""
-    status, headers, _ = post(trio.asker.url, "/v1/chat/completions", BODY % (b"late", stream))
+    status, headers, _ = post(trio.requester.url, "/v1/chat/completions", BODY % (b"late", stream))
     assert status == 200
     assert headers["X-Masa-Served-By"] == trio.left.node_id
     assert attempts(headers["X-Masa-Attempts"]) == {trio.left.node_id: "won", trio.right.node_id: "cancelled"}
@@ -135,7 +135,7 @@ def test_the_answer_names_the_winner_and_the_loser(trio: Trio, *, is_stream: boo
 
 @pytest.mark.parametrize(("rule", "who"), [("all", 2), ("ALL; Width=2", 2), ("all;width=1", 1), ("hedge;width=1", 1)])
 def test_x_masa_race_decides_how_many_are_asked(trio: Trio, rule: str, who: int) -> None:
-    with answered(trio.asker, "count", FEW, {"X-Masa-Race": rule}) as answer:
+    with answered(trio.requester, "count", FEW, {"X-Masa-Race": rule}) as answer:
         tried = attempts(answer.headers["X-Masa-Attempts"])
     assert answer.status == 200
     assert sorted(tried.values()) == ["cancelled", "won"][-who:]
@@ -143,6 +143,6 @@ def test_x_masa_race_decides_how_many_are_asked(trio: Trio, rule: str, who: int)
 
 @pytest.mark.parametrize("rule", ["first", "all;width=0", "hedge;width=x", "all;depth=2"])
 def test_a_race_that_is_not_understood_is_refused(trio: Trio, rule: str) -> None:
-    with answered(trio.asker, "count", FEW, {"X-Masa-Race": rule}) as answer:
+    with answered(trio.requester, "count", FEW, {"X-Masa-Race": rule}) as answer:
         assert answer.status == 400
         assert b"X-Masa-Race" in answer.read()

@@ -28,7 +28,7 @@ def _all_idle(trio: Trio) -> None:
 def test_the_llm_of_the_loser_stops_while_that_of_the_winner_goes_on(
     trio: Trio, measured: Measured, round_: int
 ) -> None:
-    with answered(trio.asker, "endless", STREAM) as answer:
+    with answered(trio.requester, "endless", STREAM) as answer:
         loser = trio.other(answer.headers["X-Masa-Served-By"])
         took_s = loser.servers["endless"].seconds_until(busy_slots=0, within_s=FREED_WITHIN_S)
         assert trio.other(loser.node_id).servers["endless"].busy_slots() == 1
@@ -40,7 +40,7 @@ def test_the_llm_of_the_loser_stops_while_that_of_the_winner_goes_on(
 
 def test_the_connection_of_the_slow_loser_is_gone_soon_after_the_win(trio: Trio, measured: Measured) -> None:
     slow = trio.right.servers["slow"]
-    with answered(trio.asker, "late", {"messages": LONG * 3, "stream": True}) as answer:
+    with answered(trio.requester, "late", {"messages": LONG * 3, "stream": True}) as answer:
         won_at_s = time.monotonic()
         assert answer.headers["X-Masa-Served-By"] == trio.left.node_id
         assert attempts(answer.headers["X-Masa-Attempts"])[trio.right.node_id] == "cancelled"
@@ -51,7 +51,7 @@ def test_the_connection_of_the_slow_loser_is_gone_soon_after_the_win(trio: Trio,
 
 
 def test_a_caller_who_hangs_up_in_the_stream_stops_all(trio: Trio, measured: Measured) -> None:
-    with answered(trio.asker, "endless", STREAM) as answer:
+    with answered(trio.requester, "endless", STREAM) as answer:
         for _ in range(20):
             assert answer.read1()
         winner = trio.supplier(answer.headers["X-Masa-Served-By"])
@@ -66,7 +66,7 @@ def test_a_caller_who_hangs_up_before_the_first_piece_stops_both(
     trio: Trio, measured: Measured, *, is_stream: bool
 ) -> None:
     servers = [each.servers["slow"] for each in (trio.left, trio.right)]
-    with asked(trio.asker, "tardy", {"messages": LONG * 3, "stream": is_stream, "max_tokens": 20}):
+    with asked(trio.requester, "tardy", {"messages": LONG * 3, "stream": is_stream, "max_tokens": 20}):
         for server in servers:
             server.seconds_until(busy_slots=1, within_s=5)
     took_s = wait_until(lambda: not any(server.callers() for server in servers), CANCELLED_WITHIN_S)
@@ -78,12 +78,12 @@ def test_a_caller_who_hangs_up_before_the_first_piece_stops_both(
 def test_twenty_races_leave_nothing_at_work(trio: Trio) -> None:
     servers = [each.servers["endless"] for each in (trio.left, trio.right)]
     for number in range(20):
-        with answered(trio.asker, "endless", {"messages": HELLO, "stream": True}) as answer:
+        with answered(trio.requester, "endless", {"messages": HELLO, "stream": True}) as answer:
             for _ in itertools.repeat(None, number % 3):
                 answer.read1()
     for server in servers:
         server.seconds_until(busy_slots=0, within_s=FREED_WITHIN_S)
-    for node in (trio.asker, trio.left.node, trio.right.node):
+    for node in (trio.requester, trio.left.node, trio.right.node):
         wait_until(lambda node=node: at_work(node) == (0, 0, 0), FREED_WITHIN_S)
 
 

@@ -31,11 +31,11 @@ MANY = {"MAX_CONCURRENT": "4000", "MAX_PEER_JOBS": "2000", "PEER_RATE": "1000000
 def crowd(start_peer: StartNode) -> Iterator[tuple[Node, list[Node]]]:
     """A node without an LLM, and three peers with the built-in model, which talks for four seconds."""
     with contextlib.ExitStack() as running:
-        asker = running.enter_context(start_peer(OPEN_NETWORK="1", LOG_LEVEL="error", **MANY))
-        settings = {"BOOTNODES": bootnode(asker), "DEMO": "1", "DEMO_PIECES_PER_S": "4", "LOG_LEVEL": "error"}
+        requester = running.enter_context(start_peer(OPEN_NETWORK="1", LOG_LEVEL="error", **MANY))
+        settings = {"BOOTNODES": bootnode(requester), "DEMO": "1", "DEMO_PIECES_PER_S": "4", "LOG_LEVEL": "error"}
         peers = [running.enter_context(start_peer(**settings, **MANY)) for _ in range(3)]
-        wait_until(lambda: len(servers_of(asker, "masa-demo")) == 3)
-        yield asker, peers
+        wait_until(lambda: len(servers_of(requester, "masa-demo")) == 3)
+        yield requester, peers
 
 
 @pytest.fixture(autouse=True)
@@ -49,12 +49,12 @@ def _many_sockets() -> Iterator[None]:
 async def test_each_of_a_thousand_requests_ends_whole_or_in_a_true_error(
     crowd: tuple[Node, list[Node]], measured: Measured
 ) -> None:
-    asker, peers = crowd
-    assert set(await ask_at_once(asker, WARM_UP)) == {WHOLE}
-    descriptors, memory_mb = used_by(asker.pid)
+    requester, peers = crowd
+    assert set(await ask_at_once(requester, WARM_UP)) == {WHOLE}
+    descriptors, memory_mb = used_by(requester.pid)
     async with asyncio.timeout(ALL_WITHIN_S), asyncio.TaskGroup() as group:
         begun = asyncio.Semaphore(0)
-        answers = group.create_task(ask_at_once(asker, REQUESTS, begun))
+        answers = group.create_task(ask_at_once(requester, REQUESTS, begun))
         for _ in range(REQUESTS // 4):  # half of those that stream: what has begun is not begun again elsewhere
             await begun.acquire()
         for peer in peers[:2]:
@@ -65,13 +65,13 @@ async def test_each_of_a_thousand_requests_ends_whole_or_in_a_true_error(
     assert endings[WHOLE] >= REQUESTS // 10, endings  # the third peer was never killed
     assert endings[BROKEN] + endings[ERROR] > 0, endings  # or the kills hit nobody
 
-    await until_idle(asker)
-    assert asker.get("/api/v1/node")["waiting"] == 0
+    await until_idle(requester)
+    assert requester.get("/api/v1/node")["waiting"] == 0
     took_s = await asyncio.to_thread(
-        wait_until, lambda: used_by(asker.pid)[0] <= descriptors + MORE_DESCRIPTORS, QUIET_WITHIN_S
+        wait_until, lambda: used_by(requester.pid)[0] <= descriptors + MORE_DESCRIPTORS, QUIET_WITHIN_S
     )
     measured("the descriptors of the first node are back after 1000 requests", took_s, QUIET_WITHIN_S)
-    assert used_by(asker.pid)[1] - memory_mb < MORE_MEMORY_MB
+    assert used_by(requester.pid)[1] - memory_mb < MORE_MEMORY_MB
     for peer in peers:
         await asyncio.to_thread(wait_until, lambda peer=peer: not peer.get("/api/v1/node")["peers_running"])
 

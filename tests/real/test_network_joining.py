@@ -55,7 +55,7 @@ def test_a_link_is_one_word(link: str) -> None:
 
 
 def test_who_joined_by_an_invite_may_ask(host: Node, guest: Node) -> None:
-    assert peer_row(host, node_id(guest))["standing"] == "invited"
+    assert peer_row(host, node_id(guest))["membership"] == "invited"
     assert linked(guest) == {node_id(host)}
     with answered(guest, "masa-demo") as answer:
         assert (answer.status, answer.headers["X-Masa-Served-By"]) == (200, node_id(host))
@@ -91,7 +91,7 @@ def test_peers_are_shown_to_people_and_to_programs(host: Node, guest: Node) -> N
     for word in (node_id(host)[:10], "host", "direct", "masa-demo"):
         assert word in text
     rows = json.loads(guest.command("peers", "--json").stdout)["peers"]
-    assert [(row["id"], row["standing"], row["route"]) for row in rows] == [(node_id(host), "listed", "direct")]
+    assert [(row["id"], row["membership"], row["route"]) for row in rows] == [(node_id(host), "listed", "direct")]
 
 
 def test_a_peer_that_is_trusted_by_command_may_see_private_requests(host: Node, guest: Node) -> None:
@@ -148,7 +148,7 @@ def test_members_meet_through_their_host_and_stay_linked_without_it(host: Node, 
     stranger.start()
     stranger_id = node_id(stranger)
     wait_until(lambda: linked(stranger) == {node_id(host), node_id(guest)})
-    assert "vouched" in {peer_row(guest, stranger_id)["standing"], peer_row(stranger, node_id(guest))["standing"]}
+    assert "vouched" in {peer_row(guest, stranger_id)["membership"], peer_row(stranger, node_id(guest))["membership"]}
     host.stop()
     wait_until(lambda: linked(guest) == {stranger_id})
     stranger.stop()
@@ -167,4 +167,4 @@ def test_nodes_that_list_each_other_need_no_invite(start_peer: StartNode, tmp_pa
         later.environment["BOOTNODES"] = entry
         with later:
             wait_until(lambda: linked(first) == {later_id})
-            assert peer_row(first, later_id)["standing"] == "listed"
+            assert peer_row(first, later_id)["membership"] == "listed"

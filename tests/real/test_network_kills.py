@@ -101,7 +101,7 @@ def counted(pieces: Any, begun: Step) -> Iterator[Any]:  # noqa: ANN401 - an SDK
 
 def whole(trio: Trio, model: str, messages: Any = HELLO, headers: Any = None) -> tuple[int, bytes, dict[str, str]]:  # noqa: ANN401
     fields = {"messages": messages, "max_tokens": 3}
-    with answered(trio.asker, model, fields, headers) as answer:
+    with answered(trio.requester, model, fields, headers) as answer:
         return answer.status, answer.read(), attempts(answer.headers["X-Masa-Attempts"] or "")
 
 
@@ -116,8 +116,8 @@ def start_two_slow_ones(trio: Trio, requests: Requests) -> None:
 def start_streams(trio: Trio, requests: Requests) -> None:
     """Those that only the left can serve, with a piece each."""
     begun: list[int] = []
-    requests.start("openai", lambda: openai_stream(trio.asker.url, lambda: begun.append(1)))
-    requests.start("anthropic", lambda: anthropic_stream(trio.asker.url, lambda: begun.append(1)))
+    requests.start("openai", lambda: openai_stream(trio.requester.url, lambda: begun.append(1)))
+    requests.start("anthropic", lambda: anthropic_stream(trio.requester.url, lambda: begun.append(1)))
     wait_until(lambda: len(begun) == 2)
 
 
@@ -138,7 +138,7 @@ def peer_killed(mortals: Trio) -> Seen:
     seen.facts["before"] = own_view(trio.left.node)
     begun: list[int] = []
     for name in ("ollama one", "ollama two"):
-        requests.start(name, lambda: ollama_stream(trio.asker.url, lambda: begun.append(1)))
+        requests.start(name, lambda: ollama_stream(trio.requester.url, lambda: begun.append(1)))
     wait_until(lambda: len(begun) == 2)
     start_two_slow_ones(trio, requests)
     start_streams(trio, requests)
@@ -146,13 +146,13 @@ def peer_killed(mortals: Trio) -> Seen:
     trio.left.node.kill()
     requests.start("after", lambda: whole(trio, "left"))
     requests.start("after, of both", lambda: whole(trio, "endless"))
-    wait_until(lambda: left not in linked(trio.asker), NOTICED_WITHIN_S)
+    wait_until(lambda: left not in linked(trio.requester), NOTICED_WITHIN_S)
     seen.seconds["the killed peer is not linked any more"] = requests.seconds()
-    wait_until(lambda: not servers_of(trio.asker, "left"), NOTICED_WITHIN_S)
+    wait_until(lambda: not servers_of(trio.requester, "left"), NOTICED_WITHIN_S)
     seen.seconds["the killed peer serves nothing any more"] = requests.seconds()
-    seen.facts["row"] = peer_row(trio.asker, left)
+    seen.facts["row"] = peer_row(trio.requester, left)
     seen.results = requests.end()
-    with answered(trio.asker, "left") as answer:
+    with answered(trio.requester, "left") as answer:
         seen.facts["away"] = answer.status, json.loads(answer.read())["error"], answer.headers["Retry-After"]
     requests.killed()
     trio.left.node.start()
@@ -163,35 +163,35 @@ def peer_killed(mortals: Trio) -> Seen:
 
 
 @pytest.fixture(scope="module")
-def asker_killed(mortals: Trio, peer_killed: Seen) -> Seen:
+def requester_killed(mortals: Trio, peer_killed: Seen) -> Seen:
     """The first node, everybody's bootnode, is killed in the midst of a stream and of a wait for a first piece."""
     trio, requests, seen = mortals, Requests(), Seen()
     slow = trio.right.servers["slow"]  # the left is not trusted with much, after all that it broke off
-    seen.facts["before"] = own_view(trio.asker)
+    seen.facts["before"] = own_view(trio.requester)
     with (
-        answered(trio.asker, "endless", {"stream": True}) as stream,
-        asked(trio.asker, "tardy", {"messages": LONG * 3}),
+        answered(trio.requester, "endless", {"stream": True}) as stream,
+        asked(trio.requester, "tardy", {"messages": LONG * 3}),
     ):
         winner: Supplier = trio.supplier(stream.headers["X-Masa-Served-By"])
         slow.seconds_until(busy_slots=1, within_s=5)
         requests.killed()
-        trio.asker.kill()
+        trio.requester.kill()
         winner.servers["endless"].seconds_until(busy_slots=0, within_s=NOTICED_WITHIN_S)
-        seen.seconds["the slot of a killed asker is idle"] = requests.seconds()
+        seen.seconds["the slot of a killed requester is idle"] = requests.seconds()
         wait_until(lambda: not slow.callers(), NOTICED_WITHIN_S)
-        seen.seconds["nobody waits for an LLM for a killed asker"] = requests.seconds()
+        seen.seconds["nobody waits for an LLM for a killed requester"] = requests.seconds()
     trio.right.node.stop()
     trio.right.node.start()
     wait_until(lambda: linked(trio.right.node))
     seen.facts["met"] = linked(trio.right.node)
-    trio.asker.start()
+    trio.requester.start()
     trio.wait_until_known()
-    seen.facts["after"] = own_view(trio.asker)
+    seen.facts["after"] = own_view(trio.requester)
     return seen
 
 
 @pytest.fixture(scope="module")
-def llm_killed(mortals: Trio, asker_killed: Seen) -> Seen:
+def llm_killed(mortals: Trio, requester_killed: Seen) -> Seen:
     """The LLM servers of the left node are killed in the midst of streams and of a wait for a first piece."""
     trio, requests, seen = mortals, Requests(), Seen()
     start_two_slow_ones(trio, requests)
@@ -230,7 +230,7 @@ def test_a_peer_killed_before_its_first_piece_is_replaced_by_another(peer_killed
     assert sorted(trails, key=len) == [[right], [left, right]]
 
 
-def test_an_ask_of_a_peer_that_is_already_dead_ends_in_a_true_error(peer_killed: Seen, measured: Measured) -> None:
+def test_a_request_of_a_peer_that_is_already_dead_ends_in_a_true_error(peer_killed: Seen, measured: Measured) -> None:
     (status, body, trail), told_s = peer_killed.results["after"]
     assert status in (502, 503, 504)
     assert b'"error"' in body
@@ -238,7 +238,9 @@ def test_an_ask_of_a_peer_that_is_already_dead_ends_in_a_true_error(peer_killed:
     measured("a caller of a model of a killed peer is told", told_s, NOTICED_WITHIN_S)
 
 
-def test_an_ask_that_another_can_answer_does_not_wait_for_the_dead_one(peer_killed: Seen, measured: Measured) -> None:
+def test_a_request_that_another_can_answer_does_not_wait_for_the_dead_one(
+    peer_killed: Seen, measured: Measured
+) -> None:
     (status, *_), took_s = peer_killed.results["after, of both"]
     assert status == 200
     measured("a live peer's answer beside a killed peer", took_s, 2.0)
@@ -269,15 +271,15 @@ def test_a_killed_node_comes_back_with_its_id_and_its_port(request: pytest.Fixtu
 # ---- the node of the caller ----
 
 
-def test_the_llms_of_peers_stop_when_the_asking_node_is_killed(asker_killed: Seen, measured: Measured) -> None:
-    for what, took_s in asker_killed.seconds.items():
+def test_the_llms_of_peers_stop_when_the_asking_node_is_killed(requester_killed: Seen, measured: Measured) -> None:
+    for what, took_s in requester_killed.seconds.items():
         measured(what, took_s, NOTICED_WITHIN_S)
 
 
-def test_a_node_that_starts_anew_meets_the_others_although_its_bootnode_is_gone(
-    asker_killed: Seen, mortals: Trio
+def test_a_node_that_starts_again_meets_the_others_although_its_bootnode_is_gone(
+    requester_killed: Seen, mortals: Trio
 ) -> None:
-    assert asker_killed.facts["met"] == {mortals.left.node_id}
+    assert requester_killed.facts["met"] == {mortals.left.node_id}
 
 
 # ---- the LLM of a peer ----

@@ -22,16 +22,16 @@ TOO_LONG = [{"role": "user", "content": "word " * 6000}]
 def crowded(start_peer: StartNode) -> Iterator[Node]:
     """A node without an LLM, and two peers that serve one request at a time, slowly."""
     with contextlib.ExitStack() as running:
-        asker = running.enter_context(start_peer(OPEN_NETWORK="1"))
+        requester = running.enter_context(start_peer(OPEN_NETWORK="1"))
         few = {"MAX_PEER_JOBS": "1", "MAX_PEER_QUEUE": "0", "DEMO": "1", "DEMO_PIECES_PER_S": "8"}
         for _ in range(2):
-            running.enter_context(start_peer(BOOTNODES=bootnode(asker), **few))
-        wait_until(lambda: len(servers_of(asker, "masa-demo")) == 2)
-        yield asker
+            running.enter_context(start_peer(BOOTNODES=bootnode(requester), **few))
+        wait_until(lambda: len(servers_of(requester, "masa-demo")) == 2)
+        yield requester
 
 
 def test_a_model_of_nobody_is_404_and_the_nearest_are_named(trio: Trio) -> None:
-    with answered(trio.asker, "cuont") as answer:
+    with answered(trio.requester, "cuont") as answer:
         error = json.loads(answer.read())["error"]
     assert answer.status == 404
     assert error["code"] == "model_not_found"
@@ -43,7 +43,7 @@ def test_an_llms_own_400_comes_through_a_peer_byte_for_byte(
     trio: Trio, server_of: Callable[[str], LlamaServer]
 ) -> None:
     body = json.dumps({"model": "count", "messages": TOO_LONG}).encode()
-    status, headers, through = post(trio.asker.url, CHAT, body)
+    status, headers, through = post(trio.requester.url, CHAT, body)
     straight_status, straight_headers, straight = post(server_of("count").url, CHAT, body)
     assert (status, through) == (straight_status, straight)
     assert headers["Content-Type"] == straight_headers["Content-Type"]
@@ -84,7 +84,7 @@ def test_when_all_peers_are_busy_the_caller_is_told_when_to_come_back(crowded: N
 
 @pytest.mark.parametrize("privacy", ["local", "trusted"])
 def test_a_request_that_no_peer_may_see_is_403_and_reaches_none(trio: Trio, privacy: str) -> None:
-    with answered(trio.asker, "endless", {"stream": True}, {"X-Masa-Privacy": privacy}) as answer:
+    with answered(trio.requester, "endless", {"stream": True}, {"X-Masa-Privacy": privacy}) as answer:
         assert answer.status == 403
         error = json.loads(answer.read())["error"]
     assert error["code"] == "privacy_refused"
@@ -96,13 +96,13 @@ def test_a_request_that_no_peer_may_see_is_403_and_reaches_none(trio: Trio, priv
 
 @pytest.mark.parametrize("privacy", ["secret", "", "any, local"])
 def test_a_privacy_that_is_not_understood_is_refused_and_not_guessed(trio: Trio, privacy: str) -> None:
-    with answered(trio.asker, "count", headers={"X-Masa-Privacy": privacy}) as answer:
+    with answered(trio.requester, "count", headers={"X-Masa-Privacy": privacy}) as answer:
         assert answer.status == 400
         assert b"X-Masa-Privacy" in answer.read()
 
 
 def test_a_peer_that_is_trusted_by_its_id_may_see_the_request(trio: Trio, start_peer: StartNode) -> None:
-    with start_peer(TRUSTED_PEERS=trio.left.node_id, BOOTNODES=bootnode(trio.asker), PRIVACY="trusted") as node:
+    with start_peer(TRUSTED_PEERS=trio.left.node_id, BOOTNODES=bootnode(trio.requester), PRIVACY="trusted") as node:
         wait_until(lambda: len(sharers_of(node, "count")) == 2)
         assert servers_of(node, "count") == {trio.left.node_id}
         with answered(node, "count", {"max_tokens": 3}) as answer:

@@ -18,7 +18,7 @@ def test_up_says_in_json_where_it_listens_and_ends_politely(serve: Callable[[str
         code = node.stop()
     events = [json.loads(line)["event"] for line in node.stdout_lines]
     assert events[0] == "listening"
-    assert set(events) <= {"listening", "settled"}
+    assert set(events) <= {"listening", "ready"}
     assert code == 0
 
 

@@ -28,7 +28,7 @@ def test_a_chat_is_translated(serve: Serve, ollama_at: OllamaAt) -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_a_strict_chat_is_refused_and_the_door_that_works_is_named(
+def test_a_strict_chat_is_refused_and_the_endpoint_that_works_is_named(
     serve: Serve, strict_at: OllamaAt, *, stream: bool
 ) -> None:
     client: Any = strict_at(serve("count").node.url)

@@ -73,9 +73,9 @@ class Market:
         """A node that runs until all are stopped."""
         first = {"BOOTNODES": bootnode(self.nodes[0])} if self.nodes else {}
         owner = self.chain.new_account()
-        place = self._folder / name
-        place.mkdir()
-        keys = Keys(place / "masa")
+        location = self._folder / name
+        location.mkdir()
+        keys = Keys(location / "masa")
         if is_staked:
             self.chain.stake(self.contract, owner.address)
             keys.sign(owner, self.contract)
@@ -89,14 +89,14 @@ class Market:
             "STAKE_PROVIDERS": "require",
             "STAKE_CALLERS": "require",
         }
-        node = self._running.enter_context(Node(place, given | first | settings, "/healthz"))
+        node = self._running.enter_context(Node(location, given | first | settings, "/healthz"))
         self.nodes.append(node)
         return Member(node, keys, owner)
 
-    def wait_until_known(self, asker: Node) -> None:
+    def wait_until_known(self, requester: Node) -> None:
         """Until it knows who serves the demo."""
         others = {self.bob.keys.node_id, self.cleo.keys.node_id}
-        wait_until(lambda: sharers_of(asker, MODEL) >= others and bool(sharers_of(asker, TALKER)))
+        wait_until(lambda: sharers_of(requester, MODEL) >= others and bool(sharers_of(requester, TALKER)))
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_under_require_the_unstaked_node_is_not_asked(market: Market) -> None:
     assert PEERS_ASK not in market.cleo.node.log.read_text()
 
 
-def test_its_own_llm_serves_its_owner_all_the_same(market: Market) -> None:
+def test_its_own_llm_serves_its_owner_anyway(market: Market) -> None:
     with answered(market.cleo.node, MODEL, STREAM) as answer:
         assert (answer.status, answer.headers["X-Masa-Served-By"]) == (200, "local")
 
@@ -196,7 +196,7 @@ def test_a_stake_that_comes_and_goes_while_requests_run_cuts_none(market: Market
     assert peers_asked(market.cleo.node) == 0
 
 
-def test_the_asker_whose_stake_ends_is_told_so_and_served_again_with_the_next(market: Market) -> None:
+def test_the_requester_whose_stake_ends_is_told_so_and_served_again_with_the_next(market: Market) -> None:
     chain, contract, ada, bob = market.chain, market.contract, market.ada, market.bob
     with Trickle(ada.node) as trickle:
         trickle.wait_for("whole")

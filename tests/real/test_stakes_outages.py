@@ -138,7 +138,7 @@ def test_a_contract_without_unbonding_is_warned_of(pair: Pair) -> None:
     assert "can be withdrawn at once" in " ".join((status.stdout + status.stderr).split())
 
 
-def test_a_withdrawal_ends_it_and_a_deposit_begins_it_anew(pair: Pair) -> None:
+def test_a_withdrawal_ends_it_and_a_deposit_begins_it_again(pair: Pair) -> None:
     owner = pair.owners["bob"].address
     with Trickle(pair.ada) as trickle:
         trickle.wait_for("whole")

@@ -9,7 +9,7 @@ from masa_node.chat.answer import Answer, StreamedAnswer, Usage, WholeAnswer
 from masa_node.chat.errors import ErrorAnswer, ProviderError
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.outcome import Outcome
-from masa_node.chat.request import Ask, DialectName, Door, Privacy, RaceMode, RaceRule, RequestId
+from masa_node.chat.request import DialectName, Endpoint, Privacy, RaceMode, RaceRule, Request, RequestId
 from masa_node.routing.admission import Admission
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher
@@ -83,12 +83,12 @@ class ScriptedProvider:
 
     def __init__(self, name: str, *steps: Step) -> None:
         self.name = name
-        self.place = f"{name} (http://{name})"
-        self.asked: list[Ask] = []
+        self.location = f"{name} (http://{name})"
+        self.asked: list[Request] = []
         self.at_work = 0
         self._steps = steps
 
-    async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
+    async def answer(self, ask: Request, sign: Sign = no_sign) -> Answer:
         self.asked.append(ask)
         self.at_work += 1
         try:
@@ -104,7 +104,7 @@ class ScriptedProvider:
                 case Alive():
                     sign()
                 case ProviderError():
-                    step.place = self.place
+                    step.location = self.location
                     raise step
                 case ScriptedStream():
                     return step.as_answer()
@@ -131,8 +131,8 @@ def http_error(status: int) -> ErrorAnswer:
     return ErrorAnswer(f"it answered {status}: boom", status=status, headers=(), body=b"{}", is_json=True)
 
 
-def offer(model: str = MODEL, *doors: Door) -> ModelOffer:
-    return ModelOffer(model, frozenset(doors or (Door.OPENAI_CHAT,)))
+def offer(model: str = MODEL, *endpoints: Endpoint) -> ModelOffer:
+    return ModelOffer(model, frozenset(endpoints or (Endpoint.OPENAI_CHAT,)))
 
 
 async def nothing_new() -> None:
@@ -141,7 +141,7 @@ async def nothing_new() -> None:
 
 @dataclass(slots=True)
 class World:
-    """A dispatcher with these providers; all of them serve MODEL at the OpenAI door."""
+    """A dispatcher with these providers; all of them serve MODEL at the OpenAI endpoint."""
 
     providers: Sequence[ScriptedProvider] = ()
     max_running: int = 10
@@ -166,13 +166,13 @@ class World:
     def ask(
         self,
         model: str = MODEL,
-        door: Door = Door.OPENAI_CHAT,
+        endpoint: Endpoint = Endpoint.OPENAI_CHAT,
         race: RaceRule = ALL,
         privacy: Privacy = Privacy.ANY,
-    ) -> Ask:
-        return Ask(
+    ) -> Request:
+        return Request(
             request_id=RequestId("r-1"),
-            door=door,
+            endpoint=endpoint,
             model=model,
             wants_stream=True,
             body=b'{"model":"tiny"}',
@@ -184,8 +184,8 @@ class World:
             race=race,
         )
 
-    async def answer(self, ask: Ask | None = None) -> Answer:
-        """Have one ask answered, and closed again."""
+    async def answer(self, ask: Request | None = None) -> Answer:
+        """Have one request answered, and closed again."""
         exchange = self.dispatcher.open(ask or self.ask())
         try:
             answer = await exchange.answer()

@@ -7,31 +7,31 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from masa_node.chat.errors import Overloaded
-from masa_node.routing.admission import RETRY_AFTER_S, Admission, GuestAdmission
+from masa_node.routing.admission import RETRY_AFTER_S, Admission, PeerAdmission
 from tests.virtual_time import VirtualTimeLoop, settle, virtual_time
 
 
 async def waiters(admission: Admission, count: int) -> list[asyncio.Task[None]]:
-    tasks = [asyncio.create_task(admission.enter()) for _ in range(count)]
+    tasks = [asyncio.create_task(admission.acquire()) for _ in range(count)]
     await settle()
     return tasks
 
 
 @virtual_time
-async def test_places_are_given_at_once_while_there_are_some() -> None:
+async def test_slots_are_given_at_once_while_there_are_some() -> None:
     admission = Admission(max_running=2, max_waiting=0)
-    await admission.enter()
-    await admission.enter()
+    await admission.acquire()
+    await admission.acquire()
     assert (admission.running, admission.waiting) == (2, 0)
 
 
 @virtual_time
 async def test_when_the_queue_is_full_the_next_is_told_at_once() -> None:
     admission = Admission(max_running=1, max_waiting=1)
-    await admission.enter()
+    await admission.acquire()
     (waiter,) = await waiters(admission, 1)
     with pytest.raises(Overloaded, match=r"1 requests are under way and 1 wait.*MAX_CONCURRENT, MAX_QUEUE") as refused:
-        await admission.enter()
+        await admission.acquire()
     assert refused.value.retry_after_s == RETRY_AFTER_S
     assert (admission.running, admission.waiting) == (1, 1)
     waiter.cancel()
@@ -40,20 +40,20 @@ async def test_when_the_queue_is_full_the_next_is_told_at_once() -> None:
 @virtual_time
 async def test_without_a_queue_nobody_waits() -> None:
     admission = Admission(max_running=1, max_waiting=0)
-    await admission.enter()
+    await admission.acquire()
     with pytest.raises(Overloaded):
-        await admission.enter()
-    admission.leave()
-    await admission.enter()
+        await admission.acquire()
+    admission.release()
+    await admission.acquire()
 
 
 @virtual_time
 async def test_who_came_first_is_let_in_first() -> None:
     admission = Admission(max_running=1, max_waiting=9)
-    await admission.enter()
+    await admission.acquire()
     tasks = await waiters(admission, 4)
     for done in range(1, 5):
-        admission.leave()
+        admission.release()
         await settle()
         assert [task.done() for task in tasks] == [True] * done + [False] * (4 - done)
         assert admission.running == 1
@@ -62,24 +62,24 @@ async def test_who_came_first_is_let_in_first() -> None:
 @virtual_time
 async def test_nobody_overtakes_those_who_wait() -> None:
     admission = Admission(max_running=1, max_waiting=9)
-    await admission.enter()
+    await admission.acquire()
     (first,) = await waiters(admission, 1)
-    admission.leave()  # the place is `first`'s, who has not run yet
-    late = asyncio.create_task(admission.enter())
+    admission.release()  # the slot is `first`'s, who has not run yet
+    late = asyncio.create_task(admission.acquire())
     await settle()
     assert (first.done(), late.done(), admission.running) == (True, False, 1)
     late.cancel()
 
 
 @virtual_time
-async def test_who_goes_away_while_waiting_holds_no_place() -> None:
+async def test_who_goes_away_while_waiting_holds_no_slot() -> None:
     admission = Admission(max_running=1, max_waiting=9)
-    await admission.enter()
+    await admission.acquire()
     first, second = await waiters(admission, 2)
     first.cancel()
     await settle()
     assert (admission.running, admission.waiting) == (1, 1)
-    admission.leave()
+    admission.release()
     await second
     assert (admission.running, admission.waiting) == (1, 0)
 
@@ -93,29 +93,29 @@ async def test_who_goes_away_while_waiting_holds_no_place() -> None:
     ids=["given, then gone", "gone, then given"],
 )
 @virtual_time
-async def test_a_place_given_to_one_who_goes_away_at_that_moment_is_handed_on(
+async def test_a_slot_given_to_one_who_goes_away_at_that_moment_is_handed_on(
     order: Callable[[Admission, asyncio.Task[None]], object],
 ) -> None:
     admission = Admission(max_running=1, max_waiting=9)
-    await admission.enter()
+    await admission.acquire()
     gone, next_one = await waiters(admission, 2)
     order(admission, gone)
     await settle()
     assert gone.cancelled()
     assert next_one.done()
     assert (admission.running, admission.waiting) == (1, 0)
-    admission.leave()
+    admission.release()
     assert admission.running == 0
 
 
 @virtual_time
-async def test_when_all_who_wait_go_away_at_once_the_place_is_free() -> None:
+async def test_when_all_who_wait_go_away_at_once_the_slot_is_free() -> None:
     admission = Admission(max_running=1, max_waiting=9)
-    await admission.enter()
+    await admission.acquire()
     tasks = await waiters(admission, 3)
     for task in tasks:
         task.cancel()
-    admission.leave()
+    admission.release()
     await settle()
     assert (admission.running, admission.waiting) == (0, 0)
 
@@ -148,7 +148,7 @@ class AdmissionMachine(RuleBasedStateMachine):
     @rule(count=st.integers(1, 3))
     def some_come(self, count: int) -> None:
         loop = self.runner.get_loop()
-        self.came += [loop.create_task(self.admission.enter()) for _ in range(count)]
+        self.came += [loop.create_task(self.admission.acquire()) for _ in range(count)]
         self.turn()
 
     @precondition(lambda self: self.inside_now())
@@ -158,11 +158,11 @@ class AdmissionMachine(RuleBasedStateMachine):
         waiting = [task for task in self.came if not task.done()]
         self.came.remove(leaver)
         if first:
-            self.admission.leave()
+            self.admission.release()
         for task in waiting[:gone]:
             task.cancel()
         if not first:
-            self.admission.leave()
+            self.admission.release()
         self.turn()
 
     @rule(data=st.data())
@@ -190,190 +190,190 @@ TestAdmissionMachine = AdmissionMachine.TestCase
 TestAdmissionMachine.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
 
 
-# ---- guests ----
+# ---- peers ----
 
 
-async def guests_waiting(guests: GuestAdmission, count: int) -> list[asyncio.Task[None]]:
-    tasks = [asyncio.create_task(guests.enter()) for _ in range(count)]
+async def peers_waiting(peers: PeerAdmission, count: int) -> list[asyncio.Task[None]]:
+    tasks = [asyncio.create_task(peers.acquire()) for _ in range(count)]
     await settle()
     return tasks
 
 
 @virtual_time
-async def test_guests_have_places_of_their_own_within_the_owners() -> None:
+async def test_peers_have_slots_of_their_own_within_the_owners() -> None:
     main = Admission(max_running=3, max_waiting=9)
-    guests = GuestAdmission(main, max_running=2, max_waiting=9)
+    peers = PeerAdmission(main, max_running=2, max_waiting=9)
     for _ in range(2):
-        await guests.enter()
-    (third,) = await guests_waiting(guests, 1)
-    assert (guests.running, guests.waiting, main.running) == (2, 1, 2)
-    await main.enter()
-    main.leave()
+        await peers.acquire()
+    (third,) = await peers_waiting(peers, 1)
+    assert (peers.running, peers.waiting, main.running) == (2, 1, 2)
+    await main.acquire()
+    main.release()
     await settle()
-    assert not third.done()  # a place of the owner's is free, but two guests are the most
-    guests.leave()
+    assert not third.done()  # a slot of the owner's is free, but two peers are the most
+    peers.release()
     await third
-    assert (guests.running, main.running) == (2, 2)
+    assert (peers.running, main.running) == (2, 2)
 
 
 @virtual_time
-async def test_a_guest_too_many_is_told_at_once() -> None:
-    guests = GuestAdmission(Admission(9, 9), max_running=1, max_waiting=1)
-    await guests.enter()
-    (waiter,) = await guests_waiting(guests, 1)
+async def test_a_peer_too_many_is_told_at_once() -> None:
+    peers = PeerAdmission(Admission(9, 9), max_running=1, max_waiting=1)
+    await peers.acquire()
+    (waiter,) = await peers_waiting(peers, 1)
     with pytest.raises(Overloaded, match=r"MAX_PEER_JOBS, MAX_PEER_QUEUE"):
-        await guests.enter()
+        await peers.acquire()
     waiter.cancel()
 
 
 @virtual_time
-async def test_the_owner_goes_before_guests_who_came_earlier() -> None:
+async def test_the_owner_goes_before_peers_who_came_earlier() -> None:
     main = Admission(max_running=1, max_waiting=9)
-    guests = GuestAdmission(main, max_running=1, max_waiting=9)
-    await main.enter()
-    (guest,) = await guests_waiting(guests, 1)
+    peers = PeerAdmission(main, max_running=1, max_waiting=9)
+    await main.acquire()
+    (peer,) = await peers_waiting(peers, 1)
     first, second = await waiters(main, 2)
     for owner in (first, second):
-        main.leave()
+        main.release()
         await settle()
-        assert (owner.done(), guest.done()) == (True, False)
-    main.leave()
-    await guest
-    assert (guests.running, main.running) == (1, 1)
+        assert (owner.done(), peer.done()) == (True, False)
+    main.release()
+    await peer
+    assert (peers.running, main.running) == (1, 1)
 
 
 @virtual_time
-async def test_a_guest_does_not_slip_in_while_the_owner_waits() -> None:
+async def test_a_peer_does_not_slip_in_while_the_owner_waits() -> None:
     main = Admission(max_running=1, max_waiting=9)
-    guests = GuestAdmission(main, max_running=1, max_waiting=9)
-    await guests.enter()
+    peers = PeerAdmission(main, max_running=1, max_waiting=9)
+    await peers.acquire()
     (owner,) = await waiters(main, 1)
-    guests.leave()  # the place is the owner's, who has not run yet
-    late = asyncio.create_task(guests.enter())
+    peers.release()  # the slot is the owner's, who has not run yet
+    late = asyncio.create_task(peers.acquire())
     await settle()
     assert (owner.done(), late.done()) == (True, False)
     late.cancel()
     await settle()
-    assert (guests.running, guests.waiting, main.running) == (0, 0, 1)
+    assert (peers.running, peers.waiting, main.running) == (0, 0, 1)
 
 
 @virtual_time
-async def test_a_guest_who_goes_away_hands_his_place_on() -> None:
+async def test_a_peer_who_goes_away_hands_his_slot_on() -> None:
     main = Admission(max_running=1, max_waiting=9)
-    guests = GuestAdmission(main, max_running=1, max_waiting=9)
-    await main.enter()
-    gone, next_one = await guests_waiting(guests, 2)
-    main.leave()  # the place was given to the first, who goes away at that moment
+    peers = PeerAdmission(main, max_running=1, max_waiting=9)
+    await main.acquire()
+    gone, next_one = await peers_waiting(peers, 2)
+    main.release()  # the slot was given to the first, who goes away at that moment
     gone.cancel()
     await settle()
     assert (gone.cancelled(), next_one.done()) == (True, True)
-    assert (guests.running, guests.waiting, main.running) == (1, 0, 1)
-    guests.leave()
-    assert (guests.running, main.running) == (0, 0)
+    assert (peers.running, peers.waiting, main.running) == (1, 0, 1)
+    peers.release()
+    assert (peers.running, main.running) == (0, 0)
 
 
 RANKS = {"good": 0, "other good": 0, "bad": 2, "unknown": 1}
 
 
-async def ranked_waiting(guests: GuestAdmission, names: str) -> dict[str, asyncio.Task[None]]:
-    """One place is taken; these came after it, in this order."""
-    guests.rank = RANKS.__getitem__
-    await guests.enter("good")
-    tasks = {name: asyncio.create_task(guests.enter(name)) for name in names.split(",")}
+async def ranked_waiting(peers: PeerAdmission, names: str) -> dict[str, asyncio.Task[None]]:
+    """One slot is taken; these came after it, in this order."""
+    peers.rank = RANKS.__getitem__
+    await peers.acquire("good")
+    tasks = {name: asyncio.create_task(peers.acquire(name)) for name in names.split(",")}
     await settle()
     return tasks
 
 
 @virtual_time
-async def test_guests_of_a_better_rank_are_let_in_first() -> None:
-    guests = GuestAdmission(Admission(9, 9), max_running=1, max_waiting=9)
-    tasks = await ranked_waiting(guests, "bad,unknown,other good")
+async def test_peers_of_a_better_rank_are_let_in_first() -> None:
+    peers = PeerAdmission(Admission(9, 9), max_running=1, max_waiting=9)
+    tasks = await ranked_waiting(peers, "bad,unknown,other good")
     order = []
     for _ in tasks:
-        guests.leave("good")
+        peers.release("good")
         await settle()
         order += [name for name, task in tasks.items() if task.done() and name not in order]
     assert order == ["other good", "unknown", "bad"]
 
 
 @virtual_time
-async def test_in_a_full_queue_a_lesser_guest_makes_room_for_a_better_one() -> None:
-    guests = GuestAdmission(Admission(9, 9), max_running=1, max_waiting=2)
-    tasks = await ranked_waiting(guests, "bad,unknown")
-    better = asyncio.create_task(guests.enter("other good"))
+async def test_in_a_full_queue_a_lesser_peer_makes_room_for_a_better_one() -> None:
+    peers = PeerAdmission(Admission(9, 9), max_running=1, max_waiting=2)
+    tasks = await ranked_waiting(peers, "bad,unknown")
+    better = asyncio.create_task(peers.acquire("other good"))
     await settle()
     assert isinstance(tasks["bad"].exception(), Overloaded)
     assert not tasks["unknown"].done()
-    guests.leave("good")
+    peers.release("good")
     await better
     tasks["unknown"].cancel()
 
 
 @virtual_time
-async def test_in_a_full_queue_no_better_guest_makes_room_for_a_lesser_one() -> None:
-    guests = GuestAdmission(Admission(9, 9), max_running=1, max_waiting=1)
-    tasks = await ranked_waiting(guests, "other good")
+async def test_in_a_full_queue_no_better_peer_makes_room_for_a_lesser_one() -> None:
+    peers = PeerAdmission(Admission(9, 9), max_running=1, max_waiting=1)
+    tasks = await ranked_waiting(peers, "other good")
     with pytest.raises(Overloaded):
-        await guests.enter("bad")
+        await peers.acquire("bad")
     assert not tasks["other good"].done()
     tasks["other good"].cancel()
 
 
-class GuestMachine(RuleBasedStateMachine):
-    """Owners and guests come, leave and go away in any order."""
+class PeerMachine(RuleBasedStateMachine):
+    """Owners and peers come, leave and go away in any order."""
 
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner(loop_factory=VirtualTimeLoop)
         self.main = Admission(MAX_RUNNING, MAX_WAITING)
-        self.guests = GuestAdmission(self.main, 1, 2)
-        self.came: dict[bool, list[asyncio.Task[None]]] = {True: [], False: []}  # True: guests
+        self.peers = PeerAdmission(self.main, 1, 2)
+        self.came: dict[bool, list[asyncio.Task[None]]] = {True: [], False: []}  # True: peers
 
     def teardown(self) -> None:
         for task in (*self.came[True], *self.came[False]):
             task.cancel()
         self.runner.close()
 
-    def inside(self, *, guest: bool) -> list[asyncio.Task[None]]:
-        return [task for task in self.came[guest] if task.done()]
+    def inside(self, *, peer: bool) -> list[asyncio.Task[None]]:
+        return [task for task in self.came[peer] if task.done()]
 
     def turn(self) -> None:
         self.runner.run(settle())
         for tasks in self.came.values():
             tasks[:] = [task for task in tasks if not task.done() or (not task.cancelled() and not task.exception())]
 
-    @rule(guests=st.lists(st.booleans(), min_size=1, max_size=3))
-    def some_come(self, guests: list[bool]) -> None:
-        for guest in guests:
-            room = self.guests if guest else self.main
-            self.came[guest].append(self.runner.get_loop().create_task(room.enter()))
+    @rule(peers=st.lists(st.booleans(), min_size=1, max_size=3))
+    def some_come(self, peers: list[bool]) -> None:
+        for peer in peers:
+            room = self.peers if peer else self.main
+            self.came[peer].append(self.runner.get_loop().create_task(room.acquire()))
         self.turn()
 
-    @rule(data=st.data(), guest=st.booleans(), gone=st.booleans())
-    def one_leaves_while_another_goes_away(self, data: st.DataObject, *, guest: bool, gone: bool) -> None:
-        inside = self.inside(guest=guest)
+    @rule(data=st.data(), peer=st.booleans(), gone=st.booleans())
+    def one_leaves_while_another_goes_away(self, data: st.DataObject, *, peer: bool, gone: bool) -> None:
+        inside = self.inside(peer=peer)
         waiting = [task for tasks in self.came.values() for task in tasks if not task.done()]
         if inside:
-            self.came[guest].remove(data.draw(st.sampled_from(inside)))
-            (self.guests if guest else self.main).leave()
+            self.came[peer].remove(data.draw(st.sampled_from(inside)))
+            (self.peers if peer else self.main).release()
         if gone and waiting:
             data.draw(st.sampled_from(waiting)).cancel()
         self.turn()
 
     @invariant()
     def places_add_up(self) -> None:
-        guests, owners = len(self.inside(guest=True)), len(self.inside(guest=False))
-        assert self.guests.running == guests <= 1
-        assert self.main.running == guests + owners <= MAX_RUNNING
-        assert self.guests.waiting == len(self.came[True]) - guests <= 2
+        peers, owners = len(self.inside(peer=True)), len(self.inside(peer=False))
+        assert self.peers.running == peers <= 1
+        assert self.main.running == peers + owners <= MAX_RUNNING
+        assert self.peers.waiting == len(self.came[True]) - peers <= 2
         assert self.main.waiting == len(self.came[False]) - owners
 
     @invariant()
     def nobody_waits_for_a_free_place(self) -> None:
         is_free = self.main.running < MAX_RUNNING
         assert not (is_free and self.main.waiting)
-        assert not (is_free and self.guests.waiting and self.guests.running < 1)
+        assert not (is_free and self.peers.waiting and self.peers.running < 1)
 
 
-TestGuestMachine = GuestMachine.TestCase
-TestGuestMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestPeerMachine = PeerMachine.TestCase
+TestPeerMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

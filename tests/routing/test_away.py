@@ -7,7 +7,7 @@ import pytest
 from masa_node.api.responses import AWAY_RETRY_AFTER_S, send_error
 from masa_node.api.statuses import status_of
 from masa_node.chat.errors import ConnectionRefused, DialectNotServed, ErrorAnswer, ProviderAway, UnknownModel
-from masa_node.chat.request import DialectName, Door, Privacy, RequestId
+from masa_node.chat.request import DialectName, Endpoint, Privacy, RequestId
 from masa_node.routing.catalog import AWAY_S
 from tests.routing.scripted import WHOLE, ScriptedPeer, ScriptedProvider, TrustedPeer, World, http_error, offer
 from tests.virtual_time import virtual_time
@@ -27,7 +27,7 @@ async def test_a_model_whose_peer_was_lost_is_away_and_the_error_names_the_peer_
     await asyncio.sleep(4)
     with pytest.raises(ProviderAway, match=r"'tiny'.*away, for 4 s.*Ask again") as told:
         await world.answer()
-    assert told.value.place == peer.place
+    assert told.value.location == peer.location
 
 
 @virtual_time
@@ -106,7 +106,7 @@ async def test_a_server_that_was_there_a_short_time_ago_is_away() -> None:
     world = World([ScriptedProvider("own", error)])
     with pytest.raises(ProviderAway, match=r"away, for 12 s at most: connection refused.*Ask again") as told:
         await world.answer()
-    assert told.value.place == world.providers[0].place
+    assert told.value.location == world.providers[0].location
     (attempt,) = world.outcome.attempts
     assert attempt.result == "connection_refused"
 
@@ -141,7 +141,7 @@ def test_a_format_that_the_models_llm_does_not_speak_is_a_400() -> None:
 async def test_while_another_serves_the_model_in_another_format_nobody_is_waited_for() -> None:
     lost, other = ScriptedPeer("lost"), ScriptedPeer("other", http_error(500))
     world = World([lost, other])
-    world.catalog.put(other, [offer("tiny", Door.OLLAMA_CHAT)])
+    world.catalog.put(other, [offer("tiny", Endpoint.OLLAMA_CHAT)])
     lose(world, lost)
     with pytest.raises(ErrorAnswer):
         await world.answer()
@@ -152,7 +152,7 @@ async def test_while_another_serves_the_model_in_another_format_nobody_is_waited
 async def test_a_peer_that_could_be_asked_in_another_format_is_waited_for_too() -> None:
     lost = ScriptedPeer("lost", WHOLE)
     world = World()
-    world.catalog.put(lost, [offer("tiny", Door.OLLAMA_CHAT)])
+    world.catalog.put(lost, [offer("tiny", Endpoint.OLLAMA_CHAT)])
     lose(world, lost)
     with pytest.raises(ProviderAway):
         await world.answer()

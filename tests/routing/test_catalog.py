@@ -2,14 +2,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from masa_node.chat.request import Door
+from masa_node.chat.request import Endpoint
 from masa_node.routing import catalog as catalog_module
 from masa_node.routing.catalog import MAX_NAMED, MAX_NEAREST, Catalog, Found
 from tests.routing.scripted import ScriptedPeer, ScriptedProvider, offer
 
 A, B, C = (ScriptedProvider(name) for name in "abc")
 P, Q = (ScriptedPeer(name) for name in "pq")
-CHAT = Door.OPENAI_CHAT
+CHAT = Endpoint.OPENAI_CHAT
 NOBODY = Found()
 
 
@@ -72,13 +72,13 @@ def test_a_removed_provider_serves_nothing(catalog: Catalog) -> None:
     assert not catalog.knows("tiny")
 
 
-def test_the_other_doors_of_a_model_are_named_when_it_is_not_served_at_this_one(catalog: Catalog) -> None:
-    catalog.put(A, [offer("tiny", Door.OLLAMA_CHAT, Door.NATIVE)])
-    catalog.put(B, [offer("tiny", Door.ANTHROPIC_MESSAGES)])
+def test_the_other_endpoints_of_a_model_are_named_when_it_is_not_served_at_this_one(catalog: Catalog) -> None:
+    catalog.put(A, [offer("tiny", Endpoint.OLLAMA_CHAT, Endpoint.NATIVE)])
+    catalog.put(B, [offer("tiny", Endpoint.ANTHROPIC_MESSAGES)])
     found = catalog.find("tiny", CHAT)
     assert found.own == ()
-    assert found.other_doors == (Door.ANTHROPIC_MESSAGES, Door.NATIVE, Door.OLLAMA_CHAT)
-    assert catalog.find("tiny", Door.NATIVE) == Found((A,))
+    assert found.other_endpoints == (Endpoint.ANTHROPIC_MESSAGES, Endpoint.NATIVE, Endpoint.OLLAMA_CHAT)
+    assert catalog.find("tiny", Endpoint.NATIVE) == Found((A,))
 
 
 def test_who_has_no_list_may_serve_anything(catalog: Catalog) -> None:
@@ -97,12 +97,12 @@ def test_asking_for_names_that_do_not_exist_grows_nothing(catalog: Catalog) -> N
     assert len(catalog._models) == len(catalog._spellings) == 1
 
 
-def test_asking_for_names_that_exist_is_bounded_by_names_and_doors(catalog: Catalog) -> None:
+def test_asking_for_names_that_exist_is_bounded_by_names_and_endpoints(catalog: Catalog) -> None:
     catalog.put(A, [offer()])
-    for door in Door:
+    for endpoint in Endpoint:
         for name in ("tiny", "tiny:latest", "tiny:latest:latest", "TINY"):
-            catalog.find(name, door)
-    assert [len(known.found) for known in catalog._models.values()] == [len(Door)]
+            catalog.find(name, endpoint)
+    assert [len(known.found) for known in catalog._models.values()] == [len(Endpoint)]
 
 
 @pytest.mark.parametrize(
@@ -111,16 +111,16 @@ def test_asking_for_names_that_exist_is_bounded_by_names_and_doors(catalog: Cata
 )
 def test_a_model_is_found_as_ollama_lets_people_type_it(catalog: Catalog, typed: str) -> None:
     catalog.put(A, [offer("tiny:latest")])
-    assert catalog.find(typed, Door.OPENAI_CHAT).own == (A,)
+    assert catalog.find(typed, Endpoint.OPENAI_CHAT).own == (A,)
     assert catalog.knows(typed)
 
 
 def test_a_name_in_the_same_letters_comes_before_one_in_others(catalog: Catalog) -> None:
     catalog.put(A, [offer("Tiny")])
     catalog.put(B, [offer("tiny")])
-    assert catalog.find("tiny", Door.OPENAI_CHAT).own == (B,)
-    assert catalog.find("Tiny", Door.OPENAI_CHAT).own == (A,)
-    assert catalog.find("TINY", Door.OPENAI_CHAT).own == (A,)
+    assert catalog.find("tiny", Endpoint.OPENAI_CHAT).own == (B,)
+    assert catalog.find("Tiny", Endpoint.OPENAI_CHAT).own == (A,)
+    assert catalog.find("TINY", Endpoint.OPENAI_CHAT).own == (A,)
 
 
 @pytest.mark.parametrize(
@@ -159,17 +159,17 @@ def test_only_a_bounded_number_of_names_is_compared(catalog: Catalog, monkeypatc
 def test_own_servers_and_peers_are_told_apart_and_own_ones_come_first(catalog: Catalog) -> None:
     catalog.put(P, [offer()])
     catalog.put(A, [offer()])
-    catalog.put(Q, [offer("tiny", Door.NATIVE)])
+    catalog.put(Q, [offer("tiny", Endpoint.NATIVE)])
     assert catalog.find("tiny", CHAT) == Found((A,), (P,))
-    assert catalog.find("tiny", Door.NATIVE) == Found((), (Q,))
+    assert catalog.find("tiny", Endpoint.NATIVE) == Found((), (Q,))
     assert [provider for provider, _ in catalog.offers_of("tiny")] == [A, P, Q]
     assert [provider for provider, _ in catalog.all_offers()] == [A, P, Q]
 
 
-def test_the_doors_of_peers_are_named_too_when_nobody_serves_this_one(catalog: Catalog) -> None:
-    catalog.put(A, [offer("tiny", Door.NATIVE)])
-    catalog.put(P, [offer("tiny", Door.OLLAMA_CHAT)])
-    assert catalog.find("tiny", CHAT) == Found((), (), (Door.NATIVE, Door.OLLAMA_CHAT))
+def test_the_endpoints_of_peers_are_named_too_when_nobody_serves_this_one(catalog: Catalog) -> None:
+    catalog.put(A, [offer("tiny", Endpoint.NATIVE)])
+    catalog.put(P, [offer("tiny", Endpoint.OLLAMA_CHAT)])
+    assert catalog.find("tiny", CHAT) == Found((), (), (Endpoint.NATIVE, Endpoint.OLLAMA_CHAT))
 
 
 def test_a_peer_without_a_list_serves_nothing(catalog: Catalog) -> None:
@@ -256,7 +256,7 @@ def test_ten_thousand_peers_that_come_and_go_leave_nothing(catalog: Catalog) -> 
 
 
 NAMES = st.sampled_from(["tiny", "tiny:latest", "big", "big:1b"])
-OFFERS = st.none() | st.lists(st.builds(offer, NAMES, st.sampled_from(Door)), max_size=3)
+OFFERS = st.none() | st.lists(st.builds(offer, NAMES, st.sampled_from(Endpoint)), max_size=3)
 
 
 @settings(max_examples=60, deadline=None)
@@ -276,14 +276,14 @@ def test_after_any_changes_what_is_found_is_what_was_last_said(changes: list[tup
 
 
 def check_found(catalog: Catalog, said: dict[str, object], name: str) -> None:
-    for door in (Door.OPENAI_CHAT, Door.NATIVE):
-        found = catalog.find(name, door)
+    for endpoint in (Endpoint.OPENAI_CHAT, Endpoint.NATIVE):
+        found = catalog.find(name, endpoint)
         serving = {
             provider
             for provider, offers in said.items()
             if isinstance(offers, list)
             for each in offers
-            if each.model.removesuffix(":latest") == name and door in each.doors
+            if each.model.removesuffix(":latest") == name and endpoint in each.endpoints
         }
         assert {provider.name for provider in (*found.own, *found.peers)} == serving
         assert len(found.own) + len(found.peers) == len(serving)

@@ -1,14 +1,14 @@
 """What is known of providers that left: for a while, in bounds, and no longer than they are away."""
 
-from masa_node.chat.request import Door
+from masa_node.chat.request import Endpoint
 from masa_node.routing.catalog import AWAY_S, MAX_ABSENT, Absences
 from tests.routing.scripted import ScriptedPeer, offer
 
-CHAT = Door.OPENAI_CHAT
+CHAT = Endpoint.OPENAI_CHAT
 
 
-def names(absences: Absences, model: str, now_s: float = 1.0, door: Door = CHAT) -> list[str]:
-    return [absence.provider.name for absence in absences.serving(model, (door,), now_s)]
+def names(absences: Absences, model: str, now_s: float = 1.0, endpoint: Endpoint = CHAT) -> list[str]:
+    return [absence.provider.name for absence in absences.serving(model, (endpoint,), now_s)]
 
 
 def test_who_served_a_model_is_known_the_latest_first() -> None:
@@ -18,11 +18,11 @@ def test_who_served_a_model_is_known_the_latest_first() -> None:
     assert (names(absences, "tiny"), names(absences, "big"), names(absences, "none")) == (["b", "a"], ["a"], [])
 
 
-def test_a_model_is_known_by_any_of_its_spellings_and_at_its_own_doors_only() -> None:
+def test_a_model_is_known_by_any_of_its_spellings_and_at_its_own_endpoints_only() -> None:
     absences = Absences()
     absences.left(ScriptedPeer("a"), (offer("tiny:latest", CHAT),), 0.0)
     assert names(absences, "Tiny") == ["a"]
-    assert names(absences, "tiny", door=Door.ANTHROPIC_MESSAGES) == []
+    assert names(absences, "tiny", endpoint=Endpoint.ANTHROPIC_MESSAGES) == []
 
 
 def test_who_stays_away_for_long_has_gone() -> None:

@@ -19,7 +19,7 @@ from masa_node.chat.errors import (
     UnknownModel,
 )
 from masa_node.chat.outcome import CALLER_GONE, STATUS_CALLER_GONE
-from masa_node.chat.request import Door
+from masa_node.chat.request import Endpoint
 from masa_node.routing.candidates import MAX_OWN
 from masa_node.routing.health import OPENS_AFTER
 from tests.routing.scripted import (
@@ -52,9 +52,9 @@ async def swallow(piece: bytes) -> None:
 async def test_the_first_who_serves_the_model_answers() -> None:
     first, second = ScriptedProvider("a", WHOLE), ScriptedProvider("b", WHOLE)
     world = World([first, second])
-    ask = world.ask()
-    assert await world.answer(ask) is WHOLE
-    assert first.asked == [ask]
+    request = world.ask()
+    assert await world.answer(request) is WHOLE
+    assert first.asked == [request]
     assert second.asked == []
     assert world.outcome.served_by == "a"
 
@@ -113,7 +113,7 @@ async def test_when_all_fail_the_most_useful_error_is_told() -> None:
     with pytest.raises(ErrorAnswer) as failed:
         await world.answer()
     assert failed.value is told
-    assert failed.value.place == "b (http://b)"
+    assert failed.value.location == "b (http://b)"
 
 
 @virtual_time
@@ -131,7 +131,7 @@ async def test_who_fails_again_and_again_is_asked_last_and_first_again_after_a_p
 
 
 @virtual_time
-async def test_who_is_not_well_is_asked_all_the_same_when_there_is_no_other() -> None:
+async def test_who_is_not_well_is_asked_anyway_when_there_is_no_other() -> None:
     only = ScriptedProvider("only", refused())
     world = World([only])
     for _ in range(OPENS_AFTER + 2):
@@ -229,9 +229,9 @@ async def test_who_has_no_list_is_not_asked_for_a_model_that_another_lists() -> 
 
 
 @virtual_time
-async def test_a_model_that_is_served_at_other_doors_only_names_their_paths() -> None:
+async def test_a_model_that_is_served_at_other_endpoints_only_names_their_paths() -> None:
     world = World()
-    world.catalog.put(ScriptedProvider("a", WHOLE), [offer(MODEL, Door.OLLAMA_CHAT, Door.NATIVE)])
+    world.catalog.put(ScriptedProvider("a", WHOLE), [offer(MODEL, Endpoint.OLLAMA_CHAT, Endpoint.NATIVE)])
     strict = msgspec.structs.replace(world.ask(), may_translate=False)
     with pytest.raises(DialectNotServed, match=r"POST /api/chat, POST /api/v1/chat"):
         await world.answer(strict)
@@ -249,7 +249,7 @@ async def test_a_provider_whose_streams_keep_breaking_is_not_well() -> None:
             await exchange.send(answer, swallow)
         exchange.close()
         breaking._steps = (ScriptedStream([BrokenAnswer("cut")]),)
-    assert caught.value.place == breaking.place
+    assert caught.value.location == breaking.location
     assert not world.dispatcher.health_of(breaking).is_well(now_s())
 
 
@@ -305,8 +305,8 @@ async def test_a_timeout_outranks_a_refused_connection() -> None:
 @virtual_time
 async def test_who_waited_for_a_place_all_the_time_is_told_that_nobody_was_asked() -> None:
     world = World([ScriptedProvider("a", WHOLE)], max_running=1)
-    await world.admission.enter()
-    with pytest.raises(FirstPieceTimeout, match="asked: nobody: all places were taken"):
+    await world.admission.acquire()
+    with pytest.raises(FirstPieceTimeout, match="asked: nobody: all slots were taken"):
         await world.answer()
     assert (world.admission.running, world.admission.waiting) == (1, 0)
     assert world.outcome.queued_s == pytest.approx(DEADLINE_S)
@@ -320,15 +320,15 @@ async def test_a_listing_that_takes_too_long_is_not_called_a_lack_of_places() ->
     world = World([ScriptedProvider("a", WHOLE)], refresh=look)
     with pytest.raises(FirstPieceTimeout) as failed:
         await world.answer(world.ask("unknown"))
-    assert "places" not in failed.value.message
+    assert "slots" not in failed.value.message
     assert "asked: nobody: the lists of models did not come in time" in failed.value.message
 
 
 @virtual_time
 async def test_the_time_in_the_queue_counts_and_is_told() -> None:
     world = World([ScriptedProvider("a", WHOLE)], max_running=1)
-    await world.admission.enter()
-    asyncio.get_running_loop().call_later(5.0, world.admission.leave)
+    await world.admission.acquire()
+    asyncio.get_running_loop().call_later(5.0, world.admission.release)
     await world.answer()
     assert world.outcome.queued_s == pytest.approx(5.0)
     assert world.outcome.attempts[0].asked_after_s == pytest.approx(5.0)
@@ -337,7 +337,7 @@ async def test_the_time_in_the_queue_counts_and_is_told() -> None:
 @virtual_time
 async def test_when_the_queue_is_full_the_caller_is_told_at_once_and_holds_no_place() -> None:
     world = World([ScriptedProvider("a", WHOLE)], max_running=1, max_waiting=0)
-    await world.admission.enter()
+    await world.admission.acquire()
     with pytest.raises(Overloaded):
         await world.answer()
     assert world.admission.running == 1
@@ -347,7 +347,7 @@ async def test_when_the_queue_is_full_the_caller_is_told_at_once_and_holds_no_pl
 
 
 async def send(world: World, write: Callable[[bytes], Awaitable[None]], *, told: list[MasaError] | None = None) -> None:
-    """The whole way of one streamed answer, as a door goes it."""
+    """The whole way of one streamed answer, as an endpoint goes it."""
     exchange = world.dispatcher.open(world.ask())
     try:
         answer = await exchange.answer()
@@ -405,7 +405,7 @@ async def test_a_cut_answer_is_told_with_its_place_and_keeps_its_status() -> Non
     told: list[MasaError] = []
     await send(world, swallow, told=told)
     assert isinstance(told[0], BrokenAnswer)
-    assert told[0].place == "a (http://a)"
+    assert told[0].location == "a (http://a)"
     assert (world.outcome.status, world.outcome.error, world.outcome.served_by) == (200, "broken_answer", "a")
     assert not stream.open
 
@@ -418,7 +418,7 @@ async def test_a_stream_that_falls_silent_is_given_up_after_the_idle_time() -> N
     await send(world, swallow, told=told)
     assert isinstance(told[0], Stalled)
     assert "120 s (LLM_IDLE_TIMEOUT)" in told[0].message
-    assert told[0].place == "a (http://a)"
+    assert told[0].location == "a (http://a)"
     assert world.outcome.error == "stalled"
     assert not stream.open
 
@@ -473,9 +473,9 @@ async def test_the_outcome_says_what_happened_and_nothing_of_what_was_said() -> 
     exchange.close()
     outcome = world.outcome
     assert answer is WHOLE
-    assert (outcome.request_id, outcome.door, outcome.model, outcome.model_known) == (
+    assert (outcome.request_id, outcome.endpoint, outcome.model, outcome.model_known) == (
         "r-1",
-        Door.OPENAI_CHAT,
+        Endpoint.OPENAI_CHAT,
         MODEL,
         True,
     )
@@ -543,16 +543,16 @@ async def turn_of_the_loop(piece: bytes) -> None:
 async def gone_after(turns: int) -> bool:
     """One request whose caller goes away after so many turns of the loop; was he still there at its end?"""
     world, streams = failover_and_stream()
-    await world.admission.enter()
+    await world.admission.acquire()
     task = asyncio.create_task(send(world, turn_of_the_loop))
     for turn in range(turns):
         await asyncio.sleep(0)
         if turn == 2:
-            world.admission.leave()
+            world.admission.release()
     task.cancel()
     await asyncio.wait([task])
     if turns <= 2:
-        world.admission.leave()
+        world.admission.release()
     assert (world.admission.running, world.admission.waiting) == (0, 0)
     assert [stream.open for stream in streams] == [False] * len(streams)
     assert all(

@@ -25,7 +25,7 @@ async def test_a_block_that_ends_in_time_has_not_expired() -> None:
 
 
 @virtual_time
-async def test_every_touch_starts_the_time_anew() -> None:
+async def test_every_touch_starts_the_time_again() -> None:
     async with IdleTimer(IDLE_S) as idle:
         for _ in range(100):
             await asyncio.sleep(IDLE_S - 0.1)

@@ -9,7 +9,7 @@ import pytest
 from masa_node.chat.errors import ConnectionRefused, FirstPieceTimeout, NoStakedPeer, PrivacyRefused, ProviderError
 from masa_node.chat.request import Privacy, RaceRule
 from masa_node.routing.health import FIRST_PAUSE_S, OPENS_AFTER
-from masa_node.routing.peer_policy import Sifted
+from masa_node.routing.peer_policy import Selection
 from masa_node.routing.provider import Provider
 from masa_node.routing.racing.provider_stats import RaceEvent, RaceStep
 from tests.routing.scripted import ALL, HEDGE, WHOLE, ScriptedPeer, ScriptedProvider, TrustedPeer, World
@@ -17,28 +17,28 @@ from tests.virtual_time import now_s, virtual_time
 
 
 class Rule:
-    """Groups by names; `settled_as`, if given, holds once somebody waited for it."""
+    """Groups by names; `refreshed_as`, if given, holds once somebody waited for it."""
 
-    def __init__(self, *groups: str, settled_as: "Rule | None" = None) -> None:
+    def __init__(self, *groups: str, refreshed_as: "Rule | None" = None) -> None:
         self.groups = [names.split() for names in groups]
-        self.settled_as = settled_as
+        self.refreshed_as = refreshed_as
         self.sifted: list[list[str]] = []
         self.waited = 0
 
-    def sift(self, peers: Sequence[Provider]) -> Sifted:
+    def select(self, peers: Sequence[Provider]) -> Selection:
         self.sifted.append([peer.name for peer in peers])
         groups = tuple(group for names in self.groups if (group := [peer for peer in peers if peer.name in names]))
-        return Sifted(groups, None if groups else NoStakedPeer("none of them is staked."))
+        return Selection(groups, None if groups else NoStakedPeer("none of them is staked."))
 
-    async def settle(self, peers: Sequence[Provider]) -> None:
+    async def refresh(self, peers: Sequence[Provider]) -> None:
         self.waited += 1
-        if self.settled_as is not None:
-            self.groups = self.settled_as.groups
+        if self.refreshed_as is not None:
+            self.groups = self.refreshed_as.groups
 
 
 def sifted(providers: Sequence[ScriptedProvider], rule: Rule) -> World:
     world = World(providers)
-    world.dispatcher.sift_by(rule)
+    world.dispatcher.set_peer_policy(rule)
     return world
 
 
@@ -101,7 +101,7 @@ async def test_the_refusal_of_the_rule_is_what_the_caller_reads_when_nobody_is_l
 
 @virtual_time
 async def test_what_is_being_found_out_is_waited_for_before_a_request_is_refused() -> None:
-    rule = Rule("good", settled_as=Rule("late"))
+    rule = Rule("good", refreshed_as=Rule("late"))
     world = sifted([ScriptedPeer("late", WHOLE)], rule)
     await world.answer()
     assert (world.outcome.served_by, rule.waited) == ("late", 1)
@@ -187,11 +187,11 @@ async def test_what_holds_when_a_place_is_there_decides_and_not_what_held_when_t
     peers = [ScriptedPeer("was", WHOLE), ScriptedPeer("is", WHOLE)]
     world = sifted(peers, rule)
     for _ in range(world.max_running):
-        await world.admission.enter()
+        await world.admission.acquire()
     asking = asyncio.create_task(world.answer())
     await asyncio.sleep(10)
     rule.groups = [["is"]]
-    world.admission.leave()
+    world.admission.release()
     await asking
     assert (peers[0].asked, world.outcome.served_by) == ([], "is")
 
@@ -226,7 +226,7 @@ async def test_an_answer_in_one_piece_may_take_its_time_and_goes_nowhere_else() 
 
 
 @virtual_time
-async def test_who_was_silent_for_long_and_wins_all_the_same_stays_well_and_so_do_those_he_was_faster_than() -> None:
+async def test_who_was_silent_for_long_and_wins_anyway_stays_well_and_so_do_those_he_was_faster_than() -> None:
     slow, slower, bad = (
         ScriptedPeer(name, after_s, WHOLE) for name, after_s in (("slow", 12.0), ("slower", 13.0), ("bad", 5.0))
     )

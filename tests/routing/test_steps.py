@@ -13,7 +13,7 @@ import pytest
 
 from masa_node.chat.answer import StreamedAnswer
 from masa_node.chat.errors import MasaError
-from masa_node.chat.request import DialectName, Door, Headers
+from masa_node.chat.request import DialectName, Endpoint, Headers
 from masa_node.dialects.condensing import LARGE_BYTES, REQUEST_DEPTH, Steps
 from masa_node.dialects.framing import MAX_FRAME_BYTES
 from masa_node.dialects.peek import peek
@@ -135,8 +135,8 @@ def pieces_of(raw: bytes) -> list[bytes]:
 async def test_no_request_holds_the_loop(body: bytes) -> None:
     async def reading() -> None:
         small = await readable(body, REQUEST_DEPTH)
-        peek(small, Door.OPENAI_CHAT)
-        check_body(small, Door.OPENAI_CHAT, "tiny", wants_stream=False)
+        peek(small, Endpoint.OPENAI_CHAT)
+        check_body(small, Endpoint.OPENAI_CHAT, "tiny", wants_stream=False)
 
     await check(reading)
 
@@ -287,4 +287,4 @@ async def test_what_is_small_is_read_as_it_is_and_too_many_parts_are_nobodys_jso
     assert await readable(small, 1) is small
     many = await readable(b"{" + b'"a":1,' * 200_000 + b'"a":1}', 1)
     with pytest.raises(MasaError):
-        peek(many, Door.OPENAI_CHAT)
+        peek(many, Endpoint.OPENAI_CHAT)

@@ -25,14 +25,14 @@ def healthy() -> RaceCell:
     return raced("hedge")
 
 
-def test_hedges_cut_the_tail_for_few_more_asks(healthy: RaceCell) -> None:
+def test_hedges_cut_the_tail_for_few_more_requests(healthy: RaceCell) -> None:
     single = raced("single")
     assert healthy.p99_s < 0.8 * single.p99_s
     assert healthy.extra <= 0.10
     assert single.asks == 1
 
 
-def test_being_passed_over_now_and_then_does_not_drive_all_asks_to_a_few(healthy: RaceCell) -> None:
+def test_being_passed_over_now_and_then_does_not_drive_all_requests_to_a_few(healthy: RaceCell) -> None:
     assert healthy.p50_s < 1.15 * raced("single").p50_s
 
 

@@ -16,7 +16,7 @@ from masa_node.chat.errors import (
     PrivacyRefused,
     ProviderError,
 )
-from masa_node.chat.request import Ask, DialectName, Door, Privacy
+from masa_node.chat.request import DialectName, Endpoint, Privacy, Request
 from masa_node.routing.provider import Sign, no_sign
 from tests.routing.scripted import MODEL, ScriptedPeer, ScriptedProvider, World, offer
 from tests.virtual_time import virtual_time
@@ -29,12 +29,12 @@ TEXT = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"
 DONE = b"data: [DONE]\n\n"
 
 
-def claude(world: World, *, stream: bool = False, privacy: Privacy = Privacy.ANY, **more: object) -> Ask:
+def claude(world: World, *, stream: bool = False, privacy: Privacy = Privacy.ANY, **more: object) -> Request:
     """What Claude Code asks."""
     body = msgspec.json.encode({**BODY, "stream": stream, **more})
     headers = (("content-type", "text/plain"), ("anthropic-beta", "x"), ("traceparent", "t"))
-    ask = world.ask(door=Door.ANTHROPIC_MESSAGES, privacy=privacy)
-    return msgspec.structs.replace(ask, body=body, headers=headers, wants_stream=stream)
+    request = world.ask(endpoint=Endpoint.ANTHROPIC_MESSAGES, privacy=privacy)
+    return msgspec.structs.replace(request, body=body, headers=headers, wants_stream=stream)
 
 
 class Streaming(ScriptedProvider):
@@ -46,8 +46,8 @@ class Streaming(ScriptedProvider):
         self._is_whole = is_whole
         self.closed = 0
 
-    async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
-        self.asked.append(ask)
+    async def answer(self, request: Request, sign: Sign = no_sign) -> Answer:
+        self.asked.append(request)
         first = self._pieces.pop(0)
         assert isinstance(first, bytes)
         return StreamedAnswer(
@@ -80,7 +80,7 @@ async def test_a_peer_gets_the_request_in_its_servers_format_and_the_caller_the_
     world.catalog.put(peer, [offer()])
     answer = await world.answer(claude(world, top_k=3))
     (asked,) = peer.asked
-    assert (asked.door, asked.model) == (Door.OPENAI_CHAT, MODEL)
+    assert (asked.endpoint, asked.model) == (Endpoint.OPENAI_CHAT, MODEL)
     assert json.loads(asked.body) == {"model": MODEL, "messages": BODY["messages"], "max_tokens": 9}
     assert asked.headers == (("content-type", "application/json"), ("traceparent", "t"))
     assert isinstance(answer, WholeAnswer)
@@ -105,22 +105,22 @@ async def test_bytes_of_a_translated_stream_that_cannot_be_passed_on_yet_are_sig
 async def test_bytes_are_untouched_where_somebody_speaks_the_format() -> None:
     answer = WholeAnswer(200, (), b"as it is", DialectName.ANTHROPIC)
     world, speaks, other = World(), ScriptedPeer("p", answer), ScriptedProvider("a", CHAT_ANSWER)
-    world.catalog.put(speaks, [offer(MODEL, Door.ANTHROPIC_MESSAGES)])
+    world.catalog.put(speaks, [offer(MODEL, Endpoint.ANTHROPIC_MESSAGES)])
     world.catalog.put(other, [offer()])
-    ask = claude(world)
-    assert await world.answer(ask) is answer
-    assert speaks.asked == [ask]
+    request = claude(world)
+    assert await world.answer(request) is answer
+    assert speaks.asked == [request]
     assert not other.asked
 
 
 @virtual_time
 async def test_an_own_server_goes_before_a_peer_whose_format_would_carry_more() -> None:
     world, own, peer = World(), ScriptedProvider("a", http_400()), ScriptedPeer("p", CHAT_ANSWER)
-    world.catalog.put(own, [offer(MODEL, Door.OLLAMA_CHAT)])
+    world.catalog.put(own, [offer(MODEL, Endpoint.OLLAMA_CHAT)])
     world.catalog.put(peer, [offer()])
     with pytest.raises(ErrorAnswer):
         await world.answer(claude(world))
-    assert own.asked[0].door is Door.OLLAMA_CHAT
+    assert own.asked[0].endpoint is Endpoint.OLLAMA_CHAT
     assert not peer.asked
 
 
@@ -133,20 +133,20 @@ def http_400() -> ErrorAnswer:
 @virtual_time
 async def test_the_next_format_is_tried_where_the_best_cannot_carry_the_request() -> None:
     world, chat, anthropic = World(), ScriptedProvider("a", CHAT_ANSWER), ScriptedProvider("b", http_400())
-    world.catalog.put(anthropic, [offer(MODEL, Door.ANTHROPIC_MESSAGES, Door.OLLAMA_CHAT)])
+    world.catalog.put(anthropic, [offer(MODEL, Endpoint.ANTHROPIC_MESSAGES, Endpoint.OLLAMA_CHAT)])
     url = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x/y.png"}}]}
-    ask = msgspec.structs.replace(
+    request = msgspec.structs.replace(
         world.ask(), body=msgspec.json.encode({"model": MODEL, "messages": [url], "logprobs": True})
     )
     with pytest.raises(NotTranslatable, match="logprobs"):
-        await world.answer(ask)
+        await world.answer(request)
     assert not anthropic.asked
-    ask = msgspec.structs.replace(
-        ask, body=msgspec.json.encode({"model": MODEL, "messages": BODY["messages"], "logprobs": True})
+    request = msgspec.structs.replace(
+        request, body=msgspec.json.encode({"model": MODEL, "messages": BODY["messages"], "logprobs": True})
     )
     with pytest.raises(ErrorAnswer):
-        await world.answer(ask)
-    assert anthropic.asked[0].door is Door.OLLAMA_CHAT
+        await world.answer(request)
+    assert anthropic.asked[0].endpoint is Endpoint.OLLAMA_CHAT
     assert not chat.asked
 
 
@@ -156,7 +156,7 @@ async def test_an_error_of_the_server_is_told_in_the_callers_format_with_its_sta
     world.catalog.put(ScriptedProvider("a", http_400()), [offer()])
     with pytest.raises(ErrorAnswer) as told:
         await world.answer(claude(world))
-    assert (told.value.status, told.value.is_json, told.value.place) == (400, True, "a (http://a)")
+    assert (told.value.status, told.value.is_json, told.value.location) == (400, True, "a (http://a)")
     assert json.loads(told.value.body)["error"]["message"].startswith("prompt is too long")
     assert ("retry-after", "3") in told.value.headers
     assert told.value.headers.count(("content-type", "application/json")) == 1
@@ -172,7 +172,7 @@ async def test_privacy_holds_for_translated_requests() -> None:
 
 
 @virtual_time
-@pytest.mark.parametrize("change", [{"may_translate": False}, {"asked_by": "peer"}])
+@pytest.mark.parametrize("change", [{"may_translate": False}, {"requester": "peer"}])
 async def test_a_strict_caller_and_a_peer_get_no_translation(change: dict[str, object]) -> None:
     world, own = World(), ScriptedProvider("a", CHAT_ANSWER)
     world.catalog.put(own, [offer()])
@@ -186,30 +186,32 @@ async def test_what_no_conversation_can_give_is_not_translated() -> None:
     world, own = World(), ScriptedProvider("a", CHAT_ANSWER)
     world.catalog.put(own, [offer()])
     with pytest.raises(DialectNotServed):
-        await world.answer(world.ask(door=Door.OPENAI_EMBEDDINGS))
-    world.catalog.put(own, [offer(MODEL, Door.OPENAI_EMBEDDINGS)])
+        await world.answer(world.ask(endpoint=Endpoint.OPENAI_EMBEDDINGS))
+    world.catalog.put(own, [offer(MODEL, Endpoint.OPENAI_EMBEDDINGS)])
     with pytest.raises(DialectNotServed):
         await world.answer(claude(world))
 
 
 @virtual_time
 async def test_an_own_server_without_the_endpoint_is_asked_through_one_that_it_has() -> None:
-    missing = EndpointMissing("no such path", frozenset({Door.OLLAMA_CHAT, Door.OLLAMA_EMBED}))
+    missing = EndpointMissing("no such path", frozenset({Endpoint.OLLAMA_CHAT, Endpoint.OLLAMA_EMBED}))
 
     class Old(ScriptedProvider):
-        async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
-            self.asked.append(ask)
-            if ask.door is Door.ANTHROPIC_MESSAGES:
+        async def answer(self, request: Request, sign: Sign = no_sign) -> Answer:
+            self.asked.append(request)
+            if request.endpoint is Endpoint.ANTHROPIC_MESSAGES:
                 raise missing
             line = b'{"model":"tiny","message":{"role":"assistant","content":"Hi"},"done":true}'
             return WholeAnswer(200, (), line, DialectName.OLLAMA)
 
     world, old = World(), Old("a")
-    world.catalog.put(old, [offer(MODEL, Door.ANTHROPIC_MESSAGES, Door.ANTHROPIC_COUNT_TOKENS, Door.OLLAMA_CHAT)])
+    world.catalog.put(
+        old, [offer(MODEL, Endpoint.ANTHROPIC_MESSAGES, Endpoint.ANTHROPIC_COUNT_TOKENS, Endpoint.OLLAMA_CHAT)]
+    )
     answer = await world.answer(claude(world))
     assert isinstance(answer, WholeAnswer)
     assert json.loads(answer.body)["content"] == [{"type": "text", "text": "Hi"}]
-    assert [ask.door for ask in old.asked] == [Door.ANTHROPIC_MESSAGES, Door.OLLAMA_CHAT]
+    assert [request.endpoint for request in old.asked] == [Endpoint.ANTHROPIC_MESSAGES, Endpoint.OLLAMA_CHAT]
     with pytest.raises(ErrorAnswer, match="container_upload` cannot be translated"):
         await world.answer(claude(world, messages=[{"role": "user", "content": [{"type": "container_upload"}]}]))
     with pytest.raises(EndpointMissing):
@@ -219,38 +221,44 @@ async def test_an_own_server_without_the_endpoint_is_asked_through_one_that_it_h
 @virtual_time
 async def test_each_endpoint_is_tried_once_when_more_than_one_turns_out_to_be_missing() -> None:
     class Liar(ScriptedProvider):
-        async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
-            self.asked.append(ask)
+        async def answer(self, request: Request, sign: Sign = no_sign) -> Answer:
+            self.asked.append(request)
             raise EndpointMissing(
-                "no such path", frozenset({Door.OPENAI_CHAT, Door.OLLAMA_CHAT, Door.OPENAI_RESPONSES})
+                "no such path", frozenset({Endpoint.OPENAI_CHAT, Endpoint.OLLAMA_CHAT, Endpoint.OPENAI_RESPONSES})
             )
 
-    for doors in ([Door.ANTHROPIC_MESSAGES], [Door.OPENAI_CHAT]):
+    for endpoints in ([Endpoint.ANTHROPIC_MESSAGES], [Endpoint.OPENAI_CHAT]):
         world, liar = World(), Liar("a")
-        world.catalog.put(liar, [offer(MODEL, *doors)])
+        world.catalog.put(liar, [offer(MODEL, *endpoints)])
         with pytest.raises(EndpointMissing):
             await world.answer(claude(world))
-        tried = [ask.door for ask in liar.asked]
+        tried = [request.endpoint for request in liar.asked]
         assert tried == [
-            *doors,
-            *(door for door in (Door.OPENAI_CHAT, Door.OLLAMA_CHAT, Door.OPENAI_RESPONSES) if door not in doors),
+            *endpoints,
+            *(
+                endpoint
+                for endpoint in (Endpoint.OPENAI_CHAT, Endpoint.OLLAMA_CHAT, Endpoint.OPENAI_RESPONSES)
+                if endpoint not in endpoints
+            ),
         ]
-        assert all(json.loads(ask.body)["model"] == MODEL for ask in liar.asked)
+        assert all(json.loads(request.body)["model"] == MODEL for request in liar.asked)
 
 
 @virtual_time
 async def test_tokens_are_estimated_and_nobody_is_asked() -> None:
     world, own = World(), ScriptedProvider("a", CHAT_ANSWER)
     world.catalog.put(own, [offer()])
-    answer = await world.answer(msgspec.structs.replace(claude(world), door=Door.ANTHROPIC_COUNT_TOKENS))
+    answer = await world.answer(msgspec.structs.replace(claude(world), endpoint=Endpoint.ANTHROPIC_COUNT_TOKENS))
     assert isinstance(answer, WholeAnswer)
     assert json.loads(answer.body)["input_tokens"] > 0
     assert ("x-masa-estimated", "input_tokens") in answer.headers
     assert not own.asked
-    missing = ScriptedProvider("b", EndpointMissing("no", frozenset({Door.OPENAI_CHAT})))
-    world.catalog.put(missing, [offer("other", Door.ANTHROPIC_COUNT_TOKENS)])
-    ask = msgspec.structs.replace(claude(world, model="other"), door=Door.ANTHROPIC_COUNT_TOKENS, model="other")
-    assert isinstance(await world.answer(ask), WholeAnswer)
+    missing = ScriptedProvider("b", EndpointMissing("no", frozenset({Endpoint.OPENAI_CHAT})))
+    world.catalog.put(missing, [offer("other", Endpoint.ANTHROPIC_COUNT_TOKENS)])
+    request = msgspec.structs.replace(
+        claude(world, model="other"), endpoint=Endpoint.ANTHROPIC_COUNT_TOKENS, model="other"
+    )
+    assert isinstance(await world.answer(request), WholeAnswer)
 
 
 @virtual_time

@@ -37,8 +37,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingNode]:
 def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingNode]:
     """A node that waits for nothing longer than 0.3 s, and talks longer than that."""
     protocol = ("HEAD_TIMEOUT_S", "DROP_TIMEOUT_S", "LINGER_S")
-    places = (*(f"http1.protocol.{name}" for name in protocol), "request_body.BODY_TIMEOUT_S")
-    constants: dict[str, object] = {f"masa_node.api.{place}": 0.3 for place in places}
+    slots = (*(f"http1.protocol.{name}" for name in protocol), "request_body.BODY_TIMEOUT_S")
+    constants: dict[str, object] = {f"masa_node.api.{location}": 0.3 for location in slots}
     constants["masa_node.node.run.KEEP_ALIVE_S"] = 0.3
     with ServingNode(tmp_path_factory.mktemp("impatient"), {"DEMO_PIECES_PER_S": "30"}, constants) as running:
         yield running

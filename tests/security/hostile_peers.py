@@ -12,15 +12,15 @@ import msgspec
 from structlog.testing import capture_logs
 
 from masa_node.chat.errors import LinkLost, StreamReset
-from masa_node.chat.request import Door
-from masa_node.network.gossip.adverts import LIFETIME_S, Advert, AdvertModel, sign_advert
+from masa_node.chat.request import Endpoint
+from masa_node.network.gossip.adverts import ADVERT_LIFETIME_S, Advert, AdvertModel, sign_advert
 from masa_node.network.gossip.messages import Push, write_message
 from masa_node.network.links.control import Beat, Hello
-from masa_node.network.links.frames import FrameReader, Kind, frame, header_frame
-from masa_node.network.links.mux import Lanes
+from masa_node.network.links.frames import FrameKind, FrameReader, frame, header_frame
+from masa_node.network.links.mux import Mux
 from masa_node.network.links.session import ControlStream
 from masa_node.network.network import LOG_BURST, NetworkRules
-from masa_node.network.requests.frames import AskHeader
+from masa_node.network.requests.frames import RequestHeader
 from masa_node.network.requests.server import LINGER_S
 from masa_node.network.transport.interfaces import Keys, Link, PeerAddress, Stream, Transport
 from masa_node.network.transport.memory import MemoryNetwork
@@ -31,31 +31,31 @@ from tests.virtual_time import until
 OF_ADA, OF_BOB, OF_EVE, OF_ALL = "of-ada", "of-bob", "of-eve", "of-all"
 SLOW = "slow"  # ada's, too: a minute and more for each answer
 GONE = (StreamReset, LinkLost)
-EVERY_DOOR = tuple(door.value for door in Door)
+EVERY_ENDPOINT = tuple(endpoint.value for endpoint in Endpoint)
 BODY = b'{"model":"of-ada","messages":[{"role":"user","content":"hi"}],"stream":true}'
 MAX_LOG_LINES = LOG_BURST + 60  # of a siege that lasts some minutes, whatever is done in it
 TASKS_A_DIAL = 2
-TASKS_A_LANE = 3
+TASKS_A_CHANNEL = 3
 LONG_ENOUGH_S = 40.0  # for every timer of a node to run out
 
 Act = Callable[["Eve"], Awaitable[None]]
 Behaviour = Callable[[Stream], Awaitable[None]]
 
 
-def ask_header(size: int = len(BODY), **changed: object) -> bytes:
-    """The first frame of an ask."""
+def request_header(size: int = len(BODY), **changed: object) -> bytes:
+    """The first frame of a request."""
     fields: dict[str, object] = {
         "request_id": "r-1",
-        "door": "openai.chat",
+        "endpoint": "openai.chat",
         "model": OF_ADA,
         "wants_stream": True,
         "body_bytes": size,
         "first_piece_within_ms": 30_000,
     }
-    return header_frame(Kind.ASK, msgspec.convert(fields | changed, AskHeader))
+    return header_frame(FrameKind.REQUEST, msgspec.convert(fields | changed, RequestHeader))
 
 
-GOOD_ASK = ask_header() + frame(Kind.BODY, BODY)
+GOOD_REQUEST = request_header() + frame(FrameKind.BODY, BODY)
 
 
 def advert(keys: Keys, sequence: int, at_unix_s: float, **changed: object) -> bytes:
@@ -64,33 +64,33 @@ def advert(keys: Keys, sequence: int, at_unix_s: float, **changed: object) -> by
         "node_id": keys.node_id,
         "sequence": sequence,
         "issued_at_unix_s": int(at_unix_s),
-        "expires_at_unix_s": int(at_unix_s) + LIFETIME_S,
-        "models": (AdvertModel(OF_EVE, EVERY_DOOR), AdvertModel(OF_ALL, EVERY_DOOR)),
+        "expires_at_unix_s": int(at_unix_s) + ADVERT_LIFETIME_S,
+        "models": (AdvertModel(OF_EVE, EVERY_ENDPOINT), AdvertModel(OF_ALL, EVERY_ENDPOINT)),
     }
     return sign_advert(Advert(**(fields | changed)), keys).signed  # type: ignore[arg-type]
 
 
 def pushed(*adverts: bytes, is_news: bool = True) -> bytes:
     """A gossip frame with these adverts."""
-    return frame(Kind.GOSSIP, write_message(Push(adverts, is_news)))
+    return frame(FrameKind.GOSSIP, write_message(Push(adverts, is_news)))
 
 
 class EveLink:
-    """A link on which she was let in: what she opens and takes are calls on lanes, as those of asks are."""
+    """A link on which she was let in: what she opens and takes are calls on channels, as those of requests are."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._lanes = Lanes(link, str)
+        self._mux = Mux(link, str)
         self._running = asyncio.create_task(self._run())
-        self.open = self._lanes.open
-        self.accept = self._lanes.accept
+        self.open = self._mux.open
+        self.accept = self._mux.accept
         self.close = link.close
         self.closed = link.closed
         self.raw = link
 
     async def _run(self) -> None:
         with contextlib.suppress(BaseExceptionGroup):
-            await self._lanes.run()
+            await self._mux.run()
 
 
 @dataclass
@@ -112,9 +112,9 @@ class Eve:
         """A link on which she was let in."""
         link = await self.dial()
         control = ControlStream(await link.open())
-        await control.write(header_frame(Kind.HELLO, hello or Hello("evil", "eve")))
+        await control.write(header_frame(FrameKind.HELLO, hello or Hello("evil", "eve")))
         kind, _ = await control.next()
-        assert kind is Kind.WELCOME
+        assert kind is FrameKind.WELCOME
         return EveLink(link), control
 
     async def stay(self, control: ControlStream, *, tells: bytes = b"") -> None:
@@ -124,11 +124,11 @@ class Eve:
                 await control.write(tells)
             while True:
                 kind, payload = await control.next()
-                if kind is Kind.PING:
-                    await control.write(frame(Kind.PONG, payload))
+                if kind is FrameKind.PING:
+                    await control.write(frame(FrameKind.PONG, payload))
 
     async def serve(self, link: EveLink, behave: Behaviour) -> None:
-        """Treat every ask so, until the link is gone."""
+        """Treat every request so, until the link is gone."""
         with contextlib.suppress(LinkLost):
             async with asyncio.TaskGroup() as group:
                 while True:
@@ -148,17 +148,17 @@ class Eve:
             link.close("bye")
 
 
-async def read_ask(stream: Stream) -> None:
-    """Take the whole ask of another node, whose body is short."""
+async def read_request(stream: Stream) -> None:
+    """Take the whole request of another node, whose body is short."""
     reader, has_body = FrameReader(), False
     while not has_body:
-        has_body = any(kind is Kind.BODY for kind, _ in reader.feed(await stream.read()))
+        has_body = any(kind is FrameKind.BODY for kind, _ in reader.feed(await stream.read()))
 
 
 async def beats(control: ControlStream, count: int, pause_s: float = 0.0) -> None:
     """So many heartbeats, which are to be answered."""
     for number in range(count):
-        await control.write(header_frame(Kind.PING, Beat(number)))
+        await control.write(header_frame(FrameKind.PING, Beat(number)))
         if pause_s:
             await asyncio.sleep(pause_s)
 
@@ -174,23 +174,23 @@ class Siege:
     lines: list[dict[str, object]]
     others: list[Eve] = field(default_factory=list)
 
-    def another_eve(self, number: int, place: str | None = None) -> Eve:
+    def another_eve(self, number: int, location: str | None = None) -> Eve:
         """The same with a fresh key; at this address."""
-        eve = Eve(self.network.transport(100 + number, (place,) if place else None), self.eve.target)
+        eve = Eve(self.network.transport(100 + number, (location,) if location else None), self.eve.target)
         self.others.append(eve)
         return eve
 
     @property
     def tasks_that_may_be(self) -> int:
-        """Eve, and those whom she told of, are tried again from time to time; lanes are kept."""
+        """Eve, and those whom she told of, are tried again from time to time; channels are kept."""
         dialing = sum(TASKS_A_DIAL * len(node.network._dialing) for node in (self.ada, self.bob))
-        return TASKS_A_LANE * self.open_lanes + dialing
+        return TASKS_A_CHANNEL * self.open_mux + dialing
 
     @property
-    def open_lanes(self) -> int:
-        """Ends of lanes between ada and bob: they are kept."""
+    def open_mux(self) -> int:
+        """Ends of channels between ada and bob: they are kept."""
         sessions = [each for node in (self.ada, self.bob) for each in node.network.links.sessions.values()]
-        return sum(len(each.lanes._own) + len(each.lanes._theirs) for each in sessions)
+        return sum(len(each.mux._own) + len(each.mux._theirs) for each in sessions)
 
     async def honest_peers_are_well(self) -> None:
         """Ada serves bob, and he serves her, within the usual time."""
@@ -237,12 +237,12 @@ async def siege(rules: NetworkRules | None = None, *, max_lines: int = MAX_LOG_L
 def _nothing_is_left(here: Siege) -> None:
     ada = here.ada
     assert set(ada.network.links.sessions) == {here.bob.id}
-    assert (ada.admission.running, ada.guests.running, ada.guests.waiting) == (0, 0, 0)
+    assert (ada.admission.running, ada.peer_admission.running, ada.peer_admission.waiting) == (0, 0, 0)
     assert not ada.network.links._greetings
     assert here.network.open_links == 2
-    lanes = [session.lanes for node in (ada, here.bob) for session in node.network.links.sessions.values()]
-    assert not sum(each.calls for each in lanes)
-    assert here.network.open_streams == 2 + here.open_lanes  # the control stream's ends
+    mux = [session.mux for node in (ada, here.bob) for session in node.network.links.sessions.values()]
+    assert not sum(each.streams for each in mux)
+    assert here.network.open_streams == 2 + here.open_mux  # the control stream's ends
     assert not ada.catalog.knows(OF_EVE)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from masa_node.chat.request import DOOR_PATHS
+from masa_node.chat.request import ENDPOINT_PATHS
 from tests.api.raw_http import CHAT, Line, Reply, ask_once, chat, chunk, line_to, post, post_chunked
 from tests.api.serving import ServingNode
 
@@ -40,7 +40,7 @@ async def first_told(lines: list[Line]) -> list[Reply]:
     return [task.result() for task in done]
 
 
-@pytest.mark.parametrize("target", [path.encode() for paths in DOOR_PATHS.values() for path in paths])
+@pytest.mark.parametrize("target", [path.encode() for paths in ENDPOINT_PATHS.values() for path in paths])
 async def test_beyond_the_total_it_is_503_with_a_time_to_come_again(tight: ServingNode, target: bytes) -> None:
     async with contextlib.AsyncExitStack() as stack:
         told = await first_told(await nearly(stack, tight.port, 8, target))

@@ -32,10 +32,12 @@ PADDED = chat(say="x" * (MAX_BODY - len(chat(say=""))))
     "body", [gzip.compress(b"\0" * 10_000_000), zlib.compress(chat()), chat()], ids=["bomb", "zlib", "not compressed"]
 )
 @pytest.mark.parametrize("coding", [b"gzip", b"deflate", b"br", b"zstd", b"identity, gzip", b"GZip", b"x"])
-@pytest.mark.parametrize("door", [CHAT, b"/api/show"])
-async def test_a_compressed_body_is_refused_unread(node: ServingNode, body: bytes, coding: bytes, door: bytes) -> None:
+@pytest.mark.parametrize("endpoint", [CHAT, b"/api/show"])
+async def test_a_compressed_body_is_refused_unread(
+    node: ServingNode, body: bytes, coding: bytes, endpoint: bytes
+) -> None:
     async with line_to(node.port) as line:
-        assert (await line.ask(post(body, b"Content-Encoding: " + coding + b"\r\n", target=door))).status == 415
+        assert (await line.ask(post(body, b"Content-Encoding: " + coding + b"\r\n", target=endpoint))).status == 415
         assert await line.is_sane()
 
 
@@ -56,18 +58,18 @@ async def test_a_body_over_the_bound_gets_a_413_that_a_client_which_sends_all_fi
     small: ServingNode, target: bytes, *, is_announced: bool
 ) -> None:
     body = PADDED + b" " * 300_000
-    ask = post(body, target=target) if is_announced else post_chunked(chunk(body) + LAST_CHUNK, target=target)
+    raw_request = post(body, target=target) if is_announced else post_chunked(chunk(body) + LAST_CHUNK, target=target)
     async with line_to(small.port) as line:
-        await line.send(ask)
+        await line.send(raw_request)
         reply = await line.reply()
         assert (reply.status, reply.header("connection")) == (413, "close")  # answered before the body was all here
         assert await line.is_closed()
 
 
 async def test_413_can_be_read_before_connection_close_too(small: ServingNode) -> None:
-    ask = post(PADDED + b" " * 400_000, b"Connection: close\r\n")
+    raw_request = post(PADDED + b" " * 400_000, b"Connection: close\r\n")
     async with line_to(small.port) as line:
-        await line.send(*(ask[at : at + 10_000] for at in range(0, len(ask), 10_000)))
+        await line.send(*(raw_request[at : at + 10_000] for at in range(0, len(raw_request), 10_000)))
         assert (await line.reply()).status == 413
         assert await line.is_closed()
 
@@ -80,7 +82,7 @@ async def test_what_comes_after_a_413_is_bounded_too(small: ServingNode) -> None
 
 
 @pytest.mark.parametrize(
-    "ask",
+    "raw_request",
     [
         get(b"/" + b"x" * OVER_HEAD),
         get(b"/healthz", b"X: " + b"y" * OVER_HEAD + b"\r\n"),
@@ -92,9 +94,9 @@ async def test_what_comes_after_a_413_is_bounded_too(small: ServingNode) -> None
     ids=["target", "value", "name", "200 headers", "20 000 headers", "200 hosts"],
 )
 @pytest.mark.parametrize("is_complete", [True, False])
-async def test_a_head_over_the_bound_is_refused(node: ServingNode, ask: bytes, *, is_complete: bool) -> None:
+async def test_a_head_over_the_bound_is_refused(node: ServingNode, raw_request: bytes, *, is_complete: bool) -> None:
     async with line_to(node.port) as line:
-        reply = await line.ask(ask if is_complete else ask[:-2])
+        reply = await line.ask(raw_request if is_complete else raw_request[:-2])
         assert (reply.status, reply.error_code) == (431, "head_too_large")
         assert await line.is_closed()
 
@@ -116,7 +118,7 @@ async def test_100_headers_are_taken(node: ServingNode) -> None:
 
 
 @pytest.mark.parametrize(
-    "ask",
+    "raw_request",
     [
         post_chunked(chunk(b" ") * 20_000),
         post_chunked(b"1;" + b"x" * 1_000_000),
@@ -127,9 +129,9 @@ async def test_100_headers_are_taken(node: ServingNode) -> None:
     ],
     ids=["tiny chunks", "extension", "zeros", "trailers", "trailer", "extensions"],
 )
-async def test_chunks_cost_no_more_than_their_content(node: ServingNode, ask: bytes) -> None:
+async def test_chunks_cost_no_more_than_their_content(node: ServingNode, raw_request: bytes) -> None:
     async with line_to(node.port) as line:
-        await line.send(*(ask[at : at + 50_000] for at in range(0, len(ask), 50_000)))
+        await line.send(*(raw_request[at : at + 50_000] for at in range(0, len(raw_request), 50_000)))
         assert (await line.reply()).status == 400
         assert await line.is_closed()
 

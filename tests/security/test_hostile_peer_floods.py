@@ -12,7 +12,7 @@ import pytest
 
 from masa_node.network.gossip.messages import Want, write_message
 from masa_node.network.links.control import Hello
-from masa_node.network.links.frames import Kind, frame, header_frame
+from masa_node.network.links.frames import FrameKind, frame, header_frame
 from masa_node.network.links.session import MAX_CONTROL_FRAMES_PER_S
 from masa_node.network.requests.frames import Credit
 from masa_node.network.transport.interfaces import NodeId, PeerAddress
@@ -20,14 +20,14 @@ from masa_node.network.transport.iroh.endpoint import IrohTransport, TransportOp
 from masa_node.network.transport.iroh.keys import IrohKeys
 from tests.api.raw_http import ask_once, chat, get, post
 from tests.api.serving import ServingNode
-from tests.security.hostile_peers import BODY, GONE, OF_ADA, Eve, advert, ask_header, pushed
+from tests.security.hostile_peers import BODY, GONE, OF_ADA, Eve, advert, pushed, request_header
 
 ROUND_S = 1.5
 GROWTH_BYTES = 24 * 1024 * 1024  # of a second round over a first: what either leaves in pools is not counted twice
 SERVED_WITHIN_S = 5.0  # the honest peer, while this machine's two cores also carry the attack
 MAX_LOG_LINES = 1_000  # debug lines of a minute's siege included; each attack could make thousands
 _BODY = BODY.replace(OF_ADA.encode(), b"masa-demo")
-ASK = ask_header(len(_BODY), model="masa-demo") + frame(Kind.BODY, _BODY)
+REQUEST = request_header(len(_BODY), model="masa-demo") + frame(FrameKind.BODY, _BODY)
 
 
 class Besieged:
@@ -60,7 +60,7 @@ def _settings(**more: str) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def besieged(tmp_path_factory: pytest.TempPathFactory) -> Generator[Besieged]:
     """Both linked."""
-    constants: dict[str, object] = {"masa_node.network.requests.server.ASK_WITHIN_S": 2.0}
+    constants: dict[str, object] = {"masa_node.network.requests.server.REQUEST_WITHIN_S": 2.0}
     with contextlib.ExitStack() as stack:
         ada = stack.enter_context(ServingNode(tmp_path_factory.mktemp("ada"), _settings(OPEN_NETWORK="1"), constants))
         at = asyncio.run(_address_of(ada))
@@ -114,7 +114,7 @@ async def never_greets(eve: Eve) -> None:
 async def greets_with_garbage(eve: Eve) -> None:
     link = await eve.dial()
     stream = await link.open()
-    await stream.write(header_frame(Kind.HELLO, Hello()) + b"\xff" * 60_000)
+    await stream.write(header_frame(FrameKind.HELLO, Hello()) + b"\xff" * 60_000)
     await link.closed()
 
 
@@ -137,10 +137,10 @@ async def sends_bodies_without_end(eve: Eve) -> None:
     link, _ = await eve.enter()
     for _ in range(8):
         stream = await link.open()
-        await stream.write(ask_header(9_000_000, model="masa-demo"))
+        await stream.write(request_header(9_000_000, model="masa-demo"))
         with contextlib.suppress(*GONE):
             for _ in range(20):
-                await stream.write(frame(Kind.BODY, b"x" * 65_536))
+                await stream.write(frame(FrameKind.BODY, b"x" * 65_536))
     link.close("bye")
 
 
@@ -148,7 +148,7 @@ async def reads_no_answer(eve: Eve) -> None:
     link, _ = await eve.enter()
     for _ in range(200):
         stream = await link.open()
-        await stream.write(ASK)
+        await stream.write(REQUEST)
     await asyncio.sleep(0.2)
     link.close("bye")
 
@@ -156,10 +156,10 @@ async def reads_no_answer(eve: Eve) -> None:
 async def gives_credit_for_ever(eve: Eve) -> None:
     link, _ = await eve.enter()
     stream = await link.open()
-    await stream.write(ASK)
+    await stream.write(REQUEST)
     with contextlib.suppress(*GONE):
         while True:
-            await stream.write(header_frame(Kind.CREDIT, Credit(0, 0)) * 1_000)
+            await stream.write(header_frame(FrameKind.CREDIT, Credit(0, 0)) * 1_000)
     link.close("bye")
 
 
@@ -167,7 +167,7 @@ async def beats_too_fast(eve: Eve) -> None:
     link, control = await eve.enter()
     with contextlib.suppress(*GONE):
         for _ in range(10):
-            await control.write(frame(Kind.PING, b"\x81\xa6number\x01") * MAX_CONTROL_FRAMES_PER_S)
+            await control.write(frame(FrameKind.PING, b"\x81\xa6number\x01") * MAX_CONTROL_FRAMES_PER_S)
     await link.closed()
 
 
@@ -175,7 +175,7 @@ async def gossips_too_much(eve: Eve) -> None:
     link, control = await eve.enter()
     with contextlib.suppress(*GONE):
         for _ in range(1_000):
-            await control.write(frame(Kind.GOSSIP, write_message(Want(b"12345678" * 256))))
+            await control.write(frame(FrameKind.GOSSIP, write_message(Want(b"12345678" * 256))))
     await link.closed()
 
 

@@ -12,21 +12,21 @@ from structlog.testing import capture_logs
 from masa_node.network.gossip.adverts import SIGNATURE_BYTES
 from masa_node.network.gossip.messages import Want, write_message
 from masa_node.network.links.control import Hello
-from masa_node.network.links.frames import Kind, frame, header_frame
-from masa_node.network.links.links import GREET_WITHIN_S, MAX_GREETINGS, MAX_GREETINGS_PER_SITE
+from masa_node.network.links.frames import FrameKind, frame, header_frame
+from masa_node.network.links.links import GREET_WITHIN_S, MAX_GREETINGS, MAX_GREETINGS_PER_SUBNET
 from masa_node.network.links.session import MAX_CONTROL_FRAMES_PER_S
 from masa_node.network.links.vouchers import make_voucher
 from masa_node.network.network import MAX_STRANGERS_DIALED, NetworkRules
 from masa_node.network.transport.interfaces import PeerAddress
 from masa_node.node.node import Node
-from masa_node.node.peer_service import Networking
+from masa_node.node.peer_service import PeerService
 from masa_node.node.settings.environment import Settings
 from masa_node.upstreams.http.client import HttpClient
 from tests.network.nodes import MemoryNode, running
 from tests.security.hostile_peers import GONE, Eve, advert, beats, beside, pushed, siege
 from tests.virtual_time import virtual_time
 
-HELLO = header_frame(Kind.HELLO, Hello("evil", "eve"))
+HELLO = header_frame(FrameKind.HELLO, Hello("evil", "eve"))
 
 
 # ---- before it is let in ----
@@ -40,12 +40,12 @@ HELLO = header_frame(Kind.HELLO, Hello("evil", "eve"))
         b"\xff" * 5_000,
         b"\x01\xff\xff\xff",
         b"\x06\xff\xff\xff",
-        frame(Kind.HELLO, b"\xc1"),
-        frame(Kind.HELLO, b"\x91" * 30_000),
-        frame(Kind.HELLO, b"\x81\xa8vouchers\xdd\xff\xff\xff\xff"),
-        frame(Kind.HELLO, b"\x81\xa6invite\xc6\xff\xff\xff\xff"),
-        header_frame(Kind.WELCOME, Hello()),
-        frame(Kind.GOSSIP, b"x" * 100_000),
+        frame(FrameKind.HELLO, b"\xc1"),
+        frame(FrameKind.HELLO, b"\x91" * 30_000),
+        frame(FrameKind.HELLO, b"\x81\xa8vouchers\xdd\xff\xff\xff\xff"),
+        frame(FrameKind.HELLO, b"\x81\xa6invite\xc6\xff\xff\xff\xff"),
+        header_frame(FrameKind.WELCOME, Hello()),
+        frame(FrameKind.GOSSIP, b"x" * 100_000),
         HELLO + b"\xff" * 5_000,
         HELLO + HELLO,
         HELLO + b"\x06",
@@ -92,7 +92,7 @@ async def test_strangers_at_one_address_leave_room_for_those_at_others() -> None
         for number in range(MAX_GREETINGS):
             await here.another_eve(number, "10.0.0.200:1").dial()
         await asyncio.sleep(0.1)
-        assert greetings == {"strangers": MAX_GREETINGS_PER_SITE, "at 10.0.0.200": MAX_GREETINGS_PER_SITE}
+        assert greetings == {"strangers": MAX_GREETINGS_PER_SUBNET, "at 10.0.0.200": MAX_GREETINGS_PER_SUBNET}
 
 
 @virtual_time
@@ -111,22 +111,22 @@ async def test_links_that_open_and_close_in_a_loop_fill_no_log() -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        header_frame(Kind.HELLO, Hello()),
-        frame(Kind.CREDIT, b"\x80"),
-        frame(Kind.PING, b"\xc0"),
-        frame(Kind.PING, b"\x81\xa6number\xcf\xff\xff\xff\xff\xff\xff\xff\xff"),
-        frame(Kind.PONG, b"\x81\xa6number\x01") * 500,
-        frame(Kind.PING, b"\x81\xa6number\x01") * 500,
-        frame(Kind.GOSSIP, b""),
-        frame(Kind.GOSSIP, b"\xdd\xff\xff\xff\xff"),
-        frame(Kind.GOSSIP, b"\x92\x01\xdd\xff\xff\xff\xff"),
-        frame(Kind.GOSSIP, b"\x92\x01\x91\xc5\x00\x41" + b"\x00" * 65),
-        frame(Kind.GOSSIP, b"\x94\x02\x01\x08\xc4\x01x"),
-        frame(Kind.GOSSIP, b"x" * 128 * 1024) * 10,
-        frame(Kind.GOSSIP, write_message(Want(b"12345678"))) * 500,
-        frame(Kind.VOUCH, b""),
-        frame(Kind.VOUCH, b"x" * 400),
-        frame(Kind.BODY, b"x"),
+        header_frame(FrameKind.HELLO, Hello()),
+        frame(FrameKind.CREDIT, b"\x80"),
+        frame(FrameKind.PING, b"\xc0"),
+        frame(FrameKind.PING, b"\x81\xa6number\xcf\xff\xff\xff\xff\xff\xff\xff\xff"),
+        frame(FrameKind.PONG, b"\x81\xa6number\x01") * 500,
+        frame(FrameKind.PING, b"\x81\xa6number\x01") * 500,
+        frame(FrameKind.GOSSIP, b""),
+        frame(FrameKind.GOSSIP, b"\xdd\xff\xff\xff\xff"),
+        frame(FrameKind.GOSSIP, b"\x92\x01\xdd\xff\xff\xff\xff"),
+        frame(FrameKind.GOSSIP, b"\x92\x01\x91\xc5\x00\x41" + b"\x00" * 65),
+        frame(FrameKind.GOSSIP, b"\x94\x02\x01\x08\xc4\x01x"),
+        frame(FrameKind.GOSSIP, b"x" * 128 * 1024) * 10,
+        frame(FrameKind.GOSSIP, write_message(Want(b"12345678"))) * 500,
+        frame(FrameKind.VOUCH, b""),
+        frame(FrameKind.VOUCH, b"x" * 400),
+        frame(FrameKind.BODY, b"x"),
         b"\xff\xff\xff\xff",
     ],
     ids=lambda said: repr(said[:12]),
@@ -148,7 +148,7 @@ async def test_a_peer_that_floods_and_comes_back_each_time_changes_nothing() -> 
             _, control = await here.eve.enter()
             with contextlib.suppress(*GONE):
                 await beats(control, 2 * MAX_CONTROL_FRAMES_PER_S)
-                await control.write(frame(Kind.GOSSIP, b"\xc1"))
+                await control.write(frame(FrameKind.GOSSIP, b"\xc1"))
             await asyncio.sleep(0.05)
         await here.honest_peers_are_well()
 
@@ -185,7 +185,7 @@ async def test_vouchers_that_are_no_word_of_its_own_end_the_link() -> None:
             make_voucher(ada, keys, time.time())[:-1] + b"\x00",
         ):
             link, control = await eve.enter()
-            await control.write(frame(Kind.VOUCH, signed))
+            await control.write(frame(FrameKind.VOUCH, signed))
             await asyncio.wait_for(link.closed(), 2)
         assert keys.node_id not in here.ada.network._vouchers
 
@@ -275,7 +275,7 @@ async def test_a_bug_that_one_peer_can_reach_costs_that_link_alone(monkeypatch: 
 
         monkeypatch.setattr(gossip, "taking", breaks)
         link, control = await here.eve.enter()
-        await control.write(frame(Kind.GOSSIP, b"\x90"))
+        await control.write(frame(FrameKind.GOSSIP, b"\x90"))
         await asyncio.wait_for(link.closed(), 2)
         await here.honest_peers_are_well()
         assert any("bug" in str(line["event"]) for line in here.lines)
@@ -285,13 +285,13 @@ async def test_a_bug_that_one_peer_can_reach_costs_that_link_alone(monkeypatch: 
 async def test_a_bug_of_the_network_leaves_the_node_to_its_owner(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    async def breaks(self: Networking) -> None:
+    async def breaks(self: PeerService) -> None:
         raise ExceptionGroup("of a task", [KeyError(self.why)])
 
-    monkeypatch.setattr(Networking, "_run", breaks)
+    monkeypatch.setattr(PeerService, "_run", breaks)
     async with HttpClient() as http:
         node = Node(Settings(masa_dir=str(tmp_path)), http)
         with capture_logs() as lines:
             await node.run_network()
-        assert node.network_settled.is_set()
+        assert node.network_ready.is_set()
     assert [line["event"] for line in lines] == ["a bug, no network from now on"]

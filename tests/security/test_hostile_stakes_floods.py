@@ -7,16 +7,16 @@ import tracemalloc
 
 from masa_node.chat.errors import NoStakedPeer
 from masa_node.network.gossip.adverts import AdvertModel
-from masa_node.node.settings.stake import Policy
-from masa_node.node.stake_policy import SETTLE_WITHIN_S
+from masa_node.node.settings.stake import StakeMode
+from masa_node.node.stake_policy import REFRESH_WITHIN_S
 from masa_node.staking.ethereum.crypto import Address, address_of, address_of_secret
 from masa_node.staking.gate.cache import NEGATIVE_FRESH_S
-from masa_node.staking.gate.delegation_cache import MAX_SHOWN, MAX_SHOWN_BY_ONE, SHOWN_WITHIN_S
-from masa_node.staking.gate.query_queue import MAX_LOOKUPS, MAX_WAITING_STRANGERS
+from masa_node.staking.gate.delegation_cache import DELEGATIONS_WITHIN_S, MAX_DELEGATIONS, MAX_DELEGATIONS_OF_ONE
+from masa_node.staking.gate.query_queue import MAX_QUERIES, MAX_WAITING_STRANGERS
 from masa_node.staking.gate.values import Reading
 from tests.network.nodes import MODEL, MemoryNode
 from tests.node.test_stake_policy import MINIMUM, delegation_for, world
-from tests.security.hostile_peers import EVERY_DOOR, Eve, advert, pushed
+from tests.security.hostile_peers import EVERY_ENDPOINT, Eve, advert, pushed
 from tests.security.hostile_stakes import CountingChain
 from tests.staking.delegations import Owner, node, of_contract
 from tests.staking.gate.gate_world import World as GateWorld
@@ -24,8 +24,8 @@ from tests.virtual_time import now_s, until, virtual_time
 
 BOB, EVE = 1, 2  # in a world's nodes
 BOBS_SECRET = bytes([BOB + 1]) * 32
-SERVES = (AdvertModel(MODEL, EVERY_DOOR),)
-ROUND = MAX_SHOWN // 2  # strangers; after two rounds there is no more room
+SERVES = (AdvertModel(MODEL, EVERY_ENDPOINT),)
+ROUND = MAX_DELEGATIONS // 2  # strangers; after two rounds there is no more room
 KEPT_BYTES = 1_000  # for longer, of each of 20 000: that it has shown something
 
 
@@ -35,11 +35,11 @@ KEPT_BYTES = 1_000  # for longer, of each of 20 000: that it has shown something
 @virtual_time
 async def test_a_fresh_owner_each_second_makes_few_reads() -> None:
     chain = CountingChain()
-    async with world("ab", Policy.REQUIRE, Policy.REQUIRE, chain) as here:
+    async with world("ab", StakeMode.REQUIRE, StakeMode.REQUIRE, chain) as here:
         eve, honest = here.nodes[EVE], {address_of_secret(bytes([number]) * 32) for number in (1, 2)}
         shown: set[Address] = set()
         began_s = now_s()
-        while now_s() - began_s < SHOWN_WITHIN_S - 30:
+        while now_s() - began_s < DELEGATIONS_WITHIN_S - 30:
             secret = secrets.token_bytes(32)
             shown.add(address_of_secret(secret))
             eve.delegation = delegation_for(eve, secret)
@@ -47,7 +47,7 @@ async def test_a_fresh_owner_each_second_makes_few_reads() -> None:
             assert here.stakings[0].of(here.nodes[BOB].id).answer == "staked"
         read = set(chain.owners) - honest
         assert len(shown) > 500
-        assert len(read) <= len(here.stakings) * MAX_SHOWN_BY_ONE
+        assert len(read) <= len(here.stakings) * MAX_DELEGATIONS_OF_ONE
         assert len(chain.owners) < len(here.stakings) * 100
         assert here.stakings[0].of(eve.id).answer in ("unknown", "not staked")
         assert (await here.ada.ask()).served_by == here.nodes[BOB].id
@@ -57,12 +57,12 @@ async def test_a_fresh_owner_each_second_makes_few_reads() -> None:
 async def test_a_fresh_contract_or_signature_each_second_makes_few_reads() -> None:
     here = GateWorld()
     async with here.running() as gate:
-        for number in range(int(SHOWN_WITHIN_S) - 30):
+        for number in range(int(DELEGATIONS_WITHIN_S) - 30):
             owner = Owner("safe").address if number % 2 else address_of(secrets.token_bytes(20))
             assert gate.verdict(node(1), of_contract(owner, node(1), secrets.token_bytes(65))).answer != "staked"
             await asyncio.sleep(1)
-    assert len(here.chain.asked_signatures) <= MAX_SHOWN_BY_ONE
-    assert len(set(here.chain.asked)) <= MAX_SHOWN_BY_ONE
+    assert len(here.chain.asked_signatures) <= MAX_DELEGATIONS_OF_ONE
+    assert len(set(here.chain.asked)) <= MAX_DELEGATIONS_OF_ONE
 
 
 @virtual_time
@@ -81,12 +81,12 @@ async def test_a_thousand_strangers_at_once_hold_up_nobody_for_long() -> None:
         for stranger, data in strangers:
             assert gate.verdict(stranger, data).answer == "unknown"
         await asyncio.sleep(1)
-        assert (here.chain.at_once, gate.summary().lookups_waiting <= MAX_WAITING_STRANGERS) == (MAX_LOOKUPS, True)
+        assert (here.chain.at_once, gate.summary().lookups_waiting <= MAX_WAITING_STRANGERS) == (MAX_QUERIES, True)
         assert gate.verdict(node(9_999), friends).answer == "staked"
         here.chain.lets.set()
         await asyncio.sleep(1)
-        assert len(here.chain.asked) - asked <= MAX_WAITING_STRANGERS + MAX_LOOKUPS
-        assert here.chain.most_at_once == MAX_LOOKUPS
+        assert len(here.chain.asked) - asked <= MAX_WAITING_STRANGERS + MAX_QUERIES
+        assert here.chain.most_at_once == MAX_QUERIES
         for stranger, data in strangers:
             gate.verdict(stranger, data)
         await asyncio.sleep(1)
@@ -118,14 +118,14 @@ async def test_a_known_peer_is_read_again_before_the_strangers_who_wait() -> Non
     here.chain.stakes[friend.address] = here.chain.minimum
     friends = friend.delegates(node(9_999))
     async with here.running() as gate:
-        assert (await gate.settled(node(9_999), friends)).answer == "staked"
+        assert (await gate.verdict_when_known(node(9_999), friends)).answer == "staked"
         await asyncio.sleep(here.profile.fresh_s * 1.1)  # no longer fresh
         slow_down(here)
         for number in range(1, MAX_WAITING_STRANGERS + 1):
             gate.verdict(node(number), Owner(f"stranger {number}").delegates(node(number)))
         began_s = now_s()
-        assert (await gate.settled(node(9_999), friends)).answer == "staked"
-        assert now_s() - began_s < SETTLE_WITHIN_S
+        assert (await gate.verdict_when_known(node(9_999), friends)).answer == "staked"
+        assert now_s() - began_s < REFRESH_WITHIN_S
 
 
 @virtual_time
@@ -135,14 +135,14 @@ async def test_strangers_who_were_read_once_do_not_take_the_places_of_the_staked
     friends = friend.delegates(node(9_999))
     strangers = {node(number): Owner(f"stranger {number}").delegates(node(number)) for number in range(1, 1_201)}
     async with here.running() as gate:
-        assert (await gate.settled(node(9_999), friends)).answer == "staked"
+        assert (await gate.verdict_when_known(node(9_999), friends)).answer == "staked"
         for stranger, data in strangers.items():
-            await gate.settled(stranger, data)
+            await gate.verdict_when_known(stranger, data)
         await asyncio.sleep(here.profile.fresh_s * 1.1)
         slow_down(here)
         for stranger, data in strangers.items():
             gate.verdict(stranger, data)
-        assert (await gate.settled(node(9_999), friends)).answer == "staked"
+        assert (await gate.verdict_when_known(node(9_999), friends)).answer == "staked"
 
 
 @virtual_time

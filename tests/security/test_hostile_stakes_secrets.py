@@ -1,4 +1,4 @@
-"""A stake gives no right at the HTTP door, and the URLs of RPC servers, which hold keys, are nowhere to be seen.
+"""A stake gives no right at the HTTP side, and the URLs of RPC servers, which hold keys, are nowhere to be seen.
 
 In the original Masa node a staked node needed no API key.
 """
@@ -29,7 +29,7 @@ from tests.staking.rpc_server import Facts, RpcServer, dies_before, hung, raw, t
 
 SECRET = b"\x66" * 32  # of the owner
 KEY = "callers-key-77e0"
-DOORS = ("/api/v1/node", "/api/v1/peers", "/api/v1/stake", "/api/v1/races", "/v1/models")
+ENDPOINTS = ("/api/v1/node", "/api/v1/peers", "/api/v1/stake", "/api/v1/races", "/v1/models")
 
 
 async def _quotes_its_key(line: Line) -> None:
@@ -47,7 +47,7 @@ MODES: dict[str, Step] = {
 }
 
 
-async def test_a_stake_opens_no_door(tmp_path: Path) -> None:
+async def test_a_stake_opens_no_endpoint(tmp_path: Path) -> None:
     owner, stranger = Owner("staked"), node(7)
     write_profile(PROFILE, tmp_path / "net.toml")
     settings = {
@@ -61,7 +61,7 @@ async def test_a_stake_opens_no_door(tmp_path: Path) -> None:
     claims += [f"X-Masa-Delegation: {word}", "X-Masa-Staked: true", f"Authorization: {owner.address}"]
     with ServingNode(tmp_path, settings) as serving:
         for claim in claims:
-            for path in DOORS:
+            for path in ENDPOINTS:
                 assert (await ask_once(serving.port, get(path.encode(), f"{claim}\r\n".encode()))).status == 401
             assert (await ask_once(serving.port, post(chat(), f"{claim}\r\n".encode()))).status == 401
         good = f"Authorization: Bearer {KEY}\r\n".encode()
@@ -79,7 +79,7 @@ async def test_no_rpc_url_is_in_logs_errors_answers_metrics_or_files(
     async with RpcServer(facts, MODES[mode]) as rpc:
         with ServingNode(tmp_path, settings_with(rpc, tmp_path)) as serving:
             own = await own_stake(serving)
-            told = [(await ask_once(serving.port, get(path.encode()))).body for path in (*DOORS, "/metrics")]
+            told = [(await ask_once(serving.port, get(path.encode()))).body for path in (*ENDPOINTS, "/metrics")]
             told.append((await ask_once(serving.port, post(chat()))).body)
     written = b"\n".join([*told, *everything_in(tmp_path), serving.printed.encode()])
     assert (own["verdict"] == "staked") is (mode == "truth")
@@ -100,7 +100,7 @@ async def keep_delegation(masa_dir: Path) -> None:
 
 def settings_with(rpc: RpcServer, folder: Path) -> dict[str, str]:
     """A node that needs a stake, and two URLs with a key in every place where one can be."""
-    place = rpc.url.removeprefix("http://")
+    location = rpc.url.removeprefix("http://")
     return {
         "DEMO": "",
         "NETWORK": "on",
@@ -108,7 +108,7 @@ def settings_with(rpc: RpcServer, folder: Path) -> dict[str, str]:
         "FIND_LOCAL": "0",
         "STAKE_NETWORK": str(folder / "net.toml"),
         "STAKE_PROVIDERS": "require",
-        "RPC_URL": f"http://user:{rpc.SECRET}@{place}/v3/{rpc.SECRET}?key={rpc.SECRET},{rpc.rpc_url}",
+        "RPC_URL": f"http://user:{rpc.SECRET}@{location}/v3/{rpc.SECRET}?key={rpc.SECRET},{rpc.rpc_url}",
     }
 
 

@@ -9,8 +9,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from tests.api.canary import Canary, response
 from tests.api.raw_http import CHAT, ask_once, chat, get, post
+from tests.api.recording_server import RecordingServer, response
 from tests.api.serving import ServingNode
 
 RUN = "/accounts/a/ai/run"
@@ -57,14 +57,14 @@ NOT_TEXT: list[object] = [None, 1, 1.5, True, [], {}, ["m"], {"m": 1}]
 
 
 @pytest.fixture(scope="module")
-def cloudflare() -> Iterator[Canary]:
+def cloudflare() -> Iterator[RecordingServer]:
     """Workers AI that lists nothing, so that any name is asked of it."""
-    with Canary(lambda _: response(200, {"result": {"response": "hi"}, "success": True})) as canary:
+    with RecordingServer(lambda _: response(200, {"result": {"response": "hi"}, "success": True})) as canary:
         yield canary
 
 
 @pytest.fixture(scope="module")
-def hosted(tmp_path_factory: pytest.TempPathFactory, cloudflare: Canary) -> Iterator[ServingNode]:
+def hosted(tmp_path_factory: pytest.TempPathFactory, cloudflare: RecordingServer) -> Iterator[ServingNode]:
     """A node in front of it."""
     settings = {"DEMO": "", "LLM_CF_URL": f"{cloudflare.url}{RUN}", "LLM_CF_TOKEN": "t"}
     toml = tmp_path_factory.mktemp("hosted") / "masa.toml"
@@ -79,22 +79,26 @@ def hosted(tmp_path_factory: pytest.TempPathFactory, cloudflare: Canary) -> Iter
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_a_name_stays_one_part_of_the_upstreams_path(hosted: ServingNode, cloudflare: Canary, name: str) -> None:
+async def test_a_name_stays_one_part_of_the_upstreams_path(
+    hosted: ServingNode, cloudflare: RecordingServer, name: str
+) -> None:
     cloudflare.forget()
     reply = await ask_once(hosted.port, post(chat(name), target=b"/api/v1/chat"))
     assert reply.status == 200
-    (ask,) = cloudflare.chats()
-    line = ask.partition(b"\r\n")[0].decode("ascii")
+    (request,) = cloudflare.chats()
+    line = request.partition(b"\r\n")[0].decode("ascii")
     method, target, version = line.split(" ")
     assert (method, version) == ("POST", "HTTP/1.1")
     part = target.removeprefix(f"{RUN}/")
     assert not set(part) & set("/?#\\ ")
     assert unquote(part) == name
-    assert b"\r\nx-evil" not in ask.lower()
+    assert b"\r\nx-evil" not in request.lower()
 
 
 @pytest.mark.parametrize("name", [".", ".."])
-async def test_a_name_is_no_step_in_the_upstreams_path(hosted: ServingNode, cloudflare: Canary, name: str) -> None:
+async def test_a_name_is_no_step_in_the_upstreams_path(
+    hosted: ServingNode, cloudflare: RecordingServer, name: str
+) -> None:
     cloudflare.forget()
     await ask_once(hosted.port, post(chat(name), target=b"/api/v1/chat"))
     assert not cloudflare.chats()
@@ -108,19 +112,19 @@ async def test_a_name_stays_one_value_of_a_header(hosted: ServingNode, name: str
 
 
 @pytest.mark.parametrize("name", REFUSED)
-@pytest.mark.parametrize("door", [CHAT, b"/api/v1/chat", b"/v1/messages", b"/api/chat", b"/api/show"])
+@pytest.mark.parametrize("endpoint", [CHAT, b"/api/v1/chat", b"/v1/messages", b"/api/chat", b"/api/show"])
 async def test_an_unusable_name_is_400_and_asked_of_nobody(
-    hosted: ServingNode, cloudflare: Canary, name: str, door: bytes
+    hosted: ServingNode, cloudflare: RecordingServer, name: str, endpoint: bytes
 ) -> None:
     cloudflare.forget()
-    reply = await ask_once(hosted.port, post(chat(name), target=door))
+    reply = await ask_once(hosted.port, post(chat(name), target=endpoint))
     assert reply.status == 400
     assert reply.header("x-evil") is None
     assert len(reply.body) < 1000
     assert not cloudflare.chats()
 
 
-async def test_half_a_character_makes_it_no_other_model(hosted: ServingNode, cloudflare: Canary) -> None:
+async def test_half_a_character_makes_it_no_other_model(hosted: ServingNode, cloudflare: RecordingServer) -> None:
     """It is read as U+FFFD, and so is no way to be asked for one model and to ask for another."""
     cloudflare.forget()
     for name in ("con\ud800", "\udfffcon", "c\ud800on"):
@@ -130,13 +134,13 @@ async def test_half_a_character_makes_it_no_other_model(hosted: ServingNode, clo
 
 
 @pytest.mark.parametrize("name", NOT_TEXT)
-async def test_a_name_that_is_no_text_is_400(hosted: ServingNode, cloudflare: Canary, name: object) -> None:
+async def test_a_name_that_is_no_text_is_400(hosted: ServingNode, cloudflare: RecordingServer, name: object) -> None:
     cloudflare.forget()
     assert (await ask_once(hosted.port, post(json.dumps({"model": name}).encode()))).status == 400
     assert not cloudflare.chats()
 
 
-async def test_of_two_names_only_one_counts_everywhere(hosted: ServingNode, cloudflare: Canary) -> None:
+async def test_of_two_names_only_one_counts_everywhere(hosted: ServingNode, cloudflare: RecordingServer) -> None:
     """A filter in front that reads the first, and a server that reads the last: here it is one and the same."""
     cloudflare.forget()
     reply = await ask_once(hosted.port, post(b'{"model": "con", "model": "x@evil.example"}', target=b"/api/v1/chat"))

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.canary import COMPLETION, OLLAMA_MODEL, Canary, as_openai, response
 from tests.api.raw_http import (
     CHAT,
     Reply,
@@ -21,6 +20,7 @@ from tests.api.raw_http import (
     post,
     post_chunked,
 )
+from tests.api.recording_server import COMPLETION, OLLAMA_MODEL, RecordingServer, as_openai, response
 from tests.api.serving import ServingNode
 
 A_HEAD = get(b"/healthz")
@@ -38,9 +38,9 @@ async def the_end_of(node: ServingNode, *parts: bytes, answered: int = 1) -> Rep
     return reply
 
 
-async def statuses(node: ServingNode, asks: Sequence[bytes], *, answered: int = 1) -> list[int]:
+async def statuses(node: ServingNode, requests: Sequence[bytes], *, answered: int = 1) -> list[int]:
     """The same for several at once."""
-    replies = await asyncio.gather(*(the_end_of(node, ask, answered=answered) for ask in asks))
+    replies = await asyncio.gather(*(the_end_of(node, request, answered=answered) for request in requests))
     return [reply.status for reply in replies if reply is not None]
 
 
@@ -76,7 +76,7 @@ async def test_dripping_does_not_lengthen_the_time_for_a_head(impatient: Serving
 async def test_a_body_that_does_not_come_is_not_waited_for(impatient: ServingNode) -> None:
     begun = [post(chat())[:-1], post(chat())[: -len(chat())], post_chunked(b""), post_chunked(chunk(b"{"))]
     begun.append(post_chunked(HUGE_CHUNK))
-    begun += [ask.replace(CHAT, b"/api/show", 1) for ask in begun]
+    begun += [request.replace(CHAT, b"/api/show", 1) for request in begun]
     assert await statuses(impatient, begun) == [408] * 10
 
 
@@ -86,8 +86,8 @@ async def test_the_rest_of_a_body_that_was_answered_is_not_waited_for(impatient:
 
 
 async def test_an_idle_connection_is_closed(impatient: ServingNode) -> None:
-    asks = [A_HEAD, post(chat()), A_HEAD + b"\r\n", A_HEAD + b"\r\n\r\n"]
-    assert await statuses(impatient, asks) == [200] * 4
+    requests = [A_HEAD, post(chat()), A_HEAD + b"\r\n", A_HEAD + b"\r\n\r\n"]
+    assert await statuses(impatient, requests) == [200] * 4
 
 
 async def test_blank_lines_after_an_answer_do_not_keep_a_connection_for_ever(impatient: ServingNode) -> None:
@@ -98,10 +98,10 @@ async def test_blank_lines_after_an_answer_do_not_keep_a_connection_for_ever(imp
 
 
 async def test_a_connection_whose_body_was_dropped_is_closed_when_idle(impatient: ServingNode) -> None:
-    ask = post(chat(), target=b"/nowhere")
+    request = post(chat(), target=b"/nowhere")
     async with line_to(impatient.port) as line:
-        assert (await line.ask(ask[:-1])).status == 404
-        await line.send(ask[-1:])
+        assert (await line.ask(request[:-1])).status == 404
+        await line.send(request[-1:])
         assert await line.is_closed()
 
 
@@ -123,7 +123,7 @@ def test_an_answer_that_is_not_taken_is_not_kept_for_ever(tmp_path: Path) -> Non
     """A caller who asks for much and reads nothing would hold it in our memory as long as he likes."""
     big = COMPLETION | {"padding": "x" * 20_000_000}
     constants = {"masa_node.api.http1.protocol.FLUSH_STALL_S": 0.3, "masa_node.node.run.KEEP_ALIVE_S": 0.3}
-    with Canary(lambda raw: response(200, big) if b"/chat/completions " in raw else as_openai(raw)) as llm:
+    with RecordingServer(lambda raw: response(200, big) if b"/chat/completions " in raw else as_openai(raw)) as llm:
         settings = {"DEMO": "", "LLM_CHAT_URL": f"{llm.url}/v1/chat/completions"}
         with ServingNode(tmp_path, settings, constants) as node, contextlib.ExitStack() as lines:
             for ending in (b"", b"Connection: close\r\n"):

@@ -1,4 +1,4 @@
-"""What a hostile peer may do on streams of asks: each thing is bounded, is cleaned up, and others are served."""
+"""What a hostile peer may do on streams of requests: each thing is bounded, is cleaned up, and others are served."""
 
 import asyncio
 import gc
@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from masa_node.chat.errors import LinkLost, ProtocolFault, ProviderError, StreamReset
-from masa_node.network.links.frames import FrameReader, Kind, frame, header_frame, read_header
-from masa_node.network.requests.frames import AskHeader, Credit, Failure
-from masa_node.network.requests.quotas import MAX_TOLD
-from masa_node.network.requests.server import ASK_WITHIN_S
+from masa_node.network.links.frames import FrameKind, FrameReader, frame, header_frame, read_header
+from masa_node.network.requests.frames import Credit, RequestFailure, RequestHeader
+from masa_node.network.requests.quotas import MAX_REFUSALS_TOLD
+from masa_node.network.requests.server import REQUEST_WITHIN_S
 from masa_node.network.transport.interfaces import Link, Stream
 from masa_node.routing.provider import Sign, no_sign
 from tests.network.requests.request_world import LIMITS, Node, World, ask, take, world
@@ -29,23 +29,23 @@ BODY = b'{"model":"tiny"}'
 def header(size: int = len(BODY), **changed: object) -> bytes:
     fields = {
         "request_id": "r-1",
-        "door": "openai.chat",
+        "endpoint": "openai.chat",
         "model": "tiny",
         "wants_stream": False,
         "body_bytes": size,
         "first_piece_within_ms": 30_000,
     }
-    return header_frame(Kind.ASK, AskHeader(**(fields | changed)))  # type: ignore[arg-type]
+    return header_frame(FrameKind.REQUEST, RequestHeader(**(fields | changed)))  # type: ignore[arg-type]
 
 
-async def heard(stream: Stream) -> list[tuple[Kind, bytes]]:
+async def heard(stream: Stream) -> list[tuple[FrameKind, bytes]]:
     """Every frame that comes until the stream ends."""
     reader, frames = FrameReader(), []
     try:
         while data := await stream.read():
             frames += reader.feed(data)
     except (StreamReset, LinkLost):
-        frames.append((Kind.FAIL, header_frame(Kind.FAIL, Failure("reset"))[4:]))
+        frames.append((FrameKind.FAIL, header_frame(FrameKind.FAIL, RequestFailure("reset"))[4:]))
     return frames
 
 
@@ -56,7 +56,7 @@ async def say(link: Link, *data: bytes) -> str:
         for each in data:
             await stream.write(each)
         kind, payload = (await heard(stream))[-1]
-        return read_header(payload, Failure).code if kind is Kind.FAIL else kind.name
+        return read_header(payload, RequestFailure).code if kind is FrameKind.FAIL else kind.name
     except (StreamReset, LinkLost):
         return "reset"
     finally:
@@ -68,13 +68,13 @@ async def serving(node: Node) -> AsyncIterator[World]:
     """What is left of the node's counts must be nothing."""
     async with world(node.serve) as here:
         yield here
-        await asyncio.sleep(ASK_WITHIN_S + 10)
+        await asyncio.sleep(REQUEST_WITHIN_S + 10)
     assert node.admission.running == 0
     assert node.server._quotas.held_bytes == 0
     assert all(not quota.at_work and not quota.telling for quota in node.server._quotas._peers.values())
 
 
-GOOD = (header(), frame(Kind.BODY, BODY))
+GOOD = (header(), frame(FrameKind.BODY, BODY))
 
 
 @pytest.mark.parametrize(
@@ -83,25 +83,25 @@ GOOD = (header(), frame(Kind.BODY, BODY))
         (GOOD, "END"),
         ((b"\x00\x00\x00\x00",), "reset"),
         ((b"GET / HTTP/1.1\r\n\r\n",), "reset"),
-        ((frame(Kind.BODY, BODY),), "reset"),
-        ((header_frame(Kind.PING, Credit(1, 1)),), "reset"),
-        ((frame(Kind.ASK, b"\xc1"),), "reset"),
-        ((frame(Kind.ASK, b"\x91" * 30_000),), "reset"),
+        ((frame(FrameKind.BODY, BODY),), "reset"),
+        ((header_frame(FrameKind.PING, Credit(1, 1)),), "reset"),
+        ((frame(FrameKind.REQUEST, b"\xc1"),), "reset"),
+        ((frame(FrameKind.REQUEST, b"\x91" * 30_000),), "reset"),
         ((b"\x10\xff\xff\xff",), "reset"),
         ((header(), header()), "reset"),
-        ((header(), frame(Kind.BODY, b"")), "reset"),
-        ((header(), frame(Kind.BODY, BODY + b" ")), "reset"),
-        ((header(), *[frame(Kind.BODY, b"{")] * 3), "reset"),
-        ((header(100_000), frame(Kind.BODY, b"x" * 70_000)), "reset"),
-        ((*GOOD, header_frame(Kind.CREDIT, Credit(1, 1))), "reset"),
+        ((header(), frame(FrameKind.BODY, b"")), "reset"),
+        ((header(), frame(FrameKind.BODY, BODY + b" ")), "reset"),
+        ((header(), *[frame(FrameKind.BODY, b"{")] * 3), "reset"),
+        ((header(100_000), frame(FrameKind.BODY, b"x" * 70_000)), "reset"),
+        ((*GOOD, header_frame(FrameKind.CREDIT, Credit(1, 1))), "reset"),
         ((header(10**12),), "peer_refused"),
-        ((header(0), frame(Kind.BODY, b"")), "peer_refused"),
-        ((header(door="back.door"),), "peer_refused"),
+        ((header(0), frame(FrameKind.BODY, b"")), "peer_refused"),
+        ((header(endpoint="back.endpoint"),), "peer_refused"),
         ((header(model="x" * 256),), "peer_refused"),
         ((header(model="../../etc/passwd"),), "peer_refused"),
-        ((header(headers=(("accept", "a\r\nauthorization: b"),)), frame(Kind.BODY, BODY)), "peer_refused"),
-        ((header(headers=(("accept", "\u2028"),)), frame(Kind.BODY, BODY)), "peer_refused"),
-        ((frame(Kind.ASK, header()[4:].replace(b"r-1", b"r\n1")),), "reset"),
+        ((header(headers=(("accept", "a\r\nauthorization: b"),)), frame(FrameKind.BODY, BODY)), "peer_refused"),
+        ((header(headers=(("accept", "\u2028"),)), frame(FrameKind.BODY, BODY)), "peer_refused"),
+        ((frame(FrameKind.REQUEST, header()[4:].replace(b"r-1", b"r\n1")),), "reset"),
     ],
     ids=lambda value: value if isinstance(value, str) else repr(value[-1][:24]),
 )
@@ -115,7 +115,9 @@ async def test_every_breach_ends_that_stream_alone(said: tuple[bytes, ...], code
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.binary(max_size=80) | st.sampled_from([*GOOD, header(50), frame(Kind.BODY, b"{}")]), max_size=5))
+@given(
+    st.lists(st.binary(max_size=80) | st.sampled_from([*GOOD, header(50), frame(FrameKind.BODY, b"{}")]), max_size=5)
+)
 def test_garbage_on_a_stream_never_reaches_the_accept_loop(said: list[bytes]) -> None:
     @virtual_time
     async def check() -> None:
@@ -153,27 +155,27 @@ async def test_a_body_that_drips_is_given_up() -> None:
 
         async def drip() -> None:
             for _ in range(10_000):
-                await stream.write(frame(Kind.BODY, b"x" * 1_024))
+                await stream.write(frame(FrameKind.BODY, b"x" * 1_024))
                 await asyncio.sleep(1)
 
         with pytest.raises((StreamReset, LinkLost)):
             await drip()
-        assert now_s() < ASK_WITHIN_S + 10
+        assert now_s() < REQUEST_WITHIN_S + 10
         stream.abort()
 
 
 @virtual_time
 async def test_streams_that_say_nothing_hold_no_place_of_others() -> None:
-    node = Node((provider(WHOLE),), limits=limits(asks_per_peer=4))
+    node = Node((provider(WHOLE),), limits=limits(requests_per_peer=4))
     async with serving(node) as here:
         silent = [await here.link.open() for _ in range(1_000)]
         for stream in silent:
             await stream.write(b"\x10")
         await asyncio.sleep(1)
         (quota,) = node.server._quotas._peers.values()
-        assert (quota.at_work, quota.telling) == (4, MAX_TOLD)
-        assert here.network.open_streams <= 2 * (1_000 + 4 + MAX_TOLD)
-        await asyncio.sleep(ASK_WITHIN_S + 10)
+        assert (quota.at_work, quota.telling) == (4, MAX_REFUSALS_TOLD)
+        assert here.network.open_streams <= 2 * (1_000 + 4 + MAX_REFUSALS_TOLD)
+        await asyncio.sleep(REQUEST_WITHIN_S + 10)
         assert (quota.at_work, quota.telling) == (0, 0)
         for stream in silent:
             stream.abort()
@@ -181,7 +183,7 @@ async def test_streams_that_say_nothing_hold_no_place_of_others() -> None:
 
 @virtual_time
 async def test_bodies_that_are_never_finished_hold_bounded_memory() -> None:
-    node = Node((provider(WHOLE),), limits=limits(asks_per_peer=1_000, asks_per_minute=10_000))
+    node = Node((provider(WHOLE),), limits=limits(requests_per_peer=1_000, requests_per_minute=10_000))
     async with serving(node) as here:
         streams = [await here.link.open() for _ in range(200)]
 
@@ -189,7 +191,7 @@ async def test_bodies_that_are_never_finished_hold_bounded_memory() -> None:
             try:
                 await stream.write(header(900_000))
                 for _ in range(10):
-                    await stream.write(frame(Kind.BODY, b"x" * 65_536))
+                    await stream.write(frame(FrameKind.BODY, b"x" * 65_536))
             except (StreamReset, LinkLost):
                 pass
 
@@ -203,7 +205,7 @@ async def test_bodies_that_are_never_finished_hold_bounded_memory() -> None:
 
 @virtual_time
 async def test_thousands_of_hostile_streams_leave_nothing() -> None:
-    node = Node((provider(WHOLE),), limits=limits(asks_per_minute=100_000))
+    node = Node((provider(WHOLE),), limits=limits(requests_per_minute=100_000))
     said = ([header(model="no")], [b"\xff" * 9], [header(), b"\x11"], [*GOOD, b"\x10"], [header(50)])
     async with serving(node) as here:
 
@@ -234,12 +236,12 @@ async def test_thousands_of_hostile_streams_leave_nothing() -> None:
 
 
 @virtual_time
-async def test_an_asker_who_takes_nothing_holds_a_place_for_the_idle_time_only() -> None:
+async def test_a_requester_who_takes_nothing_holds_a_slot_for_the_idle_time_only() -> None:
     node = Node((provider(Speaks([CHUNK] * 100_000)),))
     async with serving(node) as here:
         stream = await here.link.open()
         body = b'{"model":"tiny","stream":true}'
-        await stream.write(header(len(body), wants_stream=True) + frame(Kind.BODY, body))
+        await stream.write(header(len(body), wants_stream=True) + frame(FrameKind.BODY, body))
         await asyncio.sleep(LIMITS.idle_timeout_s + 1)
         assert node.admission.running == 0
         assert node.outcome.error == "caller_stalled"
@@ -253,7 +255,7 @@ async def test_a_stranger_is_never_told_what_a_bug_says() -> None:
         is_local = is_trusted = True
         is_hosted = False
         name = "llm"
-        place = "llm (http://10.0.0.1)"
+        location = "llm (http://10.0.0.1)"
 
         async def answer(self, asked: object, sign: Sign = no_sign) -> None:
             raise RuntimeError("secret prompt")

@@ -15,8 +15,8 @@ import pytest
 from masa_node.chat.errors import ConfigurationError
 from masa_node.node.node import upstream_specs
 from masa_node.node.settings.environment import read_settings
-from tests.api.canary import COMPLETION, OLLAMA_MODEL, Canary, as_openai, response
 from tests.api.raw_http import CHAT, ask_once, chat, get, line_to, post
+from tests.api.recording_server import COMPLETION, OLLAMA_MODEL, RecordingServer, as_openai, response
 from tests.api.serving import SOURCES, ServingNode
 
 PROMPT = "prompt-5f2d"
@@ -67,7 +67,7 @@ BODIES = [
 ]
 
 
-async def ask_everything(node: ServingNode, llm: Canary) -> list[bytes]:
+async def ask_everything(node: ServingNode, llm: RecordingServer) -> list[bytes]:
     """Requests down every path, good and bad; the bodies of the replies that the node itself made."""
     llm.hangs_up = True
     for answer in ANSWERS.values():
@@ -79,15 +79,15 @@ async def ask_everything(node: ServingNode, llm: Canary) -> list[bytes]:
     llm.answer = as_openai
     wrong = LINES.replace(CALLERS_KEY.encode(), WRONG_KEY.encode())
     targets = (TARGET, b"/v1/messages", b"/api/chat", b"/api/show", b"/api/v1/chat", b"/nowhere")
-    asks = [post(body, LINES, target=target) for body in BODIES for target in targets]
-    asks += [
+    requests = [post(body, LINES, target=target) for body in BODIES for target in targets]
+    requests += [
         post(BODIES[0], wrong),
         post(BODIES[0], LINES + b"Content-Encoding: gzip\r\n"),
         post(BODIES[0], LINES + b"X : y\r\n"),
         post(BODIES[0], LINES).replace(b"localhost", b"evil.example"),
         b"\0" + post(BODIES[0], LINES),
     ]
-    replies = [(await ask_once(node.port, ask)).body for ask in asks]
+    replies = [(await ask_once(node.port, request)).body for request in requests]
     async with line_to(node.port) as line:
         await line.send(post(BODIES[1], LINES)[:-4])  # and hang up
     return replies
@@ -100,7 +100,7 @@ def everything_written(node: ServingNode, directory: Path) -> str:
     return b"\n".join([argv, *files]).decode(errors="replace") + node.printed
 
 
-def settings_of(llm: Canary) -> dict[str, str]:
+def settings_of(llm: RecordingServer) -> dict[str, str]:
     return {
         "DEMO": "",
         "LLM_CHAT_URL": f"{llm.url}/v1/chat/completions",
@@ -113,7 +113,7 @@ def settings_of(llm: Canary) -> dict[str, str]:
 
 @pytest.mark.parametrize("style", ["json", "console"])
 async def test_nothing_that_was_said_is_written_anywhere(tmp_path: Path, style: str) -> None:
-    with Canary(as_openai) as llm, ServingNode(tmp_path, settings_of(llm) | {"LOG_FORMAT": style}) as node:
+    with RecordingServer(as_openai) as llm, ServingNode(tmp_path, settings_of(llm) | {"LOG_FORMAT": style}) as node:
         replies = await ask_everything(node, llm)
         metrics = await ask_once(node.port, get(b"/metrics", LINES))
         written = everything_written(node, tmp_path) + metrics.body.decode()
@@ -124,8 +124,8 @@ async def test_nothing_that_was_said_is_written_anywhere(tmp_path: Path, style: 
 
 
 async def test_the_trace_of_a_bug_shows_no_prompt_either(tmp_path: Path) -> None:
-    bug: Mapping[str, object] = {"masa_node.api.responses.told": "no function"}
-    with Canary(as_openai) as llm, ServingNode(tmp_path, settings_of(llm), bug) as node:
+    bug: Mapping[str, object] = {"masa_node.api.responses.abridged": "no function"}
+    with RecordingServer(as_openai) as llm, ServingNode(tmp_path, settings_of(llm), bug) as node:
         node.may_show_traces = True
         llm.answer = lambda raw: ANSWERS["whole"] if b"/chat/completions " in raw else as_openai(raw)
         reply = await ask_once(node.port, post(BODIES[0], LINES, target=TARGET))

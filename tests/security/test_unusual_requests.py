@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.canary import OLLAMA_MODEL, Canary, as_openai
 from tests.api.raw_http import (
     CHAT,
     CHUNKED,
@@ -19,6 +18,7 @@ from tests.api.raw_http import (
     post,
     post_chunked,
 )
+from tests.api.recording_server import OLLAMA_MODEL, RecordingServer, as_openai
 from tests.api.serving import ServingNode
 from tests.security.conftest import KEY
 
@@ -28,30 +28,34 @@ LOOKS_LIKE_A_REQUEST = get(b"/healthz")
 
 
 @pytest.mark.parametrize("offer", [H2C, WEBSOCKET, H2C + H2C], ids=["h2c", "websocket", "twice"])
-@pytest.mark.parametrize("ask", [post(chat(), b"%b"), post_chunked(chunk(chat()) + LAST_CHUNK, CHUNKED + b"%b")])
-async def test_an_offered_upgrade_is_ignored_and_the_body_kept(node: ServingNode, ask: bytes, offer: bytes) -> None:
+@pytest.mark.parametrize(
+    "raw_request", [post(chat(), b"%b"), post_chunked(chunk(chat()) + LAST_CHUNK, CHUNKED + b"%b")]
+)
+async def test_an_offered_upgrade_is_ignored_and_the_body_kept(
+    node: ServingNode, raw_request: bytes, offer: bytes
+) -> None:
     """Java's HttpClient offers h2c with its first POST. httptools takes the body for bytes of the other protocol."""
     async with line_to(node.port) as line:
-        reply = await line.ask(ask.replace(b"%b", offer))
+        reply = await line.ask(raw_request.replace(b"%b", offer))
         assert (reply.status, reply.json()["model"]) == (200, "masa-demo")
         assert await line.is_sane()
 
 
 async def test_the_body_of_an_upgrade_is_never_a_request(node: ServingNode) -> None:
-    ask = post(LOOKS_LIKE_A_REQUEST, H2C)
-    at = len(ask) - len(LOOKS_LIKE_A_REQUEST)
+    raw_request = post(LOOKS_LIKE_A_REQUEST, H2C)
+    at = len(raw_request) - len(LOOKS_LIKE_A_REQUEST)
     async with line_to(node.port) as line:
-        await line.send(ask[:at])
+        await line.send(raw_request[:at])
         await asyncio.sleep(0.05)  # so that the body comes in a read of its own
-        reply = await line.ask(ask[at:])
+        reply = await line.ask(raw_request[at:])
         assert (reply.status, reply.error_code) == (400, "bad_json")
         assert await line.is_sane()
 
 
 async def test_an_upgrade_is_ignored_byte_by_byte_too(node: ServingNode) -> None:
-    ask = post(chat(), H2C)
+    raw_request = post(chat(), H2C)
     async with line_to(node.port) as line:
-        await line.send(*(ask[at : at + 1] for at in range(len(ask))))
+        await line.send(*(raw_request[at : at + 1] for at in range(len(raw_request))))
         assert (await line.reply()).status == 200
         assert await line.is_sane()
 
@@ -63,11 +67,11 @@ async def test_a_get_with_an_upgrade_is_just_a_get(node: ServingNode) -> None:
 
 
 async def test_the_body_is_asked_for_and_the_connection_then_closed(node: ServingNode) -> None:
-    ask = post(chat(), b"Expect: 100-continue\r\n")
-    at = ask.index(b"\r\n\r\n") + 4
+    raw_request = post(chat(), b"Expect: 100-continue\r\n")
+    at = raw_request.index(b"\r\n\r\n") + 4
     async with line_to(node.port) as line:
-        assert (await line.ask(ask[:at])).status == 100
-        assert (await line.ask(ask[at:])).status == 200
+        assert (await line.ask(raw_request[:at])).status == 100
+        assert (await line.ask(raw_request[at:])).status == 200
         assert await line.is_closed()
 
 
@@ -184,7 +188,7 @@ async def test_http_1_0_gets_no_clean_end_of_a_cut_stream(tmp_path: Path) -> Non
     """Without chunks only a reset tells that it was cut."""
     head_of_stream = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
     piece = b'data: {"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}\n\n'
-    with Canary(lambda raw: head_of_stream + piece if b"/chat/completions " in raw else as_openai(raw)) as llm:
+    with RecordingServer(lambda raw: head_of_stream + piece if b"/chat/completions " in raw else as_openai(raw)) as llm:
         llm.hangs_up = True
         with ServingNode(tmp_path, {"DEMO": "", "LLM_CHAT_URL": f"{llm.url}/v1/chat/completions"}) as running:
             async with line_to(running.port) as line:

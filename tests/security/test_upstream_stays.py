@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from masa_node.chat.request import DOOR_PATHS
-from tests.api.canary import OLLAMA_MODEL, Canary, as_openai, response
+from masa_node.chat.request import ENDPOINT_PATHS
 from tests.api.raw_http import CHAT, ask_once, chat, get, post
+from tests.api.recording_server import OLLAMA_MODEL, RecordingServer, as_openai, response
 from tests.api.serving import ServingNode
 
 UPSTREAM_KEY = "key-of-the-upstream"
@@ -42,21 +42,21 @@ URL_FIELDS = (
 
 
 @pytest.fixture(scope="module")
-def llm() -> Iterator[Canary]:
+def llm() -> Iterator[RecordingServer]:
     """The upstream that the settings name."""
-    with Canary(as_openai) as canary:
+    with RecordingServer(as_openai) as canary:
         yield canary
 
 
 @pytest.fixture(scope="module")
-def elsewhere() -> Iterator[Canary]:
+def elsewhere() -> Iterator[RecordingServer]:
     """Where nobody may ever be sent."""
-    with Canary(as_openai) as canary:
+    with RecordingServer(as_openai) as canary:
         yield canary
 
 
 @pytest.fixture(scope="module")
-def keyed(tmp_path_factory: pytest.TempPathFactory, llm: Canary) -> Iterator[ServingNode]:
+def keyed(tmp_path_factory: pytest.TempPathFactory, llm: RecordingServer) -> Iterator[ServingNode]:
     """A node in front of an upstream that wants a key."""
     settings = {
         "DEMO": "",
@@ -72,19 +72,23 @@ def lines(*more: bytes) -> bytes:
     return b"".join(line + b"\r\n" for line in (b"x-api-key: " + CALLERS_KEY.encode(), *more))
 
 
-async def test_no_field_of_a_body_moves_the_upstream(keyed: ServingNode, llm: Canary, elsewhere: Canary) -> None:
+async def test_no_field_of_a_body_moves_the_upstream(
+    keyed: ServingNode, llm: RecordingServer, elsewhere: RecordingServer
+) -> None:
     values = (elsewhere.url, f"{elsewhere.url}/v1", {"api_base": elsewhere.url, "url": elsewhere.url}, [elsewhere.url])
     for value in values:
         body = json.dumps(json.loads(chat(OLLAMA_MODEL)) | dict.fromkeys(URL_FIELDS, value)).encode()
-        for door in (CHAT, b"/api/v1/chat"):
+        for endpoint in (CHAT, b"/api/v1/chat"):
             llm.forget()
-            reply = await ask_once(keyed.port, post(body, lines(), target=door))
+            reply = await ask_once(keyed.port, post(body, lines(), target=endpoint))
             assert reply.status == 200
             assert [raw.endswith(body) for raw in llm.chats()] == [True]
     assert elsewhere.connections == 0
 
 
-async def test_no_header_or_query_moves_the_upstream(keyed: ServingNode, llm: Canary, elsewhere: Canary) -> None:
+async def test_no_header_or_query_moves_the_upstream(
+    keyed: ServingNode, llm: RecordingServer, elsewhere: RecordingServer
+) -> None:
     llm.forget()
     names = (
         b"X-Api-Base X-Base-Url X-Forwarded-Host X-Forwarded-Server X-Forwarded-For Forwarded X-Original-Url Referer "
@@ -103,15 +107,17 @@ async def test_no_header_or_query_moves_the_upstream(keyed: ServingNode, llm: Ca
     assert elsewhere.address.encode() not in head.replace(via, b"")
 
 
-@pytest.mark.parametrize("path", [path for paths in DOOR_PATHS.values() for path in paths])
-async def test_a_model_that_is_a_url_is_just_an_unknown_model(keyed: ServingNode, elsewhere: Canary, path: str) -> None:
+@pytest.mark.parametrize("path", [path for paths in ENDPOINT_PATHS.values() for path in paths])
+async def test_a_model_that_is_a_url_is_just_an_unknown_model(
+    keyed: ServingNode, elsewhere: RecordingServer, path: str
+) -> None:
     for model in (elsewhere.url, f"//{elsewhere.address}", f"openai/{elsewhere.url}/v1", f"@{elsewhere.address}/"):
         reply = await ask_once(keyed.port, post(chat(model, name=model), lines(), target=path.encode()))
         assert reply.status in (404, 405)
     assert elsewhere.connections == 0
 
 
-async def test_exactly_these_headers_reach_the_upstream(keyed: ServingNode, llm: Canary) -> None:
+async def test_exactly_these_headers_reach_the_upstream(keyed: ServingNode, llm: RecordingServer) -> None:
     """The golden list: whoever adds one here must know what it may carry."""
     llm.forget()
     sent = lines(
@@ -158,7 +164,7 @@ async def test_exactly_these_headers_reach_the_upstream(keyed: ServingNode, llm:
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
 async def test_a_redirect_is_not_followed_and_the_key_stays(
-    keyed: ServingNode, llm: Canary, elsewhere: Canary, status: int
+    keyed: ServingNode, llm: RecordingServer, elsewhere: RecordingServer, status: int
 ) -> None:
     llm.forget()
     llm.answer = lambda _: response(status, {}, b"Location: " + elsewhere.url.encode() + b"/v1/chat/completions")
@@ -172,7 +178,7 @@ async def test_a_redirect_is_not_followed_and_the_key_stays(
     assert elsewhere.connections == 0
 
 
-async def test_no_header_of_the_upstream_but_a_few_reaches_the_caller(keyed: ServingNode, llm: Canary) -> None:
+async def test_no_header_of_the_upstream_but_a_few_reaches_the_caller(keyed: ServingNode, llm: RecordingServer) -> None:
     evil = (
         b"Set-Cookie: a=b",
         b"Access-Control-Allow-Origin: *",
@@ -197,7 +203,11 @@ async def test_no_header_of_the_upstream_but_a_few_reaches_the_caller(keyed: Ser
 async def test_each_key_goes_to_its_own_origin_only(tmp_path: Path) -> None:
     """Three hosted services behind one node; whichever is asked, the others' keys stay at home."""
     keys = {name: f"secret-of-{name}" for name in ("openai", "anthropic", "cloudflare")}
-    with Canary(as_openai) as openai, Canary(as_openai) as anthropic, Canary(as_openai) as cloudflare:
+    with (
+        RecordingServer(as_openai) as openai,
+        RecordingServer(as_openai) as anthropic,
+        RecordingServer(as_openai) as cloudflare,
+    ):
         servers = {"openai": openai, "anthropic": anthropic, "cloudflare": cloudflare}
         settings = {
             "DEMO": "",
@@ -210,9 +220,9 @@ async def test_each_key_goes_to_its_own_origin_only(tmp_path: Path) -> None:
             "LLM_CF_API_URL": cloudflare.url,
         }
         with ServingNode(tmp_path, settings) as running:
-            for door in (CHAT, b"/v1/messages", b"/api/v1/chat"):
-                await ask_once(running.port, post(chat(OLLAMA_MODEL), target=door))
-                await ask_once(running.port, post(chat("@cf/x/y"), target=door))
+            for endpoint in (CHAT, b"/v1/messages", b"/api/v1/chat"):
+                await ask_once(running.port, post(chat(OLLAMA_MODEL), target=endpoint))
+                await ask_once(running.port, post(chat("@cf/x/y"), target=endpoint))
             await ask_once(running.port, get(b"/v1/models/unheard-of"))
         for name, server in servers.items():
             seen = b"".join(server.requests)

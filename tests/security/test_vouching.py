@@ -10,14 +10,14 @@ import pytest
 from masa_node.network import network as network_module
 from masa_node.network.links import links as links_module
 from masa_node.network.links.control import Hello
-from masa_node.network.links.frames import Kind, frame, header_frame
+from masa_node.network.links.frames import FrameKind, frame, header_frame
 from masa_node.network.links.invites import token_hash
-from masa_node.network.links.peer_record import Standing
+from masa_node.network.links.peer_record import MembershipLevel
 from masa_node.network.links.session import ControlStream
 from masa_node.network.links.vouched import MAX_VOUCHED
 from masa_node.network.links.vouchers import make_voucher
 from masa_node.network.network import NetworkRules
-from masa_node.network.store.commands import Verb, Wish, carry_out
+from masa_node.network.store.commands import OwnerCommand, Verb, apply
 from masa_node.network.transport.interfaces import Link
 from masa_node.network.transport.memory import MemoryKeys, MemoryNetwork
 from tests.network.nodes import MemoryNode, make, running
@@ -49,9 +49,9 @@ class Ring:
         """Is this key let in with these words? It answers heartbeats from then on."""
         link = await self.network.transport(1000 + number).dial(self.ada.transport.address())
         control = ControlStream(await link.open())
-        await control.write(header_frame(Kind.HELLO, Hello("evil", "", invite, vouchers)))
+        await control.write(header_frame(FrameKind.HELLO, Hello("evil", "", invite, vouchers)))
         kind, _ = await control.next()
-        if kind is not Kind.WELCOME:
+        if kind is not FrameKind.WELCOME:
             link.close("refused")
             await asyncio.sleep(0.1)
             return False
@@ -73,9 +73,9 @@ class Ring:
         with contextlib.suppress(*GONE):
             while True:
                 kind, payload = await control.next()
-                if kind is Kind.PING:
-                    await control.write(frame(Kind.PONG, payload))
-                elif kind is Kind.VOUCH:
+                if kind is FrameKind.PING:
+                    await control.write(frame(FrameKind.PONG, payload))
+                elif kind is FrameKind.VOUCH:
                     self.told.setdefault(number, []).append(payload)
 
     @property
@@ -108,7 +108,7 @@ async def test_a_chain_of_words_ends_with_the_one_that_was_invited() -> None:
         assert here.linked == {0, 1}
         record = here.ada.book.get(here.keys(1).node_id)
         assert record is not None
-        assert (record.standing, record.vouched_by) == (Standing.VOUCHED, here.keys(0).node_id)
+        assert (record.membership, record.vouched_by) == (MembershipLevel.VOUCHED, here.keys(0).node_id)
 
 
 @virtual_time
@@ -117,8 +117,8 @@ async def test_an_invited_member_brings_in_a_few_and_no_more_however_it_goes_abo
         for number in range(1, KEYS + 1):
             by = number - 1 if number % 2 else 0
             await here.enter(number, here.word(0, number), here.word(by, number))
-        assert len(here.linked) == MAX_VOUCHED[Standing.INVITED] + 1
-        assert len(here.ada.book.all()) == MAX_VOUCHED[Standing.INVITED] + 1
+        assert len(here.linked) == MAX_VOUCHED[MembershipLevel.INVITED] + 1
+        assert len(here.ada.book.all()) == MAX_VOUCHED[MembershipLevel.INVITED] + 1
 
 
 @virtual_time
@@ -126,7 +126,7 @@ async def test_many_that_greet_at_the_same_moment_are_no_more() -> None:
     async with ring() as here:
         await asyncio.gather(*(here.enter(number, here.word(0, number)) for number in range(1, 61)))
         await asyncio.sleep(1)
-        assert len(here.linked) == MAX_VOUCHED[Standing.INVITED] + 1
+        assert len(here.linked) == MAX_VOUCHED[MembershipLevel.INVITED] + 1
 
 
 @pytest.mark.parametrize("verb", [Verb.BLOCK, Verb.FORGET])
@@ -137,7 +137,7 @@ async def test_blocking_or_forgetting_it_evicts_all_that_it_brought_and_they_sta
             assert await here.enter(number, here.word(0, number))
         await asyncio.sleep(2)
         assert len(here.linked) == 9
-        told = carry_out(Wish(1, verb, here.keys(0).node_id, 0), here.ada.book, time.time())
+        told = apply(OwnerCommand(1, verb, here.keys(0).node_id, 0), here.ada.book, time.time())
         here.ada.network.book_changed()
         assert "8 peers that it alone vouched for" in told.words
         await asyncio.sleep(1)
@@ -169,9 +169,9 @@ async def test_a_member_gets_a_link_although_those_that_came_by_a_word_hold_all(
             await asyncio.sleep(1)
         assert not await here.enter(8, here.word(0, 8))  # a word alone takes nobody's link
         bob, carol = MemoryNode(here.network.transport(2), CLOSED), MemoryNode(here.network.transport(3), CLOSED)
-        here.ada.network.book.admit(bob.id, Standing.INVITED, None, time.time())
+        here.ada.network.book.admit(bob.id, MembershipLevel.INVITED, None, time.time())
         bob.network.want([here.ada.transport.address()])
-        carol.network.book.admit(here.ada.id, Standing.INVITED, None, time.time())
+        carol.network.book.admit(here.ada.id, MembershipLevel.INVITED, None, time.time())
         async with running(bob, carol):
             await asyncio.sleep(5)
             here.ada.network.want([carol.transport.address()])  # it is dialed, although all links are taken

@@ -20,7 +20,7 @@ from tests.security.conftest import KEY
 RIGHT = b"Authorization: Bearer " + KEY.encode() + b"\r\n"
 FOREIGN = b"https://evil.example"
 ALLOWED = b"https://chat.example.org"
-DOORS = [CHAT, b"/v1/messages", b"/api/chat", b"/api/generate", b"/api/show", b"/api/v1/chat", b"/v1/api/chat"]
+ENDPOINTS = [CHAT, b"/v1/messages", b"/api/chat", b"/api/generate", b"/api/show", b"/api/v1/chat", b"/v1/api/chat"]
 LISTS = [b"/v1/models", b"/v1/models/masa-demo", b"/api/tags", b"/api/version", b"/api/v1/llm/models"]
 CLOSED = [*LISTS, b"/metrics", b"/openapi.json", b"/nowhere"]
 OPEN = [b"/", b"/healthz", b"/readyz"]
@@ -93,9 +93,9 @@ async def test_with_a_right_key_it_is_answered(guarded: ServingNode, lines: byte
     assert (await ask_once(guarded.port, post(chat(), lines))).status == 200
 
 
-@pytest.mark.parametrize("door", DOORS)
-async def test_every_chat_door_needs_the_key(guarded: ServingNode, door: bytes) -> None:
-    assert (await ask_once(guarded.port, post(chat(), target=door))).status == 401
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_every_chat_endpoint_needs_the_key(guarded: ServingNode, endpoint: bytes) -> None:
+    assert (await ask_once(guarded.port, post(chat(), target=endpoint))).status == 401
 
 
 @pytest.mark.parametrize("target", CLOSED)
@@ -208,9 +208,11 @@ def test_the_error_does_not_repeat_the_key() -> None:
         b"Host: " + b"a" * 254 + b"\r\n",
     ],
 )
-@pytest.mark.parametrize("ask", [get(b"/v1/models"), get(b"/healthz"), post(chat())], ids=["list", "probe", "chat"])
-async def test_a_malformed_host_is_400(node: ServingNode, host: bytes, ask: bytes) -> None:
-    reply = await ask_once(node.port, ask.replace(LOCALHOST, host, 1))
+@pytest.mark.parametrize(
+    "raw_request", [get(b"/v1/models"), get(b"/healthz"), post(chat())], ids=["list", "probe", "chat"]
+)
+async def test_a_malformed_host_is_400(node: ServingNode, host: bytes, raw_request: bytes) -> None:
+    reply = await ask_once(node.port, raw_request.replace(LOCALHOST, host, 1))
     assert (reply.status, reply.error_code) == (400, "bad_host")
 
 
@@ -237,8 +239,8 @@ async def test_a_malformed_host_is_400(node: ServingNode, host: bytes, ask: byte
 )
 async def test_a_foreign_host_is_403(node: ServingNode, host: bytes) -> None:
     for at in (host, host + b":8080"):
-        for ask in (get(b"/healthz"), post(chat())):
-            reply = await ask_once(node.port, ask.replace(b"localhost", at, 1))
+        for raw_request in (get(b"/healthz"), post(chat())):
+            reply = await ask_once(node.port, raw_request.replace(b"localhost", at, 1))
             assert (reply.status, reply.error_code) == (403, "host_refused")
 
 
@@ -250,7 +252,7 @@ async def test_a_host_that_cannot_be_rebound_is_answered(node: ServingNode, host
 async def test_many_hosts_are_not_all_remembered() -> None:
     guard = Guard(GuardRules())
     for port in range(1, 1000):
-        guard.check_place([(b"host", b"localhost:%d" % port)])
+        guard.check_host_and_origin([(b"host", b"localhost:%d" % port)])
     assert len(guard._good_hosts) <= 64
 
 
@@ -284,10 +286,13 @@ async def test_many_hosts_are_not_all_remembered() -> None:
 )
 async def test_pages_of_another_origin_may_ask_nothing(node: ServingNode, origin: bytes) -> None:
     line = b"Origin: " + origin + b"\r\n"
-    asks = [*(post(chat(), line, target=door) for door in DOORS), *(get(target, line) for target in [*CLOSED, *OPEN])]
+    requests = [
+        *(post(chat(), line, target=endpoint) for endpoint in ENDPOINTS),
+        *(get(target, line) for target in [*CLOSED, *OPEN]),
+    ]
     async with line_to(node.port) as connection:
-        for ask in asks:
-            reply = await connection.ask(ask)
+        for raw_request in requests:
+            reply = await connection.ask(raw_request)
             assert reply.status == 403
             assert_no_cors(reply)
 
@@ -301,8 +306,8 @@ async def test_no_second_origin_helps(node: ServingNode) -> None:
 
 @pytest.mark.parametrize("origin", [FOREIGN, b"null", b"http://localhost.evil.example"])
 async def test_a_preflight_of_another_origin_is_refused(node: ServingNode, origin: bytes) -> None:
-    for door in DOORS:
-        reply = await ask_once(node.port, preflight(door, origin))
+    for endpoint in ENDPOINTS:
+        reply = await ask_once(node.port, preflight(endpoint, origin))
         assert reply.status == 403
         assert_no_cors(reply)
 
@@ -330,7 +335,7 @@ async def test_an_allowed_page_without_the_key_can_read_why_it_is_refused(guarde
 
 
 async def test_a_preflight_does_nothing_and_tells_nothing(guarded: ServingNode) -> None:
-    for target in (*DOORS, *CLOSED):
+    for target in (*ENDPOINTS, *CLOSED):
         reply = await ask_once(guarded.port, preflight(target, ALLOWED))
         assert (reply.status, reply.body) == (204, b"")
 

@@ -3,11 +3,11 @@
 import msgspec
 
 from masa_node.chat.outcome import Attempt, Outcome
-from masa_node.chat.request import Door, RequestId
+from masa_node.chat.request import Endpoint, RequestId
 
 WON = Outcome(
     request_id=RequestId("an-id"),
-    door=Door.OPENAI_CHAT,
+    endpoint=Endpoint.OPENAI_CHAT,
     model="m",
     model_known=True,
     wants_stream=True,

@@ -27,7 +27,7 @@ def test_a_request_is_one_line_of_json_with_all_its_facts(logging_to_memory: Con
         "event": "request",
         "level": "info",
         "request_id": "an-id",
-        "door": "openai.chat",
+        "endpoint": "openai.chat",
         "model": "m",
         "status": 200,
         "error": None,
@@ -36,7 +36,7 @@ def test_a_request_is_one_line_of_json_with_all_its_facts(logging_to_memory: Con
         "attempts": "first=unreachable, llm=won",
         "race": None,
         "hedges": 0,
-        "asked_by": None,
+        "requester": None,
         "total_ms": 1500.0,
         "first_piece_ms": 25.6,
         "queued_ms": 1.0,
@@ -67,7 +67,7 @@ def test_a_request_that_failed_is_a_warning(logging_to_memory: Configure) -> Non
 
 def test_a_peers_request_that_lost_its_race_is_no_warning_and_a_callers_own_is(logging_to_memory: Configure) -> None:
     written = logging_to_memory("info", "json")
-    log.log_outcome(outcome(error="caller_gone", asked_by="ab" * 32))
+    log.log_outcome(outcome(error="caller_gone", requester="ab" * 32))
     log.log_outcome(outcome(error="caller_gone"))
     assert [json.loads(line)["level"] for line in written().splitlines()] == ["info", "warning"]
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from masa_node.chat.outcome import Attempt
-from masa_node.chat.request import Door, RaceMode
+from masa_node.chat.request import Endpoint, RaceMode
 from masa_node.telemetry.metrics import MAX_MODEL_LABELS, OTHER, Metrics
 from tests.telemetry.outcomes import REFUSED, WON, outcome
 
@@ -25,17 +25,17 @@ def test_an_outcome_is_counted_everywhere_it_belongs() -> None:
     metrics.observe(WON)
     metrics.observe(WON)
     metrics.observe(REFUSED)
-    door = Door.OPENAI_CHAT.value
-    assert value(metrics, "masa_requests_total", door=door, model="m", status="200", error="none") == 2
-    assert value(metrics, "masa_requests_total", door=door, model=OTHER, status="400", error="bad_json") == 1
+    endpoint = Endpoint.OPENAI_CHAT.value
+    assert value(metrics, "masa_requests_total", endpoint=endpoint, model="m", status="200", error="none") == 2
+    assert value(metrics, "masa_requests_total", endpoint=endpoint, model=OTHER, status="400", error="bad_json") == 1
     assert value(metrics, "masa_attempts_total", provider="first", result="unreachable") == 2
     assert value(metrics, "masa_attempts_total", provider="llm", result="won") == 2
-    assert value(metrics, "masa_first_piece_seconds_count", door=door) == 2
-    assert value(metrics, "masa_first_piece_seconds_sum", door=door) == pytest.approx(0.0512)
-    assert value(metrics, "masa_request_seconds_count", door=door) == 3
-    assert value(metrics, "masa_pieces_total", door=door) == 24
-    assert value(metrics, "masa_body_bytes_total", door=door) == 300
-    assert value(metrics, "masa_answer_bytes_total", door=door) == 6000
+    assert value(metrics, "masa_first_piece_seconds_count", endpoint=endpoint) == 2
+    assert value(metrics, "masa_first_piece_seconds_sum", endpoint=endpoint) == pytest.approx(0.0512)
+    assert value(metrics, "masa_request_seconds_count", endpoint=endpoint) == 3
+    assert value(metrics, "masa_pieces_total", endpoint=endpoint) == 24
+    assert value(metrics, "masa_body_bytes_total", endpoint=endpoint) == 300
+    assert value(metrics, "masa_answer_bytes_total", endpoint=endpoint) == 6000
     assert value(metrics, "masa_tokens_total", direction="input", model="m") == 14
     assert value(metrics, "masa_tokens_total", direction="output", model="m") == 10
 
@@ -43,7 +43,7 @@ def test_an_outcome_is_counted_everywhere_it_belongs() -> None:
 def test_what_peers_ask_is_counted_apart_and_without_their_names() -> None:
     metrics = Metrics()
     for error in (None, None, "caller_gone"):
-        metrics.observe(outcome(asked_by="ab" * 32, error=error))
+        metrics.observe(outcome(requester="ab" * 32, error=error))
     metrics.observe(WON)
     assert value(metrics, "masa_peer_requests_total", error="none") == 2
     assert value(metrics, "masa_peer_requests_total", error="caller_gone") == 1
@@ -89,7 +89,7 @@ def test_models_that_nobody_serves_are_one_label(models: list[str]) -> None:
     metrics = Metrics()
     for model in models:
         metrics.observe(outcome(model=model, model_known=False))
-    (count,) = [value(metrics, "masa_requests_total", door="openai.chat", model=OTHER, status="200", error="none")]
+    (count,) = [value(metrics, "masa_requests_total", endpoint="openai.chat", model=OTHER, status="200", error="none")]
     assert (count or 0) == len(models)
 
 
@@ -98,7 +98,7 @@ def test_any_name_of_a_model_leaves_the_exposition_readable() -> None:
     for model in ('a"b', "a\\b", "a\nb", "é 🦙", "{}", 'x"} 1\nforged_total 1'):
         metrics.observe(outcome(model=model))
         assert value(
-            metrics, "masa_requests_total", door="openai.chat", model=model, status="200", error="none"
+            metrics, "masa_requests_total", endpoint="openai.chat", model=model, status="200", error="none"
         ) == pytest.approx(1)
     assert value(metrics, "forged_total") is None
 

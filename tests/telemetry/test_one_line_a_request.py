@@ -21,14 +21,14 @@ async def test_one_line_for_each_and_none_for_the_rest(node: ServingNode) -> Non
         "unknown": post(chat("x"), b"X-Request-Id: unknown\r\n"),
         "no-json": post(b"{", b"X-Request-Id: no-json\r\n", target=b"/v1/messages"),
     }
-    for ask in asked.values():
-        await ask_once(node.port, ask)
+    for request in asked.values():
+        await ask_once(node.port, request)
     for target in (b"/healthz", b"/readyz", b"/metrics", b"/v1/models", b"/", b"/nowhere"):
         await ask_once(node.port, get(target))
     lines = {str(line["request_id"]): line for line in node.requests_logged(len(asked))}
     assert list(lines) == list(asked)
     assert len(node.requests_logged()) == len(asked)
-    facts = {name: (line["door"], line["model"], line["status"], line["error"]) for name, line in lines.items()}
+    facts = {name: (line["endpoint"], line["model"], line["status"], line["error"]) for name, line in lines.items()}
     assert facts == {
         "whole": ("openai.chat", "masa-demo", 200, None),
         "stream": ("ollama.chat", "masa-demo", 200, None),

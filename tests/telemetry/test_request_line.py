@@ -61,9 +61,9 @@ def test_no_line_is_wider_than_a_terminal(
     event = {
         "timestamp": "2026-11-29T01:02:03.123456Z",
         "status": 502,
-        "door": "anthropic.count_tokens",
+        "endpoint": "anthropic.count_tokens",
         "model": model,
-        "asked_by": served_by,
+        "requester": served_by,
         "served_by": served_by,
         "error": "first_piece_timeout",
         "attempts": attempts,

@@ -1,7 +1,7 @@
 import re
 from pathlib import Path
 
-from masa_node.api.paths import CHAT_DOORS, GET_PATHS
+from masa_node.api.paths import CHAT_ENDPOINTS, GET_PATHS
 from masa_node.node.settings.docs import setting_docs
 from tools.generate_docs import DOCS, stale_pages
 
@@ -22,9 +22,9 @@ def test_every_link_in_the_documentation_leads_somewhere() -> None:
     assert broken == []
 
 
-def test_every_door_is_documented() -> None:
-    page = (DOCS / "doors.md").read_text("utf-8")
-    assert [path for path in {*CHAT_DOORS, *GET_PATHS} if f" {path}`" not in page] == []
+def test_every_endpoint_is_documented() -> None:
+    page = (DOCS / "endpoints.md").read_text("utf-8")
+    assert [path for path in {*CHAT_ENDPOINTS, *GET_PATHS} if f" {path}`" not in page] == []
 
 
 def test_every_setting_that_the_readme_names_exists() -> None:

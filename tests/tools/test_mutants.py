@@ -17,12 +17,12 @@ class Rule:
 """
 
 
-def survivor(place: str, change: str) -> Mutant:
-    return Mutant(1, place, change, ast.Module([], []))
+def survivor(location: str, change: str) -> Mutant:
+    return Mutant(1, location, change, ast.Module([], []))
 
 
 def test_a_mutant_says_where_it_is_and_what_was_changed() -> None:
-    found = {(mutant.place, mutant.change) for mutant in mutants(SOURCE)}
+    found = {(mutant.location, mutant.change) for mutant in mutants(SOURCE)}
     assert {("LIMIT", "to 4: 3"), ("code", "to 'xx': 'x'"), ("holds", "to LtE: size < most")} <= found
     assert ("holds", "to 2: 1") in found
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from masa_node.node import node as compose
+from tests.fakes.dialect_samples import OLLAMA, OPENAI, listed
 from tests.fakes.http_bytes import whole
 from tests.fakes.llm_server import FakeLlm, Script, send, stall, wait_for
 from tests.fakes.raw_http import get, post
 from tests.fakes.running import RunningNode, running_node
-from tests.fakes.speech import OLLAMA, OPENAI, listed
 
 GOOD: Script = (send(OPENAI.whole),)
 VERSION: Script = (send(whole(b'{"version":"1"}')),)
@@ -22,8 +22,8 @@ def llama(*models: str, **more: object) -> Script:
     return (send(whole(json.dumps({"object": "list", "data": entries}).encode())),)
 
 
-async def ask(node: RunningNode, model: str, door: str = OPENAI.door) -> int:
-    return (await post(node.port, door, json.dumps({"model": model}).encode())).status
+async def ask(node: RunningNode, model: str, endpoint: str = OPENAI.endpoint) -> int:
+    return (await post(node.port, endpoint, json.dumps({"model": model}).encode())).status
 
 
 def toml(folder: Path, *servers: str) -> str:
@@ -34,21 +34,21 @@ def toml(folder: Path, *servers: str) -> str:
 
 async def test_a_llama_cpp_is_asked_for_any_name_as_it_is_straight() -> None:
     async with (
-        FakeLlm().answer("/v1/models", llama("m.gguf")).answer(OPENAI.door, GOOD) as llm,
+        FakeLlm().answer("/v1/models", llama("m.gguf")).answer(OPENAI.endpoint, GOOD) as llm,
         running_node(LLM_CHAT_URL=llm.url) as node,
     ):
         assert await ask(node, "gpt-3.5-turbo") == 200
         assert await ask(node, "gpt-3.5-turbo", "/api/chat") != 200
-    assert b"gpt-3.5-turbo" in llm.asked(OPENAI.door)[0].body
+    assert b"gpt-3.5-turbo" in llm.asked(OPENAI.endpoint)[0].body
 
 
-@pytest.mark.parametrize(("door", "strict"), [("/api/show", "0"), ("/api/chat", "1")])
-async def test_where_it_cannot_be_asked_a_name_that_nobody_lists_is_unknown(door: str, strict: str) -> None:
+@pytest.mark.parametrize(("endpoint", "strict"), [("/api/show", "0"), ("/api/chat", "1")])
+async def test_where_it_cannot_be_asked_a_name_that_nobody_lists_is_unknown(endpoint: str, strict: str) -> None:
     async with (
-        FakeLlm().answer("/v1/models", llama("count.gguf")).answer(OPENAI.door, GOOD) as llm,
+        FakeLlm().answer("/v1/models", llama("count.gguf")).answer(OPENAI.endpoint, GOOD) as llm,
         running_node(LLM_CHAT_URL=llm.url) as node,
     ):
-        reply = await post(node.port, door, b'{"model":"coun"}', [("X-Masa-Strict", strict)])
+        reply = await post(node.port, endpoint, b'{"model":"coun"}', [("X-Masa-Strict", strict)])
     assert reply.status == 404
     assert b"Nearest: count.gguf" in reply.body
 
@@ -56,7 +56,7 @@ async def test_where_it_cannot_be_asked_a_name_that_nobody_lists_is_unknown(door
 async def test_a_llama_cpp_with_several_models_is_asked_for_those() -> None:
     for listing in (llama("a", "b"), llama("a", status={"value": "loaded"})):
         async with (
-            FakeLlm().answer("/v1/models", listing).answer(OPENAI.door, GOOD) as llm,
+            FakeLlm().answer("/v1/models", listing).answer(OPENAI.endpoint, GOOD) as llm,
             running_node(LLM_CHAT_URL=llm.url) as node,
         ):
             assert [await ask(node, name) for name in ("a", "other")] == [200, 404]
@@ -64,8 +64,8 @@ async def test_a_llama_cpp_with_several_models_is_asked_for_those() -> None:
 
 async def test_beside_another_server_a_mistyped_name_does_not_end_at_the_llama_cpp(tmp_path: Path) -> None:
     async with (
-        FakeLlm().answer("/v1/models", llama("m.gguf")).answer(OPENAI.door, GOOD) as llm,
-        FakeLlm().answer("/v1/models", listed("qwen3")).answer(OPENAI.door, GOOD) as other,
+        FakeLlm().answer("/v1/models", llama("m.gguf")).answer(OPENAI.endpoint, GOOD) as llm,
+        FakeLlm().answer("/v1/models", listed("qwen3")).answer(OPENAI.endpoint, GOOD) as other,
     ):
         config = toml(tmp_path, f'url = "{llm.url}"', f'url = "{other.url}"')
         async with running_node(MASA_CONFIG=config) as node:
@@ -74,13 +74,13 @@ async def test_beside_another_server_a_mistyped_name_does_not_end_at_the_llama_c
 
 async def test_an_owner_may_say_that_a_server_takes_any_name(tmp_path: Path) -> None:
     async with (
-        FakeLlm().answer("/v1/models", listed("m")).answer(OPENAI.door, GOOD) as llm,
-        FakeLlm().answer("/v1/models", listed("qwen3")).answer(OPENAI.door, GOOD) as other,
+        FakeLlm().answer("/v1/models", listed("m")).answer(OPENAI.endpoint, GOOD) as llm,
+        FakeLlm().answer("/v1/models", listed("qwen3")).answer(OPENAI.endpoint, GOOD) as other,
     ):
         config = toml(tmp_path, f'url = "{other.url}"', f'url = "{llm.url}"\nany_model = true')
         async with running_node(MASA_CONFIG=config) as node:
             assert [await ask(node, name) for name in ("qwen3", "unknown")] == [200, 200]
-    assert [json.loads(got.body)["model"] for got in llm.asked(OPENAI.door)] == ["unknown"]
+    assert [json.loads(got.body)["model"] for got in llm.asked(OPENAI.endpoint)] == ["unknown"]
 
 
 async def test_of_two_that_take_any_name_none_is_guessed(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ async def test_an_ollama_without_models_is_named_and_told_how_to_get_one(tags: b
         (server,) = json.loads(ready.body)["upstreams"]
         assert (ready.status, server["kind"], server["state"]) == (503, "Ollama", "up, without models")
         assert "ollama pull" in json.loads(ready.body)["why"]
-        reply = await post(node.port, OLLAMA.door, OLLAMA.ask())
+        reply = await post(node.port, OLLAMA.endpoint, OLLAMA.ask())
         assert reply.status == 404
         message = OLLAMA.message_in(reply.body)
         assert llm.url in message
@@ -133,6 +133,6 @@ async def test_the_first_list_waits_for_servers_that_were_not_asked_yet(path: st
 
 
 async def test_the_first_list_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compose, "SETTLED_WITHIN_S", 0.05)
+    monkeypatch.setattr(compose, "READY_WITHIN_S", 0.05)
     async with FakeLlm(on_connect=(stall,)) as llm, running_node(settled=False, LLM_CHAT_URL=llm.url) as node:
         assert json.loads((await get(node.port, "/v1/models")).body)["data"] == []

@@ -1,27 +1,28 @@
-"""Bytes are sacred: every recorded exchange, through every door it may take, in every cut of the stream."""
+"""Bytes are sacred: every recorded exchange, through every endpoint it may take, in every cut of the stream."""
 
 import json
 
 import pytest
 
-from masa_node.chat.request import DOOR_PATHS, Door
+from masa_node.chat.request import ENDPOINT_PATHS, Endpoint
 from tests.fakes.http_bytes import LAST_CHUNK, chunk, stream_head, whole
 from tests.fakes.llm_server import FakeLlm, Script, send, send_each
 from tests.fakes.raw_http import post
 from tests.fakes.recorded import Exchange, exchanges
 from tests.fakes.running import running_node
 
-PATHS = frozenset(path for paths in DOOR_PATHS.values() for path in paths)
+PATHS = frozenset(path for paths in ENDPOINT_PATHS.values() for path in paths)
 # A request without a model's name never gets past the node, and an error that is no JSON is told in the dialect.
 RECORDED = [
     each
     for each in exchanges()
     if each.path in PATHS and each.name != "err_no_model" and each.content_type != "text/plain"
 ]
-CHATS = (Door.OPENAI_CHAT, Door.ANTHROPIC_MESSAGES, Door.OLLAMA_CHAT, Door.OLLAMA_GENERATE)
-NATIVE = [each for each in RECORDED if each.path in [DOOR_PATHS[door][0] for door in CHATS]]
+CHATS = (Endpoint.OPENAI_CHAT, Endpoint.ANTHROPIC_MESSAGES, Endpoint.OLLAMA_CHAT, Endpoint.OLLAMA_GENERATE)
+NATIVE = [each for each in RECORDED if each.path in [ENDPOINT_PATHS[endpoint][0] for endpoint in CHATS]]
 STREAMED = [each for each in RECORDED if each.is_chunked]
-# llama.cpp's answer to the empty request with which the node finds out whether it has a door for Anthropic's clients
+# llama.cpp's answer to the empty request with which the node finds out whether it has an endpoint for Anthropic's
+# clients
 NO_MESSAGES = (send(whole(b'{"error":{"code":500,"message":"key \'messages\' not found"}}', status=500)),)
 OLLAMA_VERSION = (send(whole(b'{"version":"0.32.15"}')),)
 
@@ -53,7 +54,7 @@ def one_by_one(body: bytes) -> tuple[bytes, ...]:
 
 
 @pytest.mark.parametrize("exchange", RECORDED, ids=str)
-async def test_a_recorded_exchange_passes_byte_for_byte_through_its_own_door(exchange: Exchange) -> None:
+async def test_a_recorded_exchange_passes_byte_for_byte_through_its_own_endpoint(exchange: Exchange) -> None:
     assert exchange.request is not None
     body = oddly_written(exchange.request)
     async with fake_of(exchange, exchange.chunks) as llm, running_node(LLM_CHAT_URL=llm.url) as node:
@@ -68,12 +69,12 @@ async def test_a_recorded_exchange_passes_byte_for_byte_through_its_own_door(exc
 
 
 @pytest.mark.parametrize("exchange", NATIVE, ids=str)
-async def test_a_recorded_exchange_passes_byte_for_byte_through_the_native_door(exchange: Exchange) -> None:
+async def test_a_recorded_exchange_passes_byte_for_byte_through_the_native_endpoint(exchange: Exchange) -> None:
     assert exchange.request is not None
     body = oddly_written(exchange.request)
     async with FakeLlm() as llm, running_node(LLM_CHAT_URL=llm.url + exchange.path) as node:
         llm.answer(exchange.path, replayed(exchange, exchange.chunks))
-        replies = [await post(node.port, path, body) for path in DOOR_PATHS[Door.NATIVE]]
+        replies = [await post(node.port, path, body) for path in ENDPOINT_PATHS[Endpoint.NATIVE]]
     assert [got.body for got in llm.asked(exchange.path)[-2:]] == [body, body]
     for reply in replies:
         assert (reply.status, reply.body, reply.is_whole) == (exchange.status, exchange.body, True)
@@ -135,7 +136,7 @@ CLOUDFLARE_STREAMS = [
 
 
 @pytest.mark.parametrize("stream", CLOUDFLARE_STREAMS)
-async def test_a_stream_of_cloudflares_passes_byte_for_byte_through_the_native_door(stream: bytes) -> None:
+async def test_a_stream_of_cloudflares_passes_byte_for_byte_through_the_native_endpoint(stream: bytes) -> None:
     body = rb' {"stream":true,  "model":"@cf/m\u0065ta/x", "prompt":"hi"}'
     async with FakeLlm() as llm, running_node(LLM_CF_URL=f"{llm.url}/accounts/a/ai/run", LLM_CF_TOKEN="t") as node:
         script = (send(stream_head("text/event-stream")), send_each(map(chunk, one_by_one(stream))), send(LAST_CHUNK))

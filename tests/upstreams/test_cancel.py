@@ -5,13 +5,13 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from tests.fakes.dialect_samples import OPENAI, SAMPLES, DialectSample
 from tests.fakes.http_bytes import chunk, head, stream_head
 from tests.fakes.llm_server import Step, flood, send, stall
 from tests.fakes.raw_http import Call, calling, request
 from tests.fakes.running import node_before, running_node
-from tests.fakes.speech import OPENAI, SPEECHES, Speech
 
-every_dialect = pytest.mark.parametrize("speech", SPEECHES, ids=str)
+every_dialect = pytest.mark.parametrize("speech", SAMPLES, ids=str)
 WITHIN_S = 1.0
 
 BEFORE = [
@@ -28,12 +28,12 @@ BEFORE = [
 @pytest.mark.parametrize("script", BEFORE)
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 async def test_a_caller_gone_before_the_first_piece_frees_the_server(
-    speech: Speech, script: tuple[Step, ...], *, stream: bool
+    speech: DialectSample, script: tuple[Step, ...], *, stream: bool
 ) -> None:
-    asked = request(speech.door, speech.ask(stream=stream))
+    asked = request(speech.endpoint, speech.ask(stream=stream))
     async with node_before(speech, *script) as (llm, node):
         async with calling(node.port, asked):
-            await llm.until(lambda: len(llm.asked(speech.door)) == 1)
+            await llm.until(lambda: len(llm.asked(speech.endpoint)) == 1)
             await asyncio.sleep(0.01)
             assert llm.departures == 0
         await llm.until(lambda: llm.departures == 1, WITHIN_S)
@@ -42,10 +42,10 @@ async def test_a_caller_gone_before_the_first_piece_frees_the_server(
 
 @every_dialect
 @pytest.mark.parametrize("busy", [True, False], ids=["sending", "silent"])
-async def test_a_caller_gone_in_a_stream_frees_the_server(speech: Speech, *, busy: bool) -> None:
+async def test_a_caller_gone_in_a_stream_frees_the_server(speech: DialectSample, *, busy: bool) -> None:
     more = flood(chunk(speech.frames[1])) if busy else stall
     async with node_before(speech, send(speech.begun()), more) as (llm, node):
-        async with calling(node.port, request(speech.door, speech.ask())) as call:
+        async with calling(node.port, request(speech.endpoint, speech.ask())) as call:
             await call.read_head()
             await call.read_chunk()
             assert llm.departures == 0
@@ -65,7 +65,7 @@ async def send_junk(call: Call) -> None:
 async def test_a_caller_who_breaks_off_otherwise_frees_the_server_as_well(
     leave: Callable[[Call], Awaitable[None]],
 ) -> None:
-    asked = request(OPENAI.door, OPENAI.ask())
+    asked = request(OPENAI.endpoint, OPENAI.ask())
     async with node_before(OPENAI, send(OPENAI.begun()), stall) as (llm, node), calling(node.port, asked) as call:
         await call.read_head()
         await leave(call)
@@ -73,7 +73,7 @@ async def test_a_caller_who_breaks_off_otherwise_frees_the_server_as_well(
 
 
 async def test_one_of_two_callers_gone_leaves_the_other_his_answer() -> None:
-    asked = request(OPENAI.door, OPENAI.ask())
+    asked = request(OPENAI.endpoint, OPENAI.ask())
     slowly = flood(chunk(OPENAI.frames[1]))
     async with (
         node_before(OPENAI, send(OPENAI.begun()), slowly) as (llm, node),
@@ -90,7 +90,7 @@ async def test_one_of_two_callers_gone_leaves_the_other_his_answer() -> None:
 
 
 async def test_callers_who_come_and_go_leave_no_connection_behind() -> None:
-    asked = request(OPENAI.door, OPENAI.ask())
+    asked = request(OPENAI.endpoint, OPENAI.ask())
 
     async def come_and_go(port: int, turns: int) -> None:
         async with calling(port, asked):
@@ -105,8 +105,8 @@ async def test_callers_who_come_and_go_leave_no_connection_behind() -> None:
         assert node.node.admission.waiting == 0
 
 
-async def test_a_caller_who_waits_for_a_place_and_goes_never_reaches_the_server() -> None:
-    asked = request(OPENAI.door, OPENAI.ask())
+async def test_a_caller_who_waits_for_a_slot_and_goes_never_reaches_the_server() -> None:
+    asked = request(OPENAI.endpoint, OPENAI.ask())
     async with node_before(OPENAI, send(OPENAI.begun()), stall, MAX_CONCURRENT="1") as (llm, node):
         async with calling(node.port, asked) as first:
             await first.read_head()
@@ -114,13 +114,13 @@ async def test_a_caller_who_waits_for_a_place_and_goes_never_reaches_the_server(
                 await llm.until(lambda: node.node.admission.waiting == 1)
             await llm.until(lambda: node.node.admission.waiting == 0, WITHIN_S)
         await llm.until(lambda: node.node.admission.running == 0, WITHIN_S)
-        assert len(llm.asked(OPENAI.door)) == 1
+        assert len(llm.asked(OPENAI.endpoint)) == 1
 
 
 async def test_a_caller_gone_while_the_server_is_asked_what_it_is_frees_it() -> None:
     async with OPENAI.fake(stall) as llm:
         llm.answer("/api/version", (stall,))
         async with running_node(settled=False, LLM_CHAT_URL=llm.url, LLM_TIMEOUT="5") as node:
-            async with calling(node.port, request(OPENAI.door, OPENAI.ask())):
+            async with calling(node.port, request(OPENAI.endpoint, OPENAI.ask())):
                 await llm.until(lambda: node.node.admission.running == 1)
             await llm.until(lambda: node.node.admission.running == 0, WITHIN_S)

@@ -7,22 +7,22 @@ from typing import Any
 import pytest
 
 from masa_node.chat.answer import StreamedAnswer, Usage, WholeAnswer
-from masa_node.chat.request import DIALECT_OF_DOOR, Ask, DialectName, Door, RequestId
+from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint, Request, RequestId
 from masa_node.dialects.registry import DIALECTS
 from masa_node.dialects.tracking import StreamTracker
-from masa_node.upstreams.demo import MODEL, RENDERED_DOORS, DemoModel
+from masa_node.upstreams.demo import MODEL, RENDERED_ENDPOINTS, DemoModel
 from tests.fakes.raw_http import calling, post, request
 from tests.fakes.running import running_node
 
 FAST = 100_000.0
-DOORS = sorted(RENDERED_DOORS)
+ENDPOINTS = sorted(RENDERED_ENDPOINTS)
 HEARD = {"messages": [{"role": "system", "content": "be nice"}, {"role": "user", "content": "Grüße  und\n mehr"}]}
 
 
-def ask(door: Door, body: object, *, stream: bool) -> Ask:
-    return Ask(
+def ask(endpoint: Endpoint, body: object, *, stream: bool) -> Request:
+    return Request(
         request_id=RequestId("r"),
-        door=door,
+        endpoint=endpoint,
         model=MODEL,
         wants_stream=stream,
         body=json.dumps(body).encode(),
@@ -51,9 +51,9 @@ def texts_in(value: Any) -> str:  # noqa: ANN401 - any JSON value
             return ""
 
 
-@pytest.mark.parametrize("door", DOORS)
-async def test_a_whole_answer_is_valid_in_its_dialect_and_repeats_what_was_heard(door: Door) -> None:
-    answer = await DemoModel(pieces_per_s=FAST).answer(ask(door, HEARD, stream=False))
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_a_whole_answer_is_valid_in_its_dialect_and_repeats_what_was_heard(endpoint: Endpoint) -> None:
+    answer = await DemoModel(pieces_per_s=FAST).answer(ask(endpoint, HEARD, stream=False))
     assert isinstance(answer, WholeAnswer)
     usage = Usage()
     assert DIALECTS[answer.dialect].fault_of_whole(answer.body, usage) is None
@@ -63,10 +63,10 @@ async def test_a_whole_answer_is_valid_in_its_dialect_and_repeats_what_was_heard
     assert text.endswith("You said: Grüße und mehr")
 
 
-@pytest.mark.parametrize("door", DOORS)
-async def test_a_stream_is_whole_in_its_dialect_and_says_the_same(door: Door) -> None:
-    whole = await DemoModel(pieces_per_s=FAST).answer(ask(door, HEARD, stream=False))
-    answer = await DemoModel(pieces_per_s=FAST).answer(ask(door, HEARD, stream=True))
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_a_stream_is_whole_in_its_dialect_and_says_the_same(endpoint: Endpoint) -> None:
+    whole = await DemoModel(pieces_per_s=FAST).answer(ask(endpoint, HEARD, stream=False))
+    answer = await DemoModel(pieces_per_s=FAST).answer(ask(endpoint, HEARD, stream=True))
     assert isinstance(answer, StreamedAnswer)
     assert isinstance(whole, WholeAnswer)
     tracker = StreamTracker(DIALECTS[answer.dialect])
@@ -93,14 +93,14 @@ BODIES = [
 
 @pytest.mark.parametrize("body", BODIES)
 async def test_any_body_is_answered_within_bounds(body: object) -> None:
-    for door in DOORS:
-        answer = await DemoModel(pieces_per_s=FAST).answer(ask(door, body, stream=False))
+    for endpoint in ENDPOINTS:
+        answer = await DemoModel(pieces_per_s=FAST).answer(ask(endpoint, body, stream=False))
         assert isinstance(answer, WholeAnswer)
         assert len(answer.body) < 2000
 
 
 async def test_a_stream_that_is_closed_says_no_more() -> None:
-    answer = await DemoModel(pieces_per_s=FAST).answer(ask(Door.OPENAI_CHAT, HEARD, stream=True))
+    answer = await DemoModel(pieces_per_s=FAST).answer(ask(Endpoint.OPENAI_CHAT, HEARD, stream=True))
     assert isinstance(answer, StreamedAnswer)
     answer.close()
     answer.close()
@@ -110,7 +110,7 @@ async def test_a_stream_that_is_closed_says_no_more() -> None:
 async def test_it_takes_its_time() -> None:
     loop = asyncio.get_running_loop()
     started_s = loop.time()
-    answer = await DemoModel(pieces_per_s=200).answer(ask(Door.OPENAI_CHAT, HEARD, stream=True))
+    answer = await DemoModel(pieces_per_s=200).answer(ask(Endpoint.OPENAI_CHAT, HEARD, stream=True))
     assert isinstance(answer, StreamedAnswer)
     found = await pieces(answer)
     assert loop.time() - started_s >= len(found) / 200
@@ -126,7 +126,7 @@ async def test_it_takes_its_time() -> None:
         ("/api/v1/chat", DialectName.OPENAI),
     ],
 )
-async def test_it_is_served_through_every_door_without_any_server(path: str, dialect: DialectName) -> None:
+async def test_it_is_served_through_every_endpoint_without_any_server(path: str, dialect: DialectName) -> None:
     body = json.dumps({"model": MODEL, **HEARD, "stream": True}).encode()
     async with running_node(DEMO="1", DEMO_PIECES_PER_S="1000") as node:
         reply = await post(node.port, path, body)
@@ -149,8 +149,8 @@ async def test_its_words_come_one_by_one_and_stop_when_the_caller_leaves() -> No
                 await asyncio.sleep(0.002)
 
 
-async def test_its_dialect_is_that_of_its_door() -> None:
-    for door in DOORS:
-        answer = await DemoModel(pieces_per_s=FAST).answer(ask(door, HEARD, stream=False))
-        own = Door.OPENAI_CHAT if door is Door.NATIVE else door
-        assert answer.dialect is DIALECT_OF_DOOR[own]
+async def test_its_dialect_is_that_of_its_endpoint() -> None:
+    for endpoint in ENDPOINTS:
+        answer = await DemoModel(pieces_per_s=FAST).answer(ask(endpoint, HEARD, stream=False))
+        own = Endpoint.OPENAI_CHAT if endpoint is Endpoint.NATIVE else endpoint
+        assert answer.dialect is DIALECT_OF_ENDPOINT[own]

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from masa_node.chat.errors import ErrorAnswer, ProviderError
-from masa_node.chat.request import Door
+from masa_node.chat.request import Endpoint
 from masa_node.upstreams.detection import identify
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.servers.anthropic import AnthropicServer
@@ -15,7 +15,7 @@ from masa_node.upstreams.servers.cloudflare import CloudflareServer
 from masa_node.upstreams.servers.ollama import OllamaServer
 from masa_node.upstreams.servers.openai import OpenAiServer
 from masa_node.upstreams.servers.server import Server
-from masa_node.upstreams.spec import Kind, UpstreamSpec
+from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec
 from tests.fakes.http_bytes import whole
 from tests.fakes.llm_server import FakeLlm, Line, Script, close, send, stall
 
@@ -31,12 +31,12 @@ async def http() -> AsyncIterator[HttpClient]:
         yield client
 
 
-async def found(http: HttpClient, url: str, kind: Kind = Kind.AUTO, **more: object) -> Server:
+async def found(http: HttpClient, url: str, kind: UpstreamKind = UpstreamKind.AUTO, **more: object) -> Server:
     return await identify(UpstreamSpec("x", kind, url, **more), http)  # type: ignore[arg-type]
 
 
-def path(llm: FakeLlm, server: Server, door: Door) -> str | None:
-    url = server.target(door, "m")
+def path(llm: FakeLlm, server: Server, endpoint: Endpoint) -> str | None:
+    url = server.target(endpoint, "m")
     return url.removeprefix(llm.url) if url is not None else None
 
 
@@ -55,17 +55,17 @@ def path(llm: FakeLlm, server: Server, door: Door) -> str | None:
         ("/v1/messages", "/v1/messages"),
     ],
 )
-async def test_an_ollama_speaks_all_its_dialects_and_the_native_door_is_the_one_that_was_named(
+async def test_an_ollama_speaks_all_its_dialects_and_the_native_endpoint_is_the_one_that_was_named(
     http: HttpClient, url: str, native: str
 ) -> None:
     async with FakeLlm().answer("/api/version", VERSION) as llm:
         server = await found(http, llm.url + url)
         assert isinstance(server, OllamaServer)
-        assert path(llm, server, Door.NATIVE) == native
-        assert path(llm, server, Door.OLLAMA_CHAT) == "/api/chat"
-        assert path(llm, server, Door.OPENAI_CHAT) == "/v1/chat/completions"
-        assert path(llm, server, Door.ANTHROPIC_MESSAGES) == "/v1/messages"
-        assert path(llm, server, Door.CLOUDFLARE_RUN) is None
+        assert path(llm, server, Endpoint.NATIVE) == native
+        assert path(llm, server, Endpoint.OLLAMA_CHAT) == "/api/chat"
+        assert path(llm, server, Endpoint.OPENAI_CHAT) == "/v1/chat/completions"
+        assert path(llm, server, Endpoint.ANTHROPIC_MESSAGES) == "/v1/messages"
+        assert path(llm, server, Endpoint.CLOUDFLARE_RUN) is None
 
 
 @pytest.mark.parametrize("url", ["/api/chat", "/api/generate"])
@@ -93,14 +93,14 @@ async def test_the_chat_url_of_a_compatible_server_is_found(http: HttpClient, ur
     async with FakeLlm() as llm:
         server = await found(http, llm.url + url)
         assert isinstance(server, OpenAiServer)
-        assert path(llm, server, Door.OPENAI_CHAT) == path(llm, server, Door.NATIVE) == chat
-        assert path(llm, server, Door.OLLAMA_CHAT) is None
+        assert path(llm, server, Endpoint.OPENAI_CHAT) == path(llm, server, Endpoint.NATIVE) == chat
+        assert path(llm, server, Endpoint.OLLAMA_CHAT) is None
 
 
 async def test_a_server_that_refuses_an_empty_message_speaks_anthropics_dialect(http: HttpClient) -> None:
     async with FakeLlm().answer("/v1/messages", REFUSED) as llm:
         server = await found(http, llm.url)
-        assert path(llm, server, Door.ANTHROPIC_MESSAGES) == "/v1/messages"
+        assert path(llm, server, Endpoint.ANTHROPIC_MESSAGES) == "/v1/messages"
 
 
 NOT_ANTHROPIC: list[Script] = [
@@ -116,12 +116,12 @@ NOT_ANTHROPIC: list[Script] = [
 
 
 @pytest.mark.parametrize("script", NOT_ANTHROPIC)
-async def test_a_server_without_that_door_is_not_taken_to_have_it(http: HttpClient, script: Script) -> None:
+async def test_a_server_without_that_endpoint_is_not_taken_to_have_it(http: HttpClient, script: Script) -> None:
     async with FakeLlm().answer("/v1/messages", script) as llm:
         async with asyncio.timeout(20):
             server = await found(http, llm.url)
         assert isinstance(server, OpenAiServer)
-        assert path(llm, server, Door.ANTHROPIC_MESSAGES) is None
+        assert path(llm, server, Endpoint.ANTHROPIC_MESSAGES) is None
 
 
 async def test_a_llama_cpp_is_called_by_its_name(http: HttpClient) -> None:
@@ -136,20 +136,25 @@ async def test_a_llama_cpp_is_called_by_its_name(http: HttpClient) -> None:
 @pytest.mark.parametrize(
     ("kind", "url", "cls", "native"),
     [
-        (Kind.OPENAI, "https://api.openai.com/v1", OpenAiServer, "https://api.openai.com/v1/chat/completions"),
-        (Kind.OPENAI, "https://api.openai.com", OpenAiServer, "https://api.openai.com/v1/chat/completions"),
-        (Kind.ANTHROPIC, "https://api.anthropic.com", AnthropicServer, "https://api.anthropic.com/v1/messages"),
-        (Kind.ANTHROPIC, "https://api.anthropic.com/v1", AnthropicServer, "https://api.anthropic.com/v1/messages"),
-        (Kind.ANTHROPIC, "https://x.example/v1/messages", AnthropicServer, "https://x.example/v1/messages"),
-        (Kind.CLOUDFLARE, "https://x.example/ai/run/", CloudflareServer, "https://x.example/ai/run/m"),
+        (UpstreamKind.OPENAI, "https://api.openai.com/v1", OpenAiServer, "https://api.openai.com/v1/chat/completions"),
+        (UpstreamKind.OPENAI, "https://api.openai.com", OpenAiServer, "https://api.openai.com/v1/chat/completions"),
+        (UpstreamKind.ANTHROPIC, "https://api.anthropic.com", AnthropicServer, "https://api.anthropic.com/v1/messages"),
+        (
+            UpstreamKind.ANTHROPIC,
+            "https://api.anthropic.com/v1",
+            AnthropicServer,
+            "https://api.anthropic.com/v1/messages",
+        ),
+        (UpstreamKind.ANTHROPIC, "https://x.example/v1/messages", AnthropicServer, "https://x.example/v1/messages"),
+        (UpstreamKind.CLOUDFLARE, "https://x.example/ai/run/", CloudflareServer, "https://x.example/ai/run/m"),
     ],
 )
 async def test_a_hosted_server_is_what_its_owner_says(
-    http: HttpClient, kind: Kind, url: str, cls: type, native: str
+    http: HttpClient, kind: UpstreamKind, url: str, cls: type, native: str
 ) -> None:
     server = await found(http, url, kind, hosted=True)
     assert isinstance(server, cls)
-    assert server.target(Door.NATIVE, "m") == native
+    assert server.target(Endpoint.NATIVE, "m") == native
 
 
 # ---- keys ----
@@ -199,4 +204,4 @@ async def test_a_masa_node_is_not_taken_for_an_ollama(http: HttpClient) -> None:
     async with FakeLlm().answer("/api/version", (send(masa),)).answer("/v1/messages", REFUSED) as llm:
         server = await found(http, llm.url)
         assert isinstance(server, OpenAiServer)
-        assert path(llm, server, Door.ANTHROPIC_MESSAGES) == "/v1/messages"
+        assert path(llm, server, Endpoint.ANTHROPIC_MESSAGES) == "/v1/messages"

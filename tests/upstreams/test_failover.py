@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.dialect_samples import OPENAI, listed
 from tests.fakes.http_bytes import chunk, head, whole
 from tests.fakes.llm_server import FakeLlm, Script, close, send, stall
 from tests.fakes.no_server import closed_port
 from tests.fakes.raw_http import post
 from tests.fakes.running import RunningNode, running_node
-from tests.fakes.speech import OPENAI, listed
 
 GOOD: Script = (send(OPENAI.whole),)
 STREAM: Script = (send(OPENAI.stream),)
@@ -34,10 +34,10 @@ async def node_with(folder: Path, *urls: str, **settings: str) -> AsyncIterator[
 async def two_servers(
     folder: Path, first: Script, second: Script, **settings: str
 ) -> AsyncIterator[tuple[FakeLlm, FakeLlm, RunningNode]]:
-    """Two servers with the same model that answer asks so, and a node in front of them."""
+    """Two servers with the same model that answer requests so, and a node in front of them."""
     async with (
-        FakeLlm().answer(OPENAI.door, first) as one,
-        FakeLlm().answer(OPENAI.door, second) as two,
+        FakeLlm().answer(OPENAI.endpoint, first) as one,
+        FakeLlm().answer(OPENAI.endpoint, second) as two,
         node_with(folder, one.url, two.url, **settings) as node,
     ):
         yield one, two, node
@@ -52,10 +52,10 @@ def trail(header: str | None) -> list[str]:
 async def test_when_the_first_refuses_the_second_answers(tmp_path: Path) -> None:
     async with two_servers(tmp_path, GOOD, GOOD) as (one, two, node):
         await one.stop()
-        reply = await post(node.port, OPENAI.door, OPENAI.ask(stream=False))
+        reply = await post(node.port, OPENAI.endpoint, OPENAI.ask(stream=False))
     assert (reply.status, reply.body) == (200, OPENAI.answer)
     assert trail(reply.header("x-masa-attempts")) == ["one=connection_refused", "two=won"]
-    assert two.asked(OPENAI.door)[0].body == OPENAI.ask(stream=False)
+    assert two.asked(OPENAI.endpoint)[0].body == OPENAI.ask(stream=False)
 
 
 FAILURES = [
@@ -74,7 +74,7 @@ FAILURES = [
 @pytest.mark.parametrize(("script", "result"), FAILURES)
 async def test_whatever_the_first_fails_with_the_second_answers(tmp_path: Path, script: Script, result: str) -> None:
     async with two_servers(tmp_path, script, STREAM) as (_, _, node):
-        reply = await post(node.port, OPENAI.door, OPENAI.ask())
+        reply = await post(node.port, OPENAI.endpoint, OPENAI.ask())
     assert (reply.status, reply.body, reply.is_whole) == (200, b"".join(OPENAI.frames), True)
     assert trail(reply.header("x-masa-attempts"))[-2:] == [f"one={result}", "two=won"]
 
@@ -82,17 +82,17 @@ async def test_whatever_the_first_fails_with_the_second_answers(tmp_path: Path, 
 async def test_after_the_first_piece_nobody_else_is_asked(tmp_path: Path) -> None:
     broken = (send(OPENAI.begun(chunk(OPENAI.frames[1]))), close)
     async with two_servers(tmp_path, broken, STREAM) as (_, two, node):
-        reply = await post(node.port, OPENAI.door, OPENAI.ask())
+        reply = await post(node.port, OPENAI.endpoint, OPENAI.ask())
     assert not reply.is_whole
     assert reply.body.startswith(OPENAI.frames[0] + OPENAI.frames[1] + b'data: {"error"')
-    assert two.asked(OPENAI.door) == []
+    assert two.asked(OPENAI.endpoint) == []
 
 
 async def test_when_the_first_answers_the_second_hears_nothing(tmp_path: Path) -> None:
     async with two_servers(tmp_path, GOOD, GOOD) as (one, two, node):
         for _ in range(3):
-            assert (await post(node.port, OPENAI.door, OPENAI.ask(stream=False))).status == 200
-    assert (len(one.asked(OPENAI.door)), len(two.asked(OPENAI.door))) == (3, 0)
+            assert (await post(node.port, OPENAI.endpoint, OPENAI.ask(stream=False))).status == 200
+    assert (len(one.asked(OPENAI.endpoint)), len(two.asked(OPENAI.endpoint))) == (3, 0)
 
 
 USEFUL = [
@@ -111,9 +111,9 @@ async def test_when_all_fail_the_most_useful_error_is_told(
 ) -> None:
     async with contextlib.AsyncExitStack() as stack:
         scripts = [(send(whole(b'{"error":{"message":"from %d"}}' % status, status=status)),) for status in statuses]
-        servers = [await stack.enter_async_context(FakeLlm().answer(OPENAI.door, script)) for script in scripts]
+        servers = [await stack.enter_async_context(FakeLlm().answer(OPENAI.endpoint, script)) for script in scripts]
         node = await stack.enter_async_context(node_with(tmp_path, *(server.url for server in servers)))
-        reply = await post(node.port, OPENAI.door, OPENAI.ask())
+        reply = await post(node.port, OPENAI.endpoint, OPENAI.ask())
     assert (reply.status, reply.body) == (told, b'{"error":{"message":"from %d"}}' % told)
     results = [f"{name}=http_{status}" for name, status in zip(("one", "two", "three"), statuses, strict=True)]
     assert trail(reply.header("x-masa-attempts")) == results
@@ -122,7 +122,7 @@ async def test_when_all_fail_the_most_useful_error_is_told(
 async def test_an_error_of_an_llm_is_more_useful_than_no_connection(tmp_path: Path) -> None:
     async with two_servers(tmp_path, GOOD, (send(whole(b'{"error":"own"}', status=500)),)) as (one, _, node):
         await one.stop()
-        reply = await post(node.port, OPENAI.door, OPENAI.ask())
+        reply = await post(node.port, OPENAI.endpoint, OPENAI.ask())
     assert trail(reply.header("x-masa-attempts")) == ["one=connection_refused", "two=http_500"]
     assert (reply.status, reply.body) == (500, b'{"error":"own"}')
 
@@ -130,7 +130,7 @@ async def test_an_error_of_an_llm_is_more_useful_than_no_connection(tmp_path: Pa
 async def test_when_nobody_can_be_reached_the_error_names_one_and_the_trail_all(tmp_path: Path) -> None:
     urls = [f"http://127.0.0.1:{closed_port()}" for _ in range(3)]
     async with node_with(tmp_path, *urls) as node:
-        reply = await post(node.port, OPENAI.door, OPENAI.ask())
+        reply = await post(node.port, OPENAI.endpoint, OPENAI.ask())
     assert (reply.status, trail(reply.header("x-masa-attempts"))) == (
         503,
         ["one=connection_refused", "two=connection_refused", "three=connection_refused"],
@@ -140,22 +140,22 @@ async def test_when_nobody_can_be_reached_the_error_names_one_and_the_trail_all(
 
 async def test_a_silent_first_leaves_no_time_for_the_second_and_the_error_says_who_was_asked(tmp_path: Path) -> None:
     async with two_servers(tmp_path, (stall,), GOOD, LLM_TIMEOUT="0.15") as (_, two, node):
-        reply = await post(node.port, OPENAI.door, OPENAI.ask())
+        reply = await post(node.port, OPENAI.endpoint, OPENAI.ask())
     assert reply.status == 504
     assert "asked: one." in reply.body.decode()
-    assert two.asked(OPENAI.door) == []
+    assert two.asked(OPENAI.endpoint) == []
 
 
 async def test_a_server_that_keeps_failing_is_asked_last(tmp_path: Path) -> None:
     async with two_servers(tmp_path, (send(whole(b"{}", status=500)),), GOOD) as (one, two, node):
         for _ in range(6):
-            assert (await post(node.port, OPENAI.door, OPENAI.ask(stream=False))).status == 200
-    assert (len(one.asked(OPENAI.door)), len(two.asked(OPENAI.door))) == (3, 6)
+            assert (await post(node.port, OPENAI.endpoint, OPENAI.ask(stream=False))).status == 200
+    assert (len(one.asked(OPENAI.endpoint)), len(two.asked(OPENAI.endpoint))) == (3, 6)
 
 
 async def test_a_server_that_lists_a_model_twice_is_asked_once(tmp_path: Path) -> None:
     async with FakeLlm().answer("/v1/models", listed("m", "m", "m:latest")) as llm:
-        llm.answer(OPENAI.door, (send(whole(b"{}", status=500)),))
+        llm.answer(OPENAI.endpoint, (send(whole(b"{}", status=500)),))
         async with running_node(**OPENAI.settings(llm.url)) as node:
-            await post(node.port, OPENAI.door, OPENAI.ask())
-    assert len(llm.asked(OPENAI.door)) == 1
+            await post(node.port, OPENAI.endpoint, OPENAI.ask())
+    assert len(llm.asked(OPENAI.endpoint)) == 1

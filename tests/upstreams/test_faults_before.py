@@ -8,26 +8,26 @@ import asyncio
 import pytest
 
 from masa_node.dialects import framing
+from tests.fakes.dialect_samples import ANTHROPIC, OLLAMA, OPENAI, SAMPLES, DialectSample
 from tests.fakes.http_bytes import LAST_CHUNK, chunk, chunked, head, stream_head, whole
 from tests.fakes.llm_server import FakeLlm, Step, close, flood, reset, send, stall, wait_for
 from tests.fakes.raw_http import Reply, post
 from tests.fakes.running import running_node
-from tests.fakes.speech import ANTHROPIC, OLLAMA, OPENAI, SPEECHES, Speech
 
 HTML = b"<!doctype html><title>It works!</title>"
 HUGE = b"x" * 1000
 OK_LINE = b"HTTP/1.1 200 OK\r\n"
 
-every_dialect = pytest.mark.parametrize("speech", SPEECHES, ids=str)
+every_dialect = pytest.mark.parametrize("speech", SAMPLES, ids=str)
 streamed_or_not = pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 
 
-async def ask(speech: Speech, llm: FakeLlm, *, stream: bool, **settings: str) -> Reply:
+async def ask(speech: DialectSample, llm: FakeLlm, *, stream: bool, **settings: str) -> Reply:
     async with running_node(**speech.settings(llm.url), **settings) as node:
-        return await post(node.port, speech.door, speech.ask(stream=stream))
+        return await post(node.port, speech.endpoint, speech.ask(stream=stream))
 
 
-def check(reply: Reply, speech: Speech, llm: FakeLlm, status: int, *words: str) -> str:
+def check(reply: Reply, speech: DialectSample, llm: FakeLlm, status: int, *words: str) -> str:
     """One whole error in the dialect that names the server; gives its message."""
     message = speech.message_in(reply.body)
     assert (reply.status, reply.is_whole, reply.header("content-type")) == (status, True, "application/json")
@@ -66,17 +66,17 @@ ANY = [
 @streamed_or_not
 @pytest.mark.parametrize(("script", "words"), ANY)
 async def test_it_is_a_502_that_says_what_happened(
-    speech: Speech, script: tuple[Step, ...], words: tuple[str, ...], *, stream: bool
+    speech: DialectSample, script: tuple[Step, ...], words: tuple[str, ...], *, stream: bool
 ) -> None:
     async with speech.fake(*script) as llm:
         reply = await ask(speech, llm, stream=stream)
     check(reply, speech, llm, 502, *words)
-    assert len(llm.asked(speech.door)) == 1
+    assert len(llm.asked(speech.endpoint)) == 1
 
 
 @every_dialect
 @streamed_or_not
-async def test_an_error_inside_a_200_is_no_answer(speech: Speech, *, stream: bool) -> None:
+async def test_an_error_inside_a_200_is_no_answer(speech: DialectSample, *, stream: bool) -> None:
     async with speech.fake(send(whole(speech.error_answer))) as llm:
         reply = await ask(speech, llm, stream=stream)
     if speech is OLLAMA:
@@ -87,8 +87,8 @@ async def test_an_error_inside_a_200_is_no_answer(speech: Speech, *, stream: boo
 
 @every_dialect
 @streamed_or_not
-async def test_a_whole_answer_in_another_dialect_is_no_answer(speech: Speech, *, stream: bool) -> None:
-    for other in SPEECHES:
+async def test_a_whole_answer_in_another_dialect_is_no_answer(speech: DialectSample, *, stream: bool) -> None:
+    for other in SAMPLES:
         if other is not speech:
             async with speech.fake(send(other.whole)) as llm:
                 reply = await ask(speech, llm, stream=stream)
@@ -96,8 +96,8 @@ async def test_a_whole_answer_in_another_dialect_is_no_answer(speech: Speech, *,
 
 
 @every_dialect
-async def test_a_stream_in_another_dialect_is_no_answer(speech: Speech) -> None:
-    for other in SPEECHES:
+async def test_a_stream_in_another_dialect_is_no_answer(speech: DialectSample) -> None:
+    for other in SAMPLES:
         if other is not speech:
             async with speech.fake(send(stream_head(speech.content_type) + chunked(other.frames))) as llm:
                 reply = await ask(speech, llm, stream=True)
@@ -118,7 +118,7 @@ STREAMS = [
 @every_dialect
 @pytest.mark.parametrize(("begin", "script", "words"), STREAMS)
 async def test_a_stream_that_never_gets_to_its_first_piece_is_a_502(
-    speech: Speech, begin: bytes, script: tuple[Step, ...], words: str
+    speech: DialectSample, begin: bytes, script: tuple[Step, ...], words: str
 ) -> None:
     if speech is not OLLAMA and b"plain" in begin:
         begin = chunk(b"data: plain text\n\n")
@@ -128,7 +128,7 @@ async def test_a_stream_that_never_gets_to_its_first_piece_is_a_502(
 
 
 @every_dialect
-async def test_a_stream_closed_inside_its_first_frame_is_a_502(speech: Speech) -> None:
+async def test_a_stream_closed_inside_its_first_frame_is_a_502(speech: DialectSample) -> None:
     begun = stream_head(speech.content_type) + chunk(speech.first[:-5])
     for ending in ((close,), (reset,), (send(LAST_CHUNK),)):
         async with speech.fake(send(begun), *ending) as llm:
@@ -137,7 +137,7 @@ async def test_a_stream_closed_inside_its_first_frame_is_a_502(speech: Speech) -
 
 
 @every_dialect
-async def test_a_stream_that_begins_with_an_error_is_that_error(speech: Speech) -> None:
+async def test_a_stream_that_begins_with_an_error_is_that_error(speech: DialectSample) -> None:
     begun = stream_head(speech.content_type) + chunk(speech.error_frame)
     async with speech.fake(send(begun + LAST_CHUNK)) as llm:
         reply = await ask(speech, llm, stream=True)
@@ -149,7 +149,7 @@ async def test_a_stream_that_begins_with_an_error_is_that_error(speech: Speech) 
 
 
 @every_dialect
-async def test_a_frame_without_an_end_is_a_502(speech: Speech, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_frame_without_an_end_is_a_502(speech: DialectSample, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(framing, "MAX_FRAME_BYTES", 100_000)
     endless = chunk(HUGE)
     async with speech.fake(send(stream_head(speech.content_type) + chunk(b"data: ")), flood(endless)) as llm:
@@ -160,9 +160,11 @@ async def test_a_frame_without_an_end_is_a_502(speech: Speech, monkeypatch: pyte
 
 @every_dialect
 @streamed_or_not
-async def test_silence_is_a_504_that_names_the_timer_and_frees_the_server(speech: Speech, *, stream: bool) -> None:
+async def test_silence_is_a_504_that_names_the_timer_and_frees_the_server(
+    speech: DialectSample, *, stream: bool
+) -> None:
     async with speech.fake(stall) as llm, running_node(**speech.settings(llm.url), LLM_TIMEOUT="0.15") as node:
-        reply = await post(node.port, speech.door, speech.ask(stream=stream))
+        reply = await post(node.port, speech.endpoint, speech.ask(stream=stream))
         await llm.until(lambda: llm.departures == 1)
     message = speech.message_in(reply.body)
     assert (reply.status, reply.is_whole) == (504, True)
@@ -171,7 +173,7 @@ async def test_silence_is_a_504_that_names_the_timer_and_frees_the_server(speech
 
 
 @every_dialect
-async def test_a_stream_that_only_says_it_lives_is_a_504(speech: Speech) -> None:
+async def test_a_stream_that_only_says_it_lives_is_a_504(speech: DialectSample) -> None:
     noise = b"\n" if speech is OLLAMA else b": ping\n\n"
     async with speech.fake(send(stream_head(speech.content_type)), flood(chunk(noise))) as llm:
         reply = await ask(speech, llm, stream=True, LLM_TIMEOUT="1", LLM_BEGIN_TIMEOUT="1")
@@ -180,19 +182,21 @@ async def test_a_stream_that_only_says_it_lives_is_a_504(speech: Speech) -> None
 
 @every_dialect
 @streamed_or_not
-async def test_a_server_that_has_sent_its_head_may_read_the_prompt_for_longer(speech: Speech, *, stream: bool) -> None:
+async def test_a_server_that_has_sent_its_head_may_read_the_prompt_for_longer(
+    speech: DialectSample, *, stream: bool
+) -> None:
     begun = stream_head(speech.content_type if stream else "application/json")
     body = b"".join(speech.frames) if stream else speech.answer
     is_read = asyncio.Event()
     script = (send(begun), wait_for(is_read), send(chunk(body) + LAST_CHUNK))
     async with speech.fake(*script) as llm, running_node(**speech.settings(llm.url), LLM_TIMEOUT="1") as node:
         asyncio.get_running_loop().call_later(1.2, is_read.set)
-        reply = await post(node.port, speech.door, speech.ask(stream=stream))
+        reply = await post(node.port, speech.endpoint, speech.ask(stream=stream))
     assert (reply.status, reply.is_whole, reply.body) == (200, True, body)
 
 
 @every_dialect
-async def test_silence_after_the_head_is_a_504_that_names_its_own_timer(speech: Speech) -> None:
+async def test_silence_after_the_head_is_a_504_that_names_its_own_timer(speech: DialectSample) -> None:
     async with speech.fake(send(stream_head(speech.content_type)), stall) as llm:
         reply = await ask(speech, llm, stream=True, LLM_TIMEOUT="1", LLM_IDLE_TIMEOUT="1")
     assert (reply.status, speech.message_in(reply.body).count("LLM_IDLE_TIMEOUT")) == (504, 1)
@@ -204,14 +208,14 @@ async def test_silence_after_the_head_is_a_504_that_names_its_own_timer(speech: 
 @every_dialect
 @streamed_or_not
 @pytest.mark.parametrize("status", [400, 401, 404, 418, 422, 429, 500, 503, 529])
-async def test_an_error_in_json_passes_as_it_is(speech: Speech, status: int, *, stream: bool) -> None:
+async def test_an_error_in_json_passes_as_it_is(speech: DialectSample, status: int, *, stream: bool) -> None:
     given = whole(speech.error_answer, status=status, headers=[("Retry-After", "7"), ("X-RateLimit-Left", "0")])
     async with speech.fake(send(given)) as llm:
         reply = await ask(speech, llm, stream=stream)
     assert (reply.status, reply.body, reply.is_whole) == (status, speech.error_answer, True)
     assert (reply.header("retry-after"), reply.header("x-ratelimit-left")) == ("7", "0")
     assert reply.header("content-type") == "application/json"
-    assert len(llm.asked(speech.door)) == 1
+    assert len(llm.asked(speech.endpoint)) == 1
 
 
 @every_dialect
@@ -228,7 +232,7 @@ async def test_an_error_in_json_passes_as_it_is(speech: Speech, status: int, *, 
     ],
 )
 async def test_an_error_that_is_no_json_is_told_in_the_dialect(
-    speech: Speech, status: int, content_type: str, body: bytes, words: str
+    speech: DialectSample, status: int, content_type: str, body: bytes, words: str
 ) -> None:
     given = whole(body, status=status, content_type=content_type, headers=[("Retry-After", "7")])
     async with speech.fake(send(given)) as llm:
@@ -240,7 +244,7 @@ async def test_an_error_that_is_no_json_is_told_in_the_dialect(
 
 @every_dialect
 @pytest.mark.parametrize("body", [b'{"error":{"message":"Incorrect API key provided"}}', b"no key"])
-async def test_a_401_of_an_llm_does_not_ask_for_this_nodes_key(speech: Speech, body: bytes) -> None:
+async def test_a_401_of_an_llm_does_not_ask_for_this_nodes_key(speech: DialectSample, body: bytes) -> None:
     given = whole(body, status=401, headers=[("WWW-Authenticate", 'Bearer realm="llm"')])
     async with speech.fake(send(given)) as llm:
         reply = await ask(speech, llm, stream=False)
@@ -250,7 +254,7 @@ async def test_a_401_of_an_llm_does_not_ask_for_this_nodes_key(speech: Speech, b
 @every_dialect
 @streamed_or_not
 async def test_an_llm_that_is_not_ready_is_to_be_asked_again_soon_and_keeps_its_words(
-    speech: Speech, *, stream: bool
+    speech: DialectSample, *, stream: bool
 ) -> None:
     given = whole(speech.error_answer, status=503)
     async with speech.fake(send(given)) as llm:
@@ -269,7 +273,7 @@ async def test_an_llm_that_is_not_ready_is_to_be_asked_again_soon_and_keeps_its_
     ],
 )
 async def test_an_llm_that_says_when_to_ask_again_or_has_failed_is_told_as_it_is(
-    speech: Speech, status: int, said: tuple[str, str]
+    speech: DialectSample, status: int, said: tuple[str, str]
 ) -> None:
     async with speech.fake(send(whole(speech.error_answer, status=status, headers=[said]))) as llm:
         reply = await ask(speech, llm, stream=False)
@@ -277,7 +281,7 @@ async def test_an_llm_that_says_when_to_ask_again_or_has_failed_is_told_as_it_is
 
 
 @every_dialect
-async def test_an_error_in_our_words_says_when_to_try_again_as_the_llm_did(speech: Speech) -> None:
+async def test_an_error_in_our_words_says_when_to_try_again_as_the_llm_did(speech: DialectSample) -> None:
     headers = [("Retry-After-Ms", "350"), ("X-RateLimit-Left", "0"), ("request-id", "theirs")]
     given = whole(b"slow down", status=429, content_type="text/plain", headers=headers)
     async with speech.fake(send(given)) as llm:
@@ -288,7 +292,7 @@ async def test_an_error_in_our_words_says_when_to_try_again_as_the_llm_did(speec
 
 
 @every_dialect
-async def test_an_error_without_an_end_is_a_502(speech: Speech) -> None:
+async def test_an_error_without_an_end_is_a_502(speech: DialectSample) -> None:
     endless = stream_head("text/plain", status=500)
     async with speech.fake(send(endless), flood(chunk(HUGE * 50))) as llm:
         reply = await ask(speech, llm, stream=True)
@@ -297,9 +301,9 @@ async def test_an_error_without_an_end_is_a_502(speech: Speech) -> None:
 
 @every_dialect
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_redirect_is_not_followed(speech: Speech, status: int) -> None:
+async def test_a_redirect_is_not_followed(speech: DialectSample, status: int) -> None:
     async with FakeLlm() as canary:
-        moved = head(status, [("Location", f"{canary.url}{speech.door}"), ("Content-Length", "0")])
+        moved = head(status, [("Location", f"{canary.url}{speech.endpoint}"), ("Content-Length", "0")])
         async with speech.fake(send(moved)) as llm:
             reply = await ask(speech, llm, stream=True)
     check(reply, speech, llm, 502, str(status), "not followed", "Set the final URL")

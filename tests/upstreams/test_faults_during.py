@@ -6,21 +6,21 @@ To all three SDKs a stream that ends cleanly is a whole answer (REAL-WORLD: clie
 import pytest
 
 from masa_node.dialects import framing
+from tests.fakes.dialect_samples import OLLAMA, OPENAI, SAMPLES, DialectSample
 from tests.fakes.http_bytes import LAST_CHUNK, chunk, head
 from tests.fakes.llm_server import FakeLlm, Step, close, flood, reset, send, stall
 from tests.fakes.raw_http import Reply, calling, post, request
 from tests.fakes.running import running_node
-from tests.fakes.speech import OLLAMA, OPENAI, SPEECHES, Speech
 
-every_dialect = pytest.mark.parametrize("speech", SPEECHES, ids=str)
+every_dialect = pytest.mark.parametrize("speech", SAMPLES, ids=str)
 
 
-async def ask(speech: Speech, llm: FakeLlm, door: str = "", **settings: str) -> Reply:
+async def ask(speech: DialectSample, llm: FakeLlm, endpoint: str = "", **settings: str) -> Reply:
     async with running_node(**speech.settings(llm.url), **settings) as node:
-        return await post(node.port, door or speech.door, speech.ask())
+        return await post(node.port, endpoint or speech.endpoint, speech.ask())
 
 
-def check_cut(reply: Reply, speech: Speech, llm: FakeLlm, passed: bytes, *words: str) -> None:
+def check_cut(reply: Reply, speech: DialectSample, llm: FakeLlm, passed: bytes, *words: str) -> None:
     """A 200 whose body is what came, then one error frame that names the server, and that never ended."""
     assert reply.status == 200
     assert not reply.is_whole
@@ -46,17 +46,17 @@ CUTS = [
 @every_dialect
 @pytest.mark.parametrize(("script", "words"), CUTS)
 async def test_a_cut_stream_ends_with_an_error_frame_and_no_last_chunk(
-    speech: Speech, script: tuple[Step, ...], words: str
+    speech: DialectSample, script: tuple[Step, ...], words: str
 ) -> None:
     async with speech.fake(send(speech.begun()), *script) as llm:
         reply = await ask(speech, llm)
     check_cut(reply, speech, llm, speech.first, words)
-    assert len(llm.asked(speech.door)) == 1
+    assert len(llm.asked(speech.endpoint)) == 1
 
 
 @every_dialect
 @pytest.mark.parametrize("ending", [(close,), (reset,), (send(LAST_CHUNK),)], ids=["closed", "reset", "ended"])
-async def test_half_a_frame_is_not_passed_on(speech: Speech, ending: tuple[Step, ...]) -> None:
+async def test_half_a_frame_is_not_passed_on(speech: DialectSample, ending: tuple[Step, ...]) -> None:
     half = speech.frames[1][:-3]
     async with speech.fake(send(speech.begun(chunk(half))), *ending) as llm:
         reply = await ask(speech, llm)
@@ -65,7 +65,9 @@ async def test_half_a_frame_is_not_passed_on(speech: Speech, ending: tuple[Step,
 
 @every_dialect
 @pytest.mark.parametrize("ending", [(close,), (reset,), (send(LAST_CHUNK),)], ids=["closed", "reset", "ended"])
-async def test_all_frames_but_the_terminal_one_are_a_cut_stream(speech: Speech, ending: tuple[Step, ...]) -> None:
+async def test_all_frames_but_the_terminal_one_are_a_cut_stream(
+    speech: DialectSample, ending: tuple[Step, ...]
+) -> None:
     frames = speech.frames[:-2] if speech is OPENAI else speech.frames[:-1]  # there, [DONE] may be missing
     begun = speech.begun(*map(chunk, frames[1:]))
     async with speech.fake(send(begun), *ending) as llm:
@@ -74,26 +76,26 @@ async def test_all_frames_but_the_terminal_one_are_a_cut_stream(speech: Speech, 
 
 
 @every_dialect
-async def test_a_stream_that_says_nothing_any_more_is_cut_and_the_server_freed(speech: Speech) -> None:
+async def test_a_stream_that_says_nothing_any_more_is_cut_and_the_server_freed(speech: DialectSample) -> None:
     quick = {"LLM_IDLE_TIMEOUT": "0.15"}
     async with (
         speech.fake(send(speech.begun()), stall) as llm,
         running_node(**speech.settings(llm.url), **quick) as node,
     ):
-        reply = await post(node.port, speech.door, speech.ask())
+        reply = await post(node.port, speech.endpoint, speech.ask())
         await llm.until(lambda: llm.departures == 1)
     check_cut(reply, speech, llm, speech.first, "0.15 s", "LLM_IDLE_TIMEOUT")
 
 
 @every_dialect
-async def test_half_a_frame_now_and_then_is_silence(speech: Speech) -> None:
+async def test_half_a_frame_now_and_then_is_silence(speech: DialectSample) -> None:
     async with speech.fake(send(speech.begun()), flood(chunk(b"x"))) as llm:
         reply = await ask(speech, llm, LLM_IDLE_TIMEOUT="0.15")
     check_cut(reply, speech, llm, speech.first, "LLM_IDLE_TIMEOUT")
 
 
 @every_dialect
-async def test_a_frame_without_an_end_cuts_the_stream(speech: Speech, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_frame_without_an_end_cuts_the_stream(speech: DialectSample, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(framing, "MAX_FRAME_BYTES", 100_000)
     async with speech.fake(send(speech.begun()), flood(chunk(b"x" * 1000))) as llm:
         reply = await ask(speech, llm)
@@ -102,14 +104,14 @@ async def test_a_frame_without_an_end_cuts_the_stream(speech: Speech, monkeypatc
 
 
 @every_dialect
-async def test_an_error_frame_of_the_llms_own_passes_as_it_is(speech: Speech) -> None:
+async def test_an_error_frame_of_the_llms_own_passes_as_it_is(speech: DialectSample) -> None:
     async with speech.fake(send(speech.begun(chunk(speech.error_frame), LAST_CHUNK))) as llm:
         reply = await ask(speech, llm)
     assert (reply.status, reply.body) == (200, speech.first + speech.error_frame)
 
 
 @every_dialect
-async def test_trailers_without_an_end_cut_the_stream(speech: Speech) -> None:
+async def test_trailers_without_an_end_cut_the_stream(speech: DialectSample) -> None:
     async with speech.fake(send(speech.begun(b"0\r\n")), flood(b"x-a: " + b"y" * 1000 + b"\r\n")) as llm:
         reply = await ask(speech, llm)
         await llm.until(lambda: llm.departures == 1)
@@ -117,7 +119,7 @@ async def test_trailers_without_an_end_cut_the_stream(speech: Speech) -> None:
 
 
 @every_dialect
-async def test_a_trailer_without_an_end_cuts_the_stream(speech: Speech) -> None:
+async def test_a_trailer_without_an_end_cuts_the_stream(speech: DialectSample) -> None:
     async with speech.fake(send(speech.begun(b"0\r\nx-a: ")), flood(b"y" * 1000)) as llm:
         reply = await ask(speech, llm)
         await llm.until(lambda: llm.departures == 1)
@@ -125,7 +127,7 @@ async def test_a_trailer_without_an_end_cuts_the_stream(speech: Speech) -> None:
 
 
 @every_dialect
-async def test_a_chunk_extension_without_an_end_cuts_the_stream(speech: Speech) -> None:
+async def test_a_chunk_extension_without_an_end_cuts_the_stream(speech: DialectSample) -> None:
     async with speech.fake(send(speech.begun(b"5;")), flood(b"y" * 1000)) as llm:
         reply = await ask(speech, llm)
         await llm.until(lambda: llm.departures == 1)
@@ -137,7 +139,7 @@ async def test_a_chunk_extension_without_an_end_cuts_the_stream(speech: Speech) 
 
 @every_dialect
 async def test_a_stream_whose_connection_stays_open_after_the_terminal_frame_is_whole(
-    speech: Speech, monkeypatch: pytest.MonkeyPatch
+    speech: DialectSample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("masa_node.upstreams.http.client.AFTER_END_S", 0.05)
     async with speech.fake(send(speech.begun(*map(chunk, speech.frames[1:]))), stall) as llm:
@@ -147,14 +149,18 @@ async def test_a_stream_whose_connection_stays_open_after_the_terminal_frame_is_
 
 @every_dialect
 @pytest.mark.parametrize("ending", [(close,), (reset,)], ids=["closed", "reset"])
-async def test_a_stream_that_breaks_after_the_terminal_frame_is_whole(speech: Speech, ending: tuple[Step, ...]) -> None:
+async def test_a_stream_that_breaks_after_the_terminal_frame_is_whole(
+    speech: DialectSample, ending: tuple[Step, ...]
+) -> None:
     async with speech.fake(send(speech.begun(*map(chunk, speech.frames[1:]))), *ending) as llm:
         reply = await ask(speech, llm)
     assert (reply.body, reply.is_whole) == (b"".join(speech.frames), True)
 
 
 @every_dialect
-async def test_a_stream_that_ends_with_the_connection_is_whole_if_its_terminal_frame_came(speech: Speech) -> None:
+async def test_a_stream_that_ends_with_the_connection_is_whole_if_its_terminal_frame_came(
+    speech: DialectSample,
+) -> None:
     unframed = head(200, [("Content-Type", speech.content_type)])
     async with speech.fake(send(unframed + b"".join(speech.frames)), close) as llm:
         reply = await ask(speech, llm)
@@ -165,26 +171,26 @@ async def test_a_stream_that_ends_with_the_connection_is_whole_if_its_terminal_f
 
 
 @every_dialect
-async def test_a_last_frame_without_its_delimiter_is_whole(speech: Speech) -> None:
+async def test_a_last_frame_without_its_delimiter_is_whole(speech: DialectSample) -> None:
     body = b"".join(speech.frames).rstrip(b"\n")
     async with speech.fake(send(speech.begun(chunk(body[len(speech.first) :]), LAST_CHUNK))) as llm:
         reply = await ask(speech, llm)
     assert (reply.body, reply.is_whole) == (body, True)
 
 
-# ---- the native door ----
+# ---- the native endpoint ----
 
 
-@pytest.mark.parametrize("door", ["/api/v1/chat", "/v1/api/chat"])
-async def test_through_the_native_door_a_cut_stream_ends_in_the_llms_own_dialect(door: str) -> None:
+@pytest.mark.parametrize("endpoint", ["/api/v1/chat", "/v1/api/chat"])
+async def test_through_the_native_endpoint_a_cut_stream_ends_in_the_llms_own_dialect(endpoint: str) -> None:
     async with OLLAMA.fake(send(OLLAMA.begun()), close) as llm:
-        reply = await ask(OLLAMA, llm, door)
+        reply = await ask(OLLAMA, llm, endpoint)
     check_cut(reply, OLLAMA, llm, OLLAMA.first)
 
 
 async def test_an_http_1_0_caller_is_left_with_a_broken_connection() -> None:
     async with OPENAI.fake(send(OPENAI.begun()), close) as llm, running_node(**OPENAI.settings(llm.url)) as node:
-        asked = request(OPENAI.door, OPENAI.ask()).replace(b"HTTP/1.1", b"HTTP/1.0")
+        asked = request(OPENAI.endpoint, OPENAI.ask()).replace(b"HTTP/1.1", b"HTTP/1.0")
         async with calling(node.port, asked) as call:
             assert await call.read_head() == 200
             with pytest.raises(ConnectionResetError):  # there are no chunks, so a closed one would be a whole answer

@@ -2,11 +2,11 @@
 
 import pytest
 
+from tests.fakes.dialect_samples import ANTHROPIC, OLLAMA, OPENAI, SAMPLES, DialectSample
 from tests.fakes.http_bytes import JSON, SSE, chunked, head, whole
 from tests.fakes.llm_server import FakeLlm, Received, send
 from tests.fakes.raw_http import post
 from tests.fakes.running import node_before, running_node
-from tests.fakes.speech import ANTHROPIC, OLLAMA, OPENAI, SPEECHES, Speech
 
 OURS = ["accept-encoding", "content-length", "host", "user-agent", "x-masa-via"]
 SECRET = "sk-of-the-caller"
@@ -53,21 +53,21 @@ PASSED = {
     "tracestate": "a=b",
 }
 
-every_dialect = pytest.mark.parametrize("speech", SPEECHES, ids=str)
+every_dialect = pytest.mark.parametrize("speech", SAMPLES, ids=str)
 
 
-async def received(speech: Speech, headers: tuple[tuple[str, str], ...], **settings: str) -> Received:
+async def received(speech: DialectSample, headers: tuple[tuple[str, str], ...], **settings: str) -> Received:
     async with node_before(speech, send(speech.whole), **settings) as (llm, node):
-        reply = await post(node.port, speech.door, speech.ask(stream=False), headers)
+        reply = await post(node.port, speech.endpoint, speech.ask(stream=False), headers)
     assert (reply.status, reply.body) == (200, speech.answer)
-    return llm.asked(speech.door)[0]
+    return llm.asked(speech.endpoint)[0]
 
 
 KEYS = {"openai": ["authorization"], "anthropic": ["anthropic-version", "x-api-key"], "ollama": []}
 
 
 @every_dialect
-async def test_exactly_these_headers_go_up(speech: Speech) -> None:
+async def test_exactly_these_headers_go_up(speech: DialectSample) -> None:
     got = await received(speech, SENT)
     assert got.header_names == sorted([*OURS, *PASSED, *KEYS[speech.dialect]])
     assert {name: value for name, value in got.headers if name in PASSED} == PASSED
@@ -77,7 +77,7 @@ async def test_exactly_these_headers_go_up(speech: Speech) -> None:
 
 
 @every_dialect
-async def test_without_headers_of_the_callers_only_ours_go_up(speech: Speech) -> None:
+async def test_without_headers_of_the_callers_only_ours_go_up(speech: DialectSample) -> None:
     got = await received(speech, ())
     assert got.header_names == sorted([*OURS, "content-type", *KEYS[speech.dialect]])
     assert got.header("content-type") == ["application/json"]
@@ -94,13 +94,13 @@ async def test_without_headers_of_the_callers_only_ours_go_up(speech: Speech) ->
     ],
 )
 async def test_a_body_that_is_json_is_called_json_whatever_the_caller_calls_it(
-    speech: Speech, sent: tuple[tuple[str, str], ...]
+    speech: DialectSample, sent: tuple[tuple[str, str], ...]
 ) -> None:
     assert (await received(speech, sent)).header("content-type") == ["application/json"]
 
 
 @every_dialect
-async def test_the_key_that_opens_the_node_does_not_go_up(speech: Speech) -> None:
+async def test_the_key_that_opens_the_node_does_not_go_up(speech: DialectSample) -> None:
     for name, value in (("Authorization", f"Bearer {SECRET}"), ("x-api-key", SECRET)):
         got = await received(speech, ((name, value),), API_KEY=SECRET)
         assert SECRET.encode() not in got.raw
@@ -112,24 +112,24 @@ async def test_each_server_gets_its_own_key_and_no_other() -> None:
         openai.answer("/v1/models", (send(whole(b'{"data":[{"id":"o"}]}')),))
         anthropic.answer("/v1/models", (send(whole(b'{"data":[{"id":"a"}]}')),))
         local.answer("/api/tags", (send(whole(b'{"models":[{"name":"l"}]}')),))
-        openai.answer(OPENAI.door, (send(OPENAI.whole),))
-        anthropic.answer(ANTHROPIC.door, (send(ANTHROPIC.whole),))
-        local.answer(OLLAMA.door, (send(OLLAMA.whole),))
+        openai.answer(OPENAI.endpoint, (send(OPENAI.whole),))
+        anthropic.answer(ANTHROPIC.endpoint, (send(ANTHROPIC.whole),))
+        local.answer(OLLAMA.endpoint, (send(OLLAMA.whole),))
         urls = {
             "OPENAI_BASE_URL": f"{openai.url}/v1",
             "ANTHROPIC_BASE_URL": anthropic.url,
             "LLM_CHAT_URL": f"{local.url}/api/chat",
         }
         async with running_node(**keys, **urls) as node:
-            for door, model in ((OPENAI.door, b"o"), (ANTHROPIC.door, b"a"), (OLLAMA.door, b"l")):
-                assert (await post(node.port, door, b'{"model":"%b","stream":false}' % model)).status == 200
+            for endpoint, model in ((OPENAI.endpoint, b"o"), (ANTHROPIC.endpoint, b"a"), (OLLAMA.endpoint, b"l")):
+                assert (await post(node.port, endpoint, b'{"model":"%b","stream":false}' % model)).status == 200
     for server, own in ((openai, "sk-openai"), (anthropic, "sk-anthropic"), (local, "sk-local")):
         assert server.asked(server.requests[-1].target)
         for got in server.requests:
             assert [key for key in keys.values() if key.encode() in got.raw] == [own], got.target
-    assert openai.asked(OPENAI.door)[0].header("authorization") == ["Bearer sk-openai"]
-    assert anthropic.asked(ANTHROPIC.door)[0].header("x-api-key") == ["sk-anthropic"]
-    assert local.asked(OLLAMA.door)[0].header("authorization") == ["Bearer sk-local"]
+    assert openai.asked(OPENAI.endpoint)[0].header("authorization") == ["Bearer sk-openai"]
+    assert anthropic.asked(ANTHROPIC.endpoint)[0].header("x-api-key") == ["sk-anthropic"]
+    assert local.asked(OLLAMA.endpoint)[0].header("authorization") == ["Bearer sk-local"]
 
 
 @pytest.mark.parametrize("version", ["2023-06-01", "2026-10-21", "whatever"])
@@ -143,7 +143,7 @@ async def test_without_an_anthropic_version_the_oldest_goes_up() -> None:
     assert got.header("anthropic-version") == ["2023-06-01"]
 
 
-async def test_the_way_of_an_ask_goes_up_so_that_a_loop_is_seen() -> None:
+async def test_the_way_of_a_request_goes_up_so_that_a_loop_is_seen() -> None:
     assert len((await received(OPENAI, ())).header("x-masa-via")[0]) == 16
     via = (await received(OPENAI, (("X-Masa-Via", "abc"),))).header("x-masa-via")
     assert len(via) == 1
@@ -194,7 +194,7 @@ FROM_THE_NODE = [
 async def test_exactly_these_headers_come_back_with_a_whole_answer() -> None:
     given = whole(OPENAI.answer, content_type="application/json; x=1", headers=GIVEN)
     async with node_before(OPENAI, send(given)) as (_, node):
-        reply = await post(node.port, OPENAI.door, OPENAI.ask(stream=False))
+        reply = await post(node.port, OPENAI.endpoint, OPENAI.ask(stream=False))
     names = sorted([*FROM_THE_NODE, *GIVEN_BACK, "content-type", "content-length"])
     assert sorted(name for name, _ in reply.headers) == names
     assert {name: value for name, value in reply.headers if name in GIVEN_BACK} == GIVEN_BACK
@@ -202,10 +202,10 @@ async def test_exactly_these_headers_come_back_with_a_whole_answer() -> None:
 
 
 @every_dialect
-async def test_exactly_these_headers_come_back_with_a_stream(speech: Speech) -> None:
+async def test_exactly_these_headers_come_back_with_a_stream(speech: DialectSample) -> None:
     given = head(200, [("Content-Type", speech.content_type), *GIVEN, ("Transfer-Encoding", "chunked")])
     async with node_before(speech, send(given + chunked(speech.frames))) as (_, node):
-        reply = await post(node.port, speech.door, speech.ask())
+        reply = await post(node.port, speech.endpoint, speech.ask())
     own = ["cache-control", "content-type", "transfer-encoding", "x-accel-buffering"]
     assert sorted(name for name, _ in reply.headers) == sorted([*FROM_THE_NODE, *GIVEN_BACK, *own])
     assert (reply.header("x-accel-buffering"), reply.header("cache-control")) == ("no", "no-cache")
@@ -216,18 +216,18 @@ async def test_exactly_these_headers_come_back_with_a_stream(speech: Speech) -> 
 async def test_a_streams_content_type_comes_back_as_the_server_wrote_it(content_type: str) -> None:
     given = head(200, [("content-TYPE", content_type), ("Transfer-Encoding", "chunked")])
     async with node_before(OPENAI, send(given + chunked(OPENAI.frames))) as (_, node):
-        reply = await post(node.port, OPENAI.door, OPENAI.ask())
+        reply = await post(node.port, OPENAI.endpoint, OPENAI.ask())
     assert (reply.header("content-type"), reply.body) == (content_type, b"".join(OPENAI.frames))
 
 
 async def test_a_server_that_does_not_stream_although_asked_to_gives_its_whole_answer() -> None:
     for content_type in (JSON, "application/json; charset=utf-8"):
         async with node_before(OPENAI, send(whole(OPENAI.answer, content_type=content_type))) as (_, node):
-            reply = await post(node.port, OPENAI.door, OPENAI.ask(stream=True))
+            reply = await post(node.port, OPENAI.endpoint, OPENAI.ask(stream=True))
         assert (reply.status, reply.body, reply.header("content-type")) == (200, OPENAI.answer, content_type)
 
 
 async def test_a_server_that_streams_although_not_asked_to_gives_its_stream() -> None:
     async with node_before(OPENAI, send(OPENAI.stream)) as (_, node):
-        reply = await post(node.port, OPENAI.door, OPENAI.ask(stream=False))
+        reply = await post(node.port, OPENAI.endpoint, OPENAI.ask(stream=False))
     assert (reply.body, reply.is_whole, reply.header("content-type")) == (b"".join(OPENAI.frames), True, SSE)

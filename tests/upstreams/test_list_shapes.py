@@ -16,11 +16,11 @@ from masa_node.upstreams.servers.listing import read_models as read_in_steps
 from masa_node.upstreams.servers.ollama import OllamaServer
 from masa_node.upstreams.servers.openai import MAX_ALIASES, OpenAiServer
 from masa_node.upstreams.servers.server import Server
+from tests.fakes.dialect_samples import OLLAMA, OPENAI, SAMPLES, DialectSample
 from tests.fakes.http_bytes import whole
 from tests.fakes.llm_server import FakeLlm, send
 from tests.fakes.raw_http import get, post
 from tests.fakes.running import node_before
-from tests.fakes.speech import OLLAMA, OPENAI, SPEECHES, Speech
 
 TWO = [
     b'{"object":"list","data":[{"id":"a"},{"id":"b"}]}',
@@ -134,7 +134,7 @@ async def test_every_alias_of_a_llama_cpp_is_a_model() -> None:
         assert names[:5] == ["m.gguf", "small", "smaller", "n", "o"]
         assert len(names) == 6 + MAX_ALIASES
         assert json.loads((await get(node.port, "/v1/models/small")).body)["context_length"] == 512
-        assert (await post(node.port, OPENAI.door, b'{"model":"smaller"}')).status == 200
+        assert (await post(node.port, OPENAI.endpoint, b'{"model":"smaller"}')).status == 200
 
 
 # ---- names ----
@@ -143,7 +143,7 @@ NAMES = ["x%20y", "100%25", "a%2Fb", "org/m:q4", "m m", "q?x", "a//b", "é", "%"
 
 
 @pytest.mark.parametrize("speech", [OPENAI, OLLAMA], ids=str)
-async def test_what_is_listed_can_be_had_by_its_name_percent_encoded_once(speech: Speech) -> None:
+async def test_what_is_listed_can_be_had_by_its_name_percent_encoded_once(speech: DialectSample) -> None:
     key, name = ("models", "name") if speech is OLLAMA else ("data", "id")
     listing = json.dumps({key: [{name: model} for model in NAMES]}).encode()
     async with node_before(speech, send(speech.whole), listings=((send(whole(listing)),),)) as (_, node):
@@ -161,12 +161,12 @@ async def test_a_slash_too_many_does_not_hide_a_list(path: str) -> None:
         assert (await get(node.port, path)).status == 200
 
 
-@pytest.mark.parametrize("speech", SPEECHES, ids=str)
-async def test_a_slash_too_many_does_not_hide_an_endpoint(speech: Speech) -> None:
+@pytest.mark.parametrize("speech", SAMPLES, ids=str)
+async def test_a_slash_too_many_does_not_hide_an_endpoint(speech: DialectSample) -> None:
     async with node_before(speech, send(speech.whole)) as (llm, node):
-        for door in (f"/{speech.door}", speech.door.replace("/", "//")):
-            assert (await post(node.port, door, speech.ask(stream=False))).status == 200
-    assert len(llm.asked(speech.door)) == 2
+        for endpoint in (f"/{speech.endpoint}", speech.endpoint.replace("/", "//")):
+            assert (await post(node.port, endpoint, speech.ask(stream=False))).status == 200
+    assert len(llm.asked(speech.endpoint)) == 2
 
 
 @pytest.mark.parametrize("path", ["/v1//models//a", "//v1/models/a"])

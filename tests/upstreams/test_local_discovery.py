@@ -8,13 +8,13 @@ import pytest
 from masa_node.node import node as compose
 from masa_node.upstreams import local_discovery
 from masa_node.upstreams.http.client import HttpClient
-from masa_node.upstreams.spec import Kind
+from masa_node.upstreams.spec import UpstreamKind
+from tests.fakes.dialect_samples import OLLAMA, OPENAI, SAMPLES, DialectSample, listed
 from tests.fakes.http_bytes import whole
 from tests.fakes.llm_server import FakeLlm, Script, close, send, stall
 from tests.fakes.no_server import closed_port
 from tests.fakes.raw_http import get, post
 from tests.fakes.running import node_before, running_node
-from tests.fakes.speech import OLLAMA, OPENAI, SPEECHES, Speech, listed
 
 WITHIN_S = 1.0
 
@@ -60,11 +60,11 @@ async def test_something_that_never_answers_hides_no_server(monkeypatch: pytest.
 
 
 async def test_a_node_without_a_url_serves_what_it_finds() -> None:
-    async with FakeLlm().answer("/v1/models", listed("m")).answer(OPENAI.door, (send(OPENAI.whole),)) as llm:
+    async with FakeLlm().answer("/v1/models", listed("m")).answer(OPENAI.endpoint, (send(OPENAI.whole),)) as llm:
         ports = ((closed_port(), "ollama"), (llm.port, "lmstudio"))
         async with running_node(known_ports=ports) as node:
             assert [state[0] for state in node.node.states()] == ["lmstudio"]
-            reply = await post(node.port, OPENAI.door, OPENAI.ask(stream=False))
+            reply = await post(node.port, OPENAI.endpoint, OPENAI.ask(stream=False))
     assert (reply.status, reply.body) == (200, OPENAI.answer)
 
 
@@ -87,16 +87,16 @@ async def test_a_node_is_not_found_by_another_node_nor_by_itself() -> None:
 # ---- a URL that leads back to the node ----
 
 
-@pytest.mark.parametrize("speech", SPEECHES, ids=str)
+@pytest.mark.parametrize("speech", SAMPLES, ids=str)
 @pytest.mark.parametrize("ending", ["", "/v1/chat/completions", "/v1/messages", "/api/chat", "/v1"])
 async def test_a_url_that_leads_back_to_the_node_is_a_508_that_says_so(
-    speech: Speech, ending: str, monkeypatch: pytest.MonkeyPatch
+    speech: DialectSample, ending: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compose, "SETTLED_WITHIN_S", 0.1)  # its first list waits for its first list
+    monkeypatch.setattr(compose, "READY_WITHIN_S", 0.1)  # its first list waits for its first list
     port = closed_port()
     async with running_node(PORT=str(port), LLM_CHAT_URL=f"http://127.0.0.1:{port}{ending}") as node:
         async with asyncio.timeout(2):
-            replies = [await post(node.port, speech.door, speech.ask(stream=stream)) for stream in (True, False)]
+            replies = [await post(node.port, speech.endpoint, speech.ask(stream=stream)) for stream in (True, False)]
             native = await post(node.port, "/api/v1/chat", speech.ask())
         assert node.node.admission.running == 0
     for reply in replies:
@@ -108,14 +108,14 @@ async def test_a_url_that_leads_back_to_the_node_is_a_508_that_says_so(
 
 
 async def test_two_nodes_that_lead_to_each_other_give_a_508(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compose, "SETTLED_WITHIN_S", 0.1)
+    monkeypatch.setattr(compose, "READY_WITHIN_S", 0.1)
     one, two = closed_port(), closed_port()
     async with (
         running_node(PORT=str(one), LLM_CHAT_URL=f"http://127.0.0.1:{two}/v1") as first,
         running_node(PORT=str(two), LLM_CHAT_URL=f"http://127.0.0.1:{one}/v1"),
         asyncio.timeout(4),
     ):
-        reply = await post(first.port, OPENAI.door, OPENAI.ask())
+        reply = await post(first.port, OPENAI.endpoint, OPENAI.ask())
     assert reply.status == 508
     assert "leads back" in OPENAI.message_in(reply.body)
 
@@ -125,9 +125,9 @@ async def test_a_node_behind_a_node_answers_byte_for_byte() -> None:
         node_before(OPENAI, send(OPENAI.stream)) as (llm, inner),
         running_node(LLM_CHAT_URL=f"http://127.0.0.1:{inner.port}") as outer,
     ):
-        reply = await post(outer.port, OPENAI.door, OPENAI.ask())
+        reply = await post(outer.port, OPENAI.endpoint, OPENAI.ask())
     assert (reply.body, reply.is_whole) == (b"".join(OPENAI.frames), True)
-    (got,) = llm.asked(OPENAI.door)
+    (got,) = llm.asked(OPENAI.endpoint)
     assert got.body == OPENAI.ask()
     assert len(got.header("x-masa-via")[0].split(",")) == 2
 
@@ -143,16 +143,16 @@ async def test_an_old_ollama_that_has_no_v1_is_found_by_its_tags(body: bytes, st
         asyncio.timeout(WITHIN_S),
     ):
         (found,) = await local_discovery.find_local(http, {"ollama": llm.url}, skip=frozenset())
-    assert (found.name, found.kind, found.url) == ("ollama", Kind.OLLAMA, llm.url)
+    assert (found.name, found.kind, found.url) == ("ollama", UpstreamKind.OLLAMA, llm.url)
 
 
 async def test_an_old_ollama_at_ollama_host_serves() -> None:
     llm = FakeLlm().answer("/api/tags", (send(whole(b'{"models":[{"name":"m"}]}')),))
     async with (
-        llm.answer(OLLAMA.door, (send(OLLAMA.whole),)),
+        llm.answer(OLLAMA.endpoint, (send(OLLAMA.whole),)),
         running_node(OLLAMA_HOST=f"127.0.0.1:{llm.port}", FIND_LOCAL="0") as node,
     ):
-        assert (await post(node.port, OLLAMA.door, b'{"model":"m","stream":false}')).status == 200
+        assert (await post(node.port, OLLAMA.endpoint, b'{"model":"m","stream":false}')).status == 200
 
 
 @pytest.mark.parametrize("body", [b"<html>", b'{"error":"Not Found"}', b'{"tags":[]}', b"[]"])

@@ -18,14 +18,14 @@ from masa_node.upstreams.servers.anthropic import AnthropicServer
 from masa_node.upstreams.servers.cloudflare import CloudflareServer
 from masa_node.upstreams.servers.ollama import OllamaServer
 from masa_node.upstreams.servers.openai import OpenAiServer
-from masa_node.upstreams.spec import Kind, UpstreamSpec
+from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec
 from masa_node.upstreams.upstream import Upstream
+from tests.fakes.dialect_samples import OLLAMA, OPENAI, listed
 from tests.fakes.http_bytes import whole
 from tests.fakes.llm_server import FakeLlm, close, send, stall, until
 from tests.fakes.no_server import closed_port
 from tests.fakes.raw_http import HEADERS, get, post
 from tests.fakes.running import RunningNode, node_before, running_node
-from tests.fakes.speech import OLLAMA, OPENAI, listed
 
 GOOD = (send(OPENAI.whole),)
 SOON_S = 0.02
@@ -36,14 +36,14 @@ async def models(node: RunningNode) -> list[str]:
 
 
 async def ask(node: RunningNode, model: str) -> int:
-    return (await post(node.port, OPENAI.door, json.dumps({"model": model}).encode())).status
+    return (await post(node.port, OPENAI.endpoint, json.dumps({"model": model}).encode())).status
 
 
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries come soon."""
     monkeypatch.setattr(poller, "FIRST_RETRY_S", SOON_S)
-    monkeypatch.setattr(poller, "LOOK_AGAIN_AFTER_S", 0.0)
+    monkeypatch.setattr(poller, "REFRESH_AFTER_S", 0.0)
 
 
 # ---- down and up ----
@@ -51,17 +51,17 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_impatient")
 async def test_the_list_is_kept_while_the_server_is_down_and_it_serves_again_when_it_is_back() -> None:
-    before = FakeLlm(port=closed_port()).answer("/v1/models", listed("a", "b")).answer(OPENAI.door, GOOD)
+    before = FakeLlm(port=closed_port()).answer("/v1/models", listed("a", "b")).answer(OPENAI.endpoint, GOOD)
     async with before as llm, running_node(**OPENAI.settings(llm.url)) as node:
-        (provider,) = node.node.roster.providers
+        (provider,) = node.node.poller.providers
         assert await models(node) == ["a", "b"]
         await llm.stop()
         assert await ask(node, "a") == 503
-        await until(lambda: node.node.roster.is_up(provider) is False)
+        await until(lambda: node.node.poller.is_up(provider) is False)
         assert await models(node) == ["a", "b"]
-        async with FakeLlm(port=llm.port).answer("/v1/models", listed("c")).answer(OPENAI.door, GOOD):
+        async with FakeLlm(port=llm.port).answer("/v1/models", listed("c")).answer(OPENAI.endpoint, GOOD):
             assert await ask(node, "a") == 200
-            await until(lambda: node.node.roster.is_up(provider) is True)
+            await until(lambda: node.node.poller.is_up(provider) is True)
             assert await models(node) == ["c"]
             assert await ask(node, "c") == 200
 
@@ -75,11 +75,11 @@ async def test_a_server_may_be_started_after_the_node() -> None:
         async with FakeLlm(port=port) as llm:
             llm.answer("/api/version", (send(whole(b'{"version":"1"}')),))
             llm.answer("/api/tags", (send(whole(b'{"models":[{"name":"a:latest"}]}')),))
-            llm.answer(OPENAI.door, GOOD).answer(OLLAMA.door, (send(OLLAMA.whole),))
+            llm.answer(OPENAI.endpoint, GOOD).answer(OLLAMA.endpoint, (send(OLLAMA.whole),))
             assert await ask(node, "a") == 200
             await until(lambda: node.node.catalog.knows("a"))
             assert (await get(node.port, "/readyz")).status == 200
-            assert (await post(node.port, OLLAMA.door, b'{"model":"a","stream":false}')).body == OLLAMA.answer
+            assert (await post(node.port, OLLAMA.endpoint, b'{"model":"a","stream":false}')).body == OLLAMA.answer
 
 
 @pytest.mark.usefixtures("_impatient")
@@ -142,10 +142,10 @@ async def test_a_server_with_a_list_that_cannot_be_read_is_down_and_still_asked(
 
 async def test_a_model_nobody_lists_is_a_404_that_names_the_nearest() -> None:
     async with node_before(OPENAI, listings=(listed("llama-3-8b", "mistral-7b"),)) as (llm, node):
-        reply = await post(node.port, OPENAI.door, b'{"model":"lama-3-8b"}')
+        reply = await post(node.port, OPENAI.endpoint, b'{"model":"lama-3-8b"}')
     assert reply.status == 404
     assert "llama-3-8b" in OPENAI.message_in(reply.body)
-    assert llm.asked(OPENAI.door) == []
+    assert llm.asked(OPENAI.endpoint) == []
 
 
 @pytest.mark.usefixtures("_impatient")
@@ -161,22 +161,22 @@ async def test_latest_may_be_said_or_not_and_the_body_stays_as_it_was(has: str, 
     tags = json.dumps({"models": [{"name": has}]}).encode()
     body = json.dumps({"model": asked, "stream": False}).encode()
     async with node_before(OLLAMA, send(OLLAMA.whole), listings=((send(whole(tags)),),)) as (llm, node):
-        reply = await post(node.port, OLLAMA.door, body)
-    assert (reply.status, llm.asked(OLLAMA.door)[0].body) == (200, body)
+        reply = await post(node.port, OLLAMA.endpoint, body)
+    assert (reply.status, llm.asked(OLLAMA.endpoint)[0].body) == (200, body)
 
 
 async def test_the_models_of_masa_toml_are_offered_instead_of_the_servers_own(tmp_path: Path) -> None:
     file = tmp_path / "masa.toml"
-    async with FakeLlm().answer("/v1/models", listed("a", "b", "c")).answer(OPENAI.door, GOOD) as llm:
+    async with FakeLlm().answer("/v1/models", listed("a", "b", "c")).answer(OPENAI.endpoint, GOOD) as llm:
         file.write_text(f'[[upstream]]\nname = "x"\nkind = "openai"\nurl = "{llm.url}"\nmodels = ["b", "unlisted"]')
         async with running_node(MASA_CONFIG=str(file)) as node:
             assert await models(node) == ["b", "unlisted"]
             assert [await ask(node, name) for name in ("b", "unlisted", "a")] == [200, 200, 404]
 
 
-async def test_a_door_that_the_server_of_any_name_does_not_have_is_a_400_that_names_the_others() -> None:
+async def test_an_endpoint_that_the_server_of_any_name_does_not_have_is_a_400_that_names_the_others() -> None:
     async with node_before(OPENAI) as (llm, node):
-        reply = await post(node.port, OLLAMA.door, b'{"model":"any"}', (*HEADERS, ("X-Masa-Strict", "1")))
+        reply = await post(node.port, OLLAMA.endpoint, b'{"model":"any"}', (*HEADERS, ("X-Masa-Strict", "1")))
     message = OLLAMA.message_in(reply.body)
     assert reply.status == 400
     assert message.startswith(f"openai ({llm.url}")
@@ -235,7 +235,7 @@ async def test_any_list_gives_usable_offers_or_an_error_of_ours(
     async with FakeLlm().answer(target, (send(whole(body)),)) as llm, HttpClient() as http:
         llm.answer("/api/show", (send(whole(json.dumps({"model_info": show}).encode())),))
         try:
-            upstream = Upstream(UpstreamSpec("x", Kind.AUTO, llm.url), http)
+            upstream = Upstream(UpstreamSpec("x", UpstreamKind.AUTO, llm.url), http)
             upstream._server = make(llm.url)
             check_offers(await upstream.offers() or [])
         except ProviderError as exc:

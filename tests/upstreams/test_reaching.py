@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from masa_node.upstreams.http import client as http_client
+from tests.fakes.dialect_samples import OPENAI, SAMPLES, DialectSample, listed
 from tests.fakes.llm_server import FakeLlm, Step, close, reset, send, stall
 from tests.fakes.no_server import closed_port, full_backlog
 from tests.fakes.raw_http import Reply, post
 from tests.fakes.running import running_node
-from tests.fakes.speech import OPENAI, SPEECHES, Speech, listed
 
 CERTIFICATES = Path(__file__).parents[1] / "fakes" / "certificates"
 TLS_HELLO_FAILURE = bytes.fromhex("15030100020228")
 
-every_dialect = pytest.mark.parametrize("speech", SPEECHES, ids=str)
+every_dialect = pytest.mark.parametrize("speech", SAMPLES, ids=str)
 
 
 def tls(certificate: str) -> ssl.SSLContext:
@@ -25,12 +25,12 @@ def tls(certificate: str) -> ssl.SSLContext:
     return context
 
 
-async def ask(speech: Speech, url: str) -> Reply:
+async def ask(speech: DialectSample, url: str) -> Reply:
     async with running_node(**speech.settings(url)) as node:
-        return await post(node.port, speech.door, speech.ask())
+        return await post(node.port, speech.endpoint, speech.ask())
 
 
-def check(reply: Reply, speech: Speech, url: str, *words: str, status: int = 502) -> None:
+def check(reply: Reply, speech: DialectSample, url: str, *words: str, status: int = 502) -> None:
     message = speech.message_in(reply.body)
     assert (reply.status, reply.is_whole) == (status, True)
     assert message.startswith(f"{speech.provider} ({url}")
@@ -40,7 +40,7 @@ def check(reply: Reply, speech: Speech, url: str, *words: str, status: int = 502
 
 @every_dialect
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-async def test_where_nothing_listens_the_error_says_to_start_the_server(speech: Speech, host: str) -> None:
+async def test_where_nothing_listens_the_error_says_to_start_the_server(speech: DialectSample, host: str) -> None:
     url = f"http://{host}:{closed_port()}"
     reply = await ask(speech, url)
     check(reply, speech, url, "connection refused", "Start the LLM server, or correct the URL", "again", status=503)
@@ -48,13 +48,13 @@ async def test_where_nothing_listens_the_error_says_to_start_the_server(speech: 
 
 
 @every_dialect
-async def test_a_host_name_that_does_not_resolve_is_said_to(speech: Speech) -> None:
+async def test_a_host_name_that_does_not_resolve_is_said_to(speech: DialectSample) -> None:
     url = "http://no-such-host.invalid:80"
     check(await ask(speech, url), speech, url, "host name does not resolve", "Correct the URL")
 
 
 @every_dialect
-async def test_a_certificate_that_nobody_signed_is_not_trusted(speech: Speech) -> None:
+async def test_a_certificate_that_nobody_signed_is_not_trusted(speech: DialectSample) -> None:
     async with FakeLlm(tls=tls("localhost.pem")) as llm:
         reply = await ask(speech, llm.url)
     check(reply, speech, llm.url, "certificate is not trusted", "self-signed", "SSL_CERT_FILE")
@@ -72,9 +72,9 @@ def trusting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("trusting")
 async def test_ssl_cert_file_makes_a_certificate_trusted() -> None:
     async with FakeLlm(tls=tls("localhost.pem")) as llm:
-        llm.answer("/v1/models", *[listed("m")]).answer(OPENAI.door, (send(OPENAI.stream),))
+        llm.answer("/v1/models", *[listed("m")]).answer(OPENAI.endpoint, (send(OPENAI.stream),))
         async with running_node(**OPENAI.settings(llm.url)) as node:
-            replies = [await post(node.port, OPENAI.door, OPENAI.ask()) for _ in range(3)]
+            replies = [await post(node.port, OPENAI.endpoint, OPENAI.ask()) for _ in range(3)]
     assert [(reply.body, reply.is_whole) for reply in replies] == [(b"".join(OPENAI.frames), True)] * 3
     assert llm.connections == 1
 

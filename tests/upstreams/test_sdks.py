@@ -12,10 +12,10 @@ import ollama
 import openai
 import pytest
 
+from tests.fakes.dialect_samples import ANTHROPIC, MODEL, OLLAMA, OPENAI, SAMPLES, DialectSample
 from tests.fakes.http_bytes import LAST_CHUNK, chunk, whole
 from tests.fakes.llm_server import Step, close, flood, reset, send, stall
 from tests.fakes.running import node_before
-from tests.fakes.speech import ANTHROPIC, MODEL, OLLAMA, OPENAI, SPEECHES, Speech
 
 TIMEOUT_S = 5.0
 
@@ -52,20 +52,20 @@ RAISED = (
     ConnectionError,
 )
 
-every_sdk = pytest.mark.parametrize("speech", SPEECHES, ids=str)
+every_sdk = pytest.mark.parametrize("speech", SAMPLES, ids=str)
 
 
-async def text_through(speech: Speech, *steps: Step, **settings: str) -> str:
+async def text_through(speech: DialectSample, *steps: Step, **settings: str) -> str:
     async with node_before(speech, *steps, **settings) as (_, node):
         return await TEXT_OF[speech](node.address)
 
 
 @every_sdk
-async def test_a_whole_stream_is_an_answer(speech: Speech) -> None:
+async def test_a_whole_stream_is_an_answer(speech: DialectSample) -> None:
     assert await text_through(speech, send(speech.stream)) == "Hello"
 
 
-CUTS: list[Callable[[Speech], tuple[Step, ...]]] = [
+CUTS: list[Callable[[DialectSample], tuple[Step, ...]]] = [
     lambda speech: (send(speech.begun()), close),
     lambda speech: (send(speech.begun()), reset),
     lambda speech: (send(speech.begun(chunk(speech.frames[1][:-3]))), close),
@@ -98,7 +98,7 @@ CUTS: list[Callable[[Speech], tuple[Step, ...]]] = [
         "an error of the LLM's own, then closed",
     ],
 )
-async def test_a_cut_stream_raises(speech: Speech, cut: Callable[[Speech], tuple[Step, ...]]) -> None:
+async def test_a_cut_stream_raises(speech: DialectSample, cut: Callable[[DialectSample], tuple[Step, ...]]) -> None:
     with pytest.raises(RAISED):
         await text_through(speech, *cut(speech), LLM_IDLE_TIMEOUT="0.1")
 
@@ -114,14 +114,14 @@ FAULTS: list[tuple[tuple[Step, ...], str]] = [
 @every_sdk
 @pytest.mark.parametrize(("script", "words"), FAULTS)
 async def test_a_fault_before_the_first_piece_raises_with_our_words(
-    speech: Speech, script: tuple[Step, ...], words: str
+    speech: DialectSample, script: tuple[Step, ...], words: str
 ) -> None:
     with pytest.raises(RAISED, match=words):
         await text_through(speech, *script, LLM_TIMEOUT="0.15")
 
 
 @every_sdk
-async def test_an_error_of_the_llms_own_raises_with_its_words(speech: Speech) -> None:
+async def test_an_error_of_the_llms_own_raises_with_its_words(speech: DialectSample) -> None:
     with pytest.raises(RAISED, match="boom") as caught:
         await text_through(speech, send(whole(speech.error_answer, status=429)))
     assert getattr(caught.value, "status_code", None) == 429

@@ -8,7 +8,7 @@ import pytest
 
 from masa_node.chat.errors import NotAnAnswer, ProviderError
 from masa_node.chat.offer import NO_FACTS, ModelFacts
-from masa_node.chat.request import Door
+from masa_node.chat.request import Endpoint
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.servers import anthropic, cloudflare, ollama
 from masa_node.upstreams.servers.anthropic import AnthropicServer
@@ -104,7 +104,7 @@ async def test_models_are_searched_where_the_url_says(
 async def test_a_gateways_models_are_searched_at_cloudflares_api() -> None:
     server = CloudflareServer("https://gateway.ai.cloudflare.com/v1/acc/gate/workers-ai", KEY)
     assert server._search_url == "https://api.cloudflare.com/client/v4/accounts/acc/ai/models/search"
-    assert server.target(Door.OPENAI_CHAT, "m") == (
+    assert server.target(Endpoint.OPENAI_CHAT, "m") == (
         "https://gateway.ai.cloudflare.com/v1/acc/gate/workers-ai/v1/chat/completions"
     )
 
@@ -268,7 +268,7 @@ async def test_what_llama_cpp_tells_of_a_model_is_known_of_its_offer(http: HttpC
     assert large.facts == ModelFacts(parameter_size="8.0B")
 
 
-async def test_a_model_that_was_pulled_anew_is_asked_for_again(http: HttpClient) -> None:
+async def test_a_model_that_was_pulled_again_is_asked_for_again(http: HttpClient) -> None:
     anew = tags("m1").replace(b"d-m1", b"other")
     scripts = [(send(whole(body)),) for body in (tags("m1"), anew)]
     async with FakeLlm().answer("/api/tags", *scripts).answer("/api/show", (show,)) as llm:
@@ -287,7 +287,7 @@ async def test_models_without_a_digest_are_told_apart(http: HttpClient) -> None:
 
 
 @pytest.mark.parametrize("script", [(close,), (send(whole(b"", status=404)),), (send(whole(b'{"model_info":7}')),)])
-async def test_an_ollama_whose_show_fails_lists_its_models_all_the_same(http: HttpClient, script: object) -> None:
+async def test_an_ollama_whose_show_fails_lists_its_models_anyway(http: HttpClient, script: object) -> None:
     async with FakeLlm().answer("/api/tags", (send(whole(tags("m1", "m2"))),)) as llm:
         llm.answer("/api/show", script)  # type: ignore[arg-type]
         offers = await OllamaServer(llm.url, "").list_models(http)

@@ -7,7 +7,7 @@ import pytest
 from masa_node.chat.errors import ConfigurationError
 from masa_node.node.node import upstream_specs
 from masa_node.upstreams.http.client import HttpClient
-from masa_node.upstreams.spec import Kind, UpstreamSpec, check_spec
+from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec, check_spec
 from tests.fakes.http_bytes import whole
 from tests.fakes.llm_server import FakeLlm, send
 from tests.fakes.running import running_node, settings_of
@@ -26,7 +26,7 @@ GOOD_URLS = [
 
 @pytest.mark.parametrize("url", GOOD_URLS)
 def test_a_url_that_can_be_asked_is_taken_as_it_is(url: str) -> None:
-    spec = UpstreamSpec("x", Kind.AUTO, url)
+    spec = UpstreamSpec("x", UpstreamKind.AUTO, url)
     assert check_spec(spec, "LLM_CHAT_URL") is spec
     HttpClient()._target(f"{url.rstrip('/')}/v1/models")
 
@@ -58,7 +58,7 @@ BAD_URLS = [
 @pytest.mark.parametrize("url", BAD_URLS)
 def test_a_url_that_cannot_be_asked_is_refused_by_its_settings_name(url: str) -> None:
     with pytest.raises(ConfigurationError, match="OPENAI_BASE_URL") as caught:
-        check_spec(UpstreamSpec("x", Kind.AUTO, url, "sk-secret"), "OPENAI_BASE_URL")
+        check_spec(UpstreamSpec("x", UpstreamKind.AUTO, url, "sk-secret"), "OPENAI_BASE_URL")
     assert "sk-secret" not in caught.value.message
 
 
@@ -72,7 +72,7 @@ def test_a_url_of_the_list_that_cannot_be_asked_is_refused(api_url: str) -> None
 @pytest.mark.parametrize("key", [KEY, "sk-“quoted”", "a\nb", "a\r\nx: y", "a\0b", "a\tb"])
 def test_a_key_that_no_header_can_hold_is_refused_without_being_shown(key: str) -> None:
     with pytest.raises(ConfigurationError, match="key") as caught:
-        check_spec(UpstreamSpec("x", Kind.AUTO, "http://localhost", key), "LLM_CHAT_URL")
+        check_spec(UpstreamSpec("x", UpstreamKind.AUTO, "http://localhost", key), "LLM_CHAT_URL")
     assert key not in caught.value.message
 
 
@@ -87,12 +87,12 @@ def test_a_key_from_a_file_may_end_with_a_line_end(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize("name", ["", "A", "a b", "a\nb", "-a", "x" * 33, "ü"])
 def test_a_name_that_cannot_stand_everywhere_is_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match="name"):
-        check_spec(UpstreamSpec(name, Kind.AUTO, "http://localhost"), "masa.toml")
+        check_spec(UpstreamSpec(name, UpstreamKind.AUTO, "http://localhost"), "masa.toml")
 
 
 def test_the_key_is_not_in_the_representation() -> None:
-    assert "sk-secret" not in repr(UpstreamSpec("x", Kind.AUTO, "http://localhost", "sk-secret"))
-    assert "sk-secret" not in str([UpstreamSpec("x", Kind.AUTO, "http://localhost", "sk-secret")])
+    assert "sk-secret" not in repr(UpstreamSpec("x", UpstreamKind.AUTO, "http://localhost", "sk-secret"))
+    assert "sk-secret" not in str([UpstreamSpec("x", UpstreamKind.AUTO, "http://localhost", "sk-secret")])
 
 
 async def test_a_host_name_with_an_umlaut_is_asked_for_in_ascii() -> None:

@@ -17,10 +17,10 @@ import openai
 import pytest
 
 from tests.dialects.translation.calling import call, delta, frames, lines, named
+from tests.fakes.dialect_samples import ANTHROPIC, OLLAMA, OPENAI, DialectSample
 from tests.fakes.http_bytes import JSON, NDJSON, SSE, chunk, chunked, stream_head, whole
 from tests.fakes.llm_server import FakeLlm, Step, close, send, stall, wait_for
 from tests.fakes.running import RunningNode, running_node
-from tests.fakes.speech import ANTHROPIC, OLLAMA, OPENAI, Speech
 
 TIMEOUT_S = 5.0
 RAISED = (openai.APIError, anthropic.APIError, ollama.ResponseError, httpx.TransportError, httpx2.TransportError)
@@ -76,10 +76,10 @@ def streamed(answer: tuple[str, bytes]) -> tuple[Step, ...]:
 
 @contextlib.asynccontextmanager
 async def node_before(
-    server: Speech, *scripts: tuple[Step, ...], **settings: str
+    server: DialectSample, *scripts: tuple[Step, ...], **settings: str
 ) -> AsyncIterator[tuple[FakeLlm, RunningNode]]:
     listing = (send(whole(json.dumps(LISTS[server]).encode())),)
-    fake = FakeLlm().answer(server.listing, listing).answer(server.door, *scripts)
+    fake = FakeLlm().answer(server.listing, listing).answer(server.endpoint, *scripts)
     async with fake as llm, running_node(**server.settings(llm.url), **settings) as node:
         yield llm, node
 
@@ -157,11 +157,13 @@ every_pair = pytest.mark.parametrize(("client", "server"), PAIRS, ids=str)
 
 
 @every_pair
-async def test_an_agent_calls_a_tool_and_goes_on_at_a_server_of_another_kind(client: str, server: Speech) -> None:
+async def test_an_agent_calls_a_tool_and_goes_on_at_a_server_of_another_kind(
+    client: str, server: DialectSample
+) -> None:
     async with node_before(server, streamed(CALLING[server]), streamed(SAYING[server])) as (llm, node):
         id_, text = await CLIENTS[client](node.address)
     assert text == "Sunny."
-    first, second = llm.asked(server.door)
+    first, second = llm.asked(server.endpoint)
     assert first.header("content-type") == ["application/json"]
     if client != "ollama":  # its SDK sends no ids back
         assert id_ in ("call_7", "toolu_7")
@@ -185,7 +187,7 @@ async def asked(node: RunningNode, client: str, **more: Any) -> httpx.Response:
 
 
 @every_pair
-async def test_a_translation_is_declared_with_what_it_left_out(client: str, server: Speech) -> None:
+async def test_a_translation_is_declared_with_what_it_left_out(client: str, server: DialectSample) -> None:
     async with node_before(server, streamed(SAYING[server])) as (_, node):
         answer = await asked(node, client, stream=True)
     assert answer.headers["x-masa-translated"] == f"{client}>{server}"
@@ -197,7 +199,7 @@ async def test_a_translation_is_declared_with_what_it_left_out(client: str, serv
 
 
 @every_pair
-async def test_an_error_keeps_its_status_and_when_to_ask_again(client: str, server: Speech) -> None:
+async def test_an_error_keeps_its_status_and_when_to_ask_again(client: str, server: DialectSample) -> None:
     refusal = whole(json.dumps(ERRORS[server]).encode(), status=429, headers=[("Retry-After", "7")])
     async with node_before(server, (send(refusal),)) as (_, node):
         answer = await asked(node, client)
@@ -208,7 +210,7 @@ async def test_an_error_keeps_its_status_and_when_to_ask_again(client: str, serv
 
 
 @every_pair
-async def test_a_cut_is_a_cut_in_the_callers_format(client: str, server: Speech) -> None:
+async def test_a_cut_is_a_cut_in_the_callers_format(client: str, server: DialectSample) -> None:
     kind, raw = SAYING[server]
     begun = (send(stream_head(kind) + chunk(raw[: len(raw) // 2])), close)
     async with node_before(server, begun) as (_, node):
@@ -217,12 +219,12 @@ async def test_a_cut_is_a_cut_in_the_callers_format(client: str, server: Speech)
 
 
 @every_pair
-async def test_strict_forbids_it(client: str, server: Speech) -> None:
+async def test_strict_forbids_it(client: str, server: DialectSample) -> None:
     async with node_before(server, streamed(SAYING[server])) as (llm, node):
         answer = await asked(node, client, headers={"X-Masa-Strict": "1"})
         assert (await asked(node, client, headers={"X-Masa-Strict": "so"})).status_code == 400
     assert answer.status_code in (400, 404)
-    assert not llm.asked(server.door)
+    assert not llm.asked(server.endpoint)
 
 
 async def test_what_cannot_be_carried_is_refused_by_name_and_nothing_is_sent() -> None:
@@ -234,7 +236,7 @@ async def test_what_cannot_be_carried_is_refused_by_name_and_nothing_is_sent() -
 
 
 @every_pair
-async def test_words_come_as_they_are_made(client: str, server: Speech) -> None:
+async def test_words_come_as_they_are_made(client: str, server: DialectSample) -> None:
     go_on = asyncio.Event()
     kind, raw = SAYING[server]
     at = raw.index(b"ny.") - 30
@@ -255,7 +257,7 @@ async def test_words_come_as_they_are_made(client: str, server: Speech) -> None:
 
 
 @every_pair
-async def test_a_caller_who_leaves_stops_the_server(client: str, server: Speech) -> None:
+async def test_a_caller_who_leaves_stops_the_server(client: str, server: DialectSample) -> None:
     kind, raw = SAYING[server]
     begun = raw[: raw.index(b"ny.")]
     begun = begun[: begun.rindex(b"\n\n") + 2]
@@ -279,7 +281,7 @@ async def test_tokens_are_estimated_where_the_server_cannot_count_them() -> None
             )
         assert 50 < (await raw.parse()).input_tokens < 200
     assert raw.headers["x-masa-estimated"]
-    assert not llm.asked(OPENAI.door)
+    assert not llm.asked(OPENAI.endpoint)
 
 
 async def test_a_server_that_streams_although_it_was_not_asked_to_gives_a_whole_answer() -> None:
@@ -310,7 +312,7 @@ async def test_a_server_that_lists_nothing_is_asked_in_the_format_that_it_turns_
     assert (refused.status_code, refused.json()["error"]["type"]) == (400, "invalid_request_error")
     assert "container_upload" in refused.text
     assert strict.status_code == 400
-    assert len(llm.asked(OPENAI.door)) == 1
+    assert len(llm.asked(OPENAI.endpoint)) == 1
 
 
 async def test_lists_of_every_family_show_what_can_be_had_by_translation() -> None:

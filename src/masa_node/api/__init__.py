@@ -1,4 +1,5 @@
-"""The HTTP door: an ASGI app. Chat goes through plain ASGI (`chat.py`), everything else through Starlette.
+"""The HTTP side: an ASGI app. Chat goes through plain ASGI, everything else through Starlette.
 
-Import `app` to make the application, `http1.protocol` for the hardened HTTP server protocol.
+Primitives: `app.App` (guard, routes, the end of every exception), `guard.Guard` (Host, Origin, keys),
+`chat.ChatEndpoints`, `routes.NodeView` (what the other endpoints show), `http1` (the HTTP/1.1 server protocol).
 """

@@ -1,4 +1,4 @@
-"""The ASGI application: guard, then the chat doors (plain ASGI) or the ordinary ones (Starlette)."""
+"""The ASGI application: guard, then the chat endpoints (plain ASGI) or the ordinary ones (Starlette)."""
 
 import re
 from collections.abc import Awaitable, Sequence
@@ -6,16 +6,25 @@ from collections.abc import Awaitable, Sequence
 import structlog
 
 from masa_node.api import models
-from masa_node.api.chat import MODEL_IN_PATH, ChatDoors, request_id_of
+from masa_node.api.chat import MODEL_IN_PATH, ChatEndpoints, request_id_of
 from masa_node.api.families import offers_for
 from masa_node.api.guard import ADMITTED, Guard
-from masa_node.api.paths import CHAT_DOORS, GET_PATHS, dialect_of_path, is_get, not_done_here, place_of
-from masa_node.api.request_body import HELD_BODY, CallerGone, HeldBody
-from masa_node.api.responses import Message, RawHeaders, Receive, Scope, Send, request_headers, send_error, send_whole
-from masa_node.api.routes import NodeView, ordinary_doors
-from masa_node.api.show import ShowDoor
+from masa_node.api.paths import CHAT_ENDPOINTS, GET_PATHS, dialect_of_path, is_get, not_done_here, place_of
+from masa_node.api.request_body import HELD_BODY, ClientDisconnected, HeldBody
+from masa_node.api.responses import (
+    AsgiMessage,
+    RawHeaders,
+    Receive,
+    Scope,
+    Send,
+    request_headers,
+    send_error,
+    send_whole,
+)
+from masa_node.api.routes import NodeView, ordinary_endpoints
+from masa_node.api.show import ShowEndpoint
 from masa_node.chat.errors import Bug, MasaError, UnknownPath, WrongMethod
-from masa_node.chat.request import DIALECT_OF_DOOR, DialectName, Door
+from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint
 from masa_node.routing.byte_budget import ByteBudget
 
 _GET = frozenset({"GET", "HEAD"})
@@ -36,13 +45,15 @@ log = structlog.get_logger()
 class App:
     """The application. Every exception ends here: as an error in the caller's dialect and a line in the log."""
 
-    def __init__(self, guard: Guard, chat: ChatDoors, show: ShowDoor, view: NodeView, bodies: ByteBudget) -> None:
+    def __init__(
+        self, guard: Guard, chat: ChatEndpoints, show: ShowEndpoint, view: NodeView, bodies: ByteBudget
+    ) -> None:
         self._guard = guard
         self._bodies = bodies
         self._chat = chat
         self._show = show
         self._view = view
-        self._ordinary = ordinary_doors(view)
+        self._ordinary = ordinary_endpoints(view)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI. Only HTTP is served."""
@@ -53,7 +64,7 @@ class App:
             await self._serve(scope, receive, started)
         except MasaError as error:
             await self._tell(scope, started, error)
-        except CallerGone:
+        except ClientDisconnected:
             return
         except Exception:
             log.exception("bug", path=scope["path"], request_id=request_id_of(scope["headers"]))
@@ -61,7 +72,7 @@ class App:
                 await self._tell(scope, started, Bug("The node failed on this request. Its log says more."))
 
     async def _serve(self, scope: Scope, receive: Receive, send: "_Started") -> None:
-        origin = self._guard.check_place(scope["headers"])
+        origin = self._guard.check_host_and_origin(scope["headers"])
         if origin is not None:
             send.cors = _cors(origin)
         if scope["method"] == "OPTIONS" and send.cors:  # a browser asks first whether it may ask, and without the key
@@ -72,14 +83,14 @@ class App:
         await self._route(scope, receive, send)
 
     async def _route(self, scope: Scope, receive: Receive, send: "_Started") -> None:
-        place, method = place_of(scope["path"], scope["raw_path"]), scope["method"]
-        path = scope["path"] = place.path
-        if place.door is not None:
+        location, method = place_of(scope["path"], scope["raw_path"]), scope["method"]
+        path = scope["path"] = location.path
+        if location.endpoint is not None:
             if method != "POST":
                 raise WrongMethod(f"{path} takes POST, not {method}.", "POST")
-            if place.model is not None:
-                scope[MODEL_IN_PATH] = place.model
-            await self._answer(place.door, scope, receive, send)
+            if location.model is not None:
+                scope[MODEL_IN_PATH] = location.model
+            await self._answer(location.endpoint, scope, receive, send)
         elif is_get(path):
             if method not in _GET:
                 raise WrongMethod(f"{path} takes GET, not {method}.", "GET, HEAD")
@@ -89,19 +100,19 @@ class App:
         else:
             raise self._not_here(path)
 
-    async def _answer(self, door: Door, scope: Scope, receive: Receive, send: "_Started") -> None:
+    async def _answer(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: "_Started") -> None:
         with HeldBody(self._bodies) as scope[HELD_BODY]:
-            if door is Door.OLLAMA_SHOW:
+            if endpoint is Endpoint.OLLAMA_SHOW:
                 await self._show.serve(scope, receive, send, send.cors)
             else:
-                await self._chat.serve(door, scope, receive, send, send.cors)
+                await self._chat.serve(endpoint, scope, receive, send, send.cors)
 
     def _not_here(self, path: str) -> UnknownPath:
         not_done = not_done_here(path)
         if not_done is not None:
             offers = offers_for(DialectName.OLLAMA, self._view.askable(self._view.catalog.all_offers()))
             return UnknownPath(f"This node {not_done}; it serves: {models.named(offers)}.")
-        known = ", ".join(sorted({*CHAT_DOORS, *GET_PATHS}))
+        known = ", ".join(sorted({*CHAT_ENDPOINTS, *GET_PATHS}))
         return UnknownPath(f"There is no {path!r} here. What there is: {known}.")
 
     @staticmethod
@@ -126,7 +137,7 @@ class _Started:
         self.has_begun = False
         self.cors: RawHeaders = []
 
-    def __call__(self, message: Message) -> Awaitable[None]:
+    def __call__(self, message: AsgiMessage) -> Awaitable[None]:
         if not self.has_begun:
             self.has_begun = True
             if self.add:
@@ -139,9 +150,9 @@ class _Started:
 def _dialect_for(scope: Scope) -> DialectName:
     """The format of errors on this path, as far as it can be known."""
     path: str = scope["path"]
-    door = CHAT_DOORS.get(path)
-    if door is not None:
-        return DIALECT_OF_DOOR[door]
+    endpoint = CHAT_ENDPOINTS.get(path)
+    if endpoint is not None:
+        return DIALECT_OF_ENDPOINT[endpoint]
     if any(name == b"anthropic-version" for name, _ in scope["headers"]):
         return DialectName.ANTHROPIC
     return dialect_of_path(path)

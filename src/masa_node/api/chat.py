@@ -1,4 +1,4 @@
-"""The chat doors: from bytes to an `Ask`, and from an `Answer` back to bytes. Plain ASGI."""
+"""The chat endpoints: from bytes to a `Request`, and from an `Answer` back to bytes. Plain ASGI."""
 
 import asyncio
 import random
@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from masa_node.api.disconnect import CallerWatch
-from masa_node.api.request_body import CallerGone, read_body
+from masa_node.api.disconnect import DisconnectWatcher
+from masa_node.api.request_body import ClientDisconnected, read_body
 from masa_node.api.responses import (
     RawHeaders,
     Receive,
@@ -23,10 +23,19 @@ from masa_node.api.responses import (
 from masa_node.api.route_headers import is_strict, route_of
 from masa_node.api.statuses import status_of
 from masa_node.chat.answer import StreamedAnswer, WholeAnswer
-from masa_node.chat.errors import AskLoop, CallerStalled, MasaError
+from masa_node.chat.errors import CallerStalled, MasaError, RequestLoop
 from masa_node.chat.outcome import CALLER_GONE, STATUS_CALLER_GONE, Outcome
 from masa_node.chat.query import query_up
-from masa_node.chat.request import DIALECT_OF_DOOR, VIA_PEER, Ask, Door, Headers, Privacy, RaceRule, RequestId
+from masa_node.chat.request import (
+    DIALECT_OF_ENDPOINT,
+    VIA_PEER,
+    Endpoint,
+    Headers,
+    Privacy,
+    RaceRule,
+    Request,
+    RequestId,
+)
 from masa_node.dialects.condensing import REQUEST_DEPTH
 from masa_node.dialects.peek import peek
 from masa_node.dialects.registry import DIALECTS
@@ -54,8 +63,10 @@ class ChatLimits(msgspec.Struct, frozen=True):
     begin_timeout_s: float = 0.0
 
 
-class ChatDoors:
-    """Serves the chat doors. `instance` is this process' own random name, to notice an LLM URL that leads back here."""
+class ChatEndpoints:
+    """Serves the chat endpoints. `instance` is this process' own random name, to notice an LLM URL that leads back
+    here.
+    """
 
     def __init__(
         self, dispatcher: Dispatcher, limits: ChatLimits, observe: Callable[[Outcome], None], instance: str
@@ -65,7 +76,7 @@ class ChatDoors:
         self._observe = observe
         self._instance = instance
 
-    async def serve(self, door: Door, scope: Scope, receive: Receive, send: Send, extra: RawHeaders) -> None:
+    async def serve(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send, extra: RawHeaders) -> None:
         """Answer one request; returns when all is written, or without completing it when the answer was cut.
 
         `extra` are headers for every answer (CORS).
@@ -75,41 +86,43 @@ class ChatDoors:
         request_id = request_id_of(headers)
         try:
             body = await read_body(scope, receive, self._limits.max_body_bytes)
-            ask = await self._ask(door, request_id, scope, body, came_s)
+            request = await self._request(endpoint, request_id, scope, body, came_s)
             query = query_up(scope["query_string"])
             if query:
-                ask = msgspec.structs.replace(ask, query=query)
+                request = msgspec.structs.replace(request, query=query)
         except MasaError as error:
             reply = [*request_headers(request_id, "", None, ()), *extra]
-            size = await send_error(send, error, DIALECT_OF_DOOR[door], request_id, reply)
-            self._observe(_refused(request_id, door, status_of(error), error.code, size))
+            size = await send_error(send, error, DIALECT_OF_ENDPOINT[endpoint], request_id, reply)
+            self._observe(_refused(request_id, endpoint, status_of(error), error.code, size))
             return
-        except CallerGone:
-            self._observe(_refused(request_id, door, STATUS_CALLER_GONE, CALLER_GONE, 0))
+        except ClientDisconnected:
+            self._observe(_refused(request_id, endpoint, STATUS_CALLER_GONE, CALLER_GONE, 0))
             return
-        exchange = self._dispatcher.open(ask)
+        exchange = self._dispatcher.open(request)
         try:
-            async with CallerWatch(receive):
-                await _Reply(ask, exchange, send, extra).give()
-        except CallerGone:
+            async with DisconnectWatcher(receive):
+                await _ChatResponse(request, exchange, send, extra).give()
+        except ClientDisconnected:
             pass
         finally:
             exchange.close()
 
-    async def _ask(self, door: Door, request_id: RequestId, scope: Scope, body: bytes, came_s: float) -> Ask:
+    async def _request(
+        self, endpoint: Endpoint, request_id: RequestId, scope: Scope, body: bytes, came_s: float
+    ) -> Request:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
-        peeked = peek(await readable(body, REQUEST_DEPTH), door, scope.get(MODEL_IN_PATH))
+        peeked = peek(await readable(body, REQUEST_DEPTH), endpoint, scope.get(MODEL_IN_PATH))
         race, privacy = route_of(headers, self._limits.race, self._limits.privacy)
-        return Ask(
+        return Request(
             request_id=request_id,
-            door=door,
+            endpoint=endpoint,
             model=peeked.model,
             wants_stream=peeked.wants_stream,
             body=body,
             headers=self._headers_up(headers),
             first_piece_deadline_s=came_s + self._limits.first_piece_timeout_s,
             idle_timeout_s=self._limits.idle_timeout_s,
-            privacy=Privacy.LOCAL if _is_asked_by_a_peer(headers) else privacy,
+            privacy=Privacy.LOCAL if _comes_from_a_peer(headers) else privacy,
             race=race,
             begin_deadline_s=came_s + self._limits.begin_timeout_s,
             may_translate=not is_strict(headers),
@@ -124,7 +137,7 @@ class ChatDoors:
             elif name == _VIA:
                 came_by = value.decode("latin-1")
                 if self._instance in came_by:
-                    raise AskLoop(
+                    raise RequestLoop(
                         "The LLM URL of this node leads back to this node. Set LLM_CHAT_URL to an LLM server."
                     )
                 via = f"{came_by},{via}"
@@ -132,17 +145,17 @@ class ChatDoors:
         return tuple(passed)
 
 
-class _Reply:
+class _ChatResponse:
     """Writes one exchange's answer, or its error, to the caller."""
 
-    __slots__ = ("_ask", "_dialect", "_exchange", "_extra", "_send")
+    __slots__ = ("_dialect", "_exchange", "_extra", "_request", "_send")
 
-    def __init__(self, ask: Ask, exchange: Exchange, send: Send, extra: RawHeaders) -> None:
-        self._ask = ask
+    def __init__(self, request: Request, exchange: Exchange, send: Send, extra: RawHeaders) -> None:
+        self._request = request
         self._exchange = exchange
         self._send = send
         self._extra = extra
-        self._dialect = DIALECT_OF_DOOR[ask.door]
+        self._dialect = DIALECT_OF_ENDPOINT[request.endpoint]
 
     async def give(self) -> None:
         """All of it. Raises nothing but `CancelledError`; a broken stream is left incomplete on purpose."""
@@ -151,7 +164,7 @@ class _Reply:
             answer = await exchange.answer()
         except MasaError as error:
             exchange.begun(status_of(error))
-            size = await send_error(self._send, error, self._dialect, self._ask.request_id, self._headers())
+            size = await send_error(self._send, error, self._dialect, self._request.request_id, self._headers())
             exchange.ended(error, size)
             return
         exchange.begun(answer.status)
@@ -171,7 +184,7 @@ class _Reply:
         except MasaError as error:
             # Never end a cut answer cleanly: the error in the dialect, then the connection breaks (no last chunk).
             if not isinstance(error, CallerStalled):
-                frame = DIALECTS[answer.dialect].error_frame(error_text(error, self._ask.request_id))
+                frame = DIALECTS[answer.dialect].error_frame(error_text(error, self._request.request_id))
                 await self._is_taken(self._write(frame))
             self._exchange.ended(error)
             return
@@ -181,9 +194,9 @@ class _Reply:
             self._exchange.ended(CallerStalled("The caller did not take the end of the answer."))
 
     async def _is_taken(self, last: Awaitable[None]) -> bool:
-        """Write the last there is. A caller who does not read does not hold his place for ever."""
+        """Write the last there is. A caller who does not read does not hold the slot for ever."""
         try:
-            async with asyncio.timeout(self._ask.idle_timeout_s):
+            async with asyncio.timeout(self._request.idle_timeout_s):
                 await last
         except TimeoutError:
             return False
@@ -195,10 +208,13 @@ class _Reply:
     def _headers(self) -> RawHeaders:
         provider = self._exchange.served_by
         served_by = None if provider is None else "local" if provider.is_local else provider.name
-        return request_headers(self._ask.request_id, self._ask.model, served_by, self._exchange.attempts) + self._extra
+        return (
+            request_headers(self._request.request_id, self._request.model, served_by, self._exchange.attempts)
+            + self._extra
+        )
 
 
-def _is_asked_by_a_peer(headers: list[tuple[bytes, bytes]]) -> bool:
+def _comes_from_a_peer(headers: list[tuple[bytes, bytes]]) -> bool:
     """Does this request come from the LLM URL of a node that serves a peer? Then it must not travel in circles."""
     return any(name == _VIA and VIA_PEER in value.decode("latin-1").split(",") for name, value in headers)
 
@@ -211,10 +227,10 @@ def request_id_of(headers: list[tuple[bytes, bytes]]) -> RequestId:
     return RequestId(f"{random.getrandbits(64):016x}")
 
 
-def _refused(request_id: RequestId, door: Door, status: int, error: str, answer_bytes: int) -> Outcome:
+def _refused(request_id: RequestId, endpoint: Endpoint, status: int, error: str, answer_bytes: int) -> Outcome:
     return Outcome(
         request_id=request_id,
-        door=door,
+        endpoint=endpoint,
         model="",
         model_known=False,
         wants_stream=False,

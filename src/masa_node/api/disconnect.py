@@ -4,15 +4,16 @@ import asyncio
 from types import TracebackType
 from typing import Self
 
-from masa_node.api.request_body import CallerGone
+from masa_node.api.request_body import ClientDisconnected
 from masa_node.api.responses import Receive
 
 # Most answers to quick questions are given before; those do not pay for a task.
 WATCH_AFTER_S = 0.02
 
 
-class CallerWatch:
-    """An async context manager: its body is cancelled, and `CallerGone` raised, when the caller closes the connection.
+class DisconnectWatcher:
+    """An async context manager: its body is cancelled, and `ClientDisconnected` raised, when the caller closes the
+    connection.
 
     The body must not raise anything but `CancelledError`. Nothing is left running afterwards.
     """
@@ -38,10 +39,10 @@ class CallerWatch:
         is_gone = False
         try:
             await self._group.__aexit__(kind, error, trace)
-        except* CallerGone:
+        except* ClientDisconnected:
             is_gone = True  # raised in here, Python before 3.11.4 (Debian 12's) would wrap it in a group
         if is_gone:
-            raise CallerGone
+            raise ClientDisconnected
 
     def _start(self) -> None:
         self._watcher = self._group.create_task(self._watch())
@@ -50,4 +51,4 @@ class CallerWatch:
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
-                raise CallerGone
+                raise ClientDisconnected

@@ -19,7 +19,7 @@ from masa_node.api.origins import (
 )
 from masa_node.chat.errors import BadHost, ConfigurationError, HostRefused, OriginRefused, Unauthorized
 
-RawHeaders = Sequence[tuple[bytes, bytes]]
+HeaderPairs = Sequence[tuple[bytes, bytes]]
 
 # Nothing behind these: liveness probes and the Ollama CLI's first `HEAD /` carry no key.
 OPEN_PATHS = frozenset({b"/", b"/healthz", b"/readyz", b"/health", b"/v1/health"})
@@ -52,7 +52,7 @@ class Guard:
         self._origins = origin_rules(rules.allowed_origins)
         self._good_hosts: set[bytes] = set()
 
-    def check_place(self, headers: RawHeaders) -> bytes | None:
+    def check_host_and_origin(self, headers: HeaderPairs) -> bytes | None:
         """Is it asked at this node, and by nobody but its owner's pages? Returns the Origin, for the CORS headers.
 
         Raises `BadHost`, `HostRefused`, `OriginRefused`.
@@ -67,7 +67,7 @@ class Guard:
             self._check_origin(origin, hosts[0])
         return origins[0] if origins else None
 
-    def check_key(self, raw_path: bytes, headers: RawHeaders) -> bool:
+    def check_key(self, raw_path: bytes, headers: HeaderPairs) -> bool:
         """Does one of the keys come along, where one is needed? False: nobody looked. Raises `Unauthorized`."""
         if not self._keys:
             return True
@@ -128,7 +128,7 @@ def _sendable(key: str) -> str:
     return key
 
 
-def _offered_keys(headers: RawHeaders) -> list[bytes]:
+def _offered_keys(headers: HeaderPairs) -> list[bytes]:
     offered = [value for name, value in headers if name == b"x-api-key"]
     authorizations = [value for name, value in headers if name == b"authorization"]
     if len(authorizations) == 1:  # of several, who knows which one a proxy on the way has looked at

@@ -8,7 +8,7 @@ import msgspec
 
 from masa_node.api.families import Offers, family_of
 from masa_node.chat.offer import NO_FACTS, ModelOffer, same_model_key
-from masa_node.chat.request import Door, path_of
+from masa_node.chat.request import Endpoint, path_of
 
 Json = dict[str, object]
 MAX_NAMED = 12  # models in a sentence
@@ -48,19 +48,19 @@ def named(offers: Offers) -> str:
 
 
 def own_list(offers: Offers) -> Json:
-    """`GET /api/v1/llm/models`: what can be asked here now, who serves it, through which doors."""
+    """`GET /api/v1/llm/models`: what can be asked here now, who serves it, through which endpoints."""
     return {"models": [_own_entry(group) for group in grouped(offers)]}
 
 
 def _own_entry(group: Offers) -> Json:
-    doors = sorted({door for _, offer in group for door in offer.doors})
-    spoken = {family_of(door).value for door in doors if door is not Door.NATIVE}
+    endpoints = sorted({endpoint for _, offer in group for endpoint in offer.endpoints})
+    spoken = {family_of(endpoint).value for endpoint in endpoints if endpoint is not Endpoint.NATIVE}
     contexts = [offer.context_tokens for _, offer in group if offer.context_tokens]
     return {
         "id": group[0][1].model,
         "served_by": [{"provider": provider.name, "local": provider.is_local} for provider, _ in group],
         "dialects": sorted(spoken),
-        "doors": [path_of(door) for door in doors],
+        "endpoints": [path_of(endpoint) for endpoint in endpoints],
         "context_tokens": max(contexts, default=None),
     }
 
@@ -141,7 +141,7 @@ def ollama_tags(offers: Offers) -> Json:
 
 def _tag(group: Offers) -> Json | msgspec.Raw:
     for _, offer in group:
-        if Door.OLLAMA_SHOW in offer.doors and offer.listing != b"{}":
+        if Endpoint.OLLAMA_SHOW in offer.endpoints and offer.listing != b"{}":
             return msgspec.Raw(offer.listing)
     offer = best_known(group)
     entry: Json = {

@@ -1,4 +1,4 @@
-"""The description of the HTTP doors (OpenAPI 3.1). Tests compare it with what the node does."""
+"""The description of the HTTP endpoints (OpenAPI 3.1). Tests compare it with what the node does."""
 
 import re
 
@@ -6,24 +6,24 @@ from masa_node import __version__
 from masa_node.api.paths import SEARCH_PATH
 from masa_node.api.route_headers import PRIVACY, RACE, RACE_FORM, STRICT
 from masa_node.api.statuses import STATUS
-from masa_node.chat.request import DIALECT_OF_DOOR, DOOR_PATHS, RUN_PATH, Door, Privacy
+from masa_node.chat.request import DIALECT_OF_ENDPOINT, ENDPOINT_PATHS, RUN_PATH, Endpoint, Privacy
 
 Json = dict[str, object]
 
-_ABOUT: dict[Door, str] = {
-    Door.NATIVE: "Chat in the LLM's own format: the body goes unchanged to the LLM's own chat endpoint",
-    Door.OPENAI_CHAT: "OpenAI chat completions",
-    Door.OPENAI_COMPLETIONS: "OpenAI completions (the older kind, from a prompt)",
-    Door.OPENAI_RESPONSES: "OpenAI responses",
-    Door.OPENAI_EMBEDDINGS: "OpenAI embeddings",
-    Door.ANTHROPIC_MESSAGES: "Anthropic messages",
-    Door.ANTHROPIC_COUNT_TOKENS: "How many tokens an Anthropic message would take",
-    Door.OLLAMA_CHAT: "Ollama chat (streams unless told not to)",
-    Door.OLLAMA_GENERATE: "Ollama generate (streams unless told not to)",
-    Door.OLLAMA_SHOW: "What is known of a model, in Ollama's shape",
-    Door.OLLAMA_EMBED: "Ollama embeddings",
-    Door.OLLAMA_EMBEDDINGS: "Ollama embeddings (the older kind, from a prompt)",
-    Door.CLOUDFLARE_RUN: "Cloudflare Workers AI; `@cf/...` or encoded (`@cf%2F...`), any account",
+_ABOUT: dict[Endpoint, str] = {
+    Endpoint.NATIVE: "Chat in the LLM's own format: the body goes unchanged to the LLM's own chat endpoint",
+    Endpoint.OPENAI_CHAT: "OpenAI chat completions",
+    Endpoint.OPENAI_COMPLETIONS: "OpenAI completions (the older kind, from a prompt)",
+    Endpoint.OPENAI_RESPONSES: "OpenAI responses",
+    Endpoint.OPENAI_EMBEDDINGS: "OpenAI embeddings",
+    Endpoint.ANTHROPIC_MESSAGES: "Anthropic messages",
+    Endpoint.ANTHROPIC_COUNT_TOKENS: "How many tokens an Anthropic message would take",
+    Endpoint.OLLAMA_CHAT: "Ollama chat (streams unless told not to)",
+    Endpoint.OLLAMA_GENERATE: "Ollama generate (streams unless told not to)",
+    Endpoint.OLLAMA_SHOW: "What is known of a model, in Ollama's shape",
+    Endpoint.OLLAMA_EMBED: "Ollama embeddings",
+    Endpoint.OLLAMA_EMBEDDINGS: "Ollama embeddings (the older kind, from a prompt)",
+    Endpoint.CLOUDFLARE_RUN: "Cloudflare Workers AI; `@cf/...` or encoded (`@cf%2F...`), any account",
 }
 _PLAIN: tuple[tuple[str, str, str], ...] = (
     ("/", "Is the node running?", "text/plain"),
@@ -36,7 +36,7 @@ _PLAIN: tuple[tuple[str, str, str], ...] = (
     ("/api/v1/node", "The node itself: version, id, addresses, load, policies", "application/json"),
     ("/api/v1/peers", "The peers: who is linked, directly or through a relay, and what they share", "application/json"),
     ("/api/v1/stake", "Stakes: the policies, this node's own stake, what was read of the chain", "application/json"),
-    ("/api/v1/llm/models", "What can be asked here now, who serves it, through which doors", "application/json"),
+    ("/api/v1/llm/models", "What can be asked here now, who serves it, through which endpoints", "application/json"),
     (
         "/v1/models",
         "The models that can be asked in OpenAI's formats; with an `anthropic-version` header, in Anthropic's",
@@ -64,8 +64,8 @@ _ROUTE_HEADERS: tuple[tuple[str, str, Json], ...] = (
     ),
 )
 _CLOUDFLARE_ALIASES = {
-    f"/client/v4/accounts/{{account}}/ai{DOOR_PATHS[door][0]}": door
-    for door in (Door.OPENAI_CHAT, Door.OPENAI_EMBEDDINGS, Door.OPENAI_RESPONSES)
+    f"/client/v4/accounts/{{account}}/ai{ENDPOINT_PATHS[endpoint][0]}": endpoint
+    for endpoint in (Endpoint.OPENAI_CHAT, Endpoint.OPENAI_EMBEDDINGS, Endpoint.OPENAI_RESPONSES)
 }
 _SEARCH = "The models that can be asked in Cloudflare's format; `search`, `task`, `page`, `per_page`"
 _ACCOUNT: Json = {
@@ -82,14 +82,14 @@ _JSON_OBJECT: Json = {"schema": {"type": "object"}}
 def describe() -> Json:
     """The whole description."""
     paths: dict[str, Json] = {}
-    for door, door_paths in DOOR_PATHS.items():
-        for path in door_paths:
-            paths[path] = {"post": _chat_operation(door, path)}
+    for endpoint, endpoint_paths in ENDPOINT_PATHS.items():
+        for path in endpoint_paths:
+            paths[path] = {"post": _chat_operation(endpoint, path)}
     for path, about, media_type in _PLAIN:
         paths[path] = {"get": _get_operation(path, about, media_type)}
     paths[RUN_PATH] = {"post": _run_operation()}
-    for path, door in _CLOUDFLARE_ALIASES.items():
-        paths[path] = {"post": {**_chat_operation(door, path), "parameters": [_ACCOUNT, *_route_headers()]}}
+    for path, endpoint in _CLOUDFLARE_ALIASES.items():
+        paths[path] = {"post": {**_chat_operation(endpoint, path), "parameters": [_ACCOUNT, *_route_headers()]}}
     paths[SEARCH_PATH] = {"get": {**_get_operation(SEARCH_PATH, _SEARCH, "application/json"), "parameters": [_ACCOUNT]}}
     paths["/v1/models/{model}"] = {"get": _one_model_operation()}
     return {
@@ -97,7 +97,9 @@ def describe() -> Json:
         "info": {
             "title": "Masa Node",
             "version": __version__,
-            "description": "One HTTP endpoint for any LLM. Bodies, streams and errors are in the door's own format.",
+            "description": (
+                "One HTTP endpoint for any LLM. Bodies, streams and errors are in the endpoint's own format."
+            ),
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "security": [{}, {"bearer": []}, {"header": []}],
@@ -112,10 +114,13 @@ def describe() -> Json:
 
 
 def operations() -> list[tuple[str, str, str]]:
-    """Method, path and meaning of every door."""
-    chat = [("POST", path, _ABOUT[door]) for door, paths in DOOR_PATHS.items() for path in paths]
-    chat.append(("POST", RUN_PATH, _ABOUT[Door.CLOUDFLARE_RUN]))
-    chat += [("POST", path, f"{_ABOUT[door]}, at Cloudflare's address") for path, door in _CLOUDFLARE_ALIASES.items()]
+    """Method, path and meaning of every endpoint."""
+    chat = [("POST", path, _ABOUT[endpoint]) for endpoint, paths in ENDPOINT_PATHS.items() for path in paths]
+    chat.append(("POST", RUN_PATH, _ABOUT[Endpoint.CLOUDFLARE_RUN]))
+    chat += [
+        ("POST", path, (f"{_ABOUT[endpoint]}, at Cloudflare's address"))
+        for path, endpoint in _CLOUDFLARE_ALIASES.items()
+    ]
     lists = [("GET", path, about) for path, about, _ in _PLAIN]
     return [*chat, *lists, ("GET", SEARCH_PATH, _SEARCH), ("GET", "/v1/models/{model}", _ONE_MODEL)]
 
@@ -125,18 +130,18 @@ def _id_of(path: str) -> str:
 
 
 def _errors() -> Json:
-    """Every status of an error that any door may tell; an LLM's own 4xx and 5xx come through as they are."""
+    """Every status of an error that any endpoint may tell; an LLM's own 4xx and 5xx come through as they are."""
     content: Json = {"application/json": _JSON_OBJECT}
     responses: Json = {
-        str(status): {"description": f"An error in the door's format: {status}", "content": content}
+        str(status): {"description": f"An error in the endpoint's format: {status}", "content": content}
         for status in sorted(set(STATUS.values()))
     }
     responses["default"] = {"description": "The LLM's own error, as it gave it", "content": content}
     return responses
 
 
-def _chat_operation(door: Door, path: str) -> Json:
-    named = "name" if door is Door.OLLAMA_SHOW else "model"
+def _chat_operation(endpoint: Endpoint, path: str) -> Json:
+    named = "name" if endpoint is Endpoint.OLLAMA_SHOW else "model"
     body: Json = {
         "type": "object",
         "properties": {named: {"type": "string", "maxLength": 256, "minLength": 1}, "stream": {"type": "boolean"}},
@@ -145,8 +150,8 @@ def _chat_operation(door: Door, path: str) -> Json:
     }
     return {
         "operationId": _id_of(path),
-        "summary": _ABOUT[door],
-        "tags": [DIALECT_OF_DOOR[door].value if door is not Door.NATIVE else "native"],
+        "summary": _ABOUT[endpoint],
+        "tags": [DIALECT_OF_ENDPOINT[endpoint].value if endpoint is not Endpoint.NATIVE else "native"],
         "parameters": _route_headers(),
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         "responses": {
@@ -173,7 +178,7 @@ def _route_headers() -> list[Json]:
 def _run_operation() -> Json:
     body: Json = {"type": "object", "properties": {"stream": {"type": "boolean"}}, "additionalProperties": True}
     return {
-        **_chat_operation(Door.CLOUDFLARE_RUN, RUN_PATH),
+        **_chat_operation(Endpoint.CLOUDFLARE_RUN, RUN_PATH),
         "parameters": [_ACCOUNT, _MODEL_IN_PATH, *_route_headers()],
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
     }

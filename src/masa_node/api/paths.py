@@ -1,4 +1,6 @@
-"""What a path asks for: a door, perhaps with the model's name in it, a list, or something that is not here. Pure."""
+"""What a path asks for: an endpoint, perhaps with the model's name in it, a list, or something that is not here.
+Pure.
+"""
 
 import re
 from urllib.parse import unquote_to_bytes
@@ -6,9 +8,9 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from masa_node.chat.errors import BadModel
-from masa_node.chat.request import DOOR_PATHS, DialectName, Door
+from masa_node.chat.request import ENDPOINT_PATHS, DialectName, Endpoint
 
-CHAT_DOORS: dict[str, Door] = {path: door for door, paths in DOOR_PATHS.items() for path in paths}
+CHAT_ENDPOINTS: dict[str, Endpoint] = {path: endpoint for endpoint, paths in ENDPOINT_PATHS.items() for path in paths}
 GET_PATHS = frozenset(
     {
         "/",
@@ -51,28 +53,28 @@ _DOTS = frozenset({".", ".."})
 
 
 class Place(msgspec.Struct, frozen=True):
-    """`path` as it is written here. `model` is set where it stands in the path, for `door` CLOUDFLARE_RUN."""
+    """`path` as it is written here. `model` is set where it stands in the path, for `endpoint` CLOUDFLARE_RUN."""
 
     path: str
-    door: Door | None = None
+    endpoint: Endpoint | None = None
     model: str | None = None
 
 
 def place_of(path: str, raw_path: bytes) -> Place:
     """What is asked for. `path` is `raw_path` with its escapes decoded, once. Raises `BadModel`."""
     tidy = tidy_path(path)
-    door = CHAT_DOORS.get(tidy)
-    if door is not None or b"/ai/" not in raw_path:
-        return Place(tidy, door)
+    endpoint = CHAT_ENDPOINTS.get(tidy)
+    if endpoint is not None or b"/ai/" not in raw_path:
+        return Place(tidy, endpoint)
     match = _CLOUDFLARE.fullmatch(raw_path)
     if match is None:
         return Place(tidy)
     rest = match["rest"]
     if rest.startswith(_RUN) and len(rest) > len(_RUN):
-        return Place(tidy, Door.CLOUDFLARE_RUN, _model_in(rest[len(_RUN) :]))
+        return Place(tidy, Endpoint.CLOUDFLARE_RUN, _model_in(rest[len(_RUN) :]))
     inner = "/" + rest.decode("ascii")
-    if CHAT_DOORS.get(inner) is not None and inner.startswith("/v1/"):  # its OpenAI-compatible endpoints
-        return Place(inner, CHAT_DOORS[inner])
+    if CHAT_ENDPOINTS.get(inner) is not None and inner.startswith("/v1/"):  # its OpenAI-compatible endpoints
+        return Place(inner, CHAT_ENDPOINTS[inner])
     return Place(SEARCH if inner == SEARCH.removeprefix("/ai") else tidy)
 
 

@@ -90,12 +90,12 @@ BODY_TIMEOUT_S = 120.0
 BODY_IS_HERE = "masa_node.body_is_here"
 
 
-class CallerGone(Exception):
+class ClientDisconnected(Exception):
     """The caller closed the connection. Not an error of ours: nobody is there to be told."""
 
 
 async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
-    """The whole body. Raises `BodyTooLarge`, `BodyTooSlow`, `EncodedBody`, `Overloaded`, `CallerGone`."""
+    """The whole body. Raises `BodyTooLarge`, `BodyTooSlow`, `EncodedBody`, `Overloaded`, `ClientDisconnected`."""
     _check_headers(scope["headers"], max_bytes)
     held = scope.get(HELD_BODY)
     if held is None:
@@ -126,7 +126,7 @@ async def _read(receive: Receive, max_bytes: int, held: HeldBody) -> bytes:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise CallerGone
+            raise ClientDisconnected
         piece: bytes = message.get("body", b"")
         size += len(piece)
         if size > max_bytes:

@@ -19,14 +19,14 @@ from masa_node.chat.errors import (
     Unauthorized,
     WrongMethod,
 )
-from masa_node.chat.outcome import Attempt, told
+from masa_node.chat.outcome import Attempt, abridged
 from masa_node.chat.request import DialectName, Headers, RequestId
 from masa_node.dialects.dialect import ErrorText
 from masa_node.dialects.registry import DIALECTS
 
-Message = MutableMapping[str, Any]
-Send = Callable[[Message], Awaitable[None]]
-Receive = Callable[[], Awaitable[Message]]
+AsgiMessage = MutableMapping[str, Any]
+Send = Callable[[AsgiMessage], Awaitable[None]]
+Receive = Callable[[], Awaitable[AsgiMessage]]
 Scope = MutableMapping[str, Any]
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -48,8 +48,8 @@ _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%"
 
 def error_text(error: MasaError, request_id: RequestId) -> ErrorText:
     """The error in words: what happened, where, what to do."""
-    place = error.place if isinstance(error, ProviderError) else ""
-    message = f"{place}: {error.message}" if place else error.message
+    location = error.location if isinstance(error, ProviderError) else ""
+    message = f"{location}: {error.message}" if location else error.message
     return ErrorText(status_of(error), error.code, message, request_id)
 
 
@@ -137,7 +137,7 @@ def request_headers(
     if attempts:
         parts = [
             f"{header_name(a.provider)}={a.result};ms={(a.ended_after_s - a.asked_after_s) * 1000:.0f}"
-            for a in told(attempts)
+            for a in abridged(attempts)
         ]
         headers.append((b"x-masa-attempts", ", ".join(parts).encode()))
     return headers

@@ -22,7 +22,7 @@ _YES_OR_NO = {b"1": True, b"true": True, b"0": False, b"false": False}
 _FROM_TIGHT_TO_LOOSE = (Privacy.LOCAL, Privacy.TRUSTED, Privacy.ANY)
 _MAX_SHOWN_CHARS = 80
 _MAX_DIGITS = len(str(MAX_WIDTH))
-Word = TypeVar("Word", bound=StrEnum)
+Choice = TypeVar("Choice", bound=StrEnum)
 
 
 def route_of(headers: Sequence[tuple[bytes, bytes]], race: RaceRule, privacy: Privacy) -> tuple[RaceRule, Privacy]:
@@ -93,7 +93,7 @@ def _privacy(text: str, ceiling: Privacy) -> Privacy:
     return privacy
 
 
-def _word(kind: type[Word], text: str) -> Word | None:
+def _word(kind: type[Choice], text: str) -> Choice | None:
     return next((word for word in kind if word.value == text), None)
 
 

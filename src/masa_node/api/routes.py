@@ -1,4 +1,4 @@
-"""The ordinary doors, served by Starlette: lists of models, versions, health, metrics, the API's description."""
+"""The ordinary endpoints, served by Starlette: lists of models, versions, health, metrics, the API's description."""
 
 from collections.abc import Awaitable, Callable
 
@@ -20,7 +20,7 @@ from masa_node.routing.catalog import Catalog
 # The Ollama release whose API this one speaks: clients refuse versions that look too old for a feature they use.
 OLLAMA_API_VERSION = "0.32.15"
 
-Endpoint = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Readiness(msgspec.Struct, frozen=True):
@@ -32,7 +32,7 @@ class Readiness(msgspec.Struct, frozen=True):
 
 
 class NodeView(msgspec.Struct, frozen=True):
-    """What the ordinary doors show. `readiness` tells whether anything can be asked;
+    """What the ordinary endpoints show. `readiness` tells whether anything can be asked;
     `node`, `peers` and `stake` give what is told of the node and of its network, ready to be written as JSON;
     `askable` gives those of some offers that may be asked for at all (privacy, stakes); `first_look` returns when LLM
     servers have been asked once what they serve, or that takes too long; `running` gives the entries of Ollama's
@@ -56,7 +56,7 @@ def json_response(value: object, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
-def ordinary_doors(view: NodeView) -> Router:
+def ordinary_endpoints(view: NodeView) -> Router:
     """A bare router: errors pass through it to `App`, which tells them. It is only asked for paths that exist."""
     return Router(
         routes=[
@@ -101,20 +101,20 @@ async def _openapi(request: Request) -> Response:
     return json_response(describe())
 
 
-def _list(make: Callable[[], object]) -> Endpoint:
-    async def endpoint(request: Request) -> Response:
+def _list(make: Callable[[], object]) -> Handler:
+    async def handler(request: Request) -> Response:
         del request
         return json_response(make())
 
-    return endpoint
+    return handler
 
 
-def _models(view: NodeView, make: Callable[[Offers, Request], object]) -> Endpoint:
-    async def endpoint(request: Request) -> Response:
+def _models(view: NodeView, make: Callable[[Offers, Request], object]) -> Handler:
+    async def handler(request: Request) -> Response:
         await view.first_look()
         return json_response(make(view.askable(view.catalog.all_offers()), request))
 
-    return endpoint
+    return handler
 
 
 def _family(request: Request) -> DialectName:
@@ -135,33 +135,33 @@ def _search(offers: Offers, request: Request) -> object:
     return models.cloudflare_list(offers_for(DialectName.CLOUDFLARE, offers), request.query_params)
 
 
-def _ps(view: NodeView) -> Endpoint:
-    async def endpoint(request: Request) -> Response:
+def _ps(view: NodeView) -> Handler:
+    async def handler(request: Request) -> Response:
         del request
         return json_response({"models": await view.running()})
 
-    return endpoint
+    return handler
 
 
-def _readyz(view: NodeView) -> Endpoint:
-    async def endpoint(request: Request) -> Response:
+def _readyz(view: NodeView) -> Handler:
+    async def handler(request: Request) -> Response:
         del request
         found = view.readiness()
         return json_response(found, 200 if found.ready else 503)
 
-    return endpoint
+    return handler
 
 
-def _metrics(view: NodeView) -> Endpoint:
-    async def endpoint(request: Request) -> Response:
+def _metrics(view: NodeView) -> Handler:
+    async def handler(request: Request) -> Response:
         del request
         return Response(view.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    return endpoint
+    return handler
 
 
-def _one_model(view: NodeView) -> Endpoint:
-    async def endpoint(request: Request) -> Response:
+def _one_model(view: NodeView) -> Handler:
+    async def handler(request: Request) -> Response:
         model = check_model(request.path_params["model"])  # decoded once, by the server
         if not view.catalog.knows(model):
             await view.refresh()
@@ -175,4 +175,4 @@ def _one_model(view: NodeView) -> Endpoint:
             raise not_in_family(model, family, offers)
         return json_response({**models.openai_entry(found[0][1]), "id": model})
 
-    return endpoint
+    return handler

@@ -5,23 +5,23 @@ from collections.abc import Callable
 import msgspec
 
 from masa_node.api import models
-from masa_node.api.chat import ChatDoors
+from masa_node.api.chat import ChatEndpoints
 from masa_node.api.families import Offers, not_in_family, offers_for
 from masa_node.api.request_body import read_body
-from masa_node.api.responses import Message, RawHeaders, Receive, Scope, Send, send_whole
+from masa_node.api.responses import AsgiMessage, RawHeaders, Receive, Scope, Send, send_whole
 from masa_node.chat.errors import BadJson, BadModel
-from masa_node.chat.request import DialectName, Door
+from masa_node.chat.request import DialectName, Endpoint
 from masa_node.dialects.condensing import REQUEST_DEPTH
 from masa_node.dialects.peek import peek
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.steps import readable
 
 
-class ShowDoor:
+class ShowEndpoint:
     """Serves `/api/show`. `askable` gives those of some offers that may be asked for."""
 
     def __init__(
-        self, catalog: Catalog, askable: Callable[[Offers], Offers], chat: ChatDoors, max_body_bytes: int
+        self, catalog: Catalog, askable: Callable[[Offers], Offers], chat: ChatEndpoints, max_body_bytes: int
     ) -> None:
         self._catalog = catalog
         self._askable = askable
@@ -38,23 +38,23 @@ class ShowDoor:
             return
         given = False
 
-        async def again() -> Message:
+        async def again() -> AsgiMessage:
             nonlocal given
             if given:
                 return await receive()
             given = True
             return {"type": "http.request", "body": body, "more_body": False}
 
-        await self._chat.serve(Door.OLLAMA_SHOW, scope, again, send, extra)
+        await self._chat.serve(Endpoint.OLLAMA_SHOW, scope, again, send, extra)
 
     def _offers_elsewhere(self, body: bytes) -> Offers:
         """The model's offers if it is known here and no Ollama serves it. Raises `DialectNotServed`."""
         try:
-            model = peek(body, Door.OLLAMA_SHOW).model
+            model = peek(body, Endpoint.OLLAMA_SHOW).model
         except (BadJson, BadModel):
-            return []  # the chat door says what is wrong with it
+            return []  # the chat endpoint says what is wrong with it
         offers = self._askable(self._catalog.offers_of(model))
         found = offers_for(DialectName.OLLAMA, offers)
         if offers and not found:
             raise not_in_family(model, DialectName.OLLAMA, offers)
-        return [] if any(Door.OLLAMA_SHOW in offer.doors for _, offer in found) else found
+        return [] if any(Endpoint.OLLAMA_SHOW in offer.endpoints for _, offer in found) else found

@@ -27,7 +27,7 @@ STATUS: dict[type[e.MasaError], int] = {
     e.StakeUnknown: 503,
     e.StakeDemanded: 403,
     e.ProviderError: 502,
-    e.AskLoop: 508,
+    e.RequestLoop: 508,
     e.PolicyError: 403,
     e.MasaError: 500,
 }

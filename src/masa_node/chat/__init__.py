@@ -1,4 +1,5 @@
-"""Frozen values of one chat request and the error tree; imports nothing of the other rooms.
+"""Frozen values of one chat request and the error tree; imports nothing of the other packages.
 
-Import from the modules: `request`, `answer`, `offer`, `outcome`, `errors`.
+Primitives: `request.Request` (what is asked), `answer.Answer` (what comes back), `offer.ModelOffer` (what can be
+asked), `outcome.Outcome` (how it ended), `errors.MasaError` and its tree.
 """

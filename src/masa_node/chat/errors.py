@@ -4,7 +4,7 @@ answers, logs and metrics; the message names what happened, what was tried and w
 HTTP statuses live in `api/`, dialect shapes in `dialects/`, exit codes in `cli/`.
 """
 
-from masa_node.chat.request import Door, Headers
+from masa_node.chat.request import Endpoint, Headers
 
 
 class MasaError(Exception):
@@ -69,7 +69,7 @@ class UnknownModel(CallerError):
 
 
 class DialectNotServed(CallerError):
-    """The model is here, but its LLM does not speak this door's format. Use the door that the message names."""
+    """The model is here, but its LLM does not speak this endpoint's format. Use the endpoint that the message names."""
 
     code = "dialect_not_served"
 
@@ -93,13 +93,13 @@ class BadHeader(CallerError):
 
 
 class UnknownPath(CallerError):
-    """There is no such door. The message names those that exist."""
+    """There is no such endpoint. The message names those that exist."""
 
     code = "unknown_path"
 
 
 class WrongMethod(CallerError):
-    """The door exists, for another method. The message names it."""
+    """The endpoint exists, for another method. The message names it."""
 
     code = "method_not_allowed"
 
@@ -141,10 +141,10 @@ class Unauthorized(PolicyError):
     code = "unauthorized"
 
 
-class AskLoop(PolicyError):
+class RequestLoop(PolicyError):
     """This node's LLM URL leads back to this node. Point LLM_CHAT_URL at an LLM server."""
 
-    code = "ask_loop"
+    code = "request_loop"
 
 
 class CallerStalled(PolicyError):
@@ -197,10 +197,10 @@ class Overloaded(MasaError):
 
 
 class ProviderError(MasaError):
-    """An LLM (or the way to it) failed. `place` is where, in words: "ollama (http://localhost:11434)"."""
+    """An LLM (or the way to it) failed. `location` is where, in words: "ollama (http://localhost:11434)"."""
 
     code = "provider_failed"
-    place = ""
+    location = ""
     away_for_s: float | None = None  # since it was there; None: it is not known to be away for a short time only
 
 
@@ -311,13 +311,13 @@ class MemoryFull(ProviderError):
 
 
 class EndpointMissing(ErrorAnswer):
-    """The LLM's server has no such endpoint; `doors` are those that it has. Ask for it through one of them."""
+    """The LLM's server has no such endpoint; `endpoints` are those that it has. Ask for it through one of them."""
 
     code = "endpoint_missing"
 
-    def __init__(self, message: str, doors: frozenset[Door], headers: Headers = (), status: int = 400) -> None:
+    def __init__(self, message: str, endpoints: frozenset[Endpoint], headers: Headers = (), status: int = 400) -> None:
         super().__init__(message, status=status, headers=headers, body=b"", is_json=False)
-        self.doors = doors
+        self.endpoints = endpoints
 
 
 class PeerBusy(ProviderError):

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
-from masa_node.chat.request import Door
+from masa_node.chat.request import Endpoint
 
 LATEST = ":latest"
 
@@ -38,7 +38,7 @@ class ModelOffer(msgspec.Struct, frozen=True):
     """
 
     model: str
-    doors: frozenset[Door]
+    endpoints: frozenset[Endpoint]
     listing: bytes = b"{}"
     owned_by: str | None = None
     created_at_unix_s: int | None = None

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from masa_node.chat.request import Door, RaceMode, RequestId
+from masa_node.chat.request import Endpoint, RaceMode, RequestId
 
 MAX_TRAIL = 8  # attempts that are told, in a header and in the log: both are read by people
 
@@ -16,7 +16,7 @@ STATUS_CALLER_GONE = 499  # nginx's: nobody was there any more to be told
 
 
 class Attempt(msgspec.Struct, frozen=True, gc=False):
-    """One provider that was asked; times are seconds after the ask came; `is_local`: it is an own LLM server.
+    """One provider that was asked; times are seconds after the request came; `is_local`: it is an own LLM server.
 
     `result` is `won`, `cancelled` (another won, or the caller has gone), `http_<status>` or an error's `code`.
     """
@@ -34,11 +34,11 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     `error` is an error's `code`, `caller_gone`, or None for a whole answer. Durations are seconds; `first_piece_s` is
     None when no piece came. `status` is what the caller was told; an answer that broke later keeps its 200 and has an
     `error`. `race` is the rule by which peers were asked, None if none was; `hedges` how many of them were asked
-    although another still ran. `asked_by` is the peer whose ask it was, None for the owner's own.
+    although another still ran. `requester` is the peer whose request it was, None for the owner's own.
     """
 
     request_id: RequestId
-    door: Door
+    endpoint: Endpoint
     model: str
     model_known: bool
     wants_stream: bool
@@ -56,10 +56,10 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     total_s: float
     race: RaceMode | None = None
     hedges: int = 0
-    asked_by: str | None = None
+    requester: str | None = None
 
 
-def told(attempts: Sequence[Attempt]) -> Sequence[Attempt]:
+def abridged(attempts: Sequence[Attempt]) -> Sequence[Attempt]:
     """The attempts that are told: the first MAX_TRAIL, and who won in any case."""
     if len(attempts) <= MAX_TRAIL:
         return attempts

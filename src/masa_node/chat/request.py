@@ -1,4 +1,4 @@
-"""What a caller asks: the frozen `Ask`, the doors it may come through and the dialects spoken there."""
+"""What a caller asks: the frozen `Request`, the endpoints it may come through and the dialects spoken there."""
 
 from enum import StrEnum
 from typing import NewType
@@ -20,10 +20,10 @@ class DialectName(StrEnum):
     CLOUDFLARE = "cloudflare"
 
 
-class Door(StrEnum):
-    """What is asked for, and in which format. An upstream has a path for each door that it serves.
+class Endpoint(StrEnum):
+    """What is asked for, and in which format. An upstream has a path for each endpoint that it serves.
 
-    `NATIVE` is the product's own door: the body is in whatever format the LLM's own chat endpoint takes.
+    `NATIVE` is the product's own endpoint: the body is in whatever format the LLM's own chat endpoint takes.
     """
 
     NATIVE = "native"
@@ -41,37 +41,38 @@ class Door(StrEnum):
     CLOUDFLARE_RUN = "cloudflare.run"
 
 
-DIALECT_OF_DOOR: dict[Door, DialectName] = {
-    Door.NATIVE: DialectName.OPENAI,  # only for errors that arise before the LLM is known: the most widely read shape
-    Door.OPENAI_CHAT: DialectName.OPENAI,
-    Door.OPENAI_COMPLETIONS: DialectName.OPENAI,
-    Door.OPENAI_RESPONSES: DialectName.OPENAI_RESPONSES,
-    Door.OPENAI_EMBEDDINGS: DialectName.OPENAI,
-    Door.ANTHROPIC_MESSAGES: DialectName.ANTHROPIC,
-    Door.ANTHROPIC_COUNT_TOKENS: DialectName.ANTHROPIC,
-    Door.OLLAMA_CHAT: DialectName.OLLAMA,
-    Door.OLLAMA_GENERATE: DialectName.OLLAMA,
-    Door.OLLAMA_SHOW: DialectName.OLLAMA,
-    Door.OLLAMA_EMBED: DialectName.OLLAMA,
-    Door.OLLAMA_EMBEDDINGS: DialectName.OLLAMA,
-    Door.CLOUDFLARE_RUN: DialectName.CLOUDFLARE,
+DIALECT_OF_ENDPOINT: dict[Endpoint, DialectName] = {
+    # only for errors that arise before the LLM is known: the most widely read shape
+    Endpoint.NATIVE: DialectName.OPENAI,
+    Endpoint.OPENAI_CHAT: DialectName.OPENAI,
+    Endpoint.OPENAI_COMPLETIONS: DialectName.OPENAI,
+    Endpoint.OPENAI_RESPONSES: DialectName.OPENAI_RESPONSES,
+    Endpoint.OPENAI_EMBEDDINGS: DialectName.OPENAI,
+    Endpoint.ANTHROPIC_MESSAGES: DialectName.ANTHROPIC,
+    Endpoint.ANTHROPIC_COUNT_TOKENS: DialectName.ANTHROPIC,
+    Endpoint.OLLAMA_CHAT: DialectName.OLLAMA,
+    Endpoint.OLLAMA_GENERATE: DialectName.OLLAMA,
+    Endpoint.OLLAMA_SHOW: DialectName.OLLAMA,
+    Endpoint.OLLAMA_EMBED: DialectName.OLLAMA,
+    Endpoint.OLLAMA_EMBEDDINGS: DialectName.OLLAMA,
+    Endpoint.CLOUDFLARE_RUN: DialectName.CLOUDFLARE,
 }
 
 
-# Where each door is on the HTTP side; the first path is the one that messages name.
-DOOR_PATHS: dict[Door, tuple[str, ...]] = {
-    Door.NATIVE: ("/api/v1/chat", "/v1/api/chat"),
-    Door.OPENAI_CHAT: ("/v1/chat/completions",),
-    Door.OPENAI_COMPLETIONS: ("/v1/completions",),
-    Door.OPENAI_RESPONSES: ("/v1/responses",),
-    Door.OPENAI_EMBEDDINGS: ("/v1/embeddings",),
-    Door.ANTHROPIC_MESSAGES: ("/v1/messages",),
-    Door.ANTHROPIC_COUNT_TOKENS: ("/v1/messages/count_tokens",),
-    Door.OLLAMA_CHAT: ("/api/chat",),
-    Door.OLLAMA_GENERATE: ("/api/generate",),
-    Door.OLLAMA_SHOW: ("/api/show",),
-    Door.OLLAMA_EMBED: ("/api/embed",),
-    Door.OLLAMA_EMBEDDINGS: ("/api/embeddings",),
+# Where each endpoint is on the HTTP side; the first path is the one that messages name.
+ENDPOINT_PATHS: dict[Endpoint, tuple[str, ...]] = {
+    Endpoint.NATIVE: ("/api/v1/chat", "/v1/api/chat"),
+    Endpoint.OPENAI_CHAT: ("/v1/chat/completions",),
+    Endpoint.OPENAI_COMPLETIONS: ("/v1/completions",),
+    Endpoint.OPENAI_RESPONSES: ("/v1/responses",),
+    Endpoint.OPENAI_EMBEDDINGS: ("/v1/embeddings",),
+    Endpoint.ANTHROPIC_MESSAGES: ("/v1/messages",),
+    Endpoint.ANTHROPIC_COUNT_TOKENS: ("/v1/messages/count_tokens",),
+    Endpoint.OLLAMA_CHAT: ("/api/chat",),
+    Endpoint.OLLAMA_GENERATE: ("/api/generate",),
+    Endpoint.OLLAMA_SHOW: ("/api/show",),
+    Endpoint.OLLAMA_EMBED: ("/api/embed",),
+    Endpoint.OLLAMA_EMBEDDINGS: ("/api/embeddings",),
 }
 
 
@@ -79,13 +80,13 @@ DOOR_PATHS: dict[Door, tuple[str, ...]] = {
 RUN_PATH = "/client/v4/accounts/{account}/ai/run/{model}"
 
 
-def path_of(door: Door) -> str:
-    """The path that messages name for this door."""
-    return RUN_PATH if door is Door.CLOUDFLARE_RUN else DOOR_PATHS[door][0]
+def path_of(endpoint: Endpoint) -> str:
+    """The path that messages name for this endpoint."""
+    return RUN_PATH if endpoint is Endpoint.CLOUDFLARE_RUN else ENDPOINT_PATHS[endpoint][0]
 
 
-# The doors through which the same conversation could be had, in another format.
-CONVERSATION_DOORS = (Door.OPENAI_CHAT, Door.ANTHROPIC_MESSAGES, Door.OLLAMA_CHAT, Door.NATIVE)
+# The endpoints through which the same conversation could be had, in another format.
+CONVERSATION_ENDPOINTS = (Endpoint.OPENAI_CHAT, Endpoint.ANTHROPIC_MESSAGES, Endpoint.OLLAMA_CHAT, Endpoint.NATIVE)
 
 
 class Privacy(StrEnum):
@@ -117,20 +118,20 @@ class RaceRule(msgspec.Struct, frozen=True):
     width: int | None = None
 
 
-class Ask(msgspec.Struct, frozen=True, gc=False):
+class Request(msgspec.Struct, frozen=True, gc=False):
     """One request, exactly as it came: `body` is never rewritten.
 
     `headers` are the caller's headers that may travel on (never a credential), names in lower case.
     `first_piece_deadline_s` is on the event loop's monotonic clock: until then somebody must have answered, or shown
-    that it works. `idle_timeout_s` is the longest silence after such a sign, and between two pieces.
-    `query` is the query of the caller's URL, as far as it may travel on.
-    `begin_deadline_s`, on the same clock, is when the first piece has to be there whatever signs there were; the later
-    of the two deadlines counts. `asked_by` is the peer whose ask it is; None: the owner's own. `may_translate`: may it
-    be served in another format, where nobody speaks that of its door?
+    that it works. `idle_timeout_s` is the longest silence after such a sign, and between two pieces. `query` is the
+    query of the caller's URL, as far as it may travel on. `begin_deadline_s`, on the same clock, is when the first
+    piece has to be there whatever signs there were; the later of the two deadlines counts. `requester` is the peer
+    whose request it is; None: the owner's own. `may_translate`: may it be served in another format, where nobody speaks
+    that of its endpoint?
     """
 
     request_id: RequestId
-    door: Door
+    endpoint: Endpoint
     model: str
     wants_stream: bool
     body: bytes
@@ -139,7 +140,7 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     idle_timeout_s: float
     privacy: Privacy = Privacy.ANY
     race: RaceRule = RaceRule()
-    asked_by: str | None = None
+    requester: str | None = None
     begin_deadline_s: float = 0.0
     may_translate: bool = True
     query: str = ""

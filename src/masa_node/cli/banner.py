@@ -32,22 +32,22 @@ def _to_whoever_reads(greet: Callable[P, None]) -> Callable[P, None]:
     return printed
 
 
-class GreetPrograms:
+class BannerForPrograms:
     """One line of JSON for each event."""
 
     @_to_whoever_reads
-    def listening(self, address: str, node: Node) -> None:
+    def on_listening(self, address: str, node: Node) -> None:
         """See `Announce`."""
-        upstreams = [{"name": provider.name, "place": provider.place} for provider in node.roster.providers]
+        upstreams = [{"name": provider.name, "location": provider.location} for provider in node.poller.providers]
         _print_line({"event": "listening", "address": address, "upstreams": upstreams})
 
     @_to_whoever_reads
-    def settled(self, address: str, node: Node) -> None:
+    def on_ready(self, address: str, node: Node) -> None:
         """See `Announce`."""
         states = [{"name": name, "kind": kind, "up": is_up} for name, kind, is_up in node.states()]
         _print_line(
             {
-                "event": "settled",
+                "event": "ready",
                 "address": address,
                 "upstreams": states,
                 "models": _models(node),
@@ -57,18 +57,18 @@ class GreetPrograms:
         )
 
 
-class GreetPeople:
+class BannerForPeople:
     """The address, what is behind it, and a command to try."""
 
     @_to_whoever_reads
-    def listening(self, address: str, node: Node) -> None:
+    def on_listening(self, address: str, node: Node) -> None:
         """See `Announce`."""
         print(f"Masa Node listens on {address}", flush=True)
-        if not node.roster.providers and node.settings.find_local:
+        if not node.poller.providers and node.settings.find_local:
             print("Looking for LLM servers on this machine (LLM_CHAT_URL is not set) ...", flush=True)
 
     @_to_whoever_reads
-    def settled(self, address: str, node: Node) -> None:
+    def on_ready(self, address: str, node: Node) -> None:
         """See `Announce`."""
         now, offers = node.situation(), node.askable(node.catalog.all_offers())
         for server in now.servers:

@@ -45,12 +45,12 @@ class StderrInForce(io.TextIOBase):
 class DemoForPrograms:
     """One line of JSON for each event."""
 
-    def listening(self, address: str, node: Node) -> None:
+    def on_listening(self, address: str, node: Node) -> None:
         """See `Announce`."""
         del node
         _print_line({"event": "listening", "address": address})
 
-    def settled(self, address: str, node: Node) -> None:
+    def on_ready(self, address: str, node: Node) -> None:
         """See `Announce`."""
 
     def ready(self, node: Node, peers: list[Node], llm: DemoLlm) -> None:
@@ -69,14 +69,14 @@ class DemoForPeople:
         self._address = ""
         self.view = RaceView()
 
-    def listening(self, address: str, node: Node) -> None:
+    def on_listening(self, address: str, node: Node) -> None:
         """See `Announce`."""
         del node
         self._address = address
         print(f"Masa Node listens on {address}")
         print("It has no LLM of its own; two peers with one are starting ...", flush=True)
 
-    def settled(self, address: str, node: Node) -> None:
+    def on_ready(self, address: str, node: Node) -> None:
         """See `Announce`."""
 
     def ready(self, node: Node, peers: list[Node], llm: DemoLlm) -> None:

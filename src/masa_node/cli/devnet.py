@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from masa_node.devnet.nodes import DevnetNode
-    from masa_node.devnet.run import Announce, Devnet
+    from masa_node.devnet.run import Devnet, DevnetListener
 
 _WARNING = "Its keys are thrown away and lie in plain files: never use them on a real chain."
 _MESSAGES = [{"role": "user", "content": "Hello"}]
@@ -46,19 +46,19 @@ def devnet(
     values = read_settings()
     log.configure(values.log_level, values.log_format)
     path = Path(folder) if folder else Path(values.masa_dir) / "devnet"
-    shown: Announce = DevnetForPrograms() if json else DevnetForPeople(console())
+    shown: DevnetListener = DevnetForPrograms() if json else DevnetForPeople(console())
     asyncio.run(run_devnet(find_anvil(os.environ, Path.cwd()), path, shown))
 
 
 class DevnetForPrograms:
     """One JSON object, on one line, once everything is there."""
 
-    def ready(self, devnet: "Devnet") -> None:
-        """See `Announce`."""
+    def on_ready(self, devnet: "Devnet") -> None:
+        """See `DevnetListener`."""
         print(msgspec.json.encode(devnet).decode(), flush=True)
 
-    def ended(self, devnet: "Devnet") -> None:
-        """See `Announce`."""
+    def on_ended(self, devnet: "Devnet") -> None:
+        """See `DevnetListener`."""
 
 
 class DevnetForPeople:
@@ -67,8 +67,8 @@ class DevnetForPeople:
     def __init__(self, out: "Console") -> None:
         self._out = out
 
-    def ready(self, devnet: "Devnet") -> None:
-        """See `Announce`."""
+    def on_ready(self, devnet: "Devnet") -> None:
+        """See `DevnetListener`."""
         self._say(f"A local chain with a staking contract runs at {devnet.rpc_url} (chain {devnet.chain_id}).")
         self._say(_WARNING, "bold red")
         for line in _table(devnet):
@@ -89,8 +89,8 @@ class DevnetForPeople:
             self._say('--keystore needs one more package: pip install "masa-node[stake]"')
         self._say("\nCtrl+C ends the chain. Nodes go on for a while with what they read of it.")
 
-    def ended(self, devnet: "Devnet") -> None:
-        """See `Announce`."""
+    def on_ended(self, devnet: "Devnet") -> None:
+        """See `DevnetListener`."""
         self._say(f"\nThe chain has ended. Profile, keys and nodes' folders remain in {devnet.folder};")
         self._say("the next `masa-node devnet` there replaces them.")
 

@@ -8,7 +8,7 @@ from masa_node.node.node import upstream_specs
 from masa_node.node.settings.environment import NO_LLM, Settings
 from masa_node.upstreams.embedded.fetch import fetch_smollm2
 from masa_node.upstreams.embedded.model import HOW_TO_INSTALL, SMOLLM2, find_model, runtime_is_installed
-from masa_node.upstreams.spec import Kind
+from masa_node.upstreams.spec import UpstreamKind
 
 
 def with_an_llm(values: Settings) -> Settings:
@@ -18,7 +18,7 @@ def with_an_llm(values: Settings) -> Settings:
 
 def fetch_what_is_needed(values: Settings) -> None:
     """Fetch the small model if the settings name it and it is not here. Raises `ConfigurationError`."""
-    named = {spec.url.lower() for spec in upstream_specs(values) if spec.kind is Kind.EMBEDDED}
+    named = {spec.url.lower() for spec in upstream_specs(values) if spec.kind is UpstreamKind.EMBEDDED}
     if SMOLLM2 in named and runtime_is_installed():
         fetch_smollm2()
 

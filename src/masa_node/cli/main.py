@@ -161,8 +161,8 @@ def main() -> None:
         print(f"masa-node: {exc.message}", file=sys.stderr)
         sys.exit(EXIT_CONFIGURATION)
     except MasaError as exc:
-        place = f"{exc.place}: " if isinstance(exc, ProviderError) and exc.place else ""
-        print(f"masa-node: {place}{exc.message}", file=sys.stderr)
+        location = f"{exc.location}: " if isinstance(exc, ProviderError) and exc.location else ""
+        print(f"masa-node: {location}{exc.message}", file=sys.stderr)
         sys.exit(EXIT_FAILED)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
@@ -193,13 +193,13 @@ def _first_of(error: object) -> object:
 
 def _run(values: Settings, *, json: bool) -> None:
     check_libraries()
-    from masa_node.cli.banner import GreetPeople, GreetPrograms  # noqa: PLC0415 - the other commands need none of the server
+    from masa_node.cli.banner import BannerForPeople, BannerForPrograms  # noqa: PLC0415 - the other commands need none of the server
     from masa_node.node.run import run  # noqa: PLC0415
     from masa_node.telemetry import log  # noqa: PLC0415
 
     log.configure(values.log_level, values.log_format)
     _tell_of_unknown_names(values)
-    _run_loop(run(values, GreetPrograms() if json else GreetPeople()))
+    _run_loop(run(values, BannerForPrograms() if json else BannerForPeople()))
 
 
 def _tell_of_unknown_names(values: Settings) -> None:
@@ -211,7 +211,7 @@ def _tell_of_unknown_names(values: Settings) -> None:
     log = structlog.get_logger()
     for unknown in unknown_settings(used=key_variables(values)):
         meant = f"did you mean {unknown.nearest}?" if unknown.nearest else "`masa-node settings` lists all"
-        log.warning("unknown setting", name=unknown.name, place=unknown.place, hint=meant)
+        log.warning("unknown setting", name=unknown.name, location=unknown.location, hint=meant)
 
 
 def _run_loop(main: Coroutine[None, None, None]) -> None:

@@ -55,7 +55,7 @@ async def fetch_models(url: str, api_keys: Sequence[str], proxies: Proxies = NO_
         except ConnectionRefused as exc:
             raise no_node_at(url) from exc
         except ProviderError as exc:
-            exc.place = f"the node at {url}"
+            exc.location = f"the node at {url}"
             raise
 
 
@@ -76,7 +76,7 @@ async def _why_nothing(http: HttpClient, url: str) -> str:
 def no_node_at(url: str) -> ConnectionRefused:
     """In words that are about a node, not about an LLM server."""
     error = ConnectionRefused("no node listens there. Start it with `masa-node up`, or name its address with --url.")
-    error.place = url
+    error.location = url
     return error
 
 

@@ -22,7 +22,7 @@ FRAMES_PER_S = 20
 _STYLE = {RaceStep.WON: "bold green", RaceStep.FAILED: "red", RaceStep.CANCELLED: "dim"}
 
 
-class _Lane:
+class _Row:
     """One peer in one race."""
 
     def __init__(self, asked_s: float) -> None:
@@ -36,11 +36,11 @@ class _Race:
     def __init__(self, number: int, now_s: float) -> None:
         self.number = number
         self.began_s = now_s
-        self.lanes: OrderedDict[str, _Lane] = OrderedDict()
+        self.rows: OrderedDict[str, _Row] = OrderedDict()
 
     def span_s(self, now_s: float) -> float:
-        """From the first ask to the last thing that happened."""
-        ends = [lane.ended_s if lane.ended_s is not None else now_s - self.began_s for lane in self.lanes.values()]
+        """From the first request to the last thing that happened."""
+        ends = [row.ended_s if row.ended_s is not None else now_s - self.began_s for row in self.rows.values()]
         return max([LEAST_SPAN_S, *ends])
 
 
@@ -60,20 +60,20 @@ class RaceView:
     def happened(self, event: RaceEvent) -> None:
         """Note one event."""
         if event.step is RaceStep.ASKED:
-            self._race_of(event).lanes[event.provider] = _Lane(event.after_s)
+            self._race_of(event).rows[event.provider] = _Row(event.after_s)
             return
         if event.step is RaceStep.WON:
             self._won[self.name_of(event.provider)] += 1
         race = self._races.get(event.request_id)
-        lane = race.lanes.get(event.provider) if race is not None else None
-        if lane is not None:
-            lane.ended_s, lane.step, lane.why = event.after_s, event.step, event.why or ""
+        row = race.rows.get(event.provider) if race is not None else None
+        if row is not None:
+            row.ended_s, row.step, row.why = event.after_s, event.step, event.why or ""
 
     @property
     def is_moving(self) -> bool:
         """Does a bar that is shown still grow?"""
         shown = list(self._races.values())[-SHOWN:]
-        return any(lane.ended_s is None for race in shown for lane in race.lanes.values())
+        return any(row.ended_s is None for race in shown for row in race.rows.values())
 
     def _race_of(self, event: RaceEvent) -> _Race:
         race = self._races.get(event.request_id)
@@ -92,17 +92,17 @@ class RaceView:
         table = Table.grid(padding=(0, 1))
         for request_id, race in list(self._races.items())[-SHOWN:]:
             table.add_row(Text(f"race {race.number}", style="bold"), Text(f"request {request_id}", style="dim"))
-            self._add_lanes(table, race, now_s)
+            self._add_rows(table, race, now_s)
         return Group(table, Text(self._summary(), style="dim"))
 
-    def _add_lanes(self, table: Table, race: _Race, now_s: float) -> None:
+    def _add_rows(self, table: Table, race: _Race, now_s: float) -> None:
         span_s = race.span_s(now_s)
-        for provider in sorted(race.lanes, key=self._place):
-            lane = race.lanes[provider]
+        for provider in sorted(race.rows, key=self._position):
+            row = race.rows[provider]
             name = Text("  " + self.name_of(provider))
-            table.add_row(name, _bar(lane, span_s, now_s - race.began_s), _words(lane))
+            table.add_row(name, _bar(row, span_s, now_s - race.began_s), _words(row))
 
-    def _place(self, provider: str) -> int:
+    def _position(self, provider: str) -> int:
         """Each peer at the same place in every race."""
         return list(self.names).index(provider) if provider in self.names else len(self.names)
 
@@ -141,18 +141,18 @@ class Painter:
             self._next = asyncio.get_running_loop().call_later(1 / FRAMES_PER_S, self._show)
 
 
-def _bar(lane: _Lane, span_s: float, now_s: float) -> Text:
+def _bar(row: _Row, span_s: float, now_s: float) -> Text:
     def at(seconds: float) -> int:
         return min(BAR_CHARS, round(seconds / span_s * BAR_CHARS))
 
-    start = min(at(lane.asked_s), BAR_CHARS - 1)
-    end = at(lane.ended_s if lane.ended_s is not None else now_s)
+    start = min(at(row.asked_s), BAR_CHARS - 1)
+    end = at(row.ended_s if row.ended_s is not None else now_s)
     length = max(1, end - start)
-    return Text(" " * start + "━" * length + " " * (BAR_CHARS - start - length), style=_STYLE.get(lane.step, "yellow"))
+    return Text(" " * start + "━" * length + " " * (BAR_CHARS - start - length), style=_STYLE.get(row.step, "yellow"))
 
 
-def _words(lane: _Lane) -> Text:
-    if lane.ended_s is None:
+def _words(row: _Row) -> Text:
+    if row.ended_s is None:
         return Text("asked ...")
-    why = f" ({lane.why})" if lane.why else ""
-    return Text(f"{lane.step.value} after {lane.ended_s * 1000:.0f} ms{why}", style=_STYLE.get(lane.step, ""))
+    why = f" ({row.why})" if row.why else ""
+    return Text(f"{row.step.value} after {row.ended_s * 1000:.0f} ms{why}", style=_STYLE.get(row.step, ""))

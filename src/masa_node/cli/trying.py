@@ -7,14 +7,14 @@ import socket
 from pathlib import Path
 
 from masa_node.api.families import Offers
-from masa_node.chat.request import DOOR_PATHS, Door
+from masa_node.chat.request import ENDPOINT_PATHS, Endpoint
 from masa_node.node.node import Node
 from masa_node.node.settings.environment import listed
 
 _UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 - what is bound, not what is
 # Documentation addresses (RFC 5737, RFC 3849): no packet is sent, the system only says which own address it would use.
 _SOMEWHERE = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
-_CHATS = (Door.OPENAI_CHAT, Door.ANTHROPIC_MESSAGES, Door.OLLAMA_CHAT)
+_CHATS = (Endpoint.OPENAI_CHAT, Endpoint.ANTHROPIC_MESSAGES, Endpoint.OLLAMA_CHAT)
 _MESSAGES = [{"role": "user", "content": "Hello"}]
 
 
@@ -31,12 +31,15 @@ def commands(node: Node, address: str, offers: Offers) -> list[str]:
     """A list of the models, and a chat with the first that can be had in a common format."""
     key = key_option(node)
     lines = [f"curl {key}{address}/api/v1/llm/models"]
-    for door in _CHATS:
+    for endpoint in _CHATS:
         for _, offer in offers:
-            if door in offer.doors:
-                body = _body(offer.model, door)
+            if endpoint in offer.endpoints:
+                body = _body(offer.model, endpoint)
                 json_type = "-H 'Content-Type: application/json'"
-                return [*lines, f"curl -N {key}{json_type} {address}{DOOR_PATHS[door][0]} -d {shlex.quote(body)}"]
+                return [
+                    *lines,
+                    (f"curl -N {key}{json_type} {address}{ENDPOINT_PATHS[endpoint][0]} -d {shlex.quote(body)}"),
+                ]
     return lines
 
 
@@ -61,8 +64,8 @@ def key_option(node: Node) -> str:
     return f'-H "Authorization: Bearer $(. {dotenv}; echo "{variable}")" '
 
 
-def _body(model: str, door: Door) -> str:
-    more = {"max_tokens": 100} if door is Door.ANTHROPIC_MESSAGES else {}
+def _body(model: str, endpoint: Endpoint) -> str:
+    more = {"max_tokens": 100} if endpoint is Endpoint.ANTHROPIC_MESSAGES else {}
     return json.dumps({"model": model, **more, "messages": _MESSAGES, "stream": True})
 
 

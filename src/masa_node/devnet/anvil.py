@@ -51,9 +51,9 @@ def find_anvil(environ: Mapping[str, str], folder: Path) -> Path:
             raise ConfigurationError(f"ANVIL is {named!r}, which is no program that can be run. {HOW_TO_GET_IT}")
         return _program(Path(found))
     here = folder.absolute()
-    places = [str(each / "node_modules" / ".bin") for each in (here, *here.parents)]
+    folders = [str(each / "node_modules" / ".bin") for each in (here, *here.parents)]
     found = shutil.which("anvil", path=path) or next(
-        filter(None, (shutil.which("anvil", path=p) for p in places)), None
+        filter(None, (shutil.which("anvil", path=p) for p in folders)), None
     )
     if found is None:
         raise ConfigurationError(f"There is no anvil on this machine, and a local chain needs it. {HOW_TO_GET_IT}")
@@ -144,7 +144,7 @@ class _Child(asyncio.SubprocessProtocol):
         self.gone.set_result(None)
 
     async def end(self) -> None:
-        """Close its input, which ends it, and wait for that; when cancelled, it ends all the same."""
+        """Close its input, which ends it, and wait for that; when cancelled, it ends anyway."""
         if (its_input := self._transport.get_pipe_transport(0)) is not None:
             its_input.close()
         try:

@@ -14,12 +14,12 @@ from pathlib import Path
 import msgspec
 
 from masa_node.node.node import Node, make_embedded, upstream_specs
-from masa_node.node.run import LOADED_WITHIN_S, Announce, run
+from masa_node.node.run import LOADED_WITHIN_S, StartListener, run
 from masa_node.node.settings.environment import Settings
 from masa_node.upstreams.demo import MODEL
 from masa_node.upstreams.embedded.llm import EmbeddedLlm
 from masa_node.upstreams.http.client import HttpClient
-from masa_node.upstreams.spec import Kind, UpstreamSpec
+from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec
 
 SPEEDS = {"quick": 40.0, "steady": 15.0}  # words a second: a difference that can be seen
 READY_WITHIN_S = 15.0
@@ -36,7 +36,7 @@ class DemoLlm(msgspec.Struct, frozen=True):
 Ready = Callable[[Node, list[Node], DemoLlm], None]
 
 
-async def run_demo(values: Settings, llm: DemoLlm, announce: Announce, ready: Ready) -> None:
+async def run_demo(values: Settings, llm: DemoLlm, announce: StartListener, ready: Ready) -> None:
     """Until SIGINT or SIGTERM. `ready` is called once the first node can ask the others, with it and them, and with the
     model id of the real LLM that they share.
     """
@@ -103,7 +103,7 @@ def _empty_config(home: Path) -> Path:
 @contextlib.asynccontextmanager
 async def _embedded(llm: DemoLlm, values: Settings) -> AsyncGenerator[EmbeddedLlm]:
     async with HttpClient() as http, asyncio.TaskGroup() as group:
-        embedded = make_embedded(UpstreamSpec("embedded", Kind.EMBEDDED, llm.name), values, http)
+        embedded = make_embedded(UpstreamSpec("embedded", UpstreamKind.EMBEDDED, llm.name), values, http)
         running = group.create_task(embedded.run())
         try:
             yield embedded
@@ -128,13 +128,13 @@ async def _share(embedded: EmbeddedLlm, node: Node, peers: list[Node]) -> DemoLl
 
 @contextlib.asynccontextmanager
 async def _peer(settings: Settings) -> AsyncGenerator[Node]:
-    """A node without a door: it only meets its peers."""
+    """A node that serves no HTTP: it only meets its peers."""
     async with HttpClient() as http:
         node = Node(settings, http)
         for spec in upstream_specs(settings):
             node.add_spec(spec)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(node.roster.run()), group.create_task(node.run_network())]
+            tasks = [group.create_task(node.poller.run()), group.create_task(node.run_network())]
             try:
                 yield node
             finally:
@@ -143,8 +143,8 @@ async def _peer(settings: Settings) -> AsyncGenerator[Node]:
 
 
 async def _bootnode_of(node: Node) -> str:
-    await _until(lambda: node.networking is not None and bool(node.networking.bootnode()))
-    return node.networking.bootnode() if node.networking is not None else ""
+    await _until(lambda: node.peer_service is not None and bool(node.peer_service.bootnode()))
+    return node.peer_service.bootnode() if node.peer_service is not None else ""
 
 
 async def _until(is_so: Callable[[], bool]) -> None:

@@ -13,9 +13,9 @@ from masa_node.chat.errors import ChainUnknown
 from masa_node.staking.contract.artifacts import artifact
 from masa_node.staking.contract.profile import BlockTag, Profile, Shape
 from masa_node.staking.contract.transactions import (
-    Calls,
+    ContractCall,
     Draft,
-    Wish,
+    MakesCalls,
     call,
     hex_of,
     prepare,
@@ -38,7 +38,7 @@ _COINS_WEI = 10 * 10**18  # for fees
 _LOOK_EVERY_S = 0.005
 
 
-class Owner(msgspec.Struct, frozen=True):
+class FundedOwner(msgspec.Struct, frozen=True):
     """One who is given tokens, and a stake if he is to have one."""
 
     address: Address
@@ -52,16 +52,16 @@ class Deployed(msgspec.Struct, frozen=True):
     profile: Profile
 
 
-async def deploy(calls: Calls, url: str, name: str, owners: Sequence[Owner]) -> Deployed:
+async def deploy(rpc: MakesCalls, url: str, name: str, owners: Sequence[FundedOwner]) -> Deployed:
     """Deploy both contracts, on the chain at this URL, and give the owners what they are to have.
 
     Raises `ChainUnknown`, `RpcError`, `TransactionRefused`, `TransactionFailed`, `TransactionLost`.
     """
-    payer = await _first_account(calls)
-    token = await _create(calls, payer, artifact("token").bytecode + _token_arguments())
+    payer = await _first_account(rpc)
+    token = await _create(rpc, payer, artifact("token").bytecode + _token_arguments())
     arguments = word(token) + word(MINIMUM_WEI) + word(UNBONDING_S)
-    contract = await _create(calls, payer, artifact("staking").bytecode + arguments)
-    chain_id = quantity(await call(calls, "eth_chainId", []))
+    contract = await _create(rpc, payer, artifact("staking").bytecode + arguments)
+    chain_id = quantity(await call(rpc, "eth_chainId", []))
     profile = Profile(
         name=name,
         chain_id=chain_id,
@@ -76,39 +76,41 @@ async def deploy(calls: Calls, url: str, name: str, owners: Sequence[Owner]) -> 
     )
     deployed = Deployed(token, profile)
     for owner in owners:
-        await call(calls, "eth_sendTransaction", [{"from": payer, "to": owner.address, "value": hex(_COINS_WEI)}])
+        await call(rpc, "eth_sendTransaction", [{"from": payer, "to": owner.address, "value": hex(_COINS_WEI)}])
     for owner in owners:
-        await _endow(calls, deployed, owner)
+        await _endow(rpc, deployed, owner)
     return deployed
 
 
-async def _endow(calls: Calls, deployed: Deployed, owner: Owner) -> None:
+async def _endow(rpc: MakesCalls, deployed: Deployed, owner: FundedOwner) -> None:
     token, contract = deployed.token, deployed.profile.contract
-    wishes = [Wish(token, call_data("faucet()"), "take tokens")] * DRIPS
+    contract_calls = [ContractCall(token, call_data("faucet()"), "take tokens")] * DRIPS
     if owner.is_staked:
-        wishes.append(Wish(token, call_data("approve(address,uint256)", contract, MINIMUM_WEI), "let them be taken"))
-        wishes.append(Wish(contract, call_data("stake(uint256)", MINIMUM_WEI), "stake"))
-    await call(calls, "anvil_impersonateAccount", [owner.address])
+        contract_calls.append(
+            ContractCall(token, call_data("approve(address,uint256)", contract, MINIMUM_WEI), "let them be taken")
+        )
+        contract_calls.append(ContractCall(contract, call_data("stake(uint256)", MINIMUM_WEI), "stake"))
+    await call(rpc, "anvil_impersonateAccount", [owner.address])
     try:
-        for wish in wishes:
-            draft = await prepare(calls, deployed.profile, owner.address, wish)
-            sent_hash = await _send(calls, _fields(draft, owner.address))
-            await _mined(calls, sent_hash)
-            await wait_for_receipt(calls, deployed.profile, owner.address, draft, sent_hash)
+        for contract_call in contract_calls:
+            draft = await prepare(rpc, deployed.profile, owner.address, contract_call)
+            sent_hash = await _send(rpc, _fields(draft, owner.address))
+            await _mined(rpc, sent_hash)
+            await wait_for_receipt(rpc, deployed.profile, owner.address, draft, sent_hash)
     finally:
-        await call(calls, "anvil_stopImpersonatingAccount", [owner.address])
+        await call(rpc, "anvil_stopImpersonatingAccount", [owner.address])
 
 
-async def _first_account(calls: Calls) -> Address:
+async def _first_account(rpc: MakesCalls) -> Address:
     try:
-        return parse_address(msgspec.convert(await call(calls, "eth_accounts", []), list[str])[0])
+        return parse_address(msgspec.convert(await call(rpc, "eth_accounts", []), list[str])[0])
     except (msgspec.ValidationError, IndexError, ValueError) as exc:
         raise ChainUnknown("The local chain has no accounts of its own. Is it anvil?") from exc
 
 
-async def _create(calls: Calls, payer: Address, code: bytes) -> Address:
+async def _create(rpc: MakesCalls, payer: Address, code: bytes) -> Address:
     """The address of a new contract."""
-    receipt = await _mined(calls, await _send(calls, {"from": payer, "data": hex_of(code)}))
+    receipt = await _mined(rpc, await _send(rpc, {"from": payer, "data": hex_of(code)}))
     match receipt:
         case {"status": "0x1", "contractAddress": str(address)}:
             return parse_address(address)
@@ -116,18 +118,18 @@ async def _create(calls: Calls, payer: Address, code: bytes) -> Address:
             raise ChainUnknown("The local chain did not take a contract. Is this anvil too old for it?")
 
 
-async def _send(calls: Calls, fields: dict[str, object]) -> str:
-    sent_hash = await call(calls, "eth_sendTransaction", [fields])
+async def _send(rpc: MakesCalls, fields: dict[str, object]) -> str:
+    sent_hash = await call(rpc, "eth_sendTransaction", [fields])
     if not isinstance(sent_hash, str):
         raise ChainUnknown("The local chain gives no transaction's hash. Is it anvil?")
     return sent_hash
 
 
-async def _mined(calls: Calls, sent_hash: str) -> object:
+async def _mined(rpc: MakesCalls, sent_hash: str) -> object:
     """The receipt, which is not there for a moment. Raises `ChainUnknown`."""
     try:
         async with asyncio.timeout(RECEIPT_WITHIN_S):
-            while (receipt := await call(calls, "eth_getTransactionReceipt", [sent_hash])) is None:  # noqa: ASYNC110
+            while (receipt := await call(rpc, "eth_getTransactionReceipt", [sent_hash])) is None:  # noqa: ASYNC110
                 await asyncio.sleep(_LOOK_EVERY_S)
             return receipt
     except TimeoutError as exc:

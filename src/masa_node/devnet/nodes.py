@@ -73,7 +73,7 @@ class _Ports(msgspec.Struct, frozen=True):
     """Of the three nodes: UDP for peers, TCP for requests."""
 
     peers: dict[str, int]
-    doors: dict[str, int]
+    http: dict[str, int]
 
 
 def make_people(folder: DevnetFolder) -> list[Person]:
@@ -105,7 +105,7 @@ def _node(folder: DevnetFolder, person: Person, people: Iterable[Person], ports:
         owner=person.owner,
         is_staked=person.is_staked,
         has_llm=has_llm,
-        url=f"http://{LOOPBACK}:{ports.doors[name]}",
+        url=f"http://{LOOPBACK}:{ports.http[name]}",
         masa_dir=str(folder.home(name)),
         keystore=str(folder.keystore(name)),
         start=str(folder.start(name)),
@@ -119,7 +119,7 @@ def _node(folder: DevnetFolder, person: Person, people: Iterable[Person], ports:
             "PEER_HOST": LOOPBACK,
             "PEER_PORT": str(ports.peers[name]),
             "ALLOW_PRIVATE_PEERS": "1",
-            "PORT": str(ports.doors[name]),
+            "PORT": str(ports.http[name]),
             "FIND_LOCAL": "0",
             "DEMO": "1" if has_llm else "0",
             "NODE_NAME": name,

@@ -14,7 +14,7 @@ import msgspec
 
 from masa_node.chat.errors import MasaError
 from masa_node.devnet.anvil import Anvil
-from masa_node.devnet.deployment import Owner, deploy
+from masa_node.devnet.deployment import FundedOwner, deploy
 from masa_node.devnet.folder import DevnetFolder
 from masa_node.devnet.nodes import PASSPHRASE, DevnetNode, make_nodes, make_people
 from masa_node.node.chain_http import ChainHttp
@@ -41,24 +41,24 @@ class Devnet(msgspec.Struct, frozen=True):
 
 
 class ChainEnded(MasaError):
-    """The local chain ended by itself, or was ended by somebody else. Start the devnet again: it begins anew."""
+    """The local chain ended by itself, or was ended by somebody else. Start the devnet again: it begins again."""
 
     code = "chain_ended"
 
 
-class Announce(Protocol):
+class DevnetListener(Protocol):
     """Who is told how it goes."""
 
-    def ready(self, devnet: Devnet) -> None:
+    def on_ready(self, devnet: Devnet) -> None:
         """Everything is there; the nodes can be started."""
         ...
 
-    def ended(self, devnet: Devnet) -> None:
+    def on_ended(self, devnet: Devnet) -> None:
         """The chain has ended, as was wished; the files are still there."""
         ...
 
 
-async def run_devnet(anvil: Path, path: Path, announce: Announce) -> None:
+async def run_devnet(anvil: Path, path: Path, announce: DevnetListener) -> None:
     """Make it in the folder at `path`, and keep its chain until SIGINT or SIGTERM.
 
     Raises `ConfigurationError`; `ChainEnded` when the chain ends before; `ChainUnknown` and the errors of transactions.
@@ -67,16 +67,16 @@ async def run_devnet(anvil: Path, path: Path, announce: Announce) -> None:
         async with HttpClient() as http, Anvil(anvil) as chain:
             devnet = await _make(folder, Rpc(ChainHttp(http), [chain.url]), chain.url)
             with _stopped_by_signals() as stopped:
-                announce.ready(devnet)
+                announce.on_ready(devnet)
                 await _first_of_both(stopped, chain)
             if not stopped.is_set():
-                raise ChainEnded("The local chain ended by itself. Start the devnet again: it begins anew.")
-        announce.ended(devnet)
+                raise ChainEnded("The local chain ended by itself. Start the devnet again: it begins again.")
+        announce.on_ended(devnet)
 
 
 async def _make(folder: DevnetFolder, rpc: Rpc, url: str) -> Devnet:
     people = await asyncio.to_thread(make_people, folder)
-    deployed = await deploy(rpc, url, NETWORK_NAME, [Owner(person.owner, person.is_staked) for person in people])
+    deployed = await deploy(rpc, url, NETWORK_NAME, [FundedOwner(person.owner, person.is_staked) for person in people])
     profile = deployed.profile
     await asyncio.to_thread(write_profile, profile, folder.profile)
     return Devnet(

@@ -5,7 +5,7 @@ them twice. Pure.
 import msgspec
 
 from masa_node.chat.errors import BadJson, BadModel, CallerError
-from masa_node.chat.request import Door
+from masa_node.chat.request import Endpoint
 from masa_node.dialects.condensing import at_once, end_of_text, parts_of
 from masa_node.dialects.fields import ABSENT, BOM, TEXT, UNREADABLE, decode, read
 
@@ -19,7 +19,9 @@ from masa_node.dialects.fields import ABSENT, BOM, TEXT, UNREADABLE, decode, rea
 
 MAX_FIELDS = 256  # at the top of a body; the longest known API has about forty
 _DECIDING = ("model", "stream")
-_OLLAMA = frozenset({Door.OLLAMA_CHAT, Door.OLLAMA_GENERATE, Door.OLLAMA_EMBED, Door.OLLAMA_EMBEDDINGS, Door.NATIVE})
+_OLLAMA = frozenset(
+    {Endpoint.OLLAMA_CHAT, Endpoint.OLLAMA_GENERATE, Endpoint.OLLAMA_EMBED, Endpoint.OLLAMA_EMBEDDINGS, Endpoint.NATIVE}
+)
 _ESCAPED = (b"\\u00", b"\\u017", "\N{LATIN SMALL LETTER LONG S}".encode())  # a letter of a name, written otherwise
 
 Fields = list[tuple[str, bytes]]
@@ -37,25 +39,25 @@ def fields_as_written(body: bytes) -> Fields:
     return fields
 
 
-def check_repeated(body: bytes, door: Door) -> None:
+def check_repeated(body: bytes, endpoint: Endpoint) -> None:
     """Raises `BadModel` or `CallerError` where this body could be read in two ways. It has to be a JSON object."""
-    if not _may_repeat(body, door):
+    if not _may_repeat(body, endpoint):
         return
     fields = fields_as_written(body)
     for name in _DECIDING:
         _check_one(name, [(own, value) for own, value in fields if own.casefold() == name])  # Go folds by Unicode, too
-    if door in _OLLAMA:
+    if endpoint in _OLLAMA:
         _check_name([value for own, value in fields if own == "model"], fields)
 
 
-def _may_repeat(body: bytes, door: Door) -> bool:
+def _may_repeat(body: bytes, endpoint: Endpoint) -> bool:
     """Quickly: is it worth a closer look?"""
     lower = body.lower()
     if any(lower.count(b'"%s"' % name.encode()) > 1 for name in _DECIDING):
         return True
     if any(lower.count(b'"%s"' % name.encode()) != body.count(b'"%s"' % name.encode()) for name in _DECIDING):
         return True
-    return (door in _OLLAMA and b'"name"' in lower) or any(escape in lower for escape in _ESCAPED)
+    return (endpoint in _OLLAMA and b'"name"' in lower) or any(escape in lower for escape in _ESCAPED)
 
 
 def _check_one(name: str, written: Fields) -> None:
@@ -110,11 +112,11 @@ class _Body(msgspec.Struct):
 
 
 _BODY = msgspec.json.Decoder(_Body)
-_STREAMS_UNLESS_TOLD = frozenset({Door.OLLAMA_CHAT, Door.OLLAMA_GENERATE})
+_STREAMS_BY_DEFAULT = frozenset({Endpoint.OLLAMA_CHAT, Endpoint.OLLAMA_GENERATE})
 
 
-def peek(body: bytes, door: Door, model_in_path: str | None = None) -> Peeked:
-    """Read the body of a request through this door; the model's name only if it is not in the path.
+def peek(body: bytes, endpoint: Endpoint, model_in_path: str | None = None) -> Peeked:
+    """Read the body of a request through this endpoint; the model's name only if it is not in the path.
 
     Raises `BadJson` if it is not a JSON object, `BadModel` if it names no usable model, `CallerError` if it could be
     read in another way, too.
@@ -125,11 +127,11 @@ def peek(body: bytes, door: Door, model_in_path: str | None = None) -> Peeked:
         fields = decode(body, _BODY)
     except UNREADABLE as exc:
         raise BadJson(f"The body is not a JSON object: {exc}. Send one as the LLM's documentation describes.") from exc
-    check_repeated(body, door)
-    told = bytes(fields.stream)
-    wants_stream = told != b"false" if door in _STREAMS_UNLESS_TOLD else told == b"true"
+    check_repeated(body, endpoint)
+    flag = bytes(fields.stream)
+    wants_stream = flag != b"false" if endpoint in _STREAMS_BY_DEFAULT else flag == b"true"
     model = model_in_path if model_in_path is not None else read(fields.model, TEXT)
-    if door is Door.OLLAMA_SHOW:  # its clients send either, and the Ollama CLI an empty `model` beside `name`
+    if endpoint is Endpoint.OLLAMA_SHOW:  # its clients send either, and the Ollama CLI an empty `model` beside `name`
         model = model or read(fields.name, TEXT)
     return Peeked(check_model(model), wants_stream)
 

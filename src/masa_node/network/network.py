@@ -1,4 +1,4 @@
-"""The network room as a whole: links, gossip, adverts and the peer book wired together; peers come and go in the
+"""The network package as a whole: links, gossip, adverts and the peer book wired together; peers come and go in the
 catalog as they do here.
 
 Everything that this node knows of a peer ends in one question: may it be asked now? It may while it is linked (its
@@ -22,14 +22,14 @@ from masa_node.network.gossip.own_advert import Advertiser, offers_of
 from masa_node.network.links.control import Hello, RefusalCode
 from masa_node.network.links.links import MAX_LINKS, Links
 from masa_node.network.links.membership import Membership, UseInvite
-from masa_node.network.links.peer_book import PeerBook, Standing
+from masa_node.network.links.peer_book import MembershipLevel, PeerBook
 from masa_node.network.links.session import Session
-from masa_node.network.links.token_bucket import Allowance
+from masa_node.network.links.token_bucket import TokenBucket
 from masa_node.network.links.vouchers import make_voucher, open_voucher, vouchers_to_show
 from masa_node.network.requests.latecomers import latecomers
 from masa_node.network.requests.remote_peer import RemotePeer
 from masa_node.network.requests.server import PeerServer
-from masa_node.network.transport.addresses import dialable
+from masa_node.network.transport.addresses import filter_dialable
 from masa_node.network.transport.interfaces import NodeId, OpensStreams, PeerAddress, Stream, Transport, short_id
 from masa_node.network.transport.resolver import resolve
 from masa_node.routing.catalog import Catalog
@@ -83,7 +83,7 @@ class Network:
         self._strangers_dialed = 0
         self._why_not: dict[NodeId, str] = {}
         self._awaited: dict[NodeId, asyncio.Event] = {}
-        self._lines = Allowance(LOG_PER_S, LOG_BURST, 0.0)
+        self._lines = TokenBucket(LOG_PER_S, LOG_BURST, 0.0)
         self._news = asyncio.Event()
         self._started_s = float("-inf")
         self._refused_by: set[NodeId] = set()  # since the start; members that will not let this node in
@@ -123,7 +123,7 @@ class Network:
         for address in addresses:
             if address.node_id == self.node_id:
                 continue
-            self.book.admit(address.node_id, Standing.LISTED, address, time.time())
+            self.book.admit(address.node_id, MembershipLevel.LISTED, address, time.time())
             if invite is not None:
                 self._invites[address.node_id] = invite
         self._wanted.set()
@@ -144,7 +144,7 @@ class Network:
             if not self.book.is_member(NodeId(name)):
                 absences.back(name)
         for record in self.book.all():
-            if record.standing is Standing.BLOCKED:
+            if record.membership is MembershipLevel.BLOCKED:
                 self.gossip.forget(record.node_id)
             else:
                 self.gossip.recall(record.node_id)
@@ -158,12 +158,12 @@ class Network:
         """
         peer = address.node_id
         known = self.book.get(peer)
-        if known is not None and known.standing is Standing.LISTED and peer in self.links.sessions:
+        if known is not None and known.membership is MembershipLevel.LISTED and peer in self.links.sessions:
             return
         was_member = self.book.is_member(peer)
         self.want([address], invite)
-        self.links.drop(peer, "joining anew")
-        await self.links.settle(peer)
+        self.links.drop(peer, "joining again")
+        await self.links.wait_for_attempt(peer)
         try:
             await self.links.connect(address)
         except LinkRefused as exc:
@@ -182,13 +182,13 @@ class Network:
         )
         return Hello(self._rules.version, self._rules.name, self._invites.get(peer), vouchers)
 
-    def linked(self, session: Session, standing: Standing, hello: Hello) -> None:
+    def linked(self, session: Session, membership: MembershipLevel, hello: Hello) -> None:
         """See `LinksOwner`."""
         peer, at_unix_s = session.peer, time.time()
         path = session.link.path()
         address = PeerAddress(peer, (path.address,) if path.route == "direct" else ())
         told = None if session.link.is_dialed else address
-        if not self.book.admit(peer, standing, told, at_unix_s, session.vouched_by):
+        if not self.book.admit(peer, membership, told, at_unix_s, session.vouched_by):
             session.close("it knows as many peers as it keeps, or as one member may vouch for")
             return
         self.book.linked(peer, at_unix_s, address)
@@ -201,7 +201,7 @@ class Network:
         self._offer(peer)
         self._news.set()
         if self._lines.take(1, self._now_s()):
-            log.info("peer linked", peer=short_id(peer), name=hello.name, route=path.route, standing=standing)
+            log.info("peer linked", peer=short_id(peer), name=hello.name, route=path.route, membership=membership)
 
     def unlinked(self, session: Session) -> None:
         """See `LinksOwner`."""
@@ -249,7 +249,7 @@ class Network:
             await self._awaited.setdefault(peer, asyncio.Event()).wait()
         return signed
 
-    async def take_ask(self, peer: NodeId, stream: Stream) -> None:
+    async def serve_stream(self, peer: NodeId, stream: Stream) -> None:
         """See `SessionOwner`."""
         await self._parts.server.serve(peer, stream)
 
@@ -294,11 +294,11 @@ class Network:
 
     def _note_address(self, advert: Advert, teller: NodeId | None) -> None:
         session = self.links.sessions.get(teller) if teller is not None else None
-        told_over = session.link.path().address if session is not None else ""
+        teller_address = session.link.path().address if session is not None else ""
         peer = NodeId(advert.node_id)
         told = PeerAddress(peer, advert.addresses, advert.relay_url)
         rules = self._rules
-        address = dialable(told, told_over, allow_private=rules.allow_private, relays=rules.relays)
+        address = filter_dialable(told, teller_address, allow_private=rules.allow_private, relays=rules.relays)
         if address.direct or address.relay_url is not None:
             self.book.heard(address, advert.name, time.time())
             if peer not in self.links.sessions:

@@ -1,4 +1,5 @@
-"""The composition root: settings in, a running node out. The only room that knows every other one.
+"""The composition root: settings in, a running node out. The only package that knows every other one.
 
-Import `settings.environment` to read them, `run` to run a node.
+Primitives: `node.Node` (all parts, wired), `run.run` (listens, serves, ends), `peer_service.PeerService` (the peers'
+side), `stake_policy.StakePolicy` (who may be asked and served), `settings`, `views` (what status pages tell).
 """

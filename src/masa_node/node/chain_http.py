@@ -35,8 +35,8 @@ def _taken_apart(url: str) -> tuple[str, Headers]:
         raise Unreachable(f"the RPC URL is none ({type(exc).__name__}). Correct RPC_URL.") from exc
     if not usable or not url.isprintable() or " " in url:
         raise Unreachable("the RPC URL is not one of http:// or https://. Correct RPC_URL.")
-    user, at, place = parts.netloc.rpartition("@")
+    user, at, host = parts.netloc.rpartition("@")
     if not at:
         return url, _JSON
     token = base64.b64encode(unquote(user).encode()).decode()
-    return parts._replace(netloc=place).geturl(), (*_JSON, ("authorization", f"Basic {token}"))
+    return parts._replace(netloc=host).geturl(), (*_JSON, ("authorization", f"Basic {token}"))

@@ -15,7 +15,7 @@ SEEN_AT_ONCE = 32  # then others have their turn
 MAX_OF_CONTRACTS = 10_000  # as many as a node knows peers
 
 
-class Bystanders:
+class IndirectPeers:
     """Their adverts, in turns. Strangers cost no look at the chain: it is read for owners who have a stake.
 
     Whether a contract signed is asked for one node a look, as everybody can name one that has a stake.
@@ -51,4 +51,4 @@ class Bystanders:
             if len(self._of_contracts) < MAX_OF_CONTRACTS or node_id in self._of_contracts:
                 self._of_contracts[node_id] = delegation
         else:
-            self._gate.held(node_id, delegation)
+            self._gate.verdict_if_known(node_id, delegation)

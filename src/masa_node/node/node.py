@@ -13,11 +13,11 @@ import msgspec
 
 from masa_node import __version__
 from masa_node.api.app import App
-from masa_node.api.chat import ChatDoors, ChatLimits
+from masa_node.api.chat import ChatEndpoints, ChatLimits
 from masa_node.api.families import Offers
 from masa_node.api.guard import Guard, GuardRules
 from masa_node.api.routes import NodeView, Readiness
-from masa_node.api.show import ShowDoor
+from masa_node.api.show import ShowEndpoint
 from masa_node.chat.errors import ConfigurationError
 from masa_node.chat.outcome import Outcome
 from masa_node.chat.request import Privacy, RaceMode, RaceRule
@@ -28,7 +28,7 @@ from masa_node.node.settings.peers import read_peer_settings
 from masa_node.node.settings.stake import read_stake_settings
 from masa_node.node.situation import ServerState, Situation
 from masa_node.node.views import STAKING_OFF, StakeView, no_network, stake_off
-from masa_node.routing.admission import Admission, GuestAdmission
+from masa_node.routing.admission import Admission, PeerAdmission
 from masa_node.routing.byte_budget import OVERHEAD_BYTES, ByteBudget
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher
@@ -39,23 +39,23 @@ from masa_node.upstreams.demo import DemoModel
 from masa_node.upstreams.embedded.llm import EmbeddedLlm
 from masa_node.upstreams.embedded.model import find_model
 from masa_node.upstreams.http.client import HttpClient
-from masa_node.upstreams.poller import Listed, Roster
-from masa_node.upstreams.spec import Kind, UpstreamSpec, check_spec
+from masa_node.upstreams.poller import Listable, ModelPoller
+from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec, check_spec
 from masa_node.upstreams.upstream import Upstream
 
 if TYPE_CHECKING:
-    from masa_node.node.peer_service import Networking
-    from masa_node.node.stake_policy import Staking
+    from masa_node.node.peer_service import PeerService
+    from masa_node.node.stake_policy import StakePolicy
 
 
-SETTLED_WITHIN_S = 3.0  # a start, and the first list, wait no longer for LLM servers and peers
+READY_WITHIN_S = 3.0  # a start, and the first list, wait no longer for LLM servers and peers
 
 
 class Node:
     """All parts of one node, wired. `run.py` runs it.
 
     `instance` is this process' own random name, by which an LLM URL that leads back here is noticed; `url` is
-    where it serves HTTP, "" before; `networking` is None until `run_network` began. Raises `ConfigurationError`.
+    where it serves HTTP, "" before; `peer_service` is None until `run_network` began. Raises `ConfigurationError`.
     """
 
     def __init__(self, settings: Settings, http: HttpClient) -> None:
@@ -65,17 +65,17 @@ class Node:
         self.url = ""
         self.metrics = Metrics()
         self.catalog = Catalog()
-        self.roster = Roster(self.catalog, settings.llm_refresh)
+        self.poller = ModelPoller(self.catalog, settings.llm_refresh)
         self.admission = Admission(settings.max_concurrent, settings.max_queue)
-        self.dispatcher = Dispatcher(self.catalog, self.admission, self.roster.look_again, self.observe)
+        self.dispatcher = Dispatcher(self.catalog, self.admission, self.poller.refresh, self.observe)
         self.dispatcher.wait_for(self._arriving)
         self.dispatcher.explain_by(lambda: self.situation().remedy)
         self.peer_settings = read_peer_settings(settings)
         self.embedded: list[EmbeddedLlm] = []
-        self.guests = GuestAdmission(self.admission, settings.max_peer_jobs, settings.max_peer_queue)
-        self.staking: Staking | None = self._make_staking()
-        self.networking: Networking | None = None
-        self.network_settled = asyncio.Event()
+        self.peer_admission = PeerAdmission(self.admission, settings.max_peer_jobs, settings.max_peer_queue)
+        self.stake_policy: StakePolicy | None = self._make_stake_policy()
+        self.peer_service: PeerService | None = None
+        self.network_ready = asyncio.Event()
         self.found_first = asyncio.Event()  # were LLM servers on this machine looked for once, if they are at all?
         self.found_first.set()
         self.metrics.watch_load(lambda: self.admission.running, lambda: self.admission.waiting)
@@ -83,17 +83,17 @@ class Node:
             self.metrics.watch_peers(route, partial(self._count_linked, route))
         self.app = self._app()
 
-    def add(self, provider: Listed) -> None:
+    def add(self, provider: Listable) -> None:
         """One more LLM server behind this node."""
-        self.roster.add(provider)
-        if len(self.roster.providers) <= MAX_UPSTREAM_LABELS:
-            self.metrics.watch_upstream(provider.name, lambda: float(self.roster.is_up(provider) is True))
+        self.poller.add(provider)
+        if len(self.poller.providers) <= MAX_UPSTREAM_LABELS:
+            self.metrics.watch_upstream(provider.name, lambda: float(self.poller.is_up(provider) is True))
 
     def add_spec(self, spec: UpstreamSpec) -> None:
         """The same, from its description."""
-        if spec.kind is Kind.DEMO:
+        if spec.kind is UpstreamKind.DEMO:
             self.add(DemoModel(spec.name, self.settings.demo_pieces_per_s, self.settings.node_name))
-        elif spec.kind is Kind.EMBEDDED:
+        elif spec.kind is UpstreamKind.EMBEDDED:
             llm = make_embedded(spec, self.settings, self.http)
             self.embedded.append(llm)
             self.add(llm)
@@ -103,7 +103,7 @@ class Node:
 
     def states(self) -> list[tuple[str, str, bool | None]]:
         """Name, kind and state of each LLM server."""
-        return [(provider.name, provider.label, self.roster.is_up(provider)) for provider in self.roster.providers]
+        return [(provider.name, provider.label, self.poller.is_up(provider)) for provider in self.poller.providers]
 
     def situation(self) -> Situation:
         """What can be asked now, and why not if nothing can."""
@@ -113,12 +113,12 @@ class Node:
             ServerState(
                 provider.name,
                 provider.label,
-                provider.place,
-                self.roster.is_up(provider),
+                provider.location,
+                self.poller.is_up(provider),
                 None if provider.name in unlisted else counts[provider.name],
-                self.roster.note(provider),
+                self.poller.note(provider),
             )
-            for provider in self.roster.providers
+            for provider in self.poller.providers
         )
         peers = sum(not provider.is_local for provider, _ in self.askable(self.catalog.all_offers()))
         return Situation(servers, peers, self.settings.find_local)
@@ -133,44 +133,44 @@ class Node:
         """What a request could reach at most: its header may only tighten what the settings allow."""
         privacy = Privacy(self.settings.privacy)
         peers = [peer for peer in peers if privacy is Privacy.ANY or (privacy is Privacy.TRUSTED and peer.is_trusted)]
-        if not peers or self.staking is None or not self.staking.sifts:
+        if not peers or self.stake_policy is None or not self.stake_policy.selects:
             return frozenset(peer.name for peer in peers)
-        return frozenset(peer.name for group in self.staking.sift(peers).groups for peer in group)
+        return frozenset(peer.name for group in self.stake_policy.select(peers).groups for peer in group)
 
     async def first_look(self) -> None:
         """Wait until every LLM server was asked once what it serves; not longer than a start may take."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SETTLED_WITHIN_S):
+            async with asyncio.timeout(READY_WITHIN_S):
                 await self.found_first.wait()
-                await self.roster.settled()
+                await self.poller.all_polled()
 
     async def running_models(self) -> list[msgspec.Raw]:
         """What the Ollamas behind this node hold in memory now."""
-        ollamas = [provider for provider in self.roster.providers if isinstance(provider, Upstream)]
+        ollamas = [provider for provider in self.poller.providers if isinstance(provider, Upstream)]
         found = await asyncio.gather(*(provider.running() for provider in ollamas))
         return [entry for entries in found for entry in entries]
 
     async def run_network(self) -> None:
         """The peers' side, until cancelled; ends early when there is to be none."""
         if self.settings.network == "off":
-            self.network_settled.set()
+            self.network_ready.set()
             return
-        from masa_node.node.peer_service import Networking  # noqa: PLC0415 - 0.1 s that the first request need not wait
+        from masa_node.node.peer_service import PeerService  # noqa: PLC0415 - 0.1 s that the first request need not wait
 
-        self.networking = Networking(self)
-        await self.networking.run()
+        self.peer_service = PeerService(self)
+        await self.peer_service.run()
 
-    def _make_staking(self) -> "Staking | None":
+    def _make_stake_policy(self) -> "StakePolicy | None":
         settings = read_stake_settings(self.settings)
         if settings.is_off or settings.profile is None:
             return None
-        from masa_node.node.stake_policy import Staking  # noqa: PLC0415 - nobody else needs the chain's code
+        from masa_node.node.stake_policy import StakePolicy  # noqa: PLC0415 - nobody else needs the chain's code
         from masa_node.staking.gate.values import StakeAnswer  # noqa: PLC0415
 
-        staking = Staking.over_http(settings, settings.profile, self.http)
-        if staking.sifts:
-            self.dispatcher.sift_by(staking)
-        self.guests.rank = staking.rank
+        staking = StakePolicy.over_http(settings, settings.profile, self.http)
+        if staking.selects:
+            self.dispatcher.set_peer_policy(staking)
+        self.peer_admission.rank = staking.rank
         for answer in StakeAnswer:
             self.metrics.watch_stakes(answer.value, partial(staking.linked_with, answer))
         return staking
@@ -178,12 +178,12 @@ class Node:
     @property
     def node_id(self) -> str:
         """This node's id on the network; "" while it is on none."""
-        return self.networking.node_id if self.networking is not None else ""
+        return self.peer_service.node_id if self.peer_service is not None else ""
 
     @property
     def staking_line(self) -> str:
         """In one line, what is made of stakes here."""
-        return self.staking.summary if self.staking is not None else STAKING_OFF
+        return self.stake_policy.summary if self.stake_policy is not None else STAKING_OFF
 
     def _readiness(self) -> Readiness:
         now = self.situation()
@@ -195,27 +195,27 @@ class Node:
 
     def _arriving(self) -> list[str]:
         """Peers that are not linked yet, because this node has just started."""
-        if self.network_settled.is_set():
-            return self.networking.arriving() if self.networking is not None else []
-        return [] if self.settings.network == "off" or self.networking is None else ["all of them"]
+        if self.network_ready.is_set():
+            return self.peer_service.arriving() if self.peer_service is not None else []
+        return [] if self.settings.network == "off" or self.peer_service is None else ["all of them"]
 
     def _count_linked(self, route: Route) -> float:
-        return float(self.networking.count_linked(route)) if self.networking is not None else 0.0
+        return float(self.peer_service.count_linked(route)) if self.peer_service is not None else 0.0
 
     def _peers_view(self) -> object:
-        if self.networking is None:
+        if self.peer_service is None:
             return no_network("NETWORK=off" if self.settings.network == "off" else "it is starting", self.staking_line)
-        return self.networking.peers_view()
+        return self.peer_service.peers_view()
 
     def _node_view(self) -> object:
-        own: dict[str, object] = self.networking.own_view() if self.networking is not None else {"node_id": None}
+        own: dict[str, object] = self.peer_service.own_view() if self.peer_service is not None else {"node_id": None}
         return {
             "version": __version__,
             "name": self.settings.node_name,
             **own,
             "running": self.admission.running,
             "waiting": self.admission.waiting,
-            "peers_running": self.guests.running,
+            "peers_running": self.peer_admission.running,
             "models": len(self.catalog.all_offers()),
             "share": self.settings.share,
             "race": self.settings.race,
@@ -224,7 +224,7 @@ class Node:
         }
 
     def _stake_view(self) -> StakeView:
-        return self.staking.view() if self.staking is not None else stake_off()
+        return self.stake_policy.view() if self.stake_policy is not None else stake_off()
 
     def observe(self, outcome: Outcome) -> None:
         """Tell telemetry how a request ended."""
@@ -241,11 +241,11 @@ class Node:
             Privacy(settings.privacy),
             settings.llm_begin_timeout,
         )
-        chat = ChatDoors(self.dispatcher, limits, self.observe, self.instance)
+        chat = ChatEndpoints(self.dispatcher, limits, self.observe, self.instance)
         view = NodeView(
             self.catalog,
             self.askable,
-            self.roster.look_again,
+            self.poller.refresh,
             self.first_look,
             self.running_models,
             self._readiness,
@@ -254,7 +254,7 @@ class Node:
             self._peers_view,
             self._stake_view,
         )
-        show = ShowDoor(self.catalog, self.askable, chat, settings.max_body)
+        show = ShowEndpoint(self.catalog, self.askable, chat, settings.max_body)
         bodies = ByteBudget(max(settings.max_bodies_total, settings.max_body + OVERHEAD_BYTES))
         return App(Guard(guard_rules(settings)), chat, show, view, bodies)
 
@@ -283,12 +283,14 @@ def upstream_specs(settings: Settings) -> list[UpstreamSpec]:
     specs = upstreams_in_file(settings)
     if settings.llm_chat_url:
         specs.append(
-            check_spec(UpstreamSpec("llm", Kind.AUTO, settings.llm_chat_url, settings.llm_chat_token), "LLM_CHAT_URL")
+            check_spec(
+                UpstreamSpec("llm", UpstreamKind.AUTO, settings.llm_chat_url, settings.llm_chat_token), "LLM_CHAT_URL"
+            )
         )
     if settings.llm_cf_url:
         spec = UpstreamSpec(
             "cloudflare",
-            Kind.CLOUDFLARE,
+            UpstreamKind.CLOUDFLARE,
             settings.llm_cf_url,
             settings.llm_cf_token,
             hosted=True,
@@ -296,17 +298,19 @@ def upstream_specs(settings: Settings) -> list[UpstreamSpec]:
         )
         specs.append(check_spec(spec, "LLM_CF_URL"))
     if settings.openai_api_key:
-        spec = UpstreamSpec("openai", Kind.OPENAI, settings.openai_base_url, settings.openai_api_key, hosted=True)
+        spec = UpstreamSpec(
+            "openai", UpstreamKind.OPENAI, settings.openai_base_url, settings.openai_api_key, hosted=True
+        )
         specs.append(check_spec(spec, "OPENAI_BASE_URL"))
     if settings.anthropic_api_key:
         spec = UpstreamSpec(
-            "anthropic", Kind.ANTHROPIC, settings.anthropic_base_url, settings.anthropic_api_key, hosted=True
+            "anthropic", UpstreamKind.ANTHROPIC, settings.anthropic_base_url, settings.anthropic_api_key, hosted=True
         )
         specs.append(check_spec(spec, "ANTHROPIC_BASE_URL"))
     if settings.llm and settings.llm != NO_LLM:
-        specs.append(UpstreamSpec("embedded", Kind.EMBEDDED, settings.llm))
+        specs.append(UpstreamSpec("embedded", UpstreamKind.EMBEDDED, settings.llm))
     if settings.demo:
-        specs.append(UpstreamSpec("demo", Kind.DEMO, ""))
+        specs.append(UpstreamSpec("demo", UpstreamKind.DEMO, ""))
     _check_names(specs)
     return specs
 

@@ -1,4 +1,5 @@
-"""The peers' side of a node: comes up once there is anything to be connected with, and carries out its owner's wishes.
+"""The peers' side of a node: comes up once there is anything to be connected with, and carries out its owner's
+commands.
 
 It never keeps the node from serving: what fails here is logged, and stands in `why`.
 """
@@ -19,10 +20,10 @@ from masa_node.network.gossip.own_advert import AboutNode, Advertiser
 from masa_node.network.links.invites import BadInvite, parse_link, token_hash, write_bootnode
 from masa_node.network.links.peer_book import PeerBook, PeerRecord
 from masa_node.network.network import Network, NetworkParts, NetworkRules
-from masa_node.network.requests.quotas import MAX_ASKS_PER_PEER
+from masa_node.network.requests.quotas import MAX_REQUESTS_PER_PEER
 from masa_node.network.requests.server import PeerServer, ServingLimits
 from masa_node.network.requests.sharing import SharedCatalog
-from masa_node.network.store.commands import Answer, Verb, Wish, WishState, carry_out
+from masa_node.network.store.commands import CommandResult, CommandState, OwnerCommand, Verb, apply
 from masa_node.network.store.rows import KeptVoucher
 from masa_node.network.store.store import Store
 from masa_node.network.transport.interfaces import NodeId, PeerAddress, Route, Transport
@@ -41,7 +42,7 @@ CLOSE_WITHIN_S = 3.0
 log = structlog.get_logger()
 
 
-class Networking:
+class PeerService:
     """`run` it in a task beside the server. `network` is None, and `why` says why, while there is none."""
 
     def __init__(self, node: "Node") -> None:
@@ -49,7 +50,7 @@ class Networking:
         self._settings = node.settings
         self._masa_dir = Path(node.settings.masa_dir).expanduser()
         self._folder = OwnFolder(self._masa_dir, self._wait_for)
-        self._settled = node.network_settled
+        self._ready = node.network_ready
         self._shared = SharedCatalog(node.peer_settings.share)
         self._joining: dict[int, asyncio.Task[None]] = {}
         self.network: Network | None = None
@@ -77,7 +78,7 @@ class Networking:
 
     def peers_view(self) -> PeersView:
         """What is told of the peers."""
-        staking, summary = self._node.staking, self._node.staking_line
+        staking, summary = self._node.stake_policy, self._node.staking_line
         if self.network is None:
             return no_network(self.why, summary)
         return view_of(self.network, summary, staking.row if staking is not None else None)
@@ -101,7 +102,7 @@ class Networking:
             log.exception("a bug, no network from now on", kind=type(exc).__name__)
         finally:
             self.network = None
-            self._settled.set()
+            self._ready.set()
 
     async def _run(self) -> None:
         if self._settings.network == "off":
@@ -120,7 +121,7 @@ class Networking:
     def _wait_for(self, why: str) -> None:
         """There is no network for now; the node serves without."""
         self.why = why
-        self._settled.set()
+        self._ready.set()
 
     async def _wait_until_wanted(self, store: Store) -> list[PeerRecord]:
         """The peers remembered, once there is a reason to be on the network."""
@@ -133,10 +134,10 @@ class Networking:
         )
         while True:
             records = await store.load()
-            if is_named or records or await store.pending_wishes() or await _has_invites(store):
+            if is_named or records or await store.pending_commands() or await _has_invites(store):
                 return records
             self.why = "nobody to be connected with: see `masa-node invite`, `masa-node join`, BOOTNODES"
-            self._settled.set()
+            self._ready.set()
             while not (await self._folder.reopen(store) or await store.changed()):
                 await store.catch_up()
                 await asyncio.sleep(LOOK_EVERY_S)
@@ -151,12 +152,12 @@ class Networking:
             async with asyncio.TaskGroup() as group:
                 group.create_task(network.run())
                 group.create_task(self._look_after(store, network, group))
-                if self._node.staking is not None:
-                    group.create_task(self._node.staking.run(network, store, lambda: self._delegation))
+                if self._node.stake_policy is not None:
+                    group.create_task(self._node.stake_policy.run(network, store, lambda: self._delegation))
                 if self._settings.discover_lan:
                     group.create_task(self._discover(network, transport))
                 self.network, self.why = network, ""
-                self._settled.set()
+                self._ready.set()
                 log.info("network is up", node_id=network.node_id, addresses=transport.address().direct)
         finally:
             self.network = None
@@ -194,7 +195,7 @@ class Networking:
                 __version__,
                 settings.node_name,
                 transport.address(),
-                node.guests.running,
+                node.peer_admission.running,
                 settings.max_peer_jobs,
                 self._delegation,
             )
@@ -228,11 +229,11 @@ class Networking:
         """Answers peers from the shared models of own servers alone."""
         node = self._node
         # With a health book of its own: what peers send must not speak against an LLM with its owner.
-        dispatcher = Dispatcher(self._shared.catalog, node.guests, _nothing_new, node.observe)
+        dispatcher = Dispatcher(self._shared.catalog, node.peer_admission, _nothing_new, node.observe)
         server = PeerServer(dispatcher, self._shared, serving_limits(self._settings), node.instance)
         server.refused = node.metrics.peer_refused
-        if node.staking is not None:
-            server.vet = node.staking.vet
+        if node.stake_policy is not None:
+            server.vet = node.stake_policy.vet
         return server
 
     def _share(self) -> None:
@@ -246,10 +247,10 @@ class Networking:
     # ---- the store ----
 
     async def _look_after(self, store: Store, network: Network, group: asyncio.TaskGroup) -> None:
-        """Save what changed, carry out what was wished, once a second."""
+        """Save what changed, carry out what was commanded, once a second."""
         address: PeerAddress | None = None
         await store.set_value("node_id", network.node_id.encode())
-        is_first_look = True  # the wish that woke the network was written, and seen as a change, before
+        is_first_look = True  # the command that woke the network was written, and seen as a change, before
         try:
             while True:
                 if self.transport is not None and self.transport.address() != address:
@@ -263,8 +264,8 @@ class Networking:
                 if await store.changed() or is_first_look:
                     is_first_look = False
                     self._delegation = await _own_delegation(store)
-                    for wish in await store.pending_wishes():
-                        await self._fulfil(wish, store, network, group)
+                    for command in await store.pending_commands():
+                        await self._execute(command, store, network, group)
                 await asyncio.sleep(LOOK_EVERY_S)
         finally:
             await asyncio.shield(self._save(store, network))
@@ -283,35 +284,35 @@ class Networking:
             await store.keep_voucher(KeptVoucher(by, statement, expires_at_unix_s))
         return is_saved
 
-    async def _fulfil(self, wish: Wish, store: Store, network: Network, group: asyncio.TaskGroup) -> None:
-        if wish.verb is Verb.JOIN:
-            if wish.id not in self._joining:
-                self._joining[wish.id] = group.create_task(self._join(wish, store, network))
+    async def _execute(self, command: OwnerCommand, store: Store, network: Network, group: asyncio.TaskGroup) -> None:
+        if command.verb is Verb.JOIN:
+            if command.id not in self._joining:
+                self._joining[command.id] = group.create_task(self._join(command, store, network))
             return
-        answer = carry_out(wish, network.book, time.time())
+        answer = apply(command, network.book, time.time())
         network.book_changed()
         is_kept = await self._save(store, network)
         words = answer.words if is_kept else f"{answer.words} It could not be written to MASA_DIR; the log says why."
-        await store.answer_wish(wish.id, answer.state, words)
+        await store.finish_command(command.id, answer.state, words)
 
-    async def _join(self, wish: Wish, store: Store, network: Network) -> None:
+    async def _join(self, command: OwnerCommand, store: Store, network: Network) -> None:
         """Try until it is done, refused, or the invite has ended."""
         try:
-            answer = await self._joined(wish, network)
+            answer = await self._joined(command, network)
         finally:
-            self._joining.pop(wish.id, None)
+            self._joining.pop(command.id, None)
         await self._save(store, network)
-        await store.answer_wish(wish.id, answer.state, answer.words)
+        await store.finish_command(command.id, answer.state, answer.words)
 
     @staticmethod
-    async def _joined(wish: Wish, network: Network) -> Answer:
+    async def _joined(command: OwnerCommand, network: Network) -> CommandResult:
         pause_s = 1.0
         while True:
             try:
-                invite = parse_link(wish.argument, time.time())
+                invite = parse_link(command.argument, time.time())
                 await network.join(PeerAddress(invite.node_id, invite.addresses, invite.relay_url), invite.token)
             except (BadInvite, LinkRefused) as exc:
-                return Answer(WishState.FAILED, exc.message)
+                return CommandResult(CommandState.FAILED, exc.message)
             except MasaError as exc:
                 log.warning("not joined yet", why=exc.message)
                 await asyncio.sleep(pause_s)
@@ -319,17 +320,17 @@ class Networking:
             else:
                 others = len(network.links.sessions) - 1
                 more = f", and {others} more" if others > 0 else ""
-                return Answer(WishState.DONE, f"Joined: linked with {invite.node_id[:10]}{more}.")
+                return CommandResult(CommandState.DONE, f"Joined: linked with {invite.node_id[:10]}{more}.")
 
 
 def serving_limits(settings: Settings) -> ServingLimits:
-    """What one peer may have here: every place that the owner gave to peers, if no other peer wants one."""
+    """What one peer may have here: every slot that the owner gave to peers, if no other peer wants one."""
     return ServingLimits(
         settings.max_body,
         settings.llm_timeout,
         settings.llm_idle_timeout,
         settings.peer_rate,
-        max(MAX_ASKS_PER_PEER, settings.max_peer_jobs + settings.max_peer_queue),
+        max(MAX_REQUESTS_PER_PEER, settings.max_peer_jobs + settings.max_peer_queue),
         settings.llm_begin_timeout,
     )
 

@@ -16,14 +16,14 @@ from masa_node import __version__
 from masa_node.api.http1.protocol import BoundedHttpProtocol
 from masa_node.api.http1.raw_responses import NOSNIFF
 from masa_node.chat.errors import ConfigurationError
-from masa_node.node.node import SETTLED_WITHIN_S, Node, upstream_specs
+from masa_node.node.node import READY_WITHIN_S, Node, upstream_specs
 from masa_node.node.proxies import check_proxies, read_proxies
 from masa_node.node.settings.environment import Settings
 from masa_node.node.signals import stop_signals
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.http.urls import ollama_url
 from masa_node.upstreams.local_discovery import find_local, usual_places
-from masa_node.upstreams.spec import Kind
+from masa_node.upstreams.spec import UpstreamKind
 
 KEEP_ALIVE_S = 75  # nginx's; shorter than that of common load balancers' upstream pools would cost them errors
 GRACE_S = 10  # running answers may end after SIGTERM; a service manager kills after 90 s (systemd)
@@ -37,14 +37,14 @@ LOADED_WITHIN_S = 30.0  # an embedded model; a small one takes 1 to 3 s, one of 
 log = structlog.get_logger()
 
 
-class Announce(Protocol):
+class StartListener(Protocol):
     """Who is told how the start went."""
 
-    def listening(self, address: str, node: Node) -> None:
+    def on_listening(self, address: str, node: Node) -> None:
         """Requests are taken at this address from now on."""
         ...
 
-    def settled(self, address: str, node: Node) -> None:
+    def on_ready(self, address: str, node: Node) -> None:
         """Every LLM server was asked once what it serves, or SETTLED_WITHIN_S (LOADED_WITHIN_S) have passed."""
         ...
 
@@ -52,7 +52,7 @@ class Announce(Protocol):
 Beside = Callable[["Node"], Coroutine[None, None, None]]
 
 
-async def run(settings: Settings, announce: Announce, beside: Beside | None = None) -> None:
+async def run(settings: Settings, announce: StartListener, beside: Beside | None = None) -> None:
     """Run until SIGINT, SIGTERM or SIGHUP; `beside` is one more task that ends with the node.
 
     Raises `ConfigurationError` before anything is started.
@@ -69,18 +69,18 @@ async def run(settings: Settings, announce: Announce, beside: Beside | None = No
             _calm_the_collector()
             _raise_descriptor_limit()
             address = node.url = address_of(sock)
-            server = _Server(node, lambda: announce.listening(address, node))
+            server = _Server(node, lambda: announce.on_listening(address, node))
             async with asyncio.TaskGroup() as group:
-                helpers = [group.create_task(node.roster.run())]
+                helpers = [group.create_task(node.poller.run())]
                 looks = settings.find_local or settings.ollama_host
-                if looks and not any(not spec.hosted and spec.kind is not Kind.DEMO for spec in specs):
+                if looks and not any(not spec.hosted and spec.kind is not UpstreamKind.DEMO for spec in specs):
                     node.found_first.clear()
                     helpers.append(group.create_task(_keep_finding(node)))
                 helpers += [group.create_task(llm.run()) for llm in node.embedded]
                 helpers.append(group.create_task(node.run_network()))
                 if beside is not None:
                     helpers.append(group.create_task(beside(node)))
-                helpers.append(group.create_task(_settle(node, lambda: announce.settled(address, node))))
+                helpers.append(group.create_task(_wait_until_ready(node, lambda: announce.on_ready(address, node))))
                 await server.serve(sockets=[sock])
                 for helper in helpers:
                     helper.cancel()
@@ -137,12 +137,12 @@ def address_of(sock: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-async def _settle(node: Node, settled: Callable[[], None]) -> None:
+async def _wait_until_ready(node: Node, settled: Callable[[], None]) -> None:
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(LOADED_WITHIN_S if node.embedded else SETTLED_WITHIN_S):
+        async with asyncio.timeout(LOADED_WITHIN_S if node.embedded else READY_WITHIN_S):
             await node.found_first.wait()
-            await node.roster.settled()
-            await node.network_settled.wait()
+            await node.poller.all_polled()
+            await node.network_ready.wait()
     settled()
 
 
@@ -156,7 +156,7 @@ def places_to_look(settings: Settings) -> dict[str, str]:
 async def _keep_finding(node: Node) -> None:
     """No LLM server of his own was named: look for LLM servers on this machine, now and from time to time."""
     while True:
-        known = frozenset(provider.name for provider in node.roster.providers)
+        known = frozenset(provider.name for provider in node.poller.providers)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FIND_WITHIN_S):
                 for spec in await find_local(node.http, places_to_look(node.settings), skip=known):

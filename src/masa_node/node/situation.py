@@ -15,7 +15,7 @@ class ServerState(msgspec.Struct, frozen=True):
 
     name: str
     kind: str
-    place: str
+    location: str
     is_up: bool | None
     models: int | None
     note: str = ""
@@ -40,15 +40,16 @@ class ServerState(msgspec.Struct, frozen=True):
         if not self.is_up:
             why = f" ({self.note.rstrip('.')})" if self.note else ""
             return (
-                f"{self.place}: {'not asked yet' if self.is_up is None else 'not reached; the node keeps trying'}{why}"
+                f"{self.location}: "
+                f"{'not asked yet' if self.is_up is None else 'not reached; the node keeps trying'}{why}"
             )
         if self.models is None:
-            return f"{self.place}: {self.kind}, which lists no models; any name may be asked of it"
+            return f"{self.location}: {self.kind}, which lists no models; any name may be asked of it"
         if self.note:
-            return f"{self.place}: {self.kind}, {self.models} models; {self.note}"
+            return f"{self.location}: {self.kind}, {self.models} models; {self.note}"
         if self.models == 0:
-            return f"{self.place}: {self.kind}, running without models. {self._remedy}"
-        return f"{self.place}: {self.kind}, {self.models} model{'' if self.models == 1 else 's'}"
+            return f"{self.location}: {self.kind}, running without models. {self._remedy}"
+        return f"{self.location}: {self.kind}, {self.models} model{'' if self.models == 1 else 's'}"
 
     @property
     def _remedy(self) -> str:

@@ -14,10 +14,10 @@ from masa_node.chat.errors import NoStakedPeer, PolicyError, StakeDemanded, Stak
 from masa_node.network.network import Network
 from masa_node.network.transport.interfaces import NodeId
 from masa_node.node.chain_http import ChainHttp
-from masa_node.node.indirect_peers import Bystanders
-from masa_node.node.settings.stake import Policy, StakeSettings
+from masa_node.node.indirect_peers import IndirectPeers
+from masa_node.node.settings.stake import StakeMode, StakeSettings
 from masa_node.node.views import StakeRow, StakeView, chain_row, network_row, stake_row
-from masa_node.routing.peer_policy import Sifted
+from masa_node.routing.peer_policy import Selection
 from masa_node.routing.provider import Provider
 from masa_node.staking.contract.profile import Profile
 from masa_node.staking.ethereum.rpc import Rpc
@@ -28,13 +28,13 @@ from masa_node.upstreams.http.client import HttpClient
 
 LOOK_EVERY_S = 1.0  # at every linked peer: a microsecond each
 UNKNOWN_LOOKS = 5  # in a row: a look-up takes a second for each RPC URL that hangs
-SETTLE_WITHIN_S = 3.0  # three RPC URLs that each take their second; a chat's own time goes on meanwhile
+REFRESH_WITHIN_S = 3.0  # three RPC URLs that each take their second; a chat's own time goes on meanwhile
 ADVERT_WITHIN_S = 2.0  # for the first advert of a peer that has just linked: it is sent at once
 LOOKS_AT_ONCE = 32  # a millisecond's worth: then others have their turn
-SIFTED_FOR_S = 0.1  # requests that come together are not each to weigh every peer: 0.5 ms of 256
-MAX_SIFTED = 64  # models and doors within that time
-SETTLE_ROUNDS = 3  # what was known of one may have ended while another was waited for
-MAX_SETTLED = 64  # peers that are waited for: as many as a race asks
+SELECTED_FOR_S = 0.1  # requests that come together are not each to weigh every peer: 0.5 ms of 256
+MAX_SELECTIONS = 64  # models and endpoints within that time
+REFRESH_ROUNDS = 3  # what was known of one may have ended while another was waited for
+MAX_REFRESHED = 64  # peers that are waited for: as many as a race asks
 
 _RANKS = {StakeAnswer.STAKED: 0, StakeAnswer.ALLOWED: 0, StakeAnswer.UNKNOWN: 1, StakeAnswer.NOT_STAKED: 2}
 _GOOD = (StakeAnswer.STAKED, StakeAnswer.ALLOWED)
@@ -48,10 +48,10 @@ _WHERE_IT_STANDS = "`masa-node stake status` shows where it stands. LLM servers 
 log = structlog.get_logger()
 
 
-class Staking:
+class StakePolicy:
     """Both policies over one gate. `run` it while the network is up; before and after it every stake is unknown.
 
-    A `Sifts` for this node's own requests; `vet` and `rank` are for those of peers.
+    A `PeerPolicy` for this node's own requests; `vet` and `rank` are for those of peers.
     """
 
     def __init__(self, settings: StakeSettings, profile: Profile, gate: Gate) -> None:
@@ -60,9 +60,9 @@ class Staking:
         self.gate = gate
         self._network: Network | None = None
         self._own_delegation: Callable[[], bytes | None] = lambda: None
-        self._sifted: dict[tuple[Provider, ...], Sifted] = {}
-        self._sifted_until_s = 0.0
-        self._told: StakeAnswer | None = None
+        self._selections: dict[tuple[Provider, ...], Selection] = {}
+        self._selected_until_s = 0.0
+        self._logged: StakeAnswer | None = None
         self._unknown_looks = 0
 
     @classmethod
@@ -89,26 +89,26 @@ class Staking:
 
     async def _keep_looking(self, network: Network) -> None:
         """Each look renews what is no longer fresh, so that requests find it there."""
-        bystanders = Bystanders(self.gate, network)
+        indirect_peers = IndirectPeers(self.gate, network)
         while True:
-            self._tell_own()
+            self._log_own()
             for number, peer in enumerate(list(network.links.sessions), 1):
                 self.of(peer)
                 if number % LOOKS_AT_ONCE == 0:
                     await asyncio.sleep(0)
-            await bystanders.look()
+            await indirect_peers.look()
             await asyncio.sleep(LOOK_EVERY_S)
 
-    def _tell_own(self) -> None:
+    def _log_own(self) -> None:
         """One line for the log when this node's stake ends or cannot be told any more, and when it is well again."""
         own = self.own()
         self._unknown_looks = self._unknown_looks + 1 if own.answer is StakeAnswer.UNKNOWN else 0
-        if own.answer is self._told or 0 < self._unknown_looks < UNKNOWN_LOOKS:
+        if own.answer is self._logged or 0 < self._unknown_looks < UNKNOWN_LOOKS:
             return
-        is_bad = own.answer not in _GOOD and self._settings.providers is Policy.REQUIRE
+        is_bad = own.answer not in _GOOD and self._settings.providers is StakeMode.REQUIRE
         write = log.warning if is_bad else log.info
         write("this node's stake", verdict=own.answer.value, why=own.reason)
-        self._told = own.answer
+        self._logged = own.answer
 
     def own(self) -> Verdict:
         """What others, with the same profile, make of this node."""
@@ -126,63 +126,63 @@ class Staking:
             return Verdict(StakeAnswer.UNKNOWN, "nothing is known of it yet: its advert has not come")
         return self.gate.verdict(peer, signed.advert.delegation if signed is not None else None)
 
-    # ---- whom this node asks (Sifts) ----
+    # ---- whom this node asks (PeerPolicy) ----
 
     @property
-    def sifts(self) -> bool:
+    def selects(self) -> bool:
         """Does the policy say anything about whom to ask?"""
-        return self._settings.providers is not Policy.OFF
+        return self._settings.providers is not StakeMode.OFF
 
-    def sift(self, peers: Sequence[Provider]) -> Sifted:
-        """See `Sifts`. What it lets through is not weighed again for SIFTED_FOR_S."""
+    def select(self, peers: Sequence[Provider]) -> Selection:
+        """See `PeerPolicy`. What it lets through is not weighed again for SELECTED_FOR_S."""
         key, now_s = tuple(peers), asyncio.get_running_loop().time()
-        if now_s >= self._sifted_until_s or len(self._sifted) >= MAX_SIFTED:
-            self._sifted.clear()
-            self._sifted_until_s = now_s + SIFTED_FOR_S
-        sifted = self._sifted.get(key)
-        if sifted is None:
-            sifted = self._weighed(peers)
-            if sifted.refusal is None:
-                self._sifted[key] = sifted
-        return sifted
+        if now_s >= self._selected_until_s or len(self._selections) >= MAX_SELECTIONS:
+            self._selections.clear()
+            self._selected_until_s = now_s + SELECTED_FOR_S
+        selection = self._selections.get(key)
+        if selection is None:
+            selection = self._grouped(peers)
+            if selection.refusal is None:
+                self._selections[key] = selection
+        return selection
 
-    def _weighed(self, peers: Sequence[Provider]) -> Sifted:
+    def _grouped(self, peers: Sequence[Provider]) -> Selection:
         good: list[Provider] = []
         unknown: list[Provider] = []
         bad: list[Provider] = []
         for peer in peers:
             answer = self.of(NodeId(peer.name)).answer
             (good if answer in _GOOD else unknown if answer is StakeAnswer.UNKNOWN else bad).append(peer)
-        if self._settings.providers is Policy.PREFER:
-            return Sifted(tuple(group for group in (good, unknown, bad) if group))
+        if self._settings.providers is StakeMode.PREFER:
+            return Selection(tuple(group for group in (good, unknown, bad) if group))
         refusal = self._refusal(peers, good, unknown)
-        return Sifted((), refusal) if refusal is not None else Sifted((good,))
+        return Selection((), refusal) if refusal is not None else Selection((good,))
 
-    async def settle(self, peers: Sequence[Provider]) -> None:
-        """See `Sifts`."""
+    async def refresh(self, peers: Sequence[Provider]) -> None:
+        """See `PeerPolicy`."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SETTLE_WITHIN_S):
-                for _ in range(SETTLE_ROUNDS):
-                    await self._settle(peers)
-                    if not isinstance(self._weighed(peers).refusal, StakeUnknown):
+            async with asyncio.timeout(REFRESH_WITHIN_S):
+                for _ in range(REFRESH_ROUNDS):
+                    await self._refresh_once(peers)
+                    if not isinstance(self._grouped(peers).refusal, StakeUnknown):
                         return
 
-    async def _settle(self, peers: Sequence[Provider]) -> None:
+    async def _refresh_once(self, peers: Sequence[Provider]) -> None:
         """Until somebody may be asked, or no look-up is under way."""
         network = self._network
         if network is None:
             return
-        own = await self.gate.settled(network.node_id, self._own_delegation())
+        own = await self.gate.verdict_when_known(network.node_id, self._own_delegation())
         if own.answer not in _GOOD:
             return  # whatever the others have
-        adverts = [network.gossip.advert_of(NodeId(peer.name)) for peer in peers[:MAX_SETTLED]]
+        adverts = [network.gossip.advert_of(NodeId(peer.name)) for peer in peers[:MAX_REFRESHED]]
         async with asyncio.TaskGroup() as group:
             looked_up = {
-                group.create_task(self.gate.settled(signed.node_id, signed.advert.delegation))
+                group.create_task(self.gate.verdict_when_known(signed.node_id, signed.advert.delegation))
                 for signed in adverts
                 if signed is not None
             }
-            while looked_up and self._weighed(peers).refusal is not None:
+            while looked_up and self._grouped(peers).refusal is not None:
                 _, looked_up = await asyncio.wait(looked_up, return_when=asyncio.FIRST_COMPLETED)
             for each in looked_up:
                 each.cancel()
@@ -215,8 +215,8 @@ class Staking:
         are_not = "and is not staked" if len(peers) == 1 else "none of them is staked"
         return NoStakedPeer(
             f"{serve} this model, {are_not}, as STAKE_PROVIDERS=require demands. "
-            f"{peers[0].place}: {_sentence(self.of(NodeId(peers[0].name)))} "
-            "STAKE_ALLOW names nodes that are used all the same."
+            f"{peers[0].location}: {_sentence(self.of(NodeId(peers[0].name)))} "
+            "STAKE_ALLOW names nodes that are used anyway."
         )
 
     # ---- whom this node serves ----
@@ -227,7 +227,7 @@ class Staking:
         Raises `StakeDemanded` if not, `StakeUndecided` when that cannot be told.
         """
         network = self._network
-        if self._settings.callers is not Policy.REQUIRE:
+        if self._settings.callers is not StakeMode.REQUIRE:
             return
         if network is None:
             raise StakeUndecided("it serves staked nodes only, and its network is just ending.")
@@ -236,7 +236,7 @@ class Staking:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ADVERT_WITHIN_S):
                     signed = await network.advert_of(peer)
-                    verdict = await self.gate.settled(peer, signed.advert.delegation)
+                    verdict = await self.gate.verdict_when_known(peer, signed.advert.delegation)
         match verdict.answer:
             case StakeAnswer.STAKED | StakeAnswer.ALLOWED:
                 return
@@ -249,15 +249,15 @@ class Staking:
 
     def rank(self, peer: str) -> int:
         """Whose requests go first while some wait: lower numbers."""
-        return _RANKS[self.of(NodeId(peer)).answer] if self._settings.callers is not Policy.OFF else 0
+        return _RANKS[self.of(NodeId(peer)).answer] if self._settings.callers is not StakeMode.OFF else 0
 
     # ---- what is told ----
 
     def row(self, peer: NodeId) -> StakeRow:
         """For the list of peers. The chain is not read for those that are only listed."""
-        return stake_row(self._listed(peer), time.time())
+        return stake_row(self._verdict_on_listed(peer), time.time())
 
-    def _listed(self, peer: NodeId) -> Verdict:
+    def _verdict_on_listed(self, peer: NodeId) -> Verdict:
         network = self._network
         signed = network.gossip.advert_of(peer) if network is not None else None
         if network is None or signed is None or peer in network.links.sessions or peer in self._settings.allowed:
@@ -265,7 +265,7 @@ class Staking:
         delegation = signed.advert.delegation
         if delegation is None:
             return self.of(peer)
-        return self.gate.held(peer, delegation) or _LOOKED_UP_LATER
+        return self.gate.verdict_if_known(peer, delegation) or _LOOKED_UP_LATER
 
     def linked_with(self, answer: StakeAnswer) -> float:
         """How many linked peers have this verdict."""

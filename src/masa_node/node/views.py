@@ -143,13 +143,13 @@ MAX_SHOWN = 1_000  # linked ones first; the rest of a full book is of no use to 
 class PeerRow(msgspec.Struct, frozen=True):
     """One peer. `route` is None while it is not linked; `error` says why it is not, if that is known.
 
-    `vouched_by` is by whose word it is a member, if its standing is that. It is seen when it is linked; None if it
-    never was.
+    `vouched_by` is by whose word it is a member, if its membership level is that. It is seen when it is linked; None if
+    it never was.
     """
 
     id: str
     name: str
-    standing: str
+    membership: str
     vouched_by: str | None
     trusted: bool
     connected: bool
@@ -159,7 +159,7 @@ class PeerRow(msgspec.Struct, frozen=True):
     models: list[str]
     version: str
     running: int
-    places: int
+    slots: int
     failures: int
     error: str
     last_seen_at_unix_s: int | None
@@ -209,7 +209,7 @@ def _row(network: "Network", record: "PeerRecord", stake_of: StakeOf | None) -> 
     return PeerRow(
         id=peer,
         name=advert.name if advert is not None and advert.name else record.name,
-        standing=record.standing.value,
+        membership=record.membership.value,
         vouched_by=record.vouched_by,
         trusted=network.is_trusted(peer),
         connected=session is not None,
@@ -219,7 +219,7 @@ def _row(network: "Network", record: "PeerRecord", stake_of: StakeOf | None) -> 
         models=[model.id for model in advert.models] if advert is not None else [],
         version=advert.version if advert is not None else "",
         running=advert.running if advert is not None else 0,
-        places=advert.places if advert is not None else 0,
+        slots=advert.slots if advert is not None else 0,
         failures=network.book.failures(peer),
         error="" if session is not None else network.why_not(peer),
         last_seen_at_unix_s=int(time.time()) if session is not None else record.last_linked_at_unix_s or None,

@@ -1,4 +1,6 @@
-"""Who is asked, who waits, who is well: catalog, admission, health, and the dispatcher that uses them.
+"""Who is asked, who waits, who is well.
 
-Import `dispatch` to have an ask answered, `provider` to be something that answers, `catalog` to say who serves what.
+Primitives: `dispatch.Dispatcher` (has a request answered), `provider.Provider` (whatever can answer one),
+`catalog.Catalog` (who serves what), `admission` (slots and queues), `racing` (who is asked when, and who wins),
+`health` (circuit breaker and score), `answer_reader` (from a response to its first valid piece).
 """

@@ -1,4 +1,4 @@
-"""Who may be asked for one ask: by model, door and privacy."""
+"""Who may be asked for one request: by model, endpoint and privacy."""
 
 import asyncio
 import math
@@ -14,11 +14,11 @@ from masa_node.chat.errors import (
     ProviderError,
     UnknownModel,
 )
-from masa_node.chat.request import CONVERSATION_DOORS, DOOR_PATHS, Ask, Door, Privacy
+from masa_node.chat.request import CONVERSATION_ENDPOINTS, ENDPOINT_PATHS, Endpoint, Privacy, Request
 from masa_node.dialects.translation.formats import targets_for
 from masa_node.routing.catalog import NOBODY, Catalog, Found
 from masa_node.routing.health import HealthBook
-from masa_node.routing.peer_policy import Sifts
+from masa_node.routing.peer_policy import PeerPolicy
 from masa_node.routing.provider import Provider
 from masa_node.routing.translating import (
     Estimating,
@@ -28,9 +28,9 @@ from masa_node.routing.translating import (
 )
 
 _AGAIN = "Ask again in a few seconds."
-MAX_OWN = 8  # own servers that are tried for one ask
+MAX_OWN = 8  # own servers that are tried for one request
 
-Find = Callable[[str, Door], Found]
+Find = Callable[[str, Endpoint], Found]
 Refresh = Callable[[], Awaitable[None]]
 Arriving = Callable[[], Sequence[str]]
 
@@ -48,11 +48,11 @@ class Chosen(msgspec.Struct, frozen=True, gc=False):
 class Candidates:
     """Chooses from the catalog. `refresh` looks for models that appeared since own servers were last listed.
 
-    `sifts`, where there is one, says which peers may be asked; `arriving` who of the known peers is not linked yet, in
+    `policy`, where there is one, says which peers may be asked; `arriving` who of the known peers is not linked yet, in
     words, while the node has just started; `why_nothing` why no model at all can be asked, and what to do.
     """
 
-    sifts: Sifts | None = None
+    policy: PeerPolicy | None = None
     why_nothing: Callable[[], str] | None = None
     arriving: Arriving | None = None
 
@@ -65,58 +65,62 @@ class Candidates:
         """Does anybody list this model?"""
         return self._catalog.knows(model)
 
-    async def choose(self, ask: Ask) -> Chosen:
+    async def choose(self, request: Request) -> Chosen:
         """Who is asked, best first. Raises `UnknownModel`, `DialectNotServed`, `NotTranslatable`, `PolicyError`."""
         find: Find = self._catalog.find
-        found = find(ask.model, ask.door)
+        found = find(request.model, request.endpoint)
         if found == NOBODY:
             await self._refresh()
-            found = find(ask.model, ask.door)
+            found = find(request.model, request.endpoint)
         if found == NOBODY:
             find = self._catalog.find_any_name
-            found = find(ask.model, ask.door)
-            if found.other_doors and not may_be_translated(ask):
+            found = find(request.model, request.endpoint)
+            if found.other_endpoints and not may_be_translated(request):
                 found = NOBODY  # nobody lists it and nobody answers to it here: it is unknown, not merely elsewhere
-        if found.other_doors and may_be_translated(ask):
-            return await self._choose_translated(ask, found.other_doors, find)
-        return await self._choose(ask, found)
+        if found.other_endpoints and may_be_translated(request):
+            return await self._choose_translated(request, found.other_endpoints, find)
+        return await self._choose(request, found)
 
-    async def _choose_translated(self, ask: Ask, other_doors: Sequence[Door], find: Find) -> Chosen:
+    async def _choose_translated(self, request: Request, other_endpoints: Sequence[Endpoint], find: Find) -> Chosen:
         """Nobody speaks the caller's format: the same in another. Raises `NotTranslatable` before anybody is asked."""
-        spoken = [(door, find(ask.model, door)) for door in targets_for(ask.door) if door in other_doors]
-        spoken.sort(key=lambda each: not each[1].own)  # own servers' doors before those of peers only
-        if ask.door is Door.ANTHROPIC_COUNT_TOKENS and spoken:
+        spoken = [
+            (endpoint, find(request.model, endpoint))
+            for endpoint in targets_for(request.endpoint)
+            if endpoint in other_endpoints
+        ]
+        spoken.sort(key=lambda each: not each[1].own)  # own servers' endpoints before those of peers only
+        if request.endpoint is Endpoint.ANTHROPIC_COUNT_TOKENS and spoken:
             return Chosen([Estimating()])
-        translation = translation_of(ask, [door for door, _ in spoken])
+        translation = translation_of(request, [endpoint for endpoint, _ in spoken])
         if translation is None:
-            raise self._no_one(ask, Found(other_doors=tuple(other_doors)))
+            raise self._no_one(request, Found(other_endpoints=tuple(other_endpoints)))
         target = translation.target
-        found = next(found for door, found in spoken if door is target)
-        return _each(await self._choose(ask, found), lambda provider: TranslatingProvider(provider, translation))
+        found = next(found for endpoint, found in spoken if endpoint is target)
+        return _each(await self._choose(request, found), lambda provider: TranslatingProvider(provider, translation))
 
-    async def _choose(self, ask: Ask, found: Found) -> Chosen:
+    async def _choose(self, request: Request, found: Found) -> Chosen:
         own = found.own
-        allowed = _allowed(found.peers, ask.privacy) if found.peers else ()
-        peers = await self._sifted(allowed, is_needed=not (own or self._catalog.unlisted)) if allowed else ()
+        allowed = _allowed(found.peers, request.privacy) if found.peers else ()
+        peers = await self._selected(allowed, is_needed=not (own or self._catalog.unlisted)) if allowed else ()
         if not own and not peers:
-            own = self._catalog.unlisted if not found.other_doors else ()
+            own = self._catalog.unlisted if not found.other_endpoints else ()
             if not own:
-                raise self._no_one(ask, found)
+                raise self._no_one(request, found)
         if not peers and len(own) == 1:
             return Chosen(own)
         return self._in_order(own, peers)
 
-    async def _sifted(self, peers: Sequence[Provider], *, is_needed: bool) -> tuple[Sequence[Provider], ...]:
+    async def _selected(self, peers: Sequence[Provider], *, is_needed: bool) -> tuple[Sequence[Provider], ...]:
         """Groups of those that may be asked. Raises the rule's refusal when there is nobody else (`is_needed`)."""
-        if self.sifts is None:
+        if self.policy is None:
             return (peers,)
-        sifted = self.sifts.sift(peers)
-        if is_needed and sifted.refusal is not None:
-            await self.sifts.settle(peers)
-            sifted = self.sifts.sift(peers)
-            if sifted.refusal is not None:
-                raise sifted.refusal
-        return sifted.groups
+        selection = self.policy.select(peers)
+        if is_needed and selection.refusal is not None:
+            await self.policy.refresh(peers)
+            selection = self.policy.select(peers)
+            if selection.refusal is not None:
+                raise selection.refusal
+        return selection.groups
 
     def _in_order(self, own: Sequence[Provider], peers: tuple[Sequence[Provider], ...]) -> Chosen:
         """The well ones first. While there are peers, a server that is not well and wastes time is asked after them."""
@@ -128,51 +132,57 @@ class Candidates:
         last = [provider for provider in own if health.of(provider.name).wastes_time(now_s)]
         return Chosen([provider for provider in own if provider not in last] if last else own, peers, last)
 
-    def _no_one(self, ask: Ask, found: Found) -> MasaError:
+    def _no_one(self, request: Request, found: Found) -> MasaError:
         if found.peers:
-            return _kept_from(ask, len(found.peers))
-        away = self._away(ask)
+            return _kept_from(request, len(found.peers))
+        away = self._away(request)
         if away is not None:
             return away
-        if found.other_doors:
-            doors = [door for door in CONVERSATION_DOORS if door in found.other_doors]
-            paths = ", ".join(f"POST {DOOR_PATHS[door][0]}" for door in doors) or "no door of this node"
+        if found.other_endpoints:
+            endpoints = [endpoint for endpoint in CONVERSATION_ENDPOINTS if endpoint in found.other_endpoints]
+            paths = (
+                ", ".join(f"POST {ENDPOINT_PATHS[endpoint][0]}" for endpoint in endpoints) or "no endpoint of this node"
+            )
             return DialectNotServed(
-                f"No LLM known here that serves {ask.model!r} speaks the format of this door ({ask.door}). "
+                f"No LLM known here that serves {request.model!r} speaks the format of this endpoint "
+                f"({request.endpoint}). "
                 f"A chat with it goes through: {paths}."
             )
-        arriving = list(self.arriving()) if self.arriving is not None and ask.privacy is not Privacy.LOCAL else []
+        arriving = list(self.arriving()) if self.arriving is not None and request.privacy is not Privacy.LOCAL else []
         if arriving:
             return ProviderAway(
-                f"No LLM known here serves the model {ask.model!r}, but this node has just started, and peers that it "
+                f"No LLM known here serves the model {request.model!r}, but this node has just started, and peers "
+                "that it "
                 f"knows are not linked yet: {', '.join(arriving)}. {_AGAIN}"
             )
-        return self._unknown(ask)
+        return self._unknown(request)
 
-    def _unknown(self, ask: Ask) -> UnknownModel:
-        nearest = self._catalog.nearest(ask.model)
+    def _unknown(self, request: Request) -> UnknownModel:
+        nearest = self._catalog.nearest(request.model)
         if not nearest:
             why = self.why_nothing() if self.why_nothing is not None else ""
             return UnknownModel(
-                f"No model {ask.model!r}, nor any other, is served here or by a peer. "
+                f"No model {request.model!r}, nor any other, is served here or by a peer. "
                 f"{why or 'Is an LLM server running?'}"
             )
         return UnknownModel(
-            f"No LLM known here serves the model {ask.model!r}, of this node or of a peer. "
+            f"No LLM known here serves the model {request.model!r}, of this node or of a peer. "
             f"Nearest: {', '.join(nearest)}. GET /api/v1/llm/models lists all."
         )
 
-    def _away(self, ask: Ask) -> ProviderAway | None:
+    def _away(self, request: Request) -> ProviderAway | None:
         """Did a peer that may be asked serve it a short time ago?"""
         now_s = asyncio.get_running_loop().time()
-        doors = (ask.door, *targets_for(ask.door)) if may_be_translated(ask) else (ask.door,)
-        for absence in self._catalog.absences.serving(ask.model, doors, now_s):
-            if _allowed((absence.provider,), ask.privacy):
+        endpoints = (
+            (request.endpoint, *targets_for(request.endpoint)) if may_be_translated(request) else (request.endpoint,)
+        )
+        for absence in self._catalog.absences.serving(request.model, endpoints, now_s):
+            if _allowed((absence.provider,), request.privacy):
                 away_s = math.ceil(now_s - absence.since_s)
                 error = ProviderAway(
-                    f"It serves {ask.model!r} and is away, for {away_s} s: its link was lost. {_AGAIN}"
+                    f"It serves {request.model!r} and is away, for {away_s} s: its link was lost. {_AGAIN}"
                 )
-                error.place = absence.provider.place
+                error.location = absence.provider.location
                 return error
         return None
 
@@ -180,7 +190,7 @@ class Candidates:
 def is_away(error: ProviderError, away_s: float) -> ProviderAway:
     """What a caller is told when the last hope was a provider that was there a short time ago."""
     away = ProviderAway(f"It is away, for {math.ceil(away_s)} s at most: {error.message} {_AGAIN}")
-    away.place = error.place
+    away.location = error.location
     return away
 
 
@@ -204,16 +214,16 @@ def _allowed(peers: Sequence[Provider], privacy: Privacy) -> Sequence[Provider]:
             return ()
 
 
-def _kept_from(ask: Ask, peers: int) -> PrivacyRefused:
+def _kept_from(request: Request, peers: int) -> PrivacyRefused:
     serve = "1 peer serves" if peers == 1 else f"{peers} peers serve"
-    why = "that keeps it on this node" if ask.privacy is Privacy.LOCAL else "and none of them is marked as trusted"
+    why = "that keeps it on this node" if request.privacy is Privacy.LOCAL else "and none of them is marked as trusted"
     advice = (
         "If a peer may see it, ask with X-Masa-Privacy: any (or trusted), as far as PRIVACY on the node allows it."
-        if ask.privacy is Privacy.LOCAL
+        if request.privacy is Privacy.LOCAL
         else "Mark one with `masa-node peers trust`, or, if any peer may see it, ask with "
         "X-Masa-Privacy: any, if PRIVACY on the node allows it."
     )
     return PrivacyRefused(
-        f"{serve} {ask.model!r}, no LLM server of this node does. The request's privacy is `{ask.privacy}` "
+        f"{serve} {request.model!r}, no LLM server of this node does. The request's privacy is `{request.privacy}` "
         f"(X-Masa-Privacy, or PRIVACY on the node), {why}. {advice}"
     )

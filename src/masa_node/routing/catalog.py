@@ -7,7 +7,7 @@ from itertools import chain, islice
 import msgspec
 
 from masa_node.chat.offer import AnyName, ModelOffer, loose_model_key, same_model_key
-from masa_node.chat.request import Door
+from masa_node.chat.request import Endpoint
 from masa_node.routing.provider import Provider
 
 # ---- absent ----
@@ -29,7 +29,7 @@ class Absence(msgspec.Struct, frozen=True, gc=False):
 
 class _Left(msgspec.Struct, frozen=True):
     absence: Absence
-    doors: dict[str, frozenset[Door]]  # of each model, by its loose key
+    endpoints: dict[str, frozenset[Endpoint]]  # of each model, by its loose key
 
 
 class Absences:
@@ -41,11 +41,11 @@ class Absences:
     def left(self, provider: Provider, offers: tuple[ModelOffer, ...], now_s: float) -> None:
         """It served these until now."""
         self._left.pop(provider.name, None)
-        doors: dict[str, frozenset[Door]] = {}
+        endpoints: dict[str, frozenset[Endpoint]] = {}
         for offer in offers:
             key = loose_model_key(offer.model)
-            doors[key] = doors.get(key, frozenset()) | offer.doors
-        self._left[provider.name] = _Left(Absence(provider, now_s), doors)
+            endpoints[key] = endpoints.get(key, frozenset()) | offer.endpoints
+        self._left[provider.name] = _Left(Absence(provider, now_s), endpoints)
         if len(self._left) > MAX_ABSENT:
             del self._left[next(iter(self._left))]
 
@@ -57,7 +57,7 @@ class Absences:
         """Who is away."""
         return list(self._left)
 
-    def serving(self, model: str, doors: Collection[Door], now_s: float) -> list[Absence]:
+    def serving(self, model: str, endpoints: Collection[Endpoint], now_s: float) -> list[Absence]:
         """Who served this model at any of these, the latest first."""
         while self._left:
             name, oldest = next(iter(self._left.items()))
@@ -68,7 +68,7 @@ class Absences:
         return [
             left.absence
             for left in reversed(self._left.values())
-            if not left.doors.get(key, frozenset()).isdisjoint(doors)
+            if not left.endpoints.get(key, frozenset()).isdisjoint(endpoints)
         ]
 
 
@@ -90,14 +90,15 @@ Changed = Callable[[], None]
 
 
 class Found(msgspec.Struct, frozen=True, gc=False):
-    """Who may be asked for a model through a door: own LLM servers in the order in which they were named, and peers.
+    """Who may be asked for a model through an endpoint: own LLM servers in the order in which they were named, and
+    peers.
 
-    `other_doors` are where it is served otherwise, if nobody serves it here.
+    `other_endpoints` are where it is served otherwise, if nobody serves it here.
     """
 
     own: tuple[Provider, ...] = ()
     peers: tuple[Provider, ...] = ()
-    other_doors: tuple[Door, ...] = ()
+    other_endpoints: tuple[Endpoint, ...] = ()
 
 
 NOBODY = Found()
@@ -122,7 +123,7 @@ class _Model:
     def __init__(self) -> None:
         self.own: _Serving = {}
         self.peers: _Serving = {}
-        self.found: dict[Door, Found] = {}
+        self.found: dict[Endpoint, Found] = {}
 
 
 class Catalog:
@@ -190,17 +191,17 @@ class Catalog:
         """Own servers whose models are not known (no list, or not reached yet): they may serve anything."""
         return self._unlisted
 
-    def find(self, model: str, door: Door) -> Found:
+    def find(self, model: str, endpoint: Endpoint) -> Found:
         """Who may be asked. Names that nobody serves leave no trace here."""
         known = self._known(model)
         if known is None:
             return NOBODY
-        found = known.found.get(door)
+        found = known.found.get(endpoint)
         if found is None:
-            found = known.found[door] = self._find(known, door)
+            found = known.found[endpoint] = self._find(known, endpoint)
         return found
 
-    def find_any_name(self, model: str, door: Door) -> Found:
+    def find_any_name(self, model: str, endpoint: Endpoint) -> Found:
         """Who may be asked for a name that nobody lists, whichever it is: the one own server that answers to any.
 
         There are three cases. One such server whose owner says so: that. One that is of such a kind, and no other own
@@ -216,9 +217,9 @@ class Catalog:
         offers = taker.offers or ()
         if len(self._own) > 1 and not any(each.any_name is AnyName.DECLARED for each in offers):
             return NOBODY
-        if _is_served_at(door, offers):
+        if _is_served_at(endpoint, offers):
             return Found((taker.provider,))
-        return Found((), (), tuple(sorted({other for each in offers for other in each.doors})))
+        return Found((), (), tuple(sorted({other for each in offers for other in each.endpoints})))
 
     def knows(self, model: str) -> bool:
         """Does any provider list this model?"""
@@ -255,13 +256,15 @@ class Catalog:
         models = [self._models[key] for key in islice(spellings, MAX_SPELLINGS)]
         return next((each for each in models if each.own), known or models[0])
 
-    def _find(self, known: _Model, door: Door) -> Found:
-        own = tuple(provider for provider, offers in self._in_order(known) if _is_served_at(door, offers))
-        peers = tuple(provider for provider, offers in known.peers.values() if _is_served_at(door, offers))
+    def _find(self, known: _Model, endpoint: Endpoint) -> Found:
+        own = tuple(provider for provider, offers in self._in_order(known) if _is_served_at(endpoint, offers))
+        peers = tuple(provider for provider, offers in known.peers.values() if _is_served_at(endpoint, offers))
         if own or peers:
             return Found(own, peers)
         serving = chain(known.own.values(), known.peers.values())
-        return Found((), (), tuple(sorted({other for _, offers in serving for each in offers for other in each.doors})))
+        return Found(
+            (), (), tuple(sorted({other for _, offers in serving for each in offers for other in each.endpoints}))
+        )
 
     def _in_order(self, known: _Model) -> list[tuple[Provider, tuple[ModelOffer, ...]]]:
         """The own servers of a model in the order in which they were named."""
@@ -320,8 +323,8 @@ def _by_key(offers: tuple[ModelOffer, ...]) -> dict[str, tuple[ModelOffer, ...]]
     return by_key
 
 
-def _is_served_at(door: Door, offers: tuple[ModelOffer, ...]) -> bool:
-    return any(door in offer.doors for offer in offers)
+def _is_served_at(endpoint: Endpoint, offers: tuple[ModelOffer, ...]) -> bool:
+    return any(endpoint in offer.endpoints for offer in offers)
 
 
 def _compared(name: str) -> str:

@@ -6,23 +6,23 @@ from collections.abc import Awaitable, Callable
 from masa_node.chat.answer import Answer, StreamedAnswer, WholeAnswer
 from masa_node.chat.errors import CallerStalled, FirstPieceTimeout, MasaError, ProviderError, Stalled
 from masa_node.chat.outcome import CALLER_GONE, MAX_TRAIL, STATUS_CALLER_GONE, Attempt, Outcome
-from masa_node.chat.request import Ask
-from masa_node.routing.admission import Admits
+from masa_node.chat.request import Request
+from masa_node.routing.admission import SlotPool
 from masa_node.routing.candidates import Arriving, Candidates, Refresh, is_away
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.health import Health, HealthBook
 from masa_node.routing.idle import LONGEST_WITHOUT_COUNTED, IdleTimer
-from masa_node.routing.peer_policy import Sifts
+from masa_node.routing.peer_policy import PeerPolicy
 from masa_node.routing.provider import Provider
 from masa_node.routing.racing.attempts import Attempts
-from masa_node.routing.racing.error_rank import most_useful
+from masa_node.routing.racing.error_rank import best_error
 from masa_node.routing.racing.patience import Patience
-from masa_node.routing.racing.provider_stats import Experience, Watch
-from masa_node.routing.racing.race_runner import Runners
+from masa_node.routing.racing.provider_stats import ProviderStats, Watch
+from masa_node.routing.racing.race_runner import RaceRunner
 
 # ---- exchange ----
 
-# One ask on its way: a place, the providers, the timers, the stream, and the outcome at the end.
+# One request on its way: a slot, the providers, the timers, the stream, and the outcome at the end.
 
 Write = Callable[[bytes], Awaitable[None]]
 Observe = Callable[[Outcome], None]
@@ -37,20 +37,20 @@ class Exchange:
     """
 
     def __init__(
-        self, ask: Ask, admission: Admits, candidates: Candidates, experience: Experience, observe: Observe
+        self, request: Request, admission: SlotPool, candidates: Candidates, stats: ProviderStats, observe: Observe
     ) -> None:
-        self._ask = ask
+        self._request = request
         self._admission = admission
         self._candidates = candidates
-        self._experience = experience
+        self._stats = stats
         self._observe = observe
         self._loop = asyncio.get_running_loop()
         self._came_s = self._loop.time()
         self._admitted_s: float | None = None
         self._first_piece_s: float | None = None
         self._answer: Answer | None = None
-        self.patience = Patience(ask, self._came_s, self._loop)
-        self._attempts = Attempts(ask, self._came_s, experience, self._loop, self.patience)
+        self.patience = Patience(request, self._came_s, self._loop)
+        self._attempts = Attempts(request, self._came_s, stats, self._loop, self.patience)
         self._error: str | None = CALLER_GONE
         self._status = STATUS_CALLER_GONE
         self._answer_bytes = 0
@@ -72,19 +72,19 @@ class Exchange:
 
         Raises `MasaError`. At most one call.
         """
-        ask, attempts = self._ask, self._attempts
+        request, attempts = self._request, self._attempts
         try:
             async with self.patience:
-                await self._admission.enter(ask.asked_by or "")
+                await self._admission.acquire(request.requester or "")
                 self._admitted_s = self._loop.time()
-                chosen = await self._candidates.choose(ask)
+                chosen = await self._candidates.choose(request)
                 if chosen.peers:
-                    answer = await Runners(ask, chosen, attempts, self._experience).run()
+                    answer = await RaceRunner(request, chosen, attempts, self._stats).run()
                 else:
                     answer = await attempts.in_turn(chosen.own)
         except TimeoutError:
             attempts.note_silence()
-            raise most_useful([self._timed_out(), *attempts.errors]) from None
+            raise best_error([self._timed_out(), *attempts.errors]) from None
         except ProviderError as exc:
             if exc.away_for_s is None:
                 raise
@@ -98,10 +98,10 @@ class Exchange:
 
         Whatever happens to the LLM after its terminal frame, or after its finish where it has none, is no matter.
 
-        Raises `BrokenAnswer` when it was cut, `Stalled` when nothing came for the ask's idle time.
+        Raises `BrokenAnswer` when it was cut, `Stalled` when nothing came for the request's idle time.
         Backpressure: the next piece is taken when `write` has returned.
         """
-        async with IdleTimer(self._ask.idle_timeout_s, signs=answer.received, counted=answer.frames) as idle:
+        async with IdleTimer(self._request.idle_timeout_s, signs=answer.received, counted=answer.frames) as idle:
             try:
                 await self._pass_on(answer, write, idle)
             except ProviderError as exc:
@@ -138,7 +138,7 @@ class Exchange:
         self._answer_bytes += body_bytes
 
     def close(self) -> None:
-        """End the exchange: stop the LLM if it still works, give the place back, report the outcome. Idempotent."""
+        """End the exchange: stop the LLM if it still works, give the slot back, report the outcome. Idempotent."""
         if self._closed:
             return
         self._closed = True
@@ -150,7 +150,7 @@ class Exchange:
         if self._attempts.race is not None:
             self._attempts.close()
         if self._admitted_s is not None:
-            self._admission.leave(self._ask.asked_by or "")
+            self._admission.release(self._request.requester or "")
         self._observe(self._outcome())
 
     def _timed_out(self) -> FirstPieceTimeout:
@@ -163,7 +163,7 @@ class Exchange:
             )
         advice = (
             "The LLM may still be loading the model: raise LLM_TIMEOUT if it takes longer than that."
-            if self._ask.wants_stream
+            if self._request.wants_stream
             else 'An answer that is not streamed usually begins when it is complete: ask with "stream": true, or '
             "raise LLM_TIMEOUT."
         )
@@ -173,13 +173,13 @@ class Exchange:
     def _who_was_asked(self) -> str:
         names = [attempt.provider for attempt in self.attempts]
         if not names:
-            nobody = "all places were taken" if self._admitted_s is None else "the lists of models did not come in time"
+            nobody = "all slots were taken" if self._admitted_s is None else "the lists of models did not come in time"
             return f"nobody: {nobody}"
         more = f" and {len(names) - MAX_TRAIL} more" if len(names) > MAX_TRAIL else ""
         return ", ".join(names[:MAX_TRAIL]) + more
 
     def _stalled(self, *, had_signs: bool) -> MasaError:
-        idle_s = self._ask.idle_timeout_s
+        idle_s = self._request.idle_timeout_s
         if self._writing:
             return CallerStalled(f"The caller read nothing for {idle_s:g} s (LLM_IDLE_TIMEOUT).")
         what = f"nothing came for {idle_s:g} s (LLM_IDLE_TIMEOUT)"
@@ -191,7 +191,7 @@ class Exchange:
         return self._attempts.broke_off(Stalled(f"{what}, so the answer was cut."))
 
     def _outcome(self) -> Outcome:
-        ask, answer, attempts, now_s = self._ask, self._answer, self._attempts, self._loop.time()
+        request, answer, attempts, now_s = self._request, self._answer, self._attempts, self._loop.time()
         usage = answer.usage if answer is not None else None
         match answer:
             case StreamedAnswer():
@@ -201,16 +201,16 @@ class Exchange:
             case None:
                 pieces = 0
         return Outcome(
-            request_id=ask.request_id,
-            door=ask.door,
-            model=ask.model,
-            model_known=self._candidates.knows(ask.model),
-            wants_stream=ask.wants_stream,
+            request_id=request.request_id,
+            endpoint=request.endpoint,
+            model=request.model,
+            model_known=self._candidates.knows(request.model),
+            wants_stream=request.wants_stream,
             status=self._status,
             error=self._error,
             served_by=attempts.winner.name if attempts.winner is not None else None,
             attempts=tuple(attempts.trail),
-            body_bytes=len(ask.body),
+            body_bytes=len(request.body),
             answer_bytes=self._answer_bytes,
             pieces=pieces,
             input_tokens=usage.input_tokens if usage is not None else None,
@@ -220,7 +220,7 @@ class Exchange:
             total_s=now_s - self._came_s,
             race=attempts.race,
             hedges=attempts.hedges,
-            asked_by=ask.asked_by,
+            requester=request.requester,
         )
 
 
@@ -232,13 +232,14 @@ class Exchange:
 class Dispatcher:
     """Answers asks. `refresh` looks for models that appeared since the last listing; `observe` gets each outcome.
 
-    A node has one for its owner's asks and one for its peers', over a catalog of own servers only; they share `health`.
+    A node has one for its owner's requests and one for its peers', over a catalog of own servers only; they share
+    `health`.
     """
 
     def __init__(
         self,
         catalog: Catalog,
-        admission: Admits,
+        admission: SlotPool,
         refresh: Refresh,
         observe: Observe,
         health: HealthBook | None = None,
@@ -246,12 +247,12 @@ class Dispatcher:
         self.catalog = catalog
         self.admission = admission
         self.observe = observe
-        self.experience = Experience(health if health is not None else HealthBook())
-        self._candidates = Candidates(catalog, refresh, self.experience.health)
+        self.stats = ProviderStats(health if health is not None else HealthBook())
+        self._candidates = Candidates(catalog, refresh, self.stats.health)
 
-    def sift_by(self, sifts: Sifts) -> None:
+    def set_peer_policy(self, policy: PeerPolicy) -> None:
         """Ask only the peers that this rule lets through, from the next request on."""
-        self._candidates.sifts = sifts
+        self._candidates.policy = policy
 
     def explain_by(self, why_nothing: Callable[[], str]) -> None:
         """What callers read when no model at all can be asked: why, and what to do."""
@@ -264,20 +265,20 @@ class Dispatcher:
     @property
     def watch(self) -> Watch | None:
         """Who is told each step of each race as it happens. It must not raise, and costs nothing while it is None."""
-        return self.experience.watch
+        return self.stats.watch
 
     @watch.setter
     def watch(self, watch: Watch | None) -> None:
-        self.experience.watch = watch
+        self.stats.watch = watch
 
-    def open(self, ask: Ask) -> Exchange:
-        """Begin one ask. The exchange must be closed in every case, also when nothing was asked of it yet."""
-        return Exchange(ask, self.admission, self._candidates, self.experience, self.observe)
+    def open(self, request: Request) -> Exchange:
+        """Begin one request. The exchange must be closed in every case, also when nothing was asked of it yet."""
+        return Exchange(request, self.admission, self._candidates, self.stats, self.observe)
 
     def health_of(self, provider: Provider) -> Health:
         """The health record of a provider."""
-        return self.experience.health.of(provider.name)
+        return self.stats.health.of(provider.name)
 
     def forget(self, provider: Provider) -> None:
         """Drop the record of a provider that is gone."""
-        self.experience.health.forget(provider.name)
+        self.stats.health.forget(provider.name)

@@ -1,7 +1,7 @@
 """How well each provider is: a circuit breaker by consecutive failures, and a score for ranking. Pure; time is given.
 
 The breaker is that of M. Nygard, Release It!: closed, open for a while, then one try decides. The score is an
-exponentially weighted mean of the time to the first piece, times the asks under way, plus what recent failures cost
+exponentially weighted mean of the time to the first piece, times the requests under way, plus what recent failures cost
 (Finagle's and linkerd's peak EWMA, with a separate term for failures).
 """
 
@@ -16,11 +16,11 @@ NEWEST_WEIGHT = 0.25  # of one first piece in the mean: about the last eight cou
 HALF_LIFE_S = 60.0  # what is known fades, so that a provider that was slow or failed is tried again
 FAILURE_COSTS_S = 10.0  # one fresh failure ranks a provider like one that takes this long
 BUSY = 0.5  # of a failure
-# Of a failure: another, asked later, was faster. That befalls one ask in twenty of a well peer, by design; with 0.5
-# most went to the few that it had not befallen of late, and queued there (`bench/races.py`: p99 1.6 s, now 1.3 s).
+# Of a failure: another, asked later, was faster. That befalls one request in twenty of a well peer, by design; with 0.5
+# most went to the few that it had not befallen recently, and queued there (`bench/races.py`: p99 1.6 s, now 1.3 s).
 PASSED_OVER = 0.05
 MOST_FAILURES = 6.0  # fades to less than a tenth within four half-lives
-UNKNOWN_COSTS_S = 1.0  # for each ask already under way at a provider that never answered yet
+UNKNOWN_COSTS_S = 1.0  # for each request already under way at a provider that never answered yet
 
 MAX_RECORDS = 16_384  # more than the peers that are remembered (10 000) and any number of own servers
 
@@ -55,7 +55,7 @@ class Health:
         self._bad_at_s = 0.0
 
     def tried(self, now_s: float) -> None:
-        """An ask goes to it. If its pause is just over, this is the one try: others wait for what comes of it."""
+        """A request goes to it. If its pause is just over, this is the one try: others wait for what comes of it."""
         if self.failures >= OPENS_AFTER and now_s >= self._until_s:
             self._until_s = now_s + self._pause_s
 
@@ -74,7 +74,7 @@ class Health:
             self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
 
     def busy(self, now_s: float) -> None:
-        """It is well but has no place: it ranks lower for a while, the breaker stays as it is."""
+        """It is well but has no slot: it ranks lower for a while, the breaker stays as it is."""
         self._blame(BUSY, now_s)
 
     def answered(self, took_s: float, now_s: float) -> None:
@@ -102,7 +102,7 @@ class Health:
     def cost_s(self, now_s: float) -> float:
         """What asking it now is expected to cost in time; the lowest is the best.
 
-        One that is not known yet costs nothing: it is tried once, by one ask at a time.
+        One that is not known yet costs nothing: it is tried once, by one request at a time.
         """
         each_s = self._faded_latency_s(now_s) * (self.running + 1)
         if self._latency_s is None:

@@ -57,7 +57,7 @@ class IdleTimer:
         return self._timeout.expired()
 
     def touch(self) -> None:
-        """Something happened: the time starts anew."""
+        """Something happened: the time starts again."""
         self._last_s = self._loop.time()
 
     async def __aenter__(self) -> Self:

@@ -9,7 +9,7 @@ from masa_node.chat.errors import PolicyError
 from masa_node.routing.provider import Provider
 
 
-class Sifted(msgspec.Struct, frozen=True, gc=False):
+class Selection(msgspec.Struct, frozen=True, gc=False):
     """Groups of peers, the best first; one is asked when those before it have failed, or a stream is long in coming.
 
     None is empty.
@@ -21,13 +21,13 @@ class Sifted(msgspec.Struct, frozen=True, gc=False):
     refusal: PolicyError | None = None
 
 
-class Sifts(Protocol):
+class PeerPolicy(Protocol):
     """The rule."""
 
-    def sift(self, peers: Sequence[Provider]) -> Sifted:
+    def select(self, peers: Sequence[Provider]) -> Selection:
         """What holds now of these; at least one is given. Called for each request: microseconds a peer."""
         ...
 
-    async def settle(self, peers: Sequence[Provider]) -> None:
+    async def refresh(self, peers: Sequence[Provider]) -> None:
         """Wait until what is being found out about them is known, bounded. Raises nothing."""
         ...

@@ -1,10 +1,10 @@
-"""The one protocol of everything that can answer an ask."""
+"""The one protocol of everything that can answer a request."""
 
 from collections.abc import Callable
 from typing import Protocol
 
 from masa_node.chat.answer import Answer
-from masa_node.chat.request import Ask
+from masa_node.chat.request import Request
 
 Sign = Callable[[], None]
 
@@ -16,13 +16,13 @@ def no_sign() -> None:
 class Provider(Protocol):
     """An LLM server behind this node, or a remote peer: routing sees no difference.
 
-    `name` is unique on this node; `place` is it in words, for errors; `is_local` tells whose it is; `is_trusted`
+    `name` is unique on this node; `location` is it in words, for errors; `is_local` tells whose it is; `is_trusted`
     whether its owner may see requests marked `X-Masa-Privacy: trusted`; `is_hosted` whether its answers cost this
     node's owner money.
     """
 
     name: str
-    place: str
+    location: str
     is_local: bool
     is_hosted: bool
 
@@ -31,12 +31,12 @@ class Provider(Protocol):
         """Own LLM servers are; a peer is when this node's owner said so."""
         ...
 
-    async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
+    async def answer(self, request: Request, sign: Sign = no_sign) -> Answer:
         """Ask. Returns when the first valid piece is there; the caller of this owns the answer and closes it.
 
         `sign` is called at each sign of life until then: the head of a 2xx answer, bytes that are no piece yet.
 
-        Raises `ProviderError` with its `place` set. When cancelled, the LLM is stopped at once and nothing stays open.
-        Holds no deadline of its own: the ask's is kept by the dispatcher.
+        Raises `ProviderError` with its `location` set. When cancelled, the LLM is stopped at once and nothing stays
+        open. Holds no deadline of its own: the request's is kept by the dispatcher.
         """
         ...

@@ -10,7 +10,7 @@ import msgspec
 
 from masa_node.chat.answer import Answer, StreamedAnswer, WholeAnswer
 from masa_node.chat.errors import EndpointMissing, ErrorAnswer, NotTranslatable, ProviderError
-from masa_node.chat.request import DIALECT_OF_DOOR, Ask, DialectName, Door, Headers
+from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint, Headers, Request
 from masa_node.dialects.framing import NDJSON
 from masa_node.dialects.registry import DIALECTS
 from masa_node.dialects.translation.counting import ESTIMATED, counted
@@ -23,20 +23,20 @@ _VENDORS = ("anthropic-", "openai-")
 _JSON = "application/json"
 
 
-def may_be_translated(ask: Ask) -> bool:
-    """A peer's ask is in its own server's format already: the node that asks translates."""
-    return ask.may_translate and ask.asked_by is None and is_translated_from(ask.door)
+def may_be_translated(request: Request) -> bool:
+    """A peer's request is in its own server's format already: the node that asks translates."""
+    return request.may_translate and request.requester is None and is_translated_from(request.endpoint)
 
 
-def translation_of(ask: Ask, doors: Sequence[Door]) -> Translation | None:
-    """The ask as one of these doors takes it, the best first; None where none of them is a conversation's.
+def translation_of(request: Request, endpoints: Sequence[Endpoint]) -> Translation | None:
+    """The request as one of these endpoints takes it, the best first; None where none of them is a conversation's.
 
     Raises `NotTranslatable`, the first one, when none of them can carry it.
     """
     refused: NotTranslatable | None = None
-    for door in doors:
+    for endpoint in endpoints:
         try:
-            return translate(ask.body, ask.model, ask.door, door)
+            return translate(request.body, request.model, request.endpoint, endpoint)
         except NotTranslatable as refusal:
             refused = refused or refusal
     if refused is not None:
@@ -44,11 +44,11 @@ def translation_of(ask: Ask, doors: Sequence[Door]) -> Translation | None:
     return None
 
 
-def translated_ask(ask: Ask, translation: Translation) -> Ask:
-    """The ask that is sent."""
-    headers = tuple(pair for pair in ask.headers if not pair[0].startswith(_VENDORS) and pair[0] != "content-type")
+def translated_ask(request: Request, translation: Translation) -> Request:
+    """The request that is sent."""
+    headers = tuple(pair for pair in request.headers if not pair[0].startswith(_VENDORS) and pair[0] != "content-type")
     headers = (("content-type", _JSON), *headers)
-    return msgspec.structs.replace(ask, door=translation.target, body=translation.body, headers=headers)
+    return msgspec.structs.replace(request, endpoint=translation.target, body=translation.body, headers=headers)
 
 
 class TranslatingProvider:
@@ -59,7 +59,7 @@ class TranslatingProvider:
         self._translation = translation
         self.target = translation.target
         self.name = provider.name
-        self.place = provider.place
+        self.location = provider.location
         self.is_local = provider.is_local
         self.is_hosted = provider.is_hosted
 
@@ -68,19 +68,19 @@ class TranslatingProvider:
         """See `Provider`."""
         return self.provider.is_trusted
 
-    async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
+    async def answer(self, request: Request, sign: Sign = no_sign) -> Answer:
         """See `Provider`."""
         translation = self._translation
         try:
-            answer = await self.provider.answer(translated_ask(ask, translation), sign)
+            answer = await self.provider.answer(translated_ask(request, translation), sign)
         except ErrorAnswer as exc:
-            raise _told(exc, translation, ask) from exc
+            raise _told(exc, translation, request) from exc
         try:
-            return await _translated(answer, translation, ask)
+            return await _translated(answer, translation, request)
         except BaseException as exc:
             answer.close()
             if isinstance(exc, ProviderError):
-                exc.place = exc.place or self.place
+                exc.location = exc.location or self.location
             raise
 
 
@@ -88,62 +88,67 @@ class Estimating:
     """Counts tokens for a model whose server does not: an estimate, and nobody is asked."""
 
     name = "estimate"
-    place = "this node"
+    location = "this node"
     is_local = True
     is_hosted = False
     is_trusted = True
 
-    async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
+    async def answer(self, request: Request, sign: Sign = no_sign) -> Answer:
         """See `Provider`."""
         del sign
-        return estimate(ask)
+        return estimate(request)
 
 
-async def answered(provider: Provider, ask: Ask, sign: Sign = no_sign) -> Answer:
-    """As `Provider.answer`; where an own server turns out not to have the endpoint, the ask is translated for another.
+async def answered(provider: Provider, request: Request, sign: Sign = no_sign) -> Answer:
+    """As `Provider.answer`; where an own server turns out not to have the endpoint, the request is translated for
+    another.
 
     That one may turn out to be missing, too: each is tried once. When all are missing, the caller is told of the
     endpoint that they asked for.
     """
-    asked, tried = provider, {ask.door}
+    asked, tried = provider, {request.endpoint}
     first: EndpointMissing | None = None
     while True:
         try:
-            return await asked.answer(ask, sign)
+            return await asked.answer(request, sign)
         except EndpointMissing as missing:
             first = first or missing
-            fallback = _fallback(asked, ask, missing, tried)
+            fallback = _fallback(asked, request, missing, tried)
             if fallback is None:
                 raise first from None
         asked = fallback
 
 
-def _fallback(asked: Provider, ask: Ask, missing: EndpointMissing, tried: set[Door]) -> Provider | None:
+def _fallback(asked: Provider, request: Request, missing: EndpointMissing, tried: set[Endpoint]) -> Provider | None:
     provider = asked
     if isinstance(asked, TranslatingProvider):
         provider = asked.provider
         tried.add(asked.target)
-    doors = [door for door in targets_for(ask.door) if door in missing.doors and door not in tried]
-    if not doors or not may_be_translated(ask):
+    endpoints = [
+        endpoint
+        for endpoint in targets_for(request.endpoint)
+        if endpoint in missing.endpoints and endpoint not in tried
+    ]
+    if not endpoints or not may_be_translated(request):
         return None
-    if ask.door is Door.ANTHROPIC_COUNT_TOKENS:
+    if request.endpoint is Endpoint.ANTHROPIC_COUNT_TOKENS:
         return Estimating()
     try:
-        translation = translation_of(ask, doors)
+        translation = translation_of(request, endpoints)
     except NotTranslatable as refusal:
         error = ErrorAnswer(refusal.message, status=400, headers=(), body=b"", is_json=False)
-        error.place = provider.place
+        error.location = provider.location
         raise error from refusal
     return TranslatingProvider(provider, translation) if translation is not None else None
 
 
-def estimate(ask: Ask) -> WholeAnswer:
+def estimate(request: Request) -> WholeAnswer:
     """The answer to a request to count tokens. Raises `NotTranslatable`."""
     headers = (("content-type", _JSON), (ESTIMATED, "input_tokens"))
-    return WholeAnswer(200, headers, counted(ask.body), DialectName.ANTHROPIC)
+    return WholeAnswer(200, headers, counted(request.body), DialectName.ANTHROPIC)
 
 
-def _told(error: ErrorAnswer, translation: Translation, ask: Ask) -> ErrorAnswer:
+def _told(error: ErrorAnswer, translation: Translation, request: Request) -> ErrorAnswer:
     """The server's error in the caller's format; one without JSON is told by the node, in the same."""
     if not error.is_json:
         return error
@@ -151,24 +156,24 @@ def _told(error: ErrorAnswer, translation: Translation, ask: Ask) -> ErrorAnswer
         error.message,
         status=error.status,
         headers=_headers(error.headers, translation, _JSON),
-        body=translation.error(error.status, error.body, ask.request_id),
+        body=translation.error(error.status, error.body, request.request_id),
         is_json=True,
     )
-    told.place = error.place
+    told.location = error.location
     return told
 
 
-async def _translated(answer: Answer, translation: Translation, ask: Ask) -> Answer:
-    translator = translation.answer(ask.request_id, int(time.time()))
+async def _translated(answer: Answer, translation: Translation, request: Request) -> Answer:
+    translator = translation.answer(request.request_id, int(time.time()))
     if isinstance(answer, StreamedAnswer):
-        return await _Stream(answer, translator).begun(translation, ask)
-    body = translator.streamed(answer.body) if ask.wants_stream else translator.whole(answer.body)
-    return _whole(answer, body, translation, ask)
+        return await _Stream(answer, translator).begun(translation, request)
+    body = translator.streamed(answer.body) if request.wants_stream else translator.whole(answer.body)
+    return _whole(answer, body, translation, request)
 
 
-def _whole(answer: Answer, body: bytes, translation: Translation, ask: Ask) -> WholeAnswer:
-    headers = _headers(answer.headers, translation, _stream_type(translation) if ask.wants_stream else _JSON)
-    dialect = DIALECT_OF_DOOR[translation.source]
+def _whole(answer: Answer, body: bytes, translation: Translation, request: Request) -> WholeAnswer:
+    headers = _headers(answer.headers, translation, _stream_type(translation) if request.wants_stream else _JSON)
+    dialect = DIALECT_OF_ENDPOINT[translation.source]
     return WholeAnswer(answer.status, headers, body, dialect, answer.usage, answer.close)
 
 
@@ -178,7 +183,7 @@ def _headers(headers: Headers, translation: Translation, content_type: str) -> H
 
 
 def _stream_type(translation: Translation) -> str:
-    is_lines = DIALECTS[DIALECT_OF_DOOR[translation.source]].framing is NDJSON
+    is_lines = DIALECTS[DIALECT_OF_ENDPOINT[translation.source]].framing is NDJSON
     return "application/x-ndjson" if is_lines else "text/event-stream; charset=utf-8"
 
 
@@ -191,15 +196,15 @@ class _Stream:
         self._answer = answer
         self._translator = translator
 
-    async def begun(self, translation: Translation, ask: Ask) -> Answer:
+    async def begun(self, translation: Translation, request: Request) -> Answer:
         """The answer with its first words; a whole one where the caller asked for no stream."""
-        if not ask.wants_stream:
-            return _whole(self._answer, await self._collected(), translation, ask)
+        if not request.wants_stream:
+            return _whole(self._answer, await self._collected(), translation, request)
         answer = self._answer
         return StreamedAnswer(
             status=answer.status,
             headers=_headers(answer.headers, translation, _stream_type(translation)),
-            dialect=DIALECT_OF_DOOR[translation.source],
+            dialect=DIALECT_OF_ENDPOINT[translation.source],
             first=self._translator.feed(answer.first) or await self.next_piece(),
             next_piece=self.next_piece,
             close=answer.close,

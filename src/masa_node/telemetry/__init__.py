@@ -1,4 +1,4 @@
-"""Observers of outcomes: the log and the metrics. Nothing here ever sees a prompt or an answer.
+"""Observers of outcomes. Nothing here ever sees a prompt or an answer.
 
-Import `log` to write lines, `metrics` to count.
+Primitives: `log.configure` and `log.log_outcome` (one line a request), `metrics.Metrics` (Prometheus).
 """

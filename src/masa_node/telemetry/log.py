@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, TextIO, cast
 import msgspec
 import structlog
 
-from masa_node.chat.outcome import CALLER_GONE, Attempt, Outcome, told
+from masa_node.chat.outcome import CALLER_GONE, Attempt, Outcome, abridged
 from masa_node.telemetry.request_line import TIME_OF_DAY, request_line
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -65,22 +65,22 @@ class _Forward(logging.Handler):
 def _trace(logger: object, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Where an exception came from, but not its words: they may repeat what was said."""
     del logger, name
-    told = event.pop("exc_info", None)
-    error = told if isinstance(told, BaseException) else sys.exception() if told else None
+    abridged = event.pop("exc_info", None)
+    error = abridged if isinstance(abridged, BaseException) else sys.exception() if abridged else None
     if error is not None:
-        event["exception"] = "\n".join(islice(_places(error), MAX_CHAINED))
+        event["exception"] = "\n".join(islice(_tracebacks(error), MAX_CHAINED))
     return event
 
 
-def _places(error: BaseException) -> Iterator[str]:
-    places = "".join(traceback.format_tb(error.__traceback__))
-    yield f"Traceback (most recent call last):\n{places}{type(error).__qualname__}"
+def _tracebacks(error: BaseException) -> Iterator[str]:
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    yield f"Traceback (most recent call last):\n{frames}{type(error).__qualname__}"
     if isinstance(error, BaseExceptionGroup):
         for part in cast("BaseExceptionGroup[BaseException]", error).exceptions:
-            yield from _places(part)
+            yield from _tracebacks(part)
     before = error.__cause__ or error.__context__
     if before is not None:
-        yield from _places(before)
+        yield from _tracebacks(before)
 
 
 def _printable(logger: object, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -162,13 +162,13 @@ class _TurnOfLines:
 
 def log_outcome(outcome: Outcome) -> None:
     """The one line of a request."""
-    has_lost_a_race = outcome.asked_by is not None and outcome.error == CALLER_GONE
+    has_lost_a_race = outcome.requester is not None and outcome.error == CALLER_GONE
     level = logging.INFO if outcome.error is None or has_lost_a_race else logging.WARNING
     log.log(
         level,
         REQUEST,
         request_id=outcome.request_id,
-        door=outcome.door.value,
+        endpoint=outcome.endpoint.value,
         model=outcome.model,
         status=outcome.status,
         error=outcome.error,
@@ -177,7 +177,7 @@ def log_outcome(outcome: Outcome) -> None:
         attempts=trail(outcome.attempts),
         race=outcome.race,
         hedges=outcome.hedges,
-        asked_by=outcome.asked_by,
+        requester=outcome.requester,
         total_ms=_ms(outcome.total_s),
         first_piece_ms=_ms(outcome.first_piece_s),
         queued_ms=_ms(outcome.queued_s),
@@ -191,7 +191,7 @@ def log_outcome(outcome: Outcome) -> None:
 
 def trail(attempts: tuple[Attempt, ...]) -> str:
     """The attempts in one short text, at most MAX_TRAIL of them."""
-    return ", ".join(f"{attempt.provider}={attempt.result}" for attempt in told(attempts))
+    return ", ".join(f"{attempt.provider}={attempt.result}" for attempt in abridged(attempts))
 
 
 def _ms(seconds: float | None) -> float | None:

@@ -8,7 +8,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from masa_node.chat.outcome import CANCELLED, Outcome
-from masa_node.chat.request import Door, RaceMode
+from masa_node.chat.request import Endpoint, RaceMode
 
 # Names of models come from LLM servers' lists (thousands at a hosted one); the rest are counted as "other".
 MAX_MODEL_LABELS = 200
@@ -31,7 +31,10 @@ class MetricDoc:
 
 
 REQUESTS = MetricDoc(
-    "masa_requests_total", "counter", ("door", "model", "status", "error"), "Chat requests; error is `none` or a code."
+    "masa_requests_total",
+    "counter",
+    ("endpoint", "model", "status", "error"),
+    "Chat requests; error is `none` or a code.",
 )
 ATTEMPTS = MetricDoc(
     "masa_attempts_total", "counter", ("provider", "result"), "Providers asked; all peers are counted as `peer`."
@@ -45,11 +48,11 @@ HEDGES = MetricDoc(
     "those who come after the silent ones, together.",
 )
 LOSERS = MetricDoc("masa_losers_cancelled_total", "counter", (), "Peers whose answer was given up for a faster one.")
-FIRST_PIECE = MetricDoc("masa_first_piece_seconds", "histogram", ("door",), "Time to the first valid piece.")
-DURATION = MetricDoc("masa_request_seconds", "histogram", ("door",), "Time to the end of the answer.")
-PIECES = MetricDoc("masa_pieces_total", "counter", ("door",), "Pieces (frames) of answers passed on.")
-BODY_BYTES = MetricDoc("masa_body_bytes_total", "counter", ("door",), "Bytes of request bodies.")
-ANSWER_BYTES = MetricDoc("masa_answer_bytes_total", "counter", ("door",), "Bytes of answers.")
+FIRST_PIECE = MetricDoc("masa_first_piece_seconds", "histogram", ("endpoint",), "Time to the first valid piece.")
+DURATION = MetricDoc("masa_request_seconds", "histogram", ("endpoint",), "Time to the end of the answer.")
+PIECES = MetricDoc("masa_pieces_total", "counter", ("endpoint",), "Pieces (frames) of answers passed on.")
+BODY_BYTES = MetricDoc("masa_body_bytes_total", "counter", ("endpoint",), "Bytes of request bodies.")
+ANSWER_BYTES = MetricDoc("masa_answer_bytes_total", "counter", ("endpoint",), "Bytes of answers.")
 TOKENS = MetricDoc("masa_tokens_total", "counter", ("direction", "model"), "Tokens as the LLMs counted them.")
 PEER_REQUESTS = MetricDoc(
     "masa_peer_requests_total",
@@ -65,7 +68,7 @@ PEER_REFUSALS = MetricDoc(
     "the code of what was wrong with the request.",
 )
 PEERS_LINKED = MetricDoc(
-    "masa_peers_linked", "gauge", ("route",), "Peers with a live link: `direct`, `relay`, or `unknown` as yet."
+    "masa_peers_linked", "gauge", ("route",), "Peers with a live link: `direct`, `relay`, or `unknown` yet."
 )
 PEERS_BY_STAKE = MetricDoc(
     "masa_peers_by_stake",
@@ -75,7 +78,7 @@ PEERS_BY_STAKE = MetricDoc(
     "not checked.",
 )
 IN_FLIGHT = MetricDoc("masa_requests_in_flight", "gauge", (), "Chat requests under way.")
-WAITING = MetricDoc("masa_requests_waiting", "gauge", (), "Chat requests that wait for a place.")
+WAITING = MetricDoc("masa_requests_waiting", "gauge", (), "Chat requests that wait for a slot.")
 UPSTREAM_UP = MetricDoc("masa_upstream_up", "gauge", ("upstream",), "1 if the last listing reached the LLM server.")
 
 ALL_METRICS = (
@@ -101,8 +104,8 @@ ALL_METRICS = (
 
 
 @dataclass(frozen=True, slots=True)
-class _DoorMetrics:
-    """The metrics of one door, looked up once: labels() costs more than counting."""
+class _EndpointMetrics:
+    """The metrics of one endpoint, looked up once: labels() costs more than counting."""
 
     first_piece: Histogram
     duration: Histogram
@@ -137,8 +140,8 @@ class Metrics:
         self._peer_requests = self._counter(PEER_REQUESTS)
         self._peer_refusals = self._counter(PEER_REFUSALS)
         self._models: set[str] = set()
-        self._by_door: dict[Door, _DoorMetrics] = {}
-        self._by_ending: dict[tuple[Door, str, int, str | None], Counter] = {}
+        self._by_endpoint: dict[Endpoint, _EndpointMetrics] = {}
+        self._by_ending: dict[tuple[Endpoint, str, int, str | None], Counter] = {}
 
     def watch_load(self, running: Callable[[], float], waiting: Callable[[], float]) -> None:
         """Where the numbers of running and waiting requests are read at each scrape."""
@@ -163,7 +166,7 @@ class Metrics:
 
     def observe(self, outcome: Outcome) -> None:
         """Count one request."""
-        if outcome.asked_by is not None:
+        if outcome.requester is not None:
             self._peer_requests.labels(outcome.error or "none").inc()
         model = self._model_label(outcome)
         self._ending(outcome, model).inc()
@@ -171,13 +174,13 @@ class Metrics:
             self._attempts.labels(attempt.provider if attempt.is_local else PEER, attempt.result).inc()
         if outcome.race is not None:
             self._count_race(outcome, outcome.race)
-        door = self._by_door.get(outcome.door) or self._door(outcome.door)
-        door.duration.observe(outcome.total_s)
-        door.bytes_in.inc(outcome.body_bytes)
-        door.bytes_out.inc(outcome.answer_bytes)
+        endpoint = self._by_endpoint.get(outcome.endpoint) or self._endpoint(outcome.endpoint)
+        endpoint.duration.observe(outcome.total_s)
+        endpoint.bytes_in.inc(outcome.body_bytes)
+        endpoint.bytes_out.inc(outcome.answer_bytes)
         if outcome.first_piece_s is not None:
-            door.first_piece.observe(outcome.first_piece_s)
-            door.pieces.inc(outcome.pieces)
+            endpoint.first_piece.observe(outcome.first_piece_s)
+            endpoint.pieces.inc(outcome.pieces)
         if outcome.input_tokens:
             self._tokens.labels("input", model).inc(outcome.input_tokens)
         if outcome.output_tokens:
@@ -204,23 +207,23 @@ class Metrics:
 
     def _ending(self, outcome: Outcome, model: str) -> Counter:
         """The counter of requests that ended like this one. Bounded as its labels are."""
-        key = (outcome.door, model, outcome.status, outcome.error)
+        key = (outcome.endpoint, model, outcome.status, outcome.error)
         counter = self._by_ending.get(key)
         if counter is None:
-            counter = self._requests.labels(outcome.door.value, model, str(outcome.status), outcome.error or "none")
+            counter = self._requests.labels(outcome.endpoint.value, model, str(outcome.status), outcome.error or "none")
             self._by_ending[key] = counter
         return counter
 
-    def _door(self, door: Door) -> "_DoorMetrics":
-        name = door.value
-        made = _DoorMetrics(
+    def _endpoint(self, endpoint: Endpoint) -> "_EndpointMetrics":
+        name = endpoint.value
+        made = _EndpointMetrics(
             first_piece=self._first_piece.labels(name),
             duration=self._duration.labels(name),
             pieces=self._pieces.labels(name),
             bytes_in=self._bytes_in.labels(name),
             bytes_out=self._bytes_out.labels(name),
         )
-        self._by_door[door] = made
+        self._by_endpoint[endpoint] = made
         return made
 
     def _model_label(self, outcome: Outcome) -> str:

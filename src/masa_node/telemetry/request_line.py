@@ -15,16 +15,16 @@ TIME_OF_DAY = slice(11, 19)  # of an ISO 8601 time: what a person looks for
 
 
 def request_line(event: Mapping[str, object]) -> str:
-    """Time, status, door, model, who answered, how long it took or what went wrong, the request's id."""
+    """Time, status, endpoint, model, who answered, how long it took or what went wrong, the request's id."""
     error, served_by = event.get("error"), event.get("served_by")
     parts = [
         str(event.get("timestamp", ""))[TIME_OF_DAY],
         f"{event.get('status', '')}",
-        f"{event.get('door', '')}",
+        f"{event.get('endpoint', '')}",
         _cut(str(event.get("model") or "-"), _MAX_MODEL),
     ]
-    if event.get("asked_by"):
-        parts.append(f"for peer {_cut(str(event['asked_by']), _MAX_PROVIDER)}")
+    if event.get("requester"):
+        parts.append(f"for peer {_cut(str(event['requester']), _MAX_PROVIDER)}")
     if served_by:
         parts.append(f"by {_cut(str(served_by), _MAX_PROVIDER)}")
     if error:

@@ -1,4 +1,6 @@
-"""LLM servers behind this node. One file a kind of server; `http.py` alone touches the HTTP client.
+"""LLM servers behind this node. One file a kind of server; `http` alone touches the network.
 
-Import `poller` to run all of them, `spec` to describe one, `local_discovery` to look for servers on this machine.
+Primitives: `poller.ModelPoller` (keeps the lists of models true), `upstream.Upstream` (one server as a `Provider`),
+`servers.server.Server` (what is asked of a kind of server), `spec.UpstreamSpec` (how one is described),
+`http.client.HttpClient`, `detection` (which kind it is), `local_discovery` (servers on this machine).
 """

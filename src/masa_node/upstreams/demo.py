@@ -9,7 +9,7 @@ import msgspec
 
 from masa_node.chat.answer import Answer, StreamedAnswer, Usage, WholeAnswer
 from masa_node.chat.offer import ModelOffer
-from masa_node.chat.request import DIALECT_OF_DOOR, Ask, DialectName, Door
+from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint, Request
 from masa_node.dialects.fields import TEXT, read
 from masa_node.routing.provider import Sign, no_sign
 
@@ -20,14 +20,14 @@ from masa_node.routing.provider import Sign, no_sign
 MODEL = "masa-demo"
 CREATED_AT_UNIX_S = 1_700_000_000  # any fixed time: the same answer every time
 _ID = "masa-demo-1"
-RENDERED_DOORS = frozenset(
+RENDERED_ENDPOINTS = frozenset(
     {
-        Door.NATIVE,
-        Door.OPENAI_CHAT,
-        Door.ANTHROPIC_MESSAGES,
-        Door.OLLAMA_CHAT,
-        Door.OLLAMA_GENERATE,
-        Door.CLOUDFLARE_RUN,
+        Endpoint.NATIVE,
+        Endpoint.OPENAI_CHAT,
+        Endpoint.ANTHROPIC_MESSAGES,
+        Endpoint.OLLAMA_CHAT,
+        Endpoint.OLLAMA_GENERATE,
+        Endpoint.CLOUDFLARE_RUN,
     }
 )
 
@@ -35,31 +35,31 @@ Json = dict[str, object]
 Frames = Generator[bytes, None, None]
 
 
-def whole(door: Door, text: str, usage: Usage) -> bytes:
+def whole(endpoint: Endpoint, text: str, usage: Usage) -> bytes:
     """A whole answer."""
-    return msgspec.json.encode(_whole(door, text, usage))
+    return msgspec.json.encode(_whole(endpoint, text, usage))
 
 
-def frames(door: Door, words: list[str], usage: Usage) -> Frames:
+def frames(endpoint: Endpoint, words: list[str], usage: Usage) -> Frames:
     """A streamed answer, frame by frame."""
-    match door:
-        case Door.ANTHROPIC_MESSAGES:
+    match endpoint:
+        case Endpoint.ANTHROPIC_MESSAGES:
             return _anthropic_frames(words, usage)
-        case Door.OLLAMA_CHAT | Door.OLLAMA_GENERATE:
-            return _ollama_frames(door, words, usage)
-        case Door.CLOUDFLARE_RUN:
+        case Endpoint.OLLAMA_CHAT | Endpoint.OLLAMA_GENERATE:
+            return _ollama_frames(endpoint, words, usage)
+        case Endpoint.CLOUDFLARE_RUN:
             return _cloudflare_frames(words, usage)
         case _:
             return _openai_frames(words, usage)
 
 
-def _whole(door: Door, text: str, usage: Usage) -> Json:
-    match door:
-        case Door.ANTHROPIC_MESSAGES:
+def _whole(endpoint: Endpoint, text: str, usage: Usage) -> Json:
+    match endpoint:
+        case Endpoint.ANTHROPIC_MESSAGES:
             return {**_anthropic_message(usage), "content": [{"type": "text", "text": text}], "stop_reason": "end_turn"}
-        case Door.OLLAMA_CHAT | Door.OLLAMA_GENERATE:
-            return {**_ollama_part(door, text), **_ollama_end(usage)}
-        case Door.CLOUDFLARE_RUN:
+        case Endpoint.OLLAMA_CHAT | Endpoint.OLLAMA_GENERATE:
+            return {**_ollama_part(endpoint, text), **_ollama_end(usage)}
+        case Endpoint.CLOUDFLARE_RUN:
             result = {"response": text, "usage": _openai_usage(usage)}
             return {"result": result, "success": True, "errors": [], "messages": []}
         case _:
@@ -118,10 +118,12 @@ def _anthropic_frames(words: list[str], usage: Usage) -> Frames:
     yield _sse({"type": "message_stop"}, "message_stop")
 
 
-def _ollama_part(door: Door, text: str) -> Json:
+def _ollama_part(endpoint: Endpoint, text: str) -> Json:
     created = datetime.fromtimestamp(CREATED_AT_UNIX_S, UTC).isoformat().replace("+00:00", "Z")
     said: Json = (
-        {"response": text} if door is Door.OLLAMA_GENERATE else {"message": {"role": "assistant", "content": text}}
+        {"response": text}
+        if endpoint is Endpoint.OLLAMA_GENERATE
+        else {"message": {"role": "assistant", "content": text}}
     )
     return {"model": MODEL, "created_at": created, **said, "done": False}
 
@@ -135,10 +137,10 @@ def _ollama_end(usage: Usage) -> Json:
     }
 
 
-def _ollama_frames(door: Door, words: list[str], usage: Usage) -> Frames:
+def _ollama_frames(endpoint: Endpoint, words: list[str], usage: Usage) -> Frames:
     for word in words:
-        yield msgspec.json.encode(_ollama_part(door, word)) + b"\n"
-    yield msgspec.json.encode({**_ollama_part(door, ""), **_ollama_end(usage)}) + b"\n"
+        yield msgspec.json.encode(_ollama_part(endpoint, word)) + b"\n"
+    yield msgspec.json.encode({**_ollama_part(endpoint, ""), **_ollama_end(usage)}) + b"\n"
 
 
 def _cloudflare_frames(words: list[str], usage: Usage) -> Frames:
@@ -192,7 +194,7 @@ class DemoModel:
     def __init__(self, name: str = "demo", pieces_per_s: float = DEFAULT_PIECES_PER_S, node_name: str = "") -> None:
         self.name = name
         self._where = f" on the node {node_name!r}" if node_name else ""
-        self.place = f"{name} (built in)"
+        self.location = f"{name} (built in)"
         self._pause_s = 1 / pieces_per_s
 
     @property
@@ -200,7 +202,7 @@ class DemoModel:
         """What it is called."""
         return "built-in demo"
 
-    async def doubted(self) -> None:
+    async def invalidated(self) -> None:
         """Never: there is nothing that could be down."""
         await asyncio.Event().wait()
 
@@ -208,21 +210,25 @@ class DemoModel:
         """Its one model."""
         return [
             ModelOffer(
-                MODEL, RENDERED_DOORS, owned_by="masa-node", created_at_unix_s=CREATED_AT_UNIX_S, context_tokens=4096
+                MODEL,
+                RENDERED_ENDPOINTS,
+                owned_by="masa-node",
+                created_at_unix_s=CREATED_AT_UNIX_S,
+                context_tokens=4096,
             )
         ]
 
-    async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
+    async def answer(self, request: Request, sign: Sign = no_sign) -> Answer:
         """See `Provider`. Fails never; takes one pause to its first word."""
         del sign  # nobody waits for its first word long
-        door = Door.OPENAI_CHAT if ask.door is Door.NATIVE else ask.door
-        words = _words(ask.body, self._where)
-        usage = Usage(input_tokens=len(ask.body) // 4, output_tokens=len(words))
-        dialect = DIALECT_OF_DOOR[door]
-        if not ask.wants_stream:
+        endpoint = Endpoint.OPENAI_CHAT if request.endpoint is Endpoint.NATIVE else request.endpoint
+        words = _words(request.body, self._where)
+        usage = Usage(input_tokens=len(request.body) // 4, output_tokens=len(words))
+        dialect = DIALECT_OF_ENDPOINT[endpoint]
+        if not request.wants_stream:
             await asyncio.sleep(self._pause_s)
-            return WholeAnswer(200, _JSON, whole(door, "".join(words), usage), dialect, usage)
-        first, *rest = frames(door, words, usage)
+            return WholeAnswer(200, _JSON, whole(endpoint, "".join(words), usage), dialect, usage)
+        first, *rest = frames(endpoint, words, usage)
         left = deque(rest)
 
         async def next_piece() -> bytes:

@@ -1,11 +1,11 @@
-"""Finds out what software answers at an address, and which doors it has."""
+"""Finds out what software answers at an address, and which endpoints it has."""
 
 import contextlib
 
 import msgspec
 
 from masa_node.chat.errors import NotAnAnswer, ProviderError
-from masa_node.chat.request import DialectName, Door, Headers
+from masa_node.chat.request import DialectName, Endpoint, Headers
 from masa_node.dialects.fields import read
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.answer_reader import check_status, read_whole
@@ -19,7 +19,7 @@ from masa_node.upstreams.servers.missing import looks_missing
 from masa_node.upstreams.servers.ollama import OllamaServer
 from masa_node.upstreams.servers.openai import ANY_LABEL, OpenAiServer
 from masa_node.upstreams.servers.server import NO_SUCH_PATH, Http, Server, is_masa_node
-from masa_node.upstreams.spec import Kind, UpstreamSpec
+from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec
 
 MAX_PROBE_BYTES = 64 * 1024
 
@@ -42,35 +42,35 @@ async def identify(spec: UpstreamSpec, http: Http) -> Server:
     url = spec.url.rstrip("/")
     deployment = deployment_of(url)
     match spec.kind:
-        case Kind.CLOUDFLARE:
+        case UpstreamKind.CLOUDFLARE:
             return CloudflareServer(url, spec.key, spec.api_url)
-        case Kind.ANTHROPIC:
+        case UpstreamKind.ANTHROPIC:
             return AnthropicServer(anthropic_base(url), spec.key)
-        case Kind.AUTO | Kind.OPENAI if deployment is not None:
+        case UpstreamKind.AUTO | UpstreamKind.OPENAI if deployment is not None:
             return AzureServer(deployment[0], spec.key)
-        case Kind.AUTO | Kind.OPENAI if spec.hosted:
+        case UpstreamKind.AUTO | UpstreamKind.OPENAI if spec.hosted:
             return OpenAiServer(openai_bases(url), spec.key, label="OpenAI")
         case _:
             return await _ask_what_it_is(spec, url, http)
 
 
 async def _ask_what_it_is(spec: UpstreamSpec, url: str, http: Http) -> Server:
-    place = place_of(url)
-    kind = place.kind if spec.kind is Kind.AUTO else spec.kind
-    base = url if place.base is None else place.base
-    may_be_ollama = kind is Kind.AUTO and place.base is not None
+    location = place_of(url)
+    kind = location.kind if spec.kind is UpstreamKind.AUTO else spec.kind
+    base = url if location.base is None else location.base
+    may_be_ollama = kind is UpstreamKind.AUTO and location.base is not None
     is_ollama = may_be_ollama and await _is_ollama(http, base, _key(spec))
-    if is_ollama or kind is Kind.OLLAMA:
-        ollama = OllamaServer(base, spec.key, place.native or Door.OLLAMA_CHAT)
+    if is_ollama or kind is UpstreamKind.OLLAMA:
+        ollama = OllamaServer(base, spec.key, location.native or Endpoint.OLLAMA_CHAT)
         ollama.was_seen = is_ollama
         return ollama
-    if place.native is Door.ANTHROPIC_MESSAGES:
-        return AnthropicServer(place.api_bases[0], spec.key)
-    server = OpenAiServer(place.api_bases, spec.key)
-    if len(place.api_bases) > 1:
+    if location.native is Endpoint.ANTHROPIC_MESSAGES:
+        return AnthropicServer(location.api_bases[0], spec.key)
+    server = OpenAiServer(location.api_bases, spec.key)
+    if len(location.api_bases) > 1:
         with contextlib.suppress(NotAnAnswer):  # the listing to come says what is wrong
             await server.list_models(http)
-    server.speaks_anthropic, server.label = await _anthropic_door(http, server.api_base, _key(spec))
+    server.speaks_anthropic, server.label = await _anthropic_endpoint(http, server.api_base, _key(spec))
     server.was_seen = server.speaks_anthropic
     return server
 
@@ -86,7 +86,7 @@ async def _is_ollama(http: Http, base: str, key: Headers) -> bool:
     return not is_masa_node(answer) and answer.status not in NO_SUCH_PATH and read(body, _VERSION) is not None
 
 
-async def _anthropic_door(http: Http, api_base: str, key: Headers) -> tuple[bool, str]:
+async def _anthropic_endpoint(http: Http, api_base: str, key: Headers) -> tuple[bool, str]:
     """Does it serve `/v1/messages`, and what does it call itself? Who serves it refuses an empty request."""
     label = ANY_LABEL
     try:

@@ -8,7 +8,7 @@ from masa_node.routing.steps import in_steps
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.servers.listing import read_models
 from masa_node.upstreams.servers.server import MAX_LISTING_BYTES, is_masa_node
-from masa_node.upstreams.spec import Kind, UpstreamSpec
+from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec
 
 _OK = 200
 # A server on this machine lists its models in milliseconds, unless it is busy with something else.
@@ -40,14 +40,14 @@ async def find_local(http: HttpClient, places: dict[str, str], *, skip: frozense
     ]
 
 
-async def _kind_of(http: HttpClient, url: str) -> Kind | None:
+async def _kind_of(http: HttpClient, url: str) -> UpstreamKind | None:
     """Does it list models as the OpenAI API does, which all four do, or as Ollama alone did before 0.2?
 
     None for a Masa node, and for what is no LLM server.
     """
     if await _lists_models(http, f"{url}/v1/models", "data", "id"):
-        return Kind.AUTO
-    return Kind.OLLAMA if await _lists_models(http, f"{url}/api/tags", "models", "name") else None
+        return UpstreamKind.AUTO
+    return UpstreamKind.OLLAMA if await _lists_models(http, f"{url}/api/tags", "models", "name") else None
 
 
 async def _lists_models(http: HttpClient, url: str, key: str, name: str) -> bool:

@@ -5,20 +5,20 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from masa_node.chat.request import Door
+from masa_node.chat.request import Endpoint
 from masa_node.upstreams.http.urls import SIBLINGS, openai_bases
-from masa_node.upstreams.spec import Kind
+from masa_node.upstreams.spec import UpstreamKind
 
 _VERSIONED = re.compile(r"/v\d+[a-z0-9]*$")
 
 # A full endpoint ends like this; what is before it is the base URL.
-_ENDPOINTS: tuple[tuple[str, Kind, Door], ...] = (
-    ("/api/chat", Kind.OLLAMA, Door.OLLAMA_CHAT),
-    ("/api/generate", Kind.OLLAMA, Door.OLLAMA_GENERATE),
-    ("/api/tags", Kind.OLLAMA, Door.OLLAMA_CHAT),
-    ("/v1/messages", Kind.AUTO, Door.ANTHROPIC_MESSAGES),
-    ("/v1/chat/completions", Kind.AUTO, Door.OPENAI_CHAT),
-    ("/chat/completions", Kind.OPENAI, Door.OPENAI_CHAT),
+_ENDPOINTS: tuple[tuple[str, UpstreamKind, Endpoint], ...] = (
+    ("/api/chat", UpstreamKind.OLLAMA, Endpoint.OLLAMA_CHAT),
+    ("/api/generate", UpstreamKind.OLLAMA, Endpoint.OLLAMA_GENERATE),
+    ("/api/tags", UpstreamKind.OLLAMA, Endpoint.OLLAMA_CHAT),
+    ("/v1/messages", UpstreamKind.AUTO, Endpoint.ANTHROPIC_MESSAGES),
+    ("/v1/chat/completions", UpstreamKind.AUTO, Endpoint.OPENAI_CHAT),
+    ("/chat/completions", UpstreamKind.OPENAI, Endpoint.OPENAI_CHAT),
 )
 
 
@@ -29,21 +29,21 @@ class Place(msgspec.Struct, frozen=True):
 
     base: str | None
     api_bases: tuple[str, ...]
-    kind: Kind = Kind.AUTO
-    native: Door | None = None
+    kind: UpstreamKind = UpstreamKind.AUTO
+    native: Endpoint | None = None
 
 
 def place_of(url: str) -> Place:
     """What may be at this URL, a base URL or a full endpoint."""
-    for ending, kind, door in _ENDPOINTS:
+    for ending, kind, endpoint in _ENDPOINTS:
         if url.endswith(ending):
             base = url.removesuffix(ending)
-            return Place(None if kind is Kind.OPENAI else base, openai_bases(url), kind, door)
+            return Place(None if kind is UpstreamKind.OPENAI else base, openai_bases(url), kind, endpoint)
     if url.endswith(SIBLINGS):
         return Place(None, openai_bases(url))
     path = urlsplit(url).path
     if path.endswith("/v1"):
-        return Place(url.removesuffix("/v1"), (url,), native=Door.OPENAI_CHAT)
+        return Place(url.removesuffix("/v1"), (url,), native=Endpoint.OPENAI_CHAT)
     if path.endswith("/api"):  # what Ollama's documentation calls its base URL; Open WebUI's API begins so, too
         return Place(url.removesuffix("/api"), (url, f"{url}/v1"))
     if _VERSIONED.search(path):

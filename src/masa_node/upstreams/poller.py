@@ -15,16 +15,16 @@ from masa_node.routing.provider import Provider
 
 FIRST_RETRY_S = 1.0  # also the shortest time between two listings
 # A caller asks for a model nobody lists: look again, but not more often than this.
-LOOK_AGAIN_AFTER_S = 2.0
+REFRESH_AFTER_S = 2.0
 # ... and do not let him wait for a slow list.
-LOOK_AGAIN_FOR_S = 3.0
+REFRESH_FOR_S = 3.0
 # A server that took the connection and says nothing is as good as down; Cloudflare's pages take a few seconds.
 LIST_WITHIN_S = 30.0
 
 log = structlog.get_logger()
 
 
-class Listed(Provider, Protocol):
+class Listable(Provider, Protocol):
     """A provider whose models can be listed. `label` is the kind of server in words, `note` what its owner should know.
 
     `note` is "" if there is nothing, and it speaks of a server that was reached.
@@ -37,8 +37,8 @@ class Listed(Provider, Protocol):
         """What kind of server it is."""
         ...
 
-    async def doubted(self) -> None:
-        """Returns when an ask has found the server up that was down, or the other way round."""
+    async def invalidated(self) -> None:
+        """Returns when a request has found the server up that was down, or the other way round."""
         ...
 
     async def offers(self) -> list[ModelOffer] | None:
@@ -46,39 +46,39 @@ class Listed(Provider, Protocol):
         ...
 
 
-class Roster:
+class ModelPoller:
     """Keeps the catalog true for these providers. `run()` goes on until cancelled."""
 
     def __init__(self, catalog: Catalog, refresh_s: float) -> None:
-        self.providers: list[Listed] = []
+        self.providers: list[Listable] = []
         self._catalog = catalog
         self._refresh_s = refresh_s
         self._is_up: dict[str, bool] = {}
         self._why_down: dict[str, str] = {}
-        self._looked_s: dict[str, float] = {}
-        self._looking = asyncio.Lock()
+        self._polled_s: dict[str, float] = {}
+        self._refreshing = asyncio.Lock()
         self._keepers: asyncio.TaskGroup | None = None
-        self._looked_at = asyncio.Condition()
+        self._polled = asyncio.Condition()
 
-    def add(self, provider: Listed) -> None:
+    def add(self, provider: Listable) -> None:
         """One more provider; until its models are listed it may be asked for anything."""
         self.providers.append(provider)
         self._catalog.put(provider, None)
         if self._keepers is not None:
             self._keepers.create_task(self._keep(provider))
 
-    def is_up(self, provider: Listed) -> bool | None:
+    def is_up(self, provider: Listable) -> bool | None:
         """Did the last listing reach it? None before the first."""
         return self._is_up.get(provider.name)
 
-    def note(self, provider: Listed) -> str:
+    def note(self, provider: Listable) -> str:
         """What its owner should know of it now: why it is down, or what it lacks; "" if nothing."""
         return provider.note if self.is_up(provider) else self._why_down.get(provider.name, "")
 
-    async def settled(self) -> None:
+    async def all_polled(self) -> None:
         """Wait until every provider was asked at least once."""
-        async with self._looked_at:
-            await self._looked_at.wait_for(lambda: all(p.name in self._is_up for p in self.providers))
+        async with self._polled:
+            await self._polled.wait_for(lambda: all(p.name in self._is_up for p in self.providers))
 
     async def run(self) -> None:
         """List every provider's models, again and again."""
@@ -87,51 +87,47 @@ class Roster:
                 self._keepers.create_task(self._keep(provider))
             await asyncio.Event().wait()
 
-    async def look_again(self) -> None:
+    async def refresh(self) -> None:
         """List now, because somebody asks for a model that nobody lists; bounded in time and rate."""
-        async with self._looking:
+        async with self._refreshing:
             now_s = asyncio.get_running_loop().time()
-            due = [
-                p
-                for p in self.providers
-                if now_s - self._looked_s.get(p.name, -LOOK_AGAIN_AFTER_S) >= LOOK_AGAIN_AFTER_S
-            ]
+            due = [p for p in self.providers if now_s - self._polled_s.get(p.name, -REFRESH_AFTER_S) >= REFRESH_AFTER_S]
             if not due:
                 return
             try:
-                async with asyncio.timeout(LOOK_AGAIN_FOR_S), asyncio.TaskGroup() as group:
+                async with asyncio.timeout(REFRESH_FOR_S), asyncio.TaskGroup() as group:
                     for provider in due:
-                        group.create_task(self._look(provider))
+                        group.create_task(self._poll(provider))
             except TimeoutError:
                 return
 
-    async def _keep(self, provider: Listed) -> None:
+    async def _keep(self, provider: Listable) -> None:
         retry_s = FIRST_RETRY_S
         while True:
-            if await self._look(provider):
+            if await self._poll(provider):
                 retry_s = FIRST_RETRY_S
                 await self._rest(provider, self._refresh_s)
             else:
                 await self._rest(provider, retry_s)
                 retry_s = min(retry_s * 2, self._refresh_s)
 
-    async def _rest(self, provider: Listed, longest_s: float) -> None:
-        """Until the next listing is due, or an ask found out that the last one is not true any more."""
+    async def _rest(self, provider: Listable, longest_s: float) -> None:
+        """Until the next listing is due, or a request found out that the last one is not true any more."""
         try:
             async with asyncio.timeout(longest_s):
                 await asyncio.sleep(min(FIRST_RETRY_S, longest_s))
-                await provider.doubted()
+                await provider.invalidated()
         except TimeoutError:
             return
 
-    async def _look(self, provider: Listed) -> bool:
+    async def _poll(self, provider: Listable) -> bool:
         is_up = await self._list(provider)
-        async with self._looked_at:
-            self._looked_at.notify_all()
+        async with self._polled:
+            self._polled.notify_all()
         return is_up
 
-    async def _list(self, provider: Listed) -> bool:
-        self._looked_s[provider.name] = asyncio.get_running_loop().time()
+    async def _list(self, provider: Listable) -> bool:
+        self._polled_s[provider.name] = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(LIST_WITHIN_S):
                 offers = await provider.offers()
@@ -141,14 +137,14 @@ class Roster:
             return self._note_down(provider, exc.message)
         if self._is_up.get(provider.name) is not True:
             count = len(offers) if offers is not None else None
-            log.info("upstream is up", upstream=provider.name, place=provider.place, models=count)
+            log.info("upstream is up", upstream=provider.name, location=provider.location, models=count)
         self._is_up[provider.name] = True
         self._catalog.put(provider, offers)
         return True
 
-    def _note_down(self, provider: Listed, why: str) -> bool:
+    def _note_down(self, provider: Listable, why: str) -> bool:
         if self._is_up.get(provider.name) is not False:
-            log.warning("upstream is down", upstream=provider.name, place=provider.place, why=why)
+            log.warning("upstream is down", upstream=provider.name, location=provider.location, why=why)
         self._is_up[provider.name] = False
         self._why_down[provider.name] = why
         return False

@@ -21,7 +21,7 @@ _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 
 
-class Kind(StrEnum):
+class UpstreamKind(StrEnum):
     """What software answers at an address; `AUTO` asks it."""
 
     AUTO = "auto"
@@ -44,7 +44,7 @@ class UpstreamSpec(msgspec.Struct, frozen=True):
     """
 
     name: str
-    kind: Kind
+    kind: UpstreamKind
     url: str
     key: str = ""
     models: tuple[str, ...] = ()
@@ -64,7 +64,7 @@ def check_spec(spec: UpstreamSpec, setting: str) -> UpstreamSpec:
         raise ConfigurationError(
             f"{setting}: the name {spec.name!r} may hold a-z, 0-9, dot, dash and underscore, at most 32 characters."
         )
-    if spec.kind in (Kind.DEMO, Kind.EMBEDDED):
+    if spec.kind in (UpstreamKind.DEMO, UpstreamKind.EMBEDDED):
         return spec
     url = with_scheme(spec.url, hosted=spec.hosted)
     _check_url(url, setting)
@@ -79,7 +79,7 @@ def check_spec(spec: UpstreamSpec, setting: str) -> UpstreamSpec:
 def _taken_apart(spec: UpstreamSpec, url: str, setting: str) -> UpstreamSpec:
     """User, password and query out of the URL, and what is known of an address of Azure's."""
     url, user = without_user(url)
-    if user and spec.key and spec.kind is not Kind.ANTHROPIC and not is_azure(url):
+    if user and spec.key and spec.kind is not UpstreamKind.ANTHROPIC and not is_azure(url):
         raise ConfigurationError(
             f"{setting}: there is a user in the URL and a key, and only one of them can be sent as Authorization. "
             "Take one away, or name the other's header in masa.toml (headers)."

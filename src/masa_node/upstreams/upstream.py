@@ -18,7 +18,7 @@ from masa_node.chat.errors import (
     Unreachable,
 )
 from masa_node.chat.offer import AnyName, ModelOffer
-from masa_node.chat.request import DIALECT_OF_DOOR, DOOR_PATHS, Ask, DialectName, Door, Headers
+from masa_node.chat.request import DIALECT_OF_ENDPOINT, ENDPOINT_PATHS, DialectName, Endpoint, Headers, Request
 from masa_node.dialects.choices import EndingsByModel
 from masa_node.dialects.peek import is_model
 from masa_node.dialects.registry import DIALECTS
@@ -51,7 +51,7 @@ class Upstream:
 
     def __init__(self, spec: UpstreamSpec, http: HttpClient) -> None:
         self.name = spec.name
-        self.place = f"{spec.name} ({spec.url})"
+        self.location = f"{spec.name} ({spec.url})"
         self.is_hosted = spec.hosted
         self.note = ""
         self._spec = spec
@@ -59,13 +59,13 @@ class Upstream:
         self._server: Server | None = None
         self._label = "unknown"
         self._identifying = asyncio.Lock()
-        self._doubt = asyncio.Event()
+        self._invalidation = asyncio.Event()
         self._was_listed = False
         self._up_s: float | None = None  # when it was last seen to be up
         self._waited_for_s: float | None = None  # since when it is asked, until it was first up
         self._endings = EndingsByModel()
         self._last: list[ModelOffer] | None = None  # what it listed when it last did
-        self._answered: set[str] = set()  # URLs that gave an answer once; no more than doors, as `_missing`
+        self._answered: set[str] = set()  # URLs that gave an answer once; no more than endpoints, as `_missing`
         self._missing: set[str] = set()  # URLs at which the server said that there is no such endpoint
 
     @property
@@ -73,10 +73,10 @@ class Upstream:
         """What the server is called in words; "unknown" until it was reached."""
         return self._label
 
-    async def doubted(self) -> None:
+    async def invalidated(self) -> None:
         """See `Listed`."""
-        await self._doubt.wait()
-        self._doubt.clear()
+        await self._invalidation.wait()
+        self._invalidation.clear()
 
     async def offers(self) -> list[ModelOffer] | None:
         """What the server serves now; None if it has no list, so that any name may be asked of it.
@@ -98,7 +98,7 @@ class Upstream:
         try:
             found = await self._found(server)
         except ProviderError as exc:
-            exc.place = self.place
+            exc.location = self.location
             self._forget()  # another kind of server may come up in its place
             raise
         if found is None:
@@ -124,7 +124,7 @@ class Upstream:
         if not self._named():
             return found
         by_name = {offer.model: offer for offer in found}
-        return [by_name.get(model) or ModelOffer(model, server.doors()) for model in self._named()]
+        return [by_name.get(model) or ModelOffer(model, server.endpoints()) for model in self._named()]
 
     def _named(self) -> tuple[str, ...]:
         """The models that its owner named, in the settings or by a URL of Azure's."""
@@ -132,16 +132,18 @@ class Upstream:
         return self._spec.models or ((deployment[1],) if deployment else ())
 
     def _as_offered(self, offer: ModelOffer, server: Server) -> ModelOffer:
-        """Without the doors that were found missing."""
+        """Without the endpoints that were found missing."""
         any_name = AnyName.NO if self._named() else offer.any_name  # the owner's list of names is all there is
         if self._spec.any_model:
             any_name = AnyName.DECLARED
-        doors = offer.doors
+        endpoints = offer.endpoints
         if self._missing:
-            doors = frozenset(door for door in doors if server.target(door, offer.model) not in self._missing)
-        if doors == offer.doors and any_name is offer.any_name:
+            endpoints = frozenset(
+                endpoint for endpoint in endpoints if server.target(endpoint, offer.model) not in self._missing
+            )
+        if endpoints == offer.endpoints and any_name is offer.any_name:
             return offer
-        return msgspec.structs.replace(offer, doors=doors, any_name=any_name)
+        return msgspec.structs.replace(offer, endpoints=endpoints, any_name=any_name)
 
     async def _check_is_there(self, server: Server, why: NoListing) -> None:
         """It has no list; is there a server at all? Whoever has answered is; else an empty request, refused, shows it.
@@ -175,13 +177,13 @@ class Upstream:
         except (TimeoutError, ProviderError):
             return []
 
-    async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
+    async def answer(self, request: Request, sign: Sign = no_sign) -> Answer:
         """See `Provider`."""
         try:
             server = await self._identified()
-            answer = await self._answer(server, ask, sign)
+            answer = await self._answer(server, request, sign)
         except ProviderError as exc:
-            exc.place = self.place
+            exc.location = self.location
             if isinstance(exc, Unreachable | ConnectionClosed):
                 self._found_up(is_up=False)
             exc.away_for_s = self._away_for_s(exc)
@@ -205,51 +207,53 @@ class Upstream:
         away_s = self._note_down()
         return away_s if away_s < AWAY_S else None
 
-    async def _answer(self, server: Server, ask: Ask, sign: Sign) -> Answer:
-        native = server.native if ask.door is Door.NATIVE else ask.door
-        url = server.target(ask.door, ask.model)
+    async def _answer(self, server: Server, request: Request, sign: Sign) -> Answer:
+        native = server.native if request.endpoint is Endpoint.NATIVE else request.endpoint
+        url = server.target(request.endpoint, request.model)
         if url is None or url in self._missing:
-            raise self._not_spoken(server, ask.door)
-        response = await self._access.post(url, _headers_up(ask, native, server), ask.body, ask.query)
-        is_stream = is_streamed(response.content_type, wants_stream=ask.wants_stream)
+            raise self._not_spoken(server, request.endpoint)
+        response = await self._access.post(url, _headers_up(request, native, server), request.body, request.query)
+        is_stream = is_streamed(response.content_type, wants_stream=request.wants_stream)
         watched = Watched(response, sign)
-        endings = self._endings.of(ask.model)
+        endings = self._endings.of(request.model)
         try:
-            answer = await take_answer(watched, DIALECTS[DIALECT_OF_DOOR[native]], is_stream=is_stream, endings=endings)
+            answer = await take_answer(
+                watched, DIALECTS[DIALECT_OF_ENDPOINT[native]], is_stream=is_stream, endings=endings
+            )
         except ErrorAnswer as exc:
-            if server.probe_url() is None or url in self._answered or not is_of_the_path(exc, url, ask.model):
+            if server.probe_url() is None or url in self._answered or not is_of_the_path(exc, url, request.model):
                 raise
-            raise self._found_missing(server, ask.door, url, exc) from exc
+            raise self._found_missing(server, request.endpoint, url, exc) from exc
         watched.done()
         if server.probe_url() is not None:
             self._answered.add(url)
         return answer
 
-    def _found_missing(self, server: Server, door: Door, url: str, error: ErrorAnswer) -> EndpointMissing:
-        """The server has no such endpoint: it is offered no more, until the server is looked at anew."""
+    def _found_missing(self, server: Server, endpoint: Endpoint, url: str, error: ErrorAnswer) -> EndpointMissing:
+        """The server has no such endpoint: it is offered no more, until the server is looked at again."""
         self._missing.add(url)
-        self._doubt.set()
-        missing = self._not_spoken(server, door, f"has no {urlsplit(url).path}: {error.message}.")
+        self._invalidation.set()
+        missing = self._not_spoken(server, endpoint, f"has no {urlsplit(url).path}: {error.message}.")
         status = NOT_FOUND if error.status == NOT_IMPLEMENTED else error.status  # of 5xx an SDK would try again
-        return EndpointMissing(missing.message, missing.doors, error.headers, status)
+        return EndpointMissing(missing.message, missing.endpoints, error.headers, status)
 
-    def _not_spoken(self, server: Server, door: Door, why: str = "") -> EndpointMissing:
+    def _not_spoken(self, server: Server, endpoint: Endpoint, why: str = "") -> EndpointMissing:
         """As any server of this kind would answer: the caller's mistake, and no sign of ill health."""
-        left = frozenset(each for each in server.doors() if server.target(each, "m") not in self._missing)
-        paths = ", ".join(f"POST {DOOR_PATHS[each][0]}" for each in sorted(left) if each in DOOR_PATHS)
+        left = frozenset(each for each in server.endpoints() if server.target(each, "m") not in self._missing)
+        paths = ", ".join(f"POST {ENDPOINT_PATHS[each][0]}" for each in sorted(left) if each in ENDPOINT_PATHS)
         advice = f"Ask for it through: {paths}." if paths else "Is the URL right?"
-        message = f"{server.label} {why or f'does not speak the format of this door ({door}).'} {advice}"
+        message = f"{server.label} {why or f'does not speak the format of this endpoint ({endpoint}).'} {advice}"
         return EndpointMissing(message, left)
 
     def _forget(self) -> None:
-        """What it is, and has, is found out anew at the next contact."""
+        """What it is, and has, is found out again at the next contact."""
         self._server = None
         self._answered.clear()
         self._missing.clear()
 
     def _found_up(self, *, is_up: bool) -> None:
         if is_up is not self._was_listed:
-            self._doubt.set()
+            self._invalidation.set()
 
     async def _identified(self) -> Server:
         if self._server is not None:
@@ -259,16 +263,16 @@ class Upstream:
                 try:
                     self._server = await identify(self._spec, self._access)
                 except ProviderError as exc:
-                    exc.place = self.place
+                    exc.location = self.location
                     raise
                 self._label = self._server.label
             return self._server
 
 
-def _headers_up(ask: Ask, native: Door, server: Server) -> Headers:
-    headers = (*_as_json(ask.headers), *server.credentials())
-    if DIALECT_OF_DOOR[native] is DialectName.ANTHROPIC and not any(
-        name == "anthropic-version" for name, _ in ask.headers
+def _headers_up(request: Request, native: Endpoint, server: Server) -> Headers:
+    headers = (*_as_json(request.headers), *server.credentials())
+    if DIALECT_OF_ENDPOINT[native] is DialectName.ANTHROPIC and not any(
+        name == "anthropic-version" for name, _ in request.headers
     ):
         return (*headers, ("anthropic-version", DEFAULT_VERSION))
     return headers

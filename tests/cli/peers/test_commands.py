@@ -17,8 +17,8 @@ from masa_node.cli import main as cli
 from masa_node.cli.peers import actions as peer_actions
 from masa_node.cli.peers.actions import find_peer
 from masa_node.network.links.invites import Invite, make_link, parse_bootnodes, parse_link, token_hash
-from masa_node.network.links.peer_book import PeerRecord, Standing
-from masa_node.network.store.commands import Verb, Wish
+from masa_node.network.links.peer_book import MembershipLevel, PeerRecord
+from masa_node.network.store.commands import OwnerCommand, Verb
 from masa_node.network.store.store import KeptInvite, Store
 from masa_node.network.transport.interfaces import NodeId, PeerAddress, is_node_id
 from masa_node.telemetry import log
@@ -29,9 +29,9 @@ OWN = NodeId("0e" * 32)
 ADA, ADAM, BOB = NodeId("ada0" * 16), NodeId("ada1" * 16), NodeId("b0b0" * 16)
 ADDRESS = PeerAddress(OWN, ("192.168.1.5:4433", "[fd00::5]:4434"), "https://relay.example.org/")
 RECORDS = [
-    PeerRecord(ADA, Standing.LISTED, ("192.168.1.9:1",), name="ada", last_linked_at_unix_s=1_700_000_000),
-    PeerRecord(ADAM, Standing.HEARD, name="adam"),
-    PeerRecord(BOB, Standing.BLOCKED, name="bob"),
+    PeerRecord(ADA, MembershipLevel.LISTED, ("192.168.1.9:1",), name="ada", last_linked_at_unix_s=1_700_000_000),
+    PeerRecord(ADAM, MembershipLevel.HEARD, name="adam"),
+    PeerRecord(BOB, MembershipLevel.BLOCKED, name="bob"),
 ]
 INVITE = Invite(ADA, ("192.168.1.9:1",), None, bytes(range(16)), int(time.time()) + 3600)
 
@@ -93,11 +93,11 @@ class Owner:
         self._with_store(load)
         return found
 
-    def wishes(self) -> list[Wish]:
-        found: list[Wish] = []
+    def commands(self) -> list[OwnerCommand]:
+        found: list[OwnerCommand] = []
 
         async def load(store: Store) -> None:
-            found.extend(await store.pending_wishes())
+            found.extend(await store.pending_commands())
 
         self._with_store(load)
         return found
@@ -136,7 +136,7 @@ def running(owner: Owner, answer_to_join: str = "Joined.") -> Generator[None]:
 
 
 @contextlib.contextmanager
-def door(status: int, body: object) -> Generator[tuple[str, list[str | None]]]:
+def endpoint(status: int, body: object) -> Generator[tuple[str, list[str | None]]]:
     """An HTTP server that answers so; its URL, and the keys that came."""
     keys: list[str | None] = []
 
@@ -309,7 +309,9 @@ def test_join_without_a_running_node_is_left_for_its_start(owner: Owner) -> None
     ran = owner.run("join", f" {link[:30]}\n{link[30:]} ")
     assert ran.code == 0
     assert "will join when it is started" in ran.out
-    assert [(wish.verb, parse_link(wish.argument, time.time())) for wish in owner.wishes()] == [(Verb.JOIN, INVITE)]
+    assert [(command.verb, parse_link(command.argument, time.time())) for command in owner.commands()] == [
+        (Verb.JOIN, INVITE)
+    ]
 
 
 def test_join_tells_what_the_running_node_says(owner: Owner) -> None:
@@ -331,14 +333,14 @@ def test_a_join_that_takes_long_is_not_called_done(owner: Owner, monkeypatch: py
         ran = owner.run("join", make_link(INVITE))
     assert ran.code == 1
     assert "keeps trying" in ran.err
-    assert len(owner.wishes()) == 1
+    assert len(owner.commands()) == 1
 
 
 def test_a_bad_link_is_refused_at_once(owner: Owner) -> None:
     ran = owner.run("join", make_link(INVITE)[:-3])
     assert ran.code == 2
     assert "cut" in ran.err
-    assert owner.wishes() == []
+    assert owner.commands() == []
 
 
 def test_a_nodes_own_invite_is_not_for_itself(owner: Owner) -> None:
@@ -357,7 +359,7 @@ def test_without_a_running_node_a_peer_is_changed_in_the_store(owner: Owner, pee
     ran = owner.run("peers", "block", peer)
     assert ran.code == 0
     assert "is blocked" in ran.out
-    assert owner.records()[ADA].standing is Standing.BLOCKED
+    assert owner.records()[ADA].membership is MembershipLevel.BLOCKED
 
 
 def test_every_change_can_be_made(owner: Owner) -> None:
@@ -379,12 +381,12 @@ def test_a_running_node_is_asked_to_change_a_peer(owner: Owner) -> None:
         assert owner.run("peers", "unblock", ADAM).code == 1
     assert ran.code == 0
     assert "is blocked" in ran.out
-    assert owner.records()[ADA].standing is Standing.BLOCKED
+    assert owner.records()[ADA].membership is MembershipLevel.BLOCKED
 
 
 def test_an_unknown_peer_may_be_blocked_by_its_whole_id(owner: Owner) -> None:
     assert owner.run("peers", "block", "c" * 64).code == 0
-    assert owner.records()[NodeId("c" * 64)].standing is Standing.BLOCKED
+    assert owner.records()[NodeId("c" * 64)].membership is MembershipLevel.BLOCKED
 
 
 def test_what_cannot_be_done_ends_with_1_and_says_why(owner: Owner) -> None:
@@ -405,7 +407,7 @@ def test_this_node_cannot_be_blocked(owner: Owner) -> None:
     [("ada", "ada1ada1ad"), ("ada9", "No peer"), ("b0b", "No peer"), ("", "No peer"), ("zzzz", "No peer")],
 )
 def test_what_fits_not_exactly_one_peer_changes_none(owner: Owner, text: str, says: str) -> None:
-    owner.knows(*RECORDS, PeerRecord(ADAM, Standing.HEARD, name="ada"))
+    owner.knows(*RECORDS, PeerRecord(ADAM, MembershipLevel.HEARD, name="ada"))
     ran = owner.run("peers", "forget", text)
     assert ran.code == 2
     assert says in ran.err
@@ -413,7 +415,10 @@ def test_what_fits_not_exactly_one_peer_changes_none(owner: Owner, text: str, sa
 
 
 def test_what_is_ambiguous_names_those_that_fit() -> None:
-    twins = [PeerRecord(ADA, Standing.HEARD), PeerRecord(NodeId(ADA[:60] + "ffff"), Standing.HEARD, name="\x1b[2J")]
+    twins = [
+        PeerRecord(ADA, MembershipLevel.HEARD),
+        PeerRecord(NodeId(ADA[:60] + "ffff"), MembershipLevel.HEARD, name="\x1b[2J"),
+    ]
     with pytest.raises(ConfigurationError, match=r"fits 2 peers: ada0ada0ad, ada0ada0ad \?\[2J\. Give more"):
         find_peer(ADA[:6], twins)
 
@@ -438,7 +443,7 @@ def test_a_store_that_cannot_be_written_is_no_success(owner: Owner) -> None:
 LINKED = {
     "id": ADA,
     "name": "\x1b[31mada [bold]x",
-    "standing": "listed",
+    "membership": "listed",
     "trusted": True,
     "connected": True,
     "route": "relay",
@@ -447,18 +452,18 @@ LINKED = {
     "models": ["a", "b", "c", "d", "e"],
     "version": "1",
     "running": 1,
-    "places": 4,
+    "slots": 4,
     "failures": 0,
     "error": None,
     "last_seen_at_unix_s": time.time() - 7200,
 }
-LOST = {"id": BOB, "standing": "invited", "connected": False, "route": None, "error": "refused\r\nx", "failures": 3}
-HEARD = {"id": ADAM, "standing": "heard", "connected": False}
+LOST = {"id": BOB, "membership": "invited", "connected": False, "route": None, "error": "refused\r\nx", "failures": 3}
+HEARD = {"id": ADAM, "membership": "heard", "connected": False}
 ON = {"node_id": OWN, "state": "on", "why": "", "addresses": ["8.8.8.8:1"], "peers": [HEARD, LOST, LINKED]}
 
 
 def test_peers_are_listed_as_the_running_node_tells(owner: Owner) -> None:
-    with door(200, ON) as (url, _):
+    with endpoint(200, ON) as (url, _):
         shown = owner.run("peers", "--url", url).out
     ada = next(line for line in shown.splitlines() if ADA[:10] in line)
     for part in ("listed, trusted", "relay, 42 ms", "a, b, c and 2 more", "1/4", "2 h ago"):
@@ -472,34 +477,34 @@ def test_why_a_peer_is_not_reached_is_told_whole_though_the_table_goes_into_a_pi
 ) -> None:
     monkeypatch.delenv("COLUMNS")
     why = "it refused this node: it is not a member of this closed network. It needs an invite, or to be listed."
-    with door(200, {**ON, "peers": [{**LOST, "error": why}]}) as (url, _):
+    with endpoint(200, {**ON, "peers": [{**LOST, "error": why}]}) as (url, _):
         lines = owner.run("peers", "--url", url).out.splitlines()
     assert lines[-1] == f"{BOB[:10]} is not reached: {why}"
 
 
 def test_by_whose_word_a_peer_is_in_is_shown_of_the_running_node_and_of_one_that_does_not_run(owner: Owner) -> None:
-    vouched = {**LINKED, "standing": "vouched", "trusted": False, "vouched_by": BOB}
-    with door(200, {**ON, "peers": [vouched]}) as (url, _):
+    vouched = {**LINKED, "membership": "vouched", "trusted": False, "vouched_by": BOB}
+    with endpoint(200, {**ON, "peers": [vouched]}) as (url, _):
         assert f"vouched by {BOB[:10]}" in owner.run("peers", "--url", url).out
-    owner.knows(PeerRecord(ADA, Standing.VOUCHED, vouched_by=BOB))
+    owner.knows(PeerRecord(ADA, MembershipLevel.VOUCHED, vouched_by=BOB))
     assert f"vouched by {BOB[:10]}" in owner.run("peers").out
     shown = owner.json("peers")
     assert [row["vouched_by"] for row in shown["peers"] if row["id"] == ADA] == [BOB]  # type: ignore[index]
 
 
 def test_a_blocked_peer_is_not_called_unreached(owner: Owner) -> None:
-    with door(200, {**ON, "peers": [{**LOST, "standing": "blocked"}]}) as (url, _):
+    with endpoint(200, {**ON, "peers": [{**LOST, "membership": "blocked"}]}) as (url, _):
         assert "not reached" not in owner.run("peers", "--url", url).out
 
 
 def test_peers_that_are_only_heard_of_are_counted(owner: Owner) -> None:
-    with door(200, ON) as (url, _):
+    with endpoint(200, ON) as (url, _):
         assert "1 more are only heard of" in owner.run("peers", "--url", url).out
         assert ADAM[:10] in owner.run("peers", "--url", url, "--all").out
 
 
 def test_what_a_peer_calls_itself_does_nothing_to_the_terminal(owner: Owner) -> None:
-    with door(200, ON) as (url, _):
+    with endpoint(200, ON) as (url, _):
         shown = owner.run("peers", "--url", url).out
     assert "?[31mada [bold]x" in shown
     assert "\x1b" not in shown
@@ -507,13 +512,16 @@ def test_what_a_peer_calls_itself_does_nothing_to_the_terminal(owner: Owner) -> 
 
 def test_the_nodes_key_goes_along(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_KEY", "first,second")
-    with door(200, ON) as (url, keys):
+    with endpoint(200, ON) as (url, keys):
         owner.run("peers", "--url", url)
     assert keys == ["Bearer first"]
 
 
 def test_a_network_that_is_off_says_why(owner: Owner) -> None:
-    with door(200, {"node_id": None, "state": "off", "why": "NETWORK=off", "addresses": [], "peers": []}) as (url, _):
+    with endpoint(200, {"node_id": None, "state": "off", "why": "NETWORK=off", "addresses": [], "peers": []}) as (
+        url,
+        _,
+    ):
         assert "Not connected: NETWORK=off" in owner.run("peers", "--url", url).out
 
 
@@ -531,7 +539,7 @@ def test_a_network_that_is_off_says_why(owner: Owner) -> None:
 def test_an_answer_that_lists_no_peers_is_an_error_that_says_what_to_do(
     owner: Owner, status: int, body: object, says: str
 ) -> None:
-    with door(status, body) as (url, _):
+    with endpoint(status, body) as (url, _):
         ran = owner.run("peers", "--url", url)
     assert (ran.code, ran.out) == (1, "")
     assert says in ran.err
@@ -551,9 +559,9 @@ STAKE = {
 
 
 def test_a_peers_stake_is_told_with_amount_block_age_and_reason(owner: Owner) -> None:
-    listed = {"id": ADA, "standing": "listed", "connected": True, "stake": STAKE}
+    listed = {"id": ADA, "membership": "listed", "connected": True, "stake": STAKE}
     body = {"state": "on", "staking": "on - providers: require, callers: off (here, chain 1)", "peers": [listed]}
-    with door(200, body) as (url, _):
+    with endpoint(200, body) as (url, _):
         shown = owner.run("peers", "--url", url).out
         told = json.loads(owner.run("peers", "--url", url, "--json").out)
     assert "staking: on - providers: require" in shown
@@ -566,11 +574,11 @@ def test_the_age_of_a_reading_is_told_in_seconds_while_it_is_young(owner: Owner)
     reason = "its owner's 1000 MASA at block 32 cover 1 node; the chain cannot be read now: it said no"
     listed = {
         "id": ADA,
-        "standing": "listed",
+        "membership": "listed",
         "connected": True,
         "stake": {**STAKE, "age_s": 14, "reason": f"{reason}."},
     }
-    with door(200, {"state": "on", "staking": "on", "peers": [listed]}) as (url, _):
+    with endpoint(200, {"state": "on", "staking": "on", "peers": [listed]}) as (url, _):
         assert f"{ADA[:10]} is staked: {reason}; read 14 s ago\n" in owner.run("peers", "--url", url).out
 
 
@@ -625,7 +633,7 @@ def test_another_node_at_the_usual_port_is_not_taken_for_this_one(
     owner: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner.was_on_the_network()
-    with running(owner), door(200, {**ON, "node_id": BOB}) as (url, _):
+    with running(owner), endpoint(200, {**ON, "node_id": BOB}) as (url, _):
         monkeypatch.setenv("PORT", url.rpartition(":")[2])
         ran = owner.run("peers")
     assert ran.code == 1

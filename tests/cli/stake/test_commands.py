@@ -261,13 +261,13 @@ def test_any_owner_s_stake_can_be_looked_up(owner: Owner, ready: OnChain) -> Non
 
 def test_the_running_node_s_counts_of_peers_are_shown(owner: Owner) -> None:
     answer = {"staking": "on", "peers": {"staked": 2, "not staked": 1, "unknown": 0, "allowed": 0}, "new": 1}
-    with door(answer) as url, running(owner, url):
+    with endpoint(answer) as url, running(owner, url):
         assert owner.json("status")["peers"] == answer["peers"]
         assert "2 staked, 1 not staked" in owner.stake("status")
 
 
 def test_a_running_node_that_does_not_tell_is_no_error(owner: Owner) -> None:
-    with door("no object") as url, running(owner, url):
+    with endpoint("no object") as url, running(owner, url):
         status = owner.json("status")
         assert status["peers"] is None
         assert "does not tell" in status["peers_why"]
@@ -333,11 +333,11 @@ def test_while_the_chain_cannot_be_read_the_verdict_is_what_the_running_node_sti
     reason = "its owner's 1000 MASA cover 1 node; it is read again"
     held = {**owner.json("status")["own"], "reason": reason, "age_s": 540}
     monkeypatch.setenv("RPC_URL", "http://127.0.0.1:1")
-    with door({"own": held, "peers": {}}) as url, running(owner, url):
+    with endpoint({"own": held, "peers": {}}) as url, running(owner, url):
         status = owner.json("status")
     assert status["own"] == held
     assert "refused" in status["account_why"]
-    with door({"own": {**held, "owner": WALLET_A}, "peers": {}}) as url, running(owner, url):
+    with endpoint({"own": {**held, "owner": WALLET_A}, "peers": {}}) as url, running(owner, url):
         assert owner.json("status")["own"]["verdict"] == "unknown"
 
 
@@ -349,9 +349,9 @@ def test_one_stake_for_two_nodes_is_not_called_enough_when_the_running_node_know
     own = owner.json("status")["own"]
     assert (own["verdict"], own["nodes"]) == ("staked", 1)
     seen = {**own, "verdict": "not staked", "reason": "1000 MASA cover 1 node, 2 nodes are seen", "nodes": 2}
-    with door({"own": seen, "peers": {}}) as url, running(owner, url):
+    with endpoint({"own": seen, "peers": {}}) as url, running(owner, url):
         assert owner.json("status")["own"] == seen
-    with door({"own": {**seen, "owner": WALLET_A}, "peers": {}}) as url, running(owner, url):
+    with endpoint({"own": {**seen, "owner": WALLET_A}, "peers": {}}) as url, running(owner, url):
         assert owner.json("status")["own"]["verdict"] == "staked"
 
 
@@ -713,7 +713,7 @@ def running(owner: Owner, url: str) -> Generator[None]:
 
 
 @contextlib.contextmanager
-def door(body: object) -> Generator[str]:
+def endpoint(body: object) -> Generator[str]:
     """An HTTP server that answers so to `GET /api/v1/stake`."""
 
     class Handler(BaseHTTPRequestHandler):

@@ -4,24 +4,24 @@ from typing import Any
 
 import msgspec
 
-from masa_node.chat.request import Door
+from masa_node.chat.request import Endpoint
 from masa_node.dialects.translation.translator import Translation, translate
 
-CHAT, RESPONSES, MESSAGES = Door.OPENAI_CHAT, Door.OPENAI_RESPONSES, Door.ANTHROPIC_MESSAGES
-OLLAMA, GENERATE, RUN = Door.OLLAMA_CHAT, Door.OLLAMA_GENERATE, Door.CLOUDFLARE_RUN
-COMPLETIONS = Door.OPENAI_COMPLETIONS
+CHAT, RESPONSES, MESSAGES = Endpoint.OPENAI_CHAT, Endpoint.OPENAI_RESPONSES, Endpoint.ANTHROPIC_MESSAGES
+OLLAMA, GENERATE, RUN = Endpoint.OLLAMA_CHAT, Endpoint.OLLAMA_GENERATE, Endpoint.CLOUDFLARE_RUN
+COMPLETIONS = Endpoint.OPENAI_COMPLETIONS
 HI = [{"role": "user", "content": "hi"}]
 NOW = 1_795_389_247
 
 
-def request(source: Door, target: Door, **body: Any) -> tuple[dict[str, Any], list[str]]:
+def request(source: Endpoint, target: Endpoint, **body: Any) -> tuple[dict[str, Any], list[str]]:
     """The body as the target takes it, and the names of what was left out."""
     translation = translation_of(source, target, **body)
     dropped = dict(translation.headers).get("x-masa-dropped", "")
     return msgspec.json.decode(translation.body), dropped.split(", ") if dropped else []
 
 
-def translation_of(source: Door, target: Door, **body: Any) -> Translation:
+def translation_of(source: Endpoint, target: Endpoint, **body: Any) -> Translation:
     """The translation of a request; a bare one unless the test says more."""
     fields = {"model": "m", **({} if "prompt" in body or "input" in body else {"messages": HI}), **body}
     return translate(msgspec.json.encode(fields), "m", source, target)
@@ -57,12 +57,12 @@ def call(index: int, arguments: str, name: str | None = None, id_: str | None = 
     return {"index": index, **({"id": id_} if id_ else {}), "function": function}
 
 
-def stream(source: Door, target: Door, raw: bytes, **body: Any) -> bytes:
+def stream(source: Endpoint, target: Endpoint, raw: bytes, **body: Any) -> bytes:
     """A whole stream of the target, in the caller's format."""
     translator = translation_of(source, target, **{"stream": True, **body}).answer("r1", NOW)
     return translator.feed(raw) + translator.finish()
 
 
-def whole(source: Door, target: Door, answer: Any, **body: Any) -> bytes:
+def whole(source: Endpoint, target: Endpoint, answer: Any, **body: Any) -> bytes:
     """A complete body of the target, in the caller's format."""
     return translation_of(source, target, **body).answer("r1", NOW).whole(msgspec.json.encode(answer))

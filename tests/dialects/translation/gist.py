@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from masa_node.chat.request import Door
+from masa_node.chat.request import Endpoint
 from tests.dialects.translation import sdk_models
 
 
@@ -25,32 +25,32 @@ def _reason(word: str | None, *, has_calls: bool) -> str:
     return "length" if word in _LENGTH else "tools" if has_calls else "end"
 
 
-def of_whole(door: Door, body: bytes) -> Gist:
+def of_whole(endpoint: Endpoint, body: bytes) -> Gist:
     """Of a complete body."""
-    answer = sdk_models.whole(door, body)
-    match door:
-        case Door.OPENAI_CHAT:
+    answer = sdk_models.whole(endpoint, body)
+    match endpoint:
+        case Endpoint.OPENAI_CHAT:
             return _of_chat(answer)
-        case Door.ANTHROPIC_MESSAGES:
+        case Endpoint.ANTHROPIC_MESSAGES:
             return _of_message(answer)
-        case Door.OPENAI_RESPONSES:
+        case Endpoint.OPENAI_RESPONSES:
             return _of_response(answer)
-        case Door.OLLAMA_CHAT:
+        case Endpoint.OLLAMA_CHAT:
             return _of_lines([answer])
         case _:
             return _of_run(answer["result"])
 
 
-def of_stream(door: Door, stream: bytes) -> Gist:
+def of_stream(endpoint: Endpoint, stream: bytes) -> Gist:
     """Of a stream."""
-    match door:
-        case Door.OPENAI_CHAT:
+    match endpoint:
+        case Endpoint.OPENAI_CHAT:
             return _of_chunks(sdk_models.chat_chunks(stream))
-        case Door.ANTHROPIC_MESSAGES:
+        case Endpoint.ANTHROPIC_MESSAGES:
             return _of_message(sdk_models.anthropic_message(stream))
-        case Door.OPENAI_RESPONSES:
+        case Endpoint.OPENAI_RESPONSES:
             return _of_response(sdk_models.response_of(stream))
-        case Door.OLLAMA_CHAT:
+        case Endpoint.OLLAMA_CHAT:
             return _of_lines(sdk_models.ollama_lines(stream))
         case _:
             return _of_run_stream(stream)

@@ -12,24 +12,24 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from masa_node.chat.request import Door
+from masa_node.chat.request import Endpoint
 from masa_node.dialects.framing import event_of
 
 _ANTHROPIC_EVENT: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
 _RESPONSES_EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 
 
-def whole(door: Door, body: bytes) -> Any:
+def whole(endpoint: Endpoint, body: bytes) -> Any:
     """The SDK's object for a complete body."""
-    kinds: dict[Door, Any] = {
-        Door.OPENAI_CHAT: ChatCompletion,
-        Door.OPENAI_COMPLETIONS: Completion,
-        Door.OPENAI_RESPONSES: Response,
-        Door.ANTHROPIC_MESSAGES: Message,
-        Door.OLLAMA_CHAT: ChatResponse,
-        Door.OLLAMA_GENERATE: GenerateResponse,
+    kinds: dict[Endpoint, Any] = {
+        Endpoint.OPENAI_CHAT: ChatCompletion,
+        Endpoint.OPENAI_COMPLETIONS: Completion,
+        Endpoint.OPENAI_RESPONSES: Response,
+        Endpoint.ANTHROPIC_MESSAGES: Message,
+        Endpoint.OLLAMA_CHAT: ChatResponse,
+        Endpoint.OLLAMA_GENERATE: GenerateResponse,
     }
-    return kinds[door].model_validate_json(body) if door in kinds else msgspec.json.decode(body)
+    return kinds[endpoint].model_validate_json(body) if endpoint in kinds else msgspec.json.decode(body)
 
 
 def sse(stream: bytes) -> list[tuple[str, Any]]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masa_node.chat.errors import NotAnAnswer, NotTranslatable, ProviderError
-from masa_node.chat.request import DIALECT_OF_DOOR, Door
+from masa_node.chat.request import DIALECT_OF_ENDPOINT, Endpoint
 from masa_node.dialects.framing import SSE
 from masa_node.dialects.registry import DIALECTS
 from masa_node.dialects.translation import translator as translator_module
@@ -63,10 +63,10 @@ events = st.dictionaries(st.sampled_from(KEYS), values, max_size=6).map(
 )
 @MANY
 def test_events_of_a_hostile_server_are_translated_or_end_the_answer(
-    server: Door, sent: list[Any], caller: Door, ends: list[int]
+    server: Endpoint, sent: list[Any], caller: Endpoint, ends: list[int]
 ) -> None:
     raw = [msgspec.json.encode(event) for event in sent]
-    is_sse = DIALECTS[DIALECT_OF_DOOR[server]].framing is SSE
+    is_sse = DIALECTS[DIALECT_OF_ENDPOINT[server]].framing is SSE
     stream = b"".join(b"data: " + event + b"\n\n" if is_sse else event + b"\n" for event in raw)
     translator = AnswerTranslator(caller, server, CONTEXT)
     with contextlib.suppress(ProviderError):
@@ -80,8 +80,8 @@ def test_events_of_a_hostile_server_are_translated_or_end_the_answer(
 @pytest.mark.parametrize("server", list(REQUEST_WRITERS))
 @given(raw=st.binary(max_size=300))
 @MANY
-def test_bytes_that_are_no_answer_are_translated_or_end_the_answer(server: Door, raw: bytes) -> None:
-    translator = AnswerTranslator(Door.ANTHROPIC_MESSAGES, server, CONTEXT)
+def test_bytes_that_are_no_answer_are_translated_or_end_the_answer(server: Endpoint, raw: bytes) -> None:
+    translator = AnswerTranslator(Endpoint.ANTHROPIC_MESSAGES, server, CONTEXT)
     with contextlib.suppress(ProviderError):
         translator.feed(raw)
         translator.finish()

@@ -77,7 +77,7 @@ def user(*parts: dict[str, Any]) -> list[dict[str, Any]]:
         (RUN, CHAT, {"raw": True}, "raw"),
     ],
 )  # fmt: skip
-def test_what_has_no_place_is_refused_by_name(source: Any, target: Any, body: dict[str, Any], field: str) -> None:
+def test_what_has_no_slot_is_refused_by_name(source: Any, target: Any, body: dict[str, Any], field: str) -> None:
     with pytest.raises(NotTranslatable) as refused:
         request(source, target, **body)
     assert refused.value.message.startswith(f"`{field}` cannot be translated")

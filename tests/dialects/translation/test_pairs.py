@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masa_node.chat.request import Door
+from masa_node.chat.request import Endpoint
 from masa_node.dialects.translation.context import AnswerContext
 from masa_node.dialects.translation.conversation import Conversation
 from masa_node.dialects.translation.events import (
@@ -28,7 +28,9 @@ from tests.dialects.translation import gist
 
 CONTEXT = AnswerContext(Conversation(model="m", turns=(), stream=True), "r1", 1_795_389_247)
 SERVERS = list(REQUEST_WRITERS)
-CALLERS = [door for door in ANSWER_WRITERS if door not in (Door.OPENAI_COMPLETIONS, Door.OLLAMA_GENERATE)]
+CALLERS = [
+    endpoint for endpoint in ANSWER_WRITERS if endpoint not in (Endpoint.OPENAI_COMPLETIONS, Endpoint.OLLAMA_GENERATE)
+]
 PAIRS = [(caller, server) for caller in CALLERS for server in SERVERS if caller is not server]
 
 
@@ -44,7 +46,7 @@ def answer_events(text: list[str], thought: list[str], calls: list[str], *, is_c
     return [*made, Finished(reason), Used(Tokens(11, 7)), Ended()]
 
 
-def translated_stream(caller: Door, server: Door, stream: bytes, sizes: list[int]) -> bytes:
+def translated_stream(caller: Endpoint, server: Endpoint, stream: bytes, sizes: list[int]) -> bytes:
     """The server's stream in the caller's format, fed in pieces that end at these hundredths."""
     translator = AnswerTranslator(caller, server, CONTEXT)
     pieces = cut(stream, [size * len(stream) // 100 for size in sizes])
@@ -59,14 +61,19 @@ arguments = st.dictionaries(st.sampled_from("abc"), st.integers() | st.text(max_
 @given(text=words, thought=words, calls=st.lists(arguments, max_size=3), sizes=st.lists(st.integers(0, 100)))
 @FEW
 def test_an_answer_says_the_same_in_every_format_however_its_stream_is_cut_into_pieces(
-    caller: Door, server: Door, text: list[str], thought: list[str], calls: list[dict[str, object]], sizes: list[int]
+    caller: Endpoint,
+    server: Endpoint,
+    text: list[str],
+    thought: list[str],
+    calls: list[dict[str, object]],
+    sizes: list[int],
 ) -> None:
     told = [msgspec.json.encode(call).decode() for call in calls]
     events = answer_events(text, thought, told, is_cut=False)
     writer = ANSWER_WRITERS[server](CONTEXT)
     stream = b"".join(writer.write(event) for event in events)
     body = ANSWER_WRITERS[server](CONTEXT).whole(events)
-    has_thoughts = Door.CLOUDFLARE_RUN not in (caller, server)
+    has_thoughts = Endpoint.CLOUDFLARE_RUN not in (caller, server)
     expected = gist.Gist(
         "".join(text),
         "".join(thought) if has_thoughts else "",
@@ -75,7 +82,7 @@ def test_an_answer_says_the_same_in_every_format_however_its_stream_is_cut_into_
         (11, 7),
     )
     assert gist.of_stream(server, stream) == expected._replace(
-        thought="" if server is Door.CLOUDFLARE_RUN else "".join(thought)
+        thought="" if server is Endpoint.CLOUDFLARE_RUN else "".join(thought)
     )
     assert gist.of_stream(caller, translated_stream(caller, server, stream, sizes)) == expected
     translator = AnswerTranslator(caller, server, CONTEXT)

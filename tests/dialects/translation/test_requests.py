@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masa_node.chat.errors import NotTranslatable
-from masa_node.chat.request import Door
+from masa_node.chat.request import Endpoint
 from masa_node.dialects.translation.conversation import (
     ChoiceMode,
     Conversation,
@@ -28,7 +28,7 @@ from masa_node.dialects.translation.formats import REQUEST_READERS, REQUEST_WRIT
 from masa_node.dialects.translation.losses import Losses
 from tests.dialects.chunking import FEW
 
-FORMATS = [door for door in REQUEST_WRITERS if door is not Door.CLOUDFLARE_RUN]
+FORMATS = [endpoint for endpoint in REQUEST_WRITERS if endpoint is not Endpoint.CLOUDFLARE_RUN]
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGP4z8DwHwAFAAH/iZk9HQAAAABJRU5ErkJggg=="
 SCHEMA = msgspec.Raw(b'{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}')
 
@@ -89,17 +89,17 @@ def normal(conversation: Conversation) -> dict[str, Any]:
     }
 
 
-def through(door: Door, conversation: Conversation) -> tuple[Conversation, list[str]]:
+def through(endpoint: Endpoint, conversation: Conversation) -> tuple[Conversation, list[str]]:
     """Written in a format and read from it again; and what was left out."""
     losses = Losses()
-    return REQUEST_READERS[door](REQUEST_WRITERS[door](conversation, losses), losses), losses.names
+    return REQUEST_READERS[endpoint](REQUEST_WRITERS[endpoint](conversation, losses), losses), losses.names
 
 
-@pytest.mark.parametrize("door", FORMATS)
+@pytest.mark.parametrize("endpoint", FORMATS)
 @given(conversation=conversations())
 @FEW
-def test_a_conversation_comes_back_whole_from_every_format(door: Door, conversation: Conversation) -> None:
-    read, dropped = through(door, conversation)
+def test_a_conversation_comes_back_whole_from_every_format(endpoint: Endpoint, conversation: Conversation) -> None:
+    read, dropped = through(endpoint, conversation)
     assert normal(read) == normal(conversation)
     assert dropped == []
 
@@ -109,13 +109,13 @@ def test_a_conversation_comes_back_whole_from_every_format(door: Door, conversat
 @given(conversation=conversations())
 @FEW
 def test_a_conversation_comes_through_two_formats_with_its_ids_unchanged(
-    first: Door, second: Door, conversation: Conversation
+    first: Endpoint, second: Endpoint, conversation: Conversation
 ) -> None:
     read, _ = through(second, through(first, conversation)[0])
     assert normal(read) == normal(conversation)
 
 
-@pytest.mark.parametrize("door", FORMATS)
+@pytest.mark.parametrize("endpoint", FORMATS)
 @given(
     body=st.binary(max_size=200)
     | st.recursive(
@@ -134,7 +134,7 @@ def test_a_conversation_comes_through_two_formats_with_its_ids_unchanged(
     ).map(msgspec.json.encode)
 )
 @FEW
-def test_any_body_is_read_or_refused_in_words(door: Door, body: bytes) -> None:
+def test_any_body_is_read_or_refused_in_words(endpoint: Endpoint, body: bytes) -> None:
     with contextlib.suppress(NotTranslatable):
-        conversation = REQUEST_READERS[door](body, Losses())
-        REQUEST_WRITERS[Door.OPENAI_CHAT](conversation, Losses())
+        conversation = REQUEST_READERS[endpoint](body, Losses())
+        REQUEST_WRITERS[Endpoint.OPENAI_CHAT](conversation, Losses())

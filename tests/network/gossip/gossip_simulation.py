@@ -14,7 +14,14 @@ import pytest
 
 from masa_node.network.gossip import advert_set
 from masa_node.network.gossip import gossip as gossip_module
-from masa_node.network.gossip.adverts import LIFETIME_S, Advert, AdvertModel, SignedAdvert, read_advert, sign_advert
+from masa_node.network.gossip.adverts import (
+    ADVERT_LIFETIME_S,
+    Advert,
+    AdvertModel,
+    SignedAdvert,
+    read_advert,
+    sign_advert,
+)
 from masa_node.network.gossip.gossip import Gossip
 from masa_node.network.gossip.outbox import BUDGET_BYTES_PER_S, BURST_BYTES
 from masa_node.network.links.frames import HEAD_BYTES
@@ -22,7 +29,7 @@ from masa_node.network.transport.interfaces import NodeId
 from masa_node.network.transport.memory import MemoryKeys, MemoryNetwork
 
 AT_UNIX_S = 1_800_000_000
-DOORS = ("openai_chat", "ollama_chat", "anthropic_messages")
+ENDPOINTS = ("openai_chat", "ollama_chat", "anthropic_messages")
 
 
 def an_advert(keys: MemoryKeys, sequence: int, models: int = 3, issued_at_unix_s: int = AT_UNIX_S) -> SignedAdvert:
@@ -32,15 +39,15 @@ def an_advert(keys: MemoryKeys, sequence: int, models: int = 3, issued_at_unix_s
             node_id=keys.node_id,
             sequence=sequence,
             issued_at_unix_s=issued_at_unix_s,
-            expires_at_unix_s=issued_at_unix_s + LIFETIME_S,
+            expires_at_unix_s=issued_at_unix_s + ADVERT_LIFETIME_S,
             version="0.1.0",
             name=f"node of {sequence}",
             addresses=("192.168.1.17:41234", "[2001:db8::17]:41234"),
             models=tuple(
-                AdvertModel(f"model-{number}-of-{sequence % 7}:8b-q4", DOORS, 8192, ("tools",))
+                AdvertModel(f"model-{number}-of-{sequence % 7}:8b-q4", ENDPOINTS, 8192, ("tools",))
                 for number in range(models)
             ),
-            places=4,
+            slots=4,
         ),
         keys,
     )

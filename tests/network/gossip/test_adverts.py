@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from masa_node.chat.errors import ProtocolFault
 from masa_node.network.gossip.adverts import (
-    LIFETIME_S,
+    ADVERT_LIFETIME_S,
     MAX_ADVERT_BYTES,
+    MAX_ADVERT_MODELS,
     MAX_LIFETIME_S,
     MAX_MODEL_CHARS,
-    MAX_MODELS,
     SIGNATURE_BYTES,
     Advert,
     AdvertModel,
@@ -52,7 +52,7 @@ def an_advert(**fields: object) -> Advert:
         "node_id": ADA.node_id,
         "sequence": 1,
         "issued_at_unix_s": NOW_UNIX_S,
-        "expires_at_unix_s": NOW_UNIX_S + LIFETIME_S,
+        "expires_at_unix_s": NOW_UNIX_S + ADVERT_LIFETIME_S,
         "models": (AdvertModel("m", ("openai_chat",)),),
     }
     return Advert(**about | fields)
@@ -113,15 +113,15 @@ def test_a_signature_of_something_else_is_none_of_an_advert() -> None:
         {"name": "n" * 65},
         {"delegation": b"d" * 1025},
         {"running": -1},
-        {"places": 1 << 63},
-        {"models": [{"id": "m", "doors": []}] * (MAX_MODELS + 1)},
-        {"models": [{"id": "", "doors": []}]},
-        {"models": [{"id": "m" * (MAX_MODEL_CHARS + 1), "doors": []}]},
-        {"models": [{"id": "m", "doors": ["d"] * 33}]},
-        {"models": [{"id": "m", "doors": ["d" * 65]}]},
-        {"models": [{"id": "m", "doors": [], "capabilities": ["c"] * 17}]},
-        {"models": [{"id": "m", "doors": [], "context_tokens": -1}]},
-        {"models": [{"doors": []}]},
+        {"slots": 1 << 63},
+        {"models": [{"id": "m", "endpoints": []}] * (MAX_ADVERT_MODELS + 1)},
+        {"models": [{"id": "", "endpoints": []}]},
+        {"models": [{"id": "m" * (MAX_MODEL_CHARS + 1), "endpoints": []}]},
+        {"models": [{"id": "m", "endpoints": ["d"] * 33}]},
+        {"models": [{"id": "m", "endpoints": ["d" * 65]}]},
+        {"models": [{"id": "m", "endpoints": [], "capabilities": ["c"] * 17}]},
+        {"models": [{"id": "m", "endpoints": [], "context_tokens": -1}]},
+        {"models": [{"endpoints": []}]},
     ],
     ids=lambda fields: next(iter(fields)),
 )
@@ -144,8 +144,8 @@ def test_an_advert_is_bounded() -> None:
 
 
 def test_two_hundred_models_fit() -> None:
-    doors = ("ollama_chat", "openai_chat", "anthropic_messages")
-    models = tuple(AdvertModel(f"registry/family-{number}:7b-q4", doors, 8192, ("tools",)) for number in range(200))
+    endpoints = ("ollama_chat", "openai_chat", "anthropic_messages")
+    models = tuple(AdvertModel(f"registry/family-{number}:7b-q4", endpoints, 8192, ("tools",)) for number in range(200))
     assert len(sign_advert(an_advert(models=models), ADA).signed) <= MAX_ADVERT_BYTES
 
 
@@ -161,7 +161,7 @@ def test_clocks_may_differ_a_little() -> None:
     assert is_from_future(early, NOW_UNIX_S - 1)
     with pytest.raises(ProtocolFault, match="clocks"):
         open_advert(sign_advert(early, ADA).signed, BOB, NOW_UNIX_S - 1)
-    over_unix_s = NOW_UNIX_S + LIFETIME_S + MAX_CLOCK_SKEW_S
+    over_unix_s = NOW_UNIX_S + ADVERT_LIFETIME_S + MAX_CLOCK_SKEW_S
     assert is_in_force(an_advert(), over_unix_s - 1)
     assert not is_in_force(an_advert(), over_unix_s)
 
@@ -179,7 +179,7 @@ def test_only_load_sequence_and_times_say_nothing_new(field: str) -> None:
         "relay_url": "https://relay.example",
         "models": (),
         "running": 3,
-        "places": 9,
+        "slots": 9,
         "delegation": b"stake",
     }[field]
     says_new = field not in ("node_id", "sequence", "issued_at_unix_s", "expires_at_unix_s", "running")

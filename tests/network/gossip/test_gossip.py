@@ -12,7 +12,7 @@ from masa_node.network.gossip import advert_set as digest_module
 from masa_node.network.gossip import gossip as gossip_module
 from masa_node.network.gossip import outbox as outbox_module
 from masa_node.network.gossip.advert_set import AdvertSet
-from masa_node.network.gossip.adverts import LIFETIME_S, MAX_ADVERT_BYTES, SignedAdvert, sign_advert
+from masa_node.network.gossip.adverts import ADVERT_LIFETIME_S, MAX_ADVERT_BYTES, SignedAdvert, sign_advert
 from masa_node.network.gossip.gossip import (
     CHECKS_BURST,
     CHECKS_PER_S,
@@ -32,9 +32,9 @@ from masa_node.network.gossip.messages import (
     MAX_LISTING_BYTES,
     MAX_MESSAGE_BYTES,
     MAX_PUSHED,
+    BucketListing,
     Digest,
-    Listing,
-    Message,
+    GossipMessage,
     Push,
     Want,
     read_message,
@@ -42,7 +42,7 @@ from masa_node.network.gossip.messages import (
 )
 from masa_node.network.gossip.outbox import (
     BURST_BYTES,
-    MAX_OWED,
+    MAX_PENDING_NEWS,
     MAX_REPLIES,
     NEWS_DELAY_S,
     OWN_EVERY_S,
@@ -95,7 +95,7 @@ class One:
             message = write_message(Push(tuple(advert.signed for advert in batch), is_news))
             self.gossip.received(self.peers[peer], message, self.now_s, at_unix_s)
 
-    def receive(self, *messages: Message, peer: int = 0) -> None:
+    def receive(self, *messages: GossipMessage, peer: int = 0) -> None:
         for message in messages:
             self.gossip.received(self.peers[peer], write_message(message), self.now_s, AT_UNIX_S)
 
@@ -149,7 +149,7 @@ def test_an_own_change_is_told_although_the_budget_is_used_up() -> None:
     one = One()
     one.hear(*[one.advert(number) for number in range(1, 400)])
     for _ in range(3):
-        one.receive(Listing(0, ((0, b""),)))
+        one.receive(BucketListing(0, ((0, b""),)))
         one.sent(0.3)
     assert one.gossip._peers[one.peers[0]].outbox.room_bytes(one.now_s) < 4000
     large = one.advert(0, models=200)
@@ -336,7 +336,7 @@ def test_expired_adverts_go_and_do_not_come_back() -> None:
     one.hear(one.advert(1, 5))
     one.gossip.changes()
     one.told()
-    over_unix_s = AT_UNIX_S + LIFETIME_S + MAX_CLOCK_SKEW_S
+    over_unix_s = AT_UNIX_S + ADVERT_LIFETIME_S + MAX_CLOCK_SKEW_S
     one.gossip.expire(over_unix_s - 1)
     assert one.known() == {one.id(1)}
     one.gossip.expire(over_unix_s - 1 + EXPIRE_EVERY_S)
@@ -524,7 +524,7 @@ def test_a_full_node_asks_for_nobody_new(monkeypatch: pytest.MonkeyPatch) -> Non
     one = One()
     one.hear(*[one.advert(number) for number in range(1, 6)])
     one.told()
-    listing = Listing(0, ((0, one.gossip._known.find(bytes.fromhex(one.id(1)[:16])).tag + b"x" * 16),))
+    listing = BucketListing(0, ((0, one.gossip._known.find(bytes.fromhex(one.id(1)[:16])).tag + b"x" * 16),))
     one.receive(listing)
     assert not [m for m in one.sent(1.0)[one.peers[0]] if isinstance(m, Want)]
 
@@ -574,7 +574,7 @@ def test_a_relinked_peer_does_not_get_a_new_budget() -> None:
     one = One()
     one.hear(*[one.advert(number) for number in range(1, 500)])
     for _ in range(3):
-        one.receive(Listing(0, ((0, b""),)))
+        one.receive(BucketListing(0, ((0, b""),)))
         one.sent(0.2)
         outbox_level.append(one.gossip._peers[one.peers[0]].outbox.room_bytes(one.now_s))
         one.gossip.unlinked(one.peers[0])
@@ -587,12 +587,12 @@ def test_a_flood_of_digests_and_wishes_is_not_answered() -> None:
     one.hear(*[one.advert(number) for number in range(1, 300)])
     one.told()
     for _ in range(500):
-        one.receive(Listing(0, ((0, b""),)))
+        one.receive(BucketListing(0, ((0, b""),)))
         one.receive(Digest(0, 0, bytes(8)))
     assert one.ignored(Ignored.TOO_MANY) == 1000 - EXCHANGES_BURST
     outbox = one.gossip._peers[one.peers[0]].outbox
     assert len(outbox._replies) <= MAX_REPLIES
-    assert len(outbox._missed) < 200
+    assert len(outbox._pending_repair) < 200
 
 
 def test_an_advert_with_a_wrong_signature_is_a_fault() -> None:
@@ -605,9 +605,9 @@ def test_an_advert_with_a_wrong_signature_is_a_fault() -> None:
 
 def test_what_waits_for_a_slow_budget_is_bounded() -> None:
     outbox = Outbox(NOW_S)
-    for number in range(MAX_OWED + 100):
+    for number in range(MAX_PENDING_NEWS + 100):
         outbox.tell_news(NodeId(f"{number:064x}"), NOW_S)
-    assert len(outbox._owed) == MAX_OWED
+    assert len(outbox._pending_news) == MAX_PENDING_NEWS
 
 
 def test_a_listing_is_bounded_whatever_ids_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -635,7 +635,7 @@ MESSAGES = st.one_of(
     st.builds(an_old_or_new_advert, st.integers(0, 8), st.integers(0, 5), st.sampled_from([0, -5000, 5000, -800])),
     st.builds(Push, st.lists(st.binary(min_size=65, max_size=90), min_size=1).map(tuple), st.booleans()),
     st.builds(lambda known, bits: Digest(known, bits, b"7" * (8 << bits)), st.integers(0, 2000), st.integers(0, 8)),
-    st.builds(lambda tags: Listing(0, ((0, tags),)), SEVERAL_ENTRIES),
+    st.builds(lambda tags: BucketListing(0, ((0, tags),)), SEVERAL_ENTRIES),
     st.builds(Want, st.binary(min_size=8, max_size=8)),
 )
 BYTES = st.one_of(st.binary(max_size=200), MESSAGES.map(write_message))

@@ -16,9 +16,9 @@ from masa_node.network.gossip.messages import (
     MAX_PUSHED,
     MAX_WANTED,
     PREFIX_BYTES,
+    BucketListing,
     Digest,
-    Listing,
-    Message,
+    GossipMessage,
     Push,
     Want,
     prefixes_of,
@@ -41,7 +41,7 @@ DIGESTS = st.integers(0, MAX_BITS).flatmap(
 ENTRIES = st.integers(0, 5).flatmap(lambda count: st.binary(min_size=count * ENTRY_BYTES, max_size=count * ENTRY_BYTES))
 LISTINGS = st.integers(0, MAX_BITS).flatmap(
     lambda bits: st.builds(
-        Listing,
+        BucketListing,
         st.just(bits),
         st.dictionaries(st.integers(0, (1 << bits) - 1), ENTRIES, min_size=1, max_size=5).map(
             lambda d: tuple(d.items())
@@ -57,7 +57,7 @@ PUSHES = st.builds(
 MESSAGES = st.one_of(DIGESTS, LISTINGS, WANTS, PUSHES)
 
 
-def from_vector(vector: dict) -> Message:
+def from_vector(vector: dict) -> GossipMessage:
     fields = vector["fields"]
     match vector["number"]:
         case 1:
@@ -65,7 +65,9 @@ def from_vector(vector: dict) -> Message:
         case 2:
             return Digest(fields["known"], fields["bits"], bytes.fromhex(fields["hashes"]))
         case 3:
-            return Listing(fields["bits"], tuple((number, bytes.fromhex(tags)) for number, tags in fields["buckets"]))
+            return BucketListing(
+                fields["bits"], tuple((number, bytes.fromhex(tags)) for number, tags in fields["buckets"])
+            )
         case _:
             return Want(bytes.fromhex(fields["prefixes"]))
 
@@ -88,7 +90,7 @@ def test_malformed_messages_are_refused(vector: dict) -> None:
 
 
 @given(message=MESSAGES)
-def test_every_message_is_read_as_it_was_written(message: Message) -> None:
+def test_every_message_is_read_as_it_was_written(message: GossipMessage) -> None:
     assert read_message(write_message(message)) == message
 
 
@@ -106,7 +108,7 @@ def test_any_bytes_are_a_message_or_a_fault(data: bytes) -> None:
         message = read_message(data)
     except ProtocolFault:
         return
-    assert isinstance(message, Message)
+    assert isinstance(message, GossipMessage)
 
 
 def test_what_is_too_much_is_refused() -> None:

@@ -1,23 +1,23 @@
 import msgspec
 
 from masa_node.chat.offer import ModelFacts, ModelOffer
-from masa_node.chat.request import Door
+from masa_node.chat.request import Endpoint
 from masa_node.network.gossip.adverts import (
-    LIFETIME_S,
+    ADVERT_LIFETIME_S,
+    MAX_ADVERT_MODELS,
     MAX_COUNT,
-    MAX_MODELS,
     Advert,
     AdvertModel,
     SignedAdvert,
     open_advert,
 )
-from masa_node.network.gossip.own_advert import LOAD_TOLD_EVERY_S, AboutNode, Advertiser, offers_of
+from masa_node.network.gossip.own_advert import LOAD_SENT_EVERY_S, AboutNode, Advertiser, offers_of
 from masa_node.network.transport.interfaces import PeerAddress
 from masa_node.network.transport.memory import MemoryNetwork
 
 AT = 1_795_000_000.0
 KEYS = MemoryNetwork().keys(1)
-CHAT = frozenset({Door.OPENAI_CHAT})
+CHAT = frozenset({Endpoint.OPENAI_CHAT})
 
 
 class Owner:
@@ -44,16 +44,16 @@ def advert_of(owner: Owner, now_s: float = 0.0, at_unix_s: float = AT) -> Advert
 
 def test_the_first_advert_is_due_at_once_and_says_what_there_is() -> None:
     advert = advert_of(Owner("tiny"))
-    assert (advert.node_id, advert.addresses, advert.places) == (KEYS.node_id, ("10.0.0.1:1",), 4)
+    assert (advert.node_id, advert.addresses, advert.slots) == (KEYS.node_id, ("10.0.0.1:1",), 4)
     assert advert.models == (AdvertModel("tiny", ("openai.chat",)),)
-    assert advert.expires_at_unix_s == AT + LIFETIME_S
+    assert advert.expires_at_unix_s == AT + ADVERT_LIFETIME_S
 
 
 def test_nothing_new_is_not_said_again_until_half_of_its_life_is_over() -> None:
     owner = Owner("tiny")
     first = advert_of(owner)
-    assert owner.due(LIFETIME_S / 2 - 1) is None
-    assert advert_of(owner, LIFETIME_S / 2 + 1, AT + 1).sequence > first.sequence
+    assert owner.due(ADVERT_LIFETIME_S / 2 - 1) is None
+    assert advert_of(owner, ADVERT_LIFETIME_S / 2 + 1, AT + 1).sequence > first.sequence
 
 
 def test_a_model_that_goes_is_told_at_once() -> None:
@@ -69,10 +69,10 @@ def test_load_is_told_now_and_then_and_an_address_at_once() -> None:
     owner = Owner("tiny")
     advert_of(owner)
     owner.running = 3
-    assert owner.due(LOAD_TOLD_EVERY_S / 2) is None
-    assert advert_of(owner, LOAD_TOLD_EVERY_S + 0.1).running == 3
+    assert owner.due(LOAD_SENT_EVERY_S / 2) is None
+    assert advert_of(owner, LOAD_SENT_EVERY_S + 0.1).running == 3
     owner.address = PeerAddress(KEYS.node_id, ("10.0.0.2:1",))
-    assert advert_of(owner, LOAD_TOLD_EVERY_S + 0.2).addresses == ("10.0.0.2:1",)
+    assert advert_of(owner, LOAD_SENT_EVERY_S + 0.2).addresses == ("10.0.0.2:1",)
 
 
 def test_a_restart_does_not_begin_below_what_was_said_before() -> None:
@@ -90,14 +90,14 @@ def test_numbers_grow_although_the_clock_goes_back_and_above_what_others_hold() 
     assert advert_of(owner, 2, AT - 1000).sequence == second.sequence + 11
 
 
-def test_one_model_of_two_servers_is_told_once_with_all_its_doors() -> None:
+def test_one_model_of_two_servers_is_told_once_with_all_its_endpoints() -> None:
     owner = Owner()
     owner.offers = [
         ModelOffer("tiny", CHAT, capabilities=("tools",)),
-        ModelOffer("tiny:latest", frozenset({Door.OLLAMA_CHAT, Door.OLLAMA_SHOW})),
+        ModelOffer("tiny:latest", frozenset({Endpoint.OLLAMA_CHAT, Endpoint.OLLAMA_SHOW})),
     ]
     (model,) = advert_of(owner).models
-    assert (model.id, model.doors, model.capabilities) == ("tiny", ("ollama.chat", "openai.chat"), ("tools",))
+    assert (model.id, model.endpoints, model.capabilities) == ("tiny", ("ollama.chat", "openai.chat"), ("tools",))
 
 
 FACTS = ModelFacts("llama", "8.0B", "Q4_K_M", 4_900_000_000)
@@ -151,7 +151,7 @@ def test_a_strangers_facts_that_nobody_could_show_are_none() -> None:
 
 
 def test_rather_than_a_model_its_facts_are_left_out_of_an_advert_that_is_too_long() -> None:
-    owner = Owner(*(f"model-{number}-{'m' * 100}" for number in range(MAX_MODELS)))
+    owner = Owner(*(f"model-{number}-{'m' * 100}" for number in range(MAX_ADVERT_MODELS)))
     told = len(advert_of(owner).models)
     owner.offers = [msgspec.structs.replace(offer, facts=FACTS) for offer in owner.offers]
     owner.advertiser.offers_changed()
@@ -162,14 +162,14 @@ def test_rather_than_a_model_its_facts_are_left_out_of_an_advert_that_is_too_lon
 def test_too_many_models_for_one_advert_are_told_as_far_as_they_go() -> None:
     owner = Owner(*(f"{'m' * 200}{number:04d}" for number in range(2000)))
     told = advert_of(owner).models
-    assert 50 < len(told) <= MAX_MODELS
+    assert 50 < len(told) <= MAX_ADVERT_MODELS
 
 
-def test_doors_and_names_that_this_node_does_not_know_are_left_out() -> None:
+def test_endpoints_and_names_that_this_node_does_not_know_are_left_out() -> None:
     models = (
         AdvertModel("tiny", ("openai.chat", "telepathy.chat", "ollama.show")),
         AdvertModel("none", ("telepathy.chat",)),
         AdvertModel("bad\nname", ("openai.chat",)),
     )
     offers = offers_of(Advert(KEYS.node_id, 1, 0, 1, models=models))
-    assert [(offer.model, offer.doors) for offer in offers] == [("tiny", CHAT)]
+    assert [(offer.model, offer.endpoints) for offer in offers] == [("tiny", CHAT)]

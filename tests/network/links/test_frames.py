@@ -12,19 +12,19 @@ from masa_node.network.links.frames import (
     HEAD_BYTES,
     MAX_HEADER_BYTES,
     MAX_PAYLOAD_BYTES,
+    FrameKind,
     FrameReader,
-    Kind,
     frame,
     header_frame,
     read_header,
 )
-from masa_node.network.requests.frames import AnswerEnd, AnswerHead, AskHeader, Credit, Failure
+from masa_node.network.requests.frames import AnswerEnd, AnswerHead, Credit, RequestFailure, RequestHeader
 from tests.dialects.chunking import chunks_of
 
-HEADERS = (Advert, AskHeader, AnswerHead, AnswerEnd, Failure, Credit, Hello, Refused, Beat)
-Frames = list[tuple[Kind, bytes]]
+HEADERS = (Advert, RequestHeader, AnswerHead, AnswerEnd, RequestFailure, Credit, Hello, Refused, Beat)
+Frames = list[tuple[FrameKind, bytes]]
 
-frames = st.lists(st.tuples(st.sampled_from(Kind), st.binary(max_size=300)), max_size=8)
+frames = st.lists(st.tuples(st.sampled_from(FrameKind), st.binary(max_size=300)), max_size=8)
 
 
 def joined(sent: Frames) -> bytes:
@@ -84,9 +84,9 @@ def test_a_cut_is_noticed_wherever_it_is(data: st.DataObject, sent: Frames) -> N
     assert (fault == "") == (at == len(joined(found)))
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_a_frame_that_is_too_long_is_refused_by_its_head_alone(kind: Kind) -> None:
-    limit = MAX_PAYLOAD_BYTES if kind in (Kind.GOSSIP, Kind.BODY, Kind.PIECE) else MAX_HEADER_BYTES
+@pytest.mark.parametrize("kind", FrameKind)
+def test_a_frame_that_is_too_long_is_refused_by_its_head_alone(kind: FrameKind) -> None:
+    limit = MAX_PAYLOAD_BYTES if kind in (FrameKind.GOSSIP, FrameKind.BODY, FrameKind.PIECE) else MAX_HEADER_BYTES
     longest = frame(kind, bytes(limit))
     assert read([longest]) == ([(kind, bytes(limit))], "")
     with pytest.raises(ValueError, match=kind.name):
@@ -97,7 +97,7 @@ def test_a_frame_that_is_too_long_is_refused_by_its_head_alone(kind: Kind) -> No
 
 def test_a_drip_of_single_bytes_is_not_copied_again_and_again() -> None:
     reader = FrameReader()
-    raw = frame(Kind.PIECE, bytes(MAX_PAYLOAD_BYTES))
+    raw = frame(FrameKind.PIECE, bytes(MAX_PAYLOAD_BYTES))
     tracemalloc.start()
     for at in range(len(raw)):
         got = list(reader.feed(raw[at : at + 1]))
@@ -109,7 +109,7 @@ def test_a_drip_of_single_bytes_is_not_copied_again_and_again() -> None:
 
 def test_memory_stays_bounded_whatever_is_announced() -> None:
     reader = FrameReader()
-    longest = frame(Kind.BODY, bytes(MAX_PAYLOAD_BYTES))[:-1]
+    longest = frame(FrameKind.BODY, bytes(MAX_PAYLOAD_BYTES))[:-1]
     list(reader.feed(longest))
     assert len(reader._held) == HEAD_BYTES + MAX_PAYLOAD_BYTES - 1
     with pytest.raises(ProtocolFault):
@@ -141,7 +141,7 @@ def test_any_fields_give_a_header_or_a_fault(form: type[msgspec.Struct], data: s
 @pytest.mark.parametrize("nested", [b"\x91" * 30_000 + b"\xc0", b"\x81\xa1x" * 10_000 + b"\xc0"])
 def test_a_header_nested_without_end_is_a_fault(nested: bytes) -> None:
     with pytest.raises(ProtocolFault):
-        read_header(b"\x82\xa4code\xa1x\xa1y" + nested, Failure)
+        read_header(b"\x82\xa4code\xa1x\xa1y" + nested, RequestFailure)
 
 
 def test_a_header_may_have_fields_that_are_not_known() -> None:
@@ -151,4 +151,4 @@ def test_a_header_may_have_fields_that_are_not_known() -> None:
 
 def test_a_header_longer_than_a_peer_takes_is_never_sent() -> None:
     with pytest.raises(ValueError, match="HELLO"):
-        header_frame(Kind.HELLO, Hello(vouchers=(b"x" * MAX_HEADER_BYTES,)))
+        header_frame(FrameKind.HELLO, Hello(vouchers=(b"x" * MAX_HEADER_BYTES,)))

@@ -13,10 +13,10 @@ from masa_node.chat.errors import LinkRefused, PeerUnreachable, ProtocolFault
 from masa_node.network.links import links as links_module
 from masa_node.network.links import session as session_module
 from masa_node.network.links.control import Hello, RefusalCode, Refused
-from masa_node.network.links.frames import Kind, frame, header_frame
+from masa_node.network.links.frames import FrameKind, frame, header_frame
 from masa_node.network.links.links import GREET_WITHIN_S, MAX_GREETINGS, Links
 from masa_node.network.links.membership import Membership
-from masa_node.network.links.peer_book import PeerBook, Standing
+from masa_node.network.links.peer_book import MembershipLevel, PeerBook
 from masa_node.network.links.session import BEATS_MISSED, HEARTBEAT_S, RTT_EVERY_BEATS, Session
 from masa_node.network.links.vouchers import make_voucher
 from masa_node.network.transport.interfaces import Link, NodeId, PeerAddress, Stream
@@ -35,7 +35,7 @@ class LinkNode:
     invites: dict[bytes, int] = field(default_factory=dict)
     vouchers: tuple[bytes, ...] = ()
     invite: bytes | None = None
-    standings: dict[NodeId, Standing] = field(default_factory=dict)
+    standings: dict[NodeId, MembershipLevel] = field(default_factory=dict)
     linked_times: int = 0
     gone: list[str] = field(default_factory=list)
     gossip: list[bytes] = field(default_factory=list)
@@ -66,11 +66,11 @@ class LinkNode:
         del peer, theirs
         return Hello("test", "", self.invite, self.vouchers)
 
-    def linked(self, session: Session, standing: Standing, hello: Hello) -> None:
+    def linked(self, session: Session, membership: MembershipLevel, hello: Hello) -> None:
         del hello
         self.linked_times += 1
-        self.standings[session.peer] = standing
-        self.book.admit(session.peer, standing, None, LONG_AGO)
+        self.standings[session.peer] = membership
+        self.book.admit(session.peer, membership, None, LONG_AGO)
 
     def unlinked(self, session: Session) -> None:
         self.gone.append(session.why)
@@ -85,7 +85,7 @@ class LinkNode:
         del peer
         self.came_vouchers.append(signed)
 
-    async def take_ask(self, peer: NodeId, stream: Stream) -> None:
+    async def serve_stream(self, peer: NodeId, stream: Stream) -> None:
         del peer
         self.asks.append(stream)
 
@@ -123,7 +123,7 @@ async def test_what_one_sends_reaches_the_other() -> None:
         session = await ada.connect(bob)
         session.send_gossip(b"news")
         session.send_voucher(b"word")
-        stream = await session.lanes.open()
+        stream = await session.mux.open()
         await stream.write(b"ask")
         await asyncio.sleep(0.1)
         assert bob.gossip == [b"news"]
@@ -154,7 +154,7 @@ async def test_an_invite_lets_in_once_and_its_guest_may_come_again() -> None:
     ada.invite = eve.invite = b"token"
     async with running(ada, bob, eve):
         await ada.connect(bob)
-        assert bob.standings == {ada.id: Standing.INVITED}
+        assert bob.standings == {ada.id: MembershipLevel.INVITED}
         with pytest.raises(LinkRefused) as refused:
             await eve.connect(bob)
         assert refused.value.refusal == RefusalCode.BAD_INVITE
@@ -167,7 +167,7 @@ async def test_an_invite_lets_in_once_and_its_guest_may_come_again() -> None:
 async def test_a_members_word_lets_in_and_a_strangers_does_not() -> None:
     network, ada, bob = two(is_open=False)
     friend, stranger = network.keys(4), network.keys(5)
-    bob.book.admit(friend.node_id, Standing.LISTED, None, LONG_AGO)
+    bob.book.admit(friend.node_id, MembershipLevel.LISTED, None, LONG_AGO)
     async with running(ada, bob):
         ada.vouchers = (make_voucher(ada.id, stranger, 0), b"garbage" * 20)
         with pytest.raises(LinkRefused):
@@ -177,7 +177,7 @@ async def test_a_members_word_lets_in_and_a_strangers_does_not() -> None:
             await ada.connect(bob)
         ada.vouchers = (make_voucher(ada.id, stranger, _today()), make_voucher(ada.id, friend, _today()))
         await ada.connect(bob)
-        assert bob.standings == {ada.id: Standing.VOUCHED}
+        assert bob.standings == {ada.id: MembershipLevel.VOUCHED}
 
 
 @virtual_time
@@ -237,7 +237,7 @@ async def test_a_dial_that_took_long_leaves_the_link_that_the_peer_made_meanwhil
         dialing = group.create_task(late.connect(quick))
         await asyncio.sleep(0.2)
         session = await quick.connect(late)
-        stream = await session.lanes.open()
+        stream = await session.mux.open()
         await stream.write(b"ask")
         assert (await dialing).link.is_dialed is False
         await asyncio.sleep(1)
@@ -290,9 +290,9 @@ async def test_a_killed_peer_is_out_as_soon_when_it_had_dialed() -> None:
 async def test_on_a_quiet_link_the_side_that_dialed_beats_and_both_know_how_long_the_way_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    sent: Counter[Kind] = Counter()
+    sent: Counter[FrameKind] = Counter()
 
-    def counted(kind: Kind, header: msgspec.Struct) -> bytes:
+    def counted(kind: FrameKind, header: msgspec.Struct) -> bytes:
         sent[kind] += 1
         return header_frame(kind, header)
 
@@ -303,8 +303,8 @@ async def test_on_a_quiet_link_the_side_that_dialed_beats_and_both_know_how_long
         monkeypatch.setattr(session_module, "header_frame", counted)
         beats = 10 * RTT_EVERY_BEATS
         await asyncio.sleep(beats * HEARTBEAT_S)
-        assert beats <= sent[Kind.PING] <= beats + 11
-        assert sent[Kind.PONG] == sent[Kind.PING]
+        assert beats <= sent[FrameKind.PING] <= beats + 11
+        assert sent[FrameKind.PONG] == sent[FrameKind.PING]
         assert session.rtt_s is not None
         assert bob.links.sessions[ada.id].rtt_s is not None
 
@@ -320,7 +320,7 @@ async def test_a_quiet_link_stays_for_hours() -> None:
 
 
 @virtual_time
-async def test_a_peer_that_started_anew_is_linked_again_at_once() -> None:
+async def test_a_peer_that_started_again_is_linked_again_at_once() -> None:
     network, ada, bob = two()
     async with running(ada, bob):
         await ada.connect(bob)
@@ -373,10 +373,10 @@ async def test_bad_gossip_ends_the_link_and_says_why() -> None:
     [
         b"",
         b"GET / HTTP/1.1\r\n\r\n",
-        frame(Kind.GOSSIP, b"x"),
-        frame(Kind.HELLO, b"garbage"),
-        header_frame(Kind.HELLO, Hello(version="v", vouchers=()))[:3],
-        frame(Kind.HELLO, b"\xc1"),
+        frame(FrameKind.GOSSIP, b"x"),
+        frame(FrameKind.HELLO, b"garbage"),
+        header_frame(FrameKind.HELLO, Hello(version="v", vouchers=()))[:3],
+        frame(FrameKind.HELLO, b"\xc1"),
     ],
 )
 async def test_one_who_does_not_greet_is_dropped(first: bytes) -> None:
@@ -477,7 +477,7 @@ async def test_a_member_gets_a_link_although_guests_of_an_open_network_hold_all(
     network, ada, bob = two()
     guests = [LinkNode(network.transport(10 + number)) for number in range(3)]
     late = LinkNode(network.transport(20))
-    ada.book.admit(bob.id, Standing.LISTED, None, LONG_AGO)
+    ada.book.admit(bob.id, MembershipLevel.LISTED, None, LONG_AGO)
     async with running(ada, bob, late, *guests):
         for guest in guests:
             await guest.connect(ada)
@@ -500,7 +500,7 @@ async def test_what_a_peer_says_when_it_refuses_is_one_short_printable_line() ->
         link = await rude.accept()
         stream = await link.accept()
         await stream.read()
-        await stream.write(header_frame(Kind.REFUSED, Refused("rude", "\x1b[31mred\n" * 40)))
+        await stream.write(header_frame(FrameKind.REFUSED, Refused("rude", "\x1b[31mred\n" * 40)))
         await asyncio.sleep(1)
 
     async with running(ada), asyncio.TaskGroup() as group:

@@ -1,4 +1,4 @@
-"""Many asks on few streams: order and content, windows, ends, and what a hostile peer can do to them."""
+"""Many requests on few streams: order and content, windows, ends, and what a hostile peer can do to them."""
 
 import asyncio
 import contextlib
@@ -13,33 +13,33 @@ from hypothesis import strategies as st
 
 from masa_node.chat.errors import LinkLost, ProviderError, StreamReset
 from masa_node.network.links.mux import (
-    LANES,
-    MAX_CALLS,
+    CHANNELS,
     MAX_CHUNK_BYTES,
-    WINDOW_BYTES,
-    Call,
-    CallKind,
-    Lanes,
+    MAX_STREAMS,
+    MUX_WINDOW_BYTES,
+    Mux,
+    MuxFrameKind,
+    MuxStream,
     first_message,
 )
 from masa_node.network.transport.interfaces import Link, Stream
 from masa_node.network.transport.memory import MemoryNetwork
 from tests.virtual_time import virtual_time
 
-VECTORS = Path(__file__).parents[2] / "vectors" / "protocol" / "lanes.json"
+VECTORS = Path(__file__).parents[2] / "vectors" / "protocol" / "mux.json"
 
 
 @dataclass
 class Pair:
-    """Both ends of one link, and their lanes."""
+    """Both ends of one link, and their channels."""
 
     network: MemoryNetwork
-    here: Lanes
-    there: Lanes
+    here: Mux
+    there: Mux
     link_here: Link
     link_there: Link
     ended: list[str]
-    why: dict[Lanes, str]
+    why: dict[Mux, str]
 
     @property
     def why_here(self) -> str:
@@ -49,7 +49,7 @@ class Pair:
     def why_there(self) -> str:
         return self.why.get(self.there, "")
 
-    async def call(self) -> tuple[Stream, Stream]:
+    async def stream(self) -> tuple[Stream, Stream]:
         """A new call, and the same at the other side."""
         mine = await self.here.open()
         await mine.write(b"!")
@@ -66,17 +66,17 @@ async def pair(seed: int = 1) -> AsyncIterator[Pair]:
     link_there = await bob.accept()
     link_here = await dialing
     ended: list[str] = []
-    why: dict[Lanes, str] = {}
+    why: dict[Mux, str] = {}
 
-    async def keep(lanes: Lanes, link: Link) -> None:
+    async def keep(channels: Mux, link: Link) -> None:
         try:
-            await lanes.run()
+            await channels.run()
         except* ProviderError as lost:
             ended.append(str(lost.exceptions[0]))
-            why[lanes] = first_message(lost)
-            link.close("a lane ended")  # as `Session` does
+            why[channels] = first_message(lost)
+            link.close("a channel ended")  # as `Session` does
 
-    here, there = Lanes(link_here, lambda: ""), Lanes(link_there, lambda: "")
+    here, there = Mux(link_here, lambda: ""), Mux(link_there, lambda: "")
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(keep(here, link_here)), group.create_task(keep(there, link_there))]
         await asyncio.sleep(0)
@@ -93,7 +93,7 @@ async def read_all(stream: Stream) -> bytes:
 
 
 async def raw(link: Link, *frames: bytes) -> Stream:
-    """A lane on which the test itself says what goes out."""
+    """A channel on which the test itself says what goes out."""
     stream = await link.open()
     for each in frames:
         await stream.write(each)
@@ -101,7 +101,7 @@ async def raw(link: Link, *frames: bytes) -> Stream:
     return stream
 
 
-def lane_frame(number: int, kind: int, payload: bytes) -> bytes:
+def channel_frame(number: int, kind: int, payload: bytes) -> bytes:
     return number.to_bytes(4, "big") + bytes([kind]) + len(payload).to_bytes(3, "big") + payload
 
 
@@ -133,22 +133,22 @@ def test_each_call_gets_its_own_bytes_in_order(said: list[list[bytes]], seed: in
 
 
 @virtual_time
-async def test_few_asks_have_a_lane_each_and_many_share_them() -> None:
+async def test_few_requests_have_a_channel_each_and_many_share_them() -> None:
     async with pair() as ends:
-        calls = [await ends.call() for _ in range(LANES)]
-        assert ends.network.open_streams == 2 * LANES
-        more = [await ends.call() for _ in range(10 * LANES)]
-        assert ends.network.open_streams == 2 * LANES
-        for mine, theirs in (*calls, *more):
+        streams = [await ends.stream() for _ in range(CHANNELS)]
+        assert ends.network.open_streams == 2 * CHANNELS
+        more = [await ends.stream() for _ in range(10 * CHANNELS)]
+        assert ends.network.open_streams == 2 * CHANNELS
+        for mine, theirs in (*streams, *more):
             await mine.finish()
             await theirs.finish()
             assert await theirs.read() == b""
-        await ends.call()
-        assert ends.network.open_streams == 2 * LANES
+        await ends.stream()
+        assert ends.network.open_streams == 2 * CHANNELS
 
 
 def slow_to_open(both: Pair) -> None:
-    """As over a network: many ask for a lane before the first is there."""
+    """As over a network: many ask for a channel before the first is there."""
     open_at_once = both.link_here.open
 
     async def open_later() -> Stream:
@@ -159,13 +159,13 @@ def slow_to_open(both: Pair) -> None:
 
 
 @virtual_time
-async def test_a_thousand_asks_at_once_spread_evenly_over_the_lanes_that_a_link_may_have() -> None:
+async def test_a_thousand_requests_at_once_spread_evenly_over_the_channels_that_a_link_may_have() -> None:
     async with pair() as both:
         slow_to_open(both)
         async with asyncio.TaskGroup() as group:
             opening = [group.create_task(both.here.open()) for _ in range(1_000)]
-        assert len(both.here._own) == LANES
-        assert max(lane.calls for lane in both.here._own) <= 1_000 / LANES + 8
+        assert len(both.here._own) == CHANNELS
+        assert max(channel.streams for channel in both.here._own) <= 1_000 / CHANNELS + 8
         for each in opening:
             await each.result().write(b"!")
         for _ in opening:
@@ -173,7 +173,7 @@ async def test_a_thousand_asks_at_once_spread_evenly_over_the_lanes_that_a_link_
 
 
 @virtual_time
-async def test_asks_that_wait_for_a_lane_hear_it_when_the_link_goes() -> None:
+async def test_asks_that_wait_for_a_channel_hear_it_when_the_link_goes() -> None:
     async with pair() as both:
         slow_to_open(both)
         opening = [asyncio.create_task(both.here.open()) for _ in range(100)]
@@ -186,9 +186,9 @@ async def test_asks_that_wait_for_a_lane_hear_it_when_the_link_goes() -> None:
 @virtual_time
 async def test_a_reader_who_stalls_holds_a_window_and_not_his_neighbours() -> None:
     async with pair() as ends:
-        slow = [await ends.call() for _ in range(LANES)]
-        quick = [await ends.call() for _ in range(LANES)]
-        writing = [asyncio.create_task(theirs.write(bytes(4 * WINDOW_BYTES))) for _, theirs in slow]
+        slow = [await ends.stream() for _ in range(CHANNELS)]
+        quick = [await ends.stream() for _ in range(CHANNELS)]
+        writing = [asyncio.create_task(theirs.write(bytes(4 * MUX_WINDOW_BYTES))) for _, theirs in slow]
         await asyncio.sleep(60)
         assert not any(task.done() for task in writing)
         for mine, theirs in quick:
@@ -196,7 +196,7 @@ async def test_a_reader_who_stalls_holds_a_window_and_not_his_neighbours() -> No
             assert await mine.read() == b"prompt"
         for mine, _ in slow:
             came = 0
-            while came < 4 * WINDOW_BYTES:
+            while came < 4 * MUX_WINDOW_BYTES:
                 came += len(await mine.read())
         await asyncio.gather(*writing)
 
@@ -204,7 +204,7 @@ async def test_a_reader_who_stalls_holds_a_window_and_not_his_neighbours() -> No
 @virtual_time
 async def test_a_long_body_goes_through_while_it_is_read() -> None:
     async with pair() as ends:
-        mine, theirs = await ends.call()
+        mine, theirs = await ends.stream()
         body = bytes(range(256)) * 20_000
         reading = asyncio.create_task(read_all(theirs))
         await mine.write(body)
@@ -215,10 +215,10 @@ async def test_a_long_body_goes_through_while_it_is_read() -> None:
 @virtual_time
 async def test_an_abort_is_seen_by_a_reader_and_by_a_writer_and_by_nobody_else() -> None:
     async with pair() as ends:
-        calls = [await ends.call() for _ in range(3 * LANES)]
-        (mine, theirs), (ours, other), *rest = calls
+        streams = [await ends.stream() for _ in range(3 * CHANNELS)]
+        (mine, theirs), (ours, other), *rest = streams
         reading = asyncio.create_task(theirs.read())
-        writing = asyncio.create_task(other.write(bytes(3 * WINDOW_BYTES)))
+        writing = asyncio.create_task(other.write(bytes(3 * MUX_WINDOW_BYTES)))
         await asyncio.sleep(1)
         mine.abort()
         ours.abort()
@@ -241,7 +241,7 @@ async def test_an_abort_is_seen_by_a_reader_and_by_a_writer_and_by_nobody_else()
 @virtual_time
 async def test_after_both_have_finished_an_abort_does_nothing() -> None:
     async with pair() as ends:
-        mine, theirs = await ends.call()
+        mine, theirs = await ends.stream()
         await mine.finish()
         await theirs.write(b"the last")
         await theirs.finish()
@@ -257,7 +257,7 @@ async def test_a_call_given_up_before_its_first_bytes_is_never_heard_of() -> Non
     async with pair() as ends:
         never = await ends.here.open()
         never.abort()
-        await ends.call()
+        await ends.stream()
         with pytest.raises(StreamReset):
             await never.read()
 
@@ -265,9 +265,9 @@ async def test_a_call_given_up_before_its_first_bytes_is_never_heard_of() -> Non
 @virtual_time
 async def test_when_the_link_goes_what_came_is_read_and_then_it_is_told() -> None:
     async with pair() as ends:
-        mine, theirs = await ends.call()
+        mine, theirs = await ends.stream()
         await theirs.write(b"came")
-        writing = asyncio.create_task(mine.write(bytes(3 * WINDOW_BYTES)))
+        writing = asyncio.create_task(mine.write(bytes(3 * MUX_WINDOW_BYTES)))
         await asyncio.sleep(1)
         ends.link_there.close("the peer stops")
         await asyncio.sleep(1)
@@ -283,15 +283,15 @@ async def test_when_the_link_goes_what_came_is_read_and_then_it_is_told() -> Non
 @virtual_time
 async def test_waiting_can_be_cancelled_at_any_time() -> None:
     async with pair() as ends:
-        mine, theirs = await ends.call()
+        mine, theirs = await ends.stream()
         for _ in range(5):
-            for waiting in (mine.read(), theirs.write(bytes(3 * WINDOW_BYTES))):
+            for waiting in (mine.read(), theirs.write(bytes(3 * MUX_WINDOW_BYTES))):
                 task = asyncio.create_task(waiting)  # type: ignore[arg-type]
                 await asyncio.sleep(0.1)
                 task.cancel()
                 await asyncio.wait([task])
             break
-        one, other = await ends.call()
+        one, other = await ends.stream()
         await one.write(b"goes on")
         assert await other.read() == b"goes on"
 
@@ -299,22 +299,22 @@ async def test_waiting_can_be_cancelled_at_any_time() -> None:
 @virtual_time
 async def test_too_many_calls_are_given_back_at_once() -> None:
     async with pair() as ends:
-        lane = await raw(ends.link_here, *(lane_frame(number + 1, 0, b"!") for number in range(MAX_CALLS + 5)))
+        channel = await raw(ends.link_here, *(channel_frame(number + 1, 0, b"!") for number in range(MAX_STREAMS + 5)))
         said = b""
         while said.count(b"\x02\x00\x00\x00") < 5:
-            said += await lane.read()
+            said += await channel.read()
         assert not ends.ended
-        for _ in range(MAX_CALLS):
+        for _ in range(MAX_STREAMS):
             await ends.there.accept()
 
 
 HOSTILE = {
-    "more than the window": [lane_frame(1, 0, bytes(MAX_CHUNK_BYTES))] * (WINDOW_BYTES // MAX_CHUNK_BYTES + 1),
-    "a chunk that is too long": [lane_frame(1, 0, b"")[:5] + b"\xff\xff\xff"],
-    "an unknown kind": [lane_frame(1, 7, b"")],
-    "more after the end": [lane_frame(1, 0, b"!"), lane_frame(1, 1, b""), lane_frame(1, 0, b"x")],
-    "a grant of more than was sent": [lane_frame(1, 0, b"!"), lane_frame(1, 3, (1).to_bytes(4, "big"))],
-    "a malformed grant": [lane_frame(1, 0, b"!"), lane_frame(1, 3, b"\0")],
+    "more than the window": [channel_frame(1, 0, bytes(MAX_CHUNK_BYTES))] * (MUX_WINDOW_BYTES // MAX_CHUNK_BYTES + 1),
+    "a chunk that is too long": [channel_frame(1, 0, b"")[:5] + b"\xff\xff\xff"],
+    "an unknown kind": [channel_frame(1, 7, b"")],
+    "more after the end": [channel_frame(1, 0, b"!"), channel_frame(1, 1, b""), channel_frame(1, 0, b"x")],
+    "a grant of more than was sent": [channel_frame(1, 0, b"!"), channel_frame(1, 3, (1).to_bytes(4, "big"))],
+    "a malformed grant": [channel_frame(1, 0, b"!"), channel_frame(1, 3, b"\0")],
 }
 
 
@@ -333,22 +333,24 @@ def test_what_no_honest_peer_sends_ends_the_link(frames: list[bytes]) -> None:
 
 
 @virtual_time
-async def test_more_lanes_than_a_node_needs_end_the_link() -> None:
+async def test_more_channels_than_a_node_needs_end_the_link() -> None:
     async with pair() as ends:
         with contextlib.suppress(ProviderError):
-            for _ in range(LANES + 1):
-                await raw(ends.link_here, lane_frame(1, 0, b"!"))
+            for _ in range(CHANNELS + 1):
+                await raw(ends.link_here, channel_frame(1, 0, b"!"))
         assert any("more than" in why for why in ends.ended)
 
 
 @virtual_time
 async def test_frames_for_calls_that_are_over_or_never_were_are_nothing() -> None:
     async with pair() as ends:
-        mine, theirs = await ends.call()
+        mine, theirs = await ends.stream()
         theirs.abort()
         await asyncio.sleep(1)
-        lane = await raw(ends.link_here, lane_frame(5, 2, b""), lane_frame(4, 0, b"late"), lane_frame(5, 0, b"late"))
-        await lane.write(lane_frame(6, 0, b"new"))
+        channel = await raw(
+            ends.link_here, channel_frame(5, 2, b""), channel_frame(4, 0, b"late"), channel_frame(5, 0, b"late")
+        )
+        await channel.write(channel_frame(6, 0, b"new"))
         assert await (await ends.there.accept()).read() == b"new"
         assert not ends.ended
         with pytest.raises(StreamReset):
@@ -371,26 +373,26 @@ def test_garbage_is_a_fault_or_nothing(garbage: bytes) -> None:
 def test_a_vector_is_written_as_it_stands(case: dict[str, str | int]) -> None:
     payload = bytes.fromhex(str(case["payload_hex"]))
     raw_frame = bytes.fromhex(str(case["hex"]))
-    assert lane_frame(int(case["call"]), CallKind[str(case["kind"])], payload) == raw_frame
-    sent: list[tuple[int, CallKind, bytes]] = []
+    assert channel_frame(int(case["stream"]), MuxFrameKind[str(case["kind"])], payload) == raw_frame
+    sent: list[tuple[int, MuxFrameKind, bytes]] = []
 
     class Outbox:
         is_full = False
 
-        def put(self, number: int, kind: CallKind, data: bytes) -> None:
+        def put(self, number: int, kind: MuxFrameKind, data: bytes) -> None:
             sent.append((number, kind, data))
 
         def leave(self, number: int) -> None:
             pass
 
-    call = Call(Outbox(), int(case["call"]))  # type: ignore[arg-type]
+    stream = MuxStream(Outbox(), int(case["stream"]))  # type: ignore[arg-type]
     match case["kind"]:
         case "DATA":
-            asyncio.run(call.write(payload))
+            asyncio.run(stream.write(payload))
         case "FINISH":
-            asyncio.run(call.finish())
+            asyncio.run(stream.finish())
         case "RESET":
-            call.abort()
+            stream.abort()
         case _:
             return
-    assert sent == [(case["call"], CallKind[str(case["kind"])], payload)]
+    assert sent == [(case["stream"], MuxFrameKind[str(case["kind"])], payload)]

@@ -15,13 +15,13 @@ from masa_node.network.links.peer_book import (
     MAX_NAME_CHARS,
     SEEN_STEP_S,
     STABLE_LINK_S,
+    MembershipLevel,
     PeerBook,
     PeerRecord,
-    Standing,
 )
 from masa_node.network.transport.interfaces import MAX_ADDRESSES, NodeId, PeerAddress
 
-MEMBERS = (Standing.OPEN, Standing.VOUCHED, Standing.INVITED, Standing.LISTED)
+MEMBERS = (MembershipLevel.OPEN, MembershipLevel.VOUCHED, MembershipLevel.INVITED, MembershipLevel.LISTED)
 NOBODY: frozenset[NodeId] = frozenset()
 AT = 1_700_000_000
 
@@ -51,51 +51,55 @@ def full_of(monkeypatch: pytest.MonkeyPatch, bound: int) -> None:
     monkeypatch.setattr(peers_module, "MAX_PEERS", bound)
 
 
-# ---- standing ----
+# ---- membership level ----
 
 
 def test_a_peer_that_was_only_heard_of_is_known_but_no_member(book: PeerBook) -> None:
     assert book.heard(at(1), "anna", AT)
     record = book.get(A)
     assert record is not None
-    assert (record.standing, record.name, record.addresses) == (Standing.HEARD, "anna", ("192.0.2.1:1",))
+    assert (record.membership, record.name, record.addresses) == (MembershipLevel.HEARD, "anna", ("192.0.2.1:1",))
     assert not book.is_member(A)
 
 
-@pytest.mark.parametrize("standing", [Standing.VOUCHED, Standing.INVITED, Standing.LISTED])
-def test_an_admitted_peer_is_a_member(book: PeerBook, standing: Standing) -> None:
-    assert book.admit(A, standing, None, AT)
+@pytest.mark.parametrize("membership", [MembershipLevel.VOUCHED, MembershipLevel.INVITED, MembershipLevel.LISTED])
+def test_an_admitted_peer_is_a_member(book: PeerBook, membership: MembershipLevel) -> None:
+    assert book.admit(A, membership, None, AT)
     assert book.is_member(A)
 
 
 def test_a_peer_let_in_because_the_network_was_open_is_no_member_once_it_is_closed() -> None:
     book = PeerBook(is_open=True)
-    book.admit(A, Standing.OPEN, None, AT)
+    book.admit(A, MembershipLevel.OPEN, None, AT)
     assert book.is_member(A)
     assert not PeerBook(book.all()).is_member(A)
 
 
-@pytest.mark.parametrize("standing", [Standing.HEARD, Standing.BLOCKED])
-def test_nobody_is_admitted_with_a_standing_that_makes_no_member(book: PeerBook, standing: Standing) -> None:
-    with pytest.raises(ValueError, match=standing):
-        book.admit(A, standing, None, AT)
+@pytest.mark.parametrize("membership", [MembershipLevel.HEARD, MembershipLevel.BLOCKED])
+def test_nobody_is_admitted_with_a_membership_level_that_makes_no_member(
+    book: PeerBook, membership: MembershipLevel
+) -> None:
+    with pytest.raises(ValueError, match=membership):
+        book.admit(A, membership, None, AT)
 
 
 @pytest.mark.parametrize("first", MEMBERS)
 @pytest.mark.parametrize("second", MEMBERS)
-def test_a_weaker_standing_never_replaces_a_stronger_one(book: PeerBook, first: Standing, second: Standing) -> None:
+def test_a_weaker_membership_level_never_replaces_a_stronger_one(
+    book: PeerBook, first: MembershipLevel, second: MembershipLevel
+) -> None:
     book.admit(A, first, None, AT)
     book.admit(A, second, None, AT)
     book.heard(at(1), "", AT)
     record = book.get(A)
     assert record is not None
-    assert record.standing is max(first, second, key=list(Standing).index)
+    assert record.membership is max(first, second, key=list(MembershipLevel).index)
 
 
 def test_a_node_never_knows_itself() -> None:
-    book = PeerBook([PeerRecord(A, Standing.LISTED)], own=A)
+    book = PeerBook([PeerRecord(A, MembershipLevel.LISTED)], own=A)
     assert not book.heard(at(1), "", AT)
-    assert not book.admit(A, Standing.LISTED, None, AT)
+    assert not book.admit(A, MembershipLevel.LISTED, None, AT)
     assert not book.block(A, AT)
     assert book.all() == []
     assert book.take_changes() == ([], [A])
@@ -104,7 +108,7 @@ def test_a_node_never_knows_itself() -> None:
 @pytest.mark.parametrize("node_id", ["", "ab", "A" * 64, "g" * 64, "0" * 65, "../../etc/passwd"])
 def test_what_is_no_node_id_is_not_kept(book: PeerBook, node_id: str) -> None:
     assert not book.heard(PeerAddress(NodeId(node_id), ("192.0.2.1:1",)), "", AT)
-    assert not book.admit(NodeId(node_id), Standing.LISTED, None, AT)
+    assert not book.admit(NodeId(node_id), MembershipLevel.LISTED, None, AT)
     assert not book.block(NodeId(node_id), AT)
     assert book.all() == []
 
@@ -113,9 +117,9 @@ def test_what_is_no_node_id_is_not_kept(book: PeerBook, node_id: str) -> None:
 
 
 def test_a_blocked_peer_stays_blocked_whatever_happens(book: PeerBook, rng: random.Random) -> None:
-    book.admit(A, Standing.LISTED, at(1), AT)
+    book.admit(A, MembershipLevel.LISTED, at(1), AT)
     assert book.block(A, AT)
-    assert not book.admit(A, Standing.LISTED, at(1), AT)
+    assert not book.admit(A, MembershipLevel.LISTED, at(1), AT)
     assert not book.heard(at(1), "", AT)
     assert not book.trust(A, is_trusted=True)
     book.linked(A, AT, at(1))
@@ -135,14 +139,14 @@ def test_a_peer_that_was_never_heard_of_can_be_blocked(book: PeerBook) -> None:
 
 
 def test_an_unblocked_peer_is_what_it_was_before_but_not_trusted(book: PeerBook) -> None:
-    book.admit(A, Standing.INVITED, at(1), AT)
+    book.admit(A, MembershipLevel.INVITED, at(1), AT)
     book.trust(A, is_trusted=True)
     book.block(A, AT)
     assert not book.is_trusted(A)
     assert book.unblock(A)
     record = book.get(A)
     assert record is not None
-    assert (record.standing, record.standing_before, record.is_trusted) == (Standing.INVITED, None, False)
+    assert (record.membership, record.membership_before, record.is_trusted) == (MembershipLevel.INVITED, None, False)
     assert record.addresses == ("192.0.2.1:1",)
     assert not book.unblock(A)
 
@@ -161,7 +165,7 @@ def test_the_block_list_has_a_bound_of_its_own_and_lets_nobody_out(monkeypatch: 
     book = PeerBook()
     assert book.block(peer(10), AT)
     assert book.block(peer(11), AT)
-    assert book.admit(A, Standing.LISTED, None, AT)
+    assert book.admit(A, MembershipLevel.LISTED, None, AT)
     assert not book.block(A, AT)
     assert not book.block(B, AT)
     assert book.is_member(A)
@@ -174,7 +178,7 @@ def test_only_members_are_trusted(book: PeerBook) -> None:
     book.heard(at(1), "", AT)
     book.trust(A, is_trusted=True)
     assert not book.is_trusted(A)
-    book.admit(A, Standing.VOUCHED, None, AT)
+    book.admit(A, MembershipLevel.VOUCHED, None, AT)
     assert book.is_trusted(A)
     book.trust(A, is_trusted=False)
     assert not book.is_trusted(A)
@@ -193,19 +197,19 @@ def test_of_those_heard_of_the_longest_unseen_goes_first(monkeypatch: pytest.Mon
     assert {record.node_id for record in book.all()} == {A, C}
 
 
-def test_the_weakest_standing_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_weakest_membership_level_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     full_of(monkeypatch, 4)
     book = PeerBook()
-    order = [Standing.INVITED, Standing.VOUCHED, Standing.OPEN]
-    for number, standing in enumerate(order):
-        book.admit(peer(number), standing, None, AT + number)
+    order = [MembershipLevel.INVITED, MembershipLevel.VOUCHED, MembershipLevel.OPEN]
+    for number, membership in enumerate(order):
+        book.admit(peer(number), membership, None, AT + number)
     book.heard(at(9), "", AT + 9)
     gone = []
     for number in range(20, 24):
-        before = {record.node_id: record.standing for record in book.all()}
-        book.admit(peer(number), Standing.LISTED, None, AT)
+        before = {record.node_id: record.membership for record in book.all()}
+        book.admit(peer(number), MembershipLevel.LISTED, None, AT)
         gone += [before[node_id] for node_id in before.keys() - {record.node_id for record in book.all()}]
-    assert gone == [Standing.HEARD, Standing.OPEN, Standing.VOUCHED, Standing.INVITED]
+    assert gone == [MembershipLevel.HEARD, MembershipLevel.OPEN, MembershipLevel.VOUCHED, MembershipLevel.INVITED]
 
 
 def test_of_members_the_one_that_was_not_linked_longest_goes_first(
@@ -213,24 +217,24 @@ def test_of_members_the_one_that_was_not_linked_longest_goes_first(
 ) -> None:
     full_of(monkeypatch, 2)
     book = PeerBook()
-    book.admit(A, Standing.INVITED, None, AT)
-    book.admit(B, Standing.INVITED, None, AT)
+    book.admit(A, MembershipLevel.INVITED, None, AT)
+    book.admit(B, MembershipLevel.INVITED, None, AT)
     book.linked(A, AT)
     book.unlinked(A, AT + 1, 0.0, rng)
-    assert book.admit(C, Standing.INVITED, None, AT + 2)
+    assert book.admit(C, MembershipLevel.INVITED, None, AT + 2)
     assert {record.node_id for record in book.all()} == {A, C}
     reopened = PeerBook(sorted(book.all(), key=lambda record: record.node_id, reverse=True))
-    reopened.admit(B, Standing.INVITED, None, AT + 3)
+    reopened.admit(B, MembershipLevel.INVITED, None, AT + 3)
     assert {record.node_id for record in reopened.all()} == {B, C}  # C came later than A was linked
 
 
 def test_being_heard_of_does_not_keep_a_member_from_being_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     full_of(monkeypatch, 2)
     book = PeerBook()
-    book.admit(A, Standing.INVITED, None, AT)
-    book.admit(B, Standing.INVITED, None, AT)
+    book.admit(A, MembershipLevel.INVITED, None, AT)
+    book.admit(B, MembershipLevel.INVITED, None, AT)
     book.heard(at(1), "", AT + SEEN_STEP_S)
-    book.admit(C, Standing.INVITED, None, AT)
+    book.admit(C, MembershipLevel.INVITED, None, AT)
     assert {record.node_id for record in book.all()} == {B, C}
 
 
@@ -238,12 +242,12 @@ def test_being_heard_of_does_not_keep_a_member_from_being_given_up(monkeypatch: 
 def test_some_are_never_given_up(monkeypatch: pytest.MonkeyPatch, keep: str) -> None:
     full_of(monkeypatch, 1)
     book = PeerBook()
-    book.admit(A, Standing.LISTED if keep == "listed" else Standing.INVITED, None, AT)
+    book.admit(A, MembershipLevel.LISTED if keep == "listed" else MembershipLevel.INVITED, None, AT)
     if keep == "trusted":
         book.trust(A, is_trusted=True)
     if keep == "linked":
         book.linked(A, AT)
-    assert not book.admit(B, Standing.LISTED, None, AT)
+    assert not book.admit(B, MembershipLevel.LISTED, None, AT)
     assert not book.heard(at(3), "", AT)
     assert [record.node_id for record in book.all()] == [A]
 
@@ -251,41 +255,41 @@ def test_some_are_never_given_up(monkeypatch: pytest.MonkeyPatch, keep: str) -> 
 def test_a_peer_that_lost_its_link_may_be_given_up_again(monkeypatch: pytest.MonkeyPatch, rng: random.Random) -> None:
     full_of(monkeypatch, 1)
     book = PeerBook()
-    book.admit(A, Standing.INVITED, None, AT)
+    book.admit(A, MembershipLevel.INVITED, None, AT)
     book.linked(A, AT)
     book.unlinked(A, AT, 0.0, rng)
-    assert book.admit(B, Standing.INVITED, None, AT)
+    assert book.admit(B, MembershipLevel.INVITED, None, AT)
 
 
 def test_a_crowd_of_strangers_pushes_no_member_out(monkeypatch: pytest.MonkeyPatch) -> None:
     full_of(monkeypatch, 10)
     book = PeerBook(is_open=True)
     for number in range(5):
-        book.admit(peer(number), Standing.VOUCHED, None, AT)
+        book.admit(peer(number), MembershipLevel.VOUCHED, None, AT)
     for number in range(100, 1_000):
         book.heard(at(number), "", AT)
-        book.admit(peer(number * 1_000), Standing.OPEN, None, AT)
+        book.admit(peer(number * 1_000), MembershipLevel.OPEN, None, AT)
     assert len(book.all()) == 10
     assert all(book.is_member(peer(number)) for number in range(5))
 
 
-def test_a_newcomer_displaces_nobody_of_a_stronger_standing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_newcomer_displaces_nobody_of_a_stronger_membership_level(monkeypatch: pytest.MonkeyPatch) -> None:
     full_of(monkeypatch, 1)
-    standings = [Standing.HEARD, *MEMBERS]
+    standings = [MembershipLevel.HEARD, *MEMBERS]
     for there in standings[:-1]:
         for comes in standings:
             book = PeerBook()
             book.heard(at(1), "", AT)
-            if there is not Standing.HEARD:
+            if there is not MembershipLevel.HEARD:
                 book.admit(A, there, None, AT)
-            is_in = book.heard(at(2), "", AT) if comes is Standing.HEARD else book.admit(B, comes, None, AT)
+            is_in = book.heard(at(2), "", AT) if comes is MembershipLevel.HEARD else book.admit(B, comes, None, AT)
             assert is_in == (standings.index(comes) >= standings.index(there))
             assert (book.get(A) is None) == is_in
 
 
 def test_a_remembered_book_that_is_too_large_is_cut_to_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     full_of(monkeypatch, 3)
-    records = [PeerRecord(peer(number), Standing.HEARD, last_seen_at_unix_s=AT + number) for number in range(9)]
+    records = [PeerRecord(peer(number), MembershipLevel.HEARD, last_seen_at_unix_s=AT + number) for number in range(9)]
     book = PeerBook(reversed(records))
     assert {record.node_id for record in book.all()} == {peer(6), peer(7), peer(8)}
     assert sorted(book.take_changes()[1]) == [peer(number) for number in range(6)]
@@ -304,7 +308,7 @@ def test_what_is_told_of_a_peer_is_added_before_what_was_known(book: PeerBook) -
 
 
 def test_nothing_told_later_displaces_the_address_that_worked_last(book: PeerBook) -> None:
-    book.admit(A, Standing.VOUCHED, at(1, "told:1"), AT)
+    book.admit(A, MembershipLevel.VOUCHED, at(1, "told:1"), AT)
     book.linked(A, AT, at(1, "works:1"))
     for number in range(50):
         book.heard(at(1, *(f"false{number}-{each}:1" for each in range(MAX_ADDRESSES))), "", AT)
@@ -315,7 +319,7 @@ def test_nothing_told_later_displaces_the_address_that_worked_last(book: PeerBoo
 
 
 def test_a_peer_that_comes_from_another_port_each_time_keeps_what_was_told_of_it(book: PeerBook) -> None:
-    book.admit(A, Standing.VOUCHED, at(1, "told:1", "told:2"), AT)
+    book.admit(A, MembershipLevel.VOUCHED, at(1, "told:1", "told:2"), AT)
     for number in range(50):
         book.linked(A, AT, at(1, f"nat:{number}"))
     record = book.get(A)
@@ -362,8 +366,13 @@ def test_the_listed_are_dialed_first_then_the_lately_linked_then_those_heard_of(
     book: PeerBook, rng: random.Random
 ) -> None:
     book.heard(at(5), "", AT)
-    for number, standing in ((4, Standing.VOUCHED), (3, Standing.INVITED), (2, Standing.VOUCHED), (1, Standing.LISTED)):
-        book.admit(peer(number), standing, at(number), AT)
+    for number, membership in (
+        (4, MembershipLevel.VOUCHED),
+        (3, MembershipLevel.INVITED),
+        (2, MembershipLevel.VOUCHED),
+        (1, MembershipLevel.LISTED),
+    ):
+        book.admit(peer(number), membership, at(number), AT)
     for number, when in ((3, AT + 10), (2, AT + 20)):
         book.linked(peer(number), when)
         book.unlinked(peer(number), when, -100.0, rng)
@@ -373,14 +382,14 @@ def test_the_listed_are_dialed_first_then_the_lately_linked_then_those_heard_of(
 
 
 def test_a_member_without_an_address_is_dialed_and_a_stranger_without_one_is_not(book: PeerBook) -> None:
-    book.admit(A, Standing.LISTED, None, AT)
+    book.admit(A, MembershipLevel.LISTED, None, AT)
     book.heard(PeerAddress(B), "", AT)
     book.heard(PeerAddress(C, (), "https://relay"), "", AT)
     assert book.due(0.0, NOBODY, 9) == [PeerAddress(A), PeerAddress(C, (), "https://relay")]
 
 
 def test_a_peer_that_does_not_answer_is_dialed_ever_more_rarely(book: PeerBook, rng: random.Random) -> None:
-    book.admit(A, Standing.LISTED, at(1), AT)
+    book.admit(A, MembershipLevel.LISTED, at(1), AT)
     now_s, pauses = 500.0, []
     for _ in range(30):
         assert book.due(now_s, NOBODY, 1)
@@ -398,7 +407,7 @@ def test_a_peer_that_does_not_answer_is_dialed_ever_more_rarely(book: PeerBook, 
 
 
 def test_failing_for_ever_overflows_nothing(book: PeerBook, rng: random.Random) -> None:
-    book.admit(A, Standing.LISTED, None, AT)
+    book.admit(A, MembershipLevel.LISTED, None, AT)
     for _ in range(5_000):
         book.failed(A, 0.0, rng)
     assert book.due(LONGEST_PAUSE_S, NOBODY, 1)
@@ -408,7 +417,7 @@ def test_failing_for_ever_overflows_nothing(book: PeerBook, rng: random.Random) 
 def test_only_a_link_that_holds_clears_the_failures_before_it(
     book: PeerBook, rng: random.Random, held_s: int, failures: int
 ) -> None:
-    book.admit(A, Standing.LISTED, at(1), AT)
+    book.admit(A, MembershipLevel.LISTED, at(1), AT)
     for _ in range(3):
         book.failed(A, 0.0, rng)
     book.linked(A, AT)
@@ -420,7 +429,7 @@ def test_only_a_link_that_holds_clears_the_failures_before_it(
 
 def test_when_the_next_is_due_is_known(book: PeerBook, rng: random.Random) -> None:
     assert book.next_due_s(5.0, NOBODY) is None
-    book.admit(A, Standing.LISTED, at(1), AT)
+    book.admit(A, MembershipLevel.LISTED, at(1), AT)
     assert book.next_due_s(5.0, NOBODY) == 5.0
     book.failed(A, 5.0, rng)
     due_s = book.next_due_s(5.0, NOBODY)
@@ -441,7 +450,7 @@ def test_what_happens_to_unknown_peers_changes_nothing(book: PeerBook, rng: rand
 
 
 def test_changes_are_told_once(book: PeerBook) -> None:
-    book.admit(A, Standing.LISTED, None, AT)
+    book.admit(A, MembershipLevel.LISTED, None, AT)
     book.heard(at(2), "", AT)
     changed, gone = book.take_changes()
     assert ({record.node_id for record in changed}, gone) == ({A, B}, [])
@@ -466,4 +475,4 @@ def test_a_peer_that_went_and_came_back_between_two_calls_is_there(book: PeerBoo
 
 
 def test_what_was_remembered_is_no_change() -> None:
-    assert PeerBook([PeerRecord(A, Standing.LISTED)]).take_changes() == ([], [])
+    assert PeerBook([PeerRecord(A, MembershipLevel.LISTED)]).take_changes() == ([], [])

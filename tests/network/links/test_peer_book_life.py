@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from masa_node.network.links import peer_book as peers_module
-from masa_node.network.links.peer_book import PeerBook, PeerRecord, Standing
+from masa_node.network.links.peer_book import MembershipLevel, PeerBook, PeerRecord
 from masa_node.network.transport.interfaces import NodeId, PeerAddress
 
-MEMBERS = (Standing.OPEN, Standing.VOUCHED, Standing.INVITED, Standing.LISTED)
+MEMBERS = (MembershipLevel.OPEN, MembershipLevel.VOUCHED, MembershipLevel.INVITED, MembershipLevel.LISTED)
 AT = 1_700_000_000
 
 
@@ -46,9 +46,9 @@ class Life(RuleBasedStateMachine):
     def hear(self, number: int) -> None:
         self.book.heard(PeerAddress(node_id(number), (f"192.0.2.{number}:1",)), "", AT + self.now)
 
-    @rule(number=NUMBERS, standing=st.sampled_from(MEMBERS))
-    def admit(self, number: int, standing: Standing) -> None:
-        admitted = self.book.admit(node_id(number), standing, None, AT + self.now)
+    @rule(number=NUMBERS, membership=st.sampled_from(MEMBERS))
+    def admit(self, number: int, membership: MembershipLevel) -> None:
+        admitted = self.book.admit(node_id(number), membership, None, AT + self.now)
         assert admitted == self.book.is_member(node_id(number))
 
     @rule(number=NUMBERS)
@@ -113,9 +113,9 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def exactly_those_that_may_be_given_up_stand_in_line(self) -> None:
-        for standing, queue in self.book._queues.items():
+        for membership, queue in self.book._queues.items():
             for record in self.book.all():
-                may_go = record.standing is standing and not record.is_trusted and record.node_id not in self.linked
+                may_go = record.membership is membership and not record.is_trusted and record.node_id not in self.linked
                 assert (record.node_id in queue) == may_go
 
     @invariant()
@@ -124,7 +124,7 @@ class Life(RuleBasedStateMachine):
         wanted = {
             record.node_id
             for record in self.book.all()
-            if record.node_id not in self.linked | self.blocked and (record.standing in MEMBERS or record.addresses)
+            if record.node_id not in self.linked | self.blocked and (record.membership in MEMBERS or record.addresses)
         }
         assert dialed == wanted
 

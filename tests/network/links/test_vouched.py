@@ -6,7 +6,7 @@ import pytest
 
 from masa_node.network.links import vouched as vouched_module
 from masa_node.network.links.peer_book import PeerBook
-from masa_node.network.links.peer_record import PeerRecord, Standing
+from masa_node.network.links.peer_record import MembershipLevel, PeerRecord
 from masa_node.network.links.vouched import MAX_VOUCHED, Vouched
 from masa_node.network.transport.interfaces import NodeId, PeerAddress
 
@@ -24,13 +24,13 @@ HOST, GUEST, A, B, C = (peer(number) for number in range(1, 6))
 def book() -> PeerBook:
     """HOST is listed, GUEST invited."""
     book = PeerBook(own=peer(99))
-    book.admit(HOST, Standing.LISTED, None, AT)
-    book.admit(GUEST, Standing.INVITED, None, AT)
+    book.admit(HOST, MembershipLevel.LISTED, None, AT)
+    book.admit(GUEST, MembershipLevel.INVITED, None, AT)
     return book
 
 
 def bring(book: PeerBook, who: NodeId, by: NodeId = GUEST, at: float = AT) -> bool:
-    if not book.admit(who, Standing.VOUCHED, None, at, by):
+    if not book.admit(who, MembershipLevel.VOUCHED, None, at, by):
         return False
     book.linked(who, at)
     return True
@@ -40,7 +40,7 @@ def test_the_record_says_by_whose_word(book: PeerBook) -> None:
     assert bring(book, A)
     record = book.get(A)
     assert record is not None
-    assert (record.standing, record.vouched_by) == (Standing.VOUCHED, GUEST)
+    assert (record.membership, record.vouched_by) == (MembershipLevel.VOUCHED, GUEST)
     assert book.vouched_by(GUEST) == [A]
     assert book.is_vouched_for(A)
     assert not book.is_let_in_here(A)
@@ -67,8 +67,8 @@ def test_who_is_blocked_or_forgotten_takes_those_along_that_it_vouched_for(book:
 def test_who_was_let_in_for_a_better_reason_since_stays(book: PeerBook) -> None:
     bring(book, A)
     bring(book, B)
-    book.admit(A, Standing.INVITED, None, AT)
-    book.admit(B, Standing.LISTED, None, AT)
+    book.admit(A, MembershipLevel.INVITED, None, AT)
+    book.admit(B, MembershipLevel.LISTED, None, AT)
     assert book.vouched_by(GUEST) == []
     book.block(GUEST, AT)
     assert book.is_member(A)
@@ -103,20 +103,20 @@ def test_one_that_is_unblocked_is_let_in_again_by_the_word_it_shows(book: PeerBo
 
 
 def test_a_guest_brings_few_and_whom_the_owner_named_more(book: PeerBook) -> None:
-    assert MAX_VOUCHED == {Standing.LISTED: 128, Standing.INVITED: 16}
+    assert MAX_VOUCHED == {MembershipLevel.LISTED: 128, MembershipLevel.INVITED: 16}
     for by, first in ((GUEST, 1_000), (HOST, 2_000)):
         came = [bring(book, peer(first + number), by) for number in range(200)]
         record = book.get(by)
         assert record is not None
-        assert came.count(True) == MAX_VOUCHED[record.standing]
+        assert came.count(True) == MAX_VOUCHED[record.membership]
         assert not book.may_vouch(by)
-        assert not book.admit(peer(9_000), Standing.VOUCHED, None, AT, by)
+        assert not book.admit(peer(9_000), MembershipLevel.VOUCHED, None, AT, by)
 
 
-@pytest.mark.parametrize("standing", [Standing.VOUCHED, Standing.OPEN])
-def test_who_was_not_let_in_by_the_owner_brings_nobody(standing: Standing) -> None:
+@pytest.mark.parametrize("membership", [MembershipLevel.VOUCHED, MembershipLevel.OPEN])
+def test_who_was_not_let_in_by_the_owner_brings_nobody(membership: MembershipLevel) -> None:
     book = PeerBook(is_open=True)
-    book.admit(A, standing, None, AT)
+    book.admit(A, membership, None, AT)
     assert not book.may_vouch(A)
     assert not bring(book, B, by=A)
     assert not book.may_vouch(B)
@@ -126,7 +126,7 @@ def test_who_was_not_let_in_by_the_owner_brings_nobody(standing: Standing) -> No
 def test_one_that_is_not_linked_makes_room_for_another_the_longest_unused_first(
     book: PeerBook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vouched_module, "MAX_VOUCHED", {Standing.INVITED: 2})
+    monkeypatch.setattr(vouched_module, "MAX_VOUCHED", {MembershipLevel.INVITED: 2})
     bring(book, A, at=AT)
     bring(book, B, at=AT + 100)
     for who in (A, B):
@@ -138,8 +138,8 @@ def test_one_that_is_not_linked_makes_room_for_another_the_longest_unused_first(
 
 
 def test_one_that_the_owner_trusts_makes_no_room(book: PeerBook, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vouched_module, "MAX_VOUCHED", {Standing.INVITED: 1})
-    book.admit(A, Standing.VOUCHED, None, AT, GUEST)
+    monkeypatch.setattr(vouched_module, "MAX_VOUCHED", {MembershipLevel.INVITED: 1})
+    book.admit(A, MembershipLevel.VOUCHED, None, AT, GUEST)
     book.trust(A, is_trusted=True)
     assert not book.may_vouch(GUEST)
     assert not bring(book, B)
@@ -156,16 +156,16 @@ def test_a_change_of_its_address_does_not_make_it_the_newest(book: PeerBook) -> 
 
 
 def test_who_may_vouch_for_nobody_has_always_vouched_for_enough() -> None:
-    for standing in Standing:
-        assert Vouched().is_full(PeerRecord(A, standing)) is (standing not in MAX_VOUCHED)
+    for membership in MembershipLevel:
+        assert Vouched().is_full(PeerRecord(A, membership)) is (membership not in MAX_VOUCHED)
 
 
 def test_nothing_is_left_of_a_voucher_without_anybody() -> None:
     vouched = Vouched()
-    record = PeerRecord(A, Standing.VOUCHED, vouched_by=GUEST)
+    record = PeerRecord(A, MembershipLevel.VOUCHED, vouched_by=GUEST)
     vouched.note(record)
-    vouched.note(PeerRecord(B, Standing.INVITED))
+    vouched.note(PeerRecord(B, MembershipLevel.INVITED))
     assert vouched.by(GUEST) == [record]
     vouched.drop(record)
-    vouched.drop(PeerRecord(B, Standing.INVITED))
+    vouched.drop(PeerRecord(B, MembershipLevel.INVITED))
     assert vouched._by == {}

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from masa_node.chat.errors import ProtocolFault
 from masa_node.network.links import vouchers
 from masa_node.network.links.vouchers import (
-    LIFETIME_S,
     MAX_VOUCHER_BYTES,
-    MAX_VOUCHERS,
+    MAX_VOUCHERS_SHOWN,
+    VOUCHER_LIFETIME_S,
     Voucher,
     make_voucher,
     open_voucher,
@@ -33,7 +33,7 @@ def a_voucher(**changed: object) -> bytes:
         "member": MEMBER.node_id,
         "by": SIGNER.node_id,
         "issued_at_unix_s": AT,
-        "expires_at_unix_s": AT + LIFETIME_S,
+        "expires_at_unix_s": AT + VOUCHER_LIFETIME_S,
     }
     return signed(msgspec.msgpack.encode(fields | changed))
 
@@ -45,14 +45,14 @@ def why_not(voucher: bytes, at_unix_s: float = AT) -> str:
 
 
 def test_the_bounds_are_those_of_the_protocol() -> None:
-    assert (LIFETIME_S, MAX_CLOCK_SKEW_S) == (90 * 24 * 3600, 300)
-    assert (MAX_VOUCHER_BYTES, MAX_VOUCHERS) == (512, 4)
+    assert (VOUCHER_LIFETIME_S, MAX_CLOCK_SKEW_S) == (90 * 24 * 3600, 300)
+    assert (MAX_VOUCHER_BYTES, MAX_VOUCHERS_SHOWN) == (512, 4)
 
 
 def test_what_is_made_is_read_by_another() -> None:
     made = make_voucher(MEMBER.node_id, SIGNER, AT + 0.9)
     assert made == a_voucher()
-    assert open_voucher(made, READER, AT) == Voucher(MEMBER.node_id, SIGNER.node_id, AT, AT + LIFETIME_S)
+    assert open_voucher(made, READER, AT) == Voucher(MEMBER.node_id, SIGNER.node_id, AT, AT + VOUCHER_LIFETIME_S)
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ def test_what_is_made_is_read_by_another() -> None:
     [
         (AT - MAX_CLOCK_SKEW_S - 1, False),
         (AT - MAX_CLOCK_SKEW_S, True),
-        (AT + LIFETIME_S + MAX_CLOCK_SKEW_S - 1, True),
-        (AT + LIFETIME_S + MAX_CLOCK_SKEW_S, False),
+        (AT + VOUCHER_LIFETIME_S + MAX_CLOCK_SKEW_S - 1, True),
+        (AT + VOUCHER_LIFETIME_S + MAX_CLOCK_SKEW_S, False),
     ],
 )
 def test_it_is_in_force_from_its_first_to_its_last_second(at_unix_s: int, *, is_in_force: bool) -> None:
@@ -72,7 +72,7 @@ def test_it_is_in_force_from_its_first_to_its_last_second(at_unix_s: int, *, is_
 
 
 def test_none_lasts_longer_than_its_lifetime() -> None:
-    assert "too long" in why_not(a_voucher(expires_at_unix_s=AT + LIFETIME_S + 1))
+    assert "too long" in why_not(a_voucher(expires_at_unix_s=AT + VOUCHER_LIFETIME_S + 1))
     open_voucher(a_voucher(expires_at_unix_s=AT + 1), READER, AT)
 
 
@@ -136,7 +136,7 @@ def test_words_of_common_members_are_shown_once_each_and_first() -> None:
     shown = vouchers_to_show(kept, [*unknown, *theirs], first)
     assert shown == tuple(kept[signers[number].node_id] for number in (5, 3, 0, 1))
     every = [make_voucher(READER.node_id, keys, AT) for keys in signers]
-    assert vouchers_to_show(kept, every, first) == tuple(kept.values())[:MAX_VOUCHERS]
+    assert vouchers_to_show(kept, every, first) == tuple(kept.values())[:MAX_VOUCHERS_SHOWN]
     assert vouchers_to_show({}, theirs, first) == ()
     few = dict(list(kept.items())[:2])
     assert vouchers_to_show(few, [], first) == tuple(few.values())

@@ -9,7 +9,7 @@ from masa_node.chat.answer import Answer, StreamedAnswer
 from masa_node.chat.errors import LinkLost, ProviderError
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.outcome import Outcome
-from masa_node.chat.request import Ask, Door, RequestId
+from masa_node.chat.request import Endpoint, Request, RequestId
 from masa_node.network.requests.remote_peer import RemotePeer
 from masa_node.network.requests.server import PeerServer, ServingLimits
 from masa_node.network.requests.sharing import SharedCatalog, SharePolicy
@@ -21,12 +21,12 @@ from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.provider import Provider
 
 MODEL = "tiny"
-ASKER, SERVER = 1, 2
+REQUESTER, SERVER = 1, 2
 LIMITS = ServingLimits(
     max_body_bytes=1_000_000,
     first_piece_timeout_s=30.0,
     idle_timeout_s=120.0,
-    asks_per_minute=1_000,
+    requests_per_minute=1_000,
     begin_timeout_s=600.0,
 )
 
@@ -35,11 +35,11 @@ Serve = Callable[[NodeId, Stream], Coroutine[None, None, None]]
 
 @dataclass(slots=True)
 class World:
-    """`link` is the asker's end; `serve` what becomes of the streams that come to the other node."""
+    """`link` is the requester's end; `serve` what becomes of the streams that come to the other node."""
 
     network: MemoryNetwork
     link: Link
-    asker_id: NodeId
+    requester_id: NodeId
     server_id: NodeId
     serving: asyncio.Task[None]
     is_trusted: bool = False
@@ -58,7 +58,7 @@ class World:
 
 @dataclass(slots=True)
 class Node:
-    """A node that serves with these providers; all of them offer `models` at every door."""
+    """A node that serves with these providers; all of them offer `models` at every endpoint."""
 
     providers: tuple[Provider, ...]
     limits: ServingLimits = LIMITS
@@ -74,7 +74,7 @@ class Node:
     def __post_init__(self) -> None:
         catalog = Catalog()
         for provider in self.providers:
-            catalog.put(provider, [ModelOffer(model, frozenset(Door)) for model in self.models])
+            catalog.put(provider, [ModelOffer(model, frozenset(Endpoint)) for model in self.models])
         shared = SharedCatalog(self.policy)
         shared.follow(catalog)
         self.admission = Admission(self.max_running, self.max_waiting)
@@ -96,19 +96,19 @@ async def _nothing() -> None:
 
 @asynccontextmanager
 async def world(serve: Serve, latency_s: float = 0.001, seed: int = 0) -> AsyncIterator[World]:
-    """Both nodes linked; each stream that the asker opens is given to `serve`. At the end nothing may be left."""
+    """Both nodes linked; each stream that the requester opens is given to `serve`. At the end nothing may be left."""
     network = MemoryNetwork(seed, fixed(latency_s))
-    asker, server = network.transport(ASKER), network.transport(SERVER)
+    requester, server = network.transport(REQUESTER), network.transport(SERVER)
     async with asyncio.TaskGroup() as group:
         accepting = group.create_task(_accept(server.accept, serve))
-        link = await asker.dial(server.address())
+        link = await requester.dial(server.address())
         try:
-            yield World(network, link, asker.keys.node_id, server.keys.node_id, accepting)
+            yield World(network, link, requester.keys.node_id, server.keys.node_id, accepting)
             await asyncio.sleep(10 * latency_s + 5)  # what is on its way arrives; who lingers goes
             assert network.open_streams == 0
         finally:
             accepting.cancel()
-    await asker.close()
+    await requester.close()
     await server.close()
 
 
@@ -127,13 +127,13 @@ def ask(
     body: bytes = b'{"model":"tiny","stream":true}',
     *,
     model: str = MODEL,
-    door: Door = Door.OPENAI_CHAT,
+    endpoint: Endpoint = Endpoint.OPENAI_CHAT,
     wants_stream: bool = True,
     headers: tuple[tuple[str, str], ...] = (),
-) -> Ask:
-    return Ask(
+) -> Request:
+    return Request(
         request_id=RequestId("r-1"),
-        door=door,
+        endpoint=endpoint,
         model=model,
         wants_stream=wants_stream,
         body=body,
@@ -146,7 +146,7 @@ def ask(
 
 @dataclass(slots=True)
 class Got:
-    """What the asker got: the answer, its bytes, and what it broke with."""
+    """What the requester got: the answer, its bytes, and what it broke with."""
 
     answer: Answer | None = None
     pieces: list[bytes] = field(default_factory=list)
@@ -161,7 +161,7 @@ class Got:
         return self.answer is not None and self.error is None
 
 
-async def take(peer: RemotePeer, asked: Ask) -> Got:
+async def take(peer: RemotePeer, asked: Request) -> Got:
     """Ask, and read the answer to its end."""
     got = Got()
     try:

@@ -7,8 +7,8 @@ import pytest
 from masa_node.chat.answer import StreamedAnswer, Usage
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.outcome import CALLER_GONE, Outcome
-from masa_node.chat.request import Ask, DialectName, Door
-from masa_node.network.links.frames import Kind, frame, header_frame
+from masa_node.chat.request import DialectName, Endpoint, Request
+from masa_node.network.links.frames import FrameKind, frame, header_frame
 from masa_node.network.requests.frames import AnswerEnd, AnswerHead
 from masa_node.network.requests.response_reader import AFTER_END_S
 from masa_node.network.transport.interfaces import NodeId, Stream
@@ -26,11 +26,11 @@ LAST = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]
 class Lingers:
     """An LLM that gives all of its answer, and then takes a minute to end it."""
 
-    name = place = "llm"
+    name = location = "llm"
     is_local = is_trusted = True
     is_hosted = False
 
-    async def answer(self, asked: Ask, sign: Sign = no_sign) -> StreamedAnswer:
+    async def answer(self, asked: Request, sign: Sign = no_sign) -> StreamedAnswer:
         del asked, sign
         left = [LAST]
 
@@ -54,7 +54,7 @@ async def served(here: World, leaves_at: bytes | None) -> tuple[Outcome, bytes]:
     """Ask the peer; the caller leaves when it has read this, or stays to the end. What the asking node says of it."""
     outcomes: list[Outcome] = []
     catalog = Catalog()
-    catalog.put(here.peer, [ModelOffer(MODEL, frozenset({Door.OPENAI_CHAT}))])
+    catalog.put(here.peer, [ModelOffer(MODEL, frozenset({Endpoint.OPENAI_CHAT}))])
     exchange = Dispatcher(catalog, Admission(10, 10), _nothing, outcomes.append).open(ask())
     came = bytearray()
     has_left = asyncio.Event()
@@ -103,13 +103,13 @@ async def test_a_caller_that_closes_before_has_gone_says_either_node() -> None:
 async def test_no_error_follows_the_terminal_frame_whatever_the_peer_or_the_link_does(then: str) -> None:
     async def serve(peer: NodeId, stream: Stream) -> None:
         del peer
-        head = header_frame(Kind.HEAD, AnswerHead(200, MODEL, "openai", is_stream=True))
-        await stream.write(head + frame(Kind.PIECE, FIRST + LAST))
+        head = header_frame(FrameKind.HEAD, AnswerHead(200, MODEL, "openai", is_stream=True))
+        await stream.write(head + frame(FrameKind.PIECE, FIRST + LAST))
         await asyncio.sleep(1)
         if then == "garbage":
             await stream.write(b"\xff\xff\xff\xff")
         elif then == "a wrong END":
-            await stream.write(header_frame(Kind.END, AnswerEnd(7, 7)))
+            await stream.write(header_frame(FrameKind.END, AnswerEnd(7, 7)))
         elif then == "a lost link":
             here.link.close("gone")
         if then != "reset":

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masa_node.chat.errors import PeerRefused
-from masa_node.chat.request import Door
+from masa_node.chat.request import Endpoint
 from masa_node.dialects.peek import MAX_FIELDS
 from masa_node.network.requests.body_check import check_body, field_names
 from tests.dialects.recorded import Body, requests
@@ -13,8 +13,8 @@ from tests.dialects.recorded import Body, requests
 Pairs = list[tuple[str, object]]
 
 
-def check(body: bytes, door: Door = Door.OPENAI_CHAT, *, wants_stream: bool = False) -> None:
-    check_body(body, door, "tiny", wants_stream=wants_stream)
+def check(body: bytes, endpoint: Endpoint = Endpoint.OPENAI_CHAT, *, wants_stream: bool = False) -> None:
+    check_body(body, endpoint, "tiny", wants_stream=wants_stream)
 
 
 @pytest.mark.parametrize(
@@ -39,11 +39,13 @@ def test_a_body_that_can_only_be_read_in_one_way_is_taken(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "recorded", [body for body in requests() if body.door is not Door.OLLAMA_SHOW and body.json.get("model")], ids=str
+    "recorded",
+    [body for body in requests() if body.endpoint is not Endpoint.OLLAMA_SHOW and body.json.get("model")],
+    ids=str,
 )
 def test_the_bodies_of_real_clients_are_taken(recorded: Body) -> None:
-    streams = recorded.json.get("stream", recorded.door in (Door.OLLAMA_CHAT, Door.OLLAMA_GENERATE))
-    check_body(recorded.raw, recorded.door, recorded.json["model"], wants_stream=streams)
+    streams = recorded.json.get("stream", recorded.endpoint in (Endpoint.OLLAMA_CHAT, Endpoint.OLLAMA_GENERATE))
+    check_body(recorded.raw, recorded.endpoint, recorded.json["model"], wants_stream=streams)
 
 
 @pytest.mark.parametrize(
@@ -80,19 +82,21 @@ def test_a_body_that_could_be_read_in_another_way_is_refused(body: bytes) -> Non
         check(body)
 
 
-@pytest.mark.parametrize("door", [Door.OLLAMA_CHAT, Door.OLLAMA_GENERATE, Door.OLLAMA_EMBED, Door.NATIVE])
+@pytest.mark.parametrize(
+    "endpoint", [Endpoint.OLLAMA_CHAT, Endpoint.OLLAMA_GENERATE, Endpoint.OLLAMA_EMBED, Endpoint.NATIVE]
+)
 @pytest.mark.parametrize("name", ["name", "Name", "NAME"])
-def test_ollama_gets_no_second_name(door: Door, name: str) -> None:
+def test_ollama_gets_no_second_name(endpoint: Endpoint, name: str) -> None:
     body = json.dumps({"model": "tiny", name: "other", "stream": False}).encode()
     with pytest.raises(PeerRefused, match="name"):
-        check(body, door)
+        check(body, endpoint)
     check(body)
 
 
 def test_where_the_url_names_the_model_the_body_need_not() -> None:
-    check(b'{"messages":[],"stream":true}', Door.CLOUDFLARE_RUN, wants_stream=True)
+    check(b'{"messages":[],"stream":true}', Endpoint.CLOUDFLARE_RUN, wants_stream=True)
     with pytest.raises(PeerRefused):
-        check(b'{"messages":[],"stream":true}', Door.CLOUDFLARE_RUN)
+        check(b'{"messages":[],"stream":true}', Endpoint.CLOUDFLARE_RUN)
 
 
 def test_a_body_with_fields_without_end_is_refused() -> None:

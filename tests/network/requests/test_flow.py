@@ -5,16 +5,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masa_node.chat.errors import ProtocolFault
-from masa_node.network.requests.flow import WINDOW_BYTES, WINDOW_FRAMES, ReceiveWindow, SendWindow
+from masa_node.network.requests.flow import CREDIT_BYTES, CREDIT_FRAMES, ReceiveWindow, SendWindow
 from masa_node.network.requests.frames import CHUNK_BYTES, Credit
 from tests.virtual_time import NothingLeftToHappen, settle, virtual_time
 
 
 def test_no_more_is_sent_than_the_window_holds() -> None:
     frames = SendWindow()
-    assert sum(frames.spend(1) for _ in range(2 * WINDOW_FRAMES)) == WINDOW_FRAMES
+    assert sum(frames.spend(1) for _ in range(2 * CREDIT_FRAMES)) == CREDIT_FRAMES
     size = SendWindow()
-    assert sum(size.spend(CHUNK_BYTES) for _ in range(100)) == WINDOW_BYTES // CHUNK_BYTES
+    assert sum(size.spend(CHUNK_BYTES) for _ in range(100)) == CREDIT_BYTES // CHUNK_BYTES
 
 
 @virtual_time
@@ -50,7 +50,7 @@ def test_credit_for_what_was_not_sent_is_a_fault(credit: Credit) -> None:
         SendWindow().grant(credit)
 
 
-@pytest.mark.parametrize(("frames", "size"), [(WINDOW_FRAMES + 1, 0), (1, WINDOW_BYTES + 1)])
+@pytest.mark.parametrize(("frames", "size"), [(CREDIT_FRAMES + 1, 0), (1, CREDIT_BYTES + 1)])
 def test_more_than_was_allowed_is_a_fault(frames: int, size: int) -> None:
     with pytest.raises(ProtocolFault):
         ReceiveWindow().came(frames, size)
@@ -59,7 +59,7 @@ def test_more_than_was_allowed_is_a_fault(frames: int, size: int) -> None:
 def test_credit_is_given_in_few_frames() -> None:
     window = ReceiveWindow()
     grants = 0
-    for _ in range(10 * WINDOW_FRAMES):
+    for _ in range(10 * CREDIT_FRAMES):
         window.came(1, 10)
         grants += window.taken() is not None
     assert grants == 20
@@ -109,4 +109,4 @@ def test_sending_never_waits_for_ever(sizes: list[int], reads: list[int]) -> Non
 
 def test_the_test_above_would_hang_if_a_frame_could_be_as_long_as_the_window() -> None:
     with pytest.raises((NothingLeftToHappen, BaseExceptionGroup)):
-        _sending_never_waits_for_ever([WINDOW_BYTES // 4, WINDOW_BYTES], [])
+        _sending_never_waits_for_ever([CREDIT_BYTES // 4, CREDIT_BYTES], [])

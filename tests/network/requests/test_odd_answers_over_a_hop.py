@@ -7,7 +7,7 @@ import pytest
 from masa_node.chat.answer import Answer, StreamedAnswer
 from masa_node.chat.errors import BrokenAnswer, ErrorAnswer, ProviderError
 from masa_node.chat.offer import ModelOffer
-from masa_node.chat.request import DIALECT_OF_DOOR, Ask, Door
+from masa_node.chat.request import DIALECT_OF_ENDPOINT, Endpoint, Request
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.admission import Admission
 from masa_node.routing.answer_reader import is_streamed, take_answer
@@ -28,10 +28,10 @@ EVENT = b'event: content_block_delta\ndata: {"type":"content_block_delta","delta
 START = b'event: message_start\ndata: {"type":"message_start","message":{"usage":{"input_tokens":1}}}\n\n'
 STOPPED = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 FIRST_OF_TWO = CHUNK + CHUNK.replace(b'"index":0', b'"index":1') + STOP
-CHAT, MESSAGES, OLLAMA = Door.OPENAI_CHAT, Door.ANTHROPIC_MESSAGES, Door.OLLAMA_CHAT
+CHAT, MESSAGES, OLLAMA = Endpoint.OPENAI_CHAT, Endpoint.ANTHROPIC_MESSAGES, Endpoint.OLLAMA_CHAT
 
-# What the LLM sends: door, status, label, pieces.
-ODD: dict[str, tuple[Door, int, str, tuple[bytes | ProviderError, ...]]] = {
+# What the LLM sends: endpoint, status, label, pieces.
+ODD: dict[str, tuple[Endpoint, int, str, tuple[bytes | ProviderError, ...]]] = {
     "plain": (CHAT, 200, SSE, (CHUNK, STOP, DONE)),
     "labelled JSON": (CHAT, 200, JSON, (CHUNK, STOP + DONE)),
     "labelled NDJSON": (CHAT, 200, NDJSON, (CHUNK, STOP + DONE)),
@@ -79,18 +79,18 @@ class Plays:
     is_hosted = False
 
     def __init__(self, odd: str, name: str = "llm") -> None:
-        self.name = self.place = name
+        self.name = self.location = name
         self.asked = 0
-        self.door, self._status, self._label, self._pieces = ODD[odd]
+        self.endpoint, self._status, self._label, self._pieces = ODD[odd]
 
-    async def answer(self, asked: Ask, sign: Sign = no_sign) -> Answer:
+    async def answer(self, asked: Request, sign: Sign = no_sign) -> Answer:
         del sign
         self.asked += 1
         more = (("retry-after", "7"), ("retry-after-ms", "350")) if self._status in (400, 429, 500) else ()
         said = Said(*self._pieces, label=self._label, more=more, status=self._status)
         said.content_type = self._label.partition(";")[0]
         is_stream = is_streamed(said.content_type, wants_stream=asked.wants_stream)
-        return await take_answer(said, DIALECTS[DIALECT_OF_DOOR[asked.door]], is_stream=is_stream)
+        return await take_answer(said, DIALECTS[DIALECT_OF_ENDPOINT[asked.endpoint]], is_stream=is_stream)
 
 
 async def _nothing() -> None:
@@ -100,11 +100,11 @@ async def _nothing() -> None:
 def before(*providers: Provider) -> Dispatcher:
     catalog = Catalog()
     for provider in providers:
-        catalog.put(provider, [ModelOffer(MODEL, frozenset(Door))])
+        catalog.put(provider, [ModelOffer(MODEL, frozenset(Endpoint))])
     return Dispatcher(catalog, Admission(10, 10), _nothing, lambda _: None)
 
 
-async def ending(dispatcher: Dispatcher, door: Door, *, wants_stream: bool = True) -> dict[str, Any]:
+async def ending(dispatcher: Dispatcher, endpoint: Endpoint, *, wants_stream: bool = True) -> dict[str, Any]:
     """How it ends for who asks: all that a caller could tell."""
     came: list[bytes] = []
     end: dict[str, Any] = {"bytes": came}
@@ -113,7 +113,7 @@ async def ending(dispatcher: Dispatcher, door: Door, *, wants_stream: bool = Tru
         came.append(piece)
 
     body = b'{"model":"tiny","stream":%s}' % (b"true" if wants_stream else b"false")
-    exchange = dispatcher.open(ask(body, door=door, wants_stream=wants_stream))
+    exchange = dispatcher.open(ask(body, endpoint=endpoint, wants_stream=wants_stream))
     try:
         answer = await exchange.answer()
         end["status"], end["streamed"] = answer.status, isinstance(answer, StreamedAnswer)
@@ -136,10 +136,10 @@ async def ending(dispatcher: Dispatcher, door: Door, *, wants_stream: bool = Tru
 @pytest.mark.parametrize("odd", ODD)
 @virtual_time
 async def test_an_odd_answer_ends_over_a_hop_as_it_does_straight(odd: str, *, wants_stream: bool) -> None:
-    door = ODD[odd][0]
-    straight = await ending(before(Plays(odd)), door, wants_stream=wants_stream)
+    endpoint = ODD[odd][0]
+    straight = await ending(before(Plays(odd)), endpoint, wants_stream=wants_stream)
     async with world(Node((Plays(odd),)).serve) as here:
-        assert await ending(before(here.peer), door, wants_stream=wants_stream) == straight
+        assert await ending(before(here.peer), endpoint, wants_stream=wants_stream) == straight
 
 
 @virtual_time
@@ -162,7 +162,7 @@ async def test_callers_faults_inside_a_200_open_no_breaker_and_move_nobody(odd: 
     llm, dear = Plays(odd), Plays("plain", "dear")
     dispatcher = before(llm, dear)
     for _ in range(2 * OPENS_AFTER):
-        await ending(dispatcher, llm.door)
+        await ending(dispatcher, llm.endpoint)
     assert dispatcher.health_of(llm).failures == 0
     assert llm.asked == 2 * OPENS_AFTER  # whoever comes next is still sent there first
 
@@ -175,7 +175,7 @@ async def test_callers_faults_over_a_hop_are_held_against_neither_the_llm_nor_th
     async with world(node.serve) as here:
         asking = before(here.peer)
         for _ in range(2 * OPENS_AFTER):
-            assert (await ending(asking, llm.door))["error"][0] == 400
+            assert (await ending(asking, llm.endpoint))["error"][0] == 400
         assert asking.health_of(here.peer).is_well(now_s())
         assert asking.health_of(here.peer).failures == 0
         assert node.dispatcher.health_of(llm).failures == 0

@@ -5,43 +5,43 @@ from masa_node.network.requests import quotas as module
 from masa_node.network.requests.quotas import BODIES, BODIES_PER_PEER, LOG_EVERY_S, QuotaRules, Quotas
 from masa_node.network.transport.interfaces import NodeId
 
-RULES = QuotaRules(asks_per_minute=60, max_body_bytes=100, asks_per_peer=2)
+RULES = QuotaRules(requests_per_minute=60, max_body_bytes=100, requests_per_peer=2)
 
 
 def test_asks_come_back_evenly_over_the_minute() -> None:
     quota = Quotas(QuotaRules(60, 100, 1_000)).of(NodeId("a"), 0.0)
     for _ in range(60):
-        quota.enter(0.0)
+        quota.acquire(0.0)
     with pytest.raises(PeerRefused, match="60"):
-        quota.enter(0.9)
-    quota.enter(1.0)
+        quota.acquire(0.9)
+    quota.acquire(1.0)
     with pytest.raises(PeerRefused):
-        quota.enter(1.5)
+        quota.acquire(1.5)
 
 
 def test_what_is_under_way_is_bounded_and_free_again() -> None:
     quota = Quotas(RULES).of(NodeId("a"), 0.0)
-    quota.enter(0.0)
-    quota.enter(0.0)
+    quota.acquire(0.0)
+    quota.acquire(0.0)
     with pytest.raises(PeerBusy):
-        quota.enter(0.0)
-    quota.leave()
-    quota.enter(0.0)
+        quota.acquire(0.0)
+    quota.release()
+    quota.acquire(0.0)
 
 
 def test_bytes_that_are_held_are_bounded_for_one_peer_and_for_all() -> None:
     quotas = Quotas(RULES)
     one = quotas.of(NodeId("a"), 0.0)
-    quotas.hold(one, 100 * BODIES_PER_PEER)
+    quotas.hold_bytes(one, 100 * BODIES_PER_PEER)
     with pytest.raises(PeerBusy):
-        quotas.hold(one, 1)
+        quotas.hold_bytes(one, 1)
     for number in range(BODIES // BODIES_PER_PEER - 1):
-        quotas.hold(quotas.of(NodeId(str(number)), 0.0), 100 * BODIES_PER_PEER)
+        quotas.hold_bytes(quotas.of(NodeId(str(number)), 0.0), 100 * BODIES_PER_PEER)
     last = quotas.of(NodeId("last"), 0.0)
     with pytest.raises(PeerBusy):
-        quotas.hold(last, 1)
-    quotas.release(one, 1)
-    quotas.hold(last, 1)
+        quotas.hold_bytes(last, 1)
+    quotas.release_bytes(one, 1)
+    quotas.hold_bytes(last, 1)
     assert (last.held_bytes, quotas.held_bytes) == (1, 100 * BODIES)
 
 
@@ -49,13 +49,13 @@ def test_records_are_bounded_and_those_that_tell_nothing_go_first(monkeypatch: p
     monkeypatch.setattr(module, "MAX_QUOTAS", 3)
     quotas = Quotas(RULES)
     busy = quotas.of(NodeId("busy"), 0.0)
-    busy.enter(0.0)
+    busy.acquire(0.0)
     for number in range(100):
         quotas.of(NodeId(str(number)), 0.0)
         assert len(quotas) <= 3
     assert quotas.of(NodeId("busy"), 0.0) is busy
     for number in range(10):
-        quotas.of(NodeId(f"b{number}"), 0.0).enter(0.0)
+        quotas.of(NodeId(f"b{number}"), 0.0).acquire(0.0)
         assert len(quotas) <= 3
 
 

@@ -17,11 +17,11 @@ from masa_node.chat.errors import (
     ProviderError,
     StreamReset,
 )
-from masa_node.chat.request import DIALECT_OF_DOOR, Ask, DialectName, Door
+from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint, Request
 from masa_node.dialects.tracking import StreamTracker
-from masa_node.network.links.frames import FrameReader, Kind, frame, header_frame, read_header
-from masa_node.network.requests.flow import WINDOW_FRAMES
-from masa_node.network.requests.frames import AnswerEnd, AnswerHead, Credit, Failure
+from masa_node.network.links.frames import FrameKind, FrameReader, frame, header_frame, read_header
+from masa_node.network.requests.flow import CREDIT_FRAMES
+from masa_node.network.requests.frames import AnswerEnd, AnswerHead, Credit, RequestFailure
 from masa_node.network.transport.interfaces import NodeId, Stream
 from masa_node.routing.provider import Sign, no_sign
 from tests.dialects.recorded import Body, error_bodies, streams, whole_answers
@@ -29,9 +29,9 @@ from tests.dialects.recorded import Stream as Recorded
 from tests.network.requests.request_world import MODEL, Node, ask, take, world
 from tests.virtual_time import now_s, settle, virtual_time
 
-DOOR_OF = {dialect: door for door, dialect in reversed(DIALECT_OF_DOOR.items())} | {
-    DialectName.OPENAI: Door.OPENAI_CHAT,
-    DialectName.OLLAMA: Door.OLLAMA_CHAT,
+ENDPOINT_OF = {dialect: endpoint for endpoint, dialect in reversed(DIALECT_OF_ENDPOINT.items())} | {
+    DialectName.OPENAI: Endpoint.OPENAI_CHAT,
+    DialectName.OLLAMA: Endpoint.OLLAMA_CHAT,
 }
 CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}\n\n'
 STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
@@ -40,39 +40,39 @@ WHOLE = b'{"choices":[{"index":0,"message":{"content":"hi"},"finish_reason":"sto
 
 
 def head(status: int = 200, model: str = MODEL, dialect: str = "openai", *, is_stream: bool = True) -> bytes:
-    return header_frame(Kind.HEAD, AnswerHead(status, model, dialect, is_stream))
+    return header_frame(FrameKind.HEAD, AnswerHead(status, model, dialect, is_stream))
 
 
 def piece(data: bytes) -> bytes:
-    return frame(Kind.PIECE, data)
+    return frame(FrameKind.PIECE, data)
 
 
 def end(*pieces: bytes) -> bytes:
-    return header_frame(Kind.END, AnswerEnd(len(pieces), sum(map(len, pieces))))
+    return header_frame(FrameKind.END, AnswerEnd(len(pieces), sum(map(len, pieces))))
 
 
 GOOD = head() + piece(CHUNK) + piece(STOP + DONE) + end(CHUNK, STOP + DONE)
 
 
 class Liar:
-    """Reads the ask, then writes these bytes, then finishes (or resets, or goes on saying nothing)."""
+    """Reads the request, then writes these bytes, then finishes (or resets, or goes on saying nothing)."""
 
     def __init__(self, *said: bytes, then: str = "finish") -> None:
         self.said = said
         self.then = then
         self.heard = b""
 
-    async def hear_ask(self, stream: Stream) -> None:
+    async def hear_request(self, stream: Stream) -> None:
         reader = FrameReader()
         while True:
             data = await stream.read()
             self.heard += data
-            if any(kind is Kind.BODY for kind, _ in reader.feed(data)):
+            if any(kind is FrameKind.BODY for kind, _ in reader.feed(data)):
                 return
 
     async def serve(self, peer: NodeId, stream: Stream) -> None:
         try:
-            await self.hear_ask(stream)
+            await self.hear_request(stream)
             for data in self.said:
                 await stream.write(data)
             if self.then == "finish":
@@ -95,16 +95,16 @@ class Says:
     is_trusted = True
     is_hosted = False
     name = "llm"
-    place = "llm (http://10.0.0.1:11434)"
+    location = "llm (http://10.0.0.1:11434)"
 
     def __init__(self, dialect: DialectName, *pieces: bytes, usage: Usage | None = None) -> None:
         self._dialect = dialect
         self._pieces = pieces
         self._usage = usage or Usage()
-        self.asked: list[Ask] = []
+        self.asked: list[Request] = []
         self.open = 0
 
-    async def answer(self, asked: Ask, sign: Sign = no_sign) -> Answer:
+    async def answer(self, asked: Request, sign: Sign = no_sign) -> Answer:
         self.asked.append(asked)
         self.open += 1
         left = list(self._pieces[1:])
@@ -128,12 +128,12 @@ class Gives:
     is_trusted = True
     is_hosted = False
     name = "llm"
-    place = "llm (http://10.0.0.1:11434)"
+    location = "llm (http://10.0.0.1:11434)"
 
     def __init__(self, given: Answer | ProviderError) -> None:
         self._given = given
 
-    async def answer(self, asked: Ask, sign: Sign = no_sign) -> Answer:
+    async def answer(self, asked: Request, sign: Sign = no_sign) -> Answer:
         if isinstance(self._given, ProviderError):
             raise self._given
         return self._given
@@ -160,7 +160,7 @@ def pieces_of(recorded: Recorded) -> list[bytes]:
 async def test_a_recorded_stream_comes_byte_for_byte(recorded: Recorded) -> None:
     node = Node((Says(recorded.dialect.name, *pieces_of(recorded), usage=recorded.usage),))
     async with world(node.serve) as here:
-        got = await take(here.peer, ask(door=DOOR_OF[recorded.dialect.name]))
+        got = await take(here.peer, ask(endpoint=ENDPOINT_OF[recorded.dialect.name]))
     assert got.error is None
     assert (got.body, got.answer and got.answer.usage) == (recorded.raw, recorded.usage)
     assert got.answer is not None
@@ -173,7 +173,7 @@ async def test_a_recorded_stream_comes_byte_for_byte(recorded: Recorded) -> None
 async def test_a_recorded_whole_answer_comes_byte_for_byte(recorded: Body) -> None:
     given = WholeAnswer(200, (("content-type", "application/json"),), recorded.raw, recorded.dialect.name)
     async with world(Node((Gives(given),)).serve) as here:
-        asked = ask(b'{"model":"tiny","stream":false}', door=DOOR_OF[recorded.dialect.name], wants_stream=False)
+        asked = ask(b'{"model":"tiny","stream":false}', endpoint=ENDPOINT_OF[recorded.dialect.name], wants_stream=False)
         got = await take(here.peer, asked)
     assert (got.error, got.body) == (None, recorded.raw)
 
@@ -184,7 +184,7 @@ async def test_an_error_of_the_llm_comes_as_it_gave_it(recorded: Body) -> None:
     headers = (("content-type", "application/json"), ("x-should-retry", "false"), ("x-ratelimit-limit", "1"))
     error = ErrorAnswer("it answered: boom", status=400, headers=headers, body=recorded.raw, is_json=True)
     async with world(Node((Gives(error),)).serve) as here:
-        got = await take(here.peer, ask(door=DOOR_OF[recorded.dialect.name]))
+        got = await take(here.peer, ask(endpoint=ENDPOINT_OF[recorded.dialect.name]))
     assert isinstance(got.error, ErrorAnswer)
     assert (got.error.status, got.error.body, got.error.is_json) == (400, recorded.raw, True)
     assert got.error.headers == headers[:2]
@@ -206,8 +206,8 @@ async def test_an_error_that_is_no_json_keeps_its_status_and_when_to_ask_again()
 @virtual_time
 async def test_the_headers_that_a_stranger_tells_with_an_error_are_not_believed() -> None:
     told = (("retry-after", "5"), ("set-cookie", "a=b"), ("retry-after", "1\r\nset-cookie: a=b"))
-    failure = Failure("error_answer", "slow down", status=429, headers=told)
-    async with world(Liar(header_frame(Kind.FAIL, failure)).serve) as here:
+    failure = RequestFailure("error_answer", "slow down", status=429, headers=told)
+    async with world(Liar(header_frame(FrameKind.FAIL, failure)).serve) as here:
         got = await take(here.peer, ask())
     assert isinstance(got.error, ErrorAnswer)
     assert got.error.headers == (("retry-after", "5"),)
@@ -251,7 +251,7 @@ async def test_no_cut_of_a_stream_is_a_clean_end(recorded: Recorded, then: str) 
     for at in sorted({0, 1, 3, *range(0, len(said), max(1, len(said) // 40)), len(said) - 1}):
         liar = Liar(said[:at], then=then)
         async with world(liar.serve, seed=at) as here:
-            got = await take(here.peer, ask(door=DOOR_OF[recorded.dialect.name]))
+            got = await take(here.peer, ask(endpoint=ENDPOINT_OF[recorded.dialect.name]))
         if got.body == recorded.raw and recorded.name != "transformers":
             assert got.error is None, at  # with its terminal frame the answer is whole, whatever becomes of END
             continue
@@ -276,7 +276,7 @@ async def test_a_link_that_is_lost_in_the_middle_breaks_the_answer() -> None:
 
 def cases() -> Sequence[tuple[str, bytes, type[ProviderError], str]]:
     return [
-        ("endless head", frame(Kind.HEAD, b"\xdf\x00\x00\xff\xff" + b"x" * 30_000), ProtocolFault, "malformed"),
+        ("endless head", frame(FrameKind.HEAD, b"\xdf\x00\x00\xff\xff" + b"x" * 30_000), ProtocolFault, "malformed"),
         ("announced too long", b"\x12\xff\xff\xff" + b"x" * 100, ProtocolFault, "limit"),
         ("unknown kind", b"\x63\x00\x00\x00", ProtocolFault, "unknown kind"),
         ("wrong dialect", head(dialect="ollama") + piece(b'{"done":true}\n'), NotAnAnswer, "ollama"),
@@ -293,13 +293,13 @@ def cases() -> Sequence[tuple[str, bytes, type[ProviderError], str]]:
         ),
         (
             "status that is none",
-            header_frame(Kind.HEAD, AnswerHead(999, MODEL, "openai", is_stream=True)),
+            header_frame(FrameKind.HEAD, AnswerHead(999, MODEL, "openai", is_stream=True)),
             ProtocolFault,
             "",
         ),
         (
             "interim status",
-            header_frame(Kind.HEAD, AnswerHead(101, MODEL, "openai", is_stream=True)),
+            header_frame(FrameKind.HEAD, AnswerHead(101, MODEL, "openai", is_stream=True)),
             ProtocolFault,
             "",
         ),
@@ -308,14 +308,19 @@ def cases() -> Sequence[tuple[str, bytes, type[ProviderError], str]]:
         ("end before head", end(), ProtocolFault, "END"),
         ("two heads", head() + head(), ProtocolFault, "HEAD"),
         ("empty piece", head() + piece(b""), ProtocolFault, "empty"),
-        ("control frame", header_frame(Kind.PING, Failure("x")), ProtocolFault, "PING"),
+        ("control frame", header_frame(FrameKind.PING, RequestFailure("x")), ProtocolFault, "PING"),
         ("no piece", head() + end(), BrokenAnswer, "without a piece"),
         ("wrong count", head() + piece(CHUNK) + end(CHUNK, CHUNK), ProtocolFault, "pieces"),
         ("wrong count of bytes", head() + piece(CHUNK) + end(CHUNK + b"x"), ProtocolFault, "bytes"),
         ("no terminal frame", head() + piece(CHUNK) + end(CHUNK), BrokenAnswer, "finish_reason"),
         ("piece after end", GOOD + piece(CHUNK), ProtocolFault, "after the end"),
         ("half a frame after end", GOOD + b"\x13\x00", ProtocolFault, "after the end"),
-        ("head after fail", header_frame(Kind.FAIL, Failure("peer_busy")) + head(), ProtocolFault, "after the end"),
+        (
+            "head after fail",
+            header_frame(FrameKind.FAIL, RequestFailure("peer_busy")) + head(),
+            ProtocolFault,
+            "after the end",
+        ),
     ]
 
 
@@ -329,7 +334,7 @@ async def test_a_liar_is_refused_with_a_clear_error(said: bytes, error: type[Pro
         if type(got.error) is error:
             assert words in got.error.message
             # What breaks in the middle gets its place where the answer is passed on.
-            assert got.error.place == (here.peer.place if got.answer is None else "")
+            assert got.error.location == (here.peer.location if got.answer is None else "")
 
 
 @virtual_time
@@ -341,7 +346,7 @@ async def test_a_frame_after_the_end_in_a_packet_of_its_own_is_noticed() -> None
 
 @virtual_time
 async def test_more_than_the_window_is_refused() -> None:
-    flood = piece(b":\n") * 30_000  # what comes in one read of the transport is more than the asker ever allows
+    flood = piece(b":\n") * 30_000  # what comes in one read of the transport is more than the requester ever allows
     async with world(Liar(head(), flood, then="stall").serve) as here:
         with pytest.raises(ProtocolFault, match="credit"):
             await here.peer.answer(ask())
@@ -350,39 +355,41 @@ async def test_more_than_the_window_is_refused() -> None:
 @pytest.mark.parametrize(
     ("failure", "error"),
     [
-        (Failure("peer_busy", "no place"), PeerBusy),
-        (Failure("peer_refused", "not shared"), PeerRefused),
-        (Failure("not_an_answer", "html", "its LLM server"), NotAnAnswer),
-        (Failure("broken_answer", "cut"), BrokenAnswer),
-        (Failure("what_is_this", "hm"), ProviderError),
-        (Failure("unauthorized", "hm"), ProviderError),
-        (Failure("", ""), ProviderError),
+        (RequestFailure("peer_busy", "no place"), PeerBusy),
+        (RequestFailure("peer_refused", "not shared"), PeerRefused),
+        (RequestFailure("not_an_answer", "html", "its LLM server"), NotAnAnswer),
+        (RequestFailure("broken_answer", "cut"), BrokenAnswer),
+        (RequestFailure("what_is_this", "hm"), ProviderError),
+        (RequestFailure("unauthorized", "hm"), ProviderError),
+        (RequestFailure("", ""), ProviderError),
     ],
-    ids=lambda value: value.code if isinstance(value, Failure) else value.__name__,
+    ids=lambda value: value.code if isinstance(value, RequestFailure) else value.__name__,
 )
 @virtual_time
-async def test_a_failure_that_is_told_becomes_the_error_it_is(failure: Failure, error: type[ProviderError]) -> None:
-    async with world(Liar(header_frame(Kind.FAIL, failure)).serve) as here:
+async def test_a_failure_that_is_told_becomes_the_error_it_is(
+    failure: RequestFailure, error: type[ProviderError]
+) -> None:
+    async with world(Liar(header_frame(FrameKind.FAIL, failure)).serve) as here:
         got = await take(here.peer, ask())
     assert type(got.error) is error
     assert failure.message in got.error.message
-    assert got.error.place.startswith("peer ")
-    assert got.error.place.endswith(failure.place)
+    assert got.error.location.startswith("peer ")
+    assert got.error.location.endswith(failure.location)
 
 
 @virtual_time
 async def test_what_a_failure_says_is_short_and_printable() -> None:
-    failure = Failure("peer_busy", "\x1b[31mred\r\n" + "x" * 480, "\x07bell")
-    async with world(Liar(header_frame(Kind.FAIL, failure)).serve) as here:
+    failure = RequestFailure("peer_busy", "\x1b[31mred\r\n" + "x" * 480, "\x07bell")
+    async with world(Liar(header_frame(FrameKind.FAIL, failure)).serve) as here:
         got = await take(here.peer, ask())
     assert got.error is not None
     assert got.error.message.isprintable()
-    assert got.error.place.isprintable()
+    assert got.error.location.isprintable()
 
 
 @virtual_time
 async def test_pieces_before_a_failure_in_the_middle_are_given() -> None:
-    said = head() + piece(CHUNK) + piece(CHUNK) + header_frame(Kind.FAIL, Failure("stalled", "silent"))
+    said = head() + piece(CHUNK) + piece(CHUNK) + header_frame(FrameKind.FAIL, RequestFailure("stalled", "silent"))
     async with world(Liar(said).serve) as here:
         got = await take(here.peer, ask())
     assert got.body == CHUNK * 2
@@ -402,7 +409,7 @@ async def test_a_strangers_headers_are_not_believed() -> None:
         ("retry-after", "1\r\nset-cookie: a=b"),
     )
     said = (
-        header_frame(Kind.HEAD, AnswerHead(200, MODEL, "openai", is_stream=False, headers=told))
+        header_frame(FrameKind.HEAD, AnswerHead(200, MODEL, "openai", is_stream=False, headers=told))
         + piece(WHOLE)
         + end(WHOLE)
     )
@@ -417,11 +424,11 @@ async def test_a_strangers_headers_are_not_believed() -> None:
 
 
 @virtual_time
-async def test_through_the_native_door_any_dialect_may_come() -> None:
+async def test_through_the_native_endpoint_any_dialect_may_come() -> None:
     body = b'{"model":"tiny","message":{"role":"assistant","content":"hi"},"done":true}\n'
     said = head(dialect="ollama") + piece(body) + end(body)
     async with world(Liar(said).serve) as here:
-        got = await take(here.peer, ask(door=Door.NATIVE))
+        got = await take(here.peer, ask(endpoint=Endpoint.NATIVE))
     assert got.error is None
     assert got.answer is not None
     assert got.answer.dialect is DialectName.OLLAMA
@@ -430,7 +437,7 @@ async def test_through_the_native_door_any_dialect_may_come() -> None:
 @virtual_time
 async def test_usage_that_the_answer_does_not_tell_is_taken_from_the_end() -> None:
     said = head() + piece(CHUNK + STOP + DONE) + header_frame(
-        Kind.END, AnswerEnd(1, len(CHUNK + STOP + DONE), 3, 4)
+        FrameKind.END, AnswerEnd(1, len(CHUNK + STOP + DONE), 3, 4)
     )  # fmt: skip
     async with world(Liar(said).serve) as here:
         got = await take(here.peer, ask())
@@ -446,7 +453,7 @@ async def test_a_peer_that_refuses_is_heard_before_all_of_a_long_body_is_sent() 
     class Refuses(Liar):
         async def serve(self, peer: NodeId, stream: Stream) -> None:
             await stream.read()
-            await stream.write(header_frame(Kind.FAIL, Failure("peer_busy", "no place")))
+            await stream.write(header_frame(FrameKind.FAIL, RequestFailure("peer_busy", "no place")))
             await stream.finish()
             await asyncio.sleep(100)
             stream.abort()
@@ -497,7 +504,7 @@ async def test_whoever_cancels_while_a_long_body_is_sent_leaves_nothing_open() -
 @virtual_time
 async def test_closing_an_answer_stops_the_other_node_at_once() -> None:
     class Endless(Says):
-        async def answer(self, asked: Ask, sign: Sign = no_sign) -> Answer:
+        async def answer(self, asked: Request, sign: Sign = no_sign) -> Answer:
             await super().answer(asked, sign)
 
             async def next_piece() -> bytes:
@@ -529,7 +536,7 @@ async def test_a_stalled_reader_holds_a_window_and_his_neighbours_go_on() -> Non
     class Fast(Says):
         given = 0
 
-        async def answer(self, asked: Ask, sign: Sign = no_sign) -> Answer:
+        async def answer(self, asked: Request, sign: Sign = no_sign) -> Answer:
             await super().answer(asked, sign)
             mine = {"given": 0}
             self.mine = mine
@@ -546,14 +553,14 @@ async def test_a_stalled_reader_holds_a_window_and_his_neighbours_go_on() -> Non
     stalled, busy = Fast(DialectName.OPENAI, CHUNK), Says(DialectName.OPENAI, CHUNK, *[CHUNK] * 3_000, STOP + DONE)
 
     class Both(Says):
-        async def answer(self, asked: Ask, sign: Sign = no_sign) -> Answer:
+        async def answer(self, asked: Request, sign: Sign = no_sign) -> Answer:
             return await (stalled if b"slow" in asked.body else busy).answer(asked, sign)
 
     node = Node((Both(DialectName.OPENAI, CHUNK),))
     async with world(node.serve) as here:
         answer = await here.peer.answer(ask(b'{"model":"tiny","stream":true,"x":"slow"}'))
         await asyncio.sleep(60)
-        assert stalled.mine["given"] <= WINDOW_FRAMES + 1
+        assert stalled.mine["given"] <= CREDIT_FRAMES + 1
         for _ in range(5):
             got = await take(here.peer, ask())
             assert got.error is None
@@ -579,7 +586,7 @@ async def test_few_credit_frames_are_sent() -> None:
         counts: ClassVar[list[int]] = []
 
         async def serve(self, peer: NodeId, stream: Stream) -> None:
-            await self.hear_ask(stream)
+            await self.hear_request(stream)
             for _ in range(10):
                 await stream.write(head() * (not self.begun) + piece(CHUNK) * 256)
                 self.begun = True

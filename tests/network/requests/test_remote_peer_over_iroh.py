@@ -17,7 +17,7 @@ from tests.network.requests.test_server import Speaks, limits, provider
 from tests.network.transport.iroh.iroh_nodes import HANGS_AFTER_S, node
 from tests.routing.scripted import WHOLE, ScriptedProvider
 
-ROOMY = limits(asks_per_peer=1_000, asks_per_minute=100_000)
+ROOMY = limits(requests_per_peer=1_000, requests_per_minute=100_000)
 
 
 @asynccontextmanager
@@ -68,13 +68,13 @@ async def test_a_long_body_arrives_and_a_refusal_is_heard() -> None:
 
 
 async def test_who_is_too_many_hears_it() -> None:
-    async with asking(Node((provider(WHOLE),), limits=limits(asks_per_peer=0))) as peer:
+    async with asking(Node((provider(WHOLE),), limits=limits(requests_per_peer=0))) as peer:
         for _ in range(20):
             assert isinstance((await take(peer, ask())).error, PeerBusy)
 
 
 @pytest.mark.parametrize("is_streaming", [False, True])
-async def test_the_llm_is_stopped_when_the_asker_closes(*, is_streaming: bool) -> None:
+async def test_the_llm_is_stopped_when_the_requester_closes(*, is_streaming: bool) -> None:
     stream = Speaks([CHUNK, *([0.01, CHUNK] * 10_000)])
     llm: ScriptedProvider = provider(stream) if is_streaming else provider()
     serving = Node((llm,))

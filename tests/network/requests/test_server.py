@@ -24,10 +24,10 @@ from masa_node.chat.errors import (
     TlsFailed,
     Unreachable,
 )
-from masa_node.chat.request import DialectName, Door, Privacy, RequestId
-from masa_node.network.links.frames import Kind, frame, header_frame
+from masa_node.chat.request import DialectName, Endpoint, Privacy, RequestId
+from masa_node.network.links.frames import FrameKind, frame, header_frame
 from masa_node.network.requests.errors import failure_of
-from masa_node.network.requests.frames import HEADERS_TO_PEERS, AskHeader, headers_to_peer
+from masa_node.network.requests.frames import HEADERS_TO_PEERS, RequestHeader, headers_to_peer
 from masa_node.network.requests.server import LINGER_S, ServingLimits
 from masa_node.network.requests.sharing import SharePolicy
 from masa_node.network.transport.interfaces import NodeId
@@ -72,7 +72,7 @@ async def test_the_callers_request_id_reaches_no_peer_and_no_log_of_one() -> Non
             await take(here.peer, mine)
     told = [*(asked.request_id for asked in llm.asked), *(outcome.request_id for outcome in node.outcomes)]
     assert all(re.fullmatch("[0-9a-f]{16}", request_id) for request_id in told)
-    assert len(set(told)) == 2, "two asks of one caller cannot be told to be his"
+    assert len(set(told)) == 2, "two requests of one caller cannot be told to be his"
 
 
 @virtual_time
@@ -104,29 +104,29 @@ def test_the_asking_node_sends_no_other_header() -> None:
 async def test_the_serving_node_passes_on_no_other_header_whoever_sends_it() -> None:
     llm = provider(WHOLE)
     body = b'{"model":"tiny"}'
-    header = AskHeader(
+    header = RequestHeader(
         "r-1", "openai.chat", MODEL, wants_stream=False, body_bytes=len(body), first_piece_within_ms=30_000,
         headers=(("authorization", "x"), ("x-masa-via", "elsewhere"), ("accept", "*/*"), ("host", "evil")),
     )  # fmt: skip
     async with world(Node((llm,)).serve) as here:
         stream = await here.link.open()
-        await stream.write(header_frame(Kind.ASK, header) + frame(Kind.BODY, body))
+        await stream.write(header_frame(FrameKind.REQUEST, header) + frame(FrameKind.BODY, body))
         await asyncio.sleep(1)
         stream.abort()
     assert llm.asked[0].headers == (("accept", "*/*"), ("x-masa-via", "peer,here"))
 
 
 @virtual_time
-async def test_an_ask_arrives_as_it_was_sent_and_may_not_travel_on() -> None:
+async def test_a_request_arrives_as_it_was_sent_and_may_not_travel_on() -> None:
     llm = provider(WHOLE)
     node = Node((llm,))
     async with world(node.serve) as here:
-        await take(here.peer, ask(b'{"model":"tiny","x":1}', door=Door.OPENAI_CHAT, wants_stream=False))
-        asker = here.asker_id
+        await take(here.peer, ask(b'{"model":"tiny","x":1}', endpoint=Endpoint.OPENAI_CHAT, wants_stream=False))
+        requester = here.requester_id
     (asked,) = llm.asked
-    assert (asked.door, asked.model) == (Door.OPENAI_CHAT, MODEL)
+    assert (asked.endpoint, asked.model) == (Endpoint.OPENAI_CHAT, MODEL)
     assert (asked.wants_stream, asked.body, asked.privacy) == (False, b'{"model":"tiny","x":1}', Privacy.LOCAL)
-    assert (asked.asked_by, node.outcome.error, node.outcome.status) == (asker, None, 200)
+    assert (asked.requester, node.outcome.error, node.outcome.status) == (requester, None, 200)
 
 
 # ---- what is refused ----
@@ -148,7 +148,7 @@ async def test_whom_the_rule_refuses_is_told_why_before_his_body_is_read() -> No
         async with world(node.serve) as here:
             got = await take(here.peer, ask(b'{"model":"tiny","stream":true,"x":"' + b"x" * 900_000 + b'"}'))
             await take(here.peer, ask())
-            assert vetted == [here.asker_id] * 2
+            assert vetted == [here.requester_id] * 2
     assert refused == ["stake_demanded"] * 2
     [told] = lines  # once a minute for each peer
     assert (told["event"], told["error"]) == ("peer not served", "stake_demanded")
@@ -159,7 +159,7 @@ async def test_whom_the_rule_refuses_is_told_why_before_his_body_is_read() -> No
 
 
 @virtual_time
-async def test_an_asker_that_leaves_while_it_is_vetted_leaves_nothing() -> None:
+async def test_a_requester_that_leaves_while_it_is_vetted_leaves_nothing() -> None:
     node = Node((provider(WHOLE),))
     forever = asyncio.Event()
 
@@ -175,16 +175,16 @@ async def test_an_asker_that_leaves_while_it_is_vetted_leaves_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "door"),
-    [("other", Door.OPENAI_CHAT), (MODEL, Door.OLLAMA_SHOW), ("Withheld", Door.OPENAI_CHAT)],
+    ("model", "endpoint"),
+    [("other", Endpoint.OPENAI_CHAT), (MODEL, Endpoint.OLLAMA_SHOW), ("Withheld", Endpoint.OPENAI_CHAT)],
 )
 @virtual_time
-async def test_what_is_not_shared_is_refused(model: str, door: Door) -> None:
+async def test_what_is_not_shared_is_refused(model: str, endpoint: Endpoint) -> None:
     llm = provider(WHOLE)
     node = Node((llm,), models=(MODEL, "withheld", "Withheld"), policy=SharePolicy(globs=(MODEL, "withheld")))
     async with world(node.serve) as here:
         body = json.dumps({"model": model, "stream": True}).encode()
-        got = await take(here.peer, ask(body, model=model, door=door))
+        got = await take(here.peer, ask(body, model=model, endpoint=endpoint))
     assert isinstance(got.error, PeerRefused)
     assert (llm.asked, node.outcomes) == ([], [])
 
@@ -219,7 +219,7 @@ async def test_a_body_beyond_the_limit_is_refused_before_it_is_read() -> None:
 
 @virtual_time
 async def test_one_peer_asks_no_more_often_than_is_allowed() -> None:
-    node = Node((provider(WHOLE),), limits=limits(asks_per_minute=6))
+    node = Node((provider(WHOLE),), limits=limits(requests_per_minute=6))
     async with world(node.serve) as here:
         results = [await take(here.peer, ask(b'{"model":"tiny"}', wants_stream=False)) for _ in range(8)]
         assert [type(got.error) for got in results] == [type(None)] * 6 + [PeerRefused] * 2
@@ -229,8 +229,8 @@ async def test_one_peer_asks_no_more_often_than_is_allowed() -> None:
 
 
 @virtual_time
-async def test_one_peer_has_only_so_many_asks_under_way() -> None:
-    node = Node((provider(5.0, WHOLE),), limits=limits(asks_per_peer=3))
+async def test_one_peer_has_only_so_many_requests_under_way() -> None:
+    node = Node((provider(5.0, WHOLE),), limits=limits(requests_per_peer=3))
     async with world(node.serve) as here, asyncio.TaskGroup() as group:
         asking = [group.create_task(take(here.peer, ask(b'{"model":"tiny"}', wants_stream=False))) for _ in range(5)]
         await asyncio.sleep(1)
@@ -238,7 +238,7 @@ async def test_one_peer_has_only_so_many_asks_under_way() -> None:
 
 
 @virtual_time
-async def test_when_all_places_are_taken_the_asker_hears_it_at_once() -> None:
+async def test_when_all_places_are_taken_the_requester_hears_it_at_once() -> None:
     node = Node((provider(5.0, WHOLE),), max_running=1, max_waiting=1)
     async with world(node.serve) as here, asyncio.TaskGroup() as group:
         for _ in range(2):
@@ -249,7 +249,7 @@ async def test_when_all_places_are_taken_the_asker_hears_it_at_once() -> None:
         assert now_s() < 0.2
 
 
-# ---- what the asker hears of failures ----
+# ---- what the requester hears of failures ----
 
 
 @pytest.mark.parametrize(
@@ -278,9 +278,9 @@ async def test_a_failure_is_told_without_the_owners_addresses_and_keys(
     async with world(Node((provider(error),)).serve) as here:
         got = await take(here.peer, ask())
     assert type(got.error) is told
-    said = f"{got.error.message} {got.error.place} {getattr(got.error, 'body', b'')!r}"
+    said = f"{got.error.message} {got.error.location} {getattr(got.error, 'body', b'')!r}"
     assert not any(secret in said for secret in ("10.0.0.1", "localhost", "11434", "http://", "sk-123", "llm ("))
-    assert "its LLM server" in got.error.place
+    assert "its LLM server" in got.error.location
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ async def test_an_answer_that_breaks_in_the_middle_is_told_as_broken() -> None:
 
 
 @virtual_time
-async def test_an_asker_without_time_left_is_told_and_the_llm_is_not_blamed() -> None:
+async def test_a_requester_without_time_left_is_told_and_the_llm_is_not_blamed() -> None:
     llm = provider()
     node = Node((llm,))
     async with world(node.serve) as here:
@@ -316,13 +316,13 @@ async def test_an_asker_without_time_left_is_told_and_the_llm_is_not_blamed() ->
     assert {outcome.error for outcome in node.outcomes} == {FirstPieceTimeout.code}
 
 
-# ---- the asker gives up ----
+# ---- the requester gives up ----
 
 
 @pytest.mark.parametrize("how", ["abort", "link"])
 @pytest.mark.parametrize("when", ["queued", "waiting", "streaming"])
 @virtual_time
-async def test_the_llm_is_stopped_at_once_when_the_asker_gives_up(how: str, when: str) -> None:
+async def test_the_llm_is_stopped_at_once_when_the_requester_gives_up(how: str, when: str) -> None:
     stream = Speaks([CHUNK, *([0.01, CHUNK] * 10_000)])
     llm = {"queued": provider(), "waiting": provider(), "streaming": provider(0.0, stream)}[when]
     node = Node((llm,), max_running=0 if when == "queued" else 10)
@@ -343,7 +343,7 @@ async def test_the_llm_is_stopped_at_once_when_the_asker_gives_up(how: str, when
 
 
 @virtual_time
-async def test_a_place_is_free_again_when_the_answer_is_whole_whatever_the_asker_does_then() -> None:
+async def test_a_place_is_free_again_when_the_answer_is_whole_whatever_the_requester_does_then() -> None:
     node = Node((provider(WHOLE),), max_running=1, max_waiting=0)
     async with world(node.serve) as here:
         for _ in range(3):

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from masa_node.chat.errors import ConfigurationError
 from masa_node.chat.offer import ModelOffer
-from masa_node.chat.request import Door
+from masa_node.chat.request import Endpoint
 from masa_node.network.requests.sharing import SharedCatalog, SharePolicy, read_policy
 from masa_node.routing.catalog import Catalog
 from tests.routing.scripted import ScriptedProvider
@@ -19,8 +19,8 @@ def provider(name: str, *, is_hosted: bool = False, is_local: bool = True) -> Sc
     return made
 
 
-def offers(*models: str, doors: Sequence[Door] = (Door.OPENAI_CHAT,)) -> list[ModelOffer]:
-    return [ModelOffer(model, frozenset(doors)) for model in models]
+def offers(*models: str, endpoints: Sequence[Endpoint] = (Endpoint.OPENAI_CHAT,)) -> list[ModelOffer]:
+    return [ModelOffer(model, frozenset(endpoints)) for model in models]
 
 
 def shared_models(share: str, catalog: Catalog) -> set[str]:
@@ -77,18 +77,18 @@ def test_what_a_server_lists_later_is_shared_then_and_what_it_drops_no_more() ->
     assert {offer.model for offer in shared.offers()} == {"a", "b"}
     catalog.put(llm, offers("b"))
     assert {offer.model for offer in shared.offers()} == {"b"}
-    assert shared.catalog.find("a", Door.OPENAI_CHAT).own == ()
+    assert shared.catalog.find("a", Endpoint.OPENAI_CHAT).own == ()
     catalog.remove(llm)
     assert shared.offers() == []
 
 
-def test_the_door_that_tells_of_a_models_inside_is_never_shared() -> None:
+def test_the_endpoint_that_tells_of_a_models_inside_is_never_shared() -> None:
     catalog = Catalog()
-    catalog.put(provider("llm"), offers("a", doors=(Door.OLLAMA_SHOW, Door.OLLAMA_CHAT)))
-    catalog.put(provider("other"), offers("b", doors=(Door.OLLAMA_SHOW,)))
+    catalog.put(provider("llm"), offers("a", endpoints=(Endpoint.OLLAMA_SHOW, Endpoint.OLLAMA_CHAT)))
+    catalog.put(provider("other"), offers("b", endpoints=(Endpoint.OLLAMA_SHOW,)))
     shared = SharedCatalog(SharePolicy(everything=True))
     shared.follow(catalog)
-    assert [(offer.model, offer.doors) for offer in shared.offers()] == [("a", frozenset({Door.OLLAMA_CHAT}))]
+    assert [(offer.model, offer.endpoints) for offer in shared.offers()] == [("a", frozenset({Endpoint.OLLAMA_CHAT}))]
 
 
 def test_peers_and_servers_without_a_list_share_nothing() -> None:

@@ -8,11 +8,11 @@ import pytest
 from masa_node.chat.answer import Answer, StreamedAnswer
 from masa_node.chat.errors import FirstPieceTimeout, ProtocolFault, ProviderError, Stalled
 from masa_node.chat.offer import ModelOffer
-from masa_node.chat.request import Ask, DialectName, Door
+from masa_node.chat.request import DialectName, Endpoint, Request
 from masa_node.dialects.registry import DIALECTS
-from masa_node.network.links.frames import FrameReader, Kind, header_frame
+from masa_node.network.links.frames import FrameKind, FrameReader, header_frame
 from masa_node.network.requests import sign_teller
-from masa_node.network.requests.frames import Alive, AnswerHead, ask_frames
+from masa_node.network.requests.frames import Alive, AnswerHead, request_frames
 from masa_node.network.requests.response_reader import MAX_SIGNS
 from masa_node.network.transport.interfaces import NodeId, Stream
 from masa_node.routing.admission import Admission
@@ -26,7 +26,7 @@ from tests.routing.test_odd_answers import Said
 from tests.virtual_time import now_s, virtual_time
 
 CHUNK = b'data: {"choices":[{"delta":{"content":"hi"},"finish_reason":"stop"}]}\n\n'
-ALIVE = header_frame(Kind.ALIVE, Alive())
+ALIVE = header_frame(FrameKind.ALIVE, Alive())
 
 
 class Speaks(ScriptedStream):
@@ -40,11 +40,11 @@ class Speaks(ScriptedStream):
         )
 
 
-def asker(here: World, *others: ScriptedPeer) -> Dispatcher:
+def requester(here: World, *others: ScriptedPeer) -> Dispatcher:
     """The node that asks: the peer at the other end, and these."""
     catalog = Catalog()
     for peer in (here.peer, *others):
-        catalog.put(peer, [ModelOffer(MODEL, frozenset({Door.OPENAI_CHAT}))])
+        catalog.put(peer, [ModelOffer(MODEL, frozenset({Endpoint.OPENAI_CHAT}))])
     return Dispatcher(catalog, Admission(10, 10), _nothing, lambda _: None)
 
 
@@ -67,10 +67,10 @@ def llm(*steps: Step) -> ScriptedProvider:
     return ScriptedProvider("llm", *steps, Speaks([]))
 
 
-async def frames_of(stream: Stream) -> list[Kind]:
+async def frames_of(stream: Stream) -> list[FrameKind]:
     """What the peer says on this stream."""
     reader, kinds = FrameReader(), []
-    while Kind.END not in kinds and (data := await stream.read()):
+    while FrameKind.END not in kinds and (data := await stream.read()):
         kinds += [kind for kind, _ in reader.feed(data)]
     return kinds
 
@@ -88,7 +88,7 @@ async def until_reset(stream: Stream) -> None:
 async def test_a_peer_whose_llm_has_begun_may_take_longer_than_the_deadline() -> None:
     node = Node((llm(0.005, SIGN, 100.0),))
     async with world(node.serve) as here:
-        assert await first_piece(asker(here)) == here.peer.name
+        assert await first_piece(requester(here)) == here.peer.name
         assert 100 < now_s() < 101
 
 
@@ -97,7 +97,7 @@ async def test_a_peer_whose_llm_shows_nothing_is_given_up_at_the_deadline() -> N
     node = Node((llm(100.0),))
     async with world(node.serve) as here:
         with pytest.raises(FirstPieceTimeout, match="LLM_TIMEOUT"):
-            await first_piece(asker(here))
+            await first_piece(requester(here))
         assert now_s() == pytest.approx(30.0, abs=0.01)
 
 
@@ -106,7 +106,7 @@ async def test_the_signs_of_a_peers_llm_pass_on_as_they_come() -> None:
     beats: list[Step] = [step for _ in range(4) for step in (SIGN, 100.0)]
     node = Node((llm(*beats),))
     async with world(node.serve) as here:
-        assert await first_piece(asker(here)) == here.peer.name
+        assert await first_piece(requester(here)) == here.peer.name
         assert 400 < now_s() < 401
 
 
@@ -115,7 +115,7 @@ async def test_an_asking_node_with_little_patience_hears_each_sign_in_time() -> 
     beats: list[Step] = [step for _ in range(40) for step in (SIGN, 1.5)]
     node = Node((llm(*beats),))
     async with world(node.serve) as here:
-        assert await first_piece(asker(here), idle_timeout_s=2.0) == here.peer.name
+        assert await first_piece(requester(here), idle_timeout_s=2.0) == here.peer.name
         assert 60 < now_s() < 61
 
 
@@ -124,7 +124,7 @@ async def test_a_peer_whose_llm_begins_and_falls_silent_is_given_up_after_the_id
     node = Node((ScriptedProvider("llm", SIGN),))
     async with world(node.serve) as here:
         with pytest.raises(Stalled):
-            await first_piece(asker(here))
+            await first_piece(requester(here))
         assert 120 <= now_s() < 121
 
 
@@ -133,7 +133,7 @@ async def test_the_asking_nodes_own_idle_time_ends_a_peer_that_would_wait_longer
     node = Node((ScriptedProvider("llm", SIGN),))
     async with world(node.serve) as here:
         with pytest.raises(Stalled, match=r"40 s \(LLM_IDLE_TIMEOUT\)"):
-            await first_piece(asker(here), idle_timeout_s=40.0)
+            await first_piece(requester(here), idle_timeout_s=40.0)
         assert 40 <= now_s() < 41
         await asyncio.sleep(1)
         assert node.providers[0].at_work == 0  # type: ignore[attr-defined]
@@ -152,7 +152,7 @@ async def test_signs_of_a_peer_keep_no_caller_for_ever() -> None:
 
     async with world(goes_on) as here:
         with pytest.raises(FirstPieceTimeout, match="LLM_BEGIN_TIMEOUT"):
-            await first_piece(asker(here))
+            await first_piece(requester(here))
         assert 600 <= now_s() < 601
         await asyncio.sleep(60)
 
@@ -166,7 +166,7 @@ async def test_a_peer_that_only_says_that_it_works_does_not_win() -> None:
         stream.abort()
 
     async with world(says) as here:
-        assert await first_piece(asker(here, ScriptedPeer("other", 5.0, WHOLE))) == "other"
+        assert await first_piece(requester(here, ScriptedPeer("other", 5.0, WHOLE))) == "other"
 
 
 @virtual_time
@@ -194,7 +194,7 @@ class Drips(Said):
 class SendsAFrameOfMegabytes:
     """An LLM whose second event takes minutes to come in full."""
 
-    name = place = "llm"
+    name = location = "llm"
     is_local = is_trusted = True
     is_hosted = False
 
@@ -202,7 +202,7 @@ class SendsAFrameOfMegabytes:
         self.frame = b'data: {"choices":[{"delta":{"content":"%s"},"finish_reason":"stop"}]}\n\n' % (b"x" * 1_000_000)
         self._parts = parts
 
-    async def answer(self, asked: Ask, sign: Sign = no_sign) -> Answer:
+    async def answer(self, asked: Request, sign: Sign = no_sign) -> Answer:
         del asked, sign
         size = len(self.frame) // self._parts + 1
         parts = [self.frame[at : at + size] for at in range(0, len(self.frame), size)]
@@ -215,7 +215,7 @@ async def test_a_frame_that_comes_in_for_minutes_is_no_silence_over_a_hop() -> N
     provider = SendsAFrameOfMegabytes(5)
     node = Node((provider,))
     async with world(node.serve) as here:
-        exchange = asker(here).open(msgspec.structs.replace(ask(), idle_timeout_s=100.0))
+        exchange = requester(here).open(msgspec.structs.replace(ask(), idle_timeout_s=100.0))
         came: list[bytes] = []
 
         async def write(piece: bytes) -> None:
@@ -235,7 +235,7 @@ async def test_a_frame_that_comes_in_for_minutes_is_no_silence_over_a_hop() -> N
 async def test_a_flood_of_signs_after_the_head_is_a_breach() -> None:
     async def goes_on(peer: NodeId, stream: Stream) -> None:
         del peer
-        await stream.write(header_frame(Kind.HEAD, AnswerHead(200, MODEL, "openai", is_stream=True)))
+        await stream.write(header_frame(FrameKind.HEAD, AnswerHead(200, MODEL, "openai", is_stream=True)))
         for _ in range(MAX_SIGNS + 1):
             await stream.write(ALIVE)
         await until_reset(stream)
@@ -250,7 +250,7 @@ async def test_an_llm_that_begins_and_answers_soon_costs_no_frame() -> None:
     node = Node((llm(SIGN, sign_teller.FIRST_AFTER_S / 2),))
     async with world(node.serve) as here:
         kinds = await _kinds_of_an_ask(here)
-    assert kinds == [Kind.HEAD, Kind.PIECE, Kind.END]
+    assert kinds == [FrameKind.HEAD, FrameKind.PIECE, FrameKind.END]
 
 
 @virtual_time
@@ -259,13 +259,13 @@ async def test_however_many_signs_an_llm_shows_one_in_a_while_is_told() -> None:
     node = Node((llm(*beats),))
     async with world(node.serve) as here:
         kinds = await _kinds_of_an_ask(here)
-    assert kinds == [Kind.ALIVE] * kinds.count(Kind.ALIVE) + [Kind.HEAD, Kind.PIECE, Kind.END]
-    assert 1 < kinds.count(Kind.ALIVE) <= 10 / sign_teller.EVERY_S + 1
+    assert kinds == [FrameKind.ALIVE] * kinds.count(FrameKind.ALIVE) + [FrameKind.HEAD, FrameKind.PIECE, FrameKind.END]
+    assert 1 < kinds.count(FrameKind.ALIVE) <= 10 / sign_teller.EVERY_S + 1
 
 
-async def _kinds_of_an_ask(here: World) -> list[Kind]:
+async def _kinds_of_an_ask(here: World) -> list[FrameKind]:
     stream = await here.link.open()
-    first, _ = ask_frames(ask(), 30.0, "r-1")
+    first, _ = request_frames(ask(), 30.0, "r-1")
     await stream.write(first)
     try:
         return await frames_of(stream)

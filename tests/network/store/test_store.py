@@ -13,22 +13,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from masa_node.network.links.peer_book import MAX_PEERS, PeerBook, PeerRecord, Standing
+from masa_node.network.links.peer_book import MAX_PEERS, MembershipLevel, PeerBook, PeerRecord
 from masa_node.network.links.vouchers import MAX_VOUCHER_BYTES
 from masa_node.network.store import store as store_module
-from masa_node.network.store.commands import MAX_ARGUMENT_CHARS, Verb, WishState
+from masa_node.network.store.commands import MAX_ARGUMENT_CHARS, CommandState, Verb
 from masa_node.network.store.database import FILE_NAME, Database, Job, StoreFailed
 from masa_node.network.store.rows import MAX_NOTE_CHARS, MAX_USES
 from masa_node.network.store.schema import MIGRATIONS
 from masa_node.network.store.store import (
-    MAX_ANSWERED_WISHES,
-    MAX_PENDING_WISHES,
+    MAX_FINISHED_COMMANDS,
+    MAX_KEPT_VOUCHERS,
+    MAX_PENDING_COMMANDS,
     MAX_READING_BYTES,
     MAX_READINGS,
     MAX_RECORD_BYTES,
     MAX_VALUE_BYTES,
     MAX_VALUES,
-    MAX_VOUCHERS,
     KeptInvite,
     KeptVoucher,
     Store,
@@ -71,8 +71,18 @@ def outside(path: Path, sql: str, *values: object) -> None:
 
 async def test_peers_are_remembered_whole(tmp_path: Path) -> None:
     records = [
-        PeerRecord(A, Standing.LISTED, ("192.0.2.1:1", "[2001:db8::1]:2"), "https://relay", "Änne", True, 1, 2, 3),  # noqa: FBT003
-        PeerRecord(B, Standing.BLOCKED, standing_before=Standing.VOUCHED),
+        PeerRecord(
+            A,
+            MembershipLevel.LISTED,
+            ("192.0.2.1:1", "[2001:db8::1]:2"),
+            "https://relay",
+            "Änne",
+            True,  # noqa: FBT003
+            1,
+            2,
+            3,
+        ),
+        PeerRecord(B, MembershipLevel.BLOCKED, membership_before=MembershipLevel.VOUCHED),
     ]
     store = await Store.open(tmp_path)
     assert await store.save(records, [])
@@ -100,29 +110,29 @@ async def test_a_full_book_is_remembered(store: Store) -> None:
         b"not json",
         b"[" * 100_000,
         json.dumps({"node_id": A}).encode(),
-        json.dumps({"node_id": A, "standing": "king"}).encode(),
-        json.dumps({"node_id": B, "standing": "listed"}).encode(),  # another's record in this one's place
-        json.dumps({"node_id": A, "standing": "listed", "addresses": ["x" * 65]}).encode(),
-        json.dumps({"node_id": A, "standing": "listed", "name": "x" * 65}).encode(),
-        json.dumps({"node_id": A, "standing": "listed", "last_seen_at_unix_s": -1}).encode(),
-        json.dumps({"node_id": A, "standing": "listed", "more": "x" * MAX_RECORD_BYTES}).encode(),
-        json.dumps({"node_id": A, "standing": "listed"}),  # as text
+        json.dumps({"node_id": A, "membership": "king"}).encode(),
+        json.dumps({"node_id": B, "membership": "listed"}).encode(),  # another's record in this one's place
+        json.dumps({"node_id": A, "membership": "listed", "addresses": ["x" * 65]}).encode(),
+        json.dumps({"node_id": A, "membership": "listed", "name": "x" * 65}).encode(),
+        json.dumps({"node_id": A, "membership": "listed", "last_seen_at_unix_s": -1}).encode(),
+        json.dumps({"node_id": A, "membership": "listed", "more": "x" * MAX_RECORD_BYTES}).encode(),
+        json.dumps({"node_id": A, "membership": "listed"}),  # as text
         17,
     ],
 )
 async def test_a_record_that_does_not_read_is_left_out_and_the_others_are_not(
     store: Store, tmp_path: Path, record: object
 ) -> None:
-    await store.save([PeerRecord(B, Standing.LISTED)], [])
+    await store.save([PeerRecord(B, MembershipLevel.LISTED)], [])
     outside(tmp_path, "INSERT INTO peers (node_id, record) VALUES (?, ?)", A, record)
     with capture_logs():
         assert [read.node_id for read in await store.load()] == [B]
 
 
 async def test_what_a_newer_version_added_to_a_record_does_not_hurt(store: Store, tmp_path: Path) -> None:
-    newer = json.dumps({"node_id": A, "standing": "listed", "mood": "fine"}).encode()
+    newer = json.dumps({"node_id": A, "membership": "listed", "mood": "fine"}).encode()
     outside(tmp_path, "INSERT INTO peers (node_id, record) VALUES (?, ?)", A, newer)
-    assert await store.load() == [PeerRecord(A, Standing.LISTED)]
+    assert await store.load() == [PeerRecord(A, MembershipLevel.LISTED)]
 
 
 @settings(max_examples=50, deadline=None)
@@ -141,7 +151,8 @@ def test_garbage_in_every_table_is_left_out(rows: list[tuple[bytes, object]]) ->
                 "INSERT OR REPLACE INTO readings (owner, reading) VALUES (cast(? AS TEXT), ?)", (key, value)
             )
             connection.execute(
-                "INSERT INTO wishes VALUES (?, cast(? AS TEXT), ?, ?, 'pending', ?)", (number + 1, key, value, key, key)
+                "INSERT INTO commands VALUES (?, cast(? AS TEXT), ?, ?, 'pending', ?)",
+                (number + 1, key, value, key, key),
             )
         drive(check_reads(store))
 
@@ -150,7 +161,7 @@ async def check_reads(store: Store) -> None:
     assert await store.load() == []
     assert all(isinstance(voucher, KeptVoucher) for voucher in await store.vouchers(0))
     assert all(isinstance(invite, KeptInvite) for invite in await store.invites())
-    assert await store.pending_wishes() == []
+    assert await store.pending_commands() == []
     assert isinstance(await store.value("name"), bytes | None)
     assert all(isinstance(reading, bytes) for reading in await store.load_readings())
     await store.close()
@@ -167,7 +178,7 @@ def drive(coroutine: object) -> None:
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from masa_node.network.links.peer_book import PeerRecord, Standing
+from masa_node.network.links.peer_book import PeerRecord, MembershipLevel
 from masa_node.network.store.store import Store
 
 async def main():
@@ -175,7 +186,7 @@ async def main():
     number = int(sys.argv[2])
     while True:
         number += 1
-        records = [PeerRecord(f"{number:063x}{half}", Standing.LISTED, name="x" * 60) for half in "ab"]
+        records = [PeerRecord(f"{number:063x}{half}", MembershipLevel.LISTED, name="x" * 60) for half in "ab"]
         assert await store.save(records, [])
         print(number, flush=True)
 
@@ -208,18 +219,21 @@ async def test_what_was_written_survives_kill_9_and_nothing_is_half_there(tmp_pa
 
 
 async def test_a_full_disk_is_warned_of_once_and_what_waited_is_written_later(store: Store) -> None:
-    await store.save([PeerRecord(B, Standing.LISTED), PeerRecord(C, Standing.LISTED)], [])
+    await store.save([PeerRecord(B, MembershipLevel.LISTED), PeerRecord(C, MembershipLevel.LISTED)], [])
     on_its_thread(store, "PRAGMA query_only = ON")
     with capture_logs() as lines:
-        assert not await store.save([PeerRecord(A, Standing.HEARD)], [B])
-        assert not await store.save([PeerRecord(A, Standing.LISTED)], [])
+        assert not await store.save([PeerRecord(A, MembershipLevel.HEARD)], [B])
+        assert not await store.save([PeerRecord(A, MembershipLevel.LISTED)], [])
         assert not await store.set_value("name", b"value")
         assert not await store.use_invite(HASH, A, AT)
     assert [line["log_level"] for line in lines] == ["warning"]
     assert {record.node_id for record in await store.load()} == {B, C}
     on_its_thread(store, "PRAGMA query_only = OFF")
     assert await store.save([], [])
-    assert sorted(await store.load(), key=str) == [PeerRecord(A, Standing.LISTED), PeerRecord(C, Standing.LISTED)]
+    assert sorted(await store.load(), key=str) == [
+        PeerRecord(A, MembershipLevel.LISTED),
+        PeerRecord(C, MembershipLevel.LISTED),
+    ]
     on_its_thread(store, "PRAGMA query_only = ON")
     with capture_logs() as lines:
         assert not await store.set_value("name", b"value")
@@ -232,25 +246,25 @@ async def test_a_change_that_comes_while_another_is_written_is_written_too() -> 
 
     async def slowly(job: Job[bool]) -> bool:
         done = await write(job)
-        store._note_unsaved(A, PeerRecord(A, Standing.LISTED))  # what a save that comes meanwhile does first
+        store._note_unsaved(A, PeerRecord(A, MembershipLevel.LISTED))  # what a save that comes meanwhile does first
         return done
 
     store._database.write = slowly  # type: ignore[method-assign,assignment]
-    await store.save([PeerRecord(A, Standing.HEARD)], [])
+    await store.save([PeerRecord(A, MembershipLevel.HEARD)], [])
     store._database.write = write  # type: ignore[method-assign]
     await store.save([], [])
-    assert await store.load() == [PeerRecord(A, Standing.LISTED)]
+    assert await store.load() == [PeerRecord(A, MembershipLevel.LISTED)]
     await store.close()
 
 
 async def test_a_write_that_finds_no_room_on_the_disk_changes_nothing(store: Store) -> None:
-    await store.save([PeerRecord(A, Standing.LISTED)], [])
+    await store.save([PeerRecord(A, MembershipLevel.LISTED)], [])
     on_its_thread(store, "PRAGMA max_page_count = 1")  # SQLite may use no page more: it says SQLITE_FULL
-    many = [PeerRecord(peer(number), Standing.LISTED, name="x" * 60) for number in range(100, 2_000)]
+    many = [PeerRecord(peer(number), MembershipLevel.LISTED, name="x" * 60) for number in range(100, 2_000)]
     with capture_logs() as lines:
         assert not await store.save(many, [A])
     assert "full" in lines[0]["why"]
-    assert await store.load() == [PeerRecord(A, Standing.LISTED)]
+    assert await store.load() == [PeerRecord(A, MembershipLevel.LISTED)]
 
 
 async def test_what_waits_for_the_disk_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,7 +273,7 @@ async def test_what_waits_for_the_disk_is_bounded(monkeypatch: pytest.MonkeyPatc
     store._database._connection.execute("PRAGMA query_only = ON")
     with capture_logs():
         for number in range(10):
-            await store.save([PeerRecord(peer(number), Standing.HEARD)], [])
+            await store.save([PeerRecord(peer(number), MembershipLevel.HEARD)], [])
     assert list(store._unsaved) == [peer(7), peer(8), peer(9)]
     await store.close()
 
@@ -273,12 +287,12 @@ async def test_what_a_person_asked_for_and_cannot_be_written_is_an_error(tmp_pat
     for asked in (
         store.add_invite(KeptInvite(HASH, AT, AT + 1, 1)),
         store.revoke_invite(HASH),
-        store.add_wish(Verb.FORGET, A, AT),
+        store.add_command(Verb.FORGET, A, AT),
     ):
         with pytest.raises(StoreFailed):
             await asked
-    assert not await store.save([PeerRecord(A, Standing.LISTED)], [])
-    assert await store.load() == [PeerRecord(A, Standing.LISTED)]  # the node goes on with what it has
+    assert not await store.save([PeerRecord(A, MembershipLevel.LISTED)], [])
+    assert await store.load() == [PeerRecord(A, MembershipLevel.LISTED)]  # the node goes on with what it has
     await store.close()
 
 
@@ -319,9 +333,9 @@ async def test_the_newest_voucher_of_each_member_is_kept_while_it_is_in_force(st
 
 
 async def test_vouchers_are_bounded_and_those_that_end_first_go(store: Store) -> None:
-    for number in range(MAX_VOUCHERS + 5):
+    for number in range(MAX_KEPT_VOUCHERS + 5):
         await store.keep_voucher(KeptVoucher(peer(number), b"v" * MAX_VOUCHER_BYTES, AT + number + 1))
-    assert {each.by for each in await store.vouchers(0)} == {peer(number) for number in range(5, MAX_VOUCHERS + 5)}
+    assert {each.by for each in await store.vouchers(0)} == {peer(number) for number in range(5, MAX_KEPT_VOUCHERS + 5)}
 
 
 # ---- readings of the chain ----
@@ -374,24 +388,24 @@ async def test_readings_that_cannot_be_written_or_read_raise_nothing(store: Stor
 
 async def test_a_file_of_the_first_form_gets_its_place_for_readings_and_loses_nothing(tmp_path: Path) -> None:
     first = Store(await Database.open(tmp_path / FILE_NAME, MIGRATIONS[:1]))
-    await first.save([PeerRecord(A, Standing.LISTED, ("192.0.2.1:1",), name="Änne")], [])
+    await first.save([PeerRecord(A, MembershipLevel.LISTED, ("192.0.2.1:1",), name="Änne")], [])
     await first.set_value("peer_port", b"4001")
     await first.keep_voucher(KeptVoucher(B, b"signed", AT + 10))
     await first.add_invite(KeptInvite(HASH, AT, AT + 100, uses=2, note="for the lab"))
     await first.use_invite(HASH, C, AT)
-    wish_id = await first.add_wish(Verb.BLOCK, B, AT)
-    with capture_logs():  # it has no place for them
+    command_id = await first.add_command(Verb.BLOCK, B, AT)
+    with capture_logs():  # it has no slot for them
         await first.keep_readings({"0xA": b"reading"})
         assert await first.load_readings() == []
     await first.close()
     with capture_logs() as lines:
         store = await Store.open(tmp_path)
     assert (lines, store.is_kept) == ([], True)
-    assert await store.load() == [PeerRecord(A, Standing.LISTED, ("192.0.2.1:1",), name="Änne")]
+    assert await store.load() == [PeerRecord(A, MembershipLevel.LISTED, ("192.0.2.1:1",), name="Änne")]
     assert await store.value("peer_port") == b"4001"
     assert await store.vouchers(AT) == [KeptVoucher(B, b"signed", AT + 10)]
     assert await store.invites() == [KeptInvite(HASH, AT, AT + 100, 2, "for the lab", used=1)]
-    assert [wish.id for wish in await store.pending_wishes()] == [wish_id]
+    assert [command.id for command in await store.pending_commands()] == [command_id]
     await store.keep_readings({"0xA": b"reading"})
     assert await store.load_readings() == [b"reading"]
     await store.close()
@@ -467,64 +481,71 @@ async def test_invites_are_bounded_and_ended_ones_make_room(store: Store, monkey
     assert [invite.token_hash for invite in await store.invites()] == [HASH]
 
 
-# ---- wishes ----
+# ---- commands ----
 
 
-async def test_a_wish_is_seen_by_the_node_and_its_answer_by_the_command(store: Store, tmp_path: Path) -> None:
-    command = await Store.open(tmp_path)
+async def test_a_command_is_seen_by_the_node_and_its_answer_by_the_command(store: Store, tmp_path: Path) -> None:
+    other_process = await Store.open(tmp_path)
     assert await store.changed()  # what was left while no node ran
     assert not await store.changed()
-    wish_id = await command.add_wish(Verb.BLOCK, A, AT)
+    command_id = await other_process.add_command(Verb.BLOCK, A, AT)
     assert await store.changed()
     assert not await store.changed()
-    (wish,) = await store.pending_wishes()
-    assert (wish.id, wish.verb, wish.argument, wish.state) == (wish_id, Verb.BLOCK, A, WishState.PENDING)
-    assert await store.answer_wish(wish_id, WishState.DONE, "It is blocked.")
+    (command,) = await store.pending_commands()
+    assert (command.id, command.verb, command.argument, command.state) == (
+        command_id,
+        Verb.BLOCK,
+        A,
+        CommandState.PENDING,
+    )
+    assert await store.finish_command(command_id, CommandState.DONE, "It is blocked.")
     assert not await store.changed()  # its own writing
-    assert await store.pending_wishes() == []
-    answered = await command.wish(wish_id)
+    assert await store.pending_commands() == []
+    answered = await other_process.command(command_id)
     assert answered is not None
-    assert (answered.state, answered.words) == (WishState.DONE, "It is blocked.")
-    await command.close()
+    assert (answered.state, answered.words) == (CommandState.DONE, "It is blocked.")
+    await other_process.close()
 
 
-async def test_a_wish_added_in_the_same_process_is_a_change_too() -> None:
+async def test_a_command_added_in_the_same_process_is_a_change_too() -> None:
     store = Store.in_memory()
     await store.changed()
-    await store.add_wish(Verb.BLOCK, A, AT)
+    await store.add_command(Verb.BLOCK, A, AT)
     assert await store.changed()
     assert not await store.changed()
     await store.close()
 
 
 async def test_the_token_in_a_link_is_not_kept_once_it_was_used(store: Store, tmp_path: Path) -> None:
-    wish_id = await store.add_wish(Verb.JOIN, "masa1-secret-token", AT)
-    await store.answer_wish(wish_id, WishState.DONE, "Joined.")
+    command_id = await store.add_command(Verb.JOIN, "masa1-secret-token", AT)
+    await store.finish_command(command_id, CommandState.DONE, "Joined.")
     await store.close()
     assert all(b"secret-token" not in file.read_bytes() for file in tmp_path.iterdir())  # noqa: ASYNC240
 
 
-async def test_wishes_are_bounded(store: Store) -> None:
+async def test_commands_are_bounded(store: Store) -> None:
     with pytest.raises(StoreFailed, match="long"):
-        await store.add_wish(Verb.JOIN, "x" * (MAX_ARGUMENT_CHARS + 1), AT)
-    ids = [await store.add_wish(Verb.BLOCK, A, AT) for _ in range(MAX_PENDING_WISHES)]
+        await store.add_command(Verb.JOIN, "x" * (MAX_ARGUMENT_CHARS + 1), AT)
+    ids = [await store.add_command(Verb.BLOCK, A, AT) for _ in range(MAX_PENDING_COMMANDS)]
     with pytest.raises(StoreFailed, match="Start it"):
-        await store.add_wish(Verb.BLOCK, A, AT)
-    for wish_id in ids:
-        await store.answer_wish(wish_id, WishState.FAILED, "x" * 5_000)
+        await store.add_command(Verb.BLOCK, A, AT)
+    for command_id in ids:
+        await store.finish_command(command_id, CommandState.FAILED, "x" * 5_000)
     for _ in range(10):
-        wish_id = await store.add_wish(Verb.BLOCK, A, AT)
-        await store.answer_wish(wish_id, WishState.DONE, "")
-    answered = [wish for wish in range(1, wish_id + 1) if await store.wish(wish) is not None]
-    assert len(answered) == MAX_ANSWERED_WISHES
-    assert wish_id in answered
-    oldest = await store.wish(answered[0])
+        command_id = await store.add_command(Verb.BLOCK, A, AT)
+        await store.finish_command(command_id, CommandState.DONE, "")
+    answered = [command for command in range(1, command_id + 1) if await store.command(command) is not None]
+    assert len(answered) == MAX_FINISHED_COMMANDS
+    assert command_id in answered
+    oldest = await store.command(answered[0])
     assert oldest is not None
     assert len(oldest.words) == 1_000
 
 
 async def test_a_forgotten_peer_is_not_to_be_found_in_the_file(store: Store, tmp_path: Path) -> None:
-    await store.save([PeerRecord(peer(number), Standing.HEARD, name=f"secret-{number}") for number in range(500)], [])
+    await store.save(
+        [PeerRecord(peer(number), MembershipLevel.HEARD, name=f"secret-{number}") for number in range(500)], []
+    )
     await store.save([], [peer(number) for number in range(100, 400)])
     await store.close()
     stored = (tmp_path / FILE_NAME).read_bytes()
@@ -534,30 +555,30 @@ async def test_a_forgotten_peer_is_not_to_be_found_in_the_file(store: Store, tmp
 
 @pytest.mark.parametrize("text", ["'; DROP TABLE peers; --", '"', "\0", "%s", "?1"])
 async def test_text_is_never_sql(store: Store, text: str) -> None:
-    await store.save([PeerRecord(A, Standing.LISTED, name=text)], [NodeId(text)])
+    await store.save([PeerRecord(A, MembershipLevel.LISTED, name=text)], [NodeId(text)])
     await store.set_value(text, text.encode())
     await store.add_invite(KeptInvite(HASH, AT, AT + 9, 1, note=text))
     assert not await store.use_invite(text.encode(), NodeId(text), AT)
-    wish_id = await store.add_wish(Verb.JOIN, text, AT)
-    wish = await store.wish(wish_id)
-    assert wish is not None
-    assert wish.argument == text
+    command_id = await store.add_command(Verb.JOIN, text, AT)
+    command = await store.command(command_id)
+    assert command is not None
+    assert command.argument == text
     assert [record.name for record in await store.load()] == [text]
     assert await store.value(text) == text.encode()
     assert [invite.note for invite in await store.invites()] == [text]
 
 
-async def test_who_was_vouched_for_before_it_was_kept_by_whom_is_let_in_anew(tmp_path: Path) -> None:
+async def test_who_was_vouched_for_before_it_was_kept_by_whom_is_let_in_again(tmp_path: Path) -> None:
     old = await Database.open(tmp_path / FILE_NAME, MIGRATIONS[:2])
     rows = [
-        ("a" * 64, b'{"node_id":"%b","standing":"vouched"}' % (b"a" * 64)),
-        ("b" * 64, b'{"node_id":"%b","standing":"invited","name":"vouched"}' % (b"b" * 64)),
+        ("a" * 64, b'{"node_id":"%b","membership":"vouched"}' % (b"a" * 64)),
+        ("b" * 64, b'{"node_id":"%b","membership":"invited","name":"vouched"}' % (b"b" * 64)),
     ]
     await old.write(lambda it: it.executemany("INSERT INTO peers (node_id, record) VALUES (?, ?)", rows))
     await old.close()
     store = await Store.open(tmp_path)
     assert [record.node_id for record in await store.load()] == ["b" * 64]
-    vouched = PeerRecord(NodeId("c" * 64), Standing.VOUCHED, vouched_by=NodeId("b" * 64))
+    vouched = PeerRecord(NodeId("c" * 64), MembershipLevel.VOUCHED, vouched_by=NodeId("b" * 64))
     assert await store.save([vouched], [])
     await store.close()
     again = await Store.open(tmp_path)

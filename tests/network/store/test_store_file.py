@@ -12,14 +12,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from masa_node.chat.errors import ConfigurationError
-from masa_node.network.links.peer_book import PeerRecord, Standing
+from masa_node.network.links.peer_book import MembershipLevel, PeerRecord
 from masa_node.network.store import database as database_module
 from masa_node.network.store.database import FILE_NAME, MAX_WAITING, Database, StoreFailed
 from masa_node.network.store.lock import NodeLock
 from masa_node.network.store.store import MIGRATIONS, Store
 from masa_node.network.transport.interfaces import NodeId
 
-A = PeerRecord(NodeId("a" * 64), Standing.LISTED)
+A = PeerRecord(NodeId("a" * 64), MembershipLevel.LISTED)
 FIRST = "CREATE TABLE things (name TEXT)"
 SECOND = "ALTER TABLE things ADD COLUMN size INTEGER NOT NULL DEFAULT 7; CREATE TABLE more (name TEXT)"
 
@@ -136,7 +136,7 @@ def of_another_program(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [no_database, damaged_head, damaged_page, cut, of_another_program])
-async def test_a_damaged_file_is_put_aside_and_the_node_starts_anew(tmp_path: Path, damage: object) -> None:
+async def test_a_damaged_file_is_put_aside_and_the_node_starts_again(tmp_path: Path, damage: object) -> None:
     path = await written(tmp_path)
     damage(path)  # type: ignore[operator]
     damaged = path.read_bytes()
@@ -176,7 +176,7 @@ async def test_a_command_does_not_put_the_file_of_a_running_node_aside(
 
 async def test_damage_that_shows_later_does_not_end_the_node(tmp_path: Path) -> None:
     store = await Store.open(tmp_path)
-    await store.save([PeerRecord(NodeId(f"{number:064x}"), Standing.HEARD) for number in range(2_000)], [])
+    await store.save([PeerRecord(NodeId(f"{number:064x}"), MembershipLevel.HEARD) for number in range(2_000)], [])
     await store.close()
     path = tmp_path / FILE_NAME
     store = await Store.open(tmp_path)

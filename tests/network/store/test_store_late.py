@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from masa_node.network.links.peer_book import PeerBook, PeerRecord, Standing
+from masa_node.network.links.peer_book import MembershipLevel, PeerBook, PeerRecord
 from masa_node.network.store import database as database_module
 from masa_node.network.store import store as store_module
 from masa_node.network.store.commands import Verb
@@ -45,16 +45,16 @@ async def test_it_stays_in_memory_while_the_file_cannot_be_opened(tmp_path: Path
     assert not await store.reopen()
     assert not await store.catch_up()
     assert not store.is_kept
-    await store.save([PeerRecord(A, Standing.LISTED)], [])
-    assert await store.load() == [PeerRecord(A, Standing.LISTED)]
+    await store.save([PeerRecord(A, MembershipLevel.LISTED)], [])
+    assert await store.load() == [PeerRecord(A, MembershipLevel.LISTED)]
     await store.close()
     assert not await store.reopen()
 
 
 async def test_what_happened_meanwhile_is_written_when_it_can_be_opened(tmp_path: Path) -> None:
     store = await opened_in_memory(tmp_path)
-    assert not await store.save([PeerRecord(A, Standing.LISTED), PeerRecord(B, Standing.HEARD)], [])
-    assert not await store.save([PeerRecord(C, Standing.INVITED)], [B])
+    assert not await store.save([PeerRecord(A, MembershipLevel.LISTED), PeerRecord(B, MembershipLevel.HEARD)], [])
+    assert not await store.save([PeerRecord(C, MembershipLevel.INVITED)], [B])
     assert not await store.set_value("node_id", b"old")
     assert not await store.set_value("node_id", b"new")
     assert not await store.keep_voucher(KeptVoucher(A, b"word", AT + 9))
@@ -72,16 +72,20 @@ async def test_what_happened_meanwhile_is_written_when_it_can_be_opened(tmp_path
 
 async def test_a_block_that_the_file_held_is_a_block_again_and_who_was_forgotten_stays_so(tmp_path: Path) -> None:
     file = await Store.open(tmp_path)
-    kept = [PeerRecord(A, Standing.BLOCKED), PeerRecord(B, Standing.LISTED), PeerRecord(C, Standing.INVITED)]
+    kept = [
+        PeerRecord(A, MembershipLevel.BLOCKED),
+        PeerRecord(B, MembershipLevel.LISTED),
+        PeerRecord(C, MembershipLevel.INVITED),
+    ]
     await file.save(kept, [])
     await file.close()
     (tmp_path / FILE_NAME).rename(tmp_path / "away")
     store = await opened_in_memory(tmp_path)
     book = PeerBook(is_open=True)
-    book.admit(A, Standing.OPEN, None, AT)
+    book.admit(A, MembershipLevel.OPEN, None, AT)
     book.linked(A, AT)
-    book.admit(B, Standing.OPEN, None, AT)
-    book.admit(C, Standing.OPEN, None, AT)
+    book.admit(B, MembershipLevel.OPEN, None, AT)
+    book.admit(C, MembershipLevel.OPEN, None, AT)
     await store.save(*book.take_changes())
     book.forget(C)
     await store.save(*book.take_changes())
@@ -91,11 +95,14 @@ async def test_a_block_that_the_file_held_is_a_block_again_and_who_was_forgotten
     assert book.get(C) is None
     assert await store.save(*book.take_changes())
     assert await store.catch_up()
-    assert {each.node_id: each.standing for each in await store.load()} == {A: Standing.BLOCKED, B: Standing.LISTED}
+    assert {each.node_id: each.membership for each in await store.load()} == {
+        A: MembershipLevel.BLOCKED,
+        B: MembershipLevel.LISTED,
+    }
     await store.close()
 
 
-async def test_wishes_and_invites_of_the_file_are_seen_once_it_is_open(tmp_path: Path) -> None:
+async def test_commands_and_invites_of_the_file_are_seen_once_it_is_open(tmp_path: Path) -> None:
     file = await Store.open(tmp_path)
     await file.close()
     (tmp_path / FILE_NAME).rename(tmp_path / "away")
@@ -104,14 +111,14 @@ async def test_wishes_and_invites_of_the_file_are_seen_once_it_is_open(tmp_path:
     assert not await store.use_invite(HASH, A, AT)
     (tmp_path / FILE_NAME).rmdir()
     (tmp_path / "away").rename(tmp_path / FILE_NAME)
-    command = await Store.open(tmp_path)
-    await command.add_invite(KeptInvite(HASH, AT, AT + 100, 1))
-    await command.add_wish(Verb.BLOCK, B, AT)
-    await command.close()
+    other_process = await Store.open(tmp_path)
+    await other_process.add_invite(KeptInvite(HASH, AT, AT + 100, 1))
+    await other_process.add_command(Verb.BLOCK, B, AT)
+    await other_process.close()
     with capture_logs():
         assert await store.reopen()
     assert await store.changed()
-    assert [wish.argument for wish in await store.pending_wishes()] == [B]
+    assert [command.argument for command in await store.pending_commands()] == [B]
     assert await store.use_invite(HASH, A, AT)
     assert not await store.use_invite(HASH, C, AT)
     await store.close()
@@ -142,12 +149,12 @@ async def test_what_a_failing_disk_did_not_take_is_written_without_a_further_cha
     store = await Store.open(tmp_path)
     await store._database.write(lambda it: it.execute("PRAGMA query_only = ON"))
     with capture_logs():
-        assert not await store.save([PeerRecord(A, Standing.LISTED)], [])
+        assert not await store.save([PeerRecord(A, MembershipLevel.LISTED)], [])
         assert not await store.set_value("node_id", b"me")
         assert not await store.catch_up()
     await store._database.read(lambda it: it.execute("PRAGMA query_only = OFF"))
     assert await store.catch_up()
-    assert await store.load() == [PeerRecord(A, Standing.LISTED)]
+    assert await store.load() == [PeerRecord(A, MembershipLevel.LISTED)]
     assert await store.value("node_id") == b"me"
     await store.close()
 

@@ -5,16 +5,16 @@ from hypothesis import strategies as st
 from masa_node.network.transport.addresses import (
     MAX_ADDRESS_CHARS,
     MAX_RELAY_CHARS,
-    Reach,
+    AddressScope,
     canonical,
-    dialable,
+    filter_dialable,
     is_host_and_port,
     is_private,
     is_relay_url,
     may_dial,
     pack_address,
-    reach,
     read_address,
+    scope_of,
     unpack_address,
     write_address,
 )
@@ -74,15 +74,15 @@ NODE = NodeId("a" * 64)
 @pytest.mark.parametrize(
     ("kind", "addresses"),
     [
-        (Reach.PUBLIC, PUBLIC),
-        (Reach.PRIVATE, PRIVATE + CARRIER + NOT_ROUTED),
-        (Reach.LINK_LOCAL, LINK_LOCAL),
-        (Reach.LOOPBACK, LOOPBACK),
-        (Reach.NOWHERE, NOWHERE + UNREADABLE),
+        (AddressScope.PUBLIC, PUBLIC),
+        (AddressScope.PRIVATE, PRIVATE + CARRIER + NOT_ROUTED),
+        (AddressScope.LINK_LOCAL, LINK_LOCAL),
+        (AddressScope.LOOPBACK, LOOPBACK),
+        (AddressScope.NOWHERE, NOWHERE + UNREADABLE),
     ],
 )
-def test_every_class_of_address_is_known(kind: Reach, addresses: list[str]) -> None:
-    assert {address: reach(address) for address in addresses} == dict.fromkeys(addresses, kind)
+def test_every_class_of_address_is_known(kind: AddressScope, addresses: list[str]) -> None:
+    assert {address: scope_of(address) for address in addresses} == dict.fromkeys(addresses, kind)
 
 
 @pytest.mark.parametrize("address", UNREADABLE)
@@ -95,17 +95,17 @@ def test_only_public_addresses_are_not_private() -> None:
     assert all(map(is_private, PRIVATE + CARRIER + NOT_ROUTED + LINK_LOCAL + LOOPBACK + NOWHERE + UNREADABLE))
 
 
-@pytest.mark.parametrize("told_over", ["", "8.8.8.8:1", "https://relay.example.org/", "garbage"])
-def test_a_teller_from_afar_is_believed_public_addresses_only(told_over: str) -> None:
+@pytest.mark.parametrize("teller_address", ["", "8.8.8.8:1", "https://relay.example.org/", "garbage"])
+def test_a_teller_from_afar_is_believed_public_addresses_only(teller_address: str) -> None:
     told = PUBLIC + PRIVATE + CARRIER + NOT_ROUTED + LINK_LOCAL + LOOPBACK + NOWHERE + UNREADABLE
-    assert [address for address in told if may_dial(address, told_over, allow_private=False)] == PUBLIC
+    assert [address for address in told if may_dial(address, teller_address, allow_private=False)] == PUBLIC
 
 
-@pytest.mark.parametrize("told_over", ["", "127.0.0.1:1", "10.0.0.2:1", "8.8.8.8:1"])
+@pytest.mark.parametrize("teller_address", ["", "127.0.0.1:1", "10.0.0.2:1", "8.8.8.8:1"])
 @pytest.mark.parametrize("address", NOWHERE + UNREADABLE)
-def test_what_leads_nowhere_is_dialed_for_nobody(address: str, told_over: str) -> None:
-    assert not may_dial(address, told_over, allow_private=False)
-    assert not may_dial(address, told_over, allow_private=True)
+def test_what_leads_nowhere_is_dialed_for_nobody(address: str, teller_address: str) -> None:
+    assert not may_dial(address, teller_address, allow_private=False)
+    assert not may_dial(address, teller_address, allow_private=True)
 
 
 @pytest.mark.parametrize("address", PRIVATE + CARRIER + NOT_ROUTED + LINK_LOCAL + LOOPBACK)
@@ -114,7 +114,7 @@ def test_an_owner_may_allow_private_peers(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told_over", "address", "may"),
+    ("teller_address", "address", "may"),
     [
         ("192.168.1.7:1", "192.168.2.9:1", True),
         ("192.168.1.7:1", "10.0.0.1:1", False),
@@ -133,25 +133,27 @@ def test_an_owner_may_allow_private_peers(address: str) -> None:
         ("127.0.0.1:1", "192.168.0.1:1", True),
     ],
 )
-def test_a_teller_in_a_private_network_may_tell_of_that_network(told_over: str, address: str, *, may: bool) -> None:
-    assert may_dial(address, told_over, allow_private=False) is may
+def test_a_teller_in_a_private_network_may_tell_of_that_network(
+    teller_address: str, address: str, *, may: bool
+) -> None:
+    assert may_dial(address, teller_address, allow_private=False) is may
 
 
 def test_of_a_told_address_only_the_dialable_part_is_kept() -> None:
     told = PeerAddress(NODE, ("127.0.0.1:1", "[::ffff:8.8.8.8]:1", "8.8.8.8:1", "junk"), "https://relay.example.org/")
-    kept = dialable(told, "", allow_private=False, relays=frozenset({"https://mine.example.org/"}))
+    kept = filter_dialable(told, "", allow_private=False, relays=frozenset({"https://mine.example.org/"}))
     assert kept == PeerAddress(NODE, ("8.8.8.8:1",), None)
 
 
 def test_a_told_relay_is_kept_if_the_owner_named_it() -> None:
     told = PeerAddress(NODE, (), "https://mine.example.org/")
-    kept = dialable(told, "", allow_private=False, relays=frozenset({"https://mine.example.org/"}))
+    kept = filter_dialable(told, "", allow_private=False, relays=frozenset({"https://mine.example.org/"}))
     assert kept.relay_url == "https://mine.example.org/"
 
 
 def test_a_flood_of_told_addresses_is_cut() -> None:
     told = PeerAddress(NODE, tuple(f"8.8.8.{last}:1" for last in range(200)))
-    assert len(dialable(told, "", allow_private=False, relays=frozenset()).direct) == MAX_ADDRESSES
+    assert len(filter_dialable(told, "", allow_private=False, relays=frozenset()).direct) == MAX_ADDRESSES
 
 
 def test_one_address_in_several_spellings_is_one() -> None:
@@ -250,7 +252,7 @@ def test_a_packed_address_with_port_0_is_none(ip_bytes: int) -> None:
 
 @given(st.text(max_size=80) | st.from_regex(r"[\[\]0-9a-f:.%]{1,60}:[0-9]{1,6}", fullmatch=True))
 def test_any_text_is_judged_without_an_error(text: str) -> None:
-    assert may_dial(text, text, allow_private=True) == (reach(text) is not Reach.NOWHERE)
+    assert may_dial(text, text, allow_private=True) == (scope_of(text) is not AddressScope.NOWHERE)
     is_host_and_port(text)
     is_relay_url(text)
 

@@ -171,7 +171,7 @@ async def test_a_flood_of_made_up_nodes_is_bounded() -> None:
     lan, found = discovering()
     for number in range(3 * MAX_FOUND):
         lan._take(service(f"{number:064x}", "192.168.1.9"))
-    assert len(found) == len(lan._told) == MAX_FOUND
+    assert len(found) == len(lan._reported) == MAX_FOUND
     for number in range(3 * MAX_WAITING):
         lan._noticed(None, SERVICE, f"{number}.{SERVICE}", ServiceStateChange.Added)  # type: ignore[arg-type]
     assert lan._waiting.qsize() == MAX_WAITING
@@ -198,7 +198,7 @@ class Interfaces:
 
 
 @virtual_time
-async def test_a_node_that_moved_is_announced_anew() -> None:
+async def test_a_node_that_moved_is_announced_again() -> None:
     addresses = [LAN]
     lan, _ = discovering(lambda: addresses[0])
     interfaces = Interfaces()

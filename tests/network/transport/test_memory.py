@@ -19,7 +19,7 @@ from masa_node.network.transport.interfaces import (
     is_node_id,
 )
 from masa_node.network.transport.memory import SILENCE_S, MemoryNetwork, between, fixed, long_tailed
-from masa_node.network.transport.memory_links import MAX_STREAMS, WINDOW_BYTES
+from masa_node.network.transport.memory_links import MAX_STREAMS, MEMORY_WINDOW_BYTES
 from tests.virtual_time import VirtualTimeLoop, now_s, settle, virtual_time
 
 
@@ -105,7 +105,7 @@ async def test_a_writer_waits_for_a_reader_who_does_not_read() -> None:
         writing = group.create_task(write_all(opened, *[b"x" * 1000] * 1000))
         await asyncio.sleep(3600)
         assert not writing.done()
-        assert WINDOW_BYTES - 1000 < len(taken._in.buffer) <= WINDOW_BYTES
+        assert MEMORY_WINDOW_BYTES - 1000 < len(taken._in.buffer) <= MEMORY_WINDOW_BYTES
         assert len(await read_all(taken)) == 1_000_000
         await writing
 
@@ -116,7 +116,7 @@ async def test_a_full_stream_does_not_stop_its_neighbours() -> None:
     here, there = await linked(network)
     full = await here.open()
     async with asyncio.TaskGroup() as group:
-        stuck = group.create_task(full.write(b"x" * (WINDOW_BYTES * 2)))
+        stuck = group.create_task(full.write(b"x" * (MEMORY_WINDOW_BYTES * 2)))
         await there.accept()
         other = await here.open()
         await other.write(b"hello")
@@ -146,7 +146,7 @@ async def test_an_abort_wakes_writers_on_both_sides(aborter: int) -> None:
     both = await streamed(network)
     async with asyncio.TaskGroup() as group:
         for stream in both:
-            group.create_task(ends_with(StreamReset, stream.write(b"x" * WINDOW_BYTES * 2)))
+            group.create_task(ends_with(StreamReset, stream.write(b"x" * MEMORY_WINDOW_BYTES * 2)))
         await asyncio.sleep(10)
         both[aborter].abort()
     assert network.open_streams == 0
@@ -345,14 +345,14 @@ async def test_a_hung_node_takes_nothing_and_its_links_stay() -> None:
     opened, taken = await streamed(network)
     network.hang(node(network, 2))
     async with asyncio.TaskGroup() as group:
-        writing = group.create_task(opened.write(b"x" * WINDOW_BYTES * 2))
+        writing = group.create_task(opened.write(b"x" * MEMORY_WINDOW_BYTES * 2))
         reading = group.create_task(taken.read())
         await asyncio.sleep(3600)
         assert not writing.done()
         assert not reading.done()
         network.resume(node(network, 2))
         got = len(await reading)
-        while got < WINDOW_BYTES * 2:
+        while got < MEMORY_WINDOW_BYTES * 2:
             got += len(await taken.read())
 
 
@@ -399,7 +399,7 @@ async def take_links(transport: Transport) -> None:
 
 CANCELLED: list[Callable[[Stream, Stream, Link, Link], Awaitable[object]]] = [
     lambda _here, there, _near, _far: there.read(),
-    lambda here, _there, _near, _far: here.write(b"x" * WINDOW_BYTES * 2),
+    lambda here, _there, _near, _far: here.write(b"x" * MEMORY_WINDOW_BYTES * 2),
     lambda _here, _there, near, _far: near.accept(),
     lambda _here, _there, near, _far: near.closed(),
 ]

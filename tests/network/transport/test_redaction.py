@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from masa_node.network.requests.errors import told
+from masa_node.network.requests.errors import for_peers
 from masa_node.network.transport.redaction import redact
 
 ADDRESSES = [
@@ -28,7 +28,7 @@ ADDRESSES = [
     "node1:50051",
     "ollama:11434",
     "vllm:8000",
-    "my.site.rs:443",
+    "my.subnet.rs:443",
     "LOCALHOST:8080",
 ]
 HARMLESS = [
@@ -72,7 +72,7 @@ HARMLESS = [
 @pytest.mark.parametrize("address", ADDRESSES)
 @pytest.mark.parametrize("around", ["{}", "dial {}: refused", "({}).", "it is at {}, or not", "'{}'", "x={}", "{}; {}"])
 def test_an_address_is_taken_out_and_nothing_else(address: str, around: str) -> None:
-    assert told(around.replace("{}", address)) in (
+    assert for_peers(around.replace("{}", address)) in (
         around.replace("{}", "(address)"),
         around.replace("{}", "(address)").replace("(address);", "(address)"),  # a URL ends with a space
         around.replace("{}).", "(address)"),
@@ -84,12 +84,12 @@ def test_an_address_is_taken_out_and_nothing_else(address: str, around: str) -> 
 
 @pytest.mark.parametrize("before", ["to host", "Cannot connect to host", "dial tcp", "from", "via proxy"])
 def test_a_bare_name_behind_a_word_of_connections_is_a_host(before: str) -> None:
-    assert told(f"{before} backend:7777 ssl:default") == f"{before} (address) ssl:default"
+    assert for_peers(f"{before} backend:7777 ssl:default") == f"{before} (address) ssl:default"
 
 
 @pytest.mark.parametrize("text", HARMLESS)
 def test_what_only_looks_like_one_stays(text: str) -> None:
-    assert told(text) == text
+    assert for_peers(text) == text
 
 
 @pytest.mark.parametrize("part", ["a.", "1:", "a-", "[", "::", "1.", "to ", "a:1", "[1:", "v ", "a"])

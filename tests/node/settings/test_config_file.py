@@ -5,7 +5,7 @@ import pytest
 from masa_node.chat.errors import ConfigurationError
 from masa_node.node.settings.config_file import upstreams_in_file
 from masa_node.node.settings.environment import Settings
-from masa_node.upstreams.spec import Kind
+from masa_node.upstreams.spec import UpstreamKind
 
 
 def written(folder: Path, text: str) -> Settings:
@@ -22,7 +22,7 @@ def test_without_a_file_there_are_no_servers(tmp_path: Path, monkeypatch: pytest
 def test_servers_come_in_the_order_of_the_file(tmp_path: Path) -> None:
     text = '[[upstream]]\nname="b"\nurl="http://b:1"\n[[upstream]]\nname="a"\nurl="http://a:1"\nmodels=["x"]\n'
     first, second = upstreams_in_file(written(tmp_path, text))
-    assert (first.name, first.kind, first.models) == ("b", Kind.AUTO, ())
+    assert (first.name, first.kind, first.models) == ("b", UpstreamKind.AUTO, ())
     assert (second.name, second.models) == ("a", ("x",))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from masa_node.chat.errors import ConfigurationError
 from masa_node.node.settings.environment import Settings
-from masa_node.node.settings.stake import Policy, read_stake_settings
+from masa_node.node.settings.stake import StakeMode, read_stake_settings
 
 PROFILE = """
 name = "here"
@@ -25,10 +25,10 @@ from masa_node.cli import main
 import asyncio
 
 class Announce:
-    def listening(self, address, node):
+    def on_listening(self, address, node):
         pass
 
-    def settled(self, address, node):
+    def on_ready(self, address, node):
         assert node.node_id, "the network is up"
         chain = ("masa_node.staking", "coincurve", "Crypto", "eth_keys", "eth_account", "web3")
         print("imported:", sorted(name for name in sys.modules if name.startswith(chain)))
@@ -47,12 +47,12 @@ def profile(tmp_path: Path) -> Path:
 
 def test_without_a_network_profile_stakes_are_not_checked() -> None:
     read = read_stake_settings(Settings())
-    assert (read.is_off, read.profile, read.providers, read.callers) == (True, None, Policy.OFF, Policy.OFF)
+    assert (read.is_off, read.profile, read.providers, read.callers) == (True, None, StakeMode.OFF, StakeMode.OFF)
 
 
 def test_with_one_staked_peers_are_preferred_unless_said_otherwise(profile: Path) -> None:
     read = read_stake_settings(Settings(stake_network=str(profile), stake_callers="require"))
-    assert (read.is_off, read.providers, read.callers) == (False, Policy.PREFER, Policy.REQUIRE)
+    assert (read.is_off, read.providers, read.callers) == (False, StakeMode.PREFER, StakeMode.REQUIRE)
 
 
 def test_a_profile_alone_with_both_policies_off_looks_at_nobody(profile: Path) -> None:

@@ -81,7 +81,7 @@ def test_they_are_told_at_the_start_and_stop_nothing(tmp_path: Path) -> None:
     assert "PORT" in run("up", folder=tmp_path).stderr  # still an error
     (tmp_path / ".env").write_text("ALOWED_ORIGINS=https://a.example\nDATABASE_URL=x\nHOST=192.0.2.77\n")
     told = run("up", folder=tmp_path, API_KEY="k", PORT="0").stderr  # an address that this machine has not: it ends
-    assert '"name":"ALOWED_ORIGINS","place":".env","hint":"did you mean ALLOWED_ORIGINS?"' in told
+    assert '"name":"ALOWED_ORIGINS","location":".env","hint":"did you mean ALLOWED_ORIGINS?"' in told
     assert "DATABASE_URL" not in told
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from masa_node.chat import errors
 from masa_node.chat.errors import ProviderError
-from masa_node.routing.racing.error_rank import is_refusal, is_the_callers_fault, most_useful
+from masa_node.routing.racing.error_rank import best_error, is_refusal, is_the_callers_fault
 from tests.routing.scripted import http_error
 
 # Most useful first; those in one line are equal.
@@ -27,19 +27,19 @@ RANKING: list[list[ProviderError]] = [
 @pytest.mark.parametrize(("better", "worse"), list(itertools.combinations(range(len(RANKING)), 2)))
 def test_the_more_useful_error_is_told_whoever_failed_first(better: int, worse: int) -> None:
     for useful, other in itertools.product(RANKING[better], RANKING[worse]):
-        assert most_useful([useful, other]) is useful
-        assert most_useful([other, useful]) is useful
+        assert best_error([useful, other]) is useful
+        assert best_error([other, useful]) is useful
 
 
 @pytest.mark.parametrize("equals", RANKING, ids=range(len(RANKING)))
 def test_of_equally_useful_errors_the_first_is_told(equals: list[ProviderError]) -> None:
     for order in itertools.permutations(equals):
-        assert most_useful(order) is order[0]
+        assert best_error(order) is order[0]
 
 
 def test_a_400_outranks_a_timeout() -> None:
     told = http_error(400)
-    assert most_useful([errors.FirstPieceTimeout("m"), told]) is told
+    assert best_error([errors.FirstPieceTimeout("m"), told]) is told
 
 
 @pytest.mark.parametrize(

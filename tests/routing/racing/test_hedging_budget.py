@@ -34,16 +34,16 @@ STEPS = st.lists(st.tuples(st.floats(0, 20), st.sampled_from(["ask", "ask", "tak
 @given(STEPS)
 def test_in_no_minute_that_ends_with_a_hedge_are_there_more_than_a_tenth(steps: list[tuple[float, str]]) -> None:
     budget, now_s = HedgeBudget(), 1_000.0
-    asks: list[float] = []
+    requests: list[float] = []
     hedges: list[float] = []
     for passed_s, step in steps:
         now_s += passed_s
         if step == "ask":
             budget.asked(now_s)
-            asks.append(now_s)
+            requests.append(now_s)
         elif budget.take(now_s):
             hedges.append(now_s)
-            asked = sum(now_s - WINDOW_S < at_s for at_s in asks)
+            asked = sum(now_s - WINDOW_S < at_s for at_s in requests)
             hedged = sum(now_s - WINDOW_S < at_s for at_s in hedges)
             assert hedged <= max(ALWAYS, asked * HEDGE_SHARE)
     assert len(budget._seconds) <= WINDOW_S + 1

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masa_node.routing.racing import hedging
-from masa_node.routing.racing.hedging import FEWEST, MAX_MODELS, SHORTEST_S, START_S, WINDOW, LatencyBook
+from masa_node.routing.racing.hedging import FEWEST, MAX_TIMED_MODELS, SHORTEST_S, START_S, WINDOW, LatencyBook
 
 
 def test_while_too_little_is_known_a_sensible_time_is_taken() -> None:
@@ -46,12 +46,12 @@ def test_each_model_has_its_own_and_both_of_its_names_share_it() -> None:
 
 
 def test_the_number_of_models_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hedging, "MAX_MODELS", 2)
+    monkeypatch.setattr(hedging, "MAX_TIMED_MODELS", 2)
     book = LatencyBook()
     for model in ("a", "b", "a", "c"):
         book.note(model, 0.1)
     assert list(book._recent) == ["a", "c"]
-    assert MAX_MODELS == 1_000
+    assert MAX_TIMED_MODELS == 1_000
 
 
 @given(st.lists(st.floats(0, 100), min_size=FEWEST, max_size=WINDOW))

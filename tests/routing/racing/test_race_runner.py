@@ -18,8 +18,8 @@ from masa_node.chat.errors import (
     ProviderError,
     UnknownModel,
 )
-from masa_node.chat.outcome import CALLER_GONE, MAX_TRAIL, Outcome, told
-from masa_node.chat.request import Ask, Door, Privacy, RaceMode, RaceRule
+from masa_node.chat.outcome import CALLER_GONE, MAX_TRAIL, Outcome, abridged
+from masa_node.chat.request import Endpoint, Privacy, RaceMode, RaceRule, Request
 from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.health import FIRST_PAUSE_S, OPENS_AFTER, HealthBook
 from masa_node.routing.provider import Sign, no_sign
@@ -133,10 +133,10 @@ async def test_an_own_server_that_fails_at_once_is_tried_first_each_time() -> No
 
 
 @virtual_time
-async def test_a_model_that_is_at_another_door_here_and_at_this_one_at_a_peer_is_asked_there() -> None:
+async def test_a_model_that_is_at_another_endpoint_here_and_at_this_one_at_a_peer_is_asked_there() -> None:
     own, peer = ScriptedProvider("own", WHOLE), ScriptedPeer("peer", WHOLE)
     world = World([peer])
-    world.catalog.put(own, [offer(MODEL, Door.OLLAMA_CHAT)])
+    world.catalog.put(own, [offer(MODEL, Endpoint.OLLAMA_CHAT)])
     await world.answer()
     assert (len(own.asked), len(peer.asked)) == (0, 1)
 
@@ -191,14 +191,14 @@ async def test_a_message_names_a_few_of_many_that_were_asked() -> None:
     world = World(peers(*[60.0] * 20))
     with pytest.raises(FirstPieceTimeout, match=f"and {20 - MAX_TRAIL} more"):
         await world.answer()
-    assert len(told(world.outcome.attempts)) == MAX_TRAIL
+    assert len(abridged(world.outcome.attempts)) == MAX_TRAIL
 
 
 @virtual_time
 async def test_the_winner_is_told_however_many_failed_before() -> None:
     world = World(peers(*[refused()] * 20, (1.0, WHOLE)))
     await world.answer()
-    shown = told(world.outcome.attempts)
+    shown = abridged(world.outcome.attempts)
     assert (len(shown), shown[-1].result) == (MAX_TRAIL, "won")
 
 
@@ -221,9 +221,9 @@ class Stubborn(ScriptedPeer):
         super().__init__(name)
         self.stream = stream
 
-    async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
+    async def answer(self, request: Request, sign: Sign = no_sign) -> Answer:
         try:
-            return await super().answer(ask, sign)
+            return await super().answer(request, sign)
         except asyncio.CancelledError:
             return self.stream.as_answer()
 
@@ -249,7 +249,7 @@ async def test_after_the_first_piece_there_is_no_switch() -> None:
 
     with pytest.raises(BrokenAnswer) as broken:
         await exchange.send(answer, write)
-    assert broken.value.place == "p0 (http://p0)"
+    assert broken.value.location == "p0 (http://p0)"
     exchange.close()
     assert len(world.providers[1].asked) == 1
 
@@ -382,15 +382,15 @@ async def test_with_one_peer_of_ten_stalled_hedges_cost_no_more_than_a_tenth() -
         await world.answer(world.ask(race=HEDGE))
         took.append(now_s() - began_s)
         await asyncio.sleep(0.1)
-    asks = sum(len(provider.asked) for provider in world.providers)
-    assert asks <= 330
+    requests = sum(len(provider.asked) for provider in world.providers)
+    assert requests <= 330
     assert sorted(took)[296] <= 0.13  # p99
     assert nobody_works(world)
     assert all(world.dispatcher.health_of(provider).running == 0 for provider in world.providers)
 
 
 @virtual_time
-async def test_when_everybody_is_slow_the_budget_keeps_the_asks_down() -> None:
+async def test_when_everybody_is_slow_the_budget_keeps_the_requests_down() -> None:
     world = World(peers(*[(5.0, WHOLE)] * 10), max_running=1_000)
     await asyncio.gather(*(world.answer(world.ask(race=HEDGE)) for _ in range(200)))
     assert sum(len(provider.asked) for provider in world.providers) <= 220
@@ -536,7 +536,7 @@ async def test_an_answer_at_the_very_deadline_is_won_or_lost_but_never_left_open
 @virtual_time
 async def test_a_bug_in_one_provider_ends_the_others_too() -> None:
     class Broken(ScriptedPeer):
-        async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
+        async def answer(self, request: Request, sign: Sign = no_sign) -> Answer:
             await asyncio.sleep(1.0)
             raise LookupError
 
@@ -572,10 +572,10 @@ async def test_after_thousands_of_races_no_task_is_left() -> None:
 @virtual_time
 async def test_two_dispatchers_may_share_what_they_know_of_providers() -> None:
     world = World([ScriptedProvider("own", refused())])
-    guests = Dispatcher(
-        world.catalog, world.admission, world.refresh, world.outcomes.append, world.dispatcher.experience.health
+    peers = Dispatcher(
+        world.catalog, world.admission, world.refresh, world.outcomes.append, world.dispatcher.stats.health
     )
     for _ in range(OPENS_AFTER):
         with pytest.raises(ConnectionRefused):
             await world.answer()
-    assert not guests.health_of(world.providers[0]).is_well(asyncio.get_running_loop().time())
+    assert not peers.health_of(world.providers[0]).is_well(asyncio.get_running_loop().time())

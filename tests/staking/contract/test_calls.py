@@ -5,7 +5,7 @@ from eth_utils import function_signature_to_4byte_selector as selector_of
 
 from masa_node.staking.contract import calls as plans
 from masa_node.staking.contract.account import Account, Terms
-from masa_node.staking.contract.calls import CannotBe
+from masa_node.staking.contract.calls import NotPossible
 from masa_node.staking.contract.profile import Profile, Shape
 from masa_node.staking.contract.reverts import BadAmount
 from masa_node.staking.ethereum.crypto import parse_address
@@ -53,9 +53,9 @@ def test_all_is_what_is_staked_and_what_is_unbonding() -> None:
 
 
 def test_a_revocation_names_the_epochs_that_end() -> None:
-    (wish,) = plans.revoke(ACCOUNT, PROFILE)
-    assert wish.data == selector_of("revokeDelegations()")
-    assert "epoch 4 or earlier" in wish.words
+    (contract_call,) = plans.revoke(ACCOUNT, PROFILE)
+    assert contract_call.data == selector_of("revokeDelegations()")
+    assert "epoch 4 or earlier" in contract_call.words
     assert "all delegations so far" in plans.revoke(TERMS, PROFILE)[0].words
 
 
@@ -72,7 +72,7 @@ def test_what_the_contract_would_refuse_is_refused_before() -> None:
         lambda: plans.withdraw("all", msgspec.structs.replace(ACCOUNT, unbonding_wei=0), PROFILE),
         lambda: plans.revoke(ACCOUNT, MASA_SHAPED),
     ):
-        with pytest.raises(CannotBe):
+        with pytest.raises(NotPossible):
             work()
 
 

@@ -148,7 +148,7 @@ def test_what_is_unbonding_no_longer_counts_as_stake(staking: Staking) -> None:
     assert staking.balance(staking.owner) == 7_000 * MASA
 
 
-def test_another_unbonding_adds_to_the_amount_and_waits_anew(staking: Staking) -> None:
+def test_another_unbonding_adds_to_the_amount_and_waits_again(staking: Staking) -> None:
     staking.do("stake", 3 * MINIMUM_WEI)
     staking.do("unbond", MINIMUM_WEI)
     staking.chain.advance(UNBONDING_S - 10)

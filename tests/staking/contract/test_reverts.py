@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from masa_node.node.chain_http import ChainHttp
 from masa_node.staking.contract.artifacts import artifact
-from masa_node.staking.contract.reverts import BadAmount, amount_in_words, calendar_time, parse_amount, words
+from masa_node.staking.contract.reverts import BadAmount, amount_in_words, calendar_time, describe_revert, parse_amount
 from masa_node.staking.contract.transactions import call
 from masa_node.staking.ethereum.rpc import Rpc, RpcError
 from masa_node.upstreams.http.client import HttpClient
@@ -75,24 +75,26 @@ SAID = [
 
 @pytest.mark.parametrize(("data", "said"), SAID, ids=[said for _, said in SAID])
 def test_a_revert_is_told_in_words(data: bytes, said: str) -> None:
-    assert said in words(data, PROFILE)
+    assert said in describe_revert(data, PROFILE)
 
 
 def test_amounts_are_told_in_the_profiles_token() -> None:
     other = profile(symbol="USDX", decimals=6)
-    assert "1 USDX at least, 0.000005 given" in words(revert("BelowMinimum(uint256,uint256)", 5, 1_000_000), other)
+    assert ("1 USDX at least, 0.000005 given") in describe_revert(
+        revert("BelowMinimum(uint256,uint256)", 5, 1_000_000), other
+    )
 
 
 @given(st.sampled_from([data[:4] for data, _ in SAID]), st.binary(max_size=200))
 def test_any_data_makes_one_harmless_sentence(selector: bytes, body: bytes) -> None:
-    said = words(selector + body, PROFILE)
+    said = describe_revert(selector + body, PROFILE)
     assert said.isprintable()
     assert len(said) < 600
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes_make_one_harmless_sentence(data: bytes) -> None:
-    assert words(data, PROFILE).isprintable()
+    assert describe_revert(data, PROFILE).isprintable()
 
 
 def test_every_error_of_our_contract_is_known() -> None:
@@ -101,7 +103,7 @@ def test_every_error_of_our_contract_is_known() -> None:
     for each in declared:
         kinds = ",".join(one["type"] for one in each["inputs"])
         data = revert(f"{each['name']}({kinds})", *(1 for _ in each["inputs"]))
-        assert "not known" not in words(data, PROFILE), each["name"]
+        assert "not known" not in describe_revert(data, PROFILE), each["name"]
 
 
 async def test_what_a_real_contract_refuses_is_told_in_words(chain: AnvilChain) -> None:
@@ -124,7 +126,7 @@ async def test_what_a_real_contract_refuses_is_told_in_words(chain: AnvilChain) 
             made = function.build_transaction({"from": owner, "gas": 1_000_000, "gasPrice": 0, "nonce": 0})
             with pytest.raises(RpcError) as caught:
                 await call(rpc, "eth_call", [{"from": owner, "to": made["to"], "data": made["data"]}, "latest"])
-            assert said in words(caught.value.data, PROFILE)
+            assert said in describe_revert(caught.value.data, PROFILE)
 
 
 # ---- amounts ----

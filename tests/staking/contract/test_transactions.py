@@ -19,12 +19,12 @@ from masa_node.staking.contract.profile import Profile, Shape
 from masa_node.staking.contract.transactions import (
     LOOK_MOST_S,
     WAIT_S,
+    ContractCall,
     Draft,
     Receipt,
     TransactionFailed,
     TransactionLost,
     TransactionRefused,
-    Wish,
     coins_in_words,
     prepare,
     quantity,
@@ -34,7 +34,7 @@ from masa_node.staking.contract.transactions import (
 from masa_node.staking.contract.wallet import Wallet
 from masa_node.staking.ethereum.abi import Argument, call_data
 from masa_node.staking.ethereum.crypto import Address, parse_address
-from masa_node.staking.ethereum.json_rpc import Call, Reply, RpcError
+from masa_node.staking.ethereum.json_rpc import RpcCall, RpcError, RpcReply
 from masa_node.staking.ethereum.rpc import Rpc
 from masa_node.upstreams.http.client import HttpClient
 from tests.staking.anvil_chain import MASA, MINIMUM_WEI, AnvilChain
@@ -43,8 +43,8 @@ from tests.virtual_time import now_s, virtual_time
 CONTRACT = parse_address("0x" + "c0" * 20)
 SENDER = parse_address("0x" + "5e" * 20)
 PROFILE = Profile("local", 31337, ("http://127.0.0.1:1",), CONTRACT)
-WISH = Wish(CONTRACT, call_data("stake(uint256)", MINIMUM_WEI), "stake")
-DRAFT = Draft(CONTRACT, WISH.data, 0, 60_000, 30, 1, 7, 31337)
+CONTRACT_CALL = ContractCall(CONTRACT, call_data("stake(uint256)", MINIMUM_WEI), "stake")
+DRAFT = Draft(CONTRACT, CONTRACT_CALL.data, 0, 60_000, 30, 1, 7, 31337)
 HASH = "0x" + "ab" * 32
 RECEIPT = {
     "transactionHash": HASH,
@@ -74,12 +74,12 @@ class Server:
 
     def __init__(self, **answers: object) -> None:
         self.answers: dict[str, Any] = {**GOOD, **answers}
-        self.asked: list[Call] = []
+        self.asked: list[RpcCall] = []
 
-    async def batch(self, calls: Sequence[Call]) -> tuple[Reply, ...]:
+    async def batch(self, calls: Sequence[RpcCall]) -> tuple[RpcReply, ...]:
         return tuple([await self._reply(call) for call in calls])
 
-    async def _reply(self, call: Call) -> Reply:
+    async def _reply(self, call: RpcCall) -> RpcReply:
         self.asked.append(call)
         await asyncio.sleep(0)
         answer = self.answers[call.method]
@@ -95,7 +95,7 @@ class Server:
 
 
 async def prepared(**answers: object) -> Draft:
-    return await prepare(Server(**answers), PROFILE, SENDER, WISH)
+    return await prepare(Server(**answers), PROFILE, SENDER, CONTRACT_CALL)
 
 
 async def waited(server: Server) -> Receipt:
@@ -112,7 +112,7 @@ async def why(work: Awaitable[object], kind: type[MasaError]) -> str:
 
 
 async def test_a_draft_holds_six_blocks_of_rising_fees_and_a_margin_of_gas() -> None:
-    assert await prepared() == Draft(CONTRACT, WISH.data, 0, 62_500, 22, 2, 7, 31337)
+    assert await prepared() == Draft(CONTRACT, CONTRACT_CALL.data, 0, 62_500, 22, 2, 7, 31337)
 
 
 async def test_a_chain_without_a_base_fee_gets_a_gas_price() -> None:
@@ -142,7 +142,7 @@ async def test_a_fee_that_cannot_be_paid_is_told() -> None:
 
 async def test_another_chain_is_told_before_anything_else_is_asked() -> None:
     server = Server(eth_chainId="0x1")
-    assert "chain 1" in await why(prepare(server, PROFILE, SENDER, WISH), ChainUnknown)
+    assert "chain 1" in await why(prepare(server, PROFILE, SENDER, CONTRACT_CALL), ChainUnknown)
     assert [call.method for call in server.asked] == ["eth_chainId"]
 
 
@@ -239,7 +239,7 @@ async def test_a_receipt_that_cannot_be_is_not_believed(receipt: object) -> None
 async def test_it_can_be_cancelled_at_every_await(work: str) -> None:
     def start(server: Server) -> Coroutine[Any, Any, object]:
         return {
-            "prepare": lambda: prepare(server, PROFILE, SENDER, WISH),
+            "prepare": lambda: prepare(server, PROFILE, SENDER, CONTRACT_CALL),
             "send": lambda: send(server, b"raw"),
             "wait": lambda: waited(server),
         }[work]()
@@ -276,7 +276,7 @@ def test_whatever_a_server_answers_only_our_own_errors_come_out(answers: dict[st
     @virtual_time
     async def attempt() -> None:
         works: list[Callable[[Server], Awaitable[object]]] = [
-            lambda server: prepare(server, PROFILE, SENDER, WISH),
+            lambda server: prepare(server, PROFILE, SENDER, CONTRACT_CALL),
             lambda server: send(server, b"raw"),
             waited,
             lambda server: read_account(server, PROFILE, SENDER),
@@ -328,8 +328,8 @@ class OnChain:
         self.rpc = Rpc(ChainHttp(http), (chain.url,))
 
     async def prepare(self, signature: str, *arguments: Argument, to: str = "") -> Draft:
-        wish = Wish(parse_address(to or self.staking.address), call_data(signature, *arguments), "it")
-        return await prepare(self.rpc, self.profile, self.owner, wish)
+        contract_call = ContractCall(parse_address(to or self.staking.address), call_data(signature, *arguments), "it")
+        return await prepare(self.rpc, self.profile, self.owner, contract_call)
 
     async def send(self, draft: Draft) -> Receipt:
         sent = await send(self.rpc, self.wallet.sign_transaction(draft))

@@ -109,8 +109,8 @@ def test_a_damaged_keystore_never_opens_as_another_wallet(
     where: str, name: str, value: object, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     damaged = json.loads(json.dumps(MADE))
-    place = {"": damaged, "crypto": damaged["crypto"]}.get(where) or damaged["crypto"][where]
-    place[name] = value
+    location = {"": damaged, "crypto": damaged["crypto"]}.get(where) or damaged["crypto"][where]
+    location[name] = value
     path = tmp_path_factory.getbasetemp() / "damaged.json"
     path.write_text(json.dumps(damaged))
     try:

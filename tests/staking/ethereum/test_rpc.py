@@ -21,12 +21,12 @@ from masa_node.chat.errors import (
     Unreachable,
 )
 from masa_node.staking.contract.transactions import call
-from masa_node.staking.ethereum.json_rpc import BadReply, Call, Reply, RpcError, data, encode, parse, quantity
-from masa_node.staking.ethereum.rpc import MAX_ANSWER_BYTES, Rpc, shown_url
+from masa_node.staking.ethereum.json_rpc import BadReply, RpcCall, RpcError, RpcReply, data, encode, parse, quantity
+from masa_node.staking.ethereum.rpc import MAX_RPC_ANSWER_BYTES, Rpc, shown_url
 from tests.staking.rpc_server import Json
 from tests.virtual_time import now_s, virtual_time
 
-CALLS = (Call("a"), Call("b", ("0x1", False)))
+CALLS = (RpcCall("a"), RpcCall("b", ("0x1", False)))
 ONE, TWO = "https://one.example/v3/secret-key", "https://two.example"
 
 
@@ -39,7 +39,7 @@ class Post:
         self.waiting = 0
 
     async def __call__(self, url: str, body: bytes, max_bytes: int) -> tuple[int, bytes]:
-        assert max_bytes == MAX_ANSWER_BYTES
+        assert max_bytes == MAX_RPC_ANSWER_BYTES
         self.asked.append(url)
         answer = self.answers["one" if url == ONE else "two"]
         if isinstance(answer, Exception):
@@ -153,7 +153,7 @@ async def test_a_failed_way_is_told_in_words_about_rpc_servers(failure: Provider
 
 @virtual_time
 async def test_a_judge_who_does_not_believe_one_server_is_given_the_next() -> None:
-    def judge(replies: tuple[Reply, ...]) -> int:
+    def judge(replies: tuple[RpcReply, ...]) -> int:
         if quantity(replies[0]) == 1:
             raise ChainUnknown("not that one.")
         return quantity(replies[1])
@@ -235,11 +235,11 @@ async def test_no_part_of_a_url_that_may_be_a_key_is_ever_shown() -> None:
     async def post(url: str, body: bytes, max_bytes: int) -> tuple[int, bytes]:
         return 200, json.dumps(told(json.loads(body), said)).encode()
 
-    def judge(replies: tuple[Reply, ...]) -> None:
+    def judge(replies: tuple[RpcReply, ...]) -> None:
         raise ChainUnknown(f"it answered {replies[0]}")
 
     with pytest.raises(ChainUnknown) as caught:
-        await Rpc(post, (url,)).judged((Call("a"),), judge)
+        await Rpc(post, (url,)).judged((RpcCall("a"),), judge)
     assert "refused: *** *** *** ***" in caught.value.message
     assert not [secret for secret in SECRETS if secret in caught.value.message]
 

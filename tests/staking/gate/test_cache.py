@@ -17,12 +17,12 @@ from masa_node.staking.gate.cache import (
     RETRY_AFTER_S,
     SHORTEST_FRESH_S,
     STALE_S,
-    Holdings,
-    Readings,
-    Rules,
+    Cache,
+    CacheRules,
+    ReadingCache,
     stale_limit_s,
 )
-from masa_node.staking.gate.evaluator import Knowledge
+from masa_node.staking.gate.evaluator import Evaluator
 from masa_node.staking.gate.judge import Token
 from masa_node.staking.gate.values import Reading, StakeAnswer
 from tests.staking.delegations import AT, DAY_S, DOMAIN
@@ -46,13 +46,13 @@ def reading(
     )
 
 
-def held(*, jitter: float = 0.0, fresh_s: float = FRESH_S, unbonding_s: int = 7 * DAY_S) -> Readings:
-    readings = Readings(Rules(fresh_s))
+def held(*, jitter: float = 0.0, fresh_s: float = FRESH_S, unbonding_s: int = 7 * DAY_S) -> ReadingCache:
+    readings = ReadingCache(CacheRules(fresh_s))
     assert readings.read(reading(unbonding_s=unbonding_s), AT, jitter) is None
     return readings
 
 
-def is_due(readings: Readings, after_s: float, *, is_good: bool = True) -> bool:
+def is_due(readings: ReadingCache, after_s: float, *, is_good: bool = True) -> bool:
     return readings.is_due(readings.of(X, AT + after_s), AT + after_s, is_good=is_good)
 
 
@@ -81,7 +81,7 @@ def test_an_answer_is_due_when_it_is_no_longer_fresh(
 
 
 def test_what_was_never_asked_is_due() -> None:
-    assert Readings(Rules(FRESH_S)).is_due(None, AT, is_good=True)
+    assert ReadingCache(CacheRules(FRESH_S)).is_due(None, AT, is_good=True)
 
 
 # ---- stale ----
@@ -109,7 +109,7 @@ def test_where_a_withdrawal_is_instant_there_is_no_stale_time() -> None:
 
 @pytest.mark.parametrize(("fresh_s", "retry_s"), [(300.0, RETRY_AFTER_S), (2.0, 2.0), (0.0, SHORTEST_FRESH_S)])
 def test_after_a_failure_nothing_is_due_for_a_while(fresh_s: float, retry_s: float) -> None:
-    readings = Readings(Rules(fresh_s))
+    readings = ReadingCache(CacheRules(fresh_s))
     readings.failed(X, "refused", AT)
     assert not is_due(readings, retry_s - 0.01)
     assert is_due(readings, retry_s)
@@ -119,14 +119,14 @@ def test_after_a_failure_nothing_is_due_for_a_while(fresh_s: float, retry_s: flo
 def test_a_failure_takes_nothing_away_and_an_answer_ends_it() -> None:
     readings = held()
     readings.failed(X, "refused", AT + 400)
-    holding = readings.of(X, AT + 400)
-    assert holding is not None
-    assert holding.failure is not None
+    entry = readings.of(X, AT + 400)
+    assert entry is not None
+    assert entry.failure is not None
     assert readings.usable(X, AT + 400) == reading()
     readings.read(reading(at=AT + 411), AT + 411, 0.0)
-    holding = readings.of(X, AT + 411)
-    assert holding is not None
-    assert holding.failure is None
+    entry = readings.of(X, AT + 411)
+    assert entry is not None
+    assert entry.failure is None
 
 
 # ---- blocks ----
@@ -167,14 +167,14 @@ def test_a_reading_from_the_future_is_discarded() -> None:
 
 
 def test_a_reading_that_comes_from_the_future_is_not_held_and_not_asked_for_again_at_once() -> None:
-    readings = Readings(Rules(FRESH_S))
+    readings = ReadingCache(CacheRules(FRESH_S))
     assert readings.read(reading(at=AT + 100), AT, 0.0) is not None
     assert readings.usable(X, AT) is None
     assert not is_due(readings, 1)
 
 
 def test_a_failure_in_the_future_does_not_hold_up_the_next_look_up() -> None:
-    readings = Readings(Rules(FRESH_S))
+    readings = ReadingCache(CacheRules(FRESH_S))
     readings.failed(X, "refused", AT + 1000)
     assert is_due(readings, 0)
 
@@ -183,7 +183,7 @@ def test_a_failure_in_the_future_does_not_hold_up_the_next_look_up() -> None:
 
 
 def test_what_was_kept_replaces_nothing_and_is_not_held_for_ever() -> None:
-    knowledge = Knowledge(FRESH_S, Token("MASA", 0))
+    knowledge = Evaluator(FRESH_S, Token("MASA", 0))
     knowledge.learn_kept(reading(at=AT - STALE_S), AT, 0.0)
     knowledge.learn_kept(reading(at=AT + 1), AT, 0.0)
     assert len(knowledge.readings) == 0
@@ -196,7 +196,7 @@ def test_what_was_kept_replaces_nothing_and_is_not_held_for_ever() -> None:
 
 
 def test_holdings_are_bounded_and_those_not_looked_at_for_longest_go() -> None:
-    held_numbers = Holdings[int, str](Rules(FRESH_S), 3)
+    held_numbers = Cache[int, str](CacheRules(FRESH_S), 3)
     for number in (1, 2, 3):
         held_numbers.answered(number, "", AT, 0.0)
     held_numbers.of(1, AT)
@@ -204,18 +204,18 @@ def test_holdings_are_bounded_and_those_not_looked_at_for_longest_go() -> None:
     held_numbers.answered(5, "", AT, 0.0)
     assert [number in held_numbers for number in (1, 2, 3, 4, 5)] == [True, False, False, True, True]
     assert len(held_numbers) == 3
-    assert Readings(Rules(FRESH_S))._most == MAX_OWNERS
+    assert ReadingCache(CacheRules(FRESH_S))._most == MAX_OWNERS
 
 
 # ---- any order of events ----
 
 
-class Cache(RuleBasedStateMachine):
+class Rules(RuleBasedStateMachine):
     """A chain that is read, fails, lags and lies about its block, on a clock that may be set; one owner, two nodes."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.knowledge = Knowledge(FRESH_S, Token("MASA", 0))
+        self.knowledge = Evaluator(FRESH_S, Token("MASA", 0))
         self.at = float(AT)
         self.read: list[Reading] = []  # all there ever were
         self.asked_at: float | None = None
@@ -271,22 +271,22 @@ class Cache(RuleBasedStateMachine):
         nodes = self.knowledge.seen.count(X, 0, self.at)
         is_enough = usable.stake_wei and usable.stake_wei >= 1000 * nodes
         assert verdict == (StakeAnswer.STAKED if is_enough else StakeAnswer.NOT_STAKED)
-        holding = self.knowledge.readings.of(X, self.at)
-        assert holding is not None
-        if self.at - usable.read_at_unix_s > FRESH_S * (1 + JITTER) and holding.failure is None:
+        entry = self.knowledge.readings.of(X, self.at)
+        assert entry is not None
+        if self.at - usable.read_at_unix_s > FRESH_S * (1 + JITTER) and entry.failure is None:
             assert wanted == (X,)
 
     def verdict(self, number: int) -> tuple[StakeAnswer, tuple[object, ...]]:
         key = number.to_bytes(32)
         delegation = Delegation(X, key, 0, AT - 90 * DAY_S, AT + 90 * DAY_S, DOMAIN)
-        weighed = self.knowledge.weigh(delegation, None, self.at)
-        assert weighed.until_unix_s > self.at
+        evaluation = self.knowledge.evaluate(delegation, None, self.at)
+        assert evaluation.until_unix_s > self.at
         usable = self.knowledge.readings.usable(X, self.at)
-        assert usable is None or weighed.until_unix_s == usable.read_at_unix_s + 2000
-        again = self.knowledge.weigh(delegation, None, self.at)
-        assert msgspec.structs.astuple(again) == msgspec.structs.astuple(weighed)
-        return weighed.verdict.answer, weighed.wanted
+        assert usable is None or evaluation.until_unix_s == usable.read_at_unix_s + 2000
+        again = self.knowledge.evaluate(delegation, None, self.at)
+        assert msgspec.structs.astuple(again) == msgspec.structs.astuple(evaluation)
+        return evaluation.verdict.answer, evaluation.wanted
 
 
-TestCache = Cache.TestCase
+TestCache = Rules.TestCase
 TestCache.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)

@@ -1,7 +1,12 @@
 """What nodes show is remembered within bounds, and few of each are looked at."""
 
 from masa_node.staking.delegation import MAX_BYTES
-from masa_node.staking.gate.delegation_cache import MAX_SHOWN_BY_ONE, SHOWN_WITHIN_S, ShownByOne, ShownDelegations
+from masa_node.staking.gate.delegation_cache import (
+    DELEGATIONS_WITHIN_S,
+    MAX_DELEGATIONS_OF_ONE,
+    DelegationCache,
+    DelegationRate,
+)
 from tests.staking.delegations import AT, DOMAIN, Owner, node
 
 OWNER = Owner()
@@ -9,7 +14,7 @@ A, B = node(1), node(2)
 
 
 def test_what_is_shown_is_read_once_and_the_least_recently_looked_at_go() -> None:
-    shown = ShownDelegations(DOMAIN, most=2)
+    shown = DelegationCache(DOMAIN, most=2)
     first = shown.of(A, b"1")
     shown.of(A, b"2")
     assert shown.of(A, b"1") is first
@@ -18,31 +23,31 @@ def test_what_is_shown_is_read_once_and_the_least_recently_looked_at_go() -> Non
 
 
 def test_what_is_too_large_to_be_a_delegation_is_not_held() -> None:
-    shown = ShownDelegations(DOMAIN)
+    shown = DelegationCache(DOMAIN)
     assert shown.of(A, bytes(MAX_BYTES + 1)).fault is not None
     assert shown.by_node_and_bytes == {}
 
 
 def test_the_same_bytes_of_another_node_are_another_matter() -> None:
-    shown = ShownDelegations(DOMAIN)
+    shown = DelegationCache(DOMAIN)
     data = OWNER.delegates(A)
     assert shown.fault(shown.of(A, data), AT) is None
     assert shown.fault(shown.of(B, data), AT) is not None
 
 
 def test_a_node_may_show_few_delegations_in_a_while() -> None:
-    shown = ShownByOne()
-    each = [bytes([number]) for number in range(MAX_SHOWN_BY_ONE + 1)]
-    assert [shown.admits(A, data, AT) for data in each] == [True] * MAX_SHOWN_BY_ONE + [False]
+    shown = DelegationRate()
+    each = [bytes([number]) for number in range(MAX_DELEGATIONS_OF_ONE + 1)]
+    assert [shown.admits(A, data, AT) for data in each] == [True] * MAX_DELEGATIONS_OF_ONE + [False]
     assert shown.admits(A, each[0], AT)
     assert shown.admits(B, each[-1], AT)
-    assert not shown.admits(A, each[-1], AT + SHOWN_WITHIN_S - 1)
-    assert shown.admits(A, each[-1], AT + SHOWN_WITHIN_S)
+    assert not shown.admits(A, each[-1], AT + DELEGATIONS_WITHIN_S - 1)
+    assert shown.admits(A, each[-1], AT + DELEGATIONS_WITHIN_S)
     assert shown.admits(A, b"late", AT - 1000)  # the clock was set back
 
 
 def test_the_nodes_whose_delegations_are_counted_are_bounded() -> None:
-    shown = ShownByOne(most=3)
+    shown = DelegationRate(most=3)
     for number in range(1, 10):
         shown.admits(node(number), b"1", AT)
     assert list(shown._by_node) == [node(7), node(8), node(9)]

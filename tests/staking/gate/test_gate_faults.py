@@ -9,8 +9,8 @@ from masa_node.chat.errors import ChainUnknown
 from masa_node.staking.delegation import SignedDelegation, digest, encode
 from masa_node.staking.ethereum.crypto import Address, address_of, sign
 from masa_node.staking.gate import delegation_cache as shown_module
-from masa_node.staking.gate.cache import JITTER, STALE_S, Rules
-from masa_node.staking.gate.query_queue import MAX_LOOKUPS
+from masa_node.staking.gate.cache import JITTER, STALE_S, CacheRules
+from masa_node.staking.gate.query_queue import MAX_QUERIES
 from masa_node.staking.gate.values import Reading, StakeAnswer
 from tests.staking.delegations import Owner, node, of_contract
 from tests.staking.gate.gate_world import MASA, World
@@ -41,7 +41,7 @@ async def test_a_signature_whose_check_failed_is_not_taken_for_checked(monkeypat
             patch.setattr(shown_module, "check_signature", no_memory)
             with pytest.raises(MemoryError):
                 gate.verdict(A, forged)
-        verdict = await gate.settled(A, forged)
+        verdict = await gate.verdict_when_known(A, forged)
     assert verdict.answer is StakeAnswer.NOT_STAKED
     assert "signed by another" in verdict.reason
 
@@ -52,13 +52,13 @@ async def test_a_cancellation_from_within_a_look_up_costs_no_place_for_look_ups(
     async with world.running() as gate:
         world.chain.fails = asyncio.CancelledError()
         with capture_logs() as lines:
-            for number in range(10, 10 + MAX_LOOKUPS):
-                verdict = await gate.settled(node(number), Owner(f"{number}").delegates(node(number)))
+            for number in range(10, 10 + MAX_QUERIES):
+                verdict = await gate.verdict_when_known(node(number), Owner(f"{number}").delegates(node(number)))
                 assert verdict.answer is StakeAnswer.UNKNOWN
-        assert [line["kind"] for line in lines] == ["CancelledError"] * MAX_LOOKUPS
+        assert [line["kind"] for line in lines] == ["CancelledError"] * MAX_QUERIES
         world.chain.fails = None
         async with asyncio.timeout(60):
-            assert (await gate.settled(A, OWNER.delegates(A))).answer is StakeAnswer.STAKED
+            assert (await gate.verdict_when_known(A, OWNER.delegates(A))).answer is StakeAnswer.STAKED
 
 
 @virtual_time
@@ -98,16 +98,16 @@ async def test_a_contract_without_stake_is_not_staked_though_its_word_cannot_be_
     shows = of_contract(SAFE, A, b"signature")
     async with world.running() as gate:
         for _ in range(10):
-            verdict = await gate.settled(A, shows)
+            verdict = await gate.verdict_when_known(A, shows)
             assert verdict.answer is StakeAnswer.NOT_STAKED
             assert "has no stake" in verdict.reason
             await asyncio.sleep(30)
         assert len(asked) == 1
         world.chain.stakes[SAFE] = 1000 * MASA
         await asyncio.sleep(70)
-        await gate.settled(A, shows)
+        await gate.verdict_when_known(A, shows)
         await asyncio.sleep(1)
-        verdict = await gate.settled(A, shows)  # with a stake, it depends on its word
+        verdict = await gate.verdict_when_known(A, shows)  # with a stake, it depends on its word
     assert verdict.answer is StakeAnswer.UNKNOWN
     assert len(asked) == 2
 
@@ -118,15 +118,15 @@ async def test_a_contract_that_deposits_after_it_was_found_without_stake_is_stak
     world.chain.signed.add(b"good")
     shows = of_contract(SAFE, A, b"good")
     async with world.running() as gate:
-        assert (await gate.settled(A, shows)).answer is StakeAnswer.NOT_STAKED
+        assert (await gate.verdict_when_known(A, shows)).answer is StakeAnswer.NOT_STAKED
         world.chain.stakes[SAFE] = 1000 * MASA
         for _ in range(70):
             await asyncio.sleep(1)
             gate.verdict(A, shows)
-        assert (await gate.settled(A, shows)).answer is StakeAnswer.STAKED
+        assert (await gate.verdict_when_known(A, shows)).answer is StakeAnswer.STAKED
 
 
 @pytest.mark.parametrize("jitter", [-JITTER, 0.0, JITTER])
 def test_no_reading_is_used_for_more_than_an_hour_whatever_the_profile_says(jitter: float) -> None:
-    fresh_s, usable_s = Rules(3600.0).lifetime_s(0.0, jitter, is_good=True)
+    fresh_s, usable_s = CacheRules(3600.0).lifetime_s(0.0, jitter, is_good=True)
     assert fresh_s <= usable_s <= STALE_S

@@ -2,7 +2,7 @@
 
 import pytest
 
-from masa_node.staking.gate.cache import Failure
+from masa_node.staking.gate.cache import ReadFailure
 from masa_node.staking.gate.judge import Token, aged, judge, tokens
 from masa_node.staking.gate.values import Reading, StakeAnswer
 from tests.staking.delegations import AT, Owner, node
@@ -69,13 +69,13 @@ def test_a_revoked_delegation_is_refused_whatever_the_stake() -> None:
 def test_an_old_reading_is_said_to_be_old() -> None:
     verdict = judge(OWNER.delegation(node(1)), reading(1000 * WEI), 1, MASA)
     assert aged(verdict, None).reason == f"{verdict.reason}; it is read again"
-    failed = aged(verdict, Failure("refused", AT))
+    failed = aged(verdict, ReadFailure("refused", AT))
     assert failed.reason == f"{verdict.reason}; the chain cannot be read now: refused"
     assert (failed.answer, failed.read_at_unix_s) == (verdict.answer, verdict.read_at_unix_s)
 
 
 def test_what_a_refused_node_is_told_names_no_server_of_this_nodes_owner() -> None:
     verdict = judge(OWNER.delegation(node(1)), reading(0), 1, MASA)
-    told = aged(verdict, Failure("http://10.0.0.7:8545: nothing listens there", AT))
+    told = aged(verdict, ReadFailure("http://10.0.0.7:8545: nothing listens there", AT))
     assert told.answer is StakeAnswer.NOT_STAKED
     assert told.reason == f"{verdict.reason}; the chain cannot be read now"

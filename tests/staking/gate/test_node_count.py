@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from masa_node.staking.delegation import MAX_CLOCK_SKEW_S, Delegation
 from masa_node.staking.ethereum.crypto import Address
-from masa_node.staking.gate.node_count import MAX_KEYS, MAX_KEYS_PER_OWNER, SEEN_FOR_S, SeenKeys
+from masa_node.staking.gate.node_count import MAX_KEYS, MAX_KEYS_PER_OWNER, SEEN_FOR_S, NodeCounter
 from tests.staking.delegations import AT, DAY_S, DOMAIN
 
 X, Y = Address("0xX"), Address("0xY")
@@ -16,14 +16,14 @@ def of(owner: Address, number: int, *, epoch: int = 0, not_after: int = AT + DAY
 
 
 def test_each_key_counts_once_and_for_its_owner_only() -> None:
-    seen = SeenKeys()
+    seen = NodeCounter()
     assert [seen.saw(of(X, number), AT) for number in (1, 2, 1, 2)] == [True, True, False, False]
     assert seen.saw(of(Y, 1), AT)
     assert (seen.count(X, 0, AT), seen.count(Y, 0, AT), seen.count(Address("0xZ"), 0, AT)) == (2, 1, 0)
 
 
 def test_a_key_counts_for_an_hour_after_it_was_last_seen() -> None:
-    seen = SeenKeys()
+    seen = NodeCounter()
     seen.saw(of(X, 1), AT)
     seen.saw(of(X, 1), AT + 100)
     assert seen.count(X, 0, AT + 100 + SEEN_FOR_S - 1) == 1
@@ -33,14 +33,14 @@ def test_a_key_counts_for_an_hour_after_it_was_last_seen() -> None:
 
 
 def test_a_count_is_renewed_after_a_second_though_nothing_is_seen() -> None:
-    seen = SeenKeys()
+    seen = NodeCounter()
     seen.saw(of(X, 1), AT)
     assert seen.count(X, 0, AT + SEEN_FOR_S - 0.5) == 1
     assert seen.count(X, 0, AT + SEEN_FOR_S + 0.6) == 0
 
 
 def test_a_revoked_key_does_not_count() -> None:
-    seen = SeenKeys()
+    seen = NodeCounter()
     seen.saw(of(X, 1, epoch=0), AT)
     seen.saw(of(X, 2, epoch=1), AT)
     assert [seen.count(X, epoch, AT) for epoch in (0, 1, 2)] == [2, 1, 0]
@@ -51,28 +51,28 @@ def test_a_revoked_key_does_not_count() -> None:
 
 
 def test_a_key_whose_delegation_ended_does_not_count() -> None:
-    seen = SeenKeys()
+    seen = NodeCounter()
     seen.saw(of(X, 1, not_after=AT + 100), AT)
     assert seen.count(X, 0, AT + 99 + MAX_CLOCK_SKEW_S) == 1
     assert seen.count(X, 0, AT + 100 + MAX_CLOCK_SKEW_S) == 0
 
 
 def test_a_short_delegation_shown_last_does_not_hide_a_node() -> None:
-    seen = SeenKeys()
+    seen = NodeCounter()
     seen.saw(of(X, 1), AT)
     seen.saw(of(X, 1, not_after=AT + 1), AT)
     assert seen.count(X, 0, AT + 1000) == 1
 
 
 def test_a_key_from_the_future_does_not_count_after_the_clock_was_set_back() -> None:
-    seen = SeenKeys()
+    seen = NodeCounter()
     seen.saw(of(X, 1, not_after=AT + 30 * DAY_S), AT + DAY_S)
     assert seen.count(X, 0, AT + DAY_S - 4) == 1  # a clock put right by a little
     assert seen.count(X, 0, AT) == 0
 
 
 def test_the_keys_of_one_owner_are_bounded_and_he_gains_nothing_by_more() -> None:
-    seen = SeenKeys()
+    seen = NodeCounter()
     for number in range(MAX_KEYS_PER_OWNER + 50):
         seen.saw(of(X, number), AT)
     assert seen.count(X, 0, AT) == len(seen) == MAX_KEYS_PER_OWNER
@@ -83,7 +83,7 @@ def test_the_keys_of_one_owner_are_bounded_and_he_gains_nothing_by_more() -> Non
 
 def test_revoked_keys_leave_the_places_to_those_that_count() -> None:
     """Else who fills his places, revokes, and shows others has as many nodes as he likes for one stake."""
-    seen = SeenKeys()
+    seen = NodeCounter()
     seen.saw(of(X, 0, epoch=1), AT)  # not seen for longest, and counts
     for number in range(1, MAX_KEYS_PER_OWNER):
         seen.saw(of(X, number, epoch=0), AT + 1)
@@ -95,7 +95,7 @@ def test_revoked_keys_leave_the_places_to_those_that_count() -> None:
 
 
 def test_the_keys_of_all_owners_are_bounded_and_those_unseen_for_longest_go() -> None:
-    seen = SeenKeys(most=100)
+    seen = NodeCounter(most=100)
     for number in range(100):
         seen.saw(of(Address(f"0x{number}"), 1), AT)
     seen.saw(of(Address("0x0"), 1), AT)
@@ -108,7 +108,7 @@ def test_the_keys_of_all_owners_are_bounded_and_those_unseen_for_longest_go() ->
 
 
 def test_an_owner_whose_only_key_makes_room_for_his_next_is_still_known() -> None:
-    seen = SeenKeys(most=1)
+    seen = NodeCounter(most=1)
     seen.saw(of(X, 1), AT)
     seen.saw(of(X, 2), AT)
     assert (len(seen), seen.count(X, 0, AT)) == (1, 1)
@@ -132,7 +132,7 @@ def test_the_count_is_that_of_the_keys_seen(
     steps: list[tuple[Address, int, int, int, int]], per_owner: int, most: int
 ) -> None:
     """Against a plain list of everything seen; bounds may only make it smaller, and are kept."""
-    seen, bounded = SeenKeys(), SeenKeys(per_owner, most)
+    seen, bounded = NodeCounter(), NodeCounter(per_owner, most)
     told: list[tuple[Delegation, float]] = []
     at = float(AT)
     for owner, number, epoch, later_s, lasts_s in steps:

@@ -87,7 +87,7 @@ def test_any_words_are_read_exactly_or_not_at_all(
 def true_body(described: Profile, facts: Facts | None = None) -> bytes:
     facts = facts or Facts()
     questions = json.loads(encode(read_calls(described, OWNER), 1))
-    return json.dumps([facts.answer(question) for question in questions]).encode()
+    return json.dumps([facts.answer(query) for query in questions]).encode()
 
 
 @pytest.mark.parametrize("described", SHAPES)

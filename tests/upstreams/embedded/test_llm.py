@@ -14,9 +14,9 @@ from masa_node.upstreams.embedded.llm import EmbeddedLlm, default_threads
 from masa_node.upstreams.embedded.model import EmbeddedModel
 from masa_node.upstreams.embedded.program import EmbeddedOptions
 from masa_node.upstreams.http.client import HttpClient
-from masa_node.upstreams.spec import Kind, UpstreamSpec
+from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec
+from tests.fakes.dialect_samples import listed
 from tests.fakes.llm_server import FakeLlm, close
-from tests.fakes.speech import listed
 from tests.virtual_time import now_s, settle, until, virtual_time
 
 MODEL = EmbeddedModel(Path("/models/tiny.gguf"), "tiny")
@@ -58,7 +58,7 @@ class World:
     def __init__(self, http: HttpClient) -> None:
         self.started: asyncio.Queue[FakeProcess] = asyncio.Queue()
         self.refuse_to_start = False
-        self.llm = EmbeddedLlm(UpstreamSpec("embedded", Kind.EMBEDDED, "tiny"), MODEL, http, self._start)
+        self.llm = EmbeddedLlm(UpstreamSpec("embedded", UpstreamKind.EMBEDDED, "tiny"), MODEL, http, self._start)
 
     async def _start(self, options: EmbeddedOptions) -> FakeProcess:
         if self.refuse_to_start:
@@ -81,7 +81,7 @@ async def running() -> AsyncIterator[World]:
 
 
 @virtual_time
-async def test_an_ask_waits_while_the_model_is_loaded() -> None:
+async def test_a_request_waits_while_the_model_is_loaded() -> None:
     async with running() as world:
         process = await world.started.get()
         is_loaded = asyncio.create_task(world.llm.is_loaded())
@@ -92,7 +92,7 @@ async def test_an_ask_waits_while_the_model_is_loaded() -> None:
 
 
 @virtual_time
-async def test_an_ask_is_refused_at_once_and_in_words_while_it_is_down() -> None:
+async def test_a_request_is_refused_at_once_and_in_words_while_it_is_down() -> None:
     async with running() as world:
         (await world.started.get()).die("it ended with exit code 1 (no such model)")
         await until(lambda: bool(world.llm.trouble))
@@ -102,7 +102,7 @@ async def test_an_ask_is_refused_at_once_and_in_words_while_it_is_down() -> None
             await world.llm.offers()
         assert now_s() == before_s
         assert "it ended with exit code 1 (no such model); it is started again within 1 s" in refused.value.message
-        assert refused.value.place == "embedded (tiny, built in)"
+        assert refused.value.location == "embedded (tiny, built in)"
 
 
 @virtual_time
@@ -145,12 +145,12 @@ async def test_the_list_is_doubted_when_it_goes_down_and_when_it_is_back() -> No
     async with running() as world:
         process = await world.started.get()
         process.load()
-        await world.llm.doubted()
+        await world.llm.invalidated()
         process.die()
-        await world.llm.doubted()
+        await world.llm.invalidated()
         assert world.llm.trouble
         (await world.started.get()).load()
-        await world.llm.doubted()
+        await world.llm.invalidated()
         assert not world.llm.trouble
 
 

@@ -11,20 +11,20 @@ import pytest
 import pytest_asyncio
 
 from masa_node.chat.answer import StreamedAnswer
-from masa_node.chat.request import Ask, Door, RequestId
+from masa_node.chat.request import Endpoint, Request, RequestId
 from masa_node.routing.answer_reader import read_whole
 from masa_node.upstreams.embedded.model import runtime_is_installed
 from masa_node.upstreams.embedded.process import EmbeddedProcess, _Child
 from masa_node.upstreams.embedded.program import SLOTS, EmbeddedOptions
 from masa_node.upstreams.http.client import HttpClient
-from masa_node.upstreams.spec import Kind, UpstreamSpec
+from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec
 from masa_node.upstreams.upstream import Upstream
 from tests.lacking import lacking
 from tools.make_chain_gguf import Shape, looping, write_model
 
 KEY = "k-of-this-start"
 BODY = b'{"model": "tiny", "stream": true, "messages": [{"role": "user", "content": "hello"}]}'
-ASK = Ask(RequestId("r"), Door.OPENAI_CHAT, "tiny", wants_stream=True, body=BODY, headers=(),
+REQUEST = Request(RequestId("r"), Endpoint.OPENAI_CHAT, "tiny", wants_stream=True, body=BODY, headers=(),
           first_piece_deadline_s=1e12, idle_timeout_s=30.0)  # fmt: skip
 
 
@@ -65,8 +65,8 @@ async def test_a_caller_who_goes_away_frees_the_slot(process: EmbeddedProcess) -
     url = await process.loaded()
     assert url.startswith("http://127.0.0.1:")
     async with HttpClient() as http:
-        upstream = Upstream(UpstreamSpec("embedded", Kind.OPENAI, url, KEY), http)
-        answer = await upstream.answer(ASK)
+        upstream = Upstream(UpstreamSpec("embedded", UpstreamKind.OPENAI, url, KEY), http)
+        answer = await upstream.answer(REQUEST)
         assert isinstance(answer, StreamedAnswer)
         assert b"la" in b"".join([answer.first, *[await answer.next_piece() for _ in range(5)]])
         assert await busy_slots(http, url) == 1

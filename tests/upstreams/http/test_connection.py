@@ -76,7 +76,7 @@ async def read_all(connection: Connection) -> bytes:
 
 def cut(data: bytes, places: Sequence[int]) -> list[bytes]:
     """The data in pieces, cut at these places (each modulo the length)."""
-    ends = sorted({place % (len(data) + 1) for place in places} | {0, len(data)})
+    ends = sorted({location % (len(data) + 1) for location in places} | {0, len(data)})
     return [data[start:end] for start, end in itertools.pairwise(ends) if start < end]
 
 

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from masa_node.chat.errors import BrokenAnswer, EncodedAnswer, NotAnAnswer
 from masa_node.upstreams.http import inflating
 from masa_node.upstreams.http.inflating import Inflater, codings_in, inflater_for
+from tests.fakes.dialect_samples import OLLAMA, OPENAI, SAMPLES, DialectSample
 from tests.fakes.http_bytes import LAST_CHUNK, chunk, chunked, stream_head, whole
 from tests.fakes.llm_server import Step, send, send_each, wait_for
 from tests.fakes.raw_http import calling, get, post, request
 from tests.fakes.running import node_before
-from tests.fakes.speech import OLLAMA, OPENAI, SPEECHES, Speech
 
-every_dialect = pytest.mark.parametrize("speech", SPEECHES, ids=str)
+every_dialect = pytest.mark.parametrize("speech", SAMPLES, ids=str)
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -52,35 +52,35 @@ def unpack(inflater: Inflater, pieces: list[bytes]) -> bytes:
 
 @every_dialect
 @pytest.mark.parametrize(("coding", "pack"), PACKED)
-async def test_a_compressed_whole_answer_is_read(speech: Speech, coding: str, pack: object) -> None:
+async def test_a_compressed_whole_answer_is_read(speech: DialectSample, coding: str, pack: object) -> None:
     packed = pack(speech.answer)  # type: ignore[operator]
     given = whole(packed, headers=[("Content-Encoding", coding)])
     async with node_before(speech, send(given)) as (_, node):
-        reply = await post(node.port, speech.door, speech.ask(stream=False))
+        reply = await post(node.port, speech.endpoint, speech.ask(stream=False))
     assert (reply.status, reply.body, reply.header("content-encoding")) == (200, speech.answer, None)
     assert reply.header("content-length") == str(len(speech.answer))
 
 
 @every_dialect
 @pytest.mark.parametrize("coding", CODINGS)
-async def test_a_compressed_stream_is_read_piece_by_piece(speech: Speech, coding: str) -> None:
+async def test_a_compressed_stream_is_read_piece_by_piece(speech: DialectSample, coding: str) -> None:
     pieces = [chunk(piece) for piece in in_pieces(list(speech.frames), CODINGS[coding])]
     head = stream_head(speech.content_type, headers=[("Content-Encoding", coding)])
     async with node_before(speech, send(head), send_each([*pieces, LAST_CHUNK])) as (_, node):
-        reply = await post(node.port, speech.door, speech.ask())
+        reply = await post(node.port, speech.endpoint, speech.ask())
     assert (reply.status, reply.body, reply.is_whole) == (200, b"".join(speech.frames), True)
     assert reply.header("content-encoding") is None
 
 
 @every_dialect
-async def test_each_piece_of_a_compressed_stream_is_given_out_before_the_next_has_come(speech: Speech) -> None:
+async def test_each_piece_of_a_compressed_stream_is_given_out_before_the_next_has_come(speech: DialectSample) -> None:
     made = [asyncio.Event() for _ in speech.frames]
     steps: list[Step] = [send(stream_head(speech.content_type, headers=[("Content-Encoding", "gzip")]))]
     for event, piece in zip(made, in_pieces(list(speech.frames), CODINGS["gzip"]), strict=True):
         steps += [wait_for(event), send(chunk(piece))]
     async with (
         node_before(speech, *steps, send(LAST_CHUNK)) as (_, node),
-        calling(node.port, request(speech.door, speech.ask())) as call,
+        calling(node.port, request(speech.endpoint, speech.ask())) as call,
     ):
         made[0].set()
         await call.read_head()
@@ -91,21 +91,21 @@ async def test_each_piece_of_a_compressed_stream_is_given_out_before_the_next_ha
 
 
 @every_dialect
-async def test_a_compressed_stream_that_is_cut_is_a_cut_answer(speech: Speech) -> None:
+async def test_a_compressed_stream_that_is_cut_is_a_cut_answer(speech: DialectSample) -> None:
     packed = b"".join(in_pieces(list(speech.frames), CODINGS["gzip"]))
     given = stream_head(speech.content_type, headers=[("Content-Encoding", "gzip")]) + chunked([packed[:-40]])
     async with node_before(speech, send(given)) as (_, node):
-        reply = await post(node.port, speech.door, speech.ask())
+        reply = await post(node.port, speech.endpoint, speech.ask())
     assert reply.status >= 500 or not reply.is_whole
 
 
 @every_dialect
 @pytest.mark.parametrize(("coding", "pack"), PACKED)
-async def test_a_compressed_error_passes_unpacked(speech: Speech, coding: str, pack: object) -> None:
+async def test_a_compressed_error_passes_unpacked(speech: DialectSample, coding: str, pack: object) -> None:
     packed = pack(speech.error_answer)  # type: ignore[operator]
     given = whole(packed, status=429, headers=[("Content-Encoding", coding)])
     async with node_before(speech, send(given)) as (_, node):
-        reply = await post(node.port, speech.door, speech.ask())
+        reply = await post(node.port, speech.endpoint, speech.ask())
     assert (reply.status, reply.body, reply.header("content-encoding")) == (429, speech.error_answer, None)
 
 
@@ -113,11 +113,11 @@ async def test_a_compressed_error_passes_unpacked(speech: Speech, coding: str, p
 @pytest.mark.parametrize("coding", ["br", "zstd", "gzip, br", "compress"])
 @pytest.mark.parametrize("status", [200, 429])
 async def test_a_coding_that_cannot_be_read_is_named_and_the_status_is_kept(
-    speech: Speech, coding: str, status: int
+    speech: DialectSample, coding: str, status: int
 ) -> None:
     given = whole(b"\x0b\x02\x80{}\x03", status=status, headers=[("Content-Encoding", coding), ("Retry-After", "7")])
     async with node_before(speech, send(given)) as (_, node):
-        reply = await post(node.port, speech.door, speech.ask(stream=False))
+        reply = await post(node.port, speech.endpoint, speech.ask(stream=False))
     assert reply.status == (502 if status == 200 else status)
     assert f"Content-Encoding: {coding}" in speech.message_in(reply.body)
     assert reply.header("retry-after") == ("7" if status == 429 else None)
@@ -125,21 +125,21 @@ async def test_a_coding_that_cannot_be_read_is_named_and_the_status_is_kept(
 
 @every_dialect
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "identity", ""])
-async def test_a_plain_answer_that_is_called_compressed_is_taken(speech: Speech, coding: str) -> None:
+async def test_a_plain_answer_that_is_called_compressed_is_taken(speech: DialectSample, coding: str) -> None:
     given = whole(speech.answer, headers=[("Content-Encoding", coding)])
     async with node_before(speech, send(given)) as (_, node):
-        reply = await post(node.port, speech.door, speech.ask(stream=False))
+        reply = await post(node.port, speech.endpoint, speech.ask(stream=False))
     assert (reply.status, reply.body) == (200, speech.answer)
 
 
 async def test_a_compressed_answer_that_is_not_called_so_is_taken() -> None:
     async with node_before(OPENAI, send(whole(gzip.compress(OPENAI.answer)))) as (_, node):
-        reply = await post(node.port, OPENAI.door, OPENAI.ask(stream=False))
+        reply = await post(node.port, OPENAI.endpoint, OPENAI.ask(stream=False))
     assert (reply.status, reply.body) == (200, OPENAI.answer)
 
 
 @pytest.mark.parametrize("speech", [OPENAI, OLLAMA], ids=str)
-async def test_a_compressed_list_of_models_is_read(speech: Speech) -> None:
+async def test_a_compressed_list_of_models_is_read(speech: DialectSample) -> None:
     body = gzip.compress(b'["a","b"]')
     listing = (send(whole(body, headers=[("Content-Encoding", "gzip")])),)
     async with node_before(speech, listings=(listing,)) as (_, node):
@@ -150,7 +150,7 @@ async def test_a_compressed_list_of_models_is_read(speech: Speech) -> None:
 async def test_a_bomb_is_no_answer() -> None:
     bomb = gzip.compress(b'{"choices":"' + bytes(32 * 1024 * 1024))
     async with node_before(OPENAI, send(whole(bomb, headers=[("Content-Encoding", "gzip")]))) as (_, node):
-        reply = await post(node.port, OPENAI.door, OPENAI.ask(stream=False))
+        reply = await post(node.port, OPENAI.endpoint, OPENAI.ask(stream=False))
     assert reply.status == 502
     assert "swells" in OPENAI.message_in(reply.body)
 

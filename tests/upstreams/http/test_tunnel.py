@@ -20,13 +20,13 @@ from masa_node.routing.answer_reader import read_whole
 from masa_node.upstreams.http import client as http_client
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.http.proxies import Proxies
+from tests.fakes.dialect_samples import OPENAI, listed
 from tests.fakes.http_bytes import LAST_CHUNK, chunk, head, stream_head, whole
 from tests.fakes.llm_server import FakeLlm, Line, Script, close, flood, reset, send, send_each, stall, until, wait_for
 from tests.fakes.no_server import closed_port, full_backlog
 from tests.fakes.proxy import FakeProxy
 from tests.fakes.raw_http import post
 from tests.fakes.running import running_node
-from tests.fakes.speech import OPENAI, listed
 from tests.upstreams.http.test_client_sockets import after_ten
 from tests.upstreams.test_reaching import CERTIFICATES, tls
 
@@ -338,14 +338,14 @@ async def test_a_cancel_at_any_turn_of_the_loop_leaves_nothing_open(script: Scri
 
 async def test_a_node_behind_a_proxy_serves_and_shows_no_credentials(log_lines: list[Any]) -> None:
     async with FakeLlm(tls=tls("elsewhere.pem")) as llm, FakeProxy({f"{HOST}:443": llm.port}) as proxy:
-        llm.answer("/v1/models", *[listed("m")]).answer(OPENAI.door, (send(OPENAI.stream),))
+        llm.answer("/v1/models", *[listed("m")]).answer(OPENAI.endpoint, (send(OPENAI.stream),))
         settings = {**OPENAI.settings(f"https://{HOST}"), "https_proxy": proxy.setting(USER)}
         async with running_node(**settings) as node:
-            reply = await post(node.port, OPENAI.door, OPENAI.ask())
+            reply = await post(node.port, OPENAI.endpoint, OPENAI.ask())
             assert (reply.body, reply.is_whole) == (b"".join(OPENAI.frames), True)
             proxy.script = (send(head(407, ())), stall)
             proxy.cut()
-            refused = await post(node.port, OPENAI.door, OPENAI.ask())
+            refused = await post(node.port, OPENAI.endpoint, OPENAI.ask())
     assert "HTTPS_PROXY" in OPENAI.message_in(refused.body)
     assert all(b"hunter2" not in got.raw and BASIC.encode() not in got.raw for got in llm.requests)
     shown = f"{log_lines} {refused.body!r} {refused.headers} {node.node.settings!r}"

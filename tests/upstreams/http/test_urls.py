@@ -8,13 +8,13 @@ import pytest
 from masa_node.chat.errors import ConfigurationError
 from masa_node.node.node import upstream_specs
 from masa_node.upstreams.http.urls import anthropic_base, merged_query, ollama_url, openai_bases, with_scheme
-from masa_node.upstreams.spec import Kind, UpstreamSpec, check_spec
+from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec, check_spec
+from tests.fakes.dialect_samples import ANTHROPIC, OLLAMA, OPENAI, listed
 from tests.fakes.http_bytes import whole
 from tests.fakes.llm_server import FakeLlm, Script, send
 from tests.fakes.no_server import closed_port
 from tests.fakes.raw_http import get, post
 from tests.fakes.running import RunningNode, running_node, settings_of
-from tests.fakes.speech import ANTHROPIC, OLLAMA, OPENAI, listed
 
 VERSION: Script = (send(whole(b'{"version":"0.32.15"}')),)
 TAGS: Script = (send(whole(b'{"models":[{"name":"m"}]}')),)
@@ -67,7 +67,7 @@ async def test_openai_base_url_is_asked_as_its_sdk_asks_it(ending: str) -> None:
     async with FakeLlm().answer(f"{base}/models", listed("m")).answer(f"{base}/chat/completions", GOOD) as llm:
         url = f"{llm.url}{base}{ending}"
         async with running_node(OPENAI_API_KEY="k", OPENAI_BASE_URL=url) as node:
-            assert (await post(node.port, OPENAI.door, OPENAI.ask(stream=False))).status == 200
+            assert (await post(node.port, OPENAI.endpoint, OPENAI.ask(stream=False))).status == 200
             assert (await state(node))[:2] == (200, "up")
 
 
@@ -75,7 +75,7 @@ async def test_an_api_without_v1_is_found_where_no_path_was_given() -> None:
     async with FakeLlm().answer("/models", listed("m")).answer("/chat/completions", GOOD) as llm:
         for settings in ({"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": llm.url}, {"LLM_CHAT_URL": llm.url}):
             async with running_node(**settings) as node:
-                assert (await post(node.port, OPENAI.door, OPENAI.ask(stream=False))).status == 200
+                assert (await post(node.port, OPENAI.endpoint, OPENAI.ask(stream=False))).status == 200
 
 
 @pytest.mark.parametrize("ending", ["/messages", "", "/"])
@@ -83,7 +83,7 @@ async def test_anthropic_base_url_is_asked_as_its_sdk_asks_it(ending: str) -> No
     async with FakeLlm().answer("/x/v1/models", listed("m")).answer("/x/v1/messages", (send(ANTHROPIC.whole),)) as llm:
         url = f"{llm.url}/x/v1{ending}" if ending == "/messages" else f"{llm.url}/x{ending}"
         async with running_node(ANTHROPIC_API_KEY="k", ANTHROPIC_BASE_URL=url) as node:
-            assert (await post(node.port, ANTHROPIC.door, ANTHROPIC.ask(stream=False))).status == 200
+            assert (await post(node.port, ANTHROPIC.endpoint, ANTHROPIC.ask(stream=False))).status == 200
 
 
 # ---- LLM_CHAT_URL ----
@@ -95,18 +95,18 @@ async def test_anthropic_base_url_is_asked_as_its_sdk_asks_it(ending: str) -> No
 )
 async def test_an_ollama_is_found_by_each_of_its_urls(ending: str) -> None:
     async with FakeLlm().answer("/api/version", VERSION).answer("/api/tags", TAGS) as llm:
-        llm.answer(OLLAMA.door, (send(OLLAMA.whole),)).answer(OPENAI.door, GOOD)
+        llm.answer(OLLAMA.endpoint, (send(OLLAMA.whole),)).answer(OPENAI.endpoint, GOOD)
         async with running_node(LLM_CHAT_URL=llm.url + ending) as node:
             assert node.node.states()[0][1] == "Ollama"
-            assert (await post(node.port, OLLAMA.door, OLLAMA.ask(stream=False))).status == 200
-            assert (await post(node.port, OPENAI.door, OPENAI.ask(stream=False))).status == 200
+            assert (await post(node.port, OLLAMA.endpoint, OLLAMA.ask(stream=False))).status == 200
+            assert (await post(node.port, OPENAI.endpoint, OPENAI.ask(stream=False))).status == 200
 
 
 async def test_an_ollama_behind_a_path_is_found() -> None:
     async with FakeLlm().answer("/gpu/api/version", VERSION).answer("/gpu/api/tags", TAGS) as llm:
         llm.answer("/gpu/api/chat", (send(OLLAMA.whole),))
         async with running_node(LLM_CHAT_URL=f"{llm.url}/gpu") as node:
-            assert (await post(node.port, OLLAMA.door, OLLAMA.ask(stream=False))).status == 200
+            assert (await post(node.port, OLLAMA.endpoint, OLLAMA.ask(stream=False))).status == 200
 
 
 @pytest.mark.parametrize(
@@ -129,15 +129,15 @@ async def test_the_api_of_a_compatible_server_is_found_where_it_lists_its_models
         FakeLlm().answer(f"{base}/models", listed("m")).answer(f"{base}/chat/completions", GOOD) as llm,
         running_node(LLM_CHAT_URL=llm.url + url) as node,
     ):
-        assert (await post(node.port, OPENAI.door, OPENAI.ask(stream=False))).status == 200
+        assert (await post(node.port, OPENAI.endpoint, OPENAI.ask(stream=False))).status == 200
         assert (await state(node))[:2] == (200, "up")
 
 
 async def test_host_and_port_are_enough() -> None:
-    async with FakeLlm().answer("/v1/models", listed("m")).answer(OPENAI.door, GOOD) as llm:
+    async with FakeLlm().answer("/v1/models", listed("m")).answer(OPENAI.endpoint, GOOD) as llm:
         for url in (f"127.0.0.1:{llm.port}", f"localhost:{llm.port}/v1"):
             async with running_node(LLM_CHAT_URL=url) as node:
-                assert (await post(node.port, OPENAI.door, OPENAI.ask(stream=False))).status == 200
+                assert (await post(node.port, OPENAI.endpoint, OPENAI.ask(stream=False))).status == 200
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ async def test_where_everything_is_a_404_there_is_no_server_and_what_was_tried_i
         assert (status, is_up) == (503, "down")
         assert "answered 404" in note
         assert "Is the URL right?" in note
-        reply = await post(node.port, OPENAI.door, OPENAI.ask())
+        reply = await post(node.port, OPENAI.endpoint, OPENAI.ask())
     assert reply.status == 404
     assert "answered 404" in OPENAI.message_in(reply.body) or "does not speak" in OPENAI.message_in(reply.body)
 
@@ -181,33 +181,33 @@ async def test_a_hosted_url_under_which_nothing_is_is_down(settings: str) -> Non
 
 
 async def test_a_server_without_a_list_is_up_because_it_refuses_an_empty_request() -> None:
-    async with FakeLlm().answer(OPENAI.door, GOOD) as llm:
+    async with FakeLlm().answer(OPENAI.endpoint, GOOD) as llm:
         for settings in ({"LLM_CHAT_URL": llm.url}, {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": f"{llm.url}/v1"}):
             async with running_node(**settings) as node:
                 assert (await state(node))[:2] == (200, "up")
-                assert (await post(node.port, OPENAI.door, OPENAI.ask(stream=False))).status == 200
+                assert (await post(node.port, OPENAI.endpoint, OPENAI.ask(stream=False))).status == 200
 
 
 @pytest.mark.parametrize("status", [401, 402, 403, 405, 429, 503])
 async def test_a_server_that_refuses_its_list_is_a_server(status: int) -> None:
     refused = (send(whole(b'{"error":{"message":"no"}}', status=status)),)
-    async with FakeLlm().answer("/v1/models", refused).answer(OPENAI.door, GOOD) as llm:
+    async with FakeLlm().answer("/v1/models", refused).answer(OPENAI.endpoint, GOOD) as llm:
         for settings in ({"LLM_CHAT_URL": llm.url}, {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": f"{llm.url}/v1"}):
             async with running_node(**settings) as node:
                 ready, is_up, note = await state(node)
                 assert (ready, is_up) == (200, "up")
                 assert f"answered {status}" in note
-                assert (await post(node.port, OPENAI.door, OPENAI.ask(stream=False))).status == 200
+                assert (await post(node.port, OPENAI.endpoint, OPENAI.ask(stream=False))).status == 200
 
 
 async def test_a_list_that_is_refused_for_a_while_keeps_the_last_one() -> None:
     busy = (send(whole(b"{}", status=429)),)
     async with (
-        FakeLlm().answer("/v1/models", listed("m"), busy).answer(OPENAI.door, GOOD) as llm,
+        FakeLlm().answer("/v1/models", listed("m"), busy).answer(OPENAI.endpoint, GOOD) as llm,
         running_node(OPENAI_API_KEY="k", OPENAI_BASE_URL=f"{llm.url}/v1") as node,
     ):
-        await node.node.roster.providers[0].offers()
-        assert [offer.model for offer in await node.node.roster.providers[0].offers() or ()] == ["m"]
+        await node.node.poller.providers[0].offers()
+        assert [offer.model for offer in await node.node.poller.providers[0].offers() or ()] == ["m"]
 
 
 # ---- OLLAMA_HOST ----
@@ -274,14 +274,14 @@ def test_what_the_owner_has_set_in_the_query_cannot_be_set_by_who_asks() -> None
 )
 def test_what_cannot_go_along_is_refused_without_showing_a_secret(url: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message) as caught:
-        check_spec(UpstreamSpec("x", Kind.OPENAI, url, "sk-secret"), "OPENAI_BASE_URL")
+        check_spec(UpstreamSpec("x", UpstreamKind.OPENAI, url, "sk-secret"), "OPENAI_BASE_URL")
     assert "pw" not in caught.value.message
     assert "sk-secret" not in caught.value.message
 
 
 def test_user_and_query_are_no_part_of_what_is_shown() -> None:
     url = "http://me:pw%40@localhost/v1?code=hidden"
-    spec = check_spec(UpstreamSpec("x", Kind.AUTO, url), "LLM_CHAT_URL")
+    spec = check_spec(UpstreamSpec("x", UpstreamKind.AUTO, url), "LLM_CHAT_URL")
     assert (spec.url, spec.query) == ("http://localhost/v1", "code=hidden")
     assert spec.headers == (("authorization", "Basic bWU6cHdA"),)
     shown = repr(spec) + repr(settings_of(LLM_CHAT_URL=url))

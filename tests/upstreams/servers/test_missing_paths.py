@@ -8,11 +8,11 @@ import pytest
 from masa_node.chat.errors import ErrorAnswer, NotAnAnswer
 from masa_node.upstreams import poller
 from masa_node.upstreams.servers.missing import is_of_the_path
+from tests.fakes.dialect_samples import OPENAI, listed
 from tests.fakes.http_bytes import JSON, whole
 from tests.fakes.llm_server import FakeLlm, Script, Step, send
 from tests.fakes.raw_http import get, post
 from tests.fakes.running import running_node
-from tests.fakes.speech import OPENAI, listed
 
 EMBEDDINGS = "/v1/embeddings"  # which can be had in no other format
 MODEL = "llama-3-8b"
@@ -96,7 +96,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("status", "body"), OF_THE_PATH)
 async def test_a_missing_endpoint_is_told_so_and_asked_once(status: int, body: bytes) -> None:
     async with FakeLlm().answer("/v1/models", listed(MODEL)).answer(EMBEDDINGS, (answer(status, body),)) as llm:
-        llm.answer(OPENAI.door, (send(OPENAI.whole),))
+        llm.answer(OPENAI.endpoint, (send(OPENAI.whole),))
         async with running_node(LLM_CHAT_URL=llm.url) as node:
             for _ in range(3):
                 reply = await post(node.port, EMBEDDINGS, BODY)
@@ -105,24 +105,24 @@ async def test_a_missing_endpoint_is_told_so_and_asked_once(status: int, body: b
                 assert "POST /v1/chat/completions" in message
                 assert "No LLM known here serves the model" not in message
                 assert EMBEDDINGS not in message.partition("Ask for it through")[2]
-            assert (await post(node.port, OPENAI.door, BODY)).status == 200
+            assert (await post(node.port, OPENAI.endpoint, BODY)).status == 200
             assert len(llm.asked(EMBEDDINGS)) == 1
-            await llm.until(lambda: EMBEDDINGS not in doors_of(node.node.catalog))
+            await llm.until(lambda: EMBEDDINGS not in endpoints_of(node.node.catalog))
             listing = json.loads((await get(node.port, "/api/v1/llm/models")).body)["models"][0]
-            assert EMBEDDINGS not in listing["doors"]
+            assert EMBEDDINGS not in listing["endpoints"]
 
 
 @pytest.mark.usefixtures("_impatient")
 @pytest.mark.parametrize("body", OF_THE_PATH_IN_A_200)
 async def test_a_missing_endpoint_is_learnt_from_a_200_too(body: bytes) -> None:
     async with FakeLlm().answer("/v1/models", listed(MODEL)).answer(EMBEDDINGS, (answer(200, body),)) as llm:
-        llm.answer(OPENAI.door, (send(OPENAI.whole),))
+        llm.answer(OPENAI.endpoint, (send(OPENAI.whole),))
         async with running_node(LLM_CHAT_URL=llm.url) as node:
             for _ in range(3):
                 reply = await post(node.port, EMBEDDINGS, BODY)
                 assert reply.status in (400, 404)
                 assert "POST /v1/chat/completions" in json.loads(reply.body)["error"]["message"]
-            assert (await post(node.port, OPENAI.door, BODY)).status == 200
+            assert (await post(node.port, OPENAI.endpoint, BODY)).status == 200
             assert len(llm.asked(EMBEDDINGS)) == 1
 
 
@@ -131,25 +131,25 @@ UNEXPECTED = b'{"error":"Unexpected endpoint or method. (%s)"}'
 
 @pytest.mark.parametrize("wants_stream", [True, False])
 @pytest.mark.parametrize("status", [200, 400, 404])
-@pytest.mark.parametrize("door", ["/v1/responses", "/v1/completions", "/v1/messages", "/api/chat", "/api/generate"])
+@pytest.mark.parametrize("endpoint", ["/v1/responses", "/v1/completions", "/v1/messages", "/api/chat", "/api/generate"])
 async def test_what_the_server_has_no_endpoint_for_is_asked_of_it_in_another_format(
-    door: str, status: int, *, wants_stream: bool
+    endpoint: str, status: int, *, wants_stream: bool
 ) -> None:
     """As LM Studio of last year, which has chat completions alone and says with 200 that it has no other."""
-    missing = (answer(status, UNEXPECTED % f"POST {door}".encode()),)
-    said = {"/v1/responses": "input", "/v1/completions": "prompt", "/api/generate": "prompt"}.get(door)
+    missing = (answer(status, UNEXPECTED % f"POST {endpoint}".encode()),)
+    said = {"/v1/responses": "input", "/v1/completions": "prompt", "/api/generate": "prompt"}.get(endpoint)
     talk: dict[str, object] = {said: "hi"} if said else {"messages": [{"role": "user", "content": "hi"}]}
     body = json.dumps({"model": MODEL, "stream": wants_stream, **talk}).encode()
-    llm = FakeLlm().answer("/v1/models", listed(MODEL)).answer(OPENAI.door, (send(OPENAI.whole),))
+    llm = FakeLlm().answer("/v1/models", listed(MODEL)).answer(OPENAI.endpoint, (send(OPENAI.whole),))
     for path in ("/v1/responses", "/v1/completions", "/v1/messages"):
         llm.answer(path, missing)
     for path in ("/api/version", "/api/tags"):
         llm.answer(path, (answer(status, UNEXPECTED % f"GET {path}".encode()),))
     async with llm, running_node(LLM_CHAT_URL=llm.url) as node:
         for _ in range(2):
-            reply = await post(node.port, door, body)
+            reply = await post(node.port, endpoint, body)
             assert reply.status == 200, reply.body
-    assert len(llm.asked(OPENAI.door)) == 2
+    assert len(llm.asked(OPENAI.endpoint)) == 2
 
 
 @pytest.mark.parametrize("status", [200, 400, 404, 501])
@@ -167,7 +167,7 @@ async def test_a_url_under_which_everything_is_unexpected_is_no_server(status: i
     llm.plays_for_the_empty = True
     llm.answer("/x/chat/completions", (answer(status, UNEXPECTED % b"POST /x"),))
     async with llm, running_node(LLM_CHAT_URL=f"{llm.url}/x") as node:
-        (provider,) = node.node.roster.providers
+        (provider,) = node.node.poller.providers
         with pytest.raises(NotAnAnswer, match="no LLM server is there"):
             await provider.offers()
 
@@ -175,16 +175,18 @@ async def test_a_url_under_which_everything_is_unexpected_is_no_server(status: i
 @pytest.mark.parametrize("status", [200, 400, 404])
 async def test_the_base_below_which_lists_are_missing_is_passed_by(status: int) -> None:
     """`http://localhost:1234` as LM Studio's users write it: `/models` is said to be unexpected, with 200."""
-    llm = FakeLlm().answer("/v1/models", listed(MODEL)).answer(OPENAI.door, (send(OPENAI.whole),))
+    llm = FakeLlm().answer("/v1/models", listed(MODEL)).answer(OPENAI.endpoint, (send(OPENAI.whole),))
     llm.answer("/models", (answer(status, UNEXPECTED % b"GET /models"),))
     async with llm, running_node(OPENAI_BASE_URL=llm.url, OPENAI_API_KEY="k") as node:
-        assert (await post(node.port, OPENAI.door, BODY)).status == 200
+        assert (await post(node.port, OPENAI.endpoint, BODY)).status == 200
 
 
-def doors_of(catalog: object) -> set[str]:
+def endpoints_of(catalog: object) -> set[str]:
     offers = catalog.all_offers()  # type: ignore[attr-defined]
     return {
-        "/v1/embeddings" if door == "openai.embeddings" else str(door) for _, offer in offers for door in offer.doors
+        "/v1/embeddings" if endpoint == "openai.embeddings" else str(endpoint)
+        for _, offer in offers
+        for endpoint in offer.endpoints
     }
 
 
@@ -214,7 +216,7 @@ async def test_another_server_that_has_the_endpoint_is_asked(tmp_path: Path) -> 
         FakeLlm().answer("/v1/models", listed(MODEL)) as one,
         FakeLlm().answer("/v1/models", listed(MODEL)) as two,
     ):
-        one.answer(OPENAI.door, (send(OPENAI.whole),))
+        one.answer(OPENAI.endpoint, (send(OPENAI.whole),))
         two.answer(EMBEDDINGS, (send(whole(ANSWER)),))
         file.write_text(
             "".join(f'[[upstream]]\nname = "s{at}"\nurl = "{llm.url}"\n' for at, llm in enumerate((one, two)))
@@ -229,7 +231,7 @@ async def test_what_was_missing_is_asked_again_when_the_server_was_away() -> Non
     async with FakeLlm().answer("/v1/models", listed(MODEL)) as llm, running_node(LLM_CHAT_URL=llm.url) as node:
         assert (await post(node.port, EMBEDDINGS, BODY)).status == 404
         llm.answer(EMBEDDINGS, (send(whole(ANSWER)),)).answer("/v1/models", (send(whole(b"<html>")),), listed(MODEL))
-        (provider,) = node.node.roster.providers
+        (provider,) = node.node.poller.providers
         with pytest.raises(Exception, match="list of models"):
             await provider.offers()
         node.node.catalog.put(provider, await provider.offers())

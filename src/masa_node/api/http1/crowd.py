@@ -1,8 +1,8 @@
 """Everybody who is connected: how many from each place, and who makes room when there are too many.
 
-Room is made by those who lose least, in this order (`Standing`): a caller that has been answered and still sends, one
-that asks nothing or has shown no key, one whose body is on its way, one that has long taken nothing of its answer. A
-caller whose request is being worked on is never sent away.
+Room is made by those who lose least, in this order (`ConnectionState`): a caller that has been answered and still
+sends, one that asks nothing or has shown no key, one whose body is on its way, one that has long taken nothing of its
+answer. A caller whose request is being worked on is never sent away.
 """
 
 import ipaddress
@@ -21,7 +21,7 @@ SOURCE_PART = 2  # one address may have half of the connections: more than any p
 _IPV6_HOME_BITS = 64  # what one customer gets (RFC 6177), and may take as many addresses of as it likes
 
 
-class Standing(IntEnum):
+class ConnectionState(IntEnum):
     """What a connection is in the middle of; the lower, the sooner it makes room."""
 
     ANSWERED = 0
@@ -35,7 +35,7 @@ class Connected(Protocol):
     """A connection as the crowd sees it."""
 
     @property
-    def standing(self) -> Standing:
+    def state(self) -> ConnectionState:
         """What it is in the middle of."""
         ...
 
@@ -45,35 +45,37 @@ class Connected(Protocol):
         ...
 
 
-Guest = TypeVar("Guest", bound=Connected)
+AnyConnection = TypeVar("AnyConnection", bound=Connected)
 
 
-class Crowd(Generic[Guest]):
+class Crowd(Generic[AnyConnection]):
     """The connections of one server. `most` gives how many there may be."""
 
     def __init__(self, most: Callable[[], int]) -> None:
         self._most = most
-        self._by_source: dict[str, set[Guest]] = {}
+        self._by_source: dict[str, set[AnyConnection]] = {}
         self._count = 0
 
-    def enter(self, guest: Guest, source: str) -> list[Guest]:
-        """One more. Returns who has to go for it: the guest itself if nobody else can."""
+    def add(self, connection: AnyConnection, source: str) -> list[AnyConnection]:
+        """One more. Returns who has to go for it: the connection itself if nobody else can."""
         own = self._by_source.setdefault(source, set())
-        own.add(guest)
+        own.add(connection)
         self._count += 1
         most = self._most()
         if len(own) > max(1, most // SOURCE_PART):
-            return _least(own, guest)
+            return _least(own, connection)
         if self._count > most:
-            return _least((each for guests in self._by_source.values() for each in guests), guest, self._count)
+            return _least(
+                (each for connections in self._by_source.values() for each in connections), connection, self._count
+            )
         return []
 
-    def leave(self, guest: Guest, source: str) -> None:
+    def remove(self, connection: AnyConnection, source: str) -> None:
         """This one is gone. Nothing happens if it was gone before."""
         own = self._by_source.get(source)
-        if own is None or guest not in own:
+        if own is None or connection not in own:
             return
-        own.remove(guest)
+        own.remove(connection)
         self._count -= 1
         if not own:
             del self._by_source[source]
@@ -92,12 +94,12 @@ def source_of(address: str | None) -> str:
     return str(ipaddress.IPv6Network((known, _IPV6_HOME_BITS), strict=False))
 
 
-def _least(guests: Iterable[Guest], newcomer: Guest, count: int = 0) -> list[Guest]:
-    others = [each for each in guests if each is not newcomer and each.standing is not Standing.WORKED_ON]
+def _least(connections: Iterable[AnyConnection], newcomer: AnyConnection, count: int = 0) -> list[AnyConnection]:
+    others = [each for each in connections if each is not newcomer and each.state is not ConnectionState.WORKED_ON]
     if not others:
         return [newcomer]
     several = (count or len(others)) // EVICTED_AT_ONCE + 1
-    return nsmallest(several, others, key=lambda each: (each.standing, each.since_s))
+    return nsmallest(several, others, key=lambda each: (each.state, each.since_s))
 
 
 @cache

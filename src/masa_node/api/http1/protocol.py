@@ -22,7 +22,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from masa_node.api.guard import ADMITTED
-from masa_node.api.http1.crowd import Crowd, Standing, max_connections, source_of
+from masa_node.api.http1.crowd import ConnectionState, Crowd, max_connections, source_of
 from masa_node.api.http1.cycle import Cycle, CycleUntilClose, Writer
 from masa_node.api.http1.raw_responses import HEAD_TOO_LARGE, HEAD_TOO_SLOW, MALFORMED, MAX_HEAD_BYTES, MAX_HEADERS
 from masa_node.api.http1.request_target import path_and_query
@@ -79,13 +79,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.since_s = self.loop.time()
         self._start_timer(HEAD_TIMEOUT_S)
         self._source = source_of(self.client[0] if self.client else None)
-        for least in _crowd_of(self.server_state).enter(self, self._source):
+        for least in _crowd_of(self.server_state).add(self, self._source):
             least.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._stop_timer()
-        _crowd_of(self.server_state).leave(self, self._source)
+        _crowd_of(self.server_state).remove(self, self._source)
         self.pipeline.clear()
         if self._running is not None:
             self._running.caller_has_gone()
@@ -353,17 +353,17 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     # ---- as the crowd sees it ----
 
     @property
-    def standing(self) -> Standing:
+    def state(self) -> ConnectionState:
         """What it is in the middle of; nobody without a key where one is needed is in the middle of anything."""
         if self._lingers or self.transport.is_closing():
-            return Standing.ANSWERED
+            return ConnectionState.ANSWERED
         running = self._running
         if running is None or running.response_complete or ADMITTED not in running.scope:
-            return Standing.IDLE
+            return ConnectionState.IDLE
         if running.more_body:
-            return Standing.SENDING
+            return ConnectionState.SENDING
         stalled_s = 0.0 if self._stalled_since_s is None else self.loop.time() - self._stalled_since_s
-        return Standing.STALLED if stalled_s > FLUSH_STALL_S else Standing.WORKED_ON
+        return ConnectionState.STALLED if stalled_s > FLUSH_STALL_S else ConnectionState.WORKED_ON
 
     def pause_writing(self) -> None:
         """The caller takes less than there is."""

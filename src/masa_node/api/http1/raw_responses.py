@@ -1,4 +1,4 @@
-"""Answers to what is not a request yet, so that no door, dialect or log line can be had for it: whole responses."""
+"""Answers to what is not a request yet, so that no endpoint, dialect or log line can be had for it: whole responses."""
 
 MAX_HEAD_BYTES = 64 * 1024  # nginx: 4 x 8 kB, Apache: 100 x 8 kB
 MAX_HEADERS = 128  # Apache: 100

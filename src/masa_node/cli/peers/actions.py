@@ -1,4 +1,6 @@
-"""What the commands about peers do: by a wish if a node runs with this MASA_DIR, else upon its store themselves."""
+"""What the commands about peers do: by an owner command to the node if one runs with this MASA_DIR, else upon its
+store themselves.
+"""
 
 import asyncio
 import contextlib
@@ -14,10 +16,10 @@ from rich.console import Console
 
 from masa_node.chat.errors import ConfigurationError, MasaError, Unreachable
 from masa_node.cli.output import check_url, plain
-from masa_node.cli.peers.listing import ShownNetwork, fetch_peers, invite_id, remembered
+from masa_node.cli.peers.listing import NetworkView, fetch_peers, invite_id, remembered
 from masa_node.network.links.invites import TOKEN_BYTES, BadInvite, Invite, make_link, parse_link, token_hash
 from masa_node.network.links.peer_book import PeerBook, PeerRecord
-from masa_node.network.store.commands import Answer, Verb, Wish, WishState, carry_out
+from masa_node.network.store.commands import CommandResult, CommandState, OwnerCommand, Verb, apply
 from masa_node.network.store.database import StoreFailed
 from masa_node.network.store.lock import NodeLock, is_held_by_another
 from masa_node.network.store.node_key import load_secret
@@ -95,7 +97,7 @@ async def make_invite(masa_dir: Path, wanted: WantedInvite) -> MadeInvite:
         try:
             address = await _needed_address(store, is_running=is_running)
             if is_running:  # one that does not read what is written here would refuse it
-                await _answer(store, await store.add_wish(Verb.CHECK, address.node_id, time.time()), _NO_INVITE)
+                await _answer(store, await store.add_command(Verb.CHECK, address.node_id, time.time()), _NO_INVITE)
         except BaseException:
             await store.revoke_invite(kept.token_hash)
             raise
@@ -122,33 +124,35 @@ async def revoke_invite(masa_dir: Path, text: str) -> str:
         return invite_id(found[0])
 
 
-async def join(masa_dir: Path, link: str) -> Answer:
+async def join(masa_dir: Path, link: str) -> CommandResult:
     """Join by this link, now if a node runs, else at its next start. Raises `BadInvite`, `NotDone`."""
     invite = parse_link(link, time.time())
     async with _opened(masa_dir) as store:
         if invite.node_id == await _own_id(store):
             raise BadInvite("This is this node's own invite. Use it on another node.")
-        wish_id = await store.add_wish(Verb.JOIN, "".join(link.split()), time.time())
+        command_id = await store.add_command(Verb.JOIN, "".join(link.split()), time.time())
         if not is_held_by_another(masa_dir):
-            return Answer(WishState.PENDING, "The node will join when it is started: `masa-node up`.")
-        return await _answer(store, wish_id, "It keeps trying until the invite ends; its log says what is in the way.")
+            return CommandResult(CommandState.PENDING, "The node will join when it is started: `masa-node up`.")
+        return await _answer(
+            store, command_id, "It keeps trying until the invite ends; its log says what is in the way."
+        )
 
 
-async def change_peer(masa_dir: Path, verb: Verb, text: str) -> Answer:
+async def change_peer(masa_dir: Path, verb: Verb, text: str) -> CommandResult:
     """Every verb but JOIN, upon the peer that `text` names. Raises `ConfigurationError`, `NotDone`."""
     async with _opened(masa_dir) as store:
         node_id = find_peer(text, await store.load(), is_to_be_trusted=verb is Verb.TRUST)
         lock = await asyncio.to_thread(NodeLock.take_if_free, masa_dir)
         if lock is None:
-            wish_id = await store.add_wish(verb, node_id, time.time())
-            return await _answer(store, wish_id, "It will be done as soon as the node looks; see its log.")
+            command_id = await store.add_command(verb, node_id, time.time())
+            return await _answer(store, command_id, "It will be done as soon as the node looks; see its log.")
         with lock:
-            return await _carry_out_here(store, verb, node_id)
+            return await _apply_here(store, verb, node_id)
 
 
 async def show_peers(
     masa_dir: Path, url: str, default_url: str, api_keys: Sequence[str], proxies: Proxies = NO_PROXIES
-) -> ShownNetwork:
+) -> NetworkView:
     """What the node at `url` tells; without one the node of this MASA_DIR, or what it remembers if it does not run."""
     if url:
         check_url(url)
@@ -161,13 +165,15 @@ async def show_peers(
     if not is_running:
         return memory
     try:
-        told = await fetch_peers(default_url, api_keys)
+        answered = await fetch_peers(default_url, api_keys)
     except Unreachable as exc:
         why = f"the node runs, but does not answer at {default_url}: {exc.message}"
         return msgspec.structs.replace(memory, state="unknown", why=why)
-    if own_id and told.node_id and told.node_id != own_id:
-        raise NotDone(f"At {default_url} answers another node, {short_id(told.node_id)}. Name this one's with --url.")
-    return told
+    if own_id and answered.node_id and answered.node_id != own_id:
+        raise NotDone(
+            f"At {default_url} answers another node, {short_id(answered.node_id)}. Name this one's with --url."
+        )
+    return answered
 
 
 async def url_of_running_node(masa_dir: Path, otherwise: str) -> str:
@@ -231,36 +237,36 @@ async def _opened(masa_dir: Path) -> AsyncGenerator[Store]:
         await store.close()
 
 
-async def _carry_out_here(store: Store, verb: Verb, node_id: NodeId) -> Answer:
+async def _apply_here(store: Store, verb: Verb, node_id: NodeId) -> CommandResult:
     """No node runs, and none can start meanwhile: the caller holds the lock."""
     own_id = await _own_id(store)
     book = PeerBook(await store.load(), own=NodeId(own_id) if own_id else None)
     now_unix_s = time.time()
-    for earlier in await store.pending_wishes():  # what a node that was stopped did not get to
+    for earlier in await store.pending_commands():  # what a node that was stopped did not get to
         if earlier.verb is not Verb.JOIN:
-            done = carry_out(earlier, book, now_unix_s)
-            await store.answer_wish(earlier.id, done.state, done.words)
-    answer = carry_out(Wish(1, verb, node_id, int(now_unix_s)), book, now_unix_s)
-    if answer.state is not WishState.DONE:
+            done = apply(earlier, book, now_unix_s)
+            await store.finish_command(earlier.id, done.state, done.words)
+    answer = apply(OwnerCommand(1, verb, node_id, int(now_unix_s)), book, now_unix_s)
+    if answer.state is not CommandState.DONE:
         raise NotDone(answer.words)
     if not await store.save(*book.take_changes()):
         raise StoreFailed("It could not be written to MASA_DIR. The line above says why.")
     return answer
 
 
-async def _answer(store: Store, wish_id: int, otherwise: str) -> Answer:
-    """Wait for what the node makes of this wish. Raises `NotDone`."""
-    wish = await _wait_for(lambda: _answered(store, wish_id), is_running=True)
-    if wish is None:
+async def _answer(store: Store, command_id: int, otherwise: str) -> CommandResult:
+    """Wait for what the node makes of this command. Raises `NotDone`."""
+    command = await _wait_for(lambda: _answered(store, command_id), is_running=True)
+    if command is None:
         raise NotDone(f"The node did not answer within {ANSWER_WITHIN_S:.0f} s. {otherwise}")
-    if wish.state is not WishState.DONE:
-        raise NotDone(wish.words)
-    return Answer(wish.state, wish.words)
+    if command.state is not CommandState.DONE:
+        raise NotDone(command.words)
+    return CommandResult(command.state, command.words)
 
 
-async def _answered(store: Store, wish_id: int) -> Wish | None:
-    wish = await store.wish(wish_id)
-    return wish if wish is not None and wish.state is not WishState.PENDING else None
+async def _answered(store: Store, command_id: int) -> OwnerCommand | None:
+    command = await store.command(command_id)
+    return command if command is not None and command.state is not CommandState.PENDING else None
 
 
 async def _wait_for(look: Callable[[], Awaitable[T | None]], *, is_running: bool) -> T | None:

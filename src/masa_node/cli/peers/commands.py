@@ -14,7 +14,7 @@ from masa_node.chat.errors import ConfigurationError
 from masa_node.cli.output import Group, Json, calendar_time, print_json
 from masa_node.network.links.invites import write_bootnode
 from masa_node.network.store.commands import Verb
-from masa_node.network.transport.addresses import Reach, reach
+from masa_node.network.transport.addresses import AddressScope, scope_of
 from masa_node.network.transport.interfaces import PeerAddress
 from masa_node.node.proxies import read_proxies
 from masa_node.node.settings.environment import Settings, listed, read_settings
@@ -194,10 +194,10 @@ def _tell(words: str) -> None:
 
 def _tell_reach(address: PeerAddress) -> None:
     """Say it when not everybody can use these addresses."""
-    kinds = {reach(text) for text in address.direct}
-    if address.relay_url or Reach.PUBLIC in kinds:
+    kinds = {scope_of(text) for text in address.direct}
+    if address.relay_url or AddressScope.PUBLIC in kinds:
         return
-    if kinds <= {Reach.LOOPBACK}:
+    if kinds <= {AddressScope.LOOPBACK}:
         _tell("This node is reachable on this machine only: see PEER_HOST and RELAY_URL.")
     else:
         _tell("This node knows private addresses of itself only: they lead to it on its own network. From elsewhere")

@@ -10,14 +10,14 @@ from rich.text import Text
 from masa_node.chat.errors import ConnectionRefused, NotAnAnswer, ProviderError
 from masa_node.cli.models import no_node_at
 from masa_node.cli.output import ago, calendar_time, console, plain
-from masa_node.network.links.peer_book import PeerRecord, Standing
+from masa_node.network.links.peer_book import MembershipLevel, PeerRecord
 from masa_node.network.store.rows import KeptInvite
 from masa_node.network.transport.interfaces import short_id
 from masa_node.routing.answer_reader import read_whole
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.http.proxies import NO_PROXIES, Proxies
 
-MAX_ANSWER_BYTES = 64 * 1024 * 1024  # 10 000 peers with 256 models each would take less
+MAX_PEERS_ANSWER_BYTES = 64 * 1024 * 1024  # 10 000 peers with 256 models each would take less
 MAX_SHOWN_MODELS = 3
 MAX_CELL_CHARS = 60
 MAX_WHY_CHARS = 300
@@ -25,10 +25,10 @@ MAX_REASONS_SHOWN = 5
 MAX_STAKES_SHOWN = 20
 INVITE_ID_CHARS = 8  # of the token's hash: a thousand invites at most
 _MINUTE_S = 60
-_OK, _UNAUTHORIZED, _NO_SUCH_DOOR = 200, 401, 404
+_OK, _UNAUTHORIZED, _NO_SUCH_ENDPOINT = 200, 401, 404
 
 
-class ShownStake(msgspec.Struct, frozen=True, kw_only=True):
+class StakeOfPeer(msgspec.Struct, frozen=True, kw_only=True):
     """The verdict on one peer's stake, as the node tells it."""
 
     verdict: str = ""
@@ -41,12 +41,12 @@ class ShownStake(msgspec.Struct, frozen=True, kw_only=True):
     age_s: int | None = None
 
 
-class ShownPeer(msgspec.Struct, frozen=True, kw_only=True):
+class PeerView(msgspec.Struct, frozen=True, kw_only=True):
     """One peer as `GET /api/v1/peers` tells it. `route` and `rtt_ms` are null while it is not linked."""
 
     id: str
     name: str | None = None
-    standing: str | None = None
+    membership: str | None = None
     vouched_by: str | None = None
     trusted: bool = False
     connected: bool = False
@@ -56,14 +56,14 @@ class ShownPeer(msgspec.Struct, frozen=True, kw_only=True):
     models: list[str] | None = None
     version: str | None = None
     running: int | None = None
-    places: int | None = None
+    slots: int | None = None
     failures: int | None = None
     error: str | None = None
     last_seen_at_unix_s: float | None = None
-    stake: ShownStake | None = None
+    stake: StakeOfPeer | None = None
 
 
-class ShownNetwork(msgspec.Struct, frozen=True, kw_only=True):
+class NetworkView(msgspec.Struct, frozen=True, kw_only=True):
     """The whole answer; `state` is "on", "off", or, where the node was not reached, "unknown". `why` tells why."""
 
     node_id: str | None = None
@@ -71,40 +71,40 @@ class ShownNetwork(msgspec.Struct, frozen=True, kw_only=True):
     why: str | None = None
     addresses: list[str] = []
     staking: str = ""
-    peers: list[ShownPeer] = []
+    peers: list[PeerView] = []
 
 
-async def fetch_peers(url: str, api_keys: Sequence[str], proxies: Proxies = NO_PROXIES) -> ShownNetwork:
+async def fetch_peers(url: str, api_keys: Sequence[str], proxies: Proxies = NO_PROXIES) -> NetworkView:
     """What the node at this URL tells. Raises `ProviderError`, `Unreachable` when nothing listens there."""
     headers = (("Authorization", f"Bearer {api_keys[0]}"),) if api_keys else ()
     async with HttpClient(proxies) as http:
         try:
             answer = await http.get(f"{url.rstrip('/')}/api/v1/peers", headers)
-            body = await read_whole(answer, MAX_ANSWER_BYTES)
+            body = await read_whole(answer, MAX_PEERS_ANSWER_BYTES)
             return _read(answer.status, body)
         except ConnectionRefused as exc:
             raise no_node_at(url) from exc
         except ProviderError as exc:
-            exc.place = f"the node at {url}"
+            exc.location = f"the node at {url}"
             raise
 
 
-def remembered(node_id: str, records: Sequence[PeerRecord]) -> ShownNetwork:
+def remembered(node_id: str, records: Sequence[PeerRecord]) -> NetworkView:
     """The same of what MASA_DIR remembers."""
     why = "no node is on the network with this MASA_DIR (if one runs, its log says why); this is what it remembers."
-    return ShownNetwork(node_id=node_id or None, why=why, peers=[_remembered(record) for record in records])
+    return NetworkView(node_id=node_id or None, why=why, peers=[_remembered(record) for record in records])
 
 
-def print_peers(network: ShownNetwork, *, shows_all: bool) -> None:
+def print_peers(network: NetworkView, *, shows_all: bool) -> None:
     """A table of the members, of who is connected and who is blocked; those only heard of with `shows_all`."""
     out = console()
     if network.state != "on":
         what = "Not connected" if network.state == "off" else "Who is connected is not known"
         out.print(Text(f"{what}: {plain(network.why or 'no reason given', MAX_WHY_CHARS)}"))
     peers = sorted(network.peers, key=_rank)
-    shown = [peer for peer in peers if shows_all or peer.connected or peer.standing != Standing.HEARD]
+    shown = [peer for peer in peers if shows_all or peer.connected or peer.membership != MembershipLevel.HEARD]
     if shown:
-        titles = ("peer", "name", "standing", "stake", "connection", "models", "load", "seen")
+        titles = ("peer", "name", "membership", "stake", "connection", "models", "load", "seen")
         table = Table(*titles, box=None, pad_edge=False)
         now_unix_s = time.time()
         for peer in shown:
@@ -120,16 +120,16 @@ def print_peers(network: ShownNetwork, *, shows_all: bool) -> None:
         out.print("No peers yet. `masa-node invite` makes a link for another node, `masa-node join LINK` uses one.")
 
 
-def _stake_lines(network: ShownNetwork, shown: Sequence[ShownPeer]) -> list[str]:
+def _stake_lines(network: NetworkView, shown: Sequence[PeerView]) -> list[str]:
     """What holds here, and the reason of each verdict on a linked peer."""
     staked = [peer for peer in shown if peer.stake is not None and peer.connected][:MAX_STAKES_SHOWN]
     said = [f"staking: {plain(network.staking, MAX_WHY_CHARS)}"] if network.staking else []
     return [*said, *(_stake_line(peer) for peer in staked)]
 
 
-def _stake_line(peer: ShownPeer) -> str:
+def _stake_line(peer: PeerView) -> str:
     """Amount and block are in the reason, as the node words it."""
-    stake = peer.stake or ShownStake()
+    stake = peer.stake or StakeOfPeer()
     said = f"{short_id(plain(peer.id, MAX_CELL_CHARS))} is {plain(stake.verdict, MAX_CELL_CHARS)}: "
     reason = plain(stake.reason, MAX_WHY_CHARS)
     if stake.age_s is None:
@@ -159,24 +159,24 @@ def invite_id(invite: KeptInvite) -> str:
     return invite.token_hash.hex()[:INVITE_ID_CHARS]
 
 
-def _read(status: int, body: bytes) -> ShownNetwork:
+def _read(status: int, body: bytes) -> NetworkView:
     if status == _UNAUTHORIZED:
         raise NotAnAnswer("it wants an API key. Set API_KEY to one of its keys.")
-    if status == _NO_SUCH_DOOR:
+    if status == _NO_SUCH_ENDPOINT:
         raise NotAnAnswer("it knows no peers: it is no Masa node, or an old one. Name the node's address with --url.")
     try:
         if status == _OK:
-            return msgspec.json.decode(body, type=ShownNetwork)
+            return msgspec.json.decode(body, type=NetworkView)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise NotAnAnswer("its answer is no list of peers. Name the node's address with --url.") from exc
     raise NotAnAnswer(f"it answered {status} instead of a list of peers. See its log.")
 
 
-def _remembered(record: PeerRecord) -> ShownPeer:
-    return ShownPeer(
+def _remembered(record: PeerRecord) -> PeerView:
+    return PeerView(
         id=record.node_id,
         name=record.name,
-        standing=record.standing,
+        membership=record.membership,
         vouched_by=record.vouched_by,
         trusted=record.is_trusted,
         address=record.addresses[0] if record.addresses else record.relay_url,
@@ -184,22 +184,22 @@ def _remembered(record: PeerRecord) -> ShownPeer:
     )
 
 
-def _rank(peer: ShownPeer) -> tuple[bool, bool, float, str]:
-    return (not peer.connected, peer.standing == Standing.HEARD, -(peer.last_seen_at_unix_s or 0), peer.id)
+def _rank(peer: PeerView) -> tuple[bool, bool, float, str]:
+    return (not peer.connected, peer.membership == MembershipLevel.HEARD, -(peer.last_seen_at_unix_s or 0), peer.id)
 
 
-def _cells(peer: ShownPeer, now_unix_s: float) -> tuple[str, ...]:
+def _cells(peer: PeerView, now_unix_s: float) -> tuple[str, ...]:
     models = [plain(model, MAX_CELL_CHARS) for model in (peer.models or [])[:MAX_SHOWN_MODELS]]
     more = len(peer.models or []) - len(models)
-    standing = plain(peer.standing or "", MAX_CELL_CHARS)
+    membership = plain(peer.membership or "", MAX_CELL_CHARS)
     if peer.vouched_by:
-        standing = f"{standing} by {short_id(plain(peer.vouched_by, MAX_CELL_CHARS))}"
-    load = f"{peer.running or 0}/{peer.places}" if peer.connected and peer.places is not None else ""
+        membership = f"{membership} by {short_id(plain(peer.vouched_by, MAX_CELL_CHARS))}"
+    load = f"{peer.running or 0}/{peer.slots}" if peer.connected and peer.slots is not None else ""
     seen = "" if peer.last_seen_at_unix_s is None else ago(now_unix_s - peer.last_seen_at_unix_s)
     return (
         short_id(plain(peer.id, MAX_CELL_CHARS)),
         plain(peer.name or "", MAX_CELL_CHARS),
-        f"{standing}, trusted" if peer.trusted else standing,
+        f"{membership}, trusted" if peer.trusted else membership,
         plain(peer.stake.verdict, MAX_CELL_CHARS) if peer.stake is not None else "not checked",
         _connection(peer),
         ", ".join(models) + (f" and {more} more" if more > 0 else ""),
@@ -208,12 +208,12 @@ def _cells(peer: ShownPeer, now_unix_s: float) -> tuple[str, ...]:
     )
 
 
-def _connection(peer: ShownPeer) -> str:
+def _connection(peer: PeerView) -> str:
     if peer.connected:
         rtt = "" if peer.rtt_ms is None else f", {peer.rtt_ms:.0f} ms"
         return plain(peer.route or "unknown", MAX_CELL_CHARS) + rtt
     return "not reached" if _is_not_reached(peer) else "-"
 
 
-def _is_not_reached(peer: ShownPeer) -> bool:
-    return not peer.connected and bool(peer.error) and peer.standing != Standing.BLOCKED
+def _is_not_reached(peer: PeerView) -> bool:
+    return not peer.connected and bool(peer.error) and peer.membership != MembershipLevel.BLOCKED

@@ -8,16 +8,16 @@ from masa_node.cli.output import Group, Json, print_json
 
 MAX_DAYS = 90  # as delegation.MAX_LIFETIME_S: nobody takes a longer one
 
-Owner = Annotated[
+OwnerOption = Annotated[
     str, typer.Option(help="Whose stake: a wallet's address. Unset: that of this node's delegation.", metavar="ADDRESS")
 ]
-Keystore = Annotated[
+KeystoreOption = Annotated[
     str,
     typer.Option(
         help="Sign with the key in this file, as wallets export it (needs the `stake` extra).", metavar="FILE"
     ),
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="Sign without a question.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Sign without a question.")]
 
 stake_app = typer.Typer(
     no_args_is_help=True, help="This node's stake: see it, delegate it to this node, deposit it, take it out."
@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
 
 
 @stake_app.command()
-def status(owner: Owner = "", *, json: Json = False) -> None:
+def status(owner: OwnerOption = "", *, json: Json = False) -> None:
     """Show the policies, this node's delegation, its owner's stake on the chain now, and what follows."""
     from masa_node.cli.stake.context import address_given  # noqa: PLC0415 - the other commands need no chain code
     from masa_node.cli.stake.output import print_status  # noqa: PLC0415
@@ -42,9 +42,9 @@ def status(owner: Owner = "", *, json: Json = False) -> None:
 
 @stake_app.command()
 def delegate(
-    owner: Owner = "",
+    owner: OwnerOption = "",
     days: Annotated[int, typer.Option(help="How long it holds.", min=1, max=MAX_DAYS)] = 30,
-    keystore: Keystore = "",
+    keystore: KeystoreOption = "",
     signature: Annotated[
         str, typer.Option(help="What the wallet gave for the typed data printed before.", metavar="HEX")
     ] = "",
@@ -72,10 +72,10 @@ def forget(*, json: Json = False) -> None:
 @stake_app.command()
 def deposit(
     amount: Annotated[str, typer.Argument(help="How much, or `min` for the least that one node needs.")],
-    owner: Owner = "",
-    keystore: Keystore = "",
+    owner: OwnerOption = "",
+    keystore: KeystoreOption = "",
     *,
-    yes: Yes = False,
+    yes: YesOption = False,
     json: Json = False,
 ) -> None:
     """Stake tokens: approve exactly this amount, then deposit it. Without --keystore, print both for any wallet."""
@@ -89,10 +89,10 @@ def deposit(
 @stake_app.command()
 def unbond(
     amount: Annotated[str, typer.Argument(help="How much, or `all`.")],
-    owner: Owner = "",
-    keystore: Keystore = "",
+    owner: OwnerOption = "",
+    keystore: KeystoreOption = "",
     *,
-    yes: Yes = False,
+    yes: YesOption = False,
     json: Json = False,
 ) -> None:
     """Begin to take stake out: it counts no more, and may be withdrawn after the unbonding period."""
@@ -106,10 +106,10 @@ def unbond(
 @stake_app.command()
 def withdraw(
     amount: Annotated[str, typer.Argument(help="How much, or `all`.")] = "all",
-    owner: Owner = "",
-    keystore: Keystore = "",
+    owner: OwnerOption = "",
+    keystore: KeystoreOption = "",
     *,
-    yes: Yes = False,
+    yes: YesOption = False,
     json: Json = False,
 ) -> None:
     """Take out what has been unbonding for long enough. From a contract without unbonding: stake itself, at once."""
@@ -121,7 +121,9 @@ def withdraw(
 
 
 @stake_app.command()
-def revoke(owner: Owner = "", keystore: Keystore = "", *, yes: Yes = False, json: Json = False) -> None:
+def revoke(
+    owner: OwnerOption = "", keystore: KeystoreOption = "", *, yes: YesOption = False, json: Json = False
+) -> None:
     """End every delegation that the owner has signed so far, on all of his nodes."""
     from masa_node.cli.stake.send import WantedAct, act  # noqa: PLC0415 - as above
     from masa_node.staking.contract import calls  # noqa: PLC0415

@@ -15,7 +15,7 @@ class Declined(MasaError):
     code = "declined"
 
 
-def agree(question: str, otherwise: str) -> None:
+def confirm(question: str, otherwise: str) -> None:
     """Raises `Declined` with the words of `otherwise` when the answer is no."""
     if not typer.confirm(question, err=True):
         raise Declined(otherwise)

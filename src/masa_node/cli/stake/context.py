@@ -32,7 +32,7 @@ DRAFT = "delegation_draft"
 T = TypeVar("T")
 
 
-class StakeDoor:
+class StakeContext:
     """A context manager; what it opened is closed at its end. Raises `ConfigurationError`."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ import typer
 from masa_node.chat.errors import ConfigurationError
 from masa_node.cli.output import print_json
 from masa_node.cli.stake.confirm import unless_left
-from masa_node.cli.stake.context import DELEGATION, DRAFT, StakeDoor, address_given, is_a_person_there, tell
+from masa_node.cli.stake.context import DELEGATION, DRAFT, StakeContext, address_given, is_a_person_there, tell
 from masa_node.cli.stake.keystore import ask_passphrase, unlock
 from masa_node.staking.contract.account import has_code
 from masa_node.staking.contract.profile import Profile
@@ -49,26 +49,26 @@ def delegate(wanted: WantedDelegation) -> None:
     """Make, sign or finish one. Raises `ConfigurationError`, `BadDelegation`, `ChainUnknown`."""
     if wanted.signature and wanted.keystore:
         raise ConfigurationError("--signature is what a wallet gave, --keystore signs here. Leave one of them out.")
-    with StakeDoor() as door:
+    with StakeContext() as context:
         if wanted.signature:
-            _finish(door, _draft(door, wanted), wanted.signature, wanted)
+            _finish(context, _draft(context, wanted), wanted.signature, wanted)
             return
-        draft = _new_draft(door, wanted)
+        draft = _new_draft(context, wanted)
         if wanted.keystore:
-            _save(door, _signed_here(draft, Path(wanted.keystore), door.profile), wanted)
+            _save(context, _signed_here(draft, Path(wanted.keystore), context.profile), wanted)
             return
-        door.run(door.keep(DRAFT, encode(draft)))
-        _show(draft, door.profile, wanted)
+        context.run(context.keep(DRAFT, encode(draft)))
+        _show(draft, context.profile, wanted)
         if not wanted.json and is_a_person_there():
-            _finish(door, draft, typer.prompt("Signature (0x...)", err=True), wanted)
+            _finish(context, draft, typer.prompt("Signature (0x...)", err=True), wanted)
 
 
 def forget(*, json: bool) -> None:
     """Take the delegation, and one that waits for its signature, off this node. Raises `StoreFailed`."""
-    with StakeDoor() as door:
-        owner = door.run(door.known_owner())
-        door.run(door.keep(DELEGATION, b""))
-        door.run(door.keep(DRAFT, b""))
+    with StakeContext() as context:
+        owner = context.run(context.known_owner())
+        context.run(context.keep(DELEGATION, b""))
+        context.run(context.keep(DRAFT, b""))
     if json:
         print_json({"owner": owner})
     elif owner is None:
@@ -77,15 +77,15 @@ def forget(*, json: bool) -> None:
         print(f"This node no longer acts for the stake of {owner}. Peers that have seen its delegation still know it.")
 
 
-def _new_draft(door: StakeDoor, wanted: WantedDelegation) -> SignedDelegation:
-    profile = door.profile
-    owner = _owner(door, wanted)
-    reading = door.run(_read(door, owner))
-    _check_kind(door, owner, is_contract=wanted.is_contract)
+def _new_draft(context: StakeContext, wanted: WantedDelegation) -> SignedDelegation:
+    profile = context.profile
+    owner = _owner(context, wanted)
+    reading = context.run(_read(context, owner))
+    _check_kind(context, owner, is_contract=wanted.is_contract)
     now_unix_s = int(time.time())
     delegation = Delegation(
         owner,
-        bytes.fromhex(door.run(door.node_id())),
+        bytes.fromhex(context.run(context.node_id())),
         reading.epoch,
         now_unix_s,
         now_unix_s + wanted.days * DAY_S,
@@ -120,26 +120,26 @@ def _epoch(epoch: int) -> str:
     return f" Its epoch is {epoch}: this wallet has revoked {times}. Do not sign it if it has not."
 
 
-def _owner(door: StakeDoor, wanted: WantedDelegation) -> Address:
+def _owner(context: StakeContext, wanted: WantedDelegation) -> Address:
     named = address_given(wanted.owner, "--owner")
     if wanted.keystore:
         from masa_node.cli.stake.keystore import owner_of  # noqa: PLC0415 - beside the rest of it
 
         return owner_of(Path(wanted.keystore), named)
-    owner = named or door.run(door.known_owner())
+    owner = named or context.run(context.known_owner())
     if owner is None:
         raise ConfigurationError("Whose stake is it? Name the wallet: --owner ADDRESS, or --keystore FILE.")
     return owner
 
 
-def _check_kind(door: StakeDoor, owner: Address, *, is_contract: bool) -> None:
+def _check_kind(context: StakeContext, owner: Address, *, is_contract: bool) -> None:
     async def look() -> bool:
-        return await has_code(await door.rpc(), owner)
+        return await has_code(await context.rpc(), owner)
 
-    if door.run(look()) == is_contract:
+    if context.run(look()) == is_contract:
         return
     if is_contract:
-        raise ConfigurationError(f"--contract-owner: at {owner} is no contract on chain {door.profile.chain_id}.")
+        raise ConfigurationError(f"--contract-owner: at {owner} is no contract on chain {context.profile.chain_id}.")
     raise ConfigurationError(f"{owner} is a contract (a Safe?), which signs otherwise: give --contract-owner too.")
 
 
@@ -160,9 +160,9 @@ def _show(draft: SignedDelegation, profile: Profile, wanted: WantedDelegation) -
     tell(f"\nThe draft is kept. To come back with the signature: {FINISH}")
 
 
-def _draft(door: StakeDoor, wanted: WantedDelegation) -> SignedDelegation:
+def _draft(context: StakeContext, wanted: WantedDelegation) -> SignedDelegation:
     """The one that is kept. Raises `ConfigurationError` when there is none, or one of somebody else."""
-    draft = door.run(door.kept(DRAFT))
+    draft = context.run(context.kept(DRAFT))
     if draft is None:
         raise ConfigurationError(
             "No delegation waits for a signature. Begin with: masa-node stake delegate --owner ADDRESS"
@@ -170,14 +170,14 @@ def _draft(door: StakeDoor, wanted: WantedDelegation) -> SignedDelegation:
     owner = draft.delegation.owner
     if address_given(wanted.owner, "--owner") not in (None, owner):
         raise ConfigurationError(
-            f"The delegation that waits for a signature is of {owner}. Begin anew, or leave --owner out."
+            f"The delegation that waits for a signature is of {owner}. Begin again, or leave --owner out."
         )
     return draft
 
 
-def _finish(door: StakeDoor, draft: SignedDelegation, text: str, wanted: WantedDelegation) -> None:
+def _finish(context: StakeContext, draft: SignedDelegation, text: str, wanted: WantedDelegation) -> None:
     signature = _signature(text, may_be_empty=draft.is_contract)
-    _save(door, msgspec.structs.replace(draft, signature=signature), wanted)
+    _save(context, msgspec.structs.replace(draft, signature=signature), wanted)
 
 
 def _signature(text: str, *, may_be_empty: bool) -> bytes:
@@ -191,11 +191,11 @@ def _signature(text: str, *, may_be_empty: bool) -> bytes:
     return bytes.fromhex(bare)
 
 
-def _save(door: StakeDoor, signed: SignedDelegation, wanted: WantedDelegation) -> None:
+def _save(context: StakeContext, signed: SignedDelegation, wanted: WantedDelegation) -> None:
     """Keep it if it holds; the running node shows it within seconds."""
-    reading = door.run(_verified(door, signed))
-    door.run(door.keep(DELEGATION, encode(signed)))
-    door.run(door.keep(DRAFT, b""))
+    reading = context.run(_verified(context, signed))
+    context.run(context.keep(DELEGATION, encode(signed)))
+    context.run(context.keep(DRAFT, b""))
     d = signed.delegation
     if wanted.json:
         print_json(
@@ -212,19 +212,19 @@ def _save(door: StakeDoor, signed: SignedDelegation, wanted: WantedDelegation) -
     until = calendar_time(d.not_after_unix_s)
     print(f"This node acts for the stake of {d.owner} until {until}. If it runs, it shows that within seconds.")
     if reading.stake_wei < reading.minimum_wei or not reading.stake_wei:
-        have, need = (amount_in_words(wei, door.profile) for wei in (reading.stake_wei, reading.minimum_wei))
+        have, need = (amount_in_words(wei, context.profile) for wei in (reading.stake_wei, reading.minimum_wei))
         print(f"The stake is {have}, and {need} are needed: masa-node stake deposit min")
 
 
-async def _verified(door: StakeDoor, signed: SignedDelegation) -> Reading:
+async def _verified(context: StakeContext, signed: SignedDelegation) -> Reading:
     """What the chain says of the owner. Raises `BadDelegation`, `ChainUnknown`."""
     d = signed.delegation
-    check(signed, await door.node_id(), _domain(door.profile), time.time())
-    reading = await _read(door, d.owner)
+    check(signed, await context.node_id(), _domain(context.profile), time.time())
+    reading = await _read(context, d.owner)
     if d.epoch < reading.epoch:
-        raise BadDelegation("Delegations were revoked since this one was made. Begin anew: masa-node stake delegate")
+        raise BadDelegation("Delegations were revoked since this one was made. Begin again: masa-node stake delegate")
     if signed.is_contract:
-        chain = Chain(await door.rpc(), door.profile)
+        chain = Chain(await context.rpc(), context.profile)
         if not await chain.is_signed(d.owner, digest(d), signed.signature):
             raise BadDelegation(
                 f"The contract {d.owner} does not take this for its signature. Have its owners sign it."
@@ -232,8 +232,8 @@ async def _verified(door: StakeDoor, signed: SignedDelegation) -> Reading:
     return reading
 
 
-async def _read(door: StakeDoor, owner: Address) -> Reading:
-    return await Chain(await door.rpc(), door.profile).read(owner)
+async def _read(context: StakeContext, owner: Address) -> Reading:
+    return await Chain(await context.rpc(), context.profile).read(owner)
 
 
 def _domain(profile: Profile) -> Domain:

@@ -6,7 +6,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from masa_node.cli.output import console, plain
-from masa_node.cli.stake.status import ShownAccount, ShownDelegation, Status
+from masa_node.cli.stake.status import AccountView, DelegationView, Status
 from masa_node.staking.contract.profile import BlockTag, Profile
 from masa_node.staking.contract.reverts import amount_in_words, calendar_time
 
@@ -66,7 +66,7 @@ def _rows(status: Status, profile: Profile | None) -> list[tuple[str, Text]]:
     return rows
 
 
-def _account(account: ShownAccount | None, why: str | None, profile: Profile) -> list[tuple[str, Text]]:
+def _account(account: AccountView | None, why: str | None, profile: Profile) -> list[tuple[str, Text]]:
     reason = Text(plain(why or "", MAX_REASON_CHARS))
     if account is None:
         return [("stake", reason)]
@@ -87,7 +87,7 @@ def _account(account: ShownAccount | None, why: str | None, profile: Profile) ->
     return [*((name, Text(value)) for name, value in rows), ("block", block)]
 
 
-def _block(account: ShownAccount, profile: Profile) -> str:
+def _block(account: AccountView, profile: Profile) -> str:
     """The one that the verdict is of."""
     shown = f"{account.block}, {account.age_s} s old"
     if profile.block_tag is BlockTag.LATEST:
@@ -95,7 +95,7 @@ def _block(account: ShownAccount, profile: Profile) -> str:
     return f"{shown}: the newest that is {profile.block_tag.value}. The amounts above may be newer"
 
 
-def _delegation(delegation: ShownDelegation | None, now_unix_s: float) -> str:
+def _delegation(delegation: DelegationView | None, now_unix_s: float) -> str:
     if delegation is None:
         return "none"
     is_over = delegation.not_after_unix_s <= now_unix_s

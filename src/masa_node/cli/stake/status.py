@@ -9,7 +9,7 @@ import msgspec
 
 from masa_node.chat.errors import ChainUnknown, MasaError, NotAnAnswer
 from masa_node.cli.peers.actions import url_of_running_node
-from masa_node.cli.stake.context import DELEGATION, DRAFT, StakeDoor
+from masa_node.cli.stake.context import DELEGATION, DRAFT, StakeContext
 from masa_node.network.store.lock import is_held_by_another
 from masa_node.node.settings.environment import listed
 from masa_node.node.views import STAKING_OFF, StakeNetworkView, StakeRow, network_row, stake_row
@@ -29,7 +29,7 @@ VERDICT_WITHIN_S = 15.0  # a second for each RPC URL, twice
 _OK = 200
 
 
-class ShownDelegation(msgspec.Struct, frozen=True):
+class DelegationView(msgspec.Struct, frozen=True):
     """What this node shows to its peers."""
 
     owner: str
@@ -39,7 +39,7 @@ class ShownDelegation(msgspec.Struct, frozen=True):
     not_after_unix_s: int
 
 
-class ShownAccount(msgspec.Struct, frozen=True):
+class AccountView(msgspec.Struct, frozen=True):
     """The owner on the chain. Amounts are text, in the token's smallest unit. `age_s` is that of the block."""
 
     owner: str
@@ -62,16 +62,16 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     network: StakeNetworkView | None = None
     rpc: Sequence[str] = ()
     node_id: str = ""
-    delegation: ShownDelegation | None = None
+    delegation: DelegationView | None = None
     is_draft_waiting: bool = False
     own: StakeRow | None = None
-    account: ShownAccount | None = None
+    account: AccountView | None = None
     account_why: str | None = None
     peers: dict[str, int] | None = None
     peers_why: str | None = None
 
 
-class _NodeView(msgspec.Struct):
+class _StakeAnswer(msgspec.Struct):
     """What is used of `GET /api/v1/stake`."""
 
     own: StakeRow | None = None
@@ -105,29 +105,29 @@ class _KeepsNothing:
 
 def status(owner: Address | None) -> tuple[Status, Profile | None]:
     """As things are now; unless named, the owner is the delegation's. Raises `ConfigurationError`, `StoreFailed`."""
-    with StakeDoor() as door:
-        return door.run(_status(door, owner)), door.stake.profile
+    with StakeContext() as context:
+        return context.run(_status(context, owner)), context.stake.profile
 
 
-async def _status(door: StakeDoor, named: Address | None) -> Status:
-    stake, profile = door.stake, door.stake.profile
+async def _status(context: StakeContext, named: Address | None) -> Status:
+    stake, profile = context.stake, context.stake.profile
     line = STAKING_OFF if stake.is_off else f"on - providers: {stake.providers}, callers: {stake.callers}"
-    told, told_why = await _told(door)
+    stake_answer, no_answer_why = await _ask_node(context)
     shown = Status(
         staking=line,
         providers=stake.providers.value,
         callers=stake.callers.value,
-        peers=told.peers if told is not None else None,
-        peers_why=told_why,
+        peers=stake_answer.peers if stake_answer is not None else None,
+        peers_why=no_answer_why,
     )
     if profile is None:
         return shown
-    node_id = await door.node_id()
-    signed, draft = await door.kept(DELEGATION), await door.kept(DRAFT)
-    noting = _Noting(Chain(await door.rpc(), profile))
-    verdict = await _verdict(door, noting, node_id, signed)
-    owner = named or await door.known_owner()
-    account, account_why = await _account(door, noting, owner)
+    node_id = await context.node_id()
+    signed, draft = await context.kept(DELEGATION), await context.kept(DRAFT)
+    noting = _Noting(Chain(await context.rpc(), profile))
+    verdict = await _verdict(context, noting, node_id, signed)
+    owner = named or await context.known_owner()
+    account, account_why = await _account(context, noting, owner)
     return msgspec.structs.replace(
         shown,
         network=network_row(profile),
@@ -135,21 +135,21 @@ async def _status(door: StakeDoor, named: Address | None) -> Status:
         node_id=node_id,
         delegation=_delegation(signed),
         is_draft_waiting=draft is not None,
-        own=_own(stake_row(verdict, time.time()), told),
+        own=_own(stake_row(verdict, time.time()), stake_answer),
         account=account,
         account_why=account_why,
     )
 
 
-async def _verdict(door: StakeDoor, chain: ReadsChain, node_id: str, signed: SignedDelegation | None) -> Verdict:
+async def _verdict(context: StakeContext, chain: ReadsChain, node_id: str, signed: SignedDelegation | None) -> Verdict:
     """By the same rules as a running node's, with nothing remembered."""
-    gate = Gate(door.profile, chain, frozenset(door.stake.allowed), random.Random())  # noqa: S311 - jitter
+    gate = Gate(context.profile, chain, frozenset(context.stake.allowed), random.Random())  # noqa: S311 - jitter
     delegation = encode(signed) if signed is not None else None
     async with asyncio.TaskGroup() as group:
         running = group.create_task(gate.run(_KeepsNothing()))
         try:
             async with asyncio.timeout(VERDICT_WITHIN_S):
-                verdict = await gate.settled(node_id, delegation)
+                verdict = await gate.verdict_when_known(node_id, delegation)
         except TimeoutError:
             verdict = gate.verdict(node_id, delegation)
         finally:
@@ -157,13 +157,13 @@ async def _verdict(door: StakeDoor, chain: ReadsChain, node_id: str, signed: Sig
     return verdict
 
 
-def _own(row: StakeRow, told: _NodeView | None) -> StakeRow:
+def _own(row: StakeRow, stake_answer: _StakeAnswer | None) -> StakeRow:
     """The running node's where that knows more of the same owner's stake.
 
     One stake may be too little for all of his nodes, of which only it has seen the others; and while the chain cannot
     be read, it goes on with what it read before.
     """
-    own = told.own if told is not None else None
+    own = stake_answer.own if stake_answer is not None else None
     if own is None or own.nodes is None or own.owner != row.owner:
         return row
     if row.verdict == "unknown":
@@ -171,11 +171,13 @@ def _own(row: StakeRow, told: _NodeView | None) -> StakeRow:
     return own if row.verdict == "staked" and own.nodes > (row.nodes or 0) else row
 
 
-async def _account(door: StakeDoor, chain: _Noting, owner: Address | None) -> tuple[ShownAccount | None, str | None]:
+async def _account(
+    context: StakeContext, chain: _Noting, owner: Address | None
+) -> tuple[AccountView | None, str | None]:
     if owner is None:
         return None, "No owner is known: this node has no delegation. `masa-node stake delegate` makes one."
     try:
-        account = await read_account(await door.rpc(), door.profile, owner)
+        account = await read_account(await context.rpc(), context.profile, owner)
     except ChainUnknown as exc:
         return None, exc.message
     try:
@@ -185,8 +187,8 @@ async def _account(door: StakeDoor, chain: _Noting, owner: Address | None) -> tu
     return _shown(account, reading), None
 
 
-def _shown(account: Account, reading: Reading | None) -> ShownAccount:
-    return ShownAccount(
+def _shown(account: Account, reading: Reading | None) -> AccountView:
+    return AccountView(
         account.owner,
         str(account.stake_wei),
         str(account.minimum_wei),
@@ -199,19 +201,19 @@ def _shown(account: Account, reading: Reading | None) -> ShownAccount:
     )
 
 
-def _delegation(signed: SignedDelegation | None) -> ShownDelegation | None:
+def _delegation(signed: SignedDelegation | None) -> DelegationView | None:
     if signed is None:
         return None
     d = signed.delegation
-    return ShownDelegation(d.owner, signed.is_contract, d.epoch, d.not_before_unix_s, d.not_after_unix_s)
+    return DelegationView(d.owner, signed.is_contract, d.epoch, d.not_before_unix_s, d.not_after_unix_s)
 
 
-async def _told(door: StakeDoor) -> tuple[_NodeView | None, str | None]:
+async def _ask_node(context: StakeContext) -> tuple[_StakeAnswer | None, str | None]:
     """What the running node knows, or why it does not tell."""
-    if not is_held_by_another(door.masa_dir):
+    if not is_held_by_another(context.masa_dir):
         return None, "the node does not run."
-    url = await url_of_running_node(door.masa_dir, f"http://127.0.0.1:{door.settings.port}")
-    keys = listed(door.settings.api_key)
+    url = await url_of_running_node(context.masa_dir, f"http://127.0.0.1:{context.settings.port}")
+    keys = listed(context.settings.api_key)
     headers = (("Authorization", f"Bearer {keys[0]}"),) if keys else ()
     try:
         async with HttpClient() as http:
@@ -219,7 +221,7 @@ async def _told(door: StakeDoor) -> tuple[_NodeView | None, str | None]:
             body = await read_whole(answer, MAX_ANSWER_BYTES)
         if answer.status != _OK:
             raise NotAnAnswer(f"it answered {answer.status}.")
-        return msgspec.json.decode(body, type=_NodeView), None
+        return msgspec.json.decode(body, type=_StakeAnswer), None
     except MasaError as exc:
         return None, f"the node at {url} does not tell: {exc.message}"
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -1,6 +1,6 @@
 """An estimate of how many tokens a request has, for servers that cannot count them."""
 
-from masa_node.chat.request import Door
+from masa_node.chat.request import Endpoint
 from masa_node.dialects.translation.conversation import (
     Conversation,
     Document,
@@ -26,7 +26,7 @@ ESTIMATED = "x-masa-estimated"
 
 def counted(body: bytes) -> bytes:
     """The answer to a request for `/v1/messages/count_tokens`. Raises `NotTranslatable` as a request itself would."""
-    conversation = REQUEST_READERS[Door.ANTHROPIC_COUNT_TOKENS](body, Losses())
+    conversation = REQUEST_READERS[Endpoint.ANTHROPIC_COUNT_TOKENS](body, Losses())
     return encode({"input_tokens": tokens_in(conversation)})
 
 

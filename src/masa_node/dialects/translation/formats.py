@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from masa_node.chat.request import DIALECT_OF_DOOR, Door
+from masa_node.chat.request import DIALECT_OF_ENDPOINT, Endpoint
 from masa_node.dialects.translation.anthropic import answer_reader as anthropic_answer_reader
 from masa_node.dialects.translation.anthropic import answer_writer as anthropic_answer_writer
 from masa_node.dialects.translation.anthropic import request_reader as anthropic_request_reader
@@ -34,52 +34,52 @@ ReadRequest = Callable[[bytes, Losses], Conversation]
 WriteRequest = Callable[[Conversation, Losses], bytes]
 
 # What callers may speak.
-REQUEST_READERS: dict[Door, ReadRequest] = {
-    Door.OPENAI_CHAT: chat_request_reader.read_request,
-    Door.OPENAI_COMPLETIONS: completions_request_reader.read_request,
-    Door.OPENAI_RESPONSES: responses_request_reader.read_request,
-    Door.ANTHROPIC_MESSAGES: anthropic_request_reader.read_request,
-    Door.ANTHROPIC_COUNT_TOKENS: anthropic_request_reader.read_request,
-    Door.OLLAMA_CHAT: ollama_request_reader.read_chat,
-    Door.OLLAMA_GENERATE: ollama_request_reader.read_generate,
-    Door.CLOUDFLARE_RUN: cloudflare_request_reader.read_request,
+REQUEST_READERS: dict[Endpoint, ReadRequest] = {
+    Endpoint.OPENAI_CHAT: chat_request_reader.read_request,
+    Endpoint.OPENAI_COMPLETIONS: completions_request_reader.read_request,
+    Endpoint.OPENAI_RESPONSES: responses_request_reader.read_request,
+    Endpoint.ANTHROPIC_MESSAGES: anthropic_request_reader.read_request,
+    Endpoint.ANTHROPIC_COUNT_TOKENS: anthropic_request_reader.read_request,
+    Endpoint.OLLAMA_CHAT: ollama_request_reader.read_chat,
+    Endpoint.OLLAMA_GENERATE: ollama_request_reader.read_generate,
+    Endpoint.CLOUDFLARE_RUN: cloudflare_request_reader.read_request,
 }
-ANSWER_WRITERS: dict[Door, Callable[[AnswerContext], AnswerWriter]] = {
-    Door.OPENAI_CHAT: chat_answer_writer.ChatAnswerWriter,
-    Door.OPENAI_COMPLETIONS: completions_answer_writer.CompletionsAnswerWriter,
-    Door.OPENAI_RESPONSES: responses_answer_writer.ResponsesAnswerWriter,
-    Door.ANTHROPIC_MESSAGES: anthropic_answer_writer.AnthropicAnswerWriter,
-    Door.OLLAMA_CHAT: ollama_answer_writer.OllamaAnswerWriter,
-    Door.OLLAMA_GENERATE: partial(ollama_answer_writer.OllamaAnswerWriter, is_generate=True),
-    Door.CLOUDFLARE_RUN: cloudflare_answer_writer.CloudflareAnswerWriter,
+ANSWER_WRITERS: dict[Endpoint, Callable[[AnswerContext], AnswerWriter]] = {
+    Endpoint.OPENAI_CHAT: chat_answer_writer.ChatAnswerWriter,
+    Endpoint.OPENAI_COMPLETIONS: completions_answer_writer.CompletionsAnswerWriter,
+    Endpoint.OPENAI_RESPONSES: responses_answer_writer.ResponsesAnswerWriter,
+    Endpoint.ANTHROPIC_MESSAGES: anthropic_answer_writer.AnthropicAnswerWriter,
+    Endpoint.OLLAMA_CHAT: ollama_answer_writer.OllamaAnswerWriter,
+    Endpoint.OLLAMA_GENERATE: partial(ollama_answer_writer.OllamaAnswerWriter, is_generate=True),
+    Endpoint.CLOUDFLARE_RUN: cloudflare_answer_writer.CloudflareAnswerWriter,
 }
 # What servers may speak, the format that carries most first.
-REQUEST_WRITERS: dict[Door, WriteRequest] = {
-    Door.OPENAI_CHAT: chat_request_writer.write_request,
-    Door.ANTHROPIC_MESSAGES: anthropic_request_writer.write_request,
-    Door.OLLAMA_CHAT: ollama_request_writer.write_request,
-    Door.OPENAI_RESPONSES: responses_request_writer.write_request,
-    Door.CLOUDFLARE_RUN: cloudflare_request_writer.write_request,
+REQUEST_WRITERS: dict[Endpoint, WriteRequest] = {
+    Endpoint.OPENAI_CHAT: chat_request_writer.write_request,
+    Endpoint.ANTHROPIC_MESSAGES: anthropic_request_writer.write_request,
+    Endpoint.OLLAMA_CHAT: ollama_request_writer.write_request,
+    Endpoint.OPENAI_RESPONSES: responses_request_writer.write_request,
+    Endpoint.CLOUDFLARE_RUN: cloudflare_request_writer.write_request,
 }
-ANSWER_READERS: dict[Door, Callable[[AnswerContext], AnswerReader]] = {
-    Door.OPENAI_CHAT: chat_answer_reader.ChatAnswerReader,
-    Door.ANTHROPIC_MESSAGES: anthropic_answer_reader.AnthropicAnswerReader,
-    Door.OLLAMA_CHAT: ollama_answer_reader.OllamaAnswerReader,
-    Door.OPENAI_RESPONSES: responses_answer_reader.ResponsesAnswerReader,
-    Door.CLOUDFLARE_RUN: cloudflare_answer_reader.CloudflareAnswerReader,
+ANSWER_READERS: dict[Endpoint, Callable[[AnswerContext], AnswerReader]] = {
+    Endpoint.OPENAI_CHAT: chat_answer_reader.ChatAnswerReader,
+    Endpoint.ANTHROPIC_MESSAGES: anthropic_answer_reader.AnthropicAnswerReader,
+    Endpoint.OLLAMA_CHAT: ollama_answer_reader.OllamaAnswerReader,
+    Endpoint.OPENAI_RESPONSES: responses_answer_reader.ResponsesAnswerReader,
+    Endpoint.CLOUDFLARE_RUN: cloudflare_answer_reader.CloudflareAnswerReader,
 }
 
 
-def is_translated_from(door: Door) -> bool:
+def is_translated_from(endpoint: Endpoint) -> bool:
     """Can a caller of this endpoint be served by a server that speaks another format?"""
-    return door in REQUEST_READERS
+    return endpoint in REQUEST_READERS
 
 
-def targets_for(door: Door) -> tuple[Door, ...]:
+def targets_for(endpoint: Endpoint) -> tuple[Endpoint, ...]:
     """The endpoints of servers that a request for this one can be translated to, the best first."""
-    return tuple(target for target in REQUEST_WRITERS if target is not door)
+    return tuple(target for target in REQUEST_WRITERS if target is not endpoint)
 
 
-def label_of(source: Door, target: Door) -> str:
+def label_of(source: Endpoint, target: Endpoint) -> str:
     """The translation in words: `anthropic>openai`."""
-    return f"{DIALECT_OF_DOOR[source]}>{DIALECT_OF_DOOR[target]}"
+    return f"{DIALECT_OF_ENDPOINT[source]}>{DIALECT_OF_ENDPOINT[target]}"

@@ -3,7 +3,7 @@
 import msgspec
 
 from masa_node.chat.errors import NotAnAnswer
-from masa_node.chat.request import DIALECT_OF_DOOR, Door, Headers
+from masa_node.chat.request import DIALECT_OF_ENDPOINT, Endpoint, Headers
 from masa_node.dialects.framing import FrameCutter
 from masa_node.dialects.registry import DIALECTS
 from masa_node.dialects.translation.context import AnswerContext
@@ -31,8 +31,8 @@ class Translation(msgspec.Struct, frozen=True):
     `headers` tell the caller that it was translated, and which fields were left out.
     """
 
-    source: Door
-    target: Door
+    source: Endpoint
+    target: Endpoint
     conversation: Conversation
     body: bytes
     headers: Headers
@@ -43,10 +43,10 @@ class Translation(msgspec.Struct, frozen=True):
 
     def error(self, status: int, body: bytes, request_id: str) -> bytes:
         """An error that the server answered with, in the caller's format."""
-        return error_body(failure_of(body, status), DIALECT_OF_DOOR[self.source], request_id)
+        return error_body(failure_of(body, status), DIALECT_OF_ENDPOINT[self.source], request_id)
 
 
-def translate(body: bytes, model: str, source: Door, target: Door) -> Translation:
+def translate(body: bytes, model: str, source: Endpoint, target: Endpoint) -> Translation:
     """Raises `NotTranslatable`, which names the field, for what the target cannot carry without being wrong."""
     losses = Losses()
     conversation = REQUEST_READERS[source](body, losses)
@@ -67,8 +67,8 @@ class AnswerTranslator:
 
     __slots__ = ("_cutter", "_framing", "_reader", "_size", "_writer", "is_over")
 
-    def __init__(self, source: Door, target: Door, context: AnswerContext) -> None:
-        self._framing = DIALECTS[DIALECT_OF_DOOR[target]].framing
+    def __init__(self, source: Endpoint, target: Endpoint, context: AnswerContext) -> None:
+        self._framing = DIALECTS[DIALECT_OF_ENDPOINT[target]].framing
         self._cutter = FrameCutter(self._framing)
         self._reader = ANSWER_READERS[target](context)
         self._writer = ANSWER_WRITERS[source](context)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 
 from masa_node.network.gossip.adverts import MAX_LIFETIME_S, SignedAdvert, is_in_force
-from masa_node.network.gossip.messages import ENTRY_BYTES, HASH_BYTES, MAX_BITS, PREFIX_BYTES, Digest, Listing
+from masa_node.network.gossip.messages import ENTRY_BYTES, HASH_BYTES, MAX_BITS, PREFIX_BYTES, BucketListing, Digest
 from masa_node.network.transport.interfaces import MAX_CLOCK_SKEW_S, NodeId
 
 MAX_KNOWN = 10_000  # nodes; 5 MB of adverts of usual size
@@ -62,7 +62,7 @@ class AdvertSet:
     def __init__(self, kept: Iterable[NodeId]) -> None:
         self._kept = kept
         self._entries: dict[NodeId, Entry] = {}
-        self._told_by: dict[NodeId, dict[NodeId, None]] = {}  # the least recently renewed first
+        self._by_teller: dict[NodeId, dict[NodeId, None]] = {}  # the least recently renewed first
         self._leaves: list[dict[bytes, Entry]] = [{} for _ in range(_LEAVES)]
         self._hashes = [0] * _LEAVES
         self._summed: dict[int, list[int]] = {}  # bits -> hashes, until something changes
@@ -109,19 +109,19 @@ class AdvertSet:
             if newest.advert.sequence > signed.advert.sequence:
                 entry.newest = newest
         self._count_in(entry)
-        told = self._told_by.setdefault(entry.teller, {})
-        told.pop(signed.node_id, None)
-        told[signed.node_id] = None
+        from_teller = self._by_teller.setdefault(entry.teller, {})
+        from_teller.pop(signed.node_id, None)
+        from_teller[signed.node_id] = None
         return self._make_room(signed.node_id)
 
     def drop(self, node_id: NodeId) -> None:
         """Forget what is known of this node."""
         entry = self._entries.pop(node_id)
         self._count_out(entry)
-        told = self._told_by[entry.teller]
-        del told[node_id]
-        if not told:
-            del self._told_by[entry.teller]
+        from_teller = self._by_teller[entry.teller]
+        del from_teller[node_id]
+        if not from_teller:
+            del self._by_teller[entry.teller]
 
     def expire(self, at_unix_s: float) -> list[NodeId]:
         """Drop the adverts that are not in force any more."""
@@ -162,7 +162,7 @@ class AdvertSet:
         theirs = [int.from_bytes(joined[at : at + HASH_BYTES], "big") for at in range(0, len(joined), HASH_BYTES)]
         return [number for number, mine in enumerate(self.hashes(digest.bits)) if mine != theirs[number]]
 
-    def listing(self, bits: int, numbers: Sequence[int], max_bytes: int) -> Listing:
+    def listing(self, bits: int, numbers: Sequence[int], max_bytes: int) -> BucketListing:
         """All entries of as many of these buckets as fit. Of a first one that does not fit, as much as does."""
         buckets: list[tuple[int, bytes]] = []
         room = max_bytes
@@ -172,7 +172,7 @@ class AdvertSet:
                 break
             buckets.append((number, joined[:room]))
             room = max(0, room - len(joined))
-        return Listing(bits, tuple(buckets))
+        return BucketListing(bits, tuple(buckets))
 
     def bucket(self, bits: int, number: int, rng: random.Random | None = None) -> Iterator[Entry]:
         """The entries of one bucket; with `rng`, it begins anywhere in it."""
@@ -220,8 +220,8 @@ class AdvertSet:
         return len(self._entries) > MAX_KNOWN or self._bytes > MAX_KNOWN_BYTES
 
     def _victim(self, kept: set[NodeId]) -> NodeId | None:
-        for told in sorted(self._told_by.values(), key=len, reverse=True):
-            for node_id in told:
+        for from_teller in sorted(self._by_teller.values(), key=len, reverse=True):
+            for node_id in from_teller:
                 if node_id not in kept:
                     return node_id
         return None

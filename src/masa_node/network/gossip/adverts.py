@@ -13,50 +13,52 @@ from masa_node.chat.errors import ProtocolFault
 from masa_node.network.transport.interfaces import MAX_ADDRESSES, MAX_CLOCK_SKEW_S, Keys, NodeId, is_node_id
 
 MAX_ADVERT_BYTES = 32 * 1024  # about 200 models with all their fields
-MAX_MODELS = 256  # of one node: the largest model lists of Ollama servers seen hold a few dozen
+MAX_ADVERT_MODELS = 256  # of one node: the largest model lists of Ollama servers seen hold a few dozen
 MAX_MODEL_CHARS = 256
-LIFETIME_S = 15 * 60  # renewed at half of it; a node that vanished is forgotten after this
+ADVERT_LIFETIME_S = 15 * 60  # renewed at half of it; a node that vanished is forgotten after this
 MAX_LIFETIME_S = 60 * 60  # an advert that claims more is refused
 _DOMAIN = b"masa advert 1\n"  # what is signed here can never be taken for something else signed by this key
 SIGNATURE_BYTES = 64
 
 ModelName = Annotated[str, Meta(min_length=1, max_length=MAX_MODEL_CHARS)]
-Word = Annotated[str, Meta(max_length=64)]
+ShortText = Annotated[str, Meta(max_length=64)]
 MAX_COUNT = (1 << 63) - 1
 Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]  # what every language holds in 64 bits
 
 
 class AdvertModel(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One model that the node shares; `doors` are names of `chat.request.Door`, unknown ones are to be ignored.
+    """One model that the node shares; `endpoints` are names of `chat.request.Endpoint`, unknown ones are to be ignored.
 
-    What is behind `doors` is for people to read, and for clients that look for capabilities.
+    What is behind `endpoints` is for people to read, and for clients that look for capabilities.
     """
 
     id: ModelName
-    doors: Annotated[tuple[Word, ...], Meta(max_length=32)]
+    endpoints: Annotated[tuple[ShortText, ...], Meta(max_length=32)]
     context_tokens: Count | None = None
-    capabilities: Annotated[tuple[Word, ...], Meta(max_length=16)] = ()
+    capabilities: Annotated[tuple[ShortText, ...], Meta(max_length=16)] = ()
     created_at_unix_s: Count | None = None
-    family: Word = ""
-    parameter_size: Word = ""
-    quantization: Word = ""
+    family: ShortText = ""
+    parameter_size: ShortText = ""
+    quantization: ShortText = ""
     size_bytes: Count = 0
 
 
 class Advert(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Times are Unix seconds. `running` of `places` peers' jobs are taken now. `delegation` is the proof of stake."""
+    """Times are Unix seconds. `running` of `slots` are taken by peers' requests now. `delegation` is the proof of
+    stake.
+    """
 
     node_id: Annotated[str, Meta(min_length=64, max_length=64)]
     sequence: Count
     issued_at_unix_s: Count
     expires_at_unix_s: Count
-    version: Word = ""
-    name: Word = ""
+    version: ShortText = ""
+    name: ShortText = ""
     addresses: Annotated[tuple[Annotated[str, Meta(max_length=64)], ...], Meta(max_length=MAX_ADDRESSES)] = ()
     relay_url: Annotated[str, Meta(max_length=256)] | None = None
-    models: Annotated[tuple[AdvertModel, ...], Meta(max_length=MAX_MODELS)] = ()
+    models: Annotated[tuple[AdvertModel, ...], Meta(max_length=MAX_ADVERT_MODELS)] = ()
     running: Count = 0
-    places: Count = 0
+    slots: Count = 0
     delegation: Annotated[bytes, Meta(max_length=1024)] | None = None
 
 
@@ -125,7 +127,7 @@ def says_the_same(one: Advert, other: Advert) -> bool:
         one.models == other.models
         and one.addresses == other.addresses
         and one.relay_url == other.relay_url
-        and one.places == other.places
+        and one.slots == other.slots
         and (one.version, one.name, one.delegation) == (other.version, other.name, other.delegation)
     )
 

@@ -17,7 +17,7 @@ import msgspec
 from masa_node.chat.errors import ProtocolFault
 from masa_node.network.gossip.advert_set import AdvertSet, Entry, prefix_of
 from masa_node.network.gossip.adverts import (
-    LIFETIME_S,
+    ADVERT_LIFETIME_S,
     SignedAdvert,
     check_signature,
     is_from_future,
@@ -29,8 +29,8 @@ from masa_node.network.gossip.messages import (
     MAX_LISTING_BYTES,
     MAX_WANTED,
     PREFIX_BYTES,
+    BucketListing,
     Digest,
-    Listing,
     Push,
     Want,
     prefixes_of,
@@ -39,13 +39,13 @@ from masa_node.network.gossip.messages import (
 )
 from masa_node.network.gossip.outbox import BUDGET_BYTES_PER_S, BURST_BYTES, Outbox
 from masa_node.network.links.frames import HEAD_BYTES
-from masa_node.network.links.token_bucket import Allowance
+from masa_node.network.links.token_bucket import TokenBucket
 from masa_node.network.transport.interfaces import Keys, NodeId
 
 FANOUT = 4  # peers to whom news are passed on: reaches 98 % of a random network (Eugster et al.), digests the rest
 NEWS_EVERY_S = 1.0  # a node's news are passed on no more often,
 NEWS_BYTES_PER_S = 1024  # and no faster than this: one node cannot fill everybody's budget
-SPREAD_AGAIN_AFTER_S = LIFETIME_S / 3  # an advert that only renews is passed on after this
+SPREAD_AGAIN_AFTER_S = ADVERT_LIFETIME_S / 3  # an advert that only renews is passed on after this
 SOONEST_DIGEST_S = 0.5  # between digests while much is missing;
 LATEST_DIGEST_S = 10.0  # each one that finds little doubles the pause up to this
 FEW = 8  # missed adverts in one message: they are passed on as news are
@@ -99,9 +99,9 @@ class _Peer:
 
     def __init__(self, now_s: float) -> None:
         self.outbox = Outbox(now_s)
-        self.inbound = Allowance(INBOUND_BYTES_PER_S, INBOUND_BURST_BYTES, now_s)
-        self.checks = Allowance(CHECKS_PER_S, CHECKS_BURST, now_s)
-        self.exchanges = Allowance(EXCHANGES_PER_S, EXCHANGES_BURST, now_s)
+        self.inbound = TokenBucket(INBOUND_BYTES_PER_S, INBOUND_BURST_BYTES, now_s)
+        self.checks = TokenBucket(CHECKS_PER_S, CHECKS_BURST, now_s)
+        self.exchanges = TokenBucket(EXCHANGES_PER_S, EXCHANGES_BURST, now_s)
 
 
 class Gossip:
@@ -268,15 +268,15 @@ class Gossip:
             self.ignored[Ignored.TOO_MANY] += 1
         elif isinstance(message, Digest):
             self._compare(self._outbox(peer), message, now_s)
-        elif isinstance(message, Listing):
+        elif isinstance(message, BucketListing):
             self._answer_listing(self._outbox(peer), message, now_s)
         else:
             self._answer_want(self._outbox(peer), message, now_s)
 
     def _take_all(self, peer: NodeId, message: Push, now_s: float, at_unix_s: float) -> Iterator[None]:
         is_passed_on = message.is_news or len(message.adverts) <= FEW
-        for place, signed in enumerate(message.adverts):
-            if place and place % SLICE == 0:
+        for location, signed in enumerate(message.adverts):
+            if location and location % SLICE == 0:
                 yield
                 if peer not in self._peers:
                     return
@@ -364,7 +364,7 @@ class Gossip:
         self._rng.shuffle(differing)
         outbox.reply(self._known.listing(digest.bits, differing, MAX_LISTING_BYTES))
 
-    def _answer_listing(self, outbox: Outbox, listing: Listing, now_s: float) -> None:
+    def _answer_listing(self, outbox: Outbox, listing: BucketListing, now_s: float) -> None:
         theirs: dict[bytes, int] = {}
         for _number, joined in listing.buckets:
             theirs |= sequences_of(joined)

@@ -46,7 +46,7 @@ class Digest(msgspec.Struct, frozen=True, array_like=True, tag=2):
     hashes: Annotated[bytes, Meta(max_length=HASH_BYTES << MAX_BITS)]
 
 
-class Listing(msgspec.Struct, frozen=True, array_like=True, tag=3):
+class BucketListing(msgspec.Struct, frozen=True, array_like=True, tag=3):
     """All that the sender knows in some of 2**bits buckets: the bucket's number and its entries, joined."""
 
     bits: _Bits
@@ -59,17 +59,17 @@ class Want(msgspec.Struct, frozen=True, array_like=True, tag=4):
     prefixes: Annotated[bytes, Meta(min_length=PREFIX_BYTES, max_length=PREFIX_BYTES * MAX_WANTED)]
 
 
-Message = Push | Digest | Listing | Want
+GossipMessage = Push | Digest | BucketListing | Want
 
-_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
+_decoder: msgspec.msgpack.Decoder[GossipMessage] = msgspec.msgpack.Decoder(GossipMessage)
 
 
-def write_message(message: Message) -> bytes:
+def write_message(message: GossipMessage) -> bytes:
     """As it travels in a GOSSIP frame."""
     return msgspec.msgpack.encode(message)
 
 
-def read_message(data: bytes) -> Message:
+def read_message(data: bytes) -> GossipMessage:
     """The message in these bytes. Raises `ProtocolFault`."""
     if len(data) > MAX_MESSAGE_BYTES:
         raise ProtocolFault(f"it sent a gossip message of {len(data)} bytes; {MAX_MESSAGE_BYTES} are the limit.")
@@ -95,11 +95,11 @@ def sequences_of(joined: bytes) -> dict[bytes, int]:
     }
 
 
-def _is_whole(message: Message) -> bool:
+def _is_whole(message: GossipMessage) -> bool:
     match message:
         case Digest(bits=bits, hashes=hashes):
             return len(hashes) == HASH_BYTES << bits
-        case Listing(bits, buckets):
+        case BucketListing(bits, buckets):
             numbers = {number for number, _ in buckets}
             is_whole = all(len(joined) % ENTRY_BYTES == 0 for _, joined in buckets)
             return is_whole and len(numbers) == len(buckets) and max(numbers) < 1 << bits

@@ -7,9 +7,9 @@ from itertools import islice
 
 from masa_node.network.gossip.advert_set import AdvertSet, Entry
 from masa_node.network.gossip.adverts import MAX_ADVERT_BYTES, SignedAdvert
-from masa_node.network.gossip.messages import MAX_MESSAGE_BYTES, MAX_PUSHED, Message, Push, write_message
+from masa_node.network.gossip.messages import MAX_MESSAGE_BYTES, MAX_PUSHED, GossipMessage, Push, write_message
 from masa_node.network.links.frames import HEAD_BYTES
-from masa_node.network.links.token_bucket import Allowance
+from masa_node.network.links.token_bucket import TokenBucket
 from masa_node.network.transport.interfaces import NodeId
 
 # To each linked peer, with the heads of frames. A node with one link learns 1 000 adverts of 500 bytes in about 50 s,
@@ -21,7 +21,7 @@ RESERVED_BYTES = (
 )  # of the burst, for this node's own advert: a model that is gone is told at once
 NEWS_DELAY_S = 0.1  # news of others wait for more of them: few frames
 OWN_EVERY_S = 0.1  # after one own advert the next waits so long, and only the newest is told
-MAX_OWED = 2_000  # nodes whose adverts wait for the budget; what is forgotten here, digests find again
+MAX_PENDING_NEWS = 2_000  # nodes whose adverts wait for the budget; what is forgotten here, digests find again
 REPAIR_BYTES = 64 * 1024  # of adverts in answer to one listing or wish
 MAX_REPLIES = 4
 _AROUND_BYTES = 16  # of a message of adverts
@@ -31,34 +31,34 @@ _BEFORE_BYTES = 5  # of each advert in it
 class Outbox:
     """Own advert first, then what was asked for, then news, then what the peer has missed."""
 
-    __slots__ = ("_budget", "_missed", "_news_at_s", "_owed", "_own", "_own_at_s", "_replies")
+    __slots__ = ("_budget", "_news_at_s", "_own", "_own_at_s", "_pending_news", "_pending_repair", "_replies")
 
     def __init__(self, now_s: float) -> None:
-        self._budget = Allowance(BUDGET_BYTES_PER_S, BURST_BYTES, now_s)
+        self._budget = TokenBucket(BUDGET_BYTES_PER_S, BURST_BYTES, now_s)
         self._own: SignedAdvert | None = None
         self._own_at_s = -math.inf
         self._replies: deque[bytes] = deque()
-        self._owed: dict[NodeId, None] = {}  # news
-        self._missed: dict[NodeId, None] = {}
+        self._pending_news: dict[NodeId, None] = {}  # news
+        self._pending_repair: dict[NodeId, None] = {}
         self._news_at_s = 0.0
 
     @property
     def is_empty(self) -> bool:
         """Is there nothing to tell?"""
-        return not (self._own or self._replies or self._owed or self._missed)
+        return not (self._own or self._replies or self._pending_news or self._pending_repair)
 
     def clear(self) -> None:
         """Nothing of it is to be told any more; what was told still counts in the budget."""
         self._own = None
         self._replies.clear()
-        self._owed.clear()
-        self._missed.clear()
+        self._pending_news.clear()
+        self._pending_repair.clear()
 
     def tell_own(self, own: SignedAdvert) -> None:
         """This node's own advert, at once."""
         self._own = own
 
-    def reply(self, message: Message) -> None:
+    def reply(self, message: GossipMessage) -> None:
         """A message that is of use now or never."""
         if len(self._replies) < MAX_REPLIES:
             self._replies.append(write_message(message))
@@ -66,23 +66,23 @@ class Outbox:
     def tell_news(self, node_id: NodeId, now_s: float) -> None:
         """The newest advert of this node, for the peer to pass on."""
         self._wait_for_more(now_s)
-        if len(self._owed) < MAX_OWED:
-            self._owed[node_id] = None
+        if len(self._pending_news) < MAX_PENDING_NEWS:
+            self._pending_news[node_id] = None
 
     def tell_missed(self, entries: Iterable[Entry], now_s: float) -> None:
         """The adverts of these nodes, which the peer has missed: as many as the budget and REPAIR_BYTES hold now."""
-        room = min(self.room_bytes(now_s), REPAIR_BYTES) if len(self._missed) <= MAX_PUSHED else 0
+        room = min(self.room_bytes(now_s), REPAIR_BYTES) if len(self._pending_repair) <= MAX_PUSHED else 0
         self._wait_for_more(now_s)
         for entry in entries:
             room -= len(entry.spread.signed)
             if room < 0:
                 return
-            self._missed[entry.spread.node_id] = None
+            self._pending_repair[entry.spread.node_id] = None
 
     def has_it(self, node_id: NodeId) -> None:
         """The peer knows the newest advert of this node."""
-        self._owed.pop(node_id, None)
-        self._missed.pop(node_id, None)
+        self._pending_news.pop(node_id, None)
+        self._pending_repair.pop(node_id, None)
 
     def room_bytes(self, now_s: float) -> float:
         """How much of others' news could be sent now."""
@@ -100,8 +100,8 @@ class Outbox:
         while self._replies and self._take(len(self._replies[0]), now_s):
             out.append(self._replies.popleft())
         if now_s >= self._news_at_s:
-            for owed, is_news in ((self._owed, True), (self._missed, False)):
-                while owed and (batch := self._next_batch(owed, known, now_s)):
+            for pending, is_news in ((self._pending_news, True), (self._pending_repair, False)):
+                while pending and (batch := self._next_batch(pending, known, now_s)):
                     out.append(write_message(Push(batch, is_news)))
                     self._take(len(out[-1]), now_s)
             self._news_at_s = now_s + NEWS_DELAY_S
@@ -114,7 +114,7 @@ class Outbox:
             due_s = max(self._own_at_s, self._budget.when_s(len(self._own.signed) + _AROUND_BYTES, now_s))
         if self._replies:
             due_s = min(due_s, self._budget.when_s(len(self._replies[0]) + HEAD_BYTES + RESERVED_BYTES, now_s))
-        for node_id in (*islice(self._owed, 1), *islice(self._missed, 1)):
+        for node_id in (*islice(self._pending_news, 1), *islice(self._pending_repair, 1)):
             entry = known.get(node_id)
             size = 0 if entry is None else len(entry.spread.signed) + _AROUND_BYTES + _BEFORE_BYTES
             due_s = min(due_s, max(self._news_at_s, self._budget.when_s(size + RESERVED_BYTES, now_s)))
@@ -125,19 +125,19 @@ class Outbox:
         return self.room_bytes(now_s) >= size and self._budget.take(size, now_s)
 
     def _wait_for_more(self, now_s: float) -> None:
-        if not self._owed and not self._missed:
+        if not self._pending_news and not self._pending_repair:
             self._news_at_s = max(self._news_at_s, now_s + NEWS_DELAY_S)
 
-    def _next_batch(self, owed: dict[NodeId, None], known: AdvertSet, now_s: float) -> tuple[bytes, ...]:
+    def _next_batch(self, pending: dict[NodeId, None], known: AdvertSet, now_s: float) -> tuple[bytes, ...]:
         """As many as fit into one message and the budget."""
         room = min(self.room_bytes(now_s), MAX_MESSAGE_BYTES) - _AROUND_BYTES
         batch: list[bytes] = []
-        for node_id in list(owed):
+        for node_id in list(pending):
             entry = known.get(node_id)
             if entry is not None:
                 room -= len(entry.spread.signed) + _BEFORE_BYTES
                 if room < 0 or len(batch) == MAX_PUSHED:
                     break
                 batch.append(entry.spread.signed)
-            del owed[node_id]
+            del pending[node_id]
         return tuple(batch)

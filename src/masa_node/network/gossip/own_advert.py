@@ -6,12 +6,12 @@ import msgspec
 import structlog
 
 from masa_node.chat.offer import ModelFacts, ModelOffer, same_model_key
-from masa_node.chat.request import Door
+from masa_node.chat.request import Endpoint
 from masa_node.dialects.peek import is_model
 from masa_node.network.gossip.adverts import (
-    LIFETIME_S,
+    ADVERT_LIFETIME_S,
+    MAX_ADVERT_MODELS,
     MAX_COUNT,
-    MAX_MODELS,
     Advert,
     AdvertModel,
     SignedAdvert,
@@ -19,8 +19,8 @@ from masa_node.network.gossip.adverts import (
 )
 from masa_node.network.transport.interfaces import Keys, PeerAddress
 
-LOAD_TOLD_EVERY_S = 2.0  # it changes with every request; who asks is told `busy` by the node itself anyway
-_DOORS = {door.value: door for door in Door if door is not Door.OLLAMA_SHOW}
+LOAD_SENT_EVERY_S = 2.0  # it changes with every request; who asks is told `busy` by the node itself anyway
+_ENDPOINTS = {endpoint.value: endpoint for endpoint in Endpoint if endpoint is not Endpoint.OLLAMA_SHOW}
 YEAR_10000_UNIX_S = 253_402_300_800  # no calendar shows it
 _MAX_CAPABILITIES = 16
 _MAX_WORD_CHARS = 64
@@ -29,13 +29,13 @@ log = structlog.get_logger()
 
 
 class AboutNode(msgspec.Struct, frozen=True):
-    """What an advert says beside models: read anew each time. `running` of `places` peers' jobs are taken."""
+    """What an advert says beside models: read again each time. `running` of `slots` are taken by peers' requests."""
 
     version: str
     name: str
     address: PeerAddress
     running: int
-    places: int
+    slots: int
     delegation: bytes | None = None
 
 
@@ -48,7 +48,7 @@ class Advertiser:
         self._about = about
         self._sequence = 0
         self._issued_s = float("-inf")
-        self._told: AboutNode | None = None
+        self._announced: AboutNode | None = None
         self._models: tuple[AdvertModel, ...] | None = None
         self._models_now: tuple[AdvertModel, ...] | None = None
 
@@ -59,7 +59,7 @@ class Advertiser:
     def raise_above(self, sequence: int) -> None:
         """Others hold an advert of this node with this number: the next one must be newer."""
         self._sequence = max(self._sequence, sequence)
-        self._told = None
+        self._announced = None
 
     def due(self, now_s: float, at_unix_s: float) -> SignedAdvert | None:
         """A new advert if one is due now. Cheap when it is not."""
@@ -67,46 +67,46 @@ class Advertiser:
         models = self._models_now
         if models is None:
             models = self._models_now = _models(self._offers())
-        if self._is_told(about, models, now_s):
+        if self._is_announced(about, models, now_s):
             return None
         self._sequence = max(self._sequence + 1, int(at_unix_s * 1000))  # grows over restarts too
-        self._told, self._models, self._issued_s = about, models, now_s
+        self._announced, self._models, self._issued_s = about, models, now_s
         return self._sign(about, models, int(at_unix_s))
 
-    def _is_told(self, about: AboutNode, models: tuple[AdvertModel, ...], now_s: float) -> bool:
-        told = self._told
-        if told is None or models != self._models or now_s - self._issued_s > LIFETIME_S / 2:
+    def _is_announced(self, about: AboutNode, models: tuple[AdvertModel, ...], now_s: float) -> bool:
+        announced = self._announced
+        if announced is None or models != self._models or now_s - self._issued_s > ADVERT_LIFETIME_S / 2:
             return False
-        if about == told:
+        if about == announced:
             return True
-        is_only_load = msgspec.structs.replace(about, running=told.running) == told
-        return is_only_load and now_s - self._issued_s < LOAD_TOLD_EVERY_S
+        is_only_load = msgspec.structs.replace(about, running=announced.running) == announced
+        return is_only_load and now_s - self._issued_s < LOAD_SENT_EVERY_S
 
     def _sign(self, about: AboutNode, models: tuple[AdvertModel, ...], at_unix_s: int) -> SignedAdvert:
         advert = Advert(
             node_id=self._keys.node_id,
             sequence=self._sequence,
             issued_at_unix_s=at_unix_s,
-            expires_at_unix_s=at_unix_s + LIFETIME_S,
+            expires_at_unix_s=at_unix_s + ADVERT_LIFETIME_S,
             version=about.version,
             name=about.name,
             addresses=about.address.direct,
             relay_url=about.address.relay_url,
             models=models,
-            running=min(about.running, about.places),
-            places=about.places,
+            running=min(about.running, about.slots),
+            slots=about.slots,
             delegation=about.delegation,
         )
         while True:
             try:
                 return sign_advert(advert, self._keys)
             except ValueError:
-                bare = tuple(AdvertModel(model.id, model.doors, model.context_tokens) for model in advert.models)
+                bare = tuple(AdvertModel(model.id, model.endpoints, model.context_tokens) for model in advert.models)
                 if bare != advert.models:  # rather every model without what is only to be read
                     advert = msgspec.structs.replace(advert, models=bare)
                     continue
                 kept = advert.models[: len(advert.models) // 2]
-                log.warning("too many models for one advert", told=len(kept), shared=len(models))
+                log.warning("too many models for one advert", announced=len(kept), shared=len(models))
                 advert = msgspec.structs.replace(advert, models=kept)
 
 
@@ -114,18 +114,18 @@ def offers_of(advert: Advert) -> list[ModelOffer]:
     """What a peer's advert offers, as far as this node understands it."""
     offers: list[ModelOffer] = []
     for model in advert.models:
-        doors = frozenset(_DOORS[door] for door in model.doors if door in _DOORS)
-        if doors and is_model(model.id):
-            offers.append(_offer(model, doors))
+        endpoints = frozenset(_ENDPOINTS[endpoint] for endpoint in model.endpoints if endpoint in _ENDPOINTS)
+        if endpoints and is_model(model.id):
+            offers.append(_offer(model, endpoints))
     return offers
 
 
-def _offer(model: AdvertModel, doors: frozenset[Door]) -> ModelOffer:
+def _offer(model: AdvertModel, endpoints: frozenset[Endpoint]) -> ModelOffer:
     """A stranger's words are shown to people: what cannot be printed is left out."""
     created = model.created_at_unix_s
     return ModelOffer(
         model.id,
-        doors,
+        endpoints,
         created_at_unix_s=created if created is not None and created < YEAR_10000_UNIX_S else None,
         context_tokens=model.context_tokens,
         capabilities=tuple(word for word in model.capabilities if word.isprintable()),
@@ -146,7 +146,7 @@ def _said_of(offer: ModelOffer) -> AdvertModel:
     facts = offer.facts
     return AdvertModel(
         id=offer.model,
-        doors=(),
+        endpoints=(),
         context_tokens=offer.context_tokens,
         capabilities=tuple(word[:_MAX_WORD_CHARS] for word in offer.capabilities[:_MAX_CAPABILITIES]),
         created_at_unix_s=offer.created_at_unix_s,
@@ -158,15 +158,15 @@ def _said_of(offer: ModelOffer) -> AdvertModel:
 
 
 def _models(offers: list[ModelOffer]) -> tuple[AdvertModel, ...]:
-    """Each model once, by name, with the doors of all servers that share it."""
+    """Each model once, by name, with the endpoints of all servers that share it."""
     merged: dict[str, AdvertModel] = {}
     for offer in offers:
-        doors: set[str] = {door.value for door in offer.doors if door.value in _DOORS}
+        endpoints: set[str] = {endpoint.value for endpoint in offer.endpoints if endpoint.value in _ENDPOINTS}
         key = same_model_key(offer.model)
         known = merged.get(key)
         if known is not None:
-            doors |= set(known.doors)
-        if not doors:
+            endpoints |= set(known.endpoints)
+        if not endpoints:
             continue
         said = _said_of(offer)
         if known is not None:  # the first server's word counts, where it gave one
@@ -177,5 +177,5 @@ def _models(offers: list[ModelOffer]) -> tuple[AdvertModel, ...]:
                 context_tokens=known.context_tokens or said.context_tokens,
                 capabilities=known.capabilities or said.capabilities,
             )
-        merged[key] = msgspec.structs.replace(said, doors=tuple(sorted(doors)))
-    return tuple(sorted(merged.values(), key=lambda model: model.id)[:MAX_MODELS])
+        merged[key] = msgspec.structs.replace(said, endpoints=tuple(sorted(endpoints)))
+    return tuple(sorted(merged.values(), key=lambda model: model.id)[:MAX_ADVERT_MODELS])

@@ -9,9 +9,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from masa_node.network.links.vouchers import MAX_VOUCHER_BYTES, MAX_VOUCHERS
+from masa_node.network.links.vouchers import MAX_VOUCHER_BYTES, MAX_VOUCHERS_SHOWN
 
-Word = Annotated[str, Meta(max_length=64)]
+ShortText = Annotated[str, Meta(max_length=64)]
 SignedVoucher = Annotated[bytes, Meta(max_length=MAX_VOUCHER_BYTES)]
 
 
@@ -22,10 +22,10 @@ class Hello(msgspec.Struct, frozen=True, omit_defaults=True):
     that the sender still holds another link with the receiver.
     """
 
-    version: Word = ""
-    name: Word = ""
+    version: ShortText = ""
+    name: ShortText = ""
     invite: Annotated[bytes, Meta(max_length=64)] | None = None
-    vouchers: Annotated[tuple[SignedVoucher, ...], Meta(max_length=MAX_VOUCHERS)] = ()
+    vouchers: Annotated[tuple[SignedVoucher, ...], Meta(max_length=MAX_VOUCHERS_SHOWN)] = ()
     has_link: bool = False
 
 
@@ -42,7 +42,7 @@ class RefusalCode(StrEnum):
 class Refused(msgspec.Struct, frozen=True):
     """The other side is not let in. `code` is a `RefusalCode` (others may come to be), `why` is for people."""
 
-    code: Word
+    code: ShortText
     why: Annotated[str, Meta(max_length=512)] = ""
 
 

@@ -20,7 +20,7 @@ MAX_HEADER_BYTES = 32 * 1024  # of an msgpack header: twice what 16 headers of 1
 MAX_FAULT_CHARS = 200  # of what a peer's malformed header made the decoder say: it may quote the peer
 
 
-class Kind(IntEnum):
+class FrameKind(IntEnum):
     """What a frame is."""
 
     # on the control stream, the first that the dialing node opens
@@ -31,8 +31,8 @@ class Kind(IntEnum):
     PONG = 5
     GOSSIP = 6
     VOUCH = 7
-    # on a stream of its own for each ask
-    ASK = 16
+    # on a stream of its own for each request
+    REQUEST = 16
     BODY = 17
     HEAD = 18
     PIECE = 19
@@ -42,21 +42,21 @@ class Kind(IntEnum):
     ALIVE = 23
 
 
-_RAW = frozenset({Kind.GOSSIP, Kind.BODY, Kind.PIECE})
-_KINDS = {int(kind): kind for kind in Kind}
+_RAW = frozenset({FrameKind.GOSSIP, FrameKind.BODY, FrameKind.PIECE})
+_KINDS = {int(kind): kind for kind in FrameKind}
 # What msgpack of a stranger raises; RecursionError at about a thousand maps within each other.
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 T = TypeVar("T")
 
 
-def frame(kind: Kind, payload: bytes) -> bytes:
+def frame(kind: FrameKind, payload: bytes) -> bytes:
     """One frame. Raises `ValueError` for a payload longer than its kind may have: the caller splits."""
     if len(payload) > _limit(kind):
         raise ValueError(f"a {kind.name} payload of {len(payload)} bytes")
     return b"%c%b%b" % (kind, len(payload).to_bytes(3, "big"), payload)
 
 
-def header_frame(kind: Kind, header: msgspec.Struct) -> bytes:
+def header_frame(kind: FrameKind, header: msgspec.Struct) -> bytes:
     """One frame with a header as its payload. Raises `ValueError` if that is longer than MAX_HEADER_BYTES."""
     return frame(kind, msgspec.msgpack.encode(header))
 
@@ -81,7 +81,7 @@ class FrameReader:
         self._held = bytearray()
         self._wanted_bytes = HEAD_BYTES  # of the frame that has begun, as far as is known
 
-    def feed(self, data: bytes) -> Iterator[tuple[Kind, bytes]]:
+    def feed(self, data: bytes) -> Iterator[tuple[FrameKind, bytes]]:
         """The frames that are complete with these bytes. Raises `ProtocolFault`; nothing can be read after it.
 
         Iterate to the end before the next call.
@@ -111,7 +111,7 @@ class FrameReader:
         return bool(self._held)
 
 
-def _head(data: bytes, at: int) -> tuple[Kind, int]:
+def _head(data: bytes, at: int) -> tuple[FrameKind, int]:
     """The kind of the frame that begins there, and where it ends."""
     kind = _KINDS.get(data[at])
     if kind is None:
@@ -122,5 +122,5 @@ def _head(data: bytes, at: int) -> tuple[Kind, int]:
     return kind, at + HEAD_BYTES + length
 
 
-def _limit(kind: Kind) -> int:
+def _limit(kind: FrameKind) -> int:
     return MAX_PAYLOAD_BYTES if kind in _RAW else MAX_HEADER_BYTES

@@ -161,8 +161,8 @@ def _bootnode(entry: str) -> PeerAddress:
         )
     direct: list[str] = []
     relays: list[str] = []
-    for place in (place.strip() for place in places):
-        _add_place(place, direct, relays)
+    for location in (location.strip() for location in places):
+        _add_place(location, direct, relays)
     if len(relays) > 1 or len(direct) > MAX_ADDRESSES:
         raise ConfigurationError(
             f"BOOTNODES: {short_id(node_id)} has {len(direct)} addresses and {len(relays)} relays; "
@@ -171,17 +171,17 @@ def _bootnode(entry: str) -> PeerAddress:
     return PeerAddress(NodeId(node_id), tuple(dict.fromkeys(direct)), relays[0] if relays else None)
 
 
-def _add_place(place: str, direct: list[str], relays: list[str]) -> None:
-    read = read_address(place)
-    if is_relay_url(place):
-        relays.append(place)
+def _add_place(location: str, direct: list[str], relays: list[str]) -> None:
+    read = read_address(location)
+    if is_relay_url(location):
+        relays.append(location)
     elif read is not None and read[1] > 0:
         direct.append(write_address(*read))
-    elif is_host_and_port(place):
-        direct.append(place.lower())
+    elif is_host_and_port(location):
+        direct.append(location.lower())
     else:
         raise ConfigurationError(
-            f"BOOTNODES: {place!r} is no address. Write ip:port, [ip6]:port, host:port or https://relay."
+            f"BOOTNODES: {location!r} is no address. Write ip:port, [ip6]:port, host:port or https://relay."
         )
 
 

@@ -12,19 +12,19 @@ import structlog
 
 from masa_node.chat.errors import LinkLost, LinkRefused, PeerUnreachable, ProtocolFault, ProviderError
 from masa_node.network.links.control import Hello, RefusalCode, Refused
-from masa_node.network.links.frames import Kind, header_frame, read_header
+from masa_node.network.links.frames import FrameKind, header_frame, read_header
 from masa_node.network.links.membership import Grounds, Membership
-from masa_node.network.links.peer_record import Standing, is_weaker
+from masa_node.network.links.peer_record import MembershipLevel, is_weaker
 from masa_node.network.links.session import ControlStream, Session, SessionOwner
-from masa_node.network.transport.bind import site_of
-from masa_node.network.transport.foreign_text import shown
+from masa_node.network.transport.bind import subnet_of
+from masa_node.network.transport.foreign_text import sanitize
 from masa_node.network.transport.interfaces import Link, NodeId, OpensStreams, PeerAddress, Transport, short_id
 from masa_node.network.transport.resolver import resolve
 
 MAX_LINKS = 256  # 90 kB each when idle
 MAX_GREETINGS = 64  # links of strangers who have not said who they are yet;
-MAX_GREETINGS_PER_SITE = 32  # of these, from one address (`bind.site_of`): who holds them does not hold all
-MAX_GREETINGS_PER_MEMBER = 2  # strangers in a crowd keep no member out; one that starts anew has an old link, too
+MAX_GREETINGS_PER_SUBNET = 32  # of these, from one address (`bind.subnet_of`): who holds them does not hold all
+MAX_GREETINGS_PER_MEMBER = 2  # strangers in a crowd keep no member out; one that starts again has an old link, too
 GREET_WITHIN_S = 5.0  # three round trips on a very bad line
 DIAL_WITHIN_S = 5.0
 REFUSAL_READ_WITHIN_S = 1.0
@@ -41,7 +41,7 @@ class LinksOwner(SessionOwner, Protocol):
         """How to introduce this node to that peer, who has introduced itself with `theirs` or not yet."""
         ...
 
-    def linked(self, session: Session, standing: Standing, hello: Hello) -> None:
+    def linked(self, session: Session, membership: MembershipLevel, hello: Hello) -> None:
         """The peer may be asked and served from now on."""
         ...
 
@@ -95,11 +95,11 @@ class Links:
                     group.create_task(self._take(link, counts))
 
     async def reach(self, address: PeerAddress) -> OpensStreams:
-        """Where asks to this peer are opened: the lanes of a live link, made now if there is none.
+        """Where requests to this peer are opened: the channels of a live link, made now if there is none.
 
         Raises `PeerUnreachable`, `LinkRefused`, `LinkLost`, `ProtocolFault`.
         """
-        return (await self.connect(address)).lanes
+        return (await self.connect(address)).mux
 
     async def connect(self, address: PeerAddress) -> Session:
         """The session with this peer; callers who want the same one at once share the attempt. Raises as `reach`.
@@ -128,7 +128,7 @@ class Links:
             return outcome
         raise outcome
 
-    async def settle(self, peer: NodeId) -> None:
+    async def wait_for_attempt(self, peer: NodeId) -> None:
         """Until no attempt to reach this peer is under way: the greeting of one may lack what is known since."""
         attempt = self._connecting.get(peer)
         if attempt is not None:
@@ -165,7 +165,7 @@ class Links:
             raise PeerUnreachable(f"no connection within {DIAL_WITHIN_S:g} s.") from None
         other = self._live(link.peer)
         if other is not None:
-            link.close("the peer came in meanwhile")  # its link may carry asks already, and they would be lost
+            link.close("the peer came in meanwhile")  # its link may carry requests already, and they would be lost
             return other
         try:
             async with asyncio.timeout(GREET_WITHIN_S):
@@ -181,11 +181,11 @@ class Links:
         """The dialing side of the greeting."""
         control = ControlStream(await link.open())
         hello = msgspec.structs.replace(self._owner.greeting(link.peer), has_link=self._live(link.peer) is not None)
-        await control.write(header_frame(Kind.HELLO, hello))
+        await control.write(header_frame(FrameKind.HELLO, hello))
         kind, payload = await control.next()
-        if kind is Kind.REFUSED:
+        if kind is FrameKind.REFUSED:
             return self._other_session(link, read_header(payload, Refused))
-        if kind is not Kind.WELCOME:
+        if kind is not FrameKind.WELCOME:
             raise ProtocolFault(f"it answered HELLO with {kind.name}.")
         welcome = read_header(payload, Hello)
         grounds = await self._membership.judge(link.peer, welcome, time.time())
@@ -194,7 +194,7 @@ class Links:
             link.close("both sides dialed at once")  # as `_check_room` decides on the other side
             return other
         if link.peer not in self._sessions and len(self._sessions) >= MAX_LINKS:
-            self._make_room(grounds.standing)
+            self._make_room(grounds.membership)
         return self._enter(link, control, grounds, welcome)
 
     def _other_session(self, link: Link, refused: Refused) -> Session:
@@ -203,13 +203,13 @@ class Links:
         link.close("refused")
         if refused.code == RefusalCode.DUPLICATE and session is not None:
             return session
-        raise LinkRefused(f"it refused this node: {shown(refused.why)}", refused.code)
+        raise LinkRefused(f"it refused this node: {sanitize(refused.why)}", refused.code)
 
     def _counts(self, link: Link) -> dict[str, int]:
         """As whose the greeting on this link counts, and how many each may have at once."""
         if self._membership.is_member(link.peer):
             return {link.peer: MAX_GREETINGS_PER_MEMBER}
-        return {"strangers": MAX_GREETINGS, f"at {site_of(link.path().address)}": MAX_GREETINGS_PER_SITE}
+        return {"strangers": MAX_GREETINGS, f"at {subnet_of(link.path().address)}": MAX_GREETINGS_PER_SUBNET}
 
     async def _take(self, link: Link, counted_as: Iterable[str]) -> None:
         """The other side of the greeting: a peer made this link. Raises nothing."""
@@ -237,31 +237,31 @@ class Links:
         stream = await link.accept()
         control = ControlStream(stream)
         kind, payload = await control.next()
-        if kind is not Kind.HELLO:
+        if kind is not FrameKind.HELLO:
             raise ProtocolFault(f"it began with {kind.name}.")
         hello = read_header(payload, Hello)
         try:
             grounds = await self._membership.judge(link.peer, hello, time.time())
-            self._check_room(link, hello, grounds.standing)
+            self._check_room(link, hello, grounds.membership)
         except LinkRefused as exc:
             await self._refuse(link, control, exc)
             raise
         welcome = self._owner.greeting(link.peer, hello)
-        await control.write(header_frame(Kind.WELCOME, msgspec.structs.replace(welcome, invite=None)))
+        await control.write(header_frame(FrameKind.WELCOME, msgspec.structs.replace(welcome, invite=None)))
         self._enter(link, control, grounds, hello)
 
-    def _check_room(self, link: Link, hello: Hello, standing: Standing) -> None:
+    def _check_room(self, link: Link, hello: Hello, membership: MembershipLevel) -> None:
         old = self._sessions.get(link.peer)
         if old is None:
             if len(self._sessions) >= MAX_LINKS:
-                self._make_room(standing)
+                self._make_room(membership)
             return
         now_s = asyncio.get_running_loop().time()
-        is_new_one_better = not hello.has_link and now_s - old.since_s > YOUNG_S  # the peer started anew
+        is_new_one_better = not hello.has_link and now_s - old.since_s > YOUNG_S  # the peer started again
         if old.link.is_dialed and not is_new_one_better and self._transport.keys.node_id < link.peer:
             raise LinkRefused("both sides dialed at once; the other link stays.", RefusalCode.DUPLICATE)
 
-    def _make_room(self, standing: Standing) -> None:
+    def _make_room(self, membership: MembershipLevel) -> None:
         """Who was not let in by the owner himself cannot take all links: a member by more than that gets one of theirs.
 
         In an open network that is the oldest of a stranger; else the newest of those that came by a word.
@@ -269,11 +269,11 @@ class Links:
         live = [session for session in self._sessions.values() if not session.why]
         if len(live) < MAX_LINKS:
             return  # one of those that are ending makes room
-        by_standing: dict[Standing | None, list[Session]] = {}
+        by_standing: dict[MembershipLevel | None, list[Session]] = {}
         for session in live:
             by_standing.setdefault(self._membership.standing_of(session.peer), []).append(session)
-        weaker = by_standing.get(Standing.OPEN, [])[:1] or by_standing.get(Standing.VOUCHED, [])[-1:]
-        if not weaker or not is_weaker(self._membership.standing_of(weaker[0].peer), standing):
+        weaker = by_standing.get(MembershipLevel.OPEN, [])[:1] or by_standing.get(MembershipLevel.VOUCHED, [])[-1:]
+        if not weaker or not is_weaker(self._membership.standing_of(weaker[0].peer), membership):
             raise LinkRefused("it has as many links as it keeps. Try again later.", RefusalCode.FULL)
         weaker[0].close("a member needs the link")
 
@@ -281,7 +281,7 @@ class Links:
         """Tell it, and give it a moment to read that before the link goes."""
         with contextlib.suppress(ProviderError, TimeoutError):
             async with asyncio.timeout(REFUSAL_READ_WITHIN_S):
-                await control.write(header_frame(Kind.REFUSED, Refused(refusal.refusal, refusal.message)))
+                await control.write(header_frame(FrameKind.REFUSED, Refused(refusal.refusal, refusal.message)))
                 await control.finish()
                 await link.closed()
         link.close("refused")
@@ -290,14 +290,14 @@ class Links:
         """The link is good: it replaces one that is there. Raises `LinkLost` when this node is stopping."""
         if self._group is None:
             raise LinkLost("this node is stopping.")
-        session = Session(link, control, self._owner, grounds.standing)
+        session = Session(link, control, self._owner, grounds.membership)
         session.vouched_by = grounds.vouched_by
         old = self._sessions.get(link.peer)
         self._group.create_task(self._keep(session))
         self._sessions[link.peer] = session
         if old is not None:
             old.close("replaced by a newer link")
-        self._owner.linked(session, grounds.standing, hello)
+        self._owner.linked(session, grounds.membership, hello)
         return session
 
     async def _keep(self, session: Session) -> None:

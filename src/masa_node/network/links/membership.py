@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from masa_node.chat.errors import LinkRefused, ProtocolFault
 from masa_node.network.links.control import Hello, RefusalCode
-from masa_node.network.links.peer_book import PeerBook, Standing
+from masa_node.network.links.peer_book import MembershipLevel, PeerBook
 from masa_node.network.links.vouchers import open_voucher
 from masa_node.network.transport.interfaces import Keys, NodeId
 
@@ -18,7 +18,7 @@ UseInvite = Callable[[bytes, NodeId], Awaitable[bool]]
 class Grounds(NamedTuple):
     """As what a peer is let in; `vouched_by` is whose word made it so, where that is new."""
 
-    standing: Standing
+    membership: MembershipLevel
     vouched_by: NodeId | None = None
 
 
@@ -35,26 +35,26 @@ class Membership:
         """Is it let in whatever it says?"""
         return self._book.is_member(peer)
 
-    def standing_of(self, peer: NodeId) -> Standing | None:
+    def standing_of(self, peer: NodeId) -> MembershipLevel | None:
         """What it is now; None for one that is not known."""
         record = self._book.get(peer)
-        return record.standing if record is not None else None
+        return record.membership if record is not None else None
 
     async def judge(self, peer: NodeId, hello: Hello, at_unix_s: float) -> Grounds:
         """On what grounds this peer, whose key the transport has proved, is let in. Raises `LinkRefused`."""
         record = self._book.get(peer)
-        if record is not None and record.standing is Standing.BLOCKED:
+        if record is not None and record.membership is MembershipLevel.BLOCKED:
             raise LinkRefused("blocked by the owner.", RefusalCode.BLOCKED)
         if record is not None and self._book.is_member(peer):
-            return Grounds(record.standing, record.vouched_by)
+            return Grounds(record.membership, record.vouched_by)
         if hello.invite is not None and await self._use_invite(hello.invite, peer):
-            return Grounds(Standing.INVITED)
+            return Grounds(MembershipLevel.INVITED)
         signers = self._signers(peer, hello, at_unix_s)
         for by in signers:
             if self._book.may_vouch(by):
-                return Grounds(Standing.VOUCHED, by)
+                return Grounds(MembershipLevel.VOUCHED, by)
         if self._is_open:
-            return Grounds(Standing.OPEN)
+            return Grounds(MembershipLevel.OPEN)
         raise self._refusal(hello, signers)
 
     def _refusal(self, hello: Hello, signers: list[NodeId]) -> LinkRefused:

@@ -1,4 +1,6 @@
-"""One ask's bytes among those of others on a lane (`mux.py`): in order, within a window, ended from either side."""
+"""One request's bytes among those of others on a channel (`mux.py`): in order, within a window, ended from either
+side.
+"""
 
 import asyncio
 import struct
@@ -9,15 +11,15 @@ from typing import Protocol
 from masa_node.chat.errors import ProtocolFault, StreamReset
 from masa_node.network.transport.interfaces import MAX_READ_BYTES
 
-WINDOW_BYTES = 512 * 1024  # of a call in one direction, not read yet: above an ask's own credit of 256 KiB
+MUX_WINDOW_BYTES = 512 * 1024  # of a call in one direction, not read yet: above a request's own credit of 256 KiB
 MAX_CHUNK_BYTES = MAX_READ_BYTES
 SMALL_BYTES = 4096  # pieces below wait in one object: a byte in one of its own takes forty times as much
 
 _GRANT = struct.Struct(">I")
 
 
-class CallKind(IntEnum):
-    """What a frame of a lane is."""
+class MuxFrameKind(IntEnum):
+    """What a frame of a channel is."""
 
     DATA = 0
     FINISH = 1  # nothing more in this direction
@@ -25,15 +27,15 @@ class CallKind(IntEnum):
     WINDOW = 3  # so many bytes more may be sent (4 bytes)
 
 
-class CarriesCalls(Protocol):
-    """What a call needs of its lane."""
+class CarriesStreams(Protocol):
+    """What a call needs of its channel."""
 
     @property
     def is_full(self) -> bool:
         """Does too much wait for the transport?"""
         ...
 
-    def put(self, number: int, kind: CallKind, payload: bytes) -> None:
+    def put(self, number: int, kind: MuxFrameKind, payload: bytes) -> None:
         """Send a frame."""
         ...
 
@@ -41,26 +43,26 @@ class CarriesCalls(Protocol):
         """The call is over."""
         ...
 
-    def wants_room(self, call: "Call") -> None:
+    def wants_room(self, stream: "MuxStream") -> None:
         """Tell this call once there is room."""
         ...
 
 
-class Call:
-    """One ask's bytes on a lane; see `interfaces.Stream`."""
+class MuxStream:
+    """One request's bytes on a channel; see `interfaces.Stream`."""
 
     __slots__ = (
-        *("_fault", "_has_ended", "_has_finished", "_inbox", "_lane", "_number", "_read", "_reader", "_room"),
+        *("_fault", "_has_ended", "_has_finished", "_inbox", "_channel", "_number", "_read", "_reader", "_room"),
         *("_unread", "_writer"),
     )
 
-    def __init__(self, lane: CarriesCalls, number: int) -> None:
-        self._lane = lane
+    def __init__(self, channel: CarriesStreams, number: int) -> None:
+        self._channel = channel
         self._number = number
         self._inbox: deque[bytes] = deque()
         self._unread = 0
         self._read = 0  # since the last grant
-        self._room = WINDOW_BYTES
+        self._room = MUX_WINDOW_BYTES
         self._has_ended = False
         self._has_finished = False
         self._fault: Exception | None = None
@@ -85,8 +87,8 @@ class Call:
             data += inbox.popleft()
         self._unread -= len(data)
         self._read += len(data)
-        if self._read >= WINDOW_BYTES // 2 and not self._has_ended:
-            self._lane.put(self._number, CallKind.WINDOW, _GRANT.pack(self._read))
+        if self._read >= MUX_WINDOW_BYTES // 2 and not self._has_ended:
+            self._channel.put(self._number, MuxFrameKind.WINDOW, _GRANT.pack(self._read))
             self._read = 0
         return data
 
@@ -94,12 +96,12 @@ class Call:
         """See `interfaces.Stream`."""
         for start in range(0, len(data), MAX_CHUNK_BYTES):
             chunk = data[start : start + MAX_CHUNK_BYTES] if len(data) > MAX_CHUNK_BYTES else data
-            while self._room < len(chunk) or self._lane.is_full:
+            while self._room < len(chunk) or self._channel.is_full:
                 await self._wait_for_room()
             if self._fault is not None:
                 raise self._fault
             self._room -= len(chunk)
-            self._lane.put(self._number, CallKind.DATA, chunk)
+            self._channel.put(self._number, MuxFrameKind.DATA, chunk)
 
     async def finish(self) -> None:
         """See `interfaces.Stream`."""
@@ -107,34 +109,34 @@ class Call:
             raise self._fault
         if not self._has_finished:
             self._has_finished = True
-            self._lane.put(self._number, CallKind.FINISH, b"")
+            self._channel.put(self._number, MuxFrameKind.FINISH, b"")
             self._leave_if_over()
 
     def abort(self) -> None:
         """See `interfaces.Stream`."""
         if self._fault is not None or (self._has_finished and self._has_ended):
             return
-        self._lane.put(self._number, CallKind.RESET, b"")
+        self._channel.put(self._number, MuxFrameKind.RESET, b"")
         self._inbox.clear()
         self.fail(StreamReset("this node gave the stream up."))
 
-    # ---- what the lane tells ----
+    # ---- what the channel tells ----
 
-    def came(self, kind: CallKind, payload: bytes) -> None:
+    def came(self, kind: MuxFrameKind, payload: bytes) -> None:
         """A frame for this call. Raises `ProtocolFault`."""
         match kind:
-            case CallKind.DATA:
+            case MuxFrameKind.DATA:
                 self._take(payload)
-            case CallKind.FINISH:
+            case MuxFrameKind.FINISH:
                 self._has_ended = True
                 _wake(self._reader)
                 self._leave_if_over()
-            case CallKind.RESET:
+            case MuxFrameKind.RESET:
                 self._inbox.clear()
                 self.fail(StreamReset("the peer gave the stream up."))
-            case CallKind.WINDOW:
+            case MuxFrameKind.WINDOW:
                 self._room += _granted(payload)
-                if self._room > WINDOW_BYTES:
+                if self._room > MUX_WINDOW_BYTES:
                     raise ProtocolFault("it granted more than was sent.")
                 _wake(self._writer)
 
@@ -142,17 +144,17 @@ class Call:
         """Nothing more will come or go."""
         if self._fault is None:
             self._fault = fault
-        self._lane.leave(self._number)
+        self._channel.leave(self._number)
         _wake(self._reader)
         _wake(self._writer)
 
-    def look_again(self) -> None:
-        """The lane has room again."""
+    def room_came(self) -> None:
+        """The channel has room again."""
         _wake(self._writer)
 
     def _take(self, payload: bytes) -> None:
         self._unread += len(payload)
-        if self._has_ended or self._unread > WINDOW_BYTES:
+        if self._has_ended or self._unread > MUX_WINDOW_BYTES:
             raise ProtocolFault("it sent more on a stream than it may.")
         if payload:
             inbox = self._inbox
@@ -166,7 +168,7 @@ class Call:
         if self._fault is not None:
             raise self._fault
         self._writer = asyncio.get_running_loop().create_future()
-        self._lane.wants_room(self)
+        self._channel.wants_room(self)
         try:
             await self._writer
         finally:
@@ -174,15 +176,15 @@ class Call:
 
     def _leave_if_over(self) -> None:
         if self._has_finished and self._has_ended:
-            self._lane.leave(self._number)
+            self._channel.leave(self._number)
 
 
 def _granted(payload: bytes) -> int:
     if len(payload) != _GRANT.size:
-        raise ProtocolFault("it sent a malformed grant on a lane.")
+        raise ProtocolFault("it sent a malformed grant on a channel.")
     granted: int = _GRANT.unpack(payload)[0]
     if not granted:
-        raise ProtocolFault("it granted nothing on a lane.")
+        raise ProtocolFault("it granted nothing on a channel.")
     return granted
 
 

@@ -1,4 +1,4 @@
-"""Who this node knows: their standing, where they are, whom to dial when. Pure: time and randomness are given."""
+"""Who this node knows: their membership, where they are, whom to dial when. Pure: time and randomness are given."""
 
 import heapq
 import random
@@ -14,8 +14,8 @@ from masa_node.network.links.peer_record import (
     MAX_NAME_CHARS,
     SEEN_STEP_S,
     STRENGTH,
+    MembershipLevel,
     PeerRecord,
-    Standing,
     UnixTime,
     last_use,
     new_record,
@@ -26,7 +26,8 @@ from masa_node.network.links.peer_record import (
 from masa_node.network.links.vouched import MAX_VOUCHED, Vouched
 from masa_node.network.transport.interfaces import NodeId, PeerAddress, is_node_id
 
-__all__ = ["MAX_ADDRESS_CHARS", "MAX_NAME_CHARS", "SEEN_STEP_S", "PeerBook", "PeerRecord", "Standing", "UnixTime"]
+__all__ = ["MAX_ADDRESS_CHARS", "MAX_NAME_CHARS", "SEEN_STEP_S"]
+__all__ += ["MembershipLevel", "PeerBook", "PeerRecord", "UnixTime"]
 
 MAX_PEERS = 10_000  # beside the blocked ones; about 1 kB each
 MAX_BLOCKED = 10_000  # of their own, so that a full book never lets a blocked one back in
@@ -34,8 +35,8 @@ FIRST_PAUSE_S = 1.0  # after the first failure to dial; doubles with each furthe
 LONGEST_PAUSE_S = 300.0
 STABLE_LINK_S = 30  # a link that held so long clears the failures before it
 
-_MEMBERS = frozenset({Standing.OPEN, Standing.VOUCHED, Standing.INVITED, Standing.LISTED})
-_GIVEN_UP = (Standing.HEARD, Standing.OPEN, Standing.VOUCHED, Standing.INVITED)  # in this order when the book is full
+_MEMBERS = frozenset({MembershipLevel.OPEN, MembershipLevel.VOUCHED, MembershipLevel.INVITED, MembershipLevel.LISTED})
+_GIVEN_UP = (MembershipLevel.HEARD, MembershipLevel.OPEN, MembershipLevel.VOUCHED, MembershipLevel.INVITED)
 
 
 class _Retry(msgspec.Struct, frozen=True):
@@ -48,7 +49,7 @@ class PeerBook:
 
     When it is full the least worth one is given up: HEARD longest unseen first, then OPEN, VOUCHED, INVITED ones
     longest not linked. Never given up are LISTED, trusted and linked ones. A newcomer never displaces a stronger
-    standing than its own: strangers cannot push members out. `own` is this node, which is never kept.
+    membership level than its own: strangers cannot push members out. `own` is this node, which is never kept.
     """
 
     def __init__(self, records: Iterable[PeerRecord] = (), *, own: NodeId | None = None, is_open: bool = False) -> None:
@@ -59,7 +60,7 @@ class PeerBook:
         self._linked: set[NodeId] = set()
         self._vouched = Vouched()
         self._retries: dict[NodeId, _Retry] = {}
-        self._queues: dict[Standing, OrderedDict[NodeId, None]] = {each: OrderedDict() for each in _GIVEN_UP}
+        self._queues: dict[MembershipLevel, OrderedDict[NodeId, None]] = {each: OrderedDict() for each in _GIVEN_UP}
         self._changed: set[NodeId] = set()
         self._saved: set[NodeId] = set()  # what the store holds, so that only these are told as gone
         self._gone: set[NodeId] = set()
@@ -97,61 +98,61 @@ class PeerBook:
         """Somebody told of this peer, or it told of itself. False when it is not kept: blocked, own, no room."""
         known = self._records.get(address.node_id)
         if known is None:
-            return self._add(with_address(new_record(address.node_id, Standing.HEARD, at_unix_s), address, name))
-        if known.standing is Standing.BLOCKED:
+            return self._add(with_address(new_record(address.node_id, MembershipLevel.HEARD, at_unix_s), address, name))
+        if known.membership is MembershipLevel.BLOCKED:
             return False
         seen = seen_at(with_address(known, address, name), at_unix_s)
         self._put(seen)
-        if seen.standing is Standing.HEARD:
+        if seen.membership is MembershipLevel.HEARD:
             self._queue_again(seen)
         return True
 
     def admit(
         self,
         node_id: NodeId,
-        standing: Standing,
+        membership: MembershipLevel,
         address: PeerAddress | None,
         at_unix_s: float,
         vouched_by: NodeId | None = None,
     ) -> bool:
-        """It is a member now, with at least this standing. False when it is not: blocked, own, no room, or its voucher
-        (`vouched_by`, for VOUCHED) has vouched for too many.
+        """It is a member now, with at least this membership level. False when it is not: blocked, own, no room, or its
+        voucher (`vouched_by`, for VOUCHED) has vouched for too many.
 
-        Raises `ValueError` for a standing that makes no member.
+        Raises `ValueError` for a membership level that makes no member.
         """
-        if standing not in _MEMBERS:
-            raise ValueError(standing)
+        if membership not in _MEMBERS:
+            raise ValueError(membership)
         known = self._records.get(node_id)
-        if known is not None and known.standing is Standing.BLOCKED:
+        if known is not None and known.membership is MembershipLevel.BLOCKED:
             return False
-        if known is not None and STRENGTH[known.standing] >= STRENGTH[standing]:
+        if known is not None and STRENGTH[known.membership] >= STRENGTH[membership]:
             record = seen_at(known, at_unix_s)
         elif vouched_by is not None and not self._make_room_of(vouched_by):
             return False
         else:
-            record = replace(seen_at(known or new_record(node_id, standing, at_unix_s), at_unix_s), standing=standing)
-            record = replace(record, vouched_by=vouched_by)
+            record = known or new_record(node_id, membership, at_unix_s)
+            record = replace(seen_at(record, at_unix_s), membership=membership, vouched_by=vouched_by)
         if known is None:
             return self._add(with_address(record, address, "") if address else record)
         self._put(with_address(record, address, "") if address else record)
-        if record.standing is not known.standing:
+        if record.membership is not known.membership:
             self._queue_again(record)
         return True
 
     def is_let_in_here(self, node_id: NodeId) -> bool:
         """Did the owner of this node let it in himself, by naming or by inviting it?"""
         record = self._records.get(node_id)
-        return record is not None and record.standing in MAX_VOUCHED
+        return record is not None and record.membership in MAX_VOUCHED
 
     def is_vouched_for(self, node_id: NodeId) -> bool:
         """Is it in by another's word alone?"""
         record = self._records.get(node_id)
-        return record is not None and record.standing is Standing.VOUCHED
+        return record is not None and record.membership is MembershipLevel.VOUCHED
 
     def may_vouch(self, node_id: NodeId) -> bool:
         """Is its word for one more taken? That of members whom the owner let in himself, for some each."""
         record = self._records.get(node_id)
-        if record is None or record.standing not in MAX_VOUCHED:
+        if record is None or record.membership not in MAX_VOUCHED:
             return False
         return not self._vouched.is_full(record) or self._vouched.least_needed(node_id, self._linked) is not None
 
@@ -162,7 +163,7 @@ class PeerBook:
     def linked(self, node_id: NodeId, at_unix_s: float, address: PeerAddress | None = None) -> None:
         """A link with it stands; `address` is where, and goes first from now on. Nothing happens for unknown ones."""
         known = self._records.get(node_id)
-        if known is None or known.standing is Standing.BLOCKED:
+        if known is None or known.membership is MembershipLevel.BLOCKED:
             return
         self._linked.add(node_id)
         if address is not None:
@@ -203,17 +204,17 @@ class PeerBook:
         return retry.failures if retry else 0
 
     def remember(self, records: Iterable[PeerRecord]) -> None:
-        """What the store held and could not be read before. Of two records of one peer the stronger standing counts,
-        so that a block that was kept is a block again.
+        """What the store held and could not be read before. Of two records of one peer the stronger membership level
+        counts, so that a block that was kept is a block again.
         """
         for record in records:
             known = self._records.get(record.node_id)
             self._saved.add(record.node_id)
             if known is None:
                 self._add(record)
-            elif record.standing is Standing.BLOCKED:
+            elif record.membership is MembershipLevel.BLOCKED:
                 self.block(record.node_id, record.last_seen_at_unix_s)
-            elif STRENGTH[record.standing] > STRENGTH[known.standing]:
+            elif STRENGTH[record.membership] > STRENGTH[known.membership]:
                 self._put(record)
                 self._queue_again(record)
 
@@ -260,34 +261,36 @@ class PeerBook:
         """
         known = self._records.get(node_id)
         if known is None:
-            return self._add(new_record(node_id, Standing.BLOCKED, at_unix_s))
-        if known.standing is Standing.BLOCKED:
+            return self._add(new_record(node_id, MembershipLevel.BLOCKED, at_unix_s))
+        if known.membership is MembershipLevel.BLOCKED:
             return True
         if len(self._blocked) >= MAX_BLOCKED:
             return False
         self._linked.discard(node_id)
         self._retries.pop(node_id, None)
         self._drop_all(self.vouched_by(node_id))
-        before = known.standing if known.vouched_by is None else Standing.HEARD  # a word has to be shown again
-        blocked = replace(known, standing=Standing.BLOCKED, standing_before=before, vouched_by=None, is_trusted=False)
-        self._put(blocked)
+        was = known.membership if known.vouched_by is None else MembershipLevel.HEARD  # a word has to be shown again
+        new = replace(
+            known, membership=MembershipLevel.BLOCKED, membership_before=was, vouched_by=None, is_trusted=False
+        )
+        self._put(new)
         self._unqueue(node_id)
         return True
 
     def unblock(self, node_id: NodeId) -> bool:
         """It is again what it was before it was blocked; trust does not come back. False when it was not blocked."""
         known = self._records.get(node_id)
-        if known is None or known.standing is not Standing.BLOCKED:
+        if known is None or known.membership is not MembershipLevel.BLOCKED:
             return False
         self._drop(node_id)
-        if known.standing_before is not None:
-            self._add(replace(known, standing=known.standing_before, standing_before=None))
+        if known.membership_before is not None:
+            self._add(replace(known, membership=known.membership_before, membership_before=None))
         return True
 
     def trust(self, node_id: NodeId, *, is_trusted: bool) -> bool:
         """May it see requests marked `X-Masa-Privacy: trusted`? False when it is not known, or blocked."""
         known = self._records.get(node_id)
-        if known is None or known.standing is Standing.BLOCKED:
+        if known is None or known.membership is MembershipLevel.BLOCKED:
             return False
         self._put(replace(known, is_trusted=is_trusted))
         self._queue_again(self._records[node_id])
@@ -306,10 +309,10 @@ class PeerBook:
     # ---- inside ----
 
     def _counts_as_member(self, record: PeerRecord) -> bool:
-        return record.standing in _MEMBERS and (self._is_open or record.standing is not Standing.OPEN)
+        return record.membership in _MEMBERS and (self._is_open or record.membership is not MembershipLevel.OPEN)
 
     def _is_dialed(self, record: PeerRecord) -> bool:
-        if record.standing is Standing.BLOCKED:
+        if record.membership is MembershipLevel.BLOCKED:
             return False
         return bool(record.addresses) or bool(record.relay_url) or self._counts_as_member(record)
 
@@ -318,14 +321,14 @@ class PeerBook:
         return retry.not_before_s if retry else float("-inf")
 
     def _rank(self, record: PeerRecord) -> tuple[bool, bool, int, int, int]:
-        first = (record.standing is not Standing.LISTED, not self._counts_as_member(record))
-        return (*first, -record.last_linked_at_unix_s, -STRENGTH[record.standing], self.failures(record.node_id))
+        first = (record.membership is not MembershipLevel.LISTED, not self._counts_as_member(record))
+        return (*first, -record.last_linked_at_unix_s, -STRENGTH[record.membership], self.failures(record.node_id))
 
     def _add(self, record: PeerRecord) -> bool:
         node_id = record.node_id
-        if node_id == self._own or not is_node_id(node_id) or not self._make_room(record.standing):
+        if node_id == self._own or not is_node_id(node_id) or not self._make_room(record.membership):
             return False
-        if record.standing is Standing.BLOCKED:
+        if record.membership is MembershipLevel.BLOCKED:
             self._blocked.add(node_id)
         self._records[node_id] = record
         self._vouched.note(record)
@@ -334,13 +337,13 @@ class PeerBook:
         self._queue_again(record)
         return True
 
-    def _make_room(self, standing: Standing) -> bool:
-        if standing is Standing.BLOCKED:
+    def _make_room(self, membership: MembershipLevel) -> bool:
+        if membership is MembershipLevel.BLOCKED:
             return len(self._blocked) < MAX_BLOCKED
         if len(self._records) - len(self._blocked) < MAX_PEERS:
             return True
         for weaker in _GIVEN_UP:
-            if STRENGTH[weaker] > STRENGTH[standing]:
+            if STRENGTH[weaker] > STRENGTH[membership]:
                 return False
             if self._queues[weaker]:
                 self._drop(next(iter(self._queues[weaker])))
@@ -349,7 +352,7 @@ class PeerBook:
 
     def _put(self, record: PeerRecord) -> None:
         node_id = record.node_id
-        if record.standing is Standing.BLOCKED:
+        if record.membership is MembershipLevel.BLOCKED:
             self._blocked.add(node_id)
         if self._records[node_id] != record:
             if self._records[node_id].vouched_by != record.vouched_by:
@@ -384,12 +387,12 @@ class PeerBook:
     def _queue_again(self, record: PeerRecord) -> None:
         """Put it at the end of those that may be given up, if it may."""
         self._unqueue(record.node_id)
-        if record.standing in self._queues and not record.is_trusted and record.node_id not in self._linked:
-            self._queues[record.standing][record.node_id] = None
+        if record.membership in self._queues and not record.is_trusted and record.node_id not in self._linked:
+            self._queues[record.membership][record.node_id] = None
 
     def _queue_if_absent(self, record: PeerRecord) -> None:
         """Its link is gone, or there was none: then it keeps its place."""
-        if record.standing in self._queues and record.node_id not in self._queues[record.standing]:
+        if record.membership in self._queues and record.node_id not in self._queues[record.membership]:
             self._queue_again(record)
 
     def _unqueue(self, node_id: NodeId) -> None:

@@ -16,8 +16,8 @@ MAX_NAME_CHARS = 64
 SEEN_STEP_S = 600  # "last seen" is kept no finer, or every advert heard would be a write to the disk
 
 
-class Standing(StrEnum):
-    """How a peer came to be known, strongest last but one. A weaker standing never replaces a stronger one."""
+class MembershipLevel(StrEnum):
+    """How a peer came to be known, strongest last but one. A weaker membership level never replaces a stronger one."""
 
     HEARD = "heard"  # of, by gossip or on the LAN; not a member
     OPEN = "open"  # accepted because OPEN_NETWORK=1; a member only while that is set
@@ -27,7 +27,7 @@ class Standing(StrEnum):
     BLOCKED = "blocked"  # by the owner; ends by unblock or forget only
 
 
-STRENGTH = {standing: strength for strength, standing in enumerate(Standing)}
+STRENGTH = {membership: strength for strength, membership in enumerate(MembershipLevel)}
 
 UnixTime = Annotated[int, Meta(ge=0, lt=1 << 40)]
 Id = Annotated[NodeId, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
@@ -36,12 +36,12 @@ Id = Annotated[NodeId, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 class PeerRecord(msgspec.Struct, frozen=True):
     """One peer, as it is kept. Times are Unix seconds; `last_linked_at_unix_s` is 0 when it never was linked.
 
-    `addresses` are `ip:port`, what last worked first. `standing_before` is what a blocked one goes back to.
-    `vouched_by` is the member by whose word it was let in, while its standing is VOUCHED.
+    `addresses` are `ip:port`, what last worked first. `membership_before` is what a blocked one goes back to.
+    `vouched_by` is the member by whose word it was let in, while its membership level is VOUCHED.
     """
 
     node_id: Id
-    standing: Standing
+    membership: MembershipLevel
     addresses: Annotated[
         tuple[Annotated[str, Meta(min_length=1, max_length=MAX_ADDRESS_CHARS)], ...], Meta(max_length=MAX_ADDRESSES)
     ] = ()
@@ -51,7 +51,7 @@ class PeerRecord(msgspec.Struct, frozen=True):
     first_seen_at_unix_s: UnixTime = 0
     last_seen_at_unix_s: UnixTime = 0
     last_linked_at_unix_s: UnixTime = 0
-    standing_before: Standing | None = None
+    membership_before: MembershipLevel | None = None
     vouched_by: Id | None = None
 
     @property
@@ -60,22 +60,22 @@ class PeerRecord(msgspec.Struct, frozen=True):
         return PeerAddress(self.node_id, self.addresses, self.relay_url)
 
 
-def is_weaker(one: Standing | None, other: Standing) -> bool:
+def is_weaker(one: MembershipLevel | None, other: MembershipLevel) -> bool:
     """Does the first count for less? None is of one that is not known."""
     return one is None or STRENGTH[one] < STRENGTH[other]
 
 
 def last_use(record: PeerRecord) -> int:
     """When it was of use, Unix seconds: heard of, linked, or let in."""
-    if record.standing is Standing.HEARD:
+    if record.membership is MembershipLevel.HEARD:
         return record.last_seen_at_unix_s
     return max(record.last_linked_at_unix_s, record.first_seen_at_unix_s)
 
 
-def new_record(node_id: NodeId, standing: Standing, at_unix_s: float) -> PeerRecord:
+def new_record(node_id: NodeId, membership: MembershipLevel, at_unix_s: float) -> PeerRecord:
     """One that was not known before."""
     at = int(at_unix_s)
-    return PeerRecord(node_id, standing, first_seen_at_unix_s=at, last_seen_at_unix_s=at)
+    return PeerRecord(node_id, membership, first_seen_at_unix_s=at, last_seen_at_unix_s=at)
 
 
 def seen_at(record: PeerRecord, at_unix_s: float) -> PeerRecord:
@@ -86,7 +86,7 @@ def seen_at(record: PeerRecord, at_unix_s: float) -> PeerRecord:
 
 def with_address(record: PeerRecord, address: PeerAddress, name: str) -> PeerRecord:
     """With what was told. An address that worked, or that the owner gave, stays first whatever others tell."""
-    is_proved = record.last_linked_at_unix_s > 0 or record.standing is Standing.LISTED
+    is_proved = record.last_linked_at_unix_s > 0 or record.membership is MembershipLevel.LISTED
     kept = record.addresses[:1] if is_proved else ()
     told = _bounded(address.direct)
     if not set(told) <= set(record.addresses):

@@ -1,4 +1,6 @@
-"""One link in use: its control stream is read and written, its heart beats, its asks are taken. Ends with the link."""
+"""One link in use: its control stream is read and written, its heart beats, its requests are taken. Ends with the
+link.
+"""
 
 import asyncio
 from collections import deque
@@ -7,9 +9,9 @@ from typing import Protocol
 
 from masa_node.chat.errors import LinkLost, ProtocolFault, ProviderError
 from masa_node.network.links.control import Beat
-from masa_node.network.links.frames import FrameReader, Kind, frame, header_frame, read_header
-from masa_node.network.links.mux import Lanes, first_message
-from masa_node.network.links.peer_record import Standing
+from masa_node.network.links.frames import FrameKind, FrameReader, frame, header_frame, read_header
+from masa_node.network.links.mux import Mux, first_message
+from masa_node.network.links.peer_record import MembershipLevel
 from masa_node.network.transport.interfaces import Link, NodeId, Stream
 
 # A peer that was killed is out after HEARTBEAT_S * BEATS_MISSED at most; the transport alone takes 30 s to notice.
@@ -36,8 +38,8 @@ class SessionOwner(Protocol):
         """The peer vouches for this node. Raises `ProtocolFault`."""
         ...
 
-    async def take_ask(self, peer: NodeId, stream: Stream) -> None:
-        """Serve the ask on this stream; owns the stream. Raises nothing but `CancelledError`."""
+    async def serve_stream(self, peer: NodeId, stream: Stream) -> None:
+        """Serve the request on this stream; owns the stream. Raises nothing but `CancelledError`."""
         ...
 
 
@@ -47,13 +49,13 @@ class ControlStream:
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self._reader = FrameReader()
-        self._came: deque[tuple[Kind, bytes]] = deque()
+        self._came: deque[tuple[FrameKind, bytes]] = deque()
 
     async def write(self, data: bytes) -> None:
         """Whole frames. Raises `StreamReset`, `LinkLost`."""
         await self._stream.write(data)
 
-    async def next(self) -> tuple[Kind, bytes]:
+    async def next(self) -> tuple[FrameKind, bytes]:
         """The next frame. Raises `ProtocolFault`, `StreamReset`, `LinkLost` (also when the peer has finished)."""
         while not self._came:
             data = await self._stream.read()
@@ -68,16 +70,16 @@ class ControlStream:
 
 
 class Session:
-    """`run` it in a task; it returns, with `why` set, when the link is gone. `standing` is as what it was let in, by
+    """`run` it in a task; it returns, with `why` set, when the link is gone. `membership` is as what it was let in, by
     the word of `vouched_by` if that is VOUCHED.
     """
 
     vouched_by: NodeId | None = None
 
-    def __init__(self, link: Link, control: ControlStream, owner: SessionOwner, standing: Standing) -> None:
+    def __init__(self, link: Link, control: ControlStream, owner: SessionOwner, membership: MembershipLevel) -> None:
         self.link = link
-        self.standing = standing
-        self.lanes = Lanes(link, lambda: self.why)
+        self.membership = membership
+        self.mux = Mux(link, lambda: self.why)
         self.peer = link.peer
         self.why = ""
         self.rtt_s: float | None = None
@@ -99,11 +101,11 @@ class Session:
 
     def send_gossip(self, message: bytes) -> None:
         """Queue a gossip message; a peer who does not read for long loses the link."""
-        self._send(frame(Kind.GOSSIP, message))
+        self._send(frame(FrameKind.GOSSIP, message))
 
     def send_voucher(self, signed: bytes) -> None:
         """Queue a voucher."""
-        self._send(frame(Kind.VOUCH, signed))
+        self._send(frame(FrameKind.VOUCH, signed))
 
     async def run(self) -> None:
         """Until the link ends, from whichever side. All that it started has ended then."""
@@ -112,9 +114,9 @@ class Session:
                 group.create_task(self._read())
                 group.create_task(self._write())
                 group.create_task(self._beat())
-                group.create_task(self.lanes.run())
+                group.create_task(self.mux.run())
                 while True:
-                    group.create_task(self._owner.take_ask(self.peer, await self.lanes.accept()))
+                    group.create_task(self._owner.serve_stream(self.peer, await self.mux.accept()))
         except* ProviderError as lost:
             self.why = self.why or first_message(lost)
         finally:
@@ -133,16 +135,16 @@ class Session:
             for _ in self._take(kind, payload) or ():
                 await asyncio.sleep(0)
 
-    def _take(self, kind: Kind, payload: bytes) -> Iterable[None] | None:
+    def _take(self, kind: FrameKind, payload: bytes) -> Iterable[None] | None:
         match kind:
-            case Kind.PING:
+            case FrameKind.PING:
                 self._hears_beats = True
-                self._send(header_frame(Kind.PONG, read_header(payload, Beat)))
-            case Kind.PONG:
+                self._send(header_frame(FrameKind.PONG, read_header(payload, Beat)))
+            case FrameKind.PONG:
                 self._note_rtt(read_header(payload, Beat).number)
-            case Kind.GOSSIP:
+            case FrameKind.GOSSIP:
                 return self._owner.gossip_came(self.peer, payload)
-            case Kind.VOUCH:
+            case FrameKind.VOUCH:
                 self._owner.voucher_came(self.peer, payload)
             case _:
                 raise ProtocolFault(f"it sent a {kind.name} frame on the control stream.")
@@ -166,7 +168,7 @@ class Session:
                 number, left_out = number + 1, 0
                 self._beats[number] = sent_s
                 self._beats.pop(number - MAX_BEATS_KEPT, None)
-                self._send(header_frame(Kind.PING, Beat(number)))
+                self._send(header_frame(FrameKind.PING, Beat(number)))
             self._hears_beats = False
             await asyncio.sleep(HEARTBEAT_S)
             now_s = self._loop.time()

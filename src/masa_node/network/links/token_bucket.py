@@ -1,7 +1,7 @@
 """How much may be done now: a token bucket. Pure; time is given."""
 
 
-class Allowance:
+class TokenBucket:
     """So much a second, and so much at once when nothing was done for a while."""
 
     __slots__ = ("_at_s", "_burst", "_level", "_per_s")

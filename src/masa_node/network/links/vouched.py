@@ -2,12 +2,12 @@
 
 from collections.abc import Container, Iterable
 
-from masa_node.network.links.peer_record import PeerRecord, Standing, last_use
+from masa_node.network.links.peer_record import MembershipLevel, PeerRecord, last_use
 from masa_node.network.transport.interfaces import NodeId
 
 # For how many others one member's word is taken. Whoever invited this node, or was named by its owner, may bring in
 # half of all links; a guest that this node invited itself may bring a few friends. Who came by a word brings nobody.
-MAX_VOUCHED = {Standing.LISTED: 128, Standing.INVITED: 16}
+MAX_VOUCHED = {MembershipLevel.LISTED: 128, MembershipLevel.INVITED: 16}
 
 
 class Vouched:
@@ -35,7 +35,7 @@ class Vouched:
 
     def is_full(self, voucher: PeerRecord) -> bool:
         """Has it brought in as many as it may?"""
-        return len(self._by.get(voucher.node_id, ())) >= MAX_VOUCHED.get(voucher.standing, 0)
+        return len(self._by.get(voucher.node_id, ())) >= MAX_VOUCHED.get(voucher.membership, 0)
 
     def least_needed(self, voucher: NodeId, linked: Container[NodeId]) -> PeerRecord | None:
         """Of those it brought the one that goes for another: longest not linked, and not trusted by the owner."""

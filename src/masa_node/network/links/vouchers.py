@@ -13,9 +13,9 @@ from msgspec import Meta
 from masa_node.chat.errors import ProtocolFault
 from masa_node.network.transport.interfaces import MAX_CLOCK_SKEW_S, Keys, NodeId
 
-LIFETIME_S = 90 * 24 * 3600  # given anew at each link; a node that was away longer needs an invite again
+VOUCHER_LIFETIME_S = 90 * 24 * 3600  # given again at each link; a node that was away longer needs an invite again
 MAX_VOUCHER_BYTES = 512
-MAX_VOUCHERS = 4  # that are shown in one greeting, of different members
+MAX_VOUCHERS_SHOWN = 4  # that are shown in one greeting, of different members
 _SIGNATURE_BYTES = 64
 _DOMAIN = b"masa voucher 1\n"
 
@@ -33,15 +33,15 @@ class Voucher(msgspec.Struct, frozen=True):
 
 
 def vouchers_to_show(kept: Mapping[NodeId, bytes], shown: Sequence[bytes], draw: Draw) -> tuple[bytes, ...]:
-    """At most MAX_VOUCHERS of those `kept` by signer, the newest last, for one who has `shown` these of his own.
+    """At most MAX_VOUCHERS_SHOWN of those `kept` by signer, the newest last, for one who has `shown` these of his own.
 
     Who vouched for him is likely a member to him: their words go first. The rest are drawn, so that who is refused for
     the want of the right one is let in some other time.
     """
     common = [by for by in map(_signer, shown) if by is not None and by in kept]
     others = [by for by in kept if by not in common]
-    chosen = [*dict.fromkeys(common), *draw(others, min(MAX_VOUCHERS, len(others)))]
-    return tuple(kept[by] for by in chosen[:MAX_VOUCHERS])
+    chosen = [*dict.fromkeys(common), *draw(others, min(MAX_VOUCHERS_SHOWN, len(others)))]
+    return tuple(kept[by] for by in chosen[:MAX_VOUCHERS_SHOWN])
 
 
 def _signer(signed: bytes) -> NodeId | None:
@@ -55,7 +55,7 @@ def _signer(signed: bytes) -> NodeId | None:
 def make_voucher(member: NodeId, keys: Keys, at_unix_s: float) -> bytes:
     """This node's own word for `member`, signed."""
     issued = int(at_unix_s)
-    payload = msgspec.msgpack.encode(Voucher(member, keys.node_id, issued, issued + LIFETIME_S))
+    payload = msgspec.msgpack.encode(Voucher(member, keys.node_id, issued, issued + VOUCHER_LIFETIME_S))
     return payload + keys.sign(_DOMAIN + payload)
 
 
@@ -70,7 +70,7 @@ def open_voucher(signed: bytes, keys: Keys, at_unix_s: float) -> Voucher:
         raise ProtocolFault(f"it showed a malformed voucher: {exc}.") from exc
     if not voucher.issued_at_unix_s - MAX_CLOCK_SKEW_S <= at_unix_s < voucher.expires_at_unix_s + MAX_CLOCK_SKEW_S:
         raise ProtocolFault("it showed a voucher that is not in force. Are both clocks right?")
-    if voucher.expires_at_unix_s > voucher.issued_at_unix_s + LIFETIME_S:
+    if voucher.expires_at_unix_s > voucher.issued_at_unix_s + VOUCHER_LIFETIME_S:
         raise ProtocolFault("it showed a voucher that is in force too long.")
     if not keys.verify(NodeId(voucher.by), _DOMAIN + payload, signature):
         raise ProtocolFault("it showed a voucher with a wrong signature.")

@@ -1,4 +1,4 @@
-"""Is the body of a peer's ask what its header says? LLM servers read the body, and not all of them as we do. Pure.
+"""Is the body of a peer's request what its header says? LLM servers read the body, and not all of them as we do. Pure.
 
 Go's decoder, which Ollama uses, takes `Model` for `model`, and of two the later; others take the first. A body that
 could be read in two ways could ask for a model that is not shared.
@@ -10,22 +10,22 @@ from itertools import islice
 import msgspec
 
 from masa_node.chat.errors import CallerError, PeerRefused
-from masa_node.chat.request import Door
+from masa_node.chat.request import Endpoint
 from masa_node.dialects.fields import UNREADABLE, decode
 from masa_node.dialects.peek import fields_as_written, peek
 
 MAX_NAMES = 100_000  # of fields at any depth: ten thousand messages have as many; reading them all takes 50 ms
 MAX_NAME_CHARS = 256  # of a field; reading one of megabytes takes a second
-_MODEL_IS_IN_URL = frozenset({Door.CLOUDFLARE_RUN})
+_MODEL_IS_IN_URL = frozenset({Endpoint.CLOUDFLARE_RUN})
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ANY_NAME = re.compile(rb'(?<!\\)(?:\\\\)*"[ \t\r\n]*:')  # its end, wherever it stands
 
 
-def check_body(body: bytes, door: Door, model: str, *, wants_stream: bool) -> None:
+def check_body(body: bytes, endpoint: Endpoint, model: str, *, wants_stream: bool) -> None:
     """Raises `PeerRefused` unless every LLM server reads in this body the model and the stream flag of the header."""
     field_names(body)
     try:
-        peeked = peek(body, door, model if door in _MODEL_IS_IN_URL else None)
+        peeked = peek(body, endpoint, model if endpoint in _MODEL_IS_IN_URL else None)
     except CallerError as exc:
         raise PeerRefused(exc.message) from exc
     if peeked.model != model:

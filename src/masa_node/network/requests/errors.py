@@ -1,4 +1,6 @@
-"""Errors on their way between two nodes: what the asker may know of a failure, and what he makes of what he is told."""
+"""Errors on their way between two nodes: what the requester may know of a failure, and what he makes of what he is
+told.
+"""
 
 from masa_node.chat.errors import (
     BrokenAnswer,
@@ -27,17 +29,17 @@ from masa_node.chat.errors import (
     UnknownModel,
     Unreachable,
 )
-from masa_node.network.requests.frames import Failure, headers_from_peer
-from masa_node.network.transport.foreign_text import MAX_MESSAGE_CHARS, shown
+from masa_node.network.requests.frames import RequestFailure, headers_from_peer
+from masa_node.network.transport.foreign_text import MAX_MESSAGE_CHARS, sanitize
 from masa_node.network.transport.redaction import redact
 
-LLM_PLACE = "its LLM server"
+LLM_LOCATION = "its LLM server"
 _INTERNAL = "internal_error"
 _LOOKED_AT_CHARS = 4 * MAX_MESSAGE_CHARS  # what is cut off behind it is shown to nobody
-# Whose key is wrong? That of the LLM's owner; the asker can do nothing about it, and the LLM's words may quote it.
+# Whose key is wrong? That of the LLM's owner; the requester can do nothing about it, and the LLM's words may quote it.
 ABOUT_THE_OWNERS_KEY = frozenset({401, 403, 407})
 _LATER = "Ask again later, or another model."  # its owner alone can mend it
-# What the asker is told instead of our own words, which name addresses, settings and other servers of the owner.
+# What the requester is told instead of our own words, which name addresses, settings and other servers of the owner.
 _WORDS: dict[str, str] = {
     ProviderAway.code: "it is away for the moment. Ask again in a few seconds.",
     Unreachable.code: f"it cannot be reached. {_LATER}",
@@ -74,49 +76,49 @@ CODES: dict[str, type[ProviderError]] = {
 }
 
 
-def failure_of(error: MasaError) -> Failure:
+def failure_of(error: MasaError) -> RequestFailure:
     """What a peer is told of an error here: never an address or a setting of this node's owner."""
     match error:
         case Overloaded() | MemoryFull():
-            failure = Failure(PeerBusy.code, "it serves as many requests of peers as its owner allows.")
+            failure = RequestFailure(PeerBusy.code, "it serves as many requests of peers as its owner allows.")
         case UnknownModel():
-            failure = Failure(PeerRefused.code, "it does not share that model.")
+            failure = RequestFailure(PeerRefused.code, "it does not share that model.")
         case PeerRefused() | PeerBusy():
-            failure = Failure(error.code, told(error.message))
+            failure = RequestFailure(error.code, for_peers(error.message))
         case CallerError() | PolicyError():
-            failure = Failure(PeerRefused.code, told(error.message))
+            failure = RequestFailure(PeerRefused.code, for_peers(error.message))
         case ErrorAnswer(status=status) if status in ABOUT_THE_OWNERS_KEY:
-            failure = Failure(ProviderError.code, f"it refused the key of its owner ({status}).", LLM_PLACE)
+            failure = RequestFailure(ProviderError.code, f"it refused the key of its owner ({status}).", LLM_LOCATION)
         case ErrorAnswer():
             passed = headers_from_peer(error.headers)
-            failure = Failure(error.code, told(error.message), LLM_PLACE, error.status, passed)
+            failure = RequestFailure(error.code, for_peers(error.message), LLM_LOCATION, error.status, passed)
         case ProviderError():
-            failure = Failure(_TOLD_AS.get(error.code, error.code), _words(error), LLM_PLACE)
+            failure = RequestFailure(_TOLD_AS.get(error.code, error.code), _words(error), LLM_LOCATION)
         case _:
-            failure = Failure(_INTERNAL, "something went wrong inside it.")
+            failure = RequestFailure(_INTERNAL, "something went wrong inside it.")
     return failure
 
 
-def error_of(failure: Failure, place: str) -> ProviderError:
-    """What this node makes of a peer's FAIL; `place` is the peer. An unknown code is a failure all the same."""
-    message = shown(failure.message) or "it failed and does not say why."
+def error_of(failure: RequestFailure, location: str) -> ProviderError:
+    """What this node makes of a peer's FAIL; `location` is the peer. An unknown code is a failure anyway."""
+    message = sanitize(failure.message) or "it failed and does not say why."
     error: ProviderError
     if failure.code == ErrorAnswer.code:
         status = failure.status or 502
         error = ErrorAnswer(message, status=status, headers=headers_from_peer(failure.headers), body=b"", is_json=False)
     else:
         error = CODES.get(failure.code, ProviderError)(message)
-    where = shown(failure.place)
-    error.place = f"{place}, {where}" if where else place
+    where = sanitize(failure.location)
+    error.location = f"{location}, {where}" if where else location
     return error
 
 
-def told(text: str) -> str:
+def for_peers(text: str) -> str:
     """Words of this node as a peer may read them: without addresses, and short."""
-    return shown(redact(text[:_LOOKED_AT_CHARS]))
+    return sanitize(redact(text[:_LOOKED_AT_CHARS]))
 
 
 def _words(error: ProviderError) -> str:
     if isinstance(error, _WITH_OWN_WORDS):
-        return told(error.message)
+        return for_peers(error.message)
     return _WORDS.get(error.code, "it failed.")

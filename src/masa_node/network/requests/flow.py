@@ -1,4 +1,4 @@
-"""How much of an answer may be under way: a window that the asker opens again as its own caller takes what came.
+"""How much of an answer may be under way: a window that the requester opens again as its own caller takes what came.
 
 Without it a caller who does not read would fill the transport's buffers, and in the end cost the whole connection, with
 every other stream on it. Both sides count the same frames (PIECE) and the same bytes (their payloads).
@@ -9,8 +9,8 @@ import asyncio
 from masa_node.chat.errors import ProtocolFault
 from masa_node.network.requests.frames import Credit
 
-WINDOW_FRAMES = 512  # iroh 1.2.0 closes a connection at about 2 049 small writes that nobody reads on one stream
-WINDOW_BYTES = 256 * 1024
+CREDIT_FRAMES = 512  # iroh 1.2.0 closes a connection at about 2 049 small writes that nobody reads on one stream
+CREDIT_BYTES = 256 * 1024
 
 
 class SendWindow:
@@ -19,8 +19,8 @@ class SendWindow:
     __slots__ = ("_bytes", "_frames", "_waiter")
 
     def __init__(self) -> None:
-        self._frames = WINDOW_FRAMES  # that may be sent now
-        self._bytes = WINDOW_BYTES
+        self._frames = CREDIT_FRAMES  # that may be sent now
+        self._bytes = CREDIT_BYTES
         self._waiter: asyncio.Future[None] | None = None
 
     def spend(self, size: int) -> bool:
@@ -32,7 +32,7 @@ class SendWindow:
         return True
 
     async def reserve(self, size: int) -> None:
-        """The same, waiting for room. `size` is at most WINDOW_BYTES."""
+        """The same, waiting for room. `size` is at most CREDIT_BYTES."""
         while not self.spend(size):
             self._waiter = asyncio.get_running_loop().create_future()
             try:
@@ -41,14 +41,14 @@ class SendWindow:
                 self._waiter = None
 
     def grant(self, credit: Credit) -> None:
-        """The asker has taken so much. Raises `ProtocolFault` for more than was sent, and for nothing: a peer
+        """The requester has taken so much. Raises `ProtocolFault` for more than was sent, and for nothing: a peer
         must not keep this node busy with credit that never ends.
         """
         if not (credit.frames or credit.bytes):
             raise ProtocolFault("it gave credit for nothing.")
         self._frames += credit.frames
         self._bytes += credit.bytes
-        if self._frames > WINDOW_FRAMES or self._bytes > WINDOW_BYTES:
+        if self._frames > CREDIT_FRAMES or self._bytes > CREDIT_BYTES:
             raise ProtocolFault("it gave credit for more than it was sent.")
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -67,12 +67,12 @@ class ReceiveWindow:
         """So much has come. Raises `ProtocolFault` when that is more than was allowed."""
         self._frames += frames
         self._bytes += size
-        if self._frames > WINDOW_FRAMES or self._bytes > WINDOW_BYTES:
+        if self._frames > CREDIT_FRAMES or self._bytes > CREDIT_BYTES:
             raise ProtocolFault("it sent more than it was given credit for.")
 
     def taken(self) -> Credit | None:
         """Everything that came was taken: what to grant now, if it is worth a frame."""
-        if 2 * self._frames < WINDOW_FRAMES and 2 * self._bytes < WINDOW_BYTES:
+        if 2 * self._frames < CREDIT_FRAMES and 2 * self._bytes < CREDIT_BYTES:
             return None
         credit = Credit(self._frames, self._bytes)
         self._frames = self._bytes = 0

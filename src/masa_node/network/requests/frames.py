@@ -1,6 +1,6 @@
-"""What two nodes say to each other on the stream of one ask; the payloads of its frames (`links/frames.py`). Pure.
+"""What two nodes say to each other on the stream of one request; the payloads of its frames (`links/frames.py`). Pure.
 
-The asker says ASK, BODY*, CREDIT*; the node that serves HEAD, PIECE*, END, ALIVE before
+The requester says REQUEST, BODY*, CREDIT*; the node that serves HEAD, PIECE*, END, ALIVE before
 and between them, or FAIL at any time.
 See docs/protocol.md.
 """
@@ -14,10 +14,10 @@ from msgspec import UNSET, Meta, UnsetType
 from masa_node.chat.answer import Usage
 from masa_node.chat.errors import PeerRefused
 from masa_node.chat.query import MAX_PEER_QUERY_CHARS, query_to_peer
-from masa_node.chat.request import Ask, Headers
+from masa_node.chat.request import Headers, Request
 from masa_node.dialects.fields import Tokens
 from masa_node.dialects.peek import MAX_MODEL_CHARS
-from masa_node.network.links.frames import Kind, frame, header_frame
+from masa_node.network.links.frames import FrameKind, frame, header_frame
 from masa_node.network.transport.foreign_text import MAX_MESSAGE_CHARS
 
 # The caller's headers that a peer gets to see, and no other: what the LLM needs, and the trace (golden test).
@@ -31,25 +31,25 @@ HEADERS_FROM_PEERS = frozenset(
 
 CHUNK_BYTES = 64 * 1024  # of a body or an answer in one frame: as much as one read of the transport gives
 MIN_CHUNK_BYTES = 1024  # of a body, but for its last frame: a body of many tiny frames is work without an end
-MAX_HEADERS = 16  # each name that may cross, twice over
+MAX_PEER_HEADERS = 16  # each name that may cross, twice over
 MAX_VALUE_CHARS = 1024  # RFC 9110 sets none; `anthropic-beta` with all its features is below 500
 MAX_MS = 24 * 3600 * 1000  # a day is as good as no limit
 
 HeaderName = Annotated[str, Meta(min_length=1, max_length=64)]
 HeaderValue = Annotated[str, Meta(max_length=MAX_VALUE_CHARS)]
-HeaderList = Annotated[tuple[tuple[HeaderName, HeaderValue], ...], Meta(max_length=MAX_HEADERS)]
-Word = Annotated[str, Meta(max_length=64)]
+HeaderList = Annotated[tuple[tuple[HeaderName, HeaderValue], ...], Meta(max_length=MAX_PEER_HEADERS)]
+ShortText = Annotated[str, Meta(max_length=64)]
 Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]  # as msgpack's signed integers
 Milliseconds = Annotated[int, Meta(ge=0, le=MAX_MS)]
 
 
-class AskHeader(msgspec.Struct, frozen=True):
-    """ASK: `first_piece_within_ms` is what is left of the asker's time when this is sent; `door` a `chat.request.Door`;
-    `query` what of the query of the caller's URL may cross.
+class RequestHeader(msgspec.Struct, frozen=True):
+    """REQUEST: `first_piece_within_ms` is what is left of the requester's time when this is sent; `endpoint` a
+    `chat.request.Endpoint`; `query` what of the query of the caller's URL may cross.
     """
 
     request_id: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9._-]{1,64}\Z")]
-    door: Word
+    endpoint: ShortText
     model: Annotated[str, Meta(min_length=1, max_length=MAX_MODEL_CHARS)]
     wants_stream: bool
     body_bytes: Count
@@ -66,7 +66,7 @@ class AnswerHead(msgspec.Struct, frozen=True):
 
     status: Annotated[int, Meta(ge=200, le=599)]
     model: Annotated[str, Meta(max_length=MAX_MODEL_CHARS)]
-    dialect: Word
+    dialect: ShortText
     is_stream: bool
     headers: HeaderList = ()
 
@@ -80,15 +80,15 @@ class AnswerEnd(msgspec.Struct, frozen=True, omit_defaults=True):
     output_tokens: Tokens | None = None
 
 
-class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
-    """FAIL: there is no answer, or not the rest of it. `code` is an error's `code`; `place` is where, in words.
+class RequestFailure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """FAIL: there is no answer, or not the rest of it. `code` is an error's `code`; `location` is where, in words.
 
     `status` and `headers` are the LLM's, where it refused without a JSON body.
     """
 
-    code: Word
+    code: ShortText
     message: Annotated[str, Meta(max_length=MAX_MESSAGE_CHARS)] = ""
-    place: Word = ""
+    location: ShortText = ""
     status: Annotated[int, Meta(ge=400, le=599)] | None = None
     headers: HeaderList = ()
 
@@ -98,37 +98,37 @@ class Alive(msgspec.Struct, frozen=True):
 
 
 class Credit(msgspec.Struct, frozen=True):
-    """CREDIT: so much of what came was taken by the asker's own caller since the last one."""
+    """CREDIT: so much of what came was taken by the requester's own caller since the last one."""
 
     frames: Annotated[int, Meta(ge=0, lt=1 << 32)]
     bytes: Annotated[int, Meta(ge=0, lt=1 << 32)]
 
 
-def ask_frames(ask: Ask, left_s: float, request_id: str) -> tuple[bytes, Iterator[bytes]]:
-    """ASK and the first BODY in one piece, and the frames of the rest of the body.
+def request_frames(request: Request, left_s: float, request_id: str) -> tuple[bytes, Iterator[bytes]]:
+    """REQUEST and the first BODY in one piece, and the frames of the rest of the body.
 
     `left_s` is the time until the first piece must be there; `request_id` the name of the request at this peer: not the
     caller's own, which could be told from other places or tell two peers that they serve the same caller.
     Raises `PeerRefused` for what no peer would take.
     """
-    header = AskHeader(
+    header = RequestHeader(
         request_id=request_id,
-        door=ask.door.value,
-        model=ask.model,
-        wants_stream=ask.wants_stream,
-        body_bytes=len(ask.body),
+        endpoint=request.endpoint.value,
+        model=request.model,
+        wants_stream=request.wants_stream,
+        body_bytes=len(request.body),
         first_piece_within_ms=_ms(left_s),
-        headers=headers_to_peer(ask.headers),
-        query=query_to_peer(ask.query) or UNSET,
+        headers=headers_to_peer(request.headers),
+        query=query_to_peer(request.query) or UNSET,
     )
-    chunks = chunk_frames(Kind.BODY, ask.body)
+    chunks = chunk_frames(FrameKind.BODY, request.body)
     try:
-        return header_frame(Kind.ASK, header) + next(chunks, b""), chunks
+        return header_frame(FrameKind.REQUEST, header) + next(chunks, b""), chunks
     except ValueError:
         raise PeerRefused("the request's headers are too long to be sent to a peer.") from None
 
 
-def chunk_frames(kind: Kind, data: bytes) -> Iterator[bytes]:
+def chunk_frames(kind: FrameKind, data: bytes) -> Iterator[bytes]:
     """The data in frames of at most CHUNK_BYTES each."""
     for at in range(0, len(data), CHUNK_BYTES):
         yield frame(kind, data[at : at + CHUNK_BYTES])
@@ -137,9 +137,9 @@ def chunk_frames(kind: Kind, data: bytes) -> Iterator[bytes]:
 def headers_to_peer(headers: Headers) -> Headers:
     """Those that may cross. Raises `PeerRefused` when they are more or longer than a peer would take."""
     passed = tuple(pair for pair in headers if pair[0] in HEADERS_TO_PEERS)
-    if len(passed) > MAX_HEADERS or any(len(value) > MAX_VALUE_CHARS for _, value in passed):
+    if len(passed) > MAX_PEER_HEADERS or any(len(value) > MAX_VALUE_CHARS for _, value in passed):
         raise PeerRefused(
-            f"no peer takes more than {MAX_HEADERS} headers of {MAX_VALUE_CHARS} characters; the request has more."
+            f"no peer takes more than {MAX_PEER_HEADERS} headers of {MAX_VALUE_CHARS} characters; the request has more."
         )
     return passed
 

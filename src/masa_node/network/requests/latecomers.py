@@ -4,7 +4,7 @@ from collections.abc import Container
 from itertools import islice
 
 from masa_node.network.links.peer_book import PeerBook
-from masa_node.network.requests.remote_peer import place_of
+from masa_node.network.requests.remote_peer import location_of
 from masa_node.network.transport.interfaces import NodeId
 
 WITHIN_S = 30.0  # a home relay is found in 6 s; a peer that is there is linked, and its advert here, well before
@@ -16,4 +16,4 @@ def latecomers(book: PeerBook, not_waited_for: Container[NodeId], since_start_s:
     if since_start_s > WITHIN_S:
         return []
     missing = (one for one in book.all() if one.node_id not in not_waited_for and book.is_member(one.node_id))
-    return [place_of(one.node_id, one.name) for one in islice(missing, MAX_NAMED)]
+    return [location_of(one.node_id, one.name) for one in islice(missing, MAX_NAMED)]

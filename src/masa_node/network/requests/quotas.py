@@ -5,8 +5,8 @@ import msgspec
 from masa_node.chat.errors import PeerBusy, PeerRefused
 from masa_node.network.transport.interfaces import NodeId
 
-MAX_ASKS_PER_PEER = 16  # at work or in the queue; MAX_PEER_JOBS and MAX_PEER_QUEUE are 12 by default, for all peers
-MAX_TOLD = 16  # refusals to one peer that are being told; beyond that its streams are reset without a word
+MAX_REQUESTS_PER_PEER = 16  # at work or in the queue; MAX_PEER_JOBS and MAX_PEER_QUEUE are 12 by default, for all peers
+MAX_REFUSALS_TOLD = 16  # refusals to one peer that are being told; beyond that its streams are reset without a word
 BODIES_PER_PEER = 4  # of the greatest size, held at a time
 BODIES = 16  # the same, of all peers together: 160 MB with MAX_BODY's default
 MAX_QUOTAS = 10_000  # peers that are remembered, as in the peer store
@@ -14,38 +14,38 @@ LOG_EVERY_S = 60.0  # of what one peer does wrong
 
 
 class QuotaRules(msgspec.Struct, frozen=True):
-    """`asks_per_minute` of one peer, also the most at once; `asks_per_peer` under way."""
+    """`requests_per_minute` of one peer, also the most at once; `requests_per_peer` under way."""
 
-    asks_per_minute: int
+    requests_per_minute: int
     max_body_bytes: int
-    asks_per_peer: int = MAX_ASKS_PER_PEER
+    requests_per_peer: int = MAX_REQUESTS_PER_PEER
 
 
 class PeerQuota:
-    """What one peer uses now. Every `enter` needs one `leave`."""
+    """What one peer uses now. Every `acquire` needs one `release`."""
 
     __slots__ = ("_logged_s", "_rules", "_seen_s", "_tokens", "at_work", "held_bytes", "telling")
 
     def __init__(self, rules: QuotaRules, now_s: float) -> None:
         self._rules = rules
-        self._tokens = float(rules.asks_per_minute)
+        self._tokens = float(rules.requests_per_minute)
         self._seen_s = now_s
         self._logged_s: dict[str, float] = {}
         self.at_work = 0
         self.telling = 0
         self.held_bytes = 0
 
-    def enter(self, now_s: float) -> None:
+    def acquire(self, now_s: float) -> None:
         """One more ask. Raises `PeerBusy`, `PeerRefused`."""
         self._refill(now_s)
         if self._tokens < 1:
-            raise PeerRefused(f"this node asked it more than {self._rules.asks_per_minute} times a minute.")
+            raise PeerRefused(f"this node asked it more than {self._rules.requests_per_minute} times a minute.")
         self._tokens -= 1
-        if self.at_work >= self._rules.asks_per_peer:
+        if self.at_work >= self._rules.requests_per_peer:
             raise PeerBusy(f"it has {self.at_work} requests of this node under way, which is all it takes of one peer.")
         self.at_work += 1
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """That ask is over."""
         self.at_work -= 1
 
@@ -59,10 +59,10 @@ class PeerQuota:
     def is_idle(self, now_s: float) -> bool:
         """Is nothing of it under way, and would a new record allow it no more?"""
         self._refill(now_s)
-        return not (self.at_work or self.telling) and self._tokens >= self._rules.asks_per_minute
+        return not (self.at_work or self.telling) and self._tokens >= self._rules.requests_per_minute
 
     def _refill(self, now_s: float) -> None:
-        most = float(self._rules.asks_per_minute)
+        most = float(self._rules.requests_per_minute)
         self._tokens = min(most, self._tokens + (now_s - self._seen_s) * most / 60)
         self._seen_s = now_s
 
@@ -84,7 +84,7 @@ class Quotas:
             quota = self._peers[peer] = PeerQuota(self._rules, now_s)
         return quota
 
-    def hold(self, quota: PeerQuota, size: int) -> None:
+    def hold_bytes(self, quota: PeerQuota, size: int) -> None:
         """So many bytes more of its bodies are kept in memory. Raises `PeerBusy`, and keeps the count as it was."""
         most = self._rules.max_body_bytes
         if quota.held_bytes + size > BODIES_PER_PEER * most or self.held_bytes + size > BODIES * most:
@@ -92,7 +92,7 @@ class Quotas:
         quota.held_bytes += size
         self.held_bytes += size
 
-    def release(self, quota: PeerQuota, size: int) -> None:
+    def release_bytes(self, quota: PeerQuota, size: int) -> None:
         """They are gone again."""
         quota.held_bytes -= size
         self.held_bytes -= size

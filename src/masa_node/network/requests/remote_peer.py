@@ -1,4 +1,6 @@
-"""A remote peer as a `Provider`: an ask on a stream of its own. What comes back is checked as any LLM's answer is."""
+"""A remote peer as a `Provider`: a request on a stream of its own. What comes back is checked as any LLM's answer
+is.
+"""
 
 import asyncio
 import contextlib
@@ -8,21 +10,21 @@ from dataclasses import replace
 
 from masa_node.chat.answer import Answer, StreamedAnswer
 from masa_node.chat.errors import LinkLost, PeerUnreachable, ProviderError, StreamReset
-from masa_node.chat.request import Ask
+from masa_node.chat.request import Request
 from masa_node.dialects.choices import Endings
 from masa_node.dialects.registry import DIALECTS
-from masa_node.network.requests.frames import ask_frames
-from masa_node.network.requests.response_reader import IncomingAnswer
+from masa_node.network.requests.frames import request_frames
+from masa_node.network.requests.response_reader import ResponseReader
 from masa_node.network.transport.interfaces import NodeId, OpensStreams, Stream, short_id
 from masa_node.routing.answer_reader import take_answer
 from masa_node.routing.provider import Sign, no_sign
 from masa_node.routing.watched import Watched
 
-Reach = Callable[[], Awaitable[OpensStreams]]
+ReachPeer = Callable[[], Awaitable[OpensStreams]]
 
 
 class RemotePeer:
-    """One peer. `reach` gives a live link with it, or lanes on one; `trusted` tells whether the owner trusts it now.
+    """One peer. `reach` gives a live link with it, or channels on one; `trusted` tells whether the owner trusts it now.
 
     `label` is what the peer calls itself; it may be any text.
     """
@@ -30,9 +32,9 @@ class RemotePeer:
     is_local = False
     is_hosted = False
 
-    def __init__(self, node_id: NodeId, reach: Reach, trusted: Callable[[], bool], label: str = "") -> None:
+    def __init__(self, node_id: NodeId, reach: ReachPeer, trusted: Callable[[], bool], label: str = "") -> None:
         self.name: str = node_id
-        self.place = place_of(node_id, label)
+        self.location = location_of(node_id, label)
         self._reach = reach
         self._trusted = trusted
 
@@ -41,28 +43,28 @@ class RemotePeer:
         """See `Provider`."""
         return self._trusted()
 
-    async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
+    async def answer(self, request: Request, sign: Sign = no_sign) -> Answer:
         """See `Provider`. Raises also `LinkLost`, `PeerUnreachable`, `ProtocolFault`, `PeerBusy`, `PeerRefused`."""
         try:
             link = await self._reach()
             stream = await link.open()
             try:
-                return await self._exchange(stream, ask, sign)
+                return await self._exchange(stream, request, sign)
             except BaseException:
                 stream.abort()
                 raise
         except (LinkLost, PeerUnreachable) as exc:
-            exc.place = self.place
+            exc.location = self.location
             exc.away_for_s = 0.0  # it was linked when it was chosen
             raise
         except ProviderError as exc:
-            exc.place = exc.place or self.place
+            exc.location = exc.location or self.location
             raise
 
-    async def _exchange(self, stream: Stream, ask: Ask, sign: Sign) -> Answer:
-        left_s = ask.first_piece_deadline_s - asyncio.get_running_loop().time()
-        first, rest = ask_frames(ask, left_s, secrets.token_hex(8))
-        incoming = IncomingAnswer(stream, ask, self.place, sign)
+    async def _exchange(self, stream: Stream, request: Request, sign: Sign) -> Answer:
+        left_s = request.first_piece_deadline_s - asyncio.get_running_loop().time()
+        first, rest = request_frames(request, left_s, secrets.token_hex(8))
+        incoming = ResponseReader(stream, request, self.location, sign)
         await stream.write(first)
         second = next(rest, b"")
         if not second:
@@ -77,13 +79,13 @@ class RemotePeer:
         raise error
 
 
-def place_of(node_id: NodeId, label: str = "") -> str:
+def location_of(node_id: NodeId, label: str = "") -> str:
     """A peer in words."""
     known_as = "".join(char for char in label[:64] if char.isprintable())
     return f"peer {short_id(node_id)} ({known_as})" if known_as else f"peer {short_id(node_id)}"
 
 
-async def _take(incoming: IncomingAnswer, sign: Sign) -> Answer:
+async def _take(incoming: ResponseReader, sign: Sign) -> Answer:
     try:
         head = await incoming.head()
         watched = Watched(incoming, sign)

@@ -1,32 +1,32 @@
-"""The ask that a peer sends on a stream of its own: header, body, and what is heard of it while it is served."""
+"""The request that a peer sends on a stream of its own: header, body, and what is heard of it while it is served."""
 
 from collections import deque
 from typing import Protocol
 
 from masa_node.chat.errors import LinkLost, PeerRefused, ProtocolFault, StreamReset
-from masa_node.chat.request import DIALECT_OF_DOOR, Door
-from masa_node.network.links.frames import FrameReader, Kind, read_header
+from masa_node.chat.request import DIALECT_OF_ENDPOINT, Endpoint
+from masa_node.network.links.frames import FrameKind, FrameReader, read_header
 from masa_node.network.requests.flow import SendWindow
-from masa_node.network.requests.frames import CHUNK_BYTES, MIN_CHUNK_BYTES, AskHeader, Credit
+from masa_node.network.requests.frames import CHUNK_BYTES, MIN_CHUNK_BYTES, Credit, RequestHeader
 from masa_node.network.requests.quotas import PeerQuota, Quotas
-from masa_node.network.transport.foreign_text import shown
+from masa_node.network.transport.foreign_text import sanitize
 from masa_node.network.transport.interfaces import Stream
 
-_DOORS = {door.value: door for door in DIALECT_OF_DOOR}
+_ENDPOINTS = {endpoint.value: endpoint for endpoint in DIALECT_OF_ENDPOINT}
 
 
-class AskerGone(Exception):
-    """The peer has given its ask up, or is gone: whatever is done for it is to be stopped."""
+class RequesterGone(Exception):
+    """The peer has given its request up, or is gone: whatever is done for it is to be stopped."""
 
 
-class Answering(Protocol):
+class ResponseInProgress(Protocol):
     """What is being sent meanwhile."""
 
     window: SendWindow
     is_over: bool
 
 
-class IncomingAsk:
+class RequestReader:
     """`header`, `body`, then `watch`. Holds what it has read of the body against the peer's quota until `close`."""
 
     def __init__(self, stream: Stream, quotas: Quotas, quota: PeerQuota) -> None:
@@ -35,70 +35,70 @@ class IncomingAsk:
         self._quota = quota
         self._held_bytes = 0
         self._reader = FrameReader()
-        self._came: deque[tuple[Kind, bytes]] = deque()
+        self._came: deque[tuple[FrameKind, bytes]] = deque()
         self.fault: ProtocolFault | None = None
 
-    async def header(self) -> tuple[AskHeader, Door]:
-        """What is asked. Raises `PeerRefused` for an unknown door, `ProtocolFault`, `AskerGone`."""
+    async def header(self) -> tuple[RequestHeader, Endpoint]:
+        """What is asked. Raises `PeerRefused` for an unknown endpoint, `ProtocolFault`, `RequesterGone`."""
         kind, payload = await self._next()
-        if kind is not Kind.ASK:
+        if kind is not FrameKind.REQUEST:
             raise ProtocolFault(f"it began a stream with {kind.name}.")
-        header = read_header(payload, AskHeader)
-        door = _DOORS.get(header.door)
-        if door is None:
-            raise PeerRefused(f"it does not know the door {shown(header.door)!r}.")
-        return header, door
+        header = read_header(payload, RequestHeader)
+        endpoint = _ENDPOINTS.get(header.endpoint)
+        if endpoint is None:
+            raise PeerRefused(f"it does not know the endpoint {sanitize(header.endpoint)!r}.")
+        return header, endpoint
 
     async def body(self, size: int) -> bytes:
-        """The whole body. Raises `PeerBusy` when no more can be held, `ProtocolFault`, `AskerGone`."""
+        """The whole body. Raises `PeerBusy` when no more can be held, `ProtocolFault`, `RequesterGone`."""
         parts: list[bytes] = []
         missing = size
         while missing:
             kind, payload = await self._next()
-            if kind is not Kind.BODY or len(payload) > missing:
+            if kind is not FrameKind.BODY or len(payload) > missing:
                 raise ProtocolFault(
                     f"it sent a {kind.name} frame of {len(payload)} bytes; {missing} of a body are due."
                 )
             missing -= len(payload)
             if len(payload) > CHUNK_BYTES or (missing and len(payload) < MIN_CHUNK_BYTES):
                 raise ProtocolFault(f"it sent a BODY frame of {len(payload)} bytes.")
-            self._quotas.hold(self._quota, len(payload))
+            self._quotas.hold_bytes(self._quota, len(payload))
             self._held_bytes += len(payload)
             parts.append(payload)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    async def watch(self, answer: "Answering") -> None:
-        """Take credit until the peer finishes. Raises `AskerGone` when it does so, or is gone, before all is said;
+    async def watch(self, answer: "ResponseInProgress") -> None:
+        """Take credit until the peer finishes. Raises `RequesterGone` when it does so, or is gone, before all is said;
         also for anything but credit, and then `fault` is set.
         """
         try:
             while True:
                 await self._take_credit(answer.window)
-        except AskerGone:
+        except RequesterGone:
             if not answer.is_over:
                 raise
         except ProtocolFault as fault:
             self.fault = fault
-            raise AskerGone from fault
+            raise RequesterGone from fault
 
     async def _take_credit(self, window: SendWindow) -> None:
         kind, payload = await self._next()
-        if kind is not Kind.CREDIT:
-            raise ProtocolFault(f"it sent a {kind.name} frame behind its ask.")
+        if kind is not FrameKind.CREDIT:
+            raise ProtocolFault(f"it sent a {kind.name} frame behind its request.")
         window.grant(read_header(payload, Credit))
 
     def close(self) -> None:
         """Nothing of it is held any more. Idempotent."""
-        self._quotas.release(self._quota, self._held_bytes)
+        self._quotas.release_bytes(self._quota, self._held_bytes)
         self._held_bytes = 0
 
-    async def _next(self) -> tuple[Kind, bytes]:
+    async def _next(self) -> tuple[FrameKind, bytes]:
         while not self._came:
             try:
                 data = await self._stream.read()
             except (StreamReset, LinkLost) as exc:
-                raise AskerGone from exc
+                raise RequesterGone from exc
             if not data:
-                raise AskerGone
+                raise RequesterGone
             self._came.extend(self._reader.feed(data))
         return self._came.popleft()

@@ -1,16 +1,16 @@
-"""The answer that a peer sends on the stream of one ask, read as any other `Response`."""
+"""The answer that a peer sends on the stream of one request, read as any other `Response`."""
 
 import asyncio
 import contextlib
 
 from masa_node.chat.answer import Usage
 from masa_node.chat.errors import BrokenAnswer, LinkLost, NotAnAnswer, ProtocolFault, ProviderError, StreamReset
-from masa_node.chat.request import DIALECT_OF_DOOR, Ask, DialectName, Door, Headers
-from masa_node.network.links.frames import FrameReader, Kind, header_frame, read_header
+from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint, Headers, Request
+from masa_node.network.links.frames import FrameKind, FrameReader, header_frame, read_header
 from masa_node.network.requests.errors import error_of
 from masa_node.network.requests.flow import ReceiveWindow
-from masa_node.network.requests.frames import Alive, AnswerEnd, AnswerHead, Failure, headers_from_peer
-from masa_node.network.transport.foreign_text import shown
+from masa_node.network.requests.frames import Alive, AnswerEnd, AnswerHead, RequestFailure, headers_from_peer
+from masa_node.network.transport.foreign_text import sanitize
 from masa_node.network.transport.interfaces import Stream
 from masa_node.routing.answer_reader import STREAM_TYPES
 from masa_node.routing.provider import Sign, no_sign
@@ -24,7 +24,7 @@ _JSON = "application/json"
 _DIALECTS = {name.value: name for name in DialectName}
 
 
-class IncomingAnswer:
+class ResponseReader:
     """First `head()`, then `read_piece()` until b"", or `close()`. One task reads.
 
     Nothing is read before somebody takes it, and the peer may send no more than a window of it: who does not take
@@ -32,16 +32,16 @@ class IncomingAnswer:
     """
 
     __slots__ = (
-        "_ask",
         "_bytes",
         "_end",
         "_failure",
         "_frames",
         "_head",
         "_is_over",
+        "_location",
         "_pieces",
-        "_place",
         "_reader",
+        "_request",
         "_sign",
         "_signs",
         "_stream",
@@ -54,10 +54,10 @@ class IncomingAnswer:
         "status",
     )
 
-    def __init__(self, stream: Stream, ask: Ask, place: str, sign: Sign = no_sign) -> None:
+    def __init__(self, stream: Stream, request: Request, location: str, sign: Sign = no_sign) -> None:
         self._stream = stream
-        self._ask = ask
-        self._place = place
+        self._request = request
+        self._location = location
         self._sign = sign
         self._signs = 0  # since the last piece
         self.heard = 0  # of all signs
@@ -74,7 +74,7 @@ class IncomingAnswer:
         self.status = 0
         self.headers: Headers = ()
         self.content_type = ""
-        self.dialect: DialectName = DIALECT_OF_DOOR[ask.door]
+        self.dialect: DialectName = DIALECT_OF_ENDPOINT[request.endpoint]
 
     async def head(self) -> AnswerHead:
         """What the peer says will come. Raises what it says went wrong, `NotAnAnswer`, `ProtocolFault`, `LinkLost`."""
@@ -94,7 +94,7 @@ class IncomingAnswer:
                 return b""
             credit = self._window.taken()
             if credit is not None:
-                await self._write(header_frame(Kind.CREDIT, credit))
+                await self._write(header_frame(FrameKind.CREDIT, credit))
             await self._read()
         pieces, self._pieces = self._pieces, []
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -139,23 +139,23 @@ class IncomingAnswer:
     def _cut(self, exc: StreamReset | LinkLost) -> ProviderError:
         return exc if self._head is None else BrokenAnswer(f"its answer was cut: {exc.message}")
 
-    def _sort(self, kind: Kind, payload: bytes) -> None:
+    def _sort(self, kind: FrameKind, payload: bytes) -> None:
         if self._end is not None or self._failure is not None:
             raise ProtocolFault(f"it sent a {kind.name} frame after the end of its answer.")
-        if kind is Kind.PIECE and self._head is not None and payload:
+        if kind is FrameKind.PIECE and self._head is not None and payload:
             self._signs = 0
             self._frames += 1
             self._bytes += len(payload)
             self._pieces.append(payload)
-        elif kind is Kind.ALIVE:
+        elif kind is FrameKind.ALIVE:
             read_header(payload, Alive)
             self._note_sign()
-        elif kind is Kind.HEAD and self._head is None:
+        elif kind is FrameKind.HEAD and self._head is None:
             self._begin(read_header(payload, AnswerHead))
-        elif kind is Kind.END and self._head is not None:
+        elif kind is FrameKind.END and self._head is not None:
             self._finish(read_header(payload, AnswerEnd))
-        elif kind is Kind.FAIL:
-            self._failure = error_of(read_header(payload, Failure), self._place)
+        elif kind is FrameKind.FAIL:
+            self._failure = error_of(read_header(payload, RequestFailure), self._location)
         else:
             raise ProtocolFault(f"it sent {'an empty' if not payload else 'a'} {kind.name} frame where none may be.")
 
@@ -169,10 +169,12 @@ class IncomingAnswer:
 
     def _begin(self, head: AnswerHead) -> None:
         dialect = _DIALECTS.get(head.dialect)
-        if dialect is None or (self._ask.door is not Door.NATIVE and dialect is not self.dialect):
-            raise NotAnAnswer(f"it answers in the format {shown(head.dialect)!r}, where {self.dialect} was asked for.")
-        if head.model != self._ask.model:
-            raise NotAnAnswer(f"it answers for the model {shown(head.model)!r}, which was not asked for.")
+        if dialect is None or (self._request.endpoint is not Endpoint.NATIVE and dialect is not self.dialect):
+            raise NotAnAnswer(
+                f"it answers in the format {sanitize(head.dialect)!r}, where {self.dialect} was asked for."
+            )
+        if head.model != self._request.model:
+            raise NotAnAnswer(f"it answers for the model {sanitize(head.model)!r}, which was not asked for.")
         self._head = head
         self.dialect = dialect
         self.status = head.status
@@ -208,8 +210,8 @@ class IncomingAnswer:
 def _checked(head: AnswerHead, dialect: DialectName) -> tuple[Headers, str]:
     """The headers that the caller may get, and the media type. A stranger's media type is only taken if it fits."""
     headers = headers_from_peer(head.headers)
-    told = next((value for name, value in headers if name == "content-type"), "")
-    content_type = told.partition(";")[0].strip().lower()
+    media_type = next((value for name, value in headers if name == "content-type"), "")
+    content_type = media_type.partition(";")[0].strip().lower()
     usual = _JSON if not head.is_stream else _NDJSON if dialect is DialectName.OLLAMA else _SSE
     if content_type == usual or (head.is_stream and content_type in STREAM_TYPES):
         return headers, content_type

@@ -1,22 +1,22 @@
-"""The answer to a peer's ask: HEAD, PIECEs within the asker's window, and END or FAIL."""
+"""The answer to a peer's request: HEAD, PIECEs within the requester's window, and END or FAIL."""
 
 import asyncio
 
 from masa_node.chat.answer import StreamedAnswer, Usage, WholeAnswer
 from masa_node.chat.errors import ErrorAnswer, LinkLost, StreamReset
 from masa_node.chat.request import DialectName, Headers
-from masa_node.network.links.frames import Kind, frame, header_frame
+from masa_node.network.links.frames import FrameKind, frame, header_frame
 from masa_node.network.requests.flow import SendWindow
-from masa_node.network.requests.frames import CHUNK_BYTES, Alive, AnswerHead, Failure, end_of, headers_from_peer
-from masa_node.network.requests.request_reader import AskerGone
+from masa_node.network.requests.frames import CHUNK_BYTES, Alive, AnswerHead, RequestFailure, end_of, headers_from_peer
+from masa_node.network.requests.request_reader import RequesterGone
 from masa_node.network.transport.interfaces import Stream
 from masa_node.routing.idle import IdleTimer
 
 
-class OutgoingAnswer:
+class ResponseWriter:
     """Give `begin`, `write`, `end` for a stream, `whole` or `error` for what is here in full, `fail` at any time.
 
-    Each raises `AskerGone` when the peer is. Nothing is kept back: while one write is under way, what the LLM says
+    Each raises `RequesterGone` when the peer is. Nothing is kept back: while one write is under way, what the LLM says
     next waits in its connection, and comes as one piece.
     """
 
@@ -38,7 +38,7 @@ class OutgoingAnswer:
 
     async def alive(self) -> None:
         """The LLM works, and there is nothing to pass on yet. Nothing is said once everything is."""
-        await self._put(header_frame(Kind.ALIVE, Alive()))
+        await self._put(header_frame(FrameKind.ALIVE, Alive()))
 
     @property
     def frames(self) -> int:
@@ -49,24 +49,24 @@ class OutgoingAnswer:
         """One piece, split where it is too long for a frame; waits for credit and for the transport."""
         if len(piece) <= CHUNK_BYTES and self.window.spend(len(piece)):
             self._count(piece)
-            await self._put(frame(Kind.PIECE, piece))
+            await self._put(frame(FrameKind.PIECE, piece))
             return
         for at in range(0, len(piece), CHUNK_BYTES):
             part = piece[at : at + CHUNK_BYTES]
             await self.window.reserve(len(part))
             self._count(part)
-            await self._put(frame(Kind.PIECE, part))
+            await self._put(frame(FrameKind.PIECE, part))
 
     async def end(self, usage: Usage, last: bytes = b"") -> None:
         """The answer is whole; `last` are its last bytes, at most CHUNK_BYTES."""
         if last:
             await self.window.reserve(len(last))
             self._count(last)
-            self._pending += frame(Kind.PIECE, last)
-        await self._finish(header_frame(Kind.END, end_of(usage, self._frames, self._bytes)))
+            self._pending += frame(FrameKind.PIECE, last)
+        await self._finish(header_frame(FrameKind.END, end_of(usage, self._frames, self._bytes)))
 
     async def whole(self, answer: WholeAnswer, idle_s: float) -> None:
-        """All of it; `AskerGone` also when the peer takes nothing for `idle_s`."""
+        """All of it; `RequesterGone` also when the peer takes nothing for `idle_s`."""
         self.begin(answer)
         await self._all(answer.body, answer.usage, idle_s)
 
@@ -75,13 +75,13 @@ class OutgoingAnswer:
         self._head(error.status, error.headers, dialect, is_stream=False)
         await self._all(error.body, Usage(), idle_s)
 
-    async def fail(self, failure: Failure) -> None:
+    async def fail(self, failure: RequestFailure) -> None:
         """There is no answer, or not the rest of it."""
-        await self._finish(header_frame(Kind.FAIL, failure))
+        await self._finish(header_frame(FrameKind.FAIL, failure))
 
     def _head(self, status: int, headers: Headers, dialect: DialectName, *, is_stream: bool) -> None:
         head = AnswerHead(status, self._model, dialect.value, is_stream, headers_from_peer(headers))
-        self._pending = header_frame(Kind.HEAD, head)
+        self._pending = header_frame(FrameKind.HEAD, head)
 
     async def _all(self, body: bytes, usage: Usage, idle_s: float) -> None:
         at = 0
@@ -92,7 +92,7 @@ class OutgoingAnswer:
                 idle.touch()
             await self.end(usage, body[at:])
         if idle.expired:
-            raise AskerGone
+            raise RequesterGone
 
     def _count(self, part: bytes) -> None:
         self._frames += 1
@@ -108,7 +108,7 @@ class OutgoingAnswer:
             try:
                 await self._stream.write(data)
             except (StreamReset, LinkLost) as exc:
-                raise AskerGone from exc
+                raise RequesterGone from exc
 
     async def _finish(self, last: bytes) -> None:
         await self._put(last)
@@ -116,4 +116,4 @@ class OutgoingAnswer:
         try:
             await self._stream.finish()
         except (StreamReset, LinkLost) as exc:
-            raise AskerGone from exc
+            raise RequesterGone from exc

@@ -1,4 +1,4 @@
-"""Answers peers' asks with own, shared LLMs only: one hop, nothing is relayed."""
+"""Answers peers' requests with own, shared LLMs only: one hop, nothing is relayed."""
 
 import asyncio
 import contextlib
@@ -23,47 +23,49 @@ from masa_node.chat.errors import (
     ProviderError,
 )
 from masa_node.chat.query import query_to_peer
-from masa_node.chat.request import DIALECT_OF_DOOR, VIA_PEER, Ask, Door, Headers, Privacy, RequestId
+from masa_node.chat.request import DIALECT_OF_ENDPOINT, VIA_PEER, Endpoint, Headers, Privacy, Request, RequestId
 from masa_node.dialects.condensing import REQUEST_DEPTH
 from masa_node.network.requests.body_check import check_body
 from masa_node.network.requests.errors import ABOUT_THE_OWNERS_KEY, failure_of
-from masa_node.network.requests.frames import HEADERS_TO_PEERS, AskHeader, is_header_value
-from masa_node.network.requests.quotas import MAX_ASKS_PER_PEER, MAX_TOLD, PeerQuota, QuotaRules, Quotas
-from masa_node.network.requests.request_reader import AskerGone, IncomingAsk
-from masa_node.network.requests.response_writer import OutgoingAnswer
+from masa_node.network.requests.frames import HEADERS_TO_PEERS, RequestHeader, is_header_value
+from masa_node.network.requests.quotas import MAX_REFUSALS_TOLD, MAX_REQUESTS_PER_PEER, PeerQuota, QuotaRules, Quotas
+from masa_node.network.requests.request_reader import RequesterGone, RequestReader
+from masa_node.network.requests.response_writer import ResponseWriter
 from masa_node.network.requests.sharing import SharedCatalog
 from masa_node.network.requests.sign_teller import SignTeller, StreamTeller
 from masa_node.network.transport.interfaces import NodeId, Stream, short_id
 from masa_node.routing.dispatch import Dispatcher, Exchange
 from masa_node.routing.steps import readable
 
-ASK_WITHIN_S = 30.0  # for all of an ask to arrive: MAX_BODY's default over a bad line of 0.5 MB/s takes 20 s
+REQUEST_WITHIN_S = 30.0  # for all of a request to arrive: MAX_BODY's default over a bad line of 0.5 MB/s takes 20 s
 TELL_WITHIN_S = 2.0  # for a refusal to be read: a few round trips
-LINGER_S = 2.0  # for the asker to finish, too, so that the last frames are surely read
+LINGER_S = 2.0  # for the requester to finish, too, so that the last frames are surely read
 
-# What the owner reads of an ask of a peer, who is told no HTTP status.
+# What the owner reads of a request of a peer, who is told no HTTP status.
 _STATUS_BUSY, _STATUS_REFUSED, _STATUS_TIMEOUT, _STATUS_FAILED = 503, 400, 504, 502
 
 log = structlog.get_logger()
 
 
 class ServingLimits(msgspec.Struct, frozen=True):
-    """Bytes and seconds of one ask, as for the owner's own; `asks_per_minute` and `asks_per_peer` of one peer."""
+    """Bytes and seconds of one request, as for the owner's own; `requests_per_minute` and `requests_per_peer` of
+    one peer.
+    """
 
     max_body_bytes: int
     first_piece_timeout_s: float
     idle_timeout_s: float
-    asks_per_minute: int
-    asks_per_peer: int = MAX_ASKS_PER_PEER
+    requests_per_minute: int
+    requests_per_peer: int = MAX_REQUESTS_PER_PEER
     begin_timeout_s: float = 0.0
 
 
 class PeerServer:
-    """`serve` each stream that a peer opens for an ask. `dispatcher` answers from `shared.catalog`.
+    """`serve` each stream that a peer opens for a request. `dispatcher` answers from `shared.catalog`.
 
     `instance` is this process' own random name, by which an LLM URL that leads back here is noticed. `vet`, where
     there is one, says whether this peer is served at all: it raises `PeerRefused` if not. `refused` is told the code
-    of each refusal of an ask that came to no LLM.
+    of each refusal of a request that came to no LLM.
     """
 
     vet: Callable[[NodeId], Awaitable[None]] | None = None
@@ -74,25 +76,27 @@ class PeerServer:
         self._shared = shared
         self._limits = limits
         self._via = ("x-masa-via", f"{VIA_PEER},{instance}")
-        self._quotas = Quotas(QuotaRules(limits.asks_per_minute, limits.max_body_bytes, limits.asks_per_peer))
+        self._quotas = Quotas(QuotaRules(limits.requests_per_minute, limits.max_body_bytes, limits.requests_per_peer))
 
     async def serve(self, peer: NodeId, stream: Stream) -> None:
-        """Answer one ask, or refuse it; the stream is over when this returns. Raises nothing but `CancelledError`."""
+        """Answer one request, or refuse it; the stream is over when this returns. Raises nothing but
+        `CancelledError`.
+        """
         now_s = asyncio.get_running_loop().time()
         quota = self._quotas.of(peer, now_s)
         try:
-            quota.enter(now_s)
+            quota.acquire(now_s)
             try:
                 await self._serve(peer, quota, stream)
             finally:
-                quota.leave()
+                quota.release()
         except (PeerBusy, PeerRefused, CallerError) as refusal:
             if self.refused is not None:
                 self.refused(refusal.code)
             if quota.may_log("peer not served", now_s):
                 log.info("peer not served", peer=short_id(peer), error=refusal.code, why=refusal.message)
             await _refuse(quota, stream, refusal)
-        except AskerGone:
+        except RequesterGone:
             pass
         except ProtocolFault as fault:
             if quota.may_log("peer misbehaves", now_s):
@@ -103,37 +107,37 @@ class PeerServer:
             stream.abort()
 
     async def _serve(self, peer: NodeId, quota: PeerQuota, stream: Stream) -> None:
-        incoming = IncomingAsk(stream, self._quotas, quota)
+        incoming = RequestReader(stream, self._quotas, quota)
         came_s = asyncio.get_running_loop().time()
         try:
             try:
-                async with asyncio.timeout(ASK_WITHIN_S):
-                    header, door = await incoming.header()
-                    self._check(header, door)
+                async with asyncio.timeout(REQUEST_WITHIN_S):
+                    header, endpoint = await incoming.header()
+                    self._check(header, endpoint)
                     if self.vet is not None:
                         await self.vet(peer)
                     body = await incoming.body(header.body_bytes)
             except TimeoutError:
-                raise BodyTooSlow(f"the request did not arrive within {ASK_WITHIN_S:g} s.") from None
+                raise BodyTooSlow(f"the request did not arrive within {REQUEST_WITHIN_S:g} s.") from None
             small = await readable(body, REQUEST_DEPTH)
-            check_body(small, door, header.model, wants_stream=header.wants_stream)
-            ask = self._ask(peer, header, door, body, came_s)
-            await self._answer(ask, came_s + header.first_piece_within_ms / 1000, incoming, stream)
+            check_body(small, endpoint, header.model, wants_stream=header.wants_stream)
+            request = self._request(peer, header, endpoint, body, came_s)
+            await self._answer(request, came_s + header.first_piece_within_ms / 1000, incoming, stream)
         finally:
             incoming.close()
 
-    def _check(self, header: AskHeader, door: Door) -> None:
+    def _check(self, header: RequestHeader, endpoint: Endpoint) -> None:
         """May this be asked here at all? Before the body is read. Raises `PeerRefused`, `BodyTooLarge`."""
-        if self._shared.is_withheld(header.model) or not self._shared.catalog.find(header.model, door).own:
-            raise PeerRefused("it does not share that model, or not through that door.")
+        if self._shared.is_withheld(header.model) or not self._shared.catalog.find(header.model, endpoint).own:
+            raise PeerRefused("it does not share that model, or not through that endpoint.")
         if header.body_bytes > self._limits.max_body_bytes:
             raise BodyTooLarge(f"the body is larger than the {self._limits.max_body_bytes} bytes that it takes.")
 
-    def _ask(self, peer: NodeId, header: AskHeader, door: Door, body: bytes, came_s: float) -> Ask:
+    def _request(self, peer: NodeId, header: RequestHeader, endpoint: Endpoint, body: bytes, came_s: float) -> Request:
         """The timers are this node's own: what a peer's impatience ends must not count as a fault of the LLM."""
-        return Ask(
+        return Request(
             request_id=RequestId(header.request_id),
-            door=door,
+            endpoint=endpoint,
             model=header.model,
             wants_stream=header.wants_stream,
             body=body,
@@ -141,24 +145,24 @@ class PeerServer:
             first_piece_deadline_s=came_s + self._limits.first_piece_timeout_s,
             idle_timeout_s=self._limits.idle_timeout_s,
             privacy=Privacy.LOCAL,
-            asked_by=peer,
+            requester=peer,
             query=query_to_peer(header.query or ""),
             begin_deadline_s=came_s + self._limits.begin_timeout_s,
         )
 
-    async def _answer(self, ask: Ask, patience_s: float, incoming: IncomingAsk, stream: Stream) -> None:
-        """From here on the exchange is stopped at once when the asker gives up, whatever is being waited for."""
-        out = OutgoingAnswer(stream, ask.model)
-        exchange = self._dispatcher.open(ask)
+    async def _answer(self, request: Request, patience_s: float, incoming: RequestReader, stream: Stream) -> None:
+        """From here on the exchange is stopped at once when the requester gives up, whatever is being waited for."""
+        out = ResponseWriter(stream, request.model)
+        exchange = self._dispatcher.open(request)
         try:
             async with asyncio.TaskGroup() as group:
                 watcher = group.create_task(incoming.watch(out))
-                await _give(ask, exchange, out, patience_s, group)
+                await _give(request, exchange, out, patience_s, group)
                 exchange.close()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LINGER_S):
                         await watcher
-        except* AskerGone:
+        except* RequesterGone:
             pass
         finally:
             exchange.close()
@@ -166,30 +170,32 @@ class PeerServer:
             raise incoming.fault
 
 
-async def _give(ask: Ask, exchange: Exchange, out: OutgoingAnswer, patience_s: float, group: asyncio.TaskGroup) -> None:
-    """The whole answer, or why there is none. Raises `AskerGone`."""
+async def _give(
+    request: Request, exchange: Exchange, out: ResponseWriter, patience_s: float, group: asyncio.TaskGroup
+) -> None:
+    """The whole answer, or why there is none. Raises `RequesterGone`."""
     try:
         async with asyncio.timeout_at(patience_s) as patience, SignTeller(out, patience, group) as teller:
             exchange.patience.on_sign = teller.sign
             answer = await exchange.answer()
     except TimeoutError:
-        error = FirstPieceTimeout("the asker's time was over.")
-        await _fail(error, ask, exchange, out)
+        error = FirstPieceTimeout("the requester's time was over.")
+        await _fail(error, request, exchange, out)
         return
     except MasaError as error:
-        await _fail(error, ask, exchange, out)
+        await _fail(error, request, exchange, out)
         return
     exchange.begun(answer.status)
     match answer:
         case WholeAnswer():
-            await out.whole(answer, ask.idle_timeout_s)
+            await out.whole(answer, request.idle_timeout_s)
             exchange.ended(None, len(answer.body))
         case StreamedAnswer():
-            await _stream(answer, ask, exchange, out, group)
+            await _stream(answer, request, exchange, out, group)
 
 
 async def _stream(
-    answer: StreamedAnswer, ask: Ask, exchange: Exchange, out: OutgoingAnswer, group: asyncio.TaskGroup
+    answer: StreamedAnswer, request: Request, exchange: Exchange, out: ResponseWriter, group: asyncio.TaskGroup
 ) -> None:
     out.begin(answer)
     try:
@@ -197,44 +203,44 @@ async def _stream(
             await exchange.send(answer, out.write)
     except CallerStalled as error:
         exchange.ended(error)
-        raise AskerGone from None
+        raise RequesterGone from None
     except MasaError as error:
-        await _in_time(ask, out.fail(failure_of(error)))
+        await _in_time(request, out.fail(failure_of(error)))
         exchange.ended(error)
         return
-    await _in_time(ask, out.end(answer.usage))
+    await _in_time(request, out.end(answer.usage))
     exchange.ended(None)
 
 
-async def _fail(error: MasaError, ask: Ask, exchange: Exchange, out: OutgoingAnswer) -> None:
+async def _fail(error: MasaError, request: Request, exchange: Exchange, out: ResponseWriter) -> None:
     exchange.begun(_status_of(error))
     if isinstance(error, ErrorAnswer) and error.is_json and error.status not in ABOUT_THE_OWNERS_KEY:
-        await out.error(error, DIALECT_OF_DOOR[ask.door], ask.idle_timeout_s)
+        await out.error(error, DIALECT_OF_ENDPOINT[request.endpoint], request.idle_timeout_s)
     else:
-        await _in_time(ask, out.fail(failure_of(error)))
+        await _in_time(request, out.fail(failure_of(error)))
     exchange.ended(error)
 
 
-async def _in_time(ask: Ask, last: Coroutine[None, None, None]) -> None:
-    """A peer who does not read does not hold its place for ever."""
+async def _in_time(request: Request, last: Coroutine[None, None, None]) -> None:
+    """A peer who does not read does not hold the slot for ever."""
     try:
-        async with asyncio.timeout(ask.idle_timeout_s):
+        async with asyncio.timeout(request.idle_timeout_s):
             await last
     except TimeoutError:
-        raise AskerGone from None
+        raise RequesterGone from None
 
 
 async def _refuse(quota: PeerQuota, stream: Stream, error: MasaError) -> None:
     """Tell the peer, and give it a moment to read that; a peer with too many refusals is told nothing."""
-    if quota.telling >= MAX_TOLD:
+    if quota.telling >= MAX_REFUSALS_TOLD:
         return
     quota.telling += 1
     try:
         async with asyncio.timeout(TELL_WITHIN_S):
-            await OutgoingAnswer(stream, "").fail(failure_of(error))
+            await ResponseWriter(stream, "").fail(failure_of(error))
             while await stream.read():
                 pass
-    except (AskerGone, ProviderError, TimeoutError):
+    except (RequesterGone, ProviderError, TimeoutError):
         return
     finally:
         quota.telling -= 1

@@ -11,12 +11,12 @@ import msgspec
 
 from masa_node.chat.errors import ConfigurationError
 from masa_node.chat.offer import ModelOffer, same_model_key
-from masa_node.chat.request import Door
+from masa_node.chat.request import Endpoint
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.provider import Provider
 
 # A model's licence, template and system prompt are its owner's.
-NEVER_SHARED = frozenset({Door.OLLAMA_SHOW})
+NEVER_SHARED = frozenset({Endpoint.OLLAMA_SHOW})
 _NONE, _LOCAL, _ALL = "none", "local", "all"
 
 
@@ -86,7 +86,7 @@ class SharedCatalog:
         return model in self._withheld
 
     def _shared_part(self, provider: Provider, offer: ModelOffer) -> ModelOffer | None:
-        doors = offer.doors - NEVER_SHARED
-        if not doors or not self._policy.shares(offer.model, is_hosted=provider.is_hosted):
+        endpoints = offer.endpoints - NEVER_SHARED
+        if not endpoints or not self._policy.shares(offer.model, is_hosted=provider.is_hosted):
             return None
-        return msgspec.structs.replace(offer, doors=doors)
+        return msgspec.structs.replace(offer, endpoints=endpoints)

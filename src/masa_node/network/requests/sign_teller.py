@@ -1,11 +1,13 @@
-"""Tells a peer that the LLM works on its ask, while there is nothing to pass on: before the first piece, and after."""
+"""Tells a peer that the LLM works on its request, while there is nothing to pass on: before the first piece, and
+after.
+"""
 
 import asyncio
 from types import TracebackType
 from typing import Self
 
 from masa_node.chat.answer import StreamedAnswer
-from masa_node.network.requests.response_writer import OutgoingAnswer
+from masa_node.network.requests.response_writer import ResponseWriter
 
 FIRST_AFTER_S = 0.1  # most answers begin sooner, and need no frame of their own
 EVERY_S = 1.0  # a part of any LLM_IDLE_TIMEOUT that makes sense; that of the peer is not known here
@@ -16,12 +18,12 @@ class SignTeller:
     """An async context manager around the wait for the first piece: nothing of it is under way afterwards.
 
     `sign` tells of one sign of life, now or with those of the next second. From the first on `patience`, the time
-    that the peer gave, has no end: the peer ends its ask itself when it wants no more.
+    that the peer gave, has no end: the peer ends its request itself when it wants no more.
     """
 
     __slots__ = ("_group", "_loop", "_out", "_patience", "_telling", "_timer", "_told_s")
 
-    def __init__(self, out: OutgoingAnswer, patience: asyncio.Timeout, group: asyncio.TaskGroup) -> None:
+    def __init__(self, out: ResponseWriter, patience: asyncio.Timeout, group: asyncio.TaskGroup) -> None:
         self._out = out
         self._patience = patience
         self._group = group
@@ -69,7 +71,7 @@ class StreamTeller:
 
     __slots__ = ("_answer", "_frames", "_group", "_left", "_out", "_received", "_telling", "_timer")
 
-    def __init__(self, out: OutgoingAnswer, answer: StreamedAnswer, group: asyncio.TaskGroup) -> None:
+    def __init__(self, out: ResponseWriter, answer: StreamedAnswer, group: asyncio.TaskGroup) -> None:
         self._out = out
         self._answer = answer
         self._group = group
@@ -99,7 +101,7 @@ class StreamTeller:
             self._telling = _tell_alive(self._out, self._group)
 
 
-def _tell_alive(out: OutgoingAnswer, group: asyncio.TaskGroup) -> asyncio.Task[None] | None:
+def _tell_alive(out: ResponseWriter, group: asyncio.TaskGroup) -> asyncio.Task[None] | None:
     telling = out.alive()
     try:
         return group.create_task(telling)

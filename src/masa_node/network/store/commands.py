@@ -1,6 +1,6 @@
 """What the owner wants of the node while it runs, written into the store by a command and read there by the node.
 
-There is no HTTP door that changes the node's network: who may write MASA_DIR may wish. Pure.
+There is no HTTP endpoint that changes the node's network: who may write MASA_DIR may command it. Pure.
 """
 
 from enum import StrEnum
@@ -17,7 +17,7 @@ MAX_WORDS_CHARS = 1000
 
 
 class Verb(StrEnum):
-    """What may be wished. The argument of JOIN is a link; that of the others a whole NodeId."""
+    """What may be commanded. The argument of JOIN is a link; that of the others a whole NodeId."""
 
     JOIN = "join"
     FORGET = "forget"
@@ -28,7 +28,7 @@ class Verb(StrEnum):
     CHECK = "check"  # nothing but an answer: a command wants to know that the node reads what it writes; its own id
 
 
-class WishState(StrEnum):
+class CommandState(StrEnum):
     """How far it is."""
 
     PENDING = "pending"
@@ -36,38 +36,38 @@ class WishState(StrEnum):
     FAILED = "failed"
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """What became of a wish, and the words for the person who wished."""
+class CommandResult(msgspec.Struct, frozen=True):
+    """What became of a command, and the words for the person who gave it."""
 
-    state: WishState
+    state: CommandState
     words: str
 
 
-class Wish(msgspec.Struct, frozen=True):
-    """One wish as it stands in the store; `words` are the answer's."""
+class OwnerCommand(msgspec.Struct, frozen=True):
+    """One command as it stands in the store; `words` are the answer's."""
 
     id: Annotated[int, Meta(ge=1)]
     verb: Verb
     argument: Annotated[str, Meta(max_length=MAX_ARGUMENT_CHARS)]
     made_at_unix_s: UnixTime
-    state: WishState = WishState.PENDING
+    state: CommandState = CommandState.PENDING
     words: Annotated[str, Meta(max_length=MAX_WORDS_CHARS)] = ""
 
 
-def carry_out(wish: Wish, book: PeerBook, at_unix_s: float) -> Answer:
+def apply(command: OwnerCommand, book: PeerBook, at_unix_s: float) -> CommandResult:
     """Do what touches the book only: every verb but JOIN, for which it raises `ValueError`.
 
     The caller saves the book's changes before it gives the answer, and closes the link of a peer that is not a member
     any more.
     """
-    if wish.verb is Verb.JOIN:
-        raise ValueError(wish.verb)
-    if not is_node_id(wish.argument):
+    if command.verb is Verb.JOIN:
+        raise ValueError(command.verb)
+    if not is_node_id(command.argument):
         return _failed("This is no node id: it has 64 hexadecimal digits. `masa-node peers` shows them.")
-    return _carry_out_upon(NodeId(wish.argument), wish.verb, book, at_unix_s)
+    return _carry_out_upon(NodeId(command.argument), command.verb, book, at_unix_s)
 
 
-def _carry_out_upon(node_id: NodeId, verb: Verb, book: PeerBook, at_unix_s: float) -> Answer:
+def _carry_out_upon(node_id: NodeId, verb: Verb, book: PeerBook, at_unix_s: float) -> CommandResult:
     who = short_id(node_id)
     also = _with_it(len(book.vouched_by(node_id)))
     match verb:
@@ -101,13 +101,13 @@ def _with_it(count: int) -> str:
     return f", and out {'is 1 peer' if count == 1 else f'are {count} peers'} that it alone vouched for"
 
 
-def _done(words: str) -> Answer:
-    return Answer(WishState.DONE, words)
+def _done(words: str) -> CommandResult:
+    return CommandResult(CommandState.DONE, words)
 
 
-def _failed(words: str) -> Answer:
-    return Answer(WishState.FAILED, words)
+def _failed(words: str) -> CommandResult:
+    return CommandResult(CommandState.FAILED, words)
 
 
-def _unknown(who: str) -> Answer:
+def _unknown(who: str) -> CommandResult:
     return _failed(f"Peer {who} is not known here, or blocked. `masa-node peers` shows those that are.")

@@ -60,7 +60,7 @@ class Database:
         self._thread = thread
         self.is_kept = is_kept
         self._file: tuple[Path, Migrations] | None = None  # to be opened again
-        self._places = threading.BoundedSemaphore(MAX_WAITING)
+        self._slots = threading.BoundedSemaphore(MAX_WAITING)
         self._is_closed = False
 
     @classmethod
@@ -124,7 +124,7 @@ class Database:
         return await self._run(_in_transaction, job)
 
     async def close(self) -> None:
-        """Carry out what waits, then close the file. Bounded by CLOSE_S; when cancelled it is done all the same."""
+        """Carry out what waits, then close the file. Bounded by CLOSE_S; when cancelled it is done anyway."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -144,10 +144,10 @@ class Database:
             raise StoreFailed("The store is closed.")
         if self._thread is None:
             return run(self._connection, job)
-        if not self._places.acquire(blocking=False):
+        if not self._slots.acquire(blocking=False):
             raise StoreFailed(f"The disk is stuck: {MAX_WAITING} jobs wait for it.")
         future = self._thread.submit(run, self._connection, job)
-        future.add_done_callback(lambda _: self._places.release())
+        future.add_done_callback(lambda _: self._slots.release())
         return await asyncio.wrap_future(future)
 
 
@@ -163,7 +163,7 @@ def _open_or_start_anew(path: Path, migrations: Migrations) -> sqlite3.Connectio
         if is_held_by_another(path.parent):
             raise StoreFailed(f"{path} is damaged ({exc}), and a running node uses it. Restart that node.") from exc
         aside = _put_aside(path)
-        log.warning("the store was damaged; started anew", why=str(exc), old=str(aside))
+        log.warning("the store was damaged; started again", why=str(exc), old=str(aside))
         return _open_in_turn(path, migrations)
 
 
@@ -204,9 +204,9 @@ def _check(connection: sqlite3.Connection) -> None:
         raise _Damaged(found)
 
 
-def _connect(place: str) -> sqlite3.Connection:
+def _connect(where: str) -> sqlite3.Connection:
     # Other threads may use one that is in memory: it is made in one and used in another, never in both at once.
-    connection = sqlite3.connect(place, timeout=BUSY_S, isolation_level=None, check_same_thread=place != ":memory:")
+    connection = sqlite3.connect(where, timeout=BUSY_S, isolation_level=None, check_same_thread=where != ":memory:")
     connection.text_factory = _text
     return connection
 

@@ -12,7 +12,7 @@ CREATE TABLE invite_uses (
     token_hash BLOB NOT NULL REFERENCES invites ON DELETE CASCADE, node_id TEXT NOT NULL,
     used_at_unix_s INTEGER NOT NULL, PRIMARY KEY (token_hash, node_id)
 ) WITHOUT ROWID;
-CREATE TABLE wishes (
+CREATE TABLE commands (
     id INTEGER PRIMARY KEY AUTOINCREMENT, verb TEXT NOT NULL, argument TEXT NOT NULL, made_at_unix_s INTEGER NOT NULL,
     state TEXT NOT NULL, words TEXT NOT NULL
 );
@@ -20,8 +20,8 @@ CREATE TABLE wishes (
 _V2 = """
 CREATE TABLE readings (number INTEGER PRIMARY KEY, owner TEXT NOT NULL UNIQUE, reading BLOB NOT NULL);
 """  # the number grows with each write: the lowest is the oldest
-# By whose word a peer was let in was not kept before: such peers are let in anew by the words that they show.
+# By whose word a peer was let in was not kept before: such peers are let in again by the words that they show.
 _V3 = """
-DELETE FROM peers WHERE instr(CAST(record AS TEXT), '"standing":"vouched"') > 0;
+DELETE FROM peers WHERE instr(CAST(record AS TEXT), '"membership":"vouched"') > 0;
 """
 MIGRATIONS = (_V1, _V2, _V3)

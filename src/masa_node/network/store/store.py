@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from masa_node.network.links.peer_book import MAX_BLOCKED, MAX_PEERS, PeerRecord
-from masa_node.network.store.commands import MAX_ARGUMENT_CHARS, MAX_WORDS_CHARS, Verb, Wish, WishState
+from masa_node.network.store.commands import MAX_ARGUMENT_CHARS, MAX_WORDS_CHARS, CommandState, OwnerCommand, Verb
 from masa_node.network.store.database import FILE_NAME, Database, Job, StoreFailed
 from masa_node.network.store.rows import KeptInvite, KeptVoucher, Row, checked, record_of
 from masa_node.network.store.schema import MIGRATIONS
@@ -24,15 +24,15 @@ MAX_LATER = 1_000  # other changes that wait: a value, a voucher, a use of an in
 MAX_RECORD_BYTES = 4096  # a record with every field at its bound takes less
 MAX_VALUES = 64  # names of values are in the code; a few are
 MAX_VALUE_BYTES = 64 * 1024
-MAX_VOUCHERS = 32  # one of a few members is enough to be let in by all
+MAX_KEPT_VOUCHERS = 32  # one of a few members is enough to be let in by all
 MAX_INVITES = 1_000  # in force
-MAX_PENDING_WISHES = 100  # a node that is off does not read them
-MAX_ANSWERED_WISHES = 100  # kept for commands that still wait
+MAX_PENDING_COMMANDS = 100  # a node that is off does not read them
+MAX_FINISHED_COMMANDS = 100  # kept for commands that still wait
 MAX_READINGS = 10_000  # owners of stake: as many as peers
 MAX_READING_BYTES = 1024  # one with every number at its bound takes less
 
-_WISH_FIELDS = ("id", "verb", "argument", "made_at_unix_s", "state", "words")
-_WISH_COLUMNS = ", ".join(_WISH_FIELDS)
+_COMMAND_FIELDS = ("id", "verb", "argument", "made_at_unix_s", "state", "words")
+_COMMAND_COLUMNS = ", ".join(_COMMAND_FIELDS)
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -46,7 +46,7 @@ class Store:
         self._unsaved: dict[NodeId, PeerRecord | None] = {}
         self._later: dict[tuple[str, ...], Job[bool]] = {}  # what could not be kept, by what it is about
         self._version: object = None
-        self._has_own_wish = False
+        self._has_own_command = False
         self._is_failing = False
 
     @classmethod
@@ -165,7 +165,7 @@ class Store:
     # ---- vouchers ----
 
     async def keep_voucher(self, voucher: KeptVoucher) -> bool:
-        """Keep it instead of an older one of the same member. Beyond MAX_VOUCHERS those that end first go."""
+        """Keep it instead of an older one of the same member. Beyond MAX_KEPT_VOUCHERS those that end first go."""
 
         def job(connection: sqlite3.Connection) -> bool:
             connection.execute(
@@ -175,7 +175,7 @@ class Store:
             connection.execute(
                 "DELETE FROM vouchers WHERE by NOT IN"
                 " (SELECT by FROM vouchers ORDER BY expires_at_unix_s DESC LIMIT ?)",
-                (MAX_VOUCHERS,),
+                (MAX_KEPT_VOUCHERS,),
             )
             return True
 
@@ -187,7 +187,7 @@ class Store:
             "SELECT by, signed, expires_at_unix_s FROM vouchers WHERE expires_at_unix_s > ?"
             " ORDER BY expires_at_unix_s DESC LIMIT ?",
             at_unix_s,
-            MAX_VOUCHERS,
+            MAX_KEPT_VOUCHERS,
         )
         return checked(KeptVoucher, ("by", "signed", "expires_at_unix_s"), rows)
 
@@ -280,68 +280,70 @@ class Store:
             )
         )
 
-    # ---- wishes ----
+    # ---- commands ----
 
-    async def add_wish(self, verb: Verb, argument: str, at_unix_s: float) -> int:
-        """Leave a wish for the node; its id. Raises `StoreFailed`, also beyond MAX_PENDING_WISHES."""
+    async def add_command(self, verb: Verb, argument: str, at_unix_s: float) -> int:
+        """Leave a command for the node; its id. Raises `StoreFailed`, also beyond MAX_PENDING_COMMANDS."""
         if len(argument) > MAX_ARGUMENT_CHARS:
             raise StoreFailed(f"What was given is {len(argument)} characters long; {MAX_ARGUMENT_CHARS} are the limit.")
 
         def job(connection: sqlite3.Connection) -> int:
             (count,) = connection.execute(
-                "SELECT count(*) FROM wishes WHERE state = ?", (WishState.PENDING.value,)
+                "SELECT count(*) FROM commands WHERE state = ?", (CommandState.PENDING.value,)
             ).fetchone()
-            if count >= MAX_PENDING_WISHES:
-                raise StoreFailed(f"{MAX_PENDING_WISHES} wishes wait for the node. Start it, or see why it is stuck.")
+            if count >= MAX_PENDING_COMMANDS:
+                raise StoreFailed(
+                    f"{MAX_PENDING_COMMANDS} commands wait for the node. Start it, or see why it is stuck."
+                )
             added = connection.execute(
-                "INSERT INTO wishes (verb, argument, made_at_unix_s, state, words) VALUES (?, ?, ?, ?, '')",
-                (verb.value, argument, int(at_unix_s), WishState.PENDING.value),
+                "INSERT INTO commands (verb, argument, made_at_unix_s, state, words) VALUES (?, ?, ?, ?, '')",
+                (verb.value, argument, int(at_unix_s), CommandState.PENDING.value),
             )
             return added.lastrowid or 0
 
-        wish_id = await self._for_a_person(job)
-        self._has_own_wish = True
-        return wish_id
+        command_id = await self._for_a_person(job)
+        self._has_own_command = True
+        return command_id
 
-    async def wish(self, wish_id: int) -> Wish | None:
-        """How this wish stands; None when it is not known any more. Raises `StoreFailed`."""
+    async def command(self, command_id: int) -> OwnerCommand | None:
+        """How this command stands; None when it is not known any more. Raises `StoreFailed`."""
         rows = await self._database.read(
             lambda connection: connection.execute(
-                f"SELECT {_WISH_COLUMNS} FROM wishes WHERE id = ?",  # noqa: S608 - a constant
-                (wish_id,),
+                f"SELECT {_COMMAND_COLUMNS} FROM commands WHERE id = ?",  # noqa: S608 - a constant
+                (command_id,),
             ).fetchall()
         )
-        return next(iter(checked(Wish, _WISH_FIELDS, rows)), None)
+        return next(iter(checked(OwnerCommand, _COMMAND_FIELDS, rows)), None)
 
-    async def pending_wishes(self) -> list[Wish]:
+    async def pending_commands(self) -> list[OwnerCommand]:
         """Those to carry out, oldest first."""
         rows = await self._read(
-            f"SELECT {_WISH_COLUMNS} FROM wishes WHERE state = ? ORDER BY id LIMIT ?",  # noqa: S608 - a constant
-            WishState.PENDING.value,
-            MAX_PENDING_WISHES,
+            f"SELECT {_COMMAND_COLUMNS} FROM commands WHERE state = ? ORDER BY id LIMIT ?",  # noqa: S608 - a constant
+            CommandState.PENDING.value,
+            MAX_PENDING_COMMANDS,
         )
-        return checked(Wish, _WISH_FIELDS, rows)
+        return checked(OwnerCommand, _COMMAND_FIELDS, rows)
 
-    async def answer_wish(self, wish_id: int, state: WishState, words: str) -> bool:
+    async def finish_command(self, command_id: int, state: CommandState, words: str) -> bool:
         """Tell the person what became of it; its argument, which may hold a token, is not kept. False on failure."""
 
         def job(connection: sqlite3.Connection) -> bool:
             connection.execute(
-                "UPDATE wishes SET state = ?, words = ?, argument = '' WHERE id = ?",
-                (state.value, words[:MAX_WORDS_CHARS], wish_id),
+                "UPDATE commands SET state = ?, words = ?, argument = '' WHERE id = ?",
+                (state.value, words[:MAX_WORDS_CHARS], command_id),
             )
             connection.execute(
-                "DELETE FROM wishes WHERE state <> ? AND id NOT IN"
-                " (SELECT id FROM wishes WHERE state <> ? ORDER BY id DESC LIMIT ?)",
-                (WishState.PENDING.value, WishState.PENDING.value, MAX_ANSWERED_WISHES),
+                "DELETE FROM commands WHERE state <> ? AND id NOT IN"
+                " (SELECT id FROM commands WHERE state <> ? ORDER BY id DESC LIMIT ?)",
+                (CommandState.PENDING.value, CommandState.PENDING.value, MAX_FINISHED_COMMANDS),
             )
             return True
 
         return await self._try(job, otherwise=False)
 
     async def changed(self) -> bool:
-        """Did another process write, or was a wish added here, since the last call? True at the first. Cheap."""
-        has_own, self._has_own_wish = self._has_own_wish, False
+        """Did another process write, or was a command added here, since the last call? True at the first. Cheap."""
+        has_own, self._has_own_command = self._has_own_command, False
         rows = await self._read("PRAGMA data_version")
         before, self._version = self._version, rows[0][0] if rows else self._version
         return has_own or before != self._version

@@ -38,7 +38,7 @@ _TUNNELS = tuple(
 _THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")  # Linux takes 0.0.0.0 for this machine
 
 
-class Reach(StrEnum):
+class AddressScope(StrEnum):
     """From where an address can be reached."""
 
     PUBLIC = "public"
@@ -83,43 +83,45 @@ def unpack_address(packed: bytes) -> str:
     return write_address(*read)
 
 
-def reach(address: str) -> Reach:
+def scope_of(address: str) -> AddressScope:
     """From where this address can be reached."""
     read = read_address(address)
-    return Reach.NOWHERE if read is None or read[1] == 0 else _reach(read[0])
+    return AddressScope.NOWHERE if read is None or read[1] == 0 else _reach(read[0])
 
 
 def is_private(address: str) -> bool:
     """Can it not be reached from the internet?"""
-    return reach(address) is not Reach.PUBLIC
+    return scope_of(address) is not AddressScope.PUBLIC
 
 
-def may_dial(address: str, told_over: str, *, allow_private: bool) -> bool:
+def may_dial(address: str, teller_address: str, *, allow_private: bool) -> bool:
     """May an address that somebody else told be dialled?
 
-    `told_over` is the address that the teller is linked over (`Path.address`; "" or a relay's URL: none). What is not
-    public is dialled only if ALLOW_PRIVATE_PEERS, or the teller is in the same private network, or on this machine.
+    `teller_address` is the address that the teller is linked over (`Path.address`; "" or a relay's URL: none). What is
+    not public is dialled only if ALLOW_PRIVATE_PEERS, or the teller is in the same private network, or on this machine.
     """
     read = read_address(address)
-    kind = reach(address)
-    if read is None or kind is Reach.NOWHERE:
+    kind = scope_of(address)
+    if read is None or kind is AddressScope.NOWHERE:
         return False
-    if kind is Reach.PUBLIC or allow_private:
+    if kind is AddressScope.PUBLIC or allow_private:
         return True
-    teller = read_address(told_over)
+    teller = read_address(teller_address)
     if teller is None:
         return False
     teller_kind = _reach(teller[0])
-    return teller_kind is Reach.LOOPBACK or (kind is teller_kind and _block(read[0]) == _block(teller[0]))
+    return teller_kind is AddressScope.LOOPBACK or (kind is teller_kind and _block(read[0]) == _block(teller[0]))
 
 
-def dialable(address: PeerAddress, told_over: str, *, allow_private: bool, relays: AbstractSet[str]) -> PeerAddress:
+def filter_dialable(
+    address: PeerAddress, teller_address: str, *, allow_private: bool, relays: AbstractSet[str]
+) -> PeerAddress:
     """What of an address that somebody else told may be dialled; see `may_dial`.
 
     `relays` are those that the owner named: no other is contacted, for its URL could be anything.
     """
     direct = tuple(
-        text for text in address.direct[:MAX_ADDRESSES] if may_dial(text, told_over, allow_private=allow_private)
+        text for text in address.direct[:MAX_ADDRESSES] if may_dial(text, teller_address, allow_private=allow_private)
     )
     return PeerAddress(address.node_id, canonical(direct), address.relay_url if address.relay_url in relays else None)
 
@@ -151,14 +153,14 @@ def is_relay_url(text: str) -> bool:
     return is_whole and "@" not in parts.netloc and parts.path in ("", "/") and not parts.query and not parts.fragment
 
 
-def _reach(ip: IpAddress) -> Reach:
+def _reach(ip: IpAddress) -> AddressScope:
     if ip.is_loopback:
-        return Reach.LOOPBACK
+        return AddressScope.LOOPBACK
     if _is_nowhere(ip):
-        return Reach.NOWHERE
+        return AddressScope.NOWHERE
     if ip.is_link_local:
-        return Reach.LINK_LOCAL
-    return Reach.PUBLIC if ip.is_global and _block(ip) is None else Reach.PRIVATE
+        return AddressScope.LINK_LOCAL
+    return AddressScope.PUBLIC if ip.is_global and _block(ip) is None else AddressScope.PRIVATE
 
 
 def _is_nowhere(ip: IpAddress) -> bool:

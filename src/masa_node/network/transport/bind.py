@@ -5,16 +5,17 @@ import socket
 from collections.abc import Iterable
 
 from masa_node.chat.errors import ConfigurationError
-from masa_node.network.transport.addresses import IpAddress, Reach, reach, read_address, write_address
+from masa_node.network.transport.addresses import AddressScope, IpAddress, read_address, scope_of, write_address
 from masa_node.network.transport.interfaces import MAX_ADDRESSES
 
-_BEYOND = (Reach.PUBLIC, Reach.PRIVATE, Reach.LINK_LOCAL)  # what other machines can reach, the likeliest first
+# what other machines can reach, the likeliest first
+_BEYOND = (AddressScope.PUBLIC, AddressScope.PRIVATE, AddressScope.LINK_LOCAL)
 _BRIDGES = ipaddress.ip_network("172.16.0.0/12")  # where container engines put the networks inside one machine
 _PORT_TRIES = 8  # each finds a port that is free in one IP version; it seldom is not in the other
-_SITE_BITS = 64  # of an IPv6 address: one customer has all that share them (RFC 6177)
+_SUBNET_BITS = 64  # of an IPv6 address: one customer has all that share them (RFC 6177)
 
 
-def places_to_bind(host: str, port: int) -> list[str]:
+def addresses_to_bind(host: str, port: int) -> list[str]:
     """The host's own address first; then the least that can be bound of the other IP version.
 
     All addresses of IPv4 go with all of IPv6, on the same port, also when any will do (0). One address goes with the
@@ -33,11 +34,11 @@ def places_to_bind(host: str, port: int) -> list[str]:
     return [write_address(own, port), write_address(other, port if own.is_unspecified else 0)]
 
 
-def tellable(addresses: Iterable[str]) -> tuple[str, ...]:
+def advertisable(addresses: Iterable[str]) -> tuple[str, ...]:
     """At most MAX_ADDRESSES of a node's own, the likeliest to be reached first; loopback only if there is no other."""
-    by_reach = [(reach(address), address) for address in addresses]
+    by_reach = [(scope_of(address), address) for address in addresses]
     beyond = [(_BEYOND.index(kind), _is_bridge(text), text) for kind, text in by_reach if kind in _BEYOND]
-    near = [text for kind, text in by_reach if kind is Reach.LOOPBACK]
+    near = [text for kind, text in by_reach if kind is AddressScope.LOOPBACK]
     return tuple([text for *_, text in sorted(beyond)] or near)[:MAX_ADDRESSES]
 
 
@@ -49,14 +50,16 @@ def loopback_of(bound: str) -> str:
     return write_address(_loopback(read[0]), read[1])
 
 
-def site_of(address: str) -> str:
+def subnet_of(address: str) -> str:
     """Whose it is, as far as can be seen: an IPv4 address, or the network that one customer has of IPv6."""
     read = read_address(address)
     if read is None:
         return address
     ip = read[0]
     return (
-        str(ip) if isinstance(ip, ipaddress.IPv4Address) else str(ipaddress.ip_network((ip, _SITE_BITS), strict=False))
+        str(ip)
+        if isinstance(ip, ipaddress.IPv4Address)
+        else str(ipaddress.ip_network((ip, _SUBNET_BITS), strict=False))
     )
 
 

@@ -3,7 +3,7 @@
 MAX_MESSAGE_CHARS = 500  # of a failure: two sentences
 
 
-def shown(text: str) -> str:
+def sanitize(text: str) -> str:
     """Words of a stranger as they may be shown: one line, printable, short."""
     line = " ".join(text[: 2 * MAX_MESSAGE_CHARS].split())[:MAX_MESSAGE_CHARS]
     return line if line.isprintable() else "".join(char if char.isprintable() else "?" for char in line)

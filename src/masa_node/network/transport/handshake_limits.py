@@ -7,24 +7,24 @@ so that those who begin handshakes and never end them keep nobody else out.
 from collections import Counter
 from enum import Enum, auto
 
-MAX_LINKS = 512  # that were taken: twice what the rooms above keep, for those that still introduce themselves
-MAX_LINKS_PER_SITE = 128  # an office behind one address
+MAX_TAKEN_LINKS = 512  # that were taken: twice what the packages above keep, for those that still introduce themselves
+MAX_LINKS_PER_SUBNET = 128  # an office behind one address
 MAX_HANDSHAKES = 256  # under way at once
-MAX_HANDSHAKES_PER_SITE = 64
+MAX_HANDSHAKES_PER_SUBNET = 64
 UNPROVEN_HANDSHAKES = 64  # from here on a peer proves first that its address is its own (RFC 9000, 8.1.2)
 
 
-class Verdict(Enum):
+class Decision(Enum):
     """What to do with one that knocks."""
 
-    SHAKE = auto()
-    PROVE = auto()  # its address, by sending a token back
-    LATER = auto()  # nothing is said; it sends its first packet again within a second or so
-    NO = auto()  # it is told
+    ACCEPT = auto()
+    RETRY = auto()  # its address, by sending a token back
+    IGNORE = auto()  # nothing is said; it sends its first packet again within a second or so
+    REFUSE = auto()  # it is told
 
 
-class Arrivals:
-    """Counts handshakes and taken links by site (`bind.site_of`)."""
+class HandshakeLimits:
+    """Counts handshakes and taken links by subnet (`bind.site_of`)."""
 
     def __init__(self) -> None:
         self._handshakes: Counter[str] = Counter()
@@ -32,31 +32,33 @@ class Arrivals:
         self._under_way = 0
         self._linked = 0
 
-    def verdict(self, site: str) -> Verdict:
-        """For one from this site, now. Who has proved his address is not asked to `PROVE` again: take it as `SHAKE`."""
-        if self._under_way >= MAX_HANDSHAKES or self._handshakes[site] >= MAX_HANDSHAKES_PER_SITE:
-            return Verdict.LATER
-        is_full = self._linked + self._under_way >= MAX_LINKS
-        if is_full or self._links[site] + self._handshakes[site] >= MAX_LINKS_PER_SITE:
-            return Verdict.NO
-        return Verdict.PROVE if self._under_way >= UNPROVEN_HANDSHAKES else Verdict.SHAKE
+    def decide(self, subnet: str) -> Decision:
+        """For one from this subnet, now. Who has proved his address is not asked to `RETRY` again: take it as
+        `ACCEPT`.
+        """
+        if self._under_way >= MAX_HANDSHAKES or self._handshakes[subnet] >= MAX_HANDSHAKES_PER_SUBNET:
+            return Decision.IGNORE
+        is_full = self._linked + self._under_way >= MAX_TAKEN_LINKS
+        if is_full or self._links[subnet] + self._handshakes[subnet] >= MAX_LINKS_PER_SUBNET:
+            return Decision.REFUSE
+        return Decision.RETRY if self._under_way >= UNPROVEN_HANDSHAKES else Decision.ACCEPT
 
-    def begun(self, site: str) -> None:
+    def begun(self, subnet: str) -> None:
         """A handshake is under way."""
         self._under_way += 1
-        self._handshakes[site] += 1
+        self._handshakes[subnet] += 1
 
-    def ended(self, site: str) -> None:
+    def ended(self, subnet: str) -> None:
         """It is over, well or not."""
         self._under_way -= 1
-        self._handshakes -= Counter((site,))  # which forgets those that come to nothing
+        self._handshakes -= Counter((subnet,))  # which forgets those that come to nothing
 
-    def linked(self, site: str) -> None:
+    def linked(self, subnet: str) -> None:
         """A link has come of it."""
         self._linked += 1
-        self._links[site] += 1
+        self._links[subnet] += 1
 
-    def unlinked(self, site: str) -> None:
+    def unlinked(self, subnet: str) -> None:
         """The link is gone."""
         self._linked -= 1
-        self._links -= Counter((site,))
+        self._links -= Counter((subnet,))

@@ -1,4 +1,4 @@
-"""What the rooms above need of a transport: keys, links to peers, streams on a link. Two implementations: iroh
+"""What the packages above need of a transport: keys, links to peers, streams on a link. Two implementations: iroh
 (`iroh/endpoint.py`) and the in-memory network (`memory.py`).
 """
 
@@ -87,7 +87,7 @@ class Stream(Protocol):
 
 
 class OpensStreams(Protocol):
-    """What a new stream to a peer can be had from: a link, or the lanes on one."""
+    """What a new stream to a peer can be had from: a link, or the channels on one."""
 
     async def open(self) -> Stream:
         """A new stream. The peer hears of it with the first bytes written. Raises `LinkLost`."""

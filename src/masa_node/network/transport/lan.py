@@ -13,15 +13,15 @@ import structlog
 from zeroconf import Error, InterfaceChoice, ServiceStateChange, Zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
-from masa_node.network.transport.addresses import Reach, may_dial, reach, read_address, write_address
+from masa_node.network.transport.addresses import AddressScope, may_dial, read_address, scope_of, write_address
 from masa_node.network.transport.interfaces import ALPN, MAX_ADDRESSES, NodeId, PeerAddress, is_node_id
 
 SERVICE = "_masa-node._udp.local."
 MAX_FOUND = 256  # node ids told within FORGET_EVERY_S: more than a LAN has, and all that a flood of made-up ones gets
 FORGET_EVERY_S = 3600.0
 MAX_WAITING = 256  # names seen and not asked for yet; a name that is left out is seen again
-ASKERS = 8  # each waits up to ASK_WITHIN_MS for a name that nobody answers for
-ASK_WITHIN_MS = 3000  # python-zeroconf's own default
+RESOLVERS = 8  # each waits up to ASK_WITHIN_MS for a name that nobody answers for
+RESOLVE_WITHIN_MS = 3000  # python-zeroconf's own default
 CHECK_EVERY_S = 10.0  # interfaces and the node's own address
 RETRY_AFTER_S = 30.0
 CLOSE_WITHIN_S = 2.0  # saying goodbye takes three packets, 0.4 s
@@ -43,7 +43,7 @@ class LanDiscovery:
         self._address = address
         self._found = found
         self._waiting: asyncio.Queue[str] = asyncio.Queue(MAX_WAITING)
-        self._told: set[NodeId] = set()
+        self._reported: set[NodeId] = set()
         self._forgot_at_s = 0.0
         self._is_worried = False
 
@@ -70,10 +70,10 @@ class LanDiscovery:
             try:
                 self._is_worried = False
                 async with asyncio.TaskGroup() as group:
-                    askers = [group.create_task(self._keep_asking(multicast.zeroconf)) for _ in range(ASKERS)]
+                    resolvers = [group.create_task(self._keep_resolving(multicast.zeroconf)) for _ in range(RESOLVERS)]
                     await self._until_moved(multicast, own)
-                    for asker in askers:
-                        asker.cancel()
+                    for resolver in resolvers:
+                        resolver.cancel()
             finally:
                 await browser.async_cancel()
 
@@ -84,12 +84,12 @@ class LanDiscovery:
             with contextlib.suppress(asyncio.QueueFull):
                 self._waiting.put_nowait(name)
 
-    async def _keep_asking(self, zeroconf: Zeroconf) -> None:
+    async def _keep_resolving(self, zeroconf: Zeroconf) -> None:
         while True:
             name = await self._waiting.get()
             with contextlib.suppress(OSError, Error):
                 info = AsyncServiceInfo(SERVICE, name)
-                if await info.async_request(zeroconf, ASK_WITHIN_MS):
+                if await info.async_request(zeroconf, RESOLVE_WITHIN_MS):
                     self._take(info)
 
     def _take(self, info: AsyncServiceInfo) -> None:
@@ -97,10 +97,10 @@ class LanDiscovery:
         found = peer_in(info.properties, info.parsed_addresses(), info.port or 0, is_local=_is_local(own))
         if found is None or found.node_id == own.node_id:
             return
-        if found.node_id not in self._told:
-            if len(self._told) >= MAX_FOUND:
+        if found.node_id not in self._reported:
+            if len(self._reported) >= MAX_FOUND:
                 return
-            self._told.add(found.node_id)
+            self._reported.add(found.node_id)
         self._found(found)
 
     async def _until_moved(self, multicast: AsyncZeroconf, own: PeerAddress) -> None:
@@ -118,7 +118,7 @@ class LanDiscovery:
         now_s = asyncio.get_running_loop().time()
         if now_s - self._forgot_at_s >= FORGET_EVERY_S:
             self._forgot_at_s = now_s
-            self._told.clear()
+            self._reported.clear()
 
     def _worry(self, exc: BaseException) -> None:
         if not self._is_worried:
@@ -132,7 +132,7 @@ def announcement(own: PeerAddress) -> AsyncServiceInfo | None:
     A service has one port: of a node with several, the addresses with the first one's are announced.
     """
     is_local = _is_local(own)
-    usable = [text for text in own.direct if is_local or reach(text) is not Reach.LOOPBACK]
+    usable = [text for text in own.direct if is_local or scope_of(text) is not AddressScope.LOOPBACK]
     read = [pair for pair in map(read_address, usable) if pair is not None]
     if not read:
         return None
@@ -164,14 +164,14 @@ def peer_in(
         for text in texts
         if (read := read_address(text)) is not None
         and may_dial(text, "", allow_private=True)
-        and (is_local or reach(text) is not Reach.LOOPBACK)
+        and (is_local or scope_of(text) is not AddressScope.LOOPBACK)
     )[:MAX_ADDRESSES]
     return PeerAddress(NodeId(node_id), direct) if direct else None
 
 
 def _is_local(own: PeerAddress) -> bool:
     """Does it listen on loopback only?"""
-    return bool(own.direct) and all(reach(text) is Reach.LOOPBACK for text in own.direct)
+    return bool(own.direct) and all(scope_of(text) is AddressScope.LOOPBACK for text in own.direct)
 
 
 @contextlib.asynccontextmanager

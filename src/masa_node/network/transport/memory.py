@@ -96,8 +96,8 @@ class MemoryNetwork:
         keys = self.keys(who)
         if keys.node_id in self._transports:
             raise ValueError(f"node {who} is up already")
-        place = list(self._secrets).index(keys.node_id) + 1
-        address = f"10.{place >> 16 & 255}.{place >> 8 & 255}.{place & 255}:4433"
+        position = list(self._secrets).index(keys.node_id) + 1
+        address = f"10.{position >> 16 & 255}.{position >> 8 & 255}.{position & 255}:4433"
         transport = MemoryTransport(self, keys, (address,) if direct is None else direct)
         self._transports[keys.node_id] = transport
         return transport

@@ -12,7 +12,8 @@ from functools import partial
 from masa_node.chat.errors import LinkLost, StreamReset
 from masa_node.network.transport.interfaces import MAX_READ_BYTES, NodeId, Path, Route
 
-WINDOW_BYTES = 256 * 1024  # of one direction of a stream: sent and not yet read; QUIC stacks have 256 KiB to 1 MiB
+# of one direction of a stream: sent and not yet read; QUIC stacks have 256 KiB to 1 MiB
+MEMORY_WINDOW_BYTES = 256 * 1024
 MAX_STREAMS = 4096  # open at a time that one side opened; more wait
 MAX_REASON_BYTES = 100
 
@@ -117,7 +118,7 @@ class _Pipe:
         data = bytes(self.buffer[:most])
         del self.buffer[:most]
         self._read_bytes += most
-        if self._read_bytes < WINDOW_BYTES // 2:  # as QUIC does: few updates
+        if self._read_bytes < MEMORY_WINDOW_BYTES // 2:  # as QUIC does: few updates
             return data, 0
         released, self._read_bytes = self._read_bytes, 0
         return data, released
@@ -190,7 +191,7 @@ class MemoryStream:
         while True:
             await self._link.host.running()
             self._check_writable()
-            part = data[at : at + WINDOW_BYTES - self._out.unread_bytes]
+            part = data[at : at + MEMORY_WINDOW_BYTES - self._out.unread_bytes]
             if part:
                 at += len(part)
                 for _ in range(self._out.segments(part)):

@@ -16,7 +16,7 @@ async def resolve(address: PeerAddress) -> PeerAddress:
     """
     async with asyncio.TaskGroup() as group:
         looks = {text: group.create_task(_look_up(text)) for text in address.direct if read_address(text) is None}
-    found = [place for text in address.direct for place in (looks[text].result() if text in looks else [text])]
+    found = [found_at for text in address.direct for found_at in (looks[text].result() if text in looks else [text])]
     return PeerAddress(address.node_id, canonical(tuple(found))[:MAX_ADDRESSES], address.relay_url)
 
 
@@ -29,4 +29,4 @@ async def _look_up(text: str) -> list[str]:
             found = await asyncio.get_running_loop().getaddrinfo(host, int(port), type=socket.SOCK_DGRAM)
     except (OSError, TimeoutError, UnicodeError):
         return []
-    return [f"[{place[0]}]:{port}" if ":" in str(place[0]) else f"{place[0]}:{port}" for *_, place in found]
+    return [f"[{found_at[0]}]:{port}" if ":" in str(found_at[0]) else f"{found_at[0]}:{port}" for *_, found_at in found]

@@ -11,7 +11,7 @@ from masa_node.chat.errors import ConfigurationError
 from masa_node.chat.request import Headers
 from masa_node.node.settings.environment import Settings
 from masa_node.node.settings.unknown_names import nearest_name
-from masa_node.upstreams.spec import Kind, UpstreamSpec, check_spec
+from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec, check_spec
 
 FILE_NAME = "masa.toml"
 
@@ -21,7 +21,7 @@ class UpstreamTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     url: str = ""
-    kind: Kind = Kind.AUTO
+    kind: UpstreamKind = UpstreamKind.AUTO
     key: str = ""
     key_env: str = ""
     models: list[str] = []
@@ -84,8 +84,8 @@ def _check_table(table: dict[str, object], known: tuple[str, ...], where: str) -
 def _path(settings: Settings) -> Path | None:
     if settings.masa_config:
         return Path(settings.masa_config).expanduser()
-    places = (Path(FILE_NAME), Path(settings.masa_dir).expanduser() / FILE_NAME)
-    return next((path for path in places if path.is_file()), None)
+    paths = (Path(FILE_NAME), Path(settings.masa_dir).expanduser() / FILE_NAME)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _spec(table: UpstreamTable, path: Path) -> UpstreamSpec:
@@ -95,7 +95,7 @@ def _spec(table: UpstreamTable, path: Path) -> UpstreamSpec:
         key = os.environ.get(table.key_env, "").strip()
         if not key:
             raise ConfigurationError(f"{where}: the environment variable {table.key_env} (key_env) is not set.")
-    hosted = table.hosted or table.kind in (Kind.ANTHROPIC, Kind.CLOUDFLARE)
+    hosted = table.hosted or table.kind in (UpstreamKind.ANTHROPIC, UpstreamKind.CLOUDFLARE)
     spec = UpstreamSpec(
         table.name,
         table.kind,

@@ -1,6 +1,6 @@
 """The settings about stake, read and checked before anything starts.
 
-With staking off nothing of that room is imported.
+With staking off nothing of that package is imported.
 """
 
 from enum import StrEnum
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from masa_node.staking.contract.profile import Profile
 
 
-class Policy(StrEnum):
+class StakeMode(StrEnum):
     """What follows from a stake, or from there being none."""
 
     OFF = "off"
@@ -32,14 +32,14 @@ class StakeSettings(msgspec.Struct, frozen=True):
     """
 
     profile: "Profile | None"
-    providers: Policy
-    callers: Policy
+    providers: StakeMode
+    callers: StakeMode
     allowed: frozenset[NodeId]
 
     @property
     def is_off(self) -> bool:
         """Is nobody's stake looked at?"""
-        return self.profile is None or (self.providers is Policy.OFF and self.callers is Policy.OFF)
+        return self.profile is None or (self.providers is StakeMode.OFF and self.callers is StakeMode.OFF)
 
 
 def read_stake_settings(settings: Settings) -> StakeSettings:
@@ -47,22 +47,22 @@ def read_stake_settings(settings: Settings) -> StakeSettings:
     allowed = frozenset(_node_id(text) for text in listed(settings.stake_allow))
     if not settings.stake_network:
         _check_off(settings)
-        return StakeSettings(None, Policy.OFF, Policy.OFF, allowed)
+        return StakeSettings(None, StakeMode.OFF, StakeMode.OFF, allowed)
     from masa_node.staking.contract.profile import load_profile, with_overrides  # noqa: PLC0415 - only for those who want it
 
     profile = load_profile(settings.stake_network, Path(settings.masa_dir).expanduser())
     profile = with_overrides(profile, listed(settings.rpc_url), settings.stake_contract)
     return StakeSettings(
         profile,
-        Policy(settings.stake_providers or Policy.PREFER),
-        Policy(settings.stake_callers or Policy.PREFER),
+        StakeMode(settings.stake_providers or StakeMode.PREFER),
+        StakeMode(settings.stake_callers or StakeMode.PREFER),
         allowed,
     )
 
 
 def _check_off(settings: Settings) -> None:
     for name, word in (("STAKE_PROVIDERS", settings.stake_providers), ("STAKE_CALLERS", settings.stake_callers)):
-        if word not in ("", Policy.OFF):
+        if word not in ("", StakeMode.OFF):
             raise ConfigurationError(
                 f"{name}={word} needs a chain to look at: set STAKE_NETWORK to a network profile "
                 "(`masa-node devnet` makes one to try), or leave it out."

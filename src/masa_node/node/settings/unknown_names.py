@@ -28,19 +28,23 @@ class UnknownName(msgspec.Struct, frozen=True):
     """A name that is no setting's, and the nearest that is; "" if none is near."""
 
     name: str
-    place: str
+    location: str
     nearest: str
 
 
 def unknown_names(
-    known: Iterable[str], in_file: Mapping[str, str], place: str, environ: Mapping[str, str], used: Iterable[str] = ()
+    known: Iterable[str],
+    in_file: Mapping[str, str],
+    location: str,
+    environ: Mapping[str, str],
+    used: Iterable[str] = (),
 ) -> list[UnknownName]:
     """At most MAX_TOLD of them. `used` are names that the settings themselves refer to (`key_env`)."""
     settings = list(known)
     fine = {*settings, *used, *_OTHERS}
     fine |= {name.lower() for name in fine if name.endswith("_PROXY")}  # these are usual in both cases
     found = [
-        UnknownName(name, place, _nearest(name, settings, _CLOSE_IN_FILE))
+        UnknownName(name, location, _nearest(name, settings, _CLOSE_IN_FILE))
         for name in in_file
         if name not in fine and (name.startswith(_OURS) or _nearest(name, settings, _CLOSE_IN_FILE))
     ]

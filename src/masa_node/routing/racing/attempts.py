@@ -1,4 +1,4 @@
-"""The attempts of one ask: makes them, notes how each went, and what that says of the provider."""
+"""The attempts of one request: makes them, notes how each went, and what that says of the provider."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -8,12 +8,12 @@ import msgspec
 from masa_node.chat.answer import Answer, WholeAnswer
 from masa_node.chat.errors import ErrorAnswer, FirstPieceTimeout, MemoryFull, ProviderError
 from masa_node.chat.outcome import CANCELLED, WON, Attempt
-from masa_node.chat.request import Ask, RaceMode
+from masa_node.chat.request import RaceMode, Request
 from masa_node.routing.health import Health
 from masa_node.routing.provider import Provider
-from masa_node.routing.racing.error_rank import is_busy, is_the_callers_fault, most_useful
+from masa_node.routing.racing.error_rank import best_error, is_busy, is_the_callers_fault
 from masa_node.routing.racing.patience import Patience
-from masa_node.routing.racing.provider_stats import Experience, RaceEvent, RaceStep
+from masa_node.routing.racing.provider_stats import ProviderStats, RaceEvent, RaceStep
 from masa_node.routing.translating import answered
 
 Accept = Callable[[], bool]
@@ -33,12 +33,12 @@ class Attempts:
     _winner_health: Health | None = None
 
     def __init__(
-        self, ask: Ask, came_s: float, experience: Experience, loop: asyncio.AbstractEventLoop, patience: Patience
+        self, request: Request, came_s: float, stats: ProviderStats, loop: asyncio.AbstractEventLoop, patience: Patience
     ) -> None:
-        self._ask = ask
+        self._request = request
         self._patience = patience
         self._came_s = came_s
-        self._experience = experience
+        self._stats = stats
         self._loop = loop
         self._doubtful: list[Health] = []
         self._silent: list[tuple[int, Health, float]] = []
@@ -52,7 +52,7 @@ class Attempts:
             answer = await self.make(provider)
             if answer is not None:
                 return answer
-        raise most_useful(self.errors)
+        raise best_error(self.errors)
 
     async def make(self, provider: Provider, accept: Accept | None = None) -> Answer | None:
         """Ask this one. None if it failed (the error is then `last_error`) or if it does not win.
@@ -61,16 +61,16 @@ class Attempts:
         When cancelled nothing is left open.
         """
         asked_s = self._loop.time()
-        health = self._experience.health.of(provider.name)
+        health = self._stats.health.of(provider.name)
         if health.failures:
             health.tried(asked_s)
         if not provider.is_local:
             health.running += 1
-        if self._experience.watch is not None:
+        if self._stats.watch is not None:
             self._tell(provider, RaceStep.ASKED)
         try:
             async with self._patience.pulse(provider.name) as pulse:
-                answer = await answered(provider, self._ask, pulse.sign)
+                answer = await answered(provider, self._request, pulse.sign)
         except ProviderError as exc:
             self._failed(provider, health, asked_s, exc)
             return None
@@ -97,7 +97,7 @@ class Attempts:
         """The winner failed after its first piece."""
         if self._winner_health is not None and self.winner is not None:
             self._winner_health.failed(self._loop.time())
-            error.place = error.place or self.winner.place
+            error.location = error.location or self.winner.location
         return error
 
     def note_silence(self) -> None:
@@ -128,16 +128,16 @@ class Attempts:
         if not is_local:
             self._winner_asked_s = asked_s
             health.answered(now_s - asked_s, now_s)
-            self._experience.latency.note(self._ask.model, now_s - asked_s)
+            self._stats.latency.note(self._request.model, now_s - asked_s)
             for other in self._doubtful:
                 other.failed(now_s)
-        if self._experience.watch is not None:
+        if self._stats.watch is not None:
             self._tell(provider, RaceStep.WON)
 
     def _failed(self, provider: Provider, health: Health, asked_s: float, error: ProviderError) -> None:
         now_s = self._loop.time()
         self.last_error = error
-        self.errors = [most_useful([*self.errors, error])]
+        self.errors = [best_error([*self.errors, error])]
         self._note(provider, f"http_{error.status}" if isinstance(error, ErrorAnswer) else error.code, asked_s, now_s)
         if not provider.is_local:
             health.running -= 1
@@ -151,7 +151,7 @@ class Attempts:
             health.succeeded()
         else:
             self._doubtful.append(health)  # held against it if another answers
-        if self._experience.watch is not None:
+        if self._stats.watch is not None:
             self._tell(provider, RaceStep.FAILED, error.code)
 
     def _cancelled(self, provider: Provider, health: Health, asked_s: float) -> None:
@@ -165,8 +165,8 @@ class Attempts:
             is_passed_over = asked_s < self._winner_asked_s
             health.lost(now_s - asked_s, now_s, is_passed_over=is_passed_over)
             if is_passed_over:  # else slow first pieces, given up for a hedge, would never count as usual
-                self._experience.latency.note(self._ask.model, now_s - asked_s)
-        if self._experience.watch is not None:
+                self._stats.latency.note(self._request.model, now_s - asked_s)
+        if self._stats.watch is not None:
             self._tell(provider, RaceStep.CANCELLED)
 
     def _note(self, provider: Provider, result: str, asked_s: float, now_s: float) -> None:
@@ -174,7 +174,7 @@ class Attempts:
         self.trail.append(Attempt(provider.name, result, asked_s - came_s, now_s - came_s, provider.is_local))
 
     def _tell(self, provider: Provider, step: RaceStep, why: str | None = None) -> None:
-        ask, watch = self._ask, self._experience.watch
+        request, watch = self._request, self._stats.watch
         if watch is not None:
             after_s = self._loop.time() - self._came_s
-            watch(RaceEvent(ask.request_id, ask.model, step, provider.name, provider.is_local, after_s, why))
+            watch(RaceEvent(request.request_id, request.model, step, provider.name, provider.is_local, after_s, why))

@@ -37,7 +37,7 @@ def is_the_callers_fault(error: ProviderError) -> bool:
 
 
 def is_busy(error: ProviderError) -> bool:
-    """Is it well, and has no place for one more now?"""
+    """Is it well, and has no slot for one more now?"""
     return isinstance(error, PeerBusy) or (isinstance(error, ErrorAnswer) and error.status == _TOO_MANY)
 
 
@@ -48,7 +48,7 @@ def is_refusal(error: ProviderError) -> bool:
     return isinstance(error, ErrorAnswer) and error.status in _ABOUT_THE_REQUEST
 
 
-def most_useful(errors: Sequence[ProviderError]) -> ProviderError:
+def best_error(errors: Sequence[ProviderError]) -> ProviderError:
     """The error that tells the caller most; of equals the first. Needs at least one."""
     return min(errors, key=_rank)
 

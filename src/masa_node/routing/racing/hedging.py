@@ -11,10 +11,10 @@ from masa_node.chat.offer import same_model_key
 
 WINDOW = 128  # first pieces of a model that count: some minutes of a busy model, and its p95 rests on six of them
 PERCENTILE = 0.95  # J. Dean, L. Barroso, The Tail at Scale: hedge after the 95th percentile
-SHORTEST_S = 0.05  # below that a second ask gains less than it costs
+SHORTEST_S = 0.05  # below that a second request gains less than it costs
 START_S = 1.0  # while too little is known: hosted models take some hundred milliseconds, local ones up to a second
 FEWEST = 20  # samples under which one slow answer would be the 95th percentile
-MAX_MODELS = 1_000  # that are asked now and then; the one that was noted longest ago goes
+MAX_TIMED_MODELS = 1_000  # that are asked now and then; the one that was noted longest ago goes
 
 
 class LatencyBook:
@@ -29,7 +29,7 @@ class LatencyBook:
         recent = self._recent.pop(key, None)
         if recent is None:
             recent = deque[float](maxlen=WINDOW)
-            if len(self._recent) >= MAX_MODELS:
+            if len(self._recent) >= MAX_TIMED_MODELS:
                 del self._recent[next(iter(self._recent))]
         recent.append(took_s)
         self._recent[key] = recent  # the newest last
@@ -67,9 +67,9 @@ class HedgeBudget:
         Parts of a second are counted so that the share never exceeds in any minute that ends with a hedge.
         """
         here = self._second(now_s)
-        asks = sum(asks for second, asks, _ in self._seconds if second > here[0] - WINDOW_S)
+        requests = sum(requests for second, requests, _ in self._seconds if second > here[0] - WINDOW_S)
         hedges = sum(hedges for second, _, hedges in self._seconds if second >= here[0] - WINDOW_S)
-        if hedges + 1 > max(ALWAYS, int(asks * HEDGE_SHARE)):
+        if hedges + 1 > max(ALWAYS, int(requests * HEDGE_SHARE)):
             return False
         here[2] += 1
         return True

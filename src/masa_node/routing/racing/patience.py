@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from masa_node.chat.errors import FirstPieceTimeout, ProviderError, Stalled
-from masa_node.chat.request import Ask
+from masa_node.chat.request import Request
 from masa_node.routing.provider import Sign
 
 
@@ -28,10 +28,10 @@ class Patience:
 
     __slots__ = (
         "_alive",
-        "_ask",
         "_came_s",
         "_clock",
         "_loop",
+        "_request",
         "_running",
         "_silent_until_s",
         "_timer",
@@ -40,15 +40,15 @@ class Patience:
         "on_sign",
     )
 
-    def __init__(self, ask: Ask, came_s: float, loop: asyncio.AbstractEventLoop) -> None:
-        self._ask = ask
+    def __init__(self, request: Request, came_s: float, loop: asyncio.AbstractEventLoop) -> None:
+        self._request = request
         self._came_s = came_s
         self._loop = loop
-        self._silent_until_s = ask.first_piece_deadline_s
+        self._silent_until_s = request.first_piece_deadline_s
         self._running: dict[str, Pulse] = {}  # by the provider's name: none is asked twice at a time
         self._alive = 0  # of those, who has shown a sign
         self._timer: asyncio.TimerHandle | None = None
-        self.end_s = max(ask.begin_deadline_s, ask.first_piece_deadline_s)
+        self.end_s = max(request.begin_deadline_s, request.first_piece_deadline_s)
         self.has_signs = False
         self.on_sign: Sign | None = None
 
@@ -69,15 +69,15 @@ class Patience:
     @property
     def silence_s(self) -> float:
         """How long silence is borne: LLM_TIMEOUT."""
-        return self._ask.first_piece_deadline_s - self._came_s
+        return self._request.first_piece_deadline_s - self._came_s
 
     @property
     def idle_s(self) -> float:
         """How long it may be from one sign to the next: LLM_IDLE_TIMEOUT."""
-        return self._ask.idle_timeout_s
+        return self._request.idle_timeout_s
 
     async def __aenter__(self) -> Self:
-        self._clock = asyncio.timeout_at(self._ask.first_piece_deadline_s)
+        self._clock = asyncio.timeout_at(self._request.first_piece_deadline_s)
         await self._clock.__aenter__()
         return self
 
@@ -114,7 +114,7 @@ class Patience:
         if not (self.has_signs or self._clock.expired()):
             self.has_signs = True
             self._clock.reschedule(self.end_s)
-            self._look_at(self._ask.first_piece_deadline_s)
+            self._look_at(self._request.first_piece_deadline_s)
         if self.on_sign is not None:
             self.on_sign()
 
@@ -144,7 +144,7 @@ class Patience:
     def _due_s(self, pulse: "Pulse") -> float:
         if pulse.is_expired:
             return self.end_s
-        deadline_s = self._ask.first_piece_deadline_s
+        deadline_s = self._request.first_piece_deadline_s
         if pulse.seen_s is not None:
             return max(deadline_s, pulse.seen_s + self.idle_s)
         # Who had less than half of the time has not been silent for long.

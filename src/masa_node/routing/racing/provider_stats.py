@@ -21,7 +21,7 @@ class RaceStep(StrEnum):
 
 
 class RaceEvent(msgspec.Struct, frozen=True, gc=False):
-    """One step, as it happens. `after_s` is seconds after the ask came; `why` an error's code, of a failure."""
+    """One step, as it happens. `after_s` is seconds after the request came; `why` an error's code, of a failure."""
 
     request_id: RequestId
     model: str
@@ -36,7 +36,7 @@ Watch = Callable[[RaceEvent], None]
 
 
 @dataclass(slots=True)
-class Experience:
+class ProviderStats:
     """`health` may be shared by several dispatchers of a node. `watch` is told every step, while one is set."""
 
     health: HealthBook = field(default_factory=HealthBook)

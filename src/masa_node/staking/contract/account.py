@@ -7,10 +7,10 @@ import msgspec
 from masa_node.chat.errors import ChainUnknown
 from masa_node.dialects.fields import UNREADABLE
 from masa_node.staking.contract.profile import Profile, Shape
-from masa_node.staking.contract.transactions import Calls, call, check_chain_id, hex_of
+from masa_node.staking.contract.transactions import MakesCalls, call, check_chain_id, hex_of
 from masa_node.staking.ethereum.abi import address_in, call_data, uints
 from masa_node.staking.ethereum.crypto import Address
-from masa_node.staking.ethereum.json_rpc import Call, Reply, RpcError
+from masa_node.staking.ethereum.json_rpc import RpcCall, RpcError, RpcReply
 
 MAX_ANSWER_CHARS = 2 + 2 * 32 * 8  # a few words
 
@@ -42,17 +42,17 @@ class Terms(msgspec.Struct, frozen=True):
     minimum_wei: int
 
 
-async def read_terms(calls: Calls, profile: Profile) -> Terms:
+async def read_terms(rpc: MakesCalls, profile: Profile) -> Terms:
     """In one request. Raises `ChainUnknown`."""
-    return _terms(await _answers(calls, profile, _TERMS), profile)
+    return _terms(await _answers(rpc, profile, _TERMS), profile)
 
 
-async def read_account(calls: Calls, profile: Profile, owner: Address) -> Account:
+async def read_account(rpc: MakesCalls, profile: Profile, owner: Address) -> Account:
     """In two requests, for only the contract knows the token. Raises `ChainUnknown`."""
     asked = [*_TERMS, call_data("stakes(address)", owner)]
     if profile.shape is Shape.MASA_NODE:
         asked += [call_data("unbonding(address)", owner), call_data("delegationEpoch(address)", owner)]
-    answers = await _answers(calls, profile, asked)
+    answers = await _answers(rpc, profile, asked)
     terms = _terms(answers, profile)
     (stake,) = _words(answers[2], 1, profile)
     unbonding, until, epoch = 0, 0, 0
@@ -64,30 +64,30 @@ async def read_account(calls: Calls, profile: Profile, owner: Address) -> Accoun
         call_data("allowance(address,address)", owner, profile.contract),
     ]
     tokens, allowance = (
-        _words(answer, 1, profile)[0] for answer in await _answers(calls, profile, of_token, terms.token)
+        _words(answer, 1, profile)[0] for answer in await _answers(rpc, profile, of_token, terms.token)
     )
     return Account(owner, terms.token, stake, terms.minimum_wei, unbonding, until, tokens, allowance, epoch)
 
 
-async def has_code(calls: Calls, address: Address) -> bool:
+async def has_code(rpc: MakesCalls, address: Address) -> bool:
     """Is it a contract? An account that only lends itself code (EIP-7702) still signs with its key. `ChainUnknown`."""
     try:
-        code = await call(calls, "eth_getCode", [address, "latest"])
+        code = await call(rpc, "eth_getCode", [address, "latest"])
     except RpcError as exc:
         raise ChainUnknown(f"The chain's server does not answer eth_getCode: {exc.message}") from exc
     return isinstance(code, str) and code not in ("", "0x") and not code.lower().startswith("0xef0100")
 
 
-async def _answers(calls: Calls, profile: Profile, asked: Sequence[bytes], at: Address | None = None) -> list[bytes]:
+async def _answers(rpc: MakesCalls, profile: Profile, asked: Sequence[bytes], at: Address | None = None) -> list[bytes]:
     """What the contract, or the one at `at`, answers to each of these, on this profile's chain."""
     to = at or profile.contract
-    questions = [Call("eth_call", ({"to": to, "data": hex_of(data)}, "latest")) for data in asked]
-    chain_id, *replies = await calls.batch((Call("eth_chainId"), *questions))
+    calls = [RpcCall("eth_call", ({"to": to, "data": hex_of(data)}, "latest")) for data in asked]
+    chain_id, *replies = await rpc.batch((RpcCall("eth_chainId"), *calls))
     check_chain_id(chain_id, profile)
     return [_bytes(reply, profile) for reply in replies]
 
 
-def _bytes(reply: Reply, profile: Profile) -> bytes:
+def _bytes(reply: RpcReply, profile: Profile) -> bytes:
     try:
         answer = msgspec.json.decode(reply, type=str) if not isinstance(reply, RpcError) else ""
         if not answer.startswith("0x") or len(answer) > MAX_ANSWER_CHARS:

@@ -8,48 +8,48 @@ from masa_node.chat.errors import MasaError
 from masa_node.staking.contract.account import Account, Terms
 from masa_node.staking.contract.profile import Profile, Shape
 from masa_node.staking.contract.reverts import amount_in_words, calendar_time, parse_amount
-from masa_node.staking.contract.transactions import Wish
+from masa_node.staking.contract.transactions import ContractCall
 from masa_node.staking.ethereum.abi import call_data
 
 ALL = "all"
 LEAST = "min"
 
 
-class CannotBe(MasaError):
+class NotPossible(MasaError):
     """What is asked cannot be done as things stand on the chain. The message says what can."""
 
-    code = "cannot_be"
+    code = "not_possible"
 
 
-def deposit(text: str, known: Account | Terms, profile: Profile) -> list[Wish]:
+def deposit(text: str, known: Account | Terms, profile: Profile) -> list[ContractCall]:
     """Let the contract take exactly this amount, unless it may already, and stake it. `text`: an amount, or LEAST.
 
-    Raises `CannotBe`, `ConfigurationError`.
+    Raises `NotPossible`, `ConfigurationError`.
     """
     minimum = known.minimum_wei
     amount = minimum if text == LEAST else parse_amount(text, profile)
     shown = amount_in_words(amount, profile)
     if not amount:
-        raise CannotBe("A deposit of nothing changes nothing. Name an amount, or `min`.")
+        raise NotPossible("A deposit of nothing changes nothing. Name an amount, or `min`.")
     if amount < minimum:
-        raise CannotBe(f"Each deposit is {amount_in_words(minimum, profile)} or more; {shown} is less.")
+        raise NotPossible(f"Each deposit is {amount_in_words(minimum, profile)} or more; {shown} is less.")
     if isinstance(known, Account) and known.tokens_wei < amount:
         have = amount_in_words(known.tokens_wei, profile)
-        raise CannotBe(f"{known.owner} has {have}, and {shown} are to be staked. Send it more tokens first.")
-    approve = Wish(
+        raise NotPossible(f"{known.owner} has {have}, and {shown} are to be staked. Send it more tokens first.")
+    approve = ContractCall(
         known.token,
         call_data("approve(address,uint256)", profile.contract, amount),
         f"approve: the staking contract may take {shown} of yours, this once",
     )
-    stake = Wish(profile.contract, call_data("stake(uint256)", amount), f"stake: {shown} become your stake")
+    stake = ContractCall(profile.contract, call_data("stake(uint256)", amount), f"stake: {shown} become your stake")
     is_approved = isinstance(known, Account) and known.allowance_wei >= amount
     return [stake] if is_approved else [approve, stake]
 
 
-def unbond(text: str, known: Account | Terms, profile: Profile) -> list[Wish]:
+def unbond(text: str, known: Account | Terms, profile: Profile) -> list[ContractCall]:
     """Begin to take stake out. `text`: an amount, or ALL, which needs the owner's account. Raises as `deposit`."""
     if profile.shape is Shape.MASA:
-        raise CannotBe(
+        raise NotPossible(
             "This contract knows no unbonding: a stake in it is withdrawn at once. `masa-node stake withdraw AMOUNT` "
             "does that."
         )
@@ -60,10 +60,10 @@ def unbond(text: str, known: Account | Terms, profile: Profile) -> list[Wish]:
         words += f"; {amount_in_words(known.stake_wei - amount, profile)} stay staked"
     if isinstance(known, Account) and known.unbonding_wei:
         words += f"; it begins again for the {amount_in_words(known.unbonding_wei, profile)} that are unbonding now"
-    return [Wish(profile.contract, call_data("unbond(uint256)", amount), words)]
+    return [ContractCall(profile.contract, call_data("unbond(uint256)", amount), words)]
 
 
-def withdraw(text: str, known: Account | Terms, profile: Profile) -> list[Wish]:
+def withdraw(text: str, known: Account | Terms, profile: Profile) -> list[ContractCall]:
     """Take unbonded tokens out; of a contract without unbonding, stake itself. Raises as `deposit`.
 
     Whether the unbonding is over is left to the contract: its clock decides.
@@ -78,13 +78,13 @@ def withdraw(text: str, known: Account | Terms, profile: Profile) -> list[Wish]:
         words += ", and are your stake no more, at once"
     elif account is not None:
         words += f"; possible from {calendar_time(account.unbonding_until_unix_s)} on"
-    return [Wish(profile.contract, call_data("withdraw(uint256)", amount), words)]
+    return [ContractCall(profile.contract, call_data("withdraw(uint256)", amount), words)]
 
 
-def revoke(known: Account | Terms, profile: Profile) -> list[Wish]:
-    """End every delegation that the owner signed until now. Raises `CannotBe` where the contract cannot."""
+def revoke(known: Account | Terms, profile: Profile) -> list[ContractCall]:
+    """End every delegation that the owner signed until now. Raises `NotPossible` where the contract cannot."""
     if profile.shape is Shape.MASA:
-        raise CannotBe(
+        raise NotPossible(
             "This contract cannot revoke delegations. Each ends by itself, 90 days after it was signed at the latest; "
             "withdraw the stake to end them now."
         )
@@ -92,22 +92,22 @@ def revoke(known: Account | Terms, profile: Profile) -> list[Wish]:
         f"all delegations of epoch {known.epoch} or earlier" if isinstance(known, Account) else "all delegations so far"
     )
     words = f"revokeDelegations: {which} end, on every node"
-    return [Wish(profile.contract, call_data("revokeDelegations()"), words)]
+    return [ContractCall(profile.contract, call_data("revokeDelegations()"), words)]
 
 
 def _amount(text: str, held: int | None, how: str, profile: Profile) -> int:
     """`held` None: it is not known whose it is."""
     if text == ALL:
         if held is None:
-            raise CannotBe("To know how much that is, the owner is needed: --owner ADDRESS. Or name the amount.")
+            raise NotPossible("To know how much that is, the owner is needed: --owner ADDRESS. Or name the amount.")
         if not held:
-            raise CannotBe(f"Nothing is {how}.")
+            raise NotPossible(f"Nothing is {how}.")
         return held
     amount = parse_amount(text, profile)
     if not amount:
-        raise CannotBe("Nothing of nothing changes nothing. Name an amount, or `all`.")
+        raise NotPossible("Nothing of nothing changes nothing. Name an amount, or `all`.")
     if held is not None and amount > held:
-        raise CannotBe(
+        raise NotPossible(
             f"{amount_in_words(held, profile)} are {how}; {amount_in_words(amount, profile)} are more. `all` takes all."
         )
     return amount

@@ -39,14 +39,14 @@ class BadAmount(MasaError):
     code = "bad_amount"
 
 
-class _Kind(msgspec.Struct, frozen=True):
+class _RevertKind(msgspec.Struct, frozen=True):
     """A custom error: how many words it holds at least, and what to say of them."""
 
     count: int
     say: Words
 
 
-def words(data: bytes, profile: Profile) -> str:
+def describe_revert(data: bytes, profile: Profile) -> str:
     """A sentence for the data of a revert: what is wrong, with amounts in the token's unit and times of the calendar.
 
     What is not known is shown in hexadecimal. Never raises.
@@ -190,31 +190,37 @@ def _span(seconds: int) -> str:
     return f"{seconds} seconds"
 
 
-_BY_SIGNATURE: dict[str, _Kind] = {
+_BY_SIGNATURE: dict[str, _RevertKind] = {
     # our contract's
-    "BelowMinimum(uint256,uint256)": _Kind(2, _below_minimum),
-    "NotEnoughStaked(uint256,uint256)": _Kind(2, _not_enough_staked),
-    "NothingToDo()": _Kind(0, _plainly("An amount of zero does nothing. Give an amount.")),
-    "StillUnbonding(uint256)": _Kind(1, _without_amounts(_still_unbonding)),
-    "NotEnoughUnbonded(uint256,uint256)": _Kind(2, _not_enough_unbonded),
-    "UnbondingTooShort(uint256,uint256)": _Kind(2, _without_amounts(_unbonding_too_short)),
-    "UnbondingTooLong(uint256,uint256)": _Kind(2, _without_amounts(_unbonding_too_long)),
-    "TransferFailed()": _Kind(0, _plainly("The token refused the transfer. Is enough of it approved, and owned?")),
+    "BelowMinimum(uint256,uint256)": _RevertKind(2, _below_minimum),
+    "NotEnoughStaked(uint256,uint256)": _RevertKind(2, _not_enough_staked),
+    "NothingToDo()": _RevertKind(0, _plainly("An amount of zero does nothing. Give an amount.")),
+    "StillUnbonding(uint256)": _RevertKind(1, _without_amounts(_still_unbonding)),
+    "NotEnoughUnbonded(uint256,uint256)": _RevertKind(2, _not_enough_unbonded),
+    "UnbondingTooShort(uint256,uint256)": _RevertKind(2, _without_amounts(_unbonding_too_short)),
+    "UnbondingTooLong(uint256,uint256)": _RevertKind(2, _without_amounts(_unbonding_too_long)),
+    "TransferFailed()": _RevertKind(
+        0, _plainly("The token refused the transfer. Is enough of it approved, and owned?")
+    ),
     # OpenZeppelin 5: https://docs.openzeppelin.com/contracts/5.x/api/interfaces#IERC20Errors
-    "ERC20InsufficientBalance(address,uint256,uint256)": _Kind(3, _too_little_balance),
-    "ERC20InsufficientAllowance(address,uint256,uint256)": _Kind(3, _too_little_allowance),
-    "ERC20InvalidSender(address)": _Kind(1, _of_address("The token lets nothing be sent from {}.")),
-    "ERC20InvalidReceiver(address)": _Kind(1, _of_address("The token lets nothing be sent to {}.")),
-    "ERC20InvalidApprover(address)": _Kind(1, _of_address("The token lets {} approve nothing.")),
-    "ERC20InvalidSpender(address)": _Kind(1, _of_address("The token lets nothing be approved for {}.")),
-    "SafeERC20FailedOperation(address)": _Kind(1, _of_address("The token {} refused the transfer.")),
-    "AddressEmptyCode(address)": _Kind(1, _of_address("There is no contract at {}. Is the profile right?")),
-    "OwnableUnauthorizedAccount(address)": _Kind(1, _of_address("{} is not the contract's owner, who alone may this.")),
-    "EnforcedPause()": _Kind(0, _plainly("The contract is paused by its owner. Try again later.")),
-    "ReentrancyGuardReentrantCall()": _Kind(0, _plainly("The contract was called from within itself, and refuses it.")),
+    "ERC20InsufficientBalance(address,uint256,uint256)": _RevertKind(3, _too_little_balance),
+    "ERC20InsufficientAllowance(address,uint256,uint256)": _RevertKind(3, _too_little_allowance),
+    "ERC20InvalidSender(address)": _RevertKind(1, _of_address("The token lets nothing be sent from {}.")),
+    "ERC20InvalidReceiver(address)": _RevertKind(1, _of_address("The token lets nothing be sent to {}.")),
+    "ERC20InvalidApprover(address)": _RevertKind(1, _of_address("The token lets {} approve nothing.")),
+    "ERC20InvalidSpender(address)": _RevertKind(1, _of_address("The token lets nothing be approved for {}.")),
+    "SafeERC20FailedOperation(address)": _RevertKind(1, _of_address("The token {} refused the transfer.")),
+    "AddressEmptyCode(address)": _RevertKind(1, _of_address("There is no contract at {}. Is the profile right?")),
+    "OwnableUnauthorizedAccount(address)": _RevertKind(
+        1, _of_address("{} is not the contract's owner, who alone may this.")
+    ),
+    "EnforcedPause()": _RevertKind(0, _plainly("The contract is paused by its owner. Try again later.")),
+    "ReentrancyGuardReentrantCall()": _RevertKind(
+        0, _plainly("The contract was called from within itself, and refuses it.")
+    ),
     # Solidity's own
-    "Error(string)": _Kind(2, _without_amounts(_error)),
-    "Panic(uint256)": _Kind(1, _without_amounts(_panic)),
+    "Error(string)": _RevertKind(2, _without_amounts(_error)),
+    "Panic(uint256)": _RevertKind(1, _without_amounts(_panic)),
 }
 
 _KINDS = {selector(signature): kind for signature, kind in _BY_SIGNATURE.items()}

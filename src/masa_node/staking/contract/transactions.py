@@ -13,9 +13,9 @@ import msgspec
 from masa_node.chat.errors import ChainUnknown, MasaError
 from masa_node.dialects.fields import UNREADABLE
 from masa_node.staking.contract.profile import Profile
-from masa_node.staking.contract.reverts import words as words_of_revert
+from masa_node.staking.contract.reverts import describe_revert as words_of_revert
 from masa_node.staking.ethereum.crypto import Address, keccak256
-from masa_node.staking.ethereum.json_rpc import Call, Reply, RpcError, number_in
+from masa_node.staking.ethereum.json_rpc import RpcCall, RpcError, RpcReply, number_in
 
 GAS_MARGIN_PERCENT = 125  # another transaction before it in the block may make storage writes dearer
 BASE_FEES = 2  # EIP-1559: a base fee grows by an eighth a block, so that this holds for six full blocks
@@ -27,15 +27,15 @@ LOOK_MOST_S = 2.0
 MISSING_LOOKS = 5  # servers behind one URL do not know everything at the same moment
 
 
-class Calls(Protocol):
+class MakesCalls(Protocol):
     """Makes JSON-RPC calls: `Rpc` does."""
 
-    async def batch(self, calls: Sequence[Call]) -> tuple[Reply, ...]:
+    async def batch(self, calls: Sequence[RpcCall]) -> tuple[RpcReply, ...]:
         """A result or a server's error for each. Raises `ChainUnknown` without an answer."""
         ...
 
 
-class Wish(msgspec.Struct, frozen=True):
+class ContractCall(msgspec.Struct, frozen=True):
     """A call of a contract that is to be made, in words too. It sends no coins."""
 
     to: Address
@@ -97,9 +97,9 @@ class TransactionLost(MasaError):
     code = "transaction_lost"
 
 
-async def call(calls: Calls, method: str, params: Sequence[object]) -> object:
+async def call(rpc: MakesCalls, method: str, params: Sequence[object]) -> object:
     """The result of one call. Raises `RpcError` for an error that the server answered, `ChainUnknown`."""
-    (reply,) = await calls.batch((Call(method, tuple(params)),))
+    (reply,) = await rpc.batch((RpcCall(method, tuple(params)),))
     if isinstance(reply, RpcError):
         raise reply
     try:
@@ -108,17 +108,17 @@ async def call(calls: Calls, method: str, params: Sequence[object]) -> object:
         raise ChainUnknown(f"The chain's server answers {method} with something that is no JSON.") from exc
 
 
-async def prepare(calls: Calls, profile: Profile, sender: Address, wish: Wish) -> Draft:
+async def prepare(rpc: MakesCalls, profile: Profile, sender: Address, contract_call: ContractCall) -> Draft:
     """Estimate it as the next transaction of `sender`. Nothing is sent.
 
     Raises `TransactionRefused` with the contract's reason in words, `CannotPay`, `ChainUnknown`.
     """
-    await check_chain(calls, profile)
-    gas = await _estimated(calls, profile, sender, wish)
-    max_fee, priority_fee = await _fees(calls)
-    nonce = quantity(await _told(calls, "eth_getTransactionCount", [sender, "pending"]))
-    draft = Draft(wish.to, wish.data, 0, gas, max_fee, priority_fee, nonce, profile.chain_id)
-    coins = quantity(await _told(calls, "eth_getBalance", [sender, "latest"]))
+    await check_chain(rpc, profile)
+    gas = await _estimated(rpc, profile, sender, contract_call)
+    max_fee, priority_fee = await _fees(rpc)
+    nonce = quantity(await _required(rpc, "eth_getTransactionCount", [sender, "pending"]))
+    draft = Draft(contract_call.to, contract_call.data, 0, gas, max_fee, priority_fee, nonce, profile.chain_id)
+    coins = quantity(await _required(rpc, "eth_getBalance", [sender, "latest"]))
     if coins < draft.cost_wei:
         raise CannotPay(
             f"{sender} cannot pay the fee: it may be up to {coins_in_words(draft.cost_wei)}, and there are "
@@ -127,16 +127,16 @@ async def prepare(calls: Calls, profile: Profile, sender: Address, wish: Wish) -
     return draft
 
 
-async def send(calls: Calls, signed: bytes) -> str:
+async def send(rpc: MakesCalls, signed: bytes) -> str:
     """Send it; its hash. Raises `TransactionRefused`; `TransactionLost` when nobody knows whether it arrived."""
     sent_hash = hex_of(keccak256(signed))
     try:
-        await call(calls, "eth_sendRawTransaction", [hex_of(signed)])
+        await call(rpc, "eth_sendRawTransaction", [hex_of(signed)])
     except RpcError as exc:
-        if not await _is_known(calls, sent_hash):  # servers call one that they have already an error
+        if not await _is_known(rpc, sent_hash):  # servers call one that they have already an error
             raise TransactionRefused(f"The chain's server does not take it: {exc.message}") from exc
     except ChainUnknown as exc:
-        if not await _is_known(calls, sent_hash):
+        if not await _is_known(rpc, sent_hash):
             raise TransactionLost(
                 f"It is not known whether transaction {sent_hash} was sent: {exc.message} Look it up before you try "
                 "again."
@@ -144,7 +144,7 @@ async def send(calls: Calls, signed: bytes) -> str:
     return sent_hash
 
 
-async def wait_for_receipt(calls: Calls, profile: Profile, sender: Address, draft: Draft, sent_hash: str) -> Receipt:
+async def wait_for_receipt(rpc: MakesCalls, profile: Profile, sender: Address, draft: Draft, sent_hash: str) -> Receipt:
     """What became of it, waited for WAIT_S at most. Servers that do not answer are asked again until then.
 
     Raises `TransactionFailed` with the contract's reason, `TransactionLost` when it was replaced, dropped, or takes
@@ -153,31 +153,31 @@ async def wait_for_receipt(calls: Calls, profile: Profile, sender: Address, draf
     loop = asyncio.get_running_loop()
     until_s, pause_s, missing = loop.time() + WAIT_S, LOOK_FIRST_S, 0
     while True:
-        receipt = _members(await _quietly(calls, "eth_getTransactionReceipt", [sent_hash]))
+        receipt = _members(await _quietly(rpc, "eth_getTransactionReceipt", [sent_hash]))
         if receipt.get("blockNumber") is not None:  # some servers tell of pending ones
-            return await _judged(calls, profile, sender, draft, _read_receipt(receipt, sent_hash))
-        missing = missing + 1 if await _is_gone(calls, sender, draft, sent_hash) else 0
+            return await _judged(rpc, profile, sender, draft, _read_receipt(receipt, sent_hash))
+        missing = missing + 1 if await _is_gone(rpc, sender, draft, sent_hash) else 0
         if missing >= MISSING_LOOKS:
             raise TransactionLost(
                 f"Transaction {sent_hash} was replaced by another one of {sender} with the number {draft.nonce}. See "
                 "your wallet."
             )
         if loop.time() >= until_s:
-            raise TransactionLost(await _why_so_long(calls, sent_hash))
+            raise TransactionLost(await _why_so_long(rpc, sent_hash))
         await asyncio.sleep(pause_s)
         pause_s = min(2 * pause_s, LOOK_MOST_S)
 
 
-async def check_chain(calls: Calls, profile: Profile) -> None:
+async def check_chain(rpc: MakesCalls, profile: Profile) -> None:
     """Raises `ChainUnknown` when this is another chain than the profile's."""
-    (told,) = await calls.batch((Call("eth_chainId"),))
-    check_chain_id(told, profile)
+    (reply,) = await rpc.batch((RpcCall("eth_chainId"),))
+    check_chain_id(reply, profile)
 
 
-def check_chain_id(told: Reply, profile: Profile) -> None:
+def check_chain_id(reply: RpcReply, profile: Profile) -> None:
     """Raises `ChainUnknown` when this answer to eth_chainId is another chain's than the profile's."""
     try:
-        chain_id = number_in(msgspec.json.decode(told)) if not isinstance(told, RpcError) else None
+        chain_id = number_in(msgspec.json.decode(reply)) if not isinstance(reply, RpcError) else None
     except (*UNREADABLE, ValueError):
         chain_id = None
     if chain_id is None:
@@ -213,12 +213,12 @@ def coins_in_words(wei: int) -> str:
     return f"{whole}.{decimals} coins" if decimals else f"{whole} coins"
 
 
-async def _estimated(calls: Calls, profile: Profile, sender: Address, wish: Wish) -> int:
+async def _estimated(rpc: MakesCalls, profile: Profile, sender: Address, contract_call: ContractCall) -> int:
     """With a margin. The contract is asked first: servers tell an estimate's revert in many ways, a call's in one."""
-    asked: dict[str, object] = {"from": sender, "to": wish.to, "data": hex_of(wish.data)}
+    asked: dict[str, object] = {"from": sender, "to": contract_call.to, "data": hex_of(contract_call.data)}
     try:
-        await call(calls, "eth_call", [asked, "latest"])
-        gas = quantity(await call(calls, "eth_estimateGas", [asked])) * GAS_MARGIN_PERCENT // 100
+        await call(rpc, "eth_call", [asked, "latest"])
+        gas = quantity(await call(rpc, "eth_estimateGas", [asked])) * GAS_MARGIN_PERCENT // 100
     except RpcError as exc:
         raise TransactionRefused(_refusal(exc, profile)) from exc
     if gas > MAX_GAS:
@@ -230,30 +230,30 @@ def _refusal(exc: RpcError, profile: Profile) -> str:
     return words_of_revert(exc.data, profile) if exc.data else f"The chain's server refuses it: {exc.message}"
 
 
-async def _fees(calls: Calls) -> tuple[int, int | None]:
+async def _fees(rpc: MakesCalls) -> tuple[int, int | None]:
     """The most to pay for a unit of gas, and how much of it beyond the base fee; None without a base fee."""
-    base = _members(await _told(calls, "eth_getBlockByNumber", ["latest", False])).get("baseFeePerGas")
+    base = _members(await _required(rpc, "eth_getBlockByNumber", ["latest", False])).get("baseFeePerGas")
     if base is None:
-        return quantity(await _told(calls, "eth_gasPrice", [])), None
+        return quantity(await _required(rpc, "eth_gasPrice", [])), None
     try:
-        tip = quantity(await call(calls, "eth_maxPriorityFeePerGas", []))
+        tip = quantity(await call(rpc, "eth_maxPriorityFeePerGas", []))
     except RpcError:
         tip = USUAL_TIP_WEI
     return BASE_FEES * quantity(base) + tip, tip
 
 
-async def _told(calls: Calls, method: str, params: list[object]) -> object:
+async def _required(rpc: MakesCalls, method: str, params: list[object]) -> object:
     """A call that no contract can refuse."""
     try:
-        return await call(calls, method, params)
+        return await call(rpc, method, params)
     except RpcError as exc:
         raise ChainUnknown(f"The chain's server does not answer {method}: {exc.message}") from exc
 
 
-async def _quietly(calls: Calls, method: str, params: list[object]) -> object:
+async def _quietly(rpc: MakesCalls, method: str, params: list[object]) -> object:
     """None where there is no answer."""
     try:
-        return await call(calls, method, params)
+        return await call(rpc, method, params)
     except (RpcError, ChainUnknown):
         return None
 
@@ -263,23 +263,23 @@ def _members(found: object) -> dict[str, object]:
     return cast("dict[str, object]", found) if isinstance(found, dict) else {}
 
 
-async def _is_known(calls: Calls, sent_hash: str) -> bool:
-    return bool(_members(await _quietly(calls, "eth_getTransactionByHash", [sent_hash])))
+async def _is_known(rpc: MakesCalls, sent_hash: str) -> bool:
+    return bool(_members(await _quietly(rpc, "eth_getTransactionByHash", [sent_hash])))
 
 
-async def _is_gone(calls: Calls, sender: Address, draft: Draft, sent_hash: str) -> bool:
+async def _is_gone(rpc: MakesCalls, sender: Address, draft: Draft, sent_hash: str) -> bool:
     """Has another transaction its number?"""
-    if await _is_known(calls, sent_hash):
+    if await _is_known(rpc, sent_hash):
         return False
-    count = await _quietly(calls, "eth_getTransactionCount", [sender, "latest"])
+    count = await _quietly(rpc, "eth_getTransactionCount", [sender, "latest"])
     try:
         return count is not None and quantity(count) > draft.nonce
     except ChainUnknown:
         return False
 
 
-async def _why_so_long(calls: Calls, sent_hash: str) -> str:
-    if await _is_known(calls, sent_hash):
+async def _why_so_long(rpc: MakesCalls, sent_hash: str) -> str:
+    if await _is_known(rpc, sent_hash):
         return (
             f"Transaction {sent_hash} is not in a block after {WAIT_S:.0f} s. It may still be: look it up, or speed it "
             "up in your wallet, before you send another."
@@ -317,14 +317,14 @@ def _read_receipt(found: object, sent_hash: str) -> _Done:
     return _Done(receipt, quantity(fields.status) == 1)
 
 
-async def _judged(calls: Calls, profile: Profile, sender: Address, draft: Draft, done: _Done) -> Receipt:
+async def _judged(rpc: MakesCalls, profile: Profile, sender: Address, draft: Draft, done: _Done) -> Receipt:
     """The receipt; of one that failed, the reason: the same call is made again upon the state after its block."""
     if done.is_good:
         return done.receipt
     asked: dict[str, object] = {"from": sender, "to": draft.to, "data": hex_of(draft.data), "gas": hex(draft.gas)}
     why = "the contract does not say why; more gas may be needed."
     try:
-        await call(calls, "eth_call", [asked, hex(done.receipt.block)])
+        await call(rpc, "eth_call", [asked, hex(done.receipt.block)])
     except RpcError as exc:
         why = _refusal(exc, profile)
     except ChainUnknown:

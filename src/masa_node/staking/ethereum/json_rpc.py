@@ -33,7 +33,7 @@ _HINTS = {
 }
 
 
-class Call(msgspec.Struct, frozen=True):
+class RpcCall(msgspec.Struct, frozen=True):
     """One call; `params` are values that JSON can hold."""
 
     method: str
@@ -80,18 +80,18 @@ class RateLimited(BadReply):
         super().__init__("it was asked too often (rate limit). Wait, or use an RPC that allows more.")
 
 
-Reply = msgspec.Raw | RpcError
+RpcReply = msgspec.Raw | RpcError
 """What a call gave: its result as JSON, which may be `null`, or the server's error."""
 
 
-class _Question(msgspec.Struct, frozen=True):
+class _Request(msgspec.Struct, frozen=True):
     id: int
     method: str
     params: tuple[object, ...]
     jsonrpc: str = "2.0"
 
 
-class _Answer(msgspec.Struct):
+class _Response(msgspec.Struct):
     id: msgspec.Raw = ABSENT
     result: msgspec.Raw = ABSENT
     error: msgspec.Raw = ABSENT
@@ -103,19 +103,19 @@ class _Error(msgspec.Struct):
     data: msgspec.Raw = ABSENT
 
 
-_ONE = msgspec.json.Decoder(_Answer)
-_MANY = msgspec.json.Decoder(list[_Answer])
+_ONE = msgspec.json.Decoder(_Response)
+_MANY = msgspec.json.Decoder(list[_Response])
 _ERROR = msgspec.json.Decoder(_Error)
 _NUMBER = msgspec.json.Decoder(int)
 
 
-def encode(calls: Sequence[Call], first_id: int) -> bytes:
+def encode(calls: Sequence[RpcCall], first_id: int) -> bytes:
     """The body of a request: the call itself if it is one, a batch otherwise. Ids count up from `first_id`."""
-    questions = [_Question(first_id + at, call.method, call.params) for at, call in enumerate(calls)]
-    return msgspec.json.encode(questions[0] if len(questions) == 1 else questions)
+    requests = [_Request(first_id + at, call.method, call.params) for at, call in enumerate(calls)]
+    return msgspec.json.encode(requests[0] if len(requests) == 1 else requests)
 
 
-def parse(status: int, body: bytes, first_id: int, count: int) -> tuple[Reply, ...]:
+def parse(status: int, body: bytes, first_id: int, count: int) -> tuple[RpcReply, ...]:
     """The answers to `encode`'s request, in the order of its calls.
 
     Raises `BatchRefused` where single calls may help, `RateLimited`, and `BadReply` for everything else that is not
@@ -126,7 +126,7 @@ def parse(status: int, body: bytes, first_id: int, count: int) -> tuple[Reply, .
     return (_parse_one(status, body, first_id),) if count == 1 else _parse_batch(status, body, first_id, count)
 
 
-def quantity(result: Reply) -> int:
+def quantity(result: RpcReply) -> int:
     """The number in a result: `"0x1f"`, at most a uint256. Raises `ValueError`; the server's error as it is."""
     text = read(_result(result), TEXT)
     return number_in(text)
@@ -139,7 +139,7 @@ def number_in(value: object) -> int:
     return int(value, 16)
 
 
-def data(result: Reply) -> bytes:
+def data(result: RpcReply) -> bytes:
     """The bytes in a result: `"0x…"`. Raises `ValueError`; the server's error as it is."""
     text = read(_result(result), TEXT)
     found = _bytes_in(text)
@@ -155,13 +155,13 @@ def quoted(text: str) -> str:
     return f'"{words[:MAX_QUOTED_CHARS]}"'
 
 
-def _result(reply: Reply) -> msgspec.Raw:
+def _result(reply: RpcReply) -> msgspec.Raw:
     if isinstance(reply, RpcError):
         raise reply
     return reply
 
 
-def _parse_one(status: int, body: bytes, call_id: int) -> Reply:
+def _parse_one(status: int, body: bytes, call_id: int) -> RpcReply:
     answer = read(body, _ONE)
     if answer is None or not (is_given(answer.error) or _has_id(answer, call_id)):
         raise _no_answer(status, is_json=answer is not None)
@@ -174,7 +174,7 @@ def _parse_one(status: int, body: bytes, call_id: int) -> Reply:
     return reply
 
 
-def _parse_batch(status: int, body: bytes, first_id: int, count: int) -> tuple[Reply, ...]:
+def _parse_batch(status: int, body: bytes, first_id: int, count: int) -> tuple[RpcReply, ...]:
     answers = read(body, _MANY)
     if answers is None:
         raise _no_batch(status, body)
@@ -212,16 +212,16 @@ def _no_answer(status: int, *, is_json: bool) -> BadReply:
     return BadReply(f"it answered HTTP {status}.{redirect or _HINTS.get(status, '')}")
 
 
-def _has_id(answer: _Answer, call_id: int) -> bool:
+def _has_id(answer: _Response, call_id: int) -> bool:
     return bytes(answer.id).strip(b'"') == b"%d" % call_id
 
 
-def _check_limit(answer: _Answer) -> None:
+def _check_limit(answer: _Response) -> None:
     if is_given(answer.error):
         _reply(answer)
 
 
-def _reply(answer: _Answer) -> Reply:
+def _reply(answer: _Response) -> RpcReply:
     """Raises `RateLimited`, and `BadReply` where there is neither a result nor an error."""
     if not is_given(answer.error):
         if not bytes(answer.result):

@@ -18,13 +18,13 @@ from masa_node.chat.errors import (
     TlsFailed,
     Unreachable,
 )
-from masa_node.staking.ethereum.json_rpc import BadReply, BatchRefused, Call, Reply, RpcError, encode, parse
+from masa_node.staking.ethereum.json_rpc import BadReply, BatchRefused, RpcCall, RpcError, RpcReply, encode, parse
 
-__all__ = ["Call", "PostJson", "Reply", "Rpc", "RpcError", "shown_url"]
+__all__ = ["PostJson", "Rpc", "RpcCall", "RpcError", "RpcReply", "shown_url"]
 
 URL_TIMEOUT_S = 1.0  # an RPC server answers in 0.05 to 0.3 s; a connection from far away with TLS takes as long again
 # A block is told with the hash of each transaction, 70 bytes: this is one of 3 500, where Base has some hundreds.
-MAX_ANSWER_BYTES = 256 * 1024
+MAX_RPC_ANSWER_BYTES = 256 * 1024
 # A server that refused a batch for a passing reason gets the chance to save requests again.
 BATCH_AGAIN_AFTER = 200
 MIN_SECRET_CHARS = 6  # shorter parts of a URL are words such as "rpc" and "v3"
@@ -33,7 +33,7 @@ _FAILED: dict[type[ProviderError], str] = {
     ConnectionRefused: "nothing listens there (connection refused).",
     ConnectionClosed: "it closed the connection before it answered.",
     BrokenAnswer: "the connection broke in the middle of its answer.",
-    NotAnAnswer: f"what came is not HTTP, or larger than {MAX_ANSWER_BYTES // 1024} KiB. Is it an RPC server?",
+    NotAnAnswer: f"what came is not HTTP, or larger than {MAX_RPC_ANSWER_BYTES // 1024} KiB. Is it an RPC server?",
     Unreachable: "no connection could be made. Is the address right?",
 }
 
@@ -53,7 +53,7 @@ class PostJson(Protocol):
 
 
 class Rpc:
-    """The RPC servers of a profile, asked in their order. Holds no connection and owns no task between two asks."""
+    """The RPC servers of a profile, asked in their order. Holds no connection and owns no task between two requests."""
 
     def __init__(self, post: PostJson, urls: Sequence[str]) -> None:
         self._post = post
@@ -61,11 +61,11 @@ class Rpc:
         self._ids = itertools.count(1)
         self._singly: dict[str, int] = {}  # servers that refuse batches: asks until one is tried again
 
-    async def batch(self, calls: Sequence[Call]) -> tuple[Reply, ...]:
+    async def batch(self, calls: Sequence[RpcCall]) -> tuple[RpcReply, ...]:
         """A result or a server's error for each call, in order. Raises `ChainUnknown` when no URL answers."""
         return await self.judged(calls, _as_they_are)
 
-    async def judged(self, calls: Sequence[Call], judge: Callable[[tuple[Reply, ...]], T]) -> T:
+    async def judged(self, calls: Sequence[RpcCall], judge: Callable[[tuple[RpcReply, ...]], T]) -> T:
         """What `judge` makes of the answers of the first URL at which it does not raise `ChainUnknown`.
 
         Takes URL_TIMEOUT_S a URL at most. Raises `ChainUnknown` with each URL's reason; no URL is shown with a key.
@@ -74,7 +74,7 @@ class Rpc:
         for url in self._urls:
             try:
                 async with asyncio.timeout(URL_TIMEOUT_S):
-                    replies = await self._ask(url, calls)
+                    replies = await self._ask_server(url, calls)
                 return judge(replies)
             except (ProviderError, BadReply, ChainUnknown, TimeoutError) as exc:
                 reasons.append(f"{shown_url(url)}: {_without_secrets(_why(exc), url)}")
@@ -82,7 +82,7 @@ class Rpc:
             raise ChainUnknown("No RPC server is known. Set RPC_URL, or name one in the profile.")
         raise ChainUnknown("No RPC server answers as it should. " + " ".join(reasons))
 
-    async def _ask(self, url: str, calls: Sequence[Call]) -> tuple[Reply, ...]:
+    async def _ask_server(self, url: str, calls: Sequence[RpcCall]) -> tuple[RpcReply, ...]:
         if len(calls) > 1 and not self._is_to_be_asked_singly(url):
             try:
                 return await self._send(url, calls)
@@ -104,18 +104,18 @@ class Rpc:
         self._singly[url] = left - 1
         return True
 
-    async def _send(self, url: str, calls: Sequence[Call]) -> tuple[Reply, ...]:
+    async def _send(self, url: str, calls: Sequence[RpcCall]) -> tuple[RpcReply, ...]:
         first_id = next(self._ids)
         for _ in calls[1:]:
             next(self._ids)
-        status, body = await self._post(url, encode(calls, first_id), MAX_ANSWER_BYTES)
+        status, body = await self._post(url, encode(calls, first_id), MAX_RPC_ANSWER_BYTES)
         return parse(status, body, first_id, len(calls))
 
-    async def _send_each(self, url: str, calls: Sequence[Call]) -> tuple[Reply, ...]:
+    async def _send_each(self, url: str, calls: Sequence[RpcCall]) -> tuple[RpcReply, ...]:
         """All at the same time: one after the other would take longer than a URL is given."""
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._send_one(url, call)) for call in calls]
-        replies: list[Reply] = []
+        replies: list[RpcReply] = []
         for task in tasks:
             reply = task.result()
             if isinstance(reply, ProviderError | BadReply):
@@ -123,7 +123,7 @@ class Rpc:
             replies.append(reply)
         return tuple(replies)
 
-    async def _send_one(self, url: str, call: Call) -> Reply | ProviderError | BadReply:
+    async def _send_one(self, url: str, call: RpcCall) -> RpcReply | ProviderError | BadReply:
         try:
             (reply,) = await self._send(url, (call,))
         except (ProviderError, BadReply) as exc:
@@ -142,7 +142,7 @@ def shown_url(url: str) -> str:
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}"
 
 
-def _as_they_are(replies: tuple[Reply, ...]) -> tuple[Reply, ...]:
+def _as_they_are(replies: tuple[RpcReply, ...]) -> tuple[RpcReply, ...]:
     return replies
 
 

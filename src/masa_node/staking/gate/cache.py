@@ -27,14 +27,14 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class Failure(msgspec.Struct, frozen=True):
+class ReadFailure(msgspec.Struct, frozen=True):
     """Why the chain could not be read, when last."""
 
     reason: str
     at_unix_s: float
 
 
-class Rules(msgspec.Struct, frozen=True):
+class CacheRules(msgspec.Struct, frozen=True):
     """How long answers are fresh, in seconds."""
 
     fresh_s: float
@@ -55,8 +55,8 @@ def stale_limit_s(reading: Reading) -> float:
     return min(STALE_S, reading.unbonding_s * STALE_SHARE)
 
 
-class Holding(Generic[V]):
-    """The last answer to one question, and how it went to ask again."""
+class CacheEntry(Generic[V]):
+    """The last answer to one query, and how it went to ask again."""
 
     __slots__ = ("failure", "jitter", "read_at_unix_s", "value")
 
@@ -64,80 +64,80 @@ class Holding(Generic[V]):
         self.value: V | None = None
         self.read_at_unix_s = 0.0
         self.jitter = 0.0
-        self.failure: Failure | None = None  # None again once it was answered
+        self.failure: ReadFailure | None = None  # None again once it was answered
 
     def age_s(self, at_unix_s: float) -> float:
         """How old the answer is."""
         return max(0.0, at_unix_s - self.read_at_unix_s)
 
 
-class Holdings(Generic[K, V]):
+class Cache(Generic[K, V]):
     """Answers by question, at most `most`; the least recently looked at go first."""
 
-    def __init__(self, rules: Rules, most: int) -> None:
+    def __init__(self, rules: CacheRules, most: int) -> None:
         self._rules = rules
         self._most = most
-        self._held: dict[K, Holding[V]] = {}
+        self._entries: dict[K, CacheEntry[V]] = {}
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._entries)
 
     def __contains__(self, key: K) -> bool:
-        return key in self._held
+        return key in self._entries
 
     def last(self, key: K) -> V | None:
         """The last answer, however old."""
-        holding = self._held.get(key)
-        return None if holding is None else holding.value
+        entry = self._entries.get(key)
+        return None if entry is None else entry.value
 
-    def of(self, key: K, at_unix_s: float) -> Holding[V] | None:
+    def of(self, key: K, at_unix_s: float) -> CacheEntry[V] | None:
         """What is held, looked at now. What comes from the future, as after the clock was set back, is dropped."""
-        holding = self._held.pop(key, None)
-        if holding is None or _is_from_future(holding, at_unix_s):
+        entry = self._entries.pop(key, None)
+        if entry is None or _is_from_future(entry, at_unix_s):
             return None
-        self._held[key] = holding
-        return holding
+        self._entries[key] = entry
+        return entry
 
     def answered(self, key: K, value: V, read_at_unix_s: float, jitter: float) -> None:
         """The chain answered."""
-        holding = self._one(key)
-        holding.value, holding.read_at_unix_s, holding.jitter, holding.failure = value, read_at_unix_s, jitter, None
+        entry = self._one(key)
+        entry.value, entry.read_at_unix_s, entry.jitter, entry.failure = value, read_at_unix_s, jitter, None
 
     def failed(self, key: K, reason: str, at_unix_s: float) -> None:
         """It could not be asked. What was held stays."""
-        self._one(key).failure = Failure(reason, at_unix_s)
+        self._one(key).failure = ReadFailure(reason, at_unix_s)
 
-    def usable_until_unix_s(self, holding: Holding[V], stale_s: float) -> float:
+    def usable_until_unix_s(self, entry: CacheEntry[V], stale_s: float) -> float:
         """From then on nothing is known."""
-        return holding.read_at_unix_s + self._rules.lifetime_s(stale_s, holding.jitter, is_good=True)[1]
+        return entry.read_at_unix_s + self._rules.lifetime_s(stale_s, entry.jitter, is_good=True)[1]
 
-    def is_fresh(self, holding: Holding[V], at_unix_s: float, *, is_good: bool) -> bool:
+    def is_fresh(self, entry: CacheEntry[V], at_unix_s: float, *, is_good: bool) -> bool:
         """Is the answer taken as it is? `is_good`: what it means to whom it is about, who waits less if it is not."""
-        fresh_s, _ = self._rules.lifetime_s(0.0, holding.jitter, is_good=is_good)
-        return holding.value is not None and holding.age_s(at_unix_s) < fresh_s
+        fresh_s, _ = self._rules.lifetime_s(0.0, entry.jitter, is_good=is_good)
+        return entry.value is not None and entry.age_s(at_unix_s) < fresh_s
 
-    def is_due(self, holding: Holding[V] | None, at_unix_s: float, stale_s: float = STALE_S, *, is_good: bool) -> bool:
+    def is_due(self, entry: CacheEntry[V] | None, at_unix_s: float, stale_s: float = STALE_S, *, is_good: bool) -> bool:
         """Is it time to ask? When it is no longer fresh, and some time before it can be used no more."""
-        if holding is None:
+        if entry is None:
             return True
-        if holding.failure is not None:
-            since_s = at_unix_s - holding.failure.at_unix_s
+        if entry.failure is not None:
+            since_s = at_unix_s - entry.failure.at_unix_s
             return not 0 <= since_s < self._rules.retry_after_s()
-        fresh_s, usable_s = self._rules.lifetime_s(stale_s, holding.jitter, is_good=is_good)
-        return holding.value is None or holding.age_s(at_unix_s) >= min(fresh_s, RENEW_AT_SHARE * usable_s)
+        fresh_s, usable_s = self._rules.lifetime_s(stale_s, entry.jitter, is_good=is_good)
+        return entry.value is None or entry.age_s(at_unix_s) >= min(fresh_s, RENEW_AT_SHARE * usable_s)
 
-    def _one(self, key: K) -> Holding[V]:
-        holding = self._held.pop(key, None) or Holding[V]()
-        if len(self._held) >= self._most:
-            del self._held[next(iter(self._held))]
-        self._held[key] = holding
-        return holding
+    def _one(self, key: K) -> CacheEntry[V]:
+        entry = self._entries.pop(key, None) or CacheEntry[V]()
+        if len(self._entries) >= self._most:
+            del self._entries[next(iter(self._entries))]
+        self._entries[key] = entry
+        return entry
 
 
-class Readings(Holdings[Address, Reading]):
+class ReadingCache(Cache[Address, Reading]):
     """What was read of each owner."""
 
-    def __init__(self, rules: Rules, most: int = MAX_OWNERS) -> None:
+    def __init__(self, rules: CacheRules, most: int = MAX_OWNERS) -> None:
         super().__init__(rules, most)
         self.newest: Reading | None = None  # of all: how far this node has seen the chain
 
@@ -154,17 +154,17 @@ class Readings(Holdings[Address, Reading]):
 
     def usable(self, owner: Address, at_unix_s: float) -> Reading | None:
         """The reading that a verdict may rest on now."""
-        holding = self.of(owner, at_unix_s)
-        if holding is None or holding.value is None:
+        entry = self.of(owner, at_unix_s)
+        if entry is None or entry.value is None:
             return None
-        until = self.usable_until_unix_s(holding, stale_limit_s(holding.value))
-        return holding.value if at_unix_s < until else None
+        until = self.usable_until_unix_s(entry, stale_limit_s(entry.value))
+        return entry.value if at_unix_s < until else None
 
     def _why_not(self, reading: Reading, at_unix_s: float) -> str | None:
         if reading.read_at_unix_s > at_unix_s + CLOCK_STEP_S:
             return "this node's clock was set back meanwhile"
-        holding = self.of(reading.owner, at_unix_s)
-        before = None if holding is None else holding.value
+        entry = self.of(reading.owner, at_unix_s)
+        before = None if entry is None else entry.value
         if before is None or reading.block >= before.block or self._is_outlived(before, at_unix_s):
             return None
         return f"the RPC server answers for block {reading.block}, block {before.block} was seen already"
@@ -174,5 +174,5 @@ class Readings(Holdings[Address, Reading]):
         return not -CLOCK_STEP_S <= at_unix_s - reading.read_at_unix_s < FLOOR_S
 
 
-def _is_from_future(holding: Holding[V], at_unix_s: float) -> bool:
-    return holding.value is not None and holding.read_at_unix_s > at_unix_s + CLOCK_STEP_S
+def _is_from_future(entry: CacheEntry[V], at_unix_s: float) -> bool:
+    return entry.value is not None and entry.read_at_unix_s > at_unix_s + CLOCK_STEP_S

@@ -1,7 +1,7 @@
 """The gate: what this node makes of another node's stake, at once from what is held, and true again soon after.
 
 A verdict never waits for the chain. It starts a look-up when what it rests on is missing or no longer fresh, and
-`run` carries that out. The rules are in the pure parts beside: `shown`, `knowledge` and what that rests on.
+`run` carries that out. The rules are in the pure parts beside: `delegation_cache`, `evaluator` and what that rests on.
 """
 
 import asyncio
@@ -19,17 +19,17 @@ from masa_node.chat.errors import ChainUnknown
 from masa_node.staking.contract.profile import Profile
 from masa_node.staking.delegation import MAX_CLOCK_SKEW_S, Delegation, Domain
 from masa_node.staking.ethereum.crypto import Address
-from masa_node.staking.gate.cache import JITTER, MAX_OWNERS, Failure
+from masa_node.staking.gate.cache import JITTER, MAX_OWNERS, ReadFailure
 from masa_node.staking.gate.chain import ReadsChain
-from masa_node.staking.gate.delegation_cache import ShownByOne, ShownDelegations
-from masa_node.staking.gate.evaluator import UNDER_WAY, Knowledge
+from masa_node.staking.gate.delegation_cache import DelegationCache, DelegationRate
+from masa_node.staking.gate.evaluator import UNDER_WAY, Evaluator
 from masa_node.staking.gate.judge import Token, refused, unknown
-from masa_node.staking.gate.query_queue import Lookups
+from masa_node.staking.gate.query_queue import QueryQueue
 from masa_node.staking.gate.reading_codec import from_bytes, to_bytes
-from masa_node.staking.gate.values import Question, Reading, SignatureQuestion, StakeAnswer, Verdict
+from masa_node.staking.gate.values import Query, Reading, SignatureQuery, StakeAnswer, Verdict
 
-REMEMBERED_S = 1.0  # a verdict is given again for so long; then the time, the keys seen and ages are looked at anew
-LOOKUP_S = 30.0  # for one look-up: every RPC server hangs for its second, then its successor. Frees the place
+REMEMBERED_S = 1.0  # a verdict is given again for so long; then the time, the keys seen and ages are looked at again
+LOOKUP_S = 30.0  # for one look-up: every RPC server hangs for its second, then its successor. Frees the slot
 START_S = 5.0  # for what was kept to be read; a disk that hangs must not leave peers without a verdict
 KEEP_EVERY_S = 1.0  # new readings are written together
 MAX_KEPT_AT_ONCE = 1_000  # readings in one write, some ms to encode
@@ -42,7 +42,9 @@ _SHOWS_NONE = refused(
 )
 _NOT_YET = "not looked up yet"
 _NO_ROOM = "too many look-ups wait for the chain; ask again in some seconds"
-_TOO_MANY_SHOWN = "it shows too many delegations in a short time, so this one is not looked at; ask again in 10 minutes"
+_TOO_MANY_DELEGATIONS = (
+    "it shows too many delegations in a short time, so this one is not looked at; ask again in 10 minutes"
+)
 
 log = structlog.get_logger()
 
@@ -65,7 +67,7 @@ class GateSummary(msgspec.Struct, frozen=True):
     owners: int
     lookups_running: int
     lookups_waiting: int
-    last_failure: Failure | None
+    last_failure: ReadFailure | None
     newest: Reading | None
 
 
@@ -85,12 +87,12 @@ class Gate:
         self._rng = rng
         self._now = now
         self._domain = Domain(profile.chain_id, profile.contract)
-        self._knowledge = Knowledge(profile.fresh_s, Token(profile.symbol, profile.decimals))
-        self._versions = self._knowledge.versions
-        self._shown = ShownDelegations(self._domain)
-        self._remembered = self._shown.by_node_and_bytes
-        self._shown_by_one = ShownByOne()
-        self._lookups = Lookups(self._look_up)
+        self._evaluator = Evaluator(profile.fresh_s, Token(profile.symbol, profile.decimals))
+        self._versions = self._evaluator.versions
+        self._delegations = DelegationCache(self._domain)
+        self._remembered = self._delegations.by_node_and_bytes
+        self._delegation_rate = DelegationRate()
+        self._queue = QueryQueue(self._look_up)
         self._changed: dict[Address, Reading] = {}  # to be kept
         self._has_changed = asyncio.Event()
         self._begun = asyncio.Event()
@@ -101,14 +103,14 @@ class Gate:
         try:
             await self._load(keep)
             self._has_ended = False
-            self._lookups.open()
+            self._queue.open()
             self._begun.set()
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._lookups.run())
+                group.create_task(self._queue.run())
                 group.create_task(self._keep(keep))
         finally:
             self._has_ended = True
-            self._lookups.close()
+            self._queue.close()
             await asyncio.shield(self._keep_last(keep))
 
     # ---- verdicts ----
@@ -120,36 +122,36 @@ class Gate:
         if delegation is None:
             return _SHOWS_NONE
         at_unix_s = self._now()
-        shown = self._remembered.get((node_id, delegation))
+        cached = self._remembered.get((node_id, delegation))
         if (
-            shown is not None
-            and shown.verdict is not None
-            and shown.from_unix_s <= at_unix_s < shown.until_unix_s
-            and shown.version == self._versions.get(shown.owner)
+            cached is not None
+            and cached.verdict is not None
+            and cached.from_unix_s <= at_unix_s < cached.until_unix_s
+            and cached.version == self._versions.get(cached.owner)
         ):
-            return shown.verdict
+            return cached.verdict
         return self._looked_at(node_id, delegation, at_unix_s)
 
-    def held(self, node_id: str, delegation: bytes) -> Verdict | None:
+    def verdict_if_known(self, node_id: str, delegation: bytes) -> Verdict | None:
         """The verdict on a node that nobody asks or serves now, for whose sake the chain is not read for strangers.
 
         None for one of an owner who is not known to have a stake, and of a contract that is not known to have signed.
         Else the node is seen by this. What cannot be read, or is for another node, chain or contract, is refused.
         """
-        shown = self._shown.peek(node_id, delegation)
-        if shown.signed is None and node_id not in self._allowed:
-            return refused(shown.fault or "")
-        is_known = self._knowledge.is_of_a_staker(shown.question or shown.owner)
+        cached = self._delegations.peek(node_id, delegation)
+        if cached.signed is None and node_id not in self._allowed:
+            return refused(cached.fault or "")
+        is_known = self._evaluator.is_of_a_staker(cached.query or cached.owner)
         return self.verdict(node_id, delegation) if is_known else None
 
     def waits_for_a_word(self, node_id: str, delegation: bytes) -> bool:
         """Does it name a contract with a stake that is not known to have signed? Only that can tell."""
-        shown = self._shown.peek(node_id, delegation)
-        if shown.question is None or self._knowledge.is_of_a_staker(shown.question):
+        cached = self._delegations.peek(node_id, delegation)
+        if cached.query is None or self._evaluator.is_of_a_staker(cached.query):
             return False
-        return self._knowledge.is_of_a_staker(shown.owner)
+        return self._evaluator.is_of_a_staker(cached.owner)
 
-    async def settled(self, node_id: str, delegation: bytes | None) -> Verdict:
+    async def verdict_when_known(self, node_id: str, delegation: bytes | None) -> Verdict:
         """The same, but waits for the look-up when nothing usable is held. Cancelling it does not cancel that."""
         verdict = self.verdict(node_id, delegation)
         if verdict.answer is not StakeAnswer.UNKNOWN or delegation is None or self._has_ended:
@@ -160,44 +162,44 @@ class Gate:
         verdict = self.verdict(node_id, delegation)
         if verdict.answer is not StakeAnswer.UNKNOWN:
             return verdict
-        shown = self._shown.of(node_id, delegation)
-        await self._lookups.settled(shown.owner)
-        if shown.question is not None:
-            await self._lookups.settled(shown.question)
+        cached = self._delegations.of(node_id, delegation)
+        await self._queue.wait_for(cached.owner)
+        if cached.query is not None:
+            await self._queue.wait_for(cached.query)
         return self.verdict(node_id, delegation)
 
     def summary(self) -> GateSummary:
         """How it does now."""
         return GateSummary(
-            owners=len(self._knowledge.readings),
-            lookups_running=self._lookups.running,
-            lookups_waiting=self._lookups.waiting,
-            last_failure=self._knowledge.last_failure,
-            newest=self._knowledge.readings.newest,
+            owners=len(self._evaluator.readings),
+            lookups_running=self._queue.running,
+            lookups_waiting=self._queue.waiting,
+            last_failure=self._evaluator.last_failure,
+            newest=self._evaluator.readings.newest,
         )
 
     def _looked_at(self, node_id: str, data: bytes, at_unix_s: float) -> Verdict:
-        """The verdict, made anew and remembered for REMEMBERED_S, or until what it rests on ends."""
-        shown = self._shown.of(node_id, data)
-        if shown.signed is None:
-            verdict, until_unix_s = refused(shown.fault or ""), float("inf")
-        elif not self._shown_by_one.admits(node_id, data, at_unix_s):
-            verdict, until_unix_s = refused(_TOO_MANY_SHOWN), float("inf")
-        elif (fault := self._shown.fault(shown, at_unix_s)) is not None:
+        """The verdict, made again and remembered for REMEMBERED_S, or until what it rests on ends."""
+        cached = self._delegations.of(node_id, data)
+        if cached.signed is None:
+            verdict, until_unix_s = refused(cached.fault or ""), float("inf")
+        elif not self._delegation_rate.admits(node_id, data, at_unix_s):
+            verdict, until_unix_s = refused(_TOO_MANY_DELEGATIONS), float("inf")
+        elif (fault := self._delegations.fault(cached, at_unix_s)) is not None:
             verdict, until_unix_s = refused(fault), float("inf")
         else:
-            verdict, until_unix_s = self._weighed(shown.signed.delegation, shown.question, at_unix_s)
+            verdict, until_unix_s = self._evaluated(cached.signed.delegation, cached.query, at_unix_s)
         until_unix_s = min(until_unix_s, at_unix_s + REMEMBERED_S)
-        shown.remember(verdict, at_unix_s, until_unix_s, self._versions.get(shown.owner))
+        cached.remember(verdict, at_unix_s, until_unix_s, self._versions.get(cached.owner))
         return verdict
 
-    def _weighed(
-        self, delegation: Delegation, question: SignatureQuestion | None, at_unix_s: float
+    def _evaluated(
+        self, delegation: Delegation, query: SignatureQuery | None, at_unix_s: float
     ) -> tuple[Verdict, float]:
         """What is known, and until when that holds; what is to be looked up for it is put in line."""
-        weighed = self._knowledge.weigh(delegation, question, at_unix_s)
-        wanted = [self._lookups.want(each, is_first=self._knowledge.is_of_a_staker(each)) for each in weighed.wanted]
-        verdict, until_unix_s = weighed.verdict, weighed.until_unix_s
+        evaluation = self._evaluator.evaluate(delegation, query, at_unix_s)
+        wanted = [self._queue.want(each, is_first=self._evaluator.is_of_a_staker(each)) for each in evaluation.wanted]
+        verdict, until_unix_s = evaluation.verdict, evaluation.until_unix_s
         if not all(wanted):
             has_begun = self._begun.is_set()
             if verdict.reason == UNDER_WAY:
@@ -208,35 +210,35 @@ class Gate:
 
     # ---- look-ups ----
 
-    async def _look_up(self, question: Question) -> None:
+    async def _look_up(self, query: Query) -> None:
         """Ask the chain and learn what it says. Raises nothing but a cancellation."""
         try:
             async with asyncio.timeout(LOOKUP_S):
-                await self._ask(question)
+                await self._query(query)
         except ChainUnknown as exc:
             why = exc.message
         except TimeoutError:
             why = f"no RPC server answered within {LOOKUP_S:.0f} s"
-        except (Exception, asyncio.CancelledError) as exc:  # the other owners are looked up all the same
+        except (Exception, asyncio.CancelledError) as exc:  # the other owners are looked up anyway
             if _is_cancelled():
                 raise asyncio.CancelledError from exc
             log.exception("a bug, while the chain was read", kind=type(exc).__name__)
             why = "something went wrong inside this node; its log tells where"
         else:
             return
-        self._knowledge.learn_failure(question, why, self._now())
+        self._evaluator.learn_failure(query, why, self._now())
 
-    async def _ask(self, question: Question) -> None:
+    async def _query(self, query: Query) -> None:
         jitter = self._rng.uniform(-JITTER, JITTER)
-        if isinstance(question, SignatureQuestion):
+        if isinstance(query, SignatureQuery):
             asked_at_unix_s = self._now()
-            is_signed = await self._chain.is_signed(question.owner, question.digest, question.signature)
-            self._knowledge.learn_signature(question, asked_at_unix_s, jitter, is_signed=is_signed)
+            is_signed = await self._chain.is_signed(query.owner, query.digest, query.signature)
+            self._evaluator.learn_signature(query, asked_at_unix_s, jitter, is_signed=is_signed)
             return
-        reading = await self._chain.read(question)
-        if reading.owner != question:
+        reading = await self._chain.read(query)
+        if reading.owner != query:
             raise ChainUnknown("the reading is of another owner")
-        if self._knowledge.learn_reading(reading, self._now(), jitter):
+        if self._evaluator.learn_reading(reading, self._now(), jitter):
             self._is_to_be_kept(reading)
 
     # ---- what is kept ----
@@ -258,7 +260,7 @@ class Gate:
                 await asyncio.sleep(0)
             reading = from_bytes(data, self._domain)
             if reading is not None:
-                self._knowledge.learn_kept(reading, self._now(), self._rng.uniform(-JITTER, JITTER))
+                self._evaluator.learn_kept(reading, self._now(), self._rng.uniform(-JITTER, JITTER))
 
     async def _keep(self, keep: KeepsReadings) -> None:
         while True:

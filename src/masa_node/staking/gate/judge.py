@@ -3,7 +3,7 @@
 import msgspec
 
 from masa_node.staking.delegation import Delegation
-from masa_node.staking.gate.cache import Failure
+from masa_node.staking.gate.cache import ReadFailure
 from masa_node.staking.gate.values import Reading, StakeAnswer, Verdict
 
 _SHOWN_DECIMALS = 4
@@ -34,7 +34,7 @@ def judge(delegation: Delegation, reading: Reading, nodes: int, token: Token) ->
     )
 
 
-def aged(verdict: Verdict, failure: Failure | None) -> Verdict:
+def aged(verdict: Verdict, failure: ReadFailure | None) -> Verdict:
     """The same on a reading that is no longer fresh, which the reason then says. How old it is, `read_at_unix_s` tells.
 
     A node that is refused is told the reason, so that names no RPC server of this node's owner.

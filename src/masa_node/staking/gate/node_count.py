@@ -36,7 +36,7 @@ class _Owner:
         self.counted_at_unix_s = 0.0
 
 
-class SeenKeys:
+class NodeCounter:
     """Only what is proven is told to it: delegations whose signature is good."""
 
     def __init__(self, per_owner: int = MAX_KEYS_PER_OWNER, most: int = MAX_KEYS) -> None:

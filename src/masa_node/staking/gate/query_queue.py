@@ -1,27 +1,27 @@
-"""Questions to the chain on their way: one of a kind at a time, few at once, the others in a bounded line.
+"""Queries to the chain on their way: one of a kind at a time, few at once, the others in a bounded line.
 
-Strangers cost nothing to make up, so questions about those with a stake go before theirs.
+Strangers cost nothing to make up, so queries about those with a stake go before theirs.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from itertools import count
 
-from masa_node.staking.gate.values import Question
+from masa_node.staking.gate.values import Query
 
-MAX_LOOKUPS = 8  # at once: what a public RPC server takes of one client
+MAX_QUERIES = 8  # at once: what a public RPC server takes of one client
 MAX_WAITING = 1_000  # a few seconds of a healthy server,
 MAX_WAITING_STRANGERS = 800  # of whom no stake is known: there is always room for the others
 
 
-class Lookups:
-    """`look_up` carries one question out; it raises nothing."""
+class QueryQueue:
+    """`look_up` carries one query out; it raises nothing."""
 
-    def __init__(self, look_up: Callable[[Question], Awaitable[None]]) -> None:
+    def __init__(self, look_up: Callable[[Query], Awaitable[None]]) -> None:
         self._look_up = look_up
-        self._line: asyncio.PriorityQueue[tuple[int, int, Question, asyncio.Event]] = asyncio.PriorityQueue(MAX_WAITING)
+        self._line: asyncio.PriorityQueue[tuple[int, int, Query, asyncio.Event]] = asyncio.PriorityQueue(MAX_WAITING)
         self._numbers = count()  # who came first, among equals
-        self._done: dict[Question, asyncio.Event] = {}
+        self._done: dict[Query, asyncio.Event] = {}
         self._is_open = False
         self.running = 0
 
@@ -30,31 +30,31 @@ class Lookups:
         """How many stand in the line."""
         return self._line.qsize()
 
-    def want(self, question: Question, *, is_first: bool) -> bool:
-        """Have it looked up, unless that is under way already. False when it is not, for want of room in the line.
+    def want(self, query: Query, *, is_first: bool) -> bool:
+        """Have it looked up, unless that is under way already. False when it is not, for lack of room in the line.
 
         `is_first`: it goes before all that are not.
         """
-        if question in self._done:
+        if query in self._done:
             return True
         if not self._is_open or self._line.qsize() >= (MAX_WAITING if is_first else MAX_WAITING_STRANGERS):
             return False
-        done = self._done[question] = asyncio.Event()
-        self._line.put_nowait((0 if is_first else 1, next(self._numbers), question, done))
+        done = self._done[query] = asyncio.Event()
+        self._line.put_nowait((0 if is_first else 1, next(self._numbers), query, done))
         return True
 
-    def is_under_way(self, question: Question) -> bool:
+    def is_under_way(self, query: Query) -> bool:
         """Does it wait or run?"""
-        return question in self._done
+        return query in self._done
 
-    async def settled(self, question: Question) -> None:
+    async def wait_for(self, query: Query) -> None:
         """Wait until it is no longer under way. Cancelling this does not cancel the look-up."""
-        done = self._done.get(question)
+        done = self._done.get(query)
         if done is not None:
             await done.wait()
 
     def open(self) -> None:
-        """From now on questions are taken."""
+        """From now on queries are taken."""
         self._is_open = True
 
     def close(self) -> None:
@@ -69,17 +69,17 @@ class Lookups:
     async def run(self) -> None:
         """Look up what is wanted, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for _ in range(MAX_LOOKUPS):
+            for _ in range(MAX_QUERIES):
                 group.create_task(self._work())
 
     async def _work(self) -> None:
         while True:
-            _, _, question, done = await self._line.get()
+            _, _, query, done = await self._line.get()
             self.running += 1
             try:
-                await self._look_up(question)
+                await self._look_up(query)
             finally:
                 self.running -= 1
                 done.set()
-                if self._done.get(question) is done:  # unless it was closed meanwhile
-                    del self._done[question]
+                if self._done.get(query) is done:  # unless it was closed meanwhile
+                    del self._done[query]

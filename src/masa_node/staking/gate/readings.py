@@ -10,7 +10,7 @@ from masa_node.dialects.fields import UNREADABLE
 from masa_node.staking.contract.profile import BlockTag, Profile, Shape
 from masa_node.staking.ethereum.abi import WORD, call_data, selector, uints
 from masa_node.staking.ethereum.crypto import Address
-from masa_node.staking.ethereum.json_rpc import Call, Reply, RpcError, data, quantity
+from masa_node.staking.ethereum.json_rpc import RpcCall, RpcError, RpcReply, data, quantity
 from masa_node.staking.gate.values import Reading
 
 # As a delegation's: the clock of this machine may be wrong by so much, and a chain's is right to seconds.
@@ -44,17 +44,17 @@ class _Block(msgspec.Struct):
 _BLOCK = msgspec.json.Decoder(_Block)
 
 
-def read_calls(profile: Profile, owner: Address) -> tuple[Call, ...]:
+def read_calls(profile: Profile, owner: Address) -> tuple[RpcCall, ...]:
     """The one batch that reads an owner's stake."""
     to, tag = profile.contract, profile.block_tag
     if profile.shape is Shape.MASA_NODE:
-        questions = ("0x" + call_data("standing(address)", owner).hex(), _UNBONDING)
+        payloads = ("0x" + call_data("standing(address)", owner).hex(), _UNBONDING)
     else:
-        questions = ("0x" + call_data("stakes(address)", owner).hex(), _MINIMUM)
-    return (*_where_and_when(profile), *(_eth_call(to, question, tag) for question in questions))
+        payloads = ("0x" + call_data("stakes(address)", owner).hex(), _MINIMUM)
+    return (*_where_and_when(profile), *(_eth_call(to, payload, tag) for payload in payloads))
 
 
-def reading_of(replies: tuple[Reply, ...], profile: Profile, owner: Address, at_unix_s: float) -> Reading:
+def reading_of(replies: tuple[RpcReply, ...], profile: Profile, owner: Address, at_unix_s: float) -> Reading:
     """What the answers to `read_calls` say. `at_unix_s` is this node's clock. Raises `ChainUnknown`."""
     head = _head(replies, profile, at_unix_s)
     if profile.shape is Shape.MASA:
@@ -69,18 +69,18 @@ def reading_of(replies: tuple[Reply, ...], profile: Profile, owner: Address, at_
     return Reading(owner, stake, minimum, epoch, block, block_unix_s, unbonding_s, at_unix_s)
 
 
-def signature_calls(profile: Profile, owner: Address, digest: bytes, signature: bytes) -> tuple[Call, ...]:
+def signature_calls(profile: Profile, owner: Address, digest: bytes, signature: bytes) -> tuple[RpcCall, ...]:
     """The one batch that asks a contract whether it signed this digest (ERC-1271).
 
     With it goes a call that is never refused: a server that refuses both has carried out neither.
     """
-    question = "0x" + call_data("isValidSignature(bytes32,bytes)", digest, tail=signature).hex()
-    call = {"to": owner, "data": question, "gas": hex(MAX_SIGNATURE_GAS)}
+    payload = "0x" + call_data("isValidSignature(bytes32,bytes)", digest, tail=signature).hex()
+    call = {"to": owner, "data": payload, "gas": hex(MAX_SIGNATURE_GAS)}
     control = _eth_call(profile.contract, _MINIMUM, profile.block_tag)
-    return (*_where_and_when(profile), Call("eth_call", (call, profile.block_tag.value)), control)
+    return (*_where_and_when(profile), RpcCall("eth_call", (call, profile.block_tag.value)), control)
 
 
-def is_accepted(replies: tuple[Reply, ...], profile: Profile, at_unix_s: float) -> bool:
+def is_accepted(replies: tuple[RpcReply, ...], profile: Profile, at_unix_s: float) -> bool:
     """Do the answers to `signature_calls` say that it did? Everything but ERC-1271's exact word, at the right chain
     and a fresh block, is a no; a revert and an owner without code are. Raises `ChainUnknown`.
     """
@@ -97,15 +97,15 @@ def is_accepted(replies: tuple[Reply, ...], profile: Profile, at_unix_s: float) 
         raise ChainUnknown("its answer to a call is not JSON-RPC. Is it an RPC server?") from exc
 
 
-def _where_and_when(profile: Profile) -> tuple[Call, Call]:
-    return Call("eth_chainId"), Call("eth_getBlockByNumber", (profile.block_tag.value, False))
+def _where_and_when(profile: Profile) -> tuple[RpcCall, RpcCall]:
+    return RpcCall("eth_chainId"), RpcCall("eth_getBlockByNumber", (profile.block_tag.value, False))
 
 
-def _eth_call(to: Address, question: str, tag: BlockTag) -> Call:
-    return Call("eth_call", ({"to": to, "data": question}, tag.value))
+def _eth_call(to: Address, payload: str, tag: BlockTag) -> RpcCall:
+    return RpcCall("eth_call", ({"to": to, "data": payload}, tag.value))
 
 
-def _masa_reading(replies: tuple[Reply, ...], profile: Profile, owner: Address, seen: tuple[Head, float]) -> Reading:
+def _masa_reading(replies: tuple[RpcReply, ...], profile: Profile, owner: Address, seen: tuple[Head, float]) -> Reading:
     head, at_unix_s = seen
     (stake,) = _words(replies[2], "stakes(address)", 1, profile)
     (minimum,) = _words(replies[3], "minimumStake()", 1, profile)
@@ -116,7 +116,7 @@ def _masa_reading(replies: tuple[Reply, ...], profile: Profile, owner: Address, 
 # ---- which chain, and when ----
 
 
-def _head(replies: tuple[Reply, ...], profile: Profile, at_unix_s: float) -> Head:
+def _head(replies: tuple[RpcReply, ...], profile: Profile, at_unix_s: float) -> Head:
     chain_id = _chain_id(replies[0])
     if chain_id != profile.chain_id:
         raise ChainUnknown(
@@ -127,7 +127,7 @@ def _head(replies: tuple[Reply, ...], profile: Profile, at_unix_s: float) -> Hea
     return head
 
 
-def _chain_id(reply: Reply) -> int:
+def _chain_id(reply: RpcReply) -> int:
     try:
         return quantity(reply)
     except RpcError as exc:
@@ -136,7 +136,7 @@ def _chain_id(reply: Reply) -> int:
         raise ChainUnknown("its chain id is no number. Is it an RPC server?") from exc
 
 
-def _block(reply: Reply, tag: BlockTag) -> Head:
+def _block(reply: RpcReply, tag: BlockTag) -> Head:
     if isinstance(reply, RpcError):
         raise ChainUnknown(f'it answered {reply} when asked for its "{tag}" block. {_no_block(tag)}')
     if bytes(reply) == b"null":
@@ -171,16 +171,16 @@ def _check_age(head: Head, profile: Profile, at_unix_s: float) -> None:
         raise ChainUnknown(f"its block {head.number} is {-age_s:.0f} s in the future. Is this machine's clock right?")
 
 
-def _check_agreement(head: Head, told: Head, profile: Profile) -> None:
+def _check_agreement(head: Head, contract_head: Head, profile: Profile) -> None:
     """The head and the contract's own word on its block come from the same batch, but maybe not from one server.
 
     Times are compared and not numbers: on some second-layer chains a contract is told the number of the first layer.
     """
     limit_s = profile.max_head_age_s
-    apart_s = abs(head.at_unix_s - told.at_unix_s)
+    apart_s = abs(head.at_unix_s - contract_head.at_unix_s)
     if limit_s is not None and apart_s > limit_s:
         raise ChainUnknown(
-            f"it says that block {head.number} is its newest, and its contract that it is {told.number}, "
+            f"it says that block {head.number} is its newest, and its contract that it is {contract_head.number}, "
             f"{apart_s} s apart. It contradicts itself; ask another RPC."
         )
 
@@ -188,7 +188,7 @@ def _check_agreement(head: Head, told: Head, profile: Profile) -> None:
 # ---- what the contract says ----
 
 
-def _words(reply: Reply, function: str, count: int, profile: Profile) -> tuple[int, ...]:
+def _words(reply: RpcReply, function: str, count: int, profile: Profile) -> tuple[int, ...]:
     """Exactly `count` words."""
     where = f"{profile.contract} on chain {profile.chain_id}"
     if isinstance(reply, RpcError):

@@ -54,12 +54,12 @@ class Verdict(msgspec.Struct, frozen=True):
     read_at_unix_s: float | None = None
 
 
-# ---- questions ----
+# ---- queries ----
 
 # What the chain is asked. Pure.
 
 
-class SignatureQuestion(msgspec.Struct, frozen=True):
+class SignatureQuery(msgspec.Struct, frozen=True):
     """Did this contract sign that? (ERC-1271)"""
 
     owner: Address
@@ -67,10 +67,10 @@ class SignatureQuestion(msgspec.Struct, frozen=True):
     signature: bytes
 
 
-Question = Address | SignatureQuestion
+Query = Address | SignatureQuery
 """Of an address: what is its stake?"""
 
 
-def owner_of(question: Question) -> Address:
+def owner_of(query: Query) -> Address:
     """Whose answer it is."""
-    return question.owner if isinstance(question, SignatureQuestion) else question
+    return query.owner if isinstance(query, SignatureQuery) else query

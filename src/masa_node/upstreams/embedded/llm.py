@@ -15,14 +15,14 @@ import structlog
 from masa_node.chat.answer import Answer
 from masa_node.chat.errors import Unreachable
 from masa_node.chat.offer import ModelOffer
-from masa_node.chat.request import Ask, Door
+from masa_node.chat.request import Endpoint, Request
 from masa_node.routing.provider import Sign, no_sign
 from masa_node.upstreams.embedded.model import EmbeddedModel
 from masa_node.upstreams.embedded.process import EmbeddedProcess
 from masa_node.upstreams.embedded.program import EmbeddedOptions
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.servers.openai import OpenAiServer
-from masa_node.upstreams.spec import Kind, UpstreamSpec
+from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec
 from masa_node.upstreams.upstream import Upstream
 
 FIRST_PAUSE_S = 1.0
@@ -55,7 +55,7 @@ Start = Callable[[EmbeddedOptions], Awaitable[Process]]
 class EmbeddedLlm:
     """The model as a provider. Its process runs while `run()` does; several nodes of one process may share it.
 
-    `trouble` says why it does not run, "" while it does or is being started. Asks wait for a model that is being
+    `trouble` says why it does not run, "" while it does or is being started. Requests wait for a model that is being
     loaded, within their own deadline.
     """
 
@@ -67,7 +67,7 @@ class EmbeddedLlm:
         self, spec: UpstreamSpec, model: EmbeddedModel, http: HttpClient, start: Start = EmbeddedProcess.start
     ) -> None:
         self.name = spec.name
-        self.place = f"{spec.name} ({model.model_id}, built in)"
+        self.location = f"{spec.name} ({model.model_id}, built in)"
         self.is_hosted = spec.hosted
         self.model_id = model.model_id
         self.trouble = ""
@@ -85,15 +85,15 @@ class EmbeddedLlm:
         """What it is called."""
         return "llama.cpp, started by this node"
 
-    async def doubted(self) -> None:
+    async def invalidated(self) -> None:
         """See `Listed`."""
         await self._doubt.wait()
         self._doubt.clear()
 
     def expected(self) -> list[ModelOffer]:
         """What it will serve: nothing else may be asked of it while it loads, since llama.cpp answers to any name."""
-        doors = OpenAiServer(("",), "", label=self.label, speaks_anthropic=True).doors()
-        return [_askable(ModelOffer(model, doors)) for model in self._spec.models or (self.model_id,)]
+        endpoints = OpenAiServer(("",), "", label=self.label, speaks_anthropic=True).endpoints()
+        return [_askable(ModelOffer(model, endpoints)) for model in self._spec.models or (self.model_id,)]
 
     async def offers(self) -> list[ModelOffer]:
         """See `Listed`. Waits while the model is loaded. Asked once: nothing changes while the process lives."""
@@ -102,9 +102,9 @@ class EmbeddedLlm:
             self._offers = [_askable(offer) for offer in await upstream.offers() or ()]
         return self._offers
 
-    async def answer(self, ask: Ask, sign: Sign = no_sign) -> Answer:
+    async def answer(self, request: Request, sign: Sign = no_sign) -> Answer:
         """See `Provider`. Waits while the model is being loaded."""
-        return await (await self._serving()).answer(ask, sign)
+        return await (await self._serving()).answer(request, sign)
 
     async def is_loaded(self) -> bool:
         """Wait until its model can be asked, which is True, or there is trouble."""
@@ -157,7 +157,9 @@ class EmbeddedLlm:
         )
 
     def _upstream_at(self, url: str, key: str) -> Upstream:
-        spec = UpstreamSpec(self._spec.name, Kind.OPENAI, f"{url}/v1", key, self._spec.models, self._spec.hosted)
+        spec = UpstreamSpec(
+            self._spec.name, UpstreamKind.OPENAI, f"{url}/v1", key, self._spec.models, self._spec.hosted
+        )
         return Upstream(spec, self._http)
 
     def _change(self, upstream: Upstream | None, trouble: str) -> None:
@@ -173,13 +175,13 @@ class EmbeddedLlm:
         if self._upstream is not None:
             return self._upstream
         error = Unreachable(f"The embedded LLM is down: {self.trouble}.")
-        error.place = self.place
+        error.location = self.location
         raise error
 
 
 def _askable(offer: ModelOffer) -> ModelOffer:
     """Without embeddings: llama.cpp makes those only when started for nothing else."""
-    return msgspec.structs.replace(offer, doors=offer.doors - {Door.OPENAI_EMBEDDINGS})
+    return msgspec.structs.replace(offer, endpoints=offer.endpoints - {Endpoint.OPENAI_EMBEDDINGS})
 
 
 def default_threads() -> int:

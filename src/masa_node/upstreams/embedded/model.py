@@ -65,7 +65,7 @@ def smollm2_file(environ: Mapping[str, str] = os.environ) -> Path | None:
     wheel = importlib.util.find_spec(SMOLLM2_PACKAGE)
     folders = wheel.submodule_search_locations if wheel is not None else None
     places = [*(Path(folder) / SMOLLM2_FILE for folder in folders or ()), smollm2_path(environ)]
-    return next((place for place in places if place.is_file()), None)
+    return next((location for location in places if location.is_file()), None)
 
 
 def smollm2_path(environ: Mapping[str, str] = os.environ) -> Path:

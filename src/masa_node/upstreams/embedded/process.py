@@ -49,7 +49,7 @@ class EmbeddedProcess:
         return await asyncio.shield(self._child.gone)
 
     async def end(self) -> None:
-        """Kill it, and wait for that; when cancelled, it is gone soon all the same."""
+        """Kill it, and wait for that; when cancelled, it is gone soon anyway."""
         self._child.kill()
         try:
             async with asyncio.timeout(END_WITHIN_S):

@@ -53,7 +53,7 @@ KEEP_ALIVE_S = 30.0
 # After the terminal frame only a trailer may come; a server that then keeps the connection open is not waited for.
 AFTER_END_S = 1.0
 MAX_IDLE_A_SERVER = 256  # as many as MAX_CONCURRENT's default uses at once
-MAX_CACHED_TARGETS = 256  # a few doors a server; Cloudflare has one a model
+MAX_CACHED_TARGETS = 256  # a few endpoints a server; Cloudflare has one a model
 
 _PORTS = {"http": 80, "https": 443}
 _AGENT = f"user-agent: masa-node/{__version__}\r\naccept-encoding: identity\r\n".encode()
@@ -198,7 +198,7 @@ class HttpClient:
 
     async def get(self, url: str, headers: Headers) -> HttpAnswer:
         """GET, as `post`."""
-        return await self._ask(b"GET ", url, headers, None)
+        return await self._send_request(b"GET ", url, headers, None)
 
     async def post(self, url: str, headers: Headers, body: bytes) -> HttpAnswer:
         """POST the body as it is; returns when the head of the response is here.
@@ -207,7 +207,7 @@ class HttpClient:
         the deadline, and cancelling it closes the connection. Raises `Unreachable` and its kinds, `ConnectionClosed`,
         `NotAnAnswer` (not HTTP).
         """
-        return await self._ask(b"POST ", url, headers, body)
+        return await self._send_request(b"POST ", url, headers, body)
 
     def give_back(self, target: _Target, connection: Connection) -> None:
         """Keep a connection whose answer was read to its end, if another exchange may follow."""
@@ -221,7 +221,7 @@ class HttpClient:
         if self._sweeper is None:
             self._sweeper = loop.call_later(KEEP_ALIVE_S, self._sweep)
 
-    async def _ask(self, method: bytes, url: str, headers: Headers, body: bytes | None) -> HttpAnswer:
+    async def _send_request(self, method: bytes, url: str, headers: Headers, body: bytes | None) -> HttpAnswer:
         target = self._target(url)
         request = _request(method, target, headers, body)
         connection = self._kept(target)

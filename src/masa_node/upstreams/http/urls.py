@@ -67,10 +67,10 @@ def is_loopback(host: str) -> bool:
 def without_user(url: str) -> tuple[str, Headers]:
     """The URL without user and password, and the header in which they travel, as curl sends them."""
     parts = urlsplit(url)
-    user, at, place = parts.netloc.rpartition("@")
+    user, at, location = parts.netloc.rpartition("@")
     if not at:
         return url, ()
-    return parts._replace(netloc=place).geturl(), (("authorization", f"Basic {basic(user)}"),)
+    return parts._replace(netloc=location).geturl(), (("authorization", f"Basic {basic(user)}"),)
 
 
 def basic(user: str) -> str:
@@ -100,8 +100,8 @@ def ollama_url(host: str) -> str | None:
     scheme, found, rest = text.partition("://")
     if not found:
         scheme, rest = "http", text
-    place, _, path = rest.partition("/")
-    name, port = _host_and_port(place)
+    location, _, path = rest.partition("/")
+    name, port = _host_and_port(location)
     if name in ("", "0.0.0.0", "::"):  # noqa: S104 - a server listens there; a client finds it on this machine
         name = "::1" if name == "::" else "127.0.0.1"
     usual = _OLLAMA_PORTS.get(scheme, OLLAMA_PORT) if found else OLLAMA_PORT
@@ -110,12 +110,12 @@ def ollama_url(host: str) -> str | None:
     return f"{scheme}://{shown}:{port or usual}" + (f"/{path}" if path else "")
 
 
-def _host_and_port(place: str) -> tuple[str, int | None]:
-    bare = place.strip("[]")
+def _host_and_port(location: str) -> tuple[str, int | None]:
+    bare = location.strip("[]")
     try:
         return str(ipaddress.ip_address(bare)), None
     except ValueError:
         pass
-    host, _, port = place.rpartition(":") if ":" in place else (place, "", "")
+    host, _, port = location.rpartition(":") if ":" in location else (location, "", "")
     is_port = port.isdecimal() and 0 < int(port) <= 65_535  # noqa: PLR2004 - the largest there is
     return host.strip("[]"), int(port) if is_port else None

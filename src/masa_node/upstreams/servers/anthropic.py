@@ -5,7 +5,7 @@ from urllib.parse import quote
 import msgspec
 
 from masa_node.chat.offer import ModelOffer
-from masa_node.chat.request import Door, Headers
+from masa_node.chat.request import Endpoint, Headers
 from masa_node.dialects.fields import ABSENT, TEXT, read
 from masa_node.routing.steps import readable
 from masa_node.upstreams.servers.listing import MAX_MODELS, ListedModel
@@ -28,37 +28,37 @@ class _Page(msgspec.Struct):
 _ENTRY = msgspec.json.Decoder(_Entry)
 _PAGE = msgspec.json.Decoder(_Page)
 _PATHS = {
-    Door.NATIVE: "/messages",
-    Door.ANTHROPIC_MESSAGES: "/messages",
-    Door.ANTHROPIC_COUNT_TOKENS: "/messages/count_tokens",
+    Endpoint.NATIVE: "/messages",
+    Endpoint.ANTHROPIC_MESSAGES: "/messages",
+    Endpoint.ANTHROPIC_COUNT_TOKENS: "/messages/count_tokens",
 }
-_DOORS = frozenset(_PATHS)
+_ENDPOINTS = frozenset(_PATHS)
 
 
 class AnthropicServer:
     """Anthropic at `api_base` (up to and with `/v1`)."""
 
     label = "Anthropic"
-    native = Door.ANTHROPIC_MESSAGES
+    native = Endpoint.ANTHROPIC_MESSAGES
     was_seen = False
 
     def __init__(self, api_base: str, key: str) -> None:
         self._api_base = api_base
         self._key = key
 
-    def target(self, door: Door, model: str) -> str | None:
+    def target(self, endpoint: Endpoint, model: str) -> str | None:
         """See `Server`."""
         del model
-        path = _PATHS.get(door)
+        path = _PATHS.get(endpoint)
         return self._api_base + path if path else None
 
     def credentials(self) -> Headers:
         """See `Server`."""
         return (("x-api-key", self._key),) if self._key else ()
 
-    def doors(self) -> frozenset[Door]:
+    def endpoints(self) -> frozenset[Endpoint]:
         """See `Server`."""
-        return _DOORS
+        return _ENDPOINTS
 
     def probe_url(self) -> str:
         """See `Server`."""
@@ -84,4 +84,4 @@ class AnthropicServer:
 def _offer(listed: ListedModel) -> ModelOffer:
     entry = read(listed.entry, _ENTRY) or _Entry()
     created_at_unix_s = unix_s(read(entry.created_at, TEXT) or "")
-    return ModelOffer(listed.name, _DOORS, listed.entry, owned_by="anthropic", created_at_unix_s=created_at_unix_s)
+    return ModelOffer(listed.name, _ENDPOINTS, listed.entry, owned_by="anthropic", created_at_unix_s=created_at_unix_s)

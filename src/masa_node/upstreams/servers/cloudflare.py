@@ -7,7 +7,7 @@ import msgspec
 
 from masa_node.chat.errors import ErrorAnswer
 from masa_node.chat.offer import ModelOffer
-from masa_node.chat.request import Door, Headers
+from masa_node.chat.request import Endpoint, Headers
 from masa_node.dialects.fields import ABSENT, Tokens, read
 from masa_node.upstreams.servers.listing import MAX_MODELS, ListedModel
 from masa_node.upstreams.servers.server import Http, NoListing, each, entries, get_listing
@@ -39,11 +39,11 @@ _PROPERTIES = msgspec.json.Decoder(list[_Property])
 _TOKENS: msgspec.json.Decoder[int] = msgspec.json.Decoder(Tokens)
 _DOTS = (".", "..")  # the segments that RFC 3986 takes out of a path, encoded or not
 _OPENAI_PATHS = {
-    Door.OPENAI_CHAT: "/v1/chat/completions",
-    Door.OPENAI_EMBEDDINGS: "/v1/embeddings",
-    Door.OPENAI_RESPONSES: "/v1/responses",
+    Endpoint.OPENAI_CHAT: "/v1/chat/completions",
+    Endpoint.OPENAI_EMBEDDINGS: "/v1/embeddings",
+    Endpoint.OPENAI_RESPONSES: "/v1/responses",
 }
-_DOORS = frozenset({Door.NATIVE, Door.CLOUDFLARE_RUN, *_OPENAI_PATHS})
+_ENDPOINTS = frozenset({Endpoint.NATIVE, Endpoint.CLOUDFLARE_RUN, *_OPENAI_PATHS})
 
 
 class CloudflareServer:
@@ -53,7 +53,7 @@ class CloudflareServer:
     """
 
     label = "Cloudflare Workers AI"
-    native = Door.CLOUDFLARE_RUN
+    native = Endpoint.CLOUDFLARE_RUN
     was_seen = False
 
     def __init__(self, run_url: str, key: str, api_url: str = "") -> None:
@@ -62,11 +62,11 @@ class CloudflareServer:
         self._openai_base = self._run_url.removesuffix("/run")
         self._search_url = _search_url(self._run_url, api_url.rstrip("/"))
 
-    def target(self, door: Door, model: str) -> str | None:
+    def target(self, endpoint: Endpoint, model: str) -> str | None:
         """See `Server`."""
-        if door in _OPENAI_PATHS:
-            return self._openai_base + _OPENAI_PATHS[door]
-        if door not in _DOORS:
+        if endpoint in _OPENAI_PATHS:
+            return self._openai_base + _OPENAI_PATHS[endpoint]
+        if endpoint not in _ENDPOINTS:
             return None
         if model in _DOTS:
             raise ErrorAnswer(
@@ -79,9 +79,9 @@ class CloudflareServer:
         """See `Server`."""
         return (("Authorization", f"Bearer {self._key}"),) if self._key else ()
 
-    def doors(self) -> frozenset[Door]:
+    def endpoints(self) -> frozenset[Endpoint]:
         """See `Server`."""
-        return _DOORS
+        return _ENDPOINTS
 
     def probe_url(self) -> None:
         """See `Server`. A model's name is a part of every URL."""
@@ -110,7 +110,7 @@ def _offer(listed: ListedModel) -> ModelOffer | None:
     if task is not None and task.name not in _CHAT_TASKS:
         return None
     context_tokens = _context_tokens(entry)
-    return ModelOffer(listed.name, _DOORS, listed.entry, owned_by="cloudflare", context_tokens=context_tokens)
+    return ModelOffer(listed.name, _ENDPOINTS, listed.entry, owned_by="cloudflare", context_tokens=context_tokens)
 
 
 def _context_tokens(entry: _Entry) -> int | None:

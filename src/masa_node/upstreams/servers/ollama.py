@@ -4,7 +4,7 @@ import msgspec
 
 from masa_node.chat.errors import ProviderError
 from masa_node.chat.offer import ModelFacts, ModelOffer
-from masa_node.chat.request import Door, Headers
+from masa_node.chat.request import Endpoint, Headers
 from masa_node.dialects.fields import ABSENT, TEXT, Tokens, read
 from masa_node.routing.answer_reader import read_whole
 from masa_node.routing.steps import readable
@@ -12,16 +12,16 @@ from masa_node.upstreams.servers.listing import ListedModel
 from masa_node.upstreams.servers.server import Http, each, entries, get_listing, unix_s
 
 _PATHS = {
-    Door.OLLAMA_CHAT: "/api/chat",
-    Door.OLLAMA_GENERATE: "/api/generate",
-    Door.OLLAMA_SHOW: "/api/show",
-    Door.OLLAMA_EMBED: "/api/embed",
-    Door.OLLAMA_EMBEDDINGS: "/api/embeddings",
-    Door.OPENAI_CHAT: "/v1/chat/completions",
-    Door.OPENAI_COMPLETIONS: "/v1/completions",
-    Door.OPENAI_RESPONSES: "/v1/responses",
-    Door.OPENAI_EMBEDDINGS: "/v1/embeddings",
-    Door.ANTHROPIC_MESSAGES: "/v1/messages",
+    Endpoint.OLLAMA_CHAT: "/api/chat",
+    Endpoint.OLLAMA_GENERATE: "/api/generate",
+    Endpoint.OLLAMA_SHOW: "/api/show",
+    Endpoint.OLLAMA_EMBED: "/api/embed",
+    Endpoint.OLLAMA_EMBEDDINGS: "/api/embeddings",
+    Endpoint.OPENAI_CHAT: "/v1/chat/completions",
+    Endpoint.OPENAI_COMPLETIONS: "/v1/completions",
+    Endpoint.OPENAI_RESPONSES: "/v1/responses",
+    Endpoint.OPENAI_EMBEDDINGS: "/v1/embeddings",
+    Endpoint.ANTHROPIC_MESSAGES: "/v1/messages",
 }
 # Each new model costs one /api/show; the rest keep an unknown context length until the next refresh.
 MAX_SHOWN_A_REFRESH = 32
@@ -84,30 +84,30 @@ _TOKENS: msgspec.json.Decoder[int] = msgspec.json.Decoder(Tokens)
 
 
 class OllamaServer:
-    """Ollama at `base` (no trailing slash); `native` is the door of the chat endpoint that its owner named."""
+    """Ollama at `base` (no trailing slash); `native` is the endpoint of the chat endpoint that its owner named."""
 
     label = "Ollama"
     was_seen = False
 
-    def __init__(self, base: str, key: str, native: Door = Door.OLLAMA_CHAT) -> None:
+    def __init__(self, base: str, key: str, native: Endpoint = Endpoint.OLLAMA_CHAT) -> None:
         self._base = base
         self._key = key
         self.native = native
         self._shown: dict[str, _Shown] = {}  # by `_Tag.key`; no larger than the list of models
 
-    def target(self, door: Door, model: str) -> str | None:
+    def target(self, endpoint: Endpoint, model: str) -> str | None:
         """See `Server`."""
         del model
-        path = _PATHS.get(self.native if door is Door.NATIVE else door)
+        path = _PATHS.get(self.native if endpoint is Endpoint.NATIVE else endpoint)
         return self._base + path if path else None
 
     def credentials(self) -> Headers:
         """See `Server`."""
         return (("Authorization", f"Bearer {self._key}"),) if self._key else ()
 
-    def doors(self) -> frozenset[Door]:
+    def endpoints(self) -> frozenset[Endpoint]:
         """See `Server`."""
-        return frozenset({*_PATHS, Door.NATIVE})
+        return frozenset({*_PATHS, Endpoint.NATIVE})
 
     def probe_url(self) -> str:
         """See `Server`."""
@@ -118,11 +118,11 @@ class OllamaServer:
         listing = await get_listing(http, f"{self._base}/api/tags", self.credentials())
         tags = [_tag(listed) async for listed in each(await entries(listing, "models", "name"))]
         await self._learn(http, tags)
-        doors = self.doors()
+        endpoints = self.endpoints()
         return [
             ModelOffer(
                 model=tag.name,
-                doors=doors,
+                endpoints=endpoints,
                 listing=tag.listing,
                 owned_by="library",
                 created_at_unix_s=unix_s(tag.modified_at),

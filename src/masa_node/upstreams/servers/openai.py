@@ -3,14 +3,14 @@
 import msgspec
 
 from masa_node.chat.offer import NO_FACTS, AnyName, ModelFacts, ModelOffer
-from masa_node.chat.request import Door, Headers
+from masa_node.chat.request import Endpoint, Headers
 from masa_node.dialects.fields import TEXT, Tokens, read
 from masa_node.upstreams.http.urls import is_azure
 from masa_node.upstreams.servers.listing import MAX_MODELS, ListedModel
 from masa_node.upstreams.servers.server import (
     Http,
-    Listing,
     ListRefused,
+    ModelListing,
     NoListing,
     UnixSeconds,
     each,
@@ -20,14 +20,14 @@ from masa_node.upstreams.servers.server import (
 
 ANY_LABEL = "an OpenAI-compatible server"
 _PATHS = {
-    Door.NATIVE: "/chat/completions",
-    Door.OPENAI_CHAT: "/chat/completions",
-    Door.OPENAI_COMPLETIONS: "/completions",
-    Door.OPENAI_RESPONSES: "/responses",
-    Door.OPENAI_EMBEDDINGS: "/embeddings",
+    Endpoint.NATIVE: "/chat/completions",
+    Endpoint.OPENAI_CHAT: "/chat/completions",
+    Endpoint.OPENAI_COMPLETIONS: "/completions",
+    Endpoint.OPENAI_RESPONSES: "/responses",
+    Endpoint.OPENAI_EMBEDDINGS: "/embeddings",
 }
-_ANTHROPIC_PATHS = {Door.ANTHROPIC_MESSAGES: "/messages", Door.ANTHROPIC_COUNT_TOKENS: "/messages/count_tokens"}
-_DOORS = frozenset(_PATHS)
+_ANTHROPIC_PATHS = {Endpoint.ANTHROPIC_MESSAGES: "/messages", Endpoint.ANTHROPIC_COUNT_TOKENS: "/messages/count_tokens"}
+_ENDPOINTS = frozenset(_PATHS)
 
 
 class _Meta(msgspec.Struct):
@@ -64,7 +64,7 @@ class OpenAiServer:
     `speaks_anthropic` tells that it also serves `/v1/messages`, as llama.cpp and vLLM do.
     """
 
-    native = Door.OPENAI_CHAT
+    native = Endpoint.OPENAI_CHAT
     was_seen = False
 
     def __init__(
@@ -76,10 +76,10 @@ class OpenAiServer:
         self._bases: tuple[str, ...] = bases
         self._key = key
 
-    def target(self, door: Door, model: str) -> str | None:
+    def target(self, endpoint: Endpoint, model: str) -> str | None:
         """See `Server`."""
         del model
-        path = _PATHS.get(door) or (_ANTHROPIC_PATHS.get(door) if self.speaks_anthropic else None)
+        path = _PATHS.get(endpoint) or (_ANTHROPIC_PATHS.get(endpoint) if self.speaks_anthropic else None)
         return self.api_base + path if path else None
 
     def credentials(self) -> Headers:
@@ -88,13 +88,13 @@ class OpenAiServer:
             return ()
         return (("api-key", self._key),) if is_azure(self.api_base) else (("Authorization", f"Bearer {self._key}"),)
 
-    def doors(self) -> frozenset[Door]:
+    def endpoints(self) -> frozenset[Endpoint]:
         """See `Server`."""
-        return _DOORS | frozenset(_ANTHROPIC_PATHS) if self.speaks_anthropic else _DOORS
+        return _ENDPOINTS | frozenset(_ANTHROPIC_PATHS) if self.speaks_anthropic else _ENDPOINTS
 
     def probe_url(self) -> str:
         """See `Server`."""
-        return self.api_base + _PATHS[Door.OPENAI_CHAT]
+        return self.api_base + _PATHS[Endpoint.OPENAI_CHAT]
 
     async def list_models(self, http: Http) -> list[ModelOffer]:
         """See `Server`."""
@@ -104,7 +104,7 @@ class OpenAiServer:
             return [msgspec.structs.replace(offer, any_name=AnyName.SEEN) for offer in offers]
         return offers
 
-    async def _listing(self, http: Http) -> Listing:
+    async def _listing(self, http: Http) -> ModelListing:
         """The list at the first base that has one; that base is the server's from then on."""
         missing: list[str] = []
         for base in self._bases:
@@ -129,7 +129,7 @@ class OpenAiServer:
         entry = read(listed.entry, _ENTRY) or _Entry()
         offer = ModelOffer(
             model=listed.name,
-            doors=self.doors(),
+            endpoints=self.endpoints(),
             listing=listed.entry,
             owned_by=read(entry.owned_by, TEXT),
             created_at_unix_s=read(entry.created, _UNIX_S),

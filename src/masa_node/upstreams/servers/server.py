@@ -9,7 +9,7 @@ import msgspec
 
 from masa_node.chat.errors import NotAnAnswer
 from masa_node.chat.offer import ModelOffer
-from masa_node.chat.request import Door, Headers
+from masa_node.chat.request import Endpoint, Headers
 from masa_node.routing.answer_reader import read_whole
 from masa_node.routing.steps import in_steps
 from masa_node.upstreams.http.client import HttpAnswer
@@ -36,7 +36,7 @@ class NoListing(NotAnAnswer):
 
 
 class ListRefused(NoListing):
-    """The server is there, and does not give its list of models, or not now. It is asked all the same."""
+    """The server is there, and does not give its list of models, or not now. It is asked anyway."""
 
     code = "list_refused"
 
@@ -57,11 +57,11 @@ class Server(Protocol):
     """One kind of LLM server at one address."""
 
     label: str  # what it is called in words: "Ollama"
-    native: Door  # the door that its own chat endpoint is
+    native: Endpoint  # the endpoint that its own chat endpoint is
     was_seen: bool  # did it answer as such a server does, when it was asked what it is?
 
-    def target(self, door: Door, model: str) -> str | None:
-        """The URL that serves this door, percent-encoded; None if the server does not speak it.
+    def target(self, endpoint: Endpoint, model: str) -> str | None:
+        """The URL that serves this endpoint, percent-encoded; None if the server does not speak it.
 
         Raises `ErrorAnswer` for a model's name that no URL can hold.
         """
@@ -71,8 +71,8 @@ class Server(Protocol):
         """Headers with the key that its owner set. They go to this server and nowhere else."""
         ...
 
-    def doors(self) -> frozenset[Door]:
-        """The doors that this server speaks, `NATIVE` included."""
+    def endpoints(self) -> frozenset[Endpoint]:
+        """The endpoints that this server speaks, `NATIVE` included."""
         ...
 
     def probe_url(self) -> str | None:
@@ -84,14 +84,14 @@ class Server(Protocol):
         ...
 
 
-class Listing(msgspec.Struct, frozen=True):
+class ModelListing(msgspec.Struct, frozen=True):
     """The body of a list of models; `is_masa` tells that another Masa node, or this one, gave it."""
 
     body: bytes
     is_masa: bool = False
 
 
-async def get_listing(http: Http, url: str, headers: Headers) -> Listing:
+async def get_listing(http: Http, url: str, headers: Headers) -> ModelListing:
     """A 200 answer. Raises `NoListing` where the path does not exist, `ListRefused`, else `NotAnAnswer`."""
     answer = await http.get(url, headers)
     is_masa = is_masa_node(answer)
@@ -104,7 +104,7 @@ async def get_listing(http: Http, url: str, headers: Headers) -> Listing:
         raise NoListing(f"{url} answered {answer.status}, and that there is no such endpoint.")
     if answer.status != HTTP_OK:
         raise NotAnAnswer(f"{url} answered {answer.status} instead of a list of models.")
-    return Listing(body, is_masa)
+    return ModelListing(body, is_masa)
 
 
 async def get_json(http: Http, url: str, headers: Headers) -> bytes:
@@ -112,11 +112,11 @@ async def get_json(http: Http, url: str, headers: Headers) -> bytes:
     return (await get_listing(http, url, headers)).body
 
 
-async def entries(listing: Listing, key: str = "data", name: str = "id") -> list[ListedModel]:
+async def entries(listing: ModelListing, key: str = "data", name: str = "id") -> list[ListedModel]:
     """The models in this listing: see `read_models`.
 
     Raises `NoListing` for a Masa node that lists nothing: it may serve what it does not list, or be this node itself,
-    which an ask finds out.
+    which a request finds out.
     """
     found = await in_steps(read_models(listing.body, key, name))
     if listing.is_masa and not found:

@@ -98,8 +98,8 @@ async def test_five_hundred_streams_at_once() -> None:
 
         all_open = asyncio.Event()
         group.create_task(serve())
-        asks = [group.create_task(ask(number)) for number in range(500)]
-        assert [int.from_bytes(await one, "big") for one in asks] == list(range(500))
+        requests = [group.create_task(ask(number)) for number in range(500)]
+        assert [int.from_bytes(await one, "big") for one in requests] == list(range(500))
 
 
 @on_every_loop
@@ -259,7 +259,7 @@ async def test_whoever_is_cancelled_and_aborted_at_once_is_cancelled() -> None:
             with pytest.raises(asyncio.CancelledError):
                 await reading
             with pytest.raises(StreamReset):
-                await write_for_ever(yours)  # it was given up all the same
+                await write_for_ever(yours)  # it was given up anyway
 
 
 # ---- cancellation ----

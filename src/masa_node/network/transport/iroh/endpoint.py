@@ -10,9 +10,9 @@ import iroh
 import msgspec
 
 from masa_node.chat.errors import ConfigurationError, LinkLost, PeerUnreachable, StreamReset
-from masa_node.network.transport.bind import loopback_of, places_to_bind, site_of, tellable
-from masa_node.network.transport.foreign_text import shown
-from masa_node.network.transport.handshake_limits import Arrivals, Verdict
+from masa_node.network.transport.bind import addresses_to_bind, advertisable, loopback_of, subnet_of
+from masa_node.network.transport.foreign_text import sanitize
+from masa_node.network.transport.handshake_limits import Decision, HandshakeLimits
 from masa_node.network.transport.interfaces import (
     ALPN,
     MAX_READ_BYTES,
@@ -180,7 +180,7 @@ class IrohLink:
 
     async def closed(self) -> str:
         """See `interfaces.Link`."""
-        return shown(await self._connection.closed())
+        return sanitize(await self._connection.closed())
 
     def close(self, reason: str) -> None:
         """See `interfaces.Link`."""
@@ -195,7 +195,7 @@ class IrohLink:
     def loss(self) -> LinkLost | None:
         """None while the connection stands."""
         reason = self._connection.close_reason()
-        return None if reason is None else LinkLost(f"the connection is gone: {shown(reason)}.")
+        return None if reason is None else LinkLost(f"the connection is gone: {sanitize(reason)}.")
 
 
 class IrohTransport:
@@ -206,7 +206,7 @@ class IrohTransport:
         self.keys = keys
         self._has_relay = has_relay
         self._links: set[IrohLink] = set()
-        self._arrivals = Arrivals()
+        self._limits = HandshakeLimits()
         # at most handshake_limits.MAX_LINKS, and the end
         self._arrived: asyncio.Queue[IrohLink | None] = asyncio.Queue()
         self._group = asyncio.TaskGroup()
@@ -233,7 +233,7 @@ class IrohTransport:
     def _look_up(self, endpoint: iroh.Endpoint) -> PeerAddress:
         known = endpoint.addr()
         found = known.direct_addresses() or [loopback_of(bound) for bound in endpoint.bound_sockets()]
-        return PeerAddress(self.keys.node_id, tellable(found), known.relay_url())
+        return PeerAddress(self.keys.node_id, advertisable(found), known.relay_url())
 
     async def dial(self, address: PeerAddress) -> IrohLink:
         """See `interfaces.Transport`. The relay is used only by a node that has one itself."""
@@ -246,8 +246,8 @@ class IrohTransport:
             target = iroh.EndpointAddr(iroh.EndpointId.from_string(address.node_id), relay_url, list(address.direct))
             connection = await endpoint.connect(target, ALPN)
         except FOREIGN as exc:
-            places = ", ".join((*address.direct, *filter(None, [relay_url]))) or "any address known"
-            raise PeerUnreachable(f"{short_id(address.node_id)} was not met at {places}.") from exc
+            locations = ", ".join((*address.direct, *filter(None, [relay_url]))) or "any address known"
+            raise PeerUnreachable(f"{short_id(address.node_id)} was not met at {locations}.") from exc
         link = IrohLink(connection, is_dialed=True)
         self._links.add(link)
         self._open()  # `close` may have been called meanwhile, and closes every connection
@@ -287,10 +287,10 @@ class IrohTransport:
             async with self._group as group:
                 self._is_up.set()
                 while (incoming := await endpoint.accept_next()) is not None:
-                    site = await self._admit(incoming)
-                    if site is not None:
-                        self._arrivals.begun(site)
-                        group.create_task(self._take(incoming, site))
+                    subnet = await self._admit(incoming)
+                    if subnet is not None:
+                        self._limits.begun(subnet)
+                        group.create_task(self._take(incoming, subnet))
         finally:
             self._arrived.put_nowait(None)
 
@@ -298,21 +298,21 @@ class IrohTransport:
         """Where it comes from, if a handshake may begin; otherwise it is turned away here."""
         with suppress(*FOREIGN):
             source = await incoming.remote_addr()
-            site = (
-                site_of(source.addr) if isinstance(source, iroh.IncomingAddr.IP) else str(source)
+            subnet = (
+                subnet_of(source.addr) if isinstance(source, iroh.IncomingAddr.IP) else str(source)
             )  # a node at a relay
-            verdict = self._arrivals.verdict(site)
-            if verdict is Verdict.LATER:
+            decision = self._limits.decide(subnet)
+            if decision is Decision.IGNORE:
                 await incoming.ignore()
-            elif verdict is Verdict.NO:
+            elif decision is Decision.REFUSE:
                 await incoming.refuse()
-            elif verdict is Verdict.PROVE and not await incoming.remote_addr_validated():
+            elif decision is Decision.RETRY and not await incoming.remote_addr_validated():
                 await incoming.retry()
             else:
-                return site
+                return subnet
         return None
 
-    async def _take(self, incoming: iroh.Incoming, site: str) -> None:
+    async def _take(self, incoming: iroh.Incoming, subnet: str) -> None:
         """Shake hands; then look after the link until it is gone."""
         try:
             async with asyncio.timeout(HANDSHAKE_S):
@@ -320,18 +320,18 @@ class IrohTransport:
         except (TimeoutError, *FOREIGN):
             return
         finally:
-            self._arrivals.ended(site)
+            self._limits.ended(subnet)
         link = IrohLink(connection, is_dialed=False)
         if connection.alpn() != ALPN:
             link.close("another protocol")
             return
         self._links.add(link)
-        self._arrivals.linked(site)
+        self._limits.linked(subnet)
         self._arrived.put_nowait(link)
         try:
             await self._watch(link)
         finally:
-            self._arrivals.unlinked(site)
+            self._limits.unlinked(subnet)
 
     async def _watch(self, link: IrohLink) -> None:
         try:
@@ -355,8 +355,8 @@ async def open_transport(secret: bytes, options: TransportOptions) -> IrohTransp
     builder.relay_mode(_relay_mode(options))
     builder.secret_key(secret)
     builder.alpns([ALPN])
-    for place in places_to_bind(options.host, options.port):
-        builder.bind_addr(place)
+    for address in addresses_to_bind(options.host, options.port):
+        builder.bind_addr(address)
     try:
         endpoint = await builder.bind()
     except FOREIGN as exc:

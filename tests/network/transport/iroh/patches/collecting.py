@@ -10,7 +10,7 @@ from contextvars import Context
 
 from masa_node.network.transport.iroh.endpoint import IrohLink, IrohStream, TransportOptions, open_transport
 
-ASKS = 200
+REQUESTS = 200
 
 
 class CollectingLoop(asyncio.SelectorEventLoop):
@@ -32,7 +32,7 @@ async def answer(link: IrohLink) -> None:
 
 async def echo(stream: IrohStream) -> None:
     data = await stream.read()
-    await asyncio.sleep(0.001)  # so that the asker waits, and is woken by Rust's thread
+    await asyncio.sleep(0.001)  # so that the requester waits, and is woken by Rust's thread
     await stream.write(data)
     await stream.finish()
     into_a_circle(stream)
@@ -60,7 +60,7 @@ async def main() -> None:
     answering = asyncio.create_task(answer(await them.accept()))
     gc.freeze()
     gc.disable()
-    for _ in range(ASKS // 20):
+    for _ in range(REQUESTS // 20):
         await asyncio.gather(*(ask(link) for _ in range(20)))
     answering.cancel()
     await us.close()

@@ -2,7 +2,7 @@
 
 Its own finalizers do it wherever Python's garbage collector happens to run. That may be inside the callback with which
 Rust wakes a reader, in Rust's own thread, while Rust holds the lock of the connection; letting go of a stream takes the
-same lock. Then nothing moves any more, for ever: seen with iroh 1.2.0 after some thousand asks.
+same lock. Then nothing moves any more, for ever: seen with iroh 1.2.0 after some thousand requests.
 """
 
 # ruff: noqa: SLF001 - the generated module has no other way in

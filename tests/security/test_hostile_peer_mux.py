@@ -1,4 +1,4 @@
-"""What a peer can make this node hold, and how long keep it busy, with the frames of a lane. Counted, not timed."""
+"""What a peer can make this node hold, and how long keep it busy, with the frames of a channel. Counted, not timed."""
 
 import asyncio
 import contextlib
@@ -7,24 +7,24 @@ import pytest
 
 from masa_node.chat.errors import LinkLost
 from masa_node.network.links.control import Hello
-from masa_node.network.links.frames import Kind, header_frame
+from masa_node.network.links.frames import FrameKind, header_frame
 from masa_node.network.links.mux import (
-    CALL_WORK,
-    LANES,
+    CHANNELS,
     MAX_PENDING_BYTES,
     MAX_PENDING_FRAMES,
     SLICE_WORK,
+    STREAM_WORK,
     WORK_BURST,
     WORK_PER_S,
-    Lane,
-    Lanes,
+    Channel,
+    Mux,
 )
-from masa_node.network.links.mux_stream import SMALL_BYTES, WINDOW_BYTES, Call, CallKind
+from masa_node.network.links.mux_stream import MUX_WINDOW_BYTES, SMALL_BYTES, MuxFrameKind, MuxStream
 from masa_node.network.links.session import ControlStream, Session
 from masa_node.network.transport import memory_links
 from masa_node.network.transport.interfaces import Link, Stream
-from tests.network.links.test_mux import lane_frame, pair, raw
-from tests.security.hostile_peers import GONE, GOOD_ASK, Eve, Siege, beside, siege
+from tests.network.links.test_mux import channel_frame, pair, raw
+from tests.security.hostile_peers import GONE, GOOD_REQUEST, Eve, Siege, beside, siege
 from tests.virtual_time import now_s, settle, until, virtual_time
 
 CHUNK = 60_000
@@ -34,20 +34,20 @@ async def raw_link(eve: Eve) -> tuple[Link, ControlStream]:
     """A link on which she was let in, and reads nothing but the control stream."""
     link = await eve.dial()
     control = ControlStream(await link.open())
-    await control.write(header_frame(Kind.HELLO, Hello("evil", "eve")))
-    assert (await control.next())[0] is Kind.WELCOME
+    await control.write(header_frame(FrameKind.HELLO, Hello("evil", "eve")))
+    assert (await control.next())[0] is FrameKind.WELCOME
     return link, control
 
 
 def opened_and_reset(first: int, count: int) -> bytes:
     return b"".join(
-        lane_frame(number, CallKind.DATA, b"\x10") + lane_frame(number, CallKind.RESET, b"")
+        channel_frame(number, MuxFrameKind.DATA, b"\x10") + channel_frame(number, MuxFrameKind.RESET, b"")
         for number in range(first, first + count)
     )
 
 
 def asked(first: int, count: int) -> bytes:
-    return b"".join(lane_frame(number, CallKind.DATA, GOOD_ASK) for number in range(first, first + count))
+    return b"".join(channel_frame(number, MuxFrameKind.DATA, GOOD_REQUEST) for number in range(first, first + count))
 
 
 def session_of(here: Siege) -> Session:
@@ -61,34 +61,34 @@ async def pour(stream: Stream, data: bytes) -> None:
 
 
 class Watch:
-    """The most that was ever pending on any lane, whenever a frame was put on one or a call came on one."""
+    """The most that was ever pending on any channel, whenever a frame was put on one or a call came on one."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.frames = self.bytes = self.calls = self.tasks = 0
-        put, begun, accept = Lane.put, Lane._begun, Lanes.accept
+        self.frames = self.bytes = self.streams = self.tasks = 0
+        put, begun, accept = Channel.put, Channel._begun, Mux.accept
 
-        def watched_put(lane: Lane, number: int, kind: CallKind, payload: bytes) -> None:
-            put(lane, number, kind, payload)
-            self.frames = max(self.frames, lane._pending_frames)
-            self.bytes = max(self.bytes, lane._pending)
+        def watched_put(channel: Channel, number: int, kind: MuxFrameKind, payload: bytes) -> None:
+            put(channel, number, kind, payload)
+            self.frames = max(self.frames, channel._pending_frames)
+            self.bytes = max(self.bytes, channel._pending)
 
-        def watched_begun(lane: Lane, number: int, kind: int) -> Call | None:
-            self.calls += 1
-            return begun(lane, number, kind)
+        def watched_begun(channel: Channel, number: int, kind: int) -> MuxStream | None:
+            self.streams += 1
+            return begun(channel, number, kind)
 
-        async def watched_accept(lanes: Lanes) -> Stream:
-            self.tasks = max(self.tasks, lanes._arrived.qsize())
-            return await accept(lanes)
+        async def watched_accept(channels: Mux) -> Stream:
+            self.tasks = max(self.tasks, channels._arrived.qsize())
+            return await accept(channels)
 
-        monkeypatch.setattr(Lane, "put", watched_put)
-        monkeypatch.setattr(Lane, "_begun", watched_begun)
-        monkeypatch.setattr(Lanes, "accept", watched_accept)
+        monkeypatch.setattr(Channel, "put", watched_put)
+        monkeypatch.setattr(Channel, "_begun", watched_begun)
+        monkeypatch.setattr(Mux, "accept", watched_accept)
 
 
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """The transport holds little for a peer that does not read."""
-    monkeypatch.setattr(memory_links, "WINDOW_BYTES", 16 * 1024)
+    monkeypatch.setattr(memory_links, "MEMORY_WINDOW_BYTES", 16 * 1024)
 
 
 @pytest.fixture
@@ -97,12 +97,14 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
 
 
 @pytest.mark.usefixtures("narrow")
-@pytest.mark.parametrize("lanes", [1, LANES])
+@pytest.mark.parametrize("channels", [1, CHANNELS])
 @virtual_time
-async def test_calls_opened_by_one_who_reads_nothing_cost_the_link_and_little_memory(watch: Watch, lanes: int) -> None:
+async def test_calls_opened_by_one_who_reads_nothing_cost_the_link_and_little_memory(
+    watch: Watch, channels: int
+) -> None:
     async with siege() as here:
         link, control = await raw_link(here.eve)
-        streams = [await link.open() for _ in range(lanes)]
+        streams = [await link.open() for _ in range(channels)]
         async with beside(here.eve.stay(control)):
             session = session_of(here)
             async with beside(*(pour(stream, asked(1, 10_000)) for stream in streams)):
@@ -110,7 +112,7 @@ async def test_calls_opened_by_one_who_reads_nothing_cost_the_link_and_little_me
         assert session.why == "it does not read what it is sent."
         assert watch.frames <= MAX_PENDING_FRAMES + 1
         assert watch.bytes <= 2 * MAX_PENDING_BYTES
-        assert watch.tasks <= lanes * (SLICE_WORK // CALL_WORK + 1)
+        assert watch.tasks <= channels * (SLICE_WORK // STREAM_WORK + 1)
 
 
 @virtual_time
@@ -121,23 +123,23 @@ async def test_calls_opened_and_reset_are_taken_in_slices_and_leave_nothing(watc
         async with beside(here.eve.stay(control)):
             began_s = now_s()
             await pour(stream, opened_and_reset(1, 10_000))
-            lane = await _lane(session_of(here).lanes)
-            await until(lambda: lane._last == 10_000)
-            assert now_s() - began_s > (10_000 * CALL_WORK - WORK_BURST) / WORK_PER_S - 1
+            channel = await _channel(session_of(here).mux)
+            await until(lambda: channel._last == 10_000)
+            assert now_s() - began_s > (10_000 * STREAM_WORK - WORK_BURST) / WORK_PER_S - 1
             await here.honest_peers_are_well()
-        assert watch.calls >= 10_000
-        assert watch.tasks <= SLICE_WORK // CALL_WORK + 1
-        assert not lane._calls
+        assert watch.streams >= 10_000
+        assert watch.tasks <= SLICE_WORK // STREAM_WORK + 1
+        assert not channel._streams
 
 
 @pytest.mark.parametrize(
     "each",
     [
-        lane_frame(1, CallKind.DATA, b""),
-        lane_frame(9, CallKind.FINISH, b""),
-        lane_frame(9, CallKind.RESET, b""),
-        lane_frame(9, CallKind.WINDOW, b"\0\0\0\1"),
-        lane_frame(9, CallKind.DATA, b"x"),
+        channel_frame(1, MuxFrameKind.DATA, b""),
+        channel_frame(9, MuxFrameKind.FINISH, b""),
+        channel_frame(9, MuxFrameKind.RESET, b""),
+        channel_frame(9, MuxFrameKind.WINDOW, b"\0\0\0\1"),
+        channel_frame(9, MuxFrameKind.DATA, b"x"),
     ],
     ids=["empty", "finish", "reset", "grant", "a byte"],
 )
@@ -146,10 +148,10 @@ async def test_frames_that_carry_next_to_nothing_are_read_in_slices_and_at_a_rat
     count = 2 * WORK_BURST
     async with pair() as ends:
         stream = await ends.link_here.open()
-        await stream.write(lane_frame(1, CallKind.DATA, b"!") + lane_frame(9, CallKind.RESET, b""))
+        await stream.write(channel_frame(1, MuxFrameKind.DATA, b"!") + channel_frame(9, MuxFrameKind.RESET, b""))
         await settle()
         began_s = now_s()
-        lane: Lane = await _lane(ends.there)
+        channel: Channel = await _channel(ends.there)
         turns = 0
 
         async def count_turns() -> None:
@@ -161,16 +163,16 @@ async def test_frames_that_carry_next_to_nothing_are_read_in_slices_and_at_a_rat
         counting = asyncio.create_task(count_turns())
         for _ in range(count // 5_000):
             await stream.write(each * 5_000)
-        await stream.write(lane_frame(10, CallKind.RESET, b""))
-        await until(lambda: lane._last == 10)
+        await stream.write(channel_frame(10, MuxFrameKind.RESET, b""))
+        await until(lambda: channel._last == 10)
         counting.cancel()
         assert now_s() - began_s >= (count - WORK_BURST) / WORK_PER_S - 1
         assert turns >= 1_000
         assert not ends.ended
 
 
-async def _lane(lanes: object) -> Lane:
-    theirs: list[Lane] = lanes._theirs  # type: ignore[attr-defined]
+async def _channel(channels: object) -> Channel:
+    theirs: list[Channel] = channels._theirs  # type: ignore[attr-defined]
     await until(lambda: bool(theirs))
     return theirs[0]
 
@@ -179,30 +181,36 @@ async def _lane(lanes: object) -> Lane:
 async def test_bytes_that_come_one_by_one_and_are_not_read_wait_in_few_objects() -> None:
     async with pair() as ends:
         stream = await ends.link_here.open()
-        await stream.write(lane_frame(1, CallKind.DATA, b"!"))
-        call = await ends.there.accept()
+        await stream.write(channel_frame(1, MuxFrameKind.DATA, b"!"))
+        opened = await ends.there.accept()
         for _ in range(100):
-            await stream.write(lane_frame(1, CallKind.DATA, b"x") * 2_000)
-        await until(lambda: call._unread == 200_001)
-        assert len(call._inbox) <= 200_001 // SMALL_BYTES + 1
+            await stream.write(channel_frame(1, MuxFrameKind.DATA, b"x") * 2_000)
+        await until(lambda: opened._unread == 200_001)
+        assert len(opened._inbox) <= 200_001 // SMALL_BYTES + 1
         came = b""
         while len(came) < 200_001:
-            came += await call.read()
+            came += await opened.read()
         assert came == b"!" + b"x" * 200_000
 
 
 @virtual_time
 async def test_no_more_waits_to_be_read_on_a_call_than_its_window() -> None:
     async with pair() as ends:
-        await raw(ends.link_here, *[lane_frame(1, CallKind.DATA, b"x" * CHUNK)] * (WINDOW_BYTES // CHUNK + 1))
+        await raw(
+            ends.link_here, *[channel_frame(1, MuxFrameKind.DATA, b"x" * CHUNK)] * (MUX_WINDOW_BYTES // CHUNK + 1)
+        )
         assert ends.why_there == "it sent more on a stream than it may."
 
 
 @virtual_time
 async def test_a_grant_of_nothing_is_a_fault() -> None:
     async with pair() as ends:
-        await raw(ends.link_here, lane_frame(1, CallKind.DATA, b"x"), lane_frame(1, CallKind.WINDOW, b"\0\0\0\0"))
-        assert ends.why_there == "it granted nothing on a lane."
+        await raw(
+            ends.link_here,
+            channel_frame(1, MuxFrameKind.DATA, b"x"),
+            channel_frame(1, MuxFrameKind.WINDOW, b"\0\0\0\0"),
+        )
+        assert ends.why_there == "it granted nothing on a channel."
 
 
 @pytest.mark.usefixtures("narrow")
@@ -213,12 +221,12 @@ async def test_asks_given_up_towards_a_peer_that_reads_nothing_cost_the_link_too
         ends.network.hang(ends.link_there.host.node_id)  # type: ignore[attr-defined]
         with contextlib.suppress(LinkLost):
             for _ in range(100_000):
-                call = await ends.here.open()
-                call.abort()
+                opened = await ends.here.open()
+                opened.abort()
                 if ends.ended:
                     break
                 await settle(1)
-        most = max(lane._pending_frames for lane in ends.here._own)
+        most = max(channel._pending_frames for channel in ends.here._own)
         assert most <= MAX_PENDING_FRAMES + 1
         await until(lambda: bool(ends.ended))
         assert ends.why_here == "it does not read what it is sent."

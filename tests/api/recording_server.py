@@ -45,7 +45,7 @@ def as_ollama(request: bytes) -> bytes:
     return response(200, {"status": "success"})
 
 
-class Canary:
+class RecordingServer:
     """A context manager. `requests` are the whole requests as they came."""
 
     def __init__(self, answer: Answer) -> None:
@@ -76,7 +76,7 @@ class Canary:
         return f"http://{self.address}"
 
     def forget(self) -> None:
-        """Begin the record anew."""
+        """Begin the record again."""
         self.requests.clear()
         self.connections = 0
 
@@ -87,7 +87,7 @@ class Canary:
 
 class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
-    canary: Canary
+    canary: RecordingServer
 
 
 class _Handler(socketserver.StreamRequestHandler):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from masa_node.chat.request import DOOR_PATHS
-from tests.api.canary import OLLAMA_MODEL, Canary, as_ollama
+from masa_node.chat.request import ENDPOINT_PATHS
 from tests.api.raw_http import chat, head, line_to, post
+from tests.api.recording_server import OLLAMA_MODEL, RecordingServer, as_ollama
 from tests.api.serving import ServingNode
 
 GROUPS = [
@@ -21,14 +21,14 @@ GROUPS = [
 
 
 @pytest.fixture(scope="module")
-def llm() -> Iterator[Canary]:
+def llm() -> Iterator[RecordingServer]:
     """An Ollama that would do as it is told."""
-    with Canary(as_ollama) as canary:
+    with RecordingServer(as_ollama) as canary:
         yield canary
 
 
 @pytest.fixture(scope="module")
-def fronting(tmp_path_factory: pytest.TempPathFactory, llm: Canary) -> Iterator[ServingNode]:
+def fronting(tmp_path_factory: pytest.TempPathFactory, llm: RecordingServer) -> Iterator[ServingNode]:
     """A node in front of it."""
     directory: Path = tmp_path_factory.mktemp("fronting")
     (directory / "masa.toml").write_text("# secret-of-the-settings\n")
@@ -36,7 +36,7 @@ def fronting(tmp_path_factory: pytest.TempPathFactory, llm: Canary) -> Iterator[
         yield running
 
 
-async def test_the_upstream_is_there(fronting: ServingNode, llm: Canary) -> None:
+async def test_the_upstream_is_there(fronting: ServingNode, llm: RecordingServer) -> None:
     async with line_to(fronting.port) as line:
         assert (await line.ask(post(chat(OLLAMA_MODEL), target=b"/api/chat"))).status == 200
     assert llm.chats()
@@ -45,21 +45,21 @@ async def test_the_upstream_is_there(fronting: ServingNode, llm: Canary) -> None
 @pytest.mark.parametrize("paths", GROUPS, ids=["ollama", "servers", "gateways", "scanners"])
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"])
 async def test_management_is_404_and_never_forwarded(
-    fronting: ServingNode, llm: Canary, paths: list[str], method: str
+    fronting: ServingNode, llm: RecordingServer, paths: list[str], method: str
 ) -> None:
     body = json.dumps({"name": OLLAMA_MODEL, "model": OLLAMA_MODEL, "from": OLLAMA_MODEL, "stream": False}).encode()
-    ask = post(body)[len(b"POST /v1/chat/completions") :]
+    request = post(body)[len(b"POST /v1/chat/completions") :]
     llm.forget()
     async with line_to(fronting.port) as line:
         for path in paths:
-            reply = await line.ask(method.encode() + b" " + path.encode() + ask)
+            reply = await line.ask(method.encode() + b" " + path.encode() + request)
             assert (path, reply.status) == (path, 404)
             assert b"secret-of-the-settings" not in reply.body
     assert not llm.chats()
 
 
-@pytest.mark.parametrize("path", [path for paths in DOOR_PATHS.values() for path in paths])
-async def test_a_chat_door_takes_post_only(fronting: ServingNode, llm: Canary, path: str) -> None:
+@pytest.mark.parametrize("path", [path for paths in ENDPOINT_PATHS.values() for path in paths])
+async def test_a_chat_endpoint_takes_post_only(fronting: ServingNode, llm: RecordingServer, path: str) -> None:
     llm.forget()
     async with line_to(fronting.port) as line:
         for method in (b"GET", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE", b"LINK", b"PURGE"):
@@ -70,7 +70,7 @@ async def test_a_chat_door_takes_post_only(fronting: ServingNode, llm: Canary, p
     assert not llm.chats()
 
 
-async def test_a_model_cannot_be_deleted_through_its_entry(fronting: ServingNode, llm: Canary) -> None:
+async def test_a_model_cannot_be_deleted_through_its_entry(fronting: ServingNode, llm: RecordingServer) -> None:
     """OpenAI's `DELETE /v1/models/{id}`."""
     llm.forget()
     async with line_to(fronting.port) as line:

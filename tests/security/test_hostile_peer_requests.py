@@ -8,30 +8,30 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from masa_node.chat.errors import MasaError, PeerRefused
-from masa_node.chat.request import Door
+from masa_node.chat.request import Endpoint
 from masa_node.dialects.peek import MAX_FIELDS
-from masa_node.network.links.frames import Kind, frame, header_frame
+from masa_node.network.links.frames import FrameKind, frame, header_frame
 from masa_node.network.requests.body_check import MAX_NAMES, check_body
-from masa_node.network.requests.frames import AnswerEnd, AnswerHead, Credit, Failure
-from masa_node.network.requests.server import ASK_WITHIN_S
+from masa_node.network.requests.frames import AnswerEnd, AnswerHead, Credit, RequestFailure
+from masa_node.network.requests.server import REQUEST_WITHIN_S
 from masa_node.network.transport.interfaces import Stream
 from masa_node.routing.answer_reader import MAX_BEFORE_ANSWER_BYTES
-from tests.network.nodes import FIRST_PIECE_WITHIN_S, IDLE_S, PLACES
+from tests.network.nodes import FIRST_PIECE_WITHIN_S, IDLE_S, SLOTS
 from tests.security.hostile_peers import (
     BODY,
     GONE,
-    GOOD_ASK,
+    GOOD_REQUEST,
     OF_ADA,
     OF_ALL,
     OF_EVE,
     SLOW,
     Siege,
     advert,
-    ask_header,
     assert_whole,
     beside,
     pushed,
-    read_ask,
+    read_request,
+    request_header,
     siege,
 )
 from tests.virtual_time import now_s, until, virtual_time
@@ -41,52 +41,52 @@ from tests.virtual_time import now_s, until, virtual_time
 
 async def silent(stream: Stream) -> None:
     await stream.write(b"\x10")
-    await asyncio.sleep(ASK_WITHIN_S)
+    await asyncio.sleep(REQUEST_WITHIN_S)
 
 
 async def drips(stream: Stream) -> None:
-    await stream.write(ask_header(900_000))
+    await stream.write(request_header(900_000))
     while True:
-        await stream.write(frame(Kind.BODY, b"x" * 1_024))
+        await stream.write(frame(FrameKind.BODY, b"x" * 1_024))
         await asyncio.sleep(1)
 
 
 async def drips_bytes(stream: Stream) -> None:
-    for number in range(len(GOOD_ASK)):
-        await stream.write(GOOD_ASK[number : number + 1])
+    for number in range(len(GOOD_REQUEST)):
+        await stream.write(GOOD_REQUEST[number : number + 1])
         await asyncio.sleep(1)
 
 
 async def sends_without_end(stream: Stream) -> None:
-    await stream.write(GOOD_ASK)
+    await stream.write(GOOD_REQUEST)
     while True:
-        await stream.write(frame(Kind.BODY, b"x" * 60_000))
+        await stream.write(frame(FrameKind.BODY, b"x" * 60_000))
 
 
 async def credits_for_ever(stream: Stream) -> None:
-    await stream.write(GOOD_ASK)
+    await stream.write(GOOD_REQUEST)
     while True:
-        await stream.write(header_frame(Kind.CREDIT, Credit(0, 0)) * 100)
+        await stream.write(header_frame(FrameKind.CREDIT, Credit(0, 0)) * 100)
 
 
 async def credits_too_much(stream: Stream) -> None:
-    await stream.write(GOOD_ASK + header_frame(Kind.CREDIT, Credit(2**32 - 1, 2**32 - 1)))
+    await stream.write(GOOD_REQUEST + header_frame(FrameKind.CREDIT, Credit(2**32 - 1, 2**32 - 1)))
     await stream.read()
 
 
 async def finishes_and_stays(stream: Stream) -> None:
-    await stream.write(GOOD_ASK)
+    await stream.write(GOOD_REQUEST)
     await stream.finish()
-    await asyncio.sleep(ASK_WITHIN_S)
+    await asyncio.sleep(REQUEST_WITHIN_S)
 
 
 async def asks_again_behind_it(stream: Stream) -> None:
-    await stream.write(GOOD_ASK * 50)
-    await asyncio.sleep(ASK_WITHIN_S)
+    await stream.write(GOOD_REQUEST * 50)
+    await asyncio.sleep(REQUEST_WITHIN_S)
 
 
 async def resets_at_once(stream: Stream) -> None:
-    await stream.write(GOOD_ASK)
+    await stream.write(GOOD_REQUEST)
 
 
 @pytest.mark.parametrize(
@@ -124,16 +124,16 @@ async def test_asks_that_are_none_disturb_nobody(misuse: Callable[[Stream], Awai
 
 
 @virtual_time
-async def test_credit_for_nothing_ends_the_ask() -> None:
+async def test_credit_for_nothing_ends_the_request() -> None:
     body = BODY.replace(OF_ADA.encode(), SLOW.encode())
     async with siege() as here:
         link, control = await here.eve.enter()
         stream = await link.open()
         async with beside(here.eve.stay(control)):
-            await stream.write(ask_header(len(body), model=SLOW) + frame(Kind.BODY, body))
-            await until(lambda: here.ada.guests.running == 1, within_s=1)
-            await stream.write(header_frame(Kind.CREDIT, Credit(0, 0)))
-            await until(lambda: here.ada.guests.running == 0, within_s=1)
+            await stream.write(request_header(len(body), model=SLOW) + frame(FrameKind.BODY, body))
+            await until(lambda: here.ada.peer_admission.running == 1, within_s=1)
+            await stream.write(header_frame(FrameKind.CREDIT, Credit(0, 0)))
+            await until(lambda: here.ada.peer_admission.running == 0, within_s=1)
         stream.abort()
 
 
@@ -151,7 +151,7 @@ def test_a_body_of_a_million_fields_is_refused_before_they_become_objects() -> N
     for body in tricks:
         began_s = time.thread_time()
         with pytest.raises(PeerRefused):
-            check_body(body, Door.OPENAI_CHAT, "tiny", wants_stream=False)
+            check_body(body, Endpoint.OPENAI_CHAT, "tiny", wants_stream=False)
         took_s = time.thread_time() - began_s
         assert took_s < 0.5, f"{len(body)} bytes took {took_s:.3f} s"
     assert MAX_FIELDS < MAX_NAMES
@@ -159,7 +159,7 @@ def test_a_body_of_a_million_fields_is_refused_before_they_become_objects() -> N
 
 def test_a_long_conversation_is_not_taken_for_many_fields() -> None:
     talk = b",".join([b'{"role":"user","content":"{\\"a\\":1,\\"b\\":2,\\"c\\":3}: so: what?"}'] * 20_000)
-    check_body(b'{"model":"tiny","messages":[' + talk + b"]}", Door.OPENAI_CHAT, "tiny", wants_stream=False)
+    check_body(b'{"model":"tiny","messages":[' + talk + b"]}", Endpoint.OPENAI_CHAT, "tiny", wants_stream=False)
 
 
 @virtual_time
@@ -173,16 +173,16 @@ async def test_who_asks_for_all_that_he_can_leaves_places_to_others() -> None:
             while True:
                 stream = await link.open()
                 with contextlib.suppress(*GONE):
-                    await stream.write(ask_header(len(body), model=SLOW) + frame(Kind.BODY, body))
+                    await stream.write(request_header(len(body), model=SLOW) + frame(FrameKind.BODY, body))
                     while await stream.read():
                         pass
                 stream.abort()
                 await asyncio.sleep(0.1)
 
-        async with beside(here.eve.stay(control), *[keep_asking() for _ in range(4 * PLACES)]):
+        async with beside(here.eve.stay(control), *[keep_asking() for _ in range(4 * SLOTS)]):
             await asyncio.sleep(2)
-            assert here.ada.guests.running == PLACES - 1
-            assert here.ada.guests.waiting > 0
+            assert here.ada.peer_admission.running == SLOTS - 1
+            assert here.ada.peer_admission.waiting > 0
             for _ in range(5):
                 await here.honest_peers_are_well()
                 await asyncio.sleep(1)
@@ -193,15 +193,15 @@ async def test_who_asks_for_all_that_he_can_leaves_places_to_others() -> None:
 
 def head(**changed: object) -> bytes:
     fields: dict[str, object] = {"status": 200, "model": OF_ALL, "dialect": "openai", "is_stream": True}
-    return header_frame(Kind.HEAD, AnswerHead(**(fields | changed)))  # type: ignore[arg-type]
+    return header_frame(FrameKind.HEAD, AnswerHead(**(fields | changed)))  # type: ignore[arg-type]
 
 
 def piece(data: bytes) -> bytes:
-    return frame(Kind.PIECE, data)
+    return frame(FrameKind.PIECE, data)
 
 
 def end(frames: int = 0, size: int = 0) -> bytes:
-    return header_frame(Kind.END, AnswerEnd(frames, size))
+    return header_frame(FrameKind.END, AnswerEnd(frames, size))
 
 
 FIRST = b'data: {"id":"x","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"evil"}}]}\n\n'
@@ -229,10 +229,10 @@ SAID = {
     "no pieces": head() + end(),
     "only the terminal frame": head() + piece(b"data: [DONE]\n\n") + end(1, 14),
     "wrong counts": head() + piece(FIRST) + end(7, 7),
-    "fail without a code": header_frame(Kind.FAIL, Failure("", "")),
-    "fail": header_frame(Kind.FAIL, Failure("peer_refused", "no \x1b[31m\nno", "x" * 64)),
-    "fail and more": header_frame(Kind.FAIL, Failure("x")) * 2,
-    "an ask": GOOD_ASK,
+    "fail without a code": header_frame(FrameKind.FAIL, RequestFailure("", "")),
+    "fail": header_frame(FrameKind.FAIL, RequestFailure("peer_refused", "no \x1b[31m\nno", "x" * 64)),
+    "fail and more": header_frame(FrameKind.FAIL, RequestFailure("x")) * 2,
+    "a request": GOOD_REQUEST,
     "half a piece": head() + piece(FIRST)[:-1],
 }
 
@@ -240,7 +240,7 @@ SAID = {
 async def hosting(
     here: Siege, behave: Callable[[Stream], Awaitable[None]]
 ) -> contextlib.AbstractAsyncContextManager[None]:
-    """Eve is linked with ada, offers models, and treats each ask so."""
+    """Eve is linked with ada, offers models, and treats each request so."""
     link, control = await here.eve.enter()
     tells = pushed(advert(here.eve.transport.keys, 1, time.time()))
     return beside(here.eve.stay(control, tells=tells), here.eve.serve(link, behave))
@@ -260,7 +260,7 @@ async def asked_alone(here: Siege) -> MasaError:
 @virtual_time
 async def test_what_is_no_answer_never_wins(said: str, finishes: bool) -> None:  # noqa: FBT001 - a parameter
     async def behave(stream: Stream) -> None:
-        await read_ask(stream)
+        await read_request(stream)
         await stream.write(SAID[said])
         if finishes:
             await stream.finish()
@@ -283,7 +283,7 @@ async def test_a_reset_at_any_stage_is_a_failure_and_never_an_end() -> None:
     for cut in range(0, len(whole) + 1, 7):
 
         async def behave(stream: Stream, cut: int = cut) -> None:
-            await read_ask(stream)
+            await read_request(stream)
             await stream.write(whole[:cut] or b"")
             await asyncio.sleep(0.01)
 
@@ -300,7 +300,7 @@ async def test_noise_without_end_before_the_first_piece_is_bounded(noise: bytes)
 
     async def behave(stream: Stream) -> None:
         nonlocal sent
-        await read_ask(stream)
+        await read_request(stream)
         await stream.write(head(model=OF_EVE))
         while True:
             await stream.write(piece(noise * (32_000 // len(noise))))
@@ -324,7 +324,7 @@ async def test_noise_without_end_before_the_first_piece_is_bounded(noise: bytes)
 @virtual_time
 async def test_a_drip_of_noise_ends_with_the_time_for_the_first_piece() -> None:
     async def behave(stream: Stream) -> None:
-        await read_ask(stream)
+        await read_request(stream)
         await stream.write(head(model=OF_EVE))
         while True:
             await stream.write(piece(b": wait\n\n"))
@@ -340,7 +340,7 @@ async def test_a_drip_of_noise_ends_with_the_time_for_the_first_piece() -> None:
 @virtual_time
 async def test_silence_after_the_first_piece_ends_with_the_idle_time() -> None:
     async def behave(stream: Stream) -> None:
-        await read_ask(stream)
+        await read_request(stream)
         await stream.write(head(model=OF_EVE) + piece(FIRST))
         await asyncio.sleep(10 * IDLE_S)
 
@@ -356,7 +356,7 @@ async def test_silence_after_the_first_piece_ends_with_the_idle_time() -> None:
 @virtual_time
 async def test_more_than_the_window_is_a_breach() -> None:
     async def behave(stream: Stream) -> None:
-        await read_ask(stream)
+        await read_request(stream)
         await stream.write(head(model=OF_EVE) + piece(FIRST) + piece(b": " + b"x" * 60_000) * 10)
         await stream.read()
 
@@ -368,9 +368,9 @@ async def test_more_than_the_window_is_a_breach() -> None:
 
 
 @virtual_time
-async def test_a_peer_that_takes_every_ask_and_answers_none_is_asked_last_and_hinders_nobody() -> None:
+async def test_a_peer_that_takes_every_request_and_answers_none_is_asked_last_and_hinders_nobody() -> None:
     async def behave(stream: Stream) -> None:
-        await read_ask(stream)
+        await read_request(stream)
         await asyncio.sleep(10 * IDLE_S)
 
     async with siege() as here, await hosting(here, behave):

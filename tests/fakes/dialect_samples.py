@@ -13,16 +13,16 @@ NO_LIST = whole(b"", status=404, headers=[("Connection", "close")])
 
 
 @dataclass(frozen=True, slots=True)
-class Speech:
-    """One dialect at its own door. `frames` is a whole stream, frame by frame; the last one is the terminal frame.
+class DialectSample:
+    """One dialect at its own endpoint. `frames` is a whole stream, frame by frame; the last one is the terminal frame.
 
     What only leads to the first piece is in one with it.
 
-    `place` is how errors name the server.
+    `location` is how errors name the server.
     """
 
     dialect: str
-    door: str
+    endpoint: str
     listing: str
     settings: Callable[[str], dict[str, str]]
     provider: str
@@ -37,11 +37,11 @@ class Speech:
         return json.dumps(fields).encode()
 
     def fake(self, *steps: Step, listings: tuple[Script, ...] = ((send(NO_LIST), close),)) -> FakeLlm:
-        """A server that answers each ask like this, and is asked for its models like `listings`.
+        """A server that answers each request like this, and is asked for its models like `listings`.
 
         By default it has no list, so that any model may be asked for, and is asked on a fresh connection.
         """
-        fake = FakeLlm().answer(self.listing, *listings).answer(self.door, steps)
+        fake = FakeLlm().answer(self.listing, *listings).answer(self.endpoint, steps)
         fake.refuses_the_empty = True
         return fake
 
@@ -126,9 +126,9 @@ def _message(content: list[object], stop_reason: str | None) -> dict[str, object
     }
 
 
-OPENAI = Speech(
+OPENAI = DialectSample(
     dialect="openai",
-    door="/v1/chat/completions",
+    endpoint="/v1/chat/completions",
     listing="/v1/models",
     settings=lambda url: {"OPENAI_API_KEY": "sk-upstream", "OPENAI_BASE_URL": f"{url}/v1"},
     provider="openai",
@@ -155,9 +155,9 @@ OPENAI = Speech(
     error_frame=b'data: {"error":{"message":"boom","type":"server_error","param":null,"code":null}}\n\n',
 )
 
-ANTHROPIC = Speech(
+ANTHROPIC = DialectSample(
     dialect="anthropic",
-    door="/v1/messages",
+    endpoint="/v1/messages",
     listing="/v1/models",
     settings=lambda url: {"ANTHROPIC_API_KEY": "sk-upstream", "ANTHROPIC_BASE_URL": url},
     provider="anthropic",
@@ -178,9 +178,9 @@ ANTHROPIC = Speech(
     error_frame=b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"boom"}}\n\n',
 )
 
-OLLAMA = Speech(
+OLLAMA = DialectSample(
     dialect="ollama",
-    door="/api/chat",
+    endpoint="/api/chat",
     listing="/api/tags",
     settings=lambda url: {"LLM_CHAT_URL": f"{url}/api/chat"},
     provider="llm",
@@ -195,7 +195,7 @@ OLLAMA = Speech(
     error_frame=b'{"error":"boom"}\n',
 )
 
-SPEECHES = (OPENAI, ANTHROPIC, OLLAMA)
+SAMPLES = (OPENAI, ANTHROPIC, OLLAMA)
 
 
 def listed(*models: str) -> Script:

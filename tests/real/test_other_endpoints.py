@@ -1,4 +1,4 @@
-"""The doors of the SDKs beside chat, which llama.cpp answers itself."""
+"""The endpoints of the SDKs beside chat, which llama.cpp answers itself."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a caller at each door, and who looks at the node, is told of stakes: a whole node, but for its sockets."""
+"""What a caller at each endpoint, and who looks at the node, is told of stakes: a whole node, but for its sockets."""
 
 import json
 from collections.abc import Sequence
@@ -8,11 +8,11 @@ import pytest
 
 from masa_node.chat.errors import NoStakedPeer, PolicyError, ProviderError, StakeDemanded, StakeRequired, StakeUnknown
 from masa_node.chat.offer import ModelOffer
-from masa_node.chat.request import CONVERSATION_DOORS, DOOR_PATHS, Ask, Door
+from masa_node.chat.request import CONVERSATION_ENDPOINTS, ENDPOINT_PATHS, Endpoint, Request
 from masa_node.node.node import Node
 from masa_node.node.settings.environment import Settings
 from masa_node.node.views import STAKING_OFF
-from masa_node.routing.peer_policy import Sifted
+from masa_node.routing.peer_policy import Selection
 from masa_node.routing.provider import Provider, Sign, no_sign
 from masa_node.upstreams.http.client import HttpClient
 from tests.api.asgi import HEADERS, Called, call
@@ -25,22 +25,22 @@ contract = "0x1111111111111111111111111111111111111111"
 """
 MODEL = "far"
 CHAT = json.dumps({"model": MODEL, "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}).encode()
-DOORS = (Door.OPENAI_CHAT, Door.ANTHROPIC_MESSAGES, Door.OLLAMA_CHAT)
+ENDPOINTS = (Endpoint.OPENAI_CHAT, Endpoint.ANTHROPIC_MESSAGES, Endpoint.OLLAMA_CHAT)
 
 
 class FarPeer:
     """A peer that serves MODEL, and fails with this error when it is asked."""
 
     name = "ab" * 32
-    place = "peer ababababab"
+    location = "peer ababababab"
     is_local = is_trusted = is_hosted = False
 
     def __init__(self, error: ProviderError) -> None:
         self._error = error
 
-    async def answer(self, ask: Ask, sign: Sign = no_sign) -> object:
-        del ask
-        self._error.place = self.place
+    async def answer(self, request: Request, sign: Sign = no_sign) -> object:
+        del request
+        self._error.location = self.location
         raise self._error
 
 
@@ -50,16 +50,16 @@ class Refuses:
     def __init__(self, why: PolicyError) -> None:
         self._why = why
 
-    def sift(self, peers: Sequence[Provider]) -> Sifted:
+    def select(self, peers: Sequence[Provider]) -> Selection:
         del peers
-        return Sifted((), self._why)
+        return Selection((), self._why)
 
-    async def settle(self, peers: Sequence[Provider]) -> None:
+    async def refresh(self, peers: Sequence[Provider]) -> None:
         pass
 
 
 def a_node(folder: Path, error: ProviderError | None = None, **values: str) -> Node:
-    """One whose network is not up; with an error a peer is in its catalog all the same."""
+    """One whose network is not up; with an error a peer is in its catalog anyway."""
     profile = folder / "mine.toml"
     profile.write_text(PROFILE)
     is_on = "stake_providers" in values
@@ -67,28 +67,28 @@ def a_node(folder: Path, error: ProviderError | None = None, **values: str) -> N
     node = Node(settings, HttpClient())
     if error is not None:
         peer: Provider = FarPeer(error)  # type: ignore[assignment]
-        node.catalog.put(peer, [ModelOffer(MODEL, frozenset(CONVERSATION_DOORS))])
+        node.catalog.put(peer, [ModelOffer(MODEL, frozenset(CONVERSATION_ENDPOINTS))])
     return node
 
 
-async def asked(node: Node, door: Door) -> Called:
+async def asked(node: Node, endpoint: Endpoint) -> Called:
     headers = (*HEADERS, (b"content-type", b"application/json"))
-    return await call(node.app, "POST", DOOR_PATHS[door][0], CHAT, headers)
+    return await call(node.app, "POST", ENDPOINT_PATHS[endpoint][0], CHAT, headers)
 
 
-def words(reply: Called, door: Door) -> tuple[str, str]:
-    """What kind of error it is called in this door's format, and its message."""
+def words(reply: Called, endpoint: Endpoint) -> tuple[str, str]:
+    """What kind of error it is called in this endpoint's format, and its message."""
     body = json.loads(reply.body)
-    match door:
-        case Door.OPENAI_CHAT:
+    match endpoint:
+        case Endpoint.OPENAI_CHAT:
             return body["error"]["code"], body["error"]["message"]
-        case Door.ANTHROPIC_MESSAGES:
+        case Endpoint.ANTHROPIC_MESSAGES:
             return body["error"]["type"], body["error"]["message"]
         case _:
             return "", body["error"]
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
 @pytest.mark.parametrize(
     ("why", "status", "of_anthropic"),
     [
@@ -98,43 +98,47 @@ def words(reply: Called, door: Door) -> tuple[str, str]:
     ],
     ids=lambda value: getattr(value, "code", ""),
 )
-async def test_a_refusal_for_want_of_a_stake_is_told_in_the_format_of_the_door(
-    tmp_path: Path, door: Door, why: PolicyError, status: int, of_anthropic: str
+async def test_a_refusal_for_lack_of_a_stake_is_told_in_the_format_of_the_endpoint(
+    tmp_path: Path, endpoint: Endpoint, why: PolicyError, status: int, of_anthropic: str
 ) -> None:
     node = a_node(tmp_path, ProviderError("never asked"))
-    node.dispatcher.sift_by(Refuses(why))
-    reply = await asked(node, door)
-    kind, message = words(reply, door)
+    node.dispatcher.set_peer_policy(Refuses(why))
+    reply = await asked(node, endpoint)
+    kind, message = words(reply, endpoint)
     assert (reply.status, message) == (status, why.message)
-    expected = {Door.OPENAI_CHAT: why.code, Door.ANTHROPIC_MESSAGES: of_anthropic}
-    assert kind == expected.get(door, "")
+    expected = {Endpoint.OPENAI_CHAT: why.code, Endpoint.ANTHROPIC_MESSAGES: of_anthropic}
+    assert kind == expected.get(endpoint, "")
     assert (b"retry-after" in reply.headers) == (status == 503)
     assert b"x-masa-attempts" not in reply.headers
 
 
-@pytest.mark.parametrize("door", DOORS)
-async def test_a_peer_that_demands_a_stake_is_named_and_stands_in_the_trail(tmp_path: Path, door: Door) -> None:
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_a_peer_that_demands_a_stake_is_named_and_stands_in_the_trail(tmp_path: Path, endpoint: Endpoint) -> None:
     node = a_node(tmp_path, StakeDemanded("it serves staked nodes only."))
-    reply = await asked(node, door)
-    kind, message = words(reply, door)
+    reply = await asked(node, endpoint)
+    kind, message = words(reply, endpoint)
     assert (reply.status, message) == (403, "peer ababababab: it serves staked nodes only.")
-    assert kind == {Door.OPENAI_CHAT: "stake_demanded", Door.ANTHROPIC_MESSAGES: "permission_error"}.get(door, "")
+    assert kind == {Endpoint.OPENAI_CHAT: "stake_demanded", Endpoint.ANTHROPIC_MESSAGES: "permission_error"}.get(
+        endpoint, ""
+    )
     assert reply.headers[b"x-masa-attempts"].startswith(b"ab" * 32 + b"=stake_demanded;")
 
 
 async def test_while_the_network_is_not_up_no_peer_is_taken_for_staked(tmp_path: Path) -> None:
     node = a_node(tmp_path, ProviderError("never asked"), stake_providers="require")
-    reply = await asked(node, Door.OPENAI_CHAT)
-    assert (reply.status, words(reply, Door.OPENAI_CHAT)[0]) == (503, "stake_unknown")
+    reply = await asked(node, Endpoint.OPENAI_CHAT)
+    assert (reply.status, words(reply, Endpoint.OPENAI_CHAT)[0]) == (503, "stake_unknown")
 
 
 # ---- the node's state ----
 
 
 @pytest.mark.parametrize("policy", ["", "require"])
-async def test_every_door_about_the_node_says_the_same_of_stakes(tmp_path: Path, policy: str) -> None:
+async def test_every_endpoint_about_the_node_says_the_same_of_stakes(tmp_path: Path, policy: str) -> None:
     node = a_node(tmp_path, **{"stake_providers": policy} if policy else {})
-    said = [json.loads((await call(node.app, "GET", f"/api/v1/{door}")).body) for door in ("node", "peers", "stake")]
+    said = [
+        json.loads((await call(node.app, "GET", f"/api/v1/{endpoint}")).body) for endpoint in ("node", "peers", "stake")
+    ]
     on = "on - providers: require, callers: prefer (mine, chain 31337)"
     assert [each["staking"] for each in said] == [on if policy else STAKING_OFF] * 3
 
