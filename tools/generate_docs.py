@@ -13,8 +13,8 @@ import typer
 
 from masa_node.api.openapi import operations
 from masa_node.api.route_headers import PRIVACY, PRIVACY_FORM, RACE, RACE_FORM, STRICT
-from masa_node.api.statuses import STATUS
 from masa_node.chat import errors
+from masa_node.chat.statuses import status_of_kind
 from masa_node.cli.main import app
 from masa_node.node.settings.docs import setting_docs
 from masa_node.telemetry.metrics import ALL_METRICS
@@ -112,7 +112,7 @@ def error_tree() -> str:
         if kind.code in seen or kind in (errors.ConfigurationError, errors.MasaError):
             continue
         seen.add(kind.code)
-        status = "the LLM's" if kind is errors.ErrorAnswer else str(_status(kind))
+        status = "the LLM's" if kind is errors.ErrorAnswer else str(status_of_kind(kind))
         lines.append(f"| `{kind.code}` | {status} | {' '.join((kind.__doc__ or '').split())} |")
     lines += ["", "`configuration` is told by the command line, which then ends with exit code 2."]
     return "\n".join([*lines, *error_codes.lines()]) + "\n"
@@ -192,10 +192,6 @@ def _is_current(path: Path, text: str) -> bool:
 def _tree(kind: type[errors.MasaError]) -> list[type[errors.MasaError]]:
     children = [child for child in kind.__subclasses__() if child.__module__ == errors.__name__]
     return [kind, *(found for child in children for found in _tree(child))]
-
-
-def _status(kind: type[errors.MasaError]) -> int:
-    return next(STATUS[known] for known in kind.__mro__ if known in STATUS)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ import openai
 import pytest
 
 from masa_node.api.responses import Receive, Scope, Send, send_error
-from masa_node.api.statuses import is_final
 from masa_node.chat import errors
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, ENDPOINT_PATHS, DialectName, Endpoint, RequestId
+from masa_node.chat.statuses import is_final
 from tests.api.raw_http import MODEL, Reply, ask_once, chat, get, head, post
 from tests.api.serving import ServingNode
 

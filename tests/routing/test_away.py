@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from masa_node.api.responses import AWAY_RETRY_AFTER_S, send_error
-from masa_node.api.statuses import status_of
 from masa_node.chat.errors import ConnectionRefused, DialectNotServed, ErrorAnswer, ProviderAway, UnknownModel
 from masa_node.chat.request import DialectName, Endpoint, Privacy, RequestId
+from masa_node.chat.statuses import status_of
 from masa_node.routing.catalog import AWAY_S
 from tests.routing.scripted import WHOLE, ScriptedPeer, ScriptedProvider, TrustedPeer, World, http_error, offer
 from tests.virtual_time import virtual_time

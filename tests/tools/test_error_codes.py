@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from masa_node.api.http1 import raw_responses
-from masa_node.api.statuses import STATUS
 from masa_node.chat import errors, outcome
+from masa_node.chat.statuses import STATUS
 from masa_node.network.links.control import RefusalCode
 from masa_node.network.requests.errors import CODES
 from tools import error_codes

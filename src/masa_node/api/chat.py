@@ -21,7 +21,6 @@ from masa_node.api.responses import (
     send_whole,
 )
 from masa_node.api.route_headers import is_strict, route_of
-from masa_node.api.statuses import status_of
 from masa_node.chat.answer import StreamedAnswer, WholeAnswer
 from masa_node.chat.errors import CallerStalled, MasaError, RequestLoop
 from masa_node.chat.outcome import CALLER_GONE, STATUS_CALLER_GONE, Outcome
@@ -36,6 +35,7 @@ from masa_node.chat.request import (
     Request,
     RequestId,
 )
+from masa_node.chat.statuses import status_of
 from masa_node.dialects.condensing import REQUEST_DEPTH
 from masa_node.dialects.peek import peek
 from masa_node.dialects.registry import DIALECTS

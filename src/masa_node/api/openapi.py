@@ -5,8 +5,8 @@ import re
 from masa_node import __version__
 from masa_node.api.paths import SEARCH_PATH
 from masa_node.api.route_headers import PRIVACY, RACE, RACE_FORM, STRICT
-from masa_node.api.statuses import STATUS
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, ENDPOINT_PATHS, RUN_PATH, Endpoint, Privacy
+from masa_node.chat.statuses import STATUS
 
 Json = dict[str, object]
 

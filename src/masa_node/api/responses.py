@@ -6,7 +6,6 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
-from masa_node.api.statuses import is_final, status_of
 from masa_node.chat.errors import (
     ErrorAnswer,
     MasaError,
@@ -21,6 +20,7 @@ from masa_node.chat.errors import (
 )
 from masa_node.chat.outcome import Attempt, abridged
 from masa_node.chat.request import DialectName, Headers, RequestId
+from masa_node.chat.statuses import is_final, status_of
 from masa_node.dialects.dialect import ErrorText
 from masa_node.dialects.registry import DIALECTS
 

@@ -1,7 +1,7 @@
 """The error tree. A class docstring is what its reader should know and do; `code` is its stable name in
 answers, logs and metrics; the message names what happened, what was tried and what to do next.
 
-HTTP statuses live in `api/`, dialect shapes in `dialects/`, exit codes in `cli/`.
+HTTP statuses live in `statuses.py`, dialect shapes in `dialects/`, exit codes in `cli/`.
 """
 
 from masa_node.chat.request import Endpoint, Headers

@@ -29,6 +29,7 @@ from masa_node.chat.errors import (
     UnknownModel,
     Unreachable,
 )
+from masa_node.chat.statuses import STATUS
 from masa_node.network.requests.frames import RequestFailure, headers_from_peer
 from masa_node.network.transport.foreign_text import MAX_MESSAGE_CHARS, sanitize
 from masa_node.network.transport.redaction import redact
@@ -104,7 +105,7 @@ def error_of(failure: RequestFailure, location: str) -> ProviderError:
     message = sanitize(failure.message) or "it failed and does not say why."
     error: ProviderError
     if failure.code == ErrorAnswer.code:
-        status = failure.status or 502
+        status = failure.status or STATUS[ProviderError]
         error = ErrorAnswer(message, status=status, headers=headers_from_peer(failure.headers), body=b"", is_json=False)
     else:
         error = CODES.get(failure.code, ProviderError)(message)

@@ -16,7 +16,6 @@ from masa_node.chat.errors import (
     ErrorAnswer,
     FirstPieceTimeout,
     MasaError,
-    Overloaded,
     PeerBusy,
     PeerRefused,
     ProtocolFault,
@@ -24,6 +23,7 @@ from masa_node.chat.errors import (
 )
 from masa_node.chat.query import query_to_peer
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, VIA_PEER, Endpoint, Headers, Privacy, Request, RequestId
+from masa_node.chat.statuses import status_of
 from masa_node.dialects.condensing import REQUEST_DEPTH
 from masa_node.network.requests.body_check import check_body
 from masa_node.network.requests.errors import ABOUT_THE_OWNERS_KEY, failure_of
@@ -40,9 +40,6 @@ from masa_node.routing.steps import readable
 REQUEST_WITHIN_S = 30.0  # for all of a request to arrive: MAX_BODY's default over a bad line of 0.5 MB/s takes 20 s
 TELL_WITHIN_S = 2.0  # for a refusal to be read: a few round trips
 LINGER_S = 2.0  # for the requester to finish, too, so that the last frames are surely read
-
-# What the owner reads of a request of a peer, who is told no HTTP status.
-_STATUS_BUSY, _STATUS_REFUSED, _STATUS_TIMEOUT, _STATUS_FAILED = 503, 400, 504, 502
 
 log = structlog.get_logger()
 
@@ -213,7 +210,7 @@ async def _stream(
 
 
 async def _fail(error: MasaError, request: Request, exchange: Exchange, out: ResponseWriter) -> None:
-    exchange.begun(_status_of(error))
+    exchange.begun(status_of(error))
     if isinstance(error, ErrorAnswer) and error.is_json and error.status not in ABOUT_THE_OWNERS_KEY:
         await out.error(error, DIALECT_OF_ENDPOINT[request.endpoint], request.idle_timeout_s)
     else:
@@ -252,17 +249,3 @@ def _headers_up(headers: Headers) -> Headers:
     if not all(is_header_value(value) for _, value in passed):
         raise PeerRefused("a header of the request holds a letter that no HTTP header can.")
     return passed
-
-
-def _status_of(error: MasaError) -> int:
-    match error:
-        case ErrorAnswer():
-            return error.status
-        case Overloaded():
-            return _STATUS_BUSY
-        case FirstPieceTimeout():
-            return _STATUS_TIMEOUT
-        case CallerError():
-            return _STATUS_REFUSED
-        case _:
-            return _STATUS_FAILED

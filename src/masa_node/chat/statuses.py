@@ -1,4 +1,4 @@
-"""Which HTTP status each error is told with: the one table."""
+"""Which HTTP status stands for each error: the one table. Callers are answered with it, outcomes and docs/ quote it."""
 
 from masa_node.chat import errors as e
 
@@ -40,10 +40,15 @@ _PASSING = (e.BodyTooSlow, e.CallerStalled, e.StakeUnknown)
 
 
 def status_of(error: e.MasaError) -> int:
-    """The status for this error: an LLM's own where it answered with one, else the nearest class's of the table."""
-    if isinstance(error, e.ErrorAnswer):
-        return error.status if error.status >= FIRST_ERROR else STATUS[e.ProviderError]
-    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    """The status for this error: an LLM's own where it answered with one, else that of its class."""
+    if isinstance(error, e.ErrorAnswer) and error.status >= FIRST_ERROR:
+        return error.status
+    return status_of_kind(type(error))
+
+
+def status_of_kind(kind: type[e.MasaError]) -> int:
+    """That of the nearest class in the table."""
+    return next(STATUS[each] for each in kind.__mro__ if each in STATUS)
 
 
 def is_final(error: e.MasaError) -> bool:
