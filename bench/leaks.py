@@ -24,8 +24,9 @@ from pathlib import Path
 import structlog
 
 from masa_node.chat.answer import Answer, StreamedAnswer, Usage
-from masa_node.chat.errors import BrokenAnswer, MasaError
+from masa_node.chat.errors import BrokenAnswer
 from masa_node.chat.offer import ModelOffer
+from masa_node.chat.outcome import Attempt
 from masa_node.chat.request import DialectName, Endpoint, RaceMode, RaceRule, Request, RequestId
 from masa_node.network.gossip.own_advert import AboutNode, Advertiser
 from masa_node.network.links.peer_book import PeerBook
@@ -39,11 +40,13 @@ from masa_node.routing.admission import Admission
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.provider import Sign, no_sign
+from tests.fakes.sinks import TakesAll
 from tests.virtual_time import VirtualTimeLoop
 
 MODEL = "tiny"
 SERVING = 2
 AT_ONCE = 32  # races
+SHARE_LEAVING = 0.1  # of the callers, in the middle
 PATIENCE_S = 1.0  # for the first piece
 LATE_S = 0.002
 SETTLE_S = 10.0  # for what was cancelled to be over everywhere
@@ -174,15 +177,10 @@ class World:
                 group.create_task(one_after_another())
 
     async def _race(self) -> None:
-        exchange = self._asking.dispatcher.open(_a_request())
-        try:
-            with contextlib.suppress(MasaError):
-                answer = await exchange.answer()
-                self.won += 1
-                if isinstance(answer, StreamedAnswer) and self._rng.random() < 0.9:  # the others go in the middle
-                    await exchange.send(answer, _take)
-        finally:
-            exchange.close()
+        caller = Caller(leaves=self._rng.random() < SHARE_LEAVING)
+        with contextlib.suppress(LeftError):
+            await self._asking.dispatcher.answer(_a_request(), caller)
+        self.won += caller.was_answered
 
     async def left(self) -> Left:
         """What there is once everything that was cancelled is over, or after SETTLE_S."""
@@ -205,6 +203,29 @@ class World:
         return (self._asking, *self._serving)
 
 
+class LeftError(Exception):
+    """The caller has gone."""
+
+
+class Caller(TakesAll):
+    """Reads to the end, or leaves at the first piece."""
+
+    def __init__(self, *, leaves: bool) -> None:
+        self._leaves = leaves
+        self.was_answered = False
+
+    async def head(self, answer: Answer, attempts: Sequence[Attempt]) -> None:
+        """See `Sink`."""
+        del answer, attempts
+        self.was_answered = True
+
+    async def piece(self, data: bytes, /) -> None:
+        """See `Sink`."""
+        del data
+        if self._leaves:
+            raise LeftError
+
+
 async def _until(is_so: Callable[[], bool]) -> None:
     """Looks now and then; raises TimeoutError after SETTLE_S."""
     async with asyncio.timeout(SETTLE_S):
@@ -219,10 +240,6 @@ async def _nothing_new() -> None:
 async def _no_invite(token: bytes, peer: NodeId) -> bool:
     del token, peer
     return False
-
-
-async def _take(piece: bytes) -> None:
-    del piece
 
 
 def _a_request() -> Request:

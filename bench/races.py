@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field
 
 from bench.figures import RaceCell
 from masa_node.chat.answer import Answer, StreamedAnswer, Usage
-from masa_node.chat.errors import MasaError, PeerBusy
+from masa_node.chat.errors import PeerBusy
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.outcome import Outcome
 from masa_node.chat.request import DialectName, Endpoint, RaceMode, RaceRule, Request, RequestId
@@ -30,6 +30,7 @@ from masa_node.routing.admission import Admission
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.provider import Sign, no_sign
+from tests.fakes.sinks import TakesAll
 from tests.virtual_time import VirtualTimeLoop
 
 MODEL = "tiny"
@@ -129,17 +130,7 @@ class World:
         return [*self._outcomes]
 
     async def _request(self) -> None:
-        exchange = self._dispatcher.open(self._a_request())
-        try:
-            answer = await exchange.answer()
-            exchange.begun(answer.status)
-            if isinstance(answer, StreamedAnswer):
-                await exchange.send(answer, _take)
-            exchange.ended(None)
-        except MasaError as error:
-            exchange.ended(error)
-        finally:
-            exchange.close()
+        await self._dispatcher.answer(self._a_request(), TakesAll())
 
     def _a_request(self) -> Request:
         return Request(
@@ -157,10 +148,6 @@ class World:
 
 async def _nothing_new() -> None:
     """No other model appears."""
-
-
-async def _take(piece: bytes) -> None:
-    del piece
 
 
 async def measure(peers: int, stalled: int, rule: str, requests: int, seed: int) -> RaceCell:

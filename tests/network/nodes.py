@@ -6,9 +6,9 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
-from masa_node.chat.answer import StreamedAnswer, WholeAnswer
+from masa_node.chat.answer import StreamedAnswer
 from masa_node.chat.errors import MasaError
-from masa_node.chat.outcome import Outcome
+from masa_node.chat.outcome import Attempt, Outcome
 from masa_node.chat.request import Endpoint, RaceRule, Request, RequestId
 from masa_node.network.gossip.own_advert import AboutNode, Advertiser
 from masa_node.network.links.invites import token_hash
@@ -22,6 +22,7 @@ from masa_node.routing.admission import Admission, PeerAdmission
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher
 from masa_node.upstreams.demo import MODEL, DemoModel
+from tests.fakes.sinks import TakesAll
 
 SLOTS = 4
 FIRST_PIECE_WITHIN_S = 30.0
@@ -80,22 +81,9 @@ class MemoryNode:
 
     async def ask(self, race: RaceRule | None = None, model: str = MODEL) -> "Told":
         """Have the owner ask, and read all of the answer."""
-        exchange = self.dispatcher.open(self.a_request(race, model))
         told = Told()
-        try:
-            answer = await exchange.answer()
-            exchange.begun(answer.status)
-            told.served_by = exchange.served_by.name if exchange.served_by else ""
-            if isinstance(answer, WholeAnswer):
-                told.body = answer.body
-            else:
-                await exchange.send(answer, told.write)
-            exchange.ended(None)
-        except MasaError as error:
-            told.error = error
-            exchange.ended(error)
-        finally:
-            exchange.close()
+        outcome = await self.dispatcher.answer(self.a_request(race, model), told)
+        told.served_by = outcome.served_by or ""
         return told
 
     def a_request(self, race: RaceRule | None = None, model: str = MODEL) -> Request:
@@ -123,7 +111,7 @@ class MemoryNode:
 
 
 @dataclass
-class Told:
+class Told(TakesAll):
     """What a caller got."""
 
     body: bytes = b""
@@ -131,9 +119,16 @@ class Told:
     served_by: str = ""
     error: MasaError | None = None
 
-    async def write(self, piece: bytes) -> None:
-        self.body += piece
+    async def piece(self, data: bytes, /) -> None:
+        self.body += data
         self.pieces += 1
+
+    async def end(self, last: bytes) -> None:
+        self.body += last
+
+    async def failed(self, error: MasaError, attempts: Sequence[Attempt]) -> int:
+        self.error = error
+        return 0
 
     @property
     def is_whole(self) -> bool:

@@ -95,7 +95,7 @@ class App:
             if method not in _GET:
                 raise WrongMethod(f"{path} takes GET, not {method}.", "GET, HEAD")
             request_id = request_id_of(scope["headers"])
-            send.add = [*request_headers(request_id, "", None, ()), *send.cors]
+            send.add = [*request_headers(request_id), *send.cors]
             await self._ordinary(scope, receive, send)
         else:
             raise self._not_here(path)
@@ -119,7 +119,7 @@ class App:
     async def _tell(scope: Scope, send: "_Started", error: MasaError) -> None:
         request_id = request_id_of(scope["headers"])
         send.add = []
-        headers = [*request_headers(request_id, "", None, ()), *send.cors]
+        headers = [*request_headers(request_id), *send.cors]
         await send_error(send, error, _dialect_for(scope), request_id, headers)
 
 

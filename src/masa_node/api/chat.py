@@ -1,9 +1,10 @@
 """The chat endpoints: from bytes to a `Request`, and from an `Answer` back to bytes. Plain ASGI."""
 
 import asyncio
+import contextlib
 import random
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -18,12 +19,11 @@ from masa_node.api.responses import (
     raw_headers,
     request_headers,
     send_error,
-    send_whole,
 )
 from masa_node.api.route_headers import is_strict, route_of
-from masa_node.chat.answer import StreamedAnswer, WholeAnswer
+from masa_node.chat.answer import Answer, StreamedAnswer
 from masa_node.chat.errors import CallerStalled, MasaError, RequestLoop
-from masa_node.chat.outcome import CALLER_GONE, STATUS_CALLER_GONE, Outcome
+from masa_node.chat.outcome import CALLER_GONE, STATUS_CALLER_GONE, Attempt, Outcome
 from masa_node.chat.query import query_up
 from masa_node.chat.request import (
     DIALECT_OF_ENDPOINT,
@@ -39,7 +39,7 @@ from masa_node.chat.statuses import status_of
 from masa_node.dialects.condensing import REQUEST_DEPTH
 from masa_node.dialects.peek import peek
 from masa_node.dialects.registry import DIALECTS
-from masa_node.routing.dispatch import Dispatcher, Exchange
+from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.steps import readable
 
 # The caller's headers that an LLM gets to see; credentials are not among them (golden test).
@@ -91,21 +91,16 @@ class ChatEndpoints:
             if query:
                 request = msgspec.structs.replace(request, query=query)
         except MasaError as error:
-            reply = [*request_headers(request_id, "", None, ()), *extra]
+            reply = [*request_headers(request_id), *extra]
             size = await send_error(send, error, DIALECT_OF_ENDPOINT[endpoint], request_id, reply)
             self._observe(_refused(request_id, endpoint, status_of(error), error.code, size))
             return
         except ClientDisconnected:
             self._observe(_refused(request_id, endpoint, STATUS_CALLER_GONE, CALLER_GONE, 0))
             return
-        exchange = self._dispatcher.open(request)
-        try:
+        with contextlib.suppress(ClientDisconnected):
             async with DisconnectWatcher(receive):
-                await _ChatResponse(request, exchange, send, extra).give()
-        except ClientDisconnected:
-            pass
-        finally:
-            exchange.close()
+                await self._dispatcher.answer(request, _HttpSink(request, send, extra))
 
     async def _request(
         self, endpoint: Endpoint, request_id: RequestId, scope: Scope, body: bytes, came_s: float
@@ -145,73 +140,65 @@ class ChatEndpoints:
         return tuple(passed)
 
 
-class _ChatResponse:
-    """Writes one exchange's answer, or its error, to the caller."""
+class _HttpSink:
+    """Writes one answer, or its error, to the caller.
 
-    __slots__ = ("_dialect", "_exchange", "_extra", "_request", "_send")
+    A cut answer is never ended cleanly: the error in the dialect, then the connection breaks (no last chunk).
+    """
 
-    def __init__(self, request: Request, exchange: Exchange, send: Send, extra: RawHeaders) -> None:
+    __slots__ = ("_answer", "_extra", "_request", "_send")
+
+    def __init__(self, request: Request, send: Send, extra: RawHeaders) -> None:
         self._request = request
-        self._exchange = exchange
         self._send = send
         self._extra = extra
-        self._dialect = DIALECT_OF_ENDPOINT[request.endpoint]
+        self._answer: Answer | None = None
 
-    async def give(self) -> None:
-        """All of it. Raises nothing but `CancelledError`; a broken stream is left incomplete on purpose."""
-        exchange = self._exchange
-        try:
-            answer = await exchange.answer()
-        except MasaError as error:
-            exchange.begun(status_of(error))
-            size = await send_error(self._send, error, self._dialect, self._request.request_id, self._headers())
-            exchange.ended(error, size)
-            return
-        exchange.begun(answer.status)
-        match answer:
-            case WholeAnswer():
-                headers = self._headers() + raw_headers(answer.headers)
-                await send_whole(self._send, answer.status, headers, answer.body)
-                exchange.ended(None, len(answer.body))
-            case StreamedAnswer():
-                await self._stream(answer)
-
-    async def _stream(self, answer: StreamedAnswer) -> None:
-        headers = self._headers() + _STREAM_HEADERS + raw_headers(answer.headers)
-        await self._send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        try:
-            await self._exchange.send(answer, self._write)
-        except MasaError as error:
-            # Never end a cut answer cleanly: the error in the dialect, then the connection breaks (no last chunk).
-            if not isinstance(error, CallerStalled):
-                frame = DIALECTS[answer.dialect].error_frame(error_text(error, self._request.request_id))
-                await self._is_taken(self._write(frame))
-            self._exchange.ended(error)
-            return
-        if await self._is_taken(self._send({"type": "http.response.body", "body": b"", "more_body": False})):
-            self._exchange.ended(None)
+    async def head(self, answer: Answer, attempts: Sequence[Attempt]) -> None:
+        """See `Sink`."""
+        self._answer = answer
+        headers = self._headers(attempts)
+        if isinstance(answer, StreamedAnswer):
+            headers += _STREAM_HEADERS
+            headers += raw_headers(answer.headers)
         else:
-            self._exchange.ended(CallerStalled("The caller did not take the end of the answer."))
+            headers += raw_headers(answer.headers)
+            headers.append((b"content-length", b"%d" % len(answer.body)))
+        await self._send({"type": "http.response.start", "status": answer.status, "headers": headers})
 
-    async def _is_taken(self, last: Awaitable[None]) -> bool:
+    def piece(self, data: bytes, /) -> Awaitable[None]:
+        """See `Sink`."""
+        return self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self, last: bytes) -> None:
+        """See `Sink`. A whole answer may take longer: it is in memory, and no LLM waits."""
+        message = {"type": "http.response.body", "body": last, "more_body": False}
+        if isinstance(self._answer, StreamedAnswer):
+            await self._within_idle_time(self._send(message))
+        else:
+            await self._send(message)
+
+    async def failed(self, error: MasaError, attempts: Sequence[Attempt]) -> int:
+        """See `Sink`."""
+        request_id = self._request.request_id
+        if self._answer is None:
+            dialect = DIALECT_OF_ENDPOINT[self._request.endpoint]
+            return await send_error(self._send, error, dialect, request_id, self._headers(attempts))
+        frame = DIALECTS[self._answer.dialect].error_frame(error_text(error, request_id))
+        with contextlib.suppress(CallerStalled):
+            await self._within_idle_time(self.piece(frame))
+        return 0
+
+    async def _within_idle_time(self, last: Awaitable[None]) -> None:
         """Write the last there is. A caller who does not read does not hold the slot for ever."""
         try:
             async with asyncio.timeout(self._request.idle_timeout_s):
                 await last
         except TimeoutError:
-            return False
-        return True
+            raise CallerStalled("The caller did not take the end of the answer.") from None
 
-    def _write(self, piece: bytes) -> Awaitable[None]:
-        return self._send({"type": "http.response.body", "body": piece, "more_body": True})
-
-    def _headers(self) -> RawHeaders:
-        provider = self._exchange.served_by
-        served_by = None if provider is None else "local" if provider.is_local else provider.name
-        return (
-            request_headers(self._request.request_id, self._request.model, served_by, self._exchange.attempts)
-            + self._extra
-        )
+    def _headers(self, attempts: Sequence[Attempt]) -> RawHeaders:
+        return request_headers(self._request.request_id, self._request.model, attempts) + self._extra
 
 
 def _comes_from_a_peer(headers: list[tuple[bytes, bytes]]) -> bool:

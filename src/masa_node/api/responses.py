@@ -18,7 +18,7 @@ from masa_node.chat.errors import (
     Unauthorized,
     WrongMethod,
 )
-from masa_node.chat.outcome import Attempt, abridged
+from masa_node.chat.outcome import WON, Attempt, abridged
 from masa_node.chat.request import DialectName, Headers, RequestId
 from masa_node.chat.statuses import is_final, status_of
 from masa_node.dialects.dialect import ErrorText
@@ -125,16 +125,15 @@ def _raw(name: str, value: str) -> tuple[bytes, bytes]:
     return name.encode("latin-1"), value.encode("latin-1", "replace")
 
 
-def request_headers(
-    request_id: RequestId, model: str, served_by: str | None, attempts: Sequence[Attempt]
-) -> RawHeaders:
+def request_headers(request_id: RequestId, model: str = "", attempts: Sequence[Attempt] = ()) -> RawHeaders:
     """The headers that tell how a request went: id, model, who served it, the trail."""
     headers = [(b"x-request-id", request_id.encode())]
     if model:
         headers.append((b"x-masa-model", header_text(model)))
-    if served_by is not None:
-        headers.append((b"x-masa-served-by", header_text(served_by)))
     if attempts:
+        winner = next((attempt for attempt in attempts if attempt.result == WON), None)
+        if winner is not None:
+            headers.append((b"x-masa-served-by", b"local" if winner.is_local else header_text(winner.provider)))
         parts = [
             f"{header_name(a.provider)}={a.result};ms={(a.ended_after_s - a.asked_after_s) * 1000:.0f}"
             for a in abridged(attempts)

@@ -1,6 +1,7 @@
 """What a caller asks: the frozen `Request`, the endpoints it may come through and the dialects spoken there."""
 
 from enum import StrEnum
+from math import inf
 from typing import NewType
 
 import msgspec
@@ -126,8 +127,8 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     that it works. `idle_timeout_s` is the longest silence after such a sign, and between two pieces. `query` is the
     query of the caller's URL, as far as it may travel on. `begin_deadline_s`, on the same clock, is when the first
     piece has to be there whatever signs there were; the later of the two deadlines counts. `requester` is the peer
-    whose request it is; None: the owner's own. `may_translate`: may it be served in another format, where nobody speaks
-    that of its endpoint?
+    whose request it is; None: the owner's own. That peer gives up at `given_up_s`, on the same clock, if it was told of
+    no sign by then. `may_translate`: may it be served in another format, where nobody speaks that of its endpoint?
     """
 
     request_id: RequestId
@@ -144,3 +145,4 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     begin_deadline_s: float = 0.0
     may_translate: bool = True
     query: str = ""
+    given_up_s: float = inf

@@ -1,19 +1,21 @@
 """Has requests answered: who may be asked, how many at once, the timers, the stream, and the outcome at the end."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
 
 from masa_node.chat.answer import Answer, StreamedAnswer, WholeAnswer
 from masa_node.chat.errors import CallerStalled, FirstPieceTimeout, MasaError, ProviderError, Stalled
 from masa_node.chat.outcome import CALLER_GONE, MAX_TRAIL, STATUS_CALLER_GONE, Attempt, Outcome
 from masa_node.chat.request import Request
+from masa_node.chat.statuses import status_of
 from masa_node.routing.admission import SlotPool
 from masa_node.routing.candidates import Arriving, Candidates, Refresh, is_away
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.health import Health, HealthBook
 from masa_node.routing.idle import LONGEST_WITHOUT_COUNTED, IdleTimer
 from masa_node.routing.peer_policy import PeerPolicy
-from masa_node.routing.provider import Provider
+from masa_node.routing.provider import Provider, Sign, no_sign
 from masa_node.routing.racing.attempts import Attempts
 from masa_node.routing.racing.error_rank import best_error
 from masa_node.routing.racing.patience import Patience
@@ -28,8 +30,39 @@ Write = Callable[[bytes], Awaitable[None]]
 Observe = Callable[[Outcome], None]
 
 
+class Sink(Protocol):
+    """Gives one answer to whoever asked, in their protocol. What is called, in this order:
+
+    1. A stream: `head`, each `piece`, `end`. When it breaks, `failed` takes the place of what is missing.
+    2. A whole answer: `head`, then `end` with its body.
+    3. No answer: `failed` alone.
+
+    Each returns when it has written what it was given; until then nothing more is taken from the LLM. `attempts` are
+    those made so far. Whatever else a sink raises ends the request, and comes out of `Dispatcher.answer`.
+    """
+
+    async def head(self, answer: Answer, attempts: Sequence[Attempt]) -> None:
+        """This answer begins: its status and headers."""
+        ...
+
+    def piece(self, data: bytes, /) -> Awaitable[None]:
+        """The next bytes of a stream: whole frames."""
+        ...
+
+    async def end(self, last: bytes) -> None:
+        """The answer is whole with these bytes. Raises `CallerStalled` when nobody takes them in time."""
+        ...
+
+    async def failed(self, error: MasaError, attempts: Sequence[Attempt]) -> int:
+        """There is no answer, or not the rest of it. Returns how many bytes of a body tell so.
+
+        Not called for a caller that takes nothing: nobody would read it.
+        """
+        ...
+
+
 class Exchange:
-    """Call `answer()`, then `send()` if it streams, then `close()`.
+    """Call `answer()`, then `send()` if it streams, then `close()`; or `give()`, which is all but `close()`.
 
     Before the first valid piece anything may be tried again; after it nothing is. The task that runs an exchange owns
     everything under it: cancel it, `close()` it, and the LLM is stopped. `begun` and `ended` note what the caller was
@@ -37,7 +70,13 @@ class Exchange:
     """
 
     def __init__(
-        self, request: Request, admission: SlotPool, candidates: Candidates, stats: ProviderStats, observe: Observe
+        self,
+        request: Request,
+        admission: SlotPool,
+        candidates: Candidates,
+        stats: ProviderStats,
+        observe: Observe,
+        on_sign: Sign,
     ) -> None:
         self._request = request
         self._admission = admission
@@ -49,12 +88,12 @@ class Exchange:
         self._admitted_s: float | None = None
         self._first_piece_s: float | None = None
         self._answer: Answer | None = None
-        self.patience = Patience(request, self._came_s, self._loop)
+        self.patience = Patience(request, self._came_s, self._loop, on_sign)
         self._attempts = Attempts(request, self._came_s, stats, self._loop, self.patience)
         self._error: str | None = CALLER_GONE
         self._status = STATUS_CALLER_GONE
         self._answer_bytes = 0
-        self._closed = False
+        self._outcome: Outcome | None = None
         self._writing = False
 
     @property
@@ -66,6 +105,29 @@ class Exchange:
     def attempts(self) -> list[Attempt]:
         """Who was asked, in the order in which the attempts ended."""
         return self._attempts.trail
+
+    async def give(self, sink: Sink) -> None:
+        """All of the answer, or why there is none. Raises nothing but what the sink does."""
+        try:
+            answer = await self.answer()
+        except MasaError as error:
+            self.begun(status_of(error))
+            self.ended(error, await sink.failed(error, self.attempts))
+            return
+        self.begun(answer.status)
+        await sink.head(answer, self.attempts)
+        if isinstance(answer, WholeAnswer):
+            await sink.end(answer.body)
+            self.ended(None, len(answer.body))
+            return
+        try:
+            await self.send(answer, sink.piece)
+            await sink.end(b"")
+            self.ended(None)
+        except CallerStalled as error:
+            self.ended(error)
+        except MasaError as error:
+            self.ended(error, await sink.failed(error, self.attempts))
 
     async def answer(self) -> Answer:
         """The answer, with its first valid piece. An error of an LLM that the caller should see is an answer too.
@@ -83,6 +145,8 @@ class Exchange:
                 else:
                     answer = await attempts.in_turn(chosen.own)
         except TimeoutError:
+            if self.patience.is_given_up:
+                raise FirstPieceTimeout("the requester's time was over.") from None
             attempts.note_silence()
             raise best_error([self._timed_out(), *attempts.errors]) from None
         except ProviderError as exc:
@@ -137,11 +201,10 @@ class Exchange:
         self._error = error.code if error is not None else None
         self._answer_bytes += body_bytes
 
-    def close(self) -> None:
+    def close(self) -> Outcome:
         """End the exchange: stop the LLM if it still works, give the slot back, report the outcome. Idempotent."""
-        if self._closed:
-            return
-        self._closed = True
+        if self._outcome is not None:
+            return self._outcome
         if self._error == CALLER_GONE and self._has_given_all():  # SDKs close when they have read the terminal frame
             self._error = None
             self._attempts.succeeded()
@@ -151,7 +214,9 @@ class Exchange:
             self._attempts.close()
         if self._admitted_s is not None:
             self._admission.release(self._request.requester or "")
-        self._observe(self._outcome())
+        self._outcome = outcome = self._made_outcome()
+        self._observe(outcome)
+        return outcome
 
     def _timed_out(self) -> FirstPieceTimeout:
         asked = self._who_was_asked()
@@ -190,7 +255,7 @@ class Exchange:
             )
         return self._attempts.broke_off(Stalled(f"{what}, so the answer was cut."))
 
-    def _outcome(self) -> Outcome:
+    def _made_outcome(self) -> Outcome:
         request, answer, attempts, now_s = self._request, self._answer, self._attempts, self._loop.time()
         usage = answer.usage if answer is not None else None
         match answer:
@@ -271,9 +336,24 @@ class Dispatcher:
     def watch(self, watch: Watch | None) -> None:
         self.stats.watch = watch
 
-    def open(self, request: Request) -> Exchange:
+    async def answer(self, request: Request, sink: Sink, on_sign: Sign = no_sign) -> Outcome:
+        """Have one request answered, and give the answer to `sink`, or why there is none. How it went comes back.
+
+        `on_sign` is called at each sign of life before the first piece. Raises nothing but what the sink does. In
+        every case, also when this is cancelled at any await: the LLM is stopped if it still works, the slot is given
+        back, and the outcome was observed exactly once. Cancelled in the middle of a stream, it says that the caller
+        has gone, unless the caller had a whole answer by then.
+        """
+        exchange = self.open(request, on_sign)
+        try:
+            await exchange.give(sink)
+        finally:
+            outcome = exchange.close()
+        return outcome
+
+    def open(self, request: Request, on_sign: Sign = no_sign) -> Exchange:
         """Begin one request. The exchange must be closed in every case, also when nothing was asked of it yet."""
-        return Exchange(request, self.admission, self._candidates, self.stats, self.observe)
+        return Exchange(request, self.admission, self._candidates, self.stats, self.observe, on_sign)
 
     def health_of(self, provider: Provider) -> Health:
         """The health record of a provider."""

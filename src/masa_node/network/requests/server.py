@@ -2,28 +2,27 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 import structlog
 
-from masa_node.chat.answer import StreamedAnswer, WholeAnswer
+from masa_node.chat.answer import Answer, StreamedAnswer, WholeAnswer
 from masa_node.chat.errors import (
     BodyTooLarge,
     BodyTooSlow,
     CallerError,
     CallerStalled,
     ErrorAnswer,
-    FirstPieceTimeout,
     MasaError,
     PeerBusy,
     PeerRefused,
     ProtocolFault,
     ProviderError,
 )
+from masa_node.chat.outcome import Attempt
 from masa_node.chat.query import query_to_peer
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, VIA_PEER, Endpoint, Headers, Privacy, Request, RequestId
-from masa_node.chat.statuses import status_of
 from masa_node.dialects.condensing import REQUEST_DEPTH
 from masa_node.network.requests.body_check import check_body
 from masa_node.network.requests.errors import ABOUT_THE_OWNERS_KEY, failure_of
@@ -32,9 +31,9 @@ from masa_node.network.requests.quotas import MAX_REFUSALS_TOLD, MAX_REQUESTS_PE
 from masa_node.network.requests.request_reader import RequesterGone, RequestReader
 from masa_node.network.requests.response_writer import ResponseWriter
 from masa_node.network.requests.sharing import SharedCatalog
-from masa_node.network.requests.sign_teller import SignTeller, StreamTeller
+from masa_node.network.requests.sign_teller import SignTeller
 from masa_node.network.transport.interfaces import NodeId, Stream, short_id
-from masa_node.routing.dispatch import Dispatcher, Exchange
+from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.steps import readable
 
 REQUEST_WITHIN_S = 30.0  # for all of a request to arrive: MAX_BODY's default over a bad line of 0.5 MB/s takes 20 s
@@ -119,7 +118,7 @@ class PeerServer:
             small = await readable(body, REQUEST_DEPTH)
             check_body(small, endpoint, header.model, wants_stream=header.wants_stream)
             request = self._request(peer, header, endpoint, body, came_s)
-            await self._answer(request, came_s + header.first_piece_within_ms / 1000, incoming, stream)
+            await self._answer(request, incoming, stream)
         finally:
             incoming.close()
 
@@ -145,86 +144,84 @@ class PeerServer:
             requester=peer,
             query=query_to_peer(header.query or ""),
             begin_deadline_s=came_s + self._limits.begin_timeout_s,
+            given_up_s=came_s + header.first_piece_within_ms / 1000,
         )
 
-    async def _answer(self, request: Request, patience_s: float, incoming: RequestReader, stream: Stream) -> None:
-        """From here on the exchange is stopped at once when the requester gives up, whatever is being waited for."""
+    async def _answer(self, request: Request, incoming: RequestReader, stream: Stream) -> None:
+        """From here on everything is stopped at once when the requester gives up, whatever is being waited for."""
         out = ResponseWriter(stream, request.model)
-        exchange = self._dispatcher.open(request)
         try:
             async with asyncio.TaskGroup() as group:
                 watcher = group.create_task(incoming.watch(out))
-                await _give(request, exchange, out, patience_s, group)
-                exchange.close()
+                signs = SignTeller(out, group)
+                try:
+                    outcome = await self._dispatcher.answer(request, _PeerSink(request, out, signs), signs.sign)
+                finally:
+                    signs.stop()
+                linger_s = 0.0 if outcome.error == CallerStalled.code else LINGER_S
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LINGER_S):
+                    async with asyncio.timeout(linger_s):
                         await watcher
         except* RequesterGone:
             pass
-        finally:
-            exchange.close()
         if incoming.fault is not None:
             raise incoming.fault
 
 
-async def _give(
-    request: Request, exchange: Exchange, out: ResponseWriter, patience_s: float, group: asyncio.TaskGroup
-) -> None:
-    """The whole answer, or why there is none. Raises `RequesterGone`."""
-    try:
-        async with asyncio.timeout_at(patience_s) as patience, SignTeller(out, patience, group) as teller:
-            exchange.patience.on_sign = teller.sign
-            answer = await exchange.answer()
-    except TimeoutError:
-        error = FirstPieceTimeout("the requester's time was over.")
-        await _fail(error, request, exchange, out)
-        return
-    except MasaError as error:
-        await _fail(error, request, exchange, out)
-        return
-    exchange.begun(answer.status)
-    match answer:
-        case WholeAnswer():
-            await out.whole(answer, request.idle_timeout_s)
-            exchange.ended(None, len(answer.body))
-        case StreamedAnswer():
-            await _stream(answer, request, exchange, out, group)
+class _PeerSink:
+    """Writes one answer, or its failure, to the peer. Raises `RequesterGone`, also when nothing is taken for the idle
+    time: a peer that does not read does not hold the slot for ever.
+    """
+
+    __slots__ = ("_answer", "_out", "_request", "_signs", "piece")
+
+    def __init__(self, request: Request, out: ResponseWriter, signs: SignTeller) -> None:
+        self._request = request
+        self._out = out
+        self._signs = signs
+        self._answer: Answer | None = None
+        self.piece = out.write
+
+    async def head(self, answer: Answer, attempts: Sequence[Attempt]) -> None:
+        """See `Sink`. It is written with the first bytes that follow."""
+        del attempts
+        await self._signs.settle()
+        self._answer = answer
+        if isinstance(answer, StreamedAnswer):
+            self._out.begin(answer)
+            self._signs.follow(answer)
+
+    async def end(self, last: bytes) -> None:
+        """See `Sink`."""
+        self._signs.stop()
+        match self._answer:
+            case WholeAnswer() as answer:
+                await self._out.whole(answer, self._request.idle_timeout_s)
+            case StreamedAnswer(usage=usage):
+                await self._in_time(self._out.end(usage, last))
+            case None:
+                pass
+
+    async def failed(self, error: MasaError, attempts: Sequence[Attempt]) -> int:
+        """See `Sink`. An LLM's own words are passed on as they are, but for those about the key of its owner."""
+        del attempts
+        await self._signs.settle()
+        if self._answer is None and isinstance(error, ErrorAnswer) and _may_be_read(error):
+            await self._out.error(error, DIALECT_OF_ENDPOINT[self._request.endpoint], self._request.idle_timeout_s)
+        else:
+            await self._in_time(self._out.fail(failure_of(error)))
+        return 0
+
+    async def _in_time(self, last: Awaitable[None]) -> None:
+        try:
+            async with asyncio.timeout(self._request.idle_timeout_s):
+                await last
+        except TimeoutError:
+            raise RequesterGone from None
 
 
-async def _stream(
-    answer: StreamedAnswer, request: Request, exchange: Exchange, out: ResponseWriter, group: asyncio.TaskGroup
-) -> None:
-    out.begin(answer)
-    try:
-        with StreamTeller(out, answer, group):
-            await exchange.send(answer, out.write)
-    except CallerStalled as error:
-        exchange.ended(error)
-        raise RequesterGone from None
-    except MasaError as error:
-        await _in_time(request, out.fail(failure_of(error)))
-        exchange.ended(error)
-        return
-    await _in_time(request, out.end(answer.usage))
-    exchange.ended(None)
-
-
-async def _fail(error: MasaError, request: Request, exchange: Exchange, out: ResponseWriter) -> None:
-    exchange.begun(status_of(error))
-    if isinstance(error, ErrorAnswer) and error.is_json and error.status not in ABOUT_THE_OWNERS_KEY:
-        await out.error(error, DIALECT_OF_ENDPOINT[request.endpoint], request.idle_timeout_s)
-    else:
-        await _in_time(request, out.fail(failure_of(error)))
-    exchange.ended(error)
-
-
-async def _in_time(request: Request, last: Coroutine[None, None, None]) -> None:
-    """A peer who does not read does not hold the slot for ever."""
-    try:
-        async with asyncio.timeout(request.idle_timeout_s):
-            await last
-    except TimeoutError:
-        raise RequesterGone from None
+def _may_be_read(error: ErrorAnswer) -> bool:
+    return error.is_json and error.status not in ABOUT_THE_OWNERS_KEY
 
 
 async def _refuse(quota: PeerQuota, stream: Stream, error: MasaError) -> None:

@@ -3,8 +3,6 @@ after.
 """
 
 import asyncio
-from types import TracebackType
-from typing import Self
 
 from masa_node.chat.answer import StreamedAnswer
 from masa_node.network.requests.response_writer import ResponseWriter
@@ -15,17 +13,14 @@ MOST_IN_A_ROW = 4_000  # without a piece; beyond 4 096 a peer takes it for a flo
 
 
 class SignTeller:
-    """An async context manager around the wait for the first piece: nothing of it is under way afterwards.
-
-    `sign` tells of one sign of life, now or with those of the next second. From the first on `patience`, the time
-    that the peer gave, has no end: the peer ends its request itself when it wants no more.
+    """Of one request. Call `sign` at each sign of life before the first piece, then `settle`, then `follow` if it
+    streams, and `stop` in every case.
     """
 
-    __slots__ = ("_group", "_loop", "_out", "_patience", "_telling", "_timer", "_told_s")
+    __slots__ = ("_answer", "_frames", "_group", "_left", "_loop", "_out", "_received", "_telling", "_timer", "_told_s")
 
-    def __init__(self, out: ResponseWriter, patience: asyncio.Timeout, group: asyncio.TaskGroup) -> None:
+    def __init__(self, out: ResponseWriter, group: asyncio.TaskGroup) -> None:
         self._out = out
-        self._patience = patience
         self._group = group
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -33,62 +28,41 @@ class SignTeller:
         self._told_s: float | None = None
 
     def sign(self) -> None:
-        """The LLM has shown that it works."""
+        """The LLM has shown that it works: the peer is told now, or with the signs of the next second."""
         if self._timer is not None:
             return
         now_s = self._loop.time()
-        if self._told_s is not None:
-            at_s = max(now_s, self._told_s + EVERY_S)
-        else:
-            at_s = now_s + FIRST_AFTER_S
-            if not self._patience.expired():
-                self._patience.reschedule(None)
-        self._timer = self._loop.call_at(at_s, self._tell)
+        at_s = now_s + FIRST_AFTER_S if self._told_s is None else max(now_s, self._told_s + EVERY_S)
+        self._timer = self._loop.call_at(at_s, self._tell_of_signs)
 
-    def _tell(self) -> None:
-        self._timer = None
-        self._told_s = self._loop.time()
-        if self._telling is None or self._telling.done():  # else the peer takes nothing now
-            self._telling = _tell_alive(self._out, self._group)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+    async def settle(self) -> None:
+        """Nothing is being told any more when this returns."""
+        self.stop()
         if self._telling is not None and not self._telling.done():
             self._telling.cancel()  # it writes all of its frame or nothing
             await asyncio.wait((self._telling,))
 
-
-class StreamTeller:
-    """A context manager around the sending of a stream. A frame of megabytes is held back until all of it is here:
-    meanwhile the peer is told once in EVERY_S that its bytes go on to come.
-    """
-
-    __slots__ = ("_answer", "_frames", "_group", "_left", "_out", "_received", "_telling", "_timer")
-
-    def __init__(self, out: ResponseWriter, answer: StreamedAnswer, group: asyncio.TaskGroup) -> None:
-        self._out = out
+    def follow(self, answer: StreamedAnswer) -> None:
+        """This is passed on from now on. A frame of megabytes is held back until all of it is here: meanwhile the peer
+        is told once in EVERY_S that its bytes go on to come.
+        """
         self._answer = answer
-        self._group = group
-        self._telling: asyncio.Task[None] | None = None
-
-    def __enter__(self) -> None:
-        self._note()
         self._left = MOST_IN_A_ROW
+        self._note()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._timer.cancel()
+    def stop(self) -> None:
+        """Begin to tell nothing more. Idempotent."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _tell_of_signs(self) -> None:
+        self._timer = None
+        self._told_s = self._loop.time()
+        self._tell()
 
     def _note(self) -> None:
         self._received, self._frames = self._answer.received(), self._out.frames
-        self._timer = asyncio.get_running_loop().call_later(EVERY_S, self._look)
+        self._timer = self._loop.call_later(EVERY_S, self._look)
 
     def _look(self) -> None:
         has_sent = self._out.frames != self._frames
@@ -96,15 +70,16 @@ class StreamTeller:
         self._note()
         if has_sent:
             self._left = MOST_IN_A_ROW
-        elif has_come and self._left and (self._telling is None or self._telling.done()):
-            self._left -= 1
-            self._telling = _tell_alive(self._out, self._group)
+        elif has_come and self._left:
+            self._left -= self._tell()
 
-
-def _tell_alive(out: ResponseWriter, group: asyncio.TaskGroup) -> asyncio.Task[None] | None:
-    telling = out.alive()
-    try:
-        return group.create_task(telling)
-    except RuntimeError:  # the group has begun to end: the peer is told how
-        telling.close()
-        return None
+    def _tell(self) -> bool:
+        """Write it, unless the last one is still being written: then the peer takes nothing now."""
+        if self._telling is not None and not self._telling.done():
+            return False
+        telling = self._out.alive()
+        try:
+            self._telling = self._group.create_task(telling)
+        except RuntimeError:  # the group has begun to end: the peer is told how
+            telling.close()
+        return True

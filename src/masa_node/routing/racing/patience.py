@@ -8,6 +8,8 @@ word that its LLM has begun. It never wins a race. The rules:
 3. One that has shown some fails when no more came for LLM_IDLE_TIMEOUT, and never before the deadline of rule 1.
 4. When the last one that had shown some fails after the deadline, those that are asked instead have LLM_TIMEOUT again.
 5. Signs alone keep no request for ever: LLM_BEGIN_TIMEOUT is the end of all of it.
+6. A peer whose request it is may give up before the deadline of rule 1, unless it is told of a sign by then. That is
+   held against nobody who was asked.
 """
 
 import asyncio
@@ -23,7 +25,7 @@ class Patience:
     """The timers of one request until its first piece: an async context manager whose body is cancelled, with
     `TimeoutError`, when the time is over.
 
-    `has_signs` tells whether anybody has shown a sign of life. `on_sign`, where there is one, is called at each sign.
+    `has_signs` tells whether anybody has shown a sign of life. `on_sign` is called at each sign.
     """
 
     __slots__ = (
@@ -31,16 +33,16 @@ class Patience:
         "_came_s",
         "_clock",
         "_loop",
+        "_on_sign",
         "_request",
         "_running",
         "_silent_until_s",
         "_timer",
         "end_s",
         "has_signs",
-        "on_sign",
     )
 
-    def __init__(self, request: Request, came_s: float, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, request: Request, came_s: float, loop: asyncio.AbstractEventLoop, on_sign: Sign) -> None:
         self._request = request
         self._came_s = came_s
         self._loop = loop
@@ -50,7 +52,7 @@ class Patience:
         self._timer: asyncio.TimerHandle | None = None
         self.end_s = max(request.begin_deadline_s, request.first_piece_deadline_s)
         self.has_signs = False
-        self.on_sign: Sign | None = None
+        self._on_sign = on_sign
 
     def pulse(self, name: str) -> "Pulse":
         """The signs of one provider that is asked now."""
@@ -60,6 +62,11 @@ class Patience:
         """Has this provider, which is being asked, shown a sign of life?"""
         pulse = self._running.get(name)
         return pulse is not None and pulse.seen_s is not None
+
+    @property
+    def is_given_up(self) -> bool:
+        """Is it the requester's own time that is over?"""
+        return not self.has_signs and self._request.given_up_s < self._request.first_piece_deadline_s
 
     @property
     def is_at_end(self) -> bool:
@@ -77,7 +84,7 @@ class Patience:
         return self._request.idle_timeout_s
 
     async def __aenter__(self) -> Self:
-        self._clock = asyncio.timeout_at(self._request.first_piece_deadline_s)
+        self._clock = asyncio.timeout_at(min(self._request.first_piece_deadline_s, self._request.given_up_s))
         await self._clock.__aenter__()
         return self
 
@@ -115,8 +122,7 @@ class Patience:
             self.has_signs = True
             self._clock.reschedule(self.end_s)
             self._look_at(self._request.first_piece_deadline_s)
-        if self.on_sign is not None:
-            self.on_sign()
+        self._on_sign()
 
     # ---- the timer: set for the first who may be out of time; signs that come until then do not move it ----
 
