@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masa_node.api.chat import PASSED_UP
 from masa_node.api.route_headers import PRIVACY, RACE, route_of
 from masa_node.chat.errors import BadHeader
+from masa_node.chat.headers import TO_LLMS
 from masa_node.chat.request import Privacy, RaceMode, RaceRule
 from masa_node.routing.racing.race import MAX_WIDTH
 from tests.api.raw_http import ask_once, chat, post
@@ -120,7 +120,7 @@ def test_any_bytes_are_understood_or_refused(value: bytes) -> None:
 
 
 def test_they_are_not_passed_up() -> None:
-    assert not {RACE_NAME, PRIVACY_NAME} & PASSED_UP
+    assert not {RACE_NAME.decode(), PRIVACY_NAME.decode()} & TO_LLMS
 
 
 async def test_a_node_takes_them_and_refuses_what_it_does_not_understand(node: ServingNode) -> None:

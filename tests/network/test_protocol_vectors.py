@@ -6,10 +6,10 @@ import msgspec
 import pytest
 
 from masa_node.chat.errors import ProtocolFault, ProviderError
+from masa_node.chat.headers import FROM_PEERS, TO_PEERS
 from masa_node.network.links.control import Beat, Hello, RefusalCode, Refused
 from masa_node.network.links.frames import FrameKind, FrameReader, frame, header_frame, read_header
 from masa_node.network.links.vouchers import Voucher, make_voucher, open_voucher
-from masa_node.network.requests import frames
 from masa_node.network.requests.frames import Alive, AnswerEnd, AnswerHead, Credit, RequestFailure, RequestHeader
 from masa_node.network.transport.interfaces import NodeId
 from masa_node.network.transport.iroh.keys import IrohKeys
@@ -93,7 +93,7 @@ def test_every_field_is_described(form: type[msgspec.Struct]) -> None:
         assert f"| `{name}` |" in PROTOCOL
 
 
-@pytest.mark.parametrize("name", sorted(frames.HEADERS_TO_PEERS | frames.HEADERS_FROM_PEERS))
+@pytest.mark.parametrize("name", sorted(TO_PEERS | FROM_PEERS))
 def test_every_header_that_crosses_is_described(name: str) -> None:
     assert f"`{name}`" in PROTOCOL
 

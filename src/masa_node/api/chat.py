@@ -23,6 +23,7 @@ from masa_node.api.responses import (
 from masa_node.api.route_headers import is_strict, route_of
 from masa_node.chat.answer import Answer, StreamedAnswer
 from masa_node.chat.errors import CallerStalled, MasaError, RequestLoop
+from masa_node.chat.headers import TO_LLMS, VIA
 from masa_node.chat.outcome import CALLER_GONE, STATUS_CALLER_GONE, Attempt, Outcome
 from masa_node.chat.query import query_up
 from masa_node.chat.request import (
@@ -42,12 +43,9 @@ from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.steps import readable
 
-# The caller's headers that an LLM gets to see; credentials are not among them (golden test).
-PASSED_UP = frozenset(
-    {b"content-type", b"accept", b"anthropic-version", b"anthropic-beta", b"openai-beta", b"traceparent", b"tracestate"}
-)
+_TO_LLMS = {name.encode(): name for name in TO_LLMS}
 MODEL_IN_PATH = "masa_node.model_in_path"  # in the scope of a request whose model's name is in its path
-_VIA = b"x-masa-via"
+_VIA = VIA.encode()
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _STREAM_HEADERS: RawHeaders = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
 
@@ -127,8 +125,8 @@ class ChatEndpoints:
         via = self._instance
         passed: list[tuple[str, str]] = []
         for name, value in headers:
-            if name in PASSED_UP:
-                passed.append((name.decode(), value.decode("latin-1")))
+            if name in _TO_LLMS:
+                passed.append((_TO_LLMS[name], value.decode("latin-1")))
             elif name == _VIA:
                 came_by = value.decode("latin-1")
                 if self._instance in came_by:
@@ -136,7 +134,7 @@ class ChatEndpoints:
                         "The LLM URL of this node leads back to this node. Set LLM_CHAT_URL to an LLM server."
                     )
                 via = f"{came_by},{via}"
-        passed.append(("x-masa-via", via))
+        passed.append((VIA, via))
         return tuple(passed)
 
 

@@ -18,6 +18,7 @@ from masa_node.chat.errors import (
     Unauthorized,
     WrongMethod,
 )
+from masa_node.chat.headers import WHEN_TO_ASK_AGAIN
 from masa_node.chat.outcome import WON, Attempt, abridged
 from masa_node.chat.request import DialectName, Headers, RequestId
 from masa_node.chat.statuses import is_final, status_of
@@ -40,7 +41,6 @@ _IS_JSON = re.compile(rb"application/([\w.-]+\+)?json\s*(;|$)", re.IGNORECASE)
 _RUNS_IN_BROWSERS = re.compile(r"html|xml|svg|script|css|pdf|multipart", re.IGNORECASE)
 # What an LLM's error brings along that is wrong for an error in our words.
 _OF_THE_BODY = (_CONTENT_TYPE, b"request-id")
-_WHEN_TO_ASK_AGAIN = frozenset({"retry-after", "retry-after-ms", "x-ms-retry-after-ms", "x-should-retry"})
 _SHOULD_RETRY = b"x-should-retry"
 _UNAVAILABLE = 503
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
@@ -88,7 +88,7 @@ async def send_error(
 
 def _says_when(error: ErrorAnswer) -> bool:
     """Does the LLM itself say whether to ask again, and when?"""
-    return any(name in _WHEN_TO_ASK_AGAIN for name, _ in error.headers)
+    return any(name in WHEN_TO_ASK_AGAIN for name, _ in error.headers)
 
 
 def _labelled_as_json(headers: Headers) -> RawHeaders:

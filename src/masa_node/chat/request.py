@@ -98,7 +98,7 @@ class Privacy(StrEnum):
     ANY = "any"
 
 
-# A word of `x-masa-via` beside nodes' own: a peer asked for this, and whoever reads it asks no peer again.
+# A word of `headers.VIA` beside nodes' own: a peer asked for this, and whoever reads it asks no peer again.
 VIA_PEER = "peer"
 
 

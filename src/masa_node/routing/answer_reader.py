@@ -8,6 +8,7 @@ from typing import Protocol
 
 from masa_node.chat.answer import Answer, StreamedAnswer, Usage, WholeAnswer
 from masa_node.chat.errors import BrokenAnswer, EncodedAnswer, ErrorAnswer, NotAnAnswer
+from masa_node.chat.headers import passes_from_llm
 from masa_node.chat.request import Headers
 from masa_node.dialects.choices import Choices, Endings
 from masa_node.dialects.condensing import ANSWER_DEPTH, LARGE_BYTES
@@ -32,13 +33,6 @@ STREAM_TYPES = frozenset(
     {"text/event-stream", "application/x-ndjson", "application/ndjson", "application/jsonl", "application/stream+json"}
 )
 _WHOLE = frozenset({"application/json", "text/html", "application/problem+json"})
-_PASSED_BACK = frozenset(
-    {
-        *("content-type", "retry-after", "retry-after-ms", "x-ms-retry-after-ms", "x-should-retry"),
-        *("request-id", "openai-processing-ms", "openai-version"),
-    }
-)
-_PASSED_BACK_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-", "ratelimit-")
 _PAGE = b"<"
 LOOKED_AT_BYTES = 2 * 1024  # of frames in one go: seven hundred of the smallest, which takes some 5 ms
 _SUCCESS = range(200, 300)
@@ -132,9 +126,7 @@ async def _gather(response: Response, gathered: Gathered, begun: bytes = b"") ->
 
 def passed_back(response: Response) -> Headers:
     """The response's headers that the caller gets: content type, rate limits, the vendor's request id."""
-    return tuple(
-        pair for pair in response.headers if pair[0] in _PASSED_BACK or pair[0].startswith(_PASSED_BACK_PREFIXES)
-    )
+    return tuple(pair for pair in response.headers if passes_from_llm(pair[0]))
 
 
 async def check_status(response: Response, dialect: Dialect) -> None:

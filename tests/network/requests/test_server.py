@@ -24,10 +24,11 @@ from masa_node.chat.errors import (
     TlsFailed,
     Unreachable,
 )
+from masa_node.chat.headers import TO_PEERS
 from masa_node.chat.request import DialectName, Endpoint, Privacy, RequestId
 from masa_node.network.links.frames import FrameKind, frame, header_frame
 from masa_node.network.requests.errors import failure_of
-from masa_node.network.requests.frames import HEADERS_TO_PEERS, RequestHeader, headers_to_peer
+from masa_node.network.requests.frames import RequestHeader, headers_to_peer
 from masa_node.network.requests.server import LINGER_S, ServingLimits
 from masa_node.network.requests.sharing import SharePolicy
 from masa_node.network.transport.interfaces import NodeId
@@ -77,7 +78,7 @@ async def test_the_callers_request_id_reaches_no_peer_and_no_log_of_one() -> Non
 
 @virtual_time
 async def test_exactly_these_header_names_cross_to_a_peer() -> None:
-    assert sorted(HEADERS_TO_PEERS) == [
+    assert sorted(TO_PEERS) == [
         "accept",
         "anthropic-beta",
         "anthropic-version",
@@ -89,10 +90,10 @@ async def test_exactly_these_header_names_cross_to_a_peer() -> None:
     secret = ("authorization", "cookie", "x-api-key", "x-masa-via", "user-agent", "proxy-authorization", "host")
     llm = provider(WHOLE)
     async with world(Node((llm,)).serve) as here:
-        headers = tuple((name, f"v-{name}") for name in (*sorted(HEADERS_TO_PEERS), *secret))
+        headers = tuple((name, f"v-{name}") for name in (*sorted(TO_PEERS), *secret))
         await take(here.peer, ask(b'{"model":"tiny"}', wants_stream=False, headers=headers))
     (asked,) = llm.asked
-    assert dict(asked.headers) == {name: f"v-{name}" for name in HEADERS_TO_PEERS} | {"x-masa-via": "peer,here"}
+    assert dict(asked.headers) == {name: f"v-{name}" for name in TO_PEERS} | {"x-masa-via": "peer,here"}
 
 
 def test_the_asking_node_sends_no_other_header() -> None:

@@ -13,21 +13,13 @@ from msgspec import UNSET, Meta, UnsetType
 
 from masa_node.chat.answer import Usage
 from masa_node.chat.errors import PeerRefused
+from masa_node.chat.headers import FROM_PEERS, TO_PEERS
 from masa_node.chat.query import MAX_PEER_QUERY_CHARS, query_to_peer
 from masa_node.chat.request import Headers, Request
 from masa_node.dialects.fields import Tokens
 from masa_node.dialects.peek import MAX_MODEL_CHARS
 from masa_node.network.links.frames import FrameKind, frame, header_frame
 from masa_node.network.transport.foreign_text import MAX_MESSAGE_CHARS
-
-# The caller's headers that a peer gets to see, and no other: what the LLM needs, and the trace (golden test).
-HEADERS_TO_PEERS = frozenset(
-    {"content-type", "accept", "anthropic-version", "anthropic-beta", "openai-beta", "traceparent", "tracestate"}
-)
-# What comes back with an answer. The rest (rate limits, request ids) is about the other owner's account.
-HEADERS_FROM_PEERS = frozenset(
-    {"content-type", "retry-after", "retry-after-ms", "x-ms-retry-after-ms", "x-should-retry"}
-)
 
 CHUNK_BYTES = 64 * 1024  # of a body or an answer in one frame: as much as one read of the transport gives
 MIN_CHUNK_BYTES = 1024  # of a body, but for its last frame: a body of many tiny frames is work without an end
@@ -136,7 +128,7 @@ def chunk_frames(kind: FrameKind, data: bytes) -> Iterator[bytes]:
 
 def headers_to_peer(headers: Headers) -> Headers:
     """Those that may cross. Raises `PeerRefused` when they are more or longer than a peer would take."""
-    passed = tuple(pair for pair in headers if pair[0] in HEADERS_TO_PEERS)
+    passed = tuple(pair for pair in headers if pair[0] in TO_PEERS)
     if len(passed) > MAX_PEER_HEADERS or any(len(value) > MAX_VALUE_CHARS for _, value in passed):
         raise PeerRefused(
             f"no peer takes more than {MAX_PEER_HEADERS} headers of {MAX_VALUE_CHARS} characters; the request has more."
@@ -146,7 +138,7 @@ def headers_to_peer(headers: Headers) -> Headers:
 
 def headers_from_peer(headers: Headers) -> Headers:
     """Those that may come back, whoever sends them."""
-    return tuple(pair for pair in headers if pair[0] in HEADERS_FROM_PEERS and is_header_value(pair[1]))
+    return tuple(pair for pair in headers if pair[0] in FROM_PEERS and is_header_value(pair[1]))
 
 
 def is_header_value(text: str) -> bool:

@@ -20,13 +20,14 @@ from masa_node.chat.errors import (
     ProtocolFault,
     ProviderError,
 )
+from masa_node.chat.headers import TO_PEERS, VIA
 from masa_node.chat.outcome import Attempt
 from masa_node.chat.query import query_to_peer
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, VIA_PEER, Endpoint, Headers, Privacy, Request, RequestId
 from masa_node.dialects.condensing import REQUEST_DEPTH
 from masa_node.network.requests.body_check import check_body
 from masa_node.network.requests.errors import ABOUT_THE_OWNERS_KEY, failure_of
-from masa_node.network.requests.frames import HEADERS_TO_PEERS, RequestHeader, is_header_value
+from masa_node.network.requests.frames import RequestHeader, is_header_value
 from masa_node.network.requests.quotas import MAX_REFUSALS_TOLD, MAX_REQUESTS_PER_PEER, PeerQuota, QuotaRules, Quotas
 from masa_node.network.requests.request_reader import RequesterGone, RequestReader
 from masa_node.network.requests.response_writer import ResponseWriter
@@ -71,7 +72,7 @@ class PeerServer:
         self._dispatcher = dispatcher
         self._shared = shared
         self._limits = limits
-        self._via = ("x-masa-via", f"{VIA_PEER},{instance}")
+        self._via = (VIA, f"{VIA_PEER},{instance}")
         self._quotas = Quotas(QuotaRules(limits.requests_per_minute, limits.max_body_bytes, limits.requests_per_peer))
 
     async def serve(self, peer: NodeId, stream: Stream) -> None:
@@ -242,7 +243,7 @@ async def _refuse(quota: PeerQuota, stream: Stream, error: MasaError) -> None:
 
 def _headers_up(headers: Headers) -> Headers:
     """Those that the LLM may see, whoever sends them. Raises `PeerRefused` for what no HTTP header can hold."""
-    passed = tuple(pair for pair in headers if pair[0] in HEADERS_TO_PEERS)
+    passed = tuple(pair for pair in headers if pair[0] in TO_PEERS)
     if not all(is_header_value(value) for _, value in passed):
         raise PeerRefused("a header of the request holds a letter that no HTTP header can.")
     return passed

@@ -1,0 +1,27 @@
+"""Which headers pass, and where: the only list of it. What is not named here goes no further. Pure."""
+
+# From the caller to the LLM: what it needs, and the trace. Credentials are not among them.
+TO_LLMS = frozenset(
+    {"content-type", "accept", "anthropic-version", "anthropic-beta", "openai-beta", "traceparent", "tracestate"}
+)
+
+# From the caller to a peer, and from a peer to the LLM: all of those.
+TO_PEERS = TO_LLMS
+
+# An LLM's or a peer's word on whether to ask again, and when.
+WHEN_TO_ASK_AGAIN = frozenset({"retry-after", "retry-after-ms", "x-ms-retry-after-ms", "x-should-retry"})
+
+# From an own LLM server to the caller: also rate limits, the vendor's request id, and how long it took.
+_FROM_LLMS = frozenset({"content-type", *WHEN_TO_ASK_AGAIN, "request-id", "openai-processing-ms", "openai-version"})
+_FROM_LLMS_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-", "ratelimit-")
+
+# From a peer: the rest (rate limits, request ids) is about the other owner's account.
+FROM_PEERS = frozenset({"content-type", *WHEN_TO_ASK_AGAIN})
+
+# Between nodes and LLM servers: who has had a request, so that it does not travel in circles.
+VIA = "x-masa-via"
+
+
+def passes_from_llm(name: str) -> bool:
+    """Does this header of an own LLM server's answer reach the caller?"""
+    return name in _FROM_LLMS or name.startswith(_FROM_LLMS_PREFIXES)
