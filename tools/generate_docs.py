@@ -13,6 +13,7 @@ import typer
 
 from masa_node.api.openapi import operations
 from masa_node.api.route_headers import PRIVACY, PRIVACY_FORM, RACE, RACE_FORM, STRICT
+from masa_node.api.routes import GETS
 from masa_node.chat import errors
 from masa_node.chat.statuses import status_of_kind
 from masa_node.cli.main import app
@@ -55,7 +56,7 @@ def endpoints() -> str:
         "| endpoint | what it is |",
         "|---|---|",
     ]
-    for method, path, about in operations():
+    for method, path, about in operations(GETS):
         lines.append(f"| `{method} {path}` | {about} |")
     lines += [
         "",

@@ -13,13 +13,14 @@ from schemathesis import Case, GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from masa_node.api.openapi import describe
-from masa_node.api.paths import CHAT_ENDPOINTS, GET_PATHS, SEARCH_PATH
+from masa_node.api.paths import CHAT_ENDPOINTS, SEARCH_PATH
+from masa_node.api.routes import GET_PATHS, GETS
 from masa_node.chat.request import RUN_PATH
 from tests.api.raw_http import MODEL, ask_once, get
 from tests.api.serving import ServingNode
 
 DESCRIBED: dict[str, list[str]] = {
-    path: list(methods) for path, methods in json.loads(json.dumps(describe()["paths"])).items()
+    path: list(methods) for path, methods in json.loads(json.dumps(describe(GETS)["paths"])).items()
 }
 NOT_SPOKEN = "speaks the format of this endpoint"
 BOUNDED = settings(

@@ -1,7 +1,8 @@
 import re
 from pathlib import Path
 
-from masa_node.api.paths import CHAT_ENDPOINTS, GET_PATHS
+from masa_node.api.paths import CHAT_ENDPOINTS
+from masa_node.api.routes import GET_PATHS
 from masa_node.node.settings.docs import setting_docs
 from tools.generate_docs import DOCS, stale_pages
 

@@ -9,7 +9,7 @@ from masa_node.api import models
 from masa_node.api.chat import MODEL_IN_PATH, ChatEndpoints, request_id_of
 from masa_node.api.families import offers_for
 from masa_node.api.guard import ADMITTED, Guard
-from masa_node.api.paths import CHAT_ENDPOINTS, GET_PATHS, dialect_of_path, is_get, not_done_here, place_of
+from masa_node.api.paths import CHAT_ENDPOINTS, dialect_of_path, not_done_here, place_of
 from masa_node.api.request_body import HELD_BODY, ClientDisconnected, HeldBody
 from masa_node.api.responses import (
     AsgiMessage,
@@ -21,7 +21,7 @@ from masa_node.api.responses import (
     send_error,
     send_whole,
 )
-from masa_node.api.routes import NodeView, ordinary_endpoints
+from masa_node.api.routes import GET_PATHS, NodeView, is_get, ordinary_endpoints
 from masa_node.api.show import ShowEndpoint
 from masa_node.chat.errors import Bug, MasaError, UnknownPath, WrongMethod
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint

@@ -11,28 +11,10 @@ from masa_node.chat.errors import BadModel
 from masa_node.chat.request import ENDPOINT_PATHS, DialectName, Endpoint
 
 CHAT_ENDPOINTS: dict[str, Endpoint] = {path: endpoint for endpoint, paths in ENDPOINT_PATHS.items() for path in paths}
-GET_PATHS = frozenset(
-    {
-        "/",
-        "/healthz",
-        "/health",
-        "/v1/health",
-        "/readyz",
-        "/metrics",
-        "/openapi.json",
-        "/api/v1/node",
-        "/api/v1/peers",
-        "/api/v1/stake",
-        "/api/v1/llm/models",
-        "/v1/models",
-        "/api/tags",
-        "/api/ps",
-        "/api/version",
-    }
-)
 ONE_MODEL = "/v1/models/"
 SEARCH = "/ai/models/search"
-SEARCH_PATH = "/client/v4/accounts/{account}/ai/models/search"
+AT_CLOUDFLARES = "/client/v4/accounts/{account}"  # where their clients look for the same
+SEARCH_PATH = AT_CLOUDFLARES + SEARCH
 
 # What clients of Ollama ask of their server beside answers, in the words of what this node does not do.
 _MANAGEMENT = {
@@ -76,11 +58,6 @@ def place_of(path: str, raw_path: bytes) -> Place:
     if CHAT_ENDPOINTS.get(inner) is not None and inner.startswith("/v1/"):  # its OpenAI-compatible endpoints
         return Place(inner, CHAT_ENDPOINTS[inner])
     return Place(SEARCH if inner == SEARCH.removeprefix("/ai") else tidy)
-
-
-def is_get(path: str) -> bool:
-    """Is this something that is there to be read?"""
-    return path in GET_PATHS or path == SEARCH or path.startswith(ONE_MODEL)
 
 
 def not_done_here(path: str) -> str | None:

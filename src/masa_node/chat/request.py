@@ -42,48 +42,59 @@ class Endpoint(StrEnum):
     CLOUDFLARE_RUN = "cloudflare.run"
 
 
-DIALECT_OF_ENDPOINT: dict[Endpoint, DialectName] = {
-    # only for errors that arise before the LLM is known: the most widely read shape
-    Endpoint.NATIVE: DialectName.OPENAI,
-    Endpoint.OPENAI_CHAT: DialectName.OPENAI,
-    Endpoint.OPENAI_COMPLETIONS: DialectName.OPENAI,
-    Endpoint.OPENAI_RESPONSES: DialectName.OPENAI_RESPONSES,
-    Endpoint.OPENAI_EMBEDDINGS: DialectName.OPENAI,
-    Endpoint.ANTHROPIC_MESSAGES: DialectName.ANTHROPIC,
-    Endpoint.ANTHROPIC_COUNT_TOKENS: DialectName.ANTHROPIC,
-    Endpoint.OLLAMA_CHAT: DialectName.OLLAMA,
-    Endpoint.OLLAMA_GENERATE: DialectName.OLLAMA,
-    Endpoint.OLLAMA_SHOW: DialectName.OLLAMA,
-    Endpoint.OLLAMA_EMBED: DialectName.OLLAMA,
-    Endpoint.OLLAMA_EMBEDDINGS: DialectName.OLLAMA,
-    Endpoint.CLOUDFLARE_RUN: DialectName.CLOUDFLARE,
-}
-
-
-# Where each endpoint is on the HTTP side; the first path is the one that messages name.
-ENDPOINT_PATHS: dict[Endpoint, tuple[str, ...]] = {
-    Endpoint.NATIVE: ("/api/v1/chat", "/v1/api/chat"),
-    Endpoint.OPENAI_CHAT: ("/v1/chat/completions",),
-    Endpoint.OPENAI_COMPLETIONS: ("/v1/completions",),
-    Endpoint.OPENAI_RESPONSES: ("/v1/responses",),
-    Endpoint.OPENAI_EMBEDDINGS: ("/v1/embeddings",),
-    Endpoint.ANTHROPIC_MESSAGES: ("/v1/messages",),
-    Endpoint.ANTHROPIC_COUNT_TOKENS: ("/v1/messages/count_tokens",),
-    Endpoint.OLLAMA_CHAT: ("/api/chat",),
-    Endpoint.OLLAMA_GENERATE: ("/api/generate",),
-    Endpoint.OLLAMA_SHOW: ("/api/show",),
-    Endpoint.OLLAMA_EMBED: ("/api/embed",),
-    Endpoint.OLLAMA_EMBEDDINGS: ("/api/embeddings",),
-}
-
-
 # Where the model's name is in the path, not in the body: with its slashes as they are, or encoded (`@cf%2Fmeta%2Fx`).
 RUN_PATH = "/client/v4/accounts/{account}/ai/run/{model}"
 
 
+class EndpointFacts(msgspec.Struct, frozen=True):
+    """The format of an endpoint, what is told of it, and where it is on the HTTP side: messages name the first path."""
+
+    dialect: DialectName
+    about: str
+    paths: tuple[str, ...]
+
+
+ENDPOINTS: dict[Endpoint, EndpointFacts] = {
+    Endpoint.NATIVE: EndpointFacts(
+        DialectName.OPENAI,  # only for errors that arise before the LLM is known: the most widely read shape
+        "Chat in the LLM's own format: the body goes unchanged to the LLM's own chat endpoint",
+        ("/api/v1/chat", "/v1/api/chat"),
+    ),
+    Endpoint.OPENAI_CHAT: EndpointFacts(DialectName.OPENAI, "OpenAI chat completions", ("/v1/chat/completions",)),
+    Endpoint.OPENAI_COMPLETIONS: EndpointFacts(
+        DialectName.OPENAI, "OpenAI completions (the older kind, from a prompt)", ("/v1/completions",)
+    ),
+    Endpoint.OPENAI_RESPONSES: EndpointFacts(DialectName.OPENAI_RESPONSES, "OpenAI responses", ("/v1/responses",)),
+    Endpoint.OPENAI_EMBEDDINGS: EndpointFacts(DialectName.OPENAI, "OpenAI embeddings", ("/v1/embeddings",)),
+    Endpoint.ANTHROPIC_MESSAGES: EndpointFacts(DialectName.ANTHROPIC, "Anthropic messages", ("/v1/messages",)),
+    Endpoint.ANTHROPIC_COUNT_TOKENS: EndpointFacts(
+        DialectName.ANTHROPIC, "How many tokens an Anthropic message would take", ("/v1/messages/count_tokens",)
+    ),
+    Endpoint.OLLAMA_CHAT: EndpointFacts(DialectName.OLLAMA, "Ollama chat (streams unless told not to)", ("/api/chat",)),
+    Endpoint.OLLAMA_GENERATE: EndpointFacts(
+        DialectName.OLLAMA, "Ollama generate (streams unless told not to)", ("/api/generate",)
+    ),
+    Endpoint.OLLAMA_SHOW: EndpointFacts(
+        DialectName.OLLAMA, "What is known of a model, in Ollama's shape", ("/api/show",)
+    ),
+    Endpoint.OLLAMA_EMBED: EndpointFacts(DialectName.OLLAMA, "Ollama embeddings", ("/api/embed",)),
+    Endpoint.OLLAMA_EMBEDDINGS: EndpointFacts(
+        DialectName.OLLAMA, "Ollama embeddings (the older kind, from a prompt)", ("/api/embeddings",)
+    ),
+    Endpoint.CLOUDFLARE_RUN: EndpointFacts(
+        DialectName.CLOUDFLARE, "Cloudflare Workers AI; `@cf/...` or encoded (`@cf%2F...`), any account", (RUN_PATH,)
+    ),
+}
+DIALECT_OF_ENDPOINT = {endpoint: facts.dialect for endpoint, facts in ENDPOINTS.items()}
+# Those whose paths are the same for every model.
+ENDPOINT_PATHS: dict[Endpoint, tuple[str, ...]] = {
+    endpoint: facts.paths for endpoint, facts in ENDPOINTS.items() if endpoint is not Endpoint.CLOUDFLARE_RUN
+}
+
+
 def path_of(endpoint: Endpoint) -> str:
     """The path that messages name for this endpoint."""
-    return RUN_PATH if endpoint is Endpoint.CLOUDFLARE_RUN else ENDPOINT_PATHS[endpoint][0]
+    return ENDPOINTS[endpoint].paths[0]
 
 
 # The endpoints through which the same conversation could be had, in another format.

@@ -1,0 +1,32 @@
+import pytest
+
+from masa_node.api.openapi import GetEndpoint, describe, operations
+from masa_node.api.paths import place_of
+from masa_node.api.routes import GETS, is_get
+from tests.api.raw_http import MODEL, ask_once, get
+from tests.api.serving import ServingNode
+
+
+def asked(endpoint: GetEndpoint) -> str:
+    """Its path, as a client asks for it."""
+    return endpoint.path.replace("{account}", "0a").replace("{model}", MODEL)
+
+
+def test_no_path_is_in_the_table_twice() -> None:
+    assert len({each.path for each in GETS}) == len(GETS)
+
+
+@pytest.mark.parametrize("endpoint", GETS, ids=lambda each: each.path)
+async def test_a_row_of_the_table_is_all_that_an_endpoint_needs(node: ServingNode, endpoint: GetEndpoint) -> None:
+    path = asked(endpoint)
+    assert is_get(place_of(path, path.encode()).path)
+    reply = await ask_once(node.port, get(path.encode()))
+    media_type = endpoint.media_type.partition(";")[0]
+    assert (reply.status, str(reply.header("content-type")).partition(";")[0]) == (200, media_type)
+    assert ("GET", endpoint.path, endpoint.about) in operations(GETS)
+    assert describe([endpoint])["paths"].keys() >= {endpoint.path}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("path", ["/healthz/", "/metrics/x", "/client/v4/accounts/0a/ai/models", "/ai"])
+def test_what_has_no_row_is_not_there(path: str) -> None:
+    assert not is_get(path)
