@@ -96,9 +96,11 @@ class ChatEndpoints:
         except ClientDisconnected:
             self._observe(_refused(request_id, endpoint, STATUS_CALLER_GONE, CALLER_GONE, 0))
             return
-        with contextlib.suppress(ClientDisconnected):
+        try:
             async with DisconnectWatcher(receive):
                 await self._dispatcher.answer(request, _HttpSink(request, send, extra))
+        except ClientDisconnected:
+            pass
 
     async def _request(
         self, endpoint: Endpoint, request_id: RequestId, scope: Scope, body: bytes, came_s: float

@@ -131,9 +131,10 @@ def request_headers(request_id: RequestId, model: str = "", attempts: Sequence[A
     if model:
         headers.append((b"x-masa-model", header_text(model)))
     if attempts:
-        winner = next((attempt for attempt in attempts if attempt.result == WON), None)
-        if winner is not None:
-            headers.append((b"x-masa-served-by", b"local" if winner.is_local else header_text(winner.provider)))
+        for attempt in attempts:
+            if attempt.result == WON:
+                headers.append((b"x-masa-served-by", b"local" if attempt.is_local else header_text(attempt.provider)))
+                break
         parts = [
             f"{header_name(a.provider)}={a.result};ms={(a.ended_after_s - a.asked_after_s) * 1000:.0f}"
             for a in abridged(attempts)

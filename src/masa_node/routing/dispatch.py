@@ -344,16 +344,16 @@ class Dispatcher:
         back, and the outcome was observed exactly once. Cancelled in the middle of a stream, it says that the caller
         has gone, unless the caller had a whole answer by then.
         """
-        exchange = self.open(request, on_sign)
+        exchange = Exchange(request, self.admission, self._candidates, self.stats, self.observe, on_sign)
         try:
             await exchange.give(sink)
         finally:
             outcome = exchange.close()
         return outcome
 
-    def open(self, request: Request, on_sign: Sign = no_sign) -> Exchange:
-        """Begin one request. The exchange must be closed in every case, also when nothing was asked of it yet."""
-        return Exchange(request, self.admission, self._candidates, self.stats, self.observe, on_sign)
+    def open(self, request: Request) -> Exchange:
+        """The steps of `answer`, one by one. It must be closed in every case, also when nothing was asked of it yet."""
+        return Exchange(request, self.admission, self._candidates, self.stats, self.observe, no_sign)
 
     def health_of(self, provider: Provider) -> Health:
         """The health record of a provider."""

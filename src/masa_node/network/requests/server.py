@@ -195,13 +195,10 @@ class _PeerSink:
     async def end(self, last: bytes) -> None:
         """See `Sink`."""
         self._signs.stop()
-        match self._answer:
-            case WholeAnswer() as answer:
-                await self._out.whole(answer, self._request.idle_timeout_s)
-            case StreamedAnswer(usage=usage):
-                await self._in_time(self._out.end(usage, last))
-            case None:
-                pass
+        if isinstance(self._answer, WholeAnswer):
+            await self._out.whole(self._answer, self._request.idle_timeout_s)
+        elif self._answer is not None:
+            await self._in_time(self._out.end(self._answer.usage, last))
 
     async def failed(self, error: MasaError, attempts: Sequence[Attempt]) -> int:
         """See `Sink`. An LLM's own words are passed on as they are, but for those about the key of its owner."""
