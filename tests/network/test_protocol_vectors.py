@@ -10,7 +10,7 @@ from masa_node.chat.headers import FROM_PEERS, TO_PEERS
 from masa_node.network.links.control import Beat, Hello, RefusalCode, Refused
 from masa_node.network.links.frames import FrameKind, FrameReader, frame, header_frame, read_header
 from masa_node.network.links.vouchers import Voucher, make_voucher, open_voucher
-from masa_node.network.requests.frames import Alive, AnswerEnd, AnswerHead, Credit, RequestFailure, RequestHeader
+from masa_node.network.requests.frames import Alive, AnswerEnd, AnswerHead, RequestFailure, RequestHeader
 from masa_node.network.transport.interfaces import NodeId
 from masa_node.network.transport.iroh.keys import IrohKeys
 
@@ -22,7 +22,6 @@ FORMS: dict[str, type[msgspec.Struct]] = {
     "END": AnswerEnd,
     "FAIL": RequestFailure,
     "ALIVE": Alive,
-    "CREDIT": Credit,
     "HELLO": Hello,
     "WELCOME": Hello,
     "REFUSED": Refused,

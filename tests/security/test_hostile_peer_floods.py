@@ -14,7 +14,7 @@ from masa_node.network.gossip.messages import Want, write_message
 from masa_node.network.links.control import Hello
 from masa_node.network.links.frames import FrameKind, frame, header_frame
 from masa_node.network.links.session import MAX_CONTROL_FRAMES_PER_S
-from masa_node.network.requests.frames import Credit
+from masa_node.network.requests.frames import Alive
 from masa_node.network.transport.interfaces import NodeId, PeerAddress
 from masa_node.network.transport.iroh.endpoint import IrohTransport, TransportOptions, open_transport
 from masa_node.network.transport.iroh.keys import IrohKeys
@@ -153,13 +153,13 @@ async def reads_no_answer(eve: Eve) -> None:
     link.close("bye")
 
 
-async def gives_credit_for_ever(eve: Eve) -> None:
+async def speaks_behind_its_request(eve: Eve) -> None:
     link, _ = await eve.enter()
     stream = await link.open()
     await stream.write(REQUEST)
     with contextlib.suppress(*GONE):
         while True:
-            await stream.write(header_frame(FrameKind.CREDIT, Credit(0, 0)) * 1_000)
+            await stream.write(header_frame(FrameKind.ALIVE, Alive()) * 1_000)
     link.close("bye")
 
 
@@ -197,7 +197,7 @@ ATTACKS: list[Callable[[Eve], Awaitable[None]]] = [
     opens_thousands_of_streams,
     sends_bodies_without_end,
     reads_no_answer,
-    gives_credit_for_ever,
+    speaks_behind_its_request,
     beats_too_fast,
     gossips_too_much,
     makes_nodes_up,

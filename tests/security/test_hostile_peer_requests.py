@@ -12,7 +12,7 @@ from masa_node.chat.request import Endpoint
 from masa_node.dialects.peek import MAX_FIELDS
 from masa_node.network.links.frames import FrameKind, frame, header_frame
 from masa_node.network.requests.body_check import MAX_NAMES, check_body
-from masa_node.network.requests.frames import AnswerEnd, AnswerHead, Credit, RequestFailure
+from masa_node.network.requests.frames import Alive, AnswerEnd, AnswerHead, RequestFailure
 from masa_node.network.requests.server import REQUEST_WITHIN_S
 from masa_node.network.transport.interfaces import Stream
 from masa_node.routing.answer_reader import MAX_BEFORE_ANSWER_BYTES
@@ -63,15 +63,10 @@ async def sends_without_end(stream: Stream) -> None:
         await stream.write(frame(FrameKind.BODY, b"x" * 60_000))
 
 
-async def credits_for_ever(stream: Stream) -> None:
+async def says_for_ever_that_it_is_alive(stream: Stream) -> None:
     await stream.write(GOOD_REQUEST)
     while True:
-        await stream.write(header_frame(FrameKind.CREDIT, Credit(0, 0)) * 100)
-
-
-async def credits_too_much(stream: Stream) -> None:
-    await stream.write(GOOD_REQUEST + header_frame(FrameKind.CREDIT, Credit(2**32 - 1, 2**32 - 1)))
-    await stream.read()
+        await stream.write(header_frame(FrameKind.ALIVE, Alive()) * 100)
 
 
 async def finishes_and_stays(stream: Stream) -> None:
@@ -96,8 +91,7 @@ async def resets_at_once(stream: Stream) -> None:
         drips,
         drips_bytes,
         sends_without_end,
-        credits_for_ever,
-        credits_too_much,
+        says_for_ever_that_it_is_alive,
         finishes_and_stays,
         asks_again_behind_it,
         resets_at_once,
@@ -124,7 +118,7 @@ async def test_asks_that_are_none_disturb_nobody(misuse: Callable[[Stream], Awai
 
 
 @virtual_time
-async def test_credit_for_nothing_ends_the_request() -> None:
+async def test_a_word_behind_the_request_ends_it() -> None:
     body = BODY.replace(OF_ADA.encode(), SLOW.encode())
     async with siege() as here:
         link, control = await here.eve.enter()
@@ -132,7 +126,7 @@ async def test_credit_for_nothing_ends_the_request() -> None:
         async with beside(here.eve.stay(control)):
             await stream.write(request_header(len(body), model=SLOW) + frame(FrameKind.BODY, body))
             await until(lambda: here.ada.peer_admission.running == 1, within_s=1)
-            await stream.write(header_frame(FrameKind.CREDIT, Credit(0, 0)))
+            await stream.write(header_frame(FrameKind.ALIVE, Alive()))
             await until(lambda: here.ada.peer_admission.running == 0, within_s=1)
         stream.abort()
 

@@ -112,7 +112,7 @@ async def test_links_that_open_and_close_in_a_loop_fill_no_log() -> None:
     "said",
     [
         header_frame(FrameKind.HELLO, Hello()),
-        frame(FrameKind.CREDIT, b"\x80"),
+        frame(FrameKind.ALIVE, b"\x80"),
         frame(FrameKind.PING, b"\xc0"),
         frame(FrameKind.PING, b"\x81\xa6number\xcf\xff\xff\xff\xff\xff\xff\xff\xff"),
         frame(FrameKind.PONG, b"\x81\xa6number\x01") * 500,

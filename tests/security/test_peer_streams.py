@@ -13,7 +13,8 @@ from structlog.testing import capture_logs
 
 from masa_node.chat.errors import LinkLost, ProtocolFault, ProviderError, StreamReset
 from masa_node.network.links.frames import FrameKind, FrameReader, frame, header_frame, read_header
-from masa_node.network.requests.frames import Credit, RequestFailure, RequestHeader
+from masa_node.network.links.mux import MUX_WINDOW_BYTES
+from masa_node.network.requests.frames import Alive, RequestFailure, RequestHeader
 from masa_node.network.requests.quotas import MAX_REFUSALS_TOLD
 from masa_node.network.requests.server import REQUEST_WITHIN_S
 from masa_node.network.transport.interfaces import Link, Stream
@@ -84,7 +85,7 @@ GOOD = (header(), frame(FrameKind.BODY, BODY))
         ((b"\x00\x00\x00\x00",), "reset"),
         ((b"GET / HTTP/1.1\r\n\r\n",), "reset"),
         ((frame(FrameKind.BODY, BODY),), "reset"),
-        ((header_frame(FrameKind.PING, Credit(1, 1)),), "reset"),
+        ((header_frame(FrameKind.PING, Alive()),), "reset"),
         ((frame(FrameKind.REQUEST, b"\xc1"),), "reset"),
         ((frame(FrameKind.REQUEST, b"\x91" * 30_000),), "reset"),
         ((b"\x10\xff\xff\xff",), "reset"),
@@ -93,7 +94,7 @@ GOOD = (header(), frame(FrameKind.BODY, BODY))
         ((header(), frame(FrameKind.BODY, BODY + b" ")), "reset"),
         ((header(), *[frame(FrameKind.BODY, b"{")] * 3), "reset"),
         ((header(100_000), frame(FrameKind.BODY, b"x" * 70_000)), "reset"),
-        ((*GOOD, header_frame(FrameKind.CREDIT, Credit(1, 1))), "reset"),
+        ((*GOOD, header_frame(FrameKind.ALIVE, Alive())), "reset"),
         ((header(10**12),), "peer_refused"),
         ((header(0), frame(FrameKind.BODY, b"")), "peer_refused"),
         ((header(endpoint="back.endpoint"),), "peer_refused"),
@@ -245,7 +246,7 @@ async def test_a_requester_who_takes_nothing_holds_a_slot_for_the_idle_time_only
         await asyncio.sleep(LIMITS.idle_timeout_s + 1)
         assert node.admission.running == 0
         assert node.outcome.error == "caller_stalled"
-        assert node.outcome.pieces < 600
+        assert len(CHUNK) * node.outcome.pieces <= MUX_WINDOW_BYTES
         stream.abort()
 
 

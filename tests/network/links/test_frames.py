@@ -18,10 +18,10 @@ from masa_node.network.links.frames import (
     header_frame,
     read_header,
 )
-from masa_node.network.requests.frames import AnswerEnd, AnswerHead, Credit, RequestFailure, RequestHeader
+from masa_node.network.requests.frames import AnswerEnd, AnswerHead, RequestFailure, RequestHeader
 from tests.dialects.chunking import chunks_of
 
-HEADERS = (Advert, RequestHeader, AnswerHead, AnswerEnd, RequestFailure, Credit, Hello, Refused, Beat)
+HEADERS = (Advert, RequestHeader, AnswerHead, AnswerEnd, RequestFailure, Hello, Refused, Beat)
 Frames = list[tuple[FrameKind, bytes]]
 
 frames = st.lists(st.tuples(st.sampled_from(FrameKind), st.binary(max_size=300)), max_size=8)
@@ -145,8 +145,8 @@ def test_a_header_nested_without_end_is_a_fault(nested: bytes) -> None:
 
 
 def test_a_header_may_have_fields_that_are_not_known() -> None:
-    payload = msgspec.msgpack.encode({"frames": 1, "bytes": 2, "of_tomorrow": {"a": [1, 2]}})
-    assert read_header(payload, Credit) == Credit(1, 2)
+    payload = msgspec.msgpack.encode({"number": 1, "of_tomorrow": {"a": [1, 2]}})
+    assert read_header(payload, Beat) == Beat(1)
 
 
 def test_a_header_longer_than_a_peer_takes_is_never_sent() -> None:

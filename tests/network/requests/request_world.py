@@ -1,15 +1,17 @@
 """Two nodes on an in-memory network: one asks, the other serves with scripted providers. Virtual time."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from masa_node.chat.answer import Answer, StreamedAnswer
-from masa_node.chat.errors import LinkLost, ProviderError
+from masa_node.chat.errors import ProviderError
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.outcome import Outcome
 from masa_node.chat.request import Endpoint, Request, RequestId
+from masa_node.network.links.mux import Mux
 from masa_node.network.requests.remote_peer import RemotePeer
 from masa_node.network.requests.server import PeerServer, ServingLimits
 from masa_node.network.requests.sharing import SharedCatalog, SharePolicy
@@ -33,12 +35,35 @@ LIMITS = ServingLimits(
 Serve = Callable[[NodeId, Stream], Coroutine[None, None, None]]
 
 
+class MuxLink:
+    """One end of a link; what is opened and taken on it are requests on channels."""
+
+    def __init__(self, link: Link) -> None:
+        self.peer = link.peer
+        self._link = link
+        self._mux = Mux(link, str)
+        self.open = self._mux.open
+        self.accept = self._mux.accept
+        self.close = link.close
+
+    @property
+    def streams(self) -> int:
+        """How many requests are open."""
+        return self._mux.streams
+
+    async def run(self) -> None:
+        """Until the link is gone."""
+        with contextlib.suppress(BaseExceptionGroup):
+            await self._mux.run()
+        self._link.close("the link is gone")
+
+
 @dataclass(slots=True)
 class World:
     """`link` is the requester's end; `serve` what becomes of the streams that come to the other node."""
 
     network: MemoryNetwork
-    link: Link
+    link: "MuxLink"
     requester_id: NodeId
     server_id: NodeId
     serving: asyncio.Task[None]
@@ -48,7 +73,7 @@ class World:
     def __post_init__(self) -> None:
         self.peer = RemotePeer(self.server_id, self._reach, lambda: self.is_trusted, "bob")
 
-    async def _reach(self) -> Link:
+    async def _reach(self) -> "MuxLink":
         return self.link
 
     def stop_serving(self) -> None:
@@ -101,26 +126,32 @@ async def world(serve: Serve, latency_s: float = 0.001, seed: int = 0) -> AsyncI
     requester, server = network.transport(REQUESTER), network.transport(SERVER)
     async with asyncio.TaskGroup() as group:
         accepting = group.create_task(_accept(server.accept, serve))
-        link = await requester.dial(server.address())
+        link = MuxLink(await requester.dial(server.address()))
+        running = group.create_task(link.run())
         try:
             yield World(network, link, requester.keys.node_id, server.keys.node_id, accepting)
             await asyncio.sleep(10 * latency_s + 5)  # what is on its way arrives; who lingers goes
-            assert network.open_streams == 0
+            assert link.streams == 0
         finally:
             accepting.cancel()
+            running.cancel()
     await requester.close()
     await server.close()
 
 
 async def _accept(accept: Callable[[], Awaitable[Link]], serve: Serve) -> None:
-    link = await accept()
+    link = MuxLink(await accept())
     async with asyncio.TaskGroup() as group:
-        try:
-            while True:
-                stream = await link.accept()
-                group.create_task(serve(link.peer, stream))
-        except LinkLost:
-            return
+        running = group.create_task(link.run())
+        taking = group.create_task(_take_all(link, serve, group))
+        await asyncio.wait([running])
+        taking.cancel()
+
+
+async def _take_all(link: MuxLink, serve: Serve, group: asyncio.TaskGroup) -> None:
+    while True:
+        stream = await link.accept()
+        group.create_task(serve(link.peer, stream))
 
 
 def ask(

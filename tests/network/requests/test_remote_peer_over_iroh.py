@@ -10,8 +10,7 @@ from masa_node.chat.answer import StreamedAnswer
 from masa_node.chat.errors import PeerBusy, PeerRefused
 from masa_node.chat.request import DialectName
 from masa_node.network.requests.remote_peer import RemotePeer
-from masa_node.network.transport.interfaces import Link
-from tests.network.requests.request_world import Node, ask, take
+from tests.network.requests.request_world import MuxLink, Node, ask, take
 from tests.network.requests.test_remote_peer import CHUNK, DONE, STOP, Says
 from tests.network.requests.test_server import Speaks, limits, provider
 from tests.network.transport.iroh.iroh_nodes import HANGS_AFTER_S, node
@@ -24,19 +23,20 @@ ROOMY = limits(requests_per_peer=1_000, requests_per_minute=100_000)
 async def asking(serving: Node) -> AsyncIterator[RemotePeer]:
     """A peer over the real transport that serves so."""
     async with asyncio.timeout(HANGS_AFTER_S), node() as us, node() as them, asyncio.TaskGroup() as group:
-        link = await us.dial(them.address())
-        theirs = await them.accept()
+        link = MuxLink(await us.dial(them.address()))
+        theirs = MuxLink(await them.accept())
 
         async def accept() -> None:
             while True:
                 group.create_task(serving.serve(theirs.peer, await theirs.accept()))
 
-        async def reach() -> Link:
+        async def reach() -> MuxLink:
             return link
 
-        accepting = group.create_task(accept())
+        tasks = [group.create_task(each) for each in (link.run(), theirs.run(), accept())]
         yield RemotePeer(them.keys.node_id, reach, lambda: False)
-        accepting.cancel()
+        for task in tasks:
+            task.cancel()
 
 
 async def until(is_so: Callable[[], bool]) -> None:

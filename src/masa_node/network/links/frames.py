@@ -38,8 +38,7 @@ class FrameKind(IntEnum):
     PIECE = 19
     END = 20
     FAIL = 21
-    CREDIT = 22
-    ALIVE = 23
+    ALIVE = 22
 
 
 _RAW = frozenset({FrameKind.GOSSIP, FrameKind.BODY, FrameKind.PIECE})

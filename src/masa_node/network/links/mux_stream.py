@@ -11,7 +11,7 @@ from typing import Protocol
 from masa_node.chat.errors import ProtocolFault, StreamReset
 from masa_node.network.transport.interfaces import MAX_READ_BYTES
 
-MUX_WINDOW_BYTES = 512 * 1024  # of a call in one direction, not read yet: above a request's own credit of 256 KiB
+MUX_WINDOW_BYTES = 256 * 1024  # of a call in one direction, not read yet: 2.5 MB/s at a round trip of 100 ms
 MAX_CHUNK_BYTES = MAX_READ_BYTES
 SMALL_BYTES = 4096  # pieces below wait in one object: a byte in one of its own takes forty times as much
 

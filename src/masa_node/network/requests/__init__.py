@@ -2,5 +2,5 @@
 
 Primitives of the side that asks: `remote_peer.RemotePeer` (a peer as a `Provider`), `response_reader`. Of the side that
 serves: `server.PeerServer`, `request_reader`, `response_writer`, `quotas`, `sharing` (which models), `body_check`.
-Of both: `frames` (the payloads), `errors` (failures on their way), `flow` (credit).
+Of both: `frames` (the payloads) and `errors` (failures on their way).
 """

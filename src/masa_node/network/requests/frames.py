@@ -1,7 +1,7 @@
 """What two nodes say to each other on the stream of one request; the payloads of its frames (`links/frames.py`). Pure.
 
-The requester says REQUEST, BODY*, CREDIT*; the node that serves HEAD, PIECE*, END, ALIVE before
-and between them, or FAIL at any time.
+The requester says REQUEST, BODY*; the node that serves HEAD, PIECE*, END, ALIVE before and between them, or FAIL at
+any time. How much may be under way is the mux's matter.
 See docs/protocol.md.
 """
 
@@ -87,13 +87,6 @@ class RequestFailure(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class Alive(msgspec.Struct, frozen=True):
     """ALIVE: the LLM has begun to work, or still does; the next piece of its answer is not there yet."""
-
-
-class Credit(msgspec.Struct, frozen=True):
-    """CREDIT: so much of what came was taken by the requester's own caller since the last one."""
-
-    frames: Annotated[int, Meta(ge=0, lt=1 << 32)]
-    bytes: Annotated[int, Meta(ge=0, lt=1 << 32)]
 
 
 def request_frames(request: Request, left_s: float, request_id: str) -> tuple[bytes, Iterator[bytes]]:

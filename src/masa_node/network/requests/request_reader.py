@@ -6,8 +6,7 @@ from typing import Protocol
 from masa_node.chat.errors import LinkLost, PeerRefused, ProtocolFault, StreamReset
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, Endpoint
 from masa_node.network.links.frames import FrameKind, FrameReader, read_header
-from masa_node.network.requests.flow import SendWindow
-from masa_node.network.requests.frames import CHUNK_BYTES, MIN_CHUNK_BYTES, Credit, RequestHeader
+from masa_node.network.requests.frames import CHUNK_BYTES, MIN_CHUNK_BYTES, RequestHeader
 from masa_node.network.requests.quotas import PeerQuota, Quotas
 from masa_node.network.transport.foreign_text import sanitize
 from masa_node.network.transport.interfaces import Stream
@@ -22,7 +21,6 @@ class RequesterGone(Exception):
 class ResponseInProgress(Protocol):
     """What is being sent meanwhile."""
 
-    window: SendWindow
     is_over: bool
 
 
@@ -68,24 +66,20 @@ class RequestReader:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def watch(self, answer: "ResponseInProgress") -> None:
-        """Take credit until the peer finishes. Raises `RequesterGone` when it does so, or is gone, before all is said;
-        also for anything but credit, and then `fault` is set.
+        """Wait until the peer finishes. Raises `RequesterGone` when it does so, or is gone, before all is said; also
+        for anything that it sends, and then `fault` is set.
         """
         try:
-            while True:
-                await self._take_credit(answer.window)
+            kind, _ = await self._next()
         except RequesterGone:
             if not answer.is_over:
                 raise
+            return
         except ProtocolFault as fault:
             self.fault = fault
-            raise RequesterGone from fault
-
-    async def _take_credit(self, window: SendWindow) -> None:
-        kind, payload = await self._next()
-        if kind is not FrameKind.CREDIT:
-            raise ProtocolFault(f"it sent a {kind.name} frame behind its request.")
-        window.grant(read_header(payload, Credit))
+        else:
+            self.fault = ProtocolFault(f"it sent a {kind.name} frame behind its request.")
+        raise RequesterGone from self.fault
 
     def close(self) -> None:
         """Nothing of it is held any more. Idempotent."""

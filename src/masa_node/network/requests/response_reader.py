@@ -6,9 +6,8 @@ import contextlib
 from masa_node.chat.answer import Usage
 from masa_node.chat.errors import BrokenAnswer, LinkLost, NotAnAnswer, ProtocolFault, ProviderError, StreamReset
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint, Headers, Request
-from masa_node.network.links.frames import FrameKind, FrameReader, header_frame, read_header
+from masa_node.network.links.frames import FrameKind, FrameReader, read_header
 from masa_node.network.requests.errors import error_of
-from masa_node.network.requests.flow import ReceiveWindow
 from masa_node.network.requests.frames import Alive, AnswerEnd, AnswerHead, RequestFailure, headers_from_peer
 from masa_node.network.transport.foreign_text import sanitize
 from masa_node.network.transport.interfaces import Stream
@@ -27,8 +26,8 @@ _DIALECTS = {name.value: name for name in DialectName}
 class ResponseReader:
     """First `head()`, then `read_piece()` until b"", or `close()`. One task reads.
 
-    Nothing is read before somebody takes it, and the peer may send no more than a window of it: who does not take
-    what has come is the only one to wait.
+    Nothing is read before somebody takes it, and the mux lets the peer send no more than a window of it: a caller
+    who does not take what has come is the only one to wait.
     """
 
     __slots__ = (
@@ -46,7 +45,6 @@ class ResponseReader:
         "_signs",
         "_stream",
         "_usage",
-        "_window",
         "content_type",
         "dialect",
         "headers",
@@ -62,7 +60,6 @@ class ResponseReader:
         self._signs = 0  # since the last piece
         self.heard = 0  # of all signs
         self._reader = FrameReader()
-        self._window = ReceiveWindow()
         self._pieces: list[bytes] = []  # come and not yet taken
         self._frames = 0
         self._bytes = 0
@@ -92,9 +89,6 @@ class ResponseReader:
             if self._end is not None:
                 await self._part()
                 return b""
-            credit = self._window.taken()
-            if credit is not None:
-                await self._write(header_frame(FrameKind.CREDIT, credit))
             await self._read()
         pieces, self._pieces = self._pieces, []
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -125,16 +119,8 @@ class ResponseReader:
             raise self._cut(exc) from exc
         if not data:
             raise BrokenAnswer("it closed the stream before its answer was whole.")
-        frames, size = self._frames, self._bytes
         for kind, payload in self._reader.feed(data):
             self._sort(kind, payload)
-        self._window.came(self._frames - frames, self._bytes - size)
-
-    async def _write(self, data: bytes) -> None:
-        try:
-            await self._stream.write(data)
-        except (StreamReset, LinkLost) as exc:
-            raise self._cut(exc) from exc
 
     def _cut(self, exc: StreamReset | LinkLost) -> ProviderError:
         return exc if self._head is None else BrokenAnswer(f"its answer was cut: {exc.message}")

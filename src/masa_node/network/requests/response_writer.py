@@ -1,4 +1,4 @@
-"""The answer to a peer's request: HEAD, PIECEs within the requester's window, and END or FAIL."""
+"""The answer to a peer's request: HEAD, PIECEs, and END or FAIL. A write waits while the requester takes nothing."""
 
 import asyncio
 
@@ -6,7 +6,6 @@ from masa_node.chat.answer import StreamedAnswer, Usage, WholeAnswer
 from masa_node.chat.errors import ErrorAnswer, LinkLost, StreamReset
 from masa_node.chat.request import DialectName, Headers
 from masa_node.network.links.frames import FrameKind, frame, header_frame
-from masa_node.network.requests.flow import SendWindow
 from masa_node.network.requests.frames import CHUNK_BYTES, Alive, AnswerHead, RequestFailure, end_of, headers_from_peer
 from masa_node.network.requests.request_reader import RequesterGone
 from masa_node.network.transport.interfaces import Stream
@@ -20,7 +19,7 @@ class ResponseWriter:
     next waits in its connection, and comes as one piece.
     """
 
-    __slots__ = ("_bytes", "_frames", "_model", "_pending", "_stream", "_turn", "is_over", "window")
+    __slots__ = ("_bytes", "_frames", "_model", "_pending", "_stream", "_turn", "is_over")
 
     def __init__(self, stream: Stream, model: str) -> None:
         self._stream = stream
@@ -29,7 +28,6 @@ class ResponseWriter:
         self._frames = 0
         self._bytes = 0
         self._turn = asyncio.Lock()  # a piece may come while ALIVE is being written
-        self.window = SendWindow()
         self.is_over = False  # is everything said?
 
     def begin(self, answer: StreamedAnswer | WholeAnswer) -> None:
@@ -46,21 +44,15 @@ class ResponseWriter:
         return self._frames
 
     async def write(self, piece: bytes) -> None:
-        """One piece, split where it is too long for a frame; waits for credit and for the transport."""
-        if len(piece) <= CHUNK_BYTES and self.window.spend(len(piece)):
-            self._count(piece)
-            await self._put(frame(FrameKind.PIECE, piece))
-            return
+        """One piece, split where it is too long for a frame; waits for the requester and for the transport."""
         for at in range(0, len(piece), CHUNK_BYTES):
             part = piece[at : at + CHUNK_BYTES]
-            await self.window.reserve(len(part))
             self._count(part)
             await self._put(frame(FrameKind.PIECE, part))
 
     async def end(self, usage: Usage, last: bytes = b"") -> None:
         """The answer is whole; `last` are its last bytes, at most CHUNK_BYTES."""
         if last:
-            await self.window.reserve(len(last))
             self._count(last)
             self._pending += frame(FrameKind.PIECE, last)
         await self._finish(header_frame(FrameKind.END, end_of(usage, self._frames, self._bytes)))

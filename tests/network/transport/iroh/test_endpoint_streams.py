@@ -14,8 +14,8 @@ from masa_node.network.transport.interfaces import MAX_READ_BYTES
 from masa_node.network.transport.iroh.endpoint import IrohStream
 from tests.network.transport.iroh.iroh_nodes import LOOPS, Pair, linked, on_every_loop, read_all
 
-CREDIT_FRAMES = 512  # what the wire protocol above allows unread on a stream
-CREDIT_BYTES = 256 * 1024
+UNREAD_WRITES = 512
+UNREAD_BYTES = 256 * 1024
 
 
 async def echo(stream: IrohStream) -> None:
@@ -373,24 +373,24 @@ async def write_small(pair: Pair, stalled: IrohStream, pieces: int, size: int) -
 
 
 @on_every_loop
-async def test_as_much_as_the_wire_protocol_allows_may_lie_unread() -> None:
+async def test_some_hundred_small_writes_may_lie_unread() -> None:
     async with linked() as pair:
         streams = [await pair.stream() for _ in range(5)]
         for mine, _ in streams:
-            await write_small(pair, mine, CREDIT_FRAMES, CREDIT_BYTES // CREDIT_FRAMES)
+            await write_small(pair, mine, UNREAD_WRITES, UNREAD_BYTES // UNREAD_WRITES)
             await mine.finish()
         assert await neighbour_is_well(pair)
         for _, yours in streams:
-            assert len(await read_all(yours)) == CREDIT_BYTES
+            assert len(await read_all(yours)) == UNREAD_BYTES
 
 
 @on_every_loop
 async def test_more_small_writes_than_that_unread_cost_the_whole_link() -> None:
-    """A trap of iroh 1.2.0, and the reason for the credit of the wire protocol: if this fails it is mended there."""
+    """A trap of iroh 1.2.0, and a reason for a mux that always reads: if this fails it is mended there."""
     async with linked() as pair:
         mine, _yours = await pair.stream()
         with pytest.raises(LinkLost):
-            await write_small(pair, mine, 5 * CREDIT_FRAMES, 200)
+            await write_small(pair, mine, 5 * UNREAD_WRITES, 200)
         assert not await neighbour_is_well(pair)
 
 
