@@ -30,6 +30,7 @@ REFUSALS_OF_LINKS = {
     RefusalCode.BAD_INVITE: "the invite is used up, expired, ended or not of that node; ask for a new one",
     RefusalCode.BLOCKED: "its owner blocked this node",
     RefusalCode.FULL: "it has as many links as it may; the node tries again later",
+    RefusalCode.VERSION: "the two nodes have no version of the protocol in common; the message names which to update",
     RefusalCode.DUPLICATE: "there is a link between the two already; nothing to do",
 }
 # Words with which a link between nodes is closed, as logs show them on the other side.

@@ -7,27 +7,15 @@ import pytest
 
 from masa_node.chat.errors import ProtocolFault, ProviderError
 from masa_node.chat.headers import FROM_PEERS, TO_PEERS
-from masa_node.network.links.control import Beat, Hello, RefusalCode, Refused
+from masa_node.network.links.control import RefusalCode
 from masa_node.network.links.frames import FrameKind, FrameReader, frame, header_frame, read_header
 from masa_node.network.links.vouchers import Voucher, make_voucher, open_voucher
-from masa_node.network.requests.frames import Alive, AnswerEnd, AnswerHead, RequestFailure, RequestHeader
 from masa_node.network.transport.interfaces import NodeId
 from masa_node.network.transport.iroh.keys import IrohKeys
+from tools.protocol_vectors import FORMS
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "protocol"
 PROTOCOL = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text("utf-8")
-FORMS: dict[str, type[msgspec.Struct]] = {
-    "REQUEST": RequestHeader,
-    "HEAD": AnswerHead,
-    "END": AnswerEnd,
-    "FAIL": RequestFailure,
-    "ALIVE": Alive,
-    "HELLO": Hello,
-    "WELCOME": Hello,
-    "REFUSED": Refused,
-    "PING": Beat,
-    "PONG": Beat,
-}
 Case = dict[str, Any]
 
 

@@ -1,7 +1,5 @@
-"""The error tree. A class docstring is what its reader should know and do; `code` is its stable name in
-answers, logs and metrics; the message names what happened, what was tried and what to do next.
-
-HTTP statuses live in `statuses.py`, dialect shapes in `dialects/`, exit codes in `cli/`.
+"""The error tree. A class docstring is what its reader should know and do; `code` is its stable name; the message names
+what happened, what was tried and what to do next. Statuses live in `statuses.py`, dialects' shapes in `dialects/`.
 """
 
 from masa_node.chat.request import Endpoint, Headers
@@ -379,6 +377,12 @@ class LinkRefused(ProviderError):
     def __init__(self, why: str, refusal: str) -> None:
         super().__init__(why)
         self.refusal = refusal
+
+
+class VersionRefused(LinkRefused):
+    """The two nodes have no version of the protocol in common. The message says which of them is to be updated."""
+
+    code = "peer_version"
 
 
 class ChainUnknown(MasaError):

@@ -177,9 +177,8 @@ class Network:
 
     def greeting(self, peer: NodeId, theirs: Hello | None = None) -> Hello:
         """See `LinksOwner`."""
-        vouchers = vouchers_to_show(
-            self._vouchers, theirs.vouchers if theirs is not None else (), self._parts.rng.sample
-        )
+        shown = theirs.vouchers if theirs is not None else ()
+        vouchers = vouchers_to_show(self._vouchers, shown, self._parts.rng.sample)
         return Hello(self._rules.version, self._rules.name, self._invites.get(peer), vouchers)
 
     def linked(self, session: Session, membership: MembershipLevel, hello: Hello) -> None:
@@ -202,6 +201,11 @@ class Network:
         self._news.set()
         if self._lines.take(1, self._now_s()):
             log.info("peer linked", peer=short_id(peer), name=hello.name, route=path.route, membership=membership)
+
+    def turned_away(self, peer: NodeId, why: LinkRefused) -> None:
+        """See `LinksOwner`."""
+        if why.refusal == RefusalCode.VERSION and self.book.is_member(peer):
+            self._note_why_not(peer, why.message)
 
     def unlinked(self, session: Session) -> None:
         """See `LinksOwner`."""
@@ -377,8 +381,8 @@ class Network:
         self.book.failed(peer, self._now_s(), self._parts.rng)
         if isinstance(error, LinkRefused) and error.refusal != RefusalCode.FULL and self.book.is_member(peer):
             self._refused_by.add(peer)
-        is_new = self._why_not.get(peer) != error.message
-        if is_new and self.book.is_member(peer) and self._lines.take(1, self._now_s()):
+        is_told = self._why_not.get(peer) != error.message and self.book.is_member(peer)
+        if is_told and self._lines.take(1, self._now_s()):
             log.info("peer not reached", peer=short_id(peer), why=error.message)
         self._note_why_not(peer, error.message)
 

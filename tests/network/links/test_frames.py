@@ -24,6 +24,8 @@ from tests.dialects.chunking import chunks_of
 HEADERS = (Advert, RequestHeader, AnswerHead, AnswerEnd, RequestFailure, Hello, Refused, Beat)
 Frames = list[tuple[FrameKind, bytes]]
 
+RAW = (FrameKind.GOSSIP, FrameKind.BODY, FrameKind.PIECE, FrameKind.IGNORED)
+
 frames = st.lists(st.tuples(st.sampled_from(FrameKind), st.binary(max_size=300)), max_size=8)
 
 
@@ -86,7 +88,7 @@ def test_a_cut_is_noticed_wherever_it_is(data: st.DataObject, sent: Frames) -> N
 
 @pytest.mark.parametrize("kind", FrameKind)
 def test_a_frame_that_is_too_long_is_refused_by_its_head_alone(kind: FrameKind) -> None:
-    limit = MAX_PAYLOAD_BYTES if kind in (FrameKind.GOSSIP, FrameKind.BODY, FrameKind.PIECE) else MAX_HEADER_BYTES
+    limit = MAX_PAYLOAD_BYTES if kind in RAW else MAX_HEADER_BYTES
     longest = frame(kind, bytes(limit))
     assert read([longest]) == ([(kind, bytes(limit))], "")
     with pytest.raises(ValueError, match=kind.name):

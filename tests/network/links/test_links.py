@@ -12,12 +12,13 @@ import pytest
 from masa_node.chat.errors import LinkRefused, PeerUnreachable, ProtocolFault
 from masa_node.network.links import links as links_module
 from masa_node.network.links import session as session_module
-from masa_node.network.links.control import Hello, RefusalCode, Refused
+from masa_node.network.links.control import Hello, RefusalCode, Refused, Versions
 from masa_node.network.links.frames import FrameKind, frame, header_frame
 from masa_node.network.links.links import GREET_WITHIN_S, MAX_GREETINGS, Links
 from masa_node.network.links.membership import Membership
 from masa_node.network.links.peer_book import MembershipLevel, PeerBook
 from masa_node.network.links.session import BEATS_MISSED, HEARTBEAT_S, RTT_EVERY_BEATS, Session
+from masa_node.network.links.version import OWN_VERSIONS
 from masa_node.network.links.vouchers import make_voucher
 from masa_node.network.transport.interfaces import Link, NodeId, PeerAddress, Stream
 from masa_node.network.transport.memory import MemoryNetwork, MemoryTransport
@@ -37,6 +38,8 @@ class LinkNode:
     invite: bytes | None = None
     standings: dict[NodeId, MembershipLevel] = field(default_factory=dict)
     linked_times: int = 0
+    versions: Versions = OWN_VERSIONS
+    turned: dict[NodeId, str] = field(default_factory=dict)
     gone: list[str] = field(default_factory=list)
     gossip: list[bytes] = field(default_factory=list)
     came_vouchers: list[bytes] = field(default_factory=list)
@@ -47,7 +50,7 @@ class LinkNode:
     def __post_init__(self) -> None:
         self.book = PeerBook(is_open=self.is_open)
         membership = Membership(self.book, self.transport.keys, self._use, is_open=self.is_open)
-        self.links = Links(self.transport, membership, self)
+        self.links = Links(self.transport, membership, self, self.versions)
 
     @property
     def id(self) -> NodeId:
@@ -71,6 +74,9 @@ class LinkNode:
         self.linked_times += 1
         self.standings[session.peer] = membership
         self.book.admit(session.peer, membership, None, LONG_AGO)
+
+    def turned_away(self, peer: NodeId, why: LinkRefused) -> None:
+        self.turned[peer] = why.message
 
     def unlinked(self, session: Session) -> None:
         self.gone.append(session.why)

@@ -29,7 +29,7 @@ from tests.virtual_time import now_s, settle, virtual_time
 
 OWN, OTHER = NodeId("0e" * 32), NodeId("ab" * 32)
 LAN = PeerAddress(OWN, ("192.168.1.5:4433", "[fd00::5]:5544", "10.0.0.5:4433", "127.0.0.1:4433"))
-RECORDS: dict[bytes, bytes | None] = {b"id": OTHER.encode(), b"version": b"masa/1"}
+RECORDS: dict[bytes, bytes | None] = {b"id": OTHER.encode(), b"protocol": b"masa"}
 HANGS_AFTER_S = 30.0
 
 
@@ -58,7 +58,7 @@ def service(node_id: str, *addresses: str, port: int = 4433, name: str = "") -> 
     """What another node, or somebody who says to be one, announces."""
     name = name or f"masa-{node_id[:16]}"
     packed = [socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address) for address in addresses]
-    properties = {"id": node_id, "version": "masa/1"}
+    properties = {"id": node_id, "protocol": "masa"}
     return AsyncServiceInfo(
         SERVICE, f"{name}.{SERVICE}", port=port, addresses=packed, properties=properties, server=f"{name}.local."
     )
@@ -89,11 +89,11 @@ def test_a_node_without_an_address_announces_nothing(direct: tuple[str, ...]) ->
     "records",
     [
         {},
-        {b"id": None, b"version": b"masa/1"},
-        {b"id": b"", b"version": b"masa/1"},
-        {b"id": OTHER.upper().encode(), b"version": b"masa/1"},
-        {b"id": OTHER[:-1].encode(), b"version": b"masa/1"},
-        {b"id": b"\xff" * 64, b"version": b"masa/1"},
+        {b"id": None, b"protocol": b"masa"},
+        {b"id": b"", b"protocol": b"masa"},
+        {b"id": OTHER.upper().encode(), b"protocol": b"masa"},
+        {b"id": OTHER[:-1].encode(), b"protocol": b"masa"},
+        {b"id": b"\xff" * 64, b"protocol": b"masa"},
         {b"id": OTHER.encode()},
         {b"id": OTHER.encode(), b"version": b"masa/2"},
     ],

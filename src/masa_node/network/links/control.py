@@ -11,12 +11,25 @@ from msgspec import Meta
 
 from masa_node.network.links.vouchers import MAX_VOUCHER_BYTES, MAX_VOUCHERS_SHOWN
 
+# Of this protocol, docs/protocol.md; not of the program. Nodes of version 1 were never released.
+OLDEST_PROTOCOL = 2
+NEWEST_PROTOCOL = 2
+
+ProtocolNumber = Annotated[int, Meta(ge=1, le=65_535)]
 ShortText = Annotated[str, Meta(max_length=64)]
 SignedVoucher = Annotated[bytes, Meta(max_length=MAX_VOUCHER_BYTES)]
 
 
+class Versions(msgspec.Struct, frozen=True):
+    """Which versions of the protocol the sender speaks, from the oldest to the newest."""
+
+    min_protocol: ProtocolNumber = OLDEST_PROTOCOL
+    max_protocol: ProtocolNumber = NEWEST_PROTOCOL
+
+
 class Hello(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The first frame of either side (HELLO, WELCOME): who this is and why he should be let in.
+    """The first frame of either side (HELLO, WELCOME): who this is and why it should be let in. Its `Versions` stand
+    in it, too, and are read before the rest.
 
     `invite` is the token of an invite (HELLO only); `vouchers` are members' words for the sender; `has_link` tells
     that the sender still holds another link with the receiver.
@@ -27,6 +40,9 @@ class Hello(msgspec.Struct, frozen=True, omit_defaults=True):
     invite: Annotated[bytes, Meta(max_length=64)] | None = None
     vouchers: Annotated[tuple[SignedVoucher, ...], Meta(max_length=MAX_VOUCHERS_SHOWN)] = ()
     has_link: bool = False
+    # always written: with a factory msgspec does not know the default
+    min_protocol: ProtocolNumber = msgspec.field(default_factory=lambda: OLDEST_PROTOCOL)
+    max_protocol: ProtocolNumber = msgspec.field(default_factory=lambda: NEWEST_PROTOCOL)
 
 
 class RefusalCode(StrEnum):
@@ -37,13 +53,18 @@ class RefusalCode(StrEnum):
     BLOCKED = "blocked"
     FULL = "full"
     DUPLICATE = "duplicate"
+    VERSION = "version"
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """The other side is not let in. `code` is a `RefusalCode` (others may come to be), `why` is for people."""
+    """The other side is not let in. `code` is a `RefusalCode` (others may come to be), `why` is for people; with
+    `version` the sender's `Versions` stand in it.
+    """
 
     code: ShortText
     why: Annotated[str, Meta(max_length=512)] = ""
+    min_protocol: ProtocolNumber = OLDEST_PROTOCOL
+    max_protocol: ProtocolNumber = NEWEST_PROTOCOL
 
 
 class Beat(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ import msgspec
 from masa_node.chat.errors import ProtocolFault
 
 HEAD_BYTES = 4
+OPTIONAL = 128  # kinds from here on are ignored by who does not know them; other unknown ones end the talk
 MAX_PAYLOAD_BYTES = 128 * 1024  # twice MAX_READ_BYTES: a frame of an LLM's stream is far smaller, longer ones are split
 MAX_HEADER_BYTES = 32 * 1024  # of an msgpack header: twice what 16 headers of 1 kB take
 MAX_FAULT_CHARS = 200  # of what a peer's malformed header made the decoder say: it may quote the peer
@@ -39,9 +40,11 @@ class FrameKind(IntEnum):
     END = 20
     FAIL = 21
     ALIVE = 22
+    # stands for every kind from OPTIONAL on that this node does not know; never given a meaning
+    IGNORED = 128
 
 
-_RAW = frozenset({FrameKind.GOSSIP, FrameKind.BODY, FrameKind.PIECE})
+_RAW = frozenset({FrameKind.GOSSIP, FrameKind.BODY, FrameKind.PIECE, FrameKind.IGNORED})
 _KINDS = {int(kind): kind for kind in FrameKind}
 # What msgpack of a stranger raises; RecursionError at about a thousand maps within each other.
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -112,13 +115,21 @@ class FrameReader:
 
 def _head(data: bytes, at: int) -> tuple[FrameKind, int]:
     """The kind of the frame that begins there, and where it ends."""
-    kind = _KINDS.get(data[at])
-    if kind is None:
-        raise ProtocolFault(f"it sent a frame of unknown kind {data[at]}.")
+    kind = kind_of(data[at])
     length = int.from_bytes(data[at + 1 : at + HEAD_BYTES], "big")
     if length > _limit(kind):
         raise ProtocolFault(f"it announced a {kind.name} frame of {length} bytes; {_limit(kind)} are the limit.")
     return kind, at + HEAD_BYTES + length
+
+
+def kind_of(number: int) -> FrameKind:
+    """The kind with this number; IGNORED for one that need not be known. Raises `ProtocolFault`."""
+    kind = _KINDS.get(number)
+    if kind is not None:
+        return kind
+    if number >= OPTIONAL:
+        return FrameKind.IGNORED
+    raise ProtocolFault(f"it sent a frame of unknown kind {number}, which no node of this version understands.")
 
 
 def _limit(kind: FrameKind) -> int:

@@ -11,11 +11,12 @@ import msgspec
 import structlog
 
 from masa_node.chat.errors import LinkLost, LinkRefused, PeerUnreachable, ProtocolFault, ProviderError
-from masa_node.network.links.control import Hello, RefusalCode, Refused
+from masa_node.network.links.control import Hello, RefusalCode, Refused, Versions
 from masa_node.network.links.frames import FrameKind, header_frame, read_header
 from masa_node.network.links.membership import Grounds, Membership
 from masa_node.network.links.peer_record import MembershipLevel, is_weaker
 from masa_node.network.links.session import ControlStream, Session, SessionOwner
+from masa_node.network.links.version import OWN_VERSIONS, common_version, version_refused
 from masa_node.network.transport.bind import subnet_of
 from masa_node.network.transport.foreign_text import sanitize
 from masa_node.network.transport.interfaces import Link, NodeId, OpensStreams, PeerAddress, Transport, short_id
@@ -45,6 +46,10 @@ class LinksOwner(SessionOwner, Protocol):
         """The peer may be asked and served from now on."""
         ...
 
+    def turned_away(self, peer: NodeId, why: LinkRefused) -> None:
+        """A peer that made a link was refused."""
+        ...
+
     def unlinked(self, session: Session) -> None:
         """The link is gone; `session.why` tells why."""
         ...
@@ -53,7 +58,10 @@ class LinksOwner(SessionOwner, Protocol):
 class Links:
     """`run` it in a task; `connect` and `reach` work while it runs."""
 
-    def __init__(self, transport: Transport, membership: Membership, owner: LinksOwner) -> None:
+    def __init__(
+        self, transport: Transport, membership: Membership, owner: LinksOwner, versions: Versions = OWN_VERSIONS
+    ) -> None:
+        self._versions = versions
         self._transport = transport
         self._membership = membership
         self._owner = owner
@@ -180,13 +188,14 @@ class Links:
     async def _introduce(self, link: Link) -> Session:
         """The dialing side of the greeting."""
         control = ControlStream(await link.open())
-        hello = msgspec.structs.replace(self._owner.greeting(link.peer), has_link=self._live(link.peer) is not None)
+        hello = msgspec.structs.replace(self._greeting(link.peer), has_link=self._live(link.peer) is not None)
         await control.write(header_frame(FrameKind.HELLO, hello))
         kind, payload = await control.next()
         if kind is FrameKind.REFUSED:
-            return self._other_session(link, read_header(payload, Refused))
+            return self._other_session(link, payload)
         if kind is not FrameKind.WELCOME:
             raise ProtocolFault(f"it answered HELLO with {kind.name}.")
+        protocol = common_version(read_header(payload, Versions), self._versions)
         welcome = read_header(payload, Hello)
         grounds = await self._membership.judge(link.peer, welcome, time.time())
         other = self._live(link.peer)
@@ -195,15 +204,22 @@ class Links:
             return other
         if link.peer not in self._sessions and len(self._sessions) >= MAX_LINKS:
             self._make_room(grounds.membership)
-        return self._enter(link, control, grounds, welcome)
+        return self._enter(link, control, grounds, welcome, protocol)
 
-    def _other_session(self, link: Link, refused: Refused) -> Session:
+    def _other_session(self, link: Link, payload: bytes) -> Session:
         """The peer refused; when it did because both dialed at once, its link is the one."""
+        refused = read_header(payload, Refused)
         session = self._live(link.peer)
         link.close("refused")
         if refused.code == RefusalCode.DUPLICATE and session is not None:
             return session
+        if refused.code == RefusalCode.VERSION:
+            raise version_refused(read_header(payload, Versions), self._versions)
         raise LinkRefused(f"it refused this node: {sanitize(refused.why)}", refused.code)
+
+    def _greeting(self, peer: NodeId, theirs: Hello | None = None) -> Hello:
+        hello, own = self._owner.greeting(peer, theirs), self._versions
+        return msgspec.structs.replace(hello, min_protocol=own.min_protocol, max_protocol=own.max_protocol)
 
     def _counts(self, link: Link) -> dict[str, int]:
         """As whose the greeting on this link counts, and how many each may have at once."""
@@ -239,16 +255,18 @@ class Links:
         kind, payload = await control.next()
         if kind is not FrameKind.HELLO:
             raise ProtocolFault(f"it began with {kind.name}.")
-        hello = read_header(payload, Hello)
         try:
+            protocol = common_version(read_header(payload, Versions), self._versions)
+            hello = read_header(payload, Hello)
             grounds = await self._membership.judge(link.peer, hello, time.time())
             self._check_room(link, hello, grounds.membership)
         except LinkRefused as exc:
+            self._owner.turned_away(link.peer, exc)
             await self._refuse(link, control, exc)
             raise
-        welcome = self._owner.greeting(link.peer, hello)
-        await control.write(header_frame(FrameKind.WELCOME, msgspec.structs.replace(welcome, invite=None)))
-        self._enter(link, control, grounds, hello)
+        welcome = msgspec.structs.replace(self._greeting(link.peer, hello), invite=None)
+        await control.write(header_frame(FrameKind.WELCOME, welcome))
+        self._enter(link, control, grounds, hello, protocol)
 
     def _check_room(self, link: Link, hello: Hello, membership: MembershipLevel) -> None:
         old = self._sessions.get(link.peer)
@@ -281,17 +299,19 @@ class Links:
         """Tell it, and give it a moment to read that before the link goes."""
         with contextlib.suppress(ProviderError, TimeoutError):
             async with asyncio.timeout(REFUSAL_READ_WITHIN_S):
-                await control.write(header_frame(FrameKind.REFUSED, Refused(refusal.refusal, refusal.message)))
+                own = self._versions
+                told = Refused(refusal.refusal, refusal.message, own.min_protocol, own.max_protocol)
+                await control.write(header_frame(FrameKind.REFUSED, told))
                 await control.finish()
                 await link.closed()
         link.close("refused")
 
-    def _enter(self, link: Link, control: ControlStream, grounds: Grounds, hello: Hello) -> Session:
+    def _enter(self, link: Link, control: ControlStream, grounds: Grounds, hello: Hello, protocol: int) -> Session:
         """The link is good: it replaces one that is there. Raises `LinkLost` when this node is stopping."""
         if self._group is None:
             raise LinkLost("this node is stopping.")
         session = Session(link, control, self._owner, grounds.membership)
-        session.vouched_by = grounds.vouched_by
+        session.vouched_by, session.protocol = grounds.vouched_by, protocol
         old = self._sessions.get(link.peer)
         self._group.create_task(self._keep(session))
         self._sessions[link.peer] = session

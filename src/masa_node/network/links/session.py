@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from masa_node.chat.errors import LinkLost, ProtocolFault, ProviderError
-from masa_node.network.links.control import Beat
+from masa_node.network.links.control import NEWEST_PROTOCOL, Beat
 from masa_node.network.links.frames import FrameKind, FrameReader, frame, header_frame, read_header
 from masa_node.network.links.mux import Mux, first_message
 from masa_node.network.links.peer_record import MembershipLevel
@@ -75,6 +75,8 @@ class Session:
     """
 
     vouched_by: NodeId | None = None
+
+    protocol = NEWEST_PROTOCOL  # the version that both speak
 
     def __init__(self, link: Link, control: ControlStream, owner: SessionOwner, membership: MembershipLevel) -> None:
         self.link = link
@@ -146,6 +148,8 @@ class Session:
                 return self._owner.gossip_came(self.peer, payload)
             case FrameKind.VOUCH:
                 self._owner.voucher_came(self.peer, payload)
+            case FrameKind.IGNORED:
+                pass
             case _:
                 raise ProtocolFault(f"it sent a {kind.name} frame on the control stream.")
         return None

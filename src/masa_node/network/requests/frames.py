@@ -25,6 +25,7 @@ CHUNK_BYTES = 64 * 1024  # of a body or an answer in one frame: as much as one r
 MIN_CHUNK_BYTES = 1024  # of a body, but for its last frame: a body of many tiny frames is work without an end
 MAX_PEER_HEADERS = 16  # each name that may cross, twice over
 MAX_VALUE_CHARS = 1024  # RFC 9110 sets none; `anthropic-beta` with all its features is below 500
+MAX_EXTRA_BYTES = 1024  # of an offer or a receipt: a signed message of a few fields has below 500
 MAX_MS = 24 * 3600 * 1000  # a day is as good as no limit
 
 HeaderName = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -32,12 +33,14 @@ HeaderValue = Annotated[str, Meta(max_length=MAX_VALUE_CHARS)]
 HeaderList = Annotated[tuple[tuple[HeaderName, HeaderValue], ...], Meta(max_length=MAX_PEER_HEADERS)]
 ShortText = Annotated[str, Meta(max_length=64)]
 Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]  # as msgpack's signed integers
+Extra = Annotated[bytes, Meta(max_length=MAX_EXTRA_BYTES)]
 Milliseconds = Annotated[int, Meta(ge=0, le=MAX_MS)]
 
 
 class RequestHeader(msgspec.Struct, frozen=True):
     """REQUEST: `first_piece_within_ms` is what is left of the requester's time when this is sent; `endpoint` a
-    `chat.request.Endpoint`; `query` what of the query of the caller's URL may cross.
+    `chat.request.Endpoint`; `query` what of the query of the caller's URL may cross. `offer` is room for what the
+    requester offers for the answer; nobody reads it yet.
     """
 
     request_id: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9._-]{1,64}\Z")]
@@ -48,6 +51,7 @@ class RequestHeader(msgspec.Struct, frozen=True):
     first_piece_within_ms: Milliseconds
     headers: HeaderList = ()
     query: Annotated[str, Meta(max_length=MAX_PEER_QUERY_CHARS)] | UnsetType = UNSET
+    offer: Extra | UnsetType = UNSET
 
 
 class AnswerHead(msgspec.Struct, frozen=True):
@@ -64,12 +68,16 @@ class AnswerHead(msgspec.Struct, frozen=True):
 
 
 class AnswerEnd(msgspec.Struct, frozen=True, omit_defaults=True):
-    """END: the answer is whole. `frames` and `bytes` count the PIECEs; tokens as the LLM counted them."""
+    """END: the answer is whole. `frames` and `bytes` count the PIECEs; tokens as the LLM counted them.
+
+    `receipt` is room for the server's word for what it did; nobody reads it yet.
+    """
 
     frames: Count
     bytes: Count
     input_tokens: Tokens | None = None
     output_tokens: Tokens | None = None
+    receipt: Extra | None = None
 
 
 class RequestFailure(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -94,5 +94,5 @@ class RequestReader:
                 raise RequesterGone from exc
             if not data:
                 raise RequesterGone
-            self._came.extend(self._reader.feed(data))
+            self._came.extend(frame for frame in self._reader.feed(data) if frame[0] is not FrameKind.IGNORED)
         return self._came.popleft()

@@ -126,6 +126,8 @@ class ResponseReader:
         return exc if self._head is None else BrokenAnswer(f"its answer was cut: {exc.message}")
 
     def _sort(self, kind: FrameKind, payload: bytes) -> None:
+        if kind is FrameKind.IGNORED:
+            return
         if self._end is not None or self._failure is not None:
             raise ProtocolFault(f"it sent a {kind.name} frame after the end of its answer.")
         if kind is FrameKind.PIECE and self._head is not None and payload:

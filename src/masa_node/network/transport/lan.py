@@ -143,7 +143,7 @@ def announcement(own: PeerAddress) -> AsyncServiceInfo | None:
         f"{name}.{SERVICE}",
         port=port,
         addresses=[ip.packed for ip, other_port in read if other_port == port],
-        properties={"id": own.node_id, "version": ALPN.decode()},
+        properties={"id": own.node_id, "protocol": ALPN.decode()},
         server=f"{name}.local.",
     )
 
@@ -151,12 +151,12 @@ def announcement(own: PeerAddress) -> AsyncServiceInfo | None:
 def peer_in(
     properties: Mapping[bytes, bytes | None], addresses: list[str], port: int, *, is_local: bool
 ) -> PeerAddress | None:
-    """The node that such records tell of; None if it is none, of another version, or nowhere to be dialed.
+    """The node that such records tell of; None if it is none, of another protocol, or nowhere to be dialed.
 
     Loopback addresses count only if `is_local`: from another machine they would lead back to this one.
     """
     node_id = (properties.get(b"id") or b"").decode("latin-1")
-    if not is_node_id(node_id) or properties.get(b"version") != ALPN:
+    if not is_node_id(node_id) or properties.get(b"protocol") != ALPN:
         return None
     texts = dict.fromkeys(f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}" for ip in addresses)
     direct = tuple(
