@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from masa_node.network.links.control import Beat, Hello, Refused
-from masa_node.network.links.frames import FrameKind, frame, header_frame
+from masa_node.network.links.frames import FrameKind, frame, header_payload
 from masa_node.network.links.vouchers import make_voucher
 from masa_node.network.requests.frames import Alive, AnswerEnd, AnswerHead, RequestFailure, RequestHeader
 from masa_node.network.transport.interfaces import NodeId
@@ -34,9 +34,12 @@ FORMS: dict[str, type[msgspec.Struct]] = {
 def frame_of(case: dict[str, Any]) -> bytes:
     """The frame that a vector's words describe."""
     kind = FrameKind[case["kind"]]
+    number = case.get("request", kind >= FrameKind.REQUEST)  # the first of a channel, or the control stream
+    if "payload_hex" in case:
+        return frame(kind, bytes.fromhex(case["payload_hex"]), number)
     if "payload" in case:
-        return frame(kind, case["payload"].encode())
-    return header_frame(kind, msgspec.convert(case["header"], FORMS[case["kind"]]))
+        return frame(kind, case["payload"].encode(), number)
+    return frame(kind, header_payload(kind, msgspec.convert(case["header"], FORMS[case["kind"]])), number)
 
 
 def voucher_frame_of(case: dict[str, Any]) -> bytes:
@@ -47,7 +50,7 @@ def voucher_frame_of(case: dict[str, Any]) -> bytes:
 
 def main() -> None:
     """Write them all."""
-    for name in ("control", "request"):
+    for name in ("control", "mux", "request"):
         path = VECTORS / f"{name}.json"
         vectors = json.loads(path.read_text("utf-8"))
         for case in vectors["frames"]:

@@ -8,14 +8,12 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
-HEAD_BYTES = 4  # of a frame: kind, length
-CHANNEL_HEAD_BYTES = 8  # of a frame on a channel: number of the call, kind, length
-MAX_BYTES, MAX_HEADER_BYTES, MAX_CHANNEL_BYTES = 128 * 1024, 32 * 1024, 65_536
-OPTIONAL = 128
-KINDS = {1: "HELLO", 2: "WELCOME", 3: "REFUSED", 4: "PING", 5: "PONG", 6: "GOSSIP", 7: "VOUCH", 16: "REQUEST"} | {
-    17: "BODY", 18: "HEAD", 19: "PIECE", 20: "END", 21: "FAIL", 22: "ALIVE", OPTIONAL: "IGNORED"
-}  # fmt: skip
-CHANNEL_KINDS = {0: "DATA", 1: "FINISH", 2: "RESET", 3: "WINDOW"}
+HEAD_BYTES = 8  # request, kind, length
+MAX_BYTES, MAX_HEADER_BYTES, OPTIONAL = 64 * 1024, 32 * 1024, 128
+ON_CONTROL = {1: "HELLO", 2: "WELCOME", 3: "REFUSED", 4: "PING", 5: "PONG", 6: "GOSSIP", 7: "VOUCH"}
+OF_MUX = {8: "FINISH", 9: "RESET", 10: "WINDOW"}
+OF_REQUEST = {16: "REQUEST", 17: "BODY", 18: "HEAD", 19: "PIECE", 20: "END", 21: "FAIL", 22: "ALIVE"}
+KINDS = ON_CONTROL | OF_MUX | OF_REQUEST
 RAW = {"GOSSIP", "BODY", "PIECE", "IGNORED"}
 SIGNED = {"VOUCH"}  # a map and 64 bytes behind it
 
@@ -24,28 +22,22 @@ class Breach(Exception):
     """What came keeps not to the page."""
 
 
-def frames(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """Section 2: kind and payload of each frame."""
+def frames(data: bytes) -> Iterator[tuple[int, str, bytes]]:
+    """Section 2: request, kind and payload of each frame. Request 0 is the control stream."""
     while data:
         if len(data) < HEAD_BYTES:
             raise Breach("a head is cut")
-        length = int.from_bytes(data[1:4], "big")
-        kind = KINDS.get(data[0], "IGNORED" if data[0] >= OPTIONAL else "")
+        request, rest = struct.unpack(">II", data[:HEAD_BYTES])
+        number, length = rest >> 24, rest & 0xFFFFFF
+        kind = KINDS.get(number, "IGNORED" if number >= OPTIONAL else "")
         if not kind or length > (MAX_BYTES if kind in RAW else MAX_HEADER_BYTES):
-            raise Breach(f"kind {data[0]} of {length} bytes")
+            raise Breach(f"kind {number} of {length} bytes")
+        if number < OPTIONAL and (number in ON_CONTROL) != (request == 0):
+            raise Breach(f"{kind} on the wrong stream")
         if len(data) < HEAD_BYTES + length:
             raise Breach("a payload is cut")
-        yield kind, data[HEAD_BYTES : HEAD_BYTES + length]
+        yield request, kind, data[HEAD_BYTES : HEAD_BYTES + length]
         data = data[HEAD_BYTES + length :]
-
-
-def channel_frame(data: bytes) -> tuple[int, str, bytes]:
-    """Section 4: number of the call, kind and payload."""
-    call, rest = struct.unpack(">II", data[:CHANNEL_HEAD_BYTES])
-    kind, length = rest >> 24, rest & 0xFFFFFF
-    if kind not in CHANNEL_KINDS or length > MAX_CHANNEL_BYTES or len(data) != CHANNEL_HEAD_BYTES + length:
-        raise Breach(f"kind {kind} of {length} bytes")
-    return call, CHANNEL_KINDS[kind], data[CHANNEL_HEAD_BYTES:]
 
 
 def unpack(data: bytes) -> tuple[Any, bytes]:

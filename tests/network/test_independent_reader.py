@@ -36,8 +36,8 @@ def in_json(value: object) -> object:
 
 @pytest.mark.parametrize("case", [*load("control", "frames"), *load("request", "frames")])
 def test_a_frame_is_read(case: Case) -> None:
-    ((kind, payload),) = reader.frames(bytes.fromhex(case["hex"]))
-    assert kind == case["kind"]
+    ((request, kind, payload),) = reader.frames(bytes.fromhex(case["hex"]))
+    assert (request, kind) == (int(kind in reader.OF_REQUEST.values()), case["kind"])
     if "payload" in case:
         assert payload == case["payload"].encode()
     else:
@@ -46,14 +46,14 @@ def test_a_frame_is_read(case: Case) -> None:
 
 @pytest.mark.parametrize("case", load("control", "vouchers"))
 def test_a_voucher_is_read(case: Case) -> None:
-    ((kind, payload),) = reader.frames(bytes.fromhex(case["hex"]))
+    ((_, kind, payload),) = reader.frames(bytes.fromhex(case["hex"]))
     assert reader.header(kind, payload) == case["voucher"]
 
 
 @pytest.mark.parametrize("case", load("mux", "frames"))
 def test_a_frame_on_a_channel_is_read(case: Case) -> None:
-    found = reader.channel_frame(bytes.fromhex(case["hex"]))
-    assert found == (case["stream"], case["kind"], bytes.fromhex(case["payload_hex"]))
+    ((request, kind, payload),) = reader.frames(bytes.fromhex(case["hex"]))
+    assert (request, kind, payload) == (case["request"], case["kind"], bytes.fromhex(case["payload_hex"]))
 
 
 @pytest.mark.parametrize("case", load("refused", "streams"))
@@ -69,7 +69,7 @@ def test_what_is_no_header_is_a_breach(case: Case) -> None:
 
 
 def test_a_kind_that_need_not_be_known_is_passed_over() -> None:
-    assert list(reader.frames(b"\xc8\0\0\x01x")) == [("IGNORED", b"x")]
+    assert list(reader.frames(b"\0\0\0\x09\xc8\0\0\x01x")) == [(9, "IGNORED", b"x")]
 
 
 def test_it_imports_nothing_but_the_standard_library() -> None:

@@ -8,11 +8,11 @@ import pytest
 from masa_node.chat.errors import ProtocolFault, ProviderError
 from masa_node.chat.headers import FROM_PEERS, TO_PEERS
 from masa_node.network.links.control import RefusalCode
-from masa_node.network.links.frames import FrameKind, FrameReader, frame, header_frame, read_header
+from masa_node.network.links.frames import HEAD_BYTES, FrameKind, FrameReader, read_head, read_header
 from masa_node.network.links.vouchers import Voucher, make_voucher, open_voucher
 from masa_node.network.transport.interfaces import NodeId
 from masa_node.network.transport.iroh.keys import IrohKeys
-from tools.protocol_vectors import FORMS
+from tools.protocol_vectors import FORMS, frame_of
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "protocol"
 PROTOCOL = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text("utf-8")
@@ -27,19 +27,21 @@ def load(name: str, part: str) -> list[Any]:
 @pytest.mark.parametrize("case", [*load("request", "frames"), *load("control", "frames")])
 def test_a_vector_is_written_and_read_as_it_stands(case: Case) -> None:
     raw, kind = bytes.fromhex(case["hex"]), FrameKind[case["kind"]]
-    ((found, payload),) = FrameReader().feed(raw)
-    assert found is kind
+    number, found, length = read_head(raw, 0)
+    payload = raw[HEAD_BYTES:]
+    assert (found, length) == (kind, len(payload))
+    assert number == (kind >= FrameKind.REQUEST)
+    assert frame_of(case) == raw
     if "payload" in case:
         assert payload == case["payload"].encode()
-        assert frame(kind, payload) == raw
-        return
-    header = msgspec.convert(case["header"], FORMS[case["kind"]])  # bytes stand as base64 in JSON
-    assert read_header(payload, FORMS[case["kind"]]) == header
-    assert header_frame(kind, header) == raw
+    else:  # bytes stand as base64 in JSON
+        assert read_header(payload, FORMS[case["kind"]]) == msgspec.convert(case["header"], FORMS[case["kind"]])
 
 
 @pytest.mark.parametrize("case", load("refused", "streams"))
 def test_what_is_no_frame_is_refused(case: Case) -> None:
+    with pytest.raises(ProtocolFault):
+        read_head(bytes.fromhex(case["hex"]), 0)
     with pytest.raises(ProtocolFault):
         list(FrameReader().feed(bytes.fromhex(case["hex"])))
 

@@ -17,15 +17,15 @@ from masa_node.network.gossip.adverts import ADVERT_LIFETIME_S, Advert, AdvertMo
 from masa_node.network.gossip.messages import Push, write_message
 from masa_node.network.links.control import Beat, Hello
 from masa_node.network.links.frames import FrameKind, FrameReader, frame, header_frame
-from masa_node.network.links.mux import Mux
 from masa_node.network.links.session import ControlStream
 from masa_node.network.network import LOG_BURST, NetworkRules
 from masa_node.network.requests.frames import RequestHeader
 from masa_node.network.requests.server import LINGER_S
-from masa_node.network.transport.interfaces import Keys, Link, PeerAddress, Stream, Transport
+from masa_node.network.transport.interfaces import Keys, Link, PeerAddress, Transport
 from masa_node.network.transport.memory import MemoryNetwork
 from masa_node.upstreams.demo import DemoModel
 from tests.network.nodes import MemoryNode, Told, make, running
+from tests.network.said import SaidMux, SaidStream
 from tests.virtual_time import until
 
 OF_ADA, OF_BOB, OF_EVE, OF_ALL = "of-ada", "of-bob", "of-eve", "of-all"
@@ -39,7 +39,7 @@ TASKS_A_CHANNEL = 3
 LONG_ENOUGH_S = 40.0  # for every timer of a node to run out
 
 Act = Callable[["Eve"], Awaitable[None]]
-Behaviour = Callable[[Stream], Awaitable[None]]
+Behaviour = Callable[[SaidStream], Awaitable[None]]
 
 
 def request_header(size: int = len(BODY), **changed: object) -> bytes:
@@ -75,22 +75,12 @@ def pushed(*adverts: bytes, is_news: bool = True) -> bytes:
     return frame(FrameKind.GOSSIP, write_message(Push(adverts, is_news)))
 
 
-class EveLink:
-    """A link on which she was let in: what she opens and takes are calls on channels, as those of requests are."""
+class EveLink(SaidMux):
+    """A link on which she was let in: what she opens and takes are requests on channels."""
 
     def __init__(self, link: Link) -> None:
-        self._link = link
-        self._mux = Mux(link, str)
-        self._running = asyncio.create_task(self._run())
-        self.open = self._mux.open
-        self.accept = self._mux.accept
-        self.close = link.close
-        self.closed = link.closed
-        self.raw = link
-
-    async def _run(self) -> None:
-        with contextlib.suppress(BaseExceptionGroup):
-            await self._mux.run()
+        super().__init__(link)
+        self._running = asyncio.create_task(self.run())
 
 
 @dataclass
@@ -137,7 +127,7 @@ class Eve:
                     group.create_task(self._treat(stream, behave))
 
     @staticmethod
-    async def _treat(stream: Stream, behave: Behaviour) -> None:
+    async def _treat(stream: SaidStream, behave: Behaviour) -> None:
         with contextlib.suppress(*GONE):
             await behave(stream)
         stream.abort()
@@ -148,7 +138,7 @@ class Eve:
             link.close("bye")
 
 
-async def read_request(stream: Stream) -> None:
+async def read_request(stream: SaidStream) -> None:
     """Take the whole request of another node, whose body is short."""
     reader, has_body = FrameReader(), False
     while not has_body:

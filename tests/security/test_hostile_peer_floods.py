@@ -125,7 +125,7 @@ async def opens_thousands_of_streams(eve: Eve) -> None:
         for _ in range(3_000):
             async with asyncio.timeout(0.1):
                 stream = await link.open()
-            await stream.write(b"\x10")
+            await stream.begin()
     except TimeoutError:
         await asyncio.sleep(0.2)
     finally:

@@ -14,9 +14,9 @@ from masa_node.network.links.frames import FrameKind, frame, header_frame
 from masa_node.network.requests.body_check import MAX_NAMES, check_body
 from masa_node.network.requests.frames import Alive, AnswerEnd, AnswerHead, RequestFailure
 from masa_node.network.requests.server import REQUEST_WITHIN_S
-from masa_node.network.transport.interfaces import Stream
 from masa_node.routing.answer_reader import MAX_BEFORE_ANSWER_BYTES
 from tests.network.nodes import FIRST_PIECE_WITHIN_S, IDLE_S, SLOTS
+from tests.network.said import SaidStream
 from tests.security.hostile_peers import (
     BODY,
     GONE,
@@ -39,48 +39,48 @@ from tests.virtual_time import now_s, until, virtual_time
 # ---- she asks ----
 
 
-async def silent(stream: Stream) -> None:
-    await stream.write(b"\x10")
+async def silent(stream: SaidStream) -> None:
+    await stream.begin()
     await asyncio.sleep(REQUEST_WITHIN_S)
 
 
-async def drips(stream: Stream) -> None:
+async def drips(stream: SaidStream) -> None:
     await stream.write(request_header(900_000))
     while True:
         await stream.write(frame(FrameKind.BODY, b"x" * 1_024))
         await asyncio.sleep(1)
 
 
-async def drips_bytes(stream: Stream) -> None:
+async def drips_bytes(stream: SaidStream) -> None:
     for number in range(len(GOOD_REQUEST)):
         await stream.write(GOOD_REQUEST[number : number + 1])
         await asyncio.sleep(1)
 
 
-async def sends_without_end(stream: Stream) -> None:
+async def sends_without_end(stream: SaidStream) -> None:
     await stream.write(GOOD_REQUEST)
     while True:
         await stream.write(frame(FrameKind.BODY, b"x" * 60_000))
 
 
-async def says_for_ever_that_it_is_alive(stream: Stream) -> None:
+async def says_for_ever_that_it_is_alive(stream: SaidStream) -> None:
     await stream.write(GOOD_REQUEST)
     while True:
         await stream.write(header_frame(FrameKind.ALIVE, Alive()) * 100)
 
 
-async def finishes_and_stays(stream: Stream) -> None:
+async def finishes_and_stays(stream: SaidStream) -> None:
     await stream.write(GOOD_REQUEST)
     await stream.finish()
     await asyncio.sleep(REQUEST_WITHIN_S)
 
 
-async def asks_again_behind_it(stream: Stream) -> None:
+async def asks_again_behind_it(stream: SaidStream) -> None:
     await stream.write(GOOD_REQUEST * 50)
     await asyncio.sleep(REQUEST_WITHIN_S)
 
 
-async def resets_at_once(stream: Stream) -> None:
+async def resets_at_once(stream: SaidStream) -> None:
     await stream.write(GOOD_REQUEST)
 
 
@@ -98,7 +98,7 @@ async def resets_at_once(stream: Stream) -> None:
     ],
 )
 @virtual_time
-async def test_asks_that_are_none_disturb_nobody(misuse: Callable[[Stream], Awaitable[None]]) -> None:
+async def test_asks_that_are_none_disturb_nobody(misuse: Callable[[SaidStream], Awaitable[None]]) -> None:
     async with siege() as here:
         link, control = await here.eve.enter()
 
@@ -232,7 +232,7 @@ SAID = {
 
 
 async def hosting(
-    here: Siege, behave: Callable[[Stream], Awaitable[None]]
+    here: Siege, behave: Callable[[SaidStream], Awaitable[None]]
 ) -> contextlib.AbstractAsyncContextManager[None]:
     """Eve is linked with ada, offers models, and treats each request so."""
     link, control = await here.eve.enter()
@@ -253,7 +253,7 @@ async def asked_alone(here: Siege) -> MasaError:
 @pytest.mark.parametrize("said", SAID)
 @virtual_time
 async def test_what_is_no_answer_never_wins(said: str, finishes: bool) -> None:  # noqa: FBT001 - a parameter
-    async def behave(stream: Stream) -> None:
+    async def behave(stream: SaidStream) -> None:
         await read_request(stream)
         await stream.write(SAID[said])
         if finishes:
@@ -276,7 +276,7 @@ async def test_a_reset_at_any_stage_is_a_failure_and_never_an_end() -> None:
     whole = head(model=OF_EVE) + piece(FIRST) + piece(FIRST)
     for cut in range(0, len(whole) + 1, 7):
 
-        async def behave(stream: Stream, cut: int = cut) -> None:
+        async def behave(stream: SaidStream, cut: int = cut) -> None:
             await read_request(stream)
             await stream.write(whole[:cut] or b"")
             await asyncio.sleep(0.01)
@@ -292,7 +292,7 @@ async def test_a_reset_at_any_stage_is_a_failure_and_never_an_end() -> None:
 async def test_noise_without_end_before_the_first_piece_is_bounded(noise: bytes) -> None:
     sent = 0
 
-    async def behave(stream: Stream) -> None:
+    async def behave(stream: SaidStream) -> None:
         nonlocal sent
         await read_request(stream)
         await stream.write(head(model=OF_EVE))
@@ -317,7 +317,7 @@ async def test_noise_without_end_before_the_first_piece_is_bounded(noise: bytes)
 
 @virtual_time
 async def test_a_drip_of_noise_ends_with_the_time_for_the_first_piece() -> None:
-    async def behave(stream: Stream) -> None:
+    async def behave(stream: SaidStream) -> None:
         await read_request(stream)
         await stream.write(head(model=OF_EVE))
         while True:
@@ -333,7 +333,7 @@ async def test_a_drip_of_noise_ends_with_the_time_for_the_first_piece() -> None:
 
 @virtual_time
 async def test_silence_after_the_first_piece_ends_with_the_idle_time() -> None:
-    async def behave(stream: Stream) -> None:
+    async def behave(stream: SaidStream) -> None:
         await read_request(stream)
         await stream.write(head(model=OF_EVE) + piece(FIRST))
         await asyncio.sleep(10 * IDLE_S)
@@ -349,7 +349,7 @@ async def test_silence_after_the_first_piece_ends_with_the_idle_time() -> None:
 
 @virtual_time
 async def test_more_than_the_window_is_a_breach() -> None:
-    async def behave(stream: Stream) -> None:
+    async def behave(stream: SaidStream) -> None:
         await read_request(stream)
         await stream.write(head(model=OF_EVE) + piece(FIRST) + piece(b": " + b"x" * 60_000) * 10)
         await stream.read()
@@ -363,7 +363,7 @@ async def test_more_than_the_window_is_a_breach() -> None:
 
 @virtual_time
 async def test_a_peer_that_takes_every_request_and_answers_none_is_asked_last_and_hinders_nobody() -> None:
-    async def behave(stream: Stream) -> None:
+    async def behave(stream: SaidStream) -> None:
         await read_request(stream)
         await asyncio.sleep(10 * IDLE_S)
 

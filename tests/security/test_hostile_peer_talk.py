@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from masa_node.network.gossip.adverts import SIGNATURE_BYTES
 from masa_node.network.gossip.messages import Want, write_message
 from masa_node.network.links.control import Hello
-from masa_node.network.links.frames import FrameKind, frame, header_frame
+from masa_node.network.links.frames import MAX_PAYLOAD_BYTES, FrameKind, frame, header_frame
 from masa_node.network.links.links import GREET_WITHIN_S, MAX_GREETINGS, MAX_GREETINGS_PER_SUBNET
 from masa_node.network.links.session import MAX_CONTROL_FRAMES_PER_S
 from masa_node.network.links.vouchers import make_voucher
@@ -45,7 +45,7 @@ HELLO = header_frame(FrameKind.HELLO, Hello("evil", "eve"))
         frame(FrameKind.HELLO, b"\x81\xa8vouchers\xdd\xff\xff\xff\xff"),
         frame(FrameKind.HELLO, b"\x81\xa6invite\xc6\xff\xff\xff\xff"),
         header_frame(FrameKind.WELCOME, Hello()),
-        frame(FrameKind.GOSSIP, b"x" * 100_000),
+        frame(FrameKind.GOSSIP, b"x" * MAX_PAYLOAD_BYTES),
         HELLO + b"\xff" * 5_000,
         HELLO + HELLO,
         HELLO + b"\x06",
@@ -122,12 +122,12 @@ async def test_links_that_open_and_close_in_a_loop_fill_no_log() -> None:
         frame(FrameKind.GOSSIP, b"\x92\x01\xdd\xff\xff\xff\xff"),
         frame(FrameKind.GOSSIP, b"\x92\x01\x91\xc5\x00\x41" + b"\x00" * 65),
         frame(FrameKind.GOSSIP, b"\x94\x02\x01\x08\xc4\x01x"),
-        frame(FrameKind.GOSSIP, b"x" * 128 * 1024) * 10,
+        frame(FrameKind.GOSSIP, b"x" * MAX_PAYLOAD_BYTES) * 10,
         frame(FrameKind.GOSSIP, write_message(Want(b"12345678"))) * 500,
         frame(FrameKind.VOUCH, b""),
         frame(FrameKind.VOUCH, b"x" * 400),
         frame(FrameKind.BODY, b"x"),
-        b"\xff\xff\xff\xff",
+        b"\xff" * 8,
     ],
     ids=lambda said: repr(said[:12]),
 )

@@ -20,6 +20,7 @@ from masa_node.network.gossip.adverts import Advert, SignedAdvert, is_in_force
 from masa_node.network.gossip.gossip import AdvertExpired, AdvertHeard, Gossip, OwnAdvertElsewhere
 from masa_node.network.gossip.own_advert import Advertiser, offers_of
 from masa_node.network.links.control import Hello, RefusalCode
+from masa_node.network.links.frames import FrameStream, OpensRequests
 from masa_node.network.links.links import MAX_LINKS, Links
 from masa_node.network.links.membership import Membership, UseInvite
 from masa_node.network.links.peer_book import MembershipLevel, PeerBook
@@ -30,7 +31,7 @@ from masa_node.network.requests.latecomers import latecomers
 from masa_node.network.requests.remote_peer import RemotePeer
 from masa_node.network.requests.server import PeerServer
 from masa_node.network.transport.addresses import filter_dialable
-from masa_node.network.transport.interfaces import NodeId, OpensStreams, PeerAddress, Stream, Transport, short_id
+from masa_node.network.transport.interfaces import NodeId, PeerAddress, Transport, short_id
 from masa_node.network.transport.resolver import resolve
 from masa_node.routing.catalog import Catalog
 
@@ -253,7 +254,7 @@ class Network:
             await self._awaited.setdefault(peer, asyncio.Event()).wait()
         return signed
 
-    async def serve_stream(self, peer: NodeId, stream: Stream) -> None:
+    async def serve_stream(self, peer: NodeId, stream: FrameStream) -> None:
         """See `SessionOwner`."""
         await self._parts.server.serve(peer, stream)
 
@@ -268,8 +269,7 @@ class Network:
         while True:
             self._news.clear()
             now_s, at_unix_s = self._now_s(), time.time()
-            advert = self._parts.advertiser.due(now_s, at_unix_s)
-            if advert is not None:
+            if (advert := self._parts.advertiser.due(now_s, at_unix_s)) is not None:
                 self.gossip.set_own(advert)
             self.gossip.expire(at_unix_s)
             self._take_changes(None)
@@ -336,7 +336,7 @@ class Network:
         """Did the owner mark this peer as trusted?"""
         return self.book.is_trusted(peer) or (peer in self._rules.trusted and self.book.is_member(peer))
 
-    async def _reach(self, peer: NodeId) -> OpensStreams:
+    async def _reach(self, peer: NodeId) -> OpensRequests:
         record = self.book.get(peer)
         address = PeerAddress(peer, record.addresses, record.relay_url) if record is not None else PeerAddress(peer)
         return await self.links.reach(address)

@@ -130,7 +130,7 @@ async def test_what_one_sends_reaches_the_other() -> None:
         session.send_gossip(b"news")
         session.send_voucher(b"word")
         stream = await session.mux.open()
-        await stream.write(b"ask")
+        await stream.send(FrameKind.BODY, b"ask")
         await asyncio.sleep(0.1)
         assert bob.gossip == [b"news"]
         assert bob.came_vouchers == [b"word"]
@@ -244,12 +244,12 @@ async def test_a_dial_that_took_long_leaves_the_link_that_the_peer_made_meanwhil
         await asyncio.sleep(0.2)
         session = await quick.connect(late)
         stream = await session.mux.open()
-        await stream.write(b"ask")
+        await stream.send(FrameKind.BODY, b"ask")
         assert (await dialing).link.is_dialed is False
         await asyncio.sleep(1)
         assert [node.linked_times for node in nodes] == [1, 1]
         assert quick.links.sessions == {late.id: session}
-        await stream.write(b"more of it")
+        await stream.send(FrameKind.BODY, b"more of it")
 
 
 @virtual_time

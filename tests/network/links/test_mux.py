@@ -12,21 +12,37 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masa_node.chat.errors import LinkLost, ProviderError, StreamReset
+from masa_node.network.links.frames import MAX_PAYLOAD_BYTES, FrameKind, FrameStream, frame, read_head
 from masa_node.network.links.mux import (
     CHANNELS,
-    MAX_CHUNK_BYTES,
     MAX_STREAMS,
     MUX_WINDOW_BYTES,
     Mux,
-    MuxFrameKind,
-    MuxStream,
     first_message,
 )
+from masa_node.network.links.mux_stream import FRAME_COST_BYTES
 from masa_node.network.transport.interfaces import Link, Stream
 from masa_node.network.transport.memory import MemoryNetwork
 from tests.virtual_time import virtual_time
 
+PIECE, FINISH, RESET, WINDOW = FrameKind.PIECE, FrameKind.FINISH, FrameKind.RESET, FrameKind.WINDOW
 VECTORS = Path(__file__).parents[2] / "vectors" / "protocol" / "mux.json"
+
+
+class Bytes:
+    """A request of which only the bytes in PIECEs matter."""
+
+    def __init__(self, stream: FrameStream) -> None:
+        self.stream = stream
+        self.finish = stream.finish
+        self.abort = stream.abort
+
+    async def write(self, data: bytes) -> None:
+        for at in range(0, len(data), MAX_PAYLOAD_BYTES):
+            await self.stream.send(PIECE, data[at : at + MAX_PAYLOAD_BYTES])
+
+    async def read(self) -> bytes:
+        return b"".join(payload for _, payload in await self.stream.receive())
 
 
 @dataclass
@@ -49,11 +65,17 @@ class Pair:
     def why_there(self) -> str:
         return self.why.get(self.there, "")
 
-    async def stream(self) -> tuple[Stream, Stream]:
-        """A new call, and the same at the other side."""
-        mine = await self.here.open()
+    async def open(self) -> Bytes:
+        return Bytes(await self.here.open())
+
+    async def accept(self) -> Bytes:
+        return Bytes(await self.there.accept())
+
+    async def stream(self) -> tuple[Bytes, Bytes]:
+        """A new request, and the same at the other side."""
+        mine = await self.open()
         await mine.write(b"!")
-        theirs = await self.there.accept()
+        theirs = await self.accept()
         assert await theirs.read() == b"!"
         return mine, theirs
 
@@ -85,7 +107,7 @@ async def pair(seed: int = 1) -> AsyncIterator[Pair]:
             task.cancel()
 
 
-async def read_all(stream: Stream) -> bytes:
+async def read_all(stream: Bytes) -> bytes:
     came = b""
     while piece := await stream.read():
         came += piece
@@ -113,12 +135,12 @@ def test_each_call_gets_its_own_bytes_in_order(said: list[list[bytes]], seed: in
         async with pair(seed) as ends, asyncio.TaskGroup() as group:
 
             async def echo() -> None:
-                theirs = await ends.there.accept()
+                theirs = await ends.accept()
                 await theirs.write(await read_all(theirs))
                 await theirs.finish()
 
             async def ask(pieces: list[bytes]) -> None:
-                mine = await ends.here.open()
+                mine = await ends.open()
                 await mine.write(b"!")
                 for piece in pieces:
                     await mine.write(piece)
@@ -163,20 +185,20 @@ async def test_a_thousand_requests_at_once_spread_evenly_over_the_channels_that_
     async with pair() as both:
         slow_to_open(both)
         async with asyncio.TaskGroup() as group:
-            opening = [group.create_task(both.here.open()) for _ in range(1_000)]
+            opening = [group.create_task(both.open()) for _ in range(1_000)]
         assert len(both.here._own) == CHANNELS
         assert max(channel.streams for channel in both.here._own) <= 1_000 / CHANNELS + 8
         for each in opening:
             await each.result().write(b"!")
         for _ in opening:
-            assert await (await both.there.accept()).read() == b"!"
+            assert await (await both.accept()).read() == b"!"
 
 
 @virtual_time
 async def test_asks_that_wait_for_a_channel_hear_it_when_the_link_goes() -> None:
     async with pair() as both:
         slow_to_open(both)
-        opening = [asyncio.create_task(both.here.open()) for _ in range(100)]
+        opening = [asyncio.create_task(both.open()) for _ in range(100)]
         await asyncio.sleep(0)
         both.link_here.close("gone")
         told = await asyncio.gather(*opening, return_exceptions=True)
@@ -255,7 +277,7 @@ async def test_after_both_have_finished_an_abort_does_nothing() -> None:
 @virtual_time
 async def test_a_call_given_up_before_its_first_bytes_is_never_heard_of() -> None:
     async with pair() as ends:
-        never = await ends.here.open()
+        never = await ends.open()
         never.abort()
         await ends.stream()
         with pytest.raises(StreamReset):
@@ -277,7 +299,7 @@ async def test_when_the_link_goes_what_came_is_read_and_then_it_is_told() -> Non
         with pytest.raises(LinkLost):
             await writing
         with pytest.raises(LinkLost):
-            await ends.here.open()
+            await ends.open()
 
 
 @virtual_time
@@ -299,22 +321,32 @@ async def test_waiting_can_be_cancelled_at_any_time() -> None:
 @virtual_time
 async def test_too_many_calls_are_given_back_at_once() -> None:
     async with pair() as ends:
-        channel = await raw(ends.link_here, *(channel_frame(number + 1, 0, b"!") for number in range(MAX_STREAMS + 5)))
-        said = b""
-        while said.count(b"\x02\x00\x00\x00") < 5:
-            said += await channel.read()
+        channel = await raw(
+            ends.link_here, *(channel_frame(number + 1, PIECE, b"!") for number in range(MAX_STREAMS + 5))
+        )
+        heard = b""
+        while heard.count(b"\x09\x00\x00\x00") < 5:
+            heard += await channel.read()
         assert not ends.ended
         for _ in range(MAX_STREAMS):
-            await ends.there.accept()
+            await ends.accept()
 
 
 HOSTILE = {
-    "more than the window": [channel_frame(1, 0, bytes(MAX_CHUNK_BYTES))] * (MUX_WINDOW_BYTES // MAX_CHUNK_BYTES + 1),
-    "a chunk that is too long": [channel_frame(1, 0, b"")[:5] + b"\xff\xff\xff"],
-    "an unknown kind": [channel_frame(1, 7, b"")],
-    "more after the end": [channel_frame(1, 0, b"!"), channel_frame(1, 1, b""), channel_frame(1, 0, b"x")],
-    "a grant of more than was sent": [channel_frame(1, 0, b"!"), channel_frame(1, 3, (1).to_bytes(4, "big"))],
-    "a malformed grant": [channel_frame(1, 0, b"!"), channel_frame(1, 3, b"\0")],
+    "more than the window": [channel_frame(1, PIECE, bytes(MAX_PAYLOAD_BYTES))]
+    * (MUX_WINDOW_BYTES // MAX_PAYLOAD_BYTES + 1),
+    "a chunk that is too long": [channel_frame(1, PIECE, b"")[:5] + b"\xff\xff\xff"],
+    "an unknown kind": [channel_frame(1, 71, b"")],
+    "more after the end": [
+        channel_frame(1, PIECE, b"!"),
+        channel_frame(1, FINISH, b""),
+        channel_frame(1, PIECE, b"x"),
+    ],
+    "a grant of more than was sent": [
+        channel_frame(1, PIECE, b"!"),
+        channel_frame(1, WINDOW, (1).to_bytes(4, "big")),
+    ],
+    "a malformed grant": [channel_frame(1, PIECE, b"!"), channel_frame(1, WINDOW, b"\0")],
 }
 
 
@@ -337,7 +369,7 @@ async def test_more_channels_than_a_node_needs_end_the_link() -> None:
     async with pair() as ends:
         with contextlib.suppress(ProviderError):
             for _ in range(CHANNELS + 1):
-                await raw(ends.link_here, channel_frame(1, 0, b"!"))
+                await raw(ends.link_here, channel_frame(1, PIECE, b"!"))
         assert any("more than" in why for why in ends.ended)
 
 
@@ -348,10 +380,13 @@ async def test_frames_for_calls_that_are_over_or_never_were_are_nothing() -> Non
         theirs.abort()
         await asyncio.sleep(1)
         channel = await raw(
-            ends.link_here, channel_frame(5, 2, b""), channel_frame(4, 0, b"late"), channel_frame(5, 0, b"late")
+            ends.link_here,
+            channel_frame(5, RESET, b""),
+            channel_frame(4, PIECE, b"late"),
+            channel_frame(5, PIECE, b"late"),
         )
-        await channel.write(channel_frame(6, 0, b"new"))
-        assert await (await ends.there.accept()).read() == b"new"
+        await channel.write(channel_frame(6, PIECE, b"new"))
+        assert await (await ends.accept()).read() == b"new"
         assert not ends.ended
         with pytest.raises(StreamReset):
             await mine.read()
@@ -370,29 +405,42 @@ def test_garbage_is_a_fault_or_nothing(garbage: bytes) -> None:
 
 
 @pytest.mark.parametrize("case", json.loads(VECTORS.read_text("utf-8"))["frames"], ids=lambda case: case["name"])
-def test_a_vector_is_written_as_it_stands(case: dict[str, str | int]) -> None:
-    payload = bytes.fromhex(str(case["payload_hex"]))
-    raw_frame = bytes.fromhex(str(case["hex"]))
-    assert channel_frame(int(case["stream"]), MuxFrameKind[str(case["kind"])], payload) == raw_frame
-    sent: list[tuple[int, MuxFrameKind, bytes]] = []
+def test_a_vector_is_written_and_read_as_it_stands(case: dict[str, str | int]) -> None:
+    number, kind, payload = int(case["request"]), FrameKind[str(case["kind"])], bytes.fromhex(str(case["payload_hex"]))
+    data = bytes.fromhex(str(case["hex"]))
+    assert frame(kind, payload, number) == data
+    assert read_head(data, 0) == (number, kind, len(payload))
 
-    class Outbox:
-        is_full = False
 
-        def put(self, number: int, kind: MuxFrameKind, data: bytes) -> None:
-            sent.append((number, kind, data))
+@virtual_time
+async def test_what_was_given_out_counts_until_its_reader_comes_for_more() -> None:
+    """Who has taken a window of frames and does not come back holds that, and no byte more."""
+    async with pair() as ends:
+        mine, theirs = await ends.stream()
+        writing = asyncio.create_task(theirs.write(bytes(4 * MUX_WINDOW_BYTES)))
+        await asyncio.sleep(1)
+        held = len(await mine.read())
+        await asyncio.sleep(60)
+        assert MUX_WINDOW_BYTES - MAX_PAYLOAD_BYTES - 4 * FRAME_COST_BYTES <= held <= MUX_WINDOW_BYTES
+        assert not writing.done()
+        while not writing.done():
+            await mine.read()
 
-        def leave(self, number: int) -> None:
-            pass
 
-    stream = MuxStream(Outbox(), int(case["stream"]))  # type: ignore[arg-type]
-    match case["kind"]:
-        case "DATA":
-            asyncio.run(stream.write(payload))
-        case "FINISH":
-            asyncio.run(stream.finish())
-        case "RESET":
-            stream.abort()
-        case _:
-            return
-    assert sent == [(case["stream"], MuxFrameKind[str(case["kind"])], payload)]
+@virtual_time
+async def test_small_frames_use_a_window_up_as_what_they_take_in_memory() -> None:
+    async with pair() as ends:
+        mine, theirs = await ends.stream()
+        sent = 0
+
+        async def drip() -> None:
+            nonlocal sent
+            while True:
+                await theirs.write(b"x")
+                sent += 1
+
+        dripping = asyncio.create_task(drip())
+        await asyncio.sleep(1)
+        assert sent == MUX_WINDOW_BYTES // (FRAME_COST_BYTES + 1)
+        dripping.cancel()
+        mine.abort()

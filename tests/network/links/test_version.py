@@ -135,10 +135,10 @@ async def test_frames_of_an_unknown_kind_are_ignored_if_they_are_optional_and_el
     _, ada, bob = two()
     async with running(ada, bob):
         session = await ada.connect(bob)
-        session._send(b"\xc8\x00\x00\x03new" + frame(FrameKind.GOSSIP, b"news"))
+        session._send(b"\0\0\0\0\xc8\0\0\x03new" + frame(FrameKind.GOSSIP, b"news"))
         await asyncio.sleep(1)
         assert bob.gossip == [b"news"]
-        session._send(b"\x48\x00\x00\x03new")
+        session._send(b"\0\0\0\0\x48\0\0\x03new")
         await asyncio.sleep(1)
         assert "unknown kind 72" in bob.gone[0]
 

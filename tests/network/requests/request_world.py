@@ -1,7 +1,6 @@
 """Two nodes on an in-memory network: one asks, the other serves with scripted providers. Virtual time."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,16 +10,16 @@ from masa_node.chat.errors import ProviderError
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.outcome import Outcome
 from masa_node.chat.request import Endpoint, Request, RequestId
-from masa_node.network.links.mux import Mux
 from masa_node.network.requests.remote_peer import RemotePeer
 from masa_node.network.requests.server import PeerServer, ServingLimits
 from masa_node.network.requests.sharing import SharedCatalog, SharePolicy
-from masa_node.network.transport.interfaces import Link, NodeId, Stream
+from masa_node.network.transport.interfaces import Link, NodeId
 from masa_node.network.transport.memory import MemoryNetwork, fixed
 from masa_node.routing.admission import Admission
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.provider import Provider
+from tests.network.said import SaidMux, SaidStream
 
 MODEL = "tiny"
 REQUESTER, SERVER = 1, 2
@@ -32,30 +31,7 @@ LIMITS = ServingLimits(
     begin_timeout_s=600.0,
 )
 
-Serve = Callable[[NodeId, Stream], Coroutine[None, None, None]]
-
-
-class MuxLink:
-    """One end of a link; what is opened and taken on it are requests on channels."""
-
-    def __init__(self, link: Link) -> None:
-        self.peer = link.peer
-        self._link = link
-        self._mux = Mux(link, str)
-        self.open = self._mux.open
-        self.accept = self._mux.accept
-        self.close = link.close
-
-    @property
-    def streams(self) -> int:
-        """How many requests are open."""
-        return self._mux.streams
-
-    async def run(self) -> None:
-        """Until the link is gone."""
-        with contextlib.suppress(BaseExceptionGroup):
-            await self._mux.run()
-        self._link.close("the link is gone")
+Serve = Callable[[NodeId, SaidStream], Coroutine[None, None, None]]
 
 
 @dataclass(slots=True)
@@ -63,7 +39,7 @@ class World:
     """`link` is the requester's end; `serve` what becomes of the streams that come to the other node."""
 
     network: MemoryNetwork
-    link: "MuxLink"
+    link: SaidMux
     requester_id: NodeId
     server_id: NodeId
     serving: asyncio.Task[None]
@@ -73,7 +49,7 @@ class World:
     def __post_init__(self) -> None:
         self.peer = RemotePeer(self.server_id, self._reach, lambda: self.is_trusted, "bob")
 
-    async def _reach(self) -> "MuxLink":
+    async def _reach(self) -> SaidMux:
         return self.link
 
     def stop_serving(self) -> None:
@@ -106,7 +82,7 @@ class Node:
         self.dispatcher = Dispatcher(shared.catalog, self.admission, _nothing, self.outcomes.append)
         self.server = PeerServer(self.dispatcher, shared, self.limits, "here")
 
-    async def serve(self, peer: NodeId, stream: Stream) -> None:
+    async def serve(self, peer: NodeId, stream: SaidStream) -> None:
         await self.server.serve(peer, stream)
 
     @property
@@ -126,7 +102,7 @@ async def world(serve: Serve, latency_s: float = 0.001, seed: int = 0) -> AsyncI
     requester, server = network.transport(REQUESTER), network.transport(SERVER)
     async with asyncio.TaskGroup() as group:
         accepting = group.create_task(_accept(server.accept, serve))
-        link = MuxLink(await requester.dial(server.address()))
+        link = SaidMux(await requester.dial(server.address()))
         running = group.create_task(link.run())
         try:
             yield World(network, link, requester.keys.node_id, server.keys.node_id, accepting)
@@ -140,7 +116,7 @@ async def world(serve: Serve, latency_s: float = 0.001, seed: int = 0) -> AsyncI
 
 
 async def _accept(accept: Callable[[], Awaitable[Link]], serve: Serve) -> None:
-    link = MuxLink(await accept())
+    link = SaidMux(await accept())
     async with asyncio.TaskGroup() as group:
         running = group.create_task(link.run())
         taking = group.create_task(_take_all(link, serve, group))
@@ -148,7 +124,7 @@ async def _accept(accept: Callable[[], Awaitable[Link]], serve: Serve) -> None:
         taking.cancel()
 
 
-async def _take_all(link: MuxLink, serve: Serve, group: asyncio.TaskGroup) -> None:
+async def _take_all(link: SaidMux, serve: Serve, group: asyncio.TaskGroup) -> None:
     while True:
         stream = await link.accept()
         group.create_task(serve(link.peer, stream))

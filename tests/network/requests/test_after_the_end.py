@@ -11,12 +11,13 @@ from masa_node.chat.request import DialectName, Endpoint, Request
 from masa_node.network.links.frames import FrameKind, frame, header_frame
 from masa_node.network.requests.frames import AnswerEnd, AnswerHead
 from masa_node.network.requests.response_reader import AFTER_END_S
-from masa_node.network.transport.interfaces import NodeId, Stream
+from masa_node.network.transport.interfaces import NodeId
 from masa_node.routing.admission import Admission
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.provider import Sign, no_sign
 from tests.network.requests.request_world import MODEL, Node, World, ask, world
+from tests.network.said import SaidStream
 from tests.virtual_time import now_s, virtual_time
 
 FIRST = b'data: {"choices":[{"delta":{"content":"hi"},"finish_reason":null}]}\n\n'
@@ -101,7 +102,7 @@ async def test_a_caller_that_closes_before_has_gone_says_either_node() -> None:
 @pytest.mark.parametrize("then", ["nothing", "reset", "garbage", "a wrong END", "a lost link"])
 @virtual_time
 async def test_no_error_follows_the_terminal_frame_whatever_the_peer_or_the_link_does(then: str) -> None:
-    async def serve(peer: NodeId, stream: Stream) -> None:
+    async def serve(peer: NodeId, stream: SaidStream) -> None:
         del peer
         head = header_frame(FrameKind.HEAD, AnswerHead(200, MODEL, "openai", is_stream=True))
         await stream.write(head + frame(FrameKind.PIECE, FIRST + LAST))

@@ -10,9 +10,10 @@ from masa_node.chat.answer import StreamedAnswer
 from masa_node.chat.errors import PeerBusy, PeerRefused
 from masa_node.chat.request import DialectName
 from masa_node.network.requests.remote_peer import RemotePeer
-from tests.network.requests.request_world import MuxLink, Node, ask, take
+from tests.network.requests.request_world import Node, ask, take
 from tests.network.requests.test_remote_peer import CHUNK, DONE, STOP, Says
 from tests.network.requests.test_server import Speaks, limits, provider
+from tests.network.said import SaidMux
 from tests.network.transport.iroh.iroh_nodes import HANGS_AFTER_S, node
 from tests.routing.scripted import WHOLE, ScriptedProvider
 
@@ -23,14 +24,14 @@ ROOMY = limits(requests_per_peer=1_000, requests_per_minute=100_000)
 async def asking(serving: Node) -> AsyncIterator[RemotePeer]:
     """A peer over the real transport that serves so."""
     async with asyncio.timeout(HANGS_AFTER_S), node() as us, node() as them, asyncio.TaskGroup() as group:
-        link = MuxLink(await us.dial(them.address()))
-        theirs = MuxLink(await them.accept())
+        link = SaidMux(await us.dial(them.address()))
+        theirs = SaidMux(await them.accept())
 
         async def accept() -> None:
             while True:
                 group.create_task(serving.serve(theirs.peer, await theirs.accept()))
 
-        async def reach() -> MuxLink:
+        async def reach() -> SaidMux:
             return link
 
         tasks = [group.create_task(each) for each in (link.run(), theirs.run(), accept())]

@@ -14,13 +14,14 @@ from masa_node.network.links.frames import FrameKind, FrameReader, header_frame
 from masa_node.network.requests import sign_teller
 from masa_node.network.requests.frames import Alive, AnswerHead, request_frames
 from masa_node.network.requests.response_reader import MAX_SIGNS
-from masa_node.network.transport.interfaces import NodeId, Stream
+from masa_node.network.transport.interfaces import NodeId
 from masa_node.routing.admission import Admission
 from masa_node.routing.answer_reader import take_answer
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.provider import Sign, no_sign
 from tests.network.requests.request_world import MODEL, Node, World, ask, take, world
+from tests.network.said import SaidStream
 from tests.routing.scripted import SIGN, WHOLE, ScriptedPeer, ScriptedProvider, ScriptedStream, Step
 from tests.routing.test_odd_answers import Said
 from tests.virtual_time import now_s, virtual_time
@@ -67,7 +68,7 @@ def llm(*steps: Step) -> ScriptedProvider:
     return ScriptedProvider("llm", *steps, Speaks([]))
 
 
-async def frames_of(stream: Stream) -> list[FrameKind]:
+async def frames_of(stream: SaidStream) -> list[FrameKind]:
     """What the peer says on this stream."""
     reader, kinds = FrameReader(), []
     while FrameKind.END not in kinds and (data := await stream.read()):
@@ -75,7 +76,7 @@ async def frames_of(stream: Stream) -> list[FrameKind]:
     return kinds
 
 
-async def until_reset(stream: Stream) -> None:
+async def until_reset(stream: SaidStream) -> None:
     try:
         while await stream.read():
             pass
@@ -141,7 +142,7 @@ async def test_the_asking_nodes_own_idle_time_ends_a_peer_that_would_wait_longer
 
 @virtual_time
 async def test_signs_of_a_peer_keep_no_caller_for_ever() -> None:
-    async def goes_on(peer: NodeId, stream: Stream) -> None:
+    async def goes_on(peer: NodeId, stream: SaidStream) -> None:
         del peer
         try:
             while True:
@@ -159,7 +160,7 @@ async def test_signs_of_a_peer_keep_no_caller_for_ever() -> None:
 
 @virtual_time
 async def test_a_peer_that_only_says_that_it_works_does_not_win() -> None:
-    async def says(peer: NodeId, stream: Stream) -> None:
+    async def says(peer: NodeId, stream: SaidStream) -> None:
         del peer
         await stream.write(ALIVE)
         await stream.read()
@@ -171,7 +172,7 @@ async def test_a_peer_that_only_says_that_it_works_does_not_win() -> None:
 
 @virtual_time
 async def test_a_flood_of_signs_is_a_breach() -> None:
-    async def floods(peer: NodeId, stream: Stream) -> None:
+    async def floods(peer: NodeId, stream: SaidStream) -> None:
         del peer
         for _ in range(MAX_SIGNS + 1):
             await stream.write(ALIVE)
@@ -233,7 +234,7 @@ async def test_a_frame_that_comes_in_for_minutes_is_no_silence_over_a_hop() -> N
 
 @virtual_time
 async def test_a_flood_of_signs_after_the_head_is_a_breach() -> None:
-    async def goes_on(peer: NodeId, stream: Stream) -> None:
+    async def goes_on(peer: NodeId, stream: SaidStream) -> None:
         del peer
         await stream.write(header_frame(FrameKind.HEAD, AnswerHead(200, MODEL, "openai", is_stream=True)))
         for _ in range(MAX_SIGNS + 1):
@@ -265,8 +266,8 @@ async def test_however_many_signs_an_llm_shows_one_in_a_while_is_told() -> None:
 
 async def _kinds_of_an_ask(here: World) -> list[FrameKind]:
     stream = await here.link.open()
-    first, _ = request_frames(ask(), 30.0, "r-1")
-    await stream.write(first)
+    for kind, payload in request_frames(ask(), 30.0, "r-1"):
+        await stream.send(kind, payload)
     try:
         return await frames_of(stream)
     finally:

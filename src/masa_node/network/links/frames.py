@@ -1,22 +1,27 @@
-"""Frames on a stream between two nodes: a kind, a length, a payload. Sans-IO and bounded; see docs/protocol.md.
+"""Frames on a stream between two nodes: whose it is, a kind, a length, a payload. Bounded; see docs/protocol.md.
 
-    kind (1 byte) | length of the payload (3 bytes, big-endian) | payload
+    request (4 bytes) | kind (1 byte) | length of the payload (3 bytes) | payload        all big-endian
 
-Headers are msgpack maps, checked against structs; unknown fields are ignored, so that a newer node may add some.
-Bodies and pieces of answers are raw bytes.
+On the control stream `request` is 0; on a channel (`mux.py`) it is the number of the request on that channel. Headers
+are msgpack maps, checked against structs; unknown fields are ignored, so that a newer node may add some. Bodies and
+pieces of answers are raw bytes.
 """
 
+import struct
 from collections.abc import Iterator
 from enum import IntEnum
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from masa_node.chat.errors import ProtocolFault
 
-HEAD_BYTES = 4
-OPTIONAL = 128  # kinds from here on are ignored by who does not know them; other unknown ones end the talk
-MAX_PAYLOAD_BYTES = 128 * 1024  # twice MAX_READ_BYTES: a frame of an LLM's stream is far smaller, longer ones are split
+HEAD = struct.Struct(">II")  # of a frame: the request; the kind and, in LENGTH_BITS, the length
+HEAD_BYTES = HEAD.size
+LENGTH_BITS = 24
+LENGTH_MASK = (1 << LENGTH_BITS) - 1
+OPTIONAL = 128  # kinds from here on are ignored by who does not know them; other unknown ones end the link
+MAX_PAYLOAD_BYTES = 64 * 1024  # as much as one read of the transport gives: longer bodies and pieces are split
 MAX_HEADER_BYTES = 32 * 1024  # of an msgpack header: twice what 16 headers of 1 kB take
 MAX_FAULT_CHARS = 200  # of what a peer's malformed header made the decoder say: it may quote the peer
 
@@ -32,7 +37,11 @@ class FrameKind(IntEnum):
     PONG = 5
     GOSSIP = 6
     VOUCH = 7
-    # on a stream of its own for each request
+    # of the mux, on a channel
+    FINISH = 8  # nothing more in this direction
+    RESET = 9  # the request is given up, in both directions
+    WINDOW = 10  # so much more may be sent (4 bytes)
+    # of a request, on a channel
     REQUEST = 16
     BODY = 17
     HEAD = 18
@@ -45,22 +54,73 @@ class FrameKind(IntEnum):
 
 
 _RAW = frozenset({FrameKind.GOSSIP, FrameKind.BODY, FrameKind.PIECE, FrameKind.IGNORED})
-_KINDS = {int(kind): kind for kind in FrameKind}
+# By number: the kind, and the longest payload that it may have.
+_KINDS = {int(kind): (kind, MAX_PAYLOAD_BYTES if kind in _RAW else MAX_HEADER_BYTES) for kind in FrameKind}
 # What msgpack of a stranger raises; RecursionError at about a thousand maps within each other.
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 T = TypeVar("T")
 
 
-def frame(kind: FrameKind, payload: bytes) -> bytes:
-    """One frame. Raises `ValueError` for a payload longer than its kind may have: the caller splits."""
-    if len(payload) > _limit(kind):
+class FrameStream(Protocol):
+    """The frames of one request, both ways. One task sends and one receives at a time."""
+
+    async def send(self, kind: FrameKind, payload: bytes) -> None:
+        """Send one frame; waits while the peer's side takes nothing. Raises `StreamReset`, `LinkLost`.
+
+        When cancelled, nothing of it was sent.
+        """
+        ...
+
+    async def receive(self) -> list["Frame"]:
+        """What has come, one frame at least; none when the peer has finished. Raises `StreamReset`, `LinkLost`.
+
+        The peer may send more only when this is called again: what was given out counts until then.
+        """
+        ...
+
+    async def finish(self) -> None:
+        """Nothing more will be sent. Raises `StreamReset`, `LinkLost`."""
+        ...
+
+    def abort(self) -> None:
+        """Give both directions up at once; the peer sees `StreamReset`. Never waits, never raises; idempotent.
+
+        After both sides have finished it does nothing.
+        """
+        ...
+
+
+class OpensRequests(Protocol):
+    """Where requests to a peer are opened: the mux of a link with it."""
+
+    async def open(self) -> FrameStream:
+        """A new request. The peer hears of it with the first frame. Raises `LinkLost`."""
+        ...
+
+
+Frame = tuple[FrameKind, bytes]
+
+
+def frame(kind: FrameKind, payload: bytes, request: int = 0) -> bytes:
+    """One frame; of the control stream, if no request is named. Raises `ValueError` for too long a payload."""
+    return HEAD.pack(request, kind << LENGTH_BITS | len(checked(kind, payload))) + payload
+
+
+def checked(kind: FrameKind, payload: bytes) -> bytes:
+    """The payload. Raises `ValueError` if it is longer than its kind may have: the caller splits."""
+    if len(payload) > _KINDS[kind][1]:
         raise ValueError(f"a {kind.name} payload of {len(payload)} bytes")
-    return b"%c%b%b" % (kind, len(payload).to_bytes(3, "big"), payload)
+    return payload
+
+
+def header_payload(kind: FrameKind, header: msgspec.Struct) -> bytes:
+    """A header as the payload of a frame. Raises `ValueError` if that is longer than MAX_HEADER_BYTES."""
+    return checked(kind, msgspec.msgpack.encode(header))
 
 
 def header_frame(kind: FrameKind, header: msgspec.Struct) -> bytes:
-    """One frame with a header as its payload. Raises `ValueError` if that is longer than MAX_HEADER_BYTES."""
-    return frame(kind, msgspec.msgpack.encode(header))
+    """The same as a frame of the control stream."""
+    return frame(kind, header_payload(kind, header))
 
 
 def read_header(payload: bytes, form: type[T]) -> T:
@@ -75,7 +135,7 @@ def read_header(payload: bytes, form: type[T]) -> T:
 
 
 class FrameReader:
-    """Cuts a stream of bytes into frames, however it is chunked. Never holds more than one frame beside its input."""
+    """Cuts the control stream into frames, however it is chunked. Never holds more than one frame beside its input."""
 
     __slots__ = ("_held", "_wanted_bytes")
 
@@ -98,7 +158,7 @@ class FrameReader:
         at, size = 0, len(data)
         self._wanted_bytes = HEAD_BYTES
         while size - at >= HEAD_BYTES:
-            kind, end = _head(data, at)
+            kind, end = _control_head(data, at)
             if end > size:
                 self._wanted_bytes = end - at
                 break
@@ -107,30 +167,27 @@ class FrameReader:
         if at < size:
             held += data[at:]
 
-    @property
-    def is_inside_frame(self) -> bool:
-        """Would an end of the stream cut a frame?"""
-        return bool(self._held)
+
+def read_head(data: bytes, at: int) -> tuple[int, FrameKind, int]:
+    """Whose the frame is that begins there, its kind, and the length of its payload. Raises `ProtocolFault`."""
+    request, rest = HEAD.unpack_from(data, at)
+    length = rest & LENGTH_MASK
+    kind, limit = _KINDS.get(rest >> LENGTH_BITS) or _unknown(rest >> LENGTH_BITS)
+    if length > limit:
+        raise ProtocolFault(f"it announced a {kind.name} frame of {length} bytes; {limit} are the limit.")
+    return request, kind, length
 
 
-def _head(data: bytes, at: int) -> tuple[FrameKind, int]:
+def _control_head(data: bytes, at: int) -> tuple[FrameKind, int]:
     """The kind of the frame that begins there, and where it ends."""
-    kind = kind_of(data[at])
-    length = int.from_bytes(data[at + 1 : at + HEAD_BYTES], "big")
-    if length > _limit(kind):
-        raise ProtocolFault(f"it announced a {kind.name} frame of {length} bytes; {_limit(kind)} are the limit.")
+    request, kind, length = read_head(data, at)
+    if request:
+        raise ProtocolFault(f"it sent a frame of request {request} on the control stream.")
     return kind, at + HEAD_BYTES + length
 
 
-def kind_of(number: int) -> FrameKind:
-    """The kind with this number; IGNORED for one that need not be known. Raises `ProtocolFault`."""
-    kind = _KINDS.get(number)
-    if kind is not None:
-        return kind
-    if number >= OPTIONAL:
-        return FrameKind.IGNORED
-    raise ProtocolFault(f"it sent a frame of unknown kind {number}, which no node of this version understands.")
-
-
-def _limit(kind: FrameKind) -> int:
-    return MAX_PAYLOAD_BYTES if kind in _RAW else MAX_HEADER_BYTES
+def _unknown(number: int) -> tuple[FrameKind, int]:
+    """IGNORED and its limit, for a kind that need not be known. Raises `ProtocolFault`."""
+    if number < OPTIONAL:
+        raise ProtocolFault(f"it sent a frame of unknown kind {number}, which no node of this version understands.")
+    return _KINDS[FrameKind.IGNORED]

@@ -12,14 +12,14 @@ import structlog
 
 from masa_node.chat.errors import LinkLost, LinkRefused, PeerUnreachable, ProtocolFault, ProviderError
 from masa_node.network.links.control import Hello, RefusalCode, Refused, Versions
-from masa_node.network.links.frames import FrameKind, header_frame, read_header
+from masa_node.network.links.frames import FrameKind, OpensRequests, header_frame, read_header
 from masa_node.network.links.membership import Grounds, Membership
 from masa_node.network.links.peer_record import MembershipLevel, is_weaker
 from masa_node.network.links.session import ControlStream, Session, SessionOwner
 from masa_node.network.links.version import OWN_VERSIONS, common_version, version_refused
 from masa_node.network.transport.bind import subnet_of
 from masa_node.network.transport.foreign_text import sanitize
-from masa_node.network.transport.interfaces import Link, NodeId, OpensStreams, PeerAddress, Transport, short_id
+from masa_node.network.transport.interfaces import Link, NodeId, PeerAddress, Transport, short_id
 from masa_node.network.transport.resolver import resolve
 
 MAX_LINKS = 256  # 90 kB each when idle
@@ -102,7 +102,7 @@ class Links:
                     self._greetings.update(counts.keys())
                     group.create_task(self._take(link, counts))
 
-    async def reach(self, address: PeerAddress) -> OpensStreams:
+    async def reach(self, address: PeerAddress) -> OpensRequests:
         """Where requests to this peer are opened: the channels of a live link, made now if there is none.
 
         Raises `PeerUnreachable`, `LinkRefused`, `LinkLost`, `ProtocolFault`.

@@ -1,33 +1,29 @@
 """Many requests on few streams of a link. A call into the transport costs tens of microseconds, whatever it carries:
 what several requests have to say at the same moment goes out in one write, and comes in in one read.
 
-A channel is a stream of the transport, opened by the node that asks; a call (`mux_stream.py`) is one request on it, a
-`Stream` to those above. Few requests have a channel each, so that a lost packet delays one of them; many share
-CHANNELS.
-
-    call (4 bytes) | kind (1 byte) | length of the payload (3 bytes) | payload        all big-endian
+A channel is a stream of the transport, opened by the node that asks, and cut into frames (`frames.py`); a request
+(`mux_stream.py`) is a `FrameStream` on it to those above. Few requests have a channel each, so that a lost packet
+delays one of them; many share CHANNELS.
 
 What a peer makes this node do costs the peer bytes, not this node its memory or its loop: what waits for a peer that
 does not read is bounded, and the link closed beyond; frames that carry little are read in slices, and at a rate.
 """
 
 import asyncio
-import struct
 from collections.abc import Callable
 
 from masa_node.chat.errors import LinkLost, ProtocolFault, ProviderError
-from masa_node.network.links.mux_stream import MAX_CHUNK_BYTES, MUX_WINDOW_BYTES, MuxFrameKind, MuxStream
+from masa_node.network.links.frames import HEAD, HEAD_BYTES, LENGTH_BITS, FrameKind, FrameStream, read_head
+from masa_node.network.links.mux_stream import MUX_WINDOW_BYTES, MuxStream
 from masa_node.network.links.token_bucket import TokenBucket
 from masa_node.network.transport.interfaces import Link, Stream
 
 __all__ = [
     "CHANNELS",
-    "MAX_CHUNK_BYTES",
     "MAX_STREAMS",
     "MUX_WINDOW_BYTES",
     "Channel",
     "Mux",
-    "MuxFrameKind",
     "MuxStream",
 ]
 
@@ -36,22 +32,18 @@ CHANNELS = 8  # of each side: beyond that a write carries what several requests 
 FEW_STREAMS = 8
 MAX_STREAMS = 256  # open on a channel, those that are just ending too: twice what 1 000 requests at a time need
 MAX_PENDING_BYTES = 256 * 1024  # of a channel, given to it and not to the transport yet; more has to wait
-MAX_PENDING_FRAMES = 16 * MAX_STREAMS  # that have no payload and cannot wait: a well-behaved peer leaves a few a call
-# Work is counted in frames that carry next to nothing, some 2 us each; a call that is opened costs as much as 20.
+MAX_PENDING_FRAMES = 16 * MAX_STREAMS  # that cannot wait for room: a well-behaved peer leaves a few a request
+# Work is counted in frames that carry next to nothing, some 2 us each; a request that is opened costs as much as 20.
 STREAM_WORK = 20
 LITTLE_BYTES = 16  # a frame of a request or of an answer has more
 SLICE_WORK = 200  # then others have their turn; with every channel of a link busy, below 5 ms
-WORK_PER_S = 50_000  # of one link: 2 500 calls a second, more than one node can answer; a tenth of a core
+WORK_PER_S = 50_000  # of one link: 2 500 requests a second, more than one node can answer; a tenth of a core
 WORK_BURST = 2 * WORK_PER_S
 SHORTEST_REST_S = 0.001  # a timer is no finer
 
-_HEAD = struct.Struct(">II")
-_LENGTH_BITS = 24
-_LENGTH = (1 << _LENGTH_BITS) - 1
-
 
 class Channel:
-    """One stream of the transport, cut into calls. `arrived` gets the calls that the peer opens (None: it opens none);
+    """One stream of the transport, cut into requests. `arrived` gets those that the peer opens (None: it opens none);
     `why` tells why the link went, if it is known.
     """
 
@@ -88,7 +80,7 @@ class Channel:
         return self._pending > MAX_PENDING_BYTES
 
     def open(self) -> MuxStream:
-        """A new call; the peer hears of it with the first bytes written."""
+        """A new request; the peer hears of it with the first frame."""
         self._last += 1
         stream = self._streams[self._last] = MuxStream(self, self._last)
         return stream
@@ -111,16 +103,16 @@ class Channel:
         if self._overflow:
             raise LinkLost(why)
 
-    # ---- for its calls ----
+    # ---- for its requests ----
 
-    def put(self, number: int, kind: MuxFrameKind, payload: bytes) -> None:
+    def put(self, number: int, kind: FrameKind, payload: bytes) -> None:
         """Send a frame, together with whatever else is sent in this turn of the loop."""
         if self._overflow:
             return
-        self._outbox.append(_HEAD.pack(number, kind << _LENGTH_BITS | len(payload)))
+        self._outbox.append(HEAD.pack(number, kind << LENGTH_BITS | len(payload)))
         self._outbox.append(payload)
-        self._pending += _HEAD.size + len(payload)
-        self._pending_frames += kind is not MuxFrameKind.DATA
+        self._pending += HEAD_BYTES + len(payload)
+        self._pending_frames += kind <= FrameKind.WINDOW
         self._filled.set()
         if self._pending_frames > MAX_PENDING_FRAMES:
             self._overflow = "it does not read what it is sent."
@@ -128,11 +120,11 @@ class Channel:
             self._stream.abort()  # which ends `run`
 
     def leave(self, number: int) -> None:
-        """The call is over."""
+        """The request is over."""
         self._streams.pop(number, None)
 
     def wants_room(self, stream: MuxStream) -> None:
-        """Tell this call once there is room."""
+        """Tell this request once there is room."""
         if self.is_full:
             self._wanting.append(stream)
 
@@ -175,36 +167,33 @@ class Channel:
     def _cut(self, data: bytes, at: int) -> int:
         """Take the frames from there on, as many as may be in one go; where the next one begins."""
         size = len(data)
-        while size - at >= _HEAD.size and self._work < SLICE_WORK:
-            number, rest = _HEAD.unpack_from(data, at)
-            length = rest & _LENGTH
-            if length > MAX_CHUNK_BYTES:
-                raise ProtocolFault(f"it announced {length} bytes on a channel; {MAX_CHUNK_BYTES} are the limit.")
-            end = at + _HEAD.size + length
+        while size - at >= HEAD_BYTES and self._work < SLICE_WORK:
+            number, kind, length = read_head(data, at)
+            end = at + HEAD_BYTES + length
             if end > size:
                 break
             if length < LITTLE_BYTES:
                 self._work += 1
-            self._came(number, rest >> _LENGTH_BITS, data[at + _HEAD.size : end])
+            self._came(number, kind, data[at + HEAD_BYTES : end])
             at = end
         return at
 
-    def _came(self, number: int, kind: int, payload: bytes) -> None:
-        if kind > MuxFrameKind.WINDOW:
-            raise ProtocolFault(f"it sent a frame of unknown kind {kind} on a channel.")
+    def _came(self, number: int, kind: FrameKind, payload: bytes) -> None:
+        if not number:
+            raise ProtocolFault(f"it sent a {kind.name} frame of the control stream on a channel.")
         stream = self._streams.get(number)
         if stream is None and number > self._last and self._arrived is not None:
             stream = self._begun(number, kind)
-        if stream is not None:  # frames for a call that is over were on their way when it ended
-            stream.came(MuxFrameKind(kind), payload)
+        if stream is not None:  # frames for a request that is over were on their way when it ended
+            stream.came(kind, payload)
 
-    def _begun(self, number: int, kind: int) -> MuxStream | None:
+    def _begun(self, number: int, kind: FrameKind) -> MuxStream | None:
         self._last = number
         self._work += STREAM_WORK
-        if kind == MuxFrameKind.RESET:
+        if kind is FrameKind.RESET:
             return None
         if len(self._streams) >= MAX_STREAMS:
-            self.put(number, MuxFrameKind.RESET, b"")
+            self.put(number, FrameKind.RESET, b"")
             return None
         stream = self._streams[number] = MuxStream(self, number)
         assert self._arrived is not None  # noqa: S101 - asked by the caller
@@ -251,8 +240,8 @@ class Mux:
             self._group = None
             self._wake_openers()
 
-    async def open(self) -> Stream:
-        """A new call, on the channel with the fewest; waits until `run` has begun. Raises `LinkLost`."""
+    async def open(self) -> FrameStream:
+        """A new request, on the channel with the fewest; waits until `run` has begun. Raises `LinkLost`."""
         await self._has_begun.wait()
         while self._group is not None:
             if len(self._own) + self._opening < CHANNELS and all(channel.streams for channel in self._own):
@@ -263,8 +252,8 @@ class Mux:
             await self._opened.wait()
         raise self._lost()
 
-    async def accept(self) -> Stream:
-        """The next call that the peer opened."""
+    async def accept(self) -> FrameStream:
+        """The next request that the peer opened."""
         return await self._arrived.get()
 
     def _wake_openers(self) -> None:

@@ -1,67 +1,55 @@
-"""One request's bytes among those of others on a channel (`mux.py`): in order, within a window, ended from either
-side.
+"""The frames of one request among those of others on a channel (`mux.py`): in order, within a window, ended from
+either side.
 """
 
 import asyncio
 import struct
-from collections import deque
-from enum import IntEnum
 from typing import Protocol
 
 from masa_node.chat.errors import ProtocolFault, StreamReset
-from masa_node.network.transport.interfaces import MAX_READ_BYTES
+from masa_node.network.links.frames import Frame, FrameKind
 
-MUX_WINDOW_BYTES = 256 * 1024  # of a call in one direction, not read yet: 2.5 MB/s at a round trip of 100 ms
-MAX_CHUNK_BYTES = MAX_READ_BYTES
-SMALL_BYTES = 4096  # pieces below wait in one object: a byte in one of its own takes forty times as much
+MUX_WINDOW_BYTES = 256 * 1024  # of a request in one direction, not taken yet: 2.5 MB/s at a round trip of 100 ms
+FRAME_COST_BYTES = 64  # of the window, beside its payload: what a frame takes in memory while it waits
 
 _GRANT = struct.Struct(">I")
 
 
-class MuxFrameKind(IntEnum):
-    """What a frame of a channel is."""
-
-    DATA = 0
-    FINISH = 1  # nothing more in this direction
-    RESET = 2  # the call is given up, in both directions
-    WINDOW = 3  # so many bytes more may be sent (4 bytes)
-
-
 class CarriesStreams(Protocol):
-    """What a call needs of its channel."""
+    """What a request needs of its channel."""
 
     @property
     def is_full(self) -> bool:
         """Does too much wait for the transport?"""
         ...
 
-    def put(self, number: int, kind: MuxFrameKind, payload: bytes) -> None:
+    def put(self, number: int, kind: FrameKind, payload: bytes) -> None:
         """Send a frame."""
         ...
 
     def leave(self, number: int) -> None:
-        """The call is over."""
+        """The request is over."""
         ...
 
     def wants_room(self, stream: "MuxStream") -> None:
-        """Tell this call once there is room."""
+        """Tell this request once there is room."""
         ...
 
 
 class MuxStream:
-    """One request's bytes on a channel; see `interfaces.Stream`."""
+    """One request's frames on a channel; see `frames.FrameStream`."""
 
     __slots__ = (
-        *("_fault", "_has_ended", "_has_finished", "_inbox", "_channel", "_number", "_read", "_reader", "_room"),
+        *("_channel", "_fault", "_has_ended", "_has_finished", "_held", "_inbox", "_number", "_reader", "_room"),
         *("_unread", "_writer"),
     )
 
     def __init__(self, channel: CarriesStreams, number: int) -> None:
         self._channel = channel
         self._number = number
-        self._inbox: deque[bytes] = deque()
-        self._unread = 0
-        self._read = 0  # since the last grant
+        self._inbox: list[Frame] = []
+        self._unread = 0  # of the window: what lies in the inbox
+        self._held = 0  # the same, with what was given out and not granted again
         self._room = MUX_WINDOW_BYTES
         self._has_ended = False
         self._has_finished = False
@@ -69,76 +57,71 @@ class MuxStream:
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
 
-    async def read(self) -> bytes:
-        """See `interfaces.Stream`. What came before a loss of the link is still given out."""
-        inbox = self._inbox
-        while not inbox:
+    async def receive(self) -> list[Frame]:
+        """See `FrameStream`. What came before a loss of the link is still given out."""
+        self._grant()
+        while not self._inbox:
             if self._fault is not None:
                 raise self._fault
             if self._has_ended:
-                return b""
+                return []
             self._reader = asyncio.get_running_loop().create_future()
             try:
                 await self._reader
             finally:
                 self._reader = None
-        data = inbox.popleft()
-        while inbox and len(data) + len(inbox[0]) <= MAX_READ_BYTES:
-            data += inbox.popleft()
-        self._unread -= len(data)
-        self._read += len(data)
-        if self._read >= MUX_WINDOW_BYTES // 2 and not self._has_ended:
-            self._channel.put(self._number, MuxFrameKind.WINDOW, _GRANT.pack(self._read))
-            self._read = 0
-        return data
+        frames, self._inbox, self._unread = self._inbox, [], 0
+        return frames
 
-    async def write(self, data: bytes) -> None:
-        """See `interfaces.Stream`."""
-        for start in range(0, len(data), MAX_CHUNK_BYTES):
-            chunk = data[start : start + MAX_CHUNK_BYTES] if len(data) > MAX_CHUNK_BYTES else data
-            while self._room < len(chunk) or self._channel.is_full:
-                await self._wait_for_room()
-            if self._fault is not None:
-                raise self._fault
-            self._room -= len(chunk)
-            self._channel.put(self._number, MuxFrameKind.DATA, chunk)
+    async def send(self, kind: FrameKind, payload: bytes) -> None:
+        """See `FrameStream`."""
+        cost = len(payload) + FRAME_COST_BYTES
+        while self._room < cost or self._channel.is_full:
+            await self._wait_for_room()
+        if self._fault is not None:
+            raise self._fault
+        self._room -= cost
+        self._channel.put(self._number, kind, payload)
 
     async def finish(self) -> None:
-        """See `interfaces.Stream`."""
+        """See `FrameStream`."""
         if self._fault is not None:
             raise self._fault
         if not self._has_finished:
             self._has_finished = True
-            self._channel.put(self._number, MuxFrameKind.FINISH, b"")
+            self._channel.put(self._number, FrameKind.FINISH, b"")
             self._leave_if_over()
 
     def abort(self) -> None:
-        """See `interfaces.Stream`."""
+        """See `FrameStream`."""
         if self._fault is not None or (self._has_finished and self._has_ended):
             return
-        self._channel.put(self._number, MuxFrameKind.RESET, b"")
+        self._channel.put(self._number, FrameKind.RESET, b"")
         self._inbox.clear()
         self.fail(StreamReset("this node gave the stream up."))
 
     # ---- what the channel tells ----
 
-    def came(self, kind: MuxFrameKind, payload: bytes) -> None:
-        """A frame for this call. Raises `ProtocolFault`."""
+    def came(self, kind: FrameKind, payload: bytes) -> None:
+        """A frame for this request. Raises `ProtocolFault`."""
+        if kind >= FrameKind.REQUEST:  # by far the most
+            self._take(kind, payload)
+            return
         match kind:
-            case MuxFrameKind.DATA:
-                self._take(payload)
-            case MuxFrameKind.FINISH:
+            case FrameKind.FINISH:
                 self._has_ended = True
                 _wake(self._reader)
                 self._leave_if_over()
-            case MuxFrameKind.RESET:
+            case FrameKind.RESET:
                 self._inbox.clear()
                 self.fail(StreamReset("the peer gave the stream up."))
-            case MuxFrameKind.WINDOW:
+            case FrameKind.WINDOW:
                 self._room += _granted(payload)
                 if self._room > MUX_WINDOW_BYTES:
                     raise ProtocolFault("it granted more than was sent.")
                 _wake(self._writer)
+            case _:
+                self._take(kind, payload)
 
     def fail(self, fault: Exception) -> None:
         """Nothing more will come or go."""
@@ -152,17 +135,21 @@ class MuxStream:
         """The channel has room again."""
         _wake(self._writer)
 
-    def _take(self, payload: bytes) -> None:
-        self._unread += len(payload)
-        if self._has_ended or self._unread > MUX_WINDOW_BYTES:
+    def _take(self, kind: FrameKind, payload: bytes) -> None:
+        cost = len(payload) + FRAME_COST_BYTES
+        self._unread += cost
+        self._held += cost
+        if self._has_ended or self._held > MUX_WINDOW_BYTES:
             raise ProtocolFault("it sent more on a stream than it may.")
-        if payload:
-            inbox = self._inbox
-            if inbox and len(payload) < SMALL_BYTES and len(inbox[-1]) < SMALL_BYTES:
-                inbox[-1] += payload
-            else:
-                inbox.append(payload)
-            _wake(self._reader)
+        self._inbox.append((kind, payload))
+        _wake(self._reader)
+
+    def _grant(self) -> None:
+        """What was given out is taken: who comes for more has done with it."""
+        taken = self._held - self._unread
+        if taken >= MUX_WINDOW_BYTES // 2 and not self._has_ended and self._fault is None:
+            self._held = self._unread
+            self._channel.put(self._number, FrameKind.WINDOW, _GRANT.pack(taken))
 
     async def _wait_for_room(self) -> None:
         if self._fault is not None:

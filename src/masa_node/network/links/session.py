@@ -9,7 +9,7 @@ from typing import Protocol
 
 from masa_node.chat.errors import LinkLost, ProtocolFault, ProviderError
 from masa_node.network.links.control import NEWEST_PROTOCOL, Beat
-from masa_node.network.links.frames import FrameKind, FrameReader, frame, header_frame, read_header
+from masa_node.network.links.frames import FrameKind, FrameReader, FrameStream, frame, header_frame, read_header
 from masa_node.network.links.mux import Mux, first_message
 from masa_node.network.links.peer_record import MembershipLevel
 from masa_node.network.transport.interfaces import Link, NodeId, Stream
@@ -38,7 +38,7 @@ class SessionOwner(Protocol):
         """The peer vouches for this node. Raises `ProtocolFault`."""
         ...
 
-    async def serve_stream(self, peer: NodeId, stream: Stream) -> None:
+    async def serve_stream(self, peer: NodeId, stream: FrameStream) -> None:
         """Serve the request on this stream; owns the stream. Raises nothing but `CancelledError`."""
         ...
 

@@ -6,6 +6,7 @@ See docs/protocol.md.
 """
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Annotated
 
 import msgspec
@@ -18,10 +19,10 @@ from masa_node.chat.query import MAX_PEER_QUERY_CHARS, query_to_peer
 from masa_node.chat.request import Headers, Request
 from masa_node.dialects.fields import Tokens
 from masa_node.dialects.peek import MAX_MODEL_CHARS
-from masa_node.network.links.frames import FrameKind, frame, header_frame
+from masa_node.network.links.frames import MAX_PAYLOAD_BYTES, Frame, FrameKind, header_payload
 from masa_node.network.transport.foreign_text import MAX_MESSAGE_CHARS
 
-CHUNK_BYTES = 64 * 1024  # of a body or an answer in one frame: as much as one read of the transport gives
+CHUNK_BYTES = MAX_PAYLOAD_BYTES  # of a body or an answer in one frame
 MIN_CHUNK_BYTES = 1024  # of a body, but for its last frame: a body of many tiny frames is work without an end
 MAX_PEER_HEADERS = 16  # each name that may cross, twice over
 MAX_VALUE_CHARS = 1024  # RFC 9110 sets none; `anthropic-beta` with all its features is below 500
@@ -97,8 +98,8 @@ class Alive(msgspec.Struct, frozen=True):
     """ALIVE: the LLM has begun to work, or still does; the next piece of its answer is not there yet."""
 
 
-def request_frames(request: Request, left_s: float, request_id: str) -> tuple[bytes, Iterator[bytes]]:
-    """REQUEST and the first BODY in one piece, and the frames of the rest of the body.
+def request_frames(request: Request, left_s: float, request_id: str) -> Iterator[Frame]:
+    """REQUEST, and BODYs.
 
     `left_s` is the time until the first piece must be there; `request_id` the name of the request at this peer: not the
     caller's own, which could be told from other places or tell two peers that they serve the same caller.
@@ -114,17 +115,18 @@ def request_frames(request: Request, left_s: float, request_id: str) -> tuple[by
         headers=headers_to_peer(request.headers),
         query=query_to_peer(request.query) or UNSET,
     )
-    chunks = chunk_frames(FrameKind.BODY, request.body)
     try:
-        return header_frame(FrameKind.REQUEST, header) + next(chunks, b""), chunks
+        payload = header_payload(FrameKind.REQUEST, header)
     except ValueError:
         raise PeerRefused("the request's headers are too long to be sent to a peer.") from None
+    return chain([(FrameKind.REQUEST, payload)], ((FrameKind.BODY, chunk) for chunk in chunks(request.body)))
 
 
-def chunk_frames(kind: FrameKind, data: bytes) -> Iterator[bytes]:
-    """The data in frames of at most CHUNK_BYTES each."""
-    for at in range(0, len(data), CHUNK_BYTES):
-        yield frame(kind, data[at : at + CHUNK_BYTES])
+def chunks(data: bytes) -> Iterator[bytes]:
+    """The data in parts of at most CHUNK_BYTES each."""
+    if len(data) <= CHUNK_BYTES:
+        return iter((data,) if data else ())
+    return (data[at : at + CHUNK_BYTES] for at in range(0, len(data), CHUNK_BYTES))
 
 
 def headers_to_peer(headers: Headers) -> Headers:

@@ -7,20 +7,24 @@ import contextlib
 import secrets
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
+from itertools import chain, islice
 
 from masa_node.chat.answer import Answer, StreamedAnswer
 from masa_node.chat.errors import LinkLost, PeerUnreachable, ProviderError, StreamReset
 from masa_node.chat.request import Request
 from masa_node.dialects.choices import Endings
 from masa_node.dialects.registry import DIALECTS
+from masa_node.network.links.frames import Frame, FrameStream, OpensRequests
 from masa_node.network.requests.frames import request_frames
 from masa_node.network.requests.response_reader import ResponseReader
-from masa_node.network.transport.interfaces import NodeId, OpensStreams, Stream, short_id
+from masa_node.network.transport.interfaces import NodeId, short_id
 from masa_node.routing.answer_reader import take_answer
 from masa_node.routing.provider import Sign, no_sign
 from masa_node.routing.watched import Watched
 
-ReachPeer = Callable[[], Awaitable[OpensStreams]]
+FRAMES_OF_A_SHORT_REQUEST = 2  # REQUEST, and a BODY of 64 KiB: they need no task of their own
+
+ReachPeer = Callable[[], Awaitable[OpensRequests]]
 
 
 class RemotePeer:
@@ -61,18 +65,19 @@ class RemotePeer:
             exc.location = exc.location or self.location
             raise
 
-    async def _exchange(self, stream: Stream, request: Request, sign: Sign) -> Answer:
+    async def _exchange(self, stream: FrameStream, request: Request, sign: Sign) -> Answer:
         left_s = request.first_piece_deadline_s - asyncio.get_running_loop().time()
-        first, rest = request_frames(request, left_s, secrets.token_hex(8))
+        frames = request_frames(request, left_s, secrets.token_hex(8))
         incoming = ResponseReader(stream, request, self.location, sign)
-        await stream.write(first)
-        second = next(rest, b"")
-        if not second:
+        for kind, payload in islice(frames, FRAMES_OF_A_SHORT_REQUEST):
+            await stream.send(kind, payload)
+        second = next(frames, None)
+        if second is None:
             return await _take(incoming, sign)
         # A long body: what the peer says meanwhile, that it is busy for one, is heard at once.
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(_send(stream, second, rest))
+                group.create_task(_send(stream, chain([second], frames)))
                 return await _take(incoming, sign)
         except* ProviderError as failed:
             error = failed.exceptions[0]
@@ -103,8 +108,7 @@ async def _take(incoming: ResponseReader, sign: Sign) -> Answer:
     return answer
 
 
-async def _send(stream: Stream, data: bytes, rest: Iterator[bytes]) -> None:
+async def _send(stream: FrameStream, frames: Iterator[Frame]) -> None:
     with contextlib.suppress(StreamReset, LinkLost):  # who reads gets to know, and perhaps why
-        while data:
-            await stream.write(data)
-            data = next(rest, b"")
+        for kind, payload in frames:
+            await stream.send(kind, payload)

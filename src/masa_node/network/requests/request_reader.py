@@ -5,11 +5,10 @@ from typing import Protocol
 
 from masa_node.chat.errors import LinkLost, PeerRefused, ProtocolFault, StreamReset
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, Endpoint
-from masa_node.network.links.frames import FrameKind, FrameReader, read_header
-from masa_node.network.requests.frames import CHUNK_BYTES, MIN_CHUNK_BYTES, RequestHeader
+from masa_node.network.links.frames import Frame, FrameKind, FrameStream, read_header
+from masa_node.network.requests.frames import MIN_CHUNK_BYTES, RequestHeader
 from masa_node.network.requests.quotas import PeerQuota, Quotas
 from masa_node.network.transport.foreign_text import sanitize
-from masa_node.network.transport.interfaces import Stream
 
 _ENDPOINTS = {endpoint.value: endpoint for endpoint in DIALECT_OF_ENDPOINT}
 
@@ -27,13 +26,12 @@ class ResponseInProgress(Protocol):
 class RequestReader:
     """`header`, `body`, then `watch`. Holds what it has read of the body against the peer's quota until `close`."""
 
-    def __init__(self, stream: Stream, quotas: Quotas, quota: PeerQuota) -> None:
+    def __init__(self, stream: FrameStream, quotas: Quotas, quota: PeerQuota) -> None:
         self._stream = stream
         self._quotas = quotas
         self._quota = quota
         self._held_bytes = 0
-        self._reader = FrameReader()
-        self._came: deque[tuple[FrameKind, bytes]] = deque()
+        self._came: deque[Frame] = deque()
         self.fault: ProtocolFault | None = None
 
     async def header(self) -> tuple[RequestHeader, Endpoint]:
@@ -58,7 +56,7 @@ class RequestReader:
                     f"it sent a {kind.name} frame of {len(payload)} bytes; {missing} of a body are due."
                 )
             missing -= len(payload)
-            if len(payload) > CHUNK_BYTES or (missing and len(payload) < MIN_CHUNK_BYTES):
+            if missing and len(payload) < MIN_CHUNK_BYTES:
                 raise ProtocolFault(f"it sent a BODY frame of {len(payload)} bytes.")
             self._quotas.hold_bytes(self._quota, len(payload))
             self._held_bytes += len(payload)
@@ -86,13 +84,13 @@ class RequestReader:
         self._quotas.release_bytes(self._quota, self._held_bytes)
         self._held_bytes = 0
 
-    async def _next(self) -> tuple[FrameKind, bytes]:
+    async def _next(self) -> Frame:
         while not self._came:
             try:
-                data = await self._stream.read()
+                frames = await self._stream.receive()
             except (StreamReset, LinkLost) as exc:
                 raise RequesterGone from exc
-            if not data:
+            if not frames:
                 raise RequesterGone
-            self._came.extend(frame for frame in self._reader.feed(data) if frame[0] is not FrameKind.IGNORED)
+            self._came.extend(frame for frame in frames if frame[0] is not FrameKind.IGNORED)
         return self._came.popleft()

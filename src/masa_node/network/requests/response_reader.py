@@ -6,11 +6,10 @@ import contextlib
 from masa_node.chat.answer import Usage
 from masa_node.chat.errors import BrokenAnswer, LinkLost, NotAnAnswer, ProtocolFault, ProviderError, StreamReset
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint, Headers, Request
-from masa_node.network.links.frames import FrameKind, FrameReader, read_header
+from masa_node.network.links.frames import FrameKind, FrameStream, read_header
 from masa_node.network.requests.errors import error_of
 from masa_node.network.requests.frames import Alive, AnswerEnd, AnswerHead, RequestFailure, headers_from_peer
 from masa_node.network.transport.foreign_text import sanitize
-from masa_node.network.transport.interfaces import Stream
 from masa_node.routing.answer_reader import STREAM_TYPES
 from masa_node.routing.provider import Sign, no_sign
 
@@ -39,7 +38,6 @@ class ResponseReader:
         "_is_over",
         "_location",
         "_pieces",
-        "_reader",
         "_request",
         "_sign",
         "_signs",
@@ -52,14 +50,13 @@ class ResponseReader:
         "status",
     )
 
-    def __init__(self, stream: Stream, request: Request, location: str, sign: Sign = no_sign) -> None:
+    def __init__(self, stream: FrameStream, request: Request, location: str, sign: Sign = no_sign) -> None:
         self._stream = stream
         self._request = request
         self._location = location
         self._sign = sign
         self._signs = 0  # since the last piece
         self.heard = 0  # of all signs
-        self._reader = FrameReader()
         self._pieces: list[bytes] = []  # come and not yet taken
         self._frames = 0
         self._bytes = 0
@@ -114,12 +111,12 @@ class ResponseReader:
     async def _read(self) -> None:
         """Wait for more, and sort what has come."""
         try:
-            data = await self._stream.read()
+            frames = await self._stream.receive()
         except (StreamReset, LinkLost) as exc:
             raise self._cut(exc) from exc
-        if not data:
+        if not frames:
             raise BrokenAnswer("it closed the stream before its answer was whole.")
-        for kind, payload in self._reader.feed(data):
+        for kind, payload in frames:
             self._sort(kind, payload)
 
     def _cut(self, exc: StreamReset | LinkLost) -> ProviderError:
@@ -185,9 +182,9 @@ class ResponseReader:
         """Both sides finish. The answer is whole, even if the connection breaks now."""
         if self._is_over:
             return
-        rest = self._reader.is_inside_frame
+        rest = False
         with contextlib.suppress(StreamReset, LinkLost):
-            rest = rest or bool(await self._stream.read())
+            rest = bool(await self._stream.receive())
             if not rest:
                 await self._stream.finish()
         if rest:

@@ -5,10 +5,9 @@ import asyncio
 from masa_node.chat.answer import StreamedAnswer, Usage, WholeAnswer
 from masa_node.chat.errors import ErrorAnswer, LinkLost, StreamReset
 from masa_node.chat.request import DialectName, Headers
-from masa_node.network.links.frames import FrameKind, frame, header_frame
-from masa_node.network.requests.frames import CHUNK_BYTES, Alive, AnswerHead, RequestFailure, end_of, headers_from_peer
+from masa_node.network.links.frames import FrameKind, FrameStream, header_payload
+from masa_node.network.requests.frames import Alive, AnswerHead, RequestFailure, chunks, end_of, headers_from_peer
 from masa_node.network.requests.request_reader import RequesterGone
-from masa_node.network.transport.interfaces import Stream
 from masa_node.routing.idle import IdleTimer
 
 
@@ -21,7 +20,7 @@ class ResponseWriter:
 
     __slots__ = ("_bytes", "_frames", "_model", "_pending", "_stream", "_turn", "is_over")
 
-    def __init__(self, stream: Stream, model: str) -> None:
+    def __init__(self, stream: FrameStream, model: str) -> None:
         self._stream = stream
         self._model = model
         self._pending = b""  # a HEAD that goes with the first piece
@@ -36,7 +35,7 @@ class ResponseWriter:
 
     async def alive(self) -> None:
         """The LLM works, and there is nothing to pass on yet. Nothing is said once everything is."""
-        await self._put(header_frame(FrameKind.ALIVE, Alive()))
+        await self._put(FrameKind.ALIVE, header_payload(FrameKind.ALIVE, Alive()))
 
     @property
     def frames(self) -> int:
@@ -45,17 +44,15 @@ class ResponseWriter:
 
     async def write(self, piece: bytes) -> None:
         """One piece, split where it is too long for a frame; waits for the requester and for the transport."""
-        for at in range(0, len(piece), CHUNK_BYTES):
-            part = piece[at : at + CHUNK_BYTES]
-            self._count(part)
-            await self._put(frame(FrameKind.PIECE, part))
+        for part in chunks(piece):
+            self._frames += 1
+            self._bytes += len(part)
+            await self._put(FrameKind.PIECE, part)
 
-    async def end(self, usage: Usage, last: bytes = b"") -> None:
-        """The answer is whole; `last` are its last bytes, at most CHUNK_BYTES."""
-        if last:
-            self._count(last)
-            self._pending += frame(FrameKind.PIECE, last)
-        await self._finish(header_frame(FrameKind.END, end_of(usage, self._frames, self._bytes)))
+    async def end(self, usage: Usage) -> None:
+        """The answer is whole."""
+        end = end_of(usage, self._frames, self._bytes)
+        await self._finish(FrameKind.END, header_payload(FrameKind.END, end))
 
     async def whole(self, answer: WholeAnswer, idle_s: float) -> None:
         """All of it; `RequesterGone` also when the peer takes nothing for `idle_s`."""
@@ -69,41 +66,36 @@ class ResponseWriter:
 
     async def fail(self, failure: RequestFailure) -> None:
         """There is no answer, or not the rest of it."""
-        await self._finish(header_frame(FrameKind.FAIL, failure))
+        await self._finish(FrameKind.FAIL, header_payload(FrameKind.FAIL, failure))
 
     def _head(self, status: int, headers: Headers, dialect: DialectName, *, is_stream: bool) -> None:
         head = AnswerHead(status, self._model, dialect.value, is_stream, headers_from_peer(headers))
-        self._pending = header_frame(FrameKind.HEAD, head)
+        self._pending = header_payload(FrameKind.HEAD, head)
 
     async def _all(self, body: bytes, usage: Usage, idle_s: float) -> None:
-        at = 0
         async with IdleTimer(idle_s) as idle:
-            while len(body) - at > CHUNK_BYTES:
-                await self.write(body[at : at + CHUNK_BYTES])
-                at += CHUNK_BYTES
+            for part in chunks(body):
+                await self.write(part)
                 idle.touch()
-            await self.end(usage, body[at:])
+            await self.end(usage)
         if idle.expired:
             raise RequesterGone
 
-    def _count(self, part: bytes) -> None:
-        self._frames += 1
-        self._bytes += len(part)
-
-    async def _put(self, data: bytes) -> None:
+    async def _put(self, kind: FrameKind, payload: bytes) -> None:
+        """Frames that are sent one right after the other go out in one write of the channel."""
         async with self._turn:
             if self.is_over:
                 return
-            if self._pending:
-                data = self._pending + data
-                self._pending = b""
             try:
-                await self._stream.write(data)
+                if self._pending:
+                    head, self._pending = self._pending, b""
+                    await self._stream.send(FrameKind.HEAD, head)
+                await self._stream.send(kind, payload)
             except (StreamReset, LinkLost) as exc:
                 raise RequesterGone from exc
 
-    async def _finish(self, last: bytes) -> None:
-        await self._put(last)
+    async def _finish(self, kind: FrameKind, payload: bytes) -> None:
+        await self._put(kind, payload)
         self.is_over = True
         try:
             await self._stream.finish()

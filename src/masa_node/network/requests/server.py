@@ -25,6 +25,7 @@ from masa_node.chat.outcome import Attempt
 from masa_node.chat.query import query_to_peer
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, VIA_PEER, Endpoint, Headers, Privacy, Request, RequestId
 from masa_node.dialects.condensing import REQUEST_DEPTH
+from masa_node.network.links.frames import FrameStream
 from masa_node.network.requests.body_check import check_body
 from masa_node.network.requests.errors import ABOUT_THE_OWNERS_KEY, failure_of
 from masa_node.network.requests.frames import RequestHeader, is_header_value
@@ -33,7 +34,7 @@ from masa_node.network.requests.request_reader import RequesterGone, RequestRead
 from masa_node.network.requests.response_writer import ResponseWriter
 from masa_node.network.requests.sharing import SharedCatalog
 from masa_node.network.requests.sign_teller import SignTeller
-from masa_node.network.transport.interfaces import NodeId, Stream, short_id
+from masa_node.network.transport.interfaces import NodeId, short_id
 from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.steps import readable
 
@@ -75,7 +76,7 @@ class PeerServer:
         self._via = (VIA, f"{VIA_PEER},{instance}")
         self._quotas = Quotas(QuotaRules(limits.requests_per_minute, limits.max_body_bytes, limits.requests_per_peer))
 
-    async def serve(self, peer: NodeId, stream: Stream) -> None:
+    async def serve(self, peer: NodeId, stream: FrameStream) -> None:
         """Answer one request, or refuse it; the stream is over when this returns. Raises nothing but
         `CancelledError`.
         """
@@ -103,7 +104,7 @@ class PeerServer:
         finally:
             stream.abort()
 
-    async def _serve(self, peer: NodeId, quota: PeerQuota, stream: Stream) -> None:
+    async def _serve(self, peer: NodeId, quota: PeerQuota, stream: FrameStream) -> None:
         incoming = RequestReader(stream, self._quotas, quota)
         came_s = asyncio.get_running_loop().time()
         try:
@@ -148,7 +149,7 @@ class PeerServer:
             given_up_s=came_s + header.first_piece_within_ms / 1000,
         )
 
-    async def _answer(self, request: Request, incoming: RequestReader, stream: Stream) -> None:
+    async def _answer(self, request: Request, incoming: RequestReader, stream: FrameStream) -> None:
         """From here on everything is stopped at once when the requester gives up, whatever is being waited for."""
         out = ResponseWriter(stream, request.model)
         try:
@@ -222,7 +223,7 @@ def _may_be_read(error: ErrorAnswer) -> bool:
     return error.is_json and error.status not in ABOUT_THE_OWNERS_KEY
 
 
-async def _refuse(quota: PeerQuota, stream: Stream, error: MasaError) -> None:
+async def _refuse(quota: PeerQuota, stream: FrameStream, error: MasaError) -> None:
     """Tell the peer, and give it a moment to read that; a peer with too many refusals is told nothing."""
     if quota.telling >= MAX_REFUSALS_TOLD:
         return
@@ -230,7 +231,7 @@ async def _refuse(quota: PeerQuota, stream: Stream, error: MasaError) -> None:
     try:
         async with asyncio.timeout(TELL_WITHIN_S):
             await ResponseWriter(stream, "").fail(failure_of(error))
-            while await stream.read():
+            while await stream.receive():
                 pass
     except (RequesterGone, ProviderError, TimeoutError):
         return

@@ -86,14 +86,6 @@ class Stream(Protocol):
         ...
 
 
-class OpensStreams(Protocol):
-    """What a new stream to a peer can be had from: a link, or the channels on one."""
-
-    async def open(self) -> Stream:
-        """A new stream. The peer hears of it with the first bytes written. Raises `LinkLost`."""
-        ...
-
-
 class Link(Protocol):
     """One encrypted connection with one peer, whose key the handshake has proved."""
 
