@@ -1,5 +1,4 @@
-"""The network package as a whole: links, gossip, adverts and the peer book wired together; peers come and go in the
-catalog as they do here.
+"""The whole network: links, gossip, adverts and the peer book, wired. Peers come and go in the catalog as they do here.
 
 Everything that this node knows of a peer ends in one question: may it be asked now? It may while it is linked (its
 key proved, let in by `links/membership.py`) and its newest advert is in force.

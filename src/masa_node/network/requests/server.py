@@ -199,7 +199,7 @@ class _PeerSink:
         if isinstance(self._answer, WholeAnswer):
             await self._out.whole(self._answer, self._request.idle_timeout_s)
         elif self._answer is not None:
-            await self._in_time(self._out.end(self._answer.usage, last))
+            await self._in_time(self._out.end(self._answer.usage))
 
     async def failed(self, error: MasaError, attempts: Sequence[Attempt]) -> int:
         """See `Sink`. An LLM's own words are passed on as they are, but for those about the key of its owner."""
