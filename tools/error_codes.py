@@ -46,7 +46,7 @@ CLOSE_REASONS = {
     "both sides dialed at once": "one of two links is closed; the other stays",
     "the peer came in meanwhile": "the same, found while dialing",
     "replaced by a newer link": "the peer came again, from a new address or after a fault",
-    "a member needs the link": "all links are taken, and one of weaker standing went",
+    "a member needs the link": "all links are taken, and one of a lower membership level went",
     "it does not read what it is sent": "the peer took nothing for long, and too much waited for it",
     "it knows as many peers as it keeps, or as one member may vouch for": "there is no room for another peer",
     "nobody waits for it any more.": "the side that dialed has given up",
