@@ -1,4 +1,7 @@
-"""What is remembered: it survives kill -9, is bounded, and is checked when it comes back."""
+"""What is remembered: it survives kill -9, is bounded, and is checked when it comes back.
+
+Covers: `database`, `schema`.
+"""
 
 import json
 import sqlite3
