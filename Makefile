@@ -46,12 +46,13 @@ CORE_COVERAGE = for room in $(CORE_ROOMS); do \
 	else $(PY) -m coverage report --include="src/masa_node/$$room/*"; \
 		echo "Less than $(CORE_COVERAGE_PERCENT) % of $$room is tested: add tests for the lines above." >&2; exit 1; fi; done
 
-lint: $(VENV)/.dev ## check style, types, the packages' borders and the size of modules
+lint: $(VENV)/.dev ## check style, types, the packages' borders, the size of modules and that the tests mirror them
 	@$(PY) -m ruff check --quiet $(OUR_PYTHON)
 	@$(PY) -m ruff format --quiet --check $(OUR_PYTHON) || { echo "Run 'make format' on the files above." >&2; exit 1; }
 	@$(PY) -m mypy --no-error-summary
 	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(PY) -m pyright
 	@$(VENV)/bin/lint-imports --no-logo
+	@$(PY) -m tools.check_mirror
 	@find src -name '*.py' -exec wc -l {} + | awk '$$2 != "total" && $$1 > $(MODULE_MAX_LINES) { bad = 1; \
 		print $$2 ": " $$1 " lines; split it, $(MODULE_MAX_LINES) are the limit" } END { exit bad }'
 	@echo "lint: all well"

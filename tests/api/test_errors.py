@@ -1,4 +1,7 @@
-"""What goes wrong is told in the format of the endpoint that was asked, and says what to do."""
+"""What goes wrong is told in the format of the endpoint that was asked, and says what to do.
+
+Covers: `responses`, `statuses`, `paths`.
+"""
 
 import json
 from collections.abc import Iterator

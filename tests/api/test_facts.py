@@ -1,4 +1,7 @@
-"""What Ollama's clients are shown of a model that no Ollama of this node serves: its facts, as its peer tells them."""
+"""What Ollama's clients are shown of a model that no Ollama of this node serves: its facts, as its peer tells them.
+
+Covers: `models`, `show`.
+"""
 
 from ollama import ListResponse, ShowResponse
 

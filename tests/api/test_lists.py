@@ -1,4 +1,7 @@
-"""The lists of models, in each family's shape, as the real SDKs read them."""
+"""The lists of models, in each family's shape, as the real SDKs read them.
+
+Covers: `models`, `routes`.
+"""
 
 import anthropic
 import ollama

@@ -1,4 +1,7 @@
-"""MAX_CONCURRENT at once, MAX_QUEUE wait, the next one hears at once when to come again."""
+"""MAX_CONCURRENT at once, MAX_QUEUE wait, the next one hears at once when to come again.
+
+Covers: `chat`, `responses`.
+"""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,4 +1,7 @@
-"""What a web page gets: headers that its script may read, and nothing that a browser would take for a page."""
+"""What a web page gets: headers that its script may read, and nothing that a browser would take for a page.
+
+Covers: `guard`.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path

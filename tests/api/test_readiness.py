@@ -1,4 +1,7 @@
-"""`/healthz` is about the process, `/readyz` about what is behind it."""
+"""`/healthz` is about the process, `/readyz` about what is behind it.
+
+Covers: `routes`.
+"""
 
 import asyncio
 from collections.abc import Callable

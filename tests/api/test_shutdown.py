@@ -1,4 +1,7 @@
-"""SIGTERM and SIGINT: what runs may end, within bounds; nothing new is begun; the exit code is 0."""
+"""SIGTERM and SIGINT: what runs may end, within bounds; nothing new is begun; the exit code is 0.
+
+Covers: `http1.protocol`, `http1.cycle`.
+"""
 
 import asyncio
 import signal

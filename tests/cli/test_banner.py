@@ -1,3 +1,5 @@
+"""Covers: `trying`."""
+
 import contextlib
 import json
 import os

@@ -1,3 +1,5 @@
+"""Covers: `demo`, `models`."""
+
 import io
 import json
 import os

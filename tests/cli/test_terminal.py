@@ -1,4 +1,7 @@
-"""How the commands behave in a terminal: pipes that close, addresses that are none, signals, help."""
+"""How the commands behave in a terminal: pipes that close, addresses that are none, signals, help.
+
+Covers: `main`, `output`.
+"""
 
 import os
 import re

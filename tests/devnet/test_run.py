@@ -1,4 +1,7 @@
-"""`masa-node devnet` as a user has it: a process of its own with a real chain."""
+"""`masa-node devnet` as a user has it: a process of its own with a real chain.
+
+Covers: `deployment`, `nodes`.
+"""
 
 import asyncio
 import contextlib

@@ -1,4 +1,7 @@
-"""Is what these tests read the bytes that were seen?"""
+"""Is what these tests read the bytes that were seen?
+
+Covers: `registry`, `tracking`.
+"""
 
 import json
 from pathlib import Path

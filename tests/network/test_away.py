@@ -1,4 +1,7 @@
-"""Peers that are away for seconds: their models are told as away, and unknown when there is no hope."""
+"""Peers that are away for seconds: their models are told as away, and unknown when there is no hope.
+
+Covers: `network`, `requests.latecomers`, `requests.remote_peer`.
+"""
 
 import asyncio
 

@@ -1,4 +1,7 @@
-"""Joining by invite: once, twice, and with one that is spent. Over the in-memory network."""
+"""Joining by invite: once, twice, and with one that is spent. Over the in-memory network.
+
+Covers: `network`, `links.control`, `links.session`.
+"""
 
 import asyncio
 

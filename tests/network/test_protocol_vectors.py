@@ -1,3 +1,5 @@
+"""Covers: `links.control`, `links.frames`, `links.vouchers`, `requests.frames`."""
+
 import json
 from pathlib import Path
 from typing import Any

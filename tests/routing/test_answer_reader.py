@@ -1,4 +1,7 @@
-"""Whole answers while they are read: the budget that all of them share."""
+"""Whole answers while they are read: the budget that all of them share.
+
+Covers: `gathered`.
+"""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,7 @@
-"""A model whose provider is away for seconds is told as that: a 503 to ask again after, not an unknown model."""
+"""A model whose provider is away for seconds is told as that: a 503 to ask again after, not an unknown model.
+
+Covers: `candidates`, `catalog`, `dispatch`.
+"""
 
 import asyncio
 

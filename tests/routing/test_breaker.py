@@ -1,4 +1,7 @@
-"""What opens a server's breaker: its own failures. Callers who ask for nonsense move nobody else to another server."""
+"""What opens a server's breaker: its own failures. Callers who ask for nonsense move nobody else to another server.
+
+Covers: `dispatch`, `health`.
+"""
 
 import pytest
 

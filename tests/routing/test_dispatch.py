@@ -1,3 +1,5 @@
+"""Covers: `candidates`, `provider`."""
+
 import asyncio
 from collections.abc import Awaitable, Callable
 

@@ -1,4 +1,7 @@
-"""Answers that SDKs read although they are odd: the bytes decide, not the label."""
+"""Answers that SDKs read although they are odd: the bytes decide, not the label.
+
+Covers: `answer_reader`.
+"""
 
 import pytest
 

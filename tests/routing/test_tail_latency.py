@@ -1,4 +1,7 @@
-"""The rules of the race against long-tailed peers, as `make bench` measures them: virtual time, a fixed seed."""
+"""The rules of the race against long-tailed peers, as `make bench` measures them: virtual time, a fixed seed.
+
+Covers: `racing.hedging`, `racing.race`.
+"""
 
 import asyncio
 import random

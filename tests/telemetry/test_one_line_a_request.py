@@ -1,4 +1,7 @@
-"""A running node writes exactly one line for each chat request, however that ended."""
+"""A running node writes exactly one line for each chat request, however that ended.
+
+Covers: `log`, `request_line`.
+"""
 
 from collections.abc import Iterator
 

@@ -20,7 +20,13 @@ SAMPLES = (
     "All others failed; all the same, it goes on.",
     "refused for the want of a slot",
 )
-NOT_MEANT = ("there is no room for it", "makes the room of one link", "outdoors", "notwithstanding", "The office lately")
+NOT_MEANT = (
+    "there is no room for it",
+    "makes the room of one link",
+    "outdoors",
+    "notwithstanding",
+    "The office lately",
+)
 
 
 def words() -> list[re.Pattern[str]]:

@@ -1,4 +1,7 @@
-"""After the terminal frame: the caller that closes then was served, and is told of no fault of the LLM any more."""
+"""After the terminal frame: the caller that closes then was served, and is told of no fault of the LLM any more.
+
+Covers: `upstream`, `http.client`.
+"""
 
 import asyncio
 

@@ -1,4 +1,7 @@
-"""A server that answers whatever name it is asked for, and servers that have no models: both told as they are."""
+"""A server that answers whatever name it is asked for, and servers that have no models: both told as they are.
+
+Covers: `upstream`, `servers.listing`, `servers.openai`.
+"""
 
 import asyncio
 import json

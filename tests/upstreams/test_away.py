@@ -1,4 +1,7 @@
-"""An own LLM server that is down for the moment: 503 with Retry-After in the caller's format, and whole again after."""
+"""An own LLM server that is down for the moment: 503 with Retry-After in the caller's format, and whole again after.
+
+Covers: `upstream`.
+"""
 
 import pytest
 

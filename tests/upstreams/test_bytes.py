@@ -1,4 +1,7 @@
-"""Bytes are sacred: every recorded exchange, through every endpoint it may take, in every cut of the stream."""
+"""Bytes are sacred: every recorded exchange, through every endpoint it may take, in every cut of the stream.
+
+Covers: `upstream`, `http.client`.
+"""
 
 import json
 

@@ -1,4 +1,7 @@
-"""A caller who goes away frees the server within a second, whatever it is doing at that time."""
+"""A caller who goes away frees the server within a second, whatever it is doing at that time.
+
+Covers: `upstream`, `http.client`, `http.connection`.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable

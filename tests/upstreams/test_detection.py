@@ -1,4 +1,7 @@
-"""What the node takes a server for, from its URL and from how it answers; and that it does not stay with a mistake."""
+"""What the node takes a server for, from its URL and from how it answers; and that it does not stay with a mistake.
+
+Covers: `places`.
+"""
 
 import asyncio
 import json

@@ -1,4 +1,7 @@
-"""Two servers with the same model: the next is asked when one fails before its first piece, and only then."""
+"""Two servers with the same model: the next is asked when one fails before its first piece, and only then.
+
+Covers: `upstream`.
+"""
 
 import contextlib
 from collections.abc import AsyncIterator

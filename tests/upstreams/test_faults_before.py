@@ -1,6 +1,8 @@
 """What goes wrong before the first piece of an answer: a whole error in the caller's dialect that says where and what.
 
 Each fault in each dialect, asked for whole and streamed alike: at this point the caller has been given nothing.
+
+Covers: `upstream`, `http.client`.
 """
 
 import asyncio

@@ -1,4 +1,7 @@
-"""Which headers go up to the server, and which come back: golden lists, because a credential may be among the rest."""
+"""Which headers go up to the server, and which come back: golden lists, because a credential may be among the rest.
+
+Covers: `upstream`.
+"""
 
 import pytest
 

@@ -1,4 +1,7 @@
-"""Connections to a server that are kept, seen from the caller: he never notices, and nothing is asked twice."""
+"""Connections to a server that are kept, seen from the caller: he never notices, and nothing is asked twice.
+
+Covers: `http.client`.
+"""
 
 import asyncio
 

@@ -1,4 +1,7 @@
-"""Lists of models in the shapes that servers give them, and the names in them: what is listed can be had."""
+"""Lists of models in the shapes that servers give them, and the names in them: what is listed can be had.
+
+Covers: `servers.listing`, `servers.server`.
+"""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,7 @@
-"""Pieces are passed on when they come, no faster than the caller takes them."""
+"""Pieces are passed on when they come, no faster than the caller takes them.
+
+Covers: `upstream`, `http.client`.
+"""
 
 import asyncio
 import gc

@@ -1,4 +1,7 @@
-"""The way to the server: nothing listens, no such host, no TLS, the wrong certificate."""
+"""The way to the server: nothing listens, no such host, no TLS, the wrong certificate.
+
+Covers: `http.client`, `http.connection`.
+"""
 
 import ssl
 from collections.abc import Iterator

@@ -1,4 +1,7 @@
-"""The kinds of servers: what they list, page by page, and the URLs they are asked at."""
+"""The kinds of servers: what they list, page by page, and the URLs they are asked at.
+
+Covers: `servers.anthropic`, `servers.cloudflare`, `servers.ollama`, `servers.openai`, `servers.server`.
+"""
 
 import json
 from collections.abc import AsyncIterator

@@ -1,6 +1,8 @@
 """A client of each format before a server of another: the SDK sees a server of its own kind.
 
 Each conversation is an agent's: a tool is called, its result goes back, and the answer comes as a stream.
+
+Covers: `upstream`.
 """
 
 import asyncio

@@ -1,4 +1,7 @@
-"""Who makes room when there are too many connections. (With sockets: `tests/security/test_hostile_crowd.py`.)"""
+"""Who makes room when there are too many connections. (With sockets: `tests/security/test_hostile_crowd.py`.)
+
+Covers: `raw_responses`.
+"""
 
 from dataclasses import dataclass
 

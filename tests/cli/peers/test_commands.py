@@ -1,3 +1,5 @@
+"""Covers: `actions`, `listing`."""
+
 import asyncio
 import contextlib
 import json

@@ -1,3 +1,5 @@
+"""Covers: `confirm`, `context`, `delegate`, `keystore`, `output`, `send`, `status`."""
+
 import asyncio
 import contextlib
 import json

@@ -1,4 +1,7 @@
-"""Whatever a server or a caller sends: a translation, or one error in words; never anything else, and never without bound."""
+"""Whatever a server or a caller sends: a translation, or one error in words; never anything else, and never without bound.
+
+Covers: `translator`, `formats`, `wire`.
+"""
 
 import contextlib
 from typing import Any

@@ -1,4 +1,8 @@
-"""What other layers of this kind got wrong, as their trackers tell: each as the fact that it is right here."""
+"""What other layers of this kind got wrong, as their trackers tell: each as the fact that it is right here.
+
+Covers: `losses`, `tools`, `anthropic.body`, `ollama.body`, `openai_chat.body`, `openai_responses.body`,
+`openai_responses.items`.
+"""
 
 from typing import Any
 

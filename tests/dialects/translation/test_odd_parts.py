@@ -1,4 +1,7 @@
-"""Parts of requests and answers that few clients and servers send: carried, left out by name, or refused by name."""
+"""Parts of requests and answers that few clients and servers send: carried, left out by name, or refused by name.
+
+Covers: `anthropic.blocks`, `losses`, `openai_responses.output`.
+"""
 
 from typing import Any
 

@@ -1,3 +1,5 @@
+"""Covers: `advert_set`, `outbox`."""
+
 import itertools
 import random
 from collections.abc import Iterator

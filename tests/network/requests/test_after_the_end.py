@@ -1,4 +1,7 @@
-"""After the terminal frame, over a hop: the caller that closes then was served, at both nodes."""
+"""After the terminal frame, over a hop: the caller that closes then was served, at both nodes.
+
+Covers: `response_reader`, `response_writer`.
+"""
 
 import asyncio
 

@@ -1,4 +1,7 @@
-"""Signs of life over a hop: a peer whose LLM works on the prompt is not silent, and a peer's word has its bounds."""
+"""Signs of life over a hop: a peer whose LLM works on the prompt is not silent, and a peer's word has its bounds.
+
+Covers: `frames`, `request_reader`, `response_reader`, `sign_teller`.
+"""
 
 import asyncio
 

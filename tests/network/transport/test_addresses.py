@@ -1,3 +1,5 @@
+"""Covers: `interfaces`."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,3 +1,5 @@
+"""Covers: `memory_links`."""
+
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress

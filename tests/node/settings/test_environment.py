@@ -1,3 +1,5 @@
+"""Covers: `docs`."""
+
 from pathlib import Path
 
 import pytest

@@ -1,4 +1,7 @@
-"""Races carried out: own servers and peers behind one dispatcher, on virtual time."""
+"""Races carried out: own servers and peers behind one dispatcher, on virtual time.
+
+Covers: `attempts`, `provider_stats`.
+"""
 
 import asyncio
 import gc

@@ -1,4 +1,7 @@
-"""The staking contract on a real chain: what it lets its owners do, and that it lets nobody do anything else."""
+"""The staking contract on a real chain: what it lets its owners do, and that it lets nobody do anything else.
+
+Covers: `artifacts`, `calls`.
+"""
 
 from collections.abc import Callable
 from typing import Any

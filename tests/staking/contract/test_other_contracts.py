@@ -1,4 +1,7 @@
-"""The token of local chains, and the contracts that only tests have: they do what the tests take for granted."""
+"""The token of local chains, and the contracts that only tests have: they do what the tests take for granted.
+
+Covers: `artifacts`.
+"""
 
 import pytest
 from web3.exceptions import Web3Exception

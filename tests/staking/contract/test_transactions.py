@@ -1,3 +1,5 @@
+"""Covers: `account`."""
+
 import asyncio
 import contextlib
 import json

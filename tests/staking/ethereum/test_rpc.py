@@ -1,4 +1,7 @@
-"""Asking RPC servers: which URL, how long, what of it is shown; and JSON-RPC's frames against any bytes."""
+"""Asking RPC servers: which URL, how long, what of it is shown; and JSON-RPC's frames against any bytes.
+
+Covers: `json_rpc`.
+"""
 
 import asyncio
 import contextlib

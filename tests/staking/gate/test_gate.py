@@ -1,4 +1,7 @@
-"""What the gate makes of a node: three answers, none folded into another, however the chain behaves."""
+"""What the gate makes of a node: three answers, none folded into another, however the chain behaves.
+
+Covers: `evaluator`, `values`.
+"""
 
 import asyncio
 import time

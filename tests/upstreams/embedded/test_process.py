@@ -1,4 +1,7 @@
-"""The process of an embedded LLM: a real llama.cpp with a tiny model whose answer never ends."""
+"""The process of an embedded LLM: a real llama.cpp with a tiny model whose answer never ends.
+
+Covers: `program`.
+"""
 
 import asyncio
 import os

@@ -1,4 +1,7 @@
-"""The client's sockets: however a request ends, none stays open, and none is closed twice."""
+"""The client's sockets: however a request ends, none stays open, and none is closed twice.
+
+Covers: `sockets`.
+"""
 
 import asyncio
 import contextlib

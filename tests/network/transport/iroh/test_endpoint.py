@@ -1,4 +1,7 @@
-"""Nodes and links over real sockets; streams are in `test_endpoint_streams.py`."""
+"""Nodes and links over real sockets; streams are in `test_endpoint_streams.py`.
+
+Covers: `keys`.
+"""
 
 import asyncio
 import base64
