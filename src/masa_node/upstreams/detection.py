@@ -1,6 +1,7 @@
-"""Finds out what software answers at an address, and which endpoints it has."""
+"""The kinds of LLM servers; finds out which one answers at an address, and which endpoints it has."""
 
 import contextlib
+from collections.abc import Callable
 
 import msgspec
 
@@ -37,30 +38,56 @@ _VERSION = msgspec.json.Decoder(_Version)
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
+class ServerKind(msgspec.Struct, frozen=True):
+    """One kind of server. `make` gives one of a spec; None: the address is asked what it is.
+
+    `is_hosted`: all of this kind cost their owner money.
+    """
+
+    make: Callable[[UpstreamSpec], Server] | None = None
+    is_hosted: bool = False
+
+
+def _cloudflare(spec: UpstreamSpec) -> Server:
+    return CloudflareServer(spec.url.rstrip("/"), spec.key, spec.api_url)
+
+
+def _anthropic(spec: UpstreamSpec) -> Server:
+    return AnthropicServer(anthropic_base(spec.url.rstrip("/")), spec.key)
+
+
+# By the word for it in masa.toml. A new kind is a file in `servers/` and a row here (CONTRIBUTING.md).
+SERVER_KINDS: dict[str, ServerKind] = {
+    UpstreamKind.AUTO: ServerKind(),
+    UpstreamKind.OLLAMA: ServerKind(),
+    UpstreamKind.OPENAI: ServerKind(),
+    UpstreamKind.ANTHROPIC: ServerKind(_anthropic, is_hosted=True),
+    UpstreamKind.CLOUDFLARE: ServerKind(_cloudflare, is_hosted=True),
+}
+
+
 async def identify(spec: UpstreamSpec, http: Http) -> Server:
     """The server at the spec's address. Raises `ProviderError` when it has to be asked what it is and is not there."""
+    make = SERVER_KINDS[spec.kind].make
+    if make is not None:
+        return make(spec)
     url = spec.url.rstrip("/")
-    deployment = deployment_of(url)
-    match spec.kind:
-        case UpstreamKind.CLOUDFLARE:
-            return CloudflareServer(url, spec.key, spec.api_url)
-        case UpstreamKind.ANTHROPIC:
-            return AnthropicServer(anthropic_base(url), spec.key)
-        case UpstreamKind.AUTO | UpstreamKind.OPENAI if deployment is not None:
+    if spec.kind != UpstreamKind.OLLAMA:
+        deployment = deployment_of(url)
+        if deployment is not None:
             return AzureServer(deployment[0], spec.key)
-        case UpstreamKind.AUTO | UpstreamKind.OPENAI if spec.hosted:
+        if spec.hosted:
             return OpenAiServer(openai_bases(url), spec.key, label="OpenAI")
-        case _:
-            return await _ask_what_it_is(spec, url, http)
+    return await _ask_what_it_is(spec, url, http)
 
 
 async def _ask_what_it_is(spec: UpstreamSpec, url: str, http: Http) -> Server:
     location = place_of(url)
-    kind = location.kind if spec.kind is UpstreamKind.AUTO else spec.kind
+    kind: str = location.kind if spec.kind == UpstreamKind.AUTO else spec.kind
     base = url if location.base is None else location.base
-    may_be_ollama = kind is UpstreamKind.AUTO and location.base is not None
+    may_be_ollama = kind == UpstreamKind.AUTO and location.base is not None
     is_ollama = may_be_ollama and await _is_ollama(http, base, _key(spec))
-    if is_ollama or kind is UpstreamKind.OLLAMA:
+    if is_ollama or kind == UpstreamKind.OLLAMA:
         ollama = OllamaServer(base, spec.key, location.native or Endpoint.OLLAMA_CHAT)
         ollama.was_seen = is_ollama
         return ollama

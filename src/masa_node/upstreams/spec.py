@@ -22,7 +22,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 
 
 class UpstreamKind(StrEnum):
-    """What software answers at an address; `AUTO` asks it."""
+    """The kinds of what answers that the code names; `AUTO` asks it. All kinds of servers: `detection.SERVER_KINDS`."""
 
     AUTO = "auto"
     OLLAMA = "ollama"
@@ -39,12 +39,13 @@ class UpstreamSpec(msgspec.Struct, frozen=True):
     `query` is what goes along with it.
 
     `models`, where given, is the list to offer instead of the server's own. `key` and `headers` are secrets: never
-    shown, and sent to this server only; so may be `query`. `hosted` marks a server that costs its owner money;
+    shown, and sent to this server only; so may be `query`. `kind` is an `UpstreamKind` or any other word of
+    `SERVER_KINDS`. `hosted` marks a server that costs its owner money;
     `any_model` one that answers whatever name it is asked for.
     """
 
     name: str
-    kind: UpstreamKind
+    kind: str
     url: str
     key: str = ""
     models: tuple[str, ...] = ()
@@ -55,7 +56,7 @@ class UpstreamSpec(msgspec.Struct, frozen=True):
     any_model: bool = False
 
     def __repr__(self) -> str:
-        return f"UpstreamSpec(name={self.name!r}, kind={self.kind.value!r}, url={self.url!r})"
+        return f"UpstreamSpec(name={self.name!r}, kind={str(self.kind)!r}, url={self.url!r})"
 
 
 def check_spec(spec: UpstreamSpec, setting: str) -> UpstreamSpec:
@@ -79,7 +80,7 @@ def check_spec(spec: UpstreamSpec, setting: str) -> UpstreamSpec:
 def _taken_apart(spec: UpstreamSpec, url: str, setting: str) -> UpstreamSpec:
     """User, password and query out of the URL, and what is known of an address of Azure's."""
     url, user = without_user(url)
-    if user and spec.key and spec.kind is not UpstreamKind.ANTHROPIC and not is_azure(url):
+    if user and spec.key and spec.kind != UpstreamKind.ANTHROPIC and not is_azure(url):
         raise ConfigurationError(
             f"{setting}: there is a user in the URL and a key, and only one of them can be sent as Authorization. "
             "Take one away, or name the other's header in masa.toml (headers)."

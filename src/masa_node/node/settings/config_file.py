@@ -11,6 +11,7 @@ from masa_node.chat.errors import ConfigurationError
 from masa_node.chat.request import Headers
 from masa_node.node.settings.environment import Settings
 from masa_node.node.settings.unknown_names import nearest_name
+from masa_node.upstreams.detection import SERVER_KINDS
 from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec, check_spec
 
 FILE_NAME = "masa.toml"
@@ -21,7 +22,7 @@ class UpstreamTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     url: str = ""
-    kind: UpstreamKind = UpstreamKind.AUTO
+    kind: str = UpstreamKind.AUTO
     key: str = ""
     key_env: str = ""
     models: list[str] = []
@@ -95,19 +96,27 @@ def _spec(table: UpstreamTable, path: Path) -> UpstreamSpec:
         key = os.environ.get(table.key_env, "").strip()
         if not key:
             raise ConfigurationError(f"{where}: the environment variable {table.key_env} (key_env) is not set.")
-    hosted = table.hosted or table.kind in (UpstreamKind.ANTHROPIC, UpstreamKind.CLOUDFLARE)
+    kind = _kind(table.kind, where)
     spec = UpstreamSpec(
         table.name,
-        table.kind,
+        kind,
         table.url,
         key,
         tuple(table.models),
-        hosted,
+        table.hosted or (kind in SERVER_KINDS and SERVER_KINDS[kind].is_hosted),
         table.api_url,
         headers=(*table.headers.items(), *_headers_from_environment(table, where)),
         any_model=table.any_model,
     )
     return check_spec(spec, where)
+
+
+def _kind(word: str, where: str) -> str:
+    """The kind of this name: an `UpstreamKind` where it is one. Raises `ConfigurationError`."""
+    known = {str(kind): kind for kind in (*SERVER_KINDS, UpstreamKind.EMBEDDED, UpstreamKind.DEMO)}
+    if word not in known:
+        raise ConfigurationError(f"{where}: there is no kind {word[:64]!r}. It may be {', '.join(known)}.")
+    return known[word]
 
 
 def _headers_from_environment(table: UpstreamTable, where: str) -> Headers:
