@@ -1,4 +1,4 @@
-"""The dialects by name."""
+"""The dialects by name: a row for each."""
 
 from masa_node.chat.request import DialectName
 from masa_node.dialects.anthropic import Anthropic
@@ -8,10 +8,12 @@ from masa_node.dialects.ollama import Ollama
 from masa_node.dialects.openai import OpenAi
 from masa_node.dialects.openai_responses import OpenAiResponses
 
-DIALECTS: dict[DialectName, Dialect] = {
-    DialectName.OPENAI: OpenAi(),
-    DialectName.OPENAI_RESPONSES: OpenAiResponses(),
-    DialectName.ANTHROPIC: Anthropic(),
-    DialectName.OLLAMA: Ollama(),
-    DialectName.CLOUDFLARE: Cloudflare(),
-}
+_ALL: tuple[Dialect, ...] = (
+    OpenAi(),
+    OpenAiResponses(),
+    Anthropic(),
+    Ollama(),
+    Cloudflare(),
+)
+
+DIALECTS: dict[DialectName, Dialect] = {dialect.name: dialect for dialect in _ALL}

@@ -6,8 +6,12 @@ from enum import StrEnum
 import msgspec
 
 from masa_node.chat.request import DialectName
+from masa_node.dialects.dialect import ErrorText
 from masa_node.dialects.faults import error_status, error_text, quoted
 from masa_node.dialects.fields import ABSENT, TEXT, read
+from masa_node.dialects.registry import DIALECTS
+
+_BAD_GATEWAY = 502  # a server failed, and nothing more is known
 
 
 class Kind(StrEnum):
@@ -189,31 +193,33 @@ def anthropic_words(failure: Failure) -> dict[str, object]:
 
 
 def error_body(failure: Failure, dialect: DialectName, request_id: str) -> bytes:
-    """A whole error answer in this format."""
+    """A whole error answer in this format: with the kind of failure, where the format has kinds."""
     fields: dict[str, object]
-    match dialect:
-        case DialectName.OPENAI | DialectName.OPENAI_RESPONSES:
-            fields = {"error": openai_words(failure)}
-        case DialectName.ANTHROPIC:
-            fields = {"type": "error", "error": anthropic_words(failure), "request_id": request_id}
-        case DialectName.OLLAMA:
-            fields = {"error": failure.message}
-        case DialectName.CLOUDFLARE:
-            listed = [{"code": _CLOUDFLARE.get(failure.kind, _CLOUDFLARE_INVALID), "message": failure.message}]
-            fields = {"result": None, "success": False, "errors": listed, "messages": []}
+    if dialect in (DialectName.OPENAI, DialectName.OPENAI_RESPONSES):
+        fields = {"error": openai_words(failure)}
+    elif dialect is DialectName.ANTHROPIC:
+        fields = {"type": "error", "error": anthropic_words(failure), "request_id": request_id}
+    elif dialect is DialectName.CLOUDFLARE:
+        listed = [{"code": _CLOUDFLARE.get(failure.kind, _CLOUDFLARE_INVALID), "message": failure.message}]
+        fields = {"result": None, "success": False, "errors": listed, "messages": []}
+    else:
+        return DIALECTS[dialect].error_body(_plain(failure, request_id))
     return msgspec.json.encode(fields)
 
 
 def error_frame(failure: Failure, dialect: DialectName, request_id: str) -> bytes:
     """The same in the middle of a stream."""
-    match dialect:
-        case DialectName.OPENAI_RESPONSES:
-            words = openai_words(failure)
-            fields = {"type": "error", "code": words["code"], "message": failure.message, "param": words["param"]}
-            return b"event: error\ndata: " + msgspec.json.encode({**fields, "sequence_number": 0}) + b"\n\n"
-        case DialectName.OLLAMA:
-            return error_body(failure, dialect, request_id) + b"\n"
-        case DialectName.ANTHROPIC:
-            return b"event: error\ndata: " + error_body(failure, dialect, request_id) + b"\n\n"
-        case DialectName.OPENAI | DialectName.CLOUDFLARE:
-            return b"data: " + error_body(failure, dialect, request_id) + b"\n\n"
+    if dialect is DialectName.OPENAI_RESPONSES:
+        words = openai_words(failure)
+        fields = {"type": "error", "code": words["code"], "message": failure.message, "param": words["param"]}
+        return b"event: error\ndata: " + msgspec.json.encode({**fields, "sequence_number": 0}) + b"\n\n"
+    if dialect is DialectName.ANTHROPIC:
+        return b"event: error\ndata: " + error_body(failure, dialect, request_id) + b"\n\n"
+    if dialect in (DialectName.OPENAI, DialectName.CLOUDFLARE):
+        return b"data: " + error_body(failure, dialect, request_id) + b"\n\n"
+    return DIALECTS[dialect].error_frame(_plain(failure, request_id))
+
+
+def _plain(failure: Failure, request_id: str) -> ErrorText:
+    """The same for a format whose errors have no kinds."""
+    return ErrorText(_BAD_GATEWAY, failure.code or failure.kind.value, failure.message, request_id)
