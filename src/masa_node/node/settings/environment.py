@@ -359,7 +359,7 @@ def unknown_settings(
 
 
 def _convert(name: str, text: str, kind: object) -> object:
-    if name in ("log_level", "log_format", "network", "race", "privacy", "stake_providers", "stake_callers"):
+    if words_of(get_args(kind)[0]):
         text = text.lower()
     try:
         converted: object = msgspec.convert(text, kind, strict=False)
