@@ -18,7 +18,7 @@ from masa_node.chat import errors
 from masa_node.chat.statuses import status_of_kind
 from masa_node.cli.main import app
 from masa_node.node.settings.docs import setting_docs
-from masa_node.telemetry.metrics import ALL_METRICS
+from masa_node.telemetry.metrics import metric_docs
 from tools import error_codes
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -130,7 +130,7 @@ def metrics() -> str:
         "| metric | kind | labels | what it counts |",
         "|---|---|---|---|",
     ]
-    for doc in ALL_METRICS:
+    for doc in metric_docs():
         labels = ", ".join(f"`{label}`" for label in doc.labels)
         lines.append(f"| `{doc.name}` | {doc.kind} | {labels} | {doc.about} |")
     return "\n".join(lines) + "\n"

@@ -81,26 +81,10 @@ IN_FLIGHT = MetricDoc("masa_requests_in_flight", "gauge", (), "Chat requests und
 WAITING = MetricDoc("masa_requests_waiting", "gauge", (), "Chat requests that wait for a slot.")
 UPSTREAM_UP = MetricDoc("masa_upstream_up", "gauge", ("upstream",), "1 if the last listing reached the LLM server.")
 
-ALL_METRICS = (
-    REQUESTS,
-    ATTEMPTS,
-    RACES,
-    HEDGES,
-    LOSERS,
-    FIRST_PIECE,
-    DURATION,
-    PIECES,
-    BODY_BYTES,
-    ANSWER_BYTES,
-    TOKENS,
-    PEER_REQUESTS,
-    PEER_REFUSALS,
-    PEERS_LINKED,
-    PEERS_BY_STAKE,
-    IN_FLIGHT,
-    WAITING,
-    UPSTREAM_UP,
-)
+
+def metric_docs() -> tuple[MetricDoc, ...]:
+    """Every metric of this file, in its order."""
+    return tuple(value for value in globals().values() if isinstance(value, MetricDoc))
 
 
 @dataclass(frozen=True, slots=True)
