@@ -58,7 +58,7 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 
 
 def on_its_thread(store: Store, sql: str) -> None:
-    connection, thread = store._database._connection, store._database._thread
+    connection, thread = store.database.connection, store.database.thread
     assert thread is not None
     thread.submit(lambda: connection.execute(sql)).result()
 
@@ -142,7 +142,7 @@ async def test_what_a_newer_version_added_to_a_record_does_not_hurt(store: Store
 @given(rows=st.lists(st.tuples(st.binary(max_size=70), st.binary(max_size=90) | st.integers(0, 9)), max_size=5))
 def test_garbage_in_every_table_is_left_out(rows: list[tuple[bytes, object]]) -> None:
     store = Store.in_memory()
-    connection = store._database._connection
+    connection = store.database.connection
     connection.execute("PRAGMA foreign_keys=OFF")
     with capture_logs():
         for number, (key, value) in enumerate(rows):
@@ -245,16 +245,16 @@ async def test_a_full_disk_is_warned_of_once_and_what_waited_is_written_later(st
 
 async def test_a_change_that_comes_while_another_is_written_is_written_too() -> None:
     store = Store.in_memory()
-    write = store._database.write
+    write = store.database.write
 
     async def slowly(job: Job[bool]) -> bool:
         done = await write(job)
-        store._note_unsaved(A, PeerRecord(A, MembershipLevel.LISTED))  # what a save that comes meanwhile does first
+        store.unsaved[A] = PeerRecord(A, MembershipLevel.LISTED)  # what a save that comes meanwhile does first
         return done
 
-    store._database.write = slowly  # type: ignore[method-assign,assignment]
+    store.database.write = slowly  # type: ignore[method-assign,assignment]
     await store.save([PeerRecord(A, MembershipLevel.HEARD)], [])
-    store._database.write = write  # type: ignore[method-assign]
+    store.database.write = write  # type: ignore[method-assign]
     await store.save([], [])
     assert await store.load() == [PeerRecord(A, MembershipLevel.LISTED)]
     await store.close()
@@ -273,11 +273,11 @@ async def test_a_write_that_finds_no_room_on_the_disk_changes_nothing(store: Sto
 async def test_what_waits_for_the_disk_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "MAX_UNSAVED", 3)
     store = Store.in_memory()
-    store._database._connection.execute("PRAGMA query_only = ON")
+    store.database.connection.execute("PRAGMA query_only = ON")
     with capture_logs():
         for number in range(10):
             await store.save([PeerRecord(peer(number), MembershipLevel.HEARD)], [])
-    assert list(store._unsaved) == [peer(7), peer(8), peer(9)]
+    assert list(store.unsaved) == [peer(7), peer(8), peer(9)]
     await store.close()
 
 

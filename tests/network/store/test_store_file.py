@@ -180,7 +180,7 @@ async def test_damage_that_shows_later_does_not_end_the_node(tmp_path: Path) -> 
     await store.close()
     path = tmp_path / FILE_NAME
     store = await Store.open(tmp_path)
-    await store._database.read(lambda connection: connection.execute("PRAGMA shrink_memory").fetchall())
+    await store.database.read(lambda connection: connection.execute("PRAGMA shrink_memory").fetchall())
     overwrite(path, 8 * 4096, b"\xff" * (path.stat().st_size - 8 * 4096))
     with capture_logs() as lines:
         await store.load()

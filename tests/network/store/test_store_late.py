@@ -60,8 +60,8 @@ async def test_what_happened_meanwhile_is_written_when_it_can_be_opened(tmp_path
     assert not await store.keep_voucher(KeptVoucher(A, b"word", AT + 9))
     await late(store, tmp_path)
     assert await store.catch_up()
-    assert not store._unsaved
-    assert not store._later
+    assert not store.unsaved
+    assert not store.postponed
     await store.close()
     again = await Store.open(tmp_path)
     assert {record.node_id for record in await again.load()} == {A, C}
@@ -147,12 +147,12 @@ def _full_disk(*_: object) -> None:
 
 async def test_what_a_failing_disk_did_not_take_is_written_without_a_further_change(tmp_path: Path) -> None:
     store = await Store.open(tmp_path)
-    await store._database.write(lambda it: it.execute("PRAGMA query_only = ON"))
+    await store.database.write(lambda it: it.execute("PRAGMA query_only = ON"))
     with capture_logs():
         assert not await store.save([PeerRecord(A, MembershipLevel.LISTED)], [])
         assert not await store.set_value("node_id", b"me")
         assert not await store.catch_up()
-    await store._database.read(lambda it: it.execute("PRAGMA query_only = OFF"))
+    await store.database.read(lambda it: it.execute("PRAGMA query_only = OFF"))
     assert await store.catch_up()
     assert await store.load() == [PeerRecord(A, MembershipLevel.LISTED)]
     assert await store.value("node_id") == b"me"
@@ -164,5 +164,5 @@ async def test_what_waits_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyP
     store = await opened_in_memory(tmp_path)
     for number in range(9):
         await store.set_value(f"value {number}", b"")
-    assert list(store._later) == [("value", f"value {number}") for number in (6, 7, 8)]
+    assert list(store.postponed) == [("value", f"value {number}") for number in (6, 7, 8)]
     await store.close()

@@ -56,8 +56,8 @@ class Database:
     def __init__(
         self, connection: sqlite3.Connection, thread: ThreadPoolExecutor | None, *, is_kept: bool = True
     ) -> None:
-        self._connection = connection
-        self._thread = thread
+        self.connection = connection
+        self.thread = thread
         self.is_kept = is_kept
         self._file: tuple[Path, Migrations] | None = None  # to be opened again
         self._slots = threading.BoundedSemaphore(MAX_WAITING)
@@ -107,7 +107,7 @@ class Database:
             thread.submit(_close_opened, opening)
             thread.shutdown(wait=False)
             raise
-        memory, self._connection, self._thread = self._connection, opened, thread
+        memory, self.connection, self.thread = self.connection, opened, thread
         memory.close()
         self._file, self.is_kept = None, True
         return True
@@ -128,11 +128,11 @@ class Database:
         if self._is_closed:
             return
         self._is_closed = True
-        if self._thread is None:
-            self._connection.close()
+        if self.thread is None:
+            self.connection.close()
             return
-        closing = self._thread.submit(self._connection.close)
-        self._thread.shutdown(wait=False)
+        closing = self.thread.submit(self.connection.close)
+        self.thread.shutdown(wait=False)
         try:
             async with asyncio.timeout(CLOSE_S):
                 await asyncio.shield(asyncio.wrap_future(closing))
@@ -142,11 +142,11 @@ class Database:
     async def _run(self, run: Callable[[sqlite3.Connection, Job[T]], T], job: Job[T]) -> T:
         if self._is_closed:
             raise StoreFailed("The store is closed.")
-        if self._thread is None:
-            return run(self._connection, job)
+        if self.thread is None:
+            return run(self.connection, job)
         if not self._slots.acquire(blocking=False):
             raise StoreFailed(f"The disk is stuck: {MAX_WAITING} jobs wait for it.")
-        future = self._thread.submit(run, self._connection, job)
+        future = self.thread.submit(run, self.connection, job)
         future.add_done_callback(lambda _: self._slots.release())
         return await asyncio.wrap_future(future)
 

@@ -42,9 +42,9 @@ class Store:
     """Open it once a process. Every method may be called from one event loop, in any order, at once."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
-        self._unsaved: dict[NodeId, PeerRecord | None] = {}
-        self._later: dict[tuple[str, ...], Job[bool]] = {}  # what could not be kept, by what it is about
+        self.database = database
+        self.unsaved: dict[NodeId, PeerRecord | None] = {}  # waits to be written; None: forgotten
+        self.postponed: dict[tuple[str, ...], Job[bool]] = {}  # what could not be kept, by what it is about
         self._version: object = None
         self._has_own_command = False
         self._is_failing = False
@@ -65,14 +65,14 @@ class Store:
     @property
     def is_kept(self) -> bool:
         """False when memory stands in for a file that could not be opened."""
-        return self._database.is_kept
+        return self.database.is_kept
 
     async def reopen(self) -> bool:
         """Try once more to open the file that memory stands in for; True when it is open now.
 
         The caller then reads what it holds, and `catch_up` writes what happened meanwhile. Raises `ConfigurationError`.
         """
-        if not await self._database.reopen():
+        if not await self.database.reopen():
             return False
         self._version = None
         self._is_failing = False
@@ -81,25 +81,25 @@ class Store:
 
     async def load_missed(self) -> list[PeerRecord]:
         """What the file holds, opened late, but for peers that were forgotten meanwhile."""
-        return [each for each in await self.load() if self._unsaved.get(each.node_id, each) is not None]
+        return [each for each in await self.load() if self.unsaved.get(each.node_id, each) is not None]
 
     async def catch_up(self) -> bool:
         """Write what could not be kept before. False when something still waits."""
         if not self.is_kept:
             return False
-        if self._unsaved and not await self.save([], []):
+        if self.unsaved and not await self.save([], []):
             return False
-        for about, job in list(self._later.items()):
+        for about, job in list(self.postponed.items()):
             await self._try(job, otherwise=False)
             if self._is_failing:
                 return False
-            if self._later.get(about) is job:  # unless it changed again meanwhile
-                del self._later[about]
+            if self.postponed.get(about) is job:  # unless it changed again meanwhile
+                del self.postponed[about]
         return True
 
     async def close(self) -> None:
         """Write what waits and close the file; bounded in time. Idempotent."""
-        await self._database.close()
+        await self.database.close()
 
     # ---- peers ----
 
@@ -111,7 +111,7 @@ class Store:
             return [record_of(*row) for row in connection.execute(sql, (MAX_RECORD_BYTES, MAX_UNSAVED))]
 
         try:
-            read = await self._database.read(job)
+            read = await self.database.read(job)
         except StoreFailed as exc:
             self._failed(exc)
             return []
@@ -125,7 +125,7 @@ class Store:
         fresh = {**{record.node_id: record for record in changed}, **dict.fromkeys(gone)}
         for node_id, record in fresh.items():
             self._note_unsaved(node_id, record)
-        writing = dict(self._unsaved) if self.is_kept else fresh  # memory has the others already
+        writing = dict(self.unsaved) if self.is_kept else fresh  # memory has the others already
 
         def job(connection: sqlite3.Connection) -> bool:
             puts = [(node_id, msgspec.json.encode(record)) for node_id, record in writing.items() if record is not None]
@@ -137,8 +137,8 @@ class Store:
         is_saved = await self._try(job, otherwise=False)
         if is_saved and self.is_kept:
             for node_id, written in writing.items():
-                if self._unsaved.get(node_id) is written:  # unless it changed again meanwhile
-                    self._unsaved.pop(node_id, None)
+                if self.unsaved.get(node_id) is written:  # unless it changed again meanwhile
+                    self.unsaved.pop(node_id, None)
         return is_saved and self.is_kept
 
     # ---- single values ----
@@ -261,7 +261,7 @@ class Store:
 
     async def invites(self) -> list[KeptInvite]:
         """All, newest first, those that ended too until the next is made. Raises `StoreFailed`."""
-        rows = await self._database.read(
+        rows = await self.database.read(
             lambda connection: connection.execute(
                 "SELECT token_hash, made_at_unix_s, expires_at_unix_s, uses, note,"
                 " (SELECT count(*) FROM invite_uses AS u WHERE u.token_hash = i.token_hash) FROM invites AS i"
@@ -307,7 +307,7 @@ class Store:
 
     async def command(self, command_id: int) -> OwnerCommand | None:
         """How this command stands; None when it is not known any more. Raises `StoreFailed`."""
-        rows = await self._database.read(
+        rows = await self.database.read(
             lambda connection: connection.execute(
                 f"SELECT {_COMMAND_COLUMNS} FROM commands WHERE id = ?",  # noqa: S608 - a constant
                 (command_id,),
@@ -351,36 +351,36 @@ class Store:
     # ---- inside ----
 
     def _note_unsaved(self, node_id: NodeId, record: PeerRecord | None) -> None:
-        self._unsaved.pop(node_id, None)
-        if len(self._unsaved) >= MAX_UNSAVED:
-            del self._unsaved[next(iter(self._unsaved))]
-        self._unsaved[node_id] = record
+        self.unsaved.pop(node_id, None)
+        if len(self.unsaved) >= MAX_UNSAVED:
+            del self.unsaved[next(iter(self.unsaved))]
+        self.unsaved[node_id] = record
 
     async def _keep(self, about: tuple[str, ...], job: Job[bool]) -> bool:
         """Write it now, or later. Is it kept?"""
         is_done = await self._try(job, otherwise=False) and self.is_kept
         if is_done:
-            self._later.pop(about, None)
+            self.postponed.pop(about, None)
         else:
             self._note_later(about, job)
         return is_done
 
     def _note_later(self, about: tuple[str, ...], job: Job[bool]) -> None:
-        self._later.pop(about, None)
-        while len(self._later) >= MAX_LATER:
-            del self._later[next(iter(self._later))]
-        self._later[about] = job
+        self.postponed.pop(about, None)
+        while len(self.postponed) >= MAX_LATER:
+            del self.postponed[next(iter(self.postponed))]
+        self.postponed[about] = job
 
     async def _read(self, sql: str, *values: object) -> list[Row]:
         try:
-            return await self._database.read(lambda connection: connection.execute(sql, values).fetchall())
+            return await self.database.read(lambda connection: connection.execute(sql, values).fetchall())
         except StoreFailed as exc:
             self._failed(exc)
             return []
 
     async def _try(self, job: Job[T], otherwise: T) -> T:
         try:
-            done = await self._database.write(job)
+            done = await self.database.write(job)
         except StoreFailed as exc:
             self._failed(exc)
             return otherwise
@@ -390,7 +390,7 @@ class Store:
     async def _for_a_person(self, job: Job[T]) -> T:
         if not self.is_kept:
             raise StoreFailed(f"{FILE_NAME} in MASA_DIR cannot be written; the log says why.")
-        return await self._database.write(job)
+        return await self.database.write(job)
 
     def _failed(self, exc: StoreFailed) -> None:
         if not self._is_failing:  # one line until it works again, not one a second
