@@ -85,7 +85,7 @@ class Simulation:
         """As if they had been linked for long."""
         for number, gossip in enumerate(self.gossips):
             for advert in adverts:
-                gossip._known.put(advert, self.ids[number])
+                gossip.known.put(advert, self.ids[number])
 
     def set_own(self, number: int, sequence: int, models: int = 3) -> SignedAdvert:
         advert = an_advert(self.keys[number], sequence, models)
@@ -134,7 +134,7 @@ class Simulation:
         return self.now_s - began_s
 
     def all_know(self, adverts: list[SignedAdvert]) -> bool:
-        return all(gossip._known.holder_of(advert.signed) is not None for advert in adverts for gossip in self.gossips)
+        return all(gossip.known.holder_of(advert.signed) is not None for advert in adverts for gossip in self.gossips)
 
     def knows(self, number: int, advert: SignedAdvert) -> bool:
         newest = self.gossips[number].advert_of(advert.node_id)

@@ -1,6 +1,7 @@
 """Covers: `advert_set`, `outbox`."""
 
 import itertools
+import math
 import random
 from collections.abc import Iterator
 
@@ -82,7 +83,7 @@ class One:
         for peer in self.peers:
             self.gossip.linked(peer, self.now_s)
         self.sent(1.0)
-        self.gossip._digest_at_s = float("inf")  # digests come when a test asks for them
+        self.gossip.digest_at_s = float("inf")  # digests come when a test asks for them
 
     def id(self, number: int) -> NodeId:
         return self.network.keys(number).node_id
@@ -153,7 +154,7 @@ def test_an_own_change_is_told_although_the_budget_is_used_up() -> None:
     for _ in range(3):
         one.receive(BucketListing(0, ((0, b""),)))
         one.sent(0.3)
-    assert one.gossip._peers[one.peers[0]].outbox.room_bytes(one.now_s) < 4000
+    assert one.gossip.outbox_of(one.peers[0]).room_bytes(one.now_s) < 4000
     large = one.advert(0, models=200)
     one.gossip.set_own(large)
     assert one.told(0.0) == {one.peers[0]: {large.signed}}
@@ -236,7 +237,7 @@ def test_one_node_cannot_fill_the_budget_with_its_news() -> None:
     assert of_40_s * 0.8 < told_bytes <= of_40_s + len(newest.signed) * FANOUT
     assert one.gossip.advert_of(one.id(1)) == newest
     one.told(3.0)
-    assert not one.gossip._later
+    assert one.gossip.next_due_s(one.now_s) == math.inf
 
 
 def test_the_load_of_a_node_is_for_its_own_peers_only() -> None:
@@ -270,7 +271,7 @@ def test_an_older_one_from_others_does_not_hide_the_load() -> None:
     one.hear(base, busy)
     one.hear(between, peer=1)
     assert one.gossip.advert_of(one.id(1000)) == busy
-    assert one.gossip._known.get(one.id(1000)).sequence == 5
+    assert one.gossip.known.get(one.id(1000)).sequence == 5
     assert one.gossip.changes() == [AdvertHeard(busy)]
 
 
@@ -357,9 +358,9 @@ def test_what_is_remembered_of_expired_adverts_goes_too() -> None:
     one = One()
     one.hear(one.advert(1))
     one.gossip.expire(AT_UNIX_S + 2000)
-    assert len(one.gossip._known._gone) == 1
+    assert one.gossip.known.counts().expired == 1
     one.gossip.expire(AT_UNIX_S + 10_000)
-    assert len(one.gossip._known._gone) == 0
+    assert one.gossip.known.counts().expired == 0
 
 
 def test_expired_and_future_adverts_are_ignored_without_blame_as_clocks_differ() -> None:
@@ -402,15 +403,15 @@ def two(known_by_both: int, missing: int) -> tuple[One, One]:
     rich = One(network=poor.network)
     for number in range(1, known_by_both + missing + 1):
         advert = poor.advert(number)
-        rich.gossip._known.put(advert, rich.me)
+        rich.gossip.known.put(advert, rich.me)
         if number <= known_by_both:
-            poor.gossip._known.put(advert, poor.me)
+            poor.gossip.known.put(advert, poor.me)
     return poor, rich
 
 
 def exchange(one: One, other: One, digest_of: One) -> int:
     """Bytes that cross until both are silent, after one of them sent a digest."""
-    digest = write_message(digest_of.gossip._known.digest())
+    digest = write_message(digest_of.gossip.known.digest())
     taker = other if digest_of is one else one
     taker.gossip.received(taker.peers[0], digest, taker.now_s, AT_UNIX_S)
     crossed = len(digest)
@@ -421,7 +422,7 @@ def exchange(one: One, other: One, digest_of: One) -> int:
                     data = write_message(message)
                     crossed += len(data)
                     target.gossip.received(target.peers[0], data, target.now_s, AT_UNIX_S)
-        one.gossip._digest_at_s = other.gossip._digest_at_s = float("inf")
+        one.gossip.digest_at_s = other.gossip.digest_at_s = float("inf")
     return crossed
 
 
@@ -436,7 +437,7 @@ def test_one_digest_brings_what_was_missed(both: int, missing: int, sender: int)
 
 def test_both_learn_from_one_exchange() -> None:
     poor, rich = two(50, 10)
-    poor.gossip._known.put(poor.advert(500), poor.me)
+    poor.gossip.known.put(poor.advert(500), poor.me)
     exchange(poor, rich, digest_of=poor)
     assert poor.known() == rich.known()
     assert len(rich.known()) == 61
@@ -449,7 +450,7 @@ def test_alike_nodes_exchange_one_small_message() -> None:
 
 def test_a_missed_renewal_costs_little_among_a_thousand() -> None:
     one, other = two(1000, 0)
-    other.gossip._known.put(one.advert(77, 2), other.me)
+    other.gossip.known.put(one.advert(77, 2), other.me)
     assert exchange(one, other, digest_of=one) < 600 + 600 + 700
     assert one.gossip.advert_of(one.id(77)) == one.advert(77, 2)
 
@@ -475,8 +476,8 @@ def test_digests_are_alike_exactly_when_what_is_known_is(ops: list[tuple[int, in
     for number, sequence in sorted(model.items()):
         alike.put(an_advert(network.keys(number), sequence), me)
     assert known.hashes(bits) == alike.hashes(bits)
-    assert known._bytes == alike._bytes == sum(len(entry.spread.signed) for entry in known)
-    assert len(known._signed) == len(known) == len(model)
+    size_bytes = sum(len(entry.spread.signed) for entry in known)
+    assert known.counts() == alike.counts() == (len(model), len(model), len(model), size_bytes, 0)
     if model:
         number = next(iter(model))
         alike.put(an_advert(network.keys(number), 9), me)
@@ -496,11 +497,10 @@ def test_a_flood_of_fake_nodes_pushes_out_its_own(monkeypatch: pytest.MonkeyPatc
     for start in range(2000, 5000, 60):
         one.hear(*[one.advert(number) for number in range(start, start + 60)], peer=1)
         one.now_s += 10
-    assert len(one.gossip._known) == 100
+    assert len(one.gossip.known) == 100
     assert {advert.node_id for advert in honest} | {one.id(1001)} <= one.known()
     assert one.gossip.advert_of(one.me) is not None
-    assert len(one.gossip._known._signed) == 100
-    assert sum(map(len, one.gossip._known._leaves)) == 100
+    assert one.gossip.known.counts()[:3] == (100, 100, 100)
 
 
 def test_what_had_to_make_room_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -518,7 +518,7 @@ def test_large_adverts_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> 
     for number in range(1, 20):
         one.hear(one.advert(number, models=150))
         one.now_s += 10
-    assert 50_000 < one.gossip._known._bytes <= 100_000
+    assert 50_000 < one.gossip.known.size_bytes <= 100_000
 
 
 def test_a_full_node_asks_for_nobody_new(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -526,7 +526,7 @@ def test_a_full_node_asks_for_nobody_new(monkeypatch: pytest.MonkeyPatch) -> Non
     one = One()
     one.hear(*[one.advert(number) for number in range(1, 6)])
     one.told()
-    listing = BucketListing(0, ((0, one.gossip._known.find(bytes.fromhex(one.id(1)[:16])).tag + b"x" * 16),))
+    listing = BucketListing(0, ((0, one.gossip.known.find(bytes.fromhex(one.id(1)[:16])).tag + b"x" * 16),))
     one.receive(listing)
     assert not [m for m in one.sent(1.0)[one.peers[0]] if isinstance(m, Want)]
 
@@ -578,7 +578,7 @@ def test_a_relinked_peer_does_not_get_a_new_budget() -> None:
     for _ in range(3):
         one.receive(BucketListing(0, ((0, b""),)))
         one.sent(0.2)
-        outbox_level.append(one.gossip._peers[one.peers[0]].outbox.room_bytes(one.now_s))
+        outbox_level.append(one.gossip.outbox_of(one.peers[0]).room_bytes(one.now_s))
         one.gossip.unlinked(one.peers[0])
         one.gossip.linked(one.peers[0], one.now_s)
     assert outbox_level[-1] < 20_000
@@ -592,9 +592,9 @@ def test_a_flood_of_digests_and_wishes_is_not_answered() -> None:
         one.receive(BucketListing(0, ((0, b""),)))
         one.receive(Digest(0, 0, bytes(8)))
     assert one.ignored(Ignored.TOO_MANY) == 1000 - EXCHANGES_BURST
-    outbox = one.gossip._peers[one.peers[0]].outbox
-    assert len(outbox._replies) <= MAX_REPLIES
-    assert len(outbox._pending_repair) < 200
+    waiting = one.gossip.outbox_of(one.peers[0]).counts()
+    assert waiting.replies <= MAX_REPLIES
+    assert waiting.repair < 200
 
 
 def test_an_advert_with_a_wrong_signature_is_a_fault() -> None:
@@ -609,15 +609,15 @@ def test_what_waits_for_a_slow_budget_is_bounded() -> None:
     outbox = Outbox(NOW_S)
     for number in range(MAX_PENDING_NEWS + 100):
         outbox.tell_news(NodeId(f"{number:064x}"), NOW_S)
-    assert len(outbox._pending_news) == MAX_PENDING_NEWS
+    assert outbox.counts().news == MAX_PENDING_NEWS
 
 
 def test_a_listing_is_bounded_whatever_ids_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     one = One()
     monkeypatch.setattr(digest_module, "prefix_of", lambda node_id: b"\0" + bytes.fromhex(node_id[:14]))
     for number in range(1, 1000):
-        one.gossip._known.put(one.advert(number), one.me)
-    listing = one.gossip._known.listing(8, [0, 1, 2], MAX_LISTING_BYTES)
+        one.gossip.known.put(one.advert(number), one.me)
+    listing = one.gossip.known.listing(8, [0, 1, 2], MAX_LISTING_BYTES)
     assert len(listing.buckets[0][1]) == MAX_LISTING_BYTES
     assert read_message(write_message(listing)) == listing
 
@@ -656,12 +656,13 @@ def test_whatever_comes_in_is_taken_or_a_fault(messages: list[tuple[bytes, int, 
         except ProtocolFault:
             one.gossip.unlinked(one.peers[peer])
             one.gossip.linked(one.peers[peer], one.now_s)
-        one.gossip._digest_at_s = min(one.gossip._digest_at_s, one.now_s + 5)
+        one.gossip.digest_at_s = min(one.gossip.digest_at_s, one.now_s + 5)
         one.sent(pause_s)
         one.gossip.changes()
-    known = one.gossip._known
-    assert known._bytes == sum(len(entry.spread.signed) for entry in known)
-    assert sum(map(len, known._leaves)) == len(known) == len(known._signed) <= 10
+    known = one.gossip.known
+    assert known.size_bytes == sum(len(entry.spread.signed) for entry in known)
+    nodes, tagged, signed, *_ = known.counts()
+    assert nodes == tagged == signed <= 10
 
 
 # ---- in slices ----

@@ -125,7 +125,7 @@ def test_a_new_node_learns_a_thousand_adverts_within_a_stated_time(links: int, w
     newcomer = 19
     for number in range(newcomer):
         for advert in strangers:
-            simulation.gossips[number]._known.put(advert, simulation.ids[number])
+            simulation.gossips[number].known.put(advert, simulation.ids[number])
     for one, other in sorted(simulation.links):
         if newcomer not in (one, other):
             simulation.link(one, other)

@@ -8,6 +8,7 @@ import math
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
+from typing import NamedTuple
 
 from masa_node.network.gossip.adverts import MAX_LIFETIME_S, SignedAdvert, is_in_force
 from masa_node.network.gossip.messages import ENTRY_BYTES, HASH_BYTES, MAX_BITS, PREFIX_BYTES, BucketListing, Digest
@@ -52,6 +53,16 @@ def tag_and_hash(signed: SignedAdvert) -> tuple[bytes, int]:
     return tag, int.from_bytes(blake2b(tag, digest_size=HASH_BYTES).digest(), "big")
 
 
+class AdvertCounts(NamedTuple):
+    """How much is known. `nodes`, `tagged` and `signed` are the same number, each counted in a table of its own."""
+
+    nodes: int
+    tagged: int
+    signed: int
+    size_bytes: int
+    expired: int  # of which it is remembered that no older advert may come back
+
+
 class AdvertSet:
     """At most MAX_KNOWN nodes and MAX_KNOWN_BYTES.
 
@@ -67,7 +78,7 @@ class AdvertSet:
         self._hashes = [0] * _LEAVES
         self._summed: dict[int, list[int]] = {}  # bits -> hashes, until something changes
         self._signed: dict[bytes, NodeId] = {}
-        self._bytes = 0
+        self.size_bytes = 0
         self._gone: dict[bytes, tuple[int, float]] = {}  # prefix -> sequence, and until when an older one could return
 
     def __len__(self) -> int:
@@ -76,10 +87,18 @@ class AdvertSet:
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._entries.values())
 
+    def __repr__(self) -> str:
+        return f"AdvertSet({self.counts()})"
+
+    def counts(self) -> AdvertCounts:
+        """How much is known now."""
+        tagged = sum(map(len, self._leaves))
+        return AdvertCounts(len(self), tagged, len(self._signed), self.size_bytes, len(self._gone))
+
     @property
     def is_full(self) -> bool:
         """Would one more node push another one out?"""
-        return len(self._entries) >= MAX_KNOWN or self._bytes >= MAX_KNOWN_BYTES
+        return len(self._entries) >= MAX_KNOWN or self.size_bytes >= MAX_KNOWN_BYTES
 
     def get(self, node_id: NodeId) -> Entry | None:
         """What is known of this node."""
@@ -190,7 +209,7 @@ class AdvertSet:
         self._hashes[leaf] = (self._hashes[leaf] + entry.hash) % _WRAP
         self._summed.clear()
         self._signed[entry.spread.signed] = entry.spread.node_id
-        self._bytes += len(entry.spread.signed)
+        self.size_bytes += len(entry.spread.signed)
         self._gone.pop(prefix, None)
 
     def _count_out(self, entry: Entry) -> None:
@@ -201,7 +220,7 @@ class AdvertSet:
         self._hashes[leaf] = (self._hashes[leaf] - entry.hash) % _WRAP
         self._summed.clear()
         self._signed.pop(entry.spread.signed, None)
-        self._bytes -= len(entry.spread.signed)
+        self.size_bytes -= len(entry.spread.signed)
 
     def _make_room(self, newcomer: NodeId) -> list[NodeId]:
         if not self._is_over():
@@ -217,7 +236,7 @@ class AdvertSet:
         return gone
 
     def _is_over(self) -> bool:
-        return len(self._entries) > MAX_KNOWN or self._bytes > MAX_KNOWN_BYTES
+        return len(self._entries) > MAX_KNOWN or self.size_bytes > MAX_KNOWN_BYTES
 
     def _victim(self, kept: set[NodeId]) -> NodeId | None:
         for from_teller in sorted(self._by_teller.values(), key=len, reverse=True):

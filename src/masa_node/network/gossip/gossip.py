@@ -105,7 +105,10 @@ class _Peer:
 
 
 class Gossip:
-    """What this node knows of others. `now_s` is monotonic and does not go back. No method waits."""
+    """What this node knows of others. `now_s` is monotonic and does not go back. No method waits.
+
+    `digest_at_s` is when the next digest goes out; infinity for never.
+    """
 
     def __init__(self, keys: Keys, rng: random.Random) -> None:
         self.ignored: Counter[Ignored] = Counter()
@@ -113,7 +116,7 @@ class Gossip:
         self._rng = rng
         self._me = keys.node_id
         self._kept = {self._me}
-        self._known = AdvertSet(self._kept)
+        self.known = AdvertSet(self._kept)
         self._peers: dict[NodeId, _Peer] = {}
         self._left: dict[NodeId, _Peer] = {}
         self._filled: dict[NodeId, Outbox] = {}  # of the linked peers, those to be told something
@@ -121,7 +124,7 @@ class Gossip:
         self._changes: dict[NodeId, Change] = {}
         self._later: dict[NodeId, float] = {}  # news that are passed on at that time
         self._greeted: list[NodeId] = []  # new links, whose digests come first
-        self._digest_at_s = math.inf
+        self.digest_at_s = math.inf
         self._pause_s = SOONEST_DIGEST_S
         self._looked_unix_s = -math.inf
 
@@ -129,7 +132,7 @@ class Gossip:
 
     def set_own(self, advert: SignedAdvert) -> None:
         """This node's newest advert. Raises `ValueError` if its sequence is not higher than the last one's."""
-        entry = self._known.get(self._me)
+        entry = self.known.get(self._me)
         if advert.node_id != self._me or (entry and advert.advert.sequence <= entry.newest.advert.sequence):
             raise ValueError("an own advert must have a higher sequence than the one before")
         self._keep(entry, advert, teller=self._me)
@@ -143,12 +146,12 @@ class Gossip:
         left = self._left.pop(peer, None)
         self._peers[peer] = _Peer(now_s) if left is None else left
         self._kept.add(peer)
-        own = self._known.get(self._me)
+        own = self.known.get(self._me)
         if own is not None:
             self._outbox(peer).tell_own(own.newest)
         self._greeted.append(peer)
         self._pause_s = SOONEST_DIGEST_S
-        self._digest_at_s = min(self._digest_at_s, now_s + self._rng.uniform(0, SOONEST_DIGEST_S))
+        self.digest_at_s = min(self.digest_at_s, now_s + self._rng.uniform(0, SOONEST_DIGEST_S))
 
     def unlinked(self, peer: NodeId) -> None:
         """The link is gone. What the peer has told stays."""
@@ -163,7 +166,7 @@ class Gossip:
             del self._left[next(iter(self._left))]
         self._greeted = [greeted for greeted in self._greeted if greeted != peer]
         if not self._peers:
-            self._digest_at_s = math.inf
+            self.digest_at_s = math.inf
 
     def forget(self, node_id: NodeId) -> None:
         """Show nothing of this node any more, whatever others tell. It is still passed on; `recall` ends it."""
@@ -180,7 +183,7 @@ class Gossip:
         """Drop what is not in force any more; looks once in EXPIRE_EVERY_S."""
         if not 0 <= at_unix_s - self._looked_unix_s < EXPIRE_EVERY_S:
             self._looked_unix_s = at_unix_s
-            self._note_gone(self._known.expire(at_unix_s))
+            self._note_gone(self.known.expire(at_unix_s))
 
     def changes(self) -> list[Change]:
         """What has changed since the last call; of each node the last change only."""
@@ -190,14 +193,14 @@ class Gossip:
 
     def advert_of(self, node_id: NodeId) -> SignedAdvert | None:
         """The newest of this node. It may have expired up to EXPIRE_EVERY_S ago."""
-        entry = self._known.get(node_id)
+        entry = self.known.get(node_id)
         return None if entry is None or node_id in self._forgotten else entry.newest
 
     def all(self) -> list[SignedAdvert]:
         """The newest of every other node."""
         return [
             entry.newest
-            for entry in self._known
+            for entry in self.known
             if entry.newest.node_id != self._me and entry.newest.node_id not in self._forgotten
         ]
 
@@ -205,22 +208,26 @@ class Gossip:
 
     def due(self, now_s: float) -> list[tuple[NodeId, bytes]]:
         """The messages to send now, each at most MAX_MESSAGE_BYTES."""
-        if now_s >= self._digest_at_s and self._peers:
+        if now_s >= self.digest_at_s and self._peers:
             self._send_digest(now_s)
         for node_id in [node_id for node_id, at_s in self._later.items() if now_s >= at_s]:
             del self._later[node_id]
             self._pass_on(node_id, None, now_s)
         messages: list[tuple[NodeId, bytes]] = []
         for peer, outbox in list(self._filled.items()):
-            messages += [(peer, message) for message in outbox.messages(self._known, now_s)]
+            messages += [(peer, message) for message in outbox.messages(self.known, now_s)]
             if outbox.is_empty:
                 del self._filled[peer]
         return messages
 
     def next_due_s(self, now_s: float) -> float:
         """When `due` has something, if nothing happens before; infinity for never."""
-        times = [outbox.when_s(self._known, now_s) for outbox in self._filled.values()]
-        return min((*times, self._digest_at_s, *self._later.values()))
+        times = [outbox.when_s(self.known, now_s) for outbox in self._filled.values()]
+        return min((*times, self.digest_at_s, *self._later.values()))
+
+    def outbox_of(self, peer: NodeId) -> Outbox:
+        """What a linked peer is still to be told."""
+        return self._peers[peer].outbox
 
     def _outbox(self, peer: NodeId) -> Outbox:
         """The outbox of a linked peer, to put something into."""
@@ -229,13 +236,13 @@ class Gossip:
 
     def _send_digest(self, now_s: float) -> None:
         peer = self._greeted.pop(0) if self._greeted else self._rng.choice(list(self._peers))
-        self._outbox(peer).reply(self._known.digest())
-        self._digest_at_s = now_s + self._pause_s * self._rng.uniform(0.75, 1.25)
+        self._outbox(peer).reply(self.known.digest())
+        self.digest_at_s = now_s + self._pause_s * self._rng.uniform(0.75, 1.25)
         self._pause_s = min(2 * self._pause_s, LATEST_DIGEST_S) if not self._greeted else SOONEST_DIGEST_S
 
     def _pass_on(self, node_id: NodeId, teller: NodeId | None, now_s: float) -> None:
         """Tell some peers of it, now or when enough time has passed since it was told last."""
-        entry = self._known.get(node_id)
+        entry = self.known.get(node_id)
         if entry is None:
             return
         spacing_s = max(NEWS_EVERY_S, len(entry.spread.signed) / NEWS_BYTES_PER_S)
@@ -287,13 +294,13 @@ class Gossip:
     def _take(self, peer: NodeId, signed: bytes, now_s: float, at_unix_s: float) -> NodeId | None:
         """One advert that this peer has told, checked in the order of what it costs; whose it is if it is news."""
         state = self._peers[peer]
-        holder = self._known.holder_of(signed)
+        holder = self.known.holder_of(signed)
         if holder is not None:
             state.outbox.has_it(holder)
             return None
         opened = read_advert(signed)
         node_id = opened.node_id
-        entry = self._known.get(node_id)
+        entry = self.known.get(node_id)
         why = self._why_not(opened, entry, at_unix_s)
         if why is None and not state.checks.take(1, now_s):
             why = Ignored.TOO_MANY
@@ -324,7 +331,7 @@ class Gossip:
                 return Ignored.CONFLICT
             if sequence < entry.sequence:
                 return Ignored.OLD
-        elif sequence <= self._known.gone_sequence(prefix_of(opened.node_id)):
+        elif sequence <= self.known.gone_sequence(prefix_of(opened.node_id)):
             return Ignored.EXPIRED
         if not is_in_force(opened.advert, at_unix_s):
             return Ignored.EXPIRED
@@ -339,7 +346,7 @@ class Gossip:
                 if new.sequence > entry.newest.advert.sequence:
                     entry.newest = opened
                 return False
-        self._note_gone(self._known.put(opened, teller))
+        self._note_gone(self.known.put(opened, teller))
         return True
 
     def _note_gone(self, node_ids: Iterable[NodeId]) -> None:
@@ -351,18 +358,18 @@ class Gossip:
 
     def _compare(self, outbox: Outbox, digest: Digest, now_s: float) -> None:
         """Who knows fewer nodes lists what he knows: the list is short, and he is sent the rest."""
-        if len(self._known) > digest.known:
-            if self._known.bits != digest.bits or self._known.differing(digest):
-                outbox.reply(self._known.digest())
+        if len(self.known) > digest.known:
+            if self.known.bits != digest.bits or self.known.differing(digest):
+                outbox.reply(self.known.digest())
             return
-        differing = self._known.differing(digest)
+        differing = self.known.differing(digest)
         if not differing:
             return
         if 2 * len(differing) > 1 << digest.bits:
             self._pause_s = SOONEST_DIGEST_S
-            self._digest_at_s = min(self._digest_at_s, now_s + SOONEST_DIGEST_S)
+            self.digest_at_s = min(self.digest_at_s, now_s + SOONEST_DIGEST_S)
         self._rng.shuffle(differing)
-        outbox.reply(self._known.listing(digest.bits, differing, MAX_LISTING_BYTES))
+        outbox.reply(self.known.listing(digest.bits, differing, MAX_LISTING_BYTES))
 
     def _answer_listing(self, outbox: Outbox, listing: BucketListing, now_s: float) -> None:
         theirs: dict[bytes, int] = {}
@@ -374,17 +381,17 @@ class Gossip:
         mine = (
             entry
             for number, _joined in listing.buckets
-            for entry in self._known.bucket(listing.bits, number, self._rng)
+            for entry in self.known.bucket(listing.bits, number, self._rng)
             if theirs.get(entry.tag[:PREFIX_BYTES], -1) < entry.sequence
         )
         outbox.tell_missed(mine, now_s)
 
     def _answer_want(self, outbox: Outbox, want: Want, now_s: float) -> None:
-        found = (self._known.find(prefix) for prefix in prefixes_of(want.prefixes))
+        found = (self.known.find(prefix) for prefix in prefixes_of(want.prefixes))
         outbox.tell_missed((entry for entry in found if entry is not None), now_s)
 
     def _is_news(self, prefix: bytes, sequence: int) -> bool:
-        entry = self._known.find(prefix)
+        entry = self.known.find(prefix)
         if entry is not None:
             return sequence > entry.sequence
-        return sequence > self._known.gone_sequence(prefix) and not self._known.is_full
+        return sequence > self.known.gone_sequence(prefix) and not self.known.is_full

@@ -4,6 +4,7 @@ import math
 from collections import deque
 from collections.abc import Iterable
 from itertools import islice
+from typing import NamedTuple
 
 from masa_node.network.gossip.advert_set import AdvertSet, Entry
 from masa_node.network.gossip.adverts import MAX_ADVERT_BYTES, SignedAdvert
@@ -28,6 +29,14 @@ _AROUND_BYTES = 16  # of a message of adverts
 _BEFORE_BYTES = 5  # of each advert in it
 
 
+class OutboxCounts(NamedTuple):
+    """How much waits to be told, of each sort."""
+
+    replies: int
+    news: int
+    repair: int
+
+
 class Outbox:
     """Own advert first, then what was asked for, then news, then what the peer has missed."""
 
@@ -46,6 +55,13 @@ class Outbox:
     def is_empty(self) -> bool:
         """Is there nothing to tell?"""
         return not (self._own or self._replies or self._pending_news or self._pending_repair)
+
+    def __repr__(self) -> str:
+        return f"Outbox({self.counts()})"
+
+    def counts(self) -> OutboxCounts:
+        """How much waits now."""
+        return OutboxCounts(len(self._replies), len(self._pending_news), len(self._pending_repair))
 
     def clear(self) -> None:
         """Nothing of it is to be told any more; what was told still counts in the budget."""
