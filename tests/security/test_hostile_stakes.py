@@ -201,7 +201,7 @@ async def test_a_liar_cannot_take_or_give_a_delegation_in_anothers_advert() -> N
         ada, bob = here.nodes[0], here.nodes[BOB]
         known = ada.network.gossip.advert_of(bob.id)
         assert known is not None
-        liar = Eve(ada.transport._network.transport(66), ada.transport.address())
+        liar = Eve(ada.transport.network.transport(66), ada.transport.address())
         later = known.advert.sequence + 10_000_000
         changed = msgspec.structs.replace(known.advert, sequence=later, delegation=None)
         forged = msgspec.msgpack.encode(changed) + known.signed[-64:]
@@ -243,14 +243,14 @@ async def _say(liar: Eve, control: ControlStream, lie: bytes) -> None:
 async def test_a_delegation_that_a_third_one_relays_counts_for_its_own_node_only() -> None:
     async with world("ab") as here:
         ada, bob = here.nodes[0], here.nodes[BOB]
-        third = ada.transport._network.transport(77)
+        third = ada.transport.network.transport(77)
         secret = b"\x77" * 32
         here.chain.stakes[address_of_secret(secret)] = MINIMUM
         delegation = Delegation(
             address_of_secret(secret), bytes.fromhex(third.keys.node_id), 0, NOT_BEFORE, NOT_BEFORE + DAY_S, HERE
         )
         word = encode(SignedDelegation(delegation, sign(digest(delegation), secret)))
-        liar = Eve(ada.transport._network.transport(66), ada.transport.address())
+        liar = Eve(ada.transport.network.transport(66), ada.transport.address())
         _, control = await liar.enter()
         told = advert(third.keys, 5, time.time(), delegation=word)
         own = advert(liar.transport.keys, 5, time.time(), delegation=word)

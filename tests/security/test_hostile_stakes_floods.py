@@ -197,7 +197,7 @@ async def test_fifty_nodes_of_one_stake_heard_of_by_gossip_are_all_refused() -> 
     async with world("ab", chain=CountingChain()) as here:
         ada, staking, secret = here.nodes[0], here.stakings[0], b"\x50" * 32
         here.chain.stakes[address_of_secret(secret)] = MINIMUM
-        network = ada.transport._network
+        network = ada.transport.network
         nodes = [MemoryNode(network.transport(number)) for number in range(200, 250)]
         _, control = await (teller := Eve(network.transport(66), ada.transport.address())).enter()
         words = [

@@ -64,7 +64,7 @@ class Ring:
         """So that its key can dial again."""
         if number in self.links:
             self.links.pop(number).close("bye")
-        transport = self.network._transports.get(self.keys(number).node_id)
+        transport = self.network.transport_of(self.keys(number).node_id)
         if transport is not None:
             await transport.close()
         await asyncio.sleep(1)

@@ -65,8 +65,8 @@ def test_what_is_held_is_what_came_and_did_not_go(events: list[tuple[str, str]])
         elif event == "leave" and linked[subnet]:
             arrivals.unlinked(subnet)
             linked[subnet] -= 1
-    assert arrivals._handshakes == +shaking
-    assert arrivals._links == +linked
-    assert (arrivals._under_way, arrivals._linked) == (shaking.total(), linked.total())
-    assert arrivals._linked <= MAX_TAKEN_LINKS
-    assert all(count > 0 for count in (*arrivals._handshakes.values(), *arrivals._links.values()))
+    handshakes, links = arrivals.by_subnet()
+    assert (handshakes, links) == (+shaking, +linked)
+    assert arrivals.counts() == (shaking.total(), linked.total())
+    assert arrivals.counts().links <= MAX_TAKEN_LINKS
+    assert all(count > 0 for count in (*handshakes.values(), *links.values()))

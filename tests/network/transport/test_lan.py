@@ -154,15 +154,15 @@ def discovering(address: Callable[[], PeerAddress] = lambda: LAN) -> tuple[LanDi
 @virtual_time
 async def test_a_found_node_is_told_and_told_again_when_it_comes_back() -> None:
     lan, found = discovering()
-    lan._take(service(OTHER, "192.168.1.9"))
-    lan._take(service(OTHER, "192.168.1.9"))
+    lan.resolved(service(OTHER, "192.168.1.9"))
+    lan.resolved(service(OTHER, "192.168.1.9"))
     assert found == [PeerAddress(OTHER, ("192.168.1.9:4433",))] * 2
 
 
 @virtual_time
 async def test_a_nodes_own_announcement_is_not_told() -> None:
     lan, found = discovering()
-    lan._take(service(OWN, "192.168.1.9"))
+    lan.resolved(service(OWN, "192.168.1.9"))
     assert found == []
 
 
@@ -170,18 +170,18 @@ async def test_a_nodes_own_announcement_is_not_told() -> None:
 async def test_a_flood_of_made_up_nodes_is_bounded() -> None:
     lan, found = discovering()
     for number in range(3 * MAX_FOUND):
-        lan._take(service(f"{number:064x}", "192.168.1.9"))
-    assert len(found) == len(lan._reported) == MAX_FOUND
+        lan.resolved(service(f"{number:064x}", "192.168.1.9"))
+    assert len(found) == MAX_FOUND
     for number in range(3 * MAX_WAITING):
-        lan._noticed(None, SERVICE, f"{number}.{SERVICE}", ServiceStateChange.Added)  # type: ignore[arg-type]
-    assert lan._waiting.qsize() == MAX_WAITING
+        lan.noticed(None, SERVICE, f"{number}.{SERVICE}", ServiceStateChange.Added)  # type: ignore[arg-type]
+    assert lan.waiting == MAX_WAITING
 
 
 @virtual_time
 async def test_a_name_that_went_away_is_not_asked_for() -> None:
     lan, _ = discovering()
-    lan._noticed(None, SERVICE, f"x.{SERVICE}", ServiceStateChange.Removed)  # type: ignore[arg-type]
-    assert lan._waiting.empty()
+    lan.noticed(None, SERVICE, f"x.{SERVICE}", ServiceStateChange.Removed)  # type: ignore[arg-type]
+    assert lan.waiting == 0
 
 
 class Interfaces:
@@ -202,7 +202,7 @@ async def test_a_node_that_moved_is_announced_again() -> None:
     addresses = [LAN]
     lan, _ = discovering(lambda: addresses[0])
     interfaces = Interfaces()
-    waiting = asyncio.create_task(lan._until_moved(interfaces, LAN))  # type: ignore[arg-type]
+    waiting = asyncio.create_task(lan.until_moved(interfaces, LAN))  # type: ignore[arg-type]
     await asyncio.sleep(10 * CHECK_EVERY_S)
     assert not waiting.done()
     assert interfaces.looks >= 9
@@ -219,7 +219,7 @@ async def test_a_failing_interface_is_told_once_and_looked_at_again() -> None:
     lan, _ = discovering()
     interfaces = Interfaces(fails=True)
     with structlog.testing.capture_logs() as logs:
-        waiting = asyncio.create_task(lan._until_moved(interfaces, LAN))  # type: ignore[arg-type]
+        waiting = asyncio.create_task(lan.until_moved(interfaces, LAN))  # type: ignore[arg-type]
         await asyncio.sleep(10 * CHECK_EVERY_S)
     assert interfaces.looks >= 9
     assert [line["why"] for line in logs] == ["no such device"]
@@ -229,14 +229,14 @@ async def test_a_failing_interface_is_told_once_and_looked_at_again() -> None:
 @virtual_time
 async def test_room_for_new_nodes_comes_back_after_a_while() -> None:
     lan, found = discovering()
-    waiting = asyncio.create_task(lan._until_moved(Interfaces(), LAN))  # type: ignore[arg-type]
+    waiting = asyncio.create_task(lan.until_moved(Interfaces(), LAN))  # type: ignore[arg-type]
     await asyncio.sleep(2 * CHECK_EVERY_S)
     for number in range(MAX_FOUND):
-        lan._take(service(f"{number:064x}", "192.168.1.9"))
-    lan._take(service(OTHER, "192.168.1.9"))
+        lan.resolved(service(f"{number:064x}", "192.168.1.9"))
+    lan.resolved(service(OTHER, "192.168.1.9"))
     assert found[-1].node_id != OTHER
     await asyncio.sleep(FORGET_EVERY_S + CHECK_EVERY_S)
-    lan._take(service(OTHER, "192.168.1.9"))
+    lan.resolved(service(OTHER, "192.168.1.9"))
     assert found[-1].node_id == OTHER
     waiting.cancel()
 

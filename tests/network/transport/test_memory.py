@@ -20,7 +20,7 @@ from masa_node.network.transport.interfaces import (
     Transport,
     is_node_id,
 )
-from masa_node.network.transport.memory import SILENCE_S, MemoryNetwork, between, fixed, long_tailed
+from masa_node.network.transport.memory import SILENCE_S, MemoryNetwork, MemoryTransport, between, fixed, long_tailed
 from masa_node.network.transport.memory_links import MAX_STREAMS, MEMORY_WINDOW_BYTES
 from tests.virtual_time import VirtualTimeLoop, now_s, settle, virtual_time
 
@@ -60,6 +60,12 @@ async def write_all(stream: Stream, *parts: bytes) -> None:
 
 def node(network: MemoryNetwork, number: int) -> NodeId:
     return network.keys(number).node_id
+
+
+def end_of(network: MemoryNetwork, number: int) -> MemoryTransport:
+    transport = network.transport_of(node(network, number))
+    assert transport is not None
+    return transport
 
 
 @settings(max_examples=60, deadline=None)
@@ -273,7 +279,7 @@ async def test_what_a_killed_node_awaits_never_comes_until_its_transport_is_clos
     here, there = await linked(network)
     await (await here.open()).write(b"x")
     dead = await there.accept()
-    bob = network._transports[node(network, 2)]
+    bob = end_of(network, 2)
     async with asyncio.TaskGroup() as group:
         reading = group.create_task(dead.read())
         accepting = group.create_task(ends_with(LinkLost, bob.accept()))
@@ -297,7 +303,7 @@ async def test_a_killed_node_restarts_with_the_same_key_and_address() -> None:
     again = network.transport(2)
     async with asyncio.TaskGroup() as group:
         group.create_task(again.accept())
-        link = await network._transports[node(network, 1)].dial(again.address())
+        link = await end_of(network, 1).dial(again.address())
     assert link.peer == node(network, 2)
     assert await here.closed()
 
@@ -326,7 +332,7 @@ async def test_a_long_partition_ends_links_on_both_sides() -> None:
     assert "silent" in await here.closed()
     assert "silent" in await there.closed()
     network.heal()
-    ada, bob = (network._transports[node(network, n)] for n in (1, 2))
+    ada, bob = (end_of(network, n) for n in (1, 2))
     async with asyncio.TaskGroup() as group:
         group.create_task(bob.accept())
         await ada.dial(bob.address())
@@ -473,7 +479,7 @@ async def test_streams_that_nobody_accepts_do_not_pile_up(monkeypatch: pytest.Mo
 async def test_a_closed_transport_ends_what_waits_on_it_and_tells_its_peers() -> None:
     network = MemoryNetwork()
     _here, there = await linked(network)
-    ada, bob = (network._transports[node(network, n)] for n in (1, 2))
+    ada, bob = (end_of(network, n) for n in (1, 2))
     async with asyncio.TaskGroup() as group:
         group.create_task(ends_with(LinkLost, ada.accept()))
         group.create_task(ends_with(PeerUnreachable, ada.dial(PeerAddress(bob.keys.node_id, ("1.2.3.4:5",)))))

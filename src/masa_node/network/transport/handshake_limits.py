@@ -6,6 +6,7 @@ so that those who begin handshakes and never end them keep nobody else out.
 
 from collections import Counter
 from enum import Enum, auto
+from typing import NamedTuple
 
 MAX_TAKEN_LINKS = 512  # that were taken: twice what the packages above keep, for those that still introduce themselves
 MAX_LINKS_PER_SUBNET = 128  # an office behind one address
@@ -23,14 +24,32 @@ class Decision(Enum):
     REFUSE = auto()  # it is told
 
 
+class HandshakeCounts(NamedTuple):
+    """How many there are now, together."""
+
+    handshakes: int
+    links: int
+
+
 class HandshakeLimits:
-    """Counts handshakes and taken links by subnet (`bind.site_of`)."""
+    """Counts handshakes and taken links by subnet (`bind.subnet_of`)."""
 
     def __init__(self) -> None:
         self._handshakes: Counter[str] = Counter()
         self._links: Counter[str] = Counter()
         self._under_way = 0
         self._linked = 0
+
+    def __repr__(self) -> str:
+        return f"HandshakeLimits({self.counts()})"
+
+    def counts(self) -> HandshakeCounts:
+        """Handshakes under way, and links that were taken."""
+        return HandshakeCounts(self._under_way, self._linked)
+
+    def by_subnet(self) -> tuple[Counter[str], Counter[str]]:
+        """The same, each by subnet; no subnet is named that has none."""
+        return Counter(self._handshakes), Counter(self._links)
 
     def decide(self, subnet: str) -> Decision:
         """For one from this subnet, now. Who has proved his address is not asked to `RETRY` again: take it as

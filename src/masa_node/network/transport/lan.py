@@ -47,6 +47,11 @@ class LanDiscovery:
         self._forgot_at_s = 0.0
         self._is_worried = False
 
+    @property
+    def waiting(self) -> int:
+        """Names that were seen and are not asked for yet."""
+        return self._waiting.qsize()
+
     async def run(self) -> None:
         """Until cancelled. When the network fails it says so once, and tries again."""
         while True:
@@ -66,18 +71,18 @@ class LanDiscovery:
                         info, allow_name_change=True
                     )
                 )
-            browser = AsyncServiceBrowser(multicast.zeroconf, SERVICE, handlers=[self._noticed])
+            browser = AsyncServiceBrowser(multicast.zeroconf, SERVICE, handlers=[self.noticed])
             try:
                 self._is_worried = False
                 async with asyncio.TaskGroup() as group:
                     resolvers = [group.create_task(self._keep_resolving(multicast.zeroconf)) for _ in range(RESOLVERS)]
-                    await self._until_moved(multicast, own)
+                    await self.until_moved(multicast, own)
                     for resolver in resolvers:
                         resolver.cancel()
             finally:
                 await browser.async_cancel()
 
-    def _noticed(self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
+    def noticed(self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
         """The browser saw a name; the parameters' names are python-zeroconf's."""
         del zeroconf, service_type
         if state_change is not ServiceStateChange.Removed:
@@ -90,9 +95,10 @@ class LanDiscovery:
             with contextlib.suppress(OSError, Error):
                 info = AsyncServiceInfo(SERVICE, name)
                 if await info.async_request(zeroconf, RESOLVE_WITHIN_MS):
-                    self._take(info)
+                    self.resolved(info)
 
-    def _take(self, info: AsyncServiceInfo) -> None:
+    def resolved(self, info: AsyncServiceInfo) -> None:
+        """A name was asked for, and this is what the LAN says of it."""
         own = self._address()
         found = peer_in(info.properties, info.parsed_addresses(), info.port or 0, is_local=_is_local(own))
         if found is None or found.node_id == own.node_id:
@@ -103,7 +109,8 @@ class LanDiscovery:
             self._reported.add(found.node_id)
         self._found(found)
 
-    async def _until_moved(self, multicast: AsyncZeroconf, own: PeerAddress) -> None:
+    async def until_moved(self, multicast: AsyncZeroconf, own: PeerAddress) -> None:
+        """Returns once this node's address is another; keeps up with the interfaces meanwhile."""
         is_moved = False
         while not is_moved:
             await asyncio.sleep(CHECK_EVERY_S)

@@ -171,6 +171,10 @@ class MemoryNetwork:
 
     # ---- for the transports ----
 
+    def transport_of(self, node_id: NodeId) -> "MemoryTransport | None":
+        """This node's end of the network; None while it is not there."""
+        return self._transports.get(node_id)
+
     def find(self, address: PeerAddress) -> "MemoryTransport | None":
         """The node that answers there, if it is up."""
         found = self._transports.get(address.node_id)
@@ -258,7 +262,7 @@ class MemoryTransport:
 
     def __init__(self, network: MemoryNetwork, keys: MemoryKeys, direct: tuple[str, ...]) -> None:
         self.host = Host(keys.node_id, direct[0] if direct else "")
-        self._network = network
+        self.network = network
         self._keys = keys
         self._direct = direct
         self._backlog: deque[_Handshake] = deque()
@@ -278,9 +282,9 @@ class MemoryTransport:
         if self.host.is_closed or address.node_id == self._keys.node_id or not address.direct:
             raise PeerUnreachable("there is no address to dial.")
         handshake = _Handshake(self.host)
-        target = self._network.find(address)
+        target = self.network.find(address)
         if target is not None:
-            self._network.carry(self.host, target.host, lambda: target.knock(handshake))
+            self.network.carry(self.host, target.host, lambda: target.knock(handshake))
         timer = asyncio.get_running_loop().call_later(SILENCE_S, handshake.expire)
         try:
             return await self._linked(handshake)
@@ -315,7 +319,7 @@ class MemoryTransport:
 
     async def close(self) -> None:
         """Close all links, and leave the network. A killed node's peers are not told."""
-        self._network.leave(self)
+        self.network.leave(self)
         for link in [*self.host.links]:
             link.close("the node was stopped.")
         self.host.is_closed = True
@@ -329,6 +333,6 @@ class MemoryTransport:
             self.host.changed.wake()
 
     def _answer(self, handshake: _Handshake) -> MemoryLink:
-        link = self._network.link(handshake.dialer, self.host)
-        self._network.carry(self.host, handshake.dialer, lambda: handshake.succeed(link))
+        link = self.network.link(handshake.dialer, self.host)
+        self.network.carry(self.host, handshake.dialer, lambda: handshake.succeed(link))
         return link.other

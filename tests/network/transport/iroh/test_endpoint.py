@@ -194,8 +194,8 @@ async def test_links_that_are_gone_are_forgotten() -> None:
             theirs = await them.accept()
             (ours if number % 2 else theirs).close("next")
             await asyncio.gather(ours.closed(), theirs.closed())
-        await until(lambda: not us._links and not them._links)
-        assert them._limits._linked == 0
+        await until(lambda: not us.links and not them.links)
+        assert them.limits.counts().links == 0
 
 
 @on_every_loop
@@ -234,7 +234,7 @@ async def test_a_dial_that_is_given_up_leaves_nothing() -> None:
         sent = silent.packets
         await asyncio.sleep(1.5)  # the first repetition would come after a second
         assert silent.packets == sent
-        assert not us._links
+        assert not us.links
 
 
 @on_every_loop
@@ -263,7 +263,7 @@ async def test_a_node_that_has_another_key_than_expected_is_not_linked() -> None
         wrong = PeerAddress(IrohKeys(secrets.token_bytes(32)).node_id, them.address().direct)
         with pytest.raises((PeerUnreachable, TimeoutError)):
             await asyncio.wait_for(us.dial(wrong), 1)
-        assert not us._links
+        assert not us.links
         assert them._arrived.empty()
 
 
@@ -277,7 +277,7 @@ async def test_dials_can_be_cancelled_at_any_moment() -> None:
             with contextlib.suppress(asyncio.CancelledError):
                 (await dial).close("too late")
         # also those links end that were never seen here
-        await until(lambda: not us._links and not them._links and not them._limits._under_way)
+        await until(lambda: not us.links and not them.links and not them.limits.counts().handshakes)
         assert (await us.dial(them.address())).is_dialed
 
 
@@ -294,7 +294,7 @@ async def test_a_stalled_handshake_holds_nobody_up() -> None:
         strangers = [await stranger() for _ in range(10)]
         target = iroh.EndpointAddr(iroh.EndpointId.from_string(us.keys.node_id), None, list(address.direct))
         stalled = [asyncio.ensure_future(odd.connect(target, ALPN)) for odd in strangers]
-        await until(lambda: us._limits._under_way == len(stalled))
+        await until(lambda: us.limits.counts().handshakes == len(stalled))
         link = await them.dial(us.address())
         assert link.peer == us.keys.node_id
         assert (await us.accept()).peer == them.keys.node_id
@@ -315,11 +315,11 @@ def test_a_handshake_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch
             through = f"127.0.0.1:{deaf.get_extra_info('sockname')[1]}"
             target = iroh.EndpointAddr(iroh.EndpointId.from_string(us.keys.node_id), None, [through])
             stalled = asyncio.ensure_future(odd.connect(target, ALPN))
-            await until(lambda: bool(us._limits._under_way))
+            await until(lambda: bool(us.limits.counts().handshakes))
             deaf.close()
             stalled.cancel()
             await asyncio.gather(stalled, return_exceptions=True)
-            await until(lambda: not us._limits._under_way)
+            await until(lambda: not us.limits.counts().handshakes)
             await odd.close()
 
     monkeypatch.setattr(endpoint, "HANDSHAKE_S", 0.2)
@@ -334,7 +334,7 @@ def test_a_full_node_refuses_and_has_room_again_when_a_link_ends(monkeypatch: py
             with pytest.raises(PeerUnreachable):
                 await second.dial(us.address())
             link.close("make room")
-            await until(lambda: not us._links and us._limits._linked + us._limits._under_way == 0)
+            await until(lambda: not us.links and us.limits.counts() == (0, 0))
             await second.dial(us.address())
             assert (await us.accept()).peer == second.keys.node_id
 
@@ -367,7 +367,7 @@ async def test_fifty_nodes_may_come_at_the_same_moment() -> None:
 @on_every_loop
 async def test_a_node_on_loopback_listens_nowhere_else() -> None:
     async with node() as us:
-        bound = us._endpoint.bound_sockets()
+        bound = us.bound()
         assert bound
         assert all(location.startswith(("127.0.0.1:", "[::1]:")) for location in bound)
         assert us.address().direct[0] == bound[0]

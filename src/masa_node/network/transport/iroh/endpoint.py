@@ -203,10 +203,10 @@ class IrohTransport:
 
     def __init__(self, endpoint: iroh.Endpoint, keys: IrohKeys, *, has_relay: bool) -> None:
         self._endpoint: iroh.Endpoint | None = endpoint
+        self.limits = HandshakeLimits()
         self.keys = keys
         self._has_relay = has_relay
         self._links: set[IrohLink] = set()
-        self._limits = HandshakeLimits()
         # at most handshake_limits.MAX_LINKS, and the end
         self._arrived: asyncio.Queue[IrohLink | None] = asyncio.Queue()
         self._group = asyncio.TaskGroup()
@@ -217,6 +217,15 @@ class IrohTransport:
         self._address_until_s = 0.0
         self._address_kept_s = ADDRESS_KEPT_S
         self._runner = loop.create_task(self._run(endpoint))
+
+    @property
+    def links(self) -> frozenset[IrohLink]:
+        """Those that stand now, whichever side dialed."""
+        return frozenset(self._links)
+
+    def bound(self) -> list[str]:
+        """The sockets of this node, as `ip:port`; none once it is closed."""
+        return self._endpoint.bound_sockets() if self._endpoint is not None else []
 
     def address(self) -> PeerAddress:
         """See `interfaces.Transport`. Loopback addresses only while there are no others."""
@@ -289,7 +298,7 @@ class IrohTransport:
                 while (incoming := await endpoint.accept_next()) is not None:
                     subnet = await self._admit(incoming)
                     if subnet is not None:
-                        self._limits.begun(subnet)
+                        self.limits.begun(subnet)
                         group.create_task(self._take(incoming, subnet))
         finally:
             self._arrived.put_nowait(None)
@@ -301,7 +310,7 @@ class IrohTransport:
             subnet = (
                 subnet_of(source.addr) if isinstance(source, iroh.IncomingAddr.IP) else str(source)
             )  # a node at a relay
-            decision = self._limits.decide(subnet)
+            decision = self.limits.decide(subnet)
             if decision is Decision.IGNORE:
                 await incoming.ignore()
             elif decision is Decision.REFUSE:
@@ -320,18 +329,18 @@ class IrohTransport:
         except (TimeoutError, *FOREIGN):
             return
         finally:
-            self._limits.ended(subnet)
+            self.limits.ended(subnet)
         link = IrohLink(connection, is_dialed=False)
         if connection.alpn() != ALPN:
             link.close("another protocol")
             return
         self._links.add(link)
-        self._limits.linked(subnet)
+        self.limits.linked(subnet)
         self._arrived.put_nowait(link)
         try:
             await self._watch(link)
         finally:
-            self._limits.unlinked(subnet)
+            self.limits.unlinked(subnet)
 
     async def _watch(self, link: IrohLink) -> None:
         try:
