@@ -86,7 +86,7 @@ class ScriptedProvider:
         self.location = f"{name} (http://{name})"
         self.asked: list[Request] = []
         self.at_work = 0
-        self._steps = steps
+        self.steps = steps
 
     async def answer(self, ask: Request, sign: Sign = no_sign) -> Answer:
         self.asked.append(ask)
@@ -97,7 +97,7 @@ class ScriptedProvider:
             self.at_work -= 1
 
     async def _play(self, sign: Sign) -> Answer:
-        for step in self._steps:
+        for step in self.steps:
             match step:
                 case float():
                     await asyncio.sleep(step)

@@ -134,7 +134,7 @@ async def test_a_body_that_comes_byte_by_byte_is_held_in_few_objects() -> None:
     held = Gathered(10_000_000)
     for _ in range(3 * BLOCK_BYTES):
         held.add(b"x")
-    assert len(held._blocks) == 3
+    assert held.blocks == 3
     assert await held.joined() == b"x" * 3 * BLOCK_BYTES
 
 

@@ -71,7 +71,6 @@ STEPS = st.lists(
 def test_the_budget_is_never_passed_by_what_may_be_taken_back(steps: list[tuple[str, int, int]]) -> None:
     budget = ByteBudget(10_000)
     shares: list[Share] = []
-    kept = 0
     for step, which, size in steps:
         share = shares[which % len(shares)] if shares else None
         if step == "open" or share is None:
@@ -82,9 +81,8 @@ def test_the_budget_is_never_passed_by_what_may_be_taken_back(steps: list[tuple[
             share.keep()
         else:
             share.release()
-        kept = sum(each.size for each in budget._settled)
-        assert budget.held_bytes == kept + sum(each.size for each in budget._growing)
-        assert budget.held_bytes <= max(budget.most_bytes, kept) + OVERHEAD_BYTES
+        assert budget.held_bytes == budget.kept_bytes + budget.growing_bytes
+        assert budget.held_bytes <= max(budget.most_bytes, budget.kept_bytes) + OVERHEAD_BYTES
     for share in shares:
         share.release()
     assert budget.held_bytes == 0

@@ -250,7 +250,7 @@ async def test_a_provider_whose_streams_keep_breaking_is_not_well() -> None:
         with pytest.raises(BrokenAnswer) as caught:
             await exchange.send(answer, swallow)
         exchange.close()
-        breaking._steps = (ScriptedStream([BrokenAnswer("cut")]),)
+        breaking.steps = (ScriptedStream([BrokenAnswer("cut")]),)
     assert caught.value.location == breaking.location
     assert not world.dispatcher.health_of(breaking).is_well(now_s())
 

@@ -55,6 +55,19 @@ class ByteBudget:
         self._growing: set[Share] = set()
         self._settled: set[Share] = set()
 
+    def __repr__(self) -> str:
+        return f"ByteBudget(kept={self.kept_bytes}, growing={self.growing_bytes}, most={self.most_bytes})"
+
+    @property
+    def kept_bytes(self) -> int:
+        """What complete answers and bodies take: it is not taken back."""
+        return sum(share.size for share in self._settled)
+
+    @property
+    def growing_bytes(self) -> int:
+        """What those take that are still coming in."""
+        return sum(share.size for share in self._growing)
+
     def open(self, drop: Callable[[], None]) -> Share:
         """A new share. `drop`, called at most once and at once, lets go of what its owner holds."""
         share = Share(self, drop)

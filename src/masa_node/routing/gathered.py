@@ -23,6 +23,14 @@ class Gathered:
         self._size = 0
         self._share: Share | None = budget.open(self._drop) if budget is not None else None
 
+    def __repr__(self) -> str:
+        return f"Gathered({self._size} bytes in {self.blocks} blocks)"
+
+    @property
+    def blocks(self) -> int:
+        """In how many objects it is held, but for the last bytes."""
+        return len(self._blocks)
+
     def add(self, piece: bytes) -> None:
         """One more. Raises `NotAnAnswer` beyond the limit, `MemoryFull` when its share of the budget was taken back."""
         self._size += len(piece)

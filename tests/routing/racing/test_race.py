@@ -435,7 +435,7 @@ class RaceMachine(RuleBasedStateMachine):
         return [candidate for candidate in self.asked if candidate not in self.ended]
 
     def tell(self, event: Event) -> None:
-        was_over, was_hedging = self.race.is_over, self.race._stage.hedge_after_s is not None
+        was_over, was_hedging = self.race.is_over, self.race.stage.hedge_after_s is not None
         commands = self.race.happened(event, self.now_s)
         assert not (was_over and commands)
         self.hedged += was_hedging and any(isinstance(command, Start) and command.is_hedge for command in commands)
@@ -488,7 +488,7 @@ class RaceMachine(RuleBasedStateMachine):
     @invariant()
     def no_more_than_the_width_run_and_all_of_one_stage_or_of_impatient_ones_before(self) -> None:
         stages = list({id(self.stage_of[candidate]): self.stage_of[candidate] for candidate in self.running()}.values())
-        assert all(stage.patience_s is not None for stage in stages if stage is not self.race._stage)
+        assert all(stage.patience_s is not None for stage in stages if stage is not self.race.stage)
         assert len(self.running()) <= max((stage.width for stage in stages), default=0)
 
     @invariant()

@@ -125,7 +125,7 @@ class Race:
     def __init__(self, stages: Iterator[Stage], budget: HedgeBudget) -> None:
         self._stages = stages
         self._budget = budget
-        self._stage = Stage(())
+        self.stage = Stage(())
         self._line: deque[Candidate] = deque()
         self._running: dict[Candidate, None] = {}  # in the order in which they were asked
         self._due_s: float | None = None  # when one more may be asked beside those that run
@@ -156,7 +156,7 @@ class Race:
         self._due_s = None
         for stage in self._stages:
             if stage.candidates:
-                self._stage = stage
+                self.stage = stage
                 self._line = deque(stage.candidates)
                 if stage.is_own:
                     self._own.update(stage.candidates)
@@ -188,7 +188,7 @@ class Race:
             return []
         if now_s < due_s:
             return [WakeAt(due_s)]
-        if self._stage.hedge_after_s is not None and not self._budget.take(now_s):
+        if self.stage.hedge_after_s is not None and not self._budget.take(now_s):
             self._due_s = now_s + LOOK_AGAIN_S
             return [WakeAt(self._due_s)]
         if not self._line:
@@ -209,8 +209,8 @@ class Race:
 
     def _set_clock(self, now_s: float) -> list[Command]:
         """For one more beside those that run. It runs from the newest start."""
-        after_s = self._stage.hedge_after_s if self._line else self._stage.patience_s
-        if after_s is None or len(self._running) >= self._stage.width:
+        after_s = self.stage.hedge_after_s if self._line else self.stage.patience_s
+        if after_s is None or len(self._running) >= self.stage.width:
             self._due_s = None
             return []
         self._due_s = now_s + after_s
@@ -218,6 +218,6 @@ class Race:
 
     def _count(self, now_s: float) -> None:
         """A request counts once in the budget, when its first peer may be hedged."""
-        if self._stage.hedge_after_s is not None and not self._is_counted:
+        if self.stage.hedge_after_s is not None and not self._is_counted:
             self._is_counted = True
             self._budget.asked(now_s)
