@@ -199,7 +199,7 @@ async def test_one_that_cannot_be_run_is_reported(tmp_path: Path) -> None:
 
 
 async def test_one_that_never_gets_ready_is_given_up_and_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_START_WITHIN_S", 0.3)
+    monkeypatch.setattr(module, "START_WITHIN_S", 0.3)
     script = _script(tmp_path / "anvil", f'echo $$ > "{tmp_path}/pid"; exec sleep 60')
     with pytest.raises(ConfigurationError, match="not ready within"):
         async with Anvil(script):

@@ -21,7 +21,7 @@ OBJECTS = st.dictionaries(TEXTS, VALUES, max_size=6)
 @pytest.fixture(autouse=True)
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that few bytes have as many borders as megabytes have."""
-    monkeypatch.setattr(condensing, "_FIRST_WINDOW_BYTES", 4)
+    monkeypatch.setattr(condensing, "FIRST_WINDOW_BYTES", 4)
     monkeypatch.setattr(condensing, "STEP_BYTES", 16)
 
 

@@ -111,7 +111,7 @@ def test_what_does_not_hold_is_refused_for_the_right_reason(case: dict[str, Any]
 
 
 def test_the_type_is_the_published_one() -> None:
-    assert VECTORS["type_hash"] == keccak(text=VECTORS["type"]).hex() == module._TYPE_HASH.hex()
+    assert VECTORS["type_hash"] == keccak(text=VECTORS["type"]).hex() == module.TYPE_HASH.hex()
     assert VECTORS["type"] in PROTOCOL
 
 
@@ -335,4 +335,4 @@ def test_the_specification_names_every_field_and_bound() -> None:
 def test_only_so_many_domains_are_remembered() -> None:
     for chain_id in range(1, 100):
         digest(a_delegation(domain=Domain(chain_id, OWNER)))
-    assert module._separator.cache_info().currsize <= module._KNOWN_DOMAINS
+    assert module.separator_of.cache_info().currsize <= module.KNOWN_DOMAINS

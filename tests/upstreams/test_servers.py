@@ -106,7 +106,7 @@ async def test_models_are_searched_where_the_url_says(
 
 async def test_a_gateways_models_are_searched_at_cloudflares_api() -> None:
     server = CloudflareServer("https://gateway.ai.cloudflare.com/v1/acc/gate/workers-ai", KEY)
-    assert server._search_url == "https://api.cloudflare.com/client/v4/accounts/acc/ai/models/search"
+    assert server.search_url == "https://api.cloudflare.com/client/v4/accounts/acc/ai/models/search"
     assert server.target(Endpoint.OPENAI_CHAT, "m") == (
         "https://gateway.ai.cloudflare.com/v1/acc/gate/workers-ai/v1/chat/completions"
     )
@@ -278,7 +278,7 @@ async def test_a_model_that_was_pulled_again_is_asked_for_again(http: HttpClient
         server = OllamaServer(llm.url, "")
         for _ in range(2):
             await server.list_models(http)
-        assert len(server._shown) == 1
+        assert len(server.details) == 1
     assert len(llm.asked("/api/show")) == 2
 
 

@@ -28,7 +28,7 @@ GOOD_URLS = [
 def test_a_url_that_can_be_asked_is_taken_as_it_is(url: str) -> None:
     spec = UpstreamSpec("x", UpstreamKind.AUTO, url)
     assert check_spec(spec, "LLM_CHAT_URL") is spec
-    HttpClient()._target(f"{url.rstrip('/')}/v1/models")
+    HttpClient().target_of(f"{url.rstrip('/')}/v1/models")
 
 
 BAD_URLS = [
@@ -97,7 +97,7 @@ def test_the_key_is_not_in_the_representation() -> None:
 
 async def test_a_host_name_with_an_umlaut_is_asked_for_in_ascii() -> None:
     async with FakeLlm().answer("/v1/models", (send(whole(b'{"data":[]}')),)) as llm, HttpClient() as http:
-        target = http._target(f"http://bücher.example:{llm.port}/v1/models")
+        target = http.target_of(f"http://bücher.example:{llm.port}/v1/models")
         assert target.host_line == f"host: xn--bcher-kva.example:{llm.port}\r\n".encode()
 
 

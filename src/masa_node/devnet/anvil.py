@@ -14,7 +14,7 @@ from masa_node.chat.errors import ConfigurationError
 DEV_CHAIN_ID = 31337  # anvil's own default
 HOW_TO_GET_IT = "Install it with `npm install @foundry-rs/anvil`, or set ANVIL to the path of one."
 
-_START_WITHIN_S = 10.0  # it takes 0.1 s; a loaded machine takes longer
+START_WITHIN_S = 10.0  # it takes 0.1 s; a loaded machine takes longer
 _END_WITHIN_S = 5.0  # after a kill: only a process stuck in the kernel takes longer
 _MAX_OUTPUT_BYTES = 64 * 1024  # its greeting is 2.5 KB
 _SHOWN_CHARACTERS = 300
@@ -94,11 +94,11 @@ class Anvil:
         except OSError as exc:
             raise ConfigurationError(f"anvil cannot be started: {exc}") from exc
         try:
-            async with asyncio.timeout(_START_WITHIN_S):
+            async with asyncio.timeout(START_WITHIN_S):
                 self.url = f"http://127.0.0.1:{await self._child.port}"
         except TimeoutError as exc:
             await self._child.end()
-            raise ConfigurationError(f"anvil was not ready within {_START_WITHIN_S:.0f} s.") from exc
+            raise ConfigurationError(f"anvil was not ready within {START_WITHIN_S:.0f} s.") from exc
         except BaseException:
             await self._child.end()
             raise

@@ -27,7 +27,7 @@ _MAX_RUN_BYTES = 256
 _MANY_PARTS = 1_000  # beyond them each is cut to _FEW_BYTES
 _FEW_BYTES = 32
 _QUOTE = 34
-_FIRST_WINDOW_BYTES = 256
+FIRST_WINDOW_BYTES = 256
 
 _STRUCTURE = re.compile(rb'["\[\]{}]')
 _TEXT = re.compile(rb'(?:[^"\\]|\\u[0-9a-fA-F]{4}|\\[^u])*+', re.DOTALL)
@@ -108,7 +108,7 @@ def _short_text(data: bytes, start: int, end: int, most_bytes: int) -> bytes:
 
 def end_of_text(data: bytes, start: int) -> Steps[int]:
     """Behind the closing quote; beyond the data if there is none."""
-    at, size, seen = start + 1, _FIRST_WINDOW_BYTES, 0
+    at, size, seen = start + 1, FIRST_WINDOW_BYTES, 0
     while at < len(data):
         stop = at + 16 * size  # finding one byte is fast
         end = data.find(b'"', at, stop)
@@ -133,16 +133,16 @@ def end_of_text(data: bytes, start: int) -> Steps[int]:
 
 def end_of_container(data: bytes, start: int) -> Steps[int]:
     """Behind the bracket that closes the one at `start`; beyond the data if there is none."""
-    at, size, seen, depth, is_text = start, _FIRST_WINDOW_BYTES, 0, 0, False
+    at, size, seen, depth, is_text = start, FIRST_WINDOW_BYTES, 0, 0, False
     while at < len(data):
         window = _without_escapes(data, at, size)
         parts = window.split(b'"')
         brackets = _brackets(b"".join(parts[is_text::2]))
         seen += len(window)
         if brackets and depth - brackets.count(b"]") <= 0 and depth + _lowest(brackets) <= 0:
-            if len(window) <= _FIRST_WINDOW_BYTES:
+            if len(window) <= FIRST_WINDOW_BYTES:
                 return at + _closed_at(window, depth, is_text=is_text)
-            size = max(len(window) // 4, _FIRST_WINDOW_BYTES)
+            size = max(len(window) // 4, FIRST_WINDOW_BYTES)
         else:
             opened = brackets.count(b"[")
             depth += 2 * opened - len(brackets)
@@ -181,7 +181,7 @@ def _without_escapes(data: bytes, at: int, size: int) -> bytes:
 def _brackets(outside: bytes) -> bytes:
     """The brackets alone, all of one kind, without pairs that hold nothing."""
     brackets = outside.translate(_ONE_KIND, _NO_BRACKETS)
-    for _ in range(_PAIR_ROUNDS if len(brackets) > _FIRST_WINDOW_BYTES else 0):
+    for _ in range(_PAIR_ROUNDS if len(brackets) > FIRST_WINDOW_BYTES else 0):
         brackets = brackets.replace(b"[]", b"")
     return brackets
 

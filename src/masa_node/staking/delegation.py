@@ -30,7 +30,7 @@ _MAX_UINT64 = (1 << 64) - 1
 _NAME, _VERSION = "Masa Node Staking", "1"
 _DOMAIN_FIELDS = (("string", "name"), ("string", "version"), ("uint256", "chainId"), ("address", "verifyingContract"))
 _FIELDS = (("bytes32", "nodeKey"), ("uint64", "epoch"), ("uint64", "notBefore"), ("uint64", "notAfter"))
-_KNOWN_DOMAINS = 16  # a node has one; more are others' mistakes
+KNOWN_DOMAINS = 16  # a node has one; more are others' mistakes
 
 
 class BadDelegation(MasaError):
@@ -131,8 +131,8 @@ def typed_data(d: Delegation) -> dict[str, object]:
 
 def digest(d: Delegation) -> bytes:
     """The 32 bytes that are signed."""
-    struct = _TYPE_HASH + d.node_key + word(d.epoch) + word(d.not_before_unix_s) + word(d.not_after_unix_s)
-    return keccak256(b"\x19\x01" + _separator(d.domain) + keccak256(struct))
+    struct = TYPE_HASH + d.node_key + word(d.epoch) + word(d.not_before_unix_s) + word(d.not_after_unix_s)
+    return keccak256(b"\x19\x01" + separator_of(d.domain) + keccak256(struct))
 
 
 def encode(s: SignedDelegation) -> bytes:
@@ -245,8 +245,9 @@ def _span(seconds: float) -> str:
     return f"{int(seconds)} s"
 
 
-@lru_cache(maxsize=_KNOWN_DOMAINS)
-def _separator(domain: Domain) -> bytes:
+@lru_cache(maxsize=KNOWN_DOMAINS)
+def separator_of(domain: Domain) -> bytes:
+    """What ties a signature to one chain and one contract (EIP-712); those of the last few domains are remembered."""
     name, version = keccak256(_NAME.encode()), keccak256(_VERSION.encode())
     return keccak256(_DOMAIN_TYPE_HASH + name + version + word(domain.chain_id) + word(domain.contract))
 
@@ -257,5 +258,5 @@ def _type_hash(name: str, fields: tuple[tuple[str, str], ...]) -> bytes:
     return keccak256(f"{name}({members})".encode())
 
 
-_TYPE_HASH = _type_hash("NodeDelegation", _FIELDS)
+TYPE_HASH = _type_hash("NodeDelegation", _FIELDS)
 _DOMAIN_TYPE_HASH = _type_hash("EIP712Domain", _DOMAIN_FIELDS)

@@ -75,7 +75,7 @@ class One:
 
     def __init__(self, links: int = 1, network: MemoryNetwork | None = None) -> None:
         self.network = network or MemoryNetwork()
-        self.keys = CountingKeys(self.network.keys(0).node_id, self.network._secrets)
+        self.keys = CountingKeys(self.network.keys(0).node_id, self.network.secrets_by_node)
         self.me = self.keys.node_id
         self.gossip = Gossip(self.keys, random.Random(1))  # noqa: S311 - a simulation
         self.now_s = NOW_S

@@ -109,11 +109,11 @@ class Life(RuleBasedStateMachine):
         assert len(records) - len(self.blocked) <= 5
         assert self.linked <= records.keys()
         assert node_id(8) not in records
-        assert self.book._retries.keys() <= records.keys()
+        assert self.book.retries.keys() <= records.keys()
 
     @invariant()
     def exactly_those_that_may_be_given_up_stand_in_line(self) -> None:
-        for membership, queue in self.book._queues.items():
+        for membership, queue in self.book.queues.items():
             for record in self.book.all():
                 may_go = record.membership is membership and not record.is_trusted and record.node_id not in self.linked
                 assert (record.node_id in queue) == may_go

@@ -168,4 +168,4 @@ def test_nothing_is_left_of_a_voucher_without_anybody() -> None:
     assert vouched.by(GUEST) == [record]
     vouched.drop(record)
     vouched.drop(PeerRecord(B, MembershipLevel.INVITED))
-    assert vouched._by == {}
+    assert len(vouched) == 0

@@ -197,7 +197,7 @@ async def test_a_file_that_cannot_be_written_is_read_and_the_node_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await written(tmp_path)
-    monkeypatch.setattr(database_module, "_PRAGMAS", ("PRAGMA query_only=ON", "CREATE TABLE x (y)"))
+    monkeypatch.setattr(database_module, "PRAGMAS", ("PRAGMA query_only=ON", "CREATE TABLE x (y)"))
     with capture_logs() as lines:
         store = await Store.open(tmp_path)
     assert [line["log_level"] for line in lines] == ["warning"]

@@ -10,7 +10,7 @@ from masa_node.network.transport.interfaces import MAX_ADDRESSES
 
 @pytest.fixture
 def both_versions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bind, "_free_port", lambda ip, port=0: port or 4433)
+    monkeypatch.setattr(bind, "free_port", lambda ip, port=0: port or 4433)
 
 
 @pytest.mark.usefixtures("both_versions")
@@ -41,7 +41,7 @@ def test_both_versions_have_the_same_port_also_when_any_will_do(host: str) -> No
 
 @pytest.mark.usefixtures("both_versions")
 def test_any_two_ports_are_taken_where_no_common_one_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bind, "_free_port", lambda ip, port=0: None if port else 4433)
+    monkeypatch.setattr(bind, "free_port", lambda ip, port=0: None if port else 4433)
     assert addresses_to_bind("0.0.0.0", 0) == ["0.0.0.0:0", "[::]:0"]  # noqa: S104
 
 

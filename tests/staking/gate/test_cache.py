@@ -204,7 +204,7 @@ def test_holdings_are_bounded_and_those_not_looked_at_for_longest_go() -> None:
     held_numbers.answered(5, "", AT, 0.0)
     assert [number in held_numbers for number in (1, 2, 3, 4, 5)] == [True, False, False, True, True]
     assert len(held_numbers) == 3
-    assert ReadingCache(CacheRules(FRESH_S))._most == MAX_OWNERS
+    assert ReadingCache(CacheRules(FRESH_S)).most == MAX_OWNERS
 
 
 # ---- any order of events ----

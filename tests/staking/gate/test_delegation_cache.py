@@ -50,4 +50,4 @@ def test_the_nodes_whose_delegations_are_counted_are_bounded() -> None:
     shown = DelegationRate(most=3)
     for number in range(1, 10):
         shown.admits(node(number), b"1", AT)
-    assert list(shown._by_node) == [node(7), node(8), node(9)]
+    assert list(shown.by_node) == [node(7), node(8), node(9)]

@@ -146,7 +146,7 @@ async def test_a_bad_delegation_is_not_staked_with_its_reason_and_costs_no_look_
         verdict = await gate.verdict_when_known(A, shows)
         assert (verdict.answer, world.chain.asked) == (NOT_STAKED, [])
         assert len(verdict.reason) > 20
-        assert gate._evaluator.seen.count(OWNER.address, 0, AT) == 0  # nor does it count as a node of that owner
+        assert gate.evaluator.seen.count(OWNER.address, 0, AT) == 0  # nor does it count as a node of that owner
 
 
 @virtual_time
@@ -878,7 +878,7 @@ async def test_what_waits_for_a_disk_that_hangs_is_bounded(monkeypatch: pytest.M
         for number, owner in enumerate(owners, 1):
             await gate.verdict_when_known(node(number), owner.delegates(node(number)))
             await asyncio.sleep(2 * KEEP_EVERY_S)
-        assert list(gate._changed) == [owner.address for owner in owners[-5:]]
+        assert list(gate.changed) == [owner.address for owner in owners[-5:]]
 
 
 @virtual_time

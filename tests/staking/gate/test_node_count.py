@@ -103,7 +103,7 @@ def test_the_keys_of_all_owners_are_bounded_and_those_unseen_for_longest_go() ->
         seen.saw(of(Address(f"0x{number}"), 1), AT)
     assert len(seen) == 100
     assert (seen.count(Address("0x0"), 0, AT), seen.count(Address("0x1"), 0, AT)) == (1, 0)
-    assert len(seen._owners) == 100
+    assert len(seen.by_owner()) == 100
     assert MAX_KEYS > 10_000  # more than there are peers
 
 
@@ -149,7 +149,7 @@ def test_the_count_is_that_of_the_keys_seen(
             assert seen.count(owner, asked, at) == expected
             assert bounded.count(owner, asked, at) <= min(expected, per_owner)
         assert len(bounded) <= most
-        assert len(bounded) == sum(len(each.keys) for each in bounded._owners.values())
+        assert len(bounded) == sum(bounded.by_owner().values())
 
 
 def counts(told: list[tuple[Delegation, float]], epoch: int, at: float) -> bool:

@@ -247,8 +247,8 @@ async def test_the_end_of_the_client_closes_what_it_kept() -> None:
 
 async def test_targets_are_remembered_within_a_bound(client: HttpClient) -> None:
     for number in range(1000):
-        client._target(f"http://localhost/{number}")
-    assert len(client._targets) <= http.MAX_CACHED_TARGETS
+        client.target_of(f"http://localhost/{number}")
+    assert len(client.targets) <= http.MAX_CACHED_TARGETS
 
 
 # ---- sending again ----

@@ -193,7 +193,7 @@ def test_what_swells_too_much_is_refused_before_it_is_held() -> None:
     slices = iter(inflater.take, b"")
     with pytest.raises(NotAnAnswer, match="swells"):
         list(slices)
-    assert inflater._given_bytes <= inflating.RATIO_COUNTS_FROM_BYTES + inflating.SLICE_BYTES
+    assert inflater.given_bytes <= inflating.RATIO_COUNTS_FROM_BYTES + inflating.SLICE_BYTES
 
 
 def test_the_whole_is_bounded_at_any_ratio(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,8 +59,8 @@ class PeerBook:
         self._blocked: set[NodeId] = set()
         self._linked: set[NodeId] = set()
         self._vouched = Vouched()
-        self._retries: dict[NodeId, _Retry] = {}
-        self._queues: dict[MembershipLevel, OrderedDict[NodeId, None]] = {each: OrderedDict() for each in _GIVEN_UP}
+        self.retries: dict[NodeId, _Retry] = {}
+        self.queues: dict[MembershipLevel, OrderedDict[NodeId, None]] = {each: OrderedDict() for each in _GIVEN_UP}
         self._changed: set[NodeId] = set()
         self._saved: set[NodeId] = set()  # what the store holds, so that only these are told as gone
         self._gone: set[NodeId] = set()
@@ -179,7 +179,7 @@ class PeerBook:
             return
         at = int(at_unix_s)
         if at - known.last_linked_at_unix_s >= STABLE_LINK_S:
-            self._retries.pop(node_id, None)
+            self.retries.pop(node_id, None)
         self._put(replace(known, last_linked_at_unix_s=at, last_seen_at_unix_s=at))
         self.failed(node_id, now_s, rng)
 
@@ -196,11 +196,11 @@ class PeerBook:
         self._queue_if_absent(known)
         failures = self.failures(node_id) + 1
         whole = min(FIRST_PAUSE_S * 2.0 ** min(failures - 1, 16), LONGEST_PAUSE_S)
-        self._retries[node_id] = _Retry(failures, now_s + whole * (0.5 + 0.5 * rng.random()))
+        self.retries[node_id] = _Retry(failures, now_s + whole * (0.5 + 0.5 * rng.random()))
 
     def failures(self, node_id: NodeId) -> int:
         """How often in a row it could not be linked with."""
-        retry = self._retries.get(node_id)
+        retry = self.retries.get(node_id)
         return retry.failures if retry else 0
 
     def remember(self, records: Iterable[PeerRecord]) -> None:
@@ -229,7 +229,7 @@ class PeerBook:
         ready = [
             record
             for node_id, record in self._records.items()  # 10 000 at most, nearly all of them resting: the cheap first
-            if ((retry := self._retries.get(node_id)) is None or retry.not_before_s <= now_s)
+            if ((retry := self.retries.get(node_id)) is None or retry.not_before_s <= now_s)
             and node_id not in linked
             and self._is_dialed(record)
         ]
@@ -267,7 +267,7 @@ class PeerBook:
         if len(self._blocked) >= MAX_BLOCKED:
             return False
         self._linked.discard(node_id)
-        self._retries.pop(node_id, None)
+        self.retries.pop(node_id, None)
         self._drop_all(self.vouched_by(node_id))
         was = known.membership if known.vouched_by is None else MembershipLevel.HEARD  # a word has to be shown again
         new = replace(
@@ -317,7 +317,7 @@ class PeerBook:
         return bool(record.addresses) or bool(record.relay_url) or self._counts_as_member(record)
 
     def _not_before_s(self, node_id: NodeId) -> float:
-        retry = self._retries.get(node_id)
+        retry = self.retries.get(node_id)
         return retry.not_before_s if retry else float("-inf")
 
     def _rank(self, record: PeerRecord) -> tuple[bool, bool, int, int, int]:
@@ -345,8 +345,8 @@ class PeerBook:
         for weaker in _GIVEN_UP:
             if STRENGTH[weaker] > STRENGTH[membership]:
                 return False
-            if self._queues[weaker]:
-                self._drop(next(iter(self._queues[weaker])))
+            if self.queues[weaker]:
+                self._drop(next(iter(self.queues[weaker])))
                 return True
         return False
 
@@ -370,7 +370,7 @@ class PeerBook:
         self._unqueue(node_id)
         self._blocked.discard(node_id)
         self._linked.discard(node_id)
-        self._retries.pop(node_id, None)
+        self.retries.pop(node_id, None)
         self._changed.discard(node_id)
         if node_id in self._saved:
             self._gone.add(node_id)
@@ -387,14 +387,14 @@ class PeerBook:
     def _queue_again(self, record: PeerRecord) -> None:
         """Put it at the end of those that may be given up, if it may."""
         self._unqueue(record.node_id)
-        if record.membership in self._queues and not record.is_trusted and record.node_id not in self._linked:
-            self._queues[record.membership][record.node_id] = None
+        if record.membership in self.queues and not record.is_trusted and record.node_id not in self._linked:
+            self.queues[record.membership][record.node_id] = None
 
     def _queue_if_absent(self, record: PeerRecord) -> None:
         """Its link is gone, or there was none: then it keeps its place."""
-        if record.membership in self._queues and record.node_id not in self._queues[record.membership]:
+        if record.membership in self.queues and record.node_id not in self.queues[record.membership]:
             self._queue_again(record)
 
     def _unqueue(self, node_id: NodeId) -> None:
-        for queue in self._queues.values():
+        for queue in self.queues.values():
             queue.pop(node_id, None)

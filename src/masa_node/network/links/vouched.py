@@ -16,6 +16,10 @@ class Vouched:
     def __init__(self) -> None:
         self._by: dict[NodeId, dict[NodeId, PeerRecord]] = {}
 
+    def __len__(self) -> int:
+        """How many members have vouched for somebody."""
+        return len(self._by)
+
     def by(self, voucher: NodeId) -> list[PeerRecord]:
         """Who is in by the word of this one, the newest last."""
         return list(self._by.get(voucher, {}).values())

@@ -29,7 +29,7 @@ CLOSE_S = 5.0  # for the last jobs and the checkpoint
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _IN_USE = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _AGAIN_S = 0.05
-_PRAGMAS = (
+PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",  # what a person was told is done survives a power cut; there are few writes
     "PRAGMA foreign_keys=ON",
@@ -184,7 +184,7 @@ def _open(path: Path, migrations: Migrations) -> sqlite3.Connection:
     connection = _connect(str(path))
     try:
         _version(connection, migrations)  # before anything is changed in a file of another program or version
-        for pragma in _PRAGMAS:
+        for pragma in PRAGMAS:
             connection.execute(pragma)
         _check(connection)
         return _migrated(connection, migrations)

@@ -27,7 +27,7 @@ def addresses_to_bind(host: str, port: int) -> list[str]:
     except ValueError as exc:
         raise ConfigurationError(f"PEER_HOST is not an IP address: {host!r}.") from exc
     other = _counterpart(own)
-    if _free_port(other) is None:
+    if free_port(other) is None:
         return [write_address(own, port)]
     if own.is_unspecified:
         port = port or _common_port(own, other)
@@ -81,13 +81,13 @@ def _is_bridge(address: str) -> bool:
 def _common_port(own: IpAddress, other: IpAddress) -> int:
     """A port that is free in both; 0 if there seems to be none."""
     for _ in range(_PORT_TRIES):
-        port = _free_port(own)
-        if port is not None and _free_port(other, port) is not None:
+        port = free_port(own)
+        if port is not None and free_port(other, port) is not None:
             return port
     return 0
 
 
-def _free_port(ip: IpAddress, port: int = 0) -> int | None:
+def free_port(ip: IpAddress, port: int = 0) -> int | None:
     """This port, or any; None if it cannot be had. Containers often have no IPv6."""
     is_ip6 = isinstance(ip, ipaddress.IPv6Address)
     try:

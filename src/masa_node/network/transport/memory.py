@@ -49,7 +49,7 @@ class MemoryKeys:
 
     def __init__(self, node_id: NodeId, secrets: dict[NodeId, bytes]) -> None:
         self._node_id = node_id
-        self._secrets = secrets
+        self.secrets_by_node = secrets
 
     @property
     def node_id(self) -> NodeId:
@@ -58,11 +58,11 @@ class MemoryKeys:
 
     def sign(self, message: bytes) -> bytes:
         """See `interfaces.Keys`."""
-        return blake2b(message, key=self._secrets[self._node_id]).digest()
+        return blake2b(message, key=self.secrets_by_node[self._node_id]).digest()
 
     def verify(self, node_id: NodeId, message: bytes, signature: bytes) -> bool:
         """See `interfaces.Keys`."""
-        secret = self._secrets.get(node_id)
+        secret = self.secrets_by_node.get(node_id)
         return secret is not None and blake2b(message, key=secret).digest() == signature
 
 
@@ -74,7 +74,7 @@ class MemoryNetwork:
         self._rng = random.Random(seed)  # noqa: S311 - a simulation
         self._latency = latency
         self._latencies: dict[frozenset[NodeId], Latency] = {}
-        self._secrets: dict[NodeId, bytes] = {}
+        self.secrets_by_node: dict[NodeId, bytes] = {}
         self._transports: dict[NodeId, MemoryTransport] = {}
         self._side_of: dict[NodeId, int] = {}
         self._held: list[tuple[Host, Host, Deliver]] = []
@@ -85,8 +85,8 @@ class MemoryNetwork:
         """The keys of a node, named by a number or its id: the same ones each time."""
         secret = blake2b(f"{self._seed} {who}".encode(), digest_size=SECRET_BYTES).digest()
         node_id = NodeId(blake2b(secret, digest_size=SECRET_BYTES).hexdigest()) if isinstance(who, int) else who
-        self._secrets.setdefault(node_id, secret)
-        return MemoryKeys(node_id, self._secrets)
+        self.secrets_by_node.setdefault(node_id, secret)
+        return MemoryKeys(node_id, self.secrets_by_node)
 
     def transport(self, who: int | NodeId, direct: tuple[str, ...] | None = None) -> "MemoryTransport":
         """Start a node; `direct` are the addresses it says it has. Again after `kill` or its `close`: it restarts.
@@ -96,7 +96,7 @@ class MemoryNetwork:
         keys = self.keys(who)
         if keys.node_id in self._transports:
             raise ValueError(f"node {who} is up already")
-        position = list(self._secrets).index(keys.node_id) + 1
+        position = list(self.secrets_by_node).index(keys.node_id) + 1
         address = f"10.{position >> 16 & 255}.{position >> 8 & 255}.{position & 255}:4433"
         transport = MemoryTransport(self, keys, (address,) if direct is None else direct)
         self._transports[keys.node_id] = transport

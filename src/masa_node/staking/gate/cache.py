@@ -76,7 +76,7 @@ class Cache(Generic[K, V]):
 
     def __init__(self, rules: CacheRules, most: int) -> None:
         self._rules = rules
-        self._most = most
+        self.most = most
         self._entries: dict[K, CacheEntry[V]] = {}
 
     def __len__(self) -> int:
@@ -128,7 +128,7 @@ class Cache(Generic[K, V]):
 
     def _one(self, key: K) -> CacheEntry[V]:
         entry = self._entries.pop(key, None) or CacheEntry[V]()
-        if len(self._entries) >= self._most:
+        if len(self._entries) >= self.most:
             del self._entries[next(iter(self._entries))]
         self._entries[key] = entry
         return entry

@@ -118,19 +118,19 @@ class DelegationRate:
 
     def __init__(self, most: int = MAX_NODES) -> None:
         self._most = most
-        self._by_node: dict[str, dict[int, float]] = {}
+        self.by_node: dict[str, dict[int, float]] = {}
 
     def admits(self, node_id: str, data: bytes, at_unix_s: float) -> bool:
         """False when this node has shown MAX_DELEGATIONS_OF_ONE others within DELEGATIONS_WITHIN_S."""
         which = hash(data)  # 8 bytes instead of a thousand
-        cached = self._by_node.pop(node_id, None) or {}
-        self._by_node[node_id] = cached
+        cached = self.by_node.pop(node_id, None) or {}
+        self.by_node[node_id] = cached
         if which not in cached:
             for old in [each for each, since in cached.items() if not 0 <= at_unix_s - since < DELEGATIONS_WITHIN_S]:
                 del cached[old]
             if len(cached) >= MAX_DELEGATIONS_OF_ONE:
                 return False
             cached[which] = at_unix_s
-            if len(self._by_node) > self._most:
-                del self._by_node[next(iter(self._by_node))]
+            if len(self.by_node) > self._most:
+                del self.by_node[next(iter(self.by_node))]
         return True

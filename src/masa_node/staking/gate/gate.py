@@ -87,13 +87,13 @@ class Gate:
         self._rng = rng
         self._now = now
         self._domain = Domain(profile.chain_id, profile.contract)
-        self._evaluator = Evaluator(profile.fresh_s, Token(profile.symbol, profile.decimals))
-        self._versions = self._evaluator.versions
+        self.evaluator = Evaluator(profile.fresh_s, Token(profile.symbol, profile.decimals))
+        self._versions = self.evaluator.versions
         self._delegations = DelegationCache(self._domain)
         self._remembered = self._delegations.by_node_and_bytes
         self._delegation_rate = DelegationRate()
         self._queue = QueryQueue(self._look_up)
-        self._changed: dict[Address, Reading] = {}  # to be kept
+        self.changed: dict[Address, Reading] = {}  # to be kept
         self._has_changed = asyncio.Event()
         self._begun = asyncio.Event()
         self._has_ended = False
@@ -141,15 +141,15 @@ class Gate:
         cached = self._delegations.peek(node_id, delegation)
         if cached.signed is None and node_id not in self._allowed:
             return refused(cached.fault or "")
-        is_known = self._evaluator.is_of_a_staker(cached.query or cached.owner)
+        is_known = self.evaluator.is_of_a_staker(cached.query or cached.owner)
         return self.verdict(node_id, delegation) if is_known else None
 
     def waits_for_a_word(self, node_id: str, delegation: bytes) -> bool:
         """Does it name a contract with a stake that is not known to have signed? Only that can tell."""
         cached = self._delegations.peek(node_id, delegation)
-        if cached.query is None or self._evaluator.is_of_a_staker(cached.query):
+        if cached.query is None or self.evaluator.is_of_a_staker(cached.query):
             return False
-        return self._evaluator.is_of_a_staker(cached.owner)
+        return self.evaluator.is_of_a_staker(cached.owner)
 
     async def verdict_when_known(self, node_id: str, delegation: bytes | None) -> Verdict:
         """The same, but waits for the look-up when nothing usable is held. Cancelling it does not cancel that."""
@@ -171,11 +171,11 @@ class Gate:
     def summary(self) -> GateSummary:
         """How it does now."""
         return GateSummary(
-            owners=len(self._evaluator.readings),
+            owners=len(self.evaluator.readings),
             lookups_running=self._queue.running,
             lookups_waiting=self._queue.waiting,
-            last_failure=self._evaluator.last_failure,
-            newest=self._evaluator.readings.newest,
+            last_failure=self.evaluator.last_failure,
+            newest=self.evaluator.readings.newest,
         )
 
     def _looked_at(self, node_id: str, data: bytes, at_unix_s: float) -> Verdict:
@@ -197,8 +197,8 @@ class Gate:
         self, delegation: Delegation, query: SignatureQuery | None, at_unix_s: float
     ) -> tuple[Verdict, float]:
         """What is known, and until when that holds; what is to be looked up for it is put in line."""
-        evaluation = self._evaluator.evaluate(delegation, query, at_unix_s)
-        wanted = [self._queue.want(each, is_first=self._evaluator.is_of_a_staker(each)) for each in evaluation.wanted]
+        evaluation = self.evaluator.evaluate(delegation, query, at_unix_s)
+        wanted = [self._queue.want(each, is_first=self.evaluator.is_of_a_staker(each)) for each in evaluation.wanted]
         verdict, until_unix_s = evaluation.verdict, evaluation.until_unix_s
         if not all(wanted):
             has_begun = self._begun.is_set()
@@ -226,28 +226,28 @@ class Gate:
             why = "something went wrong inside this node; its log tells where"
         else:
             return
-        self._evaluator.learn_failure(query, why, self._now())
+        self.evaluator.learn_failure(query, why, self._now())
 
     async def _query(self, query: Query) -> None:
         jitter = self._rng.uniform(-JITTER, JITTER)
         if isinstance(query, SignatureQuery):
             asked_at_unix_s = self._now()
             is_signed = await self._chain.is_signed(query.owner, query.digest, query.signature)
-            self._evaluator.learn_signature(query, asked_at_unix_s, jitter, is_signed=is_signed)
+            self.evaluator.learn_signature(query, asked_at_unix_s, jitter, is_signed=is_signed)
             return
         reading = await self._chain.read(query)
         if reading.owner != query:
             raise ChainUnknown("the reading is of another owner")
-        if self._evaluator.learn_reading(reading, self._now(), jitter):
+        if self.evaluator.learn_reading(reading, self._now(), jitter):
             self._is_to_be_kept(reading)
 
     # ---- what is kept ----
 
     def _is_to_be_kept(self, reading: Reading) -> None:
-        self._changed.pop(reading.owner, None)
-        self._changed[reading.owner] = reading
-        if len(self._changed) > MAX_OWNERS:  # the disk hangs
-            del self._changed[next(iter(self._changed))]
+        self.changed.pop(reading.owner, None)
+        self.changed[reading.owner] = reading
+        if len(self.changed) > MAX_OWNERS:  # the disk hangs
+            del self.changed[next(iter(self.changed))]
         self._has_changed.set()
 
     async def _load(self, keep: KeepsReadings) -> None:
@@ -260,7 +260,7 @@ class Gate:
                 await asyncio.sleep(0)
             reading = from_bytes(data, self._domain)
             if reading is not None:
-                self._evaluator.learn_kept(reading, self._now(), self._rng.uniform(-JITTER, JITTER))
+                self.evaluator.learn_kept(reading, self._now(), self._rng.uniform(-JITTER, JITTER))
 
     async def _keep(self, keep: KeepsReadings) -> None:
         while True:
@@ -270,18 +270,18 @@ class Gate:
 
     async def _keep_changed(self, keep: KeepsReadings) -> None:
         """Write what changed; whatever was not when this is cancelled is still to be."""
-        changed = dict(islice(self._changed.items(), MAX_KEPT_AT_ONCE))
+        changed = dict(islice(self.changed.items(), MAX_KEPT_AT_ONCE))
         await keep.keep_readings({owner: to_bytes(reading, self._domain) for owner, reading in changed.items()})
         for owner, reading in changed.items():
-            if self._changed.get(owner) is reading:  # unless it was read again meanwhile
-                del self._changed[owner]
-        if not self._changed:
+            if self.changed.get(owner) is reading:  # unless it was read again meanwhile
+                del self.changed[owner]
+        if not self.changed:
             self._has_changed.clear()
 
     async def _keep_last(self, keep: KeepsReadings) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_KEEP_S):
-                while self._changed:
+                while self.changed:
                     await self._keep_changed(keep)
 
 

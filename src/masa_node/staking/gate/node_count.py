@@ -48,6 +48,10 @@ class NodeCounter:
     def __len__(self) -> int:
         return len(self._in_turn)
 
+    def by_owner(self) -> dict[Address, int]:
+        """How many keys are kept of each owner, those included that count no more."""
+        return {owner: len(known.keys) for owner, known in self._owners.items()}
+
     def saw(self, delegation: Delegation, at_unix_s: float) -> bool:
         """This node was seen, its delegation in force. True when that changes its owner's count."""
         owner = self._owners.setdefault(delegation.owner, _Owner())

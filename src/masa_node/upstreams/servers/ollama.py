@@ -93,7 +93,7 @@ class OllamaServer:
         self._base = base
         self._key = key
         self.native = native
-        self._shown: dict[str, _Shown] = {}  # by `_Tag.key`; no larger than the list of models
+        self.details: dict[str, _Shown] = {}  # by `_Tag.key`; no larger than the list of models
 
     def target(self, endpoint: Endpoint, model: str) -> str | None:
         """See `Server`."""
@@ -126,8 +126,8 @@ class OllamaServer:
                 listing=tag.listing,
                 owned_by="library",
                 created_at_unix_s=unix_s(tag.modified_at),
-                context_tokens=self._shown.get(tag.key, _NOTHING).context_tokens,
-                capabilities=self._shown.get(tag.key, _NOTHING).capabilities,
+                context_tokens=self.details.get(tag.key, _NOTHING).context_tokens,
+                capabilities=self.details.get(tag.key, _NOTHING).capabilities,
                 facts=tag.facts,
             )
             for tag in tags
@@ -140,12 +140,12 @@ class OllamaServer:
         return [msgspec.Raw(each.entry) for each in listed if each.entry != b"{}"]
 
     async def _learn(self, http: Http, tags: list[_Tag]) -> None:
-        known = self._shown
-        self._shown = {tag.key: known[tag.key] for tag in tags if tag.key in known}
+        known = self.details
+        self.details = {tag.key: known[tag.key] for tag in tags if tag.key in known}
         unknown = [tag for tag in tags if tag.key not in known]
         for tag in unknown[:MAX_SHOWN_A_REFRESH]:
             try:
-                self._shown[tag.key] = await self._show(http, tag.name)
+                self.details[tag.key] = await self._show(http, tag.name)
             except ProviderError:
                 return  # the list itself is good; the next refresh asks again
 
