@@ -1,6 +1,6 @@
 """Sessions of coding agents, in the shape and size in which they are sent: every server's format takes them.
 
-Covers: `translator`, `anthropic.request_writer`, `cloudflare.request_writer`, `ollama.request_writer`,
+Covers: `cloudflare.request_writer`, `anthropic.request_writer`, `ollama.request_writer`,
 `openai_chat.request_writer`, `openai_responses.request_writer`.
 """
 

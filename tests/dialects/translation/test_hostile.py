@@ -1,6 +1,6 @@
 """Whatever a server or a caller sends: a translation, or one error in words; never anything else, and never without bound.
 
-Covers: `translator`, `formats`, `wire`.
+Covers: `translator`, `cloudflare.answer_reader`, `completions.answer_writer`.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """What other layers of this kind got wrong, as their trackers tell: each as the fact that it is right here.
 
-Covers: `calls`, `collecting`, `context`, `anthropic.answer_reader`, `cloudflare.answer_reader`,
+Covers: `calls`, `collecting`, `translator`, `openai_responses.output`, `anthropic.answer_reader`,
 `ollama.answer_reader`, `openai_chat.answer_reader`, `openai_responses.answer_reader`.
 """
 

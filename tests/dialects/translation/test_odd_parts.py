@@ -1,6 +1,6 @@
 """Parts of requests and answers that few clients and servers send: carried, left out by name, or refused by name.
 
-Covers: `anthropic.blocks`, `losses`, `openai_responses.output`.
+Covers: `losses`, `anthropic.blocks`, `cloudflare.request_reader`, `completions.request_reader`.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """Each caller's format with each server's: an answer says the same, streamed or whole, and each SDK reads it.
 
-Covers: `context`, `events`, `formats`, `translator`, `anthropic.answer_writer`, `cloudflare.answer_writer`,
-`ollama.answer_writer`, `openai_chat.answer_writer`, `openai_responses.answer_writer`, `completions.answer_writer`.
+Covers: `context`, `events`, `formats`, `cloudflare.answer_writer`, `anthropic.answer_writer`, `ollama.answer_writer`,
+`openai_chat.answer_writer`, `openai_responses.answer_writer`.
 """
 
 import msgspec

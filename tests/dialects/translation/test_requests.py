@@ -1,7 +1,7 @@
 """A request keeps what both formats have: read, written, and read again.
 
-Covers: `conversation`, `formats`, `anthropic.request_reader`, `cloudflare.request_reader`, `ollama.request_reader`,
-`openai_chat.request_reader`, `openai_responses.request_reader`, `completions.request_reader`.
+Covers: `conversation`, `formats`, `wire`, `anthropic.request_reader`, `ollama.request_reader`,
+`openai_chat.request_reader`, `openai_responses.request_reader`.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """The staking contract on a real chain: what it lets its owners do, and that it lets nobody do anything else.
 
-Covers: `artifacts`, `calls`.
+Covers: `artifacts`.
 """
 
 from collections.abc import Callable
