@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BY_SUBJECT = frozenset({"security", "real", "docs", "tools", "fakes", "typing", "recipes"})
-NO_CODE_OF_THEIR_OWN = frozenset({"__init__.py", "__main__.py"})
+NO_CODE_OF_THEIR_OWN = frozenset({"__init__.py", "__main__.py", "version.py"})
 
 _COVERS = re.compile(r"^Covers: ((?:`[\w.]+`(?:,\s+)?)+)\.$", re.MULTILINE)
 
