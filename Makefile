@@ -105,8 +105,8 @@ $(VENV)/.llm: requirements/llm.txt $(VENV)/.run
 	@if $(subst --quiet,,$(INSTALL)) -r requirements/llm.txt; then touch $@; else \
 		echo "No llama.cpp can be installed here: the tests look for it elsewhere, and the demo has no real LLM." >&2; fi
 
-# The version is read from __init__.py when the project is installed.
-$(VENV)/.project: pyproject.toml src/masa_node/__init__.py $(VENV)/.run
+# The version is read from version.py when the project is installed.
+$(VENV)/.project: pyproject.toml src/masa_node/version.py $(VENV)/.run
 	@$(PIP) install --quiet --no-index --no-build-isolation --no-deps --editable .
 	@$(CHECK_INSTALLED)
 	@touch $@

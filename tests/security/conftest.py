@@ -39,6 +39,6 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingNode]
     protocol = ("HEAD_TIMEOUT_S", "DROP_TIMEOUT_S", "LINGER_S")
     slots = (*(f"http1.protocol.{name}" for name in protocol), "request_body.BODY_TIMEOUT_S")
     constants: dict[str, object] = {f"masa_node.api.{location}": 0.3 for location in slots}
-    constants["masa_node.node.run.KEEP_ALIVE_S"] = 0.3
+    constants["masa_node.node.server.KEEP_ALIVE_S"] = 0.3
     with ServingNode(tmp_path_factory.mktemp("impatient"), {"DEMO_PIECES_PER_S": "30"}, constants) as running:
         yield running

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 
 import msgspec
 
-from masa_node import __version__
 from masa_node.api.paths import AT_CLOUDFLARES
 from masa_node.api.route_headers import PRIVACY, RACE, RACE_FORM, STRICT
 from masa_node.chat.request import ENDPOINTS, Endpoint, Privacy, path_of
 from masa_node.chat.statuses import STATUS
+from masa_node.version import __version__
 
 Json = dict[str, object]
 

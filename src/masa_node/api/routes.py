@@ -10,7 +10,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
 
-from masa_node import __version__
 from masa_node.api import models
 from masa_node.api.families import Offers, not_in_family, offers_for
 from masa_node.api.openapi import GetEndpoint, describe
@@ -20,6 +19,7 @@ from masa_node.chat.request import DialectName
 from masa_node.chat.statuses import status_of_kind
 from masa_node.dialects.peek import check_model
 from masa_node.routing.catalog import Catalog
+from masa_node.version import __version__
 
 # The Ollama release whose API this one speaks: clients refuse versions that look too old for a feature they use.
 OLLAMA_API_VERSION = "0.32.15"

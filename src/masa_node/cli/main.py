@@ -10,7 +10,6 @@ from typing import Annotated, TextIO, cast
 import msgspec
 import typer
 
-from masa_node import __version__
 from masa_node.chat.errors import ConfigurationError, MasaError, ProviderError
 from masa_node.cli import devnet
 from masa_node.cli.output import Group, Json, print_json, print_nowhere
@@ -28,6 +27,7 @@ from masa_node.node.settings.environment import (
     unknown_settings,
 )
 from masa_node.upstreams.http.proxies import NO_PROXIES
+from masa_node.version import __version__
 
 EXIT_FAILED = 1
 EXIT_CONFIGURATION = 2

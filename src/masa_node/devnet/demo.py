@@ -14,7 +14,8 @@ from pathlib import Path
 import msgspec
 
 from masa_node.node.node import Node, make_embedded, upstream_specs
-from masa_node.node.run import LOADED_WITHIN_S, StartListener, run
+from masa_node.node.run import StartListener, run
+from masa_node.node.serve import LOADED_WITHIN_S
 from masa_node.node.settings.environment import Settings
 from masa_node.upstreams.demo import MODEL
 from masa_node.upstreams.embedded.llm import EmbeddedLlm
@@ -143,8 +144,8 @@ async def _peer(settings: Settings) -> AsyncGenerator[Node]:
 
 
 async def _bootnode_of(node: Node) -> str:
-    await _until(lambda: node.peer_service is not None and bool(node.peer_service.bootnode()))
-    return node.peer_service.bootnode() if node.peer_service is not None else ""
+    await _until(lambda: bool(node.bootnode))
+    return node.bootnode
 
 
 async def _until(is_so: Callable[[], bool]) -> None:

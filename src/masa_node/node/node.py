@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from masa_node import __version__
 from masa_node.api.app import App
 from masa_node.api.chat import ChatEndpoints, ChatLimits
 from masa_node.api.families import Offers
@@ -42,6 +41,7 @@ from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.poller import Listable, ModelPoller
 from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec, check_spec
 from masa_node.upstreams.upstream import Upstream
+from masa_node.version import __version__
 
 if TYPE_CHECKING:
     from masa_node.node.peer_service import PeerService
@@ -55,14 +55,15 @@ class Node:
     """All parts of one node, wired. `run.py` runs it.
 
     `instance` is this process' own random name, by which an LLM URL that leads back here is noticed; `url` is
-    where it serves HTTP, "" before; `peer_service` is None until `run_network` began. Raises `ConfigurationError`.
+    where it serves HTTP, "" if it does not; `peer_service` is None until `run_network` began. Raises
+    `ConfigurationError`.
     """
 
-    def __init__(self, settings: Settings, http: HttpClient) -> None:
+    def __init__(self, settings: Settings, http: HttpClient, url: str = "") -> None:
         self.settings = settings
         self.http = http
         self.instance = secrets.token_hex(8)
-        self.url = ""
+        self.url = url
         self.metrics = Metrics()
         self.catalog = Catalog()
         self.poller = ModelPoller(self.catalog, settings.llm_refresh)
@@ -179,6 +180,11 @@ class Node:
     def node_id(self) -> str:
         """This node's id on the network; "" while it is on none."""
         return self.peer_service.node_id if self.peer_service is not None else ""
+
+    @property
+    def bootnode(self) -> str:
+        """This node as others write it into BOOTNODES; "" while it is on no network."""
+        return self.peer_service.bootnode() if self.peer_service is not None else ""
 
     @property
     def staking_line(self) -> str:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from masa_node import __version__
 from masa_node.chat.errors import ConfigurationError, LinkRefused, MasaError
 from masa_node.network.gossip.own_advert import AboutNode, Advertiser
 from masa_node.network.links.invites import BadInvite, parse_link, token_hash, write_bootnode
@@ -31,6 +30,7 @@ from masa_node.node.own_folder import OwnFolder
 from masa_node.node.settings.environment import Settings
 from masa_node.node.views import PeersView, no_network, view_of
 from masa_node.routing.dispatch import Dispatcher
+from masa_node.version import __version__
 
 if TYPE_CHECKING:
     from masa_node.node.node import Node

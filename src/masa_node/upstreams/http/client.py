@@ -18,7 +18,6 @@ from urllib.parse import urlsplit
 
 from aiohappyeyeballs import start_connection  # pyright: ignore[reportUnknownVariableType] - its bare `tuple`s
 
-from masa_node import __version__
 from masa_node.chat.errors import (
     BrokenAnswer,
     ConfigurationError,
@@ -43,6 +42,7 @@ from masa_node.upstreams.http.tunnel import (
     open_tunnel,
     refusal,
 )
+from masa_node.version import __version__
 
 # A LAN answers in milliseconds, the far side of the world in half a second; three SYN retransmissions fit.
 CONNECT_TIMEOUT_S = 5.0

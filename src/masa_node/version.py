@@ -1,0 +1,3 @@
+"""The version of Masa Node; the wheel's is read from here."""
+
+__version__: str = "0.1.0"

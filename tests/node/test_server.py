@@ -1,0 +1,48 @@
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from masa_node.chat.errors import ConfigurationError
+from masa_node.node.server import address_of, bind
+from masa_node.node.settings.environment import Settings
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        yield sock.getsockname()[1]
+
+
+def test_a_port_that_was_named_and_is_taken_is_an_error(taken: int) -> None:
+    with pytest.raises(ConfigurationError, match=rf"port {taken}: .* Set PORT"):
+        bind(Settings(port=taken, port_is_set=True))
+
+
+def test_the_default_port_moves_to_the_next_free_one(taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("masa_node.node.server.FIRST_DEFAULT_PORT", taken)
+    monkeypatch.setattr("masa_node.node.server.LAST_DEFAULT_PORT", taken + 20)
+    with contextlib.closing(bind(Settings(port=taken))) as sock:
+        assert taken < sock.getsockname()[1] <= taken + 20
+
+
+def test_port_0_takes_a_free_one() -> None:
+    with contextlib.closing(bind(Settings(port=0, port_is_set=True))) as sock:
+        assert address_of(sock) == f"http://127.0.0.1:{sock.getsockname()[1]}"
+
+
+def test_an_address_of_another_machine_is_an_error() -> None:
+    with pytest.raises(ConfigurationError, match=r"192\.0\.2\.1"):
+        bind(Settings(host="192.0.2.1", port=0, port_is_set=True))
+
+
+def test_the_address_of_an_open_bind_is_one_that_can_be_called() -> None:
+    with contextlib.closing(bind(Settings(host="0.0.0.0", port=0, port_is_set=True))) as sock:  # noqa: S104
+        assert address_of(sock).startswith("http://127.0.0.1:")
+
+
+def test_a_port_that_a_program_named_does_not_move(taken: int) -> None:
+    """`Settings(port=...)` without PORT in any environment: only the default one is not meant literally."""
+    with pytest.raises(ConfigurationError, match=rf"port {taken}: .* Set PORT"):
+        bind(Settings(port=taken))
