@@ -14,11 +14,13 @@ from masa_node.network.gossip.own_advert import AboutNode, Advertiser
 from masa_node.network.links.invites import token_hash
 from masa_node.network.links.peer_book import PeerBook
 from masa_node.network.network import Network, NetworkParts, NetworkRules
-from masa_node.network.requests.server import PeerServer, ServingLimits
+from masa_node.network.requests.server import PeerServer, ServingHooks, ServingLimits
 from masa_node.network.requests.sharing import SharedCatalog, read_policy
 from masa_node.network.transport.interfaces import NodeId
 from masa_node.network.transport.memory import MemoryNetwork, MemoryTransport
+from masa_node.node.no_stakes import NoStakes, StakeRules
 from masa_node.routing.admission import Admission, PeerAdmission
+from masa_node.routing.candidates import ChoiceRules
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher
 from masa_node.upstreams.demo import MODEL, DemoModel
@@ -45,18 +47,20 @@ class MemoryNode:
     asked: list[Outcome] = field(default_factory=list)
     invites: dict[bytes, int] = field(default_factory=dict)
     delegation: bytes | None = None
+    stakes: StakeRules = field(default_factory=NoStakes)
     server: PeerServer = field(init=False)
     network: Network = field(init=False)
 
     def __post_init__(self) -> None:
         self.admission = Admission(64, 64)
-        self.peer_admission = PeerAdmission(self.admission, SLOTS, 2)
-        self.dispatcher = Dispatcher(self.catalog, self.admission, nothing_new, self.asked.append)
+        self.peer_admission = PeerAdmission(self.admission, SLOTS, 2, self.stakes.rank)
+        choice = ChoiceRules(self.stakes, self._arriving)
+        self.dispatcher = Dispatcher(self.catalog, self.admission, nothing_new, self.asked.append, rules=choice)
         shared = SharedCatalog(read_policy("local"))
         self.catalog.watch(lambda: shared.follow(self.catalog))
         peers = Dispatcher(shared.catalog, self.peer_admission, nothing_new, self.served.append)
         limits = ServingLimits(1_000_000, FIRST_PIECE_WITHIN_S, IDLE_S, 100_000)
-        self.server = PeerServer(peers, shared, limits, "test")
+        self.server = PeerServer(peers, shared, limits, "test", ServingHooks(self.stakes.vet))
         self.book = self.book or PeerBook(own=self.id, is_open=self.rules.is_open)
         parts = NetworkParts(
             transport=self.transport,
@@ -99,6 +103,9 @@ class MemoryNode:
             idle_timeout_s=IDLE_S,
             race=race or RaceRule(),
         )
+
+    def _arriving(self) -> Sequence[str]:
+        return self.network.arriving()
 
     def _about(self) -> AboutNode:
         return AboutNode("test", "", self.transport.address(), self.peer_admission.running, SLOTS, self.delegation)

@@ -84,7 +84,6 @@ async def test_while_a_node_starts_the_models_of_known_peers_are_not_unknown() -
     introduce(nodes)
     other.network.want([first.transport.address()])
     first.network.want([other.transport.address()])
-    first.dispatcher.wait_for(first.network.arriving)
     async with running(first):
         await asyncio.sleep(1)
         told = await first.ask()
@@ -99,7 +98,6 @@ async def test_once_they_are_linked_it_is() -> None:
     first, other = nodes = make(MemoryNetwork(seed=7), 2)
     introduce(nodes)
     first.network.want([other.transport.address()])
-    first.dispatcher.wait_for(first.network.arriving)
     async with running(*nodes):
         await asyncio.sleep(3)
         assert isinstance((await first.ask()).error, UnknownModel)
@@ -110,7 +108,6 @@ async def test_a_peer_that_does_not_let_this_node_in_is_not_waited_for() -> None
     closed = NetworkRules()
     first, other = make(MemoryNetwork(seed=8), 2, closed)
     first.network.want([other.transport.address()])
-    first.dispatcher.wait_for(first.network.arriving)
     async with running(first, other):
         await asyncio.sleep(0)
         assert isinstance((await first.ask()).error, ProviderAway)

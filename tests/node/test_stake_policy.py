@@ -23,7 +23,7 @@ from masa_node.staking.delegation import Delegation, Domain, SignedDelegation, d
 from masa_node.staking.ethereum.crypto import Address, address_of, address_of_secret, sign
 from masa_node.staking.gate.gate import Gate
 from masa_node.staking.gate.values import Reading, StakeAnswer
-from tests.network.nodes import MODEL, MemoryNode, introduce, make, running
+from tests.network.nodes import MODEL, MemoryNode, introduce, running
 from tests.virtual_time import now_s, virtual_time
 
 MINIMUM = 1000 * 10**18
@@ -105,23 +105,24 @@ async def world(
 ) -> AsyncIterator[World]:
     """Three linked nodes; those of `staked` ("abc") have an owner with one minimum, the others show no delegation."""
     chain = chain or FakeChain()
-    nodes = make(MemoryNetwork(seed=1), 3)
-    introduce(nodes)
+    network = MemoryNetwork(seed=1)
+    transports = [network.transport(number) for number in (1, 2, 3)]
+    nodes: list[MemoryNode] = []
     stakings: list[StakePolicy] = []
-    allowed_ids = frozenset(node.id for name, node in zip("abc", nodes, strict=True) if name in allowed)
-    for number, (name, node) in enumerate(zip("abc", nodes, strict=True)):
-        if name in staked:
-            secret = bytes([number + 1]) * 32
-            node.delegation = delegation_for(node, secret)
-            chain.stakes.setdefault(address_of_secret(secret), MINIMUM)
+    ids = [transport.keys.node_id for transport in transports]
+    allowed_ids = frozenset(node_id for name, node_id in zip("abc", ids, strict=True) if name in allowed)
+    for number, (name, transport) in enumerate(zip("abc", transports, strict=True)):
         settings = StakeSettings(PROFILE, providers, callers, allowed_ids)
         gate = Gate(PROFILE, chain, allowed_ids, random.Random(1), lambda: BEGIN_UNIX_S + now_s())  # noqa: S311
         staking = StakePolicy(settings, PROFILE, gate)
         stakings.append(staking)
-        if staking.selects:
-            node.dispatcher.set_peer_policy(staking)
-        node.peer_admission.rank = staking.rank
-        node.server.vet = staking.vet
+        node = MemoryNode(transport, stakes=staking)
+        nodes.append(node)
+        if name in staked:
+            secret = bytes([number + 1]) * 32
+            node.delegation = delegation_for(node, secret)
+            chain.stakes.setdefault(address_of_secret(secret), MINIMUM)
+    introduce(nodes)
     for node in nodes[1:]:
         await node.serve_demo(1000.0)
     async with running(*nodes), asyncio.TaskGroup() as group:

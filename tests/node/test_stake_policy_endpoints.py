@@ -3,12 +3,15 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from masa_node.chat.errors import NoStakedPeer, PolicyError, ProviderError, StakeDemanded, StakeRequired, StakeUnknown
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import CONVERSATION_ENDPOINTS, ENDPOINT_PATHS, Endpoint, Request
+from masa_node.node import node as node_module
+from masa_node.node.no_stakes import NoStakes
 from masa_node.node.node import Node
 from masa_node.node.settings.environment import Settings
 from masa_node.node.views import STAKING_OFF
@@ -44,7 +47,7 @@ class FarPeer:
         raise self._error
 
 
-class Refuses:
+class Refuses(NoStakes):
     """A rule that lets nobody through."""
 
     def __init__(self, why: PolicyError) -> None:
@@ -53,9 +56,6 @@ class Refuses:
     def select(self, peers: Sequence[Provider]) -> Selection:
         del peers
         return Selection((), self._why)
-
-    async def refresh(self, peers: Sequence[Provider]) -> None:
-        pass
 
 
 def a_node(folder: Path, error: ProviderError | None = None, **values: str) -> Node:
@@ -101,8 +101,8 @@ def words(reply: Called, endpoint: Endpoint) -> tuple[str, str]:
 async def test_a_refusal_for_lack_of_a_stake_is_told_in_the_format_of_the_endpoint(
     tmp_path: Path, endpoint: Endpoint, why: PolicyError, status: int, of_anthropic: str
 ) -> None:
-    node = a_node(tmp_path, ProviderError("never asked"))
-    node.dispatcher.set_peer_policy(Refuses(why))
+    with mock.patch.object(node_module, "make_stake_policy", return_value=Refuses(why)):
+        node = a_node(tmp_path, ProviderError("never asked"))
     reply = await asked(node, endpoint)
     kind, message = words(reply, endpoint)
     assert (reply.status, message) == (status, why.message)

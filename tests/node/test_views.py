@@ -16,7 +16,7 @@ async def test_the_view_tells_by_whose_word_a_peer_is_in() -> None:
     host, guest = NodeId("ab" * 32), NodeId("cd" * 32)
     first.network.book.admit(host, MembershipLevel.LISTED, None, 0)
     first.network.book.admit(guest, MembershipLevel.VOUCHED, None, 0, host)
-    rows = {row.id: row for row in view_of(first.network, "off", None).peers}
+    rows = {row.id: row for row in view_of(first.network, "off", lambda _: None).peers}
     assert (rows[host].vouched_by, rows[guest].vouched_by) == (None, host)
 
 
@@ -28,7 +28,7 @@ async def test_a_peer_that_was_never_linked_was_never_seen() -> None:
     async with running(*nodes):
         first.network.want([PeerAddress(absent, ("127.0.0.1:1",))])
         await asyncio.sleep(30)  # a dial into the void takes long
-        rows = {row.id: row for row in view_of(first.network, "off", None).peers}
+        rows = {row.id: row for row in view_of(first.network, "off", lambda _: None).peers}
     assert (rows[other.id].connected, rows[absent].connected) == (True, False)
     assert rows[other.id].last_seen_at_unix_s is not None
     assert rows[absent].last_seen_at_unix_s is None

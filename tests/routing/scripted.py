@@ -11,6 +11,7 @@ from masa_node.chat.offer import ModelOffer
 from masa_node.chat.outcome import Outcome
 from masa_node.chat.request import DialectName, Endpoint, Privacy, RaceMode, RaceRule, Request, RequestId
 from masa_node.routing.admission import Admission
+from masa_node.routing.candidates import NO_RULES, ChoiceRules
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.provider import Sign, no_sign
@@ -147,6 +148,7 @@ class World:
     max_running: int = 10
     max_waiting: int = 10
     refresh: Callable[[], Awaitable[None]] = nothing_new
+    rules: ChoiceRules = NO_RULES
     outcomes: list[Outcome] = field(default_factory=list)
     catalog: Catalog = field(default_factory=Catalog)
     admission: Admission = field(init=False)
@@ -156,7 +158,7 @@ class World:
         for provider in self.providers:
             self.catalog.put(provider, [offer()])
         self.admission = Admission(self.max_running, self.max_waiting)
-        self.dispatcher = Dispatcher(self.catalog, self.admission, self.refresh, self.outcomes.append)
+        self.dispatcher = Dispatcher(self.catalog, self.admission, self.refresh, self.outcomes.append, rules=self.rules)
 
     @property
     def outcome(self) -> Outcome:

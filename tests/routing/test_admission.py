@@ -277,7 +277,6 @@ RANKS = {"good": 0, "other good": 0, "bad": 2, "unknown": 1}
 
 async def ranked_waiting(peers: PeerAdmission, names: str) -> dict[str, asyncio.Task[None]]:
     """One slot is taken; these came after it, in this order."""
-    peers.rank = RANKS.__getitem__
     await peers.acquire("good")
     tasks = {name: asyncio.create_task(peers.acquire(name)) for name in names.split(",")}
     await settle()
@@ -286,7 +285,7 @@ async def ranked_waiting(peers: PeerAdmission, names: str) -> dict[str, asyncio.
 
 @virtual_time
 async def test_peers_of_a_better_rank_are_let_in_first() -> None:
-    peers = PeerAdmission(Admission(9, 9), max_running=1, max_waiting=9)
+    peers = PeerAdmission(Admission(9, 9), 1, 9, rank=RANKS.__getitem__)
     tasks = await ranked_waiting(peers, "bad,unknown,other good")
     order = []
     for _ in tasks:
@@ -298,7 +297,7 @@ async def test_peers_of_a_better_rank_are_let_in_first() -> None:
 
 @virtual_time
 async def test_in_a_full_queue_a_lesser_peer_makes_room_for_a_better_one() -> None:
-    peers = PeerAdmission(Admission(9, 9), max_running=1, max_waiting=2)
+    peers = PeerAdmission(Admission(9, 9), 1, 2, rank=RANKS.__getitem__)
     tasks = await ranked_waiting(peers, "bad,unknown")
     better = asyncio.create_task(peers.acquire("other good"))
     await settle()
@@ -311,7 +310,7 @@ async def test_in_a_full_queue_a_lesser_peer_makes_room_for_a_better_one() -> No
 
 @virtual_time
 async def test_in_a_full_queue_no_better_peer_makes_room_for_a_lesser_one() -> None:
-    peers = PeerAdmission(Admission(9, 9), max_running=1, max_waiting=1)
+    peers = PeerAdmission(Admission(9, 9), 1, 1, rank=RANKS.__getitem__)
     tasks = await ranked_waiting(peers, "other good")
     with pytest.raises(Overloaded):
         await peers.acquire("bad")

@@ -11,6 +11,7 @@ from masa_node.api.responses import AWAY_RETRY_AFTER_S, send_error
 from masa_node.chat.errors import ConnectionRefused, DialectNotServed, ErrorAnswer, ProviderAway, UnknownModel
 from masa_node.chat.request import DialectName, Endpoint, Privacy, RequestId
 from masa_node.chat.statuses import status_of
+from masa_node.routing.candidates import ChoiceRules
 from masa_node.routing.catalog import AWAY_S
 from tests.routing.scripted import WHOLE, ScriptedPeer, ScriptedProvider, TrustedPeer, World, http_error, offer
 from tests.virtual_time import virtual_time
@@ -90,9 +91,8 @@ async def test_a_trusted_one_is() -> None:
 
 @virtual_time
 async def test_while_known_peers_are_not_linked_yet_no_model_is_unknown() -> None:
-    world = World()
     arriving = ["peer 1234 (bob)"]
-    world.dispatcher.wait_for(lambda: arriving)
+    world = World(rules=ChoiceRules(arriving=lambda: arriving))
     with pytest.raises(ProviderAway, match=r"just started.*peer 1234 \(bob\)"):
         await world.answer()
     with pytest.raises(UnknownModel):

@@ -8,6 +8,7 @@ import pytest
 
 from masa_node.chat.errors import ConnectionRefused, FirstPieceTimeout, NoStakedPeer, PrivacyRefused, ProviderError
 from masa_node.chat.request import Privacy, RaceRule
+from masa_node.routing.candidates import ChoiceRules
 from masa_node.routing.health import FIRST_PAUSE_S, OPENS_AFTER
 from masa_node.routing.peer_policy import Selection
 from masa_node.routing.provider import Provider
@@ -37,9 +38,7 @@ class Rule:
 
 
 def sifted(providers: Sequence[ScriptedProvider], rule: Rule) -> World:
-    world = World(providers)
-    world.dispatcher.set_peer_policy(rule)
-    return world
+    return World(providers, rules=ChoiceRules(policy=rule))
 
 
 @virtual_time

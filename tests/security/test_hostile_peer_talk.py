@@ -293,5 +293,5 @@ async def test_a_bug_of_the_network_leaves_the_node_to_its_owner(
         node = Node(Settings(masa_dir=str(tmp_path)), http)
         with capture_logs() as lines:
             await node.run_network()
-        assert node.network_ready.is_set()
+        assert node.peer_service.ready.is_set()
     assert [line["event"] for line in lines] == ["a bug, no network from now on"]

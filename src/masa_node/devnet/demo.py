@@ -135,7 +135,7 @@ async def _peer(settings: Settings) -> AsyncGenerator[Node]:
         for spec in upstream_specs(settings):
             node.add_spec(spec)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(node.poller.run()), group.create_task(node.run_network())]
+            tasks = [group.create_task(node.poller.run()), group.create_task(node.peer_service.run())]
             try:
                 yield node
             finally:

@@ -7,7 +7,6 @@ import secrets
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -21,14 +20,17 @@ from masa_node.chat.errors import ConfigurationError
 from masa_node.chat.outcome import Outcome
 from masa_node.chat.request import Privacy, RaceMode, RaceRule
 from masa_node.network.transport.interfaces import Route
+from masa_node.node.no_stakes import NoStakes, StakeRules
+from masa_node.node.peer_parts import PeerParts
+from masa_node.node.peer_service import PeerService
 from masa_node.node.settings.config_file import upstreams_in_file
 from masa_node.node.settings.environment import NO_LLM, Settings, listed
 from masa_node.node.settings.peers import read_peer_settings
 from masa_node.node.settings.stake import read_stake_settings
 from masa_node.node.situation import ServerState, Situation
-from masa_node.node.views import STAKING_OFF, StakeView, no_network, stake_off
 from masa_node.routing.admission import Admission, PeerAdmission
 from masa_node.routing.byte_budget import OVERHEAD_BYTES, ByteBudget
+from masa_node.routing.candidates import ChoiceRules
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.provider import Provider
@@ -43,11 +45,6 @@ from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec, check_spec
 from masa_node.upstreams.upstream import Upstream
 from masa_node.version import __version__
 
-if TYPE_CHECKING:
-    from masa_node.node.peer_service import PeerService
-    from masa_node.node.stake_policy import StakePolicy
-
-
 READY_WITHIN_S = 3.0  # a start, and the first list, wait no longer for LLM servers and peers
 
 
@@ -55,8 +52,7 @@ class Node:
     """All parts of one node, wired. `run.py` runs it.
 
     `instance` is this process' own random name, by which an LLM URL that leads back here is noticed; `url` is
-    where it serves HTTP, "" if it does not; `peer_service` is None until `run_network` began. Raises
-    `ConfigurationError`.
+    where it serves HTTP, "" if it does not. Raises `ConfigurationError`.
     """
 
     def __init__(self, settings: Settings, http: HttpClient, url: str = "") -> None:
@@ -68,20 +64,21 @@ class Node:
         self.catalog = Catalog()
         self.poller = ModelPoller(self.catalog, settings.llm_refresh)
         self.admission = Admission(settings.max_concurrent, settings.max_queue)
-        self.dispatcher = Dispatcher(self.catalog, self.admission, self.poller.refresh, self.observe)
-        self.dispatcher.wait_for(self._arriving)
-        self.dispatcher.explain_by(lambda: self.situation().remedy)
-        self.peer_settings = read_peer_settings(settings)
         self.embedded: list[EmbeddedLlm] = []
-        self.peer_admission = PeerAdmission(self.admission, settings.max_peer_jobs, settings.max_peer_queue)
-        self.stake_policy: StakePolicy | None = self._make_stake_policy()
-        self.peer_service: PeerService | None = None
-        self.network_ready = asyncio.Event()
+        self.stakes = make_stake_policy(settings, http)
+        self.peer_admission = PeerAdmission(
+            self.admission, settings.max_peer_jobs, settings.max_peer_queue, self.stakes.rank
+        )
+        self.peer_service = PeerService(self._peer_parts())
+        rules = ChoiceRules(self.stakes, self.peer_service.arriving, lambda: self.situation().remedy)
+        self.dispatcher = Dispatcher(self.catalog, self.admission, self.poller.refresh, self.observe, rules=rules)
         self.found_first = asyncio.Event()  # were LLM servers on this machine looked for once, if they are at all?
         self.found_first.set()
         self.metrics.watch_load(lambda: self.admission.running, lambda: self.admission.waiting)
         for route in Route:
             self.metrics.watch_peers(route, partial(self._count_linked, route))
+        for answer in self.stakes.answers:
+            self.metrics.watch_stakes(answer, partial(self.stakes.linked_with, answer))
         self.app = self._app()
 
     def add(self, provider: Listable) -> None:
@@ -134,9 +131,8 @@ class Node:
         """What a request could reach at most: its header may only tighten what the settings allow."""
         privacy = Privacy(self.settings.privacy)
         peers = [peer for peer in peers if privacy is Privacy.ANY or (privacy is Privacy.TRUSTED and peer.is_trusted)]
-        if not peers or self.stake_policy is None or not self.stake_policy.selects:
-            return frozenset(peer.name for peer in peers)
-        return frozenset(peer.name for group in self.stake_policy.select(peers).groups for peer in group)
+        groups = self.stakes.select(peers).groups if peers else ()
+        return frozenset(peer.name for group in groups for peer in group)
 
     async def first_look(self) -> None:
         """Wait until every LLM server was asked once what it serves; not longer than a start may take."""
@@ -151,45 +147,20 @@ class Node:
         found = await asyncio.gather(*(provider.running() for provider in ollamas))
         return [entry for entries in found for entry in entries]
 
-    async def run_network(self) -> None:
-        """The peers' side, until cancelled; ends early when there is to be none."""
-        if self.settings.network == "off":
-            self.network_ready.set()
-            return
-        from masa_node.node.peer_service import PeerService  # noqa: PLC0415 - 0.1 s that the first request need not wait
-
-        self.peer_service = PeerService(self)
-        await self.peer_service.run()
-
-    def _make_stake_policy(self) -> "StakePolicy | None":
-        settings = read_stake_settings(self.settings)
-        if settings.is_off or settings.profile is None:
-            return None
-        from masa_node.node.stake_policy import StakePolicy  # noqa: PLC0415 - nobody else needs the chain's code
-        from masa_node.staking.gate.values import StakeAnswer  # noqa: PLC0415
-
-        staking = StakePolicy.over_http(settings, settings.profile, self.http)
-        if staking.selects:
-            self.dispatcher.set_peer_policy(staking)
-        self.peer_admission.rank = staking.rank
-        for answer in StakeAnswer:
-            self.metrics.watch_stakes(answer.value, partial(staking.linked_with, answer))
-        return staking
-
     @property
     def node_id(self) -> str:
         """This node's id on the network; "" while it is on none."""
-        return self.peer_service.node_id if self.peer_service is not None else ""
+        return self.peer_service.state.node_id
 
     @property
     def bootnode(self) -> str:
         """This node as others write it into BOOTNODES; "" while it is on no network."""
-        return self.peer_service.bootnode() if self.peer_service is not None else ""
+        return self.peer_service.state.bootnode
 
     @property
     def staking_line(self) -> str:
         """In one line, what is made of stakes here."""
-        return self.stake_policy.summary if self.stake_policy is not None else STAKING_OFF
+        return self.stakes.summary
 
     def _readiness(self) -> Readiness:
         now = self.situation()
@@ -199,26 +170,30 @@ class Node:
             listed.append({**told, **({"note": server.note} if server.note else {})})
         return Readiness(now.is_ready, listed, now.why_not or None)
 
-    def _arriving(self) -> list[str]:
-        """Peers that are not linked yet, because this node has just started."""
-        if self.network_ready.is_set():
-            return self.peer_service.arriving() if self.peer_service is not None else []
-        return [] if self.settings.network == "off" or self.peer_service is None else ["all of them"]
+    def _peer_parts(self) -> PeerParts:
+        return PeerParts(
+            settings=self.settings,
+            peer_settings=read_peer_settings(self.settings),
+            catalog=self.catalog,
+            admission=self.peer_admission,
+            stakes=self.stakes,
+            observe=self.observe,
+            refused=self.metrics.peer_refused,
+            instance=self.instance,
+            url=self.url,
+        )
 
     def _count_linked(self, route: Route) -> float:
-        return float(self.peer_service.count_linked(route)) if self.peer_service is not None else 0.0
+        return float(self.peer_service.state.count_linked(route))
 
     def _peers_view(self) -> object:
-        if self.peer_service is None:
-            return no_network("NETWORK=off" if self.settings.network == "off" else "it is starting", self.staking_line)
-        return self.peer_service.peers_view()
+        return self.peer_service.state.peers_view(self.staking_line, self.stakes.row)
 
     def _node_view(self) -> object:
-        own: dict[str, object] = self.peer_service.own_view() if self.peer_service is not None else {"node_id": None}
         return {
             "version": __version__,
             "name": self.settings.node_name,
-            **own,
+            **self.peer_service.state.own_view(),
             "running": self.admission.running,
             "waiting": self.admission.waiting,
             "peers_running": self.peer_admission.running,
@@ -228,9 +203,6 @@ class Node:
             "privacy": self.settings.privacy,
             "staking": self.staking_line,
         }
-
-    def _stake_view(self) -> StakeView:
-        return self.stake_policy.view() if self.stake_policy is not None else stake_off()
 
     def observe(self, outcome: Outcome) -> None:
         """Tell telemetry how a request ended."""
@@ -258,11 +230,21 @@ class Node:
             self.metrics.render,
             self._node_view,
             self._peers_view,
-            self._stake_view,
+            self.stakes.view,
         )
         show = ShowEndpoint(self.catalog, self.askable, chat, settings.max_body)
         bodies = ByteBudget(max(settings.max_bodies_total, settings.max_body + OVERHEAD_BYTES))
         return App(Guard(guard_rules(settings)), chat, show, view, bodies)
+
+
+def make_stake_policy(settings: Settings, http: HttpClient) -> StakeRules:
+    """What the settings say about stakes. The chain's code is imported only where they are looked at."""
+    wanted = read_stake_settings(settings)
+    if wanted.is_off or wanted.profile is None:
+        return NoStakes()
+    from masa_node.node.stake_policy import StakePolicy  # noqa: PLC0415 - nobody else needs the chain's code
+
+    return StakePolicy.over_http(wanted, wanted.profile, http)
 
 
 def make_embedded(spec: UpstreamSpec, settings: Settings, http: HttpClient) -> EmbeddedLlm:

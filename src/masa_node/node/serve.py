@@ -80,7 +80,7 @@ def _start_helpers(node: Node, specs: Sequence[UpstreamSpec], group: asyncio.Tas
         node.found_first.clear()
         helpers.append(group.create_task(_keep_finding(node)))
     helpers += [group.create_task(llm.run()) for llm in node.embedded]
-    helpers.append(group.create_task(node.run_network()))
+    helpers.append(group.create_task(node.peer_service.run()))
     return helpers
 
 
@@ -90,7 +90,7 @@ async def until_ready(node: Node) -> None:
         async with asyncio.timeout(LOADED_WITHIN_S if node.embedded else READY_WITHIN_S):
             await node.found_first.wait()
             await node.poller.all_polled()
-            await node.network_ready.wait()
+            await node.peer_service.ready.wait()
 
 
 def places_to_look(settings: Settings) -> dict[str, str]:

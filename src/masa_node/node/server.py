@@ -10,12 +10,12 @@ from typing import cast
 import uvicorn
 from uvicorn._types import ASGIApplication
 
-from masa_node import __version__
 from masa_node.api.app import App
 from masa_node.api.http1.protocol import BoundedHttpProtocol
 from masa_node.api.http1.raw_responses import NOSNIFF
 from masa_node.chat.errors import ConfigurationError
 from masa_node.node.settings.environment import Settings
+from masa_node.version import __version__
 
 KEEP_ALIVE_S = 75  # nginx's; shorter than that of common load balancers' upstream pools would cost them errors
 BACKLOG = 2048

@@ -54,6 +54,8 @@ class StakePolicy:
     A `PeerPolicy` for this node's own requests; `vet` and `rank` are for those of peers.
     """
 
+    answers = tuple(answer.value for answer in StakeAnswer)
+
     def __init__(self, settings: StakeSettings, profile: Profile, gate: Gate) -> None:
         self._settings = settings
         self._profile = profile
@@ -135,6 +137,8 @@ class StakePolicy:
 
     def select(self, peers: Sequence[Provider]) -> Selection:
         """See `PeerPolicy`. What it lets through is not weighed again for SELECTED_FOR_S."""
+        if not self.selects:
+            return Selection((peers,))
         key, now_s = tuple(peers), asyncio.get_running_loop().time()
         if now_s >= self._selected_until_s or len(self._selections) >= MAX_SELECTIONS:
             self._selections.clear()
@@ -267,9 +271,9 @@ class StakePolicy:
             return self.of(peer)
         return self.gate.verdict_if_known(peer, delegation) or _LOOKED_UP_LATER
 
-    def linked_with(self, answer: StakeAnswer) -> float:
+    def linked_with(self, answer: str) -> float:
         """How many linked peers have this verdict."""
-        return float(self._counts()[answer.value])
+        return float(self._counts()[answer])
 
     def view(self) -> StakeView:
         """For `GET /api/v1/stake`."""

@@ -166,7 +166,7 @@ class PeerRow(msgspec.Struct, frozen=True):
     stake: StakeRow | None  # None: stakes are not checked
 
 
-StakeOf = Callable[[NodeId], StakeRow]
+StakeOf = Callable[[NodeId], StakeRow | None]
 
 
 class PeersView(msgspec.Struct, frozen=True):
@@ -187,8 +187,8 @@ def no_network(why: str, staking: str = STAKING_OFF) -> PeersView:
     return PeersView("", "off", why, (), None, staking, 0, [])
 
 
-def view_of(network: "Network", staking: str, stake_of: StakeOf | None) -> PeersView:
-    """The network as it is now. `staking` is one line about it; `stake_of` gives one peer's, if stakes are checked."""
+def view_of(network: "Network", staking: str, stake_of: StakeOf) -> PeersView:
+    """The network as it is now. `staking` is one line about it; `stake_of` gives one peer's."""
     own = network.address()
     records = sorted(network.book.all(), key=lambda record: _rank(network, record))
     rows = [_row(network, record, stake_of) for record in records[:MAX_SHOWN]]
@@ -199,7 +199,7 @@ def _rank(network: "Network", record: "PeerRecord") -> tuple[bool, int]:
     return record.node_id not in network.links.sessions, -record.last_seen_at_unix_s
 
 
-def _row(network: "Network", record: "PeerRecord", stake_of: StakeOf | None) -> PeerRow:
+def _row(network: "Network", record: "PeerRecord", stake_of: StakeOf) -> PeerRow:
     peer = record.node_id
     session = network.links.sessions.get(peer)
     path = session.link.path() if session is not None else None
@@ -223,5 +223,5 @@ def _row(network: "Network", record: "PeerRecord", stake_of: StakeOf | None) -> 
         failures=network.book.failures(peer),
         error="" if session is not None else network.why_not(peer),
         last_seen_at_unix_s=int(time.time()) if session is not None else record.last_linked_at_unix_s or None,
-        stake=stake_of(peer) if stake_of is not None else None,
+        stake=stake_of(peer),
     )

@@ -88,18 +88,24 @@ class _Turn:
     slot: asyncio.Future[bool] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
+def _all_equal(peer: str) -> int:
+    del peer
+    return 0
+
+
 class PeerAdmission:
     """Slots for peers' requests: at most `max_running` of those of `main`, given when nobody waits there.
 
     At most `max_waiting` peers wait. No peer keeps the others out, however long his answers take: one alone gets all
     slots but the last, a free slot goes to the peer who has fewest, and in a full queue who waits most makes room.
-    `rank`, where there is one, goes before all that: peers of a lower number are let in first, and in a full queue
-    those of the highest make room. `main` has one `freed`, which this takes.
+    `rank` goes before all that: peers of a lower number are let in first, and in a full queue those of the highest
+    make room. `main` has one `freed`, which this takes.
     """
 
-    rank: Callable[[str], int] | None = None
-
-    def __init__(self, main: Admission, max_running: int, max_waiting: int) -> None:
+    def __init__(
+        self, main: Admission, max_running: int, max_waiting: int, rank: Callable[[str], int] = _all_equal
+    ) -> None:
+        self._rank = rank
         self._main = main
         self._max_running = max_running
         self._max_of_one = max(1, max_running - 1)
@@ -157,9 +163,6 @@ class PeerAdmission:
         """Of the best peers those who have the fewest slots, of them who has waited longest."""
         able = (turn for turn in self._waiting if not turn.slot.done() and self._may_have_more(turn.peer))
         return min(able, key=lambda turn: (self._rank(turn.peer), self._slots[turn.peer]), default=None)
-
-    def _rank(self, peer: str) -> int:
-        return self.rank(peer) if self.rank is not None else 0
 
     def _make_room(self, peer: str) -> None:
         """Raises `Overloaded` when the queue is full, unless a lesser peer is in it, or another has far more there."""

@@ -18,7 +18,7 @@ from masa_node.chat.request import CONVERSATION_ENDPOINTS, ENDPOINT_PATHS, Endpo
 from masa_node.dialects.translation.formats import targets_for
 from masa_node.routing.catalog import NOBODY, Catalog, Found
 from masa_node.routing.health import HealthBook
-from masa_node.routing.peer_policy import PeerPolicy
+from masa_node.routing.peer_policy import ANY_PEER, PeerPolicy
 from masa_node.routing.provider import Provider
 from masa_node.routing.translating import (
     Estimating,
@@ -45,18 +45,30 @@ class Chosen(msgspec.Struct, frozen=True, gc=False):
     last: Sequence[Provider] = ()
 
 
-class Candidates:
-    """Chooses from the catalog. `refresh` looks for models that appeared since own servers were last listed.
+def _nobody() -> Sequence[str]:
+    return ()
 
-    `policy`, where there is one, says which peers may be asked; `arriving` who of the known peers is not linked yet, in
-    words, while the node has just started; `why_nothing` why no model at all can be asked, and what to do.
+
+class ChoiceRules(msgspec.Struct, frozen=True):
+    """What the rest of the node says about the choice; by default nothing.
+
+    `policy` says which peers may be asked. `arriving` says who of the known peers is not linked yet, in words, while
+    the node has just started. `why_nothing` says why no model at all can be asked, and what to do.
     """
 
-    policy: PeerPolicy | None = None
-    why_nothing: Callable[[], str] | None = None
-    arriving: Arriving | None = None
+    policy: PeerPolicy = ANY_PEER
+    arriving: Arriving = _nobody
+    why_nothing: Callable[[], str] = str
 
-    def __init__(self, catalog: Catalog, refresh: Refresh, health: HealthBook) -> None:
+
+NO_RULES = ChoiceRules()
+
+
+class Candidates:
+    """Chooses from the catalog. `refresh` looks for models that appeared since own servers were last listed."""
+
+    def __init__(self, catalog: Catalog, refresh: Refresh, health: HealthBook, rules: ChoiceRules = NO_RULES) -> None:
+        self._rules = rules
         self._catalog = catalog
         self._refresh = refresh
         self._health = health
@@ -112,12 +124,11 @@ class Candidates:
 
     async def _selected(self, peers: Sequence[Provider], *, is_needed: bool) -> tuple[Sequence[Provider], ...]:
         """Groups of those that may be asked. Raises the rule's refusal when there is nobody else (`is_needed`)."""
-        if self.policy is None:
-            return (peers,)
-        selection = self.policy.select(peers)
+        policy = self._rules.policy
+        selection = policy.select(peers)
         if is_needed and selection.refusal is not None:
-            await self.policy.refresh(peers)
-            selection = self.policy.select(peers)
+            await policy.refresh(peers)
+            selection = policy.select(peers)
             if selection.refusal is not None:
                 raise selection.refusal
         return selection.groups
@@ -148,7 +159,7 @@ class Candidates:
                 f"({request.endpoint}). "
                 f"A chat with it goes through: {paths}."
             )
-        arriving = list(self.arriving()) if self.arriving is not None and request.privacy is not Privacy.LOCAL else []
+        arriving = list(self._rules.arriving()) if request.privacy is not Privacy.LOCAL else []
         if arriving:
             return ProviderAway(
                 f"No LLM known here serves the model {request.model!r}, but this node has just started, and peers "
@@ -160,10 +171,9 @@ class Candidates:
     def _unknown(self, request: Request) -> UnknownModel:
         nearest = self._catalog.nearest(request.model)
         if not nearest:
-            why = self.why_nothing() if self.why_nothing is not None else ""
             return UnknownModel(
                 f"No model {request.model!r}, nor any other, is served here or by a peer. "
-                f"{why or 'Is an LLM server running?'}"
+                f"{self._rules.why_nothing() or 'Is an LLM server running?'}"
             )
         return UnknownModel(
             f"No LLM known here serves the model {request.model!r}, of this node or of a peer. "

@@ -10,11 +10,10 @@ from masa_node.chat.outcome import CALLER_GONE, MAX_TRAIL, STATUS_CALLER_GONE, A
 from masa_node.chat.request import Request
 from masa_node.chat.statuses import status_of
 from masa_node.routing.admission import SlotPool
-from masa_node.routing.candidates import Arriving, Candidates, Refresh, is_away
+from masa_node.routing.candidates import NO_RULES, Candidates, ChoiceRules, Refresh, is_away
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.health import Health, HealthBook
 from masa_node.routing.idle import LONGEST_WITHOUT_COUNTED, IdleTimer
-from masa_node.routing.peer_policy import PeerPolicy
 from masa_node.routing.provider import Provider, Sign, no_sign
 from masa_node.routing.racing.attempts import Attempts
 from masa_node.routing.racing.error_rank import best_error
@@ -298,7 +297,7 @@ class Dispatcher:
     """Answers asks. `refresh` looks for models that appeared since the last listing; `observe` gets each outcome.
 
     A node has one for its owner's requests and one for its peers', over a catalog of own servers only; they share
-    `health`.
+    `health`. `rules` is what the rest of the node says about who is asked.
     """
 
     def __init__(
@@ -308,24 +307,13 @@ class Dispatcher:
         refresh: Refresh,
         observe: Observe,
         health: HealthBook | None = None,
+        rules: ChoiceRules = NO_RULES,
     ) -> None:
         self.catalog = catalog
         self.admission = admission
         self.observe = observe
         self.stats = ProviderStats(health if health is not None else HealthBook())
-        self._candidates = Candidates(catalog, refresh, self.stats.health)
-
-    def set_peer_policy(self, policy: PeerPolicy) -> None:
-        """Ask only the peers that this rule lets through, from the next request on."""
-        self._candidates.policy = policy
-
-    def explain_by(self, why_nothing: Callable[[], str]) -> None:
-        """What callers read when no model at all can be asked: why, and what to do."""
-        self._candidates.why_nothing = why_nothing
-
-    def wait_for(self, arriving: Arriving) -> None:
-        """Who of the known peers is not linked yet, while the node has just started: it may serve what nobody lists."""
-        self._candidates.arriving = arriving
+        self._candidates = Candidates(catalog, refresh, self.stats.health, rules)
 
     @property
     def watch(self) -> Watch | None:

@@ -31,3 +31,17 @@ class PeerPolicy(Protocol):
     async def refresh(self, peers: Sequence[Provider]) -> None:
         """Wait until what is being found out about them is known, bounded. Raises nothing."""
         ...
+
+
+class AnyPeer:
+    """No rule: every peer may be asked."""
+
+    def select(self, peers: Sequence[Provider]) -> Selection:
+        """See `PeerPolicy`."""
+        return Selection((peers,))
+
+    async def refresh(self, peers: Sequence[Provider]) -> None:
+        """See `PeerPolicy`."""
+
+
+ANY_PEER = AnyPeer()

@@ -11,7 +11,7 @@ from masa_node.chat.offer import ModelOffer
 from masa_node.chat.outcome import Outcome
 from masa_node.chat.request import Endpoint, Request, RequestId
 from masa_node.network.requests.remote_peer import RemotePeer
-from masa_node.network.requests.server import PeerServer, ServingLimits
+from masa_node.network.requests.server import NO_HOOKS, PeerServer, ServingHooks, ServingLimits
 from masa_node.network.requests.sharing import SharedCatalog, SharePolicy
 from masa_node.network.transport.interfaces import Link, NodeId
 from masa_node.network.transport.memory import MemoryNetwork, fixed
@@ -67,6 +67,7 @@ class Node:
     max_waiting: int = 10
     models: tuple[str, ...] = (MODEL,)
     policy: SharePolicy = field(default_factory=lambda: SharePolicy(local=True))
+    hooks: ServingHooks = NO_HOOKS
     outcomes: list[Outcome] = field(default_factory=list)
     server: PeerServer = field(init=False)
     admission: Admission = field(init=False)
@@ -80,7 +81,7 @@ class Node:
         shared.follow(catalog)
         self.admission = Admission(self.max_running, self.max_waiting)
         self.dispatcher = Dispatcher(shared.catalog, self.admission, _nothing, self.outcomes.append)
-        self.server = PeerServer(self.dispatcher, shared, self.limits, "here")
+        self.server = PeerServer(self.dispatcher, shared, self.limits, "here", self.hooks)
 
     async def serve(self, peer: NodeId, stream: SaidStream) -> None:
         await self.server.serve(peer, stream)

@@ -29,7 +29,7 @@ from masa_node.chat.request import DialectName, Endpoint, Privacy, RequestId
 from masa_node.network.links.frames import FrameKind, frame, header_frame
 from masa_node.network.requests.errors import failure_of
 from masa_node.network.requests.frames import RequestHeader, headers_to_peer
-from masa_node.network.requests.server import LINGER_S, ServingLimits
+from masa_node.network.requests.server import LINGER_S, ServingHooks, ServingLimits
 from masa_node.network.requests.sharing import SharePolicy
 from masa_node.network.transport.interfaces import NodeId
 from tests.network.requests.request_world import LIMITS, MODEL, Node, ask, take, world
@@ -136,15 +136,13 @@ async def test_a_request_arrives_as_it_was_sent_and_may_not_travel_on() -> None:
 @virtual_time
 async def test_whom_the_rule_refuses_is_told_why_before_his_body_is_read() -> None:
     llm = provider(WHOLE)
-    node = Node((llm,))
     vetted: list[NodeId] = []
 
     async def vet(peer: NodeId) -> None:
         vetted.append(peer)
         raise StakeDemanded("it serves staked nodes only.")
 
-    node.server.vet = vet
-    node.server.refused = (refused := list[str]()).append
+    node = Node((llm,), hooks=ServingHooks(vet, (refused := list[str]()).append))
     with capture_logs() as lines:
         async with world(node.serve) as here:
             got = await take(here.peer, ask(b'{"model":"tiny","stream":true,"x":"' + b"x" * 900_000 + b'"}'))
@@ -161,13 +159,12 @@ async def test_whom_the_rule_refuses_is_told_why_before_his_body_is_read() -> No
 
 @virtual_time
 async def test_a_requester_that_leaves_while_it_is_vetted_leaves_nothing() -> None:
-    node = Node((provider(WHOLE),))
     forever = asyncio.Event()
 
     async def vet(peer: NodeId) -> None:
         await forever.wait()
 
-    node.server.vet = vet
+    node = Node((provider(WHOLE),), hooks=ServingHooks(vet))
     async with world(node.serve) as here:
         asking = asyncio.create_task(take(here.peer, ask()))
         await asyncio.sleep(1)

@@ -58,18 +58,43 @@ class ServingLimits(msgspec.Struct, frozen=True):
     begin_timeout_s: float = 0.0
 
 
+async def _serve_any(peer: NodeId) -> None:
+    del peer
+
+
+def _count_none(code: str) -> None:
+    del code
+
+
+class ServingHooks(msgspec.Struct, frozen=True):
+    """What the rest of the node says, and is told, about serving peers; by default nothing.
+
+    `vet` says whether this peer is served at all: it raises `PeerRefused` if not. `refused` is told the code of each
+    refusal of a request that came to no LLM.
+    """
+
+    vet: Callable[[NodeId], Awaitable[None]] = _serve_any
+    refused: Callable[[str], None] = _count_none
+
+
+NO_HOOKS = ServingHooks()
+
+
 class PeerServer:
     """`serve` each stream that a peer opens for a request. `dispatcher` answers from `shared.catalog`.
 
-    `instance` is this process' own random name, by which an LLM URL that leads back here is noticed. `vet`, where
-    there is one, says whether this peer is served at all: it raises `PeerRefused` if not. `refused` is told the code
-    of each refusal of a request that came to no LLM.
+    `instance` is this process' own random name, by which an LLM URL that leads back here is noticed.
     """
 
-    vet: Callable[[NodeId], Awaitable[None]] | None = None
-    refused: Callable[[str], None] | None = None
-
-    def __init__(self, dispatcher: Dispatcher, shared: SharedCatalog, limits: ServingLimits, instance: str) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        shared: SharedCatalog,
+        limits: ServingLimits,
+        instance: str,
+        hooks: ServingHooks = NO_HOOKS,
+    ) -> None:
+        self._hooks = hooks
         self._dispatcher = dispatcher
         self._shared = shared
         self._limits = limits
@@ -89,8 +114,7 @@ class PeerServer:
             finally:
                 quota.release()
         except (PeerBusy, PeerRefused, CallerError) as refusal:
-            if self.refused is not None:
-                self.refused(refusal.code)
+            self._hooks.refused(refusal.code)
             if quota.may_log("peer not served", now_s):
                 log.info("peer not served", peer=short_id(peer), error=refusal.code, why=refusal.message)
             await _refuse(quota, stream, refusal)
@@ -112,8 +136,7 @@ class PeerServer:
                 async with asyncio.timeout(REQUEST_WITHIN_S):
                     header, endpoint = await incoming.header()
                     self._check(header, endpoint)
-                    if self.vet is not None:
-                        await self.vet(peer)
+                    await self._hooks.vet(peer)
                     body = await incoming.body(header.body_bytes)
             except TimeoutError:
                 raise BodyTooSlow(f"the request did not arrive within {REQUEST_WITHIN_S:g} s.") from None

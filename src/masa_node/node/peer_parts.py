@@ -1,0 +1,28 @@
+"""What the peers' side of a node is made of."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from masa_node.chat.outcome import Outcome
+from masa_node.node.no_stakes import StakeRules
+from masa_node.node.settings.environment import Settings
+from masa_node.node.settings.peers import PeerSettings
+from masa_node.routing.admission import PeerAdmission
+from masa_node.routing.catalog import Catalog
+
+
+@dataclass(frozen=True, slots=True)
+class PeerParts:
+    """`observe` gets the outcome of each request of a peer, `refused` the code of each that came to no LLM. `instance`
+    is this process' own random name, and `url` is where the node serves HTTP, which is noted in MASA_DIR.
+    """
+
+    settings: Settings
+    peer_settings: PeerSettings
+    catalog: Catalog
+    admission: PeerAdmission
+    stakes: StakeRules
+    observe: Callable[[Outcome], None]
+    refused: Callable[[str], None]
+    instance: str
+    url: str

@@ -1,0 +1,88 @@
+"""The states of the peers' side of a node - starting, off, up - and what each answers."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from masa_node.network.links.invites import write_bootnode
+from masa_node.network.transport.interfaces import NodeId, Route
+from masa_node.node.views import PeersView, StakeOf, no_network, view_of
+
+if TYPE_CHECKING:
+    from masa_node.network.network import Network
+    from masa_node.network.transport.interfaces import Transport
+
+
+@dataclass(frozen=True, slots=True)
+class Off:
+    """There is no network, for now or for good; `why` says why."""
+
+    why: str
+    node_id = ""
+    bootnode = ""
+
+    def arriving(self) -> list[str]:
+        """Nobody."""
+        return []
+
+    def count_linked(self, route: Route) -> int:
+        """Nobody is."""
+        del route
+        return 0
+
+    def peers_view(self, staking: str, stake_of: StakeOf) -> PeersView:
+        """Why there are none."""
+        del stake_of
+        return no_network(self.why, staking)
+
+    def own_view(self) -> dict[str, object]:
+        """No id and no address."""
+        return {"node_id": None, "addresses": [], "relay_url": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Starting(Off):
+    """There may be a network in a moment."""
+
+    why: str = "it is starting"
+
+    def arriving(self) -> list[str]:
+        """Who is known is not known yet, either."""
+        return ["all of them"]
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """This node is on its network."""
+
+    network: "Network"
+    transport: "Transport"
+
+    @property
+    def node_id(self) -> NodeId:
+        """This node's id."""
+        return self.network.node_id
+
+    @property
+    def bootnode(self) -> str:
+        """This node as others write it into BOOTNODES."""
+        return write_bootnode(self.transport.address())
+
+    def arriving(self) -> list[str]:
+        """See `Network`."""
+        return self.network.arriving()
+
+    def count_linked(self, route: Route) -> int:
+        """How many peers are linked by this route now."""
+        return sum(session.link.path().route is route for session in self.network.links.sessions.values())
+
+    def peers_view(self, staking: str, stake_of: StakeOf) -> PeersView:
+        """What is told of the peers."""
+        return view_of(self.network, staking, stake_of)
+
+    def own_view(self) -> dict[str, object]:
+        """What is told of this node."""
+        own = self.transport.address()
+        return {"node_id": own.node_id, "addresses": own.direct, "relay_url": own.relay_url}
+
+
+PeerState = Off | Starting | Up
