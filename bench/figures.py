@@ -98,14 +98,14 @@ ROWS = {row.key: row for row in _rows()}
 
 @dataclass(frozen=True, slots=True)
 class RaceCell:
-    """What one rule gave in the simulation: seconds to the first piece, and asks for each request."""
+    """What one rule gave in the simulation: seconds to the first piece, and how many providers each request went to."""
 
     peers: int
     stalled: int
     rule: str
     p50_s: float
     p99_s: float
-    asks: float
+    requests: float
     extra: float  # hedges for each request
     failed: int
 

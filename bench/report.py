@@ -38,7 +38,7 @@ def _races(cells: list[RaceCell]) -> str:
     for cell in cells:
         stalled = f", {cell.stalled} stalled" if cell.stalled else ""
         label = f"{cell.peers} peers{stalled}, {cell.rule}"
-        numbers = f"{cell.p50_s:>13.3f}{cell.p99_s:>13.3f}{cell.asks:>15.3f}"
+        numbers = f"{cell.p50_s:>13.3f}{cell.p99_s:>13.3f}{cell.requests:>15.3f}"
         lines.append(f"{label:{LABEL_WIDTH}}{numbers}{_no_answer(cell)}{_hedge_verdict(cell, cells)}")
     return "\n".join(lines)
 

@@ -82,7 +82,7 @@ def codes_on_the_wire() -> list[str]:
 def close_reasons_in_code() -> set[str]:
     """Every constant text with which the network's code closes a link."""
     found: set[str] = set()
-    for path in (SOURCES / "network").glob("*.py"):
+    for path in (SOURCES / "network").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "close":
                 found |= {

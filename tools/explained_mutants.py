@@ -6,16 +6,16 @@ By module, then by the place and the change as `make mutants` names them. Each e
 _SHOWN_NOWHERE = "members are compared, their words are shown nowhere"
 
 EXPLAINED: dict[str, dict[tuple[str, str], str]] = {
-    "masa_node.network.links.membership": {
-        ("code", "to 'link_refusedlink_refused': 'link_refused'"): "membership decides by `refusal`, not by it",
-    },
     "masa_node.network.links.vouchers": {
         ("Voucher", "to False: True"): "not frozen: nothing writes to one, the type checker sees to that",
     },
     "masa_node.api.guard": {
         ("ADMITTED", "to 'masa_node.admittedmasa_node.admitted': 'masa_node.admitted'"): "all take the key from here",
         ("GuardRules", "to False: True"): "not frozen: nothing writes to them, the type checker sees to that",
-        ("check_place", "always: if hosts[0] not in self._good_hosts:"): "what was found good is found good again",
+        (
+            "check_host_and_origin",
+            "always: if hosts[0] not in self._good_hosts:",
+        ): "what was good is good again",
         ("_check_host", "to 1: 0"): "a Host without a port: it is only looked at whether the port is too large",
         ("_is_usable_address", "to '[][]': '[]'"): "the same set of characters",
     },

@@ -1,6 +1,6 @@
 """What goes wrong is told in the format of the endpoint that was asked, and says what to do.
 
-Covers: `responses`, `statuses`, `paths`.
+Covers: `responses`, `paths`.
 """
 
 import json

@@ -169,7 +169,7 @@ def test_two_owners_are_staked_on_the_chain_and_one_is_not(devnet: Devnet, web3:
     staking = contract(web3, "staking", devnet.contract).functions
     assert [staking.stakes(node.owner).call() for node in devnet.nodes] == [1000 * MASA, 1000 * MASA, 0]
     assert [node.is_staked for node in devnet.nodes] == [True, True, False]
-    assert staking.membership(devnet.nodes[0].owner).call()[:3] == [1000 * MASA, 1000 * MASA, 0]
+    assert staking.standing(devnet.nodes[0].owner).call()[:3] == [1000 * MASA, 1000 * MASA, 0]
 
 
 def test_each_owner_has_tokens_and_coins_to_try_with(devnet: Devnet, web3: Web3) -> None:

@@ -1,4 +1,7 @@
-"""docs/protocol.md is enough: a reader that was written from it alone reads every vector."""
+"""docs/protocol.md is enough: a reader that was written from it alone reads every vector.
+
+Covers: `links.frames`.
+"""
 
 import ast
 import base64

@@ -1,4 +1,7 @@
-"""A node from its start to its end: signals, running answers, and a part that fails."""
+"""A node from its start to its end: signals, running answers, and a part that fails.
+
+Covers: `signals`.
+"""
 
 import asyncio
 import os

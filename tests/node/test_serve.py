@@ -1,4 +1,7 @@
-"""A node inside a program: `serve` starts it, and nothing of it is left when the block has ended."""
+"""A node inside a program: `serve` starts it, and nothing of it is left when the block has ended.
+
+Covers: `peer_service`, `peer_parts`.
+"""
 
 import asyncio
 import gc

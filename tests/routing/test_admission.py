@@ -87,8 +87,8 @@ async def test_who_goes_away_while_waiting_holds_no_slot() -> None:
 @pytest.mark.parametrize(
     "order",
     [
-        lambda admission, task: (admission.leave(), task.cancel()),
-        lambda admission, task: (task.cancel(), admission.leave()),
+        lambda admission, task: (admission.release(), task.cancel()),
+        lambda admission, task: (task.cancel(), admission.release()),
     ],
     ids=["given, then gone", "gone, then given"],
 )

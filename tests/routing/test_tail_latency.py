@@ -32,7 +32,7 @@ def test_hedges_cut_the_tail_for_few_more_requests(healthy: RaceCell) -> None:
     single = raced("single")
     assert healthy.p99_s < 0.8 * single.p99_s
     assert healthy.extra <= 0.10
-    assert single.asks == 1
+    assert single.requests == 1
 
 
 def test_being_passed_over_now_and_then_does_not_drive_all_requests_to_a_few(healthy: RaceCell) -> None:
@@ -48,5 +48,5 @@ def test_one_stalled_peer_in_ten_hardly_shows(healthy: RaceCell) -> None:
 
 def test_asking_all_is_the_fastest_and_asks_each() -> None:
     together = raced("all", stalled=1)
-    assert together.asks == 10
+    assert together.requests == 10
     assert together.p99_s < 0.3

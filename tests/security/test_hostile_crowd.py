@@ -34,8 +34,8 @@ def crowd(port: int, size: int, begun: bytes = b"") -> Iterator[list[socket.sock
 def besieged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingNode]:
     """A node that waits three seconds for heads and bodies."""
     api = "masa_node.api"
-    constants = {f"{api}.protocol.HEAD_TIMEOUT_S": 3.0, f"{api}.body.BODY_TIMEOUT_S": 3.0}
-    constants |= {f"{api}.protocol.LINGER_S": 0.5, f"{api}.protocol.DROP_TIMEOUT_S": 0.5}
+    constants = {f"{api}.http1.protocol.HEAD_TIMEOUT_S": 3.0, f"{api}.request_body.BODY_TIMEOUT_S": 3.0}
+    constants |= {f"{api}.http1.protocol.LINGER_S": 0.5, f"{api}.http1.protocol.DROP_TIMEOUT_S": 0.5}
     with ServingNode(tmp_path_factory.mktemp("besieged"), {}, constants) as running:
         yield running
 

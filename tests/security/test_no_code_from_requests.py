@@ -30,7 +30,7 @@ FORBIDDEN_MODULES = {
 
 ALLOWED = {
     "network/transport/iroh/patches/byte_copy.py": {"ctypes"},  # copies bytes into a buffer of the transport's library
-    "staking/contract/__init__.py": {"importlib"},  # reads two files of the package (`importlib.resources`)
+    "staking/contract/artifacts.py": {"importlib"},  # reads two files of the package (`importlib.resources`)
     "node/libraries.py": {"importlib"},  # reads versions (`importlib.metadata`)
     # The owner's own LLM (`up --llm`): what is fetched is pinned by hash, what is started is this package.
     "upstreams/embedded/fetch.py": {"importlib", "subprocess"},

@@ -18,7 +18,7 @@ def test_every_error_of_the_program_is_there() -> None:
     elsewhere = {code for code, _ in error_codes.errors_elsewhere()}
     callers = {kind.code for kind in STATUS if kind is not errors.MasaError}
     assert callers | elsewhere <= DOCUMENTED
-    assert {"store_failed", "bad_invite", "chain_unknown", "no_listing", "not_done", "peer_lost"} <= elsewhere
+    assert {"store_failed", "bad_invite", "no_listing", "not_done"} <= elsewhere
 
 
 def test_every_code_in_the_sources_is_there() -> None:

@@ -1,6 +1,6 @@
 """Odd answers end over a hop as they do straight: the same bytes, or the same error in the LLM's own words.
 
-Covers: `requests.request_reader`, `requests.response_reader`, `requests.response_writer`.
+Covers: `request_reader`, `response_reader`, `response_writer`.
 """
 
 from typing import Any

@@ -1,4 +1,7 @@
-"""Room for later: an offer with a request and a receipt with END. Who does not know them ignores them."""
+"""Room for later: an offer with a request and a receipt with END. Who does not know them ignores them.
+
+Covers: `frames`.
+"""
 
 import msgspec
 import pytest

@@ -218,6 +218,7 @@ class _PeerSink:
 
     async def end(self, last: bytes) -> None:
         """See `Sink`."""
+        del last  # of a whole answer, which is here already
         self._signs.stop()
         if isinstance(self._answer, WholeAnswer):
             await self._out.whole(self._answer, self._request.idle_timeout_s)

@@ -1,6 +1,4 @@
-"""The transport over iroh (QUIC); only this file and `keys.py` know that. See `transport/interfaces.py` for what
-is promised.
-"""
+"""The transport over iroh (QUIC); only this file and `keys.py` know that. `interfaces.py` says what is promised."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -114,13 +112,12 @@ class IrohStream:
     async def finish(self) -> None:
         """See `interfaces.Stream`."""
         self._check()
-        if self._finished:
-            return
-        try:
-            await self._send.finish()
-        except FOREIGN as exc:
-            raise self._link.loss() or StreamReset("it gave the stream up.") from exc
-        self._finished = True
+        if not self._finished:
+            try:
+                await self._send.finish()
+            except FOREIGN as exc:
+                raise self._link.loss() or StreamReset("it gave the stream up.") from exc
+            self._finished = True
 
     def abort(self) -> None:
         """See `interfaces.Stream`. A read or write under way ends with `StreamReset`."""
