@@ -20,7 +20,9 @@ def test_no_credential_passes_anywhere() -> None:
     assert not any(passes_from_llm(name) for name in CREDENTIALS)
 
 
-@pytest.mark.parametrize("name", ["x-ratelimit-limit", "anthropic-ratelimit-x", "request-id", *sorted(WHEN_TO_ASK_AGAIN)])
+@pytest.mark.parametrize(
+    "name", ["x-ratelimit-limit", "anthropic-ratelimit-x", "request-id", *sorted(WHEN_TO_ASK_AGAIN)]
+)
 def test_what_an_llm_says_of_its_limits_reaches_the_caller(name: str) -> None:
     assert passes_from_llm(name)
 

@@ -8,7 +8,7 @@ from typing import assert_type
 
 from masa_node import Node, Settings, __version__, read_settings, serve
 
-assert_type(__version__, str)
+version: str = __version__
 
 assert_type(read_settings(), Settings)
 assert_type(read_settings({"PORT": "0"}, Path(".env")), Settings)
