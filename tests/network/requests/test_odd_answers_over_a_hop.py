@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from masa_node.chat.answer import Answer, StreamedAnswer
-from masa_node.chat.errors import BrokenAnswer, ErrorAnswer, ProviderError
+from masa_node.chat.errors import BrokenAnswer, EndpointMissing, ErrorAnswer, ProviderError
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, Endpoint, Request
 from masa_node.dialects.registry import DIALECTS
@@ -115,7 +115,8 @@ async def ending(dispatcher: Dispatcher, endpoint: Endpoint, *, wants_stream: bo
     async def write(piece: bytes) -> None:
         came.append(piece)
 
-    body = b'{"model":"tiny","stream":%s}' % (b"true" if wants_stream else b"false")
+    body = b'{"model":"tiny","stream":%s,"messages":[{"role":"user","content":"hi"}]}'
+    body %= b"true" if wants_stream else b"false"
     exchange = dispatcher.open(ask(body, endpoint=endpoint, wants_stream=wants_stream))
     try:
         answer = await exchange.answer()
@@ -183,3 +184,40 @@ async def test_callers_faults_over_a_hop_are_held_against_neither_the_llm_nor_th
         assert asking.health_of(here.peer).failures == 0
         assert node.dispatcher.health_of(llm).failures == 0
     assert llm.asked == 2 * OPENS_AFTER
+
+
+class WithoutResponses(Plays):
+    """A server that offers every endpoint, as nobody has asked for responses yet, and then has none of those."""
+
+    async def answer(self, asked: Request, sign: Sign = no_sign) -> Answer:
+        if asked.endpoint is not CHAT:
+            self.asked += 1
+            raise EndpointMissing("its LLM server has no such endpoint.", frozenset({CHAT}), status=404)
+        return await super().answer(asked, sign)
+
+
+@pytest.mark.parametrize("wants_stream", [True, False])
+@pytest.mark.parametrize("endpoint", [Endpoint.OPENAI_RESPONSES, MESSAGES, OLLAMA])
+@virtual_time
+async def test_an_endpoint_that_turns_out_to_be_missing_is_done_without_over_a_hop_too(
+    endpoint: Endpoint, *, wants_stream: bool
+) -> None:
+    answers = "plain" if wants_stream else "whole, labelled as a stream"
+    straight = await ending(before(WithoutResponses(answers)), endpoint, wants_stream=wants_stream)
+    llm = WithoutResponses(answers)
+    async with world(Node((llm,)).serve) as here:
+        over_a_hop = await ending(before(here.peer), endpoint, wants_stream=wants_stream)
+    assert (over_a_hop.get("error"), over_a_hop["status"], llm.asked) == (None, 200, 2)
+    assert over_a_hop.keys() == straight.keys()
+    assert over_a_hop["streamed"] is straight["streamed"] is wants_stream
+
+
+@virtual_time
+async def test_a_peer_that_has_none_of_the_endpoints_says_which_was_asked_for() -> None:
+    class Nothing(Plays):
+        async def answer(self, asked: Request, sign: Sign = no_sign) -> Answer:
+            raise EndpointMissing("its LLM server has no such endpoint.", frozenset(), status=404)
+
+    straight = await ending(before(Nothing("plain")), CHAT)
+    async with world(Node((Nothing("plain"),)).serve) as here:
+        assert (await ending(before(here.peer), CHAT))["error"] == straight["error"]

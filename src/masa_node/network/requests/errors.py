@@ -9,6 +9,7 @@ from masa_node.chat.errors import (
     ConnectionRefused,
     DnsFailed,
     EncodedAnswer,
+    EndpointMissing,
     ErrorAnswer,
     ErrorInStream,
     FirstPieceTimeout,
@@ -29,6 +30,7 @@ from masa_node.chat.errors import (
     UnknownModel,
     Unreachable,
 )
+from masa_node.chat.request import Endpoint
 from masa_node.chat.statuses import STATUS
 from masa_node.network.requests.frames import RequestFailure, headers_from_peer
 from masa_node.network.transport.foreign_text import MAX_MESSAGE_CHARS, sanitize
@@ -92,7 +94,9 @@ def failure_of(error: MasaError) -> RequestFailure:
             failure = RequestFailure(ProviderError.code, f"it refused the key of its owner ({status}).", LLM_LOCATION)
         case ErrorAnswer():
             passed = headers_from_peer(error.headers)
-            failure = RequestFailure(error.code, for_peers(error.message), LLM_LOCATION, error.status, passed)
+            left = error.endpoints if isinstance(error, EndpointMissing) else ()
+            names = tuple(sorted(endpoint.value for endpoint in left))
+            failure = RequestFailure(error.code, for_peers(error.message), LLM_LOCATION, error.status, passed, names)
         case ProviderError():
             failure = RequestFailure(_TOLD_AS.get(error.code, error.code), _words(error), LLM_LOCATION)
         case _:
@@ -104,8 +108,11 @@ def error_of(failure: RequestFailure, location: str) -> ProviderError:
     """What this node makes of a peer's FAIL; `location` is the peer. An unknown code is a failure anyway."""
     message = sanitize(failure.message) or "it failed and does not say why."
     error: ProviderError
-    if failure.code == ErrorAnswer.code:
-        status = failure.status or STATUS[ProviderError]
+    status = failure.status or STATUS[ProviderError]
+    if failure.code == EndpointMissing.code:
+        left = frozenset(endpoint for endpoint in Endpoint if endpoint.value in failure.endpoints)
+        error = EndpointMissing(message, left, status=status)
+    elif failure.code == ErrorAnswer.code:
         error = ErrorAnswer(message, status=status, headers=headers_from_peer(failure.headers), body=b"", is_json=False)
     else:
         error = CODES.get(failure.code, ProviderError)(message)

@@ -26,6 +26,7 @@ CHUNK_BYTES = MAX_PAYLOAD_BYTES  # of a body or an answer in one frame
 MIN_CHUNK_BYTES = 1024  # of a body, but for its last frame: a body of many tiny frames is work without an end
 MAX_PEER_HEADERS = 16  # each name that may cross, twice over
 MAX_VALUE_CHARS = 1024  # RFC 9110 sets none; `anthropic-beta` with all its features is below 500
+MAX_ENDPOINTS = 32  # there are fewer, with room for later ones
 MAX_EXTRA_BYTES = 1024  # of an offer or a receipt: a signed message of a few fields has below 500
 MAX_MS = 24 * 3600 * 1000  # a day is as good as no limit
 
@@ -84,7 +85,8 @@ class AnswerEnd(msgspec.Struct, frozen=True, omit_defaults=True):
 class RequestFailure(msgspec.Struct, frozen=True, omit_defaults=True):
     """FAIL: there is no answer, or not the rest of it. `code` is an error's `code`; `location` is where, in words.
 
-    `status` and `headers` are the LLM's, where it refused without a JSON body.
+    `status` and `headers` are the LLM's, where it refused without a JSON body. `endpoints` are those that it has, where
+    the one that was asked for turned out to be missing.
     """
 
     code: ShortText
@@ -92,6 +94,7 @@ class RequestFailure(msgspec.Struct, frozen=True, omit_defaults=True):
     location: ShortText = ""
     status: Annotated[int, Meta(ge=400, le=599)] | None = None
     headers: HeaderList = ()
+    endpoints: Annotated[tuple[ShortText, ...], Meta(max_length=MAX_ENDPOINTS)] = ()
 
 
 class Alive(msgspec.Struct, frozen=True):
