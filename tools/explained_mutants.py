@@ -28,7 +28,7 @@ EXPLAINED: dict[str, dict[tuple[str, str], str]] = {
     },
     "masa_node.staking.delegation": {
         ("_Wire", "to False: True"): "not frozen: it never leaves the function that makes it",
-        ("_KNOWN_DOMAINS", "to 17: 16"): "the size of a cache: what is in it decides nothing",
+        ("KNOWN_DOMAINS", "to 17: 16"): "the size of a cache: what is in it decides nothing",
         ("_span", "returns None: return f'{int(seconds)} s'"): "never asked for so short a time",
     },
 }

@@ -25,4 +25,4 @@ def test_asking_again_helps_against_what_passes_and_not_against_what_somebody_mu
     assert is_final(e.StakeRequired("not staked"))
     assert not is_final(e.StakeUnknown("no RPC answers"))
     assert not is_final(e.CallerStalled("slow"))
-    assert not is_final(e.Overloaded("full"))
+    assert not is_final(e.Overloaded("full", 1))

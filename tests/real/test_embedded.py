@@ -28,7 +28,7 @@ from tests.lacking import lacking
 from tests.processes import running
 
 HELLO: list[Any] = [{"role": "user", "content": "hello"}]
-IN_CLEAR = "embedded_server"  # how its process is told from others
+IN_CLEAR = "embedded.program"  # how its process is told from others
 GONE_WITHIN_S = 5.0
 END_S = 20.0  # of a demo that is told to, on a busy machine
 

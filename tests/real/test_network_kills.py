@@ -260,7 +260,7 @@ def test_a_model_of_nobody_but_the_killed_peer_is_away_then_and_not_unknown(peer
     assert int(retry_after_s) >= 1
 
 
-@pytest.mark.parametrize("which", ["peer_killed", "asker_killed"])
+@pytest.mark.parametrize("which", ["peer_killed", "requester_killed"])
 def test_a_killed_node_comes_back_with_its_id_and_its_port(request: pytest.FixtureRequest, which: str) -> None:
     seen: Seen = request.getfixturevalue(which)
     before, after = seen.facts["before"], seen.facts["after"]

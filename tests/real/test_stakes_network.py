@@ -39,7 +39,7 @@ from tests.staking.anvil_chain import MINIMUM_WEI
 
 STREAM = {"stream": True}
 SLOW = "40"  # words a second: an answer takes half a second or so
-PEERS_ASK = '"asked_by":"'  # in a log line of a request: null where it is not a peer's
+PEERS_ASK = '"requester":"'  # in a log line of a request: null where it is not a peer's
 DEAD_URL = f"http://127.0.0.1:1/v3/{RPC_KEY}"  # the first of every node's: the second one is used
 
 

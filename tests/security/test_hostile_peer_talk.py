@@ -19,7 +19,7 @@ from masa_node.network.links.vouchers import make_voucher
 from masa_node.network.network import MAX_STRANGERS_DIALED, NetworkRules
 from masa_node.network.transport.interfaces import PeerAddress
 from masa_node.node.node import Node
-from masa_node.node.peer_service import PeerService
+from masa_node.node.peer_network import PeerNetwork
 from masa_node.node.settings.environment import Settings
 from masa_node.upstreams.http.client import HttpClient
 from tests.network.nodes import MemoryNode, running
@@ -285,13 +285,13 @@ async def test_a_bug_that_one_peer_can_reach_costs_that_link_alone(monkeypatch: 
 async def test_a_bug_of_the_network_leaves_the_node_to_its_owner(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    async def breaks(self: PeerService) -> None:
-        raise ExceptionGroup("of a task", [KeyError(self.why)])
+    async def breaks(self: PeerNetwork) -> None:
+        raise ExceptionGroup("of a task", [KeyError(repr(self))])
 
-    monkeypatch.setattr(PeerService, "_run", breaks)
+    monkeypatch.setattr(PeerNetwork, "run", breaks)
     async with HttpClient() as http:
         node = Node(Settings(masa_dir=str(tmp_path)), http)
         with capture_logs() as lines:
-            await node.run_network()
+            await node.peer_service.run()
         assert node.peer_service.ready.is_set()
     assert [line["event"] for line in lines] == ["a bug, no network from now on"]

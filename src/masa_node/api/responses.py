@@ -18,7 +18,7 @@ from masa_node.chat.errors import (
     Unauthorized,
     WrongMethod,
 )
-from masa_node.chat.headers import WHEN_TO_ASK_AGAIN
+from masa_node.chat.headers import SHOULD_RETRY, WHEN_TO_ASK_AGAIN
 from masa_node.chat.outcome import WON, Attempt, abridged
 from masa_node.chat.request import DialectName, Headers, RequestId
 from masa_node.chat.statuses import is_final, status_of
@@ -41,7 +41,7 @@ _IS_JSON = re.compile(rb"application/([\w.-]+\+)?json\s*(;|$)", re.IGNORECASE)
 _RUNS_IN_BROWSERS = re.compile(r"html|xml|svg|script|css|pdf|multipart", re.IGNORECASE)
 # What an LLM's error brings along that is wrong for an error in our words.
 _OF_THE_BODY = (_CONTENT_TYPE, b"request-id")
-_SHOULD_RETRY = b"x-should-retry"
+_SHOULD_RETRY = SHOULD_RETRY.encode()
 _UNAVAILABLE = 503
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
 

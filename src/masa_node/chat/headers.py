@@ -9,7 +9,8 @@ TO_LLMS = frozenset(
 TO_PEERS = TO_LLMS
 
 # An LLM's or a peer's word on whether to ask again, and when.
-WHEN_TO_ASK_AGAIN = frozenset({"retry-after", "retry-after-ms", "x-ms-retry-after-ms", "x-should-retry"})
+SHOULD_RETRY = "x-should-retry"  # "false": the SDKs of OpenAI and Anthropic do not ask again
+WHEN_TO_ASK_AGAIN = frozenset({"retry-after", "retry-after-ms", "x-ms-retry-after-ms", SHOULD_RETRY})
 
 # From an own LLM server to the caller: also rate limits, the vendor's request id, and how long it took.
 _FROM_LLMS = frozenset({"content-type", *WHEN_TO_ASK_AGAIN, "request-id", "openai-processing-ms", "openai-version"})

@@ -303,7 +303,7 @@ async def test_a_proxy_that_is_not_there_is_named() -> None:
 
 
 async def test_a_proxy_that_is_silent_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_client, "CONNECT_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(http_client, "CONNECT_TIMEOUT_S", 0.5)
     monkeypatch.setattr(http_client, "TUNNEL_TIMEOUT_S", 0.05)
     async with FakeProxy(script=(stall,)) as proxy, behind(proxy) as client:
         with pytest.raises(ProxyFailed, match=f"made no connection to {HOST}:443 within"):
