@@ -19,7 +19,7 @@ from masa_node.network.links.vouchers import make_voucher
 from masa_node.network.network import MAX_STRANGERS_DIALED, NetworkRules
 from masa_node.network.transport.interfaces import PeerAddress
 from masa_node.node.node import Node
-from masa_node.node.peer_network import PeerNetwork
+from masa_node.node.peering.network import PeerNetwork
 from masa_node.node.settings.environment import Settings
 from masa_node.upstreams.http.client import HttpClient
 from tests.network.nodes import MemoryNode, running

@@ -21,8 +21,8 @@ from masa_node.chat.outcome import Outcome
 from masa_node.chat.request import Privacy, RaceMode, RaceRule
 from masa_node.network.transport.interfaces import Route
 from masa_node.node.no_stakes import NoStakes, StakeRules
-from masa_node.node.peer_parts import PeerParts
-from masa_node.node.peer_service import PeerService
+from masa_node.node.peering.parts import PeerParts
+from masa_node.node.peering.service import PeerService
 from masa_node.node.settings.config_file import upstreams_in_file
 from masa_node.node.settings.environment import NO_LLM, Settings, listed
 from masa_node.node.settings.peers import read_peer_settings

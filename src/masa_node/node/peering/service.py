@@ -1,12 +1,12 @@
-"""The peers' side of a node, there from the start, in one of the states of `peer_state.py`."""
+"""The peers' side of a node, there from the start, in one of the states of `state.py`."""
 
 import asyncio
 
 import structlog
 
 from masa_node.chat.errors import MasaError
-from masa_node.node.peer_parts import PeerParts
-from masa_node.node.peer_state import Off, PeerState, Starting
+from masa_node.node.peering.parts import PeerParts
+from masa_node.node.peering.state import Off, PeerState, Starting
 
 log = structlog.get_logger()
 
@@ -36,7 +36,7 @@ class PeerService:
         """Until cancelled; returns early when there is to be no network. Raises nothing."""
         if self._parts.settings.network == "off":
             return
-        from masa_node.node.peer_network import PeerNetwork  # noqa: PLC0415 - 0.1 s that the first request need not wait
+        from masa_node.node.peering.network import PeerNetwork  # noqa: PLC0415 - 0.1 s that the first request need not wait
 
         why = "it has ended"
         try:

@@ -22,9 +22,9 @@ from masa_node.network.store.commands import CommandResult, CommandState, OwnerC
 from masa_node.network.store.rows import KeptVoucher
 from masa_node.network.store.store import Store
 from masa_node.network.transport.interfaces import NodeId, PeerAddress, Transport
-from masa_node.node.own_folder import OwnFolder
-from masa_node.node.peer_parts import PeerParts
-from masa_node.node.peer_state import Off, PeerState, Up
+from masa_node.node.peering.own_folder import OwnFolder
+from masa_node.node.peering.parts import PeerParts
+from masa_node.node.peering.state import Off, PeerState, Up
 from masa_node.node.settings.environment import Settings
 from masa_node.routing.dispatch import Dispatcher
 from masa_node.version import __version__

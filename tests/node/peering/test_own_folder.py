@@ -10,8 +10,8 @@ from masa_node.network.store.database import FILE_NAME
 from masa_node.network.store.lock import NodeLock
 from masa_node.network.store.node_key import KEY_FILE
 from masa_node.network.store.store import Store
-from masa_node.node import own_folder
-from masa_node.node.own_folder import OwnFolder
+from masa_node.node.peering import own_folder
+from masa_node.node.peering.own_folder import OwnFolder
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,5 @@
 from masa_node.network.transport.interfaces import Route
-from masa_node.node.peer_state import Off, Starting
+from masa_node.node.peering.state import Off, Starting
 
 
 def test_a_node_without_a_network_says_why_and_waits_for_nobody() -> None:
