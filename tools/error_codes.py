@@ -1,4 +1,4 @@
-"""Every code and reason that a caller, a header, a log line, a metric or a peer can show, for docs/errors.md."""
+"""Every code and reason in answers, headers, logs, metrics and between peers, for docs/errors.md."""
 
 import ast
 import importlib
@@ -19,11 +19,11 @@ _REFUSED = re.compile(
 
 # What else may stand as the result of an attempt or the end of a request.
 RESULTS = {
-    outcome.WON: "its first valid piece came first: it is the one whose answer is given",
-    outcome.CANCELLED: "another won, or the caller has gone; no fault of its own",
+    outcome.WON: "its first valid piece came first: the caller gets its answer",
+    outcome.CANCELLED: "another provider won, or the caller disconnected; no fault of its own",
     outcome.CALLER_GONE: f"the caller closed the connection before the answer was whole (status "
     f"{outcome.STATUS_CALLER_GONE} in the log, after nginx); nothing to do",
-    "http_<status>": "the LLM answered with this status, an error in its own words",
+    "http_<status>": "the LLM answered with this status and an error of its own",
 }
 REFUSALS_OF_LINKS = {
     RefusalCode.NOT_A_MEMBER: "the other node lets only members of its network in; ask its owner for an invite",
@@ -35,19 +35,19 @@ REFUSALS_OF_LINKS = {
 }
 # Words with which a link between nodes is closed, as logs show them on the other side.
 CLOSE_REASONS = {
-    "stopping": "the node at the other end ends",
-    "this node is stopping": "the same, of all links at once",
+    "stopping": "the node at the other end is stopping",
+    "this node is stopping": "the same, for all links at once",
     "the node was stopped.": "the same, in the network inside one process",
     "refused": "not let in; the refusal before it says why",
-    "greeting failed": "one side said something that is no greeting, or left; often a node of another version",
-    "no greeting in time": "the other side said nothing after the link was up",
+    "greeting failed": "one side sent something that is no greeting, or left; often a node of another version",
+    "no greeting in time": "the other side sent nothing after the link was up",
     "another protocol": "the other program is no Masa node, or one of another protocol version",
-    "too many at once": "more links are being greeted than this node takes at one time; tried again later",
+    "too many at once": "more links are being greeted than this node accepts at once; the other side tries again later",
     "both sides dialed at once": "one of two links is closed; the other stays",
     "the peer came in meanwhile": "the same, found while dialing",
     "replaced by a newer link": "the peer came again, from a new address or after a fault",
-    "a member needs the link": "all links are taken, and one of a lower membership level went",
-    "it does not read what it is sent": "the peer took nothing for long, and too much waited for it",
+    "a member needs the link": "all links are taken, and one with a lower membership level was closed",
+    "it does not read what it is sent": "the peer read nothing for a long time, and too much waited for it",
     "it knows as many peers as it keeps, or as one member may vouch for": "there is no room for another peer",
     "nobody waits for it any more.": "the side that dialed has given up",
     "one-way streams are not used here": "the peer breaks the protocol",
@@ -92,19 +92,17 @@ def close_reasons_in_code() -> set[str]:
 
 
 def lines() -> list[str]:
-    """The part of docs/errors.md behind the errors that callers are told."""
+    """The part of docs/errors.md after the errors that callers get."""
     page = [
         "",
         "## What is not a request yet",
         "",
-        "Told in OpenAI's shape, whatever was asked for, and then the connection is closed.",
+        "These errors are in OpenAI's shape, whatever the path was, and then the connection is closed.",
     ]
     page += ["", "| code | status | what it means |", "|---|---|---|"]
     page += [f"| `{code}` | {status} | {about} |" for code, status, about in refusals_of_http()]
     page += ["", "## Results of attempts, and ends of requests", ""]
-    page += [
-        "In `X-Masa-Attempts`, in the log (`attempts`, `error`) and in metrics (`result`, `error`): a code, or one of"
-    ]
+    page += ["`X-Masa-Attempts`, the log (`attempts`, `error`) and metrics (`result`, `error`) give an error code, or:"]
     page += [
         "",
         "| result | what it means |",
@@ -117,13 +115,13 @@ def lines() -> list[str]:
         "",
         "## Between nodes",
         "",
-        "A peer that fails a request says one of these codes; another one counts as `provider_failed`:",
+        "A peer that fails a request sends one of these codes; any other counts as `provider_failed`:",
         "",
     ]
     page += [", ".join(f"`{code}`" for code in codes_on_the_wire()) + ".", ""]
-    page += ["A node that lets another one not in says one of these:", "", "| code | what it means |", "|---|---|"]
+    page += ["A node that refuses a link sends one of these:", "", "| code | what it means |", "|---|---|"]
     page += [f"| `{code}` | {about} |" for code, about in REFUSALS_OF_LINKS.items()]
-    page += ["", "A link is closed with words:", "", "| reason | what it means |", "|---|---|"]
+    page += ["", "A link is closed with one of these reasons:", "", "| reason | what it means |", "|---|---|"]
     page += [f"| {reason} | {about} |" for reason, about in CLOSE_REASONS.items()]
     return page
 

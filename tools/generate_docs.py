@@ -31,9 +31,9 @@ def settings() -> str:
         "# Settings",
         "",
         "Each is an environment variable, or a line `NAME=value` in a file `.env` in the folder where the node is",
-        "started. The environment wins. What is set to nothing counts as not set. `masa-node settings` shows what is",
-        "in force.",
-        "Several LLM servers: [masa.toml](masa-toml.md).",
+        "started. The environment wins. An empty value counts as not set. `masa-node settings` shows those in force.",
+        "",
+        "For several LLM servers see [masa.toml](masa-toml.md).",
         "",
         "| name | kind | default | what it is |",
         "|---|---|---|---|",
@@ -62,20 +62,20 @@ def endpoints() -> str:
         "",
         "## Headers of every answer",
         "",
-        "| header | what it tells |",
+        "| header | what it says |",
         "|---|---|",
         "| `X-Request-Id` | the request's id, also in the log; yours, if you sent a short plain one |",
         "| `X-Masa-Model` | the model that was asked for |",
         "| `X-Masa-Served-By` | `local`: an LLM server of this node; else the id of the peer that answered |",
-        "| `X-Masa-Attempts` | who was asked, with what result and in how many milliseconds; at most 8 |",
+        "| `X-Masa-Attempts` | the providers asked, with their results and milliseconds; at most 8 |",
         "| `X-Masa-Node` | the node's version |",
-        "| `X-Masa-Translated` | `yours>server's`: nobody speaks your format, so it was [translated](translation.md) |",
+        "| `X-Masa-Translated` | `yours>server's`, when no provider speaks your format: [translated](translation.md) |",
         "| `X-Masa-Dropped` | the fields of your request that the translation left out |",
         "| `X-Masa-Estimated` | what of the answer is an estimate of this node |",
         "",
         "## Headers of a chat request",
         "",
-        "They steer the way of one request and are not passed on. Anything else in them is an error (400).",
+        "They steer the way of one request and are not passed on. Any other value is an error (400).",
         "",
         "| header | what it says |",
         "|---|---|",
@@ -91,19 +91,16 @@ def error_tree() -> str:
     lines = [
         "# Errors",
         "",
-        "Every error has the shape of the endpoint's own format (OpenAI, Anthropic, Ollama), a status that is true,",
-        (
-            "and a text that says what happened, what was tried and what to do. `code` is stable: it stands in "
-            "OpenAI-shaped"
-        ),
-        "errors, in the log (`error`) and in the metric `masa_requests_total`.",
+        "Every error has the shape of the endpoint's own format (OpenAI, Anthropic, Ollama) and a true status. Its",
+        "text says what happened, what was tried and what to do. `code` is stable: it is in OpenAI-shaped errors, in",
+        "the log (`error`) and in the metric `masa_requests_total`.",
         "",
-        "An LLM's own error answer is passed on as it came. A stream that breaks ends with an error frame in its",
+        "An LLM's own error answer is passed on unchanged. A stream that breaks ends with an error frame in its",
         "format, and then the connection breaks: a cut answer never looks whole.",
         "",
-        "An error of which it is known that asking again makes nothing better (an unknown model, a refusal, what",
-        "cannot be translated, a URL that leads back here) has the header `x-should-retry: false`, which the SDKs of",
-        "OpenAI and Anthropic heed: else they send a 408, 409, 429 or 5xx twice more.",
+        "Some errors stay the same however often a client asks: an unknown model, a refusal, a request that cannot",
+        "be translated, a URL that leads back here. They have the header `x-should-retry: false`, which the SDKs of",
+        "OpenAI and Anthropic heed. Otherwise these SDKs send a request again, twice, after a 408, 409, 429 or 5xx.",
         "",
         "| code | status | what it means and what to do |",
         "|---|---|---|",
@@ -115,7 +112,7 @@ def error_tree() -> str:
         seen.add(kind.code)
         status = "the LLM's" if kind is errors.ErrorAnswer else str(status_of_kind(kind))
         lines.append(f"| `{kind.code}` | {status} | {' '.join((kind.__doc__ or '').split())} |")
-    lines += ["", "`configuration` is told by the command line, which then ends with exit code 2."]
+    lines += ["", "`configuration` is an error of the command line, which then ends with exit code 2."]
     return "\n".join([*lines, *error_codes.lines()]) + "\n"
 
 
