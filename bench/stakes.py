@@ -97,11 +97,11 @@ def line(what: str, ms: float, most_ms: float) -> bool:
 def measure_checks() -> bool:
     """Each delegation is of an owner and a node never seen before."""
     keys = [keccak256(b"node %d" % number) for number in range(ROUNDS)]
-    shown = [delegation(key, keccak256(key)) for key in keys]
+    delegations = [delegation(key, keccak256(key)) for key in keys]
     now = time.time()
     return line(
         "a delegation, read and checked for the first time",
-        median_ms(lambda number: check(decode(shown[number]), keys[number].hex(), DOMAIN, now)),
+        median_ms(lambda number: check(decode(delegations[number]), keys[number].hex(), DOMAIN, now)),
         CHECK_MS,
     )
 
@@ -111,14 +111,14 @@ async def measure_gate() -> bool:
     chain = Chain()
     gate = Gate(PROFILE, chain, frozenset(), random.Random(1))
     secret = keccak256(b"owner")
-    shown = {keccak256(b"node %d" % number).hex(): b"" for number in range(COLD)}
-    shown = {key: delegation(bytes.fromhex(key), secret) for key in shown}
+    delegations = {keccak256(b"node %d" % number).hex(): b"" for number in range(COLD)}
+    delegations = {key: delegation(bytes.fromhex(key), secret) for key in delegations}
     running = asyncio.create_task(gate.run(Forgetful()))
     async with asyncio.TaskGroup() as group:
-        asked = [group.create_task(gate.verdict_when_known(key, data)) for key, data in shown.items()]
+        asked = [group.create_task(gate.verdict_when_known(key, data)) for key, data in delegations.items()]
     is_staked = all(each.result().answer is StakeAnswer.STAKED for each in asked)
     print(f"{COLD} cold checks of one owner at once: {chain.reads} read{'s' if chain.reads != 1 else ''} of the chain")
-    key, data = next(iter(shown.items()))
+    key, data = next(iter(delegations.items()))
     is_quick = line("a verdict that is held", median_ms(lambda _: gate.verdict(key, data), 20_000), WARM_MS)
     running.cancel()
     return is_staked and chain.reads == 1 and is_quick
@@ -127,15 +127,15 @@ async def measure_gate() -> bool:
 class Linked:
     """As much of a `Network` as stakes are looked at by."""
 
-    def __init__(self, shown: Mapping[str, bytes]) -> None:
-        self.node_id = next(iter(shown))
-        self.links = SimpleNamespace(sessions=shown)
-        self.gossip = SimpleNamespace(advert_of=self._adverts(shown).get, all=list)
+    def __init__(self, delegations: Mapping[str, bytes]) -> None:
+        self.node_id = next(iter(delegations))
+        self.links = SimpleNamespace(sessions=delegations)
+        self.gossip = SimpleNamespace(advert_of=self._adverts(delegations).get, all=list)
 
-    def _adverts(self, shown: Mapping[str, bytes]) -> dict[str, SimpleNamespace]:
+    def _adverts(self, delegations: Mapping[str, bytes]) -> dict[str, SimpleNamespace]:
         return {
             node_id: SimpleNamespace(node_id=node_id, advert=SimpleNamespace(delegation=data))
-            for node_id, data in shown.items()
+            for node_id, data in delegations.items()
         }
 
 
@@ -151,12 +151,12 @@ class Peer:
 async def measure_sifting() -> bool:
     """What a request waits before its peers are chosen, when all that this node is linked with serve the model."""
     keys = [keccak256(b"node %d" % number) for number in range(LINKED)]
-    shown = {key.hex(): delegation(key, keccak256(key)) for key in keys}
+    delegations = {key.hex(): delegation(key, keccak256(key)) for key in keys}
     settings = StakeSettings(PROFILE, StakeMode.REQUIRE, StakeMode.REQUIRE, frozenset())
     staking = StakePolicy(settings, PROFILE, Gate(PROFILE, Chain(), frozenset(), random.Random(1)))
-    own = shown[keys[0].hex()]
-    running = asyncio.create_task(staking.run(Linked(shown), Forgetful(), lambda: own))  # type: ignore[arg-type]
-    peers = tuple(Peer(node_id) for node_id in shown)
+    own = delegations[keys[0].hex()]
+    running = asyncio.create_task(staking.run(Linked(delegations), Forgetful(), lambda: own))  # type: ignore[arg-type]
+    peers = tuple(Peer(node_id) for node_id in delegations)
     await asyncio.sleep(2)
     cold: list[float] = []
     for _ in range(ROUNDS // 10):

@@ -52,17 +52,18 @@ def faults(src: Path, tests: Path) -> list[str]:
     tested: set[Path] = set()
     found: list[str] = []
     for test in tests_of(tests):
-        told = {name: test.parent / f"{name.replace('.', '/')}.py" for name in covered_by(tests / test)}
-        found += [f"tests/{test}: it covers `{name}`, which is no module" for name in set(told) - _known(told, modules)]
+        covered = {name: test.parent / f"{name.replace('.', '/')}.py" for name in covered_by(tests / test)}
+        wrong = set(covered) - _known(covered, modules)
+        found += [f"tests/{test}: it covers `{name}`, which is no module" for name in wrong]
         own = named_after(test, modules)
-        if not own and not told:
+        if not own and not covered:
             found.append(f'tests/{test}: named after no module, and without a line "Covers: `module`."')
-        tested |= own | set(told.values())
+        tested |= own | set(covered.values())
     return found + [f"{src.name}/{path}: no test file has its name or covers it" for path in sorted(modules - tested)]
 
 
-def _known(told: dict[str, Path], modules: set[Path]) -> set[str]:
-    return {name for name, path in told.items() if path in modules}
+def _known(covered: dict[str, Path], modules: set[Path]) -> set[str]:
+    return {name for name, path in covered.items() if path in modules}
 
 
 def main() -> None:

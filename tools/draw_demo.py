@@ -34,24 +34,24 @@ def record(settings: Settings) -> str:
     log.configure("error", "auto")
     printed = io.StringIO()
     with contextlib.ExitStack() as stack, contextlib.redirect_stdout(printed):
-        shown = DemoForPeople(stack)
+        listener = DemoForPeople(stack)
         asking: list[asyncio.Task[None]] = []
 
         def ready(node: Node, peers: list[Node], llm: DemoLlm) -> None:
-            shown.ready(node, peers, llm)
-            node.dispatcher.watch = shown.view.happened
+            listener.ready(node, peers, llm)
+            node.dispatcher.watch = listener.view.happened
             asking.append(asyncio.create_task(_ask_and_stop(node.url, llm.name or MODEL)))
 
-        asyncio.run(run_demo(settings, llm_of_demo(settings), shown, ready))
+        asyncio.run(run_demo(settings, llm_of_demo(settings), listener, ready))
     for task in asking:
         task.result()
-    return _drawn(printed.getvalue(), shown)
+    return _drawn(printed.getvalue(), listener)
 
 
-def _drawn(printed: str, shown: DemoForPeople) -> str:
+def _drawn(printed: str, listener: DemoForPeople) -> str:
     console = Console(record=True, width=WIDTH_CHARS, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print(Text("$ masa-node demo\n" + printed))
-    console.print(shown.view)
+    console.print(listener.view)
     return _FONTS.sub("", console.export_svg(title="masa-node demo", unique_id="demo"))
 
 

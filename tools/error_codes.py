@@ -69,9 +69,9 @@ def errors_elsewhere() -> list[tuple[str, str]]:
     for module in pkgutil.walk_packages(masa_node.__path__, "masa_node."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    told = {kind.code for kind in _tree(errors.MasaError) if kind.__module__ == errors.__name__}
+    named = {kind.code for kind in _tree(errors.MasaError) if kind.__module__ == errors.__name__}
     found = {kind.code: " ".join((kind.__doc__ or "").split()) for kind in reversed(_tree(errors.MasaError))}
-    return sorted((code, about) for code, about in found.items() if code not in told)
+    return sorted((code, about) for code, about in found.items() if code not in named)
 
 
 def codes_on_the_wire() -> list[str]:

@@ -269,7 +269,7 @@ def survives(module: str, tree: ast.Module, tests: Sequence[str]) -> bool:
 
 def _load_libraries(tests: Sequence[str]) -> None:
     """What the tests load and is not ours, once for all forks: most of these libraries take longer than the tests."""
-    told, tell = os.pipe()
+    reading_end, tell = os.pipe()
     child = os.fork()
     if child == 0:
         try:
@@ -283,7 +283,7 @@ def _load_libraries(tests: Sequence[str]) -> None:
         finally:
             os._exit(0)
     os.close(tell)
-    with os.fdopen(told) as pipe:
+    with os.fdopen(reading_end) as pipe:
         names = pipe.read().split()
     os.waitpid(child, 0)
     for name in names:

@@ -110,9 +110,9 @@ def cloudflare_list(offers: Offers, query: Mapping[str, str]) -> Json:
         if task == _TASK["name"] and wanted in group[0][1].model.lower()
     ]
     page, per_page = _number(query.get("page"), 1), _number(query.get("per_page"), MAX_PER_PAGE)
-    shown = found[(page - 1) * per_page : page * per_page]
-    info = {"page": page, "per_page": per_page, "count": len(shown), "total_count": len(found)}
-    return {"success": True, "errors": [], "messages": [], "result": shown, "result_info": info}
+    rows = found[(page - 1) * per_page : page * per_page]
+    info = {"page": page, "per_page": per_page, "count": len(rows), "total_count": len(found)}
+    return {"success": True, "errors": [], "messages": [], "result": rows, "result_info": info}
 
 
 def _cloudflare_entry(offer: ModelOffer) -> Json:

@@ -97,22 +97,22 @@ class ClientDisconnected(Exception):
 async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
     """The whole body. Raises `BodyTooLarge`, `BodyTooSlow`, `EncodedBody`, `Overloaded`, `ClientDisconnected`."""
     _check_headers(scope["headers"], max_bytes)
-    held = scope.get(HELD_BODY)
-    if held is None:
+    body = scope.get(HELD_BODY)
+    if body is None:
         with HeldBody(ByteBudget(sys.maxsize)) as alone:
             return await _read_in_time(scope, receive, max_bytes, alone)
-    return await _read_in_time(scope, receive, max_bytes, held)
+    return await _read_in_time(scope, receive, max_bytes, body)
 
 
-async def _read_in_time(scope: Scope, receive: Receive, max_bytes: int, held: HeldBody) -> bytes:
+async def _read_in_time(scope: Scope, receive: Receive, max_bytes: int, body: HeldBody) -> bytes:
     if BODY_IS_HERE in scope:
-        return await _read(receive, max_bytes, held)
+        return await _read(receive, max_bytes, body)
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S) as timer:
-            with held.telling(partial(_end, timer)):  # its caller may not send another byte to be told at
-                return await _read(receive, max_bytes, held)
+            with body.telling(partial(_end, timer)):  # its caller may not send another byte to be told at
+                return await _read(receive, max_bytes, body)
     except TimeoutError as exc:
-        held.check()
+        body.check()
         raise BodyTooSlow(f"The body did not arrive within {BODY_TIMEOUT_S:g} s.") from exc
 
 
@@ -121,7 +121,7 @@ def _end(timer: asyncio.Timeout) -> None:
         timer.reschedule(0)
 
 
-async def _read(receive: Receive, max_bytes: int, held: HeldBody) -> bytes:
+async def _read(receive: Receive, max_bytes: int, body: HeldBody) -> bytes:
     size = 0
     while True:
         message = await receive()
@@ -131,9 +131,9 @@ async def _read(receive: Receive, max_bytes: int, held: HeldBody) -> bytes:
         size += len(piece)
         if size > max_bytes:
             raise _too_large(max_bytes)
-        held.add(piece)
+        body.add(piece)
         if not message.get("more_body", False):
-            return held.whole()
+            return body.whole()
 
 
 def _check_headers(headers: Sequence[tuple[bytes, bytes]], max_bytes: int) -> None:

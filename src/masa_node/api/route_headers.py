@@ -53,7 +53,7 @@ def is_strict(headers: Sequence[tuple[bytes, bytes]]) -> bool:
         return False
     strict = _YES_OR_NO.get(said[-1].strip().lower())
     if strict is None:
-        raise BadHeader(f"{STRICT}: {_shown(said[-1].decode('latin-1'))} is not understood. It may be: 1 or 0.")
+        raise BadHeader(f"{STRICT}: {_quoted(said[-1].decode('latin-1'))} is not understood. It may be: 1 or 0.")
     return strict
 
 
@@ -69,7 +69,7 @@ def _race(text: str, default_width: int | None) -> RaceRule:
         case _:
             mode = None
     if mode is None or width == 0:
-        raise BadHeader(f"{RACE}: {_shown(text)} is not understood. It may be: {RACE_FORM}.")
+        raise BadHeader(f"{RACE}: {_quoted(text)} is not understood. It may be: {RACE_FORM}.")
     return RaceRule(mode, width)
 
 
@@ -84,7 +84,7 @@ def _width(parameter: str) -> int:
 def _privacy(text: str, ceiling: Privacy) -> Privacy:
     privacy = _word(Privacy, text.strip().lower())
     if privacy is None:
-        raise BadHeader(f"{PRIVACY}: {_shown(text)} is not understood. It may be: {PRIVACY_FORM}.")
+        raise BadHeader(f"{PRIVACY}: {_quoted(text)} is not understood. It may be: {PRIVACY_FORM}.")
     if _FROM_TIGHT_TO_LOOSE.index(privacy) > _FROM_TIGHT_TO_LOOSE.index(ceiling):
         raise BadHeader(
             f"{PRIVACY}: {privacy} is looser than PRIVACY={ceiling} of this node, which a request can only tighten. "
@@ -97,5 +97,5 @@ def _word(kind: type[Choice], text: str) -> Choice | None:
     return next((word for word in kind if word.value == text), None)
 
 
-def _shown(text: str) -> str:
+def _quoted(text: str) -> str:
     return repr(text[:_MAX_SHOWN_CHARS])

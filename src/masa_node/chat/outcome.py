@@ -63,6 +63,6 @@ def abridged(attempts: Sequence[Attempt]) -> Sequence[Attempt]:
     """The attempts that are told: the first MAX_TRAIL, and who won in any case."""
     if len(attempts) <= MAX_TRAIL:
         return attempts
-    shown = attempts[:MAX_TRAIL]
+    trail = attempts[:MAX_TRAIL]
     winner = [attempt for attempt in attempts[MAX_TRAIL:] if attempt.result == WON]
-    return [*shown[:-1], *winner] if winner else shown
+    return [*trail[:-1], *winner] if winner else trail

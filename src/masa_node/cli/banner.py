@@ -80,13 +80,13 @@ class BannerForPeople:
         if node.node_id:
             print(f"  Peers: this node is {node.node_id[:ID_CHARS]} on its network; `masa-node peers` shows the others")
         print(f"  Staking: {node.staking_line}")
-        shown = address_for_others(node, address)
-        if shown != address:
-            print(f"  Other machines reach it at {shown}")
-        print(f"\nOpenAI clients: base URL {shown}/v1   Anthropic and Ollama clients: {shown}")
+        outer_address = address_for_others(node, address)
+        if outer_address != address:
+            print(f"  Other machines reach it at {outer_address}")
+        print(f"\nOpenAI clients: base URL {outer_address}/v1   Anthropic and Ollama clients: {outer_address}")
         if now.is_ready:
             print(f"Try it: {about_the_key(node)}".rstrip())
-            for command in commands(node, shown, offers):
+            for command in commands(node, outer_address, offers):
                 print(f"  {command}")
         else:
             print(NOTHING_YET if now.servers else now.why_not)

@@ -56,8 +56,8 @@ class DemoForPrograms:
     def ready(self, node: Node, peers: list[Node], llm: DemoLlm) -> None:
         """The first node can ask the others."""
         names = {peer.node_id: peer.settings.node_name for peer in peers}
-        told = {"event": "ready", "model": llm.name or MODEL, "is_real_llm": bool(llm.name), "peers": names}
-        _print_line(told if llm.name else {**told, "why_no_real_llm": llm.why_not})
+        line = {"event": "ready", "model": llm.name or MODEL, "is_real_llm": bool(llm.name), "peers": names}
+        _print_line(line if llm.name else {**line, "why_no_real_llm": llm.why_not})
         node.dispatcher.watch = _print_race
 
 
@@ -96,9 +96,9 @@ class DemoForPeople:
         print("Ctrl+C stops all three.\n", flush=True)
         self.view.names = names
         if sys.stdout.isatty():
-            shown = self._stack.enter_context(live(self.view))
-            node.dispatcher.watch = Painter(self.view, shown.refresh).happened
-            shown.refresh()
+            live_view = self._stack.enter_context(live(self.view))
+            node.dispatcher.watch = Painter(self.view, live_view.refresh).happened
+            live_view.refresh()
         else:
             node.dispatcher.watch = self._print
 

@@ -46,8 +46,8 @@ def devnet(
     values = read_settings()
     log.configure(values.log_level, values.log_format)
     path = Path(folder) if folder else Path(values.masa_dir) / "devnet"
-    shown: DevnetListener = DevnetForPrograms() if json else DevnetForPeople(console())
-    asyncio.run(run_devnet(find_anvil(os.environ, Path.cwd()), path, shown))
+    listener: DevnetListener = DevnetForPrograms() if json else DevnetForPeople(console())
+    asyncio.run(run_devnet(find_anvil(os.environ, Path.cwd()), path, listener))
 
 
 class DevnetForPrograms:

@@ -94,8 +94,8 @@ def demo(*, json: Json = False) -> None:
     log.configure(quiet, values.log_format, cast("TextIO", StderrInForce()))
     _tell_of_unknown_names(values)
     with contextlib.ExitStack() as stack:
-        shown = DemoForPrograms() if json else DemoForPeople(stack)
-        _run_loop(run_demo(values, llm, shown, shown.ready))
+        listener = DemoForPrograms() if json else DemoForPeople(stack)
+        _run_loop(run_demo(values, llm, listener, listener.ready))
 
 
 @app.command(rich_help_panel=Group.LOOK)
@@ -126,7 +126,7 @@ def settings(*, json: Json = False) -> None:
     rows = [
         {
             "name": doc.name,
-            "value": _shown(values, doc),
+            "value": _printed(values, doc),
             "default": doc.default,
             "about": doc.about,
         }
@@ -223,7 +223,7 @@ def _run_loop(main: Coroutine[None, None, None]) -> None:
         uvloop.run(main)
 
 
-def _shown(values: Settings, doc: SettingDoc) -> str:
+def _printed(values: Settings, doc: SettingDoc) -> str:
     """As it may stand in `.env`."""
     value = shown_value(doc.name.lower(), getattr(values, doc.name.lower()))
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -69,8 +69,8 @@ def _decoded(answer: bytes) -> list[_Model]:
 async def _why_nothing(http: HttpClient, url: str) -> str:
     """In the node's own words, which `/readyz` has."""
     ready = await http.get(f"{url.rstrip('/')}/readyz", ())
-    told = read(await read_whole(ready, MAX_LISTING_BYTES), _READY)
-    return (told.why if told is not None else None) or "No model can be asked."
+    body = read(await read_whole(ready, MAX_LISTING_BYTES), _READY)
+    return (body.why if body is not None else None) or "No model can be asked."
 
 
 def no_node_at(url: str) -> ConnectionRefused:

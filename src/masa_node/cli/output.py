@@ -63,8 +63,8 @@ def console() -> "Console":
 
 def plain(text: str, limit: int) -> str:
     """A stranger's words, safe to be shown on a terminal: printable characters only, at most `limit` of them."""
-    shown = "".join(char if char.isprintable() else "?" for char in text)
-    return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
+    printable = "".join(char if char.isprintable() else "?" for char in text)
+    return printable if len(printable) <= limit else f"{printable[: limit - 1]}…"
 
 
 def calendar_time(at_unix_s: float) -> str:

@@ -72,8 +72,8 @@ class RaceView:
     @property
     def is_moving(self) -> bool:
         """Does a bar that is shown still grow?"""
-        shown = list(self._races.values())[-SHOWN:]
-        return any(row.ended_s is None for race in shown for row in race.rows.values())
+        newest = list(self._races.values())[-SHOWN:]
+        return any(row.ended_s is None for race in newest for row in race.rows.values())
 
     def _race_of(self, event: RaceEvent) -> _Race:
         race = self._races.get(event.request_id)

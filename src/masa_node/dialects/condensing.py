@@ -102,8 +102,8 @@ def _short_text(data: bytes, start: int, end: int, most_bytes: int) -> bytes:
     if end - start <= most_bytes:
         return data[start:end]
     match = _TEXT.match(data, start + 1, start + most_bytes)
-    kept = data[start + 1 : match.end()] if match is not None else b""
-    return b'"' + kept.decode("utf-8", "ignore").encode() + (b'"' if end <= len(data) else b"")
+    text = data[start + 1 : match.end()] if match is not None else b""
+    return b'"' + text.decode("utf-8", "ignore").encode() + (b'"' if end <= len(data) else b"")
 
 
 def end_of_text(data: bytes, start: int) -> Steps[int]:

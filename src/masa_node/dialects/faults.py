@@ -128,9 +128,9 @@ _NUMBER: msgspec.json.Decoder[int] = msgspec.json.Decoder(int)
 def error_status(data: bytes) -> int | None:
     """The HTTP status (400 to 599) that this error stands for; None where it names none."""
     layers = list(_layers(data))
-    for told in (_number_of, _word_of):
+    for read_status in (_number_of, _word_of):
         for layer in layers:
-            status = told(layer)
+            status = read_status(layer)
             if status is not None:
                 return status
     return _NO_SUCH_ENDPOINT if says_no_endpoint(data) else None

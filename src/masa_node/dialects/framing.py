@@ -137,7 +137,7 @@ class FrameCutter:
         """The size of what was begun."""
         return len(self._begun)
 
-    def held(self) -> bytes:
+    def buffered(self) -> bytes:
         """What was begun; it stays."""
         return bytes(self._begun)
 

@@ -99,9 +99,9 @@ class StreamTracker:
             return whole if self.fault is None else passed
         return b""
 
-    def held(self) -> bytes:
+    def buffered(self) -> bytes:
         """The frame that has begun, as far as it came."""
-        return self._cutter.held()
+        return self._cutter.buffered()
 
     @property
     def held_bytes(self) -> int:

@@ -177,8 +177,8 @@ class Network:
 
     def greeting(self, peer: NodeId, theirs: Hello | None = None) -> Hello:
         """See `LinksOwner`."""
-        shown = theirs.vouchers if theirs is not None else ()
-        vouchers = vouchers_to_show(self._vouchers, shown, self._parts.rng.sample)
+        received = theirs.vouchers if theirs is not None else ()
+        vouchers = vouchers_to_show(self._vouchers, received, self._parts.rng.sample)
         return Hello(self._rules.version, self._rules.name, self._invites.get(peer), vouchers)
 
     def linked(self, session: Session, membership: MembershipLevel, hello: Hello) -> None:
@@ -186,8 +186,8 @@ class Network:
         peer, at_unix_s = session.peer, time.time()
         path = session.link.path()
         address = PeerAddress(peer, (path.address,) if path.route == "direct" else ())
-        told = None if session.link.is_dialed else address
-        if not self.book.admit(peer, membership, told, at_unix_s, session.vouched_by):
+        announced = None if session.link.is_dialed else address
+        if not self.book.admit(peer, membership, announced, at_unix_s, session.vouched_by):
             session.close("it knows as many peers as it keeps, or as one member may vouch for")
             return
         self.book.linked(peer, at_unix_s, address)
@@ -299,9 +299,9 @@ class Network:
         session = self.links.sessions.get(teller) if teller is not None else None
         teller_address = session.link.path().address if session is not None else ""
         peer = NodeId(advert.node_id)
-        told = PeerAddress(peer, advert.addresses, advert.relay_url)
+        announced = PeerAddress(peer, advert.addresses, advert.relay_url)
         rules = self._rules
-        address = filter_dialable(told, teller_address, allow_private=rules.allow_private, relays=rules.relays)
+        address = filter_dialable(announced, teller_address, allow_private=rules.allow_private, relays=rules.relays)
         if address.direct or address.relay_url is not None:
             self.book.heard(address, advert.name, time.time())
             if peer not in self.links.sessions:

@@ -166,8 +166,8 @@ class Node:
         now = self.situation()
         listed: list[dict[str, object]] = []
         for server in now.servers:
-            told = {"name": server.name, "kind": server.kind, "state": server.state, "models": server.models}
-            listed.append({**told, **({"note": server.note} if server.note else {})})
+            row = {"name": server.name, "kind": server.kind, "state": server.state, "models": server.models}
+            listed.append({**row, **({"note": server.note} if server.note else {})})
         return Readiness(now.is_ready, listed, now.why_not or None)
 
     def _peer_parts(self) -> PeerParts:

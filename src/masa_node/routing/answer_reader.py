@@ -276,7 +276,7 @@ class _Stream:
                 piece = await self._next()
             if not piece:
                 self._is_finished = True
-                out = tracker.finish(await readable(tracker.held(), ANSWER_DEPTH))
+                out = tracker.finish(await readable(tracker.buffered(), ANSWER_DEPTH))
             elif len(piece) > LOOKED_AT_BYTES or tracker.held_bytes > LOOKED_AT_BYTES:
                 out = await self._look_at_much(piece)
             else:

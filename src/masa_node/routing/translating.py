@@ -74,7 +74,7 @@ class TranslatingProvider:
         try:
             answer = await self.provider.answer(translated_ask(request, translation), sign)
         except ErrorAnswer as exc:
-            raise _told(exc, translation, request) from exc
+            raise _translated_error(exc, translation, request) from exc
         try:
             return await _translated(answer, translation, request)
         except BaseException as exc:
@@ -148,19 +148,19 @@ def estimate(request: Request) -> WholeAnswer:
     return WholeAnswer(200, headers, counted(request.body), DialectName.ANTHROPIC)
 
 
-def _told(error: ErrorAnswer, translation: Translation, request: Request) -> ErrorAnswer:
+def _translated_error(error: ErrorAnswer, translation: Translation, request: Request) -> ErrorAnswer:
     """The server's error in the caller's format; one without JSON is told by the node, in the same."""
     if not error.is_json:
         return error
-    told = ErrorAnswer(
+    answer = ErrorAnswer(
         error.message,
         status=error.status,
         headers=_headers(error.headers, translation, _JSON),
         body=translation.error(error.status, error.body, request.request_id),
         is_json=True,
     )
-    told.location = error.location
-    return told
+    answer.location = error.location
+    return answer
 
 
 async def _translated(answer: Answer, translation: Translation, request: Request) -> Answer:
@@ -178,8 +178,8 @@ def _whole(answer: Answer, body: bytes, translation: Translation, request: Reque
 
 
 def _headers(headers: Headers, translation: Translation, content_type: str) -> Headers:
-    kept = (pair for pair in headers if pair[0] != "content-type")
-    return (("content-type", content_type), *kept, *translation.headers)
+    others = (pair for pair in headers if pair[0] != "content-type")
+    return (("content-type", content_type), *others, *translation.headers)
 
 
 def _stream_type(translation: Translation) -> str:

@@ -114,18 +114,18 @@ def _check_bare(url: str, setting: str) -> None:
 
 
 def _check_url(url: str, setting: str) -> None:
-    shown = repr(redacted(url))
+    quoted = repr(redacted(url))
     try:
         parts = urlsplit(url)
         port_is_fine = parts.port is None or parts.port > 0
         parts.netloc.rpartition("@")[2].encode("idna")
     except ValueError as exc:
-        raise ConfigurationError(f"{setting}: {shown} is not a URL ({exc}).") from exc
+        raise ConfigurationError(f"{setting}: {quoted} is not a URL ({exc}).") from exc
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
-        raise ConfigurationError(f"{setting}: {shown} is not a URL. Write it like http://localhost:11434.")
+        raise ConfigurationError(f"{setting}: {quoted} is not a URL. Write it like http://localhost:11434.")
     if parts.fragment or url.endswith("#"):
-        raise ConfigurationError(f"{setting}: {shown} may not have a #fragment.")
+        raise ConfigurationError(f"{setting}: {quoted} may not have a #fragment.")
     if not ((parts.path + parts.query).isascii() and url.isprintable()) or " " in url:
         raise ConfigurationError(
-            f"{setting}: {shown} holds what a URL cannot; write it percent-encoded (a space: %20)."
+            f"{setting}: {quoted} holds what a URL cannot; write it percent-encoded (a space: %20)."
         )

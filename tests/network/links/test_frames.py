@@ -43,7 +43,7 @@ def read(chunks: list[bytes]) -> tuple[Frames, str]:
                 found.append(each)
     except ProtocolFault as fault:
         return found, fault.message
-    return found, "cut" if reader._held else ""
+    return found, "cut" if reader._buffer else ""
 
 
 def check_reading(payload: bytes, form: type[msgspec.Struct]) -> None:
@@ -113,7 +113,7 @@ def test_memory_stays_bounded_whatever_is_announced() -> None:
     reader = FrameReader()
     longest = frame(FrameKind.BODY, bytes(MAX_PAYLOAD_BYTES))[:-1]
     list(reader.feed(longest))
-    assert len(reader._held) == HEAD_BYTES + MAX_PAYLOAD_BYTES - 1
+    assert len(reader._buffer) == HEAD_BYTES + MAX_PAYLOAD_BYTES - 1
     with pytest.raises(ProtocolFault):
         list(FrameReader().feed(b"\0\0\0\0\x11\xff\xff\xff" + bytes(64 * 1024)))
 

@@ -90,20 +90,20 @@ async def make_invite(masa_dir: Path, wanted: WantedInvite) -> MadeInvite:
     then taken back.
     """
     token, now_unix_s = secrets.token_bytes(TOKEN_BYTES), int(time.time())
-    kept = KeptInvite(token_hash(token), now_unix_s, now_unix_s + wanted.lasts_s, wanted.uses, wanted.note)
+    record = KeptInvite(token_hash(token), now_unix_s, now_unix_s + wanted.lasts_s, wanted.uses, wanted.note)
     is_running = is_held_by_another(masa_dir)
     async with _opened(masa_dir) as store:
-        await store.add_invite(kept)
+        await store.add_invite(record)
         try:
             address = await _needed_address(store, is_running=is_running)
             if is_running:  # one that does not read what is written here would refuse it
                 await _answer(store, await store.add_command(Verb.CHECK, address.node_id, time.time()), _NO_INVITE)
         except BaseException:
-            await store.revoke_invite(kept.token_hash)
+            await store.revoke_invite(record.token_hash)
             raise
-    invite = Invite(address.node_id, address.direct, address.relay_url, token, kept.expires_at_unix_s)
+    invite = Invite(address.node_id, address.direct, address.relay_url, token, record.expires_at_unix_s)
     return MadeInvite(
-        make_link(invite), invite_id(kept), address, kept.expires_at_unix_s, kept.uses, kept.note, is_running
+        make_link(invite), invite_id(record), address, record.expires_at_unix_s, record.uses, record.note, is_running
     )
 
 
@@ -296,8 +296,8 @@ async def _kept_url(store: Store) -> str:
 
 async def _own_id(store: Store) -> str:
     """Empty while it is not known."""
-    kept = (await store.value("node_id") or b"").decode("latin-1")
-    return kept if is_node_id(kept) else ""
+    node_id = (await store.value("node_id") or b"").decode("latin-1")
+    return node_id if is_node_id(node_id) else ""
 
 
 async def _needed_address(store: Store, *, is_running: bool) -> PeerAddress:
@@ -310,12 +310,13 @@ async def _needed_address(store: Store, *, is_running: bool) -> PeerAddress:
 async def _known_address(store: Store) -> PeerAddress | None:
     """Where the node was last; None when that is not known."""
     try:
-        kept = msgspec.msgpack.decode(await store.value("address") or b"", type=PeerAddress)
+        stored = msgspec.msgpack.decode(await store.value("address") or b"", type=PeerAddress)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    relay_url = kept.relay_url if kept.relay_url and is_relay_url(kept.relay_url) else None
-    direct = canonical(kept.direct)[:MAX_ADDRESSES]
-    return PeerAddress(kept.node_id, direct, relay_url) if is_node_id(kept.node_id) and (direct or relay_url) else None
+    relay_url = stored.relay_url if stored.relay_url and is_relay_url(stored.relay_url) else None
+    direct = canonical(stored.direct)[:MAX_ADDRESSES]
+    is_usable = is_node_id(stored.node_id) and bool(direct or relay_url)
+    return PeerAddress(stored.node_id, direct, relay_url) if is_usable else None
 
 
 def _described(record: PeerRecord) -> str:

@@ -102,27 +102,27 @@ def print_peers(network: NetworkView, *, shows_all: bool) -> None:
         what = "Not connected" if network.state == "off" else "Who is connected is not known"
         out.print(Text(f"{what}: {plain(network.why or 'no reason given', MAX_WHY_CHARS)}"))
     peers = sorted(network.peers, key=_rank)
-    shown = [peer for peer in peers if shows_all or peer.connected or peer.membership != MembershipLevel.HEARD]
-    if shown:
+    rows = [peer for peer in peers if shows_all or peer.connected or peer.membership != MembershipLevel.HEARD]
+    if rows:
         titles = ("peer", "name", "membership", "stake", "connection", "models", "load", "seen")
         table = Table(*titles, box=None, pad_edge=False)
         now_unix_s = time.time()
-        for peer in shown:
+        for peer in rows:
             table.add_row(*(Text(cell) for cell in _cells(peer, now_unix_s)))
         out.print(table)
-    for line in _stake_lines(network, shown):
+    for line in _stake_lines(network, rows):
         out.print(Text(line))
-    for peer in [peer for peer in shown if _is_not_reached(peer)][:MAX_REASONS_SHOWN]:
+    for peer in [peer for peer in rows if _is_not_reached(peer)][:MAX_REASONS_SHOWN]:
         out.print(Text(f"{short_id(peer.id)} is not reached: {plain(peer.error or '', MAX_WHY_CHARS)}"))
-    if len(shown) < len(peers):
-        out.print(f"{len(peers) - len(shown)} more are only heard of; --all shows them.")
+    if len(rows) < len(peers):
+        out.print(f"{len(peers) - len(rows)} more are only heard of; --all shows them.")
     if not peers:
         out.print("No peers yet. `masa-node invite` makes a link for another node, `masa-node join LINK` uses one.")
 
 
-def _stake_lines(network: NetworkView, shown: Sequence[PeerView]) -> list[str]:
+def _stake_lines(network: NetworkView, rows: Sequence[PeerView]) -> list[str]:
     """What holds here, and the reason of each verdict on a linked peer."""
-    staked = [peer for peer in shown if peer.stake is not None and peer.connected][:MAX_STAKES_SHOWN]
+    staked = [peer for peer in rows if peer.stake is not None and peer.connected][:MAX_STAKES_SHOWN]
     said = [f"staking: {plain(network.staking, MAX_WHY_CHARS)}"] if network.staking else []
     return [*said, *(_stake_line(peer) for peer in staked)]
 

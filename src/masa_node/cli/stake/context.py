@@ -79,7 +79,7 @@ class StakeContext:
         """This node's id; makes its key if there is none yet."""
         return (await own_address(self.masa_dir)).node_id
 
-    async def kept(self, name: str) -> SignedDelegation | None:
+    async def stored(self, name: str) -> SignedDelegation | None:
         """The delegation that is in force here, or the one that waits for its signature. None when it does not read."""
         async with self.store() as store:
             value = await store.value(name)
@@ -107,7 +107,7 @@ class StakeContext:
 
     async def known_owner(self) -> Address | None:
         """Whose stake this node shows, or is about to."""
-        signed = await self.kept(DELEGATION) or await self.kept(DRAFT)
+        signed = await self.stored(DELEGATION) or await self.stored(DRAFT)
         return signed.delegation.owner if signed is not None else None
 
 

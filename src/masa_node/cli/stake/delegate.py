@@ -162,7 +162,7 @@ def _show(draft: SignedDelegation, profile: Profile, wanted: WantedDelegation) -
 
 def _draft(context: StakeContext, wanted: WantedDelegation) -> SignedDelegation:
     """The one that is kept. Raises `ConfigurationError` when there is none, or one of somebody else."""
-    draft = context.run(context.kept(DRAFT))
+    draft = context.run(context.stored(DRAFT))
     if draft is None:
         raise ConfigurationError(
             "No delegation waits for a signature. Begin with: masa-node stake delegate --owner ADDRESS"

@@ -89,10 +89,10 @@ def _account(account: AccountView | None, why: str | None, profile: Profile) -> 
 
 def _block(account: AccountView, profile: Profile) -> str:
     """The one that the verdict is of."""
-    shown = f"{account.block}, {account.age_s} s old"
+    age = f"{account.block}, {account.age_s} s old"
     if profile.block_tag is BlockTag.LATEST:
-        return shown
-    return f"{shown}: the newest that is {profile.block_tag.value}. The amounts above may be newer"
+        return age
+    return f"{age}: the newest that is {profile.block_tag.value}. The amounts above may be newer"
 
 
 def _delegation(delegation: DelegationView | None, now_unix_s: float) -> str:

@@ -113,7 +113,7 @@ async def _status(context: StakeContext, named: Address | None) -> Status:
     stake, profile = context.stake, context.stake.profile
     line = STAKING_OFF if stake.is_off else f"on - providers: {stake.providers}, callers: {stake.callers}"
     stake_answer, no_answer_why = await _ask_node(context)
-    shown = Status(
+    report = Status(
         staking=line,
         providers=stake.providers.value,
         callers=stake.callers.value,
@@ -121,15 +121,15 @@ async def _status(context: StakeContext, named: Address | None) -> Status:
         peers_why=no_answer_why,
     )
     if profile is None:
-        return shown
+        return report
     node_id = await context.node_id()
-    signed, draft = await context.kept(DELEGATION), await context.kept(DRAFT)
+    signed, draft = await context.stored(DELEGATION), await context.stored(DRAFT)
     noting = _Noting(Chain(await context.rpc(), profile))
     verdict = await _verdict(context, noting, node_id, signed)
     owner = named or await context.known_owner()
     account, account_why = await _account(context, noting, owner)
     return msgspec.structs.replace(
-        shown,
+        report,
         network=network_row(profile),
         rpc=[shown_url(url) for url in profile.rpc_urls],
         node_id=node_id,
@@ -183,11 +183,11 @@ async def _account(
     try:
         reading = chain.last if chain.last is not None and chain.last.owner == owner else await chain.read(owner)
     except ChainUnknown as exc:  # a head that is old: what it says is shown, and that it does not count
-        return _shown(account, None), exc.message
-    return _shown(account, reading), None
+        return _account_view(account, None), exc.message
+    return _account_view(account, reading), None
 
 
-def _shown(account: Account, reading: Reading | None) -> AccountView:
+def _account_view(account: Account, reading: Reading | None) -> AccountView:
     return AccountView(
         account.owner,
         str(account.stake_wei),

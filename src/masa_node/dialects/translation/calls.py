@@ -9,14 +9,14 @@ MAX_CALLS = 256  # of one answer; a model that calls more is a hostile one
 class _Call:
     """One call that is being made; it is told of once its name is known."""
 
-    __slots__ = ("arguments", "given_id", "held", "id", "name", "number")
+    __slots__ = ("arguments", "given_id", "id", "name", "number", "pending")
 
     def __init__(self, number: int, given_id: str) -> None:
         self.number = number
         self.given_id = given_id
         self.id = given_id
         self.name = ""
-        self.held = ""
+        self.pending = ""
         self.arguments: list[str] = []
 
 
@@ -54,13 +54,13 @@ class CallTracker:
                 return []
             call.arguments.append(arguments)
             return [CallPiece(call.number, arguments, self._choice)]
-        call.held += arguments
+        call.pending += arguments
         if not name:
             return []
         call.name = name
         call.id = call.given_id or f"call_{self._id_prefix}_{self._choice}_{call.number}"
         events: list[Event] = [CallBegun(call.number, call.id, name, self._choice)]
-        if call.held:
-            call.arguments.append(call.held)
-            events.append(CallPiece(call.number, call.held, self._choice))
+        if call.pending:
+            call.arguments.append(call.pending)
+            events.append(CallPiece(call.number, call.pending, self._choice))
         return events

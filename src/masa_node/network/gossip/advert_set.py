@@ -70,8 +70,8 @@ class AdvertSet:
     floods this node loses his own. Nodes in `kept` never go.
     """
 
-    def __init__(self, kept: Iterable[NodeId]) -> None:
-        self._kept = kept
+    def __init__(self, pinned: Iterable[NodeId]) -> None:
+        self._pinned = pinned
         self._entries: dict[NodeId, Entry] = {}
         self._by_teller: dict[NodeId, dict[NodeId, None]] = {}  # the least recently renewed first
         self._leaves: list[dict[bytes, Entry]] = [{} for _ in range(_LEAVES)]
@@ -226,9 +226,9 @@ class AdvertSet:
         if not self._is_over():
             return []
         gone: list[NodeId] = []
-        kept = {newcomer, *self._kept}
+        spared = {newcomer, *self._pinned}
         while self._is_over():
-            victim = self._victim(kept)
+            victim = self._victim(spared)
             if victim is None:
                 break
             self.drop(victim)
@@ -238,9 +238,9 @@ class AdvertSet:
     def _is_over(self) -> bool:
         return len(self._entries) > MAX_KNOWN or self.size_bytes > MAX_KNOWN_BYTES
 
-    def _victim(self, kept: set[NodeId]) -> NodeId | None:
+    def _victim(self, spared: set[NodeId]) -> NodeId | None:
         for from_teller in sorted(self._by_teller.values(), key=len, reverse=True):
             for node_id in from_teller:
-                if node_id not in kept:
+                if node_id not in spared:
                     return node_id
         return None

@@ -115,8 +115,8 @@ class Gossip:
         self._keys = keys
         self._rng = rng
         self._me = keys.node_id
-        self._kept = {self._me}
-        self.known = AdvertSet(self._kept)
+        self._pinned = {self._me}
+        self.known = AdvertSet(self._pinned)
         self._peers: dict[NodeId, _Peer] = {}
         self._left: dict[NodeId, _Peer] = {}
         self._filled: dict[NodeId, Outbox] = {}  # of the linked peers, those to be told something
@@ -145,7 +145,7 @@ class Gossip:
             return
         left = self._left.pop(peer, None)
         self._peers[peer] = _Peer(now_s) if left is None else left
-        self._kept.add(peer)
+        self._pinned.add(peer)
         own = self.known.get(self._me)
         if own is not None:
             self._outbox(peer).tell_own(own.newest)
@@ -158,7 +158,7 @@ class Gossip:
         state = self._peers.pop(peer, None)
         if state is None:
             return
-        self._kept.discard(peer)
+        self._pinned.discard(peer)
         state.outbox.clear()
         self._filled.pop(peer, None)
         self._left[peer] = state

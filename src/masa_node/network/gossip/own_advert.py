@@ -105,9 +105,9 @@ class Advertiser:
                 if bare != advert.models:  # rather every model without what is only to be read
                     advert = msgspec.structs.replace(advert, models=bare)
                     continue
-                kept = advert.models[: len(advert.models) // 2]
-                log.warning("too many models for one advert", announced=len(kept), shared=len(models))
-                advert = msgspec.structs.replace(advert, models=kept)
+                half = advert.models[: len(advert.models) // 2]
+                log.warning("too many models for one advert", announced=len(half), shared=len(models))
+                advert = msgspec.structs.replace(advert, models=half)
 
 
 def offers_of(advert: Advert) -> list[ModelOffer]:

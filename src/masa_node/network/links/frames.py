@@ -137,10 +137,10 @@ def read_header(payload: bytes, form: type[T]) -> T:
 class FrameReader:
     """Cuts the control stream into frames, however it is chunked. Never holds more than one frame beside its input."""
 
-    __slots__ = ("_held", "_wanted_bytes")
+    __slots__ = ("_buffer", "_wanted_bytes")
 
     def __init__(self) -> None:
-        self._held = bytearray()
+        self._buffer = bytearray()
         self._wanted_bytes = HEAD_BYTES  # of the frame that has begun, as far as is known
 
     def feed(self, data: bytes) -> Iterator[tuple[FrameKind, bytes]]:
@@ -148,13 +148,13 @@ class FrameReader:
 
         Iterate to the end before the next call.
         """
-        held = self._held
-        if held:
-            held += data
-            if len(held) < self._wanted_bytes:
+        buffer = self._buffer
+        if buffer:
+            buffer += data
+            if len(buffer) < self._wanted_bytes:
                 return
-            data = bytes(held)
-            held.clear()
+            data = bytes(buffer)
+            buffer.clear()
         at, size = 0, len(data)
         self._wanted_bytes = HEAD_BYTES
         while size - at >= HEAD_BYTES:
@@ -165,7 +165,7 @@ class FrameReader:
             yield kind, data[at + HEAD_BYTES : end]
             at = end
         if at < size:
-            held += data[at:]
+            buffer += data[at:]
 
 
 def read_head(data: bytes, at: int) -> tuple[int, FrameKind, int]:

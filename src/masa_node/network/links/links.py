@@ -300,8 +300,8 @@ class Links:
         with contextlib.suppress(ProviderError, TimeoutError):
             async with asyncio.timeout(REFUSAL_READ_WITHIN_S):
                 own = self._versions
-                told = Refused(refusal.refusal, refusal.message, own.min_protocol, own.max_protocol)
-                await control.write(header_frame(FrameKind.REFUSED, told))
+                answer = Refused(refusal.refusal, refusal.message, own.min_protocol, own.max_protocol)
+                await control.write(header_frame(FrameKind.REFUSED, answer))
                 await control.finish()
                 await link.closed()
         link.close("refused")

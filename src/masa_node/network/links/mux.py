@@ -60,7 +60,7 @@ class Channel:
         self._arrived = arrived
         self._streams: dict[int, MuxStream] = {}
         self._last = 0
-        self._held = b""
+        self._partial = b""
         self._outbox: list[bytes] = []
         self._pending = 0
         self._pending_frames = 0  # without a payload
@@ -148,13 +148,13 @@ class Channel:
             data = await self._stream.read()
             if not data:
                 raise LinkLost("it closed a channel.")
-            if self._held:
-                data = self._held + data
+            if self._partial:
+                data = self._partial + data
             at = self._cut(data, 0)
             while self._work >= SLICE_WORK:
                 await self._rest()
                 at = self._cut(data, at)
-            self._held = data[at:]
+            self._partial = data[at:]
 
     async def _rest(self) -> None:
         """Let others have their turn, longer if this peer keeps the node busier than any needs to."""

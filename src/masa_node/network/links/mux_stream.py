@@ -40,7 +40,7 @@ class MuxStream:
     """One request's frames on a channel; see `frames.FrameStream`."""
 
     __slots__ = (
-        *("_channel", "_fault", "_has_ended", "_has_finished", "_held", "_inbox", "_number", "_reader", "_room"),
+        *("_channel", "_fault", "_has_ended", "_has_finished", "_window_used", "_inbox", "_number", "_reader", "_room"),
         *("_unread", "_writer"),
     )
 
@@ -49,7 +49,7 @@ class MuxStream:
         self._number = number
         self._inbox: list[Frame] = []
         self._unread = 0  # of the window: what lies in the inbox
-        self._held = 0  # the same, with what was given out and not granted again
+        self._window_used = 0  # the same, with what was given out and not granted again
         self._room = MUX_WINDOW_BYTES
         self._has_ended = False
         self._has_finished = False
@@ -138,17 +138,17 @@ class MuxStream:
     def _take(self, kind: FrameKind, payload: bytes) -> None:
         cost = len(payload) + FRAME_COST_BYTES
         self._unread += cost
-        self._held += cost
-        if self._has_ended or self._held > MUX_WINDOW_BYTES:
+        self._window_used += cost
+        if self._has_ended or self._window_used > MUX_WINDOW_BYTES:
             raise ProtocolFault("it sent more on a stream than it may.")
         self._inbox.append((kind, payload))
         _wake(self._reader)
 
     def _grant(self) -> None:
         """What was given out is taken: who comes for more has done with it."""
-        taken = self._held - self._unread
+        taken = self._window_used - self._unread
         if taken >= MUX_WINDOW_BYTES // 2 and not self._has_ended and self._fault is None:
-            self._held = self._unread
+            self._window_used = self._unread
             self._channel.put(self._number, FrameKind.WINDOW, _GRANT.pack(taken))
 
     async def _wait_for_room(self) -> None:

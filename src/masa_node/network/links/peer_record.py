@@ -87,10 +87,10 @@ def seen_at(record: PeerRecord, at_unix_s: float) -> PeerRecord:
 def with_address(record: PeerRecord, address: PeerAddress, name: str) -> PeerRecord:
     """With what was told. An address that worked, or that the owner gave, stays first whatever others tell."""
     is_proved = record.last_linked_at_unix_s > 0 or record.membership is MembershipLevel.LISTED
-    kept = record.addresses[:1] if is_proved else ()
-    told = _bounded(address.direct)
-    if not set(told) <= set(record.addresses):
-        record = replace(record, addresses=_bounded((*kept, *told, *record.addresses)))
+    proved = record.addresses[:1] if is_proved else ()
+    announced = _bounded(address.direct)
+    if not set(announced) <= set(record.addresses):
+        record = replace(record, addresses=_bounded((*proved, *announced, *record.addresses)))
     relay_url = address.relay_url or ""
     if not 0 < len(relay_url) <= MAX_RELAY_CHARS or not relay_url.isascii():
         relay_url = record.relay_url or ""

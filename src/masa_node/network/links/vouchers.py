@@ -32,16 +32,16 @@ class Voucher(msgspec.Struct, frozen=True):
     expires_at_unix_s: Annotated[int, Meta(ge=0)]
 
 
-def vouchers_to_show(kept: Mapping[NodeId, bytes], shown: Sequence[bytes], draw: Draw) -> tuple[bytes, ...]:
+def vouchers_to_show(vouchers: Mapping[NodeId, bytes], theirs: Sequence[bytes], draw: Draw) -> tuple[bytes, ...]:
     """At most MAX_VOUCHERS_SHOWN of those `kept` by signer, the newest last, for one who has `shown` these of his own.
 
     Who vouched for him is likely a member to him: their words go first. The rest are drawn, so that who is refused for
     the want of the right one is let in some other time.
     """
-    common = [by for by in map(_signer, shown) if by is not None and by in kept]
-    others = [by for by in kept if by not in common]
+    common = [by for by in map(_signer, theirs) if by is not None and by in vouchers]
+    others = [by for by in vouchers if by not in common]
     chosen = [*dict.fromkeys(common), *draw(others, min(MAX_VOUCHERS_SHOWN, len(others)))]
-    return tuple(kept[by] for by in chosen[:MAX_VOUCHERS_SHOWN])
+    return tuple(vouchers[by] for by in chosen[:MAX_VOUCHERS_SHOWN])
 
 
 def _signer(signed: bytes) -> NodeId | None:

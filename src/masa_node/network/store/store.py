@@ -201,10 +201,10 @@ class Store:
 
     async def keep_readings(self, readings: Mapping[str, bytes]) -> None:
         """Keep these instead of older ones of the same owners. The oldest beyond MAX_READINGS go, larger ones too."""
-        kept = [(owner, reading) for owner, reading in readings.items() if len(reading) <= MAX_READING_BYTES]
+        rows = [(owner, reading) for owner, reading in readings.items() if len(reading) <= MAX_READING_BYTES]
 
         def job(connection: sqlite3.Connection) -> None:
-            connection.executemany("INSERT OR REPLACE INTO readings (owner, reading) VALUES (?, ?)", kept)
+            connection.executemany("INSERT OR REPLACE INTO readings (owner, reading) VALUES (?, ?)", rows)
             connection.execute(
                 "DELETE FROM readings WHERE number <="
                 " (SELECT number FROM readings ORDER BY number DESC LIMIT 1 OFFSET ?)",

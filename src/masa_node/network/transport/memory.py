@@ -77,7 +77,7 @@ class MemoryNetwork:
         self.secrets_by_node: dict[NodeId, bytes] = {}
         self._transports: dict[NodeId, MemoryTransport] = {}
         self._side_of: dict[NodeId, int] = {}
-        self._held: list[tuple[Host, Host, Deliver]] = []
+        self._waiting: list[tuple[Host, Host, Deliver]] = []
 
     # ---- nodes ----
 
@@ -143,7 +143,7 @@ class MemoryNetwork:
         """
         host = self._transports.pop(node_id).host
         host.is_dead = True
-        self._held = [held for held in self._held if host not in held[:2]]
+        self._waiting = [sending for sending in self._waiting if host not in sending[:2]]
         for link in [*host.links]:
             self._watch(link.other)
 
@@ -209,13 +209,13 @@ class MemoryNetwork:
         if source.is_dead or target.is_dead:
             return False
         if self._is_cut(source, target):
-            self._held.append((source, target, deliver))
+            self._waiting.append((source, target, deliver))
             return False
         return True
 
     def _send_held(self) -> None:
-        held, self._held = self._held, []
-        for source, target, deliver in held:
+        waiting, self._waiting = self._waiting, []
+        for source, target, deliver in waiting:
             self.carry(source, target, deliver)
 
     def _is_cut(self, one: Host, other: Host) -> bool:

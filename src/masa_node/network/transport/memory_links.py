@@ -342,8 +342,8 @@ class MemoryLink:
         """See `interfaces.Link`."""
         if self.is_down:
             return
-        told = reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
-        self.send(lambda: self.other.go_down(told))
+        shortened = reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+        self.send(lambda: self.other.go_down(shortened))
         self.go_down(reason, keep=False)
 
     # ---- what the network and the streams do ----

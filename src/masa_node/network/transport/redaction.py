@@ -47,8 +47,8 @@ def _judge(match: re.Match[str]) -> str:
     if match["ipv4"] is not None:
         return REDACTED if match["version"] is None and _is_ip(match["ipv4"]) else match[0]
     if match["host"] is not None:
-        kept = match[0][: match.start("host") - match.start()]
-        return kept + REDACTED if _is_host(match["host"], int(match["port"]), match["before"]) else match[0]
+        prefix = match[0][: match.start("host") - match.start()]
+        return prefix + REDACTED if _is_host(match["host"], int(match["port"]), match["before"]) else match[0]
     return REDACTED
 
 

@@ -108,10 +108,10 @@ class PeerNetwork:
         from masa_node.network.transport.iroh.endpoint import TransportOptions, open_transport  # noqa: PLC0415 - 0.1 s, now in a thread
 
         settings = self._settings
-        kept = await store.value("peer_port")
+        stored = await store.value("peer_port")
         options = TransportOptions(
             host=settings.peer_host,
-            port=settings.peer_port or (int(kept) if kept and kept.isdigit() else 0),
+            port=settings.peer_port or (int(stored) if stored and stored.isdigit() else 0),
             relay_url=settings.relay_url or None,
             relay_token=settings.relay_token or None,
             use_public_lookup=settings.address_lookup,
@@ -276,8 +276,8 @@ async def _nothing_new() -> None:
 
 async def _own_delegation(store: Store) -> bytes | None:
     """What `masa-node stake delegate` left; shown whether or not this node looks at stakes itself."""
-    kept = await store.value("delegation")
-    return kept if kept and len(kept) <= MAX_DELEGATION_BYTES else None
+    stored = await store.value("delegation")
+    return stored if stored and len(stored) <= MAX_DELEGATION_BYTES else None
 
 
 async def _has_invites(store: Store) -> bool:

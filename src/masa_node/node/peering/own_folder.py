@@ -59,18 +59,18 @@ class OwnFolder:
         return False
 
     async def _until_done(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        pause_s, told = FIRST_PAUSE_S, ""
+        pause_s, reported = FIRST_PAUSE_S, ""
         while True:
             try:
                 done = await attempt()
             except ConfigurationError as exc:
                 why = _in_words(exc)
-                if why != told:
+                if why != reported:
                     log.warning("no network", why=why)
-                told = why
+                reported = why
                 self._waiting(why)
             else:
-                if told:
+                if reported:
                     log.warning("MASA_DIR can be used now", masa_dir=str(self._masa_dir))
                 return done
             await asyncio.sleep(pause_s)

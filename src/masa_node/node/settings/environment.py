@@ -324,8 +324,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         """Without secrets, so that it may stand in a log or a trace."""
-        shown = {name: shown_value(name, getattr(self, name)) for name in self.__struct_fields__}
-        return f"Settings({shown})"
+        values = {name: shown_value(name, getattr(self, name)) for name in self.__struct_fields__}
+        return f"Settings({values})"
 
 
 def shown_value(name: str, value: object) -> object:
@@ -364,8 +364,8 @@ def _convert(name: str, text: str, kind: object) -> object:
     try:
         converted: object = msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError as exc:
-        shown = "its value" if name in SECRETS else repr(text)
-        raise ConfigurationError(f"{name.upper()}: {shown} does not fit{_what_fits(kind) or f': {exc}.'}") from exc
+        value = "its value" if name in SECRETS else repr(text)
+        raise ConfigurationError(f"{name.upper()}: {value} does not fit{_what_fits(kind) or f': {exc}.'}") from exc
     return converted
 
 

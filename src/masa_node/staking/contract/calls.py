@@ -28,20 +28,20 @@ def deposit(text: str, known: Account | Terms, profile: Profile) -> list[Contrac
     """
     minimum = known.minimum_wei
     amount = minimum if text == LEAST else parse_amount(text, profile)
-    shown = amount_in_words(amount, profile)
+    in_words = amount_in_words(amount, profile)
     if not amount:
         raise NotPossible("A deposit of nothing changes nothing. Name an amount, or `min`.")
     if amount < minimum:
-        raise NotPossible(f"Each deposit is {amount_in_words(minimum, profile)} or more; {shown} is less.")
+        raise NotPossible(f"Each deposit is {amount_in_words(minimum, profile)} or more; {in_words} is less.")
     if isinstance(known, Account) and known.tokens_wei < amount:
         have = amount_in_words(known.tokens_wei, profile)
-        raise NotPossible(f"{known.owner} has {have}, and {shown} are to be staked. Send it more tokens first.")
+        raise NotPossible(f"{known.owner} has {have}, and {in_words} are to be staked. Send it more tokens first.")
     approve = ContractCall(
         known.token,
         call_data("approve(address,uint256)", profile.contract, amount),
-        f"approve: the staking contract may take {shown} of yours, this once",
+        f"approve: the staking contract may take {in_words} of yours, this once",
     )
-    stake = ContractCall(profile.contract, call_data("stake(uint256)", amount), f"stake: {shown} become your stake")
+    stake = ContractCall(profile.contract, call_data("stake(uint256)", amount), f"stake: {in_words} become your stake")
     is_approved = isinstance(known, Account) and known.allowance_wei >= amount
     return [stake] if is_approved else [approve, stake]
 
@@ -54,8 +54,8 @@ def unbond(text: str, known: Account | Terms, profile: Profile) -> list[Contract
             "does that."
         )
     amount = _amount(text, known.stake_wei if isinstance(known, Account) else None, "staked", profile)
-    shown = amount_in_words(amount, profile)
-    words = f"unbond: {shown} are your stake no more, and may be withdrawn after the unbonding period"
+    in_words = amount_in_words(amount, profile)
+    words = f"unbond: {in_words} are your stake no more, and may be withdrawn after the unbonding period"
     if isinstance(known, Account):
         words += f"; {amount_in_words(known.stake_wei - amount, profile)} stay staked"
     if isinstance(known, Account) and known.unbonding_wei:
@@ -70,10 +70,10 @@ def withdraw(text: str, known: Account | Terms, profile: Profile) -> list[Contra
     """
     is_instant = profile.shape is Shape.MASA
     account = known if isinstance(known, Account) else None
-    held = None if account is None else account.stake_wei if is_instant else account.unbonding_wei
-    amount = _amount(text, held, "staked" if is_instant else "unbonding", profile)
-    shown = amount_in_words(amount, profile)
-    words = f"withdraw: {shown} come back to your wallet"
+    available = None if account is None else account.stake_wei if is_instant else account.unbonding_wei
+    amount = _amount(text, available, "staked" if is_instant else "unbonding", profile)
+    in_words = amount_in_words(amount, profile)
+    words = f"withdraw: {in_words} come back to your wallet"
     if is_instant:
         words += ", and are your stake no more, at once"
     elif account is not None:
@@ -95,19 +95,20 @@ def revoke(known: Account | Terms, profile: Profile) -> list[ContractCall]:
     return [ContractCall(profile.contract, call_data("revokeDelegations()"), words)]
 
 
-def _amount(text: str, held: int | None, how: str, profile: Profile) -> int:
+def _amount(text: str, available: int | None, how: str, profile: Profile) -> int:
     """`held` None: it is not known whose it is."""
     if text == ALL:
-        if held is None:
+        if available is None:
             raise NotPossible("To know how much that is, the owner is needed: --owner ADDRESS. Or name the amount.")
-        if not held:
+        if not available:
             raise NotPossible(f"Nothing is {how}.")
-        return held
+        return available
     amount = parse_amount(text, profile)
     if not amount:
         raise NotPossible("Nothing of nothing changes nothing. Name an amount, or `all`.")
-    if held is not None and amount > held:
+    if available is not None and amount > available:
         raise NotPossible(
-            f"{amount_in_words(held, profile)} are {how}; {amount_in_words(amount, profile)} are more. `all` takes all."
+            f"{amount_in_words(available, profile)} are {how}; {amount_in_words(amount, profile)} are more. "
+            "`all` takes all."
         )
     return amount

@@ -60,8 +60,8 @@ def describe_revert(data: bytes, profile: Profile) -> str:
             pass
     if not data:
         return "The contract refused, and gave no reason."
-    shown = data[:MAX_SHOWN_BYTES].hex() + ("…" if len(data) > MAX_SHOWN_BYTES else "")
-    return f"The contract refused with an error that is not known here: 0x{shown}"
+    digits = data[:MAX_SHOWN_BYTES].hex() + ("…" if len(data) > MAX_SHOWN_BYTES else "")
+    return f"The contract refused with an error that is not known here: 0x{digits}"
 
 
 def amount_in_words(wei: int, profile: Profile) -> str:

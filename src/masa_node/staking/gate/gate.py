@@ -251,11 +251,11 @@ class Gate:
         self._has_changed.set()
 
     async def _load(self, keep: KeepsReadings) -> None:
-        kept: list[bytes] = []
+        readings: list[bytes] = []
         with suppress(TimeoutError):
             async with asyncio.timeout(START_S):
-                kept = await keep.load_readings()
-        for at, data in enumerate(kept[-MAX_OWNERS:]):
+                readings = await keep.load_readings()
+        for at, data in enumerate(readings[-MAX_OWNERS:]):
             if at % MAX_TAKEN_AT_ONCE == 0:
                 await asyncio.sleep(0)
             reading = from_bytes(data, self._domain)

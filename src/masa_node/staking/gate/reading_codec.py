@@ -43,8 +43,8 @@ def to_bytes(reading: Reading, domain: Domain) -> bytes:
         hex(reading.block_unix_s),
         hex(reading.unbonding_s),
     )
-    kept = _Kept(hex(domain.chain_id), domain.contract, reading.owner, numbers, reading.read_at_unix_s)
-    return msgspec.json.encode(kept)
+    record = _Kept(hex(domain.chain_id), domain.contract, reading.owner, numbers, reading.read_at_unix_s)
+    return msgspec.json.encode(record)
 
 
 def from_bytes(data: bytes, domain: Domain) -> Reading | None:
@@ -52,16 +52,16 @@ def from_bytes(data: bytes, domain: Domain) -> Reading | None:
     if len(data) > MAX_KEPT_BYTES:
         return None
     try:
-        kept = _DECODER.decode(data)
-        if (kept.chain_id, kept.contract) != (hex(domain.chain_id), domain.contract):
+        record = _DECODER.decode(data)
+        if (record.chain_id, record.contract) != (hex(domain.chain_id), domain.contract):
             return None
-        numbers = [int(number, 16) for number in kept.numbers]
-        owner = parse_address(kept.owner)
+        numbers = [int(number, 16) for number in record.numbers]
+        owner = parse_address(record.owner)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
         return None
     if not all(0 <= number <= most for number, most in zip(numbers, _MOST, strict=True)):
         return None
-    if not 0 <= kept.read_at_unix_s <= MAX_UNIX_S:
+    if not 0 <= record.read_at_unix_s <= MAX_UNIX_S:
         return None
     stake, minimum, epoch, block, block_unix_s, unbonding_s = numbers
     return Reading(
@@ -72,5 +72,5 @@ def from_bytes(data: bytes, domain: Domain) -> Reading | None:
         block=block,
         block_unix_s=block_unix_s,
         unbonding_s=unbonding_s,
-        read_at_unix_s=kept.read_at_unix_s,
+        read_at_unix_s=record.read_at_unix_s,
     )

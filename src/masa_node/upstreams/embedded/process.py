@@ -87,7 +87,7 @@ class _Child(asyncio.SubprocessProtocol):
             self._log = (self._log + data)[-MAX_KEPT_BYTES:]
         elif not self.address.done():
             *lines, self._printed = (self._printed + data)[-MAX_KEPT_BYTES:].split(b"\n")
-            found = next((told.address for told in (read(line, _LISTENING) for line in lines) if told), None)
+            found = next((heard.address for heard in (read(line, _LISTENING) for line in lines) if heard), None)
             if found is not None:
                 self.address.set_result(found)
                 self._log = b""  # it was about loading

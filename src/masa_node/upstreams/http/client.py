@@ -224,7 +224,7 @@ class HttpClient:
     async def _send_request(self, method: bytes, url: str, headers: Headers, body: bytes | None) -> HttpAnswer:
         target = self.target_of(url)
         request = _request(method, target, headers, body)
-        connection = self._kept(target)
+        connection = self._idle_connection(target)
         if connection is not None:
             try:
                 return await self._exchange(target, connection, request)
@@ -257,7 +257,7 @@ class HttpClient:
                 raise ProxyFailed(exc.message) from exc
         return target
 
-    def _kept(self, target: _Target) -> Connection | None:
+    def _idle_connection(self, target: _Target) -> Connection | None:
         """The most recently used connection that is still open."""
         idle = self._idle.get(target.server)
         while idle:

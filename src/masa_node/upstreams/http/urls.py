@@ -105,9 +105,9 @@ def ollama_url(host: str) -> str | None:
     if name in ("", "0.0.0.0", "::"):  # noqa: S104 - a server listens there; a client finds it on this machine
         name = "::1" if name == "::" else "127.0.0.1"
     usual = _OLLAMA_PORTS.get(scheme, OLLAMA_PORT) if found else OLLAMA_PORT
-    shown = f"[{name}]" if ":" in name else name
+    host = f"[{name}]" if ":" in name else name
     path = path.strip("/")
-    return f"{scheme}://{shown}:{port or usual}" + (f"/{path}" if path else "")
+    return f"{scheme}://{host}:{port or usual}" + (f"/{path}" if path else "")
 
 
 def _host_and_port(location: str) -> tuple[str, int | None]:

@@ -41,7 +41,7 @@ class OllamaAnswerWriter:
         self._reason = StopReason.END
         self._is_failed = False
         self._calls: dict[int, tuple[CallBegun, list[str]]] = {}
-        self._told = 0
+        self._calls_sent = 0
 
     def write(self, event: Event) -> bytes:
         """See `AnswerWriter`."""
@@ -93,8 +93,8 @@ class OllamaAnswerWriter:
         lines: list[bytes] = []
         for call in calls:
             begun, pieces = self._calls.pop(call)
-            fields = call_fields(begun.id, begun.name, "".join(pieces), self._told)
-            self._told += 1
+            fields = call_fields(begun.id, begun.name, "".join(pieces), self._calls_sent)
+            self._calls_sent += 1
             lines.append(self._line({"message": {"role": "assistant", "content": "", "tool_calls": [fields]}}))
         return b"".join(lines)
 

@@ -187,10 +187,10 @@ def _block(block: ThoughtBlock) -> Fields:
 
 
 def _sealed(text: str, seal: str, origin: Origin, is_hidden: bool) -> Fields:  # noqa: FBT001 - as the event has it
-    told = sealed_for_caller(seal, origin, Origin.ANTHROPIC, is_hidden=is_hidden)
+    sealed = sealed_for_caller(seal, origin, Origin.ANTHROPIC, is_hidden=is_hidden)
     if is_hidden:
-        return {"type": "redacted_thinking", "data": told}
-    return {"type": "thinking", "thinking": text, "signature": told}
+        return {"type": "redacted_thinking", "data": sealed}
+    return {"type": "thinking", "thinking": text, "signature": sealed}
 
 
 def _annotation(cited: Citation) -> Fields:

@@ -102,16 +102,16 @@ def messages_of(conversation: Conversation, losses: Losses) -> list[Fields]:
 
 
 def _add_user(messages: list[Fields], turn: Turn) -> None:
-    shown: list[Fields] = []
+    content: list[Fields] = []
     has_results = False
     for part in turn.parts:
         if isinstance(part, ToolResult):
             has_results = True
             messages.append(_result(part))
-            shown += _pictures_of(part)
-    shown += [_part(part) for part in turn.parts if not isinstance(part, ToolResult)]
-    if shown or not has_results:
-        messages.append({"role": "user", "content": _content(shown)})
+            content += _pictures_of(part)
+    content += [_part(part) for part in turn.parts if not isinstance(part, ToolResult)]
+    if content or not has_results:
+        messages.append({"role": "user", "content": _content(content)})
 
 
 def _content(parts: list[Fields]) -> object:

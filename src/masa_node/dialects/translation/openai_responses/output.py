@@ -65,8 +65,9 @@ class Output:
         seal = block.seal or ""
         if block.origin is Origin.OPENAI:
             seal = seal.partition(" ")[2]
-        told = sealed_for_caller(seal, block.origin, Origin.OPENAI, is_hidden=block.is_hidden)
-        return {"id": self.id_of(block, at), "type": "reasoning", "summary": summary, "encrypted_content": told or None}
+        sealed = sealed_for_caller(seal, block.origin, Origin.OPENAI, is_hidden=block.is_hidden)
+        encrypted = sealed or None
+        return {"id": self.id_of(block, at), "type": "reasoning", "summary": summary, "encrypted_content": encrypted}
 
     def _call(self, block: CallBlock, at: int, status: str) -> Fields:
         tool = self._tools.get(block.name)
@@ -138,10 +139,10 @@ def status_fields(reason: StopReason) -> Fields:
 def echo_of(conversation: Conversation) -> bytes:
     """What of the request a response repeats, as JSON without the outer braces: made once for all events."""
     choice = conversation.tool_choice
-    told: object = "auto"
+    tool_choice: object = "auto"
     if choice is not None:
         is_named = choice.mode is ChoiceMode.NAMED
-        told = {"type": "function", "name": choice.name} if is_named else choice.mode.value
+        tool_choice = {"type": "function", "name": choice.name} if is_named else choice.mode.value
     sampling, output = conversation.sampling, conversation.output
     form: Fields = {"type": "text"}
     if output is not None:
@@ -156,7 +157,7 @@ def echo_of(conversation: Conversation) -> bytes:
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "max_output_tokens": sampling.max_tokens,
-        "tool_choice": told,
+        "tool_choice": tool_choice,
         "tools": [_tool(tool) for tool in conversation.tools],
         "previous_response_id": None,
         "reasoning": {"effort": conversation.thinking.effort, "summary": None},

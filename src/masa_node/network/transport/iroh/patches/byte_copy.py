@@ -101,9 +101,9 @@ class _Fixed:
     def write(self, builder: _Builder, value: bytes) -> None:
         """The bytes of a larger structure, written behind what its buffer holds."""
         with self._builder._reserve(builder, len(value)):
-            held = builder.rbuf
-            start = ctypes.cast(held.data, ctypes.c_void_p).value  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-            ctypes.memmove((start or 0) + held.len, bytes(value), len(value))
+            buffer = builder.rbuf
+            start = ctypes.cast(buffer.data, ctypes.c_void_p).value  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+            ctypes.memmove((start or 0) + buffer.len, bytes(value), len(value))
 
     def is_true_for(self, sample: bytes) -> bool:
         """Do both ways agree on these bytes, in both directions?"""
