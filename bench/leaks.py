@@ -320,7 +320,7 @@ async def look_for_leaks(transports: Transports, races: int) -> tuple[list[str],
             if getattr(after, what) > getattr(before, what)
         ]
         if after.streams:
-            faults.append(f"{after.streams} asks are still under way")
+            faults.append(f"{after.streams} requests are still under way")
         if after.rss_mb > before.rss_mb * (1 + MAX_GROWTH) + MAX_GROWTH_MB:
             faults.append(f"{after.rss_mb:.0f} MB, {before.rss_mb:.0f} MB before")
         if here.won < races // 2:

@@ -10,9 +10,9 @@ CONNECTIONS = 64
 RATES = (200, 1000)  # requests/s of the open-loop runs
 STREAM_COUNTS = (1, 100, 1000)  # unpaced
 PACED_COUNTS = (1, 100, 300, 1000)
-HOP_STREAMS = 300  # paced streams over a peer hop that are to be held
-FIRST_RATES = (20, 200)  # streams begun a second, of which the first piece is timed
-FIRST = "stream-5-0"  # the mock begins a paced one at any time within its first period, this one at once
+HOP_STREAMS = 300  # paced streams to keep going over a peer hop
+FIRST_RATES = (20, 200)  # streams begun a second; the first piece of each is timed
+FIRST = "stream-5-0"  # begins at once, where the mock begins a paced one at any time within its first period
 WHOLE = "json"  # the mock's model that answers with one JSON object
 
 # Unpaced streams: long enough that pieces are what is measured, short enough that a slow subject ends them soon.

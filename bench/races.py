@@ -1,13 +1,13 @@
-"""Races in virtual time: the node's own code decides, scripted peers answer late, and no second is really waited for.
+"""Races in virtual time: the node's own code decides, scripted peers answer late, and nothing waits in real time.
 
     python -m bench.races --requests 2000
 
 prints one JSON object a line, a line for each number of peers and each rule.
 
 A peer's time to the first piece is log-normal (median 0.2 s, sigma 1: p95 is 1.0 s, p99 2.0 s), drawn again for each
-ask; its answer then takes half a second more, and it serves four requests at a time, as a node does (MAX_PEER_JOBS),
+request. Its answer then takes another half second. It serves four requests at a time, as a node does (MAX_PEER_JOBS),
 with eight more waiting. Requests come at random (Poisson), one a second for each peer. A stalled peer takes requests
-and never answers; it falls silent when the warm-up is over, so that what it costs to find that out is counted.
+and never answers. It falls silent when the warm-up is over, so that the cost of finding that out is counted.
 """
 
 from __future__ import annotations

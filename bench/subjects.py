@@ -127,8 +127,8 @@ class Launcher:
     def hop(self) -> Subject:
         """A node without an LLM, and a peer of it that has the mock; raises SubjectError if that peer does not come up.
 
-        The node that is asked has the core of the process under test. Its peer has a third one; of two it shares one
-        with the mock, and the load generator then runs beside the node that is asked: else one core would have it all.
+        The node under test has a core of its own, and its peer a third one. On a machine of two cores, the peer shares
+        one with the mock, and the load generator runs beside the node under test: otherwise one core would do it all.
         """
         port, port_behind = free_port(), free_port()
         llm = f"http://127.0.0.1:{self.mock_port}"

@@ -67,7 +67,7 @@ def endpoints() -> str:
         "| `X-Request-Id` | the request's id, also in the log; yours, if you sent a short plain one |",
         "| `X-Masa-Model` | the model that was asked for |",
         "| `X-Masa-Served-By` | `local`: an LLM server of this node; else the id of the peer that answered |",
-        "| `X-Masa-Attempts` | the providers asked, with their results and milliseconds; at most 8 |",
+        "| `X-Masa-Attempts` | the providers that were asked, each with its result and milliseconds; at most 8 |",
         "| `X-Masa-Node` | the node's version |",
         "| `X-Masa-Translated` | `yours>server's`, when no provider speaks your format: [translated](translation.md) |",
         "| `X-Masa-Dropped` | the fields of your request that the translation left out |",

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write a small GGUF model whose answer is known beforehand: a real file for real LLM servers.
+"""Write a small GGUF model whose answer is known in advance: a real file for real LLM servers.
 
     make_chain_gguf.py OUT.gguf --count 2000                               " 1 2 3 ... 2000", then the end of the turn
     make_chain_gguf.py OUT.gguf --text '<think>|Hm.|</think>|Answer| 42.'  pieces with '|' between, each piece once
@@ -151,8 +151,8 @@ def counting(last: int) -> Speech:
 def reciting(pieces: Sequence[str]) -> Speech:
     """Speak `pieces`, a token each.
 
-    No piece may come twice, since a piece knows only one successor, nor be a line feed alone: a prompt ends with that,
-    and the model would go on from there.
+    No piece may come twice, since a piece knows only one successor. Nor may a piece be a line feed alone: a prompt ends
+    with one, and the model would go on from there.
     """
     if "\n" in pieces:
         raise ValueError("a line feed needs company in its piece: prompts end with one")

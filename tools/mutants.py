@@ -1,8 +1,8 @@
 """`make mutants`: changes one thing at a time in modules that decide who is let in, and sees whether a test notices.
 
-A mutant that no test kills is a decision that no test makes sure of, unless it means the same as the original: those
-are in tools/explained_mutants.py. Any other survivor is a failure, and so is an explanation of one that does not
-survive any more. Each mutant is tried in a fork, with the libraries loaded before.
+A mutant that no test kills is a decision that no test checks, unless it means the same as the original: those are in
+tools/explained_mutants.py. Any other survivor is a failure, and so is an explanation of a mutant that no longer
+survives. Each mutant is tried in a fork, with the libraries loaded before.
 
     python -m tools.mutants [MODULE ...]      all of TARGETS without one
 """

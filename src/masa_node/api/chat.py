@@ -190,7 +190,7 @@ class _HttpSink:
         return 0
 
     async def _within_idle_time(self, last: Awaitable[None]) -> None:
-        """Write the last there is. A caller who does not read does not hold the slot for ever."""
+        """Write the end of the answer. A caller that does not read cannot hold the slot for ever."""
         try:
             async with asyncio.timeout(self._request.idle_timeout_s):
                 await last

@@ -1,4 +1,4 @@
-"""Who may come in: Host, Origin and API key, decided from the raw request before anything else happens."""
+"""Which requests are let in: Host, Origin and API key, decided from the raw head before anything else happens."""
 
 import hmac
 import ipaddress
@@ -131,7 +131,7 @@ def _sendable(key: str) -> str:
 def _offered_keys(headers: HeaderPairs) -> list[bytes]:
     offered = [value for name, value in headers if name == b"x-api-key"]
     authorizations = [value for name, value in headers if name == b"authorization"]
-    if len(authorizations) == 1:  # of several, who knows which one a proxy on the way has looked at
+    if len(authorizations) == 1:  # of several, nobody can tell which one a proxy looked at
         scheme, _, key = authorizations[0].partition(b" ")
         if scheme.lower() == b"bearer":
             offered.append(key.strip())

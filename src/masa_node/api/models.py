@@ -48,7 +48,7 @@ def named(offers: Offers) -> str:
 
 
 def own_list(offers: Offers) -> Json:
-    """`GET /api/v1/llm/models`: what can be asked here now, who serves it, through which endpoints."""
+    """`GET /api/v1/llm/models`: the models that can be asked for here now, with their providers and endpoints."""
     return {"models": [_own_entry(group) for group in grouped(offers)]}
 
 

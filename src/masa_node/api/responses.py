@@ -31,7 +31,7 @@ Receive = Callable[[], Awaitable[AsgiMessage]]
 Scope = MutableMapping[str, Any]
 RawHeaders = list[tuple[bytes, bytes]]
 
-BUSY_RETRY_AFTER_S = 1  # all peers were busy, or memory full; another's place may be free at any moment
+BUSY_RETRY_AFTER_S = 1  # all peers were busy, or memory full; a slot may be free at any moment
 AWAY_RETRY_AFTER_S = 2  # a lost peer is dialed again, and a server that is down looked at, every second or two
 STAKE_RETRY_AFTER_S = 10  # a chain that could not be read is not asked again before
 _CONTENT_TYPE = b"content-type"
@@ -126,7 +126,7 @@ def _raw(name: str, value: str) -> tuple[bytes, bytes]:
 
 
 def request_headers(request_id: RequestId, model: str = "", attempts: Sequence[Attempt] = ()) -> RawHeaders:
-    """The headers that tell how a request went: id, model, who served it, the trail."""
+    """The headers that say how a request went: its id, the model, the provider, the trail."""
     headers = [(b"x-request-id", request_id.encode())]
     if model:
         headers.append((b"x-masa-model", header_text(model)))

@@ -1,4 +1,4 @@
-"""What a caller may say of the way of his request: `X-Masa-Race` and `X-Masa-Privacy`. They are not passed on."""
+"""Headers by which a caller routes a request: `X-Masa-Race` and `X-Masa-Privacy`. They are not passed on."""
 
 from collections.abc import Sequence
 from enum import StrEnum

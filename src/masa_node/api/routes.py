@@ -34,10 +34,11 @@ class Readiness(msgspec.Struct, frozen=True):
 
 
 class NodeView(msgspec.Struct, frozen=True):
-    """What the ordinary endpoints show. `readiness` tells whether anything can be asked;
-    `node`, `peers` and `stake` give what is told of the node and of its network, ready to be written as JSON;
-    `askable` gives those of some offers that may be asked for at all (privacy, stakes); `first_look` returns when LLM
-    servers have been asked once what they serve, or that takes too long; `running` gives the entries of Ollama's
+    """What the status endpoints show.
+
+    `readiness` says whether anything can be asked. `node`, `peers` and `stake` describe the node and its network, ready
+    to be encoded as JSON. `askable` filters offers to those that privacy and stakes allow. `first_look` returns when
+    every LLM server has listed its models once, or takes too long to. `running` gives the entries of Ollama's
     `/api/ps`.
     """
 
@@ -133,13 +134,13 @@ GETS: dict[GetEndpoint, Make] = {
     GetEndpoint("/api/v1/node", "The node itself: version, id, addresses, load, policies"): _known(
         lambda view: view.node()
     ),
-    GetEndpoint("/api/v1/peers", "The peers: who is linked, directly or through a relay, and what they share"): _known(
+    GetEndpoint("/api/v1/peers", "The peers: which are linked, directly or by relay, and what they share"): _known(
         lambda view: view.peers()
     ),
     GetEndpoint("/api/v1/stake", "Stakes: the policies, this node's own stake, what was read of the chain"): _known(
         lambda view: view.stake()
     ),
-    GetEndpoint("/api/v1/llm/models", "What can be asked here now, who serves it, through which endpoints"): _models(
+    GetEndpoint("/api/v1/llm/models", "The models that can be asked for now, their providers and endpoints"): _models(
         lambda offers, _: models.own_list(offers)
     ),
     GetEndpoint(

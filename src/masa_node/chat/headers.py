@@ -19,7 +19,7 @@ _FROM_LLMS_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-", "ratelimit-")
 # From a peer: the rest (rate limits, request ids) is about the other owner's account.
 FROM_PEERS = frozenset({"content-type", *WHEN_TO_ASK_AGAIN})
 
-# Between nodes and LLM servers: who has had a request, so that it does not travel in circles.
+# Between nodes and LLM servers: the nodes that a request has passed, so that it does not travel in circles.
 VIA = "x-masa-via"
 
 

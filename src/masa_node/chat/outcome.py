@@ -60,7 +60,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 
 
 def abridged(attempts: Sequence[Attempt]) -> Sequence[Attempt]:
-    """The attempts that are told: the first MAX_TRAIL, and who won in any case."""
+    """The attempts that are reported: the first MAX_TRAIL, and the winner in any case."""
     if len(attempts) <= MAX_TRAIL:
         return attempts
     trail = attempts[:MAX_TRAIL]

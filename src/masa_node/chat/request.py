@@ -47,7 +47,7 @@ RUN_PATH = "/client/v4/accounts/{account}/ai/run/{model}"
 
 
 class EndpointFacts(msgspec.Struct, frozen=True):
-    """The format of an endpoint, what is told of it, and where it is on the HTTP side: messages name the first path."""
+    """The format of an endpoint, how it is described, and its paths on the HTTP side: messages name the first one."""
 
     dialect: DialectName
     about: str

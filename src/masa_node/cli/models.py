@@ -85,7 +85,7 @@ def print_models(answer: bytes, why_empty: str) -> None:
     models = _decoded(answer)
     if not models:
         print(why_empty)
-        print("No linked peer shares a model either: `masa-node peers` says who is linked.")
+        print("No linked peer shares a model either: `masa-node peers` lists them.")
         return
     table = Table("model", "served by", "dialects", "context", box=None, pad_edge=False)
     for model in models:

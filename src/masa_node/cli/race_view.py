@@ -1,4 +1,4 @@
-"""Shows races as they happen: one block a request, one bar a peer, growing until it is known what became of him."""
+"""Shows races as they happen: one block a request, and one bar a peer that grows until the peer's outcome is known."""
 
 import asyncio
 import sys

@@ -1,8 +1,10 @@
-"""Three nodes on this machine, linked over the real transport: one that listens and has no LLM, two with `masa-demo` of
-different speed and, where it can be had, a real LLM. The two share its process, which a machine of two cores can bear.
+"""Three nodes on this machine, linked over the real transport.
 
-Everything that they keep is in a temporary folder; nothing of the owner's settings but where to listen and LLM is used,
-and no other network is touched.
+One listens and has no LLM. Two have a `masa-demo` of different speed and, where it can be had, a real LLM. The two
+share its process, which a machine of two cores can bear.
+
+Everything that they store is in a temporary folder. Of the owner's settings only the address and the LLM are used, and
+no other network is touched.
 """
 
 import asyncio

@@ -29,7 +29,7 @@ TOKEN_NAME, SYMBOL, DECIMALS = "Masa", "MASA", 18
 MINIMUM_WEI = 1_000 * 10**DECIMALS  # as on Sepolia; what one call of the token's faucet gives
 UNBONDING_S = 86_400  # the least that the contract takes
 DRIPS = 2  # a stake, and as much to try with
-FRESH_S = 5.0  # what somebody tries is to be seen soon
+FRESH_S = 5.0  # a change must show soon
 MAX_HEAD_AGE_S = 30.0  # there is a block a second
 RECEIPT_WITHIN_S = 10.0  # they are mined at once; a loaded machine takes longer
 
@@ -39,7 +39,7 @@ _LOOK_EVERY_S = 0.005
 
 
 class FundedOwner(msgspec.Struct, frozen=True):
-    """One who is given tokens, and a stake if he is to have one."""
+    """An owner that is given tokens, and a stake if it is to have one."""
 
     address: Address
     is_staked: bool

@@ -65,7 +65,7 @@ class Person(msgspec.Struct, frozen=True):
 
     @property
     def is_staked(self) -> bool:
-        """Is he to have a stake, and his node a delegation?"""
+        """Is the owner to have a stake, and the node a delegation?"""
         return self.name in _STAKED
 
 
@@ -153,9 +153,9 @@ def _write_files(folder: DevnetFolder, people: Iterable[Person], nodes: Iterable
 
 
 def _free_ports() -> _Ports:
-    """Ports that nobody has now: known beforehand, so that the nodes can be started in any order.
+    """Ports that are free now, chosen in advance so that the nodes can be started in any order.
 
-    Any free ones: fixed ones would be those of another devnet, whose nodes are not started yet.
+    Fixed ones would clash with those of another devnet, whose nodes may not have started yet.
     """
     return _Ports(_free(socket.SOCK_DGRAM), _free(socket.SOCK_STREAM))
 

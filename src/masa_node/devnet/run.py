@@ -47,7 +47,7 @@ class ChainEnded(MasaError):
 
 
 class DevnetListener(Protocol):
-    """Who is told how it goes."""
+    """Is told how the devnet's start and end go."""
 
     def on_ready(self, devnet: Devnet) -> None:
         """Everything is there; the nodes can be started."""

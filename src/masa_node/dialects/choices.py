@@ -102,7 +102,7 @@ class Choices:
 
 
 def _has_part(choice: _Choice) -> bool:
-    """Who speaks is no part of what it says."""
+    """The speaker's role is no part of what it says."""
     if not is_empty(choice.text):
         return True
     for raw in (choice.delta, choice.message):

@@ -10,8 +10,7 @@ from typing import TypeVar
 #
 # msgspec reads a megabyte in 1 to 10 ms, whatever stands in it, and cannot stop in between. What is larger than
 # LARGE_BYTES is first condensed: objects and lists below a depth are left empty, long texts and runs of numbers are
-# cut. What readers look for (names, flags, reasons, usage, words of an error) stays. Nothing is validated but what is
-# left.
+# cut. What readers look for (names, flags, reasons, usage, words of an error) stays. Only what is left is validated.
 
 T = TypeVar("T")
 Steps = Generator[None, None, T]
@@ -206,7 +205,7 @@ def _lowest(brackets: bytes) -> int:
 # The parts of a large JSON list or object as they were written, in steps: so nobody's megabytes hold the event loop.
 #
 # msgspec makes an object of each part, however many there are, in one go: of 16 MB it made a gigabyte. Here the first
-# parts are cut out, and the rest is not looked at. Nothing is validated; whoever reads a part does that.
+# parts are cut out, and the rest is not looked at. Nothing is validated: the reader of a part does that.
 
 _SIGN = re.compile(rb'[,"\[\]{}]')
 _SIGN_COSTS_BYTES = 512  # to find one, and the end of what it opens, takes as long as to look at so many bytes

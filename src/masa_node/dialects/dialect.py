@@ -15,7 +15,7 @@ class Mark(Enum):
     """What one frame of a streamed answer is."""
 
     NOISE = "a comment, a heartbeat, a blank line"
-    META = "something about an answer, but no part of it: who speaks, what was asked"
+    META = "something about an answer, but no part of it: the speaker's role, the request"
     PIECE = "a part of an answer"
     FINISH = "the part that says why the model stopped"
     END = "the terminal frame"

@@ -16,7 +16,7 @@ T = TypeVar("T")
 # What decoding bytes of a stranger raises; RecursionError at about a thousand brackets within each other.
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
-# A number of tokens; more than a float holds exactly is a lie, and breaks those who add them up.
+# A number of tokens; more than a float holds exactly is a lie, and breaks sums.
 MAX_TOKENS = 2**53
 Tokens = Annotated[int, msgspec.Meta(ge=0, le=MAX_TOKENS)]
 

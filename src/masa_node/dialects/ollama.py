@@ -39,7 +39,7 @@ def _note_usage(envelope: _Envelope, usage: Usage) -> None:
 
 
 def _has_words(envelope: _Envelope) -> bool:
-    """Who speaks is no part of what it says."""
+    """The speaker's role is no part of what it says."""
     if not is_empty(envelope.response) or not is_empty(envelope.thinking):
         return True
     message = read(envelope.message, FIELDS)

@@ -19,9 +19,8 @@ class StreamTracker:
     """One streamed answer. `feed` pieces as they come, `finish` when the connection ended in good order.
 
     After each call: `started` - a valid first piece was seen; `ended` - the terminal frame was seen, and nothing that
-    follows makes the answer less whole; `fault` - the stream cannot be a whole answer any more, what `feed` returned
-    before it is all there will be. `is_ours` tells that a frame of the dialect was seen,
-    `received` how many bytes came.
+    follows makes the answer less whole; `fault` - the stream can no longer be a whole answer, and `feed` has returned
+    all there will be. `is_ours` says that a frame of the dialect was seen, `received` how many bytes came.
     """
 
     __slots__ = (
@@ -111,7 +110,7 @@ class StreamTracker:
     def finish(self, condensed: bytes | None = None) -> bytes:
         """The connection ended in good order: the last bytes, if any. Sets `fault` if the answer is not whole.
 
-        `condensed` is what to look at instead of what is `held`.
+        `condensed` is what to look at instead of what is `buffered`.
         """
         rest = self._cutter.rest()
         seen = rest if condensed is None else condensed

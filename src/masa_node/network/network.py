@@ -39,14 +39,14 @@ MAX_REASONS = 1_000  # why a peer is not linked, kept for `masa-node peers`: as 
 MAX_STRANGERS_DIALED = 16  # at once, of those that are only heard of: anybody can tell of addresses where nobody is
 LOG_BURST = MAX_LINKS  # lines about links that come and go: all of a start,
 LOG_PER_S = 0.2  # and then so many, for a peer can come and go a hundred times a second
-LONGEST_REST_S = 1.0  # what is told of this node is looked at again after this
-SHORTEST_REST_S = 1.0  # between two looks at who is to be dialed: one at 10 000 peers takes milliseconds
+LONGEST_REST_S = 1.0  # what this node announces is looked at again after this
+SHORTEST_REST_S = 1.0  # between two looks at which peers to dial: one at 10 000 peers takes milliseconds
 
 log = structlog.get_logger()
 
 
 class NetworkRules(msgspec.Struct, frozen=True):
-    """What the owner decided. `relays` are the relay URLs he named; `trusted` the node ids of TRUSTED_PEERS."""
+    """What the owner decided. `relays` are the relay URLs of the settings; `trusted` the ids of TRUSTED_PEERS."""
 
     version: str = ""
     name: str = ""
@@ -243,7 +243,7 @@ class Network:
             self._vouchers.pop(next(iter(self._vouchers)))
 
     def take_new_vouchers(self) -> list[tuple[NodeId, bytes, int]]:
-        """Who vouched since the last call, with what, until when (Unix seconds)."""
+        """The members that vouched since the last call, with what, until when (Unix seconds)."""
         new, self._new_vouchers = self._new_vouchers, {}
         return [(by, signed, expires_at_unix_s) for by, (signed, expires_at_unix_s) in new.items()]
 
@@ -361,7 +361,7 @@ class Network:
                     await self._wanted.wait()
 
     def _strongest_due(self, now_s: float, busy: AbstractSet[NodeId]) -> list[PeerAddress]:
-        """Those whom the owner let in himself are dialed also when all links are taken: others make room for them."""
+        """Peers that the owner let in directly are dialed even when all links are taken: others make room for them."""
         due = self.book.due(now_s, busy, LINKS_KEPT_FREE if len(busy) < MAX_LINKS + LINKS_KEPT_FREE else 0)
         return [address for address in due if self.book.is_let_in_here(address.node_id)]
 

@@ -45,7 +45,7 @@ HEDGES = MetricDoc(
     "counter",
     (),
     "Peers asked because others were silent: by rule `hedge` one at a time, for a tenth of its races at most; by `all` "
-    "those who come after the silent ones, together.",
+    "the peers asked after silent ones, together.",
 )
 LOSERS = MetricDoc("masa_losers_cancelled_total", "counter", (), "Peers whose answer was given up for a faster one.")
 FIRST_PIECE = MetricDoc("masa_first_piece_seconds", "histogram", ("endpoint",), "Time to the first valid piece.")

@@ -15,7 +15,7 @@ TIME_OF_DAY = slice(11, 19)  # of an ISO 8601 time: what a person looks for
 
 
 def request_line(event: Mapping[str, object]) -> str:
-    """Time, status, endpoint, model, who answered, how long it took or what went wrong, the request's id."""
+    """Time, status, endpoint, model, provider, how long it took or what went wrong, the request's id."""
     error, served_by = event.get("error"), event.get("served_by")
     parts = [
         str(event.get("timestamp", ""))[TIME_OF_DAY],

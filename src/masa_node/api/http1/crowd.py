@@ -1,8 +1,8 @@
-"""Everybody who is connected: how many from each place, and who makes room when there are too many.
+"""All open connections: how many from each source, and which ones are closed when there are too many.
 
-Room is made by those who lose least, in this order (`ConnectionState`): a caller that has been answered and still
-sends, one that asks nothing or has shown no key, one whose body is on its way, one that has long taken nothing of its
-answer. A caller whose request is being worked on is never sent away.
+Connections that lose least are closed first, in this order (`ConnectionState`): a caller that has been answered and
+still sends; one that asks nothing or has not presented a key; one whose body is on its way; one that has long read
+nothing of its answer. A caller whose request is being worked on is never disconnected.
 """
 
 import ipaddress
@@ -57,7 +57,7 @@ class Crowd(Generic[AnyConnection]):
         self._count = 0
 
     def add(self, connection: AnyConnection, source: str) -> list[AnyConnection]:
-        """One more. Returns who has to go for it: the connection itself if nobody else can."""
+        """Add one. Returns the connections to close for it: itself, if no other can be closed."""
         own = self._by_source.setdefault(source, set())
         own.add(connection)
         self._count += 1

@@ -32,7 +32,7 @@ class Writer:
         self._holds_next = True
 
     def write(self, data: bytes) -> None:
-        """Write, with what was held."""
+        """Write it, after the head that waited for it."""
         if self._holds_next:
             self._holds_next = False
             self._head = data
@@ -43,7 +43,7 @@ class Writer:
             self._write(data)
 
     def flush(self) -> None:
-        """Write what was held, if nothing followed it (an answer without a body)."""
+        """Write the head that waited, if nothing followed it (an answer without a body)."""
         if self._head:
             self.write(b"")
 
@@ -62,7 +62,7 @@ class Cycle(RequestResponseCycle):
         """See ASGI."""
         writer = cast("Writer", self.transport)
         body = message.get("body")
-        # Nearly every message is a piece of a stream to a caller who reads: that way is short.
+        # Nearly every message is a piece of a stream to a caller that reads: that way is short.
         if (
             body
             and message.get("more_body")
@@ -73,7 +73,7 @@ class Cycle(RequestResponseCycle):
             writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
             return
         if message["type"] == "http.response.start":
-            if self.more_body:  # who could say where the next request begins, and when?
+            if self.more_body:  # nobody can tell where the next request begins, or when
                 self.keep_alive = False
             writer.hold_next()
             await super().send(message)

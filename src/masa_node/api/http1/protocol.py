@@ -42,7 +42,7 @@ BODY_BYTES_PER_FRAMING_BYTE = 8
 MAX_DROPPED_BYTES = 64 * 1024 * 1024
 DROP_TIMEOUT_S = 30.0  # nginx's lingering_time: in all
 LINGER_S = 5.0  # nginx's lingering_timeout: without a byte
-FLUSH_STALL_S = 30.0  # a caller who takes nothing of the rest of his answer for so long will not take it at all
+FLUSH_STALL_S = 30.0  # a caller that reads nothing of the rest of its answer for so long will not read it
 MAX_PIPELINED = 16  # requests that wait for their turn; hardly any client sends even two
 
 _BYTES_AROUND_A_HEADER = len(": \r\n")
@@ -235,7 +235,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _answer_is_over(self) -> None:
         """The answer is whole and the connection is not kept, or the answer is cut."""
         if isinstance(self._running, CycleUntilClose) and self._running.is_cut:
-            # A caller who reads until the connection is closed knows a cut answer only by a reset.
+            # A caller that reads until the connection is closed can tell a cut answer only by a reset.
             self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
             self.transport.abort()
         elif self._in_body or self._in_head:
@@ -301,7 +301,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._linger()
 
     def _linger(self) -> None:
-        """Close, but for a while read what the caller still sends: a reset would take the answer away from him."""
+        """Close, but go on reading for a while what the caller sends: a reset would destroy the answer."""
         self._lingers = True
         self._unset_keepalive_if_required()
         self.transport.write_eof()

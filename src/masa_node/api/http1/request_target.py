@@ -7,7 +7,7 @@ _ABSOLUTE = re.compile(rb"(?i:https?)://(?P<authority>[^/?]*)(?P<rest>[/?].*)?")
 
 
 def path_and_query(target: bytes, method: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """Path and query, as they came. Of an absolute URL only if its host is the Host header's: whom did he mean else?
+    """Path and query, as they came. An absolute URL is taken only if its host is the one of the Host header.
 
     Raises ValueError for anything else.
     """

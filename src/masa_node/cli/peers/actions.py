@@ -193,10 +193,10 @@ async def own_address(masa_dir: Path) -> PeerAddress:
 
 
 def find_peer(text: str, records: Sequence[PeerRecord], *, is_to_be_trusted: bool = False) -> NodeId:
-    """The peer of this id, of this name, or whose id begins so. Raises `ConfigurationError` when it is not one.
+    """The peer with this id or name, or whose id begins so. Raises `ConfigurationError` when that is not exactly one.
 
-    A whole id need not be known. A peer chooses its name, and the first letters of its id with some patience: to be
-    trusted it must be named by as much of its id as the tables show.
+    A whole id need not be known here. A peer chooses its name, and with some patience the first letters of its id. So
+    to be trusted, it must be named by as many letters of its id as the tables show.
     """
     wanted = text.strip().lower()
     if is_node_id(wanted):

@@ -21,7 +21,7 @@ from masa_node.node.settings.environment import Settings, listed, read_settings
 from masa_node.node.views import STAKING_OFF
 
 MIN_LASTS_S = 60
-MAX_LASTS_S = 366 * 86_400  # nobody remembers whom he gave an older one
+MAX_LASTS_S = 366 * 86_400  # nobody remembers where an older one went
 MAX_USES = 10_000  # as many as a node knows peers
 MAX_NOTE_CHARS = 200  # as the store keeps
 
@@ -84,7 +84,8 @@ def invites(
     masa_dir = _masa_dir(_settings())
     if revoke:
         ended = asyncio.run(revoke_invite(masa_dir, revoke))
-        print_json({"revoked": ended}) if json else print(f"Nobody joins by invite {ended} any more; who has stays.")
+        gone = f"Invite {ended} lets nobody in any more. Members that joined by it stay."
+        print_json({"revoked": ended}) if json else print(gone)
         return
     found = asyncio.run(list_invites(masa_dir))
     if json:
@@ -109,7 +110,7 @@ def peers(
     shows_all: Annotated[bool, typer.Option("--all", help="Also show peers that are only heard of.")] = False,
     json: Json = False,
 ) -> None:
-    """List the peers: who is connected, directly or through a relay, and what they share. Or change one of them."""
+    """List the peers: which are connected, directly or through a relay, and what they share. Or change one."""
     if context.invoked_subcommand is not None:
         return
     from masa_node.cli.peers.actions import show_peers  # noqa: PLC0415 - as above

@@ -96,10 +96,10 @@ def remembered(node_id: str, records: Sequence[PeerRecord]) -> NetworkView:
 
 
 def print_peers(network: NetworkView, *, shows_all: bool) -> None:
-    """A table of the members, of who is connected and who is blocked; those only heard of with `shows_all`."""
+    """A table of the members, connected and blocked peers. With `shows_all` also of peers that are only heard of."""
     out = console()
     if network.state != "on":
-        what = "Not connected" if network.state == "off" else "Who is connected is not known"
+        what = "Not connected" if network.state == "off" else "Which peers are connected is not known"
         out.print(Text(f"{what}: {plain(network.why or 'no reason given', MAX_WHY_CHARS)}"))
     peers = sorted(network.peers, key=_rank)
     rows = [peer for peer in peers if shows_all or peer.connected or peer.membership != MembershipLevel.HEARD]

@@ -54,7 +54,7 @@ def delegate(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Let the owner sign that this node acts for his stake. No key needs to come to this machine."""
+    """Let the owner sign that this node acts for their stake. No key needs to come to this machine."""
     from masa_node.cli.stake.delegate import WantedDelegation  # noqa: PLC0415 - as above
     from masa_node.cli.stake.delegate import delegate as delegate_to_node  # noqa: PLC0415
 
@@ -124,7 +124,7 @@ def withdraw(
 def revoke(
     owner: OwnerOption = "", keystore: KeystoreOption = "", *, yes: YesOption = False, json: Json = False
 ) -> None:
-    """End every delegation that the owner has signed so far, on all of his nodes."""
+    """End every delegation that the owner has signed so far, on all of their nodes."""
     from masa_node.cli.stake.send import WantedAct, act  # noqa: PLC0415 - as above
     from masa_node.staking.contract import calls  # noqa: PLC0415
 

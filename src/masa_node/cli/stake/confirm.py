@@ -23,7 +23,7 @@ def confirm(question: str, otherwise: str) -> None:
 
 @contextlib.contextmanager
 def unless_left(otherwise: str) -> Generator[None]:
-    """Who leaves a question of the block by Ctrl-C or Ctrl-D is told how things stand, before the command ends."""
+    """A user that leaves a question of the block by Ctrl-C or Ctrl-D is told how things stand, before the end."""
     try:
         yield
     except typer.Abort:

@@ -26,7 +26,7 @@ from masa_node.staking.ethereum.rpc import Rpc
 from masa_node.telemetry import log
 from masa_node.upstreams.http.client import HttpClient
 
-DELEGATION = "delegation"  # the running node shows what is kept under this name
+DELEGATION = "delegation"  # the running node presents the one stored under this name
 DRAFT = "delegation_draft"
 
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""`masa-node stake delegate`: the owner signs, in any wallet, that this node's key acts for his stake."""
+"""`masa-node stake delegate`: the owner signs, in any wallet, that this node's key acts for their stake."""
 
 import re
 import time
@@ -95,7 +95,7 @@ def _new_draft(context: StakeContext, wanted: WantedDelegation) -> SignedDelegat
 
 
 def _signed_here(draft: SignedDelegation, keystore: Path, profile: Profile) -> SignedDelegation:
-    """Its owner's passphrase is his word: what is signed is shown before."""
+    """Typing the passphrase is the consent: the delegation is printed before."""
     delegation = draft.delegation
     tell(f"To be signed by {delegation.owner}:\n  {_meaning(delegation, profile)}")
     with unless_left("Nothing was signed."):

@@ -14,7 +14,7 @@ PASSPHRASE = "MASA_KEYSTORE_PASSPHRASE"  # noqa: S105 - the name of a variable
 
 
 def owner_of(path: Path, named: Address | None) -> Address:
-    """Whose keystore this is. Raises `ConfigurationError`, also when it is not that of the owner who is named."""
+    """The address of this keystore. Raises `ConfigurationError`, also when another owner is named."""
     need_eth_account()
     found = keystore_address(path.expanduser()) or named
     if found is None:

@@ -158,10 +158,10 @@ async def _verdict(context: StakeContext, chain: ReadsChain, node_id: str, signe
 
 
 def _own(row: StakeRow, stake_answer: _StakeAnswer | None) -> StakeRow:
-    """The running node's where that knows more of the same owner's stake.
+    """The running node's row, where that knows more of the same owner's stake.
 
-    One stake may be too little for all of his nodes, of which only it has seen the others; and while the chain cannot
-    be read, it goes on with what it read before.
+    One stake may be too little for all of an owner's nodes, and only the running node has seen the others. And while
+    the chain cannot be read, it goes on with what it read before.
     """
     own = stake_answer.own if stake_answer is not None else None
     if own is None or own.nodes is None or own.owner != row.owner:

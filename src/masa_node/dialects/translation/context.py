@@ -1,4 +1,4 @@
-"""What both sides of an answer have to know beside its bytes, and the two protocols of those who read and write it."""
+"""What both sides of an answer have to know beside its bytes, and the two protocols of its readers and writers."""
 
 from typing import Protocol
 

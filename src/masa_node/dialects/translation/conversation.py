@@ -6,7 +6,7 @@ import msgspec
 
 
 class Role(StrEnum):
-    """Who speaks. `developer` messages are the system's."""
+    """The speaker of a message. `developer` messages are the system's."""
 
     SYSTEM = "system"
     USER = "user"

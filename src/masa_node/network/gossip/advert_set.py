@@ -22,7 +22,7 @@ _WRAP = 1 << 8 * HASH_BYTES
 
 
 class Entry:
-    """What is known of one node. `spread` is what is told to others; `newest` may be newer in its load only."""
+    """What is known of one node. `spread` is what others are sent; `newest` may be newer in its load only."""
 
     __slots__ = ("hash", "newest", "passed_on_s", "spread", "tag", "teller")
 
@@ -38,7 +38,7 @@ class Entry:
 
     @property
     def sequence(self) -> int:
-        """Of what is told to others."""
+        """Of what others are sent."""
         return self.spread.advert.sequence
 
 
@@ -66,8 +66,8 @@ class AdvertCounts(NamedTuple):
 class AdvertSet:
     """At most MAX_KNOWN nodes and MAX_KNOWN_BYTES.
 
-    When there are more, one goes that was told by the peer who has told most, his least recently renewed one: who
-    floods this node loses his own. Nodes in `kept` never go.
+    When there are more, one goes: of the peer that has told most, the advert renewed longest ago. So a peer that floods
+    this node loses its own adverts. Nodes in `pinned` never go.
     """
 
     def __init__(self, pinned: Iterable[NodeId]) -> None:

@@ -1,6 +1,6 @@
 """What a node says of itself, signed with its key: its models, load, addresses. Pure.
 
-An advert holds for its sender only, has a sequence number that only grows, and expires. Who passes it on cannot
+An advert holds for its sender only, has a sequence number that only grows, and expires. A node that passes it on cannot
 change it.
 """
 

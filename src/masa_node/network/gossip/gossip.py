@@ -1,7 +1,7 @@
 """Spreads the nodes' adverts over the links: news are pushed, digests find what was missed. Sans-IO, bounded.
 
 After chitchat, SWIM (news ride along a few hops) and scuttlebutt (van Renesse et al., "Efficient Reconciliation and
-Flow Control for Anti-Entropy Protocols": a fixed budget, and what does not fit is told in a later round).
+Flow Control for Anti-Entropy Protocols": a fixed budget; what does not fit is sent in a later round).
 
 Only linked peers need to know a node's load at once; an advert that says nothing else new is not passed on further.
 """
@@ -357,7 +357,7 @@ class Gossip:
     # ---- what was missed ----
 
     def _compare(self, outbox: Outbox, digest: Digest, now_s: float) -> None:
-        """Who knows fewer nodes lists what he knows: the list is short, and he is sent the rest."""
+        """The side that knows fewer nodes lists what it knows: the list is short, and it is sent the rest."""
         if len(self.known) > digest.known:
             if self.known.bits != digest.bits or self.known.differing(digest):
                 outbox.reply(self.known.digest())

@@ -14,7 +14,7 @@ from masa_node.network.links.token_bucket import TokenBucket
 from masa_node.network.transport.interfaces import NodeId
 
 # To each linked peer, with the heads of frames. A node with one link learns 1 000 adverts of 500 bytes in about 50 s,
-# one with eight in about 5 s; a home line (1 Mbit/s up) with 8 links is half full when there is that much to tell.
+# one with eight in about 5 s. A home line (1 Mbit/s up) with 8 links is half full while there is that much to send.
 BUDGET_BYTES_PER_S = 8 * 1024
 BURST_BYTES = 128 * 1024
 RESERVED_BYTES = (
@@ -64,7 +64,7 @@ class Outbox:
         return OutboxCounts(len(self._replies), len(self._pending_news), len(self._pending_repair))
 
     def clear(self) -> None:
-        """Nothing of it is to be told any more; what was told still counts in the budget."""
+        """Send none of it any more. What was sent still counts in the budget."""
         self._own = None
         self._replies.clear()
         self._pending_news.clear()

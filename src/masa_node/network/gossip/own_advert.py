@@ -19,7 +19,7 @@ from masa_node.network.gossip.adverts import (
 )
 from masa_node.network.transport.interfaces import Keys, PeerAddress
 
-LOAD_SENT_EVERY_S = 2.0  # it changes with every request; who asks is told `busy` by the node itself anyway
+LOAD_SENT_EVERY_S = 2.0  # it changes with every request; a requester hears `busy` from the node itself anyway
 _ENDPOINTS = {endpoint.value: endpoint for endpoint in Endpoint if endpoint is not Endpoint.OLLAMA_SHOW}
 YEAR_10000_UNIX_S = 253_402_300_800  # no calendar shows it
 _MAX_CAPABILITIES = 16

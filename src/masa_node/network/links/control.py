@@ -28,8 +28,8 @@ class Versions(msgspec.Struct, frozen=True):
 
 
 class Hello(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The first frame of either side (HELLO, WELCOME): who this is and why it should be let in. Its `Versions` stand
-    in it, too, and are read before the rest.
+    """The first frame of either side (HELLO, WELCOME): its name, and why it should be let in. Its `Versions` stand in
+    it, too, and are read before the rest.
 
     `invite` is the token of an invite (HELLO only); `vouchers` are members' words for the sender; `has_link` tells
     that the sender still holds another link with the receiver.

@@ -1,8 +1,8 @@
 """Invites: one word to copy that lets another node join; and BOOTNODES, the nodes that the owner names. Pure.
 
 A link is `masa1-` and base32 of: the payload's length (2 bytes), the payload (msgpack), the first bytes of its SHA-256.
-Letters and digits only, so that no chat program breaks it. The checksum finds accidents, it protects from nobody:
-who has the link may join, until its token is used up, revoked or expired. Only the token's hash is stored.
+Letters and digits only, so that no chat program breaks it. The checksum finds accidents and is no protection: whoever
+has the link may join, until its token is used up, revoked or expired. Only the token's hash is stored.
 """
 
 import base64
@@ -53,7 +53,7 @@ class BadInvite(ConfigurationError):
 
 
 class Invite(msgspec.Struct, frozen=True):
-    """Who holds `token` may join the network of `node_id`. Addresses are `ip:port`, at most MAX_ADDRESSES."""
+    """Whoever holds `token` may join the network of `node_id`. Addresses: `ip:port`, at most MAX_ADDRESSES."""
 
     node_id: NodeId
     addresses: tuple[str, ...]

@@ -23,8 +23,8 @@ from masa_node.network.transport.interfaces import Link, NodeId, PeerAddress, Tr
 from masa_node.network.transport.resolver import resolve
 
 MAX_LINKS = 256  # 90 kB each when idle
-MAX_GREETINGS = 64  # links of strangers who have not said who they are yet;
-MAX_GREETINGS_PER_SUBNET = 32  # of these, from one address (`bind.subnet_of`): who holds them does not hold all
+MAX_GREETINGS = 64  # links of strangers that have not introduced themselves yet;
+MAX_GREETINGS_PER_SUBNET = 32  # of these, from one address (`bind.subnet_of`): no address can hold all
 MAX_GREETINGS_PER_MEMBER = 2  # strangers in a crowd keep no member out; one that starts again has an old link, too
 GREET_WITHIN_S = 5.0  # three round trips on a very bad line
 DIAL_WITHIN_S = 5.0
@@ -36,10 +36,10 @@ log = structlog.get_logger()
 
 
 class LinksOwner(SessionOwner, Protocol):
-    """Who is told of links."""
+    """Is told of links."""
 
     def greeting(self, peer: NodeId, theirs: Hello | None = None) -> Hello:
-        """How to introduce this node to that peer, who has introduced itself with `theirs` or not yet."""
+        """How to introduce this node to that peer, which has introduced itself with `theirs` or not yet."""
         ...
 
     def linked(self, session: Session, membership: MembershipLevel, hello: Hello) -> None:
@@ -110,7 +110,7 @@ class Links:
         return (await self.connect(address)).mux
 
     async def connect(self, address: PeerAddress) -> Session:
-        """The session with this peer; callers who want the same one at once share the attempt. Raises as `reach`.
+        """The session with this peer; callers that want the same one at once share the attempt. Raises as `reach`.
 
         When cancelled the attempt goes on, bounded by DIAL_WITHIN_S + GREET_WITHIN_S.
         """
@@ -154,7 +154,7 @@ class Links:
         return session if session is not None and not session.why else None
 
     async def _attempt(self, address: PeerAddress) -> Session | ProviderError:
-        """Dial and greet; what failed is returned, so that those who wait for it get it and the group goes on."""
+        """Dial and greet. A failure is returned, so that all waiting callers get it and the group goes on."""
         try:
             return await self._dial(address)
         except ProviderError as exc:
@@ -280,9 +280,9 @@ class Links:
             raise LinkRefused("both sides dialed at once; the other link stays.", RefusalCode.DUPLICATE)
 
     def _make_room(self, membership: MembershipLevel) -> None:
-        """Who was not let in by the owner himself cannot take all links: a member by more than that gets one of theirs.
+        """Members that the owner did not let in itself cannot take all links: a peer above them gets one of theirs.
 
-        In an open network that is the oldest of a stranger; else the newest of those that came by a word.
+        In an open network that is the oldest of a stranger; else the newest of those let in by a voucher.
         """
         live = [session for session in self._sessions.values() if not session.why]
         if len(live) < MAX_LINKS:

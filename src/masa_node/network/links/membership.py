@@ -1,6 +1,8 @@
-"""Who is let in. A network is closed unless its owner says otherwise: a node is a member when the owner listed it, when
-it came with an invite, or when one of these vouches for it. Who came by a word vouches for nobody: else one guest could
-bring in a chain of keys without end.
+"""Which peers are let in.
+
+A network is closed unless its owner says otherwise. A node is a member when the owner listed it, when it came with an
+invite, or when one of these vouches for it. A member by voucher vouches for nobody: else one invited peer could bring
+in a chain of keys without end.
 """
 
 from collections.abc import Awaitable, Callable

@@ -1,12 +1,17 @@
-"""Many requests on few streams of a link. A call into the transport costs tens of microseconds, whatever it carries:
-what several requests have to say at the same moment goes out in one write, and comes in in one read.
+"""Many requests on few streams of a link.
 
-A channel is a stream of the transport, opened by the node that asks, and cut into frames (`frames.py`); a request
-(`mux_stream.py`) is a `FrameStream` on it to those above. Few requests have a channel each, so that a lost packet
-delays one of them; many share CHANNELS.
+A call into the transport costs tens of microseconds, whatever it carries. So what several requests have to send at the
+same moment goes out in one write, and comes in in one read.
 
-What a peer makes this node do costs the peer bytes, not this node its memory or its loop: what waits for a peer that
-does not read is bounded, and the link closed beyond; frames that carry little are read in slices, and at a rate.
+A channel is a stream of the transport, opened by the node that asks, and cut into frames (`frames.py`). To the code
+above, a request (`mux_stream.py`) is a `FrameStream` on a channel. While requests are few, each has a channel of its
+own, so that a lost packet delays one of them. Many share CHANNELS.
+
+What a peer makes this node do costs the peer bytes, and not this node its memory or its event loop. What waits for a
+peer that does not read is bounded, and the link is closed beyond that bound. Frames that carry little are read in
+slices, and at a bounded rate.
+
+The window of each stream is as in HTTP/2 (RFC 9113, 5.2) and yamux: the reader grants what it has taken.
 """
 
 import asyncio

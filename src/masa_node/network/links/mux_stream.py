@@ -145,7 +145,7 @@ class MuxStream:
         _wake(self._reader)
 
     def _grant(self) -> None:
-        """What was given out is taken: who comes for more has done with it."""
+        """Grant what was given out: a reader that comes for more is done with it."""
         taken = self._window_used - self._unread
         if taken >= MUX_WINDOW_BYTES // 2 and not self._has_ended and self._fault is None:
             self._window_used = self._unread

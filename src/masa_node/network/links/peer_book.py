@@ -1,4 +1,4 @@
-"""Who this node knows: their membership, where they are, whom to dial when. Pure: time and randomness are given."""
+"""The peers that this node knows: membership, addresses, which to dial when. Pure: time and randomness are given."""
 
 import heapq
 import random
@@ -140,7 +140,7 @@ class PeerBook:
         return True
 
     def is_let_in_here(self, node_id: NodeId) -> bool:
-        """Did the owner of this node let it in himself, by naming or by inviting it?"""
+        """Did the owner of this node let it in directly, by naming or by inviting it?"""
         record = self._records.get(node_id)
         return record is not None and record.membership in MAX_VOUCHED
 
@@ -150,14 +150,14 @@ class PeerBook:
         return record is not None and record.membership is MembershipLevel.VOUCHED
 
     def may_vouch(self, node_id: NodeId) -> bool:
-        """Is its word for one more taken? That of members whom the owner let in himself, for some each."""
+        """Is its voucher for one more taken? Members that the owner let in directly may vouch, for some each."""
         record = self._records.get(node_id)
         if record is None or record.membership not in MAX_VOUCHED:
             return False
         return not self._vouched.is_full(record) or self._vouched.least_needed(node_id, self._linked) is not None
 
     def vouched_by(self, node_id: NodeId) -> list[NodeId]:
-        """Who is in by the word of this one, the newest last."""
+        """The members let in by this one's voucher, the newest last."""
         return [record.node_id for record in self._vouched.by(node_id)]
 
     def linked(self, node_id: NodeId, at_unix_s: float, address: PeerAddress | None = None) -> None:

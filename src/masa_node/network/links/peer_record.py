@@ -85,7 +85,7 @@ def seen_at(record: PeerRecord, at_unix_s: float) -> PeerRecord:
 
 
 def with_address(record: PeerRecord, address: PeerAddress, name: str) -> PeerRecord:
-    """With what was told. An address that worked, or that the owner gave, stays first whatever others tell."""
+    """With this address. One that worked, or that the owner gave, stays first whatever others tell."""
     is_proved = record.last_linked_at_unix_s > 0 or record.membership is MembershipLevel.LISTED
     proved = record.addresses[:1] if is_proved else ()
     announced = _bounded(address.direct)

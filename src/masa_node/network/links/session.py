@@ -17,7 +17,7 @@ from masa_node.network.transport.interfaces import Link, NodeId, Stream
 # A peer that was killed is out after HEARTBEAT_S * BEATS_MISSED at most; the transport alone takes 30 s to notice.
 HEARTBEAT_S = 1.25
 BEATS_MISSED = 3
-MAX_OUTBOX_BYTES = 1024 * 1024  # control frames that wait for a peer who does not read: seconds' worth of gossip
+MAX_OUTBOX_BYTES = 1024 * 1024  # control frames that wait for a peer that does not read: seconds' worth of gossip
 MAX_CONTROL_FRAMES_PER_S = 200  # a well-behaved peer sends a few
 MAX_BEATS_KEPT = 8  # that were not answered: a peer may talk on, and answer none
 RTT_EVERY_BEATS = 8  # a side that hears the other one's beats sends its own only to measure: ten seconds
@@ -25,7 +25,7 @@ _WINDOW_S = 1.0
 
 
 class SessionOwner(Protocol):
-    """Who is told what a peer says. Nothing here may wait."""
+    """Is told what a peer says. Nothing here may wait."""
 
     def gossip_came(self, peer: NodeId, message: bytes) -> Iterable[None] | None:
         """A gossip message; what is given back is to be iterated, with turns for others in between.
@@ -102,7 +102,7 @@ class Session:
         self.link.close(why)
 
     def send_gossip(self, message: bytes) -> None:
-        """Queue a gossip message; a peer who does not read for long loses the link."""
+        """Queue a gossip message; a peer that does not read for long loses the link."""
         self._send(frame(FrameKind.GOSSIP, message))
 
     def send_voucher(self, signed: bytes) -> None:

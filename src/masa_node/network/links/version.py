@@ -11,7 +11,7 @@ OWN_VERSIONS = Versions()
 
 
 def common_version(theirs: Versions, own: Versions = OWN_VERSIONS) -> int:
-    """The one to be spoken. Raises `VersionRefused` when there is none; it tells who is to be updated."""
+    """The one to speak. Raises `VersionRefused` when there is none; it says which side to update."""
     highest = min(theirs.max_protocol, own.max_protocol)
     if highest < max(theirs.min_protocol, own.min_protocol):
         raise version_refused(theirs, own)

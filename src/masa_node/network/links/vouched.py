@@ -1,12 +1,12 @@
-"""Who is a member by whose word, and how many one member may bring in. Pure."""
+"""Which member each voucher let in, and how many one member may bring in. Pure."""
 
 from collections.abc import Container, Iterable
 
 from masa_node.network.links.peer_record import MembershipLevel, PeerRecord, last_use
 from masa_node.network.transport.interfaces import NodeId
 
-# For how many others one member's word is taken. Whoever invited this node, or was named by its owner, may bring in
-# half of all links; a guest that this node invited itself may bring a few friends. Who came by a word brings nobody.
+# For how many others one member's voucher is taken. A member that invited this node, or that its owner named, may bring
+# in half of all links. One that this node invited itself may bring a few friends. A member by voucher brings nobody.
 MAX_VOUCHED = {MembershipLevel.LISTED: 128, MembershipLevel.INVITED: 16}
 
 
@@ -21,7 +21,7 @@ class Vouched:
         return len(self._by)
 
     def by(self, voucher: NodeId) -> list[PeerRecord]:
-        """Who is in by the word of this one, the newest last."""
+        """The members let in by this one's voucher, the newest last."""
         return list(self._by.get(voucher, {}).values())
 
     def note(self, record: PeerRecord) -> None:

@@ -33,10 +33,10 @@ class Voucher(msgspec.Struct, frozen=True):
 
 
 def vouchers_to_show(vouchers: Mapping[NodeId, bytes], theirs: Sequence[bytes], draw: Draw) -> tuple[bytes, ...]:
-    """At most MAX_VOUCHERS_SHOWN of those `kept` by signer, the newest last, for one who has `shown` these of his own.
+    """At most MAX_VOUCHERS_SHOWN of `vouchers` (by signer, the newest last), for a peer that presented `theirs`.
 
-    Who vouched for him is likely a member to him: their words go first. The rest are drawn, so that who is refused for
-    the want of the right one is let in some other time.
+    1. First those of common signers: a member that vouched for the peer is likely a member to it.
+    2. The rest are drawn, so that a node refused for lack of the right one is let in some other time.
     """
     common = [by for by in map(_signer, theirs) if by is not None and by in vouchers]
     others = [by for by in vouchers if by not in common]
@@ -45,7 +45,7 @@ def vouchers_to_show(vouchers: Mapping[NodeId, bytes], theirs: Sequence[bytes], 
 
 
 def _signer(signed: bytes) -> NodeId | None:
-    """Whose word it says it is. Not checked: only for choosing what is shown."""
+    """Its signer, as it says. Not checked: only for choosing which to present."""
     try:
         return NodeId(msgspec.msgpack.decode(signed[:-_SIGNATURE_BYTES], type=Voucher).by)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

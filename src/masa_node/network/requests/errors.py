@@ -1,6 +1,4 @@
-"""Errors on their way between two nodes: what the requester may know of a failure, and what he makes of what he is
-told.
-"""
+"""Errors on their way between two nodes: what the requester may know of a failure, and what it makes of that."""
 
 from masa_node.chat.errors import (
     BrokenAnswer,

@@ -104,8 +104,8 @@ class Alive(msgspec.Struct, frozen=True):
 def request_frames(request: Request, left_s: float, request_id: str) -> Iterator[Frame]:
     """REQUEST, and BODYs.
 
-    `left_s` is the time until the first piece must be there; `request_id` the name of the request at this peer: not the
-    caller's own, which could be told from other places or tell two peers that they serve the same caller.
+    `left_s` is the time until the first piece must be there. `request_id` is the name of the request at this peer, and
+    not the caller's own: that one could be known elsewhere, or tell two peers that they serve the same caller.
     Raises `PeerRefused` for what no peer would take.
     """
     header = RequestHeader(

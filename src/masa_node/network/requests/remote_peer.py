@@ -109,6 +109,6 @@ async def _take(incoming: ResponseReader, sign: Sign) -> Answer:
 
 
 async def _send(stream: FrameStream, frames: Iterator[Frame]) -> None:
-    with contextlib.suppress(StreamReset, LinkLost):  # who reads gets to know, and perhaps why
+    with contextlib.suppress(StreamReset, LinkLost):  # the reader hears of it, and perhaps why
         for kind, payload in frames:
             await stream.send(kind, payload)

@@ -25,8 +25,8 @@ _DIALECTS = {name.value: name for name in DialectName}
 class ResponseReader:
     """First `head()`, then `read_piece()` until b"", or `close()`. One task reads.
 
-    Nothing is read before somebody takes it, and the mux lets the peer send no more than a window of it: a caller
-    who does not take what has come is the only one to wait.
+    Nothing is read before somebody takes it, and the mux lets the peer send no more than a window of it. So a caller
+    that does not read is the only one to wait.
     """
 
     __slots__ = (

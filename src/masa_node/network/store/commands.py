@@ -1,6 +1,6 @@
 """What the owner wants of the node while it runs, written into the store by a command and read there by the node.
 
-There is no HTTP endpoint that changes the node's network: who may write MASA_DIR may command it. Pure.
+There is no HTTP endpoint that changes the node's network: whoever may write MASA_DIR may command it. Pure.
 """
 
 from enum import StrEnum
@@ -37,7 +37,7 @@ class CommandState(StrEnum):
 
 
 class CommandResult(msgspec.Struct, frozen=True):
-    """What became of a command, and the words for the person who gave it."""
+    """What became of a command, in words for the person that gave it."""
 
     state: CommandState
     words: str
@@ -95,7 +95,7 @@ def _carry_out_upon(node_id: NodeId, verb: Verb, book: PeerBook, at_unix_s: floa
 
 
 def _with_it(count: int) -> str:
-    """Those who were members by the word of the one that is blocked or forgotten."""
+    """The peers that were members only by the voucher of the one that is blocked or forgotten."""
     if not count:
         return ""
     return f", and out {'is 1 peer' if count == 1 else f'are {count} peers'} that it alone vouched for"

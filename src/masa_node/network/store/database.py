@@ -212,7 +212,7 @@ def _connect(where: str) -> sqlite3.Connection:
 
 
 def _text(stored: bytes) -> str:
-    """Text that is no UTF-8 is no reason not to read the other rows; what is in it is checked by who reads it."""
+    """Text that is not UTF-8 is no reason not to read the other rows; the reader of a text checks it."""
     return stored.decode(errors="replace")
 
 

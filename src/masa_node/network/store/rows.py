@@ -21,7 +21,7 @@ TokenHash = Annotated[bytes, Meta(min_length=16, max_length=64)]
 
 
 class KeptVoucher(msgspec.Struct, frozen=True):
-    """What another member signed about this node, so that those who do not know it let it in."""
+    """What another member signed about this node, so that peers that do not know it let it in."""
 
     by: Annotated[NodeId, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
     signed: Annotated[bytes, Meta(max_length=MAX_VOUCHER_BYTES)]

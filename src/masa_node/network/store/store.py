@@ -273,7 +273,7 @@ class Store:
         return checked(KeptInvite, fields, rows)
 
     async def revoke_invite(self, token_hash: bytes) -> bool:
-        """Nobody comes in by it any more; who did stays. False when there is none. Raises `StoreFailed`."""
+        """It lets nobody in any more; members let in by it stay. False when there is none. Raises `StoreFailed`."""
         return await self._for_a_person(
             lambda connection: (
                 connection.execute("DELETE FROM invites WHERE token_hash = ?", (token_hash,)).rowcount > 0

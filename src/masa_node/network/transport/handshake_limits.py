@@ -1,7 +1,7 @@
 """Which of the connections that knock at a node's port may shake hands. Pure.
 
-A handshake costs little, but strangers can begin many: what they can hold is bounded for each place they come from,
-so that those who begin handshakes and never end them keep nobody else out.
+A handshake costs little, but strangers can begin many. What they can hold is bounded for each subnet they come from, so
+that peers that begin handshakes and never end them keep nobody else out.
 """
 
 from collections import Counter
@@ -52,8 +52,8 @@ class HandshakeLimits:
         return Counter(self._handshakes), Counter(self._links)
 
     def decide(self, subnet: str) -> Decision:
-        """For one from this subnet, now. Who has proved his address is not asked to `RETRY` again: take it as
-        `ACCEPT`.
+        """For a connection from this subnet, now. One that has proved its address is not sent `RETRY` again: take that
+        as `ACCEPT`.
         """
         if self._under_way >= MAX_HANDSHAKES or self._handshakes[subnet] >= MAX_HANDSHAKES_PER_SUBNET:
             return Decision.IGNORE

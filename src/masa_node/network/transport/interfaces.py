@@ -91,7 +91,7 @@ class Link(Protocol):
 
     @property
     def peer(self) -> NodeId:
-        """Who is at the other end."""
+        """The node at the other end."""
         ...
 
     @property

@@ -1,8 +1,9 @@
-"""Finds nodes on the LAN by multicast DNS (RFC 6762, RFC 6763), and lets them find this one. The only file that knows
-python-zeroconf; the node imports it only with DISCOVER_LAN=1.
+"""Finds nodes on the LAN by multicast DNS (RFC 6762, RFC 6763), and lets them find this one.
 
-Anybody on the LAN can announce anything, so what is found is only a hint where to dial: the handshake proves whose
-key is there, and membership decides who is let in. IPv4 multicast only; IPv6 addresses are announced over it.
+The only file that knows python-zeroconf; the node imports it only with DISCOVER_LAN=1.
+
+Anybody on the LAN can announce anything, so what is found is only a hint where to dial. The handshake proves the
+peer's key, and membership decides whether it is let in. IPv4 multicast only; it announces IPv6 addresses, too.
 """
 
 import asyncio

@@ -45,7 +45,7 @@ LAN = between(0.000_2, 0.001)
 
 
 class MemoryKeys:
-    """A fast stand-in for ed25519: who has not got these keys cannot sign for them, within one `MemoryNetwork`."""
+    """A fast stand-in for ed25519: only the holder of these keys can sign for them, within one `MemoryNetwork`."""
 
     def __init__(self, node_id: NodeId, secrets: dict[NodeId, bytes]) -> None:
         self._node_id = node_id

@@ -19,7 +19,7 @@ MAX_REASON_BYTES = 100
 
 
 class Signal:
-    """Wakes everybody who waits for it now."""
+    """Wakes every task that waits for it now."""
 
     __slots__ = ("_waiting",)
 
@@ -292,7 +292,7 @@ class MemoryLink:
 
     @property
     def peer(self) -> NodeId:
-        """Who is at the other end."""
+        """The node at the other end."""
         return self.other.host.node_id
 
     @property

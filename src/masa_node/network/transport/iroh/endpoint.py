@@ -30,8 +30,8 @@ PUBLIC_RELAYS = "public"  # as RELAY_URL: the relays of iroh's makers
 
 MAX_STREAMS = 1024  # that a peer may have open on a link; iroh holds up to 1.2 MB unread of each
 HANDSHAKE_S = 5.0  # three round trips on a very bad line
-# Looking the own address up takes a millisecond of Python, and what an idle node does asks for it all the time: it is
-# looked up again after the first, doubling to the second while it stays the same. It changes in the first seconds.
+# Looking up the node's own address takes a millisecond of Python, and an idle node asks for it all the time. So the
+# answer is used for a while, and for longer while it stays the same. It changes in the first seconds.
 ADDRESS_KEPT_S = 1.0
 STEADY_ADDRESS_KEPT_S = 4.0
 CLOSE_S = 2.0  # peers are told at once; those that do not confirm are not waited for longer
@@ -124,7 +124,7 @@ class IrohStream:
         if self._given_up or (self._finished and self._ended):
             return
         self._given_up = True
-        # iroh lets nothing at a half of a stream that somebody waits for: he is woken, and gives it up himself.
+        # iroh does not let go of half a stream while somebody waits on it: the waiter is woken, and lets go itself.
         if self._reader is not None:
             self._reader.cancel()
         elif not self._ended:
@@ -264,7 +264,7 @@ class IrohTransport:
         """See `interfaces.Transport`."""
         link = await self._arrived.get()
         if link is None:
-            self._arrived.put_nowait(None)  # for the next who asks
+            self._arrived.put_nowait(None)  # for the next caller
             raise LinkLost("this node is stopping.")
         return link
 

@@ -39,8 +39,8 @@ class _Builder(Protocol):
 def copy_in_blocks(glue: ModuleType) -> bool:
     """Give this generated module (`iroh.iroh_ffi`) converters that copy in blocks. Did it?
 
-    It does not when the module is not built as expected, or when the new converters would not give the very bytes that
-    its own ones give; then everything stays as it was.
+    It does not when the module is not built as expected, or when the new converters give other bytes than its own.
+    Then everything stays as it was.
     """
     unfit = (*_UNFIT, getattr(glue, "InternalError", AttributeError))  # the second: what its own converters raise
     try:

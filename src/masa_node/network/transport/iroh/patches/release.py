@@ -1,8 +1,8 @@
 """A guarded fix of when iroh's generated Python code lets go of what it holds in Rust: later, on the event loop.
 
-Its own finalizers do it wherever Python's garbage collector happens to run. That may be inside the callback with which
-Rust wakes a reader, in Rust's own thread, while Rust holds the lock of the connection; letting go of a stream takes the
-same lock. Then nothing moves any more, for ever: seen with iroh 1.2.0 after some thousand requests.
+Its own finalizers do it wherever Python's garbage collector happens to run. That may be in Rust's own thread, inside
+the callback with which Rust wakes a reader, while Rust holds the connection's lock. Letting go of a stream takes the
+same lock, and nothing moves any more: seen with iroh 1.2.0 after some thousand requests.
 """
 
 # ruff: noqa: SLF001 - the generated module has no other way in

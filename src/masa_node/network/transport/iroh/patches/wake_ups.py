@@ -11,8 +11,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from types import ModuleType
 
-# Calls that end at once are not waited for; a task that makes only such calls still lets the others on after so many.
-# Counted for each task: with hundreds of streams a turn of the loop holds more such calls than this, and each that has
+# Calls that end at once are not waited for. A task that makes only such calls still lets the others on after so many.
+# Counted for each task: with hundreds of streams, a turn of the loop holds more such calls than this. Each one that has
 # to wait for the next turn costs work and makes a piece late.
 DIRECT_IN_A_ROW = 4
 _GLUE_FUNCTION = "_uniffi_rust_call_async"
@@ -54,7 +54,7 @@ class Settling:
 
     def __init__(self, take: Callable[[int], _Waiter]) -> None:
         self._take = take
-        self._task_id = 0  # of who made the last call on a loop's own thread; not the task, which would live on
+        self._task_id = 0  # the last caller's on a loop's own thread; not the task, which would live on
         self._direct = 0
 
     def __call__(self, handle: int, poll_code: int) -> None:
