@@ -1,4 +1,4 @@
-"""Nodes that are not linked with this one: an owner's stake is for all of his nodes, so these are seen, too."""
+"""Nodes that are not linked with this one: an owner's stake covers all of their nodes, so these are counted, too."""
 
 import asyncio
 import time
@@ -16,9 +16,9 @@ MAX_OF_CONTRACTS = 10_000  # as many as a node knows peers
 
 
 class IndirectPeers:
-    """Their adverts, in turns. Strangers cost no look at the chain: it is read for owners who have a stake.
+    """Their adverts, in turns. Strangers cost no look at the chain: it is read for owners that have a stake.
 
-    Whether a contract signed is asked for one node a look, as everybody can name one that has a stake.
+    Whether a contract signed is asked for one node a look, as everybody can name a contract that has a stake.
     """
 
     def __init__(self, gate: Gate, network: Network, work_s: Callable[[], float] = time.thread_time) -> None:

@@ -256,7 +256,7 @@ def make_embedded(spec: UpstreamSpec, settings: Settings, http: HttpClient) -> E
 
 
 def guard_rules(settings: Settings) -> GuardRules:
-    """Who may come in. Raises `ConfigurationError` for a bind that strangers can reach without a key."""
+    """Which requests are let in. Raises `ConfigurationError` for a bind that strangers can reach without a key."""
     keys = listed(settings.api_key)
     if not _is_loopback(settings.host) and not keys:
         raise ConfigurationError(

@@ -15,7 +15,7 @@ MAX_DESCRIPTORS = 65_536
 
 
 class StartListener(Protocol):
-    """Who is told how the start went."""
+    """Is told how the start went."""
 
     def on_listening(self, address: str, node: Node) -> None:
         """Requests are taken at this address from now on."""

@@ -29,12 +29,12 @@ log = structlog.get_logger()
 async def serve(settings: Settings, *, is_ready: bool = True, grace_s: float = GRACE_S) -> AsyncGenerator[Node]:
     """A node that runs while the block does; `node.url` is where it takes requests. `port=0` takes a free port.
 
-    The block begins once every LLM server was asked what it serves and the peers' side is up, which it waits for up to
-    3 s (30 s for a model that the node itself loads); with `is_ready=False` as soon as requests are taken.
+    The block begins once every LLM server was asked what it serves and the peers' side is up. For these it waits up to
+    3 s (30 s for a model that the node itself loads). With `is_ready=False` it begins as soon as requests are taken.
 
-    When the block ends, answers under way have `grace_s` to end, and then sockets, tasks and child processes are gone.
-    When it is cancelled or raises, they are cut at once, and its own exception comes out. Raises `ConfigurationError`
-    before anything is started, also for a port in use. Where a part of the node fails, the block is cancelled and an
+    When the block ends, answers under way have `grace_s` to end. Then sockets, tasks and child processes are gone. When
+    it is cancelled or raises, they are cut at once, and its own exception comes out. Raises `ConfigurationError` before
+    anything is started, also for a port in use. Where a part of the node fails, the block is cancelled and an
     `ExceptionGroup` raised. Any number of nodes may run in one process, each with a `masa_dir` of its own.
     """
     async with listening(settings, grace_s) as (node, _):

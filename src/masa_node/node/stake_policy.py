@@ -1,4 +1,4 @@
-"""The stake's side of a node that looks at stakes: who may be asked, who is served, and what is told of it."""
+"""The stake's side of a node that checks stakes: which peers may be asked and served, and what status pages say."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ UNKNOWN_LOOKS = 5  # in a row: a look-up takes a second for each RPC URL that ha
 REFRESH_WITHIN_S = 3.0  # three RPC URLs that each take their second; a chat's own time goes on meanwhile
 ADVERT_WITHIN_S = 2.0  # for the first advert of a peer that has just linked: it is sent at once
 LOOKS_AT_ONCE = 32  # a millisecond's worth: then others have their turn
-SELECTED_FOR_S = 0.1  # requests that come together are not each to weigh every peer: 0.5 ms of 256
+SELECTED_FOR_S = 0.1  # requests that come together need not weigh every peer each: 0.5 ms for 256
 MAX_SELECTIONS = 64  # models and endpoints within that time
 REFRESH_ROUNDS = 3  # what was known of one may have ended while another was waited for
 MAX_REFRESHED = 64  # peers that are waited for: as many as a race asks
@@ -197,7 +197,7 @@ class StakePolicy:
         own = self.own()
         serve = "1 peer serves" if len(peers) == 1 else f"{len(peers)} peers serve"
         if own.answer is StakeAnswer.NOT_STAKED:
-            # Who shows a delegation reads in the reason what to do about it: his stake may be whole.
+            # A node with a delegation reads in the reason what to do about it: its owner's stake may be whole.
             steps = f"{_HOW_TO_STAKE} {_WHERE_IT_STANDS}" if self._own_delegation() is None else _WHERE_IT_STANDS
             return StakeRequired(
                 f"Only peers serve this model, and this node is not staked, as STAKE_PROVIDERS=require demands: "

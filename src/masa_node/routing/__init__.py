@@ -1,6 +1,6 @@
-"""Who is asked, who waits, who is well.
+"""Which provider is asked, which requests wait, which providers are well.
 
 Primitives: `dispatch.Dispatcher` (has a request answered), `provider.Provider` (whatever can answer one),
-`catalog.Catalog` (who serves what), `admission` (slots and queues), `racing` (who is asked when, and who wins),
-`health` (circuit breaker and score), `answer_reader` (from a response to its first valid piece).
+`catalog.Catalog` (which provider serves what), `admission` (slots and queues), `racing` (which provider is asked when,
+and which wins), `health` (circuit breaker and score), `answer_reader` (from a response to its first valid piece).
 """

@@ -1,6 +1,6 @@
 """How many requests may be under way at once; the next ones wait in a bounded queue, first come first served.
 
-Peers' requests have slots of their own, within the owner's, and never go before him.
+Peers' requests have slots of their own, within the owner's, and never go before the owner's.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ class SlotPool(Protocol):
     async def acquire(self, peer: str = "") -> None:
         """Take a slot, waiting if need be. Raises `Overloaded` at once when too many wait already.
 
-        `peer` is the peer who asks, "" for the owner. When cancelled while waiting, no slot is held. Each successful
+        `peer` is the peer that asks, "" for the owner. When cancelled while waiting, no slot is taken. Each successful
         `acquire` needs one `release` with the same peer.
         """
         ...
@@ -96,8 +96,12 @@ def _all_equal(peer: str) -> int:
 class PeerAdmission:
     """Slots for peers' requests: at most `max_running` of those of `main`, given when nobody waits there.
 
-    At most `max_waiting` peers wait. No peer keeps the others out, however long his answers take: one alone gets all
-    slots but the last, a free slot goes to the peer who has fewest, and in a full queue who waits most makes room.
+    At most `max_waiting` requests wait. No peer keeps the others out, however long its answers take:
+
+    1. One peer alone gets all slots but the last.
+    2. A free slot goes to the peer that has the fewest; of those, to the one that has waited longest.
+    3. In a full queue, the peer with the most requests waiting makes room.
+
     `rank` goes before all that: peers of a lower number are let in first, and in a full queue those of the highest
     make room. `main` has one `freed`, which this takes.
     """
@@ -160,7 +164,7 @@ class PeerAdmission:
             turn.slot.set_result(True)
 
     def _next(self) -> _Turn | None:
-        """Of the best peers those who have the fewest slots, of them who has waited longest."""
+        """The next to get a slot: of the lowest rank, of these with the fewest slots, of these the longest waiting."""
         able = (turn for turn in self._waiting if not turn.slot.done() and self._may_have_more(turn.peer))
         return min(able, key=lambda turn: (self._rank(turn.peer), self._slots[turn.peer]), default=None)
 

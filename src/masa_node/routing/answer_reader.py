@@ -1,6 +1,6 @@
 """From the head of a response to an `Answer`: returns when the first valid piece is there, or raises.
 
-The same for everybody who answers, an LLM server behind this node or a peer: nobody's answer is taken unchecked.
+The same for every provider, an LLM server behind this node or a peer: no answer is taken unchecked.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from masa_node.routing.steps import readable
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ANSWERS_BYTES = 2 * MAX_ANSWER_BYTES  # of all whole answers in memory: two of the greatest, a thousand usual ones
 MAX_ERROR_BYTES = 1024 * 1024
-ANSWERS = ByteBudget(MAX_ANSWERS_BYTES)  # of this process, whoever asked and whoever answers
+ANSWERS = ByteBudget(MAX_ANSWERS_BYTES)  # of this process, whichever caller and provider
 MAX_BEFORE_ANSWER_BYTES = 1024 * 1024  # comments and the like: a line every second for an hour is less than 50 kB
 MAX_TRAILER_BYTES = 64 * 1024  # after the terminal frame: usage, a comment
 

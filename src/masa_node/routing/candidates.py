@@ -1,4 +1,4 @@
-"""Who may be asked for one request: by model, endpoint and privacy."""
+"""Which providers may be asked for one request: by model, endpoint and privacy."""
 
 import asyncio
 import math
@@ -52,8 +52,8 @@ def _nobody() -> Sequence[str]:
 class ChoiceRules(msgspec.Struct, frozen=True):
     """What the rest of the node says about the choice; by default nothing.
 
-    `policy` says which peers may be asked. `arriving` says who of the known peers is not linked yet, in words, while
-    the node has just started. `why_nothing` says why no model at all can be asked, and what to do.
+    `policy` says which peers may be asked. `arriving` lists known peers that are not linked yet, in words, while the
+    node has just started. `why_nothing` says why no model at all can be asked, and what to do.
     """
 
     policy: PeerPolicy = ANY_PEER
@@ -78,7 +78,10 @@ class Candidates:
         return self._catalog.knows(model)
 
     async def choose(self, request: Request) -> Chosen:
-        """Who is asked, best first. Raises `UnknownModel`, `DialectNotServed`, `NotTranslatable`, `PolicyError`."""
+        """The providers to ask, best first.
+
+        Raises `UnknownModel`, `DialectNotServed`, `NotTranslatable`, `PolicyError`.
+        """
         find: Find = self._catalog.find
         found = find(request.model, request.endpoint)
         if found == NOBODY:

@@ -1,4 +1,4 @@
-"""Who serves what, and who did until a short time ago. Pure; changed by those who list models."""
+"""Which provider serves what, or did until a short time ago. Pure; changed by whatever lists models."""
 
 import difflib
 from collections.abc import Callable, Collection, Iterator
@@ -55,11 +55,11 @@ class Absences:
         self._left.pop(name, None)
 
     def names(self) -> list[str]:
-        """Who is away."""
+        """The providers that are away."""
         return list(self._left)
 
     def serving(self, model: str, endpoints: Collection[Endpoint], now_s: float) -> list[Absence]:
-        """Who served this model at any of these, the latest first."""
+        """The providers that served this model at any of these, the latest first."""
         while self._left:
             name, oldest = next(iter(self._left.items()))
             if now_s - oldest.absence.since_s < AWAY_S:
@@ -75,10 +75,10 @@ class Absences:
 
 # ---- catalog ----
 
-# Who serves what: models by name, with and without `:latest`. Pure; changed by those who list models.
+# Which provider serves what: models by name, with and without `:latest`. Pure; changed by whatever lists models.
 #
-# Made for one node's own servers and 10 000 peers with ten models each, whose adverts change many times a second: what
-# a change costs depends on that provider's own offers only.
+# Made for one node's own servers and 10 000 peers with ten models each, whose adverts change many times a second. So
+# what a change costs depends on that provider's own offers only.
 
 MAX_NEAREST = 3
 MAX_COMPARED = 1_000
@@ -91,8 +91,7 @@ Changed = Callable[[], None]
 
 
 class Found(msgspec.Struct, frozen=True, gc=False):
-    """Who may be asked for a model through an endpoint: own LLM servers in the order in which they were named, and
-    peers.
+    """The providers to ask for a model through an endpoint: own LLM servers in the order of the settings, and peers.
 
     `other_endpoints` are where it is served otherwise, if nobody serves it here.
     """
@@ -117,7 +116,7 @@ _Serving = dict[str, tuple[Provider, tuple[ModelOffer, ...]]]  # of one model, b
 
 
 class _Model:
-    """Who serves one model; what was found is kept until one of them changes."""
+    """The providers of one model; what was found is cached until one of them changes."""
 
     __slots__ = ("found", "own", "peers")
 
@@ -210,7 +209,7 @@ class Catalog:
         return self._unlisted
 
     def find(self, model: str, endpoint: Endpoint) -> Found:
-        """Who may be asked. Names that nobody serves leave no trace here."""
+        """The providers to ask. Names that nobody serves leave no trace here."""
         known = self._known(model)
         if known is None:
             return NOBODY
@@ -220,10 +219,13 @@ class Catalog:
         return found
 
     def find_any_name(self, model: str, endpoint: Endpoint) -> Found:
-        """Who may be asked for a name that nobody lists, whichever it is: the one own server that answers to any.
+        """The provider for a name that nobody lists: the one own server that answers to any name.
 
-        There are three cases. One such server whose owner says so: that. One that is of such a kind, and no other own
-        server: that. Else nobody: a name that was mistyped for another server's model must not end at this one.
+        There are three cases.
+
+        1. One such server, whose owner says so: that.
+        2. One that is of such a kind, and no other own server: that.
+        3. Else none: a name that was mistyped for another server's model must not end at this one.
         """
         del model
         takers = [

@@ -1,4 +1,4 @@
-"""Has requests answered: who may be asked, how many at once, the timers, the stream, and the outcome at the end."""
+"""Has requests answered: the choice of providers, how many at once, the timers, the stream, and the outcome."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -97,12 +97,12 @@ class Exchange:
 
     @property
     def served_by(self) -> Provider | None:
-        """Who answers, once somebody does."""
+        """The provider that answers, once one does."""
         return self._attempts.winner
 
     @property
     def attempts(self) -> list[Attempt]:
-        """Who was asked, in the order in which the attempts ended."""
+        """The attempts, in the order in which they ended."""
         return self._attempts.trail
 
     async def give(self, sink: Sink) -> None:
@@ -290,14 +290,14 @@ class Exchange:
 
 # ---- dispatch ----
 
-# Has asks answered: puts together who may be asked, how many at once, and what was learnt of providers.
+# Has requests answered: the choice of providers, how many at once, and what was learnt of providers.
 
 
 class Dispatcher:
-    """Answers asks. `refresh` looks for models that appeared since the last listing; `observe` gets each outcome.
+    """Answers requests. `refresh` looks for models that appeared since the last listing; `observe` gets each outcome.
 
     A node has one for its owner's requests and one for its peers', over a catalog of own servers only; they share
-    `health`. `rules` is what the rest of the node says about who is asked.
+    `health`. `rules` is what the rest of the node says about the choice of providers.
     """
 
     def __init__(
@@ -317,7 +317,7 @@ class Dispatcher:
 
     @property
     def watch(self) -> Watch | None:
-        """Who is told each step of each race as it happens. It must not raise, and costs nothing while it is None."""
+        """Is told each step of each race as it happens. It must not raise, and costs nothing while it is None."""
         return self.stats.watch
 
     @watch.setter
@@ -327,10 +327,11 @@ class Dispatcher:
     async def answer(self, request: Request, sink: Sink, on_sign: Sign = no_sign) -> Outcome:
         """Have one request answered, and give the answer to `sink`, or why there is none. How it went comes back.
 
-        `on_sign` is called at each sign of life before the first piece. Raises nothing but what the sink does. In
-        every case, also when this is cancelled at any await: the LLM is stopped if it still works, the slot is given
-        back, and the outcome was observed exactly once. Cancelled in the middle of a stream, it says that the caller
-        has gone, unless the caller had a whole answer by then.
+        `on_sign` is called at each sign of life before the first piece. Raises nothing but what the sink does.
+
+        In every case, also when this is cancelled at any await: the LLM is stopped if it still works, the slot is given
+        back, and the outcome was observed exactly once. When cancelled in the middle of a stream, the outcome says that
+        the caller has gone, unless the caller had a whole answer by then.
         """
         exchange = Exchange(request, self.admission, self._candidates, self.stats, self.observe, on_sign)
         try:

@@ -1,8 +1,8 @@
 """How well each provider is: a circuit breaker by consecutive failures, and a score for ranking. Pure; time is given.
 
-The breaker is that of M. Nygard, Release It!: closed, open for a while, then one try decides. The score is an
-exponentially weighted mean of the time to the first piece, times the requests under way, plus what recent failures cost
-(Finagle's and linkerd's peak EWMA, with a separate term for failures).
+The breaker is that of M. Nygard, Release It!: closed, open for a while, then one try decides. The score is Finagle's
+and linkerd's peak EWMA, with a term for failures. It is an exponentially weighted mean of the time to the first piece,
+times the requests under way, plus what recent failures cost.
 """
 
 import math
@@ -28,7 +28,7 @@ MAX_RECORDS = 16_384  # more than the peers that are remembered (10 000) and any
 class Health:
     """One provider's. A provider that is not well is asked last, never left out: it may be the only one.
 
-    `failures` are those in a row; `running` how many asks it has now, counted by who asks (of peers only).
+    `failures` are those in a row; `running` counts the requests it has now, by the peer that sent each (of peers only).
     """
 
     __slots__ = (
@@ -96,7 +96,7 @@ class Health:
         return self.failures < OPENS_AFTER or now_s >= self._until_s
 
     def wastes_time(self, now_s: float) -> bool:
-        """Not well, and it lets those who ask wait before it fails."""
+        """Not well, and its requests wait before they fail."""
         return self._is_slow and not self.is_well(now_s)
 
     def cost_s(self, now_s: float) -> float:

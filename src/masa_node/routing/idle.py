@@ -17,12 +17,13 @@ def _nothing() -> int:
 class IdleTimer:
     """An async context manager whose body is cancelled when nothing called `touch` for `idle_s` seconds.
 
-    `expired` tells that it was. `signs` are counted beside the touches: while their number grows it is not idle.
-    `counted` is what all this is for: while its number stands still, signs and touches keep the block alive for
-    LONGEST_WITHOUT_COUNTED times as long (and up to one time more), not for ever; then `had_signs` is true.
+    `expired` says that it was. `signs` are counted beside the touches: while their number grows it is not idle.
 
-    A touch is one clock reading; the timer itself is set again, and the numbers are looked at, only when it runs out
-    (so without signs it may fire late by nothing, early never). A cancel from outside passes through.
+    `counted` is what all this is for. While its number stands still, signs and touches keep the block alive for
+    LONGEST_WITHOUT_COUNTED times as long (and up to one time more), not for ever. Then `had_signs` is true.
+
+    A touch is one clock reading. The timer itself is set again, and the numbers are looked at, only when it runs out;
+    it never fires early. A cancel from outside passes through.
     """
 
     __slots__ = (

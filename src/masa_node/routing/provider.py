@@ -16,9 +16,9 @@ def no_sign() -> None:
 class Provider(Protocol):
     """An LLM server behind this node, or a remote peer: routing sees no difference.
 
-    `name` is unique on this node; `location` is it in words, for errors; `is_local` tells whose it is; `is_trusted`
-    whether its owner may see requests marked `X-Masa-Privacy: trusted`; `is_hosted` whether its answers cost this
-    node's owner money.
+    `name` is unique on this node; `location` is it in words, for errors. `is_local` says whether it is behind this node
+    or a peer. `is_trusted` says whether its owner may see requests marked `X-Masa-Privacy: trusted`, and `is_hosted`
+    whether its answers cost this node's owner money.
     """
 
     name: str

@@ -26,8 +26,8 @@ async def in_steps(steps: Steps[T]) -> T:
 async def readable(data: bytes, depth: int) -> bytes:
     """What readers may look at in one go instead of this JSON: itself or, of a large one, what is condensed of it.
 
-    Several readers look at it, and each would mend what is odd in it for itself: of more than a little that is done
-    once, in a turn of its own.
+    Several readers look at it, and each would mend what is odd in it for itself. When there is more than a little of
+    that, it is done once, in a turn of its own.
     """
     small: bytes | None = data
     if len(data) > LARGE_BYTES:

@@ -1,4 +1,4 @@
-"""An owner's signed word that a node key acts for his stake: EIP-712, to be signed by any wallet. Pure.
+"""An owner's signed word that a node key acts for their stake: EIP-712, to be signed by any wallet. Pure.
 
 The node's key holds no money. Its owner (a wallet, a Safe) signs a delegation to it, and the node shows that with its
 advert; docs/protocol.md specifies the bytes. https://eips.ethereum.org/EIPS/eip-712
@@ -22,7 +22,7 @@ from masa_node.staking.ethereum.crypto import (
     recover,
 )
 
-MAX_LIFETIME_S = 90 * 86400  # as long as a voucher: who signs four times a year notices that he still does
+MAX_LIFETIME_S = 90 * 86400  # as long as a voucher: an owner that signs four times a year remembers it
 MAX_CLOCK_SKEW_S = 300  # nodes' clocks may differ by this, as for adverts
 MAX_BYTES = 1024  # what an advert has room for: a Safe's eleven signatures
 KEY_BYTES = 32
@@ -51,7 +51,7 @@ class Domain(msgspec.Struct, frozen=True):
 
 
 class Delegation(msgspec.Struct, frozen=True):
-    """`node_key` acts for `owner` within [not_before, not_after), Unix seconds, unless he has since raised his epoch.
+    """`node_key` acts for `owner` within [not_before, not_after), Unix seconds, unless the owner has since revoked it.
 
     Raises `BadDelegation` for what no delegation can hold: numbers beyond uint64, a key that is none.
     """

@@ -114,7 +114,7 @@ async def _is_ollama(http: Http, base: str, key: Headers) -> bool:
 
 
 async def _anthropic_endpoint(http: Http, api_base: str, key: Headers) -> tuple[bool, str]:
-    """Does it serve `/v1/messages`, and what does it call itself? Who serves it refuses an empty request."""
+    """Does it serve `/v1/messages`, and what does it call itself? A server that has it refuses an empty request."""
     label = ANY_LABEL
     try:
         answer = await http.post(f"{api_base}/messages", (*key, ("Content-Type", "application/json")), b"{}")
@@ -123,7 +123,7 @@ async def _anthropic_endpoint(http: Http, api_base: str, key: Headers) -> tuple[
     await _check_is_up(answer)
     label = _LABELS.get((answer.header("server") or "").partition("/")[0], label)
     if answer.status < _FIRST_REFUSAL or answer.status in NO_SUCH_PATH:
-        answer.close()  # unread: who answers whatever is asked may go on for ever
+        answer.close()  # unread: a server that answers anything may go on for ever
         return False, label
     try:
         body = await read_whole(answer, MAX_PROBE_BYTES)

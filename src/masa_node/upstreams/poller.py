@@ -16,7 +16,7 @@ from masa_node.routing.provider import Provider
 FIRST_RETRY_S = 1.0  # also the shortest time between two listings
 # A caller asks for a model nobody lists: look again, but not more often than this.
 REFRESH_AFTER_S = 2.0
-# ... and do not let him wait for a slow list.
+# ... and do not let the caller wait for a slow list.
 REFRESH_FOR_S = 3.0
 # A server that took the connection and says nothing is as good as down; Cloudflare's pages take a few seconds.
 LIST_WITHIN_S = 30.0

@@ -156,7 +156,7 @@ class Upstream:
         headers = (*server.credentials(), ("content-type", JSON_TYPE))
         answer = await self._access.post(url, headers, b"{}")
         if answer.status not in NO_SUCH_PATH and answer.content_type != JSON_TYPE:
-            answer.close()  # unread: who answers whatever is asked may go on for ever
+            answer.close()  # unread: a server that answers anything may go on for ever
             return
         try:
             body = await read_whole(answer, MAX_PROBE_BYTES)

@@ -46,7 +46,7 @@ class Starting(Off):
     why: str = "it is starting"
 
     def arriving(self) -> list[str]:
-        """Who is known is not known yet, either."""
+        """The known peers are not known yet, either."""
         return ["all of them"]
 
 

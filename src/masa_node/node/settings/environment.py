@@ -209,7 +209,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ""
     open_network: Annotated[
-        bool, Meta(description="Let every node in. Unset: only nodes with an invite, listed ones, and their guests.")
+        bool, Meta(description="Let every node in. Unset: only listed nodes, invited ones, and those they vouch for.")
     ] = False
     discover_lan: Annotated[
         bool, Meta(description="Look for peers on the local network, and be found there (multicast DNS).")

@@ -69,7 +69,8 @@ def _check_off(settings: Settings) -> None:
             )
     if settings.stake_allow:
         raise ConfigurationError(
-            "STAKE_ALLOW says who is as good as staked, and no stakes are checked: set STAKE_NETWORK, or leave it out."
+            "STAKE_ALLOW lists nodes that count as staked, but stakes are not checked: set STAKE_NETWORK, or leave it "
+            "out."
         )
 
 

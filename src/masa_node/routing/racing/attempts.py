@@ -20,8 +20,8 @@ Accept = Callable[[], bool]
 
 
 class Attempts:
-    """`trail` is in the order in which the attempts ended; `errors` is the most useful error yet, if there is any: a
-    thousand peers' errors, of a megabyte each, are not kept for the sake of one. `last_error` is the newest.
+    """`trail` is in the order in which the attempts ended. `errors` is the most useful error yet, if there is any: the
+    errors of a thousand peers, of a megabyte each, are not kept for that. `last_error` is the newest.
 
     `race` is the rule by which peers were asked, None while none was; `hedges` how many of them were hedges.
     """
@@ -101,9 +101,9 @@ class Attempts:
         return error
 
     def note_silence(self) -> None:
-        """The time for the first piece is over: who was still asked did not answer.
+        """The time for the first piece is over: providers that were still asked did not answer.
 
-        It counts as a failure of those who had half of the time or more.
+        It counts as a failure of those that had half of the time or more.
         """
         now_s = self._loop.time()
         for index, health, asked_s in self._silent:

@@ -25,7 +25,7 @@ _ABOUT_THE_REQUEST = (400, 422, 413)
 _ABOUT_THE_MODEL = (404,)
 _ABOUT_RIGHTS = (401, 403)
 _TOO_MANY = 429
-# About the account or the load of who serves; any other 4xx is about the request (RFC 9110, 15.5).
+# About the server's account or load; any other 4xx is about the request (RFC 9110, 15.5).
 _NOT_THE_CALLERS = frozenset({401, 402, 403, 407, 408, 425, 429, 499})
 _CALLERS = frozenset(range(400, 500)) - _NOT_THE_CALLERS
 _SERVER_FAULT = 500

@@ -1,15 +1,15 @@
-"""How long a request waits for its first piece: longer while somebody who was asked shows that it works.
+"""How long a request waits for its first piece: longer while a provider that was asked shows that it works.
 
 A sign of life is whatever a provider sends before its first piece: the head of a 2xx answer, a heartbeat, a peer's
 word that its LLM has begun. It never wins a race. The rules:
 
-1. Nobody has shown one by the request's deadline (LLM_TIMEOUT): the time is over.
+1. No provider has shown one by the request's deadline (LLM_TIMEOUT): the time is over.
 2. Else those that were asked in time and have shown none fail then; the others go on.
 3. One that has shown some fails when no more came for LLM_IDLE_TIMEOUT, and never before the deadline of rule 1.
 4. When the last one that had shown some fails after the deadline, those that are asked instead have LLM_TIMEOUT again.
 5. Signs alone keep no request for ever: LLM_BEGIN_TIMEOUT is the end of all of it.
-6. A peer whose request it is may give up before the deadline of rule 1, unless it is told of a sign by then. That is
-   held against nobody who was asked.
+6. A peer that sent the request may give up before the deadline of rule 1, unless it gets a sign by then. That counts
+   against no provider that was asked.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ class Patience:
         self._loop = loop
         self._silent_until_s = request.first_piece_deadline_s
         self._running: dict[str, Pulse] = {}  # by the provider's name: none is asked twice at a time
-        self._alive = 0  # of those, who has shown a sign
+        self._alive = 0  # how many of these have shown a sign
         self._timer: asyncio.TimerHandle | None = None
         self.end_s = max(request.begin_deadline_s, request.first_piece_deadline_s)
         self.has_signs = False
@@ -153,7 +153,7 @@ class Patience:
         deadline_s = self._request.first_piece_deadline_s
         if pulse.seen_s is not None:
             return max(deadline_s, pulse.seen_s + self.idle_s)
-        # Who had less than half of the time has not been silent for long.
+        # A provider that had less than half of the time has not been silent for long.
         is_early = 2 * (deadline_s - pulse.asked_s) >= self.silence_s
         return deadline_s if is_early else pulse.asked_s + self.silence_s
 

@@ -1,4 +1,4 @@
-"""What a dispatcher has learnt of providers, and who watches it: shared by all its exchanges."""
+"""What a dispatcher has learnt of providers, and the watcher of its races: shared by all its exchanges."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

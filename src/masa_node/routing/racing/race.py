@@ -3,6 +3,10 @@
 A race is a row of stages. Own LLM servers run first, one after the other; then the peers, by the rule of the request;
 then those that are not well. The next stage begins when all of the last one have failed, or, beside it, when peers have
 been silent for longer than its patience. The first valid piece wins.
+
+Connections have been raced so for long: RFC 8305 (Happy Eyeballs, 5) starts the next attempt beside a silent one after
+a delay, and at once after a failure. The delay of rule `hedge` is that of J. Dean and L. Barroso, The Tail at Scale:
+the 95th percentile of what is usual, within a budget (`hedging`).
 """
 
 from collections import deque
@@ -18,13 +22,16 @@ DEFAULT_WIDTH = 64  # the fastest of so many is hardly slower than that of all, 
 MAX_WIDTH = 1_000  # streams of one request; ten such requests reach what one connection endpoint was seen to carry
 LOOK_AGAIN_S = 1.0  # the budget is spent: it counts by the second
 
-Candidate = NewType("Candidate", int)  # who runs, by his place in the field
+Candidate = NewType("Candidate", int)  # a runner, by its position in the field
 
 
 class Stage(msgspec.Struct, frozen=True):
-    """Who runs now, best first. `at_first` start at once, at most `width` run at the same time, one who failed is
-    replaced at once, and after `hedge_after_s` without a first piece one more starts. When all have started and none of
-    them has answered after `patience_s`, the next stage begins beside them.
+    """The runners of one stage, best first.
+
+    1. `at_first` start at once, and at most `width` run at the same time.
+    2. One that failed is replaced at once.
+    3. After `hedge_after_s` without a first piece, one more starts.
+    4. When all have started and none has answered after `patience_s`, the next stage begins beside them.
     """
 
     candidates: tuple[Candidate, ...]
@@ -116,7 +123,7 @@ Command = Start | WakeAt | Cancel | Win | GiveUp
 
 
 class Race:
-    """One request's. Stages are taken when they are needed: who has a well LLM of his own need not rank his peers.
+    """One request's race. Stages are taken when they are needed: a node whose own LLM is well need not rank its peers.
 
     An own LLM that refused the request itself (`is_refusal`) keeps it from the peers: any LLM would refuse it. A peer's
     word does not end a race. Own servers that are slow but have not failed do not bring in the peers.
@@ -136,7 +143,7 @@ class Race:
         self.hedges = 0
 
     def happened(self, event: Event, now_s: float) -> list[Command]:
-        """What to do now, in this order. Events about one who does not run, or after the end, are without effect."""
+        """What to do now, in this order. Events about one that does not run, or after the end, have no effect."""
         match event:
             case RaceStarted():
                 return self._next_stage(now_s)

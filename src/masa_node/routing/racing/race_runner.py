@@ -16,7 +16,7 @@ from masa_node.routing.racing.provider_stats import ProviderStats
 from masa_node.routing.racing.race import DEFAULT_WIDTH, MAX_WIDTH, Candidate, Race, Stage, own_stage, peers_stage
 
 MAX_RANKED = MAX_WIDTH  # of more peers, as many are drawn: ranking costs about a microsecond each
-PATIENCE_SHARE = 1 / 3  # of the time for a first piece: silent peers have it before those of the next stage are asked
+PATIENCE_SHARE = 1 / 3  # of the time for a first piece: silent peers have it before the next stage is asked
 MIN_LINE = 128  # peers that may be asked for one request one after the other, however small the width is
 
 
@@ -106,7 +106,7 @@ class RaceRunner:
         return race.Win(candidate) in commands
 
     def _blame_the_silent(self, commands: Sequence[race.Command], winner: Candidate) -> None:
-        """One of a later stage answered first: else those who hang would keep every request waiting for that stage."""
+        """One of a later stage won: silent ones of earlier stages fail, or each request would wait for them again."""
         for command in commands:
             if isinstance(command, race.Cancel) and self._stage_of[command.candidate] < self._stage_of[winner]:
                 provider = self._field[command.candidate]
@@ -150,7 +150,7 @@ class RaceRunner:
         groups = [ranked(peers, self._stats.health, self._loop.time(), line) for peers in chosen.peers]
         stages = [peers for peers in (*(well for well, _ in groups), *(ill for _, ill in groups)) if peers]
         patience_s = self._patience_s = (self._request.first_piece_deadline_s - self._loop.time()) * PATIENCE_SHARE
-        is_telling = self._request.wants_stream  # who answers in one piece is silent until it is done
+        is_telling = self._request.wants_stream  # an answer in one piece is silent until it is done
         for later, peers in zip(range(len(stages) - 1, -1, -1), stages, strict=True):
             yield peers_stage(self._add(peers), rule.mode, width, usual_s, patience_s if is_telling and later else None)
         yield own_stage(self._add(chosen.last))

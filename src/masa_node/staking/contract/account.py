@@ -1,4 +1,4 @@
-"""What the chain holds of one owner: his stake, what he unbonds, his tokens and what the contract may take of them."""
+"""What the chain holds of one owner: stake, unbonding, tokens, and what the contract may take of them."""
 
 from collections.abc import Sequence
 

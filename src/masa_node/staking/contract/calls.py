@@ -1,7 +1,7 @@
 """Which calls a deposit, an unbonding, a withdrawal and a revocation are made of. Pure.
 
-Every call comes with words that say what it does, for the owner who signs it. What the contract would refuse for
-certain is refused here, before anything is paid for.
+Every call comes with words that say what it does, for the owner that signs it. What the contract would certainly refuse
+is refused here, before anything is paid for.
 """
 
 from masa_node.chat.errors import MasaError
@@ -96,7 +96,7 @@ def revoke(known: Account | Terms, profile: Profile) -> list[ContractCall]:
 
 
 def _amount(text: str, available: int | None, how: str, profile: Profile) -> int:
-    """`held` None: it is not known whose it is."""
+    """`available` None: the owner is not known, so neither is how much there is."""
     if text == ALL:
         if available is None:
             raise NotPossible("To know how much that is, the owner is needed: --owner ADDRESS. Or name the amount.")

@@ -212,7 +212,7 @@ _BY_SIGNATURE: dict[str, _RevertKind] = {
     "SafeERC20FailedOperation(address)": _RevertKind(1, _of_address("The token {} refused the transfer.")),
     "AddressEmptyCode(address)": _RevertKind(1, _of_address("There is no contract at {}. Is the profile right?")),
     "OwnableUnauthorizedAccount(address)": _RevertKind(
-        1, _of_address("{} is not the contract's owner, who alone may this.")
+        1, _of_address("{} is not the contract's owner: only the owner may do this.")
     ),
     "EnforcedPause()": _RevertKind(0, _plainly("The contract is paused by its owner. Try again later.")),
     "ReentrancyGuardReentrantCall()": _RevertKind(

@@ -1,4 +1,4 @@
-"""A transaction's way: estimated, sent once signed, waited for. Over JSON-RPC; who signs is not its matter.
+"""A transaction's way: estimated, sent once signed, waited for. Over JSON-RPC; signing it is another module's matter.
 
 EIP-1559 where the chain has a base fee, else a gas price. A server is not believed: what it answers is bounded, and
 the transaction's hash is our own.

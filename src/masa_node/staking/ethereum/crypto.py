@@ -72,10 +72,10 @@ def _checksummed(digits: str) -> Address:
 
 # ---- signatures ----
 
-# ECDSA over secp256k1 as Ethereum uses it: who signed a digest, and signing one. Pure.
+# ECDSA over secp256k1 as Ethereum uses it: signing a digest, and recovering the address that signed one. Pure.
 #
-# Strict: for each digest and key that signed it a signature has one form, but for `v` (0 is 27, 1 is 28). The other
-# form of every signature, with a high s, is refused, as Ethereum refuses it since EIP-2.
+# Strict: for each digest and key a signature has one form, but for `v` (0 is 27, 1 is 28). The other form of every
+# signature, with a high s, is refused, as Ethereum refuses it since EIP-2.
 
 DIGEST_BYTES = 32
 SECRET_BYTES = 32

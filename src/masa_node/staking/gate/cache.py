@@ -13,7 +13,7 @@ from masa_node.staking.gate.values import Reading
 
 MAX_OWNERS = 10_000  # as many as there are peers in the book; the least recently used go first
 MAX_SIGNATURES = 2_000  # of contracts; each is at most as long as a delegation, 1 KiB
-NEGATIVE_FRESH_S = 60.0  # who has just staked waits no longer than this
+NEGATIVE_FRESH_S = 60.0  # an owner that has just staked waits no longer than this
 RETRY_AFTER_S = 10.0  # a chain that cannot be read is not asked for the same again before
 STALE_S = 3600.0  # the longest that an old answer is used,
 STALE_SHARE = 0.1  # and never more than this part of the time that a withdrawal takes
@@ -112,7 +112,7 @@ class Cache(Generic[K, V]):
         return entry.read_at_unix_s + self._rules.lifetime_s(stale_s, entry.jitter, is_good=True)[1]
 
     def is_fresh(self, entry: CacheEntry[V], at_unix_s: float, *, is_good: bool) -> bool:
-        """Is the answer taken as it is? `is_good`: what it means to whom it is about, who waits less if it is not."""
+        """Is the answer taken as it is? `is_good`: good for the node it is about, which waits less if it is not."""
         fresh_s, _ = self._rules.lifetime_s(0.0, entry.jitter, is_good=is_good)
         return entry.value is not None and entry.age_s(at_unix_s) < fresh_s
 

@@ -37,7 +37,7 @@ class Evaluation(msgspec.Struct, frozen=True):
 
 
 class Evaluator:
-    """Everything in it is bounded. `versions` has a new number for an owner whenever more is known of him."""
+    """Everything in it is bounded. `versions` has a new number for an owner whenever more is known of it."""
 
     def __init__(self, fresh_s: float, token: Token) -> None:
         rules = CacheRules(fresh_s)
@@ -62,7 +62,7 @@ class Evaluator:
             self._is_news(delegation.owner)
         evaluation = self._by_reading(delegation, reading, at_unix_s)
         wanted = evaluation.wanted + signed.wanted
-        if signed.answer is None and evaluation.verdict.answer is StakeAnswer.NOT_STAKED:  # whether he signed or not
+        if signed.answer is None and evaluation.verdict.answer is StakeAnswer.NOT_STAKED:  # whether it signed or not
             return evaluation  # and a contract without stake is not asked again and again
         if signed.answer is None and query is not None and reading is not None:
             why = _why(self.signatures.of(query, at_unix_s))
@@ -70,7 +70,7 @@ class Evaluator:
         return Evaluation(evaluation.verdict, min(evaluation.until_unix_s, signed.until_unix_s), wanted)
 
     def is_of_a_staker(self, query: Query) -> bool:
-        """Had its owner a stake when last read, and did he sign? Then its look-up goes before those of strangers."""
+        """Had its owner a stake when last read, and did it sign? Then its look-up goes before those of strangers."""
         if isinstance(query, SignatureQuery) and self.signatures.last(query) is not True:
             return False
         reading = self.readings.last(owner_of(query))

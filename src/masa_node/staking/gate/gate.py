@@ -1,4 +1,4 @@
-"""The gate: what this node makes of another node's stake, at once from what is held, and true again soon after.
+"""The gate: what this node makes of another node's stake, at once from its cache, and true again soon after.
 
 A verdict never waits for the chain. It starts a look-up when what it rests on is missing or no longer fresh, and
 `run` carries that out. The rules are in the pure parts beside: `delegation_cache`, `evaluator` and what that rests on.
@@ -30,7 +30,7 @@ from masa_node.staking.gate.values import Query, Reading, SignatureQuery, StakeA
 
 REMEMBERED_S = 1.0  # a verdict is given again for so long; then the time, the keys seen and ages are looked at again
 LOOKUP_S = 30.0  # for one look-up: every RPC server hangs for its second, then its successor. Frees the slot
-START_S = 5.0  # for what was kept to be read; a disk that hangs must not leave peers without a verdict
+START_S = 5.0  # to load stored readings; a disk that hangs must not leave peers without a verdict
 KEEP_EVERY_S = 1.0  # new readings are written together
 MAX_KEPT_AT_ONCE = 1_000  # readings in one write, some ms to encode
 MAX_TAKEN_AT_ONCE = 100  # of those that were kept, between two turns of others: some ms
@@ -133,10 +133,10 @@ class Gate:
         return self._looked_at(node_id, delegation, at_unix_s)
 
     def verdict_if_known(self, node_id: str, delegation: bytes) -> Verdict | None:
-        """The verdict on a node that nobody asks or serves now, for whose sake the chain is not read for strangers.
+        """The verdict on a node that nobody asks or serves now: the chain is not read for strangers among these.
 
-        None for one of an owner who is not known to have a stake, and of a contract that is not known to have signed.
-        Else the node is seen by this. What cannot be read, or is for another node, chain or contract, is refused.
+        None when the owner is not known to have a stake, or its contract is not known to have signed. Else this counts
+        as seeing the node. A delegation that cannot be read, or names another node, chain or contract, is refused.
         """
         cached = self._delegations.peek(node_id, delegation)
         if cached.signed is None and node_id not in self._allowed:

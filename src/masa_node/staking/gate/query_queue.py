@@ -20,7 +20,7 @@ class QueryQueue:
     def __init__(self, look_up: Callable[[Query], Awaitable[None]]) -> None:
         self._look_up = look_up
         self._line: asyncio.PriorityQueue[tuple[int, int, Query, asyncio.Event]] = asyncio.PriorityQueue(MAX_WAITING)
-        self._numbers = count()  # who came first, among equals
+        self._numbers = count()  # first come first served, among equals
         self._done: dict[Query, asyncio.Event] = {}
         self._is_open = False
         self.running = 0

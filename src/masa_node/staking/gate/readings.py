@@ -19,7 +19,7 @@ MAX_AMOUNT_WEI = 1 << 200  # no token has so many; what is above is garbage that
 MAX_EPOCH = (1 << 64) - 1  # the contract's own type
 MAX_BLOCK = 1 << 63
 MAX_UNIX_S = 253_402_300_799  # the end of the year 9999: time that can still be shown
-# Any peer may name a contract of his own as owner. A Safe takes 10 000 gas a signature, a passkey verifier 400 000.
+# Any peer may name a contract of its own as owner. A Safe takes 10 000 gas a signature, a passkey verifier 400 000.
 MAX_SIGNATURE_GAS = 5_000_000
 MAX_UNBONDING_S = 100 * 366 * 86_400  # a hundred years
 

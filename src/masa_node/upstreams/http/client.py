@@ -1,9 +1,13 @@
 """The way to LLM servers: a pool of kept-alive HTTP/1.1 connections. Nothing else in the node speaks HTTP to anyone.
 
-Promises: bytes up and down are untouched; redirects are not followed; an answer that comes compressed although none was
-asked for is unpacked, bounded; foreign exceptions come out as `chat.errors`; a request that died on a kept-alive
-connection before a byte of an answer came is sent again, once, on a fresh one (llama.cpp closes connections that it
-announced to keep: REAL-WORLD); `close()` aborts at once.
+Promises:
+- bytes up and down are untouched; redirects are not followed;
+- an answer that comes compressed although none was asked for is unpacked, within bounds;
+- foreign exceptions come out as `chat.errors`;
+- a request that died on a kept-alive connection, before a byte of an answer came, is sent again once on a fresh one
+  (llama.cpp closes connections that it announced to keep);
+- `close()` aborts at once.
+
 The owner's proxies are used (`proxies.py` says where, `tunnel.py` how).
 Why not a library: docs/decisions/0004-http-client.md.
 """
@@ -173,7 +177,7 @@ class HttpAnswer:
 class HttpClient:
     """Connections to LLM servers; an async context manager that closes all of them at its end.
 
-    The number under way is not bounded here: MAX_CONCURRENT bounds it, and sees who waits.
+    The number under way is not bounded here: MAX_CONCURRENT bounds it, and sees what waits.
     """
 
     def __init__(self, proxies: Proxies = NO_PROXIES) -> None:

@@ -87,7 +87,7 @@ class Proxies:
                 parts = urlsplit(url)
                 port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
             except ValueError:
-                continue  # who reads that URL tells more of it
+                continue  # the reader of that URL says what is wrong with it
             if parts.hostname:
                 self.proxy_for(parts.scheme, parts.hostname, port)
 

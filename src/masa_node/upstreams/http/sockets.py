@@ -1,4 +1,4 @@
-"""Who closes a socket while the event loop takes it over."""
+"""Closing a socket while the event loop takes it over."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ def handed_over(sock: socket.socket) -> Generator[None, None, None]:
     """Closes the socket if the block, which hands it to the event loop, fails; but never a second time.
 
     When a connection breaks while uvloop takes it over, uvloop closes the file descriptor, and the socket object does
-    not hear of it: closing that, or dropping it, would close whatever has got the same number since.
+    not hear of it. Closing that object, or dropping it, would close whatever has got the same number since.
     """
     inode = _inode(sock)
     try:
