@@ -164,7 +164,7 @@ def _authored_streams() -> Iterator[Stream]:
 
 
 def _like_transformers() -> Iterator[bytes]:
-    """REAL-WORLD: no `[DONE]`; only a role at first; no `finish_reason` key in the middle. Not ASCII only."""
+    """As recorded: no `[DONE]`; only a role at first; no `finish_reason` key in the middle. Not ASCII only."""
     yield sse(b'{"object":"chat.completion.chunk","choices":[{"index":0,"delta":{"role":"assistant"}}]}')
     for word in ("Grüße", " 🙂", " \\u2028"):
         text = f'{{"object":"chat.completion.chunk","choices":[{{"index":0,"delta":{{"content":"{word}"}}}}]}}'

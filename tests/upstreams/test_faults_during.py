@@ -1,6 +1,6 @@
 """What goes wrong after the first piece: what came is passed on, then an error frame, and no end that looks like one.
 
-To all three SDKs a stream that ends cleanly is a whole answer (REAL-WORLD: clients), so none of these may.
+To all three SDKs a stream that ends cleanly is a whole answer, so none of these may.
 
 Covers: `upstream`, `http.client`.
 """

@@ -1,6 +1,6 @@
 """The real SDKs in front of the node: a whole answer is one to them, and every cut one raises.
 
-To all three a stream that ends cleanly without its terminal frame is a success (REAL-WORLD: clients).
+To all three a stream that ends cleanly without its terminal frame is a success.
 
 Covers: `upstream`.
 """

@@ -148,7 +148,7 @@ class _Started:
 
 
 def _dialect_for(scope: Scope) -> DialectName:
-    """The format of errors on this path, as far as it can be known."""
+    """The format of errors on this path: that of the clients that ask for such paths."""
     path: str = scope["path"]
     endpoint = CHAT_ENDPOINTS.get(path)
     if endpoint is not None:
@@ -163,7 +163,7 @@ def _cors(origin: bytes) -> RawHeaders:
 
 
 def _exposed(headers: RawHeaders) -> tuple[bytes, bytes]:
-    """What the page's script may read: all that the answer has, and what an answer of the node may have."""
+    """The headers that the page's script may read: the answer's own, and those that the node may add."""
     names = {name.lower() for name, _ in headers if not name.lower().startswith(_CORS_PREFIX)}
     return _CORS_PREFIX + b"expose-headers", b", ".join(sorted(names | _EXPOSED))
 

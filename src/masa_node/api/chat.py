@@ -202,7 +202,7 @@ class _HttpSink:
 
 
 def _comes_from_a_peer(headers: list[tuple[bytes, bytes]]) -> bool:
-    """Does this request come from the LLM URL of a node that serves a peer? Then it must not travel in circles."""
+    """Did a node send this to its LLM URL while it served a peer? Then it must not go to a peer again."""
     return any(name == _VIA and VIA_PEER in value.decode("latin-1").split(",") for name, value in headers)
 
 

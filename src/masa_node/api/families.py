@@ -31,7 +31,7 @@ ENDPOINTS_OF_FAMILY: dict[DialectName, frozenset[Endpoint]] = {
 
 
 def offers_for(family: DialectName, offers: Offers) -> Offers:
-    """Those that clients of this family can ask: in its own format, or in one that theirs is translated to."""
+    """The offers that clients of this family can ask for: in its format, or in one it is translated to."""
     endpoints = ENDPOINTS_OF_FAMILY[family] | _TRANSLATED
     return [(provider, offer) for provider, offer in offers if offer.endpoints & endpoints]
 

@@ -53,7 +53,7 @@ class Guard:
         self._good_hosts: set[bytes] = set()
 
     def check_host_and_origin(self, headers: HeaderPairs) -> bytes | None:
-        """Is it asked at this node, and by nobody but its owner's pages? Returns the Origin, for the CORS headers.
+        """Check that the request is for this node, and not from a foreign page. Returns the Origin, for CORS.
 
         Raises `BadHost`, `HostRefused`, `OriginRefused`.
         """
@@ -68,7 +68,7 @@ class Guard:
         return origins[0] if origins else None
 
     def check_key(self, raw_path: bytes, headers: HeaderPairs) -> bool:
-        """Does one of the keys come along, where one is needed? False: nobody looked. Raises `Unauthorized`."""
+        """Check the key. False where none is needed, so that none was checked. Raises `Unauthorized`."""
         if not self._keys:
             return True
         if raw_path in OPEN_PATHS:

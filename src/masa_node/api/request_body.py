@@ -91,7 +91,7 @@ BODY_IS_HERE = "masa_node.body_is_here"
 
 
 class ClientDisconnected(Exception):
-    """The caller closed the connection. Not an error of ours: nobody is there to be told."""
+    """The caller closed the connection. Not a `MasaError`: there is nobody to answer."""
 
 
 async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:

@@ -87,7 +87,7 @@ async def send_error(
 
 
 def _says_when(error: ErrorAnswer) -> bool:
-    """Does the LLM itself say whether to ask again, and when?"""
+    """Did the LLM itself say whether to retry, and when?"""
     return any(name in WHEN_TO_ASK_AGAIN for name, _ in error.headers)
 
 

@@ -380,7 +380,7 @@ class LinkRefused(ProviderError):
 
 
 class VersionRefused(LinkRefused):
-    """The two nodes have no version of the protocol in common. The message says which of them is to be updated."""
+    """The two nodes have no version of the protocol in common. The message says which of them to update."""
 
     code = "peer_version"
 

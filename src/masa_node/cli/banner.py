@@ -37,13 +37,13 @@ class BannerForPrograms:
 
     @_to_whoever_reads
     def on_listening(self, address: str, node: Node) -> None:
-        """See `Announce`."""
+        """See `StartListener`."""
         upstreams = [{"name": provider.name, "location": provider.location} for provider in node.poller.providers]
         _print_line({"event": "listening", "address": address, "upstreams": upstreams})
 
     @_to_whoever_reads
     def on_ready(self, address: str, node: Node) -> None:
-        """See `Announce`."""
+        """See `StartListener`."""
         states = [{"name": name, "kind": kind, "up": is_up} for name, kind, is_up in node.states()]
         _print_line(
             {
@@ -62,14 +62,14 @@ class BannerForPeople:
 
     @_to_whoever_reads
     def on_listening(self, address: str, node: Node) -> None:
-        """See `Announce`."""
+        """See `StartListener`."""
         print(f"Masa Node listens on {address}", flush=True)
         if not node.poller.providers and node.settings.find_local:
             print("Looking for LLM servers on this machine (LLM_CHAT_URL is not set) ...", flush=True)
 
     @_to_whoever_reads
     def on_ready(self, address: str, node: Node) -> None:
-        """See `Announce`."""
+        """See `StartListener`."""
         now, offers = node.situation(), node.askable(node.catalog.all_offers())
         for server in now.servers:
             print(f"  {server.line}")

@@ -46,12 +46,12 @@ class DemoForPrograms:
     """One line of JSON for each event."""
 
     def on_listening(self, address: str, node: Node) -> None:
-        """See `Announce`."""
+        """See `StartListener`."""
         del node
         _print_line({"event": "listening", "address": address})
 
     def on_ready(self, address: str, node: Node) -> None:
-        """See `Announce`."""
+        """See `StartListener`."""
 
     def ready(self, node: Node, peers: list[Node], llm: DemoLlm) -> None:
         """The first node can ask the others."""
@@ -70,14 +70,14 @@ class DemoForPeople:
         self.view = RaceView()
 
     def on_listening(self, address: str, node: Node) -> None:
-        """See `Announce`."""
+        """See `StartListener`."""
         del node
         self._address = address
         print(f"Masa Node listens on {address}")
         print("It has no LLM of its own; two peers with one are starting ...", flush=True)
 
     def on_ready(self, address: str, node: Node) -> None:
-        """See `Announce`."""
+        """See `StartListener`."""
 
     def ready(self, node: Node, peers: list[Node], llm: DemoLlm) -> None:
         """The first node can ask the others."""

@@ -172,7 +172,7 @@ def main() -> None:
 
 
 def _command() -> None:
-    """The command that the arguments name. Of errors that came together, the first is told."""
+    """The command that the arguments name. Of a group of errors, the first is reported."""
     try:
         try:
             app(prog_name="masa-node")

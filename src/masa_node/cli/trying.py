@@ -44,7 +44,7 @@ def commands(node: Node, address: str, offers: Offers) -> list[str]:
 
 
 def about_the_key(node: Node) -> str:
-    """What must be so for the commands to work; "" if no key is needed."""
+    """What the commands need in order to work; "" if no key is needed."""
     if not node.settings.api_key:
         return ""
     if os.environ.get("API_KEY", "").strip():

@@ -53,7 +53,7 @@ def _note_usage(raw: msgspec.Raw, usage: Usage) -> None:
     counts = read(raw, _USAGE_DECODER)
     if counts is None:
         return
-    # message_start holds an estimate, message_delta the real figures (REAL-WORLD: Ollama): the later wins.
+    # message_start holds an estimate, message_delta the real figures (seen with Ollama): the later wins.
     input_tokens, output_tokens = read(counts.input_tokens, TOKENS), read(counts.output_tokens, TOKENS)
     usage.input_tokens = input_tokens if input_tokens is not None else usage.input_tokens
     usage.output_tokens = output_tokens if output_tokens is not None else usage.output_tokens

@@ -124,7 +124,7 @@ class Endings:
 
     A stream whose choices "have not ended" until its terminal frame was cut - unless the server never says otherwise:
     then it has shown so with an earlier stream. One that others ran into shows nothing: that is when the server
-    for Python cuts them (REAL-WORLD: llama_cpp.server). See docs/decisions/0014-how-an-answer-ends.md.
+    of llama-cpp-python cuts them. See docs/decisions/0014-how-an-answer-ends.md.
     """
 
     __slots__ = ("_begun", "_gives_reasons", "_has_shown")

@@ -24,7 +24,7 @@ class Mark(Enum):
 
 
 class ErrorText(msgspec.Struct, frozen=True):
-    """An error as it is told to a caller: HTTP status, stable code, what happened and what to do."""
+    """An error as a caller gets it: HTTP status, stable code, what happened and what to do."""
 
     status: int
     code: str
@@ -37,7 +37,7 @@ class Dialect(Protocol):
 
     @property
     def name(self) -> DialectName:
-        """What it is called."""
+        """Its name."""
         ...
 
     @property

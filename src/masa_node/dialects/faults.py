@@ -75,8 +75,8 @@ _STATUS_OF_WORD = {
     "overloaded": 529,
     "overloadederror": 529,
 }
-# What servers say of an endpoint that they do not have, some of them with status 200 (LM Studio) or 400: all of the
-# text, or the beginning of one that names the request.
+# What servers say of an endpoint that they do not have, some of them with status 200 (LM Studio) or 400. It is all of
+# the text, or the beginning of one that names the request.
 _NO_ENDPOINT = re.compile(
     r"\W*(?:(?:error|http|404|405|501|file|page|resource|path|route|endpoint|url|method)[ :,-]*){0,4}"
     r"not (?:found|allowed|implemented|supported)\W*\Z"

@@ -1,6 +1,6 @@
 """Ollama's own API: newline-delimited JSON that ends with `"done": true`.
 
-A blank line crashes ollama-python (REAL-WORLD: clients), so nothing here ever makes one.
+A blank line crashes ollama-python, so nothing here ever makes one.
 """
 
 import re

@@ -1,6 +1,6 @@
 """OpenAI's chat completions, as OpenAI and the many compatible servers speak them (llama.cpp, vLLM, Ollama, ...).
 
-Traps (REAL-WORLD: servers): `[DONE]` without any finish_reason is a cut stream; transformers never sends `[DONE]`;
+Traps: `[DONE]` without any finish_reason is a cut stream; transformers never sends `[DONE]`;
 a first chunk may hold only a role; middle chunks may lack the finish_reason key.
 """
 

@@ -18,9 +18,11 @@ _JSON = (("content-type", "application/json"),)
 class StreamTracker:
     """One streamed answer. `feed` pieces as they come, `finish` when the connection ended in good order.
 
-    After each call: `started` - a valid first piece was seen; `ended` - the terminal frame was seen, and nothing that
-    follows makes the answer less whole; `fault` - the stream can no longer be a whole answer, and `feed` has returned
-    all there will be. `is_ours` says that a frame of the dialect was seen, `received` how many bytes came.
+    After each call:
+    - `started`: a valid first piece was seen.
+    - `ended`: the terminal frame was seen, and nothing that follows makes the answer less whole.
+    - `fault`: the stream can no longer be a whole answer, and `feed` has returned all there will be.
+    - `is_ours`: a frame of the dialect was seen. `received`: how many bytes came.
     """
 
     __slots__ = (

@@ -1,4 +1,4 @@
-"""The node's HTTP client as the chain reader wants it: `stake_policy.ethereum.rpc.PostJson`."""
+"""The node's HTTP client as the chain reader wants it: `staking.ethereum.rpc.PostJson`."""
 
 import base64
 from urllib.parse import unquote, urlsplit

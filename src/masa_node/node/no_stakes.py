@@ -37,7 +37,7 @@ class StakeRules(PeerPolicy, Protocol):
         ...
 
     def rank(self, peer: str) -> int:
-        """Whose requests go first while some wait: lower numbers."""
+        """A peer's place while requests wait: lower numbers go first."""
         ...
 
     def row(self, peer: NodeId) -> StakeRow | None:

@@ -45,7 +45,7 @@ async def serve(settings: Settings, *, is_ready: bool = True, grace_s: float = G
 
 @contextlib.asynccontextmanager
 async def listening(settings: Settings, grace_s: float) -> AsyncGenerator[tuple[Node, Server]]:
-    """The same, given as soon as requests are taken, and with the server, to be stopped from inside the block."""
+    """As `serve`, from when requests are taken; gives the server too, so that the block can stop it."""
     specs = upstream_specs(settings)
     proxies = read_proxies(settings)
     check_proxies(proxies, settings, specs)

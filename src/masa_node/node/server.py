@@ -83,7 +83,7 @@ class Server(uvicorn.Server):
                     await self._stopping.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Nobody new comes in; answers under way may end."""
+        """Accept no new connections; let answers under way end."""
         del sockets
         for server in self.servers:
             server.close()
@@ -96,7 +96,7 @@ class Server(uvicorn.Server):
                     await asyncio.sleep(LOOK_EVERY_S)
 
     async def _cut(self) -> None:
-        """What is still open is closed at once, so that nothing outlives the server."""
+        """Close at once what is still open, so that nothing outlives the server."""
         for server in self.servers:
             server.close()
         state = self.server_state

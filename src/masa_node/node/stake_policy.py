@@ -113,13 +113,13 @@ class StakePolicy:
         self._logged = own.answer
 
     def own(self) -> Verdict:
-        """What others, with the same profile, make of this node."""
+        """The verdict on this node, as others with the same profile reach it."""
         if self._network is None:
             return _not_up()
         return self.gate.verdict(self._network.node_id, self._own_delegation())
 
     def of(self, peer: NodeId) -> Verdict:
-        """What is made of a peer now."""
+        """The verdict on a peer now."""
         network = self._network
         if network is None:
             return _not_up()
@@ -128,11 +128,11 @@ class StakePolicy:
             return Verdict(StakeAnswer.UNKNOWN, "nothing is known of it yet: its advert has not come")
         return self.gate.verdict(peer, signed.advert.delegation if signed is not None else None)
 
-    # ---- whom this node asks (PeerPolicy) ----
+    # ---- which peers this node asks (PeerPolicy) ----
 
     @property
     def selects(self) -> bool:
-        """Does the policy say anything about whom to ask?"""
+        """Does the policy restrict or order the peers to ask?"""
         return self._settings.providers is not StakeMode.OFF
 
     def select(self, peers: Sequence[Provider]) -> Selection:
@@ -223,7 +223,7 @@ class StakePolicy:
             "STAKE_ALLOW names nodes that are used anyway."
         )
 
-    # ---- whom this node serves ----
+    # ---- which peers this node serves ----
 
     async def vet(self, peer: NodeId) -> None:
         """May this peer be served? Waits for its advert and for the chain, bounded.
@@ -252,10 +252,10 @@ class StakePolicy:
                 raise StakeUndecided("it serves staked nodes only, and cannot tell now whether this one is. Try again.")
 
     def rank(self, peer: str) -> int:
-        """Whose requests go first while some wait: lower numbers."""
+        """A peer's place while requests wait: lower numbers go first."""
         return _RANKS[self.of(NodeId(peer)).answer] if self._settings.callers is not StakeMode.OFF else 0
 
-    # ---- what is told ----
+    # ---- for status pages ----
 
     def row(self, peer: NodeId) -> StakeRow:
         """For the list of peers. The chain is not read for those that are only listed."""
@@ -294,7 +294,7 @@ class StakePolicy:
 
 
 def _sentence(verdict: Verdict) -> str:
-    """Why, ended as a sentence is: a reason may quote one, of an RPC server for one."""
+    """The reason with a full stop, unless it quotes a sentence that has one."""
     return f"{verdict.reason.rstrip('.')}."
 
 

@@ -92,7 +92,7 @@ def stake_off() -> StakeView:
 
 
 def network_row(profile: "Profile") -> StakeNetworkView:
-    """What is told of the chain."""
+    """The chain and contract, for status pages."""
     return StakeNetworkView(
         profile.name,
         profile.chain_id,
@@ -106,7 +106,7 @@ def network_row(profile: "Profile") -> StakeNetworkView:
 
 
 def chain_row(summary: "GateSummary", at_unix_s: float) -> ChainView:
-    """What is told of reading the chain."""
+    """How reading the chain goes, for status pages."""
     failure, newest = summary.last_failure, summary.newest
     return ChainView(
         summary.owners,
@@ -119,7 +119,7 @@ def chain_row(summary: "GateSummary", at_unix_s: float) -> ChainView:
 
 
 def stake_row(verdict: "Verdict", at_unix_s: float) -> StakeRow:
-    """What is told of one node."""
+    """One node's verdict, for status pages."""
     read_at_unix_s = verdict.read_at_unix_s
     return StakeRow(
         verdict.answer.value,

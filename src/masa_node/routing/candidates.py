@@ -74,7 +74,7 @@ class Candidates:
         self._health = health
 
     def knows(self, model: str) -> bool:
-        """Does anybody list this model?"""
+        """Does any provider list this model?"""
         return self._catalog.knows(model)
 
     async def choose(self, request: Request) -> Chosen:
@@ -97,7 +97,7 @@ class Candidates:
         return await self._choose(request, found)
 
     async def _choose_translated(self, request: Request, other_endpoints: Sequence[Endpoint], find: Find) -> Chosen:
-        """Nobody speaks the caller's format: the same in another. Raises `NotTranslatable` before anybody is asked."""
+        """No provider speaks the caller's format: translate it. Raises `NotTranslatable` before any is asked."""
         spoken = [
             (endpoint, find(request.model, endpoint))
             for endpoint in targets_for(request.endpoint)
@@ -126,7 +126,7 @@ class Candidates:
         return self._in_order(own, peers)
 
     async def _selected(self, peers: Sequence[Provider], *, is_needed: bool) -> tuple[Sequence[Provider], ...]:
-        """Groups of those that may be asked. Raises the rule's refusal when there is nobody else (`is_needed`)."""
+        """Groups of the peers that may be asked. Raises the policy's refusal if there is nothing else (`is_needed`)."""
         policy = self._rules.policy
         selection = policy.select(peers)
         if is_needed and selection.refusal is not None:
@@ -201,14 +201,14 @@ class Candidates:
 
 
 def is_away(error: ProviderError, away_s: float) -> ProviderAway:
-    """What a caller is told when the last hope was a provider that was there a short time ago."""
+    """The error when the last hope was a provider that was there a short time ago."""
     away = ProviderAway(f"It is away, for {math.ceil(away_s)} s at most: {error.message} {_AGAIN}")
     away.location = error.location
     return away
 
 
 def _each(chosen: Chosen, made: Callable[[Provider], Provider]) -> Chosen:
-    """The same providers, each as another one."""
+    """The same providers, each wrapped."""
     return Chosen(
         [made(provider) for provider in chosen.own],
         tuple([made(provider) for provider in group] for group in chosen.peers),

@@ -192,11 +192,11 @@ class Exchange:
         return isinstance(answer, StreamedAnswer) and self._answer_bytes > 0 and not self._writing and answer.is_whole()
 
     def begun(self, status: int) -> None:
-        """The caller was told this status; what follows is still open."""
+        """The caller has this status; the rest of the answer is still to come."""
         self._status = status
 
     def ended(self, error: MasaError | None, body_bytes: int = 0) -> None:
-        """The caller was given everything: a whole answer, or this error (instead of one, or in the middle of it)."""
+        """The caller has everything: a whole answer, or this error instead of it or in the middle of it."""
         self._error = error.code if error is not None else None
         self._answer_bytes += body_bytes
 
@@ -329,8 +329,8 @@ class Dispatcher:
 
         `on_sign` is called at each sign of life before the first piece. Raises nothing but what the sink does.
 
-        In every case, also when this is cancelled at any await: the LLM is stopped if it still works, the slot is given
-        back, and the outcome was observed exactly once. When cancelled in the middle of a stream, the outcome says that
+        In every case, also when this is cancelled at any await, the LLM is stopped if it still works, the slot is given
+        back, and the outcome is observed exactly once. When cancelled in the middle of a stream, the outcome says that
         the caller has gone, unless the caller had a whole answer by then.
         """
         exchange = Exchange(request, self.admission, self._candidates, self.stats, self.observe, on_sign)

@@ -16,7 +16,7 @@ NEWEST_WEIGHT = 0.25  # of one first piece in the mean: about the last eight cou
 HALF_LIFE_S = 60.0  # what is known fades, so that a provider that was slow or failed is tried again
 FAILURE_COSTS_S = 10.0  # one fresh failure ranks a provider like one that takes this long
 BUSY = 0.5  # of a failure
-# Of a failure: another, asked later, was faster. That befalls one request in twenty of a well peer, by design; with 0.5
+# Of a failure: another, asked later, was faster. By design, that befalls one request in twenty of a well peer. With 0.5
 # most went to the few that it had not befallen recently, and queued there (`bench/races.py`: p99 1.6 s, now 1.3 s).
 PASSED_OVER = 0.05
 MOST_FAILURES = 6.0  # fades to less than a tenth within four half-lives

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-# Idle times without anything that counts, while signs of life come: hosted models think for minutes between two pieces,
-# and send comments or pings meanwhile; a frame of megabytes takes a while over a slow line.
+# Idle times without anything that counts, while signs of life come. Hosted models think for minutes between two pieces,
+# and send comments or pings meanwhile. A frame of megabytes takes a while over a slow line.
 LONGEST_WITHOUT_COUNTED = 3
 
 

@@ -1,4 +1,4 @@
-"""A rule from outside about peers: whom to ask, in which order, and whom not at all. The stake's is one."""
+"""A policy for peers: which to ask, in which order, and which not at all. The stake policy is one."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -25,11 +25,11 @@ class PeerPolicy(Protocol):
     """The rule."""
 
     def select(self, peers: Sequence[Provider]) -> Selection:
-        """What holds now of these; at least one is given. Called for each request: microseconds a peer."""
+        """Sort these peers by the policy; at least one is given. Called for each request: microseconds a peer."""
         ...
 
     async def refresh(self, peers: Sequence[Provider]) -> None:
-        """Wait until what is being found out about them is known, bounded. Raises nothing."""
+        """Wait, for a bounded time, for look-ups about them that are under way. Raises nothing."""
         ...
 
 

@@ -10,7 +10,7 @@ Sign = Callable[[], None]
 
 
 def no_sign() -> None:
-    """Nobody wants to know."""
+    """Ignores signs of life."""
 
 
 class Provider(Protocol):

@@ -149,7 +149,7 @@ def estimate(request: Request) -> WholeAnswer:
 
 
 def _translated_error(error: ErrorAnswer, translation: Translation, request: Request) -> ErrorAnswer:
-    """The server's error in the caller's format; one without JSON is told by the node, in the same."""
+    """The server's error in the caller's format. For one without JSON, the node writes the error."""
     if not error.is_json:
         return error
     answer = ErrorAnswer(

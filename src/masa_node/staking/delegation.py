@@ -1,7 +1,7 @@
 """An owner's signed word that a node key acts for their stake: EIP-712, to be signed by any wallet. Pure.
 
-The node's key holds no money. Its owner (a wallet, a Safe) signs a delegation to it, and the node shows that with its
-advert; docs/protocol.md specifies the bytes. https://eips.ethereum.org/EIPS/eip-712
+The node's key holds no money. Its owner (a wallet, a Safe) signs a delegation to it, and the node presents that in
+its advert. docs/protocol.md specifies the bytes. https://eips.ethereum.org/EIPS/eip-712
 """
 
 from functools import lru_cache

@@ -199,7 +199,7 @@ class DemoModel:
 
     @property
     def label(self) -> str:
-        """What it is called."""
+        """Its name."""
         return "built-in demo"
 
     async def invalidated(self) -> None:

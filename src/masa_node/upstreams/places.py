@@ -1,4 +1,4 @@
-"""What may answer at a URL, told by the URL alone; `detection.py` then asks. Pure."""
+"""What may answer at a URL, judged by the URL alone; `detection.py` then asks. Pure."""
 
 import re
 from urllib.parse import urlsplit

@@ -74,7 +74,7 @@ class Upstream:
         return self._label
 
     async def invalidated(self) -> None:
-        """See `Listed`."""
+        """See `Listable`."""
         await self._invalidation.wait()
         self._invalidation.clear()
 

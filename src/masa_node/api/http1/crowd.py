@@ -1,8 +1,12 @@
 """All open connections: how many from each source, and which ones are closed when there are too many.
 
-Connections that lose least are closed first, in this order (`ConnectionState`): a caller that has been answered and
-still sends; one that asks nothing or has not presented a key; one whose body is on its way; one that has long read
-nothing of its answer. A caller whose request is being worked on is never disconnected.
+Connections that lose least are closed first, in this order (`ConnectionState`):
+1. a caller that has been answered and still sends;
+2. one that asks nothing, or has not presented a key;
+3. one whose body is on its way;
+4. one that has long read nothing of its answer.
+
+A caller whose request is being worked on is never disconnected.
 """
 
 import ipaddress
@@ -36,12 +40,12 @@ class Connected(Protocol):
 
     @property
     def state(self) -> ConnectionState:
-        """What it is in the middle of."""
+        """The state that it is in."""
         ...
 
     @property
     def since_s(self) -> float:
-        """Since when, nearly; on the event loop's clock."""
+        """Since when, roughly; on the event loop's clock."""
         ...
 
 
@@ -71,7 +75,7 @@ class Crowd(Generic[AnyConnection]):
         return []
 
     def remove(self, connection: AnyConnection, source: str) -> None:
-        """This one is gone. Nothing happens if it was gone before."""
+        """The connection is closed. Does nothing if it was removed before."""
         own = self._by_source.get(source)
         if own is None or connection not in own:
             return
@@ -82,7 +86,7 @@ class Crowd(Generic[AnyConnection]):
 
 
 def source_of(address: str | None) -> str:
-    """What counts as one place: an IPv4 address, the network of an IPv6 one; "" for what has no address."""
+    """What counts as one source: an IPv4 address, the /64 of an IPv6 one; "" for a socket without an address."""
     if address is None or ":" not in address:
         return address or ""
     try:

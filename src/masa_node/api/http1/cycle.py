@@ -84,7 +84,7 @@ class Cycle(RequestResponseCycle):
         writer.flush()
 
     def caller_has_gone(self) -> None:
-        """Nobody is there any more to be answered."""
+        """The caller has disconnected."""
         if not self.response_complete:
             self.disconnected = True
         self.waiting_for_100_continue = False

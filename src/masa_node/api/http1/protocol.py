@@ -1,13 +1,13 @@
 """uvicorn's HTTP protocol with bounds on everything that a caller can make grow, and strict about what a request is.
 
 What uvicorn's httptools protocol leaves open, and what is done about it here:
-- heads, trailers and chunk headers may grow, and a connection may stay silent, for ever: bounds and timers;
-- a request with a body that offers an upgrade (Java's HttpClient: `Upgrade: h2c`) loses its body, which is then read
-  as the next request: the offer is ignored (RFC 9110, 7.8) and the body kept;
-- trailers count as headers, an absolute URL as a path on this host, `gzip, chunked` as `chunked`: refused or ignored;
-- a caller that still sends when it is answered gets a reset instead of the answer: the connection lingers, and is not
-  used again, for nobody knows how long its body goes on;
-- only the last of several pipelined requests learns that the caller has gone: all do.
+- Heads, trailers and chunk headers may grow, and a connection may stay silent, for ever: bounds and timers.
+- A request with a body that offers an upgrade (Java's HttpClient: `Upgrade: h2c`) loses its body, which is then read
+  as the next request. The offer is ignored (RFC 9110, 7.8) and the body kept.
+- Trailers count as headers, an absolute URL as a path on this host, `gzip, chunked` as `chunked`: refused or ignored.
+- A caller that still sends when it is answered gets a reset instead of the answer. So the connection lingers, and is
+  not used again, as nobody knows how long its body goes on.
+- Only the last of several pipelined requests learns that the caller has gone: all do.
 """
 
 import asyncio
@@ -310,7 +310,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._drop(0)
 
     def _drop(self, size: int) -> None:
-        """Wait for a little more of what nobody wants, within bounds."""
+        """Read and drop a little more, within bounds."""
         self._dropped_bytes += size
         left_s = self._drop_until_s - self.loop.time()
         self._stop_timer()
@@ -366,12 +366,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return ConnectionState.STALLED if stalled_s > FLUSH_STALL_S else ConnectionState.WORKED_ON
 
     def pause_writing(self) -> None:
-        """The caller takes less than there is."""
+        """The caller reads more slowly than the answer comes."""
         self._stalled_since_s = self.loop.time()
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """The caller takes it."""
+        """The caller reads again."""
         self._stalled_since_s = None
         super().resume_writing()
 

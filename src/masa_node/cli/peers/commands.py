@@ -194,7 +194,7 @@ def _tell(words: str) -> None:
 
 
 def _tell_reach(address: PeerAddress) -> None:
-    """Say it when not everybody can use these addresses."""
+    """Warn when not every node can reach these addresses."""
     kinds = {scope_of(text) for text in address.direct}
     if address.relay_url or AddressScope.PUBLIC in kinds:
         return

@@ -155,7 +155,7 @@ def print_invites(invites: Sequence[KeptInvite], now_unix_s: float) -> None:
 
 
 def invite_id(invite: KeptInvite) -> str:
-    """What people call it by."""
+    """The short id that people use."""
     return invite.token_hash.hex()[:INVITE_ID_CHARS]
 
 

@@ -106,7 +106,7 @@ class StakeContext:
             await store.close()
 
     async def known_owner(self) -> Address | None:
-        """Whose stake this node shows, or is about to."""
+        """The owner of the delegation that this node presents, or is about to."""
         signed = await self.stored(DELEGATION) or await self.stored(DRAFT)
         return signed.delegation.owner if signed is not None else None
 
@@ -120,10 +120,10 @@ def address_given(text: str, option: str) -> Address | None:
 
 
 def is_a_person_there() -> bool:
-    """Can somebody be asked?"""
+    """Is there a terminal, so that a question can be asked?"""
     return sys.stdin.isatty()
 
 
 def tell(words: str) -> None:
-    """To people, beside what the command's result is."""
+    """Print for people, to stderr: the command's result goes to stdout."""
     print(words, file=sys.stderr, flush=True)

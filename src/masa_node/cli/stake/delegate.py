@@ -104,7 +104,7 @@ def _signed_here(draft: SignedDelegation, keystore: Path, profile: Profile) -> S
 
 
 def _meaning(d: Delegation, profile: Profile) -> str:
-    """In words what the owner signs."""
+    """What the owner signs, in words."""
     return (
         f"Node {d.node_key.hex()} acts for this wallet's stake in {d.domain.contract} on chain {d.domain.chain_id} "
         f"({profile.name}) until {calendar_time(d.not_after_unix_s)}. This moves no tokens and costs nothing."
@@ -161,7 +161,7 @@ def _show(draft: SignedDelegation, profile: Profile, wanted: WantedDelegation) -
 
 
 def _draft(context: StakeContext, wanted: WantedDelegation) -> SignedDelegation:
-    """The one that is kept. Raises `ConfigurationError` when there is none, or one of somebody else."""
+    """The stored draft. Raises `ConfigurationError` when there is none, or one of somebody else."""
     draft = context.run(context.stored(DRAFT))
     if draft is None:
         raise ConfigurationError(
@@ -192,7 +192,7 @@ def _signature(text: str, *, may_be_empty: bool) -> bytes:
 
 
 def _save(context: StakeContext, signed: SignedDelegation, wanted: WantedDelegation) -> None:
-    """Keep it if it holds; the running node shows it within seconds."""
+    """Store it if it is valid; the running node presents it within seconds."""
     reading = context.run(_verified(context, signed))
     context.run(context.keep(DELEGATION, encode(signed)))
     context.run(context.keep(DRAFT, b""))

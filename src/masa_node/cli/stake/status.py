@@ -72,7 +72,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _StakeAnswer(msgspec.Struct):
-    """What is used of `GET /api/v1/stake`."""
+    """The fields used of `GET /api/v1/stake`."""
 
     own: StakeRow | None = None
     peers: dict[str, int] = {}
@@ -94,7 +94,7 @@ class _Noting(ReadsChain):
 
 
 class _KeepsNothing:
-    """A status is of now."""
+    """Forgets all readings: a status is of now."""
 
     async def load_readings(self) -> list[bytes]:
         return []
@@ -209,7 +209,7 @@ def _delegation(signed: SignedDelegation | None) -> DelegationView | None:
 
 
 async def _ask_node(context: StakeContext) -> tuple[_StakeAnswer | None, str | None]:
-    """What the running node knows, or why it does not tell."""
+    """What the running node knows, or why it gives no answer."""
     if not is_held_by_another(context.masa_dir):
         return None, "the node does not run."
     url = await url_of_running_node(context.masa_dir, f"http://127.0.0.1:{context.settings.port}")

@@ -1,4 +1,7 @@
-"""Tool calls in OpenAI's streams: whose piece is this? Servers number them badly, leave out ids, repeat names."""
+"""Tool calls in OpenAI's streams: to which call does a piece belong?
+
+Servers number them badly, leave out ids, repeat names.
+"""
 
 from masa_node.dialects.translation.events import CallBegun, CallPiece, Event
 from masa_node.dialects.translation.wire import is_object
@@ -7,7 +10,7 @@ MAX_CALLS = 256  # of one answer; a model that calls more is a hostile one
 
 
 class _Call:
-    """One call that is being made; it is told of once its name is known."""
+    """One call that is being made; it is passed on once its name is known."""
 
     __slots__ = ("arguments", "given_id", "id", "name", "number", "pending")
 

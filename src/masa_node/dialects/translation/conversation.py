@@ -14,7 +14,7 @@ class Role(StrEnum):
 
 
 class Origin(StrEnum):
-    """Whose thoughts these are: only their maker can read a seal again."""
+    """The maker of these thoughts: only it can read its seal again."""
 
     OPEN = "open"  # plain text without a seal, as open models give it
     ANTHROPIC = "anthropic"

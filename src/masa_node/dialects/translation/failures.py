@@ -1,4 +1,4 @@
-"""Errors of a server, told in the caller's format: what kind it is decides how the caller's SDK reacts."""
+"""Errors of a server, written in the caller's format: its kind decides how the caller's SDK reacts."""
 
 import re
 from enum import StrEnum

@@ -7,7 +7,7 @@ _HIDDEN = "hidden"
 
 
 def sealed_for_caller(seal: str, origin: Origin, own: Origin, *, is_hidden: bool = False) -> str:
-    """The seal as it is told in the format whose own thoughts are of `own`."""
+    """The seal as written in the format whose own thoughts are of `own`."""
     if origin is own:
         return seal
     return ".".join((_PREFIX, origin, _HIDDEN if is_hidden else "shown", seal))

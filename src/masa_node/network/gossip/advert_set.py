@@ -1,7 +1,7 @@
 """The adverts that a node knows, and what it tells of them in short: hashes of buckets of node ids. Pure and bounded.
 
-A bucket's hash is the sum of the hashes of its entries (Bellare and Micciancio's AdHash): one advert more or less is
-one addition, and coarser buckets are sums of finer ones.
+A bucket's hash is the sum of the hashes of its entries (Bellare and Micciancio's AdHash). So one advert more or less
+is one addition, and coarser buckets are sums of finer ones.
 """
 
 import math
@@ -32,7 +32,7 @@ class Entry:
         self.take(spread)
 
     def take(self, spread: SignedAdvert) -> None:
-        """A newer one to be told to others."""
+        """A newer one, to be sent to others."""
         self.spread = self.newest = spread
         self.tag, self.hash = tag_and_hash(spread)
 
@@ -109,7 +109,7 @@ class AdvertSet:
         return self._leaves[prefix[0]].get(prefix)
 
     def holder_of(self, signed: bytes) -> NodeId | None:
-        """Whose advert this is, if it is already one of those that are told to others."""
+        """The node whose advert this is, if it is already among those sent to others."""
         return self._signed.get(signed)
 
     def gone_sequence(self, prefix: bytes) -> int:
@@ -117,7 +117,7 @@ class AdvertSet:
         return self._gone.get(prefix, (-1, 0.0))[0]
 
     def put(self, signed: SignedAdvert, teller: NodeId) -> list[NodeId]:
-        """A newer advert, to be told to others; the nodes that had to go for it."""
+        """Store a newer advert, to be sent to others. Returns the nodes that had to go for it."""
         entry = self._entries.get(signed.node_id)
         if entry is None:
             entry = self._entries[signed.node_id] = Entry(signed, teller)

@@ -70,7 +70,7 @@ class SignedAdvert(msgspec.Struct, frozen=True):
 
     @property
     def node_id(self) -> NodeId:
-        """Whose it is."""
+        """The node that issued it."""
         return NodeId(self.advert.node_id)
 
 

@@ -1,7 +1,7 @@
 """Spreads the nodes' adverts over the links: news are pushed, digests find what was missed. Sans-IO, bounded.
 
-After chitchat, SWIM (news ride along a few hops) and scuttlebutt (van Renesse et al., "Efficient Reconciliation and
-Flow Control for Anti-Entropy Protocols": a fixed budget; what does not fit is sent in a later round).
+After chitchat, SWIM (news ride along a few hops) and scuttlebutt. From the latter (van Renesse et al., "Efficient
+Reconciliation and Flow Control for Anti-Entropy Protocols") is the fixed budget: what does not fit is sent later.
 
 Only linked peers need to know a node's load at once; an advert that says nothing else new is not passed on further.
 """
@@ -42,7 +42,7 @@ from masa_node.network.links.frames import HEAD_BYTES
 from masa_node.network.links.token_bucket import TokenBucket
 from masa_node.network.transport.interfaces import Keys, NodeId
 
-FANOUT = 4  # peers to whom news are passed on: reaches 98 % of a random network (Eugster et al.), digests the rest
+FANOUT = 4  # peers that news are passed on to: reaches 98 % of a random network (Eugster et al.), digests the rest
 NEWS_EVERY_S = 1.0  # a node's news are passed on no more often,
 NEWS_BYTES_PER_S = 1024  # and no faster than this: one node cannot fill everybody's budget
 SPREAD_AGAIN_AFTER_S = ADVERT_LIFETIME_S / 3  # an advert that only renews is passed on after this
@@ -140,7 +140,7 @@ class Gossip:
             self._outbox(peer).tell_own(advert)
 
     def linked(self, peer: NodeId, now_s: float) -> None:
-        """From now on this peer is told news, and may tell some."""
+        """From now on this peer is sent news, and may send some."""
         if peer in self._peers:
             return
         left = self._left.pop(peer, None)
@@ -154,7 +154,7 @@ class Gossip:
         self.digest_at_s = min(self.digest_at_s, now_s + self._rng.uniform(0, SOONEST_DIGEST_S))
 
     def unlinked(self, peer: NodeId) -> None:
-        """The link is gone. What the peer has told stays."""
+        """The link is gone. The adverts that the peer sent stay."""
         state = self._peers.pop(peer, None)
         if state is None:
             return
@@ -226,7 +226,7 @@ class Gossip:
         return min((*times, self.digest_at_s, *self._later.values()))
 
     def outbox_of(self, peer: NodeId) -> Outbox:
-        """What a linked peer is still to be told."""
+        """What is still to be sent to a linked peer."""
         return self._peers[peer].outbox
 
     def _outbox(self, peer: NodeId) -> Outbox:
@@ -241,7 +241,7 @@ class Gossip:
         self._pause_s = min(2 * self._pause_s, LATEST_DIGEST_S) if not self._greeted else SOONEST_DIGEST_S
 
     def _pass_on(self, node_id: NodeId, teller: NodeId | None, now_s: float) -> None:
-        """Tell some peers of it, now or when enough time has passed since it was told last."""
+        """Send it to some peers, now or when enough time has passed since it was last sent."""
         entry = self.known.get(node_id)
         if entry is None:
             return
@@ -292,7 +292,7 @@ class Gossip:
                 self._pass_on(node_id, peer, now_s)
 
     def _take(self, peer: NodeId, signed: bytes, now_s: float, at_unix_s: float) -> NodeId | None:
-        """One advert that this peer has told, checked in the order of what it costs; whose it is if it is news."""
+        """One advert from this peer, checked cheapest first. Returns its node if it is news."""
         state = self._peers[peer]
         holder = self.known.holder_of(signed)
         if holder is not None:
@@ -338,7 +338,7 @@ class Gossip:
         return Ignored.FUTURE if is_from_future(opened.advert, at_unix_s) else None
 
     def _keep(self, entry: Entry | None, opened: SignedAdvert, teller: NodeId) -> bool:
-        """Is it to be told to others? Not if its own node tells it and only its load is new."""
+        """Is it to be sent to others? Not if it came from its own node and only its load is new."""
         if entry is not None and teller == opened.node_id:
             old, new = entry.spread.advert, opened.advert
             is_young = new.issued_at_unix_s - old.issued_at_unix_s < SPREAD_AGAIN_AFTER_S

@@ -1,4 +1,4 @@
-"""What nodes tell each other in gossip: four messages, msgpack arrays that begin with their number. Sans-IO.
+"""The four messages of gossip: msgpack arrays that begin with their number. Sans-IO.
 
 An entry of a listing stands for one advert: the first 8 bytes of its node's id and its sequence (8 bytes, big-endian).
 """

@@ -1,4 +1,4 @@
-"""What one linked peer is to be told by gossip, in which order, and within its budget. Pure; time is given."""
+"""What to send one linked peer by gossip, in which order, and within its budget. Pure; time is given."""
 
 import math
 from collections import deque
@@ -30,7 +30,7 @@ _BEFORE_BYTES = 5  # of each advert in it
 
 
 class OutboxCounts(NamedTuple):
-    """How much waits to be told, of each sort."""
+    """How much waits to be sent, of each sort."""
 
     replies: int
     news: int
@@ -53,7 +53,7 @@ class Outbox:
 
     @property
     def is_empty(self) -> bool:
-        """Is there nothing to tell?"""
+        """Is there nothing to send?"""
         return not (self._own or self._replies or self._pending_news or self._pending_repair)
 
     def __repr__(self) -> str:

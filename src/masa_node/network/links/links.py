@@ -222,7 +222,7 @@ class Links:
         return msgspec.structs.replace(hello, min_protocol=own.min_protocol, max_protocol=own.max_protocol)
 
     def _counts(self, link: Link) -> dict[str, int]:
-        """As whose the greeting on this link counts, and how many each may have at once."""
+        """What this link's greeting counts against, and how many each of these may have at once."""
         if self._membership.is_member(link.peer):
             return {link.peer: MAX_GREETINGS_PER_MEMBER}
         return {"strangers": MAX_GREETINGS, f"at {subnet_of(link.path().address)}": MAX_GREETINGS_PER_SUBNET}
@@ -296,7 +296,7 @@ class Links:
         weaker[0].close("a member needs the link")
 
     async def _refuse(self, link: Link, control: ControlStream, refusal: LinkRefused) -> None:
-        """Tell it, and give it a moment to read that before the link goes."""
+        """Send the refusal, and give the peer a moment to read it before the link is closed."""
         with contextlib.suppress(ProviderError, TimeoutError):
             async with asyncio.timeout(REFUSAL_READ_WITHIN_S):
                 own = self._versions

@@ -18,7 +18,7 @@ UseInvite = Callable[[bytes, NodeId], Awaitable[bool]]
 
 
 class Grounds(NamedTuple):
-    """As what a peer is let in; `vouched_by` is whose word made it so, where that is new."""
+    """The membership level at which a peer is let in; `vouched_by` is the member that newly vouched for it."""
 
     membership: MembershipLevel
     vouched_by: NodeId | None = None
@@ -34,11 +34,11 @@ class Membership:
         self._is_open = is_open
 
     def is_member(self, peer: NodeId) -> bool:
-        """Is it let in whatever it says?"""
+        """Is it let in without an invite or voucher?"""
         return self._book.is_member(peer)
 
     def standing_of(self, peer: NodeId) -> MembershipLevel | None:
-        """What it is now; None for one that is not known."""
+        """Its membership level now; None for an unknown node."""
         record = self._book.get(peer)
         return record.membership if record is not None else None
 
@@ -77,7 +77,7 @@ class Membership:
         )
 
     def _signers(self, peer: NodeId, hello: Hello, at_unix_s: float) -> list[NodeId]:
-        """Whose words for this peer are good. This node's own is for others: whom it knows itself is in its book."""
+        """The members whose vouchers for this peer count. This node's own do not: peers it knows are in its book."""
         signers: list[NodeId] = []
         for signed in hello.vouchers:
             try:

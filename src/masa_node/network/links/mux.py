@@ -129,7 +129,7 @@ class Channel:
         self._streams.pop(number, None)
 
     def wants_room(self, stream: MuxStream) -> None:
-        """Tell this request once there is room."""
+        """Notify this request once there is room."""
         if self.is_full:
             self._wanting.append(stream)
 
@@ -291,6 +291,6 @@ class Mux:
 
 
 def first_message(group: BaseExceptionGroup[ProviderError]) -> str:
-    """What the first of these errors says."""
+    """The message of the first of these errors."""
     first = group.exceptions[0]
     return first_message(first) if isinstance(first, BaseExceptionGroup) else first.message

@@ -32,7 +32,7 @@ class CarriesStreams(Protocol):
         ...
 
     def wants_room(self, stream: "MuxStream") -> None:
-        """Tell this request once there is room."""
+        """Notify this request once there is room."""
         ...
 
 

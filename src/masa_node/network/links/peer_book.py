@@ -95,7 +95,7 @@ class PeerBook:
     # ---- what happens ----
 
     def heard(self, address: PeerAddress, name: str, at_unix_s: float) -> bool:
-        """Somebody told of this peer, or it told of itself. False when it is not kept: blocked, own, no room."""
+        """This peer was announced, by itself or by another. False when it is not added: blocked, own, no room."""
         known = self._records.get(address.node_id)
         if known is None:
             return self._add(with_address(new_record(address.node_id, MembershipLevel.HEARD, at_unix_s), address, name))
@@ -145,7 +145,7 @@ class PeerBook:
         return record is not None and record.membership in MAX_VOUCHED
 
     def is_vouched_for(self, node_id: NodeId) -> bool:
-        """Is it in by another's word alone?"""
+        """Is it a member by a voucher alone?"""
         record = self._records.get(node_id)
         return record is not None and record.membership is MembershipLevel.VOUCHED
 
@@ -218,10 +218,10 @@ class PeerBook:
                 self._put(record)
                 self._queue_again(record)
 
-    # ---- whom to dial ----
+    # ---- which peers to dial ----
 
     def due(self, now_s: float, linked: AbstractSet[NodeId], room: int) -> list[PeerAddress]:
-        """Whom to dial now, best first, at most `room`: LISTED ones, then members by how lately they were linked,
+        """The peers to dial now, best first, at most `room`: LISTED ones, then members by how lately they were linked,
         then others that have an address. `linked` are those that need none: linked ones and those being dialed.
         """
         if room <= 0:

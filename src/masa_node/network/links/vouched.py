@@ -30,7 +30,7 @@ class Vouched:
             self._by.setdefault(record.vouched_by, {})[record.node_id] = record
 
     def drop(self, record: PeerRecord) -> None:
-        """This is its record no more."""
+        """This is no longer its record."""
         if record.vouched_by is not None:
             vouched = self._by[record.vouched_by]
             del vouched[record.node_id]

@@ -1,7 +1,7 @@
-"""A member's word for another node: "I know this key, let it in". Pure.
+"""A member's signed statement about another node: "I know this key, let it in". Pure.
 
-Networks are closed by default. A node that was invited by one member shows that member's voucher to the others; each
-decides by whom it lets itself be told (`membership.py`).
+Networks are closed by default. A node invited by one member presents that member's voucher to the others. Each
+decides which members' vouchers it accepts (`membership.py`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -53,7 +53,7 @@ def _signer(signed: bytes) -> NodeId | None:
 
 
 def make_voucher(member: NodeId, keys: Keys, at_unix_s: float) -> bytes:
-    """This node's own word for `member`, signed."""
+    """This node's own voucher for `member`."""
     issued = int(at_unix_s)
     payload = msgspec.msgpack.encode(Voucher(member, keys.node_id, issued, issued + VOUCHER_LIFETIME_S))
     return payload + keys.sign(_DOMAIN + payload)

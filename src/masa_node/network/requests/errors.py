@@ -78,7 +78,7 @@ CODES: dict[str, type[ProviderError]] = {
 
 
 def failure_of(error: MasaError) -> RequestFailure:
-    """What a peer is told of an error here: never an address or a setting of this node's owner."""
+    """What a peer may know of an error here: never an address or a setting of this node's owner."""
     match error:
         case Overloaded() | MemoryFull():
             failure = RequestFailure(PeerBusy.code, "it serves as many requests of peers as its owner allows.")

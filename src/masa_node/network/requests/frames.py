@@ -105,8 +105,8 @@ def request_frames(request: Request, left_s: float, request_id: str) -> Iterator
     """REQUEST, and BODYs.
 
     `left_s` is the time until the first piece must be there. `request_id` is the name of the request at this peer, and
-    not the caller's own: that one could be known elsewhere, or tell two peers that they serve the same caller.
-    Raises `PeerRefused` for what no peer would take.
+    not the caller's own, which could be known elsewhere, or tell two peers that they serve the same caller. Raises
+    `PeerRefused` for what no peer would take.
     """
     header = RequestHeader(
         request_id=request_id,

@@ -36,7 +36,7 @@ class PeerQuota:
         self.held_bytes = 0
 
     def acquire(self, now_s: float) -> None:
-        """One more ask. Raises `PeerBusy`, `PeerRefused`."""
+        """Count one more request. Raises `PeerBusy`, `PeerRefused`."""
         self._refill(now_s)
         if self._tokens < 1:
             raise PeerRefused(f"this node asked it more than {self._rules.requests_per_minute} times a minute.")
@@ -46,7 +46,7 @@ class PeerQuota:
         self.at_work += 1
 
     def release(self) -> None:
-        """That ask is over."""
+        """That request is over."""
         self.at_work -= 1
 
     def may_log(self, event: str, now_s: float) -> bool:
@@ -85,7 +85,7 @@ class Quotas:
         return quota
 
     def hold_bytes(self, quota: PeerQuota, size: int) -> None:
-        """So many bytes more of its bodies are kept in memory. Raises `PeerBusy`, and keeps the count as it was."""
+        """Count so many more bytes of its bodies in memory. Raises `PeerBusy`, with the count as it was."""
         most = self._rules.max_body_bytes
         if quota.held_bytes + size > BODIES_PER_PEER * most or self.held_bytes + size > BODIES * most:
             raise PeerBusy("it holds as many requests in memory as it can.")
@@ -93,7 +93,7 @@ class Quotas:
         self.held_bytes += size
 
     def release_bytes(self, quota: PeerQuota, size: int) -> None:
-        """They are gone again."""
+        """They are freed."""
         quota.held_bytes -= size
         self.held_bytes -= size
 

@@ -18,7 +18,7 @@ class RequesterGone(Exception):
 
 
 class ResponseInProgress(Protocol):
-    """What is being sent meanwhile."""
+    """The response under way, as far as the reader needs it."""
 
     is_over: bool
 

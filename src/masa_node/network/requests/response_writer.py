@@ -34,7 +34,7 @@ class ResponseWriter:
         self._head(answer.status, answer.headers, answer.dialect, is_stream=isinstance(answer, StreamedAnswer))
 
     async def alive(self) -> None:
-        """The LLM works, and there is nothing to pass on yet. Nothing is said once everything is."""
+        """Say that the LLM works while there is nothing to pass on yet. Does nothing after the end."""
         await self._put(FrameKind.ALIVE, header_payload(FrameKind.ALIVE, Alive()))
 
     @property

@@ -69,7 +69,7 @@ def _count_none(code: str) -> None:
 class ServingHooks(msgspec.Struct, frozen=True):
     """What the rest of the node says, and is told, about serving peers; by default nothing.
 
-    `vet` says whether this peer is served at all: it raises `PeerRefused` if not. `refused` is told the code of each
+    `vet` says whether this peer is served at all: it raises `PeerRefused` if not. `refused` gets the code of each
     refusal of a request that came to no LLM.
     """
 

@@ -36,7 +36,7 @@ class SignTeller:
         self._timer = self._loop.call_at(at_s, self._tell_of_signs)
 
     async def settle(self) -> None:
-        """Nothing is being told any more when this returns."""
+        """When this returns, no sign is being sent any more."""
         self.stop()
         if self._telling is not None and not self._telling.done():
             self._telling.cancel()  # it writes all of its frame or nothing
@@ -51,7 +51,7 @@ class SignTeller:
         self._note()
 
     def stop(self) -> None:
-        """Begin to tell nothing more. Idempotent."""
+        """Send no more signs. Idempotent."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -74,7 +74,7 @@ class SignTeller:
             self._left -= self._tell()
 
     def _tell(self) -> bool:
-        """Write it, unless the last one is still being written: then the peer takes nothing now."""
+        """Write a sign, unless the last one is still being written: then the peer reads nothing now."""
         if self._telling is not None and not self._telling.done():
             return False
         telling = self._out.alive()

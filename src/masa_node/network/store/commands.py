@@ -17,7 +17,7 @@ MAX_WORDS_CHARS = 1000
 
 
 class Verb(StrEnum):
-    """What may be commanded. The argument of JOIN is a link; that of the others a whole NodeId."""
+    """The commands there are. The argument of JOIN is a link; that of the others a whole NodeId."""
 
     JOIN = "join"
     FORGET = "forget"
@@ -29,7 +29,7 @@ class Verb(StrEnum):
 
 
 class CommandState(StrEnum):
-    """How far it is."""
+    """How far a command is."""
 
     PENDING = "pending"
     DONE = "done"

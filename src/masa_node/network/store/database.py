@@ -217,7 +217,7 @@ def _text(stored: bytes) -> str:
 
 
 def _make_private(path: Path) -> None:
-    """Nobody else may read it. (No second handle on a file that is open: closing it would end SQLite's locks.)"""
+    """Let no other user read it. (No second handle on a file that is open: closing it would end SQLite's locks.)"""
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     if path.stat().st_mode & 0o077:

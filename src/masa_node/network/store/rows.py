@@ -40,7 +40,7 @@ class KeptInvite(msgspec.Struct, frozen=True):
 
 
 def record_of(node_id: object, record: object) -> PeerRecord | None:
-    """The peer's record in this row; None when it does not read."""
+    """The peer's record in this row; None when it cannot be read."""
     try:
         read = msgspec.json.decode(record, type=PeerRecord) if isinstance(record, bytes) else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

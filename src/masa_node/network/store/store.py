@@ -104,7 +104,7 @@ class Store:
     # ---- peers ----
 
     async def load(self) -> list[PeerRecord]:
-        """Every peer's record. Those that do not read are left out, with a warning."""
+        """Every peer's record. Those that cannot be read are left out, with a warning."""
 
         def job(connection: sqlite3.Connection) -> list[PeerRecord | None]:  # reads them too: 10 000 take 100 ms
             sql = "SELECT node_id, record FROM peers WHERE length(record) <= ? LIMIT ?"
@@ -357,7 +357,7 @@ class Store:
         self.unsaved[node_id] = record
 
     async def _keep(self, about: tuple[str, ...], job: Job[bool]) -> bool:
-        """Write it now, or later. Is it kept?"""
+        """Write it now, or later. Was it written?"""
         is_done = await self._try(job, otherwise=False) and self.is_kept
         if is_done:
             self.postponed.pop(about, None)

@@ -1,4 +1,4 @@
-"""Addresses of nodes: reading them, and the rule which of those that others told may be dialled.
+"""Addresses of nodes: reading them, and which of those learnt from others may be dialled.
 
 Pure. The owner's own words (BOOTNODES, an invite) are dialled as they stand. What a peer, an advert or the LAN says
 could point this node at machines behind its firewall, so it goes through `may_dial`.
@@ -95,7 +95,7 @@ def is_private(address: str) -> bool:
 
 
 def may_dial(address: str, teller_address: str, *, allow_private: bool) -> bool:
-    """May an address that somebody else told be dialled?
+    """May an address learnt from another node be dialled?
 
     `teller_address` is the address that the teller is linked over (`Path.address`; "" or a relay's URL: none). What is
     not public is dialled only if ALLOW_PRIVATE_PEERS, or the teller is in the same private network, or on this machine.
@@ -116,7 +116,7 @@ def may_dial(address: str, teller_address: str, *, allow_private: bool) -> bool:
 def filter_dialable(
     address: PeerAddress, teller_address: str, *, allow_private: bool, relays: AbstractSet[str]
 ) -> PeerAddress:
-    """What of an address that somebody else told may be dialled; see `may_dial`.
+    """The part of an address learnt from another node that may be dialled; see `may_dial`.
 
     `relays` are those that the owner named: no other is contacted, for its URL could be anything.
     """

@@ -51,7 +51,7 @@ def loopback_of(bound: str) -> str:
 
 
 def subnet_of(address: str) -> str:
-    """Whose it is, as far as can be seen: an IPv4 address, or the network that one customer has of IPv6."""
+    """The network of one customer: an IPv4 address alone, or the /64 of an IPv6 address."""
     read = read_address(address)
     if read is None:
         return address

@@ -1,4 +1,4 @@
-"""Which of the connections that knock at a node's port may shake hands. Pure.
+"""Which of the connections that arrive at a node's port may shake hands. Pure.
 
 A handshake costs little, but strangers can begin many. What they can hold is bounded for each subnet they come from, so
 that peers that begin handshakes and never end them keep nobody else out.
@@ -16,7 +16,7 @@ UNPROVEN_HANDSHAKES = 64  # from here on a peer proves first that its address is
 
 
 class Decision(Enum):
-    """What to do with one that knocks."""
+    """What to do with a connection that arrives."""
 
     ACCEPT = auto()
     RETRY = auto()  # its address, by sending a token back

@@ -135,7 +135,7 @@ class LanDiscovery:
 
 
 def announcement(own: PeerAddress) -> AsyncServiceInfo | None:
-    """What the LAN is told; None without an address.
+    """The records announced on the LAN; None without an address.
 
     A service has one port: of a node with several, the addresses with the first one's are announced.
     """

@@ -1,6 +1,6 @@
 """A network of nodes inside one process: the same `Transport` as the real one, with latencies, partitions and deaths.
 
-It is made for trying policies and for tests of hundreds of nodes: a seed decides every latency and how bytes are cut,
+It is made for trying policies and for tests of hundreds of nodes. A seed decides every latency and how bytes are cut,
 and on a loop with a virtual clock hours pass in milliseconds.
 
     network = MemoryNetwork(seed=7)

@@ -175,7 +175,7 @@ class PeerNetwork:
         self._shared.follow(self._parts.catalog)
 
     async def _discover(self, network: Network, transport: Transport) -> None:
-        from masa_node.network.transport.lan import LanDiscovery  # noqa: PLC0415 - zeroconf is for those who want it
+        from masa_node.network.transport.lan import LanDiscovery  # noqa: PLC0415 - zeroconf only where it is used
 
         await LanDiscovery(transport.address, network.heard_on_lan).run()
 

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class OwnFolder:
-    """`waiting` is told why there is no network yet, in words; "" is not told."""
+    """`waiting` is called with the reason why there is no network yet, in words."""
 
     def __init__(self, masa_dir: Path, waiting: Callable[[str], None]) -> None:
         self._masa_dir = masa_dir

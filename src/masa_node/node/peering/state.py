@@ -76,11 +76,11 @@ class Up:
         return sum(session.link.path().route is route for session in self.network.links.sessions.values())
 
     def peers_view(self, staking: str, stake_of: StakeOf) -> PeersView:
-        """What is told of the peers."""
+        """The peers, for status pages."""
         return view_of(self.network, staking, stake_of)
 
     def own_view(self) -> dict[str, object]:
-        """What is told of this node."""
+        """This node, for status pages."""
         own = self.transport.address()
         return {"node_id": own.node_id, "addresses": own.direct, "relay_url": own.relay_url}
 

@@ -297,15 +297,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stake_providers: Annotated[
         StakeWord,
         Meta(
-            description="To whom requests are sent: `require` only staked peers, `prefer` those first, `off` any. "
+            description="Peers that requests go to: `require` only staked ones, `prefer` those first, `off` any. "
             "Unset: `prefer` with STAKE_NETWORK, `off` without."
         ),
     ] = ""
     stake_callers: Annotated[
         StakeWord,
         Meta(
-            description="Whose requests are served: `require` only staked peers', `prefer` those first while requests "
-            "wait, `off` any. Unset: `prefer` with STAKE_NETWORK, `off` without."
+            description="Peers that are served: `require` only staked ones, `prefer` those first while requests wait, "
+            "`off` any. Unset: `prefer` with STAKE_NETWORK, `off` without."
         ),
     ] = ""
     stake_allow: Annotated[

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class StakeMode(StrEnum):
-    """What follows from a stake, or from there being none."""
+    """What follows from a stake, or from having none."""
 
     OFF = "off"
     PREFER = "prefer"
@@ -38,7 +38,7 @@ class StakeSettings(msgspec.Struct, frozen=True):
 
     @property
     def is_off(self) -> bool:
-        """Is nobody's stake looked at?"""
+        """Are stakes not checked at all?"""
         return self.profile is None or (self.providers is StakeMode.OFF and self.callers is StakeMode.OFF)
 
 
@@ -48,7 +48,7 @@ def read_stake_settings(settings: Settings) -> StakeSettings:
     if not settings.stake_network:
         _check_off(settings)
         return StakeSettings(None, StakeMode.OFF, StakeMode.OFF, allowed)
-    from masa_node.staking.contract.profile import load_profile, with_overrides  # noqa: PLC0415 - only for those who want it
+    from masa_node.staking.contract.profile import load_profile, with_overrides  # noqa: PLC0415 - only where stakes are checked
 
     profile = load_profile(settings.stake_network, Path(settings.masa_dir).expanduser())
     profile = with_overrides(profile, listed(settings.rpc_url), settings.stake_contract)

@@ -113,7 +113,7 @@ class Attempts:
                 health.failed(now_s, took_s)
 
     def close(self) -> None:
-        """A peer that won has nothing more to do. At most one call."""
+        """End the winner's attempt: it has nothing more to do. At most one call."""
         if self._winner_health is not None and self.winner is not None and not self.winner.is_local:
             self._winner_health.running -= 1
 

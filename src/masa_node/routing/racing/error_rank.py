@@ -1,4 +1,4 @@
-"""When all have failed: whose fault is it, and which error helps the caller most? Pure."""
+"""When all have failed: which side is at fault, and which error helps the caller most? Pure."""
 
 from collections.abc import Sequence
 
@@ -32,12 +32,12 @@ _SERVER_FAULT = 500
 
 
 def is_the_callers_fault(error: ProviderError) -> bool:
-    """Would any well server have refused this request?"""
+    """Would any working server have refused this request?"""
     return isinstance(error, ErrorAnswer) and error.status in _CALLERS
 
 
 def is_busy(error: ProviderError) -> bool:
-    """Is it well, and has no slot for one more now?"""
+    """Is the provider well, but without a free slot?"""
     return isinstance(error, PeerBusy) or (isinstance(error, ErrorAnswer) and error.status == _TOO_MANY)
 
 

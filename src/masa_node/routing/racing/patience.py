@@ -75,12 +75,12 @@ class Patience:
 
     @property
     def silence_s(self) -> float:
-        """How long silence is borne: LLM_TIMEOUT."""
+        """How long silence is accepted: LLM_TIMEOUT."""
         return self._request.first_piece_deadline_s - self._came_s
 
     @property
     def idle_s(self) -> float:
-        """How long it may be from one sign to the next: LLM_IDLE_TIMEOUT."""
+        """The longest time between two signs: LLM_IDLE_TIMEOUT."""
         return self._request.idle_timeout_s
 
     async def __aenter__(self) -> Self:
@@ -98,13 +98,13 @@ class Patience:
     # ---- what the pulses tell ----
 
     def begun(self, pulse: "Pulse") -> None:
-        """This one is being asked."""
+        """This provider is asked from now on."""
         self._running[pulse.name] = pulse
         if self._timer is not None:
             self._look_at(min(self._timer.when(), self._due_s(pulse)))
 
     def ended(self, pulse: "Pulse") -> None:
-        """This one has answered, failed or was given up."""
+        """This provider has answered, failed, or was given up."""
         self._running.pop(pulse.name, None)
         if pulse.seen_s is None:
             return
@@ -124,7 +124,7 @@ class Patience:
             self._look_at(self._request.first_piece_deadline_s)
         self._on_sign()
 
-    # ---- the timer: set for the first who may be out of time; signs that come until then do not move it ----
+    # ---- the timer: set for the first that may run out of time; signs that come until then do not move it ----
 
     def _look_at(self, at_s: float) -> None:
         if self._timer is not None:

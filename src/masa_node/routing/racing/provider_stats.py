@@ -12,7 +12,7 @@ from masa_node.routing.racing.hedging import HedgeBudget, LatencyBook
 
 
 class RaceStep(StrEnum):
-    """What became of one provider in a race."""
+    """What happened to one provider in a race."""
 
     ASKED = "asked"
     WON = "won"  # its first valid piece is there

@@ -134,7 +134,7 @@ class RaceRunner:
     def _tick(self) -> None:
         self._execute(self._tell(race.Tick()))
 
-    # ---- who runs ----
+    # ---- the field of a race ----
 
     def _stages(self) -> Iterator[Stage]:
         """Own servers, peers group by group, peers that are not well, own servers that waste time.

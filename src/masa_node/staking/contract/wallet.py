@@ -28,7 +28,7 @@ class WrongPassphrase(MasaError):
 
 
 class Wallet:
-    """An opened keystore: it signs, and does not tell its key."""
+    """An opened keystore: it signs, and does not reveal its key."""
 
     def __init__(self, account: "LocalAccount") -> None:
         self._account = account
@@ -48,7 +48,7 @@ class Wallet:
 
 
 def keystore_address(path: Path) -> Address | None:
-    """Whose key the file says that it holds; None where it does not say. Raises `ConfigurationError`."""
+    """The address that the file says its key has; None where it does not say. Raises `ConfigurationError`."""
     text = _keystore(path).get("address")
     if not isinstance(text, str):
         return None

@@ -128,7 +128,7 @@ except ImportError:  # no wheel for this Python: the same in Python, some millis
 
 
 def recover(digest: bytes, signature: bytes) -> Address:
-    """Whose key signed the digest of 32 bytes: there is nearly always one, so compare. Raises `BadSignature`."""
+    """The address that signed this digest of 32 bytes. Nearly any signature gives one, so compare. `BadSignature`."""
     _expect(digest, DIGEST_BYTES, "digest")
     parity = _checked_parity(signature)
     try:
@@ -147,7 +147,7 @@ def sign(digest: bytes, secret: bytes) -> bytes:
 
 
 def address_of_secret(secret: bytes) -> Address:
-    """Whose secret key this is. Raises `ValueError` for what is none."""
+    """The address of this secret key. Raises `ValueError` for what is not a secret key."""
     _expect_secret(secret)
     return _address(_public_key(secret))
 

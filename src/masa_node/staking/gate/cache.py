@@ -1,4 +1,4 @@
-"""What is held of the chain, and how long it counts: the cache's rules. Pure; time and jitter are given.
+"""Cached answers of the chain, and how long they count. Pure; time and jitter are given.
 
 An answer is fresh at first, then stale: still used while it is asked again, up to a limit. Nothing usable is "unknown".
 """
@@ -91,7 +91,7 @@ class Cache(Generic[K, V]):
         return None if entry is None else entry.value
 
     def of(self, key: K, at_unix_s: float) -> CacheEntry[V] | None:
-        """What is held, looked at now. What comes from the future, as after the clock was set back, is dropped."""
+        """The entry as of now. One from the future, as after the clock was set back, is dropped."""
         entry = self._entries.pop(key, None)
         if entry is None or _is_from_future(entry, at_unix_s):
             return None
@@ -104,7 +104,7 @@ class Cache(Generic[K, V]):
         entry.value, entry.read_at_unix_s, entry.jitter, entry.failure = value, read_at_unix_s, jitter, None
 
     def failed(self, key: K, reason: str, at_unix_s: float) -> None:
-        """It could not be asked. What was held stays."""
+        """The chain could not be asked. The last answer stays."""
         self._one(key).failure = ReadFailure(reason, at_unix_s)
 
     def usable_until_unix_s(self, entry: CacheEntry[V], stale_s: float) -> float:
@@ -142,7 +142,7 @@ class ReadingCache(Cache[Address, Reading]):
         self.newest: Reading | None = None  # of all: how far this node has seen the chain
 
     def read(self, reading: Reading, at_unix_s: float, jitter: float) -> str | None:
-        """Hold it. When a higher block was seen of this owner, that server lags: it is a failure; why is returned."""
+        """Store it. A server behind the highest block seen of this owner lags: that is a failure. Returns why."""
         why = self._why_not(reading, at_unix_s)
         if why is not None:
             self.failed(reading.owner, why, at_unix_s)

@@ -82,7 +82,7 @@ class DelegationCache:
         return cached
 
     def peek(self, node_id: str, data: bytes) -> CachedDelegation:
-        """The same, but nothing is held on to."""
+        """As `of`, but nothing is stored."""
         return self.by_node_and_bytes.get((node_id, data)) or self._read(node_id, data)
 
     def fault(self, cached: CachedDelegation, at_unix_s: float) -> str | None:

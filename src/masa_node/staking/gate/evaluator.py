@@ -1,6 +1,6 @@
 """What this node knows of owners and their nodes, and what follows from it for one delegation. Pure; time is given.
 
-It asks nobody: what it wants to be asked is part of its answer, and what came of that is told to it.
+It asks nobody: the queries it needs are part of its answer, and it is given their results.
 """
 
 from itertools import count

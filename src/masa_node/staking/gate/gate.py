@@ -53,7 +53,7 @@ class KeepsReadings(Protocol):
     """Where readings live between two runs: opaque bytes by owner. Neither method raises."""
 
     async def load_readings(self) -> list[bytes]:
-        """What was kept."""
+        """The stored readings."""
         ...
 
     async def keep_readings(self, readings: Mapping[str, bytes]) -> None:
@@ -169,7 +169,7 @@ class Gate:
         return self.verdict(node_id, delegation)
 
     def summary(self) -> GateSummary:
-        """How it does now."""
+        """Its state now."""
         return GateSummary(
             owners=len(self.evaluator.readings),
             lookups_running=self._queue.running,

@@ -17,7 +17,7 @@ class Token(msgspec.Struct, frozen=True):
 
 
 def judge(delegation: Delegation, reading: Reading, nodes: int, token: Token) -> Verdict:
-    """What this reading means for a node whose delegation holds. `nodes` are the keys seen of its owner, it included.
+    """What this reading means for a node with a valid delegation. `nodes` are the keys seen of its owner, it included.
 
     Too little stake refuses all of an owner's nodes: which was first is not to decide, as each node sees another order.
     """

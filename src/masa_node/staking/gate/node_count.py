@@ -37,7 +37,7 @@ class _Owner:
 
 
 class NodeCounter:
-    """Only what is proven is told to it: delegations whose signature is good."""
+    """It is given proven facts only: delegations with a good signature."""
 
     def __init__(self, per_owner: int = MAX_KEYS_PER_OWNER, most: int = MAX_KEYS) -> None:
         self._per_owner = per_owner

@@ -11,7 +11,7 @@ from masa_node.staking.gate.values import Query
 
 MAX_QUERIES = 8  # at once: what a public RPC server takes of one client
 MAX_WAITING = 1_000  # a few seconds of a healthy server,
-MAX_WAITING_STRANGERS = 800  # of whom no stake is known: there is always room for the others
+MAX_WAITING_STRANGERS = 800  # owners without a known stake: there is always room for the others
 
 
 class QueryQueue:
@@ -27,7 +27,7 @@ class QueryQueue:
 
     @property
     def waiting(self) -> int:
-        """How many stand in the line."""
+        """How many wait."""
         return self._line.qsize()
 
     def want(self, query: Query, *, is_first: bool) -> bool:

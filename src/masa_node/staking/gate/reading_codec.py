@@ -1,4 +1,4 @@
-"""A reading in the bytes that are kept between two runs. Pure.
+"""A reading as the bytes that are stored between two runs. Pure.
 
 It is of one chain and contract; read for another it would say what was never so.
 """
@@ -48,7 +48,7 @@ def to_bytes(reading: Reading, domain: Domain) -> bytes:
 
 
 def from_bytes(data: bytes, domain: Domain) -> Reading | None:
-    """What was kept; None for what does not read, and for another chain or contract. Any byte may have changed."""
+    """The stored reading; None if it cannot be read, or is of another chain or contract. Any byte may have changed."""
     if len(data) > MAX_KEPT_BYTES:
         return None
     try:

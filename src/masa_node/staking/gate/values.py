@@ -72,5 +72,5 @@ Query = Address | SignatureQuery
 
 
 def owner_of(query: Query) -> Address:
-    """Whose answer it is."""
+    """The kind of its answer."""
     return query.owner if isinstance(query, SignatureQuery) else query

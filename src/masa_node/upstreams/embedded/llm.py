@@ -82,11 +82,11 @@ class EmbeddedLlm:
 
     @property
     def label(self) -> str:
-        """What it is called."""
+        """Its name."""
         return "llama.cpp, started by this node"
 
     async def invalidated(self) -> None:
-        """See `Listed`."""
+        """See `Listable`."""
         await self._doubt.wait()
         self._doubt.clear()
 
@@ -96,7 +96,7 @@ class EmbeddedLlm:
         return [_askable(ModelOffer(model, endpoints)) for model in self._spec.models or (self.model_id,)]
 
     async def offers(self) -> list[ModelOffer]:
-        """See `Listed`. Waits while the model is loaded. Asked once: nothing changes while the process lives."""
+        """See `Listable`. Waits while the model is loaded. Asked once: nothing changes while the process lives."""
         upstream = await self._serving()
         if self._offers is None:
             self._offers = [_askable(offer) for offer in await upstream.offers() or ()]
@@ -144,7 +144,7 @@ class EmbeddedLlm:
             await process.end()
 
     def options(self, key: str) -> EmbeddedOptions:
-        """What its process is told."""
+        """The options for its process."""
         model = self._model
         return EmbeddedOptions(
             str(model.path),

@@ -4,8 +4,8 @@ Promises:
 - bytes up and down are untouched; redirects are not followed;
 - an answer that comes compressed although none was asked for is unpacked, within bounds;
 - foreign exceptions come out as `chat.errors`;
-- a request that died on a kept-alive connection, before a byte of an answer came, is sent again once on a fresh one
-  (llama.cpp closes connections that it announced to keep);
+- a request that died on a kept-alive connection before a byte of an answer came is sent again once on a fresh one:
+  llama.cpp closes connections that it announced to keep;
 - `close()` aborts at once.
 
 The owner's proxies are used (`proxies.py` says where, `tunnel.py` how).

@@ -1,8 +1,8 @@
-"""The way through an HTTP proxy, and what is said where it does not lead on.
+"""The way through an HTTP proxy, and the errors where it leads nowhere.
 
 To an https server the proxy opens a tunnel (CONNECT), and TLS is spoken with the server itself. A plain http request is
-handed to the proxy with the whole URL in its first line, as curl, Go and requests do: many proxies open no tunnel to
-other ports than 443 (squid's default).
+handed to the proxy with the whole URL in its first line, as curl, Go and requests do. Many proxies open no tunnel to
+ports other than 443 (squid's default).
 """
 
 import asyncio

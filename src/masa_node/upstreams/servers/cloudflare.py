@@ -13,7 +13,7 @@ from masa_node.upstreams.servers.listing import MAX_MODELS, ListedModel
 from masa_node.upstreams.servers.server import Http, NoListing, each, entries, get_listing
 
 PER_PAGE = 100
-MAX_PAGES = 50  # a server that ignores `page` would be asked for ever (REAL-WORLD: servers)
+MAX_PAGES = 50  # a server that ignores `page` would be asked for ever
 _CHAT_TASKS = frozenset({"Text Generation", ""})
 _API = "https://api.cloudflare.com/client/v4"
 _ACCOUNT = re.compile(r"/accounts/([^/]+)/ai/run$|gateway\.ai\.cloudflare\.com/v1/([^/]+)/[^/]+/workers-ai$")

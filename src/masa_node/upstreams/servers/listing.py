@@ -1,7 +1,7 @@
 """Lists of models in every shape that servers give them, read by one lenient reader, in steps. Pure.
 
-Seen: `{"data": [...]}` (OpenAI), `{"models": [...]}` (Ollama, Gemini, Cohere), a bare array (Together, GitHub), plain
-names, `null` or no list at all for an empty one (Ollama and others written in Go), entries without an `id`.
+Seen: `{"data": [...]}` (OpenAI), `{"models": [...]}` (Ollama, Gemini, Cohere), a bare array (Together, GitHub) and
+plain names. Also `null` or no list at all for an empty one (Ollama and others written in Go), and entries without `id`.
 """
 
 import msgspec

@@ -1,4 +1,4 @@
-"""Whose fault is a 404: is the model not there, or the endpoint? Pure.
+"""What a 404 means: is the model not there, or the endpoint? Pure.
 
 An error about the model names it, or says "model". One about the path says "not found" and no more, names the path, or
 is a page of a web server. What is neither is left to the caller as the LLM said it. LM Studio says so with status 200,

@@ -1,7 +1,7 @@
 """A guarded fix of how iroh's generated Python code wakes the task that waits for a call into Rust.
 
 Its own callback goes through the event loop's wake-up pipe even when the call was over at once, on the loop's own
-thread: a turn of the loop and two system calls for each read and each write. And it fails, with a trace on the
+thread. That is a turn of the loop and two system calls for each read and each write. And it fails, with a trace on the
 terminal, when Rust answers after the loop was closed.
 """
 
