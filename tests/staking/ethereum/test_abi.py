@@ -63,7 +63,7 @@ def test_an_address_is_read_as_eth_abi_writes_it(address: Address) -> None:
     [-1, 2**256, b"", b"\0" * 31, b"\0" * 33, Address("0x12"), Address("0x" + "00" * 21), Address("somebody")],
 )
 def test_what_fits_in_no_word_is_refused(value: Argument) -> None:
-    with pytest.raises(ValueError, match=r"no uint256|no bytes32|address of|hexadecimal"):
+    with pytest.raises(ValueError, match=r"not a uint256|not a bytes32|address of|hexadecimal"):
         word(value)
 
 
