@@ -43,7 +43,7 @@ WHY = {  # what the message says, by the check that failed
     "key": "which showed it",
     "chain": "is for chain",
     "contract": "is for the contract",
-    "lifetime": "90 days at most",
+    "lifetime": "the limit is 90 days",
     "early": "begins only in",
     "late": "ended",
     "signature": "signature|signed by another",
@@ -228,7 +228,7 @@ def test_no_lifetime_is_longer_than_90_days(begins: int) -> None:
     longest = signed(a_delegation(not_before_unix_s=begins, not_after_unix_s=begins + MAX_LIFETIME_S))
     check(longest, KEY.hex(), DOMAIN, begins)
     longer = signed(a_delegation(not_before_unix_s=begins, not_after_unix_s=begins + MAX_LIFETIME_S + 1))
-    assert "90 days at most" in refusal(longer, at=begins)
+    assert "the limit is 90 days" in refusal(longer, at=begins)
 
 
 @pytest.mark.parametrize(

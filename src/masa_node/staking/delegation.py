@@ -158,7 +158,7 @@ def encode(s: SignedDelegation) -> bytes:
 def decode(data: bytes) -> SignedDelegation:
     """Read what a peer showed. Raises `BadDelegation`. Anybody can have written what it returns: see `check`."""
     if len(data) > MAX_BYTES:
-        raise BadDelegation(f"The delegation has {len(data)} bytes, {MAX_BYTES} at most are read; sign a new one.")
+        raise BadDelegation(f"The delegation has {len(data)} bytes, and the limit is {MAX_BYTES}; sign a new one.")
     try:
         wire = _DECODER.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
@@ -211,7 +211,7 @@ def check_in_force(d: Delegation, at_unix_s: float) -> None:
     """The part of `check` about the time."""
     lifetime_s = d.not_after_unix_s - d.not_before_unix_s
     if lifetime_s > MAX_LIFETIME_S:
-        raise BadDelegation(f"The delegation lasts {_span(lifetime_s)}, 90 days at most are taken; sign a shorter one.")
+        raise BadDelegation(f"The delegation lasts {_span(lifetime_s)}, and the limit is 90 days; sign a shorter one.")
     early_s = d.not_before_unix_s - at_unix_s
     if early_s > MAX_CLOCK_SKEW_S:
         raise BadDelegation(
