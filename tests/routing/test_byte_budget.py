@@ -1,5 +1,8 @@
 """One budget for all bytes that are held: when it is spent the largest goes, and nobody else."""
 
+import gc
+import weakref
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,6 +63,28 @@ def test_an_empty_one_is_not_free_so_that_many_of_them_are_bounded_too() -> None
     budget = ByteBudget(10 * OVERHEAD_BYTES)
     shares = [a_share(budget, 0)[0] for _ in range(20)]
     assert sum(not share.is_taken for share in shares) == 10
+
+
+class Owner:
+    """Of a share, whose bytes it drops when told to; it holds that share."""
+
+    def __init__(self, budget: ByteBudget) -> None:
+        self.share = budget.open(self.drop)
+
+    def drop(self) -> None:
+        pass
+
+
+def test_a_share_that_is_released_no_longer_holds_its_owner() -> None:
+    gc.disable()  # a circle of the two would be left to it
+    try:
+        owner = Owner(ByteBudget(MOST))
+        seen = weakref.ref(owner)
+        owner.share.release()
+        del owner
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 STEPS = st.lists(

@@ -41,6 +41,8 @@ class DisconnectWatcher:
             await self._group.__aexit__(kind, error, trace)
         except* ClientDisconnected:
             is_gone = True  # raised in here, Python before 3.11.4 (Debian 12's) would wrap it in a group
+        finally:
+            self._watcher = None  # the trace of what ended it refers to this object
         if is_gone:
             raise ClientDisconnected
 

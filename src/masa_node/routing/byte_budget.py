@@ -45,6 +45,10 @@ class Share:
         self.is_taken = True
         self._drop()
 
+    def let_go(self) -> None:
+        """For the budget alone: forget the owner, which holds this share: a circle would wait for a collector."""
+        self._drop = _nothing
+
 
 class ByteBudget:
     """At most `most_bytes` are held by all shares together, but for one piece each that has just come."""
@@ -83,8 +87,8 @@ class ByteBudget:
         self.held_bytes += size
         while self.held_bytes > self.most_bytes and self._growing:
             largest = max(self._growing, key=lambda each: each.size)
-            self.close(largest)
             largest.take_back()
+            self.close(largest)
 
     def settle(self, share: Share) -> None:
         """See `Share.keep`."""
@@ -98,3 +102,8 @@ class ByteBudget:
             self._growing.discard(share)
             self._settled.discard(share)
             self.held_bytes -= share.size
+            share.let_go()
+
+
+def _nothing() -> None:
+    """Of a share that is closed nothing is held."""

@@ -1,6 +1,6 @@
 """Races as scripts: what happens, and what is to be done then. Times are seconds since the start."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -509,6 +509,23 @@ class RaceMachine(RuleBasedStateMachine):
 
 TestRaceMachine = RaceMachine.TestCase
 TestRaceMachine.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+
+
+def test_a_race_that_has_ended_holds_its_stages_no_longer_and_asks_nobody() -> None:
+    let_go = []
+
+    def stages() -> Iterator[Stage]:
+        try:
+            yield own_stage(field(0))
+            yield own_stage(field(1))
+        finally:
+            let_go.append("stages")
+
+    race = Race(stages(), HedgeBudget())
+    race.happened(RaceStarted(), 0.0)
+    race.end()
+    assert let_go == ["stages"]
+    assert race.happened(failed(0), 0.0) == []
 
 
 @given(LINES)

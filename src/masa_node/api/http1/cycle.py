@@ -52,6 +52,14 @@ class Writer:
         self.flush()
         self._close()
 
+    def let_go(self) -> None:
+        """The connection is gone, and has no business left: forget it."""
+        self._close = _nothing
+
+
+def _nothing() -> None:
+    """A connection that is gone needs no closing."""
+
 
 class Cycle(RequestResponseCycle):
     """One request and its answer."""

@@ -154,6 +154,11 @@ class Race:
             case Tick():
                 return self._hedge(now_s)
 
+    def end(self) -> None:
+        """Whatever still happens, nobody is asked. The stages are let go of: they may refer to who runs this."""
+        self.is_over = True
+        self._stages = iter(())
+
     def _next_stage(self, now_s: float) -> list[Command]:
         return self._begin_stage(now_s) or self._give_up()
 

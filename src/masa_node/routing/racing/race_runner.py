@@ -39,6 +39,12 @@ class RaceRunner:
 
     async def run(self) -> Answer:
         """The first valid answer. Raises the most useful `ProviderError` when all have failed."""
+        try:
+            return await self._run()
+        finally:
+            self._race.end()
+
+    async def _run(self) -> Answer:
         commands = self._tell(race.RaceStarted())
         while True:
             match commands:
@@ -122,7 +128,7 @@ class RaceRunner:
 
     def _end(self) -> None:
         """Nothing is asked any more, whatever still happens."""
-        self._race.is_over = True
+        self._race.end()
         if self._clock is not None:
             self._clock.cancel()
 

@@ -1,0 +1,137 @@
+"""What requests and connections leave behind is gone when they are: nothing waits for the garbage collector.
+
+A node's collector looks at what is older than some seconds once in a million requests (`node/run.py`). A circle that
+hangs on each request or connection would only ever grow.
+"""
+
+import asyncio
+import contextlib
+import gc
+import json
+import os
+import socket
+import struct
+from collections import Counter
+from collections.abc import Awaitable, Callable, Generator
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from masa_node import Settings, serve
+from masa_node.api.http1.protocol import BoundedHttpProtocol
+from masa_node.node.node import Node
+from masa_node.upstreams.demo import MODEL
+from tests.api.raw_http import Line, line_to
+from tests.fakes.llm_server import until
+from tests.fakes.raw_http import get, request
+
+TIMES = 20  # of each; what else a node does in the meantime leaves less
+WITHIN_S = 5.0  # on a busy machine
+RESET = struct.pack("ii", 1, 0)
+
+Calling = Callable[[int], Awaitable[None]]
+
+
+def ask(model: str = MODEL, *, stream: bool = False) -> bytes:
+    body = {"model": model, "stream": stream, "messages": [{"role": "user", "content": "Hello"}]}
+    return request("/v1/chat/completions", json.dumps(body).encode())
+
+
+def on_one_connection(asked: bytes, status: int) -> Calling:
+    async def call(port: int) -> None:
+        async with line_to(port) as line:
+            for _ in range(TIMES):
+                assert (await line.ask(asked)).status == status
+
+    return call
+
+
+def on_one_each(leave: Callable[[Line], None]) -> Calling:
+    async def call(port: int) -> None:
+        for _ in range(TIMES):
+            async with line_to(port) as line:
+                assert (await line.ask(ask())).status == 200
+                leave(line)
+
+    return call
+
+
+def close(line: Line) -> None:
+    line.writer.close()
+
+
+def reset(line: Line) -> None:
+    line.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    line.writer.transport.abort()
+
+
+CALLS = {
+    "whole answers": on_one_connection(ask(), 200),
+    "streams": on_one_connection(ask(stream=True), 200),
+    "an unknown model": on_one_connection(ask("nobody-has-it"), 404),
+    "a malformed body": on_one_connection(request("/v1/chat/completions", b"{"), 400),
+    "callers that close": on_one_each(close),
+    "callers that send a reset": on_one_each(reset),
+}
+
+
+@contextlib.contextmanager
+def without_a_collector() -> Generator[list[object]]:
+    """What only a collector would have freed, once the block has ended."""
+    gc.collect()
+    gc.disable()
+    found: list[object] = []
+    try:
+        yield found
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        found += gc.garbage
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+
+def port_of(node: Node) -> int:
+    return int(node.url.rpartition(":")[2])
+
+
+def connections() -> int:
+    return sum(isinstance(one, BoundedHttpProtocol) for one in gc.get_objects())
+
+
+async def look(node: Node, call: Calling) -> None:
+    port = port_of(node)
+    await call(port)  # what is made once is made now
+    gc.collect()
+    tasks = len(asyncio.all_tasks())
+    with without_a_collector() as garbage:
+        await call(port)
+        await until(lambda: len(asyncio.all_tasks()) <= tasks, WITHIN_S)
+        await until(lambda: connections() == 0, WITHIN_S)
+    assert len(garbage) < TIMES, Counter(type(one).__qualname__ for one in garbage).most_common(8)
+
+
+def settings(folder: Path, **more: object) -> Settings:
+    where = {"masa_dir": str(folder), "masa_config": os.devnull, "peer_host": "127.0.0.1"}
+    return Settings(port=0, find_local=False, network="on", open_network=True, **where, **more)  # type: ignore[arg-type]
+
+
+async def look_at_both(folder: Path, call: Calling) -> None:
+    async with (
+        serve(settings(folder / "own", demo=True, demo_pieces_per_s=1e6, peer_rate=100_000)) as own,
+        serve(settings(folder / "asking", bootnodes=own.bootnode)) as asking,
+    ):
+        async with asyncio.timeout(WITHIN_S):
+            while MODEL.encode() not in (await get(port_of(asking), "/v1/models")).body:  # noqa: ASYNC110 - being linked
+                await asyncio.sleep(0.02)
+        for node in (own, asking):
+            await look(node, call)
+
+
+@pytest.mark.parametrize("what", CALLS)
+def test_nothing_is_left_to_the_garbage_collector_by(what: str, tmp_path: Path) -> None:
+    """By callers of a node with an LLM of its own, and of one that asks it over the network."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(look_at_both(tmp_path, CALLS[what]))
