@@ -1,8 +1,11 @@
 """The caller leaves: it is noticed at once, whatever was being done for him, and the LLM is stopped."""
 
 import asyncio
+import contextlib
+import gc
 import socket
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -171,3 +174,29 @@ async def test_a_cancel_from_outside_passes_through_the_watch(after_s: float) ->
     with pytest.raises(asyncio.CancelledError):
         await task
     assert asyncio.all_tasks() == before
+
+
+class Held:
+    """Something that a request holds while it is answered."""
+
+
+async def test_what_a_request_held_is_gone_when_its_caller_is_without_a_collector() -> None:
+    seen: list[weakref.ref[Held]] = []
+
+    async def gone() -> AsgiMessage:
+        return {"type": "http.disconnect"}
+
+    async def answer() -> None:
+        held = Held()
+        seen.append(weakref.ref(held))
+        with contextlib.suppress(ClientDisconnected):
+            async with DisconnectWatcher(gone):
+                await asyncio.Event().wait()
+
+    gc.disable()
+    try:
+        await asyncio.create_task(answer())
+        await asyncio.sleep(0)
+        assert [ref() for ref in seen] == [None]
+    finally:
+        gc.enable()

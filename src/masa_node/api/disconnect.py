@@ -39,8 +39,12 @@ class DisconnectWatcher:
         is_gone = False
         try:
             await self._group.__aexit__(kind, error, trace)
-        except* ClientDisconnected:
-            is_gone = True  # raised in here, Python before 3.11.4 (Debian 12's) would wrap it in a group
+        except BaseExceptionGroup as ended:
+            ended.__traceback__ = None  # the task group's frame, which holds this error: a circle
+            gone, others = ended.split(ClientDisconnected)
+            if others is not None:
+                raise others from None
+            is_gone = gone is not None
         finally:
             self._watcher = None  # the trace of what ended it refers to this object
         if is_gone:

@@ -187,8 +187,11 @@ class PeerServer:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(linger_s):
                         await watcher
-        except* RequesterGone:
-            pass
+        except BaseExceptionGroup as ended:
+            ended.__traceback__ = None  # the task group's frame, which holds this error: a circle
+            _, others = ended.split(RequesterGone)
+            if others is not None:
+                raise others from None
         if incoming.fault is not None:
             raise incoming.fault
 
