@@ -56,7 +56,7 @@ def test_version_is_the_packages(tmp_path: Path) -> None:
 def test_a_wrong_setting_ends_with_2_and_its_name(tmp_path: Path) -> None:
     done = run("up", folder=tmp_path, PORT="http")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("masa-node: PORT: 'http' does not fit")
+    assert done.stderr.startswith("masa-node: PORT: 'http' is not valid")
 
 
 def test_an_open_bind_without_a_key_does_not_start(tmp_path: Path) -> None:

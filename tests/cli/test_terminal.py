@@ -133,7 +133,7 @@ def test_an_address_that_is_none_is_told_so(tmp_path: Path, command: str, url: s
         timeout=30,
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"masa-node: --url: {url!r} is no address of a node. Write http://127.0.0.1:8080\n"
+    assert done.stderr == f"masa-node: --url: {url!r} is not the address of a node. Write http://127.0.0.1:8080\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -209,7 +209,7 @@ def test_a_server_that_talks_nonsense_leaves_it_unknown_with_the_reason(pair: Pa
             (hung, "no answer within 1 s"),
             (dies_in_the_middle, "broke in the middle"),
             (huge, "larger than 256 KiB"),
-            (raw(b"<html>"), "sent something that is no JSON-RPC"),
+            (raw(b"<html>"), "sent something that is not JSON-RPC"),
             (raw(b'{"jsonrpc":"2.0"}', 500), "500"),
         ):
             with pair.second_does(step):

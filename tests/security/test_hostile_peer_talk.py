@@ -294,4 +294,4 @@ async def test_a_bug_of_the_network_leaves_the_node_to_its_owner(
         with capture_logs() as lines:
             await node.peer_service.run()
         assert node.peer_service.ready.is_set()
-    assert [line["event"] for line in lines] == ["a bug, no network from now on"]
+    assert [line["event"] for line in lines] == ["bug: no network from now on"]

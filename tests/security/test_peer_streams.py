@@ -284,4 +284,4 @@ async def test_a_stranger_is_never_told_what_a_bug_says() -> None:
             assert isinstance(got.error, ProviderError)
             assert not isinstance(got.error, ProtocolFault)
             assert "secret" not in got.error.message
-    assert [line["event"] for line in lines] == ["a bug, while a peer was served"]
+    assert [line["event"] for line in lines] == ["bug while a peer was served"]

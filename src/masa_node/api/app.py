@@ -113,7 +113,7 @@ class App:
             offers = offers_for(DialectName.OLLAMA, self._view.askable(self._view.catalog.all_offers()))
             return UnknownPath(f"This node {not_done}; it serves: {models.named(offers)}.")
         known = ", ".join(sorted({*CHAT_ENDPOINTS, *GET_PATHS}))
-        return UnknownPath(f"There is no {path!r} here. What there is: {known}.")
+        return UnknownPath(f"There is no {path!r} here. Known paths: {known}.")
 
     @staticmethod
     async def _tell(scope: Scope, send: "_Started", error: MasaError) -> None:

@@ -195,7 +195,7 @@ class _HttpSink:
             async with asyncio.timeout(self._request.idle_timeout_s):
                 await last
         except TimeoutError:
-            raise CallerStalled("The caller did not take the end of the answer.") from None
+            raise CallerStalled("The caller did not read the end of the answer.") from None
 
     def _headers(self, attempts: Sequence[Attempt]) -> RawHeaders:
         return request_headers(self._request.request_id, self._request.model, attempts) + self._extra

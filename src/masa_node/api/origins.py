@@ -98,7 +98,7 @@ def _origin_rule(entry: str) -> OriginRule:
     if parts is None or not parts["host"]:
         raise refuse("names no host. Write https://chat.example.org")
     if not (_is_port(parts["port"] or "0") or parts["port"] == _ANY):
-        raise refuse(f"has a port that is no number up to {MAX_PORT}. Write https://chat.example.org:8443")
+        raise refuse(f"has a port that is not a number up to {MAX_PORT}. Write https://chat.example.org:8443")
     host = parts["host"]
     if host == _ANY and scheme in _WEB:
         raise refuse("would let every web page use this node. A star may stand for subdomains: https://*.example.org")
@@ -110,15 +110,15 @@ def _origin_rule(entry: str) -> OriginRule:
 def _host_rule(entry: str) -> str:
     refuse = _refuser("ALLOWED_HOSTS", entry)
     if entry == _ANY:
-        raise refuse("would let pages reach this node by renaming (DNS rebinding). Name the hosts: node.example.org")
+        raise refuse("would let pages reach this node by DNS rebinding. Name the hosts: node.example.org")
     if "/" in entry:
-        raise refuse("is more than a host's name. Write node.example.org alone, without scheme and path")
+        raise refuse("is more than a host name. Write node.example.org alone, without scheme and path")
     parts = _AUTHORITY.fullmatch(f"[{entry}]" if entry.count(":") > 1 and entry[0] != "[" else entry)
     if parts is None or not parts["host"] or not _is_port(parts["port"] or "0"):
-        raise refuse("is no host's name. Write node.example.org")
+        raise refuse("is not a host name. Write node.example.org")
     name = _rule_name(parts["host"], refuse)
     if _is_address(name) and ipaddress.ip_address(name.strip("[]")).is_unspecified:
-        raise refuse("is no address that can be asked, and browsers let any page call it. Name the host itself")
+        raise refuse("cannot be connected to, and browsers let any page call it. Name the host itself")
     return name
 
 
@@ -126,7 +126,7 @@ def _rule_name(host: str, refuse: Callable[[str], ConfigurationError]) -> str:
     """A host as browsers write it, perhaps after `*.`."""
     if host.startswith("["):
         if not _is_address(host):
-            raise refuse("has brackets around something that is no IPv6 address")
+            raise refuse("has brackets around something that is not an IPv6 address")
         return _one_spelling(host)
     star, rest = ("*.", host[2:]) if host.startswith("*.") else ("", host)
     if _ANY in rest:

@@ -62,8 +62,8 @@ class HeldBody:
         """Raises `Overloaded` if the bytes were dropped."""
         if self._share.is_taken:
             raise Overloaded(
-                f"The bodies of all requests under way are larger together than {self._budget.most_bytes} bytes "
-                f"(MAX_BODIES_TOTAL), and this was the largest still to come. Send less, or try again.",
+                f"The bodies of all requests under way together exceed {self._budget.most_bytes} bytes "
+                f"(MAX_BODIES_TOTAL), and this one was the largest still arriving. Send less, or try again.",
                 FULL_RETRY_AFTER_S,
             )
 
@@ -139,7 +139,7 @@ async def _read(receive: Receive, max_bytes: int, body: HeldBody) -> bytes:
 def _check_headers(headers: Sequence[tuple[bytes, bytes]], max_bytes: int) -> None:
     for name, value in headers:
         if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
-            raise EncodedBody("Compressed bodies are not taken: send it without Content-Encoding.")
+            raise EncodedBody("Compressed bodies are not accepted: send it without Content-Encoding.")
         if name == b"content-length" and value.isdigit() and int(value) > max_bytes:
             raise _too_large(max_bytes)
 

@@ -173,7 +173,7 @@ class NoStakedPeer(PolicyError):
 
 
 class StakeUnknown(PolicyError):
-    """It cannot be told now whether this node, or any peer that serves the model, is staked: the chain is not read.
+    """It is not known now whether this node, or any peer that serves the model, is staked: the chain is not read.
 
     See `masa-node stake status`, and whether RPC_URL answers.
     """

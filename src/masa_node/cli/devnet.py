@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from masa_node.devnet.nodes import DevnetNode
     from masa_node.devnet.run import Devnet, DevnetListener
 
-_WARNING = "Its keys are thrown away and lie in plain files: never use them on a real chain."
+_WARNING = "Its keys are throwaway ones in plain files: never use them on a real chain."
 _MESSAGES = [{"role": "user", "content": "Hello"}]
 
 
@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 def devnet(
     folder: Annotated[
-        str, typer.Option("--dir", help="Folder for what it makes. Unset: `devnet` in MASA_DIR.", show_default=False)
+        str, typer.Option("--dir", help="Folder for its files. Unset: `devnet` in MASA_DIR.", show_default=False)
     ] = "",
     *,
     json: Json = False,
@@ -129,8 +129,8 @@ def _to_try(devnet: "Devnet") -> list[tuple[str, str]]:
         ("what is known of the stake of a node and of its peers", f"{shlex.quote(asking.start)} stake status"),
         (f"node {unstaked.name} gets a stake ...", _with_key(unstaked, "deposit min")),
         ("... and its owner's delegation, and is asked too", _with_key(unstaked, "delegate")),
-        (f"node {serving.name} loses its stake, and is asked no more", _with_key(serving, "unbond all")),
-        (f"node {asking.name}'s delegation ends: it is as good as not staked", _with_key(asking, "revoke")),
+        (f"node {serving.name} loses its stake, and is no longer asked", _with_key(serving, "unbond all")),
+        (f"node {asking.name}'s delegation ends: it counts as not staked", _with_key(asking, "revoke")),
     ]
 
 

@@ -100,7 +100,7 @@ def demo(*, json: Json = False) -> None:
 
 @app.command(rich_help_panel=Group.LOOK)
 def models(
-    url: Annotated[str, typer.Option(help="Address of the node; this machine's, at PORT, unless given.")] = "",
+    url: Annotated[str, typer.Option(help="Address of the node. Unset: this machine, at PORT.")] = "",
     *,
     json: Json = False,
 ) -> None:

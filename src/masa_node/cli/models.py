@@ -63,7 +63,7 @@ def _decoded(answer: bytes) -> list[_Model]:
     try:
         return msgspec.json.decode(answer, type=_Models).models
     except msgspec.DecodeError as exc:
-        raise NotAnAnswer("what answers there is no Masa node.") from exc
+        raise NotAnAnswer("what answers there is not a Masa node.") from exc
 
 
 async def _why_nothing(http: HttpClient, url: str) -> str:

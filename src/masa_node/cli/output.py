@@ -48,7 +48,7 @@ def check_url(url: str) -> None:
     except ValueError:  # a port that is no number, brackets around what is no address
         is_one = False
     if not is_one:
-        raise ConfigurationError(f"--url: {url!r} is no address of a node. Write http://127.0.0.1:8080")
+        raise ConfigurationError(f"--url: {url!r} is not the address of a node. Write http://127.0.0.1:8080")
 
 
 def console() -> "Console":

@@ -48,7 +48,7 @@ def find_anvil(environ: Mapping[str, str], folder: Path) -> Path:
     if named := environ.get("ANVIL"):
         found = shutil.which(named, path=path)
         if found is None:
-            raise ConfigurationError(f"ANVIL is {named!r}, which is no program that can be run. {HOW_TO_GET_IT}")
+            raise ConfigurationError(f"ANVIL is {named!r}, which is not a program that can be run. {HOW_TO_GET_IT}")
         return _program(Path(found))
     here = folder.absolute()
     folders = [str(each / "node_modules" / ".bin") for each in (here, *here.parents)]

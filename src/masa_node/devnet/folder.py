@@ -18,7 +18,7 @@ from masa_node.node.settings.docs import setting_docs
 
 NAMES = ("a", "b", "c")
 MARK = ".masa-devnet"
-_MARK_LINE = "Made by `masa-node devnet`. The keys in this folder are thrown away: never use them on a real chain.\n"
+_MARK_LINE = "Made by `masa-node devnet`. The keys in this folder are throwaway ones: never use them on a real chain.\n"
 _DATABASE_FILES = tuple(f"{database.FILE_NAME}{suffix}" for suffix in ("", "-wal", "-shm"))
 _CONFIG = "masa.toml"
 

@@ -32,7 +32,7 @@ def _taken_apart(url: str) -> tuple[str, Headers]:
         (parts.path + parts.query).encode("ascii")
         parts.netloc.encode("idna")
     except ValueError as exc:
-        raise Unreachable(f"the RPC URL is none ({type(exc).__name__}). Correct RPC_URL.") from exc
+        raise Unreachable(f"the RPC URL cannot be read ({type(exc).__name__}). Correct RPC_URL.") from exc
     if not usable or not url.isprintable() or " " in url:
         raise Unreachable("the RPC URL is not one of http:// or https://. Correct RPC_URL.")
     user, at, host = parts.netloc.rpartition("@")

@@ -200,12 +200,12 @@ class StakePolicy:
             # A node with a delegation reads in the reason what to do about it: its owner's stake may be whole.
             steps = f"{_HOW_TO_STAKE} {_WHERE_IT_STANDS}" if self._own_delegation() is None else _WHERE_IT_STANDS
             return StakeRequired(
-                f"Only peers serve this model, and this node is not staked, as STAKE_PROVIDERS=require demands: "
+                f"Only peers serve this model, and this node is not staked, which STAKE_PROVIDERS=require demands: "
                 f"{_sentence(own)} {steps}"
             )
         if own.answer is StakeAnswer.UNKNOWN:
             return StakeUnknown(
-                "Only peers serve this model. It cannot be told now whether this node is staked, as "
+                "Only peers serve this model. It is not known now whether this node is staked, as "
                 f"STAKE_PROVIDERS=require demands: {_sentence(own)}"
             )
         if good:
@@ -213,12 +213,12 @@ class StakePolicy:
         if unknown:
             why = _sentence(self.of(NodeId(unknown[0].name)))
             return StakeUnknown(
-                f"{serve} this model. It cannot be told now whether any is staked, as STAKE_PROVIDERS=require demands: "
-                f"{why}"
+                f"{serve} this model. It is not known now whether any is staked, which STAKE_PROVIDERS=require "
+                f"demands: {why}"
             )
         are_not = "and is not staked" if len(peers) == 1 else "none of them is staked"
         return NoStakedPeer(
-            f"{serve} this model, {are_not}, as STAKE_PROVIDERS=require demands. "
+            f"{serve} this model, {are_not}, which STAKE_PROVIDERS=require demands. "
             f"{peers[0].location}: {_sentence(self.of(NodeId(peers[0].name)))} "
             "STAKE_ALLOW names nodes that are used anyway."
         )
@@ -246,7 +246,7 @@ class StakePolicy:
                 return
             case StakeAnswer.NOT_STAKED:
                 raise StakeDemanded(
-                    f"it serves staked nodes only, and takes this one for not staked: {_sentence(verdict)}"
+                    f"it serves staked nodes only, and considers this one not staked: {_sentence(verdict)}"
                 )
             case StakeAnswer.UNKNOWN:  # its reason may name this owner's servers
                 raise StakeUndecided("it serves staked nodes only, and cannot tell now whether this one is. Try again.")

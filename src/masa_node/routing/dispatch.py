@@ -145,7 +145,7 @@ class Exchange:
                     answer = await attempts.in_turn(chosen.own)
         except TimeoutError:
             if self.patience.is_given_up:
-                raise FirstPieceTimeout("the requester's time was over.") from None
+                raise FirstPieceTimeout("the requester's time ran out.") from None
             attempts.note_silence()
             raise best_error([self._timed_out(), *attempts.errors]) from None
         except ProviderError as exc:

@@ -70,7 +70,7 @@ class Delegation(msgspec.Struct, frozen=True):
             raise BadDelegation(f"A delegation's epoch is 0 to {_MAX_UINT64}; take the one of the contract.")
         if not 0 <= self.not_before_unix_s <= self.not_after_unix_s <= _MAX_UINT64:
             raise BadDelegation(
-                "The delegation ends before it begins, or its times are no Unix seconds; sign a new one."
+                "The delegation ends before it begins, or its times are not Unix seconds; sign a new one."
             )
 
 

@@ -72,7 +72,9 @@ def check_spec(spec: UpstreamSpec, setting: str) -> UpstreamSpec:
     if spec.api_url:
         _check_bare(spec.api_url, f"{setting}, API URL")
     if not (spec.key.isascii() and spec.key.isprintable()):
-        raise ConfigurationError(f"{setting}: the key holds a letter that no HTTP header can. Was it copied in full?")
+        raise ConfigurationError(
+            f"{setting}: the key holds a character that HTTP headers cannot hold. Was it copied in full?"
+        )
     _check_headers(spec.headers, setting)
     return _taken_apart(spec, url, setting)
 
@@ -98,17 +100,17 @@ def _check_headers(headers: Headers, setting: str) -> None:
     for name, value in headers:
         if not _HEADER_NAME.fullmatch(name) or name.lower() in _OWN_HEADERS or name.lower().startswith("x-masa-"):
             raise ConfigurationError(
-                f"{setting}: a header {name!r} cannot be set; the node sends its own, or it is none."
+                f"{setting}: a header {name!r} cannot be set; the node sends its own, or this is not a header name."
             )
         if not (value.isascii() and value.isprintable()):
-            raise ConfigurationError(f"{setting}: the header {name} holds a letter that no HTTP header can.")
+            raise ConfigurationError(f"{setting}: the header {name} holds a character that HTTP headers cannot hold.")
 
 
 def _check_bare(url: str, setting: str) -> None:
     _check_url(url, setting)
     parts = urlsplit(url)
     if parts.username or parts.password:
-        raise ConfigurationError(f"{setting}: no user or password in this URL, please.")
+        raise ConfigurationError(f"{setting}: this URL may not hold a user or password.")
     if parts.query:
         raise ConfigurationError(f"{setting}: {redacted(url)!r} may not have a ?query.")
 

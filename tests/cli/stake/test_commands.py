@@ -216,7 +216,7 @@ def test_a_contract_of_masa_s_shape_is_staked_and_left_at_once(owner: Owner, mas
     assert "withdrawn at once" in owner.fails("unbond", "all", *key, "--yes")
     assert "90 days" in owner.fails("revoke", *key, "--yes")
     said = owner.stake("withdraw", "all", *key, "--yes")
-    assert "1500 MASA come back to your wallet, and are your stake no more, at once" in said
+    assert "1500 MASA come back to your wallet, and leave your stake at once" in said
     assert ready.chain.call(ready.token, "balanceOf", ready.wallet.address) == 2 * MINIMUM_WEI
 
 

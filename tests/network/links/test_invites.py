@@ -174,7 +174,7 @@ def test_no_bootnodes_are_none() -> None:
     [
         ("boot.example.org:4433", "does not begin with a node's id"),
         (f"{A[:-1]}@10.0.0.1:1", "64 hexadecimal digits"),
-        (f"{A}@10.0.0.1", "'10.0.0.1' is no address. Write ip:port"),
+        (f"{A}@10.0.0.1", "'10.0.0.1' is not an address. Write ip:port"),
         (f"{A}@10.0.0.1:0", "is no address"),
         (f"{A}@300.0.0.1:1", "is no address"),
         (f"{A}@", "'' is no address"),
@@ -195,7 +195,7 @@ def test_wrong_bootnodes_are_told_what_is_wrong(text: str, says: str) -> None:
 def test_bootnodes_are_bounded() -> None:
     ids = [f"{number:064x}" for number in range(MAX_BOOTNODES + 1)]
     assert len(parse_bootnodes(",".join(ids[:-1]))) == MAX_BOOTNODES
-    with pytest.raises(ConfigurationError, match="are the limit"):
+    with pytest.raises(ConfigurationError, match="the limit is"):
         parse_bootnodes(",".join(ids))
 
 

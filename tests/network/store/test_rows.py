@@ -35,4 +35,4 @@ def test_rows_that_fit_are_kept_and_each_other_one_is_warned_of() -> None:
     with capture_logs() as logs:
         read = checked(KeptVoucher, FIELDS, [(BOB, b"signed", 5), ("bob", b"signed", 5), (BOB, b"signed", -1)])
     assert read == [KeptVoucher(BOB, b"signed", 5)]
-    assert [(line["event"], line["of"]) for line in logs] == [("a row of the store does not read", "KeptVoucher")] * 2
+    assert [(line["event"], line["of"]) for line in logs] == [("a row of the store cannot be read", "KeptVoucher")] * 2

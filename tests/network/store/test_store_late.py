@@ -36,7 +36,7 @@ async def late(store: Store, masa_dir: Path, before: str = "") -> None:
         (masa_dir / before).rename(masa_dir / FILE_NAME)
     with capture_logs() as lines:
         assert await store.reopen()
-    assert [line["event"] for line in lines] == ["what the network tells is kept again"]
+    assert [line["event"] for line in lines] == ["what the network reports is saved again"]
     assert store.is_kept
 
 

@@ -61,7 +61,7 @@ async def test_a_key_that_cannot_be_read_is_tried_again(tmp_path: Path) -> None:
     (tmp_path / KEY_FILE).mkdir()
     reading = asyncio.create_task(OwnFolder(tmp_path, told).secret())
     await told.came.wait()
-    assert told.words[0].endswith("It is tried again.")
+    assert told.words[0].endswith("It will be tried again.")
     (tmp_path / KEY_FILE).rmdir()
     assert len(await reading) == 32
 

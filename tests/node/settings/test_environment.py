@@ -52,7 +52,7 @@ def test_a_port_that_was_given_is_known_to_be_given() -> None:
     ],
 )
 def test_a_value_that_does_not_fit_is_refused_by_the_settings_name(name: str, value: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"^{name}: '{value}' does not fit"):
+    with pytest.raises(ConfigurationError, match=f"^{name}: '{value}' is not valid"):
         read({name: value})
 
 
@@ -106,7 +106,7 @@ def test_a_list_is_separated_by_commas() -> None:
 def test_a_policy_that_may_be_unset_is_described_by_its_words_alone() -> None:
     kinds = {doc.name: doc.kind for doc in setting_docs()}
     assert kinds["STAKE_CALLERS"] == r"off \| prefer \| require"
-    with pytest.raises(ConfigurationError, match=r"'some' does not fit\. It may be off or prefer or require\.$"):
+    with pytest.raises(ConfigurationError, match=r"'some' is not valid\. It may be off or prefer or require\.$"):
         read({"STAKE_CALLERS": "some"})
 
 

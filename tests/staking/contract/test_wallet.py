@@ -84,7 +84,7 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
 def test_what_is_no_keystore_is_told_and_never_shown(tmp_path: Path, content: object) -> None:
     with pytest.raises(ConfigurationError) as caught:
         open_keystore(written(tmp_path, content), "right")
-    assert "is no keystore of version 3" in caught.value.message
+    assert "is not a keystore of version 3" in caught.value.message
     assert SECRET.hex() not in caught.value.message
 
 
@@ -92,7 +92,7 @@ def test_a_keystore_that_lies_about_its_address_is_told(tmp_path: Path) -> None:
     path = written(tmp_path, {**MADE, "address": "c0" * 20})
     with pytest.raises(ConfigurationError, match="but holds the key of"):
         open_keystore(path, "right")
-    with pytest.raises(ConfigurationError, match="address does not fit"):
+    with pytest.raises(ConfigurationError, match="address is not valid"):
         keystore_address(written(tmp_path, {**MADE, "address": "c0"}))
 
 

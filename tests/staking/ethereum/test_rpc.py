@@ -188,7 +188,7 @@ async def test_a_result_that_cannot_be_read_is_unknown() -> None:
     async def post(url: str, body: bytes, max_bytes: int) -> tuple[int, bytes]:
         return 200, b'{"id":%d,"result":%b}' % (json.loads(body)["id"], b"1" * 10_000)
 
-    with pytest.raises(ChainUnknown, match="a_method with something that is no JSON"):
+    with pytest.raises(ChainUnknown, match="a_method with something that is not JSON"):
         await call(Rpc(post, (ONE,)), "a_method", [])
 
 
@@ -218,8 +218,8 @@ async def test_no_two_calls_have_the_same_id() -> None:
         ("https://user:password@rpc.example:8545/path?key=secret#x", "https://rpc.example:8545"),
         ("http://[::1]:8545/", "http://[::1]:8545"),
         ("http://127.0.0.1:8545", "http://127.0.0.1:8545"),
-        ("https://[oh", "an RPC URL that is none"),
-        ("http://a:99999", "an RPC URL that is none"),
+        ("https://[oh", "an RPC URL that cannot be read"),
+        ("http://a:99999", "an RPC URL that cannot be read"),
         ("", "://?"),
     ],
 )

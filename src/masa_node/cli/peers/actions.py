@@ -145,7 +145,7 @@ async def change_peer(masa_dir: Path, verb: Verb, text: str) -> CommandResult:
         lock = await asyncio.to_thread(NodeLock.take_if_free, masa_dir)
         if lock is None:
             command_id = await store.add_command(verb, node_id, time.time())
-            return await _answer(store, command_id, "It will be done as soon as the node looks; see its log.")
+            return await _answer(store, command_id, "It will be done as soon as the node reads it; see its log.")
         with lock:
             return await _apply_here(store, verb, node_id)
 
@@ -216,7 +216,7 @@ def find_peer(text: str, records: Sequence[PeerRecord], *, is_to_be_trusted: boo
         raise ConfigurationError(f"{text!r} fits {len(found)} peers: {some}. Give more of the id.")
     if is_to_be_trusted and 0 < len(wanted) < SHORT_ID_CHARS:
         raise ConfigurationError(
-            f"{text!r} is too short to trust a peer by: another could call itself so. Give the first "
+            f"{text!r} is too short to trust a peer by: another could use the same. Give the first "
             f"{SHORT_ID_CHARS} letters of its id; `masa-node peers` shows them."
         )
     by = "id" if is_to_be_trusted else "id or name"

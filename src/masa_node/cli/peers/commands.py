@@ -28,11 +28,11 @@ MAX_NOTE_CHARS = 200  # as the store keeps
 _STAKES_UNSEEN = "not checked now: no node is on the network with this MASA_DIR"
 _UNITS_S = {"m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
 _ABOUT = {
-    Verb.FORGET: "Drop what is known of a peer. It may come back; see `block`.",
-    Verb.BLOCK: "Have nothing to do with a peer any more.",
-    Verb.UNBLOCK: "End that a peer is blocked.",
+    Verb.FORGET: "Forget a peer. It may come back; see `block`.",
+    Verb.BLOCK: "Block a peer: close its link, and neither ask nor serve it.",
+    Verb.UNBLOCK: "Unblock a peer.",
     Verb.TRUST: "Let a peer see requests marked `X-Masa-Privacy: trusted`.",
-    Verb.UNTRUST: "End that a peer is trusted.",
+    Verb.UNTRUST: "Stop trusting a peer.",
 }
 
 peers_app = typer.Typer(invoke_without_command=True)
@@ -58,7 +58,7 @@ def invite(
     from masa_node.cli.peers.actions import WantedInvite, make_invite  # noqa: PLC0415 - other commands need no store
 
     if len(note) > MAX_NOTE_CHARS:
-        raise ConfigurationError(f"--note: {len(note)} characters; {MAX_NOTE_CHARS} are the limit.")
+        raise ConfigurationError(f"--note: {len(note)} characters; the limit is {MAX_NOTE_CHARS}.")
     wanted = WantedInvite(_seconds(expires), uses, note)
     made = asyncio.run(make_invite(_masa_dir(_settings()), wanted))
     if json:
@@ -66,16 +66,18 @@ def invite(
         return
     print(made.link, flush=True)
     who = "one node" if made.uses == 1 else f"{made.uses} nodes"
-    _tell(f"\nBy this link {who} may join until {calendar_time(made.expires_at_unix_s)}. Give it to nobody else.")
+    _tell(f"\nWith this link {who} may join until {calendar_time(made.expires_at_unix_s)}. Give it to nobody else.")
     _tell("On the other node: masa-node join LINK")
-    _tell(f"To take it back:   masa-node invites --revoke {made.id}")
+    _tell(f"To revoke it:      masa-node invites --revoke {made.id}")
     if not made.is_running:
-        _tell("This node does not run now. It must, for another to join: masa-node up")
+        _tell("This node is not running. It must run for another to join: masa-node up")
     _tell_reach(made.address)
 
 
 def invites(
-    revoke: Annotated[str, typer.Option(help="End the invite of this id.", metavar="ID")] = "", *, json: Json = False
+    revoke: Annotated[str, typer.Option(help="Revoke the invite with this id.", metavar="ID")] = "",
+    *,
+    json: Json = False,
 ) -> None:
     """List the invites that were made, or end one of them."""
     from masa_node.cli.peers.actions import list_invites, revoke_invite  # noqa: PLC0415 - as above
@@ -105,7 +107,7 @@ def join(link: Annotated[str, typer.Argument(help="What `masa-node invite` print
 @peers_app.callback()
 def peers(
     context: typer.Context,
-    url: Annotated[str, typer.Option(help="Address of the node; this machine's, at PORT, unless given.")] = "",
+    url: Annotated[str, typer.Option(help="Address of the node. Unset: this machine, at PORT.")] = "",
     *,
     shows_all: Annotated[bool, typer.Option("--all", help="Also show peers that are only heard of.")] = False,
     json: Json = False,
@@ -185,7 +187,7 @@ def _seconds(text: str) -> int:
     match = re.fullmatch(r"([0-9]{1,6})([mhdw])", text.strip().lower())
     lasts_s = int(match[1]) * _UNITS_S[match[2]] if match else 0
     if not MIN_LASTS_S <= lasts_s <= MAX_LASTS_S:
-        raise ConfigurationError(f"--expires: {text!r} does not fit. Write 30m, 24h or 7d; a year is the limit.")
+        raise ConfigurationError(f"--expires: {text!r} is not valid. Write 30m, 24h or 7d; a year is the limit.")
     return lasts_s
 
 

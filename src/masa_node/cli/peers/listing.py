@@ -163,12 +163,14 @@ def _read(status: int, body: bytes) -> NetworkView:
     if status == _UNAUTHORIZED:
         raise NotAnAnswer("it wants an API key. Set API_KEY to one of its keys.")
     if status == _NO_SUCH_ENDPOINT:
-        raise NotAnAnswer("it knows no peers: it is no Masa node, or an old one. Name the node's address with --url.")
+        raise NotAnAnswer(
+            "it knows no peers: it is not a Masa node, or an old one. Name the node's address with --url."
+        )
     try:
         if status == _OK:
             return msgspec.json.decode(body, type=NetworkView)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise NotAnAnswer("its answer is no list of peers. Name the node's address with --url.") from exc
+        raise NotAnAnswer("its answer is not a list of peers. Name the node's address with --url.") from exc
     raise NotAnAnswer(f"it answered {status} instead of a list of peers. See its log.")
 
 

@@ -17,7 +17,7 @@ KeystoreOption = Annotated[
         help="Sign with the key in this file, as wallets export it (needs the `stake` extra).", metavar="FILE"
     ),
 ]
-YesOption = Annotated[bool, typer.Option("--yes", help="Sign without a question.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Sign without asking.")]
 
 stake_app = typer.Typer(
     no_args_is_help=True, help="This node's stake: see it, delegate it to this node, deposit it, take it out."
@@ -43,10 +43,10 @@ def status(owner: OwnerOption = "", *, json: Json = False) -> None:
 @stake_app.command()
 def delegate(
     owner: OwnerOption = "",
-    days: Annotated[int, typer.Option(help="How long it holds.", min=1, max=MAX_DAYS)] = 30,
+    days: Annotated[int, typer.Option(help="How long it is valid.", min=1, max=MAX_DAYS)] = 30,
     keystore: KeystoreOption = "",
     signature: Annotated[
-        str, typer.Option(help="What the wallet gave for the typed data printed before.", metavar="HEX")
+        str, typer.Option(help="The wallet's signature of the typed data printed before.", metavar="HEX")
     ] = "",
     *,
     contract_owner: Annotated[

@@ -140,7 +140,7 @@ def _check_kind(context: StakeContext, owner: Address, *, is_contract: bool) -> 
         return
     if is_contract:
         raise ConfigurationError(f"--contract-owner: at {owner} is no contract on chain {context.profile.chain_id}.")
-    raise ConfigurationError(f"{owner} is a contract (a Safe?), which signs otherwise: give --contract-owner too.")
+    raise ConfigurationError(f"{owner} is a contract (a Safe?), which signs differently: give --contract-owner too.")
 
 
 def _show(draft: SignedDelegation, profile: Profile, wanted: WantedDelegation) -> None:
@@ -155,9 +155,9 @@ def _show(draft: SignedDelegation, profile: Profile, wanted: WantedDelegation) -
         tell(f"In a browser whose wallet is on chain {profile.chain_id}, open the console (F12) on any https page:")
         tell('  await ethereum.request({method: "eth_requestAccounts"})')
         tell(f'  await ethereum.request({{method: "eth_signTypedData_v4", params: ["{owner}", JSON.stringify(DATA)]}})')
-        tell("with the data below in the place of DATA. With Foundry: cast wallet sign --data --from-file FILE\n")
+        tell("with the data below in place of DATA. With Foundry: cast wallet sign --data --from-file FILE\n")
     print_json(data)
-    tell(f"\nThe draft is kept. To come back with the signature: {FINISH}")
+    tell(f"\nThe draft is saved. To finish, with the signature: {FINISH}")
 
 
 def _draft(context: StakeContext, wanted: WantedDelegation) -> SignedDelegation:
@@ -187,7 +187,7 @@ def _signature(text: str, *, may_be_empty: bool) -> bytes:
     if may_be_empty and given == "0x":
         return b""
     if not _HEX.match(bare):
-        raise ConfigurationError("That is no signature: 0x and hex digits, as the wallet gave them.")
+        raise ConfigurationError("That is not a signature: 0x and hex digits, as the wallet gave them.")
     return bytes.fromhex(bare)
 
 

@@ -30,7 +30,7 @@ def ask_passphrase(path: Path) -> str:
     if given is not None:
         return given
     if not is_a_person_there():
-        raise ConfigurationError(f"Nobody is there to give the passphrase of {path}. Set {PASSPHRASE}.")
+        raise ConfigurationError(f"There is no terminal to ask for the passphrase of {path}. Set {PASSPHRASE}.")
     asked: str = typer.prompt(f"Passphrase of {path}", hide_input=True, err=True, default="", show_default=False)
     return asked
 

@@ -59,7 +59,7 @@ def act(wanted: WantedAct) -> None:
     Raises `ConfigurationError`, `NotPossible`, `ChainUnknown`, `Declined`, and the errors of transactions and wallets.
     """
     if wanted.keystore and not wanted.yes and not is_a_person_there():
-        raise ConfigurationError("Nobody is there to be asked. Give --yes to sign without a question.")
+        raise ConfigurationError("There is no terminal to ask at. Give --yes to sign without being asked.")
     with StakeContext() as context:
         owner = _owner(context, wanted)
         known = context.run(_known(context, owner))

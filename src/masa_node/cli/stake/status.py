@@ -211,7 +211,7 @@ def _delegation(signed: SignedDelegation | None) -> DelegationView | None:
 async def _ask_node(context: StakeContext) -> tuple[_StakeAnswer | None, str | None]:
     """What the running node knows, or why it gives no answer."""
     if not is_held_by_another(context.masa_dir):
-        return None, "the node does not run."
+        return None, "the node is not running."
     url = await url_of_running_node(context.masa_dir, f"http://127.0.0.1:{context.settings.port}")
     keys = listed(context.settings.api_key)
     headers = (("Authorization", f"Bearer {keys[0]}"),) if keys else ()
@@ -223,6 +223,6 @@ async def _ask_node(context: StakeContext) -> tuple[_StakeAnswer | None, str | N
             raise NotAnAnswer(f"it answered {answer.status}.")
         return msgspec.json.decode(body, type=_StakeAnswer), None
     except MasaError as exc:
-        return None, f"the node at {url} does not tell: {exc.message}"
+        return None, f"the node at {url} does not say: {exc.message}"
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None, f"the node at {url} does not tell: it answers something else."
+        return None, f"the node at {url} does not say: it answers something else."

@@ -103,9 +103,9 @@ def read_advert(signed: bytes) -> SignedAdvert:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise ProtocolFault(f"it sent a malformed advert: {exc}.") from exc
     if not is_node_id(advert.node_id):
-        raise ProtocolFault("it sent an advert of something that is no node.")
+        raise ProtocolFault("it sent an advert of something that is not a node.")
     if not advert.issued_at_unix_s <= advert.expires_at_unix_s <= advert.issued_at_unix_s + MAX_LIFETIME_S:
-        raise ProtocolFault("it sent an advert that is in force too long.")
+        raise ProtocolFault("it sent an advert that is valid for too long.")
     return SignedAdvert(advert, signed)
 
 

@@ -72,7 +72,7 @@ def write_message(message: GossipMessage) -> bytes:
 def read_message(data: bytes) -> GossipMessage:
     """The message in these bytes. Raises `ProtocolFault`."""
     if len(data) > MAX_MESSAGE_BYTES:
-        raise ProtocolFault(f"it sent a gossip message of {len(data)} bytes; {MAX_MESSAGE_BYTES} are the limit.")
+        raise ProtocolFault(f"it sent a gossip message of {len(data)} bytes; the limit is {MAX_MESSAGE_BYTES}.")
     try:
         message = _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:

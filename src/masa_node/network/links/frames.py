@@ -174,7 +174,7 @@ def read_head(data: bytes, at: int) -> tuple[int, FrameKind, int]:
     length = rest & LENGTH_MASK
     kind, limit = _KINDS.get(rest >> LENGTH_BITS) or _unknown(rest >> LENGTH_BITS)
     if length > limit:
-        raise ProtocolFault(f"it announced a {kind.name} frame of {length} bytes; {limit} are the limit.")
+        raise ProtocolFault(f"it announced a {kind.name} frame of {length} bytes; the limit is {limit}.")
     return request, kind, length
 
 

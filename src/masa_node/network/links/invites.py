@@ -128,9 +128,7 @@ def parse_bootnodes(text: str) -> list[PeerAddress]:
     entries = [entry.strip() for entry in text.split(",")]
     found = [_bootnode(entry) for entry in entries if entry]
     if len(found) > MAX_BOOTNODES:
-        raise ConfigurationError(
-            f"BOOTNODES names {len(found)} nodes; {MAX_BOOTNODES} are the limit. A few are enough."
-        )
+        raise ConfigurationError(f"BOOTNODES names {len(found)} nodes; the limit is {MAX_BOOTNODES}. A few are enough.")
     seen: set[NodeId] = set()
     for address in found:
         if address.node_id in seen:
@@ -181,7 +179,7 @@ def _add_place(location: str, direct: list[str], relays: list[str]) -> None:
         direct.append(location.lower())
     else:
         raise ConfigurationError(
-            f"BOOTNODES: {location!r} is no address. Write ip:port, [ip6]:port, host:port or https://relay."
+            f"BOOTNODES: {location!r} is not an address. Write ip:port, [ip6]:port, host:port or https://relay."
         )
 
 
@@ -190,11 +188,13 @@ def _word_in(text: str) -> str:
     word = "".join(text.split()).strip("\"'`<>").lower()
     match = _PREFIXES.match(word)
     if match is None:
-        raise BadInvite(f"This is no invite: it does not begin with {PREFIX}. `masa-node invite` on a node makes one.")
+        raise BadInvite(
+            f"This is not an invite: it does not begin with {PREFIX}. `masa-node invite` on a node makes one."
+        )
     if match[0] != PREFIX:
         raise BadInvite("The invite is from a newer version of Masa Node. Update this node.")
     if len(word) > MAX_LINK_CHARS:
-        raise BadInvite("This is no invite: it is too long. Paste the link alone.")
+        raise BadInvite("This is not an invite: it is too long. Paste the link alone.")
     return word[match.end() :]
 
 

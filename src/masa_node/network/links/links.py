@@ -160,7 +160,7 @@ class Links:
         except ProviderError as exc:
             return exc
         except Exception as exc:  # the other links go on whatever this peer said
-            log.exception("a bug, while a peer was dialed", peer=short_id(address.node_id), kind=type(exc).__name__)
+            log.exception("bug while a peer was dialed", peer=short_id(address.node_id), kind=type(exc).__name__)
             return PeerUnreachable("something went wrong inside this node; its log tells where.")
         finally:
             self._connecting.pop(address.node_id, None)
@@ -242,7 +242,7 @@ class Links:
             self._log_refusal(link.peer, str(exc) or "it did not greet in time")
         except Exception as exc:  # the other links go on whatever this peer said
             link.close("greeting failed")
-            log.exception("a bug, while a peer was greeted", peer=short_id(link.peer), kind=type(exc).__name__)
+            log.exception("bug while a peer was greeted", peer=short_id(link.peer), kind=type(exc).__name__)
         except BaseException:
             link.close("stopping")
             raise
@@ -325,7 +325,7 @@ class Links:
             await session.run()
         except Exception as exc:  # the other links go on whatever this peer said
             session.why = session.why or "something went wrong inside this node"
-            log.exception("a bug, on the link with a peer", peer=short_id(session.peer), kind=type(exc).__name__)
+            log.exception("bug on the link with a peer", peer=short_id(session.peer), kind=type(exc).__name__)
         finally:
             if self._sessions.get(session.peer) is session:
                 del self._sessions[session.peer]

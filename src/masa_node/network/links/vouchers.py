@@ -71,7 +71,7 @@ def open_voucher(signed: bytes, keys: Keys, at_unix_s: float) -> Voucher:
     if not voucher.issued_at_unix_s - MAX_CLOCK_SKEW_S <= at_unix_s < voucher.expires_at_unix_s + MAX_CLOCK_SKEW_S:
         raise ProtocolFault("it showed a voucher that is not in force. Are both clocks right?")
     if voucher.expires_at_unix_s > voucher.issued_at_unix_s + VOUCHER_LIFETIME_S:
-        raise ProtocolFault("it showed a voucher that is in force too long.")
+        raise ProtocolFault("it showed a voucher that is valid for too long.")
     if not keys.verify(NodeId(voucher.by), _DOMAIN + payload, signature):
         raise ProtocolFault("it showed a voucher with a wrong signature.")
     return voucher

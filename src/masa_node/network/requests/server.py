@@ -124,7 +124,7 @@ class PeerServer:
             if quota.may_log("peer misbehaves", now_s):
                 log.warning("peer misbehaves", peer=short_id(peer), why=fault.message)
         except Exception as exc:  # the accept loop goes on whatever a peer sent
-            log.exception("a bug, while a peer was served", peer=short_id(peer), kind=type(exc).__name__)
+            log.exception("bug while a peer was served", peer=short_id(peer), kind=type(exc).__name__)
         finally:
             stream.abort()
 
@@ -270,5 +270,5 @@ def _headers_up(headers: Headers) -> Headers:
     """Those that the LLM may see, whoever sends them. Raises `PeerRefused` for what no HTTP header can hold."""
     passed = tuple(pair for pair in headers if pair[0] in TO_PEERS)
     if not all(is_header_value(value) for _, value in passed):
-        raise PeerRefused("a header of the request holds a letter that no HTTP header can.")
+        raise PeerRefused("a header of the request holds a character that HTTP headers cannot hold.")
     return passed

@@ -63,7 +63,7 @@ def apply(command: OwnerCommand, book: PeerBook, at_unix_s: float) -> CommandRes
     if command.verb is Verb.JOIN:
         raise ValueError(command.verb)
     if not is_node_id(command.argument):
-        return _failed("This is no node id: it has 64 hexadecimal digits. `masa-node peers` shows them.")
+        return _failed("This is not a node id: it has 64 hexadecimal digits. `masa-node peers` shows them.")
     return _carry_out_upon(NodeId(command.argument), command.verb, book, at_unix_s)
 
 

@@ -71,7 +71,7 @@ class Database:
         try:
             return cls(await asyncio.wrap_future(opening), thread)
         except (OSError, sqlite3.Error, StoreFailed) as exc:
-            log.warning("what the network tells will not be kept", path=str(path), why=_words(exc))
+            log.warning("what the network reports will not be saved", path=str(path), why=_words(exc))
             copying = thread.submit(_copy_in_memory, path, migrations)
             thread.shutdown(wait=False)
             database = cls(await asyncio.wrap_future(copying), None, is_kept=False)

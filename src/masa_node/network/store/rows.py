@@ -55,5 +55,5 @@ def checked(form: type[T], fields: Sequence[str], rows: Iterable[Row]) -> list[T
         try:
             read.append(msgspec.convert(dict(zip(fields, row, strict=True)), form))
         except msgspec.ValidationError as exc:
-            log.warning("a row of the store does not read", of=form.__name__, why=str(exc))
+            log.warning("a row of the store cannot be read", of=form.__name__, why=str(exc))
     return read

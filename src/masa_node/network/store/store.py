@@ -76,7 +76,7 @@ class Store:
             return False
         self._version = None
         self._is_failing = False
-        log.warning("what the network tells is kept again", file=FILE_NAME)
+        log.warning("what the network reports is saved again", file=FILE_NAME)
         return True
 
     async def load_missed(self) -> list[PeerRecord]:
@@ -117,7 +117,7 @@ class Store:
             return []
         records = [record for record in read if record is not None]
         if len(records) < len(read):
-            log.warning("remembered peers that do not read were left out", count=len(read) - len(records))
+            log.warning("remembered peers that cannot be read were left out", count=len(read) - len(records))
         return records
 
     async def save(self, changed: Collection[PeerRecord], gone: Collection[NodeId]) -> bool:
@@ -220,7 +220,7 @@ class Store:
         try:
             msgspec.convert(msgspec.structs.asdict(invite), KeptInvite)
         except msgspec.ValidationError as exc:
-            raise StoreFailed(f"Such an invite cannot be kept: {exc}.") from exc
+            raise StoreFailed(f"Such an invite cannot be stored: {exc}.") from exc
 
         def job(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM invites WHERE expires_at_unix_s <= ?", (invite.made_at_unix_s,))
@@ -285,7 +285,7 @@ class Store:
     async def add_command(self, verb: Verb, argument: str, at_unix_s: float) -> int:
         """Leave a command for the node; its id. Raises `StoreFailed`, also beyond MAX_PENDING_COMMANDS."""
         if len(argument) > MAX_ARGUMENT_CHARS:
-            raise StoreFailed(f"What was given is {len(argument)} characters long; {MAX_ARGUMENT_CHARS} are the limit.")
+            raise StoreFailed(f"The argument is {len(argument)} characters long; the limit is {MAX_ARGUMENT_CHARS}.")
 
         def job(connection: sqlite3.Connection) -> int:
             (count,) = connection.execute(
@@ -394,5 +394,5 @@ class Store:
 
     def _failed(self, exc: StoreFailed) -> None:
         if not self._is_failing:  # one line until it works again, not one a second
-            log.warning("what the network tells is not kept for now", why=exc.message)
+            log.warning("what the network reports is not saved for now", why=exc.message)
         self._is_failing = True

@@ -131,7 +131,7 @@ class LanDiscovery:
     def _worry(self, exc: BaseException) -> None:
         if not self._is_worried:
             self._is_worried = True
-            log.warning("the LAN cannot be searched for nodes now; trying on", why=str(exc) or type(exc).__name__)
+            log.warning("the LAN cannot be searched for nodes now; it keeps trying", why=str(exc) or type(exc).__name__)
 
 
 def announcement(own: PeerAddress) -> AsyncServiceInfo | None:

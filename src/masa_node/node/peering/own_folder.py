@@ -80,4 +80,4 @@ class OwnFolder:
 def _in_words(error: MasaError) -> str:
     if isinstance(error, DirectoryInUse):
         return f"{error.message} This node takes over when that one ends."
-    return f"{error.message} It is tried again."
+    return f"{error.message} It will be tried again."

@@ -46,6 +46,6 @@ class PeerService:
             log.error("no network", why=why)  # noqa: TRY400 - the owner's to mend, not a bug
         except Exception as exc:  # what the owner asks the node's own LLM servers goes on
             why = "something went wrong inside this node: its log tells where. Start it again"
-            log.exception("a bug, no network from now on", kind=type(exc).__name__)
+            log.exception("bug: no network from now on", kind=type(exc).__name__)
         finally:
             self._enter(Off(why))

@@ -55,8 +55,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     llm_context: Annotated[
         int,
         Meta(
-            description="Tokens that the model of LLM has room for, prompt and answer, all requests together; a small "
-            "model takes 23 KB for each, a large one 100 KB and more.",
+            description="Context of the model of LLM, in tokens: prompts and answers of all requests together. A small "
+            "model takes 23 KB for each token, a large one 100 KB and more.",
             ge=256,
         ),
     ] = 8192
@@ -65,7 +65,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="Threads of the model of LLM. Unset: half of the cores, 8 at most.", ge=0, le=1024),
     ] = 0
     llm_chat_token: Annotated[
-        str, Meta(description="Key that the server at LLM_CHAT_URL wants (`Authorization: Bearer`).")
+        str, Meta(description="Key for the server at LLM_CHAT_URL (`Authorization: Bearer`).")
     ] = ""
     llm_cf_url: Annotated[
         str,
@@ -84,10 +84,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     openai_api_key: Annotated[str, Meta(description="Put OpenAI's models behind the node.")] = ""
     openai_base_url: Annotated[
-        str, Meta(description="Where OpenAI's API is, as its SDK reads it: asked is `<it>/chat/completions`.")
+        str, Meta(description="Base URL of OpenAI's API, as for its SDK: requests go to `<it>/chat/completions`.")
     ] = "https://api.openai.com/v1"
     anthropic_api_key: Annotated[str, Meta(description="Put Anthropic's models behind the node.")] = ""
-    anthropic_base_url: Annotated[str, Meta(description="Where Anthropic's API is.")] = "https://api.anthropic.com"
+    anthropic_base_url: Annotated[str, Meta(description="Base URL of Anthropic's API.")] = "https://api.anthropic.com"
     https_proxy: Annotated[
         str,
         Meta(
@@ -118,10 +118,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "MASA_DIR, if there."
         ),
     ] = ""
-    masa_dir: Annotated[str, Meta(description="Folder of what the node keeps.")] = "~/.masa"
+    masa_dir: Annotated[str, Meta(description="Folder where the node keeps its files.")] = "~/.masa"
     demo: Annotated[bool, Meta(description="Also serve the built-in `masa-demo` model.")] = False
     demo_pieces_per_s: Annotated[
-        float, Meta(description="How fast `masa-demo` talks, words a second.", gt=0, le=1_000_000)
+        float, Meta(description="Speed of `masa-demo`, in words a second.", gt=0, le=1_000_000)
     ] = 50.0
     find_local: Annotated[
         bool, Meta(description="Look for LLM servers on this machine when LLM_CHAT_URL is not set.")
@@ -228,8 +228,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "those marked with `masa-node peers trust`."
         ),
     ] = ""
-    node_name: Annotated[str, Meta(description="What peers read beside this node's id.", max_length=64)] = ""
-    peer_host: Annotated[str, Meta(description="Address on which peers are met (UDP).")] = "0.0.0.0"  # noqa: S104 - each peer proves its key
+    node_name: Annotated[str, Meta(description="Name that peers see beside this node's id.", max_length=64)] = ""
+    peer_host: Annotated[str, Meta(description="Address to listen on for peers (UDP).")] = "0.0.0.0"  # noqa: S104 - each peer proves its key
     peer_port: Annotated[
         int,
         Meta(
@@ -245,7 +245,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "`public` for those that iroh's makers run. A relay sees only encrypted packets. Unset: none."
         ),
     ] = ""
-    relay_token: Annotated[str, Meta(description="Access token that the relay at RELAY_URL wants.")] = ""
+    relay_token: Annotated[str, Meta(description="Access token for the relay at RELAY_URL.")] = ""
     address_lookup: Annotated[
         bool,
         Meta(description="Publish and look up peers' addresses at the servers of iroh's makers. Unset: never."),
@@ -259,9 +259,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "local"
     max_peer_jobs: Annotated[int, Meta(description="Peers' requests that may be under way at once.", ge=1)] = 4
     max_peer_queue: Annotated[
-        int, Meta(description="Peers' requests that may wait beyond that; the next ones are told `busy`.", ge=0)
+        int, Meta(description="Peers' requests that may wait beyond that; the next ones get `busy`.", ge=0)
     ] = 8
-    peer_rate: Annotated[int, Meta(description="Requests a minute that are taken from one peer.", ge=1)] = 300
+    peer_rate: Annotated[int, Meta(description="Requests a minute accepted from one peer.", ge=1)] = 300
     race: Annotated[
         RaceWord,
         Meta(
@@ -311,11 +311,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stake_allow: Annotated[
         str,
         Meta(
-            description="Node ids, comma-separated, that count as good as staked here, shown as `allowed`; this node's "
+            description="Node ids, comma-separated, that count as staked here, shown as `allowed`; this node's "
             "own among them if it is to use a network without a stake."
         ),
     ] = ""
-    log_level: Annotated[LogLevel, Meta(description="Least severe lines to write.")] = "info"
+    log_level: Annotated[LogLevel, Meta(description="Lowest severity of the lines to log.")] = "info"
     log_format: Annotated[
         LogFormat,
         Meta(description="`console` for people, `json` for programs, `auto` picks by whether stderr is a terminal."),
@@ -365,7 +365,7 @@ def _convert(name: str, text: str, kind: object) -> object:
         converted: object = msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError as exc:
         value = "its value" if name in SECRETS else repr(text)
-        raise ConfigurationError(f"{name.upper()}: {value} does not fit{_what_fits(kind) or f': {exc}.'}") from exc
+        raise ConfigurationError(f"{name.upper()}: {value} is not valid{_what_fits(kind) or f': {exc}.'}") from exc
     return converted
 
 

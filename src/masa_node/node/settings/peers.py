@@ -34,5 +34,7 @@ def read_peer_settings(settings: Settings) -> PeerSettings:
 
 def _node_id(text: str) -> NodeId:
     if not is_node_id(text.lower()):
-        raise ConfigurationError(f"TRUSTED_PEERS: {text!r} is no node id. `masa-node peers --json` shows them whole.")
+        raise ConfigurationError(
+            f"TRUSTED_PEERS: {text!r} is not a node id. `masa-node peers --json` shows them whole."
+        )
     return NodeId(text.lower())

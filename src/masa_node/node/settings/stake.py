@@ -76,5 +76,5 @@ def _check_off(settings: Settings) -> None:
 
 def _node_id(text: str) -> NodeId:
     if not is_node_id(text.lower()):
-        raise ConfigurationError(f"STAKE_ALLOW: {text!r} is no node id. `masa-node peers --json` shows them whole.")
+        raise ConfigurationError(f"STAKE_ALLOW: {text!r} is not a node id. `masa-node peers --json` shows them whole.")
     return NodeId(text.lower())

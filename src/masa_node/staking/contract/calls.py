@@ -30,7 +30,7 @@ def deposit(text: str, known: Account | Terms, profile: Profile) -> list[Contrac
     amount = minimum if text == LEAST else parse_amount(text, profile)
     in_words = amount_in_words(amount, profile)
     if not amount:
-        raise NotPossible("A deposit of nothing changes nothing. Name an amount, or `min`.")
+        raise NotPossible("A deposit of zero changes nothing. Name an amount, or `min`.")
     if amount < minimum:
         raise NotPossible(f"Each deposit is {amount_in_words(minimum, profile)} or more; {in_words} is less.")
     if isinstance(known, Account) and known.tokens_wei < amount:
@@ -50,12 +50,12 @@ def unbond(text: str, known: Account | Terms, profile: Profile) -> list[Contract
     """Begin to take stake out. `text`: an amount, or ALL, which needs the owner's account. Raises as `deposit`."""
     if profile.shape is Shape.MASA:
         raise NotPossible(
-            "This contract knows no unbonding: a stake in it is withdrawn at once. `masa-node stake withdraw AMOUNT` "
+            "This contract has no unbonding: a stake in it is withdrawn at once. `masa-node stake withdraw AMOUNT` "
             "does that."
         )
     amount = _amount(text, known.stake_wei if isinstance(known, Account) else None, "staked", profile)
     in_words = amount_in_words(amount, profile)
-    words = f"unbond: {in_words} are your stake no more, and may be withdrawn after the unbonding period"
+    words = f"unbond: {in_words} leave your stake, and may be withdrawn after the unbonding period"
     if isinstance(known, Account):
         words += f"; {amount_in_words(known.stake_wei - amount, profile)} stay staked"
     if isinstance(known, Account) and known.unbonding_wei:
@@ -75,7 +75,7 @@ def withdraw(text: str, known: Account | Terms, profile: Profile) -> list[Contra
     in_words = amount_in_words(amount, profile)
     words = f"withdraw: {in_words} come back to your wallet"
     if is_instant:
-        words += ", and are your stake no more, at once"
+        words += ", and leave your stake at once"
     elif account is not None:
         words += f"; possible from {calendar_time(account.unbonding_until_unix_s)} on"
     return [ContractCall(profile.contract, call_data("withdraw(uint256)", amount), words)]
@@ -105,7 +105,7 @@ def _amount(text: str, available: int | None, how: str, profile: Profile) -> int
         return available
     amount = parse_amount(text, profile)
     if not amount:
-        raise NotPossible("Nothing of nothing changes nothing. Name an amount, or `all`.")
+        raise NotPossible("An amount of zero changes nothing. Name an amount, or `all`.")
     if available is not None and amount > available:
         raise NotPossible(
             f"{amount_in_words(available, profile)} are {how}; {amount_in_words(amount, profile)} are more. "

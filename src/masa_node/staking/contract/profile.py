@@ -126,7 +126,7 @@ def load_profile(named: str, folder: Path) -> Profile:
 def with_overrides(profile: Profile, rpc_urls: tuple[str, ...], contract: str) -> Profile:
     """The profile with what RPC_URL and STAKE_CONTRACT say in its place, whole and ready for use.
 
-    Empty ones change nothing. Raises `ConfigurationError` when one does not fit, or when one is needed.
+    Empty ones change nothing. Raises `ConfigurationError` when one is not valid, or when one is needed.
     """
     urls = _checked_urls(rpc_urls, "RPC_URL") or profile.rpc_urls
     address = _checked_address(contract, "STAKE_CONTRACT") or profile.contract
@@ -160,11 +160,13 @@ def _read(path: Path) -> Profile:
     kinds = get_type_hints(_File, include_extras=True)
     for name, value in table.items():
         if name not in kinds:
-            raise ConfigurationError(f"{path}: {name[:64]!r} is no field of a profile. There are: {', '.join(kinds)}.")
+            raise ConfigurationError(
+                f"{path}: {name[:64]!r} is not a field of a profile. There are: {', '.join(kinds)}."
+            )
         try:
             msgspec.convert(value, kinds[name])
         except msgspec.ValidationError as exc:
-            raise ConfigurationError(f"{path}: {name} does not fit. {exc}.") from exc
+            raise ConfigurationError(f"{path}: {name} is not valid. {exc}.") from exc
     if "chain_id" not in table:
         raise ConfigurationError(f"{path}: chain_id is missing. It says which chain the stakes are on.")
     read = msgspec.convert(table, _File)
@@ -193,16 +195,16 @@ def _table(path: Path) -> dict[str, object]:
     except OSError as exc:
         raise ConfigurationError(f"The network profile {path} cannot be read: {exc.strerror or exc}.") from exc
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as exc:
-        raise ConfigurationError(f"{path} is no TOML file: {exc}.") from exc
+        raise ConfigurationError(f"{path} is not a TOML file: {exc}.") from exc
 
 
 def _checked_urls(urls: tuple[str, ...] | list[str], where: str) -> tuple[str, ...]:
     if len(urls) > MAX_RPC_URLS:
-        raise ConfigurationError(f"{where}: {len(urls)} URLs; {MAX_RPC_URLS} are the limit.")
+        raise ConfigurationError(f"{where}: {len(urls)} URLs; the limit is {MAX_RPC_URLS}.")
     for number, url in enumerate(urls, 1):
         if not _is_url(url):  # which is not shown: it may hold a key
             raise ConfigurationError(
-                f"{where}: URL {number} does not fit. It begins with http:// or https://, names a host, and is "
+                f"{where}: URL {number} is not valid. It begins with http:// or https://, names a host, and is "
                 "plain ASCII without spaces."
             )
     return tuple(urls)

@@ -76,7 +76,7 @@ def parse_amount(text: str, profile: Profile) -> int:
         bare = bare[: len(bare) - len(profile.symbol)].rstrip()
     found = _AMOUNT.match(bare)
     if found is None:
-        raise BadAmount(f"{quoted(text)} is no amount. Write digits, with a dot before decimals: 1000 or 0.5.")
+        raise BadAmount(f"{quoted(text)} is not an amount. Write digits, with a dot before decimals: 1000 or 0.5.")
     whole, fraction = found[1], (found[2] or "").rstrip("0")
     if len(fraction) > profile.decimals:
         raise BadAmount(f"{quoted(text)} has more decimals than {profile.symbol} has: {profile.decimals} at most.")

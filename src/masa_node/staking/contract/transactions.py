@@ -105,7 +105,7 @@ async def call(rpc: MakesCalls, method: str, params: Sequence[object]) -> object
     try:
         return msgspec.json.decode(reply)
     except UNREADABLE as exc:
-        raise ChainUnknown(f"The chain's server answers {method} with something that is no JSON.") from exc
+        raise ChainUnknown(f"The chain's server answers {method} with something that is not JSON.") from exc
 
 
 async def prepare(rpc: MakesCalls, profile: Profile, sender: Address, contract_call: ContractCall) -> Draft:
@@ -182,7 +182,7 @@ def check_chain_id(reply: RpcReply, profile: Profile) -> None:
         chain_id = None
     if chain_id is None:
         raise ChainUnknown(
-            "The chain's server does not tell which chain it is on (eth_chainId). Ask another: set RPC_URL."
+            "The chain's server does not say which chain it is on (eth_chainId). Ask another: set RPC_URL."
         )
     if chain_id != profile.chain_id:
         raise ChainUnknown(
@@ -197,7 +197,7 @@ def quantity(value: object) -> int:
         return number_in(value)
     except ValueError as exc:
         raise ChainUnknown(
-            "The chain's server answers something that is no number. Name another one in RPC_URL."
+            "The chain's server answers something that is not a number. Name another one in RPC_URL."
         ) from exc
 
 
@@ -222,7 +222,7 @@ async def _estimated(rpc: MakesCalls, profile: Profile, sender: Address, contrac
     except RpcError as exc:
         raise TransactionRefused(_refusal(exc, profile)) from exc
     if gas > MAX_GAS:
-        raise ChainUnknown(f"The chain's server says that this takes {gas} gas, which cannot be. Name another one.")
+        raise ChainUnknown(f"The chain's server says that this takes {gas} gas, which is impossible. Name another one.")
     return gas
 
 

@@ -55,7 +55,7 @@ def keystore_address(path: Path) -> Address | None:
     try:
         return parse_address(f"0x{text.removeprefix('0x').lower()}")
     except ValueError as exc:
-        raise ConfigurationError(f"{path}: its address does not fit. {exc}") from exc
+        raise ConfigurationError(f"{path}: its address is not valid. {exc}") from exc
 
 
 def open_keystore(path: Path, passphrase: str) -> Wallet:
@@ -113,7 +113,7 @@ def _keystore(path: Path) -> dict[str, object]:
 
 def _no_keystore(path: Path) -> ConfigurationError:
     return ConfigurationError(
-        f"{path} is no keystore of version {_VERSION}. It is a JSON file in which wallets export one encrypted key."
+        f"{path} is not a keystore of version {_VERSION}. It is a JSON file in which wallets export one encrypted key."
     )
 
 

@@ -22,11 +22,11 @@ def word(value: Argument) -> bytes:
     match value:
         case int():
             if not 0 <= value <= _MAX_UINT256:
-                raise ValueError(f"{value} is no uint256")
+                raise ValueError(f"{value} is not a uint256")
             return value.to_bytes(WORD)
         case bytes():
             if len(value) != WORD:
-                raise ValueError(f"{len(value)} bytes are no bytes32")
+                raise ValueError(f"{len(value)} bytes are not a bytes32")
             return value
         case _:
             return raw_address(value).rjust(WORD, b"\0")
@@ -53,5 +53,5 @@ def address_in(data: bytes) -> Address:
     """The first word of an answer, as an address. Raises `ValueError`."""
     (number,) = uints(data, 1)
     if number >> (8 * ADDRESS_BYTES):
-        raise ValueError("a word that is no address")
+        raise ValueError("a word that is not an address")
     return address_of(number.to_bytes(ADDRESS_BYTES))

@@ -39,7 +39,7 @@ _REMEMBERED = 1024  # addresses; the same few come again and again, and each cos
 def parse_address(text: str) -> Address:
     """An address that somebody wrote: checksummed, all small or all capitals. Raises `ValueError`, for people."""
     if not _FORM.match(text):
-        raise ValueError(f"{text[:60]!r} is no address: 0x and 40 hex digits are.")
+        raise ValueError(f"{text[:60]!r} is not an address: that is 0x and 40 hex digits.")
     address = _checksummed(text[2:].lower())
     digits = text[2:]
     if digits not in (digits.lower(), digits.upper()) and text != address:

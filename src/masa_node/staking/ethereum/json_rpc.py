@@ -135,7 +135,7 @@ def quantity(result: RpcReply) -> int:
 def number_in(value: object) -> int:
     """The number that a decoded result writes as `"0x1f"`. Raises `ValueError`."""
     if not isinstance(value, str) or not _QUANTITY.match(value):
-        raise ValueError("that is no number in hexadecimal")
+        raise ValueError("that is not a number in hexadecimal")
     return int(value, 16)
 
 
@@ -144,7 +144,7 @@ def data(result: RpcReply) -> bytes:
     text = read(_result(result), TEXT)
     found = _bytes_in(text)
     if found is None:
-        raise ValueError("that is no text of bytes in hexadecimal")
+        raise ValueError("that is not bytes in hexadecimal")
     return found
 
 
@@ -206,7 +206,7 @@ def _no_batch(status: int, body: bytes) -> BadReply:
 
 def _no_answer(status: int, *, is_json: bool) -> BadReply:
     if status == HTTP_OK:
-        what = "JSON, but no answer to the call made" if is_json else "something that is no JSON-RPC"
+        what = "JSON, but no answer to the call made" if is_json else "something that is not JSON-RPC"
         return BadReply(f"it sent {what}. Is the URL that of an RPC server?")
     redirect = " That is a redirect; set the final URL." if 300 <= status < 400 else ""  # noqa: PLR2004 - HTTP's classes
     return BadReply(f"it answered HTTP {status}.{redirect or _HINTS.get(status, '')}")

@@ -137,7 +137,7 @@ def shown_url(url: str) -> str:
         parts = urlsplit(url)
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
-        return "an RPC URL that is none"
+        return "an RPC URL that cannot be read"
     host = parts.hostname or "?"
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}"
 
@@ -160,7 +160,7 @@ def _why(exc: Exception) -> str:
 
 def _without_secrets(text: str, url: str) -> str:
     """Servers quote a refused key in their errors."""
-    parts = urlsplit(url) if shown_url(url) != "an RPC URL that is none" else urlsplit("")
+    parts = urlsplit(url) if shown_url(url) != "an RPC URL that cannot be read" else urlsplit("")
     values = [part.rpartition("=")[2] for part in parts.query.split("&")]
     for secret in (*parts.path.split("/"), *values, parts.username or "", parts.password or ""):
         for form in (secret, unquote(secret)):

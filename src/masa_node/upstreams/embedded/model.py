@@ -73,7 +73,9 @@ def smollm2_path(environ: Mapping[str, str] = os.environ) -> Path:
     try:
         cache = Path(environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
     except RuntimeError as exc:
-        raise ConfigurationError("There is no home folder: set XDG_CACHE_HOME to where the model may be kept.") from exc
+        raise ConfigurationError(
+            "There is no home folder: set XDG_CACHE_HOME to where the model may be stored."
+        ) from exc
     return cache / "masa-node" / SMOLLM2_FILE
 
 

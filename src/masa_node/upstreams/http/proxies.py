@@ -151,7 +151,7 @@ def _read(setting: str, text: str, target: str) -> Proxy:
     if parts.scheme in _OTHER_KINDS:
         raise ConfigurationError(
             f"{setting} names a proxy of the kind {parts.scheme}://, and only http:// ones can be used here (https "
-            f"goes through them too). Set {setting} to one, or name in NO_PROXY what is reached without: {target}."
+            f"goes through them too). Set {setting} to one, or name in NO_PROXY what needs no proxy: {target}."
         )
     is_plain = parts.path in ("", "/") and not (parts.query or parts.fragment)
     if parts.scheme != "http" or not parts.hostname or not port or not is_plain or not _can_be_sent(text):

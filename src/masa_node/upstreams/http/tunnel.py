@@ -99,8 +99,8 @@ def refusal(proxy: Proxy, status: int, authority: str, *, is_tunnel: bool = True
         )
     elif status >= _FIRST_SERVER_ERROR:
         why = (
-            f"{proxy.named} could not connect to {authority} ({status}). Is the address right? What is reached "
-            "without the proxy belongs into NO_PROXY."
+            f"{proxy.named} could not connect to {authority} ({status}). Is the address right? Servers "
+            "to reach without the proxy belong in NO_PROXY."
         )
     elif not is_tunnel:
         why = f"{proxy.named} did not hand the request on to {authority} ({status}). Its own log should say why."
@@ -129,8 +129,8 @@ def not_reached(proxy: Proxy, exc: Exception) -> ProxyFailed:
 def no_tunnel_in_time(proxy: Proxy, authority: str) -> ProxyFailed:
     """The error for a tunnel that does not lead to TLS within TUNNEL_TIMEOUT_S."""
     return ProxyFailed(
-        f"{proxy.named} made no connection to {authority} within {TUNNEL_TIMEOUT_S:g} s. Is the address right? What "
-        "is reached without the proxy belongs into NO_PROXY."
+        f"{proxy.named} made no connection to {authority} within {TUNNEL_TIMEOUT_S:g} s. Is the address right? "
+        "Servers to reach without the proxy belong in NO_PROXY."
     )
 
 

@@ -73,9 +73,9 @@ def write_request(conversation: Conversation, losses: Losses) -> bytes:
 def _refuse_what_is_not_carried(conversation: Conversation) -> None:
     sampling, names = conversation.sampling, conversation.names
     if (sampling.choices or 1) > 1:
-        raise refuse(names.get("choices", "n"), "Anthropic gives one answer to a request.")
+        raise refuse(names.get("choices", "n"), "Anthropic gives one answer per request.")
     if sampling.logprobs:
-        raise refuse("logprobs", "Anthropic does not tell them.")
+        raise refuse("logprobs", "Anthropic does not return them.")
     if conversation.output is not None and conversation.output.schema is None:
         raise refuse(names.get("output", "output"), "Anthropic gives JSON by a schema only: send one.")
 

@@ -33,11 +33,11 @@ def write_request(conversation: Conversation, losses: Losses) -> bytes:
 def _refuse_what_is_not_carried(conversation: Conversation) -> None:
     sampling, names = conversation.sampling, conversation.names
     if (sampling.choices or 1) > 1:
-        raise refuse(names.get("choices", "n"), "Cloudflare gives one answer to a request.")
+        raise refuse(names.get("choices", "n"), "Cloudflare gives one answer per request.")
     if sampling.logprobs:
-        raise refuse(names.get("logprobs", "logprobs"), "Cloudflare does not tell them.")
+        raise refuse(names.get("logprobs", "logprobs"), "Cloudflare does not return them.")
     if sampling.stop:
-        raise refuse(names.get("stop", "stop"), "Cloudflare cannot be told where to stop.")
+        raise refuse(names.get("stop", "stop"), "Cloudflare has no stop sequences.")
 
 
 def _add_tools(body: Fields, conversation: Conversation, losses: Losses) -> None:
@@ -45,7 +45,7 @@ def _add_tools(body: Fields, conversation: Conversation, losses: Losses) -> None
     if not conversation.tools or (choice is not None and choice.mode is ChoiceMode.NONE):
         return
     if choice is not None and choice.mode is not ChoiceMode.AUTO:
-        raise refuse("tool_choice", "Cloudflare cannot be told that a tool has to be called.")
+        raise refuse("tool_choice", "Cloudflare has no way to require a tool call.")
     body["tools"] = [_tool(tool) for tool in conversation.tools]
     if conversation.parallel_calls is False:
         losses.drop(conversation.names.get("parallel_calls", "parallel_tool_calls"))

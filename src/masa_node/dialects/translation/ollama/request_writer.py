@@ -29,7 +29,7 @@ def write_request(conversation: Conversation, losses: Losses) -> bytes:
     """The body. Raises `NotTranslatable` for what Ollama's chat cannot carry."""
     sampling, names = conversation.sampling, conversation.names
     if (sampling.choices or 1) > 1:
-        raise refuse(names.get("choices", "n"), "Ollama gives one answer to a request.")
+        raise refuse(names.get("choices", "n"), "Ollama gives one answer per request.")
     body: Fields = {
         "model": conversation.model,
         "messages": [message for turn in conversation.turns for message in _messages(turn, conversation, losses)],
@@ -75,7 +75,7 @@ def _add_tools(body: Fields, conversation: Conversation, losses: Losses) -> None
     if not conversation.tools or (choice is not None and choice.mode is ChoiceMode.NONE):
         return  # no tools are offered: that is what `none` means
     if choice is not None and choice.mode is not ChoiceMode.AUTO:
-        raise refuse("tool_choice", "Ollama cannot be told that a tool has to be called.")
+        raise refuse("tool_choice", "Ollama has no way to require a tool call.")
     body["tools"] = [_tool(tool) for tool in conversation.tools]
     if conversation.parallel_calls is False:
         losses.drop(conversation.names.get("parallel_calls", "parallel_tool_calls"))

@@ -66,11 +66,11 @@ def read_request(body: bytes, losses: Losses) -> Conversation:
 def _refuse_state(asked: b.ResponsesBody) -> None:
     for name in b.STATEFUL:
         if given(getattr(asked, name)):
-            raise refuse(name, "it names something that is kept at the server, and nothing is kept here: send it all.")
+            raise refuse(name, "it names something stored at the server, and nothing is stored here: send it whole.")
     if asked.store:
-        raise refuse("store", "answers are not kept here: ask with `store: false`.")
+        raise refuse("store", "answers are not stored here: ask with `store: false`.")
     if asked.background:
-        raise refuse("background", "an answer that nobody waits for cannot be kept here.")
+        raise refuse("background", "an answer in the background cannot be stored here.")
 
 
 def _drop_nuances(asked: b.ResponsesBody, losses: Losses) -> None:

@@ -61,9 +61,9 @@ def _add_thinking(body: Fields, conversation: Conversation, losses: Losses) -> N
 def _refuse_what_is_not_carried(conversation: Conversation) -> None:
     sampling, names = conversation.sampling, conversation.names
     if (sampling.choices or 1) > 1:
-        raise refuse(names.get("choices", "n"), "responses give one answer to a request.")
+        raise refuse(names.get("choices", "n"), "responses give one answer per request.")
     if sampling.stop:
-        raise refuse(names.get("stop", "stop"), "responses cannot be told where to stop.")
+        raise refuse(names.get("stop", "stop"), "responses have no stop sequences.")
 
 
 def _add_sampling(body: Fields, conversation: Conversation, losses: Losses) -> None:

@@ -246,14 +246,14 @@ class IrohTransport:
         await self._is_up.wait()
         endpoint = self._open()
         if not is_node_id(address.node_id):
-            raise PeerUnreachable("that is no node id.")
+            raise PeerUnreachable("that is not a node id.")
         relay_url = address.relay_url if self._has_relay else None
         try:
             target = iroh.EndpointAddr(iroh.EndpointId.from_string(address.node_id), relay_url, list(address.direct))
             connection = await endpoint.connect(target, ALPN)
         except FOREIGN as exc:
             locations = ", ".join((*address.direct, *filter(None, [relay_url]))) or "any address known"
-            raise PeerUnreachable(f"{short_id(address.node_id)} was not met at {locations}.") from exc
+            raise PeerUnreachable(f"{short_id(address.node_id)} was not reached at {locations}.") from exc
         link = IrohLink(connection, is_dialed=True)
         self._links.add(link)
         self._open()  # `close` may have been called meanwhile, and closes every connection
