@@ -51,7 +51,7 @@ def test_without_one_it_is_said_in_one_line_how_to_get_it(tmp_path: Path) -> Non
 def test_a_wrong_name_is_an_error_and_no_reason_to_take_another(tmp_path: Path, named: str) -> None:
     (tmp_path / "not-executable").write_text("", "utf-8")
     _script(tmp_path / "anvil")
-    with pytest.raises(ConfigurationError, match="no program that can be run") as wrong:
+    with pytest.raises(ConfigurationError, match="not a program that can be run") as wrong:
         find_anvil({"PATH": str(tmp_path), "ANVIL": named}, tmp_path)
     assert repr(named) in wrong.value.message
 

@@ -181,7 +181,7 @@ def test_invite_prints_a_link_alone_on_stdout_and_what_to_do_with_it_beside(owne
     assert 7 * 86_400 - 60 < made.expires_at_unix_s - time.time() <= 7 * 86_400
     assert "3 nodes may join until" in ran.err
     assert "masa-node join" in ran.err
-    assert "does not run now" in ran.err
+    assert "is not running" in ran.err
 
 
 def test_of_an_invite_only_the_hash_of_its_token_is_kept(owner: Owner) -> None:
@@ -209,7 +209,7 @@ def test_a_running_node_without_peers_goes_on_the_network_for_an_invite(owner: O
     with running(owner):
         ran = owner.run("invite")
     assert parse_link(ran.out, time.time()).address == owned_node.ADDRESS
-    assert "does not run" not in ran.err
+    assert "is not running" not in ran.err
 
 
 def test_an_invite_that_the_running_node_would_refuse_is_not_printed(
@@ -531,11 +531,11 @@ def test_a_network_that_is_off_says_why(owner: Owner) -> None:
     ("status", "body", "says"),
     [
         (401, {}, "API_KEY"),
-        (404, {}, "no Masa node"),
+        (404, {}, "not a Masa node"),
         (500, {}, "answered 500"),
-        (200, b"<html>", "no list of peers"),
-        (200, [1], "no list of peers"),
-        (200, {"peers": [{"id": 1}]}, "no list of peers"),
+        (200, b"<html>", "not a list of peers"),
+        (200, [1], "not a list of peers"),
+        (200, {"peers": [{"id": 1}]}, "not a list of peers"),
     ],
 )
 def test_an_answer_that_lists_no_peers_is_an_error_that_says_what_to_do(
@@ -626,7 +626,7 @@ def test_a_running_node_at_another_address_is_told_from_one_that_is_off(
     owner.knows(*RECORDS)
     with running(owner):
         ran = owner.run("peers")
-    assert "Who is connected is not known: the node runs, but does not answer" in ran.out
+    assert "Which peers are connected is not known: the node runs, but does not answer" in ran.out
     assert "--url" in ran.out
     assert ADA[:10] in ran.out
 

@@ -272,7 +272,7 @@ def test_a_running_node_that_does_not_tell_is_no_error(owner: Owner) -> None:
     with endpoint("no object") as url, running(owner, url):
         status = owner.json("status")
         assert status["peers"] is None
-        assert "does not tell" in status["peers_why"]
+        assert "does not say" in status["peers_why"]
 
 
 def test_nothing_is_cut_off_on_a_narrow_terminal(owner: Owner, ready: OnChain, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -458,7 +458,7 @@ def test_a_safe_that_keeps_its_signatures_on_the_chain_gives_an_empty_one(owner:
 
 def test_an_empty_signature_of_a_wallet_is_none(owner: Owner, ready: OnChain) -> None:
     owner.stake("delegate", "--owner", ready.wallet.address)
-    assert "no signature" in owner.fails("delegate", "--signature", "0x", code=2)
+    assert "not a signature" in owner.fails("delegate", "--signature", "0x", code=2)
 
 
 def test_a_signature_and_a_keystore_are_not_taken_together(owner: Owner, ready: OnChain) -> None:
@@ -502,7 +502,7 @@ def test_an_allowance_that_is_there_needs_no_approval(owner: Owner, ready: OnCha
         (["deposit", "999.5"], "1000 MASA or more"),
         (["deposit", "2000.000000000000000001"], "has 2000 MASA"),
         (["deposit", "0"], "nothing"),
-        (["deposit", "1e9"], "no amount"),
+        (["deposit", "1e9"], "not an amount"),
         (["unbond", "1"], "0 MASA are staked"),
         (["unbond", "all"], "Nothing is staked"),
         (["withdraw"], "Nothing is unbonding"),

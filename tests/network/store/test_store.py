@@ -460,7 +460,7 @@ async def test_a_revoked_invite_lets_nobody_in(store: Store) -> None:
     ],
 )
 async def test_an_invite_that_could_not_be_read_again_is_not_kept(store: Store, invite: KeptInvite) -> None:
-    with pytest.raises(StoreFailed, match="cannot be kept"):
+    with pytest.raises(StoreFailed, match="cannot be stored"):
         await store.add_invite(invite)
     assert not await store.use_invite(invite.token_hash, A, AT)
 

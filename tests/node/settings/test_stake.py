@@ -78,7 +78,7 @@ def test_a_policy_without_a_chain_is_an_error_that_names_both(name: str) -> None
 
 
 def test_what_is_no_node_id_cannot_be_allowed() -> None:
-    with pytest.raises(ConfigurationError, match="STAKE_ALLOW: 'ada' is no node id"):
+    with pytest.raises(ConfigurationError, match="STAKE_ALLOW: 'ada' is not a node id"):
         read_stake_settings(Settings(stake_allow="ada"))
 
 

