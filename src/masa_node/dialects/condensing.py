@@ -208,6 +208,7 @@ def _lowest(brackets: bytes) -> int:
 # parts are cut out, and the rest is not looked at. Nothing is validated: the reader of a part does that.
 
 _SIGN = re.compile(rb'[,"\[\]{}]')
+_PARTS_PER_STEP = 1_000
 _SIGN_COSTS_BYTES = 512  # to find one, and the end of what it opens, takes as long as to look at so many bytes
 
 
@@ -216,10 +217,23 @@ def parts_of(data: bytes, most: int) -> Steps[list[bytes] | None]:
 
     None where the bytes are neither, or end before it does.
     """
+    spans = yield from spans_of(data, most)
+    if spans is None:
+        return None
+    parts: list[bytes] = []
+    for begin, end in spans:
+        parts.append(data[begin:end].strip())
+        if not len(parts) % _PARTS_PER_STEP:
+            yield
+    return parts if parts != [b""] else []
+
+
+def spans_of(data: bytes, most: int) -> Steps[list[tuple[int, int]] | None]:
+    """Where these parts begin and end, with the spaces around them. What is empty has one part that is blank."""
     at = begin = len(data) - len(data.lstrip()) + 1
     if data[begin - 1 : begin] not in (b"[", b"{"):
         return None
-    parts: list[bytes] = []
+    spans: list[tuple[int, int]] = []
     looked_at = yielded_at = 0
     while at < len(data):
         looked_at += _SIGN_COSTS_BYTES
@@ -234,9 +248,9 @@ def parts_of(data: bytes, most: int) -> Steps[list[bytes] | None]:
         elif sign in (b"[", b"{"):
             at = yield from end_of_container(data, at - 1)
         elif sign:
-            parts.append(data[begin : at - 1].strip())
-            if sign != b"," or len(parts) >= most:
-                return parts if parts != [b""] else []
+            spans.append((begin, at - 1))
+            if sign != b"," or len(spans) >= most:
+                return spans
             begin = at
     return None
 

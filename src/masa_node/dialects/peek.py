@@ -1,12 +1,14 @@
 """Reads what routing must know out of a request body: the model's name, whether it streams, and whether it says one of
-them twice. Pure.
+them twice; and puts another model's name in place of that one. Pure.
 """
+
+import re
 
 import msgspec
 
 from masa_node.chat.errors import BadJson, BadModel, CallerError
 from masa_node.chat.request import Endpoint
-from masa_node.dialects.condensing import at_once, end_of_text, parts_of
+from masa_node.dialects.condensing import MAX_PARTS, STEP_BYTES, Steps, at_once, end_of_text, parts_of, spans_of
 from masa_node.dialects.fields import ABSENT, BOM, TEXT, UNREADABLE, decode, read
 
 # ---- repeated ----
@@ -154,3 +156,73 @@ def is_model(text: str) -> bool:
     except BadModel:
         return False
     return True
+
+
+# ---- renamed ----
+
+# Another model's name in the place of the one that was asked for: its bytes are replaced, and no other byte is touched.
+
+_NAMES = frozenset({"model"})
+_NAMES_AT_OLLAMA = frozenset({"model", "name"})
+_LONGEST_KEY_BYTES = 64  # `"model"` with each letter written as an escape has 32
+_LONGEST_NAME_BYTES = 12 * MAX_MODEL_CHARS + 2  # each of its characters as two escapes, and quotes
+_FIELDS_PER_STEP = 1_000
+_NO_SPACE = re.compile(rb"[^ \t\n\r]")
+
+
+def body_renamed(body: bytes, endpoint: Endpoint, asked: str, model: str) -> Steps[bytes]:
+    """This body, which `peek` has read and which asks for `asked`, asking for `model` instead.
+
+    Where the name is there more than once, each is replaced: a reader that takes another than this one must not find
+    the old one. At Ollama's endpoints that is also `name`.
+    """
+    is_ollamas = endpoint in _OLLAMA or endpoint is Endpoint.OLLAMA_SHOW
+    return _renamed(body, _NAMES_AT_OLLAMA if is_ollamas else _NAMES, asked, model)
+
+
+def listing_renamed(entry: bytes, model: str) -> bytes:
+    """An LLM server's own entry of a list, with this name."""
+    return at_once(_renamed(entry, _NAMES_AT_OLLAMA, None, model))
+
+
+def _renamed(data: bytes, names: frozenset[str], asked: str | None, model: str) -> Steps[bytes]:
+    """`asked` None: whatever the name was."""
+    written = msgspec.json.encode(model)
+    content = data.removeprefix(BOM)
+    uncopied = memoryview(content)
+    pieces: list[bytes | memoryview] = [data[: len(data) - len(content)]]
+    kept_to = 0
+    spans = (yield from spans_of(content, 2 * MAX_PARTS)) or []  # a body that was read has no more
+    for number, (begin, _) in enumerate(spans, 1):
+        if not number % _FIELDS_PER_STEP:
+            yield
+        start = yield from _value_at(content, begin, names)
+        if content[start : start + 1] != b'"':
+            continue
+        stop = yield from end_of_text(content, start)
+        text = read(content[start:stop], TEXT) if stop - start <= _LONGEST_NAME_BYTES or asked is None else None
+        if text is not None and asked in {None, text}:
+            pieces += [uncopied[kept_to:start], written]
+            kept_to = stop
+    yield
+    return b"".join([*pieces, uncopied[kept_to:]])
+
+
+def _value_at(data: bytes, begin: int, names: frozenset[str]) -> Steps[int]:
+    """Where the value of this field begins, if it has one of these names; else beyond the data."""
+    key_at = yield from _past_spaces(data, begin)
+    key_end = yield from end_of_text(data, key_at)
+    if key_end - key_at > _LONGEST_KEY_BYTES or (read(data[key_at:key_end], TEXT) or "").casefold() not in names:
+        return len(data)
+    colon_at = yield from _past_spaces(data, key_end)
+    return (yield from _past_spaces(data, colon_at + 1))
+
+
+def _past_spaces(data: bytes, at: int) -> Steps[int]:
+    while at < len(data):
+        found = _NO_SPACE.search(data, at, at + STEP_BYTES)
+        if found is not None:
+            return found.start()
+        at += STEP_BYTES
+        yield
+    return len(data)
