@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
+from masa_node.api.aliasing import ModelFor, alias_header, alias_words, as_asked
 from masa_node.api.disconnect import DisconnectWatcher
 from masa_node.api.request_body import ClientDisconnected, read_body
 from masa_node.api.responses import (
@@ -22,7 +23,7 @@ from masa_node.api.responses import (
 )
 from masa_node.api.route_headers import is_strict, route_of
 from masa_node.chat.answer import Answer, StreamedAnswer
-from masa_node.chat.errors import CallerStalled, MasaError, RequestLoop
+from masa_node.chat.errors import CallerStalled, DialectNotServed, MasaError, RequestLoop, UnknownModel
 from masa_node.chat.headers import TO_LLMS, VIA
 from masa_node.chat.outcome import CALLER_GONE, STATUS_CALLER_GONE, Attempt, Outcome
 from masa_node.chat.query import query_up
@@ -38,10 +39,10 @@ from masa_node.chat.request import (
 )
 from masa_node.chat.statuses import status_of
 from masa_node.dialects.condensing import REQUEST_DEPTH
-from masa_node.dialects.peek import peek
+from masa_node.dialects.peek import body_renamed, peek
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.dispatch import Dispatcher
-from masa_node.routing.steps import readable
+from masa_node.routing.steps import in_steps, readable
 
 _TO_LLMS = {name.encode(): name for name in TO_LLMS}
 MODEL_IN_PATH = "masa_node.model_in_path"  # in the scope of a request whose model's name is in its path
@@ -63,12 +64,18 @@ class ChatLimits(msgspec.Struct, frozen=True):
 
 class ChatEndpoints:
     """Serves the chat endpoints. `instance` is this process' own random name, to notice an LLM URL that leads back
-    here.
+    here; `model_for` tells which model a name stands for.
     """
 
     def __init__(
-        self, dispatcher: Dispatcher, limits: ChatLimits, observe: Callable[[Outcome], None], instance: str
+        self,
+        dispatcher: Dispatcher,
+        limits: ChatLimits,
+        observe: Callable[[Outcome], None],
+        instance: str,
+        model_for: ModelFor = as_asked,
     ) -> None:
+        self._model_for = model_for
         self._dispatcher = dispatcher
         self._limits = limits
         self._observe = observe
@@ -83,8 +90,8 @@ class ChatEndpoints:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         request_id = request_id_of(headers)
         try:
-            body = await read_body(scope, receive, self._limits.max_body_bytes)
-            request = await self._request(endpoint, request_id, scope, body, came_s)
+            body = read_body(scope, receive, self._limits.max_body_bytes)
+            request = await self._request(endpoint, request_id, scope, await body, came_s)
             query = query_up(scope["query_string"])
             if query:
                 request = msgspec.structs.replace(request, query=query)
@@ -106,21 +113,27 @@ class ChatEndpoints:
         self, endpoint: Endpoint, request_id: RequestId, scope: Scope, body: bytes, came_s: float
     ) -> Request:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
-        peeked = peek(await readable(body, REQUEST_DEPTH), endpoint, scope.get(MODEL_IN_PATH))
+        in_path: str | None = scope.get(MODEL_IN_PATH)
+        peeked = peek(await readable(body, REQUEST_DEPTH), endpoint, in_path)
         race, privacy = route_of(headers, self._limits.race, self._limits.privacy)
+        privacy = Privacy.LOCAL if _comes_from_a_peer(headers) else privacy
+        model = await self._model_for(peeked.model, privacy)
+        if model != peeked.model and in_path is None:
+            body = await in_steps(body_renamed(body, endpoint, peeked.model, model))
         return Request(
             request_id=request_id,
             endpoint=endpoint,
-            model=peeked.model,
+            model=model,
             wants_stream=peeked.wants_stream,
             body=body,
             headers=self._headers_up(headers),
             first_piece_deadline_s=came_s + self._limits.first_piece_timeout_s,
             idle_timeout_s=self._limits.idle_timeout_s,
-            privacy=Privacy.LOCAL if _comes_from_a_peer(headers) else privacy,
+            privacy=privacy,
             race=race,
             begin_deadline_s=came_s + self._limits.begin_timeout_s,
             may_translate=not is_strict(headers),
+            alias=peeked.model if model != peeked.model else "",
         )
 
     def _headers_up(self, headers: list[tuple[bytes, bytes]]) -> Headers:
@@ -151,7 +164,7 @@ class _HttpSink:
     def __init__(self, request: Request, send: Send, extra: RawHeaders) -> None:
         self._request = request
         self._send = send
-        self._extra = extra
+        self._extra = [*alias_header(request.alias, request.model), *extra]
         self._answer: Answer | None = None
 
     async def head(self, answer: Answer, attempts: Sequence[Attempt]) -> None:
@@ -181,6 +194,8 @@ class _HttpSink:
     async def failed(self, error: MasaError, attempts: Sequence[Attempt]) -> int:
         """See `Sink`."""
         request_id = self._request.request_id
+        if isinstance(error, UnknownModel | DialectNotServed):
+            error.message += alias_words(self._request.alias, self._request.model)
         if self._answer is None:
             dialect = DIALECT_OF_ENDPOINT[self._request.endpoint]
             return await send_error(self._send, error, dialect, request_id, self._headers(attempts))

@@ -56,8 +56,10 @@ def _own_entry(group: Offers) -> Json:
     endpoints = sorted({endpoint for _, offer in group for endpoint in offer.endpoints})
     spoken = {family_of(endpoint).value for endpoint in endpoints if endpoint is not Endpoint.NATIVE}
     contexts = [offer.context_tokens for _, offer in group if offer.context_tokens]
+    first = group[0][1]
     return {
-        "id": group[0][1].model,
+        "id": first.model,
+        **({"alias_of": first.alias_of} if first.alias_of else {}),
         "served_by": [{"provider": provider.name, "local": provider.is_local} for provider, _ in group],
         "dialects": sorted(spoken),
         "endpoints": [path_of(endpoint) for endpoint in endpoints],

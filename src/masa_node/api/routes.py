@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 
 from masa_node.api import models
+from masa_node.api.aliasing import Aliasing, alias_header, alias_words, renamed
 from masa_node.api.families import Offers, not_in_family, offers_for
 from masa_node.api.openapi import GetEndpoint, describe
 from masa_node.api.paths import AT_CLOUDFLARES, SEARCH_PATH
@@ -37,13 +38,15 @@ class NodeView(msgspec.Struct, frozen=True):
     """What the status endpoints show.
 
     `readiness` says whether anything can be asked. `node`, `peers` and `stake` describe the node and its network, ready
-    to be encoded as JSON. `askable` filters offers to those that privacy and stakes allow. `first_look` returns when
+    to be encoded as JSON. `askable` filters offers to those that privacy and stakes allow. `aliasing` knows the owner's
+    own names for models. `first_look` returns when
     every LLM server has listed its models once, or takes too long to. `running` gives the entries of Ollama's
     `/api/ps`.
     """
 
     catalog: Catalog
     askable: Callable[[Offers], Offers]
+    aliasing: Aliasing
     refresh: Callable[[], Awaitable[None]]
     first_look: Callable[[], Awaitable[None]]
     running: Callable[[], Awaitable[list[msgspec.Raw]]]
@@ -78,7 +81,7 @@ def _models(tell: Callable[[Offers, Request], object]) -> Make:
 
     async def made(view: NodeView, request: Request) -> object:
         await view.first_look()
-        return tell(view.askable(view.catalog.all_offers()), request)
+        return tell(view.aliasing.offers(), request)
 
     return made
 
@@ -98,18 +101,23 @@ async def _ps(view: NodeView, request: Request) -> object:
 
 
 async def _one_model(view: NodeView, request: Request) -> object:
-    model = check_model(request.path_params["model"])  # decoded once, by the server
+    asked = check_model(request.path_params["model"])  # decoded once, by the server
+    model = await view.aliasing.model_for(asked)
     if not view.catalog.knows(model):
         await view.refresh()
     offers = view.askable(view.catalog.offers_of(model))
     if not offers:
         nearest = ", ".join(view.catalog.nearest(model)) or "none is served at all"
-        raise UnknownModel(f"No LLM known here serves the model {model!r}. Nearest: {nearest}.")
+        raise UnknownModel(
+            f"No LLM known here serves the model {model!r}. Nearest: {nearest}.{alias_words(asked, model)}"
+        )
     family = _family(request)
     found = offers_for(family, offers)
     if not found:
         raise not_in_family(model, family, offers)
-    return {**models.openai_entry(found[0][1]), "id": model}
+    response = json_response({**models.openai_entry(renamed(found, asked, model)[0][1]), "id": asked})
+    response.headers.update({name.decode(): value.decode() for name, value in alias_header(asked, model)})
+    return response
 
 
 def _family(request: Request) -> DialectName:

@@ -1,10 +1,9 @@
 """`POST /api/show`: Ollama answers for its own models; for the others the node says what it knows."""
 
-from collections.abc import Callable
-
 import msgspec
 
 from masa_node.api import models
+from masa_node.api.aliasing import Aliasing, alias_header, renamed
 from masa_node.api.chat import ChatEndpoints
 from masa_node.api.families import Offers, not_in_family, offers_for
 from masa_node.api.request_body import read_body
@@ -13,18 +12,14 @@ from masa_node.chat.errors import BadJson, BadModel
 from masa_node.chat.request import DialectName, Endpoint
 from masa_node.dialects.condensing import REQUEST_DEPTH
 from masa_node.dialects.peek import peek
-from masa_node.routing.catalog import Catalog
 from masa_node.routing.steps import readable
 
 
 class ShowEndpoint:
-    """Serves `/api/show`. `askable` gives those of some offers that may be asked for."""
+    """Serves `/api/show`. `aliasing` knows which models may be asked for, by which names."""
 
-    def __init__(
-        self, catalog: Catalog, askable: Callable[[Offers], Offers], chat: ChatEndpoints, max_body_bytes: int
-    ) -> None:
-        self._catalog = catalog
-        self._askable = askable
+    def __init__(self, aliasing: Aliasing, chat: ChatEndpoints, max_body_bytes: int) -> None:
+        self._aliasing = aliasing
         self._chat = chat
         self._max_body_bytes = max_body_bytes
 
@@ -33,8 +28,10 @@ class ShowEndpoint:
         body = await read_body(scope, receive, self._max_body_bytes)
         offers = self._offers_elsewhere(await readable(body, REQUEST_DEPTH))
         if offers:
-            headers = [(b"content-type", b"application/json"), *extra]
-            await send_whole(send, 200, headers, msgspec.json.encode(models.ollama_show(models.best_known(offers))))
+            best = models.best_known(offers)
+            told = alias_header(best.model, best.alias_of or best.model)
+            headers = [(b"content-type", b"application/json"), *told, *extra]
+            await send_whole(send, 200, headers, msgspec.json.encode(models.ollama_show(best)))
             return
         given = False
 
@@ -50,11 +47,13 @@ class ShowEndpoint:
     def _offers_elsewhere(self, body: bytes) -> Offers:
         """The model's offers if it is known here and no Ollama serves it. Raises `DialectNotServed`."""
         try:
-            model = peek(body, Endpoint.OLLAMA_SHOW).model
+            asked = peek(body, Endpoint.OLLAMA_SHOW).model
         except (BadJson, BadModel):
             return []  # the chat endpoint says what is wrong with it
-        offers = self._askable(self._catalog.offers_of(model))
+        model = self._aliasing.means(asked)
+        offers = self._aliasing.offers_of(model)
         found = offers_for(DialectName.OLLAMA, offers)
         if offers and not found:
             raise not_in_family(model, DialectName.OLLAMA, offers)
-        return [] if any(Endpoint.OLLAMA_SHOW in offer.endpoints for _, offer in found) else found
+        is_ollamas = any(Endpoint.OLLAMA_SHOW in offer.endpoints for _, offer in found)
+        return [] if is_ollamas else renamed(found, asked, model)

@@ -34,7 +34,7 @@ class ModelOffer(msgspec.Struct, frozen=True):
 
     `listing` is the server's own JSON entry, byte for byte. Unknown facts are None; `created_at_unix_s` is
     calendar time; `context_tokens` the context length in tokens; `capabilities` in the words of its server
-    (`tools`, `vision`, `thinking`, ...).
+    (`tools`, `vision`, `thinking`, ...). `alias_of` is what the model is really called, where lists name an alias.
     """
 
     model: str
@@ -46,6 +46,7 @@ class ModelOffer(msgspec.Struct, frozen=True):
     capabilities: tuple[str, ...] = ()
     facts: ModelFacts = NO_FACTS
     any_name: AnyName = AnyName.NO
+    alias_of: str | None = None
 
 
 def same_model_key(model: str) -> str:

@@ -131,7 +131,7 @@ class RaceRule(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
-    """One request, exactly as it came: `body` is never rewritten.
+    """One request, as it came: but for the name of an alias, `body` is never rewritten.
 
     `headers` are the caller's headers that may travel on (never a credential), names in lower case.
     `first_piece_deadline_s` is on the event loop's monotonic clock: until then somebody must have answered, or shown
@@ -140,6 +140,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     piece has to be there whatever signs there were; the later of the two deadlines counts. `requester` is the peer
     whose request it is; None: the owner's own. That peer gives up at `given_up_s`, on the same clock, if it was told of
     no sign by then. `may_translate`: may it be served in another format, where nobody speaks that of its endpoint?
+    `alias` is the name that the caller wrote, where it is one of `model`.
     """
 
     request_id: RequestId
@@ -157,3 +158,4 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     may_translate: bool = True
     query: str = ""
     given_up_s: float = inf
+    alias: str = ""

@@ -10,6 +10,7 @@ from functools import partial
 
 import msgspec
 
+from masa_node.api.aliasing import Aliasing
 from masa_node.api.app import App
 from masa_node.api.chat import ChatEndpoints, ChatLimits
 from masa_node.api.families import Offers
@@ -23,7 +24,7 @@ from masa_node.network.transport.interfaces import Route
 from masa_node.node.no_stakes import NoStakes, StakeRules
 from masa_node.node.peering.parts import PeerParts
 from masa_node.node.peering.service import PeerService
-from masa_node.node.settings.config_file import upstreams_in_file
+from masa_node.node.settings.config_file import aliases_in_file, upstreams_in_file
 from masa_node.node.settings.environment import NO_LLM, Settings, listed
 from masa_node.node.settings.peers import read_peer_settings
 from masa_node.node.settings.stake import read_stake_settings
@@ -219,10 +220,12 @@ class Node:
             Privacy(settings.privacy),
             settings.llm_begin_timeout,
         )
-        chat = ChatEndpoints(self.dispatcher, limits, self.observe, self.instance)
+        aliasing = Aliasing(aliases_in_file(settings), self.catalog, self.askable, self.poller.refresh)
+        chat = ChatEndpoints(self.dispatcher, limits, self.observe, self.instance, aliasing.model_for)
         view = NodeView(
             self.catalog,
             self.askable,
+            aliasing,
             self.poller.refresh,
             self.first_look,
             self.running_models,
@@ -232,7 +235,7 @@ class Node:
             self._peers_view,
             self.stakes.view,
         )
-        show = ShowEndpoint(self.catalog, self.askable, chat, settings.max_body)
+        show = ShowEndpoint(aliasing, chat, settings.max_body)
         bodies = ByteBudget(max(settings.max_bodies_total, settings.max_body + OVERHEAD_BYTES))
         return App(Guard(guard_rules(settings)), chat, show, view, bodies)
 

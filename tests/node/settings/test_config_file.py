@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from masa_node.chat.errors import ConfigurationError
-from masa_node.node.settings.config_file import upstreams_in_file
+from masa_node.node.settings.config_file import aliases_in_file, upstreams_in_file
 from masa_node.node.settings.environment import Settings
 from masa_node.upstreams.spec import UpstreamKind
 
@@ -80,3 +80,35 @@ def test_a_file_that_is_named_and_not_there_is_an_error(tmp_path: Path) -> None:
 def test_a_hosted_kind_is_known_to_cost_money(tmp_path: Path) -> None:
     [spec] = upstreams_in_file(written(tmp_path, '[[upstream]]\nname="a"\nkind="anthropic"\nurl="https://a"\n'))
     assert spec.hosted
+
+
+def test_aliases_stand_for_one_model_or_for_several_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = written(tmp_path, '[alias]\n"gpt-4o" = "llama3.2"\nsmart = ["a", "b"]\n"claude-*" = "smart"\n')
+    aliases = aliases_in_file(settings)
+    assert aliases.names == ("gpt-4o", "smart")
+    assert [aliases.targets_of(name) for name in ("gpt-4o", "claude-x")] == [("llama3.2",), ("a", "b")]
+    assert upstreams_in_file(settings) == []
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "masa.toml").unlink()
+    assert aliases_in_file(Settings(masa_dir=str(tmp_path))).names == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('a = "b"\nb = "a"', "a > b > a"),
+        ('a = "a"', "a > a"),
+        ("a = []", "'a' stands for no model"),
+        ("a = 1", "alias"),
+        ('a = ""', "cannot be a model's name"),
+        ('"" = "a"', "cannot be a model's name"),
+        (r'a = "b\u0007"', "cannot be a model's name"),
+        ('a = "gpt-*"', "at the left only"),
+        ('gpt-4.1 = "llama3.2"', "the name that begins with 'gpt-4' in quotes"),
+    ],
+)
+def test_what_is_wrong_with_an_alias_is_named(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        aliases_in_file(written(tmp_path, f"[alias]\n{text}\n"))
+    assert words in caught.value.message
+    assert "masa.toml" in caught.value.message

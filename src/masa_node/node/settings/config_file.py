@@ -1,4 +1,4 @@
-"""`masa.toml`: several LLM servers behind one node. Unknown keys are errors."""
+"""`masa.toml`: several LLM servers behind one node, and other names for models. Unknown keys are errors."""
 
 import os
 import tomllib
@@ -7,8 +7,10 @@ from typing import cast
 
 import msgspec
 
+from masa_node.chat.aliases import ANYTHING, Aliases, read_aliases
 from masa_node.chat.errors import ConfigurationError
 from masa_node.chat.request import Headers
+from masa_node.dialects.peek import is_model
 from masa_node.node.settings.environment import Settings
 from masa_node.node.settings.unknown_names import nearest_name
 from masa_node.upstreams.detection import SERVER_KINDS
@@ -37,6 +39,7 @@ class ConfigFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
     upstream: list[UpstreamTable] = []
+    alias: dict[str, str | list[str]] = {}
 
 
 def upstreams_in_file(settings: Settings) -> list[UpstreamSpec]:
@@ -45,6 +48,32 @@ def upstreams_in_file(settings: Settings) -> list[UpstreamSpec]:
     if path is None:
         return []
     return [_spec(table, path) for table in _read(path).upstream]
+
+
+def aliases_in_file(settings: Settings) -> Aliases:
+    """The other names that the file gives to models; none without a file. Raises `ConfigurationError`."""
+    path = _path(settings)
+    if path is None:
+        return Aliases()
+    table = {name: [given] if isinstance(given, str) else given for name, given in _read(path).alias.items()}
+    where = f"{path}, [alias]"
+    for name, models in table.items():
+        _check_alias(name, models, where)
+    try:
+        return read_aliases(table)
+    except ConfigurationError as exc:
+        raise ConfigurationError(f"{where}: {exc.message}") from None
+
+
+def _check_alias(name: str, models: list[str], where: str) -> None:
+    if not models:
+        raise ConfigurationError(f"{where}: {name[:64]!r} stands for no model. Name one, or leave the line out.")
+    for text in (name, *models):
+        if not is_model(text):
+            raise ConfigurationError(f"{where}: {text[:64]!r} cannot be a model's name.")
+    for model in models:
+        if ANYTHING in model:
+            raise ConfigurationError(f"{where}: {name[:64]!r} names {model[:64]!r}. A `*` may stand at the left only.")
 
 
 def key_variables(settings: Settings) -> list[str]:
@@ -65,6 +94,10 @@ def _read(path: Path) -> ConfigFile:
 def _check_keys(found: dict[str, object], path: Path) -> None:
     """Names an unknown key with the one that was probably meant. What else is wrong is found later."""
     _check_table(found, ConfigFile.__struct_fields__, str(path))
+    aliases = found.get("alias")
+    for name, given in cast("dict[str, object]", aliases).items() if isinstance(aliases, dict) else ():
+        if isinstance(given, dict):  # gpt-4.1 = "..." is a table to TOML
+            raise ConfigurationError(f"{path}, [alias]: put the name that begins with {name[:64]!r} in quotes.")
     tables = found.get("upstream")
     if not isinstance(tables, list):
         return

@@ -1,0 +1,124 @@
+"""What a name stands for now, by the owner's aliases: for requests, and in lists."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from masa_node.api.families import Offers
+from masa_node.api.responses import header_text
+from masa_node.chat.aliases import Aliases
+from masa_node.chat.offer import same_model_key
+from masa_node.chat.request import Privacy
+from masa_node.dialects.peek import listing_renamed
+from masa_node.routing.catalog import Catalog
+
+ALIAS = b"x-masa-alias"
+ModelFor = Callable[[str, Privacy], Awaitable[str]]
+
+
+async def as_asked(model: str, privacy: Privacy) -> str:
+    """Where there are no aliases."""
+    del privacy
+    return model
+
+
+class Aliasing:
+    """The aliases of one node. `askable` gives those of some offers that may be asked for; `refresh` looks for models
+    that appeared since LLM servers were last listed.
+    """
+
+    def __init__(
+        self,
+        aliases: Aliases,
+        catalog: Catalog,
+        askable: Callable[[Offers], Offers],
+        refresh: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._aliases = aliases
+        self._catalog = catalog
+        self._askable = askable
+        self._refresh = refresh
+
+    async def model_for(self, asked: str, privacy: Privacy = Privacy.ANY) -> str:
+        """The model that is meant: of an alias the first that is served now, else its first; else the name itself."""
+        models = self._aliases.targets_of(asked)
+        if len(models) > 1 and not self._first_served(models, privacy):
+            await self._refresh()
+        return _other(asked, self._best(models, privacy)) if models else asked
+
+    def offers(self) -> Offers:
+        """All that can be asked for: models under their own names, then those that are aliases."""
+        real = self._askable(self._catalog.all_offers())
+        if self._aliases == Aliases():
+            return real
+        best: dict[Sequence[str], str] = {}  # many models may fit one pattern
+        means: dict[str, str] = {}
+        for name in (*(offer.model for _, offer in real), *self._aliases.names):
+            models = self._aliases.targets_of(name)
+            if models and models not in best:
+                best[models] = self._best(models, Privacy.ANY)
+            means[name] = _other(name, best[models]) if models else name
+        aliased: dict[str, tuple[str, str]] = {}
+        for name, model in means.items():
+            if model != name:
+                aliased.setdefault(same_model_key(name), (name, model))
+        served = {model: self.offers_of(model) for _, model in aliased.values()}
+        found = [(provider, offer) for provider, offer in real if means[offer.model] == offer.model]
+        for name, model in aliased.values():
+            found += renamed(served[model], name, model)
+        return found
+
+    def means(self, asked: str) -> str:
+        """The same as `model_for`, by what is known already."""
+        models = self._aliases.targets_of(asked)
+        return _other(asked, self._best(models, Privacy.ANY)) if models else asked
+
+    def offers_of(self, model: str) -> Offers:
+        """Who may be asked for this model."""
+        return self._askable(self._catalog.offers_of(model))
+
+    def _best(self, models: Sequence[str], privacy: Privacy) -> str:
+        return self._first_served(models, privacy) or models[0]
+
+    def _first_served(self, models: Sequence[str], privacy: Privacy) -> str:
+        if len(models) == 1:
+            return models[0]
+        return next((model for model in models if self._is_served(model, privacy)), "")
+
+    def _is_served(self, model: str, privacy: Privacy) -> bool:
+        offers = self.offers_of(model)
+        match privacy:
+            case Privacy.ANY:
+                return bool(offers)
+            case Privacy.TRUSTED:
+                return any(provider.is_local or provider.is_trusted for provider, _ in offers)
+            case Privacy.LOCAL:
+                return any(provider.is_local for provider, _ in offers)
+
+
+def _other(asked: str, model: str) -> str:
+    """The model, or the name as it was asked for where that is the model's own: `*` fits it, too."""
+    return asked if same_model_key(model) == same_model_key(asked) else model
+
+
+def renamed(offers: Offers, name: str, model: str) -> Offers:
+    """The offers of this model as those of its alias: the same facts under the other name."""
+    if name == model:
+        return offers
+    return [
+        (
+            provider,
+            msgspec.structs.replace(offer, model=name, alias_of=model, listing=listing_renamed(offer.listing, name)),
+        )
+        for provider, offer in offers
+    ]
+
+
+def alias_header(asked: str, model: str) -> list[tuple[bytes, bytes]]:
+    """What tells the caller that the name was an alias; nothing where it was none, or "" was."""
+    return [(ALIAS, header_text(asked) + b">" + header_text(model))] if asked not in {"", model} else []
+
+
+def alias_words(asked: str, model: str) -> str:
+    """The same at the end of an error's message."""
+    return f" {asked!r} is an alias of it in masa.toml." if asked not in {"", model} else ""
