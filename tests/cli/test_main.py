@@ -158,6 +158,12 @@ def test_a_node_without_models_says_where_they_would_come_from(capsys: pytest.Ca
     assert "masa-node peers" in shown
 
 
+def test_models_says_which_name_is_an_alias(capsys: pytest.CaptureFixture[str]) -> None:
+    entry = b'{"id": "gpt-4o", "alias_of": "llama3.2", "served_by": [], "dialects": [], "context_tokens": null}'
+    print_models(b'{"models": [%s]}' % entry, "")
+    assert "gpt-4o (alias of llama3.2)" in capsys.readouterr().out
+
+
 def test_demo_greets_with_a_curl_whose_answer_names_the_winner(tmp_path: Path) -> None:
     """A race as a newcomer sees it: two peers are asked, the answer names the one who won."""
     environ = {

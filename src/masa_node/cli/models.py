@@ -28,6 +28,7 @@ class _Model(msgspec.Struct):
     served_by: list[_Server]
     dialects: list[str]
     context_tokens: int | None
+    alias_of: str | None = None
 
 
 class _Models(msgspec.Struct):
@@ -93,7 +94,8 @@ def print_models(answer: bytes, why_empty: str) -> None:
         if len(model.served_by) > MAX_SERVERS_SHOWN:
             servers += f" and {len(model.served_by) - MAX_SERVERS_SHOWN} more"
         context = f"{model.context_tokens:,}" if model.context_tokens else "-"
-        table.add_row(model.id, servers, ", ".join(model.dialects), context)
+        name = f"{model.id} (alias of {model.alias_of})" if model.alias_of else model.id
+        table.add_row(name, servers, ", ".join(model.dialects), context)
     console().print(table)
 
 
