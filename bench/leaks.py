@@ -69,6 +69,7 @@ class Llm:
     location: str = "llm"
     is_local = True
     is_hosted = False
+    priority = 0
     is_trusted = True
 
     async def answer(self, request: Request, sign: Sign = no_sign) -> Answer:

@@ -62,6 +62,7 @@ class Peer:
     location: str = field(init=False)
     is_local = False
     is_hosted = False
+    priority = 0
     is_trusted = False
 
     def __post_init__(self) -> None:

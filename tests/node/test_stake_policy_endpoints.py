@@ -37,6 +37,7 @@ class FarPeer:
     name = "ab" * 32
     location = "peer ababababab"
     is_local = is_trusted = is_hosted = False
+    priority = 0
 
     def __init__(self, error: ProviderError) -> None:
         self._error = error

@@ -84,6 +84,7 @@ class ScriptedProvider:
 
     def __init__(self, name: str, *steps: Step) -> None:
         self.name = name
+        self.priority = 0
         self.location = f"{name} (http://{name})"
         self.asked: list[Request] = []
         self.at_work = 0

@@ -272,6 +272,7 @@ async def test_a_stranger_is_never_told_what_a_bug_says() -> None:
     class Broken:
         is_local = is_trusted = True
         is_hosted = False
+        priority = 0
         name = "llm"
         location = "llm (http://10.0.0.1)"
 

@@ -16,6 +16,7 @@ from masa_node.chat.errors import (
 )
 from masa_node.chat.request import CONVERSATION_ENDPOINTS, ENDPOINT_PATHS, Endpoint, Privacy, Request
 from masa_node.dialects.translation.formats import targets_for
+from masa_node.routing.balancing import Balancer, conversation_of
 from masa_node.routing.catalog import NOBODY, Catalog, Found
 from masa_node.routing.health import HealthBook
 from masa_node.routing.peer_policy import ANY_PEER, PeerPolicy
@@ -38,11 +39,14 @@ Arriving = Callable[[], Sequence[str]]
 class Chosen(msgspec.Struct, frozen=True, gc=False):
     """Own servers in the order in which they are asked, then the peers that may be, group by group, then own servers
     that would only let the caller wait.
+
+    `conversation` is the number of the request's, where there is a choice between own servers.
     """
 
     own: Sequence[Provider]
     peers: tuple[Sequence[Provider], ...] = ()
     last: Sequence[Provider] = ()
+    conversation: int | None = None
 
 
 def _nobody() -> Sequence[str]:
@@ -72,10 +76,19 @@ class Candidates:
         self._catalog = catalog
         self._refresh = refresh
         self._health = health
+        self._balancer = Balancer(health)
 
     def knows(self, model: str) -> bool:
         """Does any provider list this model?"""
         return self._catalog.knows(model)
+
+    def note_winner(self, chosen: Chosen, winner: Provider | None) -> None:
+        """The next turn of the conversation goes to the own server that was asked first, if it was that one.
+
+        One that took over after a failure does not keep it: a lost connection should not cost the other's cache.
+        """
+        if chosen.conversation is not None and chosen.own and winner is chosen.own[0]:
+            self._balancer.answered_by(chosen.conversation, chosen.own[0].name)
 
     async def choose(self, request: Request) -> Chosen:
         """The providers to ask, best first.
@@ -114,7 +127,7 @@ class Candidates:
         return _each(await self._choose(request, found), lambda provider: TranslatingProvider(provider, translation))
 
     async def _choose(self, request: Request, found: Found) -> Chosen:
-        own = found.own
+        own: Sequence[Provider] = found.own
         allowed = _allowed(found.peers, request.privacy) if found.peers else ()
         peers = await self._selected(allowed, is_needed=not (own or self._catalog.unlisted)) if allowed else ()
         if not own and not peers:
@@ -123,7 +136,16 @@ class Candidates:
                 raise self._no_one(request, found)
         if not peers and len(own) == 1:
             return Chosen(own)
-        return self._in_order(own, peers)
+        conversation = None
+        now_s = asyncio.get_running_loop().time()
+        if len(own) > 1:
+            conversation = conversation_of(request.body, request.model)
+            own = self._balancer.in_order(own, conversation, now_s)[:MAX_OWN]
+        if not peers:
+            return Chosen(own, conversation=conversation)
+        last = [provider for provider in own if self._health.of(provider.name).wastes_time(now_s)]
+        own = [provider for provider in own if provider not in last] if last else own
+        return Chosen(own, peers, last, conversation)
 
     async def _selected(self, peers: Sequence[Provider], *, is_needed: bool) -> tuple[Sequence[Provider], ...]:
         """Groups of the peers that may be asked. Raises the policy's refusal if there is nothing else (`is_needed`)."""
@@ -135,16 +157,6 @@ class Candidates:
             if selection.refusal is not None:
                 raise selection.refusal
         return selection.groups
-
-    def _in_order(self, own: Sequence[Provider], peers: tuple[Sequence[Provider], ...]) -> Chosen:
-        """The well ones first. While there are peers, a server that is not well and wastes time is asked after them."""
-        now_s = asyncio.get_running_loop().time()
-        health = self._health
-        own = sorted(own, key=lambda provider: not health.of(provider.name).is_well(now_s))[:MAX_OWN]
-        if not peers:
-            return Chosen(own)
-        last = [provider for provider in own if health.of(provider.name).wastes_time(now_s)]
-        return Chosen([provider for provider in own if provider not in last] if last else own, peers, last)
 
     def _no_one(self, request: Request, found: Found) -> MasaError:
         if found.peers:
@@ -213,6 +225,7 @@ def _each(chosen: Chosen, made: Callable[[Provider], Provider]) -> Chosen:
         [made(provider) for provider in chosen.own],
         tuple([made(provider) for provider in group] for group in chosen.peers),
         [made(provider) for provider in chosen.last],
+        chosen.conversation,
     )
 
 

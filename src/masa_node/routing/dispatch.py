@@ -143,6 +143,8 @@ class Exchange:
                     answer = await RaceRunner(request, chosen, attempts, self._stats).run()
                 else:
                     answer = await attempts.in_turn(chosen.own)
+                if chosen.conversation is not None:
+                    self._candidates.note_winner(chosen, attempts.winner)
         except TimeoutError:
             if self.patience.is_given_up:
                 raise FirstPieceTimeout("the requester's time ran out.") from None
@@ -209,8 +211,7 @@ class Exchange:
             self._attempts.succeeded()
         if self._answer is not None:
             self._answer.close()
-        if self._attempts.race is not None:
-            self._attempts.close()
+        self._attempts.close()
         if self._admitted_s is not None:
             self._admission.release(self._request.requester or "")
         self._outcome = outcome = self._made_outcome()

@@ -22,16 +22,20 @@ PASSED_OVER = 0.05
 MOST_FAILURES = 6.0  # fades to less than a tenth within four half-lives
 UNKNOWN_COSTS_S = 1.0  # for each request already under way at a provider that never answered yet
 
+SLOW_START_S = 10.0  # one that was broken gets its share back over this time: caches and models are loaded first
+LEAST_SHARE = 0.1  # at once; Envoy's `min_weight_percent`
+
 MAX_RECORDS = 16_384  # more than the peers that are remembered (10 000) and any number of own servers
 
 
 class Health:
     """One provider's. A provider that is not well is asked last, never left out: it may be the only one.
 
-    `failures` are those in a row; `running` counts the requests it has now, by the peer that sent each (of peers only).
+    `failures` are those in a row; `running` counts the requests it has now, by whoever sent each.
     """
 
     __slots__ = (
+        "_back_s",
         "_bad",
         "_bad_at_s",
         "_is_slow",
@@ -46,6 +50,7 @@ class Health:
     def __init__(self) -> None:
         self.running = 0
         self.failures = 0
+        self._back_s: float | None = None
         self._pause_s = FIRST_PAUSE_S
         self._until_s = 0.0
         self._is_slow = False
@@ -59,8 +64,10 @@ class Health:
         if self.failures >= OPENS_AFTER and now_s >= self._until_s:
             self._until_s = now_s + self._pause_s
 
-    def succeeded(self) -> None:
-        """It answered (an error of the caller's making counts as an answer)."""
+    def succeeded(self, now_s: float | None = None) -> None:
+        """It answered (an error of the caller's making counts as an answer). One whose breaker was open is back."""
+        if self.failures >= OPENS_AFTER:
+            self._back_s = now_s
         self.failures = 0
         self._pause_s = FIRST_PAUSE_S
 
@@ -85,7 +92,7 @@ class Health:
 
     def lost(self, after_s: float, now_s: float, *, is_passed_over: bool) -> None:
         """Another was faster: its first piece takes at least this long. Passed over: the other was asked later."""
-        if after_s > self._faded_latency_s(now_s):
+        if after_s > self.latency_s(now_s):
             self._latency_s = after_s
             self._seen_s = now_s
         if is_passed_over:
@@ -99,17 +106,33 @@ class Health:
         """Not well, and its requests wait before they fail."""
         return self._is_slow and not self.is_well(now_s)
 
+    def share(self, now_s: float) -> float:
+        """How much of a well server's share of the work it gets: all, or less for SLOW_START_S once it is back."""
+        if self._back_s is None:
+            return 1.0
+        share = max((now_s - self._back_s) / SLOW_START_S, LEAST_SHARE)
+        if share < 1.0:
+            return share
+        self._back_s = None
+        return 1.0
+
+    @property
+    def answered_s(self) -> float:
+        """When it last answered; 0.0 of one that never did."""
+        return self._seen_s
+
     def cost_s(self, now_s: float) -> float:
         """What asking it now is expected to cost in time; the lowest is the best.
 
         One that is not known yet costs nothing: it is tried once, by one request at a time.
         """
-        each_s = self._faded_latency_s(now_s) * (self.running + 1)
+        each_s = self.latency_s(now_s) * (self.running + 1)
         if self._latency_s is None:
             each_s = UNKNOWN_COSTS_S * self.running
         return each_s + FAILURE_COSTS_S * self._faded_bad(now_s)
 
-    def _faded_latency_s(self, now_s: float) -> float:
+    def latency_s(self, now_s: float) -> float:
+        """The usual time to its first piece, faded; 0.0 of one that is not known."""
         if self._latency_s is None:
             return 0.0
         return self._latency_s * _fading(now_s - self._seen_s)

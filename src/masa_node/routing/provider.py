@@ -18,13 +18,15 @@ class Provider(Protocol):
 
     `name` is unique on this node; `location` is it in words, for errors. `is_local` says whether it is behind this node
     or a peer. `is_trusted` says whether its owner may see requests marked `X-Masa-Privacy: trusted`, and `is_hosted`
-    whether its answers cost this node's owner money.
+    whether its answers cost this node's owner money. `priority` ranks own servers of one model: those of
+    the lowest number share the work, and others are asked when none of these is well.
     """
 
     name: str
     location: str
     is_local: bool
     is_hosted: bool
+    priority: int
 
     @property
     def is_trusted(self) -> bool:

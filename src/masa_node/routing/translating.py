@@ -62,6 +62,7 @@ class TranslatingProvider:
         self.location = provider.location
         self.is_local = provider.is_local
         self.is_hosted = provider.is_hosted
+        self.priority = provider.priority
 
     @property
     def is_trusted(self) -> bool:
@@ -91,6 +92,7 @@ class Estimating:
     location = "this node"
     is_local = True
     is_hosted = False
+    priority = 0
     is_trusted = True
 
     async def answer(self, request: Request, sign: Sign = no_sign) -> Answer:

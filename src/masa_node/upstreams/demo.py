@@ -188,6 +188,7 @@ class DemoModel:
 
     is_local = True
     is_hosted = False
+    priority = 0
     is_trusted = True
     note = ""
 

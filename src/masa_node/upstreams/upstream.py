@@ -53,6 +53,7 @@ class Upstream:
         self.name = spec.name
         self.location = f"{spec.name} ({spec.url})"
         self.is_hosted = spec.hosted
+        self.priority = spec.priority
         self.note = ""
         self._spec = spec
         self._access = Access(http, spec)

@@ -33,6 +33,7 @@ class Lingers:
     name = location = "llm"
     is_local = is_trusted = True
     is_hosted = False
+    priority = 0
 
     async def answer(self, asked: Request, sign: Sign = no_sign) -> StreamedAnswer:
         del asked, sign

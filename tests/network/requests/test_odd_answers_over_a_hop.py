@@ -80,6 +80,7 @@ class Plays:
 
     is_local = is_trusted = True
     is_hosted = False
+    priority = 0
 
     def __init__(self, odd: str, name: str = "llm") -> None:
         self.name = self.location = name

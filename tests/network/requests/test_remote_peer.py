@@ -94,6 +94,7 @@ class Says:
     is_local = True
     is_trusted = True
     is_hosted = False
+    priority = 0
     name = "llm"
     location = "llm (http://10.0.0.1:11434)"
 
@@ -127,6 +128,7 @@ class Gives:
     is_local = True
     is_trusted = True
     is_hosted = False
+    priority = 0
     name = "llm"
     location = "llm (http://10.0.0.1:11434)"
 

@@ -201,6 +201,7 @@ class SendsAFrameOfMegabytes:
     name = location = "llm"
     is_local = is_trusted = True
     is_hosted = False
+    priority = 0
 
     def __init__(self, parts: int) -> None:
         self.frame = b'data: {"choices":[{"delta":{"content":"%s"},"finish_reason":"stop"}]}\n\n' % (b"x" * 1_000_000)

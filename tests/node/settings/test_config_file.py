@@ -26,6 +26,11 @@ def test_servers_come_in_the_order_of_the_file(tmp_path: Path) -> None:
     assert (second.name, second.models) == ("a", ("x",))
 
 
+def test_a_server_has_the_first_priority_unless_the_file_gives_another(tmp_path: Path) -> None:
+    text = '[[upstream]]\nname="a"\nurl="http://a:1"\n[[upstream]]\nname="b"\nurl="http://b:1"\npriority=2\n'
+    assert [spec.priority for spec in upstreams_in_file(written(tmp_path, text))] == [0, 2]
+
+
 def test_the_file_in_the_current_folder_comes_before_that_in_masa_dir(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,6 +62,8 @@ def test_a_key_may_come_from_an_environment_variable(tmp_path: Path, monkeypatch
         ('[[upstream]]\nname="a"\nurl="http://a:1"\nmodell="x"\n', "modell"),
         ('[[upstreams]]\nname="a"\n', "upstreams"),
         ('[[upstream]]\nname="a"\nurl="http://a:1"\nkind="gemini"\n', "gemini"),
+        ('[[upstream]]\nname="a"\nurl="http://a:1"\npriority=-1\n', "priority"),
+        ('[[upstream]]\nname="a"\nurl="http://a:1"\npriority="high"\n', "priority"),
         ('[[upstream]]\nname="A B"\nurl="http://a:1"\n', "A B"),
         ('[[upstream]]\nname="a"\nurl="//a:1"\n', "is not a URL"),
         ('[[upstream]]\nname="a"\nurl="http://u:p@a:1"\nkey="k"\n', "user in the URL and a key"),

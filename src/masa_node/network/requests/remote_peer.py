@@ -35,6 +35,7 @@ class RemotePeer:
 
     is_local = False
     is_hosted = False
+    priority = 0
 
     def __init__(self, node_id: NodeId, reach: ReachPeer, trusted: Callable[[], bool], label: str = "") -> None:
         self.name: str = node_id

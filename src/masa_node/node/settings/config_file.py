@@ -3,7 +3,7 @@
 import os
 import tomllib
 from pathlib import Path
-from typing import cast
+from typing import Annotated, cast
 
 import msgspec
 
@@ -17,6 +17,7 @@ from masa_node.upstreams.detection import SERVER_KINDS
 from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec, check_spec
 
 FILE_NAME = "masa.toml"
+MAX_PRIORITY = 65_535  # as in DNS records (MX, SRV), where the lowest number comes first, too
 
 
 class UpstreamTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,6 +34,7 @@ class UpstreamTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     headers: dict[str, str] = {}
     headers_env: dict[str, str] = {}
     any_model: bool = False
+    priority: Annotated[int, msgspec.Meta(ge=0, le=MAX_PRIORITY)] = 0
 
 
 class ConfigFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -140,6 +142,7 @@ def _spec(table: UpstreamTable, path: Path) -> UpstreamSpec:
         table.api_url,
         headers=(*table.headers.items(), *_headers_from_environment(table, where)),
         any_model=table.any_model,
+        priority=table.priority,
     )
     return check_spec(spec, where)
 

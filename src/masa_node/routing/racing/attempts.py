@@ -64,8 +64,7 @@ class Attempts:
         health = self._stats.health.of(provider.name)
         if health.failures:
             health.tried(asked_s)
-        if not provider.is_local:
-            health.running += 1
+        health.running += 1
         if self._stats.watch is not None:
             self._tell(provider, RaceStep.ASKED)
         try:
@@ -91,7 +90,7 @@ class Attempts:
     def succeeded(self) -> None:
         """The winner's answer has ended whole."""
         if self._winner_health is not None:
-            self._winner_health.succeeded()
+            self._winner_health.succeeded(self._loop.time())
 
     def broke_off(self, error: ProviderError) -> ProviderError:
         """The winner failed after its first piece."""
@@ -114,7 +113,7 @@ class Attempts:
 
     def close(self) -> None:
         """End the winner's attempt: it has nothing more to do. At most one call."""
-        if self._winner_health is not None and self.winner is not None and not self.winner.is_local:
+        if self._winner_health is not None:
             self._winner_health.running -= 1
 
     def _won(self, provider: Provider, health: Health, asked_s: float, answer: Answer) -> None:
@@ -124,10 +123,10 @@ class Attempts:
         is_local = provider.is_local
         self.trail.append(Attempt(provider.name, WON, asked_s - came_s, now_s - came_s, is_local))
         if isinstance(answer, WholeAnswer):  # of a stream it is known at its end
-            health.succeeded()
+            health.succeeded(now_s)
+        health.answered(now_s - asked_s, now_s)
         if not is_local:
             self._winner_asked_s = asked_s
-            health.answered(now_s - asked_s, now_s)
             self._stats.latency.note(self._request.model, now_s - asked_s)
             for other in self._doubtful:
                 other.failed(now_s)
@@ -139,8 +138,7 @@ class Attempts:
         self.last_error = error
         self.errors = [best_error([*self.errors, error])]
         self._note(provider, f"http_{error.status}" if isinstance(error, ErrorAnswer) else error.code, asked_s, now_s)
-        if not provider.is_local:
-            health.running -= 1
+        health.running -= 1
         if is_busy(error):
             health.busy(now_s)
         elif isinstance(error, MemoryFull):
@@ -148,7 +146,7 @@ class Attempts:
         elif not is_the_callers_fault(error):
             health.failed(now_s, now_s - asked_s)
         elif provider.is_local:
-            health.succeeded()
+            health.succeeded(now_s)
         else:
             self._doubtful.append(health)  # held against it if another answers
         if self._stats.watch is not None:
@@ -157,8 +155,7 @@ class Attempts:
     def _cancelled(self, provider: Provider, health: Health, asked_s: float) -> None:
         now_s = self._loop.time()
         self._note(provider, CANCELLED, asked_s, now_s)
-        if not provider.is_local:
-            health.running -= 1
+        health.running -= 1
         if self.winner is None:
             self._silent.append((len(self.trail) - 1, health, asked_s))
         else:

@@ -69,6 +69,7 @@ class EmbeddedLlm:
         self.name = spec.name
         self.location = f"{spec.name} ({model.model_id}, built in)"
         self.is_hosted = spec.hosted
+        self.priority = spec.priority
         self.model_id = model.model_id
         self.trouble = ""
         self._spec = spec
