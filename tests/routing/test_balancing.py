@@ -264,6 +264,7 @@ def test_only_the_latest_conversations_are_kept(monkeypatch: pytest.MonkeyPatch)
             b'{"model":"m","input":[{"role":"user","content":"hi"}],"stream":true}',
             b'{"model":"m","input":[{"role":"user","content":"hi"},{"type":"reasoning"}]}',
         ),
+        (turns("hi {you}"), turns("hi {you}", "hello", "and?")),
         (turns("long " * 1_000), turns("long " * 1_000, "yes", "go on")),
     ],
 )

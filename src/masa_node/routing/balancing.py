@@ -5,7 +5,6 @@ is, as in the peak EWMA of Finagle and linkerd. A conversation stays where it wa
 still holds the beginning of its prompt (KV cache). A server that comes back has its share grow (Envoy's slow start).
 """
 
-import re
 from collections.abc import Sequence
 
 from masa_node.routing.health import Health, HealthBook
@@ -21,7 +20,6 @@ STAYS_WITHIN = 1  # requests in flight more than at the least busy one: a longer
 MAX_CONVERSATIONS = 4_096  # some 100 bytes each; more than a few servers hold in their caches
 KEY_BYTES = 2_048  # where a first message is longer, conversations with the same beginning count as one
 _TURNS = (b'"messages"', b'"input"')
-_END_OF_OBJECT = re.compile(rb"\}\s*[,\]]")
 
 
 class Balancer:
@@ -86,8 +84,10 @@ def conversation_of(body: bytes, model: str) -> int | None:
     if not start and len(body) < KEY_BYTES:
         return None
     beginning = body[start : start + KEY_BYTES]
-    if (user := beginning.find(b'"user"')) >= 0 and (end := _END_OF_OBJECT.search(beginning, user)):
-        beginning = beginning[: end.start()]
+    user = beginning.find(b'"user"')
+    end = beginning.find(b"}", user) if user >= 0 else -1  # of the message, a part of it, or before: the same each turn
+    if end >= 0:
+        beginning = beginning[:end]
     return hash((model, beginning))
 
 
