@@ -3,6 +3,7 @@
 Covers: `upstream`.
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -162,3 +163,12 @@ async def test_a_server_that_lists_a_model_twice_is_asked_once(tmp_path: Path) -
         async with running_node(**OPENAI.settings(llm.url)) as node:
             await post(node.port, OPENAI.endpoint, OPENAI.ask())
     assert len(llm.asked(OPENAI.endpoint)) == 1
+
+
+async def test_two_servers_share_requests_that_come_at_once(tmp_path: Path) -> None:
+    async with two_servers(tmp_path, (stall,), (stall,)) as (one, two, node), asyncio.TaskGroup() as group:
+        callers = [group.create_task(post(node.port, OPENAI.endpoint, OPENAI.ask())) for _ in range(16)]
+        await one.until(lambda: len(one.asked(OPENAI.endpoint)) + len(two.asked(OPENAI.endpoint)) == len(callers), 5.0)
+        assert abs(len(one.asked(OPENAI.endpoint)) - len(two.asked(OPENAI.endpoint))) <= 4
+        for caller in callers:
+            caller.cancel()
