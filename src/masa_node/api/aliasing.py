@@ -74,7 +74,7 @@ class Aliasing:
         return _other(asked, self._best(models, Privacy.ANY)) if models else asked
 
     def offers_of(self, model: str) -> Offers:
-        """Who may be asked for this model."""
+        """The providers that may be asked for this model."""
         return self._askable(self._catalog.offers_of(model))
 
     def _best(self, models: Sequence[str], privacy: Privacy) -> str:

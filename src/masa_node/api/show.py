@@ -29,8 +29,8 @@ class ShowEndpoint:
         offers = self._offers_elsewhere(await readable(body, REQUEST_DEPTH))
         if offers:
             best = models.best_known(offers)
-            told = alias_header(best.model, best.alias_of or best.model)
-            headers = [(b"content-type", b"application/json"), *told, *extra]
+            alias = alias_header(best.model, best.alias_of or best.model)
+            headers = [(b"content-type", b"application/json"), *alias, *extra]
             await send_whole(send, 200, headers, msgspec.json.encode(models.ollama_show(best)))
             return
         given = False

@@ -41,7 +41,8 @@ class UpstreamSpec(msgspec.Struct, frozen=True):
     `models`, where given, is the list to offer instead of the server's own. `key` and `headers` are secrets: never
     shown, and sent to this server only; so may be `query`. `kind` is an `UpstreamKind` or any other word of
     `SERVER_KINDS`. `hosted` marks a server that costs its owner money;
-    `any_model` one that answers whatever name it is asked for. `priority` is that of `Provider`.
+    `any_model` one that answers whatever name it is asked for.
+    `priority` is that of `Provider`; None stands for 0, and for 1 where the server costs money.
     """
 
     name: str
@@ -54,7 +55,7 @@ class UpstreamSpec(msgspec.Struct, frozen=True):
     query: str = ""
     headers: Headers = ()
     any_model: bool = False
-    priority: int = 0
+    priority: int | None = None
 
     def __repr__(self) -> str:
         return f"UpstreamSpec(name={self.name!r}, kind={str(self.kind)!r}, url={self.url!r})"

@@ -53,7 +53,7 @@ class Upstream:
         self.name = spec.name
         self.location = f"{spec.name} ({spec.url})"
         self.is_hosted = spec.hosted
-        self.priority = spec.priority
+        self.priority = int(spec.hosted) if spec.priority is None else spec.priority  # what costs nothing goes first
         self.note = ""
         self._spec = spec
         self._access = Access(http, spec)

@@ -5,7 +5,9 @@ import pytest
 from masa_node.chat.errors import ConfigurationError
 from masa_node.node.settings.config_file import aliases_in_file, upstreams_in_file
 from masa_node.node.settings.environment import Settings
+from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.spec import UpstreamKind
+from masa_node.upstreams.upstream import Upstream
 
 
 def written(folder: Path, text: str) -> Settings:
@@ -28,7 +30,15 @@ def test_servers_come_in_the_order_of_the_file(tmp_path: Path) -> None:
 
 def test_a_server_has_the_first_priority_unless_the_file_gives_another(tmp_path: Path) -> None:
     text = '[[upstream]]\nname="a"\nurl="http://a:1"\n[[upstream]]\nname="b"\nurl="http://b:1"\npriority=2\n'
-    assert [spec.priority for spec in upstreams_in_file(written(tmp_path, text))] == [0, 2]
+    assert [spec.priority for spec in upstreams_in_file(written(tmp_path, text))] == [None, 2]
+
+
+async def test_what_costs_money_goes_behind_what_does_not_unless_the_file_says_otherwise(tmp_path: Path) -> None:
+    text = '[[upstream]]\nname="a"\nurl="http://a:1"\n'
+    async with HttpClient() as http:
+        for more, priority in (("", 0), ("hosted=true\n", 1), ("hosted=true\npriority=0\n", 0), ("priority=3\n", 3)):
+            (spec,) = upstreams_in_file(written(tmp_path, text + more))
+            assert Upstream(spec, http).priority == priority
 
 
 def test_the_file_in_the_current_folder_comes_before_that_in_masa_dir(

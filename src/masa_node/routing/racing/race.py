@@ -155,7 +155,7 @@ class Race:
                 return self._hedge(now_s)
 
     def end(self) -> None:
-        """Whatever still happens, nobody is asked. The stages are let go of: they may refer to who runs this."""
+        """No provider is asked any more. The stages are let go of: they may refer to the runner."""
         self.is_over = True
         self._stages = iter(())
 

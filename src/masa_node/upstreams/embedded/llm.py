@@ -69,7 +69,7 @@ class EmbeddedLlm:
         self.name = spec.name
         self.location = f"{spec.name} ({model.model_id}, built in)"
         self.is_hosted = spec.hosted
-        self.priority = spec.priority
+        self.priority = spec.priority or 0
         self.model_id = model.model_id
         self.trouble = ""
         self._spec = spec
