@@ -12,7 +12,7 @@ import click
 import typer
 
 from masa_node.api.openapi import operations
-from masa_node.api.route_headers import PRIVACY, PRIVACY_FORM, RACE, RACE_FORM, STRICT
+from masa_node.api.route_headers import FORMAT, FORMAT_FORM, PRIVACY, PRIVACY_FORM, RACE, RACE_FORM, STRICT
 from masa_node.api.routes import GETS
 from masa_node.chat import errors
 from masa_node.chat.statuses import status_of_kind
@@ -45,6 +45,27 @@ def settings() -> str:
     return "\n".join(lines) + "\n"
 
 
+_ONE_ENDPOINT = (
+    "## One endpoint for every format",
+    "",
+    "`/api/v1/chat` and `/v1/api/chat` take a body in any format. Which one it is served in is chosen before",
+    "anybody is asked, by the first of these that says something; all who are asked answer in that one, natively or",
+    "[translated](translation.md), and the answer's `X-Masa-Format` names it:",
+    "",
+    "1. The header `X-Masa-Format` of the request.",
+    "2. The body, where it has what only one format has: `options` or a message's `images` are Ollama's, `n` or",
+    "   `response_format` OpenAI's, `stop_sequences`, or `system` beside `messages`, Anthropic's, `lora` Cloudflare's,",
+    "   `input` without `messages` is of OpenAI's responses. One with fields of two formats is Ollama's.",
+    "3. The servers and peers that serve the model and may be asked: if all have the same format of their own, it is",
+    "   that one. So a body passes unchanged to a lone server.",
+    "4. Ollama's, with its default to stream. With `X-Masa-Strict: 1`, where nobody speaks that: OpenAI's,",
+    "   Anthropic's or Cloudflare's, the first that somebody speaks.",
+    "",
+    "A body with a `prompt` and no `messages` is one for OpenAI's completions, or Ollama's generate. In logs and",
+    "metrics the request is one through the endpoint of its format.",
+)
+
+
 def endpoints() -> str:
     """docs/endpoints.md."""
     lines = [
@@ -70,6 +91,7 @@ def endpoints() -> str:
         "| `X-Masa-Served-By` | `local`: an LLM server of this node; else the id of the peer that answered |",
         "| `X-Masa-Attempts` | the providers that were asked, each with its result and milliseconds; at most 8 |",
         "| `X-Masa-Node` | the node's version |",
+        f"| `{FORMAT}` | at `/api/v1/chat` and `/v1/api/chat`: the format of the answer |",
         "| `X-Masa-Translated` | `yours>server's`, when no provider speaks your format: [translated](translation.md) |",
         "| `X-Masa-Dropped` | the fields of your request that the translation left out |",
         "| `X-Masa-Estimated` | what of the answer is an estimate of this node |",
@@ -83,6 +105,9 @@ def endpoints() -> str:
         f"| `{RACE}` | which peers are asked when no LLM of this node answers: {RACE_FORM}; unset: `RACE` |",
         f"| `{PRIVACY}` | how far the request may travel: {PRIVACY_FORM}; unset: `PRIVACY` |",
         f"| `{STRICT}` | 1: refuse the request where it would be [translated](translation.md); unset: translate it |",
+        f"| `{FORMAT}` | at `/api/v1/chat` and `/v1/api/chat`: the format of body and answer: {FORMAT_FORM} |",
+        "",
+        *_ONE_ENDPOINT,
     ]
     return "\n".join(lines) + "\n"
 

@@ -14,6 +14,7 @@ from tests.api.serving import ServingNode
 
 SAYS = "Hello! I am masa-demo"
 ENDPOINTS = ["/v1/chat/completions", "/v1/messages", "/api/chat", "/api/generate", "/api/v1/chat", "/v1/api/chat"]
+NATIVE = ENDPOINTS[-2:]
 OTHERS = ["/healthz", "/v1/models", "/api/tags", "/metrics", "/nowhere"]
 
 
@@ -54,6 +55,62 @@ async def test_an_answer_says_who_gave_it(node: ServingNode, endpoint: str, *, s
     assert reply.header("x-masa-served-by") == "local"
     assert re.fullmatch(r"demo=won;ms=\d+", str(reply.header("x-masa-attempts")))
     assert reply.header("x-masa-translated") is None
+
+
+@pytest.mark.parametrize("endpoint", NATIVE)
+async def test_the_native_endpoint_gives_ollamas_answer_and_says_so(node: ServingNode, endpoint: str) -> None:
+    body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}).encode()
+    for _ in range(20):
+        reply = await ask_once(node.port, post(body, target=endpoint.encode()))
+        assert (reply.header("x-masa-format"), reply.header("content-type")) == ("ollama", "application/x-ndjson")
+    whole = await ask_once(node.port, post(body.replace(b"}]", b'}],"stream":false'), target=endpoint.encode()))
+    assert str(json.loads(whole.body)["message"]["content"]).startswith(SAYS)
+
+
+FORMATS = {
+    "openai": lambda body: body["choices"][0]["message"]["content"],
+    "anthropic": lambda body: body["content"][0]["text"],
+    "ollama": lambda body: body["message"]["content"],
+    "cloudflare": lambda body: body["result"]["response"],
+    "openai.responses": lambda body: body["output"][0]["content"][0]["text"],
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+async def test_the_native_endpoint_answers_in_the_format_that_the_header_names(node: ServingNode, name: str) -> None:
+    content = {"input": "Hi"} if name == "openai.responses" else {"messages": [{"role": "user", "content": "Hi"}]}
+    body = json.dumps({"model": MODEL, "max_tokens": 9, "stream": False, **content}).encode()
+    headers = b"X-Masa-Format: %b\r\n" % name.upper().encode()
+    reply = await ask_once(node.port, post(body, headers, target=b"/api/v1/chat"))
+    assert (reply.status, reply.header("x-masa-format")) == (200, name)
+    assert str(FORMATS[name](json.loads(reply.body))).startswith(SAYS)
+
+
+async def test_the_native_endpoint_answers_in_the_format_that_the_body_shows(node: ServingNode) -> None:
+    for mark, name in (({"stop_sequences": ["x"]}, "anthropic"), ({"n": 1}, "openai"), ({"options": {}}, "ollama")):
+        body = json.dumps({"model": MODEL, "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}], **mark})
+        reply = await ask_once(node.port, post(body.encode(), target=b"/v1/api/chat"))
+        assert (reply.status, reply.header("x-masa-format")) == (200, name)
+
+
+async def test_errors_of_the_native_endpoint_are_in_its_format(node: ServingNode) -> None:
+    for body in (b"{", b"{}", b'{"model":"nobodys"}'):
+        reply = await ask_once(node.port, post(body, target=b"/api/v1/chat"))
+        assert isinstance(json.loads(reply.body)["error"], str)
+        assert reply.header("x-masa-format") == "ollama"
+        reply = await ask_once(node.port, post(body, b"X-Masa-Format: anthropic\r\n", target=b"/api/v1/chat"))
+        assert json.loads(reply.body)["type"] == "error"
+        assert reply.header("x-masa-format") == "anthropic"
+
+
+async def test_an_unknown_format_is_refused_with_those_there_are(node: ServingNode) -> None:
+    for headers in (b"X-Masa-Format: gemini\r\n", b"X-Masa-Format: ollama\r\nX-Masa-Format: openai\r\n"):
+        reply = await ask_once(node.port, post(chat(), headers, target=b"/api/v1/chat"))
+        assert (reply.status, b"X-Masa-Format" in reply.body) == (400, True)
+        other = await ask_once(node.port, post(chat(), headers, target=CHAT))
+        assert (other.status, other.header("x-masa-format")) == (200, None)
+    refused = await ask_once(node.port, post(chat(), b"X-Masa-Format: x\r\n", target=b"/api/v1/chat"))
+    assert all(name.encode() in refused.body for name in FORMATS)
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)

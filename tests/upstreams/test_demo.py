@@ -123,7 +123,7 @@ async def test_it_takes_its_time() -> None:
         ("/v1/messages", DialectName.ANTHROPIC),
         ("/api/chat", DialectName.OLLAMA),
         ("/api/generate", DialectName.OLLAMA),
-        ("/api/v1/chat", DialectName.OPENAI),
+        ("/api/v1/chat", DialectName.OLLAMA),
     ],
 )
 async def test_it_is_served_through_every_endpoint_without_any_server(path: str, dialect: DialectName) -> None:
@@ -152,5 +152,5 @@ async def test_its_words_come_one_by_one_and_stop_when_the_caller_leaves() -> No
 async def test_its_dialect_is_that_of_its_endpoint() -> None:
     for endpoint in ENDPOINTS:
         answer = await DemoModel(pieces_per_s=FAST).answer(ask(endpoint, HEARD, stream=False))
-        own = Endpoint.OPENAI_CHAT if endpoint is Endpoint.NATIVE else endpoint
+        own = Endpoint.OLLAMA_CHAT if endpoint is Endpoint.NATIVE else endpoint
         assert answer.dialect is DIALECT_OF_ENDPOINT[own]

@@ -21,7 +21,7 @@ from masa_node.api.responses import (
     request_headers,
     send_error,
 )
-from masa_node.api.route_headers import is_strict, route_of
+from masa_node.api.route_headers import FORMAT_NAME, format_of, is_strict, route_of
 from masa_node.chat.answer import Answer, StreamedAnswer
 from masa_node.chat.errors import CallerStalled, DialectNotServed, MasaError, RequestLoop, UnknownModel
 from masa_node.chat.headers import TO_LLMS, VIA
@@ -30,6 +30,7 @@ from masa_node.chat.query import query_up
 from masa_node.chat.request import (
     DIALECT_OF_ENDPOINT,
     VIA_PEER,
+    DialectName,
     Endpoint,
     Headers,
     Privacy,
@@ -89,15 +90,20 @@ class ChatEndpoints:
         came_s = asyncio.get_running_loop().time()
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         request_id = request_id_of(headers)
+        wanted, is_native = None, endpoint is Endpoint.NATIVE
         try:
+            wanted = format_of(headers) if is_native else None
             body = read_body(scope, receive, self._limits.max_body_bytes)
             request = await self._request(endpoint, request_id, scope, await body, came_s)
             query = query_up(scope["query_string"])
             if query:
                 request = msgspec.structs.replace(request, query=query)
+            if is_native:
+                request = await self._dispatcher.in_one_format(request, wanted)
         except MasaError as error:
-            reply = [*request_headers(request_id), *extra]
-            size = await send_error(send, error, DIALECT_OF_ENDPOINT[endpoint], request_id, reply)
+            dialect = wanted or DIALECT_OF_ENDPOINT[endpoint]
+            reply = [*request_headers(request_id), *extra, *_named(dialect, is_native=is_native)]
+            size = await send_error(send, error, dialect, request_id, reply)
             self._observe(_refused(request_id, endpoint, status_of(error), error.code, size))
             return
         except ClientDisconnected:
@@ -105,7 +111,7 @@ class ChatEndpoints:
             return
         try:
             async with DisconnectWatcher(receive):
-                await self._dispatcher.answer(request, _HttpSink(request, send, extra))
+                await self._dispatcher.answer(request, _HttpSink(request, send, extra, is_native=is_native))
         except ClientDisconnected:
             pass
 
@@ -159,10 +165,11 @@ class _HttpSink:
     A cut answer is never ended cleanly: the error in the dialect, then the connection breaks (no last chunk).
     """
 
-    __slots__ = ("_answer", "_extra", "_request", "_send")
+    __slots__ = ("_answer", "_extra", "_is_native", "_request", "_send")
 
-    def __init__(self, request: Request, send: Send, extra: RawHeaders) -> None:
+    def __init__(self, request: Request, send: Send, extra: RawHeaders, *, is_native: bool) -> None:
         self._request = request
+        self._is_native = is_native
         self._send = send
         self._extra = [*alias_header(request.alias, request.model), *extra]
         self._answer: Answer | None = None
@@ -197,8 +204,7 @@ class _HttpSink:
         if isinstance(error, UnknownModel | DialectNotServed):
             error.message += alias_words(self._request.alias, self._request.model)
         if self._answer is None:
-            dialect = DIALECT_OF_ENDPOINT[self._request.endpoint]
-            return await send_error(self._send, error, dialect, request_id, self._headers(attempts))
+            return await send_error(self._send, error, self._dialect, request_id, self._headers(attempts))
         frame = DIALECTS[self._answer.dialect].error_frame(error_text(error, request_id))
         with contextlib.suppress(CallerStalled):
             await self._within_idle_time(self.piece(frame))
@@ -213,7 +219,17 @@ class _HttpSink:
             raise CallerStalled("The caller did not read the end of the answer.") from None
 
     def _headers(self, attempts: Sequence[Attempt]) -> RawHeaders:
-        return request_headers(self._request.request_id, self._request.model, attempts) + self._extra
+        named = _named(self._dialect, is_native=self._is_native)
+        return request_headers(self._request.request_id, self._request.model, attempts) + named + self._extra
+
+    @property
+    def _dialect(self) -> DialectName:
+        return self._answer.dialect if self._answer is not None else DIALECT_OF_ENDPOINT[self._request.endpoint]
+
+
+def _named(dialect: DialectName, *, is_native: bool) -> RawHeaders:
+    """At the product's own endpoint an answer names its format."""
+    return [(FORMAT_NAME, dialect.value.encode())] if is_native else []
 
 
 def _comes_from_a_peer(headers: list[tuple[bytes, bytes]]) -> bool:

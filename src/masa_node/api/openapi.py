@@ -6,8 +6,8 @@ from collections.abc import Iterable
 import msgspec
 
 from masa_node.api.paths import AT_CLOUDFLARES
-from masa_node.api.route_headers import PRIVACY, RACE, RACE_FORM, STRICT
-from masa_node.chat.request import ENDPOINTS, Endpoint, Privacy, path_of
+from masa_node.api.route_headers import FORMAT, PRIVACY, RACE, RACE_FORM, STRICT
+from masa_node.chat.request import ENDPOINTS, DialectName, Endpoint, Privacy, path_of
 from masa_node.chat.statuses import STATUS
 from masa_node.version import __version__
 
@@ -39,6 +39,13 @@ _ROUTE_HEADERS: tuple[tuple[str, str, Json], ...] = (
         {"type": "string", "enum": ["0", "1"]},
     ),
 )
+_FORMAT_HEADER: Json = {
+    "name": FORMAT,
+    "in": "header",
+    "required": False,
+    "description": "The format of the body and of the answer. Unset: the body's, else the servers' own or Ollama's",
+    "schema": {"type": "string", "enum": list(DialectName)},
+}
 _CLOUDFLARE_ALIASES = {
     f"{AT_CLOUDFLARES}/ai{path_of(endpoint)}": endpoint
     for endpoint in (Endpoint.OPENAI_CHAT, Endpoint.OPENAI_EMBEDDINGS, Endpoint.OPENAI_RESPONSES)
@@ -123,7 +130,7 @@ def _chat_operation(endpoint: Endpoint, path: str) -> Json:
         "operationId": _id_of(path),
         "summary": ENDPOINTS[endpoint].about,
         "tags": [ENDPOINTS[endpoint].dialect.value if endpoint is not Endpoint.NATIVE else "native"],
-        "parameters": [*_parameters(path), *_route_headers()],
+        "parameters": [*_parameters(path), *_route_headers(), *[_FORMAT_HEADER] * (endpoint is Endpoint.NATIVE)],
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         "responses": {
             "200": {

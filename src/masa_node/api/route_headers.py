@@ -1,23 +1,26 @@
-"""Headers by which a caller routes a request: `X-Masa-Race` and `X-Masa-Privacy`. They are not passed on."""
+"""Headers by which a caller routes a request, such as `X-Masa-Race`. They are not passed on."""
 
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import TypeVar
 
 from masa_node.chat.errors import BadHeader
-from masa_node.chat.request import Privacy, RaceMode, RaceRule
+from masa_node.chat.request import DialectName, Privacy, RaceMode, RaceRule
 from masa_node.routing.racing.race import MAX_WIDTH
 
 RACE = "X-Masa-Race"
 PRIVACY = "X-Masa-Privacy"
 STRICT = "X-Masa-Strict"
+FORMAT = "X-Masa-Format"
 RACE_FORM = f"all or hedge, each may be followed by ;width=n with n from 1 to {MAX_WIDTH}"
 PRIVACY_FORM = ", ".join(Privacy)
+FORMAT_FORM = ", ".join(DialectName)
 
 _PREFIX = b"x-masa-"
 _RACE_NAME = RACE.lower().encode()
 _PRIVACY_NAME = PRIVACY.lower().encode()
 _STRICT_NAME = STRICT.lower().encode()
+FORMAT_NAME = FORMAT.lower().encode()
 _YES_OR_NO = {b"1": True, b"true": True, b"0": False, b"false": False}
 _FROM_TIGHT_TO_LOOSE = (Privacy.LOCAL, Privacy.TRUSTED, Privacy.ANY)
 _MAX_SHOWN_CHARS = 80
@@ -55,6 +58,20 @@ def is_strict(headers: Sequence[tuple[bytes, bytes]]) -> bool:
     if strict is None:
         raise BadHeader(f"{STRICT}: {_quoted(said[-1].decode('latin-1'))} is not understood. It may be: 1 or 0.")
     return strict
+
+
+def format_of(headers: Sequence[tuple[bytes, bytes]]) -> DialectName | None:
+    """The format that the caller names for the product's own endpoint. Raises `BadHeader` for an unknown one."""
+    said = {value.strip().lower() for name, value in headers if name == FORMAT_NAME}
+    if not said:
+        return None
+    if len(said) > 1:
+        raise BadHeader(f"{FORMAT} was sent twice, with different values. Send it once.")
+    text = said.pop().decode("latin-1")
+    dialect = _word(DialectName, text)
+    if dialect is None:
+        raise BadHeader(f"{FORMAT}: {_quoted(text)} is not understood. It may be: {FORMAT_FORM}.")
+    return dialect
 
 
 def _race(text: str, default_width: int | None) -> RaceRule:

@@ -24,7 +24,8 @@ class DialectName(StrEnum):
 class Endpoint(StrEnum):
     """What is asked for, and in which format. An upstream has a path for each endpoint that it serves.
 
-    `NATIVE` is the product's own endpoint: the body is in whatever format the LLM's own chat endpoint takes.
+    `NATIVE` is the product's own endpoint: a request through it is in the format of one of the others, and goes on as
+    one through that. Only for a lone server of which nothing is known it stays what it is, in that server's format.
     """
 
     NATIVE = "native"
@@ -56,8 +57,8 @@ class EndpointFacts(msgspec.Struct, frozen=True):
 
 ENDPOINTS: dict[Endpoint, EndpointFacts] = {
     Endpoint.NATIVE: EndpointFacts(
-        DialectName.OPENAI,  # only for errors that arise before the LLM is known: the most widely read shape
-        "Chat in the LLM's own format: the body goes unchanged to the LLM's own chat endpoint",
+        DialectName.OLLAMA,  # of errors that arise before a format is chosen, and of what could be in any
+        "Chat in any format: that of `X-Masa-Format`, else the body's, else the servers' own or Ollama's",
         ("/api/v1/chat", "/v1/api/chat"),
     ),
     Endpoint.OPENAI_CHAT: EndpointFacts(DialectName.OPENAI, "OpenAI chat completions", ("/v1/chat/completions",)),
@@ -141,6 +142,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     whose request it is; None: the owner's own. That peer gives up at `given_up_s`, on the same clock, if it was told of
     no sign by then. `may_translate`: may it be served in another format, where nobody speaks that of its endpoint?
     `alias` is the name that the caller wrote, where it is one of `model`.
+    `translates_beside`: also where some provider speaks it, so that all that serve the model take part.
     """
 
     request_id: RequestId
@@ -159,3 +161,4 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     query: str = ""
     given_up_s: float = inf
     alias: str = ""
+    translates_beside: bool = False

@@ -130,12 +130,16 @@ def peek(body: bytes, endpoint: Endpoint, model_in_path: str | None = None) -> P
     except UNREADABLE as exc:
         raise BadJson(f"The body is not a JSON object: {exc}. Send one as the LLM's documentation describes.") from exc
     check_repeated(body, endpoint)
-    flag = bytes(fields.stream)
-    wants_stream = flag != b"false" if endpoint in _STREAMS_BY_DEFAULT else flag == b"true"
+    wants_stream = streams(bytes(fields.stream), endpoint)
     model = model_in_path if model_in_path is not None else read(fields.model, TEXT)
     if endpoint is Endpoint.OLLAMA_SHOW:  # its clients send either, and the Ollama CLI an empty `model` beside `name`
         model = model or read(fields.name, TEXT)
     return Peeked(check_model(model), wants_stream)
+
+
+def streams(flag: bytes, endpoint: Endpoint) -> bool:
+    """Does this JSON of the field `stream`, b"" where it is absent, ask for a stream at this endpoint?"""
+    return flag != b"false" if endpoint in _STREAMS_BY_DEFAULT else flag == b"true"
 
 
 def check_model(model: str | None) -> str:

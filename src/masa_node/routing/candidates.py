@@ -9,6 +9,7 @@ import msgspec
 from masa_node.chat.errors import (
     DialectNotServed,
     MasaError,
+    NotTranslatable,
     PrivacyRefused,
     ProviderAway,
     ProviderError,
@@ -16,6 +17,7 @@ from masa_node.chat.errors import (
 )
 from masa_node.chat.request import CONVERSATION_ENDPOINTS, ENDPOINT_PATHS, Endpoint, Privacy, Request
 from masa_node.dialects.translation.formats import targets_for
+from masa_node.dialects.translation.translator import Translation
 from masa_node.routing.balancing import Balancer, conversation_of
 from masa_node.routing.catalog import NOBODY, Catalog, Found
 from masa_node.routing.health import HealthBook
@@ -105,6 +107,8 @@ class Candidates:
             found = find(request.model, request.endpoint)
             if found.other_endpoints and not may_be_translated(request):
                 found = NOBODY  # nobody lists it and nobody answers to it here: it is unknown, not merely elsewhere
+        if request.translates_beside and (chosen := await self._choose_all(request, find)) is not None:
+            return chosen
         if found.other_endpoints and may_be_translated(request):
             return await self._choose_translated(request, found.other_endpoints, find)
         return await self._choose(request, found)
@@ -125,6 +129,29 @@ class Candidates:
         target = translation.target
         found = next(found for endpoint, found in spoken if endpoint is target)
         return _each(await self._choose(request, found), lambda provider: TranslatingProvider(provider, translation))
+
+    async def _choose_all(self, request: Request, find: Find) -> Chosen | None:
+        """All who serve the model, each in its own format; None where nobody has to be asked in translation."""
+        found = find(request.model, request.endpoint)
+        own, peers = list(found.own), list(found.peers)
+        named = {provider.name for provider in (*own, *peers)}
+        translations: dict[str, Translation] = {}
+        for endpoint in targets_for(request.endpoint):
+            others = find(request.model, endpoint)
+            more_own = [provider for provider in others.own if provider.name not in named]
+            more_peers = [provider for provider in others.peers if provider.name not in named]
+            translation = _carried(request, endpoint) if more_own or more_peers else None
+            if translation is None:
+                continue
+            own += more_own
+            peers += more_peers
+            for provider in (*more_own, *more_peers):
+                named.add(provider.name)
+                translations[provider.name] = translation
+        if not translations:
+            return None
+        chosen = await self._choose(request, Found(tuple(own), tuple(peers)))
+        return _each(chosen, lambda provider: _in_translation(provider, translations))
 
     async def _choose(self, request: Request, found: Found) -> Chosen:
         own: Sequence[Provider] = found.own
@@ -227,6 +254,19 @@ def _each(chosen: Chosen, made: Callable[[Provider], Provider]) -> Chosen:
         [made(provider) for provider in chosen.last],
         chosen.conversation,
     )
+
+
+def _carried(request: Request, endpoint: Endpoint) -> Translation | None:
+    """None where that format cannot carry the request: the others may."""
+    try:
+        return translation_of(request, [endpoint])
+    except NotTranslatable:
+        return None
+
+
+def _in_translation(provider: Provider, translations: dict[str, Translation]) -> Provider:
+    translation = translations.get(provider.name)
+    return provider if translation is None else TranslatingProvider(provider, translation)
 
 
 def _allowed(peers: Sequence[Provider], privacy: Privacy) -> Sequence[Provider]:

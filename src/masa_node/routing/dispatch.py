@@ -7,13 +7,14 @@ from typing import Protocol
 from masa_node.chat.answer import Answer, StreamedAnswer, WholeAnswer
 from masa_node.chat.errors import CallerStalled, FirstPieceTimeout, MasaError, ProviderError, Stalled
 from masa_node.chat.outcome import CALLER_GONE, MAX_TRAIL, STATUS_CALLER_GONE, Attempt, Outcome
-from masa_node.chat.request import Request
+from masa_node.chat.request import DialectName, Request
 from masa_node.chat.statuses import status_of
 from masa_node.routing.admission import SlotPool
 from masa_node.routing.candidates import NO_RULES, Candidates, ChoiceRules, Refresh, is_away
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.health import Health, HealthBook
 from masa_node.routing.idle import LONGEST_WITHOUT_COUNTED, IdleTimer
+from masa_node.routing.native import in_one_format
 from masa_node.routing.provider import Provider, Sign, no_sign
 from masa_node.routing.racing.attempts import Attempts
 from masa_node.routing.racing.error_rank import best_error
@@ -314,6 +315,7 @@ class Dispatcher:
         self.admission = admission
         self.observe = observe
         self.stats = ProviderStats(health if health is not None else HealthBook())
+        self._refresh = refresh
         self._candidates = Candidates(catalog, refresh, self.stats.health, rules)
 
     @property
@@ -340,6 +342,10 @@ class Dispatcher:
         finally:
             outcome = exchange.close()
         return outcome
+
+    async def in_one_format(self, request: Request, wanted: DialectName | None) -> Request:
+        """A request through the product's own endpoint, as one through that of the format it is answered in."""
+        return await in_one_format(request, wanted, self.catalog, self._refresh)
 
     def open(self, request: Request) -> Exchange:
         """The steps of `answer`, one by one. It must be closed in every case, also when nothing was asked of it yet."""

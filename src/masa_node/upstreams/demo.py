@@ -222,7 +222,7 @@ class DemoModel:
     async def answer(self, request: Request, sign: Sign = no_sign) -> Answer:
         """See `Provider`. Fails never; takes one pause to its first word."""
         del sign  # nobody waits for its first word long
-        endpoint = Endpoint.OPENAI_CHAT if request.endpoint is Endpoint.NATIVE else request.endpoint
+        endpoint = Endpoint.OLLAMA_CHAT if request.endpoint is Endpoint.NATIVE else request.endpoint
         words = _words(request.body, self._where)
         usage = Usage(input_tokens=len(request.body) // 4, output_tokens=len(words))
         dialect = DIALECT_OF_ENDPOINT[endpoint]

@@ -1,0 +1,155 @@
+"""Which format a body unmistakably is in: it has fields, or parts of messages, that only one format has. Pure."""
+
+import msgspec
+
+from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint
+from masa_node.dialects.fields import ABSENT, FIELDS, TEXT, is_given, read
+
+BODY_DEPTH = 6  # `messages[].tool_calls[].function.arguments` is the deepest that is looked for
+
+# From the vendors' references, November 2026. What a second format has too (`logprobs`, `seed`, `top_k`) is not here.
+_FIELDS: dict[DialectName, frozenset[str]] = {
+    DialectName.OLLAMA: frozenset({"options", "keep_alive", "format", "think", "template", "context"}),
+    DialectName.OPENAI: frozenset(
+        {"max_completion_tokens", "response_format", "stream_options", "n", "logit_bias", "parallel_tool_calls"}
+        | {"reasoning_effort", "stop", "store", "user", "modalities", "audio", "prediction", "verbosity"}
+        | {"web_search_options", "safety_identifier", "prompt_cache_key", "functions", "function_call", "echo"}
+    ),
+    DialectName.ANTHROPIC: frozenset(
+        {"anthropic_version", "anthropic_beta", "stop_sequences", "mcp_servers", "context_management", "output_config"}
+    ),
+    DialectName.CLOUDFLARE: frozenset({"lora"}),
+}
+_PARTS: dict[bytes, DialectName] = {
+    **dict.fromkeys([b'"image_url"', b'"input_audio"', b'"file"', b'"refusal"'], DialectName.OPENAI),
+    **dict.fromkeys([b'"tool_use"', b'"tool_result"', b'"thinking"'], DialectName.ANTHROPIC),
+    **dict.fromkeys([b'"redacted_thinking"', b'"document"', b'"image"'], DialectName.ANTHROPIC),
+}
+_ANTHROPIC_CHOICES = frozenset({"auto", "any", "tool", "none"})
+
+
+class _Typed(msgspec.Struct):
+    type: msgspec.Raw = ABSENT
+
+
+class _Function(msgspec.Struct, frozen=True):
+    arguments: msgspec.Raw = ABSENT
+
+
+class _Call(msgspec.Struct):
+    function: _Function = _Function()
+
+
+class _Message(msgspec.Struct):
+    role: msgspec.Raw = ABSENT
+    content: msgspec.Raw = ABSENT
+    images: msgspec.Raw = ABSENT
+    tool_name: msgspec.Raw = ABSENT
+    tool_calls: msgspec.Raw = ABSENT
+
+
+class _Tool(msgspec.Struct):
+    input_schema: msgspec.Raw = ABSENT
+
+
+_TYPED = msgspec.json.Decoder(_Typed)
+_PARTS_OF = msgspec.json.Decoder(list[_Typed])
+_CALLS = msgspec.json.Decoder(list[_Call])
+_MESSAGES = msgspec.json.Decoder(list[_Message])
+_TOOLS = msgspec.json.Decoder(list[_Tool])
+
+
+class BodyFormat(msgspec.Struct, frozen=True):
+    """`said` is the one format that the body is in; Ollama's for one with fields of two, None for one of none.
+
+    `is_prompt`: it has a prompt and no messages. `stream` is the JSON of its field `stream`.
+    """
+
+    said: DialectName | None = None
+    is_prompt: bool = False
+    stream: bytes = b""
+
+
+def body_format(body: bytes) -> BodyFormat:
+    """What is to be seen of this JSON object."""
+    fields = read(body, FIELDS) or {}
+    names = {name for name, value in fields.items() if is_given(value)}
+    stream = bytes(fields.get("stream", ABSENT))
+    if "messages" in names:
+        found = _of_names(names) | _of_messages(fields["messages"]) | _of_tools(fields)
+        if "system" in names:
+            found.add(DialectName.ANTHROPIC)
+    elif "prompt" in names:
+        found = _of_names(names)
+    elif "input" in names:
+        return BodyFormat(DialectName.OPENAI_RESPONSES, stream=stream)
+    else:
+        found = _of_names(names)
+    said = None if not found else found.pop() if len(found) == 1 else DialectName.OLLAMA
+    return BodyFormat(said, "prompt" in names and "messages" not in names, stream)
+
+
+def endpoint_in(dialect: DialectName, *, is_prompt: bool) -> Endpoint:
+    """Where a chat in this format is asked for, or what goes on from a prompt."""
+    match dialect:
+        case DialectName.OPENAI:
+            return Endpoint.OPENAI_COMPLETIONS if is_prompt else Endpoint.OPENAI_CHAT
+        case DialectName.OPENAI_RESPONSES:
+            return Endpoint.OPENAI_RESPONSES
+        case DialectName.ANTHROPIC:
+            return Endpoint.ANTHROPIC_MESSAGES
+        case DialectName.OLLAMA:
+            return Endpoint.OLLAMA_GENERATE if is_prompt else Endpoint.OLLAMA_CHAT
+        case DialectName.CLOUDFLARE:
+            return Endpoint.CLOUDFLARE_RUN
+
+
+# By what it serves, which is the format of a server's own chat endpoint: those that speak others too are named first.
+_OWN = (
+    Endpoint.OLLAMA_CHAT,
+    Endpoint.CLOUDFLARE_RUN,
+    Endpoint.OPENAI_CHAT,
+    Endpoint.ANTHROPIC_MESSAGES,
+    Endpoint.OPENAI_RESPONSES,
+)
+
+
+def own_format(endpoints: frozenset[Endpoint]) -> DialectName | None:
+    """The format of the chat endpoint of a server that serves these; None if it tells of none."""
+    return next((DIALECT_OF_ENDPOINT[endpoint] for endpoint in _OWN if endpoint in endpoints), None)
+
+
+def _of_names(names: set[str]) -> set[DialectName]:
+    return {dialect for dialect, own in _FIELDS.items() if not own.isdisjoint(names)}
+
+
+def _of_messages(raw: msgspec.Raw) -> set[DialectName]:
+    found: set[DialectName] = set()
+    for message in read(raw, _MESSAGES) or []:
+        if is_given(message.images) or is_given(message.tool_name):
+            found.add(DialectName.OLLAMA)
+        if bytes(message.role) == b'"developer"':
+            found.add(DialectName.OPENAI)
+        if bytes(message.content).startswith(b"["):
+            parts = read(message.content, _PARTS_OF) or []
+            found.update(_PARTS[bytes(part.type)] for part in parts if bytes(part.type) in _PARTS)
+        if is_given(message.tool_calls):
+            found.update(_of_call(call) for call in read(message.tool_calls, _CALLS) or [])
+    return found
+
+
+def _of_call(call: _Call) -> DialectName:
+    """Ollama's arguments are an object, OpenAI's a text."""
+    return DialectName.OLLAMA if bytes(call.function.arguments).startswith(b"{") else DialectName.OPENAI
+
+
+def _of_tools(fields: dict[str, msgspec.Raw]) -> set[DialectName]:
+    found: set[DialectName] = set()
+    if any(is_given(tool.input_schema) for tool in read(fields.get("tools", ABSENT), _TOOLS) or []):
+        found.add(DialectName.ANTHROPIC)
+    choice = fields.get("tool_choice", ABSENT)
+    if is_given(choice):
+        typed = read(choice, _TYPED)
+        is_anthropic = typed is not None and (read(typed.type, TEXT) or "") in _ANTHROPIC_CHOICES
+        found.add(DialectName.ANTHROPIC if is_anthropic else DialectName.OPENAI)
+    return found

@@ -1,0 +1,84 @@
+"""The product's own endpoint: in which format a request through it is served, chosen before anybody is asked."""
+
+import asyncio
+import contextlib
+
+import msgspec
+
+from masa_node.chat.offer import ModelOffer
+from masa_node.chat.request import DialectName, Endpoint, Privacy, Request
+from masa_node.dialects.peek import streams
+from masa_node.dialects.translation.body_format import (
+    BODY_DEPTH,
+    BodyFormat,
+    body_format,
+    endpoint_in,
+    own_format,
+)
+from masa_node.routing.candidates import Refresh
+from masa_node.routing.catalog import Catalog
+from masa_node.routing.provider import Provider
+from masa_node.routing.steps import readable
+
+# Where nothing may be translated: the first of these that somebody speaks.
+_BY_PREFERENCE = (
+    DialectName.OLLAMA,
+    DialectName.OPENAI,
+    DialectName.ANTHROPIC,
+    DialectName.CLOUDFLARE,
+    DialectName.OPENAI_RESPONSES,
+)
+
+Offers = list[tuple[Provider, ModelOffer]]
+
+
+async def in_one_format(request: Request, wanted: DialectName | None, catalog: Catalog, refresh: Refresh) -> Request:
+    """The request as one through the endpoint of the format that it is answered in.
+
+    That is the `wanted` one, else what the body unmistakably is, else that which all who may be asked have as their
+    own, else Ollama's. It stays as it is for the only server there is when what that one serves is not known.
+    """
+    shape = body_format(await readable(request.body, BODY_DEPTH))
+    chosen = wanted or shape.said or await _served_in(request, catalog, refresh)
+    return request if chosen is None else _through(request, chosen, shape)
+
+
+def _through(request: Request, chosen: DialectName, shape: BodyFormat) -> Request:
+    endpoint = endpoint_in(chosen, is_prompt=shape.is_prompt)
+    return msgspec.structs.replace(
+        request,
+        endpoint=endpoint,
+        wants_stream=streams(shape.stream, endpoint),
+        translates_beside=request.may_translate,
+    )
+
+
+async def _served_in(request: Request, catalog: Catalog, refresh: Refresh) -> DialectName | None:
+    """The format for a body that could be anybody's; None: the one server's own, whichever it is."""
+    offers = catalog.offers_of(request.model)
+    if not offers:
+        with contextlib.suppress(TimeoutError):  # who is asked then is told of it
+            async with asyncio.timeout_at(request.first_piece_deadline_s):
+                await refresh()
+        offers = catalog.offers_of(request.model)
+    if not offers:
+        takers = catalog.find_any_name(request.model, Endpoint.NATIVE).own or catalog.unlisted
+        return None if len(takers) == 1 else DialectName.OLLAMA
+    return _common(request, offers)
+
+
+def _common(request: Request, offers: Offers) -> DialectName | None:
+    endpoints: dict[str, frozenset[Endpoint]] = {}
+    for provider, offer in offers:
+        if _may_be_asked(provider, request.privacy):
+            endpoints[provider.name] = endpoints.get(provider.name, frozenset()) | offer.endpoints
+    formats = {own_format(each) for each in endpoints.values()}
+    if len(formats) == 1:
+        return formats.pop()
+    if request.may_translate:
+        return DialectName.OLLAMA
+    return next((dialect for dialect in _BY_PREFERENCE if dialect in formats), DialectName.OLLAMA)
+
+
+def _may_be_asked(provider: Provider, privacy: Privacy) -> bool:
+    return provider.is_local or privacy is Privacy.ANY or (privacy is Privacy.TRUSTED and provider.is_trusted)
