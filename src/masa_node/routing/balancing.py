@@ -60,7 +60,7 @@ class Balancer:
     def _holder(
         self, conversation: int | None, equals: Sequence[Health], fastest_s: float, now_s: float
     ) -> Health | None:
-        """Who has the conversation, if it may stay there."""
+        """The server that has the conversation, if it may stay there."""
         name = self._server_of.get(conversation) if conversation is not None else None
         if name is None:
             return None
