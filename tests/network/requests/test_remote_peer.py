@@ -20,7 +20,8 @@ from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint, R
 from masa_node.dialects.tracking import StreamTracker
 from masa_node.network.links.frames import FrameKind, FrameReader, frame, header_frame
 from masa_node.network.links.mux import MUX_WINDOW_BYTES
-from masa_node.network.requests.frames import AnswerEnd, AnswerHead, RequestFailure
+from masa_node.network.requests.frames import AnswerEnd, AnswerHead, RequestFailure, request_frames
+from masa_node.network.requests.response_writer import WHOLE_STALL_S
 from masa_node.network.transport.interfaces import NodeId
 from masa_node.routing.provider import Sign, no_sign
 from tests.dialects.recorded import Body, error_bodies, streams, whole_answers
@@ -570,6 +571,29 @@ async def test_a_node_that_serves_gives_a_stalled_reader_up_after_the_idle_time(
         assert node.outcome.error == "caller_stalled"
         assert node.admission.running == 0
         answer.close()
+
+
+@pytest.mark.parametrize("is_error", [False, True], ids=["answer", "error"])
+@virtual_time
+async def test_a_node_that_serves_soon_gives_up_who_takes_nothing_of_a_whole_answer(*, is_error: bool) -> None:
+    """All of it is in memory, where it counts against the budget that all whole answers share."""
+    body = b'{"error":{"message":"%s"}}' % (b"x" * 3 * MUX_WINDOW_BYTES)
+    released: list[str] = []
+    whole = WholeAnswer(200, (), body, DialectName.OPENAI, Usage(), lambda: released.append("answer"))
+    error = ErrorAnswer("no", status=400, headers=(), body=body, is_json=True)
+    node = Node((Gives(error if is_error else whole),))
+    async with world(node.serve) as here:
+        stream = await here.link.open()
+        for kind, payload in request_frames(ask(b'{"model":"tiny"}', wants_stream=False), 30.0, "r-1"):
+            await stream.send(kind, payload)
+        await asyncio.sleep(1)
+        await asyncio.sleep(WHOLE_STALL_S - 1)
+        assert (node.outcomes, released) == ([], [])
+        await asyncio.sleep(1)
+        assert node.outcome.error == "caller_gone"
+        assert len(released) == (not is_error)
+        stream.abort()
+    assert node.limits.idle_timeout_s > WHOLE_STALL_S
 
 
 def test_trust_is_asked_for_each_time() -> None:

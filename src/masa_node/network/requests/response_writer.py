@@ -10,6 +10,8 @@ from masa_node.network.requests.frames import Alive, AnswerHead, RequestFailure,
 from masa_node.network.requests.request_reader import RequesterGone
 from masa_node.routing.idle import IdleTimer
 
+WHOLE_STALL_S = 30.0  # for one more frame of a whole answer to be taken; as the endpoint's own FLUSH_STALL_S
+
 
 class ResponseWriter:
     """Give `begin`, `write`, `end` for a stream, `whole` or `error` for what is here in full, `fail` at any time.
@@ -55,7 +57,10 @@ class ResponseWriter:
         await self._finish(FrameKind.END, header_payload(FrameKind.END, end))
 
     async def whole(self, answer: WholeAnswer, idle_s: float) -> None:
-        """All of it; `RequesterGone` also when the peer takes nothing for `idle_s`."""
+        """All of it; `RequesterGone` also when the peer takes nothing for `idle_s`, or for WHOLE_STALL_S.
+
+        No LLM is waited for, and what is not taken counts against the budget of all whole answers.
+        """
         self.begin(answer)
         await self._all(answer.body, answer.usage, idle_s)
 
@@ -73,7 +78,7 @@ class ResponseWriter:
         self._pending = header_payload(FrameKind.HEAD, head)
 
     async def _all(self, body: bytes, usage: Usage, idle_s: float) -> None:
-        async with IdleTimer(idle_s) as idle:
+        async with IdleTimer(min(idle_s, WHOLE_STALL_S)) as idle:
             for part in chunks(body):
                 await self.write(part)
                 idle.touch()
