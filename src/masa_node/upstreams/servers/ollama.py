@@ -130,7 +130,7 @@ class OllamaServer:
                 capabilities=self.details.get(tag.key, _NOTHING).capabilities,
                 facts=tag.facts,
             )
-            for tag in tags
+            async for tag in each(tags)
         ]
 
     async def running(self, http: Http) -> list[msgspec.Raw]:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Annotated, Protocol
+from typing import Annotated, Protocol, TypeVar
 
 import msgspec
 
@@ -15,6 +15,8 @@ from masa_node.routing.steps import in_steps
 from masa_node.upstreams.http.client import HttpAnswer
 from masa_node.upstreams.servers.listing import ENTRIES_A_TURN, ListedModel, read_models
 from masa_node.upstreams.servers.missing import looks_missing
+
+T = TypeVar("T")
 
 # A list of a thousand models with descriptions is below 2 MB (Cloudflare's and OpenRouter's are the longest). While it
 # is read there are three copies of it at most; its entries are kept.
@@ -124,7 +126,7 @@ async def entries(listing: ModelListing, key: str = "data", name: str = "id") ->
     return found
 
 
-async def each(listed: list[ListedModel]) -> AsyncIterator[ListedModel]:
+async def each(listed: list[T]) -> AsyncIterator[T]:
     """These, one after the other; between them everything else has its turns."""
     for number, model in enumerate(listed, 1):
         yield model
