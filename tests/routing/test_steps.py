@@ -13,20 +13,28 @@ import pytest
 
 from masa_node.chat.answer import StreamedAnswer
 from masa_node.chat.errors import MasaError
+from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import DialectName, Endpoint, Headers
 from masa_node.dialects.condensing import LARGE_BYTES, REQUEST_DEPTH, Steps
 from masa_node.dialects.framing import MAX_FRAME_BYTES
 from masa_node.dialects.peek import peek
 from masa_node.dialects.registry import DIALECTS
+from masa_node.network.gossip.own_advert import AboutNode, Advertiser
 from masa_node.network.requests.body_check import check_body
+from masa_node.network.requests.sharing import SharedCatalog, read_policy
+from masa_node.network.transport.interfaces import PeerAddress
+from masa_node.network.transport.memory import MemoryNetwork
 from masa_node.routing.answer_reader import take_answer
+from masa_node.routing.catalog import Catalog
 from masa_node.routing.steps import in_steps, readable
 from masa_node.upstreams.http.client import HttpAnswer
 from masa_node.upstreams.servers.anthropic import AnthropicServer
 from masa_node.upstreams.servers.cloudflare import CloudflareServer
+from masa_node.upstreams.servers.listing import MAX_MODELS
 from masa_node.upstreams.servers.ollama import OllamaServer
 from masa_node.upstreams.servers.openai import OpenAiServer
 from masa_node.upstreams.servers.server import Server
+from tests.routing.scripted import ScriptedProvider
 from tests.routing.test_odd_answers import Said
 from tests.virtual_time import virtual_time
 
@@ -224,6 +232,9 @@ LISTS = {
 }
 
 
+KEYS = MemoryNetwork().keys(1)
+
+
 class Lists:
     """An HTTP client to a server that answers every GET with this list."""
 
@@ -261,6 +272,33 @@ async def test_no_kind_of_server_holds_the_loop_with_what_it_lists(server: Calla
     short = b'{"id":"a","name":"a","modified_at":"2026-05-05T14:33:21.123456789+02:00"},'
     for body in (*(filled(each, b'{"data":[', b"{}]}") for each in (entry, short)), LISTS["entries"], LISTS["names"]):
         await check(lambda body=body: server().list_models(Lists(body)))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("share", ["all", "none", "a*,b*,c*,d*,e*,f*,m*"])
+@virtual_time
+async def test_as_many_models_as_one_server_may_list_do_not_hold_the_loop(share: str) -> None:
+    """Nor does it when all of them have other names the next time, or when another server is there, too."""
+    endpoints = frozenset(Endpoint)
+
+    def listed(name: str) -> list[ModelOffer]:
+        return [ModelOffer(f"{name}/llama-{number}-instruct:7b", endpoints) for number in range(MAX_MODELS)]
+
+    one, another = ScriptedProvider("one"), ScriptedProvider("another")
+    lists = ((one, listed("m")), (another, listed("n")), (one, listed("o")))
+
+    async def reading() -> None:
+        catalog, shared = Catalog(), SharedCatalog(read_policy(share))
+        catalog.watch(lambda: asyncio.get_running_loop().call_soon(shared.follow, catalog))
+        advertiser = Advertiser(KEYS, shared.offers, lambda: AboutNode("1", "", PeerAddress(KEYS.node_id, ()), 0, 4))
+        shared.catalog.watch(advertiser.offers_changed)
+        for provider, offers in lists:
+            await asyncio.sleep(0)
+            catalog.put(provider, offers)
+            for _ in range(2):  # shared in the next turn, told in one after that
+                await asyncio.sleep(0)
+            advertiser.due(0.0, 0.0)
+
+    await check(reading)
 
 
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES.keys())

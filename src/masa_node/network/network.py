@@ -105,7 +105,7 @@ class Network:
     async def run(self) -> None:
         """Until cancelled."""
         self._started_s = self._now_s()
-        stop_watching = self._parts.catalog.watch(self._offers_changed)
+        stop_watching = self._parts.server.shared.catalog.watch(self._offers_changed)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.links.run())

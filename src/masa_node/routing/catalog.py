@@ -118,9 +118,10 @@ _Serving = dict[str, tuple[Provider, tuple[ModelOffer, ...]]]  # of one model, b
 class _Model:
     """The providers of one model; what was found is cached until one of them changes."""
 
-    __slots__ = ("found", "own", "peers")
+    __slots__ = ("found", "loose_key", "own", "peers")
 
-    def __init__(self) -> None:
+    def __init__(self, loose_key: str) -> None:
+        self.loose_key = loose_key
         self.own: _Serving = {}
         self.peers: _Serving = {}
         self.found: dict[Endpoint, Found] = {}
@@ -258,6 +259,10 @@ class Catalog:
         entries = chain(self._own.values(), self._peers.values())
         return [(entry.provider, offer) for entry in entries for offer in entry.offers or ()]
 
+    def own_offers(self) -> list[tuple[Provider, tuple[ModelOffer, ...] | None]]:
+        """What each own server offers, None where that is not known: the same object until it offers something else."""
+        return [(entry.provider, entry.offers) for entry in self._own.values()]
+
     def nearest(self, model: str) -> list[str]:
         """The names most like this one, at most MAX_NEAREST, else the first few there are."""
         names = list(islice(self._names(), MAX_COMPARED))
@@ -307,8 +312,9 @@ class Catalog:
     def _offer(self, key: str, provider: Provider, offers: tuple[ModelOffer, ...]) -> None:
         known = self._models.get(key)
         if known is None:
-            known = self._models[key] = _Model()
-            self._spellings.setdefault(loose_model_key(key), {})[key] = None
+            loose_key = loose_model_key(key)
+            known = self._models[key] = _Model(loose_key)
+            self._spellings.setdefault(loose_key, {})[key] = None
         serving = known.own if provider.is_local else known.peers
         serving[provider.name] = (provider, offers)
         known.found.clear()
@@ -321,11 +327,10 @@ class Catalog:
         if known.own or known.peers:
             return
         del self._models[key]
-        loose = loose_model_key(key)
-        spellings = self._spellings[loose]
+        spellings = self._spellings[known.loose_key]
         del spellings[key]
         if not spellings:
-            del self._spellings[loose]
+            del self._spellings[known.loose_key]
 
     def _own_changed(self, provider: Provider) -> None:
         if not provider.is_local:
@@ -339,7 +344,10 @@ def _by_key(offers: tuple[ModelOffer, ...]) -> dict[str, tuple[ModelOffer, ...]]
     by_key: dict[str, tuple[ModelOffer, ...]] = {}
     for offer in offers:
         key = same_model_key(offer.model)
-        by_key[key] = (*by_key.get(key, ()), offer)
+        if key in by_key:
+            by_key[key] += (offer,)
+        else:
+            by_key[key] = (offer,)
     return by_key
 
 

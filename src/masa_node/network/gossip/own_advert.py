@@ -1,6 +1,7 @@
 """This node's own advert: what is in it, and when a new one is due. Pure; time is given."""
 
 from collections.abc import Callable
+from heapq import nsmallest
 
 import msgspec
 import structlog
@@ -158,24 +159,32 @@ def _said_of(offer: ModelOffer) -> AdvertModel:
 
 
 def _models(offers: list[ModelOffer]) -> tuple[AdvertModel, ...]:
-    """Each model once, by name, with the endpoints of all servers that share it."""
+    """Each model once, by name, with the endpoints of all servers that share it; of thousands the first ones."""
+    ids: dict[str, str] = {}
+    for offer in offers:
+        key = same_model_key(offer.model)
+        if key not in ids and not _ENDPOINTS.keys().isdisjoint(offer.endpoints):
+            ids[key] = offer.model
+    chosen = dict(nsmallest(MAX_ADVERT_MODELS, ids.items(), key=lambda named: named[1]))
     merged: dict[str, AdvertModel] = {}
     for offer in offers:
-        endpoints: set[str] = {endpoint.value for endpoint in offer.endpoints if endpoint.value in _ENDPOINTS}
         key = same_model_key(offer.model)
-        known = merged.get(key)
-        if known is not None:
-            endpoints |= set(known.endpoints)
-        if not endpoints:
-            continue
-        said = _said_of(offer)
-        if known is not None:  # the first server's word counts, where it gave one
-            facts = known if known.family or known.parameter_size or known.size_bytes else said
-            said = msgspec.structs.replace(
-                facts,
-                id=known.id,
-                context_tokens=known.context_tokens or said.context_tokens,
-                capabilities=known.capabilities or said.capabilities,
-            )
-        merged[key] = msgspec.structs.replace(said, endpoints=tuple(sorted(endpoints)))
-    return tuple(sorted(merged.values(), key=lambda model: model.id)[:MAX_ADVERT_MODELS])
+        if key in chosen:
+            merged[key] = _merged(merged.get(key), offer)
+    return tuple([merged[key] for key in chosen])
+
+
+def _merged(known: AdvertModel | None, offer: ModelOffer) -> AdvertModel:
+    """What is known of a model, and this offer of it. The first server's word counts, where it gave one."""
+    endpoints: set[str] = {endpoint.value for endpoint in offer.endpoints if endpoint.value in _ENDPOINTS}
+    said = _said_of(offer)
+    if known is not None and known.endpoints:
+        endpoints |= set(known.endpoints)
+        facts = known if known.family or known.parameter_size or known.size_bytes else said
+        said = msgspec.structs.replace(
+            facts,
+            id=known.id,
+            context_tokens=known.context_tokens or said.context_tokens,
+            capabilities=known.capabilities or said.capabilities,
+        )
+    return msgspec.structs.replace(said, endpoints=tuple(sorted(endpoints)))

@@ -96,7 +96,7 @@ class PeerServer:
     ) -> None:
         self._hooks = hooks
         self._dispatcher = dispatcher
-        self._shared = shared
+        self.shared = shared
         self._limits = limits
         self._via = (VIA, f"{VIA_PEER},{instance}")
         self._quotas = Quotas(QuotaRules(limits.requests_per_minute, limits.max_body_bytes, limits.requests_per_peer))
@@ -149,7 +149,7 @@ class PeerServer:
 
     def _check(self, header: RequestHeader, endpoint: Endpoint) -> None:
         """May this be asked here at all? Before the body is read. Raises `PeerRefused`, `BodyTooLarge`."""
-        if self._shared.is_withheld(header.model) or not self._shared.catalog.find(header.model, endpoint).own:
+        if self.shared.is_withheld(header.model) or not self.shared.catalog.find(header.model, endpoint).own:
             raise PeerRefused("it does not share that model, or not through that endpoint.")
         if header.body_bytes > self._limits.max_body_bytes:
             raise BodyTooLarge(f"the body is larger than the {self._limits.max_body_bytes} bytes that it takes.")

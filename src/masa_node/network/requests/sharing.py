@@ -4,8 +4,9 @@ Peers are answered from that second catalog only, so that what is not shared can
 serve cannot be asked for through this node.
 """
 
-from fnmatch import fnmatchcase
-from itertools import takewhile
+import re
+from fnmatch import translate
+from functools import lru_cache
 
 import msgspec
 
@@ -19,6 +20,8 @@ from masa_node.routing.provider import Provider
 NEVER_SHARED = frozenset({Endpoint.OLLAMA_SHOW})
 _NONE, _LOCAL, _ALL = "none", "local", "all"
 
+Offers = tuple[ModelOffer, ...] | None
+
 
 class SharePolicy(msgspec.Struct, frozen=True):
     """`local` shares the models of own servers that cost nothing, `everything` hosted ones too, `globs` those named."""
@@ -31,8 +34,16 @@ class SharePolicy(msgspec.Struct, frozen=True):
         """May peers use this model? `is_hosted` tells that its server costs the owner money."""
         if self.everything or (self.local and not is_hosted):
             return True
-        names = {model, same_model_key(model)}
-        return any(fnmatchcase(name, glob) for name in names for glob in self.globs)
+        if not self.globs:
+            return False
+        matches = _pattern(self.globs).match
+        return matches(model) is not None or matches(same_model_key(model)) is not None
+
+
+@lru_cache(maxsize=16)
+def _pattern(globs: tuple[str, ...]) -> re.Pattern[str]:
+    """All of them as one, since thousands of models are compared with it."""
+    return re.compile("|".join(translate(glob) for glob in globs))
 
 
 def read_policy(share: str) -> SharePolicy:
@@ -51,31 +62,52 @@ def read_policy(share: str) -> SharePolicy:
     return SharePolicy(local=_LOCAL in words, everything=_ALL in words, globs=globs)
 
 
+class _Part(msgspec.Struct, frozen=True):
+    """What is shared of what one own server `listed`, and the names that are not."""
+
+    provider: Provider
+    listed: Offers
+    names: frozenset[str]
+    withheld: frozenset[str]
+
+
 class SharedCatalog:
     """Keeps `catalog` at what is shared of the own servers' offers: let it `follow` the catalog of all."""
 
     def __init__(self, policy: SharePolicy) -> None:
         self.catalog = Catalog()
         self._policy = policy
-        self._shared: dict[str, Provider] = {}
-        self._withheld: frozenset[str] = frozenset()
+        self._parts: dict[str, _Part] = {}
 
     def follow(self, catalog: Catalog) -> None:
-        """Share what own servers serve now. To be called whenever that has changed (`Catalog.watch`)."""
-        listed: dict[str, tuple[Provider, list[ModelOffer]]] = {}
+        """Share what own servers serve now. To be called whenever that has changed (`Catalog.watch`).
+
+        Only what a server lists anew is looked at: its thousands of models are not so quickly gone through.
+        """
+        own = catalog.own_offers()
+        for name in self._parts.keys() - {provider.name for provider, _ in own}:
+            self.catalog.remove(self._parts.pop(name).provider)
+        for provider, offers in own:
+            known = self._parts.get(provider.name)
+            if known is None or known.provider is not provider or known.listed is not offers:
+                self._share(provider, offers)
+
+    def _share(self, provider: Provider, offers: Offers) -> None:
+        shared: list[ModelOffer] = []
         withheld: set[str] = set()
-        for provider, offer in takewhile(lambda pair: pair[0].is_local, catalog.all_offers()):  # own ones come first
-            shared = self._shared_part(provider, offer)
-            if shared is None:
+        for offer in offers or ():
+            part = self._shared_part(provider, offer)
+            if part is None:
                 withheld.add(offer.model)
             else:
-                listed.setdefault(provider.name, (provider, []))[1].append(shared)
-        for name in self._shared.keys() - listed.keys():
-            self.catalog.remove(self._shared[name])
-        for provider, offers in listed.values():
-            self.catalog.put(provider, offers)
-        self._shared = {name: provider for name, (provider, _) in listed.items()}
-        self._withheld = frozenset(withheld - {offer.model for offer in self.offers()})
+                shared.append(part)
+        names = frozenset([offer.model for offer in shared])
+        before = self._parts.get(provider.name)
+        self._parts[provider.name] = _Part(provider, offers, names, frozenset(withheld))
+        if shared:
+            self.catalog.put(provider, shared)
+        elif before is not None:
+            self.catalog.remove(before.provider)
 
     def offers(self) -> list[ModelOffer]:
         """Everything that is shared: what an advert says."""
@@ -83,10 +115,19 @@ class SharedCatalog:
 
     def is_withheld(self, model: str) -> bool:
         """Is this the very name of an own model that is not shared, whatever shared one it may be taken for?"""
-        return model in self._withheld
+        parts = self._parts.values()
+        return any(model in part.withheld for part in parts) and not any(model in part.names for part in parts)
 
     def _shared_part(self, provider: Provider, offer: ModelOffer) -> ModelOffer | None:
-        endpoints = offer.endpoints - NEVER_SHARED
-        if not endpoints or not self._policy.shares(offer.model, is_hosted=provider.is_hosted):
+        if not self._policy.shares(offer.model, is_hosted=provider.is_hosted):
             return None
-        return msgspec.structs.replace(offer, endpoints=endpoints)
+        endpoints = _may_be_shared(offer.endpoints)
+        if not endpoints:
+            return None
+        return offer if endpoints == offer.endpoints else msgspec.structs.replace(offer, endpoints=endpoints)
+
+
+@lru_cache(maxsize=64)
+def _may_be_shared(endpoints: frozenset[Endpoint]) -> frozenset[Endpoint]:
+    """Those but NEVER_SHARED: thousands of models have the same ones."""
+    return endpoints - NEVER_SHARED

@@ -52,7 +52,7 @@ class PeerNetwork:
     async def run(self) -> None:
         """Until cancelled. Raises `MasaError` and `OSError` where there can be no network."""
         with await self._folder.lock():
-            self._parts.catalog.watch(self._share)
+            self._parts.catalog.watch(self._share_soon)
             self._share()
             store = await Store.open(self._masa_dir)
             await store.set_value("url", self._parts.url.encode())
@@ -170,6 +170,10 @@ class PeerNetwork:
         dispatcher = Dispatcher(self._shared.catalog, parts.admission, _nothing_new, parts.observe)
         hooks = ServingHooks(parts.stakes.vet, parts.refused)
         return PeerServer(dispatcher, self._shared, serving_limits(self._settings), parts.instance, hooks)
+
+    def _share_soon(self) -> None:
+        """In a turn of its own: to list thousands of models has taken long enough already."""
+        asyncio.get_running_loop().call_soon(self._share)
 
     def _share(self) -> None:
         self._shared.follow(self._parts.catalog)

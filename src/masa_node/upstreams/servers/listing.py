@@ -10,7 +10,7 @@ from masa_node.chat.errors import NotAnAnswer
 from masa_node.dialects.condensing import Steps, condensed, fields_of, parts_of
 from masa_node.dialects.fields import ABSENT, BOM, NULL, TEXT, UNREADABLE, decode, error_inside, is_given, read
 
-MAX_MODELS = 5_000
+MAX_MODELS = 2_000  # five times the longest seen (OpenRouter); to put all into the catalogs takes some 10 ms
 MAX_ENTRY_BYTES = 16 * 1024  # the longest seen (OpenRouter's) have 4 kB; of a larger one its long texts are cut
 ENTRIES_A_TURN = 16  # of the largest: some milliseconds
 _MAX_FIELDS = 64  # beside the list, or before it
