@@ -181,10 +181,10 @@ async def test_no_stream_holds_the_loop(frames: bytes) -> None:
 
 # As large as is looked at without being condensed: readers that each mended what they read took 300 ms.
 ODD_VALUES = {
-    "numbers that are none": b"[" + b"NaN," * 60_000 + b"1]",
-    "empty texts": b"[NaN," + b'"",' * 80_000 + b"1]",
-    "short escaped texts": b"[NaN," + rb'"\n",' * 48_000 + b"1]",
-    "halves of emojis": b'"' + rb"\ud83d" * 40_000 + b'"',
+    "numbers that are none": b"[" + b"NaN," * 30_000 + b"1]",
+    "empty texts": b"[NaN," + b'"",' * 40_000 + b"1]",
+    "short escaped texts": b"[NaN," + rb'"\n",' * 24_000 + b"1]",
+    "halves of emojis": b'"' + rb"\ud83d" * 20_000 + b'"',
 }
 
 
@@ -195,6 +195,38 @@ async def test_no_json_that_has_to_be_mended_holds_the_loop(value: bytes, dialec
     body = b'{"model":"tiny","x":%s,%s}' % (value, CHOICES)
     assert len(body) < LARGE_BYTES
     await check(lambda: take_answer(Said(body), DIALECTS[dialect], is_stream=False))
+
+
+JUST_BELOW = LARGE_BYTES - 1_000
+
+
+def dense(part: bytes, begin: bytes, end: bytes) -> bytes:
+    return begin + part * ((JUST_BELOW - len(begin) - len(end)) // len(part)) + end
+
+
+DENSE = {
+    "choices": dense(b"{},", b'{"model":"tiny","choices":[', b"{}]}"),
+    "choices that say nothing": dense(b'{"delta":{}},', b'{"model":"tiny","choices":[', b"{}]}"),
+    "choices of odd values": dense(b'{"index":"","delta":1,"message":2},', b'{"model":"tiny","choices":[', b"{}]}"),
+    "choices that are no JSON": dense(b'{"delta":{"\xff":1}},', b'{"model":"tiny","choices":[', b"{}]}"),
+    "contents": dense(b"{},", b'{"model":"tiny","content":[', b"{}]}"),
+    "outputs": dense(b"{},", b'{"model":"tiny","output":[', b"{}]}"),
+    "embeddings": dense(b"{},", b'{"model":"tiny","data":[', b"{}]}"),
+    "fields": dense(b'"a":0,', b'{"model":"tiny",', CHOICES + b"}"),
+    "usage": dense(b'"a":0,', b'{"model":"tiny",%s,"usage":{' % CHOICES, b'"b":0}}'),
+}
+
+
+@pytest.mark.parametrize("dialect", [DialectName.OPENAI, DialectName.OLLAMA, DialectName.ANTHROPIC])
+@pytest.mark.parametrize("body", DENSE.values(), ids=DENSE.keys())
+@virtual_time
+async def test_what_is_just_small_enough_to_be_read_as_it_is_does_not_hold_the_loop(
+    body: bytes, dialect: DialectName
+) -> None:
+    assert JUST_BELOW - 100 < len(body) < LARGE_BYTES
+    await check(lambda: take_answer(Said(body), DIALECTS[dialect], is_stream=False))
+    await check(lambda: take_answer(Said(b"data: %s\n\n" % body), DIALECTS[dialect], is_stream=True))
+    await check(lambda: take_answer(Said(body + b"\n"), DIALECTS[dialect], is_stream=True))
 
 
 @virtual_time

@@ -10,7 +10,7 @@ from masa_node.dialects.fields import ABSENT, FIELDS, is_empty, is_given, read
 
 # The parts of one answer that each have an end of their own: OpenAI's choices, the items of a response.
 
-MAX_CHOICES = 4096  # OpenAI takes at most 128 of a request, and 2048 prompts in one
+MAX_CHOICES = 2048  # OpenAI takes at most 128 of a request, and 2048 prompts in one
 
 
 class _Choice(msgspec.Struct):
@@ -23,7 +23,7 @@ class _Choice(msgspec.Struct):
 
 
 _CHOICES = msgspec.json.Decoder(list[_Choice])
-_INDEX: msgspec.json.Decoder[int] = msgspec.json.Decoder(int)
+_MAX_DIGITS = 9  # of an index
 
 
 class Choices:
@@ -88,8 +88,7 @@ class Choices:
             return is_given(raw), False
         has_part = has_reason = False
         for position, choice in enumerate(listed[:MAX_CHOICES]):
-            index = read(choice.index, _INDEX)
-            has_reason = self._note_end(choice, position if index is None else index) or has_reason
+            has_reason = self._note_end(choice, _index(choice.index, position)) or has_reason
             has_part = has_part or _has_part(choice)
         return has_part, has_reason
 
@@ -101,13 +100,23 @@ class Choices:
         return False
 
 
+def _index(raw: msgspec.Raw, position: int) -> int:
+    """Without a decoder: to find out that there is none takes that as long as to read fifty."""
+    digits = bytes(raw)
+    return int(digits) if len(digits) <= _MAX_DIGITS and digits.isdigit() else position
+
+
 def _has_part(choice: _Choice) -> bool:
     """The speaker's role is no part of what it says."""
     if not is_empty(choice.text):
         return True
     for raw in (choice.delta, choice.message):
+        if not bytes(raw).startswith(b"{"):
+            continue
         fields = read(raw, FIELDS)
-        if fields is not None and any(name != "role" and not is_empty(value) for name, value in fields.items()):
+        if fields is None:
+            return False  # what is no JSON in one place is none, and to find that out takes long
+        if any(name != "role" and not is_empty(value) for name, value in fields.items()):
             return True
     return False
 
