@@ -82,7 +82,7 @@ class SharedCatalog:
     def follow(self, catalog: Catalog) -> None:
         """Share what own servers serve now. To be called whenever that has changed (`Catalog.watch`).
 
-        Only what a server lists anew is looked at: its thousands of models are not so quickly gone through.
+        Only a server whose list has changed is looked at: it may name thousands of models.
         """
         own = catalog.own_offers()
         for name in self._parts.keys() - {provider.name for provider, _ in own}:
