@@ -97,7 +97,7 @@ def _fastest_s(equals: Sequence[Health], now_s: float) -> float:
 
 
 def _slowness(health: Health, fastest_s: float, now_s: float) -> float:
-    """How many times as long as the fastest it takes, as far as that says anything. Who is not known is no slower."""
+    """How many times as long as the fastest it takes, as far as that is known; an unknown one is no slower."""
     ratio = health.latency_s(now_s) / fastest_s
     return min(ratio, SLOWEST) if ratio >= SLOWER_FROM else 1.0
 

@@ -131,7 +131,7 @@ class Candidates:
         return _each(await self._choose(request, found), lambda provider: TranslatingProvider(provider, translation))
 
     async def _choose_all(self, request: Request, find: Find) -> Chosen | None:
-        """All who serve the model, each in its own format; None where nobody has to be asked in translation."""
+        """All that serve the model, each in its own format; None where none has to be asked in translation."""
         found = find(request.model, request.endpoint)
         own, peers = list(found.own), list(found.peers)
         named = {provider.name for provider in (*own, *peers)}

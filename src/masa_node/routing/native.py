@@ -35,7 +35,7 @@ Offers = list[tuple[Provider, ModelOffer]]
 async def in_one_format(request: Request, wanted: DialectName | None, catalog: Catalog, refresh: Refresh) -> Request:
     """The request as one through the endpoint of the format that it is answered in.
 
-    That is the `wanted` one, else what the body unmistakably is, else that which all who may be asked have as their
+    That is the `wanted` one, else what the body unmistakably is, else that which all that may be asked have as their
     own, else Ollama's. It stays as it is for the only server there is when what that one serves is not known.
     """
     shape = body_format(await readable(request.body, BODY_DEPTH))
@@ -57,7 +57,7 @@ async def _served_in(request: Request, catalog: Catalog, refresh: Refresh) -> Di
     """The format for a body that could be anybody's; None: the one server's own, whichever it is."""
     offers = catalog.offers_of(request.model)
     if not offers:
-        with contextlib.suppress(TimeoutError):  # who is asked then is told of it
+        with contextlib.suppress(TimeoutError):  # the requests behind it notice
             async with asyncio.timeout_at(request.first_piece_deadline_s):
                 await refresh()
         offers = catalog.offers_of(request.model)

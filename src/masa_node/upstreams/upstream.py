@@ -22,10 +22,9 @@ from masa_node.chat.request import DIALECT_OF_ENDPOINT, ENDPOINT_PATHS, DialectN
 from masa_node.dialects.choices import EndingsByModel
 from masa_node.dialects.peek import is_model
 from masa_node.dialects.registry import DIALECTS
-from masa_node.routing.answer_reader import is_streamed, read_whole, take_answer
+from masa_node.routing.answer_reader import Watched, is_streamed, read_whole, take_answer
 from masa_node.routing.catalog import AWAY_S
 from masa_node.routing.provider import Sign, no_sign
-from masa_node.routing.watched import Watched
 from masa_node.upstreams.access import Access
 from masa_node.upstreams.detection import MAX_PROBE_BYTES, identify
 from masa_node.upstreams.http.client import HttpClient

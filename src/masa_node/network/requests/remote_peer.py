@@ -18,9 +18,8 @@ from masa_node.network.links.frames import Frame, FrameStream, OpensRequests
 from masa_node.network.requests.frames import request_frames
 from masa_node.network.requests.response_reader import ResponseReader
 from masa_node.network.transport.interfaces import NodeId, short_id
-from masa_node.routing.answer_reader import take_answer
+from masa_node.routing.answer_reader import Watched, take_answer
 from masa_node.routing.provider import Sign, no_sign
-from masa_node.routing.watched import Watched
 
 FRAMES_OF_A_SHORT_REQUEST = 2  # REQUEST, and a BODY of 64 KiB: they need no task of their own
 

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from masa_node.chat.request import Headers
-from masa_node.routing.watched import Watched
+from masa_node.routing.answer_reader import Watched
 
 
 class Response:
