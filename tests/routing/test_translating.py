@@ -1,5 +1,6 @@
 """Nobody speaks the caller's format: who is asked then, with what, and what comes back."""
 
+import asyncio
 import json
 from collections.abc import Sequence
 
@@ -16,8 +17,9 @@ from masa_node.chat.errors import (
     PrivacyRefused,
     ProviderError,
 )
-from masa_node.chat.request import DialectName, Endpoint, Privacy, Request
+from masa_node.chat.request import DialectName, Endpoint, Privacy, Request, RequestId
 from masa_node.routing.provider import Sign, no_sign
+from masa_node.routing.translating import IN_A_THREAD_BYTES, translation_of
 from tests.routing.scripted import MODEL, ScriptedPeer, ScriptedProvider, World, offer
 from tests.virtual_time import virtual_time
 
@@ -298,3 +300,26 @@ async def test_a_stream_that_nobody_asked_for_is_closed_when_it_cannot_be_read()
     with pytest.raises(BrokenAnswer):
         await world.answer(claude(world))
     assert own.closed == 1
+
+
+def test_a_large_request_is_translated_while_others_have_their_turn() -> None:
+    body = msgspec.json.encode({"model": "tiny", "messages": [{"role": "user", "content": "x" * IN_A_THREAD_BYTES}]})
+    request = Request(
+        request_id=RequestId("r"),
+        endpoint=Endpoint.OPENAI_CHAT,
+        model=MODEL,
+        wants_stream=False,
+        body=body,
+        headers=(),
+        first_piece_deadline_s=1.0,
+        idle_timeout_s=1.0,
+    )
+
+    async def check() -> None:
+        other = asyncio.create_task(asyncio.sleep(0))
+        translation = await translation_of(request, [Endpoint.OLLAMA_CHAT])
+        assert other.done()
+        assert translation is not None
+        assert len(translation.body) > IN_A_THREAD_BYTES
+
+    asyncio.run(check())

@@ -123,7 +123,7 @@ class Candidates:
         spoken.sort(key=lambda each: not each[1].own)  # own servers' endpoints before those of peers only
         if request.endpoint is Endpoint.ANTHROPIC_COUNT_TOKENS and spoken:
             return Chosen([Estimating()])
-        translation = translation_of(request, [endpoint for endpoint, _ in spoken])
+        translation = await translation_of(request, [endpoint for endpoint, _ in spoken])
         if translation is None:
             raise self._no_one(request, Found(other_endpoints=tuple(other_endpoints)))
         target = translation.target

@@ -3,6 +3,7 @@
 The rest of routing sees one more provider of the same name.
 """
 
+import asyncio
 import time
 from collections.abc import Sequence
 
@@ -21,6 +22,7 @@ from masa_node.routing.provider import Provider, Sign, no_sign
 # Headers that are about a vendor's own API: those of the caller's say nothing to another one's server.
 _VENDORS = ("anthropic-", "openai-")
 _JSON = "application/json"
+IN_A_THREAD_BYTES = 256 * 1024  # what is larger takes more than 1 to 2 ms; the largest, of 10 MB, 50 ms
 
 
 def may_be_translated(request: Request) -> bool:
@@ -28,11 +30,17 @@ def may_be_translated(request: Request) -> bool:
     return request.may_translate and request.requester is None and is_translated_from(request.endpoint)
 
 
-def translation_of(request: Request, endpoints: Sequence[Endpoint]) -> Translation | None:
+async def translation_of(request: Request, endpoints: Sequence[Endpoint]) -> Translation | None:
     """The request as one of these endpoints takes it, the best first; None where none of them is a conversation's.
 
-    Raises `NotTranslatable`, the first one, when none of them can carry it.
+    Raises `NotTranslatable`, the first one, when none of them can carry it. A large one is translated off the loop.
     """
+    if len(request.body) > IN_A_THREAD_BYTES:
+        return await asyncio.to_thread(_translation_of, request, endpoints)
+    return _translation_of(request, endpoints)
+
+
+def _translation_of(request: Request, endpoints: Sequence[Endpoint]) -> Translation | None:
     refused: NotTranslatable | None = None
     for endpoint in endpoints:
         try:
@@ -115,13 +123,15 @@ async def answered(provider: Provider, request: Request, sign: Sign = no_sign) -
             return await asked.answer(request, sign)
         except EndpointMissing as missing:
             first = first or missing
-            fallback = _fallback(asked, request, missing, tried)
+            fallback = await _fallback(asked, request, missing, tried)
             if fallback is None:
                 raise first from None
         asked = fallback
 
 
-def _fallback(asked: Provider, request: Request, missing: EndpointMissing, tried: set[Endpoint]) -> Provider | None:
+async def _fallback(
+    asked: Provider, request: Request, missing: EndpointMissing, tried: set[Endpoint]
+) -> Provider | None:
     provider = asked
     if isinstance(asked, TranslatingProvider):
         provider = asked.provider
@@ -136,7 +146,7 @@ def _fallback(asked: Provider, request: Request, missing: EndpointMissing, tried
     if request.endpoint is Endpoint.ANTHROPIC_COUNT_TOKENS:
         return Estimating()
     try:
-        translation = translation_of(request, endpoints)
+        translation = await translation_of(request, endpoints)
     except NotTranslatable as refusal:
         error = ErrorAnswer(refusal.message, status=400, headers=(), body=b"", is_json=False)
         error.location = provider.location
