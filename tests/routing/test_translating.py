@@ -1,8 +1,9 @@
 """Nobody speaks the caller's format: who is asked then, with what, and what comes back."""
 
 import asyncio
+import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import pytest
@@ -323,3 +324,33 @@ def test_a_large_request_is_translated_while_others_have_their_turn() -> None:
         assert len(translation.body) > IN_A_THREAD_BYTES
 
     asyncio.run(check())
+
+
+@pytest.mark.parametrize("is_large", [True, False])
+@pytest.mark.parametrize("kind", ["whole", "collected", "count"])
+@virtual_time
+async def test_what_takes_long_to_translate_is_done_off_the_loop_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, kind: str, *, is_large: bool
+) -> None:
+    in_threads: list[object] = []
+
+    async def to_thread(work: Callable[[], object]) -> object:
+        in_threads.append(work)
+        return work()
+
+    monkeypatch.setattr(asyncio, "to_thread", to_thread)
+    text = b"x" * (IN_A_THREAD_BYTES if is_large else 1)
+    world = World()
+    request = claude(world, system=text.decode() if kind == "count" else "")
+    own: ScriptedProvider
+    if kind == "collected":
+        own = Streaming("a", [FIRST, TEXT.replace(b"Hi", text), DONE])
+    else:
+        own = ScriptedProvider("a", dataclasses.replace(CHAT_ANSWER, body=CHAT_BODY.replace(b"Hi", text)))
+    if kind == "count":
+        request = msgspec.structs.replace(request, endpoint=Endpoint.ANTHROPIC_COUNT_TOKENS)
+    world.catalog.put(own, [offer()])
+    answer = await world.answer(request)
+    assert isinstance(answer, WholeAnswer)
+    assert (text in answer.body) is (kind != "count")
+    assert len(in_threads) == is_large

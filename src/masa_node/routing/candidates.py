@@ -140,7 +140,7 @@ class Candidates:
             others = find(request.model, endpoint)
             more_own = [provider for provider in others.own if provider.name not in named]
             more_peers = [provider for provider in others.peers if provider.name not in named]
-            translation = _carried(request, endpoint) if more_own or more_peers else None
+            translation = await _carried(request, endpoint) if more_own or more_peers else None
             if translation is None:
                 continue
             own += more_own
@@ -256,10 +256,10 @@ def _each(chosen: Chosen, made: Callable[[Provider], Provider]) -> Chosen:
     )
 
 
-def _carried(request: Request, endpoint: Endpoint) -> Translation | None:
+async def _carried(request: Request, endpoint: Endpoint) -> Translation | None:
     """None where that format cannot carry the request: the others may."""
     try:
-        return translation_of(request, [endpoint])
+        return await translation_of(request, [endpoint])
     except NotTranslatable:
         return None
 

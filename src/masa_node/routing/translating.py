@@ -5,7 +5,8 @@ The rest of routing sees one more provider of the same name.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -19,6 +20,7 @@ from masa_node.dialects.translation.formats import is_translated_from, targets_f
 from masa_node.dialects.translation.translator import AnswerTranslator, Translation, translate
 from masa_node.routing.provider import Provider, Sign, no_sign
 
+Result = TypeVar("Result")
 # Headers that are about a vendor's own API: those of the caller's say nothing to another one's server.
 _VENDORS = ("anthropic-", "openai-")
 _JSON = "application/json"
@@ -35,9 +37,12 @@ async def translation_of(request: Request, endpoints: Sequence[Endpoint]) -> Tra
 
     Raises `NotTranslatable`, the first one, when none of them can carry it. A large one is translated off the loop.
     """
-    if len(request.body) > IN_A_THREAD_BYTES:
-        return await asyncio.to_thread(_translation_of, request, endpoints)
-    return _translation_of(request, endpoints)
+    return await _off_the_loop(len(request.body), lambda: _translation_of(request, endpoints))
+
+
+async def _off_the_loop(size: int, work: Callable[[], Result]) -> Result:
+    """Do `work` on `size` bytes, in a thread where it takes long. Cancelled, it ends at once and the thread later."""
+    return await asyncio.to_thread(work) if size > IN_A_THREAD_BYTES else work()
 
 
 def _translation_of(request: Request, endpoints: Sequence[Endpoint]) -> Translation | None:
@@ -106,7 +111,7 @@ class Estimating:
     async def answer(self, request: Request, sign: Sign = no_sign) -> Answer:
         """See `Provider`."""
         del sign
-        return estimate(request)
+        return await _off_the_loop(len(request.body), lambda: estimate(request))
 
 
 async def answered(provider: Provider, request: Request, sign: Sign = no_sign) -> Answer:
@@ -179,7 +184,8 @@ async def _translated(answer: Answer, translation: Translation, request: Request
     translator = translation.answer(request.request_id, int(time.time()))
     if isinstance(answer, StreamedAnswer):
         return await _Stream(answer, translator).begun(translation, request)
-    body = translator.streamed(answer.body) if request.wants_stream else translator.whole(answer.body)
+    convert = translator.streamed if request.wants_stream else translator.whole
+    body = await _off_the_loop(len(answer.body), lambda: convert(answer.body))
     return _whole(answer, body, translation, request)
 
 
@@ -254,4 +260,4 @@ class _Stream:
             pieces.append(piece)
             size += len(piece)
             self._translator.check_size(size)
-        return self._translator.collected(b"".join(pieces))
+        return await _off_the_loop(size, lambda: self._translator.collected(b"".join(pieces)))
