@@ -27,6 +27,7 @@ from tests.fakes.llm_server import until
 from tests.fakes.raw_http import get, request
 
 TIMES = 20  # of each; what else a node does in the meantime leaves less
+TRIES = 3
 WITHIN_S = 5.0  # on a busy machine
 RESET = struct.pack("ii", 1, 0)
 
@@ -106,10 +107,13 @@ async def look(node: Node, call: Calling) -> None:
     await call(port)  # what is made once is made now
     gc.collect()
     tasks = len(asyncio.all_tasks())
-    with without_a_collector() as garbage:
-        await call(port)
-        await until(lambda: len(asyncio.all_tasks()) <= tasks, WITHIN_S)
-        await until(lambda: connections() == 0, WITHIN_S)
+    for _ in range(TRIES):  # other libraries of this process leave something now and then; what we leave, we always do
+        with without_a_collector() as garbage:
+            await call(port)
+            await until(lambda: len(asyncio.all_tasks()) <= tasks, WITHIN_S)
+            await until(lambda: connections() == 0, WITHIN_S)
+        if len(garbage) < TIMES:
+            return
     assert len(garbage) < TIMES, Counter(type(one).__qualname__ for one in garbage).most_common(8)
 
 

@@ -70,7 +70,7 @@ def test_what_is_ordered_after_the_disk_was_full_is_carried_out(
         refused = node.command("invite")
         assert (refused.returncode, refused.stdout) == (1, "")
         mend()
-        wait_until(lambda: "kept again" in node.log.read_text(), 20)
+        wait_until(lambda: "saved again" in node.log.read_text(), 20)
         blocked = node.command("peers", "block", ABSENT)
         assert blocked.returncode == 0, blocked.stderr
         rows = {row["id"]: row for row in node.get("/api/v1/peers")["peers"]}
