@@ -1,20 +1,22 @@
 """Providers that do what a test tells them, and remember what became of them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 from masa_node.chat.answer import Answer, StreamedAnswer, Usage, WholeAnswer
-from masa_node.chat.errors import ErrorAnswer, ProviderError
+from masa_node.chat.errors import ErrorAnswer, MasaError, ProviderError
 from masa_node.chat.offer import ModelOffer
-from masa_node.chat.outcome import Outcome
+from masa_node.chat.outcome import Attempt, Outcome
 from masa_node.chat.request import DialectName, Endpoint, Privacy, RaceMode, RaceRule, Request, RequestId
 from masa_node.routing.admission import Admission
 from masa_node.routing.candidates import NO_RULES, ChoiceRules
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.provider import Sign, no_sign
+from tests.fakes.sinks import Keeps, TakesAll
 
 MODEL = "tiny"
 TURN = 0.0  # a step that only lets others go on
@@ -188,12 +190,36 @@ class World:
         )
 
     async def answer(self, ask: Request | None = None) -> Answer:
-        """Have one request answered, and closed again."""
-        exchange = self.dispatcher.open(ask or self.ask())
+        """Have one request answered to its end. Raises the error that its caller gets."""
+        caller = Keeps()
+        await self.dispatcher.answer(ask or self.ask(), caller)
+        if caller.error is not None:
+            raise caller.error
+        assert caller.answer is not None
+        return caller.answer
+
+    @contextlib.asynccontextmanager
+    async def begun(self, ask: Request | None = None) -> AsyncIterator[Answer]:
+        """An answer that has begun; its caller takes no piece of it, and has gone when the block ends."""
+        caller = StandsStill(asyncio.get_running_loop().create_future())
+        answering = asyncio.create_task(self.dispatcher.answer(ask or self.ask(), caller))
         try:
-            answer = await exchange.answer()
-            exchange.begun(answer.status)
-            exchange.ended(None)
+            yield await caller.begun
         finally:
-            exchange.close()
-        return answer
+            answering.cancel()
+            await asyncio.wait([answering])
+
+
+@dataclass
+class StandsStill(TakesAll):
+    """A caller that learns that an answer begins, and takes nothing of it."""
+
+    begun: asyncio.Future[Answer]
+
+    async def head(self, answer: Answer, attempts: Sequence[Attempt]) -> None:
+        self.begun.set_result(answer)
+        await asyncio.Event().wait()
+
+    async def failed(self, error: MasaError, attempts: Sequence[Attempt]) -> int:
+        self.begun.set_exception(error)
+        return 0

@@ -4,18 +4,23 @@ Covers: `gathered`.
 """
 
 import asyncio
-from collections.abc import Callable
+import gc
+import weakref
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from masa_node.chat.answer import Answer
 from masa_node.chat.errors import ErrorAnswer, MasaError, MemoryFull, NotAnAnswer
-from masa_node.chat.request import DialectName, Headers
+from masa_node.chat.outcome import Attempt
+from masa_node.chat.request import DialectName, Headers, Request
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing import answer_reader, gathered
 from masa_node.routing.answer_reader import ANSWERS, read_whole, take_answer
 from masa_node.routing.byte_budget import ByteBudget
 from masa_node.routing.gathered import BLOCK_BYTES, Gathered
+from masa_node.routing.provider import Sign, no_sign
+from tests.fakes.sinks import TakesAll
 from tests.routing.scripted import ALL, ScriptedPeer, World
 from tests.virtual_time import settle, virtual_time
 
@@ -162,14 +167,26 @@ def test_a_large_body_is_joined_off_the_loop(monkeypatch: pytest.MonkeyPatch) ->
 
 @virtual_time
 async def test_of_the_errors_of_many_peers_one_is_kept() -> None:
-    errors = [ErrorAnswer("no", status=500, headers=(), body=b"x" * 1000, is_json=True) for _ in range(20)]
-    world = World([ScriptedPeer(f"peer {number}", error) for number, error in enumerate(errors)])
-    exchange = world.dispatcher.open(world.ask(race=ALL))
-    with pytest.raises(MasaError):
-        await exchange.answer()
-    assert len(exchange._attempts.errors) == 1
-    assert len(exchange.attempts) == 20
-    exchange.close()
+    errors: list[weakref.ref[ErrorAnswer]] = []
+
+    class Fails(ScriptedPeer):
+        async def answer(self, ask: Request, sign: Sign = no_sign) -> Answer:
+            error = ErrorAnswer("no", status=500, headers=(), body=b"x" * 1000, is_json=True)
+            errors.append(weakref.ref(error))
+            raise error
+
+    class Counts(TakesAll):
+        kept = 0
+
+        async def failed(self, error: MasaError, attempts: Sequence[Attempt]) -> int:
+            gc.collect()
+            self.kept = sum(each() is not None for each in errors)
+            return 0
+
+    world, caller = World([Fails(f"peer {number}") for number in range(20)]), Counts()
+    await world.dispatcher.answer(world.ask(race=ALL), caller)
+    assert (len(world.outcome.attempts), len(errors)) == (20, 20)
+    assert 1 <= caller.kept <= 2  # the most useful, and the newest
 
 
 @virtual_time

@@ -1,6 +1,7 @@
 """Own servers of one model share the work: in virtual time, and the order itself without requests."""
 
 import asyncio
+import contextlib
 from collections import Counter
 
 import msgspec
@@ -75,12 +76,10 @@ async def test_two_equal_servers_share_parallel_requests(*, alike: bool) -> None
 async def test_a_stream_is_in_flight_until_its_end() -> None:
     one, two = server("one", ScriptedStream([])), server("two", ScriptedStream([]))
     world = world_of(one, two)
-    exchanges = [world.dispatcher.open(said(world, str(number))) for number in range(PARALLEL)]
-    for exchange in exchanges:
-        await exchange.answer()  # the first piece is there, the rest is still to come
-    assert (len(one.asked), len(two.asked)) == (PARALLEL / 2, PARALLEL / 2)
-    for exchange in exchanges:
-        exchange.close()
+    async with contextlib.AsyncExitStack() as stack:
+        for number in range(PARALLEL):  # the first piece is there, the rest is still to come
+            await stack.enter_async_context(world.begun(said(world, str(number))))
+        assert (len(one.asked), len(two.asked)) == (PARALLEL / 2, PARALLEL / 2)
     assert all(world.dispatcher.health_of(each).running == 0 for each in (one, two))
 
 

@@ -1,12 +1,11 @@
 """Covers: `candidates`, `provider`."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import msgspec
 import pytest
 
-from masa_node.chat.answer import StreamedAnswer
 from masa_node.chat.errors import (
     BrokenAnswer,
     CallerStalled,
@@ -14,16 +13,16 @@ from masa_node.chat.errors import (
     DialectNotServed,
     ErrorAnswer,
     FirstPieceTimeout,
-    MasaError,
     Overloaded,
     ProviderError,
     Stalled,
     UnknownModel,
 )
-from masa_node.chat.outcome import CALLER_GONE, STATUS_CALLER_GONE
+from masa_node.chat.outcome import CALLER_GONE
 from masa_node.chat.request import Endpoint
 from masa_node.routing.candidates import MAX_OWN
 from masa_node.routing.health import OPENS_AFTER
+from tests.fakes.sinks import Keeps
 from tests.routing.scripted import (
     DEADLINE_S,
     IDLE_S,
@@ -41,10 +40,6 @@ from tests.virtual_time import now_s, settle, virtual_time
 
 def refused() -> ConnectionRefused:
     return ConnectionRefused("nothing listens there")
-
-
-async def swallow(piece: bytes) -> None:
-    """A caller who reads at once."""
 
 
 # ---- who is asked, and who answers ----
@@ -244,12 +239,8 @@ async def test_a_provider_whose_streams_keep_breaking_is_not_well() -> None:
     breaking = ScriptedProvider("a", ScriptedStream([BrokenAnswer("cut")]))
     world = World([breaking])
     for _ in range(OPENS_AFTER):
-        exchange = world.dispatcher.open(world.ask())
-        answer = await exchange.answer()
-        assert isinstance(answer, StreamedAnswer)
         with pytest.raises(BrokenAnswer) as caught:
-            await exchange.send(answer, swallow)
-        exchange.close()
+            await world.answer()
         breaking.steps = (ScriptedStream([BrokenAnswer("cut")]),)
     assert caught.value.location == breaking.location
     assert not world.dispatcher.health_of(breaking).is_well(now_s())
@@ -348,37 +339,13 @@ async def test_when_the_queue_is_full_the_caller_is_told_at_once_and_holds_no_pl
 # ---- streams ----
 
 
-async def send(world: World, write: Callable[[bytes], Awaitable[None]], *, told: list[MasaError] | None = None) -> None:
-    """The whole way of one streamed answer, as an endpoint goes it."""
-    exchange = world.dispatcher.open(world.ask())
-    try:
-        answer = await exchange.answer()
-        exchange.begun(answer.status)
-        assert isinstance(answer, StreamedAnswer)
-        try:
-            await exchange.send(answer, write)
-        except MasaError as error:
-            exchange.ended(error)
-            if told is None:
-                raise
-            told.append(error)
-        else:
-            exchange.ended(None)
-    finally:
-        exchange.close()
-
-
 @virtual_time
 async def test_every_piece_goes_to_the_caller_in_order() -> None:
     stream = ScriptedStream([b"a", 1.0, b"b", 2.0, b"c"])
     world = World([ScriptedProvider("a", stream)])
-    written: list[bytes] = []
-
-    async def write(piece: bytes) -> None:
-        written.append(piece)
-
-    await send(world, write)
-    assert written == [b"first", b"a", b"b", b"c"]
+    caller = Keeps()
+    await world.dispatcher.answer(world.ask(), caller)
+    assert caller.came == [b"first", b"a", b"b", b"c", b""]
     assert not stream.open
     outcome = world.outcome
     assert (outcome.status, outcome.error, outcome.pieces, outcome.answer_bytes) == (200, None, 4, 8)
@@ -396,7 +363,7 @@ async def test_the_next_piece_is_taken_only_when_the_caller_took_the_last_one() 
         await asyncio.sleep(50.0)
         left.append(len(stream.steps))
 
-    await send(world, write)
+    await world.dispatcher.answer(world.ask(), Keeps(write))
     assert left == [2, 1, 0]
 
 
@@ -404,10 +371,9 @@ async def test_the_next_piece_is_taken_only_when_the_caller_took_the_last_one() 
 async def test_a_cut_answer_is_told_with_its_place_and_keeps_its_status() -> None:
     stream = ScriptedStream([b"a", BrokenAnswer("cut")])
     world = World([ScriptedProvider("a", stream)])
-    told: list[MasaError] = []
-    await send(world, swallow, told=told)
-    assert isinstance(told[0], BrokenAnswer)
-    assert told[0].location == "a (http://a)"
+    with pytest.raises(BrokenAnswer) as told:
+        await world.answer()
+    assert told.value.location == "a (http://a)"
     assert (world.outcome.status, world.outcome.error, world.outcome.served_by) == (200, "broken_answer", "a")
     assert not stream.open
 
@@ -416,11 +382,9 @@ async def test_a_cut_answer_is_told_with_its_place_and_keeps_its_status() -> Non
 async def test_a_stream_that_falls_silent_is_given_up_after_the_idle_time() -> None:
     stream = ScriptedStream([b"a", 3600.0])
     world = World([ScriptedProvider("a", stream)])
-    told: list[MasaError] = []
-    await send(world, swallow, told=told)
-    assert isinstance(told[0], Stalled)
-    assert "120 s (LLM_IDLE_TIMEOUT)" in told[0].message
-    assert told[0].location == "a (http://a)"
+    with pytest.raises(Stalled, match=r"120 s \(LLM_IDLE_TIMEOUT\)") as told:
+        await world.answer()
+    assert told.value.location == "a (http://a)"
     assert world.outcome.error == "stalled"
     assert not stream.open
 
@@ -429,15 +393,13 @@ async def test_a_stream_that_falls_silent_is_given_up_after_the_idle_time() -> N
 async def test_a_caller_who_does_not_read_is_given_up_after_the_idle_time() -> None:
     stream = ScriptedStream([b"a"])
     world = World([ScriptedProvider("a", stream)])
-    told: list[MasaError] = []
 
     async def never(piece: bytes) -> None:
         await asyncio.sleep(3600)
 
-    await send(world, never, told=told)
-    assert isinstance(told[0], CallerStalled)
-    assert "120 s (LLM_IDLE_TIMEOUT)" in told[0].message
-    assert world.outcome.error == "caller_stalled"
+    await world.dispatcher.answer(world.ask(), Keeps(never))
+    assert world.outcome.error == CallerStalled.code
+    assert now_s() == pytest.approx(IDLE_S)
     assert not stream.open
 
 
@@ -449,7 +411,7 @@ async def test_a_slow_llm_and_a_slow_caller_are_not_added_up() -> None:
     async def slow(piece: bytes) -> None:
         await asyncio.sleep(IDLE_S - 1)
 
-    await send(world, slow)
+    await world.dispatcher.answer(world.ask(), Keeps(slow))
     assert world.outcome.error is None
 
 
@@ -457,7 +419,7 @@ async def test_a_slow_llm_and_a_slow_caller_are_not_added_up() -> None:
 async def test_a_stream_has_no_limit_but_the_idle_time() -> None:
     stream = ScriptedStream([step for _ in range(100) for step in (100.0, b"a")])
     world = World([ScriptedProvider("a", stream)])
-    await send(world, swallow)
+    await world.answer()
     assert world.outcome.total_s == pytest.approx(10_000)
 
 
@@ -467,14 +429,8 @@ async def test_a_stream_has_no_limit_but_the_idle_time() -> None:
 @virtual_time
 async def test_the_outcome_says_what_happened_and_nothing_of_what_was_said() -> None:
     world = World([ScriptedProvider("a", 2.0, WHOLE)])
-    exchange = world.dispatcher.open(world.ask())
-    answer = await exchange.answer()
-    assert exchange.served_by is world.providers[0]
-    exchange.begun(200)
-    exchange.ended(None, 14)
-    exchange.close()
+    assert await world.answer() is WHOLE
     outcome = world.outcome
-    assert answer is WHOLE
     assert (outcome.request_id, outcome.endpoint, outcome.model, outcome.model_known) == (
         "r-1",
         Endpoint.OPENAI_CHAT,
@@ -488,34 +444,13 @@ async def test_the_outcome_says_what_happened_and_nothing_of_what_was_said() -> 
 
 
 @virtual_time
-async def test_an_exchange_that_was_never_used_says_that_the_caller_had_gone() -> None:
-    world = World([ScriptedProvider("a", WHOLE)])
-    world.dispatcher.open(world.ask()).close()
-    assert (world.outcome.status, world.outcome.error) == (STATUS_CALLER_GONE, CALLER_GONE)
-    assert (world.outcome.pieces, world.outcome.first_piece_s, world.outcome.served_by) == (0, None, None)
-    assert world.admission.running == 0
-
-
-@virtual_time
-async def test_closing_again_changes_nothing() -> None:
+async def test_an_answer_whose_caller_goes_before_its_first_piece_is_closed_once() -> None:
     stream = ScriptedStream([b"a"])
     world = World([ScriptedProvider("a", stream)], max_running=1)
-    exchange = world.dispatcher.open(world.ask())
-    await exchange.answer()
-    assert world.admission.running == 1
-    for _ in range(3):
-        exchange.close()
-    assert world.admission.running == 0
-    assert stream.closed == 1
-    assert len(world.outcomes) == 1
-
-
-@virtual_time
-async def test_an_answer_that_nobody_sends_on_is_closed() -> None:
-    stream = ScriptedStream([b"a"])
-    world = World([ScriptedProvider("a", stream)])
-    await world.answer()
-    assert not stream.open
+    async with world.begun():
+        assert (world.admission.running, stream.open) == (1, True)
+    assert (world.admission.running, stream.closed) == (0, 1)
+    assert (world.outcome.status, world.outcome.error) == (200, CALLER_GONE)
 
 
 # ---- the caller goes away ----
@@ -546,7 +481,7 @@ async def gone_after(turns: int) -> bool:
     """One request whose caller goes away after so many turns of the loop; was he still there at its end?"""
     world, streams = failover_and_stream()
     await world.admission.acquire()
-    task = asyncio.create_task(send(world, turn_of_the_loop))
+    task = asyncio.create_task(world.dispatcher.answer(world.ask(), Keeps(turn_of_the_loop)))
     for turn in range(turns):
         await asyncio.sleep(0)
         if turn == 2:

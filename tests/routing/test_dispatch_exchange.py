@@ -5,10 +5,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from masa_node.chat.answer import StreamedAnswer
 from masa_node.chat.errors import BrokenAnswer, ProviderError
 from masa_node.chat.outcome import CALLER_GONE
-from masa_node.routing.dispatch import Exchange
+from tests.fakes.sinks import Keeps
 from tests.routing.scripted import IDLE_S, ScriptedProvider, ScriptedStream, World
 from tests.virtual_time import now_s, virtual_time
 
@@ -20,43 +19,28 @@ def world_of(*steps: bytes | float | ProviderError, whole_at: int | None = 3) ->
     return World([ScriptedProvider("own", ScriptedStream(steps, whole_at=whole_at))])
 
 
-async def begun(world: World) -> tuple[Exchange, StreamedAnswer]:
-    exchange = world.dispatcher.open(world.ask())
-    answer = await exchange.answer()
-    assert isinstance(answer, StreamedAnswer)
-    exchange.begun(answer.status)
-    return exchange, answer
+async def leaves(world: World, at: bytes, *, is_read: bool = True) -> None:
+    """A caller takes pieces, and leaves at this one, as the endpoint sees it: what answers is cancelled then."""
+    left = asyncio.Event()
 
-
-class Caller:
-    """Takes pieces, and leaves at this one: its connection is closed when it has been read."""
-
-    def __init__(self, leaves_at: bytes, *, is_read: bool = True) -> None:
-        self._leaves_at = leaves_at
-        self._is_read = is_read
-        self.left = asyncio.Event()
-
-    async def write(self, piece: bytes) -> None:
-        if piece == self._leaves_at:
-            self.left.set()
-            if not self._is_read:
+    async def write(piece: bytes) -> None:
+        if piece == at:
+            left.set()
+            if not is_read:
                 await asyncio.Event().wait()
 
-    async def served(self, exchange: Exchange, answer: StreamedAnswer) -> None:
-        """As the endpoint does: the exchange is cancelled when the caller has left, and closed."""
-        sending = asyncio.create_task(exchange.send(answer, self.write))
-        await self.left.wait()
-        await asyncio.sleep(0.1)
-        sending.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await sending
-        exchange.close()
+    answering = asyncio.create_task(world.dispatcher.answer(world.ask(), Keeps(write)))
+    await left.wait()
+    await asyncio.sleep(0.1)
+    answering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await answering
 
 
 @virtual_time
 async def test_a_caller_that_leaves_after_the_terminal_frame_has_a_whole_answer() -> None:
     world = world_of(b"second", b"done", 60.0)
-    await Caller(b"done").served(*await begun(world))
+    await leaves(world, b"done")
     assert (world.outcome.error, world.outcome.status) == (None, 200)
     assert world.outcome.answer_bytes == len(b"firstseconddone")
 
@@ -64,22 +48,22 @@ async def test_a_caller_that_leaves_after_the_terminal_frame_has_a_whole_answer(
 @virtual_time
 async def test_a_caller_that_leaves_before_it_has_gone() -> None:
     world = world_of(b"second", 60.0, b"done")
-    await Caller(b"second").served(*await begun(world))
+    await leaves(world, b"second")
     assert (world.outcome.error, world.outcome.status) == (CALLER_GONE, 200)
 
 
 @virtual_time
 async def test_a_caller_that_does_not_take_the_terminal_frame_has_gone() -> None:
     world = world_of(b"second", b"done", 60.0)
-    await Caller(b"done", is_read=False).served(*await begun(world))
+    await leaves(world, b"done", is_read=False)
     assert world.outcome.error == CALLER_GONE
 
 
 @virtual_time
 async def test_a_caller_that_leaves_before_anything_was_sent_has_gone() -> None:
     world = world_of(whole_at=1)
-    exchange, _ = await begun(world)
-    exchange.close()
+    async with world.begun():
+        pass
     assert world.outcome.error == CALLER_GONE
 
 
@@ -88,10 +72,7 @@ async def test_a_caller_that_leaves_before_anything_was_sent_has_gone() -> None:
 async def test_what_happens_to_the_llm_after_the_terminal_frame_is_no_matter(then: Steps) -> None:
     world = world_of(b"second", b"done", *then)
     (provider,) = world.providers
-    exchange, answer = await begun(world)
-    await exchange.send(answer, Caller(b"").write)
-    exchange.ended(None)
-    exchange.close()
+    await world.answer()
     assert world.outcome.error is None
     assert world.dispatcher.health_of(provider).failures == 0
     assert now_s() <= IDLE_S
@@ -100,7 +81,5 @@ async def test_what_happens_to_the_llm_after_the_terminal_frame_is_no_matter(the
 @virtual_time
 async def test_an_llm_that_breaks_off_before_it_gave_no_whole_answer() -> None:
     world = world_of(b"second", BrokenAnswer("cut"))
-    exchange, answer = await begun(world)
     with pytest.raises(BrokenAnswer):
-        await exchange.send(answer, Caller(b"").write)
-    exchange.close()
+        await world.answer()

@@ -96,12 +96,10 @@ async def test_a_peer_gets_the_request_in_its_servers_format_and_the_caller_the_
 @virtual_time
 async def test_bytes_of_a_translated_stream_that_cannot_be_passed_on_yet_are_signs_of_life() -> None:
     world = World([Streaming("a", [FIRST + TEXT, DONE])])
-    exchange = world.dispatcher.open(claude(world, stream=True))
-    answer = await exchange.answer()
-    assert isinstance(answer, StreamedAnswer)
-    assert answer.dialect is DialectName.ANTHROPIC
-    assert answer.received() == 4_711
-    exchange.close()
+    async with world.begun(claude(world, stream=True)) as answer:
+        assert isinstance(answer, StreamedAnswer)
+        assert answer.dialect is DialectName.ANTHROPIC
+        assert answer.received() == 4_711
 
 
 @virtual_time
@@ -268,13 +266,11 @@ async def test_tokens_are_estimated_and_nobody_is_asked() -> None:
 async def test_a_stream_ends_with_its_source_and_is_whole_then() -> None:
     world = World()
     world.catalog.put(Streaming("a", [FIRST, TEXT, DONE]), [offer()])
-    exchange = world.dispatcher.open(claude(world, stream=True))
-    answer = await exchange.answer()
-    assert isinstance(answer, StreamedAnswer)
-    assert ("content-type", "text/event-stream; charset=utf-8") in answer.headers
-    assert not answer.is_whole()
-    out = await all_of(answer)
-    exchange.close()
+    async with world.begun(claude(world, stream=True)) as answer:
+        assert isinstance(answer, StreamedAnswer)
+        assert ("content-type", "text/event-stream; charset=utf-8") in answer.headers
+        assert not answer.is_whole()
+        out = await all_of(answer)
     assert out.endswith(b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
     assert answer.is_whole()
 
@@ -284,14 +280,12 @@ async def test_a_source_that_breaks_behind_its_end_was_whole_and_before_it_is_cu
     for is_whole in (True, False):
         world = World()
         world.catalog.put(Streaming("a", [TEXT, BrokenAnswer("cut")], is_whole=is_whole), [offer()])
-        exchange = world.dispatcher.open(claude(world, stream=True))
-        answer = await exchange.answer()
-        if is_whole:
-            assert b"message_stop" in await all_of(answer)
-        else:
-            with pytest.raises(BrokenAnswer):
-                await all_of(answer)
-        exchange.close()
+        async with world.begun(claude(world, stream=True)) as answer:
+            if is_whole:
+                assert b"message_stop" in await all_of(answer)
+            else:
+                with pytest.raises(BrokenAnswer):
+                    await all_of(answer)
 
 
 @virtual_time

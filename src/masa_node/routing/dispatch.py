@@ -61,8 +61,8 @@ class Sink(Protocol):
         ...
 
 
-class Exchange:
-    """Call `answer()`, then `send()` if it streams, then `close()`; or `give()`, which is all but `close()`.
+class _Exchange:
+    """`give()`, then `close()` in every case. `Dispatcher.answer` is the one way to it.
 
     Before the first valid piece anything may be tried again; after it nothing is. The task that runs an exchange owns
     everything under it: cancel it, `close()` it, and the LLM is stopped. `begun` and `ended` note what the caller was
@@ -93,13 +93,7 @@ class Exchange:
         self._error: str | None = CALLER_GONE
         self._status = STATUS_CALLER_GONE
         self._answer_bytes = 0
-        self._outcome: Outcome | None = None
         self._writing = False
-
-    @property
-    def served_by(self) -> Provider | None:
-        """The provider that answers, once one does."""
-        return self._attempts.winner
 
     @property
     def attempts(self) -> list[Attempt]:
@@ -204,9 +198,7 @@ class Exchange:
         self._answer_bytes += body_bytes
 
     def close(self) -> Outcome:
-        """End the exchange: stop the LLM if it still works, give the slot back, report the outcome. Idempotent."""
-        if self._outcome is not None:
-            return self._outcome
+        """End the exchange: stop the LLM if it still works, give the slot back, report the outcome. One call."""
         if self._error == CALLER_GONE and self._has_given_all():  # SDKs close when they have read the terminal frame
             self._error = None
             self._attempts.succeeded()
@@ -215,7 +207,7 @@ class Exchange:
         self._attempts.close()
         if self._admitted_s is not None:
             self._admission.release(self._request.requester or "")
-        self._outcome = outcome = self._made_outcome()
+        outcome = self._made_outcome()
         self._observe(outcome)
         return outcome
 
@@ -336,7 +328,7 @@ class Dispatcher:
         back, and the outcome is observed exactly once. When cancelled in the middle of a stream, the outcome says that
         the caller has gone, unless the caller had a whole answer by then.
         """
-        exchange = Exchange(request, self.admission, self._candidates, self.stats, self.observe, on_sign)
+        exchange = _Exchange(request, self.admission, self._candidates, self.stats, self.observe, on_sign)
         try:
             await exchange.give(sink)
         finally:
@@ -346,10 +338,6 @@ class Dispatcher:
     async def in_one_format(self, request: Request, wanted: DialectName | None) -> Request:
         """A request through the product's own endpoint, as one through that of the format it is answered in."""
         return await in_one_format(request, wanted, self.catalog, self._refresh)
-
-    def open(self, request: Request) -> Exchange:
-        """The steps of `answer`, one by one. It must be closed in every case, also when nothing was asked of it yet."""
-        return Exchange(request, self.admission, self._candidates, self.stats, self.observe, no_sign)
 
     def health_of(self, provider: Provider) -> Health:
         """The health record of a provider."""

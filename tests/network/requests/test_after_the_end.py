@@ -19,6 +19,7 @@ from masa_node.routing.admission import Admission
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.provider import Sign, no_sign
+from tests.fakes.sinks import Keeps
 from tests.network.requests.request_world import MODEL, Node, World, ask, world
 from tests.network.said import SaidStream
 from tests.virtual_time import now_s, virtual_time
@@ -60,7 +61,7 @@ async def served(here: World, leaves_at: bytes | None) -> tuple[Outcome, bytes]:
     outcomes: list[Outcome] = []
     catalog = Catalog()
     catalog.put(here.peer, [ModelOffer(MODEL, frozenset({Endpoint.OPENAI_CHAT}))])
-    exchange = Dispatcher(catalog, Admission(10, 10), _nothing, outcomes.append).open(ask())
+    dispatcher = Dispatcher(catalog, Admission(10, 10), _nothing, outcomes.append)
     came = bytearray()
     has_left = asyncio.Event()
 
@@ -69,20 +70,12 @@ async def served(here: World, leaves_at: bytes | None) -> tuple[Outcome, bytes]:
         if leaves_at is not None and came.endswith(leaves_at):
             has_left.set()
 
-    async def send() -> None:
-        answer = await exchange.answer()
-        assert isinstance(answer, StreamedAnswer)
-        exchange.begun(answer.status)
-        await exchange.send(answer, write)
-        exchange.ended(None)
-        has_left.set()
-
-    sending = asyncio.create_task(send())
+    answering = asyncio.create_task(dispatcher.answer(ask(), Keeps(write)))
+    answering.add_done_callback(lambda _: has_left.set())
     await has_left.wait()
     await asyncio.sleep(0)
-    sending.cancel()
-    await asyncio.wait([sending])
-    exchange.close()
+    answering.cancel()
+    await asyncio.wait([answering])
     return outcomes[0], bytes(came)
 
 

@@ -18,6 +18,7 @@ from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.health import OPENS_AFTER
 from masa_node.routing.provider import Provider, Sign, no_sign
+from tests.fakes.sinks import Keeps
 from tests.network.requests.request_world import MODEL, Node, ask, world
 from tests.routing.test_odd_answers import CHUNK, DONE, LAST, LINE, STOP, WHOLE, Said
 from tests.virtual_time import now_s, virtual_time
@@ -110,30 +111,18 @@ def before(*providers: Provider) -> Dispatcher:
 
 async def ending(dispatcher: Dispatcher, endpoint: Endpoint, *, wants_stream: bool = True) -> dict[str, Any]:
     """How it ends for who asks: all that a caller could tell."""
-    came: list[bytes] = []
-    end: dict[str, Any] = {"bytes": came}
-
-    async def write(piece: bytes) -> None:
-        came.append(piece)
-
+    caller = Keeps()
     body = b'{"model":"tiny","stream":%s,"messages":[{"role":"user","content":"hi"}]}'
     body %= b"true" if wants_stream else b"false"
-    exchange = dispatcher.open(ask(body, endpoint=endpoint, wants_stream=wants_stream))
-    try:
-        answer = await exchange.answer()
+    await dispatcher.answer(ask(body, endpoint=endpoint, wants_stream=wants_stream), caller)
+    end: dict[str, Any] = {"bytes": b"".join(caller.came)}
+    if (answer := caller.answer) is not None:
         end["status"], end["streamed"] = answer.status, isinstance(answer, StreamedAnswer)
-        if isinstance(answer, StreamedAnswer):
-            await exchange.send(answer, write)
-        else:
-            came.append(answer.body)
-    except ProviderError as error:
+    if (error := caller.error) is not None:
         end["error"] = error.code
-        if isinstance(error, ErrorAnswer):
-            end["error"] = (error.status, error.is_json, error.body if error.is_json else b"")
-            end["told"] = sorted(error.headers) if error.is_json or error.status != 200 else ()
-    finally:
-        exchange.close()
-    end["bytes"] = b"".join(came)
+    if isinstance(error, ErrorAnswer):
+        end["error"] = (error.status, error.is_json, error.body if error.is_json else b"")
+        end["told"] = sorted(error.headers) if error.is_json or error.status != 200 else ()
     return end
 
 

@@ -23,6 +23,7 @@ from masa_node.routing.answer_reader import take_answer
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.provider import Sign, no_sign
+from tests.fakes.sinks import Keeps
 from tests.network.requests.request_world import MODEL, Node, World, ask, take, world
 from tests.network.said import SaidStream
 from tests.routing.scripted import SIGN, WHOLE, ScriptedPeer, ScriptedProvider, ScriptedStream, Step
@@ -58,13 +59,12 @@ async def _nothing() -> None:
 
 async def first_piece(dispatcher: Dispatcher, **changes: object) -> str:
     """Ask; the name of who answered."""
-    exchange = dispatcher.open(msgspec.structs.replace(ask(), **changes))
-    try:
-        await exchange.answer()
-        assert exchange.served_by is not None
-        return exchange.served_by.name
-    finally:
-        exchange.close()
+    caller = Keeps()
+    outcome = await dispatcher.answer(msgspec.structs.replace(ask(), **changes), caller)
+    if caller.error is not None:
+        raise caller.error
+    assert outcome.served_by is not None
+    return outcome.served_by
 
 
 def llm(*steps: Step) -> ScriptedProvider:
@@ -220,19 +220,10 @@ async def test_a_frame_that_comes_in_for_minutes_is_no_silence_over_a_hop() -> N
     provider = SendsAFrameOfMegabytes(5)
     node = Node((provider,))
     async with world(node.serve) as here:
-        exchange = requester(here).open(msgspec.structs.replace(ask(), idle_timeout_s=100.0))
-        came: list[bytes] = []
-
-        async def write(piece: bytes) -> None:
-            came.append(piece)
-
-        try:
-            answer = await exchange.answer()
-            assert isinstance(answer, StreamedAnswer)
-            await exchange.send(answer, write)
-        finally:
-            exchange.close()
-    assert b"".join(came).endswith(provider.frame)
+        caller = Keeps()
+        await requester(here).answer(msgspec.structs.replace(ask(), idle_timeout_s=100.0), caller)
+    assert isinstance(caller.answer, StreamedAnswer)
+    assert b"".join(caller.came).endswith(provider.frame)
     assert now_s() > 300
 
 

@@ -29,6 +29,7 @@ from masa_node.routing.provider import Sign, no_sign
 from masa_node.routing.racing.hedging import START_S
 from masa_node.routing.racing.provider_stats import RaceEvent
 from masa_node.routing.racing.race_runner import ranked
+from tests.fakes.sinks import Keeps
 from tests.routing.scripted import (
     DEADLINE_S,
     HEDGE,
@@ -209,10 +210,9 @@ async def test_the_winner_is_told_however_many_failed_before() -> None:
 async def test_two_answers_in_one_turn_are_one_winner_and_one_that_is_closed() -> None:
     streams = [ScriptedStream([b"a"]) for _ in range(3)]
     world = World(peers(*((1.0, stream) for stream in streams)))
-    exchange = world.dispatcher.open(world.ask())
-    assert isinstance(await exchange.answer(), StreamedAnswer)
-    assert sum(stream.open for stream in streams) == 1
-    exchange.close()
+    async with world.begun() as answer:
+        assert isinstance(answer, StreamedAnswer)
+        assert sum(stream.open for stream in streams) == 1
     assert not any(stream.open for stream in streams)
     assert sorted(trail(world.outcome).values()) == ["cancelled", "cancelled", "won"]
 
@@ -243,17 +243,9 @@ async def test_an_answer_that_comes_after_the_cancel_is_closed() -> None:
 @virtual_time
 async def test_after_the_first_piece_there_is_no_switch() -> None:
     world = World(peers((1.0, ScriptedStream([1.0, BrokenAnswer("cut")])), (1.5, WHOLE)))
-    exchange = world.dispatcher.open(world.ask())
-    answer = await exchange.answer()
-    assert isinstance(answer, StreamedAnswer)
-
-    async def write(piece: bytes) -> None:
-        """Read at once."""
-
     with pytest.raises(BrokenAnswer) as broken:
-        await exchange.send(answer, write)
+        await world.answer()
     assert broken.value.location == "p0 (http://p0)"
-    exchange.close()
     assert len(world.providers[1].asked) == 1
 
 
@@ -469,20 +461,6 @@ async def test_each_step_is_told_as_it_happens() -> None:
 # ---- nothing is left ----
 
 
-async def one_race(world: World) -> None:
-    """With its stream sent to its end; errors are ends too."""
-    exchange = world.dispatcher.open(world.ask())
-    try:
-        answer = await exchange.answer()
-        if isinstance(answer, StreamedAnswer):
-            await exchange.send(answer, turn)
-        exchange.ended(None)
-    except MasaError:
-        pass
-    finally:
-        exchange.close()
-
-
 async def turn(piece: bytes) -> None:
     await asyncio.sleep(0)
 
@@ -503,7 +481,7 @@ def test_a_caller_who_goes_away_at_any_await_of_a_race_leaves_nothing() -> None:
 
     async def gone_after(turns: int) -> None:
         world, streams = many_ways()
-        task = asyncio.create_task(one_race(world))
+        task = asyncio.create_task(world.dispatcher.answer(world.ask(), Keeps(turn)))
         for _ in range(turns):
             await asyncio.sleep(0)
         task.cancel()
