@@ -5,10 +5,52 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from masa_node.chat.outcome import Attempt
-from masa_node.chat.request import Endpoint, RaceMode
-from masa_node.telemetry.metrics import MAX_MODEL_LABELS, OTHER, Metrics
+from masa_node.chat.outcome import CALLER_GONE, CANCELLED, Attempt, Outcome
+from masa_node.chat.outcome import WON as HAS_WON
+from masa_node.chat.request import Endpoint, RaceMode, RequestId
+from masa_node.telemetry.metrics import (
+    IN_FLIGHT,
+    MAX_MODEL_LABELS,
+    OTHER,
+    PEERS_BY_STAKE,
+    PEERS_LINKED,
+    UPSTREAM_UP,
+    WAITING,
+    Metrics,
+    metric_docs,
+)
 from tests.telemetry.outcomes import REFUSED, WON, outcome
+from tests.telemetry.reference_metrics import ReferenceMetrics, samples_of
+
+NAMES = st.sampled_from(["a", "b", 'a"b\\\n', "é 🦙", ""])
+SECONDS = st.floats(0, 1e6) | st.sampled_from([0.005, 0.01, 0.1, 0.5, 1.0, 300.0])  # a bound belongs to its bucket
+COUNTS = st.integers(0, 2**40)
+ATTEMPTS = st.builds(
+    Attempt, NAMES, st.sampled_from([HAS_WON, CANCELLED, "http_500"]), st.just(0.0), st.just(1.0), st.booleans()
+)
+OUTCOMES = st.builds(
+    Outcome,
+    request_id=st.just(RequestId("id")),
+    endpoint=st.sampled_from(Endpoint),
+    model=NAMES,
+    model_known=st.booleans(),
+    wants_stream=st.booleans(),
+    status=st.sampled_from([200, 400, 499, 502]),
+    error=st.none() | st.sampled_from([CALLER_GONE, "stalled"]),
+    served_by=st.none() | NAMES,
+    attempts=st.lists(ATTEMPTS, max_size=4).map(tuple),
+    body_bytes=COUNTS,
+    answer_bytes=COUNTS,
+    pieces=COUNTS,
+    input_tokens=st.none() | COUNTS,
+    output_tokens=st.none() | COUNTS,
+    queued_s=SECONDS,
+    first_piece_s=st.none() | SECONDS,
+    total_s=SECONDS,
+    race=st.none() | st.sampled_from(RaceMode),
+    hedges=st.integers(0, 9),
+    requester=st.none() | NAMES,
+)
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
@@ -60,7 +102,7 @@ def test_refusals_of_peers_are_counted_by_their_code() -> None:
 
 def test_linked_peers_are_counted_when_somebody_looks() -> None:
     metrics, linked = Metrics(), [3]
-    metrics.watch_peers("direct", lambda: linked[0])
+    metrics.watch(PEERS_LINKED, lambda: linked[0], "direct")
     assert value(metrics, "masa_peers_linked", route="direct") == 3
     linked[0] = 2
     assert value(metrics, "masa_peers_linked", route="direct") == 2
@@ -68,7 +110,7 @@ def test_linked_peers_are_counted_when_somebody_looks() -> None:
 
 def test_linked_peers_are_counted_by_what_is_known_of_their_stake() -> None:
     metrics, staked = Metrics(), [1]
-    metrics.watch_stakes("staked", lambda: staked[0])
+    metrics.watch(PEERS_BY_STAKE, lambda: staked[0], "staked")
     staked[0] = 2
     assert value(metrics, "masa_peers_by_stake", verdict="staked") == 2
 
@@ -106,8 +148,9 @@ def test_any_name_of_a_model_leaves_the_exposition_readable() -> None:
 def test_gauges_are_read_when_they_are_asked_for() -> None:
     metrics = Metrics()
     load = [1.0, 2.0]
-    metrics.watch_load(lambda: load[0], lambda: load[1])
-    metrics.watch_upstream("llm", lambda: load[0])
+    metrics.watch(IN_FLIGHT, lambda: load[0])
+    metrics.watch(WAITING, lambda: load[1])
+    metrics.watch(UPSTREAM_UP, lambda: load[0], "llm")
     load[:] = [3.0, 4.0]
     assert value(metrics, "masa_requests_in_flight") == 3
     assert value(metrics, "masa_requests_waiting") == 4
@@ -137,3 +180,28 @@ def test_peers_are_counted_together_and_races_by_their_rule() -> None:
     assert value(metrics, "masa_hedges_total") == 3
     assert value(metrics, "masa_losers_cancelled_total") == 50  # whose caller has gone did not lose
     assert "peer-" not in metrics.render().decode()
+
+
+@given(st.lists(OUTCOMES, max_size=12))
+def test_any_outcomes_are_counted_as_prometheus_own_client_counts_them(outcomes: list[Outcome]) -> None:
+    ours, reference = Metrics(), ReferenceMetrics()
+    for each in outcomes:
+        ours.observe(each)
+        reference.observe(each)
+    counted = {key: count for key, count in samples_of(ours.render()).items() if key[0].startswith("masa_")}
+    assert counted == reference.samples()
+
+
+def test_more_models_than_are_labels_are_counted_as_prometheus_own_client_counts_them() -> None:
+    ours, reference = Metrics(), ReferenceMetrics()
+    for n in range(2 * MAX_MODEL_LABELS):
+        ours.observe(outcome(model=f"m{n % (MAX_MODEL_LABELS + 50)}"))
+        reference.observe(outcome(model=f"m{n % (MAX_MODEL_LABELS + 50)}"))
+    assert reference.samples().items() <= samples_of(ours.render()).items()
+
+
+def test_each_metric_is_exposed_once_with_its_kind_and_what_it_is() -> None:
+    lines = Metrics().render().decode().splitlines()
+    for doc in metric_docs():
+        assert lines.count(f"# HELP {doc.name} {doc.about}") == 1
+        assert lines.count(f"# TYPE {doc.name} {doc.kind}") == 1

@@ -36,7 +36,15 @@ from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.provider import Provider
 from masa_node.telemetry.log import log_outcome
-from masa_node.telemetry.metrics import MAX_UPSTREAM_LABELS, Metrics
+from masa_node.telemetry.metrics import (
+    IN_FLIGHT,
+    MAX_UPSTREAM_LABELS,
+    PEERS_BY_STAKE,
+    PEERS_LINKED,
+    UPSTREAM_UP,
+    WAITING,
+    Metrics,
+)
 from masa_node.upstreams.demo import DemoModel
 from masa_node.upstreams.embedded.llm import EmbeddedLlm
 from masa_node.upstreams.embedded.model import find_model
@@ -75,18 +83,19 @@ class Node:
         self.dispatcher = Dispatcher(self.catalog, self.admission, self.poller.refresh, self.observe, rules=rules)
         self.found_first = asyncio.Event()  # were LLM servers on this machine looked for once, if they are at all?
         self.found_first.set()
-        self.metrics.watch_load(lambda: self.admission.running, lambda: self.admission.waiting)
+        self.metrics.watch(IN_FLIGHT, lambda: self.admission.running)
+        self.metrics.watch(WAITING, lambda: self.admission.waiting)
         for route in Route:
-            self.metrics.watch_peers(route, partial(self._count_linked, route))
+            self.metrics.watch(PEERS_LINKED, partial(self._count_linked, route), route.value)
         for answer in self.stakes.answers:
-            self.metrics.watch_stakes(answer, partial(self.stakes.linked_with, answer))
+            self.metrics.watch(PEERS_BY_STAKE, partial(self.stakes.linked_with, answer), answer)
         self.app = self._app()
 
     def add(self, provider: Listable) -> None:
         """One more LLM server behind this node."""
         self.poller.add(provider)
         if len(self.poller.providers) <= MAX_UPSTREAM_LABELS:
-            self.metrics.watch_upstream(provider.name, lambda: float(self.poller.is_up(provider) is True))
+            self.metrics.watch(UPSTREAM_UP, lambda: float(self.poller.is_up(provider) is True), provider.name)
 
     def add_spec(self, spec: UpstreamSpec) -> None:
         """The same, from its description."""

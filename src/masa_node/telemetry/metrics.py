@@ -3,32 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.platform_collector import PlatformCollector
-from prometheus_client.process_collector import ProcessCollector
-
 from masa_node.chat.outcome import CANCELLED, Outcome
 from masa_node.chat.request import Endpoint, RaceMode
+from masa_node.telemetry.families import Counter, Durations, Gauge, Histogram, MetricDoc
+from masa_node.telemetry.process import process_lines
 
 # Names of models come from LLM servers' lists (thousands at a hosted one); the rest are counted as "other".
 MAX_MODEL_LABELS = 200
 MAX_UPSTREAM_LABELS = 64
 OTHER = "other"
 PEER = "peer"  # all of them: there may be thousands, and they come and go
-
-# From a local small model's few milliseconds to LLM_TIMEOUT and beyond.
-_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
-
-
-@dataclass(frozen=True, slots=True)
-class MetricDoc:
-    """One metric as it is exposed: the node is built from these, and docs/metrics.md too."""
-
-    name: str
-    kind: str
-    labels: tuple[str, ...]
-    about: str
-
 
 REQUESTS = MetricDoc(
     "masa_requests_total",
@@ -88,23 +72,19 @@ def metric_docs() -> tuple[MetricDoc, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class _EndpointMetrics:
-    """The metrics of one endpoint, looked up once: labels() costs more than counting."""
+class _OfEndpoint:
+    """The label of an endpoint and its histograms, looked up once."""
 
-    first_piece: Histogram
-    duration: Histogram
-    pieces: Counter
-    bytes_in: Counter
-    bytes_out: Counter
+    name: str
+    first_piece: Durations
+    duration: Durations
 
 
 class Metrics:
-    """All metrics of one node, in a registry of its own."""
+    """All metrics of one node."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        PlatformCollector(registry=self._registry)
+        self._families: list[Counter | Histogram | Gauge] = []
         self._requests = self._counter(REQUESTS)
         self._attempts = self._counter(ATTEMPTS)
         self._races = self._counter(RACES)
@@ -116,97 +96,68 @@ class Metrics:
         self._bytes_in = self._counter(BODY_BYTES)
         self._bytes_out = self._counter(ANSWER_BYTES)
         self._tokens = self._counter(TOKENS)
-        self._running = self._gauge(IN_FLIGHT)
-        self._waiting = self._gauge(WAITING)
-        self._up = self._gauge(UPSTREAM_UP)
-        self._peers_linked = self._gauge(PEERS_LINKED)
-        self._peers_by_stake = self._gauge(PEERS_BY_STAKE)
         self._peer_requests = self._counter(PEER_REQUESTS)
         self._peer_refusals = self._counter(PEER_REFUSALS)
+        self._gauges = {doc: Gauge(doc) for doc in metric_docs() if doc.kind == "gauge"}
+        self._families += self._gauges.values()
         self._models: set[str] = set()
-        self._by_endpoint: dict[Endpoint, _EndpointMetrics] = {}
-        self._by_ending: dict[tuple[Endpoint, str, int, str | None], Counter] = {}
+        self._by_endpoint: dict[Endpoint, _OfEndpoint] = {}
 
-    def watch_load(self, running: Callable[[], float], waiting: Callable[[], float]) -> None:
-        """Where the numbers of running and waiting requests are read at each scrape."""
-        self._running.set_function(running)
-        self._waiting.set_function(waiting)
-
-    def watch_upstream(self, name: str, is_up: Callable[[], float]) -> None:
-        """Where the state of one LLM server is read at each scrape."""
-        self._up.labels(name).set_function(is_up)
-
-    def watch_peers(self, route: str, linked: Callable[[], float]) -> None:
-        """Where the number of peers that are linked by this route is read at each scrape."""
-        self._peers_linked.labels(route).set_function(linked)
-
-    def watch_stakes(self, verdict: str, peers: Callable[[], float]) -> None:
-        """Where the number of linked peers with this verdict on their stake is read at each scrape."""
-        self._peers_by_stake.labels(verdict).set_function(peers)
+    def watch(self, gauge: MetricDoc, read: Callable[[], float], *labels: str) -> None:
+        """Where a gauge of this file, with these labels, is read at each scrape."""
+        self._gauges[gauge].watch(read, *labels)
 
     def peer_refused(self, code: str) -> None:
         """Count one chat request of a peer that came to no LLM."""
-        self._peer_refusals.labels(code).inc()
+        self._peer_refusals.add(1, code)
 
     def observe(self, outcome: Outcome) -> None:
         """Count one request."""
-        if outcome.requester is not None:
-            self._peer_requests.labels(outcome.error or "none").inc()
-        model = self._model_label(outcome)
-        self._ending(outcome, model).inc()
-        for attempt in outcome.attempts:
-            self._attempts.labels(attempt.provider if attempt.is_local else PEER, attempt.result).inc()
-        if outcome.race is not None:
-            self._count_race(outcome, outcome.race)
         endpoint = self._by_endpoint.get(outcome.endpoint) or self._endpoint(outcome.endpoint)
+        name, model, error = endpoint.name, self._model_label(outcome), outcome.error or "none"
+        self._requests.add(1, name, model, str(outcome.status), error)
         endpoint.duration.observe(outcome.total_s)
-        endpoint.bytes_in.inc(outcome.body_bytes)
-        endpoint.bytes_out.inc(outcome.answer_bytes)
+        self._bytes_in.add(outcome.body_bytes, name)
+        self._bytes_out.add(outcome.answer_bytes, name)
         if outcome.first_piece_s is not None:
             endpoint.first_piece.observe(outcome.first_piece_s)
-            endpoint.pieces.inc(outcome.pieces)
+            self._pieces.add(outcome.pieces, name)
+        for attempt in outcome.attempts:
+            self._attempts.add(1, attempt.provider if attempt.is_local else PEER, attempt.result)
+        if outcome.requester is not None:
+            self._peer_requests.add(1, error)
+        if outcome.race is not None:
+            self._count_race(outcome, outcome.race)
         if outcome.input_tokens:
-            self._tokens.labels("input", model).inc(outcome.input_tokens)
+            self._tokens.add(outcome.input_tokens, "input", model)
         if outcome.output_tokens:
-            self._tokens.labels("output", model).inc(outcome.output_tokens)
+            self._tokens.add(outcome.output_tokens, "output", model)
 
     def _count_race(self, outcome: Outcome, rule: RaceMode) -> None:
-        self._races.labels(rule.value).inc()
-        self._hedges.inc(outcome.hedges)
+        self._races.add(1, rule.value)
+        self._hedges.add(outcome.hedges)
         if outcome.served_by is not None:
-            self._losers.inc(sum(attempt.result == CANCELLED for attempt in outcome.attempts))
+            self._losers.add(sum(attempt.result == CANCELLED for attempt in outcome.attempts))
 
     def render(self) -> bytes:
         """The exposition text."""
-        return generate_latest(self._registry)
+        lines = [*process_lines(), *(line for family in self._families for line in family.lines())]
+        return "".join(lines).encode()
 
     def _counter(self, doc: MetricDoc) -> Counter:
-        return Counter(doc.name, doc.about, doc.labels, registry=self._registry)
-
-    def _gauge(self, doc: MetricDoc) -> Gauge:
-        return Gauge(doc.name, doc.about, doc.labels, registry=self._registry)
-
-    def _histogram(self, doc: MetricDoc) -> Histogram:
-        return Histogram(doc.name, doc.about, doc.labels, buckets=_SECONDS, registry=self._registry)
-
-    def _ending(self, outcome: Outcome, model: str) -> Counter:
-        """The counter of requests that ended like this one. Bounded as its labels are."""
-        key = (outcome.endpoint, model, outcome.status, outcome.error)
-        counter = self._by_ending.get(key)
-        if counter is None:
-            counter = self._requests.labels(outcome.endpoint.value, model, str(outcome.status), outcome.error or "none")
-            self._by_ending[key] = counter
+        counter = Counter(doc)
+        self._families.append(counter)
         return counter
 
-    def _endpoint(self, endpoint: Endpoint) -> "_EndpointMetrics":
+    def _histogram(self, doc: MetricDoc) -> Histogram:
+        histogram = Histogram(doc)
+        self._families.append(histogram)
+        return histogram
+
+    def _endpoint(self, endpoint: Endpoint) -> _OfEndpoint:
         name = endpoint.value
-        made = _EndpointMetrics(
-            first_piece=self._first_piece.labels(name),
-            duration=self._duration.labels(name),
-            pieces=self._pieces.labels(name),
-            bytes_in=self._bytes_in.labels(name),
-            bytes_out=self._bytes_out.labels(name),
-        )
+        made = _OfEndpoint(name, self._first_piece.of(name), self._duration.of(name))
+        self._pieces.add(0, name)
         self._by_endpoint[endpoint] = made
         return made
 
