@@ -27,6 +27,7 @@ def logging_to_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[...,
     names = ("uvicorn", "uvicorn.error", "uvicorn.access", "asyncio")
     before = {name: (logging.getLogger(name).handlers, logging.getLogger(name).propagate) for name in names}
     monkeypatch.setattr(log, "log", structlog.get_logger())  # a cached logger would write to the first stream for ever
+    monkeypatch.setattr(log, "_requests", log._Requests())
 
     def configure(level: str, style: str, *, is_terminal: bool = False) -> Written:
         stream = Terminal(io.BytesIO(), encoding="utf-8", write_through=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
 from masa_node.chat.outcome import MAX_TRAIL, Attempt, Outcome
 from masa_node.telemetry import log
@@ -111,6 +112,39 @@ def test_a_long_trail_is_cut(logging_to_memory: Configure) -> None:
     assert json.loads(written())["attempts"].count("=") == MAX_TRAIL
 
 
+def test_requests_and_rare_events_stand_in_the_order_in_which_they_were(logging_to_memory: Configure) -> None:
+    written = logging_to_memory("info", "json")
+    log.log.info("before")
+    log.log_outcome(WON)
+    log.log.info("after")
+    assert [json.loads(line)["event"] for line in written().splitlines()] == ["before", "request", "after"]
+
+
+async def test_the_lines_of_one_turn_of_the_loop_are_written_at_its_end(logging_to_memory: Configure) -> None:
+    written = logging_to_memory("info", "json")
+    log.log_outcome(WON)
+    log.log_outcome(REFUSED)
+    assert written() == ""
+    await asyncio.sleep(0)
+    assert len(written().splitlines()) == 2
+
+
+def test_a_program_around_a_node_gets_the_line_where_it_has_set_structlog_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "_requests", log._Requests())
+    with capture_logs() as lines:
+        log.log_outcome(WON)
+        log.log_outcome(REFUSED)
+    assert [(line["event"], line["log_level"], line["error"]) for line in lines] == [
+        ("request", "info", None),
+        ("request", "warning", "bad_json"),
+    ]
+    assert {name: lines[0][name] for name in ("model", "attempts", "total_ms")} == {
+        "model": "m",
+        "attempts": "first=unreachable, llm=won",
+        "total_ms": 1500.0,
+    }
+
+
 # ---- exceptions ----
 
 
@@ -196,7 +230,10 @@ class _Broken(io.RawIOBase):
 
 
 @pytest.mark.parametrize("style", ["json", "console"])
-async def test_whoever_stops_reading_the_log_costs_no_request_its_answer(style: str) -> None:
+async def test_whoever_stops_reading_the_log_costs_no_request_its_answer(
+    style: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "_requests", log._Requests())
     before = structlog.get_config()
     told: list[object] = []
     loop = asyncio.get_running_loop()

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from masa_node.chat.outcome import Attempt
-from masa_node.chat.request import RequestId
+from masa_node.chat.request import Endpoint, RequestId
 from masa_node.telemetry import log
 from masa_node.telemetry.request_line import MAX_COLUMNS, request_line
-from tests.telemetry.outcomes import REFUSED, WON
+from masa_node.telemetry.request_record import record_of
+from tests.telemetry.outcomes import REFUSED, WON, outcome
 
 Configure = Callable[..., Callable[[], str]]
 TEXT = st.text(max_size=300)
@@ -58,16 +59,16 @@ def test_long_names_and_ids_are_cut_and_the_id_stays(logging_to_memory: Configur
 def test_no_line_is_wider_than_a_terminal(
     model: str, served_by: str, request_id: str, attempts: str, ms: float
 ) -> None:
-    event = {
-        "timestamp": "2026-11-29T01:02:03.123456Z",
-        "status": 502,
-        "endpoint": "anthropic.count_tokens",
-        "model": model,
-        "requester": served_by,
-        "served_by": served_by,
-        "error": "first_piece_timeout",
-        "attempts": attempts,
-        "total_ms": ms,
-        "request_id": request_id,
-    }
-    assert cell_len(request_line(event)) <= MAX_COLUMNS
+    record = msgspec.structs.replace(
+        record_of(outcome(error="first_piece_timeout", status=502), "warning", "2026-11-29T01:02:03.123456Z"),
+        endpoint=Endpoint.ANTHROPIC_COUNT_TOKENS,
+        model=model,
+        requester=served_by,
+        served_by=served_by,
+        attempts=attempts,
+        total_ms=ms,
+        request_id=RequestId(request_id),
+    )
+    line = request_line(record)
+    assert cell_len(line) <= MAX_COLUMNS
+    assert line.isprintable()

@@ -5,24 +5,44 @@ import atexit
 import contextlib
 import logging
 import sys
+import time
 import traceback
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from itertools import islice
 from typing import Any, BinaryIO, TextIO, cast
 
 import msgspec
 import structlog
 
-from masa_node.chat.outcome import CALLER_GONE, Attempt, Outcome, abridged
+from masa_node.chat.outcome import Outcome
 from masa_node.telemetry.request_line import TIME_OF_DAY, request_line
+from masa_node.telemetry.request_record import REQUEST, RequestRecord, UtcText, level_of, record_of
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 MAX_CHAINED = 8
-REQUEST = "request"
 _COLORS = {True: "\x1b[32m", False: "\x1b[33m"}  # green: a whole answer; yellow: anything else
 _PLAIN = "\x1b[0m"
+_OF_STRUCTLOG = frozenset({"event", "level", "timestamp"})
 
 log = structlog.get_logger()
+_now = UtcText(time.time_ns)
+
+
+def _through_structlog(record: RequestRecord) -> None:
+    """As any rare line: a program with a node inside, which calls no `configure`, has set structlog up for itself."""
+    fields = {name: value for name, value in msgspec.structs.asdict(record).items() if name not in _OF_STRUCTLOG}
+    log.log(LEVELS[record.level], REQUEST, **fields)
+
+
+class _Requests:
+    """How the line of a request is written: past structlog, whose chain would take as long as all the rest of it."""
+
+    def __init__(self) -> None:
+        self.least_level = 0
+        self.write: Callable[[RequestRecord], None] = _through_structlog
+
+
+_requests = _Requests()
 
 
 def configure(level: str, style: str, out: TextIO | None = None) -> None:
@@ -36,11 +56,16 @@ def configure(level: str, style: str, out: TextIO | None = None) -> None:
     factory: structlog.typing.BindableLogger | Any
     if style == "json" or (style == "auto" and not stream.isatty()):
         shared.append(_json)
-        factory = structlog.BytesLoggerFactory(cast("BinaryIO", _TurnOfLines(stream.buffer)))
+        lines = _TurnOfLines(stream.buffer)
+        factory = structlog.BytesLoggerFactory(cast("BinaryIO", lines))
+        _requests.write = _as_json(lines)
     else:
         shared.append(_printable)
         shared.append(_ForPeople(colors=stream.isatty()))
-        factory = structlog.PrintLoggerFactory(cast("TextIO", _WhileRead(stream)))
+        text = _WhileRead(stream)
+        factory = structlog.PrintLoggerFactory(cast("TextIO", text))
+        _requests.write = _as_text(text, colors=stream.isatty())
+    _requests.least_level = LEVELS[level]
     structlog.configure(
         processors=shared,
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
@@ -117,16 +142,12 @@ class _WhileRead:
 
 
 class _ForPeople:
-    """One line for each event; that of a request fits into a terminal. JSON has all of it."""
+    """One line for each rare event."""
 
     def __init__(self, *, colors: bool) -> None:
-        self._colors = colors
         self._others = structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=0, pad_level=False)
 
     def __call__(self, logger: object, name: str, event: MutableMapping[str, Any]) -> str:
-        if event.get("event") == REQUEST:
-            line = request_line(event)
-            return f"{_COLORS[event['error'] is None]}{line}{_PLAIN}" if self._colors else line
         event["timestamp"] = str(event["timestamp"])[TIME_OF_DAY]
         return self._others(logger, name, event)
 
@@ -162,40 +183,29 @@ class _TurnOfLines:
 
 def log_outcome(outcome: Outcome) -> None:
     """The one line of a request."""
-    has_lost_a_race = outcome.requester is not None and outcome.error == CALLER_GONE
-    level = logging.INFO if outcome.error is None or has_lost_a_race else logging.WARNING
-    log.log(
-        level,
-        REQUEST,
-        request_id=outcome.request_id,
-        endpoint=outcome.endpoint.value,
-        model=outcome.model,
-        status=outcome.status,
-        error=outcome.error,
-        stream=outcome.wants_stream,
-        served_by=outcome.served_by,
-        attempts=trail(outcome.attempts),
-        race=outcome.race,
-        hedges=outcome.hedges,
-        requester=outcome.requester,
-        total_ms=_ms(outcome.total_s),
-        first_piece_ms=_ms(outcome.first_piece_s),
-        queued_ms=_ms(outcome.queued_s),
-        body_bytes=outcome.body_bytes,
-        answer_bytes=outcome.answer_bytes,
-        pieces=outcome.pieces,
-        input_tokens=outcome.input_tokens,
-        output_tokens=outcome.output_tokens,
-    )
+    level = level_of(outcome)
+    if LEVELS[level] >= _requests.least_level:
+        _requests.write(record_of(outcome, level, _now()))
 
 
-def trail(attempts: tuple[Attempt, ...]) -> str:
-    """The attempts in one short text, at most MAX_TRAIL of them."""
-    return ", ".join(f"{attempt.provider}={attempt.result}" for attempt in abridged(attempts))
+def _as_json(lines: "_TurnOfLines") -> Callable[[RequestRecord], None]:
+    encode = msgspec.json.Encoder().encode
+
+    def write(record: RequestRecord) -> None:
+        lines.write(encode(record) + b"\n")
+
+    return write
 
 
-def _ms(seconds: float | None) -> float | None:
-    return round(seconds * 1000, 2) if seconds is not None else None
+def _as_text(out: "_WhileRead", *, colors: bool) -> Callable[[RequestRecord], None]:
+    """One line that fits into a terminal. JSON has all of it."""
+
+    def write(record: RequestRecord) -> None:
+        line = request_line(record)
+        out.write(f"{_COLORS[record.error is None]}{line}{_PLAIN}\n" if colors else f"{line}\n")
+        out.flush()
+
+    return write
 
 
 def _json(logger: object, name: str, event: MutableMapping[str, Any]) -> bytes:

@@ -1,9 +1,10 @@
 """The line about one request as people read it: at most MAX_COLUMNS wide, whatever names and ids are in it. Pure."""
 
 import re
-from collections.abc import Mapping
 
 from rich.cells import cell_len, set_cell_size
+
+from masa_node.telemetry.request_record import RequestRecord
 
 MAX_COLUMNS = 100
 _MAX_MODEL = 32
@@ -14,35 +15,38 @@ _NODE_ID = re.compile(r"\b([0-9a-f]{10})[0-9a-f]{54}\b")
 TIME_OF_DAY = slice(11, 19)  # of an ISO 8601 time: what a person looks for
 
 
-def request_line(event: Mapping[str, object]) -> str:
+def request_line(record: RequestRecord) -> str:
     """Time, status, endpoint, model, provider, how long it took or what went wrong, the request's id."""
-    error, served_by = event.get("error"), event.get("served_by")
     parts = [
-        str(event.get("timestamp", ""))[TIME_OF_DAY],
-        f"{event.get('status', '')}",
-        f"{event.get('endpoint', '')}",
-        _cut(str(event.get("model") or "-"), _MAX_MODEL),
+        record.timestamp[TIME_OF_DAY],
+        str(record.status),
+        record.endpoint.value,
+        _cut(record.model or "-", _MAX_MODEL),
     ]
-    if event.get("requester"):
-        parts.append(f"for peer {_cut(str(event['requester']), _MAX_PROVIDER)}")
-    if served_by:
-        parts.append(f"by {_cut(str(served_by), _MAX_PROVIDER)}")
-    if error:
-        parts.append(str(error))
-    parts.append(_duration(event.get("total_ms")))
-    if event.get("stream") and (first := _duration(event.get("first_piece_ms"))):
-        parts.append(f"(first piece {first})")
-    if error and event.get("attempts"):
-        parts.append(f"({_NODE_ID.sub(_SHORT, str(event['attempts']))})")
-    ending = f"  {_cut(str(event.get('request_id', '')), _MAX_ID)}"
-    return _cut(" ".join(part for part in parts if part), MAX_COLUMNS - cell_len(ending)) + ending
+    if record.requester:
+        parts.append(f"for peer {_cut(record.requester, _MAX_PROVIDER)}")
+    if record.served_by:
+        parts.append(f"by {_cut(record.served_by, _MAX_PROVIDER)}")
+    if record.error:
+        parts.append(record.error)
+    parts.append(_duration(record.total_ms))
+    if record.stream and record.first_piece_ms is not None:
+        parts.append(f"(first piece {_duration(record.first_piece_ms)})")
+    if record.error and record.attempts:
+        parts.append(f"({_NODE_ID.sub(_SHORT, _printable(record.attempts))})")
+    ending = f"  {_cut(record.request_id, _MAX_ID)}"
+    return _cut(" ".join(parts), MAX_COLUMNS - cell_len(ending)) + ending
 
 
-def _duration(total_ms: object) -> str:
-    if not isinstance(total_ms, int | float):
-        return ""
+def _duration(total_ms: float) -> str:
     return f"{total_ms / 1000:.1f} s" if total_ms >= 1000 else f"{total_ms:.0f} ms"  # noqa: PLR2004 - a second
 
 
 def _cut(text: str, columns: int) -> str:
+    text = _printable(text)
     return text if cell_len(text) <= columns else set_cell_size(text, columns - 1) + "…"
+
+
+def _printable(text: str) -> str:
+    """No text from outside may steer the terminal that it is shown on. (JSON escapes by itself.)"""
+    return text if text.isprintable() else repr(text)
