@@ -13,12 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench import build, machine, report
+from bench import build, report
 from bench.inside import measure_leaks, measure_races, measure_stakes
+from bench.machine.about import describe
+from bench.machine.interpreter import python_for_the_node, warn_of
+from bench.machine.quiet import NOISY
 from bench.measurements import MEASUREMENTS, Bench
 from bench.plan import FULL, QUICK, Plan
 from bench.processes import Process
-from bench.quiet import NOISY
 from bench.subjects import NGINX_MISSING, Launcher, Subject, answers_a_chat, free_port, nginx_path, wait_until
 
 ALL = {**MEASUREMENTS, "races": measure_races, "stakes": measure_stakes, "leaks": measure_leaks}
@@ -29,27 +31,29 @@ def main() -> int:
     """Run the benchmark; 0 if every answer was right, 1 if not, 2 if it could not run."""
     arguments = _parse()
     try:
-        binaries = build.compile_all(build.HERE.parent / ".bench")
+        binaries = build.compile_all(build.CACHE)
     except build.BuildError as error:
         print(error, file=sys.stderr)
         return 2
     _raise_file_limit()
     os.nice(arguments.nice)
-    arguments.python = shutil.which(os.path.abspath(arguments.python)) or shutil.which(arguments.python)  # noqa: PTH100
-    if arguments.python is None:
+    python = _python(arguments.python)
+    if python is None:
         print("--python names no program", file=sys.stderr)
         return 2
-    about = machine.describe(arguments.python)
+    about = describe(python)
     print("\n".join(f"{name:8}{value}" for name, value in about.items()), flush=True)
+    warn_of(python)
     plan = QUICK if arguments.quick else FULL
     began_s = time.monotonic()
-    with _bench(plan, binaries, arguments.python, set(arguments.skip)) as bench:
+    with _bench(plan, binaries, python, set(arguments.skip)) as bench:
         bench.patient = arguments.patient
         for name in arguments.only or ALL:
             print(f"measuring {name} ...", file=sys.stderr, flush=True)
             ALL[name](bench)
     figures = bench.figures
     print(f"\n{report.report(figures)}")
+    warn_of(python)
     _warn_of_noise(figures.foreign_cpu)
     print(f"took {time.monotonic() - began_s:.0f} s")
     if arguments.json:
@@ -57,6 +61,13 @@ def main() -> int:
     for failure in figures.failures:
         print(f"\nFAILED: {failure}")
     return 1 if figures.failures else 0
+
+
+def _python(named: str | None) -> str | None:
+    """The Python that runs the node; None if the name is not that of a program."""
+    if named is None:
+        return python_for_the_node(build.CACHE)
+    return shutil.which(os.path.abspath(named)) or shutil.which(named)  # noqa: PTH100 - a link into an environment stays
 
 
 def _warn_of_noise(shares: list[float]) -> None:
@@ -72,7 +83,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--only", action="append", choices=list(ALL), help="only this; may be given again")
     parser.add_argument("--skip", action="append", default=[], choices=report.SUBJECTS, help="leave a column out")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures, every repeat, to this file")
-    parser.add_argument("--python", default=sys.executable, help="the Python that runs the node (default: this one)")
+    parser.add_argument("--python", help="the Python that runs the node (default: this one, or an optimised one)")
     parser.add_argument("--patient", action="store_true", help="wait for quiet moments, repeat disturbed runs (slow)")
     parser.add_argument("--nice", type=int, default=0, help="priority of everything in the run; below 0 needs root")
     return parser.parse_args()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+CACHE = HERE.parent / ".bench"  # what is made here and can be made again
 SOURCES = {
     "mock": ("mock.c", "http.c", "answers.c", "timers.c"),
     "load": ("load.c", "check.c", "samples.c", "http.c", "answers.c"),

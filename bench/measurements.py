@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from bench.build import Binaries
 from bench.figures import Figures
+from bench.machine.quiet import NOISY, TRIES, wait_for_quiet
 from bench.plan import FIRST_RATES, HOP_STREAMS, RATES, STREAM_COUNTS, Load, Plan
-from bench.quiet import NOISY, TRIES, wait_for_quiet
 from bench.runner import Run, run_load
 from bench.subjects import Launch, Subject, SubjectError, answers_a_chat, is_ready, wait_until
 

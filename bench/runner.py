@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.machine.quiet import ForeignCpu
 from bench.plan import Load
 from bench.processes import Tree, on_core, share_priority
-from bench.quiet import ForeignCpu
 from bench.subjects import Subject, SubjectError
 
 

@@ -8,6 +8,7 @@ import re
 import subprocess
 from pathlib import Path
 
+from bench.machine.interpreter import interpreter
 from bench.subjects import nginx_path
 
 
@@ -20,7 +21,7 @@ def describe(python: str) -> dict[str, str]:
         "memory": f"{memory_kib * 1024 / 1e9:.1f} GB",
         "kernel": platform.release(),
         "tcp": Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip(),
-        "python": _output([python, "-V"]).removeprefix("Python "),
+        "python": str(interpreter(python) or "unknown"),
         "nginx": _output([nginx_path() or "", "-v"]).removeprefix("nginx version: nginx/") or "not installed",
         "load": f"{os.getloadavg()[0]:.2f} before the run",
     }

@@ -1,0 +1,1 @@
+"""On what the figures are taken: the machine, the Python, and how quiet it is."""
