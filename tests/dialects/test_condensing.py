@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masa_node.dialects import condensing
-from masa_node.dialects.condensing import at_once, condensed
+from masa_node.dialects.condensing import at_once, condensed, end_of_container, end_of_text
 from masa_node.dialects.fields import FIELDS, read
 from tests.dialects.chunking import MANY
 
@@ -23,6 +23,8 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that few bytes have as many borders as megabytes have."""
     monkeypatch.setattr(condensing, "FIRST_WINDOW_BYTES", 4)
     monkeypatch.setattr(condensing, "STEP_BYTES", 16)
+    monkeypatch.setattr(condensing, "HOPS", 3)
+    monkeypatch.setattr(condensing, "HOP_BYTES", 2)
 
 
 def elided(value: object, depth: int) -> object:
@@ -84,3 +86,46 @@ def test_more_parts_than_are_looked_at_are_none(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(condensing, "MAX_PARTS", 100)
     assert at_once(condensed(b"[" + b"1,{}," * 150 + b"1]", 1)) is None
     assert at_once(condensed(b"[[" + b"1,{}," * 60 + b"1]]", 1)) == b"[[]]"
+
+
+SIGNS = st.lists(st.sampled_from(['"', "\\", '\\"', "[", "]", "{", "}", "x" * 9, '"",', "[],"]), max_size=40).map(
+    "".join
+)
+
+
+def plain_end_of_text(data: str, at: int) -> int:
+    """The same, a sign at a time."""
+    while at < len(data) and data[at] != '"':
+        at += 2 if data[at] == "\\" else 1
+    return min(at, len(data)) + 1
+
+
+def plain_end_of_container(data: str) -> int:
+    """The same, a sign at a time. An escape that stands outside of a text is read as in one: it is no JSON at all."""
+    at = depth = 0
+    while at < len(data):
+        if data.startswith(("\\\\", '\\"'), at):
+            at += 1
+        elif data[at] == '"':
+            at = plain_end_of_text(data, at + 1) - 1
+        depth += (data[at : at + 1] in {"[", "{"}) - (data[at : at + 1] in {"]", "}"})
+        at += 1
+        if depth <= 0:
+            return at
+    return len(data) + 1
+
+
+@MANY
+@given(rest=SIGNS)
+def test_a_text_ends_at_the_first_quote_that_is_not_escaped(rest: str) -> None:
+    data = f'"{rest}'
+    end = at_once(end_of_text(data.encode(), 0))
+    assert min(end, len(data) + 1) == min(plain_end_of_text(data, 1), len(data) + 1)
+
+
+@MANY
+@given(rest=SIGNS)
+def test_a_container_ends_at_the_bracket_that_closes_it(rest: str) -> None:
+    data = f"[{rest}"
+    end = at_once(end_of_container(data.encode(), 0))
+    assert min(end, len(data) + 1) == min(plain_end_of_container(data), len(data) + 1)

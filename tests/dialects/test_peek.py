@@ -228,6 +228,43 @@ def test_any_bytes_are_read_or_refused(body: bytes, endpoint: Endpoint) -> None:
     assert peeked.model.isprintable()
 
 
+NAMES = (
+    *("model", "Model", "\\u006dodel", "mod\\u0065l", "MOD\\u004CL", "stream", "STREAM", "\u017ftream", "\\u017Ftream"),
+    *("strea\\u006d", "name", "n\\u0061me", "NAME", "caf\\u00e9", "messages"),
+)
+VALUES = ('"a"', '"b"', "true", "null", '"model"', '{"model":"c"}', '[{"Stream":true,"name":"d"}]', '"\\u00e9"')
+
+
+def is_refused(fields: list[tuple[str, str]], endpoint: Endpoint) -> bool:
+    """By a look at each field: can this be read in two ways?"""
+    written = [(json.loads(f'"{name}"'), value) for name, value in fields]
+    for wanted in ("model", "stream"):
+        those = [(name, value) for name, value in written if name.casefold() == wanted]
+        if len({value for _, value in those}) > 1 or (those and wanted not in [name for name, _ in those]):
+            return True
+    models = [value for name, value in written if name == "model"]
+    others = {value for name, value in written if name.casefold() == "name"}
+    takes_name = endpoint in {*OLLAMA_ENDPOINTS, Endpoint.OLLAMA_EMBED, Endpoint.OLLAMA_EMBEDDINGS, Endpoint.NATIVE}
+    return takes_name and bool(others - {models[-1] if models else ""})
+
+
+@MANY
+@given(
+    fields=st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(VALUES)), max_size=4),
+    endpoint=st.sampled_from([endpoint for endpoint in Endpoint if endpoint is not Endpoint.OLLAMA_SHOW]),
+)
+def test_a_quick_look_refuses_the_same_as_a_look_at_each_field(
+    fields: list[tuple[str, str]], endpoint: Endpoint
+) -> None:
+    body = ",".join(f'"{name}" : {value}' for name, value in fields)
+    try:
+        peek(f"{{{body}}}".encode(), endpoint, "in the path")
+    except CallerError:
+        assert is_refused(fields, endpoint)
+    else:
+        assert not is_refused(fields, endpoint)
+
+
 def test_half_an_emoji_in_a_prompt_is_no_reason_to_refuse_it() -> None:
     body = rb'{"model":"m","stream":true,"messages":[{"role":"user","content":"cut \ud83d here, \\ud83d not"}]}'
     assert peek(body, Endpoint.OPENAI_CHAT) == Peeked("m", wants_stream=True)

@@ -26,13 +26,19 @@ _MAX_RUN_BYTES = 256
 _MANY_PARTS = 1_000  # beyond them each is cut to _FEW_BYTES
 _FEW_BYTES = 32
 _QUOTE = 34
+_BACKSLASH = 92
+HOPS = 32
+HOP_BYTES = 64  # to go to the next sign takes as long as to look at so many bytes in a window
+_FIND_STEPS = 32  # STEP_BYTES in which one quote is looked for: a megabyte takes a tenth of a millisecond
+_SHORT_RUN_BYTES = 64
 FIRST_WINDOW_BYTES = 256
 
 _STRUCTURE = re.compile(rb'["\[\]{}]')
+_OUTSIDE = re.compile(rb'[\\"\[\]{}]')
 _TEXT = re.compile(rb'(?:[^"\\]|\\u[0-9a-fA-F]{4}|\\[^u])*+', re.DOTALL)
 _RUN = re.compile(rb"\[+|\]+")
 _PAIR_ROUNDS = 4  # what is nested deeper has longer runs of one bracket
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_NO_SIGNS = bytes(set(range(256)) - set(b'"[]{}'))
 _EMPTY = {b"[": b"[]", b"{": b"{}"}
 _STEP_OF = [1 if byte in b"[{" else -1 for byte in range(256)]
 
@@ -107,36 +113,62 @@ def _short_text(data: bytes, start: int, end: int, most_bytes: int) -> bytes:
 
 def end_of_text(data: bytes, start: int) -> Steps[int]:
     """Behind the closing quote; beyond the data if there is none."""
-    at, size, seen = start + 1, FIRST_WINDOW_BYTES, 0
+    at = start + 1
     while at < len(data):
-        stop = at + 16 * size  # finding one byte is fast
-        end = data.find(b'"', at, stop)
-        back = data.find(b"\\", at, stop if end < 0 else end)
-        if back < 0:
-            if end >= 0:
+        begun = at
+        for _ in range(HOPS):  # from quote to quote, which is as fast as the memory while few of them are escaped
+            stop = at + _FIND_STEPS * STEP_BYTES
+            end = data.find(b'"', at, stop)
+            if end < 0:
+                at = stop
+                break
+            if data[end - 1] != _BACKSLASH or not (yield from _is_escaped(data, at, end)):
                 return end + 1
-            at = min(stop, len(data))
-        else:
-            window = _without_escapes(data, back, size)
+            at = end + 1
+        if at - begun < HOPS * HOP_BYTES:
+            window = _without_escapes(data, at, STEP_BYTES)
             end = window.find(b'"')
             if end >= 0:
-                return back + end + 1
-            at = back + len(window)
-        seen += size
-        size = min(4 * size, STEP_BYTES)
-        if seen >= STEP_BYTES:
-            seen = 0
-            yield
+                return at + end + 1
+            at += len(window)
+        yield
     return len(data) + 1
 
 
+def _is_escaped(data: bytes, start: int, quote: int) -> Steps[bool]:
+    """Is there an odd number of backslashes before this quote? None that counts is before `start`."""
+    backslashes, size = 0, _SHORT_RUN_BYTES
+    end = quote
+    while end > start:
+        run = data[max(end - size, start) : end]
+        found = len(run) - len(run.rstrip(b"\\"))
+        backslashes += found
+        if found < len(run):
+            break
+        end -= size
+        if size == STEP_BYTES:
+            yield
+        size = STEP_BYTES
+    return backslashes % 2 == 1
+
+
 def end_of_container(data: bytes, start: int) -> Steps[int]:
-    """Behind the bracket that closes the one at `start`; beyond the data if there is none."""
-    at, size, seen, depth, is_text = start, FIRST_WINDOW_BYTES, 0, 0, False
+    """Behind the bracket that closes the one at `start`; beyond the data if there is none.
+
+    Where texts are long it goes from sign to sign, otherwise a window at a time.
+    """
+    at, size, seen, depth, is_text, is_sparse = start, FIRST_WINDOW_BYTES, 0, 0, False, True
     while at < len(data):
+        if is_sparse and not is_text:
+            begun = at
+            at, depth, signs = yield from _after_hops(data, at, depth)
+            if depth <= 0:
+                return at
+            is_sparse = at - begun >= signs * HOP_BYTES
+            continue
         window = _without_escapes(data, at, size)
-        parts = window.split(b'"')
-        brackets = _brackets(b"".join(parts[is_text::2]))
+        parts = _signs(window).split(b'"')
+        brackets = b"".join(parts[is_text::2])
         seen += len(window)
         if brackets and depth - brackets.count(b"]") <= 0 and depth + _lowest(brackets) <= 0:
             if len(window) <= FIRST_WINDOW_BYTES:
@@ -147,11 +179,35 @@ def end_of_container(data: bytes, start: int) -> Steps[int]:
             depth += 2 * opened - len(brackets)
             is_text ^= not len(parts) & 1
             at += len(window)
+            is_sparse = size == STEP_BYTES
             size = min(4 * size, STEP_BYTES)
+            if is_sparse and is_text:
+                at = yield from end_of_text(data, at - 1)
+                is_text = False
         if seen >= STEP_BYTES:
             seen = 0
             yield
     return len(data) + 1
+
+
+def _after_hops(data: bytes, at: int, depth: int) -> Steps[tuple[int, int, int]]:
+    """Where it is after a few signs outside of texts, how deep (0: the container is closed there), and how many."""
+    for number in range(HOPS):
+        found = _OUTSIDE.search(data, at, at + FIRST_WINDOW_BYTES)
+        if found is None:
+            return at, depth, number + HOPS
+        at = found.end()
+        sign = data[at - 1]
+        if sign == _QUOTE:
+            end = data.find(b'"', at, at + STEP_BYTES)
+            at = end + 1 if end >= 0 and data[end - 1] != _BACKSLASH else (yield from end_of_text(data, at - 1))
+        elif sign == _BACKSLASH:  # which is no JSON here: as in a window
+            at += data[at : at + 1] in (b"\\", b'"')
+        else:
+            depth += _STEP_OF[sign]
+            if depth <= 0:
+                break
+    return at, depth, HOPS
 
 
 def _closed_at(window: bytes, depth: int, *, is_text: bool) -> int:
@@ -177,12 +233,12 @@ def _without_escapes(data: bytes, at: int, size: int) -> bytes:
     return window[:-1] if len(window) > 1 else _without_escapes(data, at, 2)
 
 
-def _brackets(outside: bytes) -> bytes:
-    """The brackets alone, all of one kind, without pairs that hold nothing."""
-    brackets = outside.translate(_ONE_KIND, _NO_BRACKETS)
-    for _ in range(_PAIR_ROUNDS if len(brackets) > FIRST_WINDOW_BYTES else 0):
-        brackets = brackets.replace(b"[]", b"")
-    return brackets
+def _signs(window: bytes) -> bytes:
+    """The quotes, and the brackets as if of one kind, without pairs that hold nothing: the rest means the same."""
+    signs = window.translate(_ONE_KIND, _NO_SIGNS)
+    for _ in range(_PAIR_ROUNDS if len(signs) > FIRST_WINDOW_BYTES else 0):
+        signs = signs.replace(b'""', b"").replace(b"[]", b"")
+    return signs
 
 
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")

@@ -24,7 +24,9 @@ _DECIDING = ("model", "stream")
 _OLLAMA = frozenset(
     {Endpoint.OLLAMA_CHAT, Endpoint.OLLAMA_GENERATE, Endpoint.OLLAMA_EMBED, Endpoint.OLLAMA_EMBEDDINGS, Endpoint.NATIVE}
 )
-_ESCAPED = (b"\\u00", b"\\u017", "\N{LATIN SMALL LETTER LONG S}".encode())  # a letter of a name, written otherwise
+# A letter of these names, written otherwise: no encoder escapes one, but `\u00e9` and the like are everywhere.
+_ESCAPED = re.compile(rb"\\u00(?:[46][1-f]|[57][2-4])|\\u017f")
+_LONG_S = "\N{LATIN SMALL LETTER LONG S}".encode()
 
 Fields = list[tuple[str, bytes]]
 
@@ -41,10 +43,8 @@ def fields_as_written(body: bytes) -> Fields:
     return fields
 
 
-def check_repeated(body: bytes, endpoint: Endpoint) -> None:
+def _check_repeated(body: bytes, endpoint: Endpoint) -> None:
     """Raises `BadModel` or `CallerError` where this body could be read in two ways. It has to be a JSON object."""
-    if not _may_repeat(body, endpoint):
-        return
     fields = fields_as_written(body)
     for name in _DECIDING:
         _check_one(name, [(own, value) for own, value in fields if own.casefold() == name])  # Go folds by Unicode, too
@@ -52,14 +52,16 @@ def check_repeated(body: bytes, endpoint: Endpoint) -> None:
         _check_name([value for own, value in fields if own == "model"], fields)
 
 
-def _may_repeat(body: bytes, endpoint: Endpoint) -> bool:
-    """Quickly: is it worth a closer look?"""
+def _may_repeat(body: bytes, endpoint: Endpoint, read_once: "_Body") -> bool:
+    """Quickly: is there more of these names in the body than was read, however it is written?"""
     lower = body.lower()
-    if any(lower.count(b'"%s"' % name.encode()) > 1 for name in _DECIDING):
+    if lower.count(b'"model"') != (read_once.model is not ABSENT):
         return True
-    if any(lower.count(b'"%s"' % name.encode()) != body.count(b'"%s"' % name.encode()) for name in _DECIDING):
+    if lower.count(b'"stream"') != (read_once.stream is not ABSENT):
         return True
-    return (endpoint in _OLLAMA and b'"name"' in lower) or any(escape in lower for escape in _ESCAPED)
+    if b"\\u" in lower and _ESCAPED.search(lower) is not None:
+        return True
+    return (endpoint in _OLLAMA and b'"name"' in lower) or (not body.isascii() and _LONG_S in body)
 
 
 def _check_one(name: str, written: Fields) -> None:
@@ -129,7 +131,8 @@ def peek(body: bytes, endpoint: Endpoint, model_in_path: str | None = None) -> P
         fields = decode(body, _BODY)
     except UNREADABLE as exc:
         raise BadJson(f"The body is not a JSON object: {exc}. Send one as the LLM's documentation describes.") from exc
-    check_repeated(body, endpoint)
+    if _may_repeat(body, endpoint, fields):
+        _check_repeated(body, endpoint)
     wants_stream = streams(bytes(fields.stream), endpoint)
     model = model_in_path if model_in_path is not None else read(fields.model, TEXT)
     if endpoint is Endpoint.OLLAMA_SHOW:  # its clients send either, and the Ollama CLI an empty `model` beside `name`
