@@ -50,7 +50,7 @@ async def listening(settings: Settings, grace_s: float) -> AsyncGenerator[tuple[
     proxies = read_proxies(settings)
     check_proxies(proxies, settings, specs)
     with contextlib.closing(bind(settings)) as sock:
-        async with HttpClient(proxies) as http:
+        async with HttpClient(proxies, settings.max_concurrent + settings.max_peer_jobs) as http:
             node = Node(settings, http, address_of(sock))
             for spec in specs:
                 node.add_spec(spec)

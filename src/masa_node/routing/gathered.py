@@ -6,7 +6,8 @@ from masa_node.chat.errors import MemoryFull, NotAnAnswer
 from masa_node.routing.byte_budget import ByteBudget, Share
 
 # Smaller pieces are copied together: each object costs some 40 bytes, and a body may come byte by byte.
-BLOCK_BYTES = 64 * 1024
+PIECE_BYTES = 4 * 1024
+BLOCK_BYTES = 64 * 1024  # that they are copied to
 # Joining takes about 0.5 ms a megabyte, of which a loop should not stand still for long.
 JOINED_AT_ONCE_BYTES = 8 * 1024 * 1024
 
@@ -41,7 +42,9 @@ class Gathered:
                 "this node holds as many bytes of whole answers as it may, and this was the largest of them. Ask for a "
                 "stream, or again later."
             )
-        if len(piece) >= BLOCK_BYTES and not self._tail:
+        if len(piece) >= PIECE_BYTES:
+            if self._tail:
+                self._flush()
             self._blocks.append(piece)
             return
         self._tail += piece

@@ -14,6 +14,7 @@ from masa_node.chat.errors import (
 from masa_node.routing.answer_reader import read_whole
 from masa_node.upstreams.http import client as http
 from masa_node.upstreams.http.client import HttpAnswer, HttpClient
+from masa_node.upstreams.http.connection import Connection
 from tests.fakes.http_bytes import LAST_CHUNK, chunk, chunked, head, stream_head, whole
 from tests.fakes.llm_server import FakeLlm, Line, Script, close, flood, reset, send, send_each, stall, wait_for
 
@@ -194,6 +195,21 @@ async def test_an_answer_that_was_not_read_to_its_end_closes_its_connection(clie
         await llm.until(lambda: llm.open == 0)
 
 
+async def test_a_large_body_is_written_as_it_is_and_a_small_one_with_its_head(
+    client: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[bytes, ...]] = []
+    send_to = Connection.send
+    monkeypatch.setattr(Connection, "send", lambda self, *parts: (written.append(parts), send_to(self, *parts)))
+    large = bytes(http.JOINED_BYTES + 1)
+    async with FakeLlm().answer("/x", OK) as llm:
+        for body in (b"{}", large):
+            assert await ask(client, llm, body) == b'{"ok":1}'
+        assert [request.body for request in llm.requests] == [b"{}", large]
+    assert [len(parts) for parts in written] == [1, 2]
+    assert written[1][1] is large
+
+
 async def test_a_connection_whose_body_the_server_did_not_read_is_not_used_again(client: HttpClient) -> None:
     refusal = whole(b'{"error":"too large"}', status=413)
 
@@ -231,11 +247,36 @@ async def test_what_was_idle_for_long_is_closed(client: HttpClient, monkeypatch:
         assert await ask(client, llm) == b'{"ok":1}'
 
 
-async def test_only_so_many_connections_are_kept(client: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "MAX_IDLE_A_SERVER", 2)
-    async with FakeLlm().answer("/x", OK) as llm:
+async def test_only_so_many_connections_are_kept() -> None:
+    async with FakeLlm().answer("/x", OK) as llm, HttpClient(keep=2) as client:
         await asyncio.gather(*(ask(client, llm) for _ in range(6)))
         await llm.until(lambda: llm.open == 2)
+
+
+async def test_a_crowd_connects_a_few_at_a_time_and_all_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = ended = most = 0
+    start_connection = http.start_connection
+
+    async def counted(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        nonlocal begun, ended, most
+        begun += 1
+        most = max(most, begun - ended)
+        try:
+            return await start_connection(*args, **kwargs)
+        finally:
+            ended += 1
+
+    monkeypatch.setattr(http, "start_connection", counted)
+    monkeypatch.setattr(http, "MAX_CONNECTING", 4)
+    crowd = 20
+    arrived = asyncio.Event()
+    async with FakeLlm().answer("/x", (wait_for(arrived), *OK)) as llm, HttpClient(keep=crowd) as client:
+        pending = [asyncio.create_task(ask(client, llm)) for _ in range(crowd)]
+        await llm.until(lambda: llm.heads == crowd, within_s=5)
+        arrived.set()
+        await asyncio.gather(*pending)
+        assert most == 4
+        assert llm.open == llm.connections == crowd
 
 
 async def test_the_end_of_the_client_closes_what_it_kept() -> None:

@@ -16,6 +16,7 @@ import asyncio
 import socket
 import ssl
 from collections import deque
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -56,7 +57,9 @@ HAPPY_EYEBALLS_DELAY_S = 0.25
 KEEP_ALIVE_S = 30.0
 # After the terminal frame only a trailer may come; a server that then keeps the connection open is not waited for.
 AFTER_END_S = 1.0
-MAX_IDLE_A_SERVER = 256  # as many as MAX_CONCURRENT's default uses at once
+MAX_KEPT = 256  # connections to a server, unless more may be in use at once
+MAX_CONNECTING = 64  # at a time, to one server: many have a backlog of 128, and beyond it a SYN is lost for a second
+JOINED_BYTES = 64 * 1024  # a smaller body is copied behind its head, which costs less than a second buffer
 MAX_CACHED_TARGETS = 256  # a few endpoints a server; Cloudflare has one a model
 
 _PORTS = {"http": 80, "https": 443}
@@ -177,11 +180,14 @@ class HttpAnswer:
 class HttpClient:
     """Connections to LLM servers; an async context manager that closes all of them at its end.
 
-    The number under way is not bounded here: MAX_CONCURRENT bounds it, and sees what waits.
+    The number under way is not bounded here: MAX_CONCURRENT bounds it, and sees what waits. Up to `keep` connections to
+    each server are kept when they are not used; as many as are used at once, or each crowd would connect anew.
     """
 
-    def __init__(self, proxies: Proxies = NO_PROXIES) -> None:
+    def __init__(self, proxies: Proxies = NO_PROXIES, keep: int = MAX_KEPT) -> None:
         self._proxies = proxies
+        self._keep = keep
+        self._connecting: dict[tuple[str, str, int], asyncio.Semaphore] = {}
         self._idle: dict[tuple[str, str, int], deque[Connection]] = {}
         self.targets: dict[str, _Target] = {}
         self._tls: ssl.SSLContext | None = None
@@ -216,7 +222,7 @@ class HttpClient:
     def give_back(self, target: _Target, connection: Connection) -> None:
         """Keep a connection whose answer was read to its end, if another exchange may follow."""
         idle = self._idle.setdefault(target.server, deque())
-        if not connection.is_reusable() or len(idle) >= MAX_IDLE_A_SERVER:
+        if not connection.is_reusable() or len(idle) >= self._keep:
             connection.close()
             return
         loop = asyncio.get_running_loop()
@@ -228,18 +234,26 @@ class HttpClient:
     async def _send_request(self, method: bytes, url: str, headers: Headers, body: bytes | None) -> HttpAnswer:
         target = self.target_of(url)
         request = _request(method, target, headers, body)
-        connection = self._idle_connection(target)
-        if connection is not None:
+        connection = self._idle_connection(target) or await self._next_connection(target, is_fresh=False)
+        if connection.was_kept:
             try:
                 return await self._exchange(target, connection, request)
             except ConnectionClosed:
                 if connection.got_bytes:
                     raise
-        return await self._exchange(target, await self._connect(target), request)
+            connection = await self._next_connection(target, is_fresh=True)
+        return await self._exchange(target, connection, request)
 
-    async def _exchange(self, target: _Target, connection: Connection, request: bytes) -> HttpAnswer:
+    async def _next_connection(self, target: _Target, *, is_fresh: bool) -> Connection:
+        """A new one, in turn; unless it has to be `is_fresh`, also one that has come free meanwhile."""
+        turn = self._connecting.setdefault(target.server, asyncio.Semaphore(MAX_CONNECTING))
+        async with turn:
+            kept = None if is_fresh else self._idle_connection(target)
+            return kept or await self._connect(target)
+
+    async def _exchange(self, target: _Target, connection: Connection, request: Sequence[bytes]) -> HttpAnswer:
         try:
-            connection.send(request)
+            connection.send(*request)
             await connection.head()
         except BaseException:
             connection.close()
@@ -330,17 +344,19 @@ async def _dial(host: str, port: int) -> socket.socket:
     return await start_connection(found, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY_S)
 
 
-def _request(method: bytes, target: _Target, headers: Headers, body: bytes | None) -> bytes:
+def _request(method: bytes, target: _Target, headers: Headers, body: bytes | None) -> Sequence[bytes]:
+    """In one part, or in two where the body is large."""
     lines = [f"{name}: {value}\r\n" for name, value in headers]
     head = "".join(lines)
     if head.count("\r") + head.count("\n") != 2 * len(lines) or "\0" in head:
         raise ValueError("a header holds a line break")
     parts = [method, target.path, b" HTTP/1.1\r\n", target.host_line, _AGENT, head.encode("latin-1")]
     if body is None:
-        parts.append(b"\r\n")
-    else:
-        parts += [b"content-length: %d\r\n\r\n" % len(body), body]
-    return b"".join(parts)
+        return (b"".join([*parts, b"\r\n"]),)
+    parts.append(b"content-length: %d\r\n\r\n" % len(body))
+    if len(body) <= JOINED_BYTES:
+        return (b"".join([*parts, body]),)
+    return b"".join(parts), body
 
 
 def _translated(exc: Exception) -> ProviderError:

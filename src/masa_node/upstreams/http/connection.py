@@ -46,6 +46,7 @@ class Connection(asyncio.Protocol):
         "headers",
         "idle_since_s",
         "status",
+        "was_kept",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -54,6 +55,7 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self.idle_since_s = 0.0
         self._asked = False
+        self.was_kept = False  # did an exchange go before this one?
         self._reset()
 
     def _reset(self) -> None:
@@ -73,13 +75,13 @@ class Connection(asyncio.Protocol):
 
     # ---- what its user does ----
 
-    def send(self, request: bytes) -> None:
-        """Begin an exchange: write a complete request, head and body."""
+    def send(self, *request: bytes) -> None:
+        """Begin an exchange: write a complete request, head and body. Large parts are written as they are, uncopied."""
         self._asked = True
         if self._transport is None:  # it closed between two turns of the loop
             self._fail(ConnectionClosed("the server closed the connection before it was asked."))
         else:
-            self._transport.write(request)
+            self._transport.writelines(request)
 
     async def head(self) -> None:
         """Wait for the head of the answer: `status` and `headers` are set then.
@@ -115,6 +117,7 @@ class Connection(asyncio.Protocol):
 
     def renew(self) -> None:
         """Make ready for the next exchange. Only when `is_reusable()`."""
+        self.was_kept = True
         self._reset()
 
     def is_open(self) -> bool:
