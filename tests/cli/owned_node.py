@@ -12,9 +12,9 @@ import msgspec
 
 from masa_node.network.links.peer_book import PeerBook
 from masa_node.network.store.commands import CommandResult, CommandState, Verb, apply
-from masa_node.network.store.lock import NodeLock
 from masa_node.network.store.store import Store
 from masa_node.network.transport.interfaces import NodeId, PeerAddress
+from masa_node.storage.lock import NodeLock
 
 OWN_ID = NodeId("0e" * 32)
 ADDRESS = PeerAddress(OWN_ID, ("203.0.113.7:4433",))

@@ -9,11 +9,11 @@ import pytest
 
 from masa_node.chat.errors import ConfigurationError
 from masa_node.devnet.folder import CHANGEABLE, MARK, DevnetFolder
-from masa_node.network.store.lock import NodeLock
 from masa_node.network.store.node_key import KEY_FILE, load_secret
+from masa_node.storage.lock import NodeLock
 from tests.processes import running
 
-HOLD_LOCK = "import sys; from pathlib import Path; from masa_node.network.store.lock import NodeLock; "
+HOLD_LOCK = "import sys; from pathlib import Path; from masa_node.storage.lock import NodeLock; "
 HOLD_LOCK += "lock = NodeLock.take(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
 
 

@@ -12,14 +12,15 @@ from types import TracebackType
 from typing import Self
 
 from masa_node.chat.errors import ConfigurationError
-from masa_node.network.store import database, lock, node_key
-from masa_node.network.store.lock import DirectoryInUse, NodeLock
+from masa_node.network.store import node_key, store
 from masa_node.node.settings.docs import setting_docs
+from masa_node.storage import lock
+from masa_node.storage.lock import DirectoryInUse, NodeLock
 
 NAMES = ("a", "b", "c")
 MARK = ".masa-devnet"
 _MARK_LINE = "Made by `masa-node devnet`. The keys in this folder are throwaway ones: never use them on a real chain.\n"
-_DATABASE_FILES = tuple(f"{database.FILE_NAME}{suffix}" for suffix in ("", "-wal", "-shm"))
+_DATABASE_FILES = tuple(f"{store.FILE_NAME}{suffix}" for suffix in ("", "-wal", "-shm"))
 _CONFIG = "masa.toml"
 
 # May be set otherwise where a node is started, to try what follows.

@@ -1,6 +1,6 @@
 """What is remembered: it survives kill -9, is bounded, and is checked when it comes back.
 
-Covers: `database`, `schema`.
+Covers: `schema`.
 """
 
 import json
@@ -20,10 +20,10 @@ from masa_node.network.links.peer_book import MAX_PEERS, MembershipLevel, PeerBo
 from masa_node.network.links.vouchers import MAX_VOUCHER_BYTES
 from masa_node.network.store import store as store_module
 from masa_node.network.store.commands import MAX_ARGUMENT_CHARS, CommandState, Verb
-from masa_node.network.store.database import FILE_NAME, Database, Job, StoreFailed
 from masa_node.network.store.rows import MAX_NOTE_CHARS, MAX_USES
 from masa_node.network.store.schema import MIGRATIONS
 from masa_node.network.store.store import (
+    FILE_NAME,
     MAX_FINISHED_COMMANDS,
     MAX_KEPT_VOUCHERS,
     MAX_PENDING_COMMANDS,
@@ -37,6 +37,7 @@ from masa_node.network.store.store import (
     Store,
 )
 from masa_node.network.transport.interfaces import NodeId, PeerAddress
+from masa_node.storage.database import Database, Job, StoreFailed
 from tests.processes import running
 
 AT = 1_700_000_000

@@ -7,13 +7,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from masa_node.network.links.peer_book import MembershipLevel, PeerBook, PeerRecord
-from masa_node.network.store import database as database_module
 from masa_node.network.store import store as store_module
 from masa_node.network.store.commands import Verb
-from masa_node.network.store.database import FILE_NAME
 from masa_node.network.store.rows import KeptInvite, KeptVoucher
-from masa_node.network.store.store import Store
+from masa_node.network.store.store import FILE_NAME, Store
 from masa_node.network.transport.interfaces import NodeId
+from masa_node.storage import database as database_module
 
 AT = 1_700_000_000
 HASH = b"h" * 32

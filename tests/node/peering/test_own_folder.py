@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from masa_node.network.store.database import FILE_NAME
-from masa_node.network.store.lock import NodeLock
 from masa_node.network.store.node_key import KEY_FILE
-from masa_node.network.store.store import Store
+from masa_node.network.store.store import FILE_NAME, Store
 from masa_node.node.peering import own_folder
 from masa_node.node.peering.own_folder import OwnFolder
+from masa_node.storage.lock import NodeLock
 
 
 @pytest.fixture(autouse=True)

@@ -20,8 +20,6 @@ from masa_node.cli.peers.listing import NetworkView, fetch_peers, invite_id, rem
 from masa_node.network.links.invites import TOKEN_BYTES, BadInvite, Invite, make_link, parse_link, token_hash
 from masa_node.network.links.peer_book import PeerBook, PeerRecord
 from masa_node.network.store.commands import CommandResult, CommandState, OwnerCommand, Verb, apply
-from masa_node.network.store.database import StoreFailed
-from masa_node.network.store.lock import NodeLock, is_held_by_another
 from masa_node.network.store.node_key import load_secret
 from masa_node.network.store.rows import KeptInvite
 from masa_node.network.store.store import Store
@@ -34,6 +32,8 @@ from masa_node.network.transport.interfaces import (
     is_node_id,
     short_id,
 )
+from masa_node.storage.database import StoreFailed
+from masa_node.storage.lock import NodeLock, is_held_by_another
 from masa_node.upstreams.http.proxies import NO_PROXIES, Proxies
 
 ANSWER_WITHIN_S = 15.0  # a running node looks once a second; joining takes a few round trips

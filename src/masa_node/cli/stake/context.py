@@ -13,7 +13,6 @@ from typing import Any, Self, TypeVar
 
 from masa_node.chat.errors import ConfigurationError
 from masa_node.cli.peers.actions import own_address
-from masa_node.network.store.database import StoreFailed
 from masa_node.network.store.store import Store
 from masa_node.node.chain_http import ChainHttp
 from masa_node.node.proxies import read_proxies
@@ -23,6 +22,7 @@ from masa_node.staking.contract.profile import Profile
 from masa_node.staking.delegation import BadDelegation, SignedDelegation, decode
 from masa_node.staking.ethereum.crypto import Address, parse_address
 from masa_node.staking.ethereum.rpc import Rpc
+from masa_node.storage.database import StoreFailed
 from masa_node.telemetry import log
 from masa_node.upstreams.http.client import HttpClient
 

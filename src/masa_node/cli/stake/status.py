@@ -10,7 +10,6 @@ import msgspec
 from masa_node.chat.errors import ChainUnknown, MasaError, NotAnAnswer
 from masa_node.cli.peers.actions import url_of_running_node
 from masa_node.cli.stake.context import DELEGATION, DRAFT, StakeContext
-from masa_node.network.store.lock import is_held_by_another
 from masa_node.node.settings.environment import listed
 from masa_node.node.views import STAKING_OFF, StakeNetworkView, StakeRow, network_row, stake_row
 from masa_node.routing.answer_reader import read_whole
@@ -22,6 +21,7 @@ from masa_node.staking.ethereum.rpc import shown_url
 from masa_node.staking.gate.chain import Chain, ReadsChain
 from masa_node.staking.gate.gate import Gate
 from masa_node.staking.gate.values import Reading, Verdict
+from masa_node.storage.lock import is_held_by_another
 from masa_node.upstreams.http.client import HttpClient
 
 MAX_ANSWER_BYTES = 1024 * 1024  # `GET /api/v1/stake` takes some kilobytes

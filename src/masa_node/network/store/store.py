@@ -14,11 +14,12 @@ import structlog
 
 from masa_node.network.links.peer_book import MAX_BLOCKED, MAX_PEERS, PeerRecord
 from masa_node.network.store.commands import MAX_ARGUMENT_CHARS, MAX_WORDS_CHARS, CommandState, OwnerCommand, Verb
-from masa_node.network.store.database import FILE_NAME, Database, Job, StoreFailed
 from masa_node.network.store.rows import KeptInvite, KeptVoucher, Row, checked, record_of
 from masa_node.network.store.schema import MIGRATIONS
 from masa_node.network.transport.interfaces import NodeId
+from masa_node.storage.database import Database, Job, StoreFailed
 
+FILE_NAME = "network.sqlite3"
 MAX_UNSAVED = MAX_PEERS + MAX_BLOCKED  # changes that wait for a disk that fails; the oldest go first
 MAX_LATER = 1_000  # other changes that wait: a value, a voucher, a use of an invite each; the oldest go first
 MAX_RECORD_BYTES = 4096  # a record with every field at its bound takes less

@@ -11,9 +11,9 @@ from typing import TypeVar
 import structlog
 
 from masa_node.chat.errors import ConfigurationError, MasaError
-from masa_node.network.store.lock import DirectoryInUse, NodeLock
 from masa_node.network.store.node_key import load_secret
 from masa_node.network.store.store import Store
+from masa_node.storage.lock import DirectoryInUse, NodeLock
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 5.0  # a command waits 15 s for the node, and opening a file costs nothing

@@ -1,4 +1,4 @@
-"""A SQLite file on a thread of its own, so that no disk ever stops the event loop. What is in it: `store.py`.
+"""A SQLite file on a thread of its own, so that no disk ever stops the event loop. What is in it, its user says.
 
 Survives kill -9 at any moment (WAL, one transaction a job). A damaged file is put aside, a disk that cannot be written
 costs what would have been kept: the node runs on in memory.
@@ -19,9 +19,8 @@ from typing import Self, TypeVar
 import structlog
 
 from masa_node.chat.errors import ConfigurationError, MasaError
-from masa_node.network.store.lock import is_held_by_another
+from masa_node.storage.lock import is_held_by_another
 
-FILE_NAME = "network.sqlite3"
 APPLICATION_ID = 0x6D617361  # "masa": tells a file of ours from that of another program
 BUSY_S = 5.0  # how long to wait for the other process (a command, or the node): its jobs take milliseconds
 MAX_WAITING = 256  # jobs; beyond this the disk hangs, and more of them would only fill memory
@@ -45,7 +44,7 @@ Migrations = tuple[str, ...]  # each the statements, ended by ";", that lead fro
 
 
 class StoreFailed(MasaError):
-    """What the node remembers (MASA_DIR/network.sqlite3) cannot be read or written. See whether the disk is full."""
+    """A file in MASA_DIR, which the message names, cannot be read or written. See whether the disk is full."""
 
     code = "store_failed"
 
@@ -71,7 +70,7 @@ class Database:
         try:
             return cls(await asyncio.wrap_future(opening), thread)
         except (OSError, sqlite3.Error, StoreFailed) as exc:
-            log.warning("what the network reports will not be saved", path=str(path), why=_words(exc))
+            log.warning("what is written here will not be saved", path=str(path), why=_words(exc))
             copying = thread.submit(_copy_in_memory, path, migrations)
             thread.shutdown(wait=False)
             database = cls(await asyncio.wrap_future(copying), None, is_kept=False)
@@ -233,8 +232,8 @@ def _version(connection: sqlite3.Connection, migrations: Migrations) -> int:
         raise _Damaged("it was made by another program")
     if version > len(migrations):
         raise ConfigurationError(
-            f"MASA_DIR: its {FILE_NAME} was written by a newer masa-node (form {version}; this one knows "
-            f"{len(migrations)}). Update masa-node, or move that file away: the node then knows no peers."
+            f"MASA_DIR: its {_name_of(connection)} was written by a newer masa-node (form {version}; this one knows "
+            f"{len(migrations)}). Update masa-node, or move that file away: what is in it is then not known here."
         )
     return int(version)
 
@@ -301,7 +300,15 @@ def _translated(connection: sqlite3.Connection, job: Job[T]) -> T:
     try:
         return job(connection)
     except sqlite3.Error as exc:
-        raise StoreFailed(f"{FILE_NAME} in MASA_DIR failed: {_words(exc)}.") from exc
+        raise StoreFailed(f"{_name_of(connection)} in MASA_DIR failed: {_words(exc)}.") from exc
+
+
+def _name_of(connection: sqlite3.Connection) -> str:
+    """The file's name; of one in memory, that it is there."""
+    with suppress(sqlite3.Error):
+        (_, _, path) = connection.execute("PRAGMA database_list").fetchone()
+        return Path(path).name if path else "memory"
+    return "a file"
 
 
 def _kind(exc: sqlite3.Error) -> int:

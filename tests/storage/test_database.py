@@ -13,11 +13,11 @@ from structlog.testing import capture_logs
 
 from masa_node.chat.errors import ConfigurationError
 from masa_node.network.links.peer_book import MembershipLevel, PeerRecord
-from masa_node.network.store import database as database_module
-from masa_node.network.store.database import FILE_NAME, MAX_WAITING, Database, StoreFailed
-from masa_node.network.store.lock import NodeLock
-from masa_node.network.store.store import MIGRATIONS, Store
+from masa_node.network.store.store import FILE_NAME, MIGRATIONS, Store
 from masa_node.network.transport.interfaces import NodeId
+from masa_node.storage import database as database_module
+from masa_node.storage.database import MAX_WAITING, Database, StoreFailed
+from masa_node.storage.lock import NodeLock
 
 A = PeerRecord(NodeId("a" * 64), MembershipLevel.LISTED)
 FIRST = "CREATE TABLE things (name TEXT)"
@@ -166,7 +166,7 @@ async def test_a_command_does_not_put_the_file_of_a_running_node_aside(
     path = await written(tmp_path)
     no_database(path)
     with NodeLock.take(tmp_path), capture_logs() as lines:
-        monkeypatch.setattr("masa_node.network.store.lock.os.getpid", lambda: 1)
+        monkeypatch.setattr("masa_node.storage.lock.os.getpid", lambda: 1)
         store = await Store.open(tmp_path)
     assert not store.is_kept
     assert "Restart that node" in lines[0]["why"]

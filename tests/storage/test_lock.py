@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from masa_node.chat.errors import ConfigurationError
-from masa_node.network.store.lock import FILE_NAME, DirectoryInUse, NodeLock, is_held_by_another
+from masa_node.storage.lock import FILE_NAME, DirectoryInUse, NodeLock, is_held_by_another
 from tests.processes import running
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from masa_node.network.store.lock import NodeLock
+from masa_node.storage.lock import NodeLock
 lock = NodeLock.take(Path(sys.argv[1]))
 print("taken", flush=True)
 time.sleep(60)
@@ -52,7 +52,7 @@ def test_the_folder_and_the_file_are_for_their_owner_only(masa_dir: Path) -> Non
 
 def test_a_node_waits_for_a_command_that_holds_it_for_a_moment(masa_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     command = NodeLock.take(masa_dir)
-    monkeypatch.setattr("masa_node.network.store.lock.time.sleep", lambda seconds: command.release())
+    monkeypatch.setattr("masa_node.storage.lock.time.sleep", lambda seconds: command.release())
     NodeLock.take(masa_dir).release()
 
 
