@@ -9,13 +9,8 @@ from typing import Any, NamedTuple
 import pytest
 import uvloop
 
-from masa_node.network.transport.iroh.endpoint import (
-    IrohLink,
-    IrohStream,
-    IrohTransport,
-    TransportOptions,
-    open_transport,
-)
+from masa_node.network.transport.iroh.endpoint import IrohTransport, TransportOptions, open_transport
+from masa_node.network.transport.iroh.link import IrohLink, IrohStream
 
 HANGS_AFTER_S = 30.0  # no fact is in this number: it ends a test that would never end
 

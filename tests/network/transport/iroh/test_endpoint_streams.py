@@ -1,4 +1,7 @@
-"""Streams over real sockets: bytes, ends, aborts, cancellation, and what a reader that stands still does."""
+"""Streams over real sockets: bytes, ends, aborts, cancellation, and what a reader that stands still does.
+
+Covers: `link`.
+"""
 
 import asyncio
 import contextlib
@@ -11,7 +14,7 @@ import pytest
 
 from masa_node.chat.errors import LinkLost, StreamReset
 from masa_node.network.transport.interfaces import MAX_READ_BYTES
-from masa_node.network.transport.iroh.endpoint import IrohStream
+from masa_node.network.transport.iroh.link import IrohStream
 from tests.network.transport.iroh.iroh_nodes import LOOPS, Pair, linked, on_every_loop, read_all
 
 UNREAD_WRITES = 512

@@ -8,7 +8,8 @@ import threading
 from collections.abc import Callable
 from contextvars import Context
 
-from masa_node.network.transport.iroh.endpoint import IrohLink, IrohStream, TransportOptions, open_transport
+from masa_node.network.transport.iroh.endpoint import TransportOptions, open_transport
+from masa_node.network.transport.iroh.link import IrohLink, IrohStream
 
 REQUESTS = 200
 
