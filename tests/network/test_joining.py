@@ -8,12 +8,13 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from masa_node.chat.errors import LinkRefused
+from masa_node.chat.errors import LinkLost, LinkRefused
 from masa_node.network.links.invites import token_hash
 from masa_node.network.network import NetworkRules
+from masa_node.network.transport.interfaces import PeerAddress
 from masa_node.network.transport.memory import MemoryNetwork
 from tests.network.nodes import MemoryNode, introduce, make, running
-from tests.virtual_time import virtual_time
+from tests.virtual_time import now_s, until, virtual_time
 
 TOKEN = bytes(range(16))
 
@@ -85,3 +86,43 @@ async def test_nobody_is_warned_when_two_nodes_dial_each_other_at_once() -> None
             await asyncio.sleep(30)
             assert all(len(node.network.links.sessions) == 3 for node in nodes)
     assert [line for line in lines if line["log_level"] == "warning"] == []
+
+
+@virtual_time
+async def test_a_peer_that_has_no_room_after_all_is_not_joined() -> None:
+    """It welcomes this node, and closes the link when its book takes no more."""
+    host, guest = host_and_guest(uses=1)
+    async with running(host, guest):
+        await asyncio.sleep(0.1)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(host.network.book, "admit", lambda *_, **__: False)
+            with pytest.raises(LinkLost, match="as many peers as it keeps"):
+                await guest.network.join(host.transport.address(), TOKEN)
+
+
+@virtual_time
+async def test_a_relay_that_a_peer_uses_is_known_of_it_only_where_this_node_uses_it_too() -> None:
+    first, same, other = nodes = make(MemoryNetwork(seed=1), 3)
+    await first.transport.use_relay("https://relay.example.org./")
+    await same.transport.use_relay("https://relay.example.org")
+    for node in (same, other):  # without the relay: that would be the owner's own word
+        node.network.want([PeerAddress(first.id, first.transport.address().direct)])
+    async with running(*nodes):
+        await asyncio.sleep(3)
+        records = [node.network.book.get(first.id) for node in (same, other)]
+    assert [record.relay_url if record else None for record in records] == ["https://relay.example.org./", None]
+
+
+@virtual_time
+async def test_a_peer_is_dialed_at_once_when_what_kept_it_away_may_be_over() -> None:
+    network = MemoryNetwork(seed=1)
+    first, other = make(network, 2)
+    introduce([first, other])
+    async with running(other):
+        await asyncio.sleep(600)
+        assert other.network.book.retries[first.id].not_before_s > now_s() + 60
+        async with running(first):
+            other.network.dial_again()
+            began_s = now_s()
+            await until(lambda: first.id in other.network.links.sessions)
+            assert now_s() - began_s < 3

@@ -14,7 +14,7 @@ from collections.abc import Set as AbstractSet
 import msgspec
 import structlog
 
-from masa_node.chat.errors import LinkRefused, ProtocolFault, ProviderError
+from masa_node.chat.errors import LinkLost, LinkRefused, ProtocolFault, ProviderError
 from masa_node.network.gossip.adverts import Advert, SignedAdvert, is_in_force
 from masa_node.network.gossip.gossip import AdvertExpired, AdvertHeard, Gossip, OwnAdvertElsewhere
 from masa_node.network.gossip.own_advert import Advertiser, offers_of
@@ -23,6 +23,7 @@ from masa_node.network.links.frames import FrameStream, OpensRequests
 from masa_node.network.links.links import MAX_LINKS, Links
 from masa_node.network.links.membership import Membership, UseInvite
 from masa_node.network.links.peer_book import MembershipLevel, PeerBook
+from masa_node.network.links.reasons import Reasons
 from masa_node.network.links.session import Session
 from masa_node.network.links.token_bucket import TokenBucket
 from masa_node.network.links.vouchers import make_voucher, open_voucher, vouchers_to_show
@@ -35,7 +36,6 @@ from masa_node.network.transport.resolver import resolve
 from masa_node.routing.catalog import Catalog
 
 LINKS_KEPT_FREE = 32  # for peers that dial this node
-MAX_REASONS = 1_000  # why a peer is not linked, kept for `masa-node peers`: as many as that shows
 MAX_STRANGERS_DIALED = 16  # at once, of those that are only heard of: anybody can tell of addresses where nobody is
 LOG_BURST = MAX_LINKS  # lines about links that come and go: all of a start,
 LOG_PER_S = 0.2  # and then so many, for a peer can come and go a hundred times a second
@@ -46,13 +46,12 @@ log = structlog.get_logger()
 
 
 class NetworkRules(msgspec.Struct, frozen=True):
-    """What the owner decided. `relays` are the relay URLs of the settings; `trusted` the ids of TRUSTED_PEERS."""
+    """What the owner decided; `trusted` are the ids of TRUSTED_PEERS."""
 
     version: str = ""
     name: str = ""
     is_open: bool = False
     allow_private: bool = False
-    relays: frozenset[str] = frozenset()
     trusted: frozenset[str] = frozenset()
 
 
@@ -81,7 +80,7 @@ class Network:
         self._remotes: dict[NodeId, RemotePeer] = {}
         self._dialing: set[NodeId] = set()
         self._strangers_dialed = 0
-        self._why_not: dict[NodeId, str] = {}
+        self.reasons = Reasons()
         self._awaited: dict[NodeId, asyncio.Event] = {}
         self._lines = TokenBucket(LOG_PER_S, LOG_BURST, 0.0)
         self._news = asyncio.Event()
@@ -151,7 +150,7 @@ class Network:
         self._wanted.set()
 
     async def join(self, address: PeerAddress, invite: bytes) -> None:
-        """Join through this peer now, unless that was done before and both are linked.
+        """Join through this peer now, unless that was done before and both are linked. Returns once the link holds.
 
         A peer that refuses the invite is forgotten, if it was no member before. Raises `LinkRefused`,
         `PeerUnreachable`, `LinkLost`, `ProtocolFault`.
@@ -159,19 +158,25 @@ class Network:
         peer = address.node_id
         known = self.book.get(peer)
         if known is not None and known.membership is MembershipLevel.LISTED and peer in self.links.sessions:
+            await self.links.sessions[peer].held()
             return
         was_member = self.book.is_member(peer)
         self.want([address], invite)
         self.links.drop(peer, "joining again")
         await self.links.wait_for_attempt(peer)
         try:
-            await self.links.connect(address)
+            await (await self.links.connect(address)).held()
         except LinkRefused as exc:
             if exc.refusal != RefusalCode.FULL:  # it may have room later
                 self._invites.pop(peer, None)
                 if not was_member:
                     self.book.forget(peer)
             raise
+
+    def dial_again(self) -> None:
+        """What kept peers from being reached may be over: dial them now, without the pauses after failures."""
+        self.book.retries.clear()
+        self._wanted.set()
 
     # ---- what the links tell (LinksOwner) ----
 
@@ -192,7 +197,7 @@ class Network:
             return
         self.book.linked(peer, at_unix_s, address)
         self._invites.pop(peer, None)
-        self._why_not.pop(peer, None)
+        self.reasons.forget(peer)
         self._refused_by.discard(peer)
         if not self.book.is_vouched_for(peer):  # what this node was told itself is not its own word
             session.send_voucher(make_voucher(peer, self._keys, at_unix_s))
@@ -205,7 +210,7 @@ class Network:
     def turned_away(self, peer: NodeId, why: LinkRefused) -> None:
         """See `LinksOwner`."""
         if why.refusal == RefusalCode.VERSION and self.book.is_member(peer):
-            self._note_why_not(peer, why.message)
+            self.reasons.note(peer, why.message, why.refusal)
 
     def unlinked(self, session: Session) -> None:
         """See `LinksOwner`."""
@@ -213,7 +218,7 @@ class Network:
         self._awaited.pop(session.peer, None)
         self._withdraw(session.peer, may_be_back=self.book.is_member(session.peer))
         self.book.unlinked(session.peer, time.time(), self._now_s(), self._parts.rng)
-        self._note_why_not(session.peer, session.why)
+        self.reasons.note(session.peer, session.why, LinkLost.code)
         self._wanted.set()
         if self._lines.take(1, self._now_s()):
             log.info("peer gone", peer=short_id(session.peer), why=session.why)
@@ -300,8 +305,8 @@ class Network:
         teller_address = session.link.path().address if session is not None else ""
         peer = NodeId(advert.node_id)
         announced = PeerAddress(peer, advert.addresses, advert.relay_url)
-        rules = self._rules
-        address = filter_dialable(announced, teller_address, allow_private=rules.allow_private, relays=rules.relays)
+        relays, allows = self._parts.transport.relays, self._rules.allow_private
+        address = filter_dialable(announced, teller_address, allow_private=allows, relays=relays)
         if address.direct or address.relay_url is not None:
             self.book.heard(address, advert.name, time.time())
             if peer not in self.links.sessions:
@@ -380,20 +385,10 @@ class Network:
         self.book.failed(peer, self._now_s(), self._parts.rng)
         if isinstance(error, LinkRefused) and error.refusal != RefusalCode.FULL and self.book.is_member(peer):
             self._refused_by.add(peer)
-        is_told = self._why_not.get(peer) != error.message and self.book.is_member(peer)
+        is_told = self.reasons.of(peer).words != error.message and self.book.is_member(peer)
         if is_told and self._lines.take(1, self._now_s()):
             log.info("peer not reached", peer=short_id(peer), why=error.message)
-        self._note_why_not(peer, error.message)
-
-    def _note_why_not(self, peer: NodeId, why: str) -> None:
-        self._why_not.pop(peer, None)
-        self._why_not[peer] = why
-        if len(self._why_not) > MAX_REASONS:
-            del self._why_not[next(iter(self._why_not))]
-
-    def why_not(self, peer: NodeId) -> str:
-        """Why the peer is not linked, in words; "" if that is not known."""
-        return self._why_not.get(peer, "")
+        self.reasons.note(peer, error.message, error.refusal if isinstance(error, LinkRefused) else error.code)
 
     @staticmethod
     def _now_s() -> float:

@@ -221,7 +221,7 @@ def _row(network: "Network", record: "PeerRecord", stake_of: StakeOf) -> PeerRow
         running=advert.running if advert is not None else 0,
         slots=advert.slots if advert is not None else 0,
         failures=network.book.failures(peer),
-        error="" if session is not None else network.why_not(peer),
+        error="" if session is not None else network.reasons.of(peer).words,
         last_seen_at_unix_s=int(time.time()) if session is not None else record.last_linked_at_unix_s or None,
         stake=stake_of(peer),
     )

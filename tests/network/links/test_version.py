@@ -155,7 +155,7 @@ async def test_the_owner_sees_at_both_nodes_that_a_member_speaks_another_version
 
 
 def _told(network: object, peer: NodeId) -> bool:
-    return "of the protocol, this node version" in network.why_not(peer)  # type: ignore[attr-defined]
+    return "of the protocol, this node version" in network.reasons.of(peer).words  # type: ignore[attr-defined]
 
 
 def test_a_malformed_range_is_a_fault() -> None:

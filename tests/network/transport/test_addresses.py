@@ -13,9 +13,11 @@ from masa_node.network.transport.addresses import (
     is_host_and_port,
     is_private,
     is_relay_url,
+    is_shared_by_carrier,
     may_dial,
     pack_address,
     read_address,
+    relay_key,
     scope_of,
     unpack_address,
     write_address,
@@ -266,3 +268,30 @@ def test_any_bytes_are_an_address_or_a_value_error(packed: bytes) -> None:
     except ValueError:
         return
     assert read_address(text) is not None
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "https://Relay.example.org",
+        "https://relay.example.org/",
+        "https://relay.example.org.:443/",
+        "HTTPS://relay.example.org:443",
+    ],
+)
+def test_a_relay_is_known_however_its_url_is_spelt(spelling: str) -> None:
+    address = PeerAddress(NodeId("a" * 64), (), "https://relay.example.org./")
+    kept = filter_dialable(address, "", allow_private=False, relays=frozenset({spelling}))
+    assert kept.relay_url == "https://relay.example.org./"  # as iroh spells it: for it another one is another relay
+
+
+@pytest.mark.parametrize(
+    "other", ["http://relay.example.org", "https://relay.example.org:444", "https://a.relay.example.org", "nonsense"]
+)
+def test_other_relays_are_others(other: str) -> None:
+    assert relay_key(other) != relay_key("https://relay.example.org")
+
+
+def test_a_carriers_address_is_known_as_such() -> None:
+    assert is_shared_by_carrier("100.64.1.1:4433")
+    assert not any(map(is_shared_by_carrier, ["100.128.0.1:1", "10.0.0.1:1", "nonsense"]))

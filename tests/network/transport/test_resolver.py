@@ -3,6 +3,7 @@ import socket
 
 import pytest
 
+from masa_node.chat.errors import PeerHostUnknown
 from masa_node.network.transport.interfaces import MAX_ADDRESSES, NodeId, PeerAddress
 from masa_node.network.transport.resolver import resolve
 
@@ -38,8 +39,21 @@ async def test_a_name_that_is_not_found_is_left_out(monkeypatch: pytest.MonkeyPa
 
 async def test_what_is_no_name_is_not_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = named(monkeypatch)
-    assert (await resolve(PeerAddress(NODE, ("bo ot:1", "boot", "300.1.1.1:1")))).direct == ()
+    with pytest.raises(PeerHostUnknown):
+        await resolve(PeerAddress(NODE, ("bo ot:1", "boot", "300.1.1.1:1")))
     assert asked == []
+
+
+async def test_a_peer_of_which_no_name_is_found_is_said_to_be_just_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    named(monkeypatch)
+    with pytest.raises(PeerHostUnknown, match=r"does not resolve: gpu-box\."):
+        await resolve(PeerAddress(NODE, ("gpu-box:4433",)))
+
+
+async def test_a_relay_is_a_way_to_a_peer_of_which_no_name_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    named(monkeypatch)
+    address = await resolve(PeerAddress(NODE, ("gpu-box:4433",), "https://relay.example.org/"))
+    assert (address.direct, address.relay_url) == ((), "https://relay.example.org/")
 
 
 async def test_a_name_with_very_many_addresses_gives_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,4 +70,5 @@ async def test_a_resolver_that_hangs_holds_nobody_up_for_ever(monkeypatch: pytes
         return []
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", hang)
-    assert (await resolve(PeerAddress(NODE, ("boot:1",)))).direct == ()
+    with pytest.raises(PeerHostUnknown):
+        await resolve(PeerAddress(NODE, ("boot:1",)))

@@ -1,8 +1,9 @@
 import pytest
 
 from masa_node.chat.errors import ConfigurationError
+from masa_node.network.transport.addresses import PUBLIC_RELAYS
 from masa_node.node.settings.environment import Settings
-from masa_node.node.settings.peers import PUBLIC_RELAYS, read_peer_settings
+from masa_node.node.settings.peers import read_peer_settings
 
 BOB = "b" * 64
 

@@ -17,6 +17,7 @@ from masa_node.network.transport.interfaces import Link, NodeId, Stream
 # A peer that was killed is out after HEARTBEAT_S * BEATS_MISSED at most; the transport alone takes 30 s to notice.
 HEARTBEAT_S = 1.25
 BEATS_MISSED = 3
+HELD_WITHIN_S = 5.0  # a heartbeat and its answer, on a very bad line
 MAX_OUTBOX_BYTES = 1024 * 1024  # control frames that wait for a peer that does not read: seconds' worth of gossip
 MAX_CONTROL_FRAMES_PER_S = 200  # a well-behaved peer sends a few
 MAX_BEATS_KEPT = 8  # that were not answered: a peer may talk on, and answer none
@@ -95,11 +96,25 @@ class Session:
         self._outbox: list[bytes] = []
         self._outbox_bytes = 0
         self._outbox_filled = asyncio.Event()
+        self._is_settled = asyncio.Event()  # the peer has answered a heartbeat, or the link is gone
 
     def close(self, why: str) -> None:
         """End it; `run` returns soon. Idempotent."""
         self.why = self.why or why
         self.link.close(why)
+
+    async def held(self) -> None:
+        """Until the peer has answered a heartbeat: it keeps the link, too. Raises `LinkLost` when the link ends first.
+
+        A peer may welcome this node and find only then that it has no room for it.
+        """
+        try:
+            async with asyncio.timeout(HELD_WITHIN_S):
+                await self._is_settled.wait()
+        except TimeoutError:
+            raise LinkLost(f"it has answered no heartbeat within {HELD_WITHIN_S:g} s.") from None
+        if self.why:
+            raise LinkLost(self.why)
 
     def send_gossip(self, message: bytes) -> None:
         """Queue a gossip message; a peer that does not read for long loses the link."""
@@ -122,6 +137,7 @@ class Session:
         except* ProviderError as lost:
             self.why = self.why or first_message(lost)
         finally:
+            self._is_settled.set()
             self.link.close(self.why[:100] or "stopping")
 
     async def _read(self) -> None:
@@ -158,6 +174,7 @@ class Session:
         sent_s = self._beats.pop(number, None)
         if sent_s is not None:
             self.rtt_s = self._heard_s - sent_s
+            self._is_settled.set()
             self._beats = {later: at_s for later, at_s in self._beats.items() if later > number}
 
     async def _beat(self) -> None:

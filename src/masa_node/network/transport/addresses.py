@@ -15,9 +15,11 @@ from masa_node.network.transport.interfaces import MAX_ADDRESSES, PeerAddress
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 MAX_PORT = 65535
+PUBLIC_RELAYS = "public"  # instead of a URL: the relays of iroh's makers
 MAX_RELAY_CHARS = 256  # as in adverts
 MAX_ADDRESS_CHARS = 64  # of one with a host name, as in records of peers; IP addresses are shorter
 
+_RELAY_PORTS = {"https": 443, "http": 80}
 _ADDRESS = re.compile(r"(\[(?P<ip6>[0-9a-fA-F:.]{2,45})\]|(?P<ip4>[0-9.]{7,15})):(?P<port>[0-9]{1,5})")
 _NAMED = re.compile(r"(?P<host>[a-zA-Z0-9.-]+):(?P<port>[0-9]{1,5})")
 _VISIBLE = re.compile(rf"[!-~]{{1,{MAX_RELAY_CHARS}}}")
@@ -35,6 +37,7 @@ _TUNNELS = tuple(
     ipaddress.ip_network(text)
     for text in ("2002::/16", "64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "::/96", "192.88.99.0/24")
 )
+_CARRIER = ipaddress.ip_network("100.64.0.0/10")
 _THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")  # Linux takes 0.0.0.0 for this machine
 
 
@@ -94,6 +97,12 @@ def is_private(address: str) -> bool:
     return scope_of(address) is not AddressScope.PUBLIC
 
 
+def is_shared_by_carrier(address: str) -> bool:
+    """Is it one that a carrier gives to many customers (RFC 6598)? Behind it nobody can open a port."""
+    read = read_address(address)
+    return read is not None and read[0] in _CARRIER
+
+
 def may_dial(address: str, teller_address: str, *, allow_private: bool) -> bool:
     """May an address learnt from another node be dialled?
 
@@ -118,12 +127,14 @@ def filter_dialable(
 ) -> PeerAddress:
     """The part of an address learnt from another node that may be dialled; see `may_dial`.
 
-    `relays` are those that the owner named: no other is contacted, for its URL could be anything.
+    `relays` are those that this node uses, in any spelling: no other is contacted, for its URL could be anything.
     """
+    ours = {relay_key(url) for url in relays}
+    relay_url = address.relay_url if address.relay_url and relay_key(address.relay_url) in ours else None
     direct = tuple(
         text for text in address.direct[:MAX_ADDRESSES] if may_dial(text, teller_address, allow_private=allow_private)
     )
-    return PeerAddress(address.node_id, canonical(direct), address.relay_url if address.relay_url in relays else None)
+    return PeerAddress(address.node_id, canonical(direct), relay_url)
 
 
 def canonical(addresses: tuple[str, ...]) -> tuple[str, ...]:
@@ -151,6 +162,19 @@ def is_relay_url(text: str) -> bool:
     except ValueError:  # a port that is no number, half of an IPv6 address
         return False
     return is_whole and "@" not in parts.netloc and parts.path in ("", "/") and not parts.query and not parts.fragment
+
+
+def relay_key(url: str) -> str:
+    """The form in which relays are compared: `https://Relay.example.org`, `...org:443/` and `...org./` are one.
+
+    For what is no URL of a relay, the text itself.
+    """
+    if not is_relay_url(url):
+        return url
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".")
+    port = parts.port or _RELAY_PORTS[parts.scheme]
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _reach(ip: IpAddress) -> AddressScope:

@@ -40,6 +40,18 @@ class PeerAddress(msgspec.Struct, frozen=True):
     relay_url: str | None = None
 
 
+class WayIn(msgspec.Struct, frozen=True):
+    """How packets of others come in. `bound` are the sockets (`ip:port`), `relays` the URLs of the relays it may use.
+
+    `home_relay` is the one that it is connected to now. `is_mapped`: a router forwards a port here, as it was asked to.
+    """
+
+    bound: tuple[str, ...] = ()
+    relays: tuple[str, ...] = ()
+    home_relay: str | None = None
+    is_mapped: bool = False
+
+
 class Keys(Protocol):
     """This node's key pair, and checking the signatures of others (ed25519, RFC 8032)."""
 
@@ -132,8 +144,28 @@ class Transport(Protocol):
         """Where others may find this node now."""
         ...
 
+    @property
+    def relays(self) -> frozenset[str]:
+        """The URLs of the relays that this node may use now."""
+        ...
+
+    async def way_in(self) -> WayIn:
+        """How packets of others come in now; bounded to a fraction of a second."""
+        ...
+
+    async def use_relay(self, url: str, token: str | None = None) -> None:
+        """From now on use this relay too (`public`: those of iroh's makers). Raises `ConfigurationError`."""
+        ...
+
+    async def leave_relays(self) -> None:
+        """From now on use none. Links that go through one find another way, or end."""
+        ...
+
     async def dial(self, address: PeerAddress) -> Link:
-        """Connect. Raises `PeerUnreachable`; holds no deadline of its own. When cancelled nothing stays open."""
+        """Connect, also through the relay in `address`, which is used from then on: it has to be the owner's word.
+
+        Raises `PeerUnreachable`; holds no deadline of its own. When cancelled nothing stays open.
+        """
         ...
 
     async def accept(self) -> Link:

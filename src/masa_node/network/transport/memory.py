@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable
 from hashlib import blake2b
 
 from masa_node.chat.errors import LinkLost, PeerUnreachable
-from masa_node.network.transport.interfaces import Keys, NodeId, PeerAddress
+from masa_node.network.transport.interfaces import Keys, NodeId, PeerAddress, WayIn
 from masa_node.network.transport.memory_links import Deliver, Host, MemoryLink
 
 SILENCE_S = 30.0  # iroh 1.2.0 notices a killed peer after 30 to 35 s, and gives a handshake up as late
@@ -265,6 +265,7 @@ class MemoryTransport:
         self.network = network
         self._keys = keys
         self._direct = direct
+        self._relays: set[str] = set()
         self._backlog: deque[_Handshake] = deque()
 
     @property
@@ -274,7 +275,25 @@ class MemoryTransport:
 
     def address(self) -> PeerAddress:
         """Where others find this node."""
-        return PeerAddress(self._keys.node_id, self._direct)
+        return PeerAddress(self._keys.node_id, self._direct, min(self._relays, default=None))
+
+    @property
+    def relays(self) -> frozenset[str]:
+        """Relays are not simulated: those named stand here."""
+        return frozenset(self._relays)
+
+    async def way_in(self) -> WayIn:
+        """See `interfaces.Transport`."""
+        return WayIn(self._direct, tuple(sorted(self._relays)))
+
+    async def use_relay(self, url: str, token: str | None = None) -> None:
+        """See `interfaces.Transport`."""
+        del token
+        self._relays.add(url)
+
+    async def leave_relays(self) -> None:
+        """See `interfaces.Transport`."""
+        self._relays.clear()
 
     async def dial(self, address: PeerAddress) -> MemoryLink:
         """See `interfaces.Transport`. The address must be one that the node has; where none is, SILENCE_S pass."""

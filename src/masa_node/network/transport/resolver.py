@@ -3,6 +3,7 @@
 import asyncio
 import socket
 
+from masa_node.chat.errors import PeerHostUnknown
 from masa_node.network.transport.addresses import canonical, is_host_and_port, read_address
 from masa_node.network.transport.interfaces import MAX_ADDRESSES, PeerAddress
 
@@ -12,11 +13,15 @@ RESOLVE_WITHIN_S = 5.0  # what the usual resolver (glibc) waits before it asks a
 async def resolve(address: PeerAddress) -> PeerAddress:
     """The same with host names looked up, to be done before each dial; at most MAX_ADDRESSES.
 
-    A name that is not found within RESOLVE_WITHIN_S is left out. Look-ups run in threads, all at once.
+    A name that is not found within RESOLVE_WITHIN_S is left out. Look-ups run in threads, all at once. Raises
+    `PeerHostUnknown` when nothing is left to dial.
     """
     async with asyncio.TaskGroup() as group:
         looks = {text: group.create_task(_look_up(text)) for text in address.direct if read_address(text) is None}
     found = [found_at for text in address.direct for found_at in (looks[text].result() if text in looks else [text])]
+    if looks and not found and address.relay_url is None:
+        names = ", ".join(text.rpartition(":")[0] for text in looks)
+        raise PeerHostUnknown(f"its host name does not resolve: {names}.")
     return PeerAddress(address.node_id, canonical(tuple(found))[:MAX_ADDRESSES], address.relay_url)
 
 

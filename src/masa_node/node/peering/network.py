@@ -155,7 +155,6 @@ class PeerNetwork:
             name=settings.node_name,
             is_open=settings.open_network,
             allow_private=settings.allow_private_peers,
-            relays=frozenset({settings.relay_url} - {""}),
             trusted=parts.peer_settings.trusted,
         )
         network = Network(network_parts, rules)

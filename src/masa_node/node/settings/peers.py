@@ -5,11 +5,9 @@ import msgspec
 from masa_node.chat.errors import ConfigurationError
 from masa_node.network.links.invites import parse_bootnodes
 from masa_node.network.requests.sharing import SharePolicy, read_policy
-from masa_node.network.transport.addresses import is_relay_url
+from masa_node.network.transport.addresses import PUBLIC_RELAYS, is_relay_url
 from masa_node.network.transport.interfaces import NodeId, PeerAddress, is_node_id
 from masa_node.node.settings.environment import Settings, listed
-
-PUBLIC_RELAYS = "public"
 
 
 class PeerSettings(msgspec.Struct, frozen=True):

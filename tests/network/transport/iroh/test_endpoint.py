@@ -1,6 +1,6 @@
 """Nodes and links over real sockets; streams are in `test_endpoint_streams.py`.
 
-Covers: `keys`.
+Covers: `keys`, `relays`, `failures`.
 """
 
 import asyncio
@@ -16,8 +16,9 @@ from collections.abc import AsyncIterator
 import iroh
 import pytest
 
-from masa_node.chat.errors import ConfigurationError, LinkLost, PeerUnreachable
+from masa_node.chat.errors import ConfigurationError, LinkLost, PeerKeyWrong, PeerSpeaksOtherwise, PeerUnreachable
 from masa_node.network.transport import handshake_limits
+from masa_node.network.transport.addresses import PUBLIC_RELAYS
 from masa_node.network.transport.interfaces import ALPN, MAX_ADDRESSES, NodeId, PeerAddress, Route, is_node_id
 from masa_node.network.transport.iroh import endpoint
 from masa_node.network.transport.iroh.endpoint import (
@@ -28,6 +29,7 @@ from masa_node.network.transport.iroh.endpoint import (
     open_transport,
 )
 from masa_node.network.transport.iroh.keys import IrohKeys
+from masa_node.network.transport.iroh.relays import MAX_RELAYS
 from tests.fakes.no_server import closed_port
 from tests.network.transport.iroh.iroh_nodes import linked, node, on_every_loop, until
 
@@ -434,17 +436,106 @@ async def test_a_relay_that_is_down_keeps_no_node_from_starting() -> None:
         await us.close()
 
 
+@contextlib.asynccontextmanager
+async def looks_like_a_relay() -> AsyncIterator[tuple[str, list[str]]]:
+    """The URL of a listener, and the request lines that came to it."""
+    came: list[str] = []
+
+    async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.append((await reader.readline()).decode().strip())
+        writer.close()
+
+    listener = await asyncio.start_server(note, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/", came
+    finally:
+        listener.close()
+        await listener.wait_closed()
+
+
 @on_every_loop
-async def test_a_node_without_a_relay_contacts_none_that_a_peer_names() -> None:
-    came: list[object] = []
-    listener = await asyncio.start_server(lambda reader, writer: came.append(writer), "127.0.0.1", 0)
-    port = listener.sockets[0].getsockname()[1]
-    async with node() as us, silent_port() as (_, address):
-        peer = PeerAddress(IrohKeys(secrets.token_bytes(32)).node_id, (address,), f"http://127.0.0.1:{port}/")
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(us.dial(peer), 0.5)
-    listener.close()
-    assert not came
+async def test_a_relay_in_the_address_is_used_by_a_node_that_has_none() -> None:
+    """Only the owner's words have one in them: what peers tell of relays is filtered before (`filter_dialable`)."""
+    async with looks_like_a_relay() as (url, came), node() as us, silent_port() as (_, address):
+        peer = PeerAddress(IrohKeys(secrets.token_bytes(32)).node_id, (address,), url)
+        assert not us.relays
+        dialing = asyncio.create_task(us.dial(peer))
+        await until(lambda: bool(came))
+        dialing.cancel()
+        await asyncio.wait([dialing])
+        assert any(line.startswith("GET /relay") for line in came)
+        assert us.relays == {url}
+
+
+@on_every_loop
+async def test_relays_come_and_go_while_the_node_runs() -> None:
+    async with looks_like_a_relay() as (url, came), node() as us:
+        await us.use_relay(url)
+        await us.use_relay(url.rstrip("/"))
+        await until(lambda: bool(came))
+        assert len(us.relays) == 1
+        assert (await us.way_in()).home_relay is None  # it speaks no relay's protocol
+        await us.leave_relays()
+        assert not us.relays
+
+
+@on_every_loop
+async def test_the_relays_of_irohs_makers_are_known_by_their_urls() -> None:
+    """So that peers that use them, too, are met there."""
+    async with node() as us:
+        await us.use_relay(PUBLIC_RELAYS)
+        assert us.relays
+        assert all(url.startswith("https://") for url in us.relays)
+        await us.leave_relays()
+
+
+@on_every_loop
+async def test_a_node_takes_no_more_relays_from_addresses_than_it_can_measure() -> None:
+    async with node() as us:
+        silent = IrohKeys(secrets.token_bytes(32)).node_id
+        for number in range(MAX_RELAYS + 3):
+            dialing = asyncio.create_task(us.dial(PeerAddress(silent, (), f"http://127.0.0.1:{number + 1}/")))
+            await asyncio.wait([dialing], timeout=0.02)
+            dialing.cancel()
+            await asyncio.wait([dialing])
+        assert len(us.relays) == MAX_RELAYS
+
+
+@on_every_loop
+async def test_another_key_another_program_and_nobody_are_told_apart() -> None:
+    async with node() as us, node() as them:
+        there = them.address().direct
+        with pytest.raises(PeerKeyWrong, match="does not have the key"):
+            await us.dial(PeerAddress(IrohKeys(secrets.token_bytes(32)).node_id, there))
+        other = await stranger(b"other")
+        taking = asyncio.create_task(take_one(other))
+        try:
+            address = PeerAddress(NodeId(str(other.id())), tuple(other.bound_sockets()[:1]))
+            with pytest.raises(PeerSpeaksOtherwise, match="does not speak this protocol"):
+                await us.dial(address)
+        finally:
+            taking.cancel()
+            await asyncio.wait([taking])
+            await other.close()
+
+
+async def take_one(endpoint: iroh.Endpoint) -> None:
+    incoming = await endpoint.accept_next()
+    if incoming is not None:
+        with contextlib.suppress(iroh.IrohError):
+            await (await incoming.accept()).connect()
+
+
+@on_every_loop
+async def test_the_owners_own_word_about_the_address_comes_first() -> None:
+    options = TransportOptions("127.0.0.1", external="81.2.69.7:4433")
+    us = await open_transport(secrets.token_bytes(32), options)
+    try:
+        assert us.address().direct[0] == "81.2.69.7:4433"
+        assert len(us.address().direct) > 1
+        assert (await us.way_in()).bound == tuple(us.bound())
+    finally:
+        await us.close()
 
 
 @on_every_loop

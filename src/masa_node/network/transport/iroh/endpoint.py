@@ -11,17 +11,19 @@ from masa_node.network.transport.bind import addresses_to_bind, advertisable, lo
 from masa_node.network.transport.handshake_limits import Decision, HandshakeLimits
 from masa_node.network.transport.interfaces import (
     ALPN,
+    MAX_ADDRESSES,
     PeerAddress,
+    WayIn,
     is_node_id,
     short_id,
 )
+from masa_node.network.transport.iroh.failures import unreached
 from masa_node.network.transport.iroh.keys import FOREIGN, IrohKeys
 from masa_node.network.transport.iroh.link import IrohLink
 from masa_node.network.transport.iroh.patches.byte_copy import copy_in_blocks
 from masa_node.network.transport.iroh.patches.release import release_on_loop
 from masa_node.network.transport.iroh.patches.wake_ups import settle_directly
-
-PUBLIC_RELAYS = "public"  # as RELAY_URL: the relays of iroh's makers
+from masa_node.network.transport.iroh.relays import Relays, first_relays
 
 HANDSHAKE_S = 5.0  # three round trips on a very bad line
 # Looking up the node's own address takes a millisecond of Python, and an idle node asks for it all the time. So the
@@ -29,7 +31,7 @@ HANDSHAKE_S = 5.0  # three round trips on a very bad line
 ADDRESS_KEPT_S = 1.0
 STEADY_ADDRESS_KEPT_S = 4.0
 CLOSE_S = 2.0  # peers are told at once; those that do not confirm are not waited for longer
-_RELAY_QUIC_PORT = 7842  # where an iroh relay tells a node its public address, unless it is set up otherwise
+_PORT_MAPPED = "net_report:portmap_external_address_updated"  # how often a router gave a port
 
 COPIES_IN_BLOCKS = copy_in_blocks(iroh.iroh_ffi)
 SETTLES_DIRECTLY = settle_directly(iroh.iroh_ffi)
@@ -37,23 +39,28 @@ RELEASES_ON_LOOP = release_on_loop(iroh.iroh_ffi)
 
 
 class TransportOptions(msgspec.Struct, frozen=True):
-    """`host` is an IP address. Without `relay_url` and `use_public_lookup` no outside server is ever contacted."""
+    """`host` is an IP address; `external` an `ip:port` that leads here from outside.
+
+    Without `relay_url` and `use_public_lookup` no outside server is contacted, but relays in addresses that are dialed.
+    """
 
     host: str
     port: int = 0
     relay_url: str | None = None
     relay_token: str | None = None
     use_public_lookup: bool = False
+    external: str | None = None
 
 
 class IrohTransport:
     """See `interfaces.Transport`. Made by `open_transport`; one task, which `close` ends, owns all that run for it."""
 
-    def __init__(self, endpoint: iroh.Endpoint, keys: IrohKeys, *, has_relay: bool) -> None:
+    def __init__(self, endpoint: iroh.Endpoint, keys: IrohKeys, relays: Relays, external: str | None = None) -> None:
         self._endpoint: iroh.Endpoint | None = endpoint
         self.limits = HandshakeLimits()
         self.keys = keys
-        self._has_relay = has_relay
+        self._relays = relays
+        self._external = external
         self._links: set[IrohLink] = set()
         # at most handshake_limits.MAX_LINKS, and the end
         self._arrived: asyncio.Queue[IrohLink | None] = asyncio.Queue()
@@ -90,21 +97,47 @@ class IrohTransport:
     def _look_up(self, endpoint: iroh.Endpoint) -> PeerAddress:
         known = endpoint.addr()
         found = known.direct_addresses() or [loopback_of(bound) for bound in endpoint.bound_sockets()]
-        return PeerAddress(self.keys.node_id, advertisable(found), known.relay_url())
+        named = (self._external,) if self._external is not None else ()  # first: it is sure to lead here
+        rest = tuple(text for text in advertisable(found) if text not in named)
+        return PeerAddress(self.keys.node_id, (*named, *rest)[:MAX_ADDRESSES], known.relay_url())
+
+    @property
+    def relays(self) -> frozenset[str]:
+        """See `interfaces.Transport`."""
+        return self._relays.urls
+
+    async def way_in(self) -> WayIn:
+        """See `interfaces.Transport`."""
+        if self._endpoint is None:
+            return WayIn()
+        counts = self._endpoint.stats()
+        mapped = counts.get(_PORT_MAPPED)
+        home = await self._relays.home()
+        return WayIn(tuple(self.bound()), tuple(sorted(self.relays)), home, bool(mapped and mapped.value))
+
+    async def use_relay(self, url: str, token: str | None = None) -> None:
+        """See `interfaces.Transport`."""
+        await self._relays.use(url, token)
+        self._address_until_s = 0.0
+
+    async def leave_relays(self) -> None:
+        """See `interfaces.Transport`."""
+        await self._relays.leave()
+        self._address_until_s = 0.0
 
     async def dial(self, address: PeerAddress) -> IrohLink:
-        """See `interfaces.Transport`. The relay is used only by a node that has one itself."""
+        """See `interfaces.Transport`. A relay that cannot be used is left out."""
         await self._is_up.wait()
         endpoint = self._open()
         if not is_node_id(address.node_id):
             raise PeerUnreachable("that is not a node id.")
-        relay_url = address.relay_url if self._has_relay else None
+        relay_url = address.relay_url if address.relay_url and await self._relays.meet(address.relay_url) else None
         try:
             target = iroh.EndpointAddr(iroh.EndpointId.from_string(address.node_id), relay_url, list(address.direct))
             connection = await endpoint.connect(target, ALPN)
         except FOREIGN as exc:
             locations = ", ".join((*address.direct, *filter(None, [relay_url]))) or "any address known"
-            raise PeerUnreachable(f"{short_id(address.node_id)} was not reached at {locations}.") from exc
+            raise unreached(exc, short_id(address.node_id), locations) from exc
         link = IrohLink(connection, is_dialed=True)
         self._links.add(link)
         self._open()  # `close` may have been called meanwhile, and closes every connection
@@ -209,7 +242,8 @@ async def open_transport(secret: bytes, options: TransportOptions) -> IrohTransp
         builder.apply_n0()
     else:
         builder.apply_minimal()
-    builder.relay_mode(_relay_mode(options))
+    relays = first_relays(options.relay_url, options.relay_token)
+    builder.relay_mode(iroh.RelayMode.custom(relays))
     builder.secret_key(secret)
     builder.alpns([ALPN])
     for address in addresses_to_bind(options.host, options.port):
@@ -221,19 +255,6 @@ async def open_transport(secret: bytes, options: TransportOptions) -> IrohTransp
             f"UDP port {options.port} of {options.host} cannot be used: it is taken, or the address is not one of this "
             "machine's. Set PEER_PORT to a free port (0 finds one), or correct PEER_HOST."
         ) from exc
-    return IrohTransport(endpoint, keys, has_relay=options.relay_url is not None)
-
-
-def _relay_mode(options: TransportOptions) -> iroh.RelayMode:
-    if options.relay_url is None:
-        return iroh.RelayMode.disabled()
-    if options.relay_url == PUBLIC_RELAYS:
-        return iroh.RelayMode.default_mode()
-    relays = iroh.RelayMap.empty()
-    try:
-        relays.insert(
-            iroh.RelayConfig(url=options.relay_url, quic_port=_RELAY_QUIC_PORT, auth_token=options.relay_token)
-        )
-    except FOREIGN as exc:
-        raise ConfigurationError(f"RELAY_URL is not a URL: {options.relay_url!r}.") from exc
-    return iroh.RelayMode.custom(relays)
+    if options.external is not None:
+        await endpoint.add_external_addr(options.external)
+    return IrohTransport(endpoint, keys, Relays(endpoint, relays), options.external)
