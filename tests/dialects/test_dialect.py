@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masa_node.chat.answer import Usage
-from masa_node.chat.request import DialectName
+from masa_node.chat.request import CHAT_DIALECTS, DialectName
 from masa_node.dialects.dialect import Dialect, ErrorText, Mark
 from masa_node.dialects.framing import NDJSON
 from masa_node.dialects.registry import DIALECTS
@@ -71,7 +71,7 @@ def test_plain_frames_are_nothing_but_pieces(dialect: Dialect, data: st.DataObje
         assert {dialect.mark(frame, Usage()) for frame in drawn} <= {Mark.PIECE, Mark.META}
 
 
-@pytest.mark.parametrize("dialect", [DIALECTS[name] for name in DialectName if name != DialectName.OPENAI_RESPONSES])
+@pytest.mark.parametrize("dialect", [DIALECTS[name] for name in CHAT_DIALECTS if name != DialectName.OPENAI_RESPONSES])
 def test_frames_with_nothing_but_words_are_plain(dialect: Dialect) -> None:
     """Else the quick way would not be one; responses have none."""
     frames = [frame for stream in STREAMS if stream.dialect is dialect for frame in stream.frames]
@@ -100,7 +100,7 @@ def test_an_error_frame_is_one_frame_that_marks_an_error(dialect: Dialect, error
     assert error.message in fault.message
 
 
-@every_dialect
+@pytest.mark.parametrize("dialect", [DIALECTS[name] for name in (*CHAT_DIALECTS, DialectName.OPENAI_JSON)])
 def test_a_body_that_is_no_json_object_is_no_answer(dialect: Dialect) -> None:
     for body in (b"", b"null", b"[]", b'"text"', b"<html>", b'{"choices":', b"\xff\xfe"):
         assert dialect.fault_of_whole(body, Usage()) is not None

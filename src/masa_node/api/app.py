@@ -9,7 +9,7 @@ from masa_node.api import models
 from masa_node.api.chat import MODEL_IN_PATH, ChatEndpoints, request_id_of
 from masa_node.api.families import offers_for
 from masa_node.api.guard import ADMITTED, Guard
-from masa_node.api.paths import CHAT_ENDPOINTS, dialect_of_path, not_done_here, place_of
+from masa_node.api.paths import CHAT_ENDPOINTS, dialect_of_path, not_done_here, place_of, replaced_by
 from masa_node.api.request_body import HELD_BODY, ClientDisconnected, HeldBody
 from masa_node.api.responses import (
     AsgiMessage,
@@ -112,6 +112,9 @@ class App:
         if not_done is not None:
             offers = offers_for(DialectName.OLLAMA, self._view.askable(self._view.catalog.all_offers()))
             return UnknownPath(f"This node {not_done}; it serves: {models.named(offers)}.")
+        instead = replaced_by(path)
+        if instead is not None:
+            return UnknownPath(f"{path} is not served: its vendor gave it up. Use POST {instead}.")
         known = ", ".join(sorted({*CHAT_ENDPOINTS, *GET_PATHS}))
         return UnknownPath(f"There is no {path!r} here. Known paths: {known}.")
 

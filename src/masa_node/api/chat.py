@@ -29,6 +29,7 @@ from masa_node.chat.outcome import CALLER_GONE, STATUS_CALLER_GONE, Attempt, Out
 from masa_node.chat.query import query_up
 from masa_node.chat.request import (
     DIALECT_OF_ENDPOINT,
+    FORM_ENDPOINTS,
     VIA_PEER,
     DialectName,
     Endpoint,
@@ -40,6 +41,7 @@ from masa_node.chat.request import (
 )
 from masa_node.chat.statuses import status_of
 from masa_node.dialects.condensing import REQUEST_DEPTH
+from masa_node.dialects.passed.forms import form_renamed, form_type, peek_form
 from masa_node.dialects.peek import body_renamed, peek
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.dispatch import Dispatcher
@@ -53,7 +55,10 @@ _STREAM_HEADERS: RawHeaders = [(b"cache-control", b"no-cache"), (b"x-accel-buffe
 
 
 class ChatLimits(msgspec.Struct, frozen=True):
-    """Bounds of one chat request: bytes and seconds. `race` and `privacy` hold where a request does not say."""
+    """Bounds of one chat request: bytes and seconds. `race` and `privacy` hold where a request does not say.
+
+    `max_form_bytes` holds where a body may be a form, if it is more.
+    """
 
     max_body_bytes: int
     first_piece_timeout_s: float
@@ -61,6 +66,11 @@ class ChatLimits(msgspec.Struct, frozen=True):
     race: RaceRule = RaceRule()
     privacy: Privacy = Privacy.ANY
     begin_timeout_s: float = 0.0
+    max_form_bytes: int = 0
+
+    def body_bytes_at(self, endpoint: Endpoint) -> int:
+        """The largest body there: one with a file in it may be larger."""
+        return max(self.max_body_bytes, self.max_form_bytes) if endpoint in FORM_ENDPOINTS else self.max_body_bytes
 
 
 class ChatEndpoints:
@@ -93,7 +103,7 @@ class ChatEndpoints:
         wanted, is_native = None, endpoint is Endpoint.NATIVE
         try:
             wanted = format_of(headers) if is_native else None
-            body = read_body(scope, receive, self._limits.max_body_bytes)
+            body = read_body(scope, receive, self._limits.body_bytes_at(endpoint))
             request = await self._request(endpoint, request_id, scope, await body, came_s)
             query = query_up(scope["query_string"])
             if query:
@@ -120,19 +130,24 @@ class ChatEndpoints:
     ) -> Request:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         in_path: str | None = scope.get(MODEL_IN_PATH)
-        peeked = peek(await readable(body, REQUEST_DEPTH), endpoint, in_path)
+        passed = self._headers_up(headers)
+        form = form_type(passed, endpoint)
+        peeked = peek_form(body, form) if form else peek(await readable(body, REQUEST_DEPTH), endpoint, in_path)
         race, privacy = route_of(headers, self._limits.race, self._limits.privacy)
         privacy = Privacy.LOCAL if _comes_from_a_peer(headers) else privacy
         model = await self._model_for(peeked.model, privacy)
         if model != peeked.model and in_path is None:
-            body = await in_steps(body_renamed(body, endpoint, peeked.model, model))
+            if form:
+                body = form_renamed(body, form, model)
+            else:
+                body = await in_steps(body_renamed(body, endpoint, peeked.model, model))
         return Request(
             request_id=request_id,
             endpoint=endpoint,
             model=model,
             wants_stream=peeked.wants_stream,
             body=body,
-            headers=self._headers_up(headers),
+            headers=passed,
             first_piece_deadline_s=came_s + self._limits.first_piece_timeout_s,
             idle_timeout_s=self._limits.idle_timeout_s,
             privacy=privacy,

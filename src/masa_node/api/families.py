@@ -10,7 +10,11 @@ Offers = list[tuple[Provider, ModelOffer]]
 
 # What merely tells of a model, or counts its tokens, is no way to ask it.
 _ASKS_NOTHING = frozenset({Endpoint.NATIVE, Endpoint.OLLAMA_SHOW, Endpoint.ANTHROPIC_COUNT_TOKENS})
-_FAMILY_OF_DIALECT = {DialectName.OPENAI_RESPONSES: DialectName.OPENAI}
+_FAMILY_OF_DIALECT = {
+    DialectName.OPENAI_RESPONSES: DialectName.OPENAI,
+    DialectName.OPENAI_JSON: DialectName.OPENAI,
+    DialectName.OPENAI_AUDIO: DialectName.OPENAI,
+}
 
 # A conversation that a server takes through one of these can be had by every family.
 _TRANSLATED = frozenset(REQUEST_WRITERS)

@@ -7,8 +7,9 @@ import msgspec
 
 from masa_node.api.paths import AT_CLOUDFLARES
 from masa_node.api.route_headers import FORMAT, PRIVACY, RACE, RACE_FORM, STRICT
-from masa_node.chat.request import ENDPOINTS, DialectName, Endpoint, Privacy, path_of
+from masa_node.chat.request import CHAT_DIALECTS, ENDPOINTS, FORM_ENDPOINTS, DialectName, Endpoint, Privacy, path_of
 from masa_node.chat.statuses import STATUS
+from masa_node.dialects.passed.forms import FORM_TYPE
 from masa_node.version import __version__
 
 Json = dict[str, object]
@@ -44,7 +45,7 @@ _FORMAT_HEADER: Json = {
     "in": "header",
     "required": False,
     "description": "The format of the body and of the answer. Unset: the body's, else the servers' own or Ollama's",
-    "schema": {"type": "string", "enum": list(DialectName)},
+    "schema": {"type": "string", "enum": list(CHAT_DIALECTS)},
 }
 _CLOUDFLARE_ALIASES = {
     f"{AT_CLOUDFLARES}/ai{path_of(endpoint)}": endpoint
@@ -131,19 +132,24 @@ def _chat_operation(endpoint: Endpoint, path: str) -> Json:
         "summary": ENDPOINTS[endpoint].about,
         "tags": [ENDPOINTS[endpoint].dialect.value if endpoint is not Endpoint.NATIVE else "native"],
         "parameters": [*_parameters(path), *_route_headers(), *[_FORMAT_HEADER] * (endpoint is Endpoint.NATIVE)],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+        "requestBody": {"required": True, "content": {media_type: {"schema": body} for media_type in _taken(endpoint)}},
         "responses": {
-            "200": {
-                "description": "The LLM's answer, whole or as a stream",
-                "content": {
-                    "application/json": _JSON_OBJECT,
-                    "text/event-stream": {},  # a schema would be one of an event, and those are the LLM's own
-                    "application/x-ndjson": {"schema": {"type": "string"}},
-                },
-            },
+            "200": {"description": "The LLM's answer, whole or as a stream", "content": _given(endpoint)},
             **_errors(),
         },
     }
+
+
+def _given(endpoint: Endpoint) -> Json:
+    """A schema of a stream would be one of an event, and those are the LLM's own."""
+    content: Json = {"application/json": _JSON_OBJECT, "text/event-stream": {}}
+    if ENDPOINTS[endpoint].dialect is DialectName.OPENAI_AUDIO:
+        return {**content, "audio/*": {}, "text/plain": {"schema": {"type": "string"}}}
+    return {**content, "application/x-ndjson": {"schema": {"type": "string"}}}
+
+
+def _taken(endpoint: Endpoint) -> tuple[str, ...]:
+    return ("application/json", FORM_TYPE) if endpoint in FORM_ENDPOINTS else ("application/json",)
 
 
 def _route_headers() -> list[Json]:

@@ -24,6 +24,8 @@ _MANAGEMENT = {
     "/api/copy": "copies no models",
     "/api/delete": "deletes no models",
 }
+# What once was an endpoint, and what took its place.
+_REPLACED = {"/v1/complete": "/v1/messages"}
 _BLOBS = "/api/blobs/"
 _ONE_MODEL_LOOSELY = re.compile(r"//?v1//?models/+(?=.)")
 _SLASHES = re.compile("/{2,}")
@@ -67,9 +69,14 @@ def not_done_here(path: str) -> str | None:
     return _MANAGEMENT.get(path)
 
 
+def replaced_by(path: str) -> str | None:
+    """The endpoint to use instead, if the path is one that vendors gave up; else None."""
+    return _REPLACED.get(path)
+
+
 def dialect_of_path(path: str) -> DialectName:
     """The format in which clients that ask for such a path read errors."""
-    if path.startswith("/v1/messages"):
+    if path.startswith(("/v1/messages", "/v1/complete")) and not path.startswith("/v1/completions"):
         return DialectName.ANTHROPIC
     if "/ai/run" in path or path.endswith(SEARCH):
         return DialectName.CLOUDFLARE

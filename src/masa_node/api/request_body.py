@@ -145,4 +145,4 @@ def _check_headers(headers: Sequence[tuple[bytes, bytes]], max_bytes: int) -> No
 
 
 def _too_large(max_bytes: int) -> BodyTooLarge:
-    return BodyTooLarge(f"The body is larger than {max_bytes} bytes (MAX_BODY).")
+    return BodyTooLarge(f"The body is larger than {max_bytes} bytes (MAX_BODY; MAX_FORM where it may be a form).")

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from masa_node.chat.errors import BadHeader
-from masa_node.chat.request import DialectName, Privacy, RaceMode, RaceRule
+from masa_node.chat.request import CHAT_DIALECTS, DialectName, Privacy, RaceMode, RaceRule
 from masa_node.routing.racing.race import MAX_WIDTH
 
 RACE = "X-Masa-Race"
@@ -14,7 +14,7 @@ STRICT = "X-Masa-Strict"
 FORMAT = "X-Masa-Format"
 RACE_FORM = f"all or hedge, each may be followed by ;width=n with n from 1 to {MAX_WIDTH}"
 PRIVACY_FORM = ", ".join(Privacy)
-FORMAT_FORM = ", ".join(DialectName)
+FORMAT_FORM = ", ".join(CHAT_DIALECTS)
 
 _PREFIX = b"x-masa-"
 _RACE_NAME = RACE.lower().encode()
@@ -68,7 +68,7 @@ def format_of(headers: Sequence[tuple[bytes, bytes]]) -> DialectName | None:
     if len(said) > 1:
         raise BadHeader(f"{FORMAT} was sent twice, with different values. Send it once.")
     text = said.pop().decode("latin-1")
-    dialect = _word(DialectName, text)
+    dialect = next((name for name in CHAT_DIALECTS if name.value == text), None)
     if dialect is None:
         raise BadHeader(f"{FORMAT}: {_quoted(text)} is not understood. It may be: {FORMAT_FORM}.")
     return dialect

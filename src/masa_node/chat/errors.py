@@ -43,7 +43,7 @@ class BadModel(CallerError):
 
 
 class BodyTooLarge(CallerError):
-    """The body is larger than MAX_BODY. Send less, or raise MAX_BODY on the node."""
+    """The body is larger than MAX_BODY, or MAX_FORM where it may be a form. Send less, or raise that on the node."""
 
     code = "body_too_large"
 

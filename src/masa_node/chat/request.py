@@ -19,6 +19,12 @@ class DialectName(StrEnum):
     ANTHROPIC = "anthropic"
     OLLAMA = "ollama"
     CLOUDFLARE = "cloudflare"
+    OPENAI_JSON = "openai.json"  # of endpoints that answer with an object of their own, whatever is in it
+    OPENAI_AUDIO = "openai.audio"  # of those that answer with sound, text or an object
+
+
+# Those that a conversation may be in.
+CHAT_DIALECTS = tuple(name for name in DialectName if name not in {DialectName.OPENAI_JSON, DialectName.OPENAI_AUDIO})
 
 
 class Endpoint(StrEnum):
@@ -33,6 +39,14 @@ class Endpoint(StrEnum):
     OPENAI_COMPLETIONS = "openai.completions"
     OPENAI_RESPONSES = "openai.responses"
     OPENAI_EMBEDDINGS = "openai.embeddings"
+    OPENAI_RERANK = "openai.rerank"
+    OPENAI_MODERATIONS = "openai.moderations"
+    OPENAI_IMAGES = "openai.images"
+    OPENAI_IMAGE_EDITS = "openai.images.edits"
+    OPENAI_IMAGE_VARIATIONS = "openai.images.variations"
+    OPENAI_SPEECH = "openai.audio.speech"
+    OPENAI_TRANSCRIPTIONS = "openai.audio.transcriptions"
+    OPENAI_TRANSLATIONS = "openai.audio.translations"
     ANTHROPIC_MESSAGES = "anthropic.messages"
     ANTHROPIC_COUNT_TOKENS = "anthropic.count_tokens"
     OLLAMA_CHAT = "ollama.chat"
@@ -67,6 +81,28 @@ ENDPOINTS: dict[Endpoint, EndpointFacts] = {
     ),
     Endpoint.OPENAI_RESPONSES: EndpointFacts(DialectName.OPENAI_RESPONSES, "OpenAI responses", ("/v1/responses",)),
     Endpoint.OPENAI_EMBEDDINGS: EndpointFacts(DialectName.OPENAI, "OpenAI embeddings", ("/v1/embeddings",)),
+    Endpoint.OPENAI_RERANK: EndpointFacts(
+        DialectName.OPENAI_JSON,
+        "Documents by how well they fit a query, as Cohere, Jina, vLLM and llama.cpp have it",
+        ("/v1/rerank", "/rerank", "/v1/reranking", "/reranking", "/v2/rerank"),
+    ),
+    Endpoint.OPENAI_MODERATIONS: EndpointFacts(DialectName.OPENAI_JSON, "OpenAI moderations", ("/v1/moderations",)),
+    Endpoint.OPENAI_IMAGES: EndpointFacts(
+        DialectName.OPENAI_JSON, "OpenAI pictures from a prompt", ("/v1/images/generations",)
+    ),
+    Endpoint.OPENAI_IMAGE_EDITS: EndpointFacts(
+        DialectName.OPENAI_JSON, "OpenAI pictures from pictures and a prompt; a form", ("/v1/images/edits",)
+    ),
+    Endpoint.OPENAI_IMAGE_VARIATIONS: EndpointFacts(
+        DialectName.OPENAI_JSON, "OpenAI variations of a picture; a form", ("/v1/images/variations",)
+    ),
+    Endpoint.OPENAI_SPEECH: EndpointFacts(DialectName.OPENAI_AUDIO, "OpenAI speech from a text", ("/v1/audio/speech",)),
+    Endpoint.OPENAI_TRANSCRIPTIONS: EndpointFacts(
+        DialectName.OPENAI_AUDIO, "OpenAI text from speech; a form", ("/v1/audio/transcriptions",)
+    ),
+    Endpoint.OPENAI_TRANSLATIONS: EndpointFacts(
+        DialectName.OPENAI_AUDIO, "OpenAI English text from speech; a form", ("/v1/audio/translations",)
+    ),
     Endpoint.ANTHROPIC_MESSAGES: EndpointFacts(DialectName.ANTHROPIC, "Anthropic messages", ("/v1/messages",)),
     Endpoint.ANTHROPIC_COUNT_TOKENS: EndpointFacts(
         DialectName.ANTHROPIC, "How many tokens an Anthropic message would take", ("/v1/messages/count_tokens",)
@@ -87,6 +123,21 @@ ENDPOINTS: dict[Endpoint, EndpointFacts] = {
     ),
 }
 DIALECT_OF_ENDPOINT = {endpoint: facts.dialect for endpoint, facts in ENDPOINTS.items()}
+# What of OpenAI's neighbourhood passes through as it is where a server has it, and is never translated.
+PASSED_ENDPOINTS = frozenset(
+    endpoint
+    for endpoint, dialect in DIALECT_OF_ENDPOINT.items()
+    if dialect in (DialectName.OPENAI_JSON, DialectName.OPENAI_AUDIO)
+)
+# Where the body may be a form with a file in it.
+FORM_ENDPOINTS = frozenset(
+    {
+        Endpoint.OPENAI_IMAGE_EDITS,
+        Endpoint.OPENAI_IMAGE_VARIATIONS,
+        Endpoint.OPENAI_TRANSCRIPTIONS,
+        Endpoint.OPENAI_TRANSLATIONS,
+    }
+)
 # Those whose paths are the same for every model.
 ENDPOINT_PATHS: dict[Endpoint, tuple[str, ...]] = {
     endpoint: facts.paths for endpoint, facts in ENDPOINTS.items() if endpoint is not Endpoint.CLOUDFLARE_RUN

@@ -7,6 +7,7 @@ from masa_node.dialects.dialect import Dialect
 from masa_node.dialects.ollama import Ollama
 from masa_node.dialects.openai import OpenAi
 from masa_node.dialects.openai_responses import OpenAiResponses
+from masa_node.dialects.passed.openai_media import OpenAiMedia
 
 _ALL: tuple[Dialect, ...] = (
     OpenAi(),
@@ -14,6 +15,8 @@ _ALL: tuple[Dialect, ...] = (
     Anthropic(),
     Ollama(),
     Cloudflare(),
+    OpenAiMedia(DialectName.OPENAI_JSON, takes_bytes=False),
+    OpenAiMedia(DialectName.OPENAI_AUDIO, takes_bytes=True),
 )
 
 DIALECTS: dict[DialectName, Dialect] = {dialect.name: dialect for dialect in _ALL}

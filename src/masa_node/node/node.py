@@ -228,6 +228,7 @@ class Node:
             RaceRule(RaceMode(settings.race), settings.race_width),
             Privacy(settings.privacy),
             settings.llm_begin_timeout,
+            settings.max_form,
         )
         aliasing = Aliasing(aliases_in_file(settings), self.catalog, self.askable, self.poller.refresh)
         chat = ChatEndpoints(self.dispatcher, limits, self.observe, self.instance, aliasing.model_for)
@@ -245,7 +246,7 @@ class Node:
             self.stakes.view,
         )
         show = ShowEndpoint(aliasing, chat, settings.max_body)
-        bodies = ByteBudget(max(settings.max_bodies_total, settings.max_body + OVERHEAD_BYTES))
+        bodies = ByteBudget(max(settings.max_bodies_total, max(settings.max_body, settings.max_form) + OVERHEAD_BYTES))
         return App(Guard(guard_rules(settings)), chat, show, view, bodies)
 
 

@@ -9,13 +9,14 @@ from typing import Protocol
 from masa_node.chat.answer import Answer, StreamedAnswer, Usage, WholeAnswer
 from masa_node.chat.errors import BrokenAnswer, EncodedAnswer, ErrorAnswer, NotAnAnswer
 from masa_node.chat.headers import passes_from_llm
-from masa_node.chat.request import Headers
+from masa_node.chat.request import DialectName, Headers
 from masa_node.dialects.choices import Choices, Endings
 from masa_node.dialects.condensing import ANSWER_DEPTH, LARGE_BYTES
 from masa_node.dialects.dialect import Dialect
 from masa_node.dialects.faults import error_status, is_json_error, quoted
 from masa_node.dialects.framing import MAX_FRAME_BYTES
 from masa_node.dialects.opening import Shape, shape_of
+from masa_node.dialects.passed.openai_media import is_bytes
 from masa_node.dialects.tracking import StreamTracker
 from masa_node.routing.byte_budget import ByteBudget
 from masa_node.routing.gathered import Gathered
@@ -34,6 +35,7 @@ STREAM_TYPES = frozenset(
     {"text/event-stream", "application/x-ndjson", "application/ndjson", "application/jsonl", "application/stream+json"}
 )
 _WHOLE = frozenset({"application/json", "text/html", "application/problem+json"})
+_MEDIA = ("audio/", "image/")
 _PAGE = b"<"
 LOOKED_AT_BYTES = 2 * 1024  # of frames in one go: seven hundred of the smallest, which takes some 5 ms
 _SUCCESS = range(200, 300)
@@ -74,7 +76,9 @@ class Response(Protocol):
 
 def is_streamed(content_type: str, *, wants_stream: bool) -> bool:
     """Is a body of this media type said to be a stream of frames, or one whole answer? Its bytes have the last word."""
-    return content_type in STREAM_TYPES or (wants_stream and content_type not in _WHOLE)
+    return content_type in STREAM_TYPES or (
+        wants_stream and content_type not in _WHOLE and not content_type.startswith(_MEDIA)
+    )
 
 
 async def take_answer(
@@ -173,7 +177,7 @@ def _encoding(response: Response) -> str:
 
 
 async def _whole(response: Response, begun: bytes, dialect: Dialect, endings: Endings) -> Answer:
-    if begun.lstrip().startswith(_PAGE):
+    if begun.lstrip().startswith(_PAGE) and b"\0" not in begun:
         raise _no_answer(response, "the body is a page, not a JSON object", begun)
     gathered = Gathered(MAX_ANSWER_BYTES, ANSWERS)
     usage = Usage()
@@ -188,7 +192,8 @@ async def _whole(response: Response, begun: bytes, dialect: Dialect, endings: En
 
 async def _check_whole(response: Response, body: bytes, dialect: Dialect, usage: Usage, endings: Endings) -> None:
     choices = Choices()
-    small = await readable(body, ANSWER_DEPTH)
+    is_sound = dialect.name is DialectName.OPENAI_AUDIO and is_bytes(body)
+    small = body if is_sound else await readable(body, ANSWER_DEPTH)
     fault = dialect.fault_of_whole(small, usage, choices)
     if fault is None:
         if not endings.judge_whole(choices):

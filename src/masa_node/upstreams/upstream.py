@@ -20,6 +20,7 @@ from masa_node.chat.errors import (
 from masa_node.chat.offer import AnyName, ModelOffer
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, ENDPOINT_PATHS, DialectName, Endpoint, Headers, Request
 from masa_node.dialects.choices import EndingsByModel
+from masa_node.dialects.passed.forms import form_type
 from masa_node.dialects.peek import is_model
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.answer_reader import Watched, is_streamed, read_whole, take_answer
@@ -270,7 +271,8 @@ class Upstream:
 
 
 def _headers_up(request: Request, native: Endpoint, server: Server) -> Headers:
-    headers = (*_as_json(request.headers), *server.credentials())
+    given = request.headers if form_type(request.headers, native) else _as_json(request.headers)
+    headers = (*given, *server.credentials())
     if DIALECT_OF_ENDPOINT[native] is DialectName.ANTHROPIC and not any(
         name == "anthropic-version" for name, _ in request.headers
     ):

@@ -1,7 +1,7 @@
 import msgspec
 
 from masa_node.chat.offer import ModelFacts, ModelOffer
-from masa_node.chat.request import Endpoint
+from masa_node.chat.request import PASSED_ENDPOINTS, Endpoint
 from masa_node.network.gossip.adverts import (
     ADVERT_LIFETIME_S,
     MAX_ADVERT_MODELS,
@@ -173,3 +173,11 @@ def test_endpoints_and_names_that_this_node_does_not_know_are_left_out() -> None
     )
     offers = offers_of(Advert(KEYS.node_id, 1, 0, 1, models=models))
     assert [(offer.model, offer.endpoints) for offer in offers] == [("tiny", CHAT)]
+
+
+def test_one_word_stands_for_all_endpoints_that_only_pass() -> None:
+    owner = Owner()
+    owner.offers = [ModelOffer("tiny", CHAT | PASSED_ENDPOINTS)]
+    advert = advert_of(owner)
+    assert advert.models == (AdvertModel("tiny", ("openai.chat", "openai.more")),)
+    assert [offer.endpoints for offer in offers_of(advert)] == [CHAT | PASSED_ENDPOINTS]

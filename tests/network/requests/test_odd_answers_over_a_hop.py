@@ -33,6 +33,9 @@ START = b'event: message_start\ndata: {"type":"message_start","message":{"usage"
 STOPPED = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 FIRST_OF_TWO = CHUNK + CHUNK.replace(b'"index":0', b'"index":1') + STOP
 CHAT, MESSAGES, OLLAMA = Endpoint.OPENAI_CHAT, Endpoint.ANTHROPIC_MESSAGES, Endpoint.OLLAMA_CHAT
+SPEECH, PICTURES, RERANK = Endpoint.OPENAI_SPEECH, Endpoint.OPENAI_IMAGES, Endpoint.OPENAI_RERANK
+PARTIAL = b'data: {"type":"image_generation.partial_image","b64_json":"AA=="}\n\n'
+COMPLETED = b'data: {"type":"image_generation.completed","b64_json":"AA=="}\n\n'
 
 # What the LLM sends: endpoint, status, label, pieces.
 ODD: dict[str, tuple[Endpoint, int, str, tuple[bytes | ProviderError, ...]]] = {
@@ -69,6 +72,15 @@ ODD: dict[str, tuple[Endpoint, int, str, tuple[bytes | ProviderError, ...]]] = {
     "Ollama, cut": (OLLAMA, 200, NDJSON, (LINE,)),
     "an error of Ollama's first": (OLLAMA, 200, NDJSON, (b'{"error":"model requires more memory","status":400}\n',)),
     "an error of Ollama's later": (OLLAMA, 200, NDJSON, (LINE, b'{"error":"out of memory"}\n')),
+    "a sound": (SPEECH, 200, "audio/mpeg", (b"ID3\x04\0", b"\xff\xfb\n\ndata: [DONE]\n\n")),
+    "a sound like an object": (SPEECH, 200, "audio/pcm", (b"{\0\x01\0",)),
+    "a sound that is cut": (SPEECH, 200, "audio/mpeg", (b"ID3\x04\0", BrokenAnswer("reset"))),
+    "a page for a sound": (SPEECH, 200, "text/html", (b"<html>hello</html>",)),
+    "a transcript": (Endpoint.OPENAI_TRANSCRIPTIONS, 200, "text/plain; charset=utf-8", (b"[Music] Hi.\n",)),
+    "pictures": (PICTURES, 200, SSE, (PARTIAL, COMPLETED)),
+    "pictures, cut": (PICTURES, 200, SSE, (PARTIAL,)),
+    "ranks": (RERANK, 200, JSON, (b'{"results":[{"index":0,"relevance_score":0.5}]}',)),
+    "ranks in words": (RERANK, 200, "text/plain", (b"the first",)),
     "400": (CHAT, 400, UTF_8, (TOO_LONG,)),
     "503": (CHAT, 503, UTF_8, (LOADING,)),
     "500, no JSON": (CHAT, 500, "text/plain", (b"boom",)),

@@ -90,7 +90,7 @@ def body_format(body: bytes) -> BodyFormat:
 
 
 def endpoint_in(dialect: DialectName, *, is_prompt: bool) -> Endpoint:
-    """Where a chat in this format is asked for, or what goes on from a prompt."""
+    """Where a chat in this format, one of CHAT_DIALECTS, is asked for, or what goes on from a prompt."""
     match dialect:
         case DialectName.OPENAI:
             return Endpoint.OPENAI_COMPLETIONS if is_prompt else Endpoint.OPENAI_CHAT
@@ -102,6 +102,8 @@ def endpoint_in(dialect: DialectName, *, is_prompt: bool) -> Endpoint:
             return Endpoint.OLLAMA_GENERATE if is_prompt else Endpoint.OLLAMA_CHAT
         case DialectName.CLOUDFLARE:
             return Endpoint.CLOUDFLARE_RUN
+        case DialectName.OPENAI_JSON | DialectName.OPENAI_AUDIO:
+            raise ValueError(f"no chat is in the format {dialect}")
 
 
 # By what it serves, which is the format of a server's own chat endpoint: those that speak others too are named first.

@@ -7,7 +7,7 @@ import msgspec
 import structlog
 
 from masa_node.chat.offer import ModelFacts, ModelOffer, same_model_key
-from masa_node.chat.request import Endpoint
+from masa_node.chat.request import PASSED_ENDPOINTS, Endpoint
 from masa_node.dialects.peek import is_model
 from masa_node.network.gossip.adverts import (
     ADVERT_LIFETIME_S,
@@ -22,6 +22,7 @@ from masa_node.network.transport.interfaces import Keys, PeerAddress
 
 LOAD_SENT_EVERY_S = 2.0  # it changes with every request; a requester hears `busy` from the node itself anyway
 _ENDPOINTS = {endpoint.value: endpoint for endpoint in Endpoint if endpoint is not Endpoint.OLLAMA_SHOW}
+_MORE = "openai.more"  # in an advert: all of PASSED_ENDPOINTS, whose names would be longer than all else of a model
 YEAR_10000_UNIX_S = 253_402_300_800  # no calendar shows it
 _MAX_CAPABILITIES = 16
 _MAX_WORD_CHARS = 64
@@ -115,7 +116,8 @@ def offers_of(advert: Advert) -> list[ModelOffer]:
     """What a peer's advert offers, as far as this node understands it."""
     offers: list[ModelOffer] = []
     for model in advert.models:
-        endpoints = frozenset(_ENDPOINTS[endpoint] for endpoint in model.endpoints if endpoint in _ENDPOINTS)
+        named = {_ENDPOINTS[endpoint] for endpoint in model.endpoints if endpoint in _ENDPOINTS}
+        endpoints: frozenset[Endpoint] = PASSED_ENDPOINTS.union(named) if _MORE in model.endpoints else frozenset(named)
         if endpoints and is_model(model.id):
             offers.append(_offer(model, endpoints))
     return offers
@@ -176,7 +178,11 @@ def _models(offers: list[ModelOffer]) -> tuple[AdvertModel, ...]:
 
 def _merged(known: AdvertModel | None, offer: ModelOffer) -> AdvertModel:
     """What is known of a model, and this offer of it. The first server's word counts, where it gave one."""
-    endpoints: set[str] = {endpoint.value for endpoint in offer.endpoints if endpoint.value in _ENDPOINTS}
+    endpoints = {
+        _MORE if endpoint in PASSED_ENDPOINTS else endpoint.value
+        for endpoint in offer.endpoints
+        if endpoint.value in _ENDPOINTS
+    }
     said = _said_of(offer)
     if known is not None and known.endpoints:
         endpoints |= set(known.endpoints)

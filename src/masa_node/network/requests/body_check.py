@@ -12,6 +12,7 @@ import msgspec
 from masa_node.chat.errors import CallerError, PeerRefused
 from masa_node.chat.request import Endpoint
 from masa_node.dialects.fields import UNREADABLE, decode
+from masa_node.dialects.passed.forms import peek_form
 from masa_node.dialects.peek import fields_as_written, peek
 
 MAX_NAMES = 100_000  # of fields at any depth: ten thousand messages have as many; reading them all takes 50 ms
@@ -21,11 +22,17 @@ _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ANY_NAME = re.compile(rb'(?<!\\)(?:\\\\)*"[ \t\r\n]*:')  # its end, wherever it stands
 
 
-def check_body(body: bytes, endpoint: Endpoint, model: str, *, wants_stream: bool) -> None:
-    """Raises `PeerRefused` unless every LLM server reads in this body the model and the stream flag of the header."""
-    field_names(body)
+def check_body(body: bytes, endpoint: Endpoint, model: str, *, wants_stream: bool, form: str = "") -> None:
+    """Raises `PeerRefused` unless every LLM server reads in this body the model and the stream flag of the header.
+
+    `form` is the media type of a body that is a form.
+    """
+    if not form:
+        field_names(body)
     try:
-        peeked = peek(body, endpoint, model if endpoint in _MODEL_IS_IN_URL else None)
+        peeked = (
+            peek_form(body, form) if form else peek(body, endpoint, model if endpoint in _MODEL_IS_IN_URL else None)
+        )
     except CallerError as exc:
         raise PeerRefused(exc.message) from exc
     if peeked.model != model:

@@ -19,6 +19,8 @@ MAX_SIGNS = 4_096
 _NDJSON = "application/x-ndjson"
 _SSE = "text/event-stream"
 _JSON = "application/json"
+# Of transcripts. No page is among them: a stranger's script must not run at this node's address.
+_TEXTS = frozenset({"text/plain", "text/vtt", "application/x-subrip", "application/octet-stream"})
 _DIALECTS = {name.value: name for name in DialectName}
 
 
@@ -198,7 +200,8 @@ def _checked(head: AnswerHead, dialect: DialectName) -> tuple[Headers, str]:
     media_type = next((value for name, value in headers if name == "content-type"), "")
     content_type = media_type.partition(";")[0].strip().lower()
     usual = _JSON if not head.is_stream else _NDJSON if dialect is DialectName.OLLAMA else _SSE
-    if content_type == usual or (head.is_stream and content_type in STREAM_TYPES):
+    is_sound = dialect is DialectName.OPENAI_AUDIO and (content_type.startswith("audio/") or content_type in _TEXTS)
+    if content_type == usual or is_sound or (head.is_stream and content_type in STREAM_TYPES):
         return headers, content_type
     others = tuple(pair for pair in headers if pair[0] != "content-type")
     return (("content-type", usual), *others), usual

@@ -25,6 +25,7 @@ from masa_node.chat.outcome import Attempt
 from masa_node.chat.query import query_to_peer
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, VIA_PEER, Endpoint, Headers, Privacy, Request, RequestId
 from masa_node.dialects.condensing import REQUEST_DEPTH
+from masa_node.dialects.passed.forms import form_type
 from masa_node.network.links.frames import FrameStream
 from masa_node.network.requests.body_check import check_body
 from masa_node.network.requests.errors import ABOUT_THE_OWNERS_KEY, failure_of
@@ -140,8 +141,9 @@ class PeerServer:
                     body = await incoming.body(header.body_bytes)
             except TimeoutError:
                 raise BodyTooSlow(f"the request did not arrive within {REQUEST_WITHIN_S:g} s.") from None
-            small = await readable(body, REQUEST_DEPTH)
-            check_body(small, endpoint, header.model, wants_stream=header.wants_stream)
+            form = form_type(header.headers, endpoint)
+            small = body if form else await readable(body, REQUEST_DEPTH)
+            check_body(small, endpoint, header.model, wants_stream=header.wants_stream, form=form)
             request = self._request(peer, header, endpoint, body, came_s)
             await self._answer(request, incoming, stream)
         finally:

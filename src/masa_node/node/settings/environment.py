@@ -158,6 +158,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ""
     max_body: Annotated[int, Meta(description="Largest request body, bytes.", ge=1)] = 10_000_000
+    max_form: Annotated[
+        int,
+        Meta(
+            description="Largest request body where it may be a form with a sound or a picture in it "
+            "(`/v1/audio`, `/v1/images`), bytes. MAX_BODY counts where it is more, and for peers' requests.",
+            ge=1,
+        ),
+    ] = 26_500_000  # OpenAI takes sounds of 25 MiB; the form around one is small
     max_bodies_total: Annotated[
         int,
         Meta(

@@ -9,6 +9,11 @@ _PATHS = {
     Endpoint.OPENAI_CHAT: "/chat/completions",
     Endpoint.OPENAI_COMPLETIONS: "/completions",
     Endpoint.OPENAI_EMBEDDINGS: "/embeddings",
+    Endpoint.OPENAI_IMAGES: "/images/generations",
+    Endpoint.OPENAI_IMAGE_EDITS: "/images/edits",
+    Endpoint.OPENAI_SPEECH: "/audio/speech",
+    Endpoint.OPENAI_TRANSCRIPTIONS: "/audio/transcriptions",
+    Endpoint.OPENAI_TRANSLATIONS: "/audio/translations",
 }
 
 

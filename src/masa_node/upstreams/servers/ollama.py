@@ -21,6 +21,7 @@ _PATHS = {
     Endpoint.OPENAI_COMPLETIONS: "/v1/completions",
     Endpoint.OPENAI_RESPONSES: "/v1/responses",
     Endpoint.OPENAI_EMBEDDINGS: "/v1/embeddings",
+    Endpoint.OPENAI_IMAGES: "/v1/images/generations",
     Endpoint.ANTHROPIC_MESSAGES: "/v1/messages",
 }
 # Each new model costs one /api/show; the rest keep an unknown context length until the next refresh.

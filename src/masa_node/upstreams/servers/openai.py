@@ -25,6 +25,14 @@ _PATHS = {
     Endpoint.OPENAI_COMPLETIONS: "/completions",
     Endpoint.OPENAI_RESPONSES: "/responses",
     Endpoint.OPENAI_EMBEDDINGS: "/embeddings",
+    Endpoint.OPENAI_RERANK: "/rerank",
+    Endpoint.OPENAI_MODERATIONS: "/moderations",
+    Endpoint.OPENAI_IMAGES: "/images/generations",
+    Endpoint.OPENAI_IMAGE_EDITS: "/images/edits",
+    Endpoint.OPENAI_IMAGE_VARIATIONS: "/images/variations",
+    Endpoint.OPENAI_SPEECH: "/audio/speech",
+    Endpoint.OPENAI_TRANSCRIPTIONS: "/audio/transcriptions",
+    Endpoint.OPENAI_TRANSLATIONS: "/audio/translations",
 }
 _ANTHROPIC_PATHS = {Endpoint.ANTHROPIC_MESSAGES: "/messages", Endpoint.ANTHROPIC_COUNT_TOKENS: "/messages/count_tokens"}
 _ENDPOINTS = frozenset(_PATHS)

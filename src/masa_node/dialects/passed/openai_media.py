@@ -1,0 +1,120 @@
+"""What OpenAI's other endpoints answer: an object of any shape, a stream of events, a sound, a text.
+
+Nothing in them is looked at but what tells a whole answer from an error or a cut. Streams end with an event that is
+called `...completed` or `...done`, or as chat completions do (vLLM's transcriptions).
+"""
+
+import re
+
+import msgspec
+
+from masa_node.chat.answer import Usage
+from masa_node.chat.request import DialectName
+from masa_node.dialects.choices import Choices
+from masa_node.dialects.dialect import ErrorText, Mark
+from masa_node.dialects.faults import error_status, error_text, is_bare_error, no_answer
+from masa_node.dialects.fields import ABSENT, TEXT, is_error, is_given, read
+from masa_node.dialects.framing import NOTHING, SSE, event_of
+from masa_node.dialects.openai import OpenAi, mark_of_choices, mark_of_other, note_usage
+
+_DONE = b"[DONE]"
+_ENDS = (".completed", ".done")
+_JSON_START = re.compile(rb"(?:\xef\xbb\xbf)?\s*+[\[{]")
+_STAGE_DIRECTION = re.compile(rb"\s*\[[A-Za-z][A-Za-z _-]*\]")  # how transcripts begin: [BLANK_AUDIO], [Music]
+_LOOKED_AT_BYTES = 4_096
+_FAILED = frozenset({"error", "response.failed"})
+
+
+class _Envelope(msgspec.Struct):
+    type: msgspec.Raw = ABSENT
+    error: msgspec.Raw = ABSENT
+    choices: msgspec.Raw = ABSENT
+    usage: msgspec.Raw = ABSENT
+    input_tokens: msgspec.Raw = ABSENT
+
+
+_ENVELOPE = msgspec.json.Decoder(_Envelope)
+_LIST = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def is_bytes(body: bytes) -> bool:
+    """Is this a sound or a text, by its beginning? Else it should be JSON."""
+    if b"\0" in body[:_LOOKED_AT_BYTES]:
+        return True
+    return not _JSON_START.match(body) or bool(_STAGE_DIRECTION.match(body))
+
+
+class OpenAiMedia:
+    """See the module. With `takes_bytes` a whole answer may be a sound or a text, too."""
+
+    framing = SSE
+    needs_end = False
+    needs_finish = False
+    end_is_piece = False
+
+    def __init__(self, name: DialectName, *, takes_bytes: bool) -> None:
+        self.name = name
+        self._takes_bytes = takes_bytes
+        self._errors = OpenAi()
+
+    def is_plain(self, frames: bytes) -> bool:
+        """See `Dialect`. Events are few and large."""
+        del frames
+        return False
+
+    def mark(self, frame: bytes, usage: Usage, choices: Choices | None = None) -> Mark:
+        """See `Dialect`."""
+        event, data = event_of(frame)
+        data = data.strip()
+        if not data or (not event and data in NOTHING):
+            return Mark.NOISE
+        if data == _DONE:
+            return Mark.END
+        envelope = read(data, _ENVELOPE)
+        if event == b"error" or (envelope is not None and is_error(envelope.error)):
+            return Mark.ERROR
+        if envelope is None:
+            return mark_of_other(event, data, is_ours=False)
+        note_usage(envelope.usage, usage)
+        if is_given(envelope.choices):
+            return mark_of_choices(envelope.choices, choices)
+        return _mark_of_event(read(envelope.type, TEXT) or event.decode("utf-8", "replace"), event, data, choices)
+
+    def fault_of_whole(self, body: bytes, usage: Usage, choices: Choices | None = None) -> str | None:
+        """See `Dialect`."""
+        del choices  # there are none, or all are here
+        if self._takes_bytes and is_bytes(body):
+            return None if body else no_answer(body, "the body is empty")
+        envelope = read(body, _ENVELOPE)
+        if envelope is None:
+            listed = read(body, _LIST)  # as some rerank servers answer
+            is_answer = bool(listed) and error_status(body) is None and not is_bare_error(body)
+            return None if is_answer else no_answer(body, "the body is not a JSON object")
+        if is_error(envelope.error) or is_bare_error(body):
+            return no_answer(body, "the body is an error")
+        note_usage(envelope.usage, usage)
+        return None
+
+    def error_message(self, body: bytes) -> str | None:
+        """See `Dialect`."""
+        return error_text(body)
+
+    def error_body(self, error: ErrorText) -> bytes:
+        """See `Dialect`. As OpenAI's chat completions have it."""
+        return self._errors.error_body(error)
+
+    def error_frame(self, error: ErrorText) -> bytes:
+        """See `Dialect`."""
+        return self._errors.error_frame(error)
+
+
+def _mark_of_event(kind: str, event: bytes, data: bytes, choices: Choices | None) -> Mark:
+    other = mark_of_other(event, data, is_ours=True)
+    if kind in _FAILED or other in (Mark.ERROR, Mark.NOISE):
+        return Mark.ERROR if kind in _FAILED else other
+    noted = choices if choices is not None else Choices()
+    if kind.endswith(_ENDS):
+        noted.ended(0)
+        return Mark.FINISH
+    noted.seen(0, is_told=True)
+    return Mark.PIECE

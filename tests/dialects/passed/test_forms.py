@@ -1,0 +1,147 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from masa_node.chat.errors import CallerError
+from masa_node.chat.request import Endpoint
+from masa_node.dialects.passed.forms import MAX_FORM_PARTS, form_renamed, form_type, peek_form
+from masa_node.dialects.peek import Peeked
+
+TYPE = "multipart/form-data; boundary=xYz"
+FILE = b'Content-Disposition: form-data; name="file"; filename="a.wav"\r\nContent-Type: audio/wav'
+SOUND = b"RIFF\x00\r\n\r\n--xY\r\n-\xff\xfe" + bytes(range(256))
+
+
+def field(name: str, value: bytes) -> tuple[bytes, bytes]:
+    return b'Content-Disposition: form-data; name="%s"' % name.encode(), value
+
+
+def form(*parts: tuple[bytes, bytes], boundary: bytes = b"xYz", end: bytes = b"--\r\n") -> bytes:
+    """As every client writes it."""
+    lines = b"".join(b"--%s\r\n%s\r\n\r\n%s\r\n" % (boundary, head, value) for head, value in parts)
+    return lines + b"--" + boundary + end
+
+
+MODEL = field("model", b"whisper-1")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (MODEL,),
+        (MODEL, (FILE, SOUND)),
+        ((FILE, SOUND), MODEL),
+        ((FILE, SOUND), MODEL, (FILE, b"")),
+        (MODEL, MODEL),
+        (field("models", b"other"), field("Model", b"other"), MODEL),
+        ((b"content-disposition: FORM-DATA; NAME=model", b"whisper-1"),),
+        ((b'Content-Disposition: form-data; name="model"\r\nContent-Type: text/plain', b"whisper-1"),),
+        ((b'Content-Disposition: form-data; filename="a \\" name=b.wav"; name="file"', SOUND), MODEL),
+        ((b"Content-Disposition: form-data; name=\"file\"; filename=x; filename*=UTF-8''%e2%82%ac", SOUND), MODEL),
+    ],
+)
+def test_the_model_is_found_wherever_it_stands(parts: tuple[tuple[bytes, bytes], ...]) -> None:
+    assert peek_form(form(*parts), TYPE) == Peeked("whisper-1", wants_stream=False)
+    assert peek_form(form(*parts, end=b"--"), TYPE).model == "whisper-1"
+
+
+@pytest.mark.parametrize(("said", "wanted"), [(b"true", True), (b"True", True), (b"1", True), (b"false", False)])
+def test_a_form_says_whether_it_asks_for_a_stream(said: bytes, *, wanted: bool) -> None:
+    assert peek_form(form(MODEL, field("stream", said)), TYPE).wants_stream is wanted
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        'multipart/form-data; boundary="xYz"',
+        "Multipart/Form-Data;charset=utf-8;Boundary=xYz",
+        "multipart/form-data; boundary=xYz; charset=UTF-8",
+    ],
+)
+def test_the_boundary_may_be_written_in_each_way(media_type: str) -> None:
+    assert peek_form(form(MODEL), media_type).model == "whisper-1"
+    assert form_type((("content-type", media_type),), Endpoint.OPENAI_TRANSCRIPTIONS) == media_type
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "multipart/form-data",
+        "multipart/form-data; boundary=",
+        'multipart/form-data; boundary=""',
+        "multipart/form-data; boundary=xYz; boundary=abc",
+        "multipart/form-data; boundary=xYz; BOUNDARY=abc",
+        'multipart/form-data; boundary="x\\Yz"',
+        "multipart/form-data; boundary=xYz boundary=abc",
+        f"multipart/form-data; boundary={'x' * 71}",
+    ],
+)
+def test_a_boundary_that_is_none_or_two_is_refused(media_type: str) -> None:
+    with pytest.raises(CallerError):
+        peek_form(form(MODEL), media_type)
+
+
+ODD = {
+    "another model behind it": form(MODEL, field("model", b"other")),
+    "another model before it": form(field("model", b"other"), MODEL),
+    "no model": form((FILE, SOUND)),
+    "an empty model": form(field("model", b"")),
+    "a model that is a file": form((b'Content-Disposition: form-data; name="model"; filename="m"', b"whisper-1")),
+    "a model that is encoded": form((MODEL[0] + b"\r\nContent-Transfer-Encoding: base64", b"d2hpc3Blci0x")),
+    "a model of another encoding": form(field("model", b"\xff\xfe")),
+    "a long model": form(field("model", b"x" * 5_000)),
+    "two names": form((b'Content-Disposition: form-data; name="model"; name="file"', b"whisper-1")),
+    "an escaped name": form((b'Content-Disposition: form-data; name="mo\\del"', b"other"), MODEL),
+    "a name in the extended form": form((b"Content-Disposition: form-data; name*=UTF-8''model", b"other"), MODEL),
+    "two dispositions": form((MODEL[0] + b'\r\nContent-Disposition: form-data; name="file"', b"whisper-1")),
+    "a folded head": form((b'Content-Disposition: form-data;\r\n name="model"', b"whisper-1")),
+    "a head with a bare LF": form((b'X: y\nContent-Disposition: form-data; name="model"', b"other"), MODEL),
+    "a space before the colon": form((b'Content-Disposition : form-data; name="model"', b"other"), MODEL),
+    "an attachment": form((b'Content-Disposition: attachment; name="model"', b"other"), MODEL),
+    "no disposition": form((b"Content-Type: text/plain", b"other"), MODEL),
+    "no head": b"--xYz\r\n\r\nother\r\n" + form(MODEL),
+    "a part of nothing": b"--xYz\r\n" + form(MODEL),
+    "a preamble": b"hello\r\n" + form(MODEL),
+    "an epilogue": form(MODEL) + form(field("model", b"other")),
+    "a boundary behind a bare LF": form(field("file", b"a\n--xYz\r\n\r\n"), MODEL),
+    "a longer boundary": form(field("file", b"a\r\n--xYzz\r\n\r\n"), MODEL),
+    "a boundary with words behind it": form(field("file", b"a\r\n--xYz hello\r\n"), MODEL),
+    "a boundary in a value": form((FILE, b"--xYz"), MODEL),
+    "LF alone": form(MODEL).replace(b"\r\n", b"\n"),
+    "a form that is cut": form(MODEL, (FILE, SOUND))[:-12],
+    "a form without its last dashes": form(MODEL, end=b"\r\n"),
+    "another boundary": form(MODEL, boundary=b"abc"),
+    "too many parts": form(*[field("x", b"")] * MAX_FORM_PARTS, MODEL),
+    "a head without an end": form((FILE + b"x" * 5_000, SOUND), MODEL),
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("body", ODD.values(), ids=ODD)
+def test_what_readers_could_take_for_another_model_is_refused(body: bytes) -> None:
+    with pytest.raises(CallerError):
+        peek_form(body, TYPE)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_read_or_refused(body: bytes) -> None:
+    for each in (body, b"--xYz\r\n" + body, form((FILE, body), MODEL)):
+        try:
+            assert peek_form(each, TYPE).model
+        except CallerError as refusal:
+            assert refusal.message  # noqa: PT017 - either is right
+
+
+@given(value=st.binary(max_size=60).filter(lambda value: b"xYz" not in value), is_first=st.booleans())
+def test_only_the_name_is_replaced(value: bytes, *, is_first: bool) -> None:
+    parts = [MODEL, (FILE, value)] if is_first else [(FILE, value), MODEL]
+    renamed = [field("model", "größer".encode()) if part is MODEL else part for part in parts]
+    assert form_renamed(form(*parts), TYPE, "größer") == form(*renamed)
+
+
+def test_only_where_a_form_may_be_is_one_read() -> None:
+    headers = (("content-type", TYPE),)
+    assert form_type(headers, Endpoint.OPENAI_IMAGE_EDITS) == TYPE
+    assert form_type(headers, Endpoint.OPENAI_CHAT) == ""
+    assert form_type((*headers, *headers), Endpoint.OPENAI_IMAGE_EDITS) == ""
+    assert form_type((("content-type", "application/json"),), Endpoint.OPENAI_IMAGE_EDITS) == ""
