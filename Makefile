@@ -27,7 +27,7 @@ WORKERS := -n auto --maxprocesses 4 --max-worker-restart 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench docs dist lock upgrade clean get-anvil mutants
+.PHONY: help demo test lint format bench profile docs dist lock upgrade clean get-anvil mutants
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -63,6 +63,9 @@ format: $(VENV)/.dev ## lay out the code, and mend what ruff can mend safely
 
 bench: $(VENV)/.test ## measure what the node adds to a request; ARGS go to the benchmark
 	@$(PY) -m bench $(ARGS)
+
+profile: $(VENV)/.test ## show where the CPU time of a request goes, stage by stage; ARGS go to the profile
+	@$(PY) -m bench.profiling $(ARGS)
 
 mutants: $(VENV)/.test ## change one thing at a time where it is decided who is let in, and name the changes that no test notices
 	@$(PY) -m tools.mutants $(ARGS)

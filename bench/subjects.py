@@ -101,6 +101,7 @@ class Launcher:
     has_third_core: bool  # is that one neither the first process' nor the mock's?
     mock_port: int
     python: str
+    node: tuple[str, ...] = ("-m", "masa_node")  # what that Python is given before `up`
 
     def direct(self) -> Subject:
         """The load goes straight to the mock."""
@@ -149,7 +150,7 @@ class Launcher:
             "MASA_DIR": str(folder / "masa"),
             **more,
         }
-        return Process([self.python, "-m", "masa_node", "up"], core, folder / "output.log", env)
+        return Process([self.python, *self.node, "up"], core, folder / "output.log", env)
 
     def _folder(self, name: str) -> Path:
         return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.work))
