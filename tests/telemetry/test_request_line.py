@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
@@ -23,6 +24,14 @@ def test_it_says_what_was_asked_who_answered_and_how_long_it_took(logging_to_mem
     log.log_outcome(WON)
     (line,) = written().splitlines()
     assert line.split(" ", 1)[1] == "200 openai.chat m by llm 1.5 s (first piece 26 ms)  an-id"
+
+
+@pytest.mark.parametrize(
+    ("total_s", "shown"),
+    [(0.00042, " 0.4 ms "), (0.0094, " 9.4 ms "), (0.0104, " 10 ms "), (0.25, " 250 ms "), (1.26, " 1.3 s ")],
+)
+def test_a_short_time_is_not_rounded_away(total_s: float, shown: str) -> None:
+    assert shown in request_line(record_of(outcome(total_s=total_s, wants_stream=False), "info", "now"))
 
 
 def test_it_says_what_went_wrong_and_who_was_asked(logging_to_memory: Configure) -> None:

@@ -54,3 +54,4 @@ def test_times_are_milliseconds_and_what_did_not_happen_has_none() -> None:
     won, refused = (record_of(end, "info", "now") for end in (WON, REFUSED))
     assert (won.total_ms, won.first_piece_ms, won.queued_ms) == (1500.0, 25.6, 1.0)
     assert refused.first_piece_ms is None
+    assert record_of(outcome(total_s=0.0004237), "info", "now").total_ms == 0.424  # microseconds

@@ -12,6 +12,7 @@ from masa_node.chat.statuses import status_of
 from masa_node.routing.admission import SlotPool
 from masa_node.routing.candidates import NO_RULES, Candidates, ChoiceRules, Refresh, is_away
 from masa_node.routing.catalog import Catalog
+from masa_node.routing.exact_clock import exact_clock
 from masa_node.routing.health import Health, HealthBook
 from masa_node.routing.idle import LONGEST_WITHOUT_COUNTED, IdleTimer
 from masa_node.routing.native import in_one_format
@@ -85,6 +86,8 @@ class _Exchange:
         self._observe = observe
         self._loop = asyncio.get_running_loop()
         self._came_s = self._loop.time()
+        self._now_s = exact_clock(self._loop)
+        self._began_s = self._now_s()
         self._admitted_s: float | None = None
         self._first_piece_s: float | None = None
         self._answer: Answer | None = None
@@ -132,7 +135,7 @@ class _Exchange:
         try:
             async with self.patience:
                 await self._admission.acquire(request.requester or "")
-                self._admitted_s = self._loop.time()
+                self._admitted_s = self._now_s()
                 chosen = await self._candidates.choose(request)
                 if chosen.peers:
                     answer = await RaceRunner(request, chosen, attempts, self._stats).run()
@@ -150,7 +153,7 @@ class _Exchange:
                 raise
             raise is_away(exc, exc.away_for_s) from exc
         self._answer = answer
-        self._first_piece_s = self._loop.time() - self._came_s
+        self._first_piece_s = self._now_s() - self._began_s
         return answer
 
     async def send(self, answer: StreamedAnswer, write: Write) -> None:
@@ -249,7 +252,7 @@ class _Exchange:
         return self._attempts.broke_off(Stalled(f"{what}, so the answer was cut."))
 
     def _made_outcome(self) -> Outcome:
-        request, answer, attempts, now_s = self._request, self._answer, self._attempts, self._loop.time()
+        request, answer, attempts, now_s = self._request, self._answer, self._attempts, self._now_s()
         usage = answer.usage if answer is not None else None
         match answer:
             case StreamedAnswer():
@@ -273,9 +276,9 @@ class _Exchange:
             pieces=pieces,
             input_tokens=usage.input_tokens if usage is not None else None,
             output_tokens=usage.output_tokens if usage is not None else None,
-            queued_s=(self._admitted_s or now_s) - self._came_s,
+            queued_s=(self._admitted_s or now_s) - self._began_s,
             first_piece_s=self._first_piece_s,
-            total_s=now_s - self._came_s,
+            total_s=now_s - self._began_s,
             race=attempts.race,
             hedges=attempts.hedges,
             requester=request.requester,

@@ -10,6 +10,8 @@ MAX_COLUMNS = 100
 _MAX_MODEL = 32
 _MAX_PROVIDER = 16
 _MAX_ID = 20
+_SECOND_MS = 1000
+_WHOLE_FROM_MS = 10  # below, a whole number would hide what a node adds
 _SHORT = r"\1"  # as peers are named everywhere else; what became of them must stay on the line
 _NODE_ID = re.compile(r"\b([0-9a-f]{10})[0-9a-f]{54}\b")
 TIME_OF_DAY = slice(11, 19)  # of an ISO 8601 time: what a person looks for
@@ -39,7 +41,9 @@ def request_line(record: RequestRecord) -> str:
 
 
 def _duration(total_ms: float) -> str:
-    return f"{total_ms / 1000:.1f} s" if total_ms >= 1000 else f"{total_ms:.0f} ms"  # noqa: PLR2004 - a second
+    if total_ms >= _SECOND_MS:
+        return f"{total_ms / 1000:.1f} s"
+    return f"{total_ms:.0f} ms" if total_ms >= _WHOLE_FROM_MS else f"{total_ms:.1f} ms"
 
 
 def _cut(text: str, columns: int) -> str:

@@ -95,4 +95,4 @@ class UtcText:
 
 
 def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 2)
+    return round(seconds * 1000, 3)

@@ -1,0 +1,15 @@
+"""A clock to tell how long things took. The loop's own is for deadlines: uvloop's counts whole milliseconds."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+
+def exact_clock(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
+    """Seconds, to the microsecond: the loop's own `time` where that is exact; under uvloop the system's clock.
+
+    The clocks of asyncio's loops are exact, and those of tests in virtual time are all the time there is. Not to be
+    mixed with `loop.time()`: on macOS the two count sleep differently.
+    """
+    is_coarse = type(loop).__module__.partition(".")[0] == "uvloop"
+    return time.monotonic if is_coarse else loop.time
