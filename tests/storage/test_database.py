@@ -390,3 +390,13 @@ async def test_a_store_in_memory_needs_no_thread() -> None:
     assert threading.active_count() <= before
     await store.close()
     await store.close()
+
+
+async def test_a_store_can_be_opened_while_an_error_is_dealt_with(tmp_path: Path) -> None:
+    """The error is its caller's: the thread of the store has no part in it."""
+    try:
+        int("no number")
+    except ValueError:
+        store = await Store.open(tmp_path)
+        assert await store.set_value("url", b"x")
+        await store.close()

@@ -7,7 +7,6 @@ costs what would have been kept: the node runs on in memory.
 import asyncio
 import os
 import sqlite3
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -76,12 +75,11 @@ class Database:
             database = cls(await asyncio.wrap_future(copying), None, is_kept=False)
             database._file = (path, migrations)
             return database
-        except asyncio.CancelledError:
-            thread.submit(_close_opened, opening)
+        except BaseException as exc:
+            if isinstance(exc, asyncio.CancelledError):
+                thread.submit(_close_opened, opening)
+            thread.shutdown(wait=False)
             raise
-        finally:
-            if sys.exception() is not None:
-                thread.shutdown(wait=False)
 
     @classmethod
     def in_memory(cls, migrations: Migrations) -> Self:
