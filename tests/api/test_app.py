@@ -16,7 +16,7 @@ from masa_node.node.node import Node
 from masa_node.node.settings.environment import read_settings
 from masa_node.routing.provider import Sign, no_sign
 from masa_node.upstreams.http.client import HttpClient
-from tests.api.asgi import Called, call
+from tests.api.calling import call
 from tests.api.raw_http import chat
 
 
@@ -106,20 +106,6 @@ async def test_after_a_bug_the_place_is_free_again(app: App, provider: Scripted)
         for _ in range(300):  # more than MAX_CONCURRENT
             await call(app, "POST", "/v1/chat/completions", chat("m"))
     assert sum(line["event"] == "bug" for line in logged) == 300
-
-
-async def test_what_is_no_http_is_left_alone(app: App) -> None:
-    called = Called()
-
-    async def nothing() -> dict[str, object]:
-        raise AssertionError
-
-    async def send(message: object) -> None:
-        called.sent.append({"message": message})
-
-    await app({"type": "lifespan"}, nothing, send)
-    await app({"type": "websocket"}, nothing, send)
-    assert called.sent == []
 
 
 async def test_a_model_is_found_by_its_path(app: App) -> None:

@@ -3,16 +3,20 @@
 Covers: `responses`, `paths`.
 """
 
+import asyncio
 import json
 from collections.abc import Iterator
 
 import anthropic
-import httpx2
 import ollama
 import openai
 import pytest
 
-from masa_node.api.responses import Receive, Scope, Send, send_error
+from masa_node.api.http1.connections import Connections
+from masa_node.api.http1.protocol import BoundedHttpProtocol
+from masa_node.api.http1.reply import Reply as Answering
+from masa_node.api.http1.request import HttpRequest
+from masa_node.api.responses import send_error
 from masa_node.chat import errors
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, ENDPOINT_PATHS, FORM_ENDPOINTS, DialectName, Endpoint, RequestId
 from masa_node.chat.statuses import is_final
@@ -238,15 +242,18 @@ async def test_the_sdks_ask_again_only_where_that_may_help(error: errors.MasaErr
     """Both ask three times by default where a 5xx does not say otherwise."""
     asked = 0
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    async def app(request: HttpRequest, reply: Answering) -> None:
         nonlocal asked
         asked += 1
-        await send_error(send, error, DialectName.ANTHROPIC, RequestId("x"), [(b"retry-after-ms", b"1")])
+        await send_error(reply, error, DialectName.ANTHROPIC, RequestId("x"), [(b"retry-after-ms", b"1")])
 
-    transport = httpx2.ASGITransport(app=app)
-    async with openai.AsyncOpenAI(
-        base_url="http://node/v1", api_key="k", http_client=httpx2.AsyncClient(transport=transport)
-    ) as client:
-        with pytest.raises(openai.InternalServerError):
-            await client.chat.completions.create(model="m", messages=[])
+    connections = Connections(app, 75)
+    loop = asyncio.get_running_loop()
+    async with await loop.create_server(lambda: BoundedHttpProtocol(connections), "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with openai.AsyncOpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="k") as client:
+            with pytest.raises(openai.InternalServerError):
+                await client.chat.completions.create(model="m", messages=[])
+        connections.stop()
+        await connections.all_gone()
     assert asked == times

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anthropic
+import msgspec
 import pytest
 from anthropic.types import ModelInfo
 from ollama import ListResponse, ProcessResponse
@@ -16,7 +17,7 @@ from masa_node.node.node import Node
 from masa_node.node.settings.environment import Settings
 from masa_node.upstreams.demo import DemoModel
 from masa_node.upstreams.http.client import HttpClient
-from tests.api.asgi import HEADERS, Called, call
+from tests.api.calling import HEADERS, Called, call
 from tests.api.raw_http import MODEL, ask_once, chat, get, head, post
 from tests.api.serving import ServingNode
 
@@ -241,10 +242,12 @@ async def test_the_pages_of_the_search_come_to_an_end(node: ServingNode) -> None
 async def test_managing_models_is_refused_in_words_with_those_there_are(fronting: Node, path: str, says: str) -> None:
     for method in ("POST", "DELETE", "HEAD"):
         reply = await call(fronting.app, method, path, b'{"model": "nope"}')
+        words = {"error": f"This node {says}; it serves: openai-only, anthropic-only, ollama-only, @cf/meta/only, all."}
         assert reply.status == 404
-        assert json.loads(reply.body) == {
-            "error": f"This node {says}; it serves: openai-only, anthropic-only, ollama-only, @cf/meta/only, all."
-        }
+        if method == "HEAD":
+            assert (reply.body, int(reply.headers[b"content-length"])) == (b"", len(msgspec.json.encode(words)))
+        else:
+            assert json.loads(reply.body) == words
 
 
 async def test_ps_tells_what_the_ollamas_behind_the_node_hold(tmp_path: Path) -> None:

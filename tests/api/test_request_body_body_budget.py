@@ -7,34 +7,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masa_node.api.request_body import HELD_BODY, ClientDisconnected, HeldBody, read_body
-from masa_node.api.responses import AsgiMessage, Receive
+from masa_node.api.http1.request import ClientDisconnected, Head, HttpRequest
+from masa_node.api.request_body import HeldBody, read_body
 from masa_node.chat.errors import BodyTooLarge, Overloaded
 from masa_node.routing.byte_budget import ByteBudget
+from tests.api.bodies import coming
 from tests.virtual_time import now_s, virtual_time
 
 MAX = 100_000
 TOTAL = 200_000
 
 
-def receiving(*pieces: bytes, then: AsgiMessage | None = None) -> Receive:
-    left: list[AsgiMessage] = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
-    left.append(then or {"type": "http.request"})
-
-    async def receive() -> AsgiMessage:
-        return left.pop(0)
-
-    return receive
-
-
-async def read(held: HeldBody, receive: Receive) -> bytes:
-    return await read_body({"headers": [], HELD_BODY: held}, receive, MAX)
+async def read(held: HeldBody, request: HttpRequest) -> bytes:
+    return await read_body(request, held, MAX)
 
 
 async def test_a_body_counts_until_its_request_is_over() -> None:
     budget = ByteBudget(TOTAL)
     with HeldBody(budget) as held:
-        assert await read(held, receiving(b"x" * 50_000, b"y" * 50_000)) == b"x" * 50_000 + b"y" * 50_000
+        assert await read(held, coming(b"x" * 50_000, b"y" * 50_000)) == b"x" * 50_000 + b"y" * 50_000
         assert budget.held_bytes >= 100_000
     assert budget.held_bytes == 0
 
@@ -42,29 +33,32 @@ async def test_a_body_counts_until_its_request_is_over() -> None:
 async def test_beyond_the_total_the_next_one_is_told_to_come_again() -> None:
     budget = ByteBudget(TOTAL)
     with HeldBody(budget) as first, HeldBody(budget) as second:
-        await read(first, receiving(b"x" * MAX))
+        await read(first, coming(b"x" * MAX))
         with pytest.raises(Overloaded, match="MAX_BODIES_TOTAL") as refused:
-            await read(second, receiving(b"x" * MAX))
+            await read(second, coming(b"x" * MAX))
         assert refused.value.retry_after_s > 0
-        assert len(await read(HeldBody(budget).__enter__(), receiving(b"x" * 1_000))) == 1_000
+        assert len(await read(HeldBody(budget).__enter__(), coming(b"x" * 1_000))) == 1_000
 
 
 async def test_of_those_that_arrive_the_largest_goes_not_the_one_that_comes_last() -> None:
     budget = ByteBudget(TOTAL)
     waiting = asyncio.Event()
 
-    async def slowly() -> AsgiMessage:
+    def slowly() -> None:
         if not waiting.is_set():
             waiting.set()
-            return {"type": "http.request", "body": b"x" * 95_000, "more_body": True}
-        await asyncio.sleep(0)
-        return {"type": "http.request", "body": b"x", "more_body": False}
+            request.feed(b"x" * 95_000)
+        else:
+            loop.call_soon(request.feed, b"x")
+            loop.call_soon(request.complete)
 
+    loop = asyncio.get_running_loop()
+    request = HttpRequest(Head("POST", b"/", ()), None, slowly)
     with HeldBody(budget) as large, HeldBody(budget) as other, HeldBody(budget) as usual:
-        await read(other, receiving(b"x" * 95_000))
-        task = asyncio.create_task(read(large, slowly))
+        await read(other, coming(b"x" * 95_000))
+        task = asyncio.create_task(read(large, request))
         await waiting.wait()
-        assert len(await read(usual, receiving(b"x" * 50_000))) == 50_000
+        assert len(await read(usual, coming(b"x" * 50_000))) == 50_000
         with pytest.raises(Overloaded):
             await task
 
@@ -73,7 +67,7 @@ async def test_of_those_that_arrive_the_largest_goes_not_the_one_that_comes_last
 async def test_what_is_too_large_by_itself_is_still_told_so(size: int) -> None:
     budget = ByteBudget(TOTAL)
     with HeldBody(budget) as held, pytest.raises(BodyTooLarge):
-        await read(held, receiving(b"x" * size))
+        await read(held, coming(b"x" * size))
     assert budget.held_bytes == 0
 
 
@@ -81,17 +75,13 @@ async def test_what_is_too_large_by_itself_is_still_told_so(size: int) -> None:
 async def test_who_leaves_or_is_cancelled_gives_all_back() -> None:
     budget = ByteBudget(TOTAL)
     with pytest.raises(ClientDisconnected), HeldBody(budget) as held:
-        await read(held, receiving(b"x" * 1_000, then={"type": "http.disconnect"}))
+        await read(held, coming(b"x" * 1_000, ends=False))
     assert budget.held_bytes == 0
-
-    async def silent() -> AsgiMessage:
-        await asyncio.Event().wait()
-        raise AssertionError
 
     async def serve() -> None:
         with HeldBody(budget) as held:
             held.add(b"x" * 1_000)
-            await read(held, silent)
+            await read(held, HttpRequest(Head("POST", b"/", ()), None, lambda: None))
 
     task = asyncio.create_task(serve())
     await asyncio.sleep(1)
@@ -109,7 +99,7 @@ async def test_any_crowd_stays_within_the_total(crowd: list[list[int]]) -> None:
         for sizes in crowd:
             held = stack.enter_context(HeldBody(budget))
             with contextlib.suppress(Overloaded, BodyTooLarge):
-                await read(held, receiving(*(bytes(size) for size in sizes)))
+                await read(held, coming(*(bytes(size) for size in sizes)))
             assert budget.held_bytes <= TOTAL
     assert budget.held_bytes == 0
 
@@ -118,17 +108,13 @@ async def test_any_crowd_stays_within_the_total(crowd: list[list[int]]) -> None:
 async def test_whose_body_is_dropped_is_told_at_once_even_if_no_byte_comes_any_more() -> None:
     budget = ByteBudget(TOTAL)
 
-    async def stalling() -> AsgiMessage:
-        if budget.held_bytes < 90_000:
-            return {"type": "http.request", "body": b"x" * 90_000, "more_body": True}
-        await asyncio.Event().wait()
-        raise AssertionError
-
+    stalling = HttpRequest(Head("POST", b"/", ()), None, lambda: None)
+    stalling.feed(b"x" * 90_000)
     with HeldBody(budget) as large, HeldBody(budget) as usual, HeldBody(budget) as other:
         task = asyncio.create_task(read(large, stalling))
         await asyncio.sleep(1)
-        await read(usual, receiving(b"x" * 60_000))
-        await read(other, receiving(b"x" * 60_000))
+        await read(usual, coming(b"x" * 60_000))
+        await read(other, coming(b"x" * 60_000))
         with pytest.raises(Overloaded):
             await task
     assert now_s() == pytest.approx(1)
@@ -140,7 +126,7 @@ async def test_nobody_is_told_of_a_body_that_is_not_read_any_more() -> None:
     with contextlib.ExitStack() as stack:
         refused, *others = (stack.enter_context(HeldBody(budget)) for _ in range(4))
         with pytest.raises(BodyTooLarge):
-            await read(refused, receiving(b"x" * 60_000, b"x" * 60_000))
+            await read(refused, coming(b"x" * 60_000, b"x" * 60_000))
         for other in others:
             other.add(b"x" * 50_000)
         with pytest.raises(Overloaded):

@@ -1,6 +1,6 @@
 """SIGTERM and SIGINT: what runs may end, within bounds; nothing new is begun; the exit code is 0.
 
-Covers: `http1.protocol`, `http1.cycle`.
+Covers: `http1.protocol`, `http1.connections`.
 """
 
 import asyncio

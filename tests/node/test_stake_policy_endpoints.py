@@ -18,7 +18,7 @@ from masa_node.node.views import STAKING_OFF
 from masa_node.routing.peer_policy import Selection
 from masa_node.routing.provider import Provider, Sign, no_sign
 from masa_node.upstreams.http.client import HttpClient
-from tests.api.asgi import HEADERS, Called, call
+from tests.api.calling import HEADERS, Called, call
 
 PROFILE = """
 name = "mine"

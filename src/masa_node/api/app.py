@@ -1,27 +1,20 @@
-"""The ASGI application: guard, then the chat endpoints (plain ASGI) or the ordinary ones (Starlette)."""
+"""The application: the guard, then a chat endpoint or something to be read; and the end of every exception."""
 
 import re
-from collections.abc import Awaitable, Sequence
+from functools import partial
 
 import structlog
 
 from masa_node.api import models
-from masa_node.api.chat import MODEL_IN_PATH, ChatEndpoints, request_id_of
+from masa_node.api.chat import ChatEndpoints, request_id_of
 from masa_node.api.families import offers_for
-from masa_node.api.guard import ADMITTED, Guard
-from masa_node.api.paths import CHAT_ENDPOINTS, dialect_of_path, not_done_here, place_of, replaced_by
-from masa_node.api.request_body import HELD_BODY, ClientDisconnected, HeldBody
-from masa_node.api.responses import (
-    AsgiMessage,
-    RawHeaders,
-    Receive,
-    Scope,
-    Send,
-    request_headers,
-    send_error,
-    send_whole,
-)
-from masa_node.api.routes import GET_PATHS, NodeView, is_get, ordinary_endpoints
+from masa_node.api.guard import Guard
+from masa_node.api.http1.reply import RawHeaders, Reply
+from masa_node.api.http1.request import ClientDisconnected, HeaderPairs, HttpRequest
+from masa_node.api.paths import CHAT_ENDPOINTS, Place, dialect_of_path, not_done_here, place_of, replaced_by
+from masa_node.api.request_body import HeldBody
+from masa_node.api.responses import request_headers, send_error
+from masa_node.api.routes import GET_PATHS, NodeView, is_get, read_out
 from masa_node.api.show import ShowEndpoint
 from masa_node.chat.errors import Bug, MasaError, UnknownPath, WrongMethod
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint
@@ -53,59 +46,49 @@ class App:
         self._chat = chat
         self._show = show
         self._view = view
-        self._ordinary = ordinary_endpoints(view)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI. Only HTTP is served."""
-        if scope["type"] != "http":
-            return
-        started = _Started(send)
+    async def __call__(self, request: HttpRequest, reply: Reply) -> None:
+        """Answer one request, or leave its answer cut."""
         try:
-            await self._serve(scope, receive, started)
+            await self._serve(request, reply)
         except MasaError as error:
-            await self._tell(scope, started, error)
+            await self._tell(request, reply, error)
         except ClientDisconnected:
             return
         except Exception:
-            log.exception("bug", path=scope["path"], request_id=request_id_of(scope["headers"]))
-            if not started.has_begun:
-                await self._tell(scope, started, Bug("The node failed on this request. Its log says more."))
+            log.exception("bug", path=request.path, request_id=request_id_of(request.head.headers))
+            if not reply.has_begun:
+                await self._tell(request, reply, Bug("The node failed on this request. Its log says more."))
 
-    async def _serve(self, scope: Scope, receive: Receive, send: "_Started") -> None:
-        origin = self._guard.check_host_and_origin(scope["headers"])
+    async def _serve(self, request: HttpRequest, reply: Reply) -> None:
+        head = request.head
+        origin = self._guard.check_host_and_origin(head.headers)
         if origin is not None:
-            send.cors = _cors(origin)
-        if scope["method"] == "OPTIONS" and send.cors:  # a browser asks first whether it may ask, and without the key
-            await send_whole(send, 204, [*send.cors, *_preflight(scope["headers"])], b"")
-            return
-        if self._guard.check_key(scope["raw_path"], scope["headers"]):
-            scope[ADMITTED] = True
-        await self._route(scope, receive, send)
+            reply.amend = partial(_allow, origin)
+            if head.method == "OPTIONS":  # a browser asks first whether it may ask, and without the key
+                await reply.whole(204, _preflight(head.headers), b"")
+                return
+        if self._guard.check_key(head.raw_path, head.headers):
+            request.is_admitted = True
+        place = place_of(head.path, head.raw_path)
+        request.path = place.path
+        await self._route(place, request, reply)
 
-    async def _route(self, scope: Scope, receive: Receive, send: "_Started") -> None:
-        location, method = place_of(scope["path"], scope["raw_path"]), scope["method"]
-        path = scope["path"] = location.path
-        if location.endpoint is not None:
+    async def _route(self, place: Place, request: HttpRequest, reply: Reply) -> None:
+        path, method = place.path, request.head.method
+        if place.endpoint is not None:
             if method != "POST":
                 raise WrongMethod(f"{path} takes POST, not {method}.", "POST")
-            if location.model is not None:
-                scope[MODEL_IN_PATH] = location.model
-            await self._answer(location.endpoint, scope, receive, send)
+            with HeldBody(self._bodies) as body:
+                serve = self._show.serve if place.endpoint is Endpoint.OLLAMA_SHOW else self._chat.serve
+                await serve(place, request, reply, body)
         elif is_get(path):
             if method not in _GET:
                 raise WrongMethod(f"{path} takes GET, not {method}.", "GET, HEAD")
-            request_id = request_id_of(scope["headers"])
-            send.add = [*request_headers(request_id), *send.cors]
-            await self._ordinary(scope, receive, send)
+            status, headers, text = await read_out(self._view, path, request.head)
+            await reply.whole(status, headers + request_headers(request_id_of(request.head.headers)), text)
         else:
             raise self._not_here(path)
-
-    async def _answer(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: "_Started") -> None:
-        with HeldBody(self._bodies) as scope[HELD_BODY]:
-            if endpoint is Endpoint.OLLAMA_SHOW:
-                await self._show.serve(scope, receive, send, send.cors)
-            else:
-                await self._chat.serve(endpoint, scope, receive, send, send.cors)
 
     def _not_here(self, path: str) -> UnknownPath:
         not_done = not_done_here(path)
@@ -119,50 +102,25 @@ class App:
         return UnknownPath(f"There is no {path!r} here. Known paths: {known}.")
 
     @staticmethod
-    async def _tell(scope: Scope, send: "_Started", error: MasaError) -> None:
-        request_id = request_id_of(scope["headers"])
-        send.add = []
-        headers = [*request_headers(request_id), *send.cors]
-        await send_error(send, error, _dialect_for(scope), request_id, headers)
+    async def _tell(request: HttpRequest, reply: Reply, error: MasaError) -> None:
+        request_id = request_id_of(request.head.headers)
+        await send_error(reply, error, _dialect_for(request), request_id, request_headers(request_id))
 
 
-class _Started:
-    """A `send` that knows whether a response has begun, adds headers to it, and lets an allowed page read them all.
-
-    `cors` names that page; it is empty if no page asks.
-    """
-
-    __slots__ = ("_send", "add", "cors", "has_begun")
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.add: RawHeaders = []
-        self.has_begun = False
-        self.cors: RawHeaders = []
-
-    def __call__(self, message: AsgiMessage) -> Awaitable[None]:
-        if not self.has_begun:
-            self.has_begun = True
-            if self.add:
-                message["headers"] = [*message["headers"], *self.add]
-            if self.cors:
-                message["headers"] = [*message["headers"], _exposed(message["headers"])]
-        return self._send(message)
-
-
-def _dialect_for(scope: Scope) -> DialectName:
+def _dialect_for(request: HttpRequest) -> DialectName:
     """The format of errors on this path: that of the clients that ask for such paths."""
-    path: str = scope["path"]
-    endpoint = CHAT_ENDPOINTS.get(path)
+    endpoint = CHAT_ENDPOINTS.get(request.path)
     if endpoint is not None:
         return DIALECT_OF_ENDPOINT[endpoint]
-    if any(name == b"anthropic-version" for name, _ in scope["headers"]):
+    if any(name == b"anthropic-version" for name, _ in request.head.headers):
         return DialectName.ANTHROPIC
-    return dialect_of_path(path)
+    return dialect_of_path(request.path)
 
 
-def _cors(origin: bytes) -> RawHeaders:
-    return [(b"access-control-allow-origin", origin), (b"vary", b"origin")]
+def _allow(origin: bytes, headers: RawHeaders) -> None:
+    """Let the page of that origin read the answer, with all of its headers."""
+    headers += [(b"access-control-allow-origin", origin), (b"vary", b"origin")]
+    headers.append(_exposed(headers))
 
 
 def _exposed(headers: RawHeaders) -> tuple[bytes, bytes]:
@@ -171,7 +129,7 @@ def _exposed(headers: RawHeaders) -> tuple[bytes, bytes]:
     return _CORS_PREFIX + b"expose-headers", b", ".join(sorted(names | _EXPOSED))
 
 
-def _preflight(headers: Sequence[tuple[bytes, bytes]]) -> RawHeaders:
+def _preflight(headers: HeaderPairs) -> RawHeaders:
     """The origin is one that may use the node, so it may send what its SDK sends (`x-stainless-*` and the like)."""
     wanted = next((value for name, value in headers if name == b"access-control-request-headers"), b"")
     return [

@@ -1,4 +1,4 @@
-"""The chat endpoints: from bytes to a `Request`, and from an `Answer` back to bytes. Plain ASGI."""
+"""The chat endpoints: from bytes to a `Request`, and from an `Answer` back to bytes."""
 
 import asyncio
 import contextlib
@@ -9,20 +9,13 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 
 from masa_node.api.aliasing import ModelFor, alias_header, alias_words, as_asked
-from masa_node.api.disconnect import DisconnectWatcher
-from masa_node.api.request_body import ClientDisconnected, read_body
-from masa_node.api.responses import (
-    RawHeaders,
-    Receive,
-    Scope,
-    Send,
-    error_text,
-    raw_headers,
-    request_headers,
-    send_error,
-)
+from masa_node.api.http1.reply import RawHeaders, Reply
+from masa_node.api.http1.request import ClientDisconnected, HeaderPairs, HttpRequest
+from masa_node.api.paths import Place
+from masa_node.api.request_body import HeldBody, read_body
+from masa_node.api.responses import error_text, raw_headers, request_headers, send_error
 from masa_node.api.route_headers import FORMAT_NAME, format_of, is_strict, route_of
-from masa_node.chat.answer import Answer, StreamedAnswer
+from masa_node.chat.answer import Answer, StreamedAnswer, WholeAnswer
 from masa_node.chat.errors import CallerStalled, DialectNotServed, MasaError, RequestLoop, UnknownModel
 from masa_node.chat.headers import TO_LLMS, VIA
 from masa_node.chat.outcome import CALLER_GONE, STATUS_CALLER_GONE, Attempt, Outcome
@@ -48,7 +41,6 @@ from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.steps import in_steps, readable
 
 _TO_LLMS = {name.encode(): name for name in TO_LLMS}
-MODEL_IN_PATH = "masa_node.model_in_path"  # in the scope of a request whose model's name is in its path
 _VIA = VIA.encode()
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _STREAM_HEADERS: RawHeaders = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
@@ -92,44 +84,40 @@ class ChatEndpoints:
         self._observe = observe
         self._instance = instance
 
-    async def serve(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send, extra: RawHeaders) -> None:
+    async def serve(self, place: Place, asked: HttpRequest, reply: Reply, held: HeldBody) -> None:
         """Answer one request; returns when all is written, or without completing it when the answer was cut.
 
-        `extra` are headers for every answer (CORS).
+        Cancelled when the caller leaves while its answer is being made.
         """
         came_s = asyncio.get_running_loop().time()
-        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        endpoint, headers = place.endpoint or Endpoint.NATIVE, asked.head.headers
         request_id = request_id_of(headers)
         wanted, is_native = None, endpoint is Endpoint.NATIVE
         try:
             wanted = format_of(headers) if is_native else None
-            body = read_body(scope, receive, self._limits.body_bytes_at(endpoint))
-            request = await self._request(endpoint, request_id, scope, await body, came_s)
-            query = query_up(scope["query_string"])
+            body = await read_body(asked, held, self._limits.body_bytes_at(endpoint))
+            request = await self._request(place, request_id, headers, body, came_s)
+            query = query_up(asked.head.query)
             if query:
                 request = msgspec.structs.replace(request, query=query)
             if is_native:
                 request = await self._dispatcher.in_one_format(request, wanted)
         except MasaError as error:
             dialect = wanted or DIALECT_OF_ENDPOINT[endpoint]
-            reply = [*request_headers(request_id), *extra, *_named(dialect, is_native=is_native)]
-            size = await send_error(send, error, dialect, request_id, reply)
+            of_reply = [*request_headers(request_id), *_named(dialect, is_native=is_native)]
+            size = await send_error(reply, error, dialect, request_id, of_reply)
             self._observe(_refused(request_id, endpoint, status_of(error), error.code, size))
             return
         except ClientDisconnected:
             self._observe(_refused(request_id, endpoint, STATUS_CALLER_GONE, CALLER_GONE, 0))
             return
-        try:
-            async with DisconnectWatcher(receive):
-                await self._dispatcher.answer(request, _HttpSink(request, send, extra, is_native=is_native))
-        except ClientDisconnected:
-            pass
+        asked.cancel_when_gone()
+        await self._dispatcher.answer(request, _ReplySink(request, reply, is_native=is_native))
 
     async def _request(
-        self, endpoint: Endpoint, request_id: RequestId, scope: Scope, body: bytes, came_s: float
+        self, place: Place, request_id: RequestId, headers: HeaderPairs, body: bytes, came_s: float
     ) -> Request:
-        headers: list[tuple[bytes, bytes]] = scope["headers"]
-        in_path: str | None = scope.get(MODEL_IN_PATH)
+        endpoint, in_path = place.endpoint or Endpoint.NATIVE, place.model
         passed = self._headers_up(headers)
         form = form_type(passed, endpoint)
         peeked = peek_form(body, form) if form else peek(await readable(body, REQUEST_DEPTH), endpoint, in_path)
@@ -157,7 +145,7 @@ class ChatEndpoints:
             alias=peeked.model if model != peeked.model else "",
         )
 
-    def _headers_up(self, headers: list[tuple[bytes, bytes]]) -> Headers:
+    def _headers_up(self, headers: HeaderPairs) -> Headers:
         via = self._instance
         passed: list[tuple[str, str]] = []
         for name, value in headers:
@@ -174,44 +162,39 @@ class ChatEndpoints:
         return tuple(passed)
 
 
-class _HttpSink:
+class _ReplySink:
     """Writes one answer, or its error, to the caller.
 
     A cut answer is never ended cleanly: the error in the dialect, then the connection breaks (no last chunk).
     """
 
-    __slots__ = ("_answer", "_extra", "_is_native", "_request", "_send")
+    __slots__ = ("_alias", "_answer", "_attempts", "_is_native", "_reply", "_request", "piece")
 
-    def __init__(self, request: Request, send: Send, extra: RawHeaders, *, is_native: bool) -> None:
+    def __init__(self, request: Request, reply: Reply, *, is_native: bool) -> None:
         self._request = request
         self._is_native = is_native
-        self._send = send
-        self._extra = [*alias_header(request.alias, request.model), *extra]
+        self._reply = reply
+        self.piece = reply.piece  # see `Sink`
+        self._alias = alias_header(request.alias, request.model)
         self._answer: Answer | None = None
+        self._attempts: Sequence[Attempt] = ()
 
     async def head(self, answer: Answer, attempts: Sequence[Attempt]) -> None:
-        """See `Sink`."""
-        self._answer = answer
-        headers = self._headers(attempts)
+        """See `Sink`. That of a whole answer is written with its body."""
+        self._answer, self._attempts = answer, attempts
         if isinstance(answer, StreamedAnswer):
-            headers += _STREAM_HEADERS
-            headers += raw_headers(answer.headers)
-        else:
-            headers += raw_headers(answer.headers)
-            headers.append((b"content-length", b"%d" % len(answer.body)))
-        await self._send({"type": "http.response.start", "status": answer.status, "headers": headers})
-
-    def piece(self, data: bytes, /) -> Awaitable[None]:
-        """See `Sink`."""
-        return self._send({"type": "http.response.body", "body": data, "more_body": True})
+            headers = self._headers(attempts) + _STREAM_HEADERS + raw_headers(answer.headers)
+            await self._reply.begin(answer.status, headers)
 
     async def end(self, last: bytes) -> None:
         """See `Sink`. A whole answer may take longer: it is in memory, and no LLM waits."""
-        message = {"type": "http.response.body", "body": last, "more_body": False}
-        if isinstance(self._answer, StreamedAnswer):
-            await self._within_idle_time(self._send(message))
-        else:
-            await self._send(message)
+        answer, reply = self._answer, self._reply
+        if isinstance(answer, WholeAnswer):
+            await reply.whole(answer.status, self._headers(self._attempts) + raw_headers(answer.headers), last)
+            return
+        if last:
+            await self._within_idle_time(reply.piece(last))
+        await self._within_idle_time(reply.end())
 
     async def failed(self, error: MasaError, attempts: Sequence[Attempt]) -> int:
         """See `Sink`."""
@@ -219,7 +202,7 @@ class _HttpSink:
         if isinstance(error, UnknownModel | DialectNotServed):
             error.message += alias_words(self._request.alias, self._request.model)
         if self._answer is None:
-            return await send_error(self._send, error, self._dialect, request_id, self._headers(attempts))
+            return await send_error(self._reply, error, self._dialect, request_id, self._headers(attempts))
         frame = DIALECTS[self._answer.dialect].error_frame(error_text(error, request_id))
         with contextlib.suppress(CallerStalled):
             await self._within_idle_time(self.piece(frame))
@@ -227,6 +210,9 @@ class _HttpSink:
 
     async def _within_idle_time(self, last: Awaitable[None]) -> None:
         """Write the end of the answer. A caller that does not read cannot hold the slot for ever."""
+        if not self._reply.is_paused:
+            await last
+            return
         try:
             async with asyncio.timeout(self._request.idle_timeout_s):
                 await last
@@ -235,7 +221,7 @@ class _HttpSink:
 
     def _headers(self, attempts: Sequence[Attempt]) -> RawHeaders:
         named = _named(self._dialect, is_native=self._is_native)
-        return request_headers(self._request.request_id, self._request.model, attempts) + named + self._extra
+        return request_headers(self._request.request_id, self._request.model, attempts) + named + self._alias
 
     @property
     def _dialect(self) -> DialectName:
@@ -247,12 +233,12 @@ def _named(dialect: DialectName, *, is_native: bool) -> RawHeaders:
     return [(FORMAT_NAME, dialect.value.encode())] if is_native else []
 
 
-def _comes_from_a_peer(headers: list[tuple[bytes, bytes]]) -> bool:
+def _comes_from_a_peer(headers: HeaderPairs) -> bool:
     """Did a node send this to its LLM URL while it served a peer? Then it must not go to a peer again."""
     return any(name == _VIA and VIA_PEER in value.decode("latin-1").split(",") for name, value in headers)
 
 
-def request_id_of(headers: list[tuple[bytes, bytes]]) -> RequestId:
+def request_id_of(headers: HeaderPairs) -> RequestId:
     """The caller's own X-Request-Id if it is a short plain word, else a new one."""
     for name, value in headers:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):

@@ -4,10 +4,10 @@ import hmac
 import ipaddress
 import re
 import socket
-from collections.abc import Sequence
 
 import msgspec
 
+from masa_node.api.http1.request import HeaderPairs
 from masa_node.api.origins import (
     MAX_PORT,
     Origin,
@@ -19,12 +19,9 @@ from masa_node.api.origins import (
 )
 from masa_node.chat.errors import BadHost, ConfigurationError, HostRefused, OriginRefused, Unauthorized
 
-HeaderPairs = Sequence[tuple[bytes, bytes]]
-
 # Nothing behind these: liveness probes and the Ollama CLI's first `HEAD /` carry no key.
 OPEN_PATHS = frozenset({b"/", b"/healthz", b"/readyz", b"/health", b"/v1/health"})
 MAX_REMEMBERED_HOSTS = 64
-ADMITTED = "masa_node.admitted"  # in the scope of a request: it may come in, and its connection is not taken from it
 
 _HOST = re.compile(rb"(?P<name>\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}))(?::(?P<port>[0-9]{1,5}))?")
 _APP_SCHEMES = frozenset({"app", "tauri", "vscode-webview", "vscode-file"})  # as Ollama's defaults

@@ -22,6 +22,12 @@ class GetEndpoint(msgspec.Struct, frozen=True):
     about: str
     media_type: str = "application/json"
 
+    @property
+    def content_type(self) -> bytes:
+        """As the header of that name has it: text says that it is UTF-8."""
+        is_unsaid = self.media_type.startswith("text/") and "charset=" not in self.media_type
+        return (self.media_type + "; charset=utf-8" * is_unsaid).encode()
+
 
 _ROUTE_HEADERS: tuple[tuple[str, str, Json], ...] = (
     (

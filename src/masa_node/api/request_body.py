@@ -1,22 +1,18 @@
 """Reads a request's body, bounded in size and time, and in size together with all others."""
 
 import asyncio
-import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
 from typing import Self
 
-from masa_node.api.responses import Receive, Scope
+from masa_node.api.http1.request import HttpRequest
 from masa_node.chat.errors import BodyTooLarge, BodyTooSlow, EncodedBody, Overloaded
 from masa_node.routing.byte_budget import ByteBudget
 
-# ---- body budget ----
+# How many bytes of callers' bodies the node holds at once counts from the first byte of each until its answer is over.
 
-# How many bytes of callers' bodies the node holds at once, from the first byte of each until its answer is over.
-
-HELD_BODY = "masa_node.held_body"  # in the scope of a request: the `HeldBody` that its body goes into
 FULL_RETRY_AFTER_S = 2  # a body is held as long as its answer takes; most take a few seconds
 
 
@@ -27,11 +23,13 @@ class HeldBody:
     costs nobody a usual request.
     """
 
-    __slots__ = ("_budget", "_pieces", "_share", "_tell")
+    __slots__ = ("_budget", "_pieces", "_share", "_tell", "again", "size")
 
     def __init__(self, budget: ByteBudget) -> None:
         self._budget = budget
         self._pieces: list[bytes] = []
+        self.again: bytes | None = None  # a whole body that is to be read once more
+        self.size = 0
         self._tell: Callable[[], object] | None = None
 
     def __enter__(self) -> Self:
@@ -45,6 +43,7 @@ class HeldBody:
 
     def add(self, piece: bytes) -> None:
         """A piece came. Raises `Overloaded` when there is no room for this body, or is none any more."""
+        self.size += len(piece)
         if self._share.add(len(piece)):
             self._pieces.append(piece)
         self.check()
@@ -70,8 +69,9 @@ class HeldBody:
     def whole(self) -> bytes:
         """The body is complete: it is given once, and stays counted."""
         self._share.keep()
-        body = b"".join(self._pieces)
-        self._pieces.clear()
+        pieces = self._pieces
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
         return body
 
     def _drop(self) -> None:
@@ -80,40 +80,33 @@ class HeldBody:
             self._tell()
 
 
-# ---- body ----
-
-# Reads a request's body, bounded in size and time, and in size together with all others where the scope says so.
-
 # 10 MB over a 1 Mbit/s line takes 80 s.
 BODY_TIMEOUT_S = 120.0
-# The HTTP protocol says so in the scope of most requests; those do not pay for a timer.
-BODY_IS_HERE = "masa_node.body_is_here"
 
 
-class ClientDisconnected(Exception):
-    """The caller closed the connection. Not a `MasaError`: there is nobody to answer."""
-
-
-async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
+async def read_body(request: HttpRequest, held: HeldBody, max_bytes: int) -> bytes:
     """The whole body. Raises `BodyTooLarge`, `BodyTooSlow`, `EncodedBody`, `Overloaded`, `ClientDisconnected`."""
-    _check_headers(scope["headers"], max_bytes)
-    body = scope.get(HELD_BODY)
-    if body is None:
-        with HeldBody(ByteBudget(sys.maxsize)) as alone:
-            return await _read_in_time(scope, receive, max_bytes, alone)
-    return await _read_in_time(scope, receive, max_bytes, body)
-
-
-async def _read_in_time(scope: Scope, receive: Receive, max_bytes: int, body: HeldBody) -> bytes:
-    if BODY_IS_HERE in scope:
-        return await _read(receive, max_bytes, body)
+    if held.again is not None:
+        body, held.again = held.again, None
+        return body
+    _check_head(request, max_bytes)
+    if request.is_whole:  # as most are; those do not pay for a timer
+        _hold(request.take(), held, max_bytes)
+        return held.whole()
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S) as timer:
-            with body.telling(partial(_end, timer)):  # its caller may not send another byte to be told at
-                return await _read(receive, max_bytes, body)
+            with held.telling(partial(_end, timer)):  # its caller may not send another byte to be told at
+                return await _read(request, held, max_bytes)
     except TimeoutError as exc:
-        body.check()
+        held.check()
         raise BodyTooSlow(f"The body did not arrive within {BODY_TIMEOUT_S:g} s.") from exc
+
+
+async def _read(request: HttpRequest, held: HeldBody, max_bytes: int) -> bytes:
+    while True:
+        _hold(await request.next_piece(), held, max_bytes)
+        if request.is_whole and not request.unread_bytes:
+            return held.whole()
 
 
 def _end(timer: asyncio.Timeout) -> None:
@@ -121,27 +114,18 @@ def _end(timer: asyncio.Timeout) -> None:
         timer.reschedule(0)
 
 
-async def _read(receive: Receive, max_bytes: int, body: HeldBody) -> bytes:
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnected
-        piece: bytes = message.get("body", b"")
-        size += len(piece)
-        if size > max_bytes:
-            raise _too_large(max_bytes)
-        body.add(piece)
-        if not message.get("more_body", False):
-            return body.whole()
+def _hold(piece: bytes, held: HeldBody, max_bytes: int) -> None:
+    if held.size + len(piece) > max_bytes:
+        raise _too_large(max_bytes)
+    held.add(piece)
 
 
-def _check_headers(headers: Sequence[tuple[bytes, bytes]], max_bytes: int) -> None:
-    for name, value in headers:
+def _check_head(request: HttpRequest, max_bytes: int) -> None:
+    for name, value in request.head.headers:
         if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
             raise EncodedBody("Compressed bodies are not accepted: send it without Content-Encoding.")
-        if name == b"content-length" and value.isdigit() and int(value) > max_bytes:
-            raise _too_large(max_bytes)
+    if request.content_length is not None and request.content_length > max_bytes:
+        raise _too_large(max_bytes)
 
 
 def _too_large(max_bytes: int) -> BodyTooLarge:

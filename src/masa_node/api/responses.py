@@ -1,11 +1,11 @@
-"""How anything is written to the caller: ASGI messages, the headers of every answer, errors in a dialect's shape."""
+"""What is written to the caller: the headers of every answer, errors in a dialect's shape."""
 
 import re
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 from urllib.parse import quote
 
+from masa_node.api.http1.reply import RawHeaders, Reply
 from masa_node.chat.errors import (
     ErrorAnswer,
     MasaError,
@@ -24,12 +24,6 @@ from masa_node.chat.request import DialectName, Headers, RequestId
 from masa_node.chat.statuses import is_final, status_of
 from masa_node.dialects.dialect import ErrorText
 from masa_node.dialects.registry import DIALECTS
-
-AsgiMessage = MutableMapping[str, Any]
-Send = Callable[[AsgiMessage], Awaitable[None]]
-Receive = Callable[[], Awaitable[AsgiMessage]]
-Scope = MutableMapping[str, Any]
-RawHeaders = list[tuple[bytes, bytes]]
 
 BUSY_RETRY_AFTER_S = 1  # all peers were busy, or memory full; a slot may be free at any moment
 AWAY_RETRY_AFTER_S = 2  # a lost peer is dialed again, and a server that is down looked at, every second or two
@@ -53,15 +47,8 @@ def error_text(error: MasaError, request_id: RequestId) -> ErrorText:
     return ErrorText(status_of(error), error.code, message, request_id)
 
 
-async def send_whole(send: Send, status: int, headers: RawHeaders, body: bytes) -> None:
-    """One complete response."""
-    headers.append((b"content-length", b"%d" % len(body)))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
 async def send_error(
-    send: Send, error: MasaError, dialect: DialectName, request_id: RequestId, headers: RawHeaders
+    reply: Reply, error: MasaError, dialect: DialectName, request_id: RequestId, headers: RawHeaders
 ) -> int:
     """The error in the dialect's shape, or as the LLM itself gave it. Returns the size of the body in bytes."""
     text = error_text(error, request_id)
@@ -82,7 +69,7 @@ async def send_error(
         headers.append((b"allow", error.allowed.encode()))
     if isinstance(error, Unauthorized):  # an LLM's 401 is about its key, not about this node's
         headers.append((b"www-authenticate", b'Bearer realm="masa-node"'))
-    await send_whole(send, text.status, headers, body)
+    await reply.whole(text.status, headers, body)
     return len(body)
 
 

@@ -4,15 +4,15 @@ To add one: a row in `GETS`, with what makes its answer.
 """
 
 from collections.abc import Awaitable, Callable
+from urllib.parse import parse_qsl
 
 import msgspec
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route, Router
 
 from masa_node.api import models
 from masa_node.api.aliasing import Aliasing, alias_header, alias_words, renamed
 from masa_node.api.families import Offers, not_in_family, offers_for
+from masa_node.api.http1.reply import RawHeaders
+from masa_node.api.http1.request import Head, HeaderPairs
 from masa_node.api.openapi import GetEndpoint, describe
 from masa_node.api.paths import AT_CLOUDFLARES, SEARCH_PATH
 from masa_node.chat.errors import ProviderAway, UnknownModel
@@ -57,72 +57,88 @@ class NodeView(msgspec.Struct, frozen=True):
     stake: Callable[[], object]
 
 
-# Makes an answer: text or bytes, what is written as JSON, or a whole response.
-Make = Callable[[NodeView, Request], Awaitable[object]]
+class Asked(msgspec.Struct, frozen=True):
+    """What is asked for. `model` is the end of the path where a model's name stands there."""
+
+    headers: HeaderPairs
+    query: bytes
+    model: str
 
 
-def json_response(value: object, status: int = 200) -> Response:
-    """A JSON answer."""
-    return Response(msgspec.json.encode(value), status, media_type="application/json")
+class Found(msgspec.Struct, frozen=True):
+    """An answer with more to it than what is written as JSON."""
+
+    value: object
+    status: int = 200
+    headers: RawHeaders = msgspec.field(default_factory=list[tuple[bytes, bytes]])
+
+
+# Makes an answer: text or bytes, what is written as JSON, or that with a status and headers.
+Make = Callable[[NodeView, Asked], Awaitable[object]]
 
 
 def _known(tell: Callable[[NodeView], object]) -> Make:
     """What the node knows without asking anybody."""
 
-    async def made(view: NodeView, request: Request) -> object:
-        del request
+    async def made(view: NodeView, asked: Asked) -> object:
+        del asked
         return tell(view)
 
     return made
 
 
-def _models(tell: Callable[[Offers, Request], object]) -> Make:
+def _models(tell: Callable[[Offers, Asked], object]) -> Make:
     """What can be asked for, once LLM servers had the time to say so."""
 
-    async def made(view: NodeView, request: Request) -> object:
+    async def made(view: NodeView, asked: Asked) -> object:
         await view.first_look()
-        return tell(view.aliasing.offers(), request)
+        return tell(view.aliasing.offers(), asked)
 
     return made
 
 
 def _readyz(view: NodeView) -> object:
     found = view.readiness()
-    return found if found.ready else json_response(found, status_of_kind(ProviderAway))
+    return found if found.ready else Found(found, status_of_kind(ProviderAway))
 
 
-def _search(offers: Offers, request: Request) -> object:
-    return models.cloudflare_list(offers_for(DialectName.CLOUDFLARE, offers), request.query_params)
+def _search(offers: Offers, asked: Asked) -> object:
+    return models.cloudflare_list(offers_for(DialectName.CLOUDFLARE, offers), _query(asked))
 
 
-async def _ps(view: NodeView, request: Request) -> object:
-    del request
+async def _ps(view: NodeView, asked: Asked) -> object:
+    del asked
     return {"models": await view.running()}
 
 
-async def _one_model(view: NodeView, request: Request) -> object:
-    asked = check_model(request.path_params["model"])  # decoded once, by the server
-    model = await view.aliasing.model_for(asked)
+async def _one_model(view: NodeView, asked: Asked) -> object:
+    name = check_model(asked.model)
+    model = await view.aliasing.model_for(name)
     if not view.catalog.knows(model):
         await view.refresh()
     offers = view.askable(view.catalog.offers_of(model))
     if not offers:
         nearest = ", ".join(view.catalog.nearest(model)) or "none is served at all"
         raise UnknownModel(
-            f"No LLM known here serves the model {model!r}. Nearest: {nearest}.{alias_words(asked, model)}"
+            f"No LLM known here serves the model {model!r}. Nearest: {nearest}.{alias_words(name, model)}"
         )
-    family = _family(request)
+    family = _family(asked)
     found = offers_for(family, offers)
     if not found:
         raise not_in_family(model, family, offers)
-    response = json_response({**models.openai_entry(renamed(found, asked, model)[0][1]), "id": asked})
-    response.headers.update({name.decode(): value.decode() for name, value in alias_header(asked, model)})
-    return response
+    entry = {**models.openai_entry(renamed(found, name, model)[0][1]), "id": name}
+    return Found(entry, headers=alias_header(name, model))
 
 
-def _family(request: Request) -> DialectName:
+def _family(asked: Asked) -> DialectName:
     """Whose client lists models: Anthropic's say so, all others are taken for OpenAI's."""
-    return DialectName.ANTHROPIC if "anthropic-version" in request.headers else DialectName.OPENAI
+    return (
+        DialectName.ANTHROPIC if any(name == b"anthropic-version" for name, _ in asked.headers) else DialectName.OPENAI
+    )
+
+
+def _query(asked: Asked) -> dict[str, str]:
+    return dict(parse_qsl(asked.query.decode("latin-1"), keep_blank_values=True))
 
 
 _HEALTHZ = _known(lambda _: {"status": "ok"})
@@ -154,7 +170,7 @@ GETS: dict[GetEndpoint, Make] = {
     GetEndpoint(
         "/v1/models",
         "The models that can be asked in OpenAI's formats; with an `anthropic-version` header, in Anthropic's",
-    ): _models(lambda offers, request: models.openai_list(offers_for(_family(request), offers))),
+    ): _models(lambda offers, asked: models.openai_list(offers_for(_family(asked), offers))),
     GetEndpoint("/api/tags", "The models that can be asked in Ollama's formats"): _models(
         lambda offers, _: models.ollama_tags(offers_for(DialectName.OLLAMA, offers))
     ),
@@ -169,29 +185,30 @@ GETS: dict[GetEndpoint, Make] = {
 }
 GET_PATHS = frozenset(each.path for each in GETS if "{" not in each.path)
 _ROUTED = {each.path.removeprefix(AT_CLOUDFLARES): each for each in GETS}  # as `place_of` has it
-_BEFORE_A_NAME = tuple(path.partition("{")[0] for path in _ROUTED if "{" in path)
+_BEFORE_A_NAME = {path.partition("{")[0]: each for path, each in _ROUTED.items() if "{" in path}
 
 
 def is_get(path: str) -> bool:
     """Is this something that is there to be read?"""
-    return path in _ROUTED or path.startswith(_BEFORE_A_NAME)
+    return path in _ROUTED or path.startswith(tuple(_BEFORE_A_NAME))
 
 
-def ordinary_endpoints(view: NodeView) -> Router:
-    """A bare router: errors pass through it to `App`, which tells them. It is only asked for paths that exist."""
-    return Router(
-        routes=[
-            Route(path.replace("{model}", "{model:path}"), _handler(view, GETS[each], each.media_type))
-            for path, each in _ROUTED.items()
-        ]
-    )
+async def read_out(view: NodeView, path: str, head: Head) -> tuple[int, RawHeaders, bytes]:
+    """Status, headers and body of what is there at this path (see `is_get`). Raises `MasaError`."""
+    endpoint, name = _ROUTED.get(path), ""
+    if endpoint is None:
+        start = next(start for start in _BEFORE_A_NAME if path.startswith(start))
+        endpoint, name = _BEFORE_A_NAME[start], path.removeprefix(start)
+    made = await GETS[endpoint](view, Asked(head.headers, head.query, name))
+    found = made if isinstance(made, Found) else Found(made)
+    return found.status, [(b"content-type", endpoint.content_type), *found.headers], _encoded(found.value)
 
 
-def _handler(view: NodeView, make: Make, media_type: str) -> Callable[[Request], Awaitable[Response]]:
-    async def handler(request: Request) -> Response:
-        made = await make(view, request)
-        if isinstance(made, Response):
-            return made
-        return Response(made, media_type=media_type) if isinstance(made, str | bytes) else json_response(made)
-
-    return handler
+def _encoded(value: object) -> bytes:
+    match value:
+        case bytes():
+            return value
+        case str():
+            return value.encode()
+        case _:
+            return msgspec.json.encode(value)

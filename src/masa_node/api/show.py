@@ -6,8 +6,10 @@ from masa_node.api import models
 from masa_node.api.aliasing import Aliasing, alias_header, renamed
 from masa_node.api.chat import ChatEndpoints
 from masa_node.api.families import Offers, not_in_family, offers_for
-from masa_node.api.request_body import read_body
-from masa_node.api.responses import AsgiMessage, RawHeaders, Receive, Scope, Send, send_whole
+from masa_node.api.http1.reply import Reply
+from masa_node.api.http1.request import HttpRequest
+from masa_node.api.paths import Place
+from masa_node.api.request_body import HeldBody, read_body
 from masa_node.chat.errors import BadJson, BadModel
 from masa_node.chat.request import DialectName, Endpoint
 from masa_node.dialects.condensing import REQUEST_DEPTH
@@ -23,26 +25,18 @@ class ShowEndpoint:
         self._chat = chat
         self._max_body_bytes = max_body_bytes
 
-    async def serve(self, scope: Scope, receive: Receive, send: Send, extra: RawHeaders) -> None:
+    async def serve(self, place: Place, request: HttpRequest, reply: Reply, held: HeldBody) -> None:
         """Answer one request. Raises what `read_body` raises, `DialectNotServed` for what no Ollama client can ask."""
-        body = await read_body(scope, receive, self._max_body_bytes)
+        body = await read_body(request, held, self._max_body_bytes)
         offers = self._offers_elsewhere(await readable(body, REQUEST_DEPTH))
         if offers:
             best = models.best_known(offers)
             alias = alias_header(best.model, best.alias_of or best.model)
-            headers = [(b"content-type", b"application/json"), *alias, *extra]
-            await send_whole(send, 200, headers, msgspec.json.encode(models.ollama_show(best)))
+            headers = [(b"content-type", b"application/json"), *alias]
+            await reply.whole(200, headers, msgspec.json.encode(models.ollama_show(best)))
             return
-        given = False
-
-        async def again() -> AsgiMessage:
-            nonlocal given
-            if given:
-                return await receive()
-            given = True
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        await self._chat.serve(Endpoint.OLLAMA_SHOW, scope, again, send, extra)
+        held.again = body
+        await self._chat.serve(place, request, reply, held)
 
     def _offers_elsewhere(self, body: bytes) -> Offers:
         """The model's offers if it is known here and no Ollama serves it. Raises `DialectNotServed`."""

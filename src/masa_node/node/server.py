@@ -1,127 +1,83 @@
-"""Takes requests at one socket: uvicorn's server without its signals, its logs and its ticks."""
+"""Takes requests at one socket, until it is told to stop."""
 
 import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Generator
-from typing import cast
+import ssl
 
-import uvicorn
-from uvicorn._types import ASGIApplication
-
-from masa_node.api.app import App
+from masa_node.api.http1.connections import Application, Connections
 from masa_node.api.http1.protocol import BoundedHttpProtocol
-from masa_node.api.http1.raw_responses import NOSNIFF
 from masa_node.chat.errors import ConfigurationError
 from masa_node.node.settings.environment import Settings
 from masa_node.version import __version__
 
 KEEP_ALIVE_S = 75  # nginx's; shorter than that of common load balancers' upstream pools would cost them errors
 BACKLOG = 2048
-TICK_S = 1.0  # of the Date header
 FIRST_DEFAULT_PORT, LAST_DEFAULT_PORT = 8080, 8089
-LOOK_EVERY_S = 0.01  # while answers under way may end
+ACCEPTED_WITHIN_S = 0.01  # a connection that was just being accepted is known then
 CUT_WITHIN_S = 1.0  # an answer that is cut stops its LLM, and its connection is closed
 
 
-class Server(uvicorn.Server):
+class Server:
     """Run `take_requests` in a task; `listening` is set once it does, `ended` when it is over.
 
     `stop` lets answers under way end, for `grace_s` at most; called again, it waits for none. Cancelled, it waits for
     none either. When `take_requests` has returned, no connection is open and no answer is under way.
     """
 
-    def __init__(self, app: App, grace_s: float) -> None:
-        super().__init__(
-            uvicorn.Config(
-                cast("ASGIApplication", app),
-                http=BoundedHttpProtocol,
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                headers=[("x-masa-node", __version__), NOSNIFF],
-                timeout_keep_alive=KEEP_ALIVE_S,
-                backlog=BACKLOG,
-                workers=1,  # this and the next would come from the environment
-                forwarded_allow_ips="",
-            )
-        )
-        self.servers: list[asyncio.Server] = []
+    def __init__(self, app: Application, grace_s: float, tls: ssl.SSLContext | None = None) -> None:
         self.listening, self.ended = asyncio.Event(), asyncio.Event()
+        self._connections = Connections(app, KEEP_ALIVE_S, b"x-masa-node: %b\r\n" % __version__.encode())
         self._grace_s = grace_s
+        self._tls = tls
+        self._grace: asyncio.Timeout | None = None
         self._stopping = asyncio.Event()
 
     async def take_requests(self, sock: socket.socket) -> None:
         """Until `stop` is called and all is over. The socket is closed then."""
+        server = await asyncio.get_running_loop().create_server(
+            lambda: BoundedHttpProtocol(self._connections), sock=sock, ssl=self._tls, backlog=BACKLOG
+        )
+        self.listening.set()
         try:
-            await self.serve([sock])
+            await self._stopping.wait()
+            server.close()
+            self._connections.stop()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._grace_s) as self._grace:
+                    await self._connections.all_gone()
         finally:
+            self._grace = None
+            server.close()
             await asyncio.shield(self._cut())
             self.ended.set()
 
     def stop(self) -> None:
         """See the class."""
-        if self.should_exit:
-            self.force_exit = True
-        self.should_exit = True
+        if self._stopping.is_set():
+            self._grace_s = 0.0
+            if self._grace is not None and not self._grace.expired():
+                self._grace.reschedule(0)
         self._stopping.set()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Uvicorn's, and says that it is done."""
-        await super().startup(sockets)
-        self.listening.set()
-
-    async def main_loop(self) -> None:
-        """Uvicorn's looks ten times a second whether it should end: that is most of what an idle node costs."""
-        while not await self.on_tick(0):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TICK_S):
-                    await self._stopping.wait()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept no new connections; let answers under way end."""
-        del sockets
-        for server in self.servers:
-            server.close()
-        state = self.server_state
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._grace_s):
-                while (state.connections or state.tasks) and not self.force_exit:
-                    for connection in list(state.connections):
-                        connection.shutdown()
-                    await asyncio.sleep(LOOK_EVERY_S)
 
     async def _cut(self) -> None:
         """Close at once what is still open, so that nothing outlives the server."""
-        for server in self.servers:
-            server.close()
-        state = self.server_state
-        await asyncio.sleep(LOOK_EVERY_S)  # a connection that was just being accepted is among them then
-        for task in list(state.tasks):
+        connections = self._connections
+        connections.stop()
+        await asyncio.sleep(ACCEPTED_WITHIN_S)
+        for task in list(connections.tasks):
             task.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CUT_WITHIN_S):
-                while state.tasks:  # noqa: ASYNC110 - uvicorn has no event
-                    await asyncio.sleep(0)
-                for transport in self._transports():
-                    transport.close()  # once what was written last is sent
-                while state.connections:  # noqa: ASYNC110 - as above
-                    await asyncio.sleep(LOOK_EVERY_S)
-        for transport in self._transports():
-            transport.abort()
+                if connections.tasks:
+                    await asyncio.wait(connections.tasks)
+                for connection in list(connections.crowd):
+                    connection.close()  # once what was written last is sent
+                await connections.all_gone()
+        for connection in list(connections.crowd):
+            connection.abort()
         await asyncio.sleep(0)  # a transport says in the event loop's next turn that it has ended
-
-    def _transports(self) -> list[asyncio.Transport]:
-        return [cast("BoundedHttpProtocol", connection).transport for connection in self.server_state.connections]
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        """None: signals are the whole process' business (`run.py`)."""
-        yield
 
 
 def bind(settings: Settings) -> socket.socket:

@@ -1,5 +1,5 @@
-"""The HTTP/1.1 server protocol: what a caller can send before there is a request, bounded and strict.
+"""The HTTP/1.1 server: connections, what callers may send over them, and how answers are written.
 
-Primitives: `protocol.BoundedHttpProtocol` (one connection), `cycle.Cycle` (one request and its answer), `raw_responses`
-(answers to what is no request yet), `request_target.path_and_query`.
+Primitives: `connections.Connections` (all of one server), `protocol.BoundedHttpProtocol` (one connection),
+`reader.RequestReader` (bytes to requests), `request.HttpRequest` and `reply.Reply` (all that an application sees).
 """

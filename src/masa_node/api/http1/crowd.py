@@ -10,7 +10,7 @@ A caller whose request is being worked on is never disconnected.
 """
 
 import ipaddress
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 from functools import cache
 from heapq import nsmallest
@@ -60,6 +60,12 @@ class Crowd(Generic[AnyConnection]):
         self._by_source: dict[str, set[AnyConnection]] = {}
         self._count = 0
 
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[AnyConnection]:
+        return (each for connections in self._by_source.values() for each in connections)
+
     def add(self, connection: AnyConnection, source: str) -> list[AnyConnection]:
         """Add one. Returns the connections to close for it: itself, if no other can be closed."""
         own = self._by_source.setdefault(source, set())
@@ -69,9 +75,7 @@ class Crowd(Generic[AnyConnection]):
         if len(own) > max(1, most // SOURCE_PART):
             return _least(own, connection)
         if self._count > most:
-            return _least(
-                (each for connections in self._by_source.values() for each in connections), connection, self._count
-            )
+            return _least(self, connection, self._count)
         return []
 
     def remove(self, connection: AnyConnection, source: str) -> None:

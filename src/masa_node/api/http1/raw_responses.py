@@ -2,8 +2,7 @@
 
 MAX_HEAD_BYTES = 64 * 1024  # nginx: 4 x 8 kB, Apache: 100 x 8 kB
 MAX_HEADERS = 128  # Apache: 100
-NOSNIFF = ("x-content-type-options", "nosniff")  # no browser takes what an LLM said for a page
-NOSNIFF_LINE = f"{NOSNIFF[0]}: {NOSNIFF[1]}\r\n".encode()
+NOSNIFF_LINE = b"x-content-type-options: nosniff\r\n"  # no browser takes what an LLM said for a page
 
 
 def _refusal(status: bytes, kind: bytes, code: bytes, message: bytes) -> bytes:

@@ -1,0 +1,75 @@
+"""What the connections of one server have in common: the application, the bounds on their number, and their end."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from masa_node.api.http1.crowd import Crowd, max_connections
+from masa_node.api.http1.raw_responses import NOSNIFF_LINE
+from masa_node.api.http1.reply import Reply
+from masa_node.api.http1.request import HttpRequest
+
+if TYPE_CHECKING:
+    from masa_node.api.http1.protocol import BoundedHttpProtocol
+
+Application = Callable[[HttpRequest, Reply], Awaitable[None]]
+
+_DAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
+_MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
+
+
+class Connections:
+    """All that are open. A server gives `BoundedHttpProtocol(connections)` to each that comes.
+
+    `keep_alive_s` is how long one may be idle between two requests; `lines` are headers of every answer, as they are
+    sent. `tasks` are those of the requests under way.
+    """
+
+    def __init__(self, app: Application, keep_alive_s: float, lines: bytes = b"") -> None:
+        self.app = app
+        self.keep_alive_s = keep_alive_s
+        self.crowd: Crowd[BoundedHttpProtocol] = Crowd(max_connections)
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.is_stopping = False
+        self._lines = lines + NOSNIFF_LINE
+        self._dated = b""
+        self._dated_until_s = 0.0
+        self._fewer: asyncio.Future[None] | None = None
+
+    def standard_lines(self) -> bytes:
+        """The headers of every answer. The time in them is made when it is needed, at most once a second."""
+        now_s = time.monotonic()
+        if now_s >= self._dated_until_s:
+            at_unix_s = time.time()
+            self._dated = b"date: %b\r\n%b" % (http_date(at_unix_s), self._lines)
+            self._dated_until_s = now_s + 1 - at_unix_s % 1
+        return self._dated
+
+    def stop(self) -> None:
+        """Take no more requests: idle connections are closed now, the others when they have answered."""
+        self.is_stopping = True
+        for connection in list(self.crowd):
+            connection.close_if_idle()
+
+    async def all_gone(self) -> None:
+        """Until no connection is open and no request under way."""
+        while self.tasks or len(self.crowd):
+            self._fewer = asyncio.get_running_loop().create_future()
+            await self._fewer
+
+    def task_is_over(self, task: asyncio.Task[None]) -> None:
+        """The task of a request has ended."""
+        self.tasks.discard(task)
+        self.one_less()
+
+    def one_less(self) -> None:
+        """A connection has closed, or a task ended."""
+        if self._fewer is not None and not self._fewer.done():
+            self._fewer.set_result(None)
+
+
+def http_date(at_unix_s: float) -> bytes:
+    """As the Date header has it (RFC 9110, 5.6.7), whatever the process' locale."""
+    year, month, day, hour, minute, second, weekday, _, _ = time.gmtime(at_unix_s)
+    return b"%b, %02d %b %d %02d:%02d:%02d GMT" % (_DAYS[weekday], day, _MONTHS[month - 1], year, hour, minute, second)

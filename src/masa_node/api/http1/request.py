@@ -1,0 +1,126 @@
+"""One request as it comes in: its head, complete from the start, and its body while it arrives."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from urllib.parse import unquote
+
+HeaderPairs = Sequence[tuple[bytes, bytes]]
+
+MAX_UNREAD_BYTES = 64 * 1024  # of a body that nobody reads yet; beyond, the caller has to wait
+
+
+class ClientDisconnected(Exception):
+    """The caller closed the connection. Not a `MasaError`: there is nobody to answer."""
+
+
+class Head:
+    """What stands before a body: everything of it but `Content-Length`. It is never changed.
+
+    `raw_path` is the path as it came, `path` the same with its escapes decoded, once. Names of headers are in lower
+    case.
+    """
+
+    __slots__ = ("headers", "method", "path", "query", "raw_path")
+
+    def __init__(self, method: str, target: bytes, headers: HeaderPairs) -> None:
+        self.method = method
+        self.raw_path, _, self.query = target.partition(b"?")
+        path = self.raw_path.decode("ascii")
+        self.path = unquote(path) if "%" in path else path
+        self.headers = headers
+
+
+class HttpRequest:
+    """A request, filled by its connection (`feed`, `complete`, `lose`) and read by one task.
+
+    `wanted` is called when the task waits for more of the body, so that the connection has the caller go on. `path` is
+    the head's until whoever answers has a better name for the same.
+    """
+
+    __slots__ = (
+        "_pieces",
+        "_task",
+        "_waiter",
+        "_wanted",
+        "content_length",
+        "expects_continue",
+        "head",
+        "is_admitted",
+        "is_gone",
+        "is_whole",
+        "path",
+        "unread_bytes",
+    )
+
+    def __init__(self, head: Head, content_length: int | None, wanted: Callable[[], None]) -> None:
+        self.head = head
+        self.path = head.path
+        self.content_length = content_length
+        self.expects_continue = False  # does the caller wait for `100 Continue` before it sends the body?
+        self.is_admitted = False  # may it come in, so that its connection is not taken from it?
+        self.is_whole = False  # has all of the body come?
+        self.is_gone = False  # has the caller left?
+        self.unread_bytes = 0
+        self._wanted = wanted
+        self._pieces: list[bytes] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    # ---- what the task does ----
+
+    async def next_piece(self) -> bytes:
+        """What has come of the body; b"" at its end, or before the next piece. Raises `ClientDisconnected`."""
+        if not (self._pieces or self.is_whole or self.is_gone):
+            self._waiter = asyncio.get_running_loop().create_future()
+            self._wanted()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        return self.take()
+
+    def take(self) -> bytes:
+        """What has come of the body and was not taken yet. Raises `ClientDisconnected`."""
+        if self.is_gone:
+            raise ClientDisconnected
+        pieces = self._pieces
+        taken = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        self.unread_bytes = 0
+        return taken
+
+    def cancel_when_gone(self) -> None:
+        """From now on the running task is cancelled when the caller leaves, or at once if it has left."""
+        self._task = asyncio.current_task()
+        if self.is_gone:
+            self.lose()
+
+    # ---- what the connection does ----
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Does the task wait for more of the body?"""
+        return self._waiter is not None
+
+    def feed(self, piece: bytes) -> None:
+        """More of the body came."""
+        self._pieces.append(piece)
+        self.unread_bytes += len(piece)
+        self._wake()
+
+    def complete(self) -> None:
+        """All of the body has come."""
+        self.is_whole = True
+        self._wake()
+
+    def lose(self) -> None:
+        """The caller has left."""
+        self.is_gone = True
+        self._wake()
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

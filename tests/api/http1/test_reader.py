@@ -1,0 +1,158 @@
+"""Bytes to requests, however they are cut. (What is refused: `tests/security/test_malformed_requests.py`.)"""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from masa_node.api.http1.raw_responses import HEAD_TOO_LARGE, MALFORMED
+from masa_node.api.http1.reader import Incoming, Refused, RequestReader
+from masa_node.api.http1.request import HttpRequest
+from tests.api.raw_http import LAST_CHUNK, chunk, get, head, post, post_chunked
+
+SEQUENCE = [
+    get(b"/healthz"),
+    post(b"one"),
+    b"\r\n" + post_chunked(chunk(b"tw") + chunk(b"o") + LAST_CHUNK),
+    post(b"GET / HTTP/1.1\r\n\r\n", b"Connection: Upgrade\r\nUpgrade: h2c\r\n"),
+    head(b"POST", b"http://localhost/a%20b?c=d", b"Content-Length: 0\r\n"),
+    head(b"GET", b"/last", version=b"HTTP/1.0"),
+]
+
+
+class Taken:
+    """What a reader gave."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[Incoming, HttpRequest]] = []
+        self.reader = RequestReader(self.take)
+
+    def take(self, incoming: Incoming) -> HttpRequest:
+        request = HttpRequest(incoming.head, incoming.content_length, lambda: None)
+        self.requests.append((incoming, request))
+        return request
+
+    def told(self) -> list[tuple[object, ...]]:
+        return [
+            (
+                *(each.head.method, each.head.path, each.head.raw_path, each.head.query, [*each.head.headers]),
+                *(request.take(), each.content_length, each.is_http10, each.keep, request.is_whole),
+            )
+            for each, request in self.requests
+        ]
+
+
+def read(*parts: bytes) -> Taken:
+    taken = Taken()
+    for part in parts:
+        taken.reader.feed(part)
+    return taken
+
+
+def test_a_sequence_of_requests_is_read_as_what_it_is() -> None:
+    told = read(b"".join(SEQUENCE)).told()
+    assert [(row[0], row[1], row[3], row[5], row[6], row[8]) for row in told] == [
+        ("GET", "/healthz", b"", b"", None, True),
+        ("POST", "/v1/chat/completions", b"", b"one", 3, True),
+        ("POST", "/v1/chat/completions", b"", b"two", None, True),
+        ("POST", "/v1/chat/completions", b"", b"GET / HTTP/1.1\r\n\r\n", 18, True),
+        ("POST", "/a b", b"c=d", b"", 0, True),
+        ("GET", "/last", b"", b"", None, False),
+    ]
+    assert all(row[9] for row in told)
+
+
+@given(st.lists(st.integers(0, len(b"".join(SEQUENCE)))))
+def test_the_same_however_it_is_cut(cuts: list[int]) -> None:
+    raw = b"".join(SEQUENCE)
+    places = [0, *sorted(cuts), len(raw)]
+    parts = [raw[begin:end] for begin, end in itertools.pairwise(places)]
+    assert read(*parts).told() == read(raw).told()
+
+
+def test_the_same_byte_by_byte() -> None:
+    raw = b"".join(SEQUENCE)
+    assert read(*(raw[at : at + 1] for at in range(len(raw)))).told() == read(raw).told()
+
+
+def test_the_length_is_no_header_so_that_heads_can_be_compared() -> None:
+    first, second = read(post(b"a") + post(b"bc")).requests
+    assert first[0].head.headers == second[0].head.headers
+    assert (first[0].content_length, second[0].content_length) == (1, 2)
+
+
+def test_10_000_small_chunks_are_one_body() -> None:
+    chunks = b"".join(chunk(b"%064d" % n) for n in range(10_000))
+    ((_, request),) = read(post_chunked(chunks + LAST_CHUNK)).requests
+    assert request.take() == b"".join(b"%064d" % n for n in range(10_000))
+
+
+@pytest.mark.parametrize("cut", [1, 7, 4096])
+def test_10_000_tiny_chunks_are_refused(cut: int) -> None:
+    raw = post_chunked(chunk(b"x") * 10_000 + LAST_CHUNK)
+    with pytest.raises(Refused) as refused:
+        read(*(raw[at : at + cut] for at in range(0, len(raw), cut)))
+    assert refused.value.answer == MALFORMED
+
+
+@pytest.mark.parametrize("cut", [1_000, 1 << 20])
+def test_a_head_over_the_bound_is_refused_as_one(cut: int) -> None:
+    raw = get(b"/", b"X: %b\r\n" % (b"y" * 70_000))
+    with pytest.raises(Refused) as refused:
+        read(*(raw[at : at + cut] for at in range(0, len(raw), cut)))
+    assert refused.value.answer == HEAD_TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    ("asked", "expects"),
+    [
+        (head(b"POST", b"/", b"Expect: 100-Continue\r\nContent-Length: 1\r\n"), True),
+        (head(b"POST", b"/", b"Content-Length: 1\r\n"), False),
+        (head(b"POST", b"/", b"Expect: 100-continue\r\nContent-Length: 1\r\n", version=b"HTTP/1.0"), False),
+    ],
+)
+def test_who_expects_to_be_told_to_go_on(asked: bytes, *, expects: bool) -> None:
+    ((incoming, _),) = read(asked).requests
+    assert incoming.expects_continue is expects
+    assert incoming.keep is (not expects and not incoming.is_http10)
+
+
+def test_an_expectation_ends_with_its_request() -> None:
+    asked = head(b"POST", b"/", b"Expect: 100-continue\r\nContent-Length: 0\r\n") + post(b"")
+    assert [incoming.expects_continue for incoming, _ in read(asked).requests] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("version", "lines", "keep"),
+    [
+        (b"HTTP/1.1", b"", True),
+        (b"HTTP/1.1", b"Connection: close\r\n", False),
+        (b"HTTP/1.1", b"Connection: keep-alive, CLOSE\r\n", False),
+        (b"HTTP/1.0", b"", False),
+        (b"HTTP/1.0", b"Connection: keep-alive\r\n", False),
+    ],
+)
+def test_a_connection_is_kept_only_for_http_1_1(version: bytes, lines: bytes, *, keep: bool) -> None:
+    ((incoming, _),) = read(head(b"GET", b"/", lines, version=version)).requests
+    assert incoming.keep is keep
+
+
+def test_what_is_on_its_way_is_known() -> None:
+    taken = Taken()
+    states: list[tuple[bool, bool, bool]] = []
+    for part in (b"PO", post(b"ab")[2:-1], b"b", b"\r\n"):
+        taken.reader.feed(part)
+        reader = taken.reader
+        states.append((reader.is_within, reader.in_head, reader.receiving is not None))
+    assert states == [(True, True, False), (True, False, True), (False, False, False), (False, False, False)]
+
+
+@given(st.binary(max_size=300), st.integers(1, 50))
+def test_garbage_is_refused_or_waited_for_and_nothing_else(garbage: bytes, cut: int) -> None:
+    taken = Taken()
+    try:
+        for at in range(0, len(garbage), cut):
+            taken.reader.feed(garbage[at : at + cut])
+    except Refused as refused:
+        assert refused.answer.startswith(b"HTTP/1.1 4")  # noqa: PT017 - it need not be raised

@@ -1,0 +1,103 @@
+"""A request while it arrives: its body, and a caller that leaves at any point of it."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from masa_node.api.http1.request import ClientDisconnected, Head, HttpRequest
+
+
+def coming(wanted: Callable[[], None] = lambda: None) -> HttpRequest:
+    return HttpRequest(Head("POST", b"/a%2Fb?c", ()), None, wanted)
+
+
+def test_a_path_is_decoded_once_and_kept_as_it_came() -> None:
+    head = Head("GET", b"/a%252Fb/%C3%A9?x=%20?y", ())
+    assert (head.path, head.raw_path, head.query) == ("/a%2Fb/é", b"/a%252Fb/%C3%A9", b"x=%20?y")
+
+
+async def test_pieces_are_given_as_they_come_and_b_empty_at_the_end() -> None:
+    request = coming()
+    request.feed(b"a")
+    request.feed(b"b")
+    assert request.unread_bytes == 2
+    assert (await request.next_piece(), request.unread_bytes) == (b"ab", 0)
+    request.feed(b"c")
+    request.complete()
+    assert [await request.next_piece(), await request.next_piece()] == [b"c", b""]
+
+
+async def test_more_is_wanted_only_while_it_is_waited_for() -> None:
+    wanted: list[bool] = []
+    request = coming(lambda: wanted.append(request.is_waited_for))
+    request.feed(b"a")
+    await request.next_piece()
+    assert wanted == []
+    waiting = asyncio.create_task(request.next_piece())
+    await asyncio.sleep(0)
+    assert wanted == [True]
+    request.feed(b"b")
+    request.feed(b"c")
+    assert await waiting == b"bc"
+    assert not request.is_waited_for
+
+
+async def test_who_leaves_while_more_is_waited_for_is_gone() -> None:
+    request = coming()
+    waiting = asyncio.create_task(request.next_piece())
+    await asyncio.sleep(0)
+    request.lose()
+    with pytest.raises(ClientDisconnected):
+        await waiting
+
+
+async def test_who_has_left_is_gone_however_much_is_here() -> None:
+    request = coming()
+    request.feed(b"a")
+    request.complete()
+    request.lose()
+    with pytest.raises(ClientDisconnected):
+        await request.next_piece()
+    with pytest.raises(ClientDisconnected):
+        request.take()
+
+
+async def test_a_reader_that_is_cancelled_may_be_followed_by_another() -> None:
+    request = coming()
+    waiting = asyncio.create_task(request.next_piece())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    request.feed(b"a")
+    assert await request.next_piece() == b"a"
+
+
+@pytest.mark.parametrize("leaves", ["before", "while it waits"])
+async def test_a_task_that_asks_for_it_is_cancelled_when_the_caller_leaves(leaves: str) -> None:
+    request = coming()
+
+    async def answer() -> None:
+        request.cancel_when_gone()
+        await asyncio.Event().wait()
+
+    if leaves == "before":
+        request.lose()
+    task = asyncio.create_task(answer())
+    await asyncio.sleep(0)
+    request.lose()
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+
+async def test_a_task_that_does_not_ask_for_it_is_left_alone() -> None:
+    request = coming()
+
+    async def answer() -> str:
+        await asyncio.sleep(0)
+        return "done"
+
+    task = asyncio.create_task(answer())
+    await asyncio.sleep(0)
+    request.lose()
+    assert await task == "done"
