@@ -9,6 +9,7 @@ from typing import Protocol
 from masa_node.chat.answer import Answer, StreamedAnswer, Usage, WholeAnswer
 from masa_node.chat.errors import BrokenAnswer, EncodedAnswer, ErrorAnswer, NotAnAnswer
 from masa_node.chat.headers import passes_from_llm
+from masa_node.chat.kept_errors import fresh
 from masa_node.chat.request import DialectName, Headers
 from masa_node.dialects.choices import Choices, Endings
 from masa_node.dialects.condensing import ANSWER_DEPTH, LARGE_BYTES
@@ -20,7 +21,7 @@ from masa_node.dialects.passed.openai_media import is_bytes
 from masa_node.dialects.tracking import StreamTracker
 from masa_node.routing.byte_budget import ByteBudget
 from masa_node.routing.gathered import Gathered
-from masa_node.routing.provider import Sign
+from masa_node.routing.provider import Sign, no_sign
 from masa_node.routing.steps import readable
 
 # A whole answer with several generated images stays below this.
@@ -261,11 +262,11 @@ class _Stream:
             try:
                 out = await self.next_piece()
             except BrokenAnswer as exc:
-                if exc is tracker.fault and begun and not tracker.is_ours:
+                if tracker.fault is not None and begun and not tracker.is_ours:
                     raise BrokenAnswer(f"{exc.message}; it sent {quoted(b''.join(begun))}.") from None
                 raise
             if tracker.fault is not None:
-                raise tracker.fault
+                raise fresh(tracker.fault)
             begun.append(out)
             size += len(out)
         return b"".join(begun)
@@ -289,7 +290,7 @@ class _Stream:
                 out = tracker.feed(piece)
             if out:
                 return out
-        raise tracker.fault
+        raise fresh(tracker.fault)
 
     async def _look_at_much(self, piece: bytes) -> bytes:
         """As `feed`, in steps: many frames in one piece, or a large one."""
@@ -332,7 +333,7 @@ class Watched:
     what matters of an error is here at once, or never comes.
     """
 
-    __slots__ = ("_response", "_sign", "close", "content_type", "headers", "read_piece", "read_trailer", "status")
+    __slots__ = ("_response", "_sign", "content_type", "headers", "read_piece", "read_trailer", "status")
 
     def __init__(self, response: Response, sign: Sign) -> None:
         self._response = response
@@ -340,7 +341,6 @@ class Watched:
         self.status: int = response.status
         self.headers: Headers = response.headers
         self.content_type: str = response.content_type
-        self.close = response.close
         self.read_trailer = response.read_trailer
         self.read_piece = response.read_piece
         if response.status in _SUCCESS:
@@ -350,6 +350,12 @@ class Watched:
     def done(self) -> None:
         """From here on it costs nothing."""
         self.read_piece = self._response.read_piece
+        self._sign = no_sign  # it leads back to the request
+
+    def close(self) -> None:
+        """See `Response`."""
+        self.done()
+        self._response.close()
 
     async def _read(self) -> bytes:
         piece = await self._response.read_piece()

@@ -7,6 +7,7 @@ import struct
 from typing import Protocol
 
 from masa_node.chat.errors import ProtocolFault, StreamReset
+from masa_node.chat.kept_errors import fresh
 from masa_node.network.links.frames import Frame, FrameKind
 
 MUX_WINDOW_BYTES = 256 * 1024  # of a request in one direction, not taken yet: 2.5 MB/s at a round trip of 100 ms
@@ -62,7 +63,7 @@ class MuxStream:
         self._grant()
         while not self._inbox:
             if self._fault is not None:
-                raise self._fault
+                raise fresh(self._fault)
             if self._has_ended:
                 return []
             self._reader = asyncio.get_running_loop().create_future()
@@ -79,14 +80,14 @@ class MuxStream:
         while self._room < cost or self._channel.is_full:
             await self._wait_for_room()
         if self._fault is not None:
-            raise self._fault
+            raise fresh(self._fault)
         self._room -= cost
         self._channel.put(self._number, kind, payload)
 
     async def finish(self) -> None:
         """See `FrameStream`."""
         if self._fault is not None:
-            raise self._fault
+            raise fresh(self._fault)
         if not self._has_finished:
             self._has_finished = True
             self._channel.put(self._number, FrameKind.FINISH, b"")
@@ -153,7 +154,7 @@ class MuxStream:
 
     async def _wait_for_room(self) -> None:
         if self._fault is not None:
-            raise self._fault
+            raise fresh(self._fault)
         self._writer = asyncio.get_running_loop().create_future()
         self._channel.wants_room(self)
         try:

@@ -20,6 +20,7 @@ from masa_node.network.requests.response_reader import ResponseReader
 from masa_node.network.transport.interfaces import NodeId, short_id
 from masa_node.routing.answer_reader import Watched, take_answer
 from masa_node.routing.provider import Sign, no_sign
+from masa_node.routing.tidy_group import TidyGroup
 
 FRAMES_OF_A_SHORT_REQUEST = 2  # REQUEST, and a BODY of 64 KiB: they need no task of their own
 
@@ -76,12 +77,15 @@ class RemotePeer:
             return await _take(incoming, sign)
         # A long body: what the peer says meanwhile, that it is busy for one, is heard at once.
         try:
-            async with asyncio.TaskGroup() as group:
+            async with TidyGroup() as group:
                 group.create_task(_send(stream, chain([second], frames)))
                 return await _take(incoming, sign)
         except* ProviderError as failed:
             error = failed.exceptions[0]
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # its frames are these
 
 
 def location_of(node_id: NodeId, label: str = "") -> str:

@@ -4,6 +4,7 @@ from collections import deque
 from typing import Protocol
 
 from masa_node.chat.errors import LinkLost, PeerRefused, ProtocolFault, StreamReset
+from masa_node.chat.kept_errors import fresh
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, Endpoint
 from masa_node.network.links.frames import Frame, FrameKind, FrameStream, read_header
 from masa_node.network.requests.frames import MIN_CHUNK_BYTES, RequestHeader
@@ -74,10 +75,10 @@ class RequestReader:
                 raise
             return
         except ProtocolFault as fault:
-            self.fault = fault
+            self.fault = fresh(fault)
         else:
             self.fault = ProtocolFault(f"it sent a {kind.name} frame behind its request.")
-        raise RequesterGone from self.fault
+        raise RequesterGone
 
     def close(self) -> None:
         """Nothing of it is held any more. Idempotent."""

@@ -5,6 +5,7 @@ import contextlib
 
 from masa_node.chat.answer import Usage
 from masa_node.chat.errors import BrokenAnswer, LinkLost, NotAnAnswer, ProtocolFault, ProviderError, StreamReset
+from masa_node.chat.kept_errors import fresh
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint, Headers, Request
 from masa_node.network.links.frames import FrameKind, FrameStream, read_header
 from masa_node.network.requests.errors import error_of
@@ -76,7 +77,7 @@ class ResponseReader:
         """What the peer says will come. Raises what it says went wrong, `NotAnAnswer`, `ProtocolFault`, `LinkLost`."""
         while self._head is None:
             if self._failure is not None:
-                raise self._failure
+                raise fresh(self._failure)
             await self._read()
         return self._head
 
@@ -84,7 +85,7 @@ class ResponseReader:
         """See `Response`. `BrokenAnswer` when the stream stopped without an END."""
         while not self._pieces:
             if self._failure is not None:
-                raise self._failure
+                raise fresh(self._failure)
             if self._end is not None:
                 await self._part()
                 return b""

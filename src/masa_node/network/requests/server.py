@@ -21,6 +21,7 @@ from masa_node.chat.errors import (
     ProviderError,
 )
 from masa_node.chat.headers import TO_PEERS, VIA
+from masa_node.chat.kept_errors import fresh
 from masa_node.chat.outcome import Attempt
 from masa_node.chat.query import query_to_peer
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, VIA_PEER, Endpoint, Headers, Privacy, Request, RequestId
@@ -38,6 +39,7 @@ from masa_node.network.requests.sign_teller import SignTeller
 from masa_node.network.transport.interfaces import NodeId, short_id
 from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.steps import readable
+from masa_node.routing.tidy_group import TidyGroup
 
 REQUEST_WITHIN_S = 30.0  # for all of a request to arrive: MAX_BODY's default over a bad line of 0.5 MB/s takes 20 s
 TELL_WITHIN_S = 2.0  # for a refusal to be read: a few round trips
@@ -178,7 +180,7 @@ class PeerServer:
         """From here on everything is stopped at once when the requester gives up, whatever is being waited for."""
         out = ResponseWriter(stream, request.model)
         try:
-            async with asyncio.TaskGroup() as group:
+            async with TidyGroup() as group:
                 watcher = group.create_task(incoming.watch(out))
                 signs = SignTeller(out, group)
                 try:
@@ -190,12 +192,9 @@ class PeerServer:
                     async with asyncio.timeout(linger_s):
                         await watcher
         except BaseExceptionGroup as ended:
-            ended.__traceback__ = None  # the task group's frame, which holds this error: a circle
-            _, others = ended.split(RequesterGone)
-            if others is not None:
-                raise others from None
+            _raise_others(ended)
         if incoming.fault is not None:
-            raise incoming.fault
+            raise fresh(incoming.fault)
 
 
 class _PeerSink:
@@ -246,6 +245,16 @@ class _PeerSink:
                 await last
         except TimeoutError:
             raise RequesterGone from None
+
+
+def _raise_others(ended: BaseExceptionGroup[BaseException]) -> None:
+    """What ended it beside the requester's leave."""
+    others = ended.split(RequesterGone)[1]
+    try:
+        if others is not None:
+            raise others from None
+    finally:
+        del others
 
 
 def _may_be_read(error: ErrorAnswer) -> bool:

@@ -17,7 +17,7 @@ class SignTeller:
     streams, and `stop` in every case.
     """
 
-    __slots__ = ("_answer", "_frames", "_group", "_left", "_loop", "_out", "_received", "_telling", "_timer", "_told_s")
+    __slots__ = ("_frames", "_group", "_left", "_loop", "_out", "_received", "_telling", "_timer", "_told_s")
 
     def __init__(self, out: ResponseWriter, group: asyncio.TaskGroup) -> None:
         self._out = out
@@ -46,9 +46,8 @@ class SignTeller:
         """This is passed on from now on. A frame of megabytes is held back until all of it is here: meanwhile the peer
         is told once in EVERY_S that its bytes go on to come.
         """
-        self._answer = answer
         self._left = MOST_IN_A_ROW
-        self._note()
+        self._note(answer)
 
     def stop(self) -> None:
         """Send no more signs. Idempotent."""
@@ -60,14 +59,14 @@ class SignTeller:
         self._told_s = self._loop.time()
         self._tell()
 
-    def _note(self) -> None:
-        self._received, self._frames = self._answer.received(), self._out.frames
-        self._timer = self._loop.call_later(EVERY_S, self._look)
+    def _note(self, answer: StreamedAnswer) -> None:
+        self._received, self._frames = answer.received(), self._out.frames
+        self._timer = self._loop.call_later(EVERY_S, self._look, answer)
 
-    def _look(self) -> None:
+    def _look(self, answer: StreamedAnswer) -> None:
         has_sent = self._out.frames != self._frames
-        has_come = self._answer.received() > self._received
-        self._note()
+        has_come = answer.received() > self._received
+        self._note(answer)
         if has_sent:
             self._left = MOST_IN_A_ROW
         elif has_come and self._left:

@@ -113,6 +113,7 @@ class Attempts:
 
     def close(self) -> None:
         """End the winner's attempt: it has nothing more to do. At most one call."""
+        self.errors, self.last_error = [], None  # they hold the frames that they passed, which lead here
         if self._winner_health is not None:
             self._winner_health.running -= 1
 

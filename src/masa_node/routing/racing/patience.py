@@ -199,6 +199,8 @@ class Pulse:
             await self._timeout.__aexit__(kind, error, trace)
         except TimeoutError:
             raise self._error() from None
+        finally:
+            del self._timeout  # it holds the task, and what ends a task holds the frame that has this
 
     def _error(self) -> ProviderError:
         if self.seen_s is None:

@@ -14,6 +14,7 @@ from masa_node.routing.racing.attempts import Attempts
 from masa_node.routing.racing.error_rank import best_error, is_refusal
 from masa_node.routing.racing.provider_stats import ProviderStats
 from masa_node.routing.racing.race import DEFAULT_WIDTH, MAX_WIDTH, Candidate, Race, Stage, own_stage, peers_stage
+from masa_node.routing.tidy_group import TidyGroup
 
 MAX_RANKED = MAX_WIDTH  # of more peers, as many are drawn: ranking costs about a microsecond each
 PATIENCE_SHARE = 1 / 3  # of the time for a first piece: silent peers have it before the next stage is asked
@@ -62,7 +63,7 @@ class RaceRunner:
         self._done = self._loop.create_future()
         try:
             # Losers are awaited here. They end in a turn or two of the loop: cancelled providers wait for nothing.
-            async with asyncio.TaskGroup() as self._group:
+            async with TidyGroup() as self._group:
                 try:
                     self._execute(commands)
                     await self._done
@@ -72,6 +73,8 @@ class RaceRunner:
             if self._answer is not None:
                 self._answer.close()  # the caller has gone, or the time was over, while the losers ended
             raise
+        finally:
+            self._tasks.clear()  # what ended them holds frames that lead here
         if self._answer is None:
             raise best_error(self._attempts.errors)
         return self._answer

@@ -317,9 +317,12 @@ class HttpClient:
                 await open_tunnel(sock, target.proxy, target.authority)
             tls = await self._tls_context() if target.tls else None
             name = target.host if target.tls else None
-            _, connection = await loop.create_connection(
-                lambda: Connection(loop), sock=sock, ssl=tls, server_hostname=name
-            )
+            connection = Connection(loop)
+            try:
+                await loop.create_connection(lambda: connection, sock=sock, ssl=tls, server_hostname=name)
+            except BaseException:
+                connection.connection_lost(None)  # a loop that was stopped in the middle may not tell it
+                raise
         return connection
 
     async def _tls_context(self) -> ssl.SSLContext:

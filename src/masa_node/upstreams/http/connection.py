@@ -10,6 +10,7 @@ from typing import cast
 import httptools
 
 from masa_node.chat.errors import BrokenAnswer, ConnectionClosed, NotAnAnswer, ProviderError
+from masa_node.chat.kept_errors import fresh
 
 # More than this unread, and the server has to wait: a slow caller slows the LLM instead of filling memory.
 MAX_UNREAD_BYTES = 256 * 1024
@@ -59,7 +60,7 @@ class Connection(asyncio.Protocol):
         self._reset()
 
     def _reset(self) -> None:
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._pieces: list[bytes] = []
         self._unread_bytes = 0
         self._overhead_bytes = 0
@@ -90,7 +91,7 @@ class Connection(asyncio.Protocol):
         """
         while not self._head_done:
             if self._error is not None:
-                raise self._error
+                raise fresh(self._error)
             await self._wait()
 
     async def read_piece(self) -> bytes:
@@ -99,7 +100,7 @@ class Connection(asyncio.Protocol):
             if self._pieces:
                 return self._take()
             if self._error is not None:
-                raise self._error
+                raise fresh(self._error)
             if self._complete:
                 return b""
             # The hot path of every stream: `_wait` without its coroutine.
@@ -178,7 +179,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
-        if not self._asked:  # nothing was asked: whatever this is, it is no answer
+        if not self._asked or self._parser is None:  # nothing was asked: whatever this is, it is no answer
             self.close()
             return
         self.got_bytes = True
@@ -205,8 +206,9 @@ class Connection(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """See `asyncio.Protocol`."""
+        """See `asyncio.Protocol`. Idempotent."""
         self._transport = None
+        self._parser = None  # it holds methods of this connection: a circle
         if self._complete or self._error is not None:
             self._wake()
             return
@@ -236,6 +238,7 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """The head is there."""
+        assert self._parser is not None  # noqa: S101 - it calls this
         status = self._parser.get_status_code()
         if status in _INFORMATIONAL:
             if status == _SWITCHING:
@@ -260,6 +263,7 @@ class Connection(asyncio.Protocol):
             return
         self._complete = True
         self._asked = False
+        assert self._parser is not None  # noqa: S101 - it calls this
         self._keep_alive = self._parser.should_keep_alive()
         self._wake()
         if not self._keep_alive:
