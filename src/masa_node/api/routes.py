@@ -38,10 +38,9 @@ class NodeView(msgspec.Struct, frozen=True):
     """What the status endpoints show.
 
     `readiness` says whether anything can be asked. `node`, `peers` and `stake` describe the node and its network, ready
-    to be encoded as JSON. `askable` filters offers to those that privacy and stakes allow. `aliasing` knows the owner's
-    own names for models. `first_look` returns when
-    every LLM server has listed its models once, or takes too long to. `running` gives the entries of Ollama's
-    `/api/ps`.
+    to be encoded as JSON; `doctor` looks for what is wrong, which takes seconds. `askable` filters offers to those that
+    privacy and stakes allow. `aliasing` knows the owner's own names for models. `first_look` returns when every LLM
+    server has listed its models once, or takes too long to. `running` gives the entries of Ollama's `/api/ps`.
     """
 
     catalog: Catalog
@@ -55,6 +54,7 @@ class NodeView(msgspec.Struct, frozen=True):
     node: Callable[[], object]
     peers: Callable[[], object]
     stake: Callable[[], object]
+    doctor: Callable[[bool], Awaitable[object]]
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -141,6 +141,10 @@ def _query(asked: Asked) -> dict[str, str]:
     return dict(parse_qsl(asked.query.decode("latin-1"), keep_blank_values=True))
 
 
+async def _doctor(view: NodeView, request: Request) -> object:
+    return await view.doctor(request.query_params.get("only") == "network")
+
+
 _HEALTHZ = _known(lambda _: {"status": "ok"})
 # Every endpoint that is read, and what makes its answer: the one table. `/openapi.json` and docs/ are made from it.
 GETS: dict[GetEndpoint, Make] = {
@@ -164,6 +168,7 @@ GETS: dict[GetEndpoint, Make] = {
     GetEndpoint("/api/v1/stake", "Stakes: the policies, this node's own stake, what was read of the chain"): _known(
         lambda view: view.stake()
     ),
+    GetEndpoint("/api/v1/doctor", "What is wrong here, and what to do; `only=network` asks no LLM server"): _doctor,
     GetEndpoint("/api/v1/llm/models", "The models that can be asked for now, their providers and endpoints"): _models(
         lambda offers, _: models.own_list(offers)
     ),

@@ -120,6 +120,22 @@ def models(
 
 
 @app.command(rich_help_panel=Group.LOOK)
+def doctor(*, json: Json = False) -> None:
+    """Look for what is wrong: settings, folder, LLM servers, clock, router, relay, peers. Each line says what to do.
+
+    Each LLM server of your own is asked for one token. Exit code 1 if anything failed.
+    """
+    from masa_node.cli.doctor import diagnose, print_report  # noqa: PLC0415 - as above
+    from masa_node.telemetry import log  # noqa: PLC0415
+
+    log.configure("error", "auto")  # what is logged is in the report
+    report = asyncio.run(diagnose())
+    print_json(report) if json else print_report(report)
+    if not report.ok:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command(rich_help_panel=Group.LOOK)
 def settings(*, json: Json = False) -> None:
     """Show every setting, what it is for and its value now (secrets are not shown)."""
     values = read_settings()
@@ -194,12 +210,16 @@ def _first_of(error: object) -> object:
 def _run(values: Settings, *, json: bool) -> None:
     check_libraries()
     from masa_node.cli.banner import BannerForPeople, BannerForPrograms  # noqa: PLC0415 - the other commands need none of the server
+    from masa_node.cli.doctor import tell_of_troubles  # noqa: PLC0415
     from masa_node.node.run import run  # noqa: PLC0415
     from masa_node.telemetry import log  # noqa: PLC0415
 
     log.configure(values.log_level, values.log_format)
     _tell_of_unknown_names(values)
-    _run_loop(run(values, BannerForPrograms() if json else BannerForPeople()))
+    if json:
+        _run_loop(run(values, BannerForPrograms()))
+    else:
+        _run_loop(run(values, BannerForPeople(), tell_of_troubles))
 
 
 def _tell_of_unknown_names(values: Settings) -> None:

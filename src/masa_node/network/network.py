@@ -81,6 +81,8 @@ class Network:
         self._dialing: set[NodeId] = set()
         self._strangers_dialed = 0
         self.reasons = Reasons()
+        self.clocks: dict[NodeId, float] = {}  # how far this one's is ahead of those of linked peers, seconds
+        self.refused_join = ""  # why the last join was refused, until there is another
         self._awaited: dict[NodeId, asyncio.Event] = {}
         self._lines = TokenBucket(LOG_PER_S, LOG_BURST, 0.0)
         self._news = asyncio.Event()
@@ -216,6 +218,7 @@ class Network:
         """See `LinksOwner`."""
         self.gossip.unlinked(session.peer)
         self._awaited.pop(session.peer, None)
+        self.clocks.pop(session.peer, None)
         self._withdraw(session.peer, may_be_back=self.book.is_member(session.peer))
         self.book.unlinked(session.peer, time.time(), self._now_s(), self._parts.rng)
         self.reasons.note(session.peer, session.why, LinkLost.code)
@@ -236,6 +239,7 @@ class Network:
         voucher = open_voucher(signed, self._keys, time.time())
         if voucher.member != self.node_id or voucher.by != peer:
             raise ProtocolFault("it sent a voucher that is not its own word for this node.")
+        self.clocks[peer] = time.time() - voucher.issued_at_unix_s  # it was made for this link, a moment ago
         self.remember_vouchers([(peer, signed)])
         self._new_vouchers[peer] = (signed, voucher.expires_at_unix_s)
 

@@ -21,6 +21,9 @@ from masa_node.chat.errors import ConfigurationError
 from masa_node.chat.outcome import Outcome
 from masa_node.chat.request import Privacy, RaceMode, RaceRule
 from masa_node.network.transport.interfaces import Route
+from masa_node.node.doctor.facts import HttpFacts
+from masa_node.node.doctor.findings import Report
+from masa_node.node.doctor.report import examine
 from masa_node.node.no_stakes import NoStakes, StakeRules
 from masa_node.node.peering.parts import PeerParts
 from masa_node.node.peering.service import PeerService
@@ -199,6 +202,21 @@ class Node:
     def _peers_view(self) -> object:
         return self.peer_service.state.peers_view(self.staking_line, self.stakes.row)
 
+    async def report(self, *, whole: bool = True) -> Report:
+        """What the doctor finds; within ten seconds. Unless `whole`, no LLM server is asked."""
+        from masa_node.node.doctor.gather import Known, chain_facts, gather  # noqa: PLC0415 - only this needs it
+
+        look = await self.peer_service.state.look()
+        known = Known(
+            HttpFacts(self.url, is_running=True, answers=True),
+            look.facts,
+            chain_facts(self.stakes.view()),
+            self.settings.relay_url or look.relay,
+            look.is_home,
+            look.clocks,
+        )
+        return examine(await gather(self.settings, self.poller.providers if whole else (), self.http, known))
+
     def _node_view(self) -> object:
         return {
             "version": __version__,
@@ -244,6 +262,7 @@ class Node:
             self._node_view,
             self._peers_view,
             self.stakes.view,
+            lambda only_network: self.report(whole=not only_network),
         )
         show = ShowEndpoint(aliasing, chat, settings.max_body)
         bodies = ByteBudget(max(settings.max_bodies_total, max(settings.max_body, settings.max_form) + OVERHEAD_BYTES))

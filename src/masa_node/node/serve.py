@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 import structlog
 
+from masa_node.chat.errors import ConfigurationError
 from masa_node.node.node import READY_WITHIN_S, Node, upstream_specs
 from masa_node.node.proxies import check_proxies, read_proxies
 from masa_node.node.server import Server, address_of, bind
@@ -17,6 +18,7 @@ from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.http.urls import ollama_url
 from masa_node.upstreams.local_discovery import find_local, usual_places
 from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec
+from masa_node.upstreams.upstream import Upstream
 
 GRACE_S = 10.0  # answers under way may end; a service manager kills after 90 s (systemd)
 FIND_WITHIN_S = 2.0
@@ -75,13 +77,18 @@ async def listening(settings: Settings, grace_s: float) -> AsyncGenerator[tuple[
 
 def _start_helpers(node: Node, specs: Sequence[UpstreamSpec], group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
     helpers = [group.create_task(node.poller.run())]
-    looks = node.settings.find_local or node.settings.ollama_host
-    if looks and not any(not spec.hosted and spec.kind is not UpstreamKind.DEMO for spec in specs):
+    if _looks_for_more(node.settings, specs):
         node.found_first.clear()
         helpers.append(group.create_task(_keep_finding(node)))
     helpers += [group.create_task(llm.run()) for llm in node.embedded]
     helpers.append(group.create_task(node.peer_service.run()))
     return helpers
+
+
+def _looks_for_more(settings: Settings, specs: Sequence[UpstreamSpec]) -> bool:
+    """Are LLM servers on this machine looked for? Not once the owner has named one of their own."""
+    looks = bool(settings.find_local or settings.ollama_host)
+    return looks and not any(not spec.hosted and spec.kind is not UpstreamKind.DEMO for spec in specs)
 
 
 async def until_ready(node: Node) -> None:
@@ -98,6 +105,20 @@ def places_to_look(settings: Settings) -> dict[str, str]:
     places = usual_places() if settings.find_local else {}
     url = ollama_url(settings.ollama_host)
     return places if url is None else {**places, "ollama": url}
+
+
+async def unstarted_servers(settings: Settings, http: HttpClient) -> list[Upstream]:
+    """The LLM servers that a node with these settings would have, but those in this process. Nothing is started."""
+    try:
+        specs = upstream_specs(settings)
+    except ConfigurationError:
+        return []
+    with contextlib.suppress(TimeoutError):
+        if _looks_for_more(settings, specs):
+            async with asyncio.timeout(FIND_WITHIN_S):
+                specs += await find_local(http, places_to_look(settings), skip=frozenset())
+    inside = (UpstreamKind.DEMO, UpstreamKind.EMBEDDED)
+    return [Upstream(spec, http) for spec in specs if spec.kind not in inside]
 
 
 async def _keep_finding(node: Node) -> None:

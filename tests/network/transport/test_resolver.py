@@ -1,11 +1,13 @@
+"""Covers: `unreached`."""
+
 import asyncio
 import socket
 
 import pytest
 
-from masa_node.chat.errors import PeerHostUnknown
 from masa_node.network.transport.interfaces import MAX_ADDRESSES, NodeId, PeerAddress
 from masa_node.network.transport.resolver import resolve
+from masa_node.network.transport.unreached import PeerHostUnknown
 
 NODE = NodeId("a" * 64)
 

@@ -20,6 +20,9 @@ def test_trusted_peers_are_node_ids_in_any_case() -> None:
         ("relay_url", "relay.example.org"),
         ("bootnodes", "nonsense"),
         ("share", "none,llama3"),
+        ("peer_address", "81.2.69.7"),
+        ("peer_address", "81.2.69.7:0"),
+        ("peer_address", "host:4433"),
     ],
 )
 def test_what_is_not_understood_is_named_by_its_setting(setting: str, value: str) -> None:

@@ -1,6 +1,7 @@
 """The commands about peers: `invite`, `invites`, `join`, `peers`, `id`."""
 
 import asyncio
+import contextlib
 import re
 import sys
 import time
@@ -10,12 +11,14 @@ from typing import Annotated
 import msgspec
 import typer
 
-from masa_node.chat.errors import ConfigurationError
+from masa_node.chat.errors import ConfigurationError, ProviderError
 from masa_node.cli.output import Group, Json, calendar_time, print_json
 from masa_node.network.links.invites import write_bootnode
 from masa_node.network.store.commands import Verb
 from masa_node.network.transport.addresses import AddressScope, scope_of
 from masa_node.network.transport.interfaces import PeerAddress
+from masa_node.node.doctor.findings import Report
+from masa_node.node.doctor.report import in_words
 from masa_node.node.proxies import read_proxies
 from masa_node.node.settings.environment import Settings, listed, read_settings
 from masa_node.node.views import STAKING_OFF
@@ -128,6 +131,8 @@ def peers(
         print_json(network)
     else:
         print_peers(network, shows_all=shows_all)
+        if network.state == "on" and not any(peer.connected for peer in network.peers):
+            _tell_troubles(values, url)
 
 
 def identity(*, json: Json = False) -> None:
@@ -189,6 +194,21 @@ def _seconds(text: str) -> int:
     if not MIN_LASTS_S <= lasts_s <= MAX_LASTS_S:
         raise ConfigurationError(f"--expires: {text!r} is not valid. Write 30m, 24h or 7d; a year is the limit.")
     return lasts_s
+
+
+def _tell_troubles(values: Settings, url: str) -> None:
+    """Nobody is linked: what the node's doctor says of that. A node that does not answer has been told of above."""
+    from masa_node.cli.doctor import about_network, fetch_report  # noqa: PLC0415 - as above
+    from masa_node.cli.peers.actions import url_of_running_node  # noqa: PLC0415
+
+    async def looked() -> Report:
+        usual = f"http://127.0.0.1:{values.port}"
+        where = url or await url_of_running_node(_masa_dir(values), usual)
+        return await fetch_report(where, listed(values.api_key), whole=False)
+
+    with contextlib.suppress(ProviderError):
+        for line in about_network(asyncio.run(looked())):
+            print(in_words(line))
 
 
 def _tell(words: str) -> None:

@@ -3,9 +3,9 @@
 import asyncio
 import socket
 
-from masa_node.chat.errors import PeerHostUnknown
 from masa_node.network.transport.addresses import canonical, is_host_and_port, read_address
 from masa_node.network.transport.interfaces import MAX_ADDRESSES, PeerAddress
+from masa_node.network.transport.unreached import PeerHostUnknown
 
 RESOLVE_WITHIN_S = 5.0  # what the usual resolver (glibc) waits before it asks a second time
 

@@ -1,10 +1,11 @@
 """The states of the peers' side of a node - starting, off, up - and what each answers."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from masa_node.network.links.invites import write_bootnode
-from masa_node.network.transport.interfaces import NodeId, Route
+from masa_node.network.transport.interfaces import NodeId, Route, short_id
+from masa_node.node.doctor.facts import NetworkFacts
 from masa_node.node.views import PeersView, StakeOf, no_network, view_of
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ class Off:
         del stake_of
         return no_network(self.why, staking)
 
+    async def look(self) -> "Look":
+        """For the doctor: that there is none, and why."""
+        return Look(NetworkFacts("off", self.why))
+
     def own_view(self) -> dict[str, object]:
         """No id and no address."""
         return {"node_id": None, "addresses": [], "relay_url": None}
@@ -49,13 +54,18 @@ class Starting(Off):
         """The known peers are not known yet, either."""
         return ["all of them"]
 
+    async def look(self) -> "Look":
+        """That it is too early."""
+        return Look(NetworkFacts("starting"))
+
 
 @dataclass(frozen=True, slots=True)
 class Up:
-    """This node is on its network."""
+    """This node is on its network. `external` is PEER_ADDRESS."""
 
     network: "Network"
     transport: "Transport"
+    external: str = ""
 
     @property
     def node_id(self) -> NodeId:
@@ -79,10 +89,27 @@ class Up:
         """The peers, for status pages."""
         return view_of(self.network, staking, stake_of)
 
+    async def look(self) -> "Look":
+        """For the doctor: peers, addresses, relay."""
+        from masa_node.node.doctor.network_facts import facts_of  # noqa: PLC0415 - only the doctor needs it
+
+        facts, home = await facts_of(self.network, self.transport, self.external)
+        clocks = tuple((f"peer {short_id(peer)}", ahead_s) for peer, ahead_s in self.network.clocks.items())
+        return Look(facts, next(iter(sorted(self.transport.relays)), ""), is_home=home is not None, clocks=clocks)
+
     def own_view(self) -> dict[str, object]:
         """This node, for status pages."""
         own = self.transport.address()
         return {"node_id": own.node_id, "addresses": own.direct, "relay_url": own.relay_url}
+
+
+class Look(NamedTuple):
+    """What the doctor sees: the facts, the relay in use, is this node connected to it, and how peers' clocks differ."""
+
+    facts: NetworkFacts
+    relay: str = ""
+    is_home: bool | None = None
+    clocks: tuple[tuple[str, float], ...] = ()
 
 
 PeerState = Off | Starting | Up

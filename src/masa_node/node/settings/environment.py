@@ -246,6 +246,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             le=65535,
         ),
     ] = 0
+    peer_address: Annotated[
+        str,
+        Meta(
+            description="Where peers elsewhere reach this node, if a port was forwarded by hand: `ip:port`. They are "
+            "told of it first. Forward that UDP port to PEER_PORT of this machine."
+        ),
+    ] = ""
     relay_url: Annotated[
         str,
         Meta(

@@ -5,7 +5,7 @@ import msgspec
 from masa_node.chat.errors import ConfigurationError
 from masa_node.network.links.invites import parse_bootnodes
 from masa_node.network.requests.sharing import SharePolicy, read_policy
-from masa_node.network.transport.addresses import PUBLIC_RELAYS, is_relay_url
+from masa_node.network.transport.addresses import PUBLIC_RELAYS, is_relay_url, read_address, write_address
 from masa_node.network.transport.interfaces import NodeId, PeerAddress, is_node_id
 from masa_node.node.settings.environment import Settings, listed
 
@@ -16,6 +16,7 @@ class PeerSettings(msgspec.Struct, frozen=True):
     bootnodes: tuple[PeerAddress, ...]
     trusted: frozenset[NodeId]
     share: SharePolicy
+    external: str | None = None  # PEER_ADDRESS
 
 
 def read_peer_settings(settings: Settings) -> PeerSettings:
@@ -23,10 +24,14 @@ def read_peer_settings(settings: Settings) -> PeerSettings:
     relay = settings.relay_url
     if relay and relay != PUBLIC_RELAYS and not is_relay_url(relay):
         raise ConfigurationError(f"RELAY_URL: {relay!r} is not understood. Use https://relay.example.org, or `public`.")
+    external = read_address(settings.peer_address) if settings.peer_address else None
+    if settings.peer_address and (external is None or external[1] == 0):
+        raise ConfigurationError(f"PEER_ADDRESS: {settings.peer_address!r} is no address: use ip:port or [ip6]:port.")
     return PeerSettings(
         bootnodes=tuple(parse_bootnodes(settings.bootnodes)),
         trusted=frozenset(_node_id(text) for text in listed(settings.trusted_peers)),
         share=read_policy(settings.share),
+        external=write_address(*external) if external is not None else None,
     )
 
 

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator
 import iroh
 import pytest
 
-from masa_node.chat.errors import ConfigurationError, LinkLost, PeerKeyWrong, PeerSpeaksOtherwise, PeerUnreachable
+from masa_node.chat.errors import ConfigurationError, LinkLost, PeerUnreachable
 from masa_node.network.transport import handshake_limits
 from masa_node.network.transport.addresses import PUBLIC_RELAYS
 from masa_node.network.transport.interfaces import ALPN, MAX_ADDRESSES, NodeId, PeerAddress, Route, is_node_id
@@ -30,6 +30,7 @@ from masa_node.network.transport.iroh.endpoint import (
 )
 from masa_node.network.transport.iroh.keys import IrohKeys
 from masa_node.network.transport.iroh.relays import MAX_RELAYS
+from masa_node.network.transport.unreached import PeerKeyWrong, PeerSpeaksOtherwise
 from tests.fakes.no_server import closed_port
 from tests.network.transport.iroh.iroh_nodes import linked, node, on_every_loop, until
 

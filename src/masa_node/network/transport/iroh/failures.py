@@ -8,7 +8,8 @@ import re
 
 import iroh
 
-from masa_node.chat.errors import PeerKeyWrong, PeerSpeaksOtherwise, PeerUnreachable
+from masa_node.chat.errors import PeerUnreachable
+from masa_node.network.transport.unreached import PeerKeyWrong, PeerSpeaksOtherwise
 
 _ALERT = re.compile(r"cryptographic handshake failed: error (\d{1,3})\b")
 _BAD_CERTIFICATE, _UNKNOWN_AUTHORITY, _NO_APPLICATION_PROTOCOL = 42, 48, 120

@@ -80,6 +80,11 @@ def first_relays(url: str | None, token: str | None) -> iroh.RelayMap:
     return relays
 
 
+def public_relays() -> list[str]:
+    """The URLs of those of iroh's makers."""
+    return sorted(iroh.RelayMode.default_mode().relay_map().urls())
+
+
 def _configs(url: str, token: str | None) -> list[iroh.RelayConfig]:
     if url != PUBLIC_RELAYS:
         return [iroh.RelayConfig(url=url, quic_port=QUIC_PORT, auth_token=token)]

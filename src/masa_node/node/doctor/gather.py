@@ -1,0 +1,86 @@
+"""Gathers all facts at once. Each look has a bound of its own: it takes ten seconds at most, also offline."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from masa_node.chat.errors import ConfigurationError
+from masa_node.node.doctor.facts import ChainFacts, ClockFacts, Facts, HttpFacts, LlmFacts, NetworkFacts
+from masa_node.node.doctor.llm_probe import ask_servers
+from masa_node.node.doctor.local_facts import folder_facts, http_facts, settings_facts
+from masa_node.node.doctor.relay_probe import ping
+from masa_node.node.proxies import read_proxies
+from masa_node.node.settings.environment import Settings
+from masa_node.node.settings.stake import read_stake_settings
+from masa_node.node.views import StakeView
+from masa_node.upstreams.http.client import HttpClient
+from masa_node.upstreams.poller import Listable
+from masa_node.version import __version__
+
+
+class Known(msgspec.Struct, frozen=True):
+    """What whoever asks knows already. `relay` is the URL in force; `is_home`: is the node connected to it?
+
+    `clocks` are how far this machine's clock is ahead of those of peers (who, seconds).
+    """
+
+    http: HttpFacts
+    network: NetworkFacts
+    chain: ChainFacts = ChainFacts()
+    relay: str = ""
+    is_home: bool | None = None
+    clocks: tuple[tuple[str, float], ...] = ()
+
+
+async def gather(settings: Settings, servers: Sequence[Listable], http: HttpClient, known: Known) -> Facts:
+    """Look at everything at the same time."""
+    masa_dir = Path(settings.masa_dir).expanduser()  # noqa: ASYNC240 - reads no disk
+    async with asyncio.TaskGroup() as group:
+        own = group.create_task(asyncio.to_thread(settings_facts, settings))
+        folder = group.create_task(asyncio.to_thread(folder_facts, masa_dir))
+        llm = group.create_task(ask_servers(servers))
+        relay = group.create_task(ping(known.relay, http, is_home=known.is_home))
+    pinged = relay.result()
+    clocks = known.clocks if pinged.ahead_s is None else (*known.clocks, ("the relay", pinged.ahead_s))
+    return Facts(
+        __version__,
+        own.result(),
+        folder.result(),
+        known.http,
+        LlmFacts(llm.result(), settings.find_local),
+        ClockFacts(clocks),
+        pinged.relay,
+        known.network,
+        known.chain,
+    )
+
+
+def chain_facts(view: StakeView) -> ChainFacts:
+    """What `GET /api/v1/stake` tells, shortened."""
+    chain = view.chain
+    return ChainFacts(
+        view.staking,
+        is_off=view.network is None,
+        failure=chain.failure if chain is not None else "",
+        failed_s_ago=chain.failed_s_ago if chain is not None else None,
+    )
+
+
+async def gather_at_rest(settings: Settings, network: NetworkFacts, relay: str) -> Facts:
+    """The same while no node runs: its parts are put together, and asked, but not started."""
+    from masa_node.node.serve import unstarted_servers  # noqa: PLC0415 - it starts nodes, and a node may ask for this
+
+    http_side = await asyncio.to_thread(http_facts, settings)
+    known = Known(http_side, network, _chain_at_rest(settings), relay)
+    async with HttpClient(read_proxies(settings)) as http:
+        return await gather(settings, await unstarted_servers(settings, http), http, known)
+
+
+def _chain_at_rest(settings: Settings) -> ChainFacts:
+    try:
+        is_off = read_stake_settings(settings).is_off
+    except ConfigurationError:  # told with the settings
+        is_off = True
+    return ChainFacts("stakes are checked once the node runs: `masa-node stake status` reads them now.", is_off=is_off)

@@ -1,0 +1,79 @@
+"""Facts about this machine: settings, MASA_DIR, the HTTP port. Blocking file work: call it in a thread."""
+
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from masa_node.chat.errors import ConfigurationError
+from masa_node.network.store.node_key import KEY_FILE, load_secret
+from masa_node.node.doctor.facts import FolderFacts, HttpFacts, SettingsFacts
+from masa_node.node.node import guard_rules, upstream_specs
+from masa_node.node.proxies import check_proxies, read_proxies
+from masa_node.node.server import address_of, bind
+from masa_node.node.settings.config_file import aliases_in_file, key_variables
+from masa_node.node.settings.environment import Settings, unknown_settings
+from masa_node.node.settings.peers import read_peer_settings
+from masa_node.node.settings.stake import read_stake_settings
+
+_CHECKS: tuple[Callable[[Settings], object], ...] = (
+    upstream_specs,
+    aliases_in_file,
+    guard_rules,
+    read_peer_settings,
+    read_stake_settings,
+    lambda settings: check_proxies(read_proxies(settings), settings, upstream_specs(settings)),
+)
+
+
+def settings_facts(settings: Settings) -> SettingsFacts:
+    """What would stop the start, and names that mean nothing."""
+    errors: dict[str, None] = {}  # each once: some checks begin with the same
+    for check in _CHECKS:
+        try:
+            check(settings)
+        except ConfigurationError as exc:
+            errors[exc.message] = None
+    try:
+        unknown = tuple(unknown_settings(used=key_variables(settings)))
+    except ConfigurationError as exc:
+        return SettingsFacts((*dict.fromkeys((*errors, exc.message)),))
+    return SettingsFacts(tuple(errors), unknown)
+
+
+def folder_facts(masa_dir: Path) -> FolderFacts:
+    """MASA_DIR as it is; nothing is made, but for a file that is gone at once."""
+    path = str(masa_dir)
+    existing = next(each for each in (masa_dir, *masa_dir.absolute().parents) if each.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+        free_bytes = shutil.disk_usage(existing).free
+    except OSError as exc:
+        return FolderFacts(path, f"{exc.strerror or exc}.")
+    if existing != masa_dir:
+        return FolderFacts(path, free_bytes=free_bytes)
+    mode = stat.S_IMODE(masa_dir.stat().st_mode) if os.name != "nt" else None
+    return FolderFacts(path, mode=mode, free_bytes=free_bytes, key_error=_key_error(masa_dir))
+
+
+def http_facts(settings: Settings) -> HttpFacts:
+    """Of a node that does not run: could it listen?"""
+    try:
+        sock = bind(settings)
+    except ConfigurationError as exc:
+        return HttpFacts(f"http://{settings.host}:{settings.port}", error=exc.message)
+    with sock:
+        return HttpFacts(address_of(sock))
+
+
+def _key_error(masa_dir: Path) -> str:
+    if not os.path.lexists(masa_dir / KEY_FILE):
+        return ""
+    try:
+        load_secret(masa_dir)
+    except ConfigurationError as exc:
+        return exc.message
+    return ""

@@ -1,0 +1,110 @@
+"""`masa-node doctor` as its owner sees it: with no node, with one that runs, and with one that is silent."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from masa_node.cli import main as cli
+from masa_node.cli.doctor import about_network
+from masa_node.node.doctor.findings import Report, fail, ok, report_of, warn
+from masa_node.telemetry import log
+from tests.fakes.no_server import closed_port
+from tests.processes import running
+
+SECRET = "sk-not-to-be-printed"
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(log, "configure", lambda *_: None)  # it would keep this test's stderr
+    for name, value in {"MASA_DIR": str(tmp_path / "m"), "FIND_LOCAL": "0", "COLUMNS": "300"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PORT", str(closed_port()))
+
+
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    monkeypatch.setattr(sys, "argv", ["masa-node", "doctor", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    out, err = capsys.readouterr()
+    assert err == ""
+    return int(caught.value.code or 0), out
+
+
+@contextlib.contextmanager
+def up(folder: Path) -> Iterator[None]:
+    """A node of this MASA_DIR."""
+    env = {**os.environ, "NETWORK": "on", "DEMO": "1", "PEER_HOST": "127.0.0.1", "API_KEY": SECRET}
+    command = [sys.executable, "-m", "masa_node", "up", "--json"]
+    with running(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if json.loads(line)["event"] == "ready":
+                break
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def test_without_a_node_it_says_what_can_be_seen_and_exits_with_zero(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code, out = run(monkeypatch, capsys)
+    assert code == 0
+    assert "no node runs with this MASA_DIR" in out
+    assert "masa-node up" in out
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_failure_is_exit_code_one_in_words_and_in_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RELAY_URL", f"http://127.0.0.1:{closed_port()}")
+    monkeypatch.setenv("RELAY_TOKEN", SECRET)
+    code, out = run(monkeypatch, capsys)
+    assert (code, SECRET in out) == (1, False)
+    assert "fail  relay: 127.0.0.1 is not reached" in out
+    code, out = run(monkeypatch, capsys, "--json")
+    assert code == 1
+    assert not msgspec.json.decode(out, type=Report).ok
+
+
+def test_settings_that_cannot_be_read_are_a_line_and_no_crash(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PORT", "99999")
+    code, out = run(monkeypatch, capsys)
+    assert code == 1
+    assert "fail  settings: PORT" in out
+
+
+def test_a_node_that_runs_tells_of_itself(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("API_KEY", SECRET)
+    with up(tmp_path):
+        code, out = run(monkeypatch, capsys)
+        monkeypatch.setenv("API_KEY", "another")
+        refused, words = run(monkeypatch, capsys)
+    assert "ok    http: the node serves at" in out
+    assert "masa-demo gave a token" in out
+    assert "only nodes on this machine can reach this one" in out
+    assert (code, SECRET in out) == (1, False)
+    assert refused == 1
+    assert "the node runs, but does not answer" in words
+    assert "API_KEY" in words
+
+
+def test_of_a_report_the_lines_about_the_network_are_picked_the_worst_first() -> None:
+    lines = (warn("peer b0b0b0b0b0", "away"), fail("relay", "off"), ok("udp", "fine"), fail("llm llm", "off"))
+    assert [line.check for line in about_network(report_of(lines))] == ["relay", "peer b0b0b0b0b0"]
