@@ -141,8 +141,8 @@ def _query(asked: Asked) -> dict[str, str]:
     return dict(parse_qsl(asked.query.decode("latin-1"), keep_blank_values=True))
 
 
-async def _doctor(view: NodeView, request: Request) -> object:
-    return await view.doctor(request.query_params.get("only") == "network")
+async def _doctor(view: NodeView, asked: Asked) -> object:
+    return await view.doctor(_query(asked).get("only") == "network")
 
 
 _HEALTHZ = _known(lambda _: {"status": "ok"})

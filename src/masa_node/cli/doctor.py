@@ -11,7 +11,6 @@ from rich.text import Text
 from masa_node.chat.errors import ConfigurationError, MasaError, NotAnAnswer, ProviderError
 from masa_node.cli.output import console, plain
 from masa_node.cli.peers.actions import url_of_running_node
-from masa_node.network.store.lock import is_held_by_another
 from masa_node.network.store.store import Store
 from masa_node.network.transport.interfaces import Route
 from masa_node.node.doctor.facts import HttpFacts, NetworkFacts, SettingsFacts
@@ -26,6 +25,7 @@ from masa_node.node.peering.state import Up
 from masa_node.node.serve import until_ready
 from masa_node.node.settings.environment import listed, read_settings
 from masa_node.routing.answer_reader import read_whole
+from masa_node.storage.lock import is_held_by_another
 from masa_node.upstreams.http.client import HttpClient
 
 MAX_REPORT_BYTES = 1024 * 1024  # a hundred peers and their reasons take less
