@@ -10,7 +10,6 @@ EXPLAINED: dict[str, dict[tuple[str, str], str]] = {
         ("Voucher", "to False: True"): "not frozen: nothing writes to one, the type checker sees to that",
     },
     "masa_node.api.guard": {
-        ("ADMITTED", "to 'masa_node.admittedmasa_node.admitted': 'masa_node.admitted'"): "all take the key from here",
         ("GuardRules", "to False: True"): "not frozen: nothing writes to them, the type checker sees to that",
         (
             "check_host_and_origin",

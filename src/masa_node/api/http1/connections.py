@@ -3,20 +3,33 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from masa_node.api.http1.crowd import Crowd, max_connections
+from masa_node.api.http1.crowd import Connected, Crowd, max_connections
 from masa_node.api.http1.raw_responses import NOSNIFF_LINE
 from masa_node.api.http1.reply import Reply
 from masa_node.api.http1.request import HttpRequest
-
-if TYPE_CHECKING:
-    from masa_node.api.http1.protocol import BoundedHttpProtocol
 
 Application = Callable[[HttpRequest, Reply], Awaitable[None]]
 
 _DAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
 _MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
+
+
+class Connection(Connected, Protocol):
+    """One of them, and how it is closed."""
+
+    def close_if_idle(self) -> None:
+        """Close it if nothing is being answered."""
+        ...
+
+    def close(self) -> None:
+        """Close it when all that was written is sent."""
+        ...
+
+    def abort(self) -> None:
+        """Close it at once."""
+        ...
 
 
 class Connections:
@@ -29,7 +42,7 @@ class Connections:
     def __init__(self, app: Application, keep_alive_s: float, lines: bytes = b"") -> None:
         self.app = app
         self.keep_alive_s = keep_alive_s
-        self.crowd: Crowd[BoundedHttpProtocol] = Crowd(max_connections)
+        self.crowd: Crowd[Connection] = Crowd(max_connections)
         self.tasks: set[asyncio.Task[None]] = set()
         self.is_stopping = False
         self._lines = lines + NOSNIFF_LINE

@@ -181,7 +181,7 @@ class HttpClient:
     """Connections to LLM servers; an async context manager that closes all of them at its end.
 
     The number under way is not bounded here: MAX_CONCURRENT bounds it, and sees what waits. Up to `keep` connections to
-    each server are kept when they are not used; as many as are used at once, or each crowd would connect anew.
+    each server are kept when they are not used; as many as are used at once, or each crowd would connect again.
     """
 
     def __init__(self, proxies: Proxies = NO_PROXIES, keep: int = MAX_KEPT) -> None:
@@ -248,8 +248,8 @@ class HttpClient:
         """A new one, in turn; unless it has to be `is_fresh`, also one that has come free meanwhile."""
         turn = self._connecting.setdefault(target.server, asyncio.Semaphore(MAX_CONNECTING))
         async with turn:
-            kept = None if is_fresh else self._idle_connection(target)
-            return kept or await self._connect(target)
+            idle = None if is_fresh else self._idle_connection(target)
+            return idle or await self._connect(target)
 
     async def _exchange(self, target: _Target, connection: Connection, request: Sequence[bytes]) -> HttpAnswer:
         try:
