@@ -1,7 +1,7 @@
 """`/openapi.json` against the running node: schemathesis makes requests from it, good and bad, and compares.
 
 All of schemathesis' checks apply. Good requests are made for the model that is there: which names are usable (printable
-ones) cannot be said by a pattern that every validator reads alike, so it would make mostly names that are refused.
+ones) cannot be said by a pattern that every validator reads alike. It would make mostly names that are refused.
 """
 
 import json

@@ -162,8 +162,8 @@ class FakeLlm:
 
     `on_connect` is played before anything is read. `departures` counts connections that the other side closed while
     this one was still sending or stalling. An empty request, by which a server without a list is seen to be
-    there, is refused as real servers do, on a connection that is closed and not counted; an empty message of
-    Anthropic's only if it `refuses_the_empty`.
+    there, is refused as real servers do, on a connection that is closed and not counted. An empty message of
+    Anthropic's is refused only if it `refuses_the_empty`.
     """
 
     def __init__(self, *, on_connect: Script = (), tls: ssl.SSLContext | None = None, port: int = 0) -> None:

@@ -10,7 +10,7 @@ PORTS = 10_000  # tests/real takes those above; Linux gives ports from 32768 to 
 
 
 def closed_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """A port on which nothing listens, and that the system gives to nobody who asks for any: it is below those."""
+    """A port on which nothing listens, and that the system gives to nobody that asks for any: it is below those."""
     while True:
         port = FIRST_PORT + secrets.randbelow(PORTS)
         with socket.socket(socket.AF_INET, kind) as sock, contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""A caller who goes away frees the server's slot at once: the GPU works for nobody else."""
+"""A caller that goes away frees the server's slot at once: the GPU works for nobody else."""
 
 import contextlib
 import http.client

@@ -1,4 +1,4 @@
-"""Three nodes and a chain: who is asked and served for his stake, while stakes come and go."""
+"""Three nodes and a chain: which is asked and served for its stake, while stakes come and go."""
 
 import contextlib
 import json

@@ -478,7 +478,7 @@ async def turn_of_the_loop(piece: bytes) -> None:
 
 
 async def gone_after(turns: int) -> bool:
-    """One request whose caller goes away after so many turns of the loop; was he still there at its end?"""
+    """One request whose caller goes away after so many turns of the loop; was the caller still there at its end?"""
     world, streams = failover_and_stream()
     await world.admission.acquire()
     task = asyncio.create_task(world.dispatcher.answer(world.ask(), Keeps(turn_of_the_loop)))

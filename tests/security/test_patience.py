@@ -1,4 +1,4 @@
-"""Who is slow, or silent, is not waited for; who is slow because the answer takes its time is."""
+"""A caller that is slow, or silent, is not waited for; one that is slow because the answer takes its time is."""
 
 import asyncio
 import contextlib
@@ -120,7 +120,7 @@ async def test_half_a_request_sent_in_advance_does_not_cut_the_answer(impatient:
 
 
 def test_an_answer_that_is_not_taken_is_not_kept_for_ever(tmp_path: Path) -> None:
-    """A caller who asks for much and reads nothing would hold it in our memory as long as he likes."""
+    """A caller that asks for much and reads nothing would hold it in our memory as long as they like."""
     big = COMPLETION | {"padding": "x" * 20_000_000}
     constants = {"masa_node.api.http1.protocol.FLUSH_STALL_S": 0.3, "masa_node.node.server.KEEP_ALIVE_S": 0.3}
     with RecordingServer(lambda raw: response(200, big) if b"/chat/completions " in raw else as_openai(raw)) as llm:

@@ -1,4 +1,4 @@
-"""A caller who goes away frees the server within a second, whatever it is doing at that time.
+"""A caller that goes away frees the server within a second, whatever it is doing at that time.
 
 Covers: `upstream`, `http.client`, `http.connection`.
 """

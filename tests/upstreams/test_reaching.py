@@ -66,7 +66,7 @@ async def test_a_certificate_that_nobody_signed_is_not_trusted(speech: DialectSa
 
 @pytest.fixture
 def trusting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The node trusts both certificates, as an owner makes it trust his own."""
+    """The node trusts both certificates, as an owner makes it trust their own."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("SSL_CERT_FILE", str(CERTIFICATES / "localhost.pem"))
         yield

@@ -122,7 +122,7 @@ def before(*providers: Provider) -> Dispatcher:
 
 
 async def ending(dispatcher: Dispatcher, endpoint: Endpoint, *, wants_stream: bool = True) -> dict[str, Any]:
-    """How it ends for who asks: all that a caller could tell."""
+    """How it ends for the caller: all that a caller could tell."""
     caller = Keeps()
     body = b'{"model":"tiny","stream":%s,"messages":[{"role":"user","content":"hi"}]}'
     body %= b"true" if wants_stream else b"false"

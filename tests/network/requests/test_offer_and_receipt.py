@@ -1,4 +1,4 @@
-"""Room for later: an offer with a request and a receipt with END. Who does not know them ignores them.
+"""Room for later: an offer with a request and a receipt with END. A peer that does not know them ignores them.
 
 Covers: `frames`.
 """

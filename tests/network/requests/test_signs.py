@@ -58,7 +58,7 @@ async def _nothing() -> None:
 
 
 async def first_piece(dispatcher: Dispatcher, **changes: object) -> str:
-    """Ask; the name of who answered."""
+    """Ask; the name of the provider that answered."""
     caller = Keeps()
     outcome = await dispatcher.answer(msgspec.structs.replace(ask(), **changes), caller)
     if caller.error is not None:

@@ -82,7 +82,7 @@ def test_the_keys_of_one_owner_are_bounded_and_he_gains_nothing_by_more() -> Non
 
 
 def test_revoked_keys_leave_the_places_to_those_that_count() -> None:
-    """Else who fills his places, revokes, and shows others has as many nodes as he likes for one stake."""
+    """Else an owner that fills its places, revokes, and shows others has as many nodes as it likes for one stake."""
     seen = NodeCounter()
     seen.saw(of(X, 0, epoch=1), AT)  # not seen for longest, and counts
     for number in range(1, MAX_KEYS_PER_OWNER):
