@@ -1,17 +1,19 @@
 """How workers share the tests (`pytest -n 2`, pytest-xdist), how long each may take, and what is printed at the end."""
 
+import gc
 import importlib
 import os
 import pkgutil
 import signal
 import sys
+import threading
 from collections.abc import Generator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
+from tests.examples import load_usual
 from tests.patience import bounded
 from tests.run_summary import said, say
 from tests.seconds_by_directory import seconds_by_directory
@@ -20,17 +22,12 @@ IN_WORKER = "last_words"  # key of what a worker hands over
 # Real nodes and LLM servers, which are timed: one worker runs all of them, one after the other.
 ONE_BY_ONE = "tests/real/"
 LONGEST_FIRST = (ONE_BY_ONE, "tests/security/", "tests/network/")  # or one worker is alone with them at the end
-# Under coverage they take four times as long, and reach nothing in the measured packages that other tests do not.
-NOT_MEASURED = (ONE_BY_ONE, "tests/security/", "tests/network/", "tests/cli/", "tests/routing/test_steps.py")
-
-# Coverage's `source` in pyproject.toml.
+# Coverage's `source` in pyproject.toml, and their own tests. Under its tracer the others would take up to four times as
+# long; what they alone reach in these packages is a fact that has no test where it belongs.
 MEASURED = ("masa_node.chat", "masa_node.dialects", "masa_node.routing")
+MEASURED_BY = ("tests/chat/", "tests/dialects/", "tests/routing/")
 
-# How long an example takes is no fact on a machine that does something else too.
-settings.register_profile(
-    "untimed", parent=settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("untimed")
+load_usual()
 RECURSION_LIMIT = sys.getrecursionlimit()  # a node's, too; py_ecc, which web3 and vyper import, raises it for all
 os.environ["RUST_LIB_BACKTRACE"] = "0"  # RUST_BACKTRACE=1 would make each error of iroh's cost 70 ms
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a script's background job; commands would inherit it
@@ -61,11 +58,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:  # n
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Look with coverage's tracer at how the measured packages are imported, and not at the import of all else: 11
-    s.
-    """
+    """Look with coverage's tracer at how the measured packages are imported, not at the import of all else: 11 s."""
     tracer = sys.gettrace()
-    if not type(tracer).__module__.startswith("coverage"):
+    if not _is_coverage(tracer):
         return (yield)
     for room in MEASURED:
         for module in pkgutil.walk_packages(importlib.import_module(room).__path__, f"{room}."):
@@ -82,6 +77,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: [not item.nodeid.startswith(folder) for folder in LONGEST_FIRST])
 
 
+def _is_measured(item: pytest.Item) -> bool:
+    return item.nodeid.startswith(MEASURED_BY) and item.get_closest_marker("untraced") is None
+
+
+def _is_coverage(tracer: object) -> bool:
+    return type(tracer).__module__.startswith("coverage")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported and collected, a million objects, out of each later search for garbage."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Take coverage's tracer off (pytest-cov's `no_cover` fails in a worker, where it starts coverage twice)."""
+    tracer, of_threads = sys.gettrace(), threading.gettrace()
+    if _is_measured(item) or not _is_coverage(tracer):
+        return (yield)
+    sys.settrace(None)
+    threading.settrace(None)  # type: ignore[arg-type] - as `threading.gettrace` gives where there is none
+    try:
+        return (yield)
+    finally:
+        sys.settrace(tracer)
+        threading.settrace(of_threads)  # type: ignore[arg-type]
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup() -> Generator[None, object, object]:
     """Start from what the node has, whatever has been imported."""
@@ -91,16 +115,10 @@ def pytest_runtest_setup() -> Generator[None, object, object]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Take coverage's tracer off (pytest-cov's `no_cover` fails in a worker, where it starts coverage twice)."""
-    tracer = sys.gettrace()
-    is_measured = not item.nodeid.startswith(NOT_MEASURED) and type(tracer).__module__.startswith("coverage")
-    sys.settrace(tracer if is_measured else None)
-    try:
-        with bounded():
-            return (yield)
-    finally:
-        sys.settrace(tracer)
+def pytest_runtest_call() -> Generator[None, object, object]:
+    """Bound the test itself."""
+    with bounded():
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

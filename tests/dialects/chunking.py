@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from masa_node.chat.errors import ProviderError
 from masa_node.dialects.dialect import Dialect
 from masa_node.dialects.tracking import StreamTracker
+from tests.examples import times
 
-FEW = settings(max_examples=10, deadline=None)  # for a property that is checked for each of many recordings
-MANY = settings(max_examples=60, deadline=None)
+FEW = settings(max_examples=times(1 / 3))  # for a property that is checked for each of many recordings
 
 
 @dataclass(frozen=True, slots=True)

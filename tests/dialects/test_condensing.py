@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from masa_node.dialects import condensing
 from masa_node.dialects.condensing import at_once, condensed, end_of_container, end_of_text
 from masa_node.dialects.fields import FIELDS, read
-from tests.dialects.chunking import MANY
 
 TEXTS = st.text(max_size=30) | st.sampled_from(['"', "\\", '\\"', "[{", "}]", '":{', "x" * 50, "\\" * 9, "ü🙂" * 9])
 VALUES = st.recursive(
@@ -36,7 +35,6 @@ def elided(value: object, depth: int) -> object:
     return value
 
 
-@MANY
 @given(value=OBJECTS, depth=st.integers(1, 4), indent=st.none() | st.just(2), is_ascii=st.booleans())
 def test_what_is_not_too_deep_stays_and_the_rest_is_left_empty(
     value: dict[str, object], depth: int, indent: int | None, *, is_ascii: bool
@@ -47,7 +45,6 @@ def test_what_is_not_too_deep_stays_and_the_rest_is_left_empty(
     assert json.loads(small) == elided(value, depth)
 
 
-@MANY
 @given(value=OBJECTS, end=st.integers(0, 400))
 def test_what_is_cut_stays_cut(value: dict[str, object], end: int) -> None:
     text = json.dumps(value).encode()
@@ -57,7 +54,6 @@ def test_what_is_cut_stays_cut(value: dict[str, object], end: int) -> None:
         assert read(small, FIELDS) is None
 
 
-@MANY
 @given(data=st.binary() | st.lists(st.sampled_from(['"', "\\", "[", "]", "{", "}", "x", ",", ":"])).map("".join))
 def test_any_bytes_come_to_an_end(data: bytes | str) -> None:
     raw = data.encode() if isinstance(data, str) else data
@@ -115,7 +111,6 @@ def plain_end_of_container(data: str) -> int:
     return len(data) + 1
 
 
-@MANY
 @given(rest=SIGNS)
 def test_a_text_ends_at_the_first_quote_that_is_not_escaped(rest: str) -> None:
     data = f'"{rest}'
@@ -123,7 +118,6 @@ def test_a_text_ends_at_the_first_quote_that_is_not_escaped(rest: str) -> None:
     assert min(end, len(data) + 1) == min(plain_end_of_text(data, 1), len(data) + 1)
 
 
-@MANY
 @given(rest=SIGNS)
 def test_a_container_ends_at_the_bracket_that_closes_it(rest: str) -> None:
     data = f"[{rest}"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from masa_node.chat.errors import NotAnAnswer
 from masa_node.dialects import framing
 from masa_node.dialects.framing import NDJSON, SSE, FrameCutter, Framing, event_of
-from tests.dialects.chunking import MANY, chunks_of
+from tests.dialects.chunking import chunks_of
 
 SSE_ALPHABET = st.lists(
     st.sampled_from([b"\n", b"\r\n", b"\r", b"data: x", b": c", "ü🙂".encode(), b"{}"]), max_size=20
@@ -20,7 +20,6 @@ def feed_all(cutter: FrameCutter, chunks: list[bytes]) -> list[bytes]:
 
 
 @pytest.mark.parametrize("framing_", [SSE, NDJSON], ids=["sse", "ndjson"])
-@MANY
 @given(data=st.data(), parts=SSE_ALPHABET)
 def test_no_byte_is_lost_changed_or_doubled(framing_: Framing, data: st.DataObject, parts: list[bytes]) -> None:
     raw = b"".join(parts)
@@ -28,7 +27,6 @@ def test_no_byte_is_lost_changed_or_doubled(framing_: Framing, data: st.DataObje
     assert b"".join(feed_all(cutter, data.draw(chunks_of(raw)))) + cutter.rest() == raw
 
 
-@MANY
 @given(data=st.data(), parts=SSE_ALPHABET)
 def test_events_are_given_out_as_soon_as_they_are_complete(data: st.DataObject, parts: list[bytes]) -> None:
     chunks = data.draw(chunks_of(b"".join(parts)))
@@ -41,7 +39,6 @@ def test_events_are_given_out_as_soon_as_they_are_complete(data: st.DataObject, 
         assert not SSE_END.search(out.rstrip(b"\r\n")) or out.endswith((b"\n", b"\r"))
 
 
-@MANY
 @given(data=st.data(), parts=SSE_ALPHABET)
 def test_lines_are_given_out_as_soon_as_they_are_complete(data: st.DataObject, parts: list[bytes]) -> None:
     cutter = FrameCutter(NDJSON)
@@ -52,7 +49,6 @@ def test_lines_are_given_out_as_soon_as_they_are_complete(data: st.DataObject, p
 
 
 @pytest.mark.parametrize("framing_", [SSE, NDJSON], ids=["sse", "ndjson"])
-@MANY
 @given(parts=SSE_ALPHABET)
 def test_the_frames_of_a_chunk_are_the_chunk(framing_: Framing, parts: list[bytes]) -> None:
     chunk = b"".join(parts)

@@ -11,7 +11,6 @@ from masa_node.chat.request import Endpoint
 from masa_node.dialects.peek import MAX_MODEL_CHARS, Peeked, check_model, peek
 from masa_node.network.requests.body_check import check_body
 from tests.dialects import recorded
-from tests.dialects.chunking import MANY
 from tests.dialects.recorded import Body
 
 OLLAMA_ENDPOINTS = (Endpoint.OLLAMA_CHAT, Endpoint.OLLAMA_GENERATE)
@@ -212,7 +211,6 @@ def test_only_ollamas_show_takes_the_other_name() -> None:
         peek(b'{"name":"b"}', Endpoint.OLLAMA_CHAT)
 
 
-@MANY
 @given(
     body=st.binary()
     | st.lists(st.sampled_from(['{"model":', '"m"', ",", '"stream":', "true", "}", "[", "{", "\\ud800", " "])).map(
@@ -248,7 +246,6 @@ def is_refused(fields: list[tuple[str, str]], endpoint: Endpoint) -> bool:
     return takes_name and bool(others - {models[-1] if models else ""})
 
 
-@MANY
 @given(
     fields=st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(VALUES)), max_size=4),
     endpoint=st.sampled_from([endpoint for endpoint in Endpoint if endpoint is not Endpoint.OLLAMA_SHOW]),

@@ -11,7 +11,6 @@ from masa_node.chat.request import Endpoint
 from masa_node.dialects.condensing import STEP_BYTES, at_once
 from masa_node.dialects.peek import body_renamed, listing_renamed, peek
 from tests.dialects import recorded
-from tests.dialects.chunking import MANY
 from tests.dialects.recorded import Body
 
 CHAT = Endpoint.OPENAI_CHAT
@@ -67,7 +66,6 @@ def test_values_that_are_no_text_or_another_name_stay() -> None:
 
 
 @given(st.text(min_size=1, max_size=20), st.text(min_size=1, max_size=20), st.booleans())
-@MANY
 def test_any_name_can_take_the_place_of_any_other(asked: str, model: str, is_ascii: bool) -> None:  # noqa: FBT001
     body = {"a": {"model": asked}, "model": asked, asked + "_": asked}
     raw = json.dumps(body, ensure_ascii=is_ascii).encode()

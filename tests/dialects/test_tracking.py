@@ -12,7 +12,7 @@ from masa_node.dialects.dialect import Dialect, ErrorText, Mark
 from masa_node.dialects.registry import DIALECTS
 from masa_node.dialects.tracking import StreamTracker
 from tests.dialects import recorded
-from tests.dialects.chunking import FEW, MANY, chunks_of, cut, follow, frame_ends
+from tests.dialects.chunking import FEW, chunks_of, cut, follow, frame_ends
 from tests.dialects.recorded import MESSAGE_OF_STREAM_ERROR, Stream, sse
 
 OPENAI = DIALECTS[DialectName.OPENAI]
@@ -106,6 +106,7 @@ def test_a_stream_has_started_with_its_first_piece_and_ended_with_its_last_frame
     assert tracker.is_whole()
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("stream", EVENT_STREAMS, ids=str)
 @pytest.mark.parametrize("noise", [b": a comment\n\n", b":\n\n", b"event: ping\n\n", b"\n", b"\r\n\r\n", b"id: 1\n\n"])
 def test_comments_pings_and_blank_lines_are_let_through_anywhere(stream: Stream, noise: bytes) -> None:
@@ -176,6 +177,7 @@ def test_every_cut_between_frames_is_noticed(stream: Stream) -> None:
         check_cut(stream, end, [stream.raw[:end]])
 
 
+@pytest.mark.untraced
 @every_stream
 def test_every_cut_inside_the_last_frames_is_noticed(stream: Stream) -> None:
     start = frame_ends(stream.frames)[-3]
@@ -202,7 +204,6 @@ def test_done_without_a_finish_reason_is_a_cut_stream() -> None:
     assert "no finish_reason" in followed.fault.message
 
 
-@MANY
 @given(data=st.data(), crlf=st.booleans(), named=st.booleans())
 def test_the_done_of_a_cut_stream_is_never_let_through(data: st.DataObject, *, crlf: bool, named: bool) -> None:
     pieces, end = PIECE * 2, (b"event: end\n" if named else b"") + DONE
@@ -380,7 +381,6 @@ HOSTILE = st.lists(st.sampled_from(SCRAPS) | st.binary(max_size=8), max_size=12)
 
 
 @every_dialect
-@MANY
 @given(data=st.data(), raw=HOSTILE)
 def test_any_bytes_in_any_chunks_end_in_an_answer_or_a_known_fault(
     dialect: Dialect, data: st.DataObject, raw: bytes
@@ -394,7 +394,6 @@ def test_any_bytes_in_any_chunks_end_in_an_answer_or_a_known_fault(
 
 
 @every_dialect
-@MANY
 @given(data=st.data(), raw=HOSTILE)
 def test_the_verdict_does_not_depend_on_the_chunks(dialect: Dialect, data: st.DataObject, raw: bytes) -> None:
     at_once, in_chunks = follow(dialect, [raw]), follow(dialect, data.draw(chunks_of(raw)))

@@ -83,6 +83,7 @@ async def test_a_stream_is_in_flight_until_its_end() -> None:
     assert all(world.dispatcher.health_of(each).running == 0 for each in (one, two))
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("workers", [1, 2, 4, 16])
 @pytest.mark.parametrize("slow_first", [False, True])
 @virtual_time

@@ -38,6 +38,7 @@ from tests.routing.scripted import ScriptedProvider
 from tests.routing.test_odd_answers import Said
 from tests.virtual_time import virtual_time
 
+pytestmark = pytest.mark.untraced
 SIZE = 1_000_000
 READ_BYTES = 256 * 1024  # what a transport gives at most at once
 MOST_UNITS = 20.0  # what is allowed; the worst take half of it, and what this is for took 200 and more
@@ -119,7 +120,6 @@ async def turns_s(reading: Callable[[], Awaitable[object]]) -> list[float]:
         await asyncio.sleep(0)
         turns.append(time.thread_time() - began_s)
     await task
-    gc.unfreeze()
     return turns
 
 

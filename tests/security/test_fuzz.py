@@ -63,7 +63,7 @@ VALID = st.sampled_from(
         head(b"OPTIONS", CHAT, b"Origin: http://localhost\r\nAccess-Control-Request-Method: POST\r\n"),
     ]
 )
-FUZZ = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 async def answers_to(node: ServingNode, pieces: Iterable[bytes]) -> list[int]:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -131,7 +131,6 @@ async def test_what_is_no_frame_of_a_request_ends_the_link(rubbish: bytes) -> No
         assert here.link.streams == 0
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.binary(max_size=80) | st.sampled_from([*GOOD, header(50), frame(FrameKind.BODY, b"{}")]), max_size=5)
 )

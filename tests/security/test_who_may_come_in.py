@@ -67,7 +67,7 @@ async def test_without_one_right_key_it_is_401(guarded: ServingNode, lines: byte
     assert reply.header("www-authenticate") == 'Bearer realm="masa-node"'
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from([b"Authorization", b"x-api-key"]),
     st.binary(max_size=300).map(lambda raw: bytes(byte for byte in raw if byte not in b"\r\n\0" and byte >= 0x20)),

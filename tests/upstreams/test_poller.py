@@ -218,7 +218,7 @@ fields = entry_of(
 
 
 @pytest.mark.parametrize("server", SERVERS, ids=["openai", "anthropic", "ollama", "cloudflare"])
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     entries=st.lists(fields, max_size=3),
     more=st.dictionaries(st.sampled_from(["has_more", "last_id", "x"]), json_values),

@@ -18,7 +18,7 @@ from masa_node.dialects.registry import DIALECTS
 from masa_node.dialects.translation import translator as translator_module
 from masa_node.dialects.translation.formats import ANSWER_WRITERS, REQUEST_WRITERS
 from masa_node.dialects.translation.translator import AnswerTranslator, translate
-from tests.dialects.chunking import MANY, cut
+from tests.dialects.chunking import cut
 from tests.dialects.translation.calling import (
     CHAT,
     HI,
@@ -64,7 +64,6 @@ events = st.dictionaries(st.sampled_from(KEYS), values, max_size=6).map(
     caller=st.sampled_from(list(ANSWER_WRITERS)),
     ends=st.lists(st.integers(0, 100)),
 )
-@MANY
 def test_events_of_a_hostile_server_are_translated_or_end_the_answer(
     server: Endpoint, sent: list[Any], caller: Endpoint, ends: list[int]
 ) -> None:
@@ -82,7 +81,6 @@ def test_events_of_a_hostile_server_are_translated_or_end_the_answer(
 
 @pytest.mark.parametrize("server", list(REQUEST_WRITERS))
 @given(raw=st.binary(max_size=300))
-@MANY
 def test_bytes_that_are_no_answer_are_translated_or_end_the_answer(server: Endpoint, raw: bytes) -> None:
     translator = AnswerTranslator(Endpoint.ANTHROPIC_MESSAGES, server, CONTEXT)
     with contextlib.suppress(ProviderError):

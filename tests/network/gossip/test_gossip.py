@@ -55,6 +55,7 @@ from masa_node.network.gossip.outbox import (
 from masa_node.network.links.frames import HEAD_BYTES
 from masa_node.network.transport.interfaces import MAX_CLOCK_SKEW_S, NodeId
 from masa_node.network.transport.memory import MemoryKeys, MemoryNetwork
+from tests.examples import times
 from tests.network.gossip.gossip_simulation import AT_UNIX_S, an_advert
 
 NOW_S = 1_000.0
@@ -455,7 +456,6 @@ def test_a_missed_renewal_costs_little_among_a_thousand() -> None:
     assert one.gossip.advert_of(one.id(77)) == one.advert(77, 2)
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     ops=st.lists(st.tuples(st.integers(1, 30), st.integers(1, 4), st.booleans()), max_size=60),
     bits=st.integers(0, 8),
@@ -643,7 +643,7 @@ MESSAGES = st.one_of(
 BYTES = st.one_of(st.binary(max_size=200), MESSAGES.map(write_message))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=times(2))
 @given(messages=st.lists(st.tuples(BYTES, st.integers(0, 2), st.floats(0, 3)), max_size=30))
 def test_whatever_comes_in_is_taken_or_a_fault(messages: list[tuple[bytes, int, float]]) -> None:
     one = One(links=3)

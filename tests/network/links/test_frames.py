@@ -2,7 +2,7 @@ import tracemalloc
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from masa_node.chat.errors import ProtocolFault
@@ -59,13 +59,11 @@ def check_reading(payload: bytes, form: type[msgspec.Struct]) -> None:
             assert isinstance(header, form)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.data(), frames)
 def test_any_chunking_gives_the_same_frames(data: st.DataObject, sent: Frames) -> None:
     assert read(data.draw(chunks_of(joined(sent)))) == (sent, "")
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.data(), frames, st.binary(max_size=40))
 def test_any_garbage_gives_frames_or_a_fault_however_it_is_chunked(
     data: st.DataObject, sent: Frames, garbage: bytes
@@ -76,7 +74,6 @@ def test_any_garbage_gives_frames_or_a_fault_however_it_is_chunked(
     assert read(data.draw(chunks_of(raw))) == (found, fault)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.data(), frames.filter(bool))
 def test_a_cut_is_noticed_wherever_it_is(data: st.DataObject, sent: Frames) -> None:
     raw = joined(sent)
@@ -119,7 +116,6 @@ def test_memory_stays_bounded_whatever_is_announced() -> None:
 
 
 @pytest.mark.parametrize("form", HEADERS, ids=lambda form: form.__name__)
-@settings(max_examples=60, deadline=None)
 @given(payload=st.binary(max_size=200))
 def test_any_bytes_give_a_header_or_a_fault(form: type[msgspec.Struct], payload: bytes) -> None:
     check_reading(payload, form)
@@ -133,7 +129,6 @@ values = st.recursive(
 
 
 @pytest.mark.parametrize("form", HEADERS, ids=lambda form: form.__name__)
-@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_any_fields_give_a_header_or_a_fault(form: type[msgspec.Struct], data: st.DataObject) -> None:
     fields = data.draw(st.dictionaries(st.sampled_from(form.__struct_fields__) | st.text(max_size=4), values))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from masa_node.chat.errors import LinkLost, ProviderError, StreamReset
@@ -128,7 +128,6 @@ def channel_frame(number: int, kind: int, payload: bytes) -> bytes:
 
 
 @given(st.lists(st.lists(st.binary(max_size=3000), max_size=6), min_size=1, max_size=20), st.integers(0, 100))
-@settings(deadline=None, max_examples=60)
 def test_each_call_gets_its_own_bytes_in_order(said: list[list[bytes]], seed: int) -> None:
     @virtual_time
     async def run() -> None:
@@ -393,7 +392,6 @@ async def test_frames_for_calls_that_are_over_or_never_were_are_nothing() -> Non
 
 
 @given(st.binary(max_size=200))
-@settings(deadline=None, max_examples=100)
 def test_garbage_is_a_fault_or_nothing(garbage: bytes) -> None:
     @virtual_time
     async def run() -> None:
@@ -414,7 +412,7 @@ def test_a_vector_is_written_and_read_as_it_stands(case: dict[str, str | int]) -
 
 @virtual_time
 async def test_what_was_given_out_counts_until_its_reader_comes_for_more() -> None:
-    """Who has taken a window of frames and does not come back holds that, and no byte more."""
+    """A peer that has taken a window of frames and does not come back holds that, and no byte more."""
     async with pair() as ends:
         mine, theirs = await ends.stream()
         writing = asyncio.create_task(theirs.write(bytes(4 * MUX_WINDOW_BYTES)))

@@ -129,5 +129,5 @@ class Life(RuleBasedStateMachine):
         assert dialed == wanted
 
 
-Life.TestCase.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
+Life.TestCase.settings = settings(stateful_step_count=50)
 TestLife = Life.TestCase

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from masa_node.chat.errors import PeerRefused
@@ -120,7 +120,6 @@ def rendered(given: Pairs, spaces: str) -> bytes:
     return f"{spaces}{{{spaces}{inner}{spaces}}}{spaces}".encode()
 
 
-@settings(max_examples=150, deadline=None)
 @given(pairs, st.text(" \t\r\n", max_size=2))
 def test_the_names_are_those_that_any_other_reader_finds(given: Pairs, spaces: str) -> None:
     body = rendered(given, spaces)
@@ -129,7 +128,6 @@ def test_the_names_are_those_that_any_other_reader_finds(given: Pairs, spaces: s
     assert field_names(body) == names
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=60) | st.text('{}[]",:\\u0model ', max_size=60).map(str.encode))
 def test_any_bytes_are_checked_without_another_error(body: bytes) -> None:
     try:

@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -139,7 +139,6 @@ async def test_what_a_newer_version_added_to_a_record_does_not_hurt(store: Store
     assert await store.load() == [PeerRecord(A, MembershipLevel.LISTED)]
 
 
-@settings(max_examples=50, deadline=None)
 @given(rows=st.lists(st.tuples(st.binary(max_size=70), st.binary(max_size=90) | st.integers(0, 9)), max_size=5))
 def test_garbage_in_every_table_is_left_out(rows: list[tuple[bytes, object]]) -> None:
     store = Store.in_memory()

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from masa_node.chat.errors import LinkLost, PeerUnreachable, ProviderError, StreamReset
@@ -68,7 +68,6 @@ def end_of(network: MemoryNetwork, number: int) -> MemoryTransport:
     return transport
 
 
-@settings(max_examples=60, deadline=None)
 @given(parts=st.lists(st.binary(max_size=3000), max_size=20), seed=st.integers(0, 1000))
 def test_bytes_arrive_once_and_in_order_however_they_are_cut(parts: list[bytes], seed: int) -> None:
     async def exchange() -> None:

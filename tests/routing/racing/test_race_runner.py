@@ -528,6 +528,7 @@ async def test_a_bug_in_one_provider_ends_the_others_too() -> None:
     assert len(asyncio.all_tasks()) == 1
 
 
+@pytest.mark.untraced
 @virtual_time
 async def test_after_thousands_of_races_no_task_is_left() -> None:
     field = peers(*[(0.01, WHOLE)] * 5, *[(0.02, WHOLE)] * 5, (0.005, refused()))

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from eth_account import Account
 from eth_utils import keccak
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from web3.contract import Contract
 
@@ -272,7 +272,6 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(answers=st.dictionaries(st.sampled_from(list(GOOD)), json_values))
 def test_whatever_a_server_answers_only_our_own_errors_come_out(answers: dict[str, Any]) -> None:
     @virtual_time

@@ -10,7 +10,7 @@ from eth_account import Account
 from eth_account.typed_transactions import TypedTransaction
 from eth_utils import keccak
 from hexbytes import HexBytes
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from masa_node.chat.errors import ConfigurationError, MasaError
@@ -99,7 +99,6 @@ def test_a_keystore_that_lies_about_its_address_is_told(tmp_path: Path) -> None:
 fields = st.none() | st.booleans() | st.integers(-1, 99) | st.text(max_size=8) | st.just({})
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     where=st.sampled_from(["", "crypto", "kdfparams", "cipherparams"]),
     name=st.sampled_from(["ciphertext", "mac", "kdf", "cipher", "iv", "c", "dklen", "prf", "salt", "crypto"]),

@@ -9,7 +9,7 @@ from eth_account import Account
 from eth_keys import KeyAPI
 from eth_keys.backends import CoinCurveECCBackend, NativeECCBackend
 from eth_keys.exceptions import BadSignature as NoSuchKey
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from masa_node.staking.ethereum import crypto
@@ -69,7 +69,6 @@ def test_signatures_are_those_of_eth_account(secret: bytes, digest: bytes) -> No
     assert recover(digest, theirs.signature) == address_of_secret(secret) == Account.from_key(secret).address
 
 
-@settings(max_examples=25, deadline=None)
 @given(SECRETS, DIGESTS)
 @example(SECRET, b"\0" * 32)
 @example(SECRET, b"\xff" * 32)
@@ -83,7 +82,6 @@ def test_without_coincurve_signatures_and_addresses_are_the_same(
     assert plain.address_of_secret(secret) == address_of_secret(secret)
 
 
-@settings(deadline=None)
 @given(DIGESTS, st.integers(1, ORDER - 1), st.integers(1, ORDER // 2), st.sampled_from([0, 1, 27, 28]))
 def test_of_arbitrary_numbers_eth_keys_recovers_the_same_or_nothing(digest: bytes, r: int, s: int, v: int) -> None:
     try:
@@ -95,7 +93,6 @@ def test_of_arbitrary_numbers_eth_keys_recovers_the_same_or_nothing(digest: byte
         assert recover(digest, signature(r, s, v)) == key.to_checksum_address()
 
 
-@settings(max_examples=40, deadline=None)
 @given(DIGESTS, st.binary(min_size=64, max_size=64), st.sampled_from([0, 1, 27, 28]))
 def test_without_coincurve_arbitrary_bytes_come_to_the_same(
     plain: ModuleType, digest: bytes, both: bytes, v: int

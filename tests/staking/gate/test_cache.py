@@ -25,6 +25,7 @@ from masa_node.staking.gate.cache import (
 from masa_node.staking.gate.evaluator import Evaluator
 from masa_node.staking.gate.judge import Token
 from masa_node.staking.gate.values import Reading, StakeAnswer
+from tests.examples import times
 from tests.staking.delegations import AT, DAY_S, DOMAIN
 
 X, Y = Address("0xX"), Address("0xY")
@@ -289,4 +290,4 @@ class Rules(RuleBasedStateMachine):
 
 
 TestCache = Rules.TestCase
-TestCache.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
+TestCache.settings = settings(max_examples=times(2), stateful_step_count=30)

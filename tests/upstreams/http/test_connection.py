@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from masa_node.chat.errors import BrokenAnswer, ConnectionClosed, NotAnAnswer, ProviderError
 from masa_node.upstreams.http import connection as module
 from masa_node.upstreams.http.connection import Connection
+from tests.examples import times
 from tests.fakes.http_bytes import chunked, head, stream_head, whole
 
 REQUEST = b"POST / HTTP/1.1\r\n\r\n"
@@ -164,7 +165,7 @@ async def test_an_answer_that_is_cut_short_is_never_whole(response: Response, wh
     assert not connection.is_reusable()
 
 
-@settings(max_examples=300)
+@settings(max_examples=times(2))
 @given(
     st.one_of(bodies, st.builds(bytes.__add__, st.sampled_from([b"HTTP/1.1 ", b"HTTP/1.1 200 OK\r\n"]), bodies)), places
 )
