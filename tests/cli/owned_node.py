@@ -17,6 +17,7 @@ from masa_node.network.transport.interfaces import NodeId, PeerAddress
 from masa_node.storage.lock import NodeLock
 
 OWN_ID = NodeId("0e" * 32)
+RELAY = "https://relay.example.org/"
 ADDRESS = PeerAddress(OWN_ID, ("203.0.113.7:4433",))
 
 
@@ -32,12 +33,18 @@ async def main(masa_dir: Path, answer_to_join: str) -> None:
 
 
 async def look(store: Store, book: PeerBook, answer_to_join: str) -> None:
-    if await store.invites():
+    if await store.invites() and await store.value("address") is None:
         await store.set_value("address", msgspec.msgpack.encode(ADDRESS))
+        await store.set_value("settled", b"1")
     for command in await store.pending_commands():
         if command.verb is Verb.JOIN:
             state = CommandState.DONE if answer_to_join.startswith("Joined") else CommandState.FAILED
             answer = CommandResult(state, answer_to_join)
+        elif command.verb is Verb.RELAY:
+            relay_url = None if command.argument == "none" else RELAY
+            await store.set_value("address", msgspec.msgpack.encode(PeerAddress(OWN_ID, ADDRESS.direct, relay_url)))
+            await store.set_value("relay", command.argument.encode())
+            answer = CommandResult(CommandState.DONE, "Relay.")
         else:
             answer = apply(command, book, time.time())
             await store.save(*book.take_changes())

@@ -11,6 +11,7 @@ from rich.text import Text
 from masa_node.chat.errors import ConfigurationError, MasaError, NotAnAnswer, ProviderError
 from masa_node.cli.output import console, plain
 from masa_node.cli.peers.actions import url_of_running_node
+from masa_node.network.store.joins import refusal
 from masa_node.network.store.store import Store
 from masa_node.network.transport.interfaces import Route
 from masa_node.node.doctor.facts import HttpFacts, NetworkFacts, SettingsFacts
@@ -107,8 +108,7 @@ async def _remembered(masa_dir: Path) -> NetworkFacts:
     except (MasaError, OSError):
         return NetworkFacts()
     try:
-        refused = (await store.value("refused_join") or b"").decode("utf-8", "replace")
-        return remembered(await store.load(), refused)
+        return remembered(await store.load(), await refusal(store))
     finally:
         await store.close()
 

@@ -17,10 +17,12 @@ import pytest
 from masa_node.chat.errors import ConfigurationError
 from masa_node.cli import main as cli
 from masa_node.cli.peers import actions as peer_actions
+from masa_node.cli.peers import commands
 from masa_node.cli.peers.actions import find_peer
 from masa_node.network.links.invites import Invite, make_link, parse_bootnodes, parse_link, token_hash
 from masa_node.network.links.peer_book import MembershipLevel, PeerRecord
 from masa_node.network.store.commands import OwnerCommand, Verb
+from masa_node.network.store.joins import keep_obstacle, keep_refusal
 from masa_node.network.store.store import KeptInvite, Store
 from masa_node.network.transport.interfaces import NodeId, PeerAddress, is_node_id
 from masa_node.telemetry import log
@@ -688,3 +690,84 @@ def test_every_command_writes_json_for_programs(owner: Owner) -> None:
     listed = owner.json("peers")
     assert isinstance(listed, dict)
     assert (listed["state"], listed["node_id"], len(listed["peers"])) == ("off", OWN, 3)
+
+
+# ---- the way in ----
+
+
+def test_an_invite_tells_by_which_ways_others_can_come(owner: Owner) -> None:
+    owner.was_on_the_network(PeerAddress(OWN, ("81.2.69.7:4433", "192.168.1.5:4433"), "https://relay.example.org/"))
+    told = owner.run("invite").err
+    assert "directly at 81.2.69.7:4433 or through the relay https://relay.example.org/" in told
+
+
+def test_an_invite_that_leads_nowhere_from_elsewhere_says_what_to_do(owner: Owner) -> None:
+    owner.was_on_the_network(PeerAddress(OWN, ("192.168.1.5:4433",)))
+    told = owner.run("invite").err
+    assert "--relay public" in told
+    assert "PEER_ADDRESS" in told
+
+
+def test_a_relay_that_is_chosen_with_the_invite_is_in_its_link(owner: Owner) -> None:
+    with running(owner):
+        made = parse_link(owner.run("invite", "--relay", "public").out, time.time())
+    assert made.relay_url == owned_node.RELAY
+
+
+@pytest.mark.parametrize("choice", ["relay.example.org", "https://relay.example.org/path", "x"])
+def test_what_is_no_relay_makes_no_invite(owner: Owner, choice: str) -> None:
+    owner.was_on_the_network()
+    ran = owner.run("invite", "--relay", choice)
+    assert (ran.code, ran.out) == (2, "")
+    assert "--relay" in ran.err
+    assert not owner.invites()
+
+
+def test_the_relay_of_the_settings_is_not_overruled(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RELAY_URL", "https://relay.example.org")
+    ran = owner.run("invite", "--relay", "public")
+    assert ran.code == 2
+    assert "RELAY_URL is set" in ran.err
+
+
+@pytest.mark.parametrize(("answer", "kept"), [(True, "https://relay.example.org/"), (False, None), (None, None)])
+def test_the_owner_is_asked_once_about_relays_where_nobody_could_come(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch, *, answer: bool | None, kept: str | None
+) -> None:
+    questions: list[None] = []
+
+    def asked() -> bool | None:
+        questions.append(None)
+        return answer
+
+    monkeypatch.setattr(commands, "_ask_about_relays", asked)
+    with running(owner):
+        links = [owner.run("invite").out for _ in range(2)]
+    assert [parse_link(link, time.time()).relay_url for link in links] == [kept, kept]
+    assert len(questions) == (2 if answer is None else 1)
+
+
+def test_a_join_that_was_refused_while_nobody_looked_is_shown_by_the_next_command(owner: Owner) -> None:
+    async def refused(store: Store) -> None:
+        await keep_refusal(store, "the invite is used up.")
+
+    owner._with_store(refused)
+    assert "The last join was refused: the invite is used up." in owner.run("peers").out
+
+
+def test_a_join_that_was_refused_before_its_owners_eyes_is_not_told_twice(owner: Owner) -> None:
+    with running(owner, "it is blocked."):
+        assert "it is blocked." in owner.run("join", make_link(INVITE)).err
+    assert "refused" not in owner.run("peers").out
+
+
+def test_a_join_that_takes_long_says_what_is_in_the_way(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def in_the_way(store: Store) -> None:
+        await keep_obstacle(store, "no connection within 5 s.")
+
+    owner._with_store(in_the_way)
+    monkeypatch.setattr(peer_actions, "ANSWER_WITHIN_S", 0.2)
+    with running(owner, "silence"):
+        ran = owner.run("join", make_link(INVITE))
+    assert ran.code == 1
+    assert "Not linked yet: no connection within 5 s. It keeps trying" in ran.err

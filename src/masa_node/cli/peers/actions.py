@@ -20,10 +20,11 @@ from masa_node.cli.peers.listing import NetworkView, fetch_peers, invite_id, rem
 from masa_node.network.links.invites import TOKEN_BYTES, BadInvite, Invite, make_link, parse_link, token_hash
 from masa_node.network.links.peer_book import PeerBook, PeerRecord
 from masa_node.network.store.commands import CommandResult, CommandState, OwnerCommand, Verb, apply
+from masa_node.network.store.joins import keep_refusal, obstacle, refusal
 from masa_node.network.store.node_key import load_secret
 from masa_node.network.store.rows import KeptInvite
 from masa_node.network.store.store import Store
-from masa_node.network.transport.addresses import canonical, is_relay_url
+from masa_node.network.transport.addresses import AddressScope, canonical, is_relay_url, scope_of
 from masa_node.network.transport.interfaces import (
     MAX_ADDRESSES,
     SHORT_ID_CHARS,
@@ -32,6 +33,8 @@ from masa_node.network.transport.interfaces import (
     is_node_id,
     short_id,
 )
+from masa_node.node.settings.environment import Settings
+from masa_node.node.settings.peers import relay_fault
 from masa_node.storage.database import StoreFailed
 from masa_node.storage.lock import NodeLock, is_held_by_another
 from masa_node.upstreams.http.proxies import NO_PROXIES, Proxies
@@ -60,6 +63,7 @@ _NEVER_STARTED = (
     "This node's address is not known yet. Start it with `masa-node up`, and give this command again while it runs."
 )
 _NO_INVITE = "It would refuse whoever came, so no invite was made. Its log says why it does not read MASA_DIR."
+_NO_RELAY = "It does not read MASA_DIR; its log says why."
 _NOT_ON_THE_NETWORK = "The running node did not go on the network in time. `masa-node peers` says why."
 
 
@@ -76,11 +80,12 @@ class MadeInvite(msgspec.Struct, frozen=True):
 
 
 class WantedInvite(msgspec.Struct, frozen=True):
-    """What the owner wants of a new invite."""
+    """What the owner wants of a new invite. `may_use_relay` asks them, where nobody elsewhere could reach this node."""
 
     lasts_s: int
     uses: int
     note: str
+    may_use_relay: Callable[[], bool | None] = lambda: None
 
 
 async def make_invite(masa_dir: Path, wanted: WantedInvite) -> MadeInvite:
@@ -95,7 +100,7 @@ async def make_invite(masa_dir: Path, wanted: WantedInvite) -> MadeInvite:
     async with _opened(masa_dir) as store:
         await store.add_invite(record)
         try:
-            address = await _needed_address(store, is_running=is_running)
+            address = await _reachable_address(store, wanted, is_running=is_running)
             if is_running:  # one that does not read what is written here would refuse it
                 await _answer(store, await store.add_command(Verb.CHECK, address.node_id, time.time()), _NO_INVITE)
         except BaseException:
@@ -133,9 +138,21 @@ async def join(masa_dir: Path, link: str) -> CommandResult:
         command_id = await store.add_command(Verb.JOIN, "".join(link.split()), time.time())
         if not is_held_by_another(masa_dir):
             return CommandResult(CommandState.PENDING, "The node will join when it is started: `masa-node up`.")
-        return await _answer(
-            store, command_id, "It keeps trying until the invite ends; its log says what is in the way."
-        )
+        return await _joined(store, command_id)
+
+
+async def _joined(store: Store, command_id: int) -> CommandResult:
+    """Raises `NotDone` with what is in the way."""
+    try:
+        return await _answer(store, command_id, "It keeps trying until the invite ends; `masa-node peers` shows more.")
+    except NotDone as exc:
+        command, why = await store.command(command_id), await obstacle(store)
+        if command is not None and command.state is CommandState.FAILED:
+            await keep_refusal(store, "")  # its owner is told now
+        if command is None or command.state is not CommandState.PENDING or not why:
+            raise
+        more = "It keeps trying until the invite ends; `masa-node peers` shows more."
+        raise NotDone(f"Not linked yet: {why} {more}") from exc
 
 
 async def change_peer(masa_dir: Path, verb: Verb, text: str) -> CommandResult:
@@ -269,13 +286,15 @@ async def _answered(store: Store, command_id: int) -> OwnerCommand | None:
     return command if command is not None and command.state is not CommandState.PENDING else None
 
 
-async def _wait_for(look: Callable[[], Awaitable[T | None]], *, is_running: bool) -> T | None:
+async def _wait_for(
+    look: Callable[[], Awaitable[T | None]], *, is_running: bool, what: str = "Waiting for the node ..."
+) -> T | None:
     """What `look` finds, at the latest after ANSWER_WITHIN_S if a node runs; None when that is nothing."""
     found = await look()
     if found is not None or not is_running:
         return found
     until_s = time.monotonic() + ANSWER_WITHIN_S
-    with Console(stderr=True).status("Waiting for the node ..."):
+    with Console(stderr=True).status(what):
         while found is None and time.monotonic() < until_s:
             await asyncio.sleep(LOOK_EVERY_S)
             found = await look()
@@ -305,6 +324,60 @@ async def _needed_address(store: Store, *, is_running: bool) -> PeerAddress:
     if address is None:
         raise NoAddress(_NOT_ON_THE_NETWORK if is_running else _NEVER_STARTED)
     return address
+
+
+async def _reachable_address(store: Store, wanted: WantedInvite, *, is_running: bool) -> PeerAddress:
+    """The node's address, once it holds what lets others in; at the latest when the node has looked for all of it.
+
+    Where nothing does, the owner is asked about a relay, once. Raises `NoAddress`, `NotDone`.
+    """
+    address = await _needed_address(store, is_running=is_running)
+    if not is_running:
+        return address
+    address = await _settled(store) or address
+    if reach_of(address) or await store.value("relay"):
+        return address
+    choice = wanted.may_use_relay()
+    if choice is None:
+        return address
+    await _answer(store, await store.add_command(Verb.RELAY, "public" if choice else "none", time.time()), _NO_RELAY)
+    return await _settled(store) or address
+
+
+async def _settled(store: Store) -> PeerAddress | None:
+    """The address that lets others in, or the one that there is when the node has looked for one long enough."""
+
+    async def look() -> PeerAddress | None:
+        address = await _known_address(store)
+        is_over = await store.value("settled") == b"1"
+        return address if address is not None and (is_over or reach_of(address)) else None
+
+    return await _wait_for(look, is_running=True, what="Looking for a way in (relay, router, public address) ...")
+
+
+def reach_of(address: PeerAddress) -> list[str]:
+    """The ways by which nodes elsewhere can come, in words; none if there is none."""
+    relay = [f"through the relay {address.relay_url}"] if address.relay_url else []
+    return [*(f"directly at {text}" for text in address.direct if scope_of(text) is AddressScope.PUBLIC), *relay]
+
+
+async def choose_relay(masa_dir: Path, choice: str, settings: Settings) -> None:
+    """Have the node use this relay from now on: `public`, a URL, `none`. Raises `ConfigurationError`, `NotDone`."""
+    fault = relay_fault(choice, settings)
+    if fault:
+        raise ConfigurationError(fault)
+    is_running = is_held_by_another(masa_dir)
+    async with _opened(masa_dir) as store:
+        if not is_running:
+            await store.set_value("relay", choice.encode())
+            return
+        await _answer(store, await store.add_command(Verb.RELAY, choice, time.time()), _NO_RELAY)
+
+
+async def refused_join(masa_dir: Path) -> str:
+    """Why the last join was refused, if it was and nobody was told then; "" otherwise."""
+    async with _opened(masa_dir) as store:
+        return await refusal(store)
 
 
 async def _known_address(store: Store) -> PeerAddress | None:

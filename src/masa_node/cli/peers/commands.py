@@ -54,16 +54,22 @@ def invite(
     expires: Annotated[str, typer.Option(help="How long it may be used: 30m, 24h, 7d.")] = "24h",
     uses: Annotated[int, typer.Option(help="How many nodes may join by it.", min=1, max=MAX_USES)] = 1,
     note: Annotated[str, typer.Option(help="For whom it is; shown by `masa-node invites`.")] = "",
+    relay: Annotated[
+        str, typer.Option(help="Relay for friends elsewhere, kept from now on: public, a URL, none.", metavar="RELAY")
+    ] = "",
     *,
     json: Json = False,
 ) -> None:
     """Make a link by which another node may join this one's network. The link goes to stdout, all else to stderr."""
-    from masa_node.cli.peers.actions import WantedInvite, make_invite  # noqa: PLC0415 - other commands need no store
+    from masa_node.cli.peers.actions import WantedInvite, choose_relay, make_invite  # noqa: PLC0415 - other commands need no store
 
     if len(note) > MAX_NOTE_CHARS:
         raise ConfigurationError(f"--note: {len(note)} characters; the limit is {MAX_NOTE_CHARS}.")
-    wanted = WantedInvite(_seconds(expires), uses, note)
-    made = asyncio.run(make_invite(_masa_dir(_settings()), wanted))
+    values = _settings()
+    wanted = WantedInvite(_seconds(expires), uses, note, _nobody_asked if values.relay_url else _ask_about_relays)
+    if relay:
+        asyncio.run(choose_relay(_masa_dir(values), relay, values))
+    made = asyncio.run(make_invite(_masa_dir(values), wanted))
     if json:
         print_json(made)
         return
@@ -118,7 +124,7 @@ def peers(
     """List the peers: which are connected, directly or through a relay, and what they share. Or change one."""
     if context.invoked_subcommand is not None:
         return
-    from masa_node.cli.peers.actions import show_peers  # noqa: PLC0415 - as above
+    from masa_node.cli.peers.actions import refused_join, show_peers  # noqa: PLC0415 - as above
     from masa_node.cli.peers.listing import print_peers  # noqa: PLC0415
 
     values = _settings()
@@ -131,6 +137,8 @@ def peers(
         print_json(network)
     else:
         print_peers(network, shows_all=shows_all)
+        if not url and (why := asyncio.run(refused_join(_masa_dir(values)))):
+            print(f"The last join was refused: {why}")
         if network.state == "on" and not any(peer.connected for peer in network.peers):
             _tell_troubles(values, url)
 
@@ -215,16 +223,35 @@ def _tell(words: str) -> None:
     print(words, file=sys.stderr)
 
 
+def _nobody_asked() -> None:
+    """RELAY_URL says it."""
+
+
+def _ask_about_relays() -> bool | None:
+    """None where nobody is there to answer: the choice stays open, and what to do is said."""
+    question = (
+        "Friends outside your network cannot reach this node. Let iroh's public relays help? They see sizes and "
+        "addresses of packets, never contents."
+    )
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+    return typer.confirm(question, default=True, err=True)
+
+
 def _tell_reach(address: PeerAddress) -> None:
-    """Warn when not every node can reach these addresses."""
+    """By which ways other nodes can come; a warning when not every node can."""
+    from masa_node.cli.peers.actions import reach_of  # noqa: PLC0415 - as above
+
     kinds = {scope_of(text) for text in address.direct}
-    if address.relay_url or AddressScope.PUBLIC in kinds:
+    ways = reach_of(address)
+    if ways:
+        _tell(f"Others can come {' or '.join(ways)}.")
         return
     if kinds <= {AddressScope.LOOPBACK}:
         _tell("This node is reachable on this machine only: see PEER_HOST and RELAY_URL.")
     else:
         _tell("This node knows private addresses of itself only: they lead to it on its own network. From elsewhere")
-        _tell("a relay is needed (RELAY_URL), or a public address in front of it.")
+        _tell("a relay is needed (--relay public, or your own: RELAY_URL), or a forwarded port (PEER_ADDRESS).")
 
 
 def _without_hash(value: msgspec.Struct) -> dict[str, object]:

@@ -17,7 +17,7 @@ MAX_WORDS_CHARS = 1000
 
 
 class Verb(StrEnum):
-    """The commands there are. The argument of JOIN is a link; that of the others a whole NodeId."""
+    """The commands there are. The argument of JOIN is a link, of RELAY a relay; that of the others a whole NodeId."""
 
     JOIN = "join"
     FORGET = "forget"
@@ -25,6 +25,7 @@ class Verb(StrEnum):
     UNBLOCK = "unblock"
     TRUST = "trust"
     UNTRUST = "untrust"
+    RELAY = "relay"  # the relay that the node is to use: `public`, a URL, `none`
     CHECK = "check"  # nothing but an answer: a command wants to know that the node reads what it writes; its own id
 
 
@@ -55,12 +56,12 @@ class OwnerCommand(msgspec.Struct, frozen=True):
 
 
 def apply(command: OwnerCommand, book: PeerBook, at_unix_s: float) -> CommandResult:
-    """Do what touches the book only: every verb but JOIN, for which it raises `ValueError`.
+    """Do what touches the book only: every verb but JOIN and RELAY, for which it raises `ValueError`.
 
     The caller saves the book's changes before it gives the answer, and closes the link of a peer that is not a member
     any more.
     """
-    if command.verb is Verb.JOIN:
+    if command.verb in (Verb.JOIN, Verb.RELAY):
         raise ValueError(command.verb)
     if not is_node_id(command.argument):
         return _failed("This is not a node id: it has 64 hexadecimal digits. `masa-node peers` shows them.")

@@ -279,12 +279,12 @@ class MemoryTransport:
 
     @property
     def relays(self) -> frozenset[str]:
-        """Relays are not simulated: those named stand here."""
+        """Relays are not simulated: those named stand here, and are taken to be connected."""
         return frozenset(self._relays)
 
     async def way_in(self) -> WayIn:
         """See `interfaces.Transport`."""
-        return WayIn(self._direct, tuple(sorted(self._relays)))
+        return WayIn(self._direct, tuple(sorted(self._relays)), min(self._relays, default=None))
 
     async def use_relay(self, url: str, token: str | None = None) -> None:
         """See `interfaces.Transport`."""

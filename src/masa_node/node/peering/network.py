@@ -19,10 +19,12 @@ from masa_node.network.requests.quotas import MAX_REQUESTS_PER_PEER
 from masa_node.network.requests.server import PeerServer, ServingHooks, ServingLimits
 from masa_node.network.requests.sharing import SharedCatalog
 from masa_node.network.store.commands import CommandResult, CommandState, OwnerCommand, Verb, apply
+from masa_node.network.store.joins import keep_obstacle, keep_refusal, refusal
 from masa_node.network.store.rows import KeptVoucher
 from masa_node.network.store.store import Store
-from masa_node.network.transport.interfaces import NodeId, PeerAddress, Transport
+from masa_node.network.transport.interfaces import NodeId, PeerAddress, Route, Transport, short_id
 from masa_node.node.peering.own_folder import OwnFolder
+from masa_node.node.peering.own_way_in import OwnWayIn, relay_in_force
 from masa_node.node.peering.parts import PeerParts
 from masa_node.node.peering.state import Off, PeerState, Up
 from masa_node.node.settings.environment import Settings
@@ -95,7 +97,7 @@ class PeerNetwork:
                 group.create_task(self._parts.stakes.run(network, store, lambda: self._delegation))
                 if self._settings.discover_lan:
                     group.create_task(self._discover(network, transport))
-                self._enter(Up(network, transport))
+                self._enter(Up(network, transport, self._parts.peer_settings.external or ""))
                 log.info("network is up", node_id=network.node_id, addresses=transport.address().direct)
         finally:
             self._enter(Off("it is ending"))
@@ -112,9 +114,10 @@ class PeerNetwork:
         options = TransportOptions(
             host=settings.peer_host,
             port=settings.peer_port or (int(stored) if stored and stored.isdigit() else 0),
-            relay_url=settings.relay_url or None,
+            relay_url=await relay_in_force(store, settings),
             relay_token=settings.relay_token or None,
             use_public_lookup=settings.address_lookup,
+            external=self._parts.peer_settings.external,
         )
         try:
             return await open_transport(secret, options)
@@ -186,14 +189,13 @@ class PeerNetwork:
 
     async def _look_after(self, store: Store, network: Network, transport: Transport, group: asyncio.TaskGroup) -> None:
         """Save what changed, carry out what was commanded, once a second."""
-        address: PeerAddress | None = None
+        own = OwnWayIn(store, network, transport, self._settings)
+        await own.begin()
         await store.set_value("node_id", network.node_id.encode())
         is_first_look = True  # the command that woke the network was written, and seen as a change, before
         try:
             while True:
-                if transport.address() != address:
-                    address = transport.address()
-                    await self._keep_address(store, address)
+                await own.look(LOOK_EVERY_S)
                 if await self._folder.reopen(store):
                     network.book.remember(await store.load_missed())
                     network.book_changed()
@@ -202,17 +204,16 @@ class PeerNetwork:
                 if await store.changed() or is_first_look:
                     is_first_look = False
                     self._delegation = await _own_delegation(store)
+                    network.refused_join = await refusal(store)
                     for command in await store.pending_commands():
-                        await self._execute(command, store, network, group)
+                        if command.verb is Verb.RELAY:
+                            answer = await own.choose_relay(command.argument)
+                            await store.finish_command(command.id, answer.state, answer.words)
+                        else:
+                            await self._execute(command, store, network, group)
                 await asyncio.sleep(LOOK_EVERY_S)
         finally:
             await asyncio.shield(self._save(store, network))
-
-    @staticmethod
-    async def _keep_address(store: Store, address: PeerAddress) -> None:
-        await store.set_value("address", msgspec.msgpack.encode(address))
-        if address.direct:
-            await store.set_value("peer_port", address.direct[0].rpartition(":")[2].encode())
 
     @staticmethod
     async def _save(store: Store, network: Network) -> bool:
@@ -236,14 +237,18 @@ class PeerNetwork:
     async def _join(self, command: OwnerCommand, store: Store, network: Network) -> None:
         """Try until it is done, refused, or the invite has ended."""
         try:
-            answer = await self._joined(command, network)
+            answer = await self._joined(command, store, network)
         finally:
             self._joining.pop(command.id, None)
+        # Whoever gave the command may be gone, or have given it while no node ran: the next command shows it.
+        network.refused_join = answer.words if answer.state is CommandState.FAILED else ""
+        await keep_refusal(store, network.refused_join)
+        await keep_obstacle(store, "")
         await self._save(store, network)
         await store.finish_command(command.id, answer.state, answer.words)
 
     @staticmethod
-    async def _joined(command: OwnerCommand, network: Network) -> CommandResult:
+    async def _joined(command: OwnerCommand, store: Store, network: Network) -> CommandResult:
         pause_s = 1.0
         while True:
             try:
@@ -253,12 +258,16 @@ class PeerNetwork:
                 return CommandResult(CommandState.FAILED, exc.message)
             except MasaError as exc:
                 log.warning("not joined yet", why=exc.message)
+                await keep_obstacle(store, exc.message)
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, 60.0)
             else:
                 others = len(network.links.sessions) - 1
                 more = f", and {others} more" if others > 0 else ""
-                return CommandResult(CommandState.DONE, f"Joined: linked with {invite.node_id[:10]}{more}.")
+                session = network.links.sessions.get(invite.node_id)
+                route = session.link.path().route if session is not None else Route.UNKNOWN
+                how = f" ({route.value})" if route is not Route.UNKNOWN else ""
+                return CommandResult(CommandState.DONE, f"Joined: linked with {short_id(invite.node_id)}{how}{more}.")
 
 
 def serving_limits(settings: Settings) -> ServingLimits:

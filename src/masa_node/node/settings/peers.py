@@ -9,6 +9,8 @@ from masa_node.network.transport.addresses import PUBLIC_RELAYS, is_relay_url, r
 from masa_node.network.transport.interfaces import NodeId, PeerAddress, is_node_id
 from masa_node.node.settings.environment import Settings, listed
 
+NO_RELAY = "none"  # as `invite --relay`: use none
+
 
 class PeerSettings(msgspec.Struct, frozen=True):
     """What BOOTNODES, TRUSTED_PEERS and SHARE mean."""
@@ -33,6 +35,15 @@ def read_peer_settings(settings: Settings) -> PeerSettings:
         share=read_policy(settings.share),
         external=write_address(*external) if external is not None else None,
     )
+
+
+def relay_fault(choice: str, settings: Settings) -> str:
+    """Why this choice cannot be; "" if it can."""
+    if settings.relay_url and choice != settings.relay_url:
+        return f"RELAY_URL is set to {settings.relay_url}, and that counts. Change it there, and start the node again."
+    if choice not in (PUBLIC_RELAYS, NO_RELAY) and not is_relay_url(choice):
+        return f"--relay: {choice!r} is not understood. Use public, none, or https://relay.example.org."
+    return ""
 
 
 def _node_id(text: str) -> NodeId:

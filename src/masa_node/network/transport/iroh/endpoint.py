@@ -118,7 +118,7 @@ class IrohTransport:
     async def use_relay(self, url: str, token: str | None = None) -> None:
         """See `interfaces.Transport`."""
         await self._relays.use(url, token)
-        self._address_until_s = 0.0
+        self._address_until_s, self._address_kept_s = 0.0, ADDRESS_KEPT_S
 
     async def leave_relays(self) -> None:
         """See `interfaces.Transport`."""
