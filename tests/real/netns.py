@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 from node_process import Node
 
@@ -40,12 +40,12 @@ def why_not() -> str:
         return "network namespaces need root"
     name = f"masa-try-{os.getpid()}"
     try:
-        _ip("netns", "add", name)
+        ip("netns", "add", name)
         try:
-            _ip("-n", name, "link", "add", "br0", "type", "bridge")
-            _ip("-n", name, "link", "add", "one", "type", "veth", "peer", "name", "two")
+            ip("-n", name, "link", "add", "br0", "type", "bridge")
+            ip("-n", name, "link", "add", "one", "type", "veth", "peer", "name", "two")
         finally:
-            _ip("netns", "del", name)
+            ip("netns", "del", name)
     except (OSError, subprocess.SubprocessError) as exc:
         return f"this kernel gives no network namespaces: {exc}"
     return ""
@@ -74,7 +74,7 @@ class Lan:
     def __exit__(self, *_: object) -> None:
         for name in (self._hub, *map(self.namespace, self._places)):
             with contextlib.suppress(subprocess.SubprocessError):
-                _ip("netns", "del", name)
+                ip("netns", "del", name)
 
     def namespace(self, place: str) -> str:
         """Its name, as `ip netns exec` wants it."""
@@ -86,40 +86,52 @@ class Lan:
 
     def run(self, place: str, call: Callable[[], T]) -> T:
         """Call it in a thread that is in this namespace; sockets that it makes stay there."""
-        return _inside(self.namespace(place), call)
+        return inside(self.namespace(place), call)
 
     def cut(self, place: str) -> None:
         """No packet goes to this place or comes from it any more."""
-        _ip("-n", self._hub, "link", "set", f"to-{place}", "down")
+        ip("-n", self._hub, "link", "set", f"to-{place}", "down")
 
     def mend(self, place: str) -> None:
         """The end of `cut`."""
-        _ip("-n", self._hub, "link", "set", f"to-{place}", "up")
+        ip("-n", self._hub, "link", "set", f"to-{place}", "up")
 
     @contextlib.contextmanager
     def captured(self) -> Generator[Callable[[], bytes]]:
         """Record every packet at the hub from now on. Call what is given for all of them, one after the other."""
-        with _inside(self._hub, _packet_socket) as packets:
+        with inside(self._hub, _packet_socket) as packets:
             yield lambda: _drained(packets)
 
     def _make(self) -> None:
-        _ip("netns", "add", self._hub)
-        _ip("-n", self._hub, "link", "add", "br0", "type", "bridge")
-        _ip("-n", self._hub, "link", "set", "br0", "up")
+        ip("netns", "add", self._hub)
+        ip("-n", self._hub, "link", "add", "br0", "type", "bridge")
+        ip("-n", self._hub, "link", "set", "br0", "up")
         for place in self._places:
             name = self.namespace(place)
-            _ip("netns", "add", name)
-            _ip("-n", self._hub, "link", "add", f"to-{place}", "type", "veth", "peer", "name", "eth0", "netns", name)
-            _ip("-n", self._hub, "link", "set", f"to-{place}", "master", "br0", "up")
-            _ip("-n", name, "address", "add", f"{self.address(place)}/24", "dev", "eth0")
+            ip("netns", "add", name)
+            ip("-n", self._hub, "link", "add", f"to-{place}", "type", "veth", "peer", "name", "eth0", "netns", name)
+            ip("-n", self._hub, "link", "set", f"to-{place}", "master", "br0", "up")
+            ip("-n", name, "address", "add", f"{self.address(place)}/24", "dev", "eth0")
             for device in ("lo", "eth0"):
-                _ip("-n", name, "link", "set", device, "up")
+                ip("-n", name, "link", "set", device, "up")
+
+
+class Places(Protocol):
+    """Namespaces by what they stand for."""
+
+    def namespace(self, place: str) -> str:
+        """Its name."""
+        ...
+
+    def run(self, place: str, call: Callable[[], T]) -> T:
+        """Call it there."""
+        ...
 
 
 class NodeThere(Node):
     """A node in a namespace: its endpoint is open on the loopback there, its peers are met over the bridge."""
 
-    def __init__(self, directory: Path, settings: Mapping[str, str], lan: Lan, place: str) -> None:
+    def __init__(self, directory: Path, settings: Mapping[str, str], lan: Places, place: str) -> None:
         own = {"NETWORK": "on", "FIND_LOCAL": "0", "PEER_HOST": "0.0.0.0"}  # noqa: S104 - as a node has it by default
         super().__init__(directory, own | dict(settings), "/healthz")
         self.before = ("ip", "netns", "exec", lan.namespace(place))
@@ -151,11 +163,14 @@ def _socket_inodes(pid: int) -> set[str]:
     return found
 
 
-def _ip(*arguments: str) -> None:
+def ip(*arguments: str) -> None:
+    """Run `ip`. Raises `subprocess.SubprocessError`."""
     subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True, timeout=IP_S)
 
 
-def _inside(namespace: str, call: Callable[[], T]) -> T:
+def inside(namespace: str, call: Callable[[], T]) -> T:
+    """Call it in a thread that is in this namespace."""
+
     def enter_and_call() -> T:
         libc = ctypes.CDLL(None, use_errno=True)
         with (NAMESPACES / namespace).open("rb") as file:

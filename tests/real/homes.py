@@ -1,0 +1,185 @@
+"""Two homes: each a machine behind a router that translates addresses and lets nothing in by itself; a street between.
+
+Linux only, for root, with iproute2 and nftables. The street has room for a relay. No pytest here.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Self, TypeVar
+
+from netns import NodeThere, inside, ip
+from node_process import PROJECT
+
+STREET = "81.2.69.1"  # public, so that nodes take the routers' addresses for what they stand for; no packet leaves
+RELAY_PORT = 3340
+NFT_S = 10.0
+T = TypeVar("T")
+BUILT_RELAY = PROJECT / ".cache" / "iroh-relay" / "bin" / "iroh-relay"
+
+_RULES = """
+table inet home {{
+  chain leave {{
+    type nat hook postrouting priority 100
+    oifname "wan" masquerade{how}
+  }}
+  chain enter {{
+    type nat hook prerouting priority -100
+    {forwarded}
+  }}
+  chain through {{
+    type filter hook forward priority 0; policy drop
+    {blocked}
+    ct state established,related accept
+    ct status dnat accept
+    iifname "lan" accept
+  }}
+  chain own {{
+    type filter hook input priority 0
+    iifname "wan" ct state new drop
+  }}
+}}
+"""
+
+
+def what_is_missing() -> str:
+    """Which program the tester has to install beside iproute2; "" if none."""
+    return "" if shutil.which("nft") else "homes behind NAT need nftables"
+
+
+def relay_program() -> str:
+    """The iroh-relay that is installed, or that `tools/get_iroh_relay.sh` built; "" if there is none."""
+    found = shutil.which("iroh-relay")
+    return found or (str(BUILT_RELAY) if BUILT_RELAY.exists() else "")
+
+
+class Router:
+    """How one home's router treats packets. `is_symmetric`: each destination sees another port.
+
+    `udp_blocked`: no UDP passes. `forwarded`: this UDP port leads to the machine, as by hand.
+    """
+
+    def __init__(self, *, is_symmetric: bool = False, udp_blocked: bool = False, forwarded: int | None = None) -> None:
+        self.is_symmetric = is_symmetric
+        self.udp_blocked = udp_blocked
+        self.forwarded = forwarded
+
+    def rules(self, machine: str) -> str:
+        """As nft reads them."""
+        forwarded = f'iifname "wan" udp dport {self.forwarded} dnat ip to {machine}' if self.forwarded else ""
+        return _RULES.format(
+            how=" random,fully-random" if self.is_symmetric else "",
+            forwarded=forwarded,
+            blocked="meta l4proto udp drop" if self.udp_blocked else "",
+        )
+
+
+class Homes:
+    """A context manager: the homes by name, each a `place` for `NodeThere`."""
+
+    def __init__(self, **routers: Router) -> None:
+        self._prefix = f"masa-{os.getpid()}-"
+        self._routers = routers
+        self._relay: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._make()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop_relay()
+        for name in self._names():
+            with contextlib.suppress(subprocess.SubprocessError):
+                ip("netns", "del", name)
+
+    def namespace(self, place: str) -> str:
+        """See `netns.Lan`."""
+        return f"{self._prefix}{place}"
+
+    def outer_address(self, place: str) -> str:
+        """That of its router, as the street sees it."""
+        return f"81.2.69.{self._number(place) + 10}"
+
+    def run(self, place: str, call: Callable[[], T]) -> T:
+        """See `netns.Lan`."""
+        return inside(self.namespace(place), call)
+
+    def start_relay(self, folder: Path) -> str:
+        """A relay in the street, over plain HTTP; its URL."""
+        config = folder / "relay.toml"
+        config.write_text(
+            f'enable_relay = true\nhttp_bind_addr = "{STREET}:{RELAY_PORT}"\n'
+            "enable_quic_addr_discovery = false\nenable_metrics = false\n"
+        )
+        command = ["ip", "netns", "exec", self.namespace("street"), relay_program(), "--config-path", str(config)]
+        self._relay = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return f"http://{STREET}:{RELAY_PORT}"
+
+    def stop_relay(self) -> None:
+        """As a power cut would."""
+        if self._relay is not None:
+            self._relay.kill()
+            self._relay.wait()
+            self._relay = None
+
+    def _names(self) -> list[str]:
+        return [self.namespace("street")] + [
+            each for place in self._routers for each in (self.namespace(place), self._router(place))
+        ]
+
+    def _router(self, place: str) -> str:
+        return self.namespace(f"{place}-router")
+
+    def _number(self, place: str) -> int:
+        return [*self._routers].index(place) + 1
+
+    def _make(self) -> None:
+        for name in self._names():
+            ip("netns", "add", name)
+            ip("-n", name, "link", "set", "lo", "up")
+        street = self.namespace("street")
+        ip("-n", street, "link", "add", "br0", "type", "bridge")
+        ip("-n", street, "link", "set", "br0", "up")
+        ip("-n", street, "address", "add", f"{STREET}/24", "dev", "br0")
+        for place, router in self._routers.items():
+            self._connect(place, router)
+
+    def _connect(self, place: str, router: Router) -> None:
+        street, gate, home = self.namespace("street"), self._router(place), self.namespace(place)
+        number = self._number(place)
+        ip("-n", street, "link", "add", f"to{number}", "type", "veth", "peer", "name", "wan", "netns", gate)
+        ip("-n", street, "link", "set", f"to{number}", "master", "br0", "up")
+        ip("-n", gate, "link", "add", "lan", "type", "veth", "peer", "name", "eth0", "netns", home)
+        for where, device, address in (
+            (gate, "wan", f"{self.outer_address(place)}/24"),
+            (gate, "lan", f"192.168.{number}.1/24"),
+            (home, "eth0", f"192.168.{number}.2/24"),
+        ):
+            ip("-n", where, "address", "add", address, "dev", device)
+            ip("-n", where, "link", "set", device, "up")
+        ip("-n", home, "route", "add", "default", "via", f"192.168.{number}.1")
+        _in(gate, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+        _in(gate, "nft", "-f", "-", text=router.rules(f"192.168.{number}.2"))
+
+
+def _in(namespace: str, *command: str, text: str = "") -> None:
+    subprocess.run(
+        ["ip", "netns", "exec", namespace, *command],
+        input=text,
+        text=True,
+        check=True,
+        capture_output=True,
+        timeout=NFT_S,
+    )
+
+
+def node_at(homes: Homes, place: str, folder: Path, settings: Mapping[str, str] | None = None) -> NodeThere:
+    """A node as its owner starts it there: off the network until somebody is invited or joined."""
+    return NodeThere(folder, {"NETWORK": "auto", "DEMO": "1", **(settings or {})}, homes, place)

@@ -1,0 +1,123 @@
+"""Two homes behind routers meet by the commands of README's join section, and each is told how."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from homes import Homes, Router, node_at, relay_program, what_is_missing
+from meeting import linked, node_id, peer_row, wait_until
+from netns import NodeThere, why_not
+from netns import what_is_missing as netns_missing
+
+from tests.lacking import lacking, lacking_what_takes_long
+
+Measured = Callable[[str, float, float], None]
+MEETS_WITHIN_S = 20.0
+FORWARDED = 4433
+
+
+@pytest.fixture(autouse=True)
+def _possible() -> None:
+    if why := netns_missing() or what_is_missing():
+        lacking(why)
+    if why := why_not():
+        pytest.skip(why)
+
+
+@pytest.fixture
+def _relay_there(pytestconfig: pytest.Config) -> None:
+    if not relay_program():
+        lacking_what_takes_long(pytestconfig, "iroh-relay")
+
+
+@contextlib.contextmanager
+def two_nodes(homes: Homes, folder: Path, **settings: str) -> Iterator[tuple[NodeThere, NodeThere]]:
+    """Ada's and bob's, running; `settings` are ada's."""
+    folders = [folder / name for name in ("ada", "bob")]
+    for each in folders:
+        each.mkdir()
+    with node_at(homes, "ada", folders[0], settings) as ada, node_at(homes, "bob", folders[1]) as bob:
+        yield ada, bob
+
+
+def joined(ada: NodeThere, bob: NodeThere, *options: str) -> str:
+    """Bob joins by ada's invite; what `join` said."""
+    invite = ada.command("invite", *options)
+    assert invite.returncode == 0, invite.stderr
+    done = bob.command("join", invite.stdout.strip())
+    assert done.returncode == 0, done.stderr + bob.log.read_text()[-2000:]
+    return done.stdout
+
+
+def doctor(node: NodeThere) -> str:
+    return node.command("doctor").stdout
+
+
+def test_without_a_way_in_the_invite_and_the_doctor_say_so(tmp_path: Path) -> None:
+    with Homes(ada=Router(), bob=Router()) as homes, two_nodes(homes, tmp_path) as (ada, bob):
+        invite = ada.command("invite")
+        assert "--relay public" in invite.stderr
+        assert "only nodes in this network can reach this one" in doctor(ada)
+        failed = bob.command("join", invite.stdout.strip())
+        assert failed.returncode == 1
+        assert "Not linked yet: no connection" in failed.stderr
+        assert "Joined" not in failed.stdout
+        assert "fail  address" in bob.command("peers").stdout
+
+
+def test_a_forwarded_port_is_a_way_in(tmp_path: Path) -> None:
+    router = Router(forwarded=FORWARDED)
+    with Homes(ada=router, bob=Router()) as homes:
+        settings = {"PEER_PORT": str(FORWARDED), "PEER_ADDRESS": f"{homes.outer_address('ada')}:{FORWARDED}"}
+        with two_nodes(homes, tmp_path, **settings) as (ada, bob):
+            assert "(direct)" in joined(ada, bob)
+            assert f"others are told {settings['PEER_ADDRESS']} (PEER_ADDRESS)" in doctor(ada)
+
+
+@pytest.mark.usefixtures("_relay_there")
+@pytest.mark.parametrize(
+    ("ada_router", "bob_router"),
+    [
+        pytest.param(Router(), Router(), id="restricted x restricted"),
+        pytest.param(Router(is_symmetric=True), Router(), id="symmetric x restricted"),
+        pytest.param(Router(is_symmetric=True), Router(is_symmetric=True), id="symmetric x symmetric"),
+        pytest.param(Router(udp_blocked=True), Router(), id="UDP blocked"),
+    ],
+)
+def test_by_the_relay_that_the_invite_names_two_homes_meet_without_any_setting(
+    tmp_path: Path, ada_router: Router, bob_router: Router
+) -> None:
+    with Homes(ada=ada_router, bob=bob_router) as homes:
+        relay = homes.start_relay(tmp_path)
+        with two_nodes(homes, tmp_path) as (ada, bob):
+            assert "(relay)" in joined(ada, bob, "--relay", relay)
+            assert linked(ada) == {node_id(bob)}
+            assert "masa-demo" in peer_row(bob, node_id(ada))["models"]
+
+
+@pytest.mark.usefixtures("_relay_there")
+def test_a_relay_that_is_gone_is_said_and_its_return_brings_the_peers_back(tmp_path: Path, measured: Measured) -> None:
+    with Homes(ada=Router(), bob=Router()) as homes:
+        relay = homes.start_relay(tmp_path)
+        with two_nodes(homes, tmp_path) as (ada, bob):
+            joined(ada, bob, "--relay", relay)
+            homes.stop_relay()
+            wait_until(lambda: not linked(ada), MEETS_WITHIN_S)
+            wait_until(lambda: "fail  relay" in doctor(ada), MEETS_WITHIN_S)
+            assert "fail  relay" in ada.command("peers").stdout
+            homes.start_relay(tmp_path)
+            measured("linked again after the relay's return", wait_until(lambda: linked(ada), 60.0), 60.0)
+
+
+@pytest.mark.usefixtures("_relay_there")
+def test_the_relay_of_an_invite_is_known_after_a_restart_of_both(tmp_path: Path) -> None:
+    with Homes(ada=Router(), bob=Router()) as homes:
+        relay = homes.start_relay(tmp_path)
+        with two_nodes(homes, tmp_path) as (ada, bob):
+            joined(ada, bob, "--relay", relay)
+            for node in (ada, bob):
+                node.stop()
+            for node in (bob, ada):
+                node.start()
+            wait_until(lambda: linked(ada) == {node_id(bob)}, MEETS_WITHIN_S)
