@@ -18,14 +18,8 @@ from masa_node.cli.stake import commands as stake_commands
 from masa_node.node.libraries import check_libraries
 from masa_node.node.proxies import read_proxies
 from masa_node.node.settings.docs import SettingDoc, setting_docs
-from masa_node.node.settings.environment import (
-    LogLevel,
-    Settings,
-    listed,
-    read_settings,
-    shown_value,
-    unknown_settings,
-)
+from masa_node.node.settings.environment import LogLevel, Settings, read_settings, shown_value, unknown_settings
+from masa_node.node.settings.words import listed
 from masa_node.upstreams.http.proxies import NO_PROXIES
 from masa_node.version import __version__
 

@@ -28,9 +28,10 @@ from masa_node.node.no_stakes import NoStakes, StakeRules
 from masa_node.node.peering.parts import PeerParts
 from masa_node.node.peering.service import PeerService
 from masa_node.node.settings.config_file import aliases_in_file, upstreams_in_file
-from masa_node.node.settings.environment import NO_LLM, Settings, listed
+from masa_node.node.settings.environment import NO_LLM, Settings
 from masa_node.node.settings.peers import read_peer_settings
 from masa_node.node.settings.stake import read_stake_settings
+from masa_node.node.settings.words import listed
 from masa_node.node.situation import ServerState, Situation
 from masa_node.routing.admission import Admission, PeerAdmission
 from masa_node.routing.byte_budget import OVERHEAD_BYTES, ByteBudget

@@ -6,7 +6,7 @@ import pytest
 
 from masa_node.chat.errors import ConfigurationError
 from masa_node.node.settings.docs import setting_docs
-from masa_node.node.settings.environment import Settings, listed, read_settings
+from masa_node.node.settings.environment import Settings, read_settings
 
 
 def read(environ: dict[str, str], dotenv: Path = Path("/nowhere/.env")) -> Settings:
@@ -96,11 +96,6 @@ def test_every_setting_is_described() -> None:
     docs = setting_docs()
     assert [doc.name for doc in docs if not doc.about or not doc.kind] == []
     assert len(docs) == len(Settings.__struct_fields__) - 1  # all but `port_is_set`
-
-
-def test_a_list_is_separated_by_commas() -> None:
-    assert listed(" a, b ,,c") == ("a", "b", "c")
-    assert listed("") == ()
 
 
 def test_a_policy_that_may_be_unset_is_described_by_its_words_alone() -> None:

@@ -20,7 +20,8 @@ from masa_node.network.transport.interfaces import PeerAddress
 from masa_node.node.doctor.findings import Report
 from masa_node.node.doctor.report import in_words
 from masa_node.node.proxies import read_proxies
-from masa_node.node.settings.environment import Settings, listed, read_settings
+from masa_node.node.settings.environment import Settings, read_settings
+from masa_node.node.settings.words import listed
 from masa_node.node.views import STAKING_OFF
 
 MIN_LASTS_S = 60

@@ -4,7 +4,8 @@ from typing import get_args, get_type_hints
 
 import msgspec
 
-from masa_node.node.settings.environment import SECRETS, Settings, words_of
+from masa_node.node.settings.environment import SECRETS, Settings
+from masa_node.node.settings.words import words_of
 
 
 class SettingDoc(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ from msgspec import Meta
 from masa_node.chat.errors import ConfigurationError
 from masa_node.node.settings.given_names import given_names, read_dotenv
 from masa_node.node.settings.unknown_names import UnknownName, unknown_names
+from masa_node.node.settings.words import what_fits, words_of
 from masa_node.routing.racing.race import DEFAULT_WIDTH, MAX_WIDTH
 from masa_node.upstreams.http.urls import redacted
 
@@ -380,22 +381,5 @@ def _convert(name: str, text: str, kind: object) -> object:
         converted: object = msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError as exc:
         value = "its value" if name in SECRETS else repr(text)
-        raise ConfigurationError(f"{name.upper()}: {value} is not valid{_what_fits(kind) or f': {exc}.'}") from exc
+        raise ConfigurationError(f"{name.upper()}: {value} is not valid{what_fits(kind) or f': {exc}.'}") from exc
     return converted
-
-
-def _what_fits(kind: object) -> str:
-    """The values of a setting that has few; "" of others, of which msgspec tells more."""
-    plain = get_args(kind)[0]
-    words = ("1", "0") if plain is bool else words_of(plain)
-    return f". It may be {' or '.join(words)}." if words else ""
-
-
-def words_of(kind: object) -> tuple[str, ...]:
-    """What a setting of few words may be set to; the empty word stands for not being set."""
-    return tuple(word for word in get_args(kind) if word)
-
-
-def listed(text: str) -> tuple[str, ...]:
-    """The parts of a comma-separated setting."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())

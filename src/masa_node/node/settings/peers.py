@@ -7,7 +7,8 @@ from masa_node.network.links.invites import parse_bootnodes
 from masa_node.network.requests.sharing import SharePolicy, read_policy
 from masa_node.network.transport.addresses import PUBLIC_RELAYS, is_relay_url, read_address, write_address
 from masa_node.network.transport.interfaces import NodeId, PeerAddress, is_node_id
-from masa_node.node.settings.environment import Settings, listed
+from masa_node.node.settings.environment import Settings
+from masa_node.node.settings.words import listed
 
 NO_RELAY = "none"  # as `invite --relay`: use none
 

@@ -11,7 +11,8 @@ import msgspec
 
 from masa_node.chat.errors import ConfigurationError
 from masa_node.network.transport.interfaces import NodeId, is_node_id
-from masa_node.node.settings.environment import Settings, listed
+from masa_node.node.settings.environment import Settings
+from masa_node.node.settings.words import listed
 
 if TYPE_CHECKING:
     from masa_node.staking.contract.profile import Profile
