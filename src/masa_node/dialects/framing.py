@@ -155,6 +155,10 @@ def event_of(frame: bytes) -> tuple[bytes, bytes]:
     """
     if frame.startswith(b"data: ") and frame.find(b"\n") == len(frame) - 2 and b"\r" not in frame:
         return b"", frame[6:-2]  # most frames of most streams
+    if frame.startswith(b"event: ") and b"\r" not in frame:
+        end = frame.find(b"\n")
+        if frame.startswith(b"data: ", end + 1) and frame.find(b"\n", end + 1) == len(frame) - 2:
+            return frame[7:end], frame[end + 7 : -2]  # and of those that name them
     event = b""
     data: list[bytes] = []
     for field, value in _fields(frame.removeprefix(BOM)):

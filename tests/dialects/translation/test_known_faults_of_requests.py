@@ -1,6 +1,6 @@
 """What other layers of this kind got wrong, as their trackers tell: each as the fact that it is right here.
 
-Covers: `losses`, `tools`, `wire`, `anthropic.body`, `ollama.body`, `openai_chat.body`, `openai_responses.body`,
+Covers: `losses`, `wire`, `anthropic.body`, `ollama.body`, `openai_chat.body`, `openai_responses.body`,
 `openai_responses.items`.
 """
 

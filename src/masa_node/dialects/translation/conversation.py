@@ -1,8 +1,11 @@
 """The neutral request: what every format says in its own words. Frozen values; JSON that nobody reads stays raw."""
 
+from collections.abc import Callable
 from enum import StrEnum
 
 import msgspec
+
+from masa_node.dialects.translation.losses import Losses
 
 
 class Role(StrEnum):
@@ -63,7 +66,7 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
     arguments: str
 
 
-class ToolResult(msgspec.Struct, frozen=True):
+class ToolResult(msgspec.Struct, frozen=True, gc=False):
     """What the tool answered. `name` is the tool's, where it is known."""
 
     call_id: str
@@ -81,14 +84,36 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
 Part = Text | Image | Document | Thought | ToolCall | ToolResult | Refusal
 
 
-class Turn(msgspec.Struct, frozen=True):
+class KeptTurn(msgspec.Struct, eq=False, gc=False):
+    """What was made of a turn that comes again: no part of what it says, so it is equal to any other.
+
+    `written` by what wrote it, with what was left out. `whole` is the turn of which this one is the end, behind these
+    turns and with these names. Nothing in it leads back to the turn. See `kept.py`.
+    """
+
+    written: "dict[WriteTurn, tuple[list[Fields], tuple[str, ...]]]" = {}
+    whole: "tuple[list[Turn], list[str], Turn] | None" = None
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __hash__(self) -> int:
+        return 0
+
+
+class Turn(msgspec.Struct, frozen=True, gc=False):
     """What one side says until the other speaks."""
 
     role: Role
     parts: tuple[Part, ...]
+    kept: KeptTurn | None = None
 
 
-class Tool(msgspec.Struct, frozen=True):
+Fields = dict[str, object]
+WriteTurn = Callable[[Turn, str, Losses], list[Fields]]
+
+
+class Tool(msgspec.Struct, frozen=True, gc=False):
     """A function that the model may call. `schema` is the JSON schema of its arguments, byte for byte.
 
     `is_free_form`: it takes any text (OpenAI's custom tools), which travels as the one argument `input`.

@@ -21,6 +21,11 @@ class Losses:
                 self._names[name] = None
 
     @property
+    def noted(self) -> tuple[str, ...]:
+        """All of them, as they were noted."""
+        return tuple(self._names)
+
+    @property
     def names(self) -> list[str]:
         """All of them, at most MAX_NAMED; then the word `more`."""
         named = [_printable(name) for name in self._names][:MAX_NAMED]
@@ -33,6 +38,18 @@ def refuse(field: str, why: str) -> NotTranslatable:
         f"`{_printable(field)}` cannot be translated: {why} Nothing was sent. Leave the field out, or ask a model "
         "whose server speaks the format of this endpoint."
     )
+
+
+def leave_out_hosted(hosted: list[str], forced: str | None, losses: Losses, *, has_others: bool) -> None:
+    """Beside tools of the caller's own the model can do without them, and they are left out by name.
+
+    Raises `NotTranslatable` where nothing else was offered, or where the model has to use one.
+    """
+    if not hosted:
+        return
+    if not has_others or (forced is not None and forced in hosted):
+        raise refuse("tools", f"{', '.join(hosted[:4])}: such a tool runs on the format's own servers only.")
+    losses.drop(*hosted)
 
 
 def _printable(name: str) -> str:

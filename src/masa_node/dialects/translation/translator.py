@@ -23,6 +23,7 @@ TRANSLATED = "x-masa-translated"
 DROPPED = "x-masa-dropped"
 # Of an answer that is kept for its last events, or read at once, which takes 2 ms a megabyte. Words never have so many.
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
+_LAST = frozenset({Ended, Failed})
 
 
 class Translation(msgspec.Struct, frozen=True):
@@ -78,7 +79,8 @@ class AnswerTranslator:
     def feed(self, piece: bytes) -> bytes:
         """What this piece of the server's stream is in the caller's format; b"" where it says nothing there (yet)."""
         self._size += len(piece)
-        self.check_size(self._size)
+        if self._size > MAX_ANSWER_BYTES:
+            self.check_size(self._size)
         whole = self._cutter.feed(piece)
         return self._translate(whole) if whole else b""
 
@@ -90,16 +92,19 @@ class AnswerTranslator:
 
     def _translate(self, frames: bytes) -> bytes:
         read = self._reader.frame
-        return b"".join([self._write(read(frame)) for frame in self._framing.frames(frames)])
+        cut = self._framing.frames(frames)
+        if len(cut) == 1:
+            return self._write(read(cut[0]))
+        return b"".join([self._write(read(frame)) for frame in cut])
 
     def _write(self, events: list[Event]) -> bytes:
-        out: list[bytes] = []
+        out = b""
         for event in events:
             if self.is_over:
                 break  # what comes after the end belongs to nobody
-            self.is_over = isinstance(event, Ended | Failed)
-            out.append(self._writer.write(event))
-        return b"".join(out)
+            self.is_over = type(event) in _LAST
+            out += self._writer.write(event)
+        return out
 
     def whole(self, body: bytes) -> bytes:
         """A complete body in the caller's format."""

@@ -160,17 +160,17 @@ class AnthropicAnswerReader:
                 return []
 
     def _delta(self, delta: _Delta, index: int) -> list[Event]:
-        match delta:
-            case _Delta(type="text_delta", text=str(text)) if text:
-                return [TextPiece(text)]
-            case _Delta(type="input_json_delta", partial_json=str(text)) if text:
-                return self._arguments(index, text)
-            case _Delta(type="thinking_delta", thinking=str(text)) if text:
-                return [ThoughtPiece(text)]
-            case _Delta(type="signature_delta", signature=str(seal)) if seal:
-                return _sealed(seal, is_hidden=False)
-            case _Delta(type="citations_delta", citation=_Cited() as cited):
-                return [_citation(cited)]
+        match delta.type:
+            case "text_delta":
+                return [TextPiece(delta.text)] if delta.text else []
+            case "input_json_delta":
+                return self._arguments(index, delta.partial_json) if delta.partial_json else []
+            case "thinking_delta":
+                return [ThoughtPiece(delta.thinking)] if delta.thinking else []
+            case "signature_delta":
+                return _sealed(delta.signature, is_hidden=False) if delta.signature else []
+            case "citations_delta":
+                return [_citation(delta.citation)] if delta.citation is not None else []
             case _:
                 return []
 

@@ -110,10 +110,10 @@ class MessagesBody(msgspec.Struct, forbid_unknown_fields=True):
 
     model: str = ""
     max_tokens: int | None = None
-    messages: list[Message] = []
+    messages: list[msgspec.Raw] = []  # each a `Message`
     system: str | list[Block] | None = None
     stream: bool | None = None
-    tools: list[ToolBody] | None = None
+    tools: list[msgspec.Raw] | None = None  # each a `ToolBody`
     tool_choice: Choice | None = None
     temperature: float | None = None
     top_p: float | None = None

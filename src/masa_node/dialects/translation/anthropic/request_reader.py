@@ -1,5 +1,7 @@
 """From a body of `/v1/messages` to a conversation."""
 
+import msgspec
+
 from masa_node.dialects.fields import ABSENT
 from masa_node.dialects.translation.anthropic import body as b
 from masa_node.dialects.translation.conversation import (
@@ -20,10 +22,10 @@ from masa_node.dialects.translation.conversation import (
     ToolResult,
     Turn,
 )
-from masa_node.dialects.translation.losses import Losses, refuse
+from masa_node.dialects.translation.kept import Kept, ReadTool, kept_turns, linked
+from masa_node.dialects.translation.losses import Losses, leave_out_hosted, refuse
 from masa_node.dialects.translation.media import check_data
 from masa_node.dialects.translation.thoughts import thought_of
-from masa_node.dialects.translation.tools import leave_out_hosted
 from masa_node.dialects.translation.wire import (
     MAX_TOOLS,
     MAX_TURNS,
@@ -35,6 +37,8 @@ from masa_node.dialects.translation.wire import (
 )
 
 _BODY = BodyReader(b.MessagesBody)
+_MESSAGE = BodyReader(b.Message)
+_TOOL = BodyReader(b.ToolBody)
 _NAMES = {
     "output": "output_config.format",
     "parallel_calls": "tool_choice.disable_parallel_tool_use",
@@ -60,9 +64,8 @@ def read_request(body: bytes, losses: Losses) -> Conversation:
     check_count(len(asked.messages), MAX_TURNS, "messages")
     check_count(len(asked.tools or ()), MAX_TOOLS, "tools")
     choice = asked.tool_choice
-    system = _blocks(asked.system, {}, losses)
-    names: dict[str, str] = {}
-    turns = tuple([_turn(message, names, losses) for message in asked.messages])
+    system = _blocks(asked.system, losses)
+    turns = linked(_TURNS.read(asked.messages, losses))
     return Conversation(
         model=asked.model,
         turns=(Turn(Role.SYSTEM, system), *turns) if system else turns,
@@ -101,21 +104,26 @@ def _output(asked: b.MessagesBody) -> OutputFormat | None:
     return OutputFormat(form.schema, strict=True)
 
 
-def _tools(tools: list[b.ToolBody], choice: b.Choice | None, losses: Losses) -> tuple[Tool, ...]:
-    own: list[Tool] = []
-    hosted: list[str] = []
-    for tool in tools:
-        losses.drop(*(name for name in _TOOL_NUANCES if given(getattr(tool, name))))
-        if tool.type not in (None, "custom"):
-            hosted.append(tool.type or tool.name)
-            continue
-        schema = tool.input_schema if given(tool.input_schema) else None
-        own.append(Tool(tool.name, tool.description, schema, tool.strict))
-    forced = next(
-        (tool.type for tool in tools if choice is not None and choice.name and tool.name == choice.name), None
-    )
+def _tools(tools: list[msgspec.Raw], choice: b.Choice | None, losses: Losses) -> tuple[Tool, ...]:
+    offered = _TOOLS.read(tools, losses)
+    own = tuple([tool for each in offered for tool in each.own])
+    hosted = [each.hosted for each in offered if each.hosted]
+    named = choice.name if choice is not None else None
+    forced = next((each.hosted for each in offered if named and each.name == named), None)
     leave_out_hosted(hosted, forced, losses, has_others=bool(own))
-    return tuple(own)
+    return own
+
+
+def _read_tool(body: bytes, losses: Losses) -> ReadTool:
+    tool = _TOOL.read(body, losses)
+    losses.drop(*(name for name in _TOOL_NUANCES if given(getattr(tool, name))))
+    if tool.type not in (None, "custom"):
+        return ReadTool(tool.name, hosted=tool.type or tool.name)
+    schema = tool.input_schema if given(tool.input_schema) else None
+    return ReadTool(tool.name, (Tool(tool.name, tool.description, schema, tool.strict),))
+
+
+_TOOLS = Kept(_read_tool)
 
 
 def _choice(choice: b.Choice) -> ToolChoice:
@@ -125,20 +133,24 @@ def _choice(choice: b.Choice) -> ToolChoice:
     return ToolChoice(mode, choice.name)
 
 
-def _turn(message: b.Message, names: dict[str, str], losses: Losses) -> Turn:
+def _read_turn(body: bytes, losses: Losses) -> Turn:
+    message = _MESSAGE.read(body, losses)
     role = _ROLES.get(message.role)
     if role is None:
         raise refuse("messages[].role", f"it is {message.role!r}.")
-    return Turn(role, _blocks(message.content, names, losses))
+    return Turn(role, _blocks(message.content, losses))
 
 
-def _blocks(content: str | list[b.Block] | None, names: dict[str, str], losses: Losses) -> tuple[Part, ...]:
+_TURNS = kept_turns(_read_turn)
+
+
+def _blocks(content: str | list[b.Block] | None, losses: Losses) -> tuple[Part, ...]:
     if isinstance(content, str):
         return (Text(content),) if content else ()
-    return tuple([part for block in content or () if (part := _block(block, names, losses)) is not None])
+    return tuple([part for block in content or () if (part := _block(block, losses)) is not None])
 
 
-def _block(block: b.Block, names: dict[str, str], losses: Losses) -> Part | None:
+def _block(block: b.Block, losses: Losses) -> Part | None:
     if not (
         block.cache_control is block.citations is block.caller is block.toolset_name is block.transformations is ABSENT
     ):
@@ -153,10 +165,9 @@ def _block(block: b.Block, names: dict[str, str], losses: Losses) -> Part | None
             seal = block.data if is_hidden else block.signature
             return thought_of(block.thinking or "", seal, Origin.ANTHROPIC, is_hidden=is_hidden)
         case "tool_use":
-            names[block.id or ""] = block.name or ""
             return ToolCall(block.id or "", block.name or "", text_of(block.input) if given(block.input) else "{}")
         case "tool_result":
-            return _result(block, names, losses)
+            return _result(block, losses)
         case _:
             _leave_out_hosted(block, losses)
             return None
@@ -168,11 +179,10 @@ def _leave_out_hosted(block: b.Block, losses: Losses) -> None:
     losses.drop(block.type)
 
 
-def _result(block: b.Block, names: dict[str, str], losses: Losses) -> ToolResult:
-    call_id = block.tool_use_id or ""
+def _result(block: b.Block, losses: Losses) -> ToolResult:
     content = block.content if isinstance(block.content, str | list) else None
-    parts = tuple(part for part in _blocks(content, {}, losses) if isinstance(part, Text | Image | Document))
-    return ToolResult(call_id, names.get(call_id, ""), parts, bool(block.is_error))
+    parts = tuple(part for part in _blocks(content, losses) if isinstance(part, Text | Image | Document))
+    return ToolResult(block.tool_use_id or "", "", parts, bool(block.is_error))
 
 
 def _media(block: b.Block, losses: Losses) -> Text | Image | Document:

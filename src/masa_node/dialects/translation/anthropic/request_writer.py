@@ -6,6 +6,7 @@ from masa_node.dialects.translation.conversation import (
     ChoiceMode,
     Conversation,
     Document,
+    Fields,
     Image,
     Origin,
     Part,
@@ -19,6 +20,7 @@ from masa_node.dialects.translation.conversation import (
     ToolResult,
     Turn,
 )
+from masa_node.dialects.translation.kept import written
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.media import DEFAULT_IMAGE
 from masa_node.dialects.translation.wire import FREE_FORM, encode, object_of, schema_of
@@ -32,8 +34,6 @@ _KNOWS_BUDGETS_ONLY = re.compile(r"claude-3|claude-(?:opus|sonnet|haiku)-4-(?:0|
 _BUDGETS = {"minimal": 1_024, "low": 1_024, "medium": 4_096, "high": 16_384, "xhigh": 32_768, "max": 32_768}
 _MIN_BUDGET = 1_024
 _EFFORTS = {"minimal": "low"}
-
-Fields = dict[str, object]
 
 
 def write_request(conversation: Conversation, losses: Losses) -> bytes:
@@ -151,34 +151,38 @@ def _is_own(thought: Thought) -> bool:
 def _messages(conversation: Conversation, losses: Losses) -> list[Fields]:
     """The messages: what one side says in several becomes one, as results of parallel calls have to be."""
     merged: list[tuple[Role, list[Fields]]] = []
+    thoughts = conversation.names.get("thoughts", "thinking")
+    last = Role.SYSTEM
     for turn in conversation.turns:
-        if turn.role is Role.SYSTEM:
+        role = turn.role
+        if role is Role.SYSTEM:
             continue
-        blocks = _blocks(turn, conversation, losses)
-        if merged and merged[-1][0] is turn.role:
+        blocks = written(turn, _blocks, thoughts, losses)
+        if role is last:
             merged[-1][1].extend(blocks)
         elif blocks:
-            merged.append((turn.role, blocks))
-    return [{"role": role.value, "content": _content(role, blocks)} for role, blocks in merged]
+            merged.append((role, list(blocks)))
+            last = role
+    return [{"role": role, "content": _content(role, blocks)} for role, blocks in merged]
 
 
 def _content(role: Role, blocks: list[Fields]) -> object:
-    match blocks:
-        case [{"type": "text", "text": text}] if len(blocks[0]) == 2:  # noqa: PLR2004 - type and text
-            return text
-        case _:
-            results = [block for block in blocks if block["type"] == "tool_result"] if role is Role.USER else []
-            return [*results, *(block for block in blocks if block["type"] != "tool_result")] if results else blocks
+    if len(blocks) == 1:
+        return blocks[0]["text"] if blocks[0]["type"] == "text" else blocks
+    results = [block for block in blocks if block["type"] == "tool_result"] if role is Role.USER else []
+    if not results or len(results) == len(blocks):
+        return blocks
+    return [*results, *(block for block in blocks if block["type"] != "tool_result")]
 
 
-def _blocks(turn: Turn, conversation: Conversation, losses: Losses) -> list[Fields]:
+def _blocks(turn: Turn, thoughts: str, losses: Losses) -> list[Fields]:
     blocks: list[Fields] = []
     for part in turn.parts:
         block = _block(part)
         if block is not None:
             blocks.append(block)
         elif isinstance(part, Thought):
-            losses.drop(conversation.names.get("thoughts", "thinking"))
+            losses.drop(thoughts)
     return blocks
 
 

@@ -36,7 +36,7 @@ class _Format(msgspec.Struct, forbid_unknown_fields=True):
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
     model: str = ""
-    messages: list[chat.Message] | None = None
+    messages: list[msgspec.Raw] | None = None  # each a `chat.Message`
     prompt: str | None = None
     stream: bool | None = None
     raw: bool | None = None

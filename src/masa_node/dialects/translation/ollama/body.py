@@ -128,8 +128,8 @@ class Shared(msgspec.Struct, forbid_unknown_fields=True):
 class ChatBody(Shared):
     """The whole body of `/api/chat`."""
 
-    messages: list[Message] | None = None
-    tools: list[ToolBody] | None = None
+    messages: list[msgspec.Raw] | None = None  # each a `Message`
+    tools: list[msgspec.Raw] | None = None  # each a `ToolBody`
 
 
 class GenerateBody(Shared):

@@ -1,5 +1,8 @@
 """From bodies of `/api/chat` and `/api/generate` to a conversation."""
 
+from collections.abc import Iterator
+from itertools import count
+
 from masa_node.dialects.fields import TEXT, read
 from masa_node.dialects.translation.conversation import (
     Conversation,
@@ -16,6 +19,7 @@ from masa_node.dialects.translation.conversation import (
     ToolResult,
     Turn,
 )
+from masa_node.dialects.translation.kept import Kept, ReadTool, ReadTurn, completed, kept_turns
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.media import check_data, media_type_of
 from masa_node.dialects.translation.ollama import body as b
@@ -30,6 +34,8 @@ from masa_node.dialects.translation.wire import (
 )
 
 _CHAT = BodyReader(b.ChatBody)
+_MESSAGE = BodyReader(b.Message)
+_TOOL = BodyReader(b.ToolBody)
 _GENERATE = BodyReader(b.GenerateBody)
 _SAMPLING_NAMES = ("temperature", "top_p", "top_k", "min_p", "seed", "presence_penalty", "frequency_penalty", "stop")
 _NAMES = {
@@ -50,9 +56,10 @@ def read_chat(body: bytes, losses: Losses) -> Conversation:
         raise refuse("messages", "there are none; loading or unloading a model is something that only Ollama does.")
     check_count(len(messages), MAX_TURNS, "messages")
     check_count(len(asked.tools or ()), MAX_TOOLS, "tools")
-    reader = _Messages(losses)
-    turns = tuple(reader.turn(message) for message in messages)
-    return _conversation(asked, turns, tuple(_tool(tool) for tool in asked.tools or ()), losses)
+    order = _Order()
+    turns = tuple([order.turn(message) for message in _TURNS.read(messages, losses)])
+    tools = tuple([tool for each in _TOOLS.read(asked.tools or (), losses) for tool in each.own])
+    return _conversation(asked, turns, tools, losses)
 
 
 def read_generate(body: bytes, losses: Losses) -> Conversation:
@@ -119,12 +126,16 @@ def _output(asked: b.Shared) -> OutputFormat | None:
     return OutputFormat() if word else None
 
 
-def _tool(tool: b.ToolBody) -> Tool:
+def _read_tool(body: bytes, losses: Losses) -> ReadTool:
+    tool = _TOOL.read(body, losses)
     function = tool.function
     if function is None:
         raise refuse("tools", f"a tool of the type {tool.type!r} has no function.")
     schema = function.parameters if given(function.parameters) else None
-    return Tool(function.name, function.description, schema, function.strict)
+    return ReadTool(function.name, (Tool(function.name, function.description, schema, function.strict),))
+
+
+_TOOLS = Kept(_read_tool)
 
 
 def _images(images: list[str] | None) -> tuple[Image, ...]:
@@ -133,50 +144,77 @@ def _images(images: list[str] | None) -> tuple[Image, ...]:
     return tuple(Image(media_type_of(data), data) for data in images or ())
 
 
-class _Messages:
-    """Reads messages in order: results find their calls by id, by the tool's name, or by their order."""
+def _read_turn(body: bytes, losses: Losses) -> Turn:
+    """One message as it stands alone: ids and names that it does not give are empty."""
+    message = _MESSAGE.read(body, losses)
+    if message.name is not None:
+        losses.drop("name")
+    said = (Text(message.content),) if message.content else ()
+    if message.role == "tool":
+        parts = (*said, *_images(message.images))
+        return Turn(Role.USER, (ToolResult(message.tool_call_id or "", message.tool_name or "", parts),))
+    role = _ROLES.get(message.role)
+    if role is None:
+        raise refuse("messages[].role", f"it is {message.role!r}.")
+    if role is not Role.ASSISTANT:
+        return Turn(role, (*said, *_images(message.images)))
+    thought = (Thought(message.thinking),) if message.thinking else ()
+    return Turn(role, (*thought, *said, *[_call(call) for call in message.tool_calls or ()]))
 
-    def __init__(self, losses: Losses) -> None:
-        self._losses = losses
+
+_TURNS = kept_turns(_read_turn)
+
+
+def _call(call: b.Call) -> ToolCall:
+    function = call.function
+    arguments = read(function.arguments, TEXT)
+    if arguments is None:
+        arguments = text_of(function.arguments) if given(function.arguments) else "{}"
+    return ToolCall(call.id or "", function.name, arguments)
+
+
+class _Order:
+    """Goes over the turns in order: results find their calls by id, by the tool's name, or by their order."""
+
+    def __init__(self) -> None:
         self._open: list[ToolCall] = []
         self._count = 0
 
-    def turn(self, message: b.Message) -> Turn:
-        """One message."""
-        if message.name is not None:
-            self._losses.drop("name")
-        said: tuple[Part, ...] = (Text(message.content),) if message.content else ()
-        if message.role == "tool":
-            return Turn(Role.USER, (self._result(message),))
-        role = _ROLES.get(message.role)
-        if role is None:
-            raise refuse("messages[].role", f"it is {message.role!r}.")
-        if role is not Role.ASSISTANT:
-            return Turn(role, (*said, *_images(message.images)))
-        thought = (Thought(message.thinking),) if message.thinking else ()
-        calls = [self._call(call) for call in message.tool_calls or ()]
-        if calls:
-            self._open = list(calls)
-        return Turn(role, (*thought, *said, *calls))
+    def turn(self, read: ReadTurn) -> Turn:
+        """One turn, its calls and results with ids and names."""
+        turn = read.turn
+        if read.calls:
+            return self._calling(turn)
+        first = turn.parts[0] if turn.parts else None
+        return self._answering(turn, first) if isinstance(first, ToolResult) else turn
 
-    def _call(self, call: b.Call) -> ToolCall:
-        self._count += 1
-        function = call.function
-        arguments = read(function.arguments, TEXT)
-        if arguments is None:
-            arguments = text_of(function.arguments) if given(function.arguments) else "{}"
-        return ToolCall(call.id or f"call_{self._count}", function.name, arguments)
+    def _calling(self, turn: Turn) -> Turn:
+        before = self._count
 
-    def _result(self, message: b.Message) -> ToolResult:
-        call = self._answered(message)
-        said = (Text(message.content),) if message.content else ()
-        name = message.tool_name or (call.name if call is not None else "")
-        call_id = message.tool_call_id or (call.id if call is not None else "")
-        return ToolResult(call_id, name, (*said, *_images(message.images)))
+        def numbered() -> Iterator[Part]:
+            numbers = count(before + 1)
+            for part in turn.parts:
+                if isinstance(part, ToolCall):
+                    number = next(numbers)
+                    yield part if part.id else ToolCall(f"call_{number}", part.name, part.arguments)
+                else:
+                    yield part
 
-    def _answered(self, message: b.Message) -> ToolCall | None:
-        by_id = (call for call in self._open if call.id == message.tool_call_id)
-        by_name = (call for call in self._open if call.name == message.tool_name)
+        whole = completed([turn], [str(before)], numbered)
+        self._open = [part for part in whole.parts if isinstance(part, ToolCall)]
+        self._count += len(self._open)
+        return whole
+
+    def _answering(self, turn: Turn, result: ToolResult) -> Turn:
+        call = self._answered(result)
+        if call is None or (result.call_id and result.name):
+            return turn
+        id_, name = result.call_id or call.id, result.name or call.name
+        return completed([turn], [id_, name], lambda: [ToolResult(id_, name, result.parts)])
+
+    def _answered(self, result: ToolResult) -> ToolCall | None:
+        by_id = (call for call in self._open if call.id == result.call_id)
+        by_name = (call for call in self._open if call.name == result.name)
         call = next(by_id, None) or next(by_name, None) or (self._open[0] if self._open else None)
         if call is not None:
             self._open.remove(call)

@@ -4,6 +4,7 @@ from masa_node.dialects.translation.conversation import (
     ChoiceMode,
     Conversation,
     Document,
+    Fields,
     Image,
     Origin,
     Part,
@@ -16,13 +17,12 @@ from masa_node.dialects.translation.conversation import (
     ToolResult,
     Turn,
 )
+from masa_node.dialects.translation.kept import written
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.openai_chat.request_writer import told_result
 from masa_node.dialects.translation.wire import FREE_FORM, encode, object_of, schema_of
 
 _LEVELS = {"minimal": "low", "xhigh": "high", "max": "high"}  # Ollama knows low, medium and high
-
-Fields = dict[str, object]
 
 
 def write_request(conversation: Conversation, losses: Losses) -> bytes:
@@ -30,9 +30,10 @@ def write_request(conversation: Conversation, losses: Losses) -> bytes:
     sampling, names = conversation.sampling, conversation.names
     if (sampling.choices or 1) > 1:
         raise refuse(names.get("choices", "n"), "Ollama gives one answer per request.")
+    thoughts = names.get("thoughts", "thinking")
     body: Fields = {
         "model": conversation.model,
-        "messages": [message for turn in conversation.turns for message in _messages(turn, conversation, losses)],
+        "messages": [message for turn in conversation.turns for message in written(turn, _messages, thoughts, losses)],
         "stream": conversation.stream,
     }
     _add_tools(body, conversation, losses)
@@ -87,9 +88,9 @@ def _tool(tool: Tool) -> Fields:
     return {"type": "function", "function": function}
 
 
-def _messages(turn: Turn, conversation: Conversation, losses: Losses) -> list[Fields]:
+def _messages(turn: Turn, thoughts: str, losses: Losses) -> list[Fields]:
     if turn.role is Role.ASSISTANT:
-        return [_assistant(turn, conversation, losses)]
+        return [_assistant(turn, thoughts, losses)]
     messages = [_result(part) for part in turn.parts if isinstance(part, ToolResult)]
     others: list[Part] = [part for part in turn.parts if not isinstance(part, ToolResult)]
     if others or not messages:
@@ -137,11 +138,11 @@ def _result(result: ToolResult) -> Fields:
     return message
 
 
-def _assistant(turn: Turn, conversation: Conversation, losses: Losses) -> Fields:
+def _assistant(turn: Turn, name: str, losses: Losses) -> Fields:
     message: Fields = {"role": "assistant", "content": "".join(_texts(list(turn.parts)))}
     thoughts = [part for part in turn.parts if isinstance(part, Thought)]
     if any(thought.origin is not Origin.OPEN for thought in thoughts):
-        losses.drop(conversation.names.get("thoughts", "thinking"))
+        losses.drop(name)
     thought = "".join(thought.text for thought in thoughts if thought.origin is Origin.OPEN)
     if thought:
         message["thinking"] = thought

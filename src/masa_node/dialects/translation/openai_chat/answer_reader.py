@@ -27,6 +27,7 @@ from masa_node.dialects.translation.events import (
 from masa_node.dialects.translation.failures import failure_of
 
 _DONE = b"[DONE]"
+_OBJECT = b"{"
 MAX_CHOICES = 128  # OpenAI's own bound of `n`
 
 
@@ -127,7 +128,7 @@ _FINISH = msgspec.json.Decoder(_Finish)
 _ANNOTATIONS = msgspec.json.Decoder(list[_Annotation])
 _COUNT = msgspec.json.Decoder(int)
 _ENVELOPE = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_NULL = b"null"
+_NO_ERROR = frozenset({b"{}", b'""'})
 _REASONS = {
     "stop": StopReason.END,
     "length": StopReason.LENGTH,
@@ -150,7 +151,7 @@ class ChatAnswerReader:
         name, data = event_of(frame)
         if not data:
             return []
-        if data.strip() == _DONE:
+        if not data.startswith(_OBJECT) and data.strip() == _DONE:
             return [Ended()]
         return self._read(data, is_error=name == b"error")
 
@@ -162,9 +163,11 @@ class ChatAnswerReader:
         chunk = read(data, _CHUNK)
         if chunk is None:
             return self._unreadable(data)
-        if is_error or (is_given(chunk.error) and bytes(chunk.error) not in (b"{}", b'""')):
+        if is_error or (chunk.error is not ABSENT and is_given(chunk.error) and bytes(chunk.error) not in _NO_ERROR):
             return [Failed(failure_of(data, 0))]
-        return self.events_of(chunk)
+        has_usage = chunk.usage is not ABSENT and is_given(chunk.usage)
+        words = _words_alone(chunk.choices) if self._is_begun and not has_usage else None
+        return [words] if words else self.events_of(chunk)
 
     def _unreadable(self, data: bytes) -> list[Event]:
         """Noise is passed over; a part of an answer that is not understood must not be missing silently."""
@@ -245,6 +248,35 @@ class ChatAnswerReader:
         if reason is StopReason.END and stop_sequence:
             reason = StopReason.STOP_SEQUENCE
         events.append(Finished(reason, stop_sequence, index))
+
+
+def _words_alone(choices: list[_Choice] | None) -> TextPiece | None:
+    """What most chunks are: more words of the first choice, and nothing else."""
+    if choices is None or len(choices) != 1:
+        return None
+    choice, delta = choices[0], choices[0].delta
+    if delta is None or not delta.content or choice.index or type(delta.content) is not str:
+        return None
+    if choice.finish_reason is not ABSENT and is_given(choice.finish_reason):
+        return None
+    if choice.logprobs is not ABSENT and is_given(choice.logprobs):
+        return None
+    return TextPiece(delta.content) if _is_bare(delta) else None
+
+
+def _any_given(*raws: msgspec.Raw) -> bool:
+    return any(is_given(raw) for raw in raws)
+
+
+def _is_bare(delta: _Delta) -> bool:
+    return (
+        delta.tool_calls is None
+        and delta.reasoning_content is None
+        and delta.refusal is None
+        and delta.function_call is None
+        and delta.thinking_blocks is None
+        and (delta.reasoning is delta.annotations is ABSENT or not _any_given(delta.reasoning, delta.annotations))
+    )
 
 
 def reason_of(reason: StopReason, *, has_calls: bool) -> StopReason:

@@ -49,6 +49,7 @@ class ChatAnswerWriter:
         self._tokens = Tokens()
         self._roles: set[int] = set()
         self._head = b""
+        self._heads: dict[int, bytes] = {}
         self._is_failed = False
         self._thought: list[str] = []  # since the last seal: a client sends both back together
 
@@ -113,6 +114,7 @@ class ChatAnswerWriter:
             self._tokens = merged(self._tokens, event.tokens)
         head = encode(self._envelope("chat.completion.chunk"))
         self._head = b"data: " + head[:-1] + b',"choices":[{"index":%d,"delta":'
+        self._heads.clear()
 
     def _envelope(self, kind: str) -> Fields:
         begun, context = self._begun, self._context
@@ -132,8 +134,11 @@ class ChatAnswerWriter:
     def _head_of(self, choice: int) -> bytes:
         if not self._head:
             self._begin(self._begun)
-        head, _, rest = self._head.rpartition(b"%d")
-        return b"%b%d%b" % (head, choice, rest)
+        known = self._heads.get(choice)
+        if known is None:
+            head, _, rest = self._head.rpartition(b"%d")
+            known = self._heads[choice] = b"%b%d%b" % (head, choice, rest)
+        return known
 
     def _chunk(self, choice: int, delta: Fields, logprobs: object = None, finish: str | None = None) -> bytes:
         if choice not in self._roles:

@@ -155,10 +155,10 @@ class ChatBody(msgspec.Struct, forbid_unknown_fields=True):
     """The whole body."""
 
     model: str = ""
-    messages: list[Message] = []
+    messages: list[msgspec.Raw] = []  # each a `Message`
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    tools: list[ToolBody] | None = None
+    tools: list[msgspec.Raw] | None = None  # each a `ToolBody`
     tool_choice: str | Choice | None = None
     parallel_tool_calls: bool | None = None
     functions: list[Function] | None = None

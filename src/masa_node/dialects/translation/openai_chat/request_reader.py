@@ -1,5 +1,7 @@
 """From a body of `/v1/chat/completions` to a conversation."""
 
+import msgspec
+
 from masa_node.dialects.translation.conversation import (
     ChoiceMode,
     Conversation,
@@ -20,6 +22,7 @@ from masa_node.dialects.translation.conversation import (
     ToolResult,
     Turn,
 )
+from masa_node.dialects.translation.kept import Kept, ReadTool, kept_turns, linked
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.media import check_data, image_of, split_data_url
 from masa_node.dialects.translation.openai_chat import body as b
@@ -35,6 +38,8 @@ from masa_node.dialects.translation.wire import (
 )
 
 _BODY = BodyReader(b.ChatBody)
+_MESSAGE = BodyReader(b.Message)
+_TOOL = BodyReader(b.ToolBody)
 _NAMES = {
     "output": "response_format",
     "choices": "n",
@@ -52,7 +57,7 @@ def read_request(body: bytes, losses: Losses) -> Conversation:
     _refuse_what_is_not_carried(chat)
     losses.drop(*(name for name in b.NUANCES if given(getattr(chat, name))))
     check_count(len(chat.messages), MAX_TURNS, "messages")
-    tools = tuple(_tool(tool, losses) for tool in chat.tools or ())
+    tools = tuple([tool for each in _TOOLS.read(chat.tools or (), losses) for tool in each.own])
     choice = choice_of(chat.tool_choice)
     if isinstance(chat.tool_choice, b.Choice) and chat.tool_choice.allowed_tools is not None:
         allowed = {_name_of(tool) for tool in chat.tool_choice.allowed_tools.tools}
@@ -119,6 +124,14 @@ def _output(asked: b.ResponseFormat | None) -> OutputFormat | None:
             raise refuse("response_format", f"its type is {asked.type!r}.")
 
 
+def _read_tool(body: bytes, losses: Losses) -> ReadTool:
+    tool = _TOOL.read(body, losses)
+    return ReadTool(_name_of(tool), (_tool(tool, losses),))
+
+
+_TOOLS = Kept(_read_tool)
+
+
 def _tool(tool: b.ToolBody, losses: Losses) -> Tool:
     if given(tool.cache_control):
         losses.drop("cache_control")
@@ -154,18 +167,17 @@ def choice_of(choice: str | b.Choice | None) -> ToolChoice | None:
     return ToolChoice(ChoiceMode(choice))
 
 
-def turns_of(messages: list[b.Message], losses: Losses) -> tuple[Turn, ...]:
+def turns_of(messages: list[msgspec.Raw], losses: Losses) -> tuple[Turn, ...]:
     """The turns; a result learns the name of its tool from the call before."""
-    names: dict[str, str] = {}
-    return tuple(_turn(message, names, losses) for message in messages)
+    return linked(_TURNS.read(messages, losses))
 
 
-def _turn(message: b.Message, names: dict[str, str], losses: Losses) -> Turn:
+def _read_turn(body: bytes, losses: Losses) -> Turn:
+    message = _MESSAGE.read(body, losses)
     if message.name is not None and message.role != "tool":
         losses.drop("name")
     if message.role == "tool":
-        call_id = message.tool_call_id or ""
-        result = ToolResult(call_id, names.get(call_id) or message.name or "", _result(message.content, losses))
+        result = ToolResult(message.tool_call_id or "", message.name or "", _result(message.content, losses))
         return Turn(Role.USER, (result,))
     role = _ROLES.get(message.role)
     if role is None:
@@ -174,10 +186,11 @@ def _turn(message: b.Message, names: dict[str, str], losses: Losses) -> Turn:
         return Turn(role, _parts(message.content, losses))
     if given(message.audio):
         losses.drop("audio")
-    calls = _calls(message)
-    names.update((call.id, call.name) for call in calls)
     refusal = (Refusal(message.refusal),) if message.refusal else ()
-    return Turn(role, (*_thoughts(message), *_parts(message.content, losses), *refusal, *calls))
+    return Turn(role, (*_thoughts(message), *_parts(message.content, losses), *refusal, *_calls(message)))
+
+
+_TURNS = kept_turns(_read_turn)
 
 
 def _thoughts(message: b.Message) -> tuple[Thought, ...]:

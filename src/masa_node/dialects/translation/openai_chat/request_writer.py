@@ -6,6 +6,7 @@ from masa_node.dialects.translation.conversation import (
     ChoiceMode,
     Conversation,
     Document,
+    Fields,
     Image,
     Origin,
     OutputFormat,
@@ -20,6 +21,7 @@ from masa_node.dialects.translation.conversation import (
     ToolResult,
     Turn,
 )
+from masa_node.dialects.translation.kept import written
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.media import url_of
 from masa_node.dialects.translation.wire import FREE_FORM, encode
@@ -28,8 +30,6 @@ from masa_node.dialects.translation.wire import FREE_FORM, encode
 _NEEDS_NEWER_NAME = re.compile(r"(?:^|/)(?:gpt-|chatgpt-|o\d)")
 _NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_-]")
 _MAX_SCHEMA_NAME = 64
-
-Fields = dict[str, object]
 
 
 def write_request(conversation: Conversation, losses: Losses) -> bytes:
@@ -85,6 +85,7 @@ def messages_of(conversation: Conversation, losses: Losses) -> list[Fields]:
     """The messages. System texts at the beginning become one: many servers' templates take no second."""
     leading: list[str] = []
     messages: list[Fields] = []
+    thoughts = conversation.names.get("thoughts", "thinking")
     for turn in conversation.turns:
         if turn.role is Role.SYSTEM:
             text = "\n\n".join(part.text for part in turn.parts if isinstance(part, Text))
@@ -92,26 +93,28 @@ def messages_of(conversation: Conversation, losses: Losses) -> list[Fields]:
                 messages.append({"role": "system", "content": text})
             else:
                 leading.append(text)
-        elif turn.role is Role.USER:
-            _add_user(messages, turn)
         else:
-            messages.append(_assistant(turn, conversation, losses))
+            messages += written(turn, _said, thoughts, losses)
     if leading:
         messages.insert(0, {"role": "system", "content": "\n\n".join(text for text in leading if text)})
     return messages
 
 
-def _add_user(messages: list[Fields], turn: Turn) -> None:
+def _said(turn: Turn, thoughts: str, losses: Losses) -> list[Fields]:
+    return [_assistant(turn, thoughts, losses)] if turn.role is Role.ASSISTANT else _user(turn)
+
+
+def _user(turn: Turn) -> list[Fields]:
+    messages: list[Fields] = []
     content: list[Fields] = []
-    has_results = False
     for part in turn.parts:
         if isinstance(part, ToolResult):
-            has_results = True
             messages.append(_result(part))
             content += _pictures_of(part)
     content += [_part(part) for part in turn.parts if not isinstance(part, ToolResult)]
-    if content or not has_results:
+    if content or not messages:
         messages.append({"role": "user", "content": _content(content)})
+    return messages
 
 
 def _content(parts: list[Fields]) -> object:
@@ -167,13 +170,13 @@ def _document(document: Document) -> Fields:
     return {"type": "file", "file": file}
 
 
-def _assistant(turn: Turn, conversation: Conversation, losses: Losses) -> Fields:
+def _assistant(turn: Turn, name: str, losses: Losses) -> Fields:
     text = "".join(part.text for part in turn.parts if isinstance(part, Text))
     calls = [call_of(part) for part in turn.parts if isinstance(part, ToolCall)]
     refusal = "".join(part.text for part in turn.parts if isinstance(part, Refusal))
     thoughts = [part for part in turn.parts if isinstance(part, Thought)]
     message: Fields = {"role": "assistant", "content": text or (None if calls or refusal else "")}
-    thought = open_thoughts(thoughts, conversation, losses)
+    thought = open_thoughts(thoughts, name, losses)
     if thought:
         message["reasoning_content"] = thought
     if refusal:
@@ -183,10 +186,10 @@ def _assistant(turn: Turn, conversation: Conversation, losses: Losses) -> Fields
     return message
 
 
-def open_thoughts(thoughts: list[Thought], conversation: Conversation, losses: Losses) -> str:
+def open_thoughts(thoughts: list[Thought], name: str, losses: Losses) -> str:
     """The thoughts of open models, which get them back; those sealed for another are left out by name."""
     if any(thought.origin is not Origin.OPEN for thought in thoughts):
-        losses.drop(conversation.names.get("thoughts", "thinking"))
+        losses.drop(name)
     return "".join(thought.text for thought in thoughts if thought.origin is Origin.OPEN)
 
 

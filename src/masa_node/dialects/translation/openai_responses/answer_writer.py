@@ -43,6 +43,8 @@ from masa_node.dialects.translation.openai_responses.output import (
 )
 from masa_node.dialects.translation.wire import encode, is_object
 
+_MORE_TEXT = b"response.output_text.delta"
+
 
 class ResponsesAnswerWriter:
     """Writes one answer."""
@@ -61,6 +63,7 @@ class ResponsesAnswerWriter:
         self._places = 0
         self._open: tuple[int, Block] | None = None  # what is being said, or thought
         self._calls: dict[int, tuple[int, CallBlock]] = {}
+        self._place: tuple[TextBlock | None, bytes] = (None, b"")
 
     def write(self, event: Event) -> bytes:
         """See `AnswerWriter`."""
@@ -153,10 +156,18 @@ class ResponsesAnswerWriter:
             return frames
         block.pieces.append(text)
         block.logprobs += logprobs or ()
-        rated = encode([logprob(each) for each in logprobs]) if logprobs else b"[]"
-        fields = b'"item_id":"%b","output_index":%d,"content_index":0,"logprobs":%b,"delta":%b'
-        id_ = self._output.id_of(block, at).encode()
-        return frames + self._frame(b"response.output_text.delta", fields % (id_, at, rated, encode(text)))
+        if logprobs:
+            rated = encode([logprob(each) for each in logprobs])
+            return frames + self._frame(_MORE_TEXT, self._place_of(block, at) + rated + b',"delta":' + encode(text))
+        return frames + self._frame(_MORE_TEXT, self._place_of(block, at) + b'[],"delta":' + encode(text))
+
+    def _place_of(self, block: TextBlock, at: int) -> bytes:
+        """Where its words belong; made once."""
+        if self._place[0] is not block:
+            id_ = self._output.id_of(block, at).encode()
+            fields = b'"item_id":"%b","output_index":%d,"content_index":0,"logprobs":' % (id_, at)
+            self._place = (block, fields)
+        return self._place[1]
 
     def _open_message(self, block: TextBlock | RefusalBlock, part: Fields) -> bytes:
         closed = self._close_all()

@@ -62,7 +62,7 @@ class Item(msgspec.Struct, forbid_unknown_fields=True):
     summary: list[Part] | None = None
     encrypted_content: str | None = None
     caller: msgspec.Raw = ABSENT
-    tools: "list[ToolBody] | None" = None
+    tools: list[msgspec.Raw] | None = None  # each a `ToolBody`
 
 
 class ToolBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -120,10 +120,10 @@ class ResponsesBody(msgspec.Struct, forbid_unknown_fields=True):
     """The whole body."""
 
     model: str = ""
-    input: str | list[Item] | None = None
+    input: str | list[msgspec.Raw] | None = None  # each an `Item`
     instructions: str | None = None
     stream: bool | None = None
-    tools: list[ToolBody] | None = None
+    tools: list[msgspec.Raw] | None = None  # each a `ToolBody`
     tool_choice: str | Choice | None = None
     parallel_tool_calls: bool | None = None
     text: TextConfig | None = None

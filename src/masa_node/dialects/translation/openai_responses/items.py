@@ -1,5 +1,7 @@
 """The items of a responses request, as turns: what one side says in several items is one turn."""
 
+import msgspec
+
 from masa_node.chat.errors import NotTranslatable
 from masa_node.dialects.translation.conversation import (
     Document,
@@ -14,11 +16,12 @@ from masa_node.dialects.translation.conversation import (
     ToolResult,
     Turn,
 )
+from masa_node.dialects.translation.kept import ReadTurn, kept_turns, linked
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.media import check_data, image_of, split_data_url
 from masa_node.dialects.translation.openai_responses import body as b
 from masa_node.dialects.translation.thoughts import thought_of
-from masa_node.dialects.translation.wire import encode, given
+from masa_node.dialects.translation.wire import BodyReader, encode, given
 
 _ROLES = {"system": Role.SYSTEM, "developer": Role.SYSTEM, "user": Role.USER, "assistant": Role.ASSISTANT}
 # What OpenAI's own tools left in earlier turns; the words that came of it follow in messages.
@@ -34,29 +37,56 @@ _HOSTED = frozenset(
         "web_search_call",
     }
 )
-_OUTPUTS = ("function_call_output", "custom_tool_call_output")
+JOINT = "__"  # between the name of a group of tools and that of the tool
+_ITEM = BodyReader(b.Item)
+_NOTHING_SAID = Turn(Role.SYSTEM, ())
 
 
-def turns_of(instructions: str | None, items: list[b.Item], losses: Losses, joint: str) -> tuple[Turn, ...]:
-    """The turns; instructions are the first of the system's. `joint` stands between a group's name and a tool's."""
-    gathered: list[tuple[Role, list[Part], bool]] = []
-    if instructions:
-        gathered.append((Role.SYSTEM, [Text(instructions)], False))
-    names: dict[str, str] = {}
-    for item in items:
-        if item.type == "additional_tools":
+def turns_of(instructions: str | None, said: str | list[msgspec.Raw], losses: Losses) -> tuple[Turn, ...]:
+    """The turns; instructions are the first of the system's."""
+    first = (Turn(Role.SYSTEM, (Text(instructions),)),) if instructions else ()
+    if isinstance(said, str):
+        return (*first, Turn(Role.USER, (Text(said),) if said else ()))
+    groups: list[ReadTurn | list[ReadTurn]] = []
+    last: Turn | None = None
+    for read in _TURNS.read(said, losses):
+        turn = read.turn
+        if last is None or not _are_one(last, turn):
+            if turn.parts or turn.role is not Role.SYSTEM:
+                groups.append(read)
+                last = turn
             continue
-        role, parts = _item(item, names, losses, joint)
-        is_result = item.type in _OUTPUTS
-        last = gathered[-1] if gathered else None
-        if last is not None and last[0] is role and (role is Role.ASSISTANT or (is_result and last[2])):
-            last[1].extend(parts)
+        group = groups[-1]
+        if isinstance(group, list):
+            group.append(read)
         else:
-            gathered.append((role, parts, is_result))
-    return tuple(Turn(role, tuple(parts)) for role, parts, _ in gathered)
+            groups[-1] = [group, read]
+        last = turn
+    return (*first, *linked(groups))
 
 
-def _item(item: b.Item, names: dict[str, str], losses: Losses, joint: str) -> tuple[Role, list[Part]]:
+def _are_one(before: Turn, turn: Turn) -> bool:
+    if before.role is not turn.role:
+        return False
+    return turn.role is Role.ASSISTANT or (_is_result(before) and _is_result(turn))
+
+
+def _is_result(turn: Turn) -> bool:
+    return bool(turn.parts) and isinstance(turn.parts[0], ToolResult)
+
+
+def _read_turn(body: bytes, losses: Losses) -> Turn:
+    item = _ITEM.read(body, losses)
+    if item.type == "additional_tools":
+        return _NOTHING_SAID
+    role, parts = _item(item, losses)
+    return Turn(role, tuple(parts))
+
+
+_TURNS = kept_turns(_read_turn)
+
+
+def _item(item: b.Item, losses: Losses) -> tuple[Role, list[Part]]:
     match item.type:
         case None | "message":
             role = _ROLES.get(item.role or "")
@@ -64,13 +94,10 @@ def _item(item: b.Item, names: dict[str, str], losses: Losses, joint: str) -> tu
                 raise refuse("input[].role", f"it is {item.role!r}.")
             return role, _parts(item.content, losses)
         case "function_call" | "custom_tool_call":
-            call = _call(item, joint)
-            names[call.id] = call.name
-            return Role.ASSISTANT, [call]
+            return Role.ASSISTANT, [_call(item)]
         case "function_call_output" | "custom_tool_call_output":
-            call_id = item.call_id or ""
             parts = tuple(part for part in _parts(item.output, losses) if isinstance(part, Text | Image | Document))
-            return Role.USER, [ToolResult(call_id, names.get(call_id) or item.name or "", parts)]
+            return Role.USER, [ToolResult(item.call_id or "", item.name or "", parts)]
         case "reasoning":
             return Role.ASSISTANT, [_thought(item)]
         case str(kind) if kind in _HOSTED:
@@ -80,10 +107,10 @@ def _item(item: b.Item, names: dict[str, str], losses: Losses, joint: str) -> tu
             raise refuse(f"input[].{kind}", "such an item exists in OpenAI's responses only.")
 
 
-def _call(item: b.Item, joint: str) -> ToolCall:
+def _call(item: b.Item) -> ToolCall:
     name = item.name or ""
     if item.namespace:
-        name = f"{item.namespace}{'' if item.namespace.endswith(joint) else joint}{name}"
+        name = f"{item.namespace}{'' if item.namespace.endswith(JOINT) else JOINT}{name}"
     if item.type == "custom_tool_call":
         return ToolCall(item.call_id or "", name, encode({"input": item.input or ""}).decode())
     return ToolCall(item.call_id or "", name, item.arguments or "")

@@ -1,5 +1,7 @@
 """From a body of `/v1/responses` to a conversation."""
 
+import msgspec
+
 from masa_node.dialects.translation.conversation import (
     ChoiceMode,
     Conversation,
@@ -9,10 +11,10 @@ from masa_node.dialects.translation.conversation import (
     Tool,
     ToolChoice,
 )
-from masa_node.dialects.translation.losses import Losses, refuse
+from masa_node.dialects.translation.kept import Kept, ReadTool
+from masa_node.dialects.translation.losses import Losses, leave_out_hosted, refuse
 from masa_node.dialects.translation.openai_responses import body as b
-from masa_node.dialects.translation.openai_responses.items import turns_of
-from masa_node.dialects.translation.tools import leave_out_hosted
+from masa_node.dialects.translation.openai_responses.items import JOINT, turns_of
 from masa_node.dialects.translation.wire import MAX_TOOLS, MAX_TURNS, BodyReader, check_count, given
 
 _BODY = BodyReader(b.ResponsesBody)
@@ -27,7 +29,10 @@ _NAMES = {
 _LOGPROBS = "message.output_text.logprobs"
 _CARRIED_INCLUDES = frozenset({_LOGPROBS, "reasoning.encrypted_content"})
 _TOOL_NUANCES = ("output_schema", "allowed_callers", "defer_loading")
-_JOINT = "__"  # between the name of a group of tools and that of the tool
+_MORE_TOOLS = b'"additional_tools"'  # the type of an item that offers tools
+_MORE = BodyReader(b.Item)
+_OWN = ("function", "custom")
+_TOOL = BodyReader(b.ToolBody)
 
 
 def read_request(body: bytes, losses: Losses) -> Conversation:
@@ -35,15 +40,15 @@ def read_request(body: bytes, losses: Losses) -> Conversation:
     asked = _BODY.read(body, losses)
     _refuse_state(asked)
     _drop_nuances(asked, losses)
-    items = [b.Item(role="user", content=asked.input)] if isinstance(asked.input, str) else asked.input or []
-    check_count(len(items), MAX_TURNS, "items")
-    offered = [*(asked.tools or ()), *(tool for item in items for tool in item.tools or ())]
-    tools, choice = _tools(offered, asked.tool_choice, losses)
+    said = asked.input or []
+    check_count(0 if isinstance(said, str) else len(said), MAX_TURNS, "items")
+    more = [] if isinstance(said, str) or _MORE_TOOLS not in body else said
+    tools, choice = _tools([*(asked.tools or ()), *_tools_in(more, losses)], asked.tool_choice, losses)
     check_count(len(tools), MAX_TOOLS, "tools")
     include = asked.include or []
     return Conversation(
         model=asked.model,
-        turns=turns_of(asked.instructions, items, losses, _JOINT),
+        turns=turns_of(asked.instructions, said, losses),
         stream=bool(asked.stream),
         tools=tools,
         tool_choice=choice,
@@ -104,20 +109,31 @@ def _output(text: b.TextConfig | None) -> OutputFormat | None:
             raise refuse("text.format", f"its type is {form.type!r}.")
 
 
+def _tools_in(items: list[msgspec.Raw], losses: Losses) -> list[msgspec.Raw]:
+    """The tools that items offer."""
+    found = [_MORE.read(bytes(item), losses) for item in items if _MORE_TOOLS in bytes(item)]
+    return [tool for item in found if item.type == "additional_tools" for tool in item.tools or ()]
+
+
+def _read_tool(body: bytes, losses: Losses) -> ReadTool:
+    tool = _TOOL.read(body, losses)
+    if tool.type == "namespace":
+        inner = [each for each in tool.tools or () if each.type in _OWN]
+        return ReadTool(tool.name, tuple([_tool(each, losses, tool.name) for each in inner]))
+    if tool.type in _OWN:
+        return ReadTool(tool.name, (_tool(tool, losses),))
+    return ReadTool(tool.name, hosted=tool.type or tool.name)
+
+
+_TOOLS = Kept(_read_tool)
+
+
 def _tools(
-    offered: list[b.ToolBody], choice: str | b.Choice | None, losses: Losses
+    offered: list[msgspec.Raw], choice: str | b.Choice | None, losses: Losses
 ) -> tuple[tuple[Tool, ...], ToolChoice | None]:
-    own: list[Tool] = []
-    hosted: list[str] = []
-    for tool in offered:
-        if tool.type == "namespace":
-            own += [
-                _tool(inner, losses, tool.name) for inner in tool.tools or () if inner.type in ("function", "custom")
-            ]
-        elif tool.type in ("function", "custom"):
-            own.append(_tool(tool, losses))
-        else:
-            hosted.append(tool.type or tool.name)
+    read = _TOOLS.read(offered, losses)
+    own = [tool for each in read for tool in each.own]
+    hosted = [each.hosted for each in read if each.hosted]
     forced = choice.type if isinstance(choice, b.Choice) else None
     leave_out_hosted(hosted, forced, losses, has_others=bool(own))
     if isinstance(choice, b.Choice) and choice.type == "allowed_tools":
@@ -130,7 +146,7 @@ def _tool(tool: b.ToolBody, losses: Losses, namespace: str | None = None) -> Too
     losses.drop(*(name for name in _TOOL_NUANCES if given(getattr(tool, name))))
     prefix = ""
     if namespace:
-        prefix = namespace if namespace.endswith(_JOINT) else namespace + _JOINT
+        prefix = namespace if namespace.endswith(JOINT) else namespace + JOINT
     name = prefix + tool.name
     if tool.type == "custom":
         if given(tool.format):

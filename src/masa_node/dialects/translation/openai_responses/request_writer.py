@@ -4,6 +4,7 @@ from masa_node.dialects.translation.conversation import (
     ChoiceMode,
     Conversation,
     Document,
+    Fields,
     Image,
     Origin,
     OutputFormat,
@@ -18,19 +19,19 @@ from masa_node.dialects.translation.conversation import (
     ToolResult,
     Turn,
 )
+from masa_node.dialects.translation.kept import written
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.media import url_of
 from masa_node.dialects.translation.openai_chat.request_writer import told_result
 from masa_node.dialects.translation.wire import FREE_FORM, encode, schema_of
-
-Fields = dict[str, object]
 
 
 def write_request(conversation: Conversation, losses: Losses) -> bytes:
     """The body. Raises `NotTranslatable` for what responses cannot carry."""
     _refuse_what_is_not_carried(conversation)
     body: Fields = {"model": conversation.model, "store": False}
-    body["input"] = [item for turn in conversation.turns for item in _items(turn, conversation, losses)]
+    thoughts = conversation.names.get("thoughts", "thinking")
+    body["input"] = [item for turn in conversation.turns for item in written(turn, _items, thoughts, losses)]
     if conversation.stream:
         body["stream"] = True
     if conversation.tools:
@@ -80,7 +81,7 @@ def _add_sampling(body: Fields, conversation: Conversation, losses: Losses) -> N
             losses.drop(names.get(name, name))
 
 
-def _items(turn: Turn, conversation: Conversation, losses: Losses) -> list[Fields]:
+def _items(turn: Turn, thoughts: str, losses: Losses) -> list[Fields]:
     items: list[Fields] = []
     said: list[Fields] = []
 
@@ -99,7 +100,7 @@ def _items(turn: Turn, conversation: Conversation, losses: Losses) -> list[Field
                 items.append(_result(part))
             case Thought():
                 tell()
-                items += _thought(part, conversation, losses)
+                items += _thought(part, thoughts, losses)
             case _:
                 said.append(_part(part, is_answer=turn.role is Role.ASSISTANT))
     tell()
@@ -145,9 +146,9 @@ def _result(result: ToolResult) -> Fields:
     return {"type": "function_call_output", "call_id": result.call_id, "output": output}
 
 
-def _thought(thought: Thought, conversation: Conversation, losses: Losses) -> list[Fields]:
+def _thought(thought: Thought, name: str, losses: Losses) -> list[Fields]:
     if thought.origin is not Origin.OPENAI or not thought.seal:
-        losses.drop(conversation.names.get("thoughts", "thinking"))
+        losses.drop(name)
         return []
     item_id, _, encrypted = thought.seal.partition(" ")
     summary = [{"type": "summary_text", "text": thought.text}] if thought.text else []

@@ -1,0 +1,171 @@
+"""What agents send again with each turn, read and written once: their history and their tools, message by message.
+
+Only the first request of a session, and what is new in each later one, costs reading. Bounded, and of values that never
+change: which caller sent the bytes makes no difference to what they mean.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, TypeVar
+
+import msgspec
+
+from masa_node.dialects.translation.conversation import (
+    Fields,
+    KeptTurn,
+    Part,
+    Tool,
+    ToolCall,
+    ToolResult,
+    Turn,
+    WriteTurn,
+)
+from masa_node.dialects.translation.losses import Losses
+
+T = TypeVar("T")
+Read = Callable[[bytes, Losses], T]
+
+# Of the bytes of one message or tool; a longer one is read anew: a picture, a file, of which few are sent again.
+MAX_KEPT_BYTES = 16 * 1024
+OBJECT_BYTES = 3 * 1024  # what the values of a usual message take, read and written, beside its bytes
+# Of half of what one reader keeps; when it is full, the half that was not asked for lately goes. A session of 300
+# messages and 135 tools takes 1.5 MB.
+MAX_HALF_BYTES = 4 * 1024 * 1024
+
+
+class ReadTurn(msgspec.Struct, frozen=True, gc=False):
+    """A message as it stands alone: its turn, the calls that it makes, and those whose results it gives by id only."""
+
+    turn: Turn
+    calls: list[tuple[str, str]]
+    results: list[str]
+
+
+class ReadTool(msgspec.Struct, frozen=True, gc=False):
+    """What is offered under this name: tools of the caller's own, or one that the server runs itself, by its type."""
+
+    name: str
+    own: tuple[Tool, ...] = ()
+    hosted: str = ""
+
+
+class Kept(Generic[T]):
+    """Values by the JSON that they were read from, with `read`. What it raises is raised, and nothing is kept then."""
+
+    __slots__ = ("_older", "_read", "_size", "_values")
+
+    def __init__(self, read: Read[T]) -> None:
+        self._read = read
+        self._values: dict[bytes, tuple[T, tuple[str, ...]]] = {}
+        self._older: dict[bytes, tuple[T, tuple[str, ...]]] = {}
+        self._size = 0
+
+    def read(self, raws: Iterable[msgspec.Raw], losses: Losses) -> list[T]:
+        """The value of each; what reading leaves out is noted. Copies of the bytes are read: no body is held."""
+        values: list[T] = []
+        kept = self._values
+        for key in map(bytes, raws):
+            found = kept.get(key)
+            if found is None:
+                found = self._older.get(key) or self._new(key)
+                self._keep(key, found)
+            values.append(found[0])
+            if found[1]:
+                losses.drop(*found[1])
+        return values
+
+    def _new(self, key: bytes) -> tuple[T, tuple[str, ...]]:
+        losses = Losses()
+        value = self._read(key, losses)
+        return value, losses.noted
+
+    def _keep(self, key: bytes, found: tuple[T, tuple[str, ...]]) -> None:
+        if len(key) > MAX_KEPT_BYTES:
+            return
+        if self._size > MAX_HALF_BYTES:
+            self._older, self._values, self._size = self._values, {}, 0
+        self._values[key] = found
+        self._size += len(key) + OBJECT_BYTES
+
+
+def kept_turns(read: Read[Turn]) -> Kept[ReadTurn]:
+    """Turns by the message that they were read from."""
+
+    def read_turn(message: bytes, losses: Losses) -> ReadTurn:
+        turn = read(message, losses)
+        if len(message) <= MAX_KEPT_BYTES:
+            turn = Turn(turn.role, turn.parts, KeptTurn())
+        calls: list[tuple[str, str]] = []
+        results: list[str] = []
+        for part in turn.parts:
+            if isinstance(part, ToolCall):
+                calls.append((part.id, part.name))
+            elif isinstance(part, ToolResult) and not part.name:
+                results.append(part.call_id)
+        return ReadTurn(turn, calls, results)
+
+    return Kept(read_turn)
+
+
+def linked(groups: Iterable[ReadTurn | list[ReadTurn]]) -> tuple[Turn, ...]:
+    """The turns, one of each message or group of messages; results learn their tools' names from the calls before."""
+    names: dict[str, str] = {}
+    turns: list[Turn] = []
+    for group in groups:
+        if not isinstance(group, list):
+            if group.calls:
+                names.update(group.calls)
+            turns.append(_joined([group.turn], _names(group, names)) if group.results else group.turn)
+            continue
+        wanted: list[str] = []
+        for each in group:
+            names.update(each.calls)
+            wanted += _names(each, names)
+        turns.append(_joined([each.turn for each in group], wanted))
+    return tuple(turns)
+
+
+def _names(read: ReadTurn, names: dict[str, str]) -> list[str]:
+    return [names.get(call_id, "") for call_id in read.results]
+
+
+def _joined(turns: list[Turn], names: list[str]) -> Turn:
+    return completed(turns, names, lambda: _parts(turns, iter(names)))
+
+
+def completed(turns: list[Turn], names: list[str], parts: Callable[[], Iterable[Part]]) -> Turn:
+    """One turn of these `parts`, which are made of `turns` and of what others say (`names`) and of nothing else.
+
+    The very same turn again for the same ones. It is kept with the last of them, which differs more often than the
+    first: calls have ids.
+    """
+    *before, last = turns
+    known = last.kept
+    if known is not None and known.whole is not None and known.whole[1] == names and known.whole[0] == before:
+        return known.whole[2]
+    if known is None or any(turn.kept is None for turn in before):
+        return Turn(last.role, tuple(parts()))
+    whole = Turn(last.role, tuple(parts()), KeptTurn())
+    known.whole = (before, names, whole)
+    return whole
+
+
+def _parts(turns: list[Turn], names: Iterator[str]) -> Iterator[Part]:
+    for turn in turns:
+        for part in turn.parts:
+            is_nameless = isinstance(part, ToolResult) and not part.name
+            yield msgspec.structs.replace(part, name=next(names)) if is_nameless else part
+
+
+def written(turn: Turn, write: WriteTurn, thoughts: str, losses: Losses) -> list[Fields]:
+    """What `write` makes of this turn; not to be changed. `thoughts` is what the caller calls them, if left out."""
+    kept = turn.kept
+    if kept is None:
+        return write(turn, thoughts, losses)
+    found = kept.written.get(write)
+    if found is None:
+        left_out = Losses()
+        fields = write(turn, thoughts, left_out)
+        found = kept.written[write] = (fields, left_out.noted)
+    if found[1]:
+        losses.drop(*found[1])
+    return found[0]
