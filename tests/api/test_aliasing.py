@@ -15,7 +15,7 @@ import openai
 import pytest
 
 from masa_node import serve
-from masa_node.api.aliasing import Aliasing
+from masa_node.api.aliasing import Aliasing, ways_to
 from masa_node.chat.aliases import read_aliases
 from masa_node.chat.errors import ConfigurationError
 from masa_node.chat.offer import ModelOffer
@@ -135,6 +135,36 @@ async def test_a_request_that_stays_here_gets_a_model_of_this_node() -> None:
     assert not refreshed
     assert await aliasing.model_for("y", Privacy.LOCAL) == "none"
     assert refreshed
+
+
+CHAT, EMBEDDINGS, MESSAGES = Endpoint.OPENAI_CHAT, Endpoint.OPENAI_EMBEDDINGS, Endpoint.ANTHROPIC_MESSAGES
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "may_translate", "model"),
+    [
+        (MESSAGES, True, "claude"),
+        (CHAT, True, "claude"),  # in translation
+        (CHAT, False, "qwen"),
+        (EMBEDDINGS, True, "nomic"),
+        (Endpoint.OPENAI_RERANK, True, "claude"),  # nobody has it: the first says so
+        (Endpoint.NATIVE, False, "claude"),
+    ],
+)
+async def test_of_several_models_the_first_is_taken_that_can_be_asked_in_this_way(
+    endpoint: Endpoint, *, may_translate: bool, model: str
+) -> None:
+    catalog = Catalog()
+    endpoints = {"claude": MESSAGES, "qwen": CHAT, "nomic": EMBEDDINGS}
+    for name, own in endpoints.items():
+        catalog.put(ScriptedProvider(name), [ModelOffer(name, frozenset({own, Endpoint.NATIVE}))])
+
+    async def refresh() -> None:
+        raise AssertionError
+
+    aliasing = Aliasing(read_aliases({"smart": [*endpoints]}), catalog, lambda all_: all_, refresh)
+    ways = ways_to(endpoint, may_translate=may_translate)
+    assert await aliasing.model_for("smart", Privacy.ANY, ways) == model
 
 
 async def openai_client(address: str, model: str) -> None:

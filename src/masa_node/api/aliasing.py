@@ -8,18 +8,29 @@ from masa_node.api.families import Offers
 from masa_node.api.responses import header_text
 from masa_node.chat.aliases import Aliases
 from masa_node.chat.offer import same_model_key
-from masa_node.chat.request import Privacy
+from masa_node.chat.request import Endpoint, Privacy
 from masa_node.dialects.peek import listing_renamed
+from masa_node.dialects.translation.formats import is_translated_from, targets_for
 from masa_node.routing.catalog import Catalog
 
 ALIAS = b"x-masa-alias"
-ModelFor = Callable[[str, Privacy], Awaitable[str]]
+Ways = frozenset[Endpoint]
+ModelFor = Callable[[str, Privacy, Ways], Awaitable[str]]
+ANY_WAY: Ways = frozenset(Endpoint)
 
 
-async def as_asked(model: str, privacy: Privacy) -> str:
+async def as_asked(model: str, privacy: Privacy, ways: Ways = ANY_WAY) -> str:
     """Where there are no aliases."""
-    del privacy
+    del privacy, ways
     return model
+
+
+def ways_to(endpoint: Endpoint, *, may_translate: bool) -> Ways:
+    """The endpoints of servers through one of which a request for this endpoint can be served."""
+    if endpoint in (Endpoint.NATIVE, Endpoint.OLLAMA_SHOW):
+        return ANY_WAY
+    is_translated = may_translate and is_translated_from(endpoint)
+    return frozenset({endpoint, *(targets_for(endpoint) if is_translated else ())})
 
 
 class Aliasing:
@@ -39,12 +50,16 @@ class Aliasing:
         self._askable = askable
         self._refresh = refresh
 
-    async def model_for(self, asked: str, privacy: Privacy = Privacy.ANY) -> str:
-        """The model that is meant: of an alias the first that is served now, else its first; else the name itself."""
+    async def model_for(self, asked: str, privacy: Privacy = Privacy.ANY, ways: Ways = ANY_WAY) -> str:
+        """The model that is meant; the name itself where it is no alias.
+
+        Of an alias it is the first that is served now in one of these ways, else the first that is served at all, else
+        the first.
+        """
         models = self._aliases.targets_of(asked)
         if len(models) > 1 and not self._first_served(models, privacy):
             await self._refresh()
-        return _other(asked, self._best(models, privacy)) if models else asked
+        return _other(asked, self._best(models, privacy, ways)) if models else asked
 
     def offers(self) -> Offers:
         """All that can be asked for: models under their own names, then those that are aliases."""
@@ -77,16 +92,18 @@ class Aliasing:
         """The providers that may be asked for this model."""
         return self._askable(self._catalog.offers_of(model))
 
-    def _best(self, models: Sequence[str], privacy: Privacy) -> str:
-        return self._first_served(models, privacy) or models[0]
+    def _best(self, models: Sequence[str], privacy: Privacy, ways: Ways = ANY_WAY) -> str:
+        return self._first_served(models, privacy, ways) or self._first_served(models, privacy) or models[0]
 
-    def _first_served(self, models: Sequence[str], privacy: Privacy) -> str:
+    def _first_served(self, models: Sequence[str], privacy: Privacy, ways: Ways = ANY_WAY) -> str:
         if len(models) == 1:
             return models[0]
-        return next((model for model in models if self._is_served(model, privacy)), "")
+        return next((model for model in models if self._is_served(model, privacy, ways)), "")
 
-    def _is_served(self, model: str, privacy: Privacy) -> bool:
-        offers = self.offers_of(model)
+    def _is_served(self, model: str, privacy: Privacy, ways: Ways) -> bool:
+        offers = [
+            (provider, offer) for provider, offer in self.offers_of(model) if not ways.isdisjoint(offer.endpoints)
+        ]
         match privacy:
             case Privacy.ANY:
                 return bool(offers)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from masa_node.api.aliasing import ModelFor, alias_header, alias_words, as_asked
+from masa_node.api.aliasing import ModelFor, alias_header, alias_words, as_asked, ways_to
 from masa_node.api.http1.reply import RawHeaders, Reply
 from masa_node.api.http1.request import ClientDisconnected, HeaderPairs, HttpRequest
 from masa_node.api.paths import Place
@@ -123,7 +123,8 @@ class ChatEndpoints:
         peeked = peek_form(body, form) if form else peek(await readable(body, REQUEST_DEPTH), endpoint, in_path)
         race, privacy = route_of(headers, self._limits.race, self._limits.privacy)
         privacy = Privacy.LOCAL if _comes_from_a_peer(headers) else privacy
-        model = await self._model_for(peeked.model, privacy)
+        may_translate = not is_strict(headers)
+        model = await self._model_for(peeked.model, privacy, ways_to(endpoint, may_translate=may_translate))
         if model != peeked.model and in_path is None:
             if form:
                 body = form_renamed(body, form, model)
@@ -141,7 +142,7 @@ class ChatEndpoints:
             privacy=privacy,
             race=race,
             begin_deadline_s=came_s + self._limits.begin_timeout_s,
-            may_translate=not is_strict(headers),
+            may_translate=may_translate,
             alias=peeked.model if model != peeked.model else "",
         )
 
