@@ -8,7 +8,7 @@ import contextlib
 from masa_node.chat.errors import ProtocolFault, ProviderError
 from masa_node.network.links.frames import Frame, FrameKind, FrameReader, frame
 from masa_node.network.links.mux import Mux, MuxStream
-from masa_node.network.transport.interfaces import Link
+from masa_node.network.transport.interfaces import Link, NodeId
 
 
 class SaidStream:
@@ -53,6 +53,11 @@ class SaidMux:
         self.close = link.close
         self.closed = link.closed
         self._mux = Mux(link, str)
+
+    def linked(self, peer: NodeId) -> Mux:
+        """The product's own way to open requests, without waiting."""
+        assert peer == self.peer
+        return self._mux
 
     @property
     def streams(self) -> int:

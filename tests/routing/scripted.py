@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import takewhile
 
 from masa_node.chat.answer import Answer, StreamedAnswer, Usage, WholeAnswer
 from masa_node.chat.errors import ErrorAnswer, MasaError, ProviderError
@@ -15,7 +16,7 @@ from masa_node.routing.admission import Admission
 from masa_node.routing.candidates import NO_RULES, ChoiceRules
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher
-from masa_node.routing.provider import Sign, no_sign
+from masa_node.routing.provider import Begun, Sign, Together, no_sign
 from tests.fakes.sinks import Keeps, TakesAll
 
 MODEL = "tiny"
@@ -96,12 +97,12 @@ class ScriptedProvider:
         self.asked.append(ask)
         self.at_work += 1
         try:
-            return await self._play(sign)
+            return await self.play(self.steps, sign)
         finally:
             self.at_work -= 1
 
-    async def _play(self, sign: Sign) -> Answer:
-        for step in self.steps:
+    async def play(self, steps: Sequence[Step], sign: Sign) -> Answer:
+        for step in steps:
             match step:
                 case float():
                     await asyncio.sleep(step)
@@ -119,10 +120,40 @@ class ScriptedProvider:
 
 
 class ScriptedPeer(ScriptedProvider):
-    """The same, as a peer."""
+    """The same, as a peer. One that `begins_at_once` needs no task until it has something to say."""
 
     is_local = False
     is_trusted = False
+    begins_at_once = False
+
+    def begin(self, together: Together, wake: Callable[[], None]) -> Begun | None:
+        return ScriptedBegun(self, together.request, wake) if self.begins_at_once else None
+
+
+class ScriptedBegun:
+    """Its peer waits as its first steps say, wakes whoever asked, and goes on when it is told to."""
+
+    def __init__(self, peer: ScriptedPeer, request: Request, wake: Callable[[], None]) -> None:
+        self._peer = peer
+        self._is_open = True
+        peer.asked.append(request)
+        peer.at_work += 1
+        waits = list(takewhile(lambda step: isinstance(step, float), peer.steps))
+        self._steps = peer.steps[len(waits) :]
+        delay_s = sum(step for step in waits if isinstance(step, float))
+        self._timer = asyncio.get_running_loop().call_later(delay_s, wake) if self._steps else None
+
+    async def answer(self, request: Request, sign: Sign = no_sign) -> Answer:
+        try:
+            return await self._peer.play(self._steps, sign)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        self._peer.at_work -= self._is_open
+        self._is_open = False
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 class TrustedPeer(ScriptedPeer):

@@ -326,7 +326,7 @@ class Network:
         remote = self._remotes.get(peer)
         if remote is None:
             remote = self._remotes[peer] = RemotePeer(
-                peer, lambda: self._reach(peer), lambda: self.is_trusted(peer), signed.advert.name
+                peer, lambda: self._reach(peer), lambda: self.is_trusted(peer), signed.advert.name, self.links.linked
             )
         self._parts.catalog.put(remote, offers_of(signed.advert))
 

@@ -1,6 +1,6 @@
 """The one protocol of everything that can answer a request."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from masa_node.chat.answer import Answer
@@ -11,6 +11,34 @@ Sign = Callable[[], None]
 
 def no_sign() -> None:
     """Ignores signs of life."""
+
+
+class Together:
+    """One request that goes to several providers in one moment; `prepared` is what they share of the work."""
+
+    __slots__ = ("prepared", "request")
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.prepared: object = None
+
+
+class Begun(Protocol):
+    """A request that is on its way to a provider."""
+
+    def answer(self, request: Request, sign: Sign = no_sign) -> Awaitable[Answer]:
+        """As `Provider.answer` for the same request. At most one call."""
+        ...
+
+    def close(self) -> None:
+        """Give it up at once. Idempotent."""
+        ...
+
+
+# What a provider may have as `begin`, so that no task is needed until it answers. Given `Together` and `wake` it sends
+# the request. None, and nothing is sent, where that would mean to wait or to raise. `wake` is called once: when there
+# is something for `Begun.answer` to read, or when nothing more will come.
+Begin = Callable[[Together, Callable[[], None]], Begun | None]
 
 
 class Provider(Protocol):

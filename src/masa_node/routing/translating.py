@@ -18,7 +18,7 @@ from masa_node.dialects.registry import DIALECTS
 from masa_node.dialects.translation.counting import ESTIMATED, counted
 from masa_node.dialects.translation.formats import is_translated_from, targets_for
 from masa_node.dialects.translation.translator import AnswerTranslator, Translation, translate
-from masa_node.routing.provider import Provider, Sign, no_sign
+from masa_node.routing.provider import Begun, Provider, Sign, no_sign
 
 Result = TypeVar("Result")
 # Headers that are about a vendor's own API: those of the caller's say nothing to another one's server.
@@ -114,24 +114,24 @@ class Estimating:
         return await _off_the_loop(len(request.body), lambda: estimate(request))
 
 
-async def answered(provider: Provider, request: Request, sign: Sign = no_sign) -> Answer:
-    """As `Provider.answer`; where an own server turns out not to have the endpoint, the request is translated for
-    another.
+async def answered(provider: Provider, request: Request, sign: Sign = no_sign, begun: Begun | None = None) -> Answer:
+    """As `Provider.answer`, of a request that may have `begun`; where an own server turns out not to have the endpoint,
+    the request is translated for another.
 
     That one may turn out to be missing, too: each is tried once. When all are missing, the caller is told of the
     endpoint that they asked for.
     """
-    asked, tried = provider, {request.endpoint}
+    asked, ask, tried = provider, (begun or provider).answer, {request.endpoint}
     first: EndpointMissing | None = None
     while True:
         try:
-            return await asked.answer(request, sign)
+            return await ask(request, sign)
         except EndpointMissing as missing:
             first = first or missing
             fallback = await _fallback(asked, request, missing, tried)
             if fallback is None:
                 raise first from None
-        asked = fallback
+        asked, ask = fallback, fallback.answer
 
 
 async def _fallback(

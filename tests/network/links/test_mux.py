@@ -442,3 +442,44 @@ async def test_small_frames_use_a_window_up_as_what_they_take_in_memory() -> Non
         assert sent == MUX_WINDOW_BYTES // (FRAME_COST_BYTES + 1)
         dripping.cancel()
         mine.abort()
+
+
+@virtual_time
+async def test_what_cannot_be_sent_now_is_not_sent_at_all() -> None:
+    async with pair() as ends:
+        await ends.stream()
+        stream = await ends.here.open()
+        half = bytes(MAX_PAYLOAD_BYTES)
+        sent = 0
+        while stream.send_now((PIECE, half), (PIECE, b"x")):  # type: ignore[attr-defined]
+            sent += 2
+        assert 0 < sent * MAX_PAYLOAD_BYTES // 2 < MUX_WINDOW_BYTES
+        theirs = await ends.accept()
+        came: list[bytes] = []
+        while len(came) < sent:
+            came += [payload for _, payload in await theirs.stream.receive()]
+        assert came == [half, b"x"] * (sent // 2)
+        stream.abort()
+        assert not stream.send_now((PIECE, b"x"))  # type: ignore[attr-defined]
+
+
+@virtual_time
+async def test_who_waits_for_more_without_a_task_is_woken_once_and_also_at_the_end() -> None:
+    async with pair() as ends:
+        mine, theirs = await ends.stream()
+        stream = mine.stream
+        woken: list[str] = []
+        stream.notify(lambda: woken.append("came"))  # type: ignore[attr-defined]
+        await asyncio.sleep(1)
+        assert woken == []
+        await theirs.write(b"a")
+        await theirs.write(b"b")
+        await asyncio.sleep(1)
+        assert woken == ["came"]
+        stream.notify(lambda: woken.append("is there"))  # type: ignore[attr-defined]
+        assert woken == ["came", "is there"]
+        assert await mine.read() == b"ab"
+        stream.notify(lambda: woken.append("over"))  # type: ignore[attr-defined]
+        theirs.abort()
+        await asyncio.sleep(1)
+        assert woken == ["came", "is there", "over"]

@@ -47,7 +47,7 @@ class World:
     peer: RemotePeer = field(init=False)
 
     def __post_init__(self) -> None:
-        self.peer = RemotePeer(self.server_id, self._reach, lambda: self.is_trusted, "bob")
+        self.peer = RemotePeer(self.server_id, self._reach, lambda: self.is_trusted, "bob", self.link.linked)
 
     async def _reach(self) -> SaidMux:
         return self.link

@@ -34,6 +34,7 @@ from tests.routing.scripted import (
     DEADLINE_S,
     HEDGE,
     MODEL,
+    SIGN,
     TURN,
     WHOLE,
     ScriptedPeer,
@@ -46,6 +47,13 @@ from tests.routing.scripted import (
     offer,
 )
 from tests.virtual_time import now_s, settle, virtual_time
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["tasks", "at once"])
+def begins_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """A race goes alike whether each of its peers has a task from the start, or none until it says something."""
+    monkeypatch.setattr(ScriptedPeer, "begins_at_once", request.param)
+    return bool(request.param)
 
 
 def refused() -> ConnectionRefused:
@@ -219,6 +227,8 @@ async def test_two_answers_in_one_turn_are_one_winner_and_one_that_is_closed() -
 
 class Stubborn(ScriptedPeer):
     """Answers although it was cancelled."""
+
+    begins_at_once = False
 
     def __init__(self, name: str, stream: ScriptedStream) -> None:
         super().__init__(name)
@@ -515,8 +525,43 @@ async def test_an_answer_at_the_very_deadline_is_won_or_lost_but_never_left_open
 
 
 @virtual_time
+async def test_peers_that_say_nothing_need_no_task(begins_at_once: bool) -> None:  # noqa: FBT001 - a fixture
+    world = World(peers(*[()] * 64))
+    before = len(asyncio.all_tasks())
+    asking = asyncio.create_task(world.answer())
+    await settle()
+    assert sum(peer.at_work for peer in world.providers) == 64
+    assert len(asyncio.all_tasks()) - before == 1 + (0 if begins_at_once else 64)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert nobody_works(world)
+    assert list(trail(world.outcome).values()) == ["cancelled"] * 64
+
+
+@virtual_time
+async def test_those_that_speak_as_another_wins_are_given_up() -> None:
+    world = World(peers(*[(1.0, WHOLE)] * 3))
+    await world.answer()
+    assert sorted(trail(world.outcome).values()) == ["cancelled", "cancelled", "won"]
+    assert nobody_works(world)
+    assert all(world.dispatcher.health_of(peer).running == 0 for peer in world.providers)
+
+
+@virtual_time
+async def test_a_silent_one_fails_at_the_deadline_while_another_shows_that_it_works() -> None:
+    world = World(peers((1.0, SIGN, 45.0, WHOLE), ()))
+    await world.answer()
+    assert now_s() == 46.0
+    assert trail(world.outcome) == {"p0": "won", "p1": FirstPieceTimeout.code}
+    assert nobody_works(world)
+
+
+@virtual_time
 async def test_a_bug_in_one_provider_ends_the_others_too() -> None:
     class Broken(ScriptedPeer):
+        begins_at_once = False
+
         async def answer(self, request: Request, sign: Sign = no_sign) -> Answer:
             await asyncio.sleep(1.0)
             raise LookupError

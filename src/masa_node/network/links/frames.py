@@ -8,7 +8,7 @@ pieces of answers are raw bytes.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 from typing import Protocol, TypeVar
 
@@ -90,11 +90,31 @@ class FrameStream(Protocol):
         ...
 
 
+class SendsNow(FrameStream, Protocol):
+    """The same, for whoever may not wait: so many requests can go to many peers in one turn of the event loop."""
+
+    def send_now(self, *frames: "Frame") -> bool:
+        """Send these; False, and nothing is sent, where that would mean to wait or to raise."""
+        ...
+
+    def notify(self, wake: Callable[[], None]) -> None:
+        """Call this once, as soon as `receive` need not wait: now, if that is so. It must not raise."""
+        ...
+
+
 class OpensRequests(Protocol):
     """Where requests to a peer are opened: the mux of a link with it."""
 
     async def open(self) -> FrameStream:
         """A new request. The peer hears of it with the first frame. Raises `LinkLost`."""
+        ...
+
+
+class OpensNow(OpensRequests, Protocol):
+    """The same on a link that is up."""
+
+    def open_now(self) -> SendsNow | None:
+        """A new request; None where that would mean to wait or to raise."""
         ...
 
 

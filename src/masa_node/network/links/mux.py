@@ -44,6 +44,7 @@ LITTLE_BYTES = 16  # a frame of a request or of an answer has more
 SLICE_WORK = 200  # then others have their turn; with every channel of a link busy, below 5 ms
 WORK_PER_S = 50_000  # of one link: 2 500 requests a second, more than one node can answer; a tenth of a core
 WORK_BURST = 2 * WORK_PER_S
+_LAST_OF_THE_MUX = int(FrameKind.WINDOW)  # to read it off the enum takes as long as the rest of `put`
 SHORTEST_REST_S = 0.001  # a timer is no finer
 
 
@@ -114,11 +115,15 @@ class Channel:
         """Send a frame, together with whatever else is sent in this turn of the loop."""
         if self._overflow:
             return
-        self._outbox.append(HEAD.pack(number, kind << LENGTH_BITS | len(payload)))
-        self._outbox.append(payload)
-        self._pending += HEAD_BYTES + len(payload)
-        self._pending_frames += kind <= FrameKind.WINDOW
-        self._filled.set()
+        size = len(payload)
+        outbox = self._outbox
+        if not outbox:
+            self._filled.set()
+        outbox += (HEAD.pack(number, kind << LENGTH_BITS | size), payload)
+        self._pending += HEAD_BYTES + size
+        if kind > _LAST_OF_THE_MUX:
+            return
+        self._pending_frames += 1
         if self._pending_frames > MAX_PENDING_FRAMES:
             self._overflow = "it does not read what it is sent."
             self._outbox.clear()
@@ -249,13 +254,25 @@ class Mux:
         """A new request, on the channel with the fewest; waits until `run` has begun. Raises `LinkLost`."""
         await self._has_begun.wait()
         while self._group is not None:
-            if len(self._own) + self._opening < CHANNELS and all(channel.streams for channel in self._own):
+            stream = self.open_now()
+            if stream is not None:
+                return stream
+            if len(self._own) + self._opening < CHANNELS:
                 return (await self._new_channel()).open()
-            least = min(self._own, key=lambda channel: channel.streams, default=None)
-            if least is not None and (not self._opening or least.streams < FEW_STREAMS):
-                return least.open()
             await self._opened.wait()
         raise self._lost()
+
+    def open_now(self) -> MuxStream | None:
+        """The same where there is a channel for it: one that is free, or any when all are opened."""
+        if self._group is None or not self._own:
+            return None
+        for channel in self._own:
+            if not channel.streams:
+                return channel.open()
+        least = min(self._own, key=_streams_of)
+        if len(self._own) + self._opening < CHANNELS:
+            return None
+        return least.open() if not self._opening or least.streams < FEW_STREAMS else None
 
     async def accept(self) -> FrameStream:
         """The next request that the peer opened."""
@@ -288,6 +305,10 @@ class Mux:
             raise self._lost() from None
         self._own.append(channel)
         return channel
+
+
+def _streams_of(channel: Channel) -> int:
+    return channel.streams
 
 
 def first_message(group: BaseExceptionGroup[ProviderError]) -> str:

@@ -4,6 +4,7 @@ either side.
 
 import asyncio
 import struct
+from collections.abc import Callable
 from typing import Protocol
 
 from masa_node.chat.errors import ProtocolFault, StreamReset
@@ -42,7 +43,7 @@ class MuxStream:
 
     __slots__ = (
         *("_channel", "_fault", "_has_ended", "_has_finished", "_window_used", "_inbox", "_number", "_reader", "_room"),
-        *("_unread", "_writer"),
+        *("_unread", "_wake_once", "_writer"),
     )
 
     def __init__(self, channel: CarriesStreams, number: int) -> None:
@@ -57,6 +58,7 @@ class MuxStream:
         self._fault: Exception | None = None
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
+        self._wake_once: Callable[[], None] | None = None
 
     async def receive(self) -> list[Frame]:
         """See `FrameStream`. What came before a loss of the link is still given out."""
@@ -83,6 +85,22 @@ class MuxStream:
             raise fresh(self._fault)
         self._room -= cost
         self._channel.put(self._number, kind, payload)
+
+    def send_now(self, *frames: Frame) -> bool:
+        """See `SendsNow`."""
+        cost = sum([len(payload) for _, payload in frames]) + len(frames) * FRAME_COST_BYTES
+        if self._fault is not None or self._room < cost or self._channel.is_full:
+            return False
+        self._room -= cost
+        for kind, payload in frames:
+            self._channel.put(self._number, kind, payload)
+        return True
+
+    def notify(self, wake: Callable[[], None]) -> None:
+        """See `SendsNow`."""
+        self._wake_once = wake
+        if self._inbox or self._has_ended or self._fault is not None:
+            self._wake_reader()
 
     async def finish(self) -> None:
         """See `FrameStream`."""
@@ -111,7 +129,7 @@ class MuxStream:
         match kind:
             case FrameKind.FINISH:
                 self._has_ended = True
-                _wake(self._reader)
+                self._wake_reader()
                 self._leave_if_over()
             case FrameKind.RESET:
                 self._inbox.clear()
@@ -129,7 +147,7 @@ class MuxStream:
         if self._fault is None:
             self._fault = fault
         self._channel.leave(self._number)
-        _wake(self._reader)
+        self._wake_reader()
         _wake(self._writer)
 
     def room_came(self) -> None:
@@ -143,7 +161,13 @@ class MuxStream:
         if self._has_ended or self._window_used > MUX_WINDOW_BYTES:
             raise ProtocolFault("it sent more on a stream than it may.")
         self._inbox.append((kind, payload))
+        self._wake_reader()
+
+    def _wake_reader(self) -> None:
         _wake(self._reader)
+        wake, self._wake_once = self._wake_once, None
+        if wake is not None:
+            wake()
 
     def _grant(self) -> None:
         """Grant what was given out: a reader that comes for more is done with it."""

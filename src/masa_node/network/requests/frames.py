@@ -28,6 +28,9 @@ MAX_PEER_HEADERS = 16  # each name that may cross, twice over
 MAX_VALUE_CHARS = 1024  # RFC 9110 sets none; `anthropic-beta` with all its features is below 500
 MAX_ENDPOINTS = 32  # there are fewer, with room for later ones
 MAX_EXTRA_BYTES = 1024  # of an offer or a receipt: a signed message of a few fields has below 500
+REQUEST_ID_CHARS = 16
+_NO_ID = REQUEST_ID_CHARS * "0"
+_REQUEST, _BODY = FrameKind.REQUEST, FrameKind.BODY  # read off the enum once
 MAX_MS = 24 * 3600 * 1000  # a day is as good as no limit
 
 HeaderName = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -101,6 +104,25 @@ class Alive(msgspec.Struct, frozen=True):
     """ALIVE: the LLM has begun to work, or still does; the next piece of its answer is not there yet."""
 
 
+class ShortRequest:
+    """A request whose body is in one frame, to be sent to many peers in the same moment: encoded once.
+
+    Raises `PeerRefused` as `request_frames` does.
+    """
+
+    __slots__ = ("_after", "_before", "_body")
+
+    def __init__(self, request: Request, left_s: float) -> None:
+        payload = _header_of(request, left_s, _NO_ID)
+        self._before, _, self._after = payload.partition(_NO_ID.encode())  # it is the first field
+        self._body = request.body
+
+    def frames(self, request_id: str) -> tuple[Frame, Frame]:
+        """For one more peer: REQUEST and BODY. `request_id` has REQUEST_ID_CHARS."""
+        payload = b"".join((self._before, request_id.encode(), self._after))
+        return (_REQUEST, payload), (_BODY, self._body)
+
+
 def request_frames(request: Request, left_s: float, request_id: str) -> Iterator[Frame]:
     """REQUEST, and BODYs.
 
@@ -108,6 +130,11 @@ def request_frames(request: Request, left_s: float, request_id: str) -> Iterator
     not the caller's own, which could be known elsewhere, or tell two peers that they serve the same caller. Raises
     `PeerRefused` for what no peer would take.
     """
+    payload = _header_of(request, left_s, request_id)
+    return chain([(FrameKind.REQUEST, payload)], ((FrameKind.BODY, chunk) for chunk in chunks(request.body)))
+
+
+def _header_of(request: Request, left_s: float, request_id: str) -> bytes:
     header = RequestHeader(
         request_id=request_id,
         endpoint=request.endpoint.value,
@@ -119,10 +146,9 @@ def request_frames(request: Request, left_s: float, request_id: str) -> Iterator
         query=query_to_peer(request.query) or UNSET,
     )
     try:
-        payload = header_payload(FrameKind.REQUEST, header)
+        return header_payload(FrameKind.REQUEST, header)
     except ValueError:
         raise PeerRefused("the request's headers are too long to be sent to a peer.") from None
-    return chain([(FrameKind.REQUEST, payload)], ((FrameKind.BODY, chunk) for chunk in chunks(request.body)))
 
 
 def chunks(data: bytes) -> Iterator[bytes]:

@@ -10,16 +10,16 @@ from dataclasses import replace
 from itertools import chain, islice
 
 from masa_node.chat.answer import Answer, StreamedAnswer
-from masa_node.chat.errors import LinkLost, PeerUnreachable, ProviderError, StreamReset
+from masa_node.chat.errors import LinkLost, PeerRefused, PeerUnreachable, ProviderError, StreamReset
 from masa_node.chat.request import Request
 from masa_node.dialects.choices import Endings
 from masa_node.dialects.registry import DIALECTS
-from masa_node.network.links.frames import Frame, FrameStream, OpensRequests
-from masa_node.network.requests.frames import request_frames
+from masa_node.network.links.frames import Frame, FrameStream, OpensNow, OpensRequests
+from masa_node.network.requests.frames import CHUNK_BYTES, REQUEST_ID_CHARS, ShortRequest, request_frames
 from masa_node.network.requests.response_reader import ResponseReader
 from masa_node.network.transport.interfaces import NodeId, short_id
 from masa_node.routing.answer_reader import Watched, take_answer
-from masa_node.routing.provider import Sign, no_sign
+from masa_node.routing.provider import Sign, Together, no_sign
 from masa_node.routing.tidy_group import TidyGroup
 
 FRAMES_OF_A_SHORT_REQUEST = 2  # REQUEST, and a BODY of 64 KiB: they need no task of their own
@@ -27,21 +27,35 @@ FRAMES_OF_A_SHORT_REQUEST = 2  # REQUEST, and a BODY of 64 KiB: they need no tas
 ReachPeer = Callable[[], Awaitable[OpensRequests]]
 
 
+def _not_linked(peer: NodeId) -> None:
+    """It has to be reached first."""
+    del peer
+
+
 class RemotePeer:
     """One peer. `reach` gives a live link with it, or channels on one; `trusted` tells whether the owner trusts it now.
 
-    `label` is what the peer calls itself; it may be any text.
+    `label` is what the peer calls itself; it may be any text. `linked` gives what `reach` would give without waiting.
     """
 
     is_local = False
     is_hosted = False
     priority = 0
 
-    def __init__(self, node_id: NodeId, reach: ReachPeer, trusted: Callable[[], bool], label: str = "") -> None:
+    def __init__(
+        self,
+        node_id: NodeId,
+        reach: ReachPeer,
+        trusted: Callable[[], bool],
+        label: str = "",
+        linked: Callable[[NodeId], OpensNow | None] = _not_linked,
+    ) -> None:
         self.name: str = node_id
+        self._node_id = node_id
         self.location = location_of(node_id, label)
         self._reach = reach
         self._trusted = trusted
+        self._linked = linked
 
     @property
     def is_trusted(self) -> bool:
@@ -50,10 +64,28 @@ class RemotePeer:
 
     async def answer(self, request: Request, sign: Sign = no_sign) -> Answer:
         """See `Provider`. Raises also `LinkLost`, `PeerUnreachable`, `ProtocolFault`, `PeerBusy`, `PeerRefused`."""
+        return await self.answer_on(None, request, sign)
+
+    def begin(self, together: Together, wake: Callable[[], None]) -> "BegunRequest | None":
+        """See `routing.provider.Begin`."""
+        short, link = _prepared(together), self._linked(self._node_id)
+        stream = link.open_now() if short is not None and link is not None else None
+        if stream is None or short is None:
+            return None
+        begun = BegunRequest(self, stream)
+        if not stream.send_now(*short.frames(_new_id())):
+            begun.close()
+            return None
+        stream.notify(wake)
+        return begun
+
+    async def answer_on(self, begun: FrameStream | None, request: Request, sign: Sign) -> Answer:
+        """As `answer`; on this stream, where the request is sent already."""
         try:
-            link = await self._reach()
-            stream = await link.open()
+            stream = begun or await (await self._reach()).open()
             try:
+                if begun is not None:
+                    return await _take(ResponseReader(stream, request, self.location, sign), sign)
                 return await self._exchange(stream, request, sign)
             except BaseException:
                 stream.abort()
@@ -67,8 +99,7 @@ class RemotePeer:
             raise
 
     async def _exchange(self, stream: FrameStream, request: Request, sign: Sign) -> Answer:
-        left_s = request.first_piece_deadline_s - asyncio.get_running_loop().time()
-        frames = request_frames(request, left_s, secrets.token_hex(8))
+        frames = request_frames(request, _left_s(request), _new_id())
         incoming = ResponseReader(stream, request, self.location, sign)
         for kind, payload in islice(frames, FRAMES_OF_A_SHORT_REQUEST):
             await stream.send(kind, payload)
@@ -86,6 +117,40 @@ class RemotePeer:
             raise error
         finally:
             del error  # its frames are these
+
+
+class BegunRequest:
+    """A request that is on its way to a peer. See `routing.provider.Begun`."""
+
+    __slots__ = ("_peer", "_stream", "close")
+
+    def __init__(self, peer: RemotePeer, stream: FrameStream) -> None:
+        self._peer = peer
+        self._stream = stream
+        self.close = stream.abort
+
+    def answer(self, request: Request, sign: Sign = no_sign) -> Awaitable[Answer]:
+        """See `Begun`."""
+        return self._peer.answer_on(self._stream, request, sign)
+
+
+def _prepared(together: Together) -> ShortRequest | None:
+    """The request, encoded once for all peers; None where it is long, or where no peer would take it."""
+    if together.prepared is None:
+        together.prepared = request = together.request
+        if 0 < len(request.body) <= CHUNK_BYTES:
+            with contextlib.suppress(PeerRefused):
+                together.prepared = ShortRequest(request, _left_s(request))
+    return together.prepared if isinstance(together.prepared, ShortRequest) else None
+
+
+def _new_id() -> str:
+    """Not the caller's own: see `request_frames`."""
+    return secrets.token_hex(REQUEST_ID_CHARS // 2)
+
+
+def _left_s(request: Request) -> float:
+    return request.first_piece_deadline_s - asyncio.get_running_loop().time()
 
 
 def location_of(node_id: NodeId, label: str = "") -> str:

@@ -10,13 +10,26 @@ from masa_node.chat.errors import ErrorAnswer, FirstPieceTimeout, MemoryFull, Pr
 from masa_node.chat.outcome import CANCELLED, WON, Attempt
 from masa_node.chat.request import RaceMode, Request
 from masa_node.routing.health import Health
-from masa_node.routing.provider import Provider
+from masa_node.routing.provider import Begin, Begun, Provider, Sign, Together, no_sign
 from masa_node.routing.racing.error_rank import best_error, is_busy, is_the_callers_fault
-from masa_node.routing.racing.patience import Patience
+from masa_node.routing.racing.patience import Patience, Pulse
 from masa_node.routing.racing.provider_stats import ProviderStats, RaceEvent, RaceStep
 from masa_node.routing.translating import answered
 
 Accept = Callable[[], bool]
+
+
+class Asked:
+    """One attempt under way; `begun` is the request where it was sent without waiting."""
+
+    __slots__ = ("at_s", "begun", "health", "provider", "pulse")
+
+    def __init__(self, provider: Provider, health: Health, at_s: float, pulse: Pulse) -> None:
+        self.provider = provider
+        self.health = health
+        self.at_s = at_s
+        self.pulse = pulse
+        self.begun: Begun | None = None
 
 
 class Attempts:
@@ -54,12 +67,49 @@ class Attempts:
                 return answer
         raise best_error(self.errors)
 
-    async def make(self, provider: Provider, accept: Accept | None = None) -> Answer | None:
-        """Ask this one. None if it failed (the error is then `last_error`) or if it does not win.
+    def begin(self, provider: Provider, together: Together, wake: Sign) -> Asked | None:
+        """Ask this one without waiting, if it can be asked so: `make` the rest once `wake` is called, or `give_up`."""
+        begin: Begin | None = getattr(provider, "begin", None)
+        begun = begin(together, wake) if begin is not None else None
+        if begun is None:
+            return None
+        asked = self._asked(provider, wake)
+        asked.begun = begun
+        self._patience.begun(asked.pulse)
+        return asked
+
+    def give_up(self, asked: Asked) -> None:
+        """Another has won, or nobody waits any more."""
+        if asked.begun is not None:
+            asked.begun.close()
+        self._patience.ended(asked.pulse)
+        self._cancelled(asked)
+
+    async def make(self, provider: Provider, accept: Accept | None = None, asked: Asked | None = None) -> Answer | None:
+        """Ask this one, or go on with what was `asked`. None if it failed (the error is then `last_error`) or if it
+        does not win.
 
         `accept`, called as soon as the answer is there, says whether it wins; if not, it is closed.
         When cancelled nothing is left open.
         """
+        asked = asked or self._asked(provider)
+        try:
+            async with asked.pulse as pulse:
+                answer = await answered(provider, self._request, pulse.sign, asked.begun)
+        except ProviderError as exc:
+            self._failed(asked, exc)
+            return None
+        except BaseException:
+            self._cancelled(asked)
+            raise
+        if accept is not None and not accept():
+            answer.close()
+            self._cancelled(asked)
+            return None
+        self._won(asked, answer)
+        return answer
+
+    def _asked(self, provider: Provider, wake: Sign = no_sign) -> Asked:
         asked_s = self._loop.time()
         health = self._stats.health.of(provider.name)
         if health.failures:
@@ -67,21 +117,7 @@ class Attempts:
         health.running += 1
         if self._stats.watch is not None:
             self._tell(provider, RaceStep.ASKED)
-        try:
-            async with self._patience.pulse(provider.name) as pulse:
-                answer = await answered(provider, self._request, pulse.sign)
-        except ProviderError as exc:
-            self._failed(provider, health, asked_s, exc)
-            return None
-        except BaseException:
-            self._cancelled(provider, health, asked_s)
-            raise
-        if accept is not None and not accept():
-            answer.close()
-            self._cancelled(provider, health, asked_s)
-            return None
-        self._won(provider, health, asked_s, answer)
-        return answer
+        return Asked(provider, health, asked_s, self._patience.pulse(provider.name, wake))
 
     def is_alive(self, provider: Provider) -> bool:
         """Has this one, which is being asked, shown that it works?"""
@@ -117,8 +153,9 @@ class Attempts:
         if self._winner_health is not None:
             self._winner_health.running -= 1
 
-    def _won(self, provider: Provider, health: Health, asked_s: float, answer: Answer) -> None:
+    def _won(self, asked: Asked, answer: Answer) -> None:
         now_s, came_s = self._loop.time(), self._came_s
+        provider, health, asked_s = asked.provider, asked.health, asked.at_s
         self.winner = provider
         self._winner_health = health
         is_local = provider.is_local
@@ -134,8 +171,9 @@ class Attempts:
         if self._stats.watch is not None:
             self._tell(provider, RaceStep.WON)
 
-    def _failed(self, provider: Provider, health: Health, asked_s: float, error: ProviderError) -> None:
+    def _failed(self, asked: Asked, error: ProviderError) -> None:
         now_s = self._loop.time()
+        provider, health, asked_s = asked.provider, asked.health, asked.at_s
         self.last_error = error
         self.errors = [best_error([*self.errors, error])]
         self._note(provider, f"http_{error.status}" if isinstance(error, ErrorAnswer) else error.code, asked_s, now_s)
@@ -153,8 +191,9 @@ class Attempts:
         if self._stats.watch is not None:
             self._tell(provider, RaceStep.FAILED, error.code)
 
-    def _cancelled(self, provider: Provider, health: Health, asked_s: float) -> None:
+    def _cancelled(self, asked: Asked) -> None:
         now_s = self._loop.time()
+        provider, health, asked_s = asked.provider, asked.health, asked.at_s
         self._note(provider, CANCELLED, asked_s, now_s)
         health.running -= 1
         if self.winner is None:

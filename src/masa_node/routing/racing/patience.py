@@ -18,7 +18,7 @@ from typing import Self
 
 from masa_node.chat.errors import FirstPieceTimeout, ProviderError, Stalled
 from masa_node.chat.request import Request
-from masa_node.routing.provider import Sign
+from masa_node.routing.provider import Sign, no_sign
 
 
 class Patience:
@@ -54,9 +54,9 @@ class Patience:
         self.has_signs = False
         self._on_sign = on_sign
 
-    def pulse(self, name: str) -> "Pulse":
-        """The signs of one provider that is asked now."""
-        return Pulse(self, name, self._loop.time())
+    def pulse(self, name: str, wake: Sign = no_sign) -> "Pulse":
+        """The signs of one provider that is asked now. `wake` is called if its time is over before it is entered."""
+        return Pulse(self, name, self._loop.time(), wake)
 
     def is_alive(self, name: str) -> bool:
         """Has this provider, which is being asked, shown a sign of life?"""
@@ -164,10 +164,12 @@ class Pulse:
     Raises `FirstPieceTimeout` or `Stalled` out of its body when the provider is out of time.
     """
 
-    __slots__ = ("_patience", "_timeout", "asked_s", "is_expired", "name", "seen_s")
+    __slots__ = ("_patience", "_timeout", "_wake", "asked_s", "is_expired", "name", "seen_s")
 
-    def __init__(self, patience: Patience, name: str, asked_s: float) -> None:
+    def __init__(self, patience: Patience, name: str, asked_s: float, wake: Sign) -> None:
         self._patience = patience
+        self._timeout: asyncio.Timeout | None = None
+        self._wake = wake
         self.name = name
         self.asked_s = asked_s
         self.seen_s: float | None = None
@@ -183,10 +185,13 @@ class Pulse:
         """It is out of time."""
         if not self.is_expired:
             self.is_expired = True
-            self._timeout.reschedule(now_s)
+            if self._timeout is None:
+                self._wake()
+            else:
+                self._timeout.reschedule(now_s)
 
     async def __aenter__(self) -> Self:
-        self._timeout = asyncio.timeout(None)
+        self._timeout = asyncio.timeout(0 if self.is_expired else None)
         await self._timeout.__aenter__()
         self._patience.begun(self)
         return self
@@ -195,6 +200,7 @@ class Pulse:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._patience.ended(self)
+        assert self._timeout is not None  # noqa: S101 - entered
         try:
             await self._timeout.__aexit__(kind, error, trace)
         except TimeoutError:

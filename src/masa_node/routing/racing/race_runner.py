@@ -1,16 +1,21 @@
-"""Carries a race out: a task for each provider that runs beside others, none for one that runs alone."""
+"""Carries a race out: a task for each provider that runs beside others, none for one that runs alone.
+
+A linked peer is asked in this very turn of the loop, and gets its task once it says something.
+"""
 
 import asyncio
 import random
 from collections.abc import Iterator, Sequence
+from functools import partial
+from operator import itemgetter
 
 from masa_node.chat.answer import Answer
 from masa_node.chat.request import RaceMode, Request
 from masa_node.routing.candidates import Chosen
 from masa_node.routing.health import HealthBook
-from masa_node.routing.provider import Provider
+from masa_node.routing.provider import Provider, Together
 from masa_node.routing.racing import race
-from masa_node.routing.racing.attempts import Attempts
+from masa_node.routing.racing.attempts import Asked, Attempts
 from masa_node.routing.racing.error_rank import best_error, is_refusal
 from masa_node.routing.racing.provider_stats import ProviderStats
 from masa_node.routing.racing.race import DEFAULT_WIDTH, MAX_WIDTH, Candidate, Race, Stage, own_stage, peers_stage
@@ -34,6 +39,7 @@ class RaceRunner:
         self._stage_of: list[int] = []  # of each in the field; later ones have higher numbers
         self._patience_s = 0.0
         self._race = Race(self._stages(), stats.budget)
+        self._begun: dict[Candidate, Asked] = {}  # asked, and not heard of since: they have no task yet
         self._tasks: dict[Candidate, asyncio.Task[None]] = {}
         self._clock: asyncio.TimerHandle | None = None
         self._answer: Answer | None = None
@@ -74,21 +80,24 @@ class RaceRunner:
                 self._answer.close()  # the caller has gone, or the time was over, while the losers ended
             raise
         finally:
-            self._tasks.clear()  # what ended them holds frames that lead here
+            for asked in self._begun.values():
+                self._attempts.give_up(asked)
+            self._begun.clear()  # what they wake leads here, ...
+            self._tasks.clear()  # ... and so do frames that what ended these holds
         if self._answer is None:
             raise best_error(self._attempts.errors)
         return self._answer
 
     def _execute(self, commands: Sequence[race.Command]) -> None:
+        together = Together(self._request)
         for command in commands:
             match command:
                 case race.Start(candidate=candidate, is_hedge=is_hedge):
                     self._attempts.hedges += is_hedge
-                    # Now and not when the task begins: other races choose in between.
-                    self._stats.health.of(self._field[candidate].name).tried(self._loop.time())
-                    self._tasks[candidate] = self._group.create_task(self._attempt(candidate))
+                    self._start(candidate, together)
                 case race.Cancel(candidate=candidate):
-                    self._tasks[candidate].cancel()
+                    if candidate in self._tasks:  # one that has none is given up at the end
+                        self._tasks[candidate].cancel()
                 case race.WakeAt(at_s=at_s):
                     self._set_clock(at_s)
                 case race.GiveUp():
@@ -96,8 +105,29 @@ class RaceRunner:
                 case race.Win():
                     pass  # told to the winner by `_has_won`
 
+    def _start(self, candidate: Candidate, together: Together) -> None:
+        provider = self._field[candidate]
+        # Now and not when a task begins: other races choose in between.
+        self._stats.health.of(provider.name).tried(self._loop.time())
+        asked = self._attempts.begin(provider, together, partial(self._wake, candidate))
+        if asked is None:
+            self._tasks[candidate] = self._group.create_task(self._attempt(candidate))
+        else:
+            self._begun[candidate] = asked
+
+    def _wake(self, candidate: Candidate) -> None:
+        """Something came from one that was asked without a task: from here on it needs one."""
+        if self._race.is_over or candidate in self._tasks:
+            return
+        attempt = self._attempt(candidate)
+        try:
+            self._tasks[candidate] = self._group.create_task(attempt)
+        except RuntimeError:  # the group has begun to end
+            attempt.close()
+
     async def _attempt(self, candidate: Candidate) -> None:
-        answer = await self._attempts.make(self._field[candidate], lambda: self._has_won(candidate))
+        asked = self._begun.pop(candidate, None)
+        answer = await self._attempts.make(self._field[candidate], lambda: self._has_won(candidate), asked)
         if answer is not None:
             self._answer = answer
             self._finish()
@@ -178,9 +208,13 @@ def ranked(
 
     Equals are in any order, so that many requesters spread over them. Of more than MAX_RANKED peers so many are drawn.
     """
-    drawn = random.sample(peers, min(len(peers), MAX_RANKED))
-    costs = {peer.name: health.of(peer.name).cost_s(now_s) for peer in drawn}
-    drawn.sort(key=lambda peer: costs[peer.name])
-    well = [peer for peer in drawn if health.of(peer.name).is_well(now_s)][:at_most]
-    ill = [peer for peer in drawn if not health.of(peer.name).is_well(now_s)][: at_most - len(well)]
+    drawn = random.sample(peers, MAX_RANKED) if len(peers) > MAX_RANKED else peers
+    records = [(health.of(peer.name), peer) for peer in drawn]
+    ranks = [(record.cost_s(now_s), random.random(), record, peer) for record, peer in records]  # noqa: S311
+    ranks.sort(key=_cost_and_chance)
+    well = [peer for _, _, record, peer in ranks if record.is_well(now_s)][:at_most]
+    ill = [peer for _, _, record, peer in ranks if not record.is_well(now_s)][: at_most - len(well)]
     return well, ill
+
+
+_cost_and_chance = itemgetter(0, 1)
