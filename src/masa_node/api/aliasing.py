@@ -1,6 +1,7 @@
 """What a name stands for now, by the owner's aliases: for requests, and in lists."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import cache
 
 import msgspec
 
@@ -25,6 +26,7 @@ async def as_asked(model: str, privacy: Privacy, ways: Ways = ANY_WAY) -> str:
     return model
 
 
+@cache
 def ways_to(endpoint: Endpoint, *, may_translate: bool) -> Ways:
     """The endpoints of servers through one of which a request for this endpoint can be served."""
     if endpoint in (Endpoint.NATIVE, Endpoint.OLLAMA_SHOW):

@@ -6,7 +6,8 @@ from functools import partial
 import structlog
 
 from masa_node.api import models
-from masa_node.api.chat import ChatEndpoints, request_id_of
+from masa_node.api.chat import ChatEndpoints
+from masa_node.api.entry import Entry, new_id, own_id_of
 from masa_node.api.families import offers_for
 from masa_node.api.guard import Guard
 from masa_node.api.http1.reply import RawHeaders, Reply
@@ -20,7 +21,6 @@ from masa_node.chat.errors import Bug, MasaError, UnknownPath, WrongMethod
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint
 from masa_node.routing.byte_budget import ByteBudget
 
-_GET = frozenset({"GET", "HEAD"})
 _ALLOWED_HEADERS = b"authorization, content-type, x-api-key, anthropic-version, anthropic-beta, x-request-id"
 _HEADER_NAMES = re.compile(rb"[A-Za-z0-9-]{1,64}(?: ?, ?[A-Za-z0-9-]{1,64}){0,31}")
 _PREFLIGHT_AGE_S = b"600"
@@ -41,7 +41,7 @@ class App:
     def __init__(
         self, guard: Guard, chat: ChatEndpoints, show: ShowEndpoint, view: NodeView, bodies: ByteBudget
     ) -> None:
-        self._guard = guard
+        self.guard = guard  # may be replaced while requests come
         self._bodies = bodies
         self._chat = chat
         self._show = show
@@ -50,45 +50,62 @@ class App:
     async def __call__(self, request: HttpRequest, reply: Reply) -> None:
         """Answer one request, or leave its answer cut."""
         try:
-            await self._serve(request, reply)
+            entry = self._let_in(request, reply)
+            endpoint = entry.place.endpoint
+            if endpoint is None:
+                await self._give(entry, request, reply)
+                return
+            serve = self._show.serve if endpoint is Endpoint.OLLAMA_SHOW else self._chat.serve
+            with HeldBody(self._bodies) as body:
+                await serve(endpoint, entry, request, reply, body)
         except MasaError as error:
             await self._tell(request, reply, error)
         except ClientDisconnected:
             return
         except Exception:
-            log.exception("bug", path=request.path, request_id=request_id_of(request.head.headers))
+            request_id = own_id_of(request.head.headers) or new_id()
+            log.exception("bug", path=request.path, request_id=request_id)
             if not reply.has_begun:
                 await self._tell(request, reply, Bug("The node failed on this request. Its log says more."))
 
-    async def _serve(self, request: HttpRequest, reply: Reply) -> None:
+    def _let_in(self, request: HttpRequest, reply: Reply) -> Entry:
         head = request.head
-        origin = self._guard.check_host_and_origin(head.headers)
+        entry = head.memo
+        if not isinstance(entry, Entry) or entry.guard is not self.guard:
+            entry = head.memo = self._entry(request, reply)
+        elif entry.origin is not None:
+            reply.amend = partial(_allow, entry.origin)
+        request.is_admitted = entry.is_admitted
+        request.path = entry.place.path
+        return entry
+
+    def _entry(self, request: HttpRequest, reply: Reply) -> Entry:
+        """What becomes of requests with this head. What it raises is told in the format that `request.path` says."""
+        head, guard = request.head, self.guard
+        headers, method = head.headers, head.method
+        origin = guard.check_host_and_origin(headers)
         if origin is not None:
             reply.amend = partial(_allow, origin)
-            if head.method == "OPTIONS":  # a browser asks first whether it may ask, and without the key
-                await reply.whole(204, _preflight(head.headers), b"")
-                return
-        if self._guard.check_key(head.raw_path, head.headers):
-            request.is_admitted = True
+            if method == "OPTIONS":  # a browser asks first whether it may ask, and without the key
+                return Entry(guard, origin, is_admitted=False, place=Place(head.path), own_id=None)
+        request.is_admitted = guard.check_key(head.raw_path, headers)
         place = place_of(head.path, head.raw_path)
-        request.path = place.path
-        await self._route(place, request, reply)
-
-    async def _route(self, place: Place, request: HttpRequest, reply: Reply) -> None:
-        path, method = place.path, request.head.method
-        if place.endpoint is not None:
-            if method != "POST":
-                raise WrongMethod(f"{path} takes POST, not {method}.", "POST")
-            with HeldBody(self._bodies) as body:
-                serve = self._show.serve if place.endpoint is Endpoint.OLLAMA_SHOW else self._chat.serve
-                await serve(place, request, reply, body)
-        elif is_get(path):
-            if method not in _GET:
-                raise WrongMethod(f"{path} takes GET, not {method}.", "GET, HEAD")
-            status, headers, text = await read_out(self._view, path, request.head)
-            await reply.whole(status, headers + request_headers(request_id_of(request.head.headers)), text)
-        else:
+        path = request.path = place.path
+        if place.endpoint is None and not is_get(path):
             raise self._not_here(path)
+        allowed = ["GET", "HEAD"] if place.endpoint is None else ["POST"]
+        if method not in allowed:
+            raise WrongMethod(f"{path} takes {allowed[0]}, not {method}.", ", ".join(allowed))
+        return Entry(guard, origin, request.is_admitted, place, own_id_of(headers))
+
+    async def _give(self, entry: Entry, request: HttpRequest, reply: Reply) -> None:
+        """What can be read, or leave for a page to ask."""
+        head = request.head
+        if head.method == "OPTIONS":
+            await reply.whole(204, _preflight(head.headers), b"")
+            return
+        status, headers, text = await read_out(self._view, entry.place.path, head)
+        await reply.whole(status, headers + request_headers(entry.own_id or new_id()), text)
 
     def _not_here(self, path: str) -> UnknownPath:
         not_done = not_done_here(path)
@@ -103,7 +120,7 @@ class App:
 
     @staticmethod
     async def _tell(request: HttpRequest, reply: Reply, error: MasaError) -> None:
-        request_id = request_id_of(request.head.headers)
+        request_id = own_id_of(request.head.headers) or new_id()
         await send_error(reply, error, _dialect_for(request), request_id, request_headers(request_id))
 
 

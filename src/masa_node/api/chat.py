@@ -2,16 +2,12 @@
 
 import asyncio
 import contextlib
-import random
-import re
 from collections.abc import Awaitable, Callable, Sequence
 
-import msgspec
-
 from masa_node.api.aliasing import ModelFor, alias_header, alias_words, as_asked, ways_to
+from masa_node.api.entry import ChatLimits, Entry, Wishes, new_id
 from masa_node.api.http1.reply import RawHeaders, Reply
-from masa_node.api.http1.request import ClientDisconnected, HeaderPairs, HttpRequest
-from masa_node.api.paths import Place
+from masa_node.api.http1.request import ClientDisconnected, Head, HeaderPairs, HttpRequest
 from masa_node.api.request_body import HeldBody, read_body
 from masa_node.api.responses import error_text, raw_headers, request_headers, send_error
 from masa_node.api.route_headers import FORMAT_NAME, format_of, is_strict, route_of
@@ -22,13 +18,11 @@ from masa_node.chat.outcome import CALLER_GONE, STATUS_CALLER_GONE, Attempt, Out
 from masa_node.chat.query import query_up
 from masa_node.chat.request import (
     DIALECT_OF_ENDPOINT,
-    FORM_ENDPOINTS,
     VIA_PEER,
     DialectName,
     Endpoint,
     Headers,
     Privacy,
-    RaceRule,
     Request,
     RequestId,
 )
@@ -42,27 +36,7 @@ from masa_node.routing.steps import in_steps, readable
 
 _TO_LLMS = {name.encode(): name for name in TO_LLMS}
 _VIA = VIA.encode()
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _STREAM_HEADERS: RawHeaders = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
-
-
-class ChatLimits(msgspec.Struct, frozen=True):
-    """Bounds of one chat request: bytes and seconds. `race` and `privacy` hold where a request does not say.
-
-    `max_form_bytes` holds where a body may be a form, if it is more.
-    """
-
-    max_body_bytes: int
-    first_piece_timeout_s: float
-    idle_timeout_s: float
-    race: RaceRule = RaceRule()
-    privacy: Privacy = Privacy.ANY
-    begin_timeout_s: float = 0.0
-    max_form_bytes: int = 0
-
-    def body_bytes_at(self, endpoint: Endpoint) -> int:
-        """The largest body there: one with a file in it may be larger."""
-        return max(self.max_body_bytes, self.max_form_bytes) if endpoint in FORM_ENDPOINTS else self.max_body_bytes
 
 
 class ChatEndpoints:
@@ -84,28 +58,24 @@ class ChatEndpoints:
         self._observe = observe
         self._instance = instance
 
-    async def serve(self, place: Place, asked: HttpRequest, reply: Reply, held: HeldBody) -> None:
+    async def serve(self, endpoint: Endpoint, entry: Entry, asked: HttpRequest, reply: Reply, held: HeldBody) -> None:
         """Answer one request; returns when all is written, or without completing it when the answer was cut.
 
         Cancelled when the caller leaves while its answer is being made.
         """
         came_s = asyncio.get_running_loop().time()
-        endpoint, headers = place.endpoint or Endpoint.NATIVE, asked.head.headers
-        request_id = request_id_of(headers)
+        request_id = entry.own_id or new_id()
         wanted, is_native = None, endpoint is Endpoint.NATIVE
         try:
-            wanted = format_of(headers) if is_native else None
+            wanted = format_of(asked.head.headers) if is_native else None
             body = await read_body(asked, held, self._limits.body_bytes_at(endpoint))
-            request = await self._request(place, request_id, headers, body, came_s)
-            query = query_up(asked.head.query)
-            if query:
-                request = msgspec.structs.replace(request, query=query)
+            request = await self._request(endpoint, entry, asked.head, body, request_id, came_s)
             if is_native:
                 request = await self._dispatcher.in_one_format(request, wanted)
         except MasaError as error:
             dialect = wanted or DIALECT_OF_ENDPOINT[endpoint]
-            of_reply = [*request_headers(request_id), *_named(dialect, is_native=is_native)]
-            size = await send_error(reply, error, dialect, request_id, of_reply)
+            headers = [*request_headers(request_id), *_named(dialect, is_native=is_native)]
+            size = await send_error(reply, error, dialect, request_id, headers)
             self._observe(_refused(request_id, endpoint, status_of(error), error.code, size))
             return
         except ClientDisconnected:
@@ -115,16 +85,14 @@ class ChatEndpoints:
         await self._dispatcher.answer(request, _ReplySink(request, reply, is_native=is_native))
 
     async def _request(
-        self, place: Place, request_id: RequestId, headers: HeaderPairs, body: bytes, came_s: float
+        self, endpoint: Endpoint, entry: Entry, head: Head, body: bytes, request_id: RequestId, came_s: float
     ) -> Request:
-        endpoint, in_path = place.endpoint or Endpoint.NATIVE, place.model
-        passed = self._headers_up(headers)
-        form = form_type(passed, endpoint)
+        wishes, limits, in_path = self._wishes(entry, head), self._limits, entry.place.model
+        form = form_type(wishes.headers, endpoint)
         peeked = peek_form(body, form) if form else peek(await readable(body, REQUEST_DEPTH), endpoint, in_path)
-        race, privacy = route_of(headers, self._limits.race, self._limits.privacy)
-        privacy = Privacy.LOCAL if _comes_from_a_peer(headers) else privacy
-        may_translate = not is_strict(headers)
-        model = await self._model_for(peeked.model, privacy, ways_to(endpoint, may_translate=may_translate))
+        model = await self._model_for(
+            peeked.model, wishes.privacy, ways_to(endpoint, may_translate=wishes.may_translate)
+        )
         if model != peeked.model and in_path is None:
             if form:
                 body = form_renamed(body, form, model)
@@ -136,15 +104,32 @@ class ChatEndpoints:
             model=model,
             wants_stream=peeked.wants_stream,
             body=body,
-            headers=passed,
-            first_piece_deadline_s=came_s + self._limits.first_piece_timeout_s,
-            idle_timeout_s=self._limits.idle_timeout_s,
-            privacy=privacy,
-            race=race,
-            begin_deadline_s=came_s + self._limits.begin_timeout_s,
-            may_translate=may_translate,
+            headers=wishes.headers,
+            first_piece_deadline_s=came_s + limits.first_piece_timeout_s,
+            idle_timeout_s=limits.idle_timeout_s,
+            privacy=wishes.privacy,
+            race=wishes.race,
+            begin_deadline_s=came_s + limits.begin_timeout_s,
+            may_translate=wishes.may_translate,
             alias=peeked.model if model != peeked.model else "",
+            query=wishes.query,
         )
+
+    def _wishes(self, entry: Entry, head: Head) -> Wishes:
+        """What the head says about the way of the request. Raises `BadHeader`, `RequestLoop`."""
+        limits, known = self._limits, entry.wishes
+        if known is not None and known.limits is limits:
+            return known
+        race, privacy = route_of(head.headers, limits.race, limits.privacy)
+        entry.wishes = known = Wishes(
+            limits,
+            race,
+            Privacy.LOCAL if _comes_from_a_peer(head.headers) else privacy,
+            not is_strict(head.headers),
+            self._headers_up(head.headers),
+            query_up(head.query),
+        )
+        return known
 
     def _headers_up(self, headers: HeaderPairs) -> Headers:
         via = self._instance
@@ -237,14 +222,6 @@ def _named(dialect: DialectName, *, is_native: bool) -> RawHeaders:
 def _comes_from_a_peer(headers: HeaderPairs) -> bool:
     """Did a node send this to its LLM URL while it served a peer? Then it must not go to a peer again."""
     return any(name == _VIA and VIA_PEER in value.decode("latin-1").split(",") for name, value in headers)
-
-
-def request_id_of(headers: HeaderPairs) -> RequestId:
-    """The caller's own X-Request-Id if it is a short plain word, else a new one."""
-    for name, value in headers:
-        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-            return RequestId(value.decode())
-    return RequestId(f"{random.getrandbits(64):016x}")
 
 
 def _refused(request_id: RequestId, endpoint: Endpoint, status: int, error: str, answer_bytes: int) -> Outcome:

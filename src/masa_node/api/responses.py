@@ -102,13 +102,14 @@ def _retry_after(error: MasaError) -> RawHeaders:
 
 def raw_headers(headers: Headers) -> RawHeaders:
     """Text headers as bytes. An LLM's answer is never labelled as what a browser would run: it says what it is told."""
-    return [
-        _PLAIN if name == "content-type" and _RUNS_IN_BROWSERS.search(value) else _raw(name, value)
-        for name, value in headers
-    ]
+    return [*map(_raw, headers)]
 
 
-def _raw(name: str, value: str) -> tuple[bytes, bytes]:
+@lru_cache(maxsize=512)
+def _raw(header: tuple[str, str]) -> tuple[bytes, bytes]:
+    name, value = header
+    if name == "content-type" and _RUNS_IN_BROWSERS.search(value):
+        return _PLAIN
     return name.encode("latin-1"), value.encode("latin-1", "replace")
 
 

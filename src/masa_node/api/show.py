@@ -5,10 +5,10 @@ import msgspec
 from masa_node.api import models
 from masa_node.api.aliasing import Aliasing, alias_header, renamed
 from masa_node.api.chat import ChatEndpoints
+from masa_node.api.entry import Entry
 from masa_node.api.families import Offers, not_in_family, offers_for
 from masa_node.api.http1.reply import Reply
 from masa_node.api.http1.request import HttpRequest
-from masa_node.api.paths import Place
 from masa_node.api.request_body import HeldBody, read_body
 from masa_node.chat.errors import BadJson, BadModel
 from masa_node.chat.request import DialectName, Endpoint
@@ -25,7 +25,7 @@ class ShowEndpoint:
         self._chat = chat
         self._max_body_bytes = max_body_bytes
 
-    async def serve(self, place: Place, request: HttpRequest, reply: Reply, held: HeldBody) -> None:
+    async def serve(self, endpoint: Endpoint, entry: Entry, request: HttpRequest, reply: Reply, held: HeldBody) -> None:
         """Answer one request. Raises what `read_body` raises, `DialectNotServed` for what no Ollama client can ask."""
         body = await read_body(request, held, self._max_body_bytes)
         offers = self._offers_elsewhere(await readable(body, REQUEST_DEPTH))
@@ -36,7 +36,7 @@ class ShowEndpoint:
             await reply.whole(200, headers, msgspec.json.encode(models.ollama_show(best)))
             return
         held.again = body
-        await self._chat.serve(place, request, reply, held)
+        await self._chat.serve(endpoint, entry, request, reply, held)
 
     def _offers_elsewhere(self, body: bytes) -> Offers:
         """The model's offers if it is known here and no Ollama serves it. Raises `DialectNotServed`."""

@@ -12,7 +12,8 @@ import msgspec
 
 from masa_node.api.aliasing import Aliasing
 from masa_node.api.app import App
-from masa_node.api.chat import ChatEndpoints, ChatLimits
+from masa_node.api.chat import ChatEndpoints
+from masa_node.api.entry import ChatLimits
 from masa_node.api.families import Offers
 from masa_node.api.guard import Guard, GuardRules
 from masa_node.api.routes import NodeView, Readiness

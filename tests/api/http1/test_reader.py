@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masa_node.api.http1.raw_responses import HEAD_TOO_LARGE, MALFORMED
-from masa_node.api.http1.reader import Incoming, Refused, RequestReader
+from masa_node.api.http1.reader import MAX_REMEMBERED_BYTES, Incoming, Refused, RequestReader
 from masa_node.api.http1.request import HttpRequest
 from tests.api.raw_http import LAST_CHUNK, chunk, get, head, post, post_chunked
 
@@ -80,6 +80,74 @@ def test_the_length_is_no_header_so_that_heads_can_be_compared() -> None:
     first, second = read(post(b"a") + post(b"bc")).requests
     assert first[0].head.headers == second[0].head.headers
     assert (first[0].content_length, second[0].content_length) == (1, 2)
+
+
+NAMES = [b"Host: localhost", b"host: localhost", b"X: y", b"X:  y ", b"Accept: */*", b"Connection: close"]
+NAMES += [b"Expect: 100-continue", b"Transfer-Encoding: chunked", b"Upgrade: h2c\r\nConnection: Upgrade", b"X: \r\n y"]
+LENGTHS = [
+    b"Content-Length: %d",
+    b"content-length:%d",
+    b"CONTENT-LENGTH: \t%d ",
+    b"Content-Length: 00%d",
+    b"X: %d",
+    b"%d",
+]
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> bytes:
+    """A request that may be wrong, out of so few parts that the same ones often follow each other."""
+    body = draw(st.sampled_from([b"", b"{}", b"hello", b"\r\n\r\n", get(b"/")]))
+    size = len(body) + draw(st.sampled_from([0, 0, 0, 0, 1, -1]))
+    lines = [*draw(st.sampled_from([NAMES[:1], NAMES[:3], NAMES])), draw(st.sampled_from(LENGTHS)) % size]
+    if draw(st.booleans()):
+        lines = draw(st.permutations(draw(st.lists(st.sampled_from(lines), max_size=4))))
+    first = draw(st.sampled_from([b"POST /a", b"POST /b", b"GET /a", b"\r\nPOST /a"]))
+    return b"%b HTTP/1.1\r\n%b\r\n" % (first, b"".join(line + b"\r\n" for line in lines)) + body
+
+
+def outcome(parts: list[bytes]) -> tuple[list[tuple[object, ...]], bytes]:
+    taken, refused = Taken(), b""
+    try:
+        for part in parts:
+            taken.reader.feed(part)
+    except Refused as refusal:
+        refused = refusal.answer
+    for _, request in taken.requests:
+        request.is_gone = False
+    return taken.told(), refused
+
+
+@given(st.lists(requests(), min_size=1, max_size=3), st.integers(1, 4))
+def test_what_is_remembered_of_a_head_changes_nothing(few: list[bytes], times: int) -> None:
+    """One read each, so that heads are compared, is the same as two, where the parser reads all of it."""
+    asked = [each for one in few for each in [one] * times] + few
+    halves = [half for each in asked for half in (each[:-1], each[-1:])]
+    assert outcome(asked) == outcome(halves)
+
+
+def test_equal_heads_are_one_whatever_their_bodies_and_others_are_none() -> None:
+    lines = [b"A: b\r\n", b"A: b\r\n", b"A: b\r\n", b"A: c\r\n", b"A: b\r\n"]
+    taken = read(*(post(b"x" * n, line) for n, line in enumerate(lines)))
+    heads = [incoming.head for incoming, _ in taken.requests]
+    assert heads[0] is heads[1] is heads[2]
+    assert len({id(head) for head in heads}) == 3
+    assert [request.take() for _, request in taken.requests] == [b"x" * n for n in range(5)]
+
+
+def test_a_known_head_needs_no_parser() -> None:
+    taken = read(post(b"one"), post(b"two"))
+    fed = taken.reader._parser
+    taken.reader._parser = None  # type: ignore[assignment]
+    taken.reader.feed(post(b"a third, longer one"))
+    taken.reader._parser = fed
+    taken.reader.feed(post(b"four", b"X: y\r\n"))
+    assert [row[5] for row in taken.told()] == [b"one", b"two", b"a third, longer one", b"four"]
+
+
+def test_a_large_head_is_not_kept() -> None:
+    taken = read(*[post(b"a", b"X: %b\r\n" % (b"y" * MAX_REMEMBERED_BYTES))] * 3)
+    assert len({id(incoming.head) for incoming, _ in taken.requests}) == 3
 
 
 def test_10_000_small_chunks_are_one_body() -> None:

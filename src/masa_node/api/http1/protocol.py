@@ -35,29 +35,6 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class BoundedHttpProtocol(asyncio.Protocol):
     """One connection. Answers what goes over a bound or is not HTTP, as far as it can, and closes."""
 
-    __slots__ = (
-        "_all",
-        "_deadline_s",
-        "_drained",
-        "_drop_until_s",
-        "_dropped_bytes",
-        "_is_reading",
-        "_lingers",
-        "_loop",
-        "_pipeline",
-        "_reader",
-        "_reply",
-        "_request",
-        "_source",
-        "_stalled_since_s",
-        "_timed_message",
-        "_timer",
-        "_transport",
-        "_unsent_bytes",
-        "is_paused",
-        "since_s",
-    )
-
     def __init__(self, connections: Connections) -> None:
         self._all = connections
         self._loop = asyncio.get_running_loop()
@@ -67,6 +44,7 @@ class BoundedHttpProtocol(asyncio.Protocol):
         # what is being answered, and what waits for that
         self._request: HttpRequest | None = None
         self._reply: Reply | None = None
+        self._task: asyncio.Task[None] | None = None
         self._pipeline: deque[tuple[HttpRequest, Reply]] = deque()
         # whether the caller reads
         self.is_paused = False
@@ -144,20 +122,20 @@ class BoundedHttpProtocol(asyncio.Protocol):
 
     @property
     def is_last(self) -> bool:
-        """See `Caller`: the server stops, and no request waits for its turn."""
+        """Will no other request be taken? The server stops, and none waits for its turn."""
         return self._all.is_stopping and not self._pipeline
 
     def standard_lines(self) -> bytes:
-        """See `Caller`."""
+        """The headers of every answer, as they are sent."""
         return self._all.standard_lines()
 
     def write(self, data: bytes) -> None:
-        """See `Caller`. Nothing is written once the connection is being closed."""
+        """Write at once; nothing, once the connection is being closed."""
         if not self._transport.is_closing():
             self._transport.write(data)
 
     async def drained(self) -> None:
-        """See `Caller`. For one task at a time."""
+        """Returns when the caller reads again, or has left. For one task at a time."""
         self._drained = self._loop.create_future()
         try:
             await self._drained
@@ -165,7 +143,7 @@ class BoundedHttpProtocol(asyncio.Protocol):
             self._drained = None
 
     def reply_is_over(self, *, keep: bool) -> None:
-        """See `Caller`: the next one's turn, or the rest of the body is dropped, or the connection idles."""
+        """All of an answer is written. The next one's turn, or the rest of the body is dropped, or it idles."""
         self._request = self._reply = None
         self.since_s = self._loop.time()
         if self._lingers:
@@ -195,7 +173,7 @@ class BoundedHttpProtocol(asyncio.Protocol):
 
     def _answer(self, request: HttpRequest, reply: Reply) -> None:
         self._request, self._reply = request, reply
-        task = self._loop.create_task(self._run(request, reply))
+        task = self._task = self._loop.create_task(self._run(request, reply))
         self._all.tasks.add(task)
         task.add_done_callback(self._all.task_is_over)
 
@@ -223,8 +201,11 @@ class BoundedHttpProtocol(asyncio.Protocol):
         """Nobody takes an answer any more."""
         self._pipeline.clear()
         request, self._request, self._reply = self._request, None, None
+        task, self._task = self._task, None
         if request is not None:
             request.lose()
+            if request.is_cancelled_when_gone and task is not None:
+                task.cancel()
         self._wake_writer()
 
     # ---- how it ends ----

@@ -7,6 +7,7 @@ httptools (llhttp, Node.js' parser) parses. What it leaves open, and what is don
 - Trailers look like headers, an absolute URL like a path, `gzip, chunked` like `chunked`: refused or ignored.
 """
 
+import re
 from collections.abc import Callable, Iterator
 
 import httptools
@@ -22,7 +23,13 @@ MIN_CHUNK_BYTES = 64
 # Chunk headers and trailers may be as long as a head, and an eighth of the body: 7 bytes a chunk of MIN_CHUNK_BYTES.
 BODY_BYTES_PER_FRAMING_BYTE = 8
 
+# Heads of the SDKs take up to 1 kB; what a connection keeps between two requests stays small.
+MAX_REMEMBERED_BYTES = 4 * 1024
+
 _BYTES_AROUND_A_HEADER = len(": \r\n")
+_END_OF_HEAD = b"\r\n\r\n"
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
+_MAX_DIGITS = 10
 
 
 class Refused(Exception):
@@ -45,30 +52,11 @@ class Incoming(msgspec.Struct, frozen=True, gc=False):
 
 class RequestReader:
     """The requests of one connection. Each is given to `take` when its head is complete, and its body to what that
-    returns. `take` raises `ValueError` for one too many. After `Refused` nothing more may be fed.
+    returns. `take` raises `ValueError` for one too many. After `Refused` nothing more may be fed. Heads that are equal
+    but for the length of the body are one `Head`.
 
     `messages` counts those that have begun; `receiving` is the one whose body is on its way.
     """
-
-    __slots__ = (
-        "_body_bytes",
-        "_chunks",
-        "_coding",
-        "_content_length",
-        "_expects_continue",
-        "_framing_bytes",
-        "_head_bytes",
-        "_headers",
-        "_parser",
-        "_refused_with",
-        "_take",
-        "_trailers",
-        "_url",
-        "_wants_upgrade",
-        "in_head",
-        "messages",
-        "receiving",
-    )
 
     def __init__(self, take: Callable[[Incoming], HttpRequest]) -> None:
         self._take = take
@@ -77,6 +65,9 @@ class RequestReader:
         self.messages = 0
         self.in_head = False
         self.receiving: HttpRequest | None = None
+        self._last_head: Head | None = None
+        self._is_same_head = False
+        self._known: tuple[bytes, bytes, Incoming] | None = None  # the head before and after the digits of its length
         self._begin()
 
     def _begin(self) -> None:
@@ -95,13 +86,18 @@ class RequestReader:
         """Bytes came. Raises `Refused`."""
         messages, body_bytes, was_within = self.messages, self._body_bytes, self.is_within
         try:
+            if self._known is not None and not was_within and self._is_known(data, self._known):
+                return
             self._feed(data)
-        except httptools.HttpParserError:
+        except (httptools.HttpParserError, ValueError):
             raise Refused(self._refused_with) from None
+        is_first = not was_within and self.messages == messages + 1
         if self.messages == messages and self.is_within:
             self._count_framing(len(data) - (self._body_bytes - body_bytes))
-        elif self.messages == messages + 1 and self.in_head and not was_within:
+        elif is_first and self.in_head:
             self._count_framing(len(data))
+        elif is_first and self.receiving is None:
+            self._learn(data)
 
     def close(self) -> None:
         """Nothing more comes. The parser, which refers back to this object, is let go."""
@@ -155,11 +151,12 @@ class RequestReader:
         is_http10 = version == "1.0"
         if self._coding and (self._coding != b"chunked" or is_http10):
             raise ValueError("no coding but chunked, and that only in HTTP/1.1")
-        head = Head(method.decode("ascii"), path_and_query(self._url, method, self._headers), self._headers)
+        head = self._head(method.decode("ascii"), path_and_query(self._url, method, self._headers))
         expects = self._expects_continue and not is_http10  # RFC 9110, 10.1.1
         # Whether the body still comes after an answer instead of `100 Continue` cannot be known: never go on then.
         keep = not is_http10 and not expects and parser.should_keep_alive()
-        self.receiving = self._take(Incoming(head, self._content_length, is_http10, keep, expects))
+        self._incoming = Incoming(head, self._content_length, is_http10, keep, expects)
+        self.receiving = self._take(self._incoming)
         self.in_head = False
 
     def on_body(self, body: bytes) -> None:
@@ -178,6 +175,43 @@ class RequestReader:
             request.complete()
 
     # ---- inside ----
+
+    def _head(self, method: str, target: bytes) -> Head:
+        """The last one, if it is the same: then all that was made of it is still at hand."""
+        last, self._is_same_head = self._last_head, True
+        if last is None or (last.method, last.target, last.headers) != (method, target, self._headers):
+            last, self._is_same_head, self._known = Head(method, target, self._headers), False, None
+            self._last_head = last if self._head_bytes <= MAX_REMEMBERED_BYTES else None
+        return last
+
+    def _learn(self, data: bytes) -> None:
+        """These were one whole request. The second time in a row that its head is the same, it is remembered."""
+        incoming = self._incoming
+        if not self._is_same_head or self._known is not None or not incoming.keep or incoming.content_length is None:
+            return
+        end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
+        length = _LENGTH.search(data, 0, end)
+        if length is not None and data[:1].isalpha() and len(data) == end + incoming.content_length:
+            self._known = (data[: length.start(1)], data[length.end(1) : end], incoming)
+
+    def _is_known(self, data: bytes, known: tuple[bytes, bytes, Incoming]) -> bool:
+        """Is this one whole request whose head is, but for the digits of its length, the one that was parsed last?
+
+        Then it is what the parser would make of it, as that keeps nothing from one request to the next.
+        """
+        before, after, last = known
+        begins = len(before)
+        ends = data.find(after, begins, begins + _MAX_DIGITS + len(after))
+        if ends <= begins or not data.startswith(before):
+            return False
+        digits, body = data[begins:ends], data[ends + len(after) :]
+        if not digits.isdigit() or len(body) != int(digits):
+            return False
+        self.messages += 1
+        request = self._take(Incoming(last.head, len(body), last.is_http10, last.keep, last.expects_continue))
+        request.feed(body)
+        request.complete()
+        return True
 
     def _new_parser(self) -> httptools.HttpRequestParser:
         parser = httptools.HttpRequestParser(self)

@@ -4,45 +4,18 @@ import re
 from collections.abc import Awaitable, Callable, Generator
 from functools import partial
 from http import HTTPStatus
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from masa_node.api.http1.request import HttpRequest
+
+if TYPE_CHECKING:
+    from masa_node.api.http1.protocol import BoundedHttpProtocol
 
 RawHeaders = list[tuple[bytes, bytes]]
 
 # What a head may consist of, so that nothing an LLM or a peer said can begin a header, or an answer, of its own.
 _LINES = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [^\x00-\x08\x0a-\x1f\x7f]*\r\n)*")
 _FIRST_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
-
-
-class Caller(Protocol):
-    """The connection, as an answer sees it."""
-
-    @property
-    def is_paused(self) -> bool:
-        """Does the caller read more slowly than the answer comes?"""
-        ...
-
-    @property
-    def is_last(self) -> bool:
-        """Will no other request be taken, for the connection's or the server's sake?"""
-        ...
-
-    def standard_lines(self) -> bytes:
-        """The headers of every answer: whole lines."""
-        ...
-
-    def write(self, data: bytes) -> None:
-        """Write at once."""
-        ...
-
-    async def drained(self) -> None:
-        """Returns when the caller reads again, or has left."""
-        ...
-
-    def reply_is_over(self, *, keep: bool) -> None:
-        """All of the answer is written. The next request's turn, if the connection may be kept."""
-        ...
 
 
 class _Done:
@@ -65,7 +38,7 @@ class Reply:
     """
 
     __slots__ = (
-        "_caller",
+        "_connection",
         "_head",
         "_is_chunked",
         "_is_http10",
@@ -76,9 +49,9 @@ class Reply:
         "is_complete",
     )
 
-    def __init__(self, request: HttpRequest, caller: Caller, *, is_http10: bool, keep: bool) -> None:
+    def __init__(self, request: HttpRequest, connection: "BoundedHttpProtocol", *, is_http10: bool, keep: bool) -> None:
         self._request = request
-        self._caller = caller
+        self._connection = connection
         self._is_http10 = is_http10
         self._keep = keep
         self._head = b""  # it goes out with what follows it: every write is a packet
@@ -90,7 +63,7 @@ class Reply:
     @property
     def is_paused(self) -> bool:
         """Would what is given now have to wait for the caller to read?"""
-        return self._caller.is_paused and not self._request.is_gone
+        return self._connection.is_paused and not self._request.is_gone
 
     @property
     def needs_reset(self) -> bool:
@@ -113,7 +86,7 @@ class Reply:
 
     def piece(self, data: bytes) -> Awaitable[None]:
         """More of it, at least a byte."""
-        if self._caller.is_paused:
+        if self._connection.is_paused:
             return self._when_drained(partial(self._piece, data))
         self._piece(data)
         return DONE
@@ -128,19 +101,19 @@ class Reply:
     def flush(self) -> None:
         """Write the head, if no piece followed it: the answer is about to be cut."""
         if self._head and not self._request.is_gone:
-            self._caller.write(self._head)
+            self._connection.write(self._head)
         self._head = b""
 
     async def _when_drained(self, write: Callable[[], None]) -> None:
         while self.is_paused:
-            await self._caller.drained()
+            await self._connection.drained()
         write()
 
     def _whole(self, status: int, headers: RawHeaders, body: bytes) -> None:
         headers.append((b"content-length", b"%d" % len(body)))
         head = self._head_of(status, headers, b"\r\n")
         if not self._request.is_gone:
-            self._caller.write(head if self._request.head.method == "HEAD" else head + body)
+            self._connection.write(head if self._request.head.method == "HEAD" else head + body)
             self._complete()
 
     def _begin(self, status: int, headers: RawHeaders) -> None:
@@ -154,23 +127,23 @@ class Reply:
             return
         head, self._head = self._head, b""
         if self._is_chunked:
-            self._caller.write(b"%b%x\r\n%b\r\n" % (head, len(data), data))
+            self._connection.write(b"%b%x\r\n%b\r\n" % (head, len(data), data))
         else:
-            self._caller.write(head + data)
+            self._connection.write(head + data)
 
     def _end(self) -> None:
         if self._request.is_gone:
             return
         if self._is_chunked:
-            self._caller.write(self._head + b"0\r\n\r\n")
+            self._connection.write(self._head + b"0\r\n\r\n")
         elif self._head:
-            self._caller.write(self._head)
+            self._connection.write(self._head)
         self._head = b""
         self._complete()
 
     def _complete(self) -> None:
         self.is_complete = True
-        self._caller.reply_is_over(keep=self._keep)
+        self._connection.reply_is_over(keep=self._keep)
 
     def _head_of(self, status: int, headers: RawHeaders, last: bytes) -> bytes:
         if self.amend is not None:
@@ -180,9 +153,9 @@ class Reply:
             raise ValueError("a header holds what no header can")
         self.has_begun = True
         # Of a body that still comes nobody can tell where it ends, and the next request begins.
-        self._keep = self._keep and self._request.is_whole and not self._caller.is_last
+        self._keep = self._keep and self._request.is_whole and not self._connection.is_last
         close = b"" if self._keep else b"connection: close\r\n"
-        return b"".join((_first_line(status), self._caller.standard_lines(), lines, close, last))
+        return b"".join((_first_line(status), self._connection.standard_lines(), lines, close, last))
 
 
 def _first_line(status: int) -> bytes:

@@ -17,13 +17,16 @@ class Head:
     """What stands before a body: everything of it but `Content-Length`. It is never changed.
 
     `raw_path` is the path as it came, `path` the same with its escapes decoded, once. Names of headers are in lower
-    case.
+    case. One object stands for all equal heads that follow each other on a connection: `memo` is what the application
+    has made of them.
     """
 
-    __slots__ = ("headers", "method", "path", "query", "raw_path")
+    __slots__ = ("headers", "memo", "method", "path", "query", "raw_path", "target")
 
     def __init__(self, method: str, target: bytes, headers: HeaderPairs) -> None:
         self.method = method
+        self.target = target
+        self.memo: object = None
         self.raw_path, _, self.query = target.partition(b"?")
         path = self.raw_path.decode("ascii")
         self.path = unquote(path) if "%" in path else path
@@ -37,21 +40,6 @@ class HttpRequest:
     the head's until whoever answers has a better name for the same.
     """
 
-    __slots__ = (
-        "_pieces",
-        "_task",
-        "_waiter",
-        "_wanted",
-        "content_length",
-        "expects_continue",
-        "head",
-        "is_admitted",
-        "is_gone",
-        "is_whole",
-        "path",
-        "unread_bytes",
-    )
-
     def __init__(self, head: Head, content_length: int | None, wanted: Callable[[], None]) -> None:
         self.head = head
         self.path = head.path
@@ -60,11 +48,11 @@ class HttpRequest:
         self.is_admitted = False  # may it come in, so that its connection is not taken from it?
         self.is_whole = False  # has all of the body come?
         self.is_gone = False  # has the caller left?
+        self.is_cancelled_when_gone = False
         self.unread_bytes = 0
         self._wanted = wanted
         self._pieces: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
-        self._task: asyncio.Task[None] | None = None
 
     # ---- what the task does ----
 
@@ -90,10 +78,11 @@ class HttpRequest:
         return taken
 
     def cancel_when_gone(self) -> None:
-        """From now on the running task is cancelled when the caller leaves, or at once if it has left."""
-        self._task = asyncio.current_task()
-        if self.is_gone:
-            self.lose()
+        """From now on the connection cancels the running task when the caller leaves, at once if it has left."""
+        self.is_cancelled_when_gone = True
+        task = asyncio.current_task() if self.is_gone else None
+        if task is not None:
+            task.cancel()
 
     # ---- what the connection does ----
 
@@ -117,9 +106,6 @@ class HttpRequest:
         """The caller has left."""
         self.is_gone = True
         self._wake()
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
