@@ -24,7 +24,7 @@ class Terminal(io.TextIOWrapper):
 @pytest.fixture
 def logging_to_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Written]]:
     """Call it with level and style: a function that tells what was written since."""
-    names = ("uvicorn", "uvicorn.error", "uvicorn.access", "asyncio")
+    names = ("asyncio",)
     before = {name: (logging.getLogger(name).handlers, logging.getLogger(name).propagate) for name in names}
     monkeypatch.setattr(log, "log", structlog.get_logger())  # a cached logger would write to the first stream for ever
     monkeypatch.setattr(log, "_requests", log._Requests())

@@ -203,16 +203,6 @@ def test_what_asyncio_warns_of_is_a_line_of_ours_without_the_repr_of_what_failed
     assert fields["message"] == "Task exception was never retrieved"
 
 
-def test_the_http_servers_own_lines_are_not_written(
-    logging_to_memory: Configure, capfd: pytest.CaptureFixture[str]
-) -> None:
-    written = logging_to_memory("debug", "json")
-    logging.getLogger("uvicorn.error").error("said")
-    logging.getLogger("uvicorn.access").info("said")
-    assert written() == ""
-    assert "said" not in "".join(capfd.readouterr())
-
-
 class _Unread(io.TextIOWrapper):
     """A pipe whose reader has gone."""
 

@@ -72,9 +72,6 @@ def configure(level: str, style: str, out: TextIO | None = None) -> None:
         logger_factory=factory,
         cache_logger_on_first_use=True,
     )
-    # The HTTP server's own lines would repeat ours, and its tracebacks say nothing new.
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
-        _redirect(name, logging.NullHandler())
     _redirect("asyncio", _Forward(logging.WARNING))
 
 
