@@ -103,8 +103,8 @@ class OwnWayIn:
 
 async def relay_in_force(store: Store, settings: Settings) -> str | None:
     """RELAY_URL, else what the owner chose with `--relay`; None for no relay."""
-    kept = (await store.value(KEPT_RELAY) or b"").decode("utf-8", "replace")
-    choice = settings.relay_url or kept
+    chosen = (await store.value(KEPT_RELAY) or b"").decode("utf-8", "replace")
+    choice = settings.relay_url or chosen
     return choice if choice and not relay_fault(choice, settings) and choice != NO_RELAY else None
 
 
