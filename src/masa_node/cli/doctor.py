@@ -35,6 +35,7 @@ MAX_LINE_CHARS = 500
 ANSWERS_WITHIN_S = 9.5  # the node's own looks end before
 LINKED_WITHIN_S = 10.0  # of the start: a dial and its greeting at the slowest
 LOOK_EVERY_S = 0.5
+TOLD_WHEN_LINKED = ("relay", "clock")  # others cannot come, though those that are here did
 _OK = 200
 _COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red"}
 
@@ -115,14 +116,15 @@ async def _remembered(masa_dir: Path) -> NetworkFacts:
 
 
 async def tell_of_troubles(node: Node) -> None:
-    """Beside a node that starts: if it should be linked with peers and is not, print why and what to do."""
+    """Beside a node that starts: print why it is linked with nobody, if it is not, and what is wrong with its relay."""
     await until_ready(node)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(LINKED_WITHIN_S):
             while not _is_linked(node):  # noqa: ASYNC110 - links come from several places, none of them an event here
                 await asyncio.sleep(LOOK_EVERY_S)
-    if isinstance(node.peer_service.state, Up) and not _is_linked(node):
-        for line in about_network(await node.report(whole=False)):
+    if isinstance(node.peer_service.state, Up):
+        lines = about_network(await node.report(whole=False))
+        for line in lines if not _is_linked(node) else (line for line in lines if line.check in TOLD_WHEN_LINKED):
             print(in_words(line), flush=True)
 
 

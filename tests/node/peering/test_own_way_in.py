@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from masa_node.network.network import NetworkRules
 from masa_node.network.store.commands import CommandState
@@ -119,6 +120,19 @@ async def test_the_way_in_is_settled_after_a_while_and_not_before(
         monkeypatch.setattr(own_way_in, "SETTLED_S", 0.0)
         await here.own.look(1.0)
         assert await here.store.value("settled") == b"1"
+
+
+async def test_a_relay_that_does_not_take_this_node_in_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_way_in, "SETTLED_S", 0.0)
+    async with placed(tmp_path) as here:
+        await here.node.transport.use_relay(RELAY)
+        bound_to(here.node.transport, monkeypatch, WayIn())
+        with capture_logs() as lines:
+            for _ in range(3):
+                await here.own.look(1.0)
+    assert [(line["event"], line["relays"]) for line in lines] == [("relay not reached", [RELAY])]
 
 
 @pytest.mark.parametrize(("choice", "relays"), [(RELAY, {RELAY}), ("public", {"public"}), ("none", set())])

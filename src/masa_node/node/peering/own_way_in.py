@@ -61,6 +61,8 @@ class OwnWayIn:
             self._network.dial_again()
         if not self._is_settled and asyncio.get_running_loop().time() - self._since_s >= SETTLED_S:
             self._is_settled = await self._store.set_value("settled", b"1")
+            if self._transport.relays and not self._home:
+                log.warning("relay not reached", relays=sorted(self._transport.relays), hint="masa-node doctor")
 
     async def choose_relay(self, choice: str) -> CommandResult:
         """The owner's choice: `public`, a URL, `none`. It is kept, and holds at once."""
