@@ -71,7 +71,11 @@ def test_a_forwarded_port_is_a_way_in(tmp_path: Path) -> None:
     with Homes(ada=router, bob=Router()) as homes:
         settings = {"PEER_PORT": str(FORWARDED), "PEER_ADDRESS": f"{homes.outer_address('ada')}:{FORWARDED}"}
         with two_nodes(homes, tmp_path, **settings) as (ada, bob):
-            assert "(direct)" in joined(ada, bob)
+            assert "(direct)" in joined(ada, bob, "--note", "bobby")
+            wait_until(lambda: peer_row(ada, node_id(bob))["name"] == "bobby")
+            assert peer_row(bob, node_id(ada))["name"] == ""
+            assert ada.command("peers", "trust", node_id(bob)).returncode == 0
+            assert "is no longer trusted" in ada.command("peers", "untrust", "bobby").stdout
             assert f"others are told {settings['PEER_ADDRESS']} (PEER_ADDRESS)" in doctor(ada)
 
 

@@ -208,7 +208,7 @@ def _row(network: "Network", record: "PeerRecord", stake_of: StakeOf) -> PeerRow
     rtt_s = None if session is None else session.rtt_s
     return PeerRow(
         id=peer,
-        name=advert.name if advert is not None and advert.name else record.name,
+        name=record.called or (advert.name if advert is not None else "") or record.name,
         membership=record.membership.value,
         vouched_by=record.vouched_by,
         trusted=network.is_trusted(peer),

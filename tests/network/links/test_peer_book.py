@@ -476,3 +476,28 @@ def test_a_peer_that_went_and_came_back_between_two_calls_is_there(book: PeerBoo
 
 def test_what_was_remembered_is_no_change() -> None:
     assert PeerBook([PeerRecord(A, MembershipLevel.LISTED)]).take_changes() == ([], [])
+
+
+# ---- names ----
+
+
+def test_what_the_owner_calls_a_peer_stays_whatever_it_calls_itself(book: PeerBook) -> None:
+    book.admit(A, MembershipLevel.INVITED, None, AT)
+    book.take_changes()
+    book.call(A, "anna")
+    book.heard(at(1), "boss", AT)
+    record = book.get(A)
+    assert record is not None
+    assert (record.shown_name, record.name) == ("anna", "boss")
+    assert [changed.called for changed in book.take_changes()[0]] == ["anna"]
+
+
+def test_names_are_bounded_and_printable_and_an_unknown_peer_has_none(book: PeerBook) -> None:
+    book.call(B, "bob")
+    assert book.get(B) is None
+    book.admit(A, MembershipLevel.INVITED, None, AT)
+    book.call(A, "a\x1b[2J")
+    book.call(A, "a" * (MAX_NAME_CHARS + 1))
+    record = book.get(A)
+    assert record is not None
+    assert record.called == "a" * MAX_NAME_CHARS

@@ -224,7 +224,7 @@ def find_peer(text: str, records: Sequence[PeerRecord], *, is_to_be_trusted: boo
         record.node_id: record
         for record in records
         if (is_prefix and record.node_id.startswith(wanted))
-        or (wanted and not is_to_be_trusted and record.name.lower() == wanted)
+        or (wanted and not is_to_be_trusted and wanted in (record.name.lower(), record.called.lower()))
     }
     if len(found) == 1:
         return next(iter(found))
@@ -393,4 +393,4 @@ async def _known_address(store: Store) -> PeerAddress | None:
 
 
 def _described(record: PeerRecord) -> str:
-    return f"{short_id(record.node_id)} {plain(record.name, 30)}".strip()
+    return f"{short_id(record.node_id)} {plain(record.shown_name, 30)}".strip()

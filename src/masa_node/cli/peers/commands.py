@@ -54,7 +54,7 @@ def register(app: typer.Typer) -> None:
 def invite(
     expires: Annotated[str, typer.Option(help="How long it may be used: 30m, 24h, 7d.")] = "24h",
     uses: Annotated[int, typer.Option(help="How many nodes may join by it.", min=1, max=MAX_USES)] = 1,
-    note: Annotated[str, typer.Option(help="For whom it is; shown by `masa-node invites`.")] = "",
+    note: Annotated[str, typer.Option(help="For whom it is: of an invite for one node, its name here.")] = "",
     relay: Annotated[
         str, typer.Option(help="Relay for friends elsewhere, kept from now on: public, a URL, none.", metavar="RELAY")
     ] = "",

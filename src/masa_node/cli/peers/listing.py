@@ -177,7 +177,7 @@ def _read(status: int, body: bytes) -> NetworkView:
 def _remembered(record: PeerRecord) -> PeerView:
     return PeerView(
         id=record.node_id,
-        name=record.name,
+        name=record.shown_name,
         membership=record.membership,
         vouched_by=record.vouched_by,
         trusted=record.is_trusted,

@@ -6,19 +6,22 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
-import msgspec
 from msgspec.structs import replace
 
 from masa_node.network.links.peer_record import (
+    FIRST_PAUSE_S,
+    LONGEST_PAUSE_S,
     MAX_ADDRESS_CHARS,
     MAX_NAME_CHARS,
     SEEN_STEP_S,
     STRENGTH,
     MembershipLevel,
     PeerRecord,
+    Retry,
     UnixTime,
     last_use,
     new_record,
+    retry_after,
     seen_at,
     with_address,
     worked_at,
@@ -26,22 +29,15 @@ from masa_node.network.links.peer_record import (
 from masa_node.network.links.vouched import MAX_VOUCHED, Vouched
 from masa_node.network.transport.interfaces import NodeId, PeerAddress, is_node_id
 
-__all__ = ["MAX_ADDRESS_CHARS", "MAX_NAME_CHARS", "SEEN_STEP_S"]
+__all__ = ["FIRST_PAUSE_S", "LONGEST_PAUSE_S", "MAX_ADDRESS_CHARS", "MAX_NAME_CHARS", "SEEN_STEP_S"]
 __all__ += ["MembershipLevel", "PeerBook", "PeerRecord", "UnixTime"]
 
 MAX_PEERS = 10_000  # beside the blocked ones; about 1 kB each
 MAX_BLOCKED = 10_000  # of their own, so that a full book never lets a blocked one back in
-FIRST_PAUSE_S = 1.0  # after the first failure to dial; doubles with each further one
-LONGEST_PAUSE_S = 300.0
 STABLE_LINK_S = 30  # a link that held so long clears the failures before it
 
 _MEMBERS = frozenset({MembershipLevel.OPEN, MembershipLevel.VOUCHED, MembershipLevel.INVITED, MembershipLevel.LISTED})
 _GIVEN_UP = (MembershipLevel.HEARD, MembershipLevel.OPEN, MembershipLevel.VOUCHED, MembershipLevel.INVITED)
-
-
-class _Retry(msgspec.Struct, frozen=True):
-    failures: int
-    not_before_s: float
 
 
 class PeerBook:
@@ -59,7 +55,7 @@ class PeerBook:
         self._blocked: set[NodeId] = set()
         self._linked: set[NodeId] = set()
         self._vouched = Vouched()
-        self.retries: dict[NodeId, _Retry] = {}
+        self.retries: dict[NodeId, Retry] = {}
         self.queues: dict[MembershipLevel, OrderedDict[NodeId, None]] = {each: OrderedDict() for each in _GIVEN_UP}
         self._changed: set[NodeId] = set()
         self._saved: set[NodeId] = set()  # what the store holds, so that only these are told as gone
@@ -184,19 +180,13 @@ class PeerBook:
         self.failed(node_id, now_s, rng)
 
     def failed(self, node_id: NodeId, now_s: float, rng: random.Random) -> None:
-        """It could not be dialed, or refused this node. It is not due for 1 s, doubling to 5 min, less up to half.
-
-        The jitter keeps nodes that lost the same peer from coming back together (M. Brooker, Exponential Backoff
-        and Jitter: "equal jitter").
-        """
+        """It could not be dialed, or refused this node. It is not due for 1 s, doubling to 5 min, less up to half."""
         known = self._records.get(node_id)
         if known is None:
             return
         self._linked.discard(node_id)
         self._queue_if_absent(known)
-        failures = self.failures(node_id) + 1
-        whole = min(FIRST_PAUSE_S * 2.0 ** min(failures - 1, 16), LONGEST_PAUSE_S)
-        self.retries[node_id] = _Retry(failures, now_s + whole * (0.5 + 0.5 * rng.random()))
+        self.retries[node_id] = retry_after(self.failures(node_id) + 1, now_s, rng.random())
 
     def failures(self, node_id: NodeId) -> int:
         """How often in a row it could not be linked with."""
@@ -295,6 +285,12 @@ class PeerBook:
         self._put(replace(known, is_trusted=is_trusted))
         self._queue_again(self._records[node_id])
         return True
+
+    def call(self, node_id: NodeId, called: str) -> None:
+        """The owner's own name for this peer, which it does not choose itself. Nothing happens for an unknown one."""
+        known = self._records.get(node_id)
+        if known is not None and called.isprintable():
+            self._put(replace(known, called=called[:MAX_NAME_CHARS]))
 
     def take_changes(self) -> tuple[list[PeerRecord], list[NodeId]]:
         """The records that changed and the ids that are gone since the last call, for the store."""

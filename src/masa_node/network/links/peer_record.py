@@ -13,7 +13,16 @@ from masa_node.network.transport.interfaces import MAX_ADDRESSES, NodeId, PeerAd
 MAX_ADDRESS_CHARS = 64  # `[ip6%zone]:port`
 MAX_RELAY_CHARS = 256
 MAX_NAME_CHARS = 64
+FIRST_PAUSE_S = 1.0  # after the first failure to dial; doubles with each further one
+LONGEST_PAUSE_S = 300.0
 SEEN_STEP_S = 600  # "last seen" is kept no finer, or every advert heard would be a write to the disk
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """How often in a row a peer was not reached, and when it is dialed again, on the loop's clock."""
+
+    failures: int
+    not_before_s: float
 
 
 class MembershipLevel(StrEnum):
@@ -38,6 +47,7 @@ class PeerRecord(msgspec.Struct, frozen=True):
 
     `addresses` are `ip:port`, what last worked first. `membership_before` is what a blocked one goes back to.
     `vouched_by` is the member by whose word it was let in, while its membership level is VOUCHED.
+    `name` is what it calls itself, `called` what this node's owner calls it.
     """
 
     node_id: Id
@@ -53,11 +63,27 @@ class PeerRecord(msgspec.Struct, frozen=True):
     last_linked_at_unix_s: UnixTime = 0
     membership_before: MembershipLevel | None = None
     vouched_by: Id | None = None
+    called: Annotated[str, Meta(max_length=MAX_NAME_CHARS)] = ""
+
+    @property
+    def shown_name(self) -> str:
+        """What its owner here calls it, else what it calls itself."""
+        return self.called or self.name
 
     @property
     def address(self) -> PeerAddress:
         """Where to dial it."""
         return PeerAddress(self.node_id, self.addresses, self.relay_url)
+
+
+def retry_after(failures: int, now_s: float, chance: float) -> Retry:
+    """Not for 1 s, doubling to 5 min, less up to half; `chance` is from 0 to 1.
+
+    The jitter keeps nodes that lost the same peer from coming back together (M. Brooker, Exponential Backoff
+    and Jitter: "equal jitter").
+    """
+    whole = min(FIRST_PAUSE_S * 2.0 ** min(failures - 1, 16), LONGEST_PAUSE_S)
+    return Retry(failures, now_s + whole * (0.5 + 0.5 * chance))
 
 
 def is_weaker(one: MembershipLevel | None, other: MembershipLevel) -> bool:

@@ -44,7 +44,7 @@ def remembered(records: Iterable[PeerRecord], refused_join: str) -> NetworkFacts
     peers = (
         PeerFacts(
             record.node_id,
-            record.name,
+            record.shown_name,
             record.membership,
             last_linked_s_ago=_since(record, at_unix_s),
         )
@@ -60,7 +60,7 @@ def _peer(network: "Network", record: PeerRecord, now_s: float, at_unix_s: float
     is_blocked = record.membership is MembershipLevel.BLOCKED
     return PeerFacts(
         peer,
-        record.name,
+        record.shown_name,
         record.membership,
         is_linked=session is not None,
         route=session.link.path().route.value if session is not None else "",

@@ -34,6 +34,7 @@ from masa_node.version import __version__
 MAX_DELEGATION_BYTES = 1024  # what an advert has room for
 LOOK_EVERY_S = 1.0  # at the store: a command waits this long at most
 CLOSE_WITHIN_S = 3.0
+MAX_NEWCOMERS = 64  # with an invite that was good, and not let in yet
 
 log = structlog.get_logger()
 
@@ -49,6 +50,7 @@ class PeerNetwork:
         self._folder = OwnFolder(self._masa_dir, self._wait_for)
         self._shared = SharedCatalog(parts.peer_settings.share)
         self._joining: dict[int, asyncio.Task[None]] = {}
+        self._called: dict[NodeId, str] = {}  # by the note of its invite; until the next look
         self._delegation: bytes | None = None  # the word of a stake's owner for this node, shown to peers
 
     async def run(self) -> None:
@@ -142,7 +144,10 @@ class PeerNetwork:
             )
 
         async def use_invite(token: bytes, peer: NodeId) -> bool:
-            return await store.use_invite(token_hash(token), peer, time.time())
+            is_good = await store.use_invite(token_hash(token), peer, time.time())
+            if is_good and (called := await _name_given(store, token_hash(token))):
+                self._called[peer] = called  # it has no record yet
+            return is_good
 
         network_parts = NetworkParts(
             transport=transport,
@@ -196,6 +201,7 @@ class PeerNetwork:
         try:
             while True:
                 await own.look(LOOK_EVERY_S)
+                self._name_newcomers(network)
                 if await self._folder.reopen(store):
                     network.book.remember(await store.load_missed())
                     network.book_changed()
@@ -214,6 +220,13 @@ class PeerNetwork:
                 await asyncio.sleep(LOOK_EVERY_S)
         finally:
             await asyncio.shield(self._save(store, network))
+
+    def _name_newcomers(self, network: Network) -> None:
+        """Those that were let in since the last look; one that was not after all is named when it comes again."""
+        for peer in [peer for peer in self._called if network.book.is_member(peer)]:
+            network.book.call(peer, self._called.pop(peer))
+        while len(self._called) > MAX_NEWCOMERS:
+            del self._called[next(iter(self._called))]
 
     @staticmethod
     async def _save(store: Store, network: Network) -> bool:
@@ -290,6 +303,13 @@ async def _own_delegation(store: Store) -> bytes | None:
     """What `masa-node stake delegate` left; shown whether or not this node looks at stakes itself."""
     stored = await store.value("delegation")
     return stored if stored and len(stored) <= MAX_DELEGATION_BYTES else None
+
+
+async def _name_given(store: Store, token: bytes) -> str:
+    """The note of this invite, if it is for one peer alone: then it is its name."""
+    with contextlib.suppress(MasaError):
+        return next((each.note for each in await store.invites() if each.token_hash == token and each.uses == 1), "")
+    return ""
 
 
 async def _has_invites(store: Store) -> bool:
