@@ -32,7 +32,10 @@ FOREGROUND = re.compile(r"^(make demo|masa-node (up|demo|devnet)|uvx .* masa-nod
 # This very run, or minutes of work: that make knows them, and everything they stand on, is what is seen.
 RESOLVED_ONLY = re.compile(r"^make (test|lint|format|bench|profile|lock|upgrade|clean)\b")
 # What is right to be refused in this world, and in which words.
-REFUSED = {"masa-node stake withdraw all": "Nothing is unbonding"}
+REFUSED = {
+    "masa-node stake withdraw all": "Nothing is unbonding",
+    "masa-node doctor": "only nodes on this machine can reach this one",
+}
 
 
 class World:

@@ -92,6 +92,24 @@ def demo(*, json: Json = False) -> None:
         _run_loop(run_demo(values, llm, listener, listener.ready))
 
 
+@app.command(rich_help_panel=Group.RUN)
+def relay(
+    host: Annotated[str, typer.Argument(help="Its public name. Unset: plain HTTP, for a LAN or a trial.")] = "",
+    *,
+    email: Annotated[str, typer.Option(help="Where Let's Encrypt writes to; it makes the certificate.")] = "",
+    cert: Annotated[Path | None, typer.Option(help="A certificate of your own, from a public authority.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Its key.")] = None,
+) -> None:
+    """Run a relay for nodes behind NAT: an installed `iroh-relay`, with a sound configuration. See docs/relay.md.
+
+    With RELAY_TOKEN set, only nodes that have the same are served.
+    """
+    from masa_node.cli.relay import WantedRelay, start  # noqa: PLC0415 - as in `_run`
+
+    values = read_settings()
+    start(WantedRelay(host, email, cert, key, values.relay_token), Path(values.masa_dir).expanduser() / "relay")
+
+
 @app.command(rich_help_panel=Group.LOOK)
 def models(
     url: Annotated[str, typer.Option(help="Address of the node. Unset: this machine, at PORT.")] = "",
