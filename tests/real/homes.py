@@ -45,9 +45,51 @@ table inet home {{
 """
 
 
+# Where miniupnpd puts its rules, and how it is told of them.
+_MAPPER_RULES = """
+table inet filter {
+  chain forward {
+    type filter hook forward priority -1; policy accept
+    jump miniupnpd
+  }
+  chain miniupnpd {
+  }
+  chain prerouting {
+    type nat hook prerouting priority -101; policy accept
+    jump prerouting_miniupnpd
+  }
+  chain prerouting_miniupnpd {
+  }
+  chain postrouting {
+    type nat hook postrouting priority 99; policy accept
+    jump postrouting_miniupnpd
+  }
+  chain postrouting_miniupnpd {
+  }
+}
+"""
+_MAPPER = """
+ext_ifname=wan
+ext_ip={outer}
+listening_ip=lan
+port=0
+enable_natpmp=yes
+enable_upnp=yes
+secure_mode=no
+uuid=00000000-0000-0000-0000-000000000001
+allow 1024-65535 0.0.0.0/0 1024-65535
+upnp_table_name=filter
+upnp_nat_table_name=filter
+upnp_forward_chain=miniupnpd
+upnp_nat_chain=prerouting_miniupnpd
+upnp_nat_postrouting_chain=postrouting_miniupnpd
+"""
+
+
 def what_is_missing() -> str:
     """Which program the tester has to install beside iproute2; "" if none."""
-    return "" if shutil.which("nft") else "homes behind NAT need nftables"
+    missing = [name for name in ("nft", "miniupnpd") if shutil.which(name) is None]
+    return f"homes behind NAT need nftables and miniupnpd-nftables: no {', '.join(missing)}" if missing else ""
 
 
 def relay_program() -> str:
@@ -84,6 +126,7 @@ class Homes:
         self._prefix = f"masa-{os.getpid()}-"
         self._routers = routers
         self._relay: subprocess.Popen[bytes] | None = None
+        self._mapper: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -95,6 +138,9 @@ class Homes:
 
     def __exit__(self, *_: object) -> None:
         self.stop_relay()
+        if self._mapper is not None:
+            self._mapper.kill()
+            self._mapper.wait()
         for name in self._names():
             with contextlib.suppress(subprocess.SubprocessError):
                 ip("netns", "del", name)
@@ -121,6 +167,15 @@ class Homes:
         command = ["ip", "netns", "exec", self.namespace("street"), relay_program(), "--config-path", str(config)]
         self._relay = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         return f"http://{STREET}:{RELAY_PORT}"
+
+    def start_mapper(self, place: str, folder: Path) -> None:
+        """The router there opens ports for machines that ask it to: UPnP and NAT-PMP."""
+        gate = self._router(place)
+        _in(gate, "nft", "-f", "-", text=_MAPPER_RULES)
+        config = folder / "miniupnpd.conf"
+        config.write_text(_MAPPER.format(outer=self.outer_address(place)))
+        command = ["ip", "netns", "exec", gate, "miniupnpd", "-d", "-f", str(config), "-P", str(folder / "pid")]
+        self._mapper = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def stop_relay(self) -> None:
         """As a power cut would."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from homes import Homes, Router, node_at, relay_program, what_is_missing
-from meeting import linked, node_id, peer_row, wait_until
+from meeting import linked, node_id, own_view, peer_row, wait_until
 from netns import NodeThere, why_not
 from netns import what_is_missing as netns_missing
 
@@ -77,6 +77,26 @@ def test_a_forwarded_port_is_a_way_in(tmp_path: Path) -> None:
             assert ada.command("peers", "trust", node_id(bob)).returncode == 0
             assert "is no longer trusted" in ada.command("peers", "untrust", "bobby").stdout
             assert f"others are told {settings['PEER_ADDRESS']} (PEER_ADDRESS)" in doctor(ada)
+
+
+def test_a_router_that_opens_ports_is_a_way_in_and_the_nodes_own_port_stays_the_same(tmp_path: Path) -> None:
+    with Homes(ada=Router(), bob=Router()) as homes:
+        homes.start_mapper("ada", tmp_path)
+        with two_nodes(homes, tmp_path) as (ada, bob):
+            invite = ada.command("invite")
+            assert f"directly at {homes.outer_address('ada')}:" in invite.stderr
+            assert "(direct)" in bob.command("join", invite.stdout.strip()).stdout
+            assert f"the router forwards {homes.outer_address('ada')}:" in doctor(ada)
+            before = own_port(ada)
+            ada.stop()
+            ada.start()
+            assert own_port(ada) == before
+            wait_until(lambda: linked(ada) == {node_id(bob)}, MEETS_WITHIN_S)
+
+
+def own_port(node: NodeThere) -> str:
+    """Of its address in its own home."""
+    return next(text for text in own_view(node)["addresses"] if text.startswith("192.168.")).rpartition(":")[2]
 
 
 @pytest.mark.usefixtures("_relay_there")
