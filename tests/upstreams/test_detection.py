@@ -149,6 +149,12 @@ async def test_a_llama_cpp_is_called_by_its_name(http: HttpClient) -> None:
             "https://api.anthropic.com/v1/messages",
         ),
         (UpstreamKind.ANTHROPIC, "https://x.example/v1/messages", AnthropicServer, "https://x.example/v1/messages"),
+        (
+            UpstreamKind.ANTHROPIC,
+            "https://x.example/v1/chat/completions",
+            AnthropicServer,
+            "https://x.example/v1/chat/completions",
+        ),
         (UpstreamKind.CLOUDFLARE, "https://x.example/ai/run/", CloudflareServer, "https://x.example/ai/run/m"),
     ],
 )

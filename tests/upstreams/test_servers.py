@@ -19,9 +19,10 @@ from masa_node.upstreams.servers.cloudflare import CloudflareServer
 from masa_node.upstreams.servers.ollama import OllamaServer
 from masa_node.upstreams.servers.openai import OpenAiServer
 from masa_node.upstreams.servers.server import NoListing
+from tests.fakes.dialect_samples import ANTHROPIC, OPENAI
 from tests.fakes.http_bytes import whole
 from tests.fakes.llm_server import FakeLlm, Line, close, send
-from tests.fakes.raw_http import post
+from tests.fakes.raw_http import HEADERS, post
 from tests.fakes.running import running_node
 
 KEY = "sk-upstream"
@@ -349,3 +350,38 @@ async def test_a_redirected_list_is_not_followed(http: HttpClient) -> None:
         with pytest.raises(ProviderError):
             await server.list_models(http)
     assert canary.connections == 0
+
+
+CHAT_BODY = b'{"model":"m","messages":[{"role":"user","content":"hi"}],"seed":7}'
+
+
+async def test_anthropics_endpoint_for_openais_clients_is_used_where_its_owner_named_it() -> None:
+    """Bytes pass as they are, with the key as OpenAI's clients send it; Anthropic's own clients are served as ever."""
+    page, answer = model_page("m", more=False), (send(OPENAI.whole),)
+    fake = FakeLlm().answer("/v1/models", (send(whole(page)),)).answer("/v1/chat/completions", answer)
+    fake.answer("/v1/messages", (send(ANTHROPIC.whole),))
+    async with fake as llm:
+        url = f"{llm.url}/v1/chat/completions"
+        async with running_node(ANTHROPIC_API_KEY=KEY, ANTHROPIC_BASE_URL=url) as node:
+            chat = await post(node.port, "/v1/chat/completions", CHAT_BODY)
+            own = await post(node.port, "/v1/messages", b'{"model":"m","max_tokens":9,"messages":[]}')
+    assert (chat.body, own.body) == tuple(each.whole.partition(b"\r\n\r\n")[2] for each in (OPENAI, ANTHROPIC))
+    assert {chat.header("x-masa-translated"), own.header("x-masa-translated")} == {None}
+    (got,), (other,) = llm.asked("/v1/chat/completions"), llm.asked("/v1/messages")
+    assert (got.body, got.header("authorization"), got.header("x-api-key")) == (CHAT_BODY, [f"Bearer {KEY}"], [])
+    assert (other.header("authorization"), other.header("x-api-key")) == ([], [KEY])
+
+
+async def test_openais_clients_are_otherwise_translated_for_anthropic_which_keeps_more_and_says_what_is_lost() -> None:
+    fake = FakeLlm().answer("/v1/models", (send(whole(model_page("m", more=False))),))
+    fake.answer("/v1/chat/completions", (send(OPENAI.whole),)).answer("/v1/messages", (send(ANTHROPIC.whole),))
+    async with fake as llm, running_node(ANTHROPIC_API_KEY=KEY, ANTHROPIC_BASE_URL=llm.url) as node:
+        reply = await post(node.port, "/v1/chat/completions", CHAT_BODY)
+        strict = await post(node.port, "/v1/chat/completions", CHAT_BODY, [*HEADERS, ("X-Masa-Strict", "1")])
+    assert (reply.status, reply.header("x-masa-translated"), reply.header("x-masa-dropped")) == (
+        200,
+        "openai>anthropic",
+        "seed",
+    )
+    assert strict.status == 400
+    assert llm.asked("/v1/chat/completions") == []

@@ -53,7 +53,8 @@ def _cloudflare(spec: UpstreamSpec) -> Server:
 
 
 def _anthropic(spec: UpstreamSpec) -> Server:
-    return AnthropicServer(anthropic_base(spec.url.rstrip("/")), spec.key)
+    url = spec.url.rstrip("/")
+    return AnthropicServer(anthropic_base(url), spec.key, speaks_openai=url.endswith("/chat/completions"))
 
 
 # By the word for it in masa.toml. A new kind is a file in `servers/` and a row here (CONTRIBUTING.md).

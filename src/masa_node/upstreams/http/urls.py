@@ -30,7 +30,7 @@ def openai_bases(url: str) -> tuple[str, ...]:
 
 def anthropic_base(url: str) -> str:
     """Up to and with `/v1`, which Anthropic's SDK adds to ANTHROPIC_BASE_URL."""
-    url = url.removesuffix("/messages").rstrip("/")
+    url = url.removesuffix("/messages").removesuffix("/chat/completions").rstrip("/")
     return url if url.endswith("/v1") else f"{url}/v1"
 
 

@@ -32,33 +32,45 @@ _PATHS = {
     Endpoint.ANTHROPIC_MESSAGES: "/messages",
     Endpoint.ANTHROPIC_COUNT_TOKENS: "/messages/count_tokens",
 }
-_ENDPOINTS = frozenset(_PATHS)
+_CHAT = "/chat/completions"
 
 
 class AnthropicServer:
-    """Anthropic at `api_base` (up to and with `/v1`)."""
+    """Anthropic at `api_base` (up to and with `/v1`).
+
+    Its endpoint for OpenAI's clients is used only where the owner named it (`speaks_openai`): it passes over most
+    fields that it does not carry, where a translation to its own format carries them, or says that it does not.
+    """
 
     label = "Anthropic"
-    native = Endpoint.ANTHROPIC_MESSAGES
     was_seen = False
 
-    def __init__(self, api_base: str, key: str) -> None:
+    def __init__(self, api_base: str, key: str, *, speaks_openai: bool = False) -> None:
+        self.native = Endpoint.OPENAI_CHAT if speaks_openai else Endpoint.ANTHROPIC_MESSAGES
         self._api_base = api_base
         self._key = key
+        chat = {Endpoint.OPENAI_CHAT: _CHAT, Endpoint.NATIVE: _CHAT} if speaks_openai else {}
+        self._paths = {**_PATHS, **chat}
 
     def target(self, endpoint: Endpoint, model: str) -> str | None:
         """See `Server`."""
         del model
-        path = _PATHS.get(endpoint)
+        path = self._paths.get(endpoint)
         return self._api_base + path if path else None
 
-    def credentials(self) -> Headers:
-        """See `Server`."""
-        return (("x-api-key", self._key),) if self._key else ()
+    def credentials(self, endpoint: Endpoint | None = None) -> Headers:
+        """See `Server`. At the endpoint for OpenAI's clients the key is sent as those send it."""
+        if not self._key:
+            return ()
+        return (
+            (("authorization", f"Bearer {self._key}"),)
+            if endpoint is Endpoint.OPENAI_CHAT
+            else (("x-api-key", self._key),)
+        )
 
     def endpoints(self) -> frozenset[Endpoint]:
         """See `Server`."""
-        return _ENDPOINTS
+        return frozenset(self._paths)
 
     def probe_url(self) -> str:
         """See `Server`."""
@@ -71,7 +83,7 @@ class AnthropicServer:
         after = ""
         for _ in range(MAX_PAGES):
             listing = await get_listing(http, f"{self._api_base}/models?limit=1000{after}", headers)
-            found = {listed.name: _offer(listed) async for listed in each(await entries(listing))}
+            found = {listed.name: self._offer(listed) async for listed in each(await entries(listing))}
             is_new = not found.keys() <= offers.keys() and len(offers) < MAX_MODELS
             offers |= found
             page = read(await readable(listing.body, _PAGE_DEPTH), _PAGE)
@@ -80,8 +92,9 @@ class AnthropicServer:
             after = f"&after_id={quote(page.last_id, safe='')}"
         return list(offers.values())[:MAX_MODELS]
 
-
-def _offer(listed: ListedModel) -> ModelOffer:
-    entry = read(listed.entry, _ENTRY) or _Entry()
-    created_at_unix_s = unix_s(read(entry.created_at, TEXT) or "")
-    return ModelOffer(listed.name, _ENDPOINTS, listed.entry, owned_by="anthropic", created_at_unix_s=created_at_unix_s)
+    def _offer(self, listed: ListedModel) -> ModelOffer:
+        entry = read(listed.entry, _ENTRY) or _Entry()
+        created_at_unix_s = unix_s(read(entry.created_at, TEXT) or "")
+        return ModelOffer(
+            listed.name, self.endpoints(), listed.entry, owned_by="anthropic", created_at_unix_s=created_at_unix_s
+        )

@@ -34,8 +34,9 @@ class AzureServer:
         path = _PATHS.get(endpoint)
         return self._base + path if path else None
 
-    def credentials(self) -> Headers:
+    def credentials(self, endpoint: Endpoint | None = None) -> Headers:
         """See `Server`."""
+        del endpoint
         return (("api-key", self._key),) if self._key else ()
 
     def endpoints(self) -> frozenset[Endpoint]:

@@ -75,8 +75,9 @@ class CloudflareServer:
         # One path segment, whatever the name holds; Cloudflare's own SDK encodes it in the same way.
         return f"{self._run_url}/{quote(model, safe='@')}"
 
-    def credentials(self) -> Headers:
+    def credentials(self, endpoint: Endpoint | None = None) -> Headers:
         """See `Server`."""
+        del endpoint
         return (("Authorization", f"Bearer {self._key}"),) if self._key else ()
 
     def endpoints(self) -> frozenset[Endpoint]:

@@ -102,8 +102,9 @@ class OllamaServer:
         path = _PATHS.get(self.native if endpoint is Endpoint.NATIVE else endpoint)
         return self._base + path if path else None
 
-    def credentials(self) -> Headers:
+    def credentials(self, endpoint: Endpoint | None = None) -> Headers:
         """See `Server`."""
+        del endpoint
         return (("Authorization", f"Bearer {self._key}"),) if self._key else ()
 
     def endpoints(self) -> frozenset[Endpoint]:

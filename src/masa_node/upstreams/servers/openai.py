@@ -90,8 +90,9 @@ class OpenAiServer:
         path = _PATHS.get(endpoint) or (_ANTHROPIC_PATHS.get(endpoint) if self.speaks_anthropic else None)
         return self.api_base + path if path else None
 
-    def credentials(self) -> Headers:
+    def credentials(self, endpoint: Endpoint | None = None) -> Headers:
         """See `Server`."""
+        del endpoint
         if not self._key:
             return ()
         return (("api-key", self._key),) if is_azure(self.api_base) else (("Authorization", f"Bearer {self._key}"),)

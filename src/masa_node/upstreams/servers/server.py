@@ -69,8 +69,11 @@ class Server(Protocol):
         """
         ...
 
-    def credentials(self) -> Headers:
-        """Headers with the key that its owner set. They go to this server and nowhere else."""
+    def credentials(self, endpoint: Endpoint | None = None) -> Headers:
+        """Headers with the key that its owner set, for this endpoint, or for lists.
+
+        They go to this server and nowhere else.
+        """
         ...
 
     def endpoints(self) -> frozenset[Endpoint]:
