@@ -222,13 +222,20 @@ class Upstream:
                 watched, DIALECTS[DIALECT_OF_ENDPOINT[native]], is_stream=is_stream, endings=endings
             )
         except ErrorAnswer as exc:
-            if server.probe_url() is None or url in self._answered or not is_of_the_path(exc, url, request.model):
+            if url in self._answered or not self._is_fixed(server, request.endpoint, url):
+                raise
+            if not is_of_the_path(exc, url, request.model):
                 raise
             raise self._found_missing(server, request.endpoint, url, exc) from exc
         watched.done()
-        if server.probe_url() is not None:
+        if self._is_fixed(server, request.endpoint, url):
             self._answered.add(url)
         return answer
+
+    @staticmethod
+    def _is_fixed(server: Server, endpoint: Endpoint, url: str) -> bool:
+        """Is this the endpoint's URL for every model? What is learnt of one model's says nothing of the others."""
+        return server.probe_url() is not None or server.target(endpoint, "m") == server.target(endpoint, "n") == url
 
     def _found_missing(self, server: Server, endpoint: Endpoint, url: str, error: ErrorAnswer) -> EndpointMissing:
         """The server has no such endpoint: it is offered no more, until the server is looked at again."""

@@ -36,6 +36,11 @@ OF_THE_PATH = [
     (501, b'{"error":{"code":501,"message":"Not Implemented"}}'),
     (501, b'{"detail":"Endpoint /v1/embeddings is not implemented"}'),
     (501, b"Not Implemented"),
+    (404, b'{"success":false,"errors":[{"code":7000,"message":"No route for that URI"}],"messages":[]}'),  # Cloudflare
+    (
+        400,
+        b'{"success":false,"errors":[{"code":7003,"message":"Could not route to /client/v4/x, perhaps your object"}]}',
+    ),
 ]
 # With status 200, and what is learnt of it.
 OF_THE_PATH_IN_A_200 = [
@@ -236,3 +241,40 @@ async def test_what_was_missing_is_asked_again_when_the_server_was_away() -> Non
             await provider.offers()
         node.node.catalog.put(provider, await provider.offers())
         assert (await post(node.port, EMBEDDINGS, BODY)).status == 200
+
+
+NO_ROUTE = b'{"success":false,"errors":[{"code":7000,"message":"No route for that URI"}],"messages":[],"result":null}'
+RUN_ANSWER = b'{"result":{"response":"Sunny."},"success":true,"errors":[],"messages":[]}'
+MODELS = [
+    {"id": "1", "name": name, "task": {"name": "Text Generation"}, "properties": []} for name in ("@cf/x/a", "@cf/x/b")
+]
+
+
+@pytest.mark.parametrize("status", [400, 404])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}]}),
+        ("/v1/responses", {"input": "hi", "store": False}),
+        ("/v1/messages", {"max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}),
+        ("/api/chat", {"stream": False, "messages": [{"role": "user", "content": "hi"}]}),
+    ],
+)
+async def test_a_cloudflare_without_openais_endpoints_is_asked_through_its_own(
+    status: int, path: str, body: dict[str, object]
+) -> None:
+    ai = "/client/v4/accounts/a/ai"
+    fake = FakeLlm().answer(f"{ai}/models/search", (send(whole(json.dumps({"result": MODELS}).encode())),))
+    for endpoint in ("chat/completions", "responses"):
+        fake.answer(f"{ai}/v1/{endpoint}", (send(whole(NO_ROUTE, status=status)),))
+    for model in ("a", "b"):
+        fake.answer(f"{ai}/run/@cf%2Fx%2F{model}", (send(whole(RUN_ANSWER)),))
+    async with fake as llm:
+        url, api = f"{llm.url}{ai}/run", f"{llm.url}/client/v4"
+        async with running_node(LLM_CF_URL=url, LLM_CF_TOKEN="k", LLM_CF_API_URL=api) as node:
+            for model in ("@cf/x/a", "@cf/x/b"):
+                reply = await post(node.port, path, json.dumps({**body, "model": model}).encode())
+                assert reply.status == 200, reply.body
+                assert b"Sunny." in reply.body
+    missing = [got for got in llm.requests if "/ai/v1/" in got.target]
+    assert len({got.target for got in missing}) == len(missing)  # each endpoint was found out once, for all models

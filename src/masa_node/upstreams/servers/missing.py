@@ -19,6 +19,8 @@ _MAX_SAID_BYTES = 4 * 1024  # of an answer that says no more than that
 _GENERIC = re.compile(
     rb'"\s*(?:(?:file|page|resource|path|route|endpoint|url|method) )?not (?:found|allowed)\.?\s*"', re.IGNORECASE
 )
+# Cloudflare's API: "No route for that URI", "Could not route to ..."; with 400 or 404, and without the path.
+_NO_ROUTE = re.compile(rb'"code"\s*:\s*700[03]\b')
 _ABOUT_MODELS = (b"model", b"deployment")
 
 
@@ -27,7 +29,7 @@ def is_of_the_path(error: ErrorAnswer, url: str, model: str) -> bool:
     body = error.body.lower()
     path = urlsplit(url).path.lower().encode()
     if error.status == BAD_REQUEST:  # as some gateways say it; of a 400 the path has to be named
-        return path in body and says_no_endpoint(error.body)
+        return bool(_NO_ROUTE.search(body)) or (path in body and says_no_endpoint(error.body))
     if error.status not in _MISSING:
         return False
     name = model.lower().encode()
