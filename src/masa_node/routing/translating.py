@@ -6,13 +6,22 @@ The rest of routing sees one more provider of the same name.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import msgspec
 
 from masa_node.chat.answer import Answer, StreamedAnswer, WholeAnswer
-from masa_node.chat.errors import EndpointMissing, ErrorAnswer, NotTranslatable, ProviderError
+from masa_node.chat.errors import (
+    EndpointMissing,
+    ErrorAnswer,
+    MasaError,
+    NotAnAnswer,
+    NotTranslatable,
+    ProviderError,
+)
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint, Headers, Request
+from masa_node.dialects.condensing import at_once, weight_ms
 from masa_node.dialects.framing import NDJSON
 from masa_node.dialects.registry import DIALECTS
 from masa_node.dialects.translation.counting import ESTIMATED, counted
@@ -24,7 +33,14 @@ Result = TypeVar("Result")
 # Headers that are about a vendor's own API: those of the caller's say nothing to another one's server.
 _VENDORS = ("anthropic-", "openai-")
 _JSON = "application/json"
-IN_A_THREAD_BYTES = 256 * 1024  # what is larger takes more than 1 to 2 ms; the largest, of 10 MB, 50 ms
+# What is larger, or has more objects, is translated in a thread: in one go it takes some milliseconds.
+IN_A_THREAD_BYTES = 64 * 1024
+IN_A_THREAD_OBJECTS = 200  # 10 to 20 us for each
+AT_ONCE_BYTES = 4 * 1024  # of a stream's frames: hundreds of the smallest
+# While a reader of JSON is at work no other thread is. What takes longer is not translated: 7 MB of text with its line
+# ends, or 15 000 messages, parts of messages and definitions of tools.
+MOST_MS = 15.0
+_WHAT_IS_TRANSLATED = "At most about 7 MB of text, and 15 000 messages, parts and definitions, are translated"
 
 
 def may_be_translated(request: Request) -> bool:
@@ -37,12 +53,35 @@ async def translation_of(request: Request, endpoints: Sequence[Endpoint]) -> Tra
 
     Raises `NotTranslatable`, the first one, when none of them can carry it. A large one is translated off the loop.
     """
-    return await _off_the_loop(len(request.body), lambda: _translation_of(request, endpoints))
+    return await _off_the_loop(request.body, _too_heavy_to_ask, lambda: _translation_of(request, endpoints))
 
 
-async def _off_the_loop(size: int, work: Callable[[], Result]) -> Result:
-    """Do `work` on `size` bytes, in a thread where it takes long. Cancelled, it ends at once and the thread later."""
-    return await asyncio.to_thread(work) if size > IN_A_THREAD_BYTES else work()
+async def _off_the_loop(data: bytes, refusal: Callable[[], MasaError], work: Callable[[], Result]) -> Result:
+    """Do `work` on these bytes, in a thread where it takes long. Cancelled, it ends at once and the thread later.
+
+    Raises the `refusal` where even a thread would hold all others up.
+    """
+
+    def weighed() -> Result:
+        if at_once(weight_ms(data, MOST_MS)) > MOST_MS:
+            raise refusal()
+        return work()
+
+    is_short = len(data) <= AT_ONCE_BYTES
+    if is_short or (len(data) <= IN_A_THREAD_BYTES and data.count(b"{") <= IN_A_THREAD_OBJECTS):
+        return work()
+    return await asyncio.to_thread(weighed)
+
+
+def _too_heavy_to_ask() -> MasaError:
+    return NotTranslatable(
+        f"The body is too large to be translated for the model's server. {_WHAT_IS_TRANSLATED}. Nothing was sent. Send "
+        "less, or in the format of that server."
+    )
+
+
+def _too_heavy_an_answer() -> MasaError:
+    return NotAnAnswer(f"its answer is too large to be translated. {_WHAT_IS_TRANSLATED}.")
 
 
 def _translation_of(request: Request, endpoints: Sequence[Endpoint]) -> Translation | None:
@@ -111,7 +150,7 @@ class Estimating:
     async def answer(self, request: Request, sign: Sign = no_sign) -> Answer:
         """See `Provider`."""
         del sign
-        return await _off_the_loop(len(request.body), lambda: estimate(request))
+        return await _off_the_loop(request.body, _too_heavy_to_ask, lambda: estimate(request))
 
 
 async def answered(provider: Provider, request: Request, sign: Sign = no_sign, begun: Begun | None = None) -> Answer:
@@ -185,7 +224,7 @@ async def _translated(answer: Answer, translation: Translation, request: Request
     if isinstance(answer, StreamedAnswer):
         return await _Stream(answer, translator).begun(translation, request)
     convert = translator.streamed if request.wants_stream else translator.whole
-    body = await _off_the_loop(len(answer.body), lambda: convert(answer.body))
+    body = await _off_the_loop(answer.body, _too_heavy_an_answer, lambda: convert(answer.body))
     return _whole(answer, body, translation, request)
 
 
@@ -223,7 +262,7 @@ class _Stream:
             status=answer.status,
             headers=_headers(answer.headers, translation, _stream_type(translation)),
             dialect=DIALECT_OF_ENDPOINT[translation.source],
-            first=self._translator.feed(answer.first) or await self.next_piece(),
+            first=await self._fed(answer.first) or await self.next_piece(),
             next_piece=self.next_piece,
             close=answer.close,
             frames=answer.frames,
@@ -239,10 +278,21 @@ class _Stream:
     async def next_piece(self) -> bytes:
         """See `StreamedAnswer`."""
         while piece := await self._source_piece():
-            out = self._translator.feed(piece)
+            out = await self._fed(piece)
             if out:
                 return out
         return b"" if self._translator.is_over else self._translator.finish()
+
+    async def _fed(self, piece: bytes) -> bytes:
+        """What this piece is in the caller's format; others have their turn between any two parts of a large one."""
+        whole = self._translator.cut(piece)
+        if len(whole) <= AT_ONCE_BYTES:
+            return self._translator.translated(whole)
+        out: list[bytes] = []
+        for frames in self._translator.parts(whole, AT_ONCE_BYTES):
+            out.append(await _off_the_loop(frames, _too_heavy_an_answer, partial(self._translator.translated, frames)))
+            await asyncio.sleep(0)
+        return b"".join(out)
 
     async def _source_piece(self) -> bytes:
         """The next one of the source. What breaks behind the end of a whole answer is no matter."""
@@ -260,4 +310,5 @@ class _Stream:
             pieces.append(piece)
             size += len(piece)
             self._translator.check_size(size)
-        return await _off_the_loop(size, lambda: self._translator.collected(b"".join(pieces)))
+        stream = b"".join(pieces)
+        return await _off_the_loop(stream, _too_heavy_an_answer, lambda: self._translator.collected(stream))

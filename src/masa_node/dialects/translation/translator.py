@@ -1,5 +1,7 @@
 """One request and its answer, translated: the caller's format on one side, the server's on the other."""
 
+from collections.abc import Iterator
+
 import msgspec
 
 from masa_node.chat.errors import NotAnAnswer
@@ -78,19 +80,37 @@ class AnswerTranslator:
 
     def feed(self, piece: bytes) -> bytes:
         """What this piece of the server's stream is in the caller's format; b"" where it says nothing there (yet)."""
+        whole = self.cut(piece)
+        return self.translated(whole) if whole else b""
+
+    def cut(self, piece: bytes) -> bytes:
+        """The frames that this piece of the server's stream completes, b"" if none: `translated` takes them."""
         self._size += len(piece)
         if self._size > MAX_ANSWER_BYTES:
             self.check_size(self._size)
-        whole = self._cutter.feed(piece)
-        return self._translate(whole) if whole else b""
+        return self._cutter.feed(piece)
+
+    def parts(self, frames: bytes, size: int) -> Iterator[bytes]:
+        """The same frames in parts of about this size: what is more is one frame."""
+        part: list[bytes] = []
+        room = size
+        for frame in self._framing.frames(frames):
+            if len(frame) > room and part:
+                yield b"".join(part)
+                part, room = [], size
+            part.append(frame)
+            room -= len(frame)
+        if part:
+            yield b"".join(part)
 
     def finish(self) -> bytes:
         """The server's stream has ended whole: the rest, and the terminal frame if it was not given yet."""
         rest = self._cutter.rest()
-        out = self._translate(rest) if rest.strip() else b""
+        out = self.translated(rest) if rest.strip() else b""
         return out if self.is_over else out + self._write([Ended()])
 
-    def _translate(self, frames: bytes) -> bytes:
+    def translated(self, frames: bytes) -> bytes:
+        """What these whole frames are in the caller's format; b"" where they say nothing there (yet)."""
         read = self._reader.frame
         cut = self._framing.frames(frames)
         if len(cut) == 1:
