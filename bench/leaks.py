@@ -26,17 +26,19 @@ import structlog
 from masa_node.chat.answer import Answer, StreamedAnswer, Usage
 from masa_node.chat.errors import BrokenAnswer
 from masa_node.chat.offer import ModelOffer
-from masa_node.chat.outcome import Attempt
+from masa_node.chat.outcome import Attempt, Outcome
 from masa_node.chat.request import DialectName, Endpoint, RaceMode, RaceRule, Request, RequestId
-from masa_node.network.gossip.own_advert import AboutNode, Advertiser
 from masa_node.network.links.peer_book import PeerBook
-from masa_node.network.network import Network, NetworkParts, NetworkRules
-from masa_node.network.requests.server import PeerServer, ServingLimits
-from masa_node.network.requests.sharing import SharedCatalog, read_policy
+from masa_node.network.network import Network
 from masa_node.network.transport.interfaces import NodeId, Transport
 from masa_node.network.transport.iroh.endpoint import TransportOptions, open_transport
 from masa_node.network.transport.memory import MemoryNetwork
-from masa_node.routing.admission import Admission
+from masa_node.node.no_stakes import NoStakes
+from masa_node.node.peering.parts import PeerParts
+from masa_node.node.peering.wiring import OwnRecords, make_network
+from masa_node.node.settings.environment import Settings
+from masa_node.node.settings.peers import read_peer_settings
+from masa_node.routing.admission import Admission, PeerAdmission
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.provider import Sign, no_sign
@@ -109,6 +111,17 @@ class Llm:
         return StreamedAnswer(200, head, DialectName.OPENAI, first, next_piece, close, lambda: 1, Usage())
 
 
+SETTINGS = Settings(
+    open_network=True,
+    max_concurrent=1_000,
+    max_peer_jobs=1_000,
+    max_peer_queue=1_000,
+    peer_rate=1_000_000_000,
+    llm_timeout=30.0,
+    llm_idle_timeout=30.0,
+)
+
+
 @dataclass
 class Node:
     """A node over any transport, with or without an LLM."""
@@ -119,32 +132,26 @@ class Node:
     network: Network = field(init=False)
 
     def __post_init__(self) -> None:
-        self.asks = Admission(1_000, 0)
-        self.dispatcher = Dispatcher(self.catalog, self.asks, _nothing_new, lambda _outcome: None)
-        self.peer_admission = Admission(1_000, 0)
-        shared = SharedCatalog(read_policy("local"))
-        self.catalog.watch(lambda: shared.follow(self.catalog))
-        server = PeerServer(
-            Dispatcher(shared.catalog, self.peer_admission, _nothing_new, lambda _outcome: None),
-            shared,
-            ServingLimits(1_000_000, 30.0, 30.0, 1_000_000_000, 2_000),
-            "bench",
-        )
-        parts = NetworkParts(
-            transport=self.transport,
+        stakes = NoStakes()
+        self.asks = Admission(SETTINGS.max_concurrent, 0)
+        self.dispatcher = Dispatcher(self.catalog, self.asks, _nothing_new, _observe)
+        self.peer_admission = PeerAdmission(self.asks, SETTINGS.max_peer_jobs, SETTINGS.max_peer_queue, stakes.rank)
+        parts = PeerParts(
+            settings=SETTINGS,
+            peer_settings=read_peer_settings(SETTINGS),
             catalog=self.catalog,
-            server=server,
-            advertiser=Advertiser(self.transport.keys, shared.offers, self._about),
-            book=PeerBook(own=self.transport.keys.node_id, is_open=True),
-            use_invite=_no_invite,
-            rng=random.Random(1),
+            admission=self.peer_admission,
+            stakes=stakes,
+            observe=_observe,
+            refused=lambda _code: None,
+            instance="bench",
+            url="",
         )
-        self.network = Network(parts, NetworkRules(is_open=True))
+        book = PeerBook(own=self.transport.keys.node_id, is_open=True)
+        own = OwnRecords(book, _no_invite, lambda: None, random.Random(1))
+        self.network = make_network(parts, self.transport, own)
         if self.llm is not None:
             self.catalog.put(self.llm, [ModelOffer(MODEL, frozenset({Endpoint.OPENAI_CHAT}))])
-
-    def _about(self) -> AboutNode:
-        return AboutNode("bench", "", self.transport.address(), 0, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +239,11 @@ async def _until(is_so: Callable[[], bool]) -> None:
     async with asyncio.timeout(SETTLE_S):
         while not is_so():  # noqa: ASYNC110 - half of what is looked at is no event's
             await asyncio.sleep(LOOK_EVERY_S)
+
+
+def _observe(outcome: Outcome) -> None:
+    """Nobody is told."""
+    del outcome
 
 
 async def _nothing_new() -> None:

@@ -6,19 +6,22 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from masa_node.chat.answer import StreamedAnswer
 from masa_node.chat.errors import MasaError
 from masa_node.chat.outcome import Attempt, Outcome
 from masa_node.chat.request import Endpoint, RaceRule, Request, RequestId
-from masa_node.network.gossip.own_advert import AboutNode, Advertiser
 from masa_node.network.links.invites import token_hash
 from masa_node.network.links.peer_book import PeerBook
-from masa_node.network.network import Network, NetworkParts, NetworkRules
-from masa_node.network.requests.server import PeerServer, ServingHooks, ServingLimits
-from masa_node.network.requests.sharing import SharedCatalog, read_policy
+from masa_node.network.network import Network
 from masa_node.network.transport.interfaces import NodeId
 from masa_node.network.transport.memory import MemoryNetwork, MemoryTransport
 from masa_node.node.no_stakes import NoStakes, StakeRules
+from masa_node.node.peering.parts import PeerParts
+from masa_node.node.peering.wiring import OwnRecords, make_network
+from masa_node.node.settings.environment import Settings
+from masa_node.node.settings.peers import read_peer_settings
 from masa_node.routing.admission import Admission, PeerAdmission
 from masa_node.routing.candidates import ChoiceRules
 from masa_node.routing.catalog import Catalog
@@ -35,12 +38,25 @@ async def nothing_new() -> None:
     """A refresh that finds what was there before."""
 
 
+# As a node's own settings are; SHARE=local is what a node shares unless told otherwise.
+OPEN = Settings(
+    open_network=True,
+    max_body=1_000_000,
+    max_peer_jobs=SLOTS,
+    max_peer_queue=2,
+    peer_rate=100_000,
+    llm_timeout=FIRST_PIECE_WITHIN_S,
+    llm_idle_timeout=IDLE_S,
+)
+CLOSED = msgspec.structs.replace(OPEN, open_network=False)
+
+
 @dataclass
 class MemoryNode:
-    """A node with `upstreams` behind it; `serving` what it answered peers, `asked` what its owner asked."""
+    """A node with `upstreams` behind it; `served` what it answered peers, `asked` what its owner asked."""
 
     transport: MemoryTransport
-    rules: NetworkRules = field(default_factory=lambda: NetworkRules(is_open=True))
+    settings: Settings = OPEN
     book: PeerBook | None = None
     catalog: Catalog = field(default_factory=Catalog)
     served: list[Outcome] = field(default_factory=list)
@@ -48,30 +64,31 @@ class MemoryNode:
     invites: dict[bytes, int] = field(default_factory=dict)
     delegation: bytes | None = None
     stakes: StakeRules = field(default_factory=NoStakes)
-    server: PeerServer = field(init=False)
     network: Network = field(init=False)
 
     def __post_init__(self) -> None:
+        settings = self.settings
         self.admission = Admission(64, 64)
-        self.peer_admission = PeerAdmission(self.admission, SLOTS, 2, self.stakes.rank)
+        self.peer_admission = PeerAdmission(
+            self.admission, settings.max_peer_jobs, settings.max_peer_queue, self.stakes.rank
+        )
         choice = ChoiceRules(self.stakes, self._arriving)
         self.dispatcher = Dispatcher(self.catalog, self.admission, nothing_new, self.asked.append, rules=choice)
-        shared = SharedCatalog(read_policy("local"))
-        self.catalog.watch(lambda: shared.follow(self.catalog))
-        peers = Dispatcher(shared.catalog, self.peer_admission, nothing_new, self.served.append)
-        limits = ServingLimits(1_000_000, FIRST_PIECE_WITHIN_S, IDLE_S, 100_000)
-        self.server = PeerServer(peers, shared, limits, "test", ServingHooks(self.stakes.vet))
-        self.book = self.book or PeerBook(own=self.id, is_open=self.rules.is_open)
-        parts = NetworkParts(
-            transport=self.transport,
+        self.book = self.book or PeerBook(own=self.id, is_open=settings.open_network)
+        parts = PeerParts(
+            settings=settings,
+            peer_settings=read_peer_settings(settings),
             catalog=self.catalog,
-            server=self.server,
-            advertiser=Advertiser(self.transport.keys, shared.offers, self._about),
-            book=self.book,
-            use_invite=self._use_invite,
-            rng=random.Random(self.id),  # noqa: S311 - a simulation
+            admission=self.peer_admission,
+            stakes=self.stakes,
+            observe=self.served.append,
+            refused=lambda _: None,
+            instance="test",
+            url="",
         )
-        self.network = Network(parts, self.rules)
+        rng = random.Random(self.id)  # noqa: S311 - a simulation
+        own = OwnRecords(self.book, self._use_invite, lambda: self.delegation, rng)
+        self.network = make_network(parts, self.transport, own)
 
     @property
     def id(self) -> NodeId:
@@ -106,9 +123,6 @@ class MemoryNode:
 
     def _arriving(self) -> Sequence[str]:
         return self.network.arriving()
-
-    def _about(self) -> AboutNode:
-        return AboutNode("test", "", self.transport.address(), self.peer_admission.running, SLOTS, self.delegation)
 
     async def _use_invite(self, token: bytes, peer: NodeId) -> bool:
         del peer
@@ -160,9 +174,9 @@ def introduce(nodes: Sequence[MemoryNode]) -> None:
         node.network.want([nodes[0].transport.address()])
 
 
-def make(network: MemoryNetwork, count: int, rules: NetworkRules | None = None) -> list[MemoryNode]:
+def make(network: MemoryNetwork, count: int, settings: Settings = OPEN) -> list[MemoryNode]:
     """So many nodes, numbered from 1."""
-    return [MemoryNode(network.transport(number + 1), rules or NetworkRules(is_open=True)) for number in range(count)]
+    return [MemoryNode(network.transport(number + 1), settings) for number in range(count)]
 
 
-__all__ = ["MODEL", "MemoryNode", "StreamedAnswer", "Told", "introduce", "make", "running"]
+__all__ = ["CLOSED", "MODEL", "OPEN", "MemoryNode", "StreamedAnswer", "Told", "introduce", "make", "running"]

@@ -6,11 +6,10 @@ Covers: `network`, `requests.latecomers`, `requests.remote_peer`.
 import asyncio
 
 from masa_node.chat.errors import ProviderAway, UnknownModel
-from masa_node.network.network import NetworkRules
 from masa_node.network.requests.latecomers import WITHIN_S
 from masa_node.network.transport.memory import MemoryNetwork
 from masa_node.routing.catalog import AWAY_S
-from tests.network.nodes import MODEL, introduce, make, running
+from tests.network.nodes import CLOSED, MODEL, introduce, make, running
 from tests.virtual_time import until, virtual_time
 
 
@@ -105,8 +104,7 @@ async def test_once_they_are_linked_it_is() -> None:
 
 @virtual_time
 async def test_a_peer_that_does_not_let_this_node_in_is_not_waited_for() -> None:
-    closed = NetworkRules()
-    first, other = make(MemoryNetwork(seed=8), 2, closed)
+    first, other = make(MemoryNetwork(seed=8), 2, CLOSED)
     first.network.want([other.transport.address()])
     async with running(first, other):
         await asyncio.sleep(0)

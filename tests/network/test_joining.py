@@ -10,10 +10,9 @@ from structlog.testing import capture_logs
 
 from masa_node.chat.errors import LinkLost, LinkRefused
 from masa_node.network.links.invites import token_hash
-from masa_node.network.network import NetworkRules
 from masa_node.network.transport.interfaces import PeerAddress
 from masa_node.network.transport.memory import MemoryNetwork
-from tests.network.nodes import MemoryNode, introduce, make, running
+from tests.network.nodes import CLOSED, MemoryNode, introduce, make, running
 from tests.virtual_time import now_s, until, virtual_time
 
 TOKEN = bytes(range(16))
@@ -21,7 +20,7 @@ TOKEN = bytes(range(16))
 
 def host_and_guest(uses: int) -> tuple[MemoryNode, MemoryNode]:
     """Two nodes that do not know each other; the first gave an invite."""
-    host, guest = make(MemoryNetwork(seed=1), 2, NetworkRules())
+    host, guest = make(MemoryNetwork(seed=1), 2, CLOSED)
     host.invites[token_hash(TOKEN)] = uses
     return host, guest
 

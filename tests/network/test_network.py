@@ -10,10 +10,9 @@ from masa_node.chat.errors import UnknownModel
 from masa_node.chat.request import RaceMode, RaceRule
 from masa_node.network.links.invites import TOKEN_BYTES, token_hash
 from masa_node.network.links.peer_book import LONGEST_PAUSE_S, MembershipLevel, PeerBook
-from masa_node.network.network import NetworkRules
 from masa_node.network.transport.interfaces import NodeId, PeerAddress
 from masa_node.network.transport.memory import MemoryNetwork, fixed
-from tests.network.nodes import MODEL, MemoryNode, introduce, make, running
+from tests.network.nodes import CLOSED, MODEL, MemoryNode, introduce, make, running
 from tests.virtual_time import now_s, until, virtual_time
 
 TOKEN = b"t" * TOKEN_BYTES
@@ -158,8 +157,7 @@ async def test_a_partition_that_heals_is_forgotten() -> None:
 @virtual_time
 async def test_a_node_that_restarts_joins_through_those_it_remembers_although_the_boot_node_is_gone() -> None:
     network = MemoryNetwork(seed=7)
-    closed = NetworkRules()
-    boot, ada, bob = make(network, 3, closed)
+    boot, ada, bob = make(network, 3, CLOSED)
     await bob.serve_demo()
     for guest in (ada, bob):
         boot.network.want([guest.transport.address()])
@@ -172,7 +170,7 @@ async def test_a_node_that_restarts_joins_through_those_it_remembers_although_th
             records, _ = ada.book.take_changes()
         await boot.transport.close()
         await ada.transport.close()
-        again = MemoryNode(network.transport(2), closed, PeerBook(records, own=ada.id))
+        again = MemoryNode(network.transport(2), CLOSED, PeerBook(records, own=ada.id))
         async with running(again):
             await asyncio.sleep(30)
             assert set(again.network.links.sessions) == {bob.id}
@@ -182,7 +180,7 @@ async def test_a_node_that_restarts_joins_through_those_it_remembers_although_th
 @virtual_time
 async def test_a_stranger_is_not_asked_nor_served_in_a_closed_network() -> None:
     network = MemoryNetwork(seed=8)
-    ada, bob = make(network, 2, NetworkRules())
+    ada, bob = make(network, 2, CLOSED)
     stranger = MemoryNode(network.transport(9))
     await bob.serve_demo()
     await stranger.serve_demo()
@@ -270,7 +268,7 @@ async def _live(network: MemoryNetwork, number: int, node: MemoryNode, first: Me
 @pytest.mark.parametrize("after_s", [0.01, 0.05, 0.15, 0.25, 0.35, 0.45])
 @virtual_time
 async def test_an_invite_is_used_although_a_dial_without_it_is_under_way(after_s: float) -> None:
-    host, guest = make(MemoryNetwork(seed=9, latency=fixed(0.1)), 2, NetworkRules())
+    host, guest = make(MemoryNetwork(seed=9, latency=fixed(0.1)), 2, CLOSED)
     host.invites[token_hash(TOKEN)] = 1
     guest.network.want([host.transport.address()])
     async with running(host, guest):
@@ -284,7 +282,7 @@ async def test_an_invite_is_used_although_a_dial_without_it_is_under_way(after_s
 
 @virtual_time
 async def test_who_joins_again_is_linked_when_he_is_told_so() -> None:
-    host, guest = make(MemoryNetwork(seed=9, latency=fixed(0.1)), 2, NetworkRules(is_open=True))
+    host, guest = make(MemoryNetwork(seed=9, latency=fixed(0.1)), 2)
     host.network.want([guest.transport.address()])
     host.invites[token_hash(TOKEN)] = 1
     async with running(host, guest):
@@ -305,7 +303,7 @@ async def test_who_joins_again_is_linked_when_he_is_told_so() -> None:
 async def test_whoever_comes_late_into_a_closed_network_meets_all_who_came_before() -> None:
     network = MemoryNetwork(seed=10)
     boot = MemoryNode(network.transport(1))
-    guests = [MemoryNode(network.transport(number), NetworkRules()) for number in range(2, 14)]
+    guests = [MemoryNode(network.transport(number), CLOSED) for number in range(2, 14)]
     introduce([boot, *guests])
     async with contextlib.AsyncExitStack() as stack:
         for node in (boot, *guests):

@@ -1,6 +1,6 @@
 """A node inside a program: `serve` starts it, and nothing of it is left when the block has ended.
 
-Covers: `peering.service`, `peering.parts`.
+Covers: `peering.service`, `peering.network`, `peering.parts`.
 """
 
 import asyncio

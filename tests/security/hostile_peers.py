@@ -18,13 +18,14 @@ from masa_node.network.gossip.messages import Push, write_message
 from masa_node.network.links.control import Beat, Hello
 from masa_node.network.links.frames import FrameKind, FrameReader, frame, header_frame
 from masa_node.network.links.session import ControlStream
-from masa_node.network.network import LOG_BURST, NetworkRules
+from masa_node.network.network import LOG_BURST
 from masa_node.network.requests.frames import RequestHeader
 from masa_node.network.requests.server import LINGER_S
 from masa_node.network.transport.interfaces import Keys, Link, PeerAddress, Transport
 from masa_node.network.transport.memory import MemoryNetwork
+from masa_node.node.settings.environment import Settings
 from masa_node.upstreams.demo import DemoModel
-from tests.network.nodes import MemoryNode, Told, make, running
+from tests.network.nodes import OPEN, MemoryNode, Told, make, running
 from tests.network.said import SaidMux, SaidStream
 from tests.virtual_time import until
 
@@ -196,10 +197,10 @@ def assert_whole(told: Told, by: MemoryNode) -> None:
 
 
 @contextlib.asynccontextmanager
-async def siege(rules: NetworkRules | None = None, *, max_lines: int = MAX_LOG_LINES) -> AsyncGenerator[Siege]:
+async def siege(settings: Settings = OPEN, *, max_lines: int = MAX_LOG_LINES) -> AsyncGenerator[Siege]:
     """Ada and bob, linked. At the end, eve gone, both are well and nothing of her is left, in the log neither."""
     network = MemoryNetwork(seed=3)
-    ada, bob = make(network, 2, rules or NetworkRules(is_open=True))
+    ada, bob = make(network, 2, settings)
     await _serve(ada, 1_000, OF_ADA)
     await _serve(ada, 0.2, SLOW)
     await _serve(bob, 1_000, OF_BOB, OF_ALL)

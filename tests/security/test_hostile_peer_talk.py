@@ -16,13 +16,13 @@ from masa_node.network.links.frames import MAX_PAYLOAD_BYTES, FrameKind, frame, 
 from masa_node.network.links.links import GREET_WITHIN_S, MAX_GREETINGS, MAX_GREETINGS_PER_SUBNET
 from masa_node.network.links.session import MAX_CONTROL_FRAMES_PER_S
 from masa_node.network.links.vouchers import make_voucher
-from masa_node.network.network import MAX_STRANGERS_DIALED, NetworkRules
+from masa_node.network.network import MAX_STRANGERS_DIALED
 from masa_node.network.transport.interfaces import PeerAddress
 from masa_node.node.node import Node
 from masa_node.node.peering.network import PeerNetwork
 from masa_node.node.settings.environment import Settings
 from masa_node.upstreams.http.client import HttpClient
-from tests.network.nodes import MemoryNode, running
+from tests.network.nodes import CLOSED, MemoryNode, running
 from tests.security.hostile_peers import GONE, Eve, advert, beats, beside, pushed, siege
 from tests.virtual_time import virtual_time
 
@@ -69,9 +69,9 @@ async def test_whatever_comes_instead_of_a_greeting_ends_that_link_alone(said: b
 @virtual_time
 async def test_a_crowd_that_never_greets_keeps_no_member_out() -> None:
     """Not even where all that strangers may hold is held, and in a closed network."""
-    async with siege(NetworkRules()) as here:
+    async with siege(CLOSED) as here:
         greetings = here.ada.network.links._greetings
-        carl = MemoryNode(here.network.transport(7), NetworkRules())
+        carl = MemoryNode(here.network.transport(7), CLOSED)
         carl.network.want([here.ada.transport.address()])
         here.ada.network.want([PeerAddress(carl.id)])  # who does not know where he is, and lets him come
         for number in range(MAX_GREETINGS + 10):
@@ -87,7 +87,7 @@ async def test_a_crowd_that_never_greets_keeps_no_member_out() -> None:
 
 @virtual_time
 async def test_strangers_at_one_address_leave_room_for_those_at_others() -> None:
-    async with siege(NetworkRules()) as here:
+    async with siege(CLOSED) as here:
         greetings = here.ada.network.links._greetings
         for number in range(MAX_GREETINGS):
             await here.another_eve(number, "10.0.0.200:1").dial()

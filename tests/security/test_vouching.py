@@ -16,17 +16,15 @@ from masa_node.network.links.peer_record import MembershipLevel
 from masa_node.network.links.session import ControlStream
 from masa_node.network.links.vouched import MAX_VOUCHED
 from masa_node.network.links.vouchers import make_voucher
-from masa_node.network.network import NetworkRules
 from masa_node.network.store.commands import OwnerCommand, Verb, apply
 from masa_node.network.transport.interfaces import Link
 from masa_node.network.transport.memory import MemoryKeys, MemoryNetwork
-from tests.network.nodes import MemoryNode, make, running
+from tests.network.nodes import CLOSED, MemoryNode, make, running
 from tests.security.hostile_peers import GONE
 from tests.virtual_time import settle, virtual_time
 
 TOKEN = bytes(range(16))
 KEYS = 262  # as many as broke all bounds before
-CLOSED = NetworkRules()
 
 
 class Ring:

@@ -10,7 +10,6 @@ import pytest
 
 from masa_node.chat.errors import PeerUnreachable
 from masa_node.network.links.peer_book import MembershipLevel, PeerRecord
-from masa_node.network.network import NetworkRules
 from masa_node.network.transport.interfaces import NodeId, PeerAddress
 from masa_node.network.transport.memory import MemoryNetwork
 from masa_node.node.doctor.facts import NetworkFacts
@@ -29,7 +28,7 @@ NOBODY = NodeId("b" * 64)
 
 @virtual_time
 async def test_linked_peers_and_those_that_are_not_are_facts() -> None:
-    first, other = make(MemoryNetwork(seed=1), 2, NetworkRules(is_open=True))
+    first, other = make(MemoryNetwork(seed=1), 2)
     introduce([first, other])
     other.network.want([PeerAddress(NOBODY, ("10.9.9.9:1",))])
     async with running(first, other):

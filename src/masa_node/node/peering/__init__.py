@@ -2,6 +2,6 @@
 serving.
 
 Primitives: `service.PeerService` (there from the start, in one of the states of `state`), `network.PeerNetwork` (brings
-the network up and carries out the owner's commands), `own_folder.OwnFolder` (MASA_DIR while it is held), `parts` (what
-it needs of the node).
+the network up and carries out the owner's commands), `wiring.make_network` (puts the network together, on whatever
+transport), `own_folder.OwnFolder` (MASA_DIR while it is held), `parts` (what it needs of the node).
 """

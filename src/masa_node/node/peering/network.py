@@ -11,13 +11,9 @@ import msgspec
 import structlog
 
 from masa_node.chat.errors import ConfigurationError, LinkRefused, MasaError
-from masa_node.network.gossip.own_advert import AboutNode, Advertiser
 from masa_node.network.links.invites import BadInvite, parse_link, token_hash
 from masa_node.network.links.peer_book import PeerBook, PeerRecord
-from masa_node.network.network import Network, NetworkParts, NetworkRules
-from masa_node.network.requests.quotas import MAX_REQUESTS_PER_PEER
-from masa_node.network.requests.server import PeerServer, ServingHooks, ServingLimits
-from masa_node.network.requests.sharing import SharedCatalog
+from masa_node.network.network import Network
 from masa_node.network.store.commands import CommandResult, CommandState, OwnerCommand, Verb, apply
 from masa_node.network.store.joins import keep_obstacle, keep_refusal, refusal
 from masa_node.network.store.rows import KeptVoucher
@@ -27,9 +23,7 @@ from masa_node.node.peering.own_folder import OwnFolder
 from masa_node.node.peering.own_way_in import OwnWayIn, relay_in_force
 from masa_node.node.peering.parts import PeerParts
 from masa_node.node.peering.state import Off, PeerState, Up
-from masa_node.node.settings.environment import Settings
-from masa_node.routing.dispatch import Dispatcher
-from masa_node.version import __version__
+from masa_node.node.peering.wiring import OwnRecords, make_network
 
 MAX_DELEGATION_BYTES = 1024  # what an advert has room for
 LOOK_EVERY_S = 1.0  # at the store: a command waits this long at most
@@ -48,7 +42,6 @@ class PeerNetwork:
         self._settings = parts.settings
         self._masa_dir = Path(parts.settings.masa_dir).expanduser()
         self._folder = OwnFolder(self._masa_dir, self._wait_for)
-        self._shared = SharedCatalog(parts.peer_settings.share)
         self._joining: dict[int, asyncio.Task[None]] = {}
         self._called: dict[NodeId, str] = {}  # by the note of its invite; until the next look
         self._delegation: bytes | None = None  # the word of a stake's owner for this node, shown to peers
@@ -56,8 +49,6 @@ class PeerNetwork:
     async def run(self) -> None:
         """Until cancelled. Raises `MasaError` and `OSError` where there can be no network."""
         with await self._folder.lock():
-            self._parts.catalog.watch(self._share_soon)
-            self._share()
             store = await Store.open(self._masa_dir)
             await store.set_value("url", self._parts.url.encode())
             try:
@@ -130,18 +121,7 @@ class PeerNetwork:
             return await open_transport(secret, msgspec.structs.replace(options, port=0))
 
     async def _make(self, transport: Transport, store: Store, book: PeerBook) -> Network:
-        settings, parts = self._settings, self._parts
         self._delegation = await _own_delegation(store)
-
-        def about() -> AboutNode:
-            return AboutNode(
-                __version__,
-                settings.node_name,
-                transport.address(),
-                parts.admission.running,
-                settings.max_peer_jobs,
-                self._delegation,
-            )
 
         async def use_invite(token: bytes, peer: NodeId) -> bool:
             is_good = await store.use_invite(token_hash(token), peer, time.time())
@@ -149,41 +129,10 @@ class PeerNetwork:
                 self._called[peer] = called  # it has no record yet
             return is_good
 
-        network_parts = NetworkParts(
-            transport=transport,
-            catalog=parts.catalog,
-            server=self._server(),
-            advertiser=Advertiser(transport.keys, self._shared.offers, about),
-            book=book,
-            use_invite=use_invite,
-            rng=random.Random(),  # noqa: S311 - jitter
-        )
-        rules = NetworkRules(
-            version=__version__,
-            name=settings.node_name,
-            is_open=settings.open_network,
-            allow_private=settings.allow_private_peers,
-            trusted=parts.peer_settings.trusted,
-        )
-        network = Network(network_parts, rules)
+        own = OwnRecords(book, use_invite, lambda: self._delegation, random.Random())  # noqa: S311 - jitter
+        network = make_network(self._parts, transport, own)
         network.remember_vouchers([(voucher.by, voucher.signed) for voucher in await store.vouchers(time.time())])
-        network.want(self._parts.peer_settings.bootnodes)
         return network
-
-    def _server(self) -> PeerServer:
-        """Answers peers from the shared models of own servers alone."""
-        parts = self._parts
-        # With a health book of its own: what peers send must not speak against an LLM with its owner.
-        dispatcher = Dispatcher(self._shared.catalog, parts.admission, _nothing_new, parts.observe)
-        hooks = ServingHooks(parts.stakes.vet, parts.refused)
-        return PeerServer(dispatcher, self._shared, serving_limits(self._settings), parts.instance, hooks)
-
-    def _share_soon(self) -> None:
-        """In a turn of its own: to list thousands of models has taken long enough already."""
-        asyncio.get_running_loop().call_soon(self._share)
-
-    def _share(self) -> None:
-        self._shared.follow(self._parts.catalog)
 
     async def _discover(self, network: Network, transport: Transport) -> None:
         from masa_node.network.transport.lan import LanDiscovery  # noqa: PLC0415 - zeroconf only where it is used
@@ -281,22 +230,6 @@ class PeerNetwork:
                 route = session.link.path().route if session is not None else Route.UNKNOWN
                 how = f" ({route.value})" if route is not Route.UNKNOWN else ""
                 return CommandResult(CommandState.DONE, f"Joined: linked with {short_id(invite.node_id)}{how}{more}.")
-
-
-def serving_limits(settings: Settings) -> ServingLimits:
-    """What one peer may have here: every slot that the owner gave to peers, if no other peer wants one."""
-    return ServingLimits(
-        settings.max_body,
-        settings.llm_timeout,
-        settings.llm_idle_timeout,
-        settings.peer_rate,
-        max(MAX_REQUESTS_PER_PEER, settings.max_peer_jobs + settings.max_peer_queue),
-        settings.llm_begin_timeout,
-    )
-
-
-async def _nothing_new() -> None:
-    """Peers are told of the models that are shared; a name that is not among them is not looked for."""
 
 
 async def _own_delegation(store: Store) -> bytes | None:

@@ -1,7 +1,7 @@
 import pytest
 
 from masa_node.network.requests.quotas import MAX_REQUESTS_PER_PEER
-from masa_node.node.peering.network import serving_limits
+from masa_node.node.peering.wiring import serving_limits
 from masa_node.node.settings.environment import Settings
 
 
