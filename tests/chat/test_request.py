@@ -1,6 +1,6 @@
 import pytest
 
-from masa_node.chat.request import DIALECT_OF_ENDPOINT, ENDPOINT_PATHS, DialectName, Endpoint, Request, RequestId
+from masa_node.chat.request import ENDPOINT_PATHS, Endpoint, Request, RequestId
 
 
 def a_request() -> Request:
@@ -19,11 +19,6 @@ def a_request() -> Request:
 def test_a_request_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         a_request().body = b"other"  # type: ignore[misc]
-
-
-@pytest.mark.parametrize("endpoint", Endpoint)
-def test_errors_at_every_endpoint_have_a_dialect(endpoint: Endpoint) -> None:
-    assert DIALECT_OF_ENDPOINT[endpoint] in DialectName
 
 
 def test_no_path_belongs_to_two_endpoints() -> None:

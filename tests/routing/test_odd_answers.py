@@ -121,7 +121,7 @@ async def test_the_llms_words_are_told_and_what_hinders_reading_them() -> None:
 )
 @virtual_time
 async def test_an_error_inside_a_200_is_that_error(body: bytes, status: int, *, is_stream: bool) -> None:
-    for dialect in DialectName:
+    for dialect in DIALECTS:
         with pytest.raises(ErrorAnswer, match="too long") as raised:
             await take(body, dialect=dialect, is_stream=is_stream)
         assert (raised.value.status, raised.value.body, raised.value.is_json) == (status, body, True)

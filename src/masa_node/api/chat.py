@@ -216,7 +216,7 @@ class _ReplySink:
 
 def _named(dialect: DialectName, *, is_native: bool) -> RawHeaders:
     """At the product's own endpoint an answer names its format."""
-    return [(FORMAT_NAME, dialect.value.encode())] if is_native else []
+    return [(FORMAT_NAME, dialect.encode())] if is_native else []
 
 
 def _comes_from_a_peer(headers: HeaderPairs) -> bool:

@@ -28,7 +28,7 @@ def family_of(endpoint: Endpoint) -> DialectName:
 
 ENDPOINTS_OF_FAMILY: dict[DialectName, frozenset[Endpoint]] = {
     family: frozenset(
-        endpoint for endpoint in Endpoint if endpoint not in _ASKS_NOTHING and family_of(endpoint) is family
+        endpoint for endpoint in Endpoint if endpoint not in _ASKS_NOTHING and family_of(endpoint) == family
     )
     for family in (DialectName.OPENAI, DialectName.ANTHROPIC, DialectName.OLLAMA, DialectName.CLOUDFLARE)
 }

@@ -54,7 +54,7 @@ def own_list(offers: Offers) -> Json:
 
 def _own_entry(group: Offers) -> Json:
     endpoints = sorted({endpoint for _, offer in group for endpoint in offer.endpoints})
-    spoken = {family_of(endpoint).value for endpoint in endpoints if endpoint is not Endpoint.NATIVE}
+    spoken = {family_of(endpoint) for endpoint in endpoints if endpoint is not Endpoint.NATIVE}
     contexts = [offer.context_tokens for _, offer in group if offer.context_tokens]
     first = group[0][1]
     return {

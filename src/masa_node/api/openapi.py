@@ -136,7 +136,7 @@ def _chat_operation(endpoint: Endpoint, path: str) -> Json:
     return {
         "operationId": _id_of(path),
         "summary": ENDPOINTS[endpoint].about,
-        "tags": [ENDPOINTS[endpoint].dialect.value if endpoint is not Endpoint.NATIVE else "native"],
+        "tags": [ENDPOINTS[endpoint].dialect if endpoint is not Endpoint.NATIVE else "native"],
         "parameters": [*_parameters(path), *_route_headers(), *[_FORMAT_HEADER] * (endpoint is Endpoint.NATIVE)],
         "requestBody": {"required": True, "content": {media_type: {"schema": body} for media_type in _taken(endpoint)}},
         "responses": {
@@ -149,7 +149,7 @@ def _chat_operation(endpoint: Endpoint, path: str) -> Json:
 def _given(endpoint: Endpoint) -> Json:
     """A schema of a stream would be one of an event, and those are the LLM's own."""
     content: Json = {"application/json": _JSON_OBJECT, "text/event-stream": {}}
-    if ENDPOINTS[endpoint].dialect is DialectName.OPENAI_AUDIO:
+    if ENDPOINTS[endpoint].dialect == DialectName.OPENAI_AUDIO:
         return {**content, "audio/*": {}, "text/plain": {"schema": {"type": "string"}}}
     return {**content, "application/x-ndjson": {"schema": {"type": "string"}}}
 

@@ -59,7 +59,7 @@ async def send_error(
         body = DIALECTS[dialect].error_body(text)
         headers.append(_JSON)
         headers += _retry_after(error)
-        if dialect is DialectName.ANTHROPIC:
+        if dialect == DialectName.ANTHROPIC:
             headers.append((b"request-id", request_id.encode()))  # the name that its SDK reads
     if isinstance(error, ErrorAnswer) and text.status == _UNAVAILABLE and not _says_when(error):
         headers.append((b"retry-after", b"%d" % AWAY_RETRY_AFTER_S))  # llama.cpp while it loads its model

@@ -68,7 +68,7 @@ def format_of(headers: Sequence[tuple[bytes, bytes]]) -> DialectName | None:
     if len(said) > 1:
         raise BadHeader(f"{FORMAT} was sent twice, with different values. Send it once.")
     text = said.pop().decode("latin-1")
-    dialect = next((name for name in CHAT_DIALECTS if name.value == text), None)
+    dialect = next((name for name in CHAT_DIALECTS if name == text), None)
     if dialect is None:
         raise BadHeader(f"{FORMAT}: {_quoted(text)} is not understood. It may be: {FORMAT_FORM}.")
     return dialect

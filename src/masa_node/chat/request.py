@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from math import inf
-from typing import NewType
+from typing import ClassVar, NewType, Self, cast
 
 import msgspec
 
@@ -11,20 +11,43 @@ RequestId = NewType("RequestId", str)
 Headers = tuple[tuple[str, str], ...]
 
 
-class DialectName(StrEnum):
-    """The wire formats of the field."""
+class DialectName(str):
+    """The name of a wire format. `dialects/registry.py` has them all; here are those that other code speaks of.
 
-    OPENAI = "openai"
-    OPENAI_RESPONSES = "openai.responses"
-    ANTHROPIC = "anthropic"
-    OLLAMA = "ollama"
-    CLOUDFLARE = "cloudflare"
-    OPENAI_JSON = "openai.json"  # of endpoints that answer with an object of their own, whatever is in it
-    OPENAI_AUDIO = "openai.audio"  # of those that answer with sound, text or an object
+    As a `NewType` with members: to a type checker a type of its own, at run time a plain `str`, which any codec writes.
+    """
 
+    __slots__ = ()
+
+    OPENAI: ClassVar["DialectName"]
+    OPENAI_RESPONSES: ClassVar["DialectName"]
+    ANTHROPIC: ClassVar["DialectName"]
+    OLLAMA: ClassVar["DialectName"]
+    CLOUDFLARE: ClassVar["DialectName"]
+    OPENAI_JSON: ClassVar["DialectName"]  # of endpoints that answer with an object of their own, whatever is in it
+    OPENAI_AUDIO: ClassVar["DialectName"]  # of those that answer with sound, text or an object
+
+    def __new__(cls, name: str) -> Self:
+        """The name itself."""
+        return cast("Self", name)
+
+
+DialectName.OPENAI = DialectName("openai")
+DialectName.OPENAI_RESPONSES = DialectName("openai.responses")
+DialectName.ANTHROPIC = DialectName("anthropic")
+DialectName.OLLAMA = DialectName("ollama")
+DialectName.CLOUDFLARE = DialectName("cloudflare")
+DialectName.OPENAI_JSON = DialectName("openai.json")
+DialectName.OPENAI_AUDIO = DialectName("openai.audio")
 
 # Those that a conversation may be in.
-CHAT_DIALECTS = tuple(name for name in DialectName if name not in {DialectName.OPENAI_JSON, DialectName.OPENAI_AUDIO})
+CHAT_DIALECTS = (
+    DialectName.OPENAI,
+    DialectName.OPENAI_RESPONSES,
+    DialectName.ANTHROPIC,
+    DialectName.OLLAMA,
+    DialectName.CLOUDFLARE,
+)
 
 
 class Endpoint(StrEnum):

@@ -193,7 +193,7 @@ async def _whole(response: Response, begun: bytes, dialect: Dialect, endings: En
 
 async def _check_whole(response: Response, body: bytes, dialect: Dialect, usage: Usage, endings: Endings) -> None:
     choices = Choices()
-    is_sound = dialect.name is DialectName.OPENAI_AUDIO and is_bytes(body)
+    is_sound = dialect.name == DialectName.OPENAI_AUDIO and is_bytes(body)
     small = body if is_sound else await readable(body, ANSWER_DEPTH)
     fault = dialect.fault_of_whole(small, usage, choices)
     if fault is None:

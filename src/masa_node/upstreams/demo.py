@@ -237,7 +237,7 @@ class DemoModel:
             return left.popleft() if left else b""
 
         await asyncio.sleep(self._pause_s)
-        headers = _NDJSON if dialect is DialectName.OLLAMA else _SSE
+        headers = _NDJSON if dialect == DialectName.OLLAMA else _SSE
         return StreamedAnswer(
             200,
             headers,

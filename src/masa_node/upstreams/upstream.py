@@ -280,7 +280,7 @@ class Upstream:
 def _headers_up(request: Request, native: Endpoint, server: Server) -> Headers:
     given = request.headers if form_type(request.headers, native) else _as_json(request.headers)
     headers = (*given, *server.credentials(native))
-    if DIALECT_OF_ENDPOINT[native] is DialectName.ANTHROPIC and not any(
+    if DIALECT_OF_ENDPOINT[native] == DialectName.ANTHROPIC and not any(
         name == "anthropic-version" for name, _ in request.headers
     ):
         return (*headers, ("anthropic-version", DEFAULT_VERSION))

@@ -89,21 +89,19 @@ def body_format(body: bytes) -> BodyFormat:
     return BodyFormat(said, "prompt" in names and "messages" not in names, stream)
 
 
+_CHATS = {
+    DialectName.OPENAI: Endpoint.OPENAI_CHAT,
+    DialectName.OPENAI_RESPONSES: Endpoint.OPENAI_RESPONSES,
+    DialectName.ANTHROPIC: Endpoint.ANTHROPIC_MESSAGES,
+    DialectName.OLLAMA: Endpoint.OLLAMA_CHAT,
+    DialectName.CLOUDFLARE: Endpoint.CLOUDFLARE_RUN,
+}
+_PROMPTS = {DialectName.OPENAI: Endpoint.OPENAI_COMPLETIONS, DialectName.OLLAMA: Endpoint.OLLAMA_GENERATE}
+
+
 def endpoint_in(dialect: DialectName, *, is_prompt: bool) -> Endpoint:
     """Where a chat in this format, one of CHAT_DIALECTS, is asked for, or what goes on from a prompt."""
-    match dialect:
-        case DialectName.OPENAI:
-            return Endpoint.OPENAI_COMPLETIONS if is_prompt else Endpoint.OPENAI_CHAT
-        case DialectName.OPENAI_RESPONSES:
-            return Endpoint.OPENAI_RESPONSES
-        case DialectName.ANTHROPIC:
-            return Endpoint.ANTHROPIC_MESSAGES
-        case DialectName.OLLAMA:
-            return Endpoint.OLLAMA_GENERATE if is_prompt else Endpoint.OLLAMA_CHAT
-        case DialectName.CLOUDFLARE:
-            return Endpoint.CLOUDFLARE_RUN
-        case DialectName.OPENAI_JSON | DialectName.OPENAI_AUDIO:
-            raise ValueError(f"no chat is in the format {dialect}")
+    return (is_prompt and _PROMPTS.get(dialect)) or _CHATS[dialect]
 
 
 # By what it serves, which is the format of a server's own chat endpoint: those that speak others too are named first.

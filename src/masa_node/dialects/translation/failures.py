@@ -197,9 +197,9 @@ def error_body(failure: Failure, dialect: DialectName, request_id: str) -> bytes
     fields: dict[str, object]
     if dialect in (DialectName.OPENAI, DialectName.OPENAI_RESPONSES):
         fields = {"error": openai_words(failure)}
-    elif dialect is DialectName.ANTHROPIC:
+    elif dialect == DialectName.ANTHROPIC:
         fields = {"type": "error", "error": anthropic_words(failure), "request_id": request_id}
-    elif dialect is DialectName.CLOUDFLARE:
+    elif dialect == DialectName.CLOUDFLARE:
         listed = [{"code": _CLOUDFLARE.get(failure.kind, _CLOUDFLARE_INVALID), "message": failure.message}]
         fields = {"result": None, "success": False, "errors": listed, "messages": []}
     else:
@@ -209,11 +209,11 @@ def error_body(failure: Failure, dialect: DialectName, request_id: str) -> bytes
 
 def error_frame(failure: Failure, dialect: DialectName, request_id: str) -> bytes:
     """The same in the middle of a stream."""
-    if dialect is DialectName.OPENAI_RESPONSES:
+    if dialect == DialectName.OPENAI_RESPONSES:
         words = openai_words(failure)
         fields = {"type": "error", "code": words["code"], "message": failure.message, "param": words["param"]}
         return b"event: error\ndata: " + msgspec.json.encode({**fields, "sequence_number": 0}) + b"\n\n"
-    if dialect is DialectName.ANTHROPIC:
+    if dialect == DialectName.ANTHROPIC:
         return b"event: error\ndata: " + error_body(failure, dialect, request_id) + b"\n\n"
     if dialect in (DialectName.OPENAI, DialectName.CLOUDFLARE):
         return b"data: " + error_body(failure, dialect, request_id) + b"\n\n"

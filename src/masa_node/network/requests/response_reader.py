@@ -7,6 +7,7 @@ from masa_node.chat.answer import Usage
 from masa_node.chat.errors import BrokenAnswer, LinkLost, NotAnAnswer, ProtocolFault, ProviderError, StreamReset
 from masa_node.chat.kept_errors import fresh
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint, Headers, Request
+from masa_node.dialects.registry import DIALECTS
 from masa_node.network.links.frames import FrameKind, FrameStream, read_header
 from masa_node.network.requests.errors import error_of
 from masa_node.network.requests.frames import Alive, AnswerEnd, AnswerHead, RequestFailure, headers_from_peer
@@ -22,7 +23,6 @@ _SSE = "text/event-stream"
 _JSON = "application/json"
 # Of transcripts. No page is among them: a stranger's script must not run at this node's address.
 _TEXTS = frozenset({"text/plain", "text/vtt", "application/x-subrip", "application/octet-stream"})
-_DIALECTS = {name.value: name for name in DialectName}
 
 
 class ResponseReader:
@@ -156,8 +156,8 @@ class ResponseReader:
             self._sign()
 
     def _begin(self, head: AnswerHead) -> None:
-        dialect = _DIALECTS.get(head.dialect)
-        if dialect is None or (self._request.endpoint is not Endpoint.NATIVE and dialect is not self.dialect):
+        dialect = DialectName(head.dialect)
+        if dialect not in DIALECTS or (self._request.endpoint is not Endpoint.NATIVE and dialect != self.dialect):
             raise NotAnAnswer(
                 f"it answers in the format {sanitize(head.dialect)!r}, where {self.dialect} was asked for."
             )
@@ -200,8 +200,8 @@ def _checked(head: AnswerHead, dialect: DialectName) -> tuple[Headers, str]:
     headers = headers_from_peer(head.headers)
     media_type = next((value for name, value in headers if name == "content-type"), "")
     content_type = media_type.partition(";")[0].strip().lower()
-    usual = _JSON if not head.is_stream else _NDJSON if dialect is DialectName.OLLAMA else _SSE
-    is_sound = dialect is DialectName.OPENAI_AUDIO and (content_type.startswith("audio/") or content_type in _TEXTS)
+    usual = _JSON if not head.is_stream else _NDJSON if dialect == DialectName.OLLAMA else _SSE
+    is_sound = dialect == DialectName.OPENAI_AUDIO and (content_type.startswith("audio/") or content_type in _TEXTS)
     if content_type == usual or is_sound or (head.is_stream and content_type in STREAM_TYPES):
         return headers, content_type
     others = tuple(pair for pair in headers if pair[0] != "content-type")

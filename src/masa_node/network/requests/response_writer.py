@@ -74,7 +74,7 @@ class ResponseWriter:
         await self._finish(FrameKind.FAIL, header_payload(FrameKind.FAIL, failure))
 
     def _head(self, status: int, headers: Headers, dialect: DialectName, *, is_stream: bool) -> None:
-        head = AnswerHead(status, self._model, dialect.value, is_stream, headers_from_peer(headers))
+        head = AnswerHead(status, self._model, dialect, is_stream, headers_from_peer(headers))
         self._pending = header_payload(FrameKind.HEAD, head)
 
     async def _all(self, body: bytes, usage: Usage, idle_s: float) -> None:
