@@ -119,6 +119,7 @@ class ResponsesAnswerReader:
         self._calls: dict[int, int] = {}  # output's index -> number of the call
         self._seen: set[int] = set()  # outputs of which pieces came
         self._is_begun = False
+        self._has_items = False  # did any come by itself?
 
     def frame(self, frame: bytes) -> list[Event]:
         """See `AnswerReader`."""
@@ -171,9 +172,16 @@ class ResponsesAnswerReader:
             case _Event(type="response.output_text.annotation.added", annotation=_Annotation() as annotation):
                 return [_citation(annotation)]
             case _Event(type=kind, response=_Response() as response) if kind in _ENDS:
-                return self._end(response, data)
+                return [*self._late(response), *self._end(response, data)]
             case _:
                 return []
+
+    def _late(self, response: _Response) -> list[Event]:
+        """What only the last event tells: all items of a server that sends nothing before, or arguments of calls."""
+        items = list(enumerate(response.output or ()))
+        if not (self._seen or self._calls or self._has_items):
+            return [event for at, item in items for event in self._done(item, at)]
+        return [event for at, item in items if at in self._calls for event in self._arguments(at, item.arguments or "")]
 
     def _begin(self, response: _Response) -> list[Event]:
         if self._is_begun:
@@ -197,6 +205,7 @@ class ResponsesAnswerReader:
 
     def _done(self, item: _Item, at: int) -> list[Event]:
         """An item is complete: what of it did not come in pieces, and a thought's seal."""
+        self._has_items = True
         match item.type:
             case "message":
                 return [] if at in self._seen else _words(item)
