@@ -4,10 +4,11 @@ Covers: `candidates`, `catalog`, `dispatch`.
 """
 
 import asyncio
-from unittest import mock
 
 import pytest
 
+from masa_node.api.http1.reply import Reply
+from masa_node.api.http1.request import HttpRequest
 from masa_node.api.responses import AWAY_RETRY_AFTER_S, send_error
 from masa_node.chat.errors import ConnectionRefused, DialectNotServed, ErrorAnswer, ProviderAway, UnknownModel
 from masa_node.chat.request import DialectName, Endpoint, Privacy, RequestId
@@ -15,6 +16,8 @@ from masa_node.chat.statuses import status_of
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.candidates import ChoiceRules
 from masa_node.routing.catalog import AWAY_S
+from tests.api.http1.fake_line import FakeLine
+from tests.api.raw_http import get
 from tests.routing.scripted import WHOLE, ScriptedPeer, ScriptedProvider, TrustedPeer, World, http_error, offer
 from tests.virtual_time import virtual_time
 
@@ -127,11 +130,15 @@ async def test_an_llms_own_words_say_more_than_that_another_is_away() -> None:
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 async def test_it_is_a_503_with_retry_after_in_every_dialect(dialect: DialectName) -> None:
-    reply = mock.Mock(whole=mock.AsyncMock())
-    await send_error(reply, ProviderAway("It is away."), dialect, RequestId("r"), [])
-    status, headers, _ = reply.whole.await_args.args
-    assert status == 503
-    assert (b"retry-after", b"%d" % AWAY_RETRY_AFTER_S) in headers
+    async def app(request: HttpRequest, reply: Reply) -> None:
+        await send_error(reply, ProviderAway("It is away."), dialect, RequestId("r"), [])
+
+    line = FakeLine(app)
+    line.send(get(b"/"))
+    await line.settled()
+    line.leave()
+    assert line.answered.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nretry-after: %d\r\n" % AWAY_RETRY_AFTER_S in line.answered
 
 
 def test_a_format_that_the_models_llm_does_not_speak_is_a_400() -> None:
