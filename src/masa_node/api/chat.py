@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 
 from masa_node.api.aliasing import ModelFor, alias_header, alias_words, as_asked, ways_to
-from masa_node.api.entry import ChatLimits, Entry, Wishes, new_id
+from masa_node.api.entry import ChatLimits, Entry, Terms, new_id
 from masa_node.api.http1.reply import RawHeaders, Reply
 from masa_node.api.http1.request import ClientDisconnected, Head, HeaderPairs, HttpRequest
 from masa_node.api.request_body import HeldBody, read_body
@@ -87,12 +87,10 @@ class ChatEndpoints:
     async def _request(
         self, endpoint: Endpoint, entry: Entry, head: Head, body: bytes, request_id: RequestId, came_s: float
     ) -> Request:
-        wishes, limits, in_path = self._wishes(entry, head), self._limits, entry.place.model
-        form = form_type(wishes.headers, endpoint)
+        terms, limits, in_path = self._terms(entry, head), self._limits, entry.place.model
+        form = form_type(terms.headers, endpoint)
         peeked = peek_form(body, form) if form else peek(await readable(body, REQUEST_DEPTH), endpoint, in_path)
-        model = await self._model_for(
-            peeked.model, wishes.privacy, ways_to(endpoint, may_translate=wishes.may_translate)
-        )
+        model = await self._model_for(peeked.model, terms.privacy, ways_to(endpoint, may_translate=terms.may_translate))
         if model != peeked.model and in_path is None:
             if form:
                 body = form_renamed(body, form, model)
@@ -104,24 +102,24 @@ class ChatEndpoints:
             model=model,
             wants_stream=peeked.wants_stream,
             body=body,
-            headers=wishes.headers,
+            headers=terms.headers,
             first_piece_deadline_s=came_s + limits.first_piece_timeout_s,
             idle_timeout_s=limits.idle_timeout_s,
-            privacy=wishes.privacy,
-            race=wishes.race,
+            privacy=terms.privacy,
+            race=terms.race,
             begin_deadline_s=came_s + limits.begin_timeout_s,
-            may_translate=wishes.may_translate,
+            may_translate=terms.may_translate,
             alias=peeked.model if model != peeked.model else "",
-            query=wishes.query,
+            query=terms.query,
         )
 
-    def _wishes(self, entry: Entry, head: Head) -> Wishes:
+    def _terms(self, entry: Entry, head: Head) -> Terms:
         """What the head says about the way of the request. Raises `BadHeader`, `RequestLoop`."""
-        limits, known = self._limits, entry.wishes
+        limits, known = self._limits, entry.terms
         if known is not None and known.limits is limits:
             return known
         race, privacy = route_of(head.headers, limits.race, limits.privacy)
-        entry.wishes = known = Wishes(
+        entry.terms = known = Terms(
             limits,
             race,
             Privacy.LOCAL if _comes_from_a_peer(head.headers) else privacy,

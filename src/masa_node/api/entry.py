@@ -36,7 +36,7 @@ class ChatLimits(msgspec.Struct, frozen=True):
         return max(self.max_body_bytes, self.max_form_bytes) if endpoint in FORM_ENDPOINTS else self.max_body_bytes
 
 
-class Wishes(msgspec.Struct, frozen=True):
+class Terms(msgspec.Struct, frozen=True):
     """How a chat request wants to be served, within `limits`. `headers` and `query` go up to the LLM."""
 
     limits: ChatLimits
@@ -50,7 +50,7 @@ class Wishes(msgspec.Struct, frozen=True):
 class Entry(msgspec.Struct):
     """A request that `guard` let in. `origin` is the page that asks, `own_id` the id that the caller gave it.
 
-    `is_admitted`: was it let in by a key, or because nobody needs one? `wishes` are filled in by the chat endpoints.
+    `is_admitted`: was it let in by a key, or because nobody needs one? `terms` are filled in by the chat endpoints.
     """
 
     guard: Guard
@@ -58,7 +58,7 @@ class Entry(msgspec.Struct):
     is_admitted: bool
     place: Place
     own_id: RequestId | None
-    wishes: Wishes | None = None
+    terms: Terms | None = None
 
 
 def own_id_of(headers: HeaderPairs) -> RequestId | None:

@@ -73,7 +73,7 @@ def test_a_long_message_is_read_anew() -> None:
     long = b'"%s"' % (b"x" * MAX_KEPT_BYTES)
     for _ in range(2):
         (read,) = turns.read(raws(long), Losses())
-        assert read.turn.kept is None
+        assert read.turn.cached is None
     assert len(reading.read) == 2
 
 

@@ -1,7 +1,8 @@
 """What other layers of this kind got wrong for coding agents, as their trackers tell: each as the fact that it is right.
 
-In brackets, where it was reported. Covers: `translator`, `collecting`, `anthropic.answer_writer`,
-`openai_responses.answer_writer`.
+In brackets, where it was reported.
+
+Covers: `translator`, `collecting`, `anthropic.answer_writer`, `openai_responses.answer_writer`.
 """
 
 import json

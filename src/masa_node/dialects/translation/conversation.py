@@ -106,7 +106,7 @@ class Turn(msgspec.Struct, frozen=True, gc=False):
 
     role: Role
     parts: tuple[Part, ...]
-    kept: KeptTurn | None = None
+    cached: KeptTurn | None = None
 
 
 Fields = dict[str, object]

@@ -24,7 +24,7 @@ from masa_node.dialects.translation.losses import Losses
 T = TypeVar("T")
 Read = Callable[[bytes, Losses], T]
 
-# Of the bytes of one message or tool; a longer one is read anew: a picture, a file, of which few are sent again.
+# Of the bytes of one message or tool; a longer one is read again: a picture, a file, of which few are sent again.
 MAX_KEPT_BYTES = 16 * 1024
 OBJECT_BYTES = 3 * 1024  # what the values of a usual message take, read and written, beside its bytes
 # Of half of what one reader keeps; when it is full, the half that was not asked for lately goes. A session of 300
@@ -62,9 +62,9 @@ class Kept(Generic[T]):
     def read(self, raws: Iterable[msgspec.Raw], losses: Losses) -> list[T]:
         """The value of each; what reading leaves out is noted. Copies of the bytes are read: no body is held."""
         values: list[T] = []
-        kept = self._values
+        newer = self._values
         for key in map(bytes, raws):
-            found = kept.get(key)
+            found = newer.get(key)
             if found is None:
                 found = self._older.get(key) or self._new(key)
                 self._keep(key, found)
@@ -139,10 +139,10 @@ def completed(turns: list[Turn], names: list[str], parts: Callable[[], Iterable[
     first: calls have ids.
     """
     *before, last = turns
-    known = last.kept
+    known = last.cached
     if known is not None and known.whole is not None and known.whole[1] == names and known.whole[0] == before:
         return known.whole[2]
-    if known is None or any(turn.kept is None for turn in before):
+    if known is None or any(turn.cached is None for turn in before):
         return Turn(last.role, tuple(parts()))
     whole = Turn(last.role, tuple(parts()), KeptTurn())
     known.whole = (before, names, whole)
@@ -158,14 +158,14 @@ def _parts(turns: list[Turn], names: Iterator[str]) -> Iterator[Part]:
 
 def written(turn: Turn, write: WriteTurn, thoughts: str, losses: Losses) -> list[Fields]:
     """What `write` makes of this turn; not to be changed. `thoughts` is what the caller calls them, if left out."""
-    kept = turn.kept
-    if kept is None:
+    cached = turn.cached
+    if cached is None:
         return write(turn, thoughts, losses)
-    found = kept.written.get(write)
+    found = cached.written.get(write)
     if found is None:
         left_out = Losses()
         fields = write(turn, thoughts, left_out)
-        found = kept.written[write] = (fields, left_out.noted)
+        found = cached.written[write] = (fields, left_out.noted)
     if found[1]:
         losses.drop(*found[1])
     return found[0]
