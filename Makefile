@@ -61,8 +61,8 @@ format: $(VENV)/.dev ## lay out the code, and mend what ruff can mend safely
 	@$(PY) -m ruff check --fix-only --quiet $(OUR_PYTHON)
 	@$(PY) -m ruff format --quiet $(OUR_PYTHON)
 
-bench: $(VENV)/.test ## measure what the node adds to a request; ARGS go to the benchmark
-	@$(PY) -m bench $(ARGS)
+bench: $(VENV)/.test ## measure what the node adds to a request; ARGS go to the benchmark; RIVALS=1: beside other gateways
+	@$(PY) -m $(if $(RIVALS),bench.rivals --page docs/benchmarks.md,bench) $(ARGS)
 
 profile: $(VENV)/.test ## show where the CPU time of a request goes, stage by stage; ARGS go to the profile
 	@$(PY) -m bench.profiling $(ARGS)

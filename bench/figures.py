@@ -44,6 +44,8 @@ def _rows() -> list[Row]:
         Row("requests", f"requests, {CONNECTIONS} connections", "1/s", Target(4000, at_least=True)),
         Row("cpu_request", "CPU per request", "us"),
         Row("cpu_request_behind", "  of the serving node", "us"),
+        Row("bodies", f"requests of 100 kB, {CONNECTIONS} connections", "1/s"),
+        Row("cpu_body", "100 kB: CPU per request", "us"),
         *(row for rate in RATES for row in _latency_rows(rate)),
         *(row for rate in FIRST_RATES for row in _first_rows(rate)),
         *(row for streams in PACED_COUNTS for row in _paced_rows(streams)),

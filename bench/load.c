@@ -1,7 +1,10 @@
 /* The load generator: one thread, epoll, keep-alive connections opened before the clock starts.
  *
  * usage: load port=N model=NAME connections=N [rate=PER_SECOND] [ramp=S] [settle=S] seconds=S
+ *             [body=BYTES] [path=PATH] [prefix=TEXT] [loose=1]
  *
+ * `body`: of each request, 1024 unless it is given. `path` and `prefix`: of the URL, and of the model's name, for gateways
+ *   that have their own. `loose`: for gateways that rewrite answers (check.h).
  * rate > 0: open loop. Requests are due at fixed times whatever happened to the earlier ones; latency is counted from
  *   the time a request was due, also when it had to wait for a free connection (no coordinated omission).
  * rate = 0: each connection asks once, the first asks spread over `ramp`; unless the model is a paced stream, it asks
@@ -28,6 +31,8 @@
 #include <unistd.h>
 
 #define REQUEST_BODY_BYTES 1024
+#define REQUEST_BODY_MAX (1 << 20)
+#define SEND_BUFFER (REQUEST_BODY_MAX / 2) /* a request is written at once, or the run fails */
 #define DRAIN_S 30          /* an answer that has not ended this long after the window is a failure */
 #define FAILURES_MAX 2000   /* then the run is given up: it measures nothing any more */
 #define EVENTS 512
@@ -45,16 +50,16 @@ struct connection {
 };
 
 static struct {
-    const char *model;
-    double port, connections, rate, ramp_s, settle_s, seconds;
-} options;
+    const char *model, *path, *prefix;
+    double port, connections, rate, ramp_s, settle_s, seconds, body_bytes, loose;
+} options = {.path = "/v1/chat/completions", .prefix = "", .body_bytes = REQUEST_BODY_BYTES};
 
 static struct behaviour behaviour;
 static struct connection *connections;
 static struct connection **idle; /* a ring: the one that rested longest is used next */
 static size_t idle_from, idle_count;
 static int epoll_fd, connection_count, busy_count, launched;
-static char request[REQUEST_BODY_BYTES + 512];
+static char request[REQUEST_BODY_MAX + 1024];
 static size_t request_bytes;
 static uint64_t start_ns, window_from_ns, window_to_ns, received_ns;
 static uint64_t scheduled; /* open loop: requests sent or waiting for a connection so far */
@@ -81,8 +86,10 @@ static uint64_t seconds_ns(double seconds)
 static bool open_connection(struct connection *connection)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)options.port)};
-    int on = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int on = 1, buffer = SEND_BUFFER, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
+    if (options.body_bytes > REQUEST_BODY_BYTES)
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
         if (fd >= 0)
@@ -311,17 +318,17 @@ static void run(void)
 
 static void prepare_request(void)
 {
-    char body[REQUEST_BODY_BYTES + 1];
-    int used = snprintf(body, sizeof body, "{\"model\":\"%s\",\"stream\":%s,\"messages\":[{\"role\":\"user\",\"content\":\"",
-                        options.model, behaviour.streams ? "true" : "false");
-    memset(body + used, 'y', REQUEST_BODY_BYTES - (size_t)used);
-    memcpy(body + REQUEST_BODY_BYTES - 4, "\"}]}", 4);
+    size_t body_bytes = (size_t)options.body_bytes;
     request_bytes = (size_t)snprintf(request, sizeof request,
-                                     "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUser-Agent: masa-bench\r\n"
-                                     "Accept: */*\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n",
-                                     (int)options.port, REQUEST_BODY_BYTES);
-    memcpy(request + request_bytes, body, REQUEST_BODY_BYTES);
-    request_bytes += REQUEST_BODY_BYTES;
+                                     "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUser-Agent: masa-bench\r\n"
+                                     "Accept: */*\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
+                                     options.path, (int)options.port, body_bytes);
+    char *body = request + request_bytes;
+    int used = snprintf(body, 512, "{\"model\":\"%s%s\",\"stream\":%s,\"messages\":[{\"role\":\"user\",\"content\":\"",
+                        options.prefix, options.model, behaviour.streams ? "true" : "false");
+    memset(body + used, 'y', body_bytes - (size_t)used);
+    memcpy(body + body_bytes - 4, "\"}]}", 4);
+    request_bytes += body_bytes;
 }
 
 static void connect_all(void)
@@ -363,29 +370,38 @@ static bool read_options(int count, char **arguments)
         const char *name;
         double *value;
     } numbers[] = {{"rate=", &options.rate}, {"ramp=", &options.ramp_s}, {"settle=", &options.settle_s},
-                   {"seconds=", &options.seconds}, {"port=", &options.port}, {"connections=", &options.connections}};
+                   {"seconds=", &options.seconds}, {"port=", &options.port}, {"connections=", &options.connections},
+                   {"body=", &options.body_bytes}, {"loose=", &options.loose}};
+    const struct {
+        const char *name;
+        const char **value;
+    } texts[] = {{"model=", &options.model}, {"path=", &options.path}, {"prefix=", &options.prefix}};
 
     for (int i = 0; i < count; i++) {
-        if (strncmp(arguments[i], "model=", 6) == 0)
-            options.model = arguments[i] + 6;
+        for (size_t n = 0; n < sizeof texts / sizeof *texts; n++)
+            if (strncmp(arguments[i], texts[n].name, strlen(texts[n].name)) == 0)
+                *texts[n].value = arguments[i] + strlen(texts[n].name);
         for (size_t n = 0; n < sizeof numbers / sizeof *numbers; n++)
             if (strncmp(arguments[i], numbers[n].name, strlen(numbers[n].name)) == 0)
                 *numbers[n].value = atof(arguments[i] + strlen(numbers[n].name));
     }
     connection_count = (int)options.connections;
     return options.port > 0 && options.model && connection_count > 0 && options.seconds > 0
+           && strlen(options.path) < 256 && strlen(options.prefix) < 128 && options.body_bytes >= 512
+           && options.body_bytes <= REQUEST_BODY_MAX
            && behaviour_of(&behaviour, options.model, strlen(options.model));
 }
 
 int main(int argc, char **argv)
 {
     if (!read_options(argc - 1, argv + 1)) {
-        fprintf(stderr, "usage: load port=N model=NAME connections=N [rate=PER_SECOND] [ramp=S] [settle=S] seconds=S\n");
+        fprintf(stderr, "usage: load port=N model=NAME connections=N [rate=PER_SECOND] [ramp=S] [settle=S] seconds=S"
+                        " [body=BYTES] [path=PATH] [prefix=TEXT] [loose=1]\n");
         return 2;
     }
     prctl(PR_SET_TIMERSLACK, 1); /* ns; the default of 50 us would show in every latency */
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    check_expect(&behaviour, piece_seen);
+    check_expect(&behaviour, options.loose > 0, piece_seen);
     prepare_request();
     connect_all();
     start_ns = now_ns();

@@ -12,10 +12,11 @@ from bench.figures import Figures
 from bench.machine.quiet import NOISY, TRIES, wait_for_quiet
 from bench.plan import FIRST_RATES, HOP_STREAMS, RATES, STREAM_COUNTS, Load, Plan
 from bench.runner import Run, run_load
-from bench.subjects import Launch, Subject, SubjectError, answers_a_chat, is_ready, wait_until
+from bench.subjects import Launch, Subject, SubjectError, wait_until
 
 FULLY_BUSY = 0.9  # below this share of its core a process was not what limited the throughput
 NODES = ("masa", "hop")
+FEW_STREAMS = 100
 SETTLE_S = 1.0  # after a start, before idle memory is read
 
 
@@ -28,6 +29,7 @@ class Bench:
     launches: dict[str, Launch]
     python: str
     patient: bool = False  # wait for a quiet machine, repeat what was disturbed
+    few_streams: frozenset[str] = frozenset()  # subjects that are not asked for many streams at once
     figures: Figures = field(default_factory=Figures)
     running: dict[str, Subject] = field(default_factory=dict)
 
@@ -62,7 +64,7 @@ class Bench:
         self.running.clear()
 
     def load(self, subject: Subject, load: Load) -> Run | None:
-        """One checked run, or the least disturbed of some; None if the subject broke down under it."""
+        """One checked run, or the least disturbed of some; None if the subject broke down, or gave no right answer."""
         runs: list[Run] = []
         while not runs or (self.patient and len(runs) < TRIES and runs[-1].foreign_cpu > NOISY):
             if self.patient:
@@ -78,13 +80,15 @@ class Bench:
                 self.figures.failures.append(f"{what}: {run.failed} failed ({run.failures})")
         best = min(runs, key=lambda run: run.foreign_cpu)
         self.figures.foreign_cpu.append(best.foreign_cpu)
-        return best
+        return best if best.answers_per_s or best.pieces_per_s else None
 
     def runs(self, load: Load) -> Iterator[tuple[str, Run]]:
         """Every subject in turn, again and again, so that a disturbance does not hit one alone."""
         self.start_all()
         for _ in range(self.plan.repeats):
             for subject in list(self.running.values()):
+                if subject.name in self.few_streams and load.connections > FEW_STREAMS:
+                    continue
                 if run := self.load(subject, load):
                     yield subject.name, run
 
@@ -92,8 +96,8 @@ class Bench:
 def wait_ready(subject: Subject) -> None:
     """Wait until it serves; raises SubjectError."""
     if subject.name in NODES:
-        wait_until(subject, is_ready)
-    wait_until(subject, answers_a_chat)
+        wait_until(subject, subject.is_ready)
+    wait_until(subject, subject.answers_a_chat)
 
 
 @contextmanager
@@ -115,7 +119,7 @@ def measure_startup(bench: Bench) -> None:
                     wait_for_quiet()
                 began_s = time.monotonic()
                 with fresh(bench, name) as subject:
-                    wait_until(subject, answers_a_chat)
+                    wait_until(subject, subject.answers_a_chat)
                     if count > 0:
                         bench.figures.add("startup", name, time.monotonic() - began_s)
         except SubjectError as error:
@@ -136,6 +140,8 @@ def measure_memory(bench: Bench) -> None:
 
 
 def _note_memory(bench: Bench, subject: Subject) -> None:
+    if subject.name in bench.few_streams:
+        return
     if subject.name != "hop":
         if run := bench.load(subject, bench.plan.memory(1000)):
             bench.figures.add("rss_1000", subject.name, run.rss_mb)
@@ -153,6 +159,15 @@ def measure_requests(bench: Bench) -> None:
             if name == "hop":
                 bench.figures.add("cpu_request_behind", name, run.cpu_us_per_answer_behind)
             _note_floor(bench, "requests", name, run)
+
+
+def measure_bodies(bench: Bench) -> None:
+    """The same with 100 kB in each request."""
+    for name, run in bench.runs(bench.plan.large_bodies()):
+        bench.figures.add("bodies", name, run.answers_per_s)
+        if name != "direct":
+            bench.figures.add("cpu_body", name, run.cpu_us_per_answer)
+            _note_floor(bench, "bodies", name, run)
 
 
 def measure_latency(bench: Bench) -> None:
@@ -223,6 +238,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], None]] = {
     "startup": measure_startup,
     "memory": measure_memory,
     "requests": measure_requests,
+    "bodies": measure_bodies,
     "latency": measure_latency,
     "first": measure_first,
     "delay": measure_delay,

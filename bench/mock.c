@@ -20,7 +20,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define BODY_MAX 16384
+#define BODY_MAX (128 * 1024) /* gateways that rewrite bodies may put the model behind the messages */
 #define BATCH_PIECES 64        /* written at once when a stream is not paced, or is behind */
 #define SEND_BUFFER (256 * 1024) /* of an unpaced stream's socket: else the kernel takes megabytes before it pushes back */
 #define CHUNKED_PIECE (4 + PIECE_BYTES + 2)
@@ -216,11 +216,14 @@ static void answer(struct connection *connection)
 {
     static const char chat[] = "POST /v1/chat/completions ";
     static const char list[] = "GET /v1/models ";
+    static const char health[] = "GET /health"; /* gateways ask before they send anything */
     char text[JSON_BYTES];
 
     connection->request.head[connection->request.head_bytes - 1] = 0;
     if (strncmp(connection->request.head, list, sizeof list - 1) == 0)
         put_models(connection);
+    else if (strncmp(connection->request.head, health, sizeof health - 1) == 0)
+        put_answer(connection, "200 OK", "{}", 2);
     else if (strncmp(connection->request.head, chat, sizeof chat - 1) != 0)
         put_error(connection, "404 Not Found", "no such door");
     else if (!find_model(connection))

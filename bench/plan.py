@@ -13,6 +13,7 @@ PACED_COUNTS = (1, 100, 300, 1000)
 HOP_STREAMS = 300  # paced streams to keep going over a peer hop
 FIRST_RATES = (20, 200)  # streams begun a second; the first piece of each is timed
 FIRST = "stream-5-0"  # begins at once, where the mock begins a paced one at any time within its first period
+LARGE_BODY_BYTES = 100_000
 WHOLE = "json"  # the mock's model that answers with one JSON object
 
 # Unpaced streams: long enough that pieces are what is measured, short enough that a slow subject ends them soon.
@@ -29,6 +30,7 @@ class Load:
     rate: int = 0  # requests/s, open loop; 0: each connection asks again when it is answered
     ramp_s: float = 0.0
     settle_s: float = 0.3
+    body_bytes: int = 1024
 
     @property
     def arguments(self) -> list[str]:
@@ -40,6 +42,7 @@ class Load:
             f"ramp={self.ramp_s}",
             f"settle={self.settle_s}",
             f"seconds={self.seconds}",
+            f"body={self.body_bytes}",
         ]
 
 
@@ -62,6 +65,10 @@ class Plan:
     def whole_answers(self) -> Load:
         """As many whole answers as can be had."""
         return Load(WHOLE, CONNECTIONS, self.requests_s)
+
+    def large_bodies(self) -> Load:
+        """The same, asked with much more: an agent's session, a picture."""
+        return Load(WHOLE, CONNECTIONS, self.requests_s, body_bytes=LARGE_BODY_BYTES)
 
     def at_rate(self, rate: int) -> Load:
         """Whole answers at a fixed rate."""

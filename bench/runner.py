@@ -85,7 +85,7 @@ class _Clocks:
 
 def run_load(program: Path, subject: Subject, load: Load) -> Run:
     """One load run; raises SubjectError if the load cannot even connect or the subject has ended."""
-    argv = [str(program), f"port={subject.port}", *load.arguments]
+    argv = [str(program), *subject.load_arguments(), *load.arguments]
     result: dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
         with on_core(subject.load_core) if subject.load_core is not None else contextlib.nullcontext():

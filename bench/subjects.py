@@ -16,7 +16,8 @@ from pathlib import Path
 from bench.plan import WHOLE
 from bench.processes import Process, Tree
 
-READY_S = 30.0
+READY_S = 90.0  # LiteLLM takes some of it on a busy machine
+CHAT = "/v1/chat/completions"
 POLL_S = 0.003
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -64,7 +65,8 @@ class SubjectError(Exception):
 class Subject:
     """One thing under test: where it listens, its process (None: the mock itself), and a second one behind that.
 
-    `load_core` is where the load generator runs; None: where this program does.
+    `load_core` is where the load generator runs; None: where this program does. `path` and `prefix` are those of its
+    URL and of its models' names, where they differ. One that `is_rewriting` answers in words of its own.
     """
 
     name: str
@@ -72,6 +74,9 @@ class Subject:
     process: Process | None
     behind: Process | None = None
     load_core: int | None = None
+    path: str = CHAT
+    prefix: str = ""
+    is_rewriting: bool = False
 
     def tree(self) -> Tree:
         """Its process and what that has started, now."""
@@ -80,6 +85,20 @@ class Subject:
     def tree_behind(self) -> Tree:
         """The same of the process behind."""
         return Tree(self.behind.pid if self.behind else None)
+
+    def load_arguments(self) -> list[str]:
+        """How the load generator has to ask it, and to read it."""
+        return [f"port={self.port}", f"path={self.path}", f"prefix={self.prefix}", f"loose={int(self.is_rewriting)}"]
+
+    def answers_a_chat(self) -> bool:
+        """Whether a chat request is answered in full by the mock's model behind it."""
+        body = json.dumps({"model": self.prefix + WHOLE, "messages": [{"role": "user", "content": "hi"}]})
+        status, answer = _request(self.port, "POST", self.path, body)
+        return status == 200 and b'"chat.completion"' in answer
+
+    def is_ready(self) -> bool:
+        """Whether the node says that it is ready."""
+        return _request(self.port, "GET", "/readyz")[0] == 200
 
     def stop(self) -> None:
         """End its processes."""
@@ -169,10 +188,10 @@ def free_port() -> int:
         return port
 
 
-def wait_until(subject: Subject, is_ready: Callable[[int], bool]) -> None:
-    """Poll until ``is_ready(port)``; raises SubjectError if the process ends or READY_S pass."""
+def wait_until(subject: Subject, is_ready: Callable[[], bool]) -> None:
+    """Poll until it is so; raises SubjectError if the process ends or READY_S pass."""
     until_s = time.monotonic() + READY_S
-    while not is_ready(subject.port):
+    while not is_ready():
         if subject.process and not subject.process.is_alive():
             raise SubjectError(f"{subject.name} ended before it was ready:\n{subject.process.last_output()}")
         if time.monotonic() > until_s:
@@ -181,24 +200,12 @@ def wait_until(subject: Subject, is_ready: Callable[[int], bool]) -> None:
         time.sleep(POLL_S)
 
 
-def answers_a_chat(port: int) -> bool:
-    """Whether a chat request is answered in full by the mock's model behind this port."""
-    body = json.dumps({"model": WHOLE, "messages": [{"role": "user", "content": "hi"}]})
-    status, answer = _request(port, "POST", "/v1/chat/completions", body)
-    return status == 200 and b'"chat.completion"' in answer
-
-
-def is_ready(port: int) -> bool:
-    """Whether the node says that it is ready."""
-    return _request(port, "GET", "/readyz")[0] == 200
-
-
 def _bootnode(subject: Subject) -> str:
     """How peers find this node, once it is on the network; raises SubjectError."""
     found: list[str] = []
 
-    def knows_itself(port: int) -> bool:
-        status, answer = _request(port, "GET", "/api/v1/node")
+    def knows_itself() -> bool:
+        status, answer = _request(subject.port, "GET", "/api/v1/node")
         about = json.loads(answer) if status == 200 else {}
         found.extend(f"{about['node_id']}@{address}" for address in about.get("addresses", ()))
         return bool(found)

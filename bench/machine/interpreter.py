@@ -5,7 +5,6 @@ A Python that was built without profile-guided optimisation costs a request 9 to
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -15,11 +14,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.machine.environment import NotInstallable, environment
+
 PROJECT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = PROJECT / "requirements" / "run.txt"
 VERSIONS = range(11, 15)  # Python 3.x that the project supports
 _WHERE_SYSTEMS_KEEP_THEIRS = ("/usr/bin", "/usr/local/bin", "/opt/homebrew/bin")
-_WITHIN_S = 600.0
 
 _ASK = """
 import json, pathlib, platform, sys, sysconfig
@@ -118,8 +118,12 @@ def python_for_the_node(cache: Path) -> str:
     best = best_of(on_this_machine(), now)
     if not best.is_optimised:
         return sys.executable
-    made = _environment(best, cache / "optimised")
-    return made if made is not None else sys.executable
+    print(f"this Python is not optimised: the node runs on {best.path}", file=sys.stderr, flush=True)
+    try:
+        return str(environment(best.path, cache / "optimised", REQUIREMENTS) / "python")
+    except NotInstallable as error:
+        print(f"!  no: {error}", file=sys.stderr, flush=True)
+        return sys.executable
 
 
 def warn_of(python: str) -> None:
@@ -131,25 +135,3 @@ def warn_of(python: str) -> None:
             "   Install one that is (Debian, Ubuntu: apt install python3 python3-venv), or name it with --python.",
             flush=True,
         )
-
-
-def _environment(python: Interpreter, folder: Path) -> str | None:
-    """The Python of an environment with what the node runs on, made once; None if it cannot be made."""
-    program, mark = folder / "bin" / "python", folder / ".made"
-    wanted = f"{python.path} {python.version} {hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()}"
-    if mark.is_file() and mark.read_text() == wanted:
-        return str(program)
-    print(f"making an environment for {python.path} in {folder}, as this Python is not optimised ...", flush=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(program), "install", "--quiet"]
-    commands = [
-        [python.path, "-m", "venv", "--without-pip", str(folder)],
-        [*pip, "--require-hashes", "--no-deps", "--only-binary", ":all:", "-r", str(REQUIREMENTS)],
-    ]
-    for command in commands:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_WITHIN_S)
-        if done.returncode != 0:
-            print(f"!  it cannot be made: {done.stderr.strip()[-500:]}", flush=True)
-            return None
-    mark.write_text(wanted)
-    return str(program)

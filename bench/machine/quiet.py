@@ -45,3 +45,11 @@ def wait_for_quiet() -> bool:
         time.sleep(LOOK_S)
         looks = looks + 1 if foreign.share() < NOISY else 0
     return looks == QUIET_LOOKS
+
+
+def warn_of_noise(shares: list[float]) -> None:
+    """Say so if other programs took part of the machine while it measured."""
+    if shares and max(shares) > NOISY:
+        average = sum(shares) / len(shares)
+        print(f"!  other programs (or the host) used {average:.0%} of the CPU, in the worst run {max(shares):.0%}.")
+        print("   Run it again on a quiet machine, with --patient, or as root with --nice -15.")

@@ -21,7 +21,7 @@ from bench.plan import CONNECTIONS, FULL, WHOLE, Load
 from bench.processes import Process
 from bench.profiling.stages import Stack, by_function, by_stage
 from bench.runner import Run, run_load
-from bench.subjects import Launcher, Subject, SubjectError, answers_a_chat, free_port, wait_until
+from bench.subjects import Launcher, Subject, SubjectError, free_port, wait_until
 
 SAMPLER = Path(__file__).with_name("sampler.py")
 WARM_UP_S = 0.5
@@ -84,7 +84,8 @@ def profile(python: str, load: str, seconds: float) -> Profile:
         out = work / "stacks.json"
         mock = Process([str(binaries.mock), str(port), WHOLE, wanted.model], cores[0], work / "mock.log")
         try:
-            wait_until(Subject("the mock", port, mock), answers_a_chat)
+            behind = Subject("the mock", port, mock)
+            wait_until(behind, behind.answers_a_chat)
             sampled = (str(SAMPLER), str(out))
             launcher = Launcher(
                 work, cores[-1], cores[0], has_third_core=False, mock_port=port, python=python, node=sampled

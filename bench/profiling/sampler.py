@@ -34,7 +34,7 @@ class Sampler:
         self._began = os.times()
 
     def start(self, *_: object) -> None:
-        """Begin anew."""
+        """Begin, from nothing."""
         self._stacks.clear()
         self._began = os.times()
         signal.setitimer(signal.ITIMER_PROF, INTERVAL_S, INTERVAL_S)
