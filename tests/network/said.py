@@ -21,6 +21,9 @@ class SaidStream:
         self.receive = stream.receive
         self.finish = stream.finish
         self.abort = stream.abort
+        self.send_now = stream.send_now
+        self.receive_now = stream.receive_now
+        self.listen = stream.listen
 
     async def write(self, data: bytes) -> None:
         """Say these frames. A part of one goes out when the rest is there; what is no frame goes out as it is."""
@@ -53,6 +56,11 @@ class SaidMux:
         self.close = link.close
         self.closed = link.closed
         self._mux = Mux(link, str)
+
+    def open_now(self) -> SaidStream | None:
+        """The same, without waiting."""
+        stream = self._mux.open_now()
+        return SaidStream(stream) if stream is not None else None
 
     def linked(self, peer: NodeId) -> Mux:
         """The product's own way to open requests, without waiting."""

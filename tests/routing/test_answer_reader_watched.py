@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -17,6 +18,12 @@ class Response:
 
     async def read_piece(self) -> bytes:
         return b"piece"
+
+    def listen(self, came: Callable[[], None] | None) -> None:
+        """Nothing is given without a task."""
+
+    def take_now(self) -> bytes | None:
+        return b""
 
     async def read_trailer(self) -> bytes:
         return b""

@@ -3,6 +3,8 @@
 Covers: `answer_reader`.
 """
 
+from collections.abc import Callable
+
 import pytest
 
 from masa_node.chat.answer import Answer, StreamedAnswer, WholeAnswer
@@ -37,6 +39,12 @@ class Said:
         if isinstance(piece, ProviderError):
             raise piece
         return piece
+
+    def listen(self, came: Callable[[], None] | None) -> None:
+        """Nothing is given without a task."""
+
+    def take_now(self) -> bytes | None:
+        return b""
 
     async def read_trailer(self) -> bytes:
         return await self.read_piece()

@@ -1,6 +1,6 @@
 """What comes back: an `Answer` is a status, headers, and bytes that either end whole or raise."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass, field
 
 from masa_node.chat.request import DialectName, Headers
@@ -38,6 +38,10 @@ def _no_bytes() -> int:
     return 0
 
 
+Give = Callable[[bytes], Awaitable[None] | None]
+Flow = Callable[[Give], Awaitable[Awaitable[None] | None]]
+
+
 @dataclass(frozen=True, slots=True)
 class StreamedAnswer:
     """An answer that is still being made; `first` are its bytes up to the first valid piece and what came with it.
@@ -47,6 +51,10 @@ class StreamedAnswer:
     `frames()` is how many frames were given out so far; `usage` fills while the stream goes by. `is_whole()`: is what
     was given out a whole answer, if nothing more comes? `received()` is how many bytes of it have come so far, also
     such as are not given out yet.
+
+    `flow(give)` is the short way while all goes well: pieces go from the connection to `give` by direct calls, and no
+    task runs for them. It ends when `give` returns something to wait for, which it returns, or when `next_piece` has to
+    go on: at the end, at a fault, at what takes long to look at. None where there is no such way.
     """
 
     status: int
@@ -59,6 +67,18 @@ class StreamedAnswer:
     usage: Usage
     is_whole: Callable[[], bool] = _not_yet
     received: Callable[[], int] = _no_bytes
+    flow: Flow | None = None
 
 
 Answer = WholeAnswer | StreamedAnswer
+
+
+class _Written:
+    """Awaited at once."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        return
+        yield
+
+
+WRITTEN: Awaitable[None] = _Written()  # what a sink gives for a piece that needs no waiting

@@ -4,9 +4,9 @@ The same for every provider, an LLM server behind this node or a peer: no answer
 """
 
 import asyncio
-from typing import Protocol
+from collections.abc import Awaitable
 
-from masa_node.chat.answer import Answer, StreamedAnswer, Usage, WholeAnswer
+from masa_node.chat.answer import Answer, Give, StreamedAnswer, Usage, WholeAnswer
 from masa_node.chat.errors import BrokenAnswer, EncodedAnswer, ErrorAnswer, NotAnAnswer
 from masa_node.chat.headers import passes_from_llm
 from masa_node.chat.kept_errors import fresh
@@ -21,7 +21,7 @@ from masa_node.dialects.passed.openai_media import is_bytes
 from masa_node.dialects.tracking import StreamTracker
 from masa_node.routing.byte_budget import ByteBudget
 from masa_node.routing.gathered import Gathered
-from masa_node.routing.provider import Sign, no_sign
+from masa_node.routing.provider import Response, Sign, no_sign
 from masa_node.routing.steps import readable
 
 # A whole answer with several generated images stays below this.
@@ -42,37 +42,6 @@ LOOKED_AT_BYTES = 2 * 1024  # of frames in one go: seven hundred of the smallest
 _SUCCESS = range(200, 300)
 _REDIRECT = range(300, 400)
 LAST_STATUS = 599  # RFC 9110, 15
-
-
-class Response(Protocol):
-    """The head of an answer that is on its way, and the way to its bytes."""
-
-    @property
-    def status(self) -> int:
-        """As HTTP has it."""
-        ...
-
-    @property
-    def headers(self) -> Headers:
-        """Names in lower case."""
-        ...
-
-    @property
-    def content_type(self) -> str:
-        """The media type in lower case, without parameters; "" if there is none."""
-        ...
-
-    async def read_piece(self) -> bytes:
-        """What has arrived, at least one byte; b"" when the body has ended in good order. Raises `ProviderError`."""
-        ...
-
-    async def read_trailer(self) -> bytes:
-        """The same, after the terminal frame: the answer is whole, whatever becomes of the rest. May raise still."""
-        ...
-
-    def close(self) -> None:
-        """Give up what was not read; at once, never waits. Idempotent."""
-        ...
 
 
 def is_streamed(content_type: str, *, wants_stream: bool) -> bool:
@@ -235,19 +204,21 @@ async def _streamed(
         usage=tracker.usage,
         is_whole=tracker.is_whole,
         received=lambda: tracker.received,
+        flow=stream.flow,
     )
 
 
 class _Stream:
     """The body of one streamed answer, read through its tracker. `begun` was read already; `is_over`: it is all."""
 
-    __slots__ = ("_begun", "_is_finished", "_is_over", "_response", "_trailer_bytes", "tracker")
+    __slots__ = ("_begun", "_is_finished", "_is_over", "_response", "_trailer_bytes", "_unseen", "tracker")
 
     def __init__(self, response: Response, tracker: StreamTracker, begun: bytes, *, is_over: bool) -> None:
         self._response = response
         self._begun = begun
         self._is_over = is_over
         self._is_finished = False
+        self._unseen = b""  # whole frames that are still to be looked at
         self._trailer_bytes = 0
         self.tracker = tracker
 
@@ -273,29 +244,69 @@ class _Stream:
 
     async def next_piece(self) -> bytes:
         """See `StreamedAnswer`."""
-        tracker = self.tracker
-        while tracker.fault is None:
-            if self._begun:
-                piece, self._begun = self._begun, b""
+        while self.tracker.fault is None:
+            if self._unseen:
+                whole, self._unseen = self._unseen, b""
+                out = await self._look_at_much(whole)
             elif self._is_finished:
                 return b""
             else:
-                piece = await self._next()
-            if not piece:
-                self._is_finished = True
-                out = tracker.finish(await readable(tracker.buffered(), ANSWER_DEPTH))
-            elif len(piece) > LOOKED_AT_BYTES or tracker.held_bytes > LOOKED_AT_BYTES:
-                out = await self._look_at_much(piece)
-            else:
-                out = tracker.feed(piece)
+                out = await self._read_on()
             if out:
                 return out
-        raise fresh(tracker.fault)
+        raise fresh(self.tracker.fault)
 
-    async def _look_at_much(self, piece: bytes) -> bytes:
-        """As `feed`, in steps: many frames in one piece, or a large one."""
+    async def _read_on(self) -> bytes:
         tracker = self.tracker
-        whole = tracker.cut(piece)
+        begun, self._begun = self._begun, b""
+        piece = begun or await self._next()
+        if not piece:
+            self._is_finished = True
+            return tracker.finish(await readable(tracker.buffered(), ANSWER_DEPTH))
+        if len(piece) > LOOKED_AT_BYTES or tracker.held_bytes > LOOKED_AT_BYTES:
+            return await self._look_at_much(tracker.cut(piece))
+        return tracker.feed(piece)
+
+    async def flow(self, give: Give) -> Awaitable[None] | None:
+        """See `StreamedAnswer`."""
+        left: asyncio.Future[Awaitable[None] | None] = asyncio.get_running_loop().create_future()
+
+        def came() -> None:
+            if left.done():
+                return
+            try:
+                self._pass_on(give, left)
+            except Exception as exc:  # noqa: BLE001 - raised to whoever waits for the flow, which is no caller of this
+                left.set_exception(exc)
+
+        self._response.listen(came)
+        try:
+            came()  # what is there already
+            return await left
+        finally:
+            self._response.listen(None)
+
+    def _pass_on(self, give: Give, left: "asyncio.Future[Awaitable[None] | None]") -> None:
+        """All that is there and can be looked at quickly; `left` is set at what cannot."""
+        tracker = self.tracker
+        rest: Awaitable[None] | None = None
+        while rest is None and not (tracker.ended or tracker.fault or self._begun or self._is_over):
+            piece = self._response.take_now()
+            if piece is None:
+                return
+            if not piece:
+                break
+            whole = tracker.cut(piece)
+            if len(whole) > LOOKED_AT_BYTES and not (len(whole) <= LARGE_BYTES and tracker.is_plain(whole)):
+                self._unseen = whole
+                break
+            out = tracker.look(whole) if whole else b""
+            rest = give(out) if out else None
+        left.set_result(rest)
+
+    async def _look_at_much(self, whole: bytes) -> bytes:
+        """As `look`, in steps: many frames in one piece, or a large one."""
+        tracker = self.tracker
         if len(whole) > LARGE_BYTES:
             await asyncio.sleep(0)  # the largest frame takes some milliseconds to copy, and as long again to look at
         elif tracker.is_plain(whole):
@@ -333,7 +344,19 @@ class Watched:
     what matters of an error is here at once, or never comes.
     """
 
-    __slots__ = ("_response", "_sign", "content_type", "headers", "read_piece", "read_trailer", "status")
+    __slots__ = (
+        *(
+            "_response",
+            "_sign",
+            "content_type",
+            "headers",
+            "listen",
+            "read_piece",
+            "read_trailer",
+            "status",
+            "take_now",
+        ),
+    )
 
     def __init__(self, response: Response, sign: Sign) -> None:
         self._response = response
@@ -342,6 +365,8 @@ class Watched:
         self.headers: Headers = response.headers
         self.content_type: str = response.content_type
         self.read_trailer = response.read_trailer
+        self.listen = response.listen
+        self.take_now = response.take_now
         self.read_piece = response.read_piece
         if response.status in _SUCCESS:
             sign()

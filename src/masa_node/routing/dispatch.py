@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from types import CoroutineType
 from typing import Protocol
 
-from masa_node.chat.answer import Answer, StreamedAnswer, WholeAnswer
+from masa_node.chat.answer import Answer, Give, StreamedAnswer, WholeAnswer
 from masa_node.chat.errors import CallerStalled, FirstPieceTimeout, MasaError, ProviderError, Stalled
 from masa_node.chat.outcome import CALLER_GONE, MAX_TRAIL, STATUS_CALLER_GONE, Attempt, Outcome
 from masa_node.chat.request import DialectName, Request
@@ -31,6 +32,16 @@ Write = Callable[[bytes], Awaitable[None]]
 Observe = Callable[[Outcome], None]
 
 
+def _has_to_wait(written: object) -> bool:
+    """See `Sink`."""
+    return isinstance(written, (CoroutineType, asyncio.Future))
+
+
+async def _no_flow(give: Give) -> None:
+    """Of an answer that has none."""
+    del give
+
+
 class Sink(Protocol):
     """Gives one answer to whoever asked, in their protocol. What is called, in this order:
 
@@ -38,7 +49,8 @@ class Sink(Protocol):
     2. A whole answer: `head`, then `end` with its body.
     3. No answer: `failed` alone.
 
-    Each returns when it has written what it was given; until then nothing more is taken from the LLM. `attempts` are
+    Each returns when it has written what it was given; until then nothing more is taken from the LLM. What `piece`
+    returns is waited for only if it is a coroutine or a future: anything else says that all is written. `attempts` are
     those made so far. Whatever else a sink raises ends the request, and comes out of `Dispatcher.answer`.
     """
 
@@ -175,16 +187,25 @@ class _Exchange:
         self._attempts.succeeded()
 
     async def _pass_on(self, answer: StreamedAnswer, write: Write, idle: IdleTimer) -> None:
-        next_piece = answer.next_piece
-        piece = answer.first
-        while piece:
+        def give(piece: bytes) -> Awaitable[None] | None:
             self._answer_bytes += len(piece)
             self._writing = True
-            await write(piece)
-            self._writing = False
+            written = write(piece)
             idle.touch()
+            self._writing = _has_to_wait(written)
+            return written if self._writing else None
+
+        flow, next_piece = answer.flow or _no_flow, answer.next_piece
+        piece = answer.first
+        while piece:
+            rest = give(piece)
+            while rest is not None or (rest := await flow(give)) is not None:
+                await rest
+                self._writing = False
+                idle.touch()  # the caller's time and the LLM's are not added up
+                rest = None
             piece = await next_piece()
-            idle.touch()  # the caller's time and the LLM's are not added up
+            idle.touch()
 
     def _has_given_all(self) -> bool:
         """Does the caller have an answer that is whole, whatever else was to come?"""

@@ -1,16 +1,55 @@
-"""The one protocol of everything that can answer a request."""
+"""The one protocol of everything that can answer a request, and that of what it answers with."""
 
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from masa_node.chat.answer import Answer
-from masa_node.chat.request import Request
+from masa_node.chat.request import Headers, Request
 
 Sign = Callable[[], None]
 
 
 def no_sign() -> None:
     """Ignores signs of life."""
+
+
+class Response(Protocol):
+    """The head of an answer that is on its way, and the way to its bytes."""
+
+    @property
+    def status(self) -> int:
+        """As HTTP has it."""
+        ...
+
+    @property
+    def headers(self) -> Headers:
+        """Names in lower case."""
+        ...
+
+    @property
+    def content_type(self) -> str:
+        """The media type in lower case, without parameters; "" if there is none."""
+        ...
+
+    async def read_piece(self) -> bytes:
+        """What has arrived, at least one byte; b"" when the body has ended in good order. Raises `ProviderError`."""
+        ...
+
+    def listen(self, came: Callable[[], None] | None) -> None:
+        """From now on call this whenever something has arrived, or nothing more will. It must not raise."""
+        ...
+
+    def take_now(self) -> bytes | None:
+        """What `read_piece` would give; None where it would wait, b"" where only it can go on. Never raises."""
+        ...
+
+    async def read_trailer(self) -> bytes:
+        """The same, after the terminal frame: the answer is whole, whatever becomes of the rest. May raise still."""
+        ...
+
+    def close(self) -> None:
+        """Give up what was not read; at once, never waits. Idempotent."""
+        ...
 
 
 class Together:

@@ -451,7 +451,7 @@ async def test_what_cannot_be_sent_now_is_not_sent_at_all() -> None:
         stream = await ends.here.open()
         half = bytes(MAX_PAYLOAD_BYTES)
         sent = 0
-        while stream.send_now((PIECE, half), (PIECE, b"x")):  # type: ignore[attr-defined]
+        while stream.send_now((PIECE, half), (PIECE, b"x")):
             sent += 2
         assert 0 < sent * MAX_PAYLOAD_BYTES // 2 < MUX_WINDOW_BYTES
         theirs = await ends.accept()
@@ -460,26 +460,29 @@ async def test_what_cannot_be_sent_now_is_not_sent_at_all() -> None:
             came += [payload for _, payload in await theirs.stream.receive()]
         assert came == [half, b"x"] * (sent // 2)
         stream.abort()
-        assert not stream.send_now((PIECE, b"x"))  # type: ignore[attr-defined]
+        assert not stream.send_now((PIECE, b"x"))
 
 
 @virtual_time
-async def test_who_waits_for_more_without_a_task_is_woken_once_and_also_at_the_end() -> None:
+async def test_who_reads_without_a_task_is_told_of_all_that_comes_and_of_the_end() -> None:
     async with pair() as ends:
         mine, theirs = await ends.stream()
         stream = mine.stream
-        woken: list[str] = []
-        stream.notify(lambda: woken.append("came"))  # type: ignore[attr-defined]
-        await asyncio.sleep(1)
-        assert woken == []
+        came: list[object] = []
+        stream.listen(lambda: came.append(stream.receive_now()))
+        assert stream.receive_now() == []
         await theirs.write(b"a")
         await theirs.write(b"b")
         await asyncio.sleep(1)
-        assert woken == ["came"]
-        stream.notify(lambda: woken.append("is there"))  # type: ignore[attr-defined]
-        assert woken == ["came", "is there"]
-        assert await mine.read() == b"ab"
-        stream.notify(lambda: woken.append("over"))  # type: ignore[attr-defined]
+        assert came == [[(PIECE, b"a")], [(PIECE, b"b")]]
+        stream.listen(None)
+        await theirs.write(b"c")
+        await asyncio.sleep(1)
+        assert came == [[(PIECE, b"a")], [(PIECE, b"b")]]
+        assert stream.receive_now() == [(PIECE, b"c")]
+        stream.listen(lambda: came.append(stream.receive_now()))
         theirs.abort()
         await asyncio.sleep(1)
-        assert woken == ["came", "is there", "over"]
+        assert came[2:] == [None]
+        with pytest.raises(StreamReset):
+            await stream.receive()

@@ -307,3 +307,76 @@ async def test_closing_is_idempotent() -> None:
     await asyncio.sleep(0)
     connection.close()
     assert not connection.is_open()
+
+
+async def read_by_turns(connection: Connection) -> bytes:
+    """The body by direct calls, and its end by `read_piece`."""
+    got: list[bytes] = []
+    over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def came() -> None:
+        piece = connection.take_now()
+        if piece:
+            got.append(piece)
+            piece = connection.take_now()
+        if piece is not None and not over.done():
+            over.set_result(None)
+
+    connection.listen(came)
+    came()
+    await over
+    connection.listen(None)
+    while piece := await connection.read_piece():
+        got.append(piece)
+    return b"".join(got)
+
+
+@given(body=st.binary(max_size=300), cuts=st.lists(st.integers(0, 500), max_size=8), is_chunked=st.booleans())
+@settings(deadline=None)
+def test_a_body_that_is_taken_as_it_comes_is_the_same(body: bytes, cuts: list[int], *, is_chunked: bool) -> None:
+    data = stream_head("text/event-stream") + chunked([body] if body else []) if is_chunked else whole(body)
+    edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
+
+    async def run() -> None:
+        connection, _ = connected()
+        connection.send(REQUEST)
+        reading = asyncio.create_task(read_by_turns(connection))
+        for start, stop in itertools.pairwise(edges):
+            await asyncio.sleep(0)
+            if stop > start:
+                connection.data_received(data[start:stop])
+        assert await reading == body
+        assert connection.is_reusable()
+
+    asyncio.run(run())
+
+
+async def test_whoever_takes_what_comes_is_told_of_the_end_too() -> None:
+    for break_it in (
+        lambda connection: connection.connection_lost(ConnectionResetError()),
+        lambda connection: connection.data_received(b"zz\r\n"),
+    ):
+        connection, _ = connected()
+        connection.send(REQUEST)
+        connection.data_received(stream_head("text/event-stream"))
+        told: list[bytes | None] = []
+        connection.listen(lambda connection=connection, told=told: told.append(connection.take_now()))  # type: ignore[misc]
+        connection.data_received(b"2\r\nab\r\n")
+        break_it(connection)
+        assert told[:2] == [b"ab", b""]
+        with pytest.raises(BrokenAnswer):
+            await connection.read_piece()
+
+
+async def test_one_that_takes_what_comes_lets_the_server_go_on() -> None:
+    connection, transport = connected()
+    connection.send(REQUEST)
+    connection.data_received(stream_head("text/event-stream"))
+    large = b"%x\r\n%b\r\n" % (module.MAX_UNREAD_BYTES + 1, bytes(module.MAX_UNREAD_BYTES + 1))
+    connection.data_received(large)
+    assert transport.is_paused
+    assert len(connection.take_now() or b"") == module.MAX_UNREAD_BYTES + 1
+    assert not transport.is_paused
+    connection.listen(lambda: None)
+    connection.data_received(large)
+    assert transport.is_paused

@@ -78,6 +78,20 @@ class FrameStream(Protocol):
         """
         ...
 
+    # The same without a task: for many requests in one turn of the event loop, and for pieces as they come.
+
+    def send_now(self, *frames: "Frame") -> bool:
+        """Send these; False, and nothing is sent, where that would mean to wait or to raise."""
+        ...
+
+    def receive_now(self) -> list["Frame"] | None:
+        """What has come, if anything; None where `receive` would raise, or give nothing for ever."""
+        ...
+
+    def listen(self, came: Callable[[], None] | None) -> None:
+        """From now on call this whenever something has come, or nothing more will; None: nobody. It must not raise."""
+        ...
+
     async def finish(self) -> None:
         """Nothing more will be sent. Raises `StreamReset`, `LinkLost`."""
         ...
@@ -90,18 +104,6 @@ class FrameStream(Protocol):
         ...
 
 
-class SendsNow(FrameStream, Protocol):
-    """The same, for whoever may not wait: so many requests can go to many peers in one turn of the event loop."""
-
-    def send_now(self, *frames: "Frame") -> bool:
-        """Send these; False, and nothing is sent, where that would mean to wait or to raise."""
-        ...
-
-    def notify(self, wake: Callable[[], None]) -> None:
-        """Call this once, as soon as `receive` need not wait: now, if that is so. It must not raise."""
-        ...
-
-
 class OpensRequests(Protocol):
     """Where requests to a peer are opened: the mux of a link with it."""
 
@@ -109,12 +111,8 @@ class OpensRequests(Protocol):
         """A new request. The peer hears of it with the first frame. Raises `LinkLost`."""
         ...
 
-
-class OpensNow(OpensRequests, Protocol):
-    """The same on a link that is up."""
-
-    def open_now(self) -> SendsNow | None:
-        """A new request; None where that would mean to wait or to raise."""
+    def open_now(self) -> FrameStream | None:
+        """The same; None where that would mean to wait or to raise."""
         ...
 
 

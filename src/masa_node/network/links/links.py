@@ -12,7 +12,7 @@ import structlog
 
 from masa_node.chat.errors import LinkLost, LinkRefused, PeerUnreachable, ProtocolFault, ProviderError
 from masa_node.network.links.control import Hello, RefusalCode, Refused, Versions
-from masa_node.network.links.frames import FrameKind, OpensNow, OpensRequests, header_frame, read_header
+from masa_node.network.links.frames import FrameKind, OpensRequests, header_frame, read_header
 from masa_node.network.links.membership import Grounds, Membership
 from masa_node.network.links.peer_record import MembershipLevel, is_weaker
 from masa_node.network.links.session import ControlStream, Session, SessionOwner
@@ -109,7 +109,7 @@ class Links:
         """
         return (await self.connect(address)).mux
 
-    def linked(self, peer: NodeId) -> OpensNow | None:
+    def linked(self, peer: NodeId) -> OpensRequests | None:
         """The same of a live link, if there is one."""
         session = self._live(peer)
         return session.mux if session is not None else None

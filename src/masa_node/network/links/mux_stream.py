@@ -14,6 +14,7 @@ from masa_node.network.links.frames import Frame, FrameKind
 MUX_WINDOW_BYTES = 256 * 1024  # of a request in one direction, not taken yet: 2.5 MB/s at a round trip of 100 ms
 FRAME_COST_BYTES = 64  # of the window, beside its payload: what a frame takes in memory while it waits
 
+_FIRST_OF_A_REQUEST = int(FrameKind.REQUEST)  # to read it off the enum takes as long as the rest of `came`
 _GRANT = struct.Struct(">I")
 
 
@@ -43,7 +44,7 @@ class MuxStream:
 
     __slots__ = (
         *("_channel", "_fault", "_has_ended", "_has_finished", "_window_used", "_inbox", "_number", "_reader", "_room"),
-        *("_unread", "_wake_once", "_writer"),
+        *("_listener", "_unread", "_writer"),
     )
 
     def __init__(self, channel: CarriesStreams, number: int) -> None:
@@ -58,7 +59,7 @@ class MuxStream:
         self._fault: Exception | None = None
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
-        self._wake_once: Callable[[], None] | None = None
+        self._listener: Callable[[], None] | None = None
 
     async def receive(self) -> list[Frame]:
         """See `FrameStream`. What came before a loss of the link is still given out."""
@@ -87,7 +88,7 @@ class MuxStream:
         self._channel.put(self._number, kind, payload)
 
     def send_now(self, *frames: Frame) -> bool:
-        """See `SendsNow`."""
+        """See `FrameStream`."""
         cost = sum([len(payload) for _, payload in frames]) + len(frames) * FRAME_COST_BYTES
         if self._fault is not None or self._room < cost or self._channel.is_full:
             return False
@@ -96,11 +97,17 @@ class MuxStream:
             self._channel.put(self._number, kind, payload)
         return True
 
-    def notify(self, wake: Callable[[], None]) -> None:
-        """See `SendsNow`."""
-        self._wake_once = wake
-        if self._inbox or self._has_ended or self._fault is not None:
-            self._wake_reader()
+    def receive_now(self) -> list[Frame] | None:
+        """See `FrameStream`."""
+        self._grant()
+        if not self._inbox:
+            return None if self._has_ended or self._fault is not None else []
+        frames, self._inbox, self._unread = self._inbox, [], 0
+        return frames
+
+    def listen(self, came: Callable[[], None] | None) -> None:
+        """See `FrameStream`."""
+        self._listener = came
 
     async def finish(self) -> None:
         """See `FrameStream`."""
@@ -123,7 +130,7 @@ class MuxStream:
 
     def came(self, kind: FrameKind, payload: bytes) -> None:
         """A frame for this request. Raises `ProtocolFault`."""
-        if kind >= FrameKind.REQUEST:  # by far the most
+        if kind >= _FIRST_OF_A_REQUEST:  # by far the most
             self._take(kind, payload)
             return
         match kind:
@@ -165,9 +172,8 @@ class MuxStream:
 
     def _wake_reader(self) -> None:
         _wake(self._reader)
-        wake, self._wake_once = self._wake_once, None
-        if wake is not None:
-            wake()
+        if self._listener is not None:
+            self._listener()
 
     def _grant(self) -> None:
         """Grant what was given out: a reader that comes for more is done with it."""

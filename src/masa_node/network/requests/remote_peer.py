@@ -14,7 +14,7 @@ from masa_node.chat.errors import LinkLost, PeerRefused, PeerUnreachable, Provid
 from masa_node.chat.request import Request
 from masa_node.dialects.choices import Endings
 from masa_node.dialects.registry import DIALECTS
-from masa_node.network.links.frames import Frame, FrameStream, OpensNow, OpensRequests
+from masa_node.network.links.frames import Frame, FrameStream, OpensRequests
 from masa_node.network.requests.frames import CHUNK_BYTES, REQUEST_ID_CHARS, ShortRequest, request_frames
 from masa_node.network.requests.response_reader import ResponseReader
 from masa_node.network.transport.interfaces import NodeId, short_id
@@ -48,7 +48,7 @@ class RemotePeer:
         reach: ReachPeer,
         trusted: Callable[[], bool],
         label: str = "",
-        linked: Callable[[NodeId], OpensNow | None] = _not_linked,
+        linked: Callable[[NodeId], OpensRequests | None] = _not_linked,
     ) -> None:
         self.name: str = node_id
         self._node_id = node_id
@@ -76,7 +76,7 @@ class RemotePeer:
         if not stream.send_now(*short.frames(_new_id())):
             begun.close()
             return None
-        stream.notify(wake)
+        stream.listen(wake)
         return begun
 
     async def answer_on(self, begun: FrameStream | None, request: Request, sign: Sign) -> Answer:
@@ -122,15 +122,20 @@ class RemotePeer:
 class BegunRequest:
     """A request that is on its way to a peer. See `routing.provider.Begun`."""
 
-    __slots__ = ("_peer", "_stream", "close")
+    __slots__ = ("_peer", "_stream")
 
     def __init__(self, peer: RemotePeer, stream: FrameStream) -> None:
         self._peer = peer
         self._stream = stream
-        self.close = stream.abort
+
+    def close(self) -> None:
+        """See `Begun`."""
+        self._stream.listen(None)
+        self._stream.abort()
 
     def answer(self, request: Request, sign: Sign = no_sign) -> Awaitable[Answer]:
         """See `Begun`."""
+        self._stream.listen(None)
         return self._peer.answer_on(self._stream, request, sign)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 from masa_node.chat.answer import Usage
 from masa_node.chat.errors import BrokenAnswer, LinkLost, NotAnAnswer, ProtocolFault, ProviderError, StreamReset
@@ -18,6 +19,7 @@ from masa_node.routing.provider import Sign, no_sign
 AFTER_END_S = 3.0  # a second in which that node waits for the rest of its LLM's response, and a bad line
 # The node that serves says it once in a second at most: enough for an hour, and too little to keep anybody busy.
 MAX_SIGNS = 4_096
+_PIECE = FrameKind.PIECE  # by far the most, read off the enum once
 _NDJSON = "application/x-ndjson"
 _SSE = "text/event-stream"
 _JSON = "application/json"
@@ -90,8 +92,27 @@ class ResponseReader:
                 await self._part()
                 return b""
             await self._read()
+        return self._taken()
+
+    def _taken(self) -> bytes:
         pieces, self._pieces = self._pieces, []
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def listen(self, came: Callable[[], None] | None) -> None:
+        """See `Response`."""
+        self._stream.listen(came)
+
+    def take_now(self) -> bytes | None:
+        """See `Response`."""
+        frames = self._stream.receive_now() if self._end is None and self._failure is None else None
+        try:
+            for kind, payload in frames or ():
+                self._sort(kind, payload)
+        except ProviderError as fault:
+            self._failure = fault
+        if self._pieces:
+            return self._taken()
+        return b"" if frames is None or self._end is not None or self._failure is not None else None
 
     async def read_trailer(self) -> bytes:
         """See `Response`. A peer that has sent the terminal frame has to send END soon."""
@@ -126,16 +147,17 @@ class ResponseReader:
         return exc if self._head is None else BrokenAnswer(f"its answer was cut: {exc.message}")
 
     def _sort(self, kind: FrameKind, payload: bytes) -> None:
-        if kind is FrameKind.IGNORED:
-            return
-        if self._end is not None or self._failure is not None:
-            raise ProtocolFault(f"it sent a {kind.name} frame after the end of its answer.")
-        if kind is FrameKind.PIECE and self._head is not None and payload:
+        if kind is _PIECE and self._head is not None and payload and self._end is None and self._failure is None:
             self._signs = 0
             self._frames += 1
             self._bytes += len(payload)
             self._pieces.append(payload)
-        elif kind is FrameKind.ALIVE:
+            return
+        if kind is FrameKind.IGNORED:
+            return
+        if self._end is not None or self._failure is not None:
+            raise ProtocolFault(f"it sent a {kind.name} frame after the end of its answer.")
+        if kind is FrameKind.ALIVE:
             read_header(payload, Alive)
             self._note_sign()
         elif kind is FrameKind.HEAD and self._head is None:

@@ -1,15 +1,25 @@
 """The answer to a peer's request: HEAD, PIECEs, and END or FAIL. A write waits while the requester takes nothing."""
 
 import asyncio
+from collections.abc import Awaitable
 
-from masa_node.chat.answer import StreamedAnswer, Usage, WholeAnswer
+from masa_node.chat.answer import WRITTEN, StreamedAnswer, Usage, WholeAnswer
 from masa_node.chat.errors import ErrorAnswer, LinkLost, StreamReset
 from masa_node.chat.request import DialectName, Headers
 from masa_node.network.links.frames import FrameKind, FrameStream, header_payload
-from masa_node.network.requests.frames import Alive, AnswerHead, RequestFailure, chunks, end_of, headers_from_peer
+from masa_node.network.requests.frames import (
+    CHUNK_BYTES,
+    Alive,
+    AnswerHead,
+    RequestFailure,
+    chunks,
+    end_of,
+    headers_from_peer,
+)
 from masa_node.network.requests.request_reader import RequesterGone
 from masa_node.routing.idle import IdleTimer
 
+_PIECE = FrameKind.PIECE  # read off the enum once
 WHOLE_STALL_S = 30.0  # for one more frame of a whole answer to be taken; as the endpoint's own FLUSH_STALL_S
 
 
@@ -44,8 +54,21 @@ class ResponseWriter:
         """How many PIECEs were given."""
         return self._frames
 
-    async def write(self, piece: bytes) -> None:
-        """One piece, split where it is too long for a frame; waits for the requester and for the transport."""
+    def write(self, piece: bytes) -> Awaitable[None]:
+        """One piece, split where it is too long for a frame; waits for the requester and for the transport, if it has
+        to.
+        """
+        if len(piece) > CHUNK_BYTES or self._turn.locked() or self.is_over:
+            return self._write(piece)
+        frames = ((FrameKind.HEAD, self._pending), (_PIECE, piece)) if self._pending else ((_PIECE, piece),)
+        if not self._stream.send_now(*frames):
+            return self._write(piece)
+        self._pending = b""
+        self._frames += 1
+        self._bytes += len(piece)
+        return WRITTEN
+
+    async def _write(self, piece: bytes) -> None:
         for part in chunks(piece):
             self._frames += 1
             self._bytes += len(part)

@@ -80,9 +80,8 @@ class RaceRunner:
                 self._answer.close()  # the caller has gone, or the time was over, while the losers ended
             raise
         finally:
-            for asked in self._begun.values():
-                self._attempts.give_up(asked)
-            self._begun.clear()  # what they wake leads here, ...
+            while self._begun:  # what they wake leads here, ...
+                self._attempts.give_up(self._begun.popitem()[1])
             self._tasks.clear()  # ... and so do frames that what ended these holds
         if self._answer is None:
             raise best_error(self._attempts.errors)

@@ -16,7 +16,7 @@ import asyncio
 import socket
 import ssl
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -160,6 +160,15 @@ class HttpAnswer:
             self._connection = None
             self._client.give_back(self._target, connection)
         return piece
+
+    def listen(self, came: Callable[[], None] | None) -> None:
+        """See `Connection`."""
+        if self._connection is not None:
+            self._connection.listen(came)
+
+    def take_now(self) -> bytes | None:
+        """See `Connection`. What is compressed is `read_piece`'s matter."""
+        return self._connection.take_now() if self._connection is not None and self._is_plain else b""
 
     async def read_trailer(self) -> bytes:
         """What comes after an answer's terminal frame, if it comes soon; b"" also when the connection breaks."""

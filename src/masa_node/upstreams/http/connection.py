@@ -5,6 +5,7 @@ httptools (llhttp, Node.js' parser) does the parsing; this file holds what a con
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from typing import cast
 
 import httptools
@@ -34,6 +35,7 @@ class Connection(asyncio.Protocol):
         "_error",
         "_head_done",
         "_keep_alive",
+        "_listener",
         "_loop",
         "_overhead_bytes",
         "_parser",
@@ -54,6 +56,7 @@ class Connection(asyncio.Protocol):
         self._loop = loop
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._listener: Callable[[], None] | None = None
         self.idle_since_s = 0.0
         self._asked = False
         self.was_kept = False  # did an exchange go before this one?
@@ -109,6 +112,16 @@ class Connection(asyncio.Protocol):
                 await self._waiter
             finally:
                 self._waiter = None
+
+    def listen(self, came: Callable[[], None] | None) -> None:
+        """From now on call this whenever something has come, or nothing more will. It must not raise."""
+        self._listener = came
+
+    def take_now(self) -> bytes | None:
+        """What `read_piece` would give; None where it would wait, b"" where it is to tell how the answer ended."""
+        if self._pieces:
+            return self._take()
+        return b"" if self._complete or self._error is not None else None
 
     def is_reusable(self) -> bool:
         """May another exchange follow on it? Not while the server has yet to read of the last one."""
@@ -179,6 +192,11 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
+        self._parse(data)
+        if self._listener is not None:
+            self._listener()
+
+    def _parse(self, data: bytes) -> None:
         if not self._asked or self._parser is None:  # nothing was asked: whatever this is, it is no answer
             self.close()
             return
@@ -209,9 +227,13 @@ class Connection(asyncio.Protocol):
         """See `asyncio.Protocol`. Idempotent."""
         self._transport = None
         self._parser = None  # it holds methods of this connection: a circle
-        if self._complete or self._error is not None:
-            self._wake()
-            return
+        if not (self._complete or self._error is not None):
+            self._end(exc)
+        self._wake()
+        if self._listener is not None:
+            self._listener()
+
+    def _end(self, exc: Exception | None) -> None:
         if not self._head_done:
             self._error = ConnectionClosed(
                 "the server closed the connection before it answered. Ask again; its own log should say why."
@@ -222,7 +244,6 @@ class Connection(asyncio.Protocol):
             self._error = BrokenAnswer(
                 "the connection broke in the middle of the answer. Ask again; the server's own log should say why."
             )
-        self._wake()
 
     # ---- what the parser calls ----
 

@@ -1,0 +1,249 @@
+"""Pieces by direct calls: the same bytes and the same end as by a task, and no task runs for them."""
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from masa_node.chat.answer import Give, StreamedAnswer
+from masa_node.chat.errors import BrokenAnswer, NotAnAnswer, ProviderError
+from masa_node.chat.request import DialectName, Headers
+from masa_node.dialects.registry import DIALECTS
+from masa_node.routing.answer_reader import LOOKED_AT_BYTES, take_answer
+from tests.dialects.chunking import MANY
+from tests.virtual_time import settle, virtual_time
+
+CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}\n\n'
+LONG = CHUNK.replace(b"hi", b"hi " * LOOKED_AT_BYTES)
+ODD = CHUNK.replace(b"content", b"tool_calls").replace(b'"hi"', b'[{"index":0,"function":{"arguments":"{"}}]')
+STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+DONE = b"data: [DONE]\n\n"
+ERROR = b'data: {"error":{"message":"boom"}}\n\n'
+COMMENT = b": still here\n\n"
+
+
+class Pushed:
+    """A response whose pieces come when a test says so. What ends it is b"" or an error."""
+
+    status = 200
+    content_type = "text/event-stream"
+    headers: Headers = (("content-type", "text/event-stream"),)
+
+    def __init__(self) -> None:
+        self.closed = 0
+        self.listener: Callable[[], None] | None = None
+        self._came: list[bytes] = []
+        self._end: bytes | ProviderError | None = None
+        self._waiting: asyncio.Future[None] | None = None
+
+    def push(self, piece: bytes | ProviderError) -> None:
+        if isinstance(piece, bytes) and piece:
+            self._came.append(piece)
+        else:
+            self._end = piece
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+        if self.listener is not None:
+            self.listener()
+
+    async def read_piece(self) -> bytes:
+        while not self._came:
+            if isinstance(self._end, ProviderError):
+                raise self._end
+            if self._end is not None:
+                return b""
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+        return self._taken()
+
+    def _taken(self) -> bytes:
+        came, self._came = self._came, []
+        return b"".join(came)
+
+    def listen(self, came: Callable[[], None] | None) -> None:
+        self.listener = came
+
+    def take_now(self) -> bytes | None:
+        return self._taken() if self._came else None if self._end is None else b""
+
+    async def read_trailer(self) -> bytes:
+        return await self.read_piece()
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+async def begun() -> tuple[Pushed, StreamedAnswer]:
+    response = Pushed()
+    response.push(CHUNK)
+    answer = await take_answer(response, DIALECTS[DialectName.OPENAI], is_stream=True)
+    assert isinstance(answer, StreamedAnswer)
+    assert answer.first == CHUNK
+    return response, answer
+
+
+async def by_turns(answer: StreamedAnswer, give: Give) -> type[ProviderError] | None:
+    """All of it, by direct calls as far as they go; with what it breaks."""
+    assert answer.flow is not None
+    try:
+        while True:
+            while (rest := await answer.flow(give)) is not None:
+                await rest
+            piece = await answer.next_piece()
+            if not piece:
+                return None
+            rest = give(piece)
+            if rest is not None:
+                await rest
+    except ProviderError as exc:
+        return type(exc)
+
+
+async def by_a_task(answer: StreamedAnswer, give: Give) -> type[ProviderError] | None:
+    """The same without direct calls."""
+    try:
+        while piece := await answer.next_piece():
+            give(piece)
+    except ProviderError as exc:
+        return type(exc)
+    return None
+
+
+async def read(
+    way: Callable[[StreamedAnswer, Give], Awaitable[type[ProviderError] | None]],
+    pieces: Sequence[bytes | ProviderError],
+    turns: Sequence[bool],
+) -> tuple[bytes, type[ProviderError] | None, int]:
+    """What comes of these pieces, given one after the other, some with a turn of the loop between them."""
+    response, answer = await begun()
+    got: list[bytes] = []
+
+    async def reads_slowly(piece: bytes) -> None:
+        await asyncio.sleep(0)
+        got.append(piece)
+
+    def give(piece: bytes) -> Awaitable[None] | None:
+        if way is by_turns and len(got) % 3 == 2:
+            return reads_slowly(piece)
+        got.append(piece)
+        return None
+
+    reading = asyncio.ensure_future(way(answer, give))
+    await settle()
+    for number, piece in enumerate(pieces):
+        response.push(piece)
+        if turns[number % len(turns)]:
+            await settle()
+    fault = await reading
+    assert response.listener is None
+    return b"".join(got), fault, answer.frames()
+
+
+@MANY
+@given(
+    frames=st.lists(st.sampled_from([CHUNK, LONG, ODD, STOP, DONE, ERROR, COMMENT]), max_size=8),
+    cuts=st.lists(st.integers(0, 400), max_size=6),
+    end=st.sampled_from([b"", BrokenAnswer("cut")]),
+    turns=st.lists(st.booleans(), min_size=1, max_size=5),
+)
+def test_the_bytes_and_the_end_are_those_that_a_task_would_read(
+    frames: list[bytes], cuts: list[int], end: bytes | ProviderError, turns: list[bool]
+) -> None:
+    data = b"".join(frames)
+    edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
+    pieces = [data[start:stop] for start, stop in itertools.pairwise(edges) if stop > start]
+
+    @virtual_time
+    async def run() -> None:
+        expected = await read(by_a_task, [*pieces, end], [True])
+        assert await read(by_turns, [*pieces, end], turns) == expected
+
+    run()
+
+
+@virtual_time
+async def test_a_piece_is_given_as_it_comes_and_no_task_runs_for_it() -> None:
+    response, answer = await begun()
+    got: list[bytes] = []
+    reading = asyncio.ensure_future(by_turns(answer, got.append))
+    await settle()
+    for number in range(1, 4):
+        response.push(CHUNK)
+        assert got == [CHUNK] * number
+    response.push(CHUNK[:5])
+    assert len(got) == 3
+    response.push(CHUNK[5:])
+    assert b"".join(got) == CHUNK * 4
+    response.push(STOP + DONE)
+    response.push(b"")
+    assert await reading is None
+    assert b"".join(got) == CHUNK * 4 + STOP + DONE
+    assert answer.is_whole()
+
+
+@virtual_time
+async def test_nothing_is_given_while_what_was_given_has_to_wait() -> None:
+    response, answer = await begun()
+    got: list[bytes] = []
+    may_go_on = asyncio.Event()
+
+    async def wait(piece: bytes) -> None:
+        await may_go_on.wait()
+        got.append(piece)
+
+    reading = asyncio.ensure_future(by_turns(answer, wait))
+    await settle()
+    response.push(CHUNK)
+    response.push(ODD)
+    await settle()
+    assert response.listener is None
+    assert got == []
+    may_go_on.set()
+    await settle()
+    assert b"".join(got) == CHUNK + ODD
+    assert response.listener is not None
+    response.push(BrokenAnswer("cut"))
+    assert await reading is BrokenAnswer
+
+
+@virtual_time
+async def test_whoever_stops_waiting_is_given_nothing_more() -> None:
+    response, answer = await begun()
+    got: list[bytes] = []
+    reading = asyncio.ensure_future(by_turns(answer, got.append))
+    await settle()
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert response.listener is None
+    response.push(CHUNK)
+    assert got == []
+
+
+@virtual_time
+async def test_what_a_sink_raises_comes_out() -> None:
+    response, answer = await begun()
+
+    def give(piece: bytes) -> None:
+        raise LookupError
+
+    reading = asyncio.ensure_future(by_turns(answer, give))
+    await settle()
+    response.push(CHUNK)
+    response.push(CHUNK)
+    with pytest.raises(LookupError):
+        await reading
+    assert response.listener is None
+
+
+@virtual_time
+async def test_a_frame_without_an_end_is_refused_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("masa_node.dialects.framing.MAX_FRAME_BYTES", 1_000)
+    response, answer = await begun()
+    reading = asyncio.ensure_future(by_turns(answer, lambda piece: None))
+    await settle()
+    response.push(b"data: " + b"x" * 2_000)
+    assert await reading is NotAnAnswer
