@@ -199,11 +199,12 @@ class _Exchange:
         piece = answer.first
         while piece:
             rest = give(piece)
-            while rest is not None or (rest := await flow(give)) is not None:
+            if rest is None:  # where each piece has to be waited for, the task may as well read it
+                rest = await flow(give)
+            if rest is not None:
                 await rest
                 self._writing = False
                 idle.touch()  # the caller's time and the LLM's are not added up
-                rest = None
             piece = await next_piece()
             idle.touch()
 
