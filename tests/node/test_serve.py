@@ -74,6 +74,12 @@ async def test_a_port_in_use_is_a_configuration_error() -> None:
         assert is_taken(port_of(node))
 
 
+async def test_settings_that_no_environment_could_give_are_refused_before_anything_is_started() -> None:
+    with pytest.raises(ConfigurationError, match="LLM_TIMEOUT: -1 is not valid"):
+        async with serve(settings(llm_timeout=-1)):
+            pytest.fail("it was started")
+
+
 async def test_what_the_block_raises_comes_out_as_it_is() -> None:
     with pytest.raises(KeyError, match="of the program"):
         async with serve(settings()) as node:

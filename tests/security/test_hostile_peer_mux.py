@@ -6,6 +6,7 @@ import contextlib
 import pytest
 
 from masa_node.chat.errors import LinkLost
+from masa_node.network.links import mux
 from masa_node.network.links.control import Hello
 from masa_node.network.links.frames import FrameKind, FrameReader, FrameStream, frame, header_frame
 from masa_node.network.links.mux import (
@@ -230,3 +231,24 @@ async def test_asks_given_up_towards_a_peer_that_reads_nothing_cost_the_link_too
         assert most <= MAX_PENDING_FRAMES + 1
         await until(lambda: bool(ends.ended))
         assert ends.why_here == "it does not read what it is sent."
+
+
+@virtual_time
+async def test_what_comes_for_a_request_that_is_over_is_read_at_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It counts against no window: nobody takes it."""
+    monkeypatch.setattr(mux, "WORK_BURST", 2_000)
+    monkeypatch.setattr(mux, "WORK_PER_S", 1_000)
+    each = channel_frame(1, FrameKind.PIECE, b"x" * 16_000)
+    count = 200
+    async with pair() as ends:
+        stream = await ends.link_here.open()
+        await stream.write(channel_frame(1, FrameKind.PIECE, b"!") + channel_frame(1, FrameKind.RESET, b""))
+        await settle()
+        began_s = now_s()
+        channel = await _channel(ends.there)
+        for _ in range(count):
+            await stream.write(each)
+        await stream.write(channel_frame(2, FrameKind.RESET, b""))
+        await until(lambda: channel._last == 2, within_s=100)
+        assert now_s() - began_s >= (count * 16_000 / mux.NOBODYS_BYTES - 2_000) / 1_000 - 1
+        assert not ends.ended

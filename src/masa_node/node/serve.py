@@ -13,7 +13,7 @@ from masa_node.chat.errors import ConfigurationError
 from masa_node.node.node import READY_WITHIN_S, Node, upstream_specs
 from masa_node.node.proxies import check_proxies, read_proxies
 from masa_node.node.server import Server, address_of, bind
-from masa_node.node.settings.environment import Settings
+from masa_node.node.settings.environment import Settings, check_settings
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.http.urls import ollama_url
 from masa_node.upstreams.local_discovery import find_local, usual_places
@@ -48,6 +48,7 @@ async def serve(settings: Settings, *, is_ready: bool = True, grace_s: float = G
 @contextlib.asynccontextmanager
 async def listening(settings: Settings, grace_s: float) -> AsyncGenerator[tuple[Node, Server]]:
     """As `serve`, from when requests are taken; gives the server too, so that the block can stop it."""
+    check_settings(settings)
     specs = upstream_specs(settings)
     proxies = read_proxies(settings)
     check_proxies(proxies, settings, specs)

@@ -72,7 +72,11 @@ class Database:
             log.warning("what is written here will not be saved", path=str(path), why=_words(exc))
             copying = thread.submit(_copy_in_memory, path, migrations)
             thread.shutdown(wait=False)
-            database = cls(await asyncio.wrap_future(copying), None, is_kept=False)
+            try:
+                database = cls(await asyncio.wrap_future(copying), None, is_kept=False)
+            except asyncio.CancelledError:
+                copying.add_done_callback(_close_opened)
+                raise
             database._file = (path, migrations)
             return database
         except BaseException as exc:

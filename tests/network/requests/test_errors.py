@@ -2,6 +2,7 @@ import pytest
 
 from masa_node.chat.errors import (
     BadJson,
+    EndpointMissing,
     ErrorAnswer,
     MasaError,
     NotAnAnswer,
@@ -11,6 +12,7 @@ from masa_node.chat.errors import (
     UnknownModel,
     Unreachable,
 )
+from masa_node.chat.request import Endpoint
 from masa_node.network.requests.errors import CODES, error_of, failure_of, redact
 from masa_node.network.requests.frames import RequestFailure
 
@@ -56,3 +58,14 @@ def test_a_code_is_the_same_error_on_the_other_side(code: str) -> None:
 def test_an_unknown_code_is_a_failure_and_silence_gets_words() -> None:
     error = error_of(RequestFailure("from_the_future", ""), "peer bob")
     assert (error.code, error.message) == (ProviderError.code, "it failed and does not say why.")
+
+
+@pytest.mark.parametrize("status", [None, 404])
+def test_a_missing_endpoint_is_the_callers_matter_also_when_no_status_is_told(status: int | None) -> None:
+    failure = RequestFailure(
+        EndpointMissing.code, "it has none", status=status, endpoints=(Endpoint.OPENAI_CHAT.value,)
+    )
+    error = error_of(failure, "peer bob")
+    assert isinstance(error, EndpointMissing)
+    assert error.status == (status or EndpointMissing("", frozenset()).status)
+    assert error.endpoints == {Endpoint.OPENAI_CHAT}

@@ -608,3 +608,17 @@ def test_trust_is_asked_for_each_time() -> None:
 
 def _run(check: Callable[[], object]) -> None:
     virtual_time(check)()  # type: ignore[arg-type]
+
+
+OPTIONAL_FRAME = bytes(4) + bytes([200]) + (3).to_bytes(3, "big") + b"new"
+
+
+@pytest.mark.parametrize("at", range(4))
+@virtual_time
+async def test_frames_that_need_not_be_known_are_ignored_wherever_they_come(at: int) -> None:
+    said = [head(is_stream=False), piece(WHOLE), end(WHOLE)]
+    said.insert(at, OPTIONAL_FRAME)
+    async with world(Liar(*said).serve) as here:
+        answer = await here.peer.answer(ask(wants_stream=False))
+    assert isinstance(answer, WholeAnswer)
+    assert answer.body == WHOLE

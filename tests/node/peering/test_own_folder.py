@@ -1,6 +1,7 @@
 """MASA_DIR of a running node: waited for while another node has it, tried again while it cannot be used."""
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from masa_node.network.store.store import FILE_NAME, Store
 from masa_node.node.peering import own_folder
 from masa_node.node.peering.own_folder import OwnFolder
 from masa_node.storage.lock import NodeLock
+from tests.fakes.llm_server import until
+from tests.fakes.raw_http import PATIENCE_S
 
 
 @pytest.fixture(autouse=True)
@@ -104,3 +107,35 @@ async def test_a_file_that_cannot_be_opened_is_not_tried_at_every_look(
     (tmp_path / FILE_NAME).rmdir()
     assert not await folder.reopen(store)
     await store.close()
+
+
+async def test_a_lock_that_comes_when_nobody_waits_for_it_any_more_is_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has_begun, may_go_on, is_taken = threading.Event(), threading.Event(), threading.Event()
+    real = NodeLock.take
+
+    def slow(masa_dir: Path, wait_s: float) -> NodeLock:
+        has_begun.set()
+        may_go_on.wait()
+        lock = real(masa_dir, wait_s)
+        is_taken.set()
+        return lock
+
+    monkeypatch.setattr(NodeLock, "take", slow)
+    taking = asyncio.create_task(OwnFolder(tmp_path, Told()).lock())
+    await asyncio.to_thread(has_begun.wait)
+    taking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await taking
+    may_go_on.set()
+    await asyncio.to_thread(is_taken.wait)
+    monkeypatch.setattr(NodeLock, "take", real)
+    await until(lambda: _is_free(tmp_path), PATIENCE_S)
+
+
+def _is_free(masa_dir: Path) -> bool:
+    lock = NodeLock.take_if_free(masa_dir)
+    if lock is not None:
+        lock.release()
+    return lock is not None

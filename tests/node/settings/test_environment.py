@@ -6,7 +6,7 @@ import pytest
 
 from masa_node.chat.errors import ConfigurationError
 from masa_node.node.settings.docs import setting_docs
-from masa_node.node.settings.environment import Settings, read_settings
+from masa_node.node.settings.environment import Settings, check_settings, read_settings
 
 
 def read(environ: dict[str, str], dotenv: Path = Path("/nowhere/.env")) -> Settings:
@@ -45,6 +45,7 @@ def test_a_port_that_was_given_is_known_to_be_given() -> None:
         ("MAX_CONCURRENT", "0"),
         ("LLM_TIMEOUT", "0"),
         ("LLM_TIMEOUT", "soon"),
+        ("LLM_TIMEOUT", "nan"),
         ("LLM_REFRESH", "0.1"),
         ("DEMO", "perhaps"),
         ("LOG_LEVEL", "loud"),
@@ -117,3 +118,22 @@ def test_a_proxy_is_shown_without_its_password() -> None:
     settings = read({"http_proxy": "me:hunter2@proxy:1", "ALL_PROXY": "me:hunter2@proxy:1"})
     assert settings.http_proxy == settings.all_proxy == "me:hunter2@proxy:1"
     assert "hunter2" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"llm_timeout": -5}, "LLM_TIMEOUT: -5 is not valid"),
+        ({"llm_idle_timeout": float("nan")}, "LLM_IDLE_TIMEOUT: nan is not valid"),
+        ({"port": "8080"}, "PORT: '8080' is not valid: Expected `int`"),
+        ({"race": "first"}, "It may be all or hedge."),
+        ({"max_body": 0}, "MAX_BODY: 0 is not valid"),
+        ({"api_key": 17}, "API_KEY: its value is not valid"),
+        ({"demo": None}, "DEMO: None is not valid"),
+    ],
+)
+def test_what_a_program_gives_is_held_to_the_same_bounds(given: dict[str, object], says: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        check_settings(Settings(**given))  # type: ignore[arg-type]
+    assert says in caught.value.message
+    check_settings(Settings(llm_timeout=5, port=0))

@@ -41,6 +41,7 @@ MAX_PENDING_FRAMES = 16 * MAX_STREAMS  # that cannot wait for room: a well-behav
 # Work is counted in frames that carry next to nothing, some 2 us each; a request that is opened costs as much as 20.
 STREAM_WORK = 20
 LITTLE_BYTES = 16  # a frame of a request or of an answer has more
+NOBODYS_BYTES = 256  # of what comes for a request that is over, and counts in no window: 13 MB a second in all
 SLICE_WORK = 200  # then others have their turn; with every channel of a link busy, below 5 ms
 WORK_PER_S = 50_000  # of one link: 2 500 requests a second, more than one node can answer; a tenth of a core
 WORK_BURST = 2 * WORK_PER_S
@@ -194,8 +195,10 @@ class Channel:
         stream = self._streams.get(number)
         if stream is None and number > self._last and self._arrived is not None:
             stream = self._begun(number, kind)
-        if stream is not None:  # frames for a request that is over were on their way when it ended
+        if stream is not None:
             stream.came(kind, payload)
+        else:  # it was on its way when the request ended
+            self._work += len(payload) // NOBODYS_BYTES
 
     def _begun(self, number: int, kind: FrameKind) -> MuxStream | None:
         self._last = number

@@ -106,11 +106,12 @@ def error_of(failure: RequestFailure, location: str) -> ProviderError:
     """What this node makes of a peer's FAIL; `location` is the peer. An unknown code is a failure anyway."""
     message = sanitize(failure.message) or "it failed and does not say why."
     error: ProviderError
-    status = failure.status or STATUS[ProviderError]
     if failure.code == EndpointMissing.code:
         left = frozenset(endpoint for endpoint in Endpoint if endpoint.value in failure.endpoints)
-        error = EndpointMissing(message, left, status=status)
+        error = EndpointMissing(message, left)
+        error.status = failure.status or error.status
     elif failure.code == ErrorAnswer.code:
+        status = failure.status or STATUS[ProviderError]
         error = ErrorAnswer(message, status=status, headers=headers_from_peer(failure.headers), body=b"", is_json=False)
     else:
         error = CODES.get(failure.code, ProviderError)(message)

@@ -209,12 +209,19 @@ class ResponseReader:
             return
         rest = False
         with contextlib.suppress(StreamReset, LinkLost):
-            rest = bool(await self._stream.receive())
+            rest = await self._comes_more()
             if not rest:
                 await self._stream.finish()
         if rest:
             raise ProtocolFault("it went on after the end of its answer.")
         self._is_over = True
+
+    async def _comes_more(self) -> bool:
+        """Does it go on, with anything that has to be known?"""
+        while frames := await self._stream.receive():
+            if any(kind is not FrameKind.IGNORED for kind, _ in frames):
+                return True
+        return False
 
 
 def _checked(head: AnswerHead, dialect: DialectName) -> tuple[Headers, str]:

@@ -50,8 +50,8 @@ class PeerNetwork:
         """Until cancelled. Raises `MasaError` and `OSError` where there can be no network."""
         with await self._folder.lock():
             store = await Store.open(self._masa_dir)
-            await store.set_value("url", self._parts.url.encode())
             try:
+                await store.set_value("url", self._parts.url.encode())
                 await self._run_network(store, await self._wait_until_wanted(store))
             finally:
                 await asyncio.shield(store.close())

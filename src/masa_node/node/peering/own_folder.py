@@ -37,8 +37,13 @@ class OwnFolder:
 
         async def take() -> NodeLock:
             nonlocal wait_s
-            taken, wait_s = await asyncio.to_thread(NodeLock.take, self._masa_dir, wait_s), 0.0
-            return taken
+            taking = asyncio.get_running_loop().run_in_executor(None, NodeLock.take, self._masa_dir, wait_s)
+            wait_s = 0.0
+            try:
+                return await asyncio.shield(taking)
+            except asyncio.CancelledError:
+                taking.add_done_callback(_let_go)
+                raise
 
         return await self._until_done(take)
 
@@ -75,6 +80,12 @@ class OwnFolder:
                 return done
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+def _let_go(taking: asyncio.Future[NodeLock]) -> None:
+    """It has come, and nobody waits for it any more."""
+    if not taking.cancelled() and taking.exception() is None:
+        taking.result().release()
 
 
 def _in_words(error: MasaError) -> str:

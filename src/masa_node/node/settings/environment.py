@@ -366,6 +366,12 @@ def read_settings(environ: Mapping[str, str] | None = None, dotenv: Path = Path(
     return msgspec.convert(values, Settings)
 
 
+def check_settings(settings: Settings) -> None:
+    """Those that a program gives are held to the same bounds. Raises `ConfigurationError` as `read_settings`."""
+    for field in msgspec.structs.fields(Settings):
+        _converted(field.name, getattr(settings, field.name), field.type, strict=True)
+
+
 def unknown_settings(
     environ: Mapping[str, str] | None = None, dotenv: Path = Path(".env"), used: Iterable[str] = ()
 ) -> list[UnknownName]:
@@ -375,11 +381,13 @@ def unknown_settings(
 
 
 def _convert(name: str, text: str, kind: object) -> object:
-    if words_of(get_args(kind)[0]):
-        text = text.lower()
+    return _converted(name, text.lower() if words_of(get_args(kind)[0]) else text, kind, strict=False)
+
+
+def _converted(name: str, value: object, kind: object, *, strict: bool) -> object:
     try:
-        converted: object = msgspec.convert(text, kind, strict=False)
+        converted: object = msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as exc:
-        value = "its value" if name in SECRETS else repr(text)
-        raise ConfigurationError(f"{name.upper()}: {value} is not valid{what_fits(kind) or f': {exc}.'}") from exc
+        what = "its value" if name in SECRETS else repr(value)
+        raise ConfigurationError(f"{name.upper()}: {what} is not valid{what_fits(kind) or f': {exc}.'}") from exc
     return converted
