@@ -380,3 +380,27 @@ async def test_one_that_takes_what_comes_lets_the_server_go_on() -> None:
     connection.listen(lambda: None)
     connection.data_received(large)
     assert transport.is_paused
+
+
+LENIENT = {
+    "lines that end with LF": b"HTTP/1.1 200 OK\nContent-Length: 2\nX-N: a b\n\n{}",
+    "a folded header": b"HTTP/1.1 200 OK\r\nX-N: a\r\n b\r\nContent-Length: 2\r\n\r\n{}",
+    "a control sign in a header": b"HTTP/1.1 200 OK\r\nX-N: a\x01b\r\nContent-Length: 2\r\n\r\n{}",
+    "a length beside chunks": b"HTTP/1.1 200 OK\r\nX-N: a b\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"2\r\n{}\r\n0\r\n\r\n",
+    "spaces behind a size": b"HTTP/1.1 200 OK\r\nX-N: a b\r\nTransfer-Encoding: chunked\r\n\r\n2  \r\n{}\r\n0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("answer", LENIENT.values(), ids=LENIENT.keys())
+async def test_what_the_clients_of_sdks_read_is_read(answer: bytes) -> None:
+    connection, _ = connected()
+    connection.send(REQUEST)
+    for at in range(len(answer)):
+        connection.data_received(answer[at : at + 1])
+    await connection.head()
+    body = b""
+    while piece := await connection.read_piece():
+        body += piece
+    assert body == b"{}"
+    assert ("x-n", "a b") in connection.headers

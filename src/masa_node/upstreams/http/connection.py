@@ -4,6 +4,7 @@ httptools (llhttp, Node.js' parser) does the parsing; this file holds what a con
 """
 
 import asyncio
+import re
 import ssl
 from collections.abc import Callable
 from typing import cast
@@ -21,6 +22,7 @@ MAX_OVERHEAD_BYTES = 64 * 1024
 _INFORMATIONAL = range(100, 200)
 _SWITCHING = 101
 _NO_BODY = (204, 304)
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")  # a lenient parser lets them into headers, some of which are passed on
 
 
 class Connection(asyncio.Protocol):
@@ -63,7 +65,7 @@ class Connection(asyncio.Protocol):
         self._reset()
 
     def _reset(self) -> None:
-        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser | None = _lenient_parser(self)
         self._pieces: list[bytes] = []
         self._unread_bytes = 0
         self._overhead_bytes = 0
@@ -255,7 +257,10 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header."""
         if not self._complete:  # trailers come after the body and are not looked at
-            self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+            text = value.decode("latin-1")
+            self.headers.append(
+                (name.decode("latin-1").lower(), text if text.isprintable() else _CONTROLS.sub(" ", text))
+            )
 
     def on_headers_complete(self) -> None:
         """The head is there."""
@@ -293,6 +298,20 @@ class Connection(asyncio.Protocol):
     def _close_in_order(self) -> None:
         if self._transport is not None:
             self._transport.close()
+
+
+def _lenient_parser(connection: Connection) -> httptools.HttpResponseParser:
+    """Reads what the SDKs' own clients read: lines that end with LF alone, folded headers, spaces behind a chunk's
+    size, a length beside chunks, which counts for nothing (RFC 9112, 5.2 and 6.3).
+    """
+    parser = httptools.HttpResponseParser(connection)
+    parser.set_dangerous_leniencies(
+        lenient_headers=True,
+        lenient_chunked_length=True,
+        lenient_optional_cr_before_lf=True,
+        lenient_spaces_after_chunk_size=True,
+    )
+    return parser
 
 
 def tls_context() -> ssl.SSLContext:
