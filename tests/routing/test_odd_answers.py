@@ -222,3 +222,42 @@ async def test_a_whole_answer_of_ollama_need_not_say_that_it_is_done(end: bytes)
 async def test_a_line_that_says_nothing_before_the_first_of_ollama_is_noise(noise: bytes, *, is_stream: bool) -> None:
     answer = await take(noise + b"\n", LINE, LAST, dialect=DialectName.OLLAMA, is_stream=is_stream)
     assert await body_of(answer) == noise + b"\n" + LINE + LAST
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body"),
+    [
+        (DialectName.OPENAI, b'{"choices":[{"message":{"content":null},"finish_reason":"stop"}]}'),
+        (DialectName.ANTHROPIC, b'{"type":"message","content":null,"stop_reason":"end_turn"}'),
+        (DialectName.ANTHROPIC, b'{"type":"message","stop_reason":"end_turn"}'),
+        (DialectName.OPENAI_RESPONSES, b'{"object":"response","status":"completed","output":null}'),
+        (DialectName.OLLAMA, b'{"message":null,"done":true}'),
+        (DialectName.CLOUDFLARE, b'{"result":{"response":null},"success":true}'),
+    ],
+)
+@virtual_time
+async def test_a_whole_answer_with_nothing_to_say_is_one(dialect: DialectName, body: bytes) -> None:
+    answer = await take(body, dialect=dialect, is_stream=False)
+    assert isinstance(answer, WholeAnswer)
+    assert answer.body == body
+
+
+@pytest.mark.parametrize("reason", [b'"eos_token"', b'{"type":"stop"}', b"2", b"true"])
+@virtual_time
+async def test_a_stream_ends_with_a_reason_of_any_type(reason: bytes) -> None:
+    end = STOP.replace(b'"stop"', reason)
+    assert await body_of(await take(CHUNK, end, DONE)) == CHUNK + end + DONE
+
+
+@pytest.mark.parametrize("reason", [b"null", b'""', b"false", b"{}", b"0"])
+@virtual_time
+async def test_what_is_no_reason_ends_no_stream(reason: bytes) -> None:
+    with pytest.raises(BrokenAnswer, match="no finish_reason"):
+        await body_of(await take(CHUNK, STOP.replace(b'"stop"', reason), DONE))
+
+
+@pytest.mark.parametrize("done", [b'"true"', b"1", b'"True"'])
+@virtual_time
+async def test_a_stream_of_ollama_is_done_when_its_reader_says_so(done: bytes) -> None:
+    last = LAST.replace(b"true", done)
+    assert await body_of(await take(LINE, last, dialect=DialectName.OLLAMA)) == LINE + last

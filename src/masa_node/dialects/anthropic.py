@@ -133,10 +133,11 @@ class Anthropic:
         envelope = read(body, _ENVELOPE)
         if envelope is None:
             return no_answer(body, "the body is not a JSON object")
-        if is_error(envelope.error) or not (is_given(envelope.content) or is_given(envelope.input_tokens)):
+        is_message = is_given(envelope.content) or is_given(envelope.stop_reason)  # that may have nothing to say
+        if is_error(envelope.error) or not (is_message or is_given(envelope.input_tokens)):
             return no_answer(body, "the body has no `content` (nor `input_tokens`, as a count has)")
         _note_usage(envelope.usage, usage)
-        if choices is not None and is_given(envelope.content):
+        if choices is not None and is_message:
             if is_empty(envelope.stop_reason):
                 choices.seen(0, is_told=bytes(envelope.stop_reason) != b"")
             else:

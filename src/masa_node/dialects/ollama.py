@@ -15,7 +15,8 @@ from masa_node.dialects.faults import error_text, is_bare_error, no_answer
 from masa_node.dialects.fields import ABSENT, BOM, FIELDS, TOKENS, is_empty, is_error, is_given, read
 from masa_node.dialects.framing import NDJSON, is_heartbeat
 
-_DONE = re.compile(rb'"done"\s*:\s*true')
+_DONE = re.compile(rb'"done"\s*:\s*(?:"?[tT]rue|1)')
+_IS_DONE = (b"true", b'"true"', b'"True"', b"1")  # as ollama-python reads them
 
 
 class _Envelope(msgspec.Struct):
@@ -82,7 +83,7 @@ class Ollama:
             return Mark.ERROR
         if envelope is None or not _is_ours(envelope):
             return _mark_of_other(line)
-        if bytes(envelope.done) != b"true":
+        if bytes(envelope.done) not in _IS_DONE:
             return Mark.PIECE if _has_words(envelope) else Mark.META
         _note_usage(envelope, usage)
         return Mark.END

@@ -125,7 +125,7 @@ class OpenAiResponses(OpenAi):
         response = read(body, _RESPONSE)
         if response is None:
             return no_answer(body, "the body is not a JSON object")
-        if not is_given(response.output):
+        if not (is_given(response.output) or (read(response.status, TEXT) or "") in _OVER):
             return no_answer(body, "the body has no `output`")
         _note_usage(response, usage)
         noted = choices if choices is not None else Choices()

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from masa_node.chat.errors import NotAnAnswer
+from masa_node.chat.errors import BrokenAnswer, NotAnAnswer
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, Endpoint, Headers
 from masa_node.dialects.framing import FrameCutter
 from masa_node.dialects.registry import DIALECTS
@@ -129,7 +129,7 @@ class AnswerTranslator:
     def whole(self, body: bytes) -> bytes:
         """A complete body in the caller's format."""
         self.check_size(len(body))
-        return self._writer.whole(self._reader.whole(body))
+        return self._whole(self._reader.whole(body))
 
     def streamed(self, body: bytes) -> bytes:
         """A complete body as the stream that the caller asked for."""
@@ -140,6 +140,13 @@ class AnswerTranslator:
         """A whole stream as the complete body that the caller asked for."""
         self.check_size(len(stream))
         events = [event for frame in self._framing.frames(stream) for event in self._reader.frame(frame)]
+        return self._whole(events)
+
+    def _whole(self, events: list[Event]) -> bytes:
+        """Raises `BrokenAnswer` for an error among them: it must not be a whole answer without words."""
+        for event in events:
+            if isinstance(event, Failed):
+                raise BrokenAnswer(f"its answer holds an error: {event.failure.message}")
         return self._writer.whole(events)
 
     @staticmethod

@@ -94,9 +94,9 @@ class _Usage(msgspec.Struct):
     cache_creation_input_tokens: int | None = None
 
 
-_EVENT = msgspec.json.Decoder(_Event)
-_MESSAGE = msgspec.json.Decoder(_Message)
-_USAGE = msgspec.json.Decoder(_Usage)
+_EVENT = msgspec.json.Decoder(_Event, strict=False)
+_MESSAGE = msgspec.json.Decoder(_Message, strict=False)
+_USAGE = msgspec.json.Decoder(_Usage, strict=False)
 _TYPE = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _REASONS = {
     "end_turn": StopReason.END,

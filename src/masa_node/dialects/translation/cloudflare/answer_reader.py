@@ -3,7 +3,7 @@
 import msgspec
 
 from masa_node.chat.errors import BrokenAnswer
-from masa_node.dialects.fields import ABSENT, TEXT, is_given, read
+from masa_node.dialects.fields import ABSENT, TEXT, is_error, is_given, read
 from masa_node.dialects.framing import event_of
 from masa_node.dialects.translation.calls import CallTracker
 from masa_node.dialects.translation.context import AnswerContext
@@ -45,7 +45,7 @@ class _Frame(msgspec.Struct):
     result: msgspec.Raw = ABSENT
 
 
-_FRAME = msgspec.json.Decoder(_Frame)
+_FRAME = msgspec.json.Decoder(_Frame, strict=False)
 
 
 class CloudflareAnswerReader:
@@ -67,7 +67,7 @@ class CloudflareAnswerReader:
         fields = read(data, _FRAME)
         if fields is None:
             return []
-        if name == b"error" or is_given(fields.error) or bytes(fields.success) == b"false":
+        if name == b"error" or is_error(fields.error) or bytes(fields.success) == b"false":
             return [Failed(failure_of(data, 0))]
         if is_given(fields.choices):
             self._is_chat = True

@@ -3,7 +3,7 @@
 import msgspec
 
 from masa_node.chat.errors import BrokenAnswer
-from masa_node.dialects.fields import ABSENT, is_given, read
+from masa_node.dialects.fields import ABSENT, is_error, read
 from masa_node.dialects.translation.calls import CallTracker
 from masa_node.dialects.translation.context import AnswerContext
 from masa_node.dialects.translation.events import (
@@ -52,7 +52,7 @@ class _Line(msgspec.Struct):
     error: msgspec.Raw = ABSENT
 
 
-_LINE = msgspec.json.Decoder(_Line)
+_LINE = msgspec.json.Decoder(_Line, strict=False)
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _REASONS = {"stop": StopReason.END, "length": StopReason.LENGTH}
 
@@ -71,7 +71,7 @@ class OllamaAnswerReader:
         line = read(frame, _LINE)
         if line is None:
             return self._unreadable(frame)
-        if is_given(line.error):
+        if is_error(line.error):
             return [Failed(failure_of(frame, 0))]
         return self._events_of(line, is_done=line.done is True)
 

@@ -3,7 +3,7 @@
 import msgspec
 
 from masa_node.chat.errors import BrokenAnswer
-from masa_node.dialects.fields import ABSENT, TEXT, is_given, read
+from masa_node.dialects.fields import ABSENT, TEXT, is_error, is_given, read
 from masa_node.dialects.framing import event_of
 from masa_node.dialects.translation.calls import CallTracker
 from masa_node.dialects.translation.context import AnswerContext
@@ -121,9 +121,9 @@ class _Finish(msgspec.Struct):
     type: str = ""
 
 
-_CHUNK = msgspec.json.Decoder(_Chunk)
-_USAGE = msgspec.json.Decoder(_Usage)
-_LOGPROBS = msgspec.json.Decoder(_Logprobs)
+_CHUNK = msgspec.json.Decoder(_Chunk, strict=False)
+_USAGE = msgspec.json.Decoder(_Usage, strict=False)
+_LOGPROBS = msgspec.json.Decoder(_Logprobs, strict=False)
 _FINISH = msgspec.json.Decoder(_Finish)
 _ANNOTATIONS = msgspec.json.Decoder(list[_Annotation])
 _COUNT = msgspec.json.Decoder(int)
@@ -153,17 +153,17 @@ class ChatAnswerReader:
             return []
         if not data.startswith(_OBJECT) and data.strip() == _DONE:
             return [Ended()]
-        return self._read(data, is_error=name == b"error")
+        return self._read(data, is_named_error=name == b"error")
 
     def whole(self, body: bytes) -> list[Event]:
         """See `AnswerReader`."""
-        return [*self._read(body, is_error=False), Ended()]
+        return [*self._read(body, is_named_error=False), Ended()]
 
-    def _read(self, data: bytes, *, is_error: bool) -> list[Event]:
+    def _read(self, data: bytes, *, is_named_error: bool) -> list[Event]:
         chunk = read(data, _CHUNK)
         if chunk is None:
             return self._unreadable(data)
-        if is_error or (chunk.error is not ABSENT and is_given(chunk.error) and bytes(chunk.error) not in _NO_ERROR):
+        if is_named_error or is_error(chunk.error):
             return [Failed(failure_of(data, 0))]
         has_usage = chunk.usage is not ABSENT and is_given(chunk.usage)
         words = _words_alone(chunk.choices) if self._is_begun and not has_usage else None

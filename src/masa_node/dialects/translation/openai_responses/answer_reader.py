@@ -3,7 +3,7 @@
 import msgspec
 
 from masa_node.chat.errors import BrokenAnswer
-from masa_node.dialects.fields import ABSENT, TEXT, is_given, read
+from masa_node.dialects.fields import ABSENT, TEXT, is_error, is_given, read
 from masa_node.dialects.framing import event_of
 from masa_node.dialects.translation.calls import MAX_CALLS
 from masa_node.dialects.translation.context import AnswerContext
@@ -103,9 +103,9 @@ class _Usage(msgspec.Struct):
     output_tokens_details: _OutputDetails | None = None
 
 
-_EVENT = msgspec.json.Decoder(_Event)
-_RESPONSE = msgspec.json.Decoder(_Response)
-_USAGE = msgspec.json.Decoder(_Usage)
+_EVENT = msgspec.json.Decoder(_Event, strict=False)
+_RESPONSE = msgspec.json.Decoder(_Response, strict=False)
+_USAGE = msgspec.json.Decoder(_Usage, strict=False)
 _NUMBER = msgspec.json.Decoder(float)
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENDS = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
@@ -234,7 +234,7 @@ class ResponsesAnswerReader:
         return [*said, ThoughtSealed(seal, thought.origin, thought.is_hidden)]
 
     def _end(self, response: _Response, data: bytes) -> list[Event]:
-        if is_given(response.error):
+        if is_error(response.error):
             return [Failed(failure_of(b'{"error":' + bytes(response.error) + b"}", 0))]
         if response.status in ("failed", "cancelled"):
             return [Failed(failure_of(data, 0))]
