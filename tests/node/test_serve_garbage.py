@@ -104,7 +104,7 @@ def connections() -> int:
     return sum(isinstance(one, BoundedHttpProtocol) for one in gc.get_objects())
 
 
-async def look(node: Node, call: Calling) -> None:
+async def look(node: Node, call: Calling, most: int = TIMES) -> None:
     port = port_of(node)
     await call(port)  # what is made once is made now
     gc.collect()
@@ -114,9 +114,9 @@ async def look(node: Node, call: Calling) -> None:
             await call(port)
             await until(lambda: len(asyncio.all_tasks()) <= tasks, WITHIN_S)
             await until(lambda: connections() == 0, WITHIN_S)
-        if len(garbage) < TIMES:
+        if len(garbage) < most:
             return
-    assert len(garbage) < TIMES, Counter(type(one).__qualname__ for one in garbage).most_common(8)
+    assert len(garbage) < most, Counter(type(one).__qualname__ for one in garbage).most_common(8)
 
 
 def settings(folder: Path, **more: object) -> Settings:
