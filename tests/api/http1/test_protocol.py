@@ -457,6 +457,18 @@ async def test_a_cut_answer_does_not_look_whole(version: bytes) -> None:
 
 
 @virtual_time
+async def test_a_request_whose_task_is_cancelled_before_it_begins_is_answered_after_all() -> None:
+    line = FakeLine(Script())
+    line.send(echo())
+    for task in list(line.connections.tasks):
+        task.cancel()
+    await line.settled()
+    assert line.answered.startswith(b"HTTP/1.1 503 ")
+    assert line.transport.is_closing()
+    await settle()
+
+
+@virtual_time
 async def test_head_gets_a_length_and_no_body() -> None:
     line = FakeLine(Script())
     line.send(head(b"HEAD", b"/echo", b"Content-Length: 5\r\n") + b"hello" + echo(b"next"))

@@ -11,6 +11,7 @@ import contextlib
 import socket
 import struct
 from collections import deque
+from functools import partial
 from typing import cast
 
 from masa_node.api.http1.connections import Connections
@@ -176,17 +177,18 @@ class BoundedHttpProtocol(asyncio.Protocol):
         self._request, self._reply = request, reply
         task = self._task = self._loop.create_task(self._run(request, reply))
         self._all.tasks.add(task)
-        task.add_done_callback(self._all.task_is_over)
+        task.add_done_callback(partial(self._is_over, request, reply))
 
     async def _run(self, request: HttpRequest, reply: Reply) -> None:
-        try:
-            # A task that ends as cancelled keeps the error, and with it frames that lead back to the task: a circle
-            # that Python 3.11 never frees. Nobody awaits this one, so the cancelling ends here.
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._all.app(request, reply)
-        finally:
-            if not (reply.is_complete or request.is_gone):
-                self._cut(reply)
+        # A task that ends as cancelled keeps the error, and with it frames that lead back to the task: a circle that
+        # Python 3.11 never frees. Nobody awaits this one, so the cancelling ends here.
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._all.app(request, reply)
+
+    def _is_over(self, request: HttpRequest, reply: Reply, task: asyncio.Task[None]) -> None:
+        self._all.task_is_over(task)
+        if not (reply.is_complete or request.is_gone):
+            self._cut(reply)
 
     def _cut(self, reply: Reply) -> None:
         """The application has ended, or was cancelled at the end of the node, before the answer was whole."""

@@ -128,7 +128,6 @@ _FINISH = msgspec.json.Decoder(_Finish)
 _ANNOTATIONS = msgspec.json.Decoder(list[_Annotation])
 _COUNT = msgspec.json.Decoder(int)
 _ENVELOPE = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_NO_ERROR = frozenset({b"{}", b'""'})
 _REASONS = {
     "stop": StopReason.END,
     "length": StopReason.LENGTH,
