@@ -32,7 +32,7 @@ class RunningNode:
 
 def settings_of(**settings: str) -> Settings:
     """These settings and nothing of the tester's own: no environment, no `.env`, no `masa.toml`."""
-    alone = {"PORT": "0", "MASA_CONFIG": os.devnull, "MASA_DIR": os.devnull, "NETWORK": "off"}
+    alone = {"PORT": "0", "MASA_CONFIG": os.devnull, "MASA_DIR": os.devnull, "NETWORK": "off", "USAGE": "off"}
     return read_settings(alone | settings, Path(os.devnull))
 
 

@@ -16,7 +16,7 @@ from masa_node.network.links.peer_book import MembershipLevel, PeerRecord
 from masa_node.network.store.store import FILE_NAME, MIGRATIONS, Store
 from masa_node.network.transport.interfaces import NodeId
 from masa_node.storage import database as database_module
-from masa_node.storage.database import MAX_WAITING, Database, StoreFailed
+from masa_node.storage.database import MAX_WAITING, Database, StoreFailed, reading
 from masa_node.storage.lock import NodeLock
 
 A = PeerRecord(NodeId("a" * 64), MembershipLevel.LISTED)
@@ -102,6 +102,29 @@ async def test_two_processes_that_make_the_file_at_once_make_it_once(tmp_path: P
         assert second.is_kept
         await first.close()
         await second.close()
+
+
+class MadeMeanwhile:
+    """A connection to a new file; another process makes its tables after the first `reads`."""
+
+    def __init__(self, path: Path, reads: int) -> None:
+        self.connection = sqlite3.connect(path)
+        self._path = path
+        self._reads = reads
+
+    def execute(self, sql: str) -> sqlite3.Cursor:
+        if self._reads == 0:
+            with closing(sqlite3.connect(self._path, isolation_level=None)) as other:
+                database_module._migrated(other, (FIRST,))
+        self._reads -= 1
+        return self.connection.execute(sql)
+
+
+@pytest.mark.parametrize("reads", [0, 1, 2])
+def test_a_file_that_another_process_makes_just_now_is_not_taken_for_a_damaged_one(tmp_path: Path, reads: int) -> None:
+    new = MadeMeanwhile(tmp_path / "db", reads)
+    with closing(new.connection):
+        assert database_module._version(new, (FIRST,)) in (0, 1)  # type: ignore[arg-type]
 
 
 # ---- damage ----
@@ -380,6 +403,37 @@ async def test_opening_can_be_cancelled_and_leaves_no_file_open(
     assert not any(thread.name.startswith("masa-store") for thread in threading.enumerate())
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         opened[0].execute("SELECT 1")
+
+
+# ---- only read ----
+
+
+async def test_a_file_that_is_only_read_is_seen_while_it_is_written_and_stays_as_it_is(tmp_path: Path) -> None:
+    database = await Database.open(tmp_path / "db", (FIRST,))
+    await database.write(lambda connection: connection.execute("INSERT INTO things VALUES ('new')"))
+    with reading(tmp_path / "db", (FIRST,)) as connection:
+        assert connection is not None
+        assert connection.execute("SELECT name FROM things").fetchall() == [("new",)]
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            connection.execute("INSERT INTO things VALUES ('other')")
+    await database.close()
+
+
+def test_of_a_file_that_is_not_there_or_empty_nothing_is_read_and_none_is_made(tmp_path: Path) -> None:
+    with reading(tmp_path / "db", (FIRST,)) as connection:
+        assert connection is None
+    assert not (tmp_path / "db").exists()
+    (tmp_path / "db").touch()
+    with reading(tmp_path / "db", (FIRST,)) as connection:
+        assert connection is None
+
+
+async def test_a_file_of_another_form_is_not_read(tmp_path: Path) -> None:
+    await (await Database.open(tmp_path / "db", (FIRST, SECOND))).close()
+    with pytest.raises(ConfigurationError, match="newer"), reading(tmp_path / "db", (FIRST,)):
+        pass
+    with pytest.raises(StoreFailed, match="older"), reading(tmp_path / "db", (FIRST, SECOND, SECOND)):
+        pass
 
 
 async def test_a_store_in_memory_needs_no_thread() -> None:

@@ -38,6 +38,7 @@ def test_a_request_is_one_line_of_json_with_all_its_facts(logging_to_memory: Con
         "race": None,
         "hedges": 0,
         "requester": None,
+        "key": "owner",
         "total_ms": 1500.0,
         "first_piece_ms": 25.6,
         "queued_ms": 1.0,

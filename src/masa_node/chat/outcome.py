@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from masa_node.chat.request import Endpoint, RaceMode, RequestId
+from masa_node.chat.request import OWNER, Endpoint, RaceMode, RequestId
 
 MAX_TRAIL = 8  # attempts that are told, in a header and in the log: both are read by people
 
@@ -34,7 +34,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     `error` is an error's `code`, `caller_gone`, or None for a whole answer. Durations are seconds; `first_piece_s` is
     None when no piece came. `status` is what the caller was told; an answer that broke later keeps its 200 and has an
     `error`. `race` is the rule by which peers were asked, None if none was; `hedges` how many of them were asked
-    although another still ran. `requester` is the peer whose request it was, None for the owner's own.
+    although another still ran. `requester` is the peer whose request it was, None for one of this node's own callers,
+    whose key has the name `key` ("" for a peer's).
     """
 
     request_id: RequestId
@@ -57,6 +58,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     race: RaceMode | None = None
     hedges: int = 0
     requester: str | None = None
+    key: str = OWNER
 
 
 def abridged(attempts: Sequence[Attempt]) -> Sequence[Attempt]:

@@ -8,6 +8,8 @@ import msgspec
 
 RequestId = NewType("RequestId", str)
 
+OWNER = "owner"  # the name of the keys in API_KEY, and of every caller where no key is needed
+
 Headers = tuple[tuple[str, str], ...]
 
 
@@ -215,7 +217,8 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     piece has to be there whatever signs there were; the later of the two deadlines counts. `requester` is the peer
     whose request it is; None: the owner's own. That peer gives up at `given_up_s`, on the same clock, if it was told of
     no sign by then. `may_translate`: may it be served in another format, where nobody speaks that of its endpoint?
-    `alias` is the name that the caller wrote, where it is one of `model`.
+    `key` is the name of the key that its caller had, of this node's own callers. `alias` is the name that the caller
+    wrote, where it is one of `model`.
     `translates_beside`: also where some provider speaks it, so that all that serve the model take part.
     """
 
@@ -236,3 +239,4 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     given_up_s: float = inf
     alias: str = ""
     translates_beside: bool = False
+    key: str = OWNER

@@ -15,6 +15,7 @@ from masa_node.cli import devnet
 from masa_node.cli.output import Group, Json, print_json, print_nowhere
 from masa_node.cli.peers import commands as peer_commands
 from masa_node.cli.stake import commands as stake_commands
+from masa_node.cli.usage import register as register_usage
 from masa_node.node.libraries import check_libraries
 from masa_node.node.proxies import read_proxies
 from masa_node.node.settings.docs import SettingDoc, setting_docs
@@ -169,6 +170,7 @@ def settings(*, json: Json = False) -> None:
 
 peer_commands.register(app)
 stake_commands.register(app)
+register_usage(app)
 devnet.register(app)
 
 

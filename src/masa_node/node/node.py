@@ -7,9 +7,11 @@ import secrets
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 import msgspec
 
+from masa_node.accounts import ledger
 from masa_node.api.aliasing import Aliasing
 from masa_node.api.app import App
 from masa_node.api.chat import ChatEndpoints
@@ -75,6 +77,7 @@ class Node:
         self.instance = secrets.token_hex(8)
         self.url = url
         self.metrics = Metrics()
+        self.ledger = make_ledger(settings)
         self.catalog = Catalog()
         self.poller = ModelPoller(self.catalog, settings.llm_refresh)
         self.admission = Admission(settings.max_concurrent, settings.max_queue)
@@ -238,6 +241,8 @@ class Node:
         """Tell telemetry how a request ended."""
         self.metrics.observe(outcome)
         log_outcome(outcome)
+        if self.ledger is not None:
+            self.ledger.observe(outcome)
 
     def _app(self) -> App:
         settings = self.settings
@@ -279,6 +284,12 @@ def make_stake_policy(settings: Settings, http: HttpClient) -> StakeRules:
     from masa_node.node.stake_policy import StakePolicy  # noqa: PLC0415 - nobody else needs the chain's code
 
     return StakePolicy.over_http(wanted, wanted.profile, http)
+
+
+def make_ledger(settings: Settings) -> ledger.Ledger | None:
+    """None where the settings want nothing to be counted."""
+    path = Path(settings.masa_dir).expanduser() / ledger.FILE_NAME
+    return None if settings.usage == "off" else ledger.Ledger(path)
 
 
 def make_embedded(spec: UpstreamSpec, settings: Settings, http: HttpClient) -> EmbeddedLlm:

@@ -61,6 +61,7 @@ async def listening(settings: Settings, grace_s: float) -> AsyncGenerator[tuple[
             failure: Exception | None = None
             async with asyncio.TaskGroup() as group:
                 taking = group.create_task(server.take_requests(sock))
+                keepers = [group.create_task(node.ledger.run())] if node.ledger is not None else []
                 helpers = _start_helpers(node, specs, group)
                 await server.listening.wait()
                 try:
@@ -70,8 +71,8 @@ async def listening(settings: Settings, grace_s: float) -> AsyncGenerator[tuple[
                     server.stop()
                 server.stop()
                 await taking
-                for helper in helpers:
-                    helper.cancel()
+                await _ended(helpers)
+                await _ended(keepers)  # last: what peers' requests came to is counted, too
             if failure is not None:
                 raise failure
 
@@ -90,6 +91,14 @@ def _looks_for_more(settings: Settings, specs: Sequence[UpstreamSpec]) -> bool:
     """Are LLM servers on this machine looked for? Not once the owner has named one of their own."""
     looks = bool(settings.find_local or settings.ollama_host)
     return looks and not any(not spec.hosted and spec.kind is not UpstreamKind.DEMO for spec in specs)
+
+
+async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """End these; what one of them raises is the group's."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
 
 
 async def until_ready(node: Node) -> None:

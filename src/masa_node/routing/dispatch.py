@@ -304,6 +304,7 @@ class _Exchange:
             race=attempts.race,
             hedges=attempts.hedges,
             requester=request.requester,
+            key=request.key if request.requester is None else "",
         )
 
 

@@ -9,9 +9,9 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -152,6 +152,27 @@ class Database:
         return await asyncio.wrap_future(future)
 
 
+@contextmanager
+def reading(path: Path, migrations: Migrations) -> Generator[sqlite3.Connection | None]:
+    """The file of a program that may be running, only to be read: nothing is made, mended or put aside. Blocking.
+
+    None where there is no file, or nothing in it yet. Raises `StoreFailed`; `ConfigurationError` when a newer version
+    of the program wrote it.
+    """
+    if not path.exists():
+        yield None
+        return
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)) as connection:
+            connection.text_factory = _text
+            version = _version(connection, migrations)
+            if 0 < version < len(migrations):
+                raise StoreFailed(f"{path.name} in MASA_DIR is of an older form. Start the node, which updates it.")
+            yield connection if version else None
+    except (sqlite3.Error, _Damaged) as exc:
+        raise StoreFailed(f"{path.name} in MASA_DIR cannot be read: {_words(exc)}.") from exc
+
+
 class _Damaged(Exception):
     """The file is no database of this program, or a broken one."""
 
@@ -226,10 +247,14 @@ def _make_private(path: Path) -> None:
 
 
 def _version(connection: sqlite3.Connection, migrations: Migrations) -> int:
-    """The form it has: how many of the migrations were made."""
-    (mark,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    """The form it has: how many of the migrations were made.
+
+    The mark is read last: another process that makes the file just now writes all three at once, so that whoever has
+    seen tables then sees the mark.
+    """
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (mark,) = connection.execute("PRAGMA application_id").fetchone()
     if mark != APPLICATION_ID and (version or tables):
         raise _Damaged("it was made by another program")
     if version > len(migrations):

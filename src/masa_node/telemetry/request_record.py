@@ -25,6 +25,7 @@ class RequestRecord(msgspec.Struct, frozen=True, gc=False):
     race: RaceMode | None
     hedges: int
     requester: str | None
+    key: str
     total_ms: float
     first_piece_ms: float | None
     queued_ms: float
@@ -52,6 +53,7 @@ def record_of(outcome: Outcome, level: str, timestamp: str) -> RequestRecord:
         outcome.race,
         outcome.hedges,
         outcome.requester,
+        outcome.key,
         _ms(outcome.total_s),
         None if outcome.first_piece_s is None else _ms(outcome.first_piece_s),
         _ms(outcome.queued_s),

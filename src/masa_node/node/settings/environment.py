@@ -21,6 +21,7 @@ NetworkSwitch = Literal["auto", "on", "off"]
 RaceWord = Literal["all", "hedge"]
 PrivacyWord = Literal["local", "trusted", "any"]
 StakeWord = Literal["", "off", "prefer", "require"]
+UsageWord = Literal["count", "off"]
 
 NO_LLM = "none"  # a value of LLM
 
@@ -331,6 +332,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "own among them if it is to use a network without a stake."
         ),
     ] = ""
+    usage: Annotated[
+        UsageWord,
+        Meta(
+            description="`count` requests, tokens and times by day, key, model and provider in MASA_DIR, as "
+            "`masa-node usage` shows them, or `off`."
+        ),
+    ] = "count"
     log_level: Annotated[LogLevel, Meta(description="Lowest severity of the lines to log.")] = "info"
     log_format: Annotated[
         LogFormat,

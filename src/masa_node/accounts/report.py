@@ -1,0 +1,113 @@
+"""Questions about the ledger, and their answers: sums by what the reader wants to tell apart."""
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+
+import msgspec
+
+from masa_node.accounts.usage import DAY_S
+
+MAX_LINES = 10_000  # of one answer; those with the most requests
+
+
+class By(StrEnum):
+    """What a report tells apart."""
+
+    DAY = "day"
+    KEY = "key"
+    MODEL = "model"
+    PROVIDER = "provider"
+    PEER = "peer"
+
+
+# Of `peer`: which way it went. A peer's request never goes on to another peer, so that each is one of these.
+_PEER = "CASE WHEN requester <> '' THEN requester WHEN is_peer THEN provider ELSE '' END"
+_USE = "CASE WHEN requester <> '' THEN 'theirs' WHEN is_peer THEN 'ours' ELSE 'own' END"
+_COLUMNS: dict[By, tuple[str, ...]] = {
+    By.DAY: ("day",),
+    By.KEY: ("key",),
+    By.MODEL: ("model",),
+    By.PROVIDER: ("provider",),
+    By.PEER: (f"{_PEER} AS peer", f"{_USE} AS use"),
+}
+
+
+class UsageQuery(msgspec.Struct, frozen=True):
+    """`since_day` is the first day that counts, in days since 1970 (UTC). `key`: only what was asked by this one."""
+
+    by: tuple[By, ...] = (By.KEY, By.MODEL)
+    since_day: int = 0
+    key: str | None = None
+
+
+class UsageLine(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """The sums of one group; what was not asked to be told apart is None, and left out.
+
+    `use` says which way it went: `ours` (this node used the peer), `theirs` (the peer used this node), `own`. Tokens
+    are null where no LLM said how many; `input_unknown` and `output_unknown` are the requests without. `first_piece_ms`
+    is the mean, `seconds` is the time that all of them took.
+    """
+
+    day: str | None = None
+    key: str | None = None
+    model: str | None = None
+    provider: str | None = None
+    peer: str | None = None
+    use: str | None = None
+    requests: int
+    errors: int
+    cancelled: int
+    input_tokens: int | None
+    output_tokens: int | None
+    input_unknown: int
+    output_unknown: int
+    first_piece_ms: float | None
+    seconds: float
+
+
+_SUMS = (
+    "sum(requests), sum(errors), sum(cancelled), sum(input_tokens), sum(output_tokens), sum(input_unknown),"
+    " sum(output_unknown), sum(first_pieces), sum(first_piece_s), sum(total_s)"
+)
+
+
+def lines_of(connection: sqlite3.Connection, query: UsageQuery) -> list[UsageLine]:
+    """The answer, at most MAX_LINES: by day from the newest, else those with the most requests first."""
+    by = tuple(dict.fromkeys(query.by))
+    columns = [column for each in by for column in _COLUMNS[each]]
+    names = [column.rpartition(" AS ")[2] for column in columns]
+    of_key = " AND key = ?" if query.key is not None else ""
+    groups = ", ".join(names) or "NULL"
+    order = ", ".join([*(["day DESC"] if By.DAY in by else []), "sum(requests) DESC", *names])
+    sql = (
+        f"SELECT {', '.join([*columns, _SUMS])} FROM usage WHERE day >= ?{of_key}"  # noqa: S608 - all are constants
+        f" GROUP BY {groups} ORDER BY {order} LIMIT {MAX_LINES}"
+    )
+    values = (query.since_day,) if query.key is None else (query.since_day, query.key)
+    return [_line(names, row) for row in connection.execute(sql, values)]
+
+
+def _line(names: Sequence[str], row: Sequence[object]) -> UsageLine:
+    groups = dict(zip(names, row, strict=False))
+    if "day" in groups:
+        groups["day"] = day_text(int(str(groups["day"])))
+    requests, errors, cancelled, tokens_in, tokens_out, no_in, no_out, pieces, piece_s, total_s = row[len(names) :]
+    fields = {
+        "requests": requests,
+        "errors": errors,
+        "cancelled": cancelled,
+        "input_tokens": tokens_in if tokens_in or not no_in else None,
+        "output_tokens": tokens_out if tokens_out or not no_out else None,
+        "input_unknown": no_in,
+        "output_unknown": no_out,
+        "first_piece_ms": round(1000 * float(str(piece_s)) / int(str(pieces)), 1) if pieces else None,
+        "seconds": round(float(str(total_s)), 3),
+    }
+    return msgspec.convert({**fields, **groups}, UsageLine)
+
+
+def day_text(day: int) -> str:
+    """As people write it."""
+    return datetime.fromtimestamp(day * DAY_S, UTC).strftime("%Y-%m-%d")

@@ -1,0 +1,103 @@
+"""What requests add up to: by day, key, peer, model and provider. Pure."""
+
+from typing import NamedTuple
+
+import msgspec
+
+from masa_node.chat.outcome import CALLER_GONE, WON, Outcome
+from masa_node.chat.request import Endpoint
+from masa_node.chat.statuses import FIRST_ERROR
+
+DAY_S = 86_400
+MAX_NAME_CHARS = 256  # of a model; names of providers and keys are shorter
+MAX_TOKENS = 10**9  # of one request: a larger count is a lie, and some thousands of them would break sums of 64 bits
+OTHER = "(other)"  # models and providers beyond a bound, together
+
+# These generate nothing: that no output tokens are reported says that there are none.
+_WITHOUT_OUTPUT = frozenset(
+    {
+        Endpoint.OPENAI_EMBEDDINGS,
+        Endpoint.OLLAMA_EMBED,
+        Endpoint.OLLAMA_EMBEDDINGS,
+        Endpoint.OLLAMA_SHOW,
+        Endpoint.ANTHROPIC_COUNT_TOKENS,
+    }
+)
+_WITHOUT_INPUT = frozenset({Endpoint.OLLAMA_SHOW, Endpoint.ANTHROPIC_COUNT_TOKENS})  # no model reads anything
+
+
+class Account(NamedTuple):
+    """What one line of the ledger is about. `day` counts days since 1970 (UTC).
+
+    `key` is the name of the key, "" for a peer's request; `requester` that peer, "" for requests of this node's own
+    callers. `model` is "" where it is not known here, `provider` is "" where none answered. `is_peer`: it is a peer.
+    """
+
+    day: int
+    key: str
+    requester: str
+    model: str
+    provider: str
+    is_peer: bool
+
+    def folded(self) -> "Account":
+        """The same day and key, where there are too many models and peers to name each."""
+        return Account(self.day, self.key, OTHER if self.requester else "", OTHER, OTHER, is_peer=False)
+
+
+class Sums(msgspec.Struct, gc=False):
+    """Requests and what they took. Tokens are as the LLMs reported them.
+
+    `input_unknown` and `output_unknown` count the requests that an LLM answered without saying how many tokens.
+    `cancelled`: the caller went away, or another node was faster. `first_piece_s` is the sum over `first_pieces`.
+    """
+
+    requests: int = 0
+    errors: int = 0
+    cancelled: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    input_unknown: int = 0
+    output_unknown: int = 0
+    first_pieces: int = 0
+    first_piece_s: float = 0.0
+    total_s: float = 0.0
+
+    def add(self, outcome: Outcome) -> None:
+        """One more request."""
+        self.requests += 1
+        if outcome.error == CALLER_GONE:
+            self.cancelled += 1
+        elif outcome.error is not None or outcome.status >= FIRST_ERROR:
+            self.errors += 1
+        if outcome.first_piece_s is not None:
+            self.first_pieces += 1
+            self.first_piece_s += outcome.first_piece_s
+        self.total_s += outcome.total_s
+        if outcome.served_by is not None:
+            self._add_tokens(outcome)
+
+    def merge(self, other: "Sums") -> None:
+        """What another part of the same account came to."""
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def _add_tokens(self, outcome: Outcome) -> None:
+        if outcome.input_tokens is not None and outcome.input_tokens <= MAX_TOKENS:
+            self.input_tokens += outcome.input_tokens
+        elif outcome.endpoint not in _WITHOUT_INPUT:
+            self.input_unknown += 1
+        if outcome.output_tokens is not None and outcome.output_tokens <= MAX_TOKENS:
+            self.output_tokens += outcome.output_tokens
+        elif outcome.endpoint not in _WITHOUT_OUTPUT:
+            self.output_unknown += 1
+
+
+def account_of(outcome: Outcome, day: int) -> Account:
+    """The account that this request belongs to."""
+    model = outcome.model[:MAX_NAME_CHARS] if outcome.model_known else ""
+    provider = outcome.served_by or ""
+    is_peer = any(not each.is_local for each in outcome.attempts if each.result == WON) and bool(provider)
+    if outcome.requester is not None:
+        return Account(day, "", outcome.requester, model, provider, is_peer)
+    return Account(day, outcome.key, "", model, provider, is_peer)

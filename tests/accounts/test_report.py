@@ -1,0 +1,91 @@
+"""What a report tells apart, and in which order."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from masa_node.accounts.ledger import MIGRATIONS, _add
+from masa_node.accounts.report import By, UsageLine, UsageQuery, day_text, lines_of
+from masa_node.accounts.usage import Account, Sums, account_of
+from masa_node.chat.outcome import Outcome
+from tests.accounts.outcomes import by_peer, outcome
+
+P, Q = "p" * 64, "q" * 64
+OUTCOMES: tuple[tuple[int, Outcome], ...] = (
+    (1, outcome(key="alice")),
+    (1, outcome(key="alice", model="n", output_tokens=None)),
+    (1, outcome(key="alice", error="x")),
+    (2, outcome(key="bob", input_tokens=None, output_tokens=None, first_piece_s=None)),
+    (2, outcome(requester=P)),
+    (2, by_peer(Q, key="bob")),
+    (2, by_peer(P, key="alice")),
+)
+
+
+@pytest.fixture
+def connection() -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute(MIGRATIONS[0])
+        accounts: dict[Account, Sums] = {}
+        for day, each in OUTCOMES:
+            accounts.setdefault(account_of(each, day), Sums()).add(each)
+        _add(connection, accounts)
+        yield connection
+
+
+def told(lines: list[UsageLine], *names: str) -> list[tuple[object, ...]]:
+    return [(*(getattr(line, name) for name in names), line.requests) for line in lines]
+
+
+def test_by_key(connection: sqlite3.Connection) -> None:
+    lines = lines_of(connection, UsageQuery((By.KEY,)))
+    assert told(lines, "key", "errors") == [("alice", 1, 4), ("bob", 0, 2), ("", 0, 1)]
+
+
+def test_by_day_from_the_newest(connection: sqlite3.Connection) -> None:
+    lines = lines_of(connection, UsageQuery((By.DAY,)))
+    assert told(lines, "day") == [("1970-01-03", 4), ("1970-01-02", 3)]
+    assert day_text(2) == "1970-01-03"
+
+
+def test_by_peer_both_directions_stand_beside_each_other(connection: sqlite3.Connection) -> None:
+    lines = lines_of(connection, UsageQuery((By.PEER,)))
+    assert told(lines, "peer", "use") == [("", "own", 4), (P, "ours", 1), (P, "theirs", 1), (Q, "ours", 1)]
+
+
+def test_by_several(connection: sqlite3.Connection) -> None:
+    lines = lines_of(connection, UsageQuery((By.MODEL, By.KEY, By.MODEL)))
+    assert ("n", "alice", 1) in told(lines, "model", "key")
+    assert sum(line.requests for line in lines) == len(OUTCOMES)
+
+
+def test_by_provider(connection: sqlite3.Connection) -> None:
+    assert ("llm", 5) in told(lines_of(connection, UsageQuery((By.PROVIDER,))), "provider")
+
+
+def test_by_nothing_all_is_one_line(connection: sqlite3.Connection) -> None:
+    (line,) = lines_of(connection, UsageQuery(()))
+    assert (line.requests, line.input_unknown, line.output_unknown) == (7, 1, 2)
+
+
+def test_of_nothing_there_is_no_line(connection: sqlite3.Connection) -> None:
+    assert lines_of(connection, UsageQuery((), since_day=9)) == []
+
+
+def test_since_a_day_and_of_one_key(connection: sqlite3.Connection) -> None:
+    lines = lines_of(connection, UsageQuery((By.MODEL,), since_day=2, key="alice"))
+    assert told(lines, "model") == [("m", 1)]
+
+
+def test_what_no_llm_said_is_null_and_never_nought(connection: sqlite3.Connection) -> None:
+    lines = lines_of(connection, UsageQuery((By.PROVIDER,), key="bob"))
+    (line,) = (each for each in lines if each.provider == "llm")
+    assert (line.input_tokens, line.output_tokens, line.first_piece_ms) == (None, None, None)
+    assert (line.input_unknown, line.output_unknown) == (1, 1)
+
+
+def test_the_first_piece_is_a_mean(connection: sqlite3.Connection) -> None:
+    (line,) = lines_of(connection, UsageQuery((By.MODEL,), key="alice", since_day=2))
+    assert line.first_piece_ms == 20.0

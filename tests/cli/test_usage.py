@@ -1,0 +1,122 @@
+"""`masa-node usage`: for people, as JSON and as CSV, without a node that runs."""
+
+import asyncio
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from masa_node.accounts.ledger import FILE_NAME, Ledger
+from masa_node.chat.errors import ConfigurationError
+from masa_node.cli.main import main
+from masa_node.cli.usage import days_of, groups_of
+from tests.accounts.outcomes import by_peer, outcome
+
+
+async def counted(masa_dir: Path) -> None:
+    ledger = Ledger(masa_dir / FILE_NAME)
+    for each in (
+        outcome(key="alice"),
+        outcome(key="alice", input_tokens=None, output_tokens=None, model="n"),
+        outcome(key="alice", output_tokens=None),
+        outcome(requester="p" * 64, model="=HYPERLINK()"),
+        by_peer("q" * 64, model="[red]m\x1b[31m"),
+    ):
+        ledger.observe(each)
+    running = asyncio.ensure_future(ledger.run())
+    await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait([running])
+
+
+@pytest.fixture
+def masa_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MASA_DIR", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "200")
+    asyncio.run(counted(tmp_path))
+    return tmp_path
+
+
+def run(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["masa-node", "usage", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code in (0, None)
+
+
+def out(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("masa_dir")
+def test_people_see_a_table_in_which_unknown_is_unknown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("--by", "key,model", monkeypatch=monkeypatch)
+    rows = [line.split() for line in out(capsys).splitlines()]
+    assert rows[0][:3] == ["key", "model", "requests"]
+    assert ["alice", "n", "1", "0", "unknown", "unknown"] in [row[:6] for row in rows]
+    assert ["alice", "m", "2", "0", "14", "5", "(+1", "unknown)"] in [row[:8] for row in rows]
+
+
+@pytest.mark.usefixtures("masa_dir")
+def test_a_models_name_cannot_steer_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("--by", "model", monkeypatch=monkeypatch)
+    assert "[red]m?[31m" in out(capsys)
+
+
+@pytest.mark.usefixtures("masa_dir")
+def test_programs_read_json_with_null_for_unknown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("--by", "peer,day", "--json", monkeypatch=monkeypatch)
+    lines = json.loads(out(capsys))
+    assert {(line["peer"], line["use"], line["requests"]) for line in lines} == {
+        ("", "own", 3),
+        ("p" * 64, "theirs", 1),
+        ("q" * 64, "ours", 1),
+    }
+    run("--by", "model", "--json", monkeypatch=monkeypatch)
+    assert {line["model"]: line["input_tokens"] for line in json.loads(out(capsys))}["n"] is None
+
+
+@pytest.mark.usefixtures("masa_dir")
+def test_spreadsheets_read_csv_and_take_no_name_for_a_formula(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("--by", "model", "--csv", monkeypatch=monkeypatch)
+    rows = {row["model"]: row for row in csv.DictReader(io.StringIO(out(capsys)))}
+    assert rows["n"]["input_tokens"] == ""
+    assert rows["m"]["input_tokens"] == "14"
+    assert "'=HYPERLINK()" in rows
+
+
+def test_of_nothing_it_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MASA_DIR", str(tmp_path / "none"))
+    run(monkeypatch=monkeypatch)
+    assert out(capsys) == "Nothing was counted in this time.\n"
+    assert not (tmp_path / "none").exists()
+
+
+def test_how_far_back_counts_today() -> None:
+    assert [days_of(text) for text in ("1d", "7D", " 2w ")] == [1, 7, 14]
+
+
+@pytest.mark.parametrize("text", ["", "0d", "7", "7h", "401d", "-1d", "1.5d", "9999w"])
+def test_another_time_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="--since"):
+        days_of(text)
+
+
+@pytest.mark.parametrize("text", ["", "keys", "key;model", "key,cost"])
+def test_another_group_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="--by"):
+        groups_of(text)
