@@ -214,7 +214,7 @@ def _is_current(path: Path, text: str) -> bool:
 
 
 def _tree(kind: type[errors.MasaError]) -> list[type[errors.MasaError]]:
-    children = [child for child in kind.__subclasses__() if child.__module__ == errors.__name__]
+    children = [child for child in kind.__subclasses__() if child.__module__.startswith("masa_node.chat.")]
     return [kind, *(found for child in children for found in _tree(child))]
 
 

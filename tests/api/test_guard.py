@@ -1,11 +1,16 @@
 """Who may come in, decision by decision: keys, hosts and origins, without a server around them."""
 
+import contextlib
 import hmac
 import socket
+from pathlib import Path
 from unittest import mock
 
 import pytest
 
+from masa_node.accounts.access import OWNERS, Access
+from masa_node.accounts.key_file import change_keys
+from masa_node.accounts.keys import KeyRules, made_key
 from masa_node.api.guard import MAX_REMEMBERED_HOSTS, Guard, GuardRules
 from masa_node.chat.errors import BadHost, ConfigurationError, HostRefused, OriginRefused, Unauthorized
 
@@ -20,13 +25,13 @@ def guard(*keys: str, hosts: tuple[str, ...] = (), origins: tuple[str, ...] = ()
 
 
 def test_without_keys_nobody_needs_one() -> None:
-    assert guard().check_key(b"/v1/models", [])
+    assert guard().check_key(b"/v1/models", []) is OWNERS
 
 
 @pytest.mark.parametrize("path", [b"/", b"/healthz", b"/readyz", b"/health", b"/v1/health"])
 def test_probes_are_let_in_and_nobody_looked_at_their_key(path: bytes) -> None:
-    assert guard("key").check_key(path, []) is False
-    assert guard("key").check_key(path, [(b"x-api-key", b"wrong")]) is False
+    assert guard("key").check_key(path, []) is None
+    assert guard("key").check_key(path, [(b"x-api-key", b"wrong")]) is None
 
 
 @pytest.mark.parametrize("path", [b"", b"/x", b"/healthz/", b"/metrics", b"/v1/models", b"/healthzx"])
@@ -47,7 +52,7 @@ def test_everything_else_needs_one(path: bytes) -> None:
     ],
 )
 def test_any_of_the_keys_lets_in(headers: Headers) -> None:
-    assert guard("first", "second", "third").check_key(b"/v1/models", headers) is True
+    assert guard("first", "second", "third").check_key(b"/v1/models", headers) is OWNERS
 
 
 @pytest.mark.parametrize(
@@ -87,6 +92,55 @@ def test_a_key_that_no_caller_could_send_is_refused_at_the_start(key: str) -> No
 
 def test_a_key_that_only_looks_like_it_is_taken() -> None:
     assert guard("bearer").check_key(b"/x", [(b"x-api-key", b"bearer")])
+
+
+# ---- keys with names ----
+
+
+@pytest.fixture
+def alices(tmp_path: Path) -> bytes:
+    """The key of alice, which is in this folder."""
+    made = change_keys(tmp_path, lambda keys: made_key(keys, "alice", KeyRules(("llama*",)), 1e9))
+    return made.encode()
+
+
+@pytest.fixture
+def access(tmp_path: Path, alices: bytes) -> Access:
+    access = Access(tmp_path)
+    access.start()
+    return access
+
+
+@pytest.mark.parametrize("keys", [(), ("key",)])
+def test_a_key_with_a_name_lets_in_and_says_whose_it_is(access: Access, alices: bytes, keys: tuple[str, ...]) -> None:
+    it = Guard(GuardRules(keys), access)
+    for header in ((b"x-api-key", alices), (b"authorization", b"Bearer " + alices)):
+        caller = it.check_key(b"/v1/models", [header])
+        assert caller is not None
+        assert (caller.name, caller.is_owner) == ("alice", False)
+
+
+def test_beside_keys_with_names_those_of_the_setting_are_the_owners(access: Access) -> None:
+    assert Guard(GuardRules(("key",)), access).check_key(b"/v1/models", [(b"x-api-key", b"key")]) is OWNERS
+
+
+def test_where_there_are_keys_with_names_a_key_is_needed(access: Access, alices: bytes) -> None:
+    it = Guard(GuardRules(), access)
+    for headers in ([], [(b"x-api-key", alices[:-1])], [(b"x-api-key", b"")]):
+        with pytest.raises(Unauthorized):
+            it.check_key(b"/v1/models", headers)
+    assert it.check_key(b"/healthz", []) is None
+
+
+def test_of_a_key_with_a_name_the_hash_is_compared_in_constant_time(access: Access, alices: bytes) -> None:
+    it = Guard(GuardRules(), access)
+    for offered in (alices, alices[:-1] + b"x", b"masa-00000000-x", b"other"):
+        with mock.patch.object(hmac, "compare_digest", side_effect=hmac.compare_digest) as compared:
+            with contextlib.suppress(Unauthorized):
+                it.check_key(b"/v1/models", [(b"x-api-key", offered)])
+            assert [
+                len(left) == len(right) == 64 for left, right in (each.args for each in compared.call_args_list)
+            ] == [True]
 
 
 # ---- Host ----

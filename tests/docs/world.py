@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -57,6 +58,7 @@ class World:
             "PYTHON": sys.executable,
         }
         self._stack = contextlib.ExitStack()
+        self._keys_dir = ""
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
@@ -76,7 +78,11 @@ class World:
         self._stack.close()
 
     def type(self, block: str) -> None:
-        """Give the commands of a block, one after the other; each must do what the page says it does."""
+        """Give the commands of a block, one after the other; each must do what the page says it does.
+
+        Keys are made in a folder of the block's own: of the node that all blocks ask, nobody has one.
+        """
+        self._keys_dir = tempfile.mkdtemp(dir=self._folder)
         for line in commands_of(block):
             if "--llm" in line and not runtime_is_installed():
                 lacking("no wheel of xllamacpp is installed")
@@ -136,7 +142,7 @@ class World:
         folder = ROOT if line.startswith(("pipx ", "uvx ", "export PATH")) else self._scratch
         done = subprocess.run(
             ["bash", "-ec", command],
-            env=self._of(self._here),
+            env=self._of(self._here) | ({"MASA_DIR": self._keys_dir} if line.startswith("masa-node keys") else {}),
             cwd=folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -15,6 +15,7 @@ def test_a_bind_that_others_can_reach_needs_a_key(host: str) -> None:
     with pytest.raises(ConfigurationError, match="API_KEY"):
         guard_rules(Settings(host=host))
     assert guard_rules(Settings(host=host, api_key="a,b")).api_keys == ("a", "b")
+    assert guard_rules(Settings(host=host), has_named_keys=True).api_keys == ()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.1.2.3"])

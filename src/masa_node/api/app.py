@@ -5,6 +5,7 @@ from functools import partial
 
 import structlog
 
+from masa_node.accounts.access import OWNERS
 from masa_node.api import models
 from masa_node.api.chat import ChatEndpoints
 from masa_node.api.entry import Entry, new_id, own_id_of
@@ -71,7 +72,7 @@ class App:
     def _let_in(self, request: HttpRequest, reply: Reply) -> Entry:
         head = request.head
         entry = head.memo
-        if not isinstance(entry, Entry) or entry.guard is not self.guard:
+        if not isinstance(entry, Entry) or not self._still_holds(entry):
             entry = head.memo = self._entry(request, reply)
         elif entry.origin is not None:
             reply.amend = partial(_allow, entry.origin)
@@ -79,16 +80,24 @@ class App:
         request.path = entry.place.path
         return entry
 
+    def _still_holds(self, entry: Entry) -> bool:
+        """A key that was revoked meanwhile lets nobody in, also on a connection that is open."""
+        return entry.guard is self.guard and self.guard.still_takes(entry.caller, entry.keys_version)
+
     def _entry(self, request: HttpRequest, reply: Reply) -> Entry:
         """What becomes of requests with this head. What it raises is told in the format that `request.path` says."""
         head, guard = request.head, self.guard
-        headers, method = head.headers, head.method
+        headers, method, version = head.headers, head.method, guard.keys_version
         origin = guard.check_host_and_origin(headers)
         if origin is not None:
             reply.amend = partial(_allow, origin)
             if method == "OPTIONS":  # a browser asks first whether it may ask, and without the key
-                return Entry(guard, origin, is_admitted=False, place=Place(head.path), own_id=None)
-        request.is_admitted = guard.check_key(head.raw_path, headers)
+                place = Place(head.path)
+                return Entry(
+                    guard, origin, is_admitted=False, place=place, own_id=None, caller=OWNERS, keys_version=version
+                )
+        caller = guard.check_key(head.raw_path, headers)
+        request.is_admitted = caller is not None
         place = place_of(head.path, head.raw_path)
         path = request.path = place.path
         if place.endpoint is None and not is_get(path):
@@ -96,7 +105,8 @@ class App:
         allowed = ["GET", "HEAD"] if place.endpoint is None else ["POST"]
         if method not in allowed:
             raise WrongMethod(f"{path} takes {allowed[0]}, not {method}.", ", ".join(allowed))
-        return Entry(guard, origin, request.is_admitted, place, own_id_of(headers))
+        own_id = own_id_of(headers)
+        return Entry(guard, origin, request.is_admitted, place, own_id, caller or OWNERS, version)
 
     async def _give(self, entry: Entry, request: HttpRequest, reply: Reply) -> None:
         """What can be read, or leave for a page to ask."""
@@ -104,7 +114,7 @@ class App:
         if head.method == "OPTIONS":
             await reply.whole(204, _preflight(head.headers), b"")
             return
-        status, headers, text = await read_out(self._view, entry.place.path, head)
+        status, headers, text = await read_out(self._view, entry.place.path, head, entry.caller)
         await reply.whole(status, headers + request_headers(entry.own_id or new_id()), text)
 
     def _not_here(self, path: str) -> UnknownPath:

@@ -4,6 +4,9 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 
+import msgspec
+
+from masa_node.accounts.access import Access
 from masa_node.api.aliasing import ModelFor, alias_header, alias_words, as_asked, ways_to
 from masa_node.api.entry import ChatLimits, Entry, Terms, new_id
 from masa_node.api.http1.reply import RawHeaders, Reply
@@ -41,7 +44,7 @@ _STREAM_HEADERS: RawHeaders = [(b"cache-control", b"no-cache"), (b"x-accel-buffe
 
 class ChatEndpoints:
     """Serves the chat endpoints. `instance` is this process' own random name, to notice an LLM URL that leads back
-    here; `model_for` tells which model a name stands for.
+    here; `model_for` tells which model a name stands for; `access` knows what keys with names allow.
     """
 
     def __init__(
@@ -51,7 +54,9 @@ class ChatEndpoints:
         observe: Callable[[Outcome], None],
         instance: str,
         model_for: ModelFor = as_asked,
+        access: Access | None = None,
     ) -> None:
+        self._access = access if access is not None else Access()
         self._model_for = model_for
         self._dispatcher = dispatcher
         self._limits = limits
@@ -72,17 +77,23 @@ class ChatEndpoints:
             request = await self._request(endpoint, entry, asked.head, body, request_id, came_s)
             if is_native:
                 request = await self._dispatcher.in_one_format(request, wanted)
+            self._access.enter(entry.caller, request)
         except MasaError as error:
             dialect = wanted or DIALECT_OF_ENDPOINT[endpoint]
             headers = [*request_headers(request_id), *_named(dialect, is_native=is_native)]
             size = await send_error(reply, error, dialect, request_id, headers)
-            self._observe(_refused(request_id, endpoint, status_of(error), error.code, size))
+            refused = _refused(request_id, endpoint, status_of(error), error.code, size)
+            self._observe(msgspec.structs.replace(refused, key=entry.caller.name))
             return
         except ClientDisconnected:
-            self._observe(_refused(request_id, endpoint, STATUS_CALLER_GONE, CALLER_GONE, 0))
+            refused = _refused(request_id, endpoint, STATUS_CALLER_GONE, CALLER_GONE, 0)
+            self._observe(msgspec.structs.replace(refused, key=entry.caller.name))
             return
-        asked.cancel_when_gone()
-        await self._dispatcher.answer(request, _ReplySink(request, reply, is_native=is_native))
+        try:
+            asked.cancel_when_gone()
+            await self._dispatcher.answer(request, _ReplySink(request, reply, is_native=is_native))
+        finally:
+            self._access.leave(entry.caller)
 
     async def _request(
         self, endpoint: Endpoint, entry: Entry, head: Head, body: bytes, request_id: RequestId, came_s: float
@@ -111,6 +122,7 @@ class ChatEndpoints:
             may_translate=terms.may_translate,
             alias=peeked.model if model != peeked.model else "",
             query=terms.query,
+            key=entry.caller.name,
         )
 
     def _terms(self, entry: Entry, head: Head) -> Terms:
@@ -118,7 +130,7 @@ class ChatEndpoints:
         limits, known = self._limits, entry.terms
         if known is not None and known.limits is limits:
             return known
-        race, privacy = route_of(head.headers, limits.race, limits.privacy)
+        race, privacy = route_of(head.headers, limits.race, entry.caller.ceiling(limits.privacy))
         entry.terms = known = Terms(
             limits,
             race,

@@ -1,7 +1,7 @@
 """What the head of a request says once it is let in; kept with the head, as the next on its connection is often equal.
 
-It depends on nothing but the head, and what `guard` and `limits` hold; whoever uses it sees to it that those are still
-the same. A refusal is never kept, nor an id that the node made.
+It depends on nothing but the head, the keys, and what `guard` and `limits` hold; whoever uses it sees to it that those
+are still the same. A refusal is never kept, nor an id that the node made.
 """
 
 import random
@@ -9,6 +9,7 @@ import re
 
 import msgspec
 
+from masa_node.accounts.access import Caller
 from masa_node.api.guard import Guard
 from masa_node.api.http1.request import HeaderPairs
 from masa_node.api.paths import Place
@@ -50,7 +51,8 @@ class Terms(msgspec.Struct, frozen=True):
 class Entry(msgspec.Struct):
     """A request that `guard` let in. `origin` is the page that asks, `own_id` the id that the caller gave it.
 
-    `is_admitted`: was it let in by a key, or because nobody needs one? `terms` are filled in by the chat endpoints.
+    `caller` is whose key it had when the keys had the number `keys_version`. `is_admitted`: was it let in by a key, or
+    because nobody needs one? `terms` are filled in by the chat endpoints.
     """
 
     guard: Guard
@@ -58,6 +60,8 @@ class Entry(msgspec.Struct):
     is_admitted: bool
     place: Place
     own_id: RequestId | None
+    caller: Caller
+    keys_version: int
     terms: Terms | None = None
 
 

@@ -7,6 +7,7 @@ import socket
 
 import msgspec
 
+from masa_node.accounts.access import OWNERS, Access, Caller
 from masa_node.api.http1.request import HeaderPairs
 from masa_node.api.origins import (
     MAX_PORT,
@@ -30,7 +31,7 @@ _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 class GuardRules(msgspec.Struct, frozen=True):
-    """What the owner allows. No keys: nobody needs one (only possible on a loopback bind)."""
+    """What the owner allows. No keys, and none with a name: nobody needs one (only possible on a loopback bind)."""
 
     api_keys: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
@@ -38,12 +39,13 @@ class GuardRules(msgspec.Struct, frozen=True):
 
 
 class Guard:
-    """Checks each request's headers. Every refusal is one of `chat.errors`' policy errors.
+    """Checks each request's headers. Every refusal is one of `chat.errors`' policy errors. `access`: keys with names.
 
     Raises `ConfigurationError` for rules that could never match, or would match everybody.
     """
 
-    def __init__(self, rules: GuardRules) -> None:
+    def __init__(self, rules: GuardRules, access: Access | None = None) -> None:
+        self._access = access if access is not None else Access()
         self._keys = [_sendable(key).encode() for key in rules.api_keys]
         self._hosts = (*host_rules(rules.allowed_hosts), "localhost", socket.gethostname().lower())
         self._origins = origin_rules(rules.allowed_origins)
@@ -64,19 +66,31 @@ class Guard:
             self._check_origin(origin, hosts[0])
         return origins[0] if origins else None
 
-    def check_key(self, raw_path: bytes, headers: HeaderPairs) -> bool:
-        """Check the key. False where none is needed, so that none was checked. Raises `Unauthorized`."""
-        if not self._keys:
-            return True
+    def check_key(self, raw_path: bytes, headers: HeaderPairs) -> Caller | None:
+        """Whose key it is. None where none is needed at this path, so that none was checked. Raises `Unauthorized`."""
+        if not self._keys and not self._access.is_needed:
+            return OWNERS
         if raw_path in OPEN_PATHS:
-            return False
+            return None
         for key in _offered_keys(headers):
             # No early exit: the time taken says nothing about which key, or how much of it, was right.
             if sum(hmac.compare_digest(key, known) for known in self._keys):
-                return True
+                return OWNERS
+            caller = self._access.find(key)
+            if caller is not None:
+                return caller
         raise Unauthorized(
             "This node needs an API key: send it as `Authorization: Bearer <key>` or `x-api-key: <key>`."
         )
+
+    @property
+    def keys_version(self) -> int:
+        """Another number whenever the keys with names have changed."""
+        return self._access.version
+
+    def still_takes(self, caller: Caller, keys_version: int) -> bool:
+        """Would `check_key` say the same as when the keys had this number?"""
+        return keys_version == self._access.version and (caller.key is None or self._access.is_in_force(caller.key))
 
     def _check_host(self, host: bytes) -> None:
         match = _HOST.fullmatch(host)

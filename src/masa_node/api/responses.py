@@ -19,6 +19,7 @@ from masa_node.chat.errors import (
     WrongMethod,
 )
 from masa_node.chat.headers import SHOULD_RETRY, WHEN_TO_ASK_AGAIN
+from masa_node.chat.key_errors import KeyLimited, KeySpent
 from masa_node.chat.outcome import WON, Attempt, abridged
 from masa_node.chat.request import DialectName, Headers, RequestId
 from masa_node.chat.statuses import is_final, status_of
@@ -87,7 +88,7 @@ def _labelled_as_json(headers: Headers) -> RawHeaders:
 
 
 def _retry_after(error: MasaError) -> RawHeaders:
-    if isinstance(error, Overloaded):
+    if isinstance(error, Overloaded | KeyLimited | KeySpent):
         return [(b"retry-after", b"%d" % error.retry_after_s)]
     if isinstance(error, ProviderAway):
         return [(b"retry-after", b"%d" % AWAY_RETRY_AFTER_S)]

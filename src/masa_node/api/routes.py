@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from masa_node.accounts.access import Caller
 from masa_node.api import models
 from masa_node.api.aliasing import Aliasing, alias_header, alias_words, renamed
 from masa_node.api.families import Offers, not_in_family, offers_for
@@ -16,6 +17,7 @@ from masa_node.api.http1.request import Head, HeaderPairs
 from masa_node.api.openapi import GetEndpoint, describe
 from masa_node.api.paths import AT_CLOUDFLARES, SEARCH_PATH
 from masa_node.chat.errors import ProviderAway, UnknownModel
+from masa_node.chat.key_errors import KeyRefused
 from masa_node.chat.request import DialectName
 from masa_node.chat.statuses import status_of_kind
 from masa_node.dialects.peek import check_model
@@ -58,11 +60,12 @@ class NodeView(msgspec.Struct, frozen=True):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What is asked for. `model` is the end of the path where a model's name stands there."""
+    """What is asked for, and by whom. `model` is the end of the path where a model's name stands there."""
 
     headers: HeaderPairs
     query: bytes
     model: str
+    caller: Caller
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -88,11 +91,24 @@ def _known(tell: Callable[[NodeView], object]) -> Make:
 
 
 def _models(tell: Callable[[Offers, Asked], object]) -> Make:
-    """What can be asked for, once LLM servers had the time to say so."""
+    """What this caller can ask for, once LLM servers had the time to say so."""
 
     async def made(view: NodeView, asked: Asked) -> object:
         await view.first_look()
-        return tell(view.aliasing.offers(), asked)
+        offers = view.aliasing.offers()
+        if asked.caller.key is not None:
+            offers = [pair for pair in offers if asked.caller.allows(pair[1].model)]
+        return tell(offers, asked)
+
+    return made
+
+
+def _owners(tell: Callable[[NodeView], object]) -> Make:
+    """What is the owner's to see. Raises `KeyRefused` for others."""
+
+    async def made(view: NodeView, asked: Asked) -> object:
+        asked.caller.check_owner()
+        return tell(view)
 
     return made
 
@@ -117,6 +133,8 @@ async def _one_model(view: NodeView, asked: Asked) -> object:
     if not view.catalog.knows(model):
         await view.refresh()
     offers = view.askable(view.catalog.offers_of(model))
+    if not asked.caller.allows(name) and not asked.caller.allows(model):
+        raise KeyRefused(f"The key {asked.caller.name!r} does not allow the model {name!r}.")
     if not offers:
         nearest = ", ".join(view.catalog.nearest(model)) or "none is served at all"
         raise UnknownModel(
@@ -155,7 +173,7 @@ GETS: dict[GetEndpoint, Make] = {
     GetEndpoint("/health", "The same, where clients of llama.cpp and vLLM look for it"): _HEALTHZ,
     GetEndpoint("/v1/health", "The same"): _HEALTHZ,
     GetEndpoint("/readyz", "Readiness: some model can be asked; if none, why, and what to do"): _known(_readyz),
-    GetEndpoint("/metrics", "Prometheus metrics", "text/plain; version=0.0.4; charset=utf-8"): _known(
+    GetEndpoint("/metrics", "Prometheus metrics", "text/plain; version=0.0.4; charset=utf-8"): _owners(
         lambda view: view.metrics()
     ),
     GetEndpoint("/openapi.json", "This description"): _known(lambda _: describe(GETS)),
@@ -198,13 +216,13 @@ def is_get(path: str) -> bool:
     return path in _ROUTED or path.startswith(tuple(_BEFORE_A_NAME))
 
 
-async def read_out(view: NodeView, path: str, head: Head) -> tuple[int, RawHeaders, bytes]:
+async def read_out(view: NodeView, path: str, head: Head, caller: Caller) -> tuple[int, RawHeaders, bytes]:
     """Status, headers and body of what is there at this path (see `is_get`). Raises `MasaError`."""
     endpoint, name = _ROUTED.get(path), ""
     if endpoint is None:
         start = next(start for start in _BEFORE_A_NAME if path.startswith(start))
         endpoint, name = _BEFORE_A_NAME[start], path.removeprefix(start)
-    made = await GETS[endpoint](view, Asked(head.headers, head.query, name))
+    made = await GETS[endpoint](view, Asked(head.headers, head.query, name, caller))
     found = made if isinstance(made, Found) else Found(made)
     return found.status, [(b"content-type", endpoint.content_type), *found.headers], _encoded(found.value)
 

@@ -134,7 +134,7 @@ class OriginRefused(PolicyError):
 
 
 class Unauthorized(PolicyError):
-    """No valid API key came along. Send one of API_KEY's keys as `Authorization: Bearer` or `x-api-key`."""
+    """No key in force came along. Send one as `Authorization: Bearer` or `x-api-key`: `masa-node keys`, API_KEY."""
 
     code = "unauthorized"
 

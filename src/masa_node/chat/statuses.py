@@ -1,6 +1,7 @@
 """Which HTTP status stands for each error: the one table. Callers are answered with it, outcomes and docs/ quote it."""
 
 from masa_node.chat import errors as e
+from masa_node.chat import key_errors as k
 
 STATUS: dict[type[e.MasaError], int] = {
     e.BadJson: 400,
@@ -18,6 +19,9 @@ STATUS: dict[type[e.MasaError], int] = {
     e.EncodedBody: 415,
     e.DialectNotServed: 400,  # many clients hide the text of a 404
     e.CallerError: 400,
+    k.KeyRefused: 403,
+    k.KeyLimited: 429,
+    k.KeySpent: 429,
     e.Overloaded: 503,
     e.FirstPieceTimeout: 504,
     e.Stalled: 504,
@@ -36,7 +40,7 @@ FIRST_ERROR = 400
 
 # Of these asking again makes nothing better: somebody has to change the request, a setting or a server.
 _FINAL = (e.CallerError, e.PolicyError, e.EndpointMissing, e.PeerRefused, e.TlsFailed, e.EncodedAnswer)
-_PASSING = (e.BodyTooSlow, e.CallerStalled, e.StakeUnknown)
+_PASSING = (e.BodyTooSlow, e.CallerStalled, e.StakeUnknown, k.KeyLimited)
 
 
 def status_of(error: e.MasaError) -> int:

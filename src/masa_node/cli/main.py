@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from masa_node.chat.errors import ConfigurationError, MasaError, ProviderError
-from masa_node.cli import devnet
+from masa_node.cli import devnet, keys
 from masa_node.cli.output import Group, Json, print_json, print_nowhere
 from masa_node.cli.peers import commands as peer_commands
 from masa_node.cli.stake import commands as stake_commands
@@ -172,6 +172,7 @@ peer_commands.register(app)
 stake_commands.register(app)
 register_usage(app)
 devnet.register(app)
+keys.register(app)
 
 
 @app.command(rich_help_panel=Group.LOOK)

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from masa_node.accounts import ledger
+from masa_node.accounts.access import Access
 from masa_node.api.aliasing import Aliasing
 from masa_node.api.app import App
 from masa_node.api.chat import ChatEndpoints
@@ -78,6 +79,8 @@ class Node:
         self.url = url
         self.metrics = Metrics()
         self.ledger = make_ledger(settings)
+        self.access = Access(Path(settings.masa_dir).expanduser())
+        self.access.start()
         self.catalog = Catalog()
         self.poller = ModelPoller(self.catalog, settings.llm_refresh)
         self.admission = Admission(settings.max_concurrent, settings.max_queue)
@@ -241,6 +244,7 @@ class Node:
         """Tell telemetry how a request ended."""
         self.metrics.observe(outcome)
         log_outcome(outcome)
+        self.access.observe(outcome)
         if self.ledger is not None:
             self.ledger.observe(outcome)
 
@@ -256,7 +260,7 @@ class Node:
             settings.max_form,
         )
         aliasing = Aliasing(aliases_in_file(settings), self.catalog, self.askable, self.poller.refresh)
-        chat = ChatEndpoints(self.dispatcher, limits, self.observe, self.instance, aliasing.model_for)
+        chat = ChatEndpoints(self.dispatcher, limits, self.observe, self.instance, aliasing.model_for, self.access)
         view = NodeView(
             self.catalog,
             self.askable,
@@ -273,7 +277,8 @@ class Node:
         )
         show = ShowEndpoint(aliasing, chat, settings.max_body)
         bodies = ByteBudget(max(settings.max_bodies_total, max(settings.max_body, settings.max_form) + OVERHEAD_BYTES))
-        return App(Guard(guard_rules(settings)), chat, show, view, bodies)
+        guard = Guard(guard_rules(settings, has_named_keys=self.access.is_needed), self.access)
+        return App(guard, chat, show, view, bodies)
 
 
 def make_stake_policy(settings: Settings, http: HttpClient) -> StakeRules:
@@ -300,13 +305,14 @@ def make_embedded(spec: UpstreamSpec, settings: Settings, http: HttpClient) -> E
     return EmbeddedLlm(spec, model, http)
 
 
-def guard_rules(settings: Settings) -> GuardRules:
+def guard_rules(settings: Settings, *, has_named_keys: bool = False) -> GuardRules:
     """Which requests are let in. Raises `ConfigurationError` for a bind that strangers can reach without a key."""
     keys = listed(settings.api_key)
-    if not _is_loopback(settings.host) and not keys:
+    if not _is_loopback(settings.host) and not keys and not has_named_keys:
         raise ConfigurationError(
             f"HOST={settings.host} can be reached by others, and API_KEY is not set. "
-            "Set API_KEY to one or more keys (comma-separated), or HOST=127.0.0.1."
+            "Set API_KEY to one or more keys (comma-separated), make one with `masa-node keys add NAME`, or set "
+            "HOST=127.0.0.1."
         )
     return GuardRules(keys, listed(settings.allowed_hosts), listed(settings.allowed_origins))
 

@@ -84,6 +84,7 @@ def _start_helpers(node: Node, specs: Sequence[UpstreamSpec], group: asyncio.Tas
         helpers.append(group.create_task(_keep_finding(node)))
     helpers += [group.create_task(llm.run()) for llm in node.embedded]
     helpers.append(group.create_task(node.peer_service.run()))
+    helpers.append(group.create_task(node.access.run()))
     return helpers
 
 

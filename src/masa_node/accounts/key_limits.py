@@ -1,0 +1,103 @@
+"""What each key with a name has used of its limits: requests of the last minute, requests under way, tokens of the day.
+
+Pure: time is given. A refusal costs nothing of what is left.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+
+from masa_node.accounts.keys import NamedKey
+from masa_node.accounts.usage import DAY_S
+from masa_node.chat.key_errors import KeyLimited, KeyRefused, KeySpent
+from masa_node.chat.outcome import Outcome
+
+MINUTE_S = 60.0
+BUSY_RETRY_AFTER_S = 1  # one of the key's own requests may end at any moment
+_BYTES_A_TOKEN = 4  # of a request whose LLM did not count: about what English text has
+
+
+@dataclass(slots=True)
+class _Use:
+    """`full_at_s` is when the whole minute's requests would be free again (the generic cell rate algorithm)."""
+
+    running: int = 0
+    full_at_s: float = 0.0
+    tokens: int = 0
+
+
+class KeyLimits:
+    """Asked before each request of a key with a name, and fed by its outcomes. As many entries as there are keys."""
+
+    def __init__(self) -> None:
+        self._uses: dict[str, _Use] = {}
+        self._day = 0
+
+    def load(self, day: int, tokens: Mapping[str, int]) -> None:
+        """What the ledger knows of this day, at the start of the node."""
+        self._begin(day)
+        for name, count in tokens.items():
+            self._uses.setdefault(name, _Use()).tokens += count
+
+    def enter(self, key: NamedKey, names: tuple[str, ...], now_s: float, now_unix_s: float) -> None:
+        """One of its requests begins; when it has ended, `leave`. `names` are the model's: as asked for, and its own.
+
+        Raises `KeyRefused`, `KeySpent`, `KeyLimited`; then there is nothing to leave.
+        """
+        self._check(key, names, now_unix_s)
+        use = self._uses.setdefault(key.name, _Use())
+        _take_turn(key, use, now_s)
+        use.running += 1
+
+    def leave(self, key: NamedKey) -> None:
+        """One of its requests has ended."""
+        self._uses[key.name].running -= 1
+
+    def observe(self, outcome: Outcome, day: int) -> None:
+        """Count its tokens: an estimate where the LLM does not say, so that silence is no way around a limit."""
+        use = self._uses.get(outcome.key)
+        if use is None or outcome.requester is not None or outcome.served_by is None:
+            return
+        self._begin(day)
+        given, made = outcome.input_tokens, outcome.output_tokens
+        use.tokens += given if given is not None else outcome.body_bytes // _BYTES_A_TOKEN
+        use.tokens += made if made is not None else outcome.pieces
+
+    def _check(self, key: NamedKey, names: tuple[str, ...], now_unix_s: float) -> None:
+        if not key.rules.allows(*names):
+            allowed = ", ".join(key.rules.models)
+            raise KeyRefused(f"The key {key.name!r} does not allow the model {names[0]!r}, only: {allowed}.")
+        self._begin(int(now_unix_s // DAY_S))
+        use, most = self._uses.get(key.name), key.rules.tokens_per_day
+        if most is not None and use is not None and use.tokens >= most:
+            left_s = ceil(DAY_S - now_unix_s % DAY_S)
+            raise KeySpent(
+                f"The key {key.name!r} has used its {most} tokens of today (UTC). It may ask again in {left_s} s.",
+                left_s,
+            )
+
+    def _begin(self, day: int) -> None:
+        if day != self._day:
+            self._day = day
+            for use in self._uses.values():
+                use.tokens = 0
+
+
+def _take_turn(key: NamedKey, use: _Use, now_s: float) -> None:
+    """Count it in this minute: `rpm` at once, and from then on one in each part of the minute."""
+    most, rpm = key.rules.concurrent, key.rules.rpm
+    if most is not None and use.running >= most:
+        raise KeyLimited(
+            f"The key {key.name!r} has {use.running} requests under way, and is allowed {most}. Try again when one has "
+            "ended.",
+            BUSY_RETRY_AFTER_S,
+        )
+    if rpm is None:
+        return
+    full_at_s = max(use.full_at_s, now_s) + MINUTE_S / rpm
+    wait_s = full_at_s - MINUTE_S - now_s
+    if wait_s > 1e-6:  # noqa: PLR2004 - less is what adding fractions makes
+        raise KeyLimited(
+            f"The key {key.name!r} is allowed {rpm} requests a minute. Try again in {ceil(wait_s)} s.", ceil(wait_s)
+        )
+    use.full_at_s = full_at_s

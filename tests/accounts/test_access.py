@@ -1,0 +1,113 @@
+"""What the HTTP side asks about callers: whose key it is, and what they may have."""
+
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from masa_node.accounts import key_file, ledger
+from masa_node.accounts.access import OWNERS, Access, Caller
+from masa_node.accounts.key_file import change_keys
+from masa_node.accounts.keys import KeyRules, NamedKey, made_key
+from masa_node.chat.errors import ConfigurationError, Unauthorized
+from masa_node.chat.key_errors import KeyLimited, KeyRefused, KeySpent
+from masa_node.chat.request import OWNER, Endpoint, Privacy, Request, RequestId
+from tests.accounts.outcomes import outcome
+
+NOW = 1_800_000_000.0
+ALICE = NamedKey("alice", "0" * 8, "0" * 64, 0, KeyRules(("m", "fast"), rpm=2, privacy="local"))
+ADMIN = NamedKey("root", "1" * 8, "0" * 64, 0, KeyRules(is_admin=True))
+
+
+def asked(model: str = "m", alias: str = "") -> Request:
+    return Request(
+        request_id=RequestId("r"),
+        endpoint=Endpoint.OPENAI_CHAT,
+        model=model,
+        wants_stream=False,
+        body=b"{}",
+        headers=(),
+        first_piece_deadline_s=0.0,
+        idle_timeout_s=1.0,
+        alias=alias,
+    )
+
+
+def test_the_owner_may_do_everything() -> None:
+    OWNERS.check_owner()
+    assert (OWNERS.name, OWNERS.is_owner, OWNERS.allows("any")) == (OWNER, True, True)
+    assert OWNERS.ceiling(Privacy.ANY) is Privacy.ANY
+
+
+def test_a_key_with_a_name_may_do_what_it_allows() -> None:
+    alice = Caller(ALICE)
+    assert (alice.name, alice.is_owner, alice.allows("m"), alice.allows("n")) == ("alice", False, True, False)
+    assert alice.ceiling(Privacy.ANY) is Privacy.LOCAL
+    with pytest.raises(KeyRefused, match="'alice' may not see this"):
+        alice.check_owner()
+    Caller(ADMIN).check_owner()
+
+
+async def test_the_owner_has_no_limits_and_leaves_nothing_behind() -> None:
+    access = Access()
+    for _ in range(3):
+        access.enter(OWNERS, asked("anything"))
+        access.leave(OWNERS)
+
+
+async def test_a_key_is_limited_by_model_alias_and_rate() -> None:
+    access, alice = Access(), Caller(ALICE)
+    with pytest.raises(KeyRefused):
+        access.enter(alice, asked("gpt"))
+    for request in (asked("m"), asked("gpt", alias="fast")):
+        access.enter(alice, request)
+        access.leave(alice)
+    with pytest.raises(KeyLimited):
+        access.enter(alice, asked("m"))
+
+
+async def test_without_a_folder_there_are_no_keys() -> None:
+    access = Access()
+    access.start()
+    assert not access.is_needed
+    assert access.find(b"masa-00000000-x") is None
+    await access.run()
+
+
+def test_keys_are_there_before_the_first_request(tmp_path: Path) -> None:
+    text = change_keys(tmp_path, lambda keys: made_key(keys, "alice", KeyRules(), NOW, 60))
+    now_unix_s = NOW
+    access = Access(tmp_path, lambda: now_unix_s)
+    access.start()
+    assert access.is_needed
+    caller = access.find(text.encode())
+    assert caller is not None
+    assert caller.name == "alice"
+    now_unix_s += 61
+    with pytest.raises(Unauthorized):
+        access.find(text.encode())
+
+
+def test_keys_that_cannot_be_read_stop_the_start(tmp_path: Path) -> None:
+    (tmp_path / key_file.FILE_NAME).write_text("no keys")
+    with pytest.raises(ConfigurationError):
+        Access(tmp_path).start()
+
+
+async def test_a_ledger_that_cannot_be_read_costs_nobody_the_day(tmp_path: Path) -> None:
+    change_keys(tmp_path, lambda keys: made_key(keys, "alice", KeyRules(tokens_per_day=1), NOW))
+    (tmp_path / ledger.FILE_NAME).write_bytes(b"x" * 4_096)
+    access = Access(tmp_path, lambda: NOW)
+    access.start()
+    with capture_logs() as lines:
+        await access._load_used(tmp_path)
+    assert [line["event"] for line in lines] == ["keys begin the day with all of their tokens"]
+
+
+async def test_outcomes_are_counted_against_the_tokens_of_the_day() -> None:
+    access = Access(now_unix_s=lambda: NOW)
+    caller = Caller(NamedKey("alice", "0" * 8, "0" * 64, 0, KeyRules(tokens_per_day=12)))
+    access.enter(caller, asked())
+    access.observe(outcome(key="alice"))
+    with pytest.raises(KeySpent):
+        access.enter(caller, asked())

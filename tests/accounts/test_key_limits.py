@@ -1,0 +1,140 @@
+"""What is left of a key's limits, on a clock of the test's own."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from masa_node.accounts.key_limits import KeyLimits
+from masa_node.accounts.keys import KeyRules, NamedKey
+from masa_node.accounts.usage import DAY_S
+from masa_node.chat.key_errors import KeyLimited, KeyRefused, KeySpent
+from tests.accounts.outcomes import outcome
+
+DAY = 20_000
+NOON_UNIX_S = DAY * DAY_S + 43_200.0
+
+
+def key(rules: KeyRules, name: str = "alice") -> NamedKey:
+    return NamedKey(name, "0" * 8, "0" * 64, 0, rules)
+
+
+class Asking:
+    """One key and its limits."""
+
+    def __init__(self, rules: KeyRules) -> None:
+        self.limits = KeyLimits()
+        self.key = key(rules)
+        self.now_s = 1_000.0
+        self.now_unix_s = NOON_UNIX_S
+
+    def ask(self, *names: str) -> None:
+        self.limits.enter(self.key, names or ("m",), self.now_s, self.now_unix_s)
+        self.limits.leave(self.key)
+
+    def admitted_of(self, many: int) -> int:
+        done = 0
+        for _ in range(many):
+            try:
+                self.ask()
+            except KeyLimited:
+                continue
+            done += 1
+        return done
+
+
+def test_a_key_without_limits_has_none() -> None:
+    assert Asking(KeyRules()).admitted_of(10_000) == 10_000
+
+
+def test_a_minutes_requests_may_come_at_once_and_the_next_is_told_when() -> None:
+    asking = Asking(KeyRules(rpm=6))
+    assert asking.admitted_of(20) == 6
+    with pytest.raises(KeyLimited, match="6 requests a minute") as refused:
+        asking.ask()
+    assert refused.value.retry_after_s == 10
+    asking.now_s += 10
+    assert asking.admitted_of(20) == 1
+    asking.now_s += 60
+    assert asking.admitted_of(20) == 6
+
+
+def test_whoever_waits_as_told_is_admitted() -> None:
+    asking = Asking(KeyRules(rpm=7))
+    asking.admitted_of(7)
+    for _ in range(20):
+        with pytest.raises(KeyLimited) as refused:
+            asking.ask()
+        asking.now_s += refused.value.retry_after_s
+        asking.ask()
+        asking.admitted_of(10)
+
+
+@given(st.integers(1, 500), st.lists(st.floats(0, 30), max_size=40))
+def test_no_minute_sees_more_than_twice_the_limit(rpm: int, pauses_s: list[float]) -> None:
+    asking = Asking(KeyRules(rpm=rpm))
+    times: list[float] = []
+    for pause_s in pauses_s:
+        asking.now_s += pause_s
+        times += [asking.now_s] * asking.admitted_of(min(2 * rpm + 1, 50))
+    assert all(sum(at <= each < at + 60 for each in times) <= 2 * rpm for at in times)
+
+
+def test_only_so_many_are_under_way_and_each_that_ends_makes_room() -> None:
+    limits, alice = KeyLimits(), key(KeyRules(concurrent=2))
+    for _ in range(2):
+        limits.enter(alice, ("m",), 0.0, NOON_UNIX_S)
+    with pytest.raises(KeyLimited, match="2 requests under way"):
+        limits.enter(alice, ("m",), 0.0, NOON_UNIX_S)
+    limits.leave(alice)
+    limits.enter(alice, ("m",), 0.0, NOON_UNIX_S)
+
+
+def test_one_key_takes_nothing_from_another() -> None:
+    limits = KeyLimits()
+    for name in ("alice", "bob"):
+        limits.enter(key(KeyRules(rpm=1), name), ("m",), 0.0, NOON_UNIX_S)
+
+
+def test_tokens_are_those_of_a_day() -> None:
+    asking = Asking(KeyRules(tokens_per_day=20))
+    asking.ask()
+    asking.limits.observe(outcome(key="alice"), DAY)
+    asking.ask()
+    asking.limits.observe(outcome(key="alice"), DAY)
+    with pytest.raises(KeySpent, match="20 tokens of today") as refused:
+        asking.ask()
+    assert refused.value.retry_after_s == 43_200
+    asking.now_unix_s += 43_200
+    asking.ask()
+
+
+def test_an_llm_that_does_not_count_is_no_way_around() -> None:
+    asking = Asking(KeyRules(tokens_per_day=20))
+    asking.ask()
+    asking.limits.observe(outcome(key="alice", input_tokens=None, output_tokens=None, body_bytes=40, pieces=12), DAY)
+    with pytest.raises(KeySpent):
+        asking.ask()
+
+
+def test_what_nobody_answered_and_what_a_peer_asked_costs_nothing() -> None:
+    asking = Asking(KeyRules(tokens_per_day=1))
+    asking.ask()
+    asking.limits.observe(outcome(key="alice", served_by=None), DAY)
+    asking.limits.observe(outcome(key="", requester="p" * 64), DAY)
+    asking.limits.observe(outcome(key="bob"), DAY)
+    asking.ask()
+
+
+def test_what_the_ledger_knows_counts_after_a_restart() -> None:
+    asking = Asking(KeyRules(tokens_per_day=20))
+    asking.limits.load(DAY, {"alice": 20, "bob": 5})
+    with pytest.raises(KeySpent):
+        asking.ask()
+
+
+def test_a_refusal_costs_nothing_of_what_is_left() -> None:
+    asking = Asking(KeyRules(("m",), rpm=1))
+    for _ in range(3):
+        with pytest.raises(KeyRefused, match="does not allow the model 'other', only: m"):
+            asking.ask("other", "another")
+    asking.ask()

@@ -1,0 +1,138 @@
+"""Keys with names: what is kept of one, who holds one, and what it allows."""
+
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from masa_node.accounts import keys as keys_module
+from masa_node.accounts.keys import MAX_RETIRED, KeyRing, KeyRules, NamedKey, made_key, revoked_key
+from masa_node.chat.errors import ConfigurationError, Unauthorized
+from masa_node.chat.request import Privacy
+
+NOW = 1_800_000_000.0
+
+
+def made(name: str = "alice", rules: KeyRules | None = None, lasts_s: int | None = None) -> tuple[str, NamedKey]:
+    text, keys = made_key([], name, rules or KeyRules(), NOW, lasts_s)
+    return text, keys[-1]
+
+
+def test_a_key_is_found_by_its_text_and_by_no_other() -> None:
+    text, key = made()
+    ring = KeyRing([key, made("bob")[1]])
+    assert ring.find(text.encode(), NOW) == key
+    for other in (text[:-1], text + "x", text.upper(), text.replace("masa", "mesa"), "masa-" + text, key.hash, key.id):
+        assert ring.find(other.encode(), NOW) is None
+
+
+@given(st.binary(max_size=100))
+def test_whatever_is_offered_is_a_key_or_none(offered: bytes) -> None:
+    assert KeyRing([made()[1]]).find(offered, NOW) is None
+
+
+def test_only_the_hash_of_256_bits_of_chance_is_kept() -> None:
+    text, key = made()
+    secret = text.removeprefix(f"masa-{key.id}-")
+    assert len(secret) == 43
+    assert key.hash == hashlib.sha256(text.encode()).hexdigest()
+    assert secret not in repr(key)
+    assert made()[0] != text
+
+
+def test_a_key_that_is_over_is_told_so_and_only_to_its_holder() -> None:
+    text, key = made(lasts_s=60)
+    ring = KeyRing([key])
+    assert ring.find(text.encode(), NOW + 59) == key
+    with pytest.raises(Unauthorized, match="'alice' has expired"):
+        ring.find(text.encode(), NOW + 60)
+    assert ring.find(text[:-1].encode(), NOW + 60) is None
+    ring.replace(revoked_key([key], "alice", NOW + 1))
+    with pytest.raises(Unauthorized, match="'alice' was revoked"):
+        ring.find(text.encode(), NOW + 2)
+
+
+def test_a_key_is_needed_from_the_first_one_on_and_also_when_all_are_gone() -> None:
+    ring = KeyRing()
+    assert not ring.is_needed
+    text, key = made()
+    ring.replace([key])
+    assert ring.is_needed
+    ring.replace(revoked_key([key], "alice", NOW))
+    assert ring.is_needed
+    ring.replace(None)
+    assert ring.is_needed
+    assert ring.find(text.encode(), NOW) is None
+
+
+@pytest.mark.parametrize("name", ["", "owner", "Owner", "-a", "a b", "a,b", "ä", "x" * 33, "a\n", "[red]"])
+def test_a_name_that_cannot_be_a_label_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError):
+        made(name)
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [KeyRules(rpm=0), KeyRules(tokens_per_day=-1), KeyRules(concurrent=0), KeyRules(("",)), KeyRules(("m",) * 65)],
+)
+def test_limits_that_mean_nothing_are_refused(rules: KeyRules) -> None:
+    with pytest.raises(ConfigurationError):
+        made(rules=rules)
+
+
+def test_a_name_can_be_given_again_once_its_key_is_over() -> None:
+    _, keys = made_key([], "alice", KeyRules(), NOW)
+    with pytest.raises(ConfigurationError, match="already"):
+        made_key(keys, "alice", KeyRules(), NOW)
+    text, keys = made_key(revoked_key(keys, "alice", NOW), "alice", KeyRules(), NOW)
+    assert [key.revoked_at_unix_s is None for key in keys] == [False, True]
+    assert KeyRing(keys).find(text.encode(), NOW) == keys[-1]
+
+
+def test_keys_are_bounded_and_so_are_those_that_are_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys_module, "MAX_KEYS", 2)
+    keys: list[NamedKey] = []
+    for _ in range(MAX_RETIRED + 2):
+        _, keys = made_key(keys, "a", KeyRules(), NOW)
+        keys = revoked_key(keys, "a", NOW)
+    assert len(keys) == MAX_RETIRED + 1
+    for name in ("b", "c"):
+        _, keys = made_key(keys, name, KeyRules(), NOW)
+    with pytest.raises(ConfigurationError, match="2 keys are in force"):
+        made_key(keys, "d", KeyRules(), NOW)
+
+
+def test_only_a_key_in_force_can_be_revoked() -> None:
+    _, key = made(lasts_s=60)
+    for keys, at in (([], NOW), ([key], NOW + 61), (revoked_key([key], "alice", NOW), NOW)):
+        with pytest.raises(ConfigurationError, match="no key 'alice'"):
+            revoked_key(keys, "alice", at)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "names", "is_allowed"),
+    [
+        ((), ("anything",), True),
+        (("llama*", "qwen3"), ("llama3.2",), True),
+        (("llama*", "qwen3"), ("qwen3",), True),
+        (("llama*", "qwen3"), ("qwen3:8b",), False),
+        (("fast",), ("fast", "gpt-4o"), True),
+        (("a[bc]",), ("a[bc]",), True),
+        (("a[bc]",), ("ab",), False),
+        (("a?",), ("ab",), False),
+        (("*",), ("",), True),
+        (("M",), ("m",), False),
+    ],
+)
+def test_a_key_allows_the_models_that_it_names(
+    patterns: tuple[str, ...], names: tuple[str, ...], is_allowed: object
+) -> None:
+    assert KeyRules(patterns).allows(*names) is is_allowed
+
+
+def test_a_key_can_only_tighten_privacy() -> None:
+    assert KeyRules(privacy="local").ceiling(Privacy.ANY) is Privacy.LOCAL
+    assert KeyRules(privacy="trusted").ceiling(Privacy.LOCAL) is Privacy.LOCAL
+    assert KeyRules(privacy="trusted").ceiling(Privacy.ANY) is Privacy.TRUSTED
+    assert KeyRules().ceiling(Privacy.TRUSTED) is Privacy.TRUSTED
