@@ -94,6 +94,7 @@ def endpoints() -> str:
         f"| `{FORMAT}` | at `/api/v1/chat` and `/v1/api/chat`: the format of the answer |",
         "| `X-Masa-Translated` | `yours>server's`, when no provider speaks your format: [translated](translation.md) |",
         "| `X-Masa-Dropped` | the fields of your request that the translation left out |",
+        "| `X-Masa-Usage` | `asked`: the node asked for the stream's token counts, which end it (USAGE=ask) |",
         "| `X-Masa-Estimated` | what of the answer is an estimate of this node |",
         "",
         "## Headers of a chat request",

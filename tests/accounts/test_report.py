@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from masa_node.accounts.ledger import MIGRATIONS, _add
-from masa_node.accounts.report import By, UsageLine, UsageQuery, day_text, lines_of
+from masa_node.accounts.report import By, UsageLine, UsageQuery, day_text, days_of, groups_of, lines_of
 from masa_node.accounts.usage import Account, Sums, account_of
 from masa_node.chat.outcome import Outcome
 from tests.accounts.outcomes import by_peer, outcome
@@ -89,3 +89,19 @@ def test_what_no_llm_said_is_null_and_never_nought(connection: sqlite3.Connectio
 def test_the_first_piece_is_a_mean(connection: sqlite3.Connection) -> None:
     (line,) = lines_of(connection, UsageQuery((By.MODEL,), key="alice", since_day=2))
     assert line.first_piece_ms == 20.0
+
+
+def test_how_far_back_counts_today() -> None:
+    assert [days_of(text) for text in ("1d", "7D", " 2w ")] == [1, 7, 14]
+
+
+@pytest.mark.parametrize("text", ["", "0d", "7", "7h", "401d", "-1d", "1.5d", "9999w"])
+def test_another_time_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not valid"):
+        days_of(text)
+
+
+@pytest.mark.parametrize("text", ["", "keys", "key;model", "key,cost"])
+def test_another_group_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not valid"):
+        groups_of(text)

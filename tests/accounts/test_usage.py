@@ -72,6 +72,10 @@ def test_what_a_peer_answered_is_told_apart() -> None:
     assert account_of(by_peer("q" * 64), 3) == Account(3, OWNER, "", "m", "q" * 64, is_peer=True)
 
 
+def test_a_name_that_no_list_has_counts_if_an_llm_answered_for_it() -> None:
+    assert account_of(outcome(model="unlisted", model_known=False), 1).model == "unlisted"
+
+
 def test_a_name_that_no_list_has_names_no_account() -> None:
     assert account_of(outcome(model="x" * 9, model_known=False, served_by=None, attempts=()), 1).model == ""
     assert len(account_of(outcome(model="x" * 999), 1).model) == MAX_NAME_CHARS

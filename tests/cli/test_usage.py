@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 
 from masa_node.accounts.ledger import FILE_NAME, Ledger
-from masa_node.chat.errors import ConfigurationError
 from masa_node.cli.main import main
-from masa_node.cli.usage import days_of, groups_of
 from tests.accounts.outcomes import by_peer, outcome
 
 
@@ -106,17 +104,13 @@ def test_of_nothing_it_says_so(
     assert not (tmp_path / "none").exists()
 
 
-def test_how_far_back_counts_today() -> None:
-    assert [days_of(text) for text in ("1d", "7D", " 2w ")] == [1, 7, 14]
-
-
-@pytest.mark.parametrize("text", ["", "0d", "7", "7h", "401d", "-1d", "1.5d", "9999w"])
-def test_another_time_is_refused(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="--since"):
-        days_of(text)
-
-
-@pytest.mark.parametrize("text", ["", "keys", "key;model", "key,cost"])
-def test_another_group_is_refused(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="--by"):
-        groups_of(text)
+@pytest.mark.parametrize(("option", "value"), [("--by", "cost"), ("--since", "soon")])
+def test_an_option_that_is_not_understood_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str, value: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["masa-node", "usage", option, value])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert f"{option}: {value!r} is not valid" in capsys.readouterr().err

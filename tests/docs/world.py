@@ -32,6 +32,8 @@ USUAL_ADDRESS = "http://127.0.0.1:8080"
 FOREGROUND = re.compile(r"^(make demo|masa-node (up|demo|devnet)|uvx .* masa-node up)\b")
 # This very run, or minutes of work: that make knows them, and everything they stand on, is what is seen.
 RESOLVED_ONLY = re.compile(r"^make (test|lint|format|bench|profile|lock|upgrade|clean)\b")
+# An error in any format, whole or in a stream. (A race of the journal has a field of that name.)
+ERROR = re.compile(r'^(data: )?\{"(error"|type": ?"error")', re.MULTILINE)
 # What is right to be refused in this world, and in which words.
 REFUSED = {
     "masa-node stake withdraw all": "Nothing is unbonding",
@@ -157,7 +159,7 @@ class World:
         else:
             assert done.returncode == 0, f"{command}\n{words}"
             if command.startswith("curl "):
-                assert '"error"' not in done.stdout, done.stdout
+                assert not ERROR.search(done.stdout), done.stdout
 
     def _start_and_stop(self, command: str) -> None:
         with _running(["bash", "-ec", f"exec {command}"], self._environment("alone"), ROOT) as process:

@@ -111,8 +111,8 @@ async def post(port: int, path: str, body: bytes, headers: Iterable[tuple[str, s
         return await call.read_rest()
 
 
-async def get(port: int, path: str, headers: Iterable[tuple[str, str]] = ()) -> Reply:
-    """GET and read the whole response."""
-    async with calling(port, request(path, b"", headers, method="GET")) as call:
+async def get(port: int, path: str, headers: Iterable[tuple[str, str]] = (), *, method: str = "GET") -> Reply:
+    """GET, or another method without a body, and read the whole response."""
+    async with calling(port, request(path, b"", headers, method=method)) as call:
         await call.read_head()
         return await call.read_rest()

@@ -4,6 +4,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, disable_cre
 from prometheus_client.parser import text_string_to_metric_families
 
 from masa_node.chat.outcome import CANCELLED, Outcome
+from masa_node.chat.request import OWNER
 from masa_node.telemetry import metrics as m
 from masa_node.telemetry.families import SECONDS, MetricDoc
 
@@ -50,6 +51,7 @@ class ReferenceMetrics:
         counters[m.REQUESTS].labels(endpoint, model, str(outcome.status), error).inc()
         if outcome.requester is not None:
             counters[m.PEER_REQUESTS].labels(error).inc()
+        self._observe_key(outcome, error)
         for attempt in outcome.attempts:
             counters[m.ATTEMPTS].labels(attempt.provider if attempt.is_local else m.PEER, attempt.result).inc()
         if outcome.race is not None:
@@ -67,6 +69,13 @@ class ReferenceMetrics:
         for direction, tokens in (("input", outcome.input_tokens), ("output", outcome.output_tokens)):
             if tokens:
                 counters[m.TOKENS].labels(direction, model).inc(tokens)
+
+    def _observe_key(self, outcome: Outcome, error: str) -> None:
+        if outcome.requester is not None or outcome.key == OWNER:
+            return
+        self._counters[m.KEY_REQUESTS].labels(outcome.key, error).inc()
+        for direction, tokens in (("input", outcome.input_tokens), ("output", outcome.output_tokens)):
+            self._counters[m.KEY_TOKENS].labels(direction, outcome.key).inc(tokens or 0)
 
     def _model(self, outcome: Outcome) -> str:
         if outcome.model_known and len(self._models) < m.MAX_MODEL_LABELS:

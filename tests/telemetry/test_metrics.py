@@ -7,9 +7,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from masa_node.chat.outcome import CALLER_GONE, CANCELLED, Attempt, Outcome
 from masa_node.chat.outcome import WON as HAS_WON
-from masa_node.chat.request import Endpoint, RaceMode, RequestId
+from masa_node.chat.request import OWNER, Endpoint, RaceMode, RequestId
 from masa_node.telemetry.metrics import (
     IN_FLIGHT,
+    MAX_KEY_LABELS,
     MAX_MODEL_LABELS,
     OTHER,
     PEERS_BY_STAKE,
@@ -50,6 +51,7 @@ OUTCOMES = st.builds(
     race=st.none() | st.sampled_from(RaceMode),
     hedges=st.integers(0, 9),
     requester=st.none() | NAMES,
+    key=st.sampled_from([OWNER, "alice", "bob"]),
 )
 
 
@@ -205,3 +207,16 @@ def test_each_metric_is_exposed_once_with_its_kind_and_what_it_is() -> None:
     for doc in metric_docs():
         assert lines.count(f"# HELP {doc.name} {doc.about}") == 1
         assert lines.count(f"# TYPE {doc.name} {doc.kind}") == 1
+
+
+def test_keys_with_names_are_counted_apart_and_bounded() -> None:
+    metrics = Metrics()
+    for number in range(MAX_KEY_LABELS + 3):
+        metrics.observe(outcome(key=f"key{number}"))
+    metrics.observe(outcome(key=OWNER))
+    metrics.observe(outcome(key="key0", error="key_limited", input_tokens=None, output_tokens=None))
+    assert value(metrics, "masa_key_requests_total", key="key0", error="none") == 1
+    assert value(metrics, "masa_key_requests_total", key="key0", error="key_limited") == 1
+    assert value(metrics, "masa_key_tokens_total", key="key0", direction="input") == 7
+    assert value(metrics, "masa_key_requests_total", key="other", error="none") == 3
+    assert value(metrics, "masa_key_requests_total", key=OWNER, error="none") is None

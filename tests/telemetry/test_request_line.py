@@ -26,6 +26,12 @@ def test_it_says_what_was_asked_who_answered_and_how_long_it_took(logging_to_mem
     assert line.split(" ", 1)[1] == "200 openai.chat m by llm 1.5 s (first piece 26 ms)  an-id"
 
 
+def test_it_says_whose_key_it_was_if_that_has_a_name() -> None:
+    line = request_line(record_of(outcome(key="alice"), "info", "2026-11-29T08:00:00"))
+    assert "200 openai.chat m for alice by llm 1.5 s" in line
+    assert " for " not in request_line(record_of(outcome(key=""), "info", "now"))
+
+
 @pytest.mark.parametrize(
     ("total_s", "shown"),
     [(0.00042, " 0.4 ms "), (0.0094, " 9.4 ms "), (0.0104, " 10 ms "), (0.25, " 250 ms "), (1.26, " 1.3 s ")],

@@ -16,6 +16,7 @@ from masa_node.accounts.key_limits import KeyLimits
 from masa_node.accounts.keys import KeyRing, NamedKey
 from masa_node.accounts.ledger import read_usage
 from masa_node.accounts.report import By, UsageQuery
+from masa_node.accounts.under_way import UnderWay
 from masa_node.accounts.usage import DAY_S
 from masa_node.chat.errors import MasaError
 from masa_node.chat.key_errors import KeyRefused
@@ -58,11 +59,15 @@ OWNERS = Caller()  # of every request where no key is needed, too
 
 
 class Access:
-    """The keys with names of one node; `masa_dir` None: there are none, for good. `run` it in a task."""
+    """The keys with names of one node; `masa_dir` None: there are none, for good. `run` it in a task.
+
+    `under_way` are the requests that callers wait for now.
+    """
 
     def __init__(self, masa_dir: Path | None = None, now_unix_s: Callable[[], float] = time.time) -> None:
         self._masa_dir = masa_dir
         self._now_unix_s = now_unix_s
+        self.under_way = UnderWay(now_unix_s)
         self._limits = KeyLimits()
         self._ring = KeyRing()
         self._watch = KeyWatch(masa_dir, self._ring) if masa_dir is not None else None

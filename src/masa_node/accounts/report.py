@@ -1,5 +1,6 @@
 """Questions about the ledger, and their answers: sums by what the reader wants to tell apart."""
 
+import re
 import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -10,6 +11,8 @@ import msgspec
 from masa_node.accounts.usage import DAY_S
 
 MAX_LINES = 10_000  # of one answer; those with the most requests
+MAX_DAYS = 400  # as long as the ledger keeps them
+_DAYS = {"d": 1, "w": 7}
 
 
 class By(StrEnum):
@@ -106,6 +109,23 @@ def _line(names: Sequence[str], row: Sequence[object]) -> UsageLine:
         "seconds": round(float(str(total_s)), 3),
     }
     return msgspec.convert({**fields, **groups}, UsageLine)
+
+
+def groups_of(text: str) -> tuple[By, ...]:
+    """What people want to be told apart: `key,model`. Raises `ValueError`."""
+    words = [part.strip() for part in text.lower().split(",") if part.strip()]
+    if not words or any(word not in set(By) for word in words):
+        raise ValueError(f"{text[:80]!r} is not valid. It may be: {', '.join(By)}, comma-separated")
+    return tuple(By(word) for word in words)
+
+
+def days_of(text: str) -> int:
+    """How many days, today included: `7d`, `4w`. Raises `ValueError`."""
+    match = re.fullmatch(r"([0-9]{1,4})([dw])", text.strip().lower())
+    days = int(match[1]) * _DAYS[match[2]] if match else 0
+    if not 1 <= days <= MAX_DAYS:
+        raise ValueError(f"{text[:80]!r} is not valid. Write 1d, 7d or 4w; {MAX_DAYS}d is the limit")
+    return days
 
 
 def day_text(day: int) -> str:

@@ -30,7 +30,8 @@ class Account(NamedTuple):
     """What one line of the ledger is about. `day` counts days since 1970 (UTC).
 
     `key` is the name of the key, "" for a peer's request; `requester` that peer, "" for requests of this node's own
-    callers. `model` is "" where it is not known here, `provider` is "" where none answered. `is_peer`: it is a peer.
+    callers. `provider` is whoever answered, "" if nobody did; `is_peer`: it is a peer. `model` is "" where it is in no
+    list and nobody answered.
     """
 
     day: int
@@ -95,8 +96,8 @@ class Sums(msgspec.Struct, gc=False):
 
 def account_of(outcome: Outcome, day: int) -> Account:
     """The account that this request belongs to."""
-    model = outcome.model[:MAX_NAME_CHARS] if outcome.model_known else ""
     provider = outcome.served_by or ""
+    model = outcome.model[:MAX_NAME_CHARS] if outcome.model_known or provider else ""
     is_peer = any(not each.is_local for each in outcome.attempts if each.result == WON) and bool(provider)
     if outcome.requester is not None:
         return Account(day, "", outcome.requester, model, provider, is_peer)

@@ -3,6 +3,7 @@
 import re
 from functools import partial
 
+import msgspec
 import structlog
 
 from masa_node.accounts.access import OWNERS
@@ -11,6 +12,7 @@ from masa_node.api.chat import ChatEndpoints
 from masa_node.api.entry import Entry, new_id, own_id_of
 from masa_node.api.families import offers_for
 from masa_node.api.guard import Guard
+from masa_node.api.history import ONE_REQUEST, end
 from masa_node.api.http1.reply import RawHeaders, Reply
 from masa_node.api.http1.request import ClientDisconnected, HeaderPairs, HttpRequest
 from masa_node.api.paths import CHAT_ENDPOINTS, Place, dialect_of_path, not_done_here, place_of, replaced_by
@@ -29,7 +31,7 @@ _CORS_PREFIX = b"access-control-"
 # What the SDKs and people's scripts look at: without being named here, no script of a page gets to see it.
 _EXPOSED = frozenset(
     b"x-request-id request-id x-masa-node x-masa-model x-masa-served-by x-masa-attempts x-masa-alias x-masa-format "
-    b"x-masa-translated x-masa-dropped x-masa-estimated "
+    b"x-masa-translated x-masa-dropped x-masa-estimated x-masa-usage "
     b"retry-after retry-after-ms x-should-retry allow www-authenticate content-length".split()
 )
 
@@ -100,21 +102,25 @@ class App:
         request.is_admitted = caller is not None
         place = place_of(head.path, head.raw_path)
         path = request.path = place.path
-        if place.endpoint is None and not is_get(path):
+        allowed = _methods_of(place)
+        if not allowed:
             raise self._not_here(path)
-        allowed = ["GET", "HEAD"] if place.endpoint is None else ["POST"]
         if method not in allowed:
             raise WrongMethod(f"{path} takes {allowed[0]}, not {method}.", ", ".join(allowed))
         own_id = own_id_of(headers)
         return Entry(guard, origin, request.is_admitted, place, own_id, caller or OWNERS, version)
 
     async def _give(self, entry: Entry, request: HttpRequest, reply: Reply) -> None:
-        """What can be read, or leave for a page to ask."""
+        """What can be read, a request that is to be ended, or leave for a page to ask."""
         head = request.head
         if head.method == "OPTIONS":
             await reply.whole(204, _preflight(head.headers), b"")
             return
-        status, headers, text = await read_out(self._view, entry.place.path, head, entry.caller)
+        if head.method == "DELETE":
+            ended = end(self._view.history, entry.caller, entry.place.path.removeprefix(ONE_REQUEST))
+            status, headers, text = 200, [(b"content-type", b"application/json")], msgspec.json.encode(ended)
+        else:
+            status, headers, text = await read_out(self._view, entry.place.path, head, entry.caller)
         await reply.whole(status, headers + request_headers(entry.own_id or new_id()), text)
 
     def _not_here(self, path: str) -> UnknownPath:
@@ -132,6 +138,15 @@ class App:
     async def _tell(request: HttpRequest, reply: Reply, error: MasaError) -> None:
         request_id = own_id_of(request.head.headers) or new_id()
         await send_error(reply, error, _dialect_for(request), request_id, request_headers(request_id))
+
+
+def _methods_of(place: Place) -> list[str]:
+    """Those that may be used there; none where nothing is."""
+    if place.endpoint is not None:
+        return ["POST"]
+    if place.path.startswith(ONE_REQUEST):
+        return ["DELETE"]
+    return ["GET", "HEAD"] if is_get(place.path) else []
 
 
 def _dialect_for(request: HttpRequest) -> DialectName:
@@ -160,7 +175,7 @@ def _preflight(headers: HeaderPairs) -> RawHeaders:
     """The origin is one that may use the node, so it may send what its SDK sends (`x-stainless-*` and the like)."""
     wanted = next((value for name, value in headers if name == b"access-control-request-headers"), b"")
     return [
-        (b"access-control-allow-methods", b"GET, HEAD, POST"),
+        (b"access-control-allow-methods", b"GET, HEAD, POST, DELETE"),
         (b"access-control-allow-headers", wanted if _HEADER_NAMES.fullmatch(wanted) else _ALLOWED_HEADERS),
         (b"access-control-max-age", _PREFLIGHT_AGE_S),
     ]

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from masa_node.accounts.access import Access
+from masa_node.accounts.access import Access, Caller
 from masa_node.api.aliasing import ModelFor, alias_header, alias_words, as_asked, ways_to
 from masa_node.api.entry import ChatLimits, Entry, Terms, new_id
 from masa_node.api.http1.reply import RawHeaders, Reply
@@ -17,6 +17,7 @@ from masa_node.api.route_headers import FORMAT_NAME, format_of, is_strict, route
 from masa_node.chat.answer import Answer, StreamedAnswer, WholeAnswer
 from masa_node.chat.errors import CallerStalled, DialectNotServed, MasaError, RequestLoop, UnknownModel
 from masa_node.chat.headers import TO_LLMS, VIA
+from masa_node.chat.journal_errors import EndedByOwner
 from masa_node.chat.outcome import CALLER_GONE, STATUS_CALLER_GONE, Attempt, Outcome
 from masa_node.chat.query import query_up
 from masa_node.chat.request import (
@@ -30,6 +31,7 @@ from masa_node.chat.request import (
     RequestId,
 )
 from masa_node.chat.statuses import status_of
+from masa_node.dialects.asking_usage import WITH_STREAM_OPTIONS, asking_usage
 from masa_node.dialects.condensing import REQUEST_DEPTH
 from masa_node.dialects.passed.forms import form_renamed, form_type, peek_form
 from masa_node.dialects.peek import body_renamed, peek
@@ -39,6 +41,7 @@ from masa_node.routing.steps import in_steps, readable
 
 _TO_LLMS = {name.encode(): name for name in TO_LLMS}
 _VIA = VIA.encode()
+_USAGE_ASKED = (b"x-masa-usage", b"asked")
 _STREAM_HEADERS: RawHeaders = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
 
 
@@ -77,6 +80,8 @@ class ChatEndpoints:
             request = await self._request(endpoint, entry, asked.head, body, request_id, came_s)
             if is_native:
                 request = await self._dispatcher.in_one_format(request, wanted)
+            if self._limits.asks_usage:
+                request = await _asking_usage(request)
             self._access.enter(entry.caller, request)
         except MasaError as error:
             dialect = wanted or DIALECT_OF_ENDPOINT[endpoint]
@@ -89,11 +94,21 @@ class ChatEndpoints:
             refused = _refused(request_id, endpoint, STATUS_CALLER_GONE, CALLER_GONE, 0)
             self._observe(msgspec.structs.replace(refused, key=entry.caller.name))
             return
+        await self._answer(request, entry.caller, asked, _ReplySink(request, reply, is_native=is_native))
+
+    async def _answer(self, request: Request, caller: Caller, asked: HttpRequest, sink: "_ReplySink") -> None:
+        """Have it answered, unless the owner ends it meanwhile."""
+        noted = self._access.under_way.add(request)
         try:
             asked.cancel_when_gone()
-            await self._dispatcher.answer(request, _ReplySink(request, reply, is_native=is_native))
+            await self._dispatcher.answer(request, sink)
+        except asyncio.CancelledError:
+            if not noted.was_ended():
+                raise
+            await sink.failed(EndedByOwner("The owner of this node has ended the request."), ())
         finally:
-            self._access.leave(entry.caller)
+            self._access.under_way.remove(noted)
+            self._access.leave(caller)
 
     async def _request(
         self, endpoint: Endpoint, entry: Entry, head: Head, body: bytes, request_id: RequestId, came_s: float
@@ -171,7 +186,7 @@ class _ReplySink:
         self._is_native = is_native
         self._reply = reply
         self.piece = reply.piece  # see `Sink`
-        self._alias = alias_header(request.alias, request.model)
+        self._alias = alias_header(request.alias, request.model) + [_USAGE_ASKED] * request.asks_usage
         self._answer: Answer | None = None
         self._attempts: Sequence[Attempt] = ()
 
@@ -222,6 +237,14 @@ class _ReplySink:
     @property
     def _dialect(self) -> DialectName:
         return self._answer.dialect if self._answer is not None else DIALECT_OF_ENDPOINT[self._request.endpoint]
+
+
+async def _asking_usage(request: Request) -> Request:
+    """The same, asking for the token counts of a stream that would come without."""
+    if not request.wants_stream or request.endpoint not in WITH_STREAM_OPTIONS:
+        return request
+    body = await in_steps(asking_usage(request.body))
+    return request if body == request.body else msgspec.structs.replace(request, body=body, asks_usage=True)
 
 
 def _named(dialect: DialectName, *, is_native: bool) -> RawHeaders:

@@ -21,7 +21,8 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 class ChatLimits(msgspec.Struct, frozen=True):
     """Bounds of one chat request: bytes and seconds. `race` and `privacy` hold where a request does not say.
 
-    `max_form_bytes` holds where a body may be a form, if it is more.
+    `max_form_bytes` holds where a body may be a form, if it is more. `asks_usage`: are OpenAI's streams asked for their
+    token counts, where the caller does not?
     """
 
     max_body_bytes: int
@@ -31,6 +32,7 @@ class ChatLimits(msgspec.Struct, frozen=True):
     privacy: Privacy = Privacy.ANY
     begin_timeout_s: float = 0.0
     max_form_bytes: int = 0
+    asks_usage: bool = False
 
     def body_bytes_at(self, endpoint: Endpoint) -> int:
         """The largest body there: one with a file in it may be larger."""

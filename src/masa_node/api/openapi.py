@@ -15,12 +15,30 @@ from masa_node.version import __version__
 Json = dict[str, object]
 
 
+class QueryParameter(msgspec.Struct, frozen=True):
+    """What may stand in the query. `least` and `most` are bounds of an integer, `pattern` is one of a text."""
+
+    name: str
+    about: str
+    kind: str = "string"
+    least: int = 0
+    most: int = 0
+    pattern: str = ""
+
+    def described(self) -> Json:
+        """As OpenAPI has it."""
+        bounds: Json = {"minimum": self.least, "maximum": self.most} if self.kind == "integer" else {}
+        schema: Json = {"type": self.kind, **bounds, **({"pattern": self.pattern} if self.pattern else {})}
+        return {"name": self.name, "in": "query", "required": False, "description": self.about, "schema": schema}
+
+
 class GetEndpoint(msgspec.Struct, frozen=True):
-    """What can be read: `{account}` and `{model}` in its path stand for any."""
+    """What can be read: `{account}`, `{model}` and `{request_id}` in its path stand for any."""
 
     path: str
     about: str
     media_type: str = "application/json"
+    query: tuple[QueryParameter, ...] = ()
 
     @property
     def content_type(self) -> bytes:
@@ -64,7 +82,14 @@ _ACCOUNT: Json = {
     "schema": {"type": "string", "pattern": "^[0-9a-f]+$"},
 }
 _MODEL_IN_PATH: Json = {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
-_IN_PATH = {"{account}": _ACCOUNT, "{model}": _MODEL_IN_PATH}
+_REQUEST_ID: Json = {
+    "name": "request_id",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+}
+_IN_PATH = {"{account}": _ACCOUNT, "{model}": _MODEL_IN_PATH, "{request_id}": _REQUEST_ID}
+ENDING = ("/api/v1/requests/{request_id}", "End a request that is under way: its LLM is stopped")
 _POSTS = {path: endpoint for endpoint, facts in ENDPOINTS.items() for path in facts.paths} | _CLOUDFLARE_ALIASES
 _MODEL_IN_BODY: Json = {"type": "string", "maxLength": 256, "minLength": 1}
 _JSON_OBJECT: Json = {"schema": {"type": "object"}}
@@ -74,6 +99,7 @@ def describe(gets: Iterable[GetEndpoint]) -> Json:
     """The whole description."""
     paths: dict[str, Json] = {path: {"post": _chat_operation(endpoint, path)} for path, endpoint in _POSTS.items()}
     paths |= {each.path: {"get": _get_operation(each)} for each in gets}
+    paths[ENDING[0]] = {"delete": _ending_operation()}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -98,7 +124,7 @@ def describe(gets: Iterable[GetEndpoint]) -> Json:
 def operations(gets: Iterable[GetEndpoint]) -> list[tuple[str, str, str]]:
     """Method, path and meaning of every endpoint."""
     posts = [("POST", path, _about(endpoint, path)) for path, endpoint in _POSTS.items()]
-    return [*posts, *(("GET", each.path, each.about) for each in gets)]
+    return [*posts, *(("GET", each.path, each.about) for each in gets), ("DELETE", *ENDING)]
 
 
 def _about(endpoint: Endpoint, path: str) -> str:
@@ -168,10 +194,21 @@ def _route_headers() -> list[Json]:
 def _get_operation(endpoint: GetEndpoint) -> Json:
     media_type = endpoint.media_type.partition(";")[0]
     schema: Json = _JSON_OBJECT if media_type == "application/json" else {"schema": {"type": "string"}}
-    parameters = _parameters(endpoint.path)
+    parameters = [*_parameters(endpoint.path), *(each.described() for each in endpoint.query)]
     return {
         "operationId": f"get_{_id_of(endpoint.path) or 'root'}",
         "summary": endpoint.about,
         **({"parameters": parameters} if parameters else {}),
         "responses": {"200": {"description": endpoint.about, "content": {media_type: schema}}, **_errors()},
+    }
+
+
+def _ending_operation() -> Json:
+    path, about = ENDING
+    content: Json = {"application/json": _JSON_OBJECT}
+    return {
+        "operationId": f"delete_{_id_of(path)}",
+        "summary": about,
+        "parameters": _parameters(path),
+        "responses": {"200": {"description": about, "content": content}, **_errors()},
     }

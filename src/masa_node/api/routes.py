@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from masa_node.accounts.access import Caller
-from masa_node.api import models
+from masa_node.api import history, models
 from masa_node.api.aliasing import Aliasing, alias_header, alias_words, renamed
 from masa_node.api.families import Offers, not_in_family, offers_for
 from masa_node.api.http1.reply import RawHeaders
@@ -43,6 +43,7 @@ class NodeView(msgspec.Struct, frozen=True):
     to be encoded as JSON; `doctor` looks for what is wrong, which takes seconds. `askable` filters offers to those that
     privacy and stakes allow. `aliasing` knows the owner's own names for models. `first_look` returns when every LLM
     server has listed its models once, or takes too long to. `running` gives the entries of Ollama's `/api/ps`.
+    `history` remembers requests.
     """
 
     catalog: Catalog
@@ -57,10 +58,11 @@ class NodeView(msgspec.Struct, frozen=True):
     peers: Callable[[], object]
     stake: Callable[[], object]
     doctor: Callable[[bool], Awaitable[object]]
+    history: history.History
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What is asked for, and by whom. `model` is the end of the path where a model's name stands there."""
+    """What is asked for, and by whom. `model` is the end of the path where the name of a model, or an id, stands."""
 
     headers: HeaderPairs
     query: bytes
@@ -159,7 +161,24 @@ def _query(asked: Asked) -> dict[str, str]:
     return dict(parse_qsl(asked.query.decode("latin-1"), keep_blank_values=True))
 
 
+async def _races(view: NodeView, asked: Asked) -> object:
+    return history.races(view.history, asked.caller, asked.query)
+
+
+async def _race(view: NodeView, asked: Asked) -> object:
+    return history.race(view.history, asked.caller, asked.model)
+
+
+async def _requests(view: NodeView, asked: Asked) -> object:
+    return history.requests(view.history, asked.caller)
+
+
+async def _usage(view: NodeView, asked: Asked) -> object:
+    return await history.usage(view.history, asked.caller, asked.query)
+
+
 async def _doctor(view: NodeView, asked: Asked) -> object:
+    asked.caller.check_owner()
     return await view.doctor(_query(asked).get("only") == "network")
 
 
@@ -187,6 +206,16 @@ GETS: dict[GetEndpoint, Make] = {
         lambda view: view.stake()
     ),
     GetEndpoint("/api/v1/doctor", "What is wrong here, and what to do; `only=network` asks no LLM server"): _doctor,
+    GetEndpoint(
+        "/api/v1/races",
+        "The last requests that ended, newest first, each with its race: asked when, and how it ended",
+        query=history.RACES_QUERY,
+    ): _races,
+    GetEndpoint("/api/v1/races/{request_id}", "One of them, by the `X-Request-Id` of its answer"): _race,
+    GetEndpoint(history.REQUESTS_PATH, "The requests of this node's own callers that are under way"): _requests,
+    GetEndpoint(
+        "/api/v1/usage", "Who used what: requests, tokens, times, as `masa-node usage`", query=history.USAGE_QUERY
+    ): _usage,
     GetEndpoint("/api/v1/llm/models", "The models that can be asked for now, their providers and endpoints"): _models(
         lambda offers, _: models.own_list(offers)
     ),

@@ -220,6 +220,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     `key` is the name of the key that its caller had, of this node's own callers. `alias` is the name that the caller
     wrote, where it is one of `model`.
     `translates_beside`: also where some provider speaks it, so that all that serve the model take part.
+    `asks_usage`: did the node add the question how many tokens a stream takes?
     """
 
     request_id: RequestId
@@ -240,3 +241,4 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     alias: str = ""
     translates_beside: bool = False
     key: str = OWNER
+    asks_usage: bool = False

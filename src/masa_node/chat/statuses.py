@@ -1,6 +1,7 @@
 """Which HTTP status stands for each error: the one table. Callers are answered with it, outcomes and docs/ quote it."""
 
 from masa_node.chat import errors as e
+from masa_node.chat import journal_errors as j
 from masa_node.chat import key_errors as k
 
 STATUS: dict[type[e.MasaError], int] = {
@@ -12,6 +13,7 @@ STATUS: dict[type[e.MasaError], int] = {
     e.OriginRefused: 403,
     e.UnknownModel: 404,
     e.UnknownPath: 404,
+    j.UnknownRequest: 404,
     e.WrongMethod: 405,
     e.BodyTooSlow: 408,
     e.CallerStalled: 408,

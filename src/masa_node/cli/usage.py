@@ -1,7 +1,6 @@
 """`masa-node usage`: who used what, from the ledger in MASA_DIR; no node has to run."""
 
 import csv
-import re
 import sys
 import time
 from collections.abc import Sequence
@@ -12,17 +11,14 @@ import msgspec
 import typer
 
 from masa_node.accounts.ledger import read_usage
-from masa_node.accounts.report import By, UsageLine, UsageQuery
+from masa_node.accounts.report import By, UsageLine, UsageQuery, days_of, groups_of
 from masa_node.accounts.usage import DAY_S
 from masa_node.chat.errors import ConfigurationError
 from masa_node.cli.output import Group, Json, console, plain, print_json
 from masa_node.node.settings.environment import read_settings
-from masa_node.node.settings.words import listed
 
-MAX_DAYS = 400  # as long as the ledger keeps them
 UNKNOWN = "unknown"
 _MAX_CELL_CHARS = 60
-_DAYS = {"d": 1, "w": 7}
 _GROUPS = ("day", "key", "model", "provider", "peer", "use")
 _ABOUT_PEERS = {"ours": "asked by this node", "theirs": "asked this node", "own": "no peer"}
 
@@ -42,7 +38,7 @@ def usage(
     as_csv: Annotated[bool, typer.Option("--csv", help="Write CSV instead of text for people.")] = False,
 ) -> None:
     """Show who used what: requests, errors, tokens as the LLMs counted them, times. A second old at most."""
-    query = UsageQuery(groups_of(by), int(time.time() // DAY_S) + 1 - days_of(since))
+    query = _query(by, since)
     lines = read_usage(Path(read_settings().masa_dir).expanduser(), query)
     if json:
         print_json(lines)
@@ -52,21 +48,14 @@ def usage(
         _print(lines, query.by)
 
 
-def groups_of(text: str) -> tuple[By, ...]:
-    """What this option tells apart. Raises `ConfigurationError`."""
-    words = listed(text.lower())
-    if not words or any(word not in set(By) for word in words):
-        raise ConfigurationError(f"--by: {text!r} is not valid. It may be: {', '.join(By)}, comma-separated.")
-    return tuple(By(word) for word in words)
-
-
-def days_of(text: str) -> int:
-    """How many days, today included. Raises `ConfigurationError`."""
-    match = re.fullmatch(r"([0-9]{1,4})([dw])", text.strip().lower())
-    days = int(match[1]) * _DAYS[match[2]] if match else 0
-    if not 1 <= days <= MAX_DAYS:
-        raise ConfigurationError(f"--since: {text!r} is not valid. Write 1d, 7d or 4w; {MAX_DAYS}d is the limit.")
-    return days
+def _query(by: str, since: str) -> UsageQuery:
+    """Raises `ConfigurationError`."""
+    option = "--by"
+    try:
+        groups, option = groups_of(by), "--since"
+        return UsageQuery(groups, int(time.time() // DAY_S) + 1 - days_of(since))
+    except ValueError as exc:
+        raise ConfigurationError(f"{option}: {exc}.") from exc
 
 
 def _columns(by: Sequence[By]) -> list[str]:

@@ -13,12 +13,14 @@ import msgspec
 
 from masa_node.accounts import ledger
 from masa_node.accounts.access import Access
+from masa_node.accounts.journal import Journal
 from masa_node.api.aliasing import Aliasing
 from masa_node.api.app import App
 from masa_node.api.chat import ChatEndpoints
 from masa_node.api.entry import ChatLimits
 from masa_node.api.families import Offers
 from masa_node.api.guard import Guard, GuardRules
+from masa_node.api.history import History
 from masa_node.api.routes import NodeView, Readiness
 from masa_node.api.show import ShowEndpoint
 from masa_node.chat.errors import ConfigurationError
@@ -81,6 +83,7 @@ class Node:
         self.ledger = make_ledger(settings)
         self.access = Access(Path(settings.masa_dir).expanduser())
         self.access.start()
+        self.journal = Journal(settings.journal)
         self.catalog = Catalog()
         self.poller = ModelPoller(self.catalog, settings.llm_refresh)
         self.admission = Admission(settings.max_concurrent, settings.max_queue)
@@ -242,8 +245,10 @@ class Node:
 
     def observe(self, outcome: Outcome) -> None:
         """Tell telemetry how a request ended."""
+        outcome = self.access.under_way.as_ended(outcome)
         self.metrics.observe(outcome)
         log_outcome(outcome)
+        self.journal.observe(outcome)
         self.access.observe(outcome)
         if self.ledger is not None:
             self.ledger.observe(outcome)
@@ -258,6 +263,7 @@ class Node:
             Privacy(settings.privacy),
             settings.llm_begin_timeout,
             settings.max_form,
+            settings.usage == "ask",
         )
         aliasing = Aliasing(aliases_in_file(settings), self.catalog, self.askable, self.poller.refresh)
         chat = ChatEndpoints(self.dispatcher, limits, self.observe, self.instance, aliasing.model_for, self.access)
@@ -274,6 +280,7 @@ class Node:
             self._peers_view,
             self.stakes.view,
             lambda only_network: self.report(whole=not only_network),
+            History(self.journal, self.access.under_way, self.ledger),
         )
         show = ShowEndpoint(aliasing, chat, settings.max_body)
         bodies = ByteBudget(max(settings.max_bodies_total, max(settings.max_body, settings.max_form) + OVERHEAD_BYTES))

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from masa_node.chat.outcome import CANCELLED, Outcome
-from masa_node.chat.request import Endpoint, RaceMode
+from masa_node.chat.request import OWNER, Endpoint, RaceMode
 from masa_node.telemetry.families import Counter, Durations, Gauge, Histogram, MetricDoc
 from masa_node.telemetry.process import process_lines
 
 # Names of models come from LLM servers' lists (thousands at a hosted one); the rest are counted as "other".
 MAX_MODEL_LABELS = 200
 MAX_UPSTREAM_LABELS = 64
+MAX_KEY_LABELS = 256  # as many keys as may be in force; of revoked ones that come on top all are "other"
 OTHER = "other"
 PEER = "peer"  # all of them: there may be thousands, and they come and go
 
@@ -50,6 +51,15 @@ PEER_REFUSALS = MetricDoc(
     ("error",),
     "Chat requests of peers that came to no LLM: `stake_demanded`, `stake_undecided`, `peer_busy`, `peer_refused`, or "
     "the code of what was wrong with the request.",
+)
+KEY_REQUESTS = MetricDoc(
+    "masa_key_requests_total",
+    "counter",
+    ("key", "error"),
+    "Chat requests by keys with names (masa_requests_total has them too); error is `none` or a code.",
+)
+KEY_TOKENS = MetricDoc(
+    "masa_key_tokens_total", "counter", ("direction", "key"), "Tokens as the LLMs counted them, by keys with names."
 )
 PEERS_LINKED = MetricDoc(
     "masa_peers_linked", "gauge", ("route",), "Peers with a live link: `direct`, `relay`, or `unknown` yet."
@@ -98,6 +108,9 @@ class Metrics:
         self._tokens = self._counter(TOKENS)
         self._peer_requests = self._counter(PEER_REQUESTS)
         self._peer_refusals = self._counter(PEER_REFUSALS)
+        self._key_requests = self._counter(KEY_REQUESTS)
+        self._key_tokens = self._counter(KEY_TOKENS)
+        self._keys: set[str] = set()
         self._gauges = {doc: Gauge(doc) for doc in metric_docs() if doc.kind == "gauge"}
         self._families += self._gauges.values()
         self._models: set[str] = set()
@@ -126,12 +139,24 @@ class Metrics:
             self._attempts.add(1, attempt.provider if attempt.is_local else PEER, attempt.result)
         if outcome.requester is not None:
             self._peer_requests.add(1, error)
+        elif outcome.key != OWNER:
+            self._count_key(outcome, error)
         if outcome.race is not None:
             self._count_race(outcome, outcome.race)
         if outcome.input_tokens:
             self._tokens.add(outcome.input_tokens, "input", model)
         if outcome.output_tokens:
             self._tokens.add(outcome.output_tokens, "output", model)
+
+    def _count_key(self, outcome: Outcome, error: str) -> None:
+        key = outcome.key
+        if key not in self._keys:
+            if len(self._keys) >= MAX_KEY_LABELS:
+                key = OTHER
+            self._keys.add(key)
+        self._key_requests.add(1, key, error)
+        self._key_tokens.add(outcome.input_tokens or 0, "input", key)
+        self._key_tokens.add(outcome.output_tokens or 0, "output", key)
 
     def _count_race(self, outcome: Outcome, rule: RaceMode) -> None:
         self._races.add(1, rule.value)

@@ -4,6 +4,7 @@ import re
 
 from rich.cells import cell_len, set_cell_size
 
+from masa_node.chat.request import OWNER
 from masa_node.telemetry.request_record import RequestRecord
 
 MAX_COLUMNS = 100
@@ -25,6 +26,8 @@ def request_line(record: RequestRecord) -> str:
         record.endpoint.value,
         _cut(record.model or "-", _MAX_MODEL),
     ]
+    if record.key not in ("", OWNER):
+        parts.append(f"for {record.key}")
     if record.requester:
         parts.append(f"for peer {_cut(record.requester, _MAX_PROVIDER)}")
     if record.served_by:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec import Meta
 
+from masa_node.accounts.journal import MAX_RACES
 from masa_node.chat.errors import ConfigurationError
 from masa_node.node.settings.given_names import given_names, read_dotenv
 from masa_node.node.settings.unknown_names import UnknownName, unknown_names
@@ -21,7 +22,7 @@ NetworkSwitch = Literal["auto", "on", "off"]
 RaceWord = Literal["all", "hedge"]
 PrivacyWord = Literal["local", "trusted", "any"]
 StakeWord = Literal["", "off", "prefer", "require"]
-UsageWord = Literal["count", "off"]
+UsageWord = Literal["count", "ask", "off"]
 
 NO_LLM = "none"  # a value of LLM
 
@@ -332,11 +333,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "own among them if it is to use a network without a stake."
         ),
     ] = ""
+    journal: Annotated[
+        int, Meta(description="Requests that are remembered with their races, in memory; 0: none.", ge=0, le=MAX_RACES)
+    ] = 1_000
     usage: Annotated[
         UsageWord,
         Meta(
             description="`count` requests, tokens and times by day, key, model and provider in MASA_DIR, as "
-            "`masa-node usage` shows them, or `off`."
+            "`masa-node usage` shows them, or `off`. `ask` counts, and asks OpenAI's streams how many tokens they take."
         ),
     ] = "count"
     log_level: Annotated[LogLevel, Meta(description="Lowest severity of the lines to log.")] = "info"

@@ -1,0 +1,155 @@
+"""The journal: the last requests that ended, with their races, in memory. Never a prompt or an answer."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+
+import msgspec
+
+from masa_node.chat.outcome import WON, Attempt, Outcome
+from masa_node.chat.request import Endpoint, RaceMode, RequestId
+
+MAX_RACES = 100_000  # of JOURNAL: some 100 MB where each race had every attempt that is kept
+MAX_ATTEMPTS = 64  # of one race: as many as may run at once by default, and more than a screen shows
+_MAX_TEXT_CHARS = 256  # of a model's name; ids are shorter
+
+
+class RaceAttempt(msgspec.Struct, frozen=True, gc=False):
+    """One provider that was asked; times are milliseconds after the request came.
+
+    `result` is `won` (`ended_ms` is then when its first valid piece was there), `cancelled`, `http_<status>` or a code.
+    """
+
+    provider: str
+    local: bool
+    result: str
+    asked_ms: float
+    ended_ms: float
+
+
+class Race(msgspec.Struct, frozen=True, gc=False):
+    """One request as it went. `number` counts requests, from the start of the node: what is older has a lower one.
+
+    `key` is the name of the key that asked, "" for a peer, which `peer` then names. `race` is the rule by which peers
+    were asked, null if none was. Tokens are null where the LLM did not say.
+    """
+
+    number: int
+    request_id: RequestId
+    came_at_unix_s: float
+    endpoint: Endpoint
+    model: str
+    key: str
+    peer: str | None
+    stream: bool
+    status: int
+    error: str | None
+    served_by: str | None
+    race: RaceMode | None
+    hedges: int
+    attempts: tuple[RaceAttempt, ...]
+    attempts_left_out: int
+    queued_ms: float
+    first_piece_ms: float | None
+    total_ms: float
+    pieces: int
+    body_bytes: int
+    answer_bytes: int
+    input_tokens: int | None
+    output_tokens: int | None
+
+
+class RaceQuery(msgspec.Struct, frozen=True):
+    """`before`: only those with a lower number. `failed`: only those that ended with an error, or only the others.
+
+    `key`: only those of this one.
+    """
+
+    limit: int = 100
+    before: int | None = None
+    model: str | None = None
+    failed: bool | None = None
+    key: str | None = None
+
+    def fits(self, race: Race) -> bool:
+        """Is it one of these?"""
+        return (
+            (self.before is None or race.number < self.before)
+            and (self.model is None or race.model == self.model)
+            and (self.failed is None or (race.error is not None) is self.failed)
+            and (self.key is None or race.key == self.key)
+        )
+
+
+class Journal:
+    """A ring of `size` races; 0 keeps none. Feeding it costs a copy of names and numbers, of a bounded size."""
+
+    def __init__(self, size: int, now_unix_s: Callable[[], float] = time.time) -> None:
+        self._now_unix_s = now_unix_s
+        self._ring: deque[Race] = deque(maxlen=size)
+        self._count = 0
+
+    def observe(self, outcome: Outcome) -> None:
+        """Note how a request ended."""
+        if self._ring.maxlen:
+            self._count += 1
+            self._ring.append(_race_of(outcome, self._count, self._now_unix_s() - outcome.total_s))
+
+    def races(self, query: RaceQuery) -> list[Race]:
+        """The newest that fit, newest first."""
+        return list(islice((race for race in reversed(self._ring) if query.fits(race)), query.limit))
+
+    def race(self, request_id: str, key: str | None = None) -> Race | None:
+        """The newest with this id, which a caller may have chosen; with `key` only one of that."""
+        return next((race for race in self._of(key) if race.request_id == request_id), None)
+
+    def _of(self, key: str | None) -> Iterator[Race]:
+        return (race for race in reversed(self._ring) if key is None or race.key == key)
+
+
+def _race_of(outcome: Outcome, number: int, came_at_unix_s: float) -> Race:
+    attempts = _kept(outcome.attempts)
+    return Race(
+        number=number,
+        request_id=outcome.request_id,
+        came_at_unix_s=round(came_at_unix_s, 3),
+        endpoint=outcome.endpoint,
+        model=outcome.model[:_MAX_TEXT_CHARS],
+        key=outcome.key,
+        peer=outcome.requester,
+        stream=outcome.wants_stream,
+        status=outcome.status,
+        error=outcome.error,
+        served_by=outcome.served_by,
+        race=outcome.race,
+        hedges=outcome.hedges,
+        attempts=tuple(_attempt_of(each) for each in attempts),
+        attempts_left_out=len(outcome.attempts) - len(attempts),
+        queued_ms=_ms(outcome.queued_s),
+        first_piece_ms=_ms(outcome.first_piece_s) if outcome.first_piece_s is not None else None,
+        total_ms=_ms(outcome.total_s),
+        pieces=outcome.pieces,
+        body_bytes=outcome.body_bytes,
+        answer_bytes=outcome.answer_bytes,
+        input_tokens=outcome.input_tokens,
+        output_tokens=outcome.output_tokens,
+    )
+
+
+def _kept(attempts: Sequence[Attempt]) -> Sequence[Attempt]:
+    """The first to be asked, and the winner in any case."""
+    ordered = sorted(attempts, key=lambda each: each.asked_after_s)
+    first, rest = ordered[:MAX_ATTEMPTS], ordered[MAX_ATTEMPTS:]
+    winner = [each for each in rest if each.result == WON]
+    return [*first[: MAX_ATTEMPTS - len(winner)], *winner]
+
+
+def _attempt_of(attempt: Attempt) -> RaceAttempt:
+    return RaceAttempt(
+        attempt.provider, attempt.is_local, attempt.result, _ms(attempt.asked_after_s), _ms(attempt.ended_after_s)
+    )
+
+
+def _ms(seconds: float) -> float:
+    return round(1000 * seconds, 2)

@@ -1,0 +1,103 @@
+"""The requests of this node's own callers that are under way: to be seen, and to be ended by its owner."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from masa_node.chat.journal_errors import EndedByOwner
+from masa_node.chat.outcome import CALLER_GONE, Outcome
+from masa_node.chat.request import Endpoint, Request, RequestId
+
+
+class RequestUnderWay(msgspec.Struct, frozen=True):
+    """One of them, for people. `running_s` is since when, in seconds."""
+
+    request_id: RequestId
+    came_at_unix_s: float
+    running_s: float
+    endpoint: Endpoint
+    model: str
+    key: str
+    stream: bool
+    body_bytes: int
+
+
+class Entry:
+    """One request, and the task that answers it."""
+
+    __slots__ = ("began_at_unix_s", "is_ended", "request", "task")
+
+    def __init__(self, request: Request, task: "asyncio.Task[object] | None", began_at_unix_s: float) -> None:
+        self.request = request
+        self.task = task
+        self.began_at_unix_s = began_at_unix_s
+        self.is_ended = False
+
+    def was_ended(self) -> bool:
+        """Asked by its task, once, when that is cancelled: was it for the owner, so that it goes on to say so?
+
+        If its caller has left, too, nobody is there to be told.
+        """
+        return self.is_ended and self.task is not None and self.task.uncancel() == 0
+
+    def is_one(self, request_id: str, key: str | None) -> bool:
+        """Has it this id, and is it of this key, or of any?"""
+        return self.request.request_id == request_id and key in (None, self.request.key)
+
+
+class UnderWay:
+    """As many entries as requests are admitted or wait. Ids may be callers' own, and one may be there twice."""
+
+    def __init__(self, now_unix_s: Callable[[], float] = time.time) -> None:
+        self._now_unix_s = now_unix_s
+        self._entries: dict[Entry, None] = {}  # in the order in which they came
+        self._ended = 0
+
+    def add(self, request: Request) -> Entry:
+        """The running task begins to answer it; `remove` once it has ended."""
+        entry = Entry(request, asyncio.current_task(), self._now_unix_s())
+        self._entries[entry] = None
+        return entry
+
+    def remove(self, entry: Entry) -> None:
+        """It has ended."""
+        del self._entries[entry]
+        self._ended -= entry.is_ended
+
+    def end(self, request_id: str, key: str | None = None) -> int:
+        """End those with this id, with `key` only those of that: their LLMs are stopped. How many there were."""
+        found = [each for each in self._entries if each.is_one(request_id, key)]
+        for entry in found:
+            if entry.task is not None and not entry.is_ended:
+                entry.is_ended = True
+                self._ended += 1
+                entry.task.cancel()
+        return len(found)
+
+    def requests(self, key: str | None = None) -> list[RequestUnderWay]:
+        """All, the oldest first; with `key` only those of that."""
+        now_unix_s = self._now_unix_s()
+        return [_shown(each, now_unix_s) for each in self._entries if key in (None, each.request.key)]
+
+    def as_ended(self, outcome: Outcome) -> Outcome:
+        """The outcome, which says so where it was not the caller that left."""
+        if not self._ended or outcome.error != CALLER_GONE or outcome.requester is not None:
+            return outcome
+        is_ended = any(each.is_ended and each.is_one(outcome.request_id, outcome.key) for each in self._entries)
+        return msgspec.structs.replace(outcome, error=EndedByOwner.code) if is_ended else outcome
+
+
+def _shown(entry: Entry, now_unix_s: float) -> RequestUnderWay:
+    request = entry.request
+    return RequestUnderWay(
+        request_id=request.request_id,
+        came_at_unix_s=round(entry.began_at_unix_s, 3),
+        running_s=round(now_unix_s - entry.began_at_unix_s, 3),
+        endpoint=request.endpoint,
+        model=request.model,
+        key=request.key,
+        stream=request.wants_stream,
+        body_bytes=len(request.body),
+    )

@@ -1,0 +1,139 @@
+"""What was asked here, and what is being asked: the races of the journal, the requests under way, usage.
+
+The owner sees all; whoever has a key with a name sees what that key asked.
+"""
+
+import time
+from typing import Annotated, Literal
+from urllib.parse import parse_qsl
+
+import msgspec
+from msgspec import Meta
+
+from masa_node.accounts.access import Caller
+from masa_node.accounts.journal import Journal, Race, RaceQuery
+from masa_node.accounts.ledger import Ledger
+from masa_node.accounts.report import By, UsageLine, UsageQuery, days_of, groups_of
+from masa_node.accounts.under_way import RequestUnderWay, UnderWay
+from masa_node.accounts.usage import DAY_S
+from masa_node.api.openapi import QueryParameter
+from masa_node.chat.errors import CallerError
+from masa_node.chat.journal_errors import UnknownRequest
+
+REQUESTS_PATH = "/api/v1/requests"
+ONE_REQUEST = f"{REQUESTS_PATH}/"  # and its id: to be ended
+MAX_RACES = 1_000  # of one answer; `before` leads on
+_ID_CHARS = 64  # of a request's id, as callers may choose it
+_BY = "|".join(By)
+
+RACES_QUERY = (
+    QueryParameter("limit", f"How many at most, up to {MAX_RACES}", "integer", least=1, most=MAX_RACES),
+    QueryParameter("before", "Only those with a lower `number`: the next page", "integer", least=1, most=2**53),
+    QueryParameter("model", "Only those for this model"),
+    QueryParameter("failed", "Only those that ended with an error, or only the others", "boolean"),
+)
+USAGE_QUERY = (
+    QueryParameter("by", "What to tell apart, comma-separated", pattern=rf"^({_BY})(,({_BY})){{0,4}}$"),
+    QueryParameter(
+        "since", "How far back; `1d` is today alone (UTC)", pattern="^([1-9][0-9]?d|[1-3][0-9]{2}d|[1-9]w)$"
+    ),
+)
+
+
+class History(msgspec.Struct, frozen=True):
+    """What the node remembers of requests. No ledger: USAGE=off."""
+
+    journal: Journal
+    under_way: UnderWay
+    ledger: Ledger | None
+
+
+class Races(msgspec.Struct, frozen=True):
+    """The newest first. `before` leads to the next page; null where there is none."""
+
+    races: list[Race]
+    before: int | None
+
+
+class Requests(msgspec.Struct, frozen=True):
+    """Those under way, the oldest first."""
+
+    requests: list[RequestUnderWay]
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """How many requests had this id, and were ended."""
+
+    ended: int
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """`counted` is False with USAGE=off: nothing is counted."""
+
+    counted: bool
+    lines: list[UsageLine]
+
+
+class _RacesAsked(msgspec.Struct, frozen=True):
+    limit: Annotated[int, Meta(ge=1, le=MAX_RACES)] = 100
+    before: Annotated[int, Meta(ge=1, le=2**53)] | None = None
+    model: str | None = None
+    failed: Literal["true", "false", "1", "0"] | None = None
+
+
+def races(history: History, caller: Caller, query: bytes) -> Races:
+    """`GET /api/v1/races`. Raises `CallerError`."""
+    try:
+        asked = msgspec.convert(_fields(query), _RacesAsked, strict=False)
+    except msgspec.ValidationError as exc:
+        raise CallerError(f"The query is not understood: {exc}.") from exc
+    failed = None if asked.failed is None else asked.failed in ("true", "1")
+    found = history.journal.races(RaceQuery(asked.limit, asked.before, asked.model, failed, _own(caller)))
+    return Races(found, found[-1].number if len(found) == asked.limit else None)
+
+
+def race(history: History, caller: Caller, request_id: str) -> Race:
+    """`GET /api/v1/races/{request_id}`. Raises `UnknownRequest`."""
+    found = history.journal.race(request_id, _own(caller))
+    if found is None:
+        raise UnknownRequest(f"The journal has no request {_short(request_id)!r}: it has the last ones only (JOURNAL).")
+    return found
+
+
+def requests(history: History, caller: Caller) -> Requests:
+    """`GET /api/v1/requests`."""
+    return Requests(history.under_way.requests(_own(caller)))
+
+
+def end(history: History, caller: Caller, request_id: str) -> Ended:
+    """`DELETE /api/v1/requests/{request_id}`. Raises `UnknownRequest`."""
+    ended = history.under_way.end(request_id, _own(caller))
+    if not ended:
+        raise UnknownRequest(f"No request {_short(request_id)!r} is under way here.")
+    return Ended(ended)
+
+
+async def usage(history: History, caller: Caller, query: bytes) -> Usage:
+    """`GET /api/v1/usage`. Raises `CallerError`, `StoreFailed`."""
+    fields = _fields(query)
+    try:
+        by, days = groups_of(fields.get("by", "key,model")), days_of(fields.get("since", "30d"))
+    except ValueError as exc:
+        raise CallerError(f"The query is not understood: {exc}.") from exc
+    if history.ledger is None:
+        return Usage(counted=False, lines=[])
+    since_day = int(time.time() // DAY_S) + 1 - days
+    return Usage(counted=True, lines=await history.ledger.report(UsageQuery(by, since_day, _own(caller))))
+
+
+def _own(caller: Caller) -> str | None:
+    """The key whose requests they may see; None: all."""
+    return None if caller.is_owner else caller.name
+
+
+def _fields(query: bytes) -> dict[str, str]:
+    return dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+
+
+def _short(request_id: str) -> str:
+    return request_id[:_ID_CHARS]

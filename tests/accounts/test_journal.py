@@ -1,0 +1,121 @@
+"""The ring of the last requests: what is found in it, in which order, and that it stays as small as it is."""
+
+import sys
+
+import msgspec
+import pytest
+
+from masa_node.accounts.journal import MAX_ATTEMPTS, Journal, RaceQuery
+from masa_node.chat.outcome import Attempt
+from masa_node.chat.request import RaceMode, RequestId
+from tests.accounts.outcomes import outcome
+
+NOW = 1_800_000_000.0
+
+
+def journal(size: int = 1_000) -> Journal:
+    return Journal(size, lambda: NOW)
+
+
+def ids(it: Journal, query: RaceQuery | None = None) -> list[str]:
+    return [race.request_id for race in it.races(query or RaceQuery())]
+
+
+def feed(it: Journal, *names: str, **changes: object) -> None:
+    for name in names:
+        it.observe(outcome(request_id=RequestId(name), **changes))
+
+
+def test_a_race_tells_who_was_asked_when_and_how_each_ended() -> None:
+    it = journal()
+    attempts = (
+        Attempt("fast", "unreachable", 0.0, 0.25, is_local=False),
+        Attempt("slow", "cancelled", 0.001, 0.5, is_local=False),
+        Attempt("winner", "won", 0.0005, 0.5, is_local=False),
+    )
+    it.observe(outcome(attempts=attempts, served_by="winner", race=RaceMode.ALL, hedges=1, first_piece_s=0.5))
+    (race,) = it.races(RaceQuery())
+    assert [(each.provider, each.result, each.asked_ms, each.ended_ms) for each in race.attempts] == [
+        ("fast", "unreachable", 0.0, 250.0),
+        ("winner", "won", 0.5, 500.0),
+        ("slow", "cancelled", 1.0, 500.0),
+    ]
+    assert (race.served_by, race.race, race.hedges, race.first_piece_ms) == ("winner", RaceMode.ALL, 1, 500.0)
+    assert race.came_at_unix_s == NOW - 1.5
+
+
+def test_the_newest_come_first_and_the_oldest_go() -> None:
+    it = journal(3)
+    feed(it, "a", "b", "c", "d")
+    assert ids(it) == ["d", "c", "b"]
+
+
+def test_pages_lead_through_all_of_it_without_a_gap() -> None:
+    it = journal()
+    feed(it, *(str(number) for number in range(10)))
+    found: list[str] = []
+    before = None
+    while page := it.races(RaceQuery(limit=3, before=before)):
+        found += [race.request_id for race in page]
+        before = page[-1].number
+        feed(it, "newer")
+    assert found == [str(number) for number in reversed(range(10))]
+
+
+def test_filters() -> None:
+    it = journal()
+    feed(it, "good")
+    feed(it, "bad", error="stalled")
+    feed(it, "other", model="n")
+    feed(it, "alices", key="alice")
+    assert ids(it, RaceQuery(failed=True)) == ["bad"]
+    assert ids(it, RaceQuery(failed=False, model="m")) == ["alices", "good"]
+    assert ids(it, RaceQuery(model="n")) == ["other"]
+    assert ids(it, RaceQuery(key="alice")) == ["alices"]
+
+
+def test_one_is_found_by_its_id_and_only_by_those_that_may_see_it() -> None:
+    it = journal()
+    feed(it, "x", key="alice", status=200)
+    feed(it, "x", key="bob", status=404)
+    found = (it.race("x"), it.race("x", "alice"), it.race("x", "carol"), it.race("y"))
+    assert [race.status if race is not None else None for race in found] == [404, 200, None, None]
+
+
+def test_a_journal_of_no_size_keeps_none() -> None:
+    it = journal(0)
+    feed(it, "a")
+    assert ids(it) == []
+
+
+def test_of_a_race_with_thousands_of_attempts_some_are_kept_and_the_winner() -> None:
+    it = journal()
+    many = tuple(Attempt(f"{number:064x}", "unreachable", number, number, is_local=False) for number in range(3_000))
+    it.observe(outcome(attempts=(*many, Attempt("winner", "won", 9_999.0, 9_999.0)), model="m" * 9_000))
+    (race,) = it.races(RaceQuery())
+    assert (len(race.attempts), race.attempts[-1].provider, race.attempts_left_out) == (
+        MAX_ATTEMPTS,
+        "winner",
+        3_001 - MAX_ATTEMPTS,
+    )
+    assert len(msgspec.json.encode(race)) < 16_000
+
+
+def test_a_race_goes_out_as_json_that_says_all_of_it() -> None:
+    it = journal()
+    feed(it, "a", input_tokens=None)
+    fields = msgspec.json.decode(msgspec.json.encode(it.races(RaceQuery())[0]))
+    assert (fields["request_id"], fields["endpoint"], fields["input_tokens"]) == ("a", "openai.chat", None)
+    assert fields["attempts"] == [
+        {"provider": "llm", "local": True, "result": "won", "asked_ms": 0.0, "ended_ms": 20.0}
+    ]
+
+
+@pytest.mark.parametrize("many", [10_000, 200_000])
+def test_memory_is_flat_however_many_there_were(many: int) -> None:
+    it = journal(100)
+    one = outcome()
+    for _ in range(many):
+        it.observe(one)
+    assert len(it.races(RaceQuery(limit=1_000))) == 100
+    assert sum(sys.getsizeof(race) for race in it._ring) < 100 * 400

@@ -1,0 +1,120 @@
+"""Requests that are answered now: seen, and ended by the owner."""
+
+import asyncio
+
+import pytest
+
+from masa_node.accounts.under_way import Entry, UnderWay
+from masa_node.chat.journal_errors import EndedByOwner
+from masa_node.chat.outcome import CALLER_GONE
+from masa_node.chat.request import Endpoint, Request, RequestId
+from tests.accounts.outcomes import outcome
+
+
+def asked(name: str = "r", key: str = "owner") -> Request:
+    return Request(
+        request_id=RequestId(name),
+        endpoint=Endpoint.OPENAI_CHAT,
+        model="m",
+        wants_stream=True,
+        body=b"{}",
+        headers=(),
+        first_piece_deadline_s=0.0,
+        idle_timeout_s=1.0,
+        key=key,
+    )
+
+
+class Answering:
+    """A task that answers one request, for ever; `end` is how it came to its end."""
+
+    def __init__(self, under_way: UnderWay, request: Request) -> None:
+        self.end = ""
+        self.error: str | None = None
+        self.task = asyncio.ensure_future(self._answer(under_way, request))
+
+    async def _answer(self, under_way: UnderWay, request: Request) -> None:
+        entry = under_way.add(request)
+        try:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                gone = outcome(request_id=request.request_id, key=request.key, error=CALLER_GONE, status=499)
+                self.error = under_way.as_ended(gone).error
+        except asyncio.CancelledError:
+            if not entry.was_ended():
+                self.end = "left"
+                raise
+            self.end = "told"
+        finally:
+            under_way.remove(entry)
+
+
+async def test_those_under_way_are_listed_until_they_end() -> None:
+    it = UnderWay(lambda: 100.0)
+    first, second = Answering(it, asked("a")), Answering(it, asked("b", "alice"))
+    await asyncio.sleep(0)
+    assert [(each.request_id, each.key, each.running_s) for each in it.requests()] == [
+        ("a", "owner", 0.0),
+        ("b", "alice", 0.0),
+    ]
+    assert [each.request_id for each in it.requests("alice")] == ["b"]
+    first.task.cancel()
+    second.task.cancel()
+    await asyncio.wait([first.task, second.task])
+    assert it.requests() == []
+
+
+async def test_one_that_is_ended_goes_on_to_say_so_and_the_outcome_tells_the_truth() -> None:
+    it = UnderWay()
+    ended, other = Answering(it, asked("a")), Answering(it, asked("b"))
+    await asyncio.sleep(0)
+    assert it.end("a") == 1
+    await ended.task
+    assert (ended.end, ended.error) == ("told", EndedByOwner.code)
+    other.task.cancel()
+    await asyncio.wait([other.task])
+    assert (other.end, other.error) == ("left", CALLER_GONE)
+
+
+async def test_where_the_caller_has_left_too_nobody_is_told() -> None:
+    it = UnderWay()
+    ended = Answering(it, asked("a"))
+    await asyncio.sleep(0)
+    it.end("a")
+    ended.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ended.task
+    assert ended.end == "left"
+
+
+async def test_only_those_of_ones_own_key_are_ended() -> None:
+    it = UnderWay()
+    ended = Answering(it, asked("a", "alice"))
+    await asyncio.sleep(0)
+    assert it.end("a", "bob") == 0
+    assert it.end("b") == 0
+    assert it.end("a", "alice") == 1
+    assert it.end("a", "alice") == 1  # it is on its way out
+    await ended.task
+    assert it.end("a", "alice") == 0
+
+
+async def test_two_with_the_same_id_are_both_ended() -> None:
+    it = UnderWay()
+    both = [Answering(it, asked("a")) for _ in range(2)]
+    await asyncio.sleep(0)
+    assert it.end("a") == 2
+    await asyncio.gather(*(each.task for each in both))
+
+
+async def test_nothing_is_left_of_those_that_have_ended() -> None:
+    it = UnderWay()
+    for _ in range(1_000):
+        it.remove(it.add(asked()))
+    assert it.requests() == []
+    assert it.as_ended(outcome(error=CALLER_GONE)).error == CALLER_GONE
+
+
+def test_an_entry_without_a_task_cannot_be_ended() -> None:
+    assert not Entry(asked(), None, 0.0).was_ended()
