@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 import msgspec
@@ -32,7 +32,8 @@ class Race(msgspec.Struct, frozen=True, gc=False):
     """One request as it went. `number` counts requests, from the start of the node: what is older has a lower one.
 
     `key` is the name of the key that asked, "" for a peer, which `peer` then names. `race` is the rule by which peers
-    were asked, null if none was. Tokens are null where the LLM did not say.
+    were asked, null if none was. `attempts` are the first MAX_ATTEMPTS to be asked, and the winner in any case. Tokens
+    are null where the LLM did not say.
     """
 
     number: int
@@ -49,7 +50,6 @@ class Race(msgspec.Struct, frozen=True, gc=False):
     race: RaceMode | None
     hedges: int
     attempts: tuple[RaceAttempt, ...]
-    attempts_left_out: int
     queued_ms: float
     first_piece_ms: float | None
     total_ms: float
@@ -72,50 +72,59 @@ class RaceQuery(msgspec.Struct, frozen=True):
     failed: bool | None = None
     key: str | None = None
 
-    def fits(self, race: Race) -> bool:
+    def fits(self, number: int, outcome: Outcome) -> bool:
         """Is it one of these?"""
         return (
-            (self.before is None or race.number < self.before)
-            and (self.model is None or race.model == self.model)
-            and (self.failed is None or (race.error is not None) is self.failed)
-            and (self.key is None or race.key == self.key)
+            (self.before is None or number < self.before)
+            and (self.model is None or outcome.model == self.model)
+            and (self.failed is None or (outcome.error is not None) is self.failed)
+            and (self.key is None or outcome.key == self.key)
         )
 
 
 class Journal:
-    """A ring of `size` races; 0 keeps none. Feeding it costs a copy of names and numbers, of a bounded size."""
+    """A ring of `size` outcomes, each of a bounded size; 0 keeps none. They become races when somebody looks."""
 
     def __init__(self, size: int, now_unix_s: Callable[[], float] = time.time) -> None:
         self._now_unix_s = now_unix_s
-        self._ring: deque[Race] = deque(maxlen=size)
+        self._ring: deque[tuple[int, float, Outcome]] = deque(maxlen=size)
         self._count = 0
 
     def observe(self, outcome: Outcome) -> None:
         """Note how a request ended."""
         if self._ring.maxlen:
             self._count += 1
-            self._ring.append(_race_of(outcome, self._count, self._now_unix_s() - outcome.total_s))
+            self._ring.append((self._count, self._now_unix_s(), outcome if _is_small(outcome) else _abridged(outcome)))
 
     def races(self, query: RaceQuery) -> list[Race]:
         """The newest that fit, newest first."""
-        return list(islice((race for race in reversed(self._ring) if query.fits(race)), query.limit))
+        found = (noted for noted in reversed(self._ring) if query.fits(noted[0], noted[2]))
+        return [_race_of(*noted) for noted in islice(found, query.limit)]
 
     def race(self, request_id: str, key: str | None = None) -> Race | None:
         """The newest with this id, which a caller may have chosen; with `key` only one of that."""
-        return next((race for race in self._of(key) if race.request_id == request_id), None)
+        for noted in reversed(self._ring):
+            if noted[2].request_id == request_id and key in (None, noted[2].key):
+                return _race_of(*noted)
+        return None
 
-    def _of(self, key: str | None) -> Iterator[Race]:
-        return (race for race in reversed(self._ring) if key is None or race.key == key)
+
+def _is_small(outcome: Outcome) -> bool:
+    return len(outcome.attempts) <= MAX_ATTEMPTS and len(outcome.model) <= _MAX_TEXT_CHARS
 
 
-def _race_of(outcome: Outcome, number: int, came_at_unix_s: float) -> Race:
-    attempts = _kept(outcome.attempts)
+def _abridged(outcome: Outcome) -> Outcome:
+    attempts = tuple(_first_and_winner(outcome.attempts))
+    return msgspec.structs.replace(outcome, model=outcome.model[:_MAX_TEXT_CHARS], attempts=attempts)
+
+
+def _race_of(number: int, ended_at_unix_s: float, outcome: Outcome) -> Race:
     return Race(
         number=number,
         request_id=outcome.request_id,
-        came_at_unix_s=round(came_at_unix_s, 3),
+        came_at_unix_s=round(ended_at_unix_s - outcome.total_s, 3),
         endpoint=outcome.endpoint,
-        model=outcome.model[:_MAX_TEXT_CHARS],
+        model=outcome.model,
         key=outcome.key,
         peer=outcome.requester,
         stream=outcome.wants_stream,
@@ -124,8 +133,7 @@ def _race_of(outcome: Outcome, number: int, came_at_unix_s: float) -> Race:
         served_by=outcome.served_by,
         race=outcome.race,
         hedges=outcome.hedges,
-        attempts=tuple(_attempt_of(each) for each in attempts),
-        attempts_left_out=len(outcome.attempts) - len(attempts),
+        attempts=tuple(_attempt_of(each) for each in _in_order(outcome.attempts)),
         queued_ms=_ms(outcome.queued_s),
         first_piece_ms=_ms(outcome.first_piece_s) if outcome.first_piece_s is not None else None,
         total_ms=_ms(outcome.total_s),
@@ -137,9 +145,12 @@ def _race_of(outcome: Outcome, number: int, came_at_unix_s: float) -> Race:
     )
 
 
-def _kept(attempts: Sequence[Attempt]) -> Sequence[Attempt]:
-    """The first to be asked, and the winner in any case."""
-    ordered = sorted(attempts, key=lambda each: each.asked_after_s)
+def _in_order(attempts: Sequence[Attempt]) -> list[Attempt]:
+    return sorted(attempts, key=lambda each: each.asked_after_s)
+
+
+def _first_and_winner(attempts: Sequence[Attempt]) -> list[Attempt]:
+    ordered = _in_order(attempts)
     first, rest = ordered[:MAX_ATTEMPTS], ordered[MAX_ATTEMPTS:]
     winner = [each for each in rest if each.result == WON]
     return [*first[: MAX_ATTEMPTS - len(winner)], *winner]
