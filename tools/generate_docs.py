@@ -11,9 +11,9 @@ from typing import cast
 import click
 import typer
 
-from masa_node.api.openapi import operations
 from masa_node.api.route_headers import FORMAT, FORMAT_FORM, PRIVACY, PRIVACY_FORM, RACE, RACE_FORM, STRICT
 from masa_node.api.routes import GETS
+from masa_node.api.views.openapi import operations
 from masa_node.chat import errors
 from masa_node.chat.statuses import status_of_kind
 from masa_node.cli.main import app

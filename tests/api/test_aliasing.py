@@ -1,6 +1,6 @@
 """The owner's own names for models: what a caller asks for, what the LLM server gets, what is said of it.
 
-Covers: `aliasing`, `chat`, `show`, `models`, `routes`.
+Covers: `aliasing`, `chat`, `show`, `views.models`, `routes`.
 """
 
 import asyncio

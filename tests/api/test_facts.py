@@ -1,11 +1,11 @@
 """What Ollama's clients are shown of a model that no Ollama of this node serves: its facts, as its peer tells them.
 
-Covers: `models`, `show`.
+Covers: `views.models`, `show`.
 """
 
 from ollama import ListResponse, ShowResponse
 
-from masa_node.api.models import ollama_show, ollama_tags
+from masa_node.api.views.models import ollama_show, ollama_tags
 from masa_node.chat.offer import ModelFacts, ModelOffer
 from masa_node.chat.request import Endpoint
 from masa_node.routing.provider import Provider

@@ -1,6 +1,6 @@
 """The lists of models, in each family's shape, as the real SDKs read them.
 
-Covers: `models`, `routes`.
+Covers: `views.models`, `routes`.
 """
 
 import anthropic

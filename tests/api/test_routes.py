@@ -1,8 +1,8 @@
 import pytest
 
-from masa_node.api.openapi import GetEndpoint, describe, operations
 from masa_node.api.paths import place_of
 from masa_node.api.routes import GETS, is_get
+from masa_node.api.views.openapi import GetEndpoint, describe, operations
 from tests.api.raw_http import MODEL, ask_once, get
 from tests.api.serving import ServingNode
 

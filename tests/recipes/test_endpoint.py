@@ -15,7 +15,7 @@ from tests.fakes.http_bytes import whole
 from tests.fakes.llm_server import FakeLlm, send
 from tests.fakes.raw_http import post
 from tests.fakes.running import running_node
-from masa_node.api.openapi import operations
+from masa_node.api.views.openapi import operations
 from masa_node.api.routes import GETS
 
 ANSWER = b'{"object":"list","data":[{"index":0,"score":1.0}]}'
@@ -39,7 +39,7 @@ GET = """
 import asyncio
 from tests.fakes.raw_http import get, post
 from tests.fakes.running import running_node
-from masa_node.api.openapi import describe, operations
+from masa_node.api.views.openapi import describe, operations
 from masa_node.api.routes import GETS
 
 async def main():

@@ -9,7 +9,7 @@ import pytest
 
 from masa_node.chat.errors import MasaError, PeerRefused
 from masa_node.chat.request import Endpoint
-from masa_node.dialects.peek import MAX_FIELDS
+from masa_node.dialects.bodies.peek import MAX_FIELDS
 from masa_node.network.links.frames import FrameKind, frame, header_frame
 from masa_node.network.requests.body_check import MAX_NAMES, check_body
 from masa_node.network.requests.frames import Alive, AnswerEnd, AnswerHead, RequestFailure

@@ -34,7 +34,7 @@ def stack(*files: str, at_entry: bool = False, count: int = 1) -> Stack:
         (f"{SITE}uvicorn/protocols/utils.py", "HTTP server"),
         (f"{SRC}api/chat.py", "api"),
         (f"{SRC}routing/racing/race.py", "routing"),
-        (f"{SRC}dialects/peek.py", "dialects"),
+        (f"{SRC}dialects/bodies/peek.py", "dialects"),
         (f"{SRC}upstreams/http/client.py", "upstream client"),
         (f"{SRC}network/links/mux.py", "peers"),
         (f"{SRC}telemetry/request_record.py", "log line"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from masa_node.chat.errors import ProviderError
 from masa_node.chat.offer import ModelOffer
-from masa_node.dialects.peek import MAX_MODEL_CHARS
+from masa_node.dialects.bodies.peek import MAX_MODEL_CHARS
 from masa_node.upstreams import poller
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.servers.anthropic import AnthropicServer

@@ -10,7 +10,7 @@ from masa_node.api.responses import header_text
 from masa_node.chat.aliases import Aliases
 from masa_node.chat.offer import same_model_key
 from masa_node.chat.request import Endpoint, Privacy
-from masa_node.dialects.peek import listing_renamed
+from masa_node.dialects.bodies.peek import listing_renamed
 from masa_node.dialects.translation.formats import is_translated_from, targets_for
 from masa_node.routing.catalog import Catalog
 

@@ -7,12 +7,10 @@ import msgspec
 import structlog
 
 from masa_node.accounts.access import OWNERS
-from masa_node.api import models
 from masa_node.api.chat import ChatEndpoints
 from masa_node.api.entry import Entry, new_id, own_id_of
 from masa_node.api.families import offers_for
 from masa_node.api.guard import Guard
-from masa_node.api.history import ONE_REQUEST, end
 from masa_node.api.http1.reply import RawHeaders, Reply
 from masa_node.api.http1.request import ClientDisconnected, HeaderPairs, HttpRequest
 from masa_node.api.paths import CHAT_ENDPOINTS, Place, dialect_of_path, not_done_here, place_of, replaced_by
@@ -20,6 +18,8 @@ from masa_node.api.request_body import HeldBody
 from masa_node.api.responses import request_headers, send_error
 from masa_node.api.routes import GET_PATHS, NodeView, is_get, read_out
 from masa_node.api.show import ShowEndpoint
+from masa_node.api.views import models
+from masa_node.api.views.history import ONE_REQUEST, end
 from masa_node.chat.errors import Bug, MasaError, UnknownPath, WrongMethod
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint
 from masa_node.routing.byte_budget import ByteBudget

@@ -31,13 +31,13 @@ from masa_node.chat.request import (
     RequestId,
 )
 from masa_node.chat.statuses import status_of
-from masa_node.dialects.asking_usage import WITH_STREAM_OPTIONS, asking_usage
+from masa_node.dialects.bodies.asking_usage import WITH_STREAM_OPTIONS, asking_usage
+from masa_node.dialects.bodies.peek import body_renamed, peek
 from masa_node.dialects.condensing import REQUEST_DEPTH
 from masa_node.dialects.passed.forms import form_renamed, form_type, peek_form
-from masa_node.dialects.peek import body_renamed, peek
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.dispatch import Dispatcher
-from masa_node.routing.steps import in_steps, readable
+from masa_node.routing.running.steps import in_steps, readable
 
 _TO_LLMS = {name.encode(): name for name in TO_LLMS}
 _VIA = VIA.encode()

@@ -9,18 +9,18 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from masa_node.accounts.access import Caller
-from masa_node.api import history, models
 from masa_node.api.aliasing import Aliasing, alias_header, alias_words, renamed
 from masa_node.api.families import Offers, not_in_family, offers_for
 from masa_node.api.http1.reply import RawHeaders
 from masa_node.api.http1.request import Head, HeaderPairs
-from masa_node.api.openapi import GetEndpoint, describe
 from masa_node.api.paths import AT_CLOUDFLARES, SEARCH_PATH
+from masa_node.api.views import history, models
+from masa_node.api.views.openapi import GetEndpoint, describe
 from masa_node.chat.errors import ProviderAway, UnknownModel
 from masa_node.chat.key_errors import KeyRefused
 from masa_node.chat.request import DialectName
 from masa_node.chat.statuses import status_of_kind
-from masa_node.dialects.peek import check_model
+from masa_node.dialects.bodies.peek import check_model
 from masa_node.routing.catalog import Catalog
 from masa_node.version import __version__
 

@@ -2,7 +2,6 @@
 
 import msgspec
 
-from masa_node.api import models
 from masa_node.api.aliasing import Aliasing, alias_header, renamed
 from masa_node.api.chat import ChatEndpoints
 from masa_node.api.entry import Entry
@@ -10,11 +9,12 @@ from masa_node.api.families import Offers, not_in_family, offers_for
 from masa_node.api.http1.reply import Reply
 from masa_node.api.http1.request import HttpRequest
 from masa_node.api.request_body import HeldBody, read_body
+from masa_node.api.views import models
 from masa_node.chat.errors import BadJson, BadModel
 from masa_node.chat.request import DialectName, Endpoint
+from masa_node.dialects.bodies.peek import peek
 from masa_node.dialects.condensing import REQUEST_DEPTH
-from masa_node.dialects.peek import peek
-from masa_node.routing.steps import readable
+from masa_node.routing.running.steps import readable
 
 
 class ShowEndpoint:

@@ -6,7 +6,7 @@ from typing import ParamSpec
 
 import msgspec
 
-from masa_node.api.models import grouped
+from masa_node.api.views.models import grouped
 from masa_node.cli.output import print_nowhere
 from masa_node.cli.trying import about_the_key, address_for_others, commands
 from masa_node.node.node import Node

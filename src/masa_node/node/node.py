@@ -20,9 +20,9 @@ from masa_node.api.chat import ChatEndpoints
 from masa_node.api.entry import ChatLimits
 from masa_node.api.families import Offers
 from masa_node.api.guard import Guard, GuardRules
-from masa_node.api.history import History
 from masa_node.api.routes import NodeView, Readiness
 from masa_node.api.show import ShowEndpoint
+from masa_node.api.views.history import History
 from masa_node.chat.errors import ConfigurationError
 from masa_node.chat.outcome import Outcome
 from masa_node.chat.request import Privacy, RaceMode, RaceRule

@@ -22,7 +22,7 @@ from masa_node.dialects.tracking import StreamTracker
 from masa_node.routing.byte_budget import ByteBudget
 from masa_node.routing.gathered import Gathered
 from masa_node.routing.provider import Response, Sign, no_sign
-from masa_node.routing.steps import readable
+from masa_node.routing.running.steps import readable
 
 # A whole answer with several generated images stays below this.
 MAX_ANSWER_BYTES = 64 * 1024 * 1024

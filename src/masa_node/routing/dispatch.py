@@ -13,9 +13,7 @@ from masa_node.chat.statuses import status_of
 from masa_node.routing.admission import SlotPool
 from masa_node.routing.candidates import NO_RULES, Candidates, ChoiceRules, Refresh, is_away
 from masa_node.routing.catalog import Catalog
-from masa_node.routing.exact_clock import exact_clock
 from masa_node.routing.health import Health, HealthBook
-from masa_node.routing.idle import LONGEST_WITHOUT_COUNTED, IdleTimer
 from masa_node.routing.native import in_one_format
 from masa_node.routing.provider import Provider, Sign, no_sign
 from masa_node.routing.racing.attempts import Attempts
@@ -23,6 +21,8 @@ from masa_node.routing.racing.error_rank import best_error
 from masa_node.routing.racing.patience import Patience
 from masa_node.routing.racing.provider_stats import ProviderStats, Watch
 from masa_node.routing.racing.race_runner import RaceRunner
+from masa_node.routing.running.exact_clock import exact_clock
+from masa_node.routing.running.idle import LONGEST_WITHOUT_COUNTED, IdleTimer
 
 # ---- exchange ----
 

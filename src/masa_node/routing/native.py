@@ -7,7 +7,7 @@ import msgspec
 
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import DialectName, Endpoint, Privacy, Request
-from masa_node.dialects.peek import streams
+from masa_node.dialects.bodies.peek import streams
 from masa_node.dialects.translation.body_format import (
     BODY_DEPTH,
     BodyFormat,
@@ -18,7 +18,7 @@ from masa_node.dialects.translation.body_format import (
 from masa_node.routing.candidates import Refresh
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.provider import Provider
-from masa_node.routing.steps import readable
+from masa_node.routing.running.steps import readable
 
 # Where nothing may be translated: the first of these that somebody speaks.
 _BY_PREFERENCE = (

@@ -19,9 +19,9 @@ from masa_node.chat.errors import (
 )
 from masa_node.chat.offer import AnyName, ModelOffer
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, ENDPOINT_PATHS, DialectName, Endpoint, Headers, Request
+from masa_node.dialects.bodies.peek import is_model
 from masa_node.dialects.choices import EndingsByModel
 from masa_node.dialects.passed.forms import form_type
-from masa_node.dialects.peek import is_model
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.answer_reader import Watched, is_streamed, read_whole, take_answer
 from masa_node.routing.catalog import AWAY_S

@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 
 from masa_node.chat.errors import CallerError
 from masa_node.chat.request import Endpoint
+from masa_node.dialects.bodies.peek import Peeked
 from masa_node.dialects.passed.forms import MAX_FORM_PARTS, form_renamed, form_type, peek_form
-from masa_node.dialects.peek import Peeked
 
 TYPE = "multipart/form-data; boundary=xYz"
 FILE = b'Content-Disposition: form-data; name="file"; filename="a.wav"\r\nContent-Type: audio/wav'

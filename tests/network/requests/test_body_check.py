@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from masa_node.chat.errors import PeerRefused
 from masa_node.chat.request import Endpoint
-from masa_node.dialects.peek import MAX_FIELDS
+from masa_node.dialects.bodies.peek import MAX_FIELDS
 from masa_node.network.requests.body_check import check_body, field_names
 from tests.dialects.recorded import Body, requests
 

@@ -10,7 +10,6 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from masa_node.network.network import NetworkRules
 from masa_node.network.store.commands import CommandState
 from masa_node.network.store.store import Store
 from masa_node.network.transport.interfaces import NodeId, PeerAddress, WayIn
@@ -41,7 +40,7 @@ class Placed:
 
 @asynccontextmanager
 async def placed(masa_dir: Path, settings: Settings | None = None) -> AsyncIterator[Placed]:
-    (node,) = make(MemoryNetwork(seed=1), 1, NetworkRules())
+    (node,) = make(MemoryNetwork(seed=1), 1)
     store = await Store.open(masa_dir)
     try:
         yield Placed(node, store, settings or Settings())

@@ -10,7 +10,7 @@ import msgspec
 
 from masa_node.chat.errors import BadModel, CallerError
 from masa_node.chat.request import FORM_ENDPOINTS, Endpoint, Headers
-from masa_node.dialects.peek import MAX_MODEL_CHARS, Peeked, check_model
+from masa_node.dialects.bodies.peek import MAX_MODEL_CHARS, Peeked, check_model
 
 FORM_TYPE = "multipart/form-data"
 MAX_FORM_PARTS = 128  # the longest known API has about twenty fields; images may be several

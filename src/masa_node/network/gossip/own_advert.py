@@ -8,7 +8,7 @@ import structlog
 
 from masa_node.chat.offer import ModelFacts, ModelOffer, same_model_key
 from masa_node.chat.request import PASSED_ENDPOINTS, Endpoint
-from masa_node.dialects.peek import is_model
+from masa_node.dialects.bodies.peek import is_model
 from masa_node.network.gossip.adverts import (
     ADVERT_LIFETIME_S,
     MAX_ADVERT_MODELS,

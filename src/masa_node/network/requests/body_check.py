@@ -11,9 +11,9 @@ import msgspec
 
 from masa_node.chat.errors import CallerError, PeerRefused
 from masa_node.chat.request import Endpoint
+from masa_node.dialects.bodies.peek import fields_as_written, peek
 from masa_node.dialects.fields import UNREADABLE, decode
 from masa_node.dialects.passed.forms import peek_form
-from masa_node.dialects.peek import fields_as_written, peek
 
 MAX_NAMES = 100_000  # of fields at any depth: ten thousand messages have as many; reading them all takes 50 ms
 MAX_NAME_CHARS = 256  # of a field; reading one of megabytes takes a second

@@ -17,8 +17,8 @@ from masa_node.chat.errors import PeerRefused
 from masa_node.chat.headers import FROM_PEERS, TO_PEERS
 from masa_node.chat.query import MAX_PEER_QUERY_CHARS, query_to_peer
 from masa_node.chat.request import Headers, Request
+from masa_node.dialects.bodies.peek import MAX_MODEL_CHARS
 from masa_node.dialects.fields import Tokens
-from masa_node.dialects.peek import MAX_MODEL_CHARS
 from masa_node.network.links.frames import MAX_PAYLOAD_BYTES, Frame, FrameKind, header_payload
 from masa_node.network.transport.foreign_text import MAX_MESSAGE_CHARS
 

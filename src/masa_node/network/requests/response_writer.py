@@ -17,7 +17,7 @@ from masa_node.network.requests.frames import (
     headers_from_peer,
 )
 from masa_node.network.requests.request_reader import RequesterGone
-from masa_node.routing.idle import IdleTimer
+from masa_node.routing.running.idle import IdleTimer
 
 _PIECE = FrameKind.PIECE  # read off the enum once
 WHOLE_STALL_S = 30.0  # for one more frame of a whole answer to be taken; as the endpoint's own FLUSH_STALL_S

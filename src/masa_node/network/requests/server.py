@@ -38,8 +38,8 @@ from masa_node.network.requests.sharing import SharedCatalog
 from masa_node.network.requests.sign_teller import SignTeller
 from masa_node.network.transport.interfaces import NodeId, short_id
 from masa_node.routing.dispatch import Dispatcher
-from masa_node.routing.steps import readable
-from masa_node.routing.tidy_group import TidyGroup
+from masa_node.routing.running.steps import readable
+from masa_node.routing.running.tidy_group import TidyGroup
 
 REQUEST_WITHIN_S = 30.0  # for all of a request to arrive: MAX_BODY's default over a bad line of 0.5 MB/s takes 20 s
 TELL_WITHIN_S = 2.0  # for a refusal to be read: a few round trips

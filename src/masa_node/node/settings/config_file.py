@@ -10,7 +10,7 @@ import msgspec
 from masa_node.chat.aliases import ANYTHING, Aliases, read_aliases
 from masa_node.chat.errors import ConfigurationError
 from masa_node.chat.request import Headers
-from masa_node.dialects.peek import is_model
+from masa_node.dialects.bodies.peek import is_model
 from masa_node.node.settings.environment import Settings
 from masa_node.node.settings.unknown_names import nearest_name
 from masa_node.upstreams.detection import SERVER_KINDS

@@ -3,16 +3,15 @@
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from masa_node.accounts.journal import MAX_RACES
-from masa_node.chat.errors import ConfigurationError
 from masa_node.node.settings.given_names import given_names, read_dotenv
 from masa_node.node.settings.unknown_names import UnknownName, unknown_names
-from masa_node.node.settings.words import what_fits, words_of
+from masa_node.node.settings.words import converted, from_text
 from masa_node.routing.racing.race import DEFAULT_WIDTH, MAX_WIDTH
 from masa_node.upstreams.http.urls import redacted
 
@@ -374,14 +373,15 @@ def read_settings(environ: Mapping[str, str] | None = None, dotenv: Path = Path(
     for name, kind in fields.items():
         text = given.get(name.upper(), "").strip()
         if text:
-            values[name] = _convert(name, text, kind)
+            values[name] = from_text(name, text, kind, is_secret=name in SECRETS)
     return msgspec.convert(values, Settings)
 
 
 def check_settings(settings: Settings) -> None:
     """Those that a program gives are held to the same bounds. Raises `ConfigurationError` as `read_settings`."""
     for field in msgspec.structs.fields(Settings):
-        _converted(field.name, getattr(settings, field.name), field.type, strict=True)
+        value = getattr(settings, field.name)
+        converted(field.name, value, field.type, is_secret=field.name in SECRETS)
 
 
 def unknown_settings(
@@ -390,16 +390,3 @@ def unknown_settings(
     """Names that look like settings and are none, in `.env` and in the environment. Raises as `read_settings`."""
     known = [field.name.upper() for field in msgspec.structs.fields(Settings)]
     return unknown_names(known, read_dotenv(dotenv), str(dotenv), os.environ if environ is None else environ, used)
-
-
-def _convert(name: str, text: str, kind: object) -> object:
-    return _converted(name, text.lower() if words_of(get_args(kind)[0]) else text, kind, strict=False)
-
-
-def _converted(name: str, value: object, kind: object, *, strict: bool) -> object:
-    try:
-        converted: object = msgspec.convert(value, kind, strict=strict)
-    except msgspec.ValidationError as exc:
-        what = "its value" if name in SECRETS else repr(value)
-        raise ConfigurationError(f"{name.upper()}: {what} is not valid{what_fits(kind) or f': {exc}.'}") from exc
-    return converted

@@ -1,6 +1,26 @@
-"""Settings of few words, and settings that are lists."""
+"""What may be written for a setting: from its text to its value, and what fits where that cannot be."""
 
 from typing import get_args
+
+import msgspec
+
+from masa_node.chat.errors import ConfigurationError
+
+
+def from_text(name: str, text: str, kind: object, *, is_secret: bool) -> object:
+    """The value of a setting that was given as text. Raises `ConfigurationError`."""
+    text = text.lower() if words_of(get_args(kind)[0]) else text
+    return converted(name, text, kind, is_secret=is_secret, strict=False)
+
+
+def converted(name: str, value: object, kind: object, *, is_secret: bool, strict: bool = True) -> object:
+    """The value, within its bounds. Raises `ConfigurationError` naming the variable and what it may be."""
+    try:
+        found: object = msgspec.convert(value, kind, strict=strict)
+    except msgspec.ValidationError as exc:
+        what = "its value" if is_secret else repr(value)
+        raise ConfigurationError(f"{name.upper()}: {what} is not valid{what_fits(kind) or f': {exc}.'}") from exc
+    return found
 
 
 def what_fits(kind: object) -> str:

@@ -19,7 +19,7 @@ from masa_node.routing.racing.attempts import Asked, Attempts
 from masa_node.routing.racing.error_rank import best_error, is_refusal
 from masa_node.routing.racing.provider_stats import ProviderStats
 from masa_node.routing.racing.race import DEFAULT_WIDTH, MAX_WIDTH, Candidate, Race, Stage, own_stage, peers_stage
-from masa_node.routing.tidy_group import TidyGroup
+from masa_node.routing.running.tidy_group import TidyGroup
 
 MAX_RANKED = MAX_WIDTH  # of more peers, as many are drawn: ranking costs about a microsecond each
 PATIENCE_SHARE = 1 / 3  # of the time for a first piece: silent peers have it before the next stage is asked

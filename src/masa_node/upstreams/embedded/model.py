@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from masa_node.chat.errors import ConfigurationError
-from masa_node.dialects.peek import is_model
+from masa_node.dialects.bodies.peek import is_model
 from masa_node.upstreams.embedded.program import RUNTIME
 
 SMOLLM2 = "smollm2"

@@ -69,8 +69,7 @@ _AGENT = f"user-agent: masa-node/{__version__}\r\naccept-encoding: identity\r\n"
 class _Target:
     """A URL, taken apart once: where to connect, and the request line for each method.
 
-    A server is reached through the same proxy, or none, for as long as its client lives: `server` is key enough for
-    the connections that are kept.
+    A server is reached by the same proxy, or none, as long as its client lives: `server` is key enough for connections.
     """
 
     __slots__ = ("authority", "host", "host_line", "is_forwarded", "path", "port", "proxy", "server", "tls")

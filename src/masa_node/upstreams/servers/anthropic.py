@@ -7,7 +7,7 @@ import msgspec
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import Endpoint, Headers
 from masa_node.dialects.fields import ABSENT, TEXT, read
-from masa_node.routing.steps import readable
+from masa_node.routing.running.steps import readable
 from masa_node.upstreams.servers.listing import MAX_MODELS, ListedModel
 from masa_node.upstreams.servers.server import Http, each, entries, get_listing, unix_s
 

@@ -11,7 +11,7 @@ from masa_node.chat.errors import NotAnAnswer
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import Endpoint, Headers
 from masa_node.routing.answer_reader import read_whole
-from masa_node.routing.steps import in_steps
+from masa_node.routing.running.steps import in_steps
 from masa_node.upstreams.http.client import HttpAnswer
 from masa_node.upstreams.servers.listing import ENTRIES_A_TURN, ListedModel, read_models
 from masa_node.upstreams.servers.missing import looks_missing

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from masa_node.routing.idle import LONGEST_WITHOUT_COUNTED, IdleTimer
+from masa_node.routing.running.idle import LONGEST_WITHOUT_COUNTED, IdleTimer
 from tests.virtual_time import now_s, virtual_time
 
 IDLE_S = 10.0

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masa_node.dialects.asking_usage import asking_usage
+from masa_node.dialects.bodies.asking_usage import asking_usage
 from masa_node.dialects.condensing import at_once
 
 ASKED = {"include_usage": True}

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from masa_node.chat.errors import BadJson, BadModel, CallerError, PeerRefused
 from masa_node.chat.request import Endpoint
-from masa_node.dialects.peek import MAX_MODEL_CHARS, Peeked, check_model, peek
+from masa_node.dialects.bodies.peek import MAX_MODEL_CHARS, Peeked, check_model, peek
 from masa_node.network.requests.body_check import check_body
 from tests.dialects import recorded
 from tests.dialects.recorded import Body

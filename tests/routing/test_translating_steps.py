@@ -1,6 +1,6 @@
 """What is translated holds nobody up either: its turns on the loop, and what it does in a thread in one go.
 
-Covers: `steps`, `translating`.
+Covers: `running.steps`, `translating`.
 
 While a function written in C runs in a thread, no other thread does: the longest one counts as a turn.
 """
@@ -15,13 +15,15 @@ from typing import TypeVar
 
 import pytest
 
-from masa_node.chat.answer import StreamedAnswer
 from masa_node.chat.errors import NotAnAnswer, NotTranslatable
 from masa_node.chat.request import Endpoint, Request, RequestId
 from masa_node.routing.translating import translation_of
+from tests.fakes.sinks import Keeps
+from tests.routing.running.test_steps import MOST_UNITS, TRIES, turns_s, unit_s
 from tests.routing.scripted import ScriptedProvider, World, offer
-from tests.routing.test_steps import MOST_UNITS, TRIES, turns_s, unit_s
-from tests.routing.test_translating import CHAT_ANSWER, DONE, FIRST, TEXT, Streaming, all_of, claude
+from tests.routing.test_translating import CHAT_ANSWER, DONE, FIRST, TEXT, Streaming, claude
+
+pytestmark = pytest.mark.untraced  # CPU time is counted
 
 LARGEST = 9_500_000  # MAX_BODY with a margin for what stands around it
 T = TypeVar("T")
@@ -129,13 +131,10 @@ def answering(*pieces: bytes, stream: bool) -> Callable[[], Awaitable[None]]:
         whole = dataclasses.replace(CHAT_ANSWER, body=b"".join(pieces))
         own = Streaming("a", pieces) if stream else ScriptedProvider("a", whole)
         world.catalog.put(own, [offer()])
-        exchange = world.dispatcher.open(claude(world, stream=stream))
-        try:
-            answer = await exchange.answer()
-            if isinstance(answer, StreamedAnswer):
-                await all_of(answer)
-        finally:
-            exchange.close()
+        caller = Keeps()
+        await world.dispatcher.answer(claude(world, stream=stream), caller)
+        if caller.error is not None:
+            raise caller.error
 
     return reading
 
@@ -179,7 +178,7 @@ async def test_no_stream_that_is_translated_holds_others_up(piece: bytes, monkey
 
 async def test_a_frame_of_megabytes_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     frame = b'data: {"choices":[{"delta":{"content":"%s"}}]}\n\n'
-    for text in (b"x" * 7_000_000, rb"\u0416" * 1_000_000):
+    for text in (b"x" * 6_000_000, rb"\u0416" * 900_000):
         whole = frame % text
         parts = [whole[at : at + PIECE_BYTES] for at in range(0, len(whole), PIECE_BYTES)]
         await check(monkeypatch, answering(FIRST, *parts, TEXT, DONE, stream=True))

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import Case, GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from masa_node.api.openapi import describe
 from masa_node.api.paths import CHAT_ENDPOINTS, SEARCH_PATH
 from masa_node.api.routes import GET_PATHS, GETS
+from masa_node.api.views.openapi import describe
 from masa_node.chat.request import RUN_PATH
 from tests.api.raw_http import MODEL, ask_once, get
 from tests.api.serving import ServingNode

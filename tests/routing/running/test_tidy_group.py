@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Generator
 
 import pytest
 
-from masa_node.routing.tidy_group import TidyGroup
+from masa_node.routing.running.tidy_group import TidyGroup
 
 
 class Held:

@@ -5,7 +5,7 @@ import time
 
 import uvloop
 
-from masa_node.routing.exact_clock import exact_clock
+from masa_node.routing.running.exact_clock import exact_clock
 from tests.fakes.sinks import TakesAll
 from tests.routing.scripted import WHOLE, ScriptedProvider, World
 from tests.virtual_time import VirtualTimeLoop, virtual_time

@@ -15,9 +15,9 @@ from masa_node.chat.answer import StreamedAnswer
 from masa_node.chat.errors import MasaError
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import DialectName, Endpoint, Headers
+from masa_node.dialects.bodies.peek import peek
 from masa_node.dialects.condensing import LARGE_BYTES, REQUEST_DEPTH, Steps
 from masa_node.dialects.framing import MAX_FRAME_BYTES
-from masa_node.dialects.peek import peek
 from masa_node.dialects.registry import DIALECTS
 from masa_node.network.gossip.own_advert import AboutNode, Advertiser
 from masa_node.network.requests.body_check import check_body
@@ -26,7 +26,7 @@ from masa_node.network.transport.interfaces import PeerAddress
 from masa_node.network.transport.memory import MemoryNetwork
 from masa_node.routing.answer_reader import take_answer
 from masa_node.routing.catalog import Catalog
-from masa_node.routing.steps import in_steps, readable
+from masa_node.routing.running.steps import in_steps, readable
 from masa_node.upstreams.http.client import HttpAnswer
 from masa_node.upstreams.servers.anthropic import AnthropicServer
 from masa_node.upstreams.servers.cloudflare import CloudflareServer

@@ -16,7 +16,7 @@ from masa_node.accounts.ledger import Ledger
 from masa_node.accounts.report import By, UsageLine, UsageQuery, days_of, groups_of
 from masa_node.accounts.under_way import RequestUnderWay, UnderWay
 from masa_node.accounts.usage import DAY_S
-from masa_node.api.openapi import QueryParameter
+from masa_node.api.views.openapi import QueryParameter
 from masa_node.chat.errors import CallerError
 from masa_node.chat.journal_errors import UnknownRequest
 

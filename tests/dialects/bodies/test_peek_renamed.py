@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masa_node.chat.request import Endpoint
+from masa_node.dialects.bodies.peek import body_renamed, listing_renamed, peek
 from masa_node.dialects.condensing import STEP_BYTES, at_once
-from masa_node.dialects.peek import body_renamed, listing_renamed, peek
 from tests.dialects import recorded
 from tests.dialects.recorded import Body
 

@@ -1,0 +1,1 @@
+"""What GET endpoints answer: lists of models, the past, the description of the API."""
