@@ -31,7 +31,8 @@ class ToyServer:
     def target(self, endpoint: Endpoint, model: str) -> str | None:
         return f"{self._base}/toys/{model}/talk" if endpoint in self.endpoints() else None
 
-    def credentials(self) -> Headers:
+    def credentials(self, endpoint: Endpoint | None = None) -> Headers:
+        del endpoint
         return (("x-toy-key", self._key),)
 
     def endpoints(self) -> frozenset[Endpoint]:

@@ -13,7 +13,6 @@ from masa_node.chat.errors import BrokenAnswer, NotAnAnswer, ProviderError
 from masa_node.chat.request import DialectName, Headers
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.answer_reader import LOOKED_AT_BYTES, take_answer
-from tests.dialects.chunking import MANY
 from tests.virtual_time import settle, virtual_time
 
 CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}\n\n'
@@ -142,7 +141,6 @@ async def read(
     return b"".join(got), fault, answer.frames()
 
 
-@MANY
 @given(
     frames=st.lists(st.sampled_from([CHUNK, LONG, ODD, STOP, DONE, ERROR, COMMENT]), max_size=8),
     cuts=st.lists(st.integers(0, 400), max_size=6),

@@ -1,5 +1,6 @@
 """A peer's request ends at own LLMs, also where the LLM's URL is another Masa node, or this one."""
 
+from masa_node.accounts.access import OWNERS
 from masa_node.api.chat import ChatEndpoints
 from masa_node.api.entry import ChatLimits, Entry
 from masa_node.api.guard import Guard, GuardRules
@@ -45,7 +46,8 @@ async def asked_with(via: bytes, instance: str) -> tuple[list[Request], bytes]:
 
     async def app(request: HttpRequest, reply: Reply) -> None:
         with HeldBody(ByteBudget(1_000)) as held:
-            entry = Entry(Guard(GuardRules()), None, is_admitted=True, place=Place("/"), own_id=None)
+            guard = Guard(GuardRules())
+            entry = Entry(guard, None, is_admitted=True, place=Place("/"), own_id=None, caller=OWNERS, keys_version=0)
             await endpoints.serve(Endpoint.OPENAI_CHAT, entry, request, reply, held)
 
     line = FakeLine(app)

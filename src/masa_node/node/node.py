@@ -262,7 +262,7 @@ class Node:
             RaceRule(RaceMode(settings.race), settings.race_width),
             Privacy(settings.privacy),
             settings.llm_begin_timeout,
-            settings.max_form,
+            min(settings.max_form, bodies_bytes(settings) - OVERHEAD_BYTES),
             settings.usage == "ask",
         )
         aliasing = Aliasing(aliases_in_file(settings), self.catalog, self.askable, self.poller.refresh)
@@ -283,9 +283,14 @@ class Node:
             History(self.journal, self.access.under_way, self.ledger),
         )
         show = ShowEndpoint(aliasing, chat, settings.max_body)
-        bodies = ByteBudget(max(settings.max_bodies_total, max(settings.max_body, settings.max_form) + OVERHEAD_BYTES))
+        bodies = ByteBudget(bodies_bytes(settings))
         guard = Guard(guard_rules(settings, has_named_keys=self.access.is_needed), self.access)
         return App(guard, chat, show, view, bodies)
+
+
+def bodies_bytes(settings: Settings) -> int:
+    """How many bytes all bodies may take together: room for one of MAX_BODY at least."""
+    return max(settings.max_bodies_total, settings.max_body + OVERHEAD_BYTES)
 
 
 def make_stake_policy(settings: Settings, http: HttpClient) -> StakeRules:

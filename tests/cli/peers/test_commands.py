@@ -771,3 +771,14 @@ def test_a_join_that_takes_long_says_what_is_in_the_way(owner: Owner, monkeypatc
         ran = owner.run("join", make_link(INVITE))
     assert ran.code == 1
     assert "Not linked yet: no connection within 5 s. It keeps trying" in ran.err
+
+
+def test_a_relay_that_no_node_took_up_keeps_no_other_command_from_being_carried_out(owner: Owner) -> None:
+    owner.knows(*RECORDS)
+
+    async def left_behind(store: Store) -> None:
+        await store.add_command(Verb.RELAY, "public", time.time())
+
+    owner._with_store(left_behind)
+    assert owner.run("peers", "block", "ada0").code == 0
+    assert [command.verb for command in owner.commands()] == [Verb.RELAY]

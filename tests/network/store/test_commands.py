@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masa_node.network.links.peer_book import MembershipLevel, PeerBook, PeerRecord
-from masa_node.network.store.commands import MAX_WORDS_CHARS, CommandState, OwnerCommand, Verb, apply
+from masa_node.network.store.commands import FOR_THE_NETWORK, MAX_WORDS_CHARS, CommandState, OwnerCommand, Verb, apply
 from masa_node.network.transport.interfaces import NodeId
 
 A = NodeId("a" * 64)
 AT = 1_700_000_000
-ON_THE_BOOK = [verb for verb in Verb if verb is not Verb.JOIN]
+ON_THE_BOOK = [verb for verb in Verb if verb not in FOR_THE_NETWORK]
 
 
 def command(verb: Verb, argument: str = A) -> OwnerCommand:
@@ -55,9 +55,10 @@ def test_this_node_itself_is_not_blocked() -> None:
     assert apply(command(Verb.BLOCK), book, AT).state is CommandState.FAILED
 
 
-def test_a_link_is_not_for_the_book() -> None:
-    with pytest.raises(ValueError, match="join"):
-        apply(command(Verb.JOIN), PeerBook(), AT)
+@pytest.mark.parametrize("verb", sorted(FOR_THE_NETWORK))
+def test_a_link_and_a_relay_are_not_for_the_book(verb: Verb) -> None:
+    with pytest.raises(ValueError, match=verb):
+        apply(command(verb), PeerBook(), AT)
 
 
 @given(verb=st.sampled_from(ON_THE_BOOK), argument=st.text(max_size=70).filter(lambda text: text != A))

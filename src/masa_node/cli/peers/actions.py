@@ -19,7 +19,7 @@ from masa_node.cli.output import check_url, plain
 from masa_node.cli.peers.listing import NetworkView, fetch_peers, invite_id, remembered
 from masa_node.network.links.invites import TOKEN_BYTES, BadInvite, Invite, make_link, parse_link, token_hash
 from masa_node.network.links.peer_book import PeerBook, PeerRecord
-from masa_node.network.store.commands import CommandResult, CommandState, OwnerCommand, Verb, apply
+from masa_node.network.store.commands import FOR_THE_NETWORK, CommandResult, CommandState, OwnerCommand, Verb, apply
 from masa_node.network.store.joins import keep_refusal, obstacle, refusal
 from masa_node.network.store.node_key import load_secret
 from masa_node.network.store.rows import KeptInvite
@@ -260,7 +260,7 @@ async def _apply_here(store: Store, verb: Verb, node_id: NodeId) -> CommandResul
     book = PeerBook(await store.load(), own=NodeId(own_id) if own_id else None)
     now_unix_s = time.time()
     for earlier in await store.pending_commands():  # what a node that was stopped did not get to
-        if earlier.verb is not Verb.JOIN:
+        if earlier.verb not in FOR_THE_NETWORK:
             done = apply(earlier, book, now_unix_s)
             await store.finish_command(earlier.id, done.state, done.words)
     answer = apply(OwnerCommand(1, verb, node_id, int(now_unix_s)), book, now_unix_s)

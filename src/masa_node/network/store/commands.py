@@ -29,6 +29,9 @@ class Verb(StrEnum):
     CHECK = "check"  # nothing but an answer: a command wants to know that the node reads what it writes; its own id
 
 
+FOR_THE_NETWORK = frozenset({Verb.JOIN, Verb.RELAY})  # carried out by a running node alone
+
+
 class CommandState(StrEnum):
     """How far a command is."""
 
@@ -61,7 +64,7 @@ def apply(command: OwnerCommand, book: PeerBook, at_unix_s: float) -> CommandRes
     The caller saves the book's changes before it gives the answer, and closes the link of a peer that is not a member
     any more.
     """
-    if command.verb in (Verb.JOIN, Verb.RELAY):
+    if command.verb in FOR_THE_NETWORK:
         raise ValueError(command.verb)
     if not is_node_id(command.argument):
         return _failed("This is not a node id: it has 64 hexadecimal digits. `masa-node peers` shows them.")

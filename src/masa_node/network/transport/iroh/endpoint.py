@@ -96,10 +96,10 @@ class IrohTransport:
 
     def _look_up(self, endpoint: iroh.Endpoint) -> PeerAddress:
         known = endpoint.addr()
-        found = known.direct_addresses() or [loopback_of(bound) for bound in endpoint.bound_sockets()]
         named = (self._external,) if self._external is not None else ()  # first: it is sure to lead here
-        rest = tuple(text for text in advertisable(found) if text not in named)
-        return PeerAddress(self.keys.node_id, (*named, *rest)[:MAX_ADDRESSES], known.relay_url())
+        others = [text for text in known.direct_addresses() if text not in named]
+        found = others or [loopback_of(bound) for bound in endpoint.bound_sockets()]
+        return PeerAddress(self.keys.node_id, (*named, *advertisable(found))[:MAX_ADDRESSES], known.relay_url())
 
     @property
     def relays(self) -> frozenset[str]:
@@ -155,6 +155,7 @@ class IrohTransport:
     async def close(self) -> None:
         """See `interfaces.Transport`; takes 2 * CLOSE_S at most. The port is free once the links are let go of too."""
         endpoint, self._endpoint = self._endpoint, None
+        self._relays.let_go()
         if endpoint is None:
             return
         for link in self._links:

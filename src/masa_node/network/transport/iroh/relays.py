@@ -21,7 +21,7 @@ class Relays:
     """Those of one endpoint, by the form in which they are compared."""
 
     def __init__(self, endpoint: iroh.Endpoint, first: iroh.RelayMap) -> None:
-        self._endpoint = endpoint
+        self._endpoint: iroh.Endpoint | None = endpoint
         self._urls = {relay_key(url): url for url in first.urls()}
 
     @property
@@ -47,21 +47,33 @@ class Relays:
 
     async def leave(self) -> None:
         """Use none."""
-        for url in self.urls:
-            with suppress(*FOREIGN):
-                await self._endpoint.remove_relay(url)
+        endpoint, urls = self._endpoint, self.urls
         self._urls.clear()
+        if endpoint is None:
+            return
+        for url in urls:
+            with suppress(*FOREIGN):
+                await endpoint.remove_relay(url)
+
+    def let_go(self) -> None:
+        """The endpoint is closed. Its UDP port is free only once nobody holds it."""
+        self._endpoint = None
 
     async def home(self) -> str | None:
         """The relay that this node is connected to now."""
+        endpoint = self._endpoint
+        if endpoint is None:
+            return None
         try:
             async with asyncio.timeout(HOME_WITHIN_S):
-                await self._endpoint.online()
+                await endpoint.online()
         except (TimeoutError, *FOREIGN):
             return None
-        return self._endpoint.addr().relay_url()
+        return endpoint.addr().relay_url()
 
     async def _insert(self, config: iroh.RelayConfig) -> None:
+        if self._endpoint is None:
+            return
         try:
             await self._endpoint.insert_relay(config)
         except FOREIGN as exc:
