@@ -200,6 +200,7 @@ class Pulse:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._patience.ended(self)
+        self._wake = no_sign  # it leads to the race, and the race to the answer that may keep this
         assert self._timeout is not None  # noqa: S101 - entered
         try:
             await self._timeout.__aexit__(kind, error, trace)
