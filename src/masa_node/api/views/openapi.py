@@ -13,6 +13,7 @@ from masa_node.dialects.passed.forms import FORM_TYPE
 from masa_node.version import __version__
 
 Json = dict[str, object]
+_FORM_NAME = r"^[A-Za-z0-9_.\[\]-]{1,64}$"  # OpenAI's are all of this kind: `timestamp_granularities[]`
 
 
 class QueryParameter(msgspec.Struct, frozen=True):
@@ -164,7 +165,7 @@ def _chat_operation(endpoint: Endpoint, path: str) -> Json:
         "summary": ENDPOINTS[endpoint].about,
         "tags": [ENDPOINTS[endpoint].dialect if endpoint is not Endpoint.NATIVE else "native"],
         "parameters": [*_parameters(path), *_route_headers(), *[_FORMAT_HEADER] * (endpoint is Endpoint.NATIVE)],
-        "requestBody": {"required": True, "content": {media_type: {"schema": body} for media_type in _taken(endpoint)}},
+        "requestBody": {"required": True, "content": _taken(endpoint, body)},
         "responses": {
             "200": {"description": "The LLM's answer, whole or as a stream", "content": _given(endpoint)},
             **_errors(),
@@ -180,8 +181,12 @@ def _given(endpoint: Endpoint) -> Json:
     return {**content, "application/x-ndjson": {"schema": {"type": "string"}}}
 
 
-def _taken(endpoint: Endpoint) -> tuple[str, ...]:
-    return ("application/json", FORM_TYPE) if endpoint in FORM_ENDPOINTS else ("application/json",)
+def _taken(endpoint: Endpoint, body: Json) -> Json:
+    """In a form, only names that every reader of forms takes for the same are taken."""
+    if endpoint not in FORM_ENDPOINTS:
+        return {"application/json": {"schema": body}}
+    form = {**body, "propertyNames": {"pattern": _FORM_NAME}}
+    return {"application/json": {"schema": body}, FORM_TYPE: {"schema": form}}
 
 
 def _route_headers() -> list[Json]:
