@@ -29,6 +29,7 @@ from masa_node.chat.request import Privacy, RaceMode, RaceRule
 from masa_node.network.transport.interfaces import Route
 from masa_node.node.doctor.facts import HttpFacts
 from masa_node.node.doctor.findings import Report
+from masa_node.node.doctor.one_at_a_time import OneAtATime
 from masa_node.node.doctor.report import examine
 from masa_node.node.no_stakes import NoStakes, StakeRules
 from masa_node.node.peering.parts import PeerParts
@@ -95,6 +96,9 @@ class Node:
         self.peer_service = PeerService(self._peer_parts())
         rules = ChoiceRules(self.stakes, self.peer_service.arriving, lambda: self.situation().remedy)
         self.dispatcher = Dispatcher(self.catalog, self.admission, self.poller.refresh, self.observe, rules=rules)
+        self._whole_report, self._short_report = (
+            OneAtATime(partial(self._examined, whole=whole)) for whole in (True, False)
+        )
         self.found_first = asyncio.Event()  # were LLM servers on this machine looked for once, if they are at all?
         self.found_first.set()
         self.metrics.watch(IN_FLIGHT, lambda: self.admission.running)
@@ -214,7 +218,13 @@ class Node:
         return self.peer_service.state.peers_view(self.staking_line, self.stakes.row)
 
     async def report(self, *, whole: bool = True) -> Report:
-        """What the doctor finds; within ten seconds. Unless `whole`, no LLM server is asked."""
+        """What the doctor finds; within ten seconds. Unless `whole`, no LLM server is asked.
+
+        One is made at a time: a web page may ask as often as it likes, and cannot have LLM servers asked as often.
+        """
+        return await (self._whole_report if whole else self._short_report).get()
+
+    async def _examined(self, *, whole: bool) -> Report:
         from masa_node.node.doctor.gather import Known, chain_facts, gather  # noqa: PLC0415 - only this needs it
 
         look = await self.peer_service.state.look()
