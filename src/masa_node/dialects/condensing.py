@@ -17,7 +17,7 @@ from typing import TypeVar
 T = TypeVar("T")
 Steps = Generator[None, None, T]
 
-LARGE_BYTES = 128 * 1024  # of nothing but tiny parts: 10 ms in one go, since several readers look at them
+LARGE_BYTES = 104 * 1024  # of nothing but tiny parts: 10 ms in one go at worst, since several readers look at them
 STEP_BYTES = 32 * 1024  # about 2 ms in the worst case
 MAX_PARTS = 50_000  # texts, objects and lists that stay; the longest seen (2048 embeddings) has 20 000
 ANSWER_DEPTH = 4  # `result.choices[].finish_reason` is the deepest that is looked for

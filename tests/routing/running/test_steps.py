@@ -181,10 +181,10 @@ async def test_no_stream_holds_the_loop(frames: bytes) -> None:
 
 # As large as is looked at without being condensed: readers that each mended what they read took 300 ms.
 ODD_VALUES = {
-    "numbers that are none": b"[" + b"NaN," * 30_000 + b"1]",
-    "empty texts": b"[NaN," + b'"",' * 40_000 + b"1]",
-    "short escaped texts": b"[NaN," + rb'"\n",' * 24_000 + b"1]",
-    "halves of emojis": b'"' + rb"\ud83d" * 20_000 + b'"',
+    "numbers that are none": b"[" + b"NaN," * 26_000 + b"1]",
+    "empty texts": b"[NaN," + b'"",' * 34_000 + b"1]",
+    "short escaped texts": b"[NaN," + rb'"\n",' * 20_500 + b"1]",
+    "halves of emojis": b'"' + rb"\ud83d" * 17_000 + b'"',
 }
 
 
