@@ -1,6 +1,7 @@
 """Nobody's content holds the event loop: the longest turn of every reader, in the worst cases, in CPU time.
 
-Measured in units of this machine, now: so much as a plain loop takes that takes about a millisecond on a usual one.
+Measured in units of this machine, now: so much as a plain loop takes that takes about half a millisecond on a usual
+one. Forty of them are the 20 ms that nothing may take.
 """
 
 import asyncio
@@ -41,7 +42,7 @@ from tests.virtual_time import virtual_time
 pytestmark = pytest.mark.untraced
 SIZE = 1_000_000
 READ_BYTES = 256 * 1024  # what a transport gives at most at once
-MOST_UNITS = 20.0  # what is allowed; the worst take half of it, and what this is for took 200 and more
+MOST_UNITS = 40.0  # what is allowed; the worst take half of it, and what this is for took 400 and more
 TRIES = 4  # more, when a turn was too long: the machine may have done something else in the middle of it
 
 

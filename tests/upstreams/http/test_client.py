@@ -255,12 +255,16 @@ async def test_only_so_many_connections_are_kept() -> None:
 
 async def test_a_crowd_connects_a_few_at_a_time_and_all_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     begun = ended = most = 0
+    a_few = asyncio.Event()  # have begun, and none of them has ended
     start_connection = http.start_connection
 
     async def counted(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         nonlocal begun, ended, most
         begun += 1
         most = max(most, begun - ended)
+        if begun == 4:
+            a_few.set()
+        await a_few.wait()
         try:
             return await start_connection(*args, **kwargs)
         finally:
@@ -272,7 +276,7 @@ async def test_a_crowd_connects_a_few_at_a_time_and_all_are_kept(monkeypatch: py
     arrived = asyncio.Event()
     async with FakeLlm().answer("/x", (wait_for(arrived), *OK)) as llm, HttpClient(keep=crowd) as client:
         pending = [asyncio.create_task(ask(client, llm)) for _ in range(crowd)]
-        await llm.until(lambda: llm.heads == crowd, within_s=5)
+        await llm.until(lambda: llm.heads == crowd, within_s=15)
         arrived.set()
         await asyncio.gather(*pending)
         assert most == 4
