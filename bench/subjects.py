@@ -65,6 +65,7 @@ class SubjectError(Exception):
 class Subject:
     """One thing under test: where it listens, its process (None: the mock itself), and a second one behind that.
 
+    `port_behind` is where that one listens; 0: there is none.
     `load_core` is where the load generator runs; None: where this program does. `path` and `prefix` are those of its
     URL and of its models' names, where they differ. One that `is_rewriting` answers in words of its own.
     """
@@ -73,6 +74,7 @@ class Subject:
     port: int
     process: Process | None
     behind: Process | None = None
+    port_behind: int = 0
     load_core: int | None = None
     path: str = CHAT
     prefix: str = ""
@@ -121,6 +123,7 @@ class Launcher:
     mock_port: int
     python: str
     node: tuple[str, ...] = ("-m", "masa_node")  # what that Python is given before `up`
+    settings: tuple[tuple[str, str], ...] = ()  # of every node, besides those that it needs
 
     def direct(self) -> Subject:
         """The load goes straight to the mock."""
@@ -159,7 +162,7 @@ class Launcher:
             behind.stop()
             raise
         asking = self._node("asking", self.core, port, {"FIND_LOCAL": "0", "BOOTNODES": bootnode, **ON_LOOPBACK})
-        return Subject("hop", port, asking, behind, None if self.has_third_core else self.core)
+        return Subject("hop", port, asking, behind, port_behind, None if self.has_third_core else self.core)
 
     def _node(self, name: str, core: int, port: int, more: dict[str, str]) -> Process:
         folder = self._folder(name)
@@ -167,6 +170,7 @@ class Launcher:
             "PORT": str(port),
             "MAX_CONCURRENT": "4096",
             "MASA_DIR": str(folder / "masa"),
+            **dict(self.settings),
             **more,
         }
         return Process([self.python, *self.node, "up"], core, folder / "output.log", env)
