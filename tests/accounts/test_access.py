@@ -12,7 +12,7 @@ from masa_node.accounts.keys import KeyRules, NamedKey, made_key
 from masa_node.chat.errors import ConfigurationError, Unauthorized
 from masa_node.chat.key_errors import KeyLimited, KeyRefused, KeySpent
 from masa_node.chat.request import OWNER, Endpoint, Privacy, Request, RequestId
-from tests.accounts.outcomes import outcome
+from tests.fakes.outcomes import outcome
 
 NOW = 1_800_000_000.0
 ALICE = NamedKey("alice", "0" * 8, "0" * 64, 0, KeyRules(("m", "fast"), rpm=2, privacy="local"))

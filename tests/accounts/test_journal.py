@@ -8,7 +8,7 @@ import pytest
 from masa_node.accounts.journal import MAX_ATTEMPTS, Journal, RaceQuery
 from masa_node.chat.outcome import Attempt
 from masa_node.chat.request import RaceMode, RequestId
-from tests.accounts.outcomes import outcome
+from tests.fakes.outcomes import outcome
 
 NOW = 1_800_000_000.0
 
@@ -104,7 +104,8 @@ def test_a_race_goes_out_as_json_that_says_all_of_it() -> None:
     fields = msgspec.json.decode(msgspec.json.encode(it.races(RaceQuery())[0]))
     assert (fields["request_id"], fields["endpoint"], fields["input_tokens"]) == ("a", "openai.chat", None)
     assert fields["attempts"] == [
-        {"provider": "llm", "local": True, "result": "won", "asked_ms": 0.0, "ended_ms": 20.0}
+        {"provider": "first", "local": True, "result": "unreachable", "asked_ms": 0.0, "ended_ms": 10.0},
+        {"provider": "llm", "local": True, "result": "won", "asked_ms": 10.0, "ended_ms": 20.0},
     ]
 
 

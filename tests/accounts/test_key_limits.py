@@ -8,7 +8,7 @@ from masa_node.accounts.key_limits import KeyLimits
 from masa_node.accounts.keys import KeyRules, NamedKey
 from masa_node.accounts.usage import DAY_S
 from masa_node.chat.key_errors import KeyLimited, KeyRefused, KeySpent
-from tests.accounts.outcomes import outcome
+from tests.fakes.outcomes import outcome
 
 DAY = 20_000
 NOON_UNIX_S = DAY * DAY_S + 43_200.0

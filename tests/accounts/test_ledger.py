@@ -16,8 +16,8 @@ from masa_node.accounts.usage import DAY_S
 from masa_node.chat.errors import ConfigurationError
 from masa_node.storage import database as database_module
 from masa_node.storage.database import Database, StoreFailed
-from tests.accounts.outcomes import outcome
 from tests.fakes.llm_server import until as until_within
+from tests.fakes.outcomes import outcome
 
 ALL = UsageQuery(by=())
 NOON_UNIX_S = 20_000 * DAY_S + 43_200.0

@@ -10,7 +10,7 @@ from masa_node.accounts.ledger import MIGRATIONS, _add
 from masa_node.accounts.report import By, UsageLine, UsageQuery, day_text, days_of, groups_of, lines_of
 from masa_node.accounts.usage import Account, Sums, account_of
 from masa_node.chat.outcome import Outcome
-from tests.accounts.outcomes import by_peer, outcome
+from tests.fakes.outcomes import by_peer, outcome
 
 P, Q = "p" * 64, "q" * 64
 OUTCOMES: tuple[tuple[int, Outcome], ...] = (
@@ -88,7 +88,7 @@ def test_what_no_llm_said_is_null_and_never_nought(connection: sqlite3.Connectio
 
 def test_the_first_piece_is_a_mean(connection: sqlite3.Connection) -> None:
     (line,) = lines_of(connection, UsageQuery((By.MODEL,), key="alice", since_day=2))
-    assert line.first_piece_ms == 20.0
+    assert line.first_piece_ms == 25.6
 
 
 def test_how_far_back_counts_today() -> None:

@@ -8,7 +8,7 @@ from masa_node.accounts.under_way import Entry, UnderWay
 from masa_node.chat.journal_errors import EndedByOwner
 from masa_node.chat.outcome import CALLER_GONE
 from masa_node.chat.request import Endpoint, Request, RequestId
-from tests.accounts.outcomes import outcome
+from tests.fakes.outcomes import outcome
 
 
 def asked(name: str = "r", key: str = "owner") -> Request:

@@ -3,7 +3,7 @@ import pytest
 from masa_node.accounts.usage import MAX_NAME_CHARS, MAX_TOKENS, Account, Sums, account_of
 from masa_node.chat.outcome import CALLER_GONE, Outcome
 from masa_node.chat.request import OWNER, Endpoint
-from tests.accounts.outcomes import by_peer, outcome
+from tests.fakes.outcomes import by_peer, outcome
 
 
 def summed(*outcomes: Outcome) -> Sums:
@@ -15,7 +15,7 @@ def summed(*outcomes: Outcome) -> Sums:
 
 def test_requests_tokens_and_times_are_summed() -> None:
     assert summed(outcome(), outcome(input_tokens=1, output_tokens=2, first_piece_s=0.5, total_s=0.5)) == Sums(
-        requests=2, input_tokens=8, output_tokens=7, first_pieces=2, first_piece_s=0.52, total_s=2.0
+        requests=2, input_tokens=8, output_tokens=7, first_pieces=2, first_piece_s=0.5256, total_s=2.0
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from masa_node.accounts.ledger import FILE_NAME, Ledger
 from masa_node.cli.main import main
-from tests.accounts.outcomes import by_peer, outcome
+from tests.fakes.outcomes import by_peer, outcome
 
 
 async def counted(masa_dir: Path) -> None:

@@ -6,7 +6,7 @@ from masa_node.chat.outcome import Outcome
 from masa_node.telemetry import metrics
 from masa_node.telemetry.families import MetricDoc
 from masa_node.telemetry.metrics import Metrics, metric_docs
-from tests.telemetry.outcomes import outcome
+from tests.fakes.outcomes import outcome
 from tools import generate_docs
 
 TOY = MetricDoc("masa_toys_total", "counter", ("endpoint",), "Toys asked for.")

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from masa_node.chat.outcome import MAX_TRAIL, Attempt, Outcome
 from masa_node.telemetry import log
-from tests.telemetry.outcomes import REFUSED, WON, outcome
+from tests.fakes.outcomes import REFUSED, WON, outcome
 
 Configure = Callable[..., Callable[[], str]]
 

@@ -20,7 +20,7 @@ from masa_node.telemetry.metrics import (
     Metrics,
     metric_docs,
 )
-from tests.telemetry.outcomes import REFUSED, WON, outcome
+from tests.fakes.outcomes import REFUSED, WON, outcome
 from tests.telemetry.reference_metrics import ReferenceMetrics, samples_of
 
 NAMES = st.sampled_from(["a", "b", 'a"b\\\n', "é 🦙", ""])

@@ -13,7 +13,7 @@ from masa_node.chat.request import Endpoint, RequestId
 from masa_node.telemetry import log
 from masa_node.telemetry.request_line import MAX_COLUMNS, request_line
 from masa_node.telemetry.request_record import record_of
-from tests.telemetry.outcomes import REFUSED, WON, outcome
+from tests.fakes.outcomes import REFUSED, WON, outcome
 
 Configure = Callable[..., Callable[[], str]]
 TEXT = st.text(max_size=300)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masa_node.telemetry.request_record import UtcText, level_of, record_of
-from tests.telemetry.outcomes import REFUSED, WON, outcome
+from tests.fakes.outcomes import REFUSED, WON, outcome
 
 UNTIL_2100_NS = 4_102_444_800 * 10**9
 

@@ -1,4 +1,4 @@
-"""Outcomes to observe."""
+"""Outcomes, as a request ends."""
 
 import msgspec
 
@@ -43,3 +43,8 @@ REFUSED = outcome(
     output_tokens=None,
     first_piece_s=None,
 )
+
+
+def by_peer(peer: str, **changes: object) -> Outcome:
+    """One that a peer answered."""
+    return outcome(served_by=peer, attempts=(Attempt(peer, "won", 0.0, 0.02, is_local=False),), **changes)
