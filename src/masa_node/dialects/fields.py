@@ -111,6 +111,8 @@ def _with_null_for_no_number(raw: bytes) -> Steps[bytes]:
 
 def read(raw: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T | None:
     """The value, or None where the bytes are absent, of another type, or nested without end."""
+    if raw is ABSENT:  # most fields of most frames are
+        return None
     try:
         return decode(raw, decoder)
     except UNREADABLE:
