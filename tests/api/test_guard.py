@@ -6,11 +6,12 @@ import socket
 from pathlib import Path
 from unittest import mock
 
+import msgspec
 import pytest
 
-from masa_node.accounts.access import OWNERS, Access
+from masa_node.accounts.access import OWNERS, Access, Caller
 from masa_node.accounts.key_file import change_keys
-from masa_node.accounts.keys import KeyRules, made_key
+from masa_node.accounts.keys import KeyRules, made_key, revoked_key
 from masa_node.api.guard import MAX_REMEMBERED_HOSTS, Guard, GuardRules
 from masa_node.chat.errors import BadHost, ConfigurationError, HostRefused, OriginRefused, Unauthorized
 
@@ -130,6 +131,25 @@ def test_where_there_are_keys_with_names_a_key_is_needed(access: Access, alices:
         with pytest.raises(Unauthorized):
             it.check_key(b"/v1/models", headers)
     assert it.check_key(b"/healthz", []) is None
+
+
+def test_whoever_was_let_in_still_is_until_the_keys_change_or_theirs_is_over(
+    tmp_path: Path, access: Access, alices: bytes
+) -> None:
+    it = Guard(GuardRules(("key",)), access)
+    version = it.keys_version
+    alice = it.check_key(b"/v1/models", [(b"x-api-key", alices)])
+    assert alice is not None
+    assert it.still_takes(alice, version) is True
+    assert it.still_takes(OWNERS, version) is True
+    assert not it.still_takes(alice, version - 1)
+    assert not it.still_takes(OWNERS, version - 1)
+    assert alice.key is not None
+    over = Caller(msgspec.structs.replace(alice.key, revoked_at_unix_s=1))
+    assert not it.still_takes(over, version)
+    change_keys(tmp_path, lambda keys: (None, revoked_key(keys, "alice", 1e9)))
+    access.start()
+    assert it.keys_version != version
 
 
 def test_of_a_key_with_a_name_the_hash_is_compared_in_constant_time(access: Access, alices: bytes) -> None:
