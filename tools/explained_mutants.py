@@ -24,6 +24,7 @@ EXPLAINED: dict[str, dict[tuple[str, str], str]] = {
         ("LINK_LOCAL", "to 'link-locallink-local': 'link-local'"): _SHOWN_NOWHERE,
         ("LOOPBACK", "to 'loopbackloopback': 'loopback'"): _SHOWN_NOWHERE,
         ("NOWHERE", "to 'nowherenowhere': 'nowhere'"): _SHOWN_NOWHERE,
+        ("relay_key", "to '..': '.'"): "the same set of characters",
     },
     "masa_node.staking.delegation": {
         ("_Wire", "to False: True"): "not frozen: it never leaves the function that makes it",

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from masa_node.network.transport.addresses import (
     MAX_ADDRESS_CHARS,
     MAX_RELAY_CHARS,
+    PUBLIC_RELAYS,
     AddressScope,
     canonical,
     filter_dialable,
@@ -290,6 +291,25 @@ def test_a_relay_is_known_however_its_url_is_spelt(spelling: str) -> None:
 )
 def test_other_relays_are_others(other: str) -> None:
     assert relay_key(other) != relay_key("https://relay.example.org")
+
+
+@pytest.mark.parametrize(
+    ("url", "key"),
+    [
+        ("https://relay.example.org./", "https://relay.example.org:443"),
+        ("http://relay.example.org", "http://relay.example.org:80"),
+        ("http://relay.example.org:81", "http://relay.example.org:81"),
+        ("https://[2001:db8::1]/", "https://[2001:db8::1]:443"),
+        ("nonsense", "nonsense"),
+        ("other nonsense", "other nonsense"),
+    ],
+)
+def test_the_form_in_which_relays_are_compared(url: str, key: str) -> None:
+    assert relay_key(url) == key
+
+
+def test_the_word_for_the_public_relays_is_what_owners_write() -> None:
+    assert PUBLIC_RELAYS == "public"
 
 
 def test_a_carriers_address_is_known_as_such() -> None:
