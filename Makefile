@@ -3,9 +3,7 @@
 
 VENV := .venv
 PY := $(VENV)/bin/python
-FIND_PYTHON = for p in python3 python3.14 python3.13 python3.12 python3.11; do \
-	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null && echo "$$p" && break; done
-PYTHON ?= $(shell $(FIND_PYTHON))
+PYTHON ?= $(shell tools/find_python.sh)
 
 # Wheels only: no dependency runs code of its own while it is installed. No resolving: the lock is complete, and pip 23
 # resolves an extra such as `coverage[toml]` past the hashes as soon as a newer release exists. `pip check` sees gaps.
