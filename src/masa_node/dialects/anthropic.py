@@ -7,7 +7,7 @@ from masa_node.chat.request import DialectName
 from masa_node.dialects.choices import Choices
 from masa_node.dialects.dialect import ErrorText, Mark
 from masa_node.dialects.faults import error_text, is_bare_error, no_answer
-from masa_node.dialects.fields import ABSENT, FIELDS, TEXT, TOKENS, is_empty, is_error, is_given, read
+from masa_node.dialects.fields import ABSENT, FIELDS, TEXT, TOKENS, is_empty, is_error, is_given, is_reason, read
 from masa_node.dialects.framing import NOTHING, SSE, event_of, is_heartbeat, is_heartbeat_name
 
 # From the vendor's error documentation.
@@ -69,11 +69,16 @@ def _note_stop(envelope: _Envelope, choices: Choices) -> Mark:
     """A `message_delta` says why the message stopped, or only how much was used."""
     delta = read(envelope.delta, _ENVELOPE)
     reason = delta.stop_reason if delta is not None else ABSENT
-    if is_empty(reason):
-        choices.seen(0, is_told=bytes(reason) != b"")
-        return Mark.META
-    choices.ended(0)
-    return Mark.FINISH
+    return Mark.FINISH if _note_reason(reason, choices) else Mark.META
+
+
+def _note_reason(reason: msgspec.Raw, choices: Choices) -> bool:
+    """Is it a reason why the message stopped?"""
+    if is_reason(reason):
+        choices.ended(0)
+        return True
+    choices.seen(0, is_told=bytes(reason) != b"")
+    return False
 
 
 def _mark_of_kind(kind: str, envelope: _Envelope, choices: Choices, data: bytes) -> Mark:
@@ -138,10 +143,7 @@ class Anthropic:
             return no_answer(body, "the body has no `content` (nor `input_tokens`, as a count has)")
         _note_usage(envelope.usage, usage)
         if choices is not None and is_message:
-            if is_empty(envelope.stop_reason):
-                choices.seen(0, is_told=bytes(envelope.stop_reason) != b"")
-            else:
-                choices.ended(0)
+            _note_reason(envelope.stop_reason, choices)
         return None
 
     def error_message(self, body: bytes) -> str | None:

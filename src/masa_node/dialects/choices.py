@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from masa_node.dialects.fields import ABSENT, FIELDS, is_empty, is_given, read
+from masa_node.dialects.fields import ABSENT, FIELDS, is_empty, is_given, is_reason, read
 
 # ---- choices ----
 
@@ -93,7 +93,7 @@ class Choices:
         return has_part, has_reason
 
     def _note_end(self, choice: _Choice, index: int) -> bool:
-        if not (is_empty(choice.finish_reason) and is_empty(choice.finishReason)):
+        if is_reason(choice.finish_reason) or is_reason(choice.finishReason):
             self.ended(index)
             return True
         self.seen(index, is_told=bytes(choice.finish_reason) != b"")

@@ -32,6 +32,7 @@ NULL = b"null"
 RAW_NULL = msgspec.Raw(NULL)  # compared ten times as fast as its bytes are made
 # What servers write where they have nothing to say.
 _EMPTY = frozenset({b"", NULL, b'""', b"{}", b"[]", b"false", b"0"})
+_NO_REASON = frozenset({b"", NULL, b'""', b"false"})
 _LONGEST_EMPTY = 16  # with spaces inside
 
 
@@ -46,6 +47,11 @@ def is_empty(raw: msgspec.Raw) -> bool:
     if value in _EMPTY:
         return True
     return len(value) <= _LONGEST_EMPTY and value.startswith((b"{", b"[")) and b"".join(value.split()) in _EMPTY
+
+
+def is_reason(raw: msgspec.Raw) -> bool:
+    """Does this say why an answer stopped? Whatever it is, SDKs take it for that, but for what is said before."""
+    return bytes(raw) not in _NO_REASON
 
 
 def decode(raw: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T:

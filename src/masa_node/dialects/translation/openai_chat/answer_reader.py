@@ -3,7 +3,7 @@
 import msgspec
 
 from masa_node.chat.errors import BrokenAnswer
-from masa_node.dialects.fields import ABSENT, TEXT, is_error, is_given, read
+from masa_node.dialects.fields import ABSENT, TEXT, is_error, is_given, is_reason, read
 from masa_node.dialects.framing import event_of
 from masa_node.dialects.translation.calls import CallTracker
 from masa_node.dialects.translation.context import AnswerContext
@@ -199,7 +199,7 @@ class ChatAnswerReader:
             self._add_delta(events, delta, index, logprobs)
         elif choice.text:
             events.append(TextPiece(choice.text, index))
-        if is_given(choice.finish_reason):
+        if is_reason(choice.finish_reason):
             self._add_finish(events, choice, index)
 
     def _add_delta(self, events: list[Event], delta: _Delta, index: int, logprobs: _Logprobs | None) -> None:
@@ -239,8 +239,6 @@ class ChatAnswerReader:
         if word is None:
             finish = read(choice.finish_reason, _FINISH)
             word = finish.type if finish is not None else "stop"
-        if not word:
-            return
         tracker = self._calls.get(index)
         stop_sequence = read(choice.stop_reason, TEXT)  # vLLM's: the sequence itself
         reason = reason_of(_REASONS.get(word, StopReason.END), has_calls=tracker is not None and tracker.count > 0)
@@ -256,7 +254,7 @@ def _words_alone(choices: list[_Choice] | None) -> TextPiece | None:
     choice, delta = choices[0], choices[0].delta
     if delta is None or not delta.content or choice.index or type(delta.content) is not str:
         return None
-    if choice.finish_reason is not ABSENT and is_given(choice.finish_reason):
+    if choice.finish_reason is not ABSENT and is_reason(choice.finish_reason):
         return None
     if choice.logprobs is not ABSENT and is_given(choice.logprobs):
         return None
