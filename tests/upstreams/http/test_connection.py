@@ -388,8 +388,29 @@ LENIENT = {
     "a control sign in a header": b"HTTP/1.1 200 OK\r\nX-N: a\x01b\r\nContent-Length: 2\r\n\r\n{}",
     "a length beside chunks": b"HTTP/1.1 200 OK\r\nX-N: a b\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n"
     b"2\r\n{}\r\n0\r\n\r\n",
+    "the same length twice": b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nX-N: a b\r\nContent-Length:2\r\n\r\n{}",
     "spaces behind a size": b"HTTP/1.1 200 OK\r\nX-N: a b\r\nTransfer-Encoding: chunked\r\n\r\n2  \r\n{}\r\n0\r\n\r\n",
 }
+
+
+@pytest.mark.parametrize("lengths", [(b"2", b"3"), (b"2", b"3", b"2"), (b"2", b"")])
+async def test_two_lengths_that_differ_are_no_head(lengths: tuple[bytes, ...]) -> None:
+    connection, _ = connected()
+    connection.send(REQUEST)
+    lines = b"".join(b"Content-Length: %b\r\n" % length for length in lengths)
+    connection.data_received(b"HTTP/1.1 200 OK\r\n" + lines + b"\r\n{}Content-Length: 2\r\n\r\n")
+    with pytest.raises(NotAnAnswer, match="not valid HTTP"):
+        await connection.head()
+
+
+async def test_a_body_that_speaks_of_its_length_twice_is_the_same() -> None:
+    body = b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n"
+    connection, _ = connected()
+    connection.send(REQUEST)
+    connection.data_received(b"HTTP/1.1 200 OK\r\n" + b"Content-Length: %d\r\n" % len(body) * 2 + b"\r\n" + body)
+    await connection.head()
+    assert await connection.read_piece() == body
+    assert [name for name, _ in connection.headers] == ["content-length"]
 
 
 @pytest.mark.parametrize("answer", LENIENT.values(), ids=LENIENT.keys())

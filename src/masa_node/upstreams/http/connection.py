@@ -22,6 +22,9 @@ MAX_OVERHEAD_BYTES = 64 * 1024
 _INFORMATIONAL = range(100, 200)
 _SWITCHING = 101
 _NO_BODY = (204, 304)
+_LENGTH_NAME = re.compile(rb"^content-length", re.IGNORECASE | re.MULTILINE)
+_LENGTH = re.compile(rb"^content-length[ \t]*:(.*)\n", re.IGNORECASE | re.MULTILINE)
+_HEAD_END = re.compile(rb"\n\r?\n")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")  # a lenient parser lets them into headers, some of which are passed on
 
 
@@ -35,7 +38,9 @@ class Connection(asyncio.Protocol):
         "_asked",
         "_complete",
         "_error",
+        "_head_bytes",
         "_head_done",
+        "_is_length_twice",
         "_keep_alive",
         "_listener",
         "_loop",
@@ -70,6 +75,8 @@ class Connection(asyncio.Protocol):
         self._unread_bytes = 0
         self._overhead_bytes = 0
         self._head_done = False
+        self._head_bytes = b""  # as long as it is not done
+        self._is_length_twice = False
         self._complete = False
         self._keep_alive = False
         self._until_eof = False
@@ -205,7 +212,7 @@ class Connection(asyncio.Protocol):
         self.got_bytes = True
         unread_bytes = self._unread_bytes
         try:
-            self._parser.feed_data(data)
+            self._feed(self._parser, data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
             self._fail(
                 self._wrong(f"what came is not valid HTTP ({type(exc).__name__}). Is there an LLM server at that URL?")
@@ -220,6 +227,25 @@ class Connection(asyncio.Protocol):
             if self._unread_bytes > MAX_UNREAD_BYTES and self._transport is not None:
                 self._paused = True
                 self._transport.pause_reading()
+
+    def _feed(self, parser: httptools.HttpResponseParser, data: bytes) -> None:
+        """Hand it to the parser, which takes no length twice: then the head is read again, with one (RFC 9110, 8.6)."""
+        if self._head_done:
+            parser.feed_data(data)
+            return
+        self._head_bytes += data
+        if not self._is_length_twice:
+            try:
+                parser.feed_data(data)
+            except httptools.HttpParserError:
+                self._is_length_twice = len(_LENGTH_NAME.findall(self._head_bytes)) > 1
+                if not self._is_length_twice:
+                    raise
+        if self._is_length_twice and _HEAD_END.search(self._head_bytes):
+            self._parser, self.headers, self._is_length_twice = _lenient_parser(self), [], False
+            self._parser.feed_data(_with_one_length(self._head_bytes))
+        if self._head_done:
+            self._head_bytes = b""
 
     def eof_received(self) -> bool:
         """See `asyncio.Protocol`. False: the connection is closed on our side too."""
@@ -312,6 +338,17 @@ def _lenient_parser(connection: Connection) -> httptools.HttpResponseParser:
         lenient_spaces_after_chunk_size=True,
     )
     return parser
+
+
+def _with_one_length(head: bytes) -> bytes:
+    """The same with its first length alone, if all of them are equal. The body behind it stays as it is."""
+    end = _HEAD_END.search(head)
+    until = end.end() if end is not None else len(head)
+    if len({length.strip() for length in _LENGTH.findall(head, 0, until)}) > 1:
+        return head
+    first = _LENGTH.search(head)
+    start = first.end() if first is not None else until
+    return head[:start] + _LENGTH.sub(b"", head[start:until]) + head[until:]
 
 
 def tls_context() -> ssl.SSLContext:
