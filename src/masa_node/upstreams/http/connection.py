@@ -244,8 +244,6 @@ class Connection(asyncio.Protocol):
         if self._is_length_twice and _HEAD_END.search(self._head_bytes):
             self._parser, self.headers, self._is_length_twice = _lenient_parser(self), [], False
             self._parser.feed_data(_with_one_length(self._head_bytes))
-        if self._head_done:
-            self._head_bytes = b""
 
     def eof_received(self) -> bool:
         """See `asyncio.Protocol`. False: the connection is closed on our side too."""
@@ -299,6 +297,7 @@ class Connection(asyncio.Protocol):
             return
         self.status = status
         self._head_done = True
+        self._head_bytes = b""
         framed = any(name in ("content-length", "transfer-encoding") for name, _ in self.headers)
         self._until_eof = not framed and status not in _NO_BODY
         self._wake()
