@@ -290,7 +290,7 @@ async def test_a_source_that_breaks_behind_its_end_was_whole_and_before_it_is_cu
 
 @virtual_time
 async def test_a_stream_that_nobody_asked_for_is_closed_when_it_cannot_be_read() -> None:
-    world, own = World(), Streaming("a", [TEXT, b'data: {"choices":[{"delta":{"content":7}}]}\n\n'])
+    world, own = World(), Streaming("a", [TEXT, b'data: {"choices":[{"delta":{"content":[7]}}]}\n\n'])
     world.catalog.put(own, [offer()])
     with pytest.raises(BrokenAnswer):
         await world.answer(claude(world))

@@ -121,7 +121,10 @@ def test_an_error_within_a_stream_ends_it_as_an_error_of_the_callers_format() ->
     broken = frames(delta(content="Hi"), {"error": {"message": "busy", "code": "rate_limit_exceeded"}})
     name, data = sdk_models.sse(_all(MESSAGES, CHAT, broken))[-1]
     assert (name, data["error"]["type"]) == ("error", "rate_limit_error")
-    assert sdk_models.sse(_all(RESPONSES, CHAT, broken))[-1][0] == "error"
+    error, failed = sdk_models.responses_events(_all(RESPONSES, CHAT, broken))[-2:]
+    assert (error.type, error.code, error.message) == ("error", "rate_limit_exceeded", "busy")
+    assert (failed.type, failed.response.status) == ("response.failed", "failed")
+    assert (failed.response.error.code, failed.response.error.message) == ("rate_limit_exceeded", "busy")
     assert msgspec.json.decode(_all(OLLAMA, CHAT, broken).splitlines()[-1]) == {"error": "busy"}
 
 

@@ -330,6 +330,50 @@ def test_arguments_that_come_only_in_the_last_event_are_not_lost() -> None:
     assert gist.of_stream(MESSAGES, stream(MESSAGES, RESPONSES, raw, max_tokens=9)).calls == BOTH[:1]
 
 
+NO_REASON = [
+    {"type": "message_start", "message": {"id": "msg_1", "model": "m"}},
+    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "hi"}},
+    {"type": "content_block_stop", "index": 0},
+]
+
+
+@pytest.mark.parametrize("more", [[], [{"type": "message_delta", "delta": {"stop_reason": None}}]])
+@pytest.mark.parametrize("caller", [CHAT, COMPLETIONS])
+def test_a_whole_stream_without_a_reason_gives_clients_one(caller: Any, more: list[Any]) -> None:
+    """SDKs tell by it that an answer was not cut."""
+    asked = {"prompt": "hi"} if caller is COMPLETIONS else {}
+    out = sdk_models.sse(stream(caller, MESSAGES, named(*NO_REASON, *more, {"type": "message_stop"}), **asked))
+    reasons = [data["choices"][0]["finish_reason"] for _, data in out[:-1] if data["choices"]]
+    assert reasons == [None] * (len(reasons) - 1) + ["stop"]
+
+
+def test_a_call_without_arguments_is_an_object_without_fields_in_a_stream_too() -> None:
+    """Clients parse the text of a call as JSON, and fail on an empty one."""
+    raw = named(
+        NO_REASON[0],
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "tool_use", "id": "a", "name": "one"}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "input_json_delta", "partial_json": ""}},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "content_block_start", "index": 1, "content_block": {"type": "tool_use", "id": "b", "name": "two"}},
+        {"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": '{"a":1}'}},
+        {"type": "content_block_stop", "index": 1},
+        {"type": "message_delta", "delta": {"stop_reason": "tool_use"}},
+        {"type": "message_stop"},
+    )
+    pieces: dict[int, str] = {}
+    for chunk in sdk_models.chat_chunks(stream(CHAT, MESSAGES, raw)):
+        for piece in (each for choice in chunk.choices for each in choice.delta.tool_calls or ()):
+            pieces[piece.index] = pieces.get(piece.index, "") + (piece.function.arguments or "")
+    assert pieces == {0: "{}", 1: '{"a":1}'}
+
+
+@pytest.mark.parametrize("caller", [MESSAGES, RESPONSES, OLLAMA, RUN])
+def test_a_call_without_a_name_is_none_and_no_reason_to_stop(caller: Any) -> None:
+    raw = frames(delta(content="hi", tool_calls=[{}]), delta("stop"), DONE)
+    assert gist.of_stream(caller, stream(caller, CHAT, raw))[:4] == ("hi", "", [], "end")
+
+
 def test_a_stream_is_whole_only_when_its_source_is() -> None:
     for caller, end in ((MESSAGES, b"message_stop"), (OLLAMA, b'"done":true'), (RUN, b"[DONE]")):
         translator = translation_of(caller, CHAT, stream=True).answer("r1", NOW)
@@ -346,7 +390,7 @@ def test_nothing_comes_after_the_end() -> None:
 def test_a_part_that_cannot_be_read_is_never_missing_silently() -> None:
     translator = translation_of(MESSAGES, CHAT, stream=True).answer("r1", NOW)
     with pytest.raises(BrokenAnswer):
-        translator.feed(frames({"choices": [{"delta": {"content": 7}}]}))
+        translator.feed(frames({"choices": [{"delta": {"content": [7]}}]}))
 
 
 def test_harmless_oddities_are_passed_over() -> None:

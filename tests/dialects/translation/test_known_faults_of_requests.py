@@ -305,7 +305,7 @@ def test_a_schema_is_carried_by_the_formats_own_field_and_never_by_a_tool() -> N
         (OLLAMA, "tool_choice", {"tools": CHAT_TOOLS, "tool_choice": "required"}),
         (
             OLLAMA,
-            "image URL",
+            "image_url",
             {
                 "messages": [
                     {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x/y.png"}}]}

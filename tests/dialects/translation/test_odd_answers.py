@@ -49,6 +49,23 @@ WHOLE: list[tuple[Endpoint, dict[str, object]]] = [
         for error in (None, {}, "", {"code": None})
     ),
     (CLOUDFLARE, {"result": {"response": "hi", "usage": {"prompt_tokens": "1"}}, "success": True, "errors": []}),
+    (CHAT, {"id": 7, "model": 3.5, "created": "now", "choices": [CHOICE, None], "usage": []}),
+    *(
+        (CHAT, {"choices": [{**CHOICE, "message": {"content": "hi", **odd}}]})
+        for odd in (
+            {"refusal": False},
+            {"tool_calls": {}},
+            {"tool_calls": [None]},
+            {"function_call": {}},
+            {"reasoning_content": []},
+            {"thinking_blocks": {}},
+            {"role": 1},
+        )
+    ),
+    (MESSAGES, {"id": 7, "content": [{**BLOCK, "citations": {}}, None], "stop_reason": 0, "stop_sequence": False}),
+    (OLLAMA, {"model": 7, "message": {"content": "hi", "thinking": False, "tool_calls": {}}, "done_reason": 0}),
+    (RESPONSES, {"id": 7, "model": False, "status": "completed", "output": [{**ITEM, "summary": {}}, None]}),
+    (CLOUDFLARE, {"result": {"response": "hi", "tool_calls": {}}, "success": True}),
 ]
 
 
@@ -70,6 +87,21 @@ def test_a_stream_keeps_its_words(target: Endpoint, frame: bytes, error: bytes) 
     out = translator(target).translated(frame % error)
     assert b'"hi"' in out
     assert b"event: error" not in out
+
+
+def test_an_id_and_arguments_of_another_type_are_taken_for_their_text() -> None:
+    call = {"index": "0", "id": 5, "type": 0, "function": {"name": "w", "arguments": {"a": 1}}}
+    frame = {"id": 1, "choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}
+    out = translator(CHAT).translated(b"data: " + json.dumps(frame).encode() + b"\n\n")
+    assert b'"id":"5"' in out
+    assert json.dumps('{"a":1}').encode() in out.replace(b'\\"a\\": 1', b'\\"a\\":1')
+
+
+@pytest.mark.parametrize("content", [{"text": "hi"}, {"type": "text"}])
+def test_words_in_a_shape_that_nobody_knows_are_no_silence(content: object) -> None:
+    frame = {"id": 1, "choices": [{"index": 0, "delta": {"content": content}}]}
+    with pytest.raises(BrokenAnswer, match="could not be read"):
+        translator(CHAT).translated(b"data: " + json.dumps(frame).encode() + b"\n\n")
 
 
 def test_an_error_is_never_a_whole_answer_without_words() -> None:

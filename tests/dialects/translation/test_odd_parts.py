@@ -301,7 +301,7 @@ def test_answers_of_odd_servers_are_read() -> None:
 
 
 @pytest.mark.parametrize(("target", "raw"), [
-    (MESSAGES, named({"type": "content_block_delta", "delta": 7})), (OLLAMA, lines({"message": 7})), (RESPONSES, named({"type": "response.output_text.delta", "delta": 7})),
+    (MESSAGES, named({"type": "content_block_delta", "delta": 7})), (OLLAMA, lines({"message": 7})), (RESPONSES, named({"type": "response.output_text.delta", "delta": [7]})),
 ])  # fmt: skip
 def test_parts_that_cannot_be_read_cut_the_answer(target: Any, raw: bytes) -> None:
     with pytest.raises(BrokenAnswer):

@@ -26,13 +26,14 @@ class _Call:
 class CallTracker:
     """The calls of one choice. `id_prefix` makes ids for servers that give none."""
 
-    __slots__ = ("_by_index", "_choice", "_id_prefix", "count")
+    __slots__ = ("_by_index", "_choice", "_id_prefix", "are_named", "count")
 
     def __init__(self, choice: int, id_prefix: str) -> None:
         self._choice = choice
         self._id_prefix = id_prefix
         self._by_index: dict[int, _Call] = {}
         self.count = 0
+        self.are_named = False  # is there any that has a name, and so was passed on?
 
     def piece(self, index: int, call_id: str, name: str, arguments: str) -> list[Event]:
         """What this piece of a call means; "" for what it does not say."""
@@ -61,6 +62,7 @@ class CallTracker:
         if not name:
             return []
         call.name = name
+        self.are_named = True
         call.id = call.given_id or f"call_{self._id_prefix}_{self._choice}_{call.number}"
         events: list[Event] = [CallBegun(call.number, call.id, name, self._choice)]
         if call.pending:

@@ -208,11 +208,7 @@ def error_body(failure: Failure, dialect: DialectName, request_id: str) -> bytes
 
 
 def error_frame(failure: Failure, dialect: DialectName, request_id: str) -> bytes:
-    """The same in the middle of a stream."""
-    if dialect == DialectName.OPENAI_RESPONSES:
-        words = openai_words(failure)
-        fields = {"type": "error", "code": words["code"], "message": failure.message, "param": words["param"]}
-        return b"event: error\ndata: " + msgspec.json.encode({**fields, "sequence_number": 0}) + b"\n\n"
+    """The same in the middle of a stream; of responses, whose events are counted, their writer makes it."""
     if dialect == DialectName.ANTHROPIC:
         return b"event: error\ndata: " + error_body(failure, dialect, request_id) + b"\n\n"
     if dialect in (DialectName.OPENAI, DialectName.CLOUDFLARE):

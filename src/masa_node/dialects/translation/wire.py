@@ -1,11 +1,13 @@
-"""Reading JSON of strangers into typed values, without losing an unknown field silently."""
+"""Reads foreign JSON into typed values: of requests every unknown field is told, of answers odd types are taken."""
 
-from typing import Generic, TypeVar, cast, get_args, get_type_hints
+from functools import cache
+from types import UnionType
+from typing import Generic, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from masa_node.chat.errors import NotTranslatable
-from masa_node.dialects.fields import ABSENT, UNREADABLE, decode
+from masa_node.dialects.fields import ABSENT, UNREADABLE, decode, read
 from masa_node.dialects.translation.losses import Losses
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -88,6 +90,69 @@ def _struct_in(hint: object) -> type[msgspec.Struct] | None:
         return hint
     inner = (_struct_in(arg) for arg in get_args(hint))
     return next((struct for struct in inner if struct is not None), None)
+
+
+class _Unfit(Exception):
+    """A part of an answer has a shape that cannot be taken for the one it should have."""
+
+
+def read_answer(data: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T | None:
+    """What a server's JSON says; None where it is no object, or a part of it cannot be taken for what it should be.
+
+    As SDKs do, which check no types: a number where a text belongs is its digits, an empty value of any type is none.
+    """
+    found = read(data, decoder)
+    if found is not None:
+        return found
+    tree = read(data, _ANY)
+    if not isinstance(tree, dict):
+        return None
+    try:
+        return read(encode(_fitted(cast("dict[str, object]", tree), decoder.type)), decoder)
+    except _Unfit:
+        return None
+
+
+def _fitted(value: object, hint: object) -> object:
+    """The value as far as it fits the type. Only as deep as types are. Raises `_Unfit`."""
+    kinds = _kinds_of(hint)
+    if msgspec.Raw in kinds or value is None:
+        return value
+    for kind in kinds:
+        if get_origin(kind) is list and isinstance(value, list):
+            return [_fitted(each, *get_args(kind)) for each in cast("list[object]", value) if each is not None]
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and isinstance(value, dict):
+            return _fitted_fields(cast("dict[str, object]", value), kind)
+    return _fitted_scalar(value, kinds)
+
+
+def _fitted_scalar(value: object, kinds: frozenset[object]) -> object:
+    if type(value) in kinds:
+        return value
+    if not value or kinds <= _COUNTS:
+        return None
+    if str in kinds and isinstance(value, int | float):
+        return encode(value).decode()
+    raise _Unfit
+
+
+_COUNTS = frozenset({int, float, bool, type(None)})
+
+
+@cache
+def _kinds_of(hint: object) -> frozenset[object]:
+    return frozenset(get_args(hint) if isinstance(hint, UnionType) else (hint,))
+
+
+@cache
+def _hints_of(kind: type[msgspec.Struct]) -> dict[str, object]:
+    return get_type_hints(kind)
+
+
+def _fitted_fields(fields: dict[str, object], kind: type[msgspec.Struct]) -> dict[str, object]:
+    hints = _hints_of(kind)
+    fitted = {name: _fitted(value, hints[name]) for name, value in fields.items() if name in hints}
+    return {name: value for name, value in fitted.items() if value is not None}
 
 
 def object_of(arguments: str) -> msgspec.Raw:

@@ -27,7 +27,7 @@ from masa_node.dialects.translation.events import (
 )
 from masa_node.dialects.translation.failures import failure_of
 from masa_node.dialects.translation.thoughts import thought_of
-from masa_node.dialects.translation.wire import text_of
+from masa_node.dialects.translation.wire import read_answer, text_of
 
 
 class _Cited(msgspec.Struct):
@@ -127,7 +127,7 @@ class AnthropicAnswerReader:
             return []
         if name == b"error":
             return [Failed(failure_of(data, 0))]
-        event = read(data, _EVENT)
+        event = read_answer(data, _EVENT)
         if event is None:
             return self._unreadable(data)
         return self._events_of(event, data)
@@ -227,7 +227,7 @@ class AnthropicAnswerReader:
 
     def whole(self, body: bytes) -> list[Event]:
         """See `AnswerReader`."""
-        message = read(body, _MESSAGE)
+        message = read_answer(body, _MESSAGE)
         if message is None:
             raise BrokenAnswer("its answer could not be read")
         events: list[Event] = [Begun(message.id or "", message.model or "")]

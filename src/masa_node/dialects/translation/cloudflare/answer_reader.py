@@ -19,6 +19,7 @@ from masa_node.dialects.translation.events import (
 )
 from masa_node.dialects.translation.failures import failure_of
 from masa_node.dialects.translation.openai_chat.answer_reader import ChatAnswerReader, arguments_of, tokens_of
+from masa_node.dialects.translation.wire import read_answer
 
 _DONE = b"[DONE]"
 
@@ -64,7 +65,7 @@ class CloudflareAnswerReader:
             return []
         if data.strip() == _DONE:
             return [Ended()] if self._is_chat else [self._finished(), Ended()]
-        fields = read(data, _FRAME)
+        fields = read_answer(data, _FRAME)
         if fields is None:
             return []
         if name == b"error" or is_error(fields.error) or bytes(fields.success) == b"false":
@@ -95,12 +96,12 @@ class CloudflareAnswerReader:
         return events
 
     def _finished(self) -> Finished:
-        return Finished(StopReason.TOOL_CALLS if self._calls.count else StopReason.END)
+        return Finished(StopReason.TOOL_CALLS if self._calls.are_named else StopReason.END)
 
     def whole(self, body: bytes) -> list[Event]:
         """See `AnswerReader`."""
-        fields = read(body, _FRAME)
-        inner = read(fields.result, _FRAME) if fields is not None else None
+        fields = read_answer(body, _FRAME)
+        inner = read_answer(fields.result, _FRAME) if fields is not None else None
         if fields is None:
             raise BrokenAnswer("its answer could not be read")
         if inner is None:

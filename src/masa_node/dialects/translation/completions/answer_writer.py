@@ -32,11 +32,13 @@ class CompletionsAnswerWriter:
         self._begun = Begun()
         self._tokens = Tokens()
         self._is_failed = False
+        self._unfinished: set[int] = set()
 
     def write(self, event: Event) -> bytes:
         """See `AnswerWriter`."""
         match event:
             case TextPiece(text=text, choice=choice) | RefusalPiece(text=text, choice=choice):
+                self._unfinished.add(choice)
                 return self._chunk(choice, text, None) if text else b""
             case Begun():
                 self._begun = event
@@ -44,12 +46,14 @@ class CompletionsAnswerWriter:
             case Used(tokens=tokens):
                 self._tokens = merged(self._tokens, tokens)
             case Finished(reason=reason, choice=choice):
+                self._unfinished.discard(choice)
                 return self._chunk(choice, "", _REASONS.get(reason, "stop"))
             case Failed(failure=failure):
                 self._is_failed = True
                 return error_frame(failure, DialectName.OPENAI, "")
             case Ended():
-                return b"" if self._is_failed else self._usage() + b"data: [DONE]\n\n"
+                last = [self._chunk(choice, "", "stop") for choice in sorted(self._unfinished)]
+                return b"" if self._is_failed else b"".join(last) + self._usage() + b"data: [DONE]\n\n"
             case _:
                 pass
         return b""

@@ -21,6 +21,7 @@ from masa_node.dialects.translation.events import (
 )
 from masa_node.dialects.translation.failures import failure_of
 from masa_node.dialects.translation.openai_chat.answer_reader import arguments_of, reason_of
+from masa_node.dialects.translation.wire import read_answer
 
 
 class _Function(msgspec.Struct):
@@ -68,7 +69,7 @@ class OllamaAnswerReader:
         """See `AnswerReader`."""
         if not frame.strip():
             return []
-        line = read(frame, _LINE)
+        line = read_answer(frame, _LINE)
         if line is None:
             return self._unreadable(frame)
         if is_error(line.error):
@@ -83,7 +84,7 @@ class OllamaAnswerReader:
 
     def whole(self, body: bytes) -> list[Event]:
         """See `AnswerReader`."""
-        line = read(body, _LINE)
+        line = read_answer(body, _LINE)
         if line is None:
             raise BrokenAnswer("its answer could not be read")
         return self._events_of(line, is_done=True)
@@ -111,7 +112,7 @@ class OllamaAnswerReader:
 
     def _add_end(self, events: list[Event], line: _Line) -> None:
         reason = _REASONS.get(line.done_reason or "stop", StopReason.END)
-        events.append(Finished(reason_of(reason, has_calls=self._calls.count > 0)))
+        events.append(Finished(reason_of(reason, has_calls=self._calls.are_named)))
         if line.prompt_eval_count is not None or line.eval_count is not None:
             events.append(Used(Tokens(line.prompt_eval_count, line.eval_count)))
         events.append(Ended())

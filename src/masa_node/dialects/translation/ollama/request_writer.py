@@ -124,7 +124,7 @@ def _text(part: Part) -> str | None:
 
 def _image(image: Image) -> str:
     if image.data is None:
-        raise refuse("image URL", "Ollama takes pictures in the body only (base64).")
+        raise refuse("image_url", "Ollama takes pictures in the body only (base64).")
     return image.data
 
 

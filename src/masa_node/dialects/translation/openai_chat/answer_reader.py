@@ -25,6 +25,7 @@ from masa_node.dialects.translation.events import (
     Used,
 )
 from masa_node.dialects.translation.failures import failure_of
+from masa_node.dialects.translation.wire import read_answer
 
 _DONE = b"[DONE]"
 _OBJECT = b"{"
@@ -159,7 +160,7 @@ class ChatAnswerReader:
         return [*self._read(body, is_named_error=False), Ended()]
 
     def _read(self, data: bytes, *, is_named_error: bool) -> list[Event]:
-        chunk = read(data, _CHUNK)
+        chunk = read_answer(data, _CHUNK)
         if chunk is None:
             return self._unreadable(data)
         if is_named_error or is_error(chunk.error):
@@ -215,7 +216,8 @@ class ChatAnswerReader:
             events.append(TextPiece("", index, logprobs.content))
         if delta.refusal:
             events.append(RefusalPiece(delta.refusal, index))
-        calls = delta.tool_calls or ([_Call(0, None, delta.function_call)] if delta.function_call is not None else None)
+        older = delta.function_call
+        calls = delta.tool_calls or ([_Call(0, None, older)] if older is not None and older != _Function() else None)
         if calls:
             self._add_calls(events, calls, index)
         if is_given(delta.annotations):
@@ -241,7 +243,7 @@ class ChatAnswerReader:
             word = finish.type if finish is not None else "stop"
         tracker = self._calls.get(index)
         stop_sequence = read(choice.stop_reason, TEXT)  # vLLM's: the sequence itself
-        reason = reason_of(_REASONS.get(word, StopReason.END), has_calls=tracker is not None and tracker.count > 0)
+        reason = reason_of(_REASONS.get(word, StopReason.END), has_calls=tracker is not None and tracker.are_named)
         if reason is StopReason.END and stop_sequence:
             reason = StopReason.STOP_SEQUENCE
         events.append(Finished(reason, stop_sequence, index))

@@ -51,6 +51,8 @@ class ChatAnswerWriter:
         self._head = b""
         self._heads: dict[int, bytes] = {}
         self._is_failed = False
+        self._finished: set[int] = set()
+        self._bare: set[tuple[int, int]] = set()  # calls of which no arguments came yet, each with its choice
         self._thought: list[str] = []  # since the last seal: a client sends both back together
 
     def write(self, event: Event) -> bytes:
@@ -64,8 +66,7 @@ class ChatAnswerWriter:
                 self._thought.append(text)
                 return self._delta(choice, b'{"reasoning_content":' + encode(text))
             case CallPiece(call=call, arguments=arguments, choice=choice):
-                head = b'{"tool_calls":[{"index":%d,"function":{"arguments":' % call
-                return self._delta(choice, head + encode(arguments) + b"}}]")
+                return self._arguments(choice, call, arguments)
             case _:
                 return self._write_other(event)
 
@@ -81,6 +82,7 @@ class ChatAnswerWriter:
                     "type": "function",
                     "function": {"name": name, "arguments": ""},
                 }
+                self._bare.add((choice, call))
                 return self._chunk(choice, {"tool_calls": [fields]})
             case RefusalPiece(text=text, choice=choice):
                 return self._chunk(choice, {"refusal": text})
@@ -91,7 +93,7 @@ class ChatAnswerWriter:
             case Citation(choice=choice):
                 return self._chunk(choice, {"annotations": [_annotation(event)]})
             case Finished(choice=choice, reason=reason):
-                return self._chunk(choice, {}, finish=_REASONS[reason])
+                return self._finish(choice, reason)
             case _:
                 return self._write_last(event)
 
@@ -103,10 +105,30 @@ class ChatAnswerWriter:
                 self._is_failed = True
                 return error_frame(failure, DialectName.OPENAI, self._context.answer_id)
             case Ended():
-                return b"" if self._is_failed else self._usage() + b"data: [DONE]\n\n"
+                return b"" if self._is_failed else self._end()
             case _:
                 pass
         return b""
+
+    def _arguments(self, choice: int, call: int, arguments: str) -> bytes:
+        if self._bare and arguments:
+            self._bare.discard((choice, call))
+        head = b'{"tool_calls":[{"index":%d,"function":{"arguments":' % call
+        return self._delta(choice, head + encode(arguments) + b"}}]")
+
+    def _finish(self, choice: int, reason: StopReason) -> bytes:
+        """The choice's last chunk. A call without arguments has an object without fields: clients read it as JSON."""
+        self._finished.add(choice)
+        bare = sorted(call for of, call in self._bare if of == choice)
+        return b"".join([self._arguments(choice, call, "{}") for call in bare]) + self._chunk(
+            choice, {}, finish=_REASONS[reason]
+        )
+
+    def _end(self) -> bytes:
+        """What is behind all words. Clients take a choice without a reason for a cut one, and this answer is whole."""
+        unfinished = sorted(self._roles - self._finished)
+        last = [self._finish(choice, StopReason.END) for choice in unfinished]
+        return b"".join(last) + self._usage() + b"data: [DONE]\n\n"
 
     def _begin(self, event: Begun) -> None:
         self._begun = event

@@ -73,6 +73,7 @@ class Part(msgspec.Struct, forbid_unknown_fields=True):
     image_url: ImageUrl | str | None = None
     input_audio: msgspec.Raw = ABSENT
     file: File | None = None
+    thinking: "str | list[Part] | None" = None  # Mistral's
     prompt_cache_breakpoint: msgspec.Raw = ABSENT
     cache_control: msgspec.Raw = ABSENT
 

@@ -48,6 +48,12 @@ _NAMES = {
     "thoughts": "reasoning_content",
 }
 _ROLES = {"system": Role.SYSTEM, "developer": Role.SYSTEM, "user": Role.USER, "assistant": Role.ASSISTANT}
+_MODES = {
+    "auto": ChoiceMode.AUTO,
+    "none": ChoiceMode.NONE,
+    "required": ChoiceMode.REQUIRED,
+    "any": ChoiceMode.REQUIRED,  # Mistral's word
+}
 _NO_EFFORT = "none"
 
 
@@ -162,9 +168,10 @@ def choice_of(choice: str | b.Choice | None) -> ToolChoice | None:
         if named is None:
             raise refuse("tool_choice", f"its type is {choice.type!r}.")
         return ToolChoice(ChoiceMode.NAMED, named.name)
-    if choice not in ("auto", "none", "required"):
+    mode = _MODES.get(choice)
+    if mode is None:
         raise refuse("tool_choice", f"it is {choice!r}.")
-    return ToolChoice(ChoiceMode(choice))
+    return ToolChoice(mode)
 
 
 def turns_of(messages: list[msgspec.Raw], losses: Losses) -> tuple[Turn, ...]:
@@ -243,6 +250,14 @@ def _part(part: b.Part, losses: Losses) -> Part:
             return image_of(url)
         case b.Part(type="refusal", refusal=str(refusal)):
             return Refusal(refusal)
+        case _:
+            return _rarer_part(part)
+
+
+def _rarer_part(part: b.Part) -> Part:
+    match part:
+        case b.Part(type="thinking", thinking=str() | list() as thought):
+            return Thought(thought if isinstance(thought, str) else "".join(each.text or "" for each in thought))
         case b.Part(type="file", file=b.File() as file):
             return _document(file)
         case _:

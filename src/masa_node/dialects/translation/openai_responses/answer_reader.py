@@ -29,7 +29,7 @@ from masa_node.dialects.translation.events import (
 from masa_node.dialects.translation.failures import failure_of
 from masa_node.dialects.translation.openai_responses.items import own_seal
 from masa_node.dialects.translation.thoughts import thought_of
-from masa_node.dialects.translation.wire import encode
+from masa_node.dialects.translation.wire import encode, read_answer
 
 
 class _Annotation(msgspec.Struct):
@@ -126,7 +126,7 @@ class ResponsesAnswerReader:
         name, data = event_of(frame)
         if not data:
             return []
-        event = read(data, _EVENT)
+        event = read_answer(data, _EVENT)
         if name == b"error" or (event is not None and event.type == "error"):
             return [Failed(failure_of(data, 0))]
         if event is None:
@@ -251,7 +251,7 @@ class ResponsesAnswerReader:
 
     def whole(self, body: bytes) -> list[Event]:
         """See `AnswerReader`."""
-        response = read(body, _RESPONSE)
+        response = read_answer(body, _RESPONSE)
         if response is None:
             raise BrokenAnswer("its answer could not be read")
         events = self._begin(response)

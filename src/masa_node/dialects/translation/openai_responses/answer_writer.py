@@ -1,6 +1,5 @@
 """From neutral events to those of responses: items one after the other, parallel calls open beside each other."""
 
-from masa_node.chat.request import DialectName
 from masa_node.dialects.translation.collecting import (
     Block,
     CallBlock,
@@ -29,7 +28,7 @@ from masa_node.dialects.translation.events import (
     Used,
     merged,
 )
-from masa_node.dialects.translation.failures import error_frame
+from masa_node.dialects.translation.failures import Failure, openai_words
 from masa_node.dialects.translation.openai_responses.output import (
     Fields,
     Output,
@@ -87,8 +86,7 @@ class ResponsesAnswerWriter:
                 self._tokens = merged(self._tokens, tokens)
                 return b""
             case Failed(failure=failure):
-                self._is_failed = True
-                return error_frame(failure, DialectName.OPENAI_RESPONSES, "")
+                return self._fail(failure)
             case Ended():
                 return self._end()
 
@@ -126,6 +124,7 @@ class ResponsesAnswerWriter:
         created = begun.created_unix_s if begun.created_unix_s is not None else context.now_unix_s
         model = begun.model or context.conversation.model
         fields: Fields = {"id": id_, "object": "response", "created_at": created, "model": model, "output": output}
+        fields["error"] = None
         return encode({**fields, **state})[:-1] + b"," + self._echo + b"}"
 
     def _frame(self, name: bytes, fields: bytes) -> bytes:
@@ -309,6 +308,16 @@ class ResponsesAnswerWriter:
         response = self._response(output, {**status, "usage": usage_fields(self._tokens)})
         name = b"response.%b" % str(status["status"]).encode()
         return begun + closed + self._frame(name, b'"response":' + response)
+
+    def _fail(self, failure: Failure) -> bytes:
+        """As OpenAI does: SDKs raise at the first event, Codex reads why in the second."""
+        self._is_failed = True
+        words = openai_words(failure)
+        error = {name: words[name] for name in ("code", "message", "param")}
+        failed = {"code": words["code"] or "server_error", "message": failure.message}
+        state: Fields = {"status": "failed", "incomplete_details": None, "usage": None, "error": failed}
+        response = self._response([], state)
+        return self._event("error", error) + self._frame(b"response.failed", b'"response":' + response)
 
     def whole(self, events: list[Event]) -> bytes:
         """See `AnswerWriter`."""

@@ -150,7 +150,6 @@ def echo_of(conversation: Conversation) -> bytes:
         if output.schema is not None:
             form = {"type": "json_schema", "name": output.name or "answer", "schema": output.schema}
     fields: Fields = {
-        "error": None,
         "instructions": None,
         "metadata": {},
         "parallel_tool_calls": conversation.parallel_calls is not False,
