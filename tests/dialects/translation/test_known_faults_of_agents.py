@@ -439,7 +439,7 @@ def test_a_tool_without_a_description_and_with_a_bare_schema_is_offered(target: 
     body, _ = request(MESSAGES, target, max_tokens=9, tools=[{"name": "f", "input_schema": {"properties": {}}}])
     tool = body["tools"][0]
     tool = tool.get("function", tool)
-    assert (tool["name"], tool["parameters"]) == ("f", {"properties": {}})
+    assert (tool["name"], tool["parameters"]) == ("f", {"type": "object", "properties": {}})
 
 
 def test_marks_of_caching_are_left_out_by_name_wherever_they_stand() -> None:

@@ -134,8 +134,8 @@ def test_results_of_parallel_calls_name_their_tools_at_ollama() -> None:
         ],
     )
     assert [(each["tool_name"], each["tool_call_id"], each["content"]) for each in body["messages"][2:]] == [
-        ("two", "b", "2"),
         ("one", "a", "1"),
+        ("two", "b", "2"),
     ]
     assert body["messages"][1]["tool_calls"][0]["function"]["arguments"] == {"city": "Rome"}
 

@@ -78,6 +78,7 @@ _KIND_OF_STATUS = {
 _KIND_OF_WORD = {
     "context_length_exceeded": Kind.CONTEXT,
     "exceed_context_size_error": Kind.CONTEXT,
+    "model_max_prompt_tokens_exceeded": Kind.CONTEXT,  # Copilot's
     "insufficient_quota": Kind.QUOTA,
     "rate_limit_exceeded": Kind.RATE_LIMIT,
     "rate_limit_error": Kind.RATE_LIMIT,
@@ -92,7 +93,9 @@ _KIND_OF_WORD = {
 # Anthropic, vLLM, Ollama and Cloudflare have no code for it: their sentence is all that tells a prompt is too long.
 _TOO_LONG = re.compile(
     r"prompt is too long|maximum context length|context length|context window|context size|input is too long"
-    r"|exceeds? the (?:available|model's) context",
+    r"|exceeds? the (?:available|model's) context|prompt token count of \d+ exceeds|input token count .{0,40}exceeds"
+    r"|maximum prompt length|prompt exceeds max length|exceeded model token limit|range of input length"
+    r"|`inputs` tokens \+ `max_new_tokens` must be",
     re.IGNORECASE,
 )
 _NUMBER = re.compile(r"\d{2,9}")

@@ -22,6 +22,14 @@ MAX_PARTS = 20_000
 MAX_TOOLS = 2_048
 MAX_DATA_CHARS = 8 * 1024 * 1024
 
+
+class _Schema(msgspec.Struct):
+    type: msgspec.Raw = ABSENT
+    properties: msgspec.Raw = ABSENT
+
+
+_SCHEMA = msgspec.json.Decoder(_Schema)
+_USUAL_SCHEMA = (b'{"type":"object","properties":', b'{"type": "object", "properties":')
 encode = msgspec.json.Encoder().encode
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ANY = msgspec.json.Decoder()
@@ -202,5 +210,29 @@ def stop_sequences(stop: str | list[str] | None) -> tuple[str, ...]:
 
 
 def schema_of(schema: msgspec.Raw | None) -> msgspec.Raw:
-    """The schema, or that of an object without fields where a tool has none."""
-    return schema if schema is not None else NO_FIELDS
+    """The schema of a tool's arguments, of an object without fields where it has none; Anthropic demands its type."""
+    if schema is None:
+        return NO_FIELDS
+    return schema if bytes(schema).startswith(_USUAL_SCHEMA) else _with_missing(schema, is_openai=False)
+
+
+def openai_schema_of(schema: msgspec.Raw | None) -> msgspec.Raw:
+    """The same for OpenAI's servers, which demand the properties of an object, too."""
+    if schema is None:
+        return NO_FIELDS
+    return schema if bytes(schema).startswith(_USUAL_SCHEMA) else _with_missing(schema, is_openai=True)
+
+
+def _with_missing(schema: msgspec.Raw, *, is_openai: bool) -> msgspec.Raw:
+    """The same bytes, and before them what has to be there."""
+    top, raw = read(schema, _SCHEMA), bytes(schema)
+    if top is None or not raw.startswith(b"{"):
+        return schema
+    missing = [] if given(top.type) else [b'"type":"object"']
+    is_object = missing or bytes(top.type) == b'"object"'
+    if is_openai and is_object and not bytes(top.properties):
+        missing.append(b'"properties":{}')
+    rest = raw[1:].lstrip()
+    if not missing:
+        return schema
+    return msgspec.Raw(b"{" + b",".join(missing) + (b"" if rest == b"}" else b",") + rest)

@@ -76,6 +76,8 @@ def _refuse_what_is_not_carried(conversation: Conversation) -> None:
         raise refuse(names.get("choices", "n"), "Anthropic gives one answer per request.")
     if sampling.logprobs:
         raise refuse("logprobs", "Anthropic does not return them.")
+    if any(not sequence.strip() for sequence in sampling.stop):
+        raise refuse(names.get("stop", "stop"), "Anthropic takes no sequence of spaces and line ends alone.")
     if conversation.output is not None and conversation.output.schema is None:
         raise refuse(names.get("output", "output"), "Anthropic gives JSON by a schema only: send one.")
 

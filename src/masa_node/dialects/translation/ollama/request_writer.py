@@ -33,7 +33,9 @@ def write_request(conversation: Conversation, losses: Losses) -> bytes:
     thoughts = names.get("thoughts", "thinking")
     body: Fields = {
         "model": conversation.model,
-        "messages": [message for turn in conversation.turns for message in written(turn, _messages, thoughts, losses)],
+        "messages": [
+            message for turn in _in_order(conversation.turns) for message in written(turn, _messages, thoughts, losses)
+        ],
         "stream": conversation.stream,
     }
     _add_tools(body, conversation, losses)
@@ -53,6 +55,42 @@ def write_request(conversation: Conversation, losses: Losses) -> bytes:
     elif thinking.enabled is False:  # the contrary is what a model that thinks does by itself
         body["think"] = False
     return encode(body)
+
+
+def _in_order(turns: tuple[Turn, ...]) -> list[Turn]:
+    """The turns, with results of parallel calls in the order of the calls.
+
+    Ollama's templates show no ids: a model takes the first result for that of the first call.
+    """
+    places: dict[str, int] = {}
+    ordered: list[Turn] = []
+    for turn in turns:
+        if turn.role is Role.ASSISTANT:
+            calls = [part.id for part in turn.parts if isinstance(part, ToolCall)]
+            places = {call_id: place for place, call_id in enumerate(calls)} if len(calls) > 1 else {}
+        if places and turn.role is Role.USER:
+            turn = _sorted_inside(turn, places)  # noqa: PLW2901 - the same turn, in order
+            at = len(ordered)
+            while at and _place(ordered[at - 1], places) > _place(turn, places) >= 0:
+                at -= 1
+            ordered.insert(at, turn)
+        else:
+            ordered.append(turn)
+    return ordered
+
+
+def _place(turn: Turn, places: dict[str, int]) -> int:
+    """Of the call that this turn answers; -1 if it answers none."""
+    first = turn.parts[0] if turn.parts else None
+    return places.get(first.call_id, -1) if isinstance(first, ToolResult) else -1
+
+
+def _sorted_inside(turn: Turn, places: dict[str, int]) -> Turn:
+    results = [part for part in turn.parts if isinstance(part, ToolResult)]
+    ordered = sorted(results, key=lambda result: places.get(result.call_id, len(places)))
+    if ordered == results:
+        return turn
+    return Turn(turn.role, (*ordered, *(part for part in turn.parts if not isinstance(part, ToolResult))))
 
 
 def _options(conversation: Conversation) -> Fields:

@@ -157,7 +157,10 @@ class ChatAnswerReader:
 
     def whole(self, body: bytes) -> list[Event]:
         """See `AnswerReader`."""
-        return [*self._read(body, is_named_error=False), Ended()]
+        events = self._read(body, is_named_error=False)
+        if not events:
+            raise BrokenAnswer("its answer could not be read")
+        return [*events, Ended()]
 
     def _read(self, data: bytes, *, is_named_error: bool) -> list[Event]:
         chunk = read_answer(data, _CHUNK)

@@ -24,7 +24,7 @@ from masa_node.dialects.translation.conversation import (
 from masa_node.dialects.translation.kept import written
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.media import url_of
-from masa_node.dialects.translation.wire import FREE_FORM, encode
+from masa_node.dialects.translation.wire import FREE_FORM, encode, openai_schema_of
 
 # OpenAI's own newer models refuse `max_tokens`, most other servers know nothing else.
 _NEEDS_NEWER_NAME = re.compile(r"(?:^|/)(?:gpt-|chatgpt-|o\d)")
@@ -206,9 +206,7 @@ def _tool(tool: Tool) -> Fields:
     function: Fields = {"name": tool.name}
     if tool.description is not None:
         function["description"] = tool.description
-    schema = FREE_FORM if tool.is_free_form else tool.schema
-    if schema is not None:
-        function["parameters"] = schema
+    function["parameters"] = FREE_FORM if tool.is_free_form else openai_schema_of(tool.schema)
     if tool.strict is not None:
         function["strict"] = tool.strict
     return {"type": "function", "function": function}

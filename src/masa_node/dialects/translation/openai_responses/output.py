@@ -81,11 +81,13 @@ class Output:
 
 
 def input_of(arguments: str) -> str:
-    """The text for a tool that takes any: the one argument, or all that the model wrote."""
+    """The text for a tool that takes any: the one argument, whatever a model called it, or all that it wrote."""
     try:
-        return _INPUT.decode(arguments.encode("utf-8", "replace"))["input"]
-    except (msgspec.DecodeError, KeyError):
+        given = _INPUT.decode(arguments.encode("utf-8", "replace"))
+    except msgspec.DecodeError:
         return arguments
+    only = next(iter(given.values())) if len(given) == 1 else arguments
+    return given.get("input", only)
 
 
 def text_part(block: TextBlock) -> Fields:

@@ -23,7 +23,7 @@ from masa_node.dialects.translation.kept import written
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.media import url_of
 from masa_node.dialects.translation.openai_chat.request_writer import told_result
-from masa_node.dialects.translation.wire import FREE_FORM, encode, schema_of
+from masa_node.dialects.translation.wire import FREE_FORM, encode, openai_schema_of
 
 
 def write_request(conversation: Conversation, losses: Losses) -> bytes:
@@ -157,7 +157,7 @@ def _thought(thought: Thought, name: str, losses: Losses) -> list[Fields]:
 
 
 def _tool(tool: Tool) -> Fields:
-    schema = FREE_FORM if tool.is_free_form else schema_of(tool.schema)
+    schema = FREE_FORM if tool.is_free_form else openai_schema_of(tool.schema)
     fields: Fields = {"type": "function", "name": tool.name, "parameters": schema, "strict": bool(tool.strict)}
     return fields if tool.description is None else {**fields, "description": tool.description}
 
