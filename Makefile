@@ -25,7 +25,7 @@ WORKERS := -n auto --maxprocesses 4 --max-worker-restart 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench profile docs dist lock upgrade clean get-anvil mutants
+.PHONY: help demo test lint format bench profile docs dist lock upgrade clean get-anvil mutants langchain agents
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -64,6 +64,12 @@ bench: $(VENV)/.test ## measure what the node adds to a request; ARGS go to the 
 
 profile: $(VENV)/.test ## show where the CPU time of a request goes, stage by stage; ARGS go to the profile
 	@$(PY) -m bench.profiling $(ARGS)
+
+langchain: $(VENV)/.test .cache/langchain/.made ## run LangChain's standard tests straight and through the node, with servers that answer by a script
+	@$(PY) -m tools.try_langchain $(ARGS)
+
+agents: $(VENV)/.test ## have Claude Code, Codex and opencode (from npm) work over a hop, with servers that answer by a script
+	@$(PY) -m tools.try_agents $(ARGS)
 
 mutants: $(VENV)/.test ## change one thing at a time where it is decided who is let in, and name the changes that no test notices
 	@$(PY) -m tools.mutants $(ARGS)
@@ -124,6 +130,14 @@ $(VENV)/.test: requirements/test.txt $(VENV)/.project
 	@$(INSTALL) --target .cache/lowest -r requirements/lowest.txt || $(INSTALL_FAILED)
 	@touch $@
 
+# Its clients and its tests need sixty packages that nothing else does: an environment of their own.
+.cache/langchain/.made: tools/langchain/requirements.txt | $(VENV)/.made
+	@echo "Installing LangChain and its tests into .cache/langchain (once) ..."
+	@rm -rf .cache/langchain && $(PY) -m venv .cache/langchain
+	@.cache/langchain/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps \
+		--only-binary :all: -r tools/langchain/requirements.txt || $(INSTALL_FAILED)
+	@touch $@
+
 # A local chain, for the tests of staking. Where none can be had, they are skipped and say so.
 get-anvil: $(VENV)/.test
 	@PYTHON=$(PY) tools/get_anvil.sh .cache/anvil || true
@@ -148,6 +162,7 @@ lock: $(VENV)/.dev ## pin the dependencies of pyproject.toml in requirements/, k
 	@$(COMPILE) pyproject.toml $(PART_OF_DEV) --output-file requirements/run.txt
 	@$(COMPILE) --group build $(PART_OF_DEV) --output-file requirements/build.txt
 	@$(COMPILE) --group llm --output-file requirements/llm.txt
+	@$(PY) -m bench.rivals.lock tools/langchain
 
 upgrade: ## the same with the newest versions
 	@$(MAKE) lock UPGRADE=--upgrade

@@ -1,5 +1,6 @@
 """Pins what the rivals need: `python -m bench.rivals.lock` writes `locks/*.txt` from `locks/*.in`.
 
+Another folder may be given: that of LangChain's tests.
 Every package to one version, with the hashes of the wheels for Linux and the Pythons below. The hashes of all wheels
 would be ten times as many lines, and the benchmark needs Linux.
 """
@@ -24,9 +25,9 @@ _FITS = re.compile(
 )
 
 
-def main() -> None:
+def main(folder: Path = LOCKS) -> None:
     """See the module."""
-    for source in sorted(LOCKS.glob("*.in")):
+    for source in sorted(folder.glob("*.in")):
         packages = _resolved(source)
         source.with_suffix(".txt").write_text("".join([f"# Made from {source.name}.\n", *map(locked, packages)]))
         print(f"{source.stem}: {len(packages)} packages")
@@ -54,4 +55,4 @@ def fits(wheel: str) -> bool:
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(Path, sys.argv[1:2]))

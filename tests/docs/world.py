@@ -31,7 +31,7 @@ USUAL_ADDRESS = "http://127.0.0.1:8080"
 # Commands that run until they are stopped: they have to say that they are ready, and to end well.
 FOREGROUND = re.compile(r"^(make demo|masa-node (up|demo|devnet)|uvx .* masa-node up)\b")
 # This very run, or minutes of work: that make knows them, and everything they stand on, is what is seen.
-RESOLVED_ONLY = re.compile(r"^make (test|lint|format|bench|profile|lock|upgrade|clean)\b")
+RESOLVED_ONLY = re.compile(r"^make (test|lint|format|bench|profile|lock|upgrade|clean|langchain|agents)\b")
 # An error in any format, whole or in a stream. (A race of the journal has a field of that name.)
 ERROR = re.compile(r'^(data: )?\{"(error"|type": ?"error")', re.MULTILINE)
 # What is right to be refused in this world, and in which words.
