@@ -3,6 +3,7 @@
 Covers: `upstream`, `servers.openai`.
 """
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import pytest
 from masa_node.chat.request import ENDPOINTS, PASSED_ENDPOINTS, Endpoint
 from tests.dialects.passed.test_forms import FILE, MODEL, SOUND, TYPE, field, form
 from tests.fakes.http_bytes import LAST_CHUNK, chunk, chunked, head, stream_head, whole
-from tests.fakes.llm_server import FakeLlm, Script, close, send
-from tests.fakes.raw_http import post
+from tests.fakes.llm_server import FakeLlm, Script, close, send, wait_for
+from tests.fakes.raw_http import calling, post, request
 from tests.fakes.running import running_node
 
 LISTING = (send(whole(b'{"object":"list","data":[{"id":"whisper-1"}]}')),)
@@ -96,11 +97,35 @@ async def test_a_sound_passes_byte_for_byte(answer: bytes, *, stream: bool) -> N
         head(200, [("Content-Type", "audio/mpeg"), ("Content-Length", str(len(MP3) + 1))]) + MP3,
     ],
 )
-async def test_a_sound_that_is_cut_is_no_answer(answer: bytes) -> None:
+async def test_a_sound_that_is_cut_is_cut_for_the_caller_and_nothing_is_put_into_it(answer: bytes) -> None:
     async with serving(SPEECH, (send(answer), close)) as llm, running_node(LLM_CHAT_URL=llm.url) as node:
         reply = await post(node.port, SPEECH, b'{"model":"whisper-1"}')
+    assert (reply.status, reply.is_whole) == (200, False)
+    assert MP3.startswith(reply.body)
+
+
+async def test_a_sound_passes_piece_by_piece() -> None:
+    rest = asyncio.Event()
+    script = (send(stream_head("audio/mpeg") + chunk(MP3[:9])), wait_for(rest), send(chunk(MP3[9:]) + LAST_CHUNK))
+    async with (
+        serving(SPEECH, script) as llm,
+        running_node(LLM_CHAT_URL=llm.url) as node,
+        calling(node.port, request(SPEECH, b'{"model":"whisper-1"}')) as call,
+    ):
+        assert await call.read_head() == 200
+        assert await call.read_chunk() == MP3[:9]
+        rest.set()
+        reply = await call.read_rest()
+    assert (reply.body, reply.is_whole, reply.header("content-type")) == (MP3, True, "audio/mpeg")
+
+
+@pytest.mark.parametrize("kind", ["audio/mpeg", "application/json"])
+async def test_an_error_is_one_whatever_its_head_says(kind: str) -> None:
+    error = whole(b'{"error":{"message":"no such voice"}}', content_type=kind)
+    async with serving(SPEECH, (send(error),)) as llm, running_node(LLM_CHAT_URL=llm.url) as node:
+        reply = await post(node.port, SPEECH, b'{"model":"whisper-1"}')
     assert reply.status == 502
-    assert json.loads(reply.body)["error"]["type"] == "server_error"
+    assert "no such voice" in json.loads(reply.body)["error"]["message"]
 
 
 async def test_a_stream_of_events_passes_as_it_comes_and_a_cut_is_a_cut() -> None:

@@ -214,6 +214,8 @@ class _ReplySink:
             error.message += alias_words(self._request.alias, self._request.model)
         if self._answer is None:
             return await send_error(self._reply, error, self._dialect, request_id, self._headers(attempts))
+        if isinstance(self._answer, StreamedAnswer) and not self._answer.is_framed:
+            return 0
         frame = DIALECTS[self._answer.dialect].error_frame(error_text(error, request_id))
         with contextlib.suppress(CallerStalled):
             await self._within_idle_time(self.piece(frame))

@@ -23,6 +23,7 @@ from masa_node.routing.byte_budget import ByteBudget
 from masa_node.routing.gathered import Gathered
 from masa_node.routing.provider import Response, Sign, no_sign
 from masa_node.routing.running.steps import readable
+from masa_node.routing.sound import is_sound, may_be_sound, sound_answer
 
 # A whole answer with several generated images stays below this.
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -62,9 +63,12 @@ async def take_answer(
     """
     try:
         await check_status(response, dialect)
+        is_stream = is_stream and not may_be_sound(response, dialect.name)
         begun, is_over, shape = await _open(response, dialect, is_stream=is_stream)
         if shape is Shape.STREAM:
             return await _streamed(response, begun, StreamTracker(dialect, endings), dialect, is_over=is_over)
+        if not is_over and is_sound(response, dialect.name, begun):
+            return sound_answer(response, passed_back(response), begun)
         return await _whole(response, begun, dialect, endings or Endings())
     except BaseException:
         response.close()
@@ -162,8 +166,8 @@ async def _whole(response: Response, begun: bytes, dialect: Dialect, endings: En
 
 async def _check_whole(response: Response, body: bytes, dialect: Dialect, usage: Usage, endings: Endings) -> None:
     choices = Choices()
-    is_sound = dialect.name == DialectName.OPENAI_AUDIO and is_bytes(body)
-    small = body if is_sound else await readable(body, ANSWER_DEPTH)
+    is_media = dialect.name == DialectName.OPENAI_AUDIO and is_bytes(body)
+    small = body if is_media else await readable(body, ANSWER_DEPTH)
     fault = dialect.fault_of_whole(small, usage, choices)
     if fault is None:
         if not endings.judge_whole(choices):

@@ -14,11 +14,19 @@ LOG_EVERY_S = 60.0  # of what one peer does wrong
 
 
 class QuotaRules(msgspec.Struct, frozen=True):
-    """`requests_per_minute` of one peer, also the most at once; `requests_per_peer` under way."""
+    """`requests_per_minute` of one peer, also the most at once; `requests_per_peer` under way.
+
+    A body has at most `max_body_bytes`, or `max_form_bytes` where that is more.
+    """
 
     requests_per_minute: int
     max_body_bytes: int
     requests_per_peer: int = MAX_REQUESTS_PER_PEER
+    max_form_bytes: int = 0
+
+    def held_bytes(self, bodies: int) -> int:
+        """How many may be held for so many bodies: one form at least."""
+        return max(bodies * self.max_body_bytes, self.max_form_bytes)
 
 
 class PeerQuota:
@@ -86,8 +94,8 @@ class Quotas:
 
     def hold_bytes(self, quota: PeerQuota, size: int) -> None:
         """Count so many more bytes of its bodies in memory. Raises `PeerBusy`, with the count as it was."""
-        most = self._rules.max_body_bytes
-        if quota.held_bytes + size > BODIES_PER_PEER * most or self.held_bytes + size > BODIES * most:
+        of_peer, of_all = self._rules.held_bytes(BODIES_PER_PEER), self._rules.held_bytes(BODIES)
+        if quota.held_bytes + size > of_peer or self.held_bytes + size > of_all:
             raise PeerBusy("it holds as many requests in memory as it can.")
         quota.held_bytes += size
         self.held_bytes += size

@@ -43,7 +43,8 @@ class ResponseWriter:
 
     def begin(self, answer: StreamedAnswer | WholeAnswer) -> None:
         """The head of this answer; it is sent with the first piece."""
-        self._head(answer.status, answer.headers, answer.dialect, is_stream=isinstance(answer, StreamedAnswer))
+        is_stream = isinstance(answer, StreamedAnswer) and answer.is_framed
+        self._head(answer.status, answer.headers, answer.dialect, is_stream=is_stream)
 
     async def alive(self) -> None:
         """Say that the LLM works while there is nothing to pass on yet. Does nothing after the end."""

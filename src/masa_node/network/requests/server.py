@@ -24,7 +24,16 @@ from masa_node.chat.headers import TO_PEERS, VIA
 from masa_node.chat.kept_errors import fresh
 from masa_node.chat.outcome import Attempt
 from masa_node.chat.query import query_to_peer
-from masa_node.chat.request import DIALECT_OF_ENDPOINT, VIA_PEER, Endpoint, Headers, Privacy, Request, RequestId
+from masa_node.chat.request import (
+    DIALECT_OF_ENDPOINT,
+    FORM_ENDPOINTS,
+    VIA_PEER,
+    Endpoint,
+    Headers,
+    Privacy,
+    Request,
+    RequestId,
+)
 from masa_node.dialects.condensing import REQUEST_DEPTH
 from masa_node.dialects.passed.forms import form_type
 from masa_node.network.links.frames import FrameStream
@@ -42,6 +51,7 @@ from masa_node.routing.running.steps import readable
 from masa_node.routing.running.tidy_group import TidyGroup
 
 REQUEST_WITHIN_S = 30.0  # for all of a request to arrive: MAX_BODY's default over a bad line of 0.5 MB/s takes 20 s
+SLOWEST_BYTES_A_SECOND = 350_000  # the same for what is larger
 TELL_WITHIN_S = 2.0  # for a refusal to be read: a few round trips
 LINGER_S = 2.0  # for the requester to finish, too, so that the last frames are surely read
 
@@ -50,7 +60,7 @@ log = structlog.get_logger()
 
 class ServingLimits(msgspec.Struct, frozen=True):
     """Bytes and seconds of one request, as for the owner's own; `requests_per_minute` and `requests_per_peer` of
-    one peer.
+    one peer. `max_form_bytes` holds where a body may be a form, if it is more.
     """
 
     max_body_bytes: int
@@ -59,6 +69,11 @@ class ServingLimits(msgspec.Struct, frozen=True):
     requests_per_minute: int
     requests_per_peer: int = MAX_REQUESTS_PER_PEER
     begin_timeout_s: float = 0.0
+    max_form_bytes: int = 0
+
+    def body_limit(self, endpoint: Endpoint) -> int:
+        """The largest body that this endpoint takes."""
+        return max(self.max_body_bytes, self.max_form_bytes) if endpoint in FORM_ENDPOINTS else self.max_body_bytes
 
 
 async def _serve_any(peer: NodeId) -> None:
@@ -102,7 +117,11 @@ class PeerServer:
         self.shared = shared
         self._limits = limits
         self._via = (VIA, f"{VIA_PEER},{instance}")
-        self._quotas = Quotas(QuotaRules(limits.requests_per_minute, limits.max_body_bytes, limits.requests_per_peer))
+        self._quotas = Quotas(
+            QuotaRules(
+                limits.requests_per_minute, limits.max_body_bytes, limits.requests_per_peer, limits.max_form_bytes
+            )
+        )
 
     async def serve(self, peer: NodeId, stream: FrameStream) -> None:
         """Answer one request, or refuse it; the stream is over when this returns. Raises nothing but
@@ -136,13 +155,16 @@ class PeerServer:
         came_s = asyncio.get_running_loop().time()
         try:
             try:
-                async with asyncio.timeout(REQUEST_WITHIN_S):
+                within_s = REQUEST_WITHIN_S
+                async with asyncio.timeout(within_s) as arriving:
                     header, endpoint = await incoming.header()
                     self._check(header, endpoint)
+                    within_s = max(REQUEST_WITHIN_S, header.body_bytes / SLOWEST_BYTES_A_SECOND)
+                    arriving.reschedule(came_s + within_s)
                     await self._hooks.vet(peer)
                     body = await incoming.body(header.body_bytes)
             except TimeoutError:
-                raise BodyTooSlow(f"the request did not arrive within {REQUEST_WITHIN_S:g} s.") from None
+                raise BodyTooSlow(f"the request did not arrive within {within_s:g} s.") from None
             form = form_type(header.headers, endpoint)
             small = body if form else await readable(body, REQUEST_DEPTH)
             check_body(small, endpoint, header.model, wants_stream=header.wants_stream, form=form)
@@ -155,8 +177,9 @@ class PeerServer:
         """May this be asked here at all? Before the body is read. Raises `PeerRefused`, `BodyTooLarge`."""
         if self.shared.is_withheld(header.model) or not self.shared.catalog.find(header.model, endpoint).own:
             raise PeerRefused("it does not share that model, or not through that endpoint.")
-        if header.body_bytes > self._limits.max_body_bytes:
-            raise BodyTooLarge(f"the body is larger than the {self._limits.max_body_bytes} bytes that it takes.")
+        limit = self._limits.body_limit(endpoint)
+        if header.body_bytes > limit:
+            raise BodyTooLarge(f"the body is larger than the {limit} bytes that it takes.")
 
     def _request(self, peer: NodeId, header: RequestHeader, endpoint: Endpoint, body: bytes, came_s: float) -> Request:
         """The timers are this node's own: what a peer's impatience ends must not count as a fault of the LLM."""

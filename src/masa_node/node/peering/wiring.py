@@ -101,6 +101,7 @@ def serving_limits(settings: Settings) -> ServingLimits:
         settings.peer_rate,
         max(MAX_REQUESTS_PER_PEER, settings.max_peer_jobs + settings.max_peer_queue),
         settings.llm_begin_timeout,
+        settings.max_form,
     )
 
 

@@ -164,8 +164,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         Meta(
             description="Largest request body where it may be a form with a sound or a picture in it "
-            "(`/v1/audio`, `/v1/images`), bytes. MAX_BODY counts where it is more, and for peers' requests; "
-            "MAX_BODIES_TOTAL where it is less.",
+            "(`/v1/audio`, `/v1/images`), bytes. MAX_BODY counts where it is more, "
+            "MAX_BODIES_TOTAL where it is less. Peers' requests too.",
             ge=1,
         ),
     ] = 26_500_000  # OpenAI takes sounds of 25 MiB; the form around one is small

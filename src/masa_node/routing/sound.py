@@ -1,0 +1,62 @@
+"""A sound on its way: bytes without frames, passed on as they come.
+
+Nothing but where they end tells whether all are there, so one that is cut ends as a broken connection.
+"""
+
+from masa_node.chat.answer import StreamedAnswer, Usage
+from masa_node.chat.request import DialectName, Headers
+from masa_node.dialects.passed.openai_media import is_bytes
+from masa_node.routing.provider import Response
+
+_SOUND = "audio/"
+
+
+def may_be_sound(response: Response, dialect: DialectName) -> bool:
+    """Does the head say that a sound comes?"""
+    return dialect == DialectName.OPENAI_AUDIO and response.content_type.startswith(_SOUND)
+
+
+def is_sound(response: Response, dialect: DialectName, begun: bytes) -> bool:
+    """Is it one, by its first bytes? An error is JSON, whatever its head says."""
+    return may_be_sound(response, dialect) and is_bytes(begun)
+
+
+def sound_answer(response: Response, headers: Headers, begun: bytes) -> StreamedAnswer:
+    """The answer that `begun` is the beginning of."""
+    sound = _Sound(response, len(begun))
+    return StreamedAnswer(
+        status=response.status,
+        headers=headers,
+        dialect=DialectName.OPENAI_AUDIO,
+        first=begun,
+        next_piece=sound.next_piece,
+        close=response.close,
+        frames=lambda: sound.pieces,
+        usage=sound.usage,
+        is_whole=lambda: sound.is_over,
+        received=lambda: sound.received,
+        is_framed=False,
+    )
+
+
+class _Sound:
+    """Counts what goes by."""
+
+    __slots__ = ("_response", "is_over", "pieces", "received", "usage")
+
+    def __init__(self, response: Response, received: int) -> None:
+        self._response = response
+        self.received = received
+        self.pieces = 1
+        self.is_over = False
+        self.usage = Usage()
+
+    async def next_piece(self) -> bytes:
+        """See `StreamedAnswer`. Raises `BrokenAnswer` for a sound that was cut."""
+        if self.is_over:
+            return b""
+        piece = await self._response.read_piece()
+        self.is_over = not piece
+        self.pieces += bool(piece)
+        self.received += len(piece)
+        return piece
