@@ -213,8 +213,9 @@ async def test_an_own_server_without_the_endpoint_is_asked_through_one_that_it_h
     assert isinstance(answer, WholeAnswer)
     assert json.loads(answer.body)["content"] == [{"type": "text", "text": "Hi"}]
     assert [request.endpoint for request in old.asked] == [Endpoint.ANTHROPIC_MESSAGES, Endpoint.OLLAMA_CHAT]
-    with pytest.raises(ErrorAnswer, match="container_upload` cannot be translated"):
+    with pytest.raises(ErrorAnswer, match="container_upload` cannot be translated") as refused:
         await world.answer(claude(world, messages=[{"role": "user", "content": [{"type": "container_upload"}]}]))
+    assert (refused.value.code, refused.value.status) == ("not_translatable", 400)
     with pytest.raises(EndpointMissing):
         await world.answer(msgspec.structs.replace(claude(world), may_translate=False))
 

@@ -12,6 +12,7 @@ from masa_node.chat.errors import (
     ConnectionClosed,
     ConnectionRefused,
     DnsFailed,
+    EndpointMissing,
     ErrorAnswer,
     FirstPieceTimeout,
     NotAnAnswer,
@@ -25,6 +26,7 @@ from masa_node.chat.errors import (
     Unreachable,
 )
 from masa_node.chat.headers import TO_PEERS
+from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import DialectName, Endpoint, Privacy, RequestId
 from masa_node.network.links.frames import FrameKind, frame, header_frame
 from masa_node.network.requests.errors import failure_of
@@ -32,6 +34,7 @@ from masa_node.network.requests.frames import RequestHeader, headers_to_peer
 from masa_node.network.requests.server import LINGER_S, ServingHooks, ServingLimits
 from masa_node.network.requests.sharing import SharePolicy
 from masa_node.network.transport.interfaces import NodeId
+from masa_node.routing.catalog import Catalog
 from tests.network.requests.request_world import LIMITS, MODEL, Node, ask, take, world
 from tests.routing.scripted import WHOLE, ScriptedProvider, ScriptedStream
 from tests.virtual_time import now_s, settle, virtual_time
@@ -184,6 +187,21 @@ async def test_what_is_not_shared_is_refused(model: str, endpoint: Endpoint) -> 
         body = json.dumps({"model": model, "stream": True}).encode()
         got = await take(here.peer, ask(body, model=model, endpoint=endpoint))
     assert isinstance(got.error, PeerRefused)
+    assert (llm.asked, node.outcomes) == ([], [])
+
+
+@virtual_time
+async def test_a_model_that_is_shared_through_other_endpoints_is_had_through_those() -> None:
+    """Its server turned out not to have this one, and the peer has yet to hear of it."""
+    llm = provider(WHOLE)
+    node = Node((llm,))
+    catalog = Catalog()
+    catalog.put(llm, [ModelOffer(MODEL, frozenset({Endpoint.OLLAMA_CHAT}))])
+    node.server.shared.follow(catalog)
+    async with world(node.serve) as here:
+        got = await take(here.peer, ask())
+    assert isinstance(got.error, EndpointMissing)
+    assert got.error.endpoints == {Endpoint.OLLAMA_CHAT}
     assert (llm.asked, node.outcomes) == ([], [])
 
 

@@ -13,6 +13,7 @@ from masa_node.chat.errors import (
     BodyTooSlow,
     CallerError,
     CallerStalled,
+    EndpointMissing,
     ErrorAnswer,
     MasaError,
     PeerBusy,
@@ -43,7 +44,7 @@ from masa_node.network.requests.frames import RequestHeader, is_header_value
 from masa_node.network.requests.quotas import MAX_REFUSALS_TOLD, MAX_REQUESTS_PER_PEER, PeerQuota, QuotaRules, Quotas
 from masa_node.network.requests.request_reader import RequesterGone, RequestReader
 from masa_node.network.requests.response_writer import ResponseWriter
-from masa_node.network.requests.sharing import SharedCatalog
+from masa_node.network.requests.sharing import NEVER_SHARED, SharedCatalog
 from masa_node.network.requests.sign_teller import SignTeller
 from masa_node.network.transport.interfaces import NodeId, short_id
 from masa_node.routing.dispatch import Dispatcher
@@ -135,7 +136,7 @@ class PeerServer:
                 await self._serve(peer, quota, stream)
             finally:
                 quota.release()
-        except (PeerBusy, PeerRefused, CallerError) as refusal:
+        except (PeerBusy, PeerRefused, EndpointMissing, CallerError) as refusal:
             self._hooks.refused(refusal.code)
             if quota.may_log("peer not served", now_s):
                 log.info("peer not served", peer=short_id(peer), error=refusal.code, why=refusal.message)
@@ -174,9 +175,17 @@ class PeerServer:
             incoming.close()
 
     def _check(self, header: RequestHeader, endpoint: Endpoint) -> None:
-        """May this be asked here at all? Before the body is read. Raises `PeerRefused`, `BodyTooLarge`."""
-        if self.shared.is_withheld(header.model) or not self.shared.catalog.find(header.model, endpoint).own:
-            raise PeerRefused("it does not share that model, or not through that endpoint.")
+        """May this be asked here at all? Before the body is read.
+
+        Raises `PeerRefused`, `BodyTooLarge`, and `EndpointMissing` for a model that is shared through others only: the
+        peer has yet to hear of it, and can translate.
+        """
+        found = self.shared.catalog.find(header.model, endpoint)
+        is_shared = found.own or (found.other_endpoints and endpoint not in NEVER_SHARED)
+        if self.shared.is_withheld(header.model) or not is_shared:
+            raise PeerRefused("it does not share that model.")
+        if not found.own:
+            raise EndpointMissing("it has no such endpoint for that model.", frozenset(found.other_endpoints))
         limit = self._limits.body_limit(endpoint)
         if header.body_bytes > limit:
             raise BodyTooLarge(f"the body is larger than the {limit} bytes that it takes.")
