@@ -21,7 +21,8 @@ from masa_node.api.origins import (
 from masa_node.chat.errors import BadHost, ConfigurationError, HostRefused, OriginRefused, Unauthorized
 
 # Nothing behind these: liveness probes and the Ollama CLI's first `HEAD /` carry no key.
-OPEN_PATHS = frozenset({b"/", b"/healthz", b"/readyz", b"/health", b"/v1/health"})
+OPEN_PATHS = frozenset({b"/", b"/healthz", b"/readyz", b"/health", b"/v1/health", b"/console"})
+_OPEN_FILES = b"/console/"  # the shell of the console: it holds no data
 MAX_REMEMBERED_HOSTS = 64
 
 _HOST = re.compile(rb"(?P<name>\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}))(?::(?P<port>[0-9]{1,5}))?")
@@ -70,7 +71,7 @@ class Guard:
         """Whose key it is. None where none is needed at this path, so that none was checked. Raises `Unauthorized`."""
         if not self._keys and not self._access.is_needed:
             return OWNERS
-        if raw_path in OPEN_PATHS:
+        if raw_path in OPEN_PATHS or raw_path.startswith(_OPEN_FILES):
             return None
         for key in _offered_keys(headers):
             # No early exit: the time taken says nothing about which key, or how much of it, was right.

@@ -10,6 +10,7 @@ import msgspec
 
 from masa_node.accounts.access import Caller
 from masa_node.api.aliasing import Aliasing, alias_header, alias_words, renamed
+from masa_node.api.console_pages import CONSOLE, ConsolePages, Shown, wants_page
 from masa_node.api.families import Offers, not_in_family, offers_for
 from masa_node.api.http1.reply import RawHeaders
 from masa_node.api.http1.request import Head, HeaderPairs
@@ -43,7 +44,7 @@ class NodeView(msgspec.Struct, frozen=True):
     to be encoded as JSON; `doctor` looks for what is wrong, which takes seconds. `askable` filters offers to those that
     privacy and stakes allow. `aliasing` knows the owner's own names for models. `first_look` returns when every LLM
     server has listed its models once, or takes too long to. `running` gives the entries of Ollama's `/api/ps`.
-    `history` remembers requests.
+    `history` remembers requests, `pages` are the console.
     """
 
     catalog: Catalog
@@ -59,6 +60,7 @@ class NodeView(msgspec.Struct, frozen=True):
     stake: Callable[[], object]
     doctor: Callable[[bool], Awaitable[object]]
     history: history.History
+    pages: ConsolePages
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -71,11 +73,12 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """An answer with more to it than what is written as JSON."""
+    """An answer with more to it than what is written as JSON. `content_type`: another than the endpoint's."""
 
     value: object
     status: int = 200
     headers: RawHeaders = msgspec.field(default_factory=list[tuple[bytes, bytes]])
+    content_type: bytes = b""
 
 
 # Makes an answer: text or bytes, what is written as JSON, or that with a status and headers.
@@ -177,6 +180,24 @@ async def _usage(view: NodeView, asked: Asked) -> object:
     return await history.usage(view.history, asked.caller, asked.query)
 
 
+async def _root(view: NodeView, asked: Asked) -> object:
+    if view.pages and wants_page(asked.headers):
+        return _shown(view.pages.lead_there())
+    return f"Masa Node {__version__} is running. See /openapi.json, /api/v1/llm/models."
+
+
+async def _page(view: NodeView, asked: Asked) -> object:
+    return _shown(view.pages.show(asked.model, asked.headers))
+
+
+async def _to_pages(view: NodeView, asked: Asked) -> object:
+    return _shown(view.pages.lead_there()) if view.pages else await _page(view, asked)
+
+
+def _shown(page: Shown) -> Found:
+    return Found(page.body, page.status, page.headers, page.content_type)
+
+
 async def _doctor(view: NodeView, asked: Asked) -> object:
     asked.caller.check_owner()
     return await view.doctor(_query(asked).get("only") == "network")
@@ -185,9 +206,10 @@ async def _doctor(view: NodeView, asked: Asked) -> object:
 _HEALTHZ = _known(lambda _: {"status": "ok"})
 # Every endpoint that is read, and what makes its answer: the one table. `/openapi.json` and docs/ are made from it.
 GETS: dict[GetEndpoint, Make] = {
-    GetEndpoint("/", "Is the node running?", "text/plain"): _known(
-        lambda _: f"Masa Node {__version__} is running. See /openapi.json, /api/v1/llm/models."
-    ),
+    GetEndpoint("/", "Is the node running? A browser is led to the console", "text/plain"): _root,
+    GetEndpoint(CONSOLE.rstrip("/"), "Leads to the console", "text/html"): _to_pages,
+    GetEndpoint(CONSOLE, "The console: the node as pages for a browser; CONSOLE=off: none", "text/html"): _page,
+    GetEndpoint(CONSOLE + "{file}", "A file of the console", "*/*"): _page,
     GetEndpoint("/healthz", "Liveness: the process answers"): _HEALTHZ,
     GetEndpoint("/health", "The same, where clients of llama.cpp and vLLM look for it"): _HEALTHZ,
     GetEndpoint("/v1/health", "The same"): _HEALTHZ,
@@ -253,7 +275,8 @@ async def read_out(view: NodeView, path: str, head: Head, caller: Caller) -> tup
         endpoint, name = _BEFORE_A_NAME[start], path.removeprefix(start)
     made = await GETS[endpoint](view, Asked(head.headers, head.query, name, caller))
     found = made if isinstance(made, Found) else Found(made)
-    return found.status, [(b"content-type", endpoint.content_type), *found.headers], _encoded(found.value)
+    content_type = found.content_type or endpoint.content_type
+    return found.status, [(b"content-type", content_type), *found.headers], _encoded(found.value)
 
 
 def _encoded(value: object) -> bytes:

@@ -17,6 +17,7 @@ from masa_node.accounts.journal import Journal
 from masa_node.api.aliasing import Aliasing
 from masa_node.api.app import App
 from masa_node.api.chat import ChatEndpoints
+from masa_node.api.console_pages import ConsolePages
 from masa_node.api.entry import ChatLimits
 from masa_node.api.families import Offers
 from masa_node.api.guard import Guard, GuardRules
@@ -26,6 +27,7 @@ from masa_node.api.views.history import History
 from masa_node.chat.errors import ConfigurationError
 from masa_node.chat.outcome import Outcome
 from masa_node.chat.request import Privacy, RaceMode, RaceRule
+from masa_node.console.files import read_files
 from masa_node.network.transport.interfaces import Route
 from masa_node.node.doctor.facts import HttpFacts
 from masa_node.node.doctor.findings import Report
@@ -291,6 +293,7 @@ class Node:
             self.stakes.view,
             lambda only_network: self.report(whole=not only_network),
             History(self.journal, self.access.under_way, self.ledger),
+            ConsolePages(read_files() if settings.console == "on" else {}),
         )
         show = ShowEndpoint(aliasing, chat, settings.max_body)
         bodies = ByteBudget(bodies_bytes(settings))

@@ -74,7 +74,7 @@ def test_every_endpoint_is_described_and_nothing_else() -> None:
     ai = RUN_PATH.removesuffix("/run/{model}")
     at_cloudflares = {RUN_PATH, *(f"{ai}/v1/{each}" for each in ("chat/completions", "embeddings", "responses"))}
     assert posts == set(CHAT_ENDPOINTS) | at_cloudflares
-    assert gets == GET_PATHS | {"/v1/models/{model}", "/api/v1/races/{request_id}", SEARCH_PATH}
+    assert gets == GET_PATHS | {"/v1/models/{model}", "/api/v1/races/{request_id}", "/console/{file}", SEARCH_PATH}
     assert {path for path, methods in DESCRIBED.items() if methods == ["delete"]} == {"/api/v1/requests/{request_id}"}
     assert len(DESCRIBED) == len(posts) + len(gets) + 1
 
@@ -82,6 +82,6 @@ def test_every_endpoint_is_described_and_nothing_else() -> None:
 async def test_every_described_path_exists(node: ServingNode) -> None:
     for path, methods in DESCRIBED.items():
         named = path.replace("{model}", MODEL).replace("{account}", "0a").replace("{request_id}", "nobodys")
-        reply = await ask_once(node.port, get(named.encode()))
-        expected = 404 if path == "/api/v1/races/{request_id}" else 200 if methods == ["get"] else 405
-        assert reply.status == expected
+        reply = await ask_once(node.port, get(named.replace("{file}", "index.html").encode()))
+        expected = {"/api/v1/races/{request_id}": 404, "/console": 307}
+        assert reply.status == expected.get(path, 200 if methods == ["get"] else 405)

@@ -98,7 +98,7 @@ class Reply:
         return self._is_http10 and self.has_begun and not self.is_complete
 
     def whole(self, status: int, headers: RawHeaders, body: bytes) -> Awaitable[None]:
-        """One complete answer."""
+        """One complete answer. After a 304 nothing but its head is sent: its length is that of what is not sent."""
         if self.is_paused:
             return self._when_drained(partial(self._whole, status, headers, body))
         self._whole(status, headers, body)
@@ -140,7 +140,8 @@ class Reply:
         headers.append((b"content-length", b"%d" % len(body)))
         head = self._head_of(status, headers, b"\r\n")
         if not self._request.is_gone:
-            self._connection.write(head if self._request.head.method == "HEAD" else head + body)
+            has_none = self._request.head.method == "HEAD" or status == HTTPStatus.NOT_MODIFIED
+            self._connection.write(head if has_none else head + body)
             self._complete()
 
     def _begin(self, status: int, headers: RawHeaders) -> None:

@@ -34,7 +34,7 @@ class QueryParameter(msgspec.Struct, frozen=True):
 
 
 class GetEndpoint(msgspec.Struct, frozen=True):
-    """What can be read: `{account}`, `{model}` and `{request_id}` in its path stand for any."""
+    """What can be read: `{account}`, `{model}`, `{request_id}` and `{file}` in its path stand for any."""
 
     path: str
     about: str
@@ -89,7 +89,13 @@ _REQUEST_ID: Json = {
     "required": True,
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
 }
-_IN_PATH = {"{account}": _ACCOUNT, "{model}": _MODEL_IN_PATH, "{request_id}": _REQUEST_ID}
+_FILE: Json = {
+    "name": "file",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$"},
+}
+_IN_PATH = {"{account}": _ACCOUNT, "{model}": _MODEL_IN_PATH, "{request_id}": _REQUEST_ID, "{file}": _FILE}
 ENDING = ("/api/v1/requests/{request_id}", "End a request that is under way: its LLM is stopped")
 _POSTS = {path: endpoint for endpoint, facts in ENDPOINTS.items() for path in facts.paths} | _CLOUDFLARE_ALIASES
 _MODEL_IN_BODY: Json = {"type": "string", "maxLength": 256, "minLength": 1}

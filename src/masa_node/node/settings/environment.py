@@ -22,6 +22,7 @@ RaceWord = Literal["all", "hedge"]
 PrivacyWord = Literal["local", "trusted", "any"]
 StakeWord = Literal["", "off", "prefer", "require"]
 UsageWord = Literal["count", "ask", "off"]
+OnOff = Literal["on", "off"]
 
 NO_LLM = "none"  # a value of LLM
 
@@ -343,6 +344,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "`masa-node usage` shows them, or `off`. `ask` counts, and asks OpenAI's streams how many tokens they take."
         ),
     ] = "count"
+    console: Annotated[
+        OnOff, Meta(description="The console, the node as pages for a browser at `/console/`; `off`: there is none.")
+    ] = "on"
     log_level: Annotated[LogLevel, Meta(description="Lowest severity of the lines to log.")] = "info"
     log_format: Annotated[
         LogFormat,

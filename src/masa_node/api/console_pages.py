@@ -1,0 +1,102 @@
+"""The console's files as answers: made once, and found by their exact names. Nothing in a path leads anywhere else."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+
+import msgspec
+
+from masa_node.api.http1.reply import RawHeaders
+from masa_node.api.http1.request import HeaderPairs
+from masa_node.chat.errors import UnknownPath
+
+CONSOLE = "/console/"
+INDEX = "index.html"
+_NOT_MODIFIED = 304
+_REDIRECT = 307
+_MOST_TAGS = 16  # of If-None-Match: browsers send one
+_CONTENT_TYPES = {
+    ".html": b"text/html; charset=utf-8",
+    ".js": b"text/javascript; charset=utf-8",
+    ".mjs": b"text/javascript; charset=utf-8",
+    ".css": b"text/css; charset=utf-8",
+    ".json": b"application/json",
+    ".svg": b"image/svg+xml",
+    ".png": b"image/png",
+    ".ico": b"image/x-icon",
+    ".woff2": b"font/woff2",
+}
+_OTHERS = b"text/plain; charset=utf-8"  # licences, hashes: never run
+# A stranger's text that got into a page could load, run, frame or send nothing.
+_POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; "
+    b"form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+)
+# `nosniff` is on every answer of the node.
+_SAFETY = [
+    (b"content-security-policy", _POLICY),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cache-control", b"no-cache"),
+]
+
+
+class Page(msgspec.Struct, frozen=True):
+    """One file: its content type, its bytes, and the ETag that stands for these."""
+
+    content_type: bytes
+    body: bytes
+    etag: bytes
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """What is answered with a page: the body of a 304 is not sent."""
+
+    status: int
+    content_type: bytes
+    headers: RawHeaders
+    body: bytes
+
+
+class ConsolePages:
+    """The files of the console by their names; none of them with CONSOLE=off."""
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self._pages = {name: _page(name, body) for name, body in files.items()}
+
+    def __bool__(self) -> bool:
+        return bool(self._pages)
+
+    def show(self, name: str, headers: HeaderPairs) -> Shown:
+        """The file of this name, `index.html` for "". Raises `UnknownPath`."""
+        page = self._pages.get(name or INDEX)
+        if page is None:
+            why = "has no such file" if self._pages else "is off (CONSOLE=off)"
+            raise UnknownPath(f"There is no {CONSOLE + name!r} here: the console {why}.")
+        status = _NOT_MODIFIED if page.etag in _tags(headers) else 200
+        return Shown(status, page.content_type, [*_SAFETY, (b"etag", page.etag)], page.body)
+
+    def lead_there(self) -> Shown:
+        """From an address that people type to the console."""
+        return Shown(
+            _REDIRECT,
+            _CONTENT_TYPES[".html"],
+            [(b"location", CONSOLE.encode()), (b"vary", b"accept")],
+            CONSOLE.encode(),
+        )
+
+
+def wants_page(headers: HeaderPairs) -> bool:
+    """Does a browser ask? It names HTML; scripts and clients of LLMs name JSON, or take anything."""
+    accepted = b",".join(value for name, value in headers if name == b"accept")
+    return any(each.partition(b";")[0].strip().lower() == b"text/html" for each in accepted.split(b","))
+
+
+def _page(name: str, body: bytes) -> Page:
+    etag = b'"' + hashlib.sha256(body).hexdigest()[:32].encode() + b'"'
+    return Page(_CONTENT_TYPES.get(PurePosixPath(name).suffix, _OTHERS), body, etag)
+
+
+def _tags(headers: HeaderPairs) -> list[bytes]:
+    given = b",".join(value for name, value in headers if name == b"if-none-match")
+    return [each.strip().removeprefix(b"W/") for each in given.split(b",", _MOST_TAGS)]
