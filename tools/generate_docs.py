@@ -11,6 +11,7 @@ from typing import cast
 import click
 import typer
 
+from masa_node.api.changes import CHANGES
 from masa_node.api.route_headers import FORMAT, FORMAT_FORM, PRIVACY, PRIVACY_FORM, RACE, RACE_FORM, STRICT
 from masa_node.api.routes import GETS
 from masa_node.api.views.openapi import operations
@@ -77,7 +78,7 @@ def endpoints() -> str:
         "| endpoint | what it is |",
         "|---|---|",
     ]
-    for method, path, about in operations(GETS):
+    for method, path, about in operations(GETS, CHANGES):
         lines.append(f"| `{method} {path}` | {about} |")
     lines += [
         "",

@@ -1,16 +1,20 @@
 """What the HTTP side asks about callers: whose key it is, and what they may have."""
 
+import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
 from masa_node.accounts import key_file, ledger
-from masa_node.accounts.access import OWNERS, Access, Caller
+from masa_node.accounts.access import KEYS_OWNER, OWNERS, Access, Caller, LetInBy
 from masa_node.accounts.key_file import change_keys
 from masa_node.accounts.keys import KeyRules, NamedKey, made_key
+from masa_node.accounts.sessions import hash_of
 from masa_node.chat.errors import ConfigurationError, Unauthorized
 from masa_node.chat.key_errors import KeyLimited, KeyRefused, KeySpent
+from masa_node.chat.owner_errors import ChangeRefused
 from masa_node.chat.request import OWNER, Endpoint, Privacy, Request, RequestId
 from tests.fakes.outcomes import outcome
 
@@ -111,3 +115,34 @@ async def test_outcomes_are_counted_against_the_tokens_of_the_day() -> None:
     access.observe(outcome(key="alice"))
     with pytest.raises(KeySpent):
         access.enter(caller, asked())
+
+
+# ---- what changes the node ----
+
+
+def test_neither_a_local_caller_nor_a_key_of_programs_may_change_the_node() -> None:
+    for caller in (OWNERS, KEYS_OWNER, Caller(ALICE, LetInBy.KEY)):
+        assert not caller.may_change
+        with pytest.raises(ChangeRefused, match="masa-node console"):
+            caller.check_may_change()
+
+
+def test_a_session_and_a_key_with_admin_may() -> None:
+    access = Access()
+    access.sessions.offer(hash_of(b"token"), time.time())
+    text, session = access.sessions.exchange("token")
+    caller = access.in_session(text.encode())
+    assert caller == Caller(by=LetInBy.SESSION, session=session)
+    assert (caller.is_owner, caller.name, caller.expires_at_unix_s) == (True, OWNER, session.expires_at_unix_s)
+    caller.check_may_change()
+    Caller(ADMIN, LetInBy.KEY).check_may_change()
+    assert access.is_in_force(caller)
+    access.sessions.end(session)
+    assert (access.is_in_force(caller), access.in_session(text.encode())) == (False, None)
+
+
+def test_a_caller_is_in_force_as_long_as_the_key() -> None:
+    access = Access(now_unix_s=lambda: NOW)
+    over = msgspec.structs.replace(ALICE, expires_at_unix_s=int(NOW))
+    assert [access.is_in_force(each) for each in (OWNERS, Caller(ALICE), Caller(over))] == [True, True, False]
+    assert (Caller(over).expires_at_unix_s, OWNERS.expires_at_unix_s) == (int(NOW), None)

@@ -95,6 +95,11 @@ class ServingNode:
         return int(self.address.rpartition(":")[2])
 
     @property
+    def masa_dir(self) -> Path:
+        """Where it keeps its files."""
+        return Path(self._environment["MASA_DIR"])
+
+    @property
     def log(self) -> str:
         """What it has written to stderr so far."""
         return self._log.read_text(errors="replace")

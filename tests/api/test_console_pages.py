@@ -100,8 +100,9 @@ async def test_with_console_off_there_is_none(without: ServingNode) -> None:
     assert (await ask_once(without.port, get(b"/", BROWSER))).status == 200
 
 
-async def test_a_file_takes_nothing(node: ServingNode) -> None:
+async def test_a_file_takes_nothing_and_what_is_no_file_is_nowhere(node: ServingNode) -> None:
     assert (await ask_once(node.port, post(b"x", target=b"/console/index.html"))).status == 405
+    assert (await ask_once(node.port, post(b"x", target=b"/console/../masa.toml"))).status == 404
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from unittest import mock
 import msgspec
 import pytest
 
-from masa_node.accounts.access import OWNERS, Access, Caller
+from masa_node.accounts.access import KEYS_OWNER, OWNERS, Access, Caller
 from masa_node.accounts.key_file import change_keys
 from masa_node.accounts.keys import KeyRules, made_key, revoked_key
 from masa_node.api.guard import MAX_REMEMBERED_HOSTS, Guard, GuardRules
@@ -53,7 +53,7 @@ def test_everything_else_needs_one(path: bytes) -> None:
     ],
 )
 def test_any_of_the_keys_lets_in(headers: Headers) -> None:
-    assert guard("first", "second", "third").check_key(b"/v1/models", headers) is OWNERS
+    assert guard("first", "second", "third").check_key(b"/v1/models", headers) is KEYS_OWNER
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_key_with_a_name_lets_in_and_says_whose_it_is(access: Access, alices: 
 
 
 def test_beside_keys_with_names_those_of_the_setting_are_the_owners(access: Access) -> None:
-    assert Guard(GuardRules(("key",)), access).check_key(b"/v1/models", [(b"x-api-key", b"key")]) is OWNERS
+    assert Guard(GuardRules(("key",)), access).check_key(b"/v1/models", [(b"x-api-key", b"key")]) is KEYS_OWNER
 
 
 def test_where_there_are_keys_with_names_a_key_is_needed(access: Access, alices: bytes) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from masa_node.accounts.sessions import Sessions
 from masa_node.chat.answer import StreamedAnswer
 from masa_node.chat.errors import MasaError
 from masa_node.chat.outcome import Attempt, Outcome
@@ -18,6 +19,7 @@ from masa_node.network.network import Network
 from masa_node.network.transport.interfaces import NodeId
 from masa_node.network.transport.memory import MemoryNetwork, MemoryTransport
 from masa_node.node.no_stakes import NoStakes, StakeRules
+from masa_node.node.peering.console_desk import ConsoleDesk
 from masa_node.node.peering.parts import PeerParts
 from masa_node.node.peering.wiring import OwnRecords, make_network
 from masa_node.node.settings.environment import Settings
@@ -85,6 +87,7 @@ class MemoryNode:
             refused=lambda _: None,
             instance="test",
             url="",
+            console=ConsoleDesk(Sessions(), "", is_on=False),
         )
         rng = random.Random(self.id)  # noqa: S311 - a simulation
         own = OwnRecords(self.book, self._use_invite, lambda: self.delegation, rng)

@@ -3,24 +3,11 @@ from pathlib import Path
 import pytest
 
 from masa_node.chat.errors import ConfigurationError
-from masa_node.node.node import Node, guard_rules, upstream_specs
+from masa_node.node.node import Node, upstream_specs
 from masa_node.node.settings.environment import Settings
 from masa_node.upstreams.embedded import model as embedded_model
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "gpu-box", "8.8.8.8"])  # noqa: S104
-def test_a_bind_that_others_can_reach_needs_a_key(host: str) -> None:
-    with pytest.raises(ConfigurationError, match="API_KEY"):
-        guard_rules(Settings(host=host))
-    assert guard_rules(Settings(host=host, api_key="a,b")).api_keys == ("a", "b")
-    assert guard_rules(Settings(host=host), has_named_keys=True).api_keys == ()
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.1.2.3"])
-def test_loopback_needs_no_key(host: str) -> None:
-    assert guard_rules(Settings(host=host)).api_keys == ()
 
 
 def test_the_settings_name_the_servers() -> None:

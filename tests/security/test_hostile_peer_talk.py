@@ -292,6 +292,8 @@ async def test_a_bug_of_the_network_leaves_the_node_to_its_owner(
     async with HttpClient() as http:
         node = Node(Settings(masa_dir=str(tmp_path)), http)
         with capture_logs() as lines:
-            await node.peer_service.run()
-        assert node.peer_service.ready.is_set()
+            running = asyncio.create_task(node.peer_service.run())
+            await node.peer_service.ready.wait()
+            running.cancel()
+            await asyncio.wait([running])
     assert [line["event"] for line in lines] == ["bug: no network from now on"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from masa_node.chat.errors import ConfigurationError
-from masa_node.node.node import guard_rules
+from masa_node.node.callers import guard_rules
 from masa_node.node.settings.environment import read_settings
 from tests.api.raw_http import ask_once, get
 from tests.api.serving import SOURCES, ServingNode

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from masa_node.chat.errors import ConfigurationError
-from masa_node.storage.lock import FILE_NAME, DirectoryInUse, NodeLock, is_held_by_another
+from masa_node.storage.lock import FILE_NAME, DirectoryInUse, NodeLock, is_held, is_held_by_another
 from tests.processes import running
 
 HOLDER = """
@@ -97,3 +97,10 @@ def test_the_lock_follows_no_link(masa_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError):
         NodeLock.take(masa_dir)
     assert (tmp_path / "precious").read_text() == "kept"
+
+
+def test_a_lock_of_this_process_is_held_too(tmp_path: Path) -> None:
+    assert not is_held(tmp_path)
+    with NodeLock.take(tmp_path):
+        assert (is_held(tmp_path), is_held_by_another(tmp_path)) == (True, False)
+    assert not is_held(tmp_path)

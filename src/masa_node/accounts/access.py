@@ -6,6 +6,7 @@ Everything that the HTTP side needs of them goes through here.
 import asyncio
 import time
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 
 import msgspec
@@ -16,20 +17,33 @@ from masa_node.accounts.key_limits import KeyLimits
 from masa_node.accounts.keys import KeyRing, NamedKey
 from masa_node.accounts.ledger import read_usage
 from masa_node.accounts.report import By, UsageQuery
+from masa_node.accounts.sessions import Session, Sessions
 from masa_node.accounts.under_way import UnderWay
 from masa_node.accounts.usage import DAY_S
 from masa_node.chat.errors import MasaError
 from masa_node.chat.key_errors import KeyRefused
 from masa_node.chat.outcome import Outcome
+from masa_node.chat.owner_errors import ChangeRefused
 from masa_node.chat.request import OWNER, Privacy, Request
 
 log = structlog.get_logger()
+
+
+class LetInBy(StrEnum):
+    """By what a caller is let in: a session of the console, a key of API_KEY, one with a name, or as none is needed."""
+
+    SESSION = "session"
+    API_KEY = "api_key"
+    KEY = "key"
+    LOCAL = "local"
 
 
 class Caller(msgspec.Struct, frozen=True):
     """Whoever sent a request. `key` is theirs, of those with names; None: the owner's, or none is needed."""
 
     key: NamedKey | None = None
+    by: LetInBy = LetInBy.LOCAL
+    session: Session | None = None
 
     @property
     def name(self) -> str:
@@ -40,6 +54,25 @@ class Caller(msgspec.Struct, frozen=True):
     def is_owner(self) -> bool:
         """May they see and end what others do?"""
         return self.key is None or self.key.rules.is_admin
+
+    @property
+    def may_change(self) -> bool:
+        """May they change the node? Being on its machine, or having a key that programs have, is not enough."""
+        return self.session is not None or (self.key is not None and self.key.rules.is_admin)
+
+    @property
+    def expires_at_unix_s(self) -> int | None:
+        """When their session or key is over, if it ever is."""
+        if self.session is not None:
+            return self.session.expires_at_unix_s
+        return self.key.expires_at_unix_s if self.key is not None else None
+
+    def check_may_change(self) -> None:
+        """Raises `ChangeRefused`."""
+        if not self.may_change:
+            raise ChangeRefused(
+                "Changing the node takes more than seeing it. Run `masa-node console`, or use a key with --admin."
+            )
 
     def allows(self, model: str) -> bool:
         """May they ask for the model of this name?"""
@@ -55,19 +88,21 @@ class Caller(msgspec.Struct, frozen=True):
             raise KeyRefused(f"The key {self.name!r} may not see this: it takes a key of API_KEY, or one with --admin.")
 
 
-OWNERS = Caller()  # of every request where no key is needed, too
+OWNERS = Caller()  # of every request where no key is needed
+KEYS_OWNER = Caller(by=LetInBy.API_KEY)
 
 
 class Access:
     """The keys with names of one node; `masa_dir` None: there are none, for good. `run` it in a task.
 
-    `under_way` are the requests that callers wait for now.
+    `under_way` are the requests that callers wait for now, `sessions` those of the console.
     """
 
     def __init__(self, masa_dir: Path | None = None, now_unix_s: Callable[[], float] = time.time) -> None:
         self._masa_dir = masa_dir
         self._now_unix_s = now_unix_s
         self.under_way = UnderWay(now_unix_s)
+        self.sessions = Sessions(now_unix_s)
         self._limits = KeyLimits()
         self._ring = KeyRing()
         self._watch = KeyWatch(masa_dir, self._ring) if masa_dir is not None else None
@@ -90,9 +125,11 @@ class Access:
         """Another number whenever the owner has changed them."""
         return self._ring.version
 
-    def is_in_force(self, key: NamedKey) -> bool:
-        """Neither revoked nor expired, as far as it was told when it was found."""
-        return key.is_in_force(self._now_unix_s())
+    def is_in_force(self, caller: Caller) -> bool:
+        """Is neither their key nor their session over, as far as it was told when the key was found?"""
+        if caller.session is not None:
+            return self.sessions.is_in_force(caller.session)
+        return caller.key is None or caller.key.is_in_force(self._now_unix_s())
 
     @property
     def is_needed(self) -> bool:
@@ -102,7 +139,12 @@ class Access:
     def find(self, offered: bytes) -> Caller | None:
         """Whose key this is; None if it is none with a name. Raises `Unauthorized` for one that is over."""
         key = self._ring.find(offered, self._now_unix_s())
-        return Caller(key) if key is not None else None
+        return Caller(key, LetInBy.KEY) if key is not None else None
+
+    def in_session(self, offered: bytes) -> Caller | None:
+        """Whose session this is; None if it is none in force."""
+        session = self.sessions.find(offered) if self.sessions else None
+        return Caller(by=LetInBy.SESSION, session=session) if session is not None else None
 
     def enter(self, caller: Caller, request: Request) -> None:
         """Their request begins; `leave` once it has ended. Raises `KeyRefused`, `KeySpent`, `KeyLimited`."""

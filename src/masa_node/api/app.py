@@ -7,7 +7,9 @@ import msgspec
 import structlog
 
 from masa_node.accounts.access import OWNERS
+from masa_node.api.changes import Changes, methods_at
 from masa_node.api.chat import ChatEndpoints
+from masa_node.api.console_pages import is_console
 from masa_node.api.entry import Entry, new_id, own_id_of
 from masa_node.api.families import offers_for
 from masa_node.api.guard import Guard
@@ -19,13 +21,13 @@ from masa_node.api.responses import request_headers, send_error
 from masa_node.api.routes import GET_PATHS, NodeView, is_get, read_out
 from masa_node.api.show import ShowEndpoint
 from masa_node.api.views import models
-from masa_node.api.views.history import ONE_REQUEST, end
 from masa_node.chat.errors import Bug, MasaError, UnknownPath, WrongMethod
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint
 from masa_node.routing.byte_budget import ByteBudget
 
 _ALLOWED_HEADERS = b"authorization, content-type, x-api-key, anthropic-version, anthropic-beta, x-request-id"
 _HEADER_NAMES = re.compile(rb"[A-Za-z0-9-]{1,64}(?: ?, ?[A-Za-z0-9-]{1,64}){0,31}")
+_CHANGING = frozenset({"POST", "DELETE"})
 _PREFLIGHT_AGE_S = b"600"
 _CORS_PREFIX = b"access-control-"
 # What the SDKs and people's scripts look at: without being named here, no script of a page gets to see it.
@@ -38,17 +40,26 @@ _EXPOSED = frozenset(
 log = structlog.get_logger()
 
 
+class AppParts(msgspec.Struct, frozen=True):
+    """What answers requests, by the kind of endpoint; `bodies` bounds those of all together."""
+
+    chat: ChatEndpoints
+    show: ShowEndpoint
+    changes: Changes
+    view: NodeView
+    bodies: ByteBudget
+
+
 class App:
     """The application. Every exception ends here: as an error in the caller's dialect and a line in the log."""
 
-    def __init__(
-        self, guard: Guard, chat: ChatEndpoints, show: ShowEndpoint, view: NodeView, bodies: ByteBudget
-    ) -> None:
+    def __init__(self, guard: Guard, parts: AppParts) -> None:
         self.guard = guard  # may be replaced while requests come
-        self._bodies = bodies
-        self._chat = chat
-        self._show = show
-        self._view = view
+        self._bodies = parts.bodies
+        self._chat = parts.chat
+        self._show = parts.show
+        self._changes = parts.changes
+        self._view = parts.view
 
     async def __call__(self, request: HttpRequest, reply: Reply) -> None:
         """Answer one request, or leave its answer cut."""
@@ -102,7 +113,7 @@ class App:
         request.is_admitted = caller is not None
         place = place_of(head.path, head.raw_path)
         path = request.path = place.path
-        allowed = _methods_of(place)
+        allowed = self._methods_at(place)
         if not allowed:
             raise self._not_here(path)
         if method not in allowed:
@@ -111,19 +122,31 @@ class App:
         return Entry(guard, origin, request.is_admitted, place, own_id, caller or OWNERS, version)
 
     async def _give(self, entry: Entry, request: HttpRequest, reply: Reply) -> None:
-        """What can be read, a request that is to be ended, or leave for a page to ask."""
+        """What can be read, what is changed, or leave for a page to ask."""
         head = request.head
         if head.method == "OPTIONS":
             await reply.whole(204, _preflight(head.headers), b"")
             return
-        if head.method == "DELETE":
-            ended = end(self._view.history, entry.caller, entry.place.path.removeprefix(ONE_REQUEST))
-            status, headers, text = 200, [(b"content-type", b"application/json")], msgspec.json.encode(ended)
+        path, caller = entry.place.path, entry.caller
+        if head.method in _CHANGING:
+            with HeldBody(self._bodies) as body:
+                status, text = await self._changes.carry_out(request, path, caller, body)
+            headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
         else:
-            status, headers, text = await read_out(self._view, entry.place.path, head, entry.caller)
+            status, headers, text = await read_out(self._view, path, head, caller)
         await reply.whole(status, headers + request_headers(entry.own_id or new_id()), text)
 
+    def _methods_at(self, place: Place) -> list[str]:
+        """Those that may be used there; none where nothing is."""
+        if place.endpoint is not None:
+            return ["POST"]
+        path = place.path
+        is_there = self._view.pages.holds(path) if is_console(path) else is_get(path)
+        return [*(["GET", "HEAD"] if is_there else []), *methods_at(path)]
+
     def _not_here(self, path: str) -> UnknownPath:
+        if is_console(path):
+            return self._view.pages.missing(path)
         not_done = not_done_here(path)
         if not_done is not None:
             offers = offers_for(DialectName.OLLAMA, self._view.askable(self._view.catalog.all_offers()))
@@ -138,15 +161,6 @@ class App:
     async def _tell(request: HttpRequest, reply: Reply, error: MasaError) -> None:
         request_id = own_id_of(request.head.headers) or new_id()
         await send_error(reply, error, _dialect_for(request), request_id, request_headers(request_id))
-
-
-def _methods_of(place: Place) -> list[str]:
-    """Those that may be used there; none where nothing is."""
-    if place.endpoint is not None:
-        return ["POST"]
-    if place.path.startswith(ONE_REQUEST):
-        return ["DELETE"]
-    return ["GET", "HEAD"] if is_get(place.path) else []
 
 
 def _dialect_for(request: HttpRequest) -> DialectName:

@@ -11,9 +11,11 @@ from masa_node.api.http1.request import HeaderPairs
 from masa_node.chat.errors import UnknownPath
 
 CONSOLE = "/console/"
+HOME = "/console"  # as people type it
 INDEX = "index.html"
 _NOT_MODIFIED = 304
 _REDIRECT = 307
+_SHOWN_CHARS = 100
 _MOST_TAGS = 16  # of If-None-Match: browsers send one
 _CONTENT_TYPES = {
     ".html": b"text/html; charset=utf-8",
@@ -67,12 +69,20 @@ class ConsolePages:
     def __bool__(self) -> bool:
         return bool(self._pages)
 
+    def holds(self, path: str) -> bool:
+        """Is there anything at this path, which `is_console` knows?"""
+        return bool(self) and (path == HOME or _name_at(path) in self._pages)
+
+    def missing(self, path: str) -> UnknownPath:
+        """That there is not, in words."""
+        why = "has no such file" if self else "is off (CONSOLE=off)"
+        return UnknownPath(f"There is no {path[:_SHOWN_CHARS]!r} here: the console {why}.")
+
     def show(self, name: str, headers: HeaderPairs) -> Shown:
         """The file of this name, `index.html` for "". Raises `UnknownPath`."""
         page = self._pages.get(name or INDEX)
         if page is None:
-            why = "has no such file" if self._pages else "is off (CONSOLE=off)"
-            raise UnknownPath(f"There is no {CONSOLE + name!r} here: the console {why}.")
+            raise self.missing(CONSOLE + name)
         status = _NOT_MODIFIED if page.etag in _tags(headers) else 200
         return Shown(status, page.content_type, [*_SAFETY, (b"etag", page.etag)], page.body)
 
@@ -86,10 +96,19 @@ class ConsolePages:
         )
 
 
+def is_console(path: str) -> bool:
+    """Does this path belong to the console, whatever is there?"""
+    return path == HOME or path.startswith(CONSOLE)
+
+
 def wants_page(headers: HeaderPairs) -> bool:
     """Does a browser ask? It names HTML; scripts and clients of LLMs name JSON, or take anything."""
     accepted = b",".join(value for name, value in headers if name == b"accept")
     return any(each.partition(b";")[0].strip().lower() == b"text/html" for each in accepted.split(b","))
+
+
+def _name_at(path: str) -> str:
+    return path.removeprefix(CONSOLE) or INDEX
 
 
 def _page(name: str, body: bytes) -> Page:

@@ -7,7 +7,7 @@ import socket
 
 import msgspec
 
-from masa_node.accounts.access import OWNERS, Access, Caller
+from masa_node.accounts.access import KEYS_OWNER, OWNERS, Access, Caller
 from masa_node.api.http1.request import HeaderPairs
 from masa_node.api.origins import (
     MAX_PORT,
@@ -20,8 +20,10 @@ from masa_node.api.origins import (
 )
 from masa_node.chat.errors import BadHost, ConfigurationError, HostRefused, OriginRefused, Unauthorized
 
-# Nothing behind these: liveness probes and the Ollama CLI's first `HEAD /` carry no key.
-OPEN_PATHS = frozenset({b"/", b"/healthz", b"/readyz", b"/health", b"/v1/health", b"/console"})
+SESSION_PATH = b"/api/v1/console/session"
+# Nothing behind these: liveness probes and the Ollama CLI's first `HEAD /` carry no key, nor does a page whose link
+# from `masa-node console` is still to be exchanged.
+OPEN_PATHS = frozenset({b"/", b"/healthz", b"/readyz", b"/health", b"/v1/health", b"/console", SESSION_PATH})
 _OPEN_FILES = b"/console/"  # the shell of the console: it holds no data
 MAX_REMEMBERED_HOSTS = 64
 
@@ -69,20 +71,31 @@ class Guard:
 
     def check_key(self, raw_path: bytes, headers: HeaderPairs) -> Caller | None:
         """Whose key it is. None where none is needed at this path, so that none was checked. Raises `Unauthorized`."""
-        if not self._keys and not self._access.is_needed:
+        if self._access.sessions and (caller := self._in_session(headers)) is not None:
+            return caller
+        if not self.needs_key:
             return OWNERS
         if raw_path in OPEN_PATHS or raw_path.startswith(_OPEN_FILES):
             return None
         for key in _offered_keys(headers):
             # No early exit: the time taken says nothing about which key, or how much of it, was right.
             if sum(hmac.compare_digest(key, known) for known in self._keys):
-                return OWNERS
+                return KEYS_OWNER
             caller = self._access.find(key)
             if caller is not None:
                 return caller
         raise Unauthorized(
             "This node needs an API key: send it as `Authorization: Bearer <key>` or `x-api-key: <key>`."
         )
+
+    def _in_session(self, headers: HeaderPairs) -> Caller | None:
+        found = (self._access.in_session(each) for each in _offered_keys(headers))
+        return next((caller for caller in found if caller is not None), None)
+
+    @property
+    def needs_key(self) -> bool:
+        """Must callers send a key, or a session of the console?"""
+        return bool(self._keys) or self._access.is_needed
 
     @property
     def keys_version(self) -> int:
@@ -91,7 +104,7 @@ class Guard:
 
     def still_takes(self, caller: Caller, keys_version: int) -> bool:
         """Would `check_key` say the same as when the keys had this number?"""
-        return keys_version == self._access.version and (caller.key is None or self._access.is_in_force(caller.key))
+        return keys_version == self._access.version and self._access.is_in_force(caller)
 
     def _check_host(self, host: bytes) -> None:
         match = _HOST.fullmatch(host)

@@ -10,10 +10,12 @@ import msgspec
 
 from masa_node.accounts.access import Caller
 from masa_node.api.aliasing import Aliasing, alias_header, alias_words, renamed
-from masa_node.api.console_pages import CONSOLE, ConsolePages, Shown, wants_page
+from masa_node.api.changes import CHANGES
+from masa_node.api.console_pages import CONSOLE, HOME, ConsolePages, Shown, wants_page
 from masa_node.api.families import Offers, not_in_family, offers_for
 from masa_node.api.http1.reply import RawHeaders
 from masa_node.api.http1.request import Head, HeaderPairs
+from masa_node.api.owner import OwnerActions
 from masa_node.api.paths import AT_CLOUDFLARES, SEARCH_PATH
 from masa_node.api.views import history, models
 from masa_node.api.views.openapi import GetEndpoint, describe
@@ -44,7 +46,8 @@ class NodeView(msgspec.Struct, frozen=True):
     to be encoded as JSON; `doctor` looks for what is wrong, which takes seconds. `askable` filters offers to those that
     privacy and stakes allow. `aliasing` knows the owner's own names for models. `first_look` returns when every LLM
     server has listed its models once, or takes too long to. `running` gives the entries of Ollama's `/api/ps`.
-    `history` remembers requests, `pages` are the console.
+    `history` remembers requests, `pages` are the console, `actions` has the node do what
+    its owner wants. `needs_key`: must callers send a key?
     """
 
     catalog: Catalog
@@ -61,6 +64,8 @@ class NodeView(msgspec.Struct, frozen=True):
     doctor: Callable[[bool], Awaitable[object]]
     history: history.History
     pages: ConsolePages
+    actions: OwnerActions
+    needs_key: Callable[[], bool]
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -191,11 +196,29 @@ async def _page(view: NodeView, asked: Asked) -> object:
 
 
 async def _to_pages(view: NodeView, asked: Asked) -> object:
-    return _shown(view.pages.lead_there()) if view.pages else await _page(view, asked)
+    del asked
+    return _shown(view.pages.lead_there())
 
 
 def _shown(page: Shown) -> Found:
     return Found(page.body, page.status, page.headers, page.content_type)
+
+
+async def _me(view: NodeView, asked: Asked) -> object:
+    caller = asked.caller
+    return {
+        "name": caller.name,
+        "is_owner": caller.is_owner,
+        "may_change": caller.may_change,
+        "by": caller.by,
+        "expires_at_unix_s": caller.expires_at_unix_s,
+        "key_needed": view.needs_key(),
+    }
+
+
+async def _invites(view: NodeView, asked: Asked) -> object:
+    asked.caller.check_owner()
+    return {"invites": await view.actions.invites()}
 
 
 async def _doctor(view: NodeView, asked: Asked) -> object:
@@ -207,7 +230,7 @@ _HEALTHZ = _known(lambda _: {"status": "ok"})
 # Every endpoint that is read, and what makes its answer: the one table. `/openapi.json` and docs/ are made from it.
 GETS: dict[GetEndpoint, Make] = {
     GetEndpoint("/", "Is the node running? A browser is led to the console", "text/plain"): _root,
-    GetEndpoint(CONSOLE.rstrip("/"), "Leads to the console", "text/html"): _to_pages,
+    GetEndpoint(HOME, "Leads to the console", "text/html"): _to_pages,
     GetEndpoint(CONSOLE, "The console: the node as pages for a browser; CONSOLE=off: none", "text/html"): _page,
     GetEndpoint(CONSOLE + "{file}", "A file of the console", "*/*"): _page,
     GetEndpoint("/healthz", "Liveness: the process answers"): _HEALTHZ,
@@ -217,7 +240,7 @@ GETS: dict[GetEndpoint, Make] = {
     GetEndpoint("/metrics", "Prometheus metrics", "text/plain; version=0.0.4; charset=utf-8"): _owners(
         lambda view: view.metrics()
     ),
-    GetEndpoint("/openapi.json", "This description"): _known(lambda _: describe(GETS)),
+    GetEndpoint("/openapi.json", "This description"): _known(lambda _: describe(GETS, CHANGES)),
     GetEndpoint("/api/v1/node", "The node itself: version, id, addresses, load, policies"): _known(
         lambda view: view.node()
     ),
@@ -238,6 +261,8 @@ GETS: dict[GetEndpoint, Make] = {
     GetEndpoint(
         "/api/v1/usage", "Who used what: requests, tokens, times, as `masa-node usage`", query=history.USAGE_QUERY
     ): _usage,
+    GetEndpoint("/api/v1/console/me", "The caller: name, by what let in, and may they change the node"): _me,
+    GetEndpoint("/api/v1/invites", "The invites that can still be used; no link is kept"): _invites,
     GetEndpoint("/api/v1/llm/models", "The models that can be asked for now, their providers and endpoints"): _models(
         lambda offers, _: models.own_list(offers)
     ),

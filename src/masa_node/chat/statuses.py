@@ -3,6 +3,7 @@
 from masa_node.chat import errors as e
 from masa_node.chat import journal_errors as j
 from masa_node.chat import key_errors as k
+from masa_node.chat import owner_errors as o
 
 STATUS: dict[type[e.MasaError], int] = {
     e.BadJson: 400,
@@ -22,6 +23,10 @@ STATUS: dict[type[e.MasaError], int] = {
     e.DialectNotServed: 400,  # many clients hide the text of a 404
     e.CallerError: 400,
     k.KeyRefused: 403,
+    o.ChangeRefused: 403,
+    o.UnknownInvite: 404,
+    o.NotDone: 409,
+    o.NoAddress: 409,
     k.KeyLimited: 429,
     k.KeySpent: 429,
     e.Overloaded: 503,

@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from masa_node.chat.errors import ConfigurationError, MasaError, ProviderError
-from masa_node.cli import devnet, keys
+from masa_node.cli import console, devnet, keys
 from masa_node.cli.output import Group, Json, print_json, print_nowhere
 from masa_node.cli.peers import commands as peer_commands
 from masa_node.cli.stake import commands as stake_commands
@@ -173,6 +173,7 @@ stake_commands.register(app)
 register_usage(app)
 devnet.register(app)
 keys.register(app)
+console.register(app)
 
 
 @app.command(rich_help_panel=Group.LOOK)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ipaddress
 import secrets
 from collections import Counter
 from collections.abc import Sequence
@@ -15,12 +14,13 @@ from masa_node.accounts import ledger
 from masa_node.accounts.access import Access
 from masa_node.accounts.journal import Journal
 from masa_node.api.aliasing import Aliasing
-from masa_node.api.app import App
+from masa_node.api.app import App, AppParts
+from masa_node.api.changes import Changes
 from masa_node.api.chat import ChatEndpoints
 from masa_node.api.console_pages import ConsolePages
 from masa_node.api.entry import ChatLimits
 from masa_node.api.families import Offers
-from masa_node.api.guard import Guard, GuardRules
+from masa_node.api.guard import Guard
 from masa_node.api.routes import NodeView, Readiness
 from masa_node.api.show import ShowEndpoint
 from masa_node.api.views.history import History
@@ -29,18 +29,20 @@ from masa_node.chat.outcome import Outcome
 from masa_node.chat.request import Privacy, RaceMode, RaceRule
 from masa_node.console.files import read_files
 from masa_node.network.transport.interfaces import Route
+from masa_node.node.callers import bodies_bytes, guard_rules
 from masa_node.node.doctor.facts import HttpFacts
 from masa_node.node.doctor.findings import Report
 from masa_node.node.doctor.one_at_a_time import OneAtATime
 from masa_node.node.doctor.report import examine
 from masa_node.node.no_stakes import NoStakes, StakeRules
+from masa_node.node.owner.actions import ConsoleActions
+from masa_node.node.peering.console_desk import ConsoleDesk
 from masa_node.node.peering.parts import PeerParts
 from masa_node.node.peering.service import PeerService
 from masa_node.node.settings.config_file import aliases_in_file, upstreams_in_file
 from masa_node.node.settings.environment import NO_LLM, Settings
 from masa_node.node.settings.peers import read_peer_settings
 from masa_node.node.settings.stake import read_stake_settings
-from masa_node.node.settings.words import listed
 from masa_node.node.situation import ServerState, Situation
 from masa_node.routing.admission import Admission, PeerAdmission
 from masa_node.routing.byte_budget import OVERHEAD_BYTES, ByteBudget
@@ -109,6 +111,7 @@ class Node:
             self.metrics.watch(PEERS_LINKED, partial(self._count_linked, route), route.value)
         for answer in self.stakes.answers:
             self.metrics.watch(PEERS_BY_STAKE, partial(self.stakes.linked_with, answer), answer)
+        self._actions = ConsoleActions(settings)
         self.app = self._app()
 
     def add(self, provider: Listable) -> None:
@@ -211,6 +214,7 @@ class Node:
             refused=self.metrics.peer_refused,
             instance=self.instance,
             url=self.url,
+            console=ConsoleDesk(self.access.sessions, self.url, is_on=self.settings.console == "on"),
         )
 
     def _count_linked(self, route: Route) -> float:
@@ -294,16 +298,14 @@ class Node:
             lambda only_network: self.report(whole=not only_network),
             History(self.journal, self.access.under_way, self.ledger),
             ConsolePages(read_files() if settings.console == "on" else {}),
+            self._actions,
+            lambda: self.app.guard.needs_key,
         )
+        changes = Changes(self._actions, self.access.sessions, view.history)
         show = ShowEndpoint(aliasing, chat, settings.max_body)
-        bodies = ByteBudget(bodies_bytes(settings))
+        parts = AppParts(chat, show, changes, view, ByteBudget(bodies_bytes(settings)))
         guard = Guard(guard_rules(settings, has_named_keys=self.access.is_needed), self.access)
-        return App(guard, chat, show, view, bodies)
-
-
-def bodies_bytes(settings: Settings) -> int:
-    """How many bytes all bodies may take together: room for one of MAX_BODY at least."""
-    return max(settings.max_bodies_total, settings.max_body + OVERHEAD_BYTES)
+        return App(guard, parts)
 
 
 def make_stake_policy(settings: Settings, http: HttpClient) -> StakeRules:
@@ -328,18 +330,6 @@ def make_embedded(spec: UpstreamSpec, settings: Settings, http: HttpClient) -> E
         find_model(spec.url), context_tokens=settings.llm_context, threads=settings.llm_threads
     )
     return EmbeddedLlm(spec, model, http)
-
-
-def guard_rules(settings: Settings, *, has_named_keys: bool = False) -> GuardRules:
-    """Which requests are let in. Raises `ConfigurationError` for a bind that strangers can reach without a key."""
-    keys = listed(settings.api_key)
-    if not _is_loopback(settings.host) and not keys and not has_named_keys:
-        raise ConfigurationError(
-            f"HOST={settings.host} can be reached by others, and API_KEY is not set. "
-            "Set API_KEY to one or more keys (comma-separated), make one with `masa-node keys add NAME`, or set "
-            "HOST=127.0.0.1."
-        )
-    return GuardRules(keys, listed(settings.allowed_hosts), listed(settings.allowed_origins))
 
 
 def upstream_specs(settings: Settings) -> list[UpstreamSpec]:
@@ -384,12 +374,3 @@ def _check_names(specs: Sequence[UpstreamSpec]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigurationError(f"Two LLM servers have the same name: {', '.join(twice)}. Rename one in masa.toml.")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

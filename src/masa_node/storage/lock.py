@@ -87,6 +87,15 @@ class NodeLock:
         self.release()
 
 
+def is_held(masa_dir: Path) -> bool:
+    """Does anybody hold the lock of this folder, this process too? Raises `ConfigurationError` as `take`."""
+    try:
+        NodeLock.take(masa_dir, wait_s=0.0).release()
+    except DirectoryInUse:
+        return True
+    return False
+
+
 def is_held_by_another(masa_dir: Path) -> bool:
     """Does another process hold the lock of this folder? Raises `ConfigurationError` as `take`."""
     try:

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import Case, GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from masa_node.api.changes import CHANGES
 from masa_node.api.paths import CHAT_ENDPOINTS, SEARCH_PATH
 from masa_node.api.routes import GET_PATHS, GETS
 from masa_node.api.views.openapi import describe
@@ -20,7 +21,7 @@ from tests.api.raw_http import MODEL, ask_once, get
 from tests.api.serving import ServingNode
 
 DESCRIBED: dict[str, list[str]] = {
-    path: list(methods) for path, methods in json.loads(json.dumps(describe(GETS)["paths"])).items()
+    path: list(methods) for path, methods in json.loads(json.dumps(describe(GETS, CHANGES)["paths"])).items()
 }
 NOT_SPOKEN = "speaks the format of this endpoint"
 BOUNDED = settings(
@@ -69,19 +70,29 @@ def test_a_request_that_does_not_fit_gets_an_error_that_does(
 
 
 def test_every_endpoint_is_described_and_nothing_else() -> None:
-    posts = {path for path, methods in DESCRIBED.items() if methods == ["post"]}
-    gets = {path for path, methods in DESCRIBED.items() if methods == ["get"]}
+    def those_with(method: str) -> set[str]:
+        return {path for path, methods in DESCRIBED.items() if method in methods}
+
     ai = RUN_PATH.removesuffix("/run/{model}")
     at_cloudflares = {RUN_PATH, *(f"{ai}/v1/{each}" for each in ("chat/completions", "embeddings", "responses"))}
-    assert posts == set(CHAT_ENDPOINTS) | at_cloudflares
-    assert gets == GET_PATHS | {"/v1/models/{model}", "/api/v1/races/{request_id}", "/console/{file}", SEARCH_PATH}
-    assert {path for path, methods in DESCRIBED.items() if methods == ["delete"]} == {"/api/v1/requests/{request_id}"}
-    assert len(DESCRIBED) == len(posts) + len(gets) + 1
+    changing = {method: {each.path for each in CHANGES if each.method == method} for method in ("POST", "DELETE")}
+    assert those_with("post") == set(CHAT_ENDPOINTS) | at_cloudflares | changing["POST"]
+    named = {"/v1/models/{model}", "/api/v1/races/{request_id}", "/console/{file}", SEARCH_PATH}
+    assert those_with("get") == GET_PATHS | named
+    assert those_with("delete") == changing["DELETE"]
 
 
 async def test_every_described_path_exists(node: ServingNode) -> None:
+    parts = {"model": MODEL, "account": "0a", "request_id": "nobodys", "file": "index.html"}
     for path, methods in DESCRIBED.items():
-        named = path.replace("{model}", MODEL).replace("{account}", "0a").replace("{request_id}", "nobodys")
-        reply = await ask_once(node.port, get(named.replace("{file}", "index.html").encode()))
+        named = path.format(**parts, invite_id="0" * 8, node_id="a" * 64, verb="block")
+        reply = await ask_once(node.port, get(named.encode()))
         expected = {"/api/v1/races/{request_id}": 404, "/console": 307}
-        assert reply.status == expected.get(path, 200 if methods == ["get"] else 405)
+        assert reply.status == expected.get(path, 200 if "get" in methods else 405)
+
+
+async def test_bodies_are_described_with_their_bounds() -> None:
+    described = json.loads(json.dumps(describe([], CHANGES)["paths"]))
+    body = described["/api/v1/invites"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert (body["additionalProperties"], body["properties"]["uses"]["maximum"]) == (False, 10_000)
+    assert "201" in described["/api/v1/invites"]["post"]["responses"]

@@ -16,15 +16,15 @@ import pytest
 
 from masa_node.chat.errors import ConfigurationError
 from masa_node.cli import main as cli
-from masa_node.cli.peers import actions as peer_actions
 from masa_node.cli.peers import commands
-from masa_node.cli.peers.actions import find_peer
 from masa_node.network.links.invites import Invite, make_link, parse_bootnodes, parse_link, token_hash
 from masa_node.network.links.peer_book import MembershipLevel, PeerRecord
 from masa_node.network.store.commands import OwnerCommand, Verb
 from masa_node.network.store.joins import keep_obstacle, keep_refusal
 from masa_node.network.store.store import KeptInvite, Store
 from masa_node.network.transport.interfaces import NodeId, PeerAddress, is_node_id
+from masa_node.node.owner import folder
+from masa_node.node.owner.peers import find_peer
 from masa_node.telemetry import log
 from tests import processes
 from tests.cli import owned_node
@@ -218,7 +218,7 @@ def test_an_invite_that_the_running_node_would_refuse_is_not_printed(
     owner: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It keeps its store in memory, for the disk was full when it started, or looks into another file."""
-    monkeypatch.setattr(peer_actions, "ANSWER_WITHIN_S", 0.2)
+    monkeypatch.setattr(folder, "ANSWER_WITHIN_S", 0.2)
     owner.was_on_the_network()
     with running(owner, "silence"):
         ran = owner.run("invite")
@@ -230,7 +230,7 @@ def test_an_invite_that_the_running_node_would_refuse_is_not_printed(
 def test_a_running_node_that_stays_off_the_network_leaves_no_invite(
     owner: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(peer_actions, "ANSWER_WITHIN_S", 0.2)
+    monkeypatch.setattr(folder, "ANSWER_WITHIN_S", 0.2)
     with running(owner, "silence"):
         ran = owner.run("invite")
     assert ran.code == 1
@@ -332,7 +332,7 @@ def test_a_refused_join_ends_with_1_and_the_reason(owner: Owner) -> None:
 
 
 def test_a_join_that_takes_long_is_not_called_done(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peer_actions, "ANSWER_WITHIN_S", 0.2)
+    monkeypatch.setattr(folder, "ANSWER_WITHIN_S", 0.2)
     with running(owner, "silence"):
         ran = owner.run("join", make_link(INVITE))
     assert ran.code == 1
@@ -766,7 +766,7 @@ def test_a_join_that_takes_long_says_what_is_in_the_way(owner: Owner, monkeypatc
         await keep_obstacle(store, "no connection within 5 s.")
 
     owner._with_store(in_the_way)
-    monkeypatch.setattr(peer_actions, "ANSWER_WITHIN_S", 0.2)
+    monkeypatch.setattr(folder, "ANSWER_WITHIN_S", 0.2)
     with running(owner, "silence"):
         ran = owner.run("join", make_link(INVITE))
     assert ran.code == 1

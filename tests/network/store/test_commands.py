@@ -5,12 +5,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masa_node.network.links.peer_book import MembershipLevel, PeerBook, PeerRecord
-from masa_node.network.store.commands import FOR_THE_NETWORK, MAX_WORDS_CHARS, CommandState, OwnerCommand, Verb, apply
+from masa_node.network.store.commands import (
+    FOR_A_RUNNING_NODE,
+    MAX_WORDS_CHARS,
+    CommandState,
+    OwnerCommand,
+    Verb,
+    apply,
+)
 from masa_node.network.transport.interfaces import NodeId
 
 A = NodeId("a" * 64)
 AT = 1_700_000_000
-ON_THE_BOOK = [verb for verb in Verb if verb not in FOR_THE_NETWORK]
+ON_THE_BOOK = [verb for verb in Verb if verb not in FOR_A_RUNNING_NODE]
 
 
 def command(verb: Verb, argument: str = A) -> OwnerCommand:
@@ -55,8 +62,8 @@ def test_this_node_itself_is_not_blocked() -> None:
     assert apply(command(Verb.BLOCK), book, AT).state is CommandState.FAILED
 
 
-@pytest.mark.parametrize("verb", sorted(FOR_THE_NETWORK))
-def test_a_link_and_a_relay_are_not_for_the_book(verb: Verb) -> None:
+@pytest.mark.parametrize("verb", sorted(FOR_A_RUNNING_NODE))
+def test_what_only_a_running_node_does_is_not_for_the_book(verb: Verb) -> None:
     with pytest.raises(ValueError, match=verb):
         apply(command(verb), PeerBook(), AT)
 

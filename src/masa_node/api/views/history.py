@@ -21,7 +21,6 @@ from masa_node.chat.errors import CallerError
 from masa_node.chat.journal_errors import UnknownRequest
 
 REQUESTS_PATH = "/api/v1/requests"
-ONE_REQUEST = f"{REQUESTS_PATH}/"  # and its id: to be ended
 MAX_RACES = 1_000  # of one answer; `before` leads on
 _ID_CHARS = 64  # of a request's id, as callers may choose it
 _BY = "|".join(By)

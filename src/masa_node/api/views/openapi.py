@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from masa_node.api.owner import PEER_VERBS
 from masa_node.api.paths import AT_CLOUDFLARES
 from masa_node.api.route_headers import FORMAT, PRIVACY, RACE, RACE_FORM, STRICT
 from masa_node.chat.request import CHAT_DIALECTS, ENDPOINTS, FORM_ENDPOINTS, DialectName, Endpoint, Privacy, path_of
@@ -46,6 +47,17 @@ class GetEndpoint(msgspec.Struct, frozen=True):
         """As the header of that name has it: text says that it is UTF-8."""
         is_unsaid = self.media_type.startswith("text/") and "charset=" not in self.media_type
         return (self.media_type + "; charset=utf-8" * is_unsaid).encode()
+
+
+class ChangeEndpoint(msgspec.Struct, frozen=True):
+    """What changes or ends something. `body` is what it takes, `status` that of success. `is_owners`: see `Caller`."""
+
+    method: str
+    path: str
+    about: str
+    body: type[msgspec.Struct] | None = None
+    status: int = 200
+    is_owners: bool = False
 
 
 _ROUTE_HEADERS: tuple[tuple[str, str, Json], ...] = (
@@ -95,18 +107,38 @@ _FILE: Json = {
     "required": True,
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$"},
 }
-_IN_PATH = {"{account}": _ACCOUNT, "{model}": _MODEL_IN_PATH, "{request_id}": _REQUEST_ID, "{file}": _FILE}
-ENDING = ("/api/v1/requests/{request_id}", "End a request that is under way: its LLM is stopped")
+_INVITE_ID: Json = {
+    "name": "invite_id",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "pattern": "^[0-9a-f]{8}$"},
+}
+_NODE_ID: Json = {
+    "name": "node_id",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+}
+_VERB: Json = {
+    "name": "verb",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "enum": list(PEER_VERBS)},
+}
+_IN_PATH = {
+    f"{{{each['name']}}}": each for each in (_ACCOUNT, _MODEL_IN_PATH, _REQUEST_ID, _FILE, _INVITE_ID, _NODE_ID, _VERB)
+}
 _POSTS = {path: endpoint for endpoint, facts in ENDPOINTS.items() for path in facts.paths} | _CLOUDFLARE_ALIASES
 _MODEL_IN_BODY: Json = {"type": "string", "maxLength": 256, "minLength": 1}
 _JSON_OBJECT: Json = {"schema": {"type": "object"}}
 
 
-def describe(gets: Iterable[GetEndpoint]) -> Json:
+def describe(gets: Iterable[GetEndpoint], changes: Iterable[ChangeEndpoint] = ()) -> Json:
     """The whole description."""
     paths: dict[str, Json] = {path: {"post": _chat_operation(endpoint, path)} for path, endpoint in _POSTS.items()}
     paths |= {each.path: {"get": _get_operation(each)} for each in gets}
-    paths[ENDING[0]] = {"delete": _ending_operation()}
+    for each in changes:
+        paths.setdefault(each.path, {})[each.method.lower()] = _change_operation(each)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -128,10 +160,11 @@ def describe(gets: Iterable[GetEndpoint]) -> Json:
     }
 
 
-def operations(gets: Iterable[GetEndpoint]) -> list[tuple[str, str, str]]:
+def operations(gets: Iterable[GetEndpoint], changes: Iterable[ChangeEndpoint] = ()) -> list[tuple[str, str, str]]:
     """Method, path and meaning of every endpoint."""
     posts = [("POST", path, _about(endpoint, path)) for path, endpoint in _POSTS.items()]
-    return [*posts, *(("GET", each.path, each.about) for each in gets), ("DELETE", *ENDING)]
+    changing = [(each.method, each.path, each.about) for each in changes]
+    return [*posts, *(("GET", each.path, each.about) for each in gets), *changing]
 
 
 def _about(endpoint: Endpoint, path: str) -> str:
@@ -214,12 +247,18 @@ def _get_operation(endpoint: GetEndpoint) -> Json:
     }
 
 
-def _ending_operation() -> Json:
-    path, about = ENDING
+def _change_operation(endpoint: ChangeEndpoint) -> Json:
     content: Json = {"application/json": _JSON_OBJECT}
-    return {
-        "operationId": f"delete_{_id_of(path)}",
-        "summary": about,
-        "parameters": _parameters(path),
-        "responses": {"200": {"description": about, "content": content}, **_errors()},
+    operation: Json = {
+        "operationId": f"{endpoint.method.lower()}_{_id_of(endpoint.path)}",
+        "summary": endpoint.about,
+        "parameters": _parameters(endpoint.path),
+        "responses": {str(endpoint.status): {"description": endpoint.about, "content": content}, **_errors()},
     }
+    if endpoint.body is not None:
+        _, schemas = msgspec.json.schema_components([endpoint.body])
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": schemas[endpoint.body.__name__]}},
+        }
+    return operation

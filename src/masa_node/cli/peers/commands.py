@@ -13,9 +13,8 @@ import typer
 
 from masa_node.chat.errors import ConfigurationError, ProviderError
 from masa_node.cli.output import Group, Json, calendar_time, print_json
-from masa_node.network.links.invites import write_bootnode
+from masa_node.network.links.invites import MAX_LASTS_S, MIN_LASTS_S, write_bootnode
 from masa_node.network.store.commands import Verb
-from masa_node.network.transport.addresses import AddressScope, scope_of
 from masa_node.network.transport.interfaces import PeerAddress
 from masa_node.node.doctor.findings import Report
 from masa_node.node.doctor.report import in_words
@@ -24,8 +23,6 @@ from masa_node.node.settings.environment import Settings, read_settings
 from masa_node.node.settings.words import listed
 from masa_node.node.views import STAKING_OFF
 
-MIN_LASTS_S = 60
-MAX_LASTS_S = 366 * 86_400  # nobody remembers where an older one went
 MAX_USES = 10_000  # as many as a node knows peers
 MAX_NOTE_CHARS = 200  # as the store keeps
 
@@ -59,22 +56,28 @@ def invite(
         str, typer.Option(help="Relay for friends elsewhere, kept from now on: public, a URL, none.", metavar="RELAY")
     ] = "",
     *,
+    qr: Annotated[bool, typer.Option("--qr", help="Also show the link as a QR code, on stderr.")] = False,
     json: Json = False,
 ) -> None:
     """Make a link by which another node may join this one's network. The link goes to stdout, all else to stderr."""
-    from masa_node.cli.peers.actions import WantedInvite, choose_relay, make_invite  # noqa: PLC0415 - other commands need no store
+    from masa_node.cli.peers.actions import commanded  # noqa: PLC0415 - other commands need no store
+    from masa_node.node.owner.invites import WantedInvite, choose_relay, make_invite  # noqa: PLC0415
 
     if len(note) > MAX_NOTE_CHARS:
         raise ConfigurationError(f"--note: {len(note)} characters; the limit is {MAX_NOTE_CHARS}.")
     values = _settings()
     wanted = WantedInvite(_seconds(expires), uses, note, _nobody_asked if values.relay_url else _ask_about_relays)
     if relay:
-        asyncio.run(choose_relay(_masa_dir(values), relay, values))
-    made = asyncio.run(make_invite(_masa_dir(values), wanted))
+        asyncio.run(choose_relay(commanded(_masa_dir(values)), relay, values))
+    made = asyncio.run(make_invite(commanded(_masa_dir(values)), wanted))
     if json:
         print_json(made)
         return
     print(made.link, flush=True)
+    if qr:
+        from masa_node.node.owner.qr import qr_for_terminal  # noqa: PLC0415 - as above
+
+        _tell(f"\n{qr_for_terminal(made.link)}")
     who = "one node" if made.uses == 1 else f"{made.uses} nodes"
     _tell(f"\nWith this link {who} may join until {calendar_time(made.expires_at_unix_s)}. Give it to nobody else.")
     _tell("On the other node: masa-node join LINK")
@@ -90,16 +93,17 @@ def invites(
     json: Json = False,
 ) -> None:
     """List the invites that were made, or end one of them."""
-    from masa_node.cli.peers.actions import list_invites, revoke_invite  # noqa: PLC0415 - as above
-    from masa_node.cli.peers.listing import invite_id, print_invites  # noqa: PLC0415
+    from masa_node.cli.peers.actions import commanded  # noqa: PLC0415 - as above
+    from masa_node.cli.peers.listing import print_invites  # noqa: PLC0415
+    from masa_node.node.owner.invites import invite_id, list_invites, revoke_invite  # noqa: PLC0415
 
-    masa_dir = _masa_dir(_settings())
+    node = commanded(_masa_dir(_settings()))
     if revoke:
-        ended = asyncio.run(revoke_invite(masa_dir, revoke))
+        ended = asyncio.run(revoke_invite(node, revoke))
         gone = f"Invite {ended} lets nobody in any more. Members that joined by it stay."
         print_json({"revoked": ended}) if json else print(gone)
         return
-    found = asyncio.run(list_invites(masa_dir))
+    found = asyncio.run(list_invites(node))
     if json:
         print_json([{"id": invite_id(each), **_without_hash(each)} for each in found])
     else:
@@ -108,9 +112,10 @@ def invites(
 
 def join(link: Annotated[str, typer.Argument(help="What `masa-node invite` printed.")], *, json: Json = False) -> None:
     """Join a network by the link that another node's owner gave you."""
-    from masa_node.cli.peers.actions import join as join_by  # noqa: PLC0415 - as above
+    from masa_node.cli.peers.actions import commanded  # noqa: PLC0415 - as above
+    from masa_node.node.owner.peers import join as join_by  # noqa: PLC0415
 
-    answer = asyncio.run(join_by(_masa_dir(_settings()), link))
+    answer = asyncio.run(join_by(commanded(_masa_dir(_settings())), link))
     print_json(answer) if json else print(answer.words)
 
 
@@ -170,9 +175,10 @@ def _add_change(verb: Verb, about: str) -> None:
         *,
         json: Json = False,
     ) -> None:
-        from masa_node.cli.peers.actions import change_peer  # noqa: PLC0415 - as above
+        from masa_node.cli.peers.actions import commanded  # noqa: PLC0415 - as above
+        from masa_node.node.owner.peers import change_peer  # noqa: PLC0415
 
-        answer = asyncio.run(change_peer(_masa_dir(_settings()), verb, peer))
+        answer = asyncio.run(change_peer(commanded(_masa_dir(_settings())), verb, peer))
         print_json(answer) if json else print(answer.words)
 
 
@@ -240,19 +246,10 @@ def _ask_about_relays() -> bool | None:
 
 
 def _tell_reach(address: PeerAddress) -> None:
-    """By which ways other nodes can come; a warning when not every node can."""
-    from masa_node.cli.peers.actions import reach_of  # noqa: PLC0415 - as above
+    from masa_node.node.owner.invites import reach_in_words  # noqa: PLC0415 - as above
 
-    kinds = {scope_of(text) for text in address.direct}
-    ways = reach_of(address)
-    if ways:
-        _tell(f"Others can come {' or '.join(ways)}.")
-        return
-    if kinds <= {AddressScope.LOOPBACK}:
-        _tell("This node is reachable on this machine only: see PEER_HOST and RELAY_URL.")
-    else:
-        _tell("This node knows private addresses of itself only: they lead to it on its own network. From elsewhere")
-        _tell("a relay is needed (--relay public, or your own: RELAY_URL), or a forwarded port (PEER_ADDRESS).")
+    for line in reach_in_words(address):
+        _tell(line)
 
 
 def _without_hash(value: msgspec.Struct) -> dict[str, object]:

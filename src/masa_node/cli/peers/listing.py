@@ -13,6 +13,7 @@ from masa_node.cli.output import ago, calendar_time, console, plain
 from masa_node.network.links.peer_book import MembershipLevel, PeerRecord
 from masa_node.network.store.rows import KeptInvite
 from masa_node.network.transport.interfaces import short_id
+from masa_node.node.owner.invites import invite_id
 from masa_node.routing.answer_reader import read_whole
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.http.proxies import NO_PROXIES, Proxies
@@ -23,7 +24,6 @@ MAX_CELL_CHARS = 60
 MAX_WHY_CHARS = 300
 MAX_REASONS_SHOWN = 5
 MAX_STAKES_SHOWN = 20
-INVITE_ID_CHARS = 8  # of the token's hash: a thousand invites at most
 _MINUTE_S = 60
 _OK, _UNAUTHORIZED, _NO_SUCH_ENDPOINT = 200, 401, 404
 
@@ -152,11 +152,6 @@ def print_invites(invites: Sequence[KeptInvite], now_unix_s: float) -> None:
         note = plain(invite.note, MAX_CELL_CHARS)
         table.add_row(*(Text(cell) for cell in (invite_id(invite), made, ends, used, note)))
     out.print(table)
-
-
-def invite_id(invite: KeptInvite) -> str:
-    """The short id that people use."""
-    return invite.token_hash.hex()[:INVITE_ID_CHARS]
 
 
 def _read(status: int, body: bytes) -> NetworkView:

@@ -44,6 +44,8 @@ _LENGTH_BYTES = 2
 _CHECK_BYTES = 4  # one damaged link in four billion is not noticed
 _DOMAIN = b"masa invite 1\n"
 _BITS_A_CHAR = 5  # base32
+MIN_LASTS_S = 60  # of an invite
+MAX_LASTS_S = 366 * 86_400  # nobody remembers where an older one went
 
 
 class BadInvite(ConfigurationError):

@@ -1,6 +1,6 @@
 """What the owner wants of the node while it runs, written into the store by a command and read there by the node.
 
-There is no HTTP endpoint that changes the node's network: whoever may write MASA_DIR may command it. Pure.
+Whoever may write MASA_DIR may command the node. HTTP endpoints that change it give the same commands. Pure.
 """
 
 from enum import StrEnum
@@ -17,7 +17,9 @@ MAX_WORDS_CHARS = 1000
 
 
 class Verb(StrEnum):
-    """The commands there are. The argument of JOIN is a link, of RELAY a relay; that of the others a whole NodeId."""
+    """The commands there are. The argument of JOIN is a link, of RELAY a relay, of CONSOLE a token's hash; that of the
+    others a whole NodeId.
+    """
 
     JOIN = "join"
     FORGET = "forget"
@@ -28,8 +30,10 @@ class Verb(StrEnum):
     RELAY = "relay"  # the relay that the node is to use: `public`, a URL, `none`
     CHECK = "check"  # nothing but an answer: a command wants to know that the node reads what it writes; its own id
 
+    CONSOLE = "console"  # whoever shows the token of this hash may change the node from a browser
 
-FOR_THE_NETWORK = frozenset({Verb.JOIN, Verb.RELAY})  # carried out by a running node alone
+
+FOR_A_RUNNING_NODE = frozenset({Verb.JOIN, Verb.RELAY, Verb.CONSOLE})  # carried out by no command itself
 
 
 class CommandState(StrEnum):
@@ -59,12 +63,12 @@ class OwnerCommand(msgspec.Struct, frozen=True):
 
 
 def apply(command: OwnerCommand, book: PeerBook, at_unix_s: float) -> CommandResult:
-    """Do what touches the book only: every verb but JOIN and RELAY, for which it raises `ValueError`.
+    """Do what touches the book only: every verb but those FOR_A_RUNNING_NODE, for which it raises `ValueError`.
 
     The caller saves the book's changes before it gives the answer, and closes the link of a peer that is not a member
     any more.
     """
-    if command.verb in FOR_THE_NETWORK:
+    if command.verb in FOR_A_RUNNING_NODE:
         raise ValueError(command.verb)
     if not is_node_id(command.argument):
         return _failed("This is not a node id: it has 64 hexadecimal digits. `masa-node peers` shows them.")

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from masa_node.chat.errors import ConfigurationError
 from masa_node.network.store.node_key import KEY_FILE, load_secret
+from masa_node.node.callers import guard_rules
 from masa_node.node.doctor.facts import FolderFacts, HttpFacts, SettingsFacts
-from masa_node.node.node import guard_rules, upstream_specs
+from masa_node.node.node import upstream_specs
 from masa_node.node.proxies import check_proxies, read_proxies
 from masa_node.node.server import address_of, bind
 from masa_node.node.settings.config_file import aliases_in_file, key_variables

@@ -71,7 +71,7 @@ class PeerNetwork:
         )
         while True:
             records = await store.load()
-            if is_named or records or await store.pending_commands() or await _has_invites(store):
+            if is_named or records or await self._parts.console.take(store) or await _has_invites(store):
                 return records
             self._enter(Off("there is nobody to connect to: see `masa-node invite`, `masa-node join`, BOOTNODES"))
             while not (await self._folder.reopen(store) or await store.changed()):
@@ -160,7 +160,7 @@ class PeerNetwork:
                     is_first_look = False
                     self._delegation = await _own_delegation(store)
                     network.refused_join = await refusal(store)
-                    for command in await store.pending_commands():
+                    for command in await self._parts.console.take(store):
                         if command.verb is Verb.RELAY:
                             answer = await own.choose_relay(command.argument)
                             await store.finish_command(command.id, answer.state, answer.words)

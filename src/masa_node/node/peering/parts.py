@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from masa_node.chat.outcome import Outcome
 from masa_node.node.no_stakes import StakeRules
+from masa_node.node.peering.console_desk import ConsoleDesk
 from masa_node.node.settings.environment import Settings
 from masa_node.node.settings.peers import PeerSettings
 from masa_node.routing.admission import PeerAdmission
@@ -13,8 +14,10 @@ from masa_node.routing.catalog import Catalog
 
 @dataclass(frozen=True, slots=True)
 class PeerParts:
-    """`observe` gets the outcome of each request of a peer, `refused` the code of each that came to no LLM. `instance`
-    is this process' own random name, and `url` is where the node serves HTTP, which is noted in MASA_DIR.
+    """`observe` gets the outcome of each request of a peer, `refused` the code of each that came to no LLM.
+
+    `instance` is this process' own random name, `url` is where the node serves HTTP, which is noted in MASA_DIR, and
+    `console` answers commands about the console.
     """
 
     settings: Settings
@@ -26,3 +29,4 @@ class PeerParts:
     refused: Callable[[str], None]
     instance: str
     url: str
+    console: ConsoleDesk

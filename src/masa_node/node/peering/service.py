@@ -1,6 +1,7 @@
 """The peers' side of a node, there from the start, in one of the states of `state.py`."""
 
 import asyncio
+from pathlib import Path
 
 import structlog
 
@@ -19,6 +20,7 @@ class PeerService:
 
     def __init__(self, parts: PeerParts) -> None:
         self._parts = parts
+        self._masa_dir = Path(parts.settings.masa_dir).expanduser()
         self.state: PeerState = Starting()
         self.ready = asyncio.Event()
         if parts.settings.network == "off":
@@ -33,9 +35,13 @@ class PeerService:
         return self.state.arriving()
 
     async def run(self) -> None:
-        """Until cancelled; returns early when there is to be no network. Raises nothing."""
-        if self._parts.settings.network == "off":
-            return
+        """Until cancelled. Raises nothing."""
+        if self._parts.settings.network != "off":
+            await self._run_network()
+        await self._parts.console.keep(self._masa_dir)
+
+    async def _run_network(self) -> None:
+        """Until it has failed; the state says why."""
         from masa_node.node.peering.network import PeerNetwork  # noqa: PLC0415 - 0.1 s that the first request need not wait
 
         why = "it has ended"

@@ -1,0 +1,51 @@
+"""Invites through the store alone; with a running node see `tests/cli/peers`."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from masa_node.chat.errors import ConfigurationError
+from masa_node.chat.owner_errors import NoAddress
+from masa_node.network.links.invites import parse_link
+from masa_node.network.transport.interfaces import NodeId, PeerAddress
+from masa_node.node.owner.folder import CommandedNode
+from masa_node.node.owner.invites import WantedInvite, choose_relay, invite_id, list_invites, make_invite, revoke_invite
+from masa_node.node.settings.environment import Settings
+
+ADDRESS = PeerAddress(NodeId("0e" * 32), ("203.0.113.7:4433",))
+WANTED = WantedInvite(3_600, 2, "bob")
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> CommandedNode:
+    return CommandedNode(tmp_path, lambda: False)
+
+
+async def test_an_invite_of_a_node_that_never_ran_is_not_made(node: CommandedNode) -> None:
+    with pytest.raises(NoAddress):
+        await make_invite(node, WANTED)
+    assert await list_invites(node) == []
+
+
+async def test_an_invite_is_made_listed_and_revoked(node: CommandedNode) -> None:
+    async with node.store() as store:
+        await store.set_value("address", msgspec.msgpack.encode(ADDRESS))
+    made = await make_invite(node, WANTED)
+    invite = parse_link(made.link, 0.0)
+    assert (invite.node_id, invite.addresses, made.uses, made.note) == (ADDRESS.node_id, ADDRESS.direct, 2, "bob")
+    (kept,) = await list_invites(node)
+    assert (invite_id(kept), kept.expires_at_unix_s) == (made.id, made.expires_at_unix_s)
+    for wrong in (made.id[:3], "", "zzzz"):
+        with pytest.raises(ConfigurationError, match="masa-node invites"):
+            await revoke_invite(node, wrong)
+    assert await revoke_invite(node, made.id[:4]) == made.id
+    assert await list_invites(node) == []
+
+
+async def test_a_relay_is_kept_for_the_next_start(node: CommandedNode) -> None:
+    await choose_relay(node, "public", Settings())
+    async with node.store() as store:
+        assert await store.value("relay") == b"public"
+    with pytest.raises(ConfigurationError):
+        await choose_relay(node, "ftp://nowhere", Settings())
