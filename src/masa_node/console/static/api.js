@@ -1,0 +1,109 @@
+/** Every request to the node goes through here: with the tab's key, and with errors in the node's own words. */
+
+import { bearer, forgetBearer, set, state } from "./store.js";
+
+const UNAUTHORIZED = 401;
+
+/** The node said no (`status` is HTTP's), or was not reached (0). The message is for people. */
+export class NodeError extends Error {
+  constructor(status, message, headers = new Headers()) {
+    super(message);
+    this.status = status;
+    this.headers = headers;
+  }
+}
+
+/** The answer, its body unread. Raises `NodeError`; of an abort, the browser's own error. */
+export async function ask(path, { method = "GET", body, signal, headers = {} } = {}) {
+  const sent = { ...headers };
+  if (bearer()) sent.Authorization = `Bearer ${bearer()}`;
+  if (body !== undefined) sent["Content-Type"] = "application/json";
+  const text = body === undefined ? undefined : JSON.stringify(body);
+  const options = { method, headers: sent, body: text, signal, cache: "no-store", credentials: "omit", redirect: "error" };
+  const response = await reached(path, options);
+  if (response.ok) return response;
+  const error = new NodeError(response.status, await wordsOf(response), response.headers);
+  if (response.status === UNAUTHORIZED) askForKey(error.message);
+  throw error;
+}
+
+async function reached(path, options) {
+  try {
+    return await fetch(path, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new NodeError(0, "The node is not reached. Does it run? `masa-node up` starts it.");
+  }
+}
+
+async function wordsOf(response) {
+  const text = await response.text();
+  try {
+    const { error } = JSON.parse(text);
+    return typeof error === "string" ? error : error.message;
+  } catch {
+    return text.slice(0, 300) || `The node answered with status ${response.status}.`;
+  }
+}
+
+function askForKey(words) {
+  const had = bearer() !== "";
+  forgetBearer();
+  set({ gate: had ? `The node does not take this key, or the session is over. ${words}` : words });
+}
+
+/** The JSON that stands there. Raises `NodeError`. */
+export async function read(path, options) {
+  return (await ask(path, options)).json();
+}
+
+/** The same as `{ value, error }`: one of them is null. Nothing is raised. */
+export async function tryRead(path, options) {
+  try {
+    return { value: await read(path, options), error: null };
+  } catch (error) {
+    return { value: null, error: error.message };
+  }
+}
+
+const PLACES = {
+  node: "/api/v1/node",
+  peers: "/api/v1/peers",
+  models: "/api/v1/llm/models",
+  invites: "/api/v1/invites",
+};
+
+/** Read these parts of the store again: node, peers, models, invites. What was there stays until then. */
+export async function load(...names) {
+  await Promise.all(names.map(async (name) => set({ [name]: await newer(state[name], PLACES[name]) })));
+}
+
+/** While the node is away, what it said last is better than nothing. */
+async function newer(old, place) {
+  const found = await tryRead(place);
+  return found.error && state.link === "lost" && old ? old : found;
+}
+
+/** `GET /readyz` says with 503 why nothing can be asked: that is an answer, too. */
+export async function loadReady() {
+  try {
+    const response = await fetch("/readyz", { cache: "no-store", headers: authorized() });
+    set({ ready: { value: await response.json(), error: null } });
+  } catch {
+    set({ ready: state.ready ?? { value: null, error: "The node is not reached." } });
+  }
+}
+
+const authorized = () => (bearer() ? { Authorization: `Bearer ${bearer()}` } : {});
+
+/** What is under way, and the last races. */
+export async function loadRaces() {
+  const [races, requests] = await Promise.all([tryRead("/api/v1/races?limit=1000"), tryRead("/api/v1/requests")]);
+  if (races.value) set({ races: races.value.races, before: races.value.before });
+  if (requests.value) set({ underWay: requests.value.requests });
+}
+
+/** The doctor's report; `everything` asks the LLM servers, too, which takes seconds. */
+export async function loadDoctor(everything) {
+  set({ doctor: await tryRead(everything ? "/api/v1/doctor" : "/api/v1/doctor?only=network") });
+}

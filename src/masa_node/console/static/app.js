@@ -1,0 +1,122 @@
+/** The start of the console: lets the reader in, follows the address, and draws the frame with the page in it. */
+
+import { html, nothing, render } from "./vendor/lit-html/lit-html.js";
+import { NodeError, read } from "./api.js";
+import { follow } from "./live.js";
+import { dialogView } from "./parts/confirm.js";
+import { gateView } from "./parts/gate.js";
+import { changed, keepBearer, onChange, set, state } from "./store.js";
+import { plain } from "./words.js";
+import * as ask from "./pages/ask.js";
+import * as home from "./pages/home.js";
+import * as network from "./pages/network.js";
+import * as races from "./pages/races.js";
+import * as requests from "./pages/requests.js";
+
+const PAGES = { "": home, ask, races, network, requests };
+const TOKEN = /^#token=([\w.~-]{1,512})$/;
+const LINKS = {
+  connecting: ["", "connecting"],
+  live: ["good", "live"],
+  lost: ["bad", "disconnected"],
+  crowded: ["warn", "every 5 s"],
+};
+const root = document.getElementById("app");
+let shown = null;
+
+/** A console link's token becomes a session; it is gone from the address before anything else happens. */
+async function takeToken() {
+  const found = TOKEN.exec(location.hash);
+  if (!found) return;
+  history.replaceState(null, "", "#/");
+  try {
+    const answer = await read("/api/v1/console/session", { method: "POST", body: { token: found[1] } });
+    keepBearer(answer.session);
+    set({ me: null, gate: "" });
+  } catch (error) {
+    set({ gate: error.message });
+  }
+}
+
+/** Who the reader is to the node. Without an answer the gate says why, or the banner that the node is away. */
+async function meet() {
+  try {
+    set({ me: await read("/api/v1/console/me"), gate: "" });
+  } catch (error) {
+    if (!(error instanceof NodeError)) throw error;
+  }
+}
+
+function go() {
+  const [, page = "", argument = ""] = /^#\/([a-z]*)\/?(.*)$/.exec(location.hash) ?? [];
+  const known = Object.hasOwn(PAGES, page) ? page : "";
+  set({ route: { page: known, argument: decoded(argument) } });
+  PAGES[known].open?.(state.route.argument);
+}
+
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+function draw() {
+  const page = PAGES[state.route.page];
+  render(state.gate ? gateView(enter) : frame(page), root);
+  document.title = state.gate ? "Masa Node" : `${page.title} · Masa Node`;
+  const place = state.gate ? "gate" : state.route.page;
+  if (shown !== null && shown !== place) root.querySelector("h1")?.focus();
+  shown = place;
+}
+
+const frame = (page) => html`
+  <a class="skip" href="#main" @click=${skip}>Skip to the page</a>
+  <header class="top">
+    <a class="brand" href="#/"><img src="mark.svg" alt="" width="26" height="26">Masa Node</a>
+    <nav aria-label="Pages">${Object.entries(PAGES).map(tab)}</nav>
+    ${stateView()}
+  </header>
+  <main id="main" tabindex="-1">${page.view()}</main>
+  ${dialogView()}
+  <div aria-live="assertive">${state.link === "lost" ? banner : nothing}</div>
+`;
+
+const tab = ([name, page]) =>
+  html`<a href="#/${name}" aria-current=${state.route.page === name ? "page" : nothing}>${page.title}</a>`;
+
+const banner = html`<p class="banner">Disconnected: the node is not reached. Trying again …</p>`;
+
+function stateView() {
+  const [kind, words] = LINKS[state.link];
+  const name = state.node?.value?.name;
+  return html`<div class="state"><span class="dot ${kind}"></span>
+    <span>${name ? html`<strong>${plain(name)}</strong> · ` : nothing}${words}</span></div>`;
+}
+
+/** As the address is the page's, a plain link to #main would lead to another page. */
+function skip(event) {
+  event.preventDefault();
+  document.getElementById("main").focus();
+}
+
+async function enter(key) {
+  keepBearer(key);
+  await meet();
+  if (!state.gate) go();
+}
+
+/** At the start, and when the address changes: a console link may be pasted into a tab that is open. */
+async function arrive() {
+  await takeToken();
+  if (!state.gate && !state.me) await meet();
+  go();
+}
+
+root.replaceChildren();
+onChange(draw);
+addEventListener("hashchange", arrive);
+await arrive();
+changed();
+await follow();

@@ -1,0 +1,74 @@
+/** Follows the node: `GET /api/v1/events`, again and again, so that what it shows is true now. */
+
+import { ask, load, loadRaces, loadReady, NodeError } from "./api.js";
+import { addRace, addUnderWay, set, state } from "./store.js";
+import { eventsOf } from "./sse.js";
+
+const AGAIN_MS = 1500; // a node that is back is seen within 5 s
+const POLL_MS = 5000; // where there is no stream to be had
+const SILENT_MS = 35_000; // the node says something each 15 s
+
+/** For as long as the page is open. */
+export async function follow() {
+  for (;;) {
+    if (!state.gate) await listenOnce();
+    await new Promise((resolve) => setTimeout(resolve, state.link === "crowded" ? POLL_MS : AGAIN_MS));
+  }
+}
+
+/** Everything that is shown, anew. */
+export async function loadAll() {
+  await Promise.all([load("node", "peers", "models"), loadReady(), loadRaces()]);
+}
+
+async function listenOnce() {
+  const silence = new Silence();
+  try {
+    const response = await ask("/api/v1/events", { signal: silence.signal });
+    set({ link: "live" });
+    await loadAll();
+    for await (const { event, data } of eventsOf(response, () => silence.broken())) happened(event, JSON.parse(data));
+    set({ link: "lost" });
+  } catch (error) {
+    await notListening(error);
+  } finally {
+    silence.end();
+  }
+}
+
+async function notListening(error) {
+  const answered = error instanceof NodeError && error.status > 0;
+  set({ link: answered ? "crowded" : "lost" });
+  if (answered && !state.gate) await loadAll();
+}
+
+function happened(event, data) {
+  if (event === "began") addUnderWay(data);
+  if (event === "ended") addRace(data);
+  if (event === "dropped") loadRaces();
+  if (event === "changed") Promise.all([load("node", data.what === "models" ? "models" : "peers"), loadReady()]);
+}
+
+/** Aborts a stream that says nothing for too long. */
+class Silence {
+  #abort = new AbortController();
+  #timer = 0;
+
+  constructor() {
+    this.broken();
+  }
+
+  get signal() {
+    return this.#abort.signal;
+  }
+
+  broken() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#abort.abort(), SILENT_MS);
+  }
+
+  end() {
+    clearTimeout(this.#timer);
+    this.#abort.abort();
+  }
+}
