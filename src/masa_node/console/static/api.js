@@ -3,6 +3,7 @@
 import { bearer, forgetBearer, set, state } from "./store.js";
 
 const UNAUTHORIZED = 401;
+const ME = "/api/v1/console/me";
 
 /** The node said no (`status` is HTTP's), or was not reached (0). The message is for people. */
 export class NodeError extends Error {
@@ -49,7 +50,16 @@ async function wordsOf(response) {
 function askForKey(words) {
   const had = bearer() !== "";
   forgetBearer();
-  set({ gate: had ? `The node does not take this key, or the session is over. ${words}` : words });
+  if (had) set({ gate: `The node does not take this key, or the session is over. ${words}` });
+  else if (!state.gate) set({ gate: words });
+}
+
+/** Who the reader is to the node. If it does not know them, `gate` says why, unless it asks nobody for a key. */
+export async function meet() {
+  const had = bearer() !== "";
+  const found = await tryRead(ME);
+  const me = found.value ?? (had && !bearer() ? (await tryRead(ME)).value : null);
+  if (me) set({ me, gate: "" });
 }
 
 /** The JSON that stands there. Raises `NodeError`. */

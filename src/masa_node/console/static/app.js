@@ -1,7 +1,7 @@
 /** The start of the console: lets the reader in, follows the address, and draws the frame with the page in it. */
 
 import { html, nothing, render } from "./vendor/lit-html/lit-html.js";
-import { NodeError, read } from "./api.js";
+import { meet, read } from "./api.js";
 import { follow } from "./live.js";
 import { dialogView } from "./parts/confirm.js";
 import { gateView } from "./parts/gate.js";
@@ -38,15 +38,6 @@ async function takeToken() {
   }
 }
 
-/** Who the reader is to the node. Without an answer the gate says why, or the banner that the node is away. */
-async function meet() {
-  try {
-    set({ me: await read("/api/v1/console/me"), gate: "" });
-  } catch (error) {
-    if (!(error instanceof NodeError)) throw error;
-  }
-}
-
 function go() {
   const [, page = "", argument = ""] = /^#\/([a-z]*)\/?(.*)$/.exec(location.hash) ?? [];
   const known = Object.hasOwn(PAGES, page) ? page : "";
@@ -66,7 +57,7 @@ function draw() {
   const page = PAGES[state.route.page];
   render(state.gate ? gateView(enter) : frame(page), root);
   document.title = state.gate ? "Masa Node" : `${page.title} · Masa Node`;
-  const place = state.gate ? "gate" : state.route.page;
+  const place = state.gate ? "gate" : `${state.route.page}/${state.route.argument}`;
   if (shown !== null && shown !== place) root.querySelector("h1")?.focus();
   shown = place;
 }

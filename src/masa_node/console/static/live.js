@@ -1,9 +1,10 @@
 /** Follows the node: `GET /api/v1/events`, again and again, so that what it shows is true now. */
 
-import { ask, load, loadRaces, loadReady, NodeError } from "./api.js";
+import { ask, load, loadRaces, loadReady, meet, NodeError } from "./api.js";
 import { addRace, addUnderWay, set, state } from "./store.js";
 import { eventsOf } from "./sse.js";
 
+const UNAUTHORIZED = 401;
 const AGAIN_MS = 1500; // a node that is back is seen within 5 s
 const POLL_MS = 5000; // where there is no stream to be had
 const SILENT_MS = 35_000; // the node says something each 15 s
@@ -11,9 +12,16 @@ const SILENT_MS = 35_000; // the node says something each 15 s
 /** For as long as the page is open. */
 export async function follow() {
   for (;;) {
+    await seen();
+    if (!state.me && !state.gate) await meet();
     if (!state.gate) await listenOnce();
     await new Promise((resolve) => setTimeout(resolve, state.link === "crowded" ? POLL_MS : AGAIN_MS));
   }
+}
+
+/** A tab that nobody sees holds none of the six connections that a browser has for one address. */
+async function seen() {
+  while (document.hidden) await new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
 }
 
 /** Everything that is shown, anew. */
@@ -28,9 +36,10 @@ async function listenOnce() {
     set({ link: "live" });
     await loadAll();
     for await (const { event, data } of eventsOf(response, () => silence.broken())) happened(event, JSON.parse(data));
-    set({ link: "lost" });
+    set({ link: "lost", me: null }); // whoever comes back may have forgotten the reader
   } catch (error) {
-    await notListening(error);
+    if (document.hidden) set({ link: "connecting" });
+    else await notListening(error);
   } finally {
     silence.end();
   }
@@ -38,8 +47,9 @@ async function listenOnce() {
 
 async function notListening(error) {
   const answered = error instanceof NodeError && error.status > 0;
-  set({ link: answered ? "crowded" : "lost" });
-  if (answered && !state.gate) await loadAll();
+  set(answered ? { link: "crowded" } : { link: "lost", me: null });
+  if (error.status === UNAUTHORIZED) await meet();
+  else if (answered) await loadAll();
 }
 
 function happened(event, data) {
@@ -49,12 +59,14 @@ function happened(event, data) {
   if (event === "changed") Promise.all([load("node", data.what === "models" ? "models" : "peers"), loadReady()]);
 }
 
-/** Aborts a stream that says nothing for too long. */
+/** Aborts a stream that says nothing for too long, or that nobody looks at. */
 class Silence {
   #abort = new AbortController();
   #timer = 0;
+  #hid = () => document.hidden && this.#abort.abort();
 
   constructor() {
+    document.addEventListener("visibilitychange", this.#hid);
     this.broken();
   }
 
@@ -68,6 +80,7 @@ class Silence {
   }
 
   end() {
+    document.removeEventListener("visibilitychange", this.#hid);
     clearTimeout(this.#timer);
     this.#abort.abort();
   }

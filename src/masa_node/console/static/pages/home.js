@@ -6,7 +6,7 @@ import { minutesView } from "../parts/chart.js";
 import { pasteView } from "../parts/paste.js";
 import { recipes } from "../parts/recipes.js";
 import { choiceView, figure, headView, shown } from "../parts/show.js";
-import { changed, state } from "../store.js";
+import { changed, KEPT_RACES, state } from "../store.js";
 import { count, counted, ms, percentile, plain } from "../words.js";
 
 export const title = "Home";
@@ -118,5 +118,6 @@ function hourView() {
       ${figure("first piece, 95 % are below", ms(percentile(firsts, 0.95)))}
     </dl>
     ${minutesView(races, since)}
+    ${races.length >= KEPT_RACES ? html`<p class="soft small">The node remembers no more than these (<code>JOURNAL</code>): the hour had more.</p>` : nothing}
   `;
 }

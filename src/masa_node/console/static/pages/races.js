@@ -49,7 +49,7 @@ function allView() {
   return html`
     ${headView("Races", "Each request is a race between those that serve its model. The first valid piece of an answer wins; the others are cancelled.")}
     <section class="card">
-      ${filterView()}
+      ${filterView(searchView)}
       ${tableView(found)}
       ${legendView()}
     </section>
@@ -59,13 +59,22 @@ function allView() {
 const distinct = (field) => [...new Set(state.races.map((race) => race[field]).filter(Boolean))].sort();
 
 /** Choices for what of the journal is shown; Requests has the same. */
-export const filterView = () => html`
-  <form class="fields" @submit=${(event) => event.preventDefault()}>
+export const filterView = (more = nothing) => html`
+  <form class="fields" @submit=${searched}>
     ${selectView("Model", "model", distinct("model"), "all models")}
     ${selectView("Key", "key", distinct("key"), "all keys")}
     ${selectView("Ended", "failed", ["answered", "failed"], "in any way")}
+    ${more}
   </form>
 `;
+
+const searchView = html`<label>X-Request-Id <input name="id" placeholder="Enter leads to its race" autocomplete="off" spellcheck="false"></label>`;
+
+function searched(event) {
+  event.preventDefault();
+  const id = event.target.elements.id?.value.trim();
+  if (id) location.hash = `#/races/${encodeURIComponent(id)}`;
+}
 
 const selectView = (label, field, values, all) => html`
   <label>${label}

@@ -15,6 +15,7 @@ export const title = "Requests and usage";
 const ROWS = 50;
 const PERIODS = [["1d", "today"], ["7d", "7 days"], ["30d", "30 days"]];
 const GROUPS = [["key,model", "key and model"], ["key", "key"], ["model", "model"], ["peer", "peer"], ["provider", "provider"]];
+const HEADS = { key: "Key", model: "Model", peer: "Peer", use: "How", provider: "Provider" };
 const USES = { ours: "used by this node", theirs: "used this node", own: "own callers" };
 const AGAIN_MS = 5000;
 
@@ -95,15 +96,15 @@ async function cancel({ request_id: id }) {
 function usageView({ counted: isCounted, lines }) {
   if (!isCounted) return empty("Nothing is counted", html`<code>USAGE=off</code> is set. Without it the node counts who used what.`);
   if (!lines.length) return empty("No request in this time", html`Choose a longer one, or <a href="#/ask">ask something</a>.`);
-  const groups = ["key", "model", "peer", "use", "provider"].filter((name) => name in lines[0]);
+  const groups = Object.keys(HEADS).filter((name) => name in lines[0]);
   const most = Math.max(...lines.map((line) => line.requests));
   return html`
     <table class="wide">
-      <caption class="unseen">Use by ${by}</caption>
-      <thead><tr>${groups.map((name) => html`<th scope="col">${name}</th>`)}
+      <caption class="unseen">Use by ${Object.fromEntries(GROUPS)[by]}</caption>
+      <thead><tr>${groups.map((name) => html`<th scope="col">${HEADS[name]}</th>`)}
         ${["Requests", "Errors", "Tokens in", "Tokens out", "First piece", "Seconds"].map((name) => html`<th scope="col" class="number">${name}</th>`)}</tr></thead>
       <tbody>${lines.map((line) => html`<tr>
-        ${groups.map((name) => html`<td data-label=${name}><span>${groupWords(name, line[name])}</span></td>`)}
+        ${groups.map((name) => html`<td data-label=${HEADS[name]}><span>${groupWords(name, line[name])}</span></td>`)}
         <td class="number" data-label="Requests"><span>${count(line.requests)}${shareView(line.requests, most)}</span></td>
         <td class="number" data-label="Errors"><span>${count(line.errors)}</span></td>
         <td class="number" data-label="Tokens in"><span>${tokens(line.input_tokens, line.input_unknown)}</span></td>

@@ -11,6 +11,7 @@ export const gateView = (enter) => html`
     <form class="fields" @submit=${(event) => submitted(event, enter)}>
       <label>Key <input name="key" type="password" required autocomplete="off" spellcheck="false"></label>
       <button class="main">Go on</button>
+      <button type="button" @click=${() => enter("")}>Without a key</button>
     </form>
     <p class="soft small">The owner of the node gets in without one: <code>masa-node console</code> opens this page for 12 hours.
       The key stays in this tab.</p>

@@ -25,9 +25,13 @@ const importOs = (needsKey) => (needsKey ? "import os\n\n" : "");
 function openaiPython(base, model, needsKey) {
   return `${importOs(needsKey)}from openai import OpenAI
 
-client = OpenAI(base_url=${quoted(`${base}/v1`)}, api_key=${pythonKey(needsKey)})
+client = OpenAI(
+    base_url=${quoted(`${base}/v1`)},
+    api_key=${pythonKey(needsKey)},
+)
 answer = client.chat.completions.create(
-    model=${quoted(model)}, messages=[{"role": "user", "content": "Hello"}]
+    model=${quoted(model)},
+    messages=[{"role": "user", "content": "Hello"}],
 )
 print(answer.choices[0].message.content)`;
 }
@@ -35,9 +39,13 @@ print(answer.choices[0].message.content)`;
 function openaiJs(base, model, needsKey) {
   return `import OpenAI from "openai";
 
-const client = new OpenAI({ baseURL: ${quoted(`${base}/v1`)}, apiKey: ${needsKey ? `process.env.${KEY}` : quoted("unused")} });
+const client = new OpenAI({
+  baseURL: ${quoted(`${base}/v1`)},
+  apiKey: ${needsKey ? `process.env.${KEY}` : quoted("unused")},
+});
 const answer = await client.chat.completions.create({
-  model: ${quoted(model)}, messages: [{ role: "user", content: "Hello" }],
+  model: ${quoted(model)},
+  messages: [{ role: "user", content: "Hello" }],
 });
 console.log(answer.choices[0].message.content);`;
 }
@@ -45,9 +53,14 @@ console.log(answer.choices[0].message.content);`;
 function anthropicPython(base, model, needsKey) {
   return `${importOs(needsKey)}from anthropic import Anthropic
 
-client = Anthropic(base_url=${quoted(base)}, api_key=${pythonKey(needsKey)})
+client = Anthropic(
+    base_url=${quoted(base)},
+    api_key=${pythonKey(needsKey)},
+)
 message = client.messages.create(
-    model=${quoted(model)}, max_tokens=300, messages=[{"role": "user", "content": "Hello"}]
+    model=${quoted(model)},
+    max_tokens=300,
+    messages=[{"role": "user", "content": "Hello"}],
 )
 print(message.content[0].text)`;
 }
