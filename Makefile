@@ -25,11 +25,11 @@ WORKERS := -n auto --maxprocesses 4 --max-worker-restart 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench profile docs dist lock upgrade clean get-anvil mutants langchain agents
+.PHONY: help demo test lint format bench profile docs screenshots dist lock upgrade clean get-anvil mutants langchain agents
 .DELETE_ON_ERROR:
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.project $(VENV)/.llm ## run three linked nodes on this machine, no LLM needed
 	@$(VENV)/bin/masa-node demo
@@ -76,6 +76,9 @@ mutants: $(VENV)/.test ## change one thing at a time where it is decided who is 
 
 docs: $(VENV)/.test ## write the generated parts of docs/ again
 	@$(PY) -m tools.generate_docs
+
+screenshots: $(VENV)/.test ## draw the pictures of the console in docs/console/; needs chromium
+	@$(PY) -m tools.console_screenshots
 
 dist: $(VENV)/.build ## build the wheel and the source archive into dist/
 	@rm -rf dist
