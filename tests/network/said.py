@@ -3,6 +3,7 @@
 The product's own interface is there too: one end may be the product's, whichever a test gives it.
 """
 
+import asyncio
 import contextlib
 
 from masa_node.chat.errors import ProtocolFault, ProviderError
@@ -55,7 +56,8 @@ class SaidMux:
         self.raw = link
         self.close = link.close
         self.closed = link.closed
-        self._mux = Mux(link, str)
+        self._arrived: asyncio.Queue[MuxStream] = asyncio.Queue()
+        self._mux = Mux(link, str, self._arrived.put_nowait)
 
     def open_now(self) -> SaidStream | None:
         """The same, without waiting."""
@@ -84,4 +86,4 @@ class SaidMux:
 
     async def accept(self) -> SaidStream:
         """The next request that the peer opened."""
-        return SaidStream(await self._mux.accept())  # type: ignore[arg-type]
+        return SaidStream(await self._arrived.get())

@@ -18,6 +18,7 @@ from masa_node.network.links.mux import (
     MAX_STREAMS,
     MUX_WINDOW_BYTES,
     Mux,
+    MuxStream,
     first_message,
 )
 from masa_node.network.links.mux_stream import FRAME_COST_BYTES
@@ -54,6 +55,7 @@ class Pair:
     there: Mux
     link_here: Link
     link_there: Link
+    arrived: asyncio.Queue[MuxStream]
     ended: list[str]
     why: dict[Mux, str]
 
@@ -69,7 +71,7 @@ class Pair:
         return Bytes(await self.here.open())
 
     async def accept(self) -> Bytes:
-        return Bytes(await self.there.accept())
+        return Bytes(await self.arrived.get())
 
     async def stream(self) -> tuple[Bytes, Bytes]:
         """A new request, and the same at the other side."""
@@ -98,11 +100,12 @@ async def pair(seed: int = 1) -> AsyncIterator[Pair]:
             why[channels] = first_message(lost)
             link.close("a channel ended")  # as `Session` does
 
-    here, there = Mux(link_here, lambda: ""), Mux(link_there, lambda: "")
+    arrived: asyncio.Queue[MuxStream] = asyncio.Queue()
+    here, there = Mux(link_here, str, MuxStream.abort), Mux(link_there, str, arrived.put_nowait)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(keep(here, link_here)), group.create_task(keep(there, link_there))]
         await asyncio.sleep(0)
-        yield Pair(network, here, there, link_here, link_there, ended, why)
+        yield Pair(network, here, there, link_here, link_there, arrived, ended, why)
         for task in tasks:
             task.cancel()
 

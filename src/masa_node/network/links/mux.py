@@ -15,9 +15,10 @@ The window of each stream is as in HTTP/2 (RFC 9113, 5.2) and yamux: the reader 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from masa_node.chat.errors import LinkLost, ProtocolFault, ProviderError
+from masa_node.chat.kept_errors import fresh
 from masa_node.network.links.frames import HEAD, HEAD_BYTES, LENGTH_BITS, FrameKind, FrameStream, read_head
 from masa_node.network.links.mux_stream import MUX_WINDOW_BYTES, MuxStream
 from masa_node.network.links.token_bucket import TokenBucket
@@ -48,10 +49,12 @@ WORK_BURST = 2 * WORK_PER_S
 _LAST_OF_THE_MUX = int(FrameKind.WINDOW)  # to read it off the enum takes as long as the rest of `put`
 SHORTEST_REST_S = 0.001  # a timer is no finer
 
+Arrived = Callable[[MuxStream], None]
+
 
 class Channel:
     """One stream of the transport, cut into requests. `arrived` gets those that the peer opens (None: it opens none);
-    `why` tells why the link went, if it is known.
+    `why` tells why the link went, if it is known. `group` has a task while the transport takes no more.
     """
 
     def __init__(
@@ -59,21 +62,24 @@ class Channel:
         stream: Stream,
         why: Callable[[], str],
         pace: TokenBucket,
-        arrived: Callable[[MuxStream], None] | None = None,
+        group: asyncio.TaskGroup,
+        arrived: Arrived | None = None,
     ) -> None:
         self._stream = stream
         self._why = why
         self._pace = pace
+        self._group = group
         self._arrived = arrived
+        self._loop = asyncio.get_running_loop()
         self._streams: dict[int, MuxStream] = {}
         self._last = 0
         self._partial = b""
         self._outbox: list[bytes] = []
         self._pending = 0
         self._pending_frames = 0  # without a payload
+        self._is_writing = False  # is something due to be written, or has the transport no room?
         self._work = 0  # done since others had their turn
-        self._overflow = ""
-        self._filled = asyncio.Event()
+        self._lost: ProviderError | None = None  # where it is not the reader that learns of it
         self._wanting: list[MuxStream] = []
 
     @property
@@ -96,39 +102,34 @@ class Channel:
         """Until the stream or the link is gone, which it raises: `LinkLost`, `StreamReset`, `ProtocolFault`."""
         why = ""
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._write())
-                group.create_task(self._read())
-        except* ProviderError as lost:
-            why = self._overflow or first_message(lost)
-            if not self._overflow:
-                raise
+            await self._read()
+        except ProviderError as exc:
+            why = (self._lost or exc).message
+            if self._lost is not None:
+                raise fresh(self._lost) from None
+            raise
         finally:
             self._stream.abort()
             for stream in list(self._streams.values()):
                 stream.fail(LinkLost(self._why() or why or "the link to the peer was closed."))
-        if self._overflow:
-            raise LinkLost(why)
 
     # ---- for its requests ----
 
     def put(self, number: int, kind: FrameKind, payload: bytes) -> None:
         """Send a frame, together with whatever else is sent in this turn of the loop."""
-        if self._overflow:
+        if self._lost is not None:
             return
         size = len(payload)
-        outbox = self._outbox
-        if not outbox:
-            self._filled.set()
-        outbox += (HEAD.pack(number, kind << LENGTH_BITS | size), payload)
+        self._outbox += (HEAD.pack(number, kind << LENGTH_BITS | size), payload)
         self._pending += HEAD_BYTES + size
+        if not self._is_writing:
+            self._is_writing = True
+            self._loop.call_soon(self._write)
         if kind > _LAST_OF_THE_MUX:
             return
         self._pending_frames += 1
         if self._pending_frames > MAX_PENDING_FRAMES:
-            self._overflow = "it does not read what it is sent."
-            self._outbox.clear()
-            self._stream.abort()  # which ends `run`
+            self._lose(LinkLost("it does not read what it is sent."))
 
     def leave(self, number: int) -> None:
         """The request is over."""
@@ -141,43 +142,81 @@ class Channel:
 
     # ---- the two directions ----
 
-    async def _write(self) -> None:
-        while True:
-            await self._filled.wait()
-            self._filled.clear()
-            data, frames = b"".join(self._outbox), self._pending_frames
-            self._outbox.clear()
-            await self._stream.write(data)
-            self._pending -= len(data)
-            self._pending_frames -= frames
-            wanting, self._wanting = self._wanting, []
-            for stream in wanting:
-                stream.room_came()
+    def _write(self) -> None:
+        """All that is to be sent."""
+        data, frames = b"".join(self._outbox), self._pending_frames
+        self._outbox.clear()
+        try:
+            rest = self._stream.write_now(data)
+        except ProviderError as lost:
+            self._lose(lost)
+            return
+        if rest is None:
+            self._written(len(data), frames)
+            return
+        waiting = self._wait(rest, len(data), frames)
+        try:
+            self._group.create_task(waiting)
+        except RuntimeError:  # the group has begun to end
+            waiting.close()
+            self._stream.abort()
+
+    async def _wait(self, rest: Awaitable[None], size: int, frames: int) -> None:
+        try:
+            await rest
+        except ProviderError as lost:
+            self._lose(lost)
+        else:
+            self._written(size, frames)
+
+    def _written(self, size: int, frames: int) -> None:
+        self._pending -= size
+        self._pending_frames -= frames
+        self._is_writing = bool(self._outbox)
+        if self._is_writing:
+            self._loop.call_soon(self._write)
+        wanting, self._wanting = self._wanting, []
+        for stream in wanting:
+            stream.room_came()
+
+    def _lose(self, error: ProviderError) -> None:
+        """Have `run` end with this error."""
+        self._lost = self._lost or error
+        self._outbox.clear()
+        self._stream.abort()
 
     async def _read(self) -> None:
+        """Frames go to their requests by direct calls, up to the work that may be done in one go."""
         while True:
-            data = await self._stream.read()
-            if not data:
-                raise LinkLost("it closed a channel.")
-            if self._partial:
-                data = self._partial + data
-            at = self._cut(data, 0)
+            await self._stream.flow(self._take)
             while self._work >= SLICE_WORK:
                 await self._rest()
-                at = self._cut(data, at)
-            self._partial = data[at:]
+                self._take_partial()
+
+    def _take(self, data: bytes) -> bool:
+        """Read on after this?"""
+        if not data:
+            raise LinkLost("it closed a channel.")
+        self._partial = self._partial + data if self._partial else data
+        return self._take_partial()
+
+    def _take_partial(self) -> bool:
+        data = self._partial
+        at = self._cut(data)
+        self._partial = data[at:] if at < len(data) else b""
+        return self._work < SLICE_WORK
 
     async def _rest(self) -> None:
         """Let others have their turn, longer if this peer keeps the node busier than any needs to."""
         work, self._work = self._work, 0
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         await asyncio.sleep(0)
         while not self._pace.take(work, loop.time()):  # noqa: ASYNC110 - what is waited for is time
             await asyncio.sleep(max(self._pace.when_s(work, loop.time()) - loop.time(), SHORTEST_REST_S))
 
-    def _cut(self, data: bytes, at: int) -> int:
-        """Take the frames from there on, as many as may be in one go; where the next one begins."""
-        size = len(data)
+    def _cut(self, data: bytes) -> int:
+        """Take these frames, as many as may be in one go; where the next one begins."""
+        at, size = 0, len(data)
         while size - at >= HEAD_BYTES and self._work < SLICE_WORK:
             number, kind, length = read_head(data, at)
             end = at + HEAD_BYTES + length
@@ -215,16 +254,18 @@ class Channel:
 
 
 class Mux:
-    """All channels of a link, both sides'. `run` it in a task; it ends with the link. `why` as for `Channel`."""
+    """All channels of a link, both sides'. `run` it in a task; it ends with the link.
 
-    def __init__(self, link: Link, why: Callable[[], str]) -> None:
+    `arrived` gets each request that the peer opens, at once, and owns it. `why` as for `Channel`.
+    """
+
+    def __init__(self, link: Link, why: Callable[[], str], arrived: Arrived) -> None:
         self._link = link
         self._why = why
+        self._arrived = arrived
         self._own: list[Channel] = []
         self._theirs: list[Channel] = []
         self._opening = 0
-        # as many as may be open: MAX_STREAMS on each of CHANNELS
-        self._arrived: asyncio.Queue[MuxStream] = asyncio.Queue()
         self._pace = TokenBucket(WORK_PER_S, WORK_BURST, asyncio.get_running_loop().time())
         self._group: asyncio.TaskGroup | None = None
         self._has_begun = asyncio.Event()
@@ -246,7 +287,7 @@ class Mux:
                     if len(self._theirs) >= CHANNELS:
                         stream.abort()
                         raise ProtocolFault(f"it opened more than {CHANNELS} channels.")
-                    channel = Channel(stream, self._why, self._pace, self._arrived.put_nowait)
+                    channel = Channel(stream, self._why, self._pace, group, self._arrived)
                     self._theirs.append(channel)
                     group.create_task(channel.run())
         finally:
@@ -277,10 +318,6 @@ class Mux:
             return None
         return least.open() if not self._opening or least.streams < FEW_STREAMS else None
 
-    async def accept(self) -> FrameStream:
-        """The next request that the peer opened."""
-        return await self._arrived.get()
-
     def _wake_openers(self) -> None:
         self._opened.set()
         self._opened = asyncio.Event()
@@ -298,7 +335,7 @@ class Mux:
         if self._group is None:
             stream.abort()
             raise self._lost()
-        channel = Channel(stream, self._why, self._pace)
+        channel = Channel(stream, self._why, self._pace, self._group)
         running = channel.run()
         try:
             self._group.create_task(running)

@@ -82,7 +82,8 @@ class Session:
     def __init__(self, link: Link, control: ControlStream, owner: SessionOwner, membership: MembershipLevel) -> None:
         self.link = link
         self.membership = membership
-        self.mux = Mux(link, lambda: self.why)
+        self.mux = Mux(link, lambda: self.why, self._serve)
+        self._group = asyncio.TaskGroup()
         self.peer = link.peer
         self.why = ""
         self.rtt_s: float | None = None
@@ -127,18 +128,24 @@ class Session:
     async def run(self) -> None:
         """Until the link ends, from whichever side. All that it started has ended then."""
         try:
-            async with asyncio.TaskGroup() as group:
+            async with self._group as group:
                 group.create_task(self._read())
                 group.create_task(self._write())
                 group.create_task(self._beat())
-                group.create_task(self.mux.run())
-                while True:
-                    group.create_task(self._owner.serve_stream(self.peer, await self.mux.accept()))
+                await self.mux.run()
         except* ProviderError as lost:
             self.why = self.why or first_message(lost)
         finally:
             self._is_settled.set()
             self.link.close(self.why[:100] or "stopping")
+
+    def _serve(self, stream: FrameStream) -> None:
+        serving = self._owner.serve_stream(self.peer, stream)
+        try:
+            self._group.create_task(serving)
+        except RuntimeError:  # the group has begun to end
+            serving.close()
+            stream.abort()
 
     async def _read(self) -> None:
         window_s, frames = self._loop.time(), 0

@@ -2,6 +2,7 @@
 (`iroh/endpoint.py`) and the in-memory network (`memory.py`).
 """
 
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import NewType, Protocol
 
@@ -84,6 +85,17 @@ class Stream(Protocol):
 
         When cancelled, part of them may be on their way: only abort the stream then.
         """
+        ...
+
+    async def flow(self, came: Callable[[bytes], object]) -> None:
+        """Read for as long as `came` gives a true value: it gets what `read` would give, by direct calls.
+
+        b"" is the last that it gets. Raises as `read` does, and whatever `came` raises.
+        """
+        ...
+
+    def write_now(self, data: bytes) -> Awaitable[None] | None:
+        """As `write`, at once. None when the transport has all of it; else what has to be waited for next."""
         ...
 
     async def finish(self) -> None:

@@ -6,7 +6,7 @@ Only futures and the loop's timers; nothing here is a task, so cancelling an awa
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from masa_node.chat.errors import LinkLost, StreamReset
@@ -56,9 +56,14 @@ class Host:
         self.links: set[MemoryLink] = set()
         self.changed = Signal()
 
+    @property
+    def is_running(self) -> bool:
+        """May this node act?"""
+        return self.is_closed or not (self.is_dead or self.is_hung)
+
     async def running(self) -> None:
         """Returns when this node may act: what a dead one awaits never comes, until its transport is closed."""
-        while (self.is_dead or self.is_hung) and not self.is_closed:
+        while not self.is_running:
             await self.changed.wait()
 
 
@@ -192,13 +197,30 @@ class MemoryStream:
             await self._link.host.running()
             self._check_writable()
             part = data[at : at + MEMORY_WINDOW_BYTES - self._out.unread_bytes]
-            if part:
-                at += len(part)
-                for _ in range(self._out.segments(part)):
-                    self._link.send(self.other.arrive)
+            self._put(part)
+            at += len(part)
             if at >= len(data):
                 return
             await self._out.room.wait()
+
+    async def flow(self, came: Callable[[bytes], object]) -> None:
+        """See `interfaces.Stream`."""
+        data = await self.read()
+        while came(data) and data:
+            data = await self.read()
+
+    def write_now(self, data: bytes) -> Awaitable[None] | None:
+        """See `interfaces.Stream`."""
+        if not self._link.host.is_running or len(data) > MEMORY_WINDOW_BYTES - self._out.unread_bytes:
+            return self.write(data)
+        self._check_writable()
+        self._put(data)
+        return None
+
+    def _put(self, data: bytes) -> None:
+        if data:
+            for _ in range(self._out.segments(data)):
+                self._link.send(self.other.arrive)
 
     async def finish(self) -> None:
         """See `interfaces.Stream`."""

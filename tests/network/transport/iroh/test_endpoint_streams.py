@@ -1,6 +1,6 @@
 """Streams over real sockets: bytes, ends, aborts, cancellation, and what a reader that stands still does.
 
-Covers: `link`.
+Covers: `direct`, `link`.
 """
 
 import asyncio
@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 
 import pytest
 
-from masa_node.chat.errors import LinkLost, StreamReset
+from masa_node.chat.errors import LinkLost, ProtocolFault, StreamReset
 from masa_node.network.transport.interfaces import MAX_READ_BYTES
+from masa_node.network.transport.iroh.direct import IN_A_ROW
 from masa_node.network.transport.iroh.link import IrohStream
 from tests.network.transport.iroh.iroh_nodes import LOOPS, Pair, linked, on_every_loop, read_all
 
@@ -309,6 +310,7 @@ def test_an_answer_that_comes_when_the_loop_is_closed_disturbs_nobody(
             for call in calls:
                 call.send(None)  # Rust waits from here on
                 waiting.append(call)
+        mine._reading.start(list.clear)  # type: ignore[arg-type] - nothing comes
         return pair
 
     waiting: list[Coroutine[object, object, object]] = []
@@ -352,6 +354,108 @@ async def test_a_stream_that_is_never_empty_lets_the_others_on() -> None:
             for task in tasks:
                 task.cancel()
         assert turns > reads / 50
+
+
+@on_every_loop
+async def test_what_comes_flows_until_its_reader_has_enough_and_the_rest_is_read_later() -> None:
+    async with linked() as pair:
+        mine, yours = await pair.stream()
+        sent = random.Random(3).randbytes(500_000)  # noqa: S311 - any bytes
+        writing = asyncio.ensure_future(mine.write(sent))
+        came = b""
+
+        def take(data: bytes) -> bool:
+            nonlocal came
+            came += data
+            return len(came) % 3 > 0 and len(came) < len(sent)
+
+        while len(came) < len(sent):
+            await yours.flow(take)
+            came += await yours.read() if len(came) < len(sent) else b""
+        await writing
+        await mine.finish()
+        ends: list[bytes] = []
+        await yours.flow(lambda data: ends.append(data) or True)  # type: ignore[func-returns-value]
+        assert (came, ends) == (sent, [b""])
+
+
+@on_every_loop
+async def test_a_flow_that_is_never_dry_lets_the_others_on() -> None:
+    async with linked() as pair:
+        mine, yours = await pair.stream()
+        turns: list[int] = [0]
+        reads = 0
+
+        def take(data: bytes) -> bool:
+            nonlocal reads
+            assert data
+            reads += 1
+            turns.append(reads)
+            return reads < 300
+
+        async def others() -> None:
+            while reads < 300:
+                await asyncio.sleep(0)
+                turns.append(-1)
+
+        await mine.write(bytes(300 * 1000))
+        other = asyncio.ensure_future(others())
+        writing = asyncio.ensure_future(write_for_ever(mine, bytes(1000)))
+        await yours.flow(take)
+        writing.cancel()
+        await other
+        longest = max(len(run.split()) for run in " ".join("r" if turn > 0 else "o" for turn in turns).split("o"))
+        assert longest <= IN_A_ROW + 1
+
+
+@on_every_loop
+async def test_what_a_reader_raises_ends_the_flow() -> None:
+    async with linked() as pair:
+        mine, yours = await pair.stream()
+        await mine.write(b"no")
+
+        def take(data: bytes) -> bool:
+            raise ProtocolFault(data.decode())
+
+        with pytest.raises(ProtocolFault, match="no"):
+            await yours.flow(take)
+
+
+@on_every_loop
+async def test_a_reader_may_abort_its_own_stream() -> None:
+    async with linked() as pair:
+        mine, yours = await pair.stream()
+        await mine.write(b"no")
+
+        def take(data: bytes) -> bool:
+            assert data
+            yours.abort()
+            return True
+
+        with pytest.raises(StreamReset, match="this node"):
+            await yours.flow(take)
+        with pytest.raises(StreamReset):
+            await read_all(mine)
+
+
+@on_every_loop
+async def test_a_write_that_is_not_over_at_once_can_be_waited_for() -> None:
+    async with linked() as pair:
+        mine, yours = await pair.stream()
+        assert mine.write_now(b"!") is None
+        rest = mine.write_now(bytes(4_000_000))
+        assert rest is not None
+        waiting = asyncio.ensure_future(rest)
+        came = 0
+        while came < 4_000_001:
+            came += len(await yours.read())
+        await waiting
+        assert mine.write_now(b"!") is None
+        yours.abort()
+        with pytest.raises(StreamReset):
+            await write_for_ever(mine)
+        with pytest.raises(StreamReset):
+            mine.write_now(b"!")
 
 
 # ---- a reader that stands still ----

@@ -1,76 +1,80 @@
 """A link and its streams over iroh: what `interfaces.Link` and `interfaces.Stream` promise, on iroh's own."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 
 import iroh
 
 from masa_node.chat.errors import LinkLost, StreamReset
 from masa_node.network.transport.foreign_text import sanitize
-from masa_node.network.transport.interfaces import MAX_READ_BYTES, NodeId, Path, Route
+from masa_node.network.transport.interfaces import NodeId, Path, Route
+from masa_node.network.transport.iroh.direct import Reading, Writing
 from masa_node.network.transport.iroh.keys import FOREIGN
 from masa_node.network.transport.iroh.patches.wake_ups import run_now
 
 MAX_STREAMS = 1024  # that a peer may have open on a link; iroh holds up to 1.2 MB unread of each
 MAX_REASON_BYTES = 100
-_FEW_BYTES = 4096  # each read that waits holds a buffer of its size; streams of small pieces get a small one
 _GAVE_UP = 1  # the code of a stream that was given up; of a link that was closed
 
 
 class IrohStream:
     """A stream on a link. Nothing runs in the background for it."""
 
-    __slots__ = ("_ended", "_finished", "_given_up", "_link", "_reader", "_receive", "_send", "_want", "_writer")
+    __slots__ = ("_ended", "_finished", "_given_up", "_link", "_reading", "_receive", "_send", "_writing")
 
     def __init__(self, link: "IrohLink", stream: iroh.BiStream) -> None:
         self._link = link
         self._send = stream.send()
         self._receive = stream.recv()
-        self._reader: asyncio.Task[object] | None = None
-        self._writer: asyncio.Task[object] | None = None
-        self._want = _FEW_BYTES
+        loop = asyncio.get_running_loop()
+        self._reading = Reading(self._receive, loop)
+        self._writing = Writing(self._send, loop)
         self._given_up = self._finished = self._ended = False
 
     async def read(self) -> bytes:
         """See `interfaces.Stream`."""
+        came: list[bytes] = []
+        await self.flow(came.append)
+        return came[0]
+
+    async def flow(self, came: Callable[[bytes], object]) -> None:
+        """See `interfaces.Stream`."""
         self._check()
-        task = self._reader = _this_task()
-        cancels = task.cancelling()
-        try:
-            data = await self._receive.read(self._want)
-        except asyncio.CancelledError:
-            if self._given_up:
-                _end(self._receive.stop(_GAVE_UP))
-                self._let_go(task, cancels)
-            raise
-        except FOREIGN as exc:
-            raise self._link.loss() or StreamReset("it gave the stream up.") from exc
-        finally:
-            self._reader = None
-        if len(data) == self._want:
-            self._want = MAX_READ_BYTES
-        elif len(data) < _FEW_BYTES:
-            self._want = _FEW_BYTES
+
+        def note(data: bytes) -> object:
             self._ended = not data
-        return data
+            return came(data)
+
+        try:
+            await self._reading.start(note)
+        except FOREIGN as exc:
+            raise self._lost() from exc
+        finally:
+            self._reading.give_up()
 
     async def write(self, data: bytes) -> None:
         """See `interfaces.Stream`."""
+        rest = self.write_now(data)
+        if rest is not None:
+            await rest
+
+    def write_now(self, data: bytes) -> Awaitable[None] | None:
+        """See `interfaces.Stream`."""
         self._check()
-        task = self._writer = _this_task()
-        cancels = task.cancelling()
         try:
-            await self._send.write_all(data)
-        except asyncio.CancelledError:
-            if self._given_up:
-                _end(self._send.reset(_GAVE_UP))
-                self._let_go(task, cancels)
-            raise
+            rest = self._writing.start(data)
         except FOREIGN as exc:
-            raise self._link.loss() or StreamReset("it gave the stream up.") from exc
+            raise self._lost() from exc
+        return None if rest is None else self._written(rest)
+
+    async def _written(self, rest: Awaitable[None]) -> None:
+        try:
+            await rest
+        except FOREIGN as exc:
+            raise self._lost() from exc
         finally:
-            self._writer = None
+            self._writing.give_up()
 
     async def finish(self) -> None:
         """See `interfaces.Stream`."""
@@ -79,7 +83,7 @@ class IrohStream:
             try:
                 await self._send.finish()
             except FOREIGN as exc:
-                raise self._link.loss() or StreamReset("it gave the stream up.") from exc
+                raise self._lost() from exc
             self._finished = True
 
     def abort(self) -> None:
@@ -87,24 +91,19 @@ class IrohStream:
         if self._given_up or (self._finished and self._ended):
             return
         self._given_up = True
-        # iroh does not let go of half a stream while somebody waits on it: the waiter is woken, and lets go itself.
-        if self._reader is not None:
-            self._reader.cancel()
-        elif not self._ended:
+        # iroh does not let go of half a stream while somebody waits on it.
+        self._reading.give_up(_given_up())
+        if not self._ended:
             _end(self._receive.stop(_GAVE_UP))
-        if self._writer is not None:
-            self._writer.cancel()
-        else:
-            _end(self._send.reset(_GAVE_UP))
+        self._writing.give_up(_given_up())
+        _end(self._send.reset(_GAVE_UP))
 
     def _check(self) -> None:
         if self._given_up:
-            raise StreamReset("this node gave the stream up.")
+            raise _given_up()
 
-    def _let_go(self, task: asyncio.Task[object], cancels: int) -> None:
-        """The task was woken by `abort`. Unless it was cancelled for another reason too it goes on, and learns why."""
-        if task.uncancel() <= cancels:
-            raise StreamReset("this node gave the stream up.") from None
+    def _lost(self) -> LinkLost | StreamReset:
+        return self._link.loss() or StreamReset("it gave the stream up.")
 
 
 class IrohLink:
@@ -158,11 +157,8 @@ class IrohLink:
         return None if reason is None else LinkLost(f"the connection is gone: {sanitize(reason)}.")
 
 
-def _this_task() -> asyncio.Task[object]:
-    task = asyncio.current_task()
-    if task is None:
-        raise RuntimeError("streams are used from tasks")
-    return task
+def _given_up() -> StreamReset:
+    return StreamReset("this node gave the stream up.")
 
 
 def _end(half: Coroutine[object, object, object]) -> None:

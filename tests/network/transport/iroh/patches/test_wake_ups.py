@@ -5,7 +5,7 @@ from types import ModuleType
 
 import pytest
 
-from masa_node.network.transport.iroh.patches.wake_ups import DIRECT_IN_A_ROW, Settling, run_now, settle_directly
+from masa_node.network.transport.iroh.patches.wake_ups import Settling, run_now, settle_directly
 from tests.network.transport.iroh.patches.test_byte_copy import fresh_glue
 
 Waiter = tuple[asyncio.AbstractEventLoop, asyncio.Future[int]]
@@ -39,32 +39,6 @@ async def test_a_call_that_ends_in_another_thread_wakes_the_loop() -> None:
     handle, future = calls.begin()
     threading.Timer(0.01, calls.settling, (handle, 1)).start()
     assert await asyncio.wait_for(future, 10) == 1
-
-
-async def test_a_task_whose_calls_are_all_over_at_once_still_lets_others_on() -> None:
-    calls = Calls()
-    for _ in range(3):
-        futures = []
-        for _ in range(DIRECT_IN_A_ROW + 1):
-            handle, future = calls.begin()
-            calls.settling(handle, 0)
-            futures.append(future)
-        assert [future.done() for future in futures] == [True] * DIRECT_IN_A_ROW + [False]
-        await futures[-1]
-
-
-async def test_what_one_task_used_up_another_has_still() -> None:
-    calls = Calls()
-
-    async def use_all() -> list[bool]:
-        done: list[bool] = []
-        for _ in range(DIRECT_IN_A_ROW):
-            handle, future = calls.begin()
-            calls.settling(handle, 0)
-            done.append(future.done())
-        return done
-
-    assert await asyncio.gather(*(use_all() for _ in range(100))) == [[True] * DIRECT_IN_A_ROW] * 100
 
 
 async def test_an_answer_for_a_call_that_was_cancelled_is_let_be() -> None:

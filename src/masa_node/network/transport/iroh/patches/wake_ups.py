@@ -1,8 +1,8 @@
 """A guarded fix of how iroh's generated Python code wakes the task that waits for a call into Rust.
 
 Its own callback goes through the event loop's wake-up pipe even when the call was over at once, on the loop's own
-thread. That is a turn of the loop and two system calls for each read and each write. And it fails, with a trace on the
-terminal, when Rust answers after the loop was closed.
+thread. That is a turn of the loop and two system calls for each call. And it fails, with a trace on the terminal, when
+Rust answers after the loop was closed.
 """
 
 # ruff: noqa: SLF001 - the generated module has no other way in
@@ -11,10 +11,6 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from types import ModuleType
 
-# Calls that end at once are not waited for. A task that makes only such calls still lets the others on after so many.
-# Counted for each task: with hundreds of streams, a turn of the loop holds more such calls than this. Each one that has
-# to wait for the next turn costs work and makes a piece late.
-DIRECT_IN_A_ROW = 4
 _GLUE_FUNCTION = "_uniffi_rust_call_async"
 _CALLBACK = "_uniffi_continuation_callback"
 _NAMES_IN_IT = {_CALLBACK, "_UniffiContinuationHandleMap", "insert", "create_future"}
@@ -54,31 +50,17 @@ class Settling:
 
     def __init__(self, take: Callable[[int], _Waiter]) -> None:
         self._take = take
-        self._task_id = 0  # the last caller's on a loop's own thread; not the task, which would live on
-        self._direct = 0
 
     def __call__(self, handle: int, poll_code: int) -> None:
         """Settle the future that was left under this handle; what was cancelled, or whose loop is closed, is let be."""
         loop, future = self._take(handle)
-        if _running_here() is not loop:
-            try:
-                loop.call_soon_threadsafe(_settle, future, poll_code)
-            except RuntimeError:  # the loop is closed: nobody waits any more
-                return
-        elif self._may_go_on(loop):
+        if _running_here() is loop:
             _settle(future, poll_code)
-        else:
-            loop.call_soon(_settle, future, poll_code)
-
-    def _may_go_on(self, loop: asyncio.AbstractEventLoop) -> bool:
-        task_id = id(asyncio.current_task(loop))
-        if task_id != self._task_id:
-            self._task_id, self._direct = task_id, 0
-        self._direct += 1
-        if self._direct <= DIRECT_IN_A_ROW:
-            return True
-        self._direct = 0
-        return False
+            return
+        try:
+            loop.call_soon_threadsafe(_settle, future, poll_code)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            return
 
 
 def _running_here() -> asyncio.AbstractEventLoop | None:
