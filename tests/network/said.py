@@ -5,7 +5,9 @@ The product's own interface is there too: one end may be the product's, whicheve
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable
 
+from masa_node.chat.answer import WRITTEN
 from masa_node.chat.errors import ProtocolFault, ProviderError
 from masa_node.network.links.frames import Frame, FrameKind, FrameReader, frame
 from masa_node.network.links.mux import Mux, MuxStream
@@ -20,7 +22,6 @@ class SaidStream:
         self._reader = FrameReader()
         self.send = stream.send
         self.receive = stream.receive
-        self.finish = stream.finish
         self.abort = stream.abort
         self.send_now = stream.send_now
         self.receive_now = stream.receive_now
@@ -38,6 +39,11 @@ class SaidStream:
             await self._stream.send(kind, payload)
         if rubbish:
             await self._stream._channel._stream.write(data)  # type: ignore[attr-defined]
+
+    def finish(self) -> Awaitable[None]:
+        """Nothing more will be said; may be awaited."""
+        self._stream.finish()
+        return WRITTEN
 
     async def read(self) -> bytes:
         """The frames that have come; b"" when the peer has finished."""

@@ -35,12 +35,14 @@ class Bytes:
 
     def __init__(self, stream: FrameStream) -> None:
         self.stream = stream
-        self.finish = stream.finish
         self.abort = stream.abort
 
     async def write(self, data: bytes) -> None:
         for at in range(0, len(data), MAX_PAYLOAD_BYTES):
             await self.stream.send(PIECE, data[at : at + MAX_PAYLOAD_BYTES])
+
+    async def finish(self) -> None:
+        self.stream.finish()
 
     async def read(self) -> bytes:
         return b"".join(payload for _, payload in await self.stream.receive())

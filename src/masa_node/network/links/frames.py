@@ -92,8 +92,8 @@ class FrameStream(Protocol):
         """From now on call this whenever something has come, or nothing more will; None: nobody. It must not raise."""
         ...
 
-    async def finish(self) -> None:
-        """Nothing more will be sent. Raises `StreamReset`, `LinkLost`."""
+    def finish(self) -> None:
+        """Nothing more will be sent. Never waits. Raises `StreamReset`, `LinkLost`."""
         ...
 
     def abort(self) -> None:

@@ -109,7 +109,7 @@ class MuxStream:
         """See `FrameStream`."""
         self._listener = came
 
-    async def finish(self) -> None:
+    def finish(self) -> None:
         """See `FrameStream`."""
         if self._fault is not None:
             raise fresh(self._fault)

@@ -101,8 +101,10 @@ class RemotePeer:
     async def _exchange(self, stream: FrameStream, request: Request, sign: Sign) -> Answer:
         frames = request_frames(request, _left_s(request), _new_id())
         incoming = ResponseReader(stream, request, self.location, sign)
-        for kind, payload in islice(frames, FRAMES_OF_A_SHORT_REQUEST):
-            await stream.send(kind, payload)
+        first = list(islice(frames, FRAMES_OF_A_SHORT_REQUEST))
+        if not stream.send_now(*first):
+            for kind, payload in first:
+                await stream.send(kind, payload)
         second = next(frames, None)
         if second is None:
             return await _take(incoming, sign)

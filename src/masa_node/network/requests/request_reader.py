@@ -1,15 +1,19 @@
 """The request that a peer sends on a stream of its own: header, body, and what is heard of it while it is served."""
 
+import asyncio
 from collections import deque
-from typing import Protocol
+from collections.abc import Callable
+from functools import partial
+from types import TracebackType
 
-from masa_node.chat.errors import LinkLost, PeerRefused, ProtocolFault, StreamReset
-from masa_node.chat.kept_errors import fresh
+from masa_node.chat.errors import BodyTooSlow, LinkLost, PeerRefused, ProtocolFault, StreamReset
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, Endpoint
 from masa_node.network.links.frames import Frame, FrameKind, FrameStream, read_header
 from masa_node.network.requests.frames import MIN_CHUNK_BYTES, RequestHeader
 from masa_node.network.requests.quotas import PeerQuota, Quotas
 from masa_node.network.transport.foreign_text import sanitize
+
+SLOWEST_BYTES_A_SECOND = 350_000  # of a body so large that it may take longer than others
 
 _ENDPOINTS = {endpoint.value: endpoint for endpoint in DIALECT_OF_ENDPOINT}
 
@@ -18,21 +22,24 @@ class RequesterGone(Exception):
     """The peer has given its request up, or is gone: whatever is done for it is to be stopped."""
 
 
-class ResponseInProgress(Protocol):
-    """The response under way, as far as the reader needs it."""
-
-    is_over: bool
-
-
 class RequestReader:
-    """`header`, `body`, then `watch`. Holds what it has read of the body against the peer's quota until `close`."""
+    """`header`, `body`, then a `with` block that answers, and `finished`. Holds what it has read of the body against
+    the peer's quota until `close`.
 
-    def __init__(self, stream: FrameStream, quotas: Quotas, quota: PeerQuota) -> None:
+    The block is cancelled, and ends by `RequesterGone`, when the peer finishes or is gone before all is said; also for
+    anything that it sends, and then `fault` is set.
+    """
+
+    def __init__(self, stream: FrameStream, quotas: Quotas, quota: PeerQuota, within_s: float) -> None:
         self._stream = stream
         self._quotas = quotas
         self._quota = quota
+        self._within_s = within_s
+        self._until_s = asyncio.get_running_loop().time() + within_s
         self._held_bytes = 0
         self._came: deque[Frame] = deque()
+        self._has_left = False
+        self._left: Callable[[], object] = _nothing  # called once
         self.fault: ProtocolFault | None = None
 
     async def header(self) -> tuple[RequestHeader, Endpoint]:
@@ -48,6 +55,9 @@ class RequestReader:
 
     async def body(self, size: int) -> bytes:
         """The whole body. Raises `PeerBusy` when no more can be held, `ProtocolFault`, `RequesterGone`."""
+        longer_s = max(0.0, size / SLOWEST_BYTES_A_SECOND - self._within_s)
+        self._within_s += longer_s
+        self._until_s += longer_s
         parts: list[bytes] = []
         missing = size
         while missing:
@@ -64,34 +74,77 @@ class RequestReader:
             parts.append(payload)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    async def watch(self, answer: "ResponseInProgress") -> None:
-        """Wait until the peer finishes. Raises `RequesterGone` when it does so, or is gone, before all is said; also
-        for anything that it sends, and then `fault` is set.
-        """
-        try:
-            kind, _ = await self._next()
-        except RequesterGone:
-            if not answer.is_over:
-                raise
+    def __enter__(self) -> None:
+        self._stream.listen(self._look)
+        self._look()
+        if self._has_left:
+            raise RequesterGone
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine is run by one
+        self._task, self._cancels = task, task.cancelling()
+        self._left = task.cancel
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._left = _nothing
+        if self._has_left and self._task.uncancel() <= self._cancels and kind is asyncio.CancelledError:
+            raise RequesterGone from None
+
+    async def finished(self, within_s: float) -> None:
+        """Until the peer has finished or is gone, and no longer than this."""
+        if self._has_left:
             return
-        except ProtocolFault as fault:
-            self.fault = fresh(fault)
-        else:
-            self.fault = ProtocolFault(f"it sent a {kind.name} frame behind its request.")
-        raise RequesterGone
+        loop = asyncio.get_running_loop()
+        left = loop.create_future()
+        self._left = partial(_settle, left)
+        timer = loop.call_later(within_s, self._left)
+        try:
+            await left
+        finally:
+            self._left = _nothing
+            timer.cancel()
 
     def close(self) -> None:
         """Nothing of it is held any more. Idempotent."""
+        self._stream.listen(None)
         self._quotas.release_bytes(self._quota, self._held_bytes)
         self._held_bytes = 0
 
+    def _look(self) -> None:
+        """What does the peer say behind its request?"""
+        frames = self._stream.receive_now()
+        for kind, _ in (*self._came, *(frames or ())):
+            if kind is not FrameKind.IGNORED and self.fault is None:
+                self.fault = ProtocolFault(f"it sent a {kind.name} frame behind its request.")
+        self._came.clear()
+        if (frames is None or self.fault is not None) and not self._has_left:
+            self._has_left = True
+            self._left()
+
     async def _next(self) -> Frame:
         while not self._came:
-            try:
-                frames = await self._stream.receive()
-            except (StreamReset, LinkLost) as exc:
-                raise RequesterGone from exc
-            if not frames:
-                raise RequesterGone
+            frames = self._stream.receive_now() or await self._receive()
             self._came.extend(frame for frame in frames if frame[0] is not FrameKind.IGNORED)
         return self._came.popleft()
+
+    async def _receive(self) -> list[Frame]:
+        try:
+            async with asyncio.timeout_at(self._until_s):
+                frames = await self._stream.receive()
+        except (StreamReset, LinkLost) as exc:
+            raise RequesterGone from exc
+        except TimeoutError:
+            raise BodyTooSlow(f"the request did not arrive within {self._within_s:g} s.") from None
+        if not frames:
+            raise RequesterGone
+        return frames
+
+
+def _nothing() -> None:
+    """Nobody waits."""
+
+
+def _settle(left: asyncio.Future[None]) -> None:
+    if not left.done():
+        left.set_result(None)

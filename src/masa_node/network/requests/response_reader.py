@@ -211,7 +211,7 @@ class ResponseReader:
         with contextlib.suppress(StreamReset, LinkLost):
             rest = await self._comes_more()
             if not rest:
-                await self._stream.finish()
+                self._stream.finish()
         if rest:
             raise ProtocolFault("it went on after the end of its answer.")
         self._is_over = True

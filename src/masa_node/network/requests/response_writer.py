@@ -1,6 +1,5 @@
 """The answer to a peer's request: HEAD, PIECEs, and END or FAIL. A write waits while the requester takes nothing."""
 
-import asyncio
 from collections.abc import Awaitable
 
 from masa_node.chat.answer import WRITTEN, StreamedAnswer, Usage, WholeAnswer
@@ -20,17 +19,18 @@ from masa_node.network.requests.request_reader import RequesterGone
 from masa_node.routing.running.idle import IdleTimer
 
 _PIECE = FrameKind.PIECE  # read off the enum once
+_ALIVE = header_payload(FrameKind.ALIVE, Alive())
 WHOLE_STALL_S = 30.0  # for one more frame of a whole answer to be taken; as the endpoint's own FLUSH_STALL_S
 
 
 class ResponseWriter:
     """Give `begin`, `write`, `end` for a stream, `whole` or `error` for what is here in full, `fail` at any time.
 
-    Each raises `RequesterGone` when the peer is. Nothing is kept back: while one write is under way, what the LLM says
-    next waits in its connection, and comes as one piece.
+    Each raises `RequesterGone` when the peer is, and gives something to wait for only where it has to wait. Nothing is
+    kept back: while one write is under way, what the LLM says next waits in its connection, and comes as one piece.
     """
 
-    __slots__ = ("_bytes", "_frames", "_model", "_pending", "_stream", "_turn", "is_over")
+    __slots__ = ("_bytes", "_frames", "_model", "_pending", "_stream")
 
     def __init__(self, stream: FrameStream, model: str) -> None:
         self._stream = stream
@@ -38,17 +38,15 @@ class ResponseWriter:
         self._pending = b""  # a HEAD that goes with the first piece
         self._frames = 0
         self._bytes = 0
-        self._turn = asyncio.Lock()  # a piece may come while ALIVE is being written
-        self.is_over = False  # is everything said?
 
     def begin(self, answer: StreamedAnswer | WholeAnswer) -> None:
         """The head of this answer; it is sent with the first piece."""
         is_stream = isinstance(answer, StreamedAnswer) and answer.is_framed
         self._head(answer.status, answer.headers, answer.dialect, is_stream=is_stream)
 
-    async def alive(self) -> None:
-        """Say that the LLM works while there is nothing to pass on yet. Does nothing after the end."""
-        await self._put(FrameKind.ALIVE, header_payload(FrameKind.ALIVE, Alive()))
+    def alive(self) -> None:
+        """Say that the LLM works while there is nothing to pass on yet; a peer that reads nothing now is not told."""
+        self._send_now(FrameKind.ALIVE, _ALIVE)
 
     @property
     def frames(self) -> int:
@@ -59,12 +57,8 @@ class ResponseWriter:
         """One piece, split where it is too long for a frame; waits for the requester and for the transport, if it has
         to.
         """
-        if len(piece) > CHUNK_BYTES or self._turn.locked() or self.is_over:
+        if len(piece) > CHUNK_BYTES or not self._send_now(_PIECE, piece):
             return self._write(piece)
-        frames = ((FrameKind.HEAD, self._pending), (_PIECE, piece)) if self._pending else ((_PIECE, piece),)
-        if not self._stream.send_now(*frames):
-            return self._write(piece)
-        self._pending = b""
         self._frames += 1
         self._bytes += len(piece)
         return WRITTEN
@@ -73,12 +67,12 @@ class ResponseWriter:
         for part in chunks(piece):
             self._frames += 1
             self._bytes += len(part)
-            await self._put(FrameKind.PIECE, part)
+            await self._send(_PIECE, part)
 
-    async def end(self, usage: Usage) -> None:
+    def end(self, usage: Usage) -> Awaitable[None]:
         """The answer is whole."""
         end = end_of(usage, self._frames, self._bytes)
-        await self._finish(FrameKind.END, header_payload(FrameKind.END, end))
+        return self._finish(FrameKind.END, header_payload(FrameKind.END, end))
 
     async def whole(self, answer: WholeAnswer, idle_s: float) -> None:
         """All of it; `RequesterGone` also when the peer takes nothing for `idle_s`, or for WHOLE_STALL_S.
@@ -93,9 +87,9 @@ class ResponseWriter:
         self._head(error.status, error.headers, dialect, is_stream=False)
         await self._all(error.body, Usage(), idle_s)
 
-    async def fail(self, failure: RequestFailure) -> None:
+    def fail(self, failure: RequestFailure) -> Awaitable[None]:
         """There is no answer, or not the rest of it."""
-        await self._finish(FrameKind.FAIL, header_payload(FrameKind.FAIL, failure))
+        return self._finish(FrameKind.FAIL, header_payload(FrameKind.FAIL, failure))
 
     def _head(self, status: int, headers: Headers, dialect: DialectName, *, is_stream: bool) -> None:
         head = AnswerHead(status, self._model, dialect, is_stream, headers_from_peer(headers))
@@ -110,23 +104,32 @@ class ResponseWriter:
         if idle.expired:
             raise RequesterGone
 
-    async def _put(self, kind: FrameKind, payload: bytes) -> None:
-        """Frames that are sent one right after the other go out in one write of the channel."""
-        async with self._turn:
-            if self.is_over:
-                return
-            try:
-                if self._pending:
-                    head, self._pending = self._pending, b""
-                    await self._stream.send(FrameKind.HEAD, head)
-                await self._stream.send(kind, payload)
-            except (StreamReset, LinkLost) as exc:
-                raise RequesterGone from exc
+    def _send_now(self, kind: FrameKind, payload: bytes) -> bool:
+        """With what is pending, in one write; False where that would mean to wait or to raise."""
+        frames = ((FrameKind.HEAD, self._pending), (kind, payload)) if self._pending else ((kind, payload),)
+        if not self._stream.send_now(*frames):
+            return False
+        self._pending = b""
+        return True
 
-    async def _finish(self, kind: FrameKind, payload: bytes) -> None:
-        await self._put(kind, payload)
-        self.is_over = True
+    async def _send(self, kind: FrameKind, payload: bytes) -> None:
         try:
-            await self._stream.finish()
+            if self._pending:
+                head, self._pending = self._pending, b""
+                await self._stream.send(FrameKind.HEAD, head)
+            await self._stream.send(kind, payload)
+        except (StreamReset, LinkLost) as exc:
+            raise RequesterGone from exc
+
+    def _finish(self, kind: FrameKind, payload: bytes) -> Awaitable[None]:
+        if not self._send_now(kind, payload):
+            return self._finish_later(kind, payload)
+        self._stream.finish()
+        return WRITTEN
+
+    async def _finish_later(self, kind: FrameKind, payload: bytes) -> None:
+        await self._send(kind, payload)
+        try:
+            self._stream.finish()
         except (StreamReset, LinkLost) as exc:
             raise RequesterGone from exc

@@ -1,16 +1,14 @@
 """Answers peers' requests with own, shared LLMs only: one hop, nothing is relayed."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 import structlog
 
-from masa_node.chat.answer import Answer, StreamedAnswer, WholeAnswer
+from masa_node.chat.answer import WRITTEN, Answer, StreamedAnswer, WholeAnswer
 from masa_node.chat.errors import (
     BodyTooLarge,
-    BodyTooSlow,
     CallerError,
     CallerStalled,
     EndpointMissing,
@@ -49,10 +47,8 @@ from masa_node.network.requests.sign_teller import SignTeller
 from masa_node.network.transport.interfaces import NodeId, short_id
 from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.running.steps import readable
-from masa_node.routing.running.tidy_group import TidyGroup
 
 REQUEST_WITHIN_S = 30.0  # for all of a request to arrive: MAX_BODY's default over a bad line of 0.5 MB/s takes 20 s
-SLOWEST_BYTES_A_SECOND = 350_000  # the same for what is larger
 TELL_WITHIN_S = 2.0  # for a refusal to be read: a few round trips
 LINGER_S = 2.0  # for the requester to finish, too, so that the last frames are surely read
 
@@ -152,25 +148,18 @@ class PeerServer:
             stream.abort()
 
     async def _serve(self, peer: NodeId, quota: PeerQuota, stream: FrameStream) -> None:
-        incoming = RequestReader(stream, self._quotas, quota)
         came_s = asyncio.get_running_loop().time()
+        incoming = RequestReader(stream, self._quotas, quota, REQUEST_WITHIN_S)
         try:
-            try:
-                within_s = REQUEST_WITHIN_S
-                async with asyncio.timeout(within_s) as arriving:
-                    header, endpoint = await incoming.header()
-                    self._check(header, endpoint)
-                    within_s = max(REQUEST_WITHIN_S, header.body_bytes / SLOWEST_BYTES_A_SECOND)
-                    arriving.reschedule(came_s + within_s)
-                    await self._hooks.vet(peer)
-                    body = await incoming.body(header.body_bytes)
-            except TimeoutError:
-                raise BodyTooSlow(f"the request did not arrive within {within_s:g} s.") from None
+            header, endpoint = await incoming.header()
+            self._check(header, endpoint)
+            await self._hooks.vet(peer)
+            body = await incoming.body(header.body_bytes)
             form = form_type(header.headers, endpoint)
             small = body if form else await readable(body, REQUEST_DEPTH)
             check_body(small, endpoint, header.model, wants_stream=header.wants_stream, form=form)
             request = self._request(peer, header, endpoint, body, came_s)
-            await self._answer(request, incoming, stream)
+            await self._answer(request, incoming, ResponseWriter(stream, request.model))
         finally:
             incoming.close()
 
@@ -208,23 +197,19 @@ class PeerServer:
             given_up_s=came_s + header.first_piece_within_ms / 1000,
         )
 
-    async def _answer(self, request: Request, incoming: RequestReader, stream: FrameStream) -> None:
+    async def _answer(self, request: Request, incoming: RequestReader, out: ResponseWriter) -> None:
         """From here on everything is stopped at once when the requester gives up, whatever is being waited for."""
-        out = ResponseWriter(stream, request.model)
+        signs = SignTeller(out)
         try:
-            async with TidyGroup() as group:
-                watcher = group.create_task(incoming.watch(out))
-                signs = SignTeller(out, group)
-                try:
-                    outcome = await self._dispatcher.answer(request, _PeerSink(request, out, signs), signs.sign)
-                finally:
-                    signs.stop()
-                linger_s = 0.0 if outcome.error == CallerStalled.code else LINGER_S
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(linger_s):
-                        await watcher
-        except BaseExceptionGroup as ended:
-            _raise_others(ended)
+            with incoming:
+                outcome = await self._dispatcher.answer(request, _PeerSink(request, out, signs), signs.sign)
+            if outcome.error != CallerStalled.code:
+                await incoming.finished(LINGER_S)
+        except RequesterGone:
+            if incoming.fault is None:
+                raise
+        finally:
+            signs.stop()
         if incoming.fault is not None:
             raise fresh(incoming.fault)
 
@@ -246,7 +231,7 @@ class _PeerSink:
     async def head(self, answer: Answer, attempts: Sequence[Attempt]) -> None:
         """See `Sink`. It is written with the first bytes that follow."""
         del attempts
-        await self._signs.settle()
+        self._signs.stop()
         self._answer = answer
         if isinstance(answer, StreamedAnswer):
             self._out.begin(answer)
@@ -264,7 +249,7 @@ class _PeerSink:
     async def failed(self, error: MasaError, attempts: Sequence[Attempt]) -> int:
         """See `Sink`. An LLM's own words are passed on as they are, but for those about the key of its owner."""
         del attempts
-        await self._signs.settle()
+        self._signs.stop()
         if self._answer is None and isinstance(error, ErrorAnswer) and _may_be_read(error):
             await self._out.error(error, DIALECT_OF_ENDPOINT[self._request.endpoint], self._request.idle_timeout_s)
         else:
@@ -272,21 +257,13 @@ class _PeerSink:
         return 0
 
     async def _in_time(self, last: Awaitable[None]) -> None:
+        if last is WRITTEN:
+            return
         try:
             async with asyncio.timeout(self._request.idle_timeout_s):
                 await last
         except TimeoutError:
             raise RequesterGone from None
-
-
-def _raise_others(ended: BaseExceptionGroup[BaseException]) -> None:
-    """What ended it beside the requester's leave."""
-    others = ended.split(RequesterGone)[1]
-    try:
-        if others is not None:
-            raise others from None
-    finally:
-        del others
 
 
 def _may_be_read(error: ErrorAnswer) -> bool:

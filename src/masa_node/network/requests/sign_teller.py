@@ -13,18 +13,16 @@ MOST_IN_A_ROW = 4_000  # without a piece; beyond 4 096 a peer takes it for a flo
 
 
 class SignTeller:
-    """Of one request. Call `sign` at each sign of life before the first piece, then `settle`, then `follow` if it
+    """Of one request. Call `sign` at each sign of life before the first piece, then `stop`, then `follow` if it
     streams, and `stop` in every case.
     """
 
-    __slots__ = ("_frames", "_group", "_left", "_loop", "_out", "_received", "_telling", "_timer", "_told_s")
+    __slots__ = ("_frames", "_left", "_loop", "_out", "_received", "_timer", "_told_s")
 
-    def __init__(self, out: ResponseWriter, group: asyncio.TaskGroup) -> None:
+    def __init__(self, out: ResponseWriter) -> None:
         self._out = out
-        self._group = group
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._telling: asyncio.Task[None] | None = None
         self._told_s: float | None = None
 
     def sign(self) -> None:
@@ -33,14 +31,7 @@ class SignTeller:
             return
         now_s = self._loop.time()
         at_s = now_s + FIRST_AFTER_S if self._told_s is None else max(now_s, self._told_s + EVERY_S)
-        self._timer = self._loop.call_at(at_s, self._tell_of_signs)
-
-    async def settle(self) -> None:
-        """When this returns, no sign is being sent any more."""
-        self.stop()
-        if self._telling is not None and not self._telling.done():
-            self._telling.cancel()  # it writes all of its frame or nothing
-            await asyncio.wait((self._telling,))
+        self._timer = self._loop.call_at(at_s, self._tell)
 
     def follow(self, answer: StreamedAnswer) -> None:
         """This is passed on from now on. A frame of megabytes is held back until all of it is here: meanwhile the peer
@@ -54,10 +45,10 @@ class SignTeller:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _tell_of_signs(self) -> None:
+    def _tell(self) -> None:
         self._timer = None
         self._told_s = self._loop.time()
-        self._tell()
+        self._out.alive()
 
     def _note(self, answer: StreamedAnswer) -> None:
         self._received, self._frames = answer.received(), self._out.frames
@@ -70,15 +61,5 @@ class SignTeller:
         if has_sent:
             self._left = MOST_IN_A_ROW
         elif has_come and self._left:
-            self._left -= self._tell()
-
-    def _tell(self) -> bool:
-        """Write a sign, unless the last one is still being written: then the peer reads nothing now."""
-        if self._telling is not None and not self._telling.done():
-            return False
-        telling = self._out.alive()
-        try:
-            self._telling = self._group.create_task(telling)
-        except RuntimeError:  # the group has begun to end: the peer is told how
-            telling.close()
-        return True
+            self._left -= 1
+            self._out.alive()

@@ -84,8 +84,9 @@ class Patience:
         return self._request.idle_timeout_s
 
     async def __aenter__(self) -> Self:
-        self._clock = asyncio.timeout_at(min(self._request.first_piece_deadline_s, self._request.given_up_s))
+        self._clock = asyncio.timeout(None)  # whose end is `_end`: one timer is enough
         await self._clock.__aenter__()
+        self._look_at(self._silent_end_s)
         return self
 
     async def __aexit__(
@@ -100,8 +101,7 @@ class Patience:
     def begun(self, pulse: "Pulse") -> None:
         """This provider is asked from now on."""
         self._running[pulse.name] = pulse
-        if self._timer is not None:
-            self._look_at(min(self._timer.when(), self._due_s(pulse)))
+        self._look_at(self._due_s(pulse))
 
     def ended(self, pulse: "Pulse") -> None:
         """This provider has answered, failed, or was given up."""
@@ -118,22 +118,34 @@ class Patience:
     def came(self, *, is_first: bool) -> None:
         """A sign; `is_first` of this provider."""
         self._alive += is_first
-        if not (self.has_signs or self._clock.expired()):
+        if not self._clock.expired():
             self.has_signs = True
-            self._clock.reschedule(self.end_s)
-            self._look_at(self._request.first_piece_deadline_s)
         self._on_sign()
 
-    # ---- the timer: set for the first that may run out of time; signs that come until then do not move it ----
+    # ---- the timer: set for the first that may run out of time; what makes that later does not move it ----
+
+    @property
+    def _silent_end_s(self) -> float:
+        """When the time is over if nobody shows a sign."""
+        return min(self._request.first_piece_deadline_s, self._request.given_up_s)
 
     def _look_at(self, at_s: float) -> None:
+        """Then at the latest, and at the end of all."""
+        at_s = min(at_s, self.end_s)
         if self._timer is not None:
+            if self._timer.when() <= at_s:
+                return
             self._timer.cancel()
         self._timer = self._loop.call_at(at_s, self._look)
 
     def _look(self) -> None:
+        self._timer = None
         now_s = self._loop.time()
-        if self._alive:
+        if now_s >= (self.end_s if self.has_signs else self._silent_end_s):
+            self._end(now_s)
+        elif not self.has_signs:
+            self._look_at(self._silent_end_s)
+        elif self._alive:
             for pulse in self._running.values():
                 if now_s >= self._due_s(pulse):
                     pulse.expire(now_s)
