@@ -4,7 +4,7 @@ is.
 
 import asyncio
 import contextlib
-import secrets
+import os
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from itertools import chain, islice
@@ -153,7 +153,7 @@ def _prepared(together: Together) -> ShortRequest | None:
 
 def _new_id() -> str:
     """Not the caller's own: see `request_frames`."""
-    return secrets.token_hex(REQUEST_ID_CHARS // 2)
+    return os.urandom(REQUEST_ID_CHARS // 2).hex()
 
 
 def _left_s(request: Request) -> float:

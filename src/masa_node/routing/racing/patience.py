@@ -101,7 +101,8 @@ class Patience:
     def begun(self, pulse: "Pulse") -> None:
         """This provider is asked from now on."""
         self._running[pulse.name] = pulse
-        self._look_at(self._due_s(pulse))
+        if self.has_signs:  # else nobody's time is over before that of all
+            self._look_at(self._due_s(pulse))
 
     def ended(self, pulse: "Pulse") -> None:
         """This provider has answered, failed, or was given up."""
