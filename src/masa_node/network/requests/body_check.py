@@ -11,7 +11,7 @@ import msgspec
 
 from masa_node.chat.errors import CallerError, PeerRefused
 from masa_node.chat.request import Endpoint
-from masa_node.dialects.bodies.peek import fields_as_written, peek
+from masa_node.dialects.bodies.peek import MAX_FIELDS, fields_as_written, peek
 from masa_node.dialects.fields import UNREADABLE, decode
 from masa_node.dialects.passed.forms import peek_form
 
@@ -28,7 +28,7 @@ def check_body(body: bytes, endpoint: Endpoint, model: str, *, wants_stream: boo
     `form` is the media type of a body that is a form.
     """
     if not form:
-        field_names(body)
+        check_fields(body)
     try:
         peeked = (
             peek_form(body, form) if form else peek(body, endpoint, model if endpoint in _MODEL_IS_IN_URL else None)
@@ -41,12 +41,12 @@ def check_body(body: bytes, endpoint: Endpoint, model: str, *, wants_stream: boo
         raise PeerRefused("its body and its header differ in whether they ask for a stream.")
 
 
-def field_names(body: bytes) -> list[str]:
-    """The names of the fields of this JSON object, those in inner ones not counted.
-
-    Raises `PeerRefused` if it is none, or if it has more than MAX_FIELDS.
+def check_fields(body: bytes) -> None:
+    """Raises `PeerRefused` unless this is a JSON object of at most MAX_FIELDS fields, those in inner ones not counted,
+    and MAX_NAMES in all.
     """
-    if body.count(b":") > MAX_NAMES and any(islice(_ANY_NAME.finditer(body), MAX_NAMES, None)):
+    most = body.count(b":")
+    if most > MAX_NAMES and any(islice(_ANY_NAME.finditer(body), MAX_NAMES, None)):
         raise PeerRefused(f"its body has more than {MAX_NAMES} fields, inner ones counted.")
     try:
         fields = decode(body, _FIELDS)
@@ -54,7 +54,8 @@ def field_names(body: bytes) -> list[str]:
         raise PeerRefused("its body is not a JSON object.") from exc
     if any(len(name) > MAX_NAME_CHARS for name in fields):
         raise PeerRefused(f"its body has a field whose name is longer than {MAX_NAME_CHARS} characters.")
-    try:
-        return [name for name, _ in fields_as_written(body)]
-    except CallerError as exc:
-        raise PeerRefused(exc.message) from exc
+    if most > MAX_FIELDS:
+        try:
+            fields_as_written(body)
+        except CallerError as exc:
+            raise PeerRefused(exc.message) from exc
