@@ -133,7 +133,9 @@ COUNT, TOKENS, DAY_MS = whole(2**63 - 1), nil_or(whole(2**53)), whole(86_400_000
 VERSIONS = {"min_protocol": whole(65_535, 1), "max_protocol": whole(65_535, 1)}
 HELLO = VERSIONS | {
     "version": text(64), "name": text(64), "invite": nil_or(raw(64)), "vouchers": many(4, raw(512)), "has_link": flag,
+    "is_spare": flag,
 }  # fmt: skip
+REFUSED = VERSIONS | {"why": text(512), "others": many(8, raw(3072)), "voucher": nil_or(raw(512))}
 VOUCHER = {"member": text(64), "by": text(64), "issued_at_unix_s": COUNT, "expires_at_unix_s": COUNT}
 REQUEST = {
     "request_id": lambda value: bool(re.fullmatch(r"[A-Za-z0-9._-]{1,64}", value)), "endpoint": text(64),
@@ -145,7 +147,7 @@ FAILURE = {"message": text(500), "location": text(64), "status": nil_or(whole(59
 HEADERS: dict[str, tuple[dict[str, Check], dict[str, Check]]] = {
     "HELLO": ({}, HELLO),
     "WELCOME": ({}, HELLO),
-    "REFUSED": ({"code": text(64)}, {"why": text(512)} | VERSIONS),
+    "REFUSED": ({"code": text(64)}, REFUSED),
     "PING": ({"number": COUNT}, {}),
     "PONG": ({"number": COUNT}, {}),
     "VOUCH": (VOUCHER, {}),

@@ -20,6 +20,7 @@ from masa_node.network.transport.interfaces import NodeId
 from masa_node.network.transport.memory import MemoryNetwork, MemoryTransport
 from masa_node.node.no_stakes import NoStakes, StakeRules
 from masa_node.node.peering.console_desk import ConsoleDesk
+from masa_node.node.peering.linked_first import LinkedFirst
 from masa_node.node.peering.parts import PeerParts
 from masa_node.node.peering.wiring import OwnRecords, make_network
 from masa_node.node.settings.environment import Settings
@@ -74,7 +75,8 @@ class MemoryNode:
         self.peer_admission = PeerAdmission(
             self.admission, settings.max_peer_jobs, settings.max_peer_queue, self.stakes.rank
         )
-        choice = ChoiceRules(self.stakes, self._arriving)
+        policy = LinkedFirst(self.stakes, lambda: self.network.links.sessions, random.Random(self.id))  # noqa: S311
+        choice = ChoiceRules(policy, self._arriving)
         self.dispatcher = Dispatcher(self.catalog, self.admission, nothing_new, self.asked.append, rules=choice)
         self.book = self.book or PeerBook(own=self.id, is_open=settings.open_network)
         parts = PeerParts(

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from masa_node.chat.errors import ChainUnknown, NoStakedPeer, StakeDemanded, StakeRequired, StakeUndecided, StakeUnknown
 from masa_node.chat.request import Endpoint
+from masa_node.network.links.links import NOT_NEEDED
 from masa_node.network.transport.interfaces import NodeId, PeerAddress
 from masa_node.network.transport.memory import MemoryNetwork
 from masa_node.node.settings.stake import StakeMode, StakeSettings
@@ -146,6 +147,22 @@ async def test_under_require_the_unstaked_peer_is_not_asked() -> None:
             told = await here.ada.ask()
             assert told.is_whole
             assert told.served_by == here.nodes[1].id
+        assert here.nodes[2].served == []
+
+
+@virtual_time
+async def test_peers_that_are_not_linked_are_weighed_as_linked_ones_are() -> None:
+    async with world("ab") as here:
+        for node in here.nodes:  # nobody dials anybody but to ask
+            node.network.links.random_links = 0
+            node.network.book.wanted.clear()
+        for session in list(here.ada.network.links.sessions.values()):
+            session.close(NOT_NEEDED)
+        await asyncio.sleep(5)
+        assert not here.ada.network.links.sessions
+        for _ in range(3):
+            assert (await here.ada.ask()).served_by == here.nodes[1].id
+        assert set(here.ada.network.links.sessions) == {here.nodes[1].id}
         assert here.nodes[2].served == []
 
 

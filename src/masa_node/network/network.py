@@ -9,38 +9,35 @@ import contextlib
 import random
 import time
 from collections.abc import Iterator, Sequence
-from collections.abc import Set as AbstractSet
 
 import msgspec
 import structlog
 
 from masa_node.chat.errors import LinkLost, LinkRefused, ProtocolFault, ProviderError
-from masa_node.network.gossip.adverts import Advert, SignedAdvert, is_in_force
+from masa_node.network.askable import Askable
+from masa_node.network.gossip.adverts import Advert, SignedAdvert
 from masa_node.network.gossip.gossip import AdvertExpired, AdvertHeard, Gossip, OwnAdvertElsewhere
-from masa_node.network.gossip.own_advert import Advertiser, offers_of
+from masa_node.network.gossip.own_advert import Advertiser
 from masa_node.network.links.control import Hello, RefusalCode
+from masa_node.network.links.dialing import Dialing
 from masa_node.network.links.frames import FrameStream, OpensRequests
-from masa_node.network.links.links import MAX_LINKS, Links
+from masa_node.network.links.links import MAX_LINKS, NOT_NEEDED, RANDOM_LINKS, Links, Referral
 from masa_node.network.links.membership import Membership, UseInvite
 from masa_node.network.links.peer_book import MembershipLevel, PeerBook
 from masa_node.network.links.reasons import Reasons
 from masa_node.network.links.session import Session
 from masa_node.network.links.token_bucket import TokenBucket
 from masa_node.network.links.vouchers import make_voucher, open_voucher, vouchers_to_show
+from masa_node.network.referrals import Referrals
 from masa_node.network.requests.latecomers import latecomers
-from masa_node.network.requests.remote_peer import RemotePeer
 from masa_node.network.requests.server import PeerServer
 from masa_node.network.transport.addresses import filter_dialable
 from masa_node.network.transport.interfaces import NodeId, PeerAddress, Transport, short_id
-from masa_node.network.transport.resolver import resolve
 from masa_node.routing.catalog import Catalog
 
-LINKS_KEPT_FREE = 32  # for peers that dial this node
-MAX_STRANGERS_DIALED = 16  # at once, of those that are only heard of: anybody can tell of addresses where nobody is
 LOG_BURST = MAX_LINKS  # lines about links that come and go: all of a start,
 LOG_PER_S = 0.2  # and then so many, for a peer can come and go a hundred times a second
 LONGEST_REST_S = 1.0  # what this node announces is looked at again after this
-SHORTEST_REST_S = 1.0  # between two looks at which peers to dial: one at 10 000 peers takes milliseconds
 
 log = structlog.get_logger()
 
@@ -53,6 +50,7 @@ class NetworkRules(msgspec.Struct, frozen=True):
     is_open: bool = False
     allow_private: bool = False
     trusted: frozenset[str] = frozenset()
+    random_links: int = RANDOM_LINKS
 
 
 class NetworkParts(msgspec.Struct, frozen=True):
@@ -77,9 +75,6 @@ class Network:
         self._vouchers: dict[NodeId, bytes] = {}
         self._new_vouchers: dict[NodeId, tuple[bytes, int]] = {}  # as many as there are links, until they are saved
         self._invites: dict[NodeId, bytes] = {}
-        self._remotes: dict[NodeId, RemotePeer] = {}
-        self._dialing: set[NodeId] = set()
-        self._strangers_dialed = 0
         self.reasons = Reasons()
         self.clocks: dict[NodeId, float] = {}  # how far this one's is ahead of those of linked peers, seconds
         self.refused_join = ""  # why the last join was refused, until there is another
@@ -88,11 +83,13 @@ class Network:
         self._news = asyncio.Event()
         self._started_s = float("-inf")
         self._refused_by: set[NodeId] = set()  # since the start; members that will not let this node in
-        self._wanted = asyncio.Event()
         self.book = parts.book
         self.gossip = Gossip(self._keys, parts.rng)
         membership = Membership(parts.book, self._keys, parts.use_invite, is_open=rules.is_open)
-        self.links = Links(parts.transport, membership, self)
+        self.links = Links(parts.transport, membership, self, random_links=rules.random_links)
+        self._dialing = Dialing(self.links, self.book, parts.rng, self._note_failure)
+        self._askable = Askable(parts.catalog, self.book, self.gossip, self.links, self._reach, self.is_trusted)
+        self._referrals = Referrals(self._keys, self.gossip, self.links, parts.rng)
 
     @property
     def node_id(self) -> NodeId:
@@ -111,11 +108,11 @@ class Network:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.links.run())
                 group.create_task(self._spread())
-                group.create_task(self._keep_dialing(group))
+                group.create_task(self._dialing.run())
         finally:
             stop_watching()
-            for peer in list(self._remotes):
-                self._withdraw(peer)
+            for peer in self._askable.peers:
+                self._askable.withdraw(peer)
 
     # ---- what the owner does ----
 
@@ -127,19 +124,20 @@ class Network:
             self.book.admit(address.node_id, MembershipLevel.LISTED, address, time.time())
             if invite is not None:
                 self._invites[address.node_id] = invite
-        self._wanted.set()
+        self._dialing.look()
 
     def heard_on_lan(self, address: PeerAddress) -> None:
         """LAN discovery found a node. It is dialed; whether it is let in is decided as for any other."""
         if address.node_id != self.node_id:
             self.book.heard(address, "", time.time())
-            self._wanted.set()
+            self._dialing.look()
 
     def book_changed(self) -> None:
         """The owner changed the book (forget, block, trust): make it true now."""
         for peer in list(self.links.sessions):
             if self.book.get(peer) is None or self.book.is_blocked(peer):
                 self.links.drop(peer, "the owner of one of the two blocked or forgot the other")
+        self._askable.book_changed()
         absences = self._parts.catalog.absences
         for name in absences.names():
             if not self.book.is_member(NodeId(name)):
@@ -149,7 +147,7 @@ class Network:
                 self.gossip.forget(record.node_id)
             else:
                 self.gossip.recall(record.node_id)
-        self._wanted.set()
+        self._dialing.look()
 
     async def join(self, address: PeerAddress, invite: bytes) -> None:
         """Join through this peer now, unless that was done before and both are linked. Returns once the link holds.
@@ -178,7 +176,8 @@ class Network:
     def dial_again(self) -> None:
         """What kept peers from being reached may be over: dial them now, without the pauses after failures."""
         self.book.retries.clear()
-        self._wanted.set()
+        self._askable.try_again()
+        self._dialing.look()
 
     # ---- what the links tell (LinksOwner) ----
 
@@ -204,7 +203,8 @@ class Network:
         if not self.book.is_vouched_for(peer):  # what this node was told itself is not its own word
             session.send_voucher(make_voucher(peer, self._keys, at_unix_s))
         self.gossip.linked(peer, self._now_s())
-        self._offer(peer)
+        self._askable.offer(peer)
+        self._dialing.look()
         self._news.set()
         if self._lines.take(1, self._now_s()):
             log.info("peer linked", peer=short_id(peer), name=hello.name, route=path.route, membership=membership)
@@ -214,15 +214,32 @@ class Network:
         if why.refusal == RefusalCode.VERSION and self.book.is_member(peer):
             self.reasons.note(peer, why.message, why.refusal)
 
+    def referral(self, peer: NodeId, membership: MembershipLevel) -> Referral:
+        """See `LinksOwner`."""
+        return self._referrals.give(peer, membership, self._now_s(), time.time())
+
+    def referred(self, peer: NodeId, address: str, referral: Referral) -> None:
+        """See `LinksOwner`."""
+        if referral.voucher is not None and self.book.is_member(
+            peer
+        ):  # a stranger's word would take another one's place
+            with contextlib.suppress(ProtocolFault):
+                self._keep_voucher(peer, referral.voucher)
+        for advert in self._referrals.take(referral, self._now_s(), time.time()):
+            self._note_address(advert, address)
+
     def unlinked(self, session: Session) -> None:
         """See `LinksOwner`."""
         self.gossip.unlinked(session.peer)
         self._awaited.pop(session.peer, None)
         self.clocks.pop(session.peer, None)
-        self._withdraw(session.peer, may_be_back=self.book.is_member(session.peer))
         self.book.unlinked(session.peer, time.time(), self._now_s(), self._parts.rng)
+        if NOT_NEEDED in session.why:
+            self._askable.offer(session.peer)
+        else:
+            self._askable.not_reached(session.peer)
         self.reasons.note(session.peer, session.why, LinkLost.code)
-        self._wanted.set()
+        self._dialing.look()
         if self._lines.take(1, self._now_s()):
             log.info("peer gone", peer=short_id(session.peer), why=session.why)
 
@@ -236,12 +253,16 @@ class Network:
 
     def voucher_came(self, peer: NodeId, signed: bytes) -> None:
         """See `SessionOwner`."""
+        self.clocks[peer] = time.time() - self._keep_voucher(peer, signed)  # it was made for this link, a moment ago
+
+    def _keep_voucher(self, peer: NodeId, signed: bytes) -> int:
+        """This peer's word for this node: when it gave it. Raises `ProtocolFault`."""
         voucher = open_voucher(signed, self._keys, time.time())
         if voucher.member != self.node_id or voucher.by != peer:
             raise ProtocolFault("it sent a voucher that is not its own word for this node.")
-        self.clocks[peer] = time.time() - voucher.issued_at_unix_s  # it was made for this link, a moment ago
         self.remember_vouchers([(peer, signed)])
         self._new_vouchers[peer] = (signed, voucher.expires_at_unix_s)
+        return voucher.issued_at_unix_s
 
     def remember_vouchers(self, vouchers: Sequence[tuple[NodeId, bytes]]) -> None:
         """Members' words for this node, the newest last: one of each, of as many as there are links at most."""
@@ -291,53 +312,36 @@ class Network:
                     await self._news.wait()
 
     def _take_changes(self, teller: NodeId | None) -> None:
+        session = self.links.sessions.get(teller) if teller is not None else None
+        told_at = session.link.path().address if session is not None else ""
         for change in self.gossip.changes():
             match change:
                 case AdvertHeard(advert=signed):
-                    self._note_address(signed.advert, teller)
+                    self._note_address(signed.advert, told_at)
                     if signed.node_id in self._awaited:
                         self._awaited.pop(signed.node_id).set()
-                    self._offer(signed.node_id)
+                    self._askable.offer(signed.node_id)
                 case AdvertExpired(node_id=peer):
-                    self._withdraw(peer)
+                    self._askable.expired(peer)
                 case OwnAdvertElsewhere(sequence=sequence):
                     self._parts.advertiser.raise_above(sequence)
                     self._news.set()
 
-    def _note_address(self, advert: Advert, teller: NodeId | None) -> None:
-        session = self.links.sessions.get(teller) if teller is not None else None
-        teller_address = session.link.path().address if session is not None else ""
+    def _note_address(self, advert: Advert, told_at: str) -> None:
         peer = NodeId(advert.node_id)
         announced = PeerAddress(peer, advert.addresses, advert.relay_url)
         relays, allows = self._parts.transport.relays, self._rules.allow_private
-        address = filter_dialable(announced, teller_address, allow_private=allows, relays=relays)
+        address = filter_dialable(announced, told_at, allow_private=allows, relays=relays)
         if address.direct or address.relay_url is not None:
             self.book.heard(address, advert.name, time.time())
             if peer not in self.links.sessions:
-                self._wanted.set()
+                self._dialing.look()
 
     # ---- peers in the catalog ----
 
-    def _offer(self, peer: NodeId) -> None:
-        """Put what the peer offers into the catalog, if it may be asked now."""
-        signed = self.gossip.advert_of(peer)
-        if peer not in self.links.sessions or signed is None or not is_in_force(signed.advert, time.time()):
-            return
-        remote = self._remotes.get(peer)
-        if remote is None:
-            remote = self._remotes[peer] = RemotePeer(
-                peer, lambda: self._reach(peer), lambda: self.is_trusted(peer), signed.advert.name, self.links.linked
-            )
-        self._parts.catalog.put(remote, offers_of(signed.advert))
-
-    def _withdraw(self, peer: NodeId, *, may_be_back: bool = False) -> None:
-        remote = self._remotes.pop(peer, None)
-        if remote is not None:
-            self._parts.catalog.remove(remote, self._now_s() if may_be_back else None)
-
     def arriving(self) -> list[str]:
         """Members that may still come, in words, while this node has just started."""
-        not_waited_for = {*self._remotes, *self._refused_by}
+        not_waited_for = {*self._askable.peers, *self._refused_by}
         return latecomers(self.book, not_waited_for, self._now_s() - self._started_s)
 
     def is_trusted(self, peer: NodeId) -> bool:
@@ -345,54 +349,28 @@ class Network:
         return self.book.is_trusted(peer) or (peer in self._rules.trusted and self.book.is_member(peer))
 
     async def _reach(self, peer: NodeId) -> OpensRequests:
+        """A link to ask it over, made now if need be. Raises as `Links.reach`."""
         record = self.book.get(peer)
-        address = PeerAddress(peer, record.addresses, record.relay_url) if record is not None else PeerAddress(peer)
-        return await self.links.reach(address)
-
-    # ---- dialing ----
-
-    async def _keep_dialing(self, group: asyncio.TaskGroup) -> None:
-        while True:
-            self._wanted.clear()
-            now_s = self._now_s()
-            busy = {*self.links.sessions, *self._dialing}
-            room = MAX_LINKS - LINKS_KEPT_FREE - len(busy)
-            for address in self.book.due(now_s, busy, room) or self._strongest_due(now_s, busy):
-                is_stranger = not self.book.is_member(address.node_id)
-                if is_stranger and self._strangers_dialed >= MAX_STRANGERS_DIALED:
-                    break  # members come before them
-                self._dialing.add(address.node_id)
-                self._strangers_dialed += is_stranger
-                group.create_task(self._dial(address, is_stranger=is_stranger))
-            due_s = self.book.next_due_s(now_s, {*busy, *self._dialing})
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(None if due_s is None else max(due_s - now_s, SHORTEST_REST_S)):
-                    await self._wanted.wait()
-
-    def _strongest_due(self, now_s: float, busy: AbstractSet[NodeId]) -> list[PeerAddress]:
-        """Peers that the owner let in directly are dialed even when all links are taken: others make room for them."""
-        due = self.book.due(now_s, busy, LINKS_KEPT_FREE if len(busy) < MAX_LINKS + LINKS_KEPT_FREE else 0)
-        return [address for address in due if self.book.is_let_in_here(address.node_id)]
-
-    async def _dial(self, address: PeerAddress, *, is_stranger: bool) -> None:
-        peer = address.node_id
+        address = record.address if record is not None else PeerAddress(peer)
         try:
-            await self.links.connect(await resolve(address))
+            if self._dialing.is_spare(peer):
+                await self.links.wait_for_attempt(peer)  # it may be refused for lack of room, and this one not
+            return await self.links.reach(address)
         except ProviderError as exc:
             self._note_failure(peer, exc)
-        finally:
-            self._dialing.discard(peer)
-            self._strangers_dialed -= is_stranger
-            self._wanted.set()  # the next one's turn, and this one's once more
+            raise
 
     def _note_failure(self, peer: NodeId, error: ProviderError) -> None:
         self.book.failed(peer, self._now_s(), self._parts.rng)
-        if isinstance(error, LinkRefused) and error.refusal != RefusalCode.FULL and self.book.is_member(peer):
+        refusal = error.refusal if isinstance(error, LinkRefused) else ""
+        if refusal != RefusalCode.FULL:
+            self._askable.not_reached(peer, is_refused=bool(refusal))
+        if refusal not in ("", RefusalCode.FULL) and self.book.is_member(peer):
             self._refused_by.add(peer)
         is_told = self.reasons.of(peer).words != error.message and self.book.is_member(peer)
         if is_told and self._lines.take(1, self._now_s()):
             log.info("peer not reached", peer=short_id(peer), why=error.message)
-        self.reasons.note(peer, error.message, error.refusal if isinstance(error, LinkRefused) else error.code)
+        self.reasons.note(peer, error.message, refusal or error.code)
 
     @staticmethod
     def _now_s() -> float:

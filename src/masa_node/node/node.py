@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 import secrets
 from collections import Counter
 from collections.abc import Sequence
@@ -37,6 +38,7 @@ from masa_node.node.doctor.report import examine
 from masa_node.node.no_stakes import NoStakes, StakeRules
 from masa_node.node.owner.actions import ConsoleActions
 from masa_node.node.peering.console_desk import ConsoleDesk
+from masa_node.node.peering.linked_first import LinkedFirst
 from masa_node.node.peering.parts import PeerParts
 from masa_node.node.peering.service import PeerService
 from masa_node.node.settings.config_file import aliases_in_file, upstreams_in_file
@@ -98,7 +100,8 @@ class Node:
             self.admission, settings.max_peer_jobs, settings.max_peer_queue, self.stakes.rank
         )
         self.peer_service = PeerService(self._peer_parts())
-        rules = ChoiceRules(self.stakes, self.peer_service.arriving, lambda: self.situation().remedy)
+        policy = LinkedFirst(self.stakes, self.peer_service.linked, random.Random())  # noqa: S311 - whom to dial
+        rules = ChoiceRules(policy, self.peer_service.arriving, lambda: self.situation().remedy)
         self.dispatcher = Dispatcher(self.catalog, self.admission, self.poller.refresh, self.observe, rules=rules)
         self._whole_report, self._short_report = (
             OneAtATime(partial(self._examined, whole=whole)) for whole in (True, False)

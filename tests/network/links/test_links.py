@@ -14,7 +14,7 @@ from masa_node.network.links import links as links_module
 from masa_node.network.links import session as session_module
 from masa_node.network.links.control import Hello, RefusalCode, Refused, Versions
 from masa_node.network.links.frames import FrameKind, frame, header_frame
-from masa_node.network.links.links import GREET_WITHIN_S, MAX_GREETINGS, Links
+from masa_node.network.links.links import GREET_WITHIN_S, MAX_GREETINGS, Links, Referral
 from masa_node.network.links.membership import Membership
 from masa_node.network.links.peer_book import MembershipLevel, PeerBook
 from masa_node.network.links.session import BEATS_MISSED, HEARTBEAT_S, RTT_EVERY_BEATS, Session
@@ -44,6 +44,8 @@ class LinkNode:
     gossip: list[bytes] = field(default_factory=list)
     came_vouchers: list[bytes] = field(default_factory=list)
     asks: list[Stream] = field(default_factory=list)
+    others: tuple[bytes, ...] = ()
+    came_referrals: list[tuple[NodeId, str, Referral]] = field(default_factory=list)
     book: PeerBook = field(init=False)
     links: Links = field(init=False)
 
@@ -77,6 +79,13 @@ class LinkNode:
 
     def turned_away(self, peer: NodeId, why: LinkRefused) -> None:
         self.turned[peer] = why.message
+
+    def referral(self, peer: NodeId, membership: MembershipLevel) -> Referral:
+        del peer, membership
+        return Referral(self.others)
+
+    def referred(self, peer: NodeId, address: str, referral: Referral) -> None:
+        self.came_referrals.append((peer, address, referral))
 
     def unlinked(self, session: Session) -> None:
         self.gone.append(session.why)

@@ -43,8 +43,8 @@ def test_the_record_says_by_whose_word(book: PeerBook) -> None:
     assert (record.membership, record.vouched_by) == (MembershipLevel.VOUCHED, GUEST)
     assert book.vouched_by(GUEST) == [A]
     assert book.is_vouched_for(A)
-    assert not book.is_let_in_here(A)
-    assert book.is_let_in_here(GUEST)
+    assert A not in book.wanted
+    assert GUEST in book.wanted
     assert not book.is_vouched_for(GUEST)
     assert PeerBook(book.all()).vouched_by(GUEST) == [A]
 

@@ -18,6 +18,8 @@ NEWEST_PROTOCOL = 2
 ProtocolNumber = Annotated[int, Meta(ge=1, le=65_535)]
 ShortText = Annotated[str, Meta(max_length=64)]
 SignedVoucher = Annotated[bytes, Meta(max_length=MAX_VOUCHER_BYTES)]
+MAX_REFERRED = 8  # nodes that a full one names to one that it has no room for,
+MAX_REFERRED_BYTES = 3 * 1024  # each by its advert, if that is no longer: all of them fit into a header
 
 
 class Versions(msgspec.Struct, frozen=True):
@@ -32,7 +34,7 @@ class Hello(msgspec.Struct, frozen=True, omit_defaults=True):
     it, too, and are read before the rest.
 
     `invite` is the token of an invite (HELLO only); `vouchers` are members' words for the sender; `has_link` tells
-    that the sender still holds another link with the receiver.
+    that the sender still holds another link with the receiver; `is_spare` that it can do without this one (HELLO only).
     """
 
     version: ShortText = ""
@@ -40,6 +42,7 @@ class Hello(msgspec.Struct, frozen=True, omit_defaults=True):
     invite: Annotated[bytes, Meta(max_length=64)] | None = None
     vouchers: Annotated[tuple[SignedVoucher, ...], Meta(max_length=MAX_VOUCHERS_SHOWN)] = ()
     has_link: bool = False
+    is_spare: bool = False
     # always written: with a factory msgspec does not know the default
     min_protocol: ProtocolNumber = msgspec.field(default_factory=lambda: OLDEST_PROTOCOL)
     max_protocol: ProtocolNumber = msgspec.field(default_factory=lambda: NEWEST_PROTOCOL)
@@ -56,15 +59,20 @@ class RefusalCode(StrEnum):
     VERSION = "version"
 
 
-class Refused(msgspec.Struct, frozen=True):
+class Refused(msgspec.Struct, frozen=True, omit_defaults=True):
     """The other side is not let in. `code` is a `RefusalCode` (others may come to be), `why` is for people; with
-    `version` the sender's `Versions` stand in it.
+    `version` the sender's `Versions` stand in it. With `full` it is referred to others: `others` are their adverts, and
+    `voucher` is the sender's word for it.
     """
 
     code: ShortText
     why: Annotated[str, Meta(max_length=512)] = ""
-    min_protocol: ProtocolNumber = OLDEST_PROTOCOL
-    max_protocol: ProtocolNumber = NEWEST_PROTOCOL
+    min_protocol: ProtocolNumber = msgspec.field(default_factory=lambda: OLDEST_PROTOCOL)
+    max_protocol: ProtocolNumber = msgspec.field(default_factory=lambda: NEWEST_PROTOCOL)
+    others: Annotated[
+        tuple[Annotated[bytes, Meta(max_length=MAX_REFERRED_BYTES)], ...], Meta(max_length=MAX_REFERRED)
+    ] = ()
+    voucher: SignedVoucher | None = None
 
 
 class Beat(msgspec.Struct, frozen=True):

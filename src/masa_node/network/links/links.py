@@ -5,7 +5,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 import structlog
@@ -23,6 +23,8 @@ from masa_node.network.transport.interfaces import Link, NodeId, PeerAddress, Tr
 from masa_node.network.transport.resolver import resolve
 
 MAX_LINKS = 256  # 90 kB each when idle
+RANDOM_LINKS = 16  # a random network of 10^6 nodes is whole with 14 links each (Erdos and Renyi: ln n)
+NOT_NEEDED = "not needed now"  # why a link is closed with a peer that may be asked again: it is dialed then
 MAX_GREETINGS = 64  # links of strangers that have not introduced themselves yet;
 MAX_GREETINGS_PER_SUBNET = 32  # of these, from one address (`bind.subnet_of`): no address can hold all
 MAX_GREETINGS_PER_MEMBER = 2  # strangers in a crowd keep no member out; one that starts again has an old link, too
@@ -32,7 +34,16 @@ REFUSAL_READ_WITHIN_S = 1.0
 YOUNG_S = 2 * GREET_WITHIN_S  # two links this young were made at the same time, by both sides
 LOG_REFUSALS_EVERY_S = 1.0  # strangers must not fill the log
 
+_FULL = "it has as many links as it keeps. Try again later."
+
 log = structlog.get_logger()
+
+
+class Referral(NamedTuple):
+    """For a peer that this node has no room for: adverts of nodes that it may try, and this node's word for it."""
+
+    others: tuple[bytes, ...] = ()
+    voucher: bytes | None = None
 
 
 class LinksOwner(SessionOwner, Protocol):
@@ -50,6 +61,14 @@ class LinksOwner(SessionOwner, Protocol):
         """A peer that made a link was refused."""
         ...
 
+    def referral(self, peer: NodeId, membership: MembershipLevel) -> Referral:
+        """Whom a peer, which would have been let in so, may try instead of this node, which has no room."""
+        ...
+
+    def referred(self, peer: NodeId, address: str, referral: Referral) -> None:
+        """This peer, dialed at `address`, had no room. Nothing of what it said has been checked."""
+        ...
+
     def unlinked(self, session: Session) -> None:
         """The link is gone; `session.why` tells why."""
         ...
@@ -59,8 +78,14 @@ class Links:
     """`run` it in a task; `connect` and `reach` work while it runs."""
 
     def __init__(
-        self, transport: Transport, membership: Membership, owner: LinksOwner, versions: Versions = OWN_VERSIONS
+        self,
+        transport: Transport,
+        membership: Membership,
+        owner: LinksOwner,
+        versions: Versions = OWN_VERSIONS,
+        random_links: int = RANDOM_LINKS,
     ) -> None:
+        self.random_links = random_links  # with peers that its owner did not let in itself; twice as many are taken
         self._versions = versions
         self._transport = transport
         self._membership = membership
@@ -107,17 +132,23 @@ class Links:
 
         Raises `PeerUnreachable`, `LinkRefused`, `LinkLost`, `ProtocolFault`.
         """
-        return (await self.connect(address)).mux
+        session = await self.connect(address)
+        session.used_s = self._now_s()
+        return session.mux
 
     def linked(self, peer: NodeId) -> OpensRequests | None:
         """The same of a live link, if there is one."""
         session = self._live(peer)
-        return session.mux if session is not None else None
+        if session is None:
+            return None
+        session.used_s = self._now_s()
+        return session.mux
 
-    async def connect(self, address: PeerAddress) -> Session:
+    async def connect(self, address: PeerAddress, *, is_spare: bool = False) -> Session:
         """The session with this peer; callers that want the same one at once share the attempt. Raises as `reach`.
 
-        When cancelled the attempt goes on, bounded by DIAL_WITHIN_S + GREET_WITHIN_S.
+        A peer that has links enough refuses one that the caller can do without (`is_spare`). When cancelled the
+        attempt goes on, bounded by DIAL_WITHIN_S + GREET_WITHIN_S.
         """
         peer = address.node_id
         session = self._live(peer)
@@ -129,7 +160,7 @@ class Links:
             raise PeerUnreachable("that is this node itself.")
         attempt = self._connecting.get(peer)
         if attempt is None:
-            attempt = self._group.create_task(self._attempt(address))
+            attempt = self._group.create_task(self._attempt(address, is_spare=is_spare))
             self._connecting[peer] = attempt
         try:
             outcome = await asyncio.shield(attempt)
@@ -158,10 +189,10 @@ class Links:
         session = self._sessions.get(peer)
         return session if session is not None and not session.why else None
 
-    async def _attempt(self, address: PeerAddress) -> Session | ProviderError:
+    async def _attempt(self, address: PeerAddress, *, is_spare: bool) -> Session | ProviderError:
         """Dial and greet. A failure is returned, so that all waiting callers get it and the group goes on."""
         try:
-            return await self._dial(address)
+            return await self._dial(address, is_spare=is_spare)
         except ProviderError as exc:
             return exc
         except Exception as exc:  # the other links go on whatever this peer said
@@ -170,7 +201,7 @@ class Links:
         finally:
             self._connecting.pop(address.node_id, None)
 
-    async def _dial(self, address: PeerAddress) -> Session:
+    async def _dial(self, address: PeerAddress, *, is_spare: bool) -> Session:
         try:
             async with asyncio.timeout(DIAL_WITHIN_S):
                 link = await self._transport.dial(await resolve(address))
@@ -182,7 +213,7 @@ class Links:
             return other
         try:
             async with asyncio.timeout(GREET_WITHIN_S):
-                return await self._introduce(link)
+                return await self._introduce(link, is_spare=is_spare)
         except TimeoutError:
             link.close("no greeting in time")
             raise PeerUnreachable(f"it did not greet within {GREET_WITHIN_S:g} s.") from None
@@ -190,10 +221,11 @@ class Links:
             link.close("greeting failed")
             raise
 
-    async def _introduce(self, link: Link) -> Session:
+    async def _introduce(self, link: Link, *, is_spare: bool) -> Session:
         """The dialing side of the greeting."""
         control = ControlStream(await link.open())
-        hello = msgspec.structs.replace(self._greeting(link.peer), has_link=self._live(link.peer) is not None)
+        has_link = self._live(link.peer) is not None
+        hello = msgspec.structs.replace(self._greeting(link.peer), has_link=has_link, is_spare=is_spare)
         await control.write(header_frame(FrameKind.HELLO, hello))
         kind, payload = await control.next()
         if kind is FrameKind.REFUSED:
@@ -214,8 +246,10 @@ class Links:
     def _other_session(self, link: Link, payload: bytes) -> Session:
         """The peer refused; when it did because both dialed at once, its link is the one."""
         refused = read_header(payload, Refused)
-        session = self._live(link.peer)
+        session, address = self._live(link.peer), link.path().address
         link.close("refused")
+        if refused.code == RefusalCode.FULL:
+            self._owner.referred(link.peer, address, Referral(refused.others, refused.voucher))
         if refused.code == RefusalCode.DUPLICATE and session is not None:
             return session
         if refused.code == RefusalCode.VERSION:
@@ -260,14 +294,20 @@ class Links:
         kind, payload = await control.next()
         if kind is not FrameKind.HELLO:
             raise ProtocolFault(f"it began with {kind.name}.")
+        referral = Referral()
         try:
             protocol = common_version(read_header(payload, Versions), self._versions)
             hello = read_header(payload, Hello)
             grounds = await self._membership.judge(link.peer, hello, time.time())
-            self._check_room(link, hello, grounds.membership)
+            try:
+                self._check_room(link, hello, grounds.membership)
+            except LinkRefused as exc:
+                if exc.refusal == RefusalCode.FULL:
+                    referral = self._owner.referral(link.peer, grounds.membership)
+                raise
         except LinkRefused as exc:
             self._owner.turned_away(link.peer, exc)
-            await self._refuse(link, control, exc)
+            await self._refuse(link, control, exc, referral)
             raise
         welcome = msgspec.structs.replace(self._greeting(link.peer, hello), invite=None)
         await control.write(header_frame(FrameKind.WELCOME, welcome))
@@ -276,13 +316,21 @@ class Links:
     def _check_room(self, link: Link, hello: Hello, membership: MembershipLevel) -> None:
         old = self._sessions.get(link.peer)
         if old is None:
+            if hello.is_spare and is_weaker(membership, MembershipLevel.INVITED):
+                self._check_spare()
             if len(self._sessions) >= MAX_LINKS:
                 self._make_room(membership)
             return
-        now_s = asyncio.get_running_loop().time()
+        now_s = self._now_s()
         is_new_one_better = not hello.has_link and now_s - old.since_s > YOUNG_S  # the peer started again
         if old.link.is_dialed and not is_new_one_better and self._transport.keys.node_id < link.peer:
             raise LinkRefused("both sides dialed at once; the other link stays.", RefusalCode.DUPLICATE)
+
+    def _check_spare(self) -> None:
+        """Room for one more link that nobody's owner asked for?"""
+        levels = [self._membership.standing_of(session.peer) for session in self._sessions.values()]
+        if sum(is_weaker(level, MembershipLevel.INVITED) for level in levels) >= 2 * self.random_links:
+            raise LinkRefused(_FULL, RefusalCode.FULL)
 
     def _make_room(self, membership: MembershipLevel) -> None:
         """Members that the owner did not let in itself cannot take all links: a peer above them gets one of theirs.
@@ -297,15 +345,15 @@ class Links:
             by_standing.setdefault(self._membership.standing_of(session.peer), []).append(session)
         weaker = by_standing.get(MembershipLevel.OPEN, [])[:1] or by_standing.get(MembershipLevel.VOUCHED, [])[-1:]
         if not weaker or not is_weaker(self._membership.standing_of(weaker[0].peer), membership):
-            raise LinkRefused("it has as many links as it keeps. Try again later.", RefusalCode.FULL)
+            raise LinkRefused(_FULL, RefusalCode.FULL)
         weaker[0].close("a member needs the link")
 
-    async def _refuse(self, link: Link, control: ControlStream, refusal: LinkRefused) -> None:
+    async def _refuse(self, link: Link, control: ControlStream, refusal: LinkRefused, referral: Referral) -> None:
         """Send the refusal, and give the peer a moment to read it before the link is closed."""
         with contextlib.suppress(ProviderError, TimeoutError):
             async with asyncio.timeout(REFUSAL_READ_WITHIN_S):
                 own = self._versions
-                answer = Refused(refusal.refusal, refusal.message, own.min_protocol, own.max_protocol)
+                answer = Refused(refusal.refusal, refusal.message, own.min_protocol, own.max_protocol, *referral)
                 await control.write(header_frame(FrameKind.REFUSED, answer))
                 await control.finish()
                 await link.closed()
@@ -336,8 +384,12 @@ class Links:
                 del self._sessions[session.peer]
                 self._owner.unlinked(session)
 
+    @staticmethod
+    def _now_s() -> float:
+        return asyncio.get_running_loop().time()
+
     def _log_refusal(self, peer: NodeId, why: str) -> None:
-        now_s = asyncio.get_running_loop().time()
+        now_s = self._now_s()
         if now_s - self._refusal_logged_s >= LOG_REFUSALS_EVERY_S:
             self._refusal_logged_s = now_s
             log.warning("peer refused", peer=short_id(peer), why=why)

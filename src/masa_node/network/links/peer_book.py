@@ -40,6 +40,9 @@ _MEMBERS = frozenset({MembershipLevel.OPEN, MembershipLevel.VOUCHED, MembershipL
 _GIVEN_UP = (MembershipLevel.HEARD, MembershipLevel.OPEN, MembershipLevel.VOUCHED, MembershipLevel.INVITED)
 
 
+Among = Iterable[NodeId] | None  # these known peers only; None: all
+
+
 class PeerBook:
     """All peers, at most MAX_PEERS and MAX_BLOCKED.
 
@@ -54,6 +57,7 @@ class PeerBook:
         self._records: dict[NodeId, PeerRecord] = {}
         self._blocked: set[NodeId] = set()
         self._linked: set[NodeId] = set()
+        self.wanted: set[NodeId] = set()  # LISTED, INVITED, trusted: linked whenever possible
         self._vouched = Vouched()
         self.retries: dict[NodeId, Retry] = {}
         self.queues: dict[MembershipLevel, OrderedDict[NodeId, None]] = {each: OrderedDict() for each in _GIVEN_UP}
@@ -135,11 +139,6 @@ class PeerBook:
             self._queue_again(record)
         return True
 
-    def is_let_in_here(self, node_id: NodeId) -> bool:
-        """Did the owner of this node let it in directly, by naming or by inviting it?"""
-        record = self._records.get(node_id)
-        return record is not None and record.membership in MAX_VOUCHED
-
     def is_vouched_for(self, node_id: NodeId) -> bool:
         """Is it a member by a voucher alone?"""
         record = self._records.get(node_id)
@@ -210,25 +209,26 @@ class PeerBook:
 
     # ---- which peers to dial ----
 
-    def due(self, now_s: float, linked: AbstractSet[NodeId], room: int) -> list[PeerAddress]:
+    def due(self, now_s: float, linked: AbstractSet[NodeId], room: int, among: Among = None) -> list[PeerAddress]:
         """The peers to dial now, best first, at most `room`: LISTED ones, then members by how lately they were linked,
-        then others that have an address. `linked` are those that need none: linked ones and those being dialed.
+        then others that have an address; of those that are as good the first. `linked` are those that need none.
         """
         if room <= 0:
             return []
         ready = [
-            record
-            for node_id, record in self._records.items()  # 10 000 at most, nearly all of them resting: the cheap first
+            self._records[node_id]
+            for node_id in (self._records if among is None else among)  # 10 000 at most, nearly all of them resting
             if ((retry := self.retries.get(node_id)) is None or retry.not_before_s <= now_s)
             and node_id not in linked
-            and self._is_dialed(record)
+            and self._is_dialed(self._records[node_id])
         ]
         return [record.address for record in heapq.nsmallest(room, ready, key=self._rank)]
 
-    def next_due_s(self, now_s: float, linked: AbstractSet[NodeId]) -> float | None:
-        """When somebody is due (not before `now_s`); None when nobody will be until something happens."""
-        dialed = (record.node_id for record in self._records.values() if self._is_dialed(record))
-        earliest = min((self._not_before_s(node_id) for node_id in dialed if node_id not in linked), default=None)
+    def next_due_s(self, now_s: float, linked: AbstractSet[NodeId], among: Among = None) -> float | None:
+        """When one of them is due (not before `now_s`); None when none will be until something happens."""
+        others = (node_id for node_id in (self._records if among is None else among) if node_id not in linked)
+        dialed = (node_id for node_id in others if self._is_dialed(self._records[node_id]))
+        earliest = min(map(self._not_before_s, dialed), default=None)
         return None if earliest is None else max(earliest, now_s)
 
     # ---- what the owner wants ----
@@ -260,10 +260,8 @@ class PeerBook:
         self.retries.pop(node_id, None)
         self._drop_all(self.vouched_by(node_id))
         was = known.membership if known.vouched_by is None else MembershipLevel.HEARD  # a word has to be shown again
-        new = replace(
-            known, membership=MembershipLevel.BLOCKED, membership_before=was, vouched_by=None, is_trusted=False
-        )
-        self._put(new)
+        blocked = {"membership": MembershipLevel.BLOCKED, "vouched_by": None, "is_trusted": False}
+        self._put(replace(known, membership_before=was, **blocked))
         self._unqueue(node_id)
         return True
 
@@ -326,9 +324,7 @@ class PeerBook:
             return False
         if record.membership is MembershipLevel.BLOCKED:
             self._blocked.add(node_id)
-        self._records[node_id] = record
-        self._vouched.note(record)
-        self._changed.add(node_id)
+        self._hold(record)
         self._gone.discard(node_id)
         self._queue_again(record)
         return True
@@ -353,9 +349,15 @@ class PeerBook:
         if self._records[node_id] != record:
             if self._records[node_id].vouched_by != record.vouched_by:
                 self._vouched.drop(self._records[node_id])
-            self._records[node_id] = record
-            self._vouched.note(record)
-            self._changed.add(node_id)
+            self._hold(record)
+
+    def _hold(self, record: PeerRecord) -> None:
+        self._records[record.node_id] = record
+        self._vouched.note(record)
+        self._changed.add(record.node_id)
+        (self.wanted.add if record.membership in MAX_VOUCHED or record.is_trusted else self.wanted.discard)(
+            record.node_id
+        )
 
     def _drop_all(self, node_ids: Iterable[NodeId]) -> None:
         for node_id in node_ids:
@@ -365,6 +367,7 @@ class PeerBook:
         self._vouched.drop(self._records.pop(node_id))
         self._unqueue(node_id)
         self._blocked.discard(node_id)
+        self.wanted.discard(node_id)
         self._linked.discard(node_id)
         self.retries.pop(node_id, None)
         self._changed.discard(node_id)

@@ -90,7 +90,7 @@ class Session:
         self._control = control
         self._owner = owner
         self._loop = asyncio.get_running_loop()
-        self.since_s = self._loop.time()
+        self.since_s = self.used_s = self._loop.time()  # `used_s`: when the last request went over it, either way
         self._heard_s = self.since_s
         self._beats: dict[int, float] = {}
         self._hears_beats = False  # since the last one of its own
@@ -140,6 +140,7 @@ class Session:
             self.link.close(self.why[:100] or "stopping")
 
     def _serve(self, stream: FrameStream) -> None:
+        self.used_s = self._loop.time()
         serving = self._owner.serve_stream(self.peer, stream)
         try:
             self._group.create_task(serving)

@@ -1,6 +1,7 @@
 """The peers' side of a node, there from the start, in one of the states of `state.py`."""
 
 import asyncio
+from collections.abc import Collection
 from pathlib import Path
 
 import structlog
@@ -33,6 +34,10 @@ class PeerService:
     def arriving(self) -> list[str]:
         """Known peers that are not linked yet, in words, while the node has just started."""
         return self.state.arriving()
+
+    def linked(self) -> Collection[str]:
+        """The ids of the peers that are linked now."""
+        return self.state.linked()
 
     async def run(self) -> None:
         """Until cancelled. Raises nothing."""

@@ -1,5 +1,6 @@
 """The states of the peers' side of a node - starting, off, up - and what each answers."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,6 +25,10 @@ class Off:
     def arriving(self) -> list[str]:
         """Nobody."""
         return []
+
+    def linked(self) -> Collection[str]:
+        """Nobody is."""
+        return ()
 
     def count_linked(self, route: Route) -> int:
         """Nobody is."""
@@ -80,6 +85,10 @@ class Up:
     def arriving(self) -> list[str]:
         """See `Network`."""
         return self.network.arriving()
+
+    def linked(self) -> Collection[str]:
+        """The ids of the peers that are linked now."""
+        return self.network.links.sessions
 
     def count_linked(self, route: Route) -> int:
         """How many peers are linked by this route now."""

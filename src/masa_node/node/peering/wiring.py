@@ -63,6 +63,7 @@ def make_network(parts: PeerParts, transport: Transport, own: OwnRecords) -> Net
         is_open=settings.open_network,
         allow_private=settings.allow_private_peers,
         trusted=parts.peer_settings.trusted,
+        random_links=settings.peer_links,
     )
     network = Network(network_parts, rules)
     network.want(parts.peer_settings.bootnodes)

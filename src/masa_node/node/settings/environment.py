@@ -226,6 +226,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     discover_lan: Annotated[
         bool, Meta(description="Look for peers on the local network, and be found there (multicast DNS).")
     ] = False
+    peer_links: Annotated[
+        int, Meta(description="Links with other members at random; up to twice as many are kept.", ge=2, le=112)
+    ] = 16
     allow_private_peers: Annotated[
         bool,
         Meta(

@@ -1,0 +1,128 @@
+"""Which peers stand in the catalog: linked ones, and those that are known by their adverts and are dialed to be asked.
+
+A peer that was not reached stands there again when it says something new, or when the way there may be another.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable
+
+from masa_node.network.gossip.adverts import SignedAdvert, is_in_force
+from masa_node.network.gossip.gossip import Gossip
+from masa_node.network.gossip.own_advert import offers_of
+from masa_node.network.links.frames import OpensRequests
+from masa_node.network.links.links import Links
+from masa_node.network.links.peer_book import PeerBook
+from masa_node.network.requests.remote_peer import RemotePeer
+from masa_node.network.transport.interfaces import NodeId
+from masa_node.routing.catalog import Catalog
+
+MAX_DISTANT_MODELS = 32_768  # of nodes that are not linked: as many as 128 linked ones may have
+MAX_TRIED_AGAIN = 256  # at once, 0.03 ms each; of the others the next advert is waited for
+
+Reach = Callable[[NodeId], Awaitable[OpensRequests]]
+
+
+class Askable:
+    """Keeps the catalog's peers true. `reach` dials one that is not linked; `is_trusted` is the owner's word now."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        book: PeerBook,
+        gossip: Gossip,
+        links: Links,
+        reach: Reach,
+        is_trusted: Callable[[NodeId], bool],
+    ) -> None:
+        self._catalog = catalog
+        self._book = book
+        self._gossip = gossip
+        self._links = links
+        self._reach = reach
+        self._is_trusted = is_trusted
+        self._remotes: dict[NodeId, RemotePeer] = {}
+        self._distant: dict[NodeId, int] = {}  # those that are not linked: how many models each has
+        self._models = 0  # of them all
+        self._unreached: dict[NodeId, float] = {}  # the sequence of the advert with which one was not reached
+
+    @property
+    def peers(self) -> list[NodeId]:
+        """Those that may be asked now."""
+        return list(self._remotes)
+
+    def offer(self, peer: NodeId) -> None:
+        """Put what the peer offers into the catalog, if it may be asked now."""
+        signed = self._gossip.advert_of(peer)
+        if signed is None or not is_in_force(signed.advert, time.time()):
+            return
+        is_linked = peer in self._links.sessions
+        if not is_linked and not self._may_be_dialed(signed):
+            return
+        if is_linked:
+            self._unreached.pop(peer, None)
+        offers = offers_of(signed.advert)
+        if not self._has_room(peer, 0 if is_linked else len(offers)) or not (is_linked or offers):
+            self.withdraw(peer)
+            return
+        remote = self._remotes.get(peer)
+        if remote is None:
+            remote = self._remotes[peer] = RemotePeer(
+                peer,
+                lambda: self._reach(peer),
+                lambda: self._is_trusted(peer),
+                signed.advert.name,
+                self._links.linked,
+            )
+        self._catalog.put(remote, offers)
+
+    def withdraw(self, peer: NodeId, *, may_be_back: bool = False) -> None:
+        """It may not be asked any more."""
+        self._has_room(peer, 0)
+        remote = self._remotes.pop(peer, None)
+        if remote is not None:
+            now_s = asyncio.get_running_loop().time()
+            self._catalog.remove(remote, now_s if may_be_back else None)
+
+    def not_reached(self, peer: NodeId, *, is_refused: bool = False) -> None:
+        """Its link was lost, or it could not be linked with. If it refused this node, its next advert tells nothing."""
+        if peer in self._links.sessions:
+            return
+        signed = self._gossip.advert_of(peer)
+        if signed is not None:
+            self._unreached[peer] = math.inf if is_refused else signed.advert.sequence
+        self.withdraw(peer, may_be_back=self._book.is_member(peer))
+
+    def expired(self, peer: NodeId) -> None:
+        """Nothing is known of it any more."""
+        self._unreached.pop(peer, None)
+        self.withdraw(peer)
+
+    def try_again(self) -> None:
+        """Those that were not reached may be now."""
+        tried_again = list(self._unreached)[:MAX_TRIED_AGAIN]
+        self._unreached.clear()
+        for peer in tried_again:
+            self.offer(peer)
+
+    def book_changed(self) -> None:
+        """The owner changed the book: forgotten and blocked peers, and those that they vouched for, are not asked."""
+        for peer in self.peers:
+            if self._book.get(peer) is None or self._book.is_blocked(peer):
+                self.withdraw(peer)
+
+    def _may_be_dialed(self, signed: SignedAdvert) -> bool:
+        record = self._book.get(signed.node_id)
+        if record is None or self._book.is_blocked(signed.node_id) or not (record.addresses or record.relay_url):
+            return False
+        return self._unreached.get(signed.node_id, -1) < signed.advert.sequence
+
+    def _has_room(self, peer: NodeId, models: int) -> bool:
+        """Does it fit beside the others that are not linked? It is counted then."""
+        others = self._models - self._distant.pop(peer, 0)
+        fits = others + models <= MAX_DISTANT_MODELS
+        self._models = others + models if fits else others
+        if fits and models:
+            self._distant[peer] = models
+        return fits

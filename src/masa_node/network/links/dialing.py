@@ -1,0 +1,118 @@
+"""Which peers are dialed, and when: those that the owner let in, always, and some of all others, at random.
+
+A network of thousands is no full mesh. Random links, half of them dialed by this node itself, keep it whole, and
+strangers that dial this node cannot be all that it knows. Any other node is dialed when it is to be asked.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable
+
+from masa_node.chat.errors import ProviderError
+from masa_node.network.links.links import MAX_LINKS, NOT_NEEDED, Links
+from masa_node.network.links.peer_book import PeerBook
+from masa_node.network.links.session import Session
+from masa_node.network.transport.interfaces import NodeId, PeerAddress
+
+LINKS_KEPT_FREE = 32  # for peers that dial this node
+MAX_RANDOM_DIALED = 16  # at once: anybody can tell of addresses where nobody is
+SHORTEST_REST_S = 1.0  # between two looks at which peers to dial: one at 10 000 peers takes milliseconds
+ASKED_LATELY_S = 300.0  # a link that carried a request since then is kept, however many there are
+LET_GO_EVERY_S = 60.0
+
+
+class Dialing:
+    """`run` it in a task. `failed` is told of each peer that was not linked with, and why."""
+
+    def __init__(
+        self, links: Links, book: PeerBook, rng: random.Random, failed: Callable[[NodeId, ProviderError], None]
+    ) -> None:
+        self._links = links
+        self._book = book
+        self._rng = rng
+        self._failed = failed
+        self._dialing: set[NodeId] = set()
+        self._changed = asyncio.Event()
+
+    def look(self) -> None:
+        """Something has changed: somebody else may have to be dialed."""
+        self._changed.set()
+
+    def is_spare(self, peer: NodeId) -> bool:
+        """Is it being dialed at random?"""
+        return peer in self._dialing and peer not in self._book.wanted
+
+    async def run(self) -> None:
+        """Until cancelled; what it dials ends with it."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._changed.clear()
+                now_s = self._now_s()
+                for address in self._due(now_s):
+                    self._dialing.add(address.node_id)
+                    group.create_task(self._dial(address))
+                rest_s = self._rest_s(now_s)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(None if rest_s is None else max(rest_s, SHORTEST_REST_S)):
+                        await self._changed.wait()
+
+    def _due(self, now_s: float) -> list[PeerAddress]:
+        """Those to dial now. Others make room for those that the owner let in (`Links`), who come first."""
+        wanted, busy = self._book.wanted, {*self._links.sessions, *self._dialing}
+        due = self._book.due(now_s, busy, MAX_LINKS + LINKS_KEPT_FREE - len(busy), wanted)
+        busy.update(address.node_id for address in due)
+        room = self._random_room(busy)
+        if room <= 0:
+            return due
+        others = [record.node_id for record in self._book.all()]
+        self._rng.shuffle(others)
+        return due + self._book.due(now_s, busy | wanted, room, others)
+
+    def _rest_s(self, now_s: float) -> float | None:
+        """How long nothing is to be done, if nothing happens; None: for ever."""
+        busy = {*self._links.sessions, *self._dialing}
+        times = [self._book.next_due_s(now_s, busy, self._book.wanted)]
+        if self._random_room(busy) > 0:
+            times.append(self._book.next_due_s(now_s, busy | self._book.wanted))
+        if self._let_go(now_s):
+            times.append(now_s + LET_GO_EVERY_S)
+        return min((at_s - now_s for at_s in times if at_s is not None), default=None)
+
+    def _random_room(self, busy: set[NodeId]) -> int:
+        """How many more random links this node wants to dial now."""
+        target, at_random = self._links.random_links, busy - self._book.wanted
+        dialing = len(self._dialing - self._book.wanted)
+        dialed = dialing + sum(
+            session.link.is_dialed for peer, session in self._links.sessions.items() if peer in at_random
+        )
+        more = max(target - len(at_random), min(target // 2 - dialed, 2 * target - len(at_random)))
+        return min(more, MAX_RANDOM_DIALED - dialing, MAX_LINKS - LINKS_KEPT_FREE - len(busy))
+
+    def _let_go(self, now_s: float) -> bool:
+        """Close what was dialed to ask somebody, and was not used lately; is it to be looked at again?"""
+        surplus = len(self._links.sessions.keys() - self._book.wanted) - 2 * self._links.random_links
+        if surplus <= 0:
+            return False
+        idle = [session for session in self._links.sessions.values() if self._may_go(session, now_s)]
+        for session in sorted(idle, key=lambda session: session.used_s)[:surplus]:
+            session.close(NOT_NEEDED)
+        return True
+
+    def _may_go(self, session: Session, now_s: float) -> bool:
+        is_idle = not session.mux.streams and now_s - session.used_s > ASKED_LATELY_S
+        return is_idle and session.link.is_dialed and not session.why and session.peer not in self._book.wanted
+
+    async def _dial(self, address: PeerAddress) -> None:
+        peer = address.node_id
+        try:
+            await self._links.connect(address, is_spare=peer not in self._book.wanted)
+        except ProviderError as exc:
+            self._failed(peer, exc)
+        finally:
+            self._dialing.discard(peer)
+            self._changed.set()  # the next one's turn, and this one's once more
+
+    @staticmethod
+    def _now_s() -> float:
+        return asyncio.get_running_loop().time()

@@ -1,0 +1,315 @@
+"""Networks that are no full mesh: who is linked, who is dialed to be asked, whom a full node refers others to.
+
+Covers: `askable`, `links.dialing`, `links.links`, `network`, `referrals`.
+"""
+
+import asyncio
+
+import msgspec
+import pytest
+
+from masa_node.chat.errors import LinkRefused, PrivacyRefused, UnknownModel
+from masa_node.chat.request import Privacy
+from masa_node.network import askable as askable_module
+from masa_node.network.links import dialing as dialing_module
+from masa_node.network.links import links as links_module
+from masa_node.network.links.control import MAX_REFERRED, RefusalCode
+from masa_node.network.links.invites import TOKEN_BYTES, token_hash
+from masa_node.network.links.links import NOT_NEEDED, Referral
+from masa_node.network.transport.memory import MemoryNetwork
+from masa_node.upstreams.demo import DemoModel
+from tests.network.nodes import CLOSED, MODEL, OPEN, MemoryNode, introduce, make, running
+from tests.virtual_time import until, virtual_time
+
+TOKEN = b"t" * TOKEN_BYTES
+LATELY_S, LOOK_EVERY_S = 20.0, 5.0
+FEW = msgspec.structs.replace(OPEN, peer_links=2)  # two links at random, four at most
+FEW_CLOSED = msgspec.structs.replace(CLOSED, peer_links=2)
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is minutes elsewhere is seconds."""
+    monkeypatch.setattr(dialing_module, "ASKED_LATELY_S", LATELY_S)
+    monkeypatch.setattr(dialing_module, "LET_GO_EVERY_S", LOOK_EVERY_S)
+
+
+def linked(node: MemoryNode) -> set[str]:
+    return set(node.network.links.sessions)
+
+
+def unlinked(node: MemoryNode, nodes: list[MemoryNode]) -> MemoryNode:
+    """One that it is not linked with."""
+    return next(other for other in nodes if other is not node and other.id not in linked(node))
+
+
+async def crowd(settings: object = FEW, size: int = 14) -> list[MemoryNode]:
+    """The first one's models are its number's: `demo-7`."""
+    nodes = make(MemoryNetwork(seed=3), size, settings)  # type: ignore[arg-type]
+    for number, node in enumerate(nodes):
+        await serve(node, f"demo-{number}")
+    introduce(nodes)
+    return nodes
+
+
+async def serve(node: MemoryNode, model: str) -> None:
+    demo = DemoModel(f"of {model}", 50.0)
+    node.catalog.put(demo, [msgspec.structs.replace(offer, model=model) for offer in await demo.offers()])
+
+
+@virtual_time
+async def test_each_node_keeps_some_links_and_knows_every_model() -> None:
+    nodes = await crowd()
+    async with running(*nodes):
+        await asyncio.sleep(20)
+        for node in nodes[1:]:
+            assert 2 <= len(linked(node) - {nodes[0].id}) <= 6  # several came at once
+            assert all(node.catalog.knows(f"demo-{number}") for number in range(len(nodes)))
+
+
+@pytest.mark.usefixtures("short")
+@virtual_time
+async def test_a_model_of_a_node_that_is_not_linked_is_had_and_the_link_is_kept_while_it_is_used() -> None:
+    nodes = await crowd()
+    async with running(*nodes):
+        await asyncio.sleep(20)
+        asker = nodes[5]
+        far = unlinked(asker, nodes)
+        told = await asker.ask(model=f"demo-{nodes.index(far)}")
+        assert told.is_whole
+        assert told.served_by == far.id
+        for _ in range(4):
+            await asyncio.sleep(LATELY_S / 2)
+            assert far.id in linked(asker)
+            assert (await asker.ask(model=f"demo-{nodes.index(far)}")).is_whole
+
+
+@pytest.mark.usefixtures("short")
+@virtual_time
+async def test_links_that_were_made_to_ask_and_are_used_no_more_are_let_go_and_may_be_made_again() -> None:
+    nodes = await crowd()
+    async with running(*nodes):
+        await asyncio.sleep(20)
+        asker = nodes[5]
+        asked = [number for number, node in enumerate(nodes) if node.id not in linked(asker) and node is not asker]
+        for number in asked:
+            assert (await asker.ask(model=f"demo-{number}")).is_whole
+        assert len(linked(asker)) > 6
+        await asyncio.sleep(LATELY_S + 2 * LOOK_EVERY_S)
+        assert len(linked(asker) - {nodes[0].id}) <= 4
+        assert all(asker.catalog.knows(f"demo-{number}") for number in asked)
+        for number in asked:  # nobody was told that it is away
+            told = await asker.ask(model=f"demo-{number}")
+            assert told.served_by == nodes[number].id
+            assert nodes[number].catalog.knows("demo-5")
+
+
+@virtual_time
+async def test_linked_peers_are_asked_first_and_others_when_all_of_them_have_failed() -> None:
+    nodes = await crowd()
+    asker = nodes[5]
+    async with running(*nodes):
+        await asyncio.sleep(20)
+        far = unlinked(asker, nodes)
+        near = next(node for node in nodes if node.id in linked(asker))
+        for node in (near, far):
+            await serve(node, MODEL)
+        await asyncio.sleep(5)
+        assert (await asker.ask()).served_by == near.id
+        assert far.id not in linked(asker)
+        near.network.links.drop(asker.id, "gone")
+        near.transport.network.kill(near.id)
+        assert (await asker.ask()).served_by == far.id
+        await near.transport.close()
+
+
+@virtual_time
+async def test_one_that_is_not_reached_is_not_asked_again_until_it_says_something_new() -> None:
+    nodes = await crowd()
+    asker = nodes[5]
+    async with running(*nodes):
+        await asyncio.sleep(20)
+        far = unlinked(asker, nodes)
+        model = f"demo-{nodes.index(far)}"
+        far.transport.network.partition([far.id], [node.id for node in nodes if node is not far])
+        told = await asker.ask(model=model)
+        assert told.error is not None
+        assert not asker.catalog.knows(model)
+        far.transport.network.heal()
+        await until(lambda: bool(linked(far)))
+        await serve(far, "another")
+        await until(lambda: asker.catalog.knows(model), 30)
+        assert (await asker.ask(model=model)).is_whole
+
+
+@virtual_time
+async def test_privacy_holds_for_those_that_are_not_linked_as_for_linked_ones() -> None:
+    nodes = await crowd()
+    asker = nodes[5]
+    async with running(*nodes):
+        await asyncio.sleep(20)
+        far = unlinked(asker, nodes)
+        request = msgspec.structs.replace(asker.a_request(model=f"demo-{nodes.index(far)}"), privacy=Privacy.TRUSTED)
+        with pytest.raises(PrivacyRefused):
+            await asker.dispatcher._candidates.choose(request)
+        assert asker.book is not None
+        asker.book.trust(far.id, is_trusted=True)
+        asker.network.book_changed()
+        await asyncio.sleep(2)  # it is linked whenever it can be, from now on
+        (group,) = (await asker.dispatcher._candidates.choose(request)).peers
+        assert [peer.name for peer in group] == [far.id]
+
+
+@virtual_time
+async def test_a_blocked_one_is_not_dialed_to_be_asked() -> None:
+    nodes = await crowd()
+    asker = nodes[5]
+    async with running(*nodes):
+        await asyncio.sleep(20)
+        far = unlinked(asker, nodes)
+        assert asker.book is not None
+        asker.book.block(far.id, 0)
+        asker.network.book_changed()
+        assert isinstance((await asker.ask(model=f"demo-{nodes.index(far)}")).error, UnknownModel)
+        await serve(far, "another")
+        await asyncio.sleep(15)
+        assert nodes[6].catalog.knows("another")
+        assert not asker.catalog.knows("another")
+
+
+@virtual_time
+async def test_in_a_closed_network_one_that_no_member_vouches_for_is_told_of_and_serves_nothing() -> None:
+    network = MemoryNetwork(seed=4)
+    ada, bob, eve = make(network, 3, FEW_CLOSED)
+    await eve.serve_demo()
+    for one, other in ((ada, bob), (bob, ada), (bob, eve), (eve, bob)):
+        one.network.want([other.transport.address()])
+    async with running(ada, bob, eve):
+        await asyncio.sleep(3)
+        assert ada.book is not None
+        ada.book.block(bob.id, 0)  # whose word for the other counts no more
+        eve_s_advert = ada.network.gossip.advert_of(eve.id)
+        assert eve_s_advert is not None
+        ada.network.book_changed()
+        await asyncio.sleep(30)
+        assert eve.id not in linked(ada)
+        assert (await ada.ask()).error is not None
+        assert not eve.served
+
+
+@virtual_time
+async def test_a_full_node_refers_to_others_and_they_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(links_module, "MAX_LINKS", 12)
+    nodes = await crowd(size=16)
+    newcomer = MemoryNode(nodes[0].transport.network.transport(99), FEW)
+    newcomer.network.want([nodes[0].transport.address()])
+    async with running(*nodes):
+        await asyncio.sleep(20)
+        assert len(linked(nodes[0])) == 12
+        async with running(newcomer):
+            await asyncio.sleep(2)
+            assert newcomer.network.reasons.of(nodes[0].id).code == RefusalCode.FULL
+            assert len(linked(newcomer)) >= 2
+            assert nodes[0].id not in linked(newcomer)
+            await until(lambda: newcomer.catalog.knows("demo-0"), 30)
+
+
+@virtual_time
+async def test_a_guest_of_a_full_node_is_let_in_by_others_on_its_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(links_module, "MAX_LINKS", 2)
+    network = MemoryNetwork(seed=5)
+    host, *guests = make(network, 3, FEW_CLOSED)
+    host.invites[token_hash(TOKEN)] = 3
+    for one, other in (guests, guests[::-1]):  # so that these have room
+        assert one.book is not None
+        one.book.block(other.id, 0)
+    late = MemoryNode(network.transport(9), FEW_CLOSED)
+    async with running(host, *guests, late):
+        await asyncio.sleep(0.1)
+        for guest in guests:
+            await guest.network.join(host.transport.address(), TOKEN)
+        await asyncio.sleep(5)
+        with pytest.raises(LinkRefused) as refused:
+            await late.network.join(host.transport.address(), TOKEN)
+        assert refused.value.refusal == RefusalCode.FULL
+        await asyncio.sleep(5)
+        assert linked(late) & {guest.id for guest in guests}
+
+
+@virtual_time
+async def test_what_a_full_node_says_is_bounded_checked_and_dialed_as_what_any_stranger_says() -> None:
+    network = MemoryNetwork(seed=6)
+    nodes = make(network, 3, FEW)
+    introduce(nodes)
+    async with running(*nodes):
+        await asyncio.sleep(5)
+        ada, bob, eve = nodes
+        signed = ada.network.gossip.advert_of(eve.id)
+        assert signed is not None
+        assert ada.book is not None
+        for node in (bob, eve):
+            ada.book.forget(node.id)
+        forged = signed.signed[:-1] + bytes([signed.signed[-1] ^ 1])
+        ada.network.referred(bob.id, "8.8.8.8:1", Referral((forged, b"x" * 100)))
+        assert ada.book.get(eve.id) is None
+        ada.network.referred(bob.id, "8.8.8.8:1", Referral((signed.signed,)))
+        assert ada.book.get(eve.id) is None  # a private address, told from the internet
+        ada.network.referred(bob.id, "10.0.0.9:1", Referral((signed.signed,)))
+        assert ada.book.get(eve.id) is not None
+        ada.book.forget(eve.id)
+        for _ in range(100):  # and it is not led around for long
+            ada.network.referred(bob.id, "10.0.0.9:1", Referral((forged,) * MAX_REFERRED))
+        ada.network.referred(bob.id, "10.0.0.9:1", Referral((signed.signed,)))
+        assert ada.book.get(eve.id) is None
+
+
+@virtual_time
+async def test_a_strangers_word_in_a_refusal_takes_no_members_place() -> None:
+    ada, bob = make(MemoryNetwork(seed=7), 2, CLOSED)
+    ada.network.want([bob.transport.address()])
+    voucher = bob.network.referral(ada.id, links_module.MembershipLevel.INVITED).voucher
+    assert bob.network.referral(ada.id, links_module.MembershipLevel.VOUCHED).voucher is None
+    assert voucher is not None
+    ada.network.referred(ada.id, "10.0.0.9:1", Referral((), voucher))  # not its own word
+    assert not ada.network.greeting(bob.id).vouchers
+    ada.network.referred(bob.id, "10.0.0.9:1", Referral((), voucher))
+    assert ada.network.greeting(bob.id).vouchers == (voucher,)
+    eve = make(MemoryNetwork(seed=8), 1, CLOSED)[0]
+    ada.network.referred(eve.id, "10.0.0.9:1", Referral((), voucher))
+    assert ada.network.greeting(bob.id).vouchers == (voucher,)
+
+
+@virtual_time
+async def test_models_of_nodes_that_are_not_linked_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(askable_module, "MAX_DISTANT_MODELS", 5)
+    nodes = await crowd()
+    async with running(*nodes):
+        await asyncio.sleep(20)
+        node = nodes[5]
+        assert node.catalog.counts().models == 1 + len(linked(node)) + 5
+
+
+@virtual_time
+async def test_links_that_the_owner_wants_are_dialed_however_many_there_are_and_kept() -> None:
+    nodes = make(MemoryNetwork(seed=9), 12, FEW)
+    nodes[0].network.want([node.transport.address() for node in nodes[1:]])
+    async with running(*nodes):
+        await asyncio.sleep(60)
+        assert len(linked(nodes[0])) == 11
+
+
+@virtual_time
+async def test_who_dials_at_random_is_refused_by_one_that_has_enough_and_who_asks_is_not() -> None:
+    nodes = await crowd(size=20)
+    async with running(*nodes):
+        await asyncio.sleep(30)
+        crowded = next(node for node in nodes[1:] if len(linked(node) - {nodes[0].id}) >= 4)
+        asker = next(node for node in nodes[1:] if node.id not in linked(crowded) and node is not crowded)
+        with pytest.raises(LinkRefused):
+            await asker.network.links.connect(crowded.transport.address(), is_spare=True)
+        assert (await asker.ask(model=f"demo-{nodes.index(crowded)}")).is_whole
+
+
+def test_the_words_with_which_a_link_is_let_go_are_those_of_the_protocol() -> None:
+    assert NOT_NEEDED == "not needed now"
+    assert dialing_module.NOT_NEEDED is NOT_NEEDED
