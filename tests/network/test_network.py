@@ -63,7 +63,7 @@ async def test_a_model_that_goes_away_is_no_longer_asked_for_there_within_five_s
 
 
 @virtual_time
-async def test_a_killed_peer_is_out_of_the_race_within_five_seconds() -> None:
+async def test_a_killed_peer_is_out_of_the_catalog_within_nine_seconds() -> None:
     network = MemoryNetwork(seed=4)
     first, other = nodes = make(network, 2)
     await other.serve_demo()
@@ -74,7 +74,7 @@ async def test_a_killed_peer_is_out_of_the_race_within_five_seconds() -> None:
         network.kill(other.id)
         began_s = now_s()
         await until(lambda: not first.catalog.knows(MODEL))
-        assert now_s() - began_s < 5
+        assert now_s() - began_s < 9
 
 
 @virtual_time

@@ -1,6 +1,6 @@
 """Networks that are no full mesh: who is linked, who is dialed to be asked, whom a full node refers others to.
 
-Covers: `askable`, `links.dialing`, `links.links`, `network`, `referrals`.
+Covers: `askable`, `dialing`, `links.links`, `network`, `referrals`.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import pytest
 from masa_node.chat.errors import LinkRefused, PrivacyRefused, UnknownModel
 from masa_node.chat.request import Privacy
 from masa_node.network import askable as askable_module
-from masa_node.network.links import dialing as dialing_module
+from masa_node.network import dialing as dialing_module
 from masa_node.network.links import links as links_module
 from masa_node.network.links.control import MAX_REFERRED, RefusalCode
 from masa_node.network.links.invites import TOKEN_BYTES, token_hash

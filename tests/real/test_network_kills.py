@@ -19,8 +19,7 @@ from test_network_answers import DEMO
 Measured = Callable[[str, float, float], None]
 Step = Callable[[], Any]
 
-NOTICED_S = 5.0  # what is promised: three heartbeats of 1.25 s, and some
-NOTICED_WITHIN_S = 3 * NOTICED_S  # what this machine may make of it
+NOTICED_WITHIN_S = 15.0  # promised are 4 s while requests are under way, 9 s on a quiet link; this machine is slow
 TOLD_WITHIN_S = 5.0  # of an LLM that died: its connection breaks at once
 IN_TURN = {"X-Masa-Race": "hedge;width=1"}  # two requests at once are spread over two equal peers
 THREADS = 8

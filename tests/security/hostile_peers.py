@@ -174,7 +174,7 @@ class Siege:
     @property
     def tasks_that_may_be(self) -> int:
         """Eve, and those whom she told of, are tried again from time to time; channels are kept."""
-        dialing = sum(TASKS_A_DIAL * len(node.network._dialing) for node in (self.ada, self.bob))
+        dialing = sum(TASKS_A_DIAL * len(node.network._dialing._dialing) for node in (self.ada, self.bob))
         return TASKS_A_CHANNEL * self.open_mux + dialing
 
     @property
@@ -234,7 +234,8 @@ def _nothing_is_left(here: Siege) -> None:
     mux = [session.mux for node in (ada, here.bob) for session in node.network.links.sessions.values()]
     assert not sum(each.streams for each in mux)
     assert here.network.open_streams == 2 + here.open_mux  # the control stream's ends
-    assert not ada.catalog.knows(OF_EVE)
+    own = here.eve.transport.keys.node_id  # fresh keys whose adverts tell of it are known by these alone
+    assert own not in {provider.name for provider, _ in ada.catalog.offers_of(OF_EVE)}
 
 
 async def _serve(node: MemoryNode, pieces_per_s: float, *models: str) -> None:

@@ -15,19 +15,19 @@ import structlog
 
 from masa_node.chat.errors import LinkLost, LinkRefused, ProtocolFault, ProviderError
 from masa_node.network.askable import Askable
+from masa_node.network.dialing import Dialing
 from masa_node.network.gossip.adverts import Advert, SignedAdvert
 from masa_node.network.gossip.gossip import AdvertExpired, AdvertHeard, Gossip, OwnAdvertElsewhere
 from masa_node.network.gossip.own_advert import Advertiser
 from masa_node.network.links.control import Hello, RefusalCode
-from masa_node.network.links.dialing import Dialing
 from masa_node.network.links.frames import FrameStream, OpensRequests
 from masa_node.network.links.links import MAX_LINKS, NOT_NEEDED, RANDOM_LINKS, Links, Referral
 from masa_node.network.links.membership import Membership, UseInvite
 from masa_node.network.links.peer_book import MembershipLevel, PeerBook
-from masa_node.network.links.reasons import Reasons
 from masa_node.network.links.session import Session
 from masa_node.network.links.token_bucket import TokenBucket
 from masa_node.network.links.vouchers import make_voucher, open_voucher, vouchers_to_show
+from masa_node.network.reasons import Reasons
 from masa_node.network.referrals import Referrals
 from masa_node.network.requests.latecomers import latecomers
 from masa_node.network.requests.server import PeerServer

@@ -1,4 +1,4 @@
-"""To whom a node that has no room refers another one, and what becomes of a referral. Pure; time is given.
+"""To whom a node that has no room refers another one, and what becomes of a referral.
 
 What is said of a node is its own signed advert, so that nobody is sent anywhere by a stranger's word.
 """

@@ -10,18 +10,14 @@ from typing import Protocol
 from masa_node.chat.errors import LinkLost, ProtocolFault, ProviderError
 from masa_node.network.links.control import NEWEST_PROTOCOL, Beat
 from masa_node.network.links.frames import FrameKind, FrameReader, FrameStream, frame, header_frame, read_header
+from masa_node.network.links.heartbeat import HEARTBEAT_S, Heartbeat
 from masa_node.network.links.mux import Mux, first_message
 from masa_node.network.links.peer_record import MembershipLevel
 from masa_node.network.transport.interfaces import Link, NodeId, Stream
 
-# A peer that was killed is out after HEARTBEAT_S * BEATS_MISSED at most; the transport alone takes 30 s to notice.
-HEARTBEAT_S = 1.25
-BEATS_MISSED = 3
 HELD_WITHIN_S = 5.0  # a heartbeat and its answer, on a very bad line
 MAX_OUTBOX_BYTES = 1024 * 1024  # control frames that wait for a peer that does not read: seconds' worth of gossip
 MAX_CONTROL_FRAMES_PER_S = 200  # a well-behaved peer sends a few
-MAX_BEATS_KEPT = 8  # that were not answered: a peer may talk on, and answer none
-RTT_EVERY_BEATS = 8  # a side that hears the other one's beats sends its own only to measure: ten seconds
 _WINDOW_S = 1.0
 
 
@@ -86,18 +82,24 @@ class Session:
         self._group = asyncio.TaskGroup()
         self.peer = link.peer
         self.why = ""
-        self.rtt_s: float | None = None
         self._control = control
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self.since_s = self.used_s = self._loop.time()  # `used_s`: when the last request went over it, either way
-        self._heard_s = self.since_s
-        self._beats: dict[int, float] = {}
-        self._hears_beats = False  # since the last one of its own
+        self._heart = Heartbeat(self.since_s, is_dialed=link.is_dialed)
         self._outbox: list[bytes] = []
         self._outbox_bytes = 0
         self._outbox_filled = asyncio.Event()
         self._is_settled = asyncio.Event()  # the peer has answered a heartbeat, or the link is gone
+
+    @property
+    def rtt_s(self) -> float | None:
+        """How long a question and its answer last took; None before the first."""
+        return self._heart.rtt_s
+
+    def way_changed(self) -> None:
+        """Packets to the peer will have to take another way: be patient with it."""
+        self._heart.way_changed(self._loop.time())
 
     def close(self, why: str) -> None:
         """End it; `run` returns soon. Idempotent."""
@@ -152,9 +154,10 @@ class Session:
         window_s, frames = self._loop.time(), 0
         while True:
             kind, payload = await self._control.next()
-            self._heard_s = self._loop.time()
-            if self._heard_s - window_s > _WINDOW_S:
-                window_s, frames = self._heard_s, 0
+            now_s = self._loop.time()
+            self._heart.heard(now_s)
+            if now_s - window_s > _WINDOW_S:
+                window_s, frames = now_s, 0
             frames += 1
             if frames > MAX_CONTROL_FRAMES_PER_S:
                 raise ProtocolFault("it sent more control frames than any node needs.")
@@ -164,10 +167,10 @@ class Session:
     def _take(self, kind: FrameKind, payload: bytes) -> Iterable[None] | None:
         match kind:
             case FrameKind.PING:
-                self._hears_beats = True
                 self._send(header_frame(FrameKind.PONG, read_header(payload, Beat)))
             case FrameKind.PONG:
-                self._note_rtt(read_header(payload, Beat).number)
+                if self._heart.answered(read_header(payload, Beat).number, self._loop.time()):
+                    self._is_settled.set()
             case FrameKind.GOSSIP:
                 return self._owner.gossip_came(self.peer, payload)
             case FrameKind.VOUCH:
@@ -178,34 +181,27 @@ class Session:
                 raise ProtocolFault(f"it sent a {kind.name} frame on the control stream.")
         return None
 
-    def _note_rtt(self, number: int) -> None:
-        sent_s = self._beats.pop(number, None)
-        if sent_s is not None:
-            self.rtt_s = self._heard_s - sent_s
-            self._is_settled.set()
-            self._beats = {later: at_s for later, at_s in self._beats.items() if later > number}
-
     async def _beat(self) -> None:
-        """The side that dialed beats, and the answers are the other side's signs of life: half the frames of two that
-        beat. Where it does not, the other side does.
-        """
-        number = left_out = 0
+        way = ""
         while True:
-            sent_s = self._loop.time()
-            left_out += 1
-            if self.link.is_dialed or not self._hears_beats or left_out >= RTT_EVERY_BEATS:
-                number, left_out = number + 1, 0
-                self._beats[number] = sent_s
-                self._beats.pop(number - MAX_BEATS_KEPT, None)
+            now_s, is_busy = self._loop.time(), self.mux.streams > 0
+            number = self._heart.question(now_s, is_busy=is_busy)
+            if number is not None:
+                way = self.link.path().address
                 self._send(header_frame(FrameKind.PING, Beat(number)))
-            self._hears_beats = False
-            await asyncio.sleep(HEARTBEAT_S)
-            now_s = self._loop.time()
-            if now_s - sent_s > HEARTBEAT_S * 2:
-                self._heard_s = now_s  # this process itself stood still: what the peer sent is not read yet
-            elif now_s - self._heard_s > HEARTBEAT_S * (BEATS_MISSED - 0.5):
-                self.why = f"it missed {BEATS_MISSED} heartbeats. Its process was killed, or its network is gone."
-                raise LinkLost(self.why)
+            await asyncio.sleep(self._heart.rest_s(now_s, is_busy=is_busy))
+            self._check_heart(now_s, way)
+
+    def _check_heart(self, looked_s: float, way: str) -> None:
+        """Raises `LinkLost` when the peer has been silent for too long; `way` is that of the last question."""
+        now_s = self._loop.time()
+        if now_s - looked_s > HEARTBEAT_S * 2:
+            self._heart.heard(now_s)  # this process itself stood still: what the peer sent is not read yet
+        if self._heart.is_lost(now_s) and way != self.link.path().address:
+            self._heart.way_changed(now_s)
+        if self._heart.is_lost(now_s):
+            self.why = "it answered no heartbeats. Its process was killed, or its network is gone."
+            raise LinkLost(self.why)
 
     def _send(self, data: bytes) -> None:
         self._outbox.append(data)

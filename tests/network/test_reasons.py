@@ -1,4 +1,4 @@
-from masa_node.network.links.reasons import MAX_REASONS, UNKNOWN, Reason, Reasons
+from masa_node.network.reasons import MAX_REASONS, UNKNOWN, Reason, Reasons
 from masa_node.network.transport.interfaces import NodeId
 
 ADA, BOB = NodeId("a" * 64), NodeId("b" * 64)
