@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from masa_node.accounts.sessions import hash_of
 from PIL import Image
 from playwright.async_api import Browser, Page, Playwright, ViewportSize, async_playwright
 
+from masa_node.accounts.sessions import hash_of
 from masa_node.devnet.demo import DemoLlm, run_demo
 from masa_node.node.node import Node
 from masa_node.node.settings.environment import Settings

@@ -1,4 +1,7 @@
-"""An answer through each endpoint, whole and streamed, and the headers that every answer carries."""
+"""An answer through each endpoint, whole and streamed, and the headers that every answer carries.
+
+Covers: `reply_sink`.
+"""
 
 import asyncio
 import json

@@ -143,7 +143,7 @@ async def test_a_chunk_extension_without_an_end_cuts_the_stream(speech: DialectS
 async def test_a_stream_whose_connection_stays_open_after_the_terminal_frame_is_whole(
     speech: DialectSample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("masa_node.upstreams.http.client.AFTER_END_S", 0.05)
+    monkeypatch.setattr("masa_node.upstreams.http.answer.AFTER_END_S", 0.05)
     async with speech.fake(send(speech.begun(*map(chunk, speech.frames[1:]))), stall) as llm:
         reply = await ask(speech, llm)
     assert (reply.body, reply.is_whole) == (b"".join(speech.frames), True)

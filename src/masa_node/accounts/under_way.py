@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
@@ -24,12 +25,24 @@ class RequestUnderWay(msgspec.Struct, frozen=True):
     body_bytes: int
 
 
+class Answering(Protocol):
+    """What answers a request: its task, or whatever can be ended like one."""
+
+    def cancel(self) -> object:
+        """End it: its LLM is stopped."""
+        ...
+
+    def uncancel(self) -> int:
+        """See `asyncio.Task`."""
+        ...
+
+
 class Entry:
-    """One request, and the task that answers it."""
+    """One request, and what answers it."""
 
     __slots__ = ("began_at_unix_s", "is_ended", "request", "task")
 
-    def __init__(self, request: Request, task: "asyncio.Task[object] | None", began_at_unix_s: float) -> None:
+    def __init__(self, request: Request, task: Answering | None, began_at_unix_s: float) -> None:
         self.request = request
         self.task = task
         self.began_at_unix_s = began_at_unix_s
@@ -55,9 +68,9 @@ class UnderWay:
         self._entries: dict[Entry, None] = {}  # in the order in which they came
         self._ended = 0
 
-    def add(self, request: Request) -> Entry:
-        """The running task begins to answer it; `remove` once it has ended."""
-        entry = Entry(request, asyncio.current_task(), self._now_unix_s())
+    def add(self, request: Request, answering: Answering | None = None) -> Entry:
+        """The running task, or what is given, begins to answer it; `remove` once it has ended."""
+        entry = Entry(request, answering or asyncio.current_task(), self._now_unix_s())
         self._entries[entry] = None
         return entry
 

@@ -16,14 +16,7 @@ from masa_node.routing.catalog import Catalog
 
 ALIAS = b"x-masa-alias"
 Ways = frozenset[Endpoint]
-ModelFor = Callable[[str, Privacy, Ways], Awaitable[str]]
 ANY_WAY: Ways = frozenset(Endpoint)
-
-
-async def as_asked(model: str, privacy: Privacy, ways: Ways = ANY_WAY) -> str:
-    """Where there are no aliases."""
-    del privacy, ways
-    return model
 
 
 @cache
@@ -62,6 +55,10 @@ class Aliasing:
         if len(models) > 1 and not self._first_served(models, privacy):
             await self._refresh()
         return _other(asked, self._best(models, privacy, ways)) if models else asked
+
+    def is_alias(self, asked: str) -> bool:
+        """May this name stand for another model?"""
+        return bool(self._aliases.targets_of(asked))
 
     def offers(self) -> Offers:
         """All that can be asked for: models under their own names, then those that are aliases."""

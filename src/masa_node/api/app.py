@@ -1,6 +1,7 @@
 """The application: the guard, then a chat endpoint or something to be read; and the end of every exception."""
 
 import re
+from collections.abc import Awaitable
 from functools import partial
 
 import msgspec
@@ -13,9 +14,11 @@ from masa_node.api.console_pages import is_console
 from masa_node.api.entry import Entry, new_id, own_id_of
 from masa_node.api.families import offers_for
 from masa_node.api.guard import Guard
+from masa_node.api.http1.connections import Over
 from masa_node.api.http1.reply import RawHeaders, Reply
 from masa_node.api.http1.request import ClientDisconnected, HeaderPairs, HttpRequest
 from masa_node.api.paths import CHAT_ENDPOINTS, Place, dialect_of_path, not_done_here, place_of, replaced_by
+from masa_node.api.plain_chat import PLAIN_ENDPOINTS, Around, PlainChat
 from masa_node.api.request_body import HeldBody
 from masa_node.api.responses import request_headers, send_error
 from masa_node.api.routes import GET_PATHS, NodeView, is_get, read_out
@@ -63,15 +66,35 @@ class App:
 
     async def __call__(self, request: HttpRequest, reply: Reply) -> None:
         """Answer one request, or leave its answer cut."""
+        await self._guarded(self._answer(request, reply), request, reply)
+
+    def may_begin(self, request: HttpRequest, reply: Reply) -> bool:
+        """See `WithoutTask`."""
         try:
-            entry = self._let_in(request, reply)
-            endpoint = entry.place.endpoint
-            if endpoint is None:
-                await self._give(entry, request, reply)
-                return
-            serve = self._show.serve if endpoint is Endpoint.OLLAMA_SHOW else self._chat.serve
-            with HeldBody(self._bodies) as body:
-                await serve(endpoint, entry, request, reply, body)
+            return self._let_in(request, reply).place.endpoint in PLAIN_ENDPOINTS
+        except MasaError:
+            return False  # the task says why, and does not wait for the body
+
+    def begin(self, request: HttpRequest, reply: Reply, over: Over) -> PlainChat | None:
+        """See `WithoutTask`."""
+        if not self.may_begin(request, reply) or not isinstance(request.head.memo, Entry):
+            return None
+        return self._chat.begin(request.head.memo, request, reply, Around(self._bodies, self._guarded, over))
+
+    async def _answer(self, request: HttpRequest, reply: Reply) -> None:
+        entry = self._let_in(request, reply)
+        endpoint = entry.place.endpoint
+        if endpoint is None:
+            await self._give(entry, request, reply)
+            return
+        serve = self._show.serve if endpoint is Endpoint.OLLAMA_SHOW else self._chat.serve
+        with HeldBody(self._bodies) as body:
+            await serve(endpoint, entry, request, reply, body)
+
+    async def _guarded(self, answering: Awaitable[None], request: HttpRequest, reply: Reply) -> None:
+        """Whatever it raises is told to the caller, and what is a bug to the log."""
+        try:
+            await answering
         except MasaError as error:
             await self._tell(request, reply, error)
         except ClientDisconnected:

@@ -1,29 +1,28 @@
 """The chat endpoints: from bytes to a `Request`, and from an `Answer` back to bytes."""
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 
 import msgspec
 
 from masa_node.accounts.access import Access, Caller
-from masa_node.api.aliasing import ModelFor, alias_header, alias_words, as_asked, ways_to
+from masa_node.api.aliasing import Aliasing, ways_to
 from masa_node.api.entry import ChatLimits, Entry, Terms, new_id
-from masa_node.api.http1.reply import RawHeaders, Reply
+from masa_node.api.http1.reply import Reply
 from masa_node.api.http1.request import ClientDisconnected, Head, HeaderPairs, HttpRequest
+from masa_node.api.plain_chat import Around, PlainChat
+from masa_node.api.reply_sink import ReplySink, named
 from masa_node.api.request_body import HeldBody, read_body
-from masa_node.api.responses import error_text, raw_headers, request_headers, send_error
-from masa_node.api.route_headers import FORMAT_NAME, format_of, is_strict, route_of
-from masa_node.chat.answer import Answer, StreamedAnswer, WholeAnswer
-from masa_node.chat.errors import CallerStalled, DialectNotServed, MasaError, RequestLoop, UnknownModel
+from masa_node.api.responses import request_headers, send_error
+from masa_node.api.route_headers import format_of, is_strict, route_of
+from masa_node.chat.errors import MasaError, RequestLoop
 from masa_node.chat.headers import TO_LLMS, VIA
 from masa_node.chat.journal_errors import EndedByOwner
-from masa_node.chat.outcome import CALLER_GONE, STATUS_CALLER_GONE, Attempt, Outcome
+from masa_node.chat.outcome import CALLER_GONE, STATUS_CALLER_GONE, Outcome
 from masa_node.chat.query import query_up
 from masa_node.chat.request import (
     DIALECT_OF_ENDPOINT,
     VIA_PEER,
-    DialectName,
     Endpoint,
     Headers,
     Privacy,
@@ -32,22 +31,20 @@ from masa_node.chat.request import (
 )
 from masa_node.chat.statuses import status_of
 from masa_node.dialects.bodies.asking_usage import WITH_STREAM_OPTIONS, asking_usage
-from masa_node.dialects.bodies.peek import body_renamed, peek
-from masa_node.dialects.condensing import REQUEST_DEPTH
+from masa_node.dialects.bodies.peek import Peeked, body_renamed, peek
+from masa_node.dialects.condensing import LARGE_BYTES, REQUEST_DEPTH, Steps, at_once
+from masa_node.dialects.fields import may_be_odd
 from masa_node.dialects.passed.forms import form_renamed, form_type, peek_form
-from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.dispatch import Dispatcher
-from masa_node.routing.running.steps import in_steps, readable
+from masa_node.routing.running.steps import MENDED_BY_READERS_BYTES, in_steps, readable
 
 _TO_LLMS = {name.encode(): name for name in TO_LLMS}
 _VIA = VIA.encode()
-_USAGE_ASKED = (b"x-masa-usage", b"asked")
-_STREAM_HEADERS: RawHeaders = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
 
 
 class ChatEndpoints:
     """Serves the chat endpoints. `instance` is this process' own random name, to notice an LLM URL that leads back
-    here; `model_for` tells which model a name stands for; `access` knows what keys with names allow.
+    here; `aliasing` tells which model a name stands for; `access` knows what keys with names allow.
     """
 
     def __init__(
@@ -56,11 +53,11 @@ class ChatEndpoints:
         limits: ChatLimits,
         observe: Callable[[Outcome], None],
         instance: str,
-        model_for: ModelFor = as_asked,
+        aliasing: Aliasing | None = None,
         access: Access | None = None,
     ) -> None:
         self._access = access if access is not None else Access()
-        self._model_for = model_for
+        self._aliasing = aliasing
         self._dispatcher = dispatcher
         self._limits = limits
         self._observe = observe
@@ -81,11 +78,11 @@ class ChatEndpoints:
             if is_native:
                 request = await self._dispatcher.in_one_format(request, wanted)
             if self._limits.asks_usage:
-                request = await _asking_usage(request)
+                request = await in_steps(_asking_usage(request))
             self._access.enter(entry.caller, request)
         except MasaError as error:
             dialect = wanted or DIALECT_OF_ENDPOINT[endpoint]
-            headers = [*request_headers(request_id), *_named(dialect, is_native=is_native)]
+            headers = [*request_headers(request_id), *named(dialect, is_native=is_native)]
             size = await send_error(reply, error, dialect, request_id, headers)
             refused = _refused(request_id, endpoint, status_of(error), error.code, size)
             self._observe(msgspec.structs.replace(refused, key=entry.caller.name))
@@ -94,9 +91,44 @@ class ChatEndpoints:
             refused = _refused(request_id, endpoint, STATUS_CALLER_GONE, CALLER_GONE, 0)
             self._observe(msgspec.structs.replace(refused, key=entry.caller.name))
             return
-        await self._answer(request, entry.caller, asked, _ReplySink(request, reply, is_native=is_native))
+        await self._answer(request, entry.caller, asked, ReplySink(request, reply, is_native=is_native))
 
-    async def _answer(self, request: Request, caller: Caller, asked: HttpRequest, sink: "_ReplySink") -> None:
+    def begin(self, entry: Entry, asked: HttpRequest, reply: Reply, around: Around) -> PlainChat | None:
+        """Answer one request by calls, if it is plain; None, and nothing has happened, if not."""
+        way, body = self._dispatcher.plain, asked.body()
+        if way is None or entry.place.endpoint is None or body is None or not self._is_plain(asked, body):
+            return None
+        try:
+            request = self._plain_request(entry.place.endpoint, entry, asked.head, body)
+            if request is None or way.row(request.model, request.endpoint) is None:
+                return None
+            self._access.enter(entry.caller, request)
+        except MasaError:
+            return None  # which the task finds out, too, and tells
+        sink = ReplySink(request, reply, is_native=False)
+        chat = PlainChat(request, entry.caller, self._access, asked, sink, around)
+        if chat.begin(way):
+            return chat
+        self._access.leave(entry.caller)
+        return None
+
+    def _is_plain(self, asked: HttpRequest, body: bytes) -> bool:
+        """Is the body small, and of one reading?"""
+        if len(body) > min(LARGE_BYTES, self._limits.max_body_bytes):
+            return False
+        is_odd = len(body) > MENDED_BY_READERS_BYTES and may_be_odd(body)
+        return not (is_odd or any(name == b"content-encoding" for name, _ in asked.head.headers))
+
+    def _plain_request(self, endpoint: Endpoint, entry: Entry, head: Head, body: bytes) -> Request | None:
+        """None where an alias was asked for. Raises `MasaError`."""
+        came_s, terms = asyncio.get_running_loop().time(), self._terms(endpoint, entry, head)
+        peeked = peek(body, endpoint, entry.place.model)
+        if self._aliasing is not None and self._aliasing.is_alias(peeked.model):
+            return None
+        request = self._made(entry, terms, peeked, body, entry.own_id or new_id(), came_s)
+        return at_once(_asking_usage(request)) if self._limits.asks_usage else request
+
+    async def _answer(self, request: Request, caller: Caller, asked: HttpRequest, sink: ReplySink) -> None:
         """Have it answered, unless the owner ends it meanwhile."""
         noted = self._access.under_way.add(request)
         try:
@@ -113,19 +145,28 @@ class ChatEndpoints:
     async def _request(
         self, endpoint: Endpoint, entry: Entry, head: Head, body: bytes, request_id: RequestId, came_s: float
     ) -> Request:
-        terms, limits, in_path = self._terms(entry, head), self._limits, entry.place.model
+        terms, in_path = self._terms(endpoint, entry, head), entry.place.model
         form = form_type(terms.headers, endpoint)
         peeked = peek_form(body, form) if form else peek(await readable(body, REQUEST_DEPTH), endpoint, in_path)
-        model = await self._model_for(peeked.model, terms.privacy, ways_to(endpoint, may_translate=terms.may_translate))
+        model, ways = peeked.model, ways_to(endpoint, may_translate=terms.may_translate)
+        if self._aliasing is not None:
+            model = await self._aliasing.model_for(peeked.model, terms.privacy, ways)
         if model != peeked.model and in_path is None:
             if form:
                 body = form_renamed(body, form, model)
             else:
                 body = await in_steps(body_renamed(body, endpoint, peeked.model, model))
+        made = self._made(entry, terms, msgspec.structs.replace(peeked, model=model), body, request_id, came_s)
+        return made if model == peeked.model else msgspec.structs.replace(made, alias=peeked.model)
+
+    def _made(
+        self, entry: Entry, terms: Terms, peeked: Peeked, body: bytes, request_id: RequestId, came_s: float
+    ) -> Request:
+        limits = self._limits
         return Request(
             request_id=request_id,
-            endpoint=endpoint,
-            model=model,
+            endpoint=terms.endpoint,
+            model=peeked.model,
             wants_stream=peeked.wants_stream,
             body=body,
             headers=terms.headers,
@@ -135,12 +176,11 @@ class ChatEndpoints:
             race=terms.race,
             begin_deadline_s=came_s + limits.begin_timeout_s,
             may_translate=terms.may_translate,
-            alias=peeked.model if model != peeked.model else "",
             query=terms.query,
             key=entry.caller.name,
         )
 
-    def _terms(self, entry: Entry, head: Head) -> Terms:
+    def _terms(self, endpoint: Endpoint, entry: Entry, head: Head) -> Terms:
         """What the head says about the way of the request. Raises `BadHeader`, `RequestLoop`."""
         limits, known = self._limits, entry.terms
         if known is not None and known.limits is limits:
@@ -148,6 +188,7 @@ class ChatEndpoints:
         race, privacy = route_of(head.headers, limits.race, entry.caller.ceiling(limits.privacy))
         entry.terms = known = Terms(
             limits,
+            endpoint,
             race,
             Privacy.LOCAL if _comes_from_a_peer(head.headers) else privacy,
             not is_strict(head.headers),
@@ -173,85 +214,12 @@ class ChatEndpoints:
         return tuple(passed)
 
 
-class _ReplySink:
-    """Writes one answer, or its error, to the caller.
-
-    A cut answer is never ended cleanly: the error in the dialect, then the connection breaks (no last chunk).
-    """
-
-    __slots__ = ("_alias", "_answer", "_attempts", "_is_native", "_reply", "_request", "piece")
-
-    def __init__(self, request: Request, reply: Reply, *, is_native: bool) -> None:
-        self._request = request
-        self._is_native = is_native
-        self._reply = reply
-        self.piece = reply.piece  # see `Sink`
-        self._alias = alias_header(request.alias, request.model) + [_USAGE_ASKED] * request.asks_usage
-        self._answer: Answer | None = None
-        self._attempts: Sequence[Attempt] = ()
-
-    async def head(self, answer: Answer, attempts: Sequence[Attempt]) -> None:
-        """See `Sink`. That of a whole answer is written with its body."""
-        self._answer, self._attempts = answer, attempts
-        if isinstance(answer, StreamedAnswer):
-            headers = self._headers(attempts) + _STREAM_HEADERS + raw_headers(answer.headers)
-            await self._reply.begin(answer.status, headers)
-
-    async def end(self, last: bytes) -> None:
-        """See `Sink`. A whole answer may take longer: it is in memory, and no LLM waits."""
-        answer, reply = self._answer, self._reply
-        if isinstance(answer, WholeAnswer):
-            await reply.whole(answer.status, self._headers(self._attempts) + raw_headers(answer.headers), last)
-            return
-        if last:
-            await self._within_idle_time(reply.piece(last))
-        await self._within_idle_time(reply.end())
-
-    async def failed(self, error: MasaError, attempts: Sequence[Attempt]) -> int:
-        """See `Sink`."""
-        request_id = self._request.request_id
-        if isinstance(error, UnknownModel | DialectNotServed):
-            error.message += alias_words(self._request.alias, self._request.model)
-        if self._answer is None:
-            return await send_error(self._reply, error, self._dialect, request_id, self._headers(attempts))
-        if isinstance(self._answer, StreamedAnswer) and not self._answer.is_framed:
-            return 0
-        frame = DIALECTS[self._answer.dialect].error_frame(error_text(error, request_id))
-        with contextlib.suppress(CallerStalled):
-            await self._within_idle_time(self.piece(frame))
-        return 0
-
-    async def _within_idle_time(self, last: Awaitable[None]) -> None:
-        """Write the end of the answer. A caller that does not read cannot hold the slot for ever."""
-        if not self._reply.is_paused:
-            await last
-            return
-        try:
-            async with asyncio.timeout(self._request.idle_timeout_s):
-                await last
-        except TimeoutError:
-            raise CallerStalled("The caller did not read the end of the answer.") from None
-
-    def _headers(self, attempts: Sequence[Attempt]) -> RawHeaders:
-        named = _named(self._dialect, is_native=self._is_native)
-        return request_headers(self._request.request_id, self._request.model, attempts) + named + self._alias
-
-    @property
-    def _dialect(self) -> DialectName:
-        return self._answer.dialect if self._answer is not None else DIALECT_OF_ENDPOINT[self._request.endpoint]
-
-
-async def _asking_usage(request: Request) -> Request:
+def _asking_usage(request: Request) -> Steps[Request]:
     """The same, asking for the token counts of a stream that would come without."""
     if not request.wants_stream or request.endpoint not in WITH_STREAM_OPTIONS:
         return request
-    body = await in_steps(asking_usage(request.body))
+    body = yield from asking_usage(request.body)
     return request if body == request.body else msgspec.structs.replace(request, body=body, asks_usage=True)
-
-
-def _named(dialect: DialectName, *, is_native: bool) -> RawHeaders:
-    """At the product's own endpoint an answer names its format."""
-    return [(FORMAT_NAME, dialect.encode())] if is_native else []
 
 
 def _comes_from_a_peer(headers: HeaderPairs) -> bool:

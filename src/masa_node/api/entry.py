@@ -43,6 +43,7 @@ class Terms(msgspec.Struct, frozen=True):
     """How a chat request wants to be served, within `limits`. `headers` and `query` go up to the LLM."""
 
     limits: ChatLimits
+    endpoint: Endpoint
     race: RaceRule
     privacy: Privacy
     may_translate: bool

@@ -15,12 +15,25 @@ _WHOLE_STARTS = b"{[<"  # an object, a list (of errors), a page
 _LINE = re.compile(rb"[^\r\n]+")
 _DONE = b'"done"'
 
+STREAM_TYPES = frozenset(
+    {"text/event-stream", "application/x-ndjson", "application/ndjson", "application/jsonl", "application/stream+json"}
+)
+_WHOLE = frozenset({"application/json", "text/html", "application/problem+json"})
+_MEDIA = ("audio/", "image/")
+
 
 class Shape(Enum):
     """How a body has to be read."""
 
     STREAM = "frames"
     WHOLE = "one answer"
+
+
+def is_streamed(content_type: str, *, wants_stream: bool) -> bool:
+    """Is a body of this media type said to be a stream of frames, or one whole answer? Its bytes have the last word."""
+    return content_type in STREAM_TYPES or (
+        wants_stream and content_type not in _WHOLE and not content_type.startswith(_MEDIA)
+    )
 
 
 def shape_of(begun: bytes, dialect: Dialect, *, is_over: bool, is_stream: bool) -> Shape | None:

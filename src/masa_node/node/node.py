@@ -285,7 +285,7 @@ class Node:
             settings.usage == "ask",
         )
         aliasing = Aliasing(aliases_in_file(settings), self.catalog, self.askable, self.poller.refresh)
-        chat = ChatEndpoints(self.dispatcher, limits, self.observe, self.instance, aliasing.model_for, self.access)
+        chat = ChatEndpoints(self.dispatcher, limits, self.observe, self.instance, aliasing, self.access)
         view = NodeView(
             self.catalog,
             self.askable,

@@ -57,7 +57,7 @@ async def listening(settings: Settings, grace_s: float) -> AsyncGenerator[tuple[
             node = Node(settings, http, address_of(sock))
             for spec in specs:
                 node.add_spec(spec)
-            server = Server(node.app, grace_s)
+            server = Server(node.app, grace_s, by_calls=node.app)
             failure: Exception | None = None
             async with asyncio.TaskGroup() as group:
                 taking = group.create_task(server.take_requests(sock))

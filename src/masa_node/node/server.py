@@ -6,7 +6,7 @@ import errno
 import socket
 import ssl
 
-from masa_node.api.http1.connections import Application, Connections
+from masa_node.api.http1.connections import Application, Connections, WithoutTask
 from masa_node.api.http1.protocol import BoundedHttpProtocol
 from masa_node.chat.errors import ConfigurationError
 from masa_node.node.settings.environment import Settings
@@ -26,9 +26,16 @@ class Server:
     none either. When `take_requests` has returned, no connection is open and no answer is under way.
     """
 
-    def __init__(self, app: Application, grace_s: float, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        app: Application,
+        grace_s: float,
+        tls: ssl.SSLContext | None = None,
+        by_calls: WithoutTask | None = None,
+    ) -> None:
         self.listening, self.ended = asyncio.Event(), asyncio.Event()
-        self._connections = Connections(app, KEEP_ALIVE_S, b"x-masa-node: %b\r\n" % __version__.encode())
+        lines = b"x-masa-node: %b\r\n" % __version__.encode()
+        self._connections = Connections(app, KEEP_ALIVE_S, lines, by_calls)
         self._grace_s = grace_s
         self._tls = tls
         self._grace: asyncio.Timeout | None = None
@@ -70,8 +77,7 @@ class Server:
             task.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CUT_WITHIN_S):
-                if connections.tasks:
-                    await asyncio.wait(connections.tasks)
+                await connections.none_under_way()
                 for connection in list(connections.crowd):
                     connection.close()  # once what was written last is sent
                 await connections.all_gone()

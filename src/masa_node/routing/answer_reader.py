@@ -33,23 +33,11 @@ ANSWERS = ByteBudget(MAX_ANSWERS_BYTES)  # of this process, whichever caller and
 MAX_BEFORE_ANSWER_BYTES = 1024 * 1024  # comments and the like: a line every second for an hour is less than 50 kB
 MAX_TRAILER_BYTES = 64 * 1024  # after the terminal frame: usage, a comment
 
-STREAM_TYPES = frozenset(
-    {"text/event-stream", "application/x-ndjson", "application/ndjson", "application/jsonl", "application/stream+json"}
-)
-_WHOLE = frozenset({"application/json", "text/html", "application/problem+json"})
-_MEDIA = ("audio/", "image/")
 _PAGE = b"<"
 LOOKED_AT_BYTES = 2 * 1024  # of frames in one go: seven hundred of the smallest, which takes some 5 ms
 _SUCCESS = range(200, 300)
 _REDIRECT = range(300, 400)
 LAST_STATUS = 599  # RFC 9110, 15
-
-
-def is_streamed(content_type: str, *, wants_stream: bool) -> bool:
-    """Is a body of this media type said to be a stream of frames, or one whole answer? Its bytes have the last word."""
-    return content_type in STREAM_TYPES or (
-        wants_stream and content_type not in _WHOLE and not content_type.startswith(_MEDIA)
-    )
 
 
 async def take_answer(
@@ -195,24 +183,11 @@ def _no_answer(response: Response, fault: str, body: bytes) -> NotAnAnswer:
 async def _streamed(
     response: Response, begun: bytes, tracker: StreamTracker, dialect: Dialect, *, is_over: bool
 ) -> Answer:
-    stream = _Stream(response, tracker, begun, is_over=is_over)
-    first = await stream.first_piece()
-    return StreamedAnswer(
-        status=response.status,
-        headers=passed_back(response),
-        dialect=dialect.name,
-        first=first,
-        next_piece=stream.next_piece,
-        close=response.close,
-        frames=lambda: tracker.frames,
-        usage=tracker.usage,
-        is_whole=tracker.is_whole,
-        received=lambda: tracker.received,
-        flow=stream.flow,
-    )
+    stream = AnswerStream(response, tracker, begun, is_over=is_over)
+    return stream.answer(dialect.name, await stream.first_piece())
 
 
-class _Stream:
+class AnswerStream:
     """The body of one streamed answer, read through its tracker. `begun` was read already; `is_over`: it is all."""
 
     __slots__ = ("_begun", "_is_finished", "_is_over", "_response", "_trailer_bytes", "_unseen", "tracker")
@@ -225,6 +200,23 @@ class _Stream:
         self._unseen = b""  # whole frames that are still to be looked at
         self._trailer_bytes = 0
         self.tracker = tracker
+
+    def answer(self, dialect: DialectName, first: bytes) -> StreamedAnswer:
+        """The rest of it, when `first` is there: the bytes up to the first valid piece, and what came with it."""
+        response, tracker = self._response, self.tracker
+        return StreamedAnswer(
+            status=response.status,
+            headers=passed_back(response),
+            dialect=dialect,
+            first=first,
+            next_piece=self.next_piece,
+            close=response.close,
+            frames=lambda: tracker.frames,
+            usage=tracker.usage,
+            is_whole=tracker.is_whole,
+            received=lambda: tracker.received,
+            flow=self.flow,
+        )
 
     async def first_piece(self) -> bytes:
         """All bytes up to and with the first valid piece."""
@@ -279,9 +271,12 @@ class _Stream:
             if left.done():
                 return
             try:
-                self._pass_on(give, left)
+                passed = self.pass_on(give)
             except Exception as exc:  # noqa: BLE001 - raised to whoever waits for the flow, which is no caller of this
                 left.set_exception(exc)
+            else:
+                if passed is not False:
+                    left.set_result(None if passed is True else passed)
 
         self._response.listen(came)
         try:
@@ -290,14 +285,16 @@ class _Stream:
         finally:
             self._response.listen(None)
 
-    def _pass_on(self, give: Give, left: "asyncio.Future[Awaitable[None] | None]") -> None:
-        """All that is there and can be looked at quickly; `left` is set at what cannot."""
+    def pass_on(self, give: Give) -> Awaitable[None] | bool:
+        """All that is there and can be looked at quickly, until `give` returns something to wait for: that. True:
+        `next_piece` has to go on; False: more has to come.
+        """
         tracker = self.tracker
         rest: Awaitable[None] | None = None
         while rest is None and not (tracker.ended or tracker.fault or self._begun or self._is_over):
             piece = self._response.take_now()
             if piece is None:
-                return
+                return False
             if not piece:
                 break
             whole = tracker.cut(piece)
@@ -306,7 +303,17 @@ class _Stream:
                 break
             out = tracker.look(whole) if whole else b""
             rest = give(out) if out else None
-        left.set_result(rest)
+        return True if rest is None else rest
+
+    def last_piece(self) -> bytes:
+        """What is left when all of the response was read: b"", mostly. May set the tracker's fault."""
+        self._is_finished = True
+        return self.tracker.finish()
+
+    @property
+    def is_light(self) -> bool:
+        """Can what was read and not given out yet be looked at quickly?"""
+        return not self._unseen and self.tracker.fault is None and self.tracker.held_bytes <= LOOKED_AT_BYTES
 
     async def _look_at_much(self, whole: bytes) -> bytes:
         """As `look`, in steps: many frames in one piece, or a large one."""

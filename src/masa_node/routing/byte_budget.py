@@ -58,6 +58,7 @@ class ByteBudget:
         self.held_bytes = 0
         self._growing: set[Share] = set()
         self._settled: set[Share] = set()
+        self._lent_bytes = 0
 
     def __repr__(self) -> str:
         return f"ByteBudget(kept={self.kept_bytes}, growing={self.growing_bytes}, most={self.most_bytes})"
@@ -65,12 +66,25 @@ class ByteBudget:
     @property
     def kept_bytes(self) -> int:
         """What complete answers and bodies take: it is not taken back."""
-        return sum(share.size for share in self._settled)
+        return self._lent_bytes + sum(share.size for share in self._settled)
 
     @property
     def growing_bytes(self) -> int:
         """What those take that are still coming in."""
         return sum(share.size for share in self._growing)
+
+    def lend(self, size: int) -> bool:
+        """As a share that is complete at once, for what is small; `give_back` the same. False where it does not fit."""
+        fits = self.held_bytes + size + OVERHEAD_BYTES <= self.most_bytes
+        if fits:
+            self._lent_bytes += size + OVERHEAD_BYTES
+            self.held_bytes += size + OVERHEAD_BYTES
+        return fits
+
+    def give_back(self, size: int) -> None:
+        """What was lent is held no more."""
+        self._lent_bytes -= size + OVERHEAD_BYTES
+        self.held_bytes -= size + OVERHEAD_BYTES
 
     def open(self, drop: Callable[[], None]) -> Share:
         """A new share. `drop`, called at most once and at once, lets go of what its owner holds."""

@@ -147,6 +147,7 @@ class Catalog:
         self._unlisted: tuple[Provider, ...] = ()
         self._watchers: dict[object, Changed] = {}
         self.absences = Absences()
+        self.generation = 0  # another number after each change
 
     def __repr__(self) -> str:
         return f"Catalog({len(self._own)} of its own, {len(self._peers)} peers, {len(self._models)} models)"
@@ -166,6 +167,7 @@ class Catalog:
         given = tuple(offers) if offers is not None else None
         if before is not None and before.provider is provider and before.offers == given:
             return
+        self.generation += 1
         entry = entries[provider.name] = _Entry(provider, given, _by_key(given or ()))
         old = before.by_key if before is not None else {}
         same_provider = before is not None and before.provider is provider
@@ -188,6 +190,7 @@ class Catalog:
         if entry is None or entry.provider is not provider:
             return
         del entries[provider.name]
+        self.generation += 1
         if away_since_s is not None and entry.offers:
             self.absences.left(provider, entry.offers, away_since_s)
         for key in entry.by_key:

@@ -5,6 +5,8 @@ from typing import Protocol
 
 from masa_node.chat.answer import Answer
 from masa_node.chat.request import Headers, Request
+from masa_node.dialects.choices import Endings
+from masa_node.dialects.dialect import Dialect
 
 Sign = Callable[[], None]
 
@@ -78,6 +80,67 @@ class Begun(Protocol):
 # the request. None, and nothing is sent, where that would mean to wait or to raise. `wake` is called once: when there
 # is something for `Begun.answer` to read, or when nothing more will come.
 Begin = Callable[[Together, Callable[[], None]], Begun | None]
+
+
+class OpenResponse(Response, Protocol):
+    """A response that is read by calls. `take_unpacked` once its head is here; `finish` when all was read."""
+
+    @property
+    def is_read(self) -> bool:
+        """Has it ended in good order, and was all of it taken?"""
+        ...
+
+    def take_unpacked(self) -> bytes | None:
+        """As `take_now`, from the first bytes on. b"" as well where only `read_piece` can tell what it is."""
+        ...
+
+    def put_back(self, data: bytes) -> None:
+        """As if this had not been taken yet."""
+        ...
+
+    def finish(self) -> None:
+        """All of it was taken."""
+        ...
+
+
+class AskedNow(Begun, Protocol):
+    """A request that was sent at once, and whose answer is read by calls as long as nothing is odd about it.
+
+    Ends with `answer`, as if none of it had been read; or, when all of the response was read, with `answered` and
+    `OpenResponse.finish`; or with `close`.
+    """
+
+    @property
+    def dialect(self) -> Dialect:
+        """What is answered in."""
+        ...
+
+    @property
+    def endings(self) -> Endings:
+        """What the server has shown of how its answers end."""
+        ...
+
+    @property
+    def has_failed(self) -> bool:
+        """Will nothing more come, although the answer is not complete?"""
+        ...
+
+    def listen(self, came: Callable[[], None] | None) -> None:
+        """See `Response`; from now on, for the head, too."""
+        ...
+
+    def head(self) -> OpenResponse | None:
+        """The response once its head is here. At most one is asked for. Raises `ProviderError`."""
+        ...
+
+    def answered(self) -> None:
+        """Its first valid piece has come."""
+        ...
+
+
+# What an own server may have as `ask_now`: sends the request in this very call. None, and nothing is sent, where that
+# would mean to wait or to raise.
+AskNow = Callable[[Request], AskedNow | None]
 
 
 class Provider(Protocol):

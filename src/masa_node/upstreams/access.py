@@ -1,7 +1,8 @@
 """The way to one LLM server: what its owner has set goes along with every request to it, and nowhere else."""
 
 from masa_node.chat.request import Headers
-from masa_node.upstreams.http.client import HttpAnswer, HttpClient
+from masa_node.upstreams.http.answer import HttpAnswer
+from masa_node.upstreams.http.client import HttpClient, Sent, Way
 from masa_node.upstreams.http.urls import merged_query
 from masa_node.upstreams.spec import UpstreamSpec
 
@@ -22,6 +23,14 @@ class Access:
     async def post(self, url: str, headers: Headers, body: bytes, query: str = "") -> HttpAnswer:
         """See `HttpClient.post`; `query` is what the caller asks with."""
         return await self._http.post(self._url(url, query), self._all(headers), body)
+
+    def way(self, url: str, headers: Headers, query: str = "") -> Way:
+        """See `HttpClient.way`."""
+        return self._http.way(self._url(url, query), self._all(headers))
+
+    def post_now(self, way: Way, body: bytes) -> Sent | None:
+        """See `HttpClient.post_now`."""
+        return self._http.post_now(way, body)
 
     def _url(self, url: str, asked: str = "") -> str:
         if not (self._query or asked):

@@ -1,6 +1,7 @@
 """One LLM server behind this node as a `Provider`: finds out what it is, lists its models, asks it."""
 
 import asyncio
+from collections.abc import Awaitable
 from urllib.parse import urlsplit
 
 import msgspec
@@ -20,15 +21,16 @@ from masa_node.chat.errors import (
 from masa_node.chat.offer import AnyName, ModelOffer
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, ENDPOINT_PATHS, DialectName, Endpoint, Headers, Request
 from masa_node.dialects.bodies.peek import is_model
-from masa_node.dialects.choices import EndingsByModel
+from masa_node.dialects.choices import Endings, EndingsByModel
+from masa_node.dialects.opening import is_streamed
 from masa_node.dialects.passed.forms import form_type
 from masa_node.dialects.registry import DIALECTS
-from masa_node.routing.answer_reader import Watched, is_streamed, read_whole, take_answer
+from masa_node.routing.answer_reader import Watched, read_whole, take_answer
 from masa_node.routing.catalog import AWAY_S
 from masa_node.routing.provider import Sign, no_sign
 from masa_node.upstreams.access import Access
 from masa_node.upstreams.detection import MAX_PROBE_BYTES, identify
-from masa_node.upstreams.http.client import HttpClient
+from masa_node.upstreams.http.client import HttpClient, Sent, Way
 from masa_node.upstreams.http.urls import deployment_of
 from masa_node.upstreams.servers.anthropic import DEFAULT_VERSION
 from masa_node.upstreams.servers.missing import NOT_FOUND, NOT_IMPLEMENTED, is_of_the_path, looks_missing
@@ -38,6 +40,7 @@ from masa_node.upstreams.spec import UpstreamSpec
 
 RUNNING_WITHIN_S = 2.0  # it answers from memory
 JSON_TYPE = "application/json"
+MAX_WAYS = 64  # heads of requests that are kept ready: a few callers' SDKs at a few endpoints, 1 kB each
 
 
 class Upstream:
@@ -68,6 +71,7 @@ class Upstream:
         self._last: list[ModelOffer] | None = None  # what it listed when it last did
         self._answered: set[str] = set()  # URLs that gave an answer once; no more than endpoints, as `_missing`
         self._missing: set[str] = set()  # URLs at which the server said that there is no such endpoint
+        self._ways: dict[tuple[Endpoint, str, Headers, str], Way] = {}
 
     @property
     def label(self) -> str:
@@ -178,20 +182,48 @@ class Upstream:
         except (TimeoutError, ProviderError):
             return []
 
-    async def answer(self, request: Request, sign: Sign = no_sign) -> Answer:
-        """See `Provider`."""
+    def ask_now(self, request: Request) -> "AskedNow | None":
+        """See `provider.AskNow`."""
+        server, endpoint = self._server, request.endpoint
+        url = server.target(endpoint, request.model) if server is not None else None
+        if server is None or url is None or url in self._missing:
+            return None
+        way = self._ways.get((endpoint, url, request.headers, request.query))
+        if way is None:
+            way = self._access.way(url, _headers_up(request, endpoint, server), request.query)
+            if len(self._ways) >= MAX_WAYS:
+                self._ways.clear()
+            self._ways[endpoint, url, request.headers, request.query] = way
+        sent = self._access.post_now(way, request.body)
+        return AskedNow(self, request, url, sent) if sent is not None else None
+
+    async def answer(self, request: Request, sign: Sign = no_sign, sent: Sent | None = None) -> Answer:
+        """See `Provider`. What was `sent` already is not sent again, but where a kept connection had died."""
         try:
             server = await self._identified()
-            answer = await self._answer(server, request, sign)
+            answer = await self._answer(server, request, sign, sent)
         except ProviderError as exc:
             exc.location = self.location
             if isinstance(exc, Unreachable | ConnectionClosed):
                 self._found_up(is_up=False)
             exc.away_for_s = self._away_for_s(exc)
             raise
+        self._note_up()
+        return answer
+
+    def answered_at(self, url: str, endpoint: Endpoint) -> None:
+        """An answer came from there."""
+        self._note_up()
+        if url not in self._answered and self._server is not None and self._is_fixed(self._server, endpoint, url):
+            self._answered.add(url)
+
+    def endings_of(self, model: str) -> Endings:
+        """How its answers of this model end."""
+        return self._endings.of(model)
+
+    def _note_up(self) -> None:
         self._found_up(is_up=True)
         self._up_s = asyncio.get_running_loop().time()
-        return answer
 
     def _note_down(self) -> float:
         """How long it has been away, or coming up."""
@@ -208,12 +240,15 @@ class Upstream:
         away_s = self._note_down()
         return away_s if away_s < AWAY_S else None
 
-    async def _answer(self, server: Server, request: Request, sign: Sign) -> Answer:
+    async def _answer(self, server: Server, request: Request, sign: Sign, sent: Sent | None) -> Answer:
         native = server.native if request.endpoint is Endpoint.NATIVE else request.endpoint
         url = server.target(request.endpoint, request.model)
         if url is None or url in self._missing:
             raise self._not_spoken(server, request.endpoint)
-        response = await self._access.post(url, _headers_up(request, native, server), request.body, request.query)
+        if sent is not None:
+            response = await sent.answer()
+        else:
+            response = await self._access.post(url, _headers_up(request, native, server), request.body, request.query)
         is_stream = is_streamed(response.content_type, wants_stream=request.wants_stream)
         watched = Watched(response, sign)
         endings = self._endings.of(request.model)
@@ -258,6 +293,7 @@ class Upstream:
         self._server = None
         self._answered.clear()
         self._missing.clear()
+        self._ways.clear()
 
     def _found_up(self, *, is_up: bool) -> None:
         if is_up is not self._was_listed:
@@ -275,6 +311,36 @@ class Upstream:
                     raise
                 self._label = self._server.label
             return self._server
+
+
+class AskedNow:
+    """See `provider.AskedNow`."""
+
+    __slots__ = ("_request", "_sent", "_upstream", "_url", "close", "dialect", "endings", "head", "listen")
+
+    def __init__(self, upstream: Upstream, request: Request, url: str, sent: Sent) -> None:
+        self._upstream = upstream
+        self._request = request
+        self._url = url
+        self._sent = sent
+        self.dialect = DIALECTS[DIALECT_OF_ENDPOINT[request.endpoint]]
+        self.endings = upstream.endings_of(request.model)
+        self.listen = sent.connection.listen
+        self.head = sent.head
+        self.close = sent.close
+
+    @property
+    def has_failed(self) -> bool:
+        """See `provider.AskedNow`."""
+        return self._sent.connection.has_failed
+
+    def answer(self, request: Request, sign: Sign = no_sign) -> Awaitable[Answer]:
+        """See `provider.Begun`."""
+        return self._upstream.answer(request, sign, self._sent)
+
+    def answered(self) -> None:
+        """See `provider.AskedNow`."""
+        self._upstream.answered_at(self._url, self._request.endpoint)
 
 
 def _headers_up(request: Request, native: Endpoint, server: Server) -> Headers:

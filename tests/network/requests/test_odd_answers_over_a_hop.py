@@ -11,9 +11,10 @@ from masa_node.chat.answer import Answer, StreamedAnswer
 from masa_node.chat.errors import BrokenAnswer, EndpointMissing, ErrorAnswer, ProviderError
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, Endpoint, Request
+from masa_node.dialects.opening import is_streamed
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.admission import Admission
-from masa_node.routing.answer_reader import is_streamed, take_answer
+from masa_node.routing.answer_reader import take_answer
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.health import OPENS_AFTER

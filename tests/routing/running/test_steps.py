@@ -28,7 +28,7 @@ from masa_node.network.transport.memory import MemoryNetwork
 from masa_node.routing.answer_reader import take_answer
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.running.steps import in_steps, readable
-from masa_node.upstreams.http.client import HttpAnswer
+from masa_node.upstreams.http.answer import HttpAnswer
 from masa_node.upstreams.servers.anthropic import AnthropicServer
 from masa_node.upstreams.servers.cloudflare import CloudflareServer
 from masa_node.upstreams.servers.listing import MAX_MODELS

@@ -1,4 +1,7 @@
-"""The client: what it writes and reads, which connections it keeps, and what it sends again."""
+"""The client: what it writes and reads, which connections it keeps, and what it sends again.
+
+Covers: `answer`, `target`.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,8 +16,10 @@ from masa_node.chat.errors import (
 )
 from masa_node.routing.answer_reader import read_whole
 from masa_node.upstreams.http import client as http
-from masa_node.upstreams.http.client import HttpAnswer, HttpClient
+from masa_node.upstreams.http.answer import HttpAnswer
+from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.http.connection import Connection
+from masa_node.upstreams.http.target import JOINED_BYTES
 from tests.fakes.http_bytes import LAST_CHUNK, chunk, chunked, head, stream_head, whole
 from tests.fakes.llm_server import FakeLlm, Line, Script, close, flood, reset, send, send_each, stall, wait_for
 
@@ -201,7 +206,7 @@ async def test_a_large_body_is_written_as_it_is_and_a_small_one_with_its_head(
     written: list[tuple[bytes, ...]] = []
     send_to = Connection.send
     monkeypatch.setattr(Connection, "send", lambda self, *parts: (written.append(parts), send_to(self, *parts)))
-    large = bytes(http.JOINED_BYTES + 1)
+    large = bytes(JOINED_BYTES + 1)
     async with FakeLlm().answer("/x", OK) as llm:
         for body in (b"{}", large):
             assert await ask(client, llm, body) == b'{"ok":1}'

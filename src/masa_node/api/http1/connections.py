@@ -9,8 +9,33 @@ from masa_node.api.http1.crowd import Connected, Crowd, max_connections
 from masa_node.api.http1.raw_responses import NOSNIFF_LINE
 from masa_node.api.http1.reply import Reply
 from masa_node.api.http1.request import HttpRequest
+from masa_node.routing.running.sweep import Sweep
 
 Application = Callable[[HttpRequest, Reply], Awaitable[None]]
+
+
+class Answering(Protocol):
+    """What answers a request: its task, or what does so without one. It says when it has ended, also when cancelled."""
+
+    def cancel(self) -> object:
+        """End it."""
+        ...
+
+
+Over = Callable[[Answering], None]
+
+
+class WithoutTask(Protocol):
+    """An application that answers some requests by calls."""
+
+    def may_begin(self, request: HttpRequest, reply: Reply) -> bool:
+        """May this be such a request, so that its body is worth waiting for?"""
+        ...
+
+    def begin(self, request: HttpRequest, reply: Reply, over: Over) -> Answering | None:
+        """Begin to answer it, whose body is complete; None, and nothing has happened, where it takes a task."""
+        ...
+
 
 _DAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
 _MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
@@ -36,14 +61,18 @@ class Connections:
     """All that are open. A server gives `BoundedHttpProtocol(connections)` to each that comes.
 
     `keep_alive_s` is how long one may be idle between two requests; `lines` are headers of every answer, as they are
-    sent. `tasks` are those of the requests under way.
+    sent. `tasks` are those of the requests under way. `by_calls` is the same application, where it can do without them.
     """
 
-    def __init__(self, app: Application, keep_alive_s: float, lines: bytes = b"") -> None:
+    def __init__(
+        self, app: Application, keep_alive_s: float, lines: bytes = b"", by_calls: WithoutTask | None = None
+    ) -> None:
         self.app = app
+        self.by_calls = by_calls
+        self.bodies = Sweep()  # requests whose body may be complete in a moment
         self.keep_alive_s = keep_alive_s
         self.crowd: Crowd[Connection] = Crowd(max_connections)
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.tasks: set[Answering] = set()
         self.is_stopping = False
         self._lines = lines + NOSNIFF_LINE
         self._dated = b""
@@ -71,7 +100,13 @@ class Connections:
             self._fewer = asyncio.get_running_loop().create_future()
             await self._fewer
 
-    def task_is_over(self, task: asyncio.Task[None]) -> None:
+    async def none_under_way(self) -> None:
+        """Until no request is under way."""
+        while self.tasks:
+            self._fewer = asyncio.get_running_loop().create_future()
+            await self._fewer
+
+    def task_is_over(self, task: Answering) -> None:
         """The task of a request has ended."""
         self.tasks.discard(task)
         self.one_less()

@@ -14,7 +14,7 @@ from collections import deque
 from functools import partial
 from typing import cast
 
-from masa_node.api.http1.connections import Connections
+from masa_node.api.http1.connections import Answering, Connections
 from masa_node.api.http1.crowd import ConnectionState, source_of
 from masa_node.api.http1.raw_responses import HEAD_TOO_SLOW, STOPPING
 from masa_node.api.http1.reader import Incoming, Refused, RequestReader
@@ -46,7 +46,8 @@ class BoundedHttpProtocol(asyncio.Protocol):
         # what is being answered, and what waits for that
         self._request: HttpRequest | None = None
         self._reply: Reply | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._task: Answering | None = None
+        self._is_new = False  # is nothing at work on the request yet?
         self._pipeline: deque[tuple[HttpRequest, Reply]] = deque()
         # whether the caller reads
         self.is_paused = False
@@ -97,6 +98,8 @@ class BoundedHttpProtocol(asyncio.Protocol):
         except Refused as refused:
             self._refuse(refused.answer)
             return
+        if self._is_new:
+            self._begin()
         if reader.in_head and self._timed_message != reader.messages:
             self._timed_message = reader.messages
             self._wait_for(HEAD_TIMEOUT_S)
@@ -115,7 +118,7 @@ class BoundedHttpProtocol(asyncio.Protocol):
         reply = Reply(request, self, is_http10=incoming.is_http10, keep=incoming.keep)
         request.expects_continue = incoming.expects_continue
         if self._request is None:
-            self._answer(request, reply)
+            self._request, self._reply, self._is_new = request, reply, True
         else:
             self._pipeline.append((request, reply))
         return request
@@ -155,7 +158,9 @@ class BoundedHttpProtocol(asyncio.Protocol):
             return
         self._read_on()
         if self._pipeline:
-            self._answer(*self._pipeline.popleft())
+            self._request, self._reply = self._pipeline.popleft()
+            self._is_new = True
+            self._begin()
         else:
             self._wait_for(HEAD_TIMEOUT_S if self._reader.in_head else self._all.keep_alive_s)
 
@@ -173,11 +178,45 @@ class BoundedHttpProtocol(asyncio.Protocol):
 
     # ---- inside ----
 
-    def _answer(self, request: HttpRequest, reply: Reply) -> None:
-        self._request, self._reply = request, reply
-        task = self._task = self._loop.create_task(self._run(request, reply))
-        self._all.tasks.add(task)
+    def _begin(self) -> None:
+        """Have the request answered: by calls, or by a task, or in a moment, when its body has come."""
+        request, reply, by_calls = self._request, self._reply, self._all.by_calls
+        if request is None or reply is None:
+            return
+        answering: Answering | None = None
+        if by_calls is not None and request.is_whole:
+            answering = by_calls.begin(request, reply, partial(self._is_over, request, reply))
+        elif by_calls is not None and self._is_soon_whole(request) and by_calls.may_begin(request, reply):
+            self._all.bodies.add(self)
+            return
+        if answering is not None:
+            self._is_new = False
+            self._take_note(answering)
+        else:
+            self._start(request, reply)
+
+    def _start(self, request: HttpRequest, reply: Reply) -> None:
+        self._is_new = False
+        task = self._loop.create_task(self._run(request, reply))
+        self._take_note(task)
         task.add_done_callback(partial(self._is_over, request, reply))
+
+    def _take_note(self, answering: Answering) -> None:
+        self._task = answering
+        self._all.tasks.add(answering)
+
+    @staticmethod
+    def _is_soon_whole(request: HttpRequest) -> bool:
+        """Clients send a head, and then the body, which is here a moment later if it is short."""
+        length = request.content_length
+        return length is not None and length <= MAX_UNREAD_BYTES and not request.expects_continue
+
+    def look(self, now_s: float) -> None:
+        """See `Waiting`: if the body is not here yet, a task waits for it."""
+        del now_s
+        self._all.bodies.discard(self)
+        if self._is_new and self._request is not None and self._reply is not None:
+            self._start(self._request, self._reply)
 
     async def _run(self, request: HttpRequest, reply: Reply) -> None:
         # A task that ends as cancelled keeps the error, and with it frames that lead back to the task: a circle that
@@ -185,8 +224,10 @@ class BoundedHttpProtocol(asyncio.Protocol):
         with contextlib.suppress(asyncio.CancelledError):
             await self._all.app(request, reply)
 
-    def _is_over(self, request: HttpRequest, reply: Reply, task: asyncio.Task[None]) -> None:
+    def _is_over(self, request: HttpRequest, reply: Reply, task: Answering) -> None:
         self._all.task_is_over(task)
+        if self._task is task:
+            self._task = None  # it leads back here
         if not (reply.is_complete or request.is_gone):
             self._cut(reply)
 
@@ -206,6 +247,8 @@ class BoundedHttpProtocol(asyncio.Protocol):
     def _lose_request(self) -> None:
         """Nobody takes an answer any more."""
         self._pipeline.clear()
+        if self._is_new:
+            self.look(0.0)  # whoever answers is told
         request, self._request, self._reply = self._request, None, None
         task, self._task = self._task, None
         if request is not None:

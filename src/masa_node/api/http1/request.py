@@ -77,6 +77,14 @@ class HttpRequest:
         self.unread_bytes = 0
         return taken
 
+    def body(self) -> bytes | None:
+        """All of the body, which stays to be taken; None while more of it is to come, or some was taken."""
+        if not self.is_whole or self.unread_bytes != (self.content_length or 0):
+            return None
+        if len(self._pieces) > 1:
+            self._pieces = [b"".join(self._pieces)]
+        return self._pieces[0] if self._pieces else b""
+
     def cancel_when_gone(self) -> None:
         """From now on the connection cancels the running task when the caller leaves, at once if it has left."""
         self.is_cancelled_when_gone = True

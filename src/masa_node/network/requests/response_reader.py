@@ -8,12 +8,12 @@ from masa_node.chat.answer import Usage
 from masa_node.chat.errors import BrokenAnswer, LinkLost, NotAnAnswer, ProtocolFault, ProviderError, StreamReset
 from masa_node.chat.kept_errors import fresh
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint, Headers, Request
+from masa_node.dialects.opening import STREAM_TYPES
 from masa_node.dialects.registry import DIALECTS
 from masa_node.network.links.frames import FrameKind, FrameStream, read_header
 from masa_node.network.requests.errors import error_of
 from masa_node.network.requests.frames import Alive, AnswerEnd, AnswerHead, RequestFailure, headers_from_peer
 from masa_node.network.transport.foreign_text import sanitize
-from masa_node.routing.answer_reader import STREAM_TYPES
 from masa_node.routing.provider import Sign, no_sign
 
 AFTER_END_S = 3.0  # a second in which that node waits for the rest of its LLM's response, and a bad line

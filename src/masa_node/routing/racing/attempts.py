@@ -42,6 +42,7 @@ class Attempts:
     winner: Provider | None = None
     race: RaceMode | None = None
     hedges = 0
+    ahead: Asked | None = None  # who was asked by calls, and is not heard to the end yet
     _winner_asked_s = 0.0
     _winner_health: Health | None = None
 
@@ -78,6 +79,12 @@ class Attempts:
         self._patience.begun(asked.pulse)
         return asked
 
+    def ask(self, provider: Provider, begun: Begun) -> Asked:
+        """This one was asked ahead: `make` goes on with it, or `won` tells that it has answered."""
+        asked = self.ahead = self._asked(provider)
+        asked.begun = begun
+        return asked
+
     def give_up(self, asked: Asked) -> None:
         """Another has won, or nobody waits any more."""
         if asked.begun is not None:
@@ -92,7 +99,7 @@ class Attempts:
         `accept`, called as soon as the answer is there, says whether it wins; if not, it is closed.
         When cancelled nothing is left open.
         """
-        asked = asked or self._asked(provider)
+        asked = asked or self._taken_up(provider) or self._asked(provider)
         try:
             async with asked.pulse as pulse:
                 answer = await answered(provider, self._request, pulse.sign, asked.begun)
@@ -106,8 +113,15 @@ class Attempts:
             answer.close()
             self._cancelled(asked)
             return None
-        self._won(asked, answer)
+        self.won(asked, answer)
         return answer
+
+    def _taken_up(self, provider: Provider) -> Asked | None:
+        ahead = self.ahead
+        if ahead is None or ahead.provider is not provider:
+            return None
+        self.ahead = None
+        return ahead
 
     def _asked(self, provider: Provider, wake: Sign = no_sign) -> Asked:
         asked_s = self._loop.time()
@@ -148,12 +162,18 @@ class Attempts:
                 health.failed(now_s, took_s)
 
     def close(self) -> None:
-        """End the winner's attempt: it has nothing more to do. At most one call."""
+        """End the winner's attempt: it has nothing more to do; and what was asked ahead. At most one call."""
+        ahead, self.ahead = self.ahead, None
+        if ahead is not None and ahead.begun is not None:
+            ahead.begun.close()
+            self._cancelled(ahead)
         self.errors, self.last_error = [], None  # they hold the frames that they passed, which lead here
         if self._winner_health is not None:
             self._winner_health.running -= 1
 
-    def _won(self, asked: Asked, answer: Answer) -> None:
+    def won(self, asked: Asked, answer: Answer) -> None:
+        """It has answered: its first valid piece is there."""
+        self.ahead = None
         now_s, came_s = self._loop.time(), self._came_s
         provider, health, asked_s = asked.provider, asked.health, asked.at_s
         self.winner = provider

@@ -207,6 +207,8 @@ class Pulse:
         self._timeout = asyncio.timeout(0 if self.is_expired else None)
         await self._timeout.__aenter__()
         self._patience.begun(self)
+        if self.seen_s is not None:  # before it was entered
+            self._patience.came(is_first=True)
         return self
 
     async def __aexit__(

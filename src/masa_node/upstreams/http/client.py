@@ -16,15 +16,15 @@ import asyncio
 import socket
 import ssl
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
 
+import msgspec
 from aiohappyeyeballs import start_connection  # pyright: ignore[reportUnknownVariableType] - its bare `tuple`s
 
 from masa_node.chat.errors import (
-    BrokenAnswer,
     ConfigurationError,
     ConnectionClosed,
     ConnectionRefused,
@@ -35,10 +35,11 @@ from masa_node.chat.errors import (
     Unreachable,
 )
 from masa_node.chat.request import Headers
+from masa_node.upstreams.http.answer import HttpAnswer
 from masa_node.upstreams.http.connection import Connection, tls_context
-from masa_node.upstreams.http.inflating import GZIP_MAGIC, Inflater, codings_in, inflater_for
 from masa_node.upstreams.http.proxies import NO_PROXIES, Proxies, Proxy
 from masa_node.upstreams.http.sockets import handed_over
+from masa_node.upstreams.http.target import Target, with_body
 from masa_node.upstreams.http.tunnel import (
     TUNNEL_TIMEOUT_S,
     is_of_the_proxy,
@@ -47,7 +48,6 @@ from masa_node.upstreams.http.tunnel import (
     open_tunnel,
     refusal,
 )
-from masa_node.version import __version__
 
 # A LAN answers in milliseconds, the far side of the world in half a second; three SYN retransmissions fit.
 CONNECT_TIMEOUT_S = 5.0
@@ -55,134 +55,9 @@ CONNECT_TIMEOUT_S = 5.0
 HAPPY_EYEBALLS_DELAY_S = 0.25
 # Shorter than the keep-alive of the usual servers (uvicorn 5 s is the exception), so that few are found closed.
 KEEP_ALIVE_S = 30.0
-# After the terminal frame only a trailer may come; a server that then keeps the connection open is not waited for.
-AFTER_END_S = 1.0
 MAX_KEPT = 256  # connections to a server, unless more may be in use at once
 MAX_CONNECTING = 64  # at a time, to one server: many have a backlog of 128, and beyond it a SYN is lost for a second
-JOINED_BYTES = 64 * 1024  # a smaller body is copied behind its head, which costs less than a second buffer
 MAX_CACHED_TARGETS = 256  # a few endpoints a server; Cloudflare has one a model
-
-_PORTS = {"http": 80, "https": 443}
-_AGENT = f"user-agent: masa-node/{__version__}\r\naccept-encoding: identity\r\n".encode()
-
-
-class _Target:
-    """A URL, taken apart once: where to connect, and the request line for each method.
-
-    A server is reached by the same proxy, or none, as long as its client lives: `server` is key enough for connections.
-    """
-
-    __slots__ = ("authority", "host", "host_line", "is_forwarded", "path", "port", "proxy", "server", "tls")
-
-    def __init__(self, url: str, proxies: Proxies = NO_PROXIES) -> None:
-        parts = urlsplit(url)
-        self.host = parts.hostname or ""
-        self.tls = parts.scheme == "https"
-        self.port = parts.port or _PORTS[parts.scheme]
-        self.server = (parts.scheme, self.host, self.port)
-        query = f"?{parts.query}" if parts.query else ""
-        self.path = f"{parts.path or '/'}{query}".encode("ascii")
-        netloc = parts.netloc.encode("idna" if not parts.netloc.isascii() else "ascii")
-        self.host_line = b"host: " + netloc + b"\r\n"
-        self.authority = netloc.decode("ascii") if parts.port else f"{netloc.decode('ascii').rstrip(':')}:{self.port}"
-        self.proxy = proxies.proxy_for(*self.server)
-        self.is_forwarded = self.proxy is not None and not self.tls
-        if self.proxy is not None and self.is_forwarded:
-            self.path = b"http://" + netloc + self.path
-            if self.proxy.authorization:
-                self.host_line += f"proxy-authorization: {self.proxy.authorization}\r\n".encode("ascii")
-
-
-class HttpAnswer:
-    """A response whose head has come. Read it with `read_piece` until b"", or `close()` it."""
-
-    __slots__ = ("_client", "_connection", "_inflater", "_is_plain", "_target", "headers", "status")
-
-    def __init__(self, client: "HttpClient", target: _Target, connection: Connection) -> None:
-        self._client = client
-        self._target = target
-        self._connection: Connection | None = connection
-        self._is_plain = False  # was looked at, and is not compressed
-        self._inflater: Inflater | None = None
-        self.status = connection.status
-        self.headers: Headers = tuple(connection.headers)
-
-    @property
-    def content_type(self) -> str:
-        """The media type in lower case, without parameters; "" if there is none."""
-        return (self.header("content-type") or "").partition(";")[0].strip().lower()
-
-    def header(self, name: str) -> str | None:
-        """The first header of this (lower-case) name."""
-        return next((value for known, value in self.headers if known == name), None)
-
-    async def read_piece(self) -> bytes:
-        """What has arrived, at least one byte; b"" when the body has ended in good order.
-
-        Raises `BrokenAnswer` when the connection broke or the body is shorter than announced, `EncodedAnswer` where it
-        is compressed in a way that cannot be read.
-        """
-        if self._is_plain:
-            return await self._read()
-        if self._inflater is None:
-            codings = codings_in([value for name, value in self.headers if name == "content-encoding"])
-            begin = await self._begin(may_be_packed=bool(codings))
-            self._inflater = inflater_for(codings, begin)
-            if self._inflater is None:
-                self._is_plain = True
-                return begin
-            self._inflater.feed(begin)
-        return await self._inflated(self._inflater)
-
-    async def _begin(self, *, may_be_packed: bool) -> bytes:
-        """The first piece, of two bytes at least where two tell a packed body from another."""
-        begin = await self._read()
-        if len(begin) == 1 and (may_be_packed or begin == GZIP_MAGIC[:1]):
-            begin += await self._read()
-        return begin
-
-    async def _inflated(self, inflater: Inflater) -> bytes:
-        while not (out := inflater.take()):
-            piece = await self._read()
-            if not piece:
-                inflater.finish()
-                break
-            inflater.feed(piece)
-        return out
-
-    async def _read(self) -> bytes:
-        connection = self._connection
-        if connection is None:
-            return b""
-        piece = await connection.read_piece()
-        if not piece:
-            self._connection = None
-            self._client.give_back(self._target, connection)
-        return piece
-
-    def listen(self, came: Callable[[], None] | None) -> None:
-        """See `Connection`."""
-        if self._connection is not None:
-            self._connection.listen(came)
-
-    def take_now(self) -> bytes | None:
-        """See `Connection`. What is compressed is `read_piece`'s matter."""
-        return self._connection.take_now() if self._connection is not None and self._is_plain else b""
-
-    async def read_trailer(self) -> bytes:
-        """What comes after an answer's terminal frame, if it comes soon; b"" also when the connection breaks."""
-        try:
-            async with asyncio.timeout(AFTER_END_S):
-                return await self.read_piece()
-        except (TimeoutError, BrokenAnswer):
-            self.close()
-            return b""
-
-    def close(self) -> None:
-        """Give up the rest: the connection is closed at once unless the body was read to its end. Idempotent."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
 
 
 class HttpClient:
@@ -197,7 +72,7 @@ class HttpClient:
         self._keep = keep
         self._connecting: dict[tuple[str, str, int], asyncio.Semaphore] = {}
         self._idle: dict[tuple[str, str, int], deque[Connection]] = {}
-        self.targets: dict[str, _Target] = {}
+        self.targets: dict[str, Target] = {}
         self._tls: ssl.SSLContext | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -227,7 +102,7 @@ class HttpClient:
         """
         return await self._send_request(b"POST ", url, headers, body)
 
-    def give_back(self, target: _Target, connection: Connection) -> None:
+    def give_back(self, target: Target, connection: Connection) -> None:
         """Keep a connection whose answer was read to its end, if another exchange may follow."""
         idle = self._idle.setdefault(target.server, deque())
         if not connection.is_reusable() or len(idle) >= self._keep:
@@ -239,51 +114,50 @@ class HttpClient:
         if self._sweeper is None:
             self._sweeper = loop.call_later(KEEP_ALIVE_S, self._sweep)
 
+    def way(self, url: str, headers: Headers) -> "Way":
+        """What all requests to this URL with these headers have in common. Raises `ProxyFailed`."""
+        target = self.target_of(url)
+        return Way(target, target.head(b"POST ", headers))
+
+    def post_now(self, way: "Way", body: bytes) -> "Sent | None":
+        """POST the body over a connection that is kept; None, and nothing is sent, where there is none."""
+        connection = self._idle_connection(way.target)
+        return None if connection is None else self._sent(way.target, connection, with_body(way.head, body))
+
     async def _send_request(self, method: bytes, url: str, headers: Headers, body: bytes | None) -> HttpAnswer:
         target = self.target_of(url)
-        request = _request(method, target, headers, body)
+        request = with_body(target.head(method, headers), body)
         connection = self._idle_connection(target) or await self._next_connection(target, is_fresh=False)
-        if connection.was_kept:
-            try:
-                return await self._exchange(target, connection, request)
-            except ConnectionClosed:
-                if connection.got_bytes:
-                    raise
-            connection = await self._next_connection(target, is_fresh=True)
-        return await self._exchange(target, connection, request)
+        return await self._sent(target, connection, request).answer()
 
-    async def _next_connection(self, target: _Target, *, is_fresh: bool) -> Connection:
+    def _sent(self, target: Target, connection: Connection, request: Sequence[bytes]) -> "Sent":
+        connection.send(*request)
+        return Sent(self, target, connection, request)
+
+    async def send_again(self, target: Target, request: Sequence[bytes]) -> "Sent":
+        """The same over a connection that is new."""
+        return self._sent(target, await self._next_connection(target, is_fresh=True), request)
+
+    async def _next_connection(self, target: Target, *, is_fresh: bool) -> Connection:
         """A new one, in turn; unless it has to be `is_fresh`, also one that has come free meanwhile."""
         turn = self._connecting.setdefault(target.server, asyncio.Semaphore(MAX_CONNECTING))
         async with turn:
             idle = None if is_fresh else self._idle_connection(target)
             return idle or await self._connect(target)
 
-    async def _exchange(self, target: _Target, connection: Connection, request: Sequence[bytes]) -> HttpAnswer:
-        try:
-            connection.send(*request)
-            await connection.head()
-        except BaseException:
-            connection.close()
-            raise
-        if target.is_forwarded and target.proxy is not None and is_of_the_proxy(connection.status, connection.headers):
-            connection.close()
-            raise refusal(target.proxy, connection.status, target.authority, is_tunnel=False)
-        return HttpAnswer(self, target, connection)
-
-    def target_of(self, url: str) -> _Target:
+    def target_of(self, url: str) -> Target:
         """What this URL means for a connection; remembered in `targets`. Raises `ProxyFailed`."""
         target = self.targets.get(url)
         if target is None:
             if len(self.targets) >= MAX_CACHED_TARGETS:
                 self.targets.clear()
             try:
-                target = self.targets[url] = _Target(url, self._proxies)
+                target = self.targets[url] = Target(url, self._proxies)
             except ConfigurationError as exc:
                 raise ProxyFailed(exc.message) from exc
         return target
 
-    def _idle_connection(self, target: _Target) -> Connection | None:
+    def _idle_connection(self, target: Target) -> Connection | None:
         """The most recently used connection that is still open."""
         idle = self._idle.get(target.server)
         while idle:
@@ -293,7 +167,7 @@ class HttpClient:
                 return connection
         return None
 
-    async def _connect(self, target: _Target) -> Connection:
+    async def _connect(self, target: Target) -> Connection:
         if target.proxy is not None:
             return await self._connect_through(target.proxy, target)
         try:
@@ -302,7 +176,7 @@ class HttpClient:
         except (OSError, TimeoutError, UnicodeError) as exc:
             raise _translated(exc) from exc
 
-    async def _connect_through(self, proxy: Proxy, target: _Target) -> Connection:
+    async def _connect_through(self, proxy: Proxy, target: Target) -> Connection:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 sock = await _dial(proxy.host, proxy.port)
@@ -317,7 +191,7 @@ class HttpClient:
             error = _translated(exc)
             raise type(error)(f"through {proxy.named}: {error.message}") from exc
 
-    async def _taken_over(self, sock: socket.socket, target: _Target) -> Connection:
+    async def _taken_over(self, sock: socket.socket, target: Target) -> Connection:
         """The connection over this socket, which is closed should that fail."""
         loop = asyncio.get_running_loop()
         with handed_over(sock):
@@ -349,25 +223,61 @@ class HttpClient:
             self._sweeper = loop.call_later(KEEP_ALIVE_S, self._sweep)
 
 
+class Way(msgspec.Struct, frozen=True):
+    """What requests to one URL with the same headers have in common; made by `HttpClient.way`."""
+
+    target: Target
+    head: bytes
+
+
+class Sent:
+    """A request that was written to a connection. Ends with `answer`, with what `head` gives, or with `close`."""
+
+    __slots__ = ("_client", "_request", "_target", "connection")
+
+    def __init__(self, client: HttpClient, target: Target, connection: Connection, request: Sequence[bytes]) -> None:
+        self._client = client
+        self._target = target
+        self._request = request
+        self.connection = connection
+
+    def head(self) -> HttpAnswer | None:
+        """The answer, if its head is here. Raises `ProxyFailed` where a proxy gave it."""
+        connection, target = self.connection, self._target
+        if not connection.has_head:
+            return None
+        if target.is_forwarded and target.proxy is not None and is_of_the_proxy(connection.status, connection.headers):
+            connection.close()
+            raise refusal(target.proxy, connection.status, target.authority, is_tunnel=False)
+        return HttpAnswer(connection, partial(self._client.give_back, target))
+
+    async def answer(self) -> HttpAnswer:
+        """The answer, once its head is here. See `HttpClient.post`."""
+        try:
+            try:
+                await self.connection.head()
+            except ConnectionClosed:
+                if not self.connection.was_kept or self.connection.got_bytes:
+                    raise
+                self.connection.close()
+                self.connection = (await self._client.send_again(self._target, self._request)).connection
+                await self.connection.head()
+        except BaseException:
+            self.connection.close()
+            raise
+        answer = self.head()
+        assert answer is not None  # noqa: S101 - it was waited for
+        return answer
+
+    def close(self) -> None:
+        """Give it up at once. Idempotent."""
+        self.connection.close()
+
+
 async def _dial(host: str, port: int) -> socket.socket:
     """A connected socket, over whichever address of the host answers first."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return await start_connection(found, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY_S)
-
-
-def _request(method: bytes, target: _Target, headers: Headers, body: bytes | None) -> Sequence[bytes]:
-    """In one part, or in two where the body is large."""
-    lines = [f"{name}: {value}\r\n" for name, value in headers]
-    head = "".join(lines)
-    if head.count("\r") + head.count("\n") != 2 * len(lines) or "\0" in head:
-        raise ValueError("a header holds a line break")
-    parts = [method, target.path, b" HTTP/1.1\r\n", target.host_line, _AGENT, head.encode("latin-1")]
-    if body is None:
-        return (b"".join([*parts, b"\r\n"]),)
-    parts.append(b"content-length: %d\r\n\r\n" % len(body))
-    if len(body) <= JOINED_BYTES:
-        return (b"".join([*parts, body]),)
-    return b"".join(parts), body
 
 
 def _translated(exc: Exception) -> ProviderError:

@@ -132,6 +132,26 @@ class Connection(asyncio.Protocol):
             return self._take()
         return b"" if self._complete or self._error is not None else None
 
+    def put_back(self, data: bytes) -> None:
+        """Have what was taken taken again, before all that came since."""
+        self._pieces.insert(0, data)
+        self._unread_bytes += len(data)
+
+    @property
+    def has_head(self) -> bool:
+        """Is the head of the answer here?"""
+        return self._head_done
+
+    @property
+    def has_failed(self) -> bool:
+        """Will nothing more come, although the answer is not complete?"""
+        return self._error is not None
+
+    @property
+    def is_read(self) -> bool:
+        """Has all of the answer come, and was it taken?"""
+        return self._complete and not self._pieces
+
     def is_reusable(self) -> bool:
         """May another exchange follow on it? Not while the server has yet to read of the last one."""
         if self._transport is None or self._transport.get_write_buffer_size():

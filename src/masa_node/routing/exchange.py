@@ -1,0 +1,354 @@
+"""One request on its way: a slot, the providers, the timers, the stream, and the outcome at the end."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from types import CoroutineType
+from typing import Protocol
+
+from masa_node.chat.answer import Answer, Give, StreamedAnswer, WholeAnswer
+from masa_node.chat.errors import CallerStalled, FirstPieceTimeout, MasaError, ProviderError, Stalled
+from masa_node.chat.outcome import CALLER_GONE, MAX_TRAIL, STATUS_CALLER_GONE, Attempt, Outcome
+from masa_node.chat.request import Request
+from masa_node.chat.statuses import status_of
+from masa_node.routing.admission import SlotPool
+from masa_node.routing.candidates import Candidates, Chosen, is_away
+from masa_node.routing.provider import Sign
+from masa_node.routing.racing.attempts import Attempts
+from masa_node.routing.racing.error_rank import best_error
+from masa_node.routing.racing.patience import Patience
+from masa_node.routing.racing.provider_stats import ProviderStats
+from masa_node.routing.racing.race_runner import RaceRunner
+from masa_node.routing.running.exact_clock import exact_clock
+from masa_node.routing.running.idle import LONGEST_WITHOUT_COUNTED, IdleTimer
+
+Write = Callable[[bytes], Awaitable[None]]
+Observe = Callable[[Outcome], None]
+
+
+def has_to_wait(written: object) -> bool:
+    """See `Sink`."""
+    return isinstance(written, (CoroutineType, asyncio.Future))
+
+
+async def _at_once() -> None:
+    """Of a piece that was written."""
+
+
+async def _no_flow(give: Give) -> None:
+    """Of an answer that has none."""
+    del give
+
+
+class Sink(Protocol):
+    """Gives one answer to whoever asked, in their protocol. What is called, in this order:
+
+    1. A stream: `head`, each `piece`, `end`. When it breaks, `failed` takes the place of what is missing.
+    2. A whole answer: `head`, then `end` with its body.
+    3. No answer: `failed` alone.
+
+    Each returns when it has written what it was given; until then nothing more is taken from the LLM. What `piece`
+    returns is waited for only if it is a coroutine or a future: anything else says that all is written. `attempts` are
+    those made so far. Whatever else a sink raises ends the request, and comes out of `Dispatcher.answer`.
+    """
+
+    def head(self, answer: Answer, attempts: Sequence[Attempt]) -> Awaitable[None]:
+        """This answer begins: its status and headers."""
+        ...
+
+    def piece(self, data: bytes, /) -> Awaitable[None]:
+        """The next bytes of a stream: whole frames."""
+        ...
+
+    def end(self, last: bytes) -> Awaitable[None]:
+        """The answer is whole with these bytes. Raises `CallerStalled` when nobody takes them in time."""
+        ...
+
+    async def failed(self, error: MasaError, attempts: Sequence[Attempt]) -> int:
+        """There is no answer, or not the rest of it. Returns how many bytes of a body tell so.
+
+        Not called for a caller that takes nothing: nobody would read it.
+        """
+        ...
+
+
+class Exchange:
+    """`give()`, then `close()` in every case. `Dispatcher.answer` is the one way to it.
+
+    Before the first valid piece anything may be tried again; after it nothing is. The task that runs an exchange owns
+    everything under it: cancel it, `close()` it, and the LLM is stopped. `begun` and `ended` note what the caller was
+    told; without `ended` the outcome says that the caller had gone.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        admission: SlotPool,
+        candidates: Candidates,
+        stats: ProviderStats,
+        observe: Observe,
+        on_sign: Sign,
+    ) -> None:
+        self._request = request
+        self._admission = admission
+        self._candidates = candidates
+        self._stats = stats
+        self._observe = observe
+        self._loop = asyncio.get_running_loop()
+        self._came_s = self._loop.time()
+        self._now_s = exact_clock(self._loop)
+        self._began_s = self._now_s()
+        self._admitted_s: float | None = None
+        self._first_piece_s: float | None = None
+        self._answer: Answer | None = None
+        self.patience = Patience(request, self._came_s, self._loop, on_sign)
+        self.made = Attempts(request, self._came_s, stats, self._loop, self.patience)
+        self._error: str | None = CALLER_GONE
+        self._status = STATUS_CALLER_GONE
+        self._answer_bytes = 0
+        self._writing = False
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """The attempts, in the order in which they ended."""
+        return self.made.trail
+
+    async def give(self, sink: Sink) -> None:
+        """All of the answer, or why there is none. Raises nothing but what the sink does."""
+        try:
+            answer = await self.answer()
+        except MasaError as error:
+            self.begun(status_of(error))
+            self.ended(error, await sink.failed(error, self.attempts))
+            return
+        self.begun(answer.status)
+        await sink.head(answer, self.attempts)
+        if isinstance(answer, WholeAnswer):
+            await sink.end(answer.body)
+            self.ended(None, len(answer.body))
+            return
+        await self._to_the_end(self.send(answer, sink.piece), sink)
+
+    async def go_on(self, sink: Sink, rest: Awaitable[None] | None = None) -> None:
+        """What is left of a stream of which pieces were `given`; `rest` is that of the last one."""
+        if isinstance(self._answer, StreamedAnswer):
+            await self._to_the_end(self.send(self._answer, sink.piece, rest or _at_once()), sink)
+
+    async def stop(self, sink: Sink, *, had_signs: bool) -> None:
+        """Nothing has come of the rest of a stream for too long."""
+        await self._to_the_end(self._idle_end(had_signs=had_signs), sink)
+
+    async def _to_the_end(self, rest: Awaitable[None], sink: Sink) -> None:
+        try:
+            await rest
+            await sink.end(b"")
+            self.ended(None)
+        except CallerStalled as error:
+            self.ended(error)
+        except MasaError as error:
+            self.ended(error, await sink.failed(error, self.attempts))
+
+    async def _idle_end(self, *, had_signs: bool) -> None:
+        if not self._has_given_all():
+            raise self._stalled(had_signs=had_signs)
+        self.made.succeeded()
+
+    async def answer(self) -> Answer:
+        """The answer, with its first valid piece. An error of an LLM that the caller should see is an answer too.
+
+        Raises `MasaError`. At most one call.
+        """
+        request, attempts = self._request, self.made
+        try:
+            async with self.patience:
+                if self._admitted_s is None:
+                    await self._admission.acquire(request.requester or "")
+                    self.admitted()
+                chosen = await self._chosen()
+                if chosen.peers:
+                    answer = await RaceRunner(request, chosen, attempts, self._stats).run()
+                else:
+                    answer = await attempts.in_turn(chosen.own)
+                if chosen.conversation is not None:
+                    self._candidates.note_winner(chosen, attempts.winner)
+        except TimeoutError:
+            if self.patience.is_given_up:
+                raise FirstPieceTimeout("the requester's time ran out.") from None
+            attempts.note_silence()
+            raise best_error([self._timed_out(), *attempts.errors]) from None
+        except ProviderError as exc:
+            if exc.away_for_s is None:
+                raise
+            raise is_away(exc, exc.away_for_s) from exc
+        self.has(answer)
+        return answer
+
+    async def _chosen(self) -> Chosen:
+        """Whom to ask. One that was asked ahead was chosen when it was, and is the first."""
+        ahead = self.made.ahead
+        if ahead is None:
+            return await self._candidates.choose(self._request)
+        first = ahead.provider
+        try:
+            chosen = await self._candidates.choose(self._request)
+        except MasaError:
+            return Chosen((first,))
+        own, last = ([each for each in some if each is not first] for some in (chosen.own, chosen.last))
+        return Chosen((first, *own), chosen.peers, last, chosen.conversation)
+
+    def admitted(self) -> None:
+        """It has a slot, which `close` gives back."""
+        self._admitted_s = self._now_s()
+
+    def has(self, answer: Answer) -> None:
+        """This is the answer: its first valid piece is there."""
+        self._answer = answer
+        self._first_piece_s = self._now_s() - self._began_s
+
+    def given(self, size: int) -> None:
+        """So many bytes of it went to the caller."""
+        self._answer_bytes += size
+
+    async def send(self, answer: StreamedAnswer, write: Write, rest: Awaitable[None] | None = None) -> None:
+        """Give every piece of the answer to `write`, in order; returns when the answer has ended whole.
+
+        With `rest` only those are given that `next_piece` gives, once that is over.
+
+        Whatever happens to the LLM after its terminal frame, or after its finish where it has none, is no matter.
+
+        Raises `BrokenAnswer` when it was cut, `Stalled` when nothing came for the request's idle time.
+        Backpressure: the next piece is taken when `write` has returned.
+        """
+        async with IdleTimer(self._request.idle_timeout_s, signs=answer.received, counted=answer.frames) as idle:
+            try:
+                await self._pass_on(answer, write, idle, rest)
+            except ProviderError as exc:
+                if not self._has_given_all():
+                    raise self.made.broke_off(exc) from None
+        if idle.expired and not self._has_given_all():
+            raise self._stalled(had_signs=idle.had_signs)
+        self.made.succeeded()
+
+    async def _pass_on(
+        self, answer: StreamedAnswer, write: Write, idle: IdleTimer, rest: Awaitable[None] | None
+    ) -> None:
+        def give(piece: bytes) -> Awaitable[None] | None:
+            self._answer_bytes += len(piece)
+            self._writing = True
+            written = write(piece)
+            idle.touch()
+            self._writing = has_to_wait(written)
+            return written if self._writing else None
+
+        flow, next_piece = answer.flow or _no_flow, answer.next_piece
+        piece = answer.first
+        self._writing = rest is not None
+        while piece:
+            if rest is None:
+                rest = give(piece)
+            if rest is None:  # where each piece has to be waited for, the task may as well read it
+                rest = await flow(give)
+            if rest is not None:
+                await rest
+                rest, self._writing = None, False
+                idle.touch()  # the caller's time and the LLM's are not added up
+            piece = await next_piece()
+            idle.touch()
+
+    def _has_given_all(self) -> bool:
+        """Does the caller have an answer that is whole, whatever else was to come?"""
+        answer = self._answer
+        return isinstance(answer, StreamedAnswer) and self._answer_bytes > 0 and not self._writing and answer.is_whole()
+
+    def begun(self, status: int) -> None:
+        """The caller has this status; the rest of the answer is still to come."""
+        self._status = status
+
+    def ended(self, error: MasaError | None, body_bytes: int = 0) -> None:
+        """The caller has everything: a whole answer, or this error instead of it or in the middle of it."""
+        self._error = error.code if error is not None else None
+        self._answer_bytes += body_bytes
+
+    def close(self) -> Outcome:
+        """End the exchange: stop the LLM if it still works, give the slot back, report the outcome. One call."""
+        if self._error == CALLER_GONE and self._has_given_all():  # SDKs close when they have read the terminal frame
+            self._error = None
+            self.made.succeeded()
+        if self._answer is not None:
+            self._answer.close()
+        self.made.close()
+        if self._admitted_s is not None:
+            self._admission.release(self._request.requester or "")
+        outcome = self._made_outcome()
+        self._observe(outcome)
+        return outcome
+
+    def _timed_out(self) -> FirstPieceTimeout:
+        asked = self._who_was_asked()
+        if self.patience.is_at_end:
+            waited_s = self.patience.end_s - self._came_s
+            return FirstPieceTimeout(
+                f"No piece of an answer within {round(waited_s, 2):g} s (LLM_BEGIN_TIMEOUT), only signs of work; "
+                f"asked: {asked}. Raise LLM_BEGIN_TIMEOUT if reading the prompt takes longer."
+            )
+        advice = (
+            "The LLM may still be loading the model: raise LLM_TIMEOUT if it takes longer than that."
+            if self._request.wants_stream
+            else 'An answer that is not streamed usually begins when it is complete: ask with "stream": true, or '
+            "raise LLM_TIMEOUT."
+        )
+        silence_s = round(self.patience.silence_s, 2)
+        return FirstPieceTimeout(f"No answer within {silence_s:g} s (LLM_TIMEOUT); asked: {asked}. {advice}")
+
+    def _who_was_asked(self) -> str:
+        names = [attempt.provider for attempt in self.attempts]
+        if not names:
+            nobody = "all slots were taken" if self._admitted_s is None else "the lists of models did not come in time"
+            return f"nobody: {nobody}"
+        more = f" and {len(names) - MAX_TRAIL} more" if len(names) > MAX_TRAIL else ""
+        return ", ".join(names[:MAX_TRAIL]) + more
+
+    def _stalled(self, *, had_signs: bool) -> MasaError:
+        idle_s = self._request.idle_timeout_s
+        if self._writing:
+            return CallerStalled(f"The caller read nothing for {idle_s:g} s (LLM_IDLE_TIMEOUT).")
+        what = f"nothing came for {idle_s:g} s (LLM_IDLE_TIMEOUT)"
+        if had_signs:
+            what = (
+                f"no piece of it came for {LONGEST_WITHOUT_COUNTED * idle_s:g} s ({LONGEST_WITHOUT_COUNTED} times "
+                "LLM_IDLE_TIMEOUT), only comments or a part of one"
+            )
+        return self.made.broke_off(Stalled(f"{what}, so the answer was cut."))
+
+    def _made_outcome(self) -> Outcome:
+        request, answer, attempts, now_s = self._request, self._answer, self.made, self._now_s()
+        usage = answer.usage if answer is not None else None
+        match answer:
+            case StreamedAnswer():
+                pieces = answer.frames()
+            case WholeAnswer():
+                pieces = 1
+            case None:
+                pieces = 0
+        return Outcome(
+            request_id=request.request_id,
+            endpoint=request.endpoint,
+            model=request.model,
+            model_known=self._candidates.knows(request.model),
+            wants_stream=request.wants_stream,
+            status=self._status,
+            error=self._error,
+            served_by=attempts.winner.name if attempts.winner is not None else None,
+            attempts=tuple(attempts.trail),
+            body_bytes=len(request.body),
+            answer_bytes=self._answer_bytes,
+            pieces=pieces,
+            input_tokens=usage.input_tokens if usage is not None else None,
+            output_tokens=usage.output_tokens if usage is not None else None,
+            queued_s=(self._admitted_s or now_s) - self._began_s,
+            first_piece_s=self._first_piece_s,
+            total_s=now_s - self._began_s,
+            race=attempts.race,
+            hedges=attempts.hedges,
+            requester=request.requester,
+            key=request.key if request.requester is None else "",
+        )

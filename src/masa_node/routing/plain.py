@@ -1,0 +1,400 @@
+"""The plain way: one own server is known to serve the model as the caller speaks, and is free. No task, no timer.
+
+What comes from the server goes to the caller by direct calls, through the same checks as any other answer. Whatever is
+not plain - an error, a cut, a large frame, a slow caller, a deadline - goes on by a task, as `Exchange` has it: before
+the first piece as if nothing had been read, after it from the next one on. So the outcome is always the exchange's.
+
+See docs/decisions/0026-the-plain-way.md.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Coroutine
+from typing import Any, Protocol
+
+import msgspec
+
+from masa_node.chat.answer import StreamedAnswer, Usage, WholeAnswer
+from masa_node.chat.request import DialectName, Endpoint, Request
+from masa_node.dialects.choices import Choices
+from masa_node.dialects.condensing import LARGE_BYTES
+from masa_node.dialects.fields import may_be_odd
+from masa_node.dialects.opening import Shape, is_streamed, shape_of
+from masa_node.dialects.tracking import StreamTracker
+from masa_node.routing.admission import Admission
+from masa_node.routing.answer_reader import LOOKED_AT_BYTES, AnswerStream, passed_back
+from masa_node.routing.candidates import Candidates
+from masa_node.routing.catalog import Catalog
+from masa_node.routing.exchange import Exchange, Observe, Sink, has_to_wait
+from masa_node.routing.health import Health
+from masa_node.routing.provider import AskedNow, AskNow, OpenResponse, Provider, no_sign
+from masa_node.routing.racing.attempts import Asked
+from masa_node.routing.racing.provider_stats import ProviderStats
+from masa_node.routing.running.idle import LONGEST_WITHOUT_COUNTED
+from masa_node.routing.running.steps import MENDED_BY_READERS_BYTES
+from masa_node.routing.running.sweep import Sweep
+
+MAX_ROWS = 1024  # pairs of model and endpoint; names that nobody serves have none
+MAX_PIECES = 64  # of what is not given out yet: more are many small ones, which are gathered otherwise
+_OK = 200
+_PACKED = b"\x1f"  # how gzip begins
+
+
+class Host(Protocol):
+    """Whoever has a request answered on the plain way. `sink` takes the answer."""
+
+    @property
+    def sink(self) -> Sink:
+        """Of which `head` and `end` return at once while it `is_ready`."""
+        ...
+
+    @property
+    def is_ready(self) -> bool:
+        """Does the caller read?"""
+        ...
+
+    def go_on(self, rest: Coroutine[Any, Any, None]) -> None:
+        """Run the rest in a task, and cancel that when the caller leaves."""
+        ...
+
+    def over(self) -> None:
+        """All is told, and nothing more will happen."""
+        ...
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """Who is asked for a model at an endpoint, and how well it is."""
+
+    provider: Provider
+    ask_now: AskNow
+    health: Health
+
+
+class PlainWay:
+    """The table of what can be asked so, and the way in. The table holds for one state of the catalog."""
+
+    def __init__(
+        self, catalog: Catalog, admission: Admission, candidates: Candidates, stats: ProviderStats, observe: Observe
+    ) -> None:
+        self._catalog = catalog
+        self._admission = admission
+        self._candidates = candidates
+        self._stats = stats
+        self._observe = observe
+        self._rows: dict[tuple[str, Endpoint], Row | None] = {}
+        self._generation = -1
+        self.sweep = Sweep()
+        self.is_open = True
+
+    def row(self, model: str, endpoint: Endpoint) -> Row | None:
+        """The one own server to be asked; None where there is another choice, or none."""
+        if self._generation != self._catalog.generation or len(self._rows) > MAX_ROWS:
+            self._rows.clear()
+            self._generation = self._catalog.generation
+        try:
+            return self._rows[model, endpoint]
+        except KeyError:
+            row = self._made_row(model, endpoint)
+            if row is not None:
+                self._rows[model, endpoint] = row
+            return row
+
+    def _made_row(self, model: str, endpoint: Endpoint) -> Row | None:
+        found = self._catalog.find(model, endpoint)
+        ask_now: AskNow | None = getattr(found.own[0], "ask_now", None) if len(found.own) == 1 else None
+        if ask_now is None:
+            return None
+        return Row(found.own[0], ask_now, self._stats.health.of(found.own[0].name))
+
+    def begin(self, request: Request, host: Host) -> "Plain | None":
+        """Have it answered, if that is plain; None, and nothing has happened, if not. `host` is told all else."""
+        row = self.row(request.model, request.endpoint) if self.is_open else None
+        if row is None or row.health.failures or request.translates_beside or self._stats.watch is not None:
+            return None
+        if not self._admission.acquire_now():
+            return None
+        asked = row.ask_now(request)
+        if asked is None:
+            self._admission.release()
+            return None
+        exchange = Exchange(request, self._admission, self._candidates, self._stats, self._observe, no_sign)
+        exchange.admitted()
+        return Plain(request, exchange, exchange.made.ask(row.provider, asked), asked, host, self.sweep)
+
+
+class Plain:
+    """One request on the plain way, until it is over or goes on in a task. `cancel` it until then."""
+
+    __slots__ = (
+        "_asked",
+        "_begun",
+        "_counted_s",
+        "_exchange",
+        "_frames",
+        "_host",
+        "_is_ending",
+        "_now",
+        "_pieces",
+        "_received",
+        "_request",
+        "_response",
+        "_seen_s",
+        "_shape",
+        "_size",
+        "_stream",
+        "_sweep",
+        "_tracker",
+    )
+
+    def __init__(
+        self, request: Request, exchange: Exchange, asked: Asked, now: AskedNow, host: Host, sweep: Sweep
+    ) -> None:
+        self._request = request
+        self._exchange = exchange
+        self._asked = asked
+        self._now = now
+        self._host: Host | None = host
+        self._sweep = sweep
+        self._response: OpenResponse | None = None
+        self._pieces: list[bytes] = []  # what was read before the first piece, so that it can be read once more
+        self._size = 0
+        self._shape: Shape | None = None
+        self._tracker: StreamTracker | None = None
+        self._begun = b""
+        self._stream: AnswerStream | None = None  # from the first piece on
+        self._is_ending = False
+        self._received = self._frames = -1
+        self._seen_s = self._counted_s = 0.0
+        now.listen(self.came)
+        sweep.add(self)
+
+    def came(self) -> None:
+        """Something came from the server, or nothing more will."""
+        if self._host is None:
+            return
+        try:
+            if self._stream is None:
+                self._read_begin()
+            else:
+                self._pass_on(self._stream)
+        except Exception as exc:  # noqa: BLE001 - raised by the task: what calls this is a transport
+            self._leave(_raised(exc))
+
+    def cancel(self) -> None:
+        """The caller has left, or the owner ends it. The outcome says so, and the server is stopped."""
+        if self._host is not None:
+            self._now.listen(None)
+            self._close()
+
+    def look(self, now_s: float) -> None:
+        """See `Waiting`."""
+        if self._host is None:
+            return
+        if self._stream is not None:
+            self._look_at_stream(self._stream, now_s)
+            return
+        request, pulse, end_s = self._request, self._asked.pulse, self._exchange.patience.end_s
+        if pulse.seen_s is None:
+            is_over = now_s >= request.first_piece_deadline_s
+        elif is_over := now_s >= max(request.first_piece_deadline_s, pulse.seen_s + request.idle_timeout_s):
+            pulse.expire(now_s)
+        if is_over or now_s >= end_s:
+            self._hand_over()
+
+    # ---- until the first piece ----
+
+    def _read_begin(self) -> None:
+        response = self._response
+        if response is None:
+            response = self._response = self._now.head()
+            if response is None:
+                if self._now.has_failed:
+                    self._hand_over()
+                return
+            if response.status != _OK:
+                self._hand_over()
+                return
+        self._asked.pulse.seen_s = asyncio.get_running_loop().time()
+        piece = response.take_unpacked()
+        if piece:
+            self._pieces.append(piece)
+            self._size += len(piece)
+        is_over = response.is_read
+        if piece is None and not is_over:
+            return
+        if not (piece or is_over) or self._is_much() or not self._read_shape(response, is_over=is_over):
+            self._hand_over()
+
+    def _is_much(self) -> bool:
+        return not 0 < self._size <= LARGE_BYTES or len(self._pieces) > MAX_PIECES
+
+    def _read_shape(self, response: OpenResponse, *, is_over: bool) -> bool:
+        """False where it is not plain."""
+        if self._shape is None:
+            begun, dialect = self._joined(), self._now.dialect
+            if begun.startswith(_PACKED):
+                return False
+            said = is_streamed(response.content_type, wants_stream=self._request.wants_stream)
+            self._shape = shape_of(begun, dialect, is_over=is_over, is_stream=said)
+        match self._shape:
+            case Shape.WHOLE:
+                return not is_over or self._give_whole(response, self._joined())
+            case Shape.STREAM:
+                return self._read_first(response, is_over=is_over)
+            case None:
+                return not is_over
+
+    def _joined(self) -> bytes:
+        if len(self._pieces) > 1:
+            self._pieces = [b"".join(self._pieces)]
+        return self._pieces[0]
+
+    def _give_whole(self, response: OpenResponse, body: bytes) -> bool:
+        host, dialect, usage, choices = self._host, self._now.dialect, Usage(), Choices()
+        if host is None or not host.is_ready or dialect.name == DialectName.OPENAI_AUDIO:
+            return False
+        if len(body) > MENDED_BY_READERS_BYTES and may_be_odd(body):
+            return False
+        if dialect.fault_of_whole(body, usage, choices) is not None or not self._now.endings.judge_whole(choices):
+            return False
+        answer = WholeAnswer(response.status, passed_back(response), body, dialect.name, usage)
+        self._won(answer)
+        self._finished(response)
+        host.sink.head(answer, self._exchange.attempts)
+        host.sink.end(body)
+        self._exchange.ended(None, len(body))
+        self._over(host)
+        return True
+
+    def _read_first(self, response: OpenResponse, *, is_over: bool) -> bool:
+        tracker, data = self._tracker, self._pieces[-1]
+        if tracker is None:
+            tracker, data = StreamTracker(self._now.dialect, self._now.endings), self._joined()
+            self._tracker = tracker
+        if len(data) > LOOKED_AT_BYTES or tracker.held_bytes > LOOKED_AT_BYTES:
+            return False
+        self._begun += tracker.feed(data)
+        host = self._host
+        if tracker.fault is not None or host is None or not host.is_ready:
+            return False
+        if tracker.started:
+            self._begin_stream(response, tracker, host)
+            return True
+        return not is_over
+
+    def _begin_stream(self, response: OpenResponse, tracker: StreamTracker, host: Host) -> None:
+        stream = self._stream = AnswerStream(response, tracker, b"", is_over=False)
+        answer = stream.answer(self._now.dialect.name, self._begun)
+        self._pieces.clear()
+        self._seen_s = self._counted_s = asyncio.get_running_loop().time()
+        self._won(answer)
+        host.sink.head(answer, self._exchange.attempts)
+        rest = self._give(answer.first)
+        if rest is not None:
+            self._leave(self._exchange.go_on(host.sink, rest))
+        else:
+            self._pass_on(stream)
+
+    def _won(self, answer: WholeAnswer | StreamedAnswer) -> None:
+        exchange = self._exchange
+        self._now.answered()
+        exchange.made.won(self._asked, answer)
+        exchange.has(answer)
+        exchange.begun(answer.status)
+
+    # ---- the rest of a stream ----
+
+    def _give(self, piece: bytes) -> Awaitable[None] | None:
+        host = self._host
+        if host is None:
+            return None
+        self._exchange.given(len(piece))
+        written = host.sink.piece(piece)
+        return written if has_to_wait(written) else None
+
+    def _pass_on(self, stream: AnswerStream) -> None:
+        host, response, was_ending = self._host, self._response, self._is_ending
+        passed = stream.pass_on(self._give)
+        if passed is False or host is None or response is None:
+            return
+        if passed is not True:  # the caller reads slowly
+            self._leave(self._exchange.go_on(host.sink, passed))
+            return
+        self._is_ending = stream.tracker.ended
+        if response.is_read and stream.is_light and host.is_ready:
+            self._end_stream(stream, response, host)
+        elif was_ending or not (self._is_ending and stream.is_light):  # after its end little more may come, or nothing
+            self._leave(self._exchange.go_on(host.sink))
+
+    def _end_stream(self, stream: AnswerStream, response: OpenResponse, host: Host) -> None:
+        last = stream.last_piece()
+        self._finished(response)
+        rest = self._give(last) if last else None
+        if rest is not None or stream.tracker.fault is not None or not host.is_ready:
+            self._leave(self._exchange.go_on(host.sink, rest))
+            return
+        self._exchange.made.succeeded()
+        host.sink.end(b"")
+        self._exchange.ended(None)
+        self._over(host)
+
+    def _look_at_stream(self, stream: AnswerStream, now_s: float) -> None:
+        """As `IdleTimer`: is it silent, or does it only show signs of life, for too long?"""
+        host, tracker, idle_s = self._host, stream.tracker, self._request.idle_timeout_s
+        if host is None:
+            return
+        if self._is_ending:
+            self._leave(self._exchange.go_on(host.sink))
+            return
+        if tracker.received != self._received:
+            self._received, self._seen_s = tracker.received, now_s
+        if tracker.frames != self._frames:
+            self._frames, self._counted_s = tracker.frames, now_s
+        had_signs = now_s - self._seen_s < idle_s
+        if not had_signs or now_s - self._counted_s >= LONGEST_WITHOUT_COUNTED * idle_s:
+            self._leave(self._exchange.stop(host.sink, had_signs=had_signs))
+
+    # ---- how it ends ----
+
+    def _finished(self, response: OpenResponse) -> None:
+        self._now.listen(None)
+        response.finish()
+
+    def _hand_over(self) -> None:
+        """Before the first piece: to a task, as if nothing had been read."""
+        host, response = self._host, self._response
+        if host is None:
+            return
+        if response is not None and self._pieces:
+            response.put_back(self._joined())
+        self._leave(self._exchange.give(host.sink))
+
+    def _leave(self, rest: Coroutine[Any, Any, None]) -> None:
+        """The rest is a task's."""
+        host, self._host = self._host, None
+        self._now.listen(None)
+        self._sweep.discard(self)
+        if host is not None:
+            host.go_on(_closing(rest, self._exchange))
+        else:
+            rest.close()
+
+    def _over(self, host: Host) -> None:
+        """All of the answer was read: its connection may be another request's already."""
+        self._close()
+        host.over()
+
+    def _close(self) -> None:
+        self._host = None
+        self._sweep.discard(self)
+        self._exchange.close()
+
+
+async def _closing(rest: Awaitable[None], exchange: Exchange) -> None:
+    try:
+        await rest
+    finally:
+        exchange.close()
+
+
+async def _raised(error: Exception) -> None:
+    raise error

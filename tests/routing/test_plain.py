@@ -1,0 +1,400 @@
+"""The plain way, step by step: what comes from the server goes on by calls, and whatever is not plain by a task."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from masa_node.chat.outcome import CALLER_GONE, Outcome
+from masa_node.chat.request import Endpoint
+from masa_node.dialects.condensing import LARGE_BYTES
+from masa_node.routing.catalog import Catalog
+from masa_node.routing.plain import MAX_PIECES, Plain, PlainWay
+from masa_node.routing.running.sweep import EVERY_S
+from tests.routing.scripted import BEGIN_S, DEADLINE_S, IDLE_S, MODEL, ScriptedProvider, World, offer
+from tests.routing.talking import DONE, LAST, PIECE, WHOLE, PlainCaller, TalkingServer
+from tests.virtual_time import now_s, virtual_time
+
+CHAT = Endpoint.OPENAI_CHAT
+
+
+def world_of(*servers: ScriptedProvider) -> tuple[World, PlainWay]:
+    world = World(servers)
+    assert world.dispatcher.plain is not None
+    return world, world.dispatcher.plain
+
+
+def begun() -> tuple[World, TalkingServer, PlainCaller, Plain]:
+    """A request that was sent."""
+    server, caller = TalkingServer(), PlainCaller()
+    world, way = world_of(server)
+    plain = way.begin(world.ask(), caller)
+    assert plain is not None
+    return world, server, caller, plain
+
+
+def is_tidy(world: World, server: TalkingServer, way: PlainWay) -> bool:
+    """Is nothing held any more?"""
+    health = world.dispatcher.health_of(server)
+    return not (world.admission.running or health.running or len(way.sweep))
+
+
+async def over(world: World) -> Outcome:
+    """The outcome, once there is one."""
+    while not world.outcomes:  # noqa: ASYNC110 - in virtual time
+        await asyncio.sleep(0.01)
+    return world.outcome
+
+
+# ---- the table ----
+
+
+def test_one_own_server_that_can_be_asked_by_calls_has_a_row() -> None:
+    server = TalkingServer()
+    _, way = world_of(server)
+    row = way.row(MODEL, CHAT)
+    assert row is not None
+    assert row.provider is server
+    assert way.row(MODEL, CHAT) is row
+
+
+@pytest.mark.parametrize("servers", [(), (TalkingServer("a"), TalkingServer("b")), (ScriptedProvider("a"),)])
+def test_whatever_is_a_choice_has_none(servers: tuple[ScriptedProvider, ...]) -> None:
+    _, way = world_of(*servers)
+    assert way.row(MODEL, CHAT) is None
+
+
+def test_a_model_at_another_endpoint_has_none() -> None:
+    _, way = world_of(TalkingServer())
+    assert way.row(MODEL, Endpoint.ANTHROPIC_MESSAGES) is None
+    assert way.row("other", CHAT) is None
+
+
+def test_a_row_holds_until_the_catalog_changes() -> None:
+    server = TalkingServer()
+    world, way = world_of(server)
+    assert way.row(MODEL, CHAT) is not None
+    world.catalog.put(TalkingServer("b"), [offer()])
+    assert way.row(MODEL, CHAT) is None
+    world.catalog.remove(server)
+    assert way.row(MODEL, CHAT) is not None
+
+
+def test_a_catalog_counts_its_changes() -> None:
+    catalog, server = Catalog(), TalkingServer()
+    catalog.put(server, [offer()])
+    first = catalog.generation
+    catalog.put(server, [offer()])
+    assert catalog.generation == first
+    catalog.remove(server)
+    assert catalog.generation != first
+
+
+# ---- the way in ----
+
+
+def refused_server(world: World, server: TalkingServer) -> None:
+    world.dispatcher.health_of(server).failed(0.0)
+
+
+def no_slot(world: World, server: TalkingServer) -> None:
+    del server
+    while world.admission.acquire_now():
+        pass
+
+
+def no_connection(world: World, server: TalkingServer) -> None:
+    del world
+    server.is_free = False
+
+
+def watched(world: World, server: TalkingServer) -> None:
+    del server
+    world.dispatcher.watch = lambda event: None
+
+
+def shut(world: World, server: TalkingServer) -> None:
+    del server
+    assert world.dispatcher.plain is not None
+    world.dispatcher.plain.is_open = False
+
+
+@pytest.mark.parametrize("spoil", [refused_server, no_slot, no_connection, watched, shut])
+@virtual_time
+async def test_what_is_not_plain_leaves_no_trace(spoil: Callable[[World, TalkingServer], None]) -> None:
+    server, caller = TalkingServer(), PlainCaller()
+    world, way = world_of(server)
+    spoil(world, server)
+    running = world.admission.running
+    assert way.begin(world.ask(), caller) is None
+    assert (world.admission.running, server.talks, world.outcomes, len(way.sweep)) == (running, [], [], 0)
+
+
+# ---- answers ----
+
+
+@virtual_time
+async def test_a_whole_answer_passes_without_a_task() -> None:
+    world, server, caller, _ = begun()
+    server.talk.heads(content_type="application/json")
+    server.talk.says(WHOLE[:9])
+    server.talk.says(WHOLE[9:], is_over=True)
+    assert caller.task is None
+    assert caller.is_over
+    assert caller.text == WHOLE
+    assert (world.outcome.error, world.outcome.pieces, world.outcome.input_tokens) == (None, 1, 3)
+    assert world.outcome.answer_bytes == len(WHOLE)
+    assert server.talk.finished
+    assert server.talk.was_answered
+    assert world.dispatcher.plain is not None
+    assert is_tidy(world, server, world.dispatcher.plain)
+
+
+@virtual_time
+async def test_a_stream_passes_piece_by_piece_without_a_task() -> None:
+    world, server, caller, _ = begun()
+    server.talk.heads()
+    server.talk.says(b": ping\n\n")
+    assert caller.text == b""
+    server.talk.says(PIECE[:20])
+    server.talk.says(PIECE[20:])
+    assert caller.text == b": ping\n\n" + PIECE
+    server.talk.says(PIECE + LAST)
+    server.talk.says(DONE, is_over=True)
+    assert caller.task is None
+    assert caller.is_over
+    assert caller.text == b": ping\n\n" + 2 * PIECE + LAST + DONE
+    assert (world.outcome.error, world.outcome.pieces) == (None, 4)
+    assert world.dispatcher.plain is not None
+    assert is_tidy(world, server, world.dispatcher.plain)
+
+
+@virtual_time
+async def test_a_stream_without_a_terminal_frame_ends_with_its_connection() -> None:
+    world, server, caller, _ = begun()
+    server.talk.heads()
+    server.talk.says(PIECE + LAST)
+    server.talk.says(is_over=True)
+    assert caller.task is None
+    assert caller.text == PIECE + LAST
+    assert world.outcome.error is None
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "error"),
+    [
+        (500, [b"oops"], "error_answer"),
+        (200, [b""], "broken_answer"),
+        (200, [b"<html>"], "not_an_answer"),
+        (200, [b'{"error":{"message":"no"}}'], "not_an_answer"),
+        (200, [b"data: hello\n\n"], "not_an_answer"),
+        (200, [DONE], "broken_answer"),
+        (200, [PIECE], "broken_answer"),
+        (200, [PIECE, b"data: {"], "broken_answer"),
+    ],
+)
+@virtual_time
+async def test_what_is_no_whole_answer_is_told_by_a_task(status: int, said: list[bytes], error: str) -> None:
+    world, server, caller, _ = begun()
+    server.talk.heads(status)
+    for piece in said[:-1]:
+        server.talk.says(piece)
+    server.talk.says(said[-1], is_over=True)
+    outcome = await over(world)
+    assert caller.task is not None
+    assert caller.sink.error is not None
+    assert outcome.error == error
+    assert [attempt.provider for attempt in outcome.attempts] == ["own"]
+    assert len(server.talks) == 1
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, 3])
+@virtual_time
+async def test_a_server_that_breaks_off_is_told_of_as_ever(after: int) -> None:
+    """Before its head, after it, within the first piece, and after that."""
+    world, server, caller, _ = begun()
+    steps = [server.talk.heads, lambda: server.talk.says(PIECE[:9]), lambda: server.talk.says(PIECE[9:])]
+    for step in steps[:after]:
+        step()
+    server.talk.breaks()
+    outcome = await over(world)
+    assert outcome.error == ("connection_closed" if after == 0 else "broken_answer")
+    assert outcome.status == (200 if after == len(steps) else 502)
+    assert caller.sink.error is not None
+
+
+@virtual_time
+async def test_what_is_much_is_read_by_a_task_from_its_begin() -> None:
+    world, server, caller, _ = begun()
+    body = WHOLE[:-1] + b',"pad":"' + b"x" * LARGE_BYTES + b'"}'
+    server.talk.heads(content_type="application/json")
+    server.talk.says(body[:-9])
+    assert caller.task is not None
+    server.talk.says(body[-9:], is_over=True)
+    assert (await over(world)).error is None
+    assert caller.text == body
+
+
+@virtual_time
+async def test_many_small_pieces_are_gathered_by_a_task() -> None:
+    world, server, caller, _ = begun()
+    server.talk.heads(content_type="application/json")
+    for at in range(len(WHOLE)):
+        server.talk.says(WHOLE[at : at + 1], is_over=at == len(WHOLE) - 1)
+    assert len(WHOLE) > MAX_PIECES
+    assert (await over(world)).error is None
+    assert caller.text == WHOLE
+
+
+@virtual_time
+async def test_a_slow_caller_gets_a_task_and_every_piece() -> None:
+    world, server, caller, _ = begun()
+    caller.sink.slow = asyncio.sleep(5)
+    server.talk.heads()
+    server.talk.says(PIECE)
+    assert caller.task is not None
+    server.talk.says(LAST + DONE, is_over=True)
+    assert (await over(world)).error is None
+    assert caller.text == PIECE + LAST + DONE
+
+
+@virtual_time
+async def test_a_caller_that_does_not_read_yet_gets_its_answer_by_a_task() -> None:
+    world, server, caller, _ = begun()
+    caller.is_ready = False
+    server.talk.heads(content_type="application/json")
+    server.talk.says(WHOLE, is_over=True)
+    assert caller.text == b""
+    assert (await over(world)).error is None
+    assert caller.text == WHOLE
+
+
+# ---- time ----
+
+
+@virtual_time
+async def test_silence_ends_at_the_deadline_and_not_before() -> None:
+    world, _, caller, _ = begun()
+    began_s = now_s()
+    outcome = await over(world)
+    assert outcome.error == "first_piece_timeout"
+    assert DEADLINE_S <= now_s() - began_s <= DEADLINE_S + 2 * EVERY_S
+    assert [attempt.result for attempt in outcome.attempts] == ["first_piece_timeout"]
+    assert caller.sink.error is not None
+
+
+@virtual_time
+async def test_a_head_is_a_sign_of_life() -> None:
+    world, server, _, _ = begun()
+    began_s = now_s()
+    server.talk.heads()
+    assert (await over(world)).error == "stalled"
+    assert IDLE_S <= now_s() - began_s <= IDLE_S + 2 * EVERY_S
+
+
+@virtual_time
+async def test_signs_alone_keep_no_request_for_ever() -> None:
+    world, server, _, _ = begun()
+    began_s = now_s()
+    server.talk.heads()
+    while not world.outcomes:
+        server.talk.says(b": ping\n\n")
+        await asyncio.sleep(IDLE_S / 2)
+    assert world.outcome.error == "first_piece_timeout"
+    assert BEGIN_S <= now_s() - began_s <= BEGIN_S + IDLE_S
+
+
+@virtual_time
+async def test_a_stream_that_falls_silent_is_cut() -> None:
+    world, server, caller, _ = begun()
+    server.talk.heads()
+    server.talk.says(PIECE)
+    began_s = now_s()
+    outcome = await over(world)
+    assert (outcome.error, outcome.status) == ("stalled", 200)
+    assert IDLE_S <= now_s() - began_s <= IDLE_S + 3 * EVERY_S
+    assert caller.sink.error is not None
+    assert server.talk.closed
+
+
+@virtual_time
+async def test_a_stream_of_comments_alone_is_cut_later() -> None:
+    world, server, _, _ = begun()
+    server.talk.heads()
+    server.talk.says(PIECE)
+    began_s = now_s()
+    while not world.outcomes:
+        server.talk.says(b": ping\n\n")
+        await asyncio.sleep(IDLE_S / 4)
+    assert world.outcome.error == "stalled"
+    assert 3 * IDLE_S <= now_s() - began_s <= 4 * IDLE_S
+
+
+@virtual_time
+async def test_a_server_that_keeps_silent_after_its_end_is_not_waited_for() -> None:
+    world, server, caller, _ = begun()
+    server.talk.heads()
+    server.talk.says(PIECE + LAST + DONE)
+    await asyncio.sleep(2 * EVERY_S)
+    assert caller.task is not None
+    server.talk.says(is_over=True)
+    assert (await over(world)).error is None
+
+
+# ---- the caller's leaving ----
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, 3])
+@virtual_time
+async def test_a_caller_that_leaves_stops_the_server(after: int) -> None:
+    world, server, caller, plain = begun()
+    steps = [server.talk.heads, lambda: server.talk.says(PIECE[:9]), lambda: server.talk.says(PIECE[9:])]
+    for step in steps[:after]:
+        step()
+    plain.cancel()
+    assert world.outcome.error == CALLER_GONE
+    assert world.outcome.status == (200 if after == len(steps) else 499)
+    assert server.talk.closed
+    assert caller.task is None
+    assert world.dispatcher.plain is not None
+    assert is_tidy(world, server, world.dispatcher.plain)
+    server.talk.says(PIECE)
+    assert len(world.outcomes) == 1
+
+
+@virtual_time
+async def test_a_caller_that_leaves_with_all_of_its_answer_was_served() -> None:
+    world, server, _, plain = begun()
+    server.talk.heads()
+    server.talk.says(PIECE + LAST + DONE)
+    plain.cancel()
+    assert world.outcome.error is None
+
+
+@virtual_time
+async def test_cancelling_what_goes_on_in_a_task_stops_the_server() -> None:
+    world, server, caller, plain = begun()
+    server.talk.heads(content_type="application/json")
+    server.talk.says(WHOLE[:-1] + b"x" * LARGE_BYTES)
+    assert caller.task is not None
+    plain.cancel()  # that is its task's matter now
+    assert world.outcomes == []
+    await asyncio.sleep(0)
+    caller.task.cancel()
+    assert (await over(world)).error == CALLER_GONE
+    assert server.talk.closed
+
+
+@virtual_time
+async def test_another_server_is_asked_when_the_first_has_failed() -> None:
+    """It came up while the first was asked."""
+    world, server, caller, _ = begun()
+    second = TalkingServer("second")
+    world.catalog.put(second, [offer()])
+    server.talk.breaks()
+    while caller.task is None or not second.asked:  # noqa: ASYNC110 - in virtual time
+        await asyncio.sleep(0)
+    caller.task.cancel()
+    outcome = await over(world)
+    assert [attempt.provider for attempt in outcome.attempts] == ["own", "second"]
