@@ -86,11 +86,16 @@ class Choices:
         listed = read(raw, _CHOICES)
         if listed is None:
             return is_given(raw), False
-        has_part = has_reason = False
-        for position, choice in enumerate(listed[:MAX_CHOICES]):
-            has_reason = self._note_end(choice, _index(choice.index, position)) or has_reason
-            has_part = has_part or _has_part(choice)
-        return has_part, has_reason
+        return any(map(_has_part, listed[:MAX_CHOICES])), self._note_ends(listed)
+
+    def note_whole(self, raw: msgspec.Raw) -> None:
+        """A list of choices of a complete body: only how they ended is looked at."""
+        self._note_ends(read(raw, _CHOICES) or [])
+
+    def _note_ends(self, listed: list[_Choice]) -> bool:
+        choices = enumerate(listed[:MAX_CHOICES])
+        have_reasons = [self._note_end(choice, _index(choice.index, position)) for position, choice in choices]
+        return any(have_reasons)
 
     def _note_end(self, choice: _Choice, index: int) -> bool:
         if is_reason(choice.finish_reason) or is_reason(choice.finishReason):

@@ -76,7 +76,7 @@ def mark_of_choices(raw: msgspec.Raw, choices: Choices | None) -> Mark:
 def fault_of_choices(raw: msgspec.Raw, choices: Choices | None) -> str | None:
     """Why a whole answer with these choices is none; with `choices` they are noted, and not judged."""
     noted = choices if choices is not None else Choices()
-    noted.note(raw)
+    noted.note_whole(raw)
     return CUT if choices is None and noted.are_cut_of_whole else None
 
 
