@@ -77,6 +77,7 @@ class UnderWay:
     def remove(self, entry: Entry) -> None:
         """It has ended."""
         del self._entries[entry]
+        entry.task = None  # it may lead back here
         self._ended -= entry.is_ended
 
     def end(self, request_id: str, key: str | None = None) -> int:
