@@ -12,6 +12,7 @@ import click
 import typer
 
 from masa_node.api.changes import CHANGES
+from masa_node.api.events import EVENTS
 from masa_node.api.route_headers import FORMAT, FORMAT_FORM, PRIVACY, PRIVACY_FORM, RACE, RACE_FORM, STRICT
 from masa_node.api.routes import GETS
 from masa_node.api.views.openapi import operations
@@ -78,7 +79,7 @@ def endpoints() -> str:
         "| endpoint | what it is |",
         "|---|---|",
     ]
-    for method, path, about in operations(GETS, CHANGES):
+    for method, path, about in operations((*GETS, EVENTS), CHANGES):
         lines.append(f"| `{method} {path}` | {about} |")
     lines += [
         "",

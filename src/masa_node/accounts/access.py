@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from masa_node.accounts.events import Events
 from masa_node.accounts.key_file import KeyWatch
 from masa_node.accounts.key_limits import KeyLimits
 from masa_node.accounts.keys import KeyRing, NamedKey
@@ -95,13 +96,14 @@ KEYS_OWNER = Caller(by=LetInBy.API_KEY)
 class Access:
     """The keys with names of one node; `masa_dir` None: there are none, for good. `run` it in a task.
 
-    `under_way` are the requests that callers wait for now, `sessions` those of the console.
+    `under_way` are the requests that callers wait for now, `sessions` those of the console; `events` go to its pages.
     """
 
     def __init__(self, masa_dir: Path | None = None, now_unix_s: Callable[[], float] = time.time) -> None:
         self._masa_dir = masa_dir
         self._now_unix_s = now_unix_s
-        self.under_way = UnderWay(now_unix_s)
+        self.events = Events()
+        self.under_way = UnderWay(now_unix_s, self.events)
         self.sessions = Sessions(now_unix_s)
         self._limits = KeyLimits()
         self._ring = KeyRing()

@@ -82,30 +82,35 @@ class RaceQuery(msgspec.Struct, frozen=True):
         )
 
 
+Noted = tuple[int, float, Outcome]  # its number, and when it ended
+
+
 class Journal:
     """A ring of `size` outcomes, each of a bounded size; 0 keeps none. They become races when somebody looks."""
 
     def __init__(self, size: int, now_unix_s: Callable[[], float] = time.time) -> None:
         self._now_unix_s = now_unix_s
-        self._ring: deque[tuple[int, float, Outcome]] = deque(maxlen=size)
+        self._ring: deque[Noted] = deque(maxlen=size)
         self._count = 0
 
-    def observe(self, outcome: Outcome) -> None:
-        """Note how a request ended."""
-        if self._ring.maxlen:
-            self._count += 1
-            self._ring.append((self._count, self._now_unix_s(), outcome if _is_small(outcome) else _abridged(outcome)))
+    def observe(self, outcome: Outcome) -> Noted:
+        """Note how a request ended; gives what was noted."""
+        self._count += 1
+        small = outcome if _is_small(outcome) else _abridged(outcome)
+        noted = self._count, self._now_unix_s(), small
+        self._ring.append(noted)
+        return noted
 
     def races(self, query: RaceQuery) -> list[Race]:
         """The newest that fit, newest first."""
         found = (noted for noted in reversed(self._ring) if query.fits(noted[0], noted[2]))
-        return [_race_of(*noted) for noted in islice(found, query.limit)]
+        return [race_of(*noted) for noted in islice(found, query.limit)]
 
     def race(self, request_id: str, key: str | None = None) -> Race | None:
         """The newest with this id, which a caller may have chosen; with `key` only one of that."""
         for noted in reversed(self._ring):
             if noted[2].request_id == request_id and key in (None, noted[2].key):
-                return _race_of(*noted)
+                return race_of(*noted)
         return None
 
 
@@ -118,7 +123,8 @@ def _abridged(outcome: Outcome) -> Outcome:
     return msgspec.structs.replace(outcome, model=outcome.model[:_MAX_TEXT_CHARS], attempts=attempts)
 
 
-def _race_of(number: int, ended_at_unix_s: float, outcome: Outcome) -> Race:
+def race_of(number: int, ended_at_unix_s: float, outcome: Outcome) -> Race:
+    """What was noted, as it is told."""
     return Race(
         number=number,
         request_id=outcome.request_id,

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import msgspec
 
+from masa_node.accounts.events import Events
 from masa_node.chat.journal_errors import EndedByOwner
 from masa_node.chat.outcome import CALLER_GONE, Outcome
 from masa_node.chat.request import Endpoint, Request, RequestId
@@ -61,10 +62,14 @@ class Entry:
 
 
 class UnderWay:
-    """As many entries as requests are admitted or wait. Ids may be callers' own, and one may be there twice."""
+    """As many entries as requests are admitted or wait. Ids may be callers' own, and one may be there twice.
 
-    def __init__(self, now_unix_s: Callable[[], float] = time.time) -> None:
+    `events` are told of each that begins.
+    """
+
+    def __init__(self, now_unix_s: Callable[[], float] = time.time, events: Events | None = None) -> None:
         self._now_unix_s = now_unix_s
+        self._events = events if events is not None else Events()
         self._entries: dict[Entry, None] = {}  # in the order in which they came
         self._ended = 0
 
@@ -72,6 +77,8 @@ class UnderWay:
         """The running task, or what is given, begins to answer it; `remove` once it has ended."""
         entry = Entry(request, answering or asyncio.current_task(), self._now_unix_s())
         self._entries[entry] = None
+        if self._events.is_heard:
+            self._events.tell("began", _shown(entry, entry.began_at_unix_s), request.key)
         return entry
 
     def remove(self, entry: Entry) -> None:

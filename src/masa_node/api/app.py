@@ -12,11 +12,12 @@ from masa_node.api.changes import Changes, methods_at
 from masa_node.api.chat import ChatEndpoints
 from masa_node.api.console_pages import is_console
 from masa_node.api.entry import Entry, new_id, own_id_of
+from masa_node.api.events import EVENTS, EventStreams
 from masa_node.api.families import offers_for
 from masa_node.api.guard import Guard
 from masa_node.api.http1.connections import Over
 from masa_node.api.http1.reply import RawHeaders, Reply
-from masa_node.api.http1.request import ClientDisconnected, HeaderPairs, HttpRequest
+from masa_node.api.http1.request import ClientDisconnected, Head, HeaderPairs, HttpRequest
 from masa_node.api.paths import CHAT_ENDPOINTS, Place, dialect_of_path, not_done_here, place_of, replaced_by
 from masa_node.api.plain_chat import PLAIN_ENDPOINTS, Around, PlainChat
 from masa_node.api.request_body import HeldBody
@@ -24,7 +25,7 @@ from masa_node.api.responses import request_headers, send_error
 from masa_node.api.routes import GET_PATHS, NodeView, is_get, read_out
 from masa_node.api.show import ShowEndpoint
 from masa_node.api.views import models
-from masa_node.chat.errors import Bug, MasaError, UnknownPath, WrongMethod
+from masa_node.chat.errors import Bug, MasaError, Unauthorized, UnknownPath, WrongMethod
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint
 from masa_node.routing.byte_budget import ByteBudget
 
@@ -49,6 +50,7 @@ class AppParts(msgspec.Struct, frozen=True):
     chat: ChatEndpoints
     show: ShowEndpoint
     changes: Changes
+    events: EventStreams
     view: NodeView
     bodies: ByteBudget
 
@@ -62,6 +64,7 @@ class App:
         self._chat = parts.chat
         self._show = parts.show
         self._changes = parts.changes
+        self._events = parts.events
         self._view = parts.view
 
     async def __call__(self, request: HttpRequest, reply: Reply) -> None:
@@ -120,6 +123,15 @@ class App:
         """A key that was revoked meanwhile lets nobody in, also on a connection that is open."""
         return entry.guard is self.guard and self.guard.still_takes(entry.caller, entry.keys_version)
 
+    def _may_look_on(self, entry: Entry, head: Head) -> bool:
+        """Would the same head still be let in, as the same caller?"""
+        if self._still_holds(entry):
+            return True
+        try:
+            return self.guard.check_key(head.raw_path, head.headers) == entry.caller
+        except Unauthorized:
+            return False
+
     def _entry(self, request: HttpRequest, reply: Reply) -> Entry:
         """What becomes of requests with this head. What it raises is told in the format that `request.path` says."""
         head, guard = request.head, self.guard
@@ -151,6 +163,10 @@ class App:
             await reply.whole(204, _preflight(head.headers), b"")
             return
         path, caller = entry.place.path, entry.caller
+        if path == EVENTS.path:
+            headers = request_headers(entry.own_id or new_id())
+            await self._events.serve(request, reply, caller, headers, partial(self._may_look_on, entry, head))
+            return
         if head.method in _CHANGING:
             with HeldBody(self._bodies) as body:
                 status, text = await self._changes.carry_out(request, path, caller, body)
@@ -164,6 +180,8 @@ class App:
         if place.endpoint is not None:
             return ["POST"]
         path = place.path
+        if path == EVENTS.path:
+            return ["GET"]  # an answer that does not end has no HEAD
         is_there = self._view.pages.holds(path) if is_console(path) else is_get(path)
         return [*(["GET", "HEAD"] if is_there else []), *methods_at(path)]
 
@@ -177,7 +195,7 @@ class App:
         instead = replaced_by(path)
         if instead is not None:
             return UnknownPath(f"{path} is not served: its vendor gave it up. Use POST {instead}.")
-        known = ", ".join(sorted({*CHAT_ENDPOINTS, *GET_PATHS}))
+        known = ", ".join(sorted({*CHAT_ENDPOINTS, *GET_PATHS, EVENTS.path}))
         return UnknownPath(f"There is no {path!r} here. Known paths: {known}.")
 
     @staticmethod

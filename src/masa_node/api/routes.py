@@ -12,6 +12,7 @@ from masa_node.accounts.access import Caller
 from masa_node.api.aliasing import Aliasing, alias_header, alias_words, renamed
 from masa_node.api.changes import CHANGES
 from masa_node.api.console_pages import CONSOLE, HOME, ConsolePages, Shown, wants_page
+from masa_node.api.events import EVENTS
 from masa_node.api.families import Offers, not_in_family, offers_for
 from masa_node.api.http1.reply import RawHeaders
 from masa_node.api.http1.request import Head, HeaderPairs
@@ -240,7 +241,7 @@ GETS: dict[GetEndpoint, Make] = {
     GetEndpoint("/metrics", "Prometheus metrics", "text/plain; version=0.0.4; charset=utf-8"): _owners(
         lambda view: view.metrics()
     ),
-    GetEndpoint("/openapi.json", "This description"): _known(lambda _: describe(GETS, CHANGES)),
+    GetEndpoint("/openapi.json", "This description"): _known(lambda _: describe((*GETS, EVENTS), CHANGES)),
     GetEndpoint("/api/v1/node", "The node itself: version, id, addresses, load, policies"): _known(
         lambda view: view.node()
     ),

@@ -41,7 +41,9 @@ def add(  # noqa: PLR0913 - each is an option
         Ceiling | None, typer.Option(help="How far its requests may travel: local to no peer, trusted to trusted ones.")
     ] = None,
     expires: Annotated[str, typer.Option(help="How long it may be used: 12h, 30d, 52w. Unset: until revoked.")] = "",
-    admin: Annotated[bool, typer.Option("--admin", help="It may also see and end what others do.")] = False,
+    admin: Annotated[
+        bool, typer.Option("--admin", help="It may see and end what others do, and change the node.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Make a key. It goes to stdout, once: only its hash is kept. A running node takes it within a second."""

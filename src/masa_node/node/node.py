@@ -13,13 +13,14 @@ import msgspec
 
 from masa_node.accounts import ledger
 from masa_node.accounts.access import Access
-from masa_node.accounts.journal import Journal
+from masa_node.accounts.journal import Journal, race_of
 from masa_node.api.aliasing import Aliasing
 from masa_node.api.app import App, AppParts
 from masa_node.api.changes import Changes
 from masa_node.api.chat import ChatEndpoints
 from masa_node.api.console_pages import ConsolePages
 from masa_node.api.entry import ChatLimits
+from masa_node.api.events import EventStreams
 from masa_node.api.families import Offers
 from masa_node.api.guard import Guard
 from masa_node.api.routes import NodeView, Readiness
@@ -71,6 +72,7 @@ from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec, check_spec
 from masa_node.upstreams.upstream import Upstream
 from masa_node.version import __version__
 
+CHANGES_EVERY_S = 1.0
 READY_WITHIN_S = 3.0  # a start, and the first list, wait no longer for LLM servers and peers
 
 
@@ -198,6 +200,20 @@ class Node:
         """In one line, what is made of stakes here."""
         return self.stakes.summary
 
+    async def tell_changes(self) -> None:
+        """Until cancelled: tells pages that look on what has changed, at most once a second."""
+        before: dict[str, object] = {}
+        while True:
+            await asyncio.sleep(CHANGES_EVERY_S)
+            before = self._changes_since(before) if self.access.events.is_heard else {}
+
+    def _changes_since(self, before: dict[str, object]) -> dict[str, object]:
+        now: dict[str, object] = {"peers": self.peer_service.state.mark(), "models": self.catalog.generation}
+        for what, mark in now.items():
+            if before.get(what) != mark:
+                self.access.events.tell("changed", {"what": what})
+        return now
+
     def _readiness(self) -> Readiness:
         now = self.situation()
         listed: list[dict[str, object]] = []
@@ -267,7 +283,9 @@ class Node:
         outcome = self.access.under_way.as_ended(outcome)
         self.metrics.observe(outcome)
         log_outcome(outcome)
-        self.journal.observe(outcome)
+        noted, events = self.journal.observe(outcome), self.access.events
+        if events.is_heard:
+            events.tell("ended", race_of(*noted), outcome.key)
         self.access.observe(outcome)
         if self.ledger is not None:
             self.ledger.observe(outcome)
@@ -306,7 +324,8 @@ class Node:
         )
         changes = Changes(self._actions, self.access.sessions, view.history)
         show = ShowEndpoint(aliasing, chat, settings.max_body)
-        parts = AppParts(chat, show, changes, view, ByteBudget(bodies_bytes(settings)))
+        events = EventStreams(self.access.events, lambda: {"node_id": self.node_id or None, "version": __version__})
+        parts = AppParts(chat, show, changes, events, view, ByteBudget(bodies_bytes(settings)))
         guard = Guard(guard_rules(settings, has_named_keys=self.access.is_needed), self.access)
         return App(guard, parts)
 

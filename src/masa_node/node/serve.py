@@ -57,7 +57,7 @@ async def listening(settings: Settings, grace_s: float) -> AsyncGenerator[tuple[
             node = Node(settings, http, address_of(sock))
             for spec in specs:
                 node.add_spec(spec)
-            server = Server(node.app, grace_s, by_calls=node.app)
+            server = Server(node.app, grace_s, by_calls=node.app, on_stop=node.access.events.end)
             failure: Exception | None = None
             async with asyncio.TaskGroup() as group:
                 taking = group.create_task(server.take_requests(sock))
@@ -85,6 +85,7 @@ def _start_helpers(node: Node, specs: Sequence[UpstreamSpec], group: asyncio.Tas
     helpers += [group.create_task(llm.run()) for llm in node.embedded]
     helpers.append(group.create_task(node.peer_service.run()))
     helpers.append(group.create_task(node.access.run()))
+    helpers.append(group.create_task(node.tell_changes()))
     return helpers
 
 

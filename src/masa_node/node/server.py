@@ -5,6 +5,7 @@ import contextlib
 import errno
 import socket
 import ssl
+from collections.abc import Callable
 
 from masa_node.api.http1.connections import Application, Connections, WithoutTask
 from masa_node.api.http1.protocol import BoundedHttpProtocol
@@ -23,7 +24,8 @@ class Server:
     """Run `take_requests` in a task; `listening` is set once it does, `ended` when it is over.
 
     `stop` lets answers under way end, for `grace_s` at most; called again, it waits for none. Cancelled, it waits for
-    none either. When `take_requests` has returned, no connection is open and no answer is under way.
+    none either. `on_stop` ends those that would never end by themselves. When `take_requests` has returned, no
+    connection is open and no answer is under way.
     """
 
     def __init__(
@@ -32,12 +34,14 @@ class Server:
         grace_s: float,
         tls: ssl.SSLContext | None = None,
         by_calls: WithoutTask | None = None,
+        on_stop: Callable[[], None] = lambda: None,
     ) -> None:
         self.listening, self.ended = asyncio.Event(), asyncio.Event()
         lines = b"x-masa-node: %b\r\n" % __version__.encode()
         self._connections = Connections(app, KEEP_ALIVE_S, lines, by_calls)
         self._grace_s = grace_s
         self._tls = tls
+        self._on_stop = on_stop
         self._grace: asyncio.Timeout | None = None
         self._stopping = asyncio.Event()
 
@@ -67,6 +71,7 @@ class Server:
             if self._grace is not None and not self._grace.expired():
                 self._grace.reschedule(0)
         self._stopping.set()
+        self._on_stop()
 
     async def _cut(self) -> None:
         """Close at once what is still open, so that nothing outlives the server."""

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from masa_node.chat.answer import StreamedAnswer, Usage, WholeAnswer
-from masa_node.chat.request import DialectName, Endpoint, Request
+from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint, Request
 from masa_node.dialects.choices import Choices
 from masa_node.dialects.condensing import LARGE_BYTES
 from masa_node.dialects.fields import may_be_odd
@@ -99,11 +99,11 @@ class PlainWay:
             return row
 
     def _made_row(self, model: str, endpoint: Endpoint) -> Row | None:
+        if DIALECT_OF_ENDPOINT[endpoint] is DialectName.OPENAI_AUDIO:  # a sound has no frames and may have no end
+            return None
         found = self._catalog.find(model, endpoint)
         ask_now: AskNow | None = getattr(found.own[0], "ask_now", None) if len(found.own) == 1 else None
-        if ask_now is None:
-            return None
-        return Row(found.own[0], ask_now, self._stats.health.of(found.own[0].name))
+        return Row(found.own[0], ask_now, self._stats.health.of(found.own[0].name)) if ask_now is not None else None
 
     def begin(self, request: Request, host: Host) -> "Plain | None":
         """Have it answered, if that is plain; None, and nothing has happened, if not. `host` is told all else."""
@@ -250,7 +250,7 @@ class Plain:
 
     def _give_whole(self, response: OpenResponse, body: bytes) -> bool:
         host, dialect, usage, choices = self._host, self._now.dialect, Usage(), Choices()
-        if host is None or not host.is_ready or dialect.name == DialectName.OPENAI_AUDIO:
+        if host is None or not host.is_ready:
             return False
         if len(body) > MENDED_BY_READERS_BYTES and may_be_odd(body):
             return False

@@ -1,7 +1,8 @@
 """`/openapi.json` against the running node: schemathesis makes requests from it, good and bad, and compares.
 
 All of schemathesis' checks apply. Good requests are made for the model that is there: which names are usable (printable
-ones) cannot be said by a pattern that every validator reads alike. It would make mostly names that are refused.
+ones) cannot be said by a pattern that every validator reads alike. It would make mostly names that are refused. The
+stream of events, which does not end, has tests of its own.
 """
 
 import json
@@ -13,6 +14,7 @@ from schemathesis import Case, GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from masa_node.api.changes import CHANGES
+from masa_node.api.events import EVENTS
 from masa_node.api.paths import CHAT_ENDPOINTS, SEARCH_PATH
 from masa_node.api.routes import GET_PATHS, GETS
 from masa_node.api.views.openapi import describe
@@ -21,8 +23,9 @@ from tests.api.raw_http import MODEL, ask_once, get
 from tests.api.serving import ServingNode
 
 DESCRIBED: dict[str, list[str]] = {
-    path: list(methods) for path, methods in json.loads(json.dumps(describe(GETS, CHANGES)["paths"])).items()
+    path: list(methods) for path, methods in json.loads(json.dumps(describe((*GETS, EVENTS), CHANGES)["paths"])).items()
 }
+ENDING = [(path, method) for path, methods in DESCRIBED.items() for method in methods if path != EVENTS.path]
 NOT_SPOKEN = "speaks the format of this endpoint"
 BOUNDED = settings(
     max_examples=6,
@@ -39,7 +42,9 @@ def schema(node: ServingNode) -> schemathesis.BaseSchema:
     return schemathesis.openapi.from_url(f"{node.address}/openapi.json")
 
 
-@pytest.mark.parametrize(("path", "method"), [(path, method) for path in DESCRIBED for method in DESCRIBED[path]])
+@pytest.mark.parametrize(
+    ("path", "method"), [(path, method) for path in DESCRIBED for method in DESCRIBED[path] if path != EVENTS.path]
+)
 def test_a_request_that_fits_gets_an_answer_that_fits(
     node: ServingNode, schema: schemathesis.BaseSchema, path: str, method: str
 ) -> None:
@@ -78,13 +83,15 @@ def test_every_endpoint_is_described_and_nothing_else() -> None:
     changing = {method: {each.path for each in CHANGES if each.method == method} for method in ("POST", "DELETE")}
     assert those_with("post") == set(CHAT_ENDPOINTS) | at_cloudflares | changing["POST"]
     named = {"/v1/models/{model}", "/api/v1/races/{request_id}", "/console/{file}", SEARCH_PATH}
-    assert those_with("get") == GET_PATHS | named
+    assert those_with("get") == GET_PATHS | named | {EVENTS.path}
     assert those_with("delete") == changing["DELETE"]
 
 
 async def test_every_described_path_exists(node: ServingNode) -> None:
     parts = {"model": MODEL, "account": "0a", "request_id": "nobodys", "file": "index.html"}
     for path, methods in DESCRIBED.items():
+        if path == EVENTS.path:
+            continue
         named = path.format(**parts, invite_id="0" * 8, node_id="a" * 64, verb="block")
         reply = await ask_once(node.port, get(named.encode()))
         expected = {"/api/v1/races/{request_id}": 404, "/console": 307}

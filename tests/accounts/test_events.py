@@ -1,0 +1,102 @@
+"""Events, and those that look on: each gets what it may see, nobody waits for another, and nothing grows."""
+
+import asyncio
+import json
+
+import pytest
+
+from masa_node.accounts.events import MAX_PIECE_BYTES, MAX_SUBSCRIBERS, MAX_WAITING, Events, Subscriber, frame
+from masa_node.chat.errors import Overloaded
+
+
+def read(data: bytes) -> list[tuple[str, object]]:
+    frames = data.decode().split("\n\n")
+    assert frames.pop() == ""
+    lines = [frame.split("\n") for frame in frames]
+    return [(name.removeprefix("event: "), json.loads(value.removeprefix("data: "))) for name, value in lines]
+
+
+async def test_an_event_goes_to_all_that_may_see_it() -> None:
+    events = Events()
+    owner, alice, bob = (events.subscribe(key) for key in (None, "alice", "bob"))
+    events.tell("began", 1, "alice")
+    events.tell("ended", 2, "")  # a peer's
+    events.tell("changed", 3)
+    assert read(owner.take()) == [("began", 1), ("ended", 2), ("changed", 3)]
+    assert read(alice.take()) == [("began", 1), ("changed", 3)]
+    assert read(bob.take()) == [("changed", 3)]
+    assert owner.take() == b""
+
+
+async def test_it_is_encoded_once_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = Events()
+    looking_on = [events.subscribe(None) for _ in range(3)]
+    events.tell("ended", {"number": 1})
+    waiting = [each._waiting[0] for each in looking_on]
+    assert waiting[0] is waiting[1] is waiting[2]
+
+
+async def test_nothing_is_made_for_nobody() -> None:
+    events = Events()
+    assert not events.is_heard
+    events.tell("ended", object())  # which no JSON can hold
+    subscriber = events.subscribe(None)
+    assert events.is_heard
+    events.leave(subscriber)
+    events.leave(subscriber)
+    assert not events.is_heard
+
+
+async def test_the_seventeenth_is_refused_until_one_leaves() -> None:
+    events = Events()
+    looking_on = [events.subscribe(None) for _ in range(MAX_SUBSCRIBERS)]
+    with pytest.raises(Overloaded, match="16 pages"):
+        events.subscribe(None)
+    events.leave(looking_on[3])
+    events.subscribe("alice")
+
+
+async def test_one_that_does_not_read_loses_the_oldest_and_is_told_how_many() -> None:
+    events = Events()
+    slow, fast = events.subscribe(None), events.subscribe(None)
+    for number in range(MAX_WAITING + 7):
+        events.tell("ended", number)
+        assert read(fast.take()) == [("ended", number)]
+    got = read(slow.take())
+    assert got[0] == ("dropped", {"events": 7})
+    assert [value for _, value in got[1:]] == [*range(7, MAX_WAITING + 7)]
+    assert slow.take() == b""
+
+
+async def test_what_is_given_at_once_is_bounded_and_nothing_is_lost_by_that() -> None:
+    subscriber = Subscriber(None)
+    large = frame("ended", "x" * (MAX_PIECE_BYTES // 3))
+    for _ in range(10):
+        subscriber.put(large)
+    pieces = []
+    while data := subscriber.take():
+        pieces.append(data)
+    assert b"".join(pieces) == large * 10
+    assert max(map(len, pieces)) < MAX_PIECE_BYTES + len(large)
+
+
+async def test_news_comes_with_an_event_and_with_the_end() -> None:
+    events = Events()
+    subscriber = events.subscribe(None)
+    waiting = asyncio.create_task(subscriber.news())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    events.tell("changed", {})
+    await waiting
+    subscriber.take()
+    waiting = asyncio.create_task(subscriber.news())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    events.end()
+    await waiting
+    assert subscriber.is_over
+    assert events.subscribe(None).is_over, "also for one that comes too late"
+
+
+def test_a_frame_is_one_event_whatever_its_text_is() -> None:
+    assert read(frame("ended", "a\n\nevent: x\r\ndata: y")) == [("ended", "a\n\nevent: x\r\ndata: y")]
