@@ -2,10 +2,11 @@
 
 import asyncio
 import json
+from functools import partial
 
 import pytest
 
-from masa_node.accounts.events import MAX_PIECE_BYTES, MAX_SUBSCRIBERS, MAX_WAITING, Events, Subscriber, frame
+from masa_node.accounts.events import MAX_PIECE_BYTES, MAX_SUBSCRIBERS, MAX_WAITING, Events, frame
 from masa_node.chat.errors import Overloaded
 
 
@@ -19,27 +20,34 @@ def read(data: bytes) -> list[tuple[str, object]]:
 async def test_an_event_goes_to_all_that_may_see_it() -> None:
     events = Events()
     owner, alice, bob = (events.subscribe(key) for key in (None, "alice", "bob"))
-    events.tell("began", 1, "alice")
-    events.tell("ended", 2, "")  # a peer's
-    events.tell("changed", 3)
+    events.tell("began", lambda: 1, "alice")
+    events.tell("ended", lambda: 2, "")  # a peer's
+    events.tell("changed", lambda: 3)
     assert read(owner.take()) == [("began", 1), ("ended", 2), ("changed", 3)]
     assert read(alice.take()) == [("began", 1), ("changed", 3)]
     assert read(bob.take()) == [("changed", 3)]
     assert owner.take() == b""
 
 
-async def test_it_is_encoded_once_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_is_made_once_for_all_and_not_before_it_is_taken() -> None:
+    made: list[int] = []
+
+    def make() -> object:
+        made.append(1)
+        return {"number": 1}
+
     events = Events()
     looking_on = [events.subscribe(None) for _ in range(3)]
-    events.tell("ended", {"number": 1})
-    waiting = [each._waiting[0] for each in looking_on]
-    assert waiting[0] is waiting[1] is waiting[2]
+    events.tell("ended", make)
+    assert made == []
+    assert {each.take() for each in looking_on} == {frame("ended", {"number": 1})}
+    assert made == [1]
 
 
 async def test_nothing_is_made_for_nobody() -> None:
     events = Events()
     assert not events.is_heard
-    events.tell("ended", object())  # which no JSON can hold
+    events.tell("ended", object)  # which no JSON can hold
     subscriber = events.subscribe(None)
     assert events.is_heard
     events.leave(subscriber)
@@ -60,7 +68,7 @@ async def test_one_that_does_not_read_loses_the_oldest_and_is_told_how_many() ->
     events = Events()
     slow, fast = events.subscribe(None), events.subscribe(None)
     for number in range(MAX_WAITING + 7):
-        events.tell("ended", number)
+        events.tell("ended", partial(int, number))
         assert read(fast.take()) == [("ended", number)]
     got = read(slow.take())
     assert got[0] == ("dropped", {"events": 7})
@@ -69,15 +77,16 @@ async def test_one_that_does_not_read_loses_the_oldest_and_is_told_how_many() ->
 
 
 async def test_what_is_given_at_once_is_bounded_and_nothing_is_lost_by_that() -> None:
-    subscriber = Subscriber(None)
-    large = frame("ended", "x" * (MAX_PIECE_BYTES // 3))
+    events = Events()
+    subscriber = events.subscribe(None)
+    text = "x" * (MAX_PIECE_BYTES // 3)
     for _ in range(10):
-        subscriber.put(large)
+        events.tell("ended", lambda: text)
     pieces = []
     while data := subscriber.take():
         pieces.append(data)
-    assert b"".join(pieces) == large * 10
-    assert max(map(len, pieces)) < MAX_PIECE_BYTES + len(large)
+    assert b"".join(pieces) == frame("ended", text) * 10
+    assert max(map(len, pieces)) < MAX_PIECE_BYTES + 2 * len(text)
 
 
 async def test_news_comes_with_an_event_and_with_the_end() -> None:
@@ -86,7 +95,7 @@ async def test_news_comes_with_an_event_and_with_the_end() -> None:
     waiting = asyncio.create_task(subscriber.news())
     await asyncio.sleep(0)
     assert not waiting.done()
-    events.tell("changed", {})
+    events.tell("changed", dict)
     await waiting
     subscriber.take()
     waiting = asyncio.create_task(subscriber.news())

@@ -211,7 +211,7 @@ class Node:
         now: dict[str, object] = {"peers": self.peer_service.state.mark(), "models": self.catalog.generation}
         for what, mark in now.items():
             if before.get(what) != mark:
-                self.access.events.tell("changed", {"what": what})
+                self.access.events.tell("changed", partial(dict, what=what))
         return now
 
     def _readiness(self) -> Readiness:
@@ -285,7 +285,7 @@ class Node:
         log_outcome(outcome)
         noted, events = self.journal.observe(outcome), self.access.events
         if events.is_heard:
-            events.tell("ended", race_of(*noted), outcome.key)
+            events.tell("ended", partial(race_of, *noted), outcome.key)
         self.access.observe(outcome)
         if self.ledger is not None:
             self.ledger.observe(outcome)
