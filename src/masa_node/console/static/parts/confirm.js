@@ -7,9 +7,10 @@ let question = { title: "", words: "", verb: "" };
 let settle = () => {};
 
 /** Did the reader say yes? */
-export function confirmed(title, words, verb) {
+export async function confirmed(title, words, verb) {
   question = { title, words, verb };
   changed();
+  await new Promise(requestAnimationFrame); // it is drawn before it is shown
   const dialog = document.getElementById("confirm");
   dialog.returnValue = "";
   dialog.showModal();

@@ -5,10 +5,17 @@ import { ms } from "../words.js";
 import { axisEnd, rowsOf, sentence, standing, ticksOf } from "./race.js";
 
 const SMALL_LANE = 9; // pixels
+const EDGE = 0.94; // of the width
 const MAX_SMALL_LANES = 8; // of one row of a table; the page of the race has all
 
 const at = (value, end) => `${Math.min(100, Math.max(0, (100 * value) / end)).toFixed(3)}%`;
 const wide = (from, to, end) => at(Math.max(0, Math.min(to, end) - Math.min(from, end)), end);
+
+/** The words of a tick end at the picture's edge, not beyond it. */
+function anchorOf(tick, end) {
+  if (!tick) return "start";
+  return tick > end * EDGE ? "end" : "middle";
+}
 
 /** One race, large, as it stood at `now` (milliseconds). */
 export function lanesView(race, { end = axisEnd(race, false), now = Infinity } = {}) {
@@ -16,7 +23,7 @@ export function lanesView(race, { end = axisEnd(race, false), now = Infinity } =
   return html`
     <div class="lanes">
       <div class="lane axis" aria-hidden="true"><span class="who"></span>
-        <svg>${ticks.map((tick) => svg`<text x=${at(tick, end)} y="16" text-anchor=${tick ? "middle" : "start"}>${tickWords(tick)}</text>`)}</svg>
+        <svg>${ticks.map((tick) => svg`<text x=${at(tick, end)} y="16" text-anchor=${anchorOf(tick, end)}>${tickWords(tick)}</text>`)}</svg>
         <span class="how"></span></div>
       ${rowsOf(race).map((row) => laneView(race, row, { ticks, end, now }))}
     </div>
@@ -80,7 +87,7 @@ const smallLane = (row, y, end) => svg`
 /** The axis above such rows. */
 export const smallAxis = (end) => html`
   <svg aria-hidden="true" height="16">
-    ${ticksOf(end).map((tick) => svg`<text x=${at(tick, end)} y="12" text-anchor=${tick ? "middle" : "start"}>${tick ? ms(tick) : "0"}</text>`)}
+    ${ticksOf(end).map((tick) => svg`<text x=${at(tick, end)} y="12" text-anchor=${anchorOf(tick, end)}>${tick ? ms(tick) : "0"}</text>`)}
   </svg>
 `;
 
