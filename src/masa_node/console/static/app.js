@@ -59,7 +59,7 @@ function draw() {
   document.title = state.gate ? "Masa Node" : `${page.title} · Masa Node`;
   const place = state.gate ? "gate" : `${state.route.page}/${state.route.argument}`;
   if (shown !== null && shown !== place) root.querySelector("h1")?.focus();
-  shown = place;
+  shown = root.dataset.place = place; // tests wait for it
 }
 
 const frame = (page) => html`
