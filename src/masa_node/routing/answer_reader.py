@@ -4,7 +4,7 @@ The same for every provider, an LLM server behind this node or a peer: no answer
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from masa_node.chat.answer import Answer, Give, StreamedAnswer, Usage, WholeAnswer
 from masa_node.chat.errors import BrokenAnswer, EncodedAnswer, ErrorAnswer, NotAnAnswer
@@ -40,12 +40,23 @@ _REDIRECT = range(300, 400)
 LAST_STATUS = 599  # RFC 9110, 15
 
 
+def _nothing_else() -> int:
+    return 0
+
+
 async def take_answer(
-    response: Response, dialect: Dialect, *, is_stream: bool, endings: Endings | None = None
+    response: Response,
+    dialect: Dialect,
+    *,
+    is_stream: bool,
+    endings: Endings | None = None,
+    heard: Callable[[], int] = _nothing_else,
 ) -> Answer:
     """The answer in this response, whose first bytes tell whether it is streamed; `is_stream` is what is said of it.
 
-    `endings` is what its server has shown so far. On any error, and when cancelled, the response is closed.
+    `endings` is what its server has shown so far; `heard` counts signs of life that are no bytes of it. On any error,
+    and when cancelled, the response is closed.
+
     Raises `ErrorAnswer` for a status that is not 2xx or an error with a status of its own, `NotAnAnswer`,
     `ErrorInStream`, `BrokenAnswer`, `MemoryFull`.
     """
@@ -54,7 +65,8 @@ async def take_answer(
         is_stream = is_stream and not may_be_sound(response, dialect.name)
         begun, is_over, shape = await _open(response, dialect, is_stream=is_stream)
         if shape is Shape.STREAM:
-            return await _streamed(response, begun, StreamTracker(dialect, endings), dialect, is_over=is_over)
+            stream = AnswerStream(response, StreamTracker(dialect, endings), begun, is_over=is_over)
+            return stream.answer(dialect.name, await stream.first_piece(), heard)
         if not is_over and is_sound(response, dialect.name, begun):
             return sound_answer(response, passed_back(response), begun)
         return await _whole(response, begun, dialect, endings or Endings())
@@ -180,13 +192,6 @@ def _no_answer(response: Response, fault: str, body: bytes) -> NotAnAnswer:
     )
 
 
-async def _streamed(
-    response: Response, begun: bytes, tracker: StreamTracker, dialect: Dialect, *, is_over: bool
-) -> Answer:
-    stream = AnswerStream(response, tracker, begun, is_over=is_over)
-    return stream.answer(dialect.name, await stream.first_piece())
-
-
 class AnswerStream:
     """The body of one streamed answer, read through its tracker. `begun` was read already; `is_over`: it is all."""
 
@@ -201,8 +206,10 @@ class AnswerStream:
         self._trailer_bytes = 0
         self.tracker = tracker
 
-    def answer(self, dialect: DialectName, first: bytes) -> StreamedAnswer:
-        """The rest of it, when `first` is there: the bytes up to the first valid piece, and what came with it."""
+    def answer(self, dialect: DialectName, first: bytes, heard: Callable[[], int] = _nothing_else) -> StreamedAnswer:
+        """The rest of it, when `first` is there: the bytes up to the first valid piece, and what came with it. `heard`
+        counts signs of life that are no bytes of it.
+        """
         response, tracker = self._response, self.tracker
         return StreamedAnswer(
             status=response.status,
@@ -214,7 +221,7 @@ class AnswerStream:
             frames=lambda: tracker.frames,
             usage=tracker.usage,
             is_whole=tracker.is_whole,
-            received=lambda: tracker.received,
+            received=lambda: tracker.received + heard(),
             flow=self.flow,
         )
 

@@ -89,7 +89,9 @@ class MuxStream:
 
     def send_now(self, *frames: Frame) -> bool:
         """See `FrameStream`."""
-        cost = sum([len(payload) for _, payload in frames]) + len(frames) * FRAME_COST_BYTES
+        cost = 0
+        for _, payload in frames:
+            cost += len(payload) + FRAME_COST_BYTES
         if self._fault is not None or self._room < cost or self._channel.is_full:
             return False
         self._room -= cost

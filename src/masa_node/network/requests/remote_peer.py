@@ -6,10 +6,9 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import replace
 from itertools import chain, islice
 
-from masa_node.chat.answer import Answer, StreamedAnswer
+from masa_node.chat.answer import Answer
 from masa_node.chat.errors import LinkLost, PeerRefused, PeerUnreachable, ProviderError, StreamReset
 from masa_node.chat.request import Request
 from masa_node.dialects.choices import Endings
@@ -172,15 +171,14 @@ async def _take(incoming: ResponseReader, sign: Sign) -> Answer:
         watched = Watched(incoming, sign)
         # A peer that says END has judged that its LLM's stream is whole, knowing that LLM: see `Endings`.
         endings = Endings(has_shown=True)
-        answer = await take_answer(watched, DIALECTS[incoming.dialect], is_stream=head.is_stream, endings=endings)
+        answer = await take_answer(
+            watched, DIALECTS[incoming.dialect], is_stream=head.is_stream, endings=endings, heard=lambda: incoming.heard
+        )
         watched.done()
     except BaseException:
         incoming.close()
         raise
     incoming.note_usage(answer.usage)
-    if isinstance(answer, StreamedAnswer):
-        received = answer.received
-        return replace(answer, received=lambda: received() + incoming.heard)
     return answer
 
 
