@@ -7,6 +7,8 @@ import asyncio
 import contextlib
 import gc
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 
@@ -331,6 +333,31 @@ def test_an_answer_that_comes_when_the_loop_is_closed_disturbs_nobody(
     gc.collect()
     out = capfd.readouterr()
     assert (out.out, out.err) == ("", "")
+
+
+LEFT_AT_WORK = """
+import asyncio, contextlib, sys
+from tests.network.transport.iroh.iroh_nodes import linked
+
+async def left_at_work():
+    stack = contextlib.AsyncExitStack()
+    pair = await stack.enter_async_context(linked())
+    streams = [stream for _ in range(8) for stream in await pair.stream()]
+    tasks = [asyncio.ensure_future(stream.read()) for stream in streams]
+    await asyncio.sleep(0.05)
+    return stack, streams, tasks
+
+loop = asyncio.new_event_loop()
+left = loop.run_until_complete(left_at_work())
+"""
+
+
+def test_an_interpreter_may_end_while_rust_still_has_something_to_tell() -> None:
+    """Whoever reads is let go of after the modules are, and Rust is told so."""
+    for _ in range(4):
+        ended = subprocess.run([sys.executable, "-c", LEFT_AT_WORK], capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, ended.stderr
+        assert "Exception ignored" not in ended.stderr
 
 
 @on_every_loop

@@ -12,43 +12,54 @@ later, from a thread of its own; then it is to be polled again. See `docs/decisi
 import asyncio
 import ctypes
 from collections.abc import Callable
+from importlib import import_module
 from itertools import count
 from threading import get_ident
 from typing import Protocol
 
 import iroh
-from iroh import iroh_ffi
 
 from masa_node.network.transport.interfaces import MAX_READ_BYTES
 from masa_node.network.transport.iroh.keys import FOREIGN
+from masa_node.network.transport.iroh.patches.wake_ups import never_freed
 
 IN_A_ROW = 4  # reads of one stream that wait for nothing, before others have their turn
 FEW_BYTES = 4096  # each read that waits holds a buffer of its size; streams of small pieces get a small one
-_READY = 0  # what Rust says of a future that is over
 _PREFIX_BYTES = 4  # the length before bytes that cross, big-endian
 
-_rust = iroh_ffi._UniffiLib
-_Status = iroh_ffi._UniffiRustCallStatus
-_keys = count(1)
-_calls: dict[int, "_Call"] = {}  # that Rust will answer, by key
-_threads: set[int] = set()  # of Rust's, that have a thread state
+_glue = import_module("iroh.iroh_ffi")  # whose names are private, all of them
+_rust = _glue._UniffiLib
+_Status = _glue._UniffiRustCallStatus
 
 
-def _answered(key: int, code: int) -> None:
-    """Rust's answer to a poll, in whichever thread. It must not raise."""
-    call = _calls.get(key)
-    if call is None:  # it was given up
-        return
-    if code == _READY:
-        call.is_ready = True
-        return
-    call.wake()
-    if get_ident() not in _threads:
-        _threads.add(get_ident())
-        ctypes.pythonapi.PyGILState_Ensure()  # and never released: the thread state of this thread stays
+class _Answers:
+    """What Rust calls with its answers, in whichever thread. It must not raise, also while the interpreter ends and the
+    names of this module are gone.
+    """
+
+    def __init__(self) -> None:
+        self.calls: dict[int, _Call] = {}  # that Rust will answer, by key
+        self.keys = count(1)
+        self._threads: set[int] = set()  # of Rust's, that have a thread state
+        self._this_thread = get_ident
+        self._keep_state = ctypes.pythonapi.PyGILState_Ensure
+
+    def __call__(self, key: int, code: int) -> None:
+        call = self.calls.get(key)
+        if call is None:  # it was given up
+            return
+        if not code:  # READY
+            call.is_ready = True
+            return
+        call.wake()
+        thread = self._this_thread()
+        if thread not in self._threads:
+            self._threads.add(thread)
+            self._keep_state()  # and never let go of: the thread state of this thread stays
 
 
-_ANSWERED = iroh_ffi._UNIFFI_RUST_FUTURE_CONTINUATION_CALLBACK(_answered)
+_answers = _Answers()
+_ANSWERED = never_freed(_glue._UNIFFI_RUST_FUTURE_CONTINUATION_CALLBACK(_answers))
 
 
 class _Pointer(Protocol):
@@ -72,10 +83,12 @@ class _Call:
     _complete: Callable[[int, object], _Buffer]
     _free: Callable[[int], None]
 
+    _answers = _answers
+
     def __init__(self, half: iroh.RecvStream | iroh.SendStream, loop: asyncio.AbstractEventLoop) -> None:
-        self._handle = half._handle
+        self._handle: int = vars(half)["_handle"]
         self._loop = loop
-        self._key = next(_keys)
+        self._key = next(self._answers.keys)
         self._status = _Status()
         self._future: int | None = None
         self._done: asyncio.Future[None] | None = None
@@ -86,12 +99,12 @@ class _Call:
         try:
             self._loop.call_soon_threadsafe(self._go_on)
         except RuntimeError:  # the loop is closed: nobody waits any more
-            _calls.pop(self._key, None)
+            self._answers.calls.pop(self._key, None)
 
     def give_up(self, error: Exception | None = None) -> None:
         """Let go of the half of the stream, at once. Whoever waits gets the error. Idempotent."""
-        _calls.pop(self._key, None)
-        self._key = next(_keys)  # an answer may be on its way
+        self._answers.calls.pop(self._key, None)
+        self._key = next(self._answers.keys)  # an answer may be on its way
         future, done = self._future, self._done
         self._future = self._done = None
         if future is not None:
@@ -102,22 +115,20 @@ class _Call:
 
     def _is_over(self) -> bool:
         self.is_ready = False
-        _calls[self._key] = self
+        self._answers.calls[self._key] = self
         type(self)._poll(self._future, _ANSWERED, self._key)
         return self.is_ready
 
     def _result(self) -> _Buffer:
         """What came of it. Raises what is in FOREIGN."""
-        del _calls[self._key]
+        del self._answers.calls[self._key]
         future, self._future = self._future, None
         assert future is not None  # noqa: S101 - it was polled
         result = type(self)._complete(future, self._status)
         type(self)._free(future)
         if self._status.code:
             status, self._status = self._status, _Status()
-            iroh_ffi._uniffi_check_call_status(  # type: ignore[no-untyped-call]  # generated code
-                iroh_ffi._UniffiFfiConverterTypeIrohError__as_error, status
-            )
+            _glue._uniffi_check_call_status(_glue._UniffiFfiConverterTypeIrohError__as_error, status)
         return result
 
     def _end(self, error: Exception | None) -> None:

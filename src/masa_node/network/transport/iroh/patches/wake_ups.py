@@ -8,13 +8,16 @@ Rust answers after the loop was closed.
 # ruff: noqa: SLF001 - the generated module has no other way in
 
 import asyncio
+import ctypes
 from collections.abc import Callable, Coroutine
 from types import ModuleType
+from typing import TypeVar
 
 _GLUE_FUNCTION = "_uniffi_rust_call_async"
 _CALLBACK = "_uniffi_continuation_callback"
 _NAMES_IN_IT = {_CALLBACK, "_UniffiContinuationHandleMap", "insert", "create_future"}
 
+Callback = TypeVar("Callback")
 _Waiter = tuple[asyncio.AbstractEventLoop, asyncio.Future[int]]
 
 
@@ -31,8 +34,14 @@ def settle_directly(glue: ModuleType) -> bool:
     except (AttributeError, TypeError):
         return False
     if is_as_expected:
-        vars(glue)[_CALLBACK] = callback_type(Settling(take))
+        vars(glue)[_CALLBACK] = never_freed(callback_type(Settling(take)))
     return is_as_expected
+
+
+def never_freed(callback: Callback) -> Callback:
+    """The same: Rust may call it as long as the process lives, when the interpreter has let go of all modules too."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(callback))
+    return callback
 
 
 def run_now(call: Coroutine[object, object, object]) -> None:
