@@ -11,6 +11,7 @@ import pytest
 from masa_node.chat.answer import Answer, StreamedAnswer, Usage, WholeAnswer
 from masa_node.chat.errors import (
     BrokenAnswer,
+    ConnectionRefused,
     DialectNotServed,
     EndpointMissing,
     ErrorAnswer,
@@ -123,6 +124,45 @@ async def test_an_own_server_goes_before_a_peer_whose_format_would_carry_more() 
         await world.answer(claude(world))
     assert own.asked[0].endpoint is Endpoint.OLLAMA_CHAT
     assert not peer.asked
+
+
+LINE = WholeAnswer(
+    200,
+    (("content-type", "application/json"),),
+    b'{"model":"tiny","message":{"role":"assistant","content":"Hi"},"done":true}',
+    DialectName.OLLAMA,
+)
+
+
+@virtual_time
+async def test_peers_of_every_format_are_asked_at_once_each_in_its_own() -> None:
+    world, slow, quick = World(), ScriptedPeer("p", 5.0, CHAT_ANSWER), ScriptedPeer("q", 1.0, LINE)
+    world.catalog.put(slow, [offer()])
+    world.catalog.put(quick, [offer(MODEL, Endpoint.OLLAMA_CHAT)])
+    answer = await world.answer(claude(world))
+    assert dict(answer.headers)["x-masa-translated"] == "anthropic>ollama"
+    assert [each.asked[0].endpoint for each in (slow, quick)] == [Endpoint.OPENAI_CHAT, Endpoint.OLLAMA_CHAT]
+
+
+@virtual_time
+async def test_own_servers_of_several_formats_stand_in_for_each_other() -> None:
+    world, down, up = World(), ScriptedProvider("a", ConnectionRefused("gone")), ScriptedProvider("b", LINE)
+    world.catalog.put(down, [offer()])
+    world.catalog.put(up, [offer(MODEL, Endpoint.OLLAMA_CHAT)])
+    answer = await world.answer(claude(world))
+    assert isinstance(answer, WholeAnswer)
+    assert json.loads(answer.body)["content"] == [{"type": "text", "text": "Hi"}]
+    assert len(down.asked) == len(up.asked) == 1
+
+
+@virtual_time
+async def test_whose_format_cannot_carry_the_request_is_not_asked() -> None:
+    world, cannot, can = World(), ScriptedProvider("a", LINE), ScriptedProvider("b", CHAT_ANSWER)
+    world.catalog.put(cannot, [offer(MODEL, Endpoint.OLLAMA_CHAT)])
+    world.catalog.put(can, [offer()])
+    url = {"type": "image", "source": {"type": "url", "url": "https://x/y.png"}}
+    await world.answer(claude(world, messages=[{"role": "user", "content": [url]}]))
+    assert (len(cannot.asked), len(can.asked)) == (0, 1)
 
 
 def http_400() -> ErrorAnswer:

@@ -107,8 +107,10 @@ class Candidates:
             found = find(request.model, request.endpoint)
             if found.other_endpoints and not may_be_translated(request):
                 found = NOBODY  # nobody lists it and nobody answers to it here: it is unknown, not merely elsewhere
-        if request.translates_beside and (chosen := await self._choose_all(request, find)) is not None:
-            return chosen
+        if request.translates_beside:
+            chosen = await self._choose_all(request, find, targets_for(request.endpoint))
+            if chosen is not None:
+                return chosen
         if found.other_endpoints and may_be_translated(request):
             return await self._choose_translated(request, found.other_endpoints, find)
         return await self._choose(request, found)
@@ -120,23 +122,27 @@ class Candidates:
             for endpoint in targets_for(request.endpoint)
             if endpoint in other_endpoints
         ]
-        spoken.sort(key=lambda each: not each[1].own)  # own servers' endpoints before those of peers only
         if request.endpoint is Endpoint.ANTHROPIC_COUNT_TOKENS and spoken:
             return Chosen([Estimating()])
-        translation = await translation_of(request, [endpoint for endpoint, _ in spoken])
-        if translation is None:
-            raise self._no_one(request, Found(other_endpoints=tuple(other_endpoints)))
-        target = translation.target
-        found = next(found for endpoint, found in spoken if endpoint is target)
-        return _each(await self._choose(request, found), lambda provider: TranslatingProvider(provider, translation))
+        own = [endpoint for endpoint, found in spoken if found.own]
+        every = [endpoint for endpoint, _ in spoken]
+        for endpoints in (own, every):  # what own servers can carry is translated for peers only if they share a format
+            chosen = await self._choose_all(request, find, endpoints)
+            if chosen is not None:
+                return chosen
+        await translation_of(request, [*own, *every])
+        raise self._no_one(request, Found(other_endpoints=tuple(other_endpoints)))
 
-    async def _choose_all(self, request: Request, find: Find) -> Chosen | None:
-        """All that serve the model, each in its own format; None where none has to be asked in translation."""
+    async def _choose_all(self, request: Request, find: Find, endpoints: Sequence[Endpoint]) -> Chosen | None:
+        """All that serve the model, each in its own format, the best of these `endpoints`.
+
+        None where none has to be asked in translation.
+        """
         found = find(request.model, request.endpoint)
         own, peers = list(found.own), list(found.peers)
         named = {provider.name for provider in (*own, *peers)}
         translations: dict[str, Translation] = {}
-        for endpoint in targets_for(request.endpoint):
+        for endpoint in endpoints:
             others = find(request.model, endpoint)
             more_own = [provider for provider in others.own if provider.name not in named]
             more_peers = [provider for provider in others.peers if provider.name not in named]
