@@ -8,7 +8,7 @@ from masa_node.dialects.choices import Choices
 from masa_node.dialects.dialect import ErrorText, Mark
 from masa_node.dialects.faults import error_text, is_bare_error, no_answer
 from masa_node.dialects.fields import ABSENT, FIELDS, TEXT, TOKENS, is_empty, is_error, is_given, is_reason, read
-from masa_node.dialects.framing import NOTHING, SSE, event_of, is_heartbeat, is_heartbeat_name
+from masa_node.dialects.framing import NOTHING, SSE, event_of, is_aside, is_heartbeat, is_heartbeat_name
 
 # From the vendor's error documentation.
 _ERROR_TYPE = {
@@ -26,6 +26,7 @@ _SERVER_FAULT = 500
 _BEGIN = b"event: content_block_"
 _WORDS = frozenset({"content_block_start", "content_block_delta"})
 _OURS = ("message_", "content_block_")
+_NAMES = (b"message_", b"content_block_")
 
 
 class _Envelope(msgspec.Struct):
@@ -90,15 +91,21 @@ def _mark_of_kind(kind: str, envelope: _Envelope, choices: Choices, data: bytes)
         block = envelope.delta if kind == "content_block_delta" else envelope.content_block
         return Mark.PIECE if _has_words(block) else Mark.META
     if kind == "error" or (not kind.startswith(_OURS) and is_bare_error(data)):  # vLLM gives one a `type` of its own
-        return Mark.ERROR
+        return Mark.OVERLOOKED
     # What SDKs do not know they let through; what another dialect begins with is none of this one.
     return Mark.NOISE if is_heartbeat_name(kind) else Mark.ALIEN if kind.startswith("response.") else Mark.META
 
 
+def _kind_of(event: bytes) -> str:
+    """What an event's name says of data that does not; SDKs go by the name alone."""
+    return event.decode() if event.startswith(_NAMES) else ""
+
+
 def _mark_of_other(event: bytes, data: bytes) -> Mark:
     if is_bare_error(data):
-        return Mark.ERROR
-    return Mark.NOISE if is_heartbeat_name(event) or is_heartbeat(data) else Mark.ALIEN
+        return Mark.OVERLOOKED
+    is_noise = is_heartbeat_name(event) or is_heartbeat(data) or is_aside(data)
+    return Mark.NOISE if is_noise else Mark.ALIEN
 
 
 class Anthropic:
@@ -124,8 +131,8 @@ class Anthropic:
         if event == b"error":
             return Mark.ERROR
         envelope = read(data, _ENVELOPE)
-        kind = read(envelope.type, TEXT) if envelope is not None else None
-        if envelope is None or kind is None:
+        kind = (read(envelope.type, TEXT) if envelope is not None else None) or _kind_of(event)
+        if envelope is None or not kind:
             return _mark_of_other(event, data)
         inner = read(envelope.message, _ENVELOPE)
         for source in (envelope, inner):

@@ -12,7 +12,7 @@ from masa_node.chat.request import DialectName
 from masa_node.dialects.choices import Choices
 from masa_node.dialects.dialect import ErrorText, Mark
 from masa_node.dialects.faults import error_text, no_answer
-from masa_node.dialects.fields import ABSENT, is_empty, is_error, is_given, read
+from masa_node.dialects.fields import ABSENT, FIELDS, is_empty, is_error, is_given, read
 from masa_node.dialects.framing import NOTHING, SSE, event_of
 from masa_node.dialects.openai import fault_of_choices, is_about_an_end, mark_of_choices, mark_of_other, note_usage
 
@@ -21,6 +21,8 @@ _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 # From the vendor's error table, nearest to the HTTP status; 3040 is "out of capacity".
 _CODE = {400: 5004, 401: 10000, 403: 5018, 404: 5007, 405: 5005, 408: 3007, 413: 3006, 429: 3040, 503: 3040, 504: 3007}
 _INTERNAL = 5000
+# What results of other tasks than text generation have: embeddings, transcripts, translations, pictures.
+_RESULTS = frozenset({"data", "shape", "text", "translated_text", "description", "image", "audio", "output"})
 
 
 class _Envelope(msgspec.Struct):
@@ -42,8 +44,19 @@ def _is_ours(envelope: _Envelope) -> bool:
     return any(bytes(field) != b"" for field in given)
 
 
+def _is_bare_answer(body: bytes, envelope: _Envelope) -> bool:
+    return _is_ours(envelope) or bool(_RESULTS & (read(body, FIELDS) or {}).keys())
+
+
+def _has_words(envelope: _Envelope) -> bool:
+    """A piece that is a number comes as one, 0 too."""
+    return bytes(envelope.response) in (b"0", b"false") or not (
+        is_empty(envelope.response) and is_empty(envelope.tool_calls)
+    )
+
+
 def _is_error(envelope: _Envelope) -> bool:
-    return is_error(envelope.error) or is_error(envelope.errors) or bytes(envelope.success) == b"false"
+    return is_error(envelope.error) or is_error(envelope.errors) or bytes(envelope.success).strip(b'"') == b"false"
 
 
 class Cloudflare:
@@ -83,15 +96,15 @@ class Cloudflare:
             note_usage(envelope.usage, usage)
         if is_given(envelope.choices):
             return mark_of_choices(envelope.choices, choices)
-        return Mark.META if is_empty(envelope.response) and is_empty(envelope.tool_calls) else Mark.PIECE
+        return Mark.PIECE if _has_words(envelope) else Mark.META
 
     def fault_of_whole(self, body: bytes, usage: Usage, choices: Choices | None = None) -> str | None:
         """See `Dialect`. Without an envelope, as some gateways give it, the result is the answer itself."""
         envelope = read(body, _ENVELOPE)
         if envelope is None:
             return no_answer(body, "the body is not a JSON object")
-        is_bare = bytes(envelope.success) == b"" and _is_ours(envelope)
-        if _is_error(envelope) or not (is_bare or bytes(envelope.success) == b"true"):
+        is_bare = not is_given(envelope.success) and not is_given(envelope.result) and _is_bare_answer(body, envelope)
+        if _is_error(envelope) or not (is_bare or is_given(envelope.result) or bytes(envelope.success) == b"true"):
             return no_answer(body, f"a success status without `success: true`: {error_text(body) or 'no message'}")
         result = envelope if is_bare else read(envelope.result, _ENVELOPE)
         if result is None:

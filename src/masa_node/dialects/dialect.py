@@ -20,6 +20,8 @@ class Mark(Enum):
     FINISH = "the part that says why the model stopped"
     END = "the terminal frame"
     ERROR = "an error instead of an answer"
+    OVERLOOKED = "an error in a shape that the dialect's SDK reads over"
+    CUT = "what the dialect's SDK takes for the end, before the answer has ended"
     ALIEN = "not of this dialect"
 
 

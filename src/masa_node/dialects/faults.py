@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from masa_node.dialects.fields import ABSENT, LIST, TEXT, is_given, read
+from masa_node.dialects.fields import ABSENT, FIELDS, LIST, TEXT, is_empty, is_error, is_given, read
 
 # ---- quoting ----
 
@@ -115,6 +115,7 @@ class _Error(msgspec.Struct, rename={"camel_status_code": "statusCode", "go_stat
     camel_status_code: msgspec.Raw = ABSENT
     go_status_code: msgspec.Raw = ABSENT  # of Ollama, which passes on what a server of its makers said
     http_status: msgspec.Raw = ABSENT
+    http_code: msgspec.Raw = ABSENT  # of MiniMax
     code: msgspec.Raw = ABSENT
     type: msgspec.Raw = ABSENT
     object: msgspec.Raw = ABSENT
@@ -164,7 +165,10 @@ def is_bare_error(data: bytes) -> bool:
     if not layers:
         return False
     outer = layers[-1]
-    if is_given(outer.error) or "error" in (read(outer.object, TEXT), read(outer.type, TEXT)):
+    if is_error(outer.error) or is_error(outer.errors) or "error" in (read(outer.object, TEXT), read(outer.type, TEXT)):
+        return True
+    fields = read(data, FIELDS)
+    if not is_empty(outer.detail) and fields is not None and len(fields) == 1:  # FastAPI's
         return True
     return error_status(data) is not None and error_text(data) is not None
 
@@ -222,7 +226,7 @@ def _text(field: msgspec.Raw) -> str | None:
 def _number_of(layer: _Error) -> int | None:
     for field in (
         *(layer.status, layer.status_code, layer.camel_status_code, layer.go_status_code),
-        *(layer.http_status, layer.code),
+        *(layer.http_status, layer.http_code, layer.code),
     ):
         number = read(field, _NUMBER)
         if number is None:

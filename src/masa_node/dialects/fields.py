@@ -67,6 +67,11 @@ def decode(raw: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T:
         return decoder.decode(mended)
 
 
+def is_json(raw: bytes) -> bool:
+    """Do SDKs read this at all?"""
+    return read(raw, _ANYTHING) is not None
+
+
 def may_be_odd(raw: bytes) -> bool:
     """Is there anything in these bytes that `mend` may have to change? Cheap."""
     return b"NaN" in raw or b"Infinity" in raw or b"\\u" in raw

@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 from masa_node.chat.errors import NotAnAnswer
-from masa_node.dialects.fields import BOM, FIELDS, TEXT, read
+from masa_node.dialects.fields import BOM, FIELDS, TEXT, is_empty, read
 
 # ---- framing ----
 
@@ -209,6 +209,16 @@ _NAMES = frozenset({"ping", "pong", "keepalive", "heartbeat", "alive"})
 _NAMED_BY = ("type", "event", "object", "status", "kind")
 _BESIDE = frozenset({"time", "timestamp", "ts", "created", "created_at", "id", "message"})
 _MAX_BYTES = 512  # of one heartbeat: a name, a time and an id
+_MAX_ASIDE_BYTES = 16 * 1024
+# Fields in which some format has an answer or an error, and the types of events that hold one.
+_ANSWERED_IN = frozenset(
+    {
+        *("choices", "response", "delta", "content", "content_block", "text", "output", "output_text", "result"),
+        *("results", "candidates", "completion", "generated_text", "generations", "token", "outputs", "data"),
+        *("embedding", "embeddings", "model_info", "modelfile", "details", "done", "error", "errors", "detail"),
+    }
+)
+_ANSWERED_BY = ("message", "content_block", "response.")
 
 
 def is_heartbeat_name(name: bytes | str) -> bool:
@@ -234,6 +244,21 @@ def is_heartbeat(data: bytes) -> bool:
         return True
     names = [name for name in fields if name not in _BESIDE]
     return bool(names) and all(is_heartbeat_name(name) for name in names)
+
+
+def is_aside(data: bytes) -> bool:
+    """Is this an object that tells about a request (a place in a queue, progress), in nobody's words for an answer?
+
+    SDKs read over it. One that holds but a message, or what any format has answers or errors in, is none.
+    """
+    fields = read(data, FIELDS) if len(data) <= _MAX_ASIDE_BYTES else None
+    if fields is None:
+        return False
+    said = {name for name, value in fields.items() if not is_empty(value)}
+    kind = read(fields["type"], TEXT) if "type" in said else None
+    if said & _ANSWERED_IN or (kind or "").startswith(_ANSWERED_BY):
+        return False
+    return "message" not in said or (bool(said - _BESIDE) and bytes(fields["message"]).startswith(b'"'))
 
 
 def _is_name(raw: msgspec.Raw) -> bool:

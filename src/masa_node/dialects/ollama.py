@@ -13,10 +13,10 @@ from masa_node.dialects.choices import Choices
 from masa_node.dialects.dialect import ErrorText, Mark
 from masa_node.dialects.faults import error_text, is_bare_error, no_answer
 from masa_node.dialects.fields import ABSENT, BOM, FIELDS, TOKENS, is_empty, is_error, is_given, read
-from masa_node.dialects.framing import NDJSON, is_heartbeat
+from masa_node.dialects.framing import NDJSON, is_aside, is_heartbeat
 
-_DONE = re.compile(rb'"done"\s*:\s*(?:"?[tT]rue|1)')
-_IS_DONE = (b"true", b'"true"', b'"True"', b"1")  # as ollama-python reads them
+_DONE = re.compile(rb'"done"\s*:\s*(?!false|null)')
+_IS_DONE = frozenset({b"true", b"1", b"1.0", b"yes", b"on", b"y", b"t"})  # as ollama-python reads it, in quotes or not
 
 
 class _Envelope(msgspec.Struct):
@@ -53,8 +53,8 @@ def _is_ours(envelope: _Envelope) -> bool:
 
 def _mark_of_other(line: bytes) -> Mark:
     if is_bare_error(line):
-        return Mark.ERROR
-    return Mark.NOISE if is_heartbeat(line) else Mark.ALIEN
+        return Mark.OVERLOOKED
+    return Mark.NOISE if is_heartbeat(line) or is_aside(line) else Mark.ALIEN
 
 
 class Ollama:
@@ -83,7 +83,7 @@ class Ollama:
             return Mark.ERROR
         if envelope is None or not _is_ours(envelope):
             return _mark_of_other(line)
-        if bytes(envelope.done) not in _IS_DONE:
+        if bytes(envelope.done).strip(b'"').lower() not in _IS_DONE:
             return Mark.PIECE if _has_words(envelope) else Mark.META
         _note_usage(envelope, usage)
         return Mark.END

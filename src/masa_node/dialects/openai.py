@@ -13,8 +13,8 @@ from masa_node.chat.request import DialectName
 from masa_node.dialects.choices import Choices
 from masa_node.dialects.dialect import ErrorText, Mark
 from masa_node.dialects.faults import error_text, is_bare_error, no_answer
-from masa_node.dialects.fields import ABSENT, TOKENS, is_error, is_given, read
-from masa_node.dialects.framing import NOTHING, SSE, event_of, is_heartbeat, is_heartbeat_name
+from masa_node.dialects.fields import ABSENT, TOKENS, is_error, is_given, is_json, read
+from masa_node.dialects.framing import NOTHING, SSE, event_of, is_aside, is_heartbeat, is_heartbeat_name
 
 # Inside a JSON string the quotes would be escaped, so these cannot match a model's words.
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
@@ -83,10 +83,17 @@ def fault_of_choices(raw: msgspec.Raw, choices: Choices | None) -> str | None:
 def mark_of_other(event: bytes, data: bytes, *, is_ours: bool) -> Mark:
     """What a frame without a part of an answer is; `is_ours`: it is of the dialect."""
     if is_bare_error(data):
-        return Mark.ERROR
+        return Mark.OVERLOOKED
     if is_heartbeat_name(event) or is_heartbeat(data):
         return Mark.NOISE
-    return Mark.META if is_ours else Mark.ALIEN
+    if is_ours:
+        return Mark.META
+    return Mark.NOISE if is_aside(data) else Mark.ALIEN
+
+
+def mark_of_error(error: msgspec.Raw, data: bytes) -> Mark:
+    """What an error is to the SDK: it raises for an `error` that says anything, and for what is no JSON."""
+    return Mark.ERROR if is_error(error) or not is_json(data) else Mark.OVERLOOKED
 
 
 class OpenAi:
@@ -116,7 +123,7 @@ class OpenAi:
             return Mark.END
         envelope = read(data, _ENVELOPE)
         if event == b"error" or (envelope is not None and is_error(envelope.error)):
-            return Mark.ERROR
+            return mark_of_error(envelope.error if envelope is not None else ABSENT, data)
         if envelope is None:
             return mark_of_other(event, data, is_ours=False)
         if is_given(envelope.usage):

@@ -9,10 +9,10 @@ from masa_node.chat.answer import Usage
 from masa_node.chat.request import DialectName
 from masa_node.dialects.choices import Choices
 from masa_node.dialects.dialect import ErrorText, Mark
-from masa_node.dialects.faults import error_text, is_bare_error, no_answer
-from masa_node.dialects.fields import ABSENT, FIELDS, LIST, TEXT, TOKENS, is_empty, is_given, read
+from masa_node.dialects.faults import error_text, no_answer
+from masa_node.dialects.fields import ABSENT, FIELDS, LIST, TEXT, TOKENS, is_empty, is_error, is_given, read
 from masa_node.dialects.framing import NOTHING, event_of, is_heartbeat_name
-from masa_node.dialects.openai import OpenAi, mark_of_other
+from masa_node.dialects.openai import OpenAi, mark_of_error, mark_of_other
 
 _ENDS = frozenset({"response.completed", "response.incomplete", "response.cancelled"})
 _FAILED = frozenset({"error", "response.failed"})
@@ -23,6 +23,7 @@ _BEGUN = frozenset(
 _WORDLESS = frozenset({"id", "type", "role", "status", "annotations", "logprobs"})
 _BEGIN = b"event: response."
 _NOT_PLAIN = (b"error", b"response.completed", b"response.incomplete", b"response.cancelled", b"response.failed")
+_DONE = b"[DONE]"
 _OVER = frozenset({"completed", "incomplete"})
 _OURS = "response."
 _OTHERS = ("message_", "content_block_")  # Anthropic's
@@ -46,6 +47,7 @@ class _Usage(msgspec.Struct):
 
 
 _RESPONSE = msgspec.json.Decoder(_Response)
+_NONE = _Response()
 _USAGE = msgspec.json.Decoder(_Usage)
 
 
@@ -79,14 +81,16 @@ def _is_part(kind: str, event: _Response) -> bool:
     return kind.endswith(".done")
 
 
-def _mark_of_kind(kind: str, event: _Response, data: bytes) -> Mark:
+def _mark_of_kind(kind: str, event: _Response) -> Mark:
     if _is_part(kind, event):
         return Mark.PIECE
-    if is_heartbeat_name(kind):
-        return Mark.NOISE
-    if not kind.startswith(_OURS) and is_bare_error(data):  # as vLLM words it, with a `type` of its own
-        return Mark.ERROR
-    return Mark.ALIEN if kind.startswith(_OTHERS) else Mark.META
+    return Mark.NOISE if is_heartbeat_name(kind) else Mark.META
+
+
+def _mark_of_other(kind: str, fields: _Response, data: bytes) -> Mark:
+    """SDKs read over types that they do not know; what another dialect begins with is none of this one."""
+    other = mark_of_other(kind.encode(), data, is_ours=not is_empty(fields.type))
+    return Mark.ALIEN if other is Mark.META and kind.startswith(_OTHERS) else other
 
 
 class OpenAiResponses(OpenAi):
@@ -107,18 +111,20 @@ class OpenAiResponses(OpenAi):
         data = data.strip()
         if not data or (not event and data in NOTHING):
             return Mark.NOISE
-        fields = read(data, _RESPONSE)
-        kind = read(fields.type, TEXT) if fields is not None else None
-        if event == b"error" or kind in _FAILED:
-            return Mark.ERROR
-        if fields is None or kind is None:
-            return mark_of_other(event, data, is_ours=False)
-        if kind in _ENDS:
-            response = read(fields.response, _RESPONSE)
-            _note_usage(response, usage)
-            _note_items(response, choices or Choices())
-            return Mark.END
-        return _mark_of_kind(kind, fields, data)
+        if data == _DONE:
+            return Mark.CUT
+        fields = read(data, _RESPONSE) or _NONE
+        kind = read(fields.type, TEXT) or event.decode("utf-8", "replace")
+        if event == b"error" or kind in _FAILED or is_error(fields.error):
+            return Mark.ERROR if kind in _FAILED else mark_of_error(fields.error, data)
+        if not kind.startswith(_OURS):
+            return _mark_of_other(kind, fields, data)
+        if kind not in _ENDS:
+            return _mark_of_kind(kind, fields)
+        response = read(fields.response, _RESPONSE)
+        _note_usage(response, usage)
+        _note_items(response, choices or Choices())
+        return Mark.END
 
     def fault_of_whole(self, body: bytes, usage: Usage, choices: Choices | None = None) -> str | None:
         """See `Dialect`."""

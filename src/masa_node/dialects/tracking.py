@@ -148,17 +148,27 @@ class StreamTracker:
             self.frames += mark is not Mark.NOISE
             self._note(mark, frame)
             if self.fault is not None:
-                return whole[:passed] if mark is Mark.END else b""
+                return whole[: self._passed(mark, passed, frame)]
             if self.ended:
                 return whole
             passed += len(frame)
         return whole
+
+    def _passed(self, mark: Mark, before: int, frame: bytes) -> int:
+        """How much of what came goes on where the frame with this mark is a fault: not an end that is none."""
+        if mark is Mark.OVERLOOKED and self.started:
+            return before + len(frame)
+        return before if mark in (Mark.END, Mark.CUT) else 0
 
     def _note(self, mark: Mark, frame: bytes) -> None:
         if mark is Mark.ERROR:
             self._error_seen = True
         if not self.started and mark is not Mark.NOISE:
             self._note_first(mark, frame)
+        elif mark is Mark.OVERLOOKED:
+            self.fault = BrokenAnswer(f"its stream broke off with an error: {_words_of(frame)}")
+        elif mark is Mark.CUT:
+            self.fault = BrokenAnswer(self._what_is_missing())
         if mark is Mark.END and self.fault is None:
             if self._error_seen or self._judge(self._choices):
                 self.ended = True
@@ -167,7 +177,7 @@ class StreamTracker:
 
     def _note_first(self, mark: Mark, frame: bytes) -> None:
         match mark:
-            case Mark.ERROR:
+            case Mark.ERROR | Mark.OVERLOOKED:
                 self.fault = error_first(event_of(frame)[1] or frame)
             case Mark.ALIEN if not self.is_ours:
                 self.fault = NotAnAnswer(
@@ -175,6 +185,8 @@ class StreamTracker:
                 )
             case Mark.META | Mark.ALIEN:
                 self.is_ours = True
+            case Mark.CUT:
+                self.fault = BrokenAnswer(self._what_is_missing())
             case Mark.END if not (self._dialect.end_is_piece or self._choices.have_ended):
                 self.fault = BrokenAnswer(self._what_is_missing())
             case _:
@@ -188,6 +200,11 @@ class StreamTracker:
         if self._dialect.needs_finish or self._choices.are_open:
             return "its stream ended without saying why (no finish_reason), so the answer was cut"
         return "its stream ended without the terminal frame, so the answer was cut"
+
+
+def _words_of(frame: bytes) -> str:
+    data = event_of(frame)[1] or frame
+    return error_text(data) or quoted(data)
 
 
 def error_first(data: bytes) -> ProviderError:

@@ -15,7 +15,7 @@ from masa_node.dialects.dialect import ErrorText, Mark
 from masa_node.dialects.faults import error_status, error_text, is_bare_error, no_answer
 from masa_node.dialects.fields import ABSENT, TEXT, is_error, is_given, read
 from masa_node.dialects.framing import NOTHING, SSE, event_of
-from masa_node.dialects.openai import OpenAi, mark_of_choices, mark_of_other, note_usage
+from masa_node.dialects.openai import OpenAi, mark_of_choices, mark_of_error, mark_of_other, note_usage
 
 _DONE = b"[DONE]"
 _ENDS = (".completed", ".done")
@@ -72,7 +72,7 @@ class OpenAiMedia:
             return Mark.END
         envelope = read(data, _ENVELOPE)
         if event == b"error" or (envelope is not None and is_error(envelope.error)):
-            return Mark.ERROR
+            return mark_of_error(envelope.error if envelope is not None else ABSENT, data)
         if envelope is None:
             return mark_of_other(event, data, is_ours=False)
         note_usage(envelope.usage, usage)
@@ -110,7 +110,7 @@ class OpenAiMedia:
 
 def _mark_of_event(kind: str, event: bytes, data: bytes, choices: Choices | None) -> Mark:
     other = mark_of_other(event, data, is_ours=True)
-    if kind in _FAILED or other in (Mark.ERROR, Mark.NOISE):
+    if kind in _FAILED or other in (Mark.OVERLOOKED, Mark.NOISE):
         return Mark.ERROR if kind in _FAILED else other
     noted = choices if choices is not None else Choices()
     if kind.endswith(_ENDS):
