@@ -107,5 +107,12 @@ async def test_news_comes_with_an_event_and_with_the_end() -> None:
     assert events.subscribe(None).is_over, "also for one that comes too late"
 
 
+def test_what_changed_is_told_to_everybody() -> None:
+    events = Events()
+    looking_on = [events.subscribe(None), events.subscribe("alice")]
+    events.tell_changed("peers")
+    assert [read(each.take()) for each in looking_on] == [[("changed", {"what": "peers"})]] * 2
+
+
 def test_a_frame_is_one_event_whatever_its_text_is() -> None:
     assert read(frame("ended", "a\n\nevent: x\r\ndata: y")) == [("ended", "a\n\nevent: x\r\ndata: y")]

@@ -291,3 +291,15 @@ def check_found(catalog: Catalog, said: dict[str, object], name: str) -> None:
     assert {provider.name for provider in catalog.unlisted} == {
         name for name, offers in said.items() if offers is None and name != P.name
     }
+
+
+def test_each_change_gives_another_version_and_what_changes_nothing_does_not(catalog: Catalog) -> None:
+    provider = ScriptedProvider("a")
+    versions = [catalog.version]
+    for offers in ([offer("m")], [offer("m")], [offer("n")], None):
+        catalog.put(provider, offers)
+        versions.append(catalog.version)
+    catalog.remove(provider)
+    catalog.remove(provider)
+    versions.append(catalog.version)
+    assert versions == [0, 1, 1, 2, 3, 4]

@@ -158,6 +158,10 @@ class Events:
             if log is not None:
                 log.put(event)
 
+    def tell_changed(self, what: str) -> None:
+        """What everybody may fetch has changed: `peers`, `models`."""
+        self.tell("changed", lambda: {"what": what})
+
     def end(self) -> None:
         """The node ends: nobody is kept waiting."""
         self._is_over = True

@@ -78,8 +78,8 @@ class UnderWay:
         entry = Entry(request, answering or asyncio.current_task(), self._now_unix_s())
         self._entries[entry] = None
         if self._events.is_heard:
-            shown = _shown(entry, entry.began_at_unix_s)  # not the request itself, which has a body
-            self._events.tell("began", lambda: shown, request.key)
+            begun = _shown(entry, entry.began_at_unix_s)  # now: an event must not hold the request, which has a body
+            self._events.tell("began", lambda: begun, request.key)
         return entry
 
     def remove(self, entry: Entry) -> None:

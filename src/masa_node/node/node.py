@@ -211,7 +211,7 @@ class Node:
         now: dict[str, object] = {"peers": self.peer_service.state.mark(), "models": self.catalog.generation}
         for what, mark in now.items():
             if before.get(what) != mark:
-                self.access.events.tell("changed", partial(dict, what=what))
+                self.access.events.tell_changed(what)
         return now
 
     def _readiness(self) -> Readiness:

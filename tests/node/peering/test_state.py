@@ -8,6 +8,7 @@ def test_a_node_without_a_network_says_why_and_waits_for_nobody() -> None:
     assert [off.count_linked(route) for route in Route] == [0] * len(Route)
     assert off.own_view() == {"node_id": None, "addresses": [], "relay_url": None}
     assert off.peers_view("off", lambda _peer: None).why == "NETWORK=off"
+    assert off.mark() != Starting().mark()
 
 
 def test_while_it_starts_any_peer_may_still_come() -> None:
