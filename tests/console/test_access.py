@@ -127,6 +127,15 @@ async def test_whoever_was_signed_out_still_sees_what_everybody_may_see(tabs: Ta
         await expect(visited.page.get_by_role("button", name="Join")).to_be_disabled()
 
 
+async def test_signing_out_ends_the_session(tabs: Tabs) -> None:
+    async with serve(settings_of(DEMO="1"), grace_s=1.0) as node, visit(tabs, node.url) as visited:
+        await visited.page.goto(owners_link(node))
+        await visited.page.get_by_role("button", name="Sign out").click()
+        await expect(visited.page.get_by_role("button", name="Sign out")).to_have_count(0)
+        assert not node.access.sessions
+        assert await visited.page.evaluate("sessionStorage.length") == 0
+
+
 async def test_an_invite_can_be_photographed_and_revoked(tabs: Tabs, demo: Node) -> None:
     async with visit(tabs, demo.url) as visited:
         page = visited.page

@@ -107,6 +107,16 @@ async def test_a_failure_is_told_with_its_code(tabs: Tabs) -> None:
         await expect(visited.page.locator(".replayed")).to_have_text("Nobody won.")
 
 
+async def test_a_deadline_that_passed_is_drawn(tabs: Tabs) -> None:
+    async with node_before(stall, LLM_TIMEOUT="0.2") as (_, node), visit(tabs, node.url) as visited:
+        with pytest.raises(OSError, match="HTTP Error"):
+            await ask(node.url, "plain")
+        await visited.turn_to("races")
+        await visited.page.locator("table.races tbody a").click()
+        await expect(visited.page.locator(".lane .deadline")).to_have_count(1)
+        await expect(visited.page.get_by_role("cell", name="failed: first_piece_timeout")).to_be_visible()
+
+
 async def test_an_id_that_is_typed_leads_to_its_race(tabs: Tabs, demo: Node) -> None:
     race = await ask(demo.url)
     async with visit(tabs, demo.url) as visited:

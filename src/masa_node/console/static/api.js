@@ -76,6 +76,14 @@ export async function tryRead(path, options) {
   }
 }
 
+/** End the session of this tab, and of whoever else has it. */
+export async function signOut() {
+  await tryRead("/api/v1/console/session", { method: "DELETE" });
+  forgetBearer();
+  set({ me: null });
+  await meet();
+}
+
 const PLACES = {
   node: "/api/v1/node",
   peers: "/api/v1/peers",

@@ -1,7 +1,7 @@
 /** The start of the console: lets the reader in, follows the address, and draws the frame with the page in it. */
 
 import { html, nothing, render } from "./vendor/lit-html/lit-html.js";
-import { meet, read } from "./api.js";
+import { meet, read, signOut } from "./api.js";
 import { follow } from "./live.js";
 import { dialogView } from "./parts/confirm.js";
 import { gateView } from "./parts/gate.js";
@@ -83,7 +83,8 @@ function stateView() {
   const [kind, words] = LINKS[state.link];
   const name = state.node?.value?.name;
   return html`<div class="state"><span class="dot ${kind}"></span>
-    <span>${name ? html`<strong>${plain(name)}</strong> · ` : nothing}${words}</span></div>`;
+    <span>${name ? html`<strong>${plain(name)}</strong> · ` : nothing}${words}</span>
+    ${state.me?.by === "session" ? html`<button class="quiet" @click=${signOut}>Sign out</button>` : nothing}</div>`;
 }
 
 /** As the address is the page's, a plain link to #main would lead to another page. */
