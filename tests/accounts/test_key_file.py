@@ -1,6 +1,8 @@
 """The file of the keys: whole or an error, for its owner only, and looked at by a running node."""
 
 import asyncio
+import os
+import sys
 import threading
 from pathlib import Path
 
@@ -70,6 +72,13 @@ def test_a_file_that_is_a_folder_or_out_of_reach_is_an_error(tmp_path: Path) -> 
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError, match="cannot be written"):
         add(tmp_path / "file", "alice")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no named pipes")
+def test_a_pipe_in_its_place_is_an_error_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / FILE_NAME)
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        read_keys(tmp_path)
 
 
 def test_a_writing_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """What is listed for a family of clients can be asked by it, what it cannot ask is not: model by model."""
 
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from anthropic.types import ModelInfo
 from ollama import ListResponse, ProcessResponse
 from openai.types import Model
 
+from masa_node.accounts.key_file import change_keys
+from masa_node.accounts.keys import KeyRules, made_key
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import CONVERSATION_ENDPOINTS, DialectName, Endpoint
 from masa_node.node.node import Node
@@ -263,6 +266,10 @@ async def test_ps_tells_what_the_ollamas_behind_the_node_hold(tmp_path: Path) ->
         assert reply.json() == {"models": [entry]}
         (model,) = ProcessResponse.model_validate_json(reply.body).models
         assert model.name == "m"
+        key = change_keys(tmp_path / "masa", lambda keys: made_key(keys, "alice", KeyRules(("other",)), time.time()))
+    with RecordingServer(answers) as llm, ServingNode(tmp_path, {"LLM_CHAT_URL": llm.url}) as node:
+        reply = await ask_once(node.port, get(b"/api/ps", b"x-api-key: %b\r\n" % key.encode()))
+        assert reply.json() == {"models": []}  # alice may not ask for it, and so does not see it
 
 
 async def test_ps_is_empty_where_nothing_is_known(node: ServingNode) -> None:

@@ -281,3 +281,29 @@ def test_a_long_origin_is_not_repeated_whole() -> None:
     with pytest.raises(OriginRefused) as refused:
         from_page(guard(), b"x" * 5000)
     assert len(refused.value.message) < 300
+
+
+def fetched(site: bytes, mode: bytes, dest: bytes, *more: tuple[bytes, bytes]) -> Headers:
+    said = [(b"sec-fetch-site", site), (b"sec-fetch-mode", mode), (b"sec-fetch-dest", dest)]
+    return [(b"host", b"localhost:8080"), *said, *more]
+
+
+@pytest.mark.parametrize("dest", [b"image", b"script", b"iframe", b"object", b"empty"])
+@pytest.mark.parametrize("mode", [b"no-cors", b"navigate"])
+def test_a_part_of_a_foreign_page_may_not_ask_although_no_origin_comes_with_it(mode: bytes, dest: bytes) -> None:
+    with pytest.raises(OriginRefused, match="pictures"):
+        guard().check_host_and_origin(fetched(b"cross-site", mode, dest))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        fetched(b"cross-site", b"navigate", b"document"),
+        fetched(b"same-origin", b"cors", b"empty"),
+        fetched(b"same-site", b"no-cors", b"image"),
+        fetched(b"none", b"cors", b"empty"),
+        fetched(b"cross-site", b"cors", b"empty", (b"origin", b"http://localhost:3000")),
+    ],
+)
+def test_links_own_pages_and_those_that_say_who_they_are_may(headers: Headers) -> None:
+    guard().check_host_and_origin(headers)

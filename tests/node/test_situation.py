@@ -30,6 +30,10 @@ def test_a_server_in_words(state: ServerState, word: str, line: str, *, is_ready
 def test_without_a_server_it_says_where_one_would_come_from() -> None:
     assert "start one (Ollama" in Situation((), 0, finds_local=True).why_not
     assert "FIND_LOCAL=1" in Situation((), 0, finds_local=False).why_not
+    for finds_local in (True, False):
+        why = Situation((), 0, finds_local=finds_local, ollama="http://gpu-box:11434").why_not
+        assert "No Ollama answers at http://gpu-box:11434 (OLLAMA_HOST)" in why
+        assert ("on this machine" in why) is finds_local
 
 
 def test_a_peers_model_is_enough() -> None:

@@ -41,7 +41,7 @@ def read_keys(masa_dir: Path) -> tuple[NamedKey, ...] | None:
     """All that were made; None when none ever was. Blocking. Raises `ConfigurationError`."""
     path = masa_dir / FILE_NAME
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_without_waiting) as file:
             data = file.read(MAX_FILE_BYTES + 1)
         found = msgspec.json.decode(data, type=_File)
     except (FileNotFoundError, NotADirectoryError):
@@ -104,6 +104,11 @@ class KeyWatch:
         self._ring.replace(await asyncio.to_thread(read_keys, self._masa_dir))
         self._seen, self._why = stamp, ""
         log.info("the keys have changed")
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """A pipe in the file's place would be waited for until somebody writes to it; so it is empty, which is an error."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _stamp(path: Path) -> Stamp | None:

@@ -67,6 +67,10 @@ class Guard:
             self._check_host(hosts[0])
         for origin in origins:
             self._check_origin(origin, hosts[0])
+        if not origins and _is_part_of_a_foreign_page(headers):
+            raise OriginRefused(
+                "Web pages of other sites may not use this node, as pictures, frames or scripts of theirs neither."
+            )
         return origins[0] if origins else None
 
     def check_key(self, raw_path: bytes, headers: HeaderPairs) -> Caller | None:
@@ -142,6 +146,16 @@ def _is_own_origin(origin: Origin, host: bytes) -> bool:
     ends at a proxy in front of the node cannot be seen, so the scheme is the page's.
     """
     return origin.scheme in _WEB_SCHEMES and origin == own_origin(host.decode("latin-1"), origin.scheme)
+
+
+def _is_part_of_a_foreign_page(headers: HeaderPairs) -> bool:
+    """A browser says of no picture which page it is for, only that it is another site's: it cannot read it, but ask.
+
+    A person who follows a link may.
+    """
+    said = {name: value for name, value in headers if name.startswith(b"sec-fetch-")}
+    is_link = said.get(b"sec-fetch-mode") == b"navigate" and said.get(b"sec-fetch-dest") == b"document"
+    return said.get(b"sec-fetch-site") == b"cross-site" and not is_link
 
 
 def _sendable(key: str) -> str:

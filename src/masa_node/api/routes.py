@@ -25,6 +25,7 @@ from masa_node.chat.key_errors import KeyRefused
 from masa_node.chat.request import DialectName
 from masa_node.chat.statuses import status_of_kind
 from masa_node.dialects.bodies.peek import check_model
+from masa_node.dialects.fields import FIELDS, TEXT, read
 from masa_node.routing.catalog import Catalog
 from masa_node.version import __version__
 
@@ -134,8 +135,12 @@ def _search(offers: Offers, asked: Asked) -> object:
 
 
 async def _ps(view: NodeView, asked: Asked) -> object:
-    del asked
-    return {"models": await view.running()}
+    return {"models": [entry for entry in await view.running() if asked.caller.allows(_name_of(entry))]}
+
+
+def _name_of(entry: msgspec.Raw) -> str:
+    fields = read(entry, FIELDS) or {}
+    return next((name for key in ("model", "name") if key in fields and (name := read(fields[key], TEXT))), "")
 
 
 async def _one_model(view: NodeView, asked: Asked) -> object:

@@ -67,6 +67,7 @@ from masa_node.upstreams.demo import DemoModel
 from masa_node.upstreams.embedded.llm import EmbeddedLlm
 from masa_node.upstreams.embedded.model import find_model
 from masa_node.upstreams.http.client import HttpClient
+from masa_node.upstreams.http.urls import ollama_url, redacted
 from masa_node.upstreams.poller import Listable, ModelPoller
 from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec, check_spec
 from masa_node.upstreams.upstream import Upstream
@@ -157,7 +158,8 @@ class Node:
             for provider in self.poller.providers
         )
         peers = sum(not provider.is_local for provider, _ in self.askable(self.catalog.all_offers()))
-        return Situation(servers, peers, self.settings.find_local)
+        ollama = redacted(ollama_url(self.settings.ollama_host) or "")
+        return Situation(servers, peers, self.settings.find_local, ollama)
 
     def askable(self, offers: Offers) -> Offers:
         """Those that may be asked for at all: PRIVACY and stakes may keep requests from peers."""

@@ -57,11 +57,15 @@ class ServerState(msgspec.Struct, frozen=True):
 
 
 class Situation(msgspec.Struct, frozen=True):
-    """All LLM servers, how many models peers serve that may be asked, and whether servers are looked for."""
+    """All LLM servers, how many models peers serve that may be asked, and whether servers are looked for.
+
+    `ollama` is the URL that OLLAMA_HOST names, where one is looked for, too; "" if it is not set.
+    """
 
     servers: tuple[ServerState, ...]
     peer_models: int
     finds_local: bool
+    ollama: str = ""
 
     @property
     def is_ready(self) -> bool:
@@ -78,6 +82,12 @@ class Situation(msgspec.Struct, frozen=True):
         """What each LLM server needs, or where one would come from."""
         if self.servers:
             return "; ".join(server.line for server in self.servers) + "."
+        if self.ollama:
+            where = ", and no LLM server was found on this machine" if self.finds_local else ""
+            return (
+                f"No Ollama answers at {self.ollama} (OLLAMA_HOST){where}: start it, correct OLLAMA_HOST, or set "
+                "LLM_CHAT_URL."
+            )
         if self.finds_local:
             return (
                 "No LLM server was found on this machine: start one (Ollama, LM Studio, vLLM, llama.cpp), or set "

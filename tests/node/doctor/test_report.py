@@ -141,6 +141,11 @@ PLANTED = [
         *("llm", WARN, "FIND_LOCAL=0", "LLM_CHAT_URL"),
     ),
     Planted(
+        "no Ollama at OLLAMA_HOST",
+        replace(HEALTHY, llm=LlmFacts(ollama="http://gpu-box:11434")),
+        *("llm", WARN, "http://gpu-box:11434 (OLLAMA_HOST)", "correct OLLAMA_HOST"),
+    ),
+    Planted(
         "LLM off",
         with_server(code=ConnectionRefused.code, why="nothing listens."),
         *("llm llm", FAIL, "not reached", "Start that"),

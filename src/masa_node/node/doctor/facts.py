@@ -58,10 +58,11 @@ class ServerFacts(msgspec.Struct, frozen=True):
 
 
 class LlmFacts(msgspec.Struct, frozen=True):
-    """All LLM servers, and whether servers on this machine are looked for."""
+    """All LLM servers, whether servers on this machine are looked for, and the URL of OLLAMA_HOST ("": not set)."""
 
     servers: tuple[ServerFacts, ...] = ()
     finds_local: bool = True
+    ollama: str = ""
 
 
 class ClockFacts(msgspec.Struct, frozen=True):

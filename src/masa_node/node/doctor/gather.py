@@ -16,6 +16,7 @@ from masa_node.node.settings.environment import Settings
 from masa_node.node.settings.stake import read_stake_settings
 from masa_node.node.views import StakeView
 from masa_node.upstreams.http.client import HttpClient
+from masa_node.upstreams.http.urls import ollama_url, redacted
 from masa_node.upstreams.poller import Listable
 from masa_node.version import __version__
 
@@ -49,7 +50,7 @@ async def gather(settings: Settings, servers: Sequence[Listable], http: HttpClie
         own.result(),
         folder.result(),
         known.http,
-        LlmFacts(llm.result(), settings.find_local),
+        LlmFacts(llm.result(), settings.find_local, redacted(ollama_url(settings.ollama_host) or "")),
         ClockFacts(clocks),
         pinged.relay,
         known.network,

@@ -102,7 +102,10 @@ def llm_findings(facts: LlmFacts) -> Iterator[Finding]:
     for server in facts.servers:
         yield _server(server)
     if not facts.servers:
-        if facts.finds_local:
+        if facts.ollama:
+            says = f"no Ollama answers at {facts.ollama} (OLLAMA_HOST), and no other LLM server was found."
+            yield warn("llm", says, "Start it, correct OLLAMA_HOST, or set LLM_CHAT_URL.")
+        elif facts.finds_local:
             says = "no LLM server was found on this machine, and none is named in the settings."
             yield warn("llm", says, "Start Ollama, or set LLM_CHAT_URL; `masa-node up --llm` brings a small LLM along.")
         else:
