@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from masa_node.chat.answer import StreamedAnswer, Usage, WholeAnswer
+from masa_node.chat.errors import ProviderError
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint, Request
 from masa_node.dialects.choices import Choices
 from masa_node.dialects.condensing import LARGE_BYTES
@@ -29,11 +30,12 @@ from masa_node.routing.health import Health
 from masa_node.routing.provider import AskedNow, AskNow, OpenResponse, Provider, no_sign
 from masa_node.routing.racing.attempts import Asked
 from masa_node.routing.racing.provider_stats import ProviderStats
-from masa_node.routing.running.idle import LONGEST_WITHOUT_COUNTED
+from masa_node.routing.running.idle import Silence
 from masa_node.routing.running.steps import MENDED_BY_READERS_BYTES
 from masa_node.routing.running.sweep import Sweep
 
 MAX_ROWS = 1024  # pairs of model and endpoint; names that nobody serves have none
+MAX_HELD_BYTES = 32 * 1024  # of an answer that is not complete: 4 000 such are 128 MB
 MAX_PIECES = 64  # of what is not given out yet: more are many small ones, which are gathered otherwise
 _OK = 200
 _PACKED = b"\x1f"  # how gzip begins
@@ -127,18 +129,15 @@ class Plain:
     __slots__ = (
         "_asked",
         "_begun",
-        "_counted_s",
         "_exchange",
-        "_frames",
         "_host",
         "_is_ending",
         "_now",
         "_pieces",
-        "_received",
         "_request",
         "_response",
-        "_seen_s",
         "_shape",
+        "_silence",
         "_size",
         "_stream",
         "_sweep",
@@ -162,8 +161,7 @@ class Plain:
         self._begun = b""
         self._stream: AnswerStream | None = None  # from the first piece on
         self._is_ending = False
-        self._received = self._frames = -1
-        self._seen_s = self._counted_s = 0.0
+        self._silence: Silence | None = None  # the same
         now.listen(self.came)
         sweep.add(self)
 
@@ -205,13 +203,10 @@ class Plain:
     def _read_begin(self) -> None:
         response = self._response
         if response is None:
-            response = self._response = self._now.head()
-            if response is None:
-                if self._now.has_failed:
+            response = self._response = self._head()
+            if response is None or response.status != _OK:
+                if response is not None or self._now.has_failed:
                     self._hand_over()
-                return
-            if response.status != _OK:
-                self._hand_over()
                 return
         self._asked.pulse.seen_s = asyncio.get_running_loop().time()
         piece = response.take_unpacked()
@@ -221,11 +216,20 @@ class Plain:
         is_over = response.is_read
         if piece is None and not is_over:
             return
-        if not (piece or is_over) or self._is_much() or not self._read_shape(response, is_over=is_over):
+        if not (piece or is_over) or self._is_much(is_over=is_over) or not self._read_shape(response, is_over=is_over):
             self._hand_over()
 
-    def _is_much(self) -> bool:
-        return not 0 < self._size <= LARGE_BYTES or len(self._pieces) > MAX_PIECES
+    def _head(self) -> OpenResponse | None:
+        try:
+            return self._now.head()
+        except ProviderError:  # a proxy's: the task raises it again
+            self._hand_over()
+            return None
+
+    def _is_much(self, *, is_over: bool) -> bool:
+        """Nothing, or more than is looked at in one go, or held where no budget of bytes counts it."""
+        most_bytes = LARGE_BYTES if is_over else MAX_HELD_BYTES
+        return not 0 < self._size <= most_bytes or len(self._pieces) > MAX_PIECES
 
     def _read_shape(self, response: OpenResponse, *, is_over: bool) -> bool:
         """False where it is not plain."""
@@ -285,7 +289,7 @@ class Plain:
         stream = self._stream = AnswerStream(response, tracker, b"", is_over=False)
         answer = stream.answer(self._now.dialect.name, self._begun)
         self._pieces.clear()
-        self._seen_s = self._counted_s = asyncio.get_running_loop().time()
+        self._silence = Silence(self._request.idle_timeout_s, asyncio.get_running_loop().time())
         self._won(answer)
         host.sink.head(answer, self._exchange.attempts)
         rest = self._give(answer.first)
@@ -338,20 +342,13 @@ class Plain:
         self._over(host)
 
     def _look_at_stream(self, stream: AnswerStream, now_s: float) -> None:
-        """As `IdleTimer`: is it silent, or does it only show signs of life, for too long?"""
-        host, tracker, idle_s = self._host, stream.tracker, self._request.idle_timeout_s
-        if host is None:
+        host, silence, tracker = self._host, self._silence, stream.tracker
+        if host is None or silence is None:
             return
         if self._is_ending:
             self._leave(self._exchange.go_on(host.sink))
-            return
-        if tracker.received != self._received:
-            self._received, self._seen_s = tracker.received, now_s
-        if tracker.frames != self._frames:
-            self._frames, self._counted_s = tracker.frames, now_s
-        had_signs = now_s - self._seen_s < idle_s
-        if not had_signs or now_s - self._counted_s >= LONGEST_WITHOUT_COUNTED * idle_s:
-            self._leave(self._exchange.stop(host.sink, had_signs=had_signs))
+        elif silence.is_too_long(tracker.received, tracker.frames, now_s):
+            self._leave(self._exchange.stop(host.sink, had_signs=silence.had_signs(now_s)))
 
     # ---- how it ends ----
 

@@ -184,9 +184,15 @@ class Upstream:
 
     def ask_now(self, request: Request) -> "AskedNow | None":
         """See `provider.AskNow`."""
-        server, endpoint = self._server, request.endpoint
-        url = server.target(endpoint, request.model) if server is not None else None
-        if server is None or url is None or url in self._missing:
+        try:
+            return self._ask_now(request, self._server) if self._server is not None else None
+        except (ProviderError, ValueError):  # no such URL, or head, can be sent: `answer` says so
+            return None
+
+    def _ask_now(self, request: Request, server: Server) -> "AskedNow | None":
+        endpoint = request.endpoint
+        url = server.target(endpoint, request.model)
+        if url is None or url in self._missing:
             return None
         way = self._ways.get((endpoint, url, request.headers, request.query))
         if way is None:

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from masa_node.routing.running.idle import LONGEST_WITHOUT_COUNTED, IdleTimer
+from masa_node.routing.running.idle import LONGEST_WITHOUT_COUNTED, IdleTimer, Silence
 from tests.virtual_time import now_s, virtual_time
 
 IDLE_S = 10.0
@@ -133,3 +133,18 @@ async def test_what_counts_keeps_it_alive_for_ever() -> None:
             counted += 1
             idle.touch()
     assert not idle.expired
+
+
+def test_silence_is_too_long_after_an_idle_time_without_a_sign() -> None:
+    silence = Silence(10.0, 0.0)
+    assert not silence.is_too_long(1, 1, 5.0)
+    assert not silence.is_too_long(1, 1, 14.9)
+    assert silence.is_too_long(1, 1, 15.0)
+    assert not silence.had_signs(15.0)
+
+
+def test_signs_alone_break_a_silence_only_so_often() -> None:
+    silence = Silence(10.0, 0.0)
+    looks = [silence.is_too_long(signs, 1, 5.0 * signs) for signs in range(1, 9)]
+    assert looks == [False] * 6 + [True] * 2
+    assert silence.had_signs(40.0)

@@ -100,3 +100,29 @@ class IdleTimer:
             self._counted_before = counted
             self._counted_s = now_s
         return now_s - self._counted_s >= LONGEST_WITHOUT_COUNTED * self._idle_s
+
+
+class Silence:
+    """The same for what is looked at now and then: nothing is noted for each thing that happens.
+
+    Never too early; late by the time between two looks.
+    """
+
+    __slots__ = ("_counted", "_counted_s", "_idle_s", "_signs", "_signs_s")
+
+    def __init__(self, idle_s: float, now_s: float) -> None:
+        self._idle_s = idle_s
+        self._signs = self._counted = -1
+        self._signs_s = self._counted_s = now_s
+
+    def is_too_long(self, signs: int, counted: int, now_s: float) -> bool:
+        """Did these numbers stand still for too long: `signs` for an idle time, or `counted` for several?"""
+        if signs != self._signs:
+            self._signs, self._signs_s = signs, now_s
+        if counted != self._counted:
+            self._counted, self._counted_s = counted, now_s
+        return not self.had_signs(now_s) or now_s - self._counted_s >= LONGEST_WITHOUT_COUNTED * self._idle_s
+
+    def had_signs(self, now_s: float) -> bool:
+        """Were there signs of life within an idle time?"""
+        return now_s - self._signs_s < self._idle_s
