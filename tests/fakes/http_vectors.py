@@ -24,7 +24,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "vectors" / "http"
 PATIENCE_S = 5.0
 QUIET_S = 0.15  # when recording: all that comes has come
 RESET = struct.pack("ii", 1, 0)
-_MODELS = b'{"object":"list","data":[{"id":"m","object":"model","created":1,"owned_by":"vectors"}]}'
+_MODELS = b'{"object":"list","data":[{"id":"m","object":"model"},{"id":"n","object":"model"}]}'
 LISTING = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(_MODELS), _MODELS)
 NOT_THERE = b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 0\r\n\r\n"
 
@@ -203,7 +203,7 @@ class End:
 
 
 class Llm:
-    """The LLM server of the vectors: lists one model, and leaves each POST to the vector that runs."""
+    """The LLM server of the vectors: lists two models, and leaves each POST to the vector that runs."""
 
     def __init__(self) -> None:
         self.asked: asyncio.Queue[End] = asyncio.Queue()
