@@ -138,3 +138,11 @@ def test_a_refusal_costs_nothing_of_what_is_left() -> None:
         with pytest.raises(KeyRefused, match="does not allow the model 'other', only: m"):
             asking.ask("other", "another")
     asking.ask()
+
+
+def test_what_was_undone_counts_for_nothing() -> None:
+    asking = Asking(KeyRules(rpm=2, concurrent=1))
+    for _ in range(5):
+        asking.limits.enter(asking.key, ("m",), asking.now_s, asking.now_unix_s)
+        asking.limits.undo(asking.key)
+    assert asking.admitted_of(5) == 2

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from masa_node.api import plain_chat
 from masa_node.api.plain_chat import PlainChat
@@ -311,12 +312,13 @@ async def test_a_key_is_held_to_its_limits_on_the_plain_way() -> None:
 async def test_a_bug_on_the_plain_way_is_told_as_any_other() -> None:
     async with bench() as it:
         await warm(it)
-        with mock.patch.object(plain_chat.ReplySink, "head", side_effect=RuntimeError("oh")):
+        with capture_logs() as lines, mock.patch.object(plain_chat.ReplySink, "head", side_effect=RuntimeError("oh")):
             async with line_to(it.running.port) as line:
                 await line.send(post(chat(MODEL)))
                 await (await it.llm.asked.get()).send(SAID["whole"])
                 reply = await line.reply()
         assert (reply.status, reply.error_code) == (500, "internal_error")
+        assert [line["event"] for line in lines] == ["bug"]
         await it.outcome()
         assert it.is_tidy()
 
@@ -333,3 +335,22 @@ async def test_metrics_of_both_ways_are_the_same() -> None:
             lines = [line for line in text.splitlines() if line.startswith("masa_") and "seconds" not in line]
             shown.append("\n".join(line for line in lines if not re.search(r"_(created|info)", line)))
     assert shown[0] == shown[1]
+
+
+async def test_what_turns_out_not_to_be_plain_counts_once_for_its_key() -> None:
+    """No connection is free for it; the task asks as well."""
+    async with bench() as it:
+        await warm(it)
+        access = it.running.node.access
+        with (
+            mock.patch.object(access, "enter") as enter,
+            mock.patch.object(access, "undo") as undo,
+            mock.patch.object(access, "leave") as leave,
+            mock.patch.object(PlainWay, "begin", return_value=None),
+        ):
+            async with line_to(it.running.port) as line:
+                await line.send(post(chat(MODEL)))
+                await (await it.llm.asked.get()).send(SAID["whole"])
+                await line.reply()
+            await it.outcome()
+        assert (enter.call_count, undo.call_count, leave.call_count) == (2, 1, 1)

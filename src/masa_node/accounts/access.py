@@ -155,6 +155,11 @@ class Access:
             now_s = asyncio.get_running_loop().time()
             self._limits.enter(caller.key, names, now_s, self._now_unix_s())
 
+    def undo(self, caller: Caller) -> None:
+        """Their request has not begun, after all: another `enter` for it counts once."""
+        if caller.key is not None:
+            self._limits.undo(caller.key)
+
     def leave(self, caller: Caller) -> None:
         """Their request has ended."""
         if caller.key is not None:

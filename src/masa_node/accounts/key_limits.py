@@ -53,6 +53,13 @@ class KeyLimits:
         """One of its requests has ended."""
         self._uses[key.name].running -= 1
 
+    def undo(self, key: NamedKey) -> None:
+        """The one that has just begun has not, after all: it counts for nothing."""
+        use = self._uses[key.name]
+        use.running -= 1
+        if key.rules.rpm is not None:
+            use.full_at_s -= MINUTE_S / key.rules.rpm
+
     def observe(self, outcome: Outcome, day: int) -> None:
         """Count its tokens: an estimate where the LLM does not say, so that silence is no way around a limit."""
         use = self._uses.get(outcome.key)

@@ -99,9 +99,14 @@ class ChatEndpoints:
         if way is None or entry.place.endpoint is None or body is None or not self._is_plain(asked, body):
             return None
         try:
-            request = self._plain_request(entry.place.endpoint, entry, asked.head, body)
-            if request is None or way.row(request.model, request.endpoint) is None:
+            terms = self._terms(entry.place.endpoint, entry, asked.head)
+            peeked = peek(body, terms.endpoint, entry.place.model)
+            if self._is_alias(peeked.model) or way.row(peeked.model, terms.endpoint) is None:
                 return None
+            came_s = asyncio.get_running_loop().time()
+            request = self._made(entry, terms, peeked, body, entry.own_id or new_id(), came_s)
+            if self._limits.asks_usage:
+                request = at_once(_asking_usage(request))
             self._access.enter(entry.caller, request)
         except MasaError:
             return None  # which the task finds out, too, and tells
@@ -109,7 +114,7 @@ class ChatEndpoints:
         chat = PlainChat(request, entry.caller, self._access, asked, sink, around)
         if chat.begin(way):
             return chat
-        self._access.leave(entry.caller)
+        self._access.undo(entry.caller)
         return None
 
     def _is_plain(self, asked: HttpRequest, body: bytes) -> bool:
@@ -119,14 +124,8 @@ class ChatEndpoints:
         is_odd = len(body) > MENDED_BY_READERS_BYTES and may_be_odd(body)
         return not (is_odd or any(name == b"content-encoding" for name, _ in asked.head.headers))
 
-    def _plain_request(self, endpoint: Endpoint, entry: Entry, head: Head, body: bytes) -> Request | None:
-        """None where an alias was asked for. Raises `MasaError`."""
-        came_s, terms = asyncio.get_running_loop().time(), self._terms(endpoint, entry, head)
-        peeked = peek(body, endpoint, entry.place.model)
-        if self._aliasing is not None and self._aliasing.is_alias(peeked.model):
-            return None
-        request = self._made(entry, terms, peeked, body, entry.own_id or new_id(), came_s)
-        return at_once(_asking_usage(request)) if self._limits.asks_usage else request
+    def _is_alias(self, model: str) -> bool:
+        return self._aliasing is not None and self._aliasing.is_alias(model)
 
     async def _answer(self, request: Request, caller: Caller, asked: HttpRequest, sink: ReplySink) -> None:
         """Have it answered, unless the owner ends it meanwhile."""
