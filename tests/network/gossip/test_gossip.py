@@ -14,7 +14,7 @@ from masa_node.chat.errors import ProtocolFault
 from masa_node.network.gossip import advert_set as digest_module
 from masa_node.network.gossip import gossip as gossip_module
 from masa_node.network.gossip import outbox as outbox_module
-from masa_node.network.gossip.advert_set import AdvertSet
+from masa_node.network.gossip.advert_set import AdvertSet, prefix_of, tag_and_hash
 from masa_node.network.gossip.adverts import ADVERT_LIFETIME_S, MAX_ADVERT_BYTES, SignedAdvert, sign_advert
 from masa_node.network.gossip.gossip import (
     CHECKS_BURST,
@@ -201,6 +201,72 @@ def test_news_are_passed_on_to_a_few_and_not_back() -> None:
     assert all(adverts == {news.signed} for adverts in told.values())
 
 
+LATER_UNIX_S = AT_UNIX_S + ADVERT_LIFETIME_S // 2
+
+
+def renewed(one: One, number: int, sequence: int = 2) -> SignedAdvert:
+    """What it said at first, later."""
+    later = LATER_UNIX_S
+    first = one.advert(number)
+    renewal = changed(first, one.network.keys(number), sequence=sequence, issued_at_unix_s=later)
+    return changed(renewal, one.network.keys(number), expires_at_unix_s=later + ADVERT_LIFETIME_S)
+
+
+def test_a_renewal_is_told_in_a_few_bytes_and_sent_to_those_that_want_it() -> None:
+    one = One(links=20)
+    one.hear(*[one.advert(number) for number in range(1, 300)], is_news=False)
+    one.told(60.0)
+    renewal = renewed(one, 7)
+    one.hear(renewal, peer=3, at_unix_s=LATER_UNIX_S)
+    messages = one.sent(1.0)
+    assert len(messages) == FANOUT
+    assert one.peers[3] not in messages
+    for listings in messages.values():
+        (listing,) = listings
+        assert isinstance(listing, BucketListing)
+        assert len(write_message(listing)) < len(renewal.signed) / 4
+        entry = tag_and_hash(renewal)[0]
+        assert [joined.count(entry) for _, joined in listing.buckets] == [1]
+    peer = one.peers.index(next(iter(messages)))
+    one.receive(Want(prefix_of(one.id(7))), peer=peer)
+    assert one.told(1.0) == {one.peers[peer]: {renewal.signed}}
+
+
+def test_a_renewal_that_several_peers_tell_of_is_wanted_from_one() -> None:
+    one, other = One(links=3), One()
+    for each in (one, other):
+        each.hear(*[each.advert(number) for number in range(1, 300)], is_news=False)
+        each.told(60.0)
+    other.hear(renewed(other, 7), at_unix_s=LATER_UNIX_S)
+    listing = other.gossip.known.listing(8, [prefix_of(one.id(7))[0]], MAX_LISTING_BYTES)
+    for peer in range(3):
+        one.receive(listing, peer=peer)
+    assert one.sent(0.3) == {one.peers[0]: [Want(prefix_of(one.id(7)))]}
+    one.now_s += 1.0  # the answer was lost
+    one.receive(listing, peer=1)
+    assert one.sent(0.3) == {one.peers[1]: [Want(prefix_of(one.id(7)))]}
+
+
+def test_a_renewal_is_sent_whole_where_a_listing_would_be_as_long() -> None:
+    one = One(links=20)
+    size = len(one.advert(1).signed) // 32
+    crowded = [number for number in range(1, 300 * size) if prefix_of(one.id(number))[0] == prefix_of(one.id(1))[0]]
+    for number in crowded[: 2 * size]:
+        one.gossip.known.put(one.advert(number), one.peers[0])
+    renewal = renewed(one, 1)
+    one.hear(renewal, peer=3, at_unix_s=LATER_UNIX_S)
+    assert list(one.told().values()) == [{renewal.signed}] * FANOUT
+
+
+def test_what_is_new_in_an_advert_is_sent_whole() -> None:
+    one = One(links=20)
+    one.hear(*[one.advert(number) for number in range(1, 300)], is_news=False)
+    one.told(60.0)
+    news = one.advert(7, 2)
+    one.hear(news, peer=3)
+    assert list(one.told().values()) == [{news.signed}] * FANOUT
+
+
 def test_news_wait_for_others_so_that_there_are_few_messages() -> None:
     one = One(links=2)
     for number in range(10):
@@ -358,7 +424,7 @@ def test_expired_adverts_go_and_do_not_come_back() -> None:
 def test_what_is_remembered_of_expired_adverts_goes_too() -> None:
     one = One()
     one.hear(one.advert(1))
-    one.gossip.expire(AT_UNIX_S + 2000)
+    one.gossip.expire(AT_UNIX_S + ADVERT_LIFETIME_S + MAX_CLOCK_SKEW_S + 1)
     assert one.gossip.known.counts().expired == 1
     one.gossip.expire(AT_UNIX_S + 10_000)
     assert one.gossip.known.counts().expired == 0

@@ -24,17 +24,23 @@ _WRAP = 1 << 8 * HASH_BYTES
 class Entry:
     """What is known of one node. `spread` is what others are sent; `newest` may be newer in its load only."""
 
-    __slots__ = ("hash", "newest", "passed_on_s", "spread", "tag", "teller")
+    __slots__ = ("hash", "is_renewal", "newest", "passed_on_s", "spread", "tag", "teller", "wanted_s")
 
     def __init__(self, spread: SignedAdvert, teller: NodeId) -> None:
         self.teller = teller
-        self.passed_on_s = -math.inf
+        self.passed_on_s = self.wanted_s = -math.inf
+        self.is_renewal = False  # does `spread` say what the one before it said?
         self.take(spread)
 
     def take(self, spread: SignedAdvert) -> None:
         """A newer one, to be sent to others."""
         self.spread = self.newest = spread
         self.tag, self.hash = tag_and_hash(spread)
+
+    @property
+    def leaf(self) -> int:
+        """The number of its bucket where there are as many as there may be."""
+        return self.tag[0]
 
     @property
     def sequence(self) -> int:
@@ -169,6 +175,10 @@ class AdvertSet:
             summed = [sum(self._hashes[at : at + width]) % _WRAP for at in range(0, _LEAVES, width)]
             self._summed[bits] = summed
         return summed
+
+    def is_short(self, entry: Entry) -> bool:
+        """Is a listing of the smallest bucket with this entry much shorter than the advert?"""
+        return 2 * ENTRY_BYTES * len(self._leaves[entry.leaf]) < len(entry.spread.signed)
 
     def digest(self) -> Digest:
         """What is known here, in short."""

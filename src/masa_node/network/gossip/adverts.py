@@ -15,7 +15,7 @@ from masa_node.network.transport.interfaces import MAX_ADDRESSES, MAX_CLOCK_SKEW
 MAX_ADVERT_BYTES = 32 * 1024  # about 200 models with all their fields
 MAX_ADVERT_MODELS = 256  # of one node: the largest model lists of Ollama servers seen hold a few dozen
 MAX_MODEL_CHARS = 256
-ADVERT_LIFETIME_S = 15 * 60  # renewed at half of it; a node that vanished is forgotten after this
+ADVERT_LIFETIME_S = 30 * 60  # renewed at half of it; a node that vanished is forgotten after this
 MAX_LIFETIME_S = 60 * 60  # an advert that claims more is refused
 _DOMAIN = b"masa advert 1\n"  # what is signed here can never be taken for something else signed by this key
 SIGNATURE_BYTES = 64

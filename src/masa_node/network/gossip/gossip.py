@@ -3,7 +3,7 @@
 After chitchat, SWIM (news ride along a few hops) and scuttlebutt. From the latter (van Renesse et al., "Efficient
 Reconciliation and Flow Control for Anti-Entropy Protocols") is the fixed budget: what does not fit is sent later.
 
-Only linked peers need to know a node's load at once; an advert that says nothing else new is not passed on further.
+Only linked peers need to know a node's load at once. That an advert was renewed is told in a few bytes.
 """
 
 import math
@@ -48,6 +48,7 @@ NEWS_BYTES_PER_S = 1024  # and no faster than this: one node cannot fill everybo
 SPREAD_AGAIN_AFTER_S = ADVERT_LIFETIME_S / 3  # an advert that only renews is passed on after this
 SOONEST_DIGEST_S = 0.5  # between digests while much is missing;
 LATEST_DIGEST_S = 10.0  # each one that finds little doubles the pause up to this
+WANTED_AGAIN_AFTER_S = 0.3  # several peers tell of one renewal; the first brings it
 FEW = 8  # missed adverts in one message: they are passed on as news are
 INBOUND_BYTES_PER_S = 2 * BUDGET_BYTES_PER_S  # clocks differ
 INBOUND_BURST_BYTES = 4 * BURST_BYTES  # a line that stalled for 30 s brings everything at once
@@ -198,11 +199,8 @@ class Gossip:
 
     def all(self) -> list[SignedAdvert]:
         """The newest of every other node."""
-        return [
-            entry.newest
-            for entry in self.known
-            if entry.newest.node_id != self._me and entry.newest.node_id not in self._forgotten
-        ]
+        hidden = {self._me, *self._forgotten}
+        return [entry.newest for entry in self.known if entry.newest.node_id not in hidden]
 
     # ---- what goes out ----
 
@@ -251,8 +249,9 @@ class Gossip:
             return
         entry.passed_on_s = now_s
         others = [peer for peer in self._peers if peer not in (teller, node_id)]
+        tell = Outbox.list_renewed if entry.is_renewal and self.known.is_short(entry) else Outbox.tell_news
         for peer in self._rng.sample(others, min(FANOUT, len(others))):
-            self._outbox(peer).tell_news(node_id, now_s)
+            tell(self._outbox(peer), node_id, now_s)
 
     # ---- what comes in ----
 
@@ -339,10 +338,11 @@ class Gossip:
 
     def _keep(self, entry: Entry | None, opened: SignedAdvert, teller: NodeId) -> bool:
         """Is it to be sent to others? Not if it came from its own node and only its load is new."""
-        if entry is not None and teller == opened.node_id:
+        if entry is not None:
             old, new = entry.spread.advert, opened.advert
-            is_young = new.issued_at_unix_s - old.issued_at_unix_s < SPREAD_AGAIN_AFTER_S
-            if is_young and says_the_same(old, new):
+            is_old = new.issued_at_unix_s - old.issued_at_unix_s >= SPREAD_AGAIN_AFTER_S
+            entry.is_renewal = says_the_same(old, new)
+            if entry.is_renewal and not is_old and teller == opened.node_id:
                 if new.sequence > entry.newest.advert.sequence:
                     entry.newest = opened
                 return False
@@ -375,7 +375,7 @@ class Gossip:
         theirs: dict[bytes, int] = {}
         for _number, joined in listing.buckets:
             theirs |= sequences_of(joined)
-        wanted = [prefix for prefix, sequence in theirs.items() if self._is_news(prefix, sequence)]
+        wanted = [prefix for prefix, sequence in theirs.items() if self._is_wanted(prefix, sequence, now_s)]
         if wanted:
             outbox.reply(Want(b"".join(wanted[:MAX_WANTED])))
         mine = (
@@ -390,8 +390,11 @@ class Gossip:
         found = (self.known.find(prefix) for prefix in prefixes_of(want.prefixes))
         outbox.tell_missed((entry for entry in found if entry is not None), now_s)
 
-    def _is_news(self, prefix: bytes, sequence: int) -> bool:
+    def _is_wanted(self, prefix: bytes, sequence: int, now_s: float) -> bool:
         entry = self.known.find(prefix)
-        if entry is not None:
-            return sequence > entry.sequence
-        return sequence > self.known.gone_sequence(prefix) and not self.known.is_full
+        if entry is None:
+            return sequence > self.known.gone_sequence(prefix) and not self.known.is_full
+        if sequence <= entry.sequence or now_s - entry.wanted_s < WANTED_AGAIN_AFTER_S:
+            return False
+        entry.wanted_s = now_s
+        return True

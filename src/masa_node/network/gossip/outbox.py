@@ -8,7 +8,15 @@ from typing import NamedTuple
 
 from masa_node.network.gossip.advert_set import AdvertSet, Entry
 from masa_node.network.gossip.adverts import MAX_ADVERT_BYTES, SignedAdvert
-from masa_node.network.gossip.messages import MAX_MESSAGE_BYTES, MAX_PUSHED, GossipMessage, Push, write_message
+from masa_node.network.gossip.messages import (
+    MAX_BITS,
+    MAX_LISTING_BYTES,
+    MAX_MESSAGE_BYTES,
+    MAX_PUSHED,
+    GossipMessage,
+    Push,
+    write_message,
+)
 from masa_node.network.links.frames import HEAD_BYTES
 from masa_node.network.links.token_bucket import TokenBucket
 from masa_node.network.transport.interfaces import NodeId
@@ -40,7 +48,16 @@ class OutboxCounts(NamedTuple):
 class Outbox:
     """Own advert first, then what was asked for, then news, then what the peer has missed."""
 
-    __slots__ = ("_budget", "_news_at_s", "_own", "_own_at_s", "_pending_news", "_pending_repair", "_replies")
+    __slots__ = (
+        "_budget",
+        "_news_at_s",
+        "_own",
+        "_own_at_s",
+        "_pending_news",
+        "_pending_repair",
+        "_renewed",
+        "_replies",
+    )
 
     def __init__(self, now_s: float) -> None:
         self._budget = TokenBucket(BUDGET_BYTES_PER_S, BURST_BYTES, now_s)
@@ -49,12 +66,13 @@ class Outbox:
         self._replies: deque[bytes] = deque()
         self._pending_news: dict[NodeId, None] = {}  # news
         self._pending_repair: dict[NodeId, None] = {}
+        self._renewed: dict[NodeId, None] = {}  # at most MAX_PENDING_NEWS
         self._news_at_s = 0.0
 
     @property
     def is_empty(self) -> bool:
         """Is there nothing to send?"""
-        return not (self._own or self._replies or self._pending_news or self._pending_repair)
+        return not (self._own or self._replies or self._pending_news or self._pending_repair or self._renewed)
 
     def __repr__(self) -> str:
         return f"Outbox({self.counts()})"
@@ -69,6 +87,7 @@ class Outbox:
         self._replies.clear()
         self._pending_news.clear()
         self._pending_repair.clear()
+        self._renewed.clear()
 
     def tell_own(self, own: SignedAdvert) -> None:
         """This node's own advert, at once."""
@@ -85,6 +104,12 @@ class Outbox:
         if len(self._pending_news) < MAX_PENDING_NEWS:
             self._pending_news[node_id] = None
 
+    def list_renewed(self, node_id: NodeId, now_s: float) -> None:
+        """This node's advert was renewed: the peer is told its sequence, and asks for it if it lacks it."""
+        self._wait_for_more(now_s)
+        if len(self._renewed) < MAX_PENDING_NEWS:
+            self._renewed[node_id] = None
+
     def tell_missed(self, entries: Iterable[Entry], now_s: float) -> None:
         """The adverts of these nodes, which the peer has missed: as many as the budget and REPAIR_BYTES hold now."""
         room = min(self.room_bytes(now_s), REPAIR_BYTES) if len(self._pending_repair) <= MAX_PUSHED else 0
@@ -99,6 +124,7 @@ class Outbox:
         """The peer knows the newest advert of this node."""
         self._pending_news.pop(node_id, None)
         self._pending_repair.pop(node_id, None)
+        self._renewed.pop(node_id, None)
 
     def room_bytes(self, now_s: float) -> float:
         """How much of others' news could be sent now."""
@@ -116,6 +142,8 @@ class Outbox:
         while self._replies and self._take(len(self._replies[0]), now_s):
             out.append(self._replies.popleft())
         if now_s >= self._news_at_s:
+            if self._renewed:
+                out += self._listing(known, now_s)
             for pending, is_news in ((self._pending_news, True), (self._pending_repair, False)):
                 while pending and (batch := self._next_batch(pending, known, now_s)):
                     out.append(write_message(Push(batch, is_news)))
@@ -130,6 +158,8 @@ class Outbox:
             due_s = max(self._own_at_s, self._budget.when_s(len(self._own.signed) + _AROUND_BYTES, now_s))
         if self._replies:
             due_s = min(due_s, self._budget.when_s(len(self._replies[0]) + HEAD_BYTES + RESERVED_BYTES, now_s))
+        if self._renewed:
+            due_s = min(due_s, max(self._news_at_s, self._budget.when_s(MAX_LISTING_BYTES + RESERVED_BYTES, now_s)))
         for node_id in (*islice(self._pending_news, 1), *islice(self._pending_repair, 1)):
             entry = known.get(node_id)
             size = 0 if entry is None else len(entry.spread.signed) + _AROUND_BYTES + _BEFORE_BYTES
@@ -141,8 +171,18 @@ class Outbox:
         return self.room_bytes(now_s) >= size and self._budget.take(size, now_s)
 
     def _wait_for_more(self, now_s: float) -> None:
-        if not self._pending_news and not self._pending_repair:
+        if not self._pending_news and not self._pending_repair and not self._renewed:
             self._news_at_s = max(self._news_at_s, now_s + NEWS_DELAY_S)
+
+    def _listing(self, known: AdvertSet, now_s: float) -> list[bytes]:
+        """Of the smallest buckets with those that were renewed; what does not fit is left to digests."""
+        entries = (known.get(node_id) for node_id in self._renewed)
+        leaves = list(dict.fromkeys(entry.leaf for entry in entries if entry is not None))
+        self._renewed.clear()
+        if not leaves:
+            return []
+        message = write_message(known.listing(MAX_BITS, leaves, MAX_LISTING_BYTES))
+        return [message] if self._take(len(message), now_s) else []
 
     def _next_batch(self, pending: dict[NodeId, None], known: AdvertSet, now_s: float) -> tuple[bytes, ...]:
         """As many as fit into one message and the budget."""
