@@ -16,7 +16,7 @@ from masa_node.network.links import links as links_module
 from masa_node.network.links.control import MAX_REFERRED, RefusalCode
 from masa_node.network.links.invites import TOKEN_BYTES, token_hash
 from masa_node.network.links.links import NOT_NEEDED, Referral
-from masa_node.network.transport.memory import MemoryNetwork
+from masa_node.network.transport.memory import MemoryNetwork, between
 from masa_node.upstreams.demo import DemoModel
 from tests.network.nodes import CLOSED, MODEL, OPEN, MemoryNode, introduce, make, running
 from tests.virtual_time import until, virtual_time
@@ -308,6 +308,35 @@ async def test_who_dials_at_random_is_refused_by_one_that_has_enough_and_who_ask
         with pytest.raises(LinkRefused):
             await asker.network.links.connect(crowded.transport.address(), is_spare=True)
         assert (await asker.ask(model=f"demo-{nodes.index(crowded)}")).is_whole
+
+
+@virtual_time
+async def test_sixty_nodes_that_start_together_know_each_other_within_ten_seconds_and_are_no_full_mesh() -> None:
+    nodes = make(MemoryNetwork(seed=1, latency=between(0.01, 0.06)), 60)
+    introduce(nodes)
+    async with running(*nodes):
+        await until(lambda: all(len(node.network.gossip.known) == len(nodes) for node in nodes), 10)
+        await asyncio.sleep(3)
+        for node in nodes[1:]:
+            assert 16 <= len(linked(node)) <= 40
+
+
+@virtual_time
+async def test_after_a_change_of_the_own_address_peers_may_be_silent_for_longer() -> None:
+    network = MemoryNetwork(seed=2)
+    ada, bob = nodes = make(network, 2)
+    introduce(nodes)
+    async with running(*nodes):
+        await asyncio.sleep(5)
+        network.partition([ada.id], [bob.id])
+        await asyncio.sleep(1)
+        for node in nodes:
+            node.network.dial_again()
+        await asyncio.sleep(8)
+        network.heal()
+        await asyncio.sleep(1)
+        assert linked(ada) == {bob.id}
+        assert ada.network.links.sessions[bob.id].since_s < asyncio.get_running_loop().time() - 9
 
 
 def test_the_words_with_which_a_link_is_let_go_are_those_of_the_protocol() -> None:

@@ -175,6 +175,8 @@ class Network:
 
     def dial_again(self) -> None:
         """What kept peers from being reached may be over: dial them now, without the pauses after failures."""
+        for session in self.links.sessions.values():
+            session.way_changed()
         self.book.retries.clear()
         self._askable.try_again()
         self._dialing.look()

@@ -1,0 +1,62 @@
+"""Whole nodes that start together over the in-memory network, on virtual time: `python -m bench.crowd 100`.
+
+Prints, for each virtual second until everybody knows everybody, how many adverts are known, how many links there are,
+and what processor time went into it. All nodes share what they have read, as they share one process.
+"""
+
+import asyncio
+import functools
+import gc
+import sys
+import time
+
+import structlog
+
+from masa_node.network.gossip import advert_set
+from masa_node.network.gossip import gossip as gossip_module
+from masa_node.network.gossip.adverts import SignedAdvert, read_advert
+from masa_node.network.transport.memory import MemoryNetwork, between
+from tests.network.nodes import introduce, make, running
+from tests.virtual_time import now_s, virtual_time
+
+GIVEN_UP_AFTER_S = 60.0
+
+
+def share_what_is_read() -> None:
+    """Read and hash each advert once for all nodes."""
+    tags: dict[bytes, tuple[bytes, int]] = {}
+    compute = advert_set.tag_and_hash
+
+    def tag_of(signed: SignedAdvert) -> tuple[bytes, int]:
+        return tags.get(signed.signed) or tags.setdefault(signed.signed, compute(signed))
+
+    advert_set.tag_and_hash = tag_of
+    gossip_module.read_advert = functools.cache(read_advert)
+
+
+@virtual_time
+async def start(size: int) -> None:
+    """All at once; each knows where the first one is."""
+    nodes = make(MemoryNetwork(seed=1, latency=between(0.01, 0.06)), size)
+    for node in nodes:
+        await node.serve_demo()
+    introduce(nodes)
+    async with running(*nodes):
+        while now_s() < GIVEN_UP_AFTER_S:
+            await asyncio.sleep(1.0)
+            known = [len(node.network.gossip.known) for node in nodes]
+            links = [len(node.network.links.sessions) for node in nodes]
+            print(
+                f"{now_s():4.0f} s: known {min(known)} to {max(known)}; links {min(links)} to {max(links)}, "
+                f"mean {sum(links) / size:.1f}; processor {time.process_time():.1f} s",
+                flush=True,
+            )
+            if min(known) == size:
+                break
+
+
+if __name__ == "__main__":
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+    gc.disable()
+    share_what_is_read()
+    start(int(sys.argv[1]))
