@@ -372,6 +372,19 @@ def test_a_width_of_one_is_patient_to_the_end() -> None:
     )
 
 
+def test_own_servers_run_one_at_a_time_also_when_peers_asked_before_them_fail() -> None:
+    play(
+        [all_of(0, 1, width=3, patience_s=10), own(2, 3)],
+        [
+            (0, RaceStarted(), [*ask(0, 1), WakeAt(10)]),
+            (10, Tick(), []),
+            (11, failed(0), []),
+            (12, failed(1), ask(2)),
+            (13, failed(2), ask(3)),
+        ],
+    )
+
+
 def test_what_a_peer_refuses_beside_an_own_server_ends_no_race() -> None:
     play(
         [all_of(0, patience_s=10), own(1), all_of(2)],

@@ -188,7 +188,7 @@ class Race:
             return []
         del self._running[candidate]
         self._is_refused = self._is_refused or (is_refusal and candidate in self._own)
-        if self._line:
+        if self._line and len(self._running) < self.stage.width:  # ones of an earlier stage may run still
             return [self._start_next(), *self._set_clock(now_s)]
         if self._running:
             return [] if self._due_s is not None else self._set_clock(now_s)
