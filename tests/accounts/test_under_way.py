@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from masa_node.accounts.events import Events, frame
 from masa_node.accounts.under_way import Entry, UnderWay
 from masa_node.chat.journal_errors import EndedByOwner
 from masa_node.chat.outcome import CALLER_GONE
@@ -118,3 +119,11 @@ async def test_nothing_is_left_of_those_that_have_ended() -> None:
 
 def test_an_entry_without_a_task_cannot_be_ended() -> None:
     assert not Entry(asked(), None, 0.0).was_ended()
+
+
+async def test_one_that_begins_is_told_as_it_is_listed() -> None:
+    events = Events()
+    under_way, looking_on = UnderWay(lambda: 1_800_000_000.1234, events), events.subscribe(None)
+    under_way.add(asked("r"))
+    (listed,) = under_way.requests()
+    assert looking_on.take() == frame("began", listed)

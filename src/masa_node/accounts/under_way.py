@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -78,8 +79,7 @@ class UnderWay:
         entry = Entry(request, answering or asyncio.current_task(), self._now_unix_s())
         self._entries[entry] = None
         if self._events.is_heard:
-            begun = _shown(entry, entry.began_at_unix_s)  # now: an event must not hold the request, which has a body
-            self._events.tell("began", lambda: begun, request.key)
+            self._events.tell("began", _begun(request, entry.began_at_unix_s), request.key)
         return entry
 
     def remove(self, entry: Entry) -> None:
@@ -109,6 +109,12 @@ class UnderWay:
             return outcome
         is_ended = any(each.is_ended and each.is_one(outcome.request_id, outcome.key) for each in self._entries)
         return msgspec.structs.replace(outcome, error=EndedByOwner.code) if is_ended else outcome
+
+
+def _begun(request: Request, at_unix_s: float) -> Callable[[], RequestUnderWay]:
+    """It as it begins, made when somebody gets it; the request itself, with its body, is not held."""
+    parts = (request.endpoint, request.model, request.key, request.wants_stream, len(request.body))
+    return partial(RequestUnderWay, request.request_id, round(at_unix_s, 3), 0.0, *parts)
 
 
 def _shown(entry: Entry, now_unix_s: float) -> RequestUnderWay:
