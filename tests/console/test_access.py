@@ -127,6 +127,16 @@ async def test_whoever_was_signed_out_still_sees_what_everybody_may_see(tabs: Ta
         await expect(visited.page.get_by_role("button", name="Join")).to_be_disabled()
 
 
+async def test_a_bad_link_signs_nobody_out(tabs: Tabs, demo: Node) -> None:
+    async with visit(tabs, demo.url, expected=["401"]) as visited:
+        await visited.page.goto(owners_link(demo))
+        await expect(visited.page.get_by_role("button", name="Sign out")).to_be_visible()
+        await visited.page.evaluate("location.hash = '#token=made-up'")
+        await expect(visited.page).to_have_url(f"{demo.url}/console/#/")
+        await visited.turn_to("network")
+        await expect(visited.page.get_by_role("button", name="Make an invite")).to_be_enabled()
+
+
 async def test_signing_out_ends_the_session(tabs: Tabs) -> None:
     async with serve(settings_of(DEMO="1"), grace_s=1.0) as node, visit(tabs, node.url) as visited:
         await visited.page.goto(owners_link(node))
@@ -177,3 +187,12 @@ async def test_a_strangers_model_stays_text_everywhere(tabs: Tabs) -> None:
             await expect(page.locator("main")).to_contain_text(STRANGERS_MODEL)
         assert await page.locator("script:not([src])").count() == 0
         assert await page.locator("b").count() == 0
+
+
+async def test_a_link_counts_also_where_another_page_is_turned_to_at_once(tabs: Tabs, demo: Node) -> None:
+    turn = "link => { location.href = link; location.hash = '#/network'; }"
+    async with visit(tabs, demo.url, expected=["401"]) as visited:
+        await visited.page.goto(f"{demo.url}/console/#token=made-up")
+        await visited.page.get_by_role("alert").wait_for()
+        await visited.page.evaluate(turn, owners_link(demo))
+        await expect(visited.page.get_by_role("button", name="Make an invite")).to_be_enabled()

@@ -18,8 +18,8 @@ from tests.fakes.llm_server import send, stall
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-SEEN_WITHIN_S = 0.5
-TRIES = 3  # the best counts: this machine does other things, too
+SEEN_WITHIN_S = 2.0  # 0.5 on a machine with nothing else to do; without events it would take up to 5
+TRIES = 3  # the best counts
 
 
 async def is_live(page: Page) -> None:
@@ -27,7 +27,7 @@ async def is_live(page: Page) -> None:
     await expect(page.locator(".state")).to_contain_text("live")
 
 
-async def test_a_race_appears_within_half_a_second(tabs: Tabs, demo: Node) -> None:
+async def test_a_race_appears_as_soon_as_it_has_ended(tabs: Tabs, demo: Node) -> None:
     took_s = []
     async with visit(tabs, demo.url) as visited:
         await visited.turn_to("races")

@@ -14,17 +14,17 @@ export class NodeError extends Error {
   }
 }
 
-/** The answer, its body unread. Raises `NodeError`; of an abort, the browser's own error. */
-export async function ask(path, { method = "GET", body, signal, headers = {} } = {}) {
+/** The answer, its body unread; `isAnonymous` leaves the key out. Raises `NodeError`; of an abort, the browser's own error. */
+export async function ask(path, { method = "GET", body, signal, headers = {}, isAnonymous = false } = {}) {
   const sent = { ...headers };
-  if (bearer()) sent.Authorization = `Bearer ${bearer()}`;
+  if (bearer() && !isAnonymous) sent.Authorization = `Bearer ${bearer()}`;
   if (body !== undefined) sent["Content-Type"] = "application/json";
   const text = body === undefined ? undefined : JSON.stringify(body);
   const options = { method, headers: sent, body: text, signal, cache: "no-store", credentials: "omit", redirect: "error" };
   const response = await reached(path, options);
   if (response.ok) return response;
   const error = new NodeError(response.status, await wordsOf(response), response.headers);
-  if (response.status === UNAUTHORIZED) askForKey(error.message);
+  if (response.status === UNAUTHORIZED && !isAnonymous) askForKey(error.message);
   throw error;
 }
 

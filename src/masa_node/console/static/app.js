@@ -5,7 +5,7 @@ import { meet, read, signOut } from "./api.js";
 import { follow } from "./live.js";
 import { dialogView } from "./parts/confirm.js";
 import { gateView } from "./parts/gate.js";
-import { changed, keepBearer, onChange, set, state } from "./store.js";
+import { bearer, changed, keepBearer, onChange, set, state } from "./store.js";
 import { plain } from "./words.js";
 import * as ask from "./pages/ask.js";
 import * as home from "./pages/home.js";
@@ -25,16 +25,17 @@ const root = document.getElementById("app");
 let shown = null;
 
 /** A console link's token becomes a session; it is gone from the address before anything else happens. */
-async function takeToken() {
-  const found = TOKEN.exec(location.hash);
+async function takeToken(hash) {
+  const found = TOKEN.exec(hash);
   if (!found) return;
-  history.replaceState(null, "", "#/");
+  if (location.hash === hash) history.replaceState(null, "", "#/");
   try {
-    const answer = await read("/api/v1/console/session", { method: "POST", body: { token: found[1] } });
+    const body = { token: found[1] };
+    const answer = await read("/api/v1/console/session", { method: "POST", body, isAnonymous: true });
     keepBearer(answer.session);
     set({ me: null, gate: "" });
   } catch (error) {
-    set({ gate: error.message });
+    if (!bearer()) set({ gate: error.message }); // a bad link signs nobody out
   }
 }
 
@@ -100,15 +101,15 @@ async function enter(key) {
 }
 
 /** At the start, and when the address changes: a console link may be pasted into a tab that is open. */
-async function arrive() {
-  await takeToken();
+async function arrive(hash) {
+  await takeToken(hash);
   if (!state.gate && !state.me) await meet();
   go();
 }
 
 root.replaceChildren();
 onChange(draw);
-addEventListener("hashchange", arrive);
-await arrive();
+addEventListener("hashchange", (event) => arrive(new URL(event.newURL).hash)); // by then it may be another
+await arrive(location.hash);
 changed();
 await follow();
