@@ -1,5 +1,6 @@
 import pytest
 
+from masa_node.api import routes
 from masa_node.api.paths import place_of
 from masa_node.api.routes import GETS, is_get
 from masa_node.api.views.openapi import GetEndpoint, describe, operations
@@ -31,3 +32,9 @@ async def test_a_row_of_the_table_is_all_that_an_endpoint_needs(node: ServingNod
 @pytest.mark.parametrize("path", ["/healthz/", "/metrics/x", "/client/v4/accounts/0a/ai/models", "/ai"])
 def test_what_has_no_row_is_not_there(path: str) -> None:
     assert not is_get(path)
+
+
+def test_the_description_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = routes._described()
+    monkeypatch.setattr(routes, "describe", lambda _: pytest.fail("made again"))
+    assert routes._described() is first

@@ -4,6 +4,7 @@ To add one: a row in `GETS`, with what makes its answer.
 """
 
 from collections.abc import Awaitable, Callable
+from functools import cache
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -232,6 +233,17 @@ async def _doctor(view: NodeView, asked: Asked) -> object:
     return await view.doctor(_query(asked).get("only") == "network")
 
 
+@cache
+def _described() -> bytes:
+    """Made once: it is large, and anybody may ask for it again and again."""
+    return msgspec.json.encode(describe((*GETS, EVENTS), CHANGES))
+
+
+def _description(view: NodeView) -> bytes:
+    del view
+    return _described()
+
+
 _HEALTHZ = _known(lambda _: {"status": "ok"})
 # Every endpoint that is read, and what makes its answer: the one table. `/openapi.json` and docs/ are made from it.
 GETS: dict[GetEndpoint, Make] = {
@@ -246,7 +258,7 @@ GETS: dict[GetEndpoint, Make] = {
     GetEndpoint("/metrics", "Prometheus metrics", "text/plain; version=0.0.4; charset=utf-8"): _owners(
         lambda view: view.metrics()
     ),
-    GetEndpoint("/openapi.json", "This description"): _known(lambda _: describe((*GETS, EVENTS), CHANGES)),
+    GetEndpoint("/openapi.json", "This description"): _known(_description),
     GetEndpoint("/api/v1/node", "The node itself: version, id, addresses, load, policies"): _known(
         lambda view: view.node()
     ),
