@@ -64,7 +64,7 @@ class Host(Protocol):
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
-    """Who is asked for a model at an endpoint, and how well it is."""
+    """The provider of a model at an endpoint, and how well it is."""
 
     provider: Provider
     ask_now: AskNow
