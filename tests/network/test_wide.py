@@ -98,6 +98,7 @@ async def test_links_that_were_made_to_ask_and_are_used_no_more_are_let_go_and_m
         await asyncio.sleep(LATELY_S + 2 * LOOK_EVERY_S)
         assert len(linked(asker) - {nodes[0].id}) <= 4
         assert all(asker.catalog.knows(f"demo-{number}") for number in asked)
+        assert not any(NOT_NEEDED in asker.network.reasons.of(node.id).words for node in nodes)
         for number in asked:  # nobody was told that it is away
             told = await asker.ask(model=f"demo-{number}")
             assert told.served_by == nodes[number].id

@@ -240,7 +240,7 @@ class Network:
             self._askable.offer(session.peer)
         else:
             self._askable.not_reached(session.peer)
-        self.reasons.note(session.peer, session.why, LinkLost.code)
+            self.reasons.note(session.peer, session.why, LinkLost.code)
         self._dialing.look()
         if self._lines.take(1, self._now_s()):
             log.info("peer gone", peer=short_id(session.peer), why=session.why)
