@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+import numpy as np
 from PIL import Image
 from playwright.async_api import Browser, Page, Playwright, ViewportSize, async_playwright
 
@@ -32,7 +33,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "docs" / "console"
 PAGES = ("home", "ask", "races", "race", "network", "requests")
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 SIZE: ViewportSize = {"width": 1200, "height": 800}
-COLOURS = 96  # of a picture: these are flat, and small matters more
+COLOURS = 200  # of a picture
 ASK = "Why does the first valid piece win?"
 
 
@@ -56,9 +57,7 @@ async def draw(node: Node, folder: Path) -> list[Path]:
     drawn: list[Path] = []
     async with async_playwright() as playwright, a_browser(playwright) as browser:
         for scheme in SCHEMES:
-            context = await browser.new_context(
-                viewport=SIZE, color_scheme=scheme, reduced_motion="reduce", locale="en-GB"
-            )
+            context = await browser.new_context(viewport=SIZE, color_scheme=scheme, locale="en-GB")
             page = await context.new_page()
             await page.goto(owners_link(node))
             await page.wait_for_selector("main#main h1")
@@ -97,11 +96,16 @@ async def _turn_to(page: Page, url: str, name: str) -> None:
 
 
 def _save(picture: bytes, path: Path) -> None:
+    """With the colours that are most of it: pages are flat, and what is between two of them is the edge of a letter."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(io.BytesIO(picture)) as image:
-        image.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
-            path, optimize=True
-        )
+        pixels = np.asarray(image.convert("RGB"))
+    colours, which, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True, return_counts=True)
+    kept = colours[np.argsort(-counts)[:COLOURS]]
+    nearest = np.square(colours[:, None].astype(int) - kept[None]).sum(axis=2).argmin(axis=1).astype(np.uint8)
+    small = Image.fromarray(nearest[which].reshape(pixels.shape[:2]), "P")
+    small.putpalette(kept.tobytes())
+    small.save(path, optimize=True)
 
 
 # ---- something to be seen ----
