@@ -111,3 +111,12 @@ def test_the_budget_is_never_passed_by_what_may_be_taken_back(steps: list[tuple[
     for share in shares:
         share.release()
     assert budget.held_bytes == 0
+
+
+def test_what_is_lent_counts_until_it_is_given_back() -> None:
+    budget = ByteBudget(1_000 + OVERHEAD_BYTES)
+    assert budget.lend(1_000)
+    assert budget.kept_bytes == budget.held_bytes == 1_000 + OVERHEAD_BYTES
+    assert not budget.lend(1)
+    budget.give_back(1_000)
+    assert budget.held_bytes == budget.kept_bytes == 0

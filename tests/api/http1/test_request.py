@@ -97,3 +97,14 @@ async def test_a_task_that_does_not_ask_for_it_is_left_alone() -> None:
     await asyncio.sleep(0)
     request.lose()
     assert await task == "done"
+
+
+def test_a_body_can_be_looked_at_before_it_is_taken() -> None:
+    request = HttpRequest(Head("POST", b"/", ()), 4, lambda: None)
+    request.feed(b"ab")
+    assert request.body() is None
+    request.feed(b"cd")
+    request.complete()
+    assert request.body() == request.body() == b"abcd"
+    assert request.take() == b"abcd"
+    assert request.body() is None
