@@ -14,20 +14,24 @@ from masa_node.routing.provider import Begin, Begun, Provider, Sign, Together, n
 from masa_node.routing.racing.error_rank import best_error, is_busy, is_the_callers_fault
 from masa_node.routing.racing.patience import Patience, Pulse
 from masa_node.routing.racing.provider_stats import ProviderStats, RaceEvent, RaceStep
+from masa_node.routing.running.exact_clock import exact_clock
 from masa_node.routing.translating import answered
 
 Accept = Callable[[], bool]
 
 
 class Asked:
-    """One attempt under way; `begun` is the request where it was sent without waiting."""
+    """One attempt under way: since `at_s` of the loop, `after_s` after the request came. `begun` is the request where
+    it was sent without waiting.
+    """
 
-    __slots__ = ("at_s", "begun", "health", "provider", "pulse")
+    __slots__ = ("after_s", "at_s", "begun", "health", "provider", "pulse")
 
-    def __init__(self, provider: Provider, health: Health, at_s: float, pulse: Pulse) -> None:
+    def __init__(self, provider: Provider, health: Health, at_s: float, after_s: float, pulse: Pulse) -> None:
         self.provider = provider
         self.health = health
         self.at_s = at_s
+        self.after_s = after_s
         self.pulse = pulse
         self.begun: Begun | None = None
 
@@ -54,6 +58,8 @@ class Attempts:
         self._came_s = came_s
         self._stats = stats
         self._loop = loop
+        self._exact_s = exact_clock(loop)  # for what is told; what is decided goes by the loop's
+        self._began_s = self._exact_s()
         self._doubtful: list[Health] = []
         self._silent: list[tuple[int, Health, float]] = []
         self.errors: list[ProviderError] = []
@@ -131,7 +137,11 @@ class Attempts:
         health.running += 1
         if self._stats.watch is not None:
             self._tell(provider, RaceStep.ASKED)
-        return Asked(provider, health, asked_s, self._patience.pulse(provider.name, wake))
+        return Asked(provider, health, asked_s, self._after_s(), self._patience.pulse(provider.name, wake))
+
+    def _after_s(self) -> float:
+        """How long ago the request came."""
+        return self._exact_s() - self._began_s
 
     def is_alive(self, provider: Provider) -> bool:
         """Has this one, which is being asked, shown that it works?"""
@@ -174,12 +184,12 @@ class Attempts:
     def won(self, asked: Asked, answer: Answer) -> None:
         """It has answered: its first valid piece is there."""
         self.ahead = None
-        now_s, came_s = self._loop.time(), self._came_s
+        now_s = self._loop.time()
         provider, health, asked_s = asked.provider, asked.health, asked.at_s
         self.winner = provider
         self._winner_health = health
         is_local = provider.is_local
-        self.trail.append(Attempt(provider.name, WON, asked_s - came_s, now_s - came_s, is_local))
+        self.trail.append(Attempt(provider.name, WON, asked.after_s, self._after_s(), is_local))
         if isinstance(answer, WholeAnswer):  # of a stream it is known at its end
             health.succeeded(now_s)
         health.answered(now_s - asked_s, now_s)
@@ -196,7 +206,7 @@ class Attempts:
         provider, health, asked_s = asked.provider, asked.health, asked.at_s
         self.last_error = error
         self.errors = [best_error([*self.errors, error])]
-        self._note(provider, f"http_{error.status}" if isinstance(error, ErrorAnswer) else error.code, asked_s, now_s)
+        self._note(asked, f"http_{error.status}" if isinstance(error, ErrorAnswer) else error.code)
         health.running -= 1
         if is_busy(error):
             health.busy(now_s)
@@ -214,7 +224,7 @@ class Attempts:
     def _cancelled(self, asked: Asked) -> None:
         now_s = self._loop.time()
         provider, health, asked_s = asked.provider, asked.health, asked.at_s
-        self._note(provider, CANCELLED, asked_s, now_s)
+        self._note(asked, CANCELLED)
         health.running -= 1
         if self.winner is None:
             self._silent.append((len(self.trail) - 1, health, asked_s))
@@ -226,12 +236,12 @@ class Attempts:
         if self._stats.watch is not None:
             self._tell(provider, RaceStep.CANCELLED)
 
-    def _note(self, provider: Provider, result: str, asked_s: float, now_s: float) -> None:
-        came_s = self._came_s
-        self.trail.append(Attempt(provider.name, result, asked_s - came_s, now_s - came_s, provider.is_local))
+    def _note(self, asked: Asked, result: str) -> None:
+        provider = asked.provider
+        self.trail.append(Attempt(provider.name, result, asked.after_s, self._after_s(), provider.is_local))
 
     def _tell(self, provider: Provider, step: RaceStep, why: str | None = None) -> None:
         request, watch = self._request, self._stats.watch
         if watch is not None:
-            after_s = self._loop.time() - self._came_s
+            after_s = self._after_s()
             watch(RaceEvent(request.request_id, request.model, step, provider.name, provider.is_local, after_s, why))
