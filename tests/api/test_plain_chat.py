@@ -258,6 +258,25 @@ async def test_the_owner_ends_a_request_on_the_plain_way(said: bytes) -> None:
         assert it.is_tidy()
 
 
+@pytest.mark.parametrize("said", ["500", "error first", "no json"])
+async def test_a_caller_that_leaves_as_a_task_takes_over_leaves_nothing_behind(said: str) -> None:
+    """In the same turn of the loop: the task has not begun when it is cancelled."""
+    go_on = PlainChat.go_on
+
+    def and_leave(chat: PlainChat, rest: Coroutine[Any, Any, None]) -> None:
+        go_on(chat, rest)
+        chat.cancel()
+
+    async with bench() as it:
+        await warm(it)
+        with mock.patch.object(PlainChat, "go_on", and_leave):
+            async with line_to(it.running.port) as line:
+                await line.send(post(chat(MODEL, stream=said == "error first")))
+                await (await it.llm.asked.get()).send(SAID[said])
+                await it.outcome()
+        assert it.is_tidy()
+
+
 async def test_a_server_that_stops_cuts_what_is_on_the_plain_way() -> None:
     llm, outcomes = Llm(), list[Outcome]()
     async with await llm.serve() as listening:

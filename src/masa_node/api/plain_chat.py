@@ -65,7 +65,8 @@ class PlainChat:
     def cancel(self) -> None:
         """The caller has left, the owner ends it, or the server stops."""
         if self._task is not None:
-            self._task.cancel()
+            # Not now: a task that is cancelled before its first step never takes one, and what it was given stays open.
+            self._task.get_loop().call_soon(self._task.cancel)
         elif self._plain is not None:
             self._plain.cancel()
             if self._noted.is_ended and not self._asked.is_gone:
