@@ -23,7 +23,7 @@ Guarded = Callable[[Awaitable[None], HttpRequest, Reply], Coroutine[Any, Any, No
 
 
 class Around(msgspec.Struct, frozen=True, gc=False):
-    """What is around a request: the budget of bodies, the end of all exceptions, and what is told that it is over."""
+    """What is around a request: the budget of bodies, the end of all exceptions, and what to call when it is over."""
 
     bodies: ByteBudget
     guarded: Guarded

@@ -64,7 +64,7 @@ class Host(Protocol):
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
-    """The provider of a model at an endpoint, and how well it is."""
+    """The provider to ask for a model at an endpoint, and its health."""
 
     provider: Provider
     ask_now: AskNow

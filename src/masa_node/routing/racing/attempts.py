@@ -46,7 +46,7 @@ class Attempts:
     winner: Provider | None = None
     race: RaceMode | None = None
     hedges = 0
-    ahead: Asked | None = None  # was asked by calls, and is not heard to the end yet
+    ahead: Asked | None = None  # the one that was asked by calls, and is not heard to the end yet
     _winner_asked_s = 0.0
     _winner_health: Health | None = None
 
