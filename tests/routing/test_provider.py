@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 
 from masa_node.chat.request import Headers
-from masa_node.routing.answer_reader import Watched
+from masa_node.routing.provider import Watched
 
 
 class Response:

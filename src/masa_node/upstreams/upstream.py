@@ -25,9 +25,9 @@ from masa_node.dialects.choices import Endings, EndingsByModel
 from masa_node.dialects.opening import is_streamed
 from masa_node.dialects.passed.forms import form_type
 from masa_node.dialects.registry import DIALECTS
-from masa_node.routing.answer_reader import Watched, read_whole, take_answer
+from masa_node.routing.answer_reader import read_whole, take_answer
 from masa_node.routing.catalog import AWAY_S
-from masa_node.routing.provider import Sign, no_sign
+from masa_node.routing.provider import Sign, Watched, no_sign
 from masa_node.upstreams.access import Access
 from masa_node.upstreams.detection import MAX_PROBE_BYTES, identify
 from masa_node.upstreams.http.client import HttpClient, Sent, Way

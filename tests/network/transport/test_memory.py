@@ -1,4 +1,4 @@
-"""Covers: `memory_links`."""
+"""Covers: `memory_links`, `memory_pipe`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -21,7 +21,8 @@ from masa_node.network.transport.interfaces import (
     is_node_id,
 )
 from masa_node.network.transport.memory import SILENCE_S, MemoryNetwork, MemoryTransport, between, fixed, long_tailed
-from masa_node.network.transport.memory_links import MAX_STREAMS, MEMORY_WINDOW_BYTES
+from masa_node.network.transport.memory_links import MAX_STREAMS
+from masa_node.network.transport.memory_pipe import MEMORY_WINDOW_BYTES
 from tests.virtual_time import VirtualTimeLoop, now_s, settle, virtual_time
 
 

@@ -10,38 +10,11 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from masa_node.chat.errors import LinkLost, StreamReset
-from masa_node.network.transport.interfaces import MAX_READ_BYTES, NodeId, Path, Route
+from masa_node.network.transport.interfaces import NodeId, Path, Route
+from masa_node.network.transport.memory_pipe import MEMORY_WINDOW_BYTES, Pipe, Signal
 
-# of one direction of a stream: sent and not yet read; QUIC stacks have 256 KiB to 1 MiB
-MEMORY_WINDOW_BYTES = 256 * 1024
 MAX_STREAMS = 4096  # open at a time that one side opened; more wait
 MAX_REASON_BYTES = 100
-
-
-class Signal:
-    """Wakes every task that waits for it now."""
-
-    __slots__ = ("_waiting",)
-
-    def __init__(self) -> None:
-        self._waiting: list[asyncio.Future[None]] = []
-
-    async def wait(self) -> None:
-        """Returns after the next `wake`."""
-        future = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
-        try:
-            await future
-        finally:
-            if future in self._waiting:
-                self._waiting.remove(future)
-
-    def wake(self) -> None:
-        """Let them go on."""
-        waiting, self._waiting = self._waiting, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
 
 
 class Host:
@@ -71,82 +44,6 @@ Deliver = Callable[[], None]
 Carry = Callable[[Host, Host, Deliver], None]
 
 
-class _Pipe:
-    """One direction of a stream: what its sender knows, what its receiver knows, and what is on the way.
-
-    Each packet that arrives brings the oldest segment, so that bytes stay in order whatever the latencies are.
-    """
-
-    def __init__(self, rng: random.Random) -> None:
-        self._rng = rng
-        self._on_the_way: deque[bytes] = deque()
-        self._read_bytes = 0  # which the sender does not know of yet
-        self.buffer = bytearray()
-        self.unread_bytes = 0  # as the sender knows
-        self.used = False  # was anything put on the way?
-        self.finished = False
-        self.finish_arrived = False
-        self.sender_error: LinkLost | StreamReset | None = None
-        self.receiver_error: LinkLost | StreamReset | None = None
-        self.room = Signal()
-        self.arrived = Signal()
-
-    def segments(self, data: bytes) -> int:
-        """Put data on the way; into how many packets it was cut."""
-        self.used = True
-        self.unread_bytes += len(data)
-        if len(data) > 1 and self._rng.random() < 0.25:  # noqa: PLR2004 - often enough to be met by every test
-            cut = self._rng.randrange(1, len(data))
-            self._on_the_way.extend((data[:cut], data[cut:]))
-            return 2
-        self._on_the_way.append(data)
-        return 1
-
-    def arrive(self) -> None:
-        """The next segment is there; an empty one is the end."""
-        segment = self._on_the_way.popleft()
-        if self.receiver_error is not None:
-            return
-        self.buffer += segment
-        self.finish_arrived = not segment
-        self.arrived.wake()
-
-    def finish(self) -> None:
-        self.used = self.finished = True
-        self._on_the_way.append(b"")
-
-    def take(self) -> tuple[bytes, int]:
-        """Some of what is there, and how many bytes the sender should now hear of as read."""
-        most = min(len(self.buffer), MAX_READ_BYTES)
-        if self._rng.random() < 0.5:  # noqa: PLR2004 - codecs must not rely on how bytes are cut
-            most = self._rng.randint(1, most)
-        data = bytes(self.buffer[:most])
-        del self.buffer[:most]
-        self._read_bytes += most
-        if self._read_bytes < MEMORY_WINDOW_BYTES // 2:  # as QUIC does: few updates
-            return data, 0
-        released, self._read_bytes = self._read_bytes, 0
-        return data, released
-
-    def release(self, size: int) -> None:
-        """The sender hears that so much was read."""
-        self.unread_bytes -= size
-        self.room.wake()
-
-    def fail_sender(self, error: LinkLost | StreamReset) -> None:
-        if self.sender_error is None and not (self.finished and isinstance(error, StreamReset)):
-            self.sender_error = error
-        self.room.wake()
-
-    def fail_receiver(self, error: LinkLost | StreamReset, *, keep: bool) -> None:
-        """`keep`: what has arrived can still be read."""
-        if self.receiver_error is None:
-            self.receiver_error = error
-        if not keep:
-            self.buffer.clear()
-        self.arrived.wake()
-
-
 def _again(error: LinkLost | StreamReset) -> LinkLost | StreamReset:
     return type(error)(error.message)  # an exception that is raised twice keeps both tracks
 
@@ -156,7 +53,7 @@ class MemoryStream:
 
     __slots__ = ("_in", "_link", "_out", "is_known", "is_opened_here", "other")
 
-    def __init__(self, link: "MemoryLink", out: _Pipe, into: _Pipe, *, is_opened_here: bool) -> None:
+    def __init__(self, link: "MemoryLink", out: Pipe, into: Pipe, *, is_opened_here: bool) -> None:
         self._link = link
         self.is_opened_here = is_opened_here
         self._out = out
@@ -167,7 +64,7 @@ class MemoryStream:
     @classmethod
     def pair(cls, link: "MemoryLink") -> "MemoryStream":
         """A new stream; the end of the side that opens it."""
-        out, back = _Pipe(link.rng), _Pipe(link.rng)
+        out, back = Pipe(link.rng), Pipe(link.rng)
         here = cls(link, out, back, is_opened_here=True)
         there = cls(link.other, back, out, is_opened_here=False)
         here.other, there.other = there, here
