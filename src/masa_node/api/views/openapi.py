@@ -88,45 +88,14 @@ _CLOUDFLARE_ALIASES = {
     f"{AT_CLOUDFLARES}/ai{path_of(endpoint)}": endpoint
     for endpoint in (Endpoint.OPENAI_CHAT, Endpoint.OPENAI_EMBEDDINGS, Endpoint.OPENAI_RESPONSES)
 }
-_ACCOUNT: Json = {
-    "name": "account",
-    "in": "path",
-    "required": True,
-    "schema": {"type": "string", "pattern": "^[0-9a-f]+$"},
-}
-_MODEL_IN_PATH: Json = {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
-_REQUEST_ID: Json = {
-    "name": "request_id",
-    "in": "path",
-    "required": True,
-    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
-}
-_FILE: Json = {
-    "name": "file",
-    "in": "path",
-    "required": True,
-    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$"},
-}
-_INVITE_ID: Json = {
-    "name": "invite_id",
-    "in": "path",
-    "required": True,
-    "schema": {"type": "string", "pattern": "^[0-9a-f]{8}$"},
-}
-_NODE_ID: Json = {
-    "name": "node_id",
-    "in": "path",
-    "required": True,
-    "schema": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-}
-_VERB: Json = {
-    "name": "verb",
-    "in": "path",
-    "required": True,
-    "schema": {"type": "string", "enum": list(PEER_VERBS)},
-}
-_IN_PATH = {
-    f"{{{each['name']}}}": each for each in (_ACCOUNT, _MODEL_IN_PATH, _REQUEST_ID, _FILE, _INVITE_ID, _NODE_ID, _VERB)
+_IN_PATH: dict[str, Json] = {  # the schema of each part of a path
+    "account": {"pattern": "^[0-9a-f]+$"},
+    "model": {"minLength": 1},
+    "request_id": {"pattern": "^[A-Za-z0-9._-]{1,64}$"},
+    "file": {"pattern": "^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$"},
+    "invite_id": {"pattern": "^[0-9a-f]{8}$"},
+    "node_id": {"pattern": "^[0-9a-f]{64}$"},
+    "verb": {"enum": list(PEER_VERBS)},
 }
 _POSTS = {path: endpoint for endpoint, facts in ENDPOINTS.items() for path in facts.paths} | _CLOUDFLARE_ALIASES
 _MODEL_IN_BODY: Json = {"type": "string", "maxLength": 256, "minLength": 1}
@@ -173,7 +142,11 @@ def _about(endpoint: Endpoint, path: str) -> str:
 
 
 def _parameters(path: str) -> list[Json]:
-    return [parameter for name, parameter in _IN_PATH.items() if name in path]
+    return [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string", **schema}}
+        for name, schema in _IN_PATH.items()
+        if f"{{{name}}}" in path
+    ]
 
 
 def _id_of(path: str) -> str:

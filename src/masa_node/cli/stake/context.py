@@ -6,13 +6,14 @@ Questions to people are asked between two `run`s: there Ctrl-C ends the command 
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from masa_node.chat.errors import ConfigurationError
-from masa_node.cli.peers.actions import own_address
+from masa_node.cli.peers.actions import commanded, own_address
 from masa_node.network.store.store import Store
 from masa_node.node.chain_http import ChainHttp
 from masa_node.node.proxies import read_proxies
@@ -94,16 +95,9 @@ class StakeContext:
             if not await store.set_value(name, value):
                 raise StoreFailed("It could not be written to MASA_DIR. The line above says why.")
 
-    @contextlib.asynccontextmanager
-    async def store(self) -> AsyncGenerator[Store]:
+    def store(self) -> AbstractAsyncContextManager[Store]:
         """The node's own, for as long as the block takes. Raises `StoreFailed`."""
-        store = await Store.open(self.masa_dir)
-        try:
-            if not store.is_kept:
-                raise StoreFailed(f"What {self.masa_dir} holds cannot be read or written. The line above says why.")
-            yield store
-        finally:
-            await store.close()
+        return commanded(self.masa_dir).store()
 
     async def known_owner(self) -> Address | None:
         """The owner of the delegation that this node presents, or is about to."""
