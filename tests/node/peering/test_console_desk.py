@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from masa_node.accounts.sessions import TOKEN_LASTS_S, Sessions, hash_of
-from masa_node.chat.errors import Unauthorized
+from masa_node.chat.errors import ConfigurationError, Unauthorized
 from masa_node.network.store.commands import CommandState, OwnerCommand, Verb
 from masa_node.network.store.store import FILE_NAME, Store
 from masa_node.node.peering import console_desk
@@ -96,4 +96,16 @@ async def test_a_store_of_a_newer_version_is_not_touched(tmp_path: Path) -> None
     store = await Store.open(tmp_path)
     await store.database.write(lambda connection: connection.execute("PRAGMA user_version = 999").fetchall())
     await store.close()
+    await asyncio.wait_for(desk().keep(tmp_path), 5)
+
+
+async def test_a_store_that_turns_out_to_be_newer_ends_no_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It could not be opened at first, so memory stood in for it."""
+
+    async def newer(store: Store) -> bool:
+        raise ConfigurationError("A newer version of the program wrote it.")
+
+    monkeypatch.setattr(console_desk, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(Store, "reopen", newer)
+    await (await Store.open(tmp_path)).close()
     await asyncio.wait_for(desk().keep(tmp_path), 5)

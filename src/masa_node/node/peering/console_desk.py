@@ -42,10 +42,12 @@ class ConsoleDesk:
         try:
             while not (masa_dir / FILE_NAME).exists():  # noqa: ASYNC110 - no event tells of a file
                 await asyncio.sleep(LOOK_EVERY_S)
-            store = await Store.open(masa_dir)
+            await self._take_all(await Store.open(masa_dir))
         except (MasaError, OSError) as exc:
             log.warning("`masa-node console` is not answered", why=str(exc))
-            return
+
+    async def _take_all(self, store: Store) -> None:
+        """Until cancelled; the store is closed then. Raises what `reopen` does."""
         try:
             while True:
                 if await store.changed():
