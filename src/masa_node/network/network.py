@@ -1,7 +1,7 @@
 """The whole network: links, gossip, adverts and the peer book, wired. Peers come and go in the catalog as they do here.
 
-Everything that this node knows of a peer ends in one question: may it be asked now? It may while it is linked (its
-key proved, let in by `links/membership.py`) and its newest advert is in force.
+Everything that this node knows of a peer ends in one question: may it be asked now (`askable.py`)? It may while its
+newest advert is in force, and it is linked (its key proved, let in by `links/membership.py`) or can be dialed for it.
 """
 
 import asyncio
