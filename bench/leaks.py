@@ -23,6 +23,7 @@ from pathlib import Path
 
 import structlog
 
+from masa_node.accounts.sessions import Sessions
 from masa_node.chat.answer import Answer, StreamedAnswer, Usage
 from masa_node.chat.errors import BrokenAnswer
 from masa_node.chat.offer import ModelOffer
@@ -34,6 +35,7 @@ from masa_node.network.transport.interfaces import NodeId, Transport
 from masa_node.network.transport.iroh.endpoint import TransportOptions, open_transport
 from masa_node.network.transport.memory import MemoryNetwork
 from masa_node.node.no_stakes import NoStakes
+from masa_node.node.peering.console_desk import ConsoleDesk
 from masa_node.node.peering.parts import PeerParts
 from masa_node.node.peering.wiring import OwnRecords, make_network
 from masa_node.node.settings.environment import Settings
@@ -146,6 +148,7 @@ class Node:
             refused=lambda _code: None,
             instance="bench",
             url="",
+            console=ConsoleDesk(Sessions(), "", is_on=False),
         )
         book = PeerBook(own=self.transport.keys.node_id, is_open=True)
         own = OwnRecords(book, _no_invite, lambda: None, random.Random(1))
