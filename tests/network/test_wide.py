@@ -4,6 +4,7 @@ Covers: `askable`, `dialing`, `links.links`, `network`, `referrals`.
 """
 
 import asyncio
+from unittest import mock
 
 import msgspec
 import pytest
@@ -16,6 +17,8 @@ from masa_node.network.links import links as links_module
 from masa_node.network.links.control import MAX_REFERRED, RefusalCode
 from masa_node.network.links.invites import TOKEN_BYTES, token_hash
 from masa_node.network.links.links import NOT_NEEDED, Referral
+from masa_node.network.links.peer_book import MAX_PEERS
+from masa_node.network.transport.interfaces import NodeId, PeerAddress
 from masa_node.network.transport.memory import MemoryNetwork, between
 from masa_node.upstreams.demo import DemoModel
 from tests.network.nodes import CLOSED, MODEL, OPEN, MemoryNode, introduce, make, running
@@ -338,6 +341,28 @@ async def test_after_a_change_of_the_own_address_peers_may_be_silent_for_longer(
         await asyncio.sleep(1)
         assert linked(ada) == {bob.id}
         assert ada.network.links.sessions[bob.id].since_s < asyncio.get_running_loop().time() - 9
+
+
+@virtual_time
+async def test_who_tells_of_ever_new_addresses_keeps_nobody_busy_with_looking_whom_to_dial() -> None:
+    """A look at 10 000 peers takes more than 20 ms, and each address that is told is a reason for one."""
+    (node,) = make(MemoryNetwork(seed=1), 1)
+    book = node.network.book
+
+    def told(number: int) -> None:
+        address = PeerAddress(NodeId(f"{number:064x}"), (f"9.9.{number // 250}.{number % 250 + 1}:4",))
+        node.network.heard_on_lan(address)
+
+    with mock.patch.object(book, "due", wraps=book.due) as looks:
+        async with running(node):
+            for number in range(MAX_PEERS):
+                told(number)
+            await asyncio.sleep(2)
+            looks.reset_mock()
+            for turn in range(2_000):
+                told(turn)
+                await asyncio.sleep(0.001)
+            assert 0 < looks.call_count <= 2 * 3  # wanted ones, and others
 
 
 def test_the_words_with_which_a_link_is_let_go_are_those_of_the_protocol() -> None:

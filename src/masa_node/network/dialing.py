@@ -17,7 +17,8 @@ from masa_node.network.transport.interfaces import NodeId, PeerAddress
 
 LINKS_KEPT_FREE = 32  # for peers that dial this node
 MAX_RANDOM_DIALED = 16  # at once: anybody can tell of addresses where nobody is
-SHORTEST_REST_S = 1.0  # between two looks at which peers to dial: one at 10 000 peers takes milliseconds
+SHORTEST_REST_S = 1.0  # between two looks at which peers to dial, where nothing has happened;
+REST_A_PEER_S = 0.000_1  # where something has: a look takes some 2 us for each peer that is known
 ASKED_LATELY_S = 300.0  # a link that carried a request since then is kept, however many there are
 LET_GO_EVERY_S = 60.0
 
@@ -56,6 +57,7 @@ class Dialing:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(None if rest_s is None else max(rest_s, SHORTEST_REST_S)):
                         await self._changed.wait()
+                await asyncio.sleep(REST_A_PEER_S * len(self._book.all()))  # more may happen: one look for all of it
 
     def _due(self, now_s: float) -> list[PeerAddress]:
         """Those to dial now. Others make room for those that the owner let in (`Links`), who come first."""
