@@ -14,7 +14,7 @@ from masa_node.chat.errors import ProtocolFault
 from masa_node.network.gossip import advert_set as digest_module
 from masa_node.network.gossip import gossip as gossip_module
 from masa_node.network.gossip import outbox as outbox_module
-from masa_node.network.gossip.advert_set import AdvertSet, prefix_of, tag_and_hash
+from masa_node.network.gossip.advert_set import MAX_ASKED, WANTED_AGAIN_AFTER_S, AdvertSet, prefix_of, tag_and_hash
 from masa_node.network.gossip.adverts import ADVERT_LIFETIME_S, MAX_ADVERT_BYTES, SignedAdvert, sign_advert
 from masa_node.network.gossip.gossip import (
     CHECKS_BURST,
@@ -245,6 +245,28 @@ def test_a_renewal_that_several_peers_tell_of_is_wanted_from_one() -> None:
     one.now_s += 1.0  # the answer was lost
     one.receive(listing, peer=1)
     assert one.sent(0.3) == {one.peers[1]: [Want(prefix_of(one.id(7)))]}
+
+
+@pytest.mark.parametrize("liars", [1, 3, 2 * MAX_ASKED])
+def test_peers_that_list_renewals_which_they_do_not_bring_keep_nobody_from_bringing_them(liars: int) -> None:
+    """Each claims all the time to have the newest; whoever has it is asked soon after it tells of it."""
+    one, other = One(links=liars + 1), One()
+    for each in (one, other):
+        each.hear(*[each.advert(number) for number in range(1, 300)], is_news=False)
+        each.told(60.0)
+    leaf, prefix = prefix_of(one.id(7))[0], prefix_of(one.id(7))
+    lie = BucketListing(8, ((leaf, prefix + b"\xff" * 8),))
+    other.hear(renewed(other, 7), at_unix_s=LATER_UNIX_S)
+    truth = other.gossip.known.listing(8, [leaf], MAX_LISTING_BYTES)
+    asked_at_s = []
+    for step in range(100):
+        one.now_s = NOW_S + 1_000 + step / 10
+        one.receive(lie, peer=1 + step % liars)
+        one.receive(truth, peer=0)
+        if one.peers[0] in one.sent():
+            asked_at_s.append(step / 10)
+    assert asked_at_s[0] <= (WANTED_AGAIN_AFTER_S + 0.1) * min(liars, MAX_ASKED) + 0.1
+    assert len(asked_at_s) > 10  # and again and again, as long as it was not brought
 
 
 def test_a_renewal_is_sent_whole_where_a_listing_would_be_as_long() -> None:

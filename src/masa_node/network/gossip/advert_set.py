@@ -17,6 +17,8 @@ from masa_node.network.transport.interfaces import MAX_CLOCK_SKEW_S, NodeId
 MAX_KNOWN = 10_000  # nodes; 5 MB of adverts of usual size
 MAX_KNOWN_BYTES = 8 * 1024 * 1024  # of adverts as they travel; the worst made ones take 17 times that in memory
 BUCKET_SHOULD_HOLD = 16  # adverts: listing a bucket is 256 bytes, and 1 000 nodes have a digest of 512
+WANTED_AGAIN_AFTER_S = 0.3  # several peers tell of one renewal; the first brings it,
+MAX_ASKED = 8  # or the next: one that did not bring it is waited for no second time, and of this many none is
 _LEAVES = 1 << MAX_BITS
 _WRAP = 1 << 8 * HASH_BYTES
 
@@ -24,7 +26,7 @@ _WRAP = 1 << 8 * HASH_BYTES
 class Entry:
     """What is known of one node. `spread` is what others are sent; `newest` may be newer in its load only."""
 
-    __slots__ = ("hash", "is_renewal", "newest", "passed_on_s", "spread", "tag", "teller", "wanted_s")
+    __slots__ = ("asked", "hash", "is_renewal", "newest", "passed_on_s", "spread", "tag", "teller", "wanted_s")
 
     def __init__(self, spread: SignedAdvert, teller: NodeId) -> None:
         self.teller = teller
@@ -35,7 +37,17 @@ class Entry:
     def take(self, spread: SignedAdvert) -> None:
         """A newer one, to be sent to others."""
         self.spread = self.newest = spread
+        self.asked: tuple[NodeId, ...] = ()  # for the next one, in vain so far
         self.tag, self.hash = tag_and_hash(spread)
+
+    def is_to_be_asked_for(self, peer: NodeId, now_s: float) -> bool:
+        """This peer claims to know a newer one: is it to send that? It is waited for then."""
+        if now_s - self.wanted_s < WANTED_AGAIN_AFTER_S:
+            return False
+        if peer not in self.asked and len(self.asked) < MAX_ASKED:
+            self.asked = (*self.asked, peer)
+            self.wanted_s = now_s
+        return True
 
     @property
     def leaf(self) -> int:

@@ -48,7 +48,6 @@ NEWS_BYTES_PER_S = 1024  # and no faster than this: one node cannot fill everybo
 SPREAD_AGAIN_AFTER_S = ADVERT_LIFETIME_S / 3  # an advert that only renews is passed on after this
 SOONEST_DIGEST_S = 0.5  # between digests while much is missing;
 LATEST_DIGEST_S = 10.0  # each one that finds little doubles the pause up to this
-WANTED_AGAIN_AFTER_S = 0.3  # several peers tell of one renewal; the first brings it
 FEW = 8  # missed adverts in one message: they are passed on as news are
 INBOUND_BYTES_PER_S = 2 * BUDGET_BYTES_PER_S  # clocks differ
 INBOUND_BURST_BYTES = 4 * BURST_BYTES  # a line that stalled for 30 s brings everything at once
@@ -275,7 +274,7 @@ class Gossip:
         elif isinstance(message, Digest):
             self._compare(self._outbox(peer), message, now_s)
         elif isinstance(message, BucketListing):
-            self._answer_listing(self._outbox(peer), message, now_s)
+            self._answer_listing(peer, message, now_s)
         else:
             self._answer_want(self._outbox(peer), message, now_s)
 
@@ -371,11 +370,12 @@ class Gossip:
         self._rng.shuffle(differing)
         outbox.reply(self.known.listing(digest.bits, differing, MAX_LISTING_BYTES))
 
-    def _answer_listing(self, outbox: Outbox, listing: BucketListing, now_s: float) -> None:
+    def _answer_listing(self, peer: NodeId, listing: BucketListing, now_s: float) -> None:
+        outbox = self._outbox(peer)
         theirs: dict[bytes, int] = {}
         for _number, joined in listing.buckets:
             theirs |= sequences_of(joined)
-        wanted = [prefix for prefix, sequence in theirs.items() if self._is_wanted(prefix, sequence, now_s)]
+        wanted = [prefix for prefix, sequence in theirs.items() if self._is_wanted(prefix, sequence, peer, now_s)]
         if wanted:
             outbox.reply(Want(b"".join(wanted[:MAX_WANTED])))
         mine = (
@@ -390,11 +390,8 @@ class Gossip:
         found = (self.known.find(prefix) for prefix in prefixes_of(want.prefixes))
         outbox.tell_missed((entry for entry in found if entry is not None), now_s)
 
-    def _is_wanted(self, prefix: bytes, sequence: int, now_s: float) -> bool:
+    def _is_wanted(self, prefix: bytes, sequence: int, peer: NodeId, now_s: float) -> bool:
         entry = self.known.find(prefix)
         if entry is None:
             return sequence > self.known.gone_sequence(prefix) and not self.known.is_full
-        if sequence <= entry.sequence or now_s - entry.wanted_s < WANTED_AGAIN_AFTER_S:
-            return False
-        entry.wanted_s = now_s
-        return True
+        return sequence > entry.sequence and entry.is_to_be_asked_for(peer, now_s)
