@@ -7,6 +7,7 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable
+from itertools import islice
 
 from masa_node.network.gossip.adverts import SignedAdvert, is_in_force
 from masa_node.network.gossip.gossip import Gossip
@@ -19,6 +20,7 @@ from masa_node.network.transport.interfaces import NodeId
 from masa_node.routing.catalog import Catalog
 
 MAX_DISTANT_MODELS = 32_768  # of nodes that are not linked: as many as 128 linked ones may have
+LOOKED_AT = 16  # of them, when there is no room for one more: the one that takes most of it goes
 MAX_TRIED_AGAIN = 256  # at once, 0.03 ms each; of the others the next advert is waited for
 
 Reach = Callable[[NodeId], Awaitable[OpensRequests]]
@@ -119,10 +121,25 @@ class Askable:
         return self._unreached.get(signed.node_id, -1) < signed.advert.sequence
 
     def _has_room(self, peer: NodeId, models: int) -> bool:
-        """Does it fit beside the others that are not linked? It is counted then."""
-        others = self._models - self._distant.pop(peer, 0)
-        fits = others + models <= MAX_DISTANT_MODELS
-        self._models = others + models if fits else others
-        if fits and models:
+        """Does it fit beside the others that are not linked, some of which may have to go? It is counted then."""
+        self._models -= self._distant.pop(peer, 0)
+        while self._models + models > MAX_DISTANT_MODELS:
+            greedy = self._greedy()
+            if greedy is None or self._takes(greedy, self._distant[greedy]) <= self._takes(peer, models):
+                return False
+            self.withdraw(greedy)
+        self._models += models
+        if models:
             self._distant[peer] = models
-        return fits
+        return True
+
+    def _greedy(self) -> NodeId | None:
+        """Of LOOKED_AT the one whose place costs others most; the next time it is others' turn."""
+        looked_at = list(islice(self._distant, LOOKED_AT))
+        for peer in looked_at:
+            self._distant[peer] = self._distant.pop(peer)
+        return max(looked_at, key=lambda peer: self._takes(peer, self._distant[peer]), default=None)
+
+    def _takes(self, peer: NodeId, models: int) -> tuple[bool, int]:
+        """Anybody can make up any number of strangers with any number of models: members, and few models, go first."""
+        return not self._book.is_member(peer), models
