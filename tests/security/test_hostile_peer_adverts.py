@@ -1,4 +1,4 @@
-"""Adverts of nodes that are not linked: what they say costs nobody else a place, and leads this node nowhere in crowds."""
+"""Adverts of nodes that are not linked: they cost nobody else a place, and lead this node nowhere in crowds."""
 
 import asyncio
 import time
@@ -7,12 +7,16 @@ from collections.abc import Sequence
 import pytest
 
 from masa_node.network import askable as askable_module
+from masa_node.network.dialing import MAX_AT_ONE_PLACE
 from masa_node.network.gossip.adverts import AdvertModel
 from masa_node.network.links.peer_record import MembershipLevel
+from masa_node.network.transport.interfaces import PeerAddress
+from masa_node.network.transport.memory import MemoryLink
 from tests.security.hostile_peers import EVERY_ENDPOINT, Eve, Siege, advert, beside, pushed, siege
 from tests.virtual_time import virtual_time
 
 MOST_MODELS = 40
+VICTIM = "10.7.7.7"
 
 
 def told(here: Siege, number: int, models: int, addresses: Sequence[str] = ()) -> bytes:
@@ -59,3 +63,26 @@ async def test_a_member_is_not_kept_out_by_any_number_of_strangers(monkeypatch: 
         assert askable._models == sum(askable._distant.values()) == MOST_MODELS
         await tell(here, here.another_eve(1), [told(here, number, 1) for number in range(200, 300)])
         assert askable._distant[member] == 9
+
+
+@virtual_time
+async def test_adverts_of_many_nodes_at_one_address_are_dialed_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network of thousands would else be turned against one victim; others are dialed meanwhile."""
+    async with siege() as here:
+        ada, most_at_once = here.ada, 0
+        dial = ada.transport.dial
+
+        async def watched(address: PeerAddress) -> MemoryLink:
+            nonlocal most_at_once
+            dialed = [each for to in ada.network._dialing._dialing.values() for each in to.direct[:1]]
+            most_at_once = max(most_at_once, sum(each.startswith(VICTIM) for each in dialed))
+            return await dial(address)
+
+        monkeypatch.setattr(ada.transport, "dial", watched)
+        crowd = [told(here, number, 1, [f"{VICTIM}:{number + 1}", f"{VICTIM}:{number + 2}"]) for number in range(60)]
+        others = range(100, 110)
+        await tell(here, here.eve, [*crowd, *(told(here, number, 1) for number in others)])
+        await asyncio.sleep(30)
+        assert most_at_once == MAX_AT_ONE_PLACE
+        assert ada.book is not None
+        assert {here.network.keys(20_000 + number).node_id for number in others} <= ada.book.retries.keys()

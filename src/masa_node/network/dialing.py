@@ -7,16 +7,19 @@ strangers that dial this node cannot be all that it knows. Any other node is dia
 import asyncio
 import contextlib
 import random
+from collections import Counter
 from collections.abc import Callable
 
 from masa_node.chat.errors import ProviderError
 from masa_node.network.links.links import MAX_LINKS, NOT_NEEDED, Links
 from masa_node.network.links.peer_book import PeerBook
 from masa_node.network.links.session import Session
+from masa_node.network.transport.bind import subnet_of
 from masa_node.network.transport.interfaces import NodeId, PeerAddress
 
 LINKS_KEPT_FREE = 32  # for peers that dial this node
 MAX_RANDOM_DIALED = 16  # at once: anybody can tell of addresses where nobody is
+MAX_AT_ONE_PLACE = 2  # of these: adverts of many nodes may name one victim, and every node of the network hears them
 SHORTEST_REST_S = 1.0  # between two looks at which peers to dial, where nothing has happened;
 REST_A_PEER_S = 0.000_1  # where something has: a look takes some 2 us for each peer that is known
 ASKED_LATELY_S = 300.0  # a link that carried a request since then is kept, however many there are
@@ -33,7 +36,7 @@ class Dialing:
         self._book = book
         self._rng = rng
         self._failed = failed
-        self._dialing: set[NodeId] = set()
+        self._dialing: dict[NodeId, PeerAddress] = {}
         self._changed = asyncio.Event()
 
     def look(self) -> None:
@@ -51,7 +54,7 @@ class Dialing:
                 self._changed.clear()
                 now_s = self._now_s()
                 for address in self._due(now_s):
-                    self._dialing.add(address.node_id)
+                    self._dialing[address.node_id] = address
                     group.create_task(self._dial(address))
                 rest_s = self._rest_s(now_s)
                 with contextlib.suppress(TimeoutError):
@@ -69,7 +72,14 @@ class Dialing:
             return due
         others = [record.node_id for record in self._book.all()]
         self._rng.shuffle(others)
-        return due + self._book.due(now_s, busy | wanted, room, others)
+        return due + self._spread_out(self._book.due(now_s, busy | wanted, 4 * room, others))[:room]
+
+    def _spread_out(self, addresses: list[PeerAddress]) -> list[PeerAddress]:
+        """Those of them that may be dialed at random, beside each other and what is being dialed."""
+        counts: Counter[str] = Counter()
+        for peer, address in self._dialing.items():
+            counts.update(_places(address) if peer not in self._book.wanted else ())
+        return [address for address in addresses if _has_room(counts, _places(address))]
 
     def _rest_s(self, now_s: float) -> float | None:
         """How long nothing is to be done, if nothing happens; None: for ever."""
@@ -84,7 +94,7 @@ class Dialing:
     def _random_room(self, busy: set[NodeId]) -> int:
         """How many more random links this node wants to dial now."""
         target, at_random = self._links.random_links, busy - self._book.wanted
-        dialing = len(self._dialing - self._book.wanted)
+        dialing = len(self._dialing.keys() - self._book.wanted)
         dialed = dialing + sum(
             session.link.is_dialed for peer, session in self._links.sessions.items() if peer in at_random
         )
@@ -112,9 +122,22 @@ class Dialing:
         except ProviderError as exc:
             self._failed(peer, exc)
         finally:
-            self._dialing.discard(peer)
+            del self._dialing[peer]
             self._changed.set()  # the next one's turn, and this one's once more
 
     @staticmethod
     def _now_s() -> float:
         return asyncio.get_running_loop().time()
+
+
+def _places(address: PeerAddress) -> set[str]:
+    """The networks that it leads to; behind a relay nobody is disturbed but who is there."""
+    return {subnet_of(each) for each in address.direct}
+
+
+def _has_room(counts: Counter[str], places: set[str]) -> bool:
+    """May one more be dialed at these places? It is counted then."""
+    if any(counts[place] >= MAX_AT_ONE_PLACE for place in places):
+        return False
+    counts.update(places)
+    return True
