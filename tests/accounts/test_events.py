@@ -6,7 +6,15 @@ from functools import partial
 
 import pytest
 
-from masa_node.accounts.events import MAX_PIECE_BYTES, MAX_SUBSCRIBERS, MAX_WAITING, Events, frame
+from masa_node.accounts.events import (
+    KEPT_FOR_OWNERS,
+    MAX_OF_A_KEY,
+    MAX_PIECE_BYTES,
+    MAX_SUBSCRIBERS,
+    MAX_WAITING,
+    Events,
+    frame,
+)
 from masa_node.chat.errors import Overloaded
 
 
@@ -61,6 +69,23 @@ async def test_the_seventeenth_is_refused_until_one_leaves() -> None:
     with pytest.raises(Overloaded, match="16 pages"):
         events.subscribe(None)
     events.leave(looking_on[3])
+    events.subscribe("alice")
+
+
+async def test_no_key_takes_all_places_nor_do_all_keys_together() -> None:
+    events = Events()
+    hers = [events.subscribe("alice") for _ in range(MAX_OF_A_KEY)]
+    with pytest.raises(Overloaded, match="4 pages look on with this key"):
+        events.subscribe("alice")
+    for number in range(MAX_SUBSCRIBERS - KEPT_FOR_OWNERS - MAX_OF_A_KEY):
+        events.subscribe(f"key-{number}")
+    with pytest.raises(Overloaded, match="keys that have names"):
+        events.subscribe("bob")
+    for _ in range(KEPT_FOR_OWNERS):
+        events.subscribe(None)
+    with pytest.raises(Overloaded, match="16 pages"):
+        events.subscribe(None)
+    events.leave(hers[0])
     events.subscribe("alice")
 
 

@@ -6,15 +6,22 @@ import json
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from masa_node.accounts.events import MAX_SUBSCRIBERS
+from masa_node.accounts.access import OWNERS
+from masa_node.accounts.events import MAX_SUBSCRIBERS, Events
 from masa_node.accounts.key_file import change_keys
 from masa_node.accounts.keys import KeyRules, NamedKey, made_key, revoked_key
+from masa_node.api.events import GIVEN_UP_AFTER_S, EventStreams
+from masa_node.api.http1.reply import Reply
+from masa_node.api.http1.request import HttpRequest
 from tests.api.console_session import SESSION, ask, bearer, signed_in
 from tests.api.raw_http import PATIENCE_S, Line, ask_once, chat, get, head, line_to, post
 from tests.api.serving import ServingNode
+from tests.virtual_time import virtual_time
 
 EVENTS = b"/api/v1/events"
 MADE_AT_UNIX_S = 1_700_000_000.0
@@ -188,3 +195,36 @@ async def test_it_ends_when_the_node_does(tmp_path: Path) -> None:
             assert await reading.ends()
             async with asyncio.timeout(5):  # GRACE_S is 10
                 assert await asyncio.to_thread(node.process.wait) == 0
+
+
+class Unread:
+    """An answer whose caller reads for a while, and then no more."""
+
+    def __init__(self, reads_s: float) -> None:
+        self._until_s = asyncio.get_running_loop().time() + reads_s
+        self.ended = False
+
+    @property
+    def is_paused(self) -> bool:
+        return asyncio.get_running_loop().time() >= self._until_s
+
+    async def begin(self, status: int, headers: object) -> None:
+        assert status == 200
+
+    async def piece(self, data: bytes) -> None:
+        assert data
+
+    async def end(self) -> None:
+        self.ended = True
+
+
+@virtual_time
+async def test_one_that_never_reads_again_makes_place_for_others() -> None:
+    events, reads_s, loop = Events(), 200.0, asyncio.get_running_loop()
+    reply, began_s = Unread(reads_s), loop.time()
+    request = SimpleNamespace(cancel_when_gone=lambda: None)
+    streams = EventStreams(events, dict)
+    await streams.serve(cast("HttpRequest", request), cast("Reply", reply), OWNERS, [], lambda: True)
+    assert GIVEN_UP_AFTER_S - 1 < loop.time() - began_s - reads_s < GIVEN_UP_AFTER_S + 1
+    assert not reply.ended, "it is cut"
+    assert not events.is_heard

@@ -14,6 +14,8 @@ import msgspec
 from masa_node.chat.errors import Overloaded
 
 MAX_SUBSCRIBERS = 16  # pages of one owner, and of a team
+MAX_OF_A_KEY = 4  # of these, of one key with a name
+KEPT_FOR_OWNERS = 4  # that no key with a name takes
 MAX_WAITING = 256  # events for a subscriber that does not read: some hundred requests
 MAX_PIECE_BYTES = 32 * 1024  # given at once: some 80 events
 FULL_RETRY_AFTER_S = 10  # somebody closes a page
@@ -130,10 +132,7 @@ class Events:
 
     def subscribe(self, key: str | None) -> Subscriber:
         """One more, of a key, or with None one that sees all; `leave` ends it. Raises `Overloaded`."""
-        if self._count >= MAX_SUBSCRIBERS:
-            raise Overloaded(
-                f"{MAX_SUBSCRIBERS} pages look on already, as many as may. Close one, or try again.", FULL_RETRY_AFTER_S
-            )
+        self._check_room(key)
         log = self._logs.setdefault(key, _Log())
         subscriber = Subscriber(log)
         if self._is_over:
@@ -149,6 +148,23 @@ class Events:
             log.subscribers.discard(subscriber)
             self._count -= 1
             self._logs = {key: each for key, each in self._logs.items() if each.subscribers}
+
+    def _check_room(self, key: str | None) -> None:
+        """Those that never read keep a place as those that do, so no key has all of them. Raises `Overloaded`."""
+        if self._count >= MAX_SUBSCRIBERS:
+            why = f"{MAX_SUBSCRIBERS} pages look on already, as many as may."
+        elif key is None:
+            return
+        elif key in self._logs and len(self._logs[key].subscribers) >= MAX_OF_A_KEY:
+            why = f"{MAX_OF_A_KEY} pages look on with this key already, as many as may."
+        elif self._count - self._of_owners() >= MAX_SUBSCRIBERS - KEPT_FOR_OWNERS:
+            why = "As many pages look on already as may with keys that have names."
+        else:
+            return
+        raise Overloaded(f"{why} Close one, or try again.", FULL_RETRY_AFTER_S)
+
+    def _of_owners(self) -> int:
+        return len(self._logs[None].subscribers) if None in self._logs else 0
 
     def tell(self, name: str, make: Make, key: str | None = None) -> None:
         """Something happened: to a request of `key`, or what concerns all. `make` gives what, if anybody gets it."""

@@ -17,6 +17,7 @@ EVENTS = GetEndpoint(
 )
 ALIVE_EVERY_S = 15.0  # proxies close what is silent for a minute
 LOOK_EVERY_S = 1.0  # is the caller's key or session still in force?
+GIVEN_UP_AFTER_S = 60.0  # one that reads nothing for so long takes a page's place
 # All get their pieces at the same beats, so that each is made once, of about MAX_PIECE_BYTES at most: what happens
 # meanwhile is gathered, and dropped where it is more than any page shows. A write for each event and page would cost
 # more than the requests do.
@@ -52,10 +53,13 @@ class EventStreams:
 
     @staticmethod
     async def _pour(subscriber: Subscriber, reply: Reply, holds: Callable[[], bool]) -> None:
-        """A caller that does not read is given nothing: its events wait, and the oldest are dropped."""
+        """A caller that does not read is given nothing, and cut in the end: its events wait, the oldest are dropped."""
         loop = asyncio.get_running_loop()
-        alive_at_s = loop.time() + ALIVE_EVERY_S
-        while not subscriber.is_over and holds():
+        read_at_s = loop.time()
+        alive_at_s = read_at_s + ALIVE_EVERY_S
+        while not subscriber.is_over and holds() and loop.time() < read_at_s + GIVEN_UP_AFTER_S:
+            if not reply.is_paused:
+                read_at_s = loop.time()
             data = b"" if reply.is_paused else subscriber.take()
             if not (data or reply.is_paused) and loop.time() >= alive_at_s:
                 data = ALIVE
