@@ -10,6 +10,9 @@ import pytest
 
 from masa_node.accounts.ledger import FILE_NAME, Ledger
 from masa_node.cli.main import main
+from tests.api.raw_http import ask_once, chat, post
+from tests.api.serving import ServingNode
+from tests.fakes.no_server import closed_port
 from tests.fakes.outcomes import by_peer, outcome
 
 
@@ -102,6 +105,46 @@ def test_of_nothing_it_says_so(
     run(monkeypatch=monkeypatch)
     assert out(capsys) == "Nothing was counted in this time.\n"
     assert not (tmp_path / "none").exists()
+
+
+@pytest.fixture
+def unusable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A MASA_DIR that is a file."""
+    path = tmp_path / "file"
+    path.touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MASA_DIR", str(path))
+    return path
+
+
+def test_a_node_that_cannot_write_is_asked_what_it_has_counted(
+    unusable: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ServingNode(unusable.parent, {"MASA_DIR": str(unusable), "NETWORK": "off", "API_KEY": "secret"}) as node:
+        reply = asyncio.run(ask_once(node.port, post(chat(), b"Authorization: Bearer secret\r\n")))
+        assert reply.status == 200
+        monkeypatch.setenv("PORT", str(node.port))
+        monkeypatch.setenv("API_KEY", "secret")
+        run("--by", "model", "--json", monkeypatch=monkeypatch)
+        (line,) = json.loads(out(capsys))
+        assert (line["model"], line["requests"]) == ("masa-demo", 1)
+        monkeypatch.setenv("API_KEY", "wrong")
+        run(monkeypatch=monkeypatch)
+        told = capsys.readouterr()
+        assert told.out == "It is not known what was counted.\n"
+        assert "answered 401. Set PORT and API_KEY to that node's." in told.err
+
+
+def test_where_nobody_can_say_what_was_counted_it_says_that(
+    unusable: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = closed_port()
+    monkeypatch.setenv("PORT", str(port))
+    run(monkeypatch=monkeypatch)
+    told = capsys.readouterr()
+    assert told.out == "It is not known what was counted.\n"
+    assert f"MASA_DIR {unusable} cannot be used: Not a directory." in told.err
+    assert f"at http://127.0.0.1:{port} none could be asked" in told.err
 
 
 @pytest.mark.parametrize(("option", "value"), [("--by", "cost"), ("--since", "soon")])

@@ -1,11 +1,16 @@
-"""`masa-node usage`: who used what, from the ledger in MASA_DIR; no node has to run."""
+"""`masa-node usage`: who used what, from the ledger in MASA_DIR; no node has to run.
 
+Where MASA_DIR cannot be used, a node keeps the sums in memory: then it is asked for them.
+"""
+
+import asyncio
 import csv
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlencode
 
 import msgspec
 import typer
@@ -13,14 +18,20 @@ import typer
 from masa_node.accounts.ledger import read_usage
 from masa_node.accounts.report import By, UsageLine, UsageQuery, days_of, groups_of
 from masa_node.accounts.usage import DAY_S
-from masa_node.chat.errors import ConfigurationError
+from masa_node.chat.errors import ConfigurationError, ProviderError
 from masa_node.cli.output import Group, Json, console, plain, print_json
-from masa_node.node.settings.environment import read_settings
+from masa_node.node.settings.environment import Settings, read_settings
+from masa_node.node.settings.words import listed
 
 UNKNOWN = "unknown"
+ANSWERS_WITHIN_S = 5.0
 _MAX_CELL_CHARS = 60
 _GROUPS = ("day", "key", "model", "provider", "peer", "use")
 _ABOUT_PEERS = {"ours": "asked by this node", "theirs": "asked this node", "own": "no peer"}
+
+
+class _Answer(msgspec.Struct):
+    lines: list[UsageLine]
 
 
 def register(app: typer.Typer) -> None:
@@ -38,14 +49,53 @@ def usage(
     as_csv: Annotated[bool, typer.Option("--csv", help="Write CSV instead of text for people.")] = False,
 ) -> None:
     """Show who used what: requests, errors, tokens as the LLMs counted them, times. A second old at most."""
-    query = _query(by, since)
-    lines = read_usage(Path(read_settings().masa_dir).expanduser(), query)
+    settings, query = read_settings(), _query(by, since)
+    lines, why_incomplete = _told(settings, query, (by, since))
+    if why_incomplete:
+        print(f"masa-node: {why_incomplete}", file=sys.stderr)
     if json:
         print_json(lines)
     elif as_csv:
         _print_csv(lines, query.by)
     else:
-        _print(lines, query.by)
+        _print(lines, query.by, is_known=not why_incomplete)
+
+
+def _told(settings: Settings, query: UsageQuery, asked: tuple[str, str]) -> tuple[list[UsageLine], str]:
+    """What was counted, and why that may not be all; "" if it is. Raises `StoreFailed`, `ConfigurationError`."""
+    from masa_node.node.doctor.local_facts import folder_facts  # noqa: PLC0415 - the usual way needs none of it
+
+    masa_dir = Path(settings.masa_dir).expanduser()
+    unusable = folder_facts(masa_dir).error
+    if not unusable:
+        return read_usage(masa_dir, query), ""
+    url = f"http://127.0.0.1:{settings.port}"
+    told = asyncio.run(_of_running_node(url, listed(settings.api_key), asked))
+    if isinstance(told, list):
+        return told, ""
+    return read_usage(masa_dir, query), (
+        f"MASA_DIR {masa_dir} cannot be used: {unusable} A node that runs with it keeps the sums in memory, "
+        f"and at {url} none could be asked for them: {told} Set PORT and API_KEY to that node's."
+    )
+
+
+async def _of_running_node(url: str, api_keys: Sequence[str], asked: tuple[str, str]) -> list[UsageLine] | str:
+    """What the node at this URL has counted, or why it does not say."""
+    from masa_node.upstreams.http.client import HttpClient  # noqa: PLC0415 - as in `_told`
+    from masa_node.upstreams.servers.server import get_json  # noqa: PLC0415
+
+    by, since = asked
+    headers = (("Authorization", f"Bearer {api_keys[0]}"),) if api_keys else ()
+    try:
+        async with asyncio.timeout(ANSWERS_WITHIN_S), HttpClient() as http:
+            body = await get_json(http, f"{url}/api/v1/usage?{urlencode({'by': by, 'since': since})}", headers)
+            return msgspec.json.decode(body, type=_Answer).lines
+    except ProviderError as exc:
+        return exc.message
+    except TimeoutError:
+        return f"no answer within {ANSWERS_WITHIN_S:g} s."
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return "what answers there is not a Masa node of this release."
 
 
 def _query(by: str, since: str) -> UsageQuery:
@@ -78,11 +128,11 @@ def _csv_cell(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
-def _print(lines: Sequence[UsageLine], by: Sequence[By]) -> None:
+def _print(lines: Sequence[UsageLine], by: Sequence[By], *, is_known: bool) -> None:
     from rich.table import Table  # noqa: PLC0415 - takes as long as all else, for programs that want JSON
 
     if not lines:
-        print("Nothing was counted in this time.")
+        print("Nothing was counted in this time." if is_known else "It is not known what was counted.")
         return
     names = _columns(by)
     columns = (*names, "requests", "errors", "tokens in", "tokens out", "first piece", "time")
