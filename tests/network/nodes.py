@@ -75,7 +75,8 @@ class MemoryNode:
         self.peer_admission = PeerAdmission(
             self.admission, settings.max_peer_jobs, settings.max_peer_queue, self.stakes.rank
         )
-        policy = LinkedFirst(self.stakes, lambda: self.network.links.sessions, random.Random(self.id))  # noqa: S311
+        linked, members = lambda: self.network.links.sessions, lambda: self.network.askable_members
+        policy = LinkedFirst(self.stakes, linked, members, random.Random(self.id))  # noqa: S311 - a simulation
         choice = ChoiceRules(policy, self._arriving)
         self.dispatcher = Dispatcher(self.catalog, self.admission, nothing_new, self.asked.append, rules=choice)
         self.book = self.book or PeerBook(own=self.id, is_open=settings.open_network)

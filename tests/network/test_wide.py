@@ -4,15 +4,18 @@ Covers: `askable`, `dialing`, `links.links`, `network`, `referrals`.
 """
 
 import asyncio
+import time
 from unittest import mock
 
 import msgspec
 import pytest
 
 from masa_node.chat.errors import LinkRefused, PrivacyRefused, UnknownModel
-from masa_node.chat.request import Privacy
+from masa_node.chat.request import Endpoint, Privacy
 from masa_node.network import askable as askable_module
 from masa_node.network import dialing as dialing_module
+from masa_node.network.gossip.adverts import AdvertModel
+from masa_node.network.gossip.messages import Push, write_message
 from masa_node.network.links import links as links_module
 from masa_node.network.links.control import MAX_REFERRED, RefusalCode
 from masa_node.network.links.invites import TOKEN_BYTES, token_hash
@@ -22,6 +25,7 @@ from masa_node.network.transport.interfaces import NodeId, PeerAddress
 from masa_node.network.transport.memory import MemoryNetwork, between
 from masa_node.upstreams.demo import DemoModel
 from tests.network.nodes import CLOSED, MODEL, OPEN, MemoryNode, introduce, make, running
+from tests.security.hostile_peers import advert
 from tests.virtual_time import until, virtual_time
 
 TOKEN = b"t" * TOKEN_BYTES
@@ -125,6 +129,36 @@ async def test_linked_peers_are_asked_first_and_others_when_all_of_them_have_fai
         near.transport.network.kill(near.id)
         assert (await asker.ask()).served_by == far.id
         await near.transport.close()
+
+
+@pytest.mark.usefixtures("short")
+@virtual_time
+async def test_whoever_was_linked_once_is_found_among_strangers_that_claim_its_model() -> None:
+    """They are known by their adverts alone, and nobody is where those say."""
+    nodes = await crowd()
+    async with running(*nodes):
+        await asyncio.sleep(20)
+        asker = nodes[5]
+        far = unlinked(asker, nodes)
+        model = f"demo-{nodes.index(far)}"
+        assert (await asker.ask(model=model)).is_whole
+        teller = next(iter(linked(asker) - {far.id}))
+        asker.network.links.drop(far.id, NOT_NEEDED)
+        await until(lambda: far.id not in linked(asker))
+        keys = [asker.transport.network.keys(30_000 + number) for number in range(200)]
+        claims = (AdvertModel(model, ("openai.chat",)),)
+        adverts = [
+            advert(each, 1, time.time(), addresses=(f"10.9.0.{number + 1}:7",), models=claims)
+            for number, each in enumerate(keys)
+        ]
+        for each in adverts:
+            asker.network.gossip.received(teller, write_message(Push((each,))), 1e9, time.time())
+        asker.network._take_changes(teller)
+        assert len(asker.catalog.find(model, Endpoint.OPENAI_CHAT).peers) == 201
+        for _ in range(3):
+            asker.network.links.drop(far.id, NOT_NEEDED)
+            await until(lambda: far.id not in linked(asker))
+            assert (await asker.ask(model=model)).served_by == far.id
 
 
 @virtual_time

@@ -45,6 +45,7 @@ class Askable:
         self._reach = reach
         self._is_trusted = is_trusted
         self._remotes: dict[NodeId, RemotePeer] = {}
+        self.members: set[NodeId] = set()  # of those that may be asked; the others are strangers, whom nobody let in
         self._distant: dict[NodeId, int] = {}  # those that are not linked: how many models each has
         self._models = 0  # of them all
         self._unreached: dict[NodeId, float] = {}  # the sequence of the advert with which one was not reached
@@ -77,11 +78,13 @@ class Askable:
                 signed.advert.name,
                 self._links.linked,
             )
+        (self.members.add if is_linked or self._book.is_member(peer) else self.members.discard)(peer)
         self._catalog.put(remote, offers)
 
     def withdraw(self, peer: NodeId, *, may_be_back: bool = False) -> None:
         """It may not be asked any more."""
         self._has_room(peer, 0)
+        self.members.discard(peer)
         remote = self._remotes.pop(peer, None)
         if remote is not None:
             now_s = asyncio.get_running_loop().time()

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import msgspec
 import structlog
@@ -340,6 +340,11 @@ class Network:
                 self._dialing.look()
 
     # ---- peers in the catalog ----
+
+    @property
+    def askable_members(self) -> Collection[str]:
+        """The peers that may be asked, without those that are only heard of."""
+        return self._askable.members
 
     def arriving(self) -> list[str]:
         """Members that may still come, in words, while this node has just started."""

@@ -102,8 +102,8 @@ class Node:
         self.peer_admission = PeerAdmission(
             self.admission, settings.max_peer_jobs, settings.max_peer_queue, self.stakes.rank
         )
-        self.peer_service = PeerService(self._peer_parts())
-        policy = LinkedFirst(self.stakes, self.peer_service.linked, random.Random())  # noqa: S311 - whom to dial
+        peers = self.peer_service = PeerService(self._peer_parts())
+        policy = LinkedFirst(self.stakes, peers.linked, peers.members, random.Random())  # noqa: S311 - whom to dial
         rules = ChoiceRules(policy, self.peer_service.arriving, lambda: self.situation().remedy)
         self.dispatcher = Dispatcher(self.catalog, self.admission, self.poller.refresh, self.observe, rules=rules)
         self._whole_report, self._short_report = (

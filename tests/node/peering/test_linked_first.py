@@ -34,8 +34,8 @@ def peers(*names: str) -> list[Provider]:
     return [ScriptedPeer(name) for name in names]
 
 
-def first(linked: Collection[str], rules: NoStakes | None = None) -> LinkedFirst:
-    return LinkedFirst(rules or NoStakes(), lambda: linked, random.Random(1))  # noqa: S311 - whom to dial
+def first(linked: Collection[str], rules: NoStakes | None = None, members: Collection[str] = ()) -> LinkedFirst:
+    return LinkedFirst(rules or NoStakes(), lambda: linked, lambda: members, random.Random(1))  # noqa: S311
 
 
 def names(selection: Selection) -> list[list[str]]:
@@ -60,6 +60,15 @@ def test_few_of_those_that_are_not_linked_are_dialed_for_one_request_and_not_alw
         assert len(set(distant)) == MAX_DIALED
         asked.update(distant)
     assert len(asked) > 50
+
+
+def test_members_are_not_lost_among_strangers_however_many_these_are() -> None:
+    known = peers(*map(str, range(10_000)))
+    (asked,) = names(first((), members={"77", "8888"}).select(known))
+    assert asked[:2] in (["77", "8888"], ["8888", "77"])
+    assert len(asked) == MAX_DIALED
+    assert names(first((), Staked("8888"), members={"8888"}).select(known)) == [["8888"]]
+    assert names(first((), Staked("7"), members={"8", "9"}).select(known[:50])) == [["7"]], "a stake counts for more"
 
 
 def test_the_rules_hold_for_both_and_refuse_only_when_neither_has_anybody() -> None:

@@ -11,18 +11,22 @@ from masa_node.routing.provider import Provider
 MAX_DIALED = 8  # for one request: an advert may name any address, and each is dialed
 MAX_WEIGHED = 256  # of those that are not linked, by their stakes: some microseconds each
 
+Names = Callable[[], Collection[str]]
+
 _GOOD, _BAD = ("staked", "allowed"), "not staked"
 
 
 class LinkedFirst:
     """A `PeerPolicy`: what `rules` say, once of the linked peers and once, behind them, of some others at random.
 
-    `linked` are the names of the peers that are linked now. Of the others those with a known stake come first.
+    `linked` are the names of the peers that are linked now. Of the others those with a known stake come first, and
+    then `members`: who was let in once is not lost among any number of strangers that claim to serve the same.
     """
 
-    def __init__(self, rules: StakeRules, linked: Callable[[], Collection[str]], rng: random.Random) -> None:
+    def __init__(self, rules: StakeRules, linked: Names, members: Names, rng: random.Random) -> None:
         self._rules = rules
         self._linked = linked
+        self._members = members
         self._rng = rng
 
     def select(self, peers: Sequence[Provider]) -> Selection:
@@ -48,8 +52,15 @@ class LinkedFirst:
         if len(near) == len(peers):
             return near, []
         distant = [peer for peer in peers if peer.name not in linked]
-        weighed = self._rng.sample(distant, min(MAX_WEIGHED, len(distant)))
+        members = self._members()
+        let_in = [peer for peer in distant if peer.name in members]
+        strangers = [peer for peer in distant if peer.name not in members]
+        weighed = self._sample(let_in, MAX_WEIGHED)
+        weighed += self._sample(strangers, MAX_WEIGHED - len(weighed))
         return near, sorted(weighed, key=self._rank)[:MAX_DIALED]
+
+    def _sample(self, peers: list[Provider], most: int) -> list[Provider]:
+        return self._rng.sample(peers, min(most, len(peers)))
 
     def _rank(self, peer: Provider) -> int:
         row = self._rules.row(NodeId(peer.name))

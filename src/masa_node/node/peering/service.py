@@ -39,6 +39,10 @@ class PeerService:
         """The ids of the peers that are linked now."""
         return self.state.linked()
 
+    def members(self) -> Collection[str]:
+        """The ids of the peers that may be asked, linked now or not, without those that are only heard of."""
+        return self.state.members()
+
     async def run(self) -> None:
         """Until cancelled. Raises nothing."""
         if self._parts.settings.network != "off":

@@ -30,6 +30,10 @@ class Off:
         """Nobody is."""
         return ()
 
+    def members(self) -> Collection[str]:
+        """Nobody may be asked."""
+        return ()
+
     def count_linked(self, route: Route) -> int:
         """Nobody is."""
         del route
@@ -93,6 +97,10 @@ class Up:
     def linked(self) -> Collection[str]:
         """The ids of the peers that are linked now."""
         return self.network.links.sessions
+
+    def members(self) -> Collection[str]:
+        """The ids of the peers that may be asked, without strangers."""
+        return self.network.askable_members
 
     def count_linked(self, route: Route) -> int:
         """How many peers are linked by this route now."""
