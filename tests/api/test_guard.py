@@ -3,15 +3,17 @@
 import contextlib
 import hmac
 import socket
+import time
 from pathlib import Path
 from unittest import mock
 
 import msgspec
 import pytest
 
-from masa_node.accounts.access import KEYS_OWNER, OWNERS, Access, Caller
+from masa_node.accounts.access import KEYS_OWNER, OWNERS, Access, Caller, LetInBy
 from masa_node.accounts.key_file import change_keys
 from masa_node.accounts.keys import KeyRules, made_key, revoked_key
+from masa_node.accounts.sessions import hash_of
 from masa_node.api.guard import MAX_REMEMBERED_HOSTS, Guard, GuardRules
 from masa_node.chat.errors import BadHost, ConfigurationError, HostRefused, OriginRefused, Unauthorized
 
@@ -29,13 +31,20 @@ def test_without_keys_nobody_needs_one() -> None:
     assert guard().check_key(b"/v1/models", []) is OWNERS
 
 
-@pytest.mark.parametrize("path", [b"/", b"/healthz", b"/readyz", b"/health", b"/v1/health"])
+PROBES = (b"/", b"/healthz", b"/readyz", b"/health", b"/v1/health")
+OF_THE_CONSOLE = (b"/console", b"/console/", b"/console/app.js", b"/api/v1/console/session")
+
+
+@pytest.mark.parametrize("path", [*PROBES, *OF_THE_CONSOLE])
 def test_probes_are_let_in_and_nobody_looked_at_their_key(path: bytes) -> None:
     assert guard("key").check_key(path, []) is None
     assert guard("key").check_key(path, [(b"x-api-key", b"wrong")]) is None
 
 
-@pytest.mark.parametrize("path", [b"", b"/x", b"/healthz/", b"/metrics", b"/v1/models", b"/healthzx"])
+OF_NOBODY = (b"", b"/x", b"/healthz/", b"/healthzx", b"/consolex", b"/api/v1/console/session/", b"/x/console/")
+
+
+@pytest.mark.parametrize("path", [*OF_NOBODY, b"/metrics", b"/v1/models", b"/api/v1/peers"])
 def test_everything_else_needs_one(path: bytes) -> None:
     with pytest.raises(Unauthorized, match="needs an API key"):
         guard("key").check_key(path, [])
@@ -161,6 +170,38 @@ def test_of_a_key_with_a_name_the_hash_is_compared_in_constant_time(access: Acce
             assert [
                 len(left) == len(right) == 64 for left, right in (each.args for each in compared.call_args_list)
             ] == [True]
+
+
+# ---- sessions of the console ----
+
+
+@pytest.mark.parametrize("keys", [(), ("key",)])
+@pytest.mark.parametrize("path", [b"/v1/models", *PROBES, *OF_THE_CONSOLE])
+def test_whoever_has_a_session_is_let_in_by_it_everywhere(keys: tuple[str, ...], path: bytes) -> None:
+    access = Access()
+    access.sessions.offer(hash_of(b"token"), time.time())
+    text, session = access.sessions.exchange("token")
+    it, offered = Guard(GuardRules(keys), access), (b"authorization", f"Bearer {text}".encode())
+    in_session = Caller(by=LetInBy.SESSION, session=session)
+    assert it.check_key(path, [offered]) == in_session
+    assert it.check_key(path, [(b"x-api-key", b"wrong"), offered]) == in_session
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_a_session_is_no_way_in_for_others_nor_once_it_is_over(is_over: object) -> None:
+    access = Access()
+    access.sessions.offer(hash_of(b"token"), time.time())
+    text, session = access.sessions.exchange("token")
+    offered = text.encode() if is_over else b"wrong"
+    if is_over:
+        access.sessions.end(session)
+    it = Guard(GuardRules(("key",)), access)
+    assert it.check_key(b"/v1/models", [(b"x-api-key", b"key")]) is KEYS_OWNER
+    for path, headers in ((b"/", []), (b"/console", [(b"x-api-key", offered)])):
+        assert it.check_key(path, headers) is None
+    for headers in ([], [(b"x-api-key", offered)]):
+        with pytest.raises(Unauthorized):
+            it.check_key(b"/v1/models", headers)
 
 
 # ---- Host ----
