@@ -40,6 +40,10 @@ TARGETS: dict[str, tuple[str, ...]] = {
         "tests/network/test_protocol_vectors.py",
     ),
     "masa_node.api.guard": ("tests/api/test_guard.py", "tests/api/test_origins.py"),
+    "masa_node.accounts.keys": ("tests/accounts/test_keys.py",),
+    "masa_node.accounts.key_limits": ("tests/accounts/test_key_limits.py",),
+    "masa_node.accounts.access": ("tests/accounts/test_access.py",),
+    "masa_node.accounts.sessions": ("tests/accounts/test_sessions.py",),
     "masa_node.network.transport.addresses": ("tests/network/transport/test_addresses.py",),
     "masa_node.staking.delegation": ("tests/staking/test_delegation.py",),
 }

@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import msgspec
 import pytest
@@ -11,7 +12,9 @@ from masa_node.accounts import key_file, ledger
 from masa_node.accounts.access import KEYS_OWNER, OWNERS, Access, Caller, LetInBy
 from masa_node.accounts.key_file import change_keys
 from masa_node.accounts.keys import KeyRules, NamedKey, made_key
+from masa_node.accounts.ledger import Ledger
 from masa_node.accounts.sessions import hash_of
+from masa_node.accounts.usage import DAY_S
 from masa_node.chat.errors import ConfigurationError, Unauthorized
 from masa_node.chat.key_errors import KeyLimited, KeyRefused, KeySpent
 from masa_node.chat.owner_errors import ChangeRefused
@@ -35,6 +38,10 @@ def asked(model: str = "m", alias: str = "") -> Request:
         idle_timeout_s=1.0,
         alias=alias,
     )
+
+
+def test_by_what_a_caller_is_let_in_is_told_in_these_words() -> None:
+    assert ",".join(LetInBy) == "session,api_key,key,local"
 
 
 def test_the_owner_may_do_everything() -> None:
@@ -61,13 +68,34 @@ async def test_the_owner_has_no_limits_and_leaves_nothing_behind() -> None:
 
 async def test_a_key_is_limited_by_model_alias_and_rate() -> None:
     access, alice = Access(), Caller(ALICE)
-    with pytest.raises(KeyRefused):
+    with pytest.raises(KeyRefused, match="does not allow the model 'gpt'"):
         access.enter(alice, asked("gpt"))
+    with pytest.raises(KeyRefused, match="does not allow the model 'slow'"):
+        access.enter(alice, asked("gpt", alias="slow"))
     for request in (asked("m"), asked("gpt", alias="fast")):
         access.enter(alice, request)
         access.leave(alice)
     with pytest.raises(KeyLimited):
         access.enter(alice, asked("m"))
+
+
+async def test_each_request_that_ends_makes_room_for_another() -> None:
+    access, caller = Access(), Caller(msgspec.structs.replace(ALICE, rules=KeyRules(concurrent=1)))
+    for _ in range(2):
+        access.enter(caller, asked())
+        with pytest.raises(KeyLimited):
+            access.enter(caller, asked())
+        access.leave(caller)
+
+
+async def test_a_request_that_has_not_begun_after_all_counts_for_nothing() -> None:
+    access, caller = Access(), Caller(msgspec.structs.replace(ALICE, rules=KeyRules(rpm=1, concurrent=1)))
+    for each in (caller, caller, OWNERS):
+        access.enter(each, asked())
+        access.undo(each)
+    access.enter(caller, asked())
+    with pytest.raises(KeyLimited):
+        access.enter(caller, asked())
 
 
 async def test_without_a_folder_there_are_no_keys() -> None:
@@ -106,6 +134,56 @@ async def test_a_ledger_that_cannot_be_read_costs_nobody_the_day(tmp_path: Path)
     with capture_logs() as lines:
         await access._load_used(tmp_path)
     assert [line["event"] for line in lines] == ["keys begin the day with all of their tokens"]
+
+
+async def started(masa_dir: Path, monkeypatch: pytest.MonkeyPatch, rules: dict[str, KeyRules]) -> Access:
+    """With these keys, up to where it would wait for the next change of them."""
+    for name, each in rules.items():
+        change_keys(masa_dir, lambda keys, name=name, each=each: made_key(keys, name, each, NOW))  # type: ignore[misc]
+    monkeypatch.setattr(key_file.KeyWatch, "run", AsyncMock())
+    access = Access(masa_dir, lambda: NOW)
+    access.start()
+    with capture_logs() as lines:
+        await access.run()
+    assert lines == []
+    return access
+
+
+async def test_what_was_used_of_the_day_is_gone_after_a_restart_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = outcome(key="silent", input_tokens=None, output_tokens=None)
+    for at_unix_s, used in ((NOW - DAY_S, outcome(key="rested")), (NOW, outcome(key="spent")), (NOW, silent)):
+        ledger_then = Ledger(tmp_path / ledger.FILE_NAME, lambda at_unix_s=at_unix_s: at_unix_s)  # type: ignore[misc]
+        ledger_then.observe(used)
+        await ledger_then._finish()
+    used = 7 + 5
+    limits = {"spent": used, "rested": 1, "silent": 1}
+    names = {name: KeyRules(tokens_per_day=limit) for name, limit in limits.items()}
+    access = await started(tmp_path, monkeypatch, names)
+    for name in ("rested", "silent"):
+        access.enter(Caller(NamedKey(name, "0" * 8, "0" * 64, 0, names[name])), asked())
+    spent = NamedKey("spent", "0" * 8, "0" * 64, 0, names["spent"])
+    with pytest.raises(KeySpent):
+        access.enter(Caller(spent), asked())
+    access.enter(Caller(msgspec.structs.replace(spent, rules=KeyRules(tokens_per_day=used + 1))), asked())
+
+
+async def test_the_ledger_is_only_read_where_a_key_has_a_limit_of_tokens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ledger.FILE_NAME).write_bytes(b"x" * 4_096)
+    await started(tmp_path, monkeypatch, {"alice": KeyRules(rpm=1)})
+
+
+async def test_another_version_tells_that_the_keys_were_read(tmp_path: Path) -> None:
+    change_keys(tmp_path, lambda keys: made_key(keys, "alice", KeyRules(), NOW))
+    access = Access(tmp_path)
+    versions = [access.version]
+    for _ in range(2):
+        access.start()
+        versions.append(access.version)
+    assert len(set(versions)) == 3
 
 
 async def test_outcomes_are_counted_against_the_tokens_of_the_day() -> None:

@@ -1,5 +1,7 @@
 """What is left of a key's limits, on a clock of the test's own."""
 
+from contextlib import nullcontext
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,10 +85,12 @@ def test_only_so_many_are_under_way_and_each_that_ends_makes_room() -> None:
     limits, alice = KeyLimits(), key(KeyRules(concurrent=2))
     for _ in range(2):
         limits.enter(alice, ("m",), 0.0, NOON_UNIX_S)
-    with pytest.raises(KeyLimited, match="2 requests under way"):
+    for _ in range(2):
+        with pytest.raises(KeyLimited, match="2 requests under way") as refused:
+            limits.enter(alice, ("m",), 0.0, NOON_UNIX_S)
+        assert refused.value.retry_after_s == 1
+        limits.leave(alice)
         limits.enter(alice, ("m",), 0.0, NOON_UNIX_S)
-    limits.leave(alice)
-    limits.enter(alice, ("m",), 0.0, NOON_UNIX_S)
 
 
 def test_one_key_takes_nothing_from_another() -> None:
@@ -108,12 +112,35 @@ def test_tokens_are_those_of_a_day() -> None:
     asking.ask()
 
 
-def test_an_llm_that_does_not_count_is_no_way_around() -> None:
-    asking = Asking(KeyRules(tokens_per_day=20))
+@pytest.mark.parametrize(
+    ("of_llm", "tokens"),
+    [
+        ({}, 7 + 5),
+        ({"input_tokens": None, "body_bytes": 43}, 10 + 5),
+        ({"output_tokens": None, "pieces": 12}, 7 + 12),
+        ({"input_tokens": 0, "output_tokens": 1}, 1),
+    ],
+)
+def test_an_llm_that_does_not_count_is_no_way_around(of_llm: dict[str, object], tokens: int) -> None:
+    for limit, is_spent in ((tokens, True), (tokens + 1, False)):
+        asking = Asking(KeyRules(tokens_per_day=limit))
+        asking.ask()
+        asking.limits.observe(outcome(key="alice", **of_llm), DAY)
+        with pytest.raises(KeySpent) if is_spent else nullcontext():
+            asking.ask()
+
+
+def test_each_day_begins_with_all_tokens_and_a_request_counts_where_it_ends() -> None:
+    asking = Asking(KeyRules(tokens_per_day=1))
     asking.ask()
-    asking.limits.observe(outcome(key="alice", input_tokens=None, output_tokens=None, body_bytes=40, pieces=12), DAY)
+    asking.now_unix_s += DAY_S
+    asking.ask()  # nothing was used
+    asking.limits.observe(outcome(key="alice"), DAY + 2)  # it ends on the next day, of which it is the first
+    asking.now_unix_s += DAY_S
     with pytest.raises(KeySpent):
         asking.ask()
+    asking.now_unix_s += DAY_S
+    asking.ask()
 
 
 def test_what_nobody_answered_and_what_a_peer_asked_costs_nothing() -> None:
@@ -133,9 +160,9 @@ def test_what_the_ledger_knows_counts_after_a_restart() -> None:
 
 
 def test_a_refusal_costs_nothing_of_what_is_left() -> None:
-    asking = Asking(KeyRules(("m",), rpm=1))
+    asking = Asking(KeyRules(("m", "n"), rpm=1))
     for _ in range(3):
-        with pytest.raises(KeyRefused, match="does not allow the model 'other', only: m"):
+        with pytest.raises(KeyRefused, match=r"does not allow the model 'other', only: m, n\."):
             asking.ask("other", "another")
     asking.ask()
 
@@ -146,3 +173,13 @@ def test_what_was_undone_counts_for_nothing() -> None:
         asking.limits.enter(asking.key, ("m",), asking.now_s, asking.now_unix_s)
         asking.limits.undo(asking.key)
     assert asking.admitted_of(5) == 2
+
+
+def test_what_was_undone_leaves_others_under_way() -> None:
+    asking = Asking(KeyRules(concurrent=2))
+    for _ in range(2):
+        asking.limits.enter(asking.key, ("m",), asking.now_s, asking.now_unix_s)
+    asking.limits.undo(asking.key)
+    asking.limits.enter(asking.key, ("m",), asking.now_s, asking.now_unix_s)
+    with pytest.raises(KeyLimited):
+        asking.ask()

@@ -1,6 +1,7 @@
 """Tokens and sessions of the console: used once, over in time, few, and known by their hash alone."""
 
 import itertools
+import re
 
 import pytest
 
@@ -55,6 +56,18 @@ def test_a_token_gives_a_session_of_twelve_hours(sessions: Sessions, clock: Cloc
     clock.now_unix_s += 1
     assert sessions.find(text) is None
     assert not sessions.is_in_force(session)
+
+
+def test_what_is_promised_of_tokens_and_sessions() -> None:
+    assert (TOKEN_LASTS_S, SESSION_LASTS_S, MAX_TOKENS, MAX_SESSIONS) == (60, 43_200, 16, 64)
+
+
+def test_a_session_is_named_by_64_bits_and_known_by_256_of_chance(sessions: Sessions) -> None:
+    text, session = begun(sessions)
+    others, found = begun(sessions)
+    assert re.fullmatch(rb"masa-session-([0-9a-f]{16})-[A-Za-z0-9_-]{43}", text)
+    assert text.split(b"-")[2] == session.id.encode()
+    assert (others[-43:] != text[-43:], found.id != session.id) == (True, True)
 
 
 def test_a_token_is_used_once(sessions: Sessions) -> None:
