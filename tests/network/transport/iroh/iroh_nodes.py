@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -14,25 +15,44 @@ from masa_node.network.transport.iroh.link import IrohLink, IrohStream
 
 HANGS_AFTER_S = 30.0  # no fact is in this number: it ends a test that would never end
 
+Test = Callable[[], Coroutine[Any, Any, None]]
+NewLoop = Callable[[], asyncio.AbstractEventLoop]
 LOOPS = [
     pytest.param(asyncio.new_event_loop, id="asyncio"),
     pytest.param(uvloop.new_event_loop, id="uvloop"),
 ]
 
 
-def on_every_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[..., None]:
+def on_every_loop(test: Test) -> Callable[..., None]:
     """Make a test of a coroutine function; it fails when a task is left over."""
 
+    def run(new_loop: NewLoop) -> None:
+        _run(test, new_loop)
+
+    return pytest.mark.parametrize("new_loop", LOOPS)(run)
+
+
+def on_every_loop_at_once(test: Test) -> Callable[[], None]:
+    """The same, each loop in a thread beside the others: for tests that mostly wait for what lies in Rust."""
+
+    def run() -> None:
+        with ThreadPoolExecutor(len(LOOPS)) as pool:
+            runs = {str(loop.id): pool.submit(_run, test, *loop.values) for loop in LOOPS}
+        errors = {name: exc for name, each in runs.items() if (exc := each.exception()) is not None}
+        if errors:
+            raise BaseExceptionGroup(f"on {', '.join(errors)}", list(errors.values()))
+
+    return run
+
+
+def _run(test: Test, new_loop: NewLoop) -> None:
     async def whole() -> None:
         async with asyncio.timeout(HANGS_AFTER_S):
             await test()
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
-    def run(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
-        with asyncio.Runner(loop_factory=new_loop) as runner:
-            runner.run(whole())
-
-    return pytest.mark.parametrize("new_loop", LOOPS)(run)
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(whole())
 
 
 @asynccontextmanager

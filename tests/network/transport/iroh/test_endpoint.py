@@ -32,7 +32,7 @@ from masa_node.network.transport.iroh.keys import IrohKeys
 from masa_node.network.transport.iroh.relays import MAX_RELAYS
 from masa_node.network.transport.unreached import PeerKeyWrong, PeerSpeaksOtherwise
 from tests.fakes.no_server import closed_port
-from tests.network.transport.iroh.iroh_nodes import linked, node, on_every_loop, until
+from tests.network.transport.iroh.iroh_nodes import linked, node, on_every_loop, on_every_loop_at_once, until
 
 
 async def stranger(alpn: bytes = ALPN) -> iroh.Endpoint:
@@ -227,7 +227,7 @@ async def test_a_one_way_stream_costs_a_peer_its_link() -> None:
 # ---- dialing what does not answer ----
 
 
-@on_every_loop
+@on_every_loop_at_once
 async def test_a_dial_that_is_given_up_leaves_nothing() -> None:
     async with node() as us, silent_port() as (silent, address):
         with pytest.raises(TimeoutError):
@@ -270,7 +270,7 @@ async def test_a_node_that_has_another_key_than_expected_is_not_linked() -> None
         assert them._arrived.empty()
 
 
-@on_every_loop
+@on_every_loop_at_once
 async def test_dials_can_be_cancelled_at_any_moment() -> None:
     async with node() as us, node() as them:
         for number in range(100):
@@ -287,7 +287,7 @@ async def test_dials_can_be_cancelled_at_any_moment() -> None:
 # ---- many, and hostile ones ----
 
 
-@on_every_loop
+@on_every_loop_at_once
 async def test_a_stalled_handshake_holds_nobody_up() -> None:
     async with node() as us, node() as them:
         host, port = us.address().direct[0].split(":")
@@ -428,7 +428,7 @@ async def test_a_wrong_setting_is_named() -> None:
             await open_transport(secrets.token_bytes(32), options)
 
 
-@on_every_loop
+@on_every_loop_at_once
 async def test_a_relay_that_is_down_keeps_no_node_from_starting() -> None:
     options = TransportOptions("127.0.0.1", relay_url="https://127.0.0.1:9/", relay_token="token")
     us = await open_transport(secrets.token_bytes(32), options)
@@ -454,7 +454,7 @@ async def looks_like_a_relay() -> AsyncIterator[tuple[str, list[str]]]:
         await listener.wait_closed()
 
 
-@on_every_loop
+@on_every_loop_at_once
 async def test_a_relay_in_the_address_is_used_by_a_node_that_has_none() -> None:
     """Only the owner's words have one in them: what peers tell of relays is filtered before (`filter_dialable`)."""
     async with looks_like_a_relay() as (url, came), node() as us, silent_port() as (_, address):
@@ -468,7 +468,7 @@ async def test_a_relay_in_the_address_is_used_by_a_node_that_has_none() -> None:
         assert us.relays == {url}
 
 
-@on_every_loop
+@on_every_loop_at_once
 async def test_relays_come_and_go_while_the_node_runs() -> None:
     async with looks_like_a_relay() as (url, came), node() as us:
         await us.use_relay(url)
@@ -490,7 +490,7 @@ async def test_the_relays_of_irohs_makers_are_known_by_their_urls() -> None:
         await us.leave_relays()
 
 
-@on_every_loop
+@on_every_loop_at_once
 async def test_a_node_takes_no_more_relays_from_addresses_than_it_can_measure() -> None:
     async with node() as us:
         silent = IrohKeys(secrets.token_bytes(32)).node_id
