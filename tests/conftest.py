@@ -19,9 +19,10 @@ from tests.run_summary import said, say
 from tests.seconds_by_directory import seconds_by_directory
 
 IN_WORKER = "last_words"  # key of what a worker hands over
-# Real nodes and LLM servers, which are timed: one worker runs all of them, one after the other.
-ONE_BY_ONE = "tests/real/"
-LONGEST_FIRST = (ONE_BY_ONE, "tests/security/", "tests/network/")  # or one worker is alone with them at the end
+# Real nodes and LLM servers, which are timed, and one browser with the nodes that it looks at: one worker runs all of a
+# folder, one after the other.
+ONE_BY_ONE = ("tests/real/", "tests/console/")
+LONGEST_FIRST = (*ONE_BY_ONE, "tests/security/", "tests/network/")  # or one worker is alone with them at the end
 # Coverage's `source` in pyproject.toml, and their own tests. Under its tracer the others would take up to four times as
 # long; what they alone reach in these packages is a fact that has no test where it belongs.
 MEASURED = ("masa_node.chat", "masa_node.dialects", "masa_node.routing")
@@ -40,7 +41,8 @@ class ByFile(LoadFileScheduling):
     """A file's tests stay together: in one worker, and in their order."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return ONE_BY_ONE if nodeid.startswith(ONE_BY_ONE) else super()._split_scope(nodeid)
+        alone = next((folder for folder in ONE_BY_ONE if nodeid.startswith(folder)), None)
+        return alone or super()._split_scope(nodeid)
 
 
 @pytest.hookimpl(wrapper=True, optionalhook=True)

@@ -1,4 +1,4 @@
-"""One browser, and one demo of three nodes, for all tests of the console that a worker runs, in one event loop."""
+"""One browser, and one demo of three nodes, for all tests of the console, in one event loop."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -19,13 +19,13 @@ QUICK = 200.0  # words a second
 SLOW = 50.0
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
 async def tabs() -> AsyncIterator[Tabs]:
     async with tabs_or_lacking() as found:
         yield found
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
 async def demo(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Node]:
     """The first of three linked nodes: it has no LLM, the others have the built-in one. One has a name that bites."""
     folder = tmp_path_factory.mktemp("demo")

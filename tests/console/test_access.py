@@ -20,7 +20,7 @@ from tests.fakes.running import settings_of
 from tests.real.node_process import Node as NodeProcess
 from tools.console_screenshots import owners_link
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 KEY = "a-long-random-word"
 BACK_WITHIN_MS = 5000

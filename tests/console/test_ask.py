@@ -13,7 +13,7 @@ from tests.fakes.llm_server import close, stall
 
 CUT = "ERR_INCOMPLETE_CHUNKED_ENCODING"  # as the browser itself says it, beside the page
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 STOPPED_WITHIN_S = 1.0
 PROMPT = "What wins a race?"

@@ -22,7 +22,7 @@ from tests.console.browsing import Tabs, visit
 from tests.console.llms import FORMULA, STRANGERS_MODEL, node_before, piece, says
 from tests.fakes.running import settings_of
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 ANSWER = says(piece(content="Hello"))
 

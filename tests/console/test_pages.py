@@ -14,7 +14,7 @@ from tests.console.browsing import AXE, PAGES, Tabs, Visit, visit
 from tests.console.conftest import STRANGERS_NAME
 from tools.console_screenshots import owners_link
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 FIRST_PAINT_MS = 1000.0
 TRIES = 5  # the best counts: this machine does other things, too

@@ -16,7 +16,7 @@ from tests.console.llms import node_before
 from tests.fakes.http_bytes import whole
 from tests.fakes.llm_server import send, stall
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 SEEN_WITHIN_S = 2.0  # 0.5 on a machine with nothing else to do; without events it would take up to 5
 TRIES = 3  # the best counts

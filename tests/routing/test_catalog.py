@@ -293,13 +293,13 @@ def check_found(catalog: Catalog, said: dict[str, object], name: str) -> None:
     }
 
 
-def test_each_change_gives_another_version_and_what_changes_nothing_does_not(catalog: Catalog) -> None:
+def test_each_change_gives_another_generation_and_what_changes_nothing_does_not(catalog: Catalog) -> None:
     provider = ScriptedProvider("a")
-    versions = [catalog.version]
+    generations = [catalog.generation]
     for offers in ([offer("m")], [offer("m")], [offer("n")], None):
         catalog.put(provider, offers)
-        versions.append(catalog.version)
+        generations.append(catalog.generation)
     catalog.remove(provider)
     catalog.remove(provider)
-    versions.append(catalog.version)
-    assert versions == [0, 1, 1, 2, 3, 4]
+    generations.append(catalog.generation)
+    assert generations == [0, 1, 1, 2, 3, 4]

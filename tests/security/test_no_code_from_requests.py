@@ -30,6 +30,8 @@ FORBIDDEN_MODULES = {
 
 ALLOWED = {
     "network/transport/iroh/patches/byte_copy.py": {"ctypes"},  # copies bytes into a buffer of the transport's library
+    "network/transport/iroh/patches/wake_ups.py": {"ctypes"},  # keeps a callback that the library may still call
+    "network/transport/iroh/direct.py": {"ctypes", "importlib"},  # polls the library's futures, which are Rust's
     "staking/contract/artifacts.py": {"importlib"},  # reads two files of the package (`importlib.resources`)
     "node/libraries.py": {"importlib"},  # reads versions (`importlib.metadata`)
     # The owner's own LLM (`up --llm`): what is fetched is pinned by hash, what is started is this package.
@@ -41,6 +43,7 @@ ALLOWED_CALLS = {
     "devnet/anvil.py": {"subprocess_exec"},  # `masa-node devnet` starts anvil, found by its owner
     "upstreams/embedded/process.py": {"subprocess_exec"},
     "upstreams/embedded/program.py": {"import_module"},  # of one name, which is a constant
+    "network/transport/iroh/direct.py": {"import_module"},  # the same
 }
 
 

@@ -70,12 +70,12 @@ def _told(settings: Settings, query: UsageQuery, asked: tuple[str, str]) -> tupl
     if not unusable:
         return read_usage(masa_dir, query), ""
     url = f"http://127.0.0.1:{settings.port}"
-    told = asyncio.run(_of_running_node(url, listed(settings.api_key), asked))
-    if isinstance(told, list):
-        return told, ""
+    answered = asyncio.run(_of_running_node(url, listed(settings.api_key), asked))
+    if isinstance(answered, list):
+        return answered, ""
     return read_usage(masa_dir, query), (
         f"MASA_DIR {masa_dir} cannot be used: {unusable} A node that runs with it keeps the sums in memory, "
-        f"and at {url} none could be asked for them: {told} Set PORT and API_KEY to that node's."
+        f"and at {url} none could be asked for them: {answered} Set PORT and API_KEY to that node's."
     )
 
 

@@ -131,7 +131,7 @@ class Dialing:
 
 
 def _places(address: PeerAddress) -> set[str]:
-    """The networks that it leads to; behind a relay nobody is disturbed but who is there."""
+    """The networks that it leads to; one behind a relay disturbs nobody else."""
     return {subnet_of(each) for each in address.direct}
 
 
