@@ -112,6 +112,23 @@ async def test_links_that_were_made_to_ask_and_are_used_no_more_are_let_go_and_m
             assert nodes[number].catalog.knows("demo-5")
 
 
+@pytest.mark.usefixtures("short")
+@virtual_time
+async def test_no_more_links_are_let_go_than_are_too_many_while_some_are_ending() -> None:
+    nodes = await crowd()
+    async with running(*nodes):
+        await asyncio.sleep(20)
+        asker = nodes[5]
+        for number, node in enumerate(nodes):
+            if node.id not in linked(asker) and node is not asker:
+                await asker.ask(model=f"demo-{number}")
+        await asyncio.sleep(1)
+        sessions, later_s = asker.network.links.sessions, asyncio.get_running_loop().time() + 10 * LATELY_S
+        for _ in range(3):
+            asker.network._dialing._let_go(later_s)
+        assert sum(not session.why for session in sessions.values() if session.peer != nodes[0].id) == 4
+
+
 @virtual_time
 async def test_linked_peers_are_asked_first_and_others_when_all_of_them_have_failed() -> None:
     nodes = await crowd()

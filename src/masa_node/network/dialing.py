@@ -103,17 +103,19 @@ class Dialing:
 
     def _let_go(self, now_s: float) -> bool:
         """Close what was dialed to ask somebody, and was not used lately; is it to be looked at again?"""
-        surplus = len(self._links.sessions.keys() - self._book.wanted) - 2 * self._links.random_links
+        spare = [each for each in self._links.sessions.values() if each.peer not in self._book.wanted and not each.why]
+        surplus = len(spare) - 2 * self._links.random_links
         if surplus <= 0:
             return False
-        idle = [session for session in self._links.sessions.values() if self._may_go(session, now_s)]
+        idle = [session for session in spare if self._may_go(session, now_s)]
         for session in sorted(idle, key=lambda session: session.used_s)[:surplus]:
             session.close(NOT_NEEDED)
         return True
 
-    def _may_go(self, session: Session, now_s: float) -> bool:
+    @staticmethod
+    def _may_go(session: Session, now_s: float) -> bool:
         is_idle = not session.mux.streams and now_s - session.used_s > ASKED_LATELY_S
-        return is_idle and session.link.is_dialed and not session.why and session.peer not in self._book.wanted
+        return is_idle and session.link.is_dialed
 
     async def _dial(self, address: PeerAddress) -> None:
         peer = address.node_id
