@@ -8,7 +8,6 @@ import pytest
 from masa_node.chat.outcome import CALLER_GONE, Outcome
 from masa_node.chat.request import Endpoint
 from masa_node.dialects.condensing import LARGE_BYTES
-from masa_node.routing.catalog import Catalog
 from masa_node.routing.plain import MAX_PIECES, Plain, PlainWay
 from masa_node.routing.running.sweep import EVERY_S
 from tests.routing.scripted import BEGIN_S, DEADLINE_S, IDLE_S, MODEL, ScriptedProvider, World, offer
@@ -78,16 +77,6 @@ def test_a_row_holds_until_the_catalog_changes() -> None:
     assert way.row(MODEL, CHAT) is None
     world.catalog.remove(server)
     assert way.row(MODEL, CHAT) is not None
-
-
-def test_a_catalog_counts_its_changes() -> None:
-    catalog, server = Catalog(), TalkingServer()
-    catalog.put(server, [offer()])
-    first = catalog.generation
-    catalog.put(server, [offer()])
-    assert catalog.generation == first
-    catalog.remove(server)
-    assert catalog.generation != first
 
 
 # ---- the way in ----
