@@ -3,6 +3,7 @@
 To add one: a row in `GETS`, with what makes its answer.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import cache
 from urllib.parse import parse_qsl
@@ -103,7 +104,7 @@ def _known(tell: Callable[[NodeView], object]) -> Make:
     return made
 
 
-def _models(tell: Callable[[Offers, Asked], object]) -> Make:
+def _models(tell: Callable[[Offers, Asked], Awaitable[object]]) -> Make:
     """What this caller can ask for, once LLM servers had the time to say so."""
 
     async def made(view: NodeView, asked: Asked) -> object:
@@ -111,7 +112,8 @@ def _models(tell: Callable[[Offers, Asked], object]) -> Make:
         offers = view.aliasing.offers()
         if asked.caller.key is not None:
             offers = [pair for pair in offers if asked.caller.allows(pair[1].model)]
-        return tell(offers, asked)
+        await asyncio.sleep(0)  # peers tell of tens of thousands, and the choice took its time
+        return await tell(offers, asked)
 
     return made
 
@@ -131,8 +133,8 @@ def _readyz(view: NodeView) -> object:
     return found if found.ready else Found(found, status_of_kind(ProviderAway))
 
 
-def _search(offers: Offers, asked: Asked) -> object:
-    return models.cloudflare_list(offers_for(DialectName.CLOUDFLARE, offers), _query(asked))
+async def _search(offers: Offers, asked: Asked) -> object:
+    return await models.cloudflare_list(offers_for(DialectName.CLOUDFLARE, offers), _query(asked))
 
 
 async def _ps(view: NodeView, asked: Asked) -> object:

@@ -1,8 +1,13 @@
-"""Lists of models, in each client family's shape. The node's own list names everything; the others what they know."""
+"""Lists of models, in each client family's shape. The node's own list names everything; the others what they know.
 
+Peers tell of tens of thousands, made up or not: lists are made in slices, between which everything else has its turns.
+"""
+
+import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import msgspec
 
@@ -11,8 +16,11 @@ from masa_node.chat.offer import NO_FACTS, ModelOffer, same_model_key
 from masa_node.chat.request import Endpoint, path_of
 
 Json = dict[str, object]
+Of = TypeVar("Of")
 MAX_NAMED = 12  # models in a sentence
 MAX_PER_PAGE = 1_000
+OFFERS_A_TURN = 2_048  # looked at in one go, half a microsecond each;
+ENTRIES_A_TURN = 128  # made in one go, some ten microseconds each
 _MAX_DIGITS = 9
 _TASK = {
     "id": "c329a1f9-323d-4e91-b2aa-582dd4188d34",
@@ -47,9 +55,29 @@ def named(offers: Offers) -> str:
     return ", ".join(names[:MAX_NAMED]) + more
 
 
-def own_list(offers: Offers) -> Json:
+async def in_groups(offers: Offers) -> list[Offers]:
+    """The same as `grouped`, in slices."""
+    groups: dict[str, Offers] = {}
+    for number, (provider, offer) in enumerate(offers, 1):
+        groups.setdefault(same_model_key(offer.model), []).append((provider, offer))
+        if number % OFFERS_A_TURN == 0:
+            await asyncio.sleep(0)
+    return [*groups.values()]
+
+
+async def written(them: Sequence[Of], entry_of: Callable[[Of], object]) -> list[msgspec.Raw]:
+    """The entry of each as JSON, in slices."""
+    entries: list[msgspec.Raw] = []
+    for number, one in enumerate(them, 1):
+        entries.append(msgspec.Raw(msgspec.json.encode(entry_of(one))))
+        if number % ENTRIES_A_TURN == 0:
+            await asyncio.sleep(0)
+    return entries
+
+
+async def own_list(offers: Offers) -> Json:
     """`GET /api/v1/llm/models`: the models that can be asked for here now, with their providers and endpoints."""
-    return {"models": [_own_entry(group) for group in grouped(offers)]}
+    return {"models": await written(await in_groups(offers), _own_entry)}
 
 
 def _own_entry(group: Offers) -> Json:
@@ -67,16 +95,15 @@ def _own_entry(group: Offers) -> Json:
     }
 
 
-def openai_list(offers: Offers) -> Json:
+async def openai_list(offers: Offers) -> Json:
     """`GET /v1/models`: one shape that the OpenAI and the Anthropic SDKs accept."""
-    data = [openai_entry(group[0][1]) for group in grouped(offers)]
-    ids = [entry["id"] for entry in data]
+    found = [group[0][1] for group in await in_groups(offers)]
     return {
         "object": "list",
-        "data": data,
+        "data": await written(found, openai_entry),
         "has_more": False,
-        "first_id": ids[0] if ids else None,
-        "last_id": ids[-1] if ids else None,
+        "first_id": found[0].model if found else None,
+        "last_id": found[-1].model if found else None,
     }
 
 
@@ -103,16 +130,13 @@ def openai_entry(offer: ModelOffer) -> Json:
     }
 
 
-def cloudflare_list(offers: Offers, query: Mapping[str, str]) -> Json:
+async def cloudflare_list(offers: Offers, query: Mapping[str, str]) -> Json:
     """`GET .../ai/models/search`: the SDK asks page after page until one is empty."""
     wanted, task = query.get("search", "").lower(), query.get("task", _TASK["name"])
-    found = [
-        _cloudflare_entry(group[0][1])
-        for group in grouped(offers)
-        if task == _TASK["name"] and wanted in group[0][1].model.lower()
-    ]
+    every = [group[0][1] for group in await in_groups(offers)]
+    found = [offer for offer in every if task == _TASK["name"] and wanted in offer.model.lower()]
     page, per_page = _number(query.get("page"), 1), _number(query.get("per_page"), MAX_PER_PAGE)
-    rows = found[(page - 1) * per_page : page * per_page]
+    rows = await written(found[(page - 1) * per_page : page * per_page], _cloudflare_entry)
     info = {"page": page, "per_page": per_page, "count": len(rows), "total_count": len(found)}
     return {"success": True, "errors": [], "messages": [], "result": rows, "result_info": info}
 
@@ -136,9 +160,9 @@ def _number(text: str | None, otherwise: int) -> int:
     return max(1, int(text)) if text is not None and is_number else otherwise
 
 
-def ollama_tags(offers: Offers) -> Json:
+async def ollama_tags(offers: Offers) -> Json:
     """`GET /api/tags`: Ollama's own entries as Ollama gave them, others in the same shape."""
-    return {"models": [_tag(group) for group in grouped(offers)]}
+    return {"models": await written(await in_groups(offers), _tag)}
 
 
 def _tag(group: Offers) -> Json | msgspec.Raw:

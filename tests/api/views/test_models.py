@@ -1,0 +1,48 @@
+"""Lists of models as long as peers can make them."""
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import pytest
+
+from masa_node.api.families import Offers
+from masa_node.api.views.models import cloudflare_list, ollama_tags, openai_list, own_list
+from masa_node.chat.offer import ModelOffer
+from masa_node.chat.request import Endpoint
+from masa_node.network.askable import MAX_DISTANT_MODELS
+from masa_node.network.gossip.adverts import MAX_ADVERT_MODELS
+from tests.routing.running.test_steps import check
+from tests.routing.scripted import ScriptedPeer
+
+pytestmark = pytest.mark.untraced
+LISTS: dict[str, Callable[[Offers], Awaitable[object]]] = {
+    "own": own_list,
+    "openai": openai_list,
+    "ollama": ollama_tags,
+    "cloudflare": lambda offers: cloudflare_list(offers, {"per_page": "999999"}),
+}
+
+
+def crowd() -> Offers:
+    """Of as many nodes as may be known without links, each with as many models as one may have."""
+    endpoints = frozenset(Endpoint)
+    return [
+        (peer, ModelOffer(model=f"m-{number}-{each}", endpoints=endpoints))
+        for number, peer in enumerate(map(ScriptedPeer, map(str, range(MAX_DISTANT_MODELS // MAX_ADVERT_MODELS))))
+        for each in range(MAX_ADVERT_MODELS)
+    ]
+
+
+@pytest.mark.parametrize("tell", LISTS.values(), ids=LISTS.keys())
+async def test_no_list_of_models_holds_the_loop_however_many_peers_made_up(
+    tell: Callable[[Offers], Awaitable[object]],
+) -> None:
+    offers = crowd()
+
+    told: list[bytes] = []
+
+    async def reading() -> None:
+        told[:] = [msgspec.json.encode(await tell(offers))]
+
+    await check(reading)
+    assert b"m-127-255" in told[0]
