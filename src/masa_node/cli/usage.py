@@ -70,16 +70,16 @@ def _told(settings: Settings, query: UsageQuery, asked: tuple[str, str]) -> tupl
     if not unusable:
         return read_usage(masa_dir, query), ""
     url = f"http://127.0.0.1:{settings.port}"
-    answered = asyncio.run(_of_running_node(url, listed(settings.api_key), asked))
-    if isinstance(answered, list):
-        return answered, ""
+    answer = asyncio.run(_ask_running_node(url, listed(settings.api_key), asked))
+    if isinstance(answer, list):
+        return answer, ""
     return read_usage(masa_dir, query), (
         f"MASA_DIR {masa_dir} cannot be used: {unusable} A node that runs with it keeps the sums in memory, "
-        f"and at {url} none could be asked for them: {answered} Set PORT and API_KEY to that node's."
+        f"and at {url} none could be asked for them: {answer} Set PORT and API_KEY to that node's."
     )
 
 
-async def _of_running_node(url: str, api_keys: Sequence[str], asked: tuple[str, str]) -> list[UsageLine] | str:
+async def _ask_running_node(url: str, api_keys: Sequence[str], asked: tuple[str, str]) -> list[UsageLine] | str:
     """What the node at this URL has counted, or why it does not say."""
     from masa_node.upstreams.http.client import HttpClient  # noqa: PLC0415 - as in `_told`
     from masa_node.upstreams.servers.server import get_json  # noqa: PLC0415

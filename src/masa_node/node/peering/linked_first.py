@@ -20,7 +20,7 @@ class LinkedFirst:
     """A `PeerPolicy`: what `rules` say, once of the linked peers and once, behind them, of some others at random.
 
     `linked` are the names of the peers that are linked now. Of the others those with a known stake come first, and
-    then `members`: a member is not lost among any number of strangers that claim to serve the same.
+    then `members`: a node that was let in once is not lost among strangers that claim to serve the same, however many.
     """
 
     def __init__(self, rules: StakeRules, linked: Names, members: Names, rng: random.Random) -> None:
