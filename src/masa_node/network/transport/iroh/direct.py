@@ -144,6 +144,11 @@ class _Call:
         raise NotImplementedError
 
 
+def _nobody(data: bytes) -> object:
+    del data
+    return False
+
+
 class Reading(_Call):
     """`start` gives what comes to `came`, by direct calls, until that says by a false value that it has enough for now.
     The last that it gives is b"", when the peer has finished.
@@ -159,6 +164,12 @@ class Reading(_Call):
         super().__init__(half, loop)
         self._want = FEW_BYTES
         self._in_a_row = 0
+        self._came: Callable[[bytes], object] = _nobody
+
+    def give_up(self, error: Exception | None = None) -> None:
+        """See `_Call`. `came` is let go of, too: it may hold the stream, which holds what Rust has of it."""
+        super().give_up(error)
+        self._came = _nobody
 
     def start(self, came: Callable[[bytes], object]) -> asyncio.Future[None]:
         """Done when `came` has enough. Raises what is in FOREIGN, and whatever `came` raises."""
