@@ -451,7 +451,7 @@ async def test_a_flow_that_is_never_dry_lets_the_others_on() -> None:
         writing.cancel()
         await other
         longest = max(len(run.split()) for run in " ".join("r" if turn > 0 else "o" for turn in turns).split("o"))
-        assert longest <= IN_A_ROW + 1
+        assert longest <= 2 * IN_A_ROW  # one that was dry for a moment may be woken before the others
 
 
 @on_every_loop
