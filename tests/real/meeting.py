@@ -43,7 +43,9 @@ class Trio:
     right: Supplier
 
     def wait_until_known(self) -> None:
-        """Until the requester knows all that the others share."""
+        """Until the requester is linked with the others, which it asks first then, and knows all that they share."""
+        both = {self.left.node_id, self.right.node_id}
+        wait_until(lambda: both <= linked(self.requester))
         for model, suppliers in _SHARED.items():
             wait_until(lambda model=model, suppliers=suppliers: len(servers_of(self.requester, model)) == suppliers)
 

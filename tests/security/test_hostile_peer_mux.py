@@ -21,7 +21,7 @@ from masa_node.network.links.mux import (
 )
 from masa_node.network.links.mux_stream import FRAME_COST_BYTES, MUX_WINDOW_BYTES, MuxStream
 from masa_node.network.links.session import ControlStream, Session
-from masa_node.network.transport import memory_links
+from masa_node.network.transport import memory_links, memory_pipe
 from masa_node.network.transport.interfaces import Link, Stream
 from tests.network.links.test_mux import channel_frame, pair, raw
 from tests.security.hostile_peers import GONE, GOOD_REQUEST, Eve, Siege, beside, siege
@@ -97,7 +97,8 @@ class Watch:
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """The transport holds little for a peer that does not read."""
-    monkeypatch.setattr(memory_links, "MEMORY_WINDOW_BYTES", 16 * 1024)
+    for module in (memory_links, memory_pipe):
+        monkeypatch.setattr(module, "MEMORY_WINDOW_BYTES", 16 * 1024)
 
 
 @pytest.fixture
