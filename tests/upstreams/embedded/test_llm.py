@@ -5,10 +5,12 @@ import contextlib
 import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from masa_node.chat.errors import ProviderError, Unreachable
+from masa_node.chat.request import Endpoint
 from masa_node.upstreams.embedded import llm as embedded
 from masa_node.upstreams.embedded.llm import EmbeddedLlm, default_threads
 from masa_node.upstreams.embedded.model import EmbeddedModel
@@ -17,6 +19,7 @@ from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec
 from tests.fakes.dialect_samples import listed
 from tests.fakes.llm_server import FakeLlm, close
+from tests.routing.test_translating_steps import asked
 from tests.virtual_time import now_s, settle, until, virtual_time
 
 MODEL = EmbeddedModel(Path("/models/tiny.gguf"), "tiny")
@@ -200,3 +203,20 @@ def test_it_takes_half_of_the_cores_and_no_more_than_eight(
 ) -> None:
     monkeypatch.setattr(embedded.os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
     assert default_threads() == threads
+
+
+@pytest.mark.parametrize("is_noticed", [True, False])
+async def test_a_process_that_has_just_died_is_told_as_that_and_not_as_a_wrong_url(*, is_noticed: bool) -> None:
+    async with running() as world:
+        process = await world.started.get()
+        process.load()  # nothing listens there
+        assert await world.llm.is_loaded()
+        with mock.patch.object(embedded, "NOTICED_WITHIN_S", 5.0 if is_noticed else 0.05):
+            asking = asyncio.create_task(world.llm.answer(asked(b'{"model":"tiny"}', Endpoint.OPENAI_CHAT)))
+            await asyncio.sleep(0.05)
+            if is_noticed:
+                process.die()
+            with pytest.raises(ProviderError) as refused:
+                await asking
+        assert ("ended by signal 9; it is started again" in refused.value.message) is is_noticed
+        assert ("nothing listens there" in refused.value.message) is not is_noticed

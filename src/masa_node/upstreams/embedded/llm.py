@@ -4,6 +4,7 @@ The process is started with the node, ends with it, and is started again, after 
 """
 
 import asyncio
+import contextlib
 import os
 import secrets
 from collections.abc import Awaitable, Callable
@@ -13,7 +14,7 @@ import msgspec
 import structlog
 
 from masa_node.chat.answer import Answer
-from masa_node.chat.errors import Unreachable
+from masa_node.chat.errors import ConnectionRefused, Unreachable
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import Endpoint, Request
 from masa_node.routing.provider import Sign, no_sign
@@ -26,6 +27,7 @@ from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec
 from masa_node.upstreams.upstream import Upstream
 
 FIRST_PAUSE_S = 1.0
+NOTICED_WITHIN_S = 1.0  # the end of the process, once nothing listens at its port any more
 LONGEST_PAUSE_S = 60.0  # a model that does not fit into memory will not do so soon
 STEADY_AFTER_S = 60.0  # one that has served for so long is started again after the first pause
 MAX_DEFAULT_THREADS = 8  # beyond, memory is what limits llama.cpp on most machines
@@ -105,7 +107,16 @@ class EmbeddedLlm:
 
     async def answer(self, request: Request, sign: Sign = no_sign) -> Answer:
         """See `Provider`. Waits while the model is being loaded."""
-        return await (await self._serving()).answer(request, sign)
+        try:
+            return await (await self._serving()).answer(request, sign)
+        except ConnectionRefused:  # it has just ended; why is known in a moment
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(NOTICED_WITHIN_S):
+                    while not self.trouble:
+                        await self._changed.wait()
+            if self.trouble:
+                raise self._down() from None
+            raise
 
     async def is_loaded(self) -> bool:
         """Wait until its model can be asked, which is True, or there is trouble."""
@@ -175,9 +186,12 @@ class EmbeddedLlm:
         await self.is_loaded()
         if self._upstream is not None:
             return self._upstream
+        raise self._down()
+
+    def _down(self) -> Unreachable:
         error = Unreachable(f"The embedded LLM is down: {self.trouble}.")
         error.location = self.location
-        raise error
+        return error
 
 
 def _askable(offer: ModelOffer) -> ModelOffer:
