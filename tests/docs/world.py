@@ -197,6 +197,16 @@ class _Process:
         return said[0]
 
 
+def _stopped(process: subprocess.Popen[str]) -> int:
+    """Its exit code after Ctrl+C, which a person presses again when nothing happens for long."""
+    os.killpg(process.pid, signal.SIGINT)
+    try:
+        return process.wait(START_S / 2)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGINT)
+        return process.wait(START_S)
+
+
 @contextlib.contextmanager
 def _running(command: list[str], environ: Mapping[str, str], folder: Path) -> Iterator[_Process]:
     """A process that is stopped as a person stops it, and has to end well."""
@@ -217,8 +227,7 @@ def _running(command: list[str], environ: Mapping[str, str], folder: Path) -> It
         try:
             yield _Process(process)
             assert process.poll() is None, f"{command} ended by itself"
-            os.killpg(process.pid, signal.SIGINT)
-            assert process.wait(START_S) in (0, 130, -signal.SIGINT), log.read_text()[-3000:]
+            assert _stopped(process) in (0, 130, -signal.SIGINT), log.read_text()[-3000:]
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
