@@ -20,6 +20,7 @@ MODULE_MAX_LINES := 400
 OUR_PYTHON := src tests bench tools
 # A worker for each core and one more (tests/conftest.py), up to four; one that hangs or dies ends the run. Which tests stay together: tests/conftest.py.
 WORKERS := -n auto --maxprocesses 4 --max-worker-restart 0
+RERUN = $(if $(RERUNS),--reruns $(RERUNS)) # how often a failed test is tried again: nowhere but in CI (CONTRIBUTING.md)
 
 # As images of Python set it. Each process that a test starts would compile the sources again, each worker its tests.
 unexport PYTHONDONTWRITEBYTECODE
@@ -35,7 +36,7 @@ demo: $(VENV)/.project $(VENV)/.llm ## run three linked nodes on this machine, n
 	@$(VENV)/bin/masa-node demo
 
 test: $(VENV)/.test $(VENV)/.llm .cache/lowest/.made get-anvil ## run the tests, with coverage; ARGS='-k race' goes to pytest, '-n 0' is without workers
-	@$(PY) -m pytest $(WORKERS) --cov --cov-report= $(ARGS)
+	@$(PY) -m pytest $(WORKERS) $(RERUN) --cov --cov-report= $(ARGS)
 	@$(if $(ARGS),,$(CORE_COVERAGE))
 
 CORE_COVERAGE = for room in $(CORE_ROOMS); do \

@@ -150,6 +150,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section(title, sep="!" if is_loud else "=", red=is_loud, bold=is_loud)
         for line in lines:
             terminalreporter.line(line)
+    for report in terminalreporter.stats.get("rerun", []):
+        title = f"FAILED ONCE, WAS RUN AGAIN, IS TO BE MENDED: {report.nodeid}"
+        terminalreporter.section(title, sep="!", red=True, bold=True)
+        terminalreporter.line(report.longreprtext)
     terminalreporter.section("where the time went", sep="=")
     for line in seconds_by_directory(report for reports in terminalreporter.stats.values() for report in reports):
         terminalreporter.line(line)
