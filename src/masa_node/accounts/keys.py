@@ -1,8 +1,8 @@
 """Keys with names: what one is, what it allows, and which of them a caller holds. Pure, but for chance.
 
 A key is `masa-<id>-<secret>`. The id finds the row, so that one comparison, in constant time, is enough. The secret has
-256 bits of chance: nobody finds it by trying, so that its plain SHA-256 may be kept; a slow hash, which protects
-what people make up, would only cost every request.
+256 bits of chance. Nobody finds it by trying, so its plain SHA-256 may be kept. A slow hash, which protects what
+people make up, would only cost every request.
 """
 
 import hashlib

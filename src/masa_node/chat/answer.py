@@ -53,8 +53,8 @@ class StreamedAnswer:
     such as are not given out yet.
 
     `flow(give)` is the short way while all goes well: pieces go from the connection to `give` by direct calls, and no
-    task runs for them. It ends when `give` returns something to wait for, which it returns, or when `next_piece` has to
-    go on: at the end, at a fault, at what takes long to look at. None where there is no such way.
+    task runs for them. It ends when `give` returns something to wait for, which it returns. It also ends where
+    `next_piece` has to go on: at the end, at a fault, at what takes long to look at. None where there is no such way.
 
     Not `is_framed`: the pieces are bytes of a sound, and nothing else may be put among them.
     """

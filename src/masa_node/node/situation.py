@@ -1,5 +1,6 @@
-"""What can be asked of this node now and, if nothing can, why and what to do: told alike by the greeting, `/readyz`,
-`masa-node models` and the 404 of a model. Pure.
+"""What can be asked of this node now and, if nothing can, why and what to do. Pure.
+
+The greeting, `/readyz`, `masa-node models` and the 404 of a model all tell it alike.
 """
 
 import msgspec

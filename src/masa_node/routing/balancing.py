@@ -1,8 +1,9 @@
 """Which of several own servers is asked first. Pure; time is given.
 
-Those of the lowest `priority` number that are well share the work: fewest requests in flight, weighed by how slow each
-is, as in the peak EWMA of Finagle and linkerd. A conversation stays where it was while the load allows: that server
-still holds the beginning of its prompt (KV cache). A server that comes back has its share grow (Envoy's slow start).
+Those of the lowest `priority` number that are well share the work. The one with the fewest requests in flight is asked,
+weighed by how slow each is, as in the peak EWMA of Finagle and linkerd. A conversation stays where it was while the
+load allows: that server still holds the beginning of its prompt (KV cache). A server that comes back has its share grow
+(Envoy's slow start).
 """
 
 from collections.abc import Sequence

@@ -53,7 +53,7 @@ class Dispatcher:
 
         `on_sign` is called at each sign of life before the first piece. Raises nothing but what the sink does.
 
-        In every case, also when this is cancelled at any await, the LLM is stopped if it still works, the slot is given
+        In every case, also when this is cancelled at any await, the LLM is stopped if it still works. The slot is given
         back, and the outcome is observed exactly once. When cancelled in the middle of a stream, the outcome says that
         the caller has gone, unless the caller had a whole answer by then.
         """

@@ -1,5 +1,6 @@
-"""Reads what routing must know out of a request body: the model's name, whether it streams, and whether it says one of
-them twice; and puts another model's name in place of that one. Pure.
+"""Reads what routing must know out of a request body, and puts another model's name in place of its own. Pure.
+
+That is the model's name, whether it streams, and whether it says one of them twice.
 """
 
 import re

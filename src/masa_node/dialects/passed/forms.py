@@ -1,7 +1,7 @@
 """Requests that come as a form with a file in it (multipart/form-data): which model one is for. Pure.
 
-A form is read as strictly as RFC 7578 and 2046 write it, and what readers could take in two ways is refused: it might
-be for another model than the one that was looked up. Files are not looked into.
+A form is read as strictly as RFC 7578 and 2046 write it. What readers could take in two ways is refused: it might be
+for another model than the one that was looked up. Files are not looked into.
 """
 
 import re

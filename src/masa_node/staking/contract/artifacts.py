@@ -1,5 +1,6 @@
-"""The contracts: `staking.vy`, and `token.vy`, a stand-in for the staked token on local chains; each beside the `.json`
-that it compiles to (`python -m tools.compile_contracts`), so that nobody needs a compiler to deploy it.
+"""The contracts: `staking.vy`, and `token.vy`, a stand-in for the staked token on local chains.
+
+Each is beside the `.json` that it compiles to (`python -m tools.compile_contracts`): deploying needs no compiler.
 """
 
 from importlib import resources
