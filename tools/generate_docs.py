@@ -11,8 +11,8 @@ from typing import cast
 import click
 import typer
 
-from masa_node.api.changes import CHANGES
-from masa_node.api.events import EVENTS
+from masa_node.api.control.changes import CHANGES
+from masa_node.api.control.events import EVENTS
 from masa_node.api.route_headers import FORMAT, FORMAT_FORM, PRIVACY, PRIVACY_FORM, RACE, RACE_FORM, STRICT
 from masa_node.api.routes import GETS
 from masa_node.api.views.openapi import operations

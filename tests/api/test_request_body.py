@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from masa_node.api.http1.request import ClientDisconnected, Head, HttpRequest
 from masa_node.api.request_body import BODY_TIMEOUT_S, HeldBody, read_body
 from masa_node.chat.errors import BodyTooLarge, BodyTooSlow, EncodedBody
-from masa_node.routing.byte_budget import ByteBudget
+from masa_node.routing.answers.byte_budget import ByteBudget
 from tests.api.bodies import coming
 from tests.virtual_time import now_s, virtual_time
 

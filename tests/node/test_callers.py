@@ -3,7 +3,7 @@ import pytest
 from masa_node.chat.errors import ConfigurationError
 from masa_node.node.callers import bodies_bytes, guard_rules
 from masa_node.node.settings.environment import Settings
-from masa_node.routing.byte_budget import OVERHEAD_BYTES
+from masa_node.routing.answers.byte_budget import OVERHEAD_BYTES
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "gpu-box", "8.8.8.8"])  # noqa: S104

@@ -11,7 +11,7 @@ from masa_node.chat.outcome import Attempt
 from masa_node.chat.request import DialectName, Headers, Request
 from masa_node.dialects.choices import Endings
 from masa_node.dialects.registry import DIALECTS
-from masa_node.routing.answer_reader import take_answer
+from masa_node.routing.answers.reader import take_answer
 from masa_node.routing.provider import Sign, Watched, no_sign
 from tests.fakes.sinks import Keeps
 from tests.routing.scripted import ScriptedProvider

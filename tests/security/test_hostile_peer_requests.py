@@ -14,7 +14,7 @@ from masa_node.network.links.frames import FrameKind, frame, header_frame
 from masa_node.network.requests.body_check import MAX_NAMES, check_body
 from masa_node.network.requests.frames import Alive, AnswerEnd, AnswerHead, RequestFailure
 from masa_node.network.requests.server import REQUEST_WITHIN_S
-from masa_node.routing.answer_reader import MAX_BEFORE_ANSWER_BYTES
+from masa_node.routing.answers.reader import MAX_BEFORE_ANSWER_BYTES
 from tests.network.nodes import FIRST_PIECE_WITHIN_S, IDLE_S, SLOTS
 from tests.network.said import SaidStream
 from tests.security.hostile_peers import (

@@ -9,7 +9,7 @@ from masa_node.api.http1.request import HttpRequest
 from masa_node.api.paths import Place
 from masa_node.api.request_body import HeldBody
 from masa_node.chat.request import Endpoint, Privacy, Request
-from masa_node.routing.byte_budget import ByteBudget
+from masa_node.routing.answers.byte_budget import ByteBudget
 from masa_node.routing.dispatch import Dispatcher, Sink
 from tests.api.http1.fake_line import FakeLine
 from tests.api.raw_http import post

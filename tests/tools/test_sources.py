@@ -17,3 +17,14 @@ def test_no_new_error_is_raised_in_except_star(module: Path) -> None:
     ]
     raised = [node for handler in handlers for node in ast.walk(handler) if isinstance(node, ast.Raise) and node.exc]
     assert [node.lineno for node in raised] == []
+
+
+MOST_MODULES = 15  # what a reader can see at a glance; beyond it there is a group in them that has a name
+
+
+@pytest.mark.parametrize(
+    "folder", sorted({path.parent for path in SOURCES.rglob("*.py")}), ids=lambda path: str(path.relative_to(SOURCES))
+)
+def test_no_folder_holds_more_modules_than_one_sees_at_a_glance(folder: Path) -> None:
+    modules = {path.name for path in folder.glob("*.py")} - {"__init__.py", "__main__.py"}
+    assert len(modules) <= MOST_MODULES, sorted(modules)

@@ -8,11 +8,11 @@ import msgspec
 import structlog
 
 from masa_node.accounts.access import OWNERS
-from masa_node.api.changes import Changes, methods_at
 from masa_node.api.chat import ChatEndpoints
-from masa_node.api.console_pages import is_console
+from masa_node.api.control.changes import Changes, methods_at
+from masa_node.api.control.events import EVENTS, EventStreams
+from masa_node.api.control.pages import is_console
 from masa_node.api.entry import Entry, new_id, own_id_of
-from masa_node.api.events import EVENTS, EventStreams
 from masa_node.api.families import offers_for
 from masa_node.api.guard import Guard
 from masa_node.api.http1.connections import Over
@@ -27,7 +27,7 @@ from masa_node.api.show import ShowEndpoint
 from masa_node.api.views import models
 from masa_node.chat.errors import Bug, MasaError, Unauthorized, UnknownPath, WrongMethod
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint
-from masa_node.routing.byte_budget import ByteBudget
+from masa_node.routing.answers.byte_budget import ByteBudget
 
 _ALLOWED_HEADERS = b"authorization, content-type, x-api-key, anthropic-version, anthropic-beta, x-request-id"
 _HEADER_NAMES = re.compile(rb"[A-Za-z0-9-]{1,64}(?: ?, ?[A-Za-z0-9-]{1,64}){0,31}")

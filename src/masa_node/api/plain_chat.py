@@ -14,7 +14,7 @@ from masa_node.api.http1.request import HttpRequest
 from masa_node.api.reply_sink import ReplySink
 from masa_node.chat.journal_errors import EndedByOwner
 from masa_node.chat.request import FORM_ENDPOINTS, Endpoint, Request
-from masa_node.routing.byte_budget import ByteBudget
+from masa_node.routing.answers.byte_budget import ByteBudget
 from masa_node.routing.plain import Plain, PlainWay
 
 PLAIN_ENDPOINTS = frozenset(Endpoint) - FORM_ENDPOINTS - {Endpoint.NATIVE, Endpoint.OLLAMA_SHOW}

@@ -12,13 +12,13 @@ import msgspec
 
 from masa_node.accounts.access import Caller
 from masa_node.api.aliasing import Aliasing, alias_header, alias_words, renamed
-from masa_node.api.changes import CHANGES
-from masa_node.api.console_pages import CONSOLE, HOME, ConsolePages, Shown, wants_page
-from masa_node.api.events import EVENTS
+from masa_node.api.control.changes import CHANGES
+from masa_node.api.control.events import EVENTS
+from masa_node.api.control.owner import OwnerActions
+from masa_node.api.control.pages import CONSOLE, HOME, ConsolePages, Shown, wants_page
 from masa_node.api.families import Offers, not_in_family, offers_for
 from masa_node.api.http1.reply import RawHeaders
 from masa_node.api.http1.request import Head, HeaderPairs
-from masa_node.api.owner import OwnerActions
 from masa_node.api.paths import AT_CLOUDFLARES, SEARCH_PATH
 from masa_node.api.views import history, models
 from masa_node.api.views.openapi import GetEndpoint, describe

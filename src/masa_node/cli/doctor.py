@@ -26,7 +26,7 @@ from masa_node.node.peering.state import Up
 from masa_node.node.serve import until_ready
 from masa_node.node.settings.environment import read_settings
 from masa_node.node.settings.words import listed
-from masa_node.routing.answer_reader import read_whole
+from masa_node.routing.answers.reader import read_whole
 from masa_node.storage.lock import is_held_by_another
 from masa_node.upstreams.http.client import HttpClient
 

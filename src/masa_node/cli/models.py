@@ -8,7 +8,7 @@ from rich.table import Table
 from masa_node.chat.errors import ConnectionRefused, NotAnAnswer, ProviderError
 from masa_node.cli.output import check_url, console
 from masa_node.dialects.fields import read
-from masa_node.routing.answer_reader import read_whole
+from masa_node.routing.answers.reader import read_whole
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.http.proxies import NO_PROXIES, Proxies
 from masa_node.upstreams.servers.server import MAX_LISTING_BYTES, get_json

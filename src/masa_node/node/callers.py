@@ -6,7 +6,7 @@ from masa_node.api.guard import GuardRules
 from masa_node.chat.errors import ConfigurationError
 from masa_node.node.settings.environment import Settings
 from masa_node.node.settings.words import listed
-from masa_node.routing.byte_budget import OVERHEAD_BYTES
+from masa_node.routing.answers.byte_budget import OVERHEAD_BYTES
 
 
 def bodies_bytes(settings: Settings) -> int:

@@ -5,7 +5,7 @@ from urllib.parse import unquote, urlsplit
 
 from masa_node.chat.errors import Unreachable
 from masa_node.chat.request import Headers
-from masa_node.routing.answer_reader import read_whole
+from masa_node.routing.answers.reader import read_whole
 from masa_node.upstreams.http.client import HttpClient
 
 _JSON: Headers = (("content-type", "application/json"),)

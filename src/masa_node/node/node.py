@@ -16,11 +16,11 @@ from masa_node.accounts.access import Access
 from masa_node.accounts.journal import Journal, race_of
 from masa_node.api.aliasing import Aliasing
 from masa_node.api.app import App, AppParts
-from masa_node.api.changes import Changes
 from masa_node.api.chat import ChatEndpoints
-from masa_node.api.console_pages import ConsolePages
+from masa_node.api.control.changes import Changes
+from masa_node.api.control.events import EventStreams
+from masa_node.api.control.pages import ConsolePages
 from masa_node.api.entry import ChatLimits
-from masa_node.api.events import EventStreams
 from masa_node.api.families import Offers
 from masa_node.api.guard import Guard
 from masa_node.api.routes import NodeView, Readiness
@@ -48,7 +48,7 @@ from masa_node.node.settings.peers import read_peer_settings
 from masa_node.node.settings.stake import read_stake_settings
 from masa_node.node.situation import ServerState, Situation
 from masa_node.routing.admission import Admission, PeerAdmission
-from masa_node.routing.byte_budget import OVERHEAD_BYTES, ByteBudget
+from masa_node.routing.answers.byte_budget import OVERHEAD_BYTES, ByteBudget
 from masa_node.routing.candidates import ChoiceRules
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher

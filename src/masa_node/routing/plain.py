@@ -22,7 +22,7 @@ from masa_node.dialects.fields import may_be_odd
 from masa_node.dialects.opening import Shape, is_streamed, shape_of
 from masa_node.dialects.tracking import StreamTracker
 from masa_node.routing.admission import Admission
-from masa_node.routing.answer_reader import LOOKED_AT_BYTES, AnswerStream, passed_back
+from masa_node.routing.answers.reader import LOOKED_AT_BYTES, AnswerStream, passed_back
 from masa_node.routing.candidates import Candidates
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.exchange import Exchange, Observe, Sink, has_to_wait

@@ -9,7 +9,7 @@ from masa_node.chat.errors import NotAnAnswer, ProviderError
 from masa_node.chat.request import DialectName, Endpoint, Headers
 from masa_node.dialects.fields import read
 from masa_node.dialects.registry import DIALECTS
-from masa_node.routing.answer_reader import check_status, read_whole
+from masa_node.routing.answers.reader import check_status, read_whole
 from masa_node.upstreams.http.answer import HttpAnswer
 from masa_node.upstreams.http.urls import anthropic_base, deployment_of, openai_bases
 from masa_node.upstreams.places import place_of

@@ -3,7 +3,7 @@
 import asyncio
 
 from masa_node.chat.errors import ProviderError
-from masa_node.routing.answer_reader import read_whole
+from masa_node.routing.answers.reader import read_whole
 from masa_node.routing.running.steps import in_steps
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.servers.listing import read_models

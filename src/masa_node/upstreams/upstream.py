@@ -25,7 +25,7 @@ from masa_node.dialects.choices import Endings, EndingsByModel
 from masa_node.dialects.opening import is_streamed
 from masa_node.dialects.passed.forms import form_type
 from masa_node.dialects.registry import DIALECTS
-from masa_node.routing.answer_reader import read_whole, take_answer
+from masa_node.routing.answers.reader import read_whole, take_answer
 from masa_node.routing.catalog import AWAY_S
 from masa_node.routing.provider import Sign, Watched, no_sign
 from masa_node.upstreams.access import Access

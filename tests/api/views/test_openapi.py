@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import Case, GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from masa_node.api.changes import CHANGES
-from masa_node.api.events import EVENTS
+from masa_node.api.control.changes import CHANGES
+from masa_node.api.control.events import EVENTS
 from masa_node.api.paths import CHAT_ENDPOINTS, SEARCH_PATH
 from masa_node.api.routes import GET_PATHS, GETS
 from masa_node.api.views.openapi import describe

@@ -14,14 +14,14 @@ from masa_node.chat.request import DIALECT_OF_ENDPOINT, Endpoint, Request
 from masa_node.dialects.opening import is_streamed
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.admission import Admission
-from masa_node.routing.answer_reader import take_answer
+from masa_node.routing.answers.reader import take_answer
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.health import OPENS_AFTER
 from masa_node.routing.provider import Provider, Sign, no_sign
 from tests.fakes.sinks import Keeps
 from tests.network.requests.request_world import MODEL, Node, ask, world
-from tests.routing.test_odd_answers import CHUNK, DONE, LAST, LINE, STOP, WHOLE, Said
+from tests.routing.answers.test_odd_answers import CHUNK, DONE, LAST, LINE, STOP, WHOLE, Said
 from tests.virtual_time import now_s, virtual_time
 
 JSON, SSE, NDJSON = "application/json", "text/event-stream", "application/x-ndjson"

@@ -19,15 +19,15 @@ from masa_node.network.requests.frames import Alive, AnswerHead, request_frames
 from masa_node.network.requests.response_reader import MAX_SIGNS
 from masa_node.network.transport.interfaces import NodeId
 from masa_node.routing.admission import Admission
-from masa_node.routing.answer_reader import take_answer
+from masa_node.routing.answers.reader import take_answer
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.provider import Sign, no_sign
 from tests.fakes.sinks import Keeps
 from tests.network.requests.request_world import MODEL, Node, World, ask, take, world
 from tests.network.said import SaidStream
+from tests.routing.answers.test_odd_answers import Said
 from tests.routing.scripted import SIGN, WHOLE, ScriptedPeer, ScriptedProvider, ScriptedStream, Step
-from tests.routing.test_odd_answers import Said
 from tests.virtual_time import now_s, virtual_time
 
 CHUNK = b'data: {"choices":[{"delta":{"content":"hi"},"finish_reason":"stop"}]}\n\n'

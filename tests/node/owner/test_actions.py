@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from masa_node.api import owner as api
+from masa_node.api.control import owner as api
 from masa_node.chat.errors import CallerError, Overloaded
 from masa_node.chat.owner_errors import NotDone, UnknownInvite
 from masa_node.network.links.invites import MAX_LASTS_S, MAX_LINK_CHARS, MIN_LASTS_S

@@ -25,7 +25,7 @@ from masa_node.network.requests.body_check import check_body
 from masa_node.network.requests.sharing import SharedCatalog, read_policy
 from masa_node.network.transport.interfaces import PeerAddress
 from masa_node.network.transport.memory import MemoryNetwork
-from masa_node.routing.answer_reader import take_answer
+from masa_node.routing.answers.reader import take_answer
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.running.steps import in_steps, readable
 from masa_node.upstreams.http.answer import HttpAnswer
@@ -35,8 +35,8 @@ from masa_node.upstreams.servers.listing import MAX_MODELS
 from masa_node.upstreams.servers.ollama import OllamaServer
 from masa_node.upstreams.servers.openai import OpenAiServer
 from masa_node.upstreams.servers.server import Server
+from tests.routing.answers.test_odd_answers import Said
 from tests.routing.scripted import ScriptedProvider
-from tests.routing.test_odd_answers import Said
 from tests.virtual_time import virtual_time
 
 pytestmark = pytest.mark.untraced

@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from masa_node.chat.answer import StreamedAnswer
 from masa_node.chat.request import Endpoint, Request, RequestId
-from masa_node.routing.answer_reader import read_whole
+from masa_node.routing.answers.reader import read_whole
 from masa_node.upstreams.embedded.model import runtime_is_installed
 from masa_node.upstreams.embedded.process import EmbeddedProcess, _Child
 from masa_node.upstreams.embedded.program import SLOTS, EmbeddedOptions

@@ -14,7 +14,7 @@ from masa_node.chat.errors import (
     ConnectionClosed,
     NotAnAnswer,
 )
-from masa_node.routing.answer_reader import read_whole
+from masa_node.routing.answers.reader import read_whole
 from masa_node.upstreams.http import client as http
 from masa_node.upstreams.http.answer import HttpAnswer
 from masa_node.upstreams.http.client import HttpClient

@@ -22,7 +22,7 @@ from masa_node.chat.errors import (
     TlsFailed,
     Unreachable,
 )
-from masa_node.routing.answer_reader import read_whole
+from masa_node.routing.answers.reader import read_whole
 from masa_node.upstreams.http import client as http
 from masa_node.upstreams.http.client import HttpClient
 from tests.fakes.http_bytes import head, stream_head, whole

@@ -16,7 +16,7 @@ from masa_node.chat.errors import (
     Unreachable,
 )
 from masa_node.node.chain_http import ChainHttp
-from masa_node.routing.answer_reader import read_whole
+from masa_node.routing.answers.reader import read_whole
 from masa_node.upstreams.http import client as http_client
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.http.proxies import Proxies

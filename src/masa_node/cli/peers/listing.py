@@ -14,7 +14,7 @@ from masa_node.network.links.peer_book import MembershipLevel, PeerRecord
 from masa_node.network.store.rows import KeptInvite
 from masa_node.network.transport.interfaces import short_id
 from masa_node.node.owner.invites import invite_id
-from masa_node.routing.answer_reader import read_whole
+from masa_node.routing.answers.reader import read_whole
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.http.proxies import NO_PROXIES, Proxies
 

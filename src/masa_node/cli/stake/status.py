@@ -12,7 +12,7 @@ from masa_node.cli.peers.actions import url_of_running_node
 from masa_node.cli.stake.context import DELEGATION, DRAFT, StakeContext
 from masa_node.node.settings.words import listed
 from masa_node.node.views import STAKING_OFF, StakeNetworkView, StakeRow, network_row, stake_row
-from masa_node.routing.answer_reader import read_whole
+from masa_node.routing.answers.reader import read_whole
 from masa_node.staking.contract.account import Account, read_account
 from masa_node.staking.contract.profile import Profile
 from masa_node.staking.delegation import SignedDelegation, encode

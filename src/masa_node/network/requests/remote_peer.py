@@ -17,7 +17,7 @@ from masa_node.network.links.frames import Frame, FrameStream, OpensRequests
 from masa_node.network.requests.frames import CHUNK_BYTES, REQUEST_ID_CHARS, ShortRequest, request_frames
 from masa_node.network.requests.response_reader import ResponseReader
 from masa_node.network.transport.interfaces import NodeId, short_id
-from masa_node.routing.answer_reader import take_answer
+from masa_node.routing.answers.reader import take_answer
 from masa_node.routing.provider import Sign, Together, Watched, no_sign
 from masa_node.routing.running.tidy_group import TidyGroup
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-from masa_node.api.owner import Invite, InviteWanted, MadeInvite
+from masa_node.api.control.owner import Invite, InviteWanted, MadeInvite
 from masa_node.chat.errors import CallerError, ConfigurationError, Overloaded
 from masa_node.chat.owner_errors import NotDone, UnknownInvite
 from masa_node.network.links.invites import BadInvite

@@ -6,7 +6,7 @@ from masa_node.chat.errors import ProviderError
 from masa_node.chat.offer import ModelFacts, ModelOffer
 from masa_node.chat.request import Endpoint, Headers
 from masa_node.dialects.fields import ABSENT, TEXT, Tokens, read
-from masa_node.routing.answer_reader import read_whole
+from masa_node.routing.answers.reader import read_whole
 from masa_node.routing.running.steps import readable
 from masa_node.upstreams.servers.listing import ListedModel
 from masa_node.upstreams.servers.server import Http, each, entries, get_listing, unix_s

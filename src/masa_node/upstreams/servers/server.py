@@ -10,7 +10,7 @@ import msgspec
 from masa_node.chat.errors import NotAnAnswer
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import Endpoint, Headers
-from masa_node.routing.answer_reader import read_whole
+from masa_node.routing.answers.reader import read_whole
 from masa_node.routing.running.steps import in_steps
 from masa_node.upstreams.http.answer import HttpAnswer
 from masa_node.upstreams.servers.listing import ENTRIES_A_TURN, ListedModel, read_models

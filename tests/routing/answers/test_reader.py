@@ -15,10 +15,10 @@ from masa_node.chat.errors import ErrorAnswer, MasaError, MemoryFull, NotAnAnswe
 from masa_node.chat.outcome import Attempt
 from masa_node.chat.request import DialectName, Headers, Request
 from masa_node.dialects.registry import DIALECTS
-from masa_node.routing import answer_reader, gathered
-from masa_node.routing.answer_reader import ANSWERS, read_whole, take_answer
-from masa_node.routing.byte_budget import ByteBudget
-from masa_node.routing.gathered import BLOCK_BYTES, Gathered
+from masa_node.routing.answers import gathered, reader
+from masa_node.routing.answers.byte_budget import ByteBudget
+from masa_node.routing.answers.gathered import BLOCK_BYTES, Gathered
+from masa_node.routing.answers.reader import ANSWERS, read_whole, take_answer
 from masa_node.routing.provider import Sign, no_sign
 from tests.fakes.sinks import TakesAll
 from tests.routing.scripted import ALL, ScriptedPeer, World
@@ -69,22 +69,22 @@ def taking(body: Body) -> asyncio.Task[Answer]:
 @pytest.fixture(autouse=True)
 def budget(monkeypatch: pytest.MonkeyPatch) -> ByteBudget:
     small = ByteBudget(BUDGET_BYTES)
-    monkeypatch.setattr(answer_reader, "ANSWERS", small)
+    monkeypatch.setattr(reader, "ANSWERS", small)
     return small
 
 
 def test_the_budget_of_a_process_holds_two_of_the_largest_answers() -> None:
-    assert ANSWERS.most_bytes == 2 * answer_reader.MAX_ANSWER_BYTES
+    assert ANSWERS.most_bytes == 2 * reader.MAX_ANSWER_BYTES
 
 
 @virtual_time
 async def test_a_whole_answer_counts_until_it_is_closed() -> None:
     answer = await taking(Body(HEAD, b"x" * 500, TAIL, b""))
-    held = answer_reader.ANSWERS.held_bytes
+    held = reader.ANSWERS.held_bytes
     assert held > 500
     answer.close()
     answer.close()
-    assert answer_reader.ANSWERS.held_bytes == 0
+    assert reader.ANSWERS.held_bytes == 0
 
 
 @virtual_time
@@ -95,13 +95,13 @@ async def test_one_huge_answer_goes_and_a_small_one_beside_it_comes() -> None:
     small.give(b"y" * 200_000 + TAIL)
     small.give(b"")
     answer = await second
-    assert 200_000 < answer_reader.ANSWERS.held_bytes < 210_000
+    assert 200_000 < reader.ANSWERS.held_bytes < 210_000
     huge.give(b"z")
     with pytest.raises(MemoryFull, match="Ask for a stream"):
         await first
     assert huge.closed
     answer.close()
-    assert answer_reader.ANSWERS.held_bytes == 0
+    assert reader.ANSWERS.held_bytes == 0
 
 
 @virtual_time
@@ -112,11 +112,11 @@ async def test_many_answers_at_once_hold_no_more_than_the_budget() -> None:
         for body in bodies:
             body.give(b"x" * 20_000)
         await settle()
-        assert answer_reader.ANSWERS.held_bytes <= BUDGET_BYTES
+        assert reader.ANSWERS.held_bytes <= BUDGET_BYTES
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    assert answer_reader.ANSWERS.held_bytes == 0
+    assert reader.ANSWERS.held_bytes == 0
 
 
 @pytest.mark.parametrize("last", [b"no JSON", b""])
@@ -124,7 +124,7 @@ async def test_many_answers_at_once_hold_no_more_than_the_budget() -> None:
 async def test_an_answer_that_fails_its_check_holds_nothing(last: bytes) -> None:
     with pytest.raises(NotAnAnswer):
         await taking(Body(HEAD, last, b""))
-    assert answer_reader.ANSWERS.held_bytes == 0
+    assert reader.ANSWERS.held_bytes == 0
 
 
 @virtual_time
@@ -132,12 +132,12 @@ async def test_the_body_of_an_error_counts_while_it_is_read() -> None:
     body = Body(b'{"error":"', b"x" * 5_000, status=500)
     task = taking(body)
     await settle()
-    assert answer_reader.ANSWERS.held_bytes > 5_000
+    assert reader.ANSWERS.held_bytes > 5_000
     body.give(b'"}')
     body.give(b"")
     with pytest.raises(ErrorAnswer):
         await task
-    assert answer_reader.ANSWERS.held_bytes == 0
+    assert reader.ANSWERS.held_bytes == 0
 
 
 @virtual_time

@@ -3,7 +3,7 @@
 import asyncio
 
 from masa_node.chat.errors import MemoryFull, NotAnAnswer
-from masa_node.routing.byte_budget import ByteBudget, Share
+from masa_node.routing.answers.byte_budget import ByteBudget, Share
 
 # Smaller pieces are copied together: each object costs some 40 bytes, and a body may come byte by byte.
 PIECE_BYTES = 4 * 1024

@@ -19,11 +19,11 @@ from masa_node.dialects.framing import MAX_FRAME_BYTES
 from masa_node.dialects.opening import Shape, shape_of
 from masa_node.dialects.passed.openai_media import is_bytes
 from masa_node.dialects.tracking import StreamTracker
-from masa_node.routing.byte_budget import ByteBudget
-from masa_node.routing.gathered import Gathered
+from masa_node.routing.answers.byte_budget import ByteBudget
+from masa_node.routing.answers.gathered import Gathered
+from masa_node.routing.answers.sound import is_sound, may_be_sound, sound_answer
 from masa_node.routing.provider import Response
 from masa_node.routing.running.steps import readable
-from masa_node.routing.sound import is_sound, may_be_sound, sound_answer
 
 # A whole answer with several generated images stays below this.
 MAX_ANSWER_BYTES = 64 * 1024 * 1024

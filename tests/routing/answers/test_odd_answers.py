@@ -1,6 +1,6 @@
 """Answers that SDKs read although they are odd: the bytes decide, not the label.
 
-Covers: `answer_reader`.
+Covers: `reader`.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from masa_node.chat.errors import BrokenAnswer, ErrorAnswer, NotAnAnswer, Provid
 from masa_node.chat.request import DialectName, Headers
 from masa_node.dialects.choices import Endings
 from masa_node.dialects.registry import DIALECTS
-from masa_node.routing.answer_reader import MAX_TRAILER_BYTES, take_answer
+from masa_node.routing.answers.reader import MAX_TRAILER_BYTES, take_answer
 from tests.virtual_time import virtual_time
 
 CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}\n\n'

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from masa_node.api.console_pages import ConsolePages, wants_page
+from masa_node.api.control.pages import ConsolePages, wants_page
 from masa_node.chat.errors import UnknownPath
 from tests.api.raw_http import ask_once, get, head, line_to, post
 from tests.api.serving import ServingNode

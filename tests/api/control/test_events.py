@@ -15,7 +15,7 @@ from masa_node.accounts.access import OWNERS
 from masa_node.accounts.events import MAX_SUBSCRIBERS, Events
 from masa_node.accounts.key_file import change_keys
 from masa_node.accounts.keys import KeyRules, NamedKey, made_key, revoked_key
-from masa_node.api.events import GIVEN_UP_AFTER_S, EventStreams
+from masa_node.api.control.events import GIVEN_UP_AFTER_S, EventStreams
 from masa_node.api.http1.reply import Reply
 from masa_node.api.http1.request import HttpRequest
 from tests.api.console_session import SESSION, ask, bearer, signed_in

@@ -3,7 +3,7 @@ import pytest
 from masa_node.chat.answer import StreamedAnswer, WholeAnswer
 from masa_node.chat.errors import BrokenAnswer, ProviderError
 from masa_node.chat.request import DialectName
-from tests.routing.test_odd_answers import body_of, take
+from tests.routing.answers.test_odd_answers import body_of, take
 
 ID3, FRAME = b"ID3\x04\0", b"\xff\xfb\n\ndata: [DONE]\n\n"
 AUDIO = DialectName.OPENAI_AUDIO

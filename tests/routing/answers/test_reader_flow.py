@@ -12,7 +12,7 @@ from masa_node.chat.answer import Give, StreamedAnswer
 from masa_node.chat.errors import BrokenAnswer, NotAnAnswer, ProviderError
 from masa_node.chat.request import DialectName, Headers
 from masa_node.dialects.registry import DIALECTS
-from masa_node.routing.answer_reader import LOOKED_AT_BYTES, take_answer
+from masa_node.routing.answers.reader import LOOKED_AT_BYTES, take_answer
 from tests.virtual_time import settle, virtual_time
 
 CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}\n\n'

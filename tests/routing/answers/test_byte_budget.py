@@ -6,7 +6,7 @@ import weakref
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masa_node.routing.byte_budget import OVERHEAD_BYTES, ByteBudget, Share
+from masa_node.routing.answers.byte_budget import OVERHEAD_BYTES, ByteBudget, Share
 
 MOST = 1_000_000
 
