@@ -1,6 +1,15 @@
-"""`python -m masa_node` is the `masa-node` command."""
+"""`masa-node`, and `python -m masa_node`."""
 
-from masa_node.cli.main import main
+from masa_node.node.signals import ended_at_once
+
+
+def main() -> None:
+    """The entry point: see `cli.main.main`."""
+    with ended_at_once():
+        from masa_node.cli.main import main as run  # noqa: PLC0415 - what is imported before can be interrupted
+
+    run()
+
 
 if __name__ == "__main__":
     main()

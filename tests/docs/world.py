@@ -137,7 +137,9 @@ class World:
             ).stdout.strip()
             line = line.replace("masa1-...", link)
         line = re.sub(r"\bID\b", self._friend["node_id"], line)
-        return f"{line} VENV={sys.prefix} -C {ROOT}" if line.startswith("make ") else line
+        if line.startswith("make "):  # which says nothing itself: the first line is the program's
+            line += f" VENV={sys.prefix} -C {ROOT} --no-print-directory"
+        return line
 
     def _give(self, command: str, line: str) -> None:
         # A wheel that `make dist` built lies in the checkout; a page's reader stands there.
@@ -197,16 +199,6 @@ class _Process:
         return said[0]
 
 
-def _stopped(process: subprocess.Popen[str]) -> int:
-    """Its exit code after Ctrl+C, which a person presses again when nothing happens for long."""
-    os.killpg(process.pid, signal.SIGINT)
-    try:
-        return process.wait(START_S / 2)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGINT)
-        return process.wait(START_S)
-
-
 @contextlib.contextmanager
 def _running(command: list[str], environ: Mapping[str, str], folder: Path) -> Iterator[_Process]:
     """A process that is stopped as a person stops it, and has to end well."""
@@ -227,7 +219,8 @@ def _running(command: list[str], environ: Mapping[str, str], folder: Path) -> It
         try:
             yield _Process(process)
             assert process.poll() is None, f"{command} ended by itself"
-            assert _stopped(process) in (0, 130, -signal.SIGINT), log.read_text()[-3000:]
+            os.killpg(process.pid, signal.SIGINT)
+            assert process.wait(START_S) in (0, 130, -signal.SIGINT), log.read_text()[-3000:]
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)

