@@ -47,6 +47,8 @@ class PeerService:
         """Until cancelled. Raises nothing."""
         if self._parts.settings.network != "off":
             await self._run_network()
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise asyncio.CancelledError  # a TaskGroup in which something fails meanwhile drops it
         await self._parts.console.keep(self._masa_dir)
 
     async def _run_network(self) -> None:
