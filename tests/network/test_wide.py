@@ -17,9 +17,10 @@ from masa_node.network import dialing as dialing_module
 from masa_node.network.gossip.adverts import AdvertModel
 from masa_node.network.gossip.messages import Push, write_message
 from masa_node.network.links import links as links_module
-from masa_node.network.links.control import MAX_REFERRED, RefusalCode
+from masa_node.network.links import session as session_module
+from masa_node.network.links.control import MAX_REFERRED, Referral, RefusalCode
 from masa_node.network.links.invites import TOKEN_BYTES, token_hash
-from masa_node.network.links.links import NOT_NEEDED, Referral
+from masa_node.network.links.links import NOT_NEEDED
 from masa_node.network.links.peer_book import MAX_PEERS
 from masa_node.network.transport.interfaces import NodeId, PeerAddress
 from masa_node.network.transport.memory import MemoryNetwork, between
@@ -37,7 +38,7 @@ FEW_CLOSED = msgspec.structs.replace(CLOSED, peer_links=2)
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is minutes elsewhere is seconds."""
-    monkeypatch.setattr(dialing_module, "ASKED_LATELY_S", LATELY_S)
+    monkeypatch.setattr(session_module, "ASKED_LATELY_S", LATELY_S)
     monkeypatch.setattr(dialing_module, "LET_GO_EVERY_S", LOOK_EVERY_S)
 
 
@@ -267,6 +268,47 @@ async def test_a_full_node_refers_to_others_and_they_are_tried(monkeypatch: pyte
             assert len(linked(newcomer)) >= 2
             assert nodes[0].id not in linked(newcomer)
             await until(lambda: newcomer.catalog.knows("demo-0"), 30)
+
+
+async def full_of_idle_ones(monkeypatch: pytest.MonkeyPatch) -> list[MemoryNode]:
+    """The first has links with all others but the last, all that it takes; it serves MODEL, and nobody asks it."""
+    monkeypatch.setattr(links_module, "MAX_LINKS", 4)
+    nodes = make(MemoryNetwork(seed=11), 6, FEW)
+    await nodes[0].serve_demo()
+    introduce(nodes[:5])
+    return nodes
+
+
+@virtual_time
+@pytest.mark.usefixtures("short")
+async def test_a_full_node_lets_its_longest_idle_link_go_for_one_that_wants_to_ask(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    full, *guests, newcomer = nodes = await full_of_idle_ones(monkeypatch)
+    newcomer.network.want([full.transport.address()])
+    async with running(*nodes[:5]):
+        await asyncio.sleep(5)
+        for guest in guests[1:]:
+            assert (await guest.ask()).is_whole
+        await asyncio.sleep(LATELY_S - 4)
+        async with running(newcomer):
+            await asyncio.sleep(5)
+            assert (await newcomer.ask()).is_whole
+            assert linked(full) == {node.id for node in (*guests[1:], newcomer)}
+            await asyncio.sleep(60)
+            assert guests[0].id not in linked(full), "it does not come back by itself"
+            assert (await guests[0].ask()).is_whole, "but to ask"
+
+
+@virtual_time
+async def test_and_refuses_it_while_all_its_links_are_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    full, *guests, newcomer = nodes = await full_of_idle_ones(monkeypatch)
+    async with running(*nodes):
+        await asyncio.sleep(5)
+        with pytest.raises(LinkRefused) as refused:
+            await newcomer.network.links.connect(full.transport.address())
+        assert refused.value.refusal == RefusalCode.FULL
+        assert linked(full) == {guest.id for guest in guests}
 
 
 @virtual_time

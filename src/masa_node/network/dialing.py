@@ -13,7 +13,6 @@ from collections.abc import Callable
 from masa_node.chat.errors import ProviderError
 from masa_node.network.links.links import MAX_LINKS, NOT_NEEDED, Links
 from masa_node.network.links.peer_book import PeerBook
-from masa_node.network.links.session import Session
 from masa_node.network.transport.bind import subnet_of
 from masa_node.network.transport.interfaces import NodeId, PeerAddress
 
@@ -23,7 +22,6 @@ MAX_AT_ONE_PLACE = 2  # of these: adverts of many nodes may name one victim, and
 SHORTEST_REST_S = 1.0  # between two looks at which peers to dial, where nothing has happened;
 REST_A_PEER_S = 0.000_1  # where something has: a look takes some 2 us for each peer that is known
 MAX_LOOKED_AT = 1_000  # of the others, at once: to look at 10 000 takes 25 ms
-ASKED_LATELY_S = 300.0  # a link that carried a request since then is kept, however many there are
 LET_GO_EVERY_S = 60.0
 
 
@@ -108,15 +106,10 @@ class Dialing:
         surplus = len(spare) - 2 * self._links.random_links
         if surplus <= 0:
             return False
-        idle = [session for session in spare if self._may_go(session, now_s)]
+        idle = [session for session in spare if session.link.is_dialed and session.is_idle(now_s)]
         for session in sorted(idle, key=lambda session: session.used_s)[:surplus]:
             session.close(NOT_NEEDED)
         return True
-
-    @staticmethod
-    def _may_go(session: Session, now_s: float) -> bool:
-        is_idle = not session.mux.streams and now_s - session.used_s > ASKED_LATELY_S
-        return is_idle and session.link.is_dialed
 
     async def _dial(self, address: PeerAddress) -> None:
         peer = address.node_id

@@ -19,11 +19,12 @@ from masa_node.network.dialing import Dialing
 from masa_node.network.gossip.adverts import Advert, SignedAdvert
 from masa_node.network.gossip.gossip import AdvertExpired, AdvertHeard, Gossip, OwnAdvertElsewhere
 from masa_node.network.gossip.own_advert import Advertiser
-from masa_node.network.links.control import Hello, RefusalCode
+from masa_node.network.links.control import Hello, Referral, RefusalCode
 from masa_node.network.links.frames import FrameStream, OpensRequests
-from masa_node.network.links.links import MAX_LINKS, NOT_NEEDED, RANDOM_LINKS, Links, Referral
+from masa_node.network.links.links import MAX_LINKS, NOT_NEEDED, RANDOM_LINKS, Links
 from masa_node.network.links.membership import Membership, UseInvite
 from masa_node.network.links.peer_book import MembershipLevel, PeerBook
+from masa_node.network.links.peer_record import not_needed_before
 from masa_node.network.links.session import Session
 from masa_node.network.links.token_bucket import TokenBucket
 from masa_node.network.links.vouchers import make_voucher, open_voucher, vouchers_to_show
@@ -237,6 +238,7 @@ class Network:
         self.clocks.pop(session.peer, None)
         self.book.unlinked(session.peer, time.time(), self._now_s(), self._parts.rng)
         if NOT_NEEDED in session.why:
+            self.book.retries[session.peer] = not_needed_before(self._now_s(), self._parts.rng.random())
             self._askable.offer(session.peer)
         else:
             self._askable.not_reached(session.peer)

@@ -8,8 +8,8 @@ import random
 from masa_node.chat.errors import ProtocolFault
 from masa_node.network.gossip.adverts import Advert, is_in_force, open_advert
 from masa_node.network.gossip.gossip import Gossip
-from masa_node.network.links.control import MAX_REFERRED, MAX_REFERRED_BYTES
-from masa_node.network.links.links import Links, Referral
+from masa_node.network.links.control import MAX_REFERRED, MAX_REFERRED_BYTES, Referral
+from masa_node.network.links.links import Links
 from masa_node.network.links.peer_record import MembershipLevel
 from masa_node.network.links.token_bucket import TokenBucket
 from masa_node.network.links.vouchers import make_voucher

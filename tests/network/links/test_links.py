@@ -12,14 +12,13 @@ import pytest
 from masa_node.chat.errors import LinkRefused, PeerUnreachable, ProtocolFault
 from masa_node.network.links import links as links_module
 from masa_node.network.links import session as session_module
-from masa_node.network.links.control import Hello, RefusalCode, Refused, Versions
+from masa_node.network.links.control import OWN_VERSIONS, Hello, Referral, RefusalCode, Refused, Versions
 from masa_node.network.links.frames import FrameKind, frame, header_frame
 from masa_node.network.links.heartbeat import HEARTBEAT_S, LOST_AFTER_S, OTHER_SIDE_QUIET_S, QUIET_S, UNANSWERED_S
-from masa_node.network.links.links import GREET_WITHIN_S, MAX_GREETINGS, Links, Referral
+from masa_node.network.links.links import GREET_WITHIN_S, MAX_GREETINGS, Links
 from masa_node.network.links.membership import Membership
 from masa_node.network.links.peer_book import MembershipLevel, PeerBook
 from masa_node.network.links.session import Session
-from masa_node.network.links.version import OWN_VERSIONS
 from masa_node.network.links.vouchers import make_voucher
 from masa_node.network.transport.interfaces import Link, NodeId, PeerAddress, Stream
 from masa_node.network.transport.memory import MemoryNetwork, MemoryTransport

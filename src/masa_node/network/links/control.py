@@ -1,14 +1,18 @@
 """What two nodes say to each other on the control stream of their link; the payloads of its frames (`frames.py`).
 
 The dialing node says HELLO, the other WELCOME or REFUSED. From then on both send PING, PONG, GOSSIP and VOUCH.
+
+Two nodes speak the highest version of the protocol that both know. The frames' head, HELLO, WELCOME and REFUSED stay as
+they are in every version, so that nodes of any two versions can tell each other what they speak.
 """
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
+from masa_node.chat.errors import VersionRefused
 from masa_node.network.links.vouchers import MAX_VOUCHER_BYTES, MAX_VOUCHERS_SHOWN
 
 # Of this protocol, docs/protocol.md; not of the program. Nodes of version 1 were never released.
@@ -27,6 +31,9 @@ class Versions(msgspec.Struct, frozen=True):
 
     min_protocol: ProtocolNumber = OLDEST_PROTOCOL
     max_protocol: ProtocolNumber = NEWEST_PROTOCOL
+
+
+OWN_VERSIONS = Versions()
 
 
 class Hello(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -75,7 +82,36 @@ class Refused(msgspec.Struct, frozen=True, omit_defaults=True):
     voucher: SignedVoucher | None = None
 
 
+class Referral(NamedTuple):
+    """For a peer that this node has no room for: adverts of nodes that it may try, and this node's word for it."""
+
+    others: tuple[bytes, ...] = ()
+    voucher: bytes | None = None
+
+
 class Beat(msgspec.Struct, frozen=True):
     """PING and the PONG that answers it with the same number."""
 
     number: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+
+
+def common_version(theirs: Versions, own: Versions = OWN_VERSIONS) -> int:
+    """The one to speak. Raises `VersionRefused` when there is none; it says which side to update."""
+    highest = min(theirs.max_protocol, own.max_protocol)
+    if highest < max(theirs.min_protocol, own.min_protocol):
+        raise version_refused(theirs, own)
+    return highest
+
+
+def version_refused(theirs: Versions, own: Versions = OWN_VERSIONS) -> VersionRefused:
+    """Why there is no link with a node that speaks these."""
+    which = "this node" if theirs.max_protocol > own.max_protocol else "it"
+    return VersionRefused(
+        f"it speaks {_in_words(theirs)} of the protocol, this node {_in_words(own)}: update {which}.",
+        RefusalCode.VERSION,
+    )
+
+
+def _in_words(versions: Versions) -> str:
+    first, last = versions.min_protocol, versions.max_protocol
+    return f"version {first}" if first == last else f"versions {first}-{last}"

@@ -5,18 +5,27 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import msgspec
 import structlog
 
 from masa_node.chat.errors import LinkLost, LinkRefused, PeerUnreachable, ProtocolFault, ProviderError
-from masa_node.network.links.control import Hello, RefusalCode, Refused, Versions
+from masa_node.network.links.control import (
+    OWN_VERSIONS,
+    Hello,
+    Referral,
+    RefusalCode,
+    Refused,
+    Versions,
+    common_version,
+    version_refused,
+)
 from masa_node.network.links.frames import FrameKind, OpensRequests, header_frame, read_header
-from masa_node.network.links.membership import Grounds, Membership
+from masa_node.network.links.membership import Grounds, Membership, origin_of
 from masa_node.network.links.peer_record import MembershipLevel, is_weaker
+from masa_node.network.links.room import Newcomer, TakenLink, has_spare_room, link_that_goes
 from masa_node.network.links.session import ControlStream, Session, SessionOwner
-from masa_node.network.links.version import OWN_VERSIONS, common_version, version_refused
 from masa_node.network.transport.bind import subnet_of
 from masa_node.network.transport.foreign_text import sanitize
 from masa_node.network.transport.interfaces import Link, NodeId, PeerAddress, Transport, short_id
@@ -37,13 +46,6 @@ LOG_REFUSALS_EVERY_S = 1.0  # strangers must not fill the log
 _FULL = "it has as many links as it keeps. Try again later."
 
 log = structlog.get_logger()
-
-
-class Referral(NamedTuple):
-    """For a peer that this node has no room for: adverts of nodes that it may try, and this node's word for it."""
-
-    others: tuple[bytes, ...] = ()
-    voucher: bytes | None = None
 
 
 class LinksOwner(SessionOwner, Protocol):
@@ -239,8 +241,7 @@ class Links:
         if other is not None and not other.link.is_dialed and link.peer < self._transport.keys.node_id:
             link.close("both sides dialed at once")  # as `_check_room` decides on the other side
             return other
-        if link.peer not in self._sessions and len(self._sessions) >= MAX_LINKS:
-            self._make_room(grounds.membership)
+        self._make_room(link, grounds, is_spare=is_spare)
         return self._enter(link, control, grounds, welcome, protocol)
 
     def _other_session(self, link: Link, payload: bytes) -> Session:
@@ -300,7 +301,7 @@ class Links:
             hello = read_header(payload, Hello)
             grounds = await self._membership.judge(link.peer, hello, time.time())
             try:
-                self._check_room(link, hello, grounds.membership)
+                self._check_room(link, hello, grounds)
             except LinkRefused as exc:
                 if exc.refusal == RefusalCode.FULL:
                     referral = self._owner.referral(link.peer, grounds.membership)
@@ -313,40 +314,37 @@ class Links:
         await control.write(header_frame(FrameKind.WELCOME, welcome))
         self._enter(link, control, grounds, hello, protocol)
 
-    def _check_room(self, link: Link, hello: Hello, membership: MembershipLevel) -> None:
+    def _check_room(self, link: Link, hello: Hello, grounds: Grounds) -> None:
         old = self._sessions.get(link.peer)
         if old is None:
-            if hello.is_spare and is_weaker(membership, MembershipLevel.INVITED):
-                self._check_spare()
-            if len(self._sessions) >= MAX_LINKS:
-                self._make_room(membership)
+            if hello.is_spare and is_weaker(grounds.membership, MembershipLevel.INVITED):
+                levels = [self._membership.standing_of(peer) for peer in self._sessions]
+                if not has_spare_room(levels, self.random_links):
+                    raise LinkRefused(_FULL, RefusalCode.FULL)
+            self._make_room(link, grounds, is_spare=hello.is_spare)
             return
         now_s = self._now_s()
         is_new_one_better = not hello.has_link and now_s - old.since_s > YOUNG_S  # the peer started again
         if old.link.is_dialed and not is_new_one_better and self._transport.keys.node_id < link.peer:
             raise LinkRefused("both sides dialed at once; the other link stays.", RefusalCode.DUPLICATE)
 
-    def _check_spare(self) -> None:
-        """Room for one more link that nobody's owner asked for?"""
-        levels = [self._membership.standing_of(session.peer) for session in self._sessions.values()]
-        if sum(is_weaker(level, MembershipLevel.INVITED) for level in levels) >= 2 * self.random_links:
-            raise LinkRefused(_FULL, RefusalCode.FULL)
-
-    def _make_room(self, membership: MembershipLevel) -> None:
-        """Members that the owner did not let in itself cannot take all links: a peer above them gets one of theirs.
-
-        In an open network that is the oldest of a stranger; else the newest of those let in by a voucher.
-        """
+    def _make_room(self, link: Link, grounds: Grounds, *, is_spare: bool) -> None:
+        """Close a link for this one if all are taken (`room.py`). Raises `LinkRefused` when none may go."""
         live = [session for session in self._sessions.values() if not session.why]
-        if len(live) < MAX_LINKS:
-            return  # one of those that are ending makes room
-        by_standing: dict[MembershipLevel | None, list[Session]] = {}
-        for session in live:
-            by_standing.setdefault(self._membership.standing_of(session.peer), []).append(session)
-        weaker = by_standing.get(MembershipLevel.OPEN, [])[:1] or by_standing.get(MembershipLevel.VOUCHED, [])[-1:]
-        if not weaker or not is_weaker(self._membership.standing_of(weaker[0].peer), membership):
+        if len(live) < MAX_LINKS or link.peer in self._sessions:
+            return  # also where one that is ending makes room
+        newcomer = Newcomer(grounds.membership, origin_of(link, grounds), is_spare)
+        number = link_that_goes([self._taken(session) for session in live], newcomer)
+        if number is None:
             raise LinkRefused(_FULL, RefusalCode.FULL)
-        weaker[0].close("a member needs the link")
+        is_alike = self._membership.standing_of(live[number].peer) is grounds.membership
+        live[number].close(NOT_NEEDED if is_alike else "a member needs the link")
+
+    def _taken(self, session: Session) -> TakenLink:
+        may_go = session.is_idle(self._now_s()) and not session.link.is_dialed
+        is_wanted = self._membership.is_wanted(session.peer)
+        level = self._membership.standing_of(session.peer)
+        return TakenLink(level, session.origin, session.used_s, may_go and not is_wanted)
 
     async def _refuse(self, link: Link, control: ControlStream, refusal: LinkRefused, referral: Referral) -> None:
         """Send the refusal, and give the peer a moment to read it before the link is closed."""
@@ -364,7 +362,7 @@ class Links:
         if self._group is None:
             raise LinkLost("this node is stopping.")
         session = Session(link, control, self._owner, grounds.membership)
-        session.vouched_by, session.protocol = grounds.vouched_by, protocol
+        session.vouched_by, session.protocol, session.origin = grounds.vouched_by, protocol, origin_of(link, grounds)
         old = self._sessions.get(link.peer)
         self._group.create_task(self._keep(session))
         self._sessions[link.peer] = session

@@ -12,7 +12,8 @@ from masa_node.chat.errors import LinkRefused, ProtocolFault
 from masa_node.network.links.control import Hello, RefusalCode
 from masa_node.network.links.peer_book import MembershipLevel, PeerBook
 from masa_node.network.links.vouchers import open_voucher
-from masa_node.network.transport.interfaces import Keys, NodeId
+from masa_node.network.transport.bind import subnet_of
+from masa_node.network.transport.interfaces import Keys, Link, NodeId
 
 UseInvite = Callable[[bytes, NodeId], Awaitable[bool]]
 
@@ -22,6 +23,11 @@ class Grounds(NamedTuple):
 
     membership: MembershipLevel
     vouched_by: NodeId | None = None
+
+
+def origin_of(link: Link, grounds: Grounds) -> str:
+    """The member that vouched for this peer, else the customer or relay that its packets come from."""
+    return grounds.vouched_by or subnet_of(link.path().address)
 
 
 class Membership:
@@ -41,6 +47,10 @@ class Membership:
         """Its membership level now; None for an unknown node."""
         record = self._book.get(peer)
         return record.membership if record is not None else None
+
+    def is_wanted(self, peer: NodeId) -> bool:
+        """Did the owner list, invite or trust it?"""
+        return peer in self._book.wanted
 
     async def judge(self, peer: NodeId, hello: Hello, at_unix_s: float) -> Grounds:
         """On what grounds this peer, whose key the transport has proved, is let in. Raises `LinkRefused`."""

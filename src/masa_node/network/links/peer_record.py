@@ -86,6 +86,11 @@ def retry_after(failures: int, now_s: float, chance: float) -> Retry:
     return Retry(failures, now_s + whole * (0.5 + 0.5 * chance))
 
 
+def not_needed_before(now_s: float, chance: float) -> Retry:
+    """Its link was closed because nobody used it. It is dialed without being asked after 5 min, less up to half."""
+    return Retry(0, now_s + LONGEST_PAUSE_S * (0.5 + 0.5 * chance))
+
+
 def is_weaker(one: MembershipLevel | None, other: MembershipLevel) -> bool:
     """Does the first count for less? None is of one that is not known."""
     return one is None or STRENGTH[one] < STRENGTH[other]

@@ -18,6 +18,7 @@ from masa_node.network.transport.interfaces import Link, NodeId, Stream
 HELD_WITHIN_S = 5.0  # a heartbeat and its answer, on a very bad line
 MAX_OUTBOX_BYTES = 1024 * 1024  # control frames that wait for a peer that does not read: seconds' worth of gossip
 MAX_CONTROL_FRAMES_PER_S = 200  # a well-behaved peer sends a few
+ASKED_LATELY_S = 300.0  # a link that carried a request since then is kept, however many there are
 _WINDOW_S = 1.0
 
 
@@ -74,6 +75,7 @@ class Session:
     vouched_by: NodeId | None = None
 
     protocol = NEWEST_PROTOCOL  # the version that both speak
+    origin = ""  # see `room.TakenLink`
 
     def __init__(self, link: Link, control: ControlStream, owner: SessionOwner, membership: MembershipLevel) -> None:
         self.link = link
@@ -96,6 +98,10 @@ class Session:
     def rtt_s(self) -> float | None:
         """How long a question and its answer last took; None before the first."""
         return self._heart.rtt_s
+
+    def is_idle(self, now_s: float) -> bool:
+        """Does it carry no request, and has not lately?"""
+        return not self.mux.streams and now_s - self.used_s > ASKED_LATELY_S
 
     def way_changed(self) -> None:
         """Packets to the peer will have to take another way: be patient with it."""

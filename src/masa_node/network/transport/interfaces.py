@@ -10,7 +10,7 @@ import msgspec
 
 NodeId = NewType("NodeId", str)  # an ed25519 public key: 64 lower-case hexadecimal digits
 
-ALPN = b"masa"  # the protocol; which version of it is agreed on in the greeting (`links/version.py`)
+ALPN = b"masa"  # the protocol; which version of it is agreed on in the greeting (`links/control.py`)
 SHORT_ID_CHARS = 10  # what people read of a NodeId
 MAX_READ_BYTES = 64 * 1024  # each read crosses into the transport's runtime: few and large ones
 MAX_ADDRESSES = 8  # of one node: a few interfaces, each with IPv4 and IPv6

@@ -7,10 +7,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from masa_node.chat.errors import LinkRefused, ProtocolFault, VersionRefused
-from masa_node.network.links.control import NEWEST_PROTOCOL, Hello, RefusalCode, Refused, Versions
+from masa_node.network.links.control import NEWEST_PROTOCOL, Hello, RefusalCode, Refused, Versions, common_version
 from masa_node.network.links.frames import FrameKind, frame, header_frame, read_header
 from masa_node.network.links.session import ControlStream
-from masa_node.network.links.version import common_version
 from masa_node.network.transport.interfaces import NodeId
 from masa_node.network.transport.memory import MemoryNetwork
 from tests.network.links.test_links import LinkNode, running, two

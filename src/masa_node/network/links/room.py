@@ -1,0 +1,74 @@
+"""Whose link is closed for a newcomer where all are taken. Pure; what is idle is told.
+
+A node that many ask would otherwise fill up with peers that asked once, and refuse those that want to ask now.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from masa_node.network.links.peer_record import MembershipLevel, is_weaker
+
+
+class TakenLink(NamedTuple):
+    """One that stands. `origin`: the member that vouched for the peer, else where it came from. `membership` is its
+    level now; None for an unknown one. `may_go`: the peer made the link, it carries nothing and carried nothing lately,
+    and this node's owner does not want it.
+    """
+
+    membership: MembershipLevel | None
+    origin: str
+    used_s: float
+    may_go: bool
+
+
+class Newcomer(NamedTuple):
+    """A peer that wants a link, and how it would be let in. `is_spare`: it could do without."""
+
+    membership: MembershipLevel
+    origin: str
+    is_spare: bool = False
+
+
+def has_spare_room(levels: Sequence[MembershipLevel | None], random_links: int) -> bool:
+    """Room for one more link that nobody's owner asked for?"""
+    return sum(is_weaker(level, MembershipLevel.INVITED) for level in levels) < 2 * random_links
+
+
+def link_that_goes(links: Sequence[TakenLink], newcomer: Newcomer) -> int | None:
+    """The number of the one that makes room; None if the newcomer is refused. `links` are all, the oldest first.
+
+    There are two cases. A newcomer of a higher membership level takes the oldest link of a stranger of an open network,
+    else the newest of those let in by a voucher: these cannot keep members out. One of the same level that is not spare
+    takes the link of its level that was idle for longest.
+    """
+    weaker = _weaker(links, newcomer.membership)
+    if weaker is not None or newcomer.is_spare:
+        return weaker
+    return _longest_idle(links, newcomer)
+
+
+def _weaker(links: Sequence[TakenLink], membership: MembershipLevel) -> int | None:
+    strangers = [number for number, link in enumerate(links) if link.membership is MembershipLevel.OPEN]
+    vouched = [number for number, link in enumerate(links) if link.membership is MembershipLevel.VOUCHED]
+    for number in strangers[:1] or vouched[-1:]:
+        if is_weaker(links[number].membership, membership):
+            return number
+    return None
+
+
+def _longest_idle(links: Sequence[TakenLink], newcomer: Newcomer) -> int | None:
+    """Of the newcomer's own origin, or of one with more links than that: whoever makes keys gets no more for them than
+    any other origin has, and then only its own links in exchange.
+    """
+    of_level = [link for link in links if link.membership is newcomer.membership]
+    counts = Counter(link.origin for link in of_level)
+    own = counts[newcomer.origin]
+    idle = [
+        (link.used_s, number)
+        for number, link in enumerate(links)
+        if link.may_go
+        and link.membership is newcomer.membership
+        and (link.origin == newcomer.origin or counts[link.origin] > own)
+    ]
+    return min(idle)[1] if idle else None
