@@ -12,7 +12,7 @@ from masa_node.chat.request import Endpoint, Request, RequestId
 from tests.fakes.outcomes import outcome
 
 
-def asked(name: str = "r", key: str = "owner") -> Request:
+def asked(name: str = "r", key: str = "owner", peer: str | None = None) -> Request:
     return Request(
         request_id=RequestId(name),
         endpoint=Endpoint.OPENAI_CHAT,
@@ -23,6 +23,7 @@ def asked(name: str = "r", key: str = "owner") -> Request:
         first_piece_deadline_s=0.0,
         idle_timeout_s=1.0,
         key=key,
+        requester=peer,
     )
 
 
@@ -40,7 +41,8 @@ class Answering:
             try:
                 await asyncio.Event().wait()
             finally:
-                gone = outcome(request_id=request.request_id, key=request.key, error=CALLER_GONE, status=499)
+                key = request.key if request.requester is None else ""
+                gone = outcome(request_id=request.request_id, key=key, error=CALLER_GONE, status=499)
                 self.error = under_way.as_ended(gone).error
         except asyncio.CancelledError:
             if not entry.was_ended():
@@ -101,6 +103,17 @@ async def test_only_those_of_ones_own_key_are_ended() -> None:
     assert it.end("a", "alice") == 0
 
 
+async def test_a_peers_is_listed_and_ended_by_whoever_may_all_and_by_no_key() -> None:
+    it = UnderWay()
+    theirs = Answering(it, asked("a", peer="bob"))
+    await asyncio.sleep(0)
+    assert [(each.request_id, each.key, each.peer) for each in it.requests()] == [("a", "", "bob")]
+    assert (it.requests("owner"), it.end("a", "owner"), it.holds("a"), it.holds("b")) == ([], 0, True, False)
+    assert it.end("a") == 1
+    await theirs.task
+    assert (theirs.end, theirs.error) == ("told", EndedByOwner.code)
+
+
 async def test_two_with_the_same_id_are_both_ended() -> None:
     it = UnderWay()
     both = [Answering(it, asked("a")) for _ in range(2)]
@@ -127,3 +140,11 @@ async def test_one_that_begins_is_told_as_it_is_listed() -> None:
     under_way.add(asked("r"))
     (listed,) = under_way.requests()
     assert looking_on.take() == frame("began", listed)
+
+
+async def test_of_a_peers_that_begins_the_owner_alone_is_told() -> None:
+    events = Events()
+    under_way, looking_on, guest = UnderWay(events=events), events.subscribe(None), events.subscribe("owner-to-be")
+    under_way.add(asked(peer="bob"))
+    assert b'"peer":"bob"' in looking_on.take()
+    assert guest.take() == b""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from masa_node.accounts.sessions import Sessions
+from masa_node.accounts.under_way import UnderWay
 from masa_node.chat.answer import StreamedAnswer
 from masa_node.chat.errors import MasaError
 from masa_node.chat.outcome import Attempt, Outcome
@@ -91,6 +92,7 @@ class MemoryNode:
             instance="test",
             url="",
             console=ConsoleDesk(Sessions(), "", is_on=False),
+            under_way=UnderWay(),
         )
         rng = random.Random(self.id)  # noqa: S311 - a simulation
         own = OwnRecords(self.book, self._use_invite, lambda: self.delegation, rng)

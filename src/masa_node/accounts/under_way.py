@@ -1,4 +1,4 @@
-"""The requests of this node's own callers that are under way: to be seen, and to be ended by its owner."""
+"""The requests that are under way, of own callers and of peers: to be seen, and to be ended by the owner."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ from masa_node.chat.request import Endpoint, Request, RequestId
 
 
 class RequestUnderWay(msgspec.Struct, frozen=True):
-    """One of them, for people. `running_s` is since when, in seconds."""
+    """One of them, for people. `running_s` is since when, in seconds. `key` is "" for a peer's, which `peer` names."""
 
     request_id: RequestId
     came_at_unix_s: float
@@ -23,6 +23,7 @@ class RequestUnderWay(msgspec.Struct, frozen=True):
     endpoint: Endpoint
     model: str
     key: str
+    peer: str | None
     stream: bool
     body_bytes: int
 
@@ -50,6 +51,11 @@ class Entry:
         self.began_at_unix_s = began_at_unix_s
         self.is_ended = False
 
+    @property
+    def key(self) -> str:
+        """The name of the key that asked; "" for a peer's request, as in its outcome."""
+        return self.request.key if self.request.requester is None else ""
+
     def was_ended(self) -> bool:
         """Asked by its task, once, when that is cancelled: was it for the owner, so that it goes on to say so?
 
@@ -58,8 +64,8 @@ class Entry:
         return self.is_ended and self.task is not None and self.task.uncancel() == 0
 
     def is_one(self, request_id: str, key: str | None) -> bool:
-        """Has it this id, and is it of this key, or of any?"""
-        return self.request.request_id == request_id and key in (None, self.request.key)
+        """Has it this id, and is it of this key, or of anybody?"""
+        return self.request.request_id == request_id and key in (None, self.key)
 
 
 class UnderWay:
@@ -79,7 +85,7 @@ class UnderWay:
         entry = Entry(request, answering or asyncio.current_task(), self._now_unix_s())
         self._entries[entry] = None
         if self._events.is_heard:
-            self._events.tell("began", _begun(request, entry.began_at_unix_s), request.key)
+            self._events.tell("began", _begun(entry), entry.key)
         return entry
 
     def remove(self, entry: Entry) -> None:
@@ -89,7 +95,10 @@ class UnderWay:
         self._ended -= entry.is_ended
 
     def end(self, request_id: str, key: str | None = None) -> int:
-        """End those with this id, with `key` only those of that: their LLMs are stopped. How many there were."""
+        """End those with this id, with `key` only those of that: their LLMs are stopped. How many there were.
+
+        A peer's are ended without `key` alone.
+        """
         found = [each for each in self._entries if each.is_one(request_id, key)]
         for entry in found:
             if entry.task is not None and not entry.is_ended:
@@ -101,20 +110,26 @@ class UnderWay:
     def requests(self, key: str | None = None) -> list[RequestUnderWay]:
         """All, the oldest first; with `key` only those of that."""
         now_unix_s = self._now_unix_s()
-        return [_shown(each, now_unix_s) for each in self._entries if key in (None, each.request.key)]
+        return [_shown(each, now_unix_s) for each in self._entries if key in (None, each.key)]
+
+    def holds(self, request_id: str) -> bool:
+        """Is there one with this id, whoever asked?"""
+        return any(each.is_one(request_id, None) for each in self._entries)
 
     def as_ended(self, outcome: Outcome) -> Outcome:
         """The outcome, which says so where it was not the caller that left."""
-        if not self._ended or outcome.error != CALLER_GONE or outcome.requester is not None:
+        if not self._ended or outcome.error != CALLER_GONE:
             return outcome
         is_ended = any(each.is_ended and each.is_one(outcome.request_id, outcome.key) for each in self._entries)
         return msgspec.structs.replace(outcome, error=EndedByOwner.code) if is_ended else outcome
 
 
-def _begun(request: Request, at_unix_s: float) -> Callable[[], RequestUnderWay]:
+def _begun(entry: Entry) -> Callable[[], RequestUnderWay]:
     """It as it begins, made when somebody gets it; the request itself, with its body, is not held."""
-    parts = (request.endpoint, request.model, request.key, request.wants_stream, len(request.body))
-    return partial(RequestUnderWay, request.request_id, round(at_unix_s, 3), 0.0, *parts)
+    request = entry.request
+    who = (request.model, entry.key, request.requester)
+    parts = (request.endpoint, *who, request.wants_stream, len(request.body))
+    return partial(RequestUnderWay, request.request_id, round(entry.began_at_unix_s, 3), 0.0, *parts)
 
 
 def _shown(entry: Entry, now_unix_s: float) -> RequestUnderWay:
@@ -125,7 +140,8 @@ def _shown(entry: Entry, now_unix_s: float) -> RequestUnderWay:
         running_s=round(now_unix_s - entry.began_at_unix_s, 3),
         endpoint=request.endpoint,
         model=request.model,
-        key=request.key,
+        key=entry.key,
+        peer=request.requester,
         stream=request.wants_stream,
         body_bytes=len(request.body),
     )

@@ -236,6 +236,7 @@ class Node:
             instance=self.instance,
             url=self.url,
             console=ConsoleDesk(self.access.sessions, self.url, is_on=self.settings.console == "on"),
+            under_way=self.access.under_way,
         )
 
     def _count_linked(self, route: Route) -> float:
@@ -265,7 +266,7 @@ class Node:
         )
         return examine(await gather(self.settings, self.poller.providers if whole else (), self.http, known))
 
-    def _node_view(self) -> object:
+    def _node_view(self) -> dict[str, object]:
         return {
             "version": __version__,
             "name": self.settings.node_name,

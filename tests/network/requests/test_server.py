@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from masa_node.accounts.under_way import UnderWay
 from masa_node.chat.answer import StreamedAnswer, Usage
 from masa_node.chat.errors import (
     BrokenAnswer,
@@ -27,7 +28,7 @@ from masa_node.chat.errors import (
 )
 from masa_node.chat.headers import TO_PEERS
 from masa_node.chat.offer import ModelOffer
-from masa_node.chat.request import DialectName, Endpoint, Privacy, RequestId
+from masa_node.chat.request import OWNER, DialectName, Endpoint, Privacy, RequestId
 from masa_node.network.links.frames import FrameKind, frame, header_frame
 from masa_node.network.requests.errors import failure_of
 from masa_node.network.requests.frames import RequestHeader, headers_to_peer
@@ -381,6 +382,30 @@ async def test_a_stopping_node_ends_what_it_serves() -> None:
         await asyncio.wait([asking])
         assert llm.at_work == 0
         assert isinstance(asking.result().error, ProviderError)
+
+
+# ---- this node's owner ends it ----
+
+
+@pytest.mark.parametrize("when", ["queued", "waiting", "streaming"])
+@virtual_time
+async def test_a_request_under_way_is_seen_with_its_peer_and_ended_by_the_owner_who_tells_the_peer(when: str) -> None:
+    stream = Speaks([CHUNK, *([0.01, CHUNK] * 10_000)])
+    llm = {"queued": provider(), "waiting": provider(), "streaming": provider(0.0, stream)}[when]
+    under_way = UnderWay()
+    node = Node((llm,), max_running=0 if when == "queued" else 10, hooks=ServingHooks(under_way=under_way))
+    async with world(node.serve) as here:
+        asking = asyncio.get_running_loop().create_task(take(here.peer, ask()))
+        await asyncio.sleep(0.5)
+        (listed,) = under_way.requests()
+        assert (listed.peer, listed.key, listed.model) == (here.requester_id, "", MODEL)
+        assert under_way.end(listed.request_id, OWNER) == 0
+        assert under_way.end(listed.request_id) == 1
+        got = await asking
+        assert isinstance(got.error, PeerRefused)
+        assert "its owner has ended the request" in got.error.message
+        assert (under_way.requests(), node.admission.waiting, node.admission.running) == ([], 0, 0)
+        assert (llm.at_work, stream.open) == (0, False)
 
 
 @virtual_time

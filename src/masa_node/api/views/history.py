@@ -1,6 +1,7 @@
 """What was asked here, and what is being asked: the races of the journal, the requests under way, usage.
 
-The owner sees all; whoever has a key with a name sees what that key asked.
+The owner sees all; whoever has a key with a name sees what that key asked, and may end it. To end what others asked
+takes the right to change the node.
 """
 
 import time
@@ -105,9 +106,11 @@ def requests(history: History, caller: Caller) -> Requests:
 
 
 def end(history: History, caller: Caller, request_id: str) -> Ended:
-    """`DELETE /api/v1/requests/{request_id}`. Raises `UnknownRequest`."""
-    ended = history.under_way.end(request_id, _own(caller))
+    """`DELETE /api/v1/requests/{request_id}`. Raises `UnknownRequest`, and `ChangeRefused` for another's request."""
+    ended = history.under_way.end(request_id, None if caller.may_change else caller.name)
     if not ended:
+        if caller.is_owner and history.under_way.holds(request_id):
+            caller.check_may_change()
         raise UnknownRequest(f"No request {_short(request_id)!r} is under way here.")
     return Ended(ended)
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 import structlog
 
+from masa_node.accounts.under_way import UnderWay
 from masa_node.chat.answer import WRITTEN, Answer, StreamedAnswer, WholeAnswer
 from masa_node.chat.errors import (
     BodyTooLarge,
@@ -21,7 +22,7 @@ from masa_node.chat.errors import (
 )
 from masa_node.chat.headers import TO_PEERS, VIA
 from masa_node.chat.kept_errors import fresh
-from masa_node.chat.outcome import Attempt
+from masa_node.chat.outcome import Attempt, Outcome
 from masa_node.chat.query import query_to_peer
 from masa_node.chat.request import (
     DIALECT_OF_ENDPOINT,
@@ -85,11 +86,12 @@ class ServingHooks(msgspec.Struct, frozen=True):
     """What the rest of the node says, and is told, about serving peers; by default nothing.
 
     `vet` says whether this peer is served at all: it raises `PeerRefused` if not. `refused` gets the code of each
-    refusal of a request that came to no LLM.
+    refusal of a request that came to no LLM. Those that are answered stand in `under_way` meanwhile.
     """
 
     vet: Callable[[NodeId], Awaitable[None]] = _serve_any
     refused: Callable[[str], None] = _count_none
+    under_way: UnderWay = msgspec.field(default_factory=UnderWay)
 
 
 NO_HOOKS = ServingHooks()
@@ -202,8 +204,8 @@ class PeerServer:
         signs = SignTeller(out)
         try:
             with incoming:
-                outcome = await self._dispatcher.answer(request, _PeerSink(request, out, signs), signs.sign)
-            if outcome.error != CallerStalled.code:
+                outcome = await self._dispatched(request, _PeerSink(request, out, signs), signs)
+            if outcome is None or outcome.error != CallerStalled.code:
                 await incoming.finished(LINGER_S)
         except RequesterGone:
             if incoming.fault is None:
@@ -212,6 +214,19 @@ class PeerServer:
             signs.stop()
         if incoming.fault is not None:
             raise fresh(incoming.fault)
+
+    async def _dispatched(self, request: Request, sink: "_PeerSink", signs: SignTeller) -> Outcome | None:
+        """Have it answered. None where this node's owner has ended it meanwhile, which the peer is told."""
+        noted = self._hooks.under_way.add(request)
+        try:
+            return await self._dispatcher.answer(request, sink, signs.sign)
+        except asyncio.CancelledError:
+            if not noted.was_ended():
+                raise
+            await sink.failed(PeerRefused("its owner has ended the request."), ())
+            return None
+        finally:
+            self._hooks.under_way.remove(noted)
 
 
 class _PeerSink:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from masa_node.accounts.under_way import UnderWay
 from masa_node.chat.outcome import Outcome
 from masa_node.node.no_stakes import StakeRules
 from masa_node.node.peering.console_desk import ConsoleDesk
@@ -16,8 +17,8 @@ from masa_node.routing.catalog import Catalog
 class PeerParts:
     """`observe` gets the outcome of each request of a peer, `refused` the code of each that came to no LLM.
 
-    `instance` is this process' own random name, `url` is where the node serves HTTP, which is noted in MASA_DIR, and
-    `console` answers commands about the console.
+    `under_way` has those that are answered now. `instance` is this process' own random name, `url` is where the node
+    serves HTTP, which is noted in MASA_DIR, and `console` answers commands about the console.
     """
 
     settings: Settings
@@ -30,3 +31,4 @@ class PeerParts:
     instance: str
     url: str
     console: ConsoleDesk
+    under_way: UnderWay

@@ -74,14 +74,19 @@ function underWayView() {
   return html`
     <table class="wide">
       <caption class="unseen">Requests under way</caption>
-      <thead><tr><th scope="col">Since</th><th scope="col">Model</th><th scope="col">Key</th><th scope="col">Endpoint</th><th scope="col"><span class="unseen">Cancel</span></th></tr></thead>
+      <thead><tr><th scope="col">Since</th><th scope="col">Model</th><th scope="col">Asked by</th><th scope="col">Endpoint</th><th scope="col"><span class="unseen">Cancel</span></th></tr></thead>
       <tbody>${repeat(state.underWay, (each) => each.request_id, (each) => html`
         <tr data-request=${each.request_id}><td data-label="Since"><span>${time(each.came_at_unix_s)}</span></td><td data-label="Model"><span>${plain(each.model)}</span></td>
-          <td data-label="Key"><span>${plain(each.key)}</span></td><td data-label="Endpoint"><span>${each.endpoint}${each.stream ? ", streamed" : ""}</span></td>
-          <td data-label=""><button class="quiet" @click=${() => cancel(each)}>Cancel<span class="unseen"> request ${each.request_id}</span></button></td></tr>`)}</tbody>
+          <td data-label="Asked by"><span>${askedBy(each)}</span></td><td data-label="Endpoint"><span>${each.endpoint}${each.stream ? ", streamed" : ""}</span></td>
+          <td data-label=""><button class="quiet" ?disabled=${!mayEnd(each)} @click=${() => cancel(each)}>Cancel<span class="unseen"> request ${each.request_id}</span></button></td></tr>`)}</tbody>
     </table>
   `;
 }
+
+const askedBy = ({ key, peer }) => (peer ? html`peer ${nameOf(peer)}` : plain(key));
+
+/** Whoever asked may end it; to end what others asked takes the right to change the node. */
+const mayEnd = ({ key }) => Boolean(state.me?.may_change || (key && key === state.me?.name));
 
 async function cancel({ request_id: id }) {
   try {
@@ -129,7 +134,7 @@ function historyView(found) {
   return html`
     <table class="wide">
       <caption class="unseen">Requests that ended, newest first</caption>
-      <thead><tr><th scope="col">When</th><th scope="col">Key</th><th scope="col">Model</th><th scope="col">Answered by</th><th scope="col">Ended</th>
+      <thead><tr><th scope="col">When</th><th scope="col">Asked by</th><th scope="col">Model</th><th scope="col">Answered by</th><th scope="col">Ended</th>
         <th scope="col" class="number">Tokens</th><th scope="col" class="number">First piece</th><th scope="col" class="number">All</th></tr></thead>
       <tbody>${repeat(found.slice(0, rows), (race) => race.number, historyRow)}</tbody>
     </table>
@@ -142,7 +147,7 @@ function historyView(found) {
 
 const historyRow = (race) => html`
   <tr><td data-label="When"><a class="nowrap" href="#/races/${encodeURIComponent(race.request_id)}">${time(race.came_at_unix_s)}<span class="unseen">, its race</span></a></td>
-    <td data-label="Key"><span>${race.peer ? html`peer ${nameOf(race.peer)}` : plain(race.key)}</span></td><td data-label="Model"><span>${plain(race.model)}</span></td>
+    <td data-label="Asked by"><span>${askedBy(race)}</span></td><td data-label="Model"><span>${plain(race.model)}</span></td>
     <td data-label="Answered by"><span>${servedBy(race)}</span></td>
     <td data-label="Ended"><span class="tag ${endingKind(race)}">${ending(race)}</span></td>
     <td class="number" data-label="Tokens"><span>${count(race.input_tokens)} / ${count(race.output_tokens)}</span></td>
