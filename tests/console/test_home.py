@@ -104,7 +104,7 @@ async def test_usage_is_told_by_key_and_model_and_history_is_saved(tabs: Tabs, t
 async def test_a_key_with_a_name_sees_its_own_and_is_told_what_it_may_not(tabs: Tabs, tmp_path: Path) -> None:
     key = change_keys(tmp_path, lambda keys: made_key(keys, "alice", KeyRules(), time.time(), None))
     settings = {"MASA_DIR": str(tmp_path), "USAGE": "count", "API_KEY": "own"}
-    async with node_before(ANSWER, **settings) as (_, node), visit(tabs, node.url, ["401", "403"]) as visited:
+    async with node_before(ANSWER, **settings) as (_, node), visit(tabs, node.url, ["401"]) as visited:
         await ask(node.url, "plain", Authorization="Bearer own")
         await ask(node.url, FORMULA, Authorization=f"Bearer {key}")
         await visited.turn_to("requests")
@@ -114,5 +114,8 @@ async def test_a_key_with_a_name_sees_its_own_and_is_told_what_it_may_not(tabs: 
         await expect(history).to_contain_text(FORMULA)
         await expect(history).not_to_contain_text("plain")
         await visited.turn_to("network")
-        await expect(visited.page.locator("main")).to_contain_text("You may look, but not change anything")
-        await expect(visited.page.get_by_role("button", name="Make an invite")).to_be_disabled()
+        await expect(visited.page.locator("main")).to_contain_text("The owner's to see")
+        await expect(visited.page.get_by_role("button", name="Make an invite")).to_have_count(0)
+        await visited.turn_to("")
+        await expect(visited.page.locator("main")).to_contain_text("Ready: 3 models can be asked with your key.")
+        await expect(visited.page.get_by_text("What is missing")).to_have_count(0)

@@ -53,12 +53,15 @@ class Caller(msgspec.Struct, frozen=True):
 
     @property
     def is_owner(self) -> bool:
-        """May they see and end what others do?"""
+        """May they see what others do?"""
         return self.key is None or self.key.rules.is_admin
 
     @property
     def may_change(self) -> bool:
-        """May they change the node? Being on its machine, or having a key that programs have, is not enough."""
+        """May they change the node, and end what others asked? Being on its machine is not enough.
+
+        Nor is a key that programs have.
+        """
         return self.session is not None or (self.key is not None and self.key.rules.is_admin)
 
     @property

@@ -33,8 +33,8 @@ UnixTime = Annotated[int, Meta(ge=0, le=2**40)]
 class KeyRules(msgspec.Struct, frozen=True):
     """What a key allows; None and () are no limit. `models` are names, in which `*` stands for anything.
 
-    `rpm`: requests a minute. `privacy` is a ceiling beside PRIVACY. `is_admin`: it may see and end what others do, as
-    the keys in API_KEY, and change the node, as they may not.
+    `rpm`: requests a minute. `privacy` is a ceiling beside PRIVACY. `is_admin`: it may see what others do, as the keys
+    in API_KEY, and end that and change the node, as they may not.
     """
 
     models: Annotated[

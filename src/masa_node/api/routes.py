@@ -33,6 +33,7 @@ from masa_node.version import __version__
 
 # The Ollama release whose API this one speaks: clients refuse versions that look too old for a feature they use.
 OLLAMA_API_VERSION = "0.32.15"
+_NODE_TO_ALL = ("version", "name", "node_id")  # of what the node tells of itself: to keys with names, too
 
 
 class Readiness(msgspec.Struct, frozen=True):
@@ -62,7 +63,7 @@ class NodeView(msgspec.Struct, frozen=True):
     running: Callable[[], Awaitable[list[msgspec.Raw]]]
     readiness: Callable[[], Readiness]
     metrics: Callable[[], bytes]
-    node: Callable[[], object]
+    node: Callable[[], dict[str, object]]
     peers: Callable[[], object]
     stake: Callable[[], object]
     doctor: Callable[[bool], Awaitable[object]]
@@ -178,6 +179,11 @@ def _query(asked: Asked) -> dict[str, str]:
     return dict(parse_qsl(asked.query.decode("latin-1"), keep_blank_values=True))
 
 
+async def _node(view: NodeView, asked: Asked) -> object:
+    status = view.node()
+    return status if asked.caller.is_owner else {name: status[name] for name in _NODE_TO_ALL}
+
+
 async def _races(view: NodeView, asked: Asked) -> object:
     return history.races(view.history, asked.caller, asked.query)
 
@@ -261,13 +267,11 @@ GETS: dict[GetEndpoint, Make] = {
         lambda view: view.metrics()
     ),
     GetEndpoint("/openapi.json", "This description"): _known(_description),
-    GetEndpoint("/api/v1/node", "The node itself: version, id, addresses, load, policies"): _known(
-        lambda view: view.node()
-    ),
-    GetEndpoint("/api/v1/peers", "The peers: which are linked, directly or by relay, and what they share"): _known(
+    GetEndpoint("/api/v1/node", "The node itself: version, id, addresses, load, policies"): _node,
+    GetEndpoint("/api/v1/peers", "The peers: which are linked, directly or by relay, and what they share"): _owners(
         lambda view: view.peers()
     ),
-    GetEndpoint("/api/v1/stake", "Stakes: the policies, this node's own stake, what was read of the chain"): _known(
+    GetEndpoint("/api/v1/stake", "Stakes: the policies, this node's own stake, what was read of the chain"): _owners(
         lambda view: view.stake()
     ),
     GetEndpoint("/api/v1/doctor", "What is wrong here, and what to do; `only=network` asks no LLM server"): _doctor,
@@ -277,7 +281,7 @@ GETS: dict[GetEndpoint, Make] = {
         query=history.RACES_QUERY,
     ): _races,
     GetEndpoint("/api/v1/races/{request_id}", "One of them, by the `X-Request-Id` of its answer"): _race,
-    GetEndpoint(history.REQUESTS_PATH, "The requests of this node's own callers that are under way"): _requests,
+    GetEndpoint(history.REQUESTS_PATH, "The requests that are under way, those of peers among them"): _requests,
     GetEndpoint(
         "/api/v1/usage", "Who used what: requests, tokens, times, as `masa-node usage`", query=history.USAGE_QUERY
     ): _usage,

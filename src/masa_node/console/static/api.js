@@ -91,9 +91,15 @@ const PLACES = {
   invites: "/api/v1/invites",
 };
 
+const OWNERS = new Set(["peers", "invites"]);
+
+/** Is what the owner alone may see kept from this reader? Not while it is not known who that is. */
+export const isGuest = () => state.me?.is_owner === false;
+
 /** Read these parts of the store again: node, peers, models, invites. What was there stays until then. */
 export async function load(...names) {
-  await Promise.all(names.map(async (name) => set({ [name]: await newer(state[name], PLACES[name]) })));
+  const allowed = names.filter((name) => !(isGuest() && OWNERS.has(name)));
+  await Promise.all(allowed.map(async (name) => set({ [name]: await newer(state[name], PLACES[name]) })));
 }
 
 /** While the node is away, what it said last is better than nothing. */
@@ -121,7 +127,8 @@ export async function loadRaces() {
   if (requests.value) set({ underWay: requests.value.requests });
 }
 
-/** The doctor's report; `everything` asks the LLM servers, too, which takes seconds. */
+/** The doctor's report, for the owner; `everything` asks the LLM servers, too, which takes seconds. */
 export async function loadDoctor(everything) {
+  if (isGuest()) return;
   set({ doctor: await tryRead(everything ? "/api/v1/doctor" : "/api/v1/doctor?only=network") });
 }

@@ -1,7 +1,7 @@
 /** Home: how the node is, what is missing, how programs use it, and the last hour. */
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
-import { load, loadDoctor } from "../api.js";
+import { isGuest, load, loadDoctor } from "../api.js";
 import { minutesView } from "../parts/chart.js";
 import { pasteView } from "../parts/paste.js";
 import { recipes } from "../parts/recipes.js";
@@ -26,18 +26,22 @@ export const view = () => html`
   ${headView(greeting(), sentence())}
   <div class="stack">
     <section class="card"><div class="head"><h2>The last hour</h2><a class="small" href="#/races">All races</a></div>${hourView()}</section>
-    <div class="columns">
+    <div class=${isGuest() ? "stack" : "columns"}>
       <section class="card">
         <h2>Use it from a program</h2>
         ${programsView()}
       </section>
-      <section class="card" aria-busy=${isChecking ? "true" : "false"}>
-        <div class="head"><h2>What is missing</h2>
-          <button class="quiet" type="button" ?disabled=${isChecking} @click=${check}>${isChecking ? "Checking …" : "Check all"}</button></div>
-        <div aria-live="polite">${shown(state.doctor, findingsView)}</div>
-      </section>
+      ${isGuest() ? nothing : missingView()}
     </div>
   </div>
+`;
+
+const missingView = () => html`
+  <section class="card" aria-busy=${isChecking ? "true" : "false"}>
+    <div class="head"><h2>What is missing</h2>
+      <button class="quiet" type="button" ?disabled=${isChecking} @click=${check}>${isChecking ? "Checking …" : "Check all"}</button></div>
+    <div aria-live="polite">${shown(state.doctor, findingsView)}</div>
+  </section>
 `;
 
 const greeting = () => (state.node?.value?.name ? plain(state.node.value.name) : "This node");
@@ -48,6 +52,7 @@ function sentence() {
   if (!ready) return state.ready?.error ?? "Asking the node …";
   if (!ready.ready) return ready.why ?? "No model can be asked.";
   const models = state.models?.value?.models.length ?? 0;
+  if (isGuest()) return `Ready: ${counted(models, "model")} can be asked with your key.`;
   const own = ready.upstreams.length;
   const linked = (state.peers?.value?.peers ?? []).filter((peer) => peer.connected).length;
   const from = [own && counted(own, "own LLM server"), linked && counted(linked, "linked peer")].filter(Boolean);

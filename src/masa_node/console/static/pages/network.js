@@ -1,7 +1,7 @@
 /** Network: this node as others see it, its peers, and who may come in. */
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
-import { load, loadDoctor } from "../api.js";
+import { isGuest, load, loadDoctor } from "../api.js";
 import { invitesView } from "../parts/invites.js";
 import { copyButton } from "../parts/paste.js";
 import { peersView } from "../parts/peers.js";
@@ -25,6 +25,7 @@ export function open() {
 }
 
 export function view() {
+  if (isGuest()) return guestView();
   const mayChange = state.me?.may_change ?? false;
   return html`
     ${headView("Network", sentence())}
@@ -39,6 +40,11 @@ export function view() {
     </div>
   `;
 }
+
+const guestView = () => html`
+  ${headView("Network", "Peers that share their models with this node, and it with them.")}
+  <section class="card">${empty("The owner's to see", html`Your key may ask for models, and see <a href="#/requests">what it asked</a>.`)}</section>
+`;
 
 function sentence() {
   const found = state.peers?.value;
