@@ -2,41 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from masa_node.chat.errors import ConfigurationError
-from masa_node.node.node import Node, upstream_specs
+from masa_node.node.node import Node
 from masa_node.node.settings.environment import Settings
 from masa_node.upstreams.embedded import model as embedded_model
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec
-
-
-def test_the_settings_name_the_servers() -> None:
-    specs = upstream_specs(
-        Settings(
-            masa_config="",
-            masa_dir="/nowhere",
-            llm_chat_url="http://a:1",
-            llm_cf_url="https://cf.example/client/v4/accounts/x/ai/run",
-            openai_api_key="k",
-            anthropic_api_key="k",
-            demo=True,
-        )
-    )
-    assert [spec.name for spec in specs] == ["llm", "cloudflare", "openai", "anthropic", "demo"]
-    assert [spec.kind for spec in specs] == [
-        UpstreamKind.AUTO,
-        UpstreamKind.CLOUDFLARE,
-        UpstreamKind.OPENAI,
-        UpstreamKind.ANTHROPIC,
-        UpstreamKind.DEMO,
-    ]
-    assert [spec.hosted for spec in specs] == [False, True, True, True, False]
-
-
-def test_an_llm_of_the_nodes_own_is_a_server_like_others() -> None:
-    (spec,) = upstream_specs(Settings(masa_dir="/nowhere", llm="smollm2"))
-    assert (spec.name, spec.kind, spec.url, spec.hosted) == ("embedded", UpstreamKind.EMBEDDED, "smollm2", False)
-    assert upstream_specs(Settings(masa_dir="/nowhere", llm="none")) == []
 
 
 async def test_its_settings_reach_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,8 +22,3 @@ async def test_its_settings_reach_the_process(tmp_path: Path, monkeypatch: pytes
     options = llm.options("k")
     assert (options.model_path, options.model_id, options.key) == (str(path), "tiny", "k")
     assert (options.context_tokens, options.threads) == (512, 3)
-
-
-def test_a_url_that_is_none_is_refused_by_its_settings_name() -> None:
-    with pytest.raises(ConfigurationError, match=r"^LLM_CHAT_URL: 'ftp://localhost:11434' is not a URL"):
-        upstream_specs(Settings(masa_dir="/nowhere", llm_chat_url="ftp://localhost:11434"))

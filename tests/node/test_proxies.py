@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from masa_node.chat.errors import ConfigurationError
-from masa_node.node.node import upstream_specs
 from masa_node.node.proxies import check_proxies, read_proxies
+from masa_node.node.settings.upstreams import upstream_specs
 from tests.fakes.running import settings_of
 
 SOCKS = "socks5://me:hunter2@proxy:1080"

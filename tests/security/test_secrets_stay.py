@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from masa_node.chat.errors import ConfigurationError
-from masa_node.node.node import upstream_specs
 from masa_node.node.settings.environment import read_settings
+from masa_node.node.settings.upstreams import upstream_specs
 from tests.api.raw_http import CHAT, ask_once, chat, get, line_to, post
 from tests.api.recording_server import COMPLETION, OLLAMA_MODEL, RecordingServer, as_openai, response
 from tests.api.serving import SOURCES, ServingNode

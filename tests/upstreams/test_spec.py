@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from masa_node.chat.errors import ConfigurationError
-from masa_node.node.node import upstream_specs
+from masa_node.node.settings.upstreams import upstream_specs
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec, check_spec
 from tests.fakes.http_bytes import whole

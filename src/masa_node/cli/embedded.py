@@ -4,8 +4,8 @@ import msgspec
 
 from masa_node.chat.errors import ConfigurationError
 from masa_node.devnet.demo import DemoLlm
-from masa_node.node.node import upstream_specs
 from masa_node.node.settings.environment import NO_LLM, Settings
+from masa_node.node.settings.upstreams import upstream_specs
 from masa_node.upstreams.embedded.fetch import fetch_smollm2
 from masa_node.upstreams.embedded.model import HOW_TO_INSTALL, SMOLLM2, find_model, runtime_is_installed
 from masa_node.upstreams.spec import UpstreamKind

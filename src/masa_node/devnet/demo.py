@@ -15,10 +15,11 @@ from pathlib import Path
 
 import msgspec
 
-from masa_node.node.node import Node, make_embedded, upstream_specs
+from masa_node.node.node import Node, make_embedded
 from masa_node.node.run import StartListener, run
 from masa_node.node.serve import LOADED_WITHIN_S
 from masa_node.node.settings.environment import Settings
+from masa_node.node.settings.upstreams import upstream_specs
 from masa_node.upstreams.demo import MODEL
 from masa_node.upstreams.embedded.llm import EmbeddedLlm
 from masa_node.upstreams.http.client import HttpClient

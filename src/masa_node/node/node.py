@@ -5,7 +5,6 @@ import contextlib
 import random
 import secrets
 from collections import Counter
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +25,6 @@ from masa_node.api.guard import Guard
 from masa_node.api.routes import NodeView, Readiness
 from masa_node.api.show import ShowEndpoint
 from masa_node.api.views.history import History
-from masa_node.chat.errors import ConfigurationError
 from masa_node.chat.outcome import Outcome
 from masa_node.chat.request import Privacy, RaceMode, RaceRule
 from masa_node.console.files import read_files
@@ -42,8 +40,8 @@ from masa_node.node.peering.console_desk import ConsoleDesk
 from masa_node.node.peering.linked_first import LinkedFirst
 from masa_node.node.peering.parts import PeerParts
 from masa_node.node.peering.service import PeerService
-from masa_node.node.settings.config_file import aliases_in_file, upstreams_in_file
-from masa_node.node.settings.environment import NO_LLM, Settings
+from masa_node.node.settings.config_file import aliases_in_file
+from masa_node.node.settings.environment import Settings
 from masa_node.node.settings.peers import read_peer_settings
 from masa_node.node.settings.stake import read_stake_settings
 from masa_node.node.situation import ServerState, Situation
@@ -69,7 +67,7 @@ from masa_node.upstreams.embedded.model import find_model
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.http.urls import ollama_url, redacted
 from masa_node.upstreams.poller import Listable, ModelPoller
-from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec, check_spec
+from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec
 from masa_node.upstreams.upstream import Upstream
 from masa_node.version import __version__
 
@@ -355,47 +353,3 @@ def make_embedded(spec: UpstreamSpec, settings: Settings, http: HttpClient) -> E
         find_model(spec.url), context_tokens=settings.llm_context, threads=settings.llm_threads
     )
     return EmbeddedLlm(spec, model, http)
-
-
-def upstream_specs(settings: Settings) -> list[UpstreamSpec]:
-    """The LLM servers that the settings name, in the order in which they are asked. Raises `ConfigurationError`."""
-    specs = upstreams_in_file(settings)
-    if settings.llm_chat_url:
-        specs.append(
-            check_spec(
-                UpstreamSpec("llm", UpstreamKind.AUTO, settings.llm_chat_url, settings.llm_chat_token), "LLM_CHAT_URL"
-            )
-        )
-    if settings.llm_cf_url:
-        spec = UpstreamSpec(
-            "cloudflare",
-            UpstreamKind.CLOUDFLARE,
-            settings.llm_cf_url,
-            settings.llm_cf_token,
-            hosted=True,
-            api_url=settings.llm_cf_api_url,
-        )
-        specs.append(check_spec(spec, "LLM_CF_URL"))
-    if settings.openai_api_key:
-        spec = UpstreamSpec(
-            "openai", UpstreamKind.OPENAI, settings.openai_base_url, settings.openai_api_key, hosted=True
-        )
-        specs.append(check_spec(spec, "OPENAI_BASE_URL"))
-    if settings.anthropic_api_key:
-        spec = UpstreamSpec(
-            "anthropic", UpstreamKind.ANTHROPIC, settings.anthropic_base_url, settings.anthropic_api_key, hosted=True
-        )
-        specs.append(check_spec(spec, "ANTHROPIC_BASE_URL"))
-    if settings.llm and settings.llm != NO_LLM:
-        specs.append(UpstreamSpec("embedded", UpstreamKind.EMBEDDED, settings.llm))
-    if settings.demo:
-        specs.append(UpstreamSpec("demo", UpstreamKind.DEMO, ""))
-    _check_names(specs)
-    return specs
-
-
-def _check_names(specs: Sequence[UpstreamSpec]) -> None:
-    names = [spec.name for spec in specs]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ConfigurationError(f"Two LLM servers have the same name: {', '.join(twice)}. Rename one in masa.toml.")

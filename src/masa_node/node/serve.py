@@ -10,10 +10,11 @@ from collections.abc import AsyncGenerator, Sequence
 import structlog
 
 from masa_node.chat.errors import ConfigurationError
-from masa_node.node.node import READY_WITHIN_S, Node, upstream_specs
+from masa_node.node.node import READY_WITHIN_S, Node
 from masa_node.node.proxies import check_proxies, read_proxies
 from masa_node.node.server import Server, address_of, bind
 from masa_node.node.settings.environment import Settings, check_settings
+from masa_node.node.settings.upstreams import upstream_specs
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.http.urls import ollama_url
 from masa_node.upstreams.local_discovery import find_local, usual_places

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from masa_node.chat.errors import ConfigurationError
-from masa_node.node.node import upstream_specs
+from masa_node.node.settings.upstreams import upstream_specs
 from masa_node.upstreams.http.urls import anthropic_base, merged_query, ollama_url, openai_bases, with_scheme
 from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec, check_spec
 from tests.fakes.dialect_samples import ANTHROPIC, OLLAMA, OPENAI, listed

@@ -11,13 +11,13 @@ from masa_node.chat.errors import ConfigurationError
 from masa_node.network.store.node_key import KEY_FILE, load_secret
 from masa_node.node.callers import guard_rules
 from masa_node.node.doctor.facts import FolderFacts, HttpFacts, SettingsFacts
-from masa_node.node.node import upstream_specs
 from masa_node.node.proxies import check_proxies, read_proxies
 from masa_node.node.server import address_of, bind
 from masa_node.node.settings.config_file import aliases_in_file, key_variables
 from masa_node.node.settings.environment import Settings, unknown_settings
 from masa_node.node.settings.peers import read_peer_settings
 from masa_node.node.settings.stake import read_stake_settings
+from masa_node.node.settings.upstreams import upstream_specs
 
 _CHECKS: tuple[Callable[[Settings], object], ...] = (
     upstream_specs,
