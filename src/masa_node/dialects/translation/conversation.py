@@ -110,7 +110,8 @@ class Turn(msgspec.Struct, frozen=True, gc=False):
 
 
 Fields = dict[str, object]
-WriteTurn = Callable[[Turn, str, Losses], list[Fields]]
+Names = dict[str, str]  # what the caller calls a neutral field, where they call it otherwise
+WriteTurn = Callable[[Turn, Names, Losses], list[Fields]]
 
 
 class Tool(msgspec.Struct, frozen=True, gc=False):
@@ -180,7 +181,7 @@ class Thinking(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Conversation(msgspec.Struct, frozen=True, kw_only=True):
-    """One request. `names` says what the caller called a neutral field, where they called it otherwise."""
+    """One request. `names` are the caller's own for what they call otherwise."""
 
     model: str
     turns: tuple[Turn, ...]
@@ -192,4 +193,4 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     output: OutputFormat | None = None
     sampling: Sampling = Sampling()
     thinking: Thinking = Thinking()
-    names: dict[str, str] = {}
+    names: Names = {}

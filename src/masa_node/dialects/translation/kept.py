@@ -12,6 +12,7 @@ import msgspec
 from masa_node.dialects.translation.conversation import (
     Fields,
     KeptTurn,
+    Names,
     Part,
     Tool,
     ToolCall,
@@ -156,15 +157,15 @@ def _parts(turns: list[Turn], names: Iterator[str]) -> Iterator[Part]:
             yield msgspec.structs.replace(part, name=next(names)) if is_nameless else part
 
 
-def written(turn: Turn, write: WriteTurn, thoughts: str, losses: Losses) -> list[Fields]:
-    """What `write` makes of this turn; not to be changed. `thoughts` is what the caller calls them, if left out."""
+def written(turn: Turn, write: WriteTurn, names: Names, losses: Losses) -> list[Fields]:
+    """What `write` makes of this turn; not to be changed. `names` are those of the caller's format."""
     cached = turn.cached
     if cached is None:
-        return write(turn, thoughts, losses)
+        return write(turn, names, losses)
     found = cached.written.get(write)
     if found is None:
         left_out = Losses()
-        fields = write(turn, thoughts, left_out)
+        fields = write(turn, names, left_out)
         found = cached.written[write] = (fields, left_out.noted)
     if found[1]:
         losses.drop(*found[1])

@@ -1,7 +1,9 @@
 """Pictures and files between data URLs and base64 with a media type."""
 
-from masa_node.dialects.translation.conversation import Document, Image
-from masa_node.dialects.translation.losses import refuse
+from collections.abc import Iterable
+
+from masa_node.dialects.translation.conversation import Document, Image, Names, Part, ToolResult
+from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.wire import MAX_DATA_CHARS
 
 _DATA = "data:"
@@ -37,6 +39,15 @@ def check_data(data: str) -> None:
 def media_type_of(data: str) -> str:
     """What picture this base64 is, by its first bytes."""
     return next((kind for start, kind in _SIGNATURES if data.startswith(start)), DEFAULT_IMAGE)
+
+
+def drop_details(parts: Iterable[Part], names: Names, losses: Losses) -> None:
+    """How closely pictures are to be looked at is left out by name."""
+    for part in parts:
+        if isinstance(part, ToolResult):
+            drop_details(part.parts, names, losses)
+        elif isinstance(part, Image) and part.detail is not None:
+            losses.drop(names.get("detail", "detail"))
 
 
 def url_of(media: Image | Document) -> str:

@@ -41,6 +41,7 @@ _MESSAGE = BodyReader(b.Message)
 _TOOL = BodyReader(b.ToolBody)
 _NAMES = {
     "output": "output_config.format",
+    "effort": "output_config.effort",
     "parallel_calls": "tool_choice.disable_parallel_tool_use",
     "stop": "stop_sequences",
     "thoughts": "thinking",
@@ -81,14 +82,16 @@ def read_request(body: bytes, losses: Losses) -> Conversation:
             top_k=asked.top_k,
             stop=stop_sequences(asked.stop_sequences),
         ),
-        thinking=_thinking(asked),
+        thinking=_thinking(asked, losses),
         names=_NAMES,
     )
 
 
-def _thinking(asked: b.MessagesBody) -> Thinking:
+def _thinking(asked: b.MessagesBody, losses: Losses) -> Thinking:
     effort = asked.output_config.effort if asked.output_config is not None else None
     body = asked.thinking
+    if body is not None and body.display is not None:
+        losses.drop("thinking.display")
     if body is None:
         return Thinking(effort=effort)
     return Thinking(enabled=body.type != "disabled", effort=effort, budget_tokens=body.budget_tokens)

@@ -8,6 +8,7 @@ from masa_node.dialects.translation.conversation import (
     Document,
     Fields,
     Image,
+    Names,
     Origin,
     Part,
     Refusal,
@@ -22,7 +23,7 @@ from masa_node.dialects.translation.conversation import (
 )
 from masa_node.dialects.translation.kept import written
 from masa_node.dialects.translation.losses import Losses, refuse
-from masa_node.dialects.translation.media import DEFAULT_IMAGE
+from masa_node.dialects.translation.media import DEFAULT_IMAGE, drop_details
 from masa_node.dialects.translation.wire import FREE_FORM, encode, object_of, schema_of
 
 # Anthropic demands a number where other formats may leave it out: enough for a long answer, allowed by every model.
@@ -75,7 +76,7 @@ def _refuse_what_is_not_carried(conversation: Conversation) -> None:
     if (sampling.choices or 1) > 1:
         raise refuse(names.get("choices", "n"), "Anthropic gives one answer per request.")
     if sampling.logprobs:
-        raise refuse("logprobs", "Anthropic does not return them.")
+        raise refuse(names.get("logprobs", "logprobs"), "Anthropic does not return them.")
     if any(not sequence.strip() for sequence in sampling.stop):
         raise refuse(names.get("stop", "stop"), "Anthropic takes no sequence of spaces and line ends alone.")
     if conversation.output is not None and conversation.output.schema is None:
@@ -153,13 +154,13 @@ def _is_own(thought: Thought) -> bool:
 def _messages(conversation: Conversation, losses: Losses) -> list[Fields]:
     """The messages: what one side says in several becomes one, as results of parallel calls have to be."""
     merged: list[tuple[Role, list[Fields]]] = []
-    thoughts = conversation.names.get("thoughts", "thinking")
+    names = conversation.names
     last = Role.SYSTEM
     for turn in conversation.turns:
         role = turn.role
         if role is Role.SYSTEM:
             continue
-        blocks = written(turn, _blocks, thoughts, losses)
+        blocks = written(turn, _blocks, names, losses)
         if role is last:
             merged[-1][1].extend(blocks)
         elif blocks:
@@ -177,14 +178,15 @@ def _content(role: Role, blocks: list[Fields]) -> object:
     return [*results, *(block for block in blocks if block["type"] != "tool_result")]
 
 
-def _blocks(turn: Turn, thoughts: str, losses: Losses) -> list[Fields]:
+def _blocks(turn: Turn, names: Names, losses: Losses) -> list[Fields]:
+    drop_details(turn.parts, names, losses)
     blocks: list[Fields] = []
     for part in turn.parts:
         block = _block(part)
         if block is not None:
             blocks.append(block)
         elif isinstance(part, Thought):
-            losses.drop(thoughts)
+            losses.drop(names.get("thoughts", "thinking"))
     return blocks
 
 

@@ -14,11 +14,11 @@ from masa_node.dialects.translation.conversation import (
 )
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.openai_chat import body as chat
-from masa_node.dialects.translation.openai_chat.request_reader import choice_of, turns_of
+from masa_node.dialects.translation.openai_chat.request_reader import PART_NAMES, choice_of, turns_of
 from masa_node.dialects.translation.wire import MAX_TOOLS, MAX_TURNS, BodyReader, check_count, given, stop_sequences
 
-_NUANCES = ("repetition_penalty", "lora", "functions")
-_NAMES = {"output": "response_format", "thoughts": "reasoning_content"}
+_NUANCES = ("repetition_penalty", "lora")
+_NAMES = {"output": "response_format", **PART_NAMES}
 
 
 class _Tool(msgspec.Struct, forbid_unknown_fields=True):
@@ -64,6 +64,8 @@ def read_request(body: bytes, losses: Losses) -> Conversation:
     asked = _BODY.read(body, losses)
     if asked.raw:
         raise refuse("raw", "the other format takes a conversation, not the text of a prompt.")
+    if given(asked.functions):
+        raise refuse("functions", "they run at Cloudflare.")
     losses.drop(*(name for name in _NUANCES if given(getattr(asked, name))))
     messages = asked.messages or []
     check_count(len(messages), MAX_TURNS, "messages")
@@ -92,10 +94,10 @@ def read_request(body: bytes, losses: Losses) -> Conversation:
 
 def _tool(tool: _Tool) -> Tool:
     function = tool.function
-    name, description, schema = tool.name, tool.description, tool.parameters
+    name, description, schema, strict = tool.name, tool.description, tool.parameters, None
     if function is not None:
-        name, description, schema = function.name, function.description, function.parameters
-    return Tool(name, description, schema if given(schema) else None)
+        name, description, schema, strict = function.name, function.description, function.parameters, function.strict
+    return Tool(name, description, schema if given(schema) else None, strict)
 
 
 def _output(form: _Format | None) -> OutputFormat | None:

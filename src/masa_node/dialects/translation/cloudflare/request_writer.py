@@ -25,8 +25,11 @@ def write_request(conversation: Conversation, losses: Losses) -> bytes:
     body.update((name, value) for name, value in values.items() if value is not None)
     if sampling.min_p is not None:
         losses.drop(names.get("min_p", "min_p"))
-    if conversation.thinking.enabled or conversation.thinking.effort is not None:
-        losses.drop(names.get("thinking", "thinking"))
+    thinking = names.get("thinking", "thinking")
+    if conversation.thinking.enabled is not None:
+        losses.drop(thinking)
+    if conversation.thinking.effort is not None:
+        losses.drop(names.get("effort", thinking))
     return encode(body)
 
 
@@ -49,6 +52,8 @@ def _add_tools(body: Fields, conversation: Conversation, losses: Losses) -> None
     body["tools"] = [_tool(tool) for tool in conversation.tools]
     if conversation.parallel_calls is False:
         losses.drop(conversation.names.get("parallel_calls", "parallel_tool_calls"))
+    if any(tool.strict for tool in conversation.tools):
+        losses.drop("strict")
 
 
 def _tool(tool: Tool) -> Fields:

@@ -42,9 +42,11 @@ _BODY = BodyReader(_Body)
 def read_request(body: bytes, losses: Losses) -> Conversation:
     """The conversation. Raises `NotTranslatable` for what is about the text of a prompt itself."""
     asked = _BODY.read(body, losses)
-    for name in ("echo", "suffix", "logprobs"):
+    for name in ("echo", "suffix"):
         if getattr(asked, name):
             raise refuse(name, _NO_PROMPT)
+    if asked.logprobs is not None:  # none beside each token is the token's own
+        raise refuse("logprobs", _NO_PROMPT)
     if (asked.best_of or 1) > 1:
         raise refuse("best_of", "the server gives each answer that it makes.")
     losses.drop(*(name for name in _NUANCES if given(getattr(asked, name))))

@@ -82,6 +82,8 @@ def read_generate(body: bytes, losses: Losses) -> Conversation:
 
 def _conversation(asked: b.Shared, turns: tuple[Turn, ...], tools: tuple[Tool, ...], losses: Losses) -> Conversation:
     losses.drop(*(name for name in b.NUANCES if given(getattr(asked, name))))
+    if asked.top_logprobs is not None and not asked.logprobs:
+        losses.drop("top_logprobs")
     options = asked.options or b.Options()
     losses.drop(*(f"options.{name}" for name in b.OPTION_NUANCES if given(getattr(options, name))))
     limit = options.num_predict

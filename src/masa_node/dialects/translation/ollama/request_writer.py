@@ -6,7 +6,7 @@ from masa_node.dialects.translation.conversation import (
     Document,
     Fields,
     Image,
-    Origin,
+    Names,
     Part,
     Refusal,
     Role,
@@ -19,10 +19,9 @@ from masa_node.dialects.translation.conversation import (
 )
 from masa_node.dialects.translation.kept import written
 from masa_node.dialects.translation.losses import Losses, refuse
-from masa_node.dialects.translation.openai_chat.request_writer import told_result
+from masa_node.dialects.translation.media import drop_details
+from masa_node.dialects.translation.openai_chat.request_writer import LEVELS, open_thoughts, told_result
 from masa_node.dialects.translation.wire import FREE_FORM, encode, object_of, schema_of
-
-_LEVELS = {"minimal": "low", "xhigh": "high", "max": "high"}  # Ollama knows low, medium and high
 
 
 def write_request(conversation: Conversation, losses: Losses) -> bytes:
@@ -30,11 +29,10 @@ def write_request(conversation: Conversation, losses: Losses) -> bytes:
     sampling, names = conversation.sampling, conversation.names
     if (sampling.choices or 1) > 1:
         raise refuse(names.get("choices", "n"), "Ollama gives one answer per request.")
-    thoughts = names.get("thoughts", "thinking")
     body: Fields = {
         "model": conversation.model,
         "messages": [
-            message for turn in _in_order(conversation.turns) for message in written(turn, _messages, thoughts, losses)
+            message for turn in _in_order(conversation.turns) for message in written(turn, _messages, names, losses)
         ],
         "stream": conversation.stream,
     }
@@ -49,12 +47,18 @@ def write_request(conversation: Conversation, losses: Losses) -> bytes:
         body["logprobs"] = True
         if sampling.top_logprobs is not None:
             body["top_logprobs"] = sampling.top_logprobs
-    thinking = conversation.thinking
-    if thinking.effort is not None:
-        body["think"] = _LEVELS.get(thinking.effort, thinking.effort)
-    elif thinking.enabled is False:  # the contrary is what a model that thinks does by itself
-        body["think"] = False
+    _add_thinking(body, conversation, losses)
     return encode(body)
+
+
+def _add_thinking(body: Fields, conversation: Conversation, losses: Losses) -> None:
+    thinking = conversation.thinking
+    if thinking.enabled is False:  # the contrary is what a model that thinks does by itself
+        body["think"] = False
+    elif thinking.effort is not None:
+        body["think"] = LEVELS.get(thinking.effort, thinking.effort)
+    if thinking.budget_tokens is not None:
+        losses.drop("thinking.budget_tokens")
 
 
 def _in_order(turns: tuple[Turn, ...]) -> list[Turn]:
@@ -118,6 +122,8 @@ def _add_tools(body: Fields, conversation: Conversation, losses: Losses) -> None
     body["tools"] = [_tool(tool) for tool in conversation.tools]
     if conversation.parallel_calls is False:
         losses.drop(conversation.names.get("parallel_calls", "parallel_tool_calls"))
+    if any(tool.strict for tool in conversation.tools):
+        losses.drop("strict")
 
 
 def _tool(tool: Tool) -> Fields:
@@ -126,48 +132,49 @@ def _tool(tool: Tool) -> Fields:
     return {"type": "function", "function": function}
 
 
-def _messages(turn: Turn, thoughts: str, losses: Losses) -> list[Fields]:
+def _messages(turn: Turn, names: Names, losses: Losses) -> list[Fields]:
     if turn.role is Role.ASSISTANT:
-        return [_assistant(turn, thoughts, losses)]
-    messages = [_result(part) for part in turn.parts if isinstance(part, ToolResult)]
+        return [_assistant(turn, names, losses)]
+    drop_details(turn.parts, names, losses)
+    messages = [_result(part, names) for part in turn.parts if isinstance(part, ToolResult)]
     others: list[Part] = [part for part in turn.parts if not isinstance(part, ToolResult)]
     if others or not messages:
-        messages.append(_message(turn.role.value, others))
+        messages.append(_message(turn.role.value, others, names))
     return messages
 
 
-def _message(role: str, parts: list[Part]) -> Fields:
-    message: Fields = {"role": role, "content": "\n\n".join(_texts(parts))}
-    images = [_image(part) for part in parts if isinstance(part, Image)]
+def _message(role: str, parts: list[Part], names: Names) -> Fields:
+    message: Fields = {"role": role, "content": "\n\n".join(_texts(parts, names))}
+    images = [_image(part, names) for part in parts if isinstance(part, Image)]
     if images:
         message["images"] = images
     return message
 
 
-def _texts(parts: list[Part]) -> list[str]:
-    return [text for part in parts if (text := _text(part)) is not None]
+def _texts(parts: list[Part], names: Names) -> list[str]:
+    return [text for part in parts if (text := _text(part, names)) is not None]
 
 
-def _text(part: Part) -> str | None:
+def _text(part: Part, names: Names) -> str | None:
     match part:
         case Text(text=text) | Refusal(text=text):
             return text
         case Document(name=name, text=str(text)):
             return f"{name}\n\n{text}" if name else text
         case Document():
-            raise refuse("document", "Ollama takes text and pictures, no files.")
+            raise refuse(names.get("document", "document"), "Ollama takes text and pictures, no files.")
         case _:
             return None
 
 
-def _image(image: Image) -> str:
+def _image(image: Image, names: Names) -> str:
     if image.data is None:
-        raise refuse("image_url", "Ollama takes pictures in the body only (base64).")
+        raise refuse(names.get("image", "image"), "Ollama takes pictures in the body only (base64).")
     return image.data
 
 
-def _result(result: ToolResult) -> Fields:
-    message = _message("tool", list(result.parts))
+def _result(result: ToolResult, names: Names) -> Fields:
+    message = _message("tool", list(result.parts), names)
     message["content"] = told_result(str(message["content"]), is_error=result.is_error)
     if result.name:
         message["tool_name"] = result.name
@@ -176,12 +183,10 @@ def _result(result: ToolResult) -> Fields:
     return message
 
 
-def _assistant(turn: Turn, name: str, losses: Losses) -> Fields:
-    message: Fields = {"role": "assistant", "content": "".join(_texts(list(turn.parts)))}
+def _assistant(turn: Turn, names: Names, losses: Losses) -> Fields:
+    message: Fields = {"role": "assistant", "content": "".join(_texts(list(turn.parts), names))}
     thoughts = [part for part in turn.parts if isinstance(part, Thought)]
-    if any(thought.origin is not Origin.OPEN for thought in thoughts):
-        losses.drop(name)
-    thought = "".join(thought.text for thought in thoughts if thought.origin is Origin.OPEN)
+    thought = open_thoughts(thoughts, names, losses)
     if thought:
         message["thinking"] = thought
     calls = [part for part in turn.parts if isinstance(part, ToolCall)]

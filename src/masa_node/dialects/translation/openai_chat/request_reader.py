@@ -2,6 +2,7 @@
 
 import msgspec
 
+from masa_node.dialects.fields import is_given
 from masa_node.dialects.translation.conversation import (
     ChoiceMode,
     Conversation,
@@ -40,12 +41,18 @@ from masa_node.dialects.translation.wire import (
 _BODY = BodyReader(b.ChatBody)
 _MESSAGE = BodyReader(b.Message)
 _TOOL = BodyReader(b.ToolBody)
+PART_NAMES = {
+    "thoughts": "reasoning_content",
+    "image": "image_url",
+    "detail": "image_url.detail",
+    "document": "file",
+}
 _NAMES = {
+    **PART_NAMES,
     "output": "response_format",
     "choices": "n",
     "parallel_calls": "parallel_tool_calls",
     "thinking": "reasoning_effort",
-    "thoughts": "reasoning_content",
 }
 _ROLES = {"system": Role.SYSTEM, "developer": Role.SYSTEM, "user": Role.USER, "assistant": Role.ASSISTANT}
 _MODES = {
@@ -54,14 +61,14 @@ _MODES = {
     "required": ChoiceMode.REQUIRED,
     "any": ChoiceMode.REQUIRED,  # Mistral's word
 }
-_NO_EFFORT = "none"
+NO_EFFORT = "none"
 
 
 def read_request(body: bytes, losses: Losses) -> Conversation:
     """The conversation. Raises `NotTranslatable` for what has no neutral form."""
     chat = _BODY.read(body, losses)
     _refuse_what_is_not_carried(chat)
-    losses.drop(*(name for name in b.NUANCES if given(getattr(chat, name))))
+    _drop_nuances(chat, losses)
     check_count(len(chat.messages), MAX_TURNS, "messages")
     tools = tuple([tool for each in _TOOLS.read(chat.tools or (), losses) for tool in each.own])
     choice = choice_of(chat.tool_choice)
@@ -88,10 +95,22 @@ def read_request(body: bytes, losses: Losses) -> Conversation:
 def _refuse_what_is_not_carried(chat: b.ChatBody) -> None:
     if chat.functions:
         raise refuse("functions", "they were replaced by `tools`.")
-    if given(chat.web_search_options):
+    if is_given(chat.web_search_options):  # an empty one asks for it, too
         raise refuse("web_search_options", "the server has no search of its own.")
     if given(chat.audio) or "audio" in (chat.modalities or ()):
         raise refuse("modalities", "the server gives no audio.")
+
+
+def _drop_nuances(chat: b.ChatBody, losses: Losses) -> None:
+    losses.drop(*(name for name in b.NUANCES if given(getattr(chat, name))))
+    if chat.store:
+        losses.drop("store")
+    if chat.top_logprobs is not None and not chat.logprobs:
+        losses.drop("top_logprobs")
+    if chat.function_call is not None:
+        losses.drop("function_call")
+    if chat.stream_options is not None and chat.stream_options.include_obfuscation is not None:
+        losses.drop("stream_options.include_obfuscation")
 
 
 def _sampling(chat: b.ChatBody) -> Sampling:
@@ -115,7 +134,7 @@ def _sampling(chat: b.ChatBody) -> Sampling:
 def _thinking(effort: str | None) -> Thinking:
     if effort is None:
         return Thinking()
-    return Thinking(enabled=False) if effort == _NO_EFFORT else Thinking(enabled=True, effort=effort)
+    return Thinking(enabled=effort != NO_EFFORT, effort=effort)
 
 
 def _output(asked: b.ResponseFormat | None) -> OutputFormat | None:

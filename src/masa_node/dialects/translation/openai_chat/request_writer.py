@@ -8,6 +8,7 @@ from masa_node.dialects.translation.conversation import (
     Document,
     Fields,
     Image,
+    Names,
     Origin,
     OutputFormat,
     Part,
@@ -28,6 +29,7 @@ from masa_node.dialects.translation.wire import FREE_FORM, encode, openai_schema
 
 # OpenAI's own newer models refuse `max_tokens`, most other servers know nothing else.
 _NEEDS_NEWER_NAME = re.compile(r"(?:^|/)(?:gpt-|chatgpt-|o\d)")
+LEVELS = {"minimal": "low", "xhigh": "high", "max": "high"}  # low, medium and high are what all servers know
 _NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_-]")
 _MAX_SCHEMA_NAME = 64
 
@@ -76,16 +78,25 @@ def _add_thinking(body: Fields, conversation: Conversation, losses: Losses) -> N
     """Only what was said in words of effort: a model that does not think refuses the field."""
     thinking = conversation.thinking
     if thinking.effort is not None:
-        body["reasoning_effort"] = thinking.effort
-    elif thinking.enabled:
+        body["reasoning_effort"] = effort_of(thinking.effort, conversation.model)
+    elif thinking.enabled is not None:
         losses.drop(conversation.names.get("thinking", "thinking"))
+    if thinking.effort is not None and thinking.budget_tokens is not None:
+        losses.drop("thinking.budget_tokens")
+
+
+def effort_of(effort: str, model: str) -> str:
+    """The effort in words that servers of OpenAI's formats take; its own models know two more."""
+    if _NEEDS_NEWER_NAME.search(model):
+        return "xhigh" if effort == "max" else effort
+    return LEVELS.get(effort, effort)
 
 
 def messages_of(conversation: Conversation, losses: Losses) -> list[Fields]:
     """The messages. System texts at the beginning become one: many servers' templates take no second."""
     leading: list[str] = []
     messages: list[Fields] = []
-    thoughts = conversation.names.get("thoughts", "thinking")
+    names = conversation.names
     for turn in conversation.turns:
         if turn.role is Role.SYSTEM:
             text = "\n\n".join(part.text for part in turn.parts if isinstance(part, Text))
@@ -94,24 +105,24 @@ def messages_of(conversation: Conversation, losses: Losses) -> list[Fields]:
             else:
                 leading.append(text)
         else:
-            messages += written(turn, _said, thoughts, losses)
+            messages += written(turn, _said, names, losses)
     if leading:
         messages.insert(0, {"role": "system", "content": "\n\n".join(text for text in leading if text)})
     return messages
 
 
-def _said(turn: Turn, thoughts: str, losses: Losses) -> list[Fields]:
-    return [_assistant(turn, thoughts, losses)] if turn.role is Role.ASSISTANT else _user(turn)
+def _said(turn: Turn, names: Names, losses: Losses) -> list[Fields]:
+    return [_assistant(turn, names, losses)] if turn.role is Role.ASSISTANT else _user(turn, names)
 
 
-def _user(turn: Turn) -> list[Fields]:
+def _user(turn: Turn, names: Names) -> list[Fields]:
     messages: list[Fields] = []
     content: list[Fields] = []
     for part in turn.parts:
         if isinstance(part, ToolResult):
             messages.append(_result(part))
-            content += _pictures_of(part)
-    content += [_part(part) for part in turn.parts if not isinstance(part, ToolResult)]
+            content += _pictures_of(part, names)
+    content += [_part(part, names) for part in turn.parts if not isinstance(part, ToolResult)]
     if content or not messages:
         messages.append({"role": "user", "content": _content(content)})
     return messages
@@ -140,15 +151,15 @@ def told_result(text: str, *, is_error: bool) -> str:
     return text
 
 
-def _pictures_of(result: ToolResult) -> list[Fields]:
+def _pictures_of(result: ToolResult, names: Names) -> list[Fields]:
     """Pictures that a tool gave: its own message holds text only, so they come in the one after."""
     media = [part for part in result.parts if not isinstance(part, Text)]
     if not media:
         return []
-    return [{"type": "text", "text": f"From the tool call {result.call_id}:"}, *(_part(part) for part in media)]
+    return [{"type": "text", "text": f"From the tool call {result.call_id}:"}, *(_part(part, names) for part in media)]
 
 
-def _part(part: Part) -> Fields:
+def _part(part: Part, names: Names) -> Fields:
     match part:
         case Text(text=text):
             return {"type": "text", "text": text}
@@ -156,27 +167,27 @@ def _part(part: Part) -> Fields:
             where: Fields = {"url": url_of(part)}
             return {"type": "image_url", "image_url": where if detail is None else {**where, "detail": detail}}
         case Document():
-            return _document(part)
+            return _document(part, names)
         case _:
             raise refuse("messages[].content", "a user's message holds what only an assistant's can.")
 
 
-def _document(document: Document) -> Fields:
+def _document(document: Document, names: Names) -> Fields:
     if document.text is not None:
         return {"type": "text", "text": f"{document.name}\n\n{document.text}" if document.name else document.text}
     if document.data is None:
-        raise refuse("document", "chat completions take files in the body only, not their URL.")
+        raise refuse(names.get("document", "document"), "chat completions take files in the body only, not their URL.")
     file: Fields = {"filename": document.name or "document.pdf", "file_data": url_of(document)}
     return {"type": "file", "file": file}
 
 
-def _assistant(turn: Turn, name: str, losses: Losses) -> Fields:
+def _assistant(turn: Turn, names: Names, losses: Losses) -> Fields:
     text = "".join(part.text for part in turn.parts if isinstance(part, Text))
     calls = [call_of(part) for part in turn.parts if isinstance(part, ToolCall)]
     refusal = "".join(part.text for part in turn.parts if isinstance(part, Refusal))
     thoughts = [part for part in turn.parts if isinstance(part, Thought)]
     message: Fields = {"role": "assistant", "content": text or (None if calls or refusal else "")}
-    thought = open_thoughts(thoughts, name, losses)
+    thought = open_thoughts(thoughts, names, losses)
     if thought:
         message["reasoning_content"] = thought
     if refusal:
@@ -186,10 +197,10 @@ def _assistant(turn: Turn, name: str, losses: Losses) -> Fields:
     return message
 
 
-def open_thoughts(thoughts: list[Thought], name: str, losses: Losses) -> str:
+def open_thoughts(thoughts: list[Thought], names: Names, losses: Losses) -> str:
     """The thoughts of open models, which get them back; those sealed for another are left out by name."""
     if any(thought.origin is not Origin.OPEN for thought in thoughts):
-        losses.drop(name)
+        losses.drop(names.get("thoughts", "thinking"))
     return "".join(thought.text for thought in thoughts if thought.origin is Origin.OPEN)
 
 

@@ -79,6 +79,8 @@ def _read_turn(body: bytes, losses: Losses) -> Turn:
     item = _ITEM.read(body, losses)
     if item.type == "additional_tools":
         return _NOTHING_SAID
+    if item.phase is not None:
+        losses.drop("phase")
     role, parts = _item(item, losses)
     return Turn(role, tuple(parts))
 

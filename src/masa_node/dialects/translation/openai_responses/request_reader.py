@@ -13,6 +13,7 @@ from masa_node.dialects.translation.conversation import (
 )
 from masa_node.dialects.translation.kept import Kept, ReadTool
 from masa_node.dialects.translation.losses import Losses, leave_out_hosted, refuse
+from masa_node.dialects.translation.openai_chat.request_reader import NO_EFFORT
 from masa_node.dialects.translation.openai_responses import body as b
 from masa_node.dialects.translation.openai_responses.items import JOINT, turns_of
 from masa_node.dialects.translation.wire import MAX_TOOLS, MAX_TURNS, BodyReader, check_count, given
@@ -24,7 +25,8 @@ _NAMES = {
     "thinking": "reasoning",
     "thoughts": "reasoning",
     "max_tokens": "max_output_tokens",
-    "logprobs": "include",
+    "image": "input_image",
+    "document": "input_file",
 }
 _LOGPROBS = "message.output_text.logprobs"
 _CARRIED_INCLUDES = frozenset({_LOGPROBS, "reasoning.encrypted_content"})
@@ -58,13 +60,13 @@ def read_request(body: bytes, losses: Losses) -> Conversation:
             max_tokens=asked.max_output_tokens,
             temperature=asked.temperature,
             top_p=asked.top_p,
-            presence_penalty=asked.presence_penalty or None,
-            frequency_penalty=asked.frequency_penalty or None,
+            presence_penalty=asked.presence_penalty,
+            frequency_penalty=asked.frequency_penalty,
             logprobs=_LOGPROBS in include or bool(asked.top_logprobs),
             top_logprobs=asked.top_logprobs,
         ),
         thinking=_thinking(asked.reasoning),
-        names=_NAMES,
+        names=_NAMES | {"logprobs": "include" if _LOGPROBS in include else "top_logprobs"},
     )
 
 
@@ -93,7 +95,7 @@ def _thinking(reasoning: b.Reasoning | None) -> Thinking:
     effort = reasoning.effort if reasoning is not None else None
     if effort is None:
         return Thinking()
-    return Thinking(enabled=False) if effort == "none" else Thinking(enabled=True, effort=effort)
+    return Thinking(enabled=effort != NO_EFFORT, effort=effort)
 
 
 def _output(text: b.TextConfig | None) -> OutputFormat | None:

@@ -6,6 +6,7 @@ from masa_node.dialects.translation.conversation import (
     Document,
     Fields,
     Image,
+    Names,
     Origin,
     OutputFormat,
     Part,
@@ -22,7 +23,7 @@ from masa_node.dialects.translation.conversation import (
 from masa_node.dialects.translation.kept import written
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.media import url_of
-from masa_node.dialects.translation.openai_chat.request_writer import told_result
+from masa_node.dialects.translation.openai_chat.request_writer import effort_of, told_result
 from masa_node.dialects.translation.wire import FREE_FORM, encode, openai_schema_of
 
 
@@ -30,8 +31,7 @@ def write_request(conversation: Conversation, losses: Losses) -> bytes:
     """The body. Raises `NotTranslatable` for what responses cannot carry."""
     _refuse_what_is_not_carried(conversation)
     body: Fields = {"model": conversation.model, "store": False}
-    thoughts = conversation.names.get("thoughts", "thinking")
-    body["input"] = [item for turn in conversation.turns for item in written(turn, _items, thoughts, losses)]
+    body["input"] = [item for turn in conversation.turns for item in written(turn, _items, conversation.names, losses)]
     if conversation.stream:
         body["stream"] = True
     if conversation.tools:
@@ -51,10 +51,12 @@ def _add_thinking(body: Fields, conversation: Conversation, losses: Losses) -> N
     thinking = conversation.thinking
     include = ["message.output_text.logprobs"] if conversation.sampling.logprobs else []
     if thinking.effort is not None:
-        body["reasoning"] = {"effort": thinking.effort}
+        body["reasoning"] = {"effort": effort_of(thinking.effort, conversation.model)}
         include.append("reasoning.encrypted_content")
-    elif thinking.enabled:
+    elif thinking.enabled is not None:
         losses.drop(conversation.names.get("thinking", "thinking"))
+    if thinking.effort is not None and thinking.budget_tokens is not None:
+        losses.drop("thinking.budget_tokens")
     if include:
         body["include"] = include
 
@@ -81,7 +83,7 @@ def _add_sampling(body: Fields, conversation: Conversation, losses: Losses) -> N
             losses.drop(names.get(name, name))
 
 
-def _items(turn: Turn, thoughts: str, losses: Losses) -> list[Fields]:
+def _items(turn: Turn, names: Names, losses: Losses) -> list[Fields]:
     items: list[Fields] = []
     said: list[Fields] = []
 
@@ -100,7 +102,7 @@ def _items(turn: Turn, thoughts: str, losses: Losses) -> list[Fields]:
                 items.append(_result(part))
             case Thought():
                 tell()
-                items += _thought(part, thoughts, losses)
+                items += _thought(part, names, losses)
             case _:
                 said.append(_part(part, is_answer=turn.role is Role.ASSISTANT))
     tell()
@@ -146,9 +148,9 @@ def _result(result: ToolResult) -> Fields:
     return {"type": "function_call_output", "call_id": result.call_id, "output": output}
 
 
-def _thought(thought: Thought, name: str, losses: Losses) -> list[Fields]:
+def _thought(thought: Thought, names: Names, losses: Losses) -> list[Fields]:
     if thought.origin is not Origin.OPENAI or not thought.seal:
-        losses.drop(name)
+        losses.drop(names.get("thoughts", "thinking"))
         return []
     item_id, _, encrypted = thought.seal.partition(" ")
     summary = [{"type": "summary_text", "text": thought.text}] if thought.text else []
