@@ -7,14 +7,14 @@ import msgspec
 
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import DialectName, Endpoint, Privacy, Request
-from masa_node.dialects.bodies.peek import streams
-from masa_node.dialects.translation.body_format import (
+from masa_node.dialects.bodies.body_format import (
     BODY_DEPTH,
     BodyFormat,
     body_format,
     endpoint_in,
     own_format,
 )
+from masa_node.dialects.bodies.peek import streams
 from masa_node.routing.candidates import Refresh
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.provider import Provider

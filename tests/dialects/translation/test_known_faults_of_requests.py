@@ -279,7 +279,8 @@ def test_ollama_is_offered_no_tools_where_none_may_be_called() -> None:
 def test_a_schema_is_carried_by_the_formats_own_field_and_never_by_a_tool() -> None:
     form = {"type": "json_schema", "json_schema": {"name": "city", "schema": SCHEMA, "strict": True}}
     body, _ = request(CHAT, MESSAGES, response_format=form)
-    assert body["output_config"] == {"format": {"type": "json_schema", "schema": SCHEMA}}
+    closed = {**SCHEMA, "additionalProperties": False}
+    assert body["output_config"] == {"format": {"type": "json_schema", "schema": closed}}
     assert "tools" not in body
     assert request(CHAT, OLLAMA, response_format=form)[0]["format"] == SCHEMA
     assert request(CHAT, RUN, response_format=form)[0]["response_format"] == {

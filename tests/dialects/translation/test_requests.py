@@ -34,7 +34,9 @@ from tests.dialects.chunking import FEW
 
 FORMATS = [endpoint for endpoint in REQUEST_WRITERS if endpoint is not Endpoint.CLOUDFLARE_RUN]
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGP4z8DwHwAFAAH/iZk9HQAAAABJRU5ErkJggg=="
-SCHEMA = msgspec.Raw(b'{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}')
+SCHEMA = msgspec.Raw(
+    b'{"type":"object","properties":{"city":{"type":"string"}},"required":["city"],"additionalProperties":false}'
+)
 
 words = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12).map(lambda text: f"w{text}w")
 numbers = st.floats(0, 1).map(lambda number: round(number, 2))

@@ -8,7 +8,7 @@ from masa_node.chat.errors import BrokenAnswer, NotAnAnswer
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, Endpoint, Headers
 from masa_node.dialects.framing import FrameCutter
 from masa_node.dialects.registry import DIALECTS
-from masa_node.dialects.translation.context import AnswerContext
+from masa_node.dialects.translation.context import AnswerContext, AnswerReader
 from masa_node.dialects.translation.conversation import Conversation
 from masa_node.dialects.translation.events import Ended, Event, Failed
 from masa_node.dialects.translation.failures import error_body, failure_of
@@ -20,6 +20,7 @@ from masa_node.dialects.translation.formats import (
     label_of,
 )
 from masa_node.dialects.translation.losses import Losses
+from masa_node.dialects.translation.tools import CallerNames, respelt_names
 
 TRANSLATED = "x-masa-translated"
 DROPPED = "x-masa-dropped"
@@ -73,7 +74,9 @@ class AnswerTranslator:
     def __init__(self, source: Endpoint, target: Endpoint, context: AnswerContext) -> None:
         self._framing = DIALECTS[DIALECT_OF_ENDPOINT[target]].framing
         self._cutter = FrameCutter(self._framing)
-        self._reader = ANSWER_READERS[target](context)
+        reader: AnswerReader = ANSWER_READERS[target](context)
+        names = respelt_names(context.conversation.tools)
+        self._reader = CallerNames(reader, names) if names else reader
         self._writer = ANSWER_WRITERS[source](context)
         self.is_over = False
         self._size = 0

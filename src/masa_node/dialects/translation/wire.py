@@ -12,8 +12,6 @@ from masa_node.dialects.translation.losses import Losses
 
 T = TypeVar("T", bound=msgspec.Struct)
 EMPTY_OBJECT = msgspec.Raw(b"{}")
-NO_FIELDS = msgspec.Raw(b'{"type":"object","properties":{}}')
-FREE_FORM = msgspec.Raw(b'{"type":"object","properties":{"input":{"type":"string"}},"required":["input"]}')
 _NOTHING = frozenset({b"", b"null", b"[]", b"{}"})
 
 # Bounds of one request. Real agents stay far below each (135 tools, 1 000 turns, a screenshot of 5 MB).
@@ -23,13 +21,6 @@ MAX_TOOLS = 2_048
 MAX_DATA_CHARS = 8 * 1024 * 1024
 
 
-class _Schema(msgspec.Struct):
-    type: msgspec.Raw = ABSENT
-    properties: msgspec.Raw = ABSENT
-
-
-_SCHEMA = msgspec.json.Decoder(_Schema)
-_USUAL_SCHEMA = (b'{"type":"object","properties":', b'{"type": "object", "properties":')
 encode = msgspec.json.Encoder().encode
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ANY = msgspec.json.Decoder()
@@ -207,32 +198,3 @@ def stop_sequences(stop: str | list[str] | None) -> tuple[str, ...]:
     """The sequences that stop the answer; an empty one is none."""
     listed = [stop] if isinstance(stop, str) else stop or ()
     return tuple(each for each in listed if each)
-
-
-def schema_of(schema: msgspec.Raw | None) -> msgspec.Raw:
-    """The schema of a tool's arguments, of an object without fields where it has none; Anthropic demands its type."""
-    if schema is None:
-        return NO_FIELDS
-    return schema if bytes(schema).startswith(_USUAL_SCHEMA) else _with_missing(schema, is_openai=False)
-
-
-def openai_schema_of(schema: msgspec.Raw | None) -> msgspec.Raw:
-    """The same for OpenAI's servers, which demand the properties of an object, too."""
-    if schema is None:
-        return NO_FIELDS
-    return schema if bytes(schema).startswith(_USUAL_SCHEMA) else _with_missing(schema, is_openai=True)
-
-
-def _with_missing(schema: msgspec.Raw, *, is_openai: bool) -> msgspec.Raw:
-    """The same bytes, and before them what has to be there."""
-    top, raw = read(schema, _SCHEMA), bytes(schema)
-    if top is None or not raw.startswith(b"{"):
-        return schema
-    missing = [] if given(top.type) else [b'"type":"object"']
-    is_object = missing or bytes(top.type) == b'"object"'
-    if is_openai and is_object and not bytes(top.properties):
-        missing.append(b'"properties":{}')
-    rest = raw[1:].lstrip()
-    if not missing:
-        return schema
-    return msgspec.Raw(b"{" + b",".join(missing) + (b"" if rest == b"}" else b",") + rest)

@@ -1,5 +1,7 @@
 """From a body of `/v1/messages` to a conversation."""
 
+import re
+
 import msgspec
 
 from masa_node.dialects.fields import ABSENT
@@ -26,6 +28,7 @@ from masa_node.dialects.translation.kept import Kept, ReadTool, kept_turns, link
 from masa_node.dialects.translation.losses import Losses, leave_out_hosted, refuse
 from masa_node.dialects.translation.media import check_data
 from masa_node.dialects.translation.thoughts import thought_of
+from masa_node.dialects.translation.tools import fits_strict
 from masa_node.dialects.translation.wire import (
     MAX_TOOLS,
     MAX_TURNS,
@@ -53,6 +56,7 @@ _BLOCK_NUANCES = ("cache_control", "citations", "caller", "toolset_name", "trans
 # What the server's own tools left in earlier turns; the words that came of it follow in blocks of text.
 _HOSTED_BLOCKS = ("server_tool_use", "tool_reference", "browser_state")
 _HOSTED_RESULT = "_tool_result"
+_HEADER = re.compile(r"(x-anthropic-[a-z-]+):[^\n]*\n?")
 
 
 def read_request(body: bytes, losses: Losses) -> Conversation:
@@ -65,7 +69,7 @@ def read_request(body: bytes, losses: Losses) -> Conversation:
     check_count(len(asked.messages), MAX_TURNS, "messages")
     check_count(len(asked.tools or ()), MAX_TOOLS, "tools")
     choice = asked.tool_choice
-    system = _blocks(asked.system, losses)
+    system = _system(asked.system, losses)
     turns = linked(_TURNS.read(asked.messages, losses))
     return Conversation(
         model=asked.model,
@@ -87,6 +91,20 @@ def read_request(body: bytes, losses: Losses) -> Conversation:
     )
 
 
+def _system(content: str | list[b.Block] | None, losses: Losses) -> tuple[Part, ...]:
+    """The system's texts. Claude Code's first is a header, other with each request: no cache would find the rest."""
+    parts: list[Part] = []
+    for part in _blocks(content, losses):
+        header = _HEADER.match(part.text) if isinstance(part, Text) else None
+        if header is None:
+            parts.append(part)
+            continue
+        losses.drop(f"system.{header[1]}")
+        if isinstance(part, Text) and header.end() < len(part.text):
+            parts.append(Text(part.text[header.end() :]))
+    return tuple(parts)
+
+
 def _thinking(asked: b.MessagesBody, losses: Losses) -> Thinking:
     effort = asked.output_config.effort if asked.output_config is not None else None
     body = asked.thinking
@@ -104,7 +122,7 @@ def _output(asked: b.MessagesBody) -> OutputFormat | None:
         return None
     if form.type != "json_schema" or not given(form.schema):
         raise refuse("output_config.format", f"its type is {form.type!r}.")
-    return OutputFormat(form.schema, strict=True)
+    return OutputFormat(form.schema, strict=fits_strict(form.schema) or None)
 
 
 def _tools(tools: list[msgspec.Raw], choice: b.Choice | None, losses: Losses) -> tuple[Tool, ...]:
@@ -123,7 +141,10 @@ def _read_tool(body: bytes, losses: Losses) -> ReadTool:
     if tool.type not in (None, "custom"):
         return ReadTool(tool.name, hosted=tool.type or tool.name)
     schema = tool.input_schema if given(tool.input_schema) else None
-    return ReadTool(tool.name, (Tool(tool.name, tool.description, schema, tool.strict),))
+    is_strict = tool.strict and fits_strict(schema)
+    if tool.strict and not is_strict:
+        losses.drop("strict")
+    return ReadTool(tool.name, (Tool(tool.name, tool.description, schema, is_strict),))
 
 
 _TOOLS = Kept(_read_tool)

@@ -10,6 +10,7 @@ from masa_node.dialects.translation.conversation import (
     Image,
     Names,
     Origin,
+    OutputFormat,
     Part,
     Refusal,
     Role,
@@ -24,7 +25,8 @@ from masa_node.dialects.translation.conversation import (
 from masa_node.dialects.translation.kept import written
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.media import DEFAULT_IMAGE, drop_details
-from masa_node.dialects.translation.wire import FREE_FORM, encode, object_of, schema_of
+from masa_node.dialects.translation.tools import FREE_FORM, allowed_name, closed_schema, schema_of
+from masa_node.dialects.translation.wire import encode, object_of
 
 # Anthropic demands a number where other formats may leave it out: enough for a long answer, allowed by every model.
 DEFAULT_MAX_TOKENS = 8_192
@@ -64,11 +66,18 @@ def write_request(conversation: Conversation, losses: Losses) -> bytes:
         body["tools"] = [_tool(tool) for tool in conversation.tools]
         if conversation.tool_choice is not None or conversation.parallel_calls is False:
             body["tool_choice"] = _choice(conversation.tool_choice, conversation.parallel_calls)
-    if conversation.output is not None:
-        body["output_config"] = {"format": {"type": "json_schema", "schema": conversation.output.schema}}
+    form = _form(conversation.output)
+    if form:
+        body["output_config"] = form
     _add_thinking(body, conversation, losses)
     _add_sampling(body, conversation, losses)
     return encode(body)
+
+
+def _form(output: OutputFormat | None) -> Fields:
+    if output is None or output.schema is None:
+        return {}
+    return {"format": {"type": "json_schema", "schema": closed_schema(output.schema)}}
 
 
 def _refuse_what_is_not_carried(conversation: Conversation) -> None:
@@ -119,10 +128,8 @@ def _add_thinking(body: Fields, conversation: Conversation, losses: Losses) -> N
     else:
         body["thinking"] = {"type": "adaptive"}
         if thinking.effort is not None:
-            config: Fields = {"effort": _EFFORTS.get(thinking.effort, thinking.effort)}
-            if conversation.output is not None:
-                config["format"] = {"type": "json_schema", "schema": conversation.output.schema}
-            body["output_config"] = config
+            effort = _EFFORTS.get(thinking.effort, thinking.effort)
+            body["output_config"] = {"effort": effort, **_form(conversation.output)}
 
 
 def _add_budget(body: Fields, conversation: Conversation, losses: Losses) -> None:
@@ -198,7 +205,7 @@ def _block(part: Part) -> Fields | None:
         case Thought():
             return _thought(part)
         case ToolCall(id=id_, name=name, arguments=arguments):
-            return {"type": "tool_use", "id": _id(id_), "name": name, "input": object_of(arguments)}
+            return {"type": "tool_use", "id": _id(id_), "name": allowed_name(name), "input": object_of(arguments)}
         case ToolResult():
             return _result(part)
         case Image():
@@ -246,7 +253,8 @@ def _document(document: Document) -> Fields:
 
 
 def _tool(tool: Tool) -> Fields:
-    fields: Fields = {"name": tool.name, "input_schema": FREE_FORM if tool.is_free_form else schema_of(tool.schema)}
+    schema = FREE_FORM if tool.is_free_form else schema_of(tool.schema)
+    fields: Fields = {"name": allowed_name(tool.name), "input_schema": schema}
     if tool.description is not None:
         fields["description"] = tool.description
     if tool.strict:
@@ -259,7 +267,7 @@ def _choice(choice: ToolChoice | None, parallel: bool | None) -> Fields:  # noqa
     mode = choice.mode if choice is not None else ChoiceMode.AUTO
     fields: Fields = {"type": words[mode]}
     if choice is not None and mode is ChoiceMode.NAMED:
-        fields["name"] = choice.name
+        fields["name"] = allowed_name(choice.name or "")
     if parallel is False and mode is not ChoiceMode.NONE:
         fields["disable_parallel_tool_use"] = True
     return fields

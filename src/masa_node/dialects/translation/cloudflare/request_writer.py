@@ -3,7 +3,8 @@
 from masa_node.dialects.translation.conversation import ChoiceMode, Conversation, Tool
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.openai_chat.request_writer import messages_of
-from masa_node.dialects.translation.wire import FREE_FORM, encode, schema_of
+from masa_node.dialects.translation.tools import FREE_FORM, allowed_name, schema_of
+from masa_node.dialects.translation.wire import encode
 
 Fields = dict[str, object]
 _SAMPLING = ("max_tokens", "temperature", "top_p", "top_k", "seed", "presence_penalty", "frequency_penalty")
@@ -58,4 +59,4 @@ def _add_tools(body: Fields, conversation: Conversation, losses: Losses) -> None
 
 def _tool(tool: Tool) -> Fields:
     schema = FREE_FORM if tool.is_free_form else schema_of(tool.schema)
-    return {"name": tool.name, "description": tool.description or "", "parameters": schema}
+    return {"name": allowed_name(tool.name), "description": tool.description or "", "parameters": schema}

@@ -21,7 +21,8 @@ from masa_node.dialects.translation.kept import written
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.media import drop_details
 from masa_node.dialects.translation.openai_chat.request_writer import LEVELS, open_thoughts, told_result
-from masa_node.dialects.translation.wire import FREE_FORM, encode, object_of, schema_of
+from masa_node.dialects.translation.tools import FREE_FORM, schema_of
+from masa_node.dialects.translation.wire import encode, object_of
 
 
 def write_request(conversation: Conversation, losses: Losses) -> bytes:

@@ -25,7 +25,8 @@ from masa_node.dialects.translation.conversation import (
 from masa_node.dialects.translation.kept import written
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.media import url_of
-from masa_node.dialects.translation.wire import FREE_FORM, encode, openai_schema_of
+from masa_node.dialects.translation.tools import FREE_FORM, allowed_name, openai_schema_of
+from masa_node.dialects.translation.wire import encode
 
 # OpenAI's own newer models refuse `max_tokens`, most other servers know nothing else.
 _NEEDS_NEWER_NAME = re.compile(r"(?:^|/)(?:gpt-|chatgpt-|o\d)")
@@ -209,12 +210,12 @@ def call_of(call: ToolCall) -> Fields:
     return {
         "id": call.id,
         "type": "function",
-        "function": {"name": call.name, "arguments": call.arguments or "{}"},
+        "function": {"name": allowed_name(call.name), "arguments": call.arguments or "{}"},
     }
 
 
 def _tool(tool: Tool) -> Fields:
-    function: Fields = {"name": tool.name}
+    function: Fields = {"name": allowed_name(tool.name)}
     if tool.description is not None:
         function["description"] = tool.description
     function["parameters"] = FREE_FORM if tool.is_free_form else openai_schema_of(tool.schema)
@@ -225,7 +226,7 @@ def _tool(tool: Tool) -> Fields:
 
 def _choice(choice: ToolChoice) -> object:
     if choice.mode is ChoiceMode.NAMED:
-        return {"type": "function", "function": {"name": choice.name}}
+        return {"type": "function", "function": {"name": allowed_name(choice.name or "")}}
     return choice.mode.value
 
 

@@ -13,7 +13,8 @@ from masa_node.dialects.translation.context import AnswerContext
 from masa_node.dialects.translation.conversation import ChoiceMode, Conversation, Origin, Tool
 from masa_node.dialects.translation.events import Citation, Logprob, StopReason, Tokens
 from masa_node.dialects.translation.thoughts import sealed_for_caller
-from masa_node.dialects.translation.wire import encode, schema_of
+from masa_node.dialects.translation.tools import schema_of
+from masa_node.dialects.translation.wire import encode
 
 Fields = dict[str, object]
 _INPUT = msgspec.json.Decoder(dict[str, str])

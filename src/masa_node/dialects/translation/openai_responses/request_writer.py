@@ -24,7 +24,8 @@ from masa_node.dialects.translation.kept import written
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.media import url_of
 from masa_node.dialects.translation.openai_chat.request_writer import effort_of, told_result
-from masa_node.dialects.translation.wire import FREE_FORM, encode, openai_schema_of
+from masa_node.dialects.translation.tools import FREE_FORM, allowed_name, openai_schema_of
+from masa_node.dialects.translation.wire import encode
 
 
 def write_request(conversation: Conversation, losses: Losses) -> bytes:
@@ -96,7 +97,14 @@ def _items(turn: Turn, names: Names, losses: Losses) -> list[Fields]:
         match part:
             case ToolCall(id=id_, name=name, arguments=arguments):
                 tell()
-                items.append({"type": "function_call", "call_id": id_, "name": name, "arguments": arguments or "{}"})
+                items.append(
+                    {
+                        "type": "function_call",
+                        "call_id": id_,
+                        "name": allowed_name(name),
+                        "arguments": arguments or "{}",
+                    }
+                )
             case ToolResult():
                 tell()
                 items.append(_result(part))
@@ -160,12 +168,19 @@ def _thought(thought: Thought, names: Names, losses: Losses) -> list[Fields]:
 
 def _tool(tool: Tool) -> Fields:
     schema = FREE_FORM if tool.is_free_form else openai_schema_of(tool.schema)
-    fields: Fields = {"type": "function", "name": tool.name, "parameters": schema, "strict": bool(tool.strict)}
+    fields: Fields = {
+        "type": "function",
+        "name": allowed_name(tool.name),
+        "parameters": schema,
+        "strict": bool(tool.strict),
+    }
     return fields if tool.description is None else {**fields, "description": tool.description}
 
 
 def _choice(choice: ToolChoice) -> object:
-    return {"type": "function", "name": choice.name} if choice.mode is ChoiceMode.NAMED else choice.mode.value
+    if choice.mode is ChoiceMode.NAMED:
+        return {"type": "function", "name": allowed_name(choice.name or "")}
+    return choice.mode.value
 
 
 def _output(output: OutputFormat) -> Fields:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from masa_node.chat.request import DialectName, Endpoint
-from masa_node.dialects.translation.body_format import BodyFormat, body_format, endpoint_in, own_format
+from masa_node.dialects.bodies.body_format import BodyFormat, body_format, endpoint_in, own_format
 from masa_node.upstreams.servers import cloudflare
 
 HI = [{"role": "user", "content": "hi"}]
@@ -41,7 +41,7 @@ MARKS: list[tuple[DialectName, dict[str, Any]]] = [
 ]
 
 
-def of(**body: Any) -> BodyFormat:
+def of(**body: object) -> BodyFormat:
     return body_format(json.dumps({"model": "m", **body}).encode())
 
 

@@ -1,0 +1,160 @@
+"""Tools and structured answers as servers take them: names that they allow, and what their schemas have to hold."""
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from typing import cast
+
+import msgspec
+
+from masa_node.dialects.fields import ABSENT, UNREADABLE, decode, read
+from masa_node.dialects.translation.context import AnswerReader
+from masa_node.dialects.translation.conversation import Tool
+from masa_node.dialects.translation.events import CallBegun, Event
+from masa_node.dialects.translation.wire import encode, given
+
+NO_FIELDS = msgspec.Raw(b'{"type":"object","properties":{}}')
+FREE_FORM = msgspec.Raw(b'{"type":"object","properties":{"input":{"type":"string"}},"required":["input"]}')
+MAX_NAME_CHARS = 64  # OpenAI's; Anthropic takes twice as many
+_ALLOWED = re.compile(r"[a-zA-Z0-9_-]{0,64}").fullmatch
+_NOT_ALLOWED = re.compile(r"[^a-zA-Z0-9_-]")
+_DIGEST_CHARS = 8
+
+# Where a schema holds others: by name, in a list, or one.
+_BY_NAME = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+_LISTED = ("anyOf", "allOf", "oneOf", "prefixItems")
+_SINGLE = ("items", "not", "if", "then", "else", "contains")
+
+
+class _Schema(msgspec.Struct):
+    type: msgspec.Raw = ABSENT
+    properties: msgspec.Raw = ABSENT
+
+
+_SCHEMA = msgspec.json.Decoder(_Schema)
+_ANY = msgspec.json.Decoder()
+_USUAL_SCHEMA = (b'{"type":"object","properties":', b'{"type": "object", "properties":')
+_Tree = dict[str, object]
+
+
+def allowed_name(name: str) -> str:
+    """The name of a tool as OpenAI and Anthropic take it: one that is too long, or has a dot, is respelt.
+
+    The same name always becomes the same, and no other does.
+    """
+    if _ALLOWED(name):
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:_DIGEST_CHARS]
+    return f"{_NOT_ALLOWED.sub('_', name)[: MAX_NAME_CHARS - _DIGEST_CHARS - 1]}_{digest}"
+
+
+def respelt_names(tools: Iterable[Tool]) -> dict[str, str]:
+    """What the caller calls the tools whose names were respelt."""
+    return {allowed_name(tool.name): tool.name for tool in tools if not _ALLOWED(tool.name)}
+
+
+class CallerNames:
+    """Reads an answer with `reader`, and calls the tools that it calls what their caller calls them."""
+
+    def __init__(self, reader: AnswerReader, names: dict[str, str]) -> None:
+        self._reader = reader
+        self._names = names
+
+    def frame(self, frame: bytes) -> list[Event]:
+        """See `AnswerReader`."""
+        return self._renamed(self._reader.frame(frame))
+
+    def whole(self, body: bytes) -> list[Event]:
+        """See `AnswerReader`."""
+        return self._renamed(self._reader.whole(body))
+
+    def _renamed(self, events: list[Event]) -> list[Event]:
+        return [
+            msgspec.structs.replace(event, name=self._names.get(event.name, event.name))
+            if isinstance(event, CallBegun)
+            else event
+            for event in events
+        ]
+
+
+def schema_of(schema: msgspec.Raw | None) -> msgspec.Raw:
+    """The schema of a tool's arguments, of an object without fields where it has none; Anthropic demands its type."""
+    if schema is None:
+        return NO_FIELDS
+    return schema if bytes(schema).startswith(_USUAL_SCHEMA) else _with_missing(schema, is_openai=False)
+
+
+def openai_schema_of(schema: msgspec.Raw | None) -> msgspec.Raw:
+    """The same for OpenAI's servers, which demand the properties of an object, too."""
+    if schema is None:
+        return NO_FIELDS
+    return schema if bytes(schema).startswith(_USUAL_SCHEMA) else _with_missing(schema, is_openai=True)
+
+
+def _with_missing(schema: msgspec.Raw, *, is_openai: bool) -> msgspec.Raw:
+    """The same bytes, and before them what has to be there."""
+    top, raw = read(schema, _SCHEMA), bytes(schema)
+    if top is None or not raw.startswith(b"{"):
+        return schema
+    missing = [] if given(top.type) else [b'"type":"object"']
+    is_object = missing or bytes(top.type) == b'"object"'
+    if is_openai and is_object and not bytes(top.properties):
+        missing.append(b'"properties":{}')
+    rest = raw[1:].lstrip()
+    if not missing:
+        return schema
+    return msgspec.Raw(b"{" + b",".join(missing) + (b"" if rest == b"}" else b",") + rest)
+
+
+def closed_schema(schema: msgspec.Raw) -> msgspec.Raw:
+    """The same schema with no more fields in its objects than it names, as Anthropic demands of answers.
+
+    What fits it fits the caller's. The same bytes where nothing is missing.
+    """
+    top = _tree_of(schema)
+    is_changed = False
+    for tree in _objects_in(top):
+        if "additionalProperties" not in tree:
+            tree["additionalProperties"] = False
+            is_changed = True
+    return msgspec.Raw(encode(top)) if is_changed else schema
+
+
+def fits_strict(schema: msgspec.Raw | None) -> bool:
+    """Does OpenAI take it for a strict one? It demands that an object has all fields that it may have, and no other."""
+    top = None if schema is None else _tree_of(schema)
+    return all(
+        tree.get("additionalProperties") is False and _names(tree.get("properties")) <= _names(tree.get("required"))
+        for tree in _objects_in(top)
+    )
+
+
+def _names(value: object) -> set[object]:
+    return set(cast("list[object]", value)) if isinstance(value, list | dict) else set()
+
+
+def _tree_of(schema: msgspec.Raw) -> object:
+    try:
+        return decode(bytes(schema), _ANY)
+    except UNREADABLE:
+        return None
+
+
+def _objects_in(top: object) -> Iterator[_Tree]:
+    """The schemas of objects, the outermost first."""
+    todo = [top]
+    while todo:
+        tree = todo.pop()
+        if not isinstance(tree, dict):
+            continue
+        schema = cast("_Tree", tree)
+        kind = schema.get("type")
+        if kind == "object" or "properties" in schema or (isinstance(kind, list) and "object" in kind):
+            yield schema
+        for name in _BY_NAME:
+            inner = schema.get(name)
+            todo += list(cast("_Tree", inner).values()) if isinstance(inner, dict) else []
+        for name in _LISTED:
+            inner = schema.get(name)
+            todo += cast("list[object]", inner) if isinstance(inner, list) else []
+        todo += [schema[name] for name in _SINGLE if name in schema]
