@@ -138,3 +138,83 @@ def test_openais_hidden_reasoning_comes_back_to_it_through_claude_code() -> None
         MESSAGES, RESPONSES, max_tokens=9, messages=[*HI, {"role": "assistant", "content": sent_back}, *HI]
     )
     assert body["input"][1] == output[0]
+
+
+SIGNATURE = {"google": {"thought_signature": "EtQB+/="}}
+GEMINIS_CALL = {
+    "id": "function-call-1",
+    "type": "function",
+    "function": {"name": "weather", "arguments": '{"city":"Rome"}'},
+    "extra_content": SIGNATURE,
+}
+GEMINIS_ANSWER = {
+    "id": "c",
+    "model": "m",
+    "choices": [
+        {
+            "index": 0,
+            "finish_reason": "tool_calls",
+            "message": {
+                "role": "assistant",
+                "content": "Well.",
+                "extra_content": {"google": {"thought_signature": "words"}},
+                "tool_calls": [GEMINIS_CALL, {**GEMINIS_CALL, "id": "function-call-2", "extra_content": None}],
+            },
+        }
+    ],
+}
+
+
+def check_signatures(body: dict[str, object]) -> None:
+    said = msgspec.convert(body["messages"], list[dict[str, object]])[1]
+    first, second = msgspec.convert(said["tool_calls"], list[dict[str, object]])
+    assert (first["extra_content"], first["id"]) == (SIGNATURE, "function-call-1")
+    assert "extra_content" not in second
+    assert said["extra_content"] == {"google": {"thought_signature": "words"}}
+    assert said["content"] == "Well."
+
+
+def test_geminis_signatures_of_calls_come_back_to_it_through_claude_code() -> None:
+    """It refuses a call without its signature: securo 884, opencode 4832."""
+    message = msgspec.json.decode(whole(MESSAGES, CHAT, GEMINIS_ANSWER, max_tokens=9))
+    body, dropped = request(
+        MESSAGES, CHAT, max_tokens=9, messages=[*HI, {"role": "assistant", "content": message["content"]}, *HI]
+    )
+    check_signatures(body)
+    assert dropped == []
+
+
+def test_the_same_through_codex() -> None:
+    answer = sdk_models.whole(RESPONSES, whole(RESPONSES, CHAT, GEMINIS_ANSWER, input="hi"))
+    items = [item.model_dump(exclude_none=True) for item in answer.output]
+    body, _ = request(RESPONSES, CHAT, input=[*HI, *items, *HI])
+    check_signatures(body)
+
+
+def test_the_same_from_a_stream_of_gemini() -> None:
+    said = GEMINIS_ANSWER["choices"][0]["message"]  # type: ignore[index]
+    calls = [{**call, "index": index} for index, call in enumerate(said["tool_calls"])]
+    raw = frames(
+        delta(content="Well.", extra_content=said["extra_content"]),
+        delta(tool_calls=[calls[0]]),
+        delta(tool_calls=[calls[1]]),
+        delta("stop"),
+        b"[DONE]",
+    )
+    message = sdk_models.anthropic_message(stream(MESSAGES, CHAT, raw, max_tokens=9))
+    assert message.stop_reason == "tool_use"
+    content = [block.model_dump(exclude_none=True) for block in message.content]
+    body, _ = request(MESSAGES, CHAT, max_tokens=9, messages=[*HI, {"role": "assistant", "content": content}, *HI])
+    check_signatures(body)
+    response = sdk_models.response_of(stream(RESPONSES, CHAT, raw, input="hi"))
+    items = [item.model_dump(exclude_none=True) for item in response.output]
+    check_signatures(request(RESPONSES, CHAT, input=[*HI, *items, *HI])[0])
+
+
+def test_geminis_signatures_go_to_nobody_else() -> None:
+    message = msgspec.json.decode(whole(MESSAGES, CHAT, GEMINIS_ANSWER, max_tokens=9))
+    turns = [*HI, {"role": "assistant", "content": message["content"]}, *HI]
+    for target in (RESPONSES, OLLAMA):
+        body, dropped = request(MESSAGES, target, max_tokens=9, messages=turns)
+        assert b"EtQB" not in msgspec.json.encode(body)
+        assert dropped == ["thinking"]

@@ -45,6 +45,11 @@ class CallTracker:
             self.count += 1
         return self._more(call, call_id, name, arguments)
 
+    def id_at(self, index: int) -> str:
+        """The id of the call that pieces of this index belong to, "" as long as there is none."""
+        call = self._by_index.get(index)
+        return call.id if call is not None else ""
+
     def _is_another(self, call: _Call, call_id: str, name: str) -> bool:
         """Some servers give every call the index 0: another id, or a name after whole arguments, begins another."""
         if call_id and call.given_id:

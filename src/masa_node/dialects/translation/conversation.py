@@ -22,6 +22,7 @@ class Origin(StrEnum):
     OPEN = "open"  # plain text without a seal, as open models give it
     ANTHROPIC = "anthropic"
     OPENAI = "openai"
+    GOOGLE = "google"  # its seal is the id of a call, "" for words, and the signature
 
 
 class Text(msgspec.Struct, frozen=True, gc=False):

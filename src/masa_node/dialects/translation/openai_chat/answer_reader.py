@@ -42,11 +42,22 @@ class _Custom(msgspec.Struct, gc=False):
     input: str | None = None
 
 
+class _Google(msgspec.Struct):
+    thought_signature: str | None = None
+
+
+class _Extra(msgspec.Struct):
+    """Gemini's."""
+
+    google: _Google | None = None
+
+
 class _Call(msgspec.Struct):
     index: int | None = None
     id: str | None = None
     function: _Function | None = None
     custom: _Custom | None = None
+    extra_content: _Extra | None = None
 
 
 class _Part(msgspec.Struct):
@@ -80,6 +91,7 @@ class _Delta(msgspec.Struct):
     function_call: _Function | None = None
     annotations: msgspec.Raw = ABSENT
     thinking_blocks: list[_Block] | None = None
+    extra_content: _Extra | None = None
 
 
 class _Choice(msgspec.Struct):
@@ -207,11 +219,7 @@ class ChatAnswerReader:
             self._add_finish(events, choice, index)
 
     def _add_delta(self, events: list[Event], delta: _Delta, index: int, logprobs: _Logprobs | None) -> None:
-        thought = delta.reasoning_content or (read(delta.reasoning, TEXT) if is_given(delta.reasoning) else None)
-        if thought:
-            events.append(ThoughtPiece(thought, index))
-        if delta.thinking_blocks:
-            _add_seals(events, delta.thinking_blocks, index)
+        _add_thoughts(events, delta, index)
         content = delta.content
         if content:
             _add_content(events, content, index, logprobs)
@@ -232,12 +240,14 @@ class ChatAnswerReader:
             tracker = self._calls[index] = CallTracker(index, self._context.answer_id)
         for position, call in enumerate(calls):
             at = position if call.index is None else call.index
+            function = call.function or _Function()
+            name, arguments = function.name, arguments_of(function.arguments)
             if call.custom is not None:
-                arguments = msgspec.json.encode({"input": call.custom.input or ""}).decode()
-                events += tracker.piece(at, call.id or "", call.custom.name or "", arguments)
-            else:
-                function = call.function or _Function()
-                events += tracker.piece(at, call.id or "", function.name or "", arguments_of(function.arguments))
+                name, arguments = call.custom.name, msgspec.json.encode({"input": call.custom.input or ""}).decode()
+            made = tracker.piece(at, call.id or "", name or "", arguments)
+            if call.extra_content is not None:  # before the call: a thought comes first
+                events += _signed(tracker.id_at(at), call.extra_content, index)
+            events += made
 
     def _add_finish(self, events: list[Event], choice: _Choice, index: int) -> None:
         word = read(choice.finish_reason, TEXT)
@@ -277,6 +287,7 @@ def _is_bare(delta: _Delta) -> bool:
         and delta.refusal is None
         and delta.function_call is None
         and delta.thinking_blocks is None
+        and delta.extra_content is None
         and (delta.reasoning is delta.annotations is ABSENT or not _any_given(delta.reasoning, delta.annotations))
     )
 
@@ -329,11 +340,29 @@ def _add_content(events: list[Event], content: str | list[_Part], index: int, lo
 _PARTS = msgspec.json.Decoder(list[_Part])
 
 
+def _add_thoughts(events: list[Event], delta: _Delta, index: int) -> None:
+    thought = delta.reasoning_content or (read(delta.reasoning, TEXT) if is_given(delta.reasoning) else None)
+    if thought:
+        events.append(ThoughtPiece(thought, index))
+    if delta.thinking_blocks:
+        _add_seals(events, delta.thinking_blocks, index)
+    if delta.extra_content is not None:
+        events += _signed("", delta.extra_content, index)
+
+
 def _add_seals(events: list[Event], blocks: list[_Block], index: int) -> None:
     for block in blocks:
         seal = block.signature or block.data
         if seal:
             events.append(ThoughtSealed(seal, Origin.ANTHROPIC, is_hidden=bool(block.data), choice=index))
+
+
+def _signed(call_id: str, extra: _Extra, index: int) -> list[Event]:
+    """Gemini's signature of a call or of words, which it wants back with them."""
+    signature = extra.google.thought_signature if extra.google is not None else None
+    if not signature:
+        return []
+    return [ThoughtSealed(f"{call_id} {signature}", Origin.GOOGLE, is_hidden=True, choice=index)]
 
 
 def _add_citations(events: list[Event], raw: msgspec.Raw, index: int) -> None:
