@@ -23,11 +23,17 @@ def world_of(*servers: ScriptedProvider) -> tuple[World, PlainWay]:
     return world, world.dispatcher.plain
 
 
+def begin(world: World, way: PlainWay, caller: PlainCaller) -> Plain | None:
+    request = world.ask()
+    row = way.row(request.model, request.endpoint)
+    return None if row is None else way.begin(row, request, caller)
+
+
 def begun() -> tuple[World, TalkingServer, PlainCaller, Plain]:
     """A request that was sent."""
     server, caller = TalkingServer(), PlainCaller()
     world, way = world_of(server)
-    plain = way.begin(world.ask(), caller)
+    plain = begin(world, way, caller)
     assert plain is not None
     return world, server, caller, plain
 
@@ -115,7 +121,7 @@ async def test_what_is_not_plain_leaves_no_trace(spoil: Callable[[World, Talking
     world, way = world_of(server)
     spoil(world, server)
     running = world.admission.running
-    assert way.begin(world.ask(), caller) is None
+    assert begin(world, way, caller) is None
     assert (world.admission.running, server.talks, world.outcomes, len(way.sweep)) == (running, [], [], 0)
 
 

@@ -1,7 +1,6 @@
 """Nobody speaks the caller's format: who is asked then, with what, and what comes back."""
 
 import asyncio
-import dataclasses
 import json
 from collections.abc import Callable, Sequence
 
@@ -381,7 +380,7 @@ async def test_what_takes_long_to_translate_is_done_off_the_loop_and_nothing_els
     if kind == "collected":
         own = Streaming("a", [FIRST, TEXT.replace(b"Hi", text), DONE])
     else:
-        own = ScriptedProvider("a", dataclasses.replace(CHAT_ANSWER, body=CHAT_BODY.replace(b"Hi", text)))
+        own = ScriptedProvider("a", msgspec.structs.replace(CHAT_ANSWER, body=CHAT_BODY.replace(b"Hi", text)))
     if kind == "count":
         request = msgspec.structs.replace(request, endpoint=Endpoint.ANTHROPIC_COUNT_TOKENS)
     world.catalog.put(own, [offer()])

@@ -6,13 +6,13 @@ While a function written in C runs in a thread, no other thread does: the longes
 """
 
 import asyncio
-import dataclasses
 import sys
 import time
 from collections.abc import Awaitable, Callable
 from types import FrameType
 from typing import TypeVar
 
+import msgspec
 import pytest
 
 from masa_node.chat.errors import NotAnAnswer, NotTranslatable
@@ -128,7 +128,7 @@ def answering(*pieces: bytes, stream: bool) -> Callable[[], Awaitable[None]]:
 
     async def reading() -> None:
         world = World()
-        whole = dataclasses.replace(CHAT_ANSWER, body=b"".join(pieces))
+        whole = msgspec.structs.replace(CHAT_ANSWER, body=b"".join(pieces))
         own = Streaming("a", pieces) if stream else ScriptedProvider("a", whole)
         world.catalog.put(own, [offer()])
         caller = Keeps()

@@ -96,12 +96,15 @@ class ChatEndpoints:
     def begin(self, entry: Entry, asked: HttpRequest, reply: Reply, around: Around) -> PlainChat | None:
         """Answer one request by calls, if it is plain; None, and nothing has happened, if not."""
         way, body = self._dispatcher.plain, asked.body()
-        if way is None or entry.place.endpoint is None or body is None or not self._is_plain(asked, body):
+        if way is None or entry.place.endpoint is None or body is None or not self._is_plain(body):
             return None
         try:
             terms = self._terms(entry.place.endpoint, entry, asked.head)
+            if terms.is_packed:
+                return None
             peeked = peek(body, terms.endpoint, entry.place.model)
-            if self._is_alias(peeked.model) or way.row(peeked.model, terms.endpoint) is None:
+            row = None if self._is_alias(peeked.model) else way.row(peeked.model, terms.endpoint)
+            if row is None:
                 return None
             came_s = asyncio.get_running_loop().time()
             request = self._made(entry, terms, peeked, body, entry.own_id or new_id(), came_s)
@@ -112,17 +115,16 @@ class ChatEndpoints:
             return None  # which the task finds out, too, and tells
         sink = ReplySink(request, reply, is_native=False)
         chat = PlainChat(request, entry.caller, self._access, asked, sink, around)
-        if chat.begin(way):
+        if chat.begin(way, row):
             return chat
         self._access.undo(entry.caller)
         return None
 
-    def _is_plain(self, asked: HttpRequest, body: bytes) -> bool:
+    def _is_plain(self, body: bytes) -> bool:
         """Is the body small, and of one reading?"""
-        if len(body) > min(LARGE_BYTES, self._limits.max_body_bytes):
-            return False
-        is_odd = len(body) > MENDED_BY_READERS_BYTES and may_be_odd(body)
-        return not (is_odd or any(name == b"content-encoding" for name, _ in asked.head.headers))
+        if len(body) <= MENDED_BY_READERS_BYTES:
+            return len(body) <= self._limits.max_body_bytes
+        return len(body) <= min(LARGE_BYTES, self._limits.max_body_bytes) and not may_be_odd(body)
 
     def _is_alias(self, model: str) -> bool:
         return self._aliasing is not None and self._aliasing.is_alias(model)
@@ -193,6 +195,7 @@ class ChatEndpoints:
             not is_strict(head.headers),
             self._headers_up(head.headers),
             query_up(head.query),
+            any(name == b"content-encoding" for name, _ in head.headers),
         )
         return known
 

@@ -40,7 +40,10 @@ class ChatLimits(msgspec.Struct, frozen=True):
 
 
 class Terms(msgspec.Struct, frozen=True):
-    """How a chat request wants to be served, within `limits`. `headers` and `query` go up to the LLM."""
+    """How a chat request wants to be served, within `limits`. `headers` and `query` go up to the LLM.
+
+    `is_packed`: does it say that its body is compressed?
+    """
 
     limits: ChatLimits
     endpoint: Endpoint
@@ -49,6 +52,7 @@ class Terms(msgspec.Struct, frozen=True):
     may_translate: bool
     headers: Headers
     query: str
+    is_packed: bool
 
 
 class Entry(msgspec.Struct):

@@ -15,7 +15,7 @@ from masa_node.api.reply_sink import ReplySink
 from masa_node.chat.journal_errors import EndedByOwner
 from masa_node.chat.request import FORM_ENDPOINTS, Endpoint, Request
 from masa_node.routing.answers.byte_budget import ByteBudget
-from masa_node.routing.plain import Plain, PlainWay
+from masa_node.routing.plain import Plain, PlainWay, Row
 
 PLAIN_ENDPOINTS = frozenset(Endpoint) - FORM_ENDPOINTS - {Endpoint.NATIVE, Endpoint.OLLAMA_SHOW}
 
@@ -46,11 +46,11 @@ class PlainChat:
         self._around = around
         self._task: asyncio.Task[None] | None = None
 
-    def begin(self, way: PlainWay) -> bool:
+    def begin(self, way: PlainWay, row: Row) -> bool:
         """False, and nothing has happened, where it is not plain."""
         if not self._around.bodies.lend(len(self._request.body)):
             return False
-        plain = way.begin(self._request, self)
+        plain = way.begin(row, self._request, self)
         if plain is None:
             self._around.bodies.give_back(len(self._request.body))
             return False

@@ -24,14 +24,13 @@ class ReplySink:
     A cut answer is never ended cleanly: the error in the dialect, then the connection breaks (no last chunk).
     """
 
-    __slots__ = ("_alias", "_answer", "_attempts", "_is_native", "_request", "piece", "reply")
+    __slots__ = ("_answer", "_attempts", "_is_native", "_request", "piece", "reply")
 
     def __init__(self, request: Request, reply: Reply, *, is_native: bool) -> None:
         self._request = request
         self._is_native = is_native
         self.reply = reply
         self.piece = reply.piece  # see `Sink`
-        self._alias = alias_header(request.alias, request.model) + [_USAGE_ASKED] * request.asks_usage
         self._answer: Answer | None = None
         self._attempts: Sequence[Attempt] = ()
 
@@ -82,8 +81,15 @@ class ReplySink:
             raise CallerStalled("The caller did not read the end of the answer.") from None
 
     def _headers(self, attempts: Sequence[Attempt]) -> RawHeaders:
-        request, own = self._request, named(self._dialect, is_native=self._is_native)
-        return request_headers(request.request_id, request.model, attempts) + own + self._alias
+        request = self._request
+        headers = request_headers(request.request_id, request.model, attempts)
+        if self._is_native:
+            headers += named(self._dialect, is_native=True)
+        if request.alias:
+            headers += alias_header(request.alias, request.model)
+        if request.asks_usage:
+            headers.append(_USAGE_ASKED)
+        return headers
 
     @property
     def is_paused(self) -> bool:

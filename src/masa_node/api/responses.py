@@ -125,16 +125,12 @@ def request_headers(request_id: RequestId, model: str = "", attempts: Sequence[A
                 headers.append((b"x-masa-served-by", b"local" if attempt.is_local else header_text(attempt.provider)))
                 break
         parts = [
-            f"{header_name(a.provider)}={a.result};ms={(a.ended_after_s - a.asked_after_s) * 1000:.0f}"
+            b"%b=%b;ms=%d"
+            % (header_text(a.provider), a.result.encode(), round(1000 * (a.ended_after_s - a.asked_after_s)))
             for a in abridged(attempts)
         ]
-        headers.append((b"x-masa-attempts", ", ".join(parts).encode()))
+        headers.append((b"x-masa-attempts", b", ".join(parts)))
     return headers
-
-
-def header_name(text: str) -> str:
-    """A name as it may stand in a header value."""
-    return header_text(text).decode()
 
 
 @lru_cache(maxsize=512)

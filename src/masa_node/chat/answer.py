@@ -1,13 +1,13 @@
 """What comes back: an `Answer` is a status, headers, and bytes that either end whole or raise."""
 
 from collections.abc import Awaitable, Callable, Generator
-from dataclasses import dataclass, field
+
+import msgspec
 
 from masa_node.chat.request import DialectName, Headers
 
 
-@dataclass(slots=True)
-class Usage:
+class Usage(msgspec.Struct, gc=False):
     """Tokens as the LLM itself counted them; None where it did not say."""
 
     input_tokens: int | None = None
@@ -18,16 +18,15 @@ def _nothing() -> None:
     """Nothing is held open."""
 
 
-@dataclass(frozen=True, slots=True)
-class WholeAnswer:
+class WholeAnswer(msgspec.Struct, frozen=True):
     """An answer that is here in full and was checked to be whole. `close` says that its body is not needed any more."""
 
     status: int
     headers: Headers
     body: bytes
     dialect: DialectName
-    usage: Usage = field(default_factory=Usage)
-    close: Callable[[], None] = field(default=_nothing, compare=False)
+    usage: Usage = msgspec.field(default_factory=Usage)
+    close: Callable[[], None] = _nothing
 
 
 def _not_yet() -> bool:
@@ -42,8 +41,7 @@ Give = Callable[[bytes], Awaitable[None] | None]
 Flow = Callable[[Give], Awaitable[Awaitable[None] | None]]
 
 
-@dataclass(frozen=True, slots=True)
-class StreamedAnswer:
+class StreamedAnswer(msgspec.Struct, frozen=True):
     """An answer that is still being made; `first` are its bytes up to the first valid piece and what came with it.
 
     `next_piece()` gives the next bytes (whole frames, never a part of one), `b""` once when the answer has ended

@@ -1,5 +1,7 @@
 """Which headers pass, and where: the only list of it. What is not named here goes no further. Pure."""
 
+from functools import lru_cache
+
 # From the caller to the LLM: what it needs, and the trace. Credentials are not among them.
 TO_LLMS = frozenset(
     {"content-type", "accept", "anthropic-version", "anthropic-beta", "openai-beta", "traceparent", "tracestate"}
@@ -23,6 +25,7 @@ FROM_PEERS = frozenset({"content-type", *WHEN_TO_ASK_AGAIN})
 VIA = "x-masa-via"
 
 
+@lru_cache(maxsize=256)
 def passes_from_llm(name: str) -> bool:
     """Does this header of an own LLM server's answer reach the caller?"""
     return name in _FROM_LLMS or name.startswith(_FROM_LLMS_PREFIXES)

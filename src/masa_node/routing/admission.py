@@ -159,7 +159,7 @@ class PeerAdmission:
         return not peer or self._slots[peer] < self._max_of_one
 
     def _let_in(self) -> None:
-        while (turn := self._next()) is not None and self._acquire_now(turn.peer):
+        while self._waiting and (turn := self._next()) is not None and self._acquire_now(turn.peer):
             self._waiting.remove(turn)
             turn.slot.set_result(True)
 

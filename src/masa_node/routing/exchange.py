@@ -18,7 +18,7 @@ from masa_node.routing.racing.error_rank import best_error
 from masa_node.routing.racing.patience import Patience
 from masa_node.routing.racing.provider_stats import ProviderStats
 from masa_node.routing.racing.race_runner import RaceRunner
-from masa_node.routing.running.exact_clock import exact_clock
+from masa_node.routing.running.exact_clock import stopwatch
 from masa_node.routing.running.idle import LONGEST_WITHOUT_COUNTED, IdleTimer
 
 Write = Callable[[bytes], Awaitable[None]]
@@ -95,13 +95,12 @@ class Exchange:
         self._observe = observe
         self._loop = asyncio.get_running_loop()
         self._came_s = self._loop.time()
-        self._now_s = exact_clock(self._loop)
-        self._began_s = self._now_s()
+        self._after_s = stopwatch(self._loop)
         self._admitted_s: float | None = None
         self._first_piece_s: float | None = None
         self._answer: Answer | None = None
         self.patience = Patience(request, self._came_s, self._loop, on_sign)
-        self.made = Attempts(request, self._came_s, stats, self._loop, self.patience)
+        self.made = Attempts(request, stats, self.patience, self._loop, self._after_s)
         self._error: str | None = CALLER_GONE
         self._status = STATUS_CALLER_GONE
         self._answer_bytes = 0
@@ -197,12 +196,12 @@ class Exchange:
 
     def admitted(self) -> None:
         """It has a slot, which `close` gives back."""
-        self._admitted_s = self._now_s()
+        self._admitted_s = self._after_s()
 
     def has(self, answer: Answer) -> None:
         """This is the answer: its first valid piece is there."""
         self._answer = answer
-        self._first_piece_s = self._now_s() - self._began_s
+        self._first_piece_s = self._after_s()
 
     def given(self, size: int) -> None:
         """So many bytes of it went to the caller."""
@@ -320,7 +319,7 @@ class Exchange:
         return self.made.broke_off(Stalled(f"{what}, so the answer was cut."))
 
     def _made_outcome(self) -> Outcome:
-        request, answer, attempts, now_s = self._request, self._answer, self.made, self._now_s()
+        request, answer, attempts, total_s = self._request, self._answer, self.made, self._after_s()
         usage = answer.usage if answer is not None else None
         match answer:
             case StreamedAnswer():
@@ -344,9 +343,9 @@ class Exchange:
             pieces=pieces,
             input_tokens=usage.input_tokens if usage is not None else None,
             output_tokens=usage.output_tokens if usage is not None else None,
-            queued_s=(self._admitted_s or now_s) - self._began_s,
+            queued_s=total_s if self._admitted_s is None else self._admitted_s,
             first_piece_s=self._first_piece_s,
-            total_s=now_s - self._began_s,
+            total_s=total_s,
             race=attempts.race,
             hedges=attempts.hedges,
             requester=request.requester,

@@ -28,7 +28,7 @@ from masa_node.routing.catalog import Catalog
 from masa_node.routing.exchange import Exchange, Observe, Sink, has_to_wait
 from masa_node.routing.health import Health
 from masa_node.routing.provider import AskedNow, AskNow, OpenResponse, Provider, no_sign
-from masa_node.routing.racing.attempts import Asked
+from masa_node.routing.racing.patience import Asked
 from masa_node.routing.racing.provider_stats import ProviderStats
 from masa_node.routing.running.idle import Silence
 from masa_node.routing.running.steps import MENDED_BY_READERS_BYTES
@@ -107,10 +107,9 @@ class PlainWay:
         ask_now: AskNow | None = getattr(found.own[0], "ask_now", None) if len(found.own) == 1 else None
         return Row(found.own[0], ask_now, self._stats.health.of(found.own[0].name)) if ask_now is not None else None
 
-    def begin(self, request: Request, host: Host) -> "Plain | None":
+    def begin(self, row: Row, request: Request, host: Host) -> "Plain | None":
         """Have it answered, if that is plain; None, and nothing has happened, if not. `host` is told all else."""
-        row = self.row(request.model, request.endpoint) if self.is_open else None
-        if row is None or row.health.failures or request.translates_beside or self._stats.watch is not None:
+        if not self.is_open or row.health.failures or request.translates_beside or self._stats.watch is not None:
             return None
         if not self._admission.acquire_now():
             return None
@@ -190,11 +189,11 @@ class Plain:
         if self._stream is not None:
             self._look_at_stream(self._stream, now_s)
             return
-        request, pulse, end_s = self._request, self._asked.pulse, self._exchange.patience.end_s
-        if pulse.seen_s is None:
+        request, asked, end_s = self._request, self._asked, self._exchange.patience.end_s
+        if asked.seen_s is None:
             is_over = now_s >= request.first_piece_deadline_s
-        elif is_over := now_s >= max(request.first_piece_deadline_s, pulse.seen_s + request.idle_timeout_s):
-            pulse.expire(now_s)
+        elif is_over := now_s >= max(request.first_piece_deadline_s, asked.seen_s + request.idle_timeout_s):
+            asked.expire(now_s)
         if is_over or now_s >= end_s:
             self._hand_over()
 
@@ -203,12 +202,16 @@ class Plain:
     def _read_begin(self) -> None:
         response = self._response
         if response is None:
-            response = self._response = self._head()
+            try:
+                response = self._response = self._now.head()
+            except ProviderError:  # a proxy's: the task raises it again
+                self._hand_over()
+                return
             if response is None or response.status != _OK:
                 if response is not None or self._now.has_failed:
                     self._hand_over()
                 return
-        self._asked.pulse.seen_s = asyncio.get_running_loop().time()
+        self._asked.seen_s = asyncio.get_running_loop().time()
         piece = response.take_unpacked()
         if piece:
             self._pieces.append(piece)
@@ -218,13 +221,6 @@ class Plain:
             return
         if not (piece or is_over) or self._is_much(is_over=is_over) or not self._read_shape(response, is_over=is_over):
             self._hand_over()
-
-    def _head(self) -> OpenResponse | None:
-        try:
-            return self._now.head()
-        except ProviderError:  # a proxy's: the task raises it again
-            self._hand_over()
-            return None
 
     def _is_much(self, *, is_over: bool) -> bool:
         """Nothing, or more than is looked at in one go, or held where no budget of bytes counts it."""

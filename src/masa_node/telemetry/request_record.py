@@ -97,4 +97,4 @@ class UtcText:
 
 
 def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 3)
+    return int(seconds * 1_000_000 + 0.5) / 1000  # to the microsecond: `round` takes three times as long

@@ -2,7 +2,7 @@
 
 from masa_node.chat.request import Headers
 from masa_node.upstreams.http.answer import HttpAnswer
-from masa_node.upstreams.http.client import HttpClient, Sent, Way
+from masa_node.upstreams.http.client import HttpClient, Way
 from masa_node.upstreams.http.urls import merged_query
 from masa_node.upstreams.spec import UpstreamSpec
 
@@ -27,10 +27,6 @@ class Access:
     def way(self, url: str, headers: Headers, query: str = "") -> Way:
         """See `HttpClient.way`."""
         return self._http.way(self._url(url, query), self._all(headers))
-
-    def post_now(self, way: Way, body: bytes) -> Sent | None:
-        """See `HttpClient.post_now`."""
-        return self._http.post_now(way, body)
 
     def _url(self, url: str, asked: str = "") -> str:
         if not (self._query or asked):

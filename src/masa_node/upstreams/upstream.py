@@ -59,6 +59,7 @@ class Upstream:
         self.priority = int(spec.hosted) if spec.priority is None else spec.priority  # what costs nothing goes first
         self.note = ""
         self._spec = spec
+        self._http = http
         self._access = Access(http, spec)
         self._server: Server | None = None
         self._label = "unknown"
@@ -200,7 +201,7 @@ class Upstream:
             if len(self._ways) >= MAX_WAYS:
                 self._ways.clear()
             self._ways[endpoint, url, request.headers, request.query] = way
-        sent = self._access.post_now(way, request.body)
+        sent = self._http.post_now(way, request.body)
         return AskedNow(self, request, url, sent) if sent is not None else None
 
     async def answer(self, request: Request, sign: Sign = no_sign, sent: Sent | None = None) -> Answer:

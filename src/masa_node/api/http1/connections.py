@@ -109,7 +109,8 @@ class Connections:
     def task_is_over(self, task: Answering) -> None:
         """The task of a request has ended."""
         self.tasks.discard(task)
-        self.one_less()
+        if self._fewer is not None:
+            self.one_less()
 
     def one_less(self) -> None:
         """A connection has closed, or a task ended."""

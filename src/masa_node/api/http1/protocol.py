@@ -156,7 +156,8 @@ class BoundedHttpProtocol(asyncio.Protocol):
         if not keep or (self._all.is_stopping and not self._pipeline):
             self._end()
             return
-        self._read_on()
+        if not self._is_reading:
+            self._read_on()
         if self._pipeline:
             self._request, self._reply = self._pipeline.popleft()
             self._is_new = True

@@ -209,8 +209,7 @@ class RequestReader:
             return False
         self.messages += 1
         request = self._take(Incoming(last.head, len(body), last.is_http10, last.keep, last.expects_continue))
-        request.feed(body)
-        request.complete()
+        request.complete(body)
         return True
 
     def _new_parser(self) -> httptools.HttpRequestParser:

@@ -10,6 +10,7 @@ from masa_node.api.http1.request import HttpRequest
 
 RawHeaders = list[tuple[bytes, bytes]]
 
+_NOT_MODIFIED = 304
 # What a head may consist of, so that nothing an LLM or a peer said can begin a header, or an answer, of its own.
 _LINES = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [^\x00-\x08\x0a-\x1f\x7f]*\r\n)*")
 _FIRST_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
@@ -140,7 +141,7 @@ class Reply:
         headers.append((b"content-length", b"%d" % len(body)))
         head = self._head_of(status, headers, b"\r\n")
         if not self._request.is_gone:
-            has_none = self._request.head.method == "HEAD" or status == HTTPStatus.NOT_MODIFIED
+            has_none = self._request.head.method == "HEAD" or status == _NOT_MODIFIED
             self._connection.write(head if has_none else head + body)
             self._complete()
 

@@ -105,8 +105,11 @@ class HttpRequest:
         self.unread_bytes += len(piece)
         self._wake()
 
-    def complete(self) -> None:
-        """All of the body has come."""
+    def complete(self, body: bytes = b"") -> None:
+        """All of the body has come; `body`: with these last bytes, or with its head."""
+        if body:
+            self._pieces.append(body)
+            self.unread_bytes += len(body)
         self.is_whole = True
         self._wake()
 

@@ -10,34 +10,19 @@ from masa_node.chat.errors import ErrorAnswer, FirstPieceTimeout, MemoryFull, Pr
 from masa_node.chat.outcome import CANCELLED, WON, Attempt
 from masa_node.chat.request import RaceMode, Request
 from masa_node.routing.health import Health
-from masa_node.routing.provider import Begin, Begun, Provider, Sign, Together, no_sign
+from masa_node.routing.provider import Begin, Begun, Provider, Sign, Together
 from masa_node.routing.racing.error_rank import best_error, is_busy, is_the_callers_fault
-from masa_node.routing.racing.patience import Patience, Pulse
+from masa_node.routing.racing.patience import Asked, Patience
 from masa_node.routing.racing.provider_stats import ProviderStats, RaceEvent, RaceStep
-from masa_node.routing.running.exact_clock import exact_clock
 from masa_node.routing.translating import answered
 
 Accept = Callable[[], bool]
 
 
-class Asked:
-    """One attempt under way: since `at_s` of the loop, `after_s` after the request came. `begun` is the request where
-    it was sent without waiting.
-    """
-
-    __slots__ = ("after_s", "at_s", "begun", "health", "provider", "pulse")
-
-    def __init__(self, provider: Provider, health: Health, at_s: float, after_s: float, pulse: Pulse) -> None:
-        self.provider = provider
-        self.health = health
-        self.at_s = at_s
-        self.after_s = after_s
-        self.pulse = pulse
-        self.begun: Begun | None = None
-
-
 class Attempts:
-    """`trail` is in the order in which the attempts ended. `errors` is the most useful error yet, if there is any: the
+    """`after_s` is how long ago the request came: for what is told; what is decided goes by the loop's clock.
+
+    `trail` is in the order in which the attempts ended. `errors` is the most useful error yet, if there is any: the
     errors of a thousand peers, of a megabyte each, are not kept for that. `last_error` is the newest.
 
     `race` is the rule by which peers were asked, None while none was; `hedges` how many of them were hedges.
@@ -51,15 +36,18 @@ class Attempts:
     _winner_health: Health | None = None
 
     def __init__(
-        self, request: Request, came_s: float, stats: ProviderStats, loop: asyncio.AbstractEventLoop, patience: Patience
+        self,
+        request: Request,
+        stats: ProviderStats,
+        patience: Patience,
+        loop: asyncio.AbstractEventLoop,
+        after_s: Callable[[], float],
     ) -> None:
         self._request = request
         self._patience = patience
-        self._came_s = came_s
         self._stats = stats
         self._loop = loop
-        self._exact_s = exact_clock(loop)  # for what is told; what is decided goes by the loop's
-        self._began_s = self._exact_s()
+        self._after_s = after_s
         self._doubtful: list[Health] = []
         self._silent: list[tuple[int, Health, float]] = []
         self.errors: list[ProviderError] = []
@@ -80,9 +68,9 @@ class Attempts:
         begun = begin(together, wake) if begin is not None else None
         if begun is None:
             return None
-        asked = self._asked(provider, wake)
-        asked.begun = begun
-        self._patience.begun(asked.pulse)
+        asked = self._asked(provider)
+        asked.begun, asked.wake = begun, wake
+        self._patience.begun(asked)
         return asked
 
     def ask(self, provider: Provider, begun: Begun) -> Asked:
@@ -95,7 +83,7 @@ class Attempts:
         """Another has won, or nobody waits any more."""
         if asked.begun is not None:
             asked.begun.close()
-        self._patience.ended(asked.pulse)
+        self._patience.ended(asked)
         self._cancelled(asked)
 
     async def make(self, provider: Provider, accept: Accept | None = None, asked: Asked | None = None) -> Answer | None:
@@ -107,8 +95,8 @@ class Attempts:
         """
         asked = asked or self._taken_up(provider) or self._asked(provider)
         try:
-            async with asked.pulse as pulse:
-                answer = await answered(provider, self._request, pulse.sign, asked.begun)
+            async with asked:
+                answer = await answered(provider, self._request, asked.sign, asked.begun)
         except ProviderError as exc:
             self._failed(asked, exc)
             return None
@@ -129,7 +117,7 @@ class Attempts:
         self.ahead = None
         return ahead
 
-    def _asked(self, provider: Provider, wake: Sign = no_sign) -> Asked:
+    def _asked(self, provider: Provider) -> Asked:
         asked_s = self._loop.time()
         health = self._stats.health.of(provider.name)
         if health.failures:
@@ -137,11 +125,7 @@ class Attempts:
         health.running += 1
         if self._stats.watch is not None:
             self._tell(provider, RaceStep.ASKED)
-        return Asked(provider, health, asked_s, self._after_s(), self._patience.pulse(provider.name, wake))
-
-    def _after_s(self) -> float:
-        """How long ago the request came."""
-        return self._exact_s() - self._began_s
+        return Asked(provider, health, self._patience, asked_s, self._after_s())
 
     def is_alive(self, provider: Provider) -> bool:
         """Has this one, which is being asked, shown that it works?"""
@@ -168,7 +152,7 @@ class Attempts:
         for index, health, asked_s in self._silent:
             self.trail[index] = msgspec.structs.replace(self.trail[index], result=FirstPieceTimeout.code)
             took_s = now_s - asked_s
-            if 2 * took_s >= now_s - self._came_s:
+            if 2 * took_s >= now_s - self._patience.came_s:
                 health.failed(now_s, took_s)
 
     def close(self) -> None:

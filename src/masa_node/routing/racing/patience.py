@@ -18,7 +18,8 @@ from typing import Self
 
 from masa_node.chat.errors import FirstPieceTimeout, ProviderError, Stalled
 from masa_node.chat.request import Request
-from masa_node.routing.provider import Sign, no_sign
+from masa_node.routing.health import Health
+from masa_node.routing.provider import Begun, Provider, Sign, no_sign
 
 
 class Patience:
@@ -30,7 +31,6 @@ class Patience:
 
     __slots__ = (
         "_alive",
-        "_came_s",
         "_clock",
         "_loop",
         "_on_sign",
@@ -38,30 +38,27 @@ class Patience:
         "_running",
         "_silent_until_s",
         "_timer",
+        "came_s",
         "end_s",
         "has_signs",
     )
 
     def __init__(self, request: Request, came_s: float, loop: asyncio.AbstractEventLoop, on_sign: Sign) -> None:
         self._request = request
-        self._came_s = came_s
+        self.came_s = came_s
         self._loop = loop
         self._silent_until_s = request.first_piece_deadline_s
-        self._running: dict[str, Pulse] = {}  # by the provider's name: none is asked twice at a time
+        self._running: dict[str, Asked] = {}  # by the provider's name: none is asked twice at a time
         self._alive = 0  # how many of these have shown a sign
         self._timer: asyncio.TimerHandle | None = None
         self.end_s = max(request.begin_deadline_s, request.first_piece_deadline_s)
         self.has_signs = False
         self._on_sign = on_sign
 
-    def pulse(self, name: str, wake: Sign = no_sign) -> "Pulse":
-        """The signs of one provider that is asked now. `wake` is called if its time is over before it is entered."""
-        return Pulse(self, name, self._loop.time(), wake)
-
     def is_alive(self, name: str) -> bool:
         """Has this provider, which is being asked, shown a sign of life?"""
-        pulse = self._running.get(name)
-        return pulse is not None and pulse.seen_s is not None
+        asked = self._running.get(name)
+        return asked is not None and asked.seen_s is not None
 
     @property
     def is_given_up(self) -> bool:
@@ -76,7 +73,7 @@ class Patience:
     @property
     def silence_s(self) -> float:
         """How long silence is accepted: LLM_TIMEOUT."""
-        return self._request.first_piece_deadline_s - self._came_s
+        return self._request.first_piece_deadline_s - self.came_s
 
     @property
     def idle_s(self) -> float:
@@ -96,18 +93,18 @@ class Patience:
             self._timer.cancel()
         await self._clock.__aexit__(kind, error, trace)
 
-    # ---- what the pulses tell ----
+    # ---- what those that are asked tell ----
 
-    def begun(self, pulse: "Pulse") -> None:
+    def begun(self, asked: "Asked") -> None:
         """This provider is asked from now on."""
-        self._running[pulse.name] = pulse
+        self._running[asked.provider.name] = asked
         if self.has_signs:  # else nobody's time is over before that of all
-            self._look_at(self._due_s(pulse))
+            self._look_at(self._due_s(asked))
 
-    def ended(self, pulse: "Pulse") -> None:
+    def ended(self, asked: "Asked") -> None:
         """This provider has answered, failed, or was given up."""
-        self._running.pop(pulse.name, None)
-        if pulse.seen_s is None:
+        self._running.pop(asked.provider.name, None)
+        if asked.seen_s is None:
             return
         self._alive -= 1
         if not self._alive:
@@ -147,10 +144,10 @@ class Patience:
         elif not self.has_signs:
             self._look_at(self._silent_end_s)
         elif self._alive:
-            for pulse in self._running.values():
-                if now_s >= self._due_s(pulse):
-                    pulse.expire(now_s)
-            self._look_at(min((self._due_s(pulse) for pulse in self._running.values()), default=self.end_s))
+            for asked in self._running.values():
+                if now_s >= self._due_s(asked):
+                    asked.expire(now_s)
+            self._look_at(min(map(self._due_s, self._running.values()), default=self.end_s))
         elif now_s >= self._silent_until_s:
             self._end(now_s)
         else:
@@ -160,31 +157,47 @@ class Patience:
         if not self._clock.expired():
             self._clock.reschedule(now_s)
 
-    def _due_s(self, pulse: "Pulse") -> float:
-        if pulse.is_expired:
+    def _due_s(self, asked: "Asked") -> float:
+        if asked.is_expired:
             return self.end_s
         deadline_s = self._request.first_piece_deadline_s
-        if pulse.seen_s is not None:
-            return max(deadline_s, pulse.seen_s + self.idle_s)
+        if asked.seen_s is not None:
+            return max(deadline_s, asked.seen_s + self.idle_s)
         # A provider that had less than half of the time has not been silent for long.
-        is_early = 2 * (deadline_s - pulse.asked_s) >= self.silence_s
-        return deadline_s if is_early else pulse.asked_s + self.silence_s
+        is_early = 2 * (deadline_s - asked.at_s) >= self.silence_s
+        return deadline_s if is_early else asked.at_s + self.silence_s
 
 
-class Pulse:
-    """One provider's signs while it is asked: an async context manager around the asking.
+class Asked:
+    """One provider that is asked, since `at_s` of the loop, `after_s` after the request came; and its signs of life.
 
-    Raises `FirstPieceTimeout` or `Stalled` out of its body when the provider is out of time.
+    An async context manager around the asking. Raises `FirstPieceTimeout` or `Stalled` out of its body when the
+    provider is out of time; `wake` is called if that is so before it is entered. `begun` is the request where it was
+    sent without waiting.
     """
 
-    __slots__ = ("_patience", "_timeout", "_wake", "asked_s", "is_expired", "name", "seen_s")
+    __slots__ = (
+        "_patience",
+        "_timeout",
+        "after_s",
+        "at_s",
+        "begun",
+        "health",
+        "is_expired",
+        "provider",
+        "seen_s",
+        "wake",
+    )
 
-    def __init__(self, patience: Patience, name: str, asked_s: float, wake: Sign) -> None:
+    def __init__(self, provider: Provider, health: Health, patience: Patience, at_s: float, after_s: float) -> None:
+        self.provider = provider
+        self.health = health
         self._patience = patience
+        self.at_s = at_s
+        self.after_s = after_s
         self._timeout: asyncio.Timeout | None = None
-        self._wake = wake
-        self.name = name
-        self.asked_s = asked_s
+        self.wake = no_sign
+        self.begun: Begun | None = None
         self.seen_s: float | None = None
         self.is_expired = False
 
@@ -199,7 +212,7 @@ class Pulse:
         if not self.is_expired:
             self.is_expired = True
             if self._timeout is None:
-                self._wake()
+                self.wake()
             else:
                 self._timeout.reschedule(now_s)
 
@@ -215,7 +228,7 @@ class Pulse:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._patience.ended(self)
-        self._wake = no_sign  # it leads to the race, and the race to the answer that may keep this
+        self.wake = no_sign  # it leads to the race, and the race to the answer that may keep this
         assert self._timeout is not None  # noqa: S101 - entered
         try:
             await self._timeout.__aexit__(kind, error, trace)

@@ -15,8 +15,9 @@ from masa_node.routing.candidates import Chosen
 from masa_node.routing.health import HealthBook
 from masa_node.routing.provider import Provider, Together
 from masa_node.routing.racing import race
-from masa_node.routing.racing.attempts import Asked, Attempts
+from masa_node.routing.racing.attempts import Attempts
 from masa_node.routing.racing.error_rank import best_error, is_refusal
+from masa_node.routing.racing.patience import Asked
 from masa_node.routing.racing.provider_stats import ProviderStats
 from masa_node.routing.racing.race import DEFAULT_WIDTH, MAX_WIDTH, Candidate, Race, Stage, own_stage, peers_stage
 from masa_node.routing.running.tidy_group import TidyGroup

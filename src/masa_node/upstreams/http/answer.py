@@ -17,7 +17,7 @@ GiveBack = Callable[[Connection], None]
 class HttpAnswer:
     """A response whose head has come. Read it with `read_piece` until b"", or `close()` it."""
 
-    __slots__ = ("_connection", "_give_back", "_inflater", "_is_plain", "headers", "status")
+    __slots__ = ("_connection", "_first", "_give_back", "_inflater", "_is_plain", "headers", "status")
 
     def __init__(self, connection: Connection, give_back: GiveBack) -> None:
         self._give_back = give_back
@@ -26,15 +26,19 @@ class HttpAnswer:
         self._inflater: Inflater | None = None
         self.status = connection.status
         self.headers: Headers = tuple(connection.headers)
+        self._first = dict(reversed(connection.headers))
 
     @property
     def content_type(self) -> str:
         """The media type in lower case, without parameters; "" if there is none."""
-        return (self.header("content-type") or "").partition(";")[0].strip().lower()
+        return self._first.get("content-type", "").partition(";")[0].strip().lower()
 
     def header(self, name: str) -> str | None:
         """The first header of this (lower-case) name."""
-        return next((value for known, value in self.headers if known == name), None)
+        return self._first.get(name)
+
+    def _codings(self) -> list[str]:
+        return codings_in([value for name, value in self.headers if name == "content-encoding"])
 
     async def read_piece(self) -> bytes:
         """What has arrived, at least one byte; b"" when the body has ended in good order.
@@ -45,7 +49,7 @@ class HttpAnswer:
         if self._is_plain:
             return await self._read()
         if self._inflater is None:
-            codings = codings_in([value for name, value in self.headers if name == "content-encoding"])
+            codings = self._codings()
             begin = await self._begin(may_be_packed=bool(codings))
             self._inflater = inflater_for(codings, begin)
             if self._inflater is None:
@@ -96,7 +100,7 @@ class HttpAnswer:
 
     def take_unpacked(self) -> bytes | None:
         """As `take_now`, from the first bytes on. None as well for what may be compressed: `read_piece` can tell."""
-        if not self._is_plain and codings_in([value for name, value in self.headers if name == "content-encoding"]):
+        if not self._is_plain and "content-encoding" in self._first and self._codings():
             return b""
         self._is_plain = True
         return self.take_now()

@@ -15,7 +15,7 @@ Why not a library: docs/decisions/0004-http-client.md.
 import asyncio
 import socket
 import ssl
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from functools import partial
 from types import TracebackType
@@ -71,7 +71,7 @@ class HttpClient:
         self._proxies = proxies
         self._keep = keep
         self._connecting: dict[tuple[str, str, int], asyncio.Semaphore] = {}
-        self._idle: dict[tuple[str, str, int], deque[Connection]] = {}
+        self._idle: defaultdict[tuple[str, str, int], deque[Connection]] = defaultdict(deque)
         self.targets: dict[str, Target] = {}
         self._tls: ssl.SSLContext | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -104,7 +104,7 @@ class HttpClient:
 
     def give_back(self, target: Target, connection: Connection) -> None:
         """Keep a connection whose answer was read to its end, if another exchange may follow."""
-        idle = self._idle.setdefault(target.server, deque())
+        idle = self._idle[target.server]
         if not connection.is_reusable() or len(idle) >= self._keep:
             connection.close()
             return
@@ -159,10 +159,10 @@ class HttpClient:
 
     def _idle_connection(self, target: Target) -> Connection | None:
         """The most recently used connection that is still open."""
-        idle = self._idle.get(target.server)
+        idle = self._idle[target.server]
         while idle:
             connection = idle.pop()
-            if connection.is_reusable():
+            if connection.is_open():
                 connection.renew()
                 return connection
         return None

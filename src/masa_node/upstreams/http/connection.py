@@ -67,10 +67,10 @@ class Connection(asyncio.Protocol):
         self.idle_since_s = 0.0
         self._asked = False
         self.was_kept = False  # did an exchange go before this one?
+        self._parser: httptools.HttpResponseParser | None = _lenient_parser(self)
         self._reset()
 
     def _reset(self) -> None:
-        self._parser: httptools.HttpResponseParser | None = _lenient_parser(self)
         self._pieces: list[bytes] = []
         self._unread_bytes = 0
         self._overhead_bytes = 0
@@ -318,7 +318,8 @@ class Connection(asyncio.Protocol):
         self.status = status
         self._head_done = True
         self._head_bytes = b""
-        framed = any(name in ("content-length", "transfer-encoding") for name, _ in self.headers)
+        named = dict(self.headers)
+        framed = "content-length" in named or "transfer-encoding" in named
         self._until_eof = not framed and status not in _NO_BODY
         self._wake()
 
@@ -326,7 +327,8 @@ class Connection(asyncio.Protocol):
         """A part of the body."""
         self._pieces.append(body)
         self._unread_bytes += len(body)
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
 
     def on_message_complete(self) -> None:
         """The response is complete, if it was not just an informational one."""
