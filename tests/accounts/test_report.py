@@ -4,10 +4,11 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 
+import msgspec
 import pytest
 
 from masa_node.accounts.ledger import MIGRATIONS, _add
-from masa_node.accounts.report import By, UsageLine, UsageQuery, day_text, days_of, groups_of, lines_of
+from masa_node.accounts.report import By, UsageLine, UsageQuery, Used, day_text, days_of, groups_of, lines_of
 from masa_node.accounts.usage import Account, Sums, account_of
 from masa_node.chat.outcome import Outcome
 from tests.fakes.outcomes import by_peer, outcome
@@ -105,3 +106,41 @@ def test_another_time_is_refused(text: str) -> None:
 def test_another_group_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not valid"):
         groups_of(text)
+
+
+# ---- costs ----
+
+
+def price(used: Used) -> float | None:
+    """A dollar an output token, of the own LLM and for its model "m" alone."""
+    return float(used.output_tokens) if (used.model, used.provider, used.is_peer) == ("m", "llm", False) else None
+
+
+def costs(connection: sqlite3.Connection, *by: By) -> dict[object, tuple[object, object]]:
+    lines = lines_of(connection, UsageQuery(by), price)
+    return {getattr(line, by[0]) if by else None: (line.cost_usd, line.cost_unknown) for line in lines}
+
+
+def test_each_line_has_its_cost_and_the_requests_that_come_on_top(connection: sqlite3.Connection) -> None:
+    assert costs(connection, By.KEY) == {
+        "alice": (10.0, 2),  # one of another model, and one that a peer answered
+        "bob": (0.0, 2),  # one without tokens, and one that a peer answered
+        "": (5.0, 0),
+    }
+    assert costs(connection, By.MODEL) == {"m": (15.0, 3), "n": (None, 1)}
+    assert costs(connection) == {None: (15.0, 4)}
+
+
+def test_by_peer_both_directions_have_costs_of_their_own(connection: sqlite3.Connection) -> None:
+    lines = lines_of(connection, UsageQuery((By.PEER,)), price)
+    found = {(line.peer, line.use): (line.cost_usd, line.cost_unknown) for line in lines}
+    assert found == {("", "own"): (10.0, 2), (P, "ours"): (None, 1), (P, "theirs"): (5.0, 0), (Q, "ours"): (None, 1)}
+
+
+def test_what_nobody_answered_costs_nothing(connection: sqlite3.Connection) -> None:
+    _add(connection, {Account(3, "carol", "", "m", "", is_peer=False): Sums(requests=2, errors=2)})
+    assert costs(connection, By.KEY)["carol"] == (0.0, 0)
+
+
+def test_without_prices_no_line_says_anything_of_costs(connection: sqlite3.Connection) -> None:
+    assert b"cost" not in msgspec.json.encode(lines_of(connection, UsageQuery((By.KEY,))))

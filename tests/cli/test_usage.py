@@ -4,6 +4,7 @@ import asyncio
 import csv
 import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,57 @@ def test_spreadsheets_read_csv_and_take_no_name_for_a_formula(
     assert rows["n"]["input_tokens"] == ""
     assert rows["m"]["input_tokens"] == "14"
     assert "'=HYPERLINK()" in rows
+
+
+@pytest.fixture
+def vendors(masa_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger's server `llm` is a vendor's, which has no model of these names but one."""
+    del masa_dir
+    monkeypatch.setenv("LLM_CHAT_URL", "https://api.openai.com/v1")
+
+
+async def counted_of_a_vendor(masa_dir: Path) -> None:
+    ledger = Ledger(masa_dir / FILE_NAME)
+    ledger.observe(outcome(key="alice", model="gpt-4o", input_tokens=1_000_000, output_tokens=100_000))
+    running = asyncio.ensure_future(ledger.run())
+    await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait([running])
+
+
+@pytest.mark.usefixtures("vendors")
+def test_costs_are_a_column_in_which_unknown_is_unknown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asyncio.run(counted_of_a_vendor(tmp_path))
+    run("--by", "model", "--cost", monkeypatch=monkeypatch)
+    rows = out(capsys).splitlines()
+    assert rows[0].split()[-1] == "cost"
+    assert {row.split()[0]: row.split()[-1] for row in rows[1:]}["gpt-4o"] == "$3.50"
+    assert {row.split()[0]: row.split()[-1] for row in rows[1:]}["n"] == "unknown"
+    run("--by", "key", "--cost", monkeypatch=monkeypatch)
+    assert "$3.50 (+3 unknown)" in out(capsys)
+    run("--by", "model", "--cost", "--json", monkeypatch=monkeypatch)
+    lines = {line["model"]: line for line in json.loads(out(capsys))}
+    assert (lines["gpt-4o"]["cost_usd"], lines["gpt-4o"]["cost_unknown"]) == (3.5, 0)
+    assert (lines["n"]["cost_usd"], lines["n"]["cost_unknown"]) == (None, 1)
+    run("--by", "model", "--cost", "--csv", monkeypatch=monkeypatch)
+    table = {row["model"]: row for row in csv.DictReader(io.StringIO(out(capsys)))}
+    assert (table["gpt-4o"]["cost_usd"], table["n"]["cost_usd"], table["n"]["cost_unknown"]) == ("3.5", "", "1")
+
+
+@pytest.mark.usefixtures("masa_dir")
+def test_without_the_extra_costs_are_refused_and_all_else_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "genai_prices", None)
+    monkeypatch.setattr("sys.argv", ["masa-node", "usage", "--cost"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert 'pip install "masa-node[prices]"' in capsys.readouterr().err
+    run("--csv", monkeypatch=monkeypatch)
+    assert "cost" not in out(capsys)
 
 
 def test_of_nothing_it_says_so(

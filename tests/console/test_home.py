@@ -17,6 +17,7 @@ from playwright.async_api import Page, expect
 from masa_node import Node, serve
 from masa_node.accounts.key_file import change_keys
 from masa_node.accounts.keys import KeyRules, made_key
+from masa_node.accounts.prices import Prices
 from tests.console.asking import ask
 from tests.console.browsing import Tabs, visit
 from tests.console.llms import FORMULA, STRANGERS_MODEL, node_before, piece, says
@@ -99,6 +100,23 @@ async def test_usage_is_told_by_key_and_model_and_history_is_saved(tabs: Tabs, t
             await page.get_by_role("button", name="Save as JSON").click()
         races = json.loads((await (await saved.value).path()).read_text("utf-8"))
         assert [race["model"] for race in races] == [FORMULA]
+
+
+async def test_costs_are_a_column_where_there_are_prices_and_unknown_is_told(
+    tabs: Tabs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Prices, "__call__", lambda _, used: 1234.5 if used.model == "plain" else None)
+    settings = {"USAGE": "count", "MASA_DIR": str(tmp_path)}
+    async with node_before(ANSWER, **settings) as (_, node), visit(tabs, node.url) as visited:
+        for model in (FORMULA, "plain"):
+            await ask(node.url, model)
+        await visited.turn_to("requests")
+        table = visited.page.get_by_role("table", name="Use by key and model")
+        await expect(table.get_by_role("columnheader", name="Cost")).to_be_visible()
+        await expect(table.get_by_role("row", name="plain").get_by_role("cell").last).to_have_text(
+            "$1,234.50 (+1 unknown)"  # no LLM told the tokens
+        )
+        await expect(table.get_by_role("row", name=FORMULA).get_by_role("cell").last).to_have_text("unknown")
 
 
 async def test_a_key_with_a_name_sees_its_own_and_is_told_what_it_may_not(tabs: Tabs, tmp_path: Path) -> None:

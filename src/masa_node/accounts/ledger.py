@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from masa_node.accounts.report import UsageLine, UsageQuery, lines_of
+from masa_node.accounts.report import Price, UsageLine, UsageQuery, lines_of
 from masa_node.accounts.usage import DAY_S, Account, Sums, account_of
 from masa_node.chat.errors import ConfigurationError
 from masa_node.chat.outcome import Outcome
@@ -82,15 +82,15 @@ class Ledger:
         finally:
             await asyncio.shield(self._finish())
 
-    async def report(self, query: UsageQuery) -> list[UsageLine]:
-        """What was counted, up to now. Raises `StoreFailed`."""
+    async def report(self, query: UsageQuery, price: Price | None = None) -> list[UsageLine]:
+        """What was counted, up to now, with `price` what it cost. That is called in a thread. Raises `StoreFailed`."""
         database = await self._opened()
         waiting = dict(self._waiting)
 
         def job(connection: sqlite3.Connection) -> list[UsageLine]:
             connection.execute("SAVEPOINT report")
             _add(connection, waiting)  # seen here, and written in its own time
-            lines = lines_of(connection, query)
+            lines = lines_of(connection, query, price)
             connection.execute("ROLLBACK TO report")
             return lines
 
@@ -149,13 +149,13 @@ class Ledger:
         return is_open
 
 
-def read_usage(masa_dir: Path, query: UsageQuery) -> list[UsageLine]:
+def read_usage(masa_dir: Path, query: UsageQuery, price: Price | None = None) -> list[UsageLine]:
     """As another process sees the ledger of a node that may be running: up to a second old. Blocking.
 
     There may be none yet. Raises `StoreFailed`; `ConfigurationError` when a newer version of the program wrote it.
     """
     with reading(masa_dir / FILE_NAME, MIGRATIONS) as connection:
-        return lines_of(connection, query) if connection is not None else []
+        return lines_of(connection, query, price) if connection is not None else []
 
 
 def _add(connection: sqlite3.Connection, sums: Mapping[Account, Sums], oldest_day: int = 0) -> None:

@@ -2,17 +2,21 @@
 
 import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any, NamedTuple
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from masa_node.accounts.usage import DAY_S
 
 MAX_LINES = 10_000  # of one answer; those with the most requests
 MAX_DAYS = 400  # as long as the ledger keeps them
 _DAYS = {"d": 1, "w": 7}
+_PRICED_DAYS = 30  # so long one price holds: a sum for each day of a year would be many
+_COST_DIGITS = 6  # of a dollar
 
 
 class By(StrEnum):
@@ -45,12 +49,49 @@ class UsageQuery(msgspec.Struct, frozen=True):
     key: str | None = None
 
 
+class Used(NamedTuple):
+    """What one LLM server (or peer) did with one model, up to this day. `unknown`: requests without all tokens."""
+
+    day: int
+    model: str
+    provider: str
+    is_peer: bool
+    requests: int
+    unknown: int
+    input_tokens: int
+    output_tokens: int
+
+
+Price = Callable[[Used], float | None]  # in US dollars; None: there is no price for it
+
+
+class _Cost:
+    """Of one line."""
+
+    def __init__(self) -> None:
+        self.known_usd: float | None = None
+        self.unknown = 0
+
+    def add(self, used: Used, price: Price) -> None:
+        """What nobody answered costs nothing."""
+        usd = price(used) if used.provider else 0.0
+        if usd is not None:
+            self.known_usd = (self.known_usd or 0.0) + usd
+        self.unknown += used.unknown if usd is not None else used.requests
+
+    def fields(self) -> dict[str, object]:
+        """As a line has them."""
+        usd = None if self.known_usd is None else round(self.known_usd, _COST_DIGITS)
+        return {"cost_usd": usd, "cost_unknown": self.unknown}
+
+
 class UsageLine(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The sums of one group; what was not asked to be told apart is None, and left out.
 
     `use` says which way it went: `ours` (this node used the peer), `theirs` (the peer used this node), `own`. Tokens
     are null where no LLM said how many; `input_unknown` and `output_unknown` are the requests without. `first_piece_ms`
-    is the mean, `seconds` is the time that all of them took.
+    is the mean, `seconds` is the time that all of them took. `cost_usd` is there where it was asked for: null where
+    there is no price; `cost_unknown` are the requests that come on top of it.
     """
 
     day: str | None = None
@@ -68,31 +109,61 @@ class UsageLine(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     output_unknown: int
     first_piece_ms: float | None
     seconds: float
+    cost_usd: float | UnsetType | None = UNSET
+    cost_unknown: int | UnsetType = UNSET
 
 
 _SUMS = (
     "sum(requests), sum(errors), sum(cancelled), sum(input_tokens), sum(output_tokens), sum(input_unknown),"
     " sum(output_unknown), sum(first_pieces), sum(first_piece_s), sum(total_s)"
 )
+_USED = (
+    "max(day), model, provider, is_peer, sum(requests), sum(max(input_unknown, output_unknown)), sum(input_tokens),"
+    " sum(output_tokens)"
+)
 
 
-def lines_of(connection: sqlite3.Connection, query: UsageQuery) -> list[UsageLine]:
-    """The answer, at most MAX_LINES: by day from the newest, else those with the most requests first."""
+def lines_of(connection: sqlite3.Connection, query: UsageQuery, price: Price | None = None) -> list[UsageLine]:
+    """The answer, at most MAX_LINES: by day from the newest, else those with the most requests first.
+
+    With `price` each line has its cost.
+    """
     by = tuple(dict.fromkeys(query.by))
     columns = [column for each in by for column in _COLUMNS[each]]
     names = [column.rpartition(" AS ")[2] for column in columns]
-    of_key = " AND key = ?" if query.key is not None else ""
-    groups = ", ".join(names) or "NULL"
     order = ", ".join([*(["day DESC"] if By.DAY in by else []), "sum(requests) DESC", *names])
+    found = _selected(connection, query, [*columns, _SUMS], [*names] or ["NULL"], f"ORDER BY {order} LIMIT {MAX_LINES}")
+    costs: Mapping[tuple[object, ...], _Cost] = {}
+    if price is not None:
+        costs = _costs(connection, query, columns, names, price)
+    return [_line(names, row, costs.get(tuple(row[: len(names)]))) for row in found]
+
+
+def _selected(
+    connection: sqlite3.Connection, query: UsageQuery, columns: Sequence[str], groups: Sequence[str], rest: str = ""
+) -> Sequence[Sequence[Any]]:
+    of_key = " AND key = ?" if query.key is not None else ""
     sql = (
-        f"SELECT {', '.join([*columns, _SUMS])} FROM usage WHERE day >= ?{of_key}"  # noqa: S608 - all are constants
-        f" GROUP BY {groups} ORDER BY {order} LIMIT {MAX_LINES}"
+        f"SELECT {', '.join(columns)} FROM usage WHERE day >= ?{of_key}"  # noqa: S608 - all are constants
+        f" GROUP BY {', '.join(groups)} {rest}"
     )
     values = (query.since_day,) if query.key is None else (query.since_day, query.key)
-    return [_line(names, row) for row in connection.execute(sql, values)]
+    return connection.execute(sql, values).fetchall()
 
 
-def _line(names: Sequence[str], row: Sequence[object]) -> UsageLine:
+def _costs(
+    connection: sqlite3.Connection, query: UsageQuery, columns: Sequence[str], names: Sequence[str], price: Price
+) -> Mapping[tuple[object, ...], _Cost]:
+    """Of each group: prices are those of a model at a vendor, whatever the lines tell apart."""
+    costs: dict[tuple[object, ...], _Cost] = {}
+    parts = [*names, "model", "provider", "is_peer", f"day / {_PRICED_DAYS}"]
+    for row in _selected(connection, query, [*columns, _USED], parts):
+        used = Used(*row[len(names) :])
+        costs.setdefault(tuple(row[: len(names)]), _Cost()).add(used, price)
+    return costs
+
+
+def _line(names: Sequence[str], row: Sequence[object], cost: _Cost | None) -> UsageLine:
     groups = dict(zip(names, row, strict=False))
     if "day" in groups:
         groups["day"] = day_text(int(str(groups["day"])))
@@ -108,7 +179,7 @@ def _line(names: Sequence[str], row: Sequence[object]) -> UsageLine:
         "first_piece_ms": round(1000 * float(str(piece_s)) / int(str(pieces)), 1) if pieces else None,
         "seconds": round(float(str(total_s)), 3),
     }
-    return msgspec.convert({**fields, **groups}, UsageLine)
+    return msgspec.convert({**fields, **groups, **(cost.fields() if cost is not None else {})}, UsageLine)
 
 
 def groups_of(text: str) -> tuple[By, ...]:

@@ -16,7 +16,8 @@ import msgspec
 import typer
 
 from masa_node.accounts.ledger import read_usage
-from masa_node.accounts.report import By, UsageLine, UsageQuery, days_of, groups_of
+from masa_node.accounts.prices import need_prices
+from masa_node.accounts.report import By, Price, UsageLine, UsageQuery, days_of, groups_of
 from masa_node.accounts.usage import DAY_S
 from masa_node.chat.errors import ConfigurationError, ProviderError
 from masa_node.cli.output import Group, Json, console, plain, print_json
@@ -26,6 +27,7 @@ from masa_node.node.settings.words import listed
 UNKNOWN = "unknown"
 ANSWERS_WITHIN_S = 5.0
 _MAX_CELL_CHARS = 60
+_COSTS = ("cost_usd", "cost_unknown")
 _GROUPS = ("day", "key", "model", "provider", "peer", "use")
 _ABOUT_PEERS = {"ours": "asked by this node", "theirs": "asked this node", "own": "no peer"}
 
@@ -45,50 +47,66 @@ def usage(
     ),
     since: Annotated[str, typer.Option(help="How far back: 1d is today alone (UTC), 7d, 4w.")] = "30d",
     *,
+    cost: Annotated[
+        bool, typer.Option("--cost", help="Add what vendors charge for it, by list prices (masa-node[prices]).")
+    ] = False,
     json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Write CSV instead of text for people.")] = False,
 ) -> None:
     """Show who used what: requests, errors, tokens as the LLMs counted them, times. A second old at most."""
     settings, query = read_settings(), _query(by, since)
-    lines, why_incomplete = _told(settings, query, (by, since))
+    lines, why_incomplete = _told(settings, query, (by, since), _price(settings) if cost else None)
     if why_incomplete:
         print(f"masa-node: {why_incomplete}", file=sys.stderr)
     if json:
         print_json(lines)
     elif as_csv:
-        _print_csv(lines, query.by)
+        _print_csv(lines, query.by, has_costs=cost)
     else:
-        _print(lines, query.by, is_known=not why_incomplete)
+        _print(lines, query.by, is_known=not why_incomplete, has_costs=cost)
 
 
-def _told(settings: Settings, query: UsageQuery, asked: tuple[str, str]) -> tuple[list[UsageLine], str]:
+def _price(settings: Settings) -> Price:
+    """Raises `ConfigurationError`."""
+    from masa_node.node.settings.upstreams import prices_of  # noqa: PLC0415 - as in `_told`
+
+    need_prices()
+    return prices_of(settings)
+
+
+def _told(
+    settings: Settings, query: UsageQuery, asked: tuple[str, str], price: Price | None
+) -> tuple[list[UsageLine], str]:
     """What was counted, and why that may not be all; "" if it is. Raises `StoreFailed`, `ConfigurationError`."""
     from masa_node.node.doctor.local_facts import folder_facts  # noqa: PLC0415 - the usual way needs none of it
 
     masa_dir = Path(settings.masa_dir).expanduser()
     unusable = folder_facts(masa_dir).error
     if not unusable:
-        return read_usage(masa_dir, query), ""
+        return read_usage(masa_dir, query, price), ""
     url = f"http://127.0.0.1:{settings.port}"
-    answer = asyncio.run(_ask_running_node(url, listed(settings.api_key), asked))
+    answer = asyncio.run(_ask_running_node(url, listed(settings.api_key), asked, has_costs=price is not None))
     if isinstance(answer, list):
         return answer, ""
-    return read_usage(masa_dir, query), (
+    return read_usage(masa_dir, query, price), (
         f"MASA_DIR {masa_dir} cannot be used: {unusable} A node that runs with it keeps the sums in memory, "
         f"and at {url} none could be asked for them: {answer} Set PORT and API_KEY to that node's."
     )
 
 
-async def _ask_running_node(url: str, api_keys: Sequence[str], asked: tuple[str, str]) -> list[UsageLine] | str:
+async def _ask_running_node(
+    url: str, api_keys: Sequence[str], asked: tuple[str, str], *, has_costs: bool
+) -> list[UsageLine] | str:
     """What the node at this URL has counted, or why it does not say."""
     from masa_node.upstreams.http.client import HttpClient  # noqa: PLC0415 - as in `_told`
     from masa_node.upstreams.servers.server import get_json  # noqa: PLC0415
 
     by, since = asked
+    query = urlencode({"by": by, "since": since, **({"cost": "true"} if has_costs else {})})
     headers = (("Authorization", f"Bearer {api_keys[0]}"),) if api_keys else ()
     try:
         async with asyncio.timeout(ANSWERS_WITHIN_S), HttpClient() as http:
-            body = await get_json(http, f"{url}/api/v1/usage?{urlencode({'by': by, 'since': since})}", headers)
+            body = await get_json(http, f"{url}/api/v1/usage?{query}", headers)
             return msgspec.json.decode(body, type=_Answer).lines
     except ProviderError as exc:
         return exc.message
@@ -113,9 +131,10 @@ def _columns(by: Sequence[By]) -> list[str]:
     return [name for name in _GROUPS if name in chosen]
 
 
-def _print_csv(lines: Sequence[UsageLine], by: Sequence[By]) -> None:
+def _print_csv(lines: Sequence[UsageLine], by: Sequence[By], *, has_costs: bool) -> None:
     """A field that is empty was not known."""
-    names = [*_columns(by), *(name for name in UsageLine.__struct_fields__ if name not in _GROUPS)]
+    left_out = _GROUPS if has_costs else (*_GROUPS, *_COSTS)
+    names = [*_columns(by), *(name for name in UsageLine.__struct_fields__ if name not in left_out)]
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(names)
     for line in lines:
@@ -125,10 +144,12 @@ def _print_csv(lines: Sequence[UsageLine], by: Sequence[By]) -> None:
 
 def _csv_cell(value: object) -> object:
     """A name is a stranger's text: no spreadsheet may take it for a formula."""
+    if value is msgspec.UNSET:
+        return None
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
-def _print(lines: Sequence[UsageLine], by: Sequence[By], *, is_known: bool) -> None:
+def _print(lines: Sequence[UsageLine], by: Sequence[By], *, is_known: bool, has_costs: bool) -> None:
     from rich.table import Table  # noqa: PLC0415 - takes as long as all else, for programs that want JSON
 
     if not lines:
@@ -136,7 +157,7 @@ def _print(lines: Sequence[UsageLine], by: Sequence[By], *, is_known: bool) -> N
         return
     names = _columns(by)
     columns = (*names, "requests", "errors", "tokens in", "tokens out", "first piece", "time")
-    table = Table(*columns, box=None, pad_edge=False)
+    table = Table(*columns, *(["cost"] if has_costs else []), box=None, pad_edge=False)
     for line in lines:
         fields = msgspec.structs.asdict(line)
         first = f"{line.first_piece_ms:,.0f} ms" if line.first_piece_ms is not None else "-"
@@ -145,7 +166,8 @@ def _print(lines: Sequence[UsageLine], by: Sequence[By], *, is_known: bool) -> N
             _tokens(line.output_tokens, line.output_unknown),
         )
         cells = [_cell(name, str(fields[name])) for name in names]
-        table.add_row(*cells, f"{line.requests:,}", f"{line.errors:,}", *tokens, first, f"{line.seconds:,.1f} s")
+        cells += [f"{line.requests:,}", f"{line.errors:,}", *tokens, first, f"{line.seconds:,.1f} s"]
+        table.add_row(*cells, *([_cost(line)] if has_costs else []))
     console().print(table)
 
 
@@ -154,6 +176,14 @@ def _cell(name: str, text: str) -> str:
 
     text = _ABOUT_PEERS[text] if name == "use" else text
     return escape(plain(text, _MAX_CELL_CHARS)) or "-"
+
+
+def _cost(line: UsageLine) -> str:
+    """In US dollars; what has no list price is never counted as free."""
+    if not isinstance(line.cost_usd, float):
+        return UNKNOWN
+    known = f"${line.cost_usd:,.2f}" if line.cost_usd >= 1 else f"${line.cost_usd:.4f}"
+    return f"{known} (+{line.cost_unknown:,} unknown)" if line.cost_unknown else known
 
 
 def _tokens(count: int | None, unknown: int) -> str:

@@ -13,6 +13,7 @@ import msgspec
 from masa_node.accounts import ledger
 from masa_node.accounts.access import Access
 from masa_node.accounts.journal import Journal, race_of
+from masa_node.accounts.prices import has_prices
 from masa_node.api.aliasing import Aliasing
 from masa_node.api.app import App, AppParts
 from masa_node.api.chat import ChatEndpoints
@@ -44,6 +45,7 @@ from masa_node.node.settings.config_file import aliases_in_file
 from masa_node.node.settings.environment import Settings
 from masa_node.node.settings.peers import read_peer_settings
 from masa_node.node.settings.stake import read_stake_settings
+from masa_node.node.settings.upstreams import prices_of
 from masa_node.node.situation import ServerState, Situation
 from masa_node.routing.admission import Admission, PeerAdmission
 from masa_node.routing.answers.byte_budget import OVERHEAD_BYTES, ByteBudget
@@ -318,7 +320,7 @@ class Node:
             self._peers_view,
             self.stakes.view,
             lambda only_network: self.report(whole=not only_network),
-            History(self.journal, self.access.under_way, self.ledger),
+            History(self.journal, self.access.under_way, self.ledger, prices_of(settings) if has_prices() else None),
             ConsolePages(read_files() if settings.console == "on" else {}),
             self._actions,
             lambda: self.app.guard.needs_key,

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from masa_node.accounts.key_file import change_keys
 from masa_node.accounts.keys import KeyRules, made_key
+from masa_node.accounts.prices import Prices
 from tests.fakes.dialect_samples import ANTHROPIC, MODEL, OLLAMA, OPENAI, SAMPLES, DialectSample
 from tests.fakes.llm_server import send, stall, wait_for
 from tests.fakes.raw_http import Reply, calling, get, post, request
@@ -216,13 +218,35 @@ async def test_usage_has_what_was_asked_a_moment_ago(tmp_path: Path) -> None:
 async def test_usage_that_is_not_counted_says_so() -> None:
     async with node_before(OPENAI, send(OPENAI.whole), USAGE="off") as (_, node):
         await ask(node, "r")
-        assert await read(node, "/api/v1/usage") == {"counted": False, "lines": []}
+        assert await read(node, "/api/v1/usage") == {"counted": False, "priced": False, "lines": []}
 
 
-@pytest.mark.parametrize("query", ["by=", "by=cost", "since=soon", "since=0d", "since=", "by=key;day"])
+@pytest.mark.parametrize("query", ["by=", "by=cost", "since=soon", "since=0d", "since=", "by=key;day", "cost=much"])
 async def test_a_query_of_usage_that_means_nothing_is_refused(query: str) -> None:
     async with node_before(OPENAI) as (_, node):
         assert await status(node, f"/api/v1/usage?{query}") == 400
+
+
+async def test_usage_has_costs_where_they_are_wanted_and_the_extra_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Prices, "__call__", lambda _, used: 0.25 * used.output_tokens)
+    async with node_before(OPENAI, send(OPENAI.whole), MASA_DIR=str(tmp_path), USAGE="count") as (_, node):
+        await ask(node, "r")
+        (line,) = (priced := await read(node, "/api/v1/usage?cost=true"))["lines"]
+        (plain,) = (await read(node, "/api/v1/usage?cost=false"))["lines"]
+    assert (priced["priced"], line["cost_usd"], line["cost_unknown"]) == (True, 0.5, 0)
+    assert "cost_usd" not in plain
+
+
+async def test_without_the_extra_usage_has_no_costs_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "genai_prices", None)
+    async with node_before(OPENAI, send(OPENAI.whole), MASA_DIR=str(tmp_path), USAGE="count") as (_, node):
+        await ask(node, "r")
+        found = await read(node, "/api/v1/usage?cost=true")
+    assert (found["priced"], "cost_usd" in found["lines"][0]) == (False, False)
 
 
 # ---- USAGE=ask ----

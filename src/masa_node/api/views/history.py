@@ -14,7 +14,7 @@ from msgspec import Meta
 from masa_node.accounts.access import Caller
 from masa_node.accounts.journal import Journal, Race, RaceQuery
 from masa_node.accounts.ledger import Ledger
-from masa_node.accounts.report import By, UsageLine, UsageQuery, days_of, groups_of
+from masa_node.accounts.report import By, Price, UsageLine, UsageQuery, days_of, groups_of
 from masa_node.accounts.under_way import RequestUnderWay, UnderWay
 from masa_node.accounts.usage import DAY_S
 from masa_node.api.views.openapi import QueryParameter
@@ -25,6 +25,7 @@ REQUESTS_PATH = "/api/v1/requests"
 MAX_RACES = 1_000  # of one answer; `before` leads on
 _ID_CHARS = 64  # of a request's id, as callers may choose it
 _BY = "|".join(By)
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 RACES_QUERY = (
     QueryParameter("limit", f"How many at most, up to {MAX_RACES}", "integer", least=1, most=MAX_RACES),
@@ -37,15 +38,17 @@ USAGE_QUERY = (
     QueryParameter(
         "since", "How far back; `1d` is today alone (UTC)", pattern="^([1-9][0-9]?d|[1-3][0-9]{2}d|[1-9]w)$"
     ),
+    QueryParameter("cost", "Add what vendors charge for it, by list prices (`masa-node[prices]`)", "boolean"),
 )
 
 
 class History(msgspec.Struct, frozen=True):
-    """What the node remembers of requests. No ledger: USAGE=off."""
+    """What the node remembers of requests. No ledger: USAGE=off. No price: the extra is not installed."""
 
     journal: Journal
     under_way: UnderWay
     ledger: Ledger | None
+    price: Price | None = None
 
 
 class Races(msgspec.Struct, frozen=True):
@@ -68,9 +71,10 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """`counted` is False with USAGE=off: nothing is counted."""
+    """`counted` is False with USAGE=off: nothing is counted. `priced`: do the lines have costs?"""
 
     counted: bool
+    priced: bool
     lines: list[UsageLine]
 
 
@@ -87,7 +91,7 @@ def races(history: History, caller: Caller, query: bytes) -> Races:
         asked = msgspec.convert(_fields(query), _RacesAsked, strict=False)
     except msgspec.ValidationError as exc:
         raise CallerError(f"The query is not understood: {exc}.") from exc
-    failed = None if asked.failed is None else asked.failed in ("true", "1")
+    failed = None if asked.failed is None else _BOOLEANS[asked.failed]
     found = history.journal.races(RaceQuery(asked.limit, asked.before, asked.model, failed, _own(caller)))
     return Races(found, found[-1].number if len(found) == asked.limit else None)
 
@@ -120,12 +124,13 @@ async def usage(history: History, caller: Caller, query: bytes) -> Usage:
     fields = _fields(query)
     try:
         by, days = groups_of(fields.get("by", "key,model")), days_of(fields.get("since", "30d"))
+        price = history.price if _is_true(fields.get("cost", "false")) else None
     except ValueError as exc:
         raise CallerError(f"The query is not understood: {exc}.") from exc
     if history.ledger is None:
-        return Usage(counted=False, lines=[])
-    since_day = int(time.time() // DAY_S) + 1 - days
-    return Usage(counted=True, lines=await history.ledger.report(UsageQuery(by, since_day, _own(caller))))
+        return Usage(counted=False, priced=False, lines=[])
+    query_of = UsageQuery(by, int(time.time() // DAY_S) + 1 - days, _own(caller))
+    return Usage(counted=True, priced=price is not None, lines=await history.ledger.report(query_of, price))
 
 
 def _own(caller: Caller) -> str | None:
@@ -135,6 +140,13 @@ def _own(caller: Caller) -> str | None:
 
 def _fields(query: bytes) -> dict[str, str]:
     return dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+
+
+def _is_true(text: str) -> bool:
+    """Raises `ValueError`."""
+    if text not in _BOOLEANS:
+        raise ValueError(f"cost is true or false, not {text[:_ID_CHARS]!r}")
+    return _BOOLEANS[text]
 
 
 def _short(request_id: str) -> str:

@@ -3,6 +3,8 @@
 import { state } from "./store.js";
 
 const whole = new Intl.NumberFormat("en");
+const cents = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const parts = new Intl.NumberFormat("en", { minimumFractionDigits: 4, maximumFractionDigits: 4 }); // of a dollar
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 const SHORT_ID_CHARS = 10; // as the node's log and commands have it
@@ -13,6 +15,9 @@ export const count = (number) => (number === null || number === undefined ? "–
 
 /** `3 peers`, `1 peer`. */
 export const counted = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
+
+/** `$12.40`, `$0.0026`. */
+export const dollars = (number) => `$${(number >= 1 ? cents : parts).format(number)}`;
 
 /** `29 ms`, `1.24 s`. */
 export function ms(number) {

@@ -1,7 +1,8 @@
-"""The LLM servers that the settings name."""
+"""The LLM servers that the settings name, and what their vendors charge."""
 
 from collections.abc import Sequence
 
+from masa_node.accounts.prices import Prices
 from masa_node.chat.errors import ConfigurationError
 from masa_node.node.settings.config_file import upstreams_in_file
 from masa_node.node.settings.environment import NO_LLM, Settings
@@ -43,6 +44,11 @@ def upstream_specs(settings: Settings) -> list[UpstreamSpec]:
         specs.append(UpstreamSpec("demo", UpstreamKind.DEMO, ""))
     _check_names(specs)
     return specs
+
+
+def prices_of(settings: Settings) -> Prices:
+    """Those of the vendors of these servers. Raises `ConfigurationError`."""
+    return Prices({spec.name: spec.url for spec in upstream_specs(settings)})
 
 
 def _check_names(specs: Sequence[UpstreamSpec]) -> None:

@@ -8,7 +8,7 @@ import { csvOf, save } from "../parts/export.js";
 import { ending, endingKind } from "../parts/race.js";
 import { choiceView, empty, headView, shown } from "../parts/show.js";
 import { changed, set, state } from "../store.js";
-import { count, counted, ms, nameOf, plain, servedBy, time } from "../words.js";
+import { count, counted, dollars, ms, nameOf, plain, servedBy, time } from "../words.js";
 import { chosenRaces, filterView } from "./races.js";
 
 export const title = "Requests and usage";
@@ -32,7 +32,7 @@ export function open() {
 
 async function loadUsage() {
   countedAt = state.races[0]?.number ?? 0;
-  const [usage, found] = await Promise.all([tryRead(`/api/v1/usage?by=${by}&since=${since}`), tryRead(`/api/v1/usage?by=day&since=${since}`)]);
+  const [usage, found] = await Promise.all([tryRead(`/api/v1/usage?by=${by}&since=${since}&cost=true`), tryRead(`/api/v1/usage?by=day&since=${since}`)]);
   days = found;
   set({ usage });
 }
@@ -98,7 +98,7 @@ async function cancel({ request_id: id }) {
   await loadRaces();
 }
 
-function usageView({ counted: isCounted, lines }) {
+function usageView({ counted: isCounted, priced, lines }) {
   if (!isCounted) return empty("Nothing is counted", html`<code>USAGE=off</code> is set. Without it the node counts who used what.`);
   if (!lines.length) return empty("No request in this time", html`Choose a longer one, or <a href="#/ask">ask something</a>.`);
   const groups = Object.keys(HEADS).filter((name) => name in lines[0]);
@@ -107,7 +107,7 @@ function usageView({ counted: isCounted, lines }) {
     <table class="wide">
       <caption class="unseen">Use by ${Object.fromEntries(GROUPS)[by]}</caption>
       <thead><tr>${groups.map((name) => html`<th scope="col">${HEADS[name]}</th>`)}
-        ${["Requests", "Errors", "Tokens in", "Tokens out", "First piece", "Seconds"].map((name) => html`<th scope="col" class="number">${name}</th>`)}</tr></thead>
+        ${["Requests", "Errors", "Tokens in", "Tokens out", "First piece", "Seconds", ...(priced ? ["Cost"] : [])].map((name) => html`<th scope="col" class="number">${name}</th>`)}</tr></thead>
       <tbody>${lines.map((line) => html`<tr>
         ${groups.map((name) => html`<td data-label=${HEADS[name]}><span>${groupWords(name, line[name])}</span></td>`)}
         <td class="number" data-label="Requests"><span>${count(line.requests)}${shareView(line.requests, most)}</span></td>
@@ -115,8 +115,10 @@ function usageView({ counted: isCounted, lines }) {
         <td class="number" data-label="Tokens in"><span>${tokens(line.input_tokens, line.input_unknown)}</span></td>
         <td class="number" data-label="Tokens out"><span>${tokens(line.output_tokens, line.output_unknown)}</span></td>
         <td class="number" data-label="First piece"><span>${ms(line.first_piece_ms)}</span></td>
-        <td class="number" data-label="Seconds"><span>${count(Math.round(line.seconds * 10) / 10)}</span></td></tr>`)}</tbody>
+        <td class="number" data-label="Seconds"><span>${count(Math.round(line.seconds * 10) / 10)}</span></td>
+        ${priced ? html`<td class="number" data-label="Cost"><span>${cost(line)}</span></td>` : nothing}</tr>`)}</tbody>
     </table>
+    ${priced ? html`<p class="soft small">Costs are estimates by the list prices of vendors. Own LLMs and peers have none.</p>` : nothing}
   `;
 }
 
@@ -128,6 +130,12 @@ function groupWords(name, value) {
 
 /** What no LLM reported is unknown, not none. */
 const tokens = (number, unknown) => (number === null ? "unknown" : `${count(number)}${unknown ? ` (+${count(unknown)} unknown)` : ""}`);
+
+/** What has no list price is unknown, not free. */
+function cost({ cost_usd: known, cost_unknown: unknown }) {
+  if (known === null) return "unknown";
+  return `${dollars(known)}${unknown ? ` (+${count(unknown)} unknown)` : ""}`;
+}
 
 function historyView(found) {
   if (!found.length) return empty("No request", state.races.length ? "None fits what is chosen above." : html`<a href="#/ask">Ask something</a>, and it stands here.`);

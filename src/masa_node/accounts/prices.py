@@ -1,0 +1,50 @@
+"""What vendors charge, by the list prices of genai-prices: an optional extra (`masa-node[prices]`), which asks nobody.
+
+The one file that knows it. It is imported when a price is wanted for the first time: 0.2 s, 30 MB.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.util import find_spec
+
+from masa_node.accounts.report import Used
+from masa_node.accounts.usage import DAY_S
+from masa_node.chat.errors import ConfigurationError
+
+_PACKAGE = "genai_prices"
+
+
+def has_prices() -> bool:
+    """Is the extra installed?"""
+    return find_spec(_PACKAGE) is not None
+
+
+def need_prices() -> None:
+    """Raises `ConfigurationError` when it is not."""
+    if not has_prices():
+        raise ConfigurationError('Costs need one more package: pip install "masa-node[prices]".')
+
+
+class Prices:
+    """`urls` says where each LLM server is, by its name: whose prices hold is seen by that. See `report.Price`."""
+
+    def __init__(self, urls: Mapping[str, str]) -> None:
+        self._urls = urls
+
+    def __call__(self, used: Used) -> float | None:
+        """In US dollars, by the prices of that day; None for what has no list price. May be called in any thread.
+
+        Some prices depend on how long a prompt is: that of the mean request counts.
+        """
+        from genai_prices import Usage, calc_price  # noqa: PLC0415 - optional, and large
+
+        url = None if used.is_peer else self._urls.get(used.provider)
+        if not url or not used.requests:
+            return None
+        mean = Usage(input_tokens=used.input_tokens / used.requests, output_tokens=used.output_tokens / used.requests)
+        day = datetime.fromtimestamp(used.day * DAY_S, UTC)
+        try:
+            price = calc_price(mean, used.model, provider_api_url=url, genai_request_timestamp=day)
+        except (LookupError, ValueError):
+            return None
+        return float(price.total_price) * used.requests
