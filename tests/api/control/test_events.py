@@ -26,6 +26,7 @@ from tests.virtual_time import virtual_time
 EVENTS = b"/api/v1/events"
 MADE_AT_UNIX_S = 1_700_000_000.0
 SOON_S = 10.0
+APPEARS_WITHIN_S = 0.5  # of a race on a page: what is promised
 Event = tuple[str, dict[str, object]]
 
 
@@ -230,3 +231,41 @@ async def test_one_that_never_reads_again_makes_place_for_others() -> None:
     assert GIVEN_UP_AFTER_S - 1 < loop.time() - began_s - reads_s < GIVEN_UP_AFTER_S + 1
     assert not reply.ended, "it is cut"
     assert not events.is_heard
+
+
+class Reads:
+    """A caller that reads all at once, and remembers when each piece came."""
+
+    is_paused = False
+
+    def __init__(self) -> None:
+        self.came: list[tuple[float, bytes]] = []
+
+    async def begin(self, status: int, headers: object) -> None:
+        pass
+
+    async def piece(self, data: bytes) -> None:
+        self.came.append((asyncio.get_running_loop().time(), data))
+
+    async def end(self) -> None:
+        pass
+
+
+@virtual_time
+async def test_whenever_something_happens_a_page_is_told_within_half_a_second() -> None:
+    events, reply, loop = Events(), Reads(), asyncio.get_running_loop()
+    request = SimpleNamespace(cancel_when_gone=lambda: None)
+    serving = EventStreams(events, dict).serve(
+        cast("HttpRequest", request), cast("Reply", reply), OWNERS, [], lambda: True
+    )
+    task, told_s = asyncio.ensure_future(serving), list[float]()
+    for number in range(40):
+        await asyncio.sleep(0.03 * number)  # close together, then far apart, and everywhere between two beats
+        events.tell("it", lambda number=number: number)
+        told_s.append(loop.time())
+    await asyncio.sleep(APPEARS_WITHIN_S)
+    events.end()
+    await task
+    for number, at_s in enumerate(told_s):
+        (came_s,) = (came_s for came_s, data in reply.came if b"event: it\ndata: %d\n" % number in data)
+        assert 0 <= came_s - at_s <= APPEARS_WITHIN_S

@@ -8,6 +8,8 @@ const UNAUTHORIZED = 401;
 const AGAIN_MS = 1500; // a node that is back is seen within 5 s
 const POLL_MS = 5000; // where there is no stream to be had
 const SILENT_MS = 35_000; // the node says something each 15 s
+const MISSED_MS = 5000; // after events were dropped: a node that drops them is busy, and a list of all races is long
+let missed = 0;
 
 /** For as long as the page is open. */
 export async function follow() {
@@ -55,8 +57,13 @@ async function notListening(error) {
 function happened(event, data) {
   if (event === "began") addUnderWay(data);
   if (event === "ended") addRace(data);
-  if (event === "dropped") loadRaces();
+  if (event === "dropped") missed ||= setTimeout(catchUp, MISSED_MS);
   if (event === "changed") Promise.all([load("node", data.what === "models" ? "models" : "peers"), loadReady()]);
+}
+
+function catchUp() {
+  missed = 0;
+  loadRaces();
 }
 
 /** Aborts a stream that says nothing for too long, or that nobody looks at. */
