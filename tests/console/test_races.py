@@ -119,9 +119,20 @@ async def test_a_deadline_that_passed_is_drawn(tabs: Tabs) -> None:
         with pytest.raises(OSError, match="HTTP Error"):
             await ask(node.url, "plain")
         await visited.turn_to("races")
+        await expect(visited.page.locator("td.picture .deadline")).to_have_count(1)
         await visited.page.locator("table.races tbody a").click()
         await expect(visited.page.locator(".lane .deadline")).to_have_count(1)
+        await expect(visited.page.locator(".lane.axis .how")).to_have_text("deadline 200 ms")
         await expect(visited.page.get_by_role("cell", name="failed: first_piece_timeout")).to_be_visible()
+
+
+async def test_a_deadline_far_off_is_told_beside_the_picture(tabs: Tabs, demo: Node) -> None:
+    race = await ask(demo.url)
+    async with visit(tabs, demo.url) as visited:
+        await visited.turn_to(f"races/{race.request_id}")
+        await expect(visited.page.locator(".lane.axis .how")).to_have_text("deadline 30.0 s →")
+        await expect(visited.page.locator(".lane .deadline")).to_have_count(0)
+        await expect(visited.page.locator(".facts")).to_contain_text("30.0 s of silence")
 
 
 async def test_an_id_that_is_typed_leads_to_its_race(tabs: Tabs, demo: Node) -> None:

@@ -32,8 +32,8 @@ class Race(msgspec.Struct, frozen=True, gc=False):
     """One request as it went. `number` counts requests, from the start of the node: what is older has a lower one.
 
     `key` is the name of the key that asked, "" for a peer, which `peer` then names. `race` is the rule by which peers
-    were asked, null if none was. `attempts` are the first MAX_ATTEMPTS to be asked, and the winner in any case. Tokens
-    are null where the LLM did not say.
+    were asked, null if none was. `deadline_ms` is how long everybody could be silent (LLM_TIMEOUT). `attempts` are the
+    first MAX_ATTEMPTS to be asked, and the winner in any case. Tokens are null where the LLM did not say.
     """
 
     number: int
@@ -49,6 +49,7 @@ class Race(msgspec.Struct, frozen=True, gc=False):
     served_by: str | None
     race: RaceMode | None
     hedges: int
+    deadline_ms: float | None
     attempts: tuple[RaceAttempt, ...]
     queued_ms: float
     first_piece_ms: float | None
@@ -139,6 +140,7 @@ def race_of(number: int, ended_at_unix_s: float, outcome: Outcome) -> Race:
         served_by=outcome.served_by,
         race=outcome.race,
         hedges=outcome.hedges,
+        deadline_ms=_ms(outcome.deadline_s) if outcome.deadline_s is not None else None,
         attempts=tuple(_attempt_of(each) for each in _in_order(outcome.attempts)),
         queued_ms=_ms(outcome.queued_s),
         first_piece_ms=_ms(outcome.first_piece_s) if outcome.first_piece_s is not None else None,

@@ -35,7 +35,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     None when no piece came. `status` is what the caller was told; an answer that broke later keeps its 200 and has an
     `error`. `race` is the rule by which peers were asked, None if none was; `hedges` how many of them were asked
     although another still ran. `requester` is the peer whose request it was, None for one of this node's own callers,
-    whose key has the name `key` ("" for a peer's).
+    whose key has the name `key` ("" for a peer's). `deadline_s` is how long everybody could be silent; signs of life
+    move it. None where nobody could be asked.
     """
 
     request_id: RequestId
@@ -59,6 +60,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     hedges: int = 0
     requester: str | None = None
     key: str = OWNER
+    deadline_s: float | None = None
 
 
 def abridged(attempts: Sequence[Attempt]) -> Sequence[Attempt]:

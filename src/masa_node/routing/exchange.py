@@ -350,4 +350,5 @@ class Exchange:
             hedges=attempts.hedges,
             requester=request.requester,
             key=request.key if request.requester is None else "",
+            deadline_s=self.patience.silence_s,
         )

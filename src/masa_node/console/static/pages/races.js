@@ -189,6 +189,7 @@ const factsOf = (race) => [
   fact("Status", race.error ? html`${race.status}, <code>${race.error}</code>` : race.status),
   fact("Waited", ms(race.queued_ms)),
   fact("First piece", ms(race.first_piece_ms)),
+  fact("Deadline", race.deadline_ms === null ? "–" : `${ms(race.deadline_ms)} of silence`),
   fact("All of it", `${ms(race.total_ms)}, ${count(race.pieces)} pieces`),
   fact("Tokens", `${count(race.input_tokens)} in, ${count(race.output_tokens)} out`),
   fact("Bytes", `${count(race.body_bytes)} in, ${count(race.answer_bytes)} out`),

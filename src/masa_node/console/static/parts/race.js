@@ -2,7 +2,6 @@
 
 import { ms, nameOf, plain, spaced } from "../words.js";
 
-const DEADLINES = new Set(["first_piece_timeout", "stalled"]); // codes of attempts that a deadline ended
 const ROOM = 1.08; // right of the last moment
 
 /** One row for each attempt, in the order in which they were asked. `until` is where the winner's answer ends. */
@@ -18,7 +17,7 @@ export function rowsOf(race) {
       from: attempt.asked_ms,
       to: attempt.ended_ms,
       until: kind === "won" ? Math.max(race.total_ms, attempt.ended_ms) : attempt.ended_ms,
-      isDeadline: DEADLINES.has(attempt.result),
+      isStalled: attempt.result === "stalled", // a later deadline ended it: no more pieces came
     };
   });
 }

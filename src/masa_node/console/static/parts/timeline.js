@@ -20,12 +20,13 @@ function anchorOf(tick, end) {
 /** One race, large, as it stood at `now` (milliseconds). */
 export function lanesView(race, { end = axisEnd(race, false), now = Infinity } = {}) {
   const ticks = ticksOf(end);
+  const deadline = race.deadline_ms ?? null;
   return html`
     <div class="lanes">
       <div class="lane axis" aria-hidden="true"><span class="who"></span>
         <svg>${ticks.map((tick) => svg`<text x=${at(tick, end)} y="16" text-anchor=${anchorOf(tick, end)}>${tickWords(tick)}</text>`)}</svg>
-        <span class="how"></span></div>
-      ${rowsOf(race).map((row) => laneView(race, row, { ticks, end, now }))}
+        <span class="how">${deadline === null ? nothing : `deadline ${ms(deadline)}${deadline > end ? " →" : ""}`}</span></div>
+      ${rowsOf(race).map((row) => laneView(race, row, { ticks, end, now, deadline }))}
     </div>
   `;
 }
@@ -38,11 +39,16 @@ const laneView = (race, row, scale) => html`
     <svg aria-hidden="true">
       ${scale.ticks.map((tick) => svg`<line class="tick" x1=${at(tick, scale.end)} x2=${at(tick, scale.end)} y1="0" y2="100%"/>`)}
       ${race.queued_ms > scale.end / 100 ? svg`<rect class="bar waited" x="0" width=${wide(0, race.queued_ms, scale.end)} y="32%" height="36%"/>` : nothing}
+      ${deadlineAt(scale.deadline, scale.end)}
       ${barsOf(row, scale)}
     </svg>
     <span class="how">${standing(row, scale.now)}</span>
   </div>
 `;
+
+/** Where silence ends a request; nothing where that is beyond the picture. */
+const deadlineAt = (deadline, end) =>
+  deadline === null || deadline > end ? nothing : svg`<line class="deadline" x1=${at(deadline, end)} x2=${at(deadline, end)} y1="0" y2="100%"/>`;
 
 function barsOf(row, { end, now }) {
   if (now < row.from) return nothing;
@@ -57,12 +63,12 @@ function barsOf(row, { end, now }) {
   `;
 }
 
-/** The sign at the end of a bar: a first piece, a cross, or a bar across; and the deadline, where that was it. */
+/** The sign at the end of a bar: a first piece, a cross, or a bar across; and the deadline of one that fell silent. */
 function endOf(row, x) {
   if (row.kind === "won") return svg`<circle class="piece" cx=${x} cy="50%" r="6"/>`;
   const sign = row.kind === "cancelled" ? "M-10 -4L-4 4M-4 -4L-10 4" : "M-7 -5V5";
   return svg`
-    ${row.isDeadline ? svg`<line class="deadline" x1=${x} x2=${x} y1="4%" y2="96%"/>` : nothing}
+    ${row.isStalled ? svg`<line class="deadline" x1=${x} x2=${x} y1="4%" y2="96%"/>` : nothing}
     <svg x=${x} y="50%" overflow="visible"><path class="cap" d=${sign}/></svg>
   `;
 }
@@ -74,6 +80,7 @@ export function smallLanes(race, end) {
   return html`
     <svg role="img" aria-label=${sentence(race)} height=${height}>
       ${ticksOf(end).map((tick) => svg`<line class="tick" x1=${at(tick, end)} x2=${at(tick, end)} y1="0" y2="100%"/>`)}
+      ${deadlineAt(race.deadline_ms ?? null, end)}
       ${rows.map((row, index) => smallLane(row, index * SMALL_LANE + 2, end))}
     </svg>
   `;
@@ -102,7 +109,7 @@ export const legendView = () => html`
     ${mark("the rest of the answer", bar("answer"))}
     ${mark("cancelled", svg`${bar("cancelled")}<path class="cap" d="M15 4L20 10M20 4L15 10"/>`)}
     ${mark("failed", svg`${bar("failed")}<path class="cap" d="M19 3V11"/>`)}
-    ${mark("a deadline passed", svg`<line class="deadline" x1="12" x2="12" y1="0" y2="14"/>`)}
+    ${mark("the deadline", svg`<line class="deadline" x1="12" x2="12" y1="0" y2="14"/>`)}
     ${mark("waited for a place", svg`<rect class="bar waited" y="3" width="24" height="8"/>`)}
   </ul>
 `;
