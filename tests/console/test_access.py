@@ -13,8 +13,9 @@ from PIL import Image
 from playwright.async_api import expect
 
 from masa_node import Node, serve
+from masa_node.chat.request import Endpoint, Request, RequestId
 from tests.console.asking import ask
-from tests.console.browsing import Tabs, visit
+from tests.console.browsing import PATIENCE_MS, Tabs, visit
 from tests.console.llms import STRANGERS_MODEL, node_before, piece, says
 from tests.fakes.running import settings_of
 from tests.real.node_process import Node as NodeProcess
@@ -24,6 +25,27 @@ pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 KEY = "a-long-random-word"
 BACK_WITHIN_MS = 5000
+OF_A_PEER = Request(
+    request_id=RequestId("theirs"),
+    endpoint=Endpoint.OPENAI_CHAT,
+    model="m",
+    wants_stream=False,
+    body=b"{}",
+    headers=(),
+    first_piece_deadline_s=0.0,
+    idle_timeout_s=1.0,
+    requester="b" * 64,
+)
+
+
+class Answering:
+    """What answers it, until it is ended."""
+
+    def __init__(self, ended: asyncio.Event) -> None:
+        self.cancel = ended.set
+
+    def uncancel(self) -> int:
+        return 0
 
 
 async def test_a_wrong_key_gives_one_sentence_and_a_field(tabs: Tabs) -> None:
@@ -135,6 +157,36 @@ async def test_a_bad_link_signs_nobody_out(tabs: Tabs, demo: Node) -> None:
         await expect(visited.page).to_have_url(f"{demo.url}/console/#/")
         await visited.turn_to("network")
         await expect(visited.page.get_by_role("button", name="Make an invite")).to_be_enabled()
+
+
+async def test_a_second_link_in_a_tab_that_is_signed_in_leaves_it_so_and_the_first_session_too(
+    tabs: Tabs, demo: Node
+) -> None:
+    async with visit(tabs, demo.url) as visited:
+        await visited.page.goto(owners_link(demo))
+        await expect(visited.page.get_by_role("button", name="Sign out")).to_be_visible()
+        first = await visited.page.evaluate("sessionStorage.getItem('masa.bearer')")
+        await visited.page.evaluate("link => { location.href = link; }", owners_link(demo))
+        await visited.page.wait_for_function("first => sessionStorage.getItem('masa.bearer') !== first", arg=first)
+        await visited.turn_to("network")
+        await expect(visited.page.get_by_role("button", name="Make an invite")).to_be_enabled()
+        assert demo.access.in_session(first.encode()) is not None, "another tab may have it"
+
+
+async def test_a_peers_request_is_shown_and_whoever_may_change_the_node_ends_it(tabs: Tabs) -> None:
+    ended = asyncio.Event()
+    async with serve(settings_of(DEMO="1"), grace_s=1.0) as node, visit(tabs, node.url) as visited:
+        node.access.under_way.add(OF_A_PEER, Answering(ended))
+        page = visited.page
+        await visited.turn_to("requests")
+        cancel = page.get_by_role("button", name="Cancel request theirs")
+        await expect(page.get_by_role("table", name="Requests under way")).to_contain_text("peer bbbbbbbbbb")
+        await expect(cancel).to_be_disabled()
+        await page.goto(owners_link(node))
+        await visited.turn_to("requests")
+        await cancel.click()
+        await asyncio.wait_for(ended.wait(), PATIENCE_MS / 1000)
+        await expect(page.get_by_text("1 request ended")).to_be_visible()
 
 
 async def test_signing_out_ends_the_session(tabs: Tabs) -> None:
