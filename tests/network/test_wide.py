@@ -437,6 +437,39 @@ async def test_after_a_change_of_the_own_address_peers_may_be_silent_for_longer(
 
 
 @virtual_time
+async def test_after_a_long_cut_all_come_back_as_soon_as_one_has() -> None:
+    network = MemoryNetwork(seed=2)
+    cut_off, *others = nodes = make(network, 5)
+    cut_off.network.want([node.transport.address() for node in others])
+    async with running(*nodes):
+        await asyncio.sleep(5)
+        network.partition([cut_off.id], [node.id for node in others])
+        await asyncio.sleep(1200)
+        assert not linked(cut_off)
+        network.heal()
+        await until(lambda: linked(cut_off), 300)
+        await until(lambda: linked(cut_off) == {node.id for node in others}, 3)
+
+
+@virtual_time
+async def test_a_clock_that_is_set_ends_no_link_and_keeps_no_news_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both machines' clocks go ahead by ten minutes, and back."""
+    ada, bob = nodes = make(MemoryNetwork(seed=2), 2)
+    introduce(nodes)
+    true_time = time.time
+    async with running(*nodes):
+        await asyncio.sleep(5)
+        session = ada.network.links.sessions[bob.id]
+        for number, ahead_s in enumerate((600.0, 0.0, -600.0, 0.0)):
+            monkeypatch.setattr(time, "time", lambda ahead_s=ahead_s: true_time() + ahead_s)
+            await asyncio.sleep(60)
+            await serve(bob, f"demo-{number}")
+            await until(lambda model=f"demo-{number}": ada.catalog.knows(model), 3)
+            assert (await ada.ask(model=f"demo-{number}")).is_whole
+        assert ada.network.links.sessions[bob.id] is session
+
+
+@virtual_time
 async def test_who_tells_of_ever_new_addresses_keeps_nobody_busy_with_looking_whom_to_dial() -> None:
     """A look at 10 000 peers takes more than 20 ms, and each address that is told is a reason for one."""
     (node,) = make(MemoryNetwork(seed=1), 1)

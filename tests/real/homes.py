@@ -44,6 +44,21 @@ table inet home {{
 }}
 """
 
+# Said again it changes nothing.
+_COUNTER = """
+table inet home {{
+  counter came {{ }}
+  chain count {{
+    type filter hook prerouting priority -300
+  }}
+}}
+flush chain inet home count
+table inet home {{
+  chain count {{
+    ip saddr {address} counter name "came"
+  }}
+}}
+"""
 
 # Where miniupnpd puts its rules, and how it is told of them.
 _MAPPER_RULES = """
@@ -157,6 +172,22 @@ class Homes:
         """See `netns.Lan`."""
         return inside(self.namespace(place), call)
 
+    def change_outer_address(self, place: str) -> str:
+        """Its router dials in again: it gets another one, which is returned, and forgets what it translated."""
+        gate, address = self._router(place), f"81.2.69.{self._number(place) + 110}"
+        ip("-n", gate, "link", "set", "wan", "down")
+        ip("-n", gate, "address", "del", f"{self.outer_address(place)}/24", "dev", "wan")
+        ip("-n", gate, "address", "add", f"{address}/24", "dev", "wan")
+        ip("-n", gate, "link", "set", "wan", "up")
+        return address
+
+    def packets_from(self, address: str, place: str) -> int:
+        """How many have come from this outer address to the router there since this was first asked."""
+        gate = self._router(place)
+        _in(gate, "nft", "-f", "-", text=_COUNTER.format(address=address))
+        told = _in(gate, "nft", "list", "counter", "inet", "home", "came")
+        return int(told.partition("packets ")[2].split()[0])
+
     def start_relay(self, folder: Path) -> str:
         """A relay in the street, over plain HTTP; its URL."""
         config = folder / "relay.toml"
@@ -224,8 +255,8 @@ class Homes:
         _in(gate, "nft", "-f", "-", text=router.rules(f"192.168.{number}.2"))
 
 
-def _in(namespace: str, *command: str, text: str = "") -> None:
-    subprocess.run(
+def _in(namespace: str, *command: str, text: str = "") -> str:
+    done = subprocess.run(
         ["ip", "netns", "exec", namespace, *command],
         input=text,
         text=True,
@@ -233,6 +264,7 @@ def _in(namespace: str, *command: str, text: str = "") -> None:
         capture_output=True,
         timeout=NFT_S,
     )
+    return done.stdout
 
 
 def node_at(homes: Homes, place: str, folder: Path, settings: Mapping[str, str] | None = None) -> NodeThere:

@@ -1,6 +1,8 @@
 """Two homes behind routers meet by the commands of README's join section, and each is told how."""
 
 import contextlib
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from tests.lacking import lacking, lacking_what_takes_long
 Measured = Callable[[str, float, float], None]
 MEETS_WITHIN_S = 20.0
 FORWARDED = 4433
+SOME_PACKETS = 20  # two heartbeats' worth, and what keeps the connection alive
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +95,31 @@ def test_a_router_that_opens_ports_is_a_way_in_and_the_nodes_own_port_stays_the_
             ada.start()
             assert own_port(ada) == before
             wait_until(lambda: linked(ada) == {node_id(bob)}, MEETS_WITHIN_S)
+
+
+def test_a_router_that_gets_another_address_costs_no_link(tmp_path: Path) -> None:
+    with Homes(ada=Router(forwarded=FORWARDED), bob=Router()) as homes:
+        settings = {"PEER_PORT": str(FORWARDED), "PEER_ADDRESS": f"{homes.outer_address('ada')}:{FORWARDED}"}
+        with two_nodes(homes, tmp_path, **settings) as (ada, bob):
+            joined(ada, bob)
+            address = homes.change_outer_address("bob")
+            wait_until(lambda: homes.packets_from(address, "ada") >= SOME_PACKETS, 3 * MEETS_WITHIN_S)
+            assert linked(bob) == {node_id(ada)}
+            assert "peer gone" not in bob.log.read_text() + ada.log.read_text()
+
+
+def test_a_node_that_slept_is_linked_again_at_once(tmp_path: Path, measured: Measured) -> None:
+    with Homes(ada=Router(forwarded=FORWARDED), bob=Router()) as homes:
+        settings = {"PEER_PORT": str(FORWARDED), "PEER_ADDRESS": f"{homes.outer_address('ada')}:{FORWARDED}"}
+        with two_nodes(homes, tmp_path, **settings) as (ada, bob):
+            joined(ada, bob)
+            os.kill(bob.pid, signal.SIGSTOP)
+            try:
+                wait_until(lambda: not linked(ada), MEETS_WITHIN_S)
+            finally:
+                os.kill(bob.pid, signal.SIGCONT)
+            measured("linked again after a sleep", wait_until(lambda: linked(ada), MEETS_WITHIN_S), MEETS_WITHIN_S)
+            wait_until(lambda: linked(bob) == {node_id(ada)}, MEETS_WITHIN_S)
 
 
 def own_port(node: NodeThere) -> str:

@@ -178,9 +178,12 @@ class Network:
         """What kept peers from being reached may be over: dial them now, without the pauses after failures."""
         for session in self.links.sessions.values():
             session.way_changed()
+        self._end_pauses()
+        self._dialing.look()
+
+    def _end_pauses(self) -> None:
         self.book.retries.clear()
         self._askable.try_again()
-        self._dialing.look()
 
     # ---- what the links tell (LinksOwner) ----
 
@@ -207,6 +210,8 @@ class Network:
             session.send_voucher(make_voucher(peer, self._keys, at_unix_s))
         self.gossip.linked(peer, self._now_s())
         self._askable.offer(peer)
+        if len(self.links.sessions) == 1:  # nobody was reached; what was in the way of this one is over for others, too
+            self._end_pauses()
         self._dialing.look()
         self._news.set()
         if self._lines.take(1, self._now_s()):

@@ -91,11 +91,22 @@ async def test_after_a_sleep_of_the_machine_all_pauses_are_over(
 ) -> None:
     async with placed(tmp_path) as here:
         await here.own.look(1.0)
-        woken_unix_s = time.time() + 60
-        monkeypatch.setattr(own_way_in.time, "time", lambda: woken_unix_s)
+        woken_s = own_way_in.lasting_s() + 60
+        monkeypatch.setattr(own_way_in, "lasting_s", lambda: woken_s)
         await here.own.look(1.0)
         await here.own.look(1.0)
         assert here.dials == 1
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="no clock that nobody sets goes on while it sleeps")
+async def test_a_clock_that_is_set_is_no_sleep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with placed(tmp_path) as here:
+        await here.own.look(1.0)
+        for by_s in (600, -600):
+            set_unix_s = time.time() + by_s
+            monkeypatch.setattr(own_way_in.time, "time", lambda set_unix_s=set_unix_s: set_unix_s)
+            await here.own.look(1.0)
+        assert here.dials == 0
 
 
 async def test_the_relays_return_ends_all_pauses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

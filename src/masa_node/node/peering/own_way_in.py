@@ -23,7 +23,7 @@ KEPT_RELAY = "relay"
 SETTLED_S = 4.0
 HOME_WITHIN_S = 3.0  # a name looked up, TLS, the relay's greeting; 0.2 s where all is near
 LOOK_EVERY_S = 0.05
-ASLEEP_S = 5.0  # a look that comes so late was no slow one: the machine slept, or its clock was set
+ASLEEP_S = 5.0  # a look that comes so late was no slow one: the machine slept, or the process was stopped
 
 log = structlog.get_logger()
 
@@ -39,7 +39,7 @@ class OwnWayIn:
         self._address: PeerAddress | None = None
         self._home: str | None = None
         self._since_s = asyncio.get_running_loop().time()
-        self._looked_unix_s = time.time()
+        self._looked_s = lasting_s()
         self._is_settled = False
 
     async def begin(self) -> None:
@@ -90,8 +90,8 @@ class OwnWayIn:
                     await asyncio.sleep(LOOK_EVERY_S)
 
     def _has_slept(self, every_s: float) -> bool:
-        before, self._looked_unix_s = self._looked_unix_s, time.time()
-        return self._looked_unix_s - before > every_s + ASLEEP_S
+        before, self._looked_s = self._looked_s, lasting_s()
+        return self._looked_s - before > every_s + ASLEEP_S
 
     async def _is_relay_back(self) -> bool:
         """Is this node connected to its relay again? Said in the log, as is the loss."""
@@ -101,6 +101,11 @@ class OwnWayIn:
         if before and not self._home:
             log.warning("relay lost", relay=before, hint="masa-node doctor")
         return bool(self._home and not before)
+
+
+def lasting_s() -> float:
+    """Seconds by a clock that goes on while the machine sleeps; where there is none, by the one that its owner sets."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.time()
 
 
 async def relay_in_force(store: Store, settings: Settings) -> str | None:
