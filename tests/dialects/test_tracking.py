@@ -10,6 +10,7 @@ from masa_node.chat.answer import Usage
 from masa_node.chat.errors import BrokenAnswer, ErrorAnswer, ErrorInStream, NotAnAnswer
 from masa_node.chat.request import DialectName
 from masa_node.dialects import framing
+from masa_node.dialects.choices import Choices, Endings
 from masa_node.dialects.dialect import Dialect, ErrorText, Mark
 from masa_node.dialects.registry import DIALECTS
 from masa_node.dialects.tracking import StreamTracker
@@ -511,12 +512,33 @@ def test_a_server_that_never_speaks_of_an_end_is_whole_with_its_terminal_frame_o
     assert isinstance(follow(OPENAI, [piece * 3]).fault, BrokenAnswer)
 
 
-def test_a_message_whose_stop_was_said_not_to_be_there_was_cut() -> None:
+@pytest.mark.parametrize("delta", [b"", b'{"stop_reason":null}', b'{"stop_reason":""}', b"{}"])
+@pytest.mark.parametrize("before", [1, 2, 9])
+def test_a_message_that_was_said_to_stop_is_whole_whether_or_not_a_reason_was_given(delta: bytes, before: int) -> None:
+    endings = Endings()
+    endings.judge_whole(_ended())  # the server gives reasons otherwise
     begun = up_to_the_first_piece_of(ANTHROPIC)
-    none = sse(b'{"type":"message_delta","delta":{"stop_reason":null}}')
+    none = sse(b'{"type":"message_delta","delta":%b}' % delta) if delta else b""
     stop = sse(b'{"type":"message_stop"}')
-    assert isinstance(follow(ANTHROPIC, [begun, none, stop]).fault, BrokenAnswer)
-    assert follow(ANTHROPIC, [begun, stop]).fault is None
+    more = begun[begun.rindex(b"event: content_block_delta") :] * (before - 1)
+    for last, is_whole in ((none + stop, True), (none, False)):
+        tracker = StreamTracker(ANTHROPIC, endings)
+        for piece in (begun, more, last):
+            tracker.feed(piece)
+        tracker.finish()
+        assert (tracker.fault is None) is is_whole
+
+
+def _ended() -> Choices:
+    choices = Choices()
+    choices.ended(0)
+    return choices
+
+
+def test_a_message_that_stops_without_a_word_or_a_reason_is_no_answer() -> None:
+    start = sse(b'{"type":"message_start","message":{"id":"msg_1","content":[],"stop_reason":null}}')
+    none = sse(b'{"type":"message_delta","delta":{"stop_reason":null}}')
+    assert isinstance(follow(ANTHROPIC, [start, none, sse(b'{"type":"message_stop"}')]).fault, BrokenAnswer)
 
 
 TRAILERS = [b"garbage", b"data: [DO", sse(b'{"error":{"message":"late"}}'), PIECE, b"\x00\xff\n\n"]

@@ -69,21 +69,16 @@ def _has_words(block: msgspec.Raw) -> bool:
 def _note_stop(envelope: _Envelope, choices: Choices) -> Mark:
     """A `message_delta` says why the message stopped, or only how much was used."""
     delta = read(envelope.delta, _ENVELOPE)
-    reason = delta.stop_reason if delta is not None else ABSENT
-    return Mark.FINISH if _note_reason(reason, choices) else Mark.META
-
-
-def _note_reason(reason: msgspec.Raw, choices: Choices) -> bool:
-    """Is it a reason why the message stopped?"""
-    if is_reason(reason):
-        choices.ended(0)
-        return True
-    choices.seen(0, is_told=bytes(reason) != b"")
-    return False
+    if delta is None or not is_reason(delta.stop_reason):
+        return Mark.META
+    choices.ended(0)
+    return Mark.FINISH
 
 
 def _mark_of_kind(kind: str, envelope: _Envelope, choices: Choices, data: bytes) -> Mark:
     if kind == "message_stop":
+        if choices.are_open:  # no reason was given, and every SDK takes this for the end
+            choices.ended(0)
         return Mark.END
     if kind == "message_delta":
         return _note_stop(envelope, choices)
@@ -150,7 +145,9 @@ class Anthropic:
             return no_answer(body, "the body has no `content` (nor `input_tokens`, as a count has)")
         _note_usage(envelope.usage, usage)
         if choices is not None and is_message:
-            _note_reason(envelope.stop_reason, choices)
+            choices.seen(0)
+            if is_reason(envelope.stop_reason):
+                choices.ended(0)
         return None
 
     def error_message(self, body: bytes) -> str | None:
