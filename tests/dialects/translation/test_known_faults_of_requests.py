@@ -395,6 +395,13 @@ def test_numbers_are_read_as_servers_read_them() -> None:
         request(CHAT, MESSAGES, max_tokens="many")
 
 
+def test_an_unknown_field_is_left_out_by_name_whatever_else_is_odd() -> None:
+    body, dropped = request(MESSAGES, CHAT, max_tokens=9, brand_new={"a": [1]}, other=1)
+    assert (body["max_tokens"], dropped) == (9, ["brand_new", "other"])
+    body, dropped = request(MESSAGES, CHAT, max_tokens="9", brand_new=1, thinking={"type": "adaptive", "newer": 1})
+    assert (body["max_tokens"], dropped) == (9, ["brand_new", "thinking.newer", "thinking"])
+
+
 def test_a_model_in_the_path_is_the_model() -> None:
     translation = translate(b'{"messages":[{"role":"user","content":"hi"}]}', "@cf/m", RUN, CHAT)
     assert msgspec.json.decode(translation.body)["model"] == "@cf/m"

@@ -42,7 +42,7 @@ def allowed_name(name: str) -> str:
 
     The same name always becomes the same, and no other does.
     """
-    if _ALLOWED(name):
+    if len(name) <= MAX_NAME_CHARS and name.isascii() and (name.isidentifier() or _ALLOWED(name)):
         return name
     digest = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:_DIGEST_CHARS]
     return f"{_NOT_ALLOWED.sub('_', name)[: MAX_NAME_CHARS - _DIGEST_CHARS - 1]}_{digest}"

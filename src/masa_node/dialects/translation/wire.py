@@ -44,12 +44,26 @@ class BodyReader(Generic[T]):
             return decode(body, self._strict)
         except UNREADABLE:
             pass
+        known = self._without_unknown(body, losses)
+        if known is not None:
+            return known
         try:
             tree: object = decode(body, _ANY)
             self._prune(tree, self._kind, losses, "")
             return self._lenient.decode(encode(tree))
         except UNREADABLE as exc:
             raise NotTranslatable(f"The body cannot be translated: {exc}. Nothing was sent.") from exc
+
+    def _without_unknown(self, body: bytes, losses: Losses) -> T | None:
+        """The body without its outermost fields that are not known; None if something else is wrong with it, too."""
+        fields = read(body, _OBJECT) or {}
+        unknown = [name for name in fields if name not in self._inner[self._kind]]
+        for name in unknown:
+            del fields[name]
+        found = read(encode(fields), self._strict) if unknown else None
+        if found is not None:
+            losses.drop(*unknown)
+        return found
 
     def _prune(self, tree: object, kind: type[msgspec.Struct], losses: Losses, path: str) -> None:
         """Take out of the tree what the struct does not know. Only as deep as structs are."""

@@ -137,7 +137,9 @@ def _tools(tools: list[msgspec.Raw], choice: b.Choice | None, losses: Losses) ->
 
 def _read_tool(body: bytes, losses: Losses) -> ReadTool:
     tool = _TOOL.read(body, losses)
-    losses.drop(*(name for name in _TOOL_NUANCES if given(getattr(tool, name))))
+    for name in _TOOL_NUANCES:
+        if getattr(tool, name) is not ABSENT and given(getattr(tool, name)):
+            losses.drop(name)
     if tool.type not in (None, "custom"):
         return ReadTool(tool.name, hosted=tool.type or tool.name)
     schema = tool.input_schema if given(tool.input_schema) else None

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from masa_node.dialects.fields import ABSENT
 from masa_node.dialects.translation.conversation import (
     ChoiceMode,
     Conversation,
@@ -145,7 +146,9 @@ def _tools(
 
 
 def _tool(tool: b.ToolBody, losses: Losses, namespace: str | None = None) -> Tool:
-    losses.drop(*(name for name in _TOOL_NUANCES if given(getattr(tool, name))))
+    for name in _TOOL_NUANCES:
+        if getattr(tool, name) is not ABSENT and given(getattr(tool, name)):
+            losses.drop(name)
     prefix = ""
     if namespace:
         prefix = namespace if namespace.endswith(JOINT) else namespace + JOINT
