@@ -4,11 +4,17 @@ import asyncio
 import contextlib
 import json
 import socket
+import struct
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from masa_node.api.http1.connections import Connections
+from masa_node.api.http1.protocol import BoundedHttpProtocol
+from masa_node.api.http1.reply import Reply
+from masa_node.api.http1.request import HttpRequest
 from tests.api.raw_http import CHAT, ask_once, chat, get, head, line_to, post
 from tests.api.serving import ServingNode
 
@@ -67,6 +73,35 @@ async def test_the_longest_idle_make_room_when_descriptors_run_short(tmp_path: P
             answer = await asyncio.to_thread(read_until, busy, b"data: [DONE]\n\n")
         assert b'"finish_reason":"stop"' in answer  # who is being answered keeps his place
         assert "Too many open files" not in json.dumps(node.log)
+
+
+# ---- callers that ask and leave as fast as they can ----
+
+RESET = struct.pack("ii", 1, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others do not tell that a caller has left before all is read")
+@pytest.mark.parametrize("asked", [post(chat()), post(chat())[:-3], get(b"/healthz")], ids=["whole", "half", "probe"])
+@pytest.mark.parametrize("linger", [RESET, b""], ids=["reset", "closed"])
+async def test_who_has_left_before_being_looked_at_is_not_begun_to_be_answered(asked: bytes, linger: bytes) -> None:
+    begun: list[str] = []
+
+    async def app(request: HttpRequest, reply: Reply) -> None:
+        begun.append(request.head.path)
+        await reply.whole(200, [], b"")
+
+    connections = Connections(app, keep_alive_s=75)
+    loop = asyncio.get_running_loop()
+    async with await loop.create_server(lambda: BoundedHttpProtocol(connections), "127.0.0.1", 0) as server:
+        port: int = server.sockets[0].getsockname()[1]
+        for _ in range(50):  # all in one turn of the event loop, which accepts none of them meanwhile
+            with socket.create_connection(("127.0.0.1", port)) as attacker:
+                if linger:
+                    attacker.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                attacker.sendall(asked)
+        assert (await ask_once(port, get(b"/models"))).status == 200
+        await connections.all_gone()
+    assert begun == ["/models"]
 
 
 def read_until(connection: socket.socket, end: bytes) -> bytes:

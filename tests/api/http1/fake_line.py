@@ -1,10 +1,13 @@
 """A connection without a socket: the protocol as it is, over a transport that keeps what it is given."""
 
 import asyncio
+import socket
 from typing import Any
 
 from masa_node.api.http1.connections import Application, Connections
 from masa_node.api.http1.protocol import BoundedHttpProtocol
+
+_OPEN = socket.socketpair()  # nobody closes it
 
 
 class FakeTransport(asyncio.Transport):
@@ -53,6 +56,9 @@ class FakeTransport(asyncio.Transport):
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - as asyncio has it
         return self if name == "socket" else super().get_extra_info(name, default)
+
+    def fileno(self) -> int:
+        return _OPEN[0].fileno()
 
     def setsockopt(self, *option: object) -> None:
         """So that a close becomes a reset."""

@@ -14,7 +14,7 @@ from collections import deque
 from functools import partial
 from typing import cast
 
-from masa_node.api.http1.connections import Answering, Connections
+from masa_node.api.http1.connections import Answering, Connections, has_left
 from masa_node.api.http1.crowd import ConnectionState, source_of
 from masa_node.api.http1.raw_responses import HEAD_TOO_SLOW, STOPPING
 from masa_node.api.http1.reader import Incoming, Refused, RequestReader
@@ -93,6 +93,9 @@ class BoundedHttpProtocol(asyncio.Protocol):
             self._drop(len(data))
             return
         reader = self._reader
+        if not reader.messages and has_left(self._transport):
+            self.abort()
+            return
         try:
             reader.feed(data)
         except Refused as refused:
