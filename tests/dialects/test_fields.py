@@ -1,7 +1,19 @@
 import msgspec
 import pytest
 
-from masa_node.dialects.fields import ABSENT, FIELDS, TEXT, is_empty, is_error, is_given, mend, message_in, read
+from masa_node.dialects.fields import (
+    ABSENT,
+    FIELDS,
+    MAX_WIDE_BYTES,
+    TEXT,
+    in_utf8,
+    is_empty,
+    is_error,
+    is_given,
+    mend,
+    message_in,
+    read,
+)
 
 
 @pytest.mark.parametrize("raw", [b"", b"null", b"1", b"{", b'"\xff"', b"[" * 100_000, b'"a" "b"'], ids=repr)
@@ -51,6 +63,16 @@ def test_an_error_of_which_all_fields_are_empty_is_none() -> None:
     assert not is_error(msgspec.Raw(b'{"message":"","type":"","param":"","code":null}'))
     assert is_error(msgspec.Raw(b'{"message":"","code":400}'))
     assert is_error(msgspec.Raw(b'"boom"'))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32-be"])
+def test_json_in_another_encoding_becomes_utf_8_and_what_is_in_utf_8_stays(encoding: str) -> None:
+    plain = '{"a":"h\u00e9 \U0001f600"}'
+    assert in_utf8(plain.encode(encoding)) == plain.encode()
+    for raw in (plain.encode(), b"\xef\xbb\xbf{}", b"", b"{", b"\xff", b"\0" * 5, b"\xff\xfe\0\xdc"):
+        assert in_utf8(raw) == raw
+    large = (" " * MAX_WIDE_BYTES + plain).encode(encoding)
+    assert in_utf8(large) is large
 
 
 @pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity"])

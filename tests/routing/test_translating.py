@@ -93,6 +93,17 @@ async def test_a_peer_gets_the_request_in_its_servers_format_and_the_caller_the_
     assert (world.outcome.served_by, world.outcome.input_tokens) == ("p", 3)
 
 
+@pytest.mark.parametrize("stream", [True, False])
+@virtual_time
+async def test_an_answer_in_utf_16_is_translated(*, stream: bool) -> None:
+    wide = msgspec.structs.replace(CHAT_ANSWER, body=CHAT_BODY.decode().encode("utf-16"))
+    world = World()
+    world.catalog.put(ScriptedProvider("a", wide), [offer()])
+    answer = await world.answer(claude(world, stream=stream))
+    assert isinstance(answer, WholeAnswer)
+    assert b'"text":"Hi"' in answer.body
+
+
 @virtual_time
 async def test_bytes_of_a_translated_stream_that_cannot_be_passed_on_yet_are_signs_of_life() -> None:
     world = World([Streaming("a", [FIRST + TEXT, DONE])])

@@ -22,6 +22,7 @@ from masa_node.chat.errors import (
 )
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint, Headers, Request
 from masa_node.dialects.condensing import at_once, weight_ms
+from masa_node.dialects.fields import in_utf8
 from masa_node.dialects.framing import NDJSON
 from masa_node.dialects.registry import DIALECTS
 from masa_node.dialects.translation.counting import ESTIMATED, counted
@@ -212,7 +213,7 @@ def _translated_error(error: ErrorAnswer, translation: Translation, request: Req
         error.message,
         status=error.status,
         headers=_headers(error.headers, translation, _JSON),
-        body=translation.error(error.status, error.body, request.request_id),
+        body=translation.error(error.status, in_utf8(error.body), request.request_id),
         is_json=True,
     )
     answer.location = error.location
@@ -224,7 +225,7 @@ async def _translated(answer: Answer, translation: Translation, request: Request
     if isinstance(answer, StreamedAnswer):
         return await _Stream(answer, translator).begun(translation, request)
     convert = translator.streamed if request.wants_stream else translator.whole
-    body = await _off_the_loop(answer.body, _too_heavy_an_answer, lambda: convert(answer.body))
+    body = await _off_the_loop(answer.body, _too_heavy_an_answer, lambda: convert(in_utf8(answer.body)))
     return _whole(answer, body, translation, request)
 
 

@@ -242,6 +242,31 @@ async def test_a_whole_answer_with_nothing_to_say_is_one(dialect: DialectName, b
     assert answer.body == body
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("dialect", NO_REASON)
+@virtual_time
+async def test_a_whole_answer_may_be_in_another_encoding_of_unicode(dialect: DialectName, encoding: str) -> None:
+    """Servers on Windows; readers of JSON tell by the first bytes (RFC 4627, 3)."""
+    body = (NO_REASON[dialect] % b'"stop"').decode().encode(encoding)
+    answer = await take(body, dialect=dialect, is_stream=False)
+    assert await body_of(answer) == body
+    refused = b'{"error":{"code":400,"message":"too long"}}'.decode().encode(encoding)
+    with pytest.raises(ErrorAnswer, match="too long") as raised:
+        await take_answer(Said(refused, status=400), DIALECTS[dialect], is_stream=False)
+    assert (raised.value.body, raised.value.is_json) == (refused, True)
+
+
+WELL = [b'"none"', b'"null"', b'{"code":"0","message":""}', b'{"code":200,"message":"OK"}', b'{"message":"success"}']
+
+
+@pytest.mark.parametrize("well", WELL)
+@virtual_time
+async def test_an_error_that_says_that_all_is_well_is_none(well: bytes) -> None:
+    for dialect, sample in NO_REASON.items():
+        body = (sample % b'"stop"')[:-1] + b',"error":%s}' % well
+        assert await body_of(await take(body, dialect=dialect, is_stream=False)) == body
+
+
 @pytest.mark.parametrize("reason", [b'"eos_token"', b'{"type":"stop"}', b"2", b"true", b"0", b"{}", b"[]"])
 @virtual_time
 async def test_a_stream_ends_with_a_reason_of_any_type(reason: bytes) -> None:

@@ -15,6 +15,7 @@ from masa_node.dialects.choices import Choices, Endings
 from masa_node.dialects.condensing import ANSWER_DEPTH, LARGE_BYTES
 from masa_node.dialects.dialect import Dialect
 from masa_node.dialects.faults import error_status, is_json_error, quoted
+from masa_node.dialects.fields import in_utf8
 from masa_node.dialects.framing import MAX_FRAME_BYTES
 from masa_node.dialects.opening import Shape, shape_of
 from masa_node.dialects.passed.openai_media import is_bytes
@@ -129,7 +130,7 @@ async def check_status(response: Response, dialect: Dialect) -> None:
         ) from exc
     finally:
         gathered.release()
-    small = await readable(body, ANSWER_DEPTH)
+    small = await readable(in_utf8(body), ANSWER_DEPTH)
     is_json = is_json_error(small)
     if is_json:
         text = dialect.error_message(small) or quoted(body)
@@ -167,7 +168,7 @@ async def _whole(response: Response, begun: bytes, dialect: Dialect, endings: En
 async def _check_whole(response: Response, body: bytes, dialect: Dialect, usage: Usage, endings: Endings) -> None:
     choices = Choices()
     is_media = dialect.name == DialectName.OPENAI_AUDIO and is_bytes(body)
-    small = body if is_media else await readable(body, ANSWER_DEPTH)
+    small = body if is_media else await readable(in_utf8(body), ANSWER_DEPTH)
     fault = dialect.fault_of_whole(small, usage, choices)
     if fault is None:
         if not endings.judge_whole(choices):
