@@ -256,7 +256,12 @@ async def test_a_whole_answer_may_be_in_another_encoding_of_unicode(dialect: Dia
     assert (raised.value.body, raised.value.is_json) == (refused, True)
 
 
-WELL = [b'"none"', b'"null"', b'{"code":"0","message":""}', b'{"code":200,"message":"OK"}', b'{"message":"success"}']
+WELL = [
+    b'{"code":0,"message":" Success"}',
+    b'{"code":"0","message":""}',
+    b'{"code":200,"message":"OK"}',
+    b'{"message":"success"}',
+]
 
 
 @pytest.mark.parametrize("well", WELL)
