@@ -19,6 +19,7 @@ from masa_node.dialects.framing import NOTHING, SSE, event_of, is_aside, is_hear
 # Inside a JSON string the quotes would be escaped, so these cannot match a model's words.
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _DONE = b"[DONE]"
+_WHOLE_OBJECTS = frozenset({b'"chat.completion"', b'"text_completion"'})
 CUT = "not all of its choices have ended, so the answer was cut"
 
 _ERROR_TYPE = {
@@ -46,6 +47,11 @@ class _Usage(msgspec.Struct):
 
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _USAGE_DECODER = msgspec.json.Decoder(_Usage)
+
+
+def _is_empty_answer(envelope: _Envelope, body: bytes) -> bool:
+    """Without choices, but called an answer: SDKs read it as one that has nothing to say."""
+    return bytes(envelope.object) in _WHOLE_OBJECTS and not is_bare_error(body)
 
 
 def note_usage(raw: msgspec.Raw, usage: Usage) -> None:
@@ -138,7 +144,7 @@ class OpenAi:
         if envelope is None:
             return no_answer(body, "the body is not a JSON object")
         is_answer = is_given(envelope.choices) or bytes(envelope.data).startswith(b"[")
-        if is_error(envelope.error) or not is_answer:
+        if is_error(envelope.error) or not (is_answer or _is_empty_answer(envelope, body)):
             return no_answer(body, "the body has no `choices` (nor `data`, as embeddings have)")
         note_usage(envelope.usage, usage)
         return fault_of_choices(envelope.choices, choices)

@@ -13,7 +13,7 @@ _SSE_LINE = re.compile(rb"(?::|(?:data|event|id|retry|error)(?:[: \r\n]|\Z))")
 _SSE_FIELDS = (b"data", b"event", b"retry", b"error", b"id")
 _WHOLE_STARTS = b"{[<"  # an object, a list (of errors), a page
 _LINE = re.compile(rb"[^\r\n]+")
-_DONE = b'"done"'
+_DONE = re.compile(rb'"done"\s*+:\s*+(?!null)')
 
 STREAM_TYPES = frozenset(
     {"text/event-stream", "application/x-ndjson", "application/ndjson", "application/jsonl", "application/stream+json"}
@@ -68,7 +68,7 @@ def _shape_of_lines(text: bytes, dialect: Dialect, said: Shape, *, is_over: bool
         if mark is Mark.ALIEN:  # the first line of an object that is spread over several
             return Shape.WHOLE if line[0] in _WHOLE_STARTS else said
         if mark in (Mark.PIECE, Mark.META):
-            if said is Shape.STREAM or _DONE in line:
+            if said is Shape.STREAM or _DONE.search(line):
                 return Shape.STREAM
             is_one = True
         elif mark is not Mark.NOISE:
