@@ -211,7 +211,7 @@ def error_first(data: bytes) -> ProviderError:
     """A stream that begins with this error. One that names a status is as good as any answer of that status."""
     status = error_status(data)
     is_json = is_json_error(data)
-    text = error_text(data) or ("it gave no message" if is_json else quoted(data))
+    text = error_text(data) or (f"it gave no message but this: {quoted(data)}" if is_json else quoted(data))
     if status is None:
         return ErrorInStream(f"its stream began with an error: {text}")
     return ErrorAnswer(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from masa_node.chat.answer import Answer, StreamedAnswer, WholeAnswer
-from masa_node.chat.errors import BrokenAnswer, ErrorAnswer, NotAnAnswer, ProviderError
+from masa_node.chat.errors import BrokenAnswer, ErrorAnswer, ErrorInStream, NotAnAnswer, ProviderError
 from masa_node.chat.request import DialectName, Headers
 from masa_node.dialects.choices import Endings
 from masa_node.dialects.registry import DIALECTS
@@ -115,6 +115,19 @@ async def test_the_llms_words_are_told_and_what_hinders_reading_them() -> None:
     with pytest.raises(NotAnAnswer, match="Content-Encoding: 'gzip'"):
         await take_answer(packed, DIALECTS[DialectName.OPENAI], is_stream=False)
     assert packed.closed
+
+
+@pytest.mark.parametrize("body", [b'{"error":{"fault":"too long"}}', b'{"error_msg":"too long","error":true}'])
+@virtual_time
+async def test_an_error_whose_words_stand_where_nobody_looks_for_them_is_quoted(body: bytes) -> None:
+    for frame in (b"event: error\ndata: " + body + b"\n\n", b"data: " + body + b"\n\n"):
+        with pytest.raises(ErrorInStream, match="too long"):
+            await take(frame)
+    with pytest.raises(ErrorInStream, match="too long"):
+        await take(body + b"\n", dialect=DialectName.OLLAMA)
+    for dialect in (DialectName.OPENAI, DialectName.ANTHROPIC, DialectName.OLLAMA, DialectName.CLOUDFLARE):
+        with pytest.raises(NotAnAnswer, match="too long"):
+            await take(body, dialect=dialect, is_stream=False)
 
 
 @pytest.mark.parametrize("is_stream", [True, False])
