@@ -40,6 +40,9 @@ TWO = [
     b'{"result":[{"name":"a"},{"name":"b"}],"success":true,"errors":[]}',
     b'{"data":[{"id":"a"},null,[],{},"",{"id":""},{"id":"b"}],"error":null}',
     b'{"data":[{"id":"a"},{"id":"b"}],"error":{}}',
+    b'{"data":[{"id":"a"},{"id":"b"}],"error":{"code":0,"message":"success"}}',
+    '{"data":[{"id":"a"},{"id":"b"}]}'.encode("utf-16"),
+    '["a","b"]'.encode("utf-16-be"),
     b' \r\n[{"id":"a"},{"id":"b"}]\n',
 ]
 NONE = [

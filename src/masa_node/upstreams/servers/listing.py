@@ -8,7 +8,7 @@ import msgspec
 
 from masa_node.chat.errors import NotAnAnswer
 from masa_node.dialects.condensing import Steps, condensed, fields_of, parts_of
-from masa_node.dialects.fields import ABSENT, BOM, NULL, TEXT, UNREADABLE, decode, error_inside, is_given, read
+from masa_node.dialects.fields import ABSENT, BOM, NULL, TEXT, UNREADABLE, decode, error_inside, in_utf8, is_error, read
 
 MAX_MODELS = 2_000  # five times the longest seen (OpenRouter); to put all into the catalogs takes some 10 ms
 MAX_ENTRY_BYTES = 16 * 1024  # the longest seen (OpenRouter's) have 4 kB; of a larger one its long texts are cut
@@ -18,7 +18,6 @@ _ENTRY_DEPTH = 4  # Cloudflare's `properties[].value` is the deepest that is loo
 
 _KEYS = ("data", "models", "result", "items")
 _NAMES = ("id", "name", "model")
-_EMPTY_ERRORS = frozenset({b"{}", b"[]", b'""', b"false"})  # beside a good list: nothing went wrong
 
 
 class ListedModel(msgspec.Struct, frozen=True):
@@ -44,7 +43,7 @@ def read_models(body: bytes, key: str = "data", name: str = "id") -> Steps[list[
     The list is looked for under `key` first, an entry's name under `name`. Raises `NotAnAnswer` where there is no list,
     quoting the error that stands in its place.
     """
-    entries = yield from _entries(body.removeprefix(BOM), key)
+    entries = yield from _entries(in_utf8(body).removeprefix(BOM), key)
     names = (name, *(other for other in _NAMES if other != name))
     models: list[ListedModel] = []
     is_json = not entries
@@ -84,7 +83,7 @@ def _entries(body: bytes, key: str) -> Steps[list[bytes]]:
 
 def _check_for_error(fields: dict[bytes, bytes]) -> Steps[None]:
     error = yield from _small(fields.get(b"error", b""))
-    if is_given(msgspec.Raw(error)) and error not in _EMPTY_ERRORS:
+    if is_error(msgspec.Raw(error)):
         raise NotAnAnswer(f"its list of models is {error_inside(msgspec.Raw(error))}")
     if fields.get(b"success") == b"false":
         why = fields.get(b"errors", b"")[:200].decode("utf-8", "replace")
