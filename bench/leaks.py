@@ -24,6 +24,7 @@ from pathlib import Path
 import structlog
 
 from masa_node.accounts.sessions import Sessions
+from masa_node.accounts.under_way import UnderWay
 from masa_node.chat.answer import Answer, StreamedAnswer, Usage
 from masa_node.chat.errors import BrokenAnswer
 from masa_node.chat.offer import ModelOffer
@@ -149,6 +150,7 @@ class Node:
             instance="bench",
             url="",
             console=ConsoleDesk(Sessions(), "", is_on=False),
+            under_way=UnderWay(),
         )
         book = PeerBook(own=self.transport.keys.node_id, is_open=True)
         own = OwnRecords(book, _no_invite, lambda: None, random.Random(1))
