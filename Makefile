@@ -18,7 +18,7 @@ CORE_ROOMS := chat dialects routing
 CORE_COVERAGE_PERCENT := 95
 MODULE_MAX_LINES := 400
 OUR_PYTHON := src tests bench tools
-# A worker for each core and one more (tests/conftest.py), up to four; one that hangs or dies ends the run. Which tests stay together: tests/conftest.py.
+# A worker for each core and two more (tests/conftest.py), up to four; one that hangs or dies ends the run. Which tests stay together: tests/conftest.py.
 WORKERS := -n auto --maxprocesses 4 --max-worker-restart 0
 RERUN = $(if $(RERUNS),--reruns $(RERUNS)) # how often a failed test is tried again: nowhere but in CI (CONTRIBUTING.md)
 

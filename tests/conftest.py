@@ -20,8 +20,10 @@ from tests.seconds_by_directory import seconds_by_directory
 
 IN_WORKER = "last_words"  # key of what a worker hands over
 # Real nodes and LLM servers, which are timed, and one browser with the nodes that it looks at: one worker runs all of a
-# folder, one after the other.
+# folder, one after the other. Only real nodes for which no LLM server works are by file: they wait for each other.
 ONE_BY_ONE = ("tests/real/", "tests/console/")
+NODES_ALONE = ("full_disk", "network_joining", "network_lan", "stakes_network", "stakes_outages", "two_homes", "usage")
+BY_FILE = tuple(f"tests/real/test_{name}.py" for name in NODES_ALONE)
 LONGEST_FIRST = (*ONE_BY_ONE, "tests/security/", "tests/network/")  # or one worker is alone with them at the end
 # Coverage's `source` in pyproject.toml, and their own tests. Under its tracer the others would take up to four times as
 # long; what they alone reach in these packages is a fact that has no test where it belongs.
@@ -41,14 +43,14 @@ class ByFile(LoadFileScheduling):
     """A file's tests stay together: in one worker, and in their order."""
 
     def _split_scope(self, nodeid: str) -> str:
-        alone = next((folder for folder in ONE_BY_ONE if nodeid.startswith(folder)), None)
-        return alone or super()._split_scope(nodeid)
+        of = () if nodeid.startswith(BY_FILE) else ONE_BY_ONE
+        return next((folder for folder in of if nodeid.startswith(folder)), None) or super()._split_scope(nodeid)
 
 
 @pytest.hookimpl(wrapper=True, optionalhook=True)
 def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
-    """One more than there are cores: a third of a worker's time it waits for nodes, chains and what must not happen."""
-    return (yield) + 1
+    """Two more than there are cores: half of a worker's time it waits for nodes, chains and what must not happen."""
+    return (yield) + 2
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -19,6 +19,7 @@ NOT_FOUND = whole(b"404 page not found", status=404, content_type="text/plain")
 REFUSED = whole(b'{"error":{"message":"model: required"}}', status=400, headers=[("Connection", "close")])
 PROBED = ("/chat/completions", "/api/chat")
 SMALL_BUFFER_BYTES = 64 * 1024
+PATIENCE_S = 10.0  # for what comes at once, on a busy machine
 _POLL_S = 0.002
 
 
@@ -193,7 +194,7 @@ class FakeLlm:
         """The requests for this target (exact, or without its query), in order."""
         return [got for got in self.requests if target in (got.target, got.target.partition("?")[0])]
 
-    async def until(self, is_so: Callable[[], bool], within_s: float = 1.0) -> None:
+    async def until(self, is_so: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
         """Wait until it is so. Raises `TimeoutError`."""
         await until(is_so, within_s)
 
@@ -251,7 +252,7 @@ class FakeLlm:
         return scripts.pop(0) if len(scripts) > 1 else scripts[0]
 
 
-async def until(is_so: Callable[[], bool], within_s: float = 1.0) -> None:
+async def until(is_so: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
     """Wait until it is so; looks every two milliseconds. Raises `TimeoutError`."""
     async with asyncio.timeout(within_s):
         while not is_so():  # noqa: ASYNC110 - what is waited for happens elsewhere, and tells nobody

@@ -29,6 +29,7 @@ from tests.staking.rpc_server import Facts, RpcServer, dies_before, hung, raw, t
 
 SECRET = b"\x66" * 32  # of the owner
 KEY = "callers-key-77e0"
+OFTEN = {f"masa_node.node.{module}.LOOK_EVERY_S": 0.02 for module in ("peering.network", "stake_policy")}
 ENDPOINTS = ("/api/v1/node", "/api/v1/peers", "/api/v1/stake", "/api/v1/races", "/v1/models")
 
 
@@ -77,7 +78,7 @@ async def test_no_rpc_url_is_in_logs_errors_answers_metrics_or_files(
     await keep_delegation(tmp_path / "masa")
     write_profile(msgspec.structs.replace(PROFILE, rpc_urls=(), fresh_s=1.0), tmp_path / "net.toml")
     async with RpcServer(facts, MODES[mode]) as rpc:
-        with ServingNode(tmp_path, settings_with(rpc, tmp_path)) as serving:
+        with ServingNode(tmp_path, settings_with(rpc, tmp_path), OFTEN) as serving:
             own = await own_stake(serving)
             told = [(await ask_once(serving.port, get(path.encode()))).body for path in (*ENDPOINTS, "/metrics")]
             told.append((await ask_once(serving.port, post(chat()))).body)

@@ -23,6 +23,8 @@ STARTED_AT_UNIX_S = 1_700_000_000.0
 OWNERS = [each for each in CHANGES if each.is_owners]
 PAGE = b"Origin: https://evil.example\r\n"
 ME = b"/api/v1/console/me"
+# At the store, for commands.
+OFTEN = {f"masa_node.node.peering.{module}.LOOK_EVERY_S": 0.02 for module in ("console_desk", "network")}
 
 
 def key_named(name: str, rules: KeyRules, masa_dir: Path) -> str:
@@ -35,7 +37,7 @@ def key_named(name: str, rules: KeyRules, masa_dir: Path) -> str:
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingNode]:
     """A node without peers, and without keys."""
-    with ServingNode(tmp_path_factory.mktemp("alone"), {"NETWORK": "off"}) as running:
+    with ServingNode(tmp_path_factory.mktemp("alone"), {"NETWORK": "off"}, OFTEN) as running:
         yield running
 
 
@@ -50,7 +52,7 @@ def locked(tmp_path_factory: pytest.TempPathFactory, keys: dict[str, str]) -> It
     directory = tmp_path_factory.mktemp("locked")
     for name in ("guest", "admin"):
         keys[name] = key_named(name, KeyRules(is_admin=name == "admin"), directory / "masa")
-    with ServingNode(directory, {"API_KEY": "secret", "PEER_HOST": "127.0.0.1"}) as running:
+    with ServingNode(directory, {"API_KEY": "secret", "PEER_HOST": "127.0.0.1"}, OFTEN) as running:
         yield running
 
 
@@ -111,9 +113,9 @@ async def test_a_guessed_token_gives_nothing(locked: ServingNode, token: object)
 
 async def test_after_a_restart_there_is_no_session(tmp_path: Path) -> None:
     settings = {"API_KEY": "secret", "NETWORK": "off"}
-    with ServingNode(tmp_path, settings) as first:
+    with ServingNode(tmp_path, settings, OFTEN) as first:
         session, token = await signed_in(first), await a_token(first)
-    with ServingNode(tmp_path, settings) as second:
+    with ServingNode(tmp_path, settings, OFTEN) as second:
         assert (await ask(second, b"GET", ME, session)).status == 401
         assert (await exchanged(second, token)).status == 401
 
