@@ -24,7 +24,7 @@ from tests.fakes.llm_server import FakeLlm, close, send, stall, until, wait_for
 from tests.fakes.raw_http import calling, get, request
 from tests.fakes.running import settings_of
 
-ENDS_WITHIN_S = 2.0
+ENDS_WITHIN_S = 7.0  # on a busy machine; an answer under way would hold it up for GRACE_S, which is 10
 
 
 @dataclass(slots=True)

@@ -40,7 +40,7 @@ def test_the_llm_of_the_loser_stops_while_that_of_the_winner_goes_on(
 
 def test_the_connection_of_the_slow_loser_is_gone_soon_after_the_win(trio: Trio, measured: Measured) -> None:
     slow = trio.right.servers["slow"]
-    with answered(trio.requester, "late", {"messages": LONG * 3, "stream": True}) as answer:
+    with answered(trio.requester, "late", {"messages": LONG * 2, "stream": True}) as answer:
         won_at_s = time.monotonic()
         assert answer.headers["X-Masa-Served-By"] == trio.left.node_id
         assert attempts(answer.headers["X-Masa-Attempts"])[trio.right.node_id] == "cancelled"
@@ -66,7 +66,7 @@ def test_a_caller_who_hangs_up_before_the_first_piece_stops_both(
     trio: Trio, measured: Measured, *, is_stream: bool
 ) -> None:
     servers = [each.servers["slow"] for each in (trio.left, trio.right)]
-    with asked(trio.requester, "tardy", {"messages": LONG * 3, "stream": is_stream, "max_tokens": 20}):
+    with asked(trio.requester, "tardy", {"messages": LONG * 2, "stream": is_stream, "max_tokens": 20}):
         for server in servers:
             server.seconds_until(busy_slots=1, within_s=5)
     took_s = wait_until(lambda: not any(server.callers() for server in servers), CANCELLED_WITHIN_S)

@@ -169,7 +169,7 @@ def requester_killed(mortals: Trio, peer_killed: Seen) -> Seen:
     seen.facts["before"] = own_view(trio.requester)
     with (
         answered(trio.requester, "endless", {"stream": True}) as stream,
-        asked(trio.requester, "tardy", {"messages": LONG * 3}),
+        asked(trio.requester, "tardy", {"messages": LONG * 2}),
     ):
         winner: Supplier = trio.supplier(stream.headers["X-Masa-Served-By"])
         slow.seconds_until(busy_slots=1, within_s=5)

@@ -15,7 +15,7 @@ from tests.fakes.raw_http import Call, calling, request
 from tests.fakes.running import node_before, running_node
 
 every_dialect = pytest.mark.parametrize("speech", SAMPLES, ids=str)
-WITHIN_S = 1.0
+WITHIN_S = 10.0  # on a busy machine; an LLM that is not left is waited for 30 s
 
 BEFORE = [
     pytest.param((stall,), id="before any byte"),

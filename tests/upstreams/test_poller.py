@@ -99,7 +99,7 @@ async def test_a_server_of_another_kind_in_the_place_of_one_that_went_is_recogni
 
 async def test_the_start_does_not_wait_for_a_server() -> None:
     async with (
-        asyncio.timeout(1),
+        asyncio.timeout(10),  # the list is waited for 30 s
         FakeLlm(on_connect=(stall,)) as llm,
         running_node(settled=False, LLM_CHAT_URL=llm.url) as node,
     ):
