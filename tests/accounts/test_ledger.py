@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -73,6 +74,23 @@ async def test_what_waits_is_written_when_the_node_ends(tmp_path: Path) -> None:
     ledger.observe(outcome())
     await written(ledger)
     assert requests_in(tmp_path) == 1
+
+
+async def test_a_disk_that_hangs_does_not_keep_the_node_from_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_go_on = threading.Event()
+    monkeypatch.setattr(ledger_module, "LAST_WRITE_S", 0.01)
+    monkeypatch.setattr(database_module, "CLOSE_S", 0.01)
+    monkeypatch.setattr(ledger_module, "_add", lambda *_: may_go_on.wait(60))
+    ledger = Ledger(tmp_path / FILE_NAME)
+    ledger.observe(outcome())
+    try:
+        with capture_logs() as lines:
+            await written(ledger)
+    finally:
+        may_go_on.set()
+    assert "usage is not saved" in lines[0]["event"]
 
 
 async def test_a_node_that_nobody_asks_makes_no_file(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from masa_node.storage.database import Database, StoreFailed, reading
 FILE_NAME = "usage.sqlite3"
 WRITE_EVERY_S = 1.0  # a process that is killed loses no more than this
 REOPEN_EVERY_S = 5.0
+LAST_WRITE_S = 5.0  # when the node ends; the file is closed then, which is bounded, too
 DAYS_KEPT = 400  # a year, and the month that it is compared with
 MAX_ACCOUNTS = 10_000  # a day: names of models may be any where a server has no list; the rest is summed as "(other)"
 
@@ -102,7 +103,11 @@ class Ledger:
         return self._waiting.setdefault(account, Sums())
 
     async def _finish(self) -> None:
-        await self._write()
+        try:
+            async with asyncio.timeout(LAST_WRITE_S):
+                await self._write()
+        except TimeoutError:
+            log.warning("the disk does not answer: usage is not saved", after_s=LAST_WRITE_S)
         if self._database is not None:
             await self._database.close()
 

@@ -28,6 +28,7 @@ from masa_node.node.peering.wiring import OwnRecords, make_network
 MAX_DELEGATION_BYTES = 1024  # what an advert has room for
 LOOK_EVERY_S = 1.0  # at the store: a command waits this long at most
 CLOSE_WITHIN_S = 3.0
+SAVED_WITHIN_S = 5.0  # as the store is closed then
 MAX_NEWCOMERS = 64  # with an invite that was good, and not let in yet
 
 log = structlog.get_logger()
@@ -168,7 +169,7 @@ class PeerNetwork:
                             await self._execute(command, store, network, group)
                 await asyncio.sleep(LOOK_EVERY_S)
         finally:
-            await asyncio.shield(self._save(store, network))
+            await asyncio.shield(self._save_last(store, network))
 
     def _name_newcomers(self, network: Network) -> None:
         """Those that were let in since the last look; one that was not after all is named when it comes again."""
@@ -176,6 +177,15 @@ class PeerNetwork:
             network.book.call(peer, self._called.pop(peer))
         while len(self._called) > MAX_NEWCOMERS:
             del self._called[next(iter(self._called))]
+
+    @classmethod
+    async def _save_last(cls, store: Store, network: Network) -> None:
+        """A disk that hangs does not keep the node from ending."""
+        try:
+            async with asyncio.timeout(SAVED_WITHIN_S):
+                await cls._save(store, network)
+        except TimeoutError:
+            log.warning("the disk does not answer: what is known of peers is not saved", after_s=SAVED_WITHIN_S)
 
     @staticmethod
     async def _save(store: Store, network: Network) -> bool:
