@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -61,8 +62,10 @@ def test_without_a_way_in_the_invite_and_the_doctor_say_so(tmp_path: Path) -> No
     with Homes(ada=Router(), bob=Router()) as homes, two_nodes(homes, tmp_path) as (ada, bob):
         invite = ada.command("invite")
         assert "--relay public" in invite.stderr
-        assert "only nodes in this network can reach this one" in doctor(ada)
-        failed = bob.command("join", invite.stdout.strip())
+        with ThreadPoolExecutor(1) as beside:
+            joining = beside.submit(bob.command, "join", invite.stdout.strip())
+            assert "only nodes in this network can reach this one" in doctor(ada)
+            failed = joining.result()
         assert failed.returncode == 1
         assert "Not linked yet: no connection" in failed.stderr
         assert "Joined" not in failed.stdout
