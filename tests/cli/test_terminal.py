@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from masa_node.cli.main import app
+from masa_node.cli.main import app, main
 from tests.cli.test_banner import started
 from tests.fakes.no_server import closed_port
 from tests.processes import running
@@ -122,18 +122,17 @@ def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path, style: str) -> No
 
 @pytest.mark.parametrize("command", ["models", "peers"])
 @pytest.mark.parametrize("url", ["nowhere", "http://x:99999", "http://[::1", "ftp://x", "http:///x", "http://"])
-def test_an_address_that_is_none_is_told_so(tmp_path: Path, command: str, url: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "masa_node", command, "--url", url],
-        check=False,
-        cwd=tmp_path,
-        env=environment(tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"masa-node: --url: {url!r} is not the address of a node. Write http://127.0.0.1:8080\n"
+def test_an_address_that_is_none_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, url: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["masa-node", command, "--url", url])
+    for name, value in environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main()
+    told = f"masa-node: --url: {url!r} is not the address of a node. Write http://127.0.0.1:8080\n"
+    assert tuple(capsys.readouterr()) == ("", told)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
