@@ -6,7 +6,7 @@ from masa_node.node.signals import ended_at_once
 def main() -> None:
     """The entry point: see `cli.main.main`."""
     with ended_at_once():
-        from masa_node.cli.main import main as run  # noqa: PLC0415 - what is imported before can be interrupted
+        from masa_node.cli.main import main as run  # noqa: PLC0415 - and all that this imports
 
     run()
 

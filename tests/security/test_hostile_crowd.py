@@ -116,7 +116,7 @@ def read_until(connection: socket.socket, end: bytes) -> bytes:
 
 # ---- connections that are answered, or could be, and stay (0 bytes of a key) ----
 
-MOST = 12  # connections in all; one address may have half of them
+MOST = 6  # connections in all; one address may have half of them
 RIGHT = b"Authorization: Bearer right\r\n"
 CHUNKS = b"Transfer-Encoding: chunked\r\n"
 LONG = b"Content-Length: 1000\r\n"
