@@ -24,7 +24,8 @@ IN_WORKER = "last_words"  # key of what a worker hands over
 ONE_BY_ONE = ("tests/real/", "tests/console/")
 NODES_ALONE = ("full_disk", "network_joining", "network_lan", "stakes_network", "stakes_outages", "two_homes", "usage")
 BY_FILE = tuple(f"tests/real/test_{name}.py" for name in NODES_ALONE)
-LONGEST_FIRST = (*ONE_BY_ONE, "tests/security/", "tests/network/")  # or one worker is alone with them at the end
+# Or one worker is alone with them at the end.
+LONGEST_FIRST = (*ONE_BY_ONE, *(f"tests/{name}/" for name in ("docs", "security", "network", "node", "cli", "tools")))
 # Coverage's `source` in pyproject.toml, and their own tests. Under its tracer the others would take up to four times as
 # long; what they alone reach in these packages is a fact that has no test where it belongs.
 MEASURED = ("masa_node.chat", "masa_node.dialects", "masa_node.routing")
