@@ -6,6 +6,8 @@ Covers: `upstream`, `http.client`.
 """
 
 import asyncio
+import contextlib
+import itertools
 
 import pytest
 
@@ -182,19 +184,23 @@ async def test_a_stream_that_only_says_it_lives_is_a_504(speech: DialectSample) 
     assert (reply.status, speech.message_in(reply.body).count("LLM_BEGIN_TIMEOUT")) == (504, 2)
 
 
-@every_dialect
-@streamed_or_not
-async def test_a_server_that_has_sent_its_head_may_read_the_prompt_for_longer(
-    speech: DialectSample, *, stream: bool
-) -> None:
-    begun = stream_head(speech.content_type if stream else "application/json")
-    body = b"".join(speech.frames) if stream else speech.answer
+async def test_a_server_that_has_sent_its_head_may_read_the_prompt_for_longer() -> None:
+    """In each dialect, asked for whole and streamed; they wait together."""
     is_read = asyncio.Event()
-    script = (send(begun), wait_for(is_read), send(chunk(body) + LAST_CHUNK))
-    async with speech.fake(*script) as llm, running_node(**speech.settings(llm.url), LLM_TIMEOUT="1") as node:
-        asyncio.get_running_loop().call_later(1.2, is_read.set)
-        reply = await post(node.port, speech.endpoint, speech.ask(stream=stream))
-    assert (reply.status, reply.is_whole, reply.body) == (200, True, body)
+    async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+        asked: list[tuple[bytes, asyncio.Task[Reply]]] = []
+        for speech, stream in itertools.product(SAMPLES, (True, False)):
+            begun = stream_head(speech.content_type if stream else "application/json")
+            body = b"".join(speech.frames) if stream else speech.answer
+            script = (send(begun), wait_for(is_read), send(chunk(body) + LAST_CHUNK))
+            llm = await stack.enter_async_context(speech.fake(*script))
+            node = await stack.enter_async_context(running_node(**speech.settings(llm.url), LLM_TIMEOUT="2"))
+            reply = post(node.port, speech.endpoint, speech.ask(stream=stream))
+            asked.append((body, group.create_task(reply)))
+        asyncio.get_running_loop().call_later(2.2, is_read.set)
+        for body, reading in asked:
+            reply = await reading
+            assert (reply.status, reply.is_whole, reply.body) == (200, True, body)
 
 
 @every_dialect
