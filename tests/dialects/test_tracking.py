@@ -627,3 +627,45 @@ def test_what_is_of_no_known_format_is_quoted() -> None:
     fault = follow(OPENAI, [sse(b'{"text":"Good morning"}')]).fault
     assert isinstance(fault, NotAnAnswer)
     assert "Good morning" in fault.message
+
+
+# ---- much in one go ----
+
+MOST_BYTES = 64  # that are looked at frame by frame
+
+
+def state(tracker: StreamTracker) -> tuple[object, ...]:
+    return tracker.frames, tracker.started, tracker.ended, str(tracker.fault), tracker.usage, tracker.is_whole()
+
+
+@every_stream
+@FEW
+@given(data=st.data())
+def test_what_is_looked_at_quickly_is_seen_as_what_is_looked_at_frame_by_frame(
+    stream: Stream, data: st.DataObject
+) -> None:
+    slow, quick = StreamTracker(stream.dialect), StreamTracker(stream.dialect)
+    for chunk in data.draw(chunks_of(stream.raw)):
+        parts = [slow.look(part) for part in slow.parts(slow.cut(chunk), 1)]
+        is_first, whole = not quick.started, quick.cut(chunk)
+        out = (quick.look_first if is_first else quick.look_quickly)(whole, MOST_BYTES)
+        if out is None:  # too much: by steps, from the begin where nothing was given out yet
+            return
+        assert out == b"".join(parts)
+        assert state(quick) == state(slow)
+
+
+def test_a_whole_stream_of_many_pieces_is_looked_at_in_one_go() -> None:
+    raw = PIECE * 100 + FINISH + DONE
+    tracker = StreamTracker(OPENAI)
+    assert tracker.look_first(tracker.cut(raw), 2 * len(FINISH + DONE)) == raw
+    assert tracker.ended
+    assert tracker.frames == 102
+
+
+@pytest.mark.parametrize("odd", [sse(b'{"error":{"message":"no"}}'), sse(b"[DONE]"), b": hello\n\n"])
+def test_what_is_odd_in_the_middle_of_much_is_not_looked_at_quickly(odd: bytes) -> None:
+    tracker = StreamTracker(OPENAI)
+    tracker.feed(PIECE)
+    assert tracker.look_quickly(PIECE * 100 + odd + PIECE * 100, len(PIECE)) is None
+    assert (tracker.frames, tracker.fault) == (1, None)

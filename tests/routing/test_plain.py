@@ -243,6 +243,17 @@ async def test_many_small_pieces_are_gathered_by_a_task() -> None:
 
 
 @virtual_time
+async def test_a_server_that_writes_many_pieces_at_once_needs_no_task() -> None:
+    world, server, caller, _ = begun()
+    server.talk.heads()
+    server.talk.says(PIECE * 150)
+    server.talk.says(PIECE * 150 + LAST + DONE, is_over=True)
+    assert caller.task is None
+    assert caller.text == PIECE * 300 + LAST + DONE
+    assert (world.outcome.error, world.outcome.pieces) == (None, 302)
+
+
+@virtual_time
 async def test_a_slow_caller_gets_a_task_and_every_piece() -> None:
     world, server, caller, _ = begun()
     caller.sink.slow = asyncio.sleep(5)

@@ -82,18 +82,44 @@ class StreamTracker:
             yield whole[start:end]
             start = end
 
-    def is_plain(self, whole: bytes) -> bool:
-        """Are these frames nothing but more of an answer that has started, so that looking costs little?"""
-        return self.started and self._dialect.is_plain(whole)
+    def look_first(self, whole: bytes, most_bytes: int) -> bytes | None:
+        """As `look_quickly`, for the first that came. None: some was looked at, so that it takes a new tracker."""
+        first = next(self.parts(whole, most_bytes), b"")
+        if max(len(first), self.held_bytes) > most_bytes:
+            return None
+        passed = self.look(first) if first else b""
+        if len(first) == len(whole) or self.fault is not None:
+            return passed
+        rest = self.look_quickly(whole[len(first) :], most_bytes) if self.started else None
+        return None if rest is None else passed + rest
+
+    def look_quickly(self, whole: bytes, most_bytes: int) -> bytes | None:
+        """As `look`, if it takes little time: frames of at most about so many bytes, or of an answer that has started
+        and of which only so many, at their end, are more than its words. None, and nothing was looked at, if not.
+        """
+        if len(whole) <= most_bytes or self.ended:
+            return self.look(whole)
+        if self._is_plain(whole):
+            return whole
+        end = self._dialect.framing.end_of_last_frame(whole[:-most_bytes], 0)
+        if len(whole) - end > 2 * most_bytes or not self._is_plain(whole[:end]):
+            return None
+        return whole[:end] + self.look(whole[end:])
+
+    def _is_plain(self, frames: bytes) -> bool:
+        """Are these frames nothing but more of an answer that has started? Then that is noted."""
+        if not (frames and self.started and self._dialect.is_plain(frames)):
+            return False
+        self.frames += self._dialect.framing.count(frames)
+        self._choices.note_plain(frames)
+        return True
 
     def look(self, whole: bytes, condensed: bytes | None = None) -> bytes:
         """What may go on of these frames; `condensed` is what to look at instead, of a large one."""
         if self.ended:
             return whole
         seen = whole if condensed is None else condensed
-        if self.started and self._dialect.is_plain(seen):
-            self.frames += self._dialect.framing.count(seen)
-            self._choices.note_plain(seen)
+        if self._is_plain(seen):
             return whole
         passed = self._look_at(seen)
         if seen is whole or self.fault is None:

@@ -270,12 +270,11 @@ class Plain:
         if tracker is None:
             tracker, data = StreamTracker(self._now.dialect, self._now.endings), self._joined()
             self._tracker = tracker
-        if len(data) > LOOKED_AT_BYTES or tracker.held_bytes > LOOKED_AT_BYTES:
-            return False
-        self._begun += tracker.feed(data)
+        passed = tracker.look_first(tracker.cut(data), LOOKED_AT_BYTES)
         host = self._host
-        if tracker.fault is not None or host is None or not host.is_ready:
+        if passed is None or tracker.fault is not None or host is None or not host.is_ready:
             return False
+        self._begun += passed
         if tracker.started:
             self._begin_stream(response, tracker, host)
             return True

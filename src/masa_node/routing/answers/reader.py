@@ -306,10 +306,10 @@ class AnswerStream:
             if not piece:
                 break
             whole = tracker.cut(piece)
-            if len(whole) > LOOKED_AT_BYTES and not (len(whole) <= LARGE_BYTES and tracker.is_plain(whole)):
+            out = tracker.look_quickly(whole, LOOKED_AT_BYTES) if len(whole) <= LARGE_BYTES else None
+            if out is None:
                 self._unseen = whole
                 break
-            out = tracker.look(whole) if whole else b""
             rest = give(out) if out else None
         return True if rest is None else rest
 
@@ -328,8 +328,8 @@ class AnswerStream:
         tracker = self.tracker
         if len(whole) > LARGE_BYTES:
             await asyncio.sleep(0)  # the largest frame takes some milliseconds to copy, and as long again to look at
-        elif tracker.is_plain(whole):
-            return tracker.look(whole)
+        elif (quickly := tracker.look_quickly(whole, LOOKED_AT_BYTES)) is not None:
+            return quickly
         out: list[bytes] = []
         for part in tracker.parts(whole, LOOKED_AT_BYTES):
             out.append(tracker.look(part, await readable(part, ANSWER_DEPTH)))
