@@ -12,8 +12,7 @@ import msgspec
 import pytest
 
 from masa_node.cli import main as cli
-from masa_node.cli.doctor import about_network
-from masa_node.node.doctor.findings import Report, fail, ok, report_of, warn
+from masa_node.node.doctor.findings import Report
 from masa_node.telemetry import log
 from tests.fakes.no_server import closed_port
 from tests.processes import running
@@ -103,8 +102,3 @@ def test_a_node_that_runs_tells_of_itself(
     assert refused == 1
     assert "the node runs, but does not answer" in words
     assert "API_KEY" in words
-
-
-def test_of_a_report_the_lines_about_the_network_are_picked_the_worst_first() -> None:
-    lines = (warn("peer b0b0b0b0b0", "away"), fail("relay", "off"), ok("udp", "fine"), fail("llm llm", "off"))
-    assert [line.check for line in about_network(report_of(lines))] == ["relay", "peer b0b0b0b0b0"]

@@ -1,7 +1,6 @@
 """`masa-node doctor`: the report of the running node, or of what can be seen while none runs."""
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,17 +12,12 @@ from masa_node.cli.output import console, plain
 from masa_node.cli.peers.actions import url_of_running_node
 from masa_node.network.store.joins import refusal
 from masa_node.network.store.store import Store
-from masa_node.network.transport.interfaces import Route
 from masa_node.node.doctor.facts import HttpFacts, NetworkFacts, SettingsFacts
 from masa_node.node.doctor.findings import Finding, Level, Report, report_of
 from masa_node.node.doctor.gather import gather_at_rest
-from masa_node.node.doctor.network_checks import NETWORK_CHECKS
 from masa_node.node.doctor.network_facts import remembered
 from masa_node.node.doctor.own_checks import settings_findings
 from masa_node.node.doctor.report import examine, in_words, troubles
-from masa_node.node.node import Node
-from masa_node.node.peering.state import Up
-from masa_node.node.serve import until_ready
 from masa_node.node.settings.environment import read_settings
 from masa_node.node.settings.words import listed
 from masa_node.routing.answers.reader import read_whole
@@ -33,9 +27,6 @@ from masa_node.upstreams.http.client import HttpClient
 MAX_REPORT_BYTES = 1024 * 1024  # a hundred peers and their reasons take less
 MAX_LINE_CHARS = 500
 ANSWERS_WITHIN_S = 9.5  # the node's own looks end before
-LINKED_WITHIN_S = 10.0  # of the start: a dial and its greeting at the slowest
-LOOK_EVERY_S = 0.5
-TOLD_WHEN_LINKED = ("relay", "clock")  # others cannot come, though those that are here did
 _OK = 200
 _COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red"}
 
@@ -113,25 +104,3 @@ async def _remembered(masa_dir: Path) -> NetworkFacts:
         return remembered(await store.load(), await refusal(store))
     finally:
         await store.close()
-
-
-async def tell_of_troubles(node: Node) -> None:
-    """Beside a node that starts: print why it is linked with nobody, if it is not, and what is wrong with its relay."""
-    await until_ready(node)
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(LINKED_WITHIN_S):
-            while not _is_linked(node):  # noqa: ASYNC110 - links come from several places, none of them an event here
-                await asyncio.sleep(LOOK_EVERY_S)
-    if isinstance(node.peer_service.state, Up):
-        lines = about_network(await node.report(whole=False))
-        for line in lines if not _is_linked(node) else (line for line in lines if line.check in TOLD_WHEN_LINKED):
-            print(in_words(line), flush=True)
-
-
-def about_network(report: Report) -> list[Finding]:
-    """Only what keeps peers away, the worst first; then where to read the rest."""
-    return [line for line in troubles(report) if line.check.partition(" ")[0] in NETWORK_CHECKS]
-
-
-def _is_linked(node: Node) -> bool:
-    return any(node.peer_service.state.count_linked(route) for route in Route)

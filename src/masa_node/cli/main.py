@@ -230,7 +230,7 @@ def _run(values: Settings, *, json: bool) -> None:
     check_libraries()
     with ended_at_once():
         from masa_node.cli.banner import BannerForPeople, BannerForPrograms  # noqa: PLC0415 - the other commands need none of the server
-        from masa_node.cli.doctor import tell_of_troubles  # noqa: PLC0415
+        from masa_node.cli.troubles import tell_of_troubles  # noqa: PLC0415
         from masa_node.node.run import run  # noqa: PLC0415
         from masa_node.telemetry import log  # noqa: PLC0415
 

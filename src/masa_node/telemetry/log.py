@@ -15,8 +15,7 @@ import msgspec
 import structlog
 
 from masa_node.chat.outcome import Outcome
-from masa_node.telemetry.request_line import TIME_OF_DAY, request_line
-from masa_node.telemetry.request_record import REQUEST, RequestRecord, UtcText, level_of, record_of
+from masa_node.telemetry.request_record import REQUEST, TIME_OF_DAY, RequestRecord, UtcText, level_of, record_of
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 MAX_CHAINED = 8
@@ -196,6 +195,7 @@ def _as_json(lines: "_TurnOfLines") -> Callable[[RequestRecord], None]:
 
 def _as_text(out: "_WhileRead", *, colors: bool) -> Callable[[RequestRecord], None]:
     """One line that fits into a terminal. JSON has all of it."""
+    from masa_node.telemetry.request_line import request_line  # noqa: PLC0415 - imports a part of rich
 
     def write(record: RequestRecord) -> None:
         line = request_line(record)

@@ -5,7 +5,7 @@ import re
 from rich.cells import cell_len, set_cell_size
 
 from masa_node.chat.request import OWNER
-from masa_node.telemetry.request_record import RequestRecord
+from masa_node.telemetry.request_record import TIME_OF_DAY, RequestRecord
 
 MAX_COLUMNS = 100
 _MAX_MODEL = 32
@@ -15,7 +15,6 @@ _SECOND_MS = 1000
 _WHOLE_FROM_MS = 10  # below, a whole number would hide what a node adds
 _SHORT = r"\1"  # as peers are named everywhere else; what became of them must stay on the line
 _NODE_ID = re.compile(r"\b([0-9a-f]{10})[0-9a-f]{54}\b")
-TIME_OF_DAY = slice(11, 19)  # of an ISO 8601 time: what a person looks for
 
 
 def request_line(record: RequestRecord) -> str:

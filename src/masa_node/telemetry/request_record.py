@@ -9,6 +9,7 @@ from masa_node.chat.outcome import CALLER_GONE, Attempt, Outcome, abridged
 from masa_node.chat.request import Endpoint, RaceMode, RequestId
 
 REQUEST = "request"
+TIME_OF_DAY = slice(11, 19)  # of an ISO 8601 time: what a person looks for
 
 
 class RequestRecord(msgspec.Struct, frozen=True, gc=False):

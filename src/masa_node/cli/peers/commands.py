@@ -213,8 +213,9 @@ def _seconds(text: str) -> int:
 
 def _tell_troubles(values: Settings, url: str) -> None:
     """Nobody is linked: what the node's doctor says of that. A node that does not answer has been told of above."""
-    from masa_node.cli.doctor import about_network, fetch_report  # noqa: PLC0415 - as above
+    from masa_node.cli.doctor import fetch_report  # noqa: PLC0415 - as above
     from masa_node.cli.peers.actions import url_of_running_node  # noqa: PLC0415
+    from masa_node.cli.troubles import about_network  # noqa: PLC0415
 
     async def looked() -> Report:
         usual = f"http://127.0.0.1:{values.port}"
