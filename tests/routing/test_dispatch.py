@@ -147,20 +147,6 @@ async def test_an_error_of_the_callers_making_is_not_held_against_the_provider()
     assert world.dispatcher.health_of(strict).is_well(asyncio.get_running_loop().time())
 
 
-@virtual_time
-async def test_a_provider_that_is_gone_and_comes_back_has_no_past() -> None:
-    bad = ScriptedProvider("bad", refused())
-    world = World([bad])
-    for _ in range(OPENS_AFTER):
-        with pytest.raises(ConnectionRefused):
-            await world.answer()
-    loop = asyncio.get_running_loop()
-    assert not world.dispatcher.health_of(bad).is_well(loop.time())
-    world.dispatcher.forget(bad)
-    world.dispatcher.forget(bad)
-    assert world.dispatcher.health_of(bad).is_well(loop.time())
-
-
 # ---- models that are not here ----
 
 

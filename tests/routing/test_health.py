@@ -185,15 +185,6 @@ def test_costs_are_finite_and_never_negative(failures: int, after_s: float) -> N
 # ---- the book ----
 
 
-def test_a_provider_keeps_its_record_until_it_is_forgotten() -> None:
-    book = HealthBook()
-    book.of("a").failed(100.0)
-    assert book.of("a") is book.of("a")
-    book.forget("a")
-    book.forget("a")
-    assert book.of("a").failures == 0
-
-
 def test_the_book_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health_module, "MAX_RECORDS", 3)
     book = HealthBook()

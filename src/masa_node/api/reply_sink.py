@@ -5,10 +5,10 @@ import contextlib
 from collections.abc import Awaitable, Sequence
 
 from masa_node.api.aliasing import alias_header, alias_words
-from masa_node.api.http1.reply import DONE, RawHeaders, Reply
+from masa_node.api.http1.reply import RawHeaders, Reply
 from masa_node.api.responses import error_text, raw_headers, request_headers, send_error
 from masa_node.api.route_headers import FORMAT_NAME
-from masa_node.chat.answer import Answer, StreamedAnswer, WholeAnswer
+from masa_node.chat.answer import WRITTEN, Answer, StreamedAnswer, WholeAnswer
 from masa_node.chat.errors import CallerStalled, DialectNotServed, MasaError, UnknownModel
 from masa_node.chat.outcome import Attempt
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Request
@@ -38,7 +38,7 @@ class ReplySink:
         """See `Sink`. That of a whole answer is written with its body."""
         self._answer, self._attempts = answer, attempts
         if isinstance(answer, WholeAnswer):
-            return DONE
+            return WRITTEN
         return self.reply.begin(answer.status, self._headers(attempts) + _STREAM_HEADERS + raw_headers(answer.headers))
 
     def end(self, last: bytes) -> Awaitable[None]:

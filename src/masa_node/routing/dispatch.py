@@ -71,7 +71,3 @@ class Dispatcher:
     def health_of(self, provider: Provider) -> Health:
         """The health record of a provider."""
         return self.stats.health.of(provider.name)
-
-    def forget(self, provider: Provider) -> None:
-        """Drop the record of a provider that is gone."""
-        self.stats.health.forget(provider.name)

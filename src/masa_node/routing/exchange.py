@@ -75,8 +75,8 @@ class Exchange:
     """`give()`, then `close()` in every case. `Dispatcher.answer` is the one way to it.
 
     Before the first valid piece anything may be tried again; after it nothing is. The task that runs an exchange owns
-    everything under it: cancel it, `close()` it, and the LLM is stopped. `begun` and `ended` note what the caller was
-    told; without `ended` the outcome says that the caller had gone.
+    everything under it: cancel it, `close()` it, and the LLM is stopped. `ended` notes what the caller has; without it
+    the outcome says that the caller had gone.
     """
 
     def __init__(
@@ -116,10 +116,9 @@ class Exchange:
         try:
             answer = await self.answer()
         except MasaError as error:
-            self.begun(status_of(error))
+            self._status = status_of(error)
             self.ended(error, await sink.failed(error, self.attempts))
             return
-        self.begun(answer.status)
         await sink.head(answer, self.attempts)
         if isinstance(answer, WholeAnswer):
             await sink.end(answer.body)
@@ -199,8 +198,9 @@ class Exchange:
         self._admitted_s = self._after_s()
 
     def has(self, answer: Answer) -> None:
-        """This is the answer: its first valid piece is there."""
+        """This is the answer, which the caller gets: its first valid piece is there."""
         self._answer = answer
+        self._status = answer.status
         self._first_piece_s = self._after_s()
 
     def given(self, size: int) -> None:
@@ -257,10 +257,6 @@ class Exchange:
         """Does the caller have an answer that is whole, whatever else was to come?"""
         answer = self._answer
         return isinstance(answer, StreamedAnswer) and self._answer_bytes > 0 and not self._writing and answer.is_whole()
-
-    def begun(self, status: int) -> None:
-        """The caller has this status; the rest of the answer is still to come."""
-        self._status = status
 
     def ended(self, error: MasaError | None, body_bytes: int = 0) -> None:
         """The caller has everything: a whole answer, or this error instead of it or in the middle of it."""

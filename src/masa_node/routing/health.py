@@ -160,10 +160,6 @@ class HealthBook:
             health = self._records[name] = Health()
         return health
 
-    def forget(self, name: str) -> None:
-        """Drop the record of a provider that is gone."""
-        self._records.pop(name, None)
-
     def __len__(self) -> int:
         return len(self._records)
 

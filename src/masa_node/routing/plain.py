@@ -298,7 +298,6 @@ class Plain:
         self._now.answered()
         exchange.made.won(self._asked, answer)
         exchange.has(answer)
-        exchange.begun(answer.status)
 
     # ---- the rest of a stream ----
 

@@ -1,12 +1,13 @@
 """One answer as it goes out: its head, and its body in one piece, in chunks, or until the connection ends."""
 
 import re
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from functools import partial
 from http import HTTPStatus
 from typing import Protocol
 
 from masa_node.api.http1.request import HttpRequest
+from masa_node.chat.answer import WRITTEN
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -44,16 +45,6 @@ class Written(Protocol):
     def reply_is_over(self, *, keep: bool) -> None:
         """All of the answer is written. The next request's turn, if the connection may be kept."""
         ...
-
-
-class _Done:
-    """Awaited at once: most pieces are written without waiting for anything."""
-
-    def __await__(self) -> Generator[None]:
-        return iter(())  # type: ignore[return-value]
-
-
-DONE: Awaitable[None] = _Done()
 
 
 class Reply:
@@ -103,28 +94,28 @@ class Reply:
         if self.is_paused:
             return self._when_drained(partial(self._whole, status, headers, body))
         self._whole(status, headers, body)
-        return DONE
+        return WRITTEN
 
     def begin(self, status: int, headers: RawHeaders) -> Awaitable[None]:
         """An answer of unknown length begins. Its head is written with its first piece."""
         if self.is_paused:
             return self._when_drained(partial(self._begin, status, headers))
         self._begin(status, headers)
-        return DONE
+        return WRITTEN
 
     def piece(self, data: bytes) -> Awaitable[None]:
         """More of it, at least a byte."""
         if self._connection.is_paused:
             return self._when_drained(partial(self._piece, data))
         self._piece(data)
-        return DONE
+        return WRITTEN
 
     def end(self) -> Awaitable[None]:
         """That was all of it."""
         if self.is_paused:
             return self._when_drained(self._end)
         self._end()
-        return DONE
+        return WRITTEN
 
     def flush(self) -> None:
         """Write the head, if no piece followed it: the answer is about to be cut."""
