@@ -3,7 +3,7 @@
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -36,13 +36,20 @@ def _relay_there(pytestconfig: pytest.Config) -> None:
 
 
 @contextlib.contextmanager
-def two_nodes(homes: Homes, folder: Path, **settings: str) -> Iterator[tuple[NodeThere, NodeThere]]:
+def two_nodes(
+    homes: Homes, folder: Path, bobs: Mapping[str, str] | None = None, **settings: str
+) -> Iterator[tuple[NodeThere, NodeThere]]:
     """Ada's and bob's, running; `settings` are ada's."""
     folders = [folder / name for name in ("ada", "bob")]
     for each in folders:
         each.mkdir()
-    with node_at(homes, "ada", folders[0], settings) as ada, node_at(homes, "bob", folders[1]) as bob:
+    with node_at(homes, "ada", folders[0], settings) as ada, node_at(homes, "bob", folders[1], bobs) as bob:
         yield ada, bob
+
+
+def told_at(homes: Homes, place: str) -> dict[str, str]:
+    """Settings with which a node there tells its router's address to others."""
+    return {"PEER_PORT": str(FORWARDED), "PEER_ADDRESS": f"{homes.outer_address(place)}:{FORWARDED}"}
 
 
 def joined(ada: NodeThere, bob: NodeThere, *options: str) -> str:
@@ -75,7 +82,7 @@ def test_without_a_way_in_the_invite_and_the_doctor_say_so(tmp_path: Path) -> No
 def test_a_forwarded_port_is_a_way_in(tmp_path: Path) -> None:
     router = Router(forwarded=FORWARDED)
     with Homes(ada=router, bob=Router()) as homes:
-        settings = {"PEER_PORT": str(FORWARDED), "PEER_ADDRESS": f"{homes.outer_address('ada')}:{FORWARDED}"}
+        settings = told_at(homes, "ada")
         with two_nodes(homes, tmp_path, **settings) as (ada, bob):
             assert "(direct)" in joined(ada, bob, "--note", "bobby")
             wait_until(lambda: peer_row(ada, node_id(bob))["name"] == "bobby")
@@ -102,7 +109,7 @@ def test_a_router_that_opens_ports_is_a_way_in_and_the_nodes_own_port_stays_the_
 
 def test_a_router_that_gets_another_address_costs_no_link(tmp_path: Path) -> None:
     with Homes(ada=Router(forwarded=FORWARDED), bob=Router()) as homes:
-        settings = {"PEER_PORT": str(FORWARDED), "PEER_ADDRESS": f"{homes.outer_address('ada')}:{FORWARDED}"}
+        settings = told_at(homes, "ada")
         with two_nodes(homes, tmp_path, **settings) as (ada, bob):
             joined(ada, bob)
             address = homes.change_outer_address("bob")
@@ -113,7 +120,7 @@ def test_a_router_that_gets_another_address_costs_no_link(tmp_path: Path) -> Non
 
 def test_a_node_that_slept_is_linked_again_at_once(tmp_path: Path, measured: Measured) -> None:
     with Homes(ada=Router(forwarded=FORWARDED), bob=Router()) as homes:
-        settings = {"PEER_PORT": str(FORWARDED), "PEER_ADDRESS": f"{homes.outer_address('ada')}:{FORWARDED}"}
+        settings = told_at(homes, "ada")
         with two_nodes(homes, tmp_path, **settings) as (ada, bob):
             joined(ada, bob)
             os.kill(bob.pid, signal.SIGSTOP)
@@ -149,6 +156,23 @@ def test_by_the_relay_that_the_invite_names_two_homes_meet_without_any_setting(
             assert "(relay)" in joined(ada, bob, "--relay", relay)
             assert linked(ada) == {node_id(bob)}
             assert "masa-demo" in peer_row(bob, node_id(ada))["models"]
+
+
+@pytest.mark.usefixtures("_relay_there")
+def test_two_homes_that_know_their_outer_addresses_are_linked_directly_through_both_routers(
+    tmp_path: Path, measured: Measured
+) -> None:
+    """An https relay would tell them these, which no relay in here can be: settings do."""
+    with Homes(ada=Router(), bob=Router()) as homes:
+        relay = homes.start_relay(tmp_path)
+        with two_nodes(homes, tmp_path, told_at(homes, "bob"), **told_at(homes, "ada")) as (ada, bob):
+            joined(ada, bob, "--relay", relay)
+
+            def is_direct() -> bool:
+                routes = [peer_row(ada, node_id(bob))["route"], peer_row(bob, node_id(ada))["route"]]
+                return routes == ["direct", "direct"]
+
+            measured("direct through two routers", wait_until(is_direct, 2 * MEETS_WITHIN_S), 2 * MEETS_WITHIN_S)
 
 
 @pytest.mark.usefixtures("_relay_there")

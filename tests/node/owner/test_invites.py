@@ -1,5 +1,6 @@
 """Invites through the store alone; with a running node see `tests/cli/peers`."""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ from masa_node.node.owner.folder import CommandedNode
 from masa_node.node.owner.invites import WantedInvite, choose_relay, invite_id, list_invites, make_invite, revoke_invite
 from masa_node.node.settings.environment import Settings
 
+Look = Callable[[], Awaitable[PeerAddress | None]]
 ADDRESS = PeerAddress(NodeId("0e" * 32), ("203.0.113.7:4433",))
 WANTED = WantedInvite(3_600, 2, "bob")
 
@@ -41,6 +43,32 @@ async def test_an_invite_is_made_listed_and_revoked(node: CommandedNode) -> None
             await revoke_invite(node, wrong)
     assert await revoke_invite(node, made.id[:4]) == made.id
     assert await list_invites(node) == []
+
+
+async def test_an_invite_names_the_relay_that_was_chosen_although_another_way_is_found_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A forwarded port or an address of the owner's may lead nowhere."""
+    direct = msgspec.structs.replace(ADDRESS, direct=("81.2.69.7:4433",))
+    by_relay = msgspec.structs.replace(direct, relay_url="https://relay.example.org/")
+
+    async def done(*_: object) -> None:
+        """The node has carried out the command."""
+
+    async def wait_for(node: CommandedNode, look: Look, *_: object, **__: object) -> PeerAddress | None:
+        assert await look() is None
+        async with node.store() as store:
+            await store.set_value("address", msgspec.msgpack.encode(by_relay))
+        return await look()
+
+    node = CommandedNode(tmp_path, lambda: True)
+    monkeypatch.setattr(CommandedNode, "have", done)
+    monkeypatch.setattr(CommandedNode, "wait_for", wait_for)
+    async with node.store() as store:
+        await store.set_value("address", msgspec.msgpack.encode(direct))
+        await store.set_value("relay", b"https://relay.example.org")
+    invite = parse_link((await make_invite(node, WANTED)).link, 0.0)
+    assert invite.relay_url == by_relay.relay_url
 
 
 async def test_a_relay_is_kept_for_the_next_start(node: CommandedNode) -> None:

@@ -144,11 +144,15 @@ async def _reachable_address(
 
 
 async def _settled(node: CommandedNode, store: Store) -> PeerAddress | None:
-    """The address that lets others in, or the one that there is when the node has looked for one long enough."""
+    """The address that lets others in, by the relay too if one was chosen: an address of the owner's may lead nowhere.
+    The one that there is when the node has looked for that long enough.
+    """
 
     async def look() -> PeerAddress | None:
         address = await known_address(store)
-        is_over = await store.value("settled") == b"1"
-        return address if address is not None and (is_over or reach_of(address)) else None
+        if address is None or await store.value("settled") == b"1":
+            return address
+        is_complete = address.relay_url or (await store.value("relay") or b"none") == b"none"
+        return address if is_complete and reach_of(address) else None
 
     return await node.wait_for(look, what="Looking for a way in (relay, router, public address) ...")
