@@ -10,7 +10,7 @@ from unittest import mock
 import msgspec
 import pytest
 
-from masa_node.chat.errors import LinkRefused, PrivacyRefused, UnknownModel
+from masa_node.chat.errors import LinkRefused, PeerUnreachable, PrivacyRefused, UnknownModel
 from masa_node.chat.request import Endpoint, Privacy
 from masa_node.network import askable as askable_module
 from masa_node.network import dialing as dialing_module
@@ -21,7 +21,8 @@ from masa_node.network.links import session as session_module
 from masa_node.network.links.control import MAX_REFERRED, Referral, RefusalCode
 from masa_node.network.links.invites import TOKEN_BYTES, token_hash
 from masa_node.network.links.links import NOT_NEEDED
-from masa_node.network.links.peer_book import MAX_PEERS
+from masa_node.network.links.peer_book import MAX_PEERS, MembershipLevel
+from masa_node.network.links.peer_record import Retry
 from masa_node.network.transport.interfaces import NodeId, PeerAddress
 from masa_node.network.transport.memory import MemoryNetwork, between
 from masa_node.upstreams.demo import DemoModel
@@ -449,6 +450,30 @@ async def test_after_a_long_cut_all_come_back_as_soon_as_one_has() -> None:
         network.heal()
         await until(lambda: linked(cut_off), 300)
         await until(lambda: linked(cut_off) == {node.id for node in others}, 3)
+
+
+@virtual_time
+async def test_the_first_link_ends_no_pause_before_those_that_refused_this_node() -> None:
+    ada, bob = nodes = make(MemoryNetwork(seed=2), 2)
+    introduce(nodes)
+    full, silent = NodeId("e" * 64), NodeId("f" * 64)
+    for peer, code in ((full, RefusalCode.FULL), (silent, PeerUnreachable.code)):
+        bob.network.book.retries[peer] = Retry(5, 1e9)
+        bob.network.reasons.note(peer, "", code)
+    async with running(*nodes):
+        await until(lambda: linked(bob) == {ada.id})
+        assert full in bob.network.book.retries
+        assert silent not in bob.network.book.retries
+
+
+@virtual_time
+async def test_a_full_node_refers_a_crowd_that_comes_at_once_and_not_for_ever() -> None:
+    nodes = await crowd()
+    async with running(*nodes):
+        await asyncio.sleep(10)
+        given = [nodes[0].network.referral(NodeId("f" * 64), MembershipLevel.OPEN) for _ in range(10_000)]
+        assert all(len(each.others) == MAX_REFERRED for each in given[:1_000])
+        assert given[-1] == Referral()
 
 
 @virtual_time

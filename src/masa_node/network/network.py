@@ -178,11 +178,14 @@ class Network:
         """What kept peers from being reached may be over: dial them now, without the pauses after failures."""
         for session in self.links.sessions.values():
             session.way_changed()
-        self._end_pauses()
+        self._end_pauses(of_refused=True)
         self._dialing.look()
 
-    def _end_pauses(self) -> None:
-        self.book.retries.clear()
+    def _end_pauses(self, *, of_refused: bool) -> None:
+        """`of_refused`: also before those are dialed again that were reached, and refused this node."""
+        retries, refused = self.book.retries, frozenset(RefusalCode)
+        for peer in [peer for peer in retries if of_refused or self.reasons.of(peer).code not in refused]:
+            del retries[peer]
         self._askable.try_again()
 
     # ---- what the links tell (LinksOwner) ----
@@ -211,7 +214,7 @@ class Network:
         self.gossip.linked(peer, self._now_s())
         self._askable.offer(peer)
         if len(self.links.sessions) == 1:  # nobody was reached; what was in the way of this one is over for others, too
-            self._end_pauses()
+            self._end_pauses(of_refused=False)
         self._dialing.look()
         self._news.set()
         if self._lines.take(1, self._now_s()):

@@ -12,11 +12,12 @@ from masa_node.network.links.control import MAX_REFERRED, MAX_REFERRED_BYTES, Re
 from masa_node.network.links.links import Links
 from masa_node.network.links.peer_record import MembershipLevel
 from masa_node.network.links.token_bucket import TokenBucket
-from masa_node.network.links.vouchers import make_voucher
+from masa_node.network.links.vouchers import MAX_VOUCHER_BYTES, make_voucher
 from masa_node.network.transport.interfaces import Keys, NodeId
 
-GIVEN_PER_S = 8.0  # 25 kB each at most, to members only; beyond that a refusal names nobody
-GIVEN_BURST = 256.0  # everybody starts again after a power cut
+LARGEST_BYTES = MAX_VOUCHER_BYTES + MAX_REFERRED * MAX_REFERRED_BYTES
+GIVEN_BYTES_PER_S = 8.0 * LARGEST_BYTES  # to members only; 40 of usual size. Beyond that a refusal names nobody
+GIVEN_BURST_BYTES = 256.0 * LARGEST_BYTES  # everybody starts again after a power cut: 1 300 of usual size
 TAKEN_PER_S = 1.0  # nodes: a stranger that knows ever more of them cannot lead this node around for long
 TAKEN_BURST = 64.0
 
@@ -29,12 +30,12 @@ class Referrals:
         self._gossip = gossip
         self._links = links
         self._rng = rng
-        self._given = TokenBucket(GIVEN_PER_S, GIVEN_BURST, 0.0)
+        self._given = TokenBucket(GIVEN_BYTES_PER_S, GIVEN_BURST_BYTES, 0.0)
         self._taken = TokenBucket(TAKEN_PER_S, TAKEN_BURST, 0.0)
 
     def give(self, peer: NodeId, membership: MembershipLevel, now_s: float, at_unix_s: float) -> Referral:
         """Linked peers for this one, at random. No voucher for one that is a member by voucher: see `Membership`."""
-        if not self._given.take(1, now_s):
+        if self._given.level(now_s) < LARGEST_BYTES:
             return Referral()
         known = [self._gossip.advert_of(other) for other in self._links.sessions if other != peer]
         others = [
@@ -43,6 +44,7 @@ class Referrals:
             if each is not None and is_in_force(each.advert, at_unix_s) and len(each.signed) <= MAX_REFERRED_BYTES
         ]
         chosen = tuple(self._rng.sample(others, min(MAX_REFERRED, len(others))))
+        self._given.take(MAX_VOUCHER_BYTES + sum(map(len, chosen)), now_s)
         is_vouched = membership is MembershipLevel.VOUCHED
         return Referral(chosen, None if is_vouched else make_voucher(peer, self._keys, at_unix_s))
 

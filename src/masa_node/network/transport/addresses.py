@@ -4,6 +4,7 @@ Pure. The owner's own words (BOOTNODES, an invite) are dialled as they stand. Wh
 could point this node at machines behind its firewall, so it goes through `may_dial`.
 """
 
+import functools
 import ipaddress
 import re
 from collections.abc import Set as AbstractSet
@@ -17,6 +18,7 @@ IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 MAX_PORT = 65535
 PUBLIC_RELAYS = "public"  # instead of a URL: the relays of iroh's makers
 MAX_RELAY_CHARS = 256  # as in adverts
+KEPT_READ = 8_192  # addresses: each renewal of an advert names those of the last one again
 MAX_ADDRESS_CHARS = 64  # of one with a host name, as in records of peers; IP addresses are shorter
 
 _RELAY_PORTS = {"https": 443, "http": 80}
@@ -51,6 +53,7 @@ class AddressScope(StrEnum):
     NOWHERE = "nowhere"  # malformed, port 0, multicast, unspecified, reserved, an IPv4 address inside an IPv6 one
 
 
+@functools.lru_cache(KEPT_READ)
 def read_address(text: str) -> tuple[IpAddress, int] | None:
     """`ip:port` or `[ip6]:port`; None for anything else. IPv4-mapped IPv6 comes out as IPv4; no scopes, no names."""
     match = _ADDRESS.fullmatch(text)
@@ -177,6 +180,7 @@ def relay_key(url: str) -> str:
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
+@functools.lru_cache(KEPT_READ)
 def _reach(ip: IpAddress) -> AddressScope:
     if ip.is_loopback:
         return AddressScope.LOOPBACK

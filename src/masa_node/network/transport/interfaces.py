@@ -2,6 +2,7 @@
 (`iroh/endpoint.py`) and the in-memory network (`memory.py`).
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import NewType, Protocol
@@ -10,6 +11,7 @@ import msgspec
 
 NodeId = NewType("NodeId", str)  # an ed25519 public key: 64 lower-case hexadecimal digits
 
+_NODE_ID = re.compile(r"[0-9a-f]{64}")
 ALPN = b"masa"  # the protocol; which version of it is agreed on in the greeting (`links/control.py`)
 SHORT_ID_CHARS = 10  # what people read of a NodeId
 MAX_READ_BYTES = 64 * 1024  # each read crosses into the transport's runtime: few and large ones
@@ -199,4 +201,4 @@ def short_id(node_id: str) -> str:
 
 def is_node_id(text: str) -> bool:
     """Has it the form of a NodeId?"""
-    return len(text) == 64 and all(char in "0123456789abcdef" for char in text)  # noqa: PLR2004 - 32 bytes in hexadecimal
+    return _NODE_ID.fullmatch(text) is not None
