@@ -182,6 +182,7 @@ async def test_a_peers_request_is_shown_and_whoever_may_change_the_node_ends_it(
         cancel = page.get_by_role("button", name="Cancel request theirs")
         await expect(page.get_by_role("table", name="Requests under way")).to_contain_text("peer bbbbbbbbbb")
         await expect(cancel).to_be_disabled()
+        await expect(page.locator("main")).to_contain_text("To cancel what others asked, run masa-node console")
         await page.goto(owners_link(node))
         await visited.turn_to("requests")
         await cancel.click()

@@ -25,6 +25,11 @@ from tests.fakes.running import settings_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
+COPIES = """isSecure => {
+  const clipboard = { writeText: async (text) => { window.copied = text; } };
+  Object.defineProperty(navigator, "clipboard", { value: isSecure ? clipboard : undefined, configurable: true });
+  document.addEventListener("copy", (event) => { window.copied = event.target.value; });
+}"""
 ANSWER = says(piece(content="Hello"))
 
 
@@ -76,6 +81,19 @@ async def test_what_is_pasted_quotes_a_strangers_model_and_has_the_real_address(
         assert f"ANTHROPIC_BASE_URL={node.url}" in claude
         curl = shlex.split(await pasted(page, "curl"))
         assert json.loads(curl[curl.index("-d") + 1])["model"] == STRANGERS_MODEL
+
+
+@pytest.mark.parametrize("is_secure", [True, False], ids=["over loopback or TLS", "over plain HTTP"])
+async def test_what_is_to_be_pasted_is_copied_whole(tabs: Tabs, demo: Node, *, is_secure: bool) -> None:
+    async with visit(tabs, demo.url) as visited:
+        page = visited.page
+        await visited.turn_to("")
+        text = await pasted(page, "curl")
+        await page.evaluate(COPIES, is_secure)
+        await page.get_by_role("button", name="Copy configuration for curl").click()
+        await expect(page.get_by_role("button", name="Copied")).to_be_visible()
+        assert await page.evaluate("window.copied") == text
+        assert await page.evaluate("document.querySelectorAll('textarea').length") == 0
 
 
 async def test_usage_is_told_by_key_and_model_and_history_is_saved(tabs: Tabs, tmp_path: Path) -> None:

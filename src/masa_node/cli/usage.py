@@ -182,8 +182,8 @@ def _cost(line: UsageLine) -> str:
     """In US dollars; what has no list price is never counted as free."""
     if not isinstance(line.cost_usd, float):
         return UNKNOWN
-    known = f"${line.cost_usd:,.2f}" if line.cost_usd >= 1 else f"${line.cost_usd:.4f}"
-    return f"{known} (+{line.cost_unknown:,} unknown)" if line.cost_unknown else known
+    known = f"{line.cost_usd:,.2f}" if line.cost_usd >= 1 or not line.cost_usd else f"{line.cost_usd:.4f}"
+    return f"${known} (+{line.cost_unknown:,} unknown)" if line.cost_unknown else f"${known}"
 
 
 def _tokens(count: int | None, unknown: int) -> str:

@@ -51,7 +51,7 @@ function askForKey(words) {
   const had = bearer() !== "";
   forgetBearer();
   if (had) set({ gate: `The node does not take this key, or the session is over. ${words}` });
-  else if (!state.gate) set({ gate: words });
+  else if (!state.gate) set({ gate: "Whoever uses this node needs a key. Its owner can give you one." });
 }
 
 /** Who the reader is to the node. If it does not know them, `gate` says why, unless it asks nobody for a key. */

@@ -16,8 +16,11 @@ export const count = (number) => (number === null || number === undefined ? "–
 /** `3 peers`, `1 peer`. */
 export const counted = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
 
-/** `$12.40`, `$0.0026`. */
-export const dollars = (number) => `$${(number >= 1 ? cents : parts).format(number)}`;
+/** `$12.40`, `$0.0026`, `$0`. */
+export function dollars(number) {
+  if (number >= 1) return `$${cents.format(number)}`;
+  return number ? `$${parts.format(number)}` : "$0";
+}
 
 /** `29 ms`, `1.24 s`. */
 export function ms(number) {

@@ -154,7 +154,7 @@ const served = (id) => (id === "local" ? "an own LLM server" : nameOf(id));
 
 function pace(question) {
   const rate = question.piecesPerS;
-  return `${count(question.pieces)}${rate === null ? "" : `, ${rate.toFixed(rate < 10 ? 1 : 0)} a second`}`;
+  return `${count(question.pieces)}${rate === null ? "" : `, ${count(Number(rate.toFixed(rate < 10 ? 1 : 0)))} a second`}`;
 }
 
 const tokens = (usage) => (usage ? `${count(usage.prompt_tokens)} in, ${count(usage.completion_tokens)} out` : "not said");

@@ -99,9 +99,14 @@ function programsView() {
     <h3 class="unseen">Configuration</h3>
     <div class="spaced">${choiceView("Program", all.map(([name]) => [name, name]), recipe, chooseRecipe)}</div>
     ${pasteView(all.find(([name]) => name === recipe)[1], `configuration for ${recipe}`)}
-    ${state.me?.key_needed ? html`<p class="soft small">Callers need a key: <code>masa-node keys add NAME</code> makes one. Put it into <code>MASA_KEY</code>.</p>` : nothing}
+    ${state.me?.key_needed ? html`<p class="soft small">${keyWords()}</p>` : nothing}
   `;
 }
+
+const keyWords = () =>
+  isGuest()
+    ? html`Put your key into <code>MASA_KEY</code>.`
+    : html`Callers need a key: <code>masa-node keys add NAME</code> makes one. Put it into <code>MASA_KEY</code>.`;
 
 function chooseRecipe(name) {
   recipe = name;

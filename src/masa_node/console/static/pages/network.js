@@ -50,6 +50,7 @@ function sentence() {
   const found = state.peers?.value;
   if (!found) return "Peers that share their models with this node, and it with them.";
   if (found.state !== "on") return plain(found.why || "This node is on no network.");
+  if (!found.known) return "No peer is known yet.";
   const linked = found.peers.filter((peer) => peer.connected).length;
   return `${counted(linked, "peer")} of ${count(found.known)} known ${linked === 1 ? "is" : "are"} linked.`;
 }

@@ -80,6 +80,7 @@ function underWayView() {
           <td data-label="Asked by"><span>${askedBy(each)}</span></td><td data-label="Endpoint"><span>${each.endpoint}${each.stream ? ", streamed" : ""}</span></td>
           <td data-label=""><button class="quiet" ?disabled=${!mayEnd(each)} @click=${() => cancel(each)}>Cancel<span class="unseen"> request ${each.request_id}</span></button></td></tr>`)}</tbody>
     </table>
+    ${state.underWay.every(mayEnd) ? nothing : html`<p class="soft small">To cancel what others asked, run <code>masa-node console</code>, or use a key made with <code>--admin</code>.</p>`}
   `;
 }
 

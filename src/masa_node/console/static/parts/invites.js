@@ -36,7 +36,7 @@ export const invitesView = (mayChange) => html`
       <h2>Invite a peer</h2>
       <form class="fields" @submit=${invite}>
         <label>For whom, a note <input name="note" maxlength="100" autocomplete="off"></label>
-        <label>How often <input name="uses" type="number" min="1" max="100" value="1"></label>
+        <label>For how many nodes <input name="uses" type="number" min="1" max="100" value="1"></label>
         <label>For how long <select name="lasts">${LASTS.map(([seconds, words]) => html`<option value=${seconds} ?selected=${words === "a day"}>${words}</option>`)}</select></label>
         <button class="main" ?disabled=${!mayChange || isBusy}>Make an invite</button>
       </form>

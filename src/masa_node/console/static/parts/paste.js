@@ -22,13 +22,26 @@ export const copyButton = (text, label) => html`
 `;
 
 async function copy(text) {
-  await navigator.clipboard.writeText(text);
+  if (navigator.clipboard) await navigator.clipboard.writeText(text);
+  else copyWithoutTls(text);
   copied = text;
   changed();
   setTimeout(() => {
     copied = "";
     changed();
   }, SHOWN_MS);
+}
+
+/** Where the page came over plain HTTP from another machine, browsers have no clipboard but this. */
+function copyWithoutTls(text) {
+  const at = document.activeElement;
+  const field = document.createElement("textarea");
+  field.value = text;
+  document.body.append(field);
+  field.select();
+  document.execCommand("copy");
+  field.remove();
+  at?.focus();
 }
 
 /** One word of a shell, whatever is in it. */
