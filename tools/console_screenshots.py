@@ -91,6 +91,7 @@ async def _turn_to(page: Page, url: str, name: str) -> None:
         await page.wait_for_selector(".replayed")
     if name in ("races", "requests", "network"):
         await page.wait_for_selector("table tbody tr")
+    await page.wait_for_function("() => !document.body.innerText.includes('Asking the node')")
     await page.mouse.move(0, 0)
     await page.evaluate("document.activeElement?.blur()")
 

@@ -171,7 +171,7 @@ async def test_a_page_that_misses_much_fetches_all_races_again_in_its_own_time(t
             for _ in range(2 * MAX_WAITING):
                 events.tell("noise", dict)  # no page knows it
             await until(lambda: all(each._next == log.count for each in log.subscribers), PATIENCE_MS / 1000)
-        await page.wait_for_function("window.held.length")
+        await page.wait_for_function("() => window.held.length")
         assert (await page.evaluate("window.held.length"), fetched) == (1, [])
         await page.evaluate("window.held.forEach((run) => run())")
         await until(lambda: len(fetched) == 1, PATIENCE_MS / 1000)
