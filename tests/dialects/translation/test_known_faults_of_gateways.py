@@ -1,13 +1,26 @@
 """What users of gateways told in the last year, with the number of the thread: each as the fact that it is right here.
 
-Covers: `anthropic.request_reader`, `openai_chat.answer_reader`, `openai_chat.request_writer`.
+Covers: `anthropic.request_reader`, `anthropic.request_writer`, `openai_chat.answer_reader`.
 """
 
 from typing import Any
 
 import pytest
 
-from tests.dialects.translation.calling import CHAT, HI, MESSAGES, OLLAMA, RESPONSES, RUN, request, translation_of
+from tests.dialects.translation import sdk_models
+from tests.dialects.translation.calling import (
+    CHAT,
+    HI,
+    MESSAGES,
+    OLLAMA,
+    RESPONSES,
+    RUN,
+    delta,
+    frames,
+    request,
+    stream,
+    translation_of,
+)
 
 ASK = {"max_tokens": 9}
 HEADER = "x-anthropic-billing-header: cc_version=2.1.177.01c; cc_entrypoint=sdk-cli; cch={};"
@@ -35,3 +48,35 @@ def test_a_prompt_that_only_speaks_of_such_a_header_is_left_as_it_is() -> None:
     body, dropped = request(MESSAGES, CHAT, **ASK, system="Strip x-anthropic-billing-header: it differs.", messages=HI)
     assert body["messages"][0]["content"] == "Strip x-anthropic-billing-header: it differs."
     assert not dropped
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens_details": {"cached_tokens": 60}},
+        {"prompt_cache_hit_tokens": 60, "prompt_cache_miss_tokens": 40},  # DeepSeek
+        {"cached_tokens": 60},  # Moonshot
+    ],
+)
+@pytest.mark.parametrize("is_inside", [True, False])
+def test_cached_tokens_are_counted_wherever_a_server_tells_them(usage: dict[str, Any], is_inside: bool) -> None:  # noqa: FBT001 - a row of a table
+    told = {"prompt_tokens": 100, "completion_tokens": 2, **usage}
+    last = delta("stop")
+    if is_inside:  # Moonshot tells what was used with the choice
+        last["choices"][0]["usage"] = told
+    else:
+        last["usage"] = told
+    message = sdk_models.anthropic_message(stream(MESSAGES, CHAT, frames(delta(content="hi"), last, b"[DONE]"), **ASK))
+    counts = message.usage
+    assert (counts.input_tokens, counts.cache_read_input_tokens, counts.output_tokens) == (40, 60, 2)
+
+
+def test_the_beginning_of_an_answer_that_is_given_does_not_end_with_a_space_at_anthropic() -> None:
+    """It refuses one: vercel/ai 2124, crewAI 4430, opencode 1295."""
+    given = {"role": "assistant", "content": "The answer is: \n"}
+    body, _ = request(CHAT, MESSAGES, messages=[*HI, given])
+    assert body["messages"][-1]["content"] == "The answer is:"
+    body, _ = request(CHAT, MESSAGES, messages=[*HI, {"role": "assistant", "content": " "}])
+    assert body["messages"] == HI
+    body, _ = request(CHAT, MESSAGES, messages=[*HI, given, *HI])
+    assert body["messages"][1]["content"] == "The answer is: \n"

@@ -173,7 +173,17 @@ def _messages(conversation: Conversation, losses: Losses) -> list[Fields]:
         elif blocks:
             merged.append((role, list(blocks)))
             last = role
-    return [{"role": role, "content": _content(role, blocks)} for role, blocks in merged]
+    if last is Role.ASSISTANT:
+        merged[-1][1][-1:] = _without_last_space(merged[-1][1][-1])
+    return [{"role": role, "content": _content(role, blocks)} for role, blocks in merged if blocks]
+
+
+def _without_last_space(block: Fields) -> list[Fields]:
+    """The beginning of an answer that the model goes on with: Anthropic refuses one that ends with a space."""
+    if block["type"] != "text":
+        return [block]
+    text = str(block["text"]).rstrip()
+    return [{**block, "text": text}] if text else []
 
 
 def _content(role: Role, blocks: list[Fields]) -> object:

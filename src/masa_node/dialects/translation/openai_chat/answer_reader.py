@@ -102,6 +102,7 @@ class _Choice(msgspec.Struct):
     stop_reason: msgspec.Raw = ABSENT
     logprobs: msgspec.Raw = ABSENT
     text: str | None = None
+    usage: msgspec.Raw = ABSENT  # Moonshot's place
 
 
 class _Chunk(msgspec.Struct):
@@ -121,6 +122,8 @@ class _Details(msgspec.Struct):
 
 class _Usage(msgspec.Struct):
     prompt_tokens: int | None = None
+    prompt_cache_hit_tokens: int | None = None  # DeepSeek's name
+    cached_tokens: int | None = None  # Moonshot's
     completion_tokens: int | None = None
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
@@ -199,10 +202,7 @@ class ChatAnswerReader:
             events.append(Begun(chunk.id or "", chunk.model or "", read(chunk.created, _COUNT)))
         for choice in chunk.choices or ():
             self._add_choice(events, choice)
-        if is_given(chunk.usage):
-            tokens = tokens_of(chunk.usage)
-            if tokens is not None:
-                events.append(Used(tokens))
+        _add_usage(events, chunk.usage)
         return events
 
     def _add_choice(self, events: list[Event], choice: _Choice) -> None:
@@ -217,6 +217,7 @@ class ChatAnswerReader:
             events.append(TextPiece(choice.text, index))
         if is_reason(choice.finish_reason):
             self._add_finish(events, choice, index)
+        _add_usage(events, choice.usage)
 
     def _add_delta(self, events: list[Event], delta: _Delta, index: int, logprobs: _Logprobs | None) -> None:
         _add_thoughts(events, delta, index)
@@ -273,6 +274,8 @@ def _words_alone(choices: list[_Choice] | None) -> TextPiece | None:
         return None
     if choice.logprobs is not ABSENT and is_given(choice.logprobs):
         return None
+    if choice.usage is not ABSENT:
+        return None
     return TextPiece(delta.content) if _is_bare(delta) else None
 
 
@@ -309,6 +312,12 @@ def arguments_of(raw: msgspec.Raw) -> str:
     return text if text is not None else bytes(raw).decode("utf-8", "replace")
 
 
+def _add_usage(events: list[Event], raw: msgspec.Raw) -> None:
+    tokens = tokens_of(raw) if is_given(raw) else None
+    if tokens is not None:
+        events.append(Used(tokens))
+
+
 def tokens_of(raw: msgspec.Raw) -> Tokens | None:
     """OpenAI's counts."""
     usage = read(raw, _USAGE)
@@ -316,10 +325,11 @@ def tokens_of(raw: msgspec.Raw) -> Tokens | None:
         return None
     prompt = usage.prompt_tokens_details or _Details()
     completion = usage.completion_tokens_details or _Details()
+    cached = (prompt.cached_tokens, usage.prompt_cache_hit_tokens, usage.cached_tokens)
     return Tokens(
         usage.prompt_tokens,
         usage.completion_tokens,
-        prompt.cached_tokens,
+        next((count for count in cached if count is not None), None),
         prompt.cache_write_tokens,
         completion.reasoning_tokens,
     )
