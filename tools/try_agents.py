@@ -7,21 +7,18 @@ seconds for each agent and kind.
 
 import argparse
 import asyncio
-import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-from masa_node import serve
-from masa_node.node.node import Node
 from masa_node.telemetry import log
+from tools.scripted.nodes import node_before
 from tools.scripted.script import COMMAND, PROOF
-from tools.scripted.server import KINDS, MODEL, Scripted, node_settings
+from tools.scripted.server import KINDS, MODEL, Scripted
 
 INSTALLED = Path(__file__).resolve().parent.parent / ".cache" / "agents"
 VERSIONS = {
@@ -31,7 +28,6 @@ VERSIONS = {
 }
 TASK = "Run one shell command, and tell me what it printed."
 WITHIN_S = 120.0
-MEET_WITHIN_S = 20.0
 
 
 def install() -> None:
@@ -74,31 +70,10 @@ def command_of(agent: str, url: str, home: Path) -> tuple[list[str], dict[str, s
     return [program, "run", "-m", f"node/{MODEL}", TASK], {"OPENCODE_CONFIG_CONTENT": json.dumps(config)}
 
 
-@contextlib.asynccontextmanager
-async def nodes(server: Scripted, folder: str, *, hop: bool) -> AsyncIterator[Node]:
-    """The node that is asked: the one before the server, or over a hop one that has nothing but that one as a peer."""
-    async with contextlib.AsyncExitStack() as stack:
-        homes = [Path(folder) / name for name in ("near", "far")]
-        for home in homes:
-            home.mkdir()
-        if not hop:
-            alone = node_settings(str(homes[0]), network="off", **server.settings)
-            yield await stack.enter_async_context(serve(alone))
-            return
-        shares = node_settings(str(homes[1]), network="on", open_network=True, share="all", **server.settings)
-        far = await stack.enter_async_context(serve(shares))
-        joins = node_settings(str(homes[0]), network="on", open_network=True, bootnodes=far.bootnode)
-        near = await stack.enter_async_context(serve(joins, is_ready=False))
-        async with asyncio.timeout(MEET_WITHIN_S):
-            while not near.catalog.offers_of(MODEL):  # noqa: ASYNC110 - for a second
-                await asyncio.sleep(0.05)
-        yield near
-
-
 async def outcome_of(agent: str, kind: str, *, hop: bool, verbose: bool) -> str:
     """The word `works`, or what was wrong."""
     with Scripted(kind).running() as server, tempfile.TemporaryDirectory(prefix="masa-agents-") as folder:
-        async with nodes(server, folder, hop=hop) as node:
+        async with node_before(server, folder, hop=hop) as node:
             work, home = Path(folder) / "work", Path(folder) / "home"
             work.mkdir()
             home.mkdir()

@@ -1,24 +1,22 @@
 """LangChain's standard tests of chat models, straight and through the node: `make langchain`.
 
 Each client first asks a scripted server of its own format: that is the measure. Then it asks a node before a scripted
-server of each kind. What passes straight has to pass through the node, or be refused by name (`not_translatable`).
-Prints what did not pass; exits with 1 for a failure that is neither.
+server of each kind, and one that has only that node for a peer. What passes straight has to pass there, or be refused
+by name (`not_translatable`). Prints what did not pass; exits with 1 for a failure that is neither.
 LangChain and its tests live in an environment of their own, pinned in `tools/langchain/requirements.txt`.
 """
 
 import argparse
 import asyncio
-import contextlib
 import os
 import sys
 import tempfile
 import xml.etree.ElementTree as ET
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-from masa_node import serve
 from masa_node.telemetry import log
-from tools.scripted.server import KINDS, MODEL, Scripted, node_settings
+from tools.scripted.nodes import node_before
+from tools.scripted.server import KINDS, MODEL, Scripted
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tools" / "langchain" / "standard_tests.py"
@@ -29,6 +27,7 @@ CLIENTS = {"TestChat": "openai", "TestResponses": "responses", "TestAnthropic": 
 
 LOOP = ("-o", "asyncio_mode=auto", "-o", "asyncio_default_test_loop_scope=session")  # clients keep connections
 
+WAYS = ("node", "hop")
 REFUSED = "cannot be translated"
 Outcomes = dict[str, str]  # by test: "passed", "skipped", "refused: why", "failed: why"
 
@@ -74,12 +73,11 @@ def _outcome(case: ET.Element) -> str:
     return "passed"
 
 
-@contextlib.asynccontextmanager
-async def node_before(kind: str) -> AsyncIterator[str]:
-    """The URL of a node before a scripted server of this kind."""
+async def outcomes_through(kind: str, client: str, *, hop: bool) -> Outcomes:
+    """The same against a node before a scripted server of this kind, or over a hop."""
     with Scripted(kind).running() as server, tempfile.TemporaryDirectory(prefix="masa-langchain-") as folder:
-        async with serve(node_settings(folder, network="off", **server.settings)) as node:
-            yield node.url
+        async with node_before(server, folder, hop=hop) as node:
+            return await outcomes_at(node.url, client)
 
 
 async def compared(clients: list[str], kinds: list[str]) -> bool:
@@ -90,8 +88,9 @@ async def compared(clients: list[str], kinds: list[str]) -> bool:
             straight = await outcomes_at(server.url, client)
         _tell(client, f"straight ({CLIENTS[client]})", straight, straight)
         for kind in kinds:
-            async with node_before(kind) as url:
-                is_well = _tell(client, f"node, {kind}", await outcomes_at(url, client), straight) and is_well
+            for where in WAYS:
+                outcomes = await outcomes_through(kind, client, hop=where == "hop")
+                is_well = _tell(client, f"{where}, {kind}", outcomes, straight) and is_well
     return is_well
 
 
