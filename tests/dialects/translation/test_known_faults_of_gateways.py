@@ -1,6 +1,6 @@
 """What users of gateways told in the last year, with the number of the thread: each as the fact that it is right here.
 
-Covers: `anthropic.request_reader`, `anthropic.request_writer`, `openai_chat.answer_reader`.
+Covers: `anthropic.request_reader`, `anthropic.request_writer`, `ollama.request_writer`, `openai_chat.answer_reader`.
 """
 
 from typing import Any
@@ -80,3 +80,12 @@ def test_the_beginning_of_an_answer_that_is_given_does_not_end_with_a_space_at_a
     assert body["messages"] == HI
     body, _ = request(CHAT, MESSAGES, messages=[*HI, given, *HI])
     assert body["messages"][1]["content"] == "The answer is: \n"
+
+
+@pytest.mark.parametrize(("model", "think"), [("gpt-oss:20b", "high"), ("llama3.2", None), ("qwen3:4b", None)])
+def test_a_level_of_thinking_reaches_ollama_only_where_it_is_not_refused(model: str, think: str | None) -> None:
+    """Ollama 12561: `think value "medium" is not supported for this model`, as Codex asks for it each time."""
+    body, dropped = request(RESPONSES, OLLAMA, model=model, input="hi", reasoning={"effort": "xhigh"})
+    assert (body.get("think"), dropped) == (think, [] if think else ["reasoning"])
+    _, dropped = request(MESSAGES, OLLAMA, model=model, **ASK, output_config={"effort": "max"})
+    assert dropped == ([] if think else ["output_config.effort"])

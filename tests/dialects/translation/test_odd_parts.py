@@ -224,10 +224,8 @@ def test_settings_that_few_use() -> None:
     assert set(body["include"]) == {"message.output_text.logprobs", "reasoning.encrypted_content"}
     _, dropped = request(OLLAMA, RESPONSES, think=True, format="json", options={"seed": 1})
     assert dropped == ["options.seed", "think"]
-    body, _ = request(
-        CHAT, OLLAMA, logprobs=True, top_logprobs=2, reasoning_effort="xhigh", response_format={"type": "json_object"}
-    )
-    assert (body["logprobs"], body["top_logprobs"], body["think"], body["format"]) == (True, 2, "high", "json")
+    body, _ = request(CHAT, OLLAMA, logprobs=True, top_logprobs=2, response_format={"type": "json_object"})
+    assert (body["logprobs"], body["top_logprobs"], body["format"]) == (True, 2, "json")
     assert request(MESSAGES, OLLAMA, max_tokens=9, thinking={"type": "disabled"})[0]["think"] is False
     assert request(OLLAMA, MESSAGES, think="high", model="claude-3")[0]["thinking"]["budget_tokens"] == 16_384
     for limit, budget in ((1_000, None), (5_000, 4_999)):

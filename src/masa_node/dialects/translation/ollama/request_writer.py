@@ -1,5 +1,7 @@
 """From a conversation to a body of `/api/chat`."""
 
+import re
+
 from masa_node.dialects.translation.conversation import (
     ChoiceMode,
     Conversation,
@@ -23,6 +25,9 @@ from masa_node.dialects.translation.media import drop_details
 from masa_node.dialects.translation.openai_chat.request_writer import LEVELS, open_thoughts, told_result
 from masa_node.dialects.translation.tools import FREE_FORM, schema_of
 from masa_node.dialects.translation.wire import encode, object_of
+
+# The versions of Ollama that need a translation refuse a level for any other model, and thinking for one that cannot.
+_KNOWS_LEVELS = re.compile(r"gpt-oss", re.IGNORECASE)
 
 
 def write_request(conversation: Conversation, losses: Losses) -> bytes:
@@ -56,8 +61,11 @@ def _add_thinking(body: Fields, conversation: Conversation, losses: Losses) -> N
     thinking = conversation.thinking
     if thinking.enabled is False:  # the contrary is what a model that thinks does by itself
         body["think"] = False
-    elif thinking.effort is not None:
+    elif thinking.effort is not None and _KNOWS_LEVELS.search(conversation.model):
         body["think"] = LEVELS.get(thinking.effort, thinking.effort)
+    elif thinking.effort is not None:
+        names = conversation.names
+        losses.drop(names.get("effort", names.get("thinking", "thinking")))
     if thinking.budget_tokens is not None:
         losses.drop("thinking.budget_tokens")
 
