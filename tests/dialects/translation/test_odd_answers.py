@@ -66,6 +66,8 @@ WHOLE: list[tuple[Endpoint, dict[str, object]]] = [
     (OLLAMA, {"model": 7, "message": {"content": "hi", "thinking": False, "tool_calls": {}}, "done_reason": 0}),
     (RESPONSES, {"id": 7, "model": False, "status": "completed", "output": [{**ITEM, "summary": {}}, None]}),
     (CLOUDFLARE, {"result": {"response": "hi", "tool_calls": {}}, "success": True}),
+    (CLOUDFLARE, {"response": "hi", "usage": {"prompt_tokens": 1}}),
+    (CLOUDFLARE, {"object": "chat.completion", "choices": [CHOICE]}),
 ]
 
 

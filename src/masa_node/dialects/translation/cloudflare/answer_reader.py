@@ -101,12 +101,13 @@ class CloudflareAnswerReader:
     def whole(self, body: bytes) -> list[Event]:
         """See `AnswerReader`."""
         fields = read_answer(body, _FRAME)
-        inner = read_answer(fields.result, _FRAME) if fields is not None else None
         if fields is None:
             raise BrokenAnswer("its answer could not be read")
+        result = bytes(fields.result) or body  # gateways give it without its envelope
+        inner = read_answer(result, _FRAME)
         if inner is None:
             text = read(fields.result, TEXT) or ""
             return [Begun(), *([TextPiece(text)] if text else ()), self._finished(), Ended()]
         if is_given(inner.choices):
-            return self._chat.whole(bytes(fields.result))
+            return self._chat.whole(result)
         return [*self._events_of(inner), self._finished(), Ended()]
