@@ -5,6 +5,7 @@ import gc
 import weakref
 
 import pytest
+import uvloop
 
 from masa_node.api.http1 import protocol as module
 from masa_node.api.http1.crowd import ConnectionState
@@ -502,3 +503,19 @@ async def test_nothing_is_written_to_a_connection_that_is_being_closed() -> None
     assert line.answered == b""
     line.leave()
     await line.settled()
+
+
+def test_a_deadline_that_is_due_at_once_may_be_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On uvloop, where a timer of less than half a millisecond is none."""
+    monkeypatch.setattr(module, "HEAD_TIMEOUT_S", 0.0001)
+    monkeypatch.setattr(module, "LINGER_S", 0.0)
+
+    async def hurried() -> None:
+        line = FakeLine(Script())
+        line.send(b"GET /echo", b"\0")
+        await line.settled()
+        assert line.answered.startswith(b"HTTP/1.1 400 ")
+        line.leave()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(hurried())

@@ -1,13 +1,17 @@
 """How long a request waits: a provider that shows it works is not silent, and one that shows nothing is."""
 
 import asyncio
+from collections.abc import Callable
 
 import msgspec
 import pytest
+import uvloop
 
 from masa_node.chat.errors import BrokenAnswer, FirstPieceTimeout, Stalled
 from masa_node.chat.request import RaceRule
-from masa_node.routing.health import OPENS_AFTER
+from masa_node.routing.health import OPENS_AFTER, Health
+from masa_node.routing.provider import no_sign
+from masa_node.routing.racing.patience import Asked, Patience
 from tests.routing.scripted import (
     BEGIN_S,
     DEADLINE_S,
@@ -172,3 +176,26 @@ async def test_who_leaves_while_a_server_works_stops_it() -> None:
         await asked
     assert own.at_work == 0
     assert world.admission.running == 0
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_one_that_worked_and_fails_as_its_request_is_taken_up_after_the_deadline_is_no_fault_of_ours(
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """A timer that is due at once is no timer on uvloop."""
+
+    async def late() -> None:
+        loop = asyncio.get_running_loop()
+        came_s = loop.time() - DEADLINE_S - 1
+        ask = World().ask()
+        request = msgspec.structs.replace(ask, first_piece_deadline_s=came_s + DEADLINE_S)
+        async with Patience(request, came_s, loop, no_sign) as patience:
+            asked = Asked(ScriptedProvider("own"), Health(), patience, came_s, 0.0)
+            asked.seen_s = loop.time()
+            with pytest.raises(BrokenAnswer):
+                async with asked:
+                    raise BrokenAnswer("it is in another format")
+            assert patience.has_signs
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(late())

@@ -56,6 +56,7 @@ class BoundedHttpProtocol(asyncio.Protocol):
         # what it waits for, and how it ends
         self._deadline_s: float | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at_s = 0.0  # uvloop's own cannot tell where it is due at once
         self._timed_message = 1  # the time for the first head runs from when the caller connected
         self._lingers = False
         self._dropped_bytes = self._unsent_bytes = 0
@@ -325,9 +326,10 @@ class BoundedHttpProtocol(asyncio.Protocol):
         self._deadline_s = deadline_s = self._loop.time() + seconds
         timer = self._timer
         if timer is not None:
-            if timer.when() <= deadline_s:
+            if self._timer_at_s <= deadline_s:
                 return
             timer.cancel()
+        self._timer_at_s = deadline_s
         self._timer = self._loop.call_at(deadline_s, self._look_at_deadline)
 
     def _look_at_deadline(self) -> None:

@@ -38,6 +38,7 @@ class Patience:
         "_running",
         "_silent_until_s",
         "_timer",
+        "_timer_at_s",
         "came_s",
         "end_s",
         "has_signs",
@@ -51,6 +52,7 @@ class Patience:
         self._running: dict[str, Asked] = {}  # by the provider's name: none is asked twice at a time
         self._alive = 0  # how many of these have shown a sign
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at_s = 0.0  # uvloop's own cannot tell where it is due at once
         self.end_s = max(request.begin_deadline_s, request.first_piece_deadline_s)
         self.has_signs = False
         self._on_sign = on_sign
@@ -131,9 +133,10 @@ class Patience:
         """Then at the latest, and at the end of all."""
         at_s = min(at_s, self.end_s)
         if self._timer is not None:
-            if self._timer.when() <= at_s:
+            if self._timer_at_s <= at_s:
                 return
             self._timer.cancel()
+        self._timer_at_s = at_s
         self._timer = self._loop.call_at(at_s, self._look)
 
     def _look(self) -> None:
