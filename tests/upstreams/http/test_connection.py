@@ -389,11 +389,14 @@ LENIENT = {
     "a length beside chunks": b"HTTP/1.1 200 OK\r\nX-N: a b\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n"
     b"2\r\n{}\r\n0\r\n\r\n",
     "the same length twice": b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nX-N: a b\r\nContent-Length:2\r\n\r\n{}",
+    "the same length twice in a line": b"HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\nX-N: a b\r\n\r\n{}",
     "spaces behind a size": b"HTTP/1.1 200 OK\r\nX-N: a b\r\nTransfer-Encoding: chunked\r\n\r\n2  \r\n{}\r\n0\r\n\r\n",
 }
 
 
-@pytest.mark.parametrize("lengths", [(b"2", b"3"), (b"2", b"3", b"2"), (b"2", b"")])
+@pytest.mark.parametrize(
+    "lengths", [(b"2", b"3"), (b"2", b"3", b"2"), (b"2", b""), (b"2, 3",), (b"2,",), (b"2, 2", b"3")]
+)
 async def test_two_lengths_that_differ_are_no_head(lengths: tuple[bytes, ...]) -> None:
     connection, _ = connected()
     connection.send(REQUEST)

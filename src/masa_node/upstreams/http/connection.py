@@ -22,7 +22,7 @@ MAX_OVERHEAD_BYTES = 64 * 1024
 _INFORMATIONAL = range(100, 200)
 _SWITCHING = 101
 _NO_BODY = (204, 304)
-_LENGTH_NAME = re.compile(rb"^content-length", re.IGNORECASE | re.MULTILINE)
+_LENGTH_NAME = re.compile(rb"^content-length(?:[ \t]*:[ \t0-9]*,)?", re.IGNORECASE | re.MULTILINE)
 _LENGTH = re.compile(rb"^content-length[ \t]*:(.*)\n", re.IGNORECASE | re.MULTILINE)
 _HEAD_END = re.compile(rb"\n\r?\n")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")  # a lenient parser lets them into headers, some of which are passed on
@@ -258,7 +258,8 @@ class Connection(asyncio.Protocol):
             try:
                 parser.feed_data(data)
             except httptools.HttpParserError:
-                self._is_length_twice = len(_LENGTH_NAME.findall(self._head_bytes)) > 1
+                names = _LENGTH_NAME.findall(self._head_bytes)
+                self._is_length_twice = len(names) > 1 or any(name.endswith(b",") for name in names)
                 if not self._is_length_twice:
                     raise
         if self._is_length_twice and _HEAD_END.search(self._head_bytes):
@@ -365,11 +366,12 @@ def _with_one_length(head: bytes) -> bytes:
     """The same with its first length alone, if all of them are equal. The body behind it stays as it is."""
     end = _HEAD_END.search(head)
     until = end.end() if end is not None else len(head)
-    if len({length.strip() for length in _LENGTH.findall(head, 0, until)}) > 1:
+    lengths = {each.strip() for value in _LENGTH.findall(head, 0, until) for each in value.split(b",")}
+    first = _LENGTH.search(head, 0, until)
+    if first is None or len(lengths) > 1:
         return head
-    first = _LENGTH.search(head)
-    start = first.end() if first is not None else until
-    return head[:start] + _LENGTH.sub(b"", head[start:until]) + head[until:]
+    line = b"content-length: %b\r\n" % lengths.pop()
+    return head[: first.start()] + line + _LENGTH.sub(b"", head[first.end() : until]) + head[until:]
 
 
 def tls_context() -> ssl.SSLContext:
