@@ -15,8 +15,9 @@ from pair import Pair, Serve
 
 HELLO: list[Any] = [{"role": "user", "content": "hello"}]
 LONG: list[Any] = [{"role": "user", "content": "word " * 60}]  # 300 tokens, 1.3 s of the slow model's time
-FREED_WITHIN_S = 1.0
-PROMPT_WITHIN_S = 10.0  # on a busy machine; the answer would take more than a minute
+FREED_WITHIN_S = 5.0  # at once; this machine has other work
+LEFT_WITHIN_S = 1.0  # the answer would take 1.7 s, and as much longer as the machine is slower
+PROMPT_WITHIN_S = 40.0  # on a busy machine; the answer would take more than a minute
 
 
 @contextlib.contextmanager
@@ -25,13 +26,11 @@ def request_under_way(pair: Pair, endpoint: str, body: dict[str, Any]) -> Iterat
     connection = http.client.HTTPConnection(pair.node.url.removeprefix("http://"), timeout=30)
     with contextlib.closing(connection):
         connection.request("POST", endpoint, json.dumps({"model": pair.server.name} | body))
-        pair.server.seconds_until(busy_slots=1, within_s=5)
+        pair.server.seconds_until(busy_slots=1, within_s=20)
         yield
 
 
-def test_a_cancelled_stream_frees_the_slot_within_a_second(
-    serve: Serve, openai_at: Callable[[str], openai.OpenAI]
-) -> None:
+def test_a_cancelled_stream_frees_the_slot_at_once(serve: Serve, openai_at: Callable[[str], openai.OpenAI]) -> None:
     pair = serve("endless")
     stream = openai_at(pair.node.url).chat.completions.create(model="endless", messages=HELLO, stream=True)
     with stream:
@@ -41,7 +40,7 @@ def test_a_cancelled_stream_frees_the_slot_within_a_second(
     pair.server.seconds_until(busy_slots=0, within_s=FREED_WITHIN_S)
 
 
-def test_a_cancelled_anthropic_stream_frees_the_slot_within_a_second(
+def test_a_cancelled_anthropic_stream_frees_the_slot_at_once(
     serve: Serve, anthropic_at: Callable[[str], anthropic.Anthropic]
 ) -> None:
     pair = serve("endless")
@@ -55,11 +54,11 @@ def test_a_cancelled_anthropic_stream_frees_the_slot_within_a_second(
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("endpoint", ["/v1/chat/completions", "/api/v1/chat"])
-def test_a_caller_gone_before_the_first_piece_ends_the_servers_connection_within_a_second(
+def test_a_caller_gone_before_the_first_piece_ends_the_servers_connection_at_once(
     serve: Serve, endpoint: str, *, stream: bool
 ) -> None:
     pair = serve("slow")
-    pair.server.seconds_until(busy_slots=0, within_s=10)
+    pair.server.seconds_until(busy_slots=0, within_s=PROMPT_WITHIN_S)
     before = pair.server.callers()
     with request_under_way(pair, endpoint, {"messages": LONG, "stream": stream, "max_tokens": 20}):
         held = pair.server.callers()
@@ -67,13 +66,13 @@ def test_a_caller_gone_before_the_first_piece_ends_the_servers_connection_within
         assert carrying
     left_at_s = time.monotonic()
     while carrying <= pair.server.callers():
-        assert time.monotonic() - left_at_s < FREED_WITHIN_S
+        assert time.monotonic() - left_at_s < LEFT_WITHIN_S
         time.sleep(0.01)
 
 
 def test_a_caller_gone_before_the_first_piece_leaves_no_answer_under_way(serve: Serve) -> None:
     pair = serve("slow")
-    pair.server.seconds_until(busy_slots=0, within_s=10)
+    pair.server.seconds_until(busy_slots=0, within_s=PROMPT_WITHIN_S)
     with request_under_way(pair, "/v1/chat/completions", {"messages": LONG, "stream": True}):
         pass
     # The server looks for its caller only when it has a piece for him: when the prompt is done (llama.cpp issue 24496).

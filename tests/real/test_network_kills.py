@@ -109,7 +109,7 @@ def start_two_slow_ones(trio: Trio, requests: Requests) -> None:
     for name in ("slow one", "slow two"):
         requests.start(name, lambda: whole(trio, "tardy", LONG * 2, IN_TURN))
     for each in (trio.left, trio.right):
-        each.servers["slow"].seconds_until(busy_slots=1, within_s=5)
+        each.servers["slow"].seconds_until(busy_slots=1, within_s=20)
 
 
 def start_streams(trio: Trio, requests: Requests) -> None:
@@ -172,7 +172,7 @@ def requester_killed(mortals: Trio, peer_killed: Seen) -> Seen:
         asked(trio.requester, "tardy", {"messages": LONG * 2}),
     ):
         winner: Supplier = trio.supplier(stream.headers["X-Masa-Served-By"])
-        slow.seconds_until(busy_slots=1, within_s=5)
+        slow.seconds_until(busy_slots=1, within_s=20)
         requests.killed()
         trio.requester.kill()
         winner.servers["endless"].seconds_until(busy_slots=0, within_s=NOTICED_WITHIN_S)
