@@ -115,7 +115,7 @@ class Anthropic:
     def is_plain(self, frames: bytes) -> bool:
         """See `Dialect`."""
         begun = frames.count(_BEGIN) if frames.startswith(_BEGIN) else 0
-        return begun == SSE.count(frames) > 0 and not (b"message_" in frames or b"error" in frames)
+        return begun == SSE.count(frames) > 0 and not (frames.count(b"message_") or frames.count(b"error"))
 
     def mark(self, frame: bytes, usage: Usage, choices: Choices | None = None) -> Mark:
         """See `Dialect`."""

@@ -71,9 +71,9 @@ class Cloudflare:
     def is_plain(self, frames: bytes) -> bool:
         """See `Dialect`."""
         return not (
-            _DONE in frames
-            or b"error" in frames
-            or b'"success"' in frames
+            frames.count(_DONE)
+            or frames.count(b"error")
+            or frames.count(b'"success"')
             or frames.count(b'"response"') + frames.count(b'"choices"') != SSE.count(frames)
             or is_about_an_end(frames)
             or _USAGE.search(frames)

@@ -64,7 +64,7 @@ class SseFraming:
 
     def frames(self, chunk: bytes) -> list[bytes]:
         """See `Framing`."""
-        has_cr = b"\r" in chunk
+        has_cr = chunk.find(b"\r") >= 0
         if not has_cr and chunk.find(b"\n\n") == len(chunk) - 2:
             return [chunk]
         ends = [match.end() for match in (_BLANK_LINES if has_cr else _LF_BLANK_LINES).finditer(chunk)]
@@ -75,7 +75,8 @@ class SseFraming:
     def count(self, chunk: bytes) -> int:
         """See `Framing`."""
         ends = chunk.count(b"\n\n")
-        return ends + chunk.count(b"\n\r\n") + chunk.count(b"\r\r") if b"\r" in chunk else ends
+        # Not by `in`, which takes b"\r" for a number first, and then formats an error that nobody sees: twice the time.
+        return ends if chunk.find(b"\r") < 0 else ends + chunk.count(b"\n\r\n") + chunk.count(b"\r\r")
 
 
 class NdjsonFraming:
@@ -153,9 +154,9 @@ def event_of(frame: bytes) -> tuple[bytes, bytes]:
 
     llama.cpp's older `error: {...}` lines count as an event named `error`.
     """
-    if frame.startswith(b"data: ") and frame.find(b"\n") == len(frame) - 2 and b"\r" not in frame:
+    if frame.startswith(b"data: ") and frame.find(b"\n") == len(frame) - 2 and frame.find(b"\r") < 0:
         return b"", frame[6:-2]  # most frames of most streams
-    if frame.startswith(b"event: ") and b"\r" not in frame:
+    if frame.startswith(b"event: ") and frame.find(b"\r") < 0:
         end = frame.find(b"\n")
         if frame.startswith(b"data: ", end + 1) and frame.find(b"\n", end + 1) == len(frame) - 2:
             return frame[7:end], frame[end + 7 : -2]  # and of those that name them

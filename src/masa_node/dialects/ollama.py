@@ -68,7 +68,7 @@ class Ollama:
 
     def is_plain(self, frames: bytes) -> bool:
         """See `Dialect`."""
-        if b'"error"' in frames or frames.count(b'"done"') != frames.count(b"\n"):
+        if frames.count(b'"error"') or frames.count(b'"done"') != frames.count(b"\n"):
             return False
         return frames.count(b'"done":false') == frames.count(b'"done"') or not _DONE.search(frames)
 

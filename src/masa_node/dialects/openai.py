@@ -113,11 +113,11 @@ class OpenAi:
 
     def is_plain(self, frames: bytes) -> bool:
         """See `Dialect`."""
-        if _DONE in frames or b"error" in frames or is_about_an_end(frames):
+        if frames.count(_DONE) or frames.count(b"error") or is_about_an_end(frames):
             return False
         if frames.count(b'"choices"') != SSE.count(frames):  # else there may be a comment or a heartbeat
             return False
-        return b'"usage"' not in frames or not _USAGE.search(frames)
+        return not frames.count(b'"usage"') or not _USAGE.search(frames)
 
     def mark(self, frame: bytes, usage: Usage, choices: Choices | None = None) -> Mark:
         """See `Dialect`."""

@@ -103,7 +103,7 @@ class OpenAiResponses(OpenAi):
     def is_plain(self, frames: bytes) -> bool:
         """See `Dialect`."""
         begun = frames.count(_BEGIN) if frames.startswith(_BEGIN) else 0
-        return begun == frames.count(b"\n\n") > 0 and not any(word in frames for word in _NOT_PLAIN)
+        return begun == frames.count(b"\n\n") > 0 and not any(map(frames.count, _NOT_PLAIN))
 
     def mark(self, frame: bytes, usage: Usage, choices: Choices | None = None) -> Mark:
         """See `Dialect`."""

@@ -60,7 +60,7 @@ def _may_repeat(body: bytes, endpoint: Endpoint, read_once: "_Body") -> bool:
         return True
     if lower.count(b'"stream"') != (read_once.stream is not ABSENT):
         return True
-    if b"\\u" in lower and _ESCAPED.search(lower) is not None:
+    if lower.count(b"\\u") and _ESCAPED.search(lower) is not None:
         return True
     return (endpoint in _OLLAMA and b'"name"' in lower) or (not body.isascii() and _LONG_S in body)
 
