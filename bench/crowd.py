@@ -9,12 +9,16 @@ import functools
 import gc
 import sys
 import time
+from collections.abc import Callable
 
 import structlog
 
+from masa_node.chat.offer import ModelOffer
+from masa_node.network import askable
 from masa_node.network.gossip import advert_set
 from masa_node.network.gossip import gossip as gossip_module
-from masa_node.network.gossip.adverts import SignedAdvert, read_advert
+from masa_node.network.gossip.adverts import Advert, SignedAdvert, read_advert
+from masa_node.network.gossip.own_advert import offers_of
 from masa_node.network.transport.memory import MemoryNetwork, between
 from tests.network.nodes import introduce, make, running
 from tests.virtual_time import now_s, virtual_time
@@ -23,7 +27,7 @@ GIVEN_UP_AFTER_S = 60.0
 
 
 def share_what_is_read() -> None:
-    """Read and hash each advert once for all nodes."""
+    """Read and hash each advert once for all nodes, and make its offers once."""
     tags: dict[bytes, tuple[bytes, int]] = {}
     compute = advert_set.tag_and_hash
 
@@ -32,6 +36,19 @@ def share_what_is_read() -> None:
 
     advert_set.tag_and_hash = tag_of
     gossip_module.read_advert = functools.cache(read_advert)
+    askable.offers_of = by_identity(offers_of)
+
+
+def by_identity(make: Callable[[Advert], list[ModelOffer]]) -> Callable[[Advert], list[ModelOffer]]:
+    """Make it once of each object; to compare adverts would take longer than that."""
+    made: dict[int, tuple[Advert, list[ModelOffer]]] = {}
+
+    def made_of(advert: Advert) -> list[ModelOffer]:
+        if id(advert) not in made:
+            made[id(advert)] = advert, make(advert)
+        return made[id(advert)][1]
+
+    return made_of
 
 
 @virtual_time

@@ -38,6 +38,7 @@ from masa_node.routing.catalog import Catalog
 
 LOG_BURST = MAX_LINKS  # lines about links that come and go: all of a start,
 LOG_PER_S = 0.2  # and then so many, for a peer can come and go a hundred times a second
+SHORTEST_REST_S = 0.05  # what comes meanwhile is spread together: in a crowd there are hundreds of messages a second
 LONGEST_REST_S = 1.0  # what this node announces is looked at again after this
 
 log = structlog.get_logger()
@@ -318,6 +319,8 @@ class Network:
                 session = self.links.sessions.get(peer)
                 if session is not None:
                     session.send_gossip(message)
+            await asyncio.sleep(SHORTEST_REST_S)
+            now_s = self._now_s()
             rest_s = min(max(self.gossip.next_due_s(now_s) - now_s, 0.01), LONGEST_REST_S)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(rest_s):

@@ -113,8 +113,10 @@ def may_dial(address: str, teller_address: str, *, allow_private: bool) -> bool:
     not public is dialled only if ALLOW_PRIVATE_PEERS, or the teller is in the same private network, or on this machine.
     """
     read = read_address(address)
-    kind = scope_of(address)
-    if read is None or kind is AddressScope.NOWHERE:
+    if read is None or read[1] == 0:
+        return False
+    kind = _reach(read[0])
+    if kind is AddressScope.NOWHERE:
         return False
     if kind is AddressScope.PUBLIC or allow_private:
         return True
@@ -142,8 +144,7 @@ def filter_dialable(
 
 def canonical(addresses: tuple[str, ...]) -> tuple[str, ...]:
     """Each once, in the form in which they are compared; what cannot be read is left out."""
-    read = (read_address(text) for text in addresses)
-    return tuple(dict.fromkeys(write_address(*pair) for pair in read if pair is not None))
+    return tuple(dict.fromkeys(form for text in addresses if (form := _form(text)) is not None))
 
 
 def is_host_and_port(text: str) -> bool:
@@ -191,10 +192,18 @@ def _reach(ip: IpAddress) -> AddressScope:
     return AddressScope.PUBLIC if ip.is_global and _block(ip) is None else AddressScope.PRIVATE
 
 
+@functools.lru_cache(KEPT_READ)
+def _form(text: str) -> str | None:
+    """The form in which an address is kept and compared; None for what is none."""
+    read = read_address(text)
+    return None if read is None else write_address(*read)
+
+
 def _is_nowhere(ip: IpAddress) -> bool:
     is_odd = ip.is_multicast or ip.is_unspecified or ip.is_reserved
     return is_odd or ip in _THIS_NETWORK or any(ip in network for network in _TUNNELS)
 
 
+@functools.lru_cache(KEPT_READ)
 def _block(ip: IpAddress) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
     return next((block for block in _BLOCKS if ip in block), None)
