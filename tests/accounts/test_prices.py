@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from genai_prices.data_snapshot import get_snapshot
 
 from masa_node.accounts.prices import Prices, has_prices, need_prices
 from masa_node.accounts.report import Used
@@ -64,6 +65,16 @@ def test_where_long_prompts_cost_more_the_mean_request_says_which_price_counts(p
 )
 def test_what_has_no_list_price_is_unknown(prices: Prices, what: Used) -> None:
     assert prices(what) is None
+
+
+def test_names_that_strangers_made_up_are_remembered_nowhere(prices: Prices) -> None:
+    for number in range(100):
+        prices(used(f"gpt-4o-{number}"))
+        prices(used(f"made-up-{number}"))
+        prices(used(f"made-up-{number}", "mine"))
+    vendors = get_snapshot()
+    kept = (vendors._lookup_cache, vendors._provider_cache, vendors._provider_misses)
+    assert sum(map(len, kept)) <= len(URLS)
 
 
 def test_without_the_extra_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from contextlib import closing
 import msgspec
 import pytest
 
+from masa_node.accounts import report
 from masa_node.accounts.ledger import MIGRATIONS, _add
 from masa_node.accounts.report import By, UsageLine, UsageQuery, Used, day_text, days_of, groups_of, lines_of
 from masa_node.accounts.usage import Account, Sums, account_of
@@ -140,6 +141,11 @@ def test_by_peer_both_directions_have_costs_of_their_own(connection: sqlite3.Con
 def test_what_nobody_answered_costs_nothing(connection: sqlite3.Connection) -> None:
     _add(connection, {Account(3, "carol", "", "m", "", is_peer=False): Sums(requests=2, errors=2)})
     assert costs(connection, By.KEY)["carol"] == (0.0, 0)
+
+
+def test_what_is_beyond_the_bound_has_no_price(connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "MAX_PRICED", 1)
+    assert costs(connection, By.KEY) == {"alice": (10.0, 2), "bob": (None, 2), "": (None, 1)}
 
 
 def test_without_prices_no_line_says_anything_of_costs(connection: sqlite3.Connection) -> None:

@@ -34,9 +34,11 @@ class Prices:
     def __call__(self, used: Used) -> float | None:
         """In US dollars, by the prices of that day; None for what has no list price. May be called in any thread.
 
-        Some prices depend on how long a prompt is: that of the mean request counts.
+        Some prices depend on how long a prompt is: that of the mean request counts. Not by `genai_prices.calc_price`:
+        it remembers every model that it is asked for, and names of models may be strangers' inventions.
         """
-        from genai_prices import Usage, calc_price  # noqa: PLC0415 - optional, and large
+        from genai_prices import Usage  # noqa: PLC0415 - optional, and large
+        from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415 - the same
 
         url = None if used.is_peer else self._urls.get(used.provider)
         if not url or not used.requests:
@@ -44,7 +46,10 @@ class Prices:
         mean = Usage(input_tokens=used.input_tokens / used.requests, output_tokens=used.output_tokens / used.requests)
         day = datetime.fromtimestamp(used.day * DAY_S, UTC)
         try:
-            price = calc_price(mean, used.model, provider_api_url=url, genai_request_timestamp=day)
+            vendors = get_snapshot()
+            vendor = vendors.find_provider(None, None, url)
+            model = vendor.find_model(used.model, all_providers=vendors.providers)
+            price = model.calc_price(mean, vendor, genai_request_timestamp=day) if model is not None else None
         except (LookupError, ValueError):
             return None
-        return float(price.total_price) * used.requests
+        return float(price.total_price) * used.requests if price is not None else None

@@ -15,6 +15,7 @@ from masa_node.accounts.usage import DAY_S
 MAX_LINES = 10_000  # of one answer; those with the most requests
 MAX_DAYS = 400  # as long as the ledger keeps them
 _DAYS = {"d": 1, "w": 7}
+MAX_PRICED = 20_000  # parts of one answer: a second or two of work; the rest has no price
 _PRICED_DAYS = 30  # so long one price holds: a sum for each day of a year would be many
 _COST_DIGITS = 6  # of a dollar
 
@@ -70,19 +71,19 @@ class _Cost:
 
     def __init__(self) -> None:
         self.known_usd: float | None = None
-        self.unknown = 0
+        self.known_requests = 0
 
     def add(self, used: Used, price: Price) -> None:
         """What nobody answered costs nothing."""
         usd = price(used) if used.provider else 0.0
         if usd is not None:
             self.known_usd = (self.known_usd or 0.0) + usd
-        self.unknown += used.unknown if usd is not None else used.requests
+            self.known_requests += used.requests - used.unknown
 
-    def fields(self) -> dict[str, object]:
-        """As a line has them."""
+    def fields(self, requests: int) -> dict[str, object]:
+        """As a line of so many requests has them."""
         usd = None if self.known_usd is None else round(self.known_usd, _COST_DIGITS)
-        return {"cost_usd": usd, "cost_unknown": self.unknown}
+        return {"cost_usd": usd, "cost_unknown": requests - self.known_requests}
 
 
 class UsageLine(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -133,10 +134,10 @@ def lines_of(connection: sqlite3.Connection, query: UsageQuery, price: Price | N
     names = [column.rpartition(" AS ")[2] for column in columns]
     order = ", ".join([*(["day DESC"] if By.DAY in by else []), "sum(requests) DESC", *names])
     found = _selected(connection, query, [*columns, _SUMS], [*names] or ["NULL"], f"ORDER BY {order} LIMIT {MAX_LINES}")
-    costs: Mapping[tuple[object, ...], _Cost] = {}
-    if price is not None:
-        costs = _costs(connection, query, columns, names, price)
-    return [_line(names, row, costs.get(tuple(row[: len(names)]))) for row in found]
+    if price is None:
+        return [_line(names, row) for row in found]
+    costs = _costs(connection, query, columns, names, price)
+    return [_line(names, row, costs.get(tuple(row[: len(names)]), _Cost())) for row in found]
 
 
 def _selected(
@@ -154,16 +155,17 @@ def _selected(
 def _costs(
     connection: sqlite3.Connection, query: UsageQuery, columns: Sequence[str], names: Sequence[str], price: Price
 ) -> Mapping[tuple[object, ...], _Cost]:
-    """Of each group: prices are those of a model at a vendor, whatever the lines tell apart."""
+    """Of each group: prices are those of a model at a vendor, whatever the lines tell apart. Of MAX_PRICED parts."""
     costs: dict[tuple[object, ...], _Cost] = {}
     parts = [*names, "model", "provider", "is_peer", f"day / {_PRICED_DAYS}"]
-    for row in _selected(connection, query, [*columns, _USED], parts):
+    most = f"ORDER BY sum(requests) DESC LIMIT {MAX_PRICED}"
+    for row in _selected(connection, query, [*columns, _USED], parts, most):
         used = Used(*row[len(names) :])
         costs.setdefault(tuple(row[: len(names)]), _Cost()).add(used, price)
     return costs
 
 
-def _line(names: Sequence[str], row: Sequence[object], cost: _Cost | None) -> UsageLine:
+def _line(names: Sequence[str], row: Sequence[Any], cost: _Cost | None = None) -> UsageLine:
     groups = dict(zip(names, row, strict=False))
     if "day" in groups:
         groups["day"] = day_text(int(str(groups["day"])))
@@ -179,7 +181,7 @@ def _line(names: Sequence[str], row: Sequence[object], cost: _Cost | None) -> Us
         "first_piece_ms": round(1000 * float(str(piece_s)) / int(str(pieces)), 1) if pieces else None,
         "seconds": round(float(str(total_s)), 3),
     }
-    return msgspec.convert({**fields, **groups, **(cost.fields() if cost is not None else {})}, UsageLine)
+    return msgspec.convert({**fields, **groups, **(cost.fields(requests) if cost is not None else {})}, UsageLine)
 
 
 def groups_of(text: str) -> tuple[By, ...]:
