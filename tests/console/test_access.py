@@ -208,6 +208,7 @@ async def test_an_invite_can_be_photographed_and_revoked(tabs: Tabs, demo: Node)
         await page.get_by_role("button", name="Make an invite").click()
         code = page.get_by_role("img", name="The invite as a QR code")
         await code.wait_for()
+        await expect(page.get_by_role("button", name="Make an invite")).to_be_focused()
         link = await page.get_by_role("group", name="the invite").locator("pre").text_content()
         with Image.open(io.BytesIO(await code.screenshot())) as picture:
             found = zxingcpp.read_barcodes(picture)

@@ -23,6 +23,8 @@ const LINKS = {
 };
 const root = document.getElementById("app");
 let shown = null;
+let focused = null; // the last thing in the page that had the focus
+let isTaken = false; // it was disabled since, and a browser takes the focus from what is
 
 /** A console link's token becomes a session; it is gone from the address before anything else happens. */
 async function takeToken(hash) {
@@ -61,6 +63,13 @@ function draw() {
   const place = state.gate ? "gate" : `${state.route.page}/${state.route.argument}`;
   if (shown !== null && shown !== place) root.querySelector("h1")?.focus();
   shown = root.dataset.place = place; // tests wait for it
+  keepFocus();
+}
+
+/** A button that is disabled while the node works gets its focus back: else whoever uses the keyboard starts anew. */
+function keepFocus() {
+  if (focused?.disabled) isTaken = true;
+  else if (isTaken && document.activeElement === document.body) focused?.focus({ preventScroll: true });
 }
 
 const frame = (page) => html`
@@ -107,6 +116,10 @@ async function arrive(hash) {
   go();
 }
 
+root.addEventListener("focusin", ({ target }) => {
+  focused = target;
+  isTaken = false;
+});
 root.replaceChildren();
 onChange(draw);
 addEventListener("hashchange", (event) => arrive(new URL(event.newURL).hash)); // by then it may be another
