@@ -5,6 +5,7 @@ Covers: `anthropic.request_reader`, `anthropic.request_writer`, `ollama.request_
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.dialects.translation import sdk_models
@@ -15,6 +16,7 @@ from tests.dialects.translation.calling import (
     OLLAMA,
     RESPONSES,
     RUN,
+    call,
     delta,
     frames,
     request,
@@ -89,3 +91,38 @@ def test_a_level_of_thinking_reaches_ollama_only_where_it_is_not_refused(model: 
     assert (body.get("think"), dropped) == (think, [] if think else ["reasoning"])
     _, dropped = request(MESSAGES, OLLAMA, model=model, **ASK, output_config={"effort": "max"})
     assert dropped == ([] if think else ["output_config.effort"])
+
+
+# ---- words and thoughts in the midst of a call: no fault that somebody told of, but arguments were lost ----
+
+MIDST = [
+    delta(content="a"),
+    delta(tool_calls=[call(0, '{"k":', "f", "c1")]),
+    delta(content="\n"),
+    delta(content="b"),
+    delta(content=" "),
+    delta(reasoning_content="hm"),
+    delta(tool_calls=[call(0, '"v"}')]),
+    delta(content="\n"),
+    delta(tool_calls=[call(1, '{"k":"w"}', "f", "c2")]),
+    delta(content="\n"),
+    delta(content="c"),
+    delta("tool_calls"),
+]
+ARGUMENTS = [("c1", {"k": "v"}), ("c2", {"k": "w"})]
+
+
+def test_words_in_the_midst_of_a_call_cost_responses_none_of_its_arguments() -> None:
+    response = sdk_models.response_of(stream(RESPONSES, CHAT, frames(*MIDST, b"[DONE]"), input="hi"))
+    calls = [item for item in response.output if item.type == "function_call"]
+    assert [(item.call_id, msgspec.json.decode(item.arguments)) for item in calls] == ARGUMENTS
+    assert response.output_text == "a\nb \n\nc"
+    assert [item.summary[0].text for item in response.output if item.type == "reasoning"] == ["hm"]
+
+
+def test_words_in_the_midst_of_a_call_keep_their_spaces_at_anthropic() -> None:
+    message = sdk_models.anthropic_message(stream(MESSAGES, CHAT, frames(*MIDST, b"[DONE]"), **ASK))
+    assert [(block.id, block.input) for block in message.content if block.type == "tool_use"] == ARGUMENTS
+    texts = [block.text for block in message.content if block.type == "text"]
+    assert "".join(texts) == "a\nb \nc"  # without the one between two calls
+    assert [block.thinking for block in message.content if block.type == "thinking"] == ["hm"]

@@ -59,6 +59,7 @@ class AnthropicAnswerWriter:
         self._open_call = -1
         self._arguments: list[str] = []
         self._deferred: list[Event] = []  # what came between the pieces of a call that is not complete
+        self._space = ""  # what some servers' parsers leave between two calls; it may also be how words begin
         self._finished: Finished | None = None
         self._refusal: list[str] = []
 
@@ -113,8 +114,14 @@ class AnthropicAnswerWriter:
         if isinstance(event, Finished):
             self._finished = event
             return self._flush()
-        if self._open_call >= 0 and isinstance(event, TextPiece) and not event.text.strip():
-            return b""  # what some servers' parsers leave between two calls
+        if isinstance(event, CallBegun):
+            self._space = ""
+        elif isinstance(event, TextPiece) and self._open_call >= 0:
+            event = TextPiece(self._space + event.text)
+            if not event.text.strip() and not (self._deferred and isinstance(self._deferred[-1], TextPiece)):
+                self._space = event.text
+                return b""
+            self._space = ""
         if self._deferred or (self._open_call >= 0 and not is_object("".join(self._arguments))):
             self._deferred.append(event)
             return b""

@@ -169,7 +169,7 @@ class ResponsesAnswerWriter:
         return self._place[1]
 
     def _open_message(self, block: TextBlock | RefusalBlock, part: Fields) -> bytes:
-        closed = self._close_all()
+        closed = self._close_what_is_over()
         at = self._places
         frames = self._add(block, self._output.message(at, "in_progress", []))
         return closed + frames + self._part("response.content_part.added", block, at, part)
@@ -209,7 +209,7 @@ class ResponsesAnswerWriter:
         return frames + self._frame(b"response.reasoning_summary_text.delta", fields % (id_, at, encode(text)))
 
     def _open_thought(self) -> bytes:
-        closed = self._close_all()
+        closed = self._close_what_is_over()
         at, block = self._places, ThoughtBlock()
         id_ = self._output.id_of(block, at)
         added = self._add(block, {"id": id_, "type": "reasoning", "summary": []})
@@ -224,7 +224,7 @@ class ResponsesAnswerWriter:
     def _sealed(self, event: ThoughtSealed) -> bytes:
         block = self._open[1] if self._open is not None else None
         if event.is_hidden or not isinstance(block, ThoughtBlock):
-            closed = self._close_all()
+            closed = self._close_what_is_over()
             hidden = ThoughtBlock([], event.seal, event.origin, is_hidden=event.is_hidden)
             added = self._add(hidden, self._output.item(hidden, self._places))
             return closed + added + self._close_open()
@@ -232,7 +232,7 @@ class ResponsesAnswerWriter:
         return self._close_open()
 
     def _call(self, event: CallBegun) -> bytes:
-        closed = self._close_open() + self._close_complete_calls()
+        closed = self._close_what_is_over()
         block = CallBlock(event.call, event.id, event.name)
         return closed + self._add(block, self._output.item(block, self._places, "in_progress"))
 
@@ -245,9 +245,10 @@ class ResponsesAnswerWriter:
         id_ = self._output.id_of(block, at).encode()
         return self._frame(b"response.function_call_arguments.delta", fields % (id_, at, encode(arguments)))
 
-    def _close_complete_calls(self) -> bytes:
+    def _close_what_is_over(self) -> bytes:
+        """Something else begins. A call whose arguments are not complete stays open beside it."""
         complete = [call for call, (_, block) in self._calls.items() if is_object(block.arguments)]
-        return b"".join(self._close_call(call) for call in complete)
+        return self._close_open() + b"".join(self._close_call(call) for call in complete)
 
     def _close_call(self, call: int) -> bytes:
         at, block = self._calls.pop(call)
