@@ -1,6 +1,7 @@
 """What users of gateways told in the last year, with the number of the thread: each as the fact that it is right here.
 
-Covers: `anthropic.request_reader`, `anthropic.request_writer`, `ollama.request_writer`, `openai_chat.answer_reader`.
+Covers: `anthropic.request_reader`, `anthropic.request_writer`, `ollama.request_writer`, `openai_chat.answer_reader`,
+`openai_responses.answer_reader`, `openai_responses.answer_writer`.
 """
 
 from typing import Any
@@ -19,6 +20,7 @@ from tests.dialects.translation.calling import (
     call,
     delta,
     frames,
+    named,
     request,
     stream,
     translation_of,
@@ -126,3 +128,25 @@ def test_words_in_the_midst_of_a_call_keep_their_spaces_at_anthropic() -> None:
     texts = [block.text for block in message.content if block.type == "text"]
     assert "".join(texts) == "a\nb \nc"  # without the one between two calls
     assert [block.thinking for block in message.content if block.type == "thinking"] == ["hm"]
+
+
+@pytest.mark.parametrize("told", ["nothing", "added", "done", "other place"])
+def test_a_call_that_only_the_last_event_holds_is_made_although_words_came_before(told: str) -> None:
+    item = {"type": "function_call", "id": "fc_1", "call_id": "c1", "name": "f", "arguments": '{"k":"v"}'}
+    message = {"type": "message", "id": "msg_1", "role": "assistant", "content": [{"type": "output_text", "text": "a"}]}
+    place = 5 if told == "other place" else 1
+    more = {
+        "nothing": [],
+        "added": [{"type": "response.output_item.added", "output_index": 1, "item": {**item, "call_id": None, "arguments": ""}}],
+        "done": [{"type": "response.output_item.done", "output_index": 1, "item": item}],
+        "other place": [{"type": "response.output_item.done", "output_index": place, "item": item}],
+    }[told]  # fmt: skip
+    raw = named(
+        {"type": "response.created", "response": {"id": "resp_1", "model": "m", "status": "in_progress"}},
+        {"type": "response.output_text.delta", "output_index": 0, "item_id": "msg_1", "delta": "a"},
+        *more,
+        {"type": "response.completed", "response": {"id": "resp_1", "status": "completed", "output": [message, item]}},
+    )
+    answer = sdk_models.anthropic_message(stream(MESSAGES, RESPONSES, raw, **ASK))
+    assert [block.type for block in answer.content] == ["text", "tool_use"]
+    assert (answer.content[1].input, answer.stop_reason) == ({"k": "v"}, "tool_use")

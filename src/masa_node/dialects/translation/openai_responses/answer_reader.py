@@ -108,6 +108,7 @@ _RESPONSE = msgspec.json.Decoder(_Response, strict=False)
 _USAGE = msgspec.json.Decoder(_Usage, strict=False)
 _NUMBER = msgspec.json.Decoder(float)
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_CALLS = ("function_call", "custom_tool_call")
 _ENDS = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
 
 
@@ -117,6 +118,7 @@ class ResponsesAnswerReader:
     def __init__(self, context: AnswerContext) -> None:
         self._context = context
         self._calls: dict[int, int] = {}  # output's index -> number of the call
+        self._places: dict[str | None, int] = {}  # where a call with this id is
         self._seen: set[int] = set()  # outputs of which pieces came
         self._is_begun = False
         self._has_items = False  # did any come by itself?
@@ -177,11 +179,19 @@ class ResponsesAnswerReader:
                 return []
 
     def _late(self, response: _Response) -> list[Event]:
-        """What only the last event tells: all items of a server that sends nothing before, or arguments of calls."""
+        """What only the last event tells: all items where nothing came before, or else calls and their arguments."""
         items = list(enumerate(response.output or ()))
         if not (self._seen or self._calls or self._has_items):
             return [event for at, item in items for event in self._done(item, at)]
-        return [event for at, item in items if at in self._calls for event in self._arguments(at, item.arguments or "")]
+        calls = [(at, item) for at, item in items if item.type in _CALLS]
+        return [event for at, item in calls for event in self._done(item, self._place_of(item, at))]
+
+    def _place_of(self, item: _Item, at: int) -> int:
+        """Where the events had this call; a place of its own if they had none. Not all servers count as they list."""
+        known = next((self._places[id_] for id_ in (item.call_id, item.id) if id_ in self._places), None)
+        if known is not None:
+            return known
+        return at if at in self._calls else -1 - at
 
     def _begin(self, response: _Response) -> list[Event]:
         if self._is_begun:
@@ -191,9 +201,10 @@ class ResponsesAnswerReader:
         return [Begun(response.id or "", response.model or "", None if created is None else int(created))]
 
     def _added(self, item: _Item, at: int) -> list[Event]:
-        if item.type not in ("function_call", "custom_tool_call") or at in self._calls or len(self._calls) >= MAX_CALLS:
+        if item.type not in _CALLS or at in self._calls or len(self._calls) >= MAX_CALLS:
             return []
         number = self._calls[at] = len(self._calls)
+        self._places.update({id_: at for id_ in (item.call_id, item.id) if id_})
         id_ = item.call_id or item.id or f"call_{self._context.answer_id}_{number}"
         return [CallBegun(number, id_, item.name or "")]
 
