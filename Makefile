@@ -66,7 +66,7 @@ bench: $(VENV)/.test ## measure what the node adds to a request; ARGS go to the 
 profile: $(VENV)/.test ## show where the CPU time of a request goes, stage by stage; ARGS go to the profile
 	@$(PY) -m bench.profiling $(ARGS)
 
-langchain: $(VENV)/.test .cache/langchain/.made ## run LangChain's standard tests straight and through the node, with servers that answer by a script
+langchain: $(VENV)/.test .cache/langchain/.made ## run LangChain's standard tests straight, through the node and over a hop, with servers that answer by a script
 	@$(PY) -m tools.try_langchain $(ARGS)
 
 agents: $(VENV)/.test ## have Claude Code, Codex and opencode (from npm) work over a hop, with servers that answer by a script

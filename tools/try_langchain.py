@@ -1,4 +1,4 @@
-"""LangChain's standard tests of chat models, straight and through the node: `make langchain`.
+"""LangChain's standard tests of chat models, straight, through the node and over a hop: `make langchain`.
 
 Each client first asks a scripted server of its own format: that is the measure. Then it asks a node before a scripted
 server of each kind, and one that has only that node for a peer. What passes straight has to pass there, or be refused
