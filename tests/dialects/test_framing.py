@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from masa_node.chat.errors import NotAnAnswer
 from masa_node.dialects import framing
-from masa_node.dialects.framing import NDJSON, SSE, FrameCutter, Framing, event_of
+from masa_node.dialects.framing import NDJSON, SSE, FrameCutter, Framing, event_of, parts_of
 from tests.dialects.chunking import chunks_of
 
 SSE_ALPHABET = st.lists(
@@ -137,3 +137,21 @@ def test_a_large_frame_in_small_pieces_is_scanned_once() -> None:
 )
 def test_an_event_is_read_as_the_standard_says(frame: bytes, event: bytes, data: bytes) -> None:
     assert event_of(frame) == (event, data)
+
+
+@pytest.mark.parametrize("framing_", [SSE, NDJSON], ids=["sse", "ndjson"])
+@given(frames=st.lists(st.integers(0, 40).map(lambda size: b"x" * size + b"\n\n"), max_size=40))
+def test_parts_are_whole_frames_about_as_large_as_asked_for(framing_: Framing, frames: list[bytes]) -> None:
+    whole = b"".join(frames)
+    parts = list(parts_of(framing_, whole, 16))
+    assert b"".join(parts) == whole
+    ends = [end for end in range(len(whole) + 1) if framing_.end_of_last_frame(whole[:end], 0) == end]
+    cut = 0
+    for part in parts:
+        cut += len(part)
+        assert cut in ends
+
+
+def test_a_part_is_found_without_a_look_at_the_rest() -> None:
+    assert next(parts_of(SSE, b":\n\n" * 300_000, 4_096)) == b":\n\n" * (4_096 // 3)
+    assert len(next(parts_of(SSE, b"x" * 50_000 + b"\n\n" + b":\n\n" * 300_000, 4_096))) > 50_000

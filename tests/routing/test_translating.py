@@ -214,6 +214,18 @@ async def test_an_error_of_the_server_is_told_in_the_callers_format_with_its_sta
 
 
 @virtual_time
+async def test_of_a_large_error_the_beginning_of_its_words_is_told() -> None:
+    body = b'{"error":{"message":"too long' + b"\\n" * 400_000 + b'","type":"invalid_request_error"}}'
+    world = World()
+    error = ErrorAnswer("it answered 400", status=400, headers=(), body=body, is_json=True)
+    world.catalog.put(ScriptedProvider("a", error), [offer()])
+    with pytest.raises(ErrorAnswer) as told:
+        await world.answer(claude(world))
+    assert len(told.value.body) < 10_000
+    assert json.loads(told.value.body)["error"]["message"].startswith("too long\n")
+
+
+@virtual_time
 async def test_privacy_holds_for_translated_requests() -> None:
     world, peer = World(), ScriptedPeer("p", CHAT_ANSWER)
     world.catalog.put(peer, [offer()])

@@ -1,7 +1,7 @@
 """Where one frame ends and the next begins, and which frames are only signs of life. Pure."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 import msgspec
@@ -95,6 +95,19 @@ class NdjsonFraming:
     def count(self, chunk: bytes) -> int:
         """See `Framing`."""
         return chunk.count(b"\n") or chunk.count(b"\r")
+
+
+def parts_of(framing: Framing, whole: bytes, most_bytes: int) -> Iterator[bytes]:
+    """These frames in parts of about so many bytes, found one by one; a larger frame is a part by itself."""
+    start = 0
+    while start < len(whole):
+        size, end = most_bytes, 0
+        while not end and start + size < len(whole):
+            end = framing.end_of_last_frame(whole[start : start + size], 0)
+            size *= 4
+        end = start + end if end else len(whole)
+        yield whole[start:end]
+        start = end
 
 
 SSE = SseFraming()

@@ -10,7 +10,7 @@ from masa_node.chat.errors import BrokenAnswer, ErrorAnswer, ErrorInStream, NotA
 from masa_node.dialects.choices import Choices, Endings
 from masa_node.dialects.dialect import Dialect, Mark
 from masa_node.dialects.faults import error_status, error_text, is_json_error, quoted
-from masa_node.dialects.framing import FrameCutter, event_of
+from masa_node.dialects.framing import FrameCutter, event_of, parts_of
 
 _JSON = (("content-type", "application/json"),)
 
@@ -71,16 +71,8 @@ class StreamTracker:
             return b""
 
     def parts(self, whole: bytes, most_bytes: int) -> Iterator[bytes]:
-        """These frames in parts of about so many bytes; a larger frame is a part by itself."""
-        start = 0
-        while start < len(whole):
-            size, end = most_bytes, 0
-            while not end and start + size < len(whole):
-                end = self._dialect.framing.end_of_last_frame(whole[start : start + size], 0)
-                size *= 4
-            end = start + end if end else len(whole)
-            yield whole[start:end]
-            start = end
+        """See `parts_of`."""
+        return parts_of(self._dialect.framing, whole, most_bytes)
 
     def look_first(self, whole: bytes, most_bytes: int) -> bytes | None:
         """As `look_quickly`, for the first that came. None: some was looked at, so that it takes a new tracker."""

@@ -21,7 +21,7 @@ from masa_node.chat.errors import (
     ProviderError,
 )
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint, Headers, Request
-from masa_node.dialects.condensing import at_once, weight_ms
+from masa_node.dialects.condensing import ANSWER_DEPTH, at_once, weight_ms
 from masa_node.dialects.fields import in_utf8
 from masa_node.dialects.framing import NDJSON
 from masa_node.dialects.registry import DIALECTS
@@ -29,6 +29,7 @@ from masa_node.dialects.translation.counting import ESTIMATED, counted
 from masa_node.dialects.translation.formats import is_translated_from, targets_for
 from masa_node.dialects.translation.translator import AnswerTranslator, Translation, translate
 from masa_node.routing.provider import Begun, Provider, Sign, no_sign
+from masa_node.routing.running.steps import readable
 
 Result = TypeVar("Result")
 # Headers that are about a vendor's own API: those of the caller's say nothing to another one's server.
@@ -128,7 +129,7 @@ class TranslatingProvider:
         try:
             answer = await self.provider.answer(translated_ask(request, translation), sign)
         except ErrorAnswer as exc:
-            raise _translated_error(exc, translation, request) from exc
+            raise await _translated_error(exc, translation, request) from exc
         try:
             return await _translated(answer, translation, request)
         except BaseException as exc:
@@ -205,15 +206,19 @@ def estimate(request: Request) -> WholeAnswer:
     return WholeAnswer(200, headers, counted(request.body), DialectName.ANTHROPIC)
 
 
-def _translated_error(error: ErrorAnswer, translation: Translation, request: Request) -> ErrorAnswer:
-    """The server's error in the caller's format. For one without JSON, the node writes the error."""
+async def _translated_error(error: ErrorAnswer, translation: Translation, request: Request) -> ErrorAnswer:
+    """The server's error in the caller's format. For one without JSON, the node writes the error.
+
+    Of a large one the beginning of each text is told: half a million escapes would take 50 ms.
+    """
     if not error.is_json:
         return error
+    small = await readable(in_utf8(error.body), ANSWER_DEPTH)
     answer = ErrorAnswer(
         error.message,
         status=error.status,
         headers=_headers(error.headers, translation, _JSON),
-        body=translation.error(error.status, in_utf8(error.body), request.request_id),
+        body=translation.error(error.status, small, request.request_id),
         is_json=True,
     )
     answer.location = error.location

@@ -6,7 +6,7 @@ import msgspec
 
 from masa_node.chat.errors import BrokenAnswer, NotAnAnswer
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, Endpoint, Headers
-from masa_node.dialects.framing import FrameCutter
+from masa_node.dialects.framing import FrameCutter, parts_of
 from masa_node.dialects.registry import DIALECTS
 from masa_node.dialects.translation.context import AnswerContext, AnswerReader
 from masa_node.dialects.translation.conversation import Conversation
@@ -94,17 +94,8 @@ class AnswerTranslator:
         return self._cutter.feed(piece)
 
     def parts(self, frames: bytes, size: int) -> Iterator[bytes]:
-        """The same frames in parts of about this size: what is more is one frame."""
-        part: list[bytes] = []
-        room = size
-        for frame in self._framing.frames(frames):
-            if len(frame) > room and part:
-                yield b"".join(part)
-                part, room = [], size
-            part.append(frame)
-            room -= len(frame)
-        if part:
-            yield b"".join(part)
+        """See `parts_of`."""
+        return parts_of(self._framing, frames, size)
 
     def finish(self) -> bytes:
         """The server's stream has ended whole: the rest, and the terminal frame if it was not given yet."""
