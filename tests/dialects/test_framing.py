@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from masa_node.chat.errors import NotAnAnswer
 from masa_node.dialects import framing
-from masa_node.dialects.framing import NDJSON, SSE, FrameCutter, Framing, event_of, parts_of
+from masa_node.dialects.framing import NDJSON, SSE, FrameCutter, Framing, event_of, is_silent, parts_of
 from tests.dialects.chunking import chunks_of
 
 SSE_ALPHABET = st.lists(
@@ -155,3 +155,15 @@ def test_parts_are_whole_frames_about_as_large_as_asked_for(framing_: Framing, f
 def test_a_part_is_found_without_a_look_at_the_rest() -> None:
     assert next(parts_of(SSE, b":\n\n" * 300_000, 4_096)) == b":\n\n" * (4_096 // 3)
     assert len(next(parts_of(SSE, b"x" * 50_000 + b"\n\n" + b":\n\n" * 300_000, 4_096))) > 50_000
+
+
+@pytest.mark.parametrize(
+    "quiet", [b":\n\n" * 3, b": a\r\n\r\n", b":a\r\r:b\r\r", b"\n\n", b":a\n:b\n\n\n", b": data: {}\n\n"]
+)
+def test_comments_and_blank_lines_are_silent(quiet: bytes) -> None:
+    assert is_silent(SSE, quiet)
+    assert not is_silent(SSE, quiet * 10_000)  # which would take long
+    assert not is_silent(NDJSON, quiet)
+    for loud in (b"data: {}\n\n", b"event: error\n\n", b"a\n\n", b"id\n\n"):
+        assert not is_silent(SSE, quiet + loud)
+        assert not is_silent(SSE, loud + quiet)

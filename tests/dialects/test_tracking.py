@@ -669,3 +669,14 @@ def test_what_is_odd_in_the_middle_of_much_is_not_looked_at_quickly(odd: bytes) 
     tracker.feed(PIECE)
     assert tracker.look_quickly(PIECE * 100 + odd + PIECE * 100, len(PIECE)) is None
     assert (tracker.frames, tracker.fault) == (1, None)
+
+
+def test_comments_are_passed_without_a_look_at_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    tracker = StreamTracker(OPENAI)
+    comments = b": still here\n\n" * 100
+    with monkeypatch.context() as patch:
+        patch.setattr(type(OPENAI), "mark", None)
+        assert tracker.feed(comments) == comments
+    assert not tracker.started
+    assert tracker.feed(PIECE + FINISH + DONE) == PIECE + FINISH + DONE
+    assert tracker.ended

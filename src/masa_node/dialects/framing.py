@@ -114,6 +114,16 @@ SSE = SseFraming()
 NDJSON = NdjsonFraming()
 
 
+_MAX_SILENT_BYTES = 8 * 1024  # looked at in one go
+_COMMENTS = re.compile(rb"(?:[\r\n]++|:[^\r\n]*+)*+")
+
+
+def is_silent(framing: Framing, frames: bytes) -> bool:
+    """Quickly: are these frames nothing but comments and blank lines? Millions of them come as fast as they can."""
+    may_be = framing is SSE and len(frames) <= _MAX_SILENT_BYTES and frames.startswith((b":", b"\n", b"\r"))
+    return may_be and _COMMENTS.fullmatch(frames) is not None
+
+
 class FrameCutter:
     """Gives complete frames as soon as they are complete, byte for byte; keeps the begun one.
 

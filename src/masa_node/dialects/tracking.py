@@ -10,7 +10,7 @@ from masa_node.chat.errors import BrokenAnswer, ErrorAnswer, ErrorInStream, NotA
 from masa_node.dialects.choices import Choices, Endings
 from masa_node.dialects.dialect import Dialect, Mark
 from masa_node.dialects.faults import error_status, error_text, is_json_error, quoted
-from masa_node.dialects.framing import FrameCutter, event_of, parts_of
+from masa_node.dialects.framing import FrameCutter, event_of, is_silent, parts_of
 
 _JSON = (("content-type", "application/json"),)
 
@@ -108,7 +108,7 @@ class StreamTracker:
 
     def look(self, whole: bytes, condensed: bytes | None = None) -> bytes:
         """What may go on of these frames; `condensed` is what to look at instead, of a large one."""
-        if self.ended:
+        if self.ended or is_silent(self._dialect.framing, whole):
             return whole
         seen = whole if condensed is None else condensed
         if self._is_plain(seen):

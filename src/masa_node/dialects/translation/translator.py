@@ -6,7 +6,7 @@ import msgspec
 
 from masa_node.chat.errors import BrokenAnswer, NotAnAnswer
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, Endpoint, Headers
-from masa_node.dialects.framing import FrameCutter, parts_of
+from masa_node.dialects.framing import FrameCutter, is_silent, parts_of
 from masa_node.dialects.registry import DIALECTS
 from masa_node.dialects.translation.context import AnswerContext, AnswerReader
 from masa_node.dialects.translation.conversation import Conversation
@@ -105,6 +105,8 @@ class AnswerTranslator:
 
     def translated(self, frames: bytes) -> bytes:
         """What these whole frames are in the caller's format; b"" where they say nothing there (yet)."""
+        if is_silent(self._framing, frames):
+            return b""
         read = self._reader.frame
         cut = self._framing.frames(frames)
         if len(cut) == 1:
