@@ -120,8 +120,9 @@ _COMMENTS = re.compile(rb"(?:[\r\n]++|:[^\r\n]*+)*+")
 
 def is_silent(framing: Framing, frames: bytes) -> bool:
     """Quickly: are these frames nothing but comments and blank lines? Millions of them come as fast as they can."""
-    may_be = framing is SSE and len(frames) <= _MAX_SILENT_BYTES and frames.startswith((b":", b"\n", b"\r"))
-    return may_be and _COMMENTS.fullmatch(frames) is not None
+    if len(frames) > _MAX_SILENT_BYTES or not frames.startswith((b":", b"\n", b"\r")):
+        return False
+    return _COMMENTS.fullmatch(frames) is not None if framing is SSE else frames.isspace()
 
 
 class FrameCutter:
