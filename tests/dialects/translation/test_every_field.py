@@ -187,3 +187,28 @@ def test_that_no_thinking_is_wanted_is_carried() -> None:
     assert msgspec.json.decode(translate(asked, "m", CHAT, RESPONSES).body)["reasoning"] == {"effort": "none"}
     assert msgspec.json.decode(translate(asked, "m", CHAT, OLLAMA).body)["think"] is False
     assert "thinking" not in msgspec.json.decode(translate(asked, "m", CHAT, MESSAGES).body)
+
+
+@pytest.mark.parametrize("target", [CHAT, RESPONSES, MESSAGES, OLLAMA, RUN])
+@pytest.mark.parametrize(
+    ("source", "choice"),
+    [
+        (CHAT, "required"),
+        (CHAT, {"type": "function", "function": {"name": "f"}}),
+        (MESSAGES, {"type": "any"}),
+        (RESPONSES, "required"),
+    ],
+)
+def test_a_call_that_has_to_be_made_of_no_tool_is_refused(source: Endpoint, choice: Any, target: Endpoint) -> None:
+    if source is not target:
+        body = {"model": "m", "max_tokens": 9, "messages": HI, "tool_choice": choice}
+        asked = {"model": "m", "input": HI, "tool_choice": choice} if source is RESPONSES else body
+        with pytest.raises(NotTranslatable, match=r"^`tool_choice`"):
+            translate(msgspec.json.encode(asked), "m", source, target)
+
+
+def test_a_picture_of_a_models_is_left_out_by_name() -> None:
+    turns = [*HI, {"role": "assistant", "content": "see", "images": [PNG]}, *HI]
+    for target in (CHAT, MESSAGES, RESPONSES):
+        body, dropped = _translated({"model": "m", "messages": turns}, OLLAMA, target)
+        assert (dropped, PNG.encode() in body) == ({"images"}, False)

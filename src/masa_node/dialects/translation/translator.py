@@ -9,7 +9,7 @@ from masa_node.chat.request import DIALECT_OF_ENDPOINT, Endpoint, Headers
 from masa_node.dialects.framing import FrameCutter, is_silent, parts_of
 from masa_node.dialects.registry import DIALECTS
 from masa_node.dialects.translation.context import AnswerContext, AnswerReader
-from masa_node.dialects.translation.conversation import Conversation
+from masa_node.dialects.translation.conversation import ChoiceMode, Conversation
 from masa_node.dialects.translation.events import Ended, Event, Failed
 from masa_node.dialects.translation.failures import error_body, failure_of
 from masa_node.dialects.translation.formats import (
@@ -19,7 +19,7 @@ from masa_node.dialects.translation.formats import (
     REQUEST_WRITERS,
     label_of,
 )
-from masa_node.dialects.translation.losses import Losses
+from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.tools import CallerNames, respelt_names
 
 TRANSLATED = "x-masa-translated"
@@ -54,6 +54,9 @@ def translate(body: bytes, model: str, source: Endpoint, target: Endpoint) -> Tr
     """Raises `NotTranslatable`, which names the field, for what the target cannot carry without being wrong."""
     losses = Losses()
     conversation = REQUEST_READERS[source](body, losses)
+    choice = conversation.tool_choice
+    if choice is not None and choice.mode in (ChoiceMode.REQUIRED, ChoiceMode.NAMED) and not conversation.tools:
+        raise refuse("tool_choice", "a tool has to be called, and none is offered.")
     if not conversation.model:  # some formats have it in the path
         conversation = msgspec.structs.replace(conversation, model=model)
     written = REQUEST_WRITERS[target](conversation, losses)

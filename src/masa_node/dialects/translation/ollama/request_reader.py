@@ -160,6 +160,8 @@ def _read_turn(body: bytes, losses: Losses) -> Turn:
         raise refuse("messages[].role", f"it is {message.role!r}.")
     if role is not Role.ASSISTANT:
         return Turn(role, (*said, *_images(message.images)))
+    if message.images:  # no other format has pictures of a model's
+        losses.drop("images")
     thought = (Thought(message.thinking),) if message.thinking else ()
     return Turn(role, (*thought, *said, *[_call(call) for call in message.tool_calls or ()]))
 
