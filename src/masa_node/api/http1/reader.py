@@ -14,8 +14,7 @@ import httptools
 import msgspec
 
 from masa_node.api.http1.raw_responses import HEAD_TOO_LARGE, MALFORMED, MAX_HEAD_BYTES, MAX_HEADERS
-from masa_node.api.http1.request import Head, HttpRequest
-from masa_node.api.http1.request_target import path_and_query
+from masa_node.api.http1.request import Head, HeaderPairs, HttpRequest
 
 # A client library sends one chunk a socket write; this many tiny ones are an attack.
 FREE_CHUNKS = 2_048
@@ -30,6 +29,7 @@ _BYTES_AROUND_A_HEADER = len(": \r\n")
 _END_OF_HEAD = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
 _MAX_DIGITS = 10
+_ABSOLUTE = re.compile(rb"(?i:https?)://(?P<authority>[^/?]*)(?P<rest>[/?].*)?")
 
 
 class Refused(Exception):
@@ -244,3 +244,20 @@ class RequestReader:
         self._framing_bytes += size
         if self._framing_bytes > MAX_HEAD_BYTES + self._body_bytes // BODY_BYTES_PER_FRAMING_BYTE:
             raise Refused(HEAD_TOO_LARGE if self.in_head else MALFORMED)
+
+
+def path_and_query(target: bytes, method: bytes, headers: HeaderPairs) -> bytes:
+    """Path and query, as they came. An absolute URL is taken only if its host is the one of the Host header.
+
+    Raises ValueError for anything else.
+    """
+    if b"#" in target:
+        raise ValueError("a fragment in the target")
+    if target[:1] == b"/" or (target == b"*" and method == b"OPTIONS"):
+        return target
+    match = _ABSOLUTE.fullmatch(target)
+    hosts = [value.lower() for name, value in headers if name == b"host"]
+    if match is None or hosts != [match["authority"].lower()]:
+        raise ValueError("neither a path nor a URL of this host")
+    rest: bytes = match["rest"] or b"/"
+    return rest if rest.startswith(b"/") else b"/" + rest

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masa_node.api.http1.request_target import path_and_query
+from masa_node.api.http1.reader import path_and_query
 
 HERE = [(b"accept", b"*/*"), (b"host", b"Localhost:80")]
 
