@@ -81,8 +81,17 @@ RESET = struct.pack("ii", 1, 0)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="others do not tell that a caller has left before all is read")
-@pytest.mark.parametrize("asked", [post(chat()), post(chat())[:-3], get(b"/healthz")], ids=["whole", "half", "probe"])
-@pytest.mark.parametrize("linger", [RESET, b""], ids=["reset", "closed"])
+@pytest.mark.parametrize(
+    ("asked", "linger"),
+    [
+        (post(chat()), RESET),
+        (post(chat())[:-3], RESET),
+        (get(b"/healthz"), RESET),
+        (post(chat()), b""),
+        (post(chat())[:-3], b""),
+    ],
+    ids=["reset", "half and reset", "probe and reset", "closed", "half and closed"],
+)
 async def test_who_has_left_before_being_looked_at_is_not_begun_to_be_answered(asked: bytes, linger: bytes) -> None:
     begun: list[str] = []
 
@@ -102,6 +111,21 @@ async def test_who_has_left_before_being_looked_at_is_not_begun_to_be_answered(a
         assert (await ask_once(port, get(b"/models"))).status == 200
         await connections.all_gone()
     assert begun == ["/models"]
+
+
+async def test_a_probe_that_closes_its_end_at_once_is_answered() -> None:
+    async def app(request: HttpRequest, reply: Reply) -> None:
+        del request
+        await reply.whole(200, [], b"ok")
+
+    loop = asyncio.get_running_loop()
+    connections = Connections(app, keep_alive_s=75)
+    async with await loop.create_server(lambda: BoundedHttpProtocol(connections), "127.0.0.1", 0) as server:
+        with socket.create_connection(server.sockets[0].getsockname()) as probe:
+            probe.sendall(get(b"/healthz"))
+            probe.shutdown(socket.SHUT_WR)
+            assert (await asyncio.to_thread(read_until, probe, b"ok")).startswith(b"HTTP/1.1 200 ")
+        await connections.all_gone()
 
 
 def read_until(connection: socket.socket, end: bytes) -> bytes:

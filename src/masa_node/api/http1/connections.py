@@ -127,14 +127,15 @@ def http_date(at_unix_s: float) -> bytes:
     return b"%b, %02d %b %d %02d:%02d:%02d GMT" % (_DAYS[weekday], day, _MONTHS[month - 1], year, hour, minute, second)
 
 
-def has_left(transport: asyncio.BaseTransport) -> bool:
-    """Has the caller closed the connection already, although there is more to read? 2 us; False where nobody can tell.
+def has_left(transport: asyncio.BaseTransport, *, may_half_close: bool) -> bool:
+    """Has the caller reset the connection already, although there is more to read? 2 us; False where nobody can tell.
 
-    Whoever connects, asks and leaves as fast as it can would have others wait until each such request was begun.
+    Unless it `may_half_close`, has it closed its end? Whoever connects, asks and leaves as fast as it can would have
+    others wait until each such request was begun.
     """
     if not _HUNG_UP:
         return False
     connection: socket.socket = transport.get_extra_info("socket")
     poll = select.poll()
-    poll.register(connection.fileno(), _HUNG_UP)
+    poll.register(connection.fileno(), 0 if may_half_close else _HUNG_UP)
     return bool(poll.poll(0))

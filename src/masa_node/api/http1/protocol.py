@@ -94,7 +94,8 @@ class BoundedHttpProtocol(asyncio.Protocol):
             self._drop(len(data))
             return
         reader = self._reader
-        if not reader.messages and has_left(self._transport):
+        # What is asked by POST takes longer than a caller that has closed its end is waited for; a probe does not.
+        if not reader.messages and has_left(self._transport, may_half_close=not data.startswith(b"POST")):
             self.abort()
             return
         try:
