@@ -7,10 +7,11 @@ import pkgutil
 import signal
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
+import structlog
 from xdist.scheduler import LoadFileScheduling
 
 from tests.examples import load_usual
@@ -32,6 +33,15 @@ MEASURED = ("masa_node.chat", "masa_node.dialects", "masa_node.routing")
 MEASURED_BY = ("tests/chat/", "tests/dialects/", "tests/routing/")
 
 load_usual()
+_configure = structlog.configure
+
+
+def _configure_for_now(**how: Any) -> None:  # noqa: ANN401 - whatever structlog takes
+    """A logger that is kept goes on writing to where it wrote first: no later test would see its lines."""
+    _configure(**{**how, "cache_logger_on_first_use": False})
+
+
+structlog.configure = _configure_for_now
 RECURSION_LIMIT = sys.getrecursionlimit()  # a node's, too; py_ecc, which web3 and vyper import, raises it for all
 os.environ["RUST_LIB_BACKTRACE"] = "0"  # RUST_BACKTRACE=1 would make each error of iroh's cost 70 ms
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a script's background job; commands would inherit it
@@ -131,6 +141,14 @@ def pytest_runtest_teardown() -> Generator[None, object, object]:
     """No fixture's end may wait for ever, either."""
     with bounded():
         return (yield)
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    """No test finds how a command that ran in an earlier one has set up logs, in the same process."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

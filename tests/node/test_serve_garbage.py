@@ -25,7 +25,7 @@ from masa_node.node.node import Node
 from masa_node.upstreams.demo import MODEL
 from tests.api.raw_http import Line, line_to
 from tests.fakes.llm_server import until
-from tests.fakes.raw_http import get, request
+from tests.fakes.raw_http import get, post, request
 
 TIMES = 20  # of each; what else a node does in the meantime leaves less
 TRIES = 3
@@ -36,9 +36,12 @@ RESET = struct.pack("ii", 1, 0)
 Calling = Callable[[int], Awaitable[None]]
 
 
+def ask_body(model: str = MODEL, *, stream: bool = False) -> bytes:
+    return json.dumps({"model": model, "stream": stream, "messages": [{"role": "user", "content": "Hello"}]}).encode()
+
+
 def ask(model: str = MODEL, *, stream: bool = False) -> bytes:
-    body = {"model": model, "stream": stream, "messages": [{"role": "user", "content": "Hello"}]}
-    return request("/v1/chat/completions", json.dumps(body).encode())
+    return request("/v1/chat/completions", ask_body(model, stream=stream))
 
 
 def on_one_connection(asked: bytes, status: int) -> Calling:
@@ -132,6 +135,8 @@ async def look_at_both(folder: Path, call: Calling) -> None:
         async with asyncio.timeout(WITHIN_S):
             while MODEL.encode() not in (await get(port_of(asking), "/v1/models")).body:  # noqa: ASYNC110 - being linked
                 await asyncio.sleep(0.02)
+            while (await post(port_of(own), "/v1/chat/completions", ask_body("nobody-has-it"))).status != 404:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)  # until then a peer whose models are not known may have it
         for node in (own, asking):
             await look(node, call)
 
