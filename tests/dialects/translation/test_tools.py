@@ -122,6 +122,8 @@ STRICT = {**CLOSED, "required": ["a"]}
         ({**OBJECT, "required": ["a"]}, False),
         ({**STRICT, "$defs": {"x": OBJECT}}, False),
         ({"type": "array", "items": STRICT}, True),
+        ({**STRICT, "required": [["a"], {"a": 1}]}, False),
+        ({**STRICT, "required": ["a", ["b"]]}, True),
     ],
 )
 def test_openai_is_told_to_be_strict_only_about_what_it_can_be_strict_about(schema: Any, fits: bool) -> None:  # noqa: FBT001 - a row of a table

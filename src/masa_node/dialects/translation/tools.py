@@ -129,8 +129,9 @@ def fits_strict(schema: msgspec.Raw | None) -> bool:
     )
 
 
-def _names(value: object) -> set[object]:
-    return set(cast("list[object]", value)) if isinstance(value, list | dict) else set()
+def _names(value: object) -> set[str]:
+    listed = cast("list[object]", value) if isinstance(value, list | dict) else ()
+    return {name for name in listed if isinstance(name, str)}
 
 
 def _tree_of(schema: msgspec.Raw) -> object:
