@@ -188,24 +188,24 @@ def _assistant(turn: Turn, names: Names, losses: Losses) -> Fields:
     refusal = "".join(part.text for part in turn.parts if isinstance(part, Refusal))
     thoughts = [part for part in turn.parts if isinstance(part, Thought)]
     message: Fields = {"role": "assistant", "content": text or (None if calls or refusal else "")}
-    signed = [thought for thought in thoughts if thought.origin is Origin.GOOGLE]
-    thought = open_thoughts([thought for thought in thoughts if thought not in signed], names, losses)
+    thought = open_thoughts([each for each in thoughts if each.origin is not Origin.GOOGLE], names, losses)
     if thought:
         message["reasoning_content"] = thought
     if refusal:
         message["refusal"] = refusal
     if calls:
         message["tool_calls"] = calls
-    for each in signed:
-        _add_signature(message, calls, each)
+    _add_signatures(message, calls, [each for each in thoughts if each.origin is Origin.GOOGLE])
     return message
 
 
-def _add_signature(message: Fields, calls: list[Fields], signed: Thought) -> None:
-    """Gemini's signature goes back where it was: with its call, or with the words."""
-    call_id, _, signature = (signed.seal or "").partition(" ")
-    for holder in [call for call in calls if call["id"] == call_id] if call_id else [message]:
-        holder["extra_content"] = {"google": {"thought_signature": signature}}
+def _add_signatures(message: Fields, calls: list[Fields], signed: list[Thought]) -> None:
+    """Gemini's go back where they were: with a call, or with the words."""
+    holders = {str(call["id"]): call for call in reversed(calls)} | {"": message}
+    for each in signed:
+        call_id, _, signature = (each.seal or "").partition(" ")
+        if signature and call_id in holders:
+            holders[call_id]["extra_content"] = {"google": {"thought_signature": signature}}
 
 
 def open_thoughts(thoughts: list[Thought], names: Names, losses: Losses) -> str:
