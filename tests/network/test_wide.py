@@ -492,6 +492,35 @@ async def test_news_that_come_without_end_are_spread_together() -> None:
 
 
 @virtual_time
+async def test_a_lone_peer_that_comes_and_goes_ends_no_pauses() -> None:
+    """Else one peer, which nobody need trust, has a node dial all others without a rest."""
+    network = MemoryNetwork(seed=2)
+    node, restless, *away = nodes = make(network, 5)
+    node.network.want([each.transport.address() for each in (restless, *away)])
+    restless.network.want([node.transport.address()])
+    network.partition([node.id], [each.id for each in away])
+    async with running(*nodes):
+        for _ in range(100):
+            await until(lambda: linked(node) == {restless.id}, 30)
+            node.network.links.drop(restless.id, "come again")
+            await asyncio.sleep(1)
+            restless.network.dial_again()
+        assert min(node.network.book.failures(each.id) for each in away) > 3
+
+
+@virtual_time
+async def test_keys_that_no_book_holds_leave_nothing_behind() -> None:
+    ada, bob = nodes = make(MemoryNetwork(seed=2), 2)
+    introduce(nodes)
+    async with running(*nodes):
+        await until(lambda: linked(ada) == {bob.id}, 5)
+        ada.network.book.forget(bob.id)
+        ada.network.links.drop(bob.id, NOT_NEEDED)
+        await until(lambda: not linked(ada), 5)
+        assert bob.id not in ada.network.book.retries
+
+
+@virtual_time
 async def test_a_clock_that_is_set_ends_no_link_and_keeps_no_news_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both machines' clocks go ahead by ten minutes, and back."""
     ada, bob = nodes = make(MemoryNetwork(seed=2), 2)

@@ -38,6 +38,7 @@ from masa_node.routing.catalog import Catalog
 
 LOG_BURST = MAX_LINKS  # lines about links that come and go: all of a start,
 LOG_PER_S = 0.2  # and then so many, for a peer can come and go a hundred times a second
+SHORTEST_CUT_S = 10.0  # alone for less a node was not cut off, and its pauses are short
 SHORTEST_REST_S = 0.05  # what comes meanwhile is spread together: in a crowd there are hundreds of messages a second
 LONGEST_REST_S = 1.0  # what this node announces is looked at again after this
 
@@ -83,7 +84,7 @@ class Network:
         self._awaited: dict[NodeId, asyncio.Event] = {}
         self._lines = TokenBucket(LOG_PER_S, LOG_BURST, 0.0)
         self._news = asyncio.Event()
-        self._started_s = float("-inf")
+        self._started_s = self._last_lost_s = float("-inf")
         self._refused_by: set[NodeId] = set()  # since the start; members that will not let this node in
         self.book = parts.book
         self.gossip = Gossip(self._keys, parts.rng)
@@ -214,8 +215,8 @@ class Network:
             session.send_voucher(make_voucher(peer, self._keys, at_unix_s))
         self.gossip.linked(peer, self._now_s())
         self._askable.offer(peer)
-        if len(self.links.sessions) == 1:  # nobody was reached; what was in the way of this one is over for others, too
-            self._end_pauses(of_refused=False)
+        if len(self.links.sessions) == 1 and self._now_s() - self._last_lost_s > SHORTEST_CUT_S:
+            self._end_pauses(of_refused=False)  # what was in the way of this one is over for others, too
         self._dialing.look()
         self._news.set()
         if self._lines.take(1, self._now_s()):
@@ -232,9 +233,8 @@ class Network:
 
     def referred(self, peer: NodeId, address: str, referral: Referral) -> None:
         """See `LinksOwner`."""
-        if referral.voucher is not None and self.book.is_member(
-            peer
-        ):  # a stranger's word would take another one's place
+        is_member = self.book.is_member(peer)  # a stranger's word would take another one's place
+        if referral.voucher is not None and is_member:
             with contextlib.suppress(ProtocolFault):
                 self._keep_voucher(peer, referral.voucher)
         for advert in self._referrals.take(referral, self._now_s(), time.time()):
@@ -242,12 +242,14 @@ class Network:
 
     def unlinked(self, session: Session) -> None:
         """See `LinksOwner`."""
+        self._last_lost_s = self._now_s()
         self.gossip.unlinked(session.peer)
         self._awaited.pop(session.peer, None)
         self.clocks.pop(session.peer, None)
         self.book.unlinked(session.peer, time.time(), self._now_s(), self._parts.rng)
         if NOT_NEEDED in session.why:
-            self.book.retries[session.peer] = not_needed_before(self._now_s(), self._parts.rng.random())
+            if self.book.get(session.peer) is not None:
+                self.book.retries[session.peer] = not_needed_before(self._now_s(), self._parts.rng.random())
             self._askable.offer(session.peer)
         else:
             self._askable.not_reached(session.peer)
