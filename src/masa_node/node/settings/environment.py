@@ -288,8 +288,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         RaceWord,
         Meta(
             description="Which peers are asked when no LLM of this node answers: `all` that serve the model at once, "
-            "or `hedge`: the best, and another when it fails or is slower than usual, for at most a tenth "
-            "of the requests of a minute. A request may say otherwise: `X-Masa-Race`."
+            "or `hedge`: the best, and another when it fails. Where it is only slower than usual, another is asked for "
+            "at most a tenth of the requests of a minute. A request may say otherwise: `X-Masa-Race`."
         ),
     ] = "all"
     race_width: Annotated[
