@@ -1,6 +1,6 @@
 """Whatever a server or a caller sends: a translation, or one error in words; never anything else, and never without bound.
 
-Covers: `translator`, `cloudflare.answer_reader`, `completions.answer_writer`.
+Covers: `translator`, `wire`, `cloudflare.answer_reader`, `completions.answer_writer`.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ from masa_node.chat.request import DIALECT_OF_ENDPOINT, Endpoint
 from masa_node.dialects.framing import SSE
 from masa_node.dialects.registry import DIALECTS
 from masa_node.dialects.translation import translator as translator_module
+from masa_node.dialects.translation import wire
 from masa_node.dialects.translation.formats import ANSWER_WRITERS, REQUEST_WRITERS
 from masa_node.dialects.translation.translator import AnswerTranslator, translate
 from tests.dialects.chunking import cut
@@ -25,6 +26,7 @@ from tests.dialects.translation.calling import (
     MESSAGES,
     NOW,
     OLLAMA,
+    RESPONSES,
     call,
     delta,
     frames,
@@ -125,3 +127,52 @@ def test_number_of_tools_and_size_of_a_picture_are_bounded() -> None:
 def test_half_an_emoji_is_no_reason_to_refuse() -> None:
     translation = translate(b'{"model":"m","messages":[{"role":"user","content":"\\ud83d"}]}', "m", CHAT, MESSAGES)
     assert "\ufffd".encode() in translation.body
+
+
+OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+BITS = st.sampled_from(['{"a":', '"x"', "}", "{", "[", "]", '"', "\\", '\\"', " ", "\n", ",", "1", "{}", '{"a":"}"}'])
+
+
+def is_object(text: str) -> bool:
+    try:
+        OBJECT.decode(text.encode())
+    except msgspec.DecodeError:
+        return False
+    return True
+
+
+@given(pieces=st.lists(BITS, max_size=12), asked=st.lists(st.booleans(), min_size=12, max_size=12))
+def test_what_grows_is_a_whole_object_exactly_when_its_text_is(pieces: list[str], asked: list[bool]) -> None:
+    growing = wire.GrowingObject()
+    for number, piece in enumerate(pieces):
+        growing.add(piece)
+        if asked[number]:
+            assert growing.is_whole() is is_object("".join(pieces[: number + 1]))
+    assert growing.is_whole() is is_object("".join(pieces))
+    assert growing.text == "".join(pieces)
+
+
+def test_arguments_that_grow_are_read_once_however_often_it_is_asked_whether_they_are_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A server may send a thought or a word between any two pieces of them, and megabytes of them."""
+    read: list[str] = []
+    monkeypatch.setattr(wire, "_is_object", lambda text: read.append(text) or True)
+    pieces = [call(0, '{"a":"', "f", "c1"), *(call(0, "}") for _ in range(50)), call(0, '"}')]
+    words = [delta(content="x"), delta(reasoning_content="y")]
+    events = [event for piece in pieces for event in (delta(tool_calls=[piece]), *words)]
+    for source, more in ((MESSAGES, {"max_tokens": 9}), (OLLAMA, {}), (RESPONSES, {"input": "hi"})):
+        read.clear()
+        translator = translation_of(source, CHAT, stream=True, **more).answer("r", NOW)
+        for event in events:
+            translator.feed(frames(event))
+        assert len(read) <= 1
+
+
+def test_spaces_between_the_pieces_of_a_call_are_not_gathered_without_bound() -> None:
+    begun = delta(tool_calls=[call(0, "{}", "f", "c1")])
+    spaces = [delta(content=" " * 50) for _ in range(100)]
+    raw = frames(begun, *spaces, delta(content="x"), delta("stop"), b"[DONE]")
+    translated = translation_of(MESSAGES, CHAT, max_tokens=9, stream=True).answer("r", NOW).feed(raw)
+    assert 0 < translated.count(b" ") < 1_000
+    assert b' x"' in translated

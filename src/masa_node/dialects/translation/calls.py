@@ -4,7 +4,7 @@ Servers number them badly, leave out ids, repeat names.
 """
 
 from masa_node.dialects.translation.events import CallBegun, CallPiece, Event
-from masa_node.dialects.translation.wire import is_object
+from masa_node.dialects.translation.wire import GrowingObject
 
 MAX_CALLS = 256  # of one answer; a model that calls more is a hostile one
 
@@ -12,15 +12,14 @@ MAX_CALLS = 256  # of one answer; a model that calls more is a hostile one
 class _Call:
     """One call that is being made; it is passed on once its name is known."""
 
-    __slots__ = ("arguments", "given_id", "id", "name", "number", "pending")
+    __slots__ = ("arguments", "given_id", "id", "name", "number")
 
     def __init__(self, number: int, given_id: str) -> None:
         self.number = number
         self.given_id = given_id
         self.id = given_id
         self.name = ""
-        self.pending = ""
-        self.arguments: list[str] = []
+        self.arguments = GrowingObject()
 
 
 class CallTracker:
@@ -54,23 +53,20 @@ class CallTracker:
         """Some servers give every call the index 0: another id, or a name after whole arguments, begins another."""
         if call_id and call.given_id:
             return call_id != call.given_id
-        return bool(name and call.name and is_object("".join(call.arguments)))
+        return bool(name and call.name and call.arguments.is_whole())
 
     def _more(self, call: _Call, call_id: str, name: str, arguments: str) -> list[Event]:
         call.given_id = call.given_id or call_id
+        if arguments:
+            call.arguments.add(arguments)
         if call.name:
-            if not arguments:
-                return []
-            call.arguments.append(arguments)
-            return [CallPiece(call.number, arguments, self._choice)]
-        call.pending += arguments
+            return [CallPiece(call.number, arguments, self._choice)] if arguments else []
         if not name:
             return []
         call.name = name
         self.are_named = True
         call.id = call.given_id or f"call_{self._id_prefix}_{self._choice}_{call.number}"
         events: list[Event] = [CallBegun(call.number, call.id, name, self._choice)]
-        if call.pending:
-            call.arguments.append(call.pending)
-            events.append(CallPiece(call.number, call.pending, self._choice))
+        if pending := call.arguments.text:
+            events.append(CallPiece(call.number, pending, self._choice))
         return events

@@ -22,6 +22,7 @@ from masa_node.dialects.translation.events import (
     Used,
     merged,
 )
+from masa_node.dialects.translation.wire import GrowingObject
 
 
 @dataclass(slots=True)
@@ -72,12 +73,12 @@ class CallBlock:
     call: int
     id: str
     name: str
-    pieces: list[str] = field(default_factory=list[str])
+    given: GrowingObject = field(default_factory=GrowingObject)
 
     @property
     def arguments(self) -> str:
         """All of them, as JSON text."""
-        return "".join(self.pieces)
+        return self.given.text
 
 
 Block = TextBlock | ThoughtBlock | RefusalBlock | CallBlock
@@ -192,7 +193,7 @@ def _add_call(choice: Choice, event: CallBegun | CallPiece) -> None:
         choice.calls[event.call] = call = CallBlock(event.call, event.id, event.name)
         choice.blocks.append(call)
     elif event.call in choice.calls:
-        choice.calls[event.call].pieces.append(event.arguments)
+        choice.calls[event.call].given.add(event.arguments)
 
 
 def _text_block(choice: Choice) -> TextBlock:

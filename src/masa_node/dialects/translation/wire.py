@@ -1,5 +1,6 @@
 """Reads foreign JSON into typed values: of requests every unknown field is told, of answers odd types are taken."""
 
+import re
 from functools import cache
 from types import UnionType
 from typing import Generic, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -24,6 +25,10 @@ MAX_DATA_CHARS = 8 * 1024 * 1024
 encode = msgspec.json.Encoder().encode
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ANY = msgspec.json.Decoder()
+_SIGN = re.compile(r'["{}\[\]]')
+_WORDS = re.compile(r'(?:[^"\\]++|\\.)*+', re.DOTALL)  # inside a text, up to its end or a backslash behind all
+_MAX_UNSEEN_CHARS = 4_096  # of a growing object: what nobody asks about costs nothing, and no question takes long
+_SPACES = " \t\r\n"
 
 
 class BodyReader(Generic[T]):
@@ -183,8 +188,75 @@ def object_of(arguments: str) -> msgspec.Raw:
     return msgspec.Raw(raw)
 
 
-def is_object(text: str) -> bool:
-    """Is this the whole text of a JSON object?"""
+class GrowingObject:
+    """The text of a JSON object that comes in pieces.
+
+    To ask after each piece whether it is whole takes no longer for what came before: a server may send megabytes.
+    """
+
+    __slots__ = ("_cut", "_depth", "_in_text", "_pieces", "_seen", "_unseen_chars", "_verdict")
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self._seen = 0  # of these
+        self._unseen_chars = 0
+        self._cut = ""  # a backslash at the end of a piece: what it stands before is in the next one
+        self._depth = 0
+        self._in_text = False
+        self._verdict: bool | None = None  # once the outermost bracket was closed
+
+    def add(self, piece: str) -> None:
+        """More of it."""
+        self._pieces.append(piece)
+        self._unseen_chars += len(piece)
+        if self._unseen_chars > _MAX_UNSEEN_CHARS:
+            self.is_whole()
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return "".join(self._pieces)
+
+    def is_whole(self) -> bool:
+        """Is this the whole text of an object?"""
+        new = self._pieces[self._seen :]
+        self._seen, self._unseen_chars = len(self._pieces), 0
+        if self._verdict is not None:
+            self._verdict = self._verdict and not any(piece.strip(_SPACES) for piece in new)
+        elif any(map(self._closes, new)):
+            self._verdict = _is_object(self.text)
+        return self._verdict or False
+
+    def _closes(self, piece: str) -> bool:
+        """Is the outermost bracket closed in it?"""
+        text, at = self._cut + piece, 0
+        self._cut = ""
+        while at < len(text):
+            if self._in_text:
+                at = self._behind_words(text, at)
+                continue
+            sign = _SIGN.search(text, at)
+            if sign is None:
+                return False
+            at = sign.end()
+            self._in_text = sign[0] == '"'
+            if not self._in_text:
+                self._depth += 1 if sign[0] in "{[" else -1
+                if self._depth <= 0:
+                    return True
+        return False
+
+    def _behind_words(self, text: str, at: int) -> int:
+        words = _WORDS.match(text, at)
+        end = words.end() if words is not None else at
+        if text.startswith('"', end):
+            self._in_text = False
+            return end + 1
+        self._cut = text[end:]
+        return len(text)
+
+
+def _is_object(text: str) -> bool:
     try:
         _OBJECT.decode(text.encode("utf-8", "replace"))
     except UNREADABLE:

@@ -25,8 +25,9 @@ from masa_node.dialects.translation.events import (
 )
 from masa_node.dialects.translation.failures import error_frame
 from masa_node.dialects.translation.thoughts import sealed_for_caller
-from masa_node.dialects.translation.wire import encode, is_object
+from masa_node.dialects.translation.wire import GrowingObject, encode
 
+_MAX_SPACE_CHARS = 256  # of what lies between two calls, and may begin words
 _REASONS = {
     StopReason.END: "end_turn",
     StopReason.STOP_SEQUENCE: "stop_sequence",
@@ -57,7 +58,7 @@ class AnthropicAnswerWriter:
         self._index = -1
         self._open = ""  # the kind of the open block; "" if there is none
         self._open_call = -1
-        self._arguments: list[str] = []
+        self._arguments = GrowingObject()
         self._deferred: list[Event] = []  # what came between the pieces of a call that is not complete
         self._space = ""  # what some servers' parsers leave between two calls; it may also be how words begin
         self._finished: Finished | None = None
@@ -69,7 +70,7 @@ class AnthropicAnswerWriter:
             case TextPiece(text=text, choice=0) if self._open == "text":
                 return self._delta(b"text_delta", b"text", text) if text else b""
             case CallPiece(call=call, arguments=arguments) if call == self._open_call:
-                self._arguments.append(arguments)
+                self._arguments.add(arguments)
                 return self._delta(b"input_json_delta", b"partial_json", arguments)
             case ThoughtPiece(text=text, choice=0) if self._open == "thinking":
                 return self._delta(b"thinking_delta", b"thinking", text)
@@ -119,10 +120,10 @@ class AnthropicAnswerWriter:
         elif isinstance(event, TextPiece) and self._open_call >= 0:
             event = TextPiece(self._space + event.text)
             if not event.text.strip() and not (self._deferred and isinstance(self._deferred[-1], TextPiece)):
-                self._space = event.text
+                self._space = event.text[:_MAX_SPACE_CHARS]
                 return b""
             self._space = ""
-        if self._deferred or (self._open_call >= 0 and not is_object("".join(self._arguments))):
+        if self._deferred or (self._open_call >= 0 and not self._arguments.is_whole()):
             self._deferred.append(event)
             return b""
         return self._piece(event)
@@ -148,7 +149,7 @@ class AnthropicAnswerWriter:
                 return self._sealed(event)
             case CallBegun(call=call, id=id_, name=name):
                 frames = self._close() + self._start({"type": "tool_use", "id": id_, "name": name, "input": {}})
-                self._open, self._open_call, self._arguments = "tool_use", call, []
+                self._open, self._open_call, self._arguments = "tool_use", call, GrowingObject()
                 return frames
             case RefusalPiece(text=text):
                 self._refusal.append(text)

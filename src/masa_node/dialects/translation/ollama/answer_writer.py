@@ -24,7 +24,7 @@ from masa_node.dialects.translation.events import (
     merged,
 )
 from masa_node.dialects.translation.failures import error_frame
-from masa_node.dialects.translation.wire import encode, is_object, object_of
+from masa_node.dialects.translation.wire import GrowingObject, encode, object_of
 
 Fields = dict[str, object]
 
@@ -40,7 +40,7 @@ class OllamaAnswerWriter:
         self._tokens = Tokens()
         self._reason = StopReason.END
         self._is_failed = False
-        self._calls: dict[int, tuple[CallBegun, list[str]]] = {}
+        self._calls: dict[int, tuple[CallBegun, GrowingObject]] = {}
         self._calls_sent = 0
 
     def write(self, event: Event) -> bytes:
@@ -56,10 +56,10 @@ class OllamaAnswerWriter:
                 return self._line(self._thought(text)) if text else b""
             case CallBegun(call=call, choice=0):
                 complete = self._complete_calls()
-                self._calls[call] = (event, [])
+                self._calls[call] = (event, GrowingObject())
                 return complete
             case CallPiece(call=call, arguments=arguments, choice=0) if call in self._calls:
-                self._calls[call][1].append(arguments)
+                self._calls[call][1].add(arguments)
                 return b""
             case _:
                 return self._write_other(event)
@@ -86,14 +86,14 @@ class OllamaAnswerWriter:
     def _complete_calls(self) -> bytes:
         """The first ones, as far as they are complete: calls are told in their order."""
         pending = self._calls.items()
-        complete = takewhile(lambda item: is_object("".join(item[1][1])), pending)
+        complete = takewhile(lambda item: item[1][1].is_whole(), pending)
         return self._tell_calls([call for call, _ in complete])
 
     def _tell_calls(self, calls: list[int]) -> bytes:
         lines: list[bytes] = []
         for call in calls:
-            begun, pieces = self._calls.pop(call)
-            fields = call_fields(begun.id, begun.name, "".join(pieces), self._calls_sent)
+            begun, arguments = self._calls.pop(call)
+            fields = call_fields(begun.id, begun.name, arguments.text, self._calls_sent)
             self._calls_sent += 1
             lines.append(self._line({"message": {"role": "assistant", "content": "", "tool_calls": [fields]}}))
         return b"".join(lines)

@@ -40,7 +40,7 @@ from masa_node.dialects.translation.openai_responses.output import (
     text_part,
     usage_fields,
 )
-from masa_node.dialects.translation.wire import encode, is_object
+from masa_node.dialects.translation.wire import encode
 
 _MORE_TEXT = b"response.output_text.delta"
 
@@ -238,7 +238,7 @@ class ResponsesAnswerWriter:
 
     def _arguments(self, call: int, arguments: str) -> bytes:
         at, block = self._calls[call]
-        block.pieces.append(arguments)
+        block.given.add(arguments)
         if self._output.is_free_form(block.name):
             return b""  # the text is inside the JSON: told when it is complete
         fields = b'"item_id":"%b","output_index":%d,"delta":%b'
@@ -247,7 +247,7 @@ class ResponsesAnswerWriter:
 
     def _close_what_is_over(self) -> bytes:
         """Something else begins. A call whose arguments are not complete stays open beside it."""
-        complete = [call for call, (_, block) in self._calls.items() if is_object(block.arguments)]
+        complete = [call for call, (_, block) in self._calls.items() if block.given.is_whole()]
         return self._close_open() + b"".join(self._close_call(call) for call in complete)
 
     def _close_call(self, call: int) -> bytes:
