@@ -82,6 +82,8 @@ def test_the_beginning_of_an_answer_that_is_given_does_not_end_with_a_space_at_a
     assert body["messages"][-1]["content"] == "The answer is:"
     body, _ = request(CHAT, MESSAGES, messages=[*HI, {"role": "assistant", "content": " "}])
     assert body["messages"] == HI
+    body, _ = request(CHAT, MESSAGES, messages=[*HI, given, {"role": "assistant", "content": " "}])
+    assert body["messages"][-1]["content"] == "The answer is:"
     body, _ = request(CHAT, MESSAGES, messages=[*HI, given, *HI])
     assert body["messages"][1]["content"] == "The answer is: \n"
 

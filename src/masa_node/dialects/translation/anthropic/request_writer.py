@@ -174,16 +174,18 @@ def _messages(conversation: Conversation, losses: Losses) -> list[Fields]:
             merged.append((role, list(blocks)))
             last = role
     if last is Role.ASSISTANT:
-        merged[-1][1][-1:] = _without_last_space(merged[-1][1][-1])
+        _cut_last_space(merged[-1][1])
     return [{"role": role, "content": _content(role, blocks)} for role, blocks in merged if blocks]
 
 
-def _without_last_space(block: Fields) -> list[Fields]:
+def _cut_last_space(blocks: list[Fields]) -> None:
     """The beginning of an answer that the model goes on with: Anthropic refuses one that ends with a space."""
-    if block["type"] != "text":
-        return [block]
-    text = str(block["text"]).rstrip()
-    return [{**block, "text": text}] if text else []
+    while blocks and blocks[-1]["type"] == "text":
+        last = blocks.pop()
+        text = str(last["text"]).rstrip()
+        if text:
+            blocks.append({**last, "text": text})
+            return
 
 
 def _content(role: Role, blocks: list[Fields]) -> object:
