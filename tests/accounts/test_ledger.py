@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from masa_node.accounts import ledger as ledger_module
 from masa_node.accounts.ledger import DAYS_KEPT, FILE_NAME, MIGRATIONS, Ledger, read_usage
-from masa_node.accounts.report import By, UsageQuery
+from masa_node.accounts.report import By, UsageQuery, Used
 from masa_node.accounts.usage import DAY_S
 from masa_node.chat.errors import ConfigurationError
 from masa_node.storage import database as database_module
@@ -67,6 +67,29 @@ async def test_a_report_has_what_is_not_written_yet_and_counts_it_once(tmp_path:
     assert requests_in(tmp_path) == 0
     await written(ledger)
     assert requests_in(tmp_path) == 1
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+async def test_looking_prices_up_holds_up_neither_the_loop_nor_the_ledger(tmp_path: Path, *, is_kept: bool) -> None:
+    """It takes seconds where names of models are made up, and a node whose MASA_DIR is broken has no thread for it."""
+    (tmp_path / "a file").touch()
+    ledger = Ledger((tmp_path if is_kept else tmp_path / "a file") / FILE_NAME)
+    ledger.observe(outcome())
+    looked_up, may_go_on = threading.Event(), threading.Event()
+    was_freed: list[bool] = []
+
+    def price(used: Used) -> float:
+        looked_up.set()
+        was_freed.append(may_go_on.wait(20))
+        return float(used.requests)
+
+    asked = [asyncio.ensure_future(ledger.report(ALL, price)) for _ in range(2)]
+    await until(looked_up.is_set)
+    assert [line.requests for line in await ledger.report(ALL)] == [1]
+    may_go_on.set()
+    assert [line.cost_usd for report in asked for line in await report] == [1.0, 1.0]
+    assert was_freed == [True, True]
+    await written(ledger)
 
 
 async def test_what_waits_is_written_when_the_node_ends(tmp_path: Path) -> None:

@@ -8,11 +8,12 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import structlog
 
-from masa_node.accounts.report import Price, UsageLine, UsageQuery, lines_of
+from masa_node.accounts.report import Found, Price, UsageLine, UsageQuery, found_in, lines_of, priced
 from masa_node.accounts.usage import DAY_S, Account, Sums, account_of
 from masa_node.chat.errors import ConfigurationError
 from masa_node.chat.outcome import Outcome
@@ -54,6 +55,8 @@ class Ledger:
         self._waiting: dict[Account, Sums] = {}
         self._has_more = asyncio.Event()
         self._opening = asyncio.Lock()
+        self._pricing_turn = asyncio.Lock()
+        self._pricing = ThreadPoolExecutor(1, "prices")  # of its own: neither a write nor the loop waits for it
         self._database: Database | None = None
         self._reopen_at_s = 0.0
         self._is_failing = False
@@ -85,15 +88,22 @@ class Ledger:
 
     async def report(self, query: UsageQuery, price: Price | None = None) -> list[UsageLine]:
         """What was counted, up to now, with `price` what it cost. That is called in a thread. Raises `StoreFailed`."""
+        if price is None:
+            return (await self._found(query, has_costs=False)).lines
+        async with self._pricing_turn:  # one at a time: what is found may be large
+            found = await self._found(query, has_costs=True)
+            return await asyncio.wrap_future(self._pricing.submit(priced, found, price))
+
+    async def _found(self, query: UsageQuery, *, has_costs: bool) -> Found:
         database = await self._opened()
         waiting = dict(self._waiting)
 
-        def job(connection: sqlite3.Connection) -> list[UsageLine]:
+        def job(connection: sqlite3.Connection) -> Found:
             connection.execute("SAVEPOINT report")
             _add(connection, waiting)  # seen here, and written in its own time
-            lines = lines_of(connection, query, price)
+            found = found_in(connection, query, has_costs=has_costs)
             connection.execute("ROLLBACK TO report")
-            return lines
+            return found
 
         return await database.write(job)
 
@@ -110,6 +120,7 @@ class Ledger:
             log.warning("the disk does not answer: usage is not saved", after_s=LAST_WRITE_S)
         if self._database is not None:
             await self._database.close()
+        self._pricing.shutdown(wait=False, cancel_futures=True)
 
     async def _write(self) -> None:
         """What fails stays where it is, and is tried again with what comes next."""

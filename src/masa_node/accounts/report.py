@@ -2,7 +2,7 @@
 
 import re
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -64,6 +64,7 @@ class Used(NamedTuple):
 
 
 Price = Callable[[Used], float | None]  # in US dollars; None: there is no price for it
+Group = tuple[object, ...]  # what the lines tell apart, of one line
 
 
 class _Cost:
@@ -124,20 +125,44 @@ _USED = (
 )
 
 
+class Found(NamedTuple):
+    """What the ledger holds of an answer: its lines, the group of each, and what was used in which group."""
+
+    lines: list[UsageLine]
+    groups: list[Group]
+    used: list[tuple[Group, Used]]
+
+
 def lines_of(connection: sqlite3.Connection, query: UsageQuery, price: Price | None = None) -> list[UsageLine]:
     """The answer, at most MAX_LINES: by day from the newest, else those with the most requests first.
 
     With `price` each line has its cost.
     """
+    found = found_in(connection, query, has_costs=price is not None)
+    return found.lines if price is None else priced(found, price)
+
+
+def found_in(connection: sqlite3.Connection, query: UsageQuery, *, has_costs: bool) -> Found:
+    """The same in two parts, the first of which takes the ledger, and the second most of the time."""
     by = tuple(dict.fromkeys(query.by))
     columns = [column for each in by for column in _COLUMNS[each]]
     names = [column.rpartition(" AS ")[2] for column in columns]
     order = ", ".join([*(["day DESC"] if By.DAY in by else []), "sum(requests) DESC", *names])
-    found = _selected(connection, query, [*columns, _SUMS], [*names] or ["NULL"], f"ORDER BY {order} LIMIT {MAX_LINES}")
-    if price is None:
-        return [_line(names, row) for row in found]
-    costs = _costs(connection, query, columns, names, price)
-    return [_line(names, row, costs.get(tuple(row[: len(names)]), _Cost())) for row in found]
+    rows = _selected(connection, query, [*columns, _SUMS], [*names] or ["NULL"], f"ORDER BY {order} LIMIT {MAX_LINES}")
+    groups = [tuple(row[: len(names)]) for row in rows]
+    used = _used(connection, query, columns, names) if has_costs else []
+    return Found([_line(names, row) for row in rows], groups, used)
+
+
+def priced(found: Found, price: Price) -> list[UsageLine]:
+    """The lines with their costs: a second or two of work where much was found."""
+    costs: dict[Group, _Cost] = {}
+    for group, used in found.used:
+        costs.setdefault(group, _Cost()).add(used, price)
+    return [
+        msgspec.structs.replace(line, **costs.get(group, _Cost()).fields(line.requests))
+        for line, group in zip(found.lines, found.groups, strict=True)
+    ]
 
 
 def _selected(
@@ -152,20 +177,17 @@ def _selected(
     return connection.execute(sql, values).fetchall()
 
 
-def _costs(
-    connection: sqlite3.Connection, query: UsageQuery, columns: Sequence[str], names: Sequence[str], price: Price
-) -> Mapping[tuple[object, ...], _Cost]:
-    """Of each group: prices are those of a model at a vendor, whatever the lines tell apart. Of MAX_PRICED parts."""
-    costs: dict[tuple[object, ...], _Cost] = {}
+def _used(
+    connection: sqlite3.Connection, query: UsageQuery, columns: Sequence[str], names: Sequence[str]
+) -> list[tuple[Group, Used]]:
+    """By group: prices are those of a model at a vendor, whatever the lines tell apart. MAX_PRICED parts."""
     parts = [*names, "model", "provider", "is_peer", f"day / {_PRICED_DAYS}"]
     most = f"ORDER BY sum(requests) DESC LIMIT {MAX_PRICED}"
-    for row in _selected(connection, query, [*columns, _USED], parts, most):
-        used = Used(*row[len(names) :])
-        costs.setdefault(tuple(row[: len(names)]), _Cost()).add(used, price)
-    return costs
+    rows = _selected(connection, query, [*columns, _USED], parts, most)
+    return [(tuple(row[: len(names)]), Used(*row[len(names) :])) for row in rows]
 
 
-def _line(names: Sequence[str], row: Sequence[Any], cost: _Cost | None = None) -> UsageLine:
+def _line(names: Sequence[str], row: Sequence[Any]) -> UsageLine:
     groups = dict(zip(names, row, strict=False))
     if "day" in groups:
         groups["day"] = day_text(int(str(groups["day"])))
@@ -181,7 +203,7 @@ def _line(names: Sequence[str], row: Sequence[Any], cost: _Cost | None = None) -
         "first_piece_ms": round(1000 * float(str(piece_s)) / int(str(pieces)), 1) if pieces else None,
         "seconds": round(float(str(total_s)), 3),
     }
-    return msgspec.convert({**fields, **groups, **(cost.fields(requests) if cost is not None else {})}, UsageLine)
+    return msgspec.convert({**fields, **groups}, UsageLine)
 
 
 def groups_of(text: str) -> tuple[By, ...]:
