@@ -15,6 +15,7 @@ ONE_MODEL = "/v1/models/"
 SEARCH = "/ai/models/search"
 AT_CLOUDFLARES = "/client/v4/accounts/{account}"  # where their clients look for the same
 SEARCH_PATH = AT_CLOUDFLARES + SEARCH
+PEER_VERBS = ("trust", "untrust", "block", "unblock", "forget")  # /api/v1/peers/{node_id}/{verb}
 
 # What clients of Ollama ask of their server beside answers, in the words of what this node does not do.
 _MANAGEMENT = {

@@ -12,7 +12,8 @@ import pytest
 from masa_node.accounts.key_file import change_keys
 from masa_node.accounts.keys import KeyRules, NamedKey, made_key
 from masa_node.api.control.changes import CHANGES, MAX_BODY_BYTES, methods_at
-from masa_node.api.control.owner import PEER_VERBS, InviteWanted, LinkGiven, TokenGiven
+from masa_node.api.control.owner import InviteWanted, LinkGiven, TokenGiven
+from masa_node.api.paths import PEER_VERBS
 from masa_node.api.views.openapi import ChangeEndpoint
 from tests.api.console_session import SESSION, a_token, ask, bearer, exchanged, signed_in
 from tests.api.raw_http import ask_once, chat, get, head, line_to, post

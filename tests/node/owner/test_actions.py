@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from masa_node.api import paths
 from masa_node.api.control import owner as api
 from masa_node.chat.errors import CallerError, Overloaded
 from masa_node.chat.owner_errors import NotDone, UnknownInvite
@@ -43,7 +44,7 @@ def test_the_bounds_of_bodies_are_those_of_the_network() -> None:
     assert (wanted["lasts_s"]["minimum"], wanted["lasts_s"]["maximum"]) == (MIN_LASTS_S, MAX_LASTS_S)
     assert wanted["note"]["maxLength"] == MAX_NOTE_CHARS
     assert MAX_LINK_CHARS < link["maxLength"] <= MAX_ARGUMENT_CHARS
-    assert {*api.PEER_VERBS} == {*Verb} - {Verb.JOIN, Verb.RELAY, Verb.CHECK, Verb.CONSOLE}
+    assert {*paths.PEER_VERBS} == {*Verb} - {Verb.JOIN, Verb.RELAY, Verb.CHECK, Verb.CONSOLE}
 
 
 async def test_looking_for_invites_makes_no_file(console: ConsoleActions, tmp_path: Path) -> None:

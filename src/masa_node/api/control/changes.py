@@ -11,9 +11,10 @@ import msgspec
 
 from masa_node.accounts.access import Caller
 from masa_node.accounts.sessions import Sessions
-from masa_node.api.control.owner import PEER_VERBS, InviteWanted, LinkGiven, OwnerActions, TokenGiven
+from masa_node.api.control.owner import InviteWanted, LinkGiven, OwnerActions, TokenGiven
 from masa_node.api.guard import SESSION_PATH
 from masa_node.api.http1.request import HttpRequest
+from masa_node.api.paths import PEER_VERBS
 from masa_node.api.request_body import HeldBody, read_body
 from masa_node.api.views import history
 from masa_node.api.views.openapi import ChangeEndpoint

@@ -5,8 +5,6 @@ from typing import Annotated, Protocol
 import msgspec
 from msgspec import Meta
 
-PEER_VERBS = ("trust", "untrust", "block", "unblock", "forget")
-
 
 class TokenGiven(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What `masa-node console` put behind its link."""
@@ -73,5 +71,5 @@ class OwnerActions(Protocol):
         ...
 
     async def change_peer(self, verb: str, node_id: str) -> str:
-        """One of PEER_VERBS upon the peer with this whole id, the same way. Raises `NotDone`."""
+        """One of `paths.PEER_VERBS` upon the peer with this whole id, the same way. Raises `NotDone`."""
         ...

@@ -5,8 +5,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from masa_node.api.control.owner import PEER_VERBS
-from masa_node.api.paths import AT_CLOUDFLARES
+from masa_node.api.paths import AT_CLOUDFLARES, PEER_VERBS
 from masa_node.api.route_headers import FORMAT, PRIVACY, RACE, RACE_FORM, STRICT
 from masa_node.chat.request import CHAT_DIALECTS, ENDPOINTS, FORM_ENDPOINTS, DialectName, Endpoint, Privacy, path_of
 from masa_node.chat.statuses import STATUS
