@@ -122,8 +122,8 @@ def test_it_is_listed_as_an_llm_server_of_this_node(counting: Node) -> None:
     assert {"name": "embedded", "kind": "llama.cpp, started by this node", "state": "up"}.items() <= server.items()
     (entry,) = counting.get("/api/v1/llm/models")["models"]
     assert entry["served_by"] == [{"provider": "embedded", "local": True}]
-    assert "/v1/messages" in entry["endpoints"]
-    assert "/v1/embeddings" not in entry["endpoints"]  # llama.cpp would refuse
+    chats = ["/api/v1/chat", "/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses"]
+    assert sorted(entry["endpoints"]) == sorted([*chats, "/v1/messages/count_tokens"])  # llama.cpp refuses all others
 
 
 def test_its_port_wants_a_key_that_no_other_user_of_the_machine_knows(counting: Node) -> None:

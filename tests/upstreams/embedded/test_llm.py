@@ -18,7 +18,8 @@ from masa_node.upstreams.embedded.program import EmbeddedOptions
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec
 from tests.fakes.dialect_samples import listed
-from tests.fakes.llm_server import FakeLlm, close
+from tests.fakes.http_bytes import whole
+from tests.fakes.llm_server import FakeLlm, close, send
 from tests.routing.test_translating_steps import asked
 from tests.virtual_time import now_s, settle, until, virtual_time
 
@@ -187,6 +188,20 @@ async def test_it_is_asked_for_its_models_once_as_they_cannot_change() -> None:
             assert [offer.model for offer in await world.llm.offers()] == ["tiny"]
         (listing,) = server.asked("/v1/models")
         assert listing.header("authorization") == [f"Bearer {process.options.key}"]
+
+
+async def test_it_is_offered_for_the_endpoints_that_it_has_and_no_others_before_and_after_it_is_loaded() -> None:
+    has = {
+        *(Endpoint.NATIVE, Endpoint.OPENAI_CHAT, Endpoint.OPENAI_COMPLETIONS, Endpoint.OPENAI_RESPONSES),
+        *(Endpoint.ANTHROPIC_MESSAGES, Endpoint.ANTHROPIC_COUNT_TOKENS),
+    }
+    llama = FakeLlm().answer("/v1/models", listed("tiny"))
+    llama.answer("/v1/messages", (send(whole(b'{"error": {"message": "no model"}}', status=400)),))
+    async with llama as server, running() as world:
+        process = await world.started.get()
+        assert [offer.endpoints for offer in world.llm.expected()] == [has]
+        process.load(server.url)
+        assert [offer.endpoints for offer in await world.llm.offers()] == [has]
 
 
 async def test_a_list_that_failed_is_asked_for_again() -> None:

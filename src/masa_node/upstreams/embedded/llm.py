@@ -32,6 +32,18 @@ LONGEST_PAUSE_S = 60.0  # a model that does not fit into memory will not do so s
 STEADY_AFTER_S = 60.0  # one that has served for so long is started again after the first pause
 MAX_DEFAULT_THREADS = 8  # beyond, memory is what limits llama.cpp on most machines
 
+# What llama.cpp has as it is started here. It makes embeddings and rankings only when started for nothing else.
+ENDPOINTS = frozenset(
+    {
+        Endpoint.NATIVE,
+        Endpoint.OPENAI_CHAT,
+        Endpoint.OPENAI_COMPLETIONS,
+        Endpoint.OPENAI_RESPONSES,
+        Endpoint.ANTHROPIC_MESSAGES,
+        Endpoint.ANTHROPIC_COUNT_TOKENS,
+    }
+)
+
 log = structlog.get_logger()
 
 
@@ -195,8 +207,8 @@ class EmbeddedLlm:
 
 
 def _askable(offer: ModelOffer) -> ModelOffer:
-    """Without embeddings: llama.cpp makes those only when started for nothing else."""
-    return msgspec.structs.replace(offer, endpoints=offer.endpoints - {Endpoint.OPENAI_EMBEDDINGS})
+    """With the endpoints that it has, as it is started here."""
+    return msgspec.structs.replace(offer, endpoints=offer.endpoints & ENDPOINTS)
 
 
 def default_threads() -> int:
