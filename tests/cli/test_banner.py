@@ -160,7 +160,8 @@ def test_a_model_that_only_one_format_reaches_is_asked_in_that_one() -> None:
     [
         ({"models": None}, "running without models. Get one: `ollama pull"),
         ({"models": []}, "running without models. Get one: `ollama pull"),
-        (None, "not reached; the node keeps trying"),
+        ({}, "cannot be asked; the node keeps trying (its list of models has no `models`"),  # it was reached
+        (None, "cannot be asked; the node keeps trying"),
     ],
 )
 def test_greeting_list_and_readiness_agree(tmp_path: Path, answer: object, says: str) -> None:
@@ -189,7 +190,7 @@ def test_greeting_list_and_readiness_agree(tmp_path: Path, answer: object, says:
         told = json.loads(ready.value.read())
         assert (ready.value.code, told["ready"]) == (503, False)
         assert says in told["why"]
-        if answer is None:
+        if not answer:
             return  # what is not known to serve nothing is asked
         for path in ("/v1/chat/completions", "/v1/messages", "/api/chat"):
             body = b'{"model": "nope", "max_tokens": 1, "messages": [{"role": "user", "content": "hi"}]}'

@@ -17,7 +17,7 @@ def server(kind: str = "Ollama", *, is_up: bool | None = True, models: int | Non
         (server(models=None), True, "up", "Ollama, which lists no models; any name may be asked of it"),
         (server(), False, "up, without models", "Ollama, running without models. Get one: `ollama pull llama3.2`"),
         (server("vLLM"), False, "up, without models", "vLLM, running without models. Load one there"),
-        (server(is_up=False, models=3), False, "down", "not reached; the node keeps trying"),
+        (server(is_up=False, models=3), False, "down", "cannot be asked; the node keeps trying"),
         (server(is_up=None, models=None), False, "not asked yet", "not asked yet"),
     ],
 )

@@ -42,7 +42,7 @@ class ServerState(msgspec.Struct, frozen=True):
             why = f" ({self.note.rstrip('.')})" if self.note else ""
             return (
                 f"{self.location}: "
-                f"{'not asked yet' if self.is_up is None else 'not reached; the node keeps trying'}{why}"
+                f"{'not asked yet' if self.is_up is None else 'cannot be asked; the node keeps trying'}{why}"
             )
         if self.models is None:
             return f"{self.location}: {self.kind}, which lists no models; any name may be asked of it"

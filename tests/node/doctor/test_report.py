@@ -148,7 +148,7 @@ PLANTED = [
     Planted(
         "LLM off",
         with_server(code=ConnectionRefused.code, why="nothing listens."),
-        *("llm llm", FAIL, "not reached", "Start that"),
+        *("llm llm", FAIL, "cannot be asked", "Start that"),
     ),
     Planted(
         "LLM's host",

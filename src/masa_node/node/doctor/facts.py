@@ -39,7 +39,7 @@ class HttpFacts(msgspec.Struct, frozen=True):
 
 
 class ServerFacts(msgspec.Struct, frozen=True):
-    """One LLM server. `models` None: it has no list. `code` and `why` are of the error that it was not reached by.
+    """One LLM server. `models` None: it has no list. `code` and `why` say why it cannot be asked.
 
     `token_from` is the model that gave a token, "" if none did; `token_why` says why none did. `is_hosted` ones are not
     made to answer: their owner would pay for it.

@@ -115,7 +115,7 @@ def llm_findings(facts: LlmFacts) -> Iterator[Finding]:
 def _server(server: ServerFacts) -> Finding:
     check = f"llm {server.name}"
     if server.code:
-        return fail(check, f"{server.location} is not reached: {server.why}", _next_for(server))
+        return fail(check, f"{server.location} cannot be asked: {server.why}", _next_for(server))
     if server.models == 0:
         return fail(check, f"{server.location} serves no model.", "Load one there: `ollama pull llama3.2` for Ollama.")
     listed = "it lists no models" if server.models is None else f"models: {server.models}"
