@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from masa_node import Settings
 from masa_node.chat.errors import ConfigurationError
 from masa_node.upstreams.embedded import model as embedded_model
 from masa_node.upstreams.embedded.model import SMOLLM2_FILE, find_model, runtime_is_installed, smollm2_path
 
+BUSY_TOKENS_PER_S = 20  # two cores that others use as well gave 30
 NOWHERE: Mapping[str, str] = {"XDG_CACHE_HOME": "/nowhere"}
 
 
@@ -22,6 +24,13 @@ def gguf(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"GGUF\x03\x00\x00\x00")
     return path
+
+
+def test_a_whole_answer_of_the_small_model_ends_in_time_on_a_busy_machine(tmp_path: Path) -> None:
+    gguf(tmp_path / "masa-node" / SMOLLM2_FILE)
+    longest = find_model("smollm2", {"XDG_CACHE_HOME": str(tmp_path)}).max_tokens
+    assert longest is not None
+    assert longest / BUSY_TOKENS_PER_S < Settings().llm_timeout
 
 
 @pytest.mark.parametrize("word", ["smollm2", "SmolLM2"])

