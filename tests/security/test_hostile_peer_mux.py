@@ -228,6 +228,7 @@ async def test_asks_given_up_towards_a_peer_that_reads_nothing_cost_the_link_too
         with contextlib.suppress(LinkLost):
             for _ in range(100_000):
                 opened = await ends.here.open()
+                opened.send_now((FrameKind.PIECE, b"x"))
                 opened.abort()
                 if ends.ended:
                     break

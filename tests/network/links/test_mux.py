@@ -469,6 +469,17 @@ async def test_what_cannot_be_sent_now_is_not_sent_at_all() -> None:
 
 
 @virtual_time
+async def test_requests_are_heard_of_in_whatever_order_they_send_their_first_frames() -> None:
+    """One that was opened before another may have to wait for room, and send after it."""
+    async with pair() as ends, asyncio.timeout(10):
+        some = [await ends.open() for _ in range(3 * CHANNELS)]
+        for at, each in reversed(list(enumerate(some))):
+            await each.write(bytes([at]))
+        heard = [await (await ends.accept()).read() for _ in some]
+        assert sorted(heard) == [bytes([at]) for at in range(len(some))]
+
+
+@virtual_time
 async def test_who_reads_without_a_task_is_told_of_all_that_comes_and_of_the_end() -> None:
     async with pair() as ends:
         mine, theirs = await ends.stream()

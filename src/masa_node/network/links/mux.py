@@ -72,7 +72,8 @@ class Channel:
         self._arrived = arrived
         self._loop = asyncio.get_running_loop()
         self._streams: dict[int, MuxStream] = {}
-        self._last = 0
+        self._last = 0  # number that was begun with
+        self._silent = 0  # the last number of one that has sent nothing: below 0
         self._partial = b""
         self._outbox: list[bytes] = []
         self._pending = 0
@@ -93,9 +94,9 @@ class Channel:
         return self._pending > MAX_PENDING_BYTES
 
     def open(self) -> MuxStream:
-        """A new request; the peer hears of it with the first frame."""
-        self._last += 1
-        stream = self._streams[self._last] = MuxStream(self, self._last)
+        """A new request; the peer hears of it with the first frame, and until then its number is none of the wire's."""
+        self._silent -= 1
+        stream = self._streams[self._silent] = MuxStream(self, self._silent)
         return stream
 
     async def run(self) -> None:
@@ -114,6 +115,12 @@ class Channel:
                 stream.fail(LinkLost(self._why() or why or "the link to the peer was closed."))
 
     # ---- for its requests ----
+
+    def number(self, silent: int) -> int:
+        """Its number from now on, for one that sends its first frame: the peer takes only higher ones for new ones."""
+        self._last += 1
+        self._streams[self._last] = self._streams.pop(silent)
+        return self._last
 
     def put(self, number: int, kind: FrameKind, payload: bytes) -> None:
         """Send a frame, together with whatever else is sent in this turn of the loop."""

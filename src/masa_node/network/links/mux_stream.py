@@ -26,6 +26,10 @@ class CarriesStreams(Protocol):
         """Does too much wait for the transport?"""
         ...
 
+    def number(self, silent: int) -> int:
+        """Its number on the wire, for a request that sends its first frame. One with a number below 0 has sent none."""
+        ...
+
     def put(self, number: int, kind: FrameKind, payload: bytes) -> None:
         """Send a frame."""
         ...
@@ -85,6 +89,7 @@ class MuxStream:
         if self._fault is not None:
             raise fresh(self._fault)
         self._room -= cost
+        self._begin()
         self._channel.put(self._number, kind, payload)
 
     def send_now(self, *frames: Frame) -> bool:
@@ -95,6 +100,7 @@ class MuxStream:
         if self._fault is not None or self._room < cost or self._channel.is_full:
             return False
         self._room -= cost
+        self._begin()
         for kind, payload in frames:
             self._channel.put(self._number, kind, payload)
         return True
@@ -117,6 +123,7 @@ class MuxStream:
             raise fresh(self._fault)
         if not self._has_finished:
             self._has_finished = True
+            self._begin()
             self._channel.put(self._number, FrameKind.FINISH, b"")
             self._leave_if_over()
 
@@ -124,7 +131,8 @@ class MuxStream:
         """See `FrameStream`."""
         if self._fault is not None or (self._has_finished and self._has_ended):
             return
-        self._channel.put(self._number, FrameKind.RESET, b"")
+        if self._number > 0:
+            self._channel.put(self._number, FrameKind.RESET, b"")
         self._inbox.clear()
         self.fail(StreamReset("this node gave the stream up."))
 
@@ -162,6 +170,10 @@ class MuxStream:
     def room_came(self) -> None:
         """The channel has room again."""
         _wake(self._writer)
+
+    def _begin(self) -> None:
+        if self._number < 0:
+            self._number = self._channel.number(self._number)
 
     def _take(self, kind: FrameKind, payload: bytes) -> None:
         cost = len(payload) + FRAME_COST_BYTES
