@@ -11,6 +11,7 @@ later, from a thread of its own; then it is to be polled again. See `docs/decisi
 
 import asyncio
 import ctypes
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from importlib import import_module
 from itertools import count
@@ -73,7 +74,7 @@ class _Buffer(Protocol):
     data: _Pointer
 
 
-class _Call:
+class _Call(ABC):
     """One call at a time on one half of a stream: a future of Rust's, polled until it is over."""
 
     __slots__ = ("_done", "_future", "_handle", "_key", "_loop", "_status", "is_ready")
@@ -140,8 +141,9 @@ class _Call:
         else:
             done.set_exception(error)
 
+    @abstractmethod
     def _go_on(self) -> None:
-        raise NotImplementedError
+        """Poll, if there is something to be polled."""
 
 
 def _nobody(data: bytes) -> object:
