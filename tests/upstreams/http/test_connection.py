@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masa_node.chat.errors import BrokenAnswer, ConnectionClosed, NotAnAnswer, ProviderError
+from masa_node.routing.running.turn_of_writes import TurnOfWrites
 from masa_node.upstreams.http import connection as module
 from masa_node.upstreams.http.connection import Connection
 from tests.examples import times
@@ -54,7 +55,7 @@ class MemoryTransport(asyncio.Transport):
 
 
 def connected() -> tuple[Connection, MemoryTransport]:
-    connection = Connection(asyncio.get_running_loop())
+    connection = Connection(asyncio.get_running_loop(), TurnOfWrites())
     transport = MemoryTransport(connection)
     connection.connection_made(transport)
     return connection, transport

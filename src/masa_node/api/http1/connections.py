@@ -12,6 +12,7 @@ from masa_node.api.http1.raw_responses import NOSNIFF_LINE
 from masa_node.api.http1.reply import Reply
 from masa_node.api.http1.request import HttpRequest
 from masa_node.routing.running.sweep import Sweep
+from masa_node.routing.running.turn_of_writes import TurnOfWrites
 
 Application = Callable[[HttpRequest, Reply], Awaitable[None]]
 
@@ -73,6 +74,7 @@ class Connections:
         self.app = app
         self.by_calls = by_calls
         self.bodies = Sweep()  # requests whose body may be complete in a moment
+        self.writes = TurnOfWrites()
         self.keep_alive_s = keep_alive_s
         self.crowd: Crowd[Connection] = Crowd(max_connections)
         self.tasks: set[Answering] = set()

@@ -20,6 +20,7 @@ from masa_node.api.http1.raw_responses import HEAD_TOO_SLOW, STOPPING
 from masa_node.api.http1.reader import Incoming, Refused, RequestReader
 from masa_node.api.http1.reply import Reply
 from masa_node.api.http1.request import MAX_UNREAD_BYTES, HttpRequest
+from masa_node.routing.running.turn_of_writes import Writer
 
 HEAD_TIMEOUT_S = 15.0
 # After an early answer (413, 401) the rest of the body is read and dropped, so that the client gets to read the answer.
@@ -65,6 +66,7 @@ class BoundedHttpProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A caller connected: the first head has to come soon."""
         self._transport = cast("asyncio.Transport", transport)
+        self._writer = Writer(self._transport, self._all.writes)
         self.since_s = self._loop.time()
         self._wait_for(HEAD_TIMEOUT_S)
         address: tuple[str, int] | str | None = transport.get_extra_info("peername")  # "" of a Unix socket
@@ -140,9 +142,8 @@ class BoundedHttpProtocol(asyncio.Protocol):
         return self._all.standard_lines()
 
     def write(self, data: bytes) -> None:
-        """Write at once; nothing, once the connection is being closed."""
-        if not self._transport.is_closing():
-            self._transport.write(data)
+        """Write in this turn of the loop; nothing, once the connection is being closed."""
+        self._writer.write(data)
 
     async def drained(self) -> None:
         """Returns when the caller reads again, or has left. For one task at a time."""
@@ -244,6 +245,7 @@ class BoundedHttpProtocol(asyncio.Protocol):
         if not reply.has_begun:
             self.write(STOPPING)
         if reply.needs_reset:
+            self._writer.flush()
             # A caller that reads until the connection is closed can tell a cut answer only by a reset.
             self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
             self.abort()
@@ -267,6 +269,7 @@ class BoundedHttpProtocol(asyncio.Protocol):
 
     def close(self) -> None:
         """Close it when all that was written is sent, or once the caller takes no more of it."""
+        self._writer.flush()
         self._unsent_bytes = self._transport.get_write_buffer_size()
         if self._unsent_bytes:
             self._wait_for(FLUSH_STALL_S)
@@ -299,12 +302,13 @@ class BoundedHttpProtocol(asyncio.Protocol):
         reply = self._reply
         self._lose_request()
         if reply is None or not reply.has_begun:
-            self._transport.write(answer)
+            self.write(answer)
         self._linger()
 
     def _linger(self) -> None:
         """Close, but go on reading for a while what the caller sends: a reset would destroy the answer."""
         self._lingers = True
+        self._writer.flush()
         if self._transport.can_write_eof():
             self._transport.write_eof()
         self._read_on()

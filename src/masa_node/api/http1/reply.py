@@ -35,7 +35,7 @@ class Written(Protocol):
         ...
 
     def write(self, data: bytes) -> None:
-        """Write at once."""
+        """Write soon, in this order."""
         ...
 
     async def drained(self) -> None:
@@ -50,8 +50,9 @@ class Written(Protocol):
 class Reply:
     """The answer to one request. What is called: `whole`; or `begin`, `piece`, `end`, each awaited before the next.
 
-    What is given is written at once; while the caller does not read, that is put off, and the awaitable waits. After
-    the caller has left nothing is written, and nothing raised. An answer that is not ended is cut by its connection.
+    What is given is written in this turn of the loop; while the caller does not read, that is put off, and the
+    awaitable waits. After the caller has left nothing is written, and nothing raised. An answer that is not ended is
+    cut by its connection.
 
     `amend` is given the headers of the answer when it begins. Raises `ValueError` for a head that is not HTTP.
     """

@@ -13,6 +13,7 @@ import httptools
 
 from masa_node.chat.errors import BrokenAnswer, ConnectionClosed, NotAnAnswer, ProviderError
 from masa_node.chat.kept_errors import fresh
+from masa_node.routing.running.turn_of_writes import TurnOfWrites, Writer
 
 # More than this unread, and the server has to wait: a slow caller slows the LLM instead of filling memory.
 MAX_UNREAD_BYTES = 256 * 1024
@@ -52,6 +53,8 @@ class Connection(asyncio.Protocol):
         "_unread_bytes",
         "_until_eof",
         "_waiter",
+        "_writer",
+        "_writes",
         "got_bytes",
         "headers",
         "idle_since_s",
@@ -59,8 +62,9 @@ class Connection(asyncio.Protocol):
         "was_kept",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, writes: TurnOfWrites) -> None:
         self._loop = loop
+        self._writes = writes
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._listener: Callable[[], None] | None = None
@@ -94,7 +98,7 @@ class Connection(asyncio.Protocol):
         if self._transport is None:  # it closed between two turns of the loop
             self._fail(ConnectionClosed("the server closed the connection before it was asked."))
         else:
-            self._transport.writelines(request)
+            self._writer.write(*request)
 
     async def head(self) -> None:
         """Wait for the head of the answer: `status` and `headers` are set then.
@@ -218,6 +222,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
         self._transport = cast("asyncio.Transport", transport)
+        self._writer = Writer(self._transport, self._writes)
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""

@@ -1,0 +1,176 @@
+"""Writes of one turn go out at its end, in order and whole; a lone one at once, and none is lost by a close."""
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from masa_node.routing.running.turn_of_writes import MAX_HELD_BYTES, MAX_HELD_WRITERS, TurnOfWrites, Writer
+from tests.virtual_time import virtual_time
+
+
+class Wire(asyncio.Transport):
+    """Remembers each write by itself, and those of all wires in their order."""
+
+    def __init__(self, all_writes: list[bytes]) -> None:
+        super().__init__()
+        self.all_writes = all_writes
+        self.writes: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.writes.append(bytes(data))
+        self.all_writes.append(bytes(data))
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+
+class Wires:
+    """Writers of one loop."""
+
+    def __init__(self, count: int) -> None:
+        self.writes: list[bytes] = []
+        self.wires = [Wire(self.writes) for _ in range(count)]
+        turn = TurnOfWrites()
+        self.writers = [Writer(wire, turn) for wire in self.wires]
+
+    async def busy(self) -> None:
+        """A turn with two writes is over."""
+        self.writers[0].write(b"-")
+        self.writers[0].write(b"-")
+        await turn()
+        for wire in self.wires:
+            wire.writes.clear()
+        self.writes.clear()
+
+
+async def turn() -> None:
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+
+@virtual_time
+async def test_a_lone_write_waits_for_nothing_turn_after_turn() -> None:
+    wires = Wires(1)
+    for number in range(3):
+        wires.writers[0].write(b"a%d" % number)
+        assert wires.writes[-1] == b"a%d" % number
+        await turn()
+
+
+@virtual_time
+async def test_under_load_all_writes_of_a_turn_go_out_at_its_end() -> None:
+    wires = Wires(3)
+    await wires.busy()
+    for number, writer in enumerate(wires.writers):
+        writer.write(b"%d" % number)
+    assert wires.writes == []
+    await turn()
+    assert wires.writes == [b"0", b"1", b"2"]
+
+
+@virtual_time
+async def test_a_lone_write_after_load_goes_out_and_the_next_one_at_once() -> None:
+    wires = Wires(1)
+    await wires.busy()
+    wires.writers[0].write(b"one")
+    await turn()
+    wires.writers[0].write(b"two")
+    assert wires.writes == [b"one", b"two"]
+
+
+@virtual_time
+async def test_several_of_one_connection_are_one_write() -> None:
+    wires = Wires(1)
+    await wires.busy()
+    wires.writers[0].write(b"one ", b"and ")
+    wires.writers[0].write(b"two")
+    await turn()
+    assert wires.writes == [b"one and two"]
+
+
+@virtual_time
+async def test_what_is_written_at_once_and_what_is_put_off_keep_their_order() -> None:
+    wires = Wires(2)
+    wires.writers[0].write(b"1")  # alone as far as is known
+    wires.writers[0].write(b"2")
+    wires.writers[1].write(b"x")
+    wires.writers[0].write(b"3")
+    await turn()
+    assert b"".join(wires.wires[0].writes) == b"123"
+    assert wires.wires[1].writes == [b"x"]
+
+
+@virtual_time
+async def test_a_flush_writes_now_and_the_turn_writes_it_not_again() -> None:
+    wires = Wires(2)
+    await wires.busy()
+    for writer in wires.writers:
+        writer.write(b"held")
+    wires.writers[0].flush()
+    assert wires.writes == [b"held"]
+    wires.writers[0].flush()
+    await turn()
+    assert wires.writes == [b"held", b"held"]
+
+
+@virtual_time
+async def test_no_more_is_held_than_its_bound() -> None:
+    wires = Wires(1)
+    await wires.busy()
+    wires.writers[0].write(b"a" * MAX_HELD_BYTES)
+    assert wires.writes == []
+    wires.writers[0].write(b"b")
+    assert wires.writes == [b"a" * MAX_HELD_BYTES + b"b"]
+    wires.writers[0].write(b"c")
+    await turn()
+    assert wires.writes[1:] == [b"c"]
+
+
+@virtual_time
+async def test_no_writer_waits_for_more_than_so_many_others() -> None:
+    wires = Wires(MAX_HELD_WRITERS + 1)
+    await wires.busy()
+    for writer in wires.writers[:-1]:
+        writer.write(b"x")
+    assert wires.writes == []
+    wires.writers[-1].write(b"last")
+    assert wires.writes == [b"x"] * MAX_HELD_WRITERS
+    await turn()
+    assert wires.writes[-1] == b"last"
+
+
+@pytest.mark.parametrize("closes_first", [True, False])
+@virtual_time
+async def test_a_connection_that_closes_takes_nothing_and_hinders_no_other(closes_first: bool) -> None:  # noqa: FBT001
+    wires = Wires(2)
+    await wires.busy()
+    wires.wires[0].closed = closes_first
+    wires.writers[0].write(b"late")
+    wires.wires[0].closed = True
+    wires.writers[1].write(b"other")
+    await turn()
+    assert wires.writes == [b"other"]
+
+
+STEPS = st.lists(st.one_of(st.tuples(st.integers(0, 3), st.binary(min_size=1, max_size=9)), st.none()), max_size=60)
+
+
+@given(STEPS)
+def test_whatever_the_turns_each_connection_gets_its_bytes_in_order(steps: list[tuple[int, bytes] | None]) -> None:
+    @virtual_time
+    async def run() -> None:
+        wires, expected = Wires(4), [b""] * 4
+        for step in steps:
+            if step is None:
+                await turn()
+                assert [b"".join(wire.writes) for wire in wires.wires] == expected
+            else:
+                wires.writers[step[0]].write(step[1])
+                expected[step[0]] += step[1]
+        await turn()
+        assert [b"".join(wire.writes) for wire in wires.wires] == expected
+
+    run()
