@@ -80,8 +80,10 @@ class FrameStream(Protocol):
 
     # The same without a task: for many requests in one turn of the event loop, and for pieces as they come.
 
-    def send_now(self, *frames: "Frame") -> bool:
-        """Send these; False, and nothing is sent, where that would mean to wait or to raise."""
+    def send_now(self, *frames: "Frame", is_last: bool = False) -> bool:
+        """Send these, and with `is_last` nothing after them; False, and nothing is sent, where that would mean to wait
+        or to raise.
+        """
         ...
 
     def receive_now(self) -> list["Frame"] | None:

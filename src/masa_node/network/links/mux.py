@@ -15,11 +15,11 @@ The window of each stream is as in HTTP/2 (RFC 9113, 5.2) and yamux: the reader 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from masa_node.chat.errors import LinkLost, ProtocolFault, ProviderError
 from masa_node.chat.kept_errors import fresh
-from masa_node.network.links.frames import HEAD, HEAD_BYTES, LENGTH_BITS, FrameKind, FrameStream, read_head
+from masa_node.network.links.frames import HEAD, HEAD_BYTES, LENGTH_BITS, Frame, FrameKind, FrameStream, read_head
 from masa_node.network.links.mux_stream import MUX_WINDOW_BYTES, MuxStream
 from masa_node.network.links.token_bucket import TokenBucket
 from masa_node.network.transport.interfaces import Link, Stream
@@ -121,6 +121,17 @@ class Channel:
         self._last += 1
         self._streams[self._last] = self._streams.pop(silent)
         return self._last
+
+    def put_all(self, number: int, frames: Sequence[Frame]) -> None:
+        """Send these in one write: at once, where no other request has the channel and could have more for it."""
+        if self._lost is not None or self._is_writing or len(self._streams) > 1:
+            for kind, payload in frames:
+                self.put(number, kind, payload)
+            return
+        self._is_writing = True
+        for kind, payload in frames:
+            self.put(number, kind, payload)
+        self._write()
 
     def put(self, number: int, kind: FrameKind, payload: bytes) -> None:
         """Send a frame, together with whatever else is sent in this turn of the loop."""

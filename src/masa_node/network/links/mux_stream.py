@@ -4,7 +4,7 @@ either side.
 
 import asyncio
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from masa_node.chat.errors import ProtocolFault, StreamReset
@@ -15,6 +15,7 @@ MUX_WINDOW_BYTES = 256 * 1024  # of a request in one direction, not taken yet: 2
 FRAME_COST_BYTES = 64  # of the window, beside its payload: what a frame takes in memory while it waits
 
 _FIRST_OF_A_REQUEST = int(FrameKind.REQUEST)  # to read it off the enum takes as long as the rest of `came`
+_FINISH: Frame = (FrameKind.FINISH, b"")
 _GRANT = struct.Struct(">I")
 
 
@@ -32,6 +33,10 @@ class CarriesStreams(Protocol):
 
     def put(self, number: int, kind: FrameKind, payload: bytes) -> None:
         """Send a frame."""
+        ...
+
+    def put_all(self, number: int, frames: Sequence[Frame]) -> None:
+        """Send these, in one write."""
         ...
 
     def leave(self, number: int) -> None:
@@ -92,7 +97,7 @@ class MuxStream:
         self._begin()
         self._channel.put(self._number, kind, payload)
 
-    def send_now(self, *frames: Frame) -> bool:
+    def send_now(self, *frames: Frame, is_last: bool = False) -> bool:
         """See `FrameStream`."""
         cost = 0
         for _, payload in frames:
@@ -101,8 +106,12 @@ class MuxStream:
             return False
         self._room -= cost
         self._begin()
-        for kind, payload in frames:
-            self._channel.put(self._number, kind, payload)
+        if not is_last:
+            self._channel.put_all(self._number, frames)
+            return True
+        self._has_finished = True
+        self._channel.put_all(self._number, (*frames, _FINISH))
+        self._leave_if_over()
         return True
 
     def receive_now(self) -> list[Frame] | None:

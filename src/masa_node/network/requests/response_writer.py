@@ -5,7 +5,7 @@ from collections.abc import Awaitable
 from masa_node.chat.answer import WRITTEN, StreamedAnswer, Usage, WholeAnswer
 from masa_node.chat.errors import ErrorAnswer, LinkLost, StreamReset
 from masa_node.chat.request import DialectName, Headers
-from masa_node.network.links.frames import FrameKind, FrameStream, header_payload
+from masa_node.network.links.frames import Frame, FrameKind, FrameStream, header_payload
 from masa_node.network.requests.frames import (
     CHUNK_BYTES,
     Alive,
@@ -46,7 +46,7 @@ class ResponseWriter:
 
     def alive(self) -> None:
         """Say that the LLM works while there is nothing to pass on yet; a peer that reads nothing now is not told."""
-        self._send_now(FrameKind.ALIVE, _ALIVE)
+        self._send_now((FrameKind.ALIVE, _ALIVE))
 
     @property
     def frames(self) -> int:
@@ -57,7 +57,7 @@ class ResponseWriter:
         """One piece, split where it is too long for a frame; waits for the requester and for the transport, if it has
         to.
         """
-        if len(piece) > CHUNK_BYTES or not self._send_now(_PIECE, piece):
+        if len(piece) > CHUNK_BYTES or not self._send_now((_PIECE, piece)):
             return self._write(piece)
         self._frames += 1
         self._bytes += len(piece)
@@ -96,6 +96,8 @@ class ResponseWriter:
         self._pending = header_payload(FrameKind.HEAD, head)
 
     async def _all(self, body: bytes, usage: Usage, idle_s: float) -> None:
+        if self._all_now(body, usage):
+            return
         async with IdleTimer(min(idle_s, WHOLE_STALL_S)) as idle:
             for part in chunks(body):
                 await self.write(part)
@@ -104,10 +106,21 @@ class ResponseWriter:
         if idle.expired:
             raise RequesterGone
 
-    def _send_now(self, kind: FrameKind, payload: bytes) -> bool:
+    def _all_now(self, body: bytes, usage: Usage) -> bool:
+        """The same in one write, if it fits into one frame; False, and nothing is sent, where it does not."""
+        if not 0 < len(body) <= CHUNK_BYTES:
+            return False
+        end = header_payload(FrameKind.END, end_of(usage, 1, len(body)))
+        if not self._send_now((_PIECE, body), (FrameKind.END, end), is_last=True):
+            return False
+        self._frames, self._bytes = 1, len(body)
+        return True
+
+    def _send_now(self, *frames: Frame, is_last: bool = False) -> bool:
         """With what is pending, in one write; False where that would mean to wait or to raise."""
-        frames = ((FrameKind.HEAD, self._pending), (kind, payload)) if self._pending else ((kind, payload),)
-        if not self._stream.send_now(*frames):
+        if self._pending:
+            frames = ((FrameKind.HEAD, self._pending), *frames)
+        if not self._stream.send_now(*frames, is_last=is_last):
             return False
         self._pending = b""
         return True
@@ -122,10 +135,7 @@ class ResponseWriter:
             raise RequesterGone from exc
 
     def _finish(self, kind: FrameKind, payload: bytes) -> Awaitable[None]:
-        if not self._send_now(kind, payload):
-            return self._finish_later(kind, payload)
-        self._stream.finish()
-        return WRITTEN
+        return WRITTEN if self._send_now((kind, payload), is_last=True) else self._finish_later(kind, payload)
 
     async def _finish_later(self, kind: FrameKind, payload: bytes) -> None:
         await self._send(kind, payload)

@@ -1,0 +1,104 @@
+"""When what requests have to say goes out: what is written into the transport, and in which turn of the loop.
+
+Covers: `mux`, `mux_stream`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from masa_node.network.links.frames import FrameKind, frame
+from masa_node.network.links.mux import Channel
+from masa_node.network.links.token_bucket import TokenBucket
+from masa_node.network.transport.interfaces import Stream
+from tests.virtual_time import virtual_time
+
+HEAD, PIECE, END, FINISH = FrameKind.HEAD, FrameKind.PIECE, FrameKind.END, FrameKind.FINISH
+
+
+class Written(Stream):
+    """A stream that notes each write. It takes none at once while `full` is a future that is not done."""
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+        self.full: asyncio.Future[None] | None = None
+
+    def write_now(self, data: bytes) -> asyncio.Future[None] | None:
+        self.writes.append(data)
+        return self.full
+
+    async def flow(self, came: Callable[[bytes], object]) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    def abort(self) -> None:
+        pass
+
+
+@asynccontextmanager
+async def channel() -> AsyncIterator[tuple[Channel, Written]]:
+    stream = Written()
+    async with asyncio.TaskGroup() as group:
+        yield Channel(stream, str, TokenBucket(1, 1, 0), group), stream
+
+
+@virtual_time
+async def test_one_that_has_a_channel_to_itself_writes_at_once_and_all_of_it_together() -> None:
+    async with channel() as (alone, stream):
+        request = alone.open()
+        assert request.send_now((HEAD, b"h"), (PIECE, b"p"))
+        assert stream.writes == [frame(HEAD, b"h", 1) + frame(PIECE, b"p", 1)]
+        assert request.send_now((PIECE, b"q"))
+        assert stream.writes[1:] == [frame(PIECE, b"q", 1)]
+        await asyncio.sleep(1)
+        assert len(stream.writes) == 2
+
+
+@virtual_time
+async def test_the_end_of_a_request_goes_out_with_its_last_frames() -> None:
+    async with channel() as (alone, stream):
+        request = alone.open()
+        assert request.send_now((PIECE, b"p"), (END, b"e"), is_last=True)
+        assert stream.writes == [frame(PIECE, b"p", 1) + frame(END, b"e", 1) + frame(FINISH, b"", 1)]
+        request.finish()
+        request.came(FINISH, b"")
+        assert not alone.streams
+        await asyncio.sleep(1)
+        assert len(stream.writes) == 1
+
+
+@virtual_time
+async def test_those_that_share_a_channel_write_together_in_the_next_turn() -> None:
+    async with channel() as (shared, stream):
+        one, two = shared.open(), shared.open()
+        assert one.send_now((PIECE, b"1"))
+        assert two.send_now((PIECE, b"2"), (PIECE, b"3"))
+        assert not stream.writes
+        await asyncio.sleep(0)
+        assert stream.writes == [frame(PIECE, b"1", 1) + frame(PIECE, b"2", 2) + frame(PIECE, b"3", 2)]
+
+
+@virtual_time
+async def test_while_the_transport_takes_nothing_one_alone_waits_too() -> None:
+    async with channel() as (alone, stream):
+        full = stream.full = asyncio.get_running_loop().create_future()
+        request = alone.open()
+        assert request.send_now((PIECE, b"1"))
+        stream.full = None
+        assert request.send_now((PIECE, b"2"))
+        assert request.send_now((PIECE, b"3"))
+        await asyncio.sleep(1)
+        assert stream.writes == [frame(PIECE, b"1", 1)]
+        full.set_result(None)
+        await asyncio.sleep(1)
+        assert stream.writes[1:] == [frame(PIECE, b"2", 1) + frame(PIECE, b"3", 1)]
+
+
+@virtual_time
+async def test_what_one_alone_sends_behind_what_waits_for_this_turn_stays_behind_it() -> None:
+    async with channel() as (alone, stream):
+        request = alone.open()
+        await request.send(HEAD, b"h")
+        assert request.send_now((PIECE, b"p"))
+        assert not stream.writes
+        await asyncio.sleep(0)
+        assert stream.writes == [frame(HEAD, b"h", 1) + frame(PIECE, b"p", 1)]
