@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from masa_node.network.links.frames import FrameKind, frame
-from masa_node.network.links.mux import Channel
+from masa_node.network.links.mux import LATE_S, MAX_PENDING_FRAMES, Channel
 from masa_node.network.links.token_bucket import TokenBucket
 from masa_node.network.transport.interfaces import Stream
 from tests.virtual_time import virtual_time
@@ -22,6 +22,7 @@ class Written(Stream):
     def __init__(self) -> None:
         self.writes: list[bytes] = []
         self.full: asyncio.Future[None] | None = None
+        self.is_aborted = False
 
     def write_now(self, data: bytes) -> asyncio.Future[None] | None:
         self.writes.append(data)
@@ -31,7 +32,7 @@ class Written(Stream):
         await asyncio.get_running_loop().create_future()
 
     def abort(self) -> None:
-        pass
+        self.is_aborted = True
 
 
 @asynccontextmanager
@@ -102,3 +103,56 @@ async def test_what_one_alone_sends_behind_what_waits_for_this_turn_stays_behind
         assert not stream.writes
         await asyncio.sleep(0)
         assert stream.writes == [frame(HEAD, b"h", 1) + frame(PIECE, b"p", 1)]
+
+
+@virtual_time
+async def test_an_end_that_nobody_waits_for_goes_with_the_next_request() -> None:
+    async with channel() as (alone, stream):
+        alone.open().send_now((PIECE, b"1"))
+        first, _ = alone.open(), stream.writes.clear()
+        first.finish()
+        await asyncio.sleep(LATE_S / 2)
+        assert not stream.writes
+        await alone.open().send(PIECE, b"3")
+        await asyncio.sleep(0)
+        assert stream.writes == [frame(FINISH, b"", 2) + frame(PIECE, b"3", 3)]
+        await asyncio.sleep(1)
+        assert len(stream.writes) == 1
+
+
+@virtual_time
+async def test_an_end_that_nobody_waits_for_goes_alone_after_a_moment() -> None:
+    async with channel() as (alone, stream):
+        request = alone.open()
+        assert request.send_now((PIECE, b"1"))
+        for number in (1, 2):
+            alone.open().finish()
+            assert len(stream.writes) == number
+            await asyncio.sleep(LATE_S)
+            assert stream.writes[number:] == [frame(FINISH, b"", number + 1)]
+
+
+@virtual_time
+async def test_ends_while_the_transport_takes_nothing_wait_for_it() -> None:
+    async with channel() as (alone, stream):
+        full = stream.full = asyncio.get_running_loop().create_future()
+        request = alone.open()
+        assert request.send_now((PIECE, b"1"))
+        stream.full = None
+        request.finish()
+        await asyncio.sleep(1)
+        assert stream.writes == [frame(PIECE, b"1", 1)]
+        full.set_result(None)
+        await asyncio.sleep(1)
+        assert stream.writes[1:] == [frame(FINISH, b"", 1)]
+
+
+@virtual_time
+async def test_ends_without_a_bound_end_a_link_that_takes_nothing() -> None:
+    async with channel() as (alone, stream):
+        stream.full = asyncio.get_running_loop().create_future()
+        assert alone.open().send_now((PIECE, b"1"))
+        for _ in range(MAX_PENDING_FRAMES + 1):
+            alone.open().finish()
+        assert stream.is_aborted
+        stream.full.set_result(None)

@@ -95,7 +95,7 @@ class FrameStream(Protocol):
         ...
 
     def finish(self) -> None:
-        """Nothing more will be sent. Never waits. Raises `StreamReset`, `LinkLost`."""
+        """Nothing more will be sent, which the peer may hear a little later. Never waits. Raises as `send` does."""
         ...
 
     def abort(self) -> None:

@@ -47,6 +47,7 @@ SLICE_WORK = 200  # then others have their turn; with every channel of a link bu
 WORK_PER_S = 50_000  # of one link: 2 500 requests a second, more than one node can answer; a tenth of a core
 WORK_BURST = 2 * WORK_PER_S
 _LAST_OF_THE_MUX = int(FrameKind.WINDOW)  # to read it off the enum takes as long as the rest of `put`
+LATE_S = 0.01  # below what a packet needs to most peers
 SHORTEST_REST_S = 0.001  # a timer is no finer
 
 Arrived = Callable[[MuxStream], None]
@@ -79,6 +80,7 @@ class Channel:
         self._pending = 0
         self._pending_frames = 0  # without a payload
         self._is_writing = False  # is something due to be written, or has the transport no room?
+        self._late: asyncio.TimerHandle | None = None  # for a frame that waits for others
         self._work = 0  # done since others had their turn
         self._lost: ProviderError | None = None  # where it is not the reader that learns of it
         self._wanting: list[MuxStream] = []
@@ -111,6 +113,8 @@ class Channel:
             raise
         finally:
             self._stream.abort()
+            if self._late is not None:
+                self._late.cancel()
             for stream in list(self._streams.values()):
                 stream.fail(LinkLost(self._why() or why or "the link to the peer was closed."))
 
@@ -130,24 +134,25 @@ class Channel:
             return
         self._is_writing = True
         for kind, payload in frames:
-            self.put(number, kind, payload)
+            self._keep(number, kind, payload)
         self._write()
 
     def put(self, number: int, kind: FrameKind, payload: bytes) -> None:
         """Send a frame, together with whatever else is sent in this turn of the loop."""
         if self._lost is not None:
             return
-        size = len(payload)
-        self._outbox += (HEAD.pack(number, kind << LENGTH_BITS | size), payload)
-        self._pending += HEAD_BYTES + size
         if not self._is_writing:
             self._is_writing = True
             self._loop.call_soon(self._write)
-        if kind > _LAST_OF_THE_MUX:
+        self._keep(number, kind, payload)
+
+    def put_late(self, number: int, kind: FrameKind) -> None:
+        """Send a frame that nobody waits for: with the next one of any request, or after LATE_S."""
+        if self._lost is not None:
             return
-        self._pending_frames += 1
-        if self._pending_frames > MAX_PENDING_FRAMES:
-            self._lose(LinkLost("it does not read what it is sent."))
+        self._keep(number, kind, b"")
+        if not self._is_writing and self._late is None:
+            self._late = self._loop.call_later(LATE_S, self._write_late)
 
     def leave(self, number: int) -> None:
         """The request is over."""
@@ -159,6 +164,22 @@ class Channel:
             self._wanting.append(stream)
 
     # ---- the two directions ----
+
+    def _keep(self, number: int, kind: FrameKind, payload: bytes) -> None:
+        size = len(payload)
+        self._outbox += (HEAD.pack(number, kind << LENGTH_BITS | size), payload)
+        self._pending += HEAD_BYTES + size
+        if kind > _LAST_OF_THE_MUX:
+            return
+        self._pending_frames += 1
+        if self._pending_frames > MAX_PENDING_FRAMES:
+            self._lose(LinkLost("it does not read what it is sent."))
+
+    def _write_late(self) -> None:
+        self._late = None
+        if self._outbox and not self._is_writing:
+            self._is_writing = True
+            self._write()
 
     def _write(self) -> None:
         """All that is to be sent."""

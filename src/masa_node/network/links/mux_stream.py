@@ -39,6 +39,10 @@ class CarriesStreams(Protocol):
         """Send these, in one write."""
         ...
 
+    def put_late(self, number: int, kind: FrameKind) -> None:
+        """Send a frame soon: nobody waits for it."""
+        ...
+
     def leave(self, number: int) -> None:
         """The request is over."""
         ...
@@ -133,7 +137,7 @@ class MuxStream:
         if not self._has_finished:
             self._has_finished = True
             self._begin()
-            self._channel.put(self._number, FrameKind.FINISH, b"")
+            self._channel.put_late(self._number, FrameKind.FINISH)
             self._leave_if_over()
 
     def abort(self) -> None:
