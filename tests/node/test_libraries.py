@@ -73,8 +73,19 @@ def test_a_start_with_another_release_says_so_in_one_sentence(tmp_path: Path, li
     assert done.stderr.count("\n") == 1
 
 
+def test_a_library_without_a_folder_of_that_name_is_found_as_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, version in [("httptools", "0.8"), ("iroh", "9.0")]:
+        about = tmp_path / f"{name}-{version}.egg-info"
+        about.mkdir()
+        (about / "PKG-INFO").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    folders = [folder for folder in sys.path if not list(Path(folder).glob("iroh-*.dist-info"))]
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *folders])
+    with pytest.raises(ConfigurationError, match=r"iroh 9\.0 is installed"):
+        check_libraries()
+
+
 def test_the_sentence_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(libraries.metadata, "version", lambda library: "9.0" if library == "iroh" else "0.8")
+    monkeypatch.setattr(libraries, "_installed", lambda library: "9.0" if library == "iroh" else "0.8")
     with pytest.raises(ConfigurationError, match=r"iroh 9\.0 is installed.*'iroh>=1\.2,<1\.3'"):
         check_libraries()
 
