@@ -73,7 +73,7 @@ def test_a_start_with_another_release_says_so_in_one_sentence(tmp_path: Path, li
     assert done.stderr.count("\n") == 1
 
 
-def test_a_library_without_a_folder_of_that_name_is_found_as_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_library_without_such_a_folder_is_found_as_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name, version in [("httptools", "0.8"), ("iroh", "9.0")]:
         about = tmp_path / f"{name}-{version}.egg-info"
         about.mkdir()

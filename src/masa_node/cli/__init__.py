@@ -11,13 +11,14 @@ gc.set_threshold(20_000, 20, 20)  # imports leave no garbage; the default looks 
 
 
 def _import_structlog() -> None:
-    """Without rich, all of which it imports otherwise, for tracebacks that `telemetry.log` never draws."""
-    if "rich" in sys.modules:
-        return
-    sys.modules["rich"] = None  # type: ignore[assignment] # pyright: ignore[reportArgumentType] - "there is none"
+    """Without what else it imports where that is installed: rich is for tracebacks that `telemetry.log` never draws."""
+    absent = [name for name in ("rich", "greenlet") if name not in sys.modules]
+    for name in absent:
+        sys.modules[name] = None  # type: ignore[assignment] # pyright: ignore[reportArgumentType] - "there is none"
     import structlog  # noqa: F401, PLC0415 # pyright: ignore[reportUnusedImport]
 
-    del sys.modules["rich"]
+    for name in absent:
+        del sys.modules[name]
 
 
 _import_structlog()

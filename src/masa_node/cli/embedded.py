@@ -1,14 +1,18 @@
 """An LLM that the node brings itself, before the node starts: what `--llm` means, and fetching the model."""
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from masa_node.chat.errors import ConfigurationError
-from masa_node.devnet.demo import DemoLlm
 from masa_node.node.settings.environment import NO_LLM, Settings
 from masa_node.node.settings.upstreams import upstream_specs
 from masa_node.upstreams.embedded.fetch import fetch_smollm2
 from masa_node.upstreams.embedded.model import HOW_TO_INSTALL, SMOLLM2, find_model, runtime_is_installed
 from masa_node.upstreams.spec import UpstreamKind
+
+if TYPE_CHECKING:
+    from masa_node.devnet.demo import DemoLlm
 
 
 def with_an_llm(values: Settings) -> Settings:
@@ -23,11 +27,13 @@ def fetch_what_is_needed(values: Settings) -> None:
         fetch_smollm2()
 
 
-def llm_of_demo(values: Settings) -> DemoLlm:
+def llm_of_demo(values: Settings) -> "DemoLlm":
     """What the demo's peers serve beside the echo: what LLM names, else the small model where it can be had.
 
     Raises `ConfigurationError` if LLM names what cannot be served.
     """
+    from masa_node.devnet.demo import DemoLlm  # noqa: PLC0415 - `up` needs none of it
+
     if values.llm == NO_LLM:
         return DemoLlm("", "LLM=none")
     if values.llm:

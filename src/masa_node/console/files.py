@@ -1,22 +1,16 @@
 """The files of the console, as they lie in the package: read once, at the start of a node."""
 
-from collections.abc import Iterator
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from pathlib import Path
 
-FOLDER = "static"
+FOLDER = Path(__file__).parent / "static"
 
 
 def read_files() -> dict[str, bytes]:
     """Every file by its path below `static`, with `/` between folders. Blocking. Hidden ones are left out."""
-    return dict(_files_in(files("masa_node.console").joinpath(FOLDER), ""))
+    found = (path for path in FOLDER.rglob("*") if path.is_file())
+    names = {path.relative_to(FOLDER).as_posix(): path for path in found}
+    return {name: path.read_bytes() for name, path in names.items() if not _is_hidden(name)}
 
 
-def _files_in(folder: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:
-    for each in folder.iterdir():
-        if each.name.startswith((".", "__")):
-            continue
-        if each.is_dir():
-            yield from _files_in(each, f"{prefix}{each.name}/")
-        else:
-            yield prefix + each.name, each.read_bytes()
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith((".", "__")) for part in name.split("/"))

@@ -44,7 +44,7 @@ def check_libraries() -> None:
 
 
 def _installed(library: str) -> str:
-    """Its release by the name of its metadata: what reads metadata whole would take 1.4 MB for as long as a node runs."""
+    """Its release, by the name of its metadata: what reads that would take 1.4 MB for as long as a node runs."""
     for folder in sys.path:
         for found in Path(folder).glob(f"{library}-*.dist-info"):
             return found.name.removesuffix(".dist-info").partition("-")[2]

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
@@ -13,7 +14,6 @@ import structlog
 from masa_node.chat.errors import ConfigurationError, LinkRefused, MasaError
 from masa_node.network.links.invites import BadInvite, parse_link, token_hash
 from masa_node.network.links.peer_book import PeerBook, PeerRecord
-from masa_node.network.network import Network
 from masa_node.network.store.commands import CommandResult, CommandState, OwnerCommand, Verb, apply
 from masa_node.network.store.joins import keep_obstacle, keep_refusal, refusal
 from masa_node.network.store.rows import KeptVoucher
@@ -23,7 +23,9 @@ from masa_node.node.peering.own_folder import OwnFolder
 from masa_node.node.peering.own_way_in import OwnWayIn, relay_in_force
 from masa_node.node.peering.parts import PeerParts
 from masa_node.node.peering.state import Off, PeerState, Up
-from masa_node.node.peering.wiring import OwnRecords, make_network
+
+if TYPE_CHECKING:
+    from masa_node.network.network import Network
 
 MAX_DELEGATION_BYTES = 1024  # what an advert has room for
 LOOK_EVERY_S = 1.0  # at the store: a command waits this long at most
@@ -100,7 +102,7 @@ class PeerNetwork:
                     await transport.close()
 
     async def _open_transport(self, secret: bytes, store: Store) -> Transport:
-        await asyncio.to_thread(_load_transport)
+        await asyncio.to_thread(_load_network)
         from masa_node.network.transport.iroh.endpoint import TransportOptions, open_transport  # noqa: PLC0415 - 0.1 s, now in a thread
 
         settings = self._settings
@@ -121,7 +123,9 @@ class PeerNetwork:
             log.warning("the UDP port of last time is taken", port=options.port)
             return await open_transport(secret, msgspec.structs.replace(options, port=0))
 
-    async def _make(self, transport: Transport, store: Store, book: PeerBook) -> Network:
+    async def _make(self, transport: Transport, store: Store, book: PeerBook) -> "Network":
+        from masa_node.node.peering.wiring import OwnRecords, make_network  # noqa: PLC0415 - as in `_open_transport`
+
         self._delegation = await _own_delegation(store)
 
         async def use_invite(token: bytes, peer: NodeId) -> bool:
@@ -135,14 +139,16 @@ class PeerNetwork:
         network.remember_vouchers([(voucher.by, voucher.signed) for voucher in await store.vouchers(time.time())])
         return network
 
-    async def _discover(self, network: Network, transport: Transport) -> None:
+    async def _discover(self, network: "Network", transport: Transport) -> None:
         from masa_node.network.transport.lan import LanDiscovery  # noqa: PLC0415 - zeroconf only where it is used
 
         await LanDiscovery(transport.address, network.heard_on_lan).run()
 
     # ---- the store ----
 
-    async def _look_after(self, store: Store, network: Network, transport: Transport, group: asyncio.TaskGroup) -> None:
+    async def _look_after(
+        self, store: Store, network: "Network", transport: Transport, group: asyncio.TaskGroup
+    ) -> None:
         """Save what changed, carry out what was commanded, once a second."""
         own = OwnWayIn(store, network, transport, self._settings)
         await own.begin()
@@ -171,7 +177,7 @@ class PeerNetwork:
         finally:
             await asyncio.shield(self._save_last(store, network))
 
-    def _name_newcomers(self, network: Network) -> None:
+    def _name_newcomers(self, network: "Network") -> None:
         """Those that were let in since the last look; one that was not after all is named when it comes again."""
         for peer in [peer for peer in self._called if network.book.is_member(peer)]:
             network.book.call(peer, self._called.pop(peer))
@@ -179,7 +185,7 @@ class PeerNetwork:
             del self._called[next(iter(self._called))]
 
     @classmethod
-    async def _save_last(cls, store: Store, network: Network) -> None:
+    async def _save_last(cls, store: Store, network: "Network") -> None:
         """A disk that hangs does not keep the node from ending."""
         try:
             async with asyncio.timeout(SAVED_WITHIN_S):
@@ -188,14 +194,14 @@ class PeerNetwork:
             log.warning("the disk does not answer: what is known of peers is not saved", after_s=SAVED_WITHIN_S)
 
     @staticmethod
-    async def _save(store: Store, network: Network) -> bool:
+    async def _save(store: Store, network: "Network") -> bool:
         changed, gone = network.book.take_changes()
         is_saved = await store.save(changed, gone) if changed or gone else True
         for by, statement, expires_at_unix_s in network.take_new_vouchers():
             await store.keep_voucher(KeptVoucher(by, statement, expires_at_unix_s))
         return is_saved
 
-    async def _execute(self, command: OwnerCommand, store: Store, network: Network, group: asyncio.TaskGroup) -> None:
+    async def _execute(self, command: OwnerCommand, store: Store, network: "Network", group: asyncio.TaskGroup) -> None:
         if command.verb is Verb.JOIN:
             if command.id not in self._joining:
                 self._joining[command.id] = group.create_task(self._join(command, store, network))
@@ -206,7 +212,7 @@ class PeerNetwork:
         words = answer.words if is_kept else f"{answer.words} It could not be written to MASA_DIR; the log says why."
         await store.finish_command(command.id, answer.state, words)
 
-    async def _join(self, command: OwnerCommand, store: Store, network: Network) -> None:
+    async def _join(self, command: OwnerCommand, store: Store, network: "Network") -> None:
         """Try until it is done, refused, or the invite has ended."""
         try:
             answer = await self._joined(command, store, network)
@@ -220,7 +226,7 @@ class PeerNetwork:
         await store.finish_command(command.id, answer.state, answer.words)
 
     @staticmethod
-    async def _joined(command: OwnerCommand, store: Store, network: Network) -> CommandResult:
+    async def _joined(command: OwnerCommand, store: Store, network: "Network") -> CommandResult:
         pause_s = 1.0
         while True:
             try:
@@ -262,5 +268,7 @@ async def _has_invites(store: Store) -> bool:
     return False
 
 
-def _load_transport() -> None:
-    import masa_node.network.transport.iroh.endpoint  # noqa: F401, PLC0415  # pyright: ignore[reportUnusedImport]
+def _load_network() -> None:
+    """A node that has nobody to connect to needs none of it."""
+    import masa_node.network.transport.iroh.endpoint  # noqa: PLC0415 # pyright: ignore[reportUnusedImport]
+    import masa_node.node.peering.wiring  # noqa: F401, PLC0415  # pyright: ignore[reportUnusedImport]

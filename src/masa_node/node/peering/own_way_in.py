@@ -5,18 +5,21 @@ changes.
 import asyncio
 import contextlib
 import time
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 
 from masa_node.chat.errors import ConfigurationError
-from masa_node.network.network import Network
 from masa_node.network.store.commands import CommandResult, CommandState
 from masa_node.network.store.store import Store
 from masa_node.network.transport.addresses import read_address
 from masa_node.network.transport.interfaces import PeerAddress, Transport, WayIn
 from masa_node.node.settings.environment import Settings
 from masa_node.node.settings.peers import NO_RELAY, relay_fault
+
+if TYPE_CHECKING:
+    from masa_node.network.network import Network
 
 KEPT_RELAY = "relay"
 # What iroh finds out of relay, router and public address is there by then, or comes late: a command waits no longer.
@@ -31,7 +34,7 @@ log = structlog.get_logger()
 class OwnWayIn:
     """`look` from time to time. Peers are dialed again at once after a change of address, a sleep, a relay's return."""
 
-    def __init__(self, store: Store, network: Network, transport: Transport, settings: Settings) -> None:
+    def __init__(self, store: Store, network: "Network", transport: Transport, settings: Settings) -> None:
         self._store = store
         self._network = network
         self._transport = transport
