@@ -15,8 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from masa_node.chat.request import Endpoint
-from masa_node.dialects.translation.formats import ANSWER_WRITERS, REQUEST_READERS, REQUEST_WRITERS
-from masa_node.dialects.translation.translator import translate
+from masa_node.dialects.translation.translator import ANSWER_WRITERS, REQUEST_READERS, REQUEST_WRITERS, translate
 
 CALLERS = [each for each in REQUEST_READERS if each is not Endpoint.ANTHROPIC_COUNT_TOKENS]
 SERVERS = list(REQUEST_WRITERS)

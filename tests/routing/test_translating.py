@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -19,6 +20,8 @@ from masa_node.chat.errors import (
     ProviderError,
 )
 from masa_node.chat.request import DialectName, Endpoint, Privacy, Request, RequestId
+from masa_node.dialects import translation
+from masa_node.dialects.translation import translator
 from masa_node.routing.provider import Sign, no_sign
 from masa_node.routing.translating import IN_A_THREAD_BYTES, translation_of
 from tests.routing.scripted import MODEL, ScriptedPeer, ScriptedProvider, World, offer
@@ -360,27 +363,48 @@ async def test_a_stream_that_nobody_asked_for_is_closed_when_it_cannot_be_read()
     assert own.closed == 1
 
 
-def test_a_large_request_is_translated_while_others_have_their_turn() -> None:
-    body = msgspec.json.encode({"model": "tiny", "messages": [{"role": "user", "content": "x" * IN_A_THREAD_BYTES}]})
-    request = Request(
+def chat(text: str) -> Request:
+    """A request in OpenAI's format."""
+    return Request(
         request_id=RequestId("r"),
         endpoint=Endpoint.OPENAI_CHAT,
         model=MODEL,
         wants_stream=False,
-        body=body,
+        body=msgspec.json.encode({"model": "tiny", "messages": [{"role": "user", "content": text}]}),
         headers=(),
         first_piece_deadline_s=1.0,
         idle_timeout_s=1.0,
     )
 
+
+def test_a_large_request_is_translated_while_others_have_their_turn() -> None:
     async def check() -> None:
         other = asyncio.create_task(asyncio.sleep(0))
-        translation = await translation_of(request, [Endpoint.OLLAMA_CHAT])
+        translation = await translation_of(chat("x" * IN_A_THREAD_BYTES), [Endpoint.OLLAMA_CHAT])
         assert other.done()
         assert translation is not None
         assert len(translation.body) > IN_A_THREAD_BYTES
 
     asyncio.run(check())
+
+
+def test_the_first_request_that_is_translated_has_the_code_for_it_imported_off_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name = translator.__name__
+    monkeypatch.setattr(translation, "translator", translator)  # so that it is there again behind the test
+    monkeypatch.delitem(sys.modules, name)
+    in_threads: list[object] = []
+
+    async def to_thread(work: Callable[[], object]) -> object:
+        in_threads.append(work)
+        return work()
+
+    monkeypatch.setattr(asyncio, "to_thread", to_thread)
+    for _ in range(2):
+        assert asyncio.run(translation_of(chat("Hello"), [Endpoint.OLLAMA_CHAT])) is not None
+        assert name in sys.modules
+        assert len(in_threads) == 1
 
 
 @pytest.mark.parametrize("is_large", [True, False])

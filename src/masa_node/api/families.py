@@ -3,7 +3,7 @@
 from masa_node.chat.errors import DialectNotServed
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import CONVERSATION_ENDPOINTS, DIALECT_OF_ENDPOINT, DialectName, Endpoint, path_of
-from masa_node.dialects.translation.formats import REQUEST_WRITERS
+from masa_node.dialects.translation.formats import TARGETS
 from masa_node.routing.provider import Provider
 
 Offers = list[tuple[Provider, ModelOffer]]
@@ -15,9 +15,6 @@ _FAMILY_OF_DIALECT = {
     DialectName.OPENAI_JSON: DialectName.OPENAI,
     DialectName.OPENAI_AUDIO: DialectName.OPENAI,
 }
-
-# A conversation that a server takes through one of these can be had by every family.
-_TRANSLATED = frozenset(REQUEST_WRITERS)
 
 
 def family_of(endpoint: Endpoint) -> DialectName:
@@ -36,7 +33,7 @@ ENDPOINTS_OF_FAMILY: dict[DialectName, frozenset[Endpoint]] = {
 
 def offers_for(family: DialectName, offers: Offers) -> Offers:
     """The offers that clients of this family can ask for: in its format, or in one it is translated to."""
-    endpoints = ENDPOINTS_OF_FAMILY[family] | _TRANSLATED
+    endpoints = ENDPOINTS_OF_FAMILY[family].union(TARGETS)
     return [(provider, offer) for provider, offer in offers if offer.endpoints & endpoints]
 
 

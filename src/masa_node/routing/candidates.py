@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,7 +18,6 @@ from masa_node.chat.errors import (
 )
 from masa_node.chat.request import CONVERSATION_ENDPOINTS, ENDPOINT_PATHS, Endpoint, Privacy, Request
 from masa_node.dialects.translation.formats import targets_for
-from masa_node.dialects.translation.translator import Translation
 from masa_node.routing.balancing import Balancer, conversation_of
 from masa_node.routing.catalog import NOBODY, Catalog, Found
 from masa_node.routing.health import HealthBook
@@ -29,6 +29,9 @@ from masa_node.routing.translating import (
     may_be_translated,
     translation_of,
 )
+
+if TYPE_CHECKING:
+    from masa_node.dialects.translation.translator import Translation
 
 _AGAIN = "Ask again in a few seconds."
 MAX_OWN = 8  # own servers that are tried for one request
@@ -262,7 +265,7 @@ def _each(chosen: Chosen, made: Callable[[Provider], Provider]) -> Chosen:
     )
 
 
-async def _carried(request: Request, endpoint: Endpoint) -> Translation | None:
+async def _carried(request: Request, endpoint: Endpoint) -> "Translation | None":
     """None where that format cannot carry the request: the others may."""
     try:
         return await translation_of(request, [endpoint])
@@ -270,7 +273,7 @@ async def _carried(request: Request, endpoint: Endpoint) -> Translation | None:
         return None
 
 
-def _in_translation(provider: Provider, translations: dict[str, Translation]) -> Provider:
+def _in_translation(provider: Provider, translations: "dict[str, Translation]") -> Provider:
     translation = translations.get(provider.name)
     return provider if translation is None else TranslatingProvider(provider, translation)
 

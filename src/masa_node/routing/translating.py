@@ -4,10 +4,11 @@ The rest of routing sees one more provider of the same name.
 """
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -25,13 +26,15 @@ from masa_node.dialects.condensing import ANSWER_DEPTH, at_once, weight_ms
 from masa_node.dialects.fields import in_utf8
 from masa_node.dialects.framing import NDJSON
 from masa_node.dialects.registry import DIALECTS
-from masa_node.dialects.translation.counting import ESTIMATED, counted
 from masa_node.dialects.translation.formats import is_translated_from, targets_for
-from masa_node.dialects.translation.translator import AnswerTranslator, Translation, translate
 from masa_node.routing.provider import Begun, Provider, Sign, no_sign
 from masa_node.routing.running.steps import readable
 
+if TYPE_CHECKING:
+    from masa_node.dialects.translation.translator import AnswerTranslator, Translation
+
 Result = TypeVar("Result")
+_TRANSLATOR = "masa_node.dialects.translation.translator"
 # Headers that are about a vendor's own API: those of the caller's say nothing to another one's server.
 _VENDORS = ("anthropic-", "openai-")
 _JSON = "application/json"
@@ -50,12 +53,24 @@ def may_be_translated(request: Request) -> bool:
     return request.may_translate and request.requester is None and is_translated_from(request.endpoint)
 
 
-async def translation_of(request: Request, endpoints: Sequence[Endpoint]) -> Translation | None:
+async def translation_of(request: Request, endpoints: Sequence[Endpoint]) -> "Translation | None":
     """The request as one of these endpoints takes it, the best first; None where none of them is a conversation's.
 
     Raises `NotTranslatable`, the first one, when none of them can carry it. A large one is translated off the loop.
     """
+    await _have_translator()
     return await _off_the_loop(request.body, _too_heavy_to_ask, lambda: _translation_of(request, endpoints))
+
+
+async def _have_translator() -> None:
+    """Most nodes translate nothing, and do without it: 1.5 MB. The first request waits for it, and no other does."""
+    if _TRANSLATOR not in sys.modules:
+        await asyncio.to_thread(_load_translator)
+
+
+def _load_translator() -> None:
+    import masa_node.dialects.translation.counting  # noqa: PLC0415 # pyright: ignore[reportUnusedImport]
+    import masa_node.dialects.translation.translator  # noqa: F401, PLC0415 # pyright: ignore[reportUnusedImport]
 
 
 async def _off_the_loop(data: bytes, refusal: Callable[[], MasaError], work: Callable[[], Result]) -> Result:
@@ -86,7 +101,9 @@ def _too_heavy_an_answer() -> MasaError:
     return NotAnAnswer(f"its answer is too large to be translated. {_WHAT_IS_TRANSLATED}.")
 
 
-def _translation_of(request: Request, endpoints: Sequence[Endpoint]) -> Translation | None:
+def _translation_of(request: Request, endpoints: Sequence[Endpoint]) -> "Translation | None":
+    from masa_node.dialects.translation.translator import translate  # noqa: PLC0415 - see `_have_translator`
+
     refused: NotTranslatable | None = None
     for endpoint in endpoints:
         try:
@@ -98,7 +115,7 @@ def _translation_of(request: Request, endpoints: Sequence[Endpoint]) -> Translat
     return None
 
 
-def translated_ask(request: Request, translation: Translation) -> Request:
+def translated_ask(request: Request, translation: "Translation") -> Request:
     """The request that is sent."""
     headers = tuple(pair for pair in request.headers if not pair[0].startswith(_VENDORS) and pair[0] != "content-type")
     headers = (("content-type", _JSON), *headers)
@@ -108,7 +125,7 @@ def translated_ask(request: Request, translation: Translation) -> Request:
 class TranslatingProvider:
     """Another provider under its own name, asked in the format of the translation's target."""
 
-    def __init__(self, provider: Provider, translation: Translation) -> None:
+    def __init__(self, provider: Provider, translation: "Translation") -> None:
         self.provider = provider
         self._translation = translation
         self.target = translation.target
@@ -152,6 +169,7 @@ class Estimating:
     async def answer(self, request: Request, sign: Sign = no_sign) -> Answer:
         """See `Provider`."""
         del sign
+        await _have_translator()
         return await _off_the_loop(request.body, _too_heavy_to_ask, lambda: estimate(request))
 
 
@@ -202,11 +220,13 @@ async def _fallback(
 
 def estimate(request: Request) -> WholeAnswer:
     """The answer to a request to count tokens. Raises `NotTranslatable`."""
+    from masa_node.dialects.translation.counting import ESTIMATED, counted  # noqa: PLC0415 - see `_have_translator`
+
     headers = (("content-type", _JSON), (ESTIMATED, "input_tokens"))
     return WholeAnswer(200, headers, counted(request.body), DialectName.ANTHROPIC)
 
 
-async def _translated_error(error: ErrorAnswer, translation: Translation, request: Request) -> ErrorAnswer:
+async def _translated_error(error: ErrorAnswer, translation: "Translation", request: Request) -> ErrorAnswer:
     """The server's error in the caller's format. For one without JSON, the node writes the error.
 
     Of a large one the beginning of each text is told: half a million escapes would take 50 ms.
@@ -225,7 +245,7 @@ async def _translated_error(error: ErrorAnswer, translation: Translation, reques
     return answer
 
 
-async def _translated(answer: Answer, translation: Translation, request: Request) -> Answer:
+async def _translated(answer: Answer, translation: "Translation", request: Request) -> Answer:
     translator = translation.answer(request.request_id, int(time.time()))
     if isinstance(answer, StreamedAnswer):
         return await _Stream(answer, translator).begun(translation, request)
@@ -234,18 +254,18 @@ async def _translated(answer: Answer, translation: Translation, request: Request
     return _whole(answer, body, translation, request)
 
 
-def _whole(answer: Answer, body: bytes, translation: Translation, request: Request) -> WholeAnswer:
+def _whole(answer: Answer, body: bytes, translation: "Translation", request: Request) -> WholeAnswer:
     headers = _headers(answer.headers, translation, _stream_type(translation) if request.wants_stream else _JSON)
     dialect = DIALECT_OF_ENDPOINT[translation.source]
     return WholeAnswer(answer.status, headers, body, dialect, answer.usage, answer.close)
 
 
-def _headers(headers: Headers, translation: Translation, content_type: str) -> Headers:
+def _headers(headers: Headers, translation: "Translation", content_type: str) -> Headers:
     others = (pair for pair in headers if pair[0] != "content-type")
     return (("content-type", content_type), *others, *translation.headers)
 
 
-def _stream_type(translation: Translation) -> str:
+def _stream_type(translation: "Translation") -> str:
     is_lines = DIALECTS[DIALECT_OF_ENDPOINT[translation.source]].framing is NDJSON
     return "application/x-ndjson" if is_lines else "text/event-stream; charset=utf-8"
 
@@ -255,11 +275,11 @@ class _Stream:
 
     __slots__ = ("_answer", "_translator")
 
-    def __init__(self, answer: StreamedAnswer, translator: AnswerTranslator) -> None:
+    def __init__(self, answer: StreamedAnswer, translator: "AnswerTranslator") -> None:
         self._answer = answer
         self._translator = translator
 
-    async def begun(self, translation: Translation, request: Request) -> Answer:
+    async def begun(self, translation: "Translation", request: Request) -> Answer:
         """The answer with its first words; a whole one where the caller asked for no stream."""
         if not request.wants_stream:
             return _whole(self._answer, await self._collected(), translation, request)

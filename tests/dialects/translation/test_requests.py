@@ -28,8 +28,8 @@ from masa_node.dialects.translation.conversation import (
     ToolResult,
     Turn,
 )
-from masa_node.dialects.translation.formats import REQUEST_READERS, REQUEST_WRITERS
 from masa_node.dialects.translation.losses import Losses
+from masa_node.dialects.translation.translator import REQUEST_READERS, REQUEST_WRITERS
 from tests.dialects.chunking import FEW
 
 FORMATS = [endpoint for endpoint in REQUEST_WRITERS if endpoint is not Endpoint.CLOUDFLARE_RUN]

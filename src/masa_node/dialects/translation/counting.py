@@ -1,6 +1,6 @@
 """An estimate of how many tokens a request has, for servers that cannot count them."""
 
-from masa_node.chat.request import Endpoint
+from masa_node.dialects.translation.anthropic.request_reader import read_request
 from masa_node.dialects.translation.conversation import (
     Conversation,
     Document,
@@ -12,7 +12,6 @@ from masa_node.dialects.translation.conversation import (
     ToolCall,
     ToolResult,
 )
-from masa_node.dialects.translation.formats import REQUEST_READERS
 from masa_node.dialects.translation.losses import Losses
 from masa_node.dialects.translation.wire import encode
 
@@ -26,7 +25,7 @@ ESTIMATED = "x-masa-estimated"
 
 def counted(body: bytes) -> bytes:
     """The answer to a request for `/v1/messages/count_tokens`. Raises `NotTranslatable` as a request itself would."""
-    conversation = REQUEST_READERS[Endpoint.ANTHROPIC_COUNT_TOKENS](body, Losses())
+    conversation = read_request(body, Losses())
     return encode({"input_tokens": tokens_in(conversation)})
 
 

@@ -1,6 +1,7 @@
 """One request and its answer, translated: the caller's format on one side, the server's on the other."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import msgspec
 
@@ -8,19 +9,75 @@ from masa_node.chat.errors import BrokenAnswer, NotAnAnswer
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, Endpoint, Headers
 from masa_node.dialects.framing import FrameCutter, is_silent, parts_of
 from masa_node.dialects.registry import DIALECTS
-from masa_node.dialects.translation.context import AnswerContext, AnswerReader
+from masa_node.dialects.translation.anthropic import answer_reader as anthropic_answer_reader
+from masa_node.dialects.translation.anthropic import answer_writer as anthropic_answer_writer
+from masa_node.dialects.translation.anthropic import request_reader as anthropic_request_reader
+from masa_node.dialects.translation.anthropic import request_writer as anthropic_request_writer
+from masa_node.dialects.translation.cloudflare import answer_reader as cloudflare_answer_reader
+from masa_node.dialects.translation.cloudflare import answer_writer as cloudflare_answer_writer
+from masa_node.dialects.translation.cloudflare import request_reader as cloudflare_request_reader
+from masa_node.dialects.translation.cloudflare import request_writer as cloudflare_request_writer
+from masa_node.dialects.translation.completions import answer_writer as completions_answer_writer
+from masa_node.dialects.translation.completions import request_reader as completions_request_reader
+from masa_node.dialects.translation.context import AnswerContext, AnswerReader, AnswerWriter
 from masa_node.dialects.translation.conversation import ChoiceMode, Conversation
 from masa_node.dialects.translation.events import Ended, Event, Failed
 from masa_node.dialects.translation.failures import error_body, failure_of
-from masa_node.dialects.translation.formats import (
-    ANSWER_READERS,
-    ANSWER_WRITERS,
-    REQUEST_READERS,
-    REQUEST_WRITERS,
-    label_of,
-)
+from masa_node.dialects.translation.formats import label_of
 from masa_node.dialects.translation.losses import Losses, refuse
+from masa_node.dialects.translation.ollama import answer_reader as ollama_answer_reader
+from masa_node.dialects.translation.ollama import answer_writer as ollama_answer_writer
+from masa_node.dialects.translation.ollama import request_reader as ollama_request_reader
+from masa_node.dialects.translation.ollama import request_writer as ollama_request_writer
+from masa_node.dialects.translation.openai_chat import answer_reader as chat_answer_reader
+from masa_node.dialects.translation.openai_chat import answer_writer as chat_answer_writer
+from masa_node.dialects.translation.openai_chat import request_reader as chat_request_reader
+from masa_node.dialects.translation.openai_chat import request_writer as chat_request_writer
+from masa_node.dialects.translation.openai_responses import answer_reader as responses_answer_reader
+from masa_node.dialects.translation.openai_responses import answer_writer as responses_answer_writer
+from masa_node.dialects.translation.openai_responses import request_reader as responses_request_reader
+from masa_node.dialects.translation.openai_responses import request_writer as responses_request_writer
 from masa_node.dialects.translation.tools import CallerNames, respelt_names
+
+ReadRequest = Callable[[bytes, Losses], Conversation]
+WriteRequest = Callable[[Conversation, Losses], bytes]
+
+# One for each of `SOURCES`; tokens are counted for no answer that is translated.
+REQUEST_READERS: dict[Endpoint, ReadRequest] = {
+    Endpoint.OPENAI_CHAT: chat_request_reader.read_request,
+    Endpoint.OPENAI_COMPLETIONS: completions_request_reader.read_request,
+    Endpoint.OPENAI_RESPONSES: responses_request_reader.read_request,
+    Endpoint.ANTHROPIC_MESSAGES: anthropic_request_reader.read_request,
+    Endpoint.ANTHROPIC_COUNT_TOKENS: anthropic_request_reader.read_request,
+    Endpoint.OLLAMA_CHAT: ollama_request_reader.read_chat,
+    Endpoint.OLLAMA_GENERATE: ollama_request_reader.read_generate,
+    Endpoint.CLOUDFLARE_RUN: cloudflare_request_reader.read_request,
+}
+ANSWER_WRITERS: dict[Endpoint, Callable[[AnswerContext], AnswerWriter]] = {
+    Endpoint.OPENAI_CHAT: chat_answer_writer.ChatAnswerWriter,
+    Endpoint.OPENAI_COMPLETIONS: completions_answer_writer.CompletionsAnswerWriter,
+    Endpoint.OPENAI_RESPONSES: responses_answer_writer.ResponsesAnswerWriter,
+    Endpoint.ANTHROPIC_MESSAGES: anthropic_answer_writer.AnthropicAnswerWriter,
+    Endpoint.OLLAMA_CHAT: ollama_answer_writer.OllamaAnswerWriter,
+    Endpoint.OLLAMA_GENERATE: partial(ollama_answer_writer.OllamaAnswerWriter, is_generate=True),
+    Endpoint.CLOUDFLARE_RUN: cloudflare_answer_writer.CloudflareAnswerWriter,
+}
+# One for each of `TARGETS`.
+REQUEST_WRITERS: dict[Endpoint, WriteRequest] = {
+    Endpoint.OPENAI_CHAT: chat_request_writer.write_request,
+    Endpoint.ANTHROPIC_MESSAGES: anthropic_request_writer.write_request,
+    Endpoint.OLLAMA_CHAT: ollama_request_writer.write_request,
+    Endpoint.OPENAI_RESPONSES: responses_request_writer.write_request,
+    Endpoint.CLOUDFLARE_RUN: cloudflare_request_writer.write_request,
+}
+ANSWER_READERS: dict[Endpoint, Callable[[AnswerContext], AnswerReader]] = {
+    Endpoint.OPENAI_CHAT: chat_answer_reader.ChatAnswerReader,
+    Endpoint.ANTHROPIC_MESSAGES: anthropic_answer_reader.AnthropicAnswerReader,
+    Endpoint.OLLAMA_CHAT: ollama_answer_reader.OllamaAnswerReader,
+    Endpoint.OPENAI_RESPONSES: responses_answer_reader.ResponsesAnswerReader,
+    Endpoint.CLOUDFLARE_RUN: cloudflare_answer_reader.CloudflareAnswerReader,
+}
+
 
 TRANSLATED = "x-masa-translated"
 DROPPED = "x-masa-dropped"
