@@ -15,7 +15,7 @@ from masa_node.cli.output import Group, Json, console
 from masa_node.network.transport.interfaces import short_id
 from masa_node.node.settings.environment import read_settings
 from masa_node.node.signals import ended_at_once
-from masa_node.upstreams.demo import MODEL
+from masa_node.upstreams.spec import DEMO_MODEL
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -111,7 +111,8 @@ def _table(devnet: "Devnet") -> list[str]:
 
 def _row(node: "DevnetNode") -> tuple[str, ...]:
     stake = "staked" if node.is_staked else "none"
-    return node.name, short_id(node.node_id), node.url, _short(node.owner), stake, MODEL if node.has_llm else "none"
+    model = DEMO_MODEL if node.has_llm else "none"
+    return node.name, short_id(node.node_id), node.url, _short(node.owner), stake, model
 
 
 def _short(address: str) -> str:
@@ -122,7 +123,7 @@ def _short(address: str) -> str:
 def _to_try(devnet: "Devnet") -> list[tuple[str, str]]:
     """What happens, and by which command."""
     asking, serving, unstaked = devnet.nodes
-    body = json_module.dumps({"model": MODEL, "messages": _MESSAGES, "stream": True})
+    body = json_module.dumps({"model": DEMO_MODEL, "messages": _MESSAGES, "stream": True})
     return [
         (
             f"node {asking.name} asks {serving.name}, and never {unstaked.name}",

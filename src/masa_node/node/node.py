@@ -63,7 +63,6 @@ from masa_node.telemetry.metrics import (
     WAITING,
     Metrics,
 )
-from masa_node.upstreams.demo import DemoModel
 from masa_node.upstreams.embedded.llm import EmbeddedLlm
 from masa_node.upstreams.embedded.model import find_model
 from masa_node.upstreams.http.client import HttpClient
@@ -129,6 +128,8 @@ class Node:
     def add_spec(self, spec: UpstreamSpec) -> None:
         """The same, from its description."""
         if spec.kind is UpstreamKind.DEMO:
+            from masa_node.upstreams.demo import DemoModel  # noqa: PLC0415 - which brings the translator along
+
             self.add(DemoModel(spec.name, self.settings.demo_pieces_per_s, self.settings.node_name))
         elif spec.kind is UpstreamKind.EMBEDDED:
             llm = make_embedded(spec, self.settings, self.http)

@@ -1,9 +1,10 @@
-"""`masa-demo`: a built-in model that needs no LLM. It plainly says what it is, and speaks every dialect."""
+"""`masa-demo`: a built-in model that needs no LLM. It plainly says what it is, and speaks every dialect.
+
+It answers word by word, so that streaming, racing and cancelling can be seen without a download.
+"""
 
 import asyncio
 from collections import deque
-from collections.abc import Generator
-from datetime import UTC, datetime
 
 import msgspec
 
@@ -11,13 +12,14 @@ from masa_node.chat.answer import Answer, StreamedAnswer, Usage, WholeAnswer
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint, Request
 from masa_node.dialects.fields import TEXT, read
+from masa_node.dialects.translation.context import AnswerContext
+from masa_node.dialects.translation.conversation import Conversation
+from masa_node.dialects.translation.events import Begun, Ended, Event, Finished, StopReason, TextPiece, Tokens, Used
+from masa_node.dialects.translation.translator import ANSWER_WRITERS
 from masa_node.routing.provider import Sign, no_sign
+from masa_node.upstreams.spec import DEMO_MODEL
 
-# ---- demo frames ----
-
-# How `masa-demo` renders its words in each dialect, whole and streamed. Pure.
-
-MODEL = "masa-demo"
+MODEL = DEMO_MODEL
 CREATED_AT_UNIX_S = 1_700_000_000  # any fixed time: the same answer every time
 _ID = "masa-demo-1"
 RENDERED_ENDPOINTS = frozenset(
@@ -30,132 +32,6 @@ RENDERED_ENDPOINTS = frozenset(
         Endpoint.CLOUDFLARE_RUN,
     }
 )
-
-Json = dict[str, object]
-Frames = Generator[bytes, None, None]
-
-
-def whole(endpoint: Endpoint, text: str, usage: Usage) -> bytes:
-    """A whole answer."""
-    return msgspec.json.encode(_whole(endpoint, text, usage))
-
-
-def frames(endpoint: Endpoint, words: list[str], usage: Usage) -> Frames:
-    """A streamed answer, frame by frame."""
-    match endpoint:
-        case Endpoint.ANTHROPIC_MESSAGES:
-            return _anthropic_frames(words, usage)
-        case Endpoint.OLLAMA_CHAT | Endpoint.OLLAMA_GENERATE:
-            return _ollama_frames(endpoint, words, usage)
-        case Endpoint.CLOUDFLARE_RUN:
-            return _cloudflare_frames(words, usage)
-        case _:
-            return _openai_frames(words, usage)
-
-
-def _whole(endpoint: Endpoint, text: str, usage: Usage) -> Json:
-    match endpoint:
-        case Endpoint.ANTHROPIC_MESSAGES:
-            return {**_anthropic_message(usage), "content": [{"type": "text", "text": text}], "stop_reason": "end_turn"}
-        case Endpoint.OLLAMA_CHAT | Endpoint.OLLAMA_GENERATE:
-            return {**_ollama_part(endpoint, text), **_ollama_end(usage)}
-        case Endpoint.CLOUDFLARE_RUN:
-            result = {"response": text, "usage": _openai_usage(usage)}
-            return {"result": result, "success": True, "errors": [], "messages": []}
-        case _:
-            choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-            return {**_openai_head("chat.completion"), "choices": [choice], "usage": _openai_usage(usage)}
-
-
-def _sse(data: Json, event: str = "") -> bytes:
-    head = f"event: {event}\n".encode() if event else b""
-    return head + b"data: " + msgspec.json.encode(data) + b"\n\n"
-
-
-def _openai_head(kind: str) -> Json:
-    return {"id": _ID, "object": kind, "created": CREATED_AT_UNIX_S, "model": MODEL}
-
-
-def _openai_usage(usage: Usage) -> Json:
-    given, made = usage.input_tokens or 0, usage.output_tokens or 0
-    return {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made}
-
-
-def _openai_frames(words: list[str], usage: Usage) -> Frames:
-    head = _openai_head("chat.completion.chunk")
-    for at, word in enumerate(words):
-        delta = {"role": "assistant", "content": word} if at == 0 else {"content": word}
-        yield _sse({**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
-    yield _sse({**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": _openai_usage(usage)})
-    yield b"data: [DONE]\n\n"
-
-
-def _anthropic_message(usage: Usage) -> Json:
-    return {
-        "id": _ID,
-        "type": "message",
-        "role": "assistant",
-        "model": MODEL,
-        "content": [],
-        "stop_reason": None,
-        "stop_sequence": None,
-        "usage": {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens},
-    }
-
-
-def _anthropic_frames(words: list[str], usage: Usage) -> Frames:
-    yield _sse({"type": "message_start", "message": _anthropic_message(usage)}, "message_start")
-    block = {"type": "text", "text": ""}
-    yield _sse({"type": "content_block_start", "index": 0, "content_block": block}, "content_block_start")
-    for word in words:
-        delta = {"type": "text_delta", "text": word}
-        yield _sse({"type": "content_block_delta", "index": 0, "delta": delta}, "content_block_delta")
-    yield _sse({"type": "content_block_stop", "index": 0}, "content_block_stop")
-    ending = {"stop_reason": "end_turn", "stop_sequence": None}
-    yield _sse(
-        {"type": "message_delta", "delta": ending, "usage": {"output_tokens": usage.output_tokens}}, "message_delta"
-    )
-    yield _sse({"type": "message_stop"}, "message_stop")
-
-
-def _ollama_part(endpoint: Endpoint, text: str) -> Json:
-    created = datetime.fromtimestamp(CREATED_AT_UNIX_S, UTC).isoformat().replace("+00:00", "Z")
-    said: Json = (
-        {"response": text}
-        if endpoint is Endpoint.OLLAMA_GENERATE
-        else {"message": {"role": "assistant", "content": text}}
-    )
-    return {"model": MODEL, "created_at": created, **said, "done": False}
-
-
-def _ollama_end(usage: Usage) -> Json:
-    return {
-        "done": True,
-        "done_reason": "stop",
-        "prompt_eval_count": usage.input_tokens,
-        "eval_count": usage.output_tokens,
-    }
-
-
-def _ollama_frames(endpoint: Endpoint, words: list[str], usage: Usage) -> Frames:
-    for word in words:
-        yield msgspec.json.encode(_ollama_part(endpoint, word)) + b"\n"
-    yield msgspec.json.encode({**_ollama_part(endpoint, ""), **_ollama_end(usage)}) + b"\n"
-
-
-def _cloudflare_frames(words: list[str], usage: Usage) -> Frames:
-    for word in words:
-        yield _sse({"response": word})
-    yield _sse({"response": "", "usage": _openai_usage(usage)})
-    yield b"data: [DONE]\n\n"
-
-
-# ---- demo ----
-
-# `masa-demo`: a built-in model that needs no LLM. It plainly says what it is, and speaks every dialect.
-#
-# It answers word by word, so that streaming, racing and cancelling can be seen without a download.
-
 DEFAULT_PIECES_PER_S = 50.0  # a small model on a laptop
 MAX_ECHOED_CHARS = 200
 
@@ -226,10 +102,10 @@ class DemoModel:
         words = _words(request.body, self._where)
         usage = Usage(input_tokens=len(request.body) // 4, output_tokens=len(words))
         dialect = DIALECT_OF_ENDPOINT[endpoint]
+        first, *rest = _pieces(endpoint, words, usage, request)
         if not request.wants_stream:
             await asyncio.sleep(self._pause_s)
-            return WholeAnswer(200, _JSON, whole(endpoint, "".join(words), usage), dialect, usage)
-        first, *rest = frames(endpoint, words, usage)
+            return WholeAnswer(200, _JSON, first, dialect, usage)
         left = deque(rest)
 
         async def next_piece() -> bytes:
@@ -249,6 +125,19 @@ class DemoModel:
             usage=usage,
             is_whole=lambda: not left,
         )
+
+
+def _pieces(endpoint: Endpoint, words: list[str], usage: Usage, request: Request) -> list[bytes]:
+    """The answer in the dialect of this endpoint: in one piece, or in one for each word and those that end it."""
+    wants_usage = b'"include_usage"' in request.body
+    conversation = Conversation(model=MODEL, turns=(), stream=request.wants_stream, with_usage=wants_usage)
+    writer = ANSWER_WRITERS[endpoint](AnswerContext(conversation, _ID, CREATED_AT_UNIX_S))
+    tokens = Tokens(usage.input_tokens, usage.output_tokens)
+    begun: list[Event] = [Begun(tokens=tokens), TextPiece(words[0])]
+    rest: list[Event] = [*map(TextPiece, words[1:]), Finished(StopReason.END), Used(tokens), Ended()]
+    if not request.wants_stream:
+        return [writer.whole([*begun, *rest])]
+    return [b"".join(map(writer.write, begun)), *filter(None, map(writer.write, rest))]
 
 
 def _words(body: bytes, where: str) -> list[str]:

@@ -19,6 +19,7 @@ _OWN_HEADERS = frozenset(
 )
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
+DEMO_MODEL = "masa-demo"  # what the kind DEMO serves
 
 
 class UpstreamKind(StrEnum):
