@@ -17,7 +17,7 @@ from masa_node.chat.answer import StreamedAnswer
 from masa_node.chat.request import Endpoint, Request, RequestId
 from masa_node.routing.answers.reader import read_whole
 from masa_node.upstreams.embedded.model import runtime_is_installed
-from masa_node.upstreams.embedded.process import EmbeddedProcess, _Child
+from masa_node.upstreams.embedded.process import EmbeddedProcess
 from masa_node.upstreams.embedded.program import SLOTS, EmbeddedOptions
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec
@@ -110,7 +110,7 @@ async def test_a_model_that_cannot_be_loaded_is_told_in_llama_cpps_words(tmp_pat
 
 
 async def test_one_that_has_ended_at_once_is_told_nothing_and_disturbs_nobody() -> None:
-    _, child = await asyncio.get_running_loop().subprocess_exec(_Child, "true")
-    await child.gone
+    _, child = await asyncio.get_running_loop().subprocess_exec(EmbeddedProcess, "true")
+    await child.ended()
     child.tell(b"{}\n")
-    assert await child.address == ""
+    assert await child.loaded() == ""

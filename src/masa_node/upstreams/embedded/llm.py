@@ -8,7 +8,6 @@ import contextlib
 import os
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 import msgspec
 import structlog
@@ -47,23 +46,7 @@ ENDPOINTS = frozenset(
 log = structlog.get_logger()
 
 
-class Process(Protocol):
-    """A started process; `EmbeddedProcess`, or a test's."""
-
-    async def loaded(self) -> str:
-        """Its URL once the model can be asked; "" if it ended before."""
-        ...
-
-    async def ended(self) -> str:
-        """Returns when it is gone, with the reason."""
-        ...
-
-    async def end(self) -> None:
-        """Kill it."""
-        ...
-
-
-Start = Callable[[EmbeddedOptions], Awaitable[Process]]
+Start = Callable[[EmbeddedOptions], Awaitable[EmbeddedProcess]]
 
 
 class EmbeddedLlm:
