@@ -19,8 +19,8 @@ class AnyConnection:
     since_s: float = 0.0
 
 
-def filled(*connections: AnyConnection, source: str = OWNER, most: int = 2 * MOST) -> Crowd[AnyConnection]:
-    crowd: Crowd[AnyConnection] = Crowd(lambda: most)
+def filled(*connections: AnyConnection, source: str = OWNER, most: int = 2 * MOST) -> Crowd:
+    crowd: Crowd = Crowd(lambda: most)
     for connection in connections:
         assert crowd.add(connection, source) == []
     return crowd

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from masa_node.api.http1.crowd import Connected, Crowd, max_connections
+from masa_node.api.http1.crowd import Crowd, max_connections
 from masa_node.api.http1.raw_responses import NOSNIFF_LINE
 from masa_node.api.http1.reply import Reply
 from masa_node.api.http1.request import HttpRequest
@@ -45,22 +45,6 @@ _MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep
 _HUNG_UP: int = getattr(select, "POLLRDHUP", 0)  # Linux's
 
 
-class Connection(Connected, Protocol):
-    """One of them, and how it is closed."""
-
-    def close_if_idle(self) -> None:
-        """Close it if nothing is being answered."""
-        ...
-
-    def close(self) -> None:
-        """Close it when all that was written is sent."""
-        ...
-
-    def abort(self) -> None:
-        """Close it at once."""
-        ...
-
-
 class Connections:
     """All that are open. A server gives `BoundedHttpProtocol(connections)` to each that comes.
 
@@ -76,7 +60,7 @@ class Connections:
         self.bodies = Sweep()  # requests whose body may be complete in a moment
         self.writes = TurnOfWrites()
         self.keep_alive_s = keep_alive_s
-        self.crowd: Crowd[Connection] = Crowd(max_connections)
+        self.crowd = Crowd(max_connections)
         self.tasks: set[Answering] = set()
         self.is_stopping = False
         self._lines = lines + NOSNIFF_LINE

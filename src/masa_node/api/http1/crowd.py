@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 from functools import cache
 from heapq import nsmallest
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
 MAX_CONNECTIONS = 8_192  # 25 kB each
 CONNECTIONS_PER_DESCRIPTOR = 0.5  # the other half is for LLM servers
@@ -35,8 +35,8 @@ class ConnectionState(IntEnum):
     WORKED_ON = 4
 
 
-class Connected(Protocol):
-    """A connection as the crowd sees it."""
+class Connection(Protocol):
+    """A connection as the crowd sees it, and how it is closed."""
 
     @property
     def state(self) -> ConnectionState:
@@ -48,25 +48,34 @@ class Connected(Protocol):
         """Since when, roughly; on the event loop's clock."""
         ...
 
+    def close_if_idle(self) -> None:
+        """Close it if nothing is being answered."""
+        ...
 
-AnyConnection = TypeVar("AnyConnection", bound=Connected)
+    def close(self) -> None:
+        """Close it when all that was written is sent."""
+        ...
+
+    def abort(self) -> None:
+        """Close it at once."""
+        ...
 
 
-class Crowd(Generic[AnyConnection]):
+class Crowd:
     """The connections of one server. `most` gives how many there may be."""
 
     def __init__(self, most: Callable[[], int]) -> None:
         self._most = most
-        self._by_source: dict[str, set[AnyConnection]] = {}
+        self._by_source: dict[str, set[Connection]] = {}
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def __iter__(self) -> Iterator[AnyConnection]:
+    def __iter__(self) -> Iterator[Connection]:
         return (each for connections in self._by_source.values() for each in connections)
 
-    def add(self, connection: AnyConnection, source: str) -> list[AnyConnection]:
+    def add(self, connection: Connection, source: str) -> list[Connection]:
         """Add one. Returns the connections to close for it: itself, if no other can be closed."""
         own = self._by_source.setdefault(source, set())
         own.add(connection)
@@ -78,7 +87,7 @@ class Crowd(Generic[AnyConnection]):
             return _least(self, connection, self._count)
         return []
 
-    def remove(self, connection: AnyConnection, source: str) -> None:
+    def remove(self, connection: Connection, source: str) -> None:
         """The connection is closed. Does nothing if it was removed before."""
         own = self._by_source.get(source)
         if own is None or connection not in own:
@@ -102,7 +111,7 @@ def source_of(address: str | None) -> str:
     return str(ipaddress.IPv6Network((known, _IPV6_HOME_BITS), strict=False))
 
 
-def _least(connections: Iterable[AnyConnection], newcomer: AnyConnection, count: int = 0) -> list[AnyConnection]:
+def _least(connections: Iterable[Connection], newcomer: Connection, count: int = 0) -> list[Connection]:
     others = [each for each in connections if each is not newcomer and each.state is not ConnectionState.WORKED_ON]
     if not others:
         return [newcomer]
