@@ -159,9 +159,11 @@ class Endings:
 
         No SDK asks for one, and a body that is cut is no JSON: only a choice beside one that has ended tells of a cut.
         """
-        self._gives_reasons = self._gives_reasons or choices.any_ended
-        self._has_shown = self._has_shown or (choices.are_open and not choices.any_ended)
-        return not choices.are_cut_of_whole
+        if choices.any_ended:
+            self._gives_reasons = True
+            return not choices.are_open
+        self._has_shown = self._has_shown or choices.are_open
+        return True
 
     def _judge(self, choices: Choices, *, is_alone: bool) -> bool:
         if choices.any_ended:
