@@ -81,13 +81,21 @@ def metric_docs() -> tuple[MetricDoc, ...]:
     return tuple(value for value in globals().values() if isinstance(value, MetricDoc))
 
 
-@dataclass(frozen=True, slots=True)
-class _OfEndpoint:
-    """The label of an endpoint and its histograms, looked up once."""
+_Labels = tuple[Endpoint, str, int, str]  # those of REQUESTS
 
-    name: str
+
+@dataclass(slots=True)
+class _Row:
+    """What requests with the same labels came to since somebody last looked; and the histograms of their endpoint."""
+
     first_piece: Durations
     duration: Durations
+    requests: int = 0
+    pieces: int = 0
+    body_bytes: int = 0
+    answer_bytes: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
 
 
 class Metrics:
@@ -114,7 +122,7 @@ class Metrics:
         self._gauges = {doc: Gauge(doc) for doc in metric_docs() if doc.kind == "gauge"}
         self._families += self._gauges.values()
         self._models: set[str] = set()
-        self._by_endpoint: dict[Endpoint, _OfEndpoint] = {}
+        self._rows: dict[_Labels, _Row] = {}
 
     def watch(self, gauge: MetricDoc, read: Callable[[], float], *labels: str) -> None:
         """Where a gauge of this file, with these labels, is read at each scrape."""
@@ -126,15 +134,18 @@ class Metrics:
 
     def observe(self, outcome: Outcome) -> None:
         """Count one request."""
-        endpoint = self._by_endpoint.get(outcome.endpoint) or self._endpoint(outcome.endpoint)
-        name, model, error = endpoint.name, self._model_label(outcome), outcome.error or "none"
-        self._requests.add(1, name, model, str(outcome.status), error)
-        endpoint.duration.observe(outcome.total_s)
-        self._bytes_in.add(outcome.body_bytes, name)
-        self._bytes_out.add(outcome.answer_bytes, name)
+        model, error = self._model_label(outcome), outcome.error or "none"
+        labels = outcome.endpoint, model, outcome.status, error
+        row = self._rows.get(labels) or self._new_row(labels)
+        row.requests += 1
+        row.body_bytes += outcome.body_bytes
+        row.answer_bytes += outcome.answer_bytes
+        row.input_tokens += outcome.input_tokens or 0
+        row.output_tokens += outcome.output_tokens or 0
+        row.duration.observe(outcome.total_s)
         if outcome.first_piece_s is not None:
-            endpoint.first_piece.observe(outcome.first_piece_s)
-            self._pieces.add(outcome.pieces, name)
+            row.first_piece.observe(outcome.first_piece_s)
+            row.pieces += outcome.pieces
         for attempt in outcome.attempts:
             self._attempts.add(1, attempt.provider if attempt.is_local else PEER, attempt.result)
         if outcome.requester is not None:
@@ -143,10 +154,6 @@ class Metrics:
             self._count_key(outcome, error)
         if outcome.race is not None:
             self._count_race(outcome, outcome.race)
-        if outcome.input_tokens:
-            self._tokens.add(outcome.input_tokens, "input", model)
-        if outcome.output_tokens:
-            self._tokens.add(outcome.output_tokens, "output", model)
 
     def _count_key(self, outcome: Outcome, error: str) -> None:
         key = outcome.key
@@ -166,6 +173,7 @@ class Metrics:
 
     def render(self) -> bytes:
         """The exposition text."""
+        self._add_up()
         lines = [*process_lines(), *(line for family in self._families for line in family.lines())]
         return "".join(lines).encode()
 
@@ -179,12 +187,23 @@ class Metrics:
         self._families.append(histogram)
         return histogram
 
-    def _endpoint(self, endpoint: Endpoint) -> _OfEndpoint:
-        name = endpoint.value
-        made = _OfEndpoint(name, self._first_piece.of(name), self._duration.of(name))
-        self._pieces.add(0, name)
-        self._by_endpoint[endpoint] = made
-        return made
+    def _new_row(self, labels: _Labels) -> _Row:
+        endpoint = labels[0].value
+        row = self._rows[labels] = _Row(self._first_piece.of(endpoint), self._duration.of(endpoint))
+        return row
+
+    def _add_up(self) -> None:
+        """What is in the rows is part of several metrics."""
+        rows, self._rows = self._rows, {}
+        for (at, model, status, error), row in rows.items():
+            endpoint = at.value
+            self._requests.add(row.requests, endpoint, model, str(status), error)
+            self._pieces.add(row.pieces, endpoint)
+            self._bytes_in.add(row.body_bytes, endpoint)
+            self._bytes_out.add(row.answer_bytes, endpoint)
+            for direction, tokens in (("input", row.input_tokens), ("output", row.output_tokens)):
+                if tokens:
+                    self._tokens.add(tokens, direction, model)
 
     def _model_label(self, outcome: Outcome) -> str:
         model = outcome.model
