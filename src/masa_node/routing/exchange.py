@@ -18,7 +18,7 @@ from masa_node.routing.racing.error_rank import best_error
 from masa_node.routing.racing.patience import Patience
 from masa_node.routing.racing.provider_stats import ProviderStats
 from masa_node.routing.racing.race_runner import RaceRunner
-from masa_node.routing.running.exact_clock import stopwatch
+from masa_node.routing.running.exact_clock import exact_clock
 from masa_node.routing.running.idle import LONGEST_WITHOUT_COUNTED, IdleTimer
 
 Write = Callable[[bytes], Awaitable[None]]
@@ -93,14 +93,15 @@ class Exchange:
         self._candidates = candidates
         self._stats = stats
         self._observe = observe
-        self._loop = asyncio.get_running_loop()
-        self._came_s = self._loop.time()
-        self._after_s = stopwatch(self._loop)
+        self.loop = asyncio.get_running_loop()
+        self._came_s = self.loop.time()
+        self._now_s = exact_clock(self.loop)  # of which nothing but differences are told
+        self._began_s = self._now_s()
         self._admitted_s: float | None = None
         self._first_piece_s: float | None = None
         self._answer: Answer | None = None
-        self.patience = Patience(request, self._came_s, self._loop, on_sign)
-        self.made = Attempts(request, stats, self.patience, self._loop, self._after_s)
+        self.patience = Patience(request, self._came_s, self.loop, on_sign)
+        self.made = Attempts(request, stats, self.patience, self.loop, self._now_s, self._began_s)
         self._error: str | None = CALLER_GONE
         self._status = STATUS_CALLER_GONE
         self._answer_bytes = 0
@@ -195,13 +196,13 @@ class Exchange:
 
     def admitted(self) -> None:
         """It has a slot, which `close` gives back."""
-        self._admitted_s = self._after_s()
+        self._admitted_s = self._now_s() - self._began_s
 
     def has(self, answer: Answer) -> None:
         """This is the answer, which the caller gets: its first valid piece is there."""
         self._answer = answer
         self._status = answer.status
-        self._first_piece_s = self._after_s()
+        self._first_piece_s = self._now_s() - self._began_s
 
     def given(self, size: int) -> None:
         """So many bytes of it went to the caller."""
@@ -315,7 +316,8 @@ class Exchange:
         return self.made.broke_off(Stalled(f"{what}, so the answer was cut."))
 
     def _made_outcome(self) -> Outcome:
-        request, answer, attempts, total_s = self._request, self._answer, self.made, self._after_s()
+        request, answer, attempts = self._request, self._answer, self.made
+        total_s = self._now_s() - self._began_s
         usage = answer.usage if answer is not None else None
         match answer:
             case StreamedAnswer():

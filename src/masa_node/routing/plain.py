@@ -7,7 +7,6 @@ the first piece as if nothing had been read, after it from the next one on. So t
 See docs/decisions/0026-the-plain-way.md.
 """
 
-import asyncio
 from collections.abc import Awaitable, Coroutine
 from typing import Any, Protocol
 
@@ -211,7 +210,7 @@ class Plain:
                 if response is not None or self._now.has_failed:
                     self._hand_over()
                 return
-        self._asked.seen_s = asyncio.get_running_loop().time()
+        self._asked.seen_s = self._exchange.loop.time()
         piece = response.take_unpacked()
         if piece:
             self._pieces.append(piece)
@@ -284,7 +283,7 @@ class Plain:
         stream = self._stream = AnswerStream(response, tracker, b"", is_over=False)
         answer = stream.answer(self._now.dialect.name, self._begun)
         self._pieces.clear()
-        self._silence = Silence(self._request.idle_timeout_s, asyncio.get_running_loop().time())
+        self._silence = Silence(self._request.idle_timeout_s, self._exchange.loop.time())
         self._won(answer)
         host.sink.head(answer, self._exchange.attempts)
         rest = self._give(answer.first)

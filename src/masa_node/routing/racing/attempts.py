@@ -20,7 +20,7 @@ Accept = Callable[[], bool]
 
 
 class Attempts:
-    """`after_s` is how long ago the request came: for what is told; what is decided goes by the loop's clock.
+    """The request came at `began_s` of the clock `now_s`: for what is told; what is decided goes by the loop's.
 
     `trail` is in the order in which the attempts ended. `errors` is the most useful error yet, if there is any: the
     errors of a thousand peers, of a megabyte each, are not kept for that. `last_error` is the newest.
@@ -41,13 +41,15 @@ class Attempts:
         stats: ProviderStats,
         patience: Patience,
         loop: asyncio.AbstractEventLoop,
-        after_s: Callable[[], float],
+        now_s: Callable[[], float],
+        began_s: float,
     ) -> None:
         self._request = request
         self._patience = patience
         self._stats = stats
         self._loop = loop
-        self._after_s = after_s
+        self._now_s = now_s
+        self._began_s = began_s
         self._doubtful: list[Health] = []
         self._silent: list[tuple[int, Health, float]] = []
         self.errors: list[ProviderError] = []
@@ -125,7 +127,7 @@ class Attempts:
         health.running += 1
         if self._stats.watch is not None:
             self._tell(provider, RaceStep.ASKED)
-        return Asked(provider, health, self._patience, asked_s, self._after_s())
+        return Asked(provider, health, self._patience, asked_s, self._now_s() - self._began_s)
 
     def is_alive(self, provider: Provider) -> bool:
         """Has this one, which is being asked, shown that it works?"""
@@ -173,7 +175,7 @@ class Attempts:
         self.winner = provider
         self._winner_health = health
         is_local = provider.is_local
-        self.trail.append(Attempt(provider.name, WON, asked.after_s, self._after_s(), is_local))
+        self.trail.append(Attempt(provider.name, WON, asked.after_s, self._now_s() - self._began_s, is_local))
         if isinstance(answer, WholeAnswer):  # of a stream it is known at its end
             health.succeeded(now_s)
         health.answered(now_s - asked_s, now_s)
@@ -221,11 +223,11 @@ class Attempts:
             self._tell(provider, RaceStep.CANCELLED)
 
     def _note(self, asked: Asked, result: str) -> None:
-        provider = asked.provider
-        self.trail.append(Attempt(provider.name, result, asked.after_s, self._after_s(), provider.is_local))
+        provider, ended_after_s = asked.provider, self._now_s() - self._began_s
+        self.trail.append(Attempt(provider.name, result, asked.after_s, ended_after_s, provider.is_local))
 
     def _tell(self, provider: Provider, step: RaceStep, why: str | None = None) -> None:
         request, watch = self._request, self._stats.watch
         if watch is not None:
-            after_s = self._after_s()
+            after_s = self._now_s() - self._began_s
             watch(RaceEvent(request.request_id, request.model, step, provider.name, provider.is_local, after_s, why))

@@ -13,10 +13,3 @@ def exact_clock(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
     """
     is_coarse = type(loop).__module__.partition(".")[0] == "uvloop"
     return time.monotonic if is_coarse else loop.time
-
-
-def stopwatch(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
-    """Tells how long ago it was made, by the exact clock."""
-    now_s = exact_clock(loop)
-    began_s = now_s()
-    return lambda: now_s() - began_s

@@ -68,10 +68,11 @@ class Writer:
             return
         later = self._later
         if not later and not self._turn.is_put_off(self):
-            self._write(parts)
+            self._transport.writelines(parts)
             return
-        later.extend(parts)
-        self._later_bytes += sum(map(len, parts))
+        for part in parts:
+            later.append(part)
+            self._later_bytes += len(part)
         if self._later_bytes > MAX_HELD_BYTES:
             self.flush()
 
@@ -81,10 +82,4 @@ class Writer:
         if later:
             self._later, self._later_bytes = [], 0
             if not self._transport.is_closing():
-                self._write(later)
-
-    def _write(self, parts: "tuple[bytes, ...] | list[bytes]") -> None:
-        if len(parts) == 1:
-            self._transport.write(parts[0])
-        else:
-            self._transport.writelines(parts)
+                self._transport.writelines(later)
