@@ -106,7 +106,7 @@ async def _gather(response: Response, gathered: Gathered, begun: bytes = b"") ->
 
 def passed_back(response: Response) -> Headers:
     """The response's headers that the caller gets: content type, rate limits, the vendor's request id."""
-    return tuple(pair for pair in response.headers if passes_from_llm(pair[0]))
+    return tuple([pair for pair in response.headers if passes_from_llm(pair[0])])
 
 
 async def check_status(response: Response, dialect: Dialect) -> None:

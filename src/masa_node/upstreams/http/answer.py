@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import lru_cache
 
 from masa_node.chat.errors import BrokenAnswer
 from masa_node.chat.request import Headers
@@ -26,12 +27,12 @@ class HttpAnswer:
         self._inflater: Inflater | None = None
         self.status = connection.status
         self.headers: Headers = tuple(connection.headers)
-        self._first = dict(reversed(connection.headers))
+        self._first = connection.first_headers
 
     @property
     def content_type(self) -> str:
         """The media type in lower case, without parameters; "" if there is none."""
-        return self._first.get("content-type", "").partition(";")[0].strip().lower()
+        return _media_type(self._first.get("content-type", ""))
 
     def header(self, name: str) -> str | None:
         """The first header of this (lower-case) name."""
@@ -129,3 +130,8 @@ class HttpAnswer:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+@lru_cache(maxsize=16)
+def _media_type(text: str) -> str:
+    return text.partition(";")[0].strip().lower()

@@ -124,21 +124,17 @@ class HttpClient:
     def post_now(self, way: "Way", body: bytes) -> "Sent | None":
         """POST the body over a connection that is kept; None, and nothing is sent, where there is none."""
         connection = self._idle_connection(way.target)
-        return None if connection is None else self._sent(way.target, connection, with_body(way.head, body))
+        return None if connection is None else Sent(self, way.target, connection, with_body(way.head, body))
 
     async def _send_request(self, method: bytes, url: str, headers: Headers, body: bytes | None) -> HttpAnswer:
         target = self.target_of(url)
         request = with_body(target.head(method, headers), body)
         connection = self._idle_connection(target) or await self._next_connection(target, is_fresh=False)
-        return await self._sent(target, connection, request).answer()
-
-    def _sent(self, target: Target, connection: Connection, request: Sequence[bytes]) -> "Sent":
-        connection.send(*request)
-        return Sent(self, target, connection, request)
+        return await Sent(self, target, connection, request).answer()
 
     async def send_again(self, target: Target, request: Sequence[bytes]) -> "Sent":
         """The same over a connection that is new."""
-        return self._sent(target, await self._next_connection(target, is_fresh=True), request)
+        return Sent(self, target, await self._next_connection(target, is_fresh=True), request)
 
     async def _next_connection(self, target: Target, *, is_fresh: bool) -> Connection:
         """A new one, in turn; unless it has to be `is_fresh`, also one that has come free meanwhile."""
@@ -233,7 +229,7 @@ class Way(msgspec.Struct, frozen=True):
 
 
 class Sent:
-    """A request that was written to a connection. Ends with `answer`, with what `head` gives, or with `close`."""
+    """A request, written to a connection as it is made. Ends with `answer`, with what `head` gives, or with `close`."""
 
     __slots__ = ("_client", "_request", "_target", "connection")
 
@@ -242,6 +238,7 @@ class Sent:
         self._target = target
         self._request = request
         self.connection = connection
+        connection.send(*request)
 
     def head(self) -> HttpAnswer | None:
         """The answer, if its head is here. Raises `ProxyFailed` where a proxy gave it."""

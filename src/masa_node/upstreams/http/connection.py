@@ -7,6 +7,7 @@ import asyncio
 import re
 import ssl
 from collections.abc import Callable
+from functools import lru_cache
 from typing import cast
 
 import httptools
@@ -19,6 +20,9 @@ from masa_node.routing.running.turn_of_writes import TurnOfWrites, Writer
 MAX_UNREAD_BYTES = 256 * 1024
 # What an LLM's answer head may take, or trailers; the largest seen (OpenAI with rate limits) is 4 kB.
 MAX_OVERHEAD_BYTES = 64 * 1024
+
+MAX_KNOWN_HEADERS = 512  # pairs of name and value; most of a server's are the same in each answer
+MAX_KNOWN_BYTES = 128  # of each
 
 _INFORMATIONAL = range(100, 200)
 _SWITCHING = 101
@@ -55,6 +59,7 @@ class Connection(asyncio.Protocol):
         "_waiter",
         "_writer",
         "_writes",
+        "first_headers",
         "got_bytes",
         "headers",
         "idle_since_s",
@@ -89,6 +94,7 @@ class Connection(asyncio.Protocol):
         self.got_bytes = False
         self.status = 0
         self.headers: list[tuple[str, str]] = []
+        self.first_headers: dict[str, str] = {}  # by name, where one is there more than once
 
     # ---- what its user does ----
 
@@ -307,10 +313,8 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header."""
         if not self._complete:  # trailers come after the body and are not looked at
-            text = value.decode("latin-1")
-            self.headers.append(
-                (name.decode("latin-1").lower(), text if text.isprintable() else _CONTROLS.sub(" ", text))
-            )
+            is_long = len(value) > MAX_KNOWN_BYTES or len(name) > MAX_KNOWN_BYTES
+            self.headers.append(_as_text(name, value) if is_long else _known_as_text(name, value))
 
     def on_headers_complete(self) -> None:
         """The head is there."""
@@ -324,8 +328,8 @@ class Connection(asyncio.Protocol):
         self.status = status
         self._head_done = True
         self._head_bytes = b""
-        named = dict(self.headers)
-        framed = "content-length" in named or "transfer-encoding" in named
+        first = self.first_headers = dict(reversed(self.headers))
+        framed = "content-length" in first or "transfer-encoding" in first
         self._until_eof = not framed and status not in _NO_BODY
         self._wake()
 
@@ -351,6 +355,14 @@ class Connection(asyncio.Protocol):
     def _close_in_order(self) -> None:
         if self._transport is not None:
             self._transport.close()
+
+
+def _as_text(name: bytes, value: bytes) -> tuple[str, str]:
+    text = value.decode("latin-1")
+    return name.decode("latin-1").lower(), text if text.isprintable() else _CONTROLS.sub(" ", text)
+
+
+_known_as_text = lru_cache(MAX_KNOWN_HEADERS)(_as_text)
 
 
 def _lenient_parser(connection: Connection) -> httptools.HttpResponseParser:

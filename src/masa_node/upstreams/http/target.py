@@ -52,7 +52,8 @@ def with_body(head: bytes, body: bytes | None) -> Sequence[bytes]:
     """A whole request in one part, or in two where the body is large."""
     if body is None:
         return (head + b"\r\n",)
-    length = b"content-length: %d\r\n\r\n" % len(body)
-    if len(body) <= JOINED_BYTES:
+    size = len(body)
+    length = b"content-length: %d\r\n\r\n" % size
+    if size <= JOINED_BYTES:
         return (b"".join((head, length, body)),)
     return head + length, body
