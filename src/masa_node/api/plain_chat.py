@@ -83,7 +83,7 @@ class PlainChat:
     @property
     def is_ready(self) -> bool:
         """Does the caller read?"""
-        return not self.sink.is_paused
+        return not self.sink.reply.is_paused
 
     def go_on(self, rest: Coroutine[Any, Any, None]) -> None:
         """The rest is a task's."""

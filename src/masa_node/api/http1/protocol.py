@@ -40,6 +40,7 @@ class BoundedHttpProtocol(asyncio.Protocol):
 
     def __init__(self, connections: Connections) -> None:
         self._all = connections
+        self.standard_lines = connections.standard_lines  # what answers call
         self._loop = asyncio.get_running_loop()
         self._reader = RequestReader(self._take)
         self._is_reading = True
@@ -67,6 +68,7 @@ class BoundedHttpProtocol(asyncio.Protocol):
         """A caller connected: the first head has to come soon."""
         self._transport = cast("asyncio.Transport", transport)
         self._writer = Writer(self._transport, self._all.writes)
+        self.write = self._writer.write  # what answers call
         self.since_s = self._loop.time()
         self._wait_for(HEAD_TIMEOUT_S)
         address: tuple[str, int] | str | None = transport.get_extra_info("peername")  # "" of a Unix socket
@@ -136,14 +138,6 @@ class BoundedHttpProtocol(asyncio.Protocol):
     def is_last(self) -> bool:
         """Will no other request be taken? The server stops, and none waits for its turn."""
         return self._all.is_stopping and not self._pipeline
-
-    def standard_lines(self) -> bytes:
-        """The headers of every answer, as they are sent."""
-        return self._all.standard_lines()
-
-    def write(self, data: bytes) -> None:
-        """Write in this turn of the loop; nothing, once the connection is being closed."""
-        self._writer.write(data)
 
     async def drained(self) -> None:
         """Returns when the caller reads again, or has left. For one task at a time."""

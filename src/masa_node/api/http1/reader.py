@@ -50,6 +50,16 @@ class Incoming(msgspec.Struct, frozen=True, gc=False):
     expects_continue: bool
 
 
+class _Known(msgspec.Struct, frozen=True, gc=False):
+    """A request whose head was seen twice: what stands before and after the digits of its length."""
+
+    before: bytes
+    after: bytes
+    incoming: Incoming
+    digits_from: int
+    after_until: int
+
+
 class RequestReader:
     """The requests of one connection. Each is given to `take` when its head is complete, and its body to what that
     returns. `take` raises `ValueError` for one too many. After `Refused` nothing more may be fed. Heads that are equal
@@ -67,7 +77,7 @@ class RequestReader:
         self.receiving: HttpRequest | None = None
         self._last_head: Head | None = None
         self._is_same_head = False
-        self._known: tuple[bytes, bytes, Incoming] | None = None  # the head before and after the digits of its length
+        self._known: _Known | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -192,23 +202,23 @@ class RequestReader:
         end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
         length = _LENGTH.search(data, 0, end)
         if length is not None and data[:1].isalpha() and len(data) == end + incoming.content_length:
-            self._known = (data[: length.start(1)], data[length.end(1) : end], incoming)
+            begins, after = length.start(1), data[length.end(1) : end]
+            self._known = _Known(data[:begins], after, incoming, begins, begins + _MAX_DIGITS + len(after))
 
-    def _is_known(self, data: bytes, known: tuple[bytes, bytes, Incoming]) -> bool:
+    def _is_known(self, data: bytes, known: _Known) -> bool:
         """Is this one whole request whose head is, but for the digits of its length, the one that was parsed last?
 
         Then it is what the parser would make of it, as that keeps nothing from one request to the next.
         """
-        before, after, last = known
-        begins = len(before)
-        ends = data.find(after, begins, begins + _MAX_DIGITS + len(after))
-        if ends <= begins or not data.startswith(before):
+        begins, after, last = known.digits_from, known.after, known.incoming
+        ends = data.find(after, begins, known.after_until)
+        if ends <= begins or not data.startswith(known.before):
             return False
         digits, body = data[begins:ends], data[ends + len(after) :]
-        if not digits.isdigit() or len(body) != int(digits):
+        if not digits.isdigit() or len(body) != (size := int(digits)):
             return False
         self.messages += 1
-        request = self._take(Incoming(last.head, len(body), last.is_http10, last.keep, last.expects_continue))
+        request = self._take(Incoming(last.head, size, last.is_http10, last.keep, last.expects_continue))
         request.complete(body)
         return True
 
