@@ -170,7 +170,8 @@ class Access:
 
     def observe(self, outcome: Outcome) -> None:
         """Count its tokens."""
-        self._limits.observe(outcome, int(self._now_unix_s() // DAY_S))
+        if outcome.key != OWNER:
+            self._limits.observe(outcome, int(self._now_unix_s() // DAY_S))
 
     async def _load_used(self, masa_dir: Path) -> None:
         """What this day's limits have lost already, before the node was started again."""

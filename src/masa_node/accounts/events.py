@@ -124,11 +124,7 @@ class Events:
         self._logs: dict[str | None, _Log] = {}  # of those that look on now; None: the owner's
         self._count = 0
         self._is_over = False
-
-    @property
-    def is_heard(self) -> bool:
-        """Does anybody look on? If not, an event need not be made."""
-        return bool(self._logs)
+        self.is_heard = False  # does anybody look on? If not, an event need not be made
 
     def subscribe(self, key: str | None) -> Subscriber:
         """One more, of a key, or with None one that sees all; `leave` ends it. Raises `Overloaded`."""
@@ -139,6 +135,7 @@ class Events:
             subscriber.end()
         log.subscribers.add(subscriber)
         self._count += 1
+        self.is_heard = True
         return subscriber
 
     def leave(self, subscriber: Subscriber) -> None:
@@ -148,6 +145,7 @@ class Events:
             log.subscribers.discard(subscriber)
             self._count -= 1
             self._logs = {key: each for key, each in self._logs.items() if each.subscribers}
+            self.is_heard = bool(self._logs)
 
     def _check_room(self, key: str | None) -> None:
         """Those that never read keep a place as those that do, so no key has all of them. Raises `Overloaded`."""

@@ -97,7 +97,8 @@ class Journal:
     def observe(self, outcome: Outcome) -> Noted:
         """Note how a request ended; gives what was noted."""
         self._count += 1
-        small = outcome if _is_small(outcome) else _abridged(outcome)
+        is_small = len(outcome.attempts) <= MAX_ATTEMPTS and len(outcome.model) <= _MAX_TEXT_CHARS
+        small = outcome if is_small else _abridged(outcome)
         noted = self._count, self._now_unix_s(), small
         self._ring.append(noted)
         return noted
@@ -113,10 +114,6 @@ class Journal:
             if noted[2].request_id == request_id and key in (None, noted[2].key):
                 return race_of(*noted)
         return None
-
-
-def _is_small(outcome: Outcome) -> bool:
-    return len(outcome.attempts) <= MAX_ATTEMPTS and len(outcome.model) <= _MAX_TEXT_CHARS
 
 
 def _abridged(outcome: Outcome) -> Outcome:

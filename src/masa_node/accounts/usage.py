@@ -98,7 +98,10 @@ def account_of(outcome: Outcome, day: int) -> Account:
     """The account that this request belongs to."""
     provider = outcome.served_by or ""
     model = outcome.model[:MAX_NAME_CHARS] if outcome.model_known or provider else ""
-    is_peer = any(not each.is_local for each in outcome.attempts if each.result == WON) and bool(provider)
+    is_peer = False
+    for each in outcome.attempts:  # nearly always one: a generator would cost more than all the rest
+        if each.result == WON and provider:
+            is_peer = is_peer or not each.is_local
     if outcome.requester is not None:
         return Account(day, "", outcome.requester, model, provider, is_peer)
     return Account(day, outcome.key, "", model, provider, is_peer)
