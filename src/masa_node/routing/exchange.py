@@ -348,5 +348,5 @@ class Exchange:
             hedges=attempts.hedges,
             requester=request.requester,
             key=request.key if request.requester is None else "",
-            deadline_s=self.patience.silence_s,
+            deadline_s=request.first_piece_deadline_s - self._came_s,
         )

@@ -118,7 +118,7 @@ class PlainWay:
             return None
         exchange = Exchange(request, self._admission, self._candidates, self._stats, self._observe, no_sign)
         exchange.admitted()
-        return Plain(request, exchange, exchange.made.ask(row.provider, asked), asked, host, self.sweep)
+        return Plain(request, exchange, exchange.made.ask(row.provider, row.health, asked), asked, host, self.sweep)
 
 
 class Plain:
@@ -218,13 +218,10 @@ class Plain:
         is_over = response.is_read
         if piece is None and not is_over:
             return
-        if not (piece or is_over) or self._is_much(is_over=is_over) or not self._read_shape(response, is_over=is_over):
+        # Not: nothing, or more than is looked at in one go, or held where no budget of bytes counts it.
+        is_little = 0 < self._size <= (LARGE_BYTES if is_over else MAX_HELD_BYTES) and len(self._pieces) <= MAX_PIECES
+        if not (is_little and (piece or is_over) and self._read_shape(response, is_over=is_over)):
             self._hand_over()
-
-    def _is_much(self, *, is_over: bool) -> bool:
-        """Nothing, or more than is looked at in one go, or held where no budget of bytes counts it."""
-        most_bytes = LARGE_BYTES if is_over else MAX_HELD_BYTES
-        return not 0 < self._size <= most_bytes or len(self._pieces) > MAX_PIECES
 
     def _read_shape(self, response: OpenResponse, *, is_over: bool) -> bool:
         """False where it is not plain."""

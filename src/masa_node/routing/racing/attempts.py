@@ -70,14 +70,14 @@ class Attempts:
         begun = begin(together, wake) if begin is not None else None
         if begun is None:
             return None
-        asked = self._asked(provider)
+        asked = self._asked(provider, self._health_of(provider))
         asked.begun, asked.wake = begun, wake
         self._patience.begun(asked)
         return asked
 
-    def ask(self, provider: Provider, begun: Begun) -> Asked:
+    def ask(self, provider: Provider, health: Health, begun: Begun) -> Asked:
         """This one was asked ahead: `make` goes on with it, or `won` tells that it has answered."""
-        asked = self.ahead = self._asked(provider)
+        asked = self.ahead = self._asked(provider, health)
         asked.begun = begun
         return asked
 
@@ -95,7 +95,7 @@ class Attempts:
         `accept`, called as soon as the answer is there, says whether it wins; if not, it is closed.
         When cancelled nothing is left open.
         """
-        asked = asked or self._taken_up(provider) or self._asked(provider)
+        asked = asked or self._taken_up(provider) or self._asked(provider, self._health_of(provider))
         try:
             async with asked:
                 answer = await answered(provider, self._request, asked.sign, asked.begun)
@@ -112,6 +112,9 @@ class Attempts:
         self.won(asked, answer)
         return answer
 
+    def _health_of(self, provider: Provider) -> Health:
+        return self._stats.health.of(provider.name)
+
     def _taken_up(self, provider: Provider) -> Asked | None:
         ahead = self.ahead
         if ahead is None or ahead.provider is not provider:
@@ -119,9 +122,8 @@ class Attempts:
         self.ahead = None
         return ahead
 
-    def _asked(self, provider: Provider) -> Asked:
+    def _asked(self, provider: Provider, health: Health) -> Asked:
         asked_s = self._loop.time()
-        health = self._stats.health.of(provider.name)
         if health.failures:
             health.tried(asked_s)
         health.running += 1
