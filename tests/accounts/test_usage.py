@@ -31,8 +31,17 @@ def test_what_no_llm_answered_took_no_tokens() -> None:
     assert (sums.errors, sums.input_unknown, sums.output_unknown) == (1, 0, 0)
 
 
-@pytest.mark.parametrize("endpoint", [Endpoint.OPENAI_EMBEDDINGS, Endpoint.OLLAMA_EMBED, Endpoint.OLLAMA_EMBEDDINGS])
-def test_embeddings_have_no_output_that_could_be_unknown(endpoint: Endpoint) -> None:
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        Endpoint.OPENAI_EMBEDDINGS,
+        Endpoint.OLLAMA_EMBED,
+        Endpoint.OLLAMA_EMBEDDINGS,
+        Endpoint.OPENAI_RERANK,
+        Endpoint.OPENAI_MODERATIONS,
+    ],
+)
+def test_what_only_reads_has_no_output_that_could_be_unknown(endpoint: Endpoint) -> None:
     sums = summed(outcome(endpoint=endpoint, output_tokens=None))
     assert (sums.output_unknown, sums.input_tokens) == (0, 7)
 

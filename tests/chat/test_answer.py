@@ -17,3 +17,12 @@ def test_two_answers_do_not_share_their_usage() -> None:
     first, second = (WholeAnswer(200, (), b"{}", DialectName.OPENAI) for _ in range(2))
     first.usage.input_tokens = 1
     assert second.usage.input_tokens is None
+
+
+def test_a_later_count_wins_and_what_it_leaves_out_stays() -> None:
+    usage = Usage()
+    usage.note(9, None)
+    usage.note(None, 5)
+    assert usage == Usage(9, 5)
+    usage.note(0, 6)
+    assert usage == Usage(0, 6)

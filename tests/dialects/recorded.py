@@ -176,6 +176,9 @@ def _stream(name: str, dialect: DialectName, frames: list[bytes], said: list[Jso
     return Stream(name, DIALECTS[dialect], tuple(frames), used(dialect, said))
 
 
+_CACHES = ("cache_read_input_tokens", "cache_creation_input_tokens")  # Anthropic's, which are read, too
+
+
 def used(dialect: DialectName, said: list[Json]) -> Usage:
     """The tokens that these JSON values name; of several the last."""
     usage = Usage()
@@ -187,7 +190,8 @@ def used(dialect: DialectName, said: list[Json]) -> Usage:
         for holder in (value, value.get("message"), value.get("result"), value.get("response")):
             counts = (holder.get("usage") if isinstance(holder, dict) else None) or {}
             for given, made in (("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens")):
-                usage.input_tokens = counts.get(given, usage.input_tokens)
+                if given in counts:
+                    usage.input_tokens = counts[given] + sum(counts.get(name, 0) for name in _CACHES)
                 usage.output_tokens = counts.get(made, usage.output_tokens)
     return usage
 

@@ -62,6 +62,25 @@ def test_the_later_usage_wins_and_what_it_leaves_out_stays() -> None:
     assert usage == Usage(7, 5)
 
 
+CACHED = b'{"input_tokens":3,"cache_creation_input_tokens":40,"cache_read_input_tokens":900,"output_tokens":5}'
+
+
+def test_what_was_read_from_a_cache_was_read_too() -> None:
+    streamed, whole = Usage(), Usage()
+    DIALECT.mark(sse(b'{"type":"message_start","message":{"usage":%b}}' % CACHED), streamed)
+    DIALECT.mark(sse(b'{"type":"message_delta","usage":{"output_tokens":6}}'), streamed)
+    assert streamed == Usage(943, 6)
+    DIALECT.fault_of_whole(b'{"content":[],"usage":%b}' % CACHED, whole)
+    assert whole == Usage(943, 5)
+
+
+@pytest.mark.parametrize("cached", [b"null", b"-1", b'"many"', b"9" * 400])
+def test_a_count_of_a_cache_that_cannot_be_one_adds_nothing(cached: bytes) -> None:
+    usage = Usage()
+    DIALECT.fault_of_whole(b'{"content":[],"usage":{"input_tokens":3,"cache_read_input_tokens":%b}}' % cached, usage)
+    assert usage == Usage(3, None)
+
+
 def test_errors_have_the_vendors_shape() -> None:
     body = json.loads(DIALECT.error_body(ErrorText(404, "c", "m", "req_1")))
     shape = recorded.load("anthropic_authored")["error"]

@@ -182,3 +182,11 @@ def test_usage_of_an_odd_type_is_read_as_far_as_it_goes() -> None:
     usage = Usage()
     assert DIALECT.fault_of_whole(b'{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":"x"}}', usage) is None
     assert usage == Usage(3, None)
+
+
+@pytest.mark.parametrize("later", [b"{}", b'{"completion_tokens_details":{}}', b'{"prompt_tokens":null}', b"[]"])
+def test_what_a_later_count_leaves_out_stays(later: bytes) -> None:
+    usage = Usage()
+    DIALECT.mark(sse(b'{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":5}}'), usage)
+    DIALECT.mark(sse(b'{"choices":[],"usage":%b}' % later), usage)
+    assert usage == Usage(9, 5)

@@ -17,6 +17,8 @@ OTHER = "(other)"  # models and providers beyond a bound, together
 _WITHOUT_OUTPUT = frozenset(
     {
         Endpoint.OPENAI_EMBEDDINGS,
+        Endpoint.OPENAI_RERANK,
+        Endpoint.OPENAI_MODERATIONS,
         Endpoint.OLLAMA_EMBED,
         Endpoint.OLLAMA_EMBEDDINGS,
         Endpoint.OLLAMA_SHOW,
@@ -84,14 +86,25 @@ class Sums(msgspec.Struct, gc=False):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def _add_tokens(self, outcome: Outcome) -> None:
-        if outcome.input_tokens is not None and outcome.input_tokens <= MAX_TOKENS:
-            self.input_tokens += outcome.input_tokens
-        elif outcome.endpoint not in _WITHOUT_INPUT:
-            self.input_unknown += 1
-        if outcome.output_tokens is not None and outcome.output_tokens <= MAX_TOKENS:
-            self.output_tokens += outcome.output_tokens
-        elif outcome.endpoint not in _WITHOUT_OUTPUT:
-            self.output_unknown += 1
+        given, made = tokens_of(outcome)
+        self.input_tokens += given or 0
+        self.output_tokens += made or 0
+        self.input_unknown += given is None
+        self.output_unknown += made is None
+
+
+def tokens_of(outcome: Outcome) -> tuple[int | None, int | None]:
+    """In and out, as far as they are known: what an endpoint never has is 0."""
+    given, made = _believed(outcome.input_tokens), _believed(outcome.output_tokens)
+    if given is None and outcome.endpoint in _WITHOUT_INPUT:
+        given = 0
+    if made is None and outcome.endpoint in _WITHOUT_OUTPUT:
+        made = 0
+    return given, made
+
+
+def _believed(count: int | None) -> int | None:
+    return count if count is not None and count <= MAX_TOKENS else None
 
 
 def account_of(outcome: Outcome, day: int) -> Account:

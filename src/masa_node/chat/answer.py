@@ -13,6 +13,11 @@ class Usage(msgspec.Struct, gc=False):
     input_tokens: int | None = None
     output_tokens: int | None = None
 
+    def note(self, input_tokens: int | None, output_tokens: int | None) -> None:
+        """A later count wins; what it leaves out stays."""
+        self.input_tokens = input_tokens if input_tokens is not None else self.input_tokens
+        self.output_tokens = output_tokens if output_tokens is not None else self.output_tokens
+
 
 def _nothing() -> None:
     """Nothing is held open."""

@@ -43,6 +43,8 @@ class _Envelope(msgspec.Struct):
 
 class _Usage(msgspec.Struct):
     input_tokens: msgspec.Raw = ABSENT
+    cache_creation_input_tokens: msgspec.Raw = ABSENT
+    cache_read_input_tokens: msgspec.Raw = ABSENT
     output_tokens: msgspec.Raw = ABSENT
 
 
@@ -55,9 +57,16 @@ def _note_usage(raw: msgspec.Raw, usage: Usage) -> None:
     if counts is None:
         return
     # message_start holds an estimate, message_delta the real figures (seen with Ollama): the later wins.
-    input_tokens, output_tokens = read(counts.input_tokens, TOKENS), read(counts.output_tokens, TOKENS)
-    usage.input_tokens = input_tokens if input_tokens is not None else usage.input_tokens
-    usage.output_tokens = output_tokens if output_tokens is not None else usage.output_tokens
+    usage.note(_all_input(counts), read(counts.output_tokens, TOKENS))
+
+
+def _all_input(counts: _Usage) -> int | None:
+    """Anthropic's `input_tokens` are those that no cache had, which of an agent's turn are few; OpenAI's are all."""
+    fresh = read(counts.input_tokens, TOKENS)
+    if fresh is None:
+        return None
+    cached = (counts.cache_creation_input_tokens, counts.cache_read_input_tokens)
+    return fresh + sum(read(each, TOKENS) or 0 for each in cached)
 
 
 def _has_words(block: msgspec.Raw) -> bool:

@@ -73,11 +73,10 @@ def _is_empty_answer(envelope: _Envelope, body: bytes) -> bool:
 
 
 def note_usage(raw: msgspec.Raw, usage: Usage) -> None:
-    """Write OpenAI's token counts, where given, into `usage`."""
+    """Write OpenAI's token counts, where given, into `usage`; what these leave out stays."""
     counts = read(raw, _USAGE_DECODER)
     if counts is not None:
-        usage.input_tokens = read(counts.prompt_tokens, TOKENS)
-        usage.output_tokens = read(counts.completion_tokens, TOKENS)
+        usage.note(read(counts.prompt_tokens, TOKENS), read(counts.completion_tokens, TOKENS))
 
 
 def is_usual(body: bytes, usage: Usage, choices: Choices) -> bool:

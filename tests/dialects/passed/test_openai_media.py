@@ -50,6 +50,26 @@ def test_its_tokens_are_counted() -> None:
 
 
 @pytest.mark.parametrize(
+    ("counts", "counted"),
+    [
+        (b'{"type":"tokens","input_tokens":14,"output_tokens":45,"total_tokens":59}', Usage(14, 45)),  # a transcript
+        (b'{"prompt_tokens":7,"total_tokens":7}', Usage(7, None)),
+        (b'{"total_tokens":20}', Usage(20, None)),  # Jina's and vLLM's rerank: nothing but what was read
+        (b'{"output_tokens":45,"total_tokens":59}', Usage(None, 45)),
+        (b'{"type":"duration","seconds":9}', Usage(None, None)),
+    ],
+)
+def test_its_tokens_are_counted_by_all_the_names_that_they_have(counts: bytes, counted: Usage) -> None:
+    for dialect in (OBJECTS, SOUNDS):
+        usage = Usage()
+        dialect.fault_of_whole(b'{"text":"Hi","usage":%b}' % counts, usage)
+        assert usage == counted
+        usage = Usage()
+        dialect.mark(b'data: {"type":"transcript.text.done","text":"Hi","usage":%b}\n\n' % counts, usage)
+        assert usage == counted
+
+
+@pytest.mark.parametrize(
     "body",
     [
         b"ID3\x04\x00",

@@ -13,9 +13,9 @@ from masa_node.chat.request import DialectName
 from masa_node.dialects.choices import Choices
 from masa_node.dialects.dialect import ErrorText, Mark
 from masa_node.dialects.faults import error_status, error_text, is_bare_error, no_answer
-from masa_node.dialects.fields import ABSENT, TEXT, is_error, is_given, read
+from masa_node.dialects.fields import ABSENT, TEXT, TOKENS, is_error, is_given, read
 from masa_node.dialects.framing import NOTHING, SSE, event_of
-from masa_node.dialects.openai import OpenAi, mark_of_choices, mark_of_error, mark_of_other, note_usage
+from masa_node.dialects.openai import OpenAi, mark_of_choices, mark_of_error, mark_of_other
 
 _DONE = b"[DONE]"
 _ENDS = (".completed", ".done")
@@ -33,8 +33,32 @@ class _Envelope(msgspec.Struct):
     input_tokens: msgspec.Raw = ABSENT
 
 
+class _Usage(msgspec.Struct):
+    prompt_tokens: msgspec.Raw = ABSENT
+    completion_tokens: msgspec.Raw = ABSENT
+    input_tokens: msgspec.Raw = ABSENT
+    output_tokens: msgspec.Raw = ABSENT
+    total_tokens: msgspec.Raw = ABSENT
+
+
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
+_USAGE = msgspec.json.Decoder(_Usage)
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def _note_usage(raw: msgspec.Raw, usage: Usage) -> None:
+    """Pictures, sounds and transcripts have the names of responses; a rerank may have a sum alone, all of it read."""
+    counts = read(raw, _USAGE)
+    if counts is None:
+        return
+    given = _first(counts.prompt_tokens, counts.input_tokens)
+    made = _first(counts.completion_tokens, counts.output_tokens)
+    usage.note(read(counts.total_tokens, TOKENS) if given is None and made is None else given, made)
+
+
+def _first(*raws: msgspec.Raw) -> int | None:
+    counts = (read(raw, TOKENS) for raw in raws)
+    return next((count for count in counts if count is not None), None)
 
 
 def is_bytes(body: bytes) -> bool:
@@ -75,7 +99,7 @@ class OpenAiMedia:
             return mark_of_error(envelope.error if envelope is not None else ABSENT, data)
         if envelope is None:
             return mark_of_other(event, data, is_ours=False)
-        note_usage(envelope.usage, usage)
+        _note_usage(envelope.usage, usage)
         if is_given(envelope.choices):
             return mark_of_choices(envelope.choices, choices)
         return _mark_of_event(read(envelope.type, TEXT) or event.decode("utf-8", "replace"), event, data, choices)
@@ -92,7 +116,7 @@ class OpenAiMedia:
             return None if is_answer else no_answer(body, "the body is not a JSON object")
         if is_error(envelope.error) or is_bare_error(body):
             return no_answer(body, "the body is an error")
-        note_usage(envelope.usage, usage)
+        _note_usage(envelope.usage, usage)
         return None
 
     def error_message(self, body: bytes) -> str | None:
