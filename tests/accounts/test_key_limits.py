@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from masa_node.accounts.key_limits import KeyLimits
 from masa_node.accounts.keys import KeyRules, NamedKey
-from masa_node.accounts.usage import DAY_S
+from masa_node.accounts.usage import DAY_S, MAX_TOKENS
 from masa_node.chat.key_errors import KeyLimited, KeyRefused, KeySpent
+from masa_node.chat.request import Endpoint
 from tests.fakes.outcomes import outcome
 
 DAY = 20_000
@@ -119,6 +120,10 @@ def test_tokens_are_those_of_a_day() -> None:
         ({"input_tokens": None, "body_bytes": 43}, 10 + 5),
         ({"output_tokens": None, "pieces": 12}, 7 + 12),
         ({"input_tokens": 0, "output_tokens": 1}, 1),
+        ({"output_tokens": None, "pieces": 1, "answer_bytes": 2_000}, 7 + 500),  # one body, however long
+        ({"output_tokens": None, "pieces": 1, "endpoint": Endpoint.OPENAI_IMAGES}, 7 + 1),  # its bytes are no words
+        ({"output_tokens": None, "pieces": 1, "endpoint": Endpoint.OPENAI_EMBEDDINGS}, 7),
+        ({"input_tokens": MAX_TOKENS + 1, "body_bytes": 40}, 10 + 5),  # a lie
     ],
 )
 def test_an_llm_that_does_not_count_is_no_way_around(of_llm: dict[str, object], tokens: int) -> None:
@@ -141,6 +146,30 @@ def test_each_day_begins_with_all_tokens_and_a_request_counts_where_it_ends() ->
         asking.ask()
     asking.now_unix_s += DAY_S
     asking.ask()
+
+
+def test_a_clock_that_is_set_over_midnight_and_back_gives_nothing_back() -> None:
+    asking = Asking(KeyRules(tokens_per_day=12))
+    asking.ask()
+    asking.limits.observe(outcome(key="alice"), DAY)
+    for set_by_s in (DAY_S, -DAY_S, -DAY_S, DAY_S):
+        asking.now_unix_s += set_by_s
+        if asking.now_unix_s != NOON_UNIX_S:
+            asking.ask()
+            continue
+        with pytest.raises(KeySpent):
+            asking.ask()
+
+
+def test_tokens_of_another_day_are_known_for_a_clock_that_is_set_back() -> None:
+    asking = Asking(KeyRules(tokens_per_day=12))
+    asking.ask()
+    for day in (DAY, DAY + 1, DAY, DAY + 1):
+        asking.limits.observe(outcome(key="alice", input_tokens=1), day)
+    for day in (DAY, DAY + 1):
+        asking.now_unix_s = day * DAY_S + 1.0
+        with pytest.raises(KeySpent):
+            asking.ask()
 
 
 def test_what_nobody_answered_and_what_a_peer_asked_costs_nothing() -> None:

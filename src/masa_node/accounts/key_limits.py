@@ -4,26 +4,38 @@ Pure: time is given. A refusal costs nothing of what is left.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 
 from masa_node.accounts.keys import NamedKey
-from masa_node.accounts.usage import DAY_S
+from masa_node.accounts.usage import DAY_S, tokens_of
 from masa_node.chat.key_errors import KeyLimited, KeyRefused, KeySpent
 from masa_node.chat.outcome import Outcome
+from masa_node.chat.request import CHAT_DIALECTS, DIALECT_OF_ENDPOINT, DialectName
 
 MINUTE_S = 60.0
 BUSY_RETRY_AFTER_S = 1  # one of the key's own requests may end at any moment
+DAYS_KNOWN = 2
 _BYTES_A_TOKEN = 4  # of a request whose LLM did not count: about what English text has
+_WRITES_TEXT = frozenset(CHAT_DIALECTS) - {DialectName.CLOUDFLARE}  # whose one endpoint gives pictures and sounds, too
 
 
 @dataclass(slots=True)
 class _Use:
-    """`full_at_s` is when the whole minute's requests would be free again (the generic cell rate algorithm)."""
+    """`full_at_s` is when the whole minute's requests would be free again (the generic cell rate algorithm).
+
+    `tokens` are those of each of the last DAYS_KNOWN days: a clock that is set to another day and back forgets nothing.
+    """
 
     running: int = 0
     full_at_s: float = 0.0
-    tokens: int = 0
+    tokens: dict[int, int] = field(default_factory=dict[int, int])
+
+    def add(self, day: int, count: int) -> None:
+        """More was used on this day."""
+        self.tokens[day] = self.tokens.get(day, 0) + count
+        if len(self.tokens) > DAYS_KNOWN:
+            del self.tokens[next(iter(self.tokens))]
 
 
 class KeyLimits:
@@ -31,13 +43,11 @@ class KeyLimits:
 
     def __init__(self) -> None:
         self._uses: dict[str, _Use] = {}
-        self._day = 0
 
     def load(self, day: int, tokens: Mapping[str, int]) -> None:
         """What the ledger knows of this day, at the start of the node."""
-        self._begin(day)
         for name, count in tokens.items():
-            self._uses.setdefault(name, _Use()).tokens += count
+            self._uses.setdefault(name, _Use()).add(day, count)
 
     def enter(self, key: NamedKey, names: tuple[str, ...], now_s: float, now_unix_s: float) -> None:
         """One of its requests begins; when it has ended, `leave`. `names` are the model's: as asked for, and its own.
@@ -65,29 +75,29 @@ class KeyLimits:
         use = self._uses.get(outcome.key)
         if use is None or outcome.requester is not None or outcome.served_by is None:
             return
-        self._begin(day)
-        given, made = outcome.input_tokens, outcome.output_tokens
-        use.tokens += given if given is not None else outcome.body_bytes // _BYTES_A_TOKEN
-        use.tokens += made if made is not None else outcome.pieces
+        given, made = tokens_of(outcome)
+        if given is None:
+            given = outcome.body_bytes // _BYTES_A_TOKEN
+        use.add(day, given + (made if made is not None else _estimated_output(outcome)))
 
     def _check(self, key: NamedKey, names: tuple[str, ...], now_unix_s: float) -> None:
         if not key.rules.allows(*names):
             allowed = ", ".join(key.rules.models)
             raise KeyRefused(f"The key {key.name!r} does not allow the model {names[0]!r}, only: {allowed}.")
-        self._begin(int(now_unix_s // DAY_S))
         use, most = self._uses.get(key.name), key.rules.tokens_per_day
-        if most is not None and use is not None and use.tokens >= most:
+        if most is not None and use is not None and use.tokens.get(int(now_unix_s // DAY_S), 0) >= most:
             left_s = ceil(DAY_S - now_unix_s % DAY_S)
             raise KeySpent(
                 f"The key {key.name!r} has used its {most} tokens of today (UTC). It may ask again in {left_s} s.",
                 left_s,
             )
 
-    def _begin(self, day: int) -> None:
-        if day != self._day:
-            self._day = day
-            for use in self._uses.values():
-                use.tokens = 0
+
+def _estimated_output(outcome: Outcome) -> int:
+    """A token a piece of a stream; of one body about what its bytes hold, if these are words."""
+    if outcome.pieces <= 1 and DIALECT_OF_ENDPOINT[outcome.endpoint] in _WRITES_TEXT:
+        return outcome.answer_bytes // _BYTES_A_TOKEN
+    return outcome.pieces
 
 
 def _take_turn(key: NamedKey, use: _Use, now_s: float) -> None:
