@@ -5,6 +5,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from structlog.testing import capture_logs
 
 from masa_node.accounts import ledger as ledger_module
 from masa_node.accounts.ledger import DAYS_KEPT, FILE_NAME, MIGRATIONS, Ledger, read_usage
-from masa_node.accounts.report import By, UsageQuery, Used
+from masa_node.accounts.report import By, UsageQuery, Used, day_text
 from masa_node.accounts.usage import DAY_S
 from masa_node.chat.errors import ConfigurationError
 from masa_node.storage import database as database_module
@@ -131,16 +132,26 @@ async def test_a_second_run_adds_to_the_first(tmp_path: Path) -> None:
     assert (line.day, line.requests, line.input_tokens) == ("2024-10-04", 2, 14)
 
 
+async def days_after_requests_on(masa_dir: Path, *days: int) -> list[int]:
+    """Those that the ledger has then, the newest first, each as so many days after the first."""
+    for day in days:
+        ledger = Ledger(masa_dir / FILE_NAME, lambda at_unix_s=NOON_UNIX_S + day * DAY_S: at_unix_s)
+        ledger.observe(outcome())
+        await written(ledger)
+    first = date.fromisoformat(day_text(int(NOON_UNIX_S // DAY_S)))
+    lines = read_usage(masa_dir, UsageQuery(by=(By.DAY,)))
+    return [(date.fromisoformat(line.day or "") - first).days for line in lines]
+
+
 async def test_days_beyond_those_kept_go(tmp_path: Path) -> None:
-    now_unix_s = NOON_UNIX_S
-    ledger = Ledger(tmp_path / FILE_NAME, lambda: now_unix_s)
-    ledger.observe(outcome())
-    await written(ledger)
-    now_unix_s += (DAYS_KEPT + 1) * DAY_S
-    later = Ledger(tmp_path / FILE_NAME, lambda: now_unix_s)
-    later.observe(outcome())
-    await written(later)
-    assert len(read_usage(tmp_path, UsageQuery(by=(By.DAY,)))) == 1
+    last = DAYS_KEPT + 1
+    assert await days_after_requests_on(tmp_path, 0, 1, last, last + 1) == [last + 1, last, 1]
+
+
+async def test_a_clock_that_is_wrong_for_a_day_takes_nothing_away(tmp_path: Path) -> None:
+    """A battery that is empty, a bad answer of a time server: years ahead or back, until somebody sets it right."""
+    ahead, back = 5 * DAYS_KEPT, -5 * DAYS_KEPT
+    assert await days_after_requests_on(tmp_path, 0, 1, ahead, back, 2) == [ahead, 2, 1, 0]
 
 
 async def test_models_beyond_the_bound_are_summed_together_under_their_key(

@@ -42,6 +42,8 @@ _UPSERT = (
     f" ON CONFLICT DO UPDATE SET {', '.join(f'{name} = {name} + excluded.{name}' for name in _FIELDS)}"
 )
 _IS_THERE = f"SELECT 1 FROM usage WHERE {' AND '.join(f'{name} = ?' for name in Account._fields)}"  # noqa: S608 - the same
+# Counted from the newest day but one: a clock that is years ahead for a day takes nothing away.
+_FORGET = "DELETE FROM usage WHERE day < (SELECT max(day) FROM usage WHERE day < (SELECT max(day) FROM usage)) - ?"
 
 log = structlog.get_logger()
 
@@ -133,8 +135,7 @@ class Ledger:
                 self._has_more.set()
                 return
             writing, self._waiting = self._waiting, {}
-            oldest = self.today - DAYS_KEPT
-            await database.write(lambda connection: _add(connection, writing, oldest))
+            await database.write(lambda connection: _keep(connection, writing))
             self._is_failing = False
         except (StoreFailed, ConfigurationError) as exc:
             self._put_back(writing)
@@ -174,8 +175,12 @@ def read_usage(masa_dir: Path, query: UsageQuery, price: Price | None = None) ->
         return lines_of(connection, query, price) if connection is not None else []
 
 
-def _add(connection: sqlite3.Connection, sums: Mapping[Account, Sums], oldest_day: int = 0) -> None:
-    connection.execute("DELETE FROM usage WHERE day < ?", (oldest_day,))
+def _keep(connection: sqlite3.Connection, sums: Mapping[Account, Sums]) -> None:
+    _add(connection, sums)
+    connection.execute(_FORGET, (DAYS_KEPT,))
+
+
+def _add(connection: sqlite3.Connection, sums: Mapping[Account, Sums]) -> None:
     counts: dict[int, int] = {}
     for account, part in sums.items():
         if connection.execute(_IS_THERE, account).fetchone() is None:
