@@ -174,8 +174,22 @@ async def test_lists_have_only_the_models_that_a_key_allows(tmp_path: Path) -> N
             assert b"masa-demo" in owners.body
             assert b"masa-demo" not in theirs.body
         one = await get(node.port, "/v1/models/masa-demo", (("x-api-key", key),))
+        shown = await post(node.port, "/api/show", b'{"model":"masa-demo"}', (("x-api-key", key),))
+        owners = await post(node.port, "/api/show", b'{"model":"masa-demo"}', (("x-api-key", "own"),))
     assert one.status == 403
     assert MODEL != "other"
+    assert (shown.status, owners.status) == (403, 200)
+    assert "'alice' does not allow the model 'masa-demo'" in OLLAMA.message_in(shown.body)
+
+
+async def test_a_key_is_shown_a_model_by_whichever_of_its_names_it_allows(tmp_path: Path) -> None:
+    aliases = tmp_path / "masa.toml"
+    aliases.write_text('[alias]\nmine = "masa-demo"\n')
+    async with shared(tmp_path, rules=KeyRules(("mine",)), DEMO="1", MASA_CONFIG=str(aliases)) as (node, key):
+        for name, status in (("mine", 200), ("masa-demo", 403)):
+            body = json.dumps({"model": name}).encode()
+            assert (await post(node.port, "/api/show", body, (("x-api-key", key),))).status == status
+            assert (await get(node.port, f"/v1/models/{name}", (("x-api-key", key),))).status == status
 
 
 async def test_metrics_are_for_the_owner_and_keys_of_his_own(tmp_path: Path) -> None:

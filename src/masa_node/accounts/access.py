@@ -15,7 +15,7 @@ import structlog
 from masa_node.accounts.events import Events
 from masa_node.accounts.key_file import KeyWatch
 from masa_node.accounts.key_limits import KeyLimits
-from masa_node.accounts.keys import KeyRing, NamedKey
+from masa_node.accounts.keys import KeyRing, NamedKey, check_model
 from masa_node.accounts.ledger import read_usage
 from masa_node.accounts.report import By, UsageQuery
 from masa_node.accounts.sessions import Session, Sessions
@@ -81,6 +81,11 @@ class Caller(msgspec.Struct, frozen=True):
     def allows(self, model: str) -> bool:
         """May they ask for the model of this name?"""
         return self.key is None or self.key.rules.allows(model)
+
+    def check_model(self, *names: str) -> None:
+        """May they ask for the model that has these names? Raises `KeyRefused`."""
+        if self.key is not None:
+            check_model(self.key, names)
 
     def ceiling(self, privacy: Privacy) -> Privacy:
         """The tighter of this and their key's."""

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import ceil
 
-from masa_node.accounts.keys import NamedKey
+from masa_node.accounts.keys import NamedKey, check_model
 from masa_node.accounts.usage import DAY_S, tokens_of
-from masa_node.chat.key_errors import KeyLimited, KeyRefused, KeySpent
+from masa_node.chat.key_errors import KeyLimited, KeySpent
 from masa_node.chat.outcome import Outcome
 from masa_node.chat.request import CHAT_DIALECTS, DIALECT_OF_ENDPOINT, DialectName
 
@@ -81,9 +81,7 @@ class KeyLimits:
         use.add(day, given + (made if made is not None else _estimated_output(outcome)))
 
     def _check(self, key: NamedKey, names: tuple[str, ...], now_unix_s: float) -> None:
-        if not key.rules.allows(*names):
-            allowed = ", ".join(key.rules.models)
-            raise KeyRefused(f"The key {key.name!r} does not allow the model {names[0]!r}, only: {allowed}.")
+        check_model(key, names)
         use, most = self._uses.get(key.name), key.rules.tokens_per_day
         if most is not None and use is not None and use.tokens.get(int(now_unix_s // DAY_S), 0) >= most:
             left_s = ceil(DAY_S - now_unix_s % DAY_S)

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from masa_node.chat.errors import ConfigurationError, Unauthorized
+from masa_node.chat.key_errors import KeyRefused
 from masa_node.chat.request import OWNER, Privacy
 
 PREFIX = "masa"
@@ -114,6 +115,13 @@ class KeyRing:
         if key.has_expired(now_unix_s):
             raise Unauthorized(f"The key {key.name!r} has expired. Ask the node's owner for another.")
         return key
+
+
+def check_model(key: NamedKey, names: Sequence[str]) -> None:
+    """Does it allow the model that has these names? Raises `KeyRefused`."""
+    if not key.rules.allows(*names):
+        allowed = ", ".join(key.rules.models)
+        raise KeyRefused(f"The key {key.name!r} does not allow the model {names[0]!r}, only: {allowed}.")
 
 
 def made_key(

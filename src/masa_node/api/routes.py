@@ -23,7 +23,6 @@ from masa_node.api.paths import AT_CLOUDFLARES, SEARCH_PATH
 from masa_node.api.views import history, models
 from masa_node.api.views.openapi import GetEndpoint, describe
 from masa_node.chat.errors import ProviderAway, UnknownModel
-from masa_node.chat.key_errors import KeyRefused
 from masa_node.chat.request import DialectName
 from masa_node.chat.statuses import status_of_kind
 from masa_node.dialects.bodies.peek import check_model
@@ -153,8 +152,7 @@ async def _one_model(view: NodeView, asked: Asked) -> object:
     if not view.catalog.knows(model):
         await view.refresh()
     offers = view.askable(view.catalog.offers_of(model))
-    if not asked.caller.allows(name) and not asked.caller.allows(model):
-        raise KeyRefused(f"The key {asked.caller.name!r} does not allow the model {name!r}.")
+    asked.caller.check_model(name, model)
     if not offers:
         nearest = ", ".join(view.catalog.nearest(model)) or "none is served at all"
         raise UnknownModel(

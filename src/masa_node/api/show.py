@@ -2,6 +2,7 @@
 
 import msgspec
 
+from masa_node.accounts.access import Caller
 from masa_node.api.aliasing import Aliasing, alias_header, renamed
 from masa_node.api.chat import ChatEndpoints
 from masa_node.api.entry import Entry
@@ -26,9 +27,12 @@ class ShowEndpoint:
         self._max_body_bytes = max_body_bytes
 
     async def serve(self, endpoint: Endpoint, entry: Entry, request: HttpRequest, reply: Reply, held: HeldBody) -> None:
-        """Answer one request. Raises what `read_body` raises, `DialectNotServed` for what no Ollama client can ask."""
+        """Answer one request. Raises what `read_body` raises, `DialectNotServed` for what no Ollama client can ask.
+
+        `KeyRefused` for what the caller's key does not allow.
+        """
         body = await read_body(request, held, self._max_body_bytes)
-        offers = self._offers_elsewhere(await readable(body, REQUEST_DEPTH))
+        offers = self._offers_elsewhere(await readable(body, REQUEST_DEPTH), entry.caller)
         if offers:
             best = models.best_known(offers)
             alias = alias_header(best.model, best.alias_of or best.model)
@@ -38,13 +42,14 @@ class ShowEndpoint:
         held.again = body
         await self._chat.serve(endpoint, entry, request, reply, held)
 
-    def _offers_elsewhere(self, body: bytes) -> Offers:
-        """The model's offers if it is known here and no Ollama serves it. Raises `DialectNotServed`."""
+    def _offers_elsewhere(self, body: bytes, caller: Caller) -> Offers:
+        """The model's offers if it is known here and no Ollama serves it. Raises `DialectNotServed`, `KeyRefused`."""
         try:
             asked = peek(body, Endpoint.OLLAMA_SHOW).model
         except (BadJson, BadModel):
             return []  # the chat endpoint says what is wrong with it
         model = self._aliasing.means(asked)
+        caller.check_model(asked, model)
         offers = self._aliasing.offers_of(model)
         found = offers_for(DialectName.OLLAMA, offers)
         if offers and not found:
