@@ -33,6 +33,7 @@ class Answering:
     def __init__(self, under_way: UnderWay, request: Request) -> None:
         self.end = ""
         self.error: str | None = None
+        self.status = 0
         self.task = asyncio.ensure_future(self._answer(under_way, request))
 
     async def _answer(self, under_way: UnderWay, request: Request) -> None:
@@ -43,7 +44,8 @@ class Answering:
             finally:
                 key = request.key if request.requester is None else ""
                 gone = outcome(request_id=request.request_id, key=key, error=CALLER_GONE, status=499)
-                self.error = under_way.as_ended(gone).error
+                told = under_way.as_ended(gone)
+                self.error, self.status = told.error, told.status
         except asyncio.CancelledError:
             if not entry.was_ended():
                 self.end = "left"
@@ -74,10 +76,18 @@ async def test_one_that_is_ended_goes_on_to_say_so_and_the_outcome_tells_the_tru
     await asyncio.sleep(0)
     assert it.end("a") == 1
     await ended.task
-    assert (ended.end, ended.error) == ("told", EndedByOwner.code)
+    assert (ended.end, ended.error, ended.status) == ("told", EndedByOwner.code, 403)
     other.task.cancel()
     await asyncio.wait([other.task])
-    assert (other.end, other.error) == ("left", CALLER_GONE)
+    assert (other.end, other.error, other.status) == ("left", CALLER_GONE, 499)
+
+
+async def test_an_answer_that_had_begun_keeps_the_status_that_its_caller_has() -> None:
+    it = UnderWay()
+    it.add(asked("a"), asyncio.ensure_future(asyncio.sleep(0)))
+    it.end("a")
+    told = it.as_ended(outcome(request_id="a", error=CALLER_GONE, status=200))
+    assert (told.error, told.status) == (EndedByOwner.code, 200)
 
 
 async def test_where_the_caller_has_left_too_nobody_is_told() -> None:

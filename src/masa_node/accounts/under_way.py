@@ -10,8 +10,11 @@ import msgspec
 
 from masa_node.accounts.events import Events
 from masa_node.chat.journal_errors import EndedByOwner
-from masa_node.chat.outcome import CALLER_GONE, Outcome
+from masa_node.chat.outcome import CALLER_GONE, STATUS_CALLER_GONE, Outcome
 from masa_node.chat.request import Endpoint, Request, RequestId
+from masa_node.chat.statuses import status_of_kind
+
+_STATUS_ENDED = status_of_kind(EndedByOwner)
 
 
 class RequestUnderWay(msgspec.Struct, frozen=True):
@@ -117,11 +120,14 @@ class UnderWay:
         return any(each.is_one(request_id, None) for each in self._entries)
 
     def as_ended(self, outcome: Outcome) -> Outcome:
-        """The outcome, which says so where it was not the caller that left."""
+        """The outcome, which says so where it was not the caller that left, with the status that was told."""
         if not self._ended or outcome.error != CALLER_GONE:
             return outcome
         is_ended = any(each.is_ended and each.is_one(outcome.request_id, outcome.key) for each in self._entries)
-        return msgspec.structs.replace(outcome, error=EndedByOwner.code) if is_ended else outcome
+        if not is_ended:
+            return outcome
+        status = _STATUS_ENDED if outcome.status == STATUS_CALLER_GONE else outcome.status
+        return msgspec.structs.replace(outcome, error=EndedByOwner.code, status=status)
 
 
 def _begun(entry: Entry) -> Callable[[], RequestUnderWay]:
