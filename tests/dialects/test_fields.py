@@ -99,3 +99,7 @@ def test_what_is_broken_stays_broken() -> None:
 )
 def test_words_stay_as_they_are_whatever_stands_beside_them(raw: bytes, mended: bytes | None) -> None:
     assert mend(raw) == mended
+
+
+def test_whole_emojis_beside_half_a_one_stay() -> None:
+    assert read(rb'"\ud83d\ude00 \ud83d \\ud83d \ude00"', TEXT) == "\N{GRINNING FACE} \ufffd \\ud83d \ufffd"

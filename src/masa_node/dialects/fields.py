@@ -5,12 +5,12 @@ Infinity, halves of emojis.
 """
 
 import json
-import re
 from typing import Annotated, TypeVar
 
 import msgspec
 
 from masa_node.dialects.condensing import Steps, at_once
+from masa_node.dialects.halves import without_halves
 
 T = TypeVar("T")
 
@@ -22,7 +22,6 @@ MAX_TOKENS = 2**53
 Tokens = Annotated[int, msgspec.Meta(ge=0, le=MAX_TOKENS)]
 
 BOM = b"\xef\xbb\xbf"
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _NO_NUMBERS = (b"-NaN", b"NaN", b"-Infinity", b"Infinity")
 # Signs that no JSON holds, for the two escapes that would be taken for the end of a text.
 _BACKSLASH, _QUOTE = b"\0\1", b"\0\2"
@@ -114,7 +113,7 @@ def mend(raw: bytes) -> bytes | None:
 def _mended(raw: bytes) -> Steps[bytes]:
     mended = raw.removeprefix(BOM)
     if b"\\u" in mended:
-        mended = _SURROGATE.sub(rb"\\ufffd", mended)
+        mended = without_halves(mended)
         yield
     if b"NaN" in mended or b"Infinity" in mended:
         mended = yield from _with_null_for_no_number(mended)
