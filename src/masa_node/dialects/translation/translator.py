@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import TypeVar, cast
 
 import msgspec
 
 from masa_node.chat.errors import BrokenAnswer, NotAnAnswer
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, Endpoint, Headers
 from masa_node.dialects.framing import FrameCutter, is_silent, parts_of
+from masa_node.dialects.halves import at_last, has_halves, joined, marked
 from masa_node.dialects.registry import DIALECTS
 from masa_node.dialects.translation.anthropic import answer_reader as anthropic_answer_reader
 from masa_node.dialects.translation.anthropic import answer_writer as anthropic_answer_writer
@@ -21,7 +23,18 @@ from masa_node.dialects.translation.completions import answer_writer as completi
 from masa_node.dialects.translation.completions import request_reader as completions_request_reader
 from masa_node.dialects.translation.context import AnswerContext, AnswerReader, AnswerWriter
 from masa_node.dialects.translation.conversation import ChoiceMode, Conversation
-from masa_node.dialects.translation.events import Ended, Event, Failed
+from masa_node.dialects.translation.events import (
+    CallBegun,
+    CallPiece,
+    Ended,
+    Event,
+    Failed,
+    Finished,
+    RefusalPiece,
+    TextPiece,
+    ThoughtPiece,
+    ThoughtSealed,
+)
 from masa_node.dialects.translation.failures import error_body, failure_of
 from masa_node.dialects.translation.formats import label_of
 from masa_node.dialects.translation.losses import Losses, refuse
@@ -39,6 +52,7 @@ from masa_node.dialects.translation.openai_responses import request_reader as re
 from masa_node.dialects.translation.openai_responses import request_writer as responses_request_writer
 from masa_node.dialects.translation.tools import CallerNames, respelt_names
 
+T = TypeVar("T")
 ReadRequest = Callable[[bytes, Losses], Conversation]
 WriteRequest = Callable[[Conversation, Losses], bytes]
 
@@ -77,7 +91,6 @@ ANSWER_READERS: dict[Endpoint, Callable[[AnswerContext], AnswerReader]] = {
     Endpoint.OPENAI_RESPONSES: responses_answer_reader.ResponsesAnswerReader,
     Endpoint.CLOUDFLARE_RUN: cloudflare_answer_reader.CloudflareAnswerReader,
 }
-
 
 TRANSLATED = "x-masa-translated"
 DROPPED = "x-masa-dropped"
@@ -129,7 +142,7 @@ class AnswerTranslator:
     `is_over`: the terminal frame was given, or an error.
     """
 
-    __slots__ = ("_cutter", "_framing", "_reader", "_size", "_writer", "is_over")
+    __slots__ = ("_cutter", "_framing", "_halves", "_reader", "_size", "_writer", "is_over")
 
     def __init__(self, source: Endpoint, target: Endpoint, context: AnswerContext) -> None:
         self._framing = DIALECTS[DIALECT_OF_ENDPOINT[target]].framing
@@ -137,6 +150,7 @@ class AnswerTranslator:
         reader: AnswerReader = ANSWER_READERS[target](context)
         names = respelt_names(context.conversation.tools)
         self._reader = CallerNames(reader, names) if names else reader
+        self._halves: WholeCharacters | None = None  # once there was half a character
         self._writer = ANSWER_WRITERS[source](context)
         self.is_over = False
         self._size = 0
@@ -161,17 +175,27 @@ class AnswerTranslator:
         """The server's stream has ended whole: the rest, and the terminal frame if it was not given yet."""
         rest = self._cutter.rest()
         out = self.translated(rest) if rest.strip() else b""
-        return out if self.is_over else out + self._write([Ended()])
+        return out if self.is_over else out + self._write([*self._begun_halves(), Ended()])
 
     def translated(self, frames: bytes) -> bytes:
         """What these whole frames are in the caller's format; b"" where they say nothing there (yet)."""
         if is_silent(self._framing, frames):
             return b""
-        read = self._reader.frame
+        read = self._reader_of(frames).frame
         cut = self._framing.frames(frames)
         if len(cut) == 1:
             return self._write(read(cut[0]))
         return b"".join([self._write(read(frame)) for frame in cut])
+
+    def _reader_of(self, data: bytes) -> AnswerReader:
+        if self._halves is None:
+            if not has_halves(data):
+                return self._reader
+            self._halves = WholeCharacters(self._reader)
+        return self._halves
+
+    def _begun_halves(self) -> list[Event]:
+        return self._halves.rest() if self._halves is not None else []
 
     def _write(self, events: list[Event]) -> bytes:
         out = b""
@@ -185,18 +209,19 @@ class AnswerTranslator:
     def whole(self, body: bytes) -> bytes:
         """A complete body in the caller's format."""
         self.check_size(len(body))
-        return self._whole(self._reader.whole(body))
+        return self._whole(self._reader_of(body).whole(body))
 
     def streamed(self, body: bytes) -> bytes:
         """A complete body as the stream that the caller asked for."""
         self.check_size(len(body))
-        return self._write(self._reader.whole(body))
+        return self._write(self._reader_of(body).whole(body))
 
     def collected(self, stream: bytes) -> bytes:
         """A whole stream as the complete body that the caller asked for."""
         self.check_size(len(stream))
-        events = [event for frame in self._framing.frames(stream) for event in self._reader.frame(frame)]
-        return self._whole(events)
+        read = self._reader_of(stream).frame
+        events = [event for frame in self._framing.frames(stream) for event in read(frame)]
+        return self._whole([*events, *self._begun_halves()])
 
     def _whole(self, events: list[Event]) -> bytes:
         """Raises `BrokenAnswer` for an error among them: it must not be a whole answer without words."""
@@ -210,3 +235,90 @@ class AnswerTranslator:
         """Raises `NotAnAnswer` for an answer of more bytes than are translated."""
         if size > MAX_ANSWER_BYTES:
             raise NotAnAnswer(f"its answer is larger than {MAX_ANSWER_BYTES} bytes, which is all that is translated.")
+
+
+_Words = TextPiece | ThoughtPiece | RefusalPiece | CallPiece
+_Text = tuple[type[_Words], int, int]  # of what kind, of which choice, and of which of its calls
+
+
+class WholeCharacters:
+    """Reads an answer with `reader`, and puts characters together of which one piece has a part, and the next the rest.
+
+    A part is held back until more of its text comes, or something else instead: then U+FFFD stands for it. Of each text
+    that is begun it is a few bytes.
+    """
+
+    def __init__(self, reader: AnswerReader) -> None:
+        self._reader = reader
+        self._held: dict[_Text, _Words] = {}
+
+    def frame(self, frame: bytes) -> list[Event]:
+        """See `AnswerReader`."""
+        return self._joined(self._reader.frame(marked(frame)))
+
+    def whole(self, body: bytes) -> list[Event]:
+        """See `AnswerReader`."""
+        return self._joined(self._reader.whole(marked(body)))
+
+    def rest(self) -> list[Event]:
+        """What is held, when nothing more comes."""
+        return self._given_up(set(self._held))
+
+    def _joined(self, events: list[Event]) -> list[Event]:
+        out: list[Event] = []
+        for event in events:
+            if isinstance(event, _Words):
+                out += self._words(event)
+            else:
+                out += [*self._given_up(self._ended_by(event)), _in_whole_characters(event)]
+        return out
+
+    def _words(self, event: _Words) -> list[Event]:
+        text: _Text = (type(event), event.choice, event.call if isinstance(event, CallPiece) else 0)
+        ended = {other for other in self._held if other[1] == event.choice and other[0] is not text[0]}
+        before = self._held.pop(text, None)
+        words, begun = joined((_text_of(before) if before is not None else "") + _text_of(event))
+        if begun:
+            self._held[text] = _another(event, begun)
+        rated = _in_whole_characters(event.logprobs) if isinstance(event, TextPiece) else None
+        more = TextPiece(words, event.choice, rated) if rated else _another(event, words)
+        return [*self._given_up(ended), *([more] if words or rated else ())]
+
+    def _ended_by(self, event: Event) -> set[_Text]:
+        """The texts of which nothing comes after this."""
+        match event:
+            case Ended() | Failed():
+                return set(self._held)
+            case Finished(choice=choice):
+                return {text for text in self._held if text[1] == choice}
+            case CallBegun(choice=choice) | ThoughtSealed(choice=choice):
+                return {text for text in self._held if text[1] == choice and text[0] is not CallPiece}
+            case _:
+                return set()
+
+    def _given_up(self, texts: set[_Text]) -> list[Event]:
+        parts = [self._held.pop(text) for text in list(self._held) if text in texts]
+        return [_another(part, at_last(_text_of(part))) for part in parts]
+
+
+def _text_of(event: _Words) -> str:
+    return event.arguments if isinstance(event, CallPiece) else event.text
+
+
+def _another(event: _Words, text: str) -> _Words:
+    """A piece of the same text."""
+    return (
+        CallPiece(event.call, text, event.choice) if isinstance(event, CallPiece) else type(event)(text, event.choice)
+    )
+
+
+def _in_whole_characters(value: T) -> T:
+    """The same with U+FFFD for each part of a character in it."""
+    if isinstance(value, str):
+        return cast("T", at_last(value))
+    if isinstance(value, list):
+        return cast("T", [_in_whole_characters(each) for each in cast("list[object]", value)])
+    if isinstance(value, msgspec.Struct):
+        names = value.__struct_fields__
+        return msgspec.structs.replace(value, **{name: _in_whole_characters(getattr(value, name)) for name in names})
+    return value
