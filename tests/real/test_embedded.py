@@ -114,6 +114,16 @@ def test_an_ollama_client_gets_the_models_answer_whole_and_piece_by_piece(
     assert [piece for piece in pieces if piece] == [" 1", " 2", " 3", " 4", " 5"]
 
 
+def test_an_answer_in_one_piece_may_take_longer_than_silence_is_accepted(
+    start_node: StartNode, openai_at: Callable[[str], openai.OpenAI]
+) -> None:
+    """The model is asked for so many tokens that it works for several times LLM_TIMEOUT."""
+    with start_node(LLM=model("slow"), LLM_TIMEOUT="1", LLM_THREADS="1") as node:
+        client = openai_at(node.url)
+        answer = client.chat.completions.create(model=model_id(node), messages=HELLO, max_tokens=200)
+        assert answer.choices[0].finish_reason == "length"
+
+
 # ---- its life ----
 
 

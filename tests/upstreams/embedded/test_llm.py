@@ -9,9 +9,10 @@ from unittest import mock
 
 import pytest
 
-from masa_node.chat.errors import ProviderError, Unreachable
+from masa_node.chat.errors import ErrorAnswer, ProviderError, Unreachable
 from masa_node.chat.request import Endpoint
 from masa_node.upstreams.embedded import llm as embedded
+from masa_node.upstreams.embedded import work
 from masa_node.upstreams.embedded.llm import EmbeddedLlm, default_threads
 from masa_node.upstreams.embedded.model import EmbeddedModel
 from masa_node.upstreams.embedded.program import EmbeddedOptions
@@ -19,7 +20,8 @@ from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec
 from tests.fakes.dialect_samples import listed
 from tests.fakes.http_bytes import whole
-from tests.fakes.llm_server import FakeLlm, close, send
+from tests.fakes.llm_server import FakeLlm, close, send, wait_for
+from tests.routing.test_translating import CHAT_ANSWER
 from tests.routing.test_translating_steps import asked
 from tests.virtual_time import now_s, settle, until, virtual_time
 
@@ -235,3 +237,29 @@ async def test_a_process_that_has_just_died_is_told_as_that_and_not_as_a_wrong_u
                 await asking
         assert ("ended by signal 9; it is started again" in refused.value.message) is is_noticed
         assert ("nothing listens there" in refused.value.message) is not is_noticed
+
+
+@pytest.mark.parametrize("busy", [True, False])
+async def test_an_answer_that_is_worked_on_for_long_gives_signs_of_life_and_one_that_is_not_none(*, busy: bool) -> None:
+    done = asyncio.Event()
+    signs: list[float] = []
+    slots = whole(b'[{"is_processing":%b}]' % (b"true" if busy else b"false"))
+    llama = FakeLlm().answer("/v1/models", listed("tiny")).answer("/slots", (send(slots),))
+    llama.answer("/v1/chat/completions", (wait_for(done), send(whole(CHAT_ANSWER.body))))
+    with mock.patch.object(work, "LOOK_EVERY_S", 0.01):
+        async with llama as server, running() as world:
+            (await world.started.get()).load(server.url)
+            asking = asyncio.create_task(world.llm.answer(asked(b'{"model":"tiny"}'), lambda: signs.append(now_s())))
+            await until(lambda: len(server.asked("/slots")) > 2)
+            assert bool(signs) is busy
+            done.set()
+            assert (await asking).status == 200
+
+
+async def test_an_answer_that_fails_while_it_is_watched_fails_as_it_is() -> None:
+    llama = FakeLlm().answer("/v1/models", listed("tiny"))
+    llama.answer("/v1/chat/completions", (send(whole(b'{"error":{"message":"too long"}}', status=400)),))
+    async with llama as server, running() as world:
+        (await world.started.get()).load(server.url)
+        with pytest.raises(ErrorAnswer, match="too long"):
+            await world.llm.answer(asked(b'{"model":"tiny"}'))

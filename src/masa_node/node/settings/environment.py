@@ -186,7 +186,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float,
         Meta(
             description="Seconds until an LLM must have answered, or shown that it works: the head of its answer or a "
-            "heartbeat is such a sign. (A whole answer comes with its head.)",
+            "heartbeat is such a sign. (A whole answer comes with its head; the embedded LLM tells before.)",
             gt=0,
         ),
     ] = 30.0

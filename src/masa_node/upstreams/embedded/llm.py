@@ -13,13 +13,15 @@ import msgspec
 import structlog
 
 from masa_node.chat.answer import Answer
-from masa_node.chat.errors import ConnectionRefused, Unreachable
+from masa_node.chat.errors import ConnectionRefused, ProviderError, Unreachable
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import Endpoint, Request
 from masa_node.routing.provider import Sign, no_sign
+from masa_node.routing.running.tidy_group import TidyGroup
 from masa_node.upstreams.embedded.model import EmbeddedModel
 from masa_node.upstreams.embedded.process import EmbeddedProcess
 from masa_node.upstreams.embedded.program import EmbeddedOptions
+from masa_node.upstreams.embedded.work import Work
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.servers.openai import OpenAiServer
 from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec
@@ -74,6 +76,7 @@ class EmbeddedLlm:
         self._http = http
         self._start = start
         self._upstream: Upstream | None = None
+        self._work: Work | None = None  # of the process that serves
         self._offers: list[ModelOffer] | None = None
         self._changed = asyncio.Event()
         self._doubt = asyncio.Event()
@@ -101,9 +104,11 @@ class EmbeddedLlm:
         return self._offers
 
     async def answer(self, request: Request, sign: Sign = no_sign) -> Answer:
-        """See `Provider`. Waits while the model is being loaded."""
+        """See `Provider`. Waits while the model is being loaded. An answer in one piece takes as long as it takes: that
+        it is worked on is a sign of life.
+        """
         try:
-            return await (await self._serving()).answer(request, sign)
+            return await self._answer(await self._serving(), request, sign)
         except ConnectionRefused:  # it has just ended; why is known in a moment
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(NOTICED_WITHIN_S):
@@ -112,6 +117,20 @@ class EmbeddedLlm:
             if self.trouble:
                 raise self._down() from None
             raise
+
+    async def _answer(self, upstream: Upstream, request: Request, sign: Sign) -> Answer:
+        if self._work is None:
+            return await upstream.answer(request, sign)
+        failed: ProviderError | None = None
+        async with TidyGroup() as group:
+            showing = group.create_task(self._work.show(sign, request.first_piece_deadline_s))
+            try:
+                return await upstream.answer(request, sign)
+            except ProviderError as error:
+                failed = error
+            finally:
+                showing.cancel()
+        raise failed
 
     async def is_loaded(self) -> bool:
         """Wait until its model can be asked, which is True, or there is trouble."""
@@ -142,12 +161,13 @@ class EmbeddedLlm:
         try:
             if url := await process.loaded():
                 loaded_at_s = asyncio.get_running_loop().time()
+                self._work = Work(self._http, url, key)
                 self._change(self._upstream_at(url, key), "")
                 why = await process.ended()
                 return asyncio.get_running_loop().time() - loaded_at_s, why
             return 0.0, f"its model was not loaded: {await process.ended()}"
         finally:
-            self._upstream = self._offers = None
+            self._upstream = self._work = self._offers = None
             await process.end()
 
     def options(self, key: str) -> EmbeddedOptions:

