@@ -19,7 +19,7 @@ KNOWN = ModelOffer(
     created_at_unix_s=1_790_000_000,
     context_tokens=8192,
     capabilities=("completion", "tools"),
-    facts=ModelFacts("llama", "8.0B", "Q4_K_M", 4_900_000_000),
+    facts=ModelFacts("llama", "8.0B", "Q4_K_M", 4_900_000_000, "gguf"),
 )
 UNKNOWN = ModelOffer("llama3:8b", CHAT)
 BOB: Provider = ScriptedPeer("bob")
@@ -31,7 +31,7 @@ async def test_a_peers_model_is_listed_with_its_facts() -> None:
     ).models
     assert model.details is not None
     assert (model.details.family, model.details.parameter_size) == ("llama", "8.0B")
-    assert model.details.quantization_level == "Q4_K_M"
+    assert (model.details.quantization_level, model.details.format) == ("Q4_K_M", "gguf")
     assert model.size == 4_900_000_000
     assert model.modified_at is not None
     assert model.modified_at.year == 2026
@@ -43,7 +43,7 @@ def test_it_is_shown_with_them_and_clients_that_look_for_tools_find_them() -> No
     assert shown.modelinfo is not None
     assert (shown.modelinfo["general.architecture"], shown.modelinfo["llama.context_length"]) == ("llama", 8192)
     assert shown.details is not None
-    assert shown.details.quantization_level == "Q4_K_M"
+    assert (shown.details.quantization_level, shown.details.format) == ("Q4_K_M", "gguf")
 
 
 async def test_a_time_that_nobody_knows_is_shown_as_never_and_not_as_1970() -> None:

@@ -226,7 +226,7 @@ async def test_ollamas_context_lengths_are_asked_for_once_a_model(http: HttpClie
 
 
 async def test_what_ollama_tells_of_a_model_is_known_of_its_offer(http: HttpClient) -> None:
-    details = {"family": "llama", "parameter_size": "8.0B", "quantization_level": "Q4_K_M"}
+    details = {"format": "gguf", "family": "llama", "parameter_size": "8.0B", "quantization_level": "Q4_K_M"}
     listed = {
         "name": "m",
         "digest": "d",
@@ -238,7 +238,7 @@ async def test_what_ollama_tells_of_a_model_is_known_of_its_offer(http: HttpClie
     async with FakeLlm().answer("/api/tags", (send(whole(json.dumps({"models": [listed]}).encode())),)) as llm:
         llm.answer("/api/show", (send(whole(json.dumps(told).encode())),))
         (offer,) = await OllamaServer(llm.url, "").list_models(http)
-    assert offer.facts == ModelFacts("llama", "8.0B", "Q4_K_M", 4_900_000_000)
+    assert offer.facts == ModelFacts("llama", "8.0B", "Q4_K_M", 4_900_000_000, "gguf")
     assert (offer.capabilities, offer.context_tokens) == (("completion", "tools"), 8192)
     assert offer.created_at_unix_s == 1_795_389_159
 
@@ -247,7 +247,7 @@ async def test_what_ollama_tells_of_a_model_is_known_of_its_offer(http: HttpClie
     "odd",
     [
         {"details": 7, "size": "big"},
-        {"details": {"family": ["llama"], "parameter_size": None}, "size": -1},
+        {"details": {"format": 1, "family": ["llama"], "parameter_size": None}, "size": -1},
         {"details": None, "size": 1e300},
     ],
 )

@@ -18,12 +18,15 @@ class AnyName(StrEnum):
 
 
 class ModelFacts(msgspec.Struct, frozen=True):
-    """What clients show beside a model's name, in Ollama's words: `llama`, `8.0B`, `Q4_K_M`; "" and 0 if not known."""
+    """What clients show beside a model's name, in Ollama's words: `llama`, `8.0B`, `Q4_K_M`, `gguf`; "" and 0 if not
+    known.
+    """
 
     family: str = ""
     parameter_size: str = ""
     quantization: str = ""
     size_bytes: int = 0
+    format: str = ""
 
 
 NO_FACTS = ModelFacts()

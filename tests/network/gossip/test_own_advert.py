@@ -100,7 +100,7 @@ def test_one_model_of_two_servers_is_told_once_with_all_its_endpoints() -> None:
     assert (model.id, model.endpoints, model.capabilities) == ("tiny", ("ollama.chat", "openai.chat"), ("tools",))
 
 
-FACTS = ModelFacts("llama", "8.0B", "Q4_K_M", 4_900_000_000)
+FACTS = ModelFacts("llama", "8.0B", "Q4_K_M", 4_900_000_000, "gguf")
 
 
 def test_what_is_known_of_a_model_arrives_with_its_offer() -> None:
@@ -126,10 +126,10 @@ def test_of_two_servers_the_one_that_knows_anything_is_heard() -> None:
 
 def test_facts_beyond_their_bounds_are_cut_before_they_are_told() -> None:
     owner = Owner()
-    endless = ModelFacts("f" * 1000, "p" * 1000, "q" * 1000, 1 << 80)
+    endless = ModelFacts("f" * 1000, "p" * 1000, "q" * 1000, 1 << 80, "g" * 1000)
     owner.offers = [ModelOffer("tiny", CHAT, capabilities=("c" * 1000,) * 100, facts=endless)]
     (model,) = advert_of(owner).models
-    assert [len(word) for word in (model.family, model.parameter_size, model.quantization)] == [64, 64, 64]
+    assert [len(word) for word in (model.family, model.parameter_size, model.quantization, model.format)] == [64] * 4
     assert (model.size_bytes, len(model.capabilities)) == (MAX_COUNT, 16)
 
 
@@ -144,6 +144,7 @@ def test_a_strangers_facts_that_nobody_could_show_are_none() -> None:
         parameter_size="8\nB",
         quantization="\u202eQ4",
         size_bytes=MAX_COUNT,
+        format="gguf\x9b",
     )
     (offer,) = offers_of(Advert(KEYS.node_id, 1, 0, 1, models=(hostile,)))
     assert offer.facts == ModelFacts(size_bytes=MAX_COUNT)

@@ -191,6 +191,7 @@ def _details(offer: ModelOffer) -> Json:
     facts = offer.facts
     return {
         **_NO_DETAILS,
+        "format": facts.format,
         "family": facts.family,
         "families": [facts.family] if facts.family else [],
         "parameter_size": facts.parameter_size,

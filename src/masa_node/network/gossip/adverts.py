@@ -41,6 +41,7 @@ class AdvertModel(msgspec.Struct, frozen=True, omit_defaults=True):
     parameter_size: ShortText = ""
     quantization: ShortText = ""
     size_bytes: Count = 0
+    format: ShortText = ""
 
 
 class Advert(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -137,6 +137,7 @@ def _offer(model: AdvertModel, endpoints: frozenset[Endpoint]) -> ModelOffer:
             parameter_size=_printable(model.parameter_size),
             quantization=_printable(model.quantization),
             size_bytes=model.size_bytes,
+            format=_printable(model.format),
         ),
     )
 
@@ -157,6 +158,7 @@ def _said_of(offer: ModelOffer) -> AdvertModel:
         parameter_size=facts.parameter_size[:_MAX_WORD_CHARS],
         quantization=facts.quantization[:_MAX_WORD_CHARS],
         size_bytes=max(0, min(facts.size_bytes, MAX_COUNT)),
+        format=facts.format[:_MAX_WORD_CHARS],
     )
 
 

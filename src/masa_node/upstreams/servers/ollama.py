@@ -39,6 +39,7 @@ class _Entry(msgspec.Struct):
 
 
 class _Details(msgspec.Struct):
+    format: msgspec.Raw = ABSENT
     family: msgspec.Raw = ABSENT
     parameter_size: msgspec.Raw = ABSENT
     quantization_level: msgspec.Raw = ABSENT
@@ -180,6 +181,7 @@ def _facts(entry: _Entry) -> ModelFacts:
         parameter_size=_word(details.parameter_size),
         quantization=_word(details.quantization_level),
         size_bytes=read(entry.size, _TOKENS) or 0,
+        format=_word(details.format),
     )
 
 
