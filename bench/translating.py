@@ -156,6 +156,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.translating", description=__doc__)
     parser.add_argument("--kb", type=int, default=100, help="the size of a request (100)")
     size = parser.parse_args().kb * 1_000
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)  # as in a node
     print(f"| from | to | first request of {size // 1_000} kB, ms | next, ms | a piece, us |\n|---|---|---|---|---|")
     for source in CALLERS:
         for target in SERVERS:

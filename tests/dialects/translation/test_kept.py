@@ -9,8 +9,15 @@ import pytest
 
 from masa_node.chat.errors import NotTranslatable
 from masa_node.dialects.translation import kept as kept_module
-from masa_node.dialects.translation.conversation import Role, Text, ToolResult, Turn
-from masa_node.dialects.translation.kept import MAX_HALF_BYTES, MAX_KEPT_BYTES, Kept, kept_turns, linked
+from masa_node.dialects.translation.conversation import Role, Text, ToolResult
+from masa_node.dialects.translation.kept import (
+    MAX_HALF_BYTES,
+    MAX_KEPT_BYTES,
+    Kept,
+    Said,
+    joined,
+    kept_turns,
+)
 from masa_node.dialects.translation.losses import Losses
 from masa_node.dialects.translation.translator import translate
 from tests.dialects.translation.calling import CHAT, MESSAGES, OLLAMA, RESPONSES
@@ -23,12 +30,12 @@ class Reading:
     def __init__(self) -> None:
         self.read: list[bytes] = []
 
-    def __call__(self, message: bytes, losses: Losses) -> Turn:
+    def __call__(self, message: bytes, losses: Losses) -> Said:
         self.read.append(message)
         if b"bad" in message:
             raise NotTranslatable("bad")
         losses.drop("nuance")
-        return Turn(Role.USER, (Text(message.decode()),))
+        return Role.USER, (Text(message.decode()),)
 
 
 def raws(*messages: bytes) -> list[msgspec.Raw]:
@@ -41,7 +48,7 @@ def test_what_comes_again_is_not_read_again_and_says_again_what_it_leaves_out() 
     for _ in range(3):
         losses = Losses()
         one, other = turns.read(raws(b'"a"', b'"b"'), losses)
-        assert (one.turn.parts, other.turn.parts, losses.names) == ((Text('"a"'),), (Text('"b"'),), ["nuance"])
+        assert (one.parts, other.parts, losses.names) == ((Text('"a"'),), (Text('"b"'),), ["nuance"])
     assert reading.read == [b'"a"', b'"b"']
 
 
@@ -73,21 +80,20 @@ def test_a_long_message_is_read_anew() -> None:
     long = b'"%s"' % (b"x" * MAX_KEPT_BYTES)
     for _ in range(2):
         (read,) = turns.read(raws(long), Losses())
-        assert read.turn.cached is None
+        assert read.cached is None
     assert len(reading.read) == 2
 
 
 def test_what_is_let_go_is_gone_without_a_collector() -> None:
     text = Text("here")
 
-    def read(message: bytes, losses: Losses) -> Turn:
-        return Turn(Role.USER, (text, ToolResult("1", "", (text,))))
+    def read(message: bytes, losses: Losses) -> Said:
+        return Role.USER, (text, ToolResult("1", "", (text,)))
 
     before = sys.getrefcount(text)
     turns = kept_turns(read)
     reads = turns.read(raws(b"1", b"2"), Losses())
-    linked([reads])
-    linked([*reads])
+    joined(reads)
     assert sys.getrefcount(text) > before
     del turns, reads
     assert sys.getrefcount(text) == before
@@ -142,10 +148,7 @@ def test_a_session_is_the_same_the_second_time(agent: str, target: Any, monkeypa
     again = translate(body, "m", source, target)
 
     def anew(kept: Kept[Any], raws: list[msgspec.Raw], losses: Losses) -> list[Any]:
-        values = [kept._new(bytes(raw)) for raw in raws]
-        for _, left_out in values:
-            losses.drop(*left_out)
-        return [value for value, _ in values]
+        return [kept._read(bytes(raw), losses) for raw in raws]
 
     monkeypatch.setattr(kept_module, "MAX_KEPT_BYTES", 0)
     monkeypatch.setattr(Kept, "read", anew)

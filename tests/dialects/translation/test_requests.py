@@ -83,6 +83,8 @@ def normal(conversation: Conversation) -> dict[str, Any]:
     for turn in conversation.turns:
         said += [(turn.role.value, msgspec.structs.asdict(part)) for part in turn.parts]
     for _, part in said:
+        if "call_id" in part:
+            del part["name"]  # only Ollama's format says which tool a result is of
         if "arguments" in part:
             part["arguments"] = msgspec.json.decode(part["arguments"])
     return {

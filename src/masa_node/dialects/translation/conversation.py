@@ -92,7 +92,7 @@ class KeptTurn(msgspec.Struct, eq=False, gc=False):
     turns and with these names. Nothing in it leads back to the turn. See `kept.py`.
     """
 
-    written: "dict[WriteTurn, tuple[list[Fields], tuple[str, ...]]]" = {}
+    written: "dict[WriteTurn, tuple[list[Fields], tuple[str, ...]]] | None" = None
     whole: "tuple[list[Turn], list[str], Turn] | None" = None
 
     def __eq__(self, other: object) -> bool:

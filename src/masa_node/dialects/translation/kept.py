@@ -4,7 +4,7 @@ Only the first request of a session, and what is new in each later one, costs re
 change: which caller sent the bytes makes no difference to what they mean.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 import msgspec
@@ -14,9 +14,8 @@ from masa_node.dialects.translation.conversation import (
     KeptTurn,
     Names,
     Part,
+    Role,
     Tool,
-    ToolCall,
-    ToolResult,
     Turn,
     WriteTurn,
 )
@@ -24,6 +23,7 @@ from masa_node.dialects.translation.losses import Losses
 
 T = TypeVar("T")
 Read = Callable[[bytes, Losses], T]
+Said = tuple[Role, tuple[Part, ...]]
 
 # Of the bytes of one message or tool; a longer one is read again: a picture, a file, of which few are sent again.
 MAX_KEPT_BYTES = 16 * 1024
@@ -31,14 +31,6 @@ OBJECT_BYTES = 3 * 1024  # what the values of a usual message take, read and wri
 # Of half of what one reader keeps; when it is full, the half that was not asked for lately goes. A session of 300
 # messages and 135 tools takes 1.5 MB.
 MAX_HALF_BYTES = 4 * 1024 * 1024
-
-
-class ReadTurn(msgspec.Struct, frozen=True, gc=False):
-    """A message as it stands alone: its turn, the calls that it makes, and those whose results it gives by id only."""
-
-    turn: Turn
-    calls: list[tuple[str, str]]
-    results: list[str]
 
 
 class ReadTool(msgspec.Struct, frozen=True, gc=False):
@@ -63,21 +55,20 @@ class Kept(Generic[T]):
     def read(self, raws: Iterable[msgspec.Raw], losses: Losses) -> list[T]:
         """The value of each; what reading leaves out is noted. Copies of the bytes are read: no body is held."""
         values: list[T] = []
-        newer = self._values
+        newer, own = self._values, Losses()
         for key in map(bytes, raws):
-            found = newer.get(key)
+            found = newer.get(key) or self._older.get(key)
             if found is None:
-                found = self._older.get(key) or self._new(key)
+                if own.noted:
+                    own = Losses()
+                found = (self._read(key, own), own.noted)
+                self._keep(key, found)
+            elif key not in newer:
                 self._keep(key, found)
             values.append(found[0])
             if found[1]:
                 losses.drop(*found[1])
         return values
-
-    def _new(self, key: bytes) -> tuple[T, tuple[str, ...]]:
-        losses = Losses()
-        value = self._read(key, losses)
-        return value, losses.noted
 
     def _keep(self, key: bytes, found: tuple[T, tuple[str, ...]]) -> None:
         if len(key) > MAX_KEPT_BYTES:
@@ -88,49 +79,19 @@ class Kept(Generic[T]):
         self._size += len(key) + OBJECT_BYTES
 
 
-def kept_turns(read: Read[Turn]) -> Kept[ReadTurn]:
+def kept_turns(read: Read[Said]) -> Kept[Turn]:
     """Turns by the message that they were read from."""
 
-    def read_turn(message: bytes, losses: Losses) -> ReadTurn:
-        turn = read(message, losses)
-        if len(message) <= MAX_KEPT_BYTES:
-            turn = Turn(turn.role, turn.parts, KeptTurn())
-        calls: list[tuple[str, str]] = []
-        results: list[str] = []
-        for part in turn.parts:
-            if isinstance(part, ToolCall):
-                calls.append((part.id, part.name))
-            elif isinstance(part, ToolResult) and not part.name:
-                results.append(part.call_id)
-        return ReadTurn(turn, calls, results)
+    def read_turn(message: bytes, losses: Losses) -> Turn:
+        role, parts = read(message, losses)
+        return Turn(role, parts, KeptTurn() if len(message) <= MAX_KEPT_BYTES else None)
 
     return Kept(read_turn)
 
 
-def linked(groups: Iterable[ReadTurn | list[ReadTurn]]) -> tuple[Turn, ...]:
-    """The turns, one of each message or group of messages; results learn their tools' names from the calls before."""
-    names: dict[str, str] = {}
-    turns: list[Turn] = []
-    for group in groups:
-        if not isinstance(group, list):
-            if group.calls:
-                names.update(group.calls)
-            turns.append(_joined([group.turn], _names(group, names)) if group.results else group.turn)
-            continue
-        wanted: list[str] = []
-        for each in group:
-            names.update(each.calls)
-            wanted += _names(each, names)
-        turns.append(_joined([each.turn for each in group], wanted))
-    return tuple(turns)
-
-
-def _names(read: ReadTurn, names: dict[str, str]) -> list[str]:
-    return [names.get(call_id, "") for call_id in read.results]
-
-
-def _joined(turns: list[Turn], names: list[str]) -> Turn:
-    return completed(turns, names, lambda: _parts(turns, iter(names)))
+def joined(turns: list[Turn]) -> Turn:
+    """What one side says in several messages, as one turn."""
+    return completed(turns, [], lambda: [part for turn in turns for part in turn.parts])
 
 
 def completed(turns: list[Turn], names: list[str], parts: Callable[[], Iterable[Part]]) -> Turn:
@@ -150,23 +111,19 @@ def completed(turns: list[Turn], names: list[str], parts: Callable[[], Iterable[
     return whole
 
 
-def _parts(turns: list[Turn], names: Iterator[str]) -> Iterator[Part]:
-    for turn in turns:
-        for part in turn.parts:
-            is_nameless = isinstance(part, ToolResult) and not part.name
-            yield msgspec.structs.replace(part, name=next(names)) if is_nameless else part
-
-
 def written(turn: Turn, write: WriteTurn, names: Names, losses: Losses) -> list[Fields]:
     """What `write` makes of this turn; not to be changed. `names` are those of the caller's format."""
     cached = turn.cached
     if cached is None:
         return write(turn, names, losses)
-    found = cached.written.get(write)
+    known = cached.written
+    if known is None:
+        known = cached.written = {}
+    found = known.get(write)
     if found is None:
         left_out = Losses()
         fields = write(turn, names, left_out)
-        found = cached.written[write] = (fields, left_out.noted)
+        found = known[write] = (fields, left_out.noted)
     if found[1]:
         losses.drop(*found[1])
     return found[0]

@@ -7,29 +7,27 @@ MAX_NAME_CHARS = 64
 
 
 class Losses:
-    """Notes the names of fields that were left out, each once, in the order in which they were met."""
+    """Notes the names of fields that were left out, each once, in the order in which they were met.
 
-    __slots__ = ("_names",)
+    `noted` are those names.
+    """
+
+    __slots__ = ("noted",)
 
     def __init__(self) -> None:
-        self._names: dict[str, None] = {}
+        self.noted: tuple[str, ...] = ()
 
     def drop(self, *names: str) -> None:
         """These fields do not travel on: a nuance is lost, the answer is not wrong."""
         for name in names:
-            if len(self._names) <= MAX_NAMED:
-                self._names[name] = None
-
-    @property
-    def noted(self) -> tuple[str, ...]:
-        """All of them, as they were noted."""
-        return tuple(self._names)
+            if name not in self.noted and len(self.noted) <= MAX_NAMED:
+                self.noted = (*self.noted, name)
 
     @property
     def names(self) -> list[str]:
         """All of them, at most MAX_NAMED; then the word `more`."""
-        named = [_printable(name) for name in self._names][:MAX_NAMED]
-        return [*named, "more"] if len(self._names) > MAX_NAMED else named
+        named = [_printable(name) for name in self.noted][:MAX_NAMED]
+        return [*named, "more"] if len(self.noted) > MAX_NAMED else named
 
 
 def refuse(field: str, why: str) -> NotTranslatable:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from masa_node.dialects.translation.conversation import Document, Image, Names, Part, ToolResult
+from masa_node.dialects.translation.conversation import Document, Image, Names, Part, Text, ToolResult
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.wire import MAX_DATA_CHARS
 
@@ -44,6 +44,8 @@ def media_type_of(data: str) -> str:
 def drop_details(parts: Iterable[Part], names: Names, losses: Losses) -> None:
     """How closely pictures are to be looked at is left out by name."""
     for part in parts:
+        if type(part) is Text:
+            continue
         if isinstance(part, ToolResult):
             drop_details(part.parts, names, losses)
         elif isinstance(part, Image) and part.detail is not None:

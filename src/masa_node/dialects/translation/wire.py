@@ -46,9 +46,15 @@ class BodyReader(Generic[T]):
     def read(self, body: bytes, losses: Losses) -> T:
         """The body. Raises `NotTranslatable` where a field has a type that no server would take."""
         try:
-            return decode(body, self._strict)
+            return self._strict.decode(body)
         except UNREADABLE:
-            pass
+            return self._otherwise(body, losses)
+
+    def _otherwise(self, body: bytes, losses: Losses) -> T:
+        """A body with something that is not usual. To read it as it is comes first again, as leniently as SDKs do."""
+        found = read(body, self._strict)
+        if found is not None:
+            return found
         known = self._without_unknown(body, losses)
         if known is not None:
             return known

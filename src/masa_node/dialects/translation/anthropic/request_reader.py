@@ -24,7 +24,7 @@ from masa_node.dialects.translation.conversation import (
     ToolResult,
     Turn,
 )
-from masa_node.dialects.translation.kept import Kept, ReadTool, kept_turns, linked
+from masa_node.dialects.translation.kept import Kept, ReadTool, Said, kept_turns
 from masa_node.dialects.translation.losses import Losses, leave_out_hosted, refuse
 from masa_node.dialects.translation.media import check_data
 from masa_node.dialects.translation.thoughts import thought_of
@@ -70,7 +70,7 @@ def read_request(body: bytes, losses: Losses) -> Conversation:
     check_count(len(asked.tools or ()), MAX_TOOLS, "tools")
     choice = asked.tool_choice
     system = _system(asked.system, losses)
-    turns = linked(_TURNS.read(asked.messages, losses))
+    turns = tuple(_TURNS.read(asked.messages, losses))
     return Conversation(
         model=asked.model,
         turns=(Turn(Role.SYSTEM, system), *turns) if system else turns,
@@ -159,12 +159,12 @@ def _choice(choice: b.Choice) -> ToolChoice:
     return ToolChoice(mode, choice.name)
 
 
-def _read_turn(body: bytes, losses: Losses) -> Turn:
+def _read_turn(body: bytes, losses: Losses) -> Said:
     message = _MESSAGE.read(body, losses)
     role = _ROLES.get(message.role)
     if role is None:
         raise refuse("messages[].role", f"it is {message.role!r}.")
-    return Turn(role, _blocks(message.content, losses))
+    return role, _blocks(message.content, losses)
 
 
 _TURNS = kept_turns(_read_turn)
@@ -181,9 +181,12 @@ def _block(block: b.Block, losses: Losses) -> Part | None:
         block.cache_control is block.citations is block.caller is block.toolset_name is block.transformations is ABSENT
     ):
         losses.drop(*(name for name in _BLOCK_NUANCES if given(getattr(block, name))))
-    match block.type:
-        case "text":
-            return Text(block.text or "")
+    kind = block.type
+    if kind == "text":
+        return Text(block.text or "")
+    if kind == "tool_result":
+        return _result(block, losses)
+    match kind:
         case "image" | "document" | "search_result":
             return _media(block, losses)
         case "thinking" | "redacted_thinking":
@@ -192,8 +195,6 @@ def _block(block: b.Block, losses: Losses) -> Part | None:
             return thought_of(block.thinking or "", seal, Origin.ANTHROPIC, is_hidden=is_hidden)
         case "tool_use":
             return ToolCall(block.id or "", block.name or "", text_of(block.input) if given(block.input) else "{}")
-        case "tool_result":
-            return _result(block, losses)
         case _:
             _leave_out_hosted(block, losses)
             return None
@@ -207,7 +208,7 @@ def _leave_out_hosted(block: b.Block, losses: Losses) -> None:
 
 def _result(block: b.Block, losses: Losses) -> ToolResult:
     content = block.content if isinstance(block.content, str | list) else None
-    parts = tuple(part for part in _blocks(content, losses) if isinstance(part, Text | Image | Document))
+    parts = tuple([part for part in _blocks(content, losses) if isinstance(part, Text | Image | Document)])
     return ToolResult(block.tool_use_id or "", "", parts, bool(block.is_error))
 
 

@@ -198,9 +198,12 @@ def _content(role: Role, blocks: list[Fields]) -> object:
 
 
 def _blocks(turn: Turn, names: Names, losses: Losses) -> list[Fields]:
-    drop_details(turn.parts, names, losses)
+    parts = turn.parts
+    if len(parts) == 1 and type(parts[0]) is Text and parts[0].text:
+        return [{"type": "text", "text": parts[0].text}]
+    drop_details(parts, names, losses)
     blocks: list[Fields] = []
-    for part in turn.parts:
+    for part in parts:
         block = _block(part)
         if block is not None:
             blocks.append(block)
@@ -211,15 +214,17 @@ def _blocks(turn: Turn, names: Names, losses: Losses) -> list[Fields]:
 
 def _block(part: Part) -> Fields | None:
     """The block; None where there is nothing to say: Anthropic refuses empty text and others' thoughts."""
+    if type(part) is Text:
+        return {"type": "text", "text": part.text} if part.text else None
     match part:
-        case Text(text=text) | Refusal(text=text):
-            return {"type": "text", "text": text} if text else None
-        case Thought():
-            return _thought(part)
-        case ToolCall(id=id_, name=name, arguments=arguments):
-            return {"type": "tool_use", "id": _id(id_), "name": allowed_name(name), "input": object_of(arguments)}
         case ToolResult():
             return _result(part)
+        case ToolCall(id=id_, name=name, arguments=arguments):
+            return {"type": "tool_use", "id": _id(id_), "name": allowed_name(name), "input": object_of(arguments)}
+        case Thought():
+            return _thought(part)
+        case Text(text=text) | Refusal(text=text):
+            return {"type": "text", "text": text} if text else None
         case Image():
             return {"type": "image", "source": _source(part, DEFAULT_IMAGE)}
         case Document():
@@ -236,12 +241,12 @@ def _thought(thought: Thought) -> Fields | None:
 
 def _id(call_id: str) -> str:
     """The id of a call; one of another server may hold characters that Anthropic refuses."""
-    return _NOT_IN_AN_ID.sub("_", call_id)
+    return call_id if call_id.isascii() and call_id.isidentifier() else _NOT_IN_AN_ID.sub("_", call_id)
 
 
 def _result(result: ToolResult) -> Fields:
     block: Fields = {"type": "tool_result", "tool_use_id": _id(result.call_id)}
-    parts = [each for each in (_block(part) for part in result.parts) if each is not None]
+    parts = [said for part in result.parts if (said := _block(part)) is not None]
     if parts:
         block["content"] = _content(Role.ASSISTANT, parts)
     if result.is_error:

@@ -19,7 +19,7 @@ from masa_node.dialects.translation.conversation import (
     ToolResult,
     Turn,
 )
-from masa_node.dialects.translation.kept import Kept, ReadTool, ReadTurn, completed, kept_turns
+from masa_node.dialects.translation.kept import Kept, ReadTool, Said, completed, kept_turns
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.media import check_data, media_type_of
 from masa_node.dialects.translation.ollama import body as b
@@ -45,7 +45,7 @@ _NAMES = {
     "max_tokens": "options.num_predict",
     **{name: f"options.{name}" for name in _SAMPLING_NAMES},
 }
-_ROLES = {"system": Role.SYSTEM, "user": Role.USER, "assistant": Role.ASSISTANT}
+_ROLES = {"system": Role.SYSTEM, "user": Role.USER}
 
 
 def read_chat(body: bytes, losses: Losses) -> Conversation:
@@ -146,24 +146,25 @@ def _images(images: list[str] | None) -> tuple[Image, ...]:
     return tuple(Image(media_type_of(data), data) for data in images or ())
 
 
-def _read_turn(body: bytes, losses: Losses) -> Turn:
+def _read_turn(body: bytes, losses: Losses) -> Said:
     """One message as it stands alone: ids and names that it does not give are empty."""
     message = _MESSAGE.read(body, losses)
     if message.name is not None:
         losses.drop("name")
-    said = (Text(message.content),) if message.content else ()
+    said: tuple[Text | Image, ...] = (Text(message.content),) if message.content else ()
+    if message.role == "assistant":
+        if message.images:  # no other format has pictures of a model's
+            losses.drop("images")
+        thought = (Thought(message.thinking),) if message.thinking else ()
+        return Role.ASSISTANT, (*thought, *said, *[_call(call) for call in message.tool_calls or ()])
+    if message.images:
+        said = (*said, *_images(message.images))
     if message.role == "tool":
-        parts = (*said, *_images(message.images))
-        return Turn(Role.USER, (ToolResult(message.tool_call_id or "", message.tool_name or "", parts),))
+        return Role.USER, (ToolResult(message.tool_call_id or "", message.tool_name or "", said),)
     role = _ROLES.get(message.role)
     if role is None:
         raise refuse("messages[].role", f"it is {message.role!r}.")
-    if role is not Role.ASSISTANT:
-        return Turn(role, (*said, *_images(message.images)))
-    if message.images:  # no other format has pictures of a model's
-        losses.drop("images")
-    thought = (Thought(message.thinking),) if message.thinking else ()
-    return Turn(role, (*thought, *said, *[_call(call) for call in message.tool_calls or ()]))
+    return role, said
 
 
 _TURNS = kept_turns(_read_turn)
@@ -171,9 +172,9 @@ _TURNS = kept_turns(_read_turn)
 
 def _call(call: b.Call) -> ToolCall:
     function = call.function
-    arguments = read(function.arguments, TEXT)
-    if arguments is None:
-        arguments = text_of(function.arguments) if given(function.arguments) else "{}"
+    arguments = text_of(function.arguments) if given(function.arguments) else "{}"
+    if not arguments.startswith("{"):  # some clients give the text of an object
+        arguments = read(function.arguments, TEXT) or arguments
     return ToolCall(call.id or "", function.name, arguments)
 
 
@@ -184,37 +185,28 @@ class _Order:
         self._open: list[ToolCall] = []
         self._count = 0
 
-    def turn(self, read: ReadTurn) -> Turn:
-        """One turn, its calls and results with ids and names."""
-        turn = read.turn
-        if read.calls:
-            return self._calling(turn)
+    def turn(self, turn: Turn) -> Turn:
+        """One turn, its calls and results with ids."""
+        if turn.role is Role.ASSISTANT:
+            return self._calling(turn) if turn.parts and type(turn.parts[-1]) is ToolCall else turn
         first = turn.parts[0] if turn.parts else None
-        return self._answering(turn, first) if isinstance(first, ToolResult) else turn
+        return self._answering(turn, first) if type(first) is ToolResult else turn
 
     def _calling(self, turn: Turn) -> Turn:
         before = self._count
-
-        def numbered() -> Iterator[Part]:
-            numbers = count(before + 1)
-            for part in turn.parts:
-                if isinstance(part, ToolCall):
-                    number = next(numbers)
-                    yield part if part.id else ToolCall(f"call_{number}", part.name, part.arguments)
-                else:
-                    yield part
-
-        whole = completed([turn], [str(before)], numbered)
-        self._open = [part for part in whole.parts if isinstance(part, ToolCall)]
-        self._count += len(self._open)
-        return whole
+        calls = [part for part in turn.parts if type(part) is ToolCall]
+        self._count += len(calls)
+        if not all(call.id for call in calls):
+            turn = completed([turn], [str(before)], lambda: _numbered(turn.parts, before))
+            calls = [part for part in turn.parts if type(part) is ToolCall]
+        self._open = calls
+        return turn
 
     def _answering(self, turn: Turn, result: ToolResult) -> Turn:
         call = self._answered(result)
-        if call is None or (result.call_id and result.name):
+        if call is None or result.call_id:
             return turn
-        id_, name = result.call_id or call.id, result.name or call.name
-        return completed([turn], [id_, name], lambda: [ToolResult(id_, name, result.parts)])
+        return completed([turn], [call.id], lambda: [ToolResult(call.id, result.name, result.parts)])
 
     def _answered(self, result: ToolResult) -> ToolCall | None:
         by_id = (call for call in self._open if call.id == result.call_id)
@@ -223,3 +215,13 @@ class _Order:
         if call is not None:
             self._open.remove(call)
         return call
+
+
+def _numbered(parts: tuple[Part, ...], before: int) -> Iterator[Part]:
+    numbers = count(before + 1)
+    for part in parts:
+        if isinstance(part, ToolCall):
+            number = next(numbers)
+            yield part if part.id else ToolCall(f"call_{number}", part.name, part.arguments)
+        else:
+            yield part

@@ -1,6 +1,7 @@
 """From a conversation to a body of `/api/chat`."""
 
 import re
+from collections.abc import Sequence
 
 from masa_node.dialects.translation.conversation import (
     ChoiceMode,
@@ -37,9 +38,7 @@ def write_request(conversation: Conversation, losses: Losses) -> bytes:
         raise refuse(names.get("choices", "n"), "Ollama gives one answer per request.")
     body: Fields = {
         "model": conversation.model,
-        "messages": [
-            message for turn in _in_order(conversation.turns) for message in written(turn, _messages, names, losses)
-        ],
+        "messages": _all_messages(conversation, losses),
         "stream": conversation.stream,
     }
     _add_tools(body, conversation, losses)
@@ -68,6 +67,26 @@ def _add_thinking(body: Fields, conversation: Conversation, losses: Losses) -> N
         losses.drop(names.get("effort", names.get("thinking", "thinking")))
     if thinking.budget_tokens is not None:
         losses.drop("thinking.budget_tokens")
+
+
+def _all_messages(conversation: Conversation, losses: Losses) -> list[Fields]:
+    """The messages; results learn the names of their tools from the calls before."""
+    names = conversation.names
+    called: dict[str, str] = {}
+    messages: list[Fields] = []
+    for turn in _in_order(conversation.turns):
+        said = written(turn, _messages, names, losses)
+        if turn.role is Role.ASSISTANT:
+            called.update([(part.id, part.name) for part in turn.parts if type(part) is ToolCall])
+        elif said[0]["role"] == "tool":
+            said = [_with_name(message, called) for message in said]
+        messages += said
+    return messages
+
+
+def _with_name(message: Fields, called: dict[str, str]) -> Fields:
+    name = called.get(str(message.get("tool_call_id")))
+    return message if name is None or "tool_name" in message else {**message, "tool_name": name}
 
 
 def _in_order(turns: tuple[Turn, ...]) -> list[Turn]:
@@ -142,17 +161,21 @@ def _tool(tool: Tool) -> Fields:
 
 
 def _messages(turn: Turn, names: Names, losses: Losses) -> list[Fields]:
+    parts = turn.parts
     if turn.role is Role.ASSISTANT:
-        return [_assistant(turn, names, losses)]
-    drop_details(turn.parts, names, losses)
-    messages = [_result(part, names) for part in turn.parts if isinstance(part, ToolResult)]
-    others: list[Part] = [part for part in turn.parts if not isinstance(part, ToolResult)]
+        return [_assistant(parts, names, losses)]
+    only = parts[0] if len(parts) == 1 else None
+    if type(only) is Text:
+        return [{"role": turn.role.value, "content": only.text}]
+    drop_details(parts, names, losses)
+    messages = [_result(part, names) for part in parts if isinstance(part, ToolResult)]
+    others: list[Part] = [part for part in parts if type(part) is not ToolResult]
     if others or not messages:
         messages.append(_message(turn.role.value, others, names))
     return messages
 
 
-def _message(role: str, parts: list[Part], names: Names) -> Fields:
+def _message(role: str, parts: Sequence[Part], names: Names) -> Fields:
     message: Fields = {"role": role, "content": "\n\n".join(_texts(parts, names))}
     images = [_image(part, names) for part in parts if isinstance(part, Image)]
     if images:
@@ -160,13 +183,15 @@ def _message(role: str, parts: list[Part], names: Names) -> Fields:
     return message
 
 
-def _texts(parts: list[Part], names: Names) -> list[str]:
+def _texts(parts: Sequence[Part], names: Names) -> list[str]:
     return [text for part in parts if (text := _text(part, names)) is not None]
 
 
 def _text(part: Part, names: Names) -> str | None:
+    if type(part) is Text:
+        return part.text
     match part:
-        case Text(text=text) | Refusal(text=text):
+        case Refusal(text=text):
             return text
         case Document(name=name, text=str(text)):
             return f"{name}\n\n{text}" if name else text
@@ -183,8 +208,9 @@ def _image(image: Image, names: Names) -> str:
 
 
 def _result(result: ToolResult, names: Names) -> Fields:
-    message = _message("tool", list(result.parts), names)
-    message["content"] = told_result(str(message["content"]), is_error=result.is_error)
+    message = _message("tool", result.parts, names)
+    if result.is_error:
+        message["content"] = told_result(str(message["content"]))
     if result.name:
         message["tool_name"] = result.name
     if result.call_id:
@@ -192,13 +218,13 @@ def _result(result: ToolResult, names: Names) -> Fields:
     return message
 
 
-def _assistant(turn: Turn, names: Names, losses: Losses) -> Fields:
-    message: Fields = {"role": "assistant", "content": "".join(_texts(list(turn.parts), names))}
-    thoughts = [part for part in turn.parts if isinstance(part, Thought)]
-    thought = open_thoughts(thoughts, names, losses)
+def _assistant(parts: tuple[Part, ...], names: Names, losses: Losses) -> Fields:
+    message: Fields = {"role": "assistant", "content": "".join(_texts(parts, names))}
+    thoughts = [part for part in parts if isinstance(part, Thought)]
+    thought = open_thoughts(thoughts, names, losses) if thoughts else ""
     if thought:
         message["thinking"] = thought
-    calls = [part for part in turn.parts if isinstance(part, ToolCall)]
+    calls = [part for part in parts if isinstance(part, ToolCall)]
     if calls:
         message["tool_calls"] = [
             {

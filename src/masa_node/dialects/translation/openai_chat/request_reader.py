@@ -2,7 +2,7 @@
 
 import msgspec
 
-from masa_node.dialects.fields import is_given
+from masa_node.dialects.fields import ABSENT, is_given
 from masa_node.dialects.translation.conversation import (
     ChoiceMode,
     Conversation,
@@ -23,7 +23,7 @@ from masa_node.dialects.translation.conversation import (
     ToolResult,
     Turn,
 )
-from masa_node.dialects.translation.kept import Kept, ReadTool, kept_turns, linked
+from masa_node.dialects.translation.kept import Kept, ReadTool, Said, kept_turns
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.media import check_data, image_of, split_data_url
 from masa_node.dialects.translation.openai_chat import body as b
@@ -194,26 +194,38 @@ def choice_of(choice: str | b.Choice | None) -> ToolChoice | None:
 
 
 def turns_of(messages: list[msgspec.Raw], losses: Losses) -> tuple[Turn, ...]:
-    """The turns; a result learns the name of its tool from the call before."""
-    return linked(_TURNS.read(messages, losses))
+    """The turns, one of each message."""
+    return tuple(_TURNS.read(messages, losses))
 
 
-def _read_turn(body: bytes, losses: Losses) -> Turn:
+def _read_turn(body: bytes, losses: Losses) -> Said:
     message = _MESSAGE.read(body, losses)
-    if message.name is not None and message.role != "tool":
-        losses.drop("name")
-    if message.role == "tool":
-        result = ToolResult(message.tool_call_id or "", message.name or "", _result(message.content, losses))
-        return Turn(Role.USER, (result,))
-    role = _ROLES.get(message.role)
-    if role is None:
+    role, content = _ROLES.get(message.role), message.content
+    said = (Text(content),) if content and type(content) is str else _parts(content, losses)
+    if role is Role.ASSISTANT:
+        return role, _answer(message, said, losses)
+    if role is not None:
+        if message.name is not None:
+            losses.drop("name")
+        return role, said
+    if message.role != "tool":
         raise refuse("messages[].role", f"it is {message.role!r}.")
-    if role is not Role.ASSISTANT:
-        return Turn(role, _parts(message.content, losses))
+    parts = tuple([part for part in said if isinstance(part, Text | Image | Document)])
+    return Role.USER, (ToolResult(message.tool_call_id or "", message.name or "", parts),)
+
+
+def _answer(message: b.Message, said: tuple[Part, ...], losses: Losses) -> tuple[Part, ...]:
+    if message.name is not None:
+        losses.drop("name")
     if given(message.audio):
         losses.drop("audio")
-    refusal = (Refusal(message.refusal),) if message.refusal else ()
-    return Turn(role, (*_thoughts(message), *_parts(message.content, losses), *refusal, *_calls(message)))
+    if message.function_call is not None:
+        raise refuse("function_call", "it was replaced by `tool_calls`.")
+    if message.refusal:
+        said = (*said, Refusal(message.refusal))
+    thoughts = _thoughts(message)
+    calls = _calls(message.tool_calls) if message.tool_calls else ()
+    return (*thoughts, *said, *calls) if thoughts or calls else said
 
 
 _TURNS = kept_turns(_read_turn)
@@ -231,38 +243,32 @@ def _thoughts(message: b.Message) -> tuple[Thought, ...]:
     return (Thought(text),) if text else ()
 
 
-def _calls(message: b.Message) -> list[ToolCall]:
-    if message.function_call is not None:
-        raise refuse("function_call", "it was replaced by `tool_calls`.")
-    calls: list[ToolCall] = []
-    for call in message.tool_calls or ():
+def _calls(calls: list[b.Call]) -> list[ToolCall]:
+    made: list[ToolCall] = []
+    for call in calls:
+        function = call.function
         if call.custom is not None:
             arguments = encode({"input": call.custom.input or ""}).decode()
-            calls.append(ToolCall(call.id or "", call.custom.name, arguments))
-        elif call.function is not None:
-            calls.append(ToolCall(call.id or "", call.function.name, call.function.arguments or ""))
-    return calls
-
-
-def _result(content: str | list[b.Part] | None, losses: Losses) -> tuple[Text | Image | Document, ...]:
-    parts = _parts(content, losses)
-    return tuple(part for part in parts if isinstance(part, Text | Image | Document))
+            made.append(ToolCall(call.id or "", call.custom.name, arguments))
+        elif function is not None:
+            made.append(ToolCall(call.id or "", function.name, function.arguments or ""))
+    return made
 
 
 def _parts(content: str | list[b.Part] | None, losses: Losses) -> tuple[Part, ...]:
     if isinstance(content, str):
         return (Text(content),) if content else ()
-    return tuple(_part(part, losses) for part in content or ())
+    return tuple([_part(part, losses) for part in content]) if content else ()
 
 
 def _part(part: b.Part, losses: Losses) -> Part:
-    if given(part.cache_control):
+    if part.cache_control is not ABSENT and given(part.cache_control):
         losses.drop("cache_control")
-    if given(part.prompt_cache_breakpoint):
+    if part.prompt_cache_breakpoint is not ABSENT and given(part.prompt_cache_breakpoint):
         losses.drop("prompt_cache_breakpoint")
+    if part.type == "text" and part.text is not None:
+        return Text(part.text)
     match part:
-        case b.Part(type="text", text=str(text)):
-            return Text(text)
         case b.Part(type="image_url", image_url=b.ImageUrl(url=url, detail=detail)):
             return image_of(url, detail)
         case b.Part(type="image_url", image_url=str(url)):

@@ -113,17 +113,23 @@ def messages_of(conversation: Conversation, losses: Losses) -> list[Fields]:
 
 
 def _said(turn: Turn, names: Names, losses: Losses) -> list[Fields]:
-    return [_assistant(turn, names, losses)] if turn.role is Role.ASSISTANT else _user(turn, names)
+    parts = turn.parts
+    if turn.role is Role.ASSISTANT:
+        return [_assistant(parts, names, losses)]
+    only = parts[0] if len(parts) == 1 else None
+    if type(only) is Text:
+        return [{"role": "user", "content": only.text}]
+    return _user(parts, names)
 
 
-def _user(turn: Turn, names: Names) -> list[Fields]:
+def _user(parts: tuple[Part, ...], names: Names) -> list[Fields]:
     messages: list[Fields] = []
     content: list[Fields] = []
-    for part in turn.parts:
-        if isinstance(part, ToolResult):
+    for part in parts:
+        if type(part) is ToolResult:
             messages.append(_result(part))
             content += _pictures_of(part, names)
-    content += [_part(part, names) for part in turn.parts if not isinstance(part, ToolResult)]
+    content += [_part(part, names) for part in parts if type(part) is not ToolResult]
     if content or not messages:
         messages.append({"role": "user", "content": _content(content)})
     return messages
@@ -141,20 +147,25 @@ def _content(parts: list[Fields]) -> object:
 
 
 def _result(result: ToolResult) -> Fields:
-    text = "\n".join(part.text for part in result.parts if isinstance(part, Text))
-    return {"role": "tool", "tool_call_id": result.call_id, "content": told_result(text, is_error=result.is_error)}
+    return {"role": "tool", "tool_call_id": result.call_id, "content": words_of(result)}
 
 
-def told_result(text: str, *, is_error: bool) -> str:
-    """A tool's words in formats that have no flag for its errors: the model has to read that it failed."""
-    if is_error and "error" not in text[:64].lower():
-        return f"Error: {text}" if text else "Error"
-    return text
+def words_of(result: ToolResult) -> str:
+    """The words of a tool in formats that have no flag for its errors: the model has to read that it failed."""
+    text = "\n".join([part.text for part in result.parts if type(part) is Text])
+    return told_result(text) if result.is_error else text
+
+
+def told_result(text: str) -> str:
+    """The words of a tool that failed, as those of one."""
+    if "error" in text[:64].lower():
+        return text
+    return f"Error: {text}" if text else "Error"
 
 
 def _pictures_of(result: ToolResult, names: Names) -> list[Fields]:
     """Pictures that a tool gave: its own message holds text only, so they come in the one after."""
-    media = [part for part in result.parts if not isinstance(part, Text)]
+    media = [part for part in result.parts if type(part) is not Text]
     if not media:
         return []
     return [{"type": "text", "text": f"From the tool call {result.call_id}:"}, *(_part(part, names) for part in media)]
@@ -182,12 +193,14 @@ def _document(document: Document, names: Names) -> Fields:
     return {"type": "file", "file": file}
 
 
-def _assistant(turn: Turn, names: Names, losses: Losses) -> Fields:
-    text = "".join(part.text for part in turn.parts if isinstance(part, Text))
-    calls = [call_of(part) for part in turn.parts if isinstance(part, ToolCall)]
-    refusal = "".join(part.text for part in turn.parts if isinstance(part, Refusal))
-    thoughts = [part for part in turn.parts if isinstance(part, Thought)]
+def _assistant(parts: tuple[Part, ...], names: Names, losses: Losses) -> Fields:
+    text = "".join([part.text for part in parts if type(part) is Text])
+    if len(parts) == 1 and text:
+        return {"role": "assistant", "content": text}
+    calls = [call_of(part) for part in parts if type(part) is ToolCall]
+    refusal = "".join([part.text for part in parts if type(part) is Refusal])
     message: Fields = {"role": "assistant", "content": text or (None if calls or refusal else "")}
+    thoughts = [part for part in parts if type(part) is Thought]
     thought = open_thoughts([each for each in thoughts if each.origin is not Origin.GOOGLE], names, losses)
     if thought:
         message["reasoning_content"] = thought
@@ -201,6 +214,8 @@ def _assistant(turn: Turn, names: Names, losses: Losses) -> Fields:
 
 def _add_signatures(message: Fields, calls: list[Fields], signed: list[Thought]) -> None:
     """Gemini's go back where they were: with a call, or with the words."""
+    if not signed:
+        return
     holders = {str(call["id"]): call for call in reversed(calls)} | {"": message}
     for each in signed:
         call_id, _, signature = (each.seal or "").partition(" ")

@@ -3,6 +3,7 @@
 import msgspec
 
 from masa_node.chat.errors import NotTranslatable
+from masa_node.dialects.fields import ABSENT
 from masa_node.dialects.translation.conversation import (
     Document,
     Image,
@@ -16,7 +17,7 @@ from masa_node.dialects.translation.conversation import (
     ToolResult,
     Turn,
 )
-from masa_node.dialects.translation.kept import ReadTurn, kept_turns, linked
+from masa_node.dialects.translation.kept import Said, joined, kept_turns
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.media import check_data, image_of, split_data_url
 from masa_node.dialects.translation.openai_responses import body as b
@@ -39,7 +40,7 @@ _HOSTED = frozenset(
 )
 JOINT = "__"  # between the name of a group of tools and that of the tool
 _ITEM = BodyReader(b.Item)
-_NOTHING_SAID = Turn(Role.SYSTEM, ())
+_NOTHING_SAID: tuple[Role, list[Part]] = (Role.SYSTEM, [])
 
 
 def turns_of(instructions: str | None, said: str | list[msgspec.Raw], losses: Losses) -> tuple[Turn, ...]:
@@ -47,22 +48,17 @@ def turns_of(instructions: str | None, said: str | list[msgspec.Raw], losses: Lo
     first = (Turn(Role.SYSTEM, (Text(instructions),)),) if instructions else ()
     if isinstance(said, str):
         return (*first, Turn(Role.USER, (Text(said),) if said else ()))
-    groups: list[ReadTurn | list[ReadTurn]] = []
+    groups: list[list[Turn]] = []
     last: Turn | None = None
-    for read in _TURNS.read(said, losses):
-        turn = read.turn
-        if last is None or not _are_one(last, turn):
-            if turn.parts or turn.role is not Role.SYSTEM:
-                groups.append(read)
-                last = turn
-            continue
-        group = groups[-1]
-        if isinstance(group, list):
-            group.append(read)
+    for turn in _TURNS.read(said, losses):
+        if last is not None and _are_one(last, turn):
+            groups[-1].append(turn)
+        elif turn.parts or turn.role is not Role.SYSTEM:
+            groups.append([turn])
         else:
-            groups[-1] = [group, read]
+            continue
         last = turn
-    return (*first, *linked(groups))
+    return (*first, *[joined(group) if len(group) > 1 else group[0] for group in groups])
 
 
 def _are_one(before: Turn, turn: Turn) -> bool:
@@ -75,14 +71,12 @@ def _is_result(turn: Turn) -> bool:
     return bool(turn.parts) and isinstance(turn.parts[0], ToolResult)
 
 
-def _read_turn(body: bytes, losses: Losses) -> Turn:
+def _read_turn(body: bytes, losses: Losses) -> Said:
     item = _ITEM.read(body, losses)
-    if item.type == "additional_tools":
-        return _NOTHING_SAID
     if item.phase is not None:
         losses.drop("phase")
     role, parts = _item(item, losses)
-    return Turn(role, tuple(parts))
+    return role, tuple(parts)
 
 
 _TURNS = kept_turns(_read_turn)
@@ -98,10 +92,12 @@ def _item(item: b.Item, losses: Losses) -> tuple[Role, list[Part]]:
         case "function_call" | "custom_tool_call":
             return Role.ASSISTANT, [_call(item)]
         case "function_call_output" | "custom_tool_call_output":
-            parts = tuple(part for part in _parts(item.output, losses) if isinstance(part, Text | Image | Document))
+            parts = tuple([part for part in _parts(item.output, losses) if isinstance(part, Text | Image | Document)])
             return Role.USER, [ToolResult(item.call_id or "", item.name or "", parts)]
         case "reasoning":
             return Role.ASSISTANT, [_thought(item)]
+        case "additional_tools":
+            return _NOTHING_SAID
         case str(kind) if kind in _HOSTED:
             losses.drop(kind)
             return Role.ASSISTANT, []
@@ -140,9 +136,9 @@ def _parts(content: str | list[b.Part] | None, losses: Losses) -> list[Part]:
 
 
 def _part(part: b.Part, losses: Losses) -> Part:
-    if given(part.prompt_cache_breakpoint):
+    if part.prompt_cache_breakpoint is not ABSENT and given(part.prompt_cache_breakpoint):
         losses.drop("prompt_cache_breakpoint")
-    if given(part.annotations):
+    if part.annotations is not ABSENT and given(part.annotations):
         losses.drop("annotations")
     match part.type:
         case "input_text" | "output_text" | "text" | "summary_text" | "reasoning_text":

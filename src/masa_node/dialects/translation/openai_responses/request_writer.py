@@ -23,7 +23,7 @@ from masa_node.dialects.translation.conversation import (
 from masa_node.dialects.translation.kept import written
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.media import url_of
-from masa_node.dialects.translation.openai_chat.request_writer import effort_of, told_result
+from masa_node.dialects.translation.openai_chat.request_writer import effort_of, words_of
 from masa_node.dialects.translation.tools import FREE_FORM, allowed_name, openai_schema_of
 from masa_node.dialects.translation.wire import encode
 
@@ -85,43 +85,49 @@ def _add_sampling(body: Fields, conversation: Conversation, losses: Losses) -> N
 
 
 def _items(turn: Turn, names: Names, losses: Losses) -> list[Fields]:
+    only = turn.parts[0] if len(turn.parts) == 1 else None
+    if type(only) is ToolResult:
+        return [_result(only)]
     items: list[Fields] = []
     said: list[Fields] = []
-
-    def tell() -> None:
-        if said:
-            items.append({"type": "message", "role": turn.role.value, "content": _content(said)})
-            said.clear()
-
+    is_answer = turn.role is Role.ASSISTANT
     for part in turn.parts:
-        match part:
-            case ToolCall(id=id_, name=name, arguments=arguments):
-                tell()
-                items.append(
-                    {
-                        "type": "function_call",
-                        "call_id": id_,
-                        "name": allowed_name(name),
-                        "arguments": arguments or "{}",
-                    }
-                )
-            case ToolResult():
-                tell()
-                items.append(_result(part))
-            case Thought():
-                tell()
-                items += _thought(part, names, losses)
-            case _:
-                said.append(_part(part, is_answer=turn.role is Role.ASSISTANT))
-    tell()
+        item = _item(part, names, losses)
+        if item is None:
+            said.append(_part(part, is_answer=is_answer))
+            continue
+        if said:
+            items.append(_message(turn.role, said))
+            said = []
+        items += item
+    if said:
+        items.append(_message(turn.role, said))
     return items
 
 
-def _content(said: list[Fields]) -> object:
+def _item(part: Part, names: Names, losses: Losses) -> list[Fields] | None:
+    """What is an item of its own; None for a part of a message."""
+    match part:
+        case Text():
+            return None
+        case ToolCall(id=id_, name=name, arguments=arguments):
+            call: Fields = {"type": "function_call", "call_id": id_, "name": allowed_name(name)}
+            call["arguments"] = arguments or "{}"
+            return [call]
+        case ToolResult():
+            return [_result(part)]
+        case Thought():
+            return _thought(part, names, losses)
+        case _:
+            return None
+
+
+def _message(role: Role, said: list[Fields]) -> Fields:
     """Words of an answer alone are plain text: as parts they would need the id of the message that they were."""
+    content: object = said
     if all(part["type"] == "output_text" for part in said):
-        return "".join(str(part["text"]) for part in said)
-    return list(said)
+        content = "".join([str(part["text"]) for part in said])
+    return {"type": "message", "role": role.value, "content": content}
 
 
 def _part(part: Part, *, is_answer: bool) -> Fields:
@@ -148,9 +154,8 @@ def _document(document: Document) -> Fields:
 
 def _result(result: ToolResult) -> Fields:
     output: object
-    if all(isinstance(part, Text) for part in result.parts):
-        text = "\n".join(part.text for part in result.parts if isinstance(part, Text))
-        output = told_result(text, is_error=result.is_error)
+    if all(type(part) is Text for part in result.parts):
+        output = words_of(result)
     else:
         output = [_part(part, is_answer=False) for part in result.parts]
     return {"type": "function_call_output", "call_id": result.call_id, "output": output}
