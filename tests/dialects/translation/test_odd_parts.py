@@ -184,7 +184,7 @@ def test_free_form_tools_and_their_calls_are_carried_from_chat() -> None:
         CHAT, MESSAGES, tools=tools, tool_choice={"type": "custom", "custom": {"name": "patch"}}, messages=[*HI, called]
     )
     assert body["messages"][1]["content"][0]["input"] == {"input": "+x"}
-    assert (body["tool_choice"], set(dropped)) == ({"type": "tool", "name": "patch"}, {"cache_control", "format"})
+    assert (body["tool_choice"], set(dropped)) == ({"type": "tool", "name": "patch"}, {"format"})
 
 
 def test_names_sounds_and_refusals_in_messages() -> None:

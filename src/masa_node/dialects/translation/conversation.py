@@ -22,13 +22,18 @@ class Origin(StrEnum):
     OPEN = "open"  # plain text without a seal, as open models give it
     ANTHROPIC = "anthropic"
     OPENAI = "openai"
+    OPENROUTER = "openrouter"  # its seal is all that it told of a thought, as JSON
     GOOGLE = "google"  # its seal is the id of a call, "" for words, and the signature
 
 
 class Text(msgspec.Struct, frozen=True, gc=False):
-    """Words that the reader of the conversation sees."""
+    """Words that the reader of the conversation sees.
+
+    `mark` here and in other parts is Anthropic's: its server may keep what comes before, and this, in its cache.
+    """
 
     text: str
+    mark: msgspec.Raw | None = None
 
 
 class Image(msgspec.Struct, frozen=True, gc=False):
@@ -38,6 +43,7 @@ class Image(msgspec.Struct, frozen=True, gc=False):
     data: str | None = None
     url: str | None = None
     detail: str | None = None
+    mark: msgspec.Raw | None = None
 
 
 class Document(msgspec.Struct, frozen=True, gc=False):
@@ -48,6 +54,7 @@ class Document(msgspec.Struct, frozen=True, gc=False):
     data: str | None = None
     text: str | None = None
     url: str | None = None
+    mark: msgspec.Raw | None = None
 
 
 class Thought(msgspec.Struct, frozen=True, gc=False):
@@ -65,6 +72,7 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
     id: str
     name: str
     arguments: str
+    mark: msgspec.Raw | None = None
 
 
 class ToolResult(msgspec.Struct, frozen=True, gc=False):
@@ -74,6 +82,7 @@ class ToolResult(msgspec.Struct, frozen=True, gc=False):
     name: str
     parts: tuple["Text | Image | Document", ...]
     is_error: bool = False
+    mark: msgspec.Raw | None = None
 
 
 class Refusal(msgspec.Struct, frozen=True, gc=False):
@@ -129,6 +138,7 @@ class Tool(msgspec.Struct, frozen=True, gc=False):
     is_free_form: bool = False
     prefix: str = ""
     namespace: str | None = None
+    mark: msgspec.Raw | None = None
 
 
 class ChoiceMode(StrEnum):
@@ -195,3 +205,4 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     sampling: Sampling = Sampling()
     thinking: Thinking = Thinking()
     names: Names = {}
+    mark: msgspec.Raw | None = None

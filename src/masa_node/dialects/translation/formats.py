@@ -26,6 +26,8 @@ TARGETS = (
     Endpoint.OPENAI_RESPONSES,
     Endpoint.CLOUDFLARE_RUN,
 )
+# Names of chat clients' fields that this server has, and most others have not: see `Losses`.
+CARRIED: dict[Endpoint, frozenset[str]] = {Endpoint.ANTHROPIC_MESSAGES: frozenset({"cache_control"})}
 
 
 def is_translated_from(endpoint: Endpoint) -> bool:

@@ -9,18 +9,19 @@ MAX_NAME_CHARS = 64
 class Losses:
     """Notes the names of fields that were left out, each once, in the order in which they were met.
 
-    `noted` are those names.
+    `noted` are those names. What the target carries, though most others do not, is no loss: its names are `carried`.
     """
 
-    __slots__ = ("noted",)
+    __slots__ = ("_carried", "noted")
 
-    def __init__(self) -> None:
+    def __init__(self, carried: frozenset[str] = frozenset()) -> None:
         self.noted: tuple[str, ...] = ()
+        self._carried = carried
 
     def drop(self, *names: str) -> None:
         """These fields do not travel on: a nuance is lost, the answer is not wrong."""
         for name in names:
-            if name not in self.noted and len(self.noted) <= MAX_NAMED:
+            if name not in self.noted and len(self.noted) <= MAX_NAMED and name not in self._carried:
                 self.noted = (*self.noted, name)
 
     @property

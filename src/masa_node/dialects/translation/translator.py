@@ -36,7 +36,7 @@ from masa_node.dialects.translation.events import (
     ThoughtSealed,
 )
 from masa_node.dialects.translation.failures import error_body, failure_of
-from masa_node.dialects.translation.formats import label_of
+from masa_node.dialects.translation.formats import CARRIED, label_of
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.ollama import answer_reader as ollama_answer_reader
 from masa_node.dialects.translation.ollama import answer_writer as ollama_answer_writer
@@ -122,7 +122,7 @@ class Translation(msgspec.Struct, frozen=True):
 
 def translate(body: bytes, model: str, source: Endpoint, target: Endpoint) -> Translation:
     """Raises `NotTranslatable`, which names the field, for what the target cannot carry without being wrong."""
-    losses = Losses()
+    losses = Losses(CARRIED.get(target, frozenset()))
     conversation = REQUEST_READERS[source](body, losses)
     choice = conversation.tool_choice
     if choice is not None and choice.mode in (ChoiceMode.REQUIRED, ChoiceMode.NAMED) and not conversation.tools:

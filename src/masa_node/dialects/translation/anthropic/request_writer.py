@@ -2,6 +2,8 @@
 
 import re
 
+from msgspec import Raw
+
 from masa_node.dialects.translation.conversation import (
     ChoiceMode,
     Conversation,
@@ -36,19 +38,14 @@ _NOT_IN_AN_ID = re.compile(r"[^a-zA-Z0-9_-]")  # as Anthropic checks ids of call
 _KNOWS_BUDGETS_ONLY = re.compile(r"claude-3|claude-(?:opus|sonnet|haiku)-4-(?:0|1|5|2025)")
 _BUDGETS = {"minimal": 1_024, "low": 1_024, "medium": 4_096, "high": 16_384, "xhigh": 32_768, "max": 32_768}
 _MIN_BUDGET = 1_024
+_MARK = "cache_control"
 _EFFORTS = {"minimal": "low"}
 
 
 def write_request(conversation: Conversation, losses: Losses) -> bytes:
     """The body. Raises `NotTranslatable` for what Anthropic's messages cannot carry."""
     _refuse_what_is_not_carried(conversation)
-    system = "\n\n".join(
-        part.text
-        for turn in conversation.turns
-        if turn.role is Role.SYSTEM
-        for part in turn.parts
-        if isinstance(part, Text) and part.text
-    )
+    system = _system(conversation.turns)
     messages = _messages(conversation, losses)
     if not messages and system:
         messages, system = [{"role": "user", "content": system}], ""
@@ -60,6 +57,8 @@ def write_request(conversation: Conversation, losses: Losses) -> bytes:
     }
     if system:
         body["system"] = system
+    if conversation.mark is not None:
+        body["cache_control"] = conversation.mark
     if conversation.stream:
         body["stream"] = True
     if conversation.tools:
@@ -72,6 +71,20 @@ def write_request(conversation: Conversation, losses: Losses) -> bytes:
     _add_thinking(body, conversation, losses)
     _add_sampling(body, conversation, losses)
     return encode(body)
+
+
+def _system(turns: tuple[Turn, ...]) -> object:
+    """All that the system says: one text, or blocks where one of them has a mark."""
+    said = [
+        part
+        for turn in turns
+        if turn.role is Role.SYSTEM
+        for part in turn.parts
+        if isinstance(part, Text) and part.text
+    ]
+    if any(part.mark is not None for part in said):
+        return [_text(part.text, part.mark) for part in said]
+    return "\n\n".join([part.text for part in said])
 
 
 def _form(output: OutputFormat | None) -> Fields:
@@ -190,7 +203,7 @@ def _cut_last_space(blocks: list[Fields]) -> None:
 
 def _content(role: Role, blocks: list[Fields]) -> object:
     if len(blocks) == 1:
-        return blocks[0]["text"] if blocks[0]["type"] == "text" else blocks
+        return blocks[0]["text"] if blocks[0]["type"] == "text" and _MARK not in blocks[0] else blocks
     results = [block for block in blocks if block["type"] == "tool_result"] if role is Role.USER else []
     if not results or len(results) == len(blocks):
         return blocks
@@ -199,8 +212,6 @@ def _content(role: Role, blocks: list[Fields]) -> object:
 
 def _blocks(turn: Turn, names: Names, losses: Losses) -> list[Fields]:
     parts = turn.parts
-    if len(parts) == 1 and type(parts[0]) is Text and parts[0].text:
-        return [{"type": "text", "text": parts[0].text}]
     drop_details(parts, names, losses)
     blocks: list[Fields] = []
     for part in parts:
@@ -215,7 +226,19 @@ def _blocks(turn: Turn, names: Names, losses: Losses) -> list[Fields]:
 def _block(part: Part) -> Fields | None:
     """The block; None where there is nothing to say: Anthropic refuses empty text and others' thoughts."""
     if type(part) is Text:
-        return {"type": "text", "text": part.text} if part.text else None
+        return _text(part.text, part.mark) if part.text else None
+    block = _unmarked(part)
+    mark = None if isinstance(part, Thought | Refusal) else part.mark
+    if mark is not None and block is not None:
+        block[_MARK] = mark
+    return block
+
+
+def _text(text: str, mark: Raw | None) -> Fields:
+    return {"type": "text", "text": text} if mark is None else {"type": "text", "text": text, _MARK: mark}
+
+
+def _unmarked(part: Part) -> Fields | None:
     match part:
         case ToolResult():
             return _result(part)
@@ -246,12 +269,19 @@ def _id(call_id: str) -> str:
 
 def _result(result: ToolResult) -> Fields:
     block: Fields = {"type": "tool_result", "tool_use_id": _id(result.call_id)}
-    parts = [said for part in result.parts if (said := _block(part)) is not None]
+    parts = [said for part in result.parts if (said := _inner(part)) is not None]
     if parts:
         block["content"] = _content(Role.ASSISTANT, parts)
     if result.is_error:
         block["is_error"] = True
     return block
+
+
+def _inner(part: Text | Image | Document) -> Fields | None:
+    """A part of a result, which itself has the mark."""
+    if type(part) is Text:
+        return {"type": "text", "text": part.text} if part.text else None
+    return _unmarked(part)
 
 
 def _source(media: Image | Document, default: str) -> Fields:
@@ -276,6 +306,8 @@ def _tool(tool: Tool) -> Fields:
         fields["description"] = tool.description
     if tool.strict:
         fields["strict"] = True
+    if tool.mark is not None:
+        fields[_MARK] = tool.mark
     return fields
 
 

@@ -7,7 +7,6 @@ from masa_node.dialects.fields import ABSENT, TEXT, is_error, is_given, is_reaso
 from masa_node.dialects.framing import event_of
 from masa_node.dialects.translation.calls import CallTracker
 from masa_node.dialects.translation.context import AnswerContext
-from masa_node.dialects.translation.conversation import Origin
 from masa_node.dialects.translation.events import (
     Begun,
     Citation,
@@ -20,11 +19,19 @@ from masa_node.dialects.translation.events import (
     StopReason,
     TextPiece,
     ThoughtPiece,
-    ThoughtSealed,
     Tokens,
     Used,
 )
 from masa_node.dialects.translation.failures import failure_of
+from masa_node.dialects.translation.openai_chat.answer_thoughts import (
+    Block,
+    Details,
+    Extra,
+    Part,
+    seals_of,
+    signed,
+    words_of,
+)
 from masa_node.dialects.translation.wire import read_answer
 
 _DONE = b"[DONE]"
@@ -42,33 +49,12 @@ class _Custom(msgspec.Struct, gc=False):
     input: str | None = None
 
 
-class _Google(msgspec.Struct):
-    thought_signature: str | None = None
-
-
-class _Extra(msgspec.Struct):
-    """Gemini's."""
-
-    google: _Google | None = None
-
-
 class _Call(msgspec.Struct):
     index: int | None = None
     id: str | None = None
     function: _Function | None = None
     custom: _Custom | None = None
-    extra_content: _Extra | None = None
-
-
-class _Part(msgspec.Struct):
-    type: str = ""
-    text: str | None = None
-    thinking: msgspec.Raw = ABSENT
-
-
-class _Block(msgspec.Struct):
-    signature: str | None = None
-    data: str | None = None
+    extra_content: Extra | None = None
 
 
 class _UrlCitation(msgspec.Struct):
@@ -83,15 +69,16 @@ class _Annotation(msgspec.Struct):
 
 
 class _Delta(msgspec.Struct):
-    content: str | list[_Part] | None = None
+    content: str | list[Part] | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
     reasoning: msgspec.Raw = ABSENT
     tool_calls: list[_Call] | None = None
     function_call: _Function | None = None
     annotations: msgspec.Raw = ABSENT
-    thinking_blocks: list[_Block] | None = None
-    extra_content: _Extra | None = None
+    thinking_blocks: list[Block] | None = None
+    reasoning_details: msgspec.Raw = ABSENT
+    extra_content: Extra | None = None
 
 
 class _Choice(msgspec.Struct):
@@ -159,6 +146,7 @@ class ChatAnswerReader:
     def __init__(self, context: AnswerContext) -> None:
         self._context = context
         self._calls: dict[int, CallTracker] = {}
+        self._details: dict[int, Details] = {}  # of the thought that each choice is at
         self._is_begun = False
 
     def frame(self, frame: bytes) -> list[Event]:
@@ -167,7 +155,7 @@ class ChatAnswerReader:
         if not data:
             return []
         if not data.startswith(_OBJECT) and data.strip() == _DONE:
-            return [Ended()]
+            return [*self._seals(*self._details), Ended()]
         return self._read(data, is_named_error=name == b"error")
 
     def whole(self, body: bytes) -> list[Event]:
@@ -175,7 +163,12 @@ class ChatAnswerReader:
         events = self._read(body, is_named_error=False)
         if not events:
             raise BrokenAnswer("its answer could not be read")
-        return [*events, Ended()]
+        return [*events, *self._seals(*self._details), Ended()]
+
+    def _seals(self, *choices: int) -> list[Event]:
+        """The thoughts of these choices are over."""
+        over = [(choice, self._details.pop(choice)) for choice in choices if choice in self._details]
+        return [seal for choice, details in over for seal in details.sealed(choice)]
 
     def _read(self, data: bytes, *, is_named_error: bool) -> list[Event]:
         chunk = read_answer(data, _CHUNK)
@@ -184,7 +177,7 @@ class ChatAnswerReader:
         if is_named_error or is_error(chunk.error):
             return [Failed(failure_of(data, 0))]
         has_usage = chunk.usage is not ABSENT and is_given(chunk.usage)
-        words = _words_alone(chunk.choices) if self._is_begun and not has_usage else None
+        words = _words_alone(chunk.choices) if self._is_begun and not (has_usage or self._details) else None
         return [words] if words else self.events_of(chunk)
 
     def _unreadable(self, data: bytes) -> list[Event]:
@@ -216,12 +209,18 @@ class ChatAnswerReader:
         elif choice.text:
             events.append(TextPiece(choice.text, index))
         if is_reason(choice.finish_reason):
+            events += self._seals(index)
             self._add_finish(events, choice, index)
         _add_usage(events, choice.usage)
 
     def _add_delta(self, events: list[Event], delta: _Delta, index: int, logprobs: _Logprobs | None) -> None:
-        _add_thoughts(events, delta, index)
+        details = None
+        if delta.reasoning_details is not ABSENT:
+            details = self._details.setdefault(index, Details())
+        _add_thoughts(events, delta, index, details)
         content = delta.content
+        if self._details and (content or delta.tool_calls or delta.refusal):
+            events += self._seals(index)
         if content:
             _add_content(events, content, index, logprobs)
         elif logprobs is not None and logprobs.content:
@@ -247,7 +246,7 @@ class ChatAnswerReader:
                 name, arguments = call.custom.name, msgspec.json.encode({"input": call.custom.input or ""}).decode()
             made = tracker.piece(at, call.id or "", name or "", arguments)
             if call.extra_content is not None:  # before the call: a thought comes first
-                events += _signed(tracker.id_at(at), call.extra_content, index)
+                events += signed(tracker.id_at(at), call.extra_content, index)
             events += made
 
     def _add_finish(self, events: list[Event], choice: _Choice, index: int) -> None:
@@ -291,6 +290,7 @@ def _is_bare(delta: _Delta) -> bool:
         and delta.function_call is None
         and delta.thinking_blocks is None
         and delta.extra_content is None
+        and delta.reasoning_details is ABSENT
         and (delta.reasoning is delta.annotations is ABSENT or not _any_given(delta.reasoning, delta.annotations))
     )
 
@@ -335,44 +335,24 @@ def tokens_of(raw: msgspec.Raw) -> Tokens | None:
     )
 
 
-def _add_content(events: list[Event], content: str | list[_Part], index: int, logprobs: _Logprobs | None) -> None:
+def _add_content(events: list[Event], content: str | list[Part], index: int, logprobs: _Logprobs | None) -> None:
     rated = logprobs.content if logprobs is not None else None
     if isinstance(content, str):
         events.append(TextPiece(content, index, rated))
         return
     for part in content:
-        thought = read(part.thinking, _PARTS) if is_given(part.thinking) else None
-        events += [ThoughtPiece(each.text, index) for each in thought or () if each.text]
-        if part.text and part.type != "thinking":
-            events.append(TextPiece(part.text, index))
+        events += words_of(part, index)
 
 
-_PARTS = msgspec.json.Decoder(list[_Part])
-
-
-def _add_thoughts(events: list[Event], delta: _Delta, index: int) -> None:
-    thought = delta.reasoning_content or (read(delta.reasoning, TEXT) if is_given(delta.reasoning) else None)
+def _add_thoughts(events: list[Event], delta: _Delta, index: int, details: Details | None) -> None:
+    seen = details.add(delta.reasoning_details) if details is not None else ""
+    thought = delta.reasoning_content or (read(delta.reasoning, TEXT) if is_given(delta.reasoning) else None) or seen
     if thought:
         events.append(ThoughtPiece(thought, index))
     if delta.thinking_blocks:
-        _add_seals(events, delta.thinking_blocks, index)
+        events += seals_of(delta.thinking_blocks, index)
     if delta.extra_content is not None:
-        events += _signed("", delta.extra_content, index)
-
-
-def _add_seals(events: list[Event], blocks: list[_Block], index: int) -> None:
-    for block in blocks:
-        seal = block.signature or block.data
-        if seal:
-            events.append(ThoughtSealed(seal, Origin.ANTHROPIC, is_hidden=bool(block.data), choice=index))
-
-
-def _signed(call_id: str, extra: _Extra, index: int) -> list[Event]:
-    """Gemini's signature of a call or of words, which it wants back with them."""
-    signature = extra.google.thought_signature if extra.google is not None else None
-    if not signature:
-        return []
-    return [ThoughtSealed(f"{call_id} {signature}", Origin.GOOGLE, is_hidden=True, choice=index)]
+        events += signed("", delta.extra_content, index)
 
 
 def _add_citations(events: list[Event], raw: msgspec.Raw, index: int) -> None:

@@ -6,6 +6,7 @@ from masa_node.dialects.fields import ABSENT
 
 # Fields without which the answer is as right as before: left out by name wherever the target is another format.
 NUANCES = (
+    "cache_control",
     "logit_bias",
     "metadata",
     "moderation",
@@ -28,6 +29,7 @@ class Function(msgspec.Struct, forbid_unknown_fields=True):
     description: str | None = None
     parameters: msgspec.Raw = ABSENT
     strict: bool | None = None
+    cache_control: msgspec.Raw = ABSENT
 
 
 class Custom(msgspec.Struct, forbid_unknown_fields=True):
@@ -47,6 +49,7 @@ class Call(msgspec.Struct, forbid_unknown_fields=True):
     index: int | None = None
     function: Function | None = None
     custom: Custom | None = None
+    cache_control: msgspec.Raw = ABSENT
 
 
 class ImageUrl(msgspec.Struct, forbid_unknown_fields=True):
@@ -102,6 +105,7 @@ class Message(msgspec.Struct, forbid_unknown_fields=True):
     reasoning: str | None = None
     thinking_blocks: list[ThinkingBlock] | None = None
     annotations: msgspec.Raw = ABSENT
+    cache_control: msgspec.Raw = ABSENT
 
 
 class ToolBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -183,6 +187,7 @@ class ChatBody(msgspec.Struct, forbid_unknown_fields=True):
     audio: msgspec.Raw = ABSENT
     store: bool | None = None
     web_search_options: msgspec.Raw = ABSENT
+    cache_control: msgspec.Raw = ABSENT
     logit_bias: msgspec.Raw = ABSENT
     metadata: msgspec.Raw = ABSENT
     moderation: msgspec.Raw = ABSENT

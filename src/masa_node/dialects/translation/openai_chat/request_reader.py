@@ -89,6 +89,7 @@ def read_request(body: bytes, losses: Losses) -> Conversation:
         sampling=_sampling(chat),
         thinking=_thinking(chat.reasoning_effort),
         names={**_NAMES, "max_tokens": "max_completion_tokens"} if is_newer else _NAMES,
+        mark=_mark(chat.cache_control, losses),
     )
 
 
@@ -158,17 +159,25 @@ _TOOLS = Kept(_read_tool)
 
 
 def _tool(tool: b.ToolBody, losses: Losses) -> Tool:
-    if given(tool.cache_control):
-        losses.drop("cache_control")
+    mark = _mark(tool.cache_control, losses)
     if tool.custom is not None:
         if given(tool.custom.format):
             losses.drop("format")
-        return Tool(tool.custom.name, tool.custom.description, is_free_form=True)
+        return Tool(tool.custom.name, tool.custom.description, is_free_form=True, mark=mark)
     if tool.function is None:
         raise refuse("tools", f"a tool of the type {tool.type!r} is known to OpenAI's servers only.")
     function = tool.function
     schema = function.parameters if given(function.parameters) else None
-    return Tool(function.name, function.description, schema, function.strict)
+    mark = mark or _mark(function.cache_control, losses)
+    return Tool(function.name, function.description, schema, function.strict, mark=mark)
+
+
+def _mark(control: msgspec.Raw, losses: Losses) -> msgspec.Raw | None:
+    """Anthropic's mark of what may be cached, as OpenRouter and LiteLLM have it; a loss where the server has none."""
+    if control is ABSENT or not given(control):
+        return None
+    losses.drop("cache_control")
+    return msgspec.Raw(bytes(control))
 
 
 def _name_of(tool: b.ToolBody) -> str:
@@ -200,6 +209,14 @@ def turns_of(messages: list[msgspec.Raw], losses: Losses) -> tuple[Turn, ...]:
 
 def _read_turn(body: bytes, losses: Losses) -> Said:
     message = _MESSAGE.read(body, losses)
+    role, parts = _said(message, losses)
+    mark = _mark(message.cache_control, losses)
+    if mark is not None and parts and not isinstance(parts[-1], Thought | Refusal):
+        parts = (*parts[:-1], msgspec.structs.replace(parts[-1], mark=mark))
+    return role, parts
+
+
+def _said(message: b.Message, losses: Losses) -> Said:
     role, content = _ROLES.get(message.role), message.content
     said = (Text(content),) if content and type(content) is str else _parts(content, losses)
     if role is Role.ASSISTANT:
@@ -211,7 +228,8 @@ def _read_turn(body: bytes, losses: Losses) -> Said:
     if message.role != "tool":
         raise refuse("messages[].role", f"it is {message.role!r}.")
     parts = tuple([part for part in said if isinstance(part, Text | Image | Document)])
-    return Role.USER, (ToolResult(message.tool_call_id or "", message.name or "", parts),)
+    mark = next((part.mark for part in reversed(parts) if part.mark is not None), None)
+    return Role.USER, (ToolResult(message.tool_call_id or "", message.name or "", parts, mark=mark),)
 
 
 def _answer(message: b.Message, said: tuple[Part, ...], losses: Losses) -> tuple[Part, ...]:
@@ -224,7 +242,7 @@ def _answer(message: b.Message, said: tuple[Part, ...], losses: Losses) -> tuple
     if message.refusal:
         said = (*said, Refusal(message.refusal))
     thoughts = _thoughts(message)
-    calls = _calls(message.tool_calls) if message.tool_calls else ()
+    calls = _calls(message.tool_calls, losses) if message.tool_calls else ()
     return (*thoughts, *said, *calls) if thoughts or calls else said
 
 
@@ -243,15 +261,15 @@ def _thoughts(message: b.Message) -> tuple[Thought, ...]:
     return (Thought(text),) if text else ()
 
 
-def _calls(calls: list[b.Call]) -> list[ToolCall]:
+def _calls(calls: list[b.Call], losses: Losses) -> list[ToolCall]:
     made: list[ToolCall] = []
     for call in calls:
-        function = call.function
+        function, mark = call.function, _mark(call.cache_control, losses)
         if call.custom is not None:
             arguments = encode({"input": call.custom.input or ""}).decode()
-            made.append(ToolCall(call.id or "", call.custom.name, arguments))
+            made.append(ToolCall(call.id or "", call.custom.name, arguments, mark))
         elif function is not None:
-            made.append(ToolCall(call.id or "", function.name, function.arguments or ""))
+            made.append(ToolCall(call.id or "", function.name, function.arguments or "", mark))
     return made
 
 
@@ -262,12 +280,18 @@ def _parts(content: str | list[b.Part] | None, losses: Losses) -> tuple[Part, ..
 
 
 def _part(part: b.Part, losses: Losses) -> Part:
-    if part.cache_control is not ABSENT and given(part.cache_control):
-        losses.drop("cache_control")
+    mark = _mark(part.cache_control, losses) if part.cache_control is not ABSENT else None
     if part.prompt_cache_breakpoint is not ABSENT and given(part.prompt_cache_breakpoint):
         losses.drop("prompt_cache_breakpoint")
     if part.type == "text" and part.text is not None:
-        return Text(part.text)
+        return Text(part.text, mark)
+    other = _other_part(part)
+    if mark is None or not isinstance(other, Image | Document):
+        return other
+    return msgspec.structs.replace(other, mark=mark)
+
+
+def _other_part(part: b.Part) -> Part:
     match part:
         case b.Part(type="image_url", image_url=b.ImageUrl(url=url, detail=detail)):
             return image_of(url, detail)

@@ -2,6 +2,9 @@
 
 import re
 
+from msgspec import Raw
+
+from masa_node.dialects.fields import LIST, read
 from masa_node.dialects.translation.conversation import (
     ChoiceMode,
     Conversation,
@@ -33,6 +36,7 @@ _NEEDS_NEWER_NAME = re.compile(r"(?:^|/)(?:gpt-|chatgpt-|o\d)")
 LEVELS = {"minimal": "low", "xhigh": "high", "max": "high"}  # low, medium and high are what all servers know
 _NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_-]")
 _MAX_SCHEMA_NAME = 64
+_TAKEN_BACK = frozenset({Origin.GOOGLE, Origin.OPENROUTER})  # with what they signed, by servers of this format
 
 
 def write_request(conversation: Conversation, losses: Losses) -> bytes:
@@ -201,15 +205,29 @@ def _assistant(parts: tuple[Part, ...], names: Names, losses: Losses) -> Fields:
     refusal = "".join([part.text for part in parts if type(part) is Refusal])
     message: Fields = {"role": "assistant", "content": text or (None if calls or refusal else "")}
     thoughts = [part for part in parts if type(part) is Thought]
-    thought = open_thoughts([each for each in thoughts if each.origin is not Origin.GOOGLE], names, losses)
+    thought = open_thoughts([each for each in thoughts if each.origin not in _TAKEN_BACK], names, losses)
     if thought:
         message["reasoning_content"] = thought
+    details = _details([each for each in thoughts if each.origin is Origin.OPENROUTER], names, losses)
+    if details:
+        message["reasoning_details"] = details
     if refusal:
         message["refusal"] = refusal
     if calls:
         message["tool_calls"] = calls
     _add_signatures(message, calls, [each for each in thoughts if each.origin is Origin.GOOGLE])
     return message
+
+
+def _details(thoughts: list[Thought], names: Names, losses: Losses) -> list[Raw]:
+    """OpenRouter's, as it gave them. What a client has spoilt is left out by name: it would be refused."""
+    details: list[Raw] = []
+    for thought in thoughts:
+        found = read((thought.seal or "").encode("utf-8", "replace"), LIST)
+        if found is None:
+            losses.drop(names.get("thoughts", "thinking"))
+        details += found or ()
+    return details
 
 
 def _add_signatures(message: Fields, calls: list[Fields], signed: list[Thought]) -> None:
