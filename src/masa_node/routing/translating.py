@@ -6,7 +6,7 @@ The rest of routing sees one more provider of the same name.
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -251,18 +251,21 @@ async def _translated(answer: Answer, translation: "Translation", request: Reque
         return await _Stream(answer, translator).begun(translation, request)
     convert = translator.streamed if request.wants_stream else translator.whole
     body = await _off_the_loop(answer.body, _too_heavy_an_answer, lambda: convert(in_utf8(answer.body)))
-    return _whole(answer, body, translation, request)
+    return _whole(answer, body, translation, request, translator.left_out)
 
 
-def _whole(answer: Answer, body: bytes, translation: "Translation", request: Request) -> WholeAnswer:
-    headers = _headers(answer.headers, translation, _stream_type(translation) if request.wants_stream else _JSON)
+def _whole(
+    answer: Answer, body: bytes, translation: "Translation", request: Request, left_out: Iterable[str]
+) -> WholeAnswer:
+    content_type = _stream_type(translation) if request.wants_stream else _JSON
+    headers = _headers(answer.headers, translation, content_type, left_out)
     dialect = DIALECT_OF_ENDPOINT[translation.source]
     return WholeAnswer(answer.status, headers, body, dialect, answer.usage, answer.close)
 
 
-def _headers(headers: Headers, translation: "Translation", content_type: str) -> Headers:
+def _headers(headers: Headers, translation: "Translation", content_type: str, left_out: Iterable[str] = ()) -> Headers:
     others = (pair for pair in headers if pair[0] != "content-type")
-    return (("content-type", content_type), *others, *translation.headers)
+    return (("content-type", content_type), *others, *translation.headers_with(left_out))
 
 
 def _stream_type(translation: "Translation") -> str:
@@ -282,13 +285,15 @@ class _Stream:
     async def begun(self, translation: "Translation", request: Request) -> Answer:
         """The answer with its first words; a whole one where the caller asked for no stream."""
         if not request.wants_stream:
-            return _whole(self._answer, await self._collected(), translation, request)
+            body = await self._collected()
+            return _whole(self._answer, body, translation, request, self._translator.left_out)
         answer = self._answer
+        first = await self._fed(answer.first) or await self.next_piece()
         return StreamedAnswer(
             status=answer.status,
-            headers=_headers(answer.headers, translation, _stream_type(translation)),
+            headers=_headers(answer.headers, translation, _stream_type(translation), self._translator.left_out),
             dialect=DIALECT_OF_ENDPOINT[translation.source],
-            first=await self._fed(answer.first) or await self.next_piece(),
+            first=first,
             next_piece=self.next_piece,
             close=answer.close,
             frames=answer.frames,

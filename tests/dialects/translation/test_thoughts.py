@@ -1,19 +1,24 @@
 """Thoughts go back to who had them, over any number of turns; to others they do not go, and nobody sees them as text."""
 
+from typing import Any
+
 import msgspec
 
 from tests.dialects.translation import sdk_models
 from tests.dialects.translation.calling import (
     CHAT,
+    COMPLETIONS,
     HI,
     MESSAGES,
     OLLAMA,
     RESPONSES,
+    RUN,
     delta,
     frames,
     named,
     request,
     stream,
+    translation_of,
     whole,
 )
 
@@ -218,3 +223,56 @@ def test_geminis_signatures_go_to_nobody_else() -> None:
         body, dropped = request(MESSAGES, target, max_tokens=9, messages=turns)
         assert b"EtQB" not in msgspec.json.encode(body)
         assert dropped == ["thinking"]
+
+
+def test_geminis_signatures_of_calls_come_back_to_it_through_clients_of_ollama_that_send_calls_back_whole() -> None:
+    said = GEMINIS_ANSWER["choices"][0]["message"]  # type: ignore[index]
+    calls = [{**call, "index": index} for index, call in enumerate(said["tool_calls"])]
+    raw = frames(delta(content="Well."), *[delta(tool_calls=[call]) for call in calls], delta("stop"), b"[DONE]")
+    told = [msgspec.json.decode(line)["message"] for line in stream(OLLAMA, CHAT, raw).splitlines()]
+    streamed = {
+        "role": "assistant",
+        "content": "Well.",
+        "tool_calls": [c for t in told for c in t.get("tool_calls", ())],
+    }
+    for message in (msgspec.json.decode(whole(OLLAMA, CHAT, GEMINIS_ANSWER))["message"], streamed):
+        body, dropped = request(OLLAMA, CHAT, messages=[*HI, message, *HI])
+        first, second = body["messages"][1]["tool_calls"]
+        assert (first["extra_content"], first["id"], dropped) == (SIGNATURE, "function-call-1", [])
+        assert "extra_content" not in second
+        body, dropped = request(OLLAMA, MESSAGES, messages=[*HI, message, *HI])
+        assert "extra_content" not in str(body)
+
+
+def test_a_call_that_lost_its_signature_does_not_end_a_session_with_gemini() -> None:
+    """It refuses a call of its own without one, and takes this word of its own for one of another's: gemini-cli 13400."""
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": {}}}
+    turns = [*HI, {"role": "assistant", "content": "", "tool_calls": [call, call]}, {"role": "tool", "content": "4"}]
+    for model in ("gemini-3-pro-preview", "models/gemini-3.1-flash", "gemini-4"):
+        body, dropped = request(OLLAMA, CHAT, model=model, messages=turns)
+        first, second = body["messages"][1]["tool_calls"]
+        assert first["extra_content"] == {"google": {"thought_signature": "skip_thought_signature_validator"}}
+        assert ("extra_content" not in second, dropped) == (True, ["thought_signature"])
+    for model in ("gemini-2.5-pro", "gemma-3", "gpt-5"):
+        body, dropped = request(OLLAMA, CHAT, model=model, messages=turns)
+        assert ("extra_content" not in str(body), dropped) == (True, [])
+
+
+def test_what_an_answer_cannot_carry_is_named_as_far_as_it_is_known() -> None:
+    signed = whole_of(OLLAMA, MESSAGES, ANTHROPIC_ANSWER)
+    assert signed == ["thinking.signature"]
+    assert whole_of(RUN, MESSAGES, ANTHROPIC_ANSWER) == ["thinking", "thinking.signature"]
+    assert whole_of(COMPLETIONS, MESSAGES, ANTHROPIC_ANSWER, prompt="hi") == ["thinking", "thinking.signature"]
+    for client in (CHAT, RESPONSES):
+        assert whole_of(client, MESSAGES, ANTHROPIC_ANSWER, **({"input": "hi"} if client is RESPONSES else {})) == []
+    assert whole_of(OLLAMA, CHAT, GEMINIS_ANSWER) == ["thinking.signature"]  # that of the words
+    translator = translation_of(OLLAMA, CHAT).answer("r1", 1)
+    translator.feed(frames(delta(reasoning_details=[{"type": "reasoning.encrypted", "data": "x"}]), delta(content="4")))
+    assert list(translator.left_out) == ["thinking.signature"]
+
+
+def whole_of(client: Any, server: Any, answer: Any, **body: Any) -> list[str]:
+    """What was left out of this answer."""
+    translator = translation_of(client, server, **body).answer("r1", 1)
+    translator.whole(msgspec.json.encode(answer))
+    return list(translator.left_out)

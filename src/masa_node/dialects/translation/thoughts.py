@@ -1,6 +1,9 @@
 """Seals of thoughts in foreign formats: a caller carries them over a turn, and their maker gets them back unchanged."""
 
-from masa_node.dialects.translation.conversation import Origin, Thought
+import msgspec
+
+from masa_node.dialects.fields import read
+from masa_node.dialects.translation.conversation import Fields, Origin, Thought
 
 _PREFIX = "masa"
 _HIDDEN = "hidden"
@@ -26,3 +29,33 @@ def thought_of(text: str, seal: str | None, own: Origin, *, is_hidden: bool = Fa
             return Thought(text)
         return Thought(text, inner, known, is_hidden=kind == _HIDDEN)
     return Thought(text, seal, own, is_hidden=is_hidden)
+
+
+class _Google(msgspec.Struct):
+    thought_signature: str | None = None
+
+
+class Extra(msgspec.Struct):
+    """Gemini's, beside a call or words."""
+
+    google: _Google | None = None
+
+
+_EXTRA = msgspec.json.Decoder(Extra)
+
+
+def seal_beside(call_id: str, extra: Extra) -> str | None:
+    """The seal of a call ("" for words); None if there is none."""
+    signature = extra.google.thought_signature if extra.google is not None else None
+    return f"{call_id} {signature}" if signature else None
+
+
+def signature_of(call_id: str, extra_content: msgspec.Raw) -> str | None:
+    """The same of what a caller sends back, of any shape."""
+    extra = read(extra_content, _EXTRA)
+    return seal_beside(call_id, extra) if extra is not None else None
+
+
+def beside_a_call(signature: str) -> Fields:
+    """What Gemini wants to find beside a call, or words."""
+    return {"extra_content": {"google": {"thought_signature": signature}}}

@@ -1,6 +1,6 @@
 """One request and its answer, translated: the caller's format on one side, the server's on the other."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TypeVar, cast
 
@@ -22,10 +22,11 @@ from masa_node.dialects.translation.cloudflare import request_writer as cloudfla
 from masa_node.dialects.translation.completions import answer_writer as completions_answer_writer
 from masa_node.dialects.translation.completions import request_reader as completions_request_reader
 from masa_node.dialects.translation.context import AnswerContext, AnswerReader, AnswerWriter
-from masa_node.dialects.translation.conversation import ChoiceMode, Conversation
+from masa_node.dialects.translation.conversation import ChoiceMode, Conversation, Origin
 from masa_node.dialects.translation.events import (
     CallBegun,
     CallPiece,
+    Citation,
     Ended,
     Event,
     Failed,
@@ -92,6 +93,16 @@ ANSWER_READERS: dict[Endpoint, Callable[[AnswerContext], AnswerReader]] = {
     Endpoint.CLOUDFLARE_RUN: cloudflare_answer_reader.CloudflareAnswerReader,
 }
 
+# What a caller's format has no room for in an answer, by the names that thoughts have there.
+_NO_SEAL: dict[type[Event], str] = {ThoughtSealed: "thinking.signature", Citation: "annotations"}
+_NO_THOUGHT: dict[type[Event], str] = {ThoughtPiece: "thinking", **_NO_SEAL}
+UNSAID: dict[Endpoint, dict[type[Event], str]] = {
+    Endpoint.OLLAMA_CHAT: _NO_SEAL,
+    Endpoint.OLLAMA_GENERATE: {**_NO_SEAL, CallBegun: "tool_calls"},
+    Endpoint.CLOUDFLARE_RUN: _NO_THOUGHT,
+    Endpoint.OPENAI_COMPLETIONS: {**_NO_THOUGHT, CallBegun: "tool_calls"},
+}
+
 TRANSLATED = "x-masa-translated"
 DROPPED = "x-masa-dropped"
 # Of an answer that is kept for its last events, or read at once, which takes 2 ms a megabyte. Words never have so many.
@@ -102,7 +113,8 @@ _LAST = frozenset({Ended, Failed})
 class Translation(msgspec.Struct, frozen=True):
     """A request of the `source` endpoint as the server of the `target` endpoint takes it: `body`.
 
-    `headers` tell the caller that it was translated, and which fields were left out.
+    `headers` tell the caller that it was translated, and which fields were left out; `headers_with` tells also of those
+    of the answer.
     """
 
     source: Endpoint
@@ -114,6 +126,13 @@ class Translation(msgspec.Struct, frozen=True):
     def answer(self, answer_id: str, now_unix_s: int) -> "AnswerTranslator":
         """What translates one answer to it: `answer_id` is used where the server gives no id of the caller's kind."""
         return AnswerTranslator(self.source, self.target, AnswerContext(self.conversation, answer_id, now_unix_s))
+
+    def headers_with(self, left_out: Iterable[str]) -> Headers:
+        """The headers where there was no room for these parts of the answer either."""
+        known = dict(self.headers)
+        before = known.get(DROPPED)
+        names = [*([before] if before else ()), *left_out]
+        return tuple({**known, DROPPED: ", ".join(names)}.items()) if names else self.headers
 
     def error(self, status: int, body: bytes, request_id: str) -> bytes:
         """An error that the server answered with, in the caller's format."""
@@ -136,13 +155,20 @@ def translate(body: bytes, model: str, source: Endpoint, target: Endpoint) -> Tr
     return Translation(source, target, conversation, written, tuple(headers))
 
 
+def _is_beside_a_call(event: Event, unsaid: dict[type[Event], str]) -> bool:
+    """Gemini's signature of a call stands beside it, where calls are told and their thoughts are."""
+    if type(event) is not ThoughtSealed or event.origin is not Origin.GOOGLE:
+        return False
+    return ThoughtPiece not in unsaid and CallBegun not in unsaid and not event.seal.startswith(" ")
+
+
 class AnswerTranslator:
     """Translates one answer, of a stream or in one piece. Raises nothing but `ProviderError`.
 
-    `is_over`: the terminal frame was given, or an error.
+    `is_over`: the terminal frame was given, or an error. `left_out` are the names of what there was no room for so far.
     """
 
-    __slots__ = ("_cutter", "_framing", "_halves", "_reader", "_size", "_writer", "is_over")
+    __slots__ = ("_cutter", "_framing", "_halves", "_reader", "_size", "_unsaid", "_writer", "is_over", "left_out")
 
     def __init__(self, source: Endpoint, target: Endpoint, context: AnswerContext) -> None:
         self._framing = DIALECTS[DIALECT_OF_ENDPOINT[target]].framing
@@ -153,6 +179,8 @@ class AnswerTranslator:
         self._halves: WholeCharacters | None = None  # once there was half a character
         self._writer = ANSWER_WRITERS[source](context)
         self.is_over = False
+        self.left_out: dict[str, None] = {}
+        self._unsaid = UNSAID.get(source)
         self._size = 0
 
     def feed(self, piece: bytes) -> bytes:
@@ -197,8 +225,16 @@ class AnswerTranslator:
     def _begun_halves(self) -> list[Event]:
         return self._halves.rest() if self._halves is not None else []
 
+    def _note(self, events: list[Event], unsaid: dict[type[Event], str]) -> None:
+        for event in events:
+            name = unsaid.get(type(event))
+            if name is not None and not _is_beside_a_call(event, unsaid):
+                self.left_out[name] = None
+
     def _write(self, events: list[Event]) -> bytes:
         out = b""
+        if self._unsaid is not None:
+            self._note(events, self._unsaid)
         for event in events:
             if self.is_over:
                 break  # what comes after the end belongs to nobody
@@ -228,6 +264,8 @@ class AnswerTranslator:
         for event in events:
             if isinstance(event, Failed):
                 raise BrokenAnswer(f"its answer holds an error: {event.failure.message}")
+        if self._unsaid is not None:
+            self._note(events, self._unsaid)
         return self._writer.whole(events)
 
     @staticmethod

@@ -4,8 +4,10 @@ from datetime import UTC, datetime
 from itertools import takewhile
 
 from masa_node.chat.request import DialectName
+from masa_node.dialects.translation.calls import MAX_CALLS
 from masa_node.dialects.translation.collecting import Reply, collected
 from masa_node.dialects.translation.context import AnswerContext
+from masa_node.dialects.translation.conversation import Origin
 from masa_node.dialects.translation.events import (
     Begun,
     CallBegun,
@@ -19,11 +21,13 @@ from masa_node.dialects.translation.events import (
     StopReason,
     TextPiece,
     ThoughtPiece,
+    ThoughtSealed,
     Tokens,
     Used,
     merged,
 )
 from masa_node.dialects.translation.failures import error_frame
+from masa_node.dialects.translation.thoughts import beside_a_call
 from masa_node.dialects.translation.wire import GrowingObject, encode, object_of
 
 Fields = dict[str, object]
@@ -42,6 +46,7 @@ class OllamaAnswerWriter:
         self._is_failed = False
         self._calls: dict[int, tuple[CallBegun, GrowingObject]] = {}
         self._calls_sent = 0
+        self._signatures: dict[str, str] = {}  # Gemini's, by the ids of its calls
 
     def write(self, event: Event) -> bytes:
         """See `AnswerWriter`."""
@@ -66,6 +71,8 @@ class OllamaAnswerWriter:
 
     def _write_other(self, event: Event) -> bytes:
         match event:
+            case ThoughtSealed(origin=Origin.GOOGLE, seal=seal) if len(self._signatures) < MAX_CALLS:
+                self._signatures.update([_signature(seal)])
             case Begun():
                 self._begun = event
                 self._tokens = merged(self._tokens, event.tokens) if event.tokens is not None else self._tokens
@@ -93,7 +100,7 @@ class OllamaAnswerWriter:
         lines: list[bytes] = []
         for call in calls:
             begun, arguments = self._calls.pop(call)
-            fields = call_fields(begun.id, begun.name, arguments.text, self._calls_sent)
+            fields = call_fields(begun.id, begun.name, arguments.text, self._calls_sent, self._signatures)
             self._calls_sent += 1
             lines.append(self._line({"message": {"role": "assistant", "content": "", "tool_calls": [fields]}}))
         return b"".join(lines)
@@ -146,14 +153,23 @@ class OllamaAnswerWriter:
         if choice.thought:
             message["thinking"] = choice.thought
         if choice.calls:
-            calls = enumerate(choice.calls.values())
-            message["tool_calls"] = [call_fields(call.id, call.name, call.arguments, index) for index, call in calls]
+            signed = dict([_signature(each.seal or "") for each in choice.thoughts if each.origin is Origin.GOOGLE])
+            message["tool_calls"] = [
+                call_fields(call.id, call.name, call.arguments, index, signed)
+                for index, call in enumerate(choice.calls.values())
+            ]
         return {"message": message}
 
 
-def call_fields(call_id: str, name: str, arguments: str, index: int) -> Fields:
-    """A call as Ollama has it."""
-    return {"id": call_id, "function": {"index": index, "name": name, "arguments": object_of(arguments)}}
+def call_fields(call_id: str, name: str, arguments: str, index: int, signatures: dict[str, str]) -> Fields:
+    """A call as Ollama has it. Gemini's signature is beside it: clients that send calls back whole bring it along."""
+    call: Fields = {"id": call_id, "function": {"index": index, "name": name, "arguments": object_of(arguments)}}
+    return {**call, **beside_a_call(signatures[call_id])} if call_id in signatures else call
+
+
+def _signature(seal: str) -> tuple[str, str]:
+    call_id, _, signature = seal.partition(" ")
+    return call_id, signature
 
 
 def _end(reason: StopReason, tokens: Tokens) -> Fields:

@@ -44,11 +44,12 @@ class Function(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Call(msgspec.Struct, forbid_unknown_fields=True):
-    """A tool call; older Ollamas give no id."""
+    """A tool call; older Ollamas give no id. `extra_content` is Gemini's, as our answers give it."""
 
     id: str | None = None
     type: str | None = None
     function: Function = msgspec.field(default_factory=Function)
+    extra_content: msgspec.Raw = ABSENT
 
 
 class Message(msgspec.Struct, forbid_unknown_fields=True):

@@ -1,12 +1,13 @@
 """From bodies of `/api/chat` and `/api/generate` to a conversation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 
-from masa_node.dialects.fields import TEXT, read
+from masa_node.dialects.fields import ABSENT, TEXT, read
 from masa_node.dialects.translation.conversation import (
     Conversation,
     Image,
+    Origin,
     OutputFormat,
     Part,
     Role,
@@ -23,6 +24,7 @@ from masa_node.dialects.translation.kept import Kept, ReadTool, Said, completed,
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.media import check_data, media_type_of
 from masa_node.dialects.translation.ollama import body as b
+from masa_node.dialects.translation.thoughts import signature_of
 from masa_node.dialects.translation.wire import (
     MAX_TOOLS,
     MAX_TURNS,
@@ -156,7 +158,8 @@ def _read_turn(body: bytes, losses: Losses) -> Said:
         if message.images:  # no other format has pictures of a model's
             losses.drop("images")
         thought = (Thought(message.thinking),) if message.thinking else ()
-        return Role.ASSISTANT, (*thought, *said, *[_call(call) for call in message.tool_calls or ()])
+        calls = message.tool_calls or ()
+        return Role.ASSISTANT, (*thought, *said, *_signatures(calls), *[_call(call) for call in calls])
     if message.images:
         said = (*said, *_images(message.images))
     if message.role == "tool":
@@ -168,6 +171,12 @@ def _read_turn(body: bytes, losses: Losses) -> Said:
 
 
 _TURNS = kept_turns(_read_turn)
+
+
+def _signatures(calls: Sequence[b.Call]) -> list[Thought]:
+    signed = [call for call in calls if call.id and call.extra_content is not ABSENT]
+    seals = [signature_of(call.id or "", call.extra_content) for call in signed]
+    return [Thought("", seal, Origin.GOOGLE, is_hidden=True) for seal in seals if seal]
 
 
 def _call(call: b.Call) -> ToolCall:

@@ -26,12 +26,12 @@ from masa_node.dialects.translation.failures import failure_of
 from masa_node.dialects.translation.openai_chat.answer_thoughts import (
     Block,
     Details,
-    Extra,
     Part,
     seals_of,
     signed,
     words_of,
 )
+from masa_node.dialects.translation.thoughts import Extra
 from masa_node.dialects.translation.wire import read_answer
 
 _DONE = b"[DONE]"

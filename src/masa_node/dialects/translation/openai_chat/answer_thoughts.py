@@ -5,17 +5,8 @@ import msgspec
 from masa_node.dialects.fields import ABSENT, is_given, read
 from masa_node.dialects.translation.conversation import Origin
 from masa_node.dialects.translation.events import Event, TextPiece, ThoughtPiece, ThoughtSealed
+from masa_node.dialects.translation.thoughts import Extra, seal_beside
 from masa_node.dialects.translation.wire import encode
-
-
-class _Google(msgspec.Struct):
-    thought_signature: str | None = None
-
-
-class Extra(msgspec.Struct):
-    """Gemini's, of a call or of words."""
-
-    google: _Google | None = None
 
 
 class Part(msgspec.Struct):
@@ -103,7 +94,5 @@ def seals_of(blocks: list[Block], index: int) -> list[Event]:
 
 def signed(call_id: str, extra: Extra, index: int) -> list[Event]:
     """Gemini's signature of a call or of words, which it wants back with them."""
-    signature = extra.google.thought_signature if extra.google is not None else None
-    if not signature:
-        return []
-    return [ThoughtSealed(f"{call_id} {signature}", Origin.GOOGLE, is_hidden=True, choice=index)]
+    seal = seal_beside(call_id, extra)
+    return [ThoughtSealed(seal, Origin.GOOGLE, is_hidden=True, choice=index)] if seal is not None else []

@@ -1,6 +1,7 @@
 """From a conversation to a body of `/v1/chat/completions`."""
 
 import re
+from typing import cast
 
 from msgspec import Raw
 
@@ -28,6 +29,7 @@ from masa_node.dialects.translation.conversation import (
 from masa_node.dialects.translation.kept import written
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.media import url_of
+from masa_node.dialects.translation.thoughts import beside_a_call
 from masa_node.dialects.translation.tools import FREE_FORM, allowed_name, openai_schema_of
 from masa_node.dialects.translation.wire import encode
 
@@ -36,12 +38,15 @@ _NEEDS_NEWER_NAME = re.compile(r"(?:^|/)(?:gpt-|chatgpt-|o\d)")
 LEVELS = {"minimal": "low", "xhigh": "high", "max": "high"}  # low, medium and high are what all servers know
 _NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_-]")
 _MAX_SCHEMA_NAME = 64
+_NEEDS_SIGNATURES = re.compile(r"(?:^|/)gemini-[3-9]")
+_NO_SIGNATURE = "skip_thought_signature_validator"  # Google's word for calls that it has not made
 _TAKEN_BACK = frozenset({Origin.GOOGLE, Origin.OPENROUTER})  # with what they signed, by servers of this format
 
 
 def write_request(conversation: Conversation, losses: Losses) -> bytes:
     """The body. Raises `NotTranslatable` for what chat completions cannot carry."""
-    body: Fields = {"model": conversation.model, "messages": messages_of(conversation, losses)}
+    body: Fields = {"model": conversation.model}
+    body["messages"] = _signed(messages_of(conversation, losses), conversation, losses)
     if conversation.stream:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
@@ -238,7 +243,23 @@ def _add_signatures(message: Fields, calls: list[Fields], signed: list[Thought])
     for each in signed:
         call_id, _, signature = (each.seal or "").partition(" ")
         if signature and call_id in holders:
-            holders[call_id]["extra_content"] = {"google": {"thought_signature": signature}}
+            holders[call_id].update(beside_a_call(signature))
+
+
+def _signed(messages: list[Fields], conversation: Conversation, losses: Losses) -> list[Fields]:
+    """The first call of each message has a signature at Gemini: where a client has lost it, the word for that."""
+    if not _NEEDS_SIGNATURES.search(conversation.model):
+        return messages
+    whole: list[Fields] = []
+    for message in messages:
+        calls = message.get("tool_calls")
+        if not isinstance(calls, list) or "extra_content" in calls[0]:
+            whole.append(message)
+            continue
+        first, *others = cast("list[Fields]", calls)
+        losses.drop("thought_signature")
+        whole.append({**message, "tool_calls": [{**first, **beside_a_call(_NO_SIGNATURE)}, *others]})
+    return whole
 
 
 def open_thoughts(thoughts: list[Thought], names: Names, losses: Losses) -> str:
