@@ -14,7 +14,12 @@ from masa_node.network.gossip.adverts import SIGNATURE_BYTES
 from masa_node.network.gossip.messages import Want, write_message
 from masa_node.network.links.control import Hello
 from masa_node.network.links.frames import MAX_PAYLOAD_BYTES, FrameKind, frame, header_frame
-from masa_node.network.links.links import GREET_WITHIN_S, MAX_GREETINGS, MAX_GREETINGS_PER_SUBNET
+from masa_node.network.links.links import (
+    GREET_WITHIN_S,
+    MAX_GREETINGS,
+    MAX_GREETINGS_PER_CUSTOMER,
+    MAX_GREETINGS_PER_SITE,
+)
 from masa_node.network.links.session import MAX_CONTROL_FRAMES_PER_S
 from masa_node.network.links.vouchers import make_voucher
 from masa_node.network.transport.interfaces import PeerAddress
@@ -75,7 +80,7 @@ async def test_a_crowd_that_never_greets_keeps_no_member_out() -> None:
         carl.network.want([here.ada.transport.address()])
         here.ada.network.want([PeerAddress(carl.id)])  # who does not know where he is, and lets him come
         for number in range(MAX_GREETINGS + 10):
-            await here.another_eve(number).dial()
+            await here.another_eve(number, f"10.7.{number}.1:1").dial()
         await asyncio.sleep(0.1)
         assert greetings["strangers"] == MAX_GREETINGS
         async with running(carl):
@@ -92,7 +97,18 @@ async def test_strangers_at_one_address_leave_room_for_those_at_others() -> None
         for number in range(MAX_GREETINGS):
             await here.another_eve(number, "10.0.0.200:1").dial()
         await asyncio.sleep(0.1)
-        assert greetings == {"strangers": MAX_GREETINGS_PER_SUBNET, "at 10.0.0.200": MAX_GREETINGS_PER_SUBNET}
+        assert set(greetings.values()) == {MAX_GREETINGS_PER_CUSTOMER}
+        assert greetings.keys() == {"strangers", "10.0.0.0/24", "10.0.0.200"}
+
+
+@virtual_time
+async def test_strangers_at_all_addresses_of_one_site_leave_room_for_those_at_others() -> None:
+    async with siege(CLOSED) as here:
+        greetings = here.ada.network.links._greetings
+        for number in range(MAX_GREETINGS):
+            await here.another_eve(number, f"[2001:db8:7:{number:x}::1]:1").dial()
+        await asyncio.sleep(0.1)
+        assert greetings["strangers"] == greetings["2001:db8:7::/48"] == MAX_GREETINGS_PER_SITE
 
 
 @virtual_time

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from masa_node.chat.errors import ProviderError
 from masa_node.network.links.links import MAX_LINKS, NOT_NEEDED, Links
 from masa_node.network.links.peer_book import PeerBook
-from masa_node.network.transport.bind import subnet_of
 from masa_node.network.transport.interfaces import NodeId, PeerAddress
+from masa_node.network.transport.sources import subnet_of
 
 LINKS_KEPT_FREE = 32  # for peers that dial this node
 MAX_RANDOM_DIALED = 16  # at once: anybody can tell of addresses where nobody is

@@ -4,7 +4,11 @@ import pytest
 
 from masa_node.chat.errors import ConfigurationError
 from masa_node.network.transport import bind
-from masa_node.network.transport.bind import addresses_to_bind, advertisable, loopback_of, subnet_of
+from masa_node.network.transport.bind import (
+    addresses_to_bind,
+    advertisable,
+    loopback_of,
+)
 from masa_node.network.transport.interfaces import MAX_ADDRESSES
 
 
@@ -80,10 +84,3 @@ def test_a_socket_on_all_addresses_is_met_on_loopback() -> None:
     assert loopback_of("0.0.0.0:7") == "127.0.0.1:7"
     assert loopback_of("[::]:7") == "[::1]:7"
     assert loopback_of("192.168.1.5:7") == "192.168.1.5:7"
-
-
-def test_the_addresses_of_one_customer_are_one_site() -> None:
-    assert subnet_of("[2001:db8:1:2::3]:4") == subnet_of("[2001:db8:1:2:ffff::9]:5")
-    assert subnet_of("[2001:db8:1:2::3]:4") != subnet_of("[2001:db8:1:3::3]:4")
-    assert subnet_of("1.2.3.4:5") == subnet_of("1.2.3.4:6") == subnet_of("[::ffff:1.2.3.4]:7") != subnet_of("1.2.3.5:5")
-    assert subnet_of("odd") == "odd"

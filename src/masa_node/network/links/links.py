@@ -26,16 +26,16 @@ from masa_node.network.links.membership import Grounds, Membership, origin_of
 from masa_node.network.links.peer_record import MembershipLevel, is_weaker
 from masa_node.network.links.room import Newcomer, TakenLink, has_spare_room, link_that_goes
 from masa_node.network.links.session import ControlStream, Session, SessionOwner
-from masa_node.network.transport.bind import subnet_of
 from masa_node.network.transport.foreign_text import sanitize
 from masa_node.network.transport.interfaces import Link, NodeId, PeerAddress, Transport, short_id
 from masa_node.network.transport.resolver import resolve
+from masa_node.network.transport.sources import source_of
 
 MAX_LINKS = 256  # 90 kB each when idle
 RANDOM_LINKS = 16  # a random network of 10^6 nodes is whole with 14 links each (Erdos and Renyi: ln n)
 NOT_NEEDED = "not needed now"  # why a link is closed with a peer that may be asked again: it is dialed then
 MAX_GREETINGS = 64  # links of strangers that have not introduced themselves yet;
-MAX_GREETINGS_PER_SUBNET = 32  # of these, from one address (`bind.subnet_of`): no address can hold all
+MAX_GREETINGS_PER_SITE, MAX_GREETINGS_PER_CUSTOMER = 48, 32  # of these (`sources.source_of`): nobody can hold all
 MAX_GREETINGS_PER_MEMBER = 2  # strangers in a crowd keep no member out; one that starts again has an old link, too
 GREET_WITHIN_S = 5.0  # three round trips on a very bad line
 DIAL_WITHIN_S = 5.0
@@ -265,7 +265,8 @@ class Links:
         """What this link's greeting counts against, and how many each of these may have at once."""
         if self._membership.is_member(link.peer):
             return {link.peer: MAX_GREETINGS_PER_MEMBER}
-        return {"strangers": MAX_GREETINGS, f"at {subnet_of(link.path().address)}": MAX_GREETINGS_PER_SUBNET}
+        site, customer = source_of(link.path().address)
+        return {"strangers": MAX_GREETINGS, site: MAX_GREETINGS_PER_SITE, customer: MAX_GREETINGS_PER_CUSTOMER}
 
     async def _take(self, link: Link, counted_as: Iterable[str]) -> None:
         """The other side of the greeting: a peer made this link. Raises nothing."""

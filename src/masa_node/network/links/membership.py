@@ -12,8 +12,8 @@ from masa_node.chat.errors import LinkRefused, ProtocolFault
 from masa_node.network.links.control import Hello, RefusalCode
 from masa_node.network.links.peer_book import MembershipLevel, PeerBook
 from masa_node.network.links.vouchers import open_voucher
-from masa_node.network.transport.bind import subnet_of
 from masa_node.network.transport.interfaces import Keys, Link, NodeId
+from masa_node.network.transport.sources import networks_of
 
 UseInvite = Callable[[bytes, NodeId], Awaitable[bool]]
 
@@ -25,9 +25,9 @@ class Grounds(NamedTuple):
     vouched_by: NodeId | None = None
 
 
-def origin_of(link: Link, grounds: Grounds) -> str:
-    """The member that vouched for this peer, else the customer or relay that its packets come from."""
-    return grounds.vouched_by or subnet_of(link.path().address)
+def origin_of(link: Link, grounds: Grounds) -> tuple[str, ...]:
+    """The member that vouched for this peer, else the networks or the relay that its packets come from."""
+    return (grounds.vouched_by,) if grounds.vouched_by else networks_of(link.path().address)
 
 
 class Membership:

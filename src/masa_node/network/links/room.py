@@ -11,13 +11,13 @@ from masa_node.network.links.peer_record import MembershipLevel, is_weaker
 
 
 class TakenLink(NamedTuple):
-    """One that stands. `origin`: the member that vouched for the peer, else where it came from. `membership` is its
-    level now; None for an unknown one. `may_go`: the peer made the link, it carries nothing and carried nothing lately,
-    and this node's owner does not want it.
+    """One that stands. `origin`: the member that vouched for the peer, else the networks that it came from, the largest
+    first. `membership` is its level now; None for an unknown one. `may_go`: the peer made the link, it carries nothing
+    and carried nothing lately, and this node's owner does not want it.
     """
 
     membership: MembershipLevel | None
-    origin: str
+    origin: tuple[str, ...]
     used_s: float
     may_go: bool
 
@@ -26,7 +26,7 @@ class Newcomer(NamedTuple):
     """A peer that wants a link, and how it would be let in. `is_spare`: it could do without."""
 
     membership: MembershipLevel
-    origin: str
+    origin: tuple[str, ...]
     is_spare: bool = False
 
 
@@ -59,16 +59,21 @@ def _weaker(links: Sequence[TakenLink], membership: MembershipLevel) -> int | No
 
 def _longest_idle(links: Sequence[TakenLink], newcomer: Newcomer) -> int | None:
     """Of the newcomer's own origin, or of one with more links than that: whoever makes keys gets no more for them than
-    any other origin has, and then only its own links in exchange.
+    any other origin has, and then only its own links in exchange. Where two origins part, those networks are compared:
+    of a provider as a whole, else of a site, else of a customer.
     """
-    of_level = [link for link in links if link.membership is newcomer.membership]
-    counts = Counter(link.origin for link in of_level)
-    own = counts[newcomer.origin]
+    counts: Counter[tuple[str, ...]] = Counter()
+    for link in links:
+        if link.membership is newcomer.membership:
+            counts.update(link.origin[:depth] for depth in range(1, len(link.origin) + 1))
     idle = [
         (link.used_s, number)
         for number, link in enumerate(links)
-        if link.may_go
-        and link.membership is newcomer.membership
-        and (link.origin == newcomer.origin or counts[link.origin] > own)
+        if link.may_go and link.membership is newcomer.membership and _gives_way(link.origin, newcomer.origin, counts)
     ]
     return min(idle)[1] if idle else None
+
+
+def _gives_way(taken: tuple[str, ...], new: tuple[str, ...], counts: Counter[tuple[str, ...]]) -> bool:
+    depth = next((at for at, (one, other) in enumerate(zip(taken, new, strict=False), 1) if one != other), None)
+    return depth is None or counts[taken[:depth]] > counts[new[:depth]]

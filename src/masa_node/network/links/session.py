@@ -75,7 +75,7 @@ class Session:
     vouched_by: NodeId | None = None
 
     protocol = NEWEST_PROTOCOL  # the version that both speak
-    origin = ""  # see `room.TakenLink`
+    origin: tuple[str, ...] = ()  # see `room.TakenLink`
 
     def __init__(self, link: Link, control: ControlStream, owner: SessionOwner, membership: MembershipLevel) -> None:
         self.link = link

@@ -12,7 +12,6 @@ from masa_node.network.transport.interfaces import MAX_ADDRESSES
 _BEYOND = (AddressScope.PUBLIC, AddressScope.PRIVATE, AddressScope.LINK_LOCAL)
 _BRIDGES = ipaddress.ip_network("172.16.0.0/12")  # where container engines put the networks inside one machine
 _PORT_TRIES = 8  # each finds a port that is free in one IP version; it seldom is not in the other
-_SUBNET_BITS = 64  # of an IPv6 address: one customer has all that share them (RFC 6177)
 
 
 def addresses_to_bind(host: str, port: int) -> list[str]:
@@ -48,19 +47,6 @@ def loopback_of(bound: str) -> str:
     if read is None or not read[0].is_unspecified:
         return bound
     return write_address(_loopback(read[0]), read[1])
-
-
-def subnet_of(address: str) -> str:
-    """The network of one customer: an IPv4 address alone, or the /64 of an IPv6 address."""
-    read = read_address(address)
-    if read is None:
-        return address
-    ip = read[0]
-    return (
-        str(ip)
-        if isinstance(ip, ipaddress.IPv4Address)
-        else str(ipaddress.ip_network((ip, _SUBNET_BITS), strict=False))
-    )
 
 
 def _counterpart(own: IpAddress) -> IpAddress:

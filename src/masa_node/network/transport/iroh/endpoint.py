@@ -7,7 +7,7 @@ import iroh
 import msgspec
 
 from masa_node.chat.errors import ConfigurationError, LinkLost, PeerUnreachable
-from masa_node.network.transport.bind import addresses_to_bind, advertisable, loopback_of, subnet_of
+from masa_node.network.transport.bind import addresses_to_bind, advertisable, loopback_of
 from masa_node.network.transport.handshake_limits import Decision, HandshakeLimits
 from masa_node.network.transport.interfaces import (
     ALPN,
@@ -24,6 +24,7 @@ from masa_node.network.transport.iroh.patches.byte_copy import copy_in_blocks
 from masa_node.network.transport.iroh.patches.release import release_on_loop
 from masa_node.network.transport.iroh.patches.wake_ups import settle_directly
 from masa_node.network.transport.iroh.relays import Relays, first_relays
+from masa_node.network.transport.sources import Source, source_of
 
 HANDSHAKE_S = 5.0  # three round trips on a very bad line
 # Looking up the node's own address takes a millisecond of Python, and an idle node asks for it all the time. So the
@@ -178,21 +179,18 @@ class IrohTransport:
             async with self._group as group:
                 self._is_up.set()
                 while (incoming := await endpoint.accept_next()) is not None:
-                    subnet = await self._admit(incoming)
-                    if subnet is not None:
-                        self.limits.begun(subnet)
-                        group.create_task(self._take(incoming, subnet))
+                    source = await self._admit(incoming)
+                    if source is not None:
+                        self.limits.begun(source)
+                        group.create_task(self._take(incoming, source))
         finally:
             self._arrived.put_nowait(None)
 
-    async def _admit(self, incoming: iroh.Incoming) -> str | None:
+    async def _admit(self, incoming: iroh.Incoming) -> Source | None:
         """Where it comes from, if a handshake may begin; otherwise it is turned away here."""
         with suppress(*FOREIGN):
-            source = await incoming.remote_addr()
-            subnet = (
-                subnet_of(source.addr) if isinstance(source, iroh.IncomingAddr.IP) else str(source)
-            )  # a node at a relay
-            decision = self.limits.decide(subnet)
+            source = _source_of(await incoming.remote_addr())
+            decision = self.limits.decide(source)
             if decision is Decision.IGNORE:
                 await incoming.ignore()
             elif decision is Decision.REFUSE:
@@ -200,10 +198,10 @@ class IrohTransport:
             elif decision is Decision.RETRY and not await incoming.remote_addr_validated():
                 await incoming.retry()
             else:
-                return subnet
+                return source
         return None
 
-    async def _take(self, incoming: iroh.Incoming, subnet: str) -> None:
+    async def _take(self, incoming: iroh.Incoming, source: Source) -> None:
         """Shake hands; then look after the link until it is gone."""
         try:
             async with asyncio.timeout(HANDSHAKE_S):
@@ -211,24 +209,32 @@ class IrohTransport:
         except (TimeoutError, *FOREIGN):
             return
         finally:
-            self.limits.ended(subnet)
+            self.limits.ended(source)
         link = IrohLink(connection, is_dialed=False)
         if connection.alpn() != ALPN:
             link.close("another protocol")
             return
         self._links.add(link)
-        self.limits.linked(subnet)
+        self.limits.linked(source)
         self._arrived.put_nowait(link)
         try:
             await self._watch(link)
         finally:
-            self.limits.unlinked(subnet)
+            self.limits.unlinked(source)
 
     async def _watch(self, link: IrohLink) -> None:
         try:
             await link.refuse_one_way_streams()
         finally:
             self._links.discard(link)
+
+
+def _source_of(address: iroh.IncomingAddr) -> Source:
+    """One key at a relay is as one customer: a relay names keys, and no addresses."""
+    if isinstance(address, iroh.IncomingAddr.IP):
+        return source_of(address.addr)
+    site = address.url if isinstance(address, iroh.IncomingAddr.RELAY) else ""
+    return Source(site, str(address))
 
 
 async def open_transport(secret: bytes, options: TransportOptions) -> IrohTransport:
