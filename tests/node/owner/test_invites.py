@@ -45,15 +45,18 @@ async def test_an_invite_is_made_listed_and_revoked(node: CommandedNode) -> None
     assert await list_invites(node) == []
 
 
-async def test_an_invite_names_the_relay_that_was_chosen_although_another_way_is_found_first(
+async def test_an_invite_names_the_relay_that_is_to_be_used_although_another_way_is_found_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A forwarded port or an address of the owner's may lead nowhere."""
+    """A forwarded port or an address of the owner's may lead nowhere. The node has only begun to look, too."""
     direct = msgspec.structs.replace(ADDRESS, direct=("81.2.69.7:4433",))
     by_relay = msgspec.structs.replace(direct, relay_url="https://relay.example.org/")
 
-    async def done(*_: object) -> None:
-        """The node has carried out the command."""
+    async def begun(node: CommandedNode, *_: object) -> None:
+        """The node reads its folder from now on, and says what it waits for."""
+        async with node.store() as store:
+            await store.set_value("settled", b"")
+            await store.set_value("awaited_relay", b"https://relay.example.org")
 
     async def wait_for(node: CommandedNode, look: Look, *_: object, **__: object) -> PeerAddress | None:
         assert await look() is None
@@ -62,11 +65,11 @@ async def test_an_invite_names_the_relay_that_was_chosen_although_another_way_is
         return await look()
 
     node = CommandedNode(tmp_path, lambda: True)
-    monkeypatch.setattr(CommandedNode, "have", done)
+    monkeypatch.setattr(CommandedNode, "have", begun)
     monkeypatch.setattr(CommandedNode, "wait_for", wait_for)
     async with node.store() as store:
         await store.set_value("address", msgspec.msgpack.encode(direct))
-        await store.set_value("relay", b"https://relay.example.org")
+        await store.set_value("settled", b"1")  # of the run before
     invite = parse_link((await make_invite(node, WANTED)).link, 0.0)
     assert invite.relay_url == by_relay.relay_url
 

@@ -132,6 +132,22 @@ async def test_the_way_in_is_settled_after_a_while_and_not_before(
         assert await here.store.value("settled") == b"1"
 
 
+async def test_commands_are_told_which_relay_is_to_be_waited_for(tmp_path: Path) -> None:
+    async def awaited(here: Placed) -> bytes | None:
+        return await here.store.value("awaited_relay")
+
+    async with placed(tmp_path, Settings(relay_url=RELAY)) as here:
+        await here.own.begin()
+        assert await awaited(here) == RELAY.encode()
+    async with placed(tmp_path) as here:
+        await here.own.begin()
+        assert not await awaited(here), "no longer"
+        await here.own.choose_relay(RELAY)
+        assert await awaited(here) == RELAY.encode()
+        await here.own.choose_relay("none")
+        assert not await awaited(here)
+
+
 async def test_a_relay_that_does_not_take_this_node_in_is_said_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

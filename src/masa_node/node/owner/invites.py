@@ -58,8 +58,6 @@ async def make_invite(node: CommandedNode, wanted: WantedInvite) -> MadeInvite:
         await store.add_invite(record)
         try:
             address = await _reachable_address(node, store, wanted, is_running=is_running)
-            if is_running:  # one that does not read what is written here would refuse it
-                await node.have(store, Verb.CHECK, address.node_id, _NO_INVITE)
         except BaseException:
             await store.revoke_invite(record.token_hash)
             raise
@@ -128,11 +126,14 @@ async def _reachable_address(
 ) -> PeerAddress:
     """The node's address, once it holds what lets others in; at the latest when the node has looked for all of it.
 
-    Where nothing does, the owner is asked about a relay, once. Raises `NoAddress`, `NotDone`.
+    A node that has just started is asked first. It may not read what is written here, and would refuse the invite. With
+    its answer, what the run before had found is gone. Where nothing lets others in, the owner is asked about a relay.
+    Raises `NoAddress`, `NotDone`.
     """
     address = await node.needed_address(store, is_running=is_running)
     if not is_running:
         return address
+    await node.have(store, Verb.CHECK, address.node_id, _NO_INVITE)
     address = await _settled(node, store) or address
     if reach_of(address) or await store.value("relay"):
         return address
@@ -144,7 +145,7 @@ async def _reachable_address(
 
 
 async def _settled(node: CommandedNode, store: Store) -> PeerAddress | None:
-    """The address that lets others in, by the relay too if one was chosen: an address of the owner's may lead nowhere.
+    """The address that lets others in, by the relay too if the node is to use one: other ways may lead nowhere.
     The one that there is when the node has looked for that long enough.
     """
 
@@ -152,7 +153,7 @@ async def _settled(node: CommandedNode, store: Store) -> PeerAddress | None:
         address = await known_address(store)
         if address is None or await store.value("settled") == b"1":
             return address
-        is_complete = address.relay_url or (await store.value("relay") or b"none") == b"none"
+        is_complete = address.relay_url or not await store.value("awaited_relay")
         return address if is_complete and reach_of(address) else None
 
     return await node.wait_for(look, what="Looking for a way in (relay, router, public address) ...")

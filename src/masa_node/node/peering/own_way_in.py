@@ -47,7 +47,7 @@ class OwnWayIn:
 
     async def begin(self) -> None:
         """At the start: nothing is settled yet, and a port once bound is bound again."""
-        await self._store.set_value("settled", b"")
+        await self._unsettle((await relay_in_force(self._store, self._settings)) or "")
         port = _port_to_keep(await self._transport.way_in(), self._settings.peer_host)
         if port:
             await self._store.set_value("peer_port", str(port).encode())
@@ -72,6 +72,7 @@ class OwnWayIn:
         fault = relay_fault(choice, self._settings)
         if fault:
             return CommandResult(CommandState.FAILED, fault)
+        await self._unsettle("")
         await self._transport.leave_relays()
         if choice != NO_RELAY:
             try:
@@ -79,11 +80,16 @@ class OwnWayIn:
             except ConfigurationError as exc:
                 return CommandResult(CommandState.FAILED, exc.message)
             await self._until_home()
-        self._since_s, self._is_settled = asyncio.get_running_loop().time(), False
-        await self._store.set_value("settled", b"")
+            await self._unsettle(choice)
         if not await self._store.set_value(KEPT_RELAY, choice.encode()):
             return CommandResult(CommandState.FAILED, "The choice holds until the node ends: MASA_DIR is not writable.")
         return CommandResult(CommandState.DONE, f"Relay: {choice}.")
+
+    async def _unsettle(self, relay: str) -> None:
+        """What lets others in is looked for from now on; commands wait for this relay, too, and the time is bounded."""
+        self._since_s, self._is_settled = asyncio.get_running_loop().time(), False
+        await self._store.set_value("awaited_relay", relay.encode())
+        await self._store.set_value("settled", b"")
 
     async def _until_home(self) -> None:
         """Until the relay has taken this node in, or takes too long to: whoever chose it wants to know its address."""
