@@ -104,7 +104,7 @@ class HttpAnswer:
         if not self._is_plain and "content-encoding" in self._first and self._codings():
             return b""
         self._is_plain = True
-        return self.take_now()
+        return self._connection.take_now() if self._connection is not None else b""
 
     def put_back(self, data: bytes) -> None:
         """As if this had not been taken yet."""

@@ -110,11 +110,9 @@ class HttpClient:
         if not connection.is_reusable() or len(idle) >= self._keep:
             connection.close()
             return
-        loop = asyncio.get_running_loop()
-        connection.idle_since_s = loop.time()
         idle.append(connection)
         if self._sweeper is None:
-            self._sweeper = loop.call_later(KEEP_ALIVE_S, self._sweep)
+            self._sweeper = asyncio.get_running_loop().call_later(KEEP_ALIVE_S, self._sweep)
 
     def way(self, url: str, headers: Headers) -> "Way":
         """What all requests to this URL with these headers have in common. Raises `ProxyFailed`."""

@@ -164,9 +164,10 @@ class Connection(asyncio.Protocol):
 
     def is_reusable(self) -> bool:
         """May another exchange follow on it? Not while the server has yet to read of the last one."""
-        if self._transport is None or self._transport.get_write_buffer_size():
+        transport = self._transport
+        if transport is None or transport.get_write_buffer_size() or transport.is_closing():
             return False
-        return self._complete and self._keep_alive and self._error is None and self.is_open()
+        return self._complete and self._keep_alive and self._error is None
 
     def renew(self) -> None:
         """Make ready for the next exchange. Only when `is_reusable()`."""
@@ -331,7 +332,8 @@ class Connection(asyncio.Protocol):
         first = self.first_headers = dict(reversed(self.headers))
         framed = "content-length" in first or "transfer-encoding" in first
         self._until_eof = not framed and status not in _NO_BODY
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
@@ -348,7 +350,9 @@ class Connection(asyncio.Protocol):
         self._asked = False
         assert self._parser is not None  # noqa: S101 - it calls this
         self._keep_alive = self._parser.should_keep_alive()
-        self._wake()
+        self.idle_since_s = self._loop.time()
+        if self._waiter is not None:
+            self._wake()
         if not self._keep_alive:
             self._loop.call_soon(self._close_in_order)
 
