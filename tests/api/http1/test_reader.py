@@ -145,6 +145,18 @@ def test_a_known_head_needs_no_parser() -> None:
     assert [row[5] for row in taken.told()] == [b"one", b"two", b"a third, longer one", b"four"]
 
 
+def test_one_too_many_with_a_known_head_is_refused_like_any_other() -> None:
+    taken = read(post(b"one"), post(b"two"))
+
+    def full(incoming: Incoming) -> HttpRequest:
+        raise ValueError(incoming)
+
+    taken.reader._take = full
+    with pytest.raises(Refused) as refused:
+        taken.reader.feed(post(b"three"))
+    assert refused.value.answer == MALFORMED
+
+
 def test_a_large_head_is_not_kept() -> None:
     taken = read(*[post(b"a", b"X: %b\r\n" % (b"y" * MAX_REMEMBERED_BYTES))] * 3)
     assert len({id(incoming.head) for incoming, _ in taken.requests}) == 3

@@ -94,7 +94,7 @@ class RequestReader:
 
     def feed(self, data: bytes) -> None:
         """Bytes came. Raises `Refused`."""
-        messages, body_bytes, was_within = self.messages, self._body_bytes, self.is_within
+        messages, body_bytes, was_within = self.messages, self._body_bytes, self.in_head or self.receiving is not None
         try:
             if self._known is not None and not was_within and self._is_known(data, self._known):
                 return

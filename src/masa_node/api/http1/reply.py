@@ -149,8 +149,5 @@ class Reply:
         # Of a body that still comes nobody can tell where it ends, and the next request begins.
         self._keep = self._keep and self._request.is_whole and not self._connection.is_last
         close = b"" if self._keep else b"connection: close\r\n"
-        return b"".join((_first_line(status), self._connection.standard_lines(), lines, close, last))
-
-
-def _first_line(status: int) -> bytes:
-    return _FIRST_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+        first = _FIRST_LINES[status] if status in _FIRST_LINES else b"HTTP/1.1 %d \r\n" % status
+        return b"%b%b%b%b%b" % (first, self._connection.standard_lines(), lines, close, last)

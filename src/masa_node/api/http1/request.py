@@ -111,7 +111,8 @@ class HttpRequest:
             self._pieces.append(body)
             self.unread_bytes += len(body)
         self.is_whole = True
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
 
     def lose(self) -> None:
         """The caller has left."""
