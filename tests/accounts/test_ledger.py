@@ -170,6 +170,20 @@ async def test_models_beyond_the_bound_are_summed_together_under_their_key(
     assert sum(line.requests for line in lines) == 30
 
 
+@pytest.mark.usefixtures("quick")
+async def test_at_whatever_step_of_a_write_a_request_ends_it_is_written_by_the_next(tmp_path: Path) -> None:
+    ledger, count = Ledger(tmp_path / FILE_NAME), 0
+    running = asyncio.ensure_future(ledger.run())
+    for steps in range(12):
+        for _ in range(2):
+            ledger.observe(outcome())
+            count += 1
+            for _ in range(steps):
+                await asyncio.sleep(0)
+        await until(lambda: requests_in(tmp_path) == count)  # noqa: B023 - called at once
+    running.cancel()
+
+
 # ---- disks that fail ----
 
 

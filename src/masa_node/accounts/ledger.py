@@ -63,19 +63,14 @@ class Ledger:
         self._reopen_at_s = 0.0
         self._is_failing = False
 
-    @property
-    def today(self) -> int:
-        """In days since 1970 (UTC)."""
-        return int(self._now_unix_s() // DAY_S)
-
     def observe(self, outcome: Outcome) -> None:
         """Count one request."""
-        account = account_of(outcome, self.today)
+        account = account_of(outcome, int(self._now_unix_s() // DAY_S))
         sums = self._waiting.get(account)
         if sums is None:
             sums = self._new(account)
+            self._has_more.set()
         sums.add(outcome)
-        self._has_more.set()
 
     async def run(self) -> None:
         """Write what was counted, once in WRITE_EVERY_S at most, until cancelled; the rest is written then, too."""

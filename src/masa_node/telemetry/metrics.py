@@ -134,7 +134,9 @@ class Metrics:
 
     def observe(self, outcome: Outcome) -> None:
         """Count one request."""
-        model, error = self._model_label(outcome), outcome.error or "none"
+        model, error = outcome.model, outcome.error or "none"
+        if model not in self._models:
+            model = self._model_label(outcome)
         labels = outcome.endpoint, model, outcome.status, error
         row = self._rows.get(labels) or self._new_row(labels)
         row.requests += 1
@@ -206,10 +208,7 @@ class Metrics:
                     self._tokens.add(tokens, direction, model)
 
     def _model_label(self, outcome: Outcome) -> str:
-        model = outcome.model
-        if model in self._models:
-            return model
         if not outcome.model_known or len(self._models) >= MAX_MODEL_LABELS:
             return OTHER
-        self._models.add(model)
-        return model
+        self._models.add(outcome.model)
+        return outcome.model

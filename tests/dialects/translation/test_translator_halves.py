@@ -20,8 +20,7 @@ from masa_node.dialects.translation.events import (
     Tokens,
     Used,
 )
-from masa_node.dialects.translation.formats import ANSWER_READERS, ANSWER_WRITERS
-from masa_node.dialects.translation.translator import AnswerTranslator, WholeCharacters
+from masa_node.dialects.translation.translator import ANSWER_READERS, ANSWER_WRITERS, AnswerTranslator, WholeCharacters
 from tests.dialects.translation import gist, sdk_models
 from tests.dialects.translation.test_pairs import CALLERS, CONTEXT, PAIRS
 
