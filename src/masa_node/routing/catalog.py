@@ -247,7 +247,7 @@ class Catalog:
 
     def knows(self, model: str) -> bool:
         """Does any provider list this model?"""
-        return self._known(model) is not None
+        return same_model_key(model) in self._models or self._known(model) is not None
 
     def offers_of(self, model: str) -> list[Offer]:
         """Every offer of this model: own servers' in the order in which they were named, then peers'."""

@@ -70,8 +70,8 @@ class Writer:
         if not later and not self._turn.is_put_off(self):
             self._transport.writelines(parts)
             return
+        later += parts
         for part in parts:
-            later.append(part)
             self._later_bytes += len(part)
         if self._later_bytes > MAX_HELD_BYTES:
             self.flush()
