@@ -37,7 +37,7 @@ from masa_node.chat.errors import (
 from masa_node.chat.request import Headers
 from masa_node.routing.running.turn_of_writes import TurnOfWrites
 from masa_node.upstreams.http.answer import HttpAnswer
-from masa_node.upstreams.http.connection import Connection, tls_context
+from masa_node.upstreams.http.connection import Connection
 from masa_node.upstreams.http.proxies import NO_PROXIES, Proxies, Proxy
 from masa_node.upstreams.http.sockets import handed_over
 from masa_node.upstreams.http.target import Target, with_body
@@ -205,7 +205,7 @@ class HttpClient:
 
     async def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:
-            self._tls = await asyncio.to_thread(tls_context)  # reads the trust store: tens of milliseconds
+            self._tls = await asyncio.to_thread(_tls_context)  # reads the trust store: tens of milliseconds
         return self._tls
 
     def _sweep(self) -> None:
@@ -305,3 +305,10 @@ def _translated(exc: Exception) -> ProviderError:
         case _:
             error = Unreachable(f"no connection ({type(exc).__name__}).")
     return error
+
+
+def _tls_context() -> ssl.SSLContext:
+    """Verifies certificates and names by the system's trust store (SSL_CERT_FILE is honoured by OpenSSL)."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context

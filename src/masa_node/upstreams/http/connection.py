@@ -5,7 +5,6 @@ httptools (llhttp, Node.js' parser) does the parsing; this file holds what a con
 
 import asyncio
 import re
-import ssl
 from collections.abc import Callable
 from functools import lru_cache
 from typing import cast
@@ -393,10 +392,3 @@ def _with_one_length(head: bytes) -> bytes:
         return head
     line = b"content-length: %b\r\n" % lengths.pop()
     return head[: first.start()] + line + _LENGTH.sub(b"", head[first.end() : until]) + head[until:]
-
-
-def tls_context() -> ssl.SSLContext:
-    """Verifies certificates and names by the system's trust store (SSL_CERT_FILE is honoured by OpenSSL)."""
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context
