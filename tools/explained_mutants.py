@@ -29,7 +29,6 @@ EXPLAINED: dict[str, dict[tuple[str, str], str]] = {
     },
     "masa_node.accounts.key_limits": {
         ("_Use", "to False: True"): "with slots or without: memory",
-        ("__init__", "to 1: 0"): "a day of 1970: it is only asked whether it is today",
         ("_take_turn", "to GtE: wait_s > 1e-06"): "exactly so much is not told apart: it is for what fractions add",
     },
     "masa_node.accounts.access": {

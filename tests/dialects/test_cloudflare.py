@@ -91,3 +91,9 @@ def test_errors_have_the_vendors_shape_and_codes(status: int) -> None:
     code = str(body["errors"][0]["code"])
     gateway_or_own = {401: "10000", 404: "5007", 500: "5000", 502: "5000", 503: "3040", 504: "3007"}
     assert errors["codes"].get(code) == status or gateway_or_own[status] == code
+
+
+def test_a_frame_with_two_responses_hides_no_comment() -> None:
+    """A relay's: the value of one field is the name of another."""
+    frame = sse(b'{"type":"response.created","response":{"object":"response"}}')
+    assert not DIALECT.is_plain(frame + b": a comment\n\n")

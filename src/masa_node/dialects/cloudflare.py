@@ -74,7 +74,7 @@ class Cloudflare:
             frames.count(_DONE)
             or frames.count(b"error")
             or frames.count(b'"success"')
-            or frames.count(b'"response"') + frames.count(b'"choices"') != SSE.count(frames)
+            or frames.count(b'"response":') + frames.count(b'"choices"') != SSE.count(frames)
             or is_about_an_end(frames)
             or _USAGE.search(frames)
         )

@@ -4,13 +4,10 @@ import re
 from collections.abc import Awaitable, Callable
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from masa_node.api.http1.request import HttpRequest
 from masa_node.chat.answer import WRITTEN
-
-if TYPE_CHECKING:
-    from masa_node.api.http1.protocol import BoundedHttpProtocol
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -18,6 +15,36 @@ _NOT_MODIFIED = 304
 # What a head may consist of, so that nothing an LLM or a peer said can begin a header, or an answer, of its own.
 _LINES = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [^\x00-\x08\x0a-\x1f\x7f]*\r\n)*")
 _FIRST_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
+
+
+class Written(Protocol):
+    """The connection, as an answer sees it."""
+
+    @property
+    def is_paused(self) -> bool:
+        """Does the caller read more slowly than the answer comes?"""
+        ...
+
+    @property
+    def is_last(self) -> bool:
+        """Will no other request be taken, for the connection's or the server's sake?"""
+        ...
+
+    def standard_lines(self) -> bytes:
+        """The headers of every answer: whole lines."""
+        ...
+
+    def write(self, data: bytes, /) -> None:
+        """Write in this turn of the loop, in this order; nothing, once the connection is being closed."""
+        ...
+
+    async def drained(self) -> None:
+        """Returns when the caller reads again, or has left."""
+        ...
+
+    def reply_is_over(self, *, keep: bool) -> None:
+        """All of the answer is written. The next request's turn, if the connection may be kept."""
+        ...
 
 
 class Reply:
@@ -42,7 +69,7 @@ class Reply:
         "is_complete",
     )
 
-    def __init__(self, request: HttpRequest, connection: "BoundedHttpProtocol", *, is_http10: bool, keep: bool) -> None:
+    def __init__(self, request: HttpRequest, connection: Written, *, is_http10: bool, keep: bool) -> None:
         self._request = request
         self._connection = connection
         self._is_http10 = is_http10
