@@ -31,6 +31,7 @@ from masa_node.routing.provider import Begun, Provider, Sign, no_sign
 from masa_node.routing.running.steps import readable
 
 if TYPE_CHECKING:
+    from masa_node.dialects.translation.events import Event
     from masa_node.dialects.translation.translator import AnswerTranslator, Translation
 
 Result = TypeVar("Result")
@@ -312,18 +313,29 @@ class _Stream:
             out = await self._fed(piece)
             if out:
                 return out
-        return b"" if self._translator.is_over else self._translator.finish()
+        translator = self._translator
+        if translator.is_over:
+            return b""
+        return await asyncio.to_thread(translator.finish) if translator.has_much else translator.finish()
 
     async def _fed(self, piece: bytes) -> bytes:
         """What this piece is in the caller's format; others have their turn between any two parts of a large one."""
         whole = self._translator.cut(piece)
         if len(whole) <= AT_ONCE_BYTES:
-            return self._translator.translated(whole)
+            return await self._written(self._translator.events_of(whole))
         out: list[bytes] = []
         for frames in self._translator.parts(whole, AT_ONCE_BYTES):
-            out.append(await _off_the_loop(frames, _too_heavy_an_answer, partial(self._translator.translated, frames)))
+            read = partial(self._translator.events_of, frames)
+            out.append(await self._written(await _off_the_loop(frames, _too_heavy_an_answer, read)))
             await asyncio.sleep(0)
         return b"".join(out)
+
+    async def _written(self, events: "list[Event]") -> bytes:
+        """What ends a part of megabytes is written in a thread, in which no single step takes long."""
+        translator = self._translator
+        if translator.takes_long(events):
+            return await asyncio.to_thread(partial(translator.written, events))
+        return translator.written(events)
 
     async def _source_piece(self) -> bytes:
         """The next one of the source. What breaks behind the end of a whole answer is no matter."""

@@ -108,6 +108,8 @@ DROPPED = "x-masa-dropped"
 # Of an answer that is kept for its last events, or read at once, which takes 2 ms a megabyte. Words never have so many.
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 _LAST = frozenset({Ended, Failed})
+# What ends a part of an answer repeats all of it, in some formats thrice: 1 ms for so many bytes.
+MUCH_BYTES = 256 * 1024
 
 
 class Translation(msgspec.Struct, frozen=True):
@@ -168,7 +170,18 @@ class AnswerTranslator:
     `is_over`: the terminal frame was given, or an error. `left_out` are the names of what there was no room for so far.
     """
 
-    __slots__ = ("_cutter", "_framing", "_halves", "_reader", "_size", "_unsaid", "_writer", "is_over", "left_out")
+    __slots__ = (
+        "_cutter",
+        "_framing",
+        "_halves",
+        "_last",
+        "_reader",
+        "_size",
+        "_unsaid",
+        "_writer",
+        "is_over",
+        "left_out",
+    )
 
     def __init__(self, source: Endpoint, target: Endpoint, context: AnswerContext) -> None:
         self._framing = DIALECTS[DIALECT_OF_ENDPOINT[target]].framing
@@ -182,6 +195,7 @@ class AnswerTranslator:
         self.left_out: dict[str, None] = {}
         self._unsaid = UNSAID.get(source)
         self._size = 0
+        self._last: type[Event] | None = None
 
     def feed(self, piece: bytes) -> bytes:
         """What this piece of the server's stream is in the caller's format; b"" where it says nothing there (yet)."""
@@ -203,17 +217,33 @@ class AnswerTranslator:
         """The server's stream has ended whole: the rest, and the terminal frame if it was not given yet."""
         rest = self._cutter.rest()
         out = self.translated(rest) if rest.strip() else b""
-        return out if self.is_over else out + self._write([*self._begun_halves(), Ended()])
+        return out if self.is_over else out + self.written([*self._begun_halves(), Ended()])
 
     def translated(self, frames: bytes) -> bytes:
         """What these whole frames are in the caller's format; b"" where they say nothing there (yet)."""
+        return self.written(self.events_of(frames))
+
+    def events_of(self, frames: bytes) -> list[Event]:
+        """What these whole frames say; `written` writes it."""
         if is_silent(self._framing, frames):
-            return b""
+            return []
         read = self._reader_of(frames).frame
         cut = self._framing.frames(frames)
         if len(cut) == 1:
-            return self._write(read(cut[0]))
-        return b"".join([self._write(read(frame)) for frame in cut])
+            return read(cut[0])
+        return [event for frame in cut for event in read(frame)]
+
+    def takes_long(self, events: list[Event]) -> bool:
+        """May it take milliseconds to write them? So it does where another kind of part begins behind much."""
+        if not events:
+            return False
+        before, self._last = self._last, type(events[-1])
+        return self._size > MUCH_BYTES and any(type(event) is not before for event in events)
+
+    @property
+    def has_much(self) -> bool:
+        """May it take milliseconds to `finish`?"""
+        return self._size > MUCH_BYTES
 
     def _reader_of(self, data: bytes) -> AnswerReader:
         if self._halves is None:
@@ -231,7 +261,8 @@ class AnswerTranslator:
             if name is not None and not _is_beside_a_call(event, unsaid):
                 self.left_out[name] = None
 
-    def _write(self, events: list[Event]) -> bytes:
+    def written(self, events: list[Event]) -> bytes:
+        """These events in the caller's format."""
         out = b""
         if self._unsaid is not None:
             self._note(events, self._unsaid)
@@ -250,7 +281,7 @@ class AnswerTranslator:
     def streamed(self, body: bytes) -> bytes:
         """A complete body as the stream that the caller asked for."""
         self.check_size(len(body))
-        return self._write(self._reader_of(body).whole(body))
+        return self.written(self._reader_of(body).whole(body))
 
     def collected(self, stream: bytes) -> bytes:
         """A whole stream as the complete body that the caller asked for."""

@@ -1,5 +1,7 @@
 """From neutral events to those of responses: items one after the other, parallel calls open beside each other."""
 
+from msgspec import Raw
+
 from masa_node.dialects.translation.collecting import (
     Block,
     CallBlock,
@@ -127,12 +129,13 @@ class ResponsesAnswerWriter:
         fields["error"] = None
         return encode({**fields, **state})[:-1] + b"," + self._echo + b"}"
 
-    def _frame(self, name: bytes, fields: bytes) -> bytes:
+    def _frame(self, name: bytes, fields: bytes | memoryview) -> bytes:
         number, self._number = self._number, self._number + 1
-        return b'event: %b\ndata: {"type":"%b","sequence_number":%d,%b}\n\n' % (name, name, number, fields)
+        head = b'event: %b\ndata: {"type":"%b","sequence_number":%d,' % (name, name, number)
+        return b"".join((head, fields, b"}\n\n"))
 
     def _event(self, name: str, fields: Fields) -> bytes:
-        return self._frame(name.encode(), encode(fields)[1:-1])
+        return self._frame(name.encode(), memoryview(encode(fields))[1:-1])
 
     def _add(self, block: Block, item: Fields) -> bytes:
         at, self._places = self._places, self._places + 1
@@ -269,14 +272,15 @@ class ResponsesAnswerWriter:
         if self._open is None:
             return b""
         (at, block), self._open = self._open, None
-        return self._last_words(at, block) + self._complete(at, block)
+        text = Raw(encode(block.text)) if isinstance(block, TextBlock) else None
+        return b"".join((self._last_words(at, block, text), self._complete(at, block, text)))
 
-    def _last_words(self, at: int, block: Block) -> bytes:
+    def _last_words(self, at: int, block: Block, text: Raw | None) -> bytes:
         where: Fields = {"item_id": self._output.id_of(block, at), "output_index": at}
         match block:
             case TextBlock():
-                part = text_part(block)
-                done = {**where, "content_index": 0, "text": block.text, "logprobs": part["logprobs"]}
+                part = text_part(block, text)
+                done = {**where, "content_index": 0, "text": part["text"], "logprobs": part["logprobs"]}
                 return self._event("response.output_text.done", done) + self._part(
                     "response.content_part.done", block, at, part
                 )
@@ -295,8 +299,8 @@ class ResponsesAnswerWriter:
                     "response.reasoning_summary_text.done", {**summary, "text": block.text}
                 ) + self._event("response.reasoning_summary_part.done", {**summary, "part": part})
 
-    def _complete(self, at: int, block: Block) -> bytes:
-        item = self._done[at] = self._output.item(block, at)
+    def _complete(self, at: int, block: Block, text: Raw | None = None) -> bytes:
+        item = self._done[at] = self._output.item(block, at, text=text)
         return self._event("response.output_item.done", {"output_index": at, "item": item})
 
     def _end(self) -> bytes:

@@ -27,11 +27,11 @@ class Output:
         self._id = context.answer_id
         self._tools = {tool.name: tool for tool in context.conversation.tools}
 
-    def item(self, block: Block, at: int, status: str = "completed") -> Fields:
-        """The item at this place of the output."""
+    def item(self, block: Block, at: int, status: str = "completed", text: msgspec.Raw | None = None) -> Fields:
+        """The item at this place of the output. `text` is that of a text block, if it is known as JSON."""
         match block:
             case TextBlock():
-                return self.message(at, status, [text_part(block)])
+                return self.message(at, status, [text_part(block, text)])
             case RefusalBlock():
                 return self.message(at, status, [{"type": "refusal", "refusal": block.text}])
             case ThoughtBlock():
@@ -91,12 +91,12 @@ def input_of(arguments: str) -> str:
     return given.get("input", only)
 
 
-def text_part(block: TextBlock) -> Fields:
-    """The content of a message."""
+def text_part(block: TextBlock, text: msgspec.Raw | None = None) -> Fields:
+    """The content of a message; `text` is that of the block, if it is known as JSON."""
     annotations = [annotation(each) for each in block.citations]
     return {
         "type": "output_text",
-        "text": block.text,
+        "text": block.text if text is None else text,
         "annotations": annotations,
         "logprobs": [logprob(each) for each in block.logprobs],
     }
