@@ -28,26 +28,33 @@ class Share:
 
     def add(self, size: int) -> bool:
         """So many bytes more are held. False when the share is taken back: then nothing of it is held any more."""
-        if not self.is_taken:
-            self._budget.grow(self, size)
+        budget = self._budget
+        if self in budget.growing:
+            self.size += size
+            budget.held_bytes += size
+            budget.make_room()
         return not self.is_taken
 
     def keep(self) -> None:
         """It is complete: it counts until it is released, and is not taken back."""
-        self._budget.settle(self)
+        if self in self._budget.growing:
+            self._budget.growing.discard(self)
+            self._budget.complete.add(self)
 
     def release(self) -> None:
         """Nothing of it is held any more. Idempotent."""
-        self._budget.close(self)
+        budget = self._budget
+        if self in budget.growing or self in budget.complete:
+            budget.growing.discard(self)
+            budget.complete.discard(self)
+            budget.held_bytes -= self.size
+            self._drop = _nothing  # its owner holds this share: a circle would wait for a collector
 
     def take_back(self) -> None:
-        """For the budget alone: have the owner drop its bytes."""
+        """Have the owner drop its bytes."""
         self.is_taken = True
         self._drop()
-
-    def let_go(self) -> None:
-        """For the budget alone: forget the owner, which holds this share: a circle would wait for a collector."""
-        self._drop = _nothing
+        self.release()
 
 
 class ByteBudget:
@@ -56,8 +63,8 @@ class ByteBudget:
     def __init__(self, most_bytes: int) -> None:
         self.most_bytes = most_bytes
         self.held_bytes = 0
-        self._growing: set[Share] = set()
-        self._settled: set[Share] = set()
+        self.growing: set[Share] = set()
+        self.complete: set[Share] = set()
         self._lent_bytes = 0
 
     def __repr__(self) -> str:
@@ -66,12 +73,12 @@ class ByteBudget:
     @property
     def kept_bytes(self) -> int:
         """What complete answers and bodies take: it is not taken back."""
-        return self._lent_bytes + sum(share.size for share in self._settled)
+        return self._lent_bytes + sum(share.size for share in self.complete)
 
     @property
     def growing_bytes(self) -> int:
         """What those take that are still coming in."""
-        return sum(share.size for share in self._growing)
+        return sum(share.size for share in self.growing)
 
     def lend(self, size: int) -> bool:
         """As a share that is complete at once, for what is small; `give_back` the same. False where it does not fit."""
@@ -89,34 +96,14 @@ class ByteBudget:
     def open(self, drop: Callable[[], None]) -> Share:
         """A new share. `drop`, called at most once and at once, lets go of what its owner holds."""
         share = Share(self, drop)
-        self._growing.add(share)
+        self.growing.add(share)
         self.held_bytes += share.size
         return share
 
-    def grow(self, share: Share, size: int) -> None:
-        """See `Share.add`. The largest growing shares are taken back until all fits again."""
-        if share not in self._growing:
-            return
-        share.size += size
-        self.held_bytes += size
-        while self.held_bytes > self.most_bytes and self._growing:
-            largest = max(self._growing, key=lambda each: each.size)
-            largest.take_back()
-            self.close(largest)
-
-    def settle(self, share: Share) -> None:
-        """See `Share.keep`."""
-        if share in self._growing:
-            self._growing.discard(share)
-            self._settled.add(share)
-
-    def close(self, share: Share) -> None:
-        """See `Share.release`."""
-        if share in self._growing or share in self._settled:
-            self._growing.discard(share)
-            self._settled.discard(share)
-            self.held_bytes -= share.size
-            share.let_go()
+    def make_room(self) -> None:
+        """The largest growing shares are taken back until all fits again."""
+        while self.held_bytes > self.most_bytes and self.growing:
+            max(self.growing, key=lambda each: each.size).take_back()
 
 
 def _nothing() -> None:
