@@ -84,12 +84,10 @@ class ChatEndpoints:
             dialect = wanted or DIALECT_OF_ENDPOINT[endpoint]
             headers = [*request_headers(request_id), *named(dialect, is_native=is_native)]
             size = await send_error(reply, error, dialect, request_id, headers)
-            refused = _refused(request_id, endpoint, status_of(error), error.code, size)
-            self._observe(msgspec.structs.replace(refused, key=entry.caller.name))
+            self._observe(_refused(request_id, endpoint, entry, status_of(error), error.code, size))
             return
         except ClientDisconnected:
-            refused = _refused(request_id, endpoint, STATUS_CALLER_GONE, CALLER_GONE, 0)
-            self._observe(msgspec.structs.replace(refused, key=entry.caller.name))
+            self._observe(_refused(request_id, endpoint, entry, STATUS_CALLER_GONE, CALLER_GONE))
             return
         await self._answer(request, entry.caller, asked, ReplySink(request, reply, is_native=is_native))
 
@@ -229,7 +227,9 @@ def _comes_from_a_peer(headers: HeaderPairs) -> bool:
     return any(name == _VIA and VIA_PEER in value.decode("latin-1").split(",") for name, value in headers)
 
 
-def _refused(request_id: RequestId, endpoint: Endpoint, status: int, error: str, answer_bytes: int) -> Outcome:
+def _refused(
+    request_id: RequestId, endpoint: Endpoint, entry: Entry, status: int, error: str, answer_bytes: int = 0
+) -> Outcome:
     return Outcome(
         request_id=request_id,
         endpoint=endpoint,
@@ -238,14 +238,6 @@ def _refused(request_id: RequestId, endpoint: Endpoint, status: int, error: str,
         wants_stream=False,
         status=status,
         error=error,
-        served_by=None,
-        attempts=(),
-        body_bytes=0,
         answer_bytes=answer_bytes,
-        pieces=0,
-        input_tokens=None,
-        output_tokens=None,
-        queued_s=0.0,
-        first_piece_s=None,
-        total_s=0.0,
+        key=entry.caller.name,
     )

@@ -46,16 +46,16 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     wants_stream: bool
     status: int
     error: str | None
-    served_by: str | None
-    attempts: tuple[Attempt, ...]
-    body_bytes: int
-    answer_bytes: int
-    pieces: int
-    input_tokens: int | None
-    output_tokens: int | None
-    queued_s: float
-    first_piece_s: float | None
-    total_s: float
+    served_by: str | None = None
+    attempts: tuple[Attempt, ...] = ()
+    body_bytes: int = 0
+    answer_bytes: int = 0
+    pieces: int = 0
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    queued_s: float = 0.0
+    first_piece_s: float | None = None
+    total_s: float = 0.0
     race: RaceMode | None = None
     hedges: int = 0
     requester: str | None = None
