@@ -39,7 +39,7 @@ def record(settings: Settings) -> str:
 
         def ready(node: Node, peers: list[Node], llm: DemoLlm) -> None:
             listener.ready(node, peers, llm)
-            node.dispatcher.watch = listener.view.happened
+            node.dispatcher.stats.watch = listener.view.happened
             asking.append(asyncio.create_task(_ask_and_stop(node.url, llm.name or MODEL)))
 
         asyncio.run(run_demo(settings, llm_of_demo(settings), listener, ready))

@@ -258,7 +258,7 @@ async def test_silent_peers_and_those_asked_beside_them_together_are_no_more_tha
         nonlocal most
         most = max(most, sum(peer.at_work for peer in (hung, *late)) + (event.step is RaceStep.ASKED))
 
-    world.dispatcher.watch = watch
+    world.dispatcher.stats.watch = watch
     with pytest.raises(FirstPieceTimeout):
         await world.answer(world.ask(race=RaceRule(width=width)))
     assert most == min(width, 6)

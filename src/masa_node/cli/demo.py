@@ -58,7 +58,7 @@ class DemoForPrograms:
         names = {peer.node_id: peer.settings.node_name for peer in peers}
         line = {"event": "ready", "model": llm.name or MODEL, "is_real_llm": bool(llm.name), "peers": names}
         _print_line(line if llm.name else {**line, "why_no_real_llm": llm.why_not})
-        node.dispatcher.watch = _print_race
+        node.dispatcher.stats.watch = _print_race
 
 
 class DemoForPeople:
@@ -97,10 +97,10 @@ class DemoForPeople:
         self.view.names = names
         if sys.stdout.isatty():
             live_view = self._stack.enter_context(live(self.view))
-            node.dispatcher.watch = Painter(self.view, live_view.refresh).happened
+            node.dispatcher.stats.watch = Painter(self.view, live_view.refresh).happened
             live_view.refresh()
         else:
-            node.dispatcher.watch = self._print
+            node.dispatcher.stats.watch = self._print
 
     def _print(self, event: RaceEvent) -> None:
         if event.step is not RaceStep.ASKED:

@@ -10,7 +10,7 @@ from masa_node.routing.health import Health, HealthBook
 from masa_node.routing.native import in_one_format
 from masa_node.routing.plain import PlainWay
 from masa_node.routing.provider import Provider, Sign, no_sign
-from masa_node.routing.racing.provider_stats import ProviderStats, Watch
+from masa_node.routing.racing.provider_stats import ProviderStats
 
 
 class Dispatcher:
@@ -38,15 +38,6 @@ class Dispatcher:
         self.plain: PlainWay | None = None  # peers take turns for their slots
         if isinstance(admission, Admission):
             self.plain = PlainWay(catalog, admission, self._candidates, self.stats, observe)
-
-    @property
-    def watch(self) -> Watch | None:
-        """Is told each step of each race as it happens. It must not raise, and costs nothing while it is None."""
-        return self.stats.watch
-
-    @watch.setter
-    def watch(self, watch: Watch | None) -> None:
-        self.stats.watch = watch
 
     async def answer(self, request: Request, sink: Sink, on_sign: Sign = no_sign) -> Outcome:
         """Have one request answered, and give the answer to `sink`, or why there is none. How it went comes back.

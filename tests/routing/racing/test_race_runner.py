@@ -271,7 +271,7 @@ async def test_no_more_than_the_width_are_asked_at_once_and_a_failed_one_is_repl
         nonlocal most
         most = max(most, sum(provider.at_work for provider in world.providers))
 
-    world.dispatcher.watch = watch
+    world.dispatcher.stats.watch = watch
     with pytest.raises(ConnectionRefused):
         await world.answer(world.ask(race=RaceRule(RaceMode.ALL, 2)))
     assert most <= 2
@@ -461,7 +461,9 @@ async def test_a_private_request_may_go_to_an_own_server_without_a_list() -> Non
 async def test_each_step_is_told_as_it_happens() -> None:
     world = World([ScriptedProvider("own", 1.0, refused()), *peers((2.0, WHOLE), (3.0, WHOLE))])
     told_of: list[tuple[str, str, float, str | None]] = []
-    world.dispatcher.watch = lambda event: told_of.append((event.step.value, event.provider, event.after_s, event.why))
+    world.dispatcher.stats.watch = lambda event: told_of.append(
+        (event.step.value, event.provider, event.after_s, event.why)
+    )
     await world.answer()
     assert told_of[:2] == [("asked", "own", 0.0, None), ("failed", "own", 1.0, "connection_refused")]
     assert sorted(told_of[2:4]) == [("asked", "p0", 1.0, None), ("asked", "p1", 1.0, None)]

@@ -37,7 +37,9 @@ Watch = Callable[[RaceEvent], None]
 
 @dataclass(slots=True)
 class ProviderStats:
-    """`health` may be shared by several dispatchers of a node. `watch` is told every step, while one is set."""
+    """`health` may be shared by several dispatchers of a node. `watch` is told every step, while one is set: it
+    must not raise, and costs nothing while it is None.
+    """
 
     health: HealthBook = field(default_factory=HealthBook)
     latency: LatencyBook = field(default_factory=LatencyBook)
