@@ -6,6 +6,7 @@ To add one: a row in `GETS`, with what makes its answer.
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import cache
+from typing import cast
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -15,7 +16,7 @@ from masa_node.api.aliasing import Aliasing, alias_header, alias_words, renamed
 from masa_node.api.control.changes import CHANGES
 from masa_node.api.control.events import EVENTS
 from masa_node.api.control.owner import OwnerActions
-from masa_node.api.control.pages import CONSOLE, HOME, ConsolePages, Shown, wants_page
+from masa_node.api.control.pages import CONSOLE, HOME, ConsolePages, Found, wants_page
 from masa_node.api.families import Offers, not_in_family, offers_for
 from masa_node.api.http1.reply import RawHeaders
 from masa_node.api.http1.request import Head, HeaderPairs
@@ -80,28 +81,14 @@ class Asked(msgspec.Struct, frozen=True):
     model: str
     caller: Caller
 
-
-class Found(msgspec.Struct, frozen=True):
-    """An answer with more to it than what is written as JSON. `content_type`: another than the endpoint's."""
-
-    value: object
-    status: int = 200
-    headers: RawHeaders = msgspec.field(default_factory=list[tuple[bytes, bytes]])
-    content_type: bytes = b""
+    @property
+    def fields(self) -> dict[str, str]:
+        """The query, by names."""
+        return dict(parse_qsl(self.query.decode("latin-1"), keep_blank_values=True))
 
 
-# Makes an answer: text or bytes, what is written as JSON, or that with a status and headers.
-Make = Callable[[NodeView, Asked], Awaitable[object]]
-
-
-def _known(tell: Callable[[NodeView], object]) -> Make:
-    """What the node knows without asking anybody."""
-
-    async def made(view: NodeView, asked: Asked) -> object:
-        del asked
-        return tell(view)
-
-    return made
+# Makes an answer, at once or not: text or bytes, what is written as JSON, or that with a status and headers.
+Make = Callable[[NodeView, Asked], object]
 
 
 def _models(tell: Callable[[Offers, Asked], Awaitable[object]]) -> Make:
@@ -121,20 +108,17 @@ def _models(tell: Callable[[Offers, Asked], Awaitable[object]]) -> Make:
 def _owners(tell: Callable[[NodeView], object]) -> Make:
     """What is the owner's to see. Raises `KeyRefused` for others."""
 
-    async def made(view: NodeView, asked: Asked) -> object:
+    def made(view: NodeView, asked: Asked) -> object:
         asked.caller.check_owner()
         return tell(view)
 
     return made
 
 
-def _readyz(view: NodeView) -> object:
+def _readyz(view: NodeView, asked: Asked) -> object:
+    del asked
     found = view.readiness()
     return found if found.ready else Found(found, status_of_kind(ProviderAway))
-
-
-async def _search(offers: Offers, asked: Asked) -> object:
-    return await models.cloudflare_list(offers_for(DialectName.CLOUDFLARE, offers), _query(asked))
 
 
 async def _ps(view: NodeView, asked: Asked) -> object:
@@ -173,51 +157,22 @@ def _family(asked: Asked) -> DialectName:
     )
 
 
-def _query(asked: Asked) -> dict[str, str]:
-    return dict(parse_qsl(asked.query.decode("latin-1"), keep_blank_values=True))
-
-
-async def _node(view: NodeView, asked: Asked) -> object:
+def _node(view: NodeView, asked: Asked) -> object:
     status = view.node()
     return status if asked.caller.is_owner else {name: status[name] for name in _NODE_TO_ALL}
 
 
-async def _races(view: NodeView, asked: Asked) -> object:
-    return history.races(view.history, asked.caller, asked.query)
-
-
-async def _race(view: NodeView, asked: Asked) -> object:
-    return history.race(view.history, asked.caller, asked.model)
-
-
-async def _requests(view: NodeView, asked: Asked) -> object:
-    return history.requests(view.history, asked.caller)
-
-
-async def _usage(view: NodeView, asked: Asked) -> object:
-    return await history.usage(view.history, asked.caller, asked.query)
-
-
-async def _root(view: NodeView, asked: Asked) -> object:
+def _root(view: NodeView, asked: Asked) -> object:
     if view.pages and wants_page(asked.headers):
-        return _shown(view.pages.lead_there())
+        return view.pages.lead_there()
     return f"Masa Node {__version__} is running. See /openapi.json, /api/v1/llm/models."
 
 
-async def _page(view: NodeView, asked: Asked) -> object:
-    return _shown(view.pages.show(asked.model, asked.headers))
+def _page(view: NodeView, asked: Asked) -> object:
+    return view.pages.show(asked.model, asked.headers)
 
 
-async def _to_pages(view: NodeView, asked: Asked) -> object:
-    del asked
-    return _shown(view.pages.lead_there())
-
-
-def _shown(page: Shown) -> Found:
-    return Found(page.body, page.status, page.headers, page.content_type)
-
-
-async def _me(view: NodeView, asked: Asked) -> object:
+def _me(view: NodeView, asked: Asked) -> object:
     caller = asked.caller
     return {
         "name": caller.name,
@@ -236,7 +191,7 @@ async def _invites(view: NodeView, asked: Asked) -> object:
 
 async def _doctor(view: NodeView, asked: Asked) -> object:
     asked.caller.check_owner()
-    return await view.doctor(_query(asked).get("only") == "network")
+    return await view.doctor(asked.fields.get("only") == "network")
 
 
 @cache
@@ -245,26 +200,25 @@ def _described() -> bytes:
     return msgspec.json.encode(describe((*GETS, EVENTS), CHANGES))
 
 
-def _description(view: NodeView) -> bytes:
-    del view
-    return _described()
+def _healthz(view: NodeView, asked: Asked) -> object:
+    del view, asked
+    return {"status": "ok"}
 
 
-_HEALTHZ = _known(lambda _: {"status": "ok"})
 # Every endpoint that is read, and what makes its answer: the one table. `/openapi.json` and docs/ are made from it.
 GETS: dict[GetEndpoint, Make] = {
     GetEndpoint("/", "Is the node running? A browser is led to the console", "text/plain"): _root,
-    GetEndpoint(HOME, "Leads to the console", "text/html"): _to_pages,
+    GetEndpoint(HOME, "Leads to the console", "text/html"): lambda view, _: view.pages.lead_there(),
     GetEndpoint(CONSOLE, "The console: the node as pages for a browser; CONSOLE=off: none", "text/html"): _page,
     GetEndpoint(CONSOLE + "{file}", "A file of the console", "*/*"): _page,
-    GetEndpoint("/healthz", "Liveness: the process answers"): _HEALTHZ,
-    GetEndpoint("/health", "The same, where clients of llama.cpp and vLLM look for it"): _HEALTHZ,
-    GetEndpoint("/v1/health", "The same"): _HEALTHZ,
-    GetEndpoint("/readyz", "Readiness: some model can be asked; if none, why, and what to do"): _known(_readyz),
+    GetEndpoint("/healthz", "Liveness: the process answers"): _healthz,
+    GetEndpoint("/health", "The same, where clients of llama.cpp and vLLM look for it"): _healthz,
+    GetEndpoint("/v1/health", "The same"): _healthz,
+    GetEndpoint("/readyz", "Readiness: some model can be asked; if none, why, and what to do"): _readyz,
     GetEndpoint("/metrics", "Prometheus metrics", "text/plain; version=0.0.4; charset=utf-8"): _owners(
         lambda view: view.metrics()
     ),
-    GetEndpoint("/openapi.json", "This description"): _known(_description),
+    GetEndpoint("/openapi.json", "This description"): lambda _view, _asked: _described(),
     GetEndpoint("/api/v1/node", "The node itself: version, id, addresses, load, policies"): _node,
     GetEndpoint("/api/v1/peers", "The peers: which are linked, directly or by relay, and what they share"): _owners(
         lambda view: view.peers()
@@ -277,12 +231,16 @@ GETS: dict[GetEndpoint, Make] = {
         "/api/v1/races",
         "The last requests that ended, newest first, each with its race: asked when, and how it ended",
         query=history.RACES_QUERY,
-    ): _races,
-    GetEndpoint("/api/v1/races/{request_id}", "One of them, by the `X-Request-Id` of its answer"): _race,
-    GetEndpoint(history.REQUESTS_PATH, "The requests that are under way, those of peers among them"): _requests,
+    ): lambda view, asked: history.races(view.history, asked.caller, asked.fields),
+    GetEndpoint("/api/v1/races/{request_id}", "One of them, by the `X-Request-Id` of its answer"): lambda view, asked: (
+        history.race(view.history, asked.caller, asked.model)
+    ),
+    GetEndpoint(
+        history.REQUESTS_PATH, "The requests that are under way, those of peers among them"
+    ): lambda view, asked: history.requests(view.history, asked.caller),
     GetEndpoint(
         "/api/v1/usage", "Who used what: requests, tokens, times, as `masa-node usage`", query=history.USAGE_QUERY
-    ): _usage,
+    ): lambda view, asked: history.usage(view.history, asked.caller, asked.fields),
     GetEndpoint("/api/v1/console/me", "The caller: name, by what let in, and may they change the node"): _me,
     GetEndpoint("/api/v1/invites", "The invites that can still be used; no link is kept"): _invites,
     GetEndpoint("/api/v1/llm/models", "The models that can be asked for now, their providers and endpoints"): _models(
@@ -296,12 +254,13 @@ GETS: dict[GetEndpoint, Make] = {
         lambda offers, _: models.ollama_tags(offers_for(DialectName.OLLAMA, offers))
     ),
     GetEndpoint("/api/ps", "The models that the Ollamas behind the node hold in memory now"): _ps,
-    GetEndpoint("/api/version", "The Ollama API version that is spoken"): _known(
-        lambda _: {"version": OLLAMA_API_VERSION, "masa_node": __version__}
-    ),
+    GetEndpoint("/api/version", "The Ollama API version that is spoken"): lambda _view, _asked: {
+        "version": OLLAMA_API_VERSION,
+        "masa_node": __version__,
+    },
     GetEndpoint(
         SEARCH_PATH, "The models that can be asked in Cloudflare's format; `search`, `task`, `page`, `per_page`"
-    ): _models(_search),
+    ): _models(lambda offers, asked: models.cloudflare_list(offers_for(DialectName.CLOUDFLARE, offers), asked.fields)),
     GetEndpoint("/v1/models/{model}", "One model, in a shape that the OpenAI and Anthropic SDKs read"): _one_model,
 }
 GET_PATHS = frozenset(each.path for each in GETS if "{" not in each.path)
@@ -320,7 +279,9 @@ async def read_out(view: NodeView, path: str, head: Head, caller: Caller) -> tup
     if endpoint is None:
         start = next(start for start in _BEFORE_A_NAME if path.startswith(start))
         endpoint, name = _BEFORE_A_NAME[start], path.removeprefix(start)
-    made = await GETS[endpoint](view, Asked(head.headers, head.query, name, caller))
+    made = GETS[endpoint](view, Asked(head.headers, head.query, name, caller))
+    if isinstance(made, Awaitable):
+        made = await cast("Awaitable[object]", made)
     found = made if isinstance(made, Found) else Found(made)
     content_type = found.content_type or endpoint.content_type
     return found.status, [(b"content-type", content_type), *found.headers], _encoded(found.value)

@@ -51,13 +51,13 @@ class Page(msgspec.Struct, frozen=True):
     etag: bytes
 
 
-class Shown(msgspec.Struct, frozen=True):
-    """What is answered with a page: the body of a 304 is not sent."""
+class Found(msgspec.Struct, frozen=True):
+    """An answer with more to it than what is written as JSON. `content_type`: another than the endpoint's."""
 
-    status: int
-    content_type: bytes
-    headers: RawHeaders
-    body: bytes
+    value: object
+    status: int = 200
+    headers: RawHeaders = msgspec.field(default_factory=list[tuple[bytes, bytes]])
+    content_type: bytes = b""
 
 
 class ConsolePages:
@@ -78,22 +78,18 @@ class ConsolePages:
         why = "has no such file" if self else "is off (CONSOLE=off)"
         return UnknownPath(f"There is no {path[:_SHOWN_CHARS]!r} here: the console {why}.")
 
-    def show(self, name: str, headers: HeaderPairs) -> Shown:
-        """The file of this name, `index.html` for "". Raises `UnknownPath`."""
+    def show(self, name: str, headers: HeaderPairs) -> Found:
+        """The file of this name, `index.html` for "". The body of a 304 is not sent. Raises `UnknownPath`."""
         page = self._pages.get(name or INDEX)
         if page is None:
             raise self.missing(CONSOLE + name)
         status = _NOT_MODIFIED if page.etag in _tags(headers) else 200
-        return Shown(status, page.content_type, [*_SAFETY, (b"etag", page.etag)], page.body)
+        return Found(page.body, status, [*_SAFETY, (b"etag", page.etag)], page.content_type)
 
-    def lead_there(self) -> Shown:
+    def lead_there(self) -> Found:
         """From an address that people type to the console."""
-        return Shown(
-            _REDIRECT,
-            _CONTENT_TYPES[".html"],
-            [(b"location", CONSOLE.encode()), (b"vary", b"accept")],
-            CONSOLE.encode(),
-        )
+        headers = [(b"location", CONSOLE.encode()), (b"vary", b"accept")]
+        return Found(CONSOLE, _REDIRECT, headers, _CONTENT_TYPES[".html"])
 
 
 def is_console(path: str) -> bool:

@@ -5,8 +5,8 @@ takes the right to change the node.
 """
 
 import time
+from collections.abc import Mapping
 from typing import Annotated, Literal
-from urllib.parse import parse_qsl
 
 import msgspec
 from msgspec import Meta
@@ -58,18 +58,6 @@ class Races(msgspec.Struct, frozen=True):
     before: int | None
 
 
-class Requests(msgspec.Struct, frozen=True):
-    """Those under way, the oldest first."""
-
-    requests: list[RequestUnderWay]
-
-
-class Ended(msgspec.Struct, frozen=True):
-    """How many requests had this id, and were ended."""
-
-    ended: int
-
-
 class Usage(msgspec.Struct, frozen=True):
     """`counted` is False with USAGE=off: nothing is counted. `priced`: do the lines have costs?"""
 
@@ -85,10 +73,10 @@ class _RacesAsked(msgspec.Struct, frozen=True):
     failed: Literal["true", "false", "1", "0"] | None = None
 
 
-def races(history: History, caller: Caller, query: bytes) -> Races:
+def races(history: History, caller: Caller, query: Mapping[str, str]) -> Races:
     """`GET /api/v1/races`. Raises `CallerError`."""
     try:
-        asked = msgspec.convert(_fields(query), _RacesAsked, strict=False)
+        asked = msgspec.convert(query, _RacesAsked, strict=False)
     except msgspec.ValidationError as exc:
         raise CallerError(f"The query is not understood: {exc}.") from exc
     failed = None if asked.failed is None else _BOOLEANS[asked.failed]
@@ -104,27 +92,29 @@ def race(history: History, caller: Caller, request_id: str) -> Race:
     return found
 
 
-def requests(history: History, caller: Caller) -> Requests:
-    """`GET /api/v1/requests`."""
-    return Requests(history.under_way.requests(_own(caller)))
+def requests(history: History, caller: Caller) -> dict[str, list[RequestUnderWay]]:
+    """`GET /api/v1/requests`: those under way, the oldest first."""
+    return {"requests": history.under_way.requests(_own(caller))}
 
 
-def end(history: History, caller: Caller, request_id: str) -> Ended:
-    """`DELETE /api/v1/requests/{request_id}`. Raises `UnknownRequest`, and `ChangeRefused` for another's request."""
+def end(history: History, caller: Caller, request_id: str) -> dict[str, int]:
+    """`DELETE /api/v1/requests/{request_id}`: how many had this id, and were ended.
+
+    Raises `UnknownRequest`, and `ChangeRefused` for another's request.
+    """
     ended = history.under_way.end(request_id, None if caller.may_change else caller.name)
     if not ended:
         if caller.is_owner and history.under_way.holds(request_id):
             caller.check_may_change()
         raise UnknownRequest(f"No request {_short(request_id)!r} is under way here.")
-    return Ended(ended)
+    return {"ended": ended}
 
 
-async def usage(history: History, caller: Caller, query: bytes) -> Usage:
+async def usage(history: History, caller: Caller, query: Mapping[str, str]) -> Usage:
     """`GET /api/v1/usage`. Raises `CallerError`, `StoreFailed`."""
-    fields = _fields(query)
     try:
-        by, days = groups_of(fields.get("by", "key,model")), days_of(fields.get("since", "30d"))
-        price = history.price if _is_true(fields.get("cost", "false")) else None
+        by, days = groups_of(query.get("by", "key,model")), days_of(query.get("since", "30d"))
+        price = history.price if _is_true(query.get("cost", "false")) else None
     except ValueError as exc:
         raise CallerError(f"The query is not understood: {exc}.") from exc
     if history.ledger is None:
@@ -136,10 +126,6 @@ async def usage(history: History, caller: Caller, query: bytes) -> Usage:
 def _own(caller: Caller) -> str | None:
     """The key whose requests they may see; None: all."""
     return None if caller.is_owner else caller.name
-
-
-def _fields(query: bytes) -> dict[str, str]:
-    return dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
 
 
 def _is_true(text: str) -> bool:
