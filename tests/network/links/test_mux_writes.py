@@ -7,6 +7,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import pytest
+
+from masa_node.chat.errors import LinkLost
 from masa_node.network.links.frames import FrameKind, frame
 from masa_node.network.links.mux import LATE_S, MAX_PENDING_FRAMES, Channel
 from masa_node.network.links.token_bucket import TokenBucket
@@ -23,13 +26,16 @@ class Written(Stream):
         self.writes: list[bytes] = []
         self.full: asyncio.Future[None] | None = None
         self.is_aborted = False
+        self.reads: list[bytes] = []
 
     def write_now(self, data: bytes) -> asyncio.Future[None] | None:
         self.writes.append(data)
         return self.full
 
     async def flow(self, came: Callable[[bytes], object]) -> None:
-        await asyncio.get_running_loop().create_future()
+        while self.reads:
+            came(self.reads.pop(0))
+        raise LinkLost("all is read")
 
     def abort(self) -> None:
         self.is_aborted = True
@@ -156,3 +162,20 @@ async def test_ends_without_a_bound_end_a_link_that_takes_nothing() -> None:
             alone.open().finish()
         assert stream.is_aborted
         stream.full.set_result(None)
+
+
+@virtual_time
+async def test_who_listens_is_told_once_of_all_that_is_read_together() -> None:
+    async with channel() as (shared, stream):
+        one, two = shared.open(), shared.open()
+        one.send_now((PIECE, b"?"))
+        two.send_now((PIECE, b"?"))
+        told: list[tuple[str, object]] = []
+        one.listen(lambda: told.append(("one", one.receive_now())))
+        two.listen(lambda: told.append(("two", two.receive_now())))
+        frames = [frame(HEAD, b"h", 1), frame(HEAD, b"g", 2), frame(PIECE, b"p", 1), frame(FINISH, b"", 1)]
+        stream.reads = [b"".join(frames)[:-3], b"".join(frames)[-3:]]
+        with pytest.raises(LinkLost):
+            await shared.run()
+        assert told[:3] == [("one", [(HEAD, b"h"), (PIECE, b"p")]), ("two", [(HEAD, b"g")]), ("one", None)]
+        assert {who for who, _ in told[3:]} == {"one", "two"}  # the channel has ended

@@ -91,7 +91,10 @@ class FrameStream(Protocol):
         ...
 
     def listen(self, came: Callable[[], None] | None) -> None:
-        """From now on call this whenever something has come, or nothing more will; None: nobody. It must not raise."""
+        """From now on call this whenever something has come, or nothing more will; None: nobody. It must not raise.
+
+        It is called once for all frames that came together.
+        """
         ...
 
     def finish(self) -> None:

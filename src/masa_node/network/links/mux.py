@@ -16,6 +16,7 @@ The window of each stream is as in HTTP/2 (RFC 9113, 5.2) and yamux: the reader 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from operator import attrgetter
 
 from masa_node.chat.errors import LinkLost, ProtocolFault, ProviderError
 from masa_node.chat.kept_errors import fresh
@@ -24,14 +25,7 @@ from masa_node.network.links.mux_stream import MUX_WINDOW_BYTES, MuxStream
 from masa_node.network.links.token_bucket import TokenBucket
 from masa_node.network.transport.interfaces import Link, Stream
 
-__all__ = [
-    "CHANNELS",
-    "MAX_STREAMS",
-    "MUX_WINDOW_BYTES",
-    "Channel",
-    "Mux",
-    "MuxStream",
-]
+__all__ = ["CHANNELS", "MAX_STREAMS", "MUX_WINDOW_BYTES", "Channel", "Mux", "MuxStream"]
 
 CHANNELS = 8  # of each side: beyond that a write carries what several requests have to say
 # of a channel; the next wait for channels that are being opened, so that a thousand at once spread evenly
@@ -84,6 +78,7 @@ class Channel:
         self._work = 0  # done since others had their turn
         self._lost: ProviderError | None = None  # where it is not the reader that learns of it
         self._wanting: list[MuxStream] = []
+        self._told: list[MuxStream] = []  # those that are told of what is read now
 
     @property
     def streams(self) -> int:
@@ -157,6 +152,10 @@ class Channel:
     def leave(self, number: int) -> None:
         """The request is over."""
         self._streams.pop(number, None)
+
+    def will_tell(self, stream: MuxStream) -> None:
+        """`tell` this request once all that is read in one go was given out."""
+        self._told.append(stream)
 
     def wants_room(self, stream: MuxStream) -> None:
         """Notify this request once there is room."""
@@ -243,6 +242,9 @@ class Channel:
         data = self._partial
         at = self._cut(data)
         self._partial = data[at:] if at < len(data) else b""
+        told, self._told = self._told, []
+        for stream in told:
+            stream.tell()
         return self._work < SLICE_WORK
 
     async def _rest(self) -> None:
@@ -352,7 +354,7 @@ class Mux:
         for channel in self._own:
             if not channel.streams:
                 return channel.open()
-        least = min(self._own, key=_streams_of)
+        least = min(self._own, key=attrgetter("streams"))
         if len(self._own) + self._opening < CHANNELS:
             return None
         return least.open() if not self._opening or least.streams < FEW_STREAMS else None
@@ -384,10 +386,6 @@ class Mux:
             raise self._lost() from None
         self._own.append(channel)
         return channel
-
-
-def _streams_of(channel: Channel) -> int:
-    return channel.streams
 
 
 def first_message(group: BaseExceptionGroup[ProviderError]) -> str:

@@ -47,6 +47,10 @@ class CarriesStreams(Protocol):
         """The request is over."""
         ...
 
+    def will_tell(self, stream: "MuxStream") -> None:
+        """`tell` this request soon, once for all that came."""
+        ...
+
     def wants_room(self, stream: "MuxStream") -> None:
         """Notify this request once there is room."""
         ...
@@ -56,8 +60,8 @@ class MuxStream:
     """One request's frames on a channel; see `frames.FrameStream`."""
 
     __slots__ = (
-        *("_channel", "_fault", "_has_ended", "_has_finished", "_window_used", "_inbox", "_number", "_reader", "_room"),
-        *("_listener", "_unread", "_writer"),
+        *("_channel", "_fault", "_has_ended", "_has_finished", "_inbox", "_is_told", "_listener", "_number"),
+        *("_reader", "_room", "_unread", "_window_used", "_writer"),
     )
 
     def __init__(self, channel: CarriesStreams, number: int) -> None:
@@ -73,6 +77,7 @@ class MuxStream:
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._listener: Callable[[], None] | None = None
+        self._is_told = False  # of what came, soon
 
     async def receive(self) -> list[Frame]:
         """See `FrameStream`. What came before a loss of the link is still given out."""
@@ -159,7 +164,7 @@ class MuxStream:
         match kind:
             case FrameKind.FINISH:
                 self._has_ended = True
-                self._wake_reader()
+                self._more_came()
                 self._leave_if_over()
             case FrameKind.RESET:
                 self._inbox.clear()
@@ -177,8 +182,15 @@ class MuxStream:
         if self._fault is None:
             self._fault = fault
         self._channel.leave(self._number)
-        self._wake_reader()
+        _wake(self._reader)
         _wake(self._writer)
+        self.tell()
+
+    def tell(self) -> None:
+        """Something has come, or nothing more will."""
+        self._is_told = False
+        if self._listener is not None:
+            self._listener()
 
     def room_came(self) -> None:
         """The channel has room again."""
@@ -195,12 +207,13 @@ class MuxStream:
         if self._has_ended or self._window_used > MUX_WINDOW_BYTES:
             raise ProtocolFault("it sent more on a stream than it may.")
         self._inbox.append((kind, payload))
-        self._wake_reader()
+        self._more_came()
 
-    def _wake_reader(self) -> None:
+    def _more_came(self) -> None:
         _wake(self._reader)
-        if self._listener is not None:
-            self._listener()
+        if self._listener is not None and not self._is_told:
+            self._is_told = True
+            self._channel.will_tell(self)
 
     def _grant(self) -> None:
         """Grant what was given out: a reader that comes for more is done with it."""
