@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from masa_node.chat.answer import WRITTEN, Answer
+from masa_node.chat.answer import WRITTEN, Answer, Usage
 from masa_node.chat.errors import BrokenAnswer, ConnectionClosed
 from masa_node.chat.outcome import Attempt
 from masa_node.chat.request import DialectName, Headers, Request
@@ -63,8 +63,11 @@ class Talk:
     # ---- see `AskedNow` ----
 
     @property
-    def has_failed(self) -> bool:
+    def is_odd(self) -> bool:
         return self.error is not None
+
+    def heard(self) -> int:
+        return 0
 
     def listen(self, came: Callable[[], None] | None) -> None:
         self._came = came
@@ -72,7 +75,8 @@ class Talk:
     def head(self) -> "Talk | None":
         return self if self.status else None
 
-    def answered(self) -> None:
+    def answered(self, usage: Usage) -> None:
+        del usage
         self.was_answered = True
 
     async def answer(self, request: Request, sign: Sign = no_sign) -> Answer:

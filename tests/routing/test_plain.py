@@ -1,16 +1,16 @@
 """The plain way, step by step: what comes from the server goes on by calls, and whatever is not plain by a task."""
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 
 from masa_node.chat.outcome import CALLER_GONE, Outcome
 from masa_node.chat.request import Endpoint
 from masa_node.dialects.condensing import LARGE_BYTES
-from masa_node.routing.plain import MAX_PIECES, Plain, PlainWay
+from masa_node.routing.plain import MAX_PIECES, Plain
+from masa_node.routing.plain_way import PlainWay
 from masa_node.routing.running.sweep import EVERY_S
-from tests.routing.scripted import BEGIN_S, DEADLINE_S, IDLE_S, MODEL, ScriptedProvider, World, offer
+from tests.routing.scripted import BEGIN_S, DEADLINE_S, IDLE_S, ScriptedProvider, World, offer
 from tests.routing.talking import DONE, LAST, PIECE, WHOLE, PlainCaller, TalkingServer
 from tests.virtual_time import now_s, virtual_time
 
@@ -49,80 +49,6 @@ async def over(world: World) -> Outcome:
     while not world.outcomes:  # noqa: ASYNC110 - in virtual time
         await asyncio.sleep(0.01)
     return world.outcome
-
-
-# ---- the table ----
-
-
-def test_one_own_server_that_can_be_asked_by_calls_has_a_row() -> None:
-    server = TalkingServer()
-    _, way = world_of(server)
-    row = way.row(MODEL, CHAT)
-    assert row is not None
-    assert row.provider is server
-    assert way.row(MODEL, CHAT) is row
-
-
-@pytest.mark.parametrize("servers", [(), (TalkingServer("a"), TalkingServer("b")), (ScriptedProvider("a"),)])
-def test_whatever_is_a_choice_has_none(servers: tuple[ScriptedProvider, ...]) -> None:
-    _, way = world_of(*servers)
-    assert way.row(MODEL, CHAT) is None
-
-
-def test_a_model_at_another_endpoint_has_none() -> None:
-    _, way = world_of(TalkingServer())
-    assert way.row(MODEL, Endpoint.ANTHROPIC_MESSAGES) is None
-    assert way.row("other", CHAT) is None
-
-
-def test_a_row_holds_until_the_catalog_changes() -> None:
-    server = TalkingServer()
-    world, way = world_of(server)
-    assert way.row(MODEL, CHAT) is not None
-    world.catalog.put(TalkingServer("b"), [offer()])
-    assert way.row(MODEL, CHAT) is None
-    world.catalog.remove(server)
-    assert way.row(MODEL, CHAT) is not None
-
-
-# ---- the way in ----
-
-
-def refused_server(world: World, server: TalkingServer) -> None:
-    world.dispatcher.health_of(server).failed(0.0)
-
-
-def no_slot(world: World, server: TalkingServer) -> None:
-    del server
-    while world.admission.acquire_now():
-        pass
-
-
-def no_connection(world: World, server: TalkingServer) -> None:
-    del world
-    server.is_free = False
-
-
-def watched(world: World, server: TalkingServer) -> None:
-    del server
-    world.dispatcher.stats.watch = lambda event: None
-
-
-def shut(world: World, server: TalkingServer) -> None:
-    del server
-    assert world.dispatcher.plain is not None
-    world.dispatcher.plain.is_open = False
-
-
-@pytest.mark.parametrize("spoil", [refused_server, no_slot, no_connection, watched, shut])
-@virtual_time
-async def test_what_is_not_plain_leaves_no_trace(spoil: Callable[[World, TalkingServer], None]) -> None:
-    server, caller = TalkingServer(), PlainCaller()
-    world, way = world_of(server)
-    spoil(world, server)
-    running = world.admission.running
-    assert begin(world, way, caller) is None
-    assert (world.admission.running, server.talks, world.outcomes, len(way.sweep)) == (running, [], [], 0)
 
 
 # ---- answers ----

@@ -95,6 +95,11 @@ class Candidates:
         if chosen.conversation is not None and chosen.own and winner is chosen.own[0]:
             self._balancer.answered_by(chosen.conversation, chosen.own[0].name)
 
+    def may_be_all(self, peer: Provider, privacy: Privacy) -> bool:
+        """May this peer be asked, if it is the only provider?"""
+        peers = (peer,)
+        return bool(_allowed(peers, privacy)) and bool(self._rules.policy.select(peers).groups)
+
     async def choose(self, request: Request) -> Chosen:
         """The providers to ask, best first.
 

@@ -8,7 +8,7 @@ from masa_node.routing.catalog import Catalog
 from masa_node.routing.exchange import Exchange, Observe, Sink
 from masa_node.routing.health import Health, HealthBook
 from masa_node.routing.native import in_one_format
-from masa_node.routing.plain import PlainWay
+from masa_node.routing.plain_way import PlainWay
 from masa_node.routing.provider import Provider, Sign, no_sign
 from masa_node.routing.racing.provider_stats import ProviderStats
 

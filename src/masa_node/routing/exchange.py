@@ -191,8 +191,10 @@ class Exchange:
             chosen = await self._candidates.choose(self._request)
         except MasaError:
             return Chosen((first,))
-        own, last = ([each for each in some if each is not first] for some in (chosen.own, chosen.last))
-        return Chosen((first, *own), chosen.peers, last, chosen.conversation)
+        own, last, *peers = (
+            [each for each in some if each is not first] for some in (chosen.own, chosen.last, *chosen.peers)
+        )
+        return Chosen((first, *own), tuple(group for group in peers if group), last, chosen.conversation)
 
     def admitted(self) -> None:
         """It has a slot, which `close` gives back."""

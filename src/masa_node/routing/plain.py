@@ -1,4 +1,4 @@
-"""The plain way: one own server is known to serve the model as the caller speaks, and is free. No task, no timer.
+"""One request on the plain way: one provider is known to serve it, and is free (`plain_way.py`). No task, no timer.
 
 What comes from the server goes to the caller by direct calls, through the same checks as any other answer. Whatever is
 not plain - an error, a cut, a large frame, a slow caller, a deadline - goes on by a task, as `Exchange` has it: before
@@ -10,30 +10,22 @@ See docs/decisions/0026-the-plain-way.md.
 from collections.abc import Awaitable, Coroutine
 from typing import Any, Protocol
 
-import msgspec
-
 from masa_node.chat.answer import StreamedAnswer, Usage, WholeAnswer
 from masa_node.chat.errors import ProviderError
-from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint, Request
+from masa_node.chat.request import Request
 from masa_node.dialects.choices import Choices
 from masa_node.dialects.condensing import LARGE_BYTES
 from masa_node.dialects.fields import may_be_odd
 from masa_node.dialects.opening import Shape, is_streamed, shape_of
 from masa_node.dialects.tracking import StreamTracker
-from masa_node.routing.admission import Admission
 from masa_node.routing.answers.reader import LOOKED_AT_BYTES, AnswerStream, passed_back
-from masa_node.routing.candidates import Candidates
-from masa_node.routing.catalog import Catalog
-from masa_node.routing.exchange import Exchange, Observe, Sink, has_to_wait
-from masa_node.routing.health import Health
-from masa_node.routing.provider import AskedNow, AskNow, OpenResponse, Provider, no_sign
+from masa_node.routing.exchange import Exchange, Sink, has_to_wait
+from masa_node.routing.provider import AskedNow, OpenResponse
 from masa_node.routing.racing.patience import Asked
-from masa_node.routing.racing.provider_stats import ProviderStats
 from masa_node.routing.running.idle import Silence
 from masa_node.routing.running.steps import MENDED_BY_READERS_BYTES
 from masa_node.routing.running.sweep import Sweep
 
-MAX_ROWS = 1024  # pairs of model and endpoint; names that nobody serves have none
 MAX_HELD_BYTES = 32 * 1024  # of an answer that is not complete: 4 000 such are 128 MB
 MAX_PIECES = 64  # of what is not given out yet: more are many small ones, which are gathered otherwise
 _OK = 200
@@ -62,65 +54,6 @@ class Host(Protocol):
         ...
 
 
-class Row(msgspec.Struct, frozen=True, gc=False):
-    """The provider to ask for a model at an endpoint, and its health."""
-
-    provider: Provider
-    ask_now: AskNow
-    health: Health
-
-
-class PlainWay:
-    """The table of what can be asked so, and the way in. The table holds for one state of the catalog."""
-
-    def __init__(
-        self, catalog: Catalog, admission: Admission, candidates: Candidates, stats: ProviderStats, observe: Observe
-    ) -> None:
-        self._catalog = catalog
-        self._admission = admission
-        self._candidates = candidates
-        self._stats = stats
-        self._observe = observe
-        self._rows: dict[tuple[str, Endpoint], Row | None] = {}
-        self._generation = -1
-        self.sweep = Sweep()
-        self.is_open = True
-
-    def row(self, model: str, endpoint: Endpoint) -> Row | None:
-        """The one own server to be asked; None where there is another choice, or none."""
-        if self._generation != self._catalog.generation or len(self._rows) > MAX_ROWS:
-            self._rows.clear()
-            self._generation = self._catalog.generation
-        try:
-            return self._rows[model, endpoint]
-        except KeyError:
-            row = self._made_row(model, endpoint)
-            if row is not None:
-                self._rows[model, endpoint] = row
-            return row
-
-    def _made_row(self, model: str, endpoint: Endpoint) -> Row | None:
-        if DIALECT_OF_ENDPOINT[endpoint] is DialectName.OPENAI_AUDIO:  # a sound has no frames and may have no end
-            return None
-        found = self._catalog.find(model, endpoint)
-        ask_now: AskNow | None = getattr(found.own[0], "ask_now", None) if len(found.own) == 1 else None
-        return Row(found.own[0], ask_now, self._stats.health.of(found.own[0].name)) if ask_now is not None else None
-
-    def begin(self, row: Row, request: Request, host: Host) -> "Plain | None":
-        """Have it answered, if that is plain; None, and nothing has happened, if not. `host` is told all else."""
-        if not self.is_open or row.health.failures or request.translates_beside or self._stats.watch is not None:
-            return None
-        if not self._admission.acquire_now():
-            return None
-        asked = row.ask_now(request)
-        if asked is None:
-            self._admission.release()
-            return None
-        exchange = Exchange(request, self._admission, self._candidates, self._stats, self._observe, no_sign)
-        exchange.admitted()
-        return Plain(request, exchange, exchange.made.ask(row.provider, row.health, asked), asked, host, self.sweep)
-
-
 class Plain:
     """One request on the plain way, until it is over or goes on in a task. `cancel` it until then."""
 
@@ -132,6 +65,7 @@ class Plain:
         "_is_ending",
         "_now",
         "_pieces",
+        "_received",
         "_request",
         "_response",
         "_shape",
@@ -207,7 +141,7 @@ class Plain:
                 self._hand_over()
                 return
             if response is None or response.status != _OK:
-                if response is not None or self._now.has_failed:
+                if response is not None or self._now.is_odd:
                     self._hand_over()
                 return
         self._asked.seen_s = self._exchange.loop.time()
@@ -278,7 +212,8 @@ class Plain:
 
     def _begin_stream(self, response: OpenResponse, tracker: StreamTracker, host: Host) -> None:
         stream = self._stream = AnswerStream(response, tracker, b"", is_over=False)
-        answer = stream.answer(self._now.dialect.name, self._begun)
+        answer = stream.answer(self._now.dialect.name, self._begun, self._now.heard)
+        self._received = answer.received
         self._pieces.clear()
         self._silence = Silence(self._request.idle_timeout_s, self._exchange.loop.time())
         self._won(answer)
@@ -291,7 +226,7 @@ class Plain:
 
     def _won(self, answer: WholeAnswer | StreamedAnswer) -> None:
         exchange = self._exchange
-        self._now.answered()
+        self._now.answered(answer.usage)
         exchange.made.won(self._asked, answer)
         exchange.has(answer)
 
@@ -337,7 +272,7 @@ class Plain:
             return
         if self._is_ending:
             self._leave(self._exchange.go_on(host.sink))
-        elif silence.is_too_long(tracker.received, tracker.frames, now_s):
+        elif silence.is_too_long(self._received(), tracker.frames, now_s):
             self._leave(self._exchange.stop(host.sink, had_signs=silence.had_signs(now_s)))
 
     # ---- how it ends ----

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from masa_node.chat.answer import Answer
+from masa_node.chat.answer import Answer, Usage
 from masa_node.chat.request import Headers, Request
 from masa_node.dialects.choices import Endings
 from masa_node.dialects.dialect import Dialect
@@ -172,8 +172,12 @@ class AskedNow(Begun, Protocol):
         ...
 
     @property
-    def has_failed(self) -> bool:
-        """Will nothing more come, although the answer is not complete?"""
+    def is_odd(self) -> bool:
+        """Has something come that only `answer` can go on with, or will nothing more come without a head?"""
+        ...
+
+    def heard(self) -> int:
+        """How many signs of life came that are no bytes of the answer."""
         ...
 
     def listen(self, came: Callable[[], None] | None) -> None:
@@ -184,12 +188,12 @@ class AskedNow(Begun, Protocol):
         """The response once its head is here. At most one is asked for. Raises `ProviderError`."""
         ...
 
-    def answered(self) -> None:
-        """Its first valid piece has come."""
+    def answered(self, usage: Usage) -> None:
+        """Its first valid piece has come. `usage` may be filled in by what comes behind the answer."""
         ...
 
 
-# What an own server may have as `ask_now`: sends the request in this very call. None, and nothing is sent, where that
+# What a provider may have as `ask_now`: sends the request in this very call. None, and nothing is sent, where that
 # would mean to wait or to raise.
 AskNow = Callable[[Request], AskedNow | None]
 

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from masa_node.chat.answer import Answer
+from masa_node.chat.answer import Answer, Usage
 from masa_node.chat.errors import (
     ConnectionClosed,
     ConnectionRefused,
@@ -337,16 +337,21 @@ class AskedNow:
         self.close = sent.close
 
     @property
-    def has_failed(self) -> bool:
+    def is_odd(self) -> bool:
         """See `provider.AskedNow`."""
         return self._sent.connection.has_failed
+
+    def heard(self) -> int:
+        """See `provider.AskedNow`."""
+        return 0
 
     def answer(self, request: Request, sign: Sign = no_sign) -> Awaitable[Answer]:
         """See `provider.Begun`."""
         return self._upstream.answer(request, sign, self._sent)
 
-    def answered(self) -> None:
+    def answered(self, usage: Usage) -> None:
         """See `provider.AskedNow`."""
+        del usage  # all of it stands in the answer
         self._upstream.answered_at(self._url, self._request.endpoint)
 
 

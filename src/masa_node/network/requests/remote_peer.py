@@ -67,24 +67,35 @@ class RemotePeer:
 
     def begin(self, together: Together, wake: Callable[[], None]) -> "BegunRequest | None":
         """See `routing.provider.Begin`."""
+        stream = self._sent(together)
+        if stream is None:
+            return None
+        stream.listen(wake)
+        return BegunRequest(self, stream)
+
+    def ask_now(self, request: Request) -> "AskedPeer | None":
+        """See `routing.provider.AskNow`."""
+        stream = self._sent(Together(request))
+        return None if stream is None else AskedPeer(self, ResponseReader(stream, request, self.location))
+
+    def _sent(self, together: Together) -> FrameStream | None:
+        """The stream on which the request went out in this very call; None, and nothing did, if it could not."""
         short, link = _prepared(together), self._linked(self._node_id)
         stream = link.open_now() if short is not None and link is not None else None
         if stream is None or short is None:
             return None
-        begun = BegunRequest(self, stream)
         if not stream.send_now(*short.frames(_new_id())):
-            begun.close()
+            stream.abort()
             return None
-        stream.listen(wake)
-        return begun
+        return stream
 
-    async def answer_on(self, begun: FrameStream | None, request: Request, sign: Sign) -> Answer:
-        """As `answer`; on this stream, where the request is sent already."""
+    async def answer_on(self, begun: ResponseReader | None, request: Request, sign: Sign) -> Answer:
+        """As `answer`; from there on, where the request is sent already."""
         try:
-            stream = begun or await (await self._reach()).open()
+            if begun is not None:
+                return await _take(begun, sign)
+            stream = await (await self._reach()).open()
             try:
-                if begun is not None:
-                    return await _take(ResponseReader(stream, request, self.location, sign), sign)
                 return await self._exchange(stream, request, sign)
             except BaseException:
                 stream.abort()
@@ -137,7 +148,42 @@ class BegunRequest:
     def answer(self, request: Request, sign: Sign = no_sign) -> Awaitable[Answer]:
         """See `Begun`."""
         self._stream.listen(None)
-        return self._peer.answer_on(self._stream, request, sign)
+        return self._peer.answer_on(ResponseReader(self._stream, request, self._peer.location, sign), request, sign)
+
+
+class AskedPeer:
+    """A request that is on its way to the only peer there is. See `routing.provider.AskedNow`."""
+
+    __slots__ = ("_incoming", "_peer", "answered", "close", "dialect", "endings", "head", "listen")
+
+    def __init__(self, peer: RemotePeer, incoming: ResponseReader) -> None:
+        self._peer = peer
+        self._incoming = incoming
+        self.dialect = DIALECTS[incoming.dialect]
+        self.endings = judged_by_the_peer()
+        self.listen = incoming.listen
+        self.head = incoming.take_head
+        self.answered = incoming.note_usage
+        self.close = incoming.close
+
+    @property
+    def is_odd(self) -> bool:
+        """See `AskedNow`."""
+        return self._incoming.is_odd
+
+    def heard(self) -> int:
+        """See `AskedNow`."""
+        return self._incoming.heard
+
+    def answer(self, request: Request, sign: Sign = no_sign) -> Awaitable[Answer]:
+        """See `Begun`."""
+        self._incoming.hear(sign)
+        return self._peer.answer_on(self._incoming, request, sign)
+
+
+def judged_by_the_peer() -> Endings:
+    """A peer that says END has judged that its LLM's stream is whole, knowing that LLM: see `Endings`."""
+    return Endings(has_shown=True)
 
 
 def _prepared(together: Together) -> ShortRequest | None:
@@ -169,8 +215,7 @@ async def _take(incoming: ResponseReader, sign: Sign) -> Answer:
     try:
         head = await incoming.head()
         watched = Watched(incoming, sign)
-        # A peer that says END has judged that its LLM's stream is whole, knowing that LLM: see `Endings`.
-        endings = Endings(has_shown=True)
+        endings = judged_by_the_peer()
         answer = await take_answer(
             watched, DIALECTS[incoming.dialect], is_stream=head.is_stream, endings=endings, heard=lambda: incoming.heard
         )

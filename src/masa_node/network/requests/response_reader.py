@@ -19,6 +19,7 @@ from masa_node.routing.provider import Sign, no_sign
 AFTER_END_S = 3.0  # a second in which that node waits for the rest of its LLM's response, and a bad line
 # The node that serves says it once in a second at most: enough for an hour, and too little to keep anybody busy.
 MAX_SIGNS = 4_096
+_WENT_ON = "it went on after the end of its answer."
 _PIECE = FrameKind.PIECE  # by far the most, read off the enum once
 _NDJSON = "application/x-ndjson"
 _SSE = "text/event-stream"
@@ -40,6 +41,7 @@ class ResponseReader:
         "_failure",
         "_frames",
         "_head",
+        "_is_cut",
         "_is_over",
         "_location",
         "_pieces",
@@ -70,6 +72,7 @@ class ResponseReader:
         self._end: AnswerEnd | None = None
         self._usage: Usage | None = None
         self._is_over = False
+        self._is_cut = False
         self.status = 0
         self.headers: Headers = ()
         self.content_type = ""
@@ -82,6 +85,22 @@ class ResponseReader:
                 raise fresh(self._failure)
             await self._read()
         return self._head
+
+    def take_head(self) -> "ResponseReader | None":
+        """The same by calls: itself once the head is here. None until then, and where only `head` can tell why not."""
+        self._read_now()
+        return self if self._head is not None else None
+
+    @property
+    def is_odd(self) -> bool:
+        """See `AskedNow`."""
+        return self._is_cut or self._failure is not None or self.heard > 0
+
+    def hear(self, sign: Sign) -> None:
+        """Call this at each sign of life from now on, and for those that came."""
+        self._sign = sign
+        if self.heard:
+            sign()
 
     async def read_piece(self) -> bytes:
         """See `Response`. `BrokenAnswer` when the stream stopped without an END."""
@@ -104,15 +123,45 @@ class ResponseReader:
 
     def take_now(self) -> bytes | None:
         """See `Response`."""
-        frames = self._stream.receive_now() if self._end is None and self._failure is None else None
+        self._read_now()
+        if self._pieces:
+            return self._taken()
+        return b"" if self._is_cut or self._end is not None or self._failure is not None else None
+
+    take_unpacked = take_now  # a peer packs nothing
+
+    def put_back(self, data: bytes) -> None:
+        """See `OpenResponse`."""
+        self._pieces.insert(0, data)
+
+    @property
+    def is_read(self) -> bool:
+        """See `OpenResponse`. The peer has finished, too."""
+        if self._end is None:
+            self._read_now()
+        return self._end is not None and self._failure is None and not self._pieces and self._has_parted()
+
+    def finish(self) -> None:
+        """See `OpenResponse`. The answer is whole, even if the connection breaks now."""
+        with contextlib.suppress(StreamReset, LinkLost):
+            self._stream.finish()
+        self._is_over = True
+
+    def _read_now(self) -> None:
+        """Sort what has come."""
+        frames = self._stream.receive_now() if self._end is None and self._failure is None else ()
+        self._is_cut = frames is None
         try:
             for kind, payload in frames or ():
                 self._sort(kind, payload)
         except ProviderError as fault:
-            self._failure = fault
-        if self._pieces:
-            return self._taken()
-        return b"" if frames is None or self._end is not None or self._failure is not None else None
+            self._failure, self._pieces = fault, []  # as `_read` raises it, before any piece that came with it
+
+    def _has_parted(self) -> bool:
+        frames = self._stream.receive_now()
+        if any(kind is not FrameKind.IGNORED for kind, _ in frames or ()):
+            self._failure = ProtocolFault(_WENT_ON)
+        return frames is None
 
     async def read_trailer(self) -> bytes:
         """See `Response`. A peer that has sent the terminal frame has to send END soon."""
@@ -213,7 +262,7 @@ class ResponseReader:
             if not rest:
                 self._stream.finish()
         if rest:
-            raise ProtocolFault("it went on after the end of its answer.")
+            raise ProtocolFault(_WENT_ON)
         self._is_over = True
 
     async def _comes_more(self) -> bool:
