@@ -314,7 +314,7 @@ class Connection(asyncio.Protocol):
         """One header."""
         if not self._complete:  # trailers come after the body and are not looked at
             is_long = len(value) > MAX_KNOWN_BYTES or len(name) > MAX_KNOWN_BYTES
-            self.headers.append(_as_text(name, value) if is_long else _known_as_text(name, value))
+            self.headers.append((_as_text.__wrapped__ if is_long else _as_text)(name, value))
 
     def on_headers_complete(self) -> None:
         """The head is there."""
@@ -360,12 +360,10 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
 
+@lru_cache(MAX_KNOWN_HEADERS)
 def _as_text(name: bytes, value: bytes) -> tuple[str, str]:
     text = value.decode("latin-1")
     return name.decode("latin-1").lower(), text if text.isprintable() else _CONTROLS.sub(" ", text)
-
-
-_known_as_text = lru_cache(MAX_KNOWN_HEADERS)(_as_text)
 
 
 def _lenient_parser(connection: Connection) -> httptools.HttpResponseParser:
