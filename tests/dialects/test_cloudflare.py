@@ -96,4 +96,4 @@ def test_errors_have_the_vendors_shape_and_codes(status: int) -> None:
 def test_a_frame_with_two_responses_hides_no_comment() -> None:
     """A relay's: the value of one field is the name of another."""
     frame = sse(b'{"type":"response.created","response":{"object":"response"}}')
-    assert not DIALECT.is_plain(frame + b": a comment\n\n")
+    assert not DIALECT.plain_frames(frame + b": a comment\n\n")

@@ -31,8 +31,8 @@ class Toy:
     needs_finish = False
     end_is_piece = False
 
-    def is_plain(self, frames: bytes) -> bool:
-        return False
+    def plain_frames(self, frames: bytes) -> int:
+        return 0
 
     def mark(self, frame: bytes, usage: Usage, choices: Choices | None = None) -> Mark:
         _, data = event_of(frame)

@@ -121,10 +121,11 @@ class Anthropic:
     needs_finish = False
     end_is_piece = False
 
-    def is_plain(self, frames: bytes) -> bool:
+    def plain_frames(self, frames: bytes) -> int:
         """See `Dialect`."""
         begun = frames.count(_BEGIN) if frames.startswith(_BEGIN) else 0
-        return begun == SSE.count(frames) > 0 and not (frames.count(b"message_") or frames.count(b"error"))
+        is_odd = begun != SSE.count(frames) or frames.count(b"message_") or frames.count(b"error")
+        return 0 if is_odd else begun
 
     def mark(self, frame: bytes, usage: Usage, choices: Choices | None = None) -> Mark:
         """See `Dialect`."""

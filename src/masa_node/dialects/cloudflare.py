@@ -68,16 +68,18 @@ class Cloudflare:
     needs_finish = False
     end_is_piece = False
 
-    def is_plain(self, frames: bytes) -> bool:
+    def plain_frames(self, frames: bytes) -> int:
         """See `Dialect`."""
-        return not (
+        count = SSE.count(frames)
+        is_odd = (
             frames.count(_DONE)
             or frames.count(b"error")
             or frames.count(b'"success"')
-            or frames.count(b'"response":') + frames.count(b'"choices"') != SSE.count(frames)
+            or frames.count(b'"response":') + frames.count(b'"choices"') != count
             or is_about_an_end(frames)
             or _USAGE.search(frames)
         )
+        return 0 if is_odd else count
 
     def mark(self, frame: bytes, usage: Usage, choices: Choices | None = None) -> Mark:
         """See `Dialect`."""

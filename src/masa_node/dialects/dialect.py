@@ -62,8 +62,8 @@ class Dialect(Protocol):
         """May the terminal frame be all there is of an answer?"""
         ...
 
-    def is_plain(self, frames: bytes) -> bool:
-        """Quickly: are these frames surely nothing but PIECEs or META of the first choice? False if in doubt.
+    def plain_frames(self, frames: bytes) -> int:
+        """Quickly: how many frames are these, if surely nothing but PIECEs or META of the first choice? 0 if in doubt.
 
         Then there is no usage, no end and no error in them.
         """

@@ -114,13 +114,14 @@ SSE = SseFraming()
 NDJSON = NdjsonFraming()
 
 
+SILENT_STARTS = (b":", b"\n", b"\r")
 _MAX_SILENT_BYTES = 8 * 1024  # looked at in one go
 _COMMENTS = re.compile(rb"(?:[\r\n]++|:[^\r\n]*+)*+")
 
 
 def is_silent(framing: Framing, frames: bytes) -> bool:
     """Quickly: are these frames nothing but comments and blank lines? Millions of them come as fast as they can."""
-    if len(frames) > _MAX_SILENT_BYTES or not frames.startswith((b":", b"\n", b"\r")):
+    if len(frames) > _MAX_SILENT_BYTES or not frames.startswith(SILENT_STARTS):
         return False
     return _COMMENTS.fullmatch(frames) is not None if framing is SSE else frames.isspace()
 

@@ -66,11 +66,12 @@ class Ollama:
     needs_finish = False
     end_is_piece = True
 
-    def is_plain(self, frames: bytes) -> bool:
+    def plain_frames(self, frames: bytes) -> int:
         """See `Dialect`."""
-        if frames.count(b'"error"') or frames.count(b'"done"') != frames.count(b"\n"):
-            return False
-        return frames.count(b'"done":false') == frames.count(b'"done"') or not _DONE.search(frames)
+        count = frames.count(b"\n")
+        if frames.count(b'"error"') or frames.count(b'"done"') != count:
+            return 0
+        return count if frames.count(b'"done":false') == count or not _DONE.search(frames) else 0
 
     def mark(self, frame: bytes, usage: Usage, choices: Choices | None = None) -> Mark:
         """See `Dialect`."""

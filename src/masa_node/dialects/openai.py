@@ -145,13 +145,14 @@ class OpenAi:
     needs_finish = True
     end_is_piece = False
 
-    def is_plain(self, frames: bytes) -> bool:
+    def plain_frames(self, frames: bytes) -> int:
         """See `Dialect`."""
         if frames.count(_DONE) or frames.count(b"error") or is_about_an_end(frames):
-            return False
-        if frames.count(b'"choices"') != SSE.count(frames):  # else there may be a comment or a heartbeat
-            return False
-        return not frames.count(b'"usage"') or not _USAGE.search(frames)
+            return 0
+        count = SSE.count(frames)
+        if frames.count(b'"choices"') != count:  # else there may be a comment or a heartbeat
+            return 0
+        return 0 if frames.count(b'"usage"') and _USAGE.search(frames) else count
 
     def mark(self, frame: bytes, usage: Usage, choices: Choices | None = None) -> Mark:
         """See `Dialect`."""

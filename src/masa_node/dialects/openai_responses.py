@@ -11,7 +11,7 @@ from masa_node.dialects.choices import Choices
 from masa_node.dialects.dialect import ErrorText, Mark
 from masa_node.dialects.faults import error_text, no_answer
 from masa_node.dialects.fields import ABSENT, FIELDS, LIST, TEXT, TOKENS, is_empty, is_error, is_given, read
-from masa_node.dialects.framing import NOTHING, event_of, is_heartbeat_name
+from masa_node.dialects.framing import NOTHING, SSE, event_of, is_heartbeat_name
 from masa_node.dialects.openai import OpenAi, mark_of_error, mark_of_other
 
 _ENDS = frozenset({"response.completed", "response.incomplete", "response.cancelled"})
@@ -100,10 +100,10 @@ class OpenAiResponses(OpenAi):
     needs_end = True
     needs_finish = False
 
-    def is_plain(self, frames: bytes) -> bool:
+    def plain_frames(self, frames: bytes) -> int:
         """See `Dialect`."""
         begun = frames.count(_BEGIN) if frames.startswith(_BEGIN) else 0
-        return begun == frames.count(b"\n\n") > 0 and not any(map(frames.count, _NOT_PLAIN))
+        return 0 if begun != SSE.count(frames) or any(map(frames.count, _NOT_PLAIN)) else begun
 
     def mark(self, frame: bytes, usage: Usage, choices: Choices | None = None) -> Mark:
         """See `Dialect`."""

@@ -10,7 +10,7 @@ from masa_node.chat.errors import BrokenAnswer, ErrorAnswer, ErrorInStream, NotA
 from masa_node.dialects.choices import Choices, Endings
 from masa_node.dialects.dialect import Dialect, Mark
 from masa_node.dialects.faults import error_status, error_text, is_json_error, quoted
-from masa_node.dialects.framing import FrameCutter, event_of, is_silent, parts_of
+from masa_node.dialects.framing import SILENT_STARTS, FrameCutter, event_of, is_silent, parts_of
 
 _JSON = (("content-type", "application/json"),)
 
@@ -100,15 +100,16 @@ class StreamTracker:
 
     def _is_plain(self, frames: bytes) -> bool:
         """Are these frames nothing but more of an answer that has started? Then that is noted."""
-        if not (frames and self.started and self._dialect.is_plain(frames)):
+        count = self._dialect.plain_frames(frames) if self.started else 0
+        if not count:
             return False
-        self.frames += self._dialect.framing.count(frames)
+        self.frames += count
         self._choices.note_plain(frames)
         return True
 
     def look(self, whole: bytes, condensed: bytes | None = None) -> bytes:
         """What may go on of these frames; `condensed` is what to look at instead, of a large one."""
-        if self.ended or is_silent(self._dialect.framing, whole):
+        if self.ended or (whole[:1] in SILENT_STARTS and is_silent(self._dialect.framing, whole)):
             return whole
         seen = whole if condensed is None else condensed
         if self._is_plain(seen):

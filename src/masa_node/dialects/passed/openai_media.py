@@ -81,10 +81,10 @@ class OpenAiMedia:
         self._takes_bytes = takes_bytes
         self._errors = OpenAi()
 
-    def is_plain(self, frames: bytes) -> bool:
+    def plain_frames(self, frames: bytes) -> int:
         """See `Dialect`. Events are few and large."""
         del frames
-        return False
+        return 0
 
     def mark(self, frame: bytes, usage: Usage, choices: Choices | None = None) -> Mark:
         """See `Dialect`."""

@@ -243,7 +243,10 @@ class Connection(asyncio.Protocol):
         self.got_bytes = True
         unread_bytes = self._unread_bytes
         try:
-            self._feed(self._parser, data)
+            if self._head_done:
+                self._parser.feed_data(data)
+            else:
+                self._feed_head(self._parser, data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
             self._fail(
                 self._wrong(f"what came is not valid HTTP ({type(exc).__name__}). Is there an LLM server at that URL?")
@@ -259,11 +262,8 @@ class Connection(asyncio.Protocol):
                 self._paused = True
                 self._transport.pause_reading()
 
-    def _feed(self, parser: httptools.HttpResponseParser, data: bytes) -> None:
+    def _feed_head(self, parser: httptools.HttpResponseParser, data: bytes) -> None:
         """Hand it to the parser, which takes no length twice: then the head is read again, with one (RFC 9110, 8.6)."""
-        if self._head_done:
-            parser.feed_data(data)
-            return
         self._head_bytes += data
         if not self._is_length_twice:
             try:
