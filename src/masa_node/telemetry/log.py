@@ -24,13 +24,19 @@ _PLAIN = "\x1b[0m"
 _OF_STRUCTLOG = frozenset({"event", "level", "timestamp"})
 
 log = structlog.get_logger()
-_now = UtcText(time.time_ns)
+_Ended = tuple[Outcome, str, int]  # how a request ended, at which level that is told, and when it was
+_utc_text = UtcText()
+_encode = msgspec.json.Encoder().encode
 
 
-def _through_structlog(record: RequestRecord) -> None:
+def _record_of(outcome: Outcome, level: str, at_unix_ns: int) -> RequestRecord:
+    return record_of(outcome, level, _utc_text(at_unix_ns))
+
+
+def _through_structlog(ended: _Ended) -> None:
     """As any rare line: a program with a node inside, which calls no `configure`, has set structlog up for itself."""
-    fields = {name: value for name, value in msgspec.structs.asdict(record).items() if name not in _OF_STRUCTLOG}
-    log.log(LEVELS[record.level], REQUEST, **fields)
+    record = msgspec.structs.asdict(_record_of(*ended))
+    log.log(LEVELS[ended[1]], REQUEST, **{name: value for name, value in record.items() if name not in _OF_STRUCTLOG})
 
 
 class _Requests:
@@ -38,7 +44,7 @@ class _Requests:
 
     def __init__(self) -> None:
         self.least_level = 0
-        self.write: Callable[[RequestRecord], None] = _through_structlog
+        self.write: Callable[[_Ended], None] = _through_structlog
 
 
 _requests = _Requests()
@@ -57,7 +63,7 @@ def configure(level: str, style: str, out: TextIO | None = None) -> None:
         shared.append(_json)
         lines = _TurnOfLines(stream.buffer)
         factory = structlog.BytesLoggerFactory(cast("BinaryIO", lines))
-        _requests.write = _as_json(lines)
+        _requests.write = lines.add
     else:
         shared.append(_printable)
         shared.append(_ForPeople(colors=stream.isatty()))
@@ -149,29 +155,37 @@ class _ForPeople:
 
 
 class _TurnOfLines:
-    """A file that writes the lines of one turn of the event loop together: under load, several requests end in one."""
+    """A file that writes the lines of one turn of the event loop together: under load, several requests end in one.
+
+    Their lines are made together, too: what makes one is then still at hand for the next.
+    """
 
     def __init__(self, out: BinaryIO) -> None:
         self._out = out
-        self._lines: list[bytes] = []
+        self._lines: list[bytes | _Ended] = []
         atexit.register(self._write_out)
 
-    def write(self, line: bytes) -> int:
-        """Take a line; it is written before the loop waits for anything. Without a loop at once."""
+    def add(self, line: bytes | _Ended) -> None:
+        """Take a line, or what is to be one; it is written before the loop waits for anything. Without one at once."""
         self._lines.append(line)
         if len(self._lines) == 1:
             try:
                 asyncio.get_running_loop().call_soon(self._write_out)
             except RuntimeError:
                 self._write_out()
+
+    def write(self, line: bytes) -> int:
+        """The same, as files have it."""
+        self.add(line)
         return len(line)
 
     def flush(self) -> None:
         """Nothing to do: the end of the turn is near."""
 
     def _write_out(self) -> None:
-        lines, self._lines = self._lines, []
-        if lines:
+        waiting, self._lines = self._lines, []
+        if waiting:
+            lines = [each if isinstance(each, bytes) else _encode(_record_of(*each)) + b"\n" for each in waiting]
             with contextlib.suppress(OSError, ValueError):  # nobody reads it any more, or the disk is full
                 self._out.write(b"".join(lines))
                 self._out.flush()
@@ -181,23 +195,15 @@ def log_outcome(outcome: Outcome) -> None:
     """The one line of a request."""
     level = level_of(outcome)
     if LEVELS[level] >= _requests.least_level:
-        _requests.write(record_of(outcome, level, _now()))
+        _requests.write((outcome, level, time.time_ns()))
 
 
-def _as_json(lines: "_TurnOfLines") -> Callable[[RequestRecord], None]:
-    encode = msgspec.json.Encoder().encode
-
-    def write(record: RequestRecord) -> None:
-        lines.write(encode(record) + b"\n")
-
-    return write
-
-
-def _as_text(out: "_WhileRead", *, colors: bool) -> Callable[[RequestRecord], None]:
+def _as_text(out: "_WhileRead", *, colors: bool) -> Callable[[_Ended], None]:
     """One line that fits into a terminal. JSON has all of it."""
     from masa_node.telemetry.request_line import request_line  # noqa: PLC0415 - imports a part of rich
 
-    def write(record: RequestRecord) -> None:
+    def write(ended: _Ended) -> None:
+        record = _record_of(*ended)
         line = request_line(record)
         out.write(f"{_COLORS[record.error is None]}{line}{_PLAIN}\n" if colors else f"{line}\n")
         out.flush()

@@ -1,7 +1,6 @@
 """What the log says of one request: all facts of its outcome, in the order in which JSON has them."""
 
 import time
-from collections.abc import Callable
 
 import msgspec
 
@@ -82,16 +81,15 @@ def trail(attempts: tuple[Attempt, ...]) -> str:
 
 
 class UtcText:
-    """The time of day as ISO 8601 text in UTC, to the microsecond. The text of a second is made once."""
+    """Times since 1970 as ISO 8601 text in UTC, to the microsecond. The text of a second is made once."""
 
-    def __init__(self, now_ns: Callable[[], int]) -> None:
-        self._now_ns = now_ns
+    def __init__(self) -> None:
         self._second: int | None = None
         self._text = ""
 
-    def __call__(self) -> str:
-        """Now."""
-        second, ns = divmod(self._now_ns(), 1_000_000_000)
+    def __call__(self, at_unix_ns: int) -> str:
+        """This one."""
+        second, ns = divmod(at_unix_ns, 1_000_000_000)
         if second != self._second:
             self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
             self._second = second
