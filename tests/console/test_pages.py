@@ -3,14 +3,15 @@
 Covers: `files`.
 """
 
+from functools import partial
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from masa_node import Node
 from tests.console.asking import ask
-from tests.console.browsing import AXE, PAGES, Tabs, Visit, visit
+from tests.console.browsing import AXE, PAGES, USUAL, Tabs, Visit, visit
 from tests.console.conftest import STRANGERS_NAME
 from tools.console_screenshots import owners_link
 
@@ -27,6 +28,15 @@ WAYS: dict[str, dict[str, Any]] = {
     "200 % zoom": {"viewport": ZOOMED},
     "forced colours": {"forced_colors": "active"},
 }
+# Pairs of what is drawn in the ring that share more than the room between lines.
+OVERLAPS = """() => {
+  const drawn = [...document.querySelectorAll(".ring text, .ring .peer")];
+  const boxes = drawn.map((each) => [each.textContent || "a peer", each.getBoundingClientRect()]);
+  const shared = (a, b, from, to) => Math.min(a[to], b[to]) - Math.max(a[from], b[from]);
+  const meets = (a, b) => shared(a, b, "left", "right") > 1 && shared(a, b, "top", "bottom") > 3;
+  const behind = (at) => boxes.slice(at + 1).filter(([, box]) => meets(boxes[at][1], box));
+  return boxes.flatMap(([name], at) => behind(at).map(([other]) => [name, other]));
+}"""
 _REACHABLE = "a[href], button:enabled, input:enabled, select:enabled, textarea:enabled, summary"
 _FOCUSED = """() => {
   const at = document.activeElement;
@@ -159,3 +169,31 @@ async def test_a_strangers_name_stays_text(tabs: Tabs, demo: Node) -> None:
             assert await visited.page.locator("img").count() == 1, f"{name}: the mark alone"
         await visited.turn_to("network")
         await visited.page.locator("th", has_text=STRANGERS_NAME).wait_for()
+
+
+async def test_how_the_node_is_reached_is_said_in_words_and_not_by_a_colour_alone(tabs: Tabs, demo: Node) -> None:
+    async with visit(tabs, demo.url) as visited:
+        await visited.turn_to("network")
+        await expect(visited.page.locator(".tag.bad")).to_have_text("address: failed")
+        await expect(visited.page.locator(".tag.good", has_text="relay")).to_have_text("relay")
+
+
+async def give_peers(count: int, route: Route) -> None:
+    """So many like the first that there is."""
+    found = await (await route.fetch()).json()
+    many = [{**found["peers"][0], "id": f"{number:064x}", "name": f"a peer no. {number}"} for number in range(count)]
+    await route.fulfill(json={**found, "peers": many})
+
+
+@pytest.mark.parametrize("viewport", [USUAL, NARROW], ids=["usual", "narrow"])
+async def test_no_words_of_the_ring_lie_on_others_or_on_a_peer(tabs: Tabs, demo: Node, viewport: Any) -> None:  # noqa: ANN401
+    async with visit(tabs, demo.url, viewport=viewport) as visited:
+        page = visited.page
+        for count in (1, 2, 3, 5, 8, 12, 13, 15, 16, 40):
+            give = partial(give_peers, count)
+            await page.route("**/api/v1/peers", give)
+            await visited.turn_to("")
+            await visited.turn_to("network")
+            await expect(page.locator(".ring .peer")).to_have_count(min(count, 16))
+            assert await page.evaluate(OVERLAPS) == [], f"{count} peers"
+            await page.unroute("**/api/v1/peers", give)

@@ -46,16 +46,28 @@ export function onChange(listener) {
   listeners.add(listener);
 }
 
-/** A race that ended: the newest, and no longer under way. */
+/** A race that ended: the newest, and no longer under way. As many stay as the reader has fetched. */
 export function addRace(race) {
   const others = state.races.filter((each) => each.number !== race.number);
-  const races = [race, ...others].sort((one, other) => other.number - one.number).slice(0, KEPT_RACES);
-  set({ races, underWay: state.underWay.filter((each) => each.request_id !== race.request_id) });
+  const all = [race, ...others].sort((one, other) => other.number - one.number);
+  const races = all.slice(0, Math.max(KEPT_RACES, state.races.length));
+  const before = races.length < all.length ? races.at(-1).number : state.before;
+  set({ races, before, underWay: withoutOne(state.underWay, race) });
 }
 
 /** A request that began. */
 export function addUnderWay(request) {
-  set({ underWay: [...state.underWay.filter((each) => each.request_id !== request.request_id), request] });
+  set({ underWay: [...state.underWay.filter((each) => rowOf(each) !== rowOf(request)), request] });
+}
+
+/** What tells rows of requests under way apart: an id may be a caller's own, and there twice. */
+export const rowOf = (request) => `${request.request_id} ${request.came_at_unix_s}`;
+
+/** Of several with this race's id, the one that came when it did has ended. */
+function withoutOne(underWay, race) {
+  const distance = (each) => Math.abs(each.came_at_unix_s - race.came_at_unix_s);
+  const found = underWay.filter((each) => each.request_id === race.request_id).sort((one, other) => distance(one) - distance(other));
+  return underWay.filter((each) => each !== found[0]);
 }
 
 /** The session or key of this tab; "" for none. */

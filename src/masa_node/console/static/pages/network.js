@@ -13,7 +13,7 @@ import { count, counted, plain, spaced } from "../words.js";
 export const title = "Network";
 const EVERY_MS = 5000; // load and round trips change without an event
 const REACHABILITY = new Set(["address", "mapping", "relay", "udp", "way in"]);
-const LEVELS = { ok: "good", warn: "warn", fail: "bad" };
+const LEVELS = { ok: ["good", ""], warn: ["warn", ": warning"], fail: ["bad", ": failed"] }; // a colour alone says nothing to some
 
 setInterval(() => {
   if (state.route.page === "network" && !document.hidden && state.link !== "lost" && !state.gate) load("node", "peers");
@@ -80,7 +80,7 @@ function reachability({ findings }) {
   const found = findings.filter((each) => REACHABILITY.has(each.check));
   if (!found.length) return "not known";
   return found.map(
-    (each) => html`<div><span class="tag ${LEVELS[each.level]}">${each.check}</span> ${plain(each.says)}
+    (each) => html`<div><span class="tag ${LEVELS[each.level][0]}">${each.check}${LEVELS[each.level][1]}</span> ${plain(each.says)}
       ${each.next && each.level !== "ok" ? html`<span class="soft small">Next: ${plain(each.next)}</span>` : nothing}</div>`,
   );
 }

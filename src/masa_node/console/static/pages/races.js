@@ -9,7 +9,7 @@ import { copyButton } from "../parts/paste.js";
 import { empty, fact, headView } from "../parts/show.js";
 import { legendView, smallAxis, smallLanes } from "../parts/timeline.js";
 import { runningView } from "../parts/running.js";
-import { changed, state } from "../store.js";
+import { changed, rowOf, state } from "../store.js";
 import { count, ms, percentile, plain, servedBy, spaced, time } from "../words.js";
 
 export const title = "Races";
@@ -104,7 +104,7 @@ function tableView(found) {
       <thead><tr><th scope="col">When</th><th scope="col">Model</th><th scope="col">The race ${smallAxis(end)}</th>
         <th scope="col">Answered by</th><th scope="col" class="number">First piece</th><th scope="col" class="number">All</th></tr></thead>
       <tbody>
-        ${repeat(state.underWay, (request) => request.request_id, runningRow)}
+        ${repeat(state.underWay, rowOf, runningRow)}
         ${repeat(shown, (race) => race.number, (race) => rowView(race, end))}
       </tbody>
     </table>

@@ -7,7 +7,7 @@ import { daysView, shareView } from "../parts/chart.js";
 import { csvOf, save } from "../parts/export.js";
 import { ending, endingKind } from "../parts/race.js";
 import { choiceView, empty, headView, shown } from "../parts/show.js";
-import { changed, set, state } from "../store.js";
+import { changed, rowOf, set, state } from "../store.js";
 import { count, counted, dollars, ms, nameOf, plain, servedBy, time } from "../words.js";
 import { chosenRaces, filterView } from "./races.js";
 
@@ -75,7 +75,7 @@ function underWayView() {
     <table class="wide">
       <caption class="unseen">Requests under way</caption>
       <thead><tr><th scope="col">Since</th><th scope="col">Model</th><th scope="col">Asked by</th><th scope="col">Endpoint</th><th scope="col"><span class="unseen">Cancel</span></th></tr></thead>
-      <tbody>${repeat(state.underWay, (each) => each.request_id, (each) => html`
+      <tbody>${repeat(state.underWay, rowOf, (each) => html`
         <tr data-request=${each.request_id}><td data-label="Since"><span>${time(each.came_at_unix_s)}</span></td><td data-label="Model"><span>${plain(each.model)}</span></td>
           <td data-label="Asked by"><span>${askedBy(each)}</span></td><td data-label="Endpoint"><span>${each.endpoint}${each.stream ? ", streamed" : ""}</span></td>
           <td data-label=""><button class="quiet" ?disabled=${!mayEnd(each)} @click=${() => cancel(each)}>Cancel<span class="unseen"> request ${each.request_id}</span></button></td></tr>`)}</tbody>
