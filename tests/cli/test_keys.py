@@ -72,6 +72,15 @@ def test_all_limits_are_kept_and_listed(
     assert "hash" not in listed
 
 
+def test_patterns_of_models_are_listed_as_they_were_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys("add", "alice", "--models", "qwen[bold]x,[/red]*,a\x1b[31mb", monkeypatch=monkeypatch)
+    capsys.readouterr()
+    assert keys("list", monkeypatch=monkeypatch) == 0
+    assert "qwen[bold]x, [/red]*, a?[31mb" in capsys.readouterr().out
+
+
 def test_a_revoked_key_is_listed_as_such_and_is_no_key_any_more(
     masa_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -158,6 +158,15 @@ def test_a_node_without_models_says_where_they_would_come_from(capsys: pytest.Ca
     assert "masa-node peers" in shown
 
 
+@pytest.mark.parametrize(("name", "shown"), [("[/red]", "[/red]"), ("a[bold]b", "a[bold]b"), ("a\x1b[31mb", "a?[31mb")])
+def test_models_shows_a_strangers_name_as_text(name: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    model = {"id": name, "served_by": [{"provider": name}], "dialects": ["openai"], "context_tokens": None}
+    print_models(json.dumps({"models": [model]}).encode(), "")
+    written = capsys.readouterr().out
+    assert written.count(shown) == 2
+    assert "\x1b" not in written
+
+
 def test_models_says_which_name_is_an_alias(capsys: pytest.CaptureFixture[str]) -> None:
     entry = b'{"id": "gpt-4o", "alias_of": "llama3.2", "served_by": [], "dialects": [], "context_tokens": null}'
     print_models(b'{"models": [%s]}' % entry, "")

@@ -12,11 +12,12 @@ import typer
 from masa_node.accounts.key_file import change_keys, read_keys
 from masa_node.accounts.keys import KeyRules, NamedKey, made_key, revoked_key
 from masa_node.chat.errors import ConfigurationError
-from masa_node.cli.output import Group, Json, calendar_time, console, print_json
+from masa_node.cli.output import Group, Json, calendar_time, cell, console, print_json
 from masa_node.node.settings.environment import read_settings
 from masa_node.node.settings.words import listed
 
 MAX_LASTS_S = 3_660 * 86_400  # ten years: longer is for ever
+_MAX_MODELS_CHARS = 2_000  # of one key in the list; `--json` has them all
 _UNITS_S = {"m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
 
 Ceiling = Literal["local", "trusted"]
@@ -82,7 +83,7 @@ def show(*, json: Json = False) -> None:
     table = Table("name", "state", "models", "limits", "made", "expires", box=None, pad_edge=False)
     for key in keys:
         until = calendar_time(key.expires_at_unix_s) if key.expires_at_unix_s is not None else "-"
-        models = ", ".join(key.rules.models) or "all"
+        models = cell(", ".join(key.rules.models) or "all", _MAX_MODELS_CHARS)
         made = calendar_time(key.made_at_unix_s)
         table.add_row(key.name, _state(key, now_unix_s), models, _limits(key.rules), made, until)
     console().print(table)

@@ -6,7 +6,7 @@ import msgspec
 from rich.table import Table
 
 from masa_node.chat.errors import ConnectionRefused, NotAnAnswer, ProviderError
-from masa_node.cli.output import check_url, console
+from masa_node.cli.output import cell, check_url, console
 from masa_node.dialects.fields import read
 from masa_node.routing.answers.reader import read_whole
 from masa_node.upstreams.http.client import HttpClient
@@ -95,7 +95,7 @@ def print_models(answer: bytes, why_empty: str) -> None:
             servers += f" and {len(model.served_by) - MAX_SERVERS_SHOWN} more"
         context = f"{model.context_tokens:,}" if model.context_tokens else "-"
         name = f"{model.id} (alias of {model.alias_of})" if model.alias_of else model.id
-        table.add_row(name, servers, ", ".join(model.dialects), context)
+        table.add_row(cell(name), cell(servers), ", ".join(model.dialects), context)
     console().print(table)
 
 

@@ -14,7 +14,9 @@ from masa_node.chat.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
+MAX_CELL_CHARS = 256  # as long as the name of a model may be
 PIPED_CHARS = 240  # a line's width where no terminal gives one
 
 
@@ -65,6 +67,13 @@ def plain(text: str, limit: int) -> str:
     """A stranger's words, safe to be shown on a terminal: printable characters only, at most `limit` of them."""
     printable = "".join(char if char.isprintable() else "?" for char in text)
     return printable if len(printable) <= limit else f"{printable[: limit - 1]}…"
+
+
+def cell(text: str, limit: int = MAX_CELL_CHARS) -> "Text":
+    """The same in a table, where square brackets would be markup."""
+    from rich.text import Text  # noqa: PLC0415 - as above
+
+    return Text(plain(text, limit))
 
 
 def calendar_time(at_unix_s: float) -> str:

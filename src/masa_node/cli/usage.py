@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlencode
 
 import msgspec
@@ -20,9 +20,12 @@ from masa_node.accounts.prices import need_prices
 from masa_node.accounts.report import By, Price, UsageLine, UsageQuery, days_of, groups_of
 from masa_node.accounts.usage import DAY_S
 from masa_node.chat.errors import ConfigurationError, ProviderError
-from masa_node.cli.output import Group, Json, console, plain, print_json
+from masa_node.cli.output import Group, Json, cell, console, print_json
 from masa_node.node.settings.environment import Settings, read_settings
 from masa_node.node.settings.words import listed
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 UNKNOWN = "unknown"
 ANSWERS_WITHIN_S = 5.0
@@ -165,17 +168,14 @@ def _print(lines: Sequence[UsageLine], by: Sequence[By], *, is_known: bool, has_
             _tokens(line.input_tokens, line.input_unknown),
             _tokens(line.output_tokens, line.output_unknown),
         )
-        cells = [_cell(name, str(fields[name])) for name in names]
+        cells: list[str | Text] = [_cell(name, str(fields[name])) for name in names]
         cells += [f"{line.requests:,}", f"{line.errors:,}", *tokens, first, f"{line.seconds:,.1f} s"]
         table.add_row(*cells, *([_cost(line)] if has_costs else []))
     console().print(table)
 
 
-def _cell(name: str, text: str) -> str:
-    from rich.markup import escape  # noqa: PLC0415 - as above
-
-    text = _ABOUT_PEERS[text] if name == "use" else text
-    return escape(plain(text, _MAX_CELL_CHARS)) or "-"
+def _cell(name: str, text: str) -> "Text":
+    return cell((_ABOUT_PEERS[text] if name == "use" else text) or "-", _MAX_CELL_CHARS)
 
 
 def _cost(line: UsageLine) -> str:
