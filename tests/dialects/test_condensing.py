@@ -123,3 +123,22 @@ def test_a_container_ends_at_the_bracket_that_closes_it(rest: str) -> None:
     data = f"[{rest}"
     end = at_once(end_of_container(data.encode(), 0))
     assert min(end, len(data) + 1) == min(plain_end_of_container(data), len(data) + 1)
+
+
+@pytest.mark.parametrize("indent", [4, 20, 400])
+def test_however_far_it_is_indented_what_has_many_parts_stays_json(indent: int) -> None:
+    entries = [{"object": "embedding", "index": number, "embedding": [0.5], "is": True} for number in range(400)]
+    value = {"data": entries, "usage": {"prompt_tokens": 7, "total_tokens": 1_790_000_000}, "model": "m"}
+    small = at_once(condensed(json.dumps(value, indent=indent).encode(), 4))
+    assert small is not None
+    assert json.loads(small) == elided(value, 4)
+
+
+def test_a_number_that_is_long_is_one_where_there_are_many_parts_too() -> None:
+    value = {"x": [{"a": 10**30, "b": -(10**30), "": [10**30, 10**30]} for _ in range(600)], "y": 10**30}
+    small = at_once(condensed(json.dumps(value, indent=9).encode(), 2))
+    assert small is not None
+    assert json.loads(small) == {"x": [{}] * 600, "y": 0}
+    small = at_once(condensed(json.dumps(value).encode(), 3))
+    assert small is not None
+    assert json.loads(small)["x"][-1] == {"a": 0, "b": 0, "": []}
