@@ -12,7 +12,7 @@ from masa_node.chat.request import DialectName
 from masa_node.dialects.choices import Choices
 from masa_node.dialects.dialect import ErrorText, Mark
 from masa_node.dialects.faults import error_text, no_answer
-from masa_node.dialects.fields import ABSENT, FIELDS, is_empty, is_error, is_given, read
+from masa_node.dialects.fields import ABSENT, is_empty, is_error, is_given, read
 from masa_node.dialects.framing import NOTHING, SSE, event_of
 from masa_node.dialects.openai import fault_of_choices, is_about_an_end, mark_of_choices, mark_of_other, note_usage
 
@@ -22,7 +22,8 @@ _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _CODE = {400: 5004, 401: 10000, 403: 5018, 404: 5007, 405: 5005, 408: 3007, 413: 3006, 429: 3040, 503: 3040, 504: 3007}
 _INTERNAL = 5000
 # What results of other tasks than text generation have: embeddings, transcripts, translations, pictures.
-_RESULTS = frozenset({"data", "shape", "text", "translated_text", "description", "image", "audio", "output"})
+_RESULTS = ("data", "shape", "text", "translated_text", "description", "image", "audio", "output")
+_RESULT = msgspec.json.Decoder(msgspec.defstruct("_Result", [(name, msgspec.Raw, ABSENT) for name in _RESULTS]))
 
 
 class _Envelope(msgspec.Struct):
@@ -45,7 +46,10 @@ def _is_ours(envelope: _Envelope) -> bool:
 
 
 def _is_bare_answer(body: bytes, envelope: _Envelope) -> bool:
-    return _is_ours(envelope) or bool(_RESULTS & (read(body, FIELDS) or {}).keys())
+    if _is_ours(envelope):
+        return True
+    result = read(body, _RESULT)
+    return result is not None and any(bytes(value) for value in msgspec.structs.astuple(result))
 
 
 def _has_words(envelope: _Envelope) -> bool:

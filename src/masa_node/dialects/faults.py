@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from masa_node.dialects.fields import ABSENT, FIELDS, LIST, TEXT, is_empty, is_error, is_given, read
+from masa_node.dialects.fields import ABSENT, LIST, TEXT, is_empty, is_error, is_given, read
 
 # ---- quoting ----
 
@@ -122,7 +122,18 @@ class _Error(msgspec.Struct, rename={"camel_status_code": "statusCode", "go_stat
 
 
 _ERROR = msgspec.json.Decoder(_Error)
-_BODY = msgspec.json.Decoder(dict[str, msgspec.Raw] | list[dict[str, msgspec.Raw]])
+
+
+class _Object(msgspec.Struct):
+    """Any one: its fields are not looked at."""
+
+
+class _DetailAlone(msgspec.Struct, forbid_unknown_fields=True):
+    detail: msgspec.Raw
+
+
+_BODY = msgspec.json.Decoder(_Object | list[_Object])
+_DETAIL_ALONE = msgspec.json.Decoder(_DetailAlone)
 _NUMBER: msgspec.json.Decoder[int] = msgspec.json.Decoder(int)
 
 
@@ -167,8 +178,7 @@ def is_bare_error(data: bytes) -> bool:
     outer = layers[-1]
     if is_error(outer.error) or is_error(outer.errors) or "error" in (read(outer.object, TEXT), read(outer.type, TEXT)):
         return True
-    fields = read(data, FIELDS)
-    if not is_empty(outer.detail) and fields is not None and len(fields) == 1:  # FastAPI's
+    if not is_empty(outer.detail) and read(data, _DETAIL_ALONE) is not None:  # FastAPI's
         return True
     return error_status(data) is not None and error_text(data) is not None
 

@@ -36,6 +36,7 @@ _NO_REASON = frozenset({b"", NULL, b'""', b"false"})
 _LONGEST_EMPTY = 16  # with spaces inside
 # What relays write into the fields of an `error` beside a good answer, with quotes or without.
 _ALL_IS_WELL = frozenset({b"0", b"200", b"ok", b"success"})
+_MOST_WELL_BYTES = 4096  # what says more than that says that something is wrong
 MAX_WIDE_BYTES = 1024 * 1024  # of an answer in UTF-16: 3 ms
 
 
@@ -163,7 +164,7 @@ def is_error(error: msgspec.Raw) -> bool:
     """Does an `error` field tell of an error? Some servers put an empty one beside each good answer."""
     if is_empty(error):
         return False
-    fields = read(error, FIELDS)
+    fields = read(error, FIELDS) if len(bytes(error)) <= _MOST_WELL_BYTES else None
     return fields is None or not all(map(_is_all_well, fields.values()))
 
 

@@ -30,8 +30,19 @@ class _Envelope(msgspec.Struct):
 
 
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
-# One of these is in every answer that is not streamed: of a chat, a text, embeddings, the facts of a model.
-_ANSWERS = frozenset({"response", "done", "embeddings", "embedding", "model_info", "details", "modelfile"})
+
+
+class _Whole(_Envelope):
+    """One of these is in every answer that is not streamed: of a chat, a text, embeddings, the facts of a model."""
+
+    embeddings: msgspec.Raw = ABSENT
+    embedding: msgspec.Raw = ABSENT
+    model_info: msgspec.Raw = ABSENT
+    details: msgspec.Raw = ABSENT
+    modelfile: msgspec.Raw = ABSENT
+
+
+_WHOLE = msgspec.json.Decoder(_Whole)
 
 
 def _note_usage(envelope: _Envelope, usage: Usage) -> None:
@@ -49,6 +60,11 @@ def _has_words(envelope: _Envelope) -> bool:
 
 def _is_ours(envelope: _Envelope) -> bool:
     return bytes(envelope.message).startswith(b"{") or is_given(envelope.response) or is_given(envelope.done)
+
+
+def _is_answer(whole: _Whole) -> bool:
+    of_others = (whole.embeddings, whole.embedding, whole.model_info, whole.details, whole.modelfile)
+    return _is_ours(whole) or any(bytes(field) for field in (whole.response, whole.done, *of_others))
 
 
 def _mark_of_other(line: bytes) -> Mark:
@@ -92,11 +108,10 @@ class Ollama:
     def fault_of_whole(self, body: bytes, usage: Usage, choices: Choices | None = None) -> str | None:
         """See `Dialect`."""
         del choices
-        envelope = read(body, _ENVELOPE)
-        fields = read(body, FIELDS)
-        if envelope is None or fields is None:
+        envelope = read(body, _WHOLE)
+        if envelope is None:
             return no_answer(body, "the body is not a JSON object")
-        if is_error(envelope.error) or not (_is_ours(envelope) or _ANSWERS & fields.keys()):
+        if is_error(envelope.error) or not _is_answer(envelope):
             return no_answer(body, "the body has no `message` or `response` (nor `embeddings`)")
         if bytes(envelope.done) == b"false":
             return "it is not done, so the answer was cut"

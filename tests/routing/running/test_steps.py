@@ -16,8 +16,9 @@ from masa_node.chat.answer import StreamedAnswer
 from masa_node.chat.errors import MasaError
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import DialectName, Endpoint, Headers
+from masa_node.dialects.bodies.body_format import BODY_DEPTH, body_format
 from masa_node.dialects.bodies.peek import peek
-from masa_node.dialects.condensing import LARGE_BYTES, REQUEST_DEPTH, Steps
+from masa_node.dialects.condensing import LARGE_BYTES, MAX_PARTS, REQUEST_DEPTH, Steps
 from masa_node.dialects.framing import MAX_FRAME_BYTES
 from masa_node.dialects.registry import DIALECTS
 from masa_node.network.gossip.own_advert import AboutNode, Advertiser
@@ -50,6 +51,11 @@ def filled(part: bytes, begin: bytes = b"", end: bytes = b"") -> bytes:
     return begin + part * (SIZE // len(part)) + end
 
 
+def distinct(field: bytes, begin: bytes = b"", end: bytes = b"") -> bytes:
+    """With as many names as are looked at, no two of them alike."""
+    return begin + b"".join([field % number for number in range(MAX_PARTS - 1_000)]) + end
+
+
 VALUES = {
     "plain": filled(b"x", b'"', b'"'),
     "line ends": filled(rb"\n", b'"', b'"'),
@@ -62,7 +68,13 @@ VALUES = {
     "empty lists": filled(b"[],", b"[", b"1]"),
     "empty texts": filled(b'"",', b"[", b"1]"),
     "short escaped texts": filled(rb'"\n",', b"[", b"1]"),
+    "brackets of both kinds": filled(b'[{"a":[]}],', b"[", b"1]"),
+    "pairs of pairs": filled(b"[[],[]],{},", b"[", b"1]"),
+    "brackets in texts": filled(b'{"a":"}]"},', b"[", b"1]"),
+    "objects": filled(b'{"a":{"b":[{"c":[1]}]}},', b"[", b"1]"),
     "fields": filled(b'"":0,', b"{", b'"":0}'),
+    "other fields": distinct(b'"%06d":0,', b"{", b'"":0}'),
+    "other long fields": distinct(b'"%026d":' + b"7" * 28 + b",", b"{", b'"":0}'),
     "depth": filled(b"[" * 400 + b"]" * 400 + b",", b"[", b"1]"),
     "endless depth": b"[" * (SIZE // 2) + b"]" * (SIZE // 2),
     "spaces": filled(b" ", b"", b"1"),
@@ -72,6 +84,10 @@ CHOICES = b'"choices":[{"index":0,"delta":{"content":"a"},"message":{},"finish_r
 BODIES = {
     **{name: b'{"model":"tiny","x":%s,%s}' % (value, CHOICES) for name, value in VALUES.items()},
     "fields at the top": filled(b'"a":0,', b'{"model":"tiny",', CHOICES + b"}"),
+    "other fields at the top": distinct(b'"%06d":0,', b'{"model":"tiny",', CHOICES + b"}"),
+    "other long fields at the top": distinct(b'"%026d":' + b"7" * 28 + b",", b'{"model":"tiny",', CHOICES + b"}"),
+    "other fields of an error": distinct(b'"%06d":0,', b'{"error":{', b'"":0}}'),
+    "no object": filled(b'[{"a":[]}],'),
     "choices": filled(b"{},", b'{"model":"tiny","choices":[', b"{}]}"),
     "no JSON": filled(b"x"),
     "nothing but quotes": filled(b'"'),
@@ -159,7 +175,16 @@ async def test_no_request_holds_the_loop(body: bytes) -> None:
     await check(reading)
 
 
-@pytest.mark.parametrize("dialect", [DialectName.OPENAI, DialectName.OLLAMA])
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
+@virtual_time
+async def test_no_request_whose_format_is_looked_for_holds_the_loop(body: bytes) -> None:
+    async def reading() -> None:
+        body_format(await readable(body, BODY_DEPTH))
+
+    await check(reading)
+
+
+@pytest.mark.parametrize("dialect", [DialectName.OPENAI, DialectName.OLLAMA, DialectName.OPENAI_RESPONSES])
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
 @virtual_time
 async def test_no_whole_answer_holds_the_loop(body: bytes, dialect: DialectName) -> None:

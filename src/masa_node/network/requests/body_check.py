@@ -48,14 +48,14 @@ def check_fields(body: bytes) -> None:
     most = body.count(b":")
     if most > MAX_NAMES and any(islice(_ANY_NAME.finditer(body), MAX_NAMES, None)):
         raise PeerRefused(f"its body has more than {MAX_NAMES} fields, inner ones counted.")
+    if most > MAX_FIELDS:
+        try:
+            fields_as_written(body)
+        except CallerError as exc:
+            raise PeerRefused(exc.message) from exc
     try:
         fields = decode(body, _FIELDS)
     except UNREADABLE as exc:
         raise PeerRefused("its body is not a JSON object.") from exc
     if any(len(name) > MAX_NAME_CHARS for name in fields):
         raise PeerRefused(f"its body has a field whose name is longer than {MAX_NAME_CHARS} characters.")
-    if most > MAX_FIELDS:
-        try:
-            fields_as_written(body)
-        except CallerError as exc:
-            raise PeerRefused(exc.message) from exc

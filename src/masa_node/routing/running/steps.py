@@ -32,6 +32,7 @@ async def readable(data: bytes, depth: int) -> bytes:
     small: bytes | None = data
     if len(data) > LARGE_BYTES:
         small = await in_steps(condensed(data, depth))
+        await asyncio.sleep(0)
     if small is None:
         return _TOO_MANY
     if len(small) > MENDED_BY_READERS_BYTES and may_be_odd(small):
