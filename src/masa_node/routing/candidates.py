@@ -116,7 +116,7 @@ class Candidates:
             if found.other_endpoints and not may_be_translated(request):
                 found = NOBODY  # nobody lists it and nobody answers to it here: it is unknown, not merely elsewhere
         if request.translates_beside:
-            chosen = await self._choose_all(request, find, targets_for(request.endpoint))
+            chosen = await self._choose_all(request, find, targets_for(request.endpoint, request.model))
             if chosen is not None:
                 return chosen
         if found.other_endpoints and may_be_translated(request):
@@ -127,7 +127,7 @@ class Candidates:
         """No provider speaks the caller's format: translate it. Raises `NotTranslatable` before any is asked."""
         spoken = [
             (endpoint, find(request.model, endpoint))
-            for endpoint in targets_for(request.endpoint)
+            for endpoint in targets_for(request.endpoint, request.model)
             if endpoint in other_endpoints
         ]
         if request.endpoint is Endpoint.ANTHROPIC_COUNT_TOKENS and spoken:
@@ -240,7 +240,9 @@ class Candidates:
         """Did a peer that may be asked serve it a short time ago?"""
         now_s = asyncio.get_running_loop().time()
         endpoints = (
-            (request.endpoint, *targets_for(request.endpoint)) if may_be_translated(request) else (request.endpoint,)
+            (request.endpoint, *targets_for(request.endpoint, request.model))
+            if may_be_translated(request)
+            else (request.endpoint,)
         )
         for absence in self._catalog.absences.serving(request.model, endpoints, now_s):
             if _allowed((absence.provider,), request.privacy):

@@ -203,7 +203,7 @@ async def _fallback(
         tried.add(asked.target)
     endpoints = [
         endpoint
-        for endpoint in targets_for(request.endpoint)
+        for endpoint in targets_for(request.endpoint, request.model)
         if endpoint in missing.endpoints and endpoint not in tried
     ]
     if not endpoints or not may_be_translated(request):

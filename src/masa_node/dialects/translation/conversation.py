@@ -23,6 +23,7 @@ class Origin(StrEnum):
     ANTHROPIC = "anthropic"
     OPENAI = "openai"
     OPENROUTER = "openrouter"  # its seal is all that it told of a thought, as JSON
+    COPILOT = "copilot"
     GOOGLE = "google"  # its seal is the id of a call, "" for words, and the signature
 
 

@@ -39,6 +39,7 @@ class Failure(msgspec.Struct, frozen=True):
     param: str | None = None
     prompt_tokens: int | None = None
     context_tokens: int | None = None
+    output_tokens: int | None = None
 
 
 class _Detail(msgspec.Struct):
@@ -98,7 +99,21 @@ _TOO_LONG = re.compile(
     r"|`inputs` tokens \+ `max_new_tokens` must be",
     re.IGNORECASE,
 )
+# A prompt that fits, but not beside as many tokens as were asked for: prompt, output and context in any order.
+_TOO_MUCH_ASKED = (
+    re.compile(r"length is (?P<context>\d+) tokens.*\((?P<prompt>\d+) in the messages, (?P<output>\d+) in the compl"),
+    re.compile(
+        r"is too large: (?P<output>\d+)\..*length is (?P<context>\d+) tokens and your request has (?P<prompt>\d+) input"
+    ),
+    re.compile(
+        r"length is (?P<context>\d+) tokens.*requested (?P<output>\d+) output tokens.*at least (?P<prompt>\d+) input"
+    ),
+    re.compile(
+        r"length of (?P<context>\d+) tokens.*: (?P<prompt>\d+) tokens from the input .*and (?P<output>\d+) tokens"
+    ),
+)
 _NUMBER = re.compile(r"\d{2,9}")
+_MAX_LOOKED_AT = 1_000  # characters of a message: its numbers are in its first sentences
 _FIRST_ERROR, _SERVER_FAULT = 400, 500
 
 
@@ -117,9 +132,10 @@ def failure_of(body: bytes, status: int) -> Failure:
     if kind in (Kind.INVALID, Kind.TOO_LARGE, Kind.SERVER) and _TOO_LONG.search(message):
         kind = Kind.CONTEXT
     prompt, context = read(detail.n_prompt_tokens, _COUNT), read(detail.n_ctx, _COUNT)
+    output = None
     if kind is Kind.CONTEXT and prompt is None:
-        prompt, context = _numbers_in(message)
-    return Failure(kind, message, words[0], read(detail.param, TEXT), prompt, context)
+        prompt, context, output = _numbers_in(message)
+    return Failure(kind, message, words[0], read(detail.param, TEXT), prompt, context, output)
 
 
 def _kind_of(status: int) -> Kind:
@@ -129,10 +145,17 @@ def _kind_of(status: int) -> Kind:
     return Kind.INVALID if _FIRST_ERROR <= status < _SERVER_FAULT else Kind.SERVER
 
 
-def _numbers_in(message: str) -> tuple[int | None, int | None]:
-    """The prompt's tokens and the most that fit, where the sentence names two numbers: the larger is the prompt."""
+def _numbers_in(message: str) -> tuple[int | None, int | None, int | None]:
+    """The prompt's tokens, the most that fit, and those asked for, where it is these that are too many.
+
+    Of two numbers the larger is the prompt's.
+    """
+    asked = next((found for pattern in _TOO_MUCH_ASKED if (found := pattern.search(message[:_MAX_LOOKED_AT]))), None)
+    if asked is not None:
+        prompt, context, output = int(asked["prompt"]), int(asked["context"]), int(asked["output"])
+        return prompt, context, output if prompt < context else None
     numbers = sorted({int(number) for number in _NUMBER.findall(message)}, reverse=True)
-    return (numbers[0], numbers[1]) if len(numbers) == 2 else (None, None)  # noqa: PLR2004 - a pair
+    return (numbers[0], numbers[1], None) if len(numbers) == 2 else (None, None, None)  # noqa: PLR2004 - a pair
 
 
 _ANTHROPIC = {
@@ -185,9 +208,15 @@ def openai_words(failure: Failure) -> dict[str, object]:
 
 
 def anthropic_words(failure: Failure) -> dict[str, object]:
-    """The inside of Anthropic's `error`. Its clients know a too long prompt by how the sentence begins."""
+    """The inside of Anthropic's `error`. Its clients know by how its sentence begins what of a request is too much."""
     message = failure.message
-    if failure.kind is Kind.CONTEXT and not message.startswith("prompt is too long"):
+    if failure.kind is Kind.CONTEXT and failure.output_tokens is not None:
+        counts = f"{failure.prompt_tokens} + {failure.output_tokens} > {failure.context_tokens}"
+        message = (
+            f"input length and `max_tokens` exceed context limit: {counts}, decrease input length or `max_tokens` and "
+            f"try again ({message})"
+        )
+    elif failure.kind is Kind.CONTEXT and not message.startswith("prompt is too long"):
         counts = ""
         if failure.prompt_tokens is not None and failure.context_tokens is not None:
             counts = f": {failure.prompt_tokens} tokens > {failure.context_tokens} maximum"

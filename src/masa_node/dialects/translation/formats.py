@@ -3,6 +3,8 @@
 What reads and writes them is in `translator`, which is imported once there is something to translate.
 """
 
+import re
+
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, Endpoint
 
 # What callers may speak.
@@ -28,6 +30,9 @@ TARGETS = (
 )
 # Names of chat clients' fields that this server has, and most others have not: see `Losses`.
 CARRIED: dict[Endpoint, frozenset[str]] = {Endpoint.ANTHROPIC_MESSAGES: frozenset({"cache_control"})}
+# OpenAI's models from gpt-5.4 on take no tools in chat completions, unless they are not to think.
+_NEEDS_RESPONSES = re.compile(r"(?:^|/)gpt-(?:5\.[4-9]|[6-9])")
+_RESPONSES_FIRST = tuple(sorted(TARGETS, key=lambda target: target is not Endpoint.OPENAI_RESPONSES))
 
 
 def is_translated_from(endpoint: Endpoint) -> bool:
@@ -35,9 +40,10 @@ def is_translated_from(endpoint: Endpoint) -> bool:
     return endpoint in SOURCES
 
 
-def targets_for(endpoint: Endpoint) -> tuple[Endpoint, ...]:
-    """The endpoints of servers that a request for this one can be translated to, the best first."""
-    return tuple(target for target in TARGETS if target is not endpoint)
+def targets_for(endpoint: Endpoint, model: str = "") -> tuple[Endpoint, ...]:
+    """The endpoints of servers that a request for this one can be translated to, the best for this model first."""
+    best = _RESPONSES_FIRST if _NEEDS_RESPONSES.search(model) else TARGETS
+    return tuple([target for target in best if target is not endpoint])
 
 
 def label_of(source: Endpoint, target: Endpoint) -> str:

@@ -42,6 +42,7 @@ class Block(msgspec.Struct, forbid_unknown_fields=True):
     data: str | None = None
     id: str | None = None
     name: str | None = None
+    tool_name: str | None = None
     input: msgspec.Raw = ABSENT
     tool_use_id: str | None = None
     content: "str | list[Block] | Block | None" = None

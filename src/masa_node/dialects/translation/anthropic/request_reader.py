@@ -208,6 +208,8 @@ def _leave_out_hosted(block: b.Block, losses: Losses) -> None:
 
 def _result(block: b.Block, losses: Losses) -> ToolResult:
     content = block.content if isinstance(block.content, str | list) else None
+    if isinstance(content, list):  # tools that a search has found: all are offered, so their names tell it
+        content = [b.Block("text", each.tool_name) if each.type == "tool_reference" else each for each in content]
     parts = tuple([part for part in _blocks(content, losses) if isinstance(part, Text | Image | Document)])
     return ToolResult(block.tool_use_id or "", "", parts, bool(block.is_error))
 

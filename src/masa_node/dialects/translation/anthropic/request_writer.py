@@ -1,6 +1,7 @@
 """From a conversation to a body of `/v1/messages`."""
 
 import re
+from typing import cast
 
 from msgspec import Raw
 
@@ -39,6 +40,7 @@ _KNOWS_BUDGETS_ONLY = re.compile(r"claude-3|claude-(?:opus|sonnet|haiku)-4-(?:0|
 _BUDGETS = {"minimal": 1_024, "low": 1_024, "medium": 4_096, "high": 16_384, "xhigh": 32_768, "max": 32_768}
 _MIN_BUDGET = 1_024
 _MARK = "cache_control"
+_NOTHING_ASKED = "."  # before an answer that a conversation begins with: the user has to speak first
 _EFFORTS = {"minimal": "low"}
 
 
@@ -188,6 +190,8 @@ def _messages(conversation: Conversation, losses: Losses) -> list[Fields]:
             last = role
     if last is Role.ASSISTANT:
         _cut_last_space(merged[-1][1])
+    if merged and merged[0][0] is Role.ASSISTANT:
+        merged.insert(0, (Role.USER, [_text(_NOTHING_ASKED, None)]))
     return [{"role": role, "content": _content(role, blocks)} for role, blocks in merged if blocks]
 
 
@@ -205,9 +209,22 @@ def _content(role: Role, blocks: list[Fields]) -> object:
     if len(blocks) == 1:
         return blocks[0]["text"] if blocks[0]["type"] == "text" and _MARK not in blocks[0] else blocks
     results = [block for block in blocks if block["type"] == "tool_result"] if role is Role.USER else []
-    if not results or len(results) == len(blocks):
+    if not results:
         return blocks
+    if len({block["tool_use_id"] for block in results}) < len(results):
+        results = _one_of_each(results)
     return [*results, *(block for block in blocks if block["type"] != "tool_result")]
+
+
+def _one_of_each(results: list[Fields]) -> list[Fields]:
+    """What several results of one call say, as one: Anthropic refuses a second."""
+    parts: dict[object, list[Fields]] = {}
+    for block in results:
+        content = block.get("content", [])
+        said = [_text(content, None)] if isinstance(content, str) else cast("list[Fields]", content)
+        parts.setdefault(block["tool_use_id"], []).extend(said)
+    first = {block["tool_use_id"]: block for block in reversed(results)}
+    return [{**first[id_], "content": said} if said else first[id_] for id_, said in parts.items()]
 
 
 def _blocks(turn: Turn, names: Names, losses: Losses) -> list[Fields]:

@@ -51,6 +51,8 @@ def _add_tools(body: Fields, conversation: Conversation, losses: Losses) -> None
     if choice is not None and choice.mode is not ChoiceMode.AUTO:
         raise refuse("tool_choice", "Cloudflare has no way to require a tool call.")
     body["tools"] = [_tool(tool) for tool in conversation.tools]
+    if choice is not None:  # some models call no tool where it is not said
+        body["tool_choice"] = "auto"
     if conversation.parallel_calls is False:
         losses.drop(conversation.names.get("parallel_calls", "parallel_tool_calls"))
     if any(tool.strict for tool in conversation.tools):

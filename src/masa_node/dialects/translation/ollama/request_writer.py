@@ -76,12 +76,27 @@ def _all_messages(conversation: Conversation, losses: Losses) -> list[Fields]:
     messages: list[Fields] = []
     for turn in _in_order(conversation.turns):
         said = written(turn, _messages, names, losses)
+        if turn.role is Role.SYSTEM:
+            _add_system(messages, said)
+            continue
         if turn.role is Role.ASSISTANT:
             called.update([(part.id, part.name) for part in turn.parts if type(part) is ToolCall])
         elif said[0]["role"] == "tool":
             said = [_with_name(message, called) for message in said]
         messages += said
     return messages
+
+
+def _add_system(messages: list[Fields], said: list[Fields]) -> None:
+    """One system text at the beginning, and none in the midst, where the user says it: templates take no other."""
+    first = messages[0] if messages else None
+    if first is None:
+        messages += said
+    elif len(messages) == 1 and first["role"] == "system":
+        texts = [str(each["content"]) for each in (first, *said)]
+        messages[0] = {**first, "content": "\n\n".join([text for text in texts if text])}
+    else:
+        messages += [{**each, "role": "user"} for each in said]
 
 
 def _with_name(message: Fields, called: dict[str, str]) -> Fields:

@@ -7,6 +7,7 @@ from masa_node.dialects.fields import ABSENT, TEXT, is_error, is_given, is_reaso
 from masa_node.dialects.framing import event_of
 from masa_node.dialects.translation.calls import CallTracker
 from masa_node.dialects.translation.context import AnswerContext
+from masa_node.dialects.translation.conversation import Origin
 from masa_node.dialects.translation.events import (
     Begun,
     Citation,
@@ -19,6 +20,7 @@ from masa_node.dialects.translation.events import (
     StopReason,
     TextPiece,
     ThoughtPiece,
+    ThoughtSealed,
     Tokens,
     Used,
 )
@@ -78,6 +80,8 @@ class _Delta(msgspec.Struct):
     annotations: msgspec.Raw = ABSENT
     thinking_blocks: list[Block] | None = None
     reasoning_details: msgspec.Raw = ABSENT
+    reasoning_text: str | None = None  # Copilot's name, and its seal
+    reasoning_opaque: str | None = None
     extra_content: Extra | None = None
 
 
@@ -291,6 +295,8 @@ def _is_bare(delta: _Delta) -> bool:
         and delta.thinking_blocks is None
         and delta.extra_content is None
         and delta.reasoning_details is ABSENT
+        and delta.reasoning_text is None
+        and delta.reasoning_opaque is None
         and (delta.reasoning is delta.annotations is ABSENT or not _any_given(delta.reasoning, delta.annotations))
     )
 
@@ -346,9 +352,16 @@ def _add_content(events: list[Event], content: str | list[Part], index: int, log
 
 def _add_thoughts(events: list[Event], delta: _Delta, index: int, details: Details | None) -> None:
     seen = details.add(delta.reasoning_details) if details is not None else ""
-    thought = delta.reasoning_content or (read(delta.reasoning, TEXT) if is_given(delta.reasoning) else None) or seen
+    thought = (
+        delta.reasoning_content
+        or delta.reasoning_text
+        or (read(delta.reasoning, TEXT) if is_given(delta.reasoning) else None)
+        or seen
+    )
     if thought:
         events.append(ThoughtPiece(thought, index))
+    if delta.reasoning_opaque:
+        events.append(ThoughtSealed(delta.reasoning_opaque, Origin.COPILOT, choice=index))
     if delta.thinking_blocks:
         events += seals_of(delta.thinking_blocks, index)
     if delta.extra_content is not None:

@@ -1,7 +1,6 @@
 """From a conversation to a body of `/v1/chat/completions`."""
 
 import re
-from typing import cast
 
 from msgspec import Raw
 
@@ -29,6 +28,7 @@ from masa_node.dialects.translation.conversation import (
 from masa_node.dialects.translation.kept import written
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.media import url_of
+from masa_node.dialects.translation.openai_chat.vendors import as_demanded
 from masa_node.dialects.translation.thoughts import beside_a_call
 from masa_node.dialects.translation.tools import FREE_FORM, allowed_name, openai_schema_of
 from masa_node.dialects.translation.wire import encode
@@ -38,15 +38,15 @@ _NEEDS_NEWER_NAME = re.compile(r"(?:^|/)(?:gpt-|chatgpt-|o\d)")
 LEVELS = {"minimal": "low", "xhigh": "high", "max": "high"}  # low, medium and high are what all servers know
 _NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_-]")
 _MAX_SCHEMA_NAME = 64
-_NEEDS_SIGNATURES = re.compile(r"(?:^|/)gemini-[3-9]")
-_NO_SIGNATURE = "skip_thought_signature_validator"  # Google's word for calls that it has not made
-_TAKEN_BACK = frozenset({Origin.GOOGLE, Origin.OPENROUTER})  # with what they signed, by servers of this format
+_TAKEN_BACK = frozenset(
+    {Origin.GOOGLE, Origin.OPENROUTER, Origin.COPILOT}
+)  # with what they signed, by servers of this format
 
 
 def write_request(conversation: Conversation, losses: Losses) -> bytes:
     """The body. Raises `NotTranslatable` for what chat completions cannot carry."""
     body: Fields = {"model": conversation.model}
-    body["messages"] = _signed(messages_of(conversation, losses), conversation, losses)
+    body["messages"] = as_demanded(messages_of(conversation, losses), conversation.model, losses)
     if conversation.stream:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
@@ -103,15 +103,19 @@ def effort_of(effort: str, model: str) -> str:
 
 
 def messages_of(conversation: Conversation, losses: Losses) -> list[Fields]:
-    """The messages. System texts at the beginning become one: many servers' templates take no second."""
+    """The messages. System texts at the beginning become one: many servers' templates take no second.
+
+    Nor do they take one in the midst, where the user says it: only OpenAI's own models know it there.
+    """
     leading: list[str] = []
     messages: list[Fields] = []
     names = conversation.names
+    later = "system" if _NEEDS_NEWER_NAME.search(conversation.model) else "user"
     for turn in conversation.turns:
         if turn.role is Role.SYSTEM:
             text = "\n\n".join(part.text for part in turn.parts if isinstance(part, Text))
             if messages:
-                messages.append({"role": "system", "content": text})
+                messages.append({"role": later, "content": text})
             else:
                 leading.append(text)
         else:
@@ -213,6 +217,10 @@ def _assistant(parts: tuple[Part, ...], names: Names, losses: Losses) -> Fields:
     thought = open_thoughts([each for each in thoughts if each.origin not in _TAKEN_BACK], names, losses)
     if thought:
         message["reasoning_content"] = thought
+    opaque = [each for each in thoughts if each.origin is Origin.COPILOT]
+    if opaque:
+        message["reasoning_text"] = "".join([each.text for each in opaque])
+        message["reasoning_opaque"] = opaque[-1].seal
     details = _details([each for each in thoughts if each.origin is Origin.OPENROUTER], names, losses)
     if details:
         message["reasoning_details"] = details
@@ -246,22 +254,6 @@ def _add_signatures(message: Fields, calls: list[Fields], signed: list[Thought])
             holders[call_id].update(beside_a_call(signature))
 
 
-def _signed(messages: list[Fields], conversation: Conversation, losses: Losses) -> list[Fields]:
-    """The first call of each message has a signature at Gemini: where a client has lost it, the word for that."""
-    if not _NEEDS_SIGNATURES.search(conversation.model):
-        return messages
-    whole: list[Fields] = []
-    for message in messages:
-        calls = message.get("tool_calls")
-        if not isinstance(calls, list) or "extra_content" in calls[0]:
-            whole.append(message)
-            continue
-        first, *others = cast("list[Fields]", calls)
-        losses.drop("thought_signature")
-        whole.append({**message, "tool_calls": [{**first, **beside_a_call(_NO_SIGNATURE)}, *others]})
-    return whole
-
-
 def open_thoughts(thoughts: list[Thought], names: Names, losses: Losses) -> str:
     """The thoughts of open models, which get them back; those sealed for another are left out by name."""
     if any(thought.origin is not Origin.OPEN for thought in thoughts):
@@ -283,8 +275,8 @@ def _tool(tool: Tool) -> Fields:
     if tool.description is not None:
         function["description"] = tool.description
     function["parameters"] = FREE_FORM if tool.is_free_form else openai_schema_of(tool.schema)
-    if tool.strict is not None:
-        function["strict"] = tool.strict
+    if tool.strict:  # what is said by saying nothing: some servers refuse the field
+        function["strict"] = True
     return {"type": "function", "function": function}
 
 

@@ -1,0 +1,94 @@
+"""What some vendors demand of the messages that others do not: each refuses a session that lacks it."""
+
+import hashlib
+import re
+from collections.abc import Callable
+from typing import cast
+
+from masa_node.dialects.translation.conversation import Fields
+from masa_node.dialects.translation.losses import Losses
+from masa_node.dialects.translation.thoughts import beside_a_call
+
+_NO_SIGNATURE = "skip_thought_signature_validator"  # Google's word for calls that its model has not made
+_MISTRALS_ID = re.compile(r"[a-zA-Z0-9]{9}").fullmatch
+_MISTRALS_ID_CHARS = 9
+
+
+def as_demanded(messages: list[Fields], model: str, losses: Losses) -> list[Fields]:
+    """The messages as the vendor of this model takes them. None of those that are given is changed."""
+    messages = _results_first(messages)
+    for pattern, mend in _DEMANDS:
+        if pattern.search(model):
+            messages = [mend(message, losses) for message in messages]
+    return messages
+
+
+def _results_first(messages: list[Fields]) -> list[Fields]:
+    """The results of calls right behind the calls, one of each: what came between them, as pictures do, comes after."""
+    ordered: list[Fields] = []
+    places: dict[object, int] = {}
+    behind = 0
+    for message in messages:
+        if message["role"] == "tool" and message["tool_call_id"] in places:
+            place = places[message["tool_call_id"]]
+            if place:
+                first = ordered[place]
+                ordered[place] = {**first, "content": f"{first['content']}\n{message['content']}"}
+                continue
+            ordered.insert(behind, message)
+            places[message["tool_call_id"]] = behind
+            behind += 1
+            continue
+        ordered.append(message)
+        if message["role"] == "assistant":
+            places = dict.fromkeys([call["id"] for call in _calls(message)], 0)  # none is there yet
+            behind = len(ordered)
+    return ordered
+
+
+def _calls(message: Fields) -> list[Fields]:
+    return cast("list[Fields]", message.get("tool_calls") or [])
+
+
+def _signed(message: Fields, losses: Losses) -> Fields:
+    """The first call of each message has a signature at Gemini: where a client has lost it, the word for that."""
+    calls = _calls(message)
+    if not calls or "extra_content" in calls[0]:
+        return message
+    losses.drop("thought_signature")
+    return {**message, "tool_calls": [{**calls[0], **beside_a_call(_NO_SIGNATURE)}, *calls[1:]]}
+
+
+def _thoughtful(message: Fields, losses: Losses) -> Fields:
+    """Calls of DeepSeek's thinking models stand beside a thought: where a client has lost it, an empty one."""
+    del losses
+    if not _calls(message) or "reasoning_content" in message:
+        return message
+    return {**message, "reasoning_content": ""}
+
+
+def _with_short_ids(message: Fields, losses: Losses) -> Fields:
+    """Ids of calls as Mistral makes them, if another server or a client made them."""
+    del losses
+    if "tool_call_id" in message:
+        return {**message, "tool_call_id": _short(str(message["tool_call_id"]))}
+    calls = _calls(message)
+    if not calls:
+        return message
+    return {**message, "tool_calls": [{**call, "id": _short(str(call["id"]))} for call in calls]}
+
+
+def _short(call_id: str) -> str:
+    if _MISTRALS_ID(call_id):
+        return call_id
+    return hashlib.sha256(call_id.encode("utf-8", "replace")).hexdigest()[:_MISTRALS_ID_CHARS]
+
+
+_DEMANDS: tuple[tuple[re.Pattern[str], Callable[[Fields, Losses], Fields]], ...] = (
+    (re.compile(r"(?:^|/)gemini-[3-9]"), _signed),
+    (re.compile(r"deepseek-(?:reasoner|v[4-9])", re.IGNORECASE), _thoughtful),
+    (
+        re.compile(r"(?:^|/)(?:open-)?(?:mi[sx]tral|codestral|devstral|ministral|magistral|pixtral)", re.IGNORECASE),
+        _with_short_ids,
+    ),
+)

@@ -1,0 +1,236 @@
+"""What single vendors refuse, or say in words of their own, as users of gateways told, with the number of the thread.
+
+Covers: `openai_chat.vendors`, `openai_chat.request_writer`, `ollama.request_writer`, `anthropic.request_writer`,
+`cloudflare.request_writer`, `failures`, `formats`.
+"""
+
+import re
+from typing import Any
+
+import msgspec
+import pytest
+
+from masa_node.dialects.translation.formats import targets_for
+from tests.dialects.translation import sdk_models
+from tests.dialects.translation.calling import (
+    CHAT,
+    HI,
+    MESSAGES,
+    OLLAMA,
+    RESPONSES,
+    RUN,
+    delta,
+    frames,
+    request,
+    stream,
+    translation_of,
+    whole,
+)
+from tests.dialects.translation.test_requests import PNG
+
+ASK = {"max_tokens": 9}
+LATER = {"role": "system", "content": "Available agents: one."}
+SAID = [*HI, {"role": "assistant", "content": "hello"}, {"role": "user", "content": "go"}]
+
+
+def use(id_: str, name: str = "f") -> dict[str, Any]:
+    return {"type": "tool_use", "id": id_, "name": name, "input": {}}
+
+
+def result(id_: str, content: Any = "4") -> dict[str, Any]:
+    return {"type": "tool_result", "tool_use_id": id_, "content": content}
+
+
+def calling(*ids: str) -> list[dict[str, Any]]:
+    """A round of calls and their results, as Claude Code sends it."""
+    results = {"role": "user", "content": [result(id_) for id_ in ids]}
+    return [*HI, {"role": "assistant", "content": [use(id_) for id_ in ids]}, results]
+
+
+@pytest.mark.parametrize("target", [CHAT, OLLAMA, RUN])
+def test_a_system_text_in_the_midst_is_the_users_where_templates_take_none(target: Any) -> None:
+    """Ollama 17774, vLLM 41114, Rapid-MLX 1543, opencode 42909: `System message must be at the beginning.`"""
+    turns = [*SAID, LATER, {"role": "assistant", "content": "well"}, *HI]
+    body, _ = request(MESSAGES, target, **ASK, model="qwen3.8:27b", system="You are", messages=turns)
+    roles = [message["role"] for message in body["messages"]]
+    assert roles == ["system", "user", "assistant", "user", "user", "assistant", "user"]
+    assert body["messages"][4] == {"role": "user", "content": LATER["content"]}
+
+
+def test_openais_own_models_know_a_system_text_in_the_midst() -> None:
+    body, _ = request(MESSAGES, CHAT, **ASK, model="gpt-5.2", messages=[*SAID, LATER, *HI])
+    assert LATER in body["messages"]
+
+
+@pytest.mark.parametrize("target", [CHAT, OLLAMA, RUN])
+def test_system_texts_at_the_beginning_are_one(target: Any) -> None:
+    """Opencode 42909: Qwen 3.8 refuses a second one even there."""
+    turns = [{"role": "system", "content": "a"}, {"role": "developer", "content": "b"}, *HI]
+    source, body = (RESPONSES, {"input": turns}) if target is CHAT else (CHAT, {"messages": turns})
+    assert request(source, target, **body)[0]["messages"] == [{"role": "system", "content": "a\n\nb"}, *HI]
+
+
+def test_a_tool_that_is_not_strict_does_not_say_so() -> None:
+    """llama_index 19121: vLLM refuses the field; Codex sends it with every tool."""
+    tool = {"type": "function", "name": "f", "parameters": {"type": "object", "properties": {}}}
+    for strict, sent in ((False, {}), (True, {"strict": True})):
+        body, dropped = request(RESPONSES, CHAT, input="hi", tools=[{**tool, "strict": strict}])
+        assert body["tools"][0]["function"].items() >= sent.items()
+        assert ("strict" in body["tools"][0]["function"], dropped) == (strict, [])
+
+
+@pytest.mark.parametrize("model", ["deepseek-reasoner", "deepseek-v4-pro", "deepseek-ai/DeepSeek-V4-Flash"])
+def test_a_call_that_lost_its_thought_does_not_end_a_session_with_deepseek(model: str) -> None:
+    """claude-code-router 1050 and 1378, 9router 355 and 1093: `reasoning_content` must be passed back."""
+    body, dropped = request(MESSAGES, CHAT, **ASK, model=model, messages=[*calling("a"), *SAID])
+    said = [message for message in body["messages"] if message["role"] == "assistant"]
+    assert [message.get("reasoning_content") for message in said] == ["", None]
+    assert dropped == []
+    body, _ = request(MESSAGES, CHAT, **ASK, model="deepseek-chat", messages=calling("a"))
+    assert "reasoning_content" not in body["messages"][1]
+
+
+def test_ids_of_calls_are_such_as_mistral_takes() -> None:
+    """Opencode 1680, gptel 1203, ironclaw 1241: nine letters and digits, and one's own ids stay what they are."""
+    turns = calling("toolu_01A", "aB3xK9mP2")
+    for model in ("mistral-large-latest", "mistralai/Devstral-Small", "open-mixtral-8x22b", "codestral"):
+        body, _ = request(MESSAGES, CHAT, **ASK, model=model, messages=turns)
+        ids = [call["id"] for call in body["messages"][1]["tool_calls"]]
+        assert ids == [message["tool_call_id"] for message in body["messages"][2:]]
+        assert [re.fullmatch(r"[a-zA-Z0-9]{9}", id_) is not None for id_ in ids] == [True, True]
+        assert (ids[1], len(set(ids))) == ("aB3xK9mP2", 2)
+    body, _ = request(MESSAGES, CHAT, **ASK, model="llama3.2", messages=turns)
+    assert body["messages"][1]["tool_calls"][0]["id"] == "toolu_01A"
+
+
+def test_results_stand_right_behind_their_calls_whatever_came_between() -> None:
+    """cc-switch 7439: `must be followed by tool messages`, of a picture or of a developer's words between two."""
+    call = {"type": "function_call", "name": "f", "arguments": "{}"}
+    picture = [{"type": "input_image", "image_url": f"data:image/png;base64,{PNG}"}]
+    out = {"type": "function_call_output"}
+    items = [
+        *HI, {**call, "call_id": "a"}, {**call, "call_id": "b"}, {**out, "call_id": "a", "output": picture},
+        {"type": "message", "role": "developer", "content": "resized"}, {**out, "call_id": "b", "output": "2"}, *HI,
+    ]  # fmt: skip
+    body, _ = request(RESPONSES, CHAT, input=items)
+    told = [(message["role"], message.get("tool_call_id")) for message in body["messages"]]
+    assert told == [
+        ("user", None), ("assistant", None), ("tool", "a"), ("tool", "b"), ("user", None), ("user", None), ("user", None)
+    ]  # fmt: skip
+    assert [part["type"] for part in body["messages"][4]["content"]] == ["text", "image_url"]
+
+
+def test_pictures_of_ollamas_clients_do_not_part_results() -> None:
+    calls = [{"id": id_, "function": {"name": "f", "arguments": {}}} for id_ in ("a", "b")]
+    turns = [
+        *HI, {"role": "assistant", "content": "", "tool_calls": calls},
+        {"role": "tool", "tool_call_id": "a", "content": "1", "images": [PNG]},
+        {"role": "tool", "tool_call_id": "b", "content": "2", "images": [PNG]},
+    ]  # fmt: skip
+    body, _ = request(OLLAMA, CHAT, messages=turns)
+    assert [message["role"] for message in body["messages"]] == ["user", "assistant", "tool", "tool", "user", "user"]
+
+
+def test_two_results_of_one_call_are_one() -> None:
+    """LiteLLM 16711: `each tool_use must have a single result`."""
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    tool = {"role": "tool", "tool_call_id": "a"}
+    turns = [
+        *HI,
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {**tool, "content": "1"},
+        {**tool, "content": "2"},
+    ]
+    body, _ = request(CHAT, MESSAGES, messages=[*turns, *HI])
+    texts = [{"type": "text", "text": "1"}, {"type": "text", "text": "2"}]
+    assert body["messages"][2]["content"] == [result("a", texts), {"type": "text", "text": "hi"}]
+    twice = [*calling("a")[:2], {"role": "user", "content": [result("a", "1"), result("a", "2")]}]
+    body, _ = request(MESSAGES, CHAT, **ASK, messages=twice)
+    assert body["messages"][2:] == [{**tool, "content": "1\n2"}]
+
+
+def test_a_conversation_that_an_answer_begins_has_a_user_before_it_at_anthropic() -> None:
+    """SillyTavern and others begin with a greeting: `first message must use the "user" role`."""
+    greeting = {"role": "assistant", "content": "Welcome!"}
+    body, _ = request(CHAT, MESSAGES, messages=[{"role": "system", "content": "s"}, greeting, *HI])
+    assert [message["role"] for message in body["messages"]] == ["user", "assistant", "user"]
+    assert body["messages"][0]["content"]
+
+
+def test_tools_that_a_search_has_found_are_named_to_the_model() -> None:
+    """Claude Code's search of tools answers with references: without their names, its result would be empty."""
+    found = [{"type": "tool_reference", "tool_name": "mcp__a__b"}, {"type": "tool_reference", "tool_name": "mcp__c"}]
+    turns = [*calling("a")[:2], {"role": "user", "content": [result("a", found)]}]
+    body, dropped = request(MESSAGES, CHAT, **ASK, messages=turns)
+    assert body["messages"][2] == {"role": "tool", "tool_call_id": "a", "content": "mcp__a__b\nmcp__c"}
+    assert dropped == []
+
+
+def test_a_model_of_cloudflares_that_waits_for_it_is_told_that_it_may_call() -> None:
+    """cloudflare/ai 404: mistral-small calls no tool where `tool_choice` is not given."""
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    assert request(CHAT, RUN, tools=tools, tool_choice="auto")[0]["tool_choice"] == "auto"
+    assert "tool_choice" not in request(CHAT, RUN, tools=tools)[0]
+
+
+@pytest.mark.parametrize("choice", ["auto", "none"])
+@pytest.mark.parametrize("target", [CHAT, MESSAGES, OLLAMA, RUN])
+def test_a_choice_among_no_tools_is_not_sent(target: Any, choice: str) -> None:
+    """cockpit-tools 1727: Codex compacts so, and xAI answers `no tools were specified`, again and again."""
+    body, _ = request(RESPONSES, target, input="hi", tool_choice=choice, parallel_tool_calls=True, tools=[])
+    assert {"tool_choice", "parallel_tool_calls", "tools"}.isdisjoint(body)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        # OpenAI, and vLLM up to 0.8
+        "This model's maximum context length is 16384 tokens. However, you requested 34000 tokens (2000 in the messages, 32000 in the completion). Please reduce the length of the messages or completion.",
+        # vLLM
+        "'max_tokens' or 'max_completion_tokens' is too large: 32000. This model's maximum context length is 16384 tokens and your request has 2000 input tokens (32000 > 16384 - 2000).",
+        "This model's maximum context length is 16384 tokens. However, you requested 32000 output tokens and your prompt contains at least 2000 input tokens, for a total of at least 34000 tokens.",
+        # SGLang
+        "Requested token count exceeds the model's maximum context length of 16384 tokens. You requested a total of 34000 tokens: 2000 tokens from the input messages and 32000 tokens for the completion.",
+    ],
+)  # fmt: skip
+def test_claude_code_asks_for_less_where_only_its_limit_is_too_large(message: str) -> None:
+    """It knows this sentence of Anthropic's and lowers `max_tokens`; told that the prompt is too long, it cuts that."""
+    failed = {"error": {"message": message, "type": "BadRequestError", "code": 400}}
+    told = translation_of(MESSAGES, CHAT, **ASK).error(400, msgspec.json.encode(failed), "r1")
+    error = msgspec.json.decode(told)["error"]
+    assert error["message"].startswith("input length and `max_tokens` exceed context limit: 2000 + 32000 > 16384, ")
+    assert error["type"] == "invalid_request_error"
+    told = translation_of(RESPONSES, CHAT, input="hi").error(400, msgspec.json.encode(failed), "r1")
+    assert msgspec.json.decode(told)["error"]["code"] == "context_length_exceeded"
+
+
+def test_a_prompt_that_is_itself_too_long_is_no_matter_of_the_limit() -> None:
+    message = "This model's maximum context length is 16384 tokens. However, you requested 20100 tokens (20000 in the messages, 100 in the completion)."
+    told = translation_of(MESSAGES, CHAT, **ASK).error(400, msgspec.json.encode({"error": {"message": message}}), "r1")
+    assert msgspec.json.decode(told)["error"]["message"].startswith("prompt is too long: 20000 tokens > 16384 maximum")
+
+
+@pytest.mark.parametrize("model", ["gpt-5.4", "openai/gpt-5.6-terra", "gpt-6"])
+def test_models_that_take_no_tools_in_chat_completions_are_asked_through_responses(model: str) -> None:
+    """openai-openapi 541, crush 2913, leviath 333: `Please use /v1/responses instead`."""
+    assert targets_for(MESSAGES, model)[0] is RESPONSES
+    assert set(targets_for(MESSAGES, model)) == set(targets_for(MESSAGES))
+    for other in ("gpt-5.2", "gpt-4o", "gpt-oss-20b", "qwen3", ""):
+        assert targets_for(MESSAGES, other)[0] is CHAT
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+def test_thoughts_of_copilot_come_back_to_it(*, is_stream: bool) -> None:
+    """copilot-api 163, 167 and 238: `reasoning_text`, and `reasoning_opaque` which it wants back."""
+    said = {"reasoning_text": "Hm.", "reasoning_opaque": "OP"}
+    if is_stream:
+        chunks = [delta(reasoning_text="H"), delta(reasoning_text="m."), delta(reasoning_opaque="OP")]
+        raw = stream(MESSAGES, CHAT, frames(*chunks, delta(content="4"), delta("stop"), b"[DONE]"), **ASK)
+        message = sdk_models.anthropic_message(raw)
+    else:
+        answer = {"id": "c", "choices": [{"index": 0, "finish_reason": "stop", "message": {"content": "4", **said}}]}
+        message = sdk_models.whole(MESSAGES, whole(MESSAGES, CHAT, answer, **ASK))
+    assert [block.type for block in message.content] == ["thinking", "text"]
+    content = [block.model_dump(exclude_none=True) for block in message.content]
+    body, dropped = request(MESSAGES, CHAT, **ASK, messages=[*HI, {"role": "assistant", "content": content}, *HI])
+    assert (body["messages"][1], dropped) == ({"role": "assistant", "content": "4", **said}, [])
