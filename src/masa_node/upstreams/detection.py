@@ -19,7 +19,7 @@ from masa_node.upstreams.servers.cloudflare import CloudflareServer
 from masa_node.upstreams.servers.missing import looks_missing
 from masa_node.upstreams.servers.ollama import OllamaServer
 from masa_node.upstreams.servers.openai import ANY_LABEL, OpenAiServer
-from masa_node.upstreams.servers.server import NO_SUCH_PATH, Http, Server, is_masa_node
+from masa_node.upstreams.servers.server import NO_SUCH_PATH, Http, Server, bearer, is_masa_node
 from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec
 
 MAX_PROBE_BYTES = 64 * 1024
@@ -87,7 +87,7 @@ async def _ask_what_it_is(spec: UpstreamSpec, url: str, http: Http) -> Server:
     kind: str = location.kind if spec.kind == UpstreamKind.AUTO else spec.kind
     base = url if location.base is None else location.base
     may_be_ollama = kind == UpstreamKind.AUTO and location.base is not None
-    is_ollama = may_be_ollama and await _is_ollama(http, base, _key(spec))
+    is_ollama = may_be_ollama and await _is_ollama(http, base, bearer(spec.key))
     if is_ollama or kind == UpstreamKind.OLLAMA:
         ollama = OllamaServer(base, spec.key, location.native or Endpoint.OLLAMA_CHAT)
         ollama.was_seen = is_ollama
@@ -98,13 +98,10 @@ async def _ask_what_it_is(spec: UpstreamSpec, url: str, http: Http) -> Server:
     if len(location.api_bases) > 1:
         with contextlib.suppress(NotAnAnswer):  # the listing to come says what is wrong
             await server.list_models(http)
-    server.speaks_anthropic, server.label = await _anthropic_endpoint(http, server.api_base, _key(spec))
-    server.was_seen = server.speaks_anthropic
+    has_messages, server.label = await _anthropic_endpoint(http, server.base, bearer(spec.key))
+    if has_messages:
+        server.speak_anthropic()
     return server
-
-
-def _key(spec: UpstreamSpec) -> Headers:
-    return (("Authorization", f"Bearer {spec.key}"),) if spec.key else ()
 
 
 async def _is_ollama(http: Http, base: str, key: Headers) -> bool:

@@ -9,7 +9,7 @@ from masa_node.chat.request import Endpoint, Headers
 from masa_node.dialects.fields import ABSENT, TEXT, read
 from masa_node.routing.running.steps import readable
 from masa_node.upstreams.servers.listing import MAX_MODELS, ListedModel
-from masa_node.upstreams.servers.server import Http, each, entries, get_listing, unix_s
+from masa_node.upstreams.servers.server import FixedPaths, Http, bearer, each, entries, get_listing, unix_s
 
 DEFAULT_VERSION = "2023-06-01"  # what every SDK but the newest sends; accepted since the API exists
 MAX_PAGES = 20
@@ -35,7 +35,7 @@ _PATHS = {
 _CHAT = "/chat/completions"
 
 
-class AnthropicServer:
+class AnthropicServer(FixedPaths):
     """Anthropic at `api_base` (up to and with `/v1`).
 
     Its endpoint for OpenAI's clients is used only where the owner named it (`speaks_openai`): it passes over most
@@ -43,38 +43,18 @@ class AnthropicServer:
     """
 
     label = "Anthropic"
-    was_seen = False
+    probe = Endpoint.ANTHROPIC_MESSAGES
 
     def __init__(self, api_base: str, key: str, *, speaks_openai: bool = False) -> None:
         self.native = Endpoint.OPENAI_CHAT if speaks_openai else Endpoint.ANTHROPIC_MESSAGES
-        self._api_base = api_base
-        self._key = key
         chat = {Endpoint.OPENAI_CHAT: _CHAT, Endpoint.NATIVE: _CHAT} if speaks_openai else {}
-        self._paths = {**_PATHS, **chat}
-
-    def target(self, endpoint: Endpoint, model: str) -> str | None:
-        """See `Server`."""
-        del model
-        path = self._paths.get(endpoint)
-        return self._api_base + path if path else None
+        super().__init__(api_base, key, {**_PATHS, **chat})
 
     def credentials(self, endpoint: Endpoint | None = None) -> Headers:
         """See `Server`. At the endpoint for OpenAI's clients the key is sent as those send it."""
-        if not self._key:
-            return ()
-        return (
-            (("authorization", f"Bearer {self._key}"),)
-            if endpoint is Endpoint.OPENAI_CHAT
-            else (("x-api-key", self._key),)
-        )
-
-    def endpoints(self) -> frozenset[Endpoint]:
-        """See `Server`."""
-        return frozenset(self._paths)
-
-    def probe_url(self) -> str:
-        """See `Server`."""
-        return f"{self._api_base}/messages"
+        if endpoint is Endpoint.OPENAI_CHAT:
+            return bearer(self.key)
+        return (("x-api-key", self.key),) if self.key else ()
 
     async def list_models(self, http: Http) -> list[ModelOffer]:
         """See `Server`. Pages until the last, or one that brings nothing new."""
@@ -82,7 +62,7 @@ class AnthropicServer:
         offers: dict[str, ModelOffer] = {}
         after = ""
         for _ in range(MAX_PAGES):
-            listing = await get_listing(http, f"{self._api_base}/models?limit=1000{after}", headers)
+            listing = await get_listing(http, f"{self.base}/models?limit=1000{after}", headers)
             found = {listed.name: self._offer(listed) async for listed in each(await entries(listing))}
             is_new = not found.keys() <= offers.keys() and len(offers) < MAX_MODELS
             offers |= found

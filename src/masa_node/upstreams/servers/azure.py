@@ -2,7 +2,7 @@
 
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import Endpoint, Headers
-from masa_node.upstreams.servers.server import Http, NoListing
+from masa_node.upstreams.servers.server import FixedPaths, Http, NoListing
 
 _PATHS = {
     Endpoint.NATIVE: "/chat/completions",
@@ -17,35 +17,19 @@ _PATHS = {
 }
 
 
-class AzureServer:
+class AzureServer(FixedPaths):
     """The deployment at `base` (`https://x.openai.azure.com/openai/deployments/NAME`)."""
 
     label = "Azure OpenAI"
     native = Endpoint.OPENAI_CHAT
-    was_seen = False
 
     def __init__(self, base: str, key: str) -> None:
-        self._base = base
-        self._key = key
-
-    def target(self, endpoint: Endpoint, model: str) -> str | None:
-        """See `Server`."""
-        del model
-        path = _PATHS.get(endpoint)
-        return self._base + path if path else None
+        super().__init__(base, key, _PATHS)
 
     def credentials(self, endpoint: Endpoint | None = None) -> Headers:
         """See `Server`."""
         del endpoint
-        return (("api-key", self._key),) if self._key else ()
-
-    def endpoints(self) -> frozenset[Endpoint]:
-        """See `Server`."""
-        return frozenset(_PATHS)
-
-    def probe_url(self) -> str:
-        """See `Server`."""
-        return f"{self._base}/chat/completions"
+        return (("api-key", self.key),) if self.key else ()
 
     async def list_models(self, http: Http) -> list[ModelOffer]:
         """See `Server`. Azure lists models that could be deployed, not the deployments."""

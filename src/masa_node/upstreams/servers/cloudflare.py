@@ -10,7 +10,7 @@ from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import Endpoint, Headers
 from masa_node.dialects.fields import ABSENT, Tokens, read
 from masa_node.upstreams.servers.listing import MAX_MODELS, ListedModel
-from masa_node.upstreams.servers.server import Http, NoListing, each, entries, get_listing
+from masa_node.upstreams.servers.server import Http, NoListing, bearer, each, entries, get_listing
 
 PER_PAGE = 100
 MAX_PAGES = 50  # a server that ignores `page` would be asked for ever
@@ -78,7 +78,7 @@ class CloudflareServer:
     def credentials(self, endpoint: Endpoint | None = None) -> Headers:
         """See `Server`."""
         del endpoint
-        return (("Authorization", f"Bearer {self._key}"),) if self._key else ()
+        return bearer(self._key)
 
     def endpoints(self) -> frozenset[Endpoint]:
         """See `Server`."""

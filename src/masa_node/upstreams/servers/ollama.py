@@ -4,12 +4,12 @@ import msgspec
 
 from masa_node.chat.errors import ProviderError
 from masa_node.chat.offer import ModelFacts, ModelOffer
-from masa_node.chat.request import Endpoint, Headers
+from masa_node.chat.request import Endpoint
 from masa_node.dialects.fields import ABSENT, TEXT, Tokens, read
 from masa_node.routing.answers.reader import read_whole
 from masa_node.routing.running.steps import readable
 from masa_node.upstreams.servers.listing import ListedModel
-from masa_node.upstreams.servers.server import Http, each, entries, get_listing, unix_s
+from masa_node.upstreams.servers.server import FixedPaths, Http, each, entries, get_listing, unix_s
 
 _PATHS = {
     Endpoint.OLLAMA_CHAT: "/api/chat",
@@ -85,40 +85,20 @@ _MAX_WORD_CHARS = 64
 _TOKENS: msgspec.json.Decoder[int] = msgspec.json.Decoder(Tokens)
 
 
-class OllamaServer:
+class OllamaServer(FixedPaths):
     """Ollama at `base` (no trailing slash); `native` is the endpoint of the chat endpoint that its owner named."""
 
     label = "Ollama"
-    was_seen = False
+    probe = Endpoint.OLLAMA_CHAT
 
     def __init__(self, base: str, key: str, native: Endpoint = Endpoint.OLLAMA_CHAT) -> None:
-        self._base = base
-        self._key = key
+        super().__init__(base, key, {**_PATHS, Endpoint.NATIVE: _PATHS[native]})
         self.native = native
         self.details: dict[str, _Shown] = {}  # by `_Tag.key`; no larger than the list of models
 
-    def target(self, endpoint: Endpoint, model: str) -> str | None:
-        """See `Server`."""
-        del model
-        path = _PATHS.get(self.native if endpoint is Endpoint.NATIVE else endpoint)
-        return self._base + path if path else None
-
-    def credentials(self, endpoint: Endpoint | None = None) -> Headers:
-        """See `Server`."""
-        del endpoint
-        return (("Authorization", f"Bearer {self._key}"),) if self._key else ()
-
-    def endpoints(self) -> frozenset[Endpoint]:
-        """See `Server`."""
-        return frozenset({*_PATHS, Endpoint.NATIVE})
-
-    def probe_url(self) -> str:
-        """See `Server`."""
-        return f"{self._base}/api/chat"
-
     async def list_models(self, http: Http) -> list[ModelOffer]:
         """See `Server`."""
-        listing = await get_listing(http, f"{self._base}/api/tags", self.credentials())
+        listing = await get_listing(http, f"{self.base}/api/tags", self.credentials())
         tags = [_tag(listed) async for listed in each(await entries(listing, "models", "name"))]
         await self._learn(http, tags)
         endpoints = self.endpoints()
@@ -138,7 +118,7 @@ class OllamaServer:
 
     async def running(self, http: Http) -> list[msgspec.Raw]:
         """The models that it holds in memory now, as it tells of them. Raises `ProviderError`."""
-        listing = await get_listing(http, f"{self._base}/api/ps", self.credentials())
+        listing = await get_listing(http, f"{self.base}/api/ps", self.credentials())
         listed = await entries(listing, "models", "name")
         return [msgspec.Raw(each.entry) for each in listed if each.entry != b"{}"]
 
@@ -154,7 +134,7 @@ class OllamaServer:
 
     async def _show(self, http: Http, model: str) -> _Shown:
         headers = (*self.credentials(), ("Content-Type", "application/json"))
-        answer = await http.post(f"{self._base}/api/show", headers, msgspec.json.encode({"model": model}))
+        answer = await http.post(f"{self.base}/api/show", headers, msgspec.json.encode({"model": model}))
         show = read(await readable(await read_whole(answer, MAX_SHOW_BYTES), _SHOW_DEPTH), _SHOW)
         if show is None:
             return _NOTHING

@@ -8,11 +8,13 @@ from masa_node.dialects.fields import TEXT, Tokens, read
 from masa_node.upstreams.http.urls import is_azure
 from masa_node.upstreams.servers.listing import MAX_MODELS, ListedModel
 from masa_node.upstreams.servers.server import (
+    FixedPaths,
     Http,
     ListRefused,
     ModelListing,
     NoListing,
     UnixSeconds,
+    bearer,
     each,
     entries,
     get_listing,
@@ -34,8 +36,11 @@ _PATHS = {
     Endpoint.OPENAI_TRANSCRIPTIONS: "/audio/transcriptions",
     Endpoint.OPENAI_TRANSLATIONS: "/audio/translations",
 }
-_ANTHROPIC_PATHS = {Endpoint.ANTHROPIC_MESSAGES: "/messages", Endpoint.ANTHROPIC_COUNT_TOKENS: "/messages/count_tokens"}
-_ENDPOINTS = frozenset(_PATHS)
+_WITH_ANTHROPIC = {
+    **_PATHS,
+    Endpoint.ANTHROPIC_MESSAGES: "/messages",
+    Endpoint.ANTHROPIC_COUNT_TOKENS: "/messages/count_tokens",
+}
 
 
 class _Meta(msgspec.Struct):
@@ -66,44 +71,31 @@ _MILLION, _BILLION = 1_000_000, 1_000_000_000
 MAX_ALIASES = 64  # of one model; llama.cpp has those of its command line
 
 
-class OpenAiServer:
+class OpenAiServer(FixedPaths):
     """A server whose API begins at one of `bases` (`<it>/chat/completions`); the first that lists models is the one.
 
     `speaks_anthropic` tells that it also serves `/v1/messages`, as llama.cpp and vLLM do.
     """
 
     native = Endpoint.OPENAI_CHAT
-    was_seen = False
 
     def __init__(
         self, bases: tuple[str, ...], key: str, *, label: str = ANY_LABEL, speaks_anthropic: bool = False
     ) -> None:
+        base = next((base for base in bases if base.endswith("/v1")), bases[0])
+        super().__init__(base, key, _WITH_ANTHROPIC if speaks_anthropic else _PATHS)
         self.label = label
-        self.speaks_anthropic = speaks_anthropic
-        self.api_base: str = next((base for base in bases if base.endswith("/v1")), bases[0])
         self._bases: tuple[str, ...] = bases
-        self._key = key
 
-    def target(self, endpoint: Endpoint, model: str) -> str | None:
-        """See `Server`."""
-        del model
-        path = _PATHS.get(endpoint) or (_ANTHROPIC_PATHS.get(endpoint) if self.speaks_anthropic else None)
-        return self.api_base + path if path else None
+    def speak_anthropic(self) -> None:
+        """It has shown that it does."""
+        self.paths = _WITH_ANTHROPIC
+        self.was_seen = True
 
     def credentials(self, endpoint: Endpoint | None = None) -> Headers:
         """See `Server`."""
         del endpoint
-        if not self._key:
-            return ()
-        return (("api-key", self._key),) if is_azure(self.api_base) else (("Authorization", f"Bearer {self._key}"),)
-
-    def endpoints(self) -> frozenset[Endpoint]:
-        """See `Server`."""
-        return _ENDPOINTS | frozenset(_ANTHROPIC_PATHS) if self.speaks_anthropic else _ENDPOINTS
-
-    def probe_url(self) -> str:
-        """See `Server`."""
-        return self.api_base + _PATHS[Endpoint.OPENAI_CHAT]
+        return (("api-key", self.key),) if self.key and is_azure(self.base) else bearer(self.key)
 
     async def list_models(self, http: Http) -> list[ModelOffer]:
         """See `Server`."""
@@ -130,7 +122,7 @@ class OpenAiServer:
         raise NoListing(" ".join(missing))
 
     def _settle_at(self, base: str) -> None:
-        self.api_base = base
+        self.base = base
         self._bases = (base,)
 
     def _offers(self, listed: ListedModel) -> list[ModelOffer]:

@@ -1,7 +1,7 @@
 """What an `Upstream` must know of the kind of server behind it: the `Server` protocol and readers they share."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Annotated, Protocol, TypeVar
 
@@ -87,6 +87,45 @@ class Server(Protocol):
     async def list_models(self, http: Http) -> list[ModelOffer]:
         """What it serves now. Raises `ProviderError`; `NoListing` if there is no list to be had."""
         ...
+
+
+class FixedPaths:
+    """What servers share that have each endpoint at a path behind `base`, whatever the model, and take a bearer's key.
+
+    `probe` is the endpoint that an empty request may be posted to.
+    """
+
+    was_seen = False
+    probe = Endpoint.NATIVE
+
+    def __init__(self, base: str, key: str, paths: Mapping[Endpoint, str]) -> None:
+        self.base = base
+        self.key = key
+        self.paths = paths
+
+    def target(self, endpoint: Endpoint, model: str) -> str | None:
+        """See `Server`."""
+        del model
+        path = self.paths.get(endpoint)
+        return self.base + path if path else None
+
+    def credentials(self, endpoint: Endpoint | None = None) -> Headers:
+        """See `Server`."""
+        del endpoint
+        return bearer(self.key)
+
+    def endpoints(self) -> frozenset[Endpoint]:
+        """See `Server`."""
+        return frozenset(self.paths)
+
+    def probe_url(self) -> str:
+        """See `Server`."""
+        return self.base + self.paths[self.probe]
+
+
+def bearer(key: str) -> Headers:
+    """The key as most servers take it; nothing for "", which is none."""
+    return (("Authorization", f"Bearer {key}"),) if key else ()
 
 
 class ModelListing(msgspec.Struct, frozen=True):
