@@ -13,6 +13,7 @@ from masa_node.chat.request import Endpoint, Privacy
 from masa_node.dialects.bodies.peek import listing_renamed
 from masa_node.dialects.translation.formats import is_translated_from, targets_for
 from masa_node.routing.catalog import Catalog
+from masa_node.routing.provider import may_see
 
 ALIAS = b"x-masa-alias"
 Ways = frozenset[Endpoint]
@@ -101,16 +102,8 @@ class Aliasing:
         return next((model for model in models if self._is_served(model, privacy, ways)), "")
 
     def _is_served(self, model: str, privacy: Privacy, ways: Ways) -> bool:
-        offers = [
-            (provider, offer) for provider, offer in self.offers_of(model) if not ways.isdisjoint(offer.endpoints)
-        ]
-        match privacy:
-            case Privacy.ANY:
-                return bool(offers)
-            case Privacy.TRUSTED:
-                return any(provider.is_local or provider.is_trusted for provider, _ in offers)
-            case Privacy.LOCAL:
-                return any(provider.is_local for provider, _ in offers)
+        offers = self.offers_of(model)
+        return any(may_see(provider, privacy) for provider, offer in offers if not ways.isdisjoint(offer.endpoints))
 
 
 def _other(asked: str, model: str) -> str:

@@ -52,7 +52,7 @@ from masa_node.routing.answers.byte_budget import OVERHEAD_BYTES, ByteBudget
 from masa_node.routing.candidates import ChoiceRules
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher
-from masa_node.routing.provider import Provider
+from masa_node.routing.provider import Provider, may_see
 from masa_node.telemetry.log import log_outcome
 from masa_node.telemetry.metrics import (
     IN_FLIGHT,
@@ -171,7 +171,7 @@ class Node:
     def _askable_peers(self, peers: list[Provider]) -> frozenset[str]:
         """What a request could reach at most: its header may only tighten what the settings allow."""
         privacy = Privacy(self.settings.privacy)
-        peers = [peer for peer in peers if privacy is Privacy.ANY or (privacy is Privacy.TRUSTED and peer.is_trusted)]
+        peers = [peer for peer in peers if may_see(peer, privacy)]
         groups = self.stakes.select(peers).groups if peers else ()
         return frozenset(peer.name for group in groups for peer in group)
 

@@ -22,7 +22,7 @@ from masa_node.routing.balancing import Balancer, conversation_of
 from masa_node.routing.catalog import NOBODY, Catalog, Found
 from masa_node.routing.health import HealthBook
 from masa_node.routing.peer_policy import ANY_PEER, PeerPolicy
-from masa_node.routing.provider import Provider
+from masa_node.routing.provider import Provider, may_see
 from masa_node.routing.translating import (
     Estimating,
     TranslatingProvider,
@@ -286,14 +286,8 @@ def _in_translation(provider: Provider, translations: "dict[str, Translation]") 
 
 
 def _allowed(peers: Sequence[Provider], privacy: Privacy) -> Sequence[Provider]:
-    """The peers that may see the request. Anything but a clear yes keeps it here."""
-    match privacy:
-        case Privacy.ANY:
-            return peers
-        case Privacy.TRUSTED:
-            return [peer for peer in peers if peer.is_trusted]
-        case Privacy.LOCAL:
-            return ()
+    """The peers that may see the request."""
+    return peers if privacy is Privacy.ANY else [peer for peer in peers if may_see(peer, privacy)]
 
 
 def _kept_from(request: Request, peers: int) -> PrivacyRefused:

@@ -6,7 +6,7 @@ import contextlib
 import msgspec
 
 from masa_node.chat.offer import ModelOffer
-from masa_node.chat.request import DialectName, Endpoint, Privacy, Request
+from masa_node.chat.request import DialectName, Endpoint, Request
 from masa_node.dialects.bodies.body_format import (
     BODY_DEPTH,
     BodyFormat,
@@ -17,7 +17,7 @@ from masa_node.dialects.bodies.body_format import (
 from masa_node.dialects.bodies.peek import streams
 from masa_node.routing.candidates import Refresh
 from masa_node.routing.catalog import Catalog
-from masa_node.routing.provider import Provider
+from masa_node.routing.provider import Provider, may_see
 from masa_node.routing.running.steps import readable
 
 # Where nothing may be translated: the first of these that somebody speaks.
@@ -70,7 +70,7 @@ async def _served_in(request: Request, catalog: Catalog, refresh: Refresh) -> Di
 def _common(request: Request, offers: Offers) -> DialectName | None:
     endpoints: dict[str, frozenset[Endpoint]] = {}
     for provider, offer in offers:
-        if _may_be_asked(provider, request.privacy):
+        if may_see(provider, request.privacy):
             endpoints[provider.name] = endpoints.get(provider.name, frozenset()) | offer.endpoints
     formats = {own_format(each) for each in endpoints.values()}
     if len(formats) == 1:
@@ -78,7 +78,3 @@ def _common(request: Request, offers: Offers) -> DialectName | None:
     if request.may_translate:
         return DialectName.OLLAMA
     return next((dialect for dialect in _BY_PREFERENCE if dialect in formats), DialectName.OLLAMA)
-
-
-def _may_be_asked(provider: Provider, privacy: Privacy) -> bool:
-    return provider.is_local or privacy is Privacy.ANY or (privacy is Privacy.TRUSTED and provider.is_trusted)

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from masa_node.chat.answer import Answer, Usage
-from masa_node.chat.request import Headers, Request
+from masa_node.chat.request import Headers, Privacy, Request
 from masa_node.dialects.choices import Endings
 from masa_node.dialects.dialect import Dialect
 
@@ -227,3 +227,8 @@ class Provider(Protocol):
         open. Holds no deadline of its own: the request's is kept by the dispatcher.
         """
         ...
+
+
+def may_see(provider: Provider, privacy: Privacy) -> bool:
+    """May it see a request of this privacy? Anything but a clear yes keeps that on this node."""
+    return provider.is_local or privacy is Privacy.ANY or (privacy is Privacy.TRUSTED and provider.is_trusted)
