@@ -7,10 +7,11 @@ from typing import cast
 
 import msgspec
 
-from masa_node.dialects.fields import ABSENT, UNREADABLE, decode, read
+from masa_node.dialects.fields import ABSENT, FIELDS, UNREADABLE, decode, read
 from masa_node.dialects.translation.context import AnswerReader
 from masa_node.dialects.translation.conversation import Tool
 from masa_node.dialects.translation.events import CallBegun, Event
+from masa_node.dialects.translation.losses import Losses
 from masa_node.dialects.translation.wire import encode, given
 
 NO_FIELDS = msgspec.Raw(b'{"type":"object","properties":{}}')
@@ -34,6 +35,9 @@ class _Schema(msgspec.Struct):
 _SCHEMA = msgspec.json.Decoder(_Schema)
 _ANY = msgspec.json.Decoder()
 _USUAL_SCHEMA = (b'{"type":"object","properties":', b'{"type": "object", "properties":')
+_NO_VALUE = frozenset({b"null", b'""', b"[]"})
+_UNICODE_CLASSES = (rb"\\p{", rb"\\P{")  # as JSON writes them
+_CLASS_OF_UNICODE = re.compile(r"\\[pP]\{")
 _Tree = dict[str, object]
 
 
@@ -84,11 +88,24 @@ def schema_of(schema: msgspec.Raw | None) -> msgspec.Raw:
     return schema if bytes(schema).startswith(_USUAL_SCHEMA) else _with_missing(schema, is_openai=False)
 
 
-def openai_schema_of(schema: msgspec.Raw | None) -> msgspec.Raw:
+def openai_schema_of(schema: msgspec.Raw | None, losses: Losses) -> msgspec.Raw:
     """The same for OpenAI's servers, which demand the properties of an object, too."""
     if schema is None:
         return NO_FIELDS
-    return schema if bytes(schema).startswith(_USUAL_SCHEMA) else _with_missing(schema, is_openai=True)
+    whole = schema if bytes(schema).startswith(_USUAL_SCHEMA) else _with_missing(schema, is_openai=True)
+    return readable_to_openai(whole, losses)
+
+
+def readable_to_openai(schema: msgspec.Raw, losses: Losses) -> msgspec.Raw:
+    """The schema without patterns that OpenAI's servers cannot read, and refuse: those with classes of Unicode."""
+    if not any(each in bytes(schema) for each in _UNICODE_CLASSES):
+        return schema
+    top = _tree_of(schema)
+    for tree in _schemas_in(top):
+        if isinstance(tree.get("pattern"), str) and _CLASS_OF_UNICODE.search(str(tree["pattern"])):
+            del tree["pattern"]
+            losses.drop("pattern")
+    return msgspec.Raw(encode(top))
 
 
 def _with_missing(schema: msgspec.Raw, *, is_openai: bool) -> msgspec.Raw:
@@ -96,6 +113,9 @@ def _with_missing(schema: msgspec.Raw, *, is_openai: bool) -> msgspec.Raw:
     top, raw = read(schema, _SCHEMA), bytes(schema)
     if top is None or not raw.startswith(b"{"):
         return schema
+    if any(bytes(each) in _NO_VALUE for each in (top.type, top.properties)):  # there, and nothing
+        fields = {name: value for name, value in (read(schema, FIELDS) or {}).items() if bytes(value) not in _NO_VALUE}
+        return _with_missing(msgspec.Raw(encode(fields)), is_openai=is_openai)
     missing = [] if given(top.type) else [b'"type":"object"']
     is_object = missing or bytes(top.type) == b'"object"'
     if is_openai and is_object and not bytes(top.properties):
@@ -143,15 +163,21 @@ def _tree_of(schema: msgspec.Raw) -> object:
 
 def _objects_in(top: object) -> Iterator[_Tree]:
     """The schemas of objects, the outermost first."""
+    for schema in _schemas_in(top):
+        kind = schema.get("type")
+        if kind == "object" or "properties" in schema or (isinstance(kind, list) and "object" in kind):
+            yield schema
+
+
+def _schemas_in(top: object) -> Iterator[_Tree]:
+    """All of them, the outermost first."""
     todo = [top]
     while todo:
         tree = todo.pop()
         if not isinstance(tree, dict):
             continue
         schema = cast("_Tree", tree)
-        kind = schema.get("type")
-        if kind == "object" or "properties" in schema or (isinstance(kind, list) and "object" in kind):
-            yield schema
+        yield schema
         for name in _BY_NAME:
             inner = schema.get(name)
             todo += list(cast("_Tree", inner).values()) if isinstance(inner, dict) else []

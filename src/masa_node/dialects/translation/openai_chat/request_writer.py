@@ -30,7 +30,7 @@ from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.media import url_of
 from masa_node.dialects.translation.openai_chat.vendors import as_demanded
 from masa_node.dialects.translation.thoughts import beside_a_call
-from masa_node.dialects.translation.tools import FREE_FORM, allowed_name, openai_schema_of
+from masa_node.dialects.translation.tools import FREE_FORM, allowed_name, openai_schema_of, readable_to_openai
 from masa_node.dialects.translation.wire import encode
 
 # OpenAI's own newer models refuse `max_tokens`, most other servers know nothing else.
@@ -51,13 +51,13 @@ def write_request(conversation: Conversation, losses: Losses) -> bytes:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
     if conversation.tools:
-        body["tools"] = [_tool(tool) for tool in conversation.tools]
+        body["tools"] = [_tool(tool, losses) for tool in conversation.tools]
         if conversation.tool_choice is not None:
             body["tool_choice"] = _choice(conversation.tool_choice)
         if conversation.parallel_calls is not None:
             body["parallel_tool_calls"] = conversation.parallel_calls
     if conversation.output is not None:
-        body["response_format"] = _output(conversation.output)
+        body["response_format"] = _output(conversation.output, losses)
     _add_sampling(body, conversation, losses)
     _add_thinking(body, conversation, losses)
     return encode(body)
@@ -270,11 +270,11 @@ def call_of(call: ToolCall) -> Fields:
     }
 
 
-def _tool(tool: Tool) -> Fields:
+def _tool(tool: Tool, losses: Losses) -> Fields:
     function: Fields = {"name": allowed_name(tool.name)}
     if tool.description is not None:
         function["description"] = tool.description
-    function["parameters"] = FREE_FORM if tool.is_free_form else openai_schema_of(tool.schema)
+    function["parameters"] = FREE_FORM if tool.is_free_form else openai_schema_of(tool.schema, losses)
     if tool.strict:  # what is said by saying nothing: some servers refuse the field
         function["strict"] = True
     return {"type": "function", "function": function}
@@ -286,11 +286,11 @@ def _choice(choice: ToolChoice) -> object:
     return choice.mode.value
 
 
-def _output(output: OutputFormat) -> Fields:
+def _output(output: OutputFormat, losses: Losses) -> Fields:
     if output.schema is None:
         return {"type": "json_object"}
     name = _NOT_IN_A_NAME.sub("_", output.name or "answer")[:_MAX_SCHEMA_NAME]
-    form: Fields = {"name": name, "schema": output.schema}
+    form: Fields = {"name": name, "schema": readable_to_openai(output.schema, losses)}
     if output.description is not None:
         form["description"] = output.description
     if output.strict is not None:

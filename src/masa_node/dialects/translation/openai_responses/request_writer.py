@@ -24,7 +24,7 @@ from masa_node.dialects.translation.kept import written
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.media import url_of
 from masa_node.dialects.translation.openai_chat.request_writer import effort_of, words_of
-from masa_node.dialects.translation.tools import FREE_FORM, allowed_name, openai_schema_of
+from masa_node.dialects.translation.tools import FREE_FORM, allowed_name, openai_schema_of, readable_to_openai
 from masa_node.dialects.translation.wire import encode
 
 
@@ -36,13 +36,13 @@ def write_request(conversation: Conversation, losses: Losses) -> bytes:
     if conversation.stream:
         body["stream"] = True
     if conversation.tools:
-        body["tools"] = [_tool(tool) for tool in conversation.tools]
+        body["tools"] = [_tool(tool, losses) for tool in conversation.tools]
         if conversation.tool_choice is not None:
             body["tool_choice"] = _choice(conversation.tool_choice)
         if conversation.parallel_calls is not None:
             body["parallel_tool_calls"] = conversation.parallel_calls
     if conversation.output is not None:
-        body["text"] = {"format": _output(conversation.output)}
+        body["text"] = {"format": _output(conversation.output, losses)}
     _add_sampling(body, conversation, losses)
     _add_thinking(body, conversation, losses)
     return encode(body)
@@ -171,8 +171,8 @@ def _thought(thought: Thought, names: Names, losses: Losses) -> list[Fields]:
     return [{**item, "encrypted_content": encrypted} if encrypted else item]
 
 
-def _tool(tool: Tool) -> Fields:
-    schema = FREE_FORM if tool.is_free_form else openai_schema_of(tool.schema)
+def _tool(tool: Tool, losses: Losses) -> Fields:
+    schema = FREE_FORM if tool.is_free_form else openai_schema_of(tool.schema, losses)
     fields: Fields = {
         "type": "function",
         "name": allowed_name(tool.name),
@@ -188,8 +188,12 @@ def _choice(choice: ToolChoice) -> object:
     return choice.mode.value
 
 
-def _output(output: OutputFormat) -> Fields:
+def _output(output: OutputFormat, losses: Losses) -> Fields:
     if output.schema is None:
         return {"type": "json_object"}
-    fields: Fields = {"type": "json_schema", "name": output.name or "answer", "schema": output.schema}
+    fields: Fields = {
+        "type": "json_schema",
+        "name": output.name or "answer",
+        "schema": readable_to_openai(output.schema, losses),
+    }
     return fields if output.strict is None else {**fields, "strict": output.strict}
