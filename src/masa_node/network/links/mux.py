@@ -79,6 +79,7 @@ class Channel:
         self._lost: ProviderError | None = None  # where it is not the reader that learns of it
         self._wanting: list[MuxStream] = []
         self._told: list[MuxStream] = []  # those that are told of what is read now
+        self.will_tell = self._told.append
 
     @property
     def streams(self) -> int:
@@ -123,23 +124,26 @@ class Channel:
 
     def put_all(self, number: int, frames: Sequence[Frame]) -> None:
         """Send these in one write: at once, where no other request has the channel and could have more for it."""
-        if self._lost is not None or self._is_writing or len(self._streams) > 1:
-            for kind, payload in frames:
-                self.put(number, kind, payload)
+        if self._lost is not None:
             return
-        self._is_writing = True
         for kind, payload in frames:
             self._keep(number, kind, payload)
-        self._write()
+        if self._is_writing:
+            return
+        self._is_writing = True
+        if len(self._streams) > 1:
+            self._loop.call_soon(self._write)
+        else:
+            self._write()
 
     def put(self, number: int, kind: FrameKind, payload: bytes) -> None:
         """Send a frame, together with whatever else is sent in this turn of the loop."""
         if self._lost is not None:
             return
+        self._keep(number, kind, payload)
         if not self._is_writing:
             self._is_writing = True
             self._loop.call_soon(self._write)
-        self._keep(number, kind, payload)
 
     def put_late(self, number: int, kind: FrameKind) -> None:
         """Send a frame that nobody waits for: with the next one of any request, or after LATE_S."""
@@ -152,10 +156,6 @@ class Channel:
     def leave(self, number: int) -> None:
         """The request is over."""
         self._streams.pop(number, None)
-
-    def will_tell(self, stream: MuxStream) -> None:
-        """`tell` this request once all that is read in one go was given out."""
-        self._told.append(stream)
 
     def wants_room(self, stream: MuxStream) -> None:
         """Notify this request once there is room."""
@@ -242,9 +242,9 @@ class Channel:
         data = self._partial
         at = self._cut(data)
         self._partial = data[at:] if at < len(data) else b""
-        told, self._told = self._told, []
-        for stream in told:
+        for stream in self._told:
             stream.tell()
+        self._told.clear()
         return self._work < SLICE_WORK
 
     async def _rest(self) -> None:
@@ -257,7 +257,7 @@ class Channel:
 
     def _cut(self, data: bytes) -> int:
         """Take these frames, as many as may be in one go; where the next one begins."""
-        at, size = 0, len(data)
+        at, size, streams = 0, len(data), self._streams
         while size - at >= HEAD_BYTES and self._work < SLICE_WORK:
             number, kind, length = read_head(data, at)
             end = at + HEAD_BYTES + length
@@ -265,16 +265,20 @@ class Channel:
                 break
             if length < LITTLE_BYTES:
                 self._work += 1
-            self._came(number, kind, data[at + HEAD_BYTES : end])
+            stream = streams.get(number)
+            if stream is not None:
+                stream.came(kind, data[at + HEAD_BYTES : end])
+            else:
+                self._came(number, kind, data[at + HEAD_BYTES : end])
             at = end
         return at
 
     def _came(self, number: int, kind: FrameKind, payload: bytes) -> None:
+        """A frame of a request that is new, or over."""
         if not number:
             raise ProtocolFault(f"it sent a {kind.name} frame of the control stream on a channel.")
-        stream = self._streams.get(number)
-        if stream is None and number > self._last and self._arrived is not None:
-            stream = self._begun(number, kind)
+        is_new = number > self._last and self._arrived is not None
+        stream = self._begun(number, kind) if is_new else None
         if stream is not None:
             stream.came(kind, payload)
         else:  # it was on its way when the request ended

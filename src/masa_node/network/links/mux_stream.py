@@ -12,6 +12,7 @@ from masa_node.chat.kept_errors import fresh
 from masa_node.network.links.frames import Frame, FrameKind
 
 MUX_WINDOW_BYTES = 256 * 1024  # of a request in one direction, not taken yet: 2.5 MB/s at a round trip of 100 ms
+_GRANTED_BYTES = MUX_WINDOW_BYTES // 2  # at once
 FRAME_COST_BYTES = 64  # of the window, beside its payload: what a frame takes in memory while it waits
 
 _FIRST_OF_A_REQUEST = int(FrameKind.REQUEST)  # to read it off the enum takes as long as the rest of `came`
@@ -47,7 +48,7 @@ class CarriesStreams(Protocol):
         """The request is over."""
         ...
 
-    def will_tell(self, stream: "MuxStream") -> None:
+    def will_tell(self, stream: "MuxStream", /) -> None:
         """`tell` this request soon, once for all that came."""
         ...
 
@@ -125,7 +126,8 @@ class MuxStream:
 
     def receive_now(self) -> list[Frame] | None:
         """See `FrameStream`."""
-        self._grant()
+        if self._window_used - self._unread >= _GRANTED_BYTES:
+            self._grant()
         if not self._inbox:
             return None if self._has_ended or self._fault is not None else []
         frames, self._inbox, self._unread = self._inbox, [], 0
@@ -207,7 +209,8 @@ class MuxStream:
         if self._has_ended or self._window_used > MUX_WINDOW_BYTES:
             raise ProtocolFault("it sent more on a stream than it may.")
         self._inbox.append((kind, payload))
-        self._more_came()
+        if self._reader is not None or not self._is_told:
+            self._more_came()
 
     def _more_came(self) -> None:
         _wake(self._reader)
@@ -218,7 +221,7 @@ class MuxStream:
     def _grant(self) -> None:
         """Grant what was given out: a reader that comes for more is done with it."""
         taken = self._window_used - self._unread
-        if taken >= MUX_WINDOW_BYTES // 2 and not self._has_ended and self._fault is None:
+        if taken >= _GRANTED_BYTES and not self._has_ended and self._fault is None:
             self._window_used = self._unread
             self._channel.put(self._number, FrameKind.WINDOW, _GRANT.pack(taken))
 

@@ -10,7 +10,7 @@ from masa_node.chat.kept_errors import fresh
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint, Headers, Request
 from masa_node.dialects.opening import STREAM_TYPES
 from masa_node.dialects.registry import DIALECTS
-from masa_node.network.links.frames import FrameKind, FrameStream, read_header
+from masa_node.network.links.frames import Frame, FrameKind, FrameStream, read_header
 from masa_node.network.requests.errors import error_of
 from masa_node.network.requests.frames import Alive, AnswerEnd, AnswerHead, RequestFailure, headers_from_peer
 from masa_node.network.transport.foreign_text import sanitize
@@ -123,7 +123,11 @@ class ResponseReader:
 
     def take_now(self) -> bytes | None:
         """See `Response`."""
-        self._read_now()
+        if self._end is None and self._failure is None:
+            frames = self._stream.receive_now()
+            if frames == [] and not self._pieces:  # the hot path of every stream
+                return None
+            self._sort_all(frames)
         if self._pieces:
             return self._taken()
         return b"" if self._is_cut or self._end is not None or self._failure is not None else None
@@ -148,8 +152,10 @@ class ResponseReader:
         self._is_over = True
 
     def _read_now(self) -> None:
-        """Sort what has come."""
-        frames = self._stream.receive_now() if self._end is None and self._failure is None else ()
+        if self._end is None and self._failure is None:
+            self._sort_all(self._stream.receive_now())
+
+    def _sort_all(self, frames: list[Frame] | None) -> None:
         self._is_cut = frames is None
         try:
             for kind, payload in frames or ():

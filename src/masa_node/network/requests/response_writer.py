@@ -57,7 +57,9 @@ class ResponseWriter:
         """One piece, split where it is too long for a frame; waits for the requester and for the transport, if it has
         to.
         """
-        if len(piece) > CHUNK_BYTES or not self._send_now((_PIECE, piece)):
+        if len(piece) > CHUNK_BYTES:
+            return self._write(piece)
+        if not (self._send_now((_PIECE, piece)) if self._pending else self._stream.send_now((_PIECE, piece))):
             return self._write(piece)
         self._frames += 1
         self._bytes += len(piece)
