@@ -12,7 +12,7 @@ from masa_node.chat.offer import ModelOffer
 from masa_node.chat.outcome import CALLER_GONE, Outcome
 from masa_node.chat.request import DialectName, Endpoint, Request
 from masa_node.network.links.frames import FrameKind, frame, header_frame
-from masa_node.network.requests.frames import AnswerEnd, AnswerHead
+from masa_node.network.requests.frames import AnswerEnd, AnswerHead, request_frames
 from masa_node.network.requests.response_reader import AFTER_END_S
 from masa_node.network.transport.interfaces import NodeId
 from masa_node.routing.admission import Admission
@@ -22,6 +22,7 @@ from masa_node.routing.provider import Sign, no_sign
 from tests.fakes.sinks import Keeps
 from tests.network.requests.request_world import MODEL, Node, World, ask, world
 from tests.network.said import SaidStream
+from tests.routing.scripted import WHOLE, ScriptedProvider
 from tests.virtual_time import now_s, virtual_time
 
 FIRST = b'data: {"choices":[{"delta":{"content":"hi"},"finish_reason":null}]}\n\n'
@@ -118,3 +119,17 @@ async def test_no_error_follows_the_terminal_frame_whatever_the_peer_or_the_link
         outcome, came = await served(here, None)
         assert now_s() < AFTER_END_S + 1
     assert (outcome.status, outcome.error, came) == (200, None, FIRST + LAST)
+
+
+@virtual_time
+async def test_a_whole_answer_comes_with_its_end_and_nothing_behind_it() -> None:
+    """In one write: whoever asked reads all of it at once, and needs no task for the end."""
+    node = Node((ScriptedProvider("llm", WHOLE),))
+    async with world(node.serve) as here:
+        stream = await here.link.open()
+        for kind, payload in request_frames(ask(), 30.0, "0123456789abcdef"):
+            await stream.send(kind, payload)
+        frames = await stream.receive()
+        assert [kind for kind, _ in frames] == [FrameKind.HEAD, FrameKind.PIECE, FrameKind.END]
+        assert stream.receive_now() is None
+        stream.finish()

@@ -116,8 +116,8 @@ async def _nothing() -> None:
     pass
 
 
-async def both(said: Sequence[Said], *, wants_stream: bool = True) -> tuple[Came, Came, bool]:
-    """The same answer over both ways, each on links of its own."""
+async def both(said: Sequence[Said], lost_after_s: float | None = None) -> tuple[Came, Came, bool]:
+    """The same answer over both ways, each on links of its own, which may be lost meanwhile; was a task needed?"""
     came: list[Came] = []
     needed = False
 
@@ -128,7 +128,9 @@ async def both(said: Sequence[Said], *, wants_stream: bool = True) -> tuple[Came
     for is_by_calls in (True, False):
         async with world(serve) as linked:
             asking = await Asking.one(linked)
-            request = ask(b'{"model":"tiny","stream":true}', wants_stream=wants_stream)
+            request = ask()
+            if lost_after_s is not None:
+                asyncio.get_running_loop().call_later(lost_after_s, linked.link.close, "gone")
             if is_by_calls:
                 one, needed = await asking.by_calls(request)
                 came.append(one)
@@ -180,6 +182,8 @@ async def test_what_is_whole_needs_no_task_and_is_the_same(said: list[Said]) -> 
 ODD: list[list[Said]] = [
     [SIGN, 1.0, whole(), FINISH],
     [SIGN, 1.0, SIGN, 1.0, head() + piece(STREAM) + end(STREAM), FINISH],
+    [SIGN, 40.0, whole(), FINISH],
+    [head(), 40.0, piece(STREAM) + end(STREAM), FINISH],
     [BUSY, FINISH],
     [head() + piece(PIECE), 0.5, header_frame(FrameKind.FAIL, RequestFailure("broken_answer", "cut")), FINISH],
     [head(404, is_stream=False) + piece(b'{"error":{"message":"no"}}') + end(b'{"error":{"message":"no"}}'), FINISH],
@@ -212,6 +216,21 @@ async def test_whatever_is_odd_ends_as_over_the_way_of_tasks(said: list[Said]) -
 
 
 FRAMES = [head(), piece(PIECE), piece(LAST), piece(DONE), piece(b""), SIGN, OTHER, BUSY, end(PIECE), whole()]
+
+
+@pytest.mark.parametrize("said", [[], [SIGN], [head()], [head() + piece(PIECE[:9])], [head() + piece(PIECE)]])
+@virtual_time
+async def test_a_link_that_is_lost_is_told_of_as_over_the_way_of_tasks(said: list[Said]) -> None:
+    calls, tasks, _ = await both([*said, 60.0], lost_after_s=2.0)
+    assert calls.alike() == tasks.alike()
+    assert calls.error is not None
+
+
+@virtual_time
+async def test_a_sign_of_life_before_the_head_is_waited_on_beyond_the_deadline() -> None:
+    calls, _, needed = await both([SIGN, 40.0, whole(), FINISH])
+    assert needed
+    assert (calls.text, calls.outcome.error) == (WHOLE, None)
 
 
 SOME = st.lists(st.one_of(st.sampled_from(FRAMES), st.just(0.05), st.just(5.0)), max_size=6)
