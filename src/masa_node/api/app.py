@@ -73,16 +73,21 @@ class App:
 
     def may_begin(self, request: HttpRequest, reply: Reply) -> bool:
         """See `WithoutTask`."""
-        try:
-            return self._let_in(request, reply).place.endpoint in PLAIN_ENDPOINTS
-        except MasaError:
-            return False  # the task says why, and does not wait for the body
+        return self._plain_entry(request, reply) is not None
 
     def begin(self, request: HttpRequest, reply: Reply, over: Over) -> PlainChat | None:
         """See `WithoutTask`."""
-        if not self.may_begin(request, reply) or not isinstance(request.head.memo, Entry):
+        entry = self._plain_entry(request, reply)
+        if entry is None:
             return None
-        return self._chat.begin(request.head.memo, request, reply, Around(self._bodies, self._guarded, over))
+        return self._chat.begin(entry, request, reply, Around(self._bodies, self._guarded, over))
+
+    def _plain_entry(self, request: HttpRequest, reply: Reply) -> Entry | None:
+        try:
+            entry = self._let_in(request, reply)
+        except MasaError:
+            return None  # the task says why, and does not wait for the body
+        return entry if entry.place.endpoint in PLAIN_ENDPOINTS else None
 
     async def _answer(self, request: HttpRequest, reply: Reply) -> None:
         entry = self._let_in(request, reply)

@@ -211,8 +211,8 @@ class Upstream:
             answer = await self._answer(server, request, sign, sent)
         except ProviderError as exc:
             exc.location = self.location
-            if isinstance(exc, Unreachable | ConnectionClosed):
-                self._found_up(is_up=False)
+            if self._was_listed and isinstance(exc, Unreachable | ConnectionClosed):
+                self._invalidation.set()
             exc.away_for_s = self._away_for_s(exc)
             raise
         self._note_up()
@@ -229,7 +229,8 @@ class Upstream:
         return self._endings.of(model)
 
     def _note_up(self) -> None:
-        self._found_up(is_up=True)
+        if not self._was_listed:
+            self._invalidation.set()
         self._up_s = asyncio.get_running_loop().time()
 
     def _note_down(self) -> float:
@@ -301,10 +302,6 @@ class Upstream:
         self._answered.clear()
         self._missing.clear()
         self._ways.clear()
-
-    def _found_up(self, *, is_up: bool) -> None:
-        if is_up is not self._was_listed:
-            self._invalidation.set()
 
     async def _identified(self) -> Server:
         if self._server is not None:
