@@ -82,10 +82,7 @@ class Candidates:
         self._refresh = refresh
         self._health = health
         self._balancer = Balancer(health)
-
-    def knows(self, model: str) -> bool:
-        """Does any provider list this model?"""
-        return self._catalog.knows(model)
+        self.knows = catalog.knows
 
     def note_winner(self, chosen: Chosen, winner: Provider | None) -> None:
         """The next turn of the conversation goes to the own server that was asked first, if it was that one.

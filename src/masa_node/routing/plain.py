@@ -179,19 +179,19 @@ class Plain:
         return self._pieces[0]
 
     def _give_whole(self, response: OpenResponse, body: bytes) -> bool:
-        host, dialect, usage, choices = self._host, self._now.dialect, Usage(), Choices()
+        host, dialect, usage, choices, size = self._host, self._now.dialect, Usage(), Choices(), len(body)
         if host is None or not host.is_ready:
             return False
-        if len(body) > MENDED_BY_READERS_BYTES and may_be_odd(body):
+        if size > MENDED_BY_READERS_BYTES and may_be_odd(body):
             return False
         if dialect.fault_of_whole(body, usage, choices) is not None or not self._now.endings.judge_whole(choices):
             return False
         answer = WholeAnswer(response.status, passed_back(response), body, dialect.name, usage)
         self._won(answer)
         self._finished(response)
-        host.sink.head(answer, self._exchange.attempts)
+        host.sink.head(answer, self._exchange.made.trail)
         host.sink.end(body)
-        self._exchange.ended(None, len(body))
+        self._exchange.ended(None, size)
         self._over(host)
         return True
 
@@ -217,7 +217,7 @@ class Plain:
         self._pieces.clear()
         self._silence = Silence(self._request.idle_timeout_s, self._exchange.loop.time())
         self._won(answer)
-        host.sink.head(answer, self._exchange.attempts)
+        host.sink.head(answer, self._exchange.made.trail)
         rest = self._give(answer.first)
         if rest is not None:
             self._leave(self._exchange.go_on(host.sink, rest))
