@@ -11,7 +11,7 @@ from masa_node.accounts.access import OWNERS
 from masa_node.api.chat import ChatEndpoints
 from masa_node.api.control.changes import Changes, methods_at
 from masa_node.api.control.events import EVENTS, EventStreams
-from masa_node.api.control.pages import is_console
+from masa_node.api.control.pages import SAFETY, is_console
 from masa_node.api.entry import Entry, new_id, own_id_of
 from masa_node.api.families import offers_for
 from masa_node.api.guard import Guard
@@ -206,7 +206,8 @@ class App:
     @staticmethod
     async def _tell(request: HttpRequest, reply: Reply, error: MasaError) -> None:
         request_id = own_id_of(request.head.headers) or new_id()
-        await send_error(reply, error, _dialect_for(request), request_id, request_headers(request_id))
+        headers = [*request_headers(request_id), *(SAFETY if is_console(request.path) else [])]
+        await send_error(reply, error, _dialect_for(request), request_id, headers)
 
 
 def _dialect_for(request: HttpRequest) -> DialectName:

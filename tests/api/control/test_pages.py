@@ -93,6 +93,23 @@ async def test_a_browser_at_the_root_is_led_to_the_console_and_others_read_the_t
         assert (reply.status, b"is running" in reply.body) == (200, True)
 
 
+@pytest.mark.parametrize(
+    "request_of",
+    [
+        get(b"/console"),
+        get(b"/console/no-such-file"),
+        get(b"/console/%3Cscript%3E"),
+        post(b"{}", target=b"/console/"),
+        head(b"GET", b"/console/", b"Origin: http://elsewhere.example\r\n"),
+    ],
+    ids=["redirect", "no file", "no name", "no method", "foreign origin"],
+)
+async def test_no_answer_below_the_console_is_without_its_safety(locked: ServingNode, request_of: bytes) -> None:
+    reply = await ask_once(locked.port, request_of)
+    assert reply.status in (307, 403, 404, 405)
+    assert {name: reply.header(name) for name in SAFETY} == SAFETY
+
+
 async def test_with_console_off_there_is_none(without: ServingNode) -> None:
     for target in (b"/console", b"/console/", b"/console/index.html", b"/console/x"):
         reply = await ask_once(without.port, get(target, BROWSER))

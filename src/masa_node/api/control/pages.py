@@ -34,8 +34,8 @@ _POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; "
     b"form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
-# `nosniff` is on every answer of the node.
-_SAFETY = [
+# Of every answer below /console, errors too; `nosniff` is on every answer of the node.
+SAFETY: RawHeaders = [
     (b"content-security-policy", _POLICY),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-opener-policy", b"same-origin"),
@@ -84,11 +84,11 @@ class ConsolePages:
         if page is None:
             raise self.missing(CONSOLE + name)
         status = _NOT_MODIFIED if page.etag in _tags(headers) else 200
-        return Found(page.body, status, [*_SAFETY, (b"etag", page.etag)], page.content_type)
+        return Found(page.body, status, [*SAFETY, (b"etag", page.etag)], page.content_type)
 
     def lead_there(self) -> Found:
         """From an address that people type to the console."""
-        headers = [(b"location", CONSOLE.encode()), (b"vary", b"accept")]
+        headers = [*SAFETY, (b"location", CONSOLE.encode()), (b"vary", b"accept")]
         return Found(CONSOLE, _REDIRECT, headers, _CONTENT_TYPES[".html"])
 
 
