@@ -65,7 +65,16 @@ class Admission:
                 f"(MAX_CONCURRENT, MAX_QUEUE). Try again in {RETRY_AFTER_S} s.",
                 RETRY_AFTER_S,
             )
-        await _turn_in(self._waiting, self.release)
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():  # the slot was given just then: it is handed on
+                self.release()
+            elif turn in self._waiting:
+                self._waiting.remove(turn)
+            raise
 
     def release(self, peer: str = "") -> None:
         """Give the slot back; the longest waiting gets it."""
@@ -188,17 +197,3 @@ class PeerAdmission:
             f"owner of this node allows (MAX_PEER_JOBS, MAX_PEER_QUEUE). Try again in {RETRY_AFTER_S} s.",
             RETRY_AFTER_S,
         )
-
-
-async def _turn_in(queue: deque[asyncio.Future[None]], leave: Callable[[], None]) -> None:
-    """Wait in this queue for a slot. When cancelled none is held: one that was given just then is handed on."""
-    turn = asyncio.get_running_loop().create_future()
-    queue.append(turn)
-    try:
-        await turn
-    except asyncio.CancelledError:
-        if not turn.cancelled():
-            leave()
-        elif turn in queue:
-            queue.remove(turn)
-        raise
