@@ -1,4 +1,8 @@
-"""Which provider serves what, or did until a short time ago. Pure; changed by whatever lists models."""
+"""Which provider serves what, or did until a short time ago. Pure; changed by whatever lists models.
+
+Made for one node's own servers and 10 000 peers with ten models each, whose adverts change many times a second. So
+what a change costs depends on that provider's own offers only.
+"""
 
 import difflib
 from collections.abc import Callable, Collection, Iterator
@@ -10,12 +14,6 @@ import msgspec
 from masa_node.chat.offer import AnyName, ModelOffer, loose_model_key, same_model_key
 from masa_node.chat.request import Endpoint
 from masa_node.routing.provider import Provider
-
-# ---- absent ----
-
-# Providers that are away: which served a model until a short time ago. Pure; time is given.
-#
-# A model whose peer is lost for seconds is not unknown: SDKs ask again after a 503, and not after a 404.
 
 AWAY_S = 300.0  # the restart of a machine; a provider that stays away longer has gone
 MAX_ABSENT = 512  # as many as there are links; each has at most as many models as an advert
@@ -34,7 +32,10 @@ class _Left(msgspec.Struct, frozen=True):
 
 
 class Absences:
-    """Those of the last AWAY_S, at most MAX_ABSENT: the one that is away longest goes."""
+    """Providers that left in the last AWAY_S, at most MAX_ABSENT: the one that is away longest goes.
+
+    A model whose peer is lost for seconds is not unknown: SDKs ask again after a 503, and not after a 404.
+    """
 
     def __init__(self) -> None:
         self._left: dict[str, _Left] = {}
@@ -72,13 +73,6 @@ class Absences:
             if not left.endpoints.get(key, frozenset()).isdisjoint(endpoints)
         ]
 
-
-# ---- catalog ----
-
-# Which provider serves what: models by name, with and without `:latest`. Pure; changed by whatever lists models.
-#
-# Made for one node's own servers and 10 000 peers with ten models each, whose adverts change many times a second. So
-# what a change costs depends on that provider's own offers only.
 
 MAX_NEAREST = 3
 MAX_COMPARED = 1_000

@@ -5,10 +5,6 @@ from collections import deque
 
 from masa_node.chat.offer import same_model_key
 
-# ---- latency ----
-
-# How long a model's first piece usually takes: the 95th percentile of recent ones. Pure.
-
 WINDOW = 128  # first pieces of a model that count: some minutes of a busy model, and its p95 rests on six of them
 PERCENTILE = 0.95  # J. Dean, L. Barroso, The Tail at Scale: hedge after the 95th percentile
 SHORTEST_S = 0.05  # below that a second request gains less than it costs
@@ -18,7 +14,7 @@ MAX_TIMED_MODELS = 1_000  # that are asked now and then; the one that was noted 
 
 
 class LatencyBook:
-    """The usual times to the first piece, by model."""
+    """How long a model's first piece usually takes: the 95th percentile of recent ones."""
 
     def __init__(self) -> None:
         self._recent: dict[str, deque[float]] = {}
@@ -46,17 +42,13 @@ class LatencyBook:
         return max(sorted(recent)[math.ceil(PERCENTILE * len(recent)) - 1], SHORTEST_S)
 
 
-# ---- budget ----
-
-# How many hedges all races together may ask: a tenth of the requests of the last minute. Pure; time is given.
-
 HEDGE_SHARE = 0.10  # SRE book, chapter 21: a client's retry budget is a tenth of its requests
 WINDOW_S = 60
 ALWAYS = 1  # hedge a minute, however few requests there are: a lone caller is not left with a stalled peer
 
 
 class HedgeBudget:
-    """Counts requests and hedges by the second; one object for all races of a node."""
+    """How many hedges all races of a node may ask: a tenth of the requests of the last minute."""
 
     def __init__(self) -> None:
         self._seconds: deque[list[int]] = deque(maxlen=WINDOW_S + 1)  # second, requests, hedges
