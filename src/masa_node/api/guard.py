@@ -15,7 +15,6 @@ from masa_node.api.origins import (
     fits_hosts,
     host_rules,
     origin_rules,
-    own_origin,
     read_origin,
 )
 from masa_node.chat.errors import BadHost, ConfigurationError, HostRefused, OriginRefused, Unauthorized
@@ -145,7 +144,7 @@ def _is_own_origin(origin: Origin, host: bytes) -> bool:
     The Host header was checked before, so that no foreign name which leads here counts as the node's own. Whether TLS
     ends at a proxy in front of the node cannot be seen, so the scheme is the page's.
     """
-    return origin.scheme in _WEB_SCHEMES and origin == own_origin(host.decode("latin-1"), origin.scheme)
+    return origin.scheme in _WEB_SCHEMES and origin == read_origin(f"{origin.scheme}://{host.decode('latin-1')}")
 
 
 def _is_part_of_a_foreign_page(headers: HeaderPairs) -> bool:

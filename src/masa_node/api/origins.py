@@ -58,11 +58,6 @@ def read_origin(header: str) -> Origin | None:
     return Origin(scheme, _one_spelling(match["host"]), _port(scheme, match["port"]))
 
 
-def own_origin(host_header: str, scheme: str) -> Origin | None:
-    """The origin of this node's own pages, as a browser that sent this Host header would write it."""
-    return read_origin(f"{scheme}://{host_header}")
-
-
 def origin_rules(entries: Iterable[str]) -> tuple[OriginRule, ...]:
     """ALLOWED_ORIGINS, read. Raises `ConfigurationError`, with the entry and what may stand there."""
     return tuple(_origin_rule(entry) for entry in entries)

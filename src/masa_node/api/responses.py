@@ -26,9 +26,13 @@ from masa_node.chat.statuses import is_final, status_of
 from masa_node.dialects.dialect import ErrorText
 from masa_node.dialects.registry import DIALECTS
 
-BUSY_RETRY_AFTER_S = 1  # all peers were busy, or memory full; a slot may be free at any moment
 AWAY_RETRY_AFTER_S = 2  # a lost peer is dialed again, and a server that is down looked at, every second or two
-STAKE_RETRY_AFTER_S = 10  # a chain that could not be read is not asked again before
+_RETRY_AFTER_S: dict[type[MasaError], int] = {
+    PeerBusy: 1,  # a slot may be free at any moment
+    MemoryFull: 1,
+    ProviderAway: AWAY_RETRY_AFTER_S,
+    StakeUnknown: 10,  # a chain that could not be read is not asked again before
+}
 _CONTENT_TYPE = b"content-type"
 _JSON = (_CONTENT_TYPE, b"application/json")
 _PLAIN = (_CONTENT_TYPE, b"text/plain; charset=utf-8")
@@ -88,17 +92,11 @@ def _labelled_as_json(headers: Headers) -> RawHeaders:
 
 
 def _retry_after(error: MasaError) -> RawHeaders:
-    if isinstance(error, Overloaded | KeyLimited | KeySpent):
-        return [(b"retry-after", b"%d" % error.retry_after_s)]
-    if isinstance(error, ProviderAway):
-        return [(b"retry-after", b"%d" % AWAY_RETRY_AFTER_S)]
-    if isinstance(error, PeerBusy | MemoryFull):
-        return [(b"retry-after", b"%d" % BUSY_RETRY_AFTER_S)]
-    if isinstance(error, StakeUnknown):
-        return [(b"retry-after", b"%d" % STAKE_RETRY_AFTER_S)]
     if isinstance(error, ErrorAnswer):
         return [pair for pair in raw_headers(error.headers) if pair[0] not in _OF_THE_BODY]
-    return []
+    if isinstance(error, Overloaded | KeyLimited | KeySpent):
+        return [(b"retry-after", b"%d" % error.retry_after_s)]
+    return [(b"retry-after", b"%d" % after_s) for kind, after_s in _RETRY_AFTER_S.items() if isinstance(error, kind)]
 
 
 def raw_headers(headers: Headers) -> RawHeaders:
