@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from masa_node.accounts.usage import MAX_TOKENS
 from masa_node.chat.outcome import CALLER_GONE, CANCELLED, Attempt, Outcome
 from masa_node.chat.outcome import WON as HAS_WON
 from masa_node.chat.request import OWNER, Endpoint, RaceMode, RequestId
@@ -26,6 +27,7 @@ from tests.telemetry.reference_metrics import ReferenceMetrics, samples_of
 NAMES = st.sampled_from(["a", "b", 'a"b\\\n', "é 🦙", ""])
 SECONDS = st.floats(0, 1e6) | st.sampled_from([0.005, 0.01, 0.1, 0.5, 1.0, 300.0])  # a bound belongs to its bucket
 COUNTS = st.integers(0, 2**40)
+TOKENS = st.none() | st.integers(0, MAX_TOKENS)
 ATTEMPTS = st.builds(
     Attempt, NAMES, st.sampled_from([HAS_WON, CANCELLED, "http_500"]), st.just(0.0), st.just(1.0), st.booleans()
 )
@@ -43,8 +45,8 @@ OUTCOMES = st.builds(
     body_bytes=COUNTS,
     answer_bytes=COUNTS,
     pieces=COUNTS,
-    input_tokens=st.none() | COUNTS,
-    output_tokens=st.none() | COUNTS,
+    input_tokens=TOKENS,
+    output_tokens=TOKENS,
     queued_s=SECONDS,
     first_piece_s=st.none() | SECONDS,
     total_s=SECONDS,
@@ -82,6 +84,14 @@ def test_an_outcome_is_counted_everywhere_it_belongs() -> None:
     assert value(metrics, "masa_answer_bytes_total", endpoint=endpoint) == 6000
     assert value(metrics, "masa_tokens_total", direction="input", model="m") == 14
     assert value(metrics, "masa_tokens_total", direction="output", model="m") == 10
+
+
+def test_a_count_of_tokens_that_must_be_a_lie_spoils_no_sum() -> None:
+    metrics = Metrics()
+    for count in (2**53, 3):
+        metrics.observe(outcome(input_tokens=count, output_tokens=count, key="alice"))
+    for name, labels in (("masa_tokens_total", {"model": "m"}), ("masa_key_tokens_total", {"key": "alice"})):
+        assert [value(metrics, name, direction=each, **labels) for each in ("input", "output")] == [3, 3]
 
 
 def test_what_peers_ask_is_counted_apart_and_without_their_names() -> None:

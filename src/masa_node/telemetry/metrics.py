@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from masa_node.accounts.usage import tokens_of
 from masa_node.chat.outcome import CANCELLED, Outcome
 from masa_node.chat.request import OWNER, Endpoint, RaceMode
 from masa_node.telemetry.families import Counter, Durations, Gauge, Histogram, MetricDoc
@@ -142,8 +143,9 @@ class Metrics:
         row.requests += 1
         row.body_bytes += outcome.body_bytes
         row.answer_bytes += outcome.answer_bytes
-        row.input_tokens += outcome.input_tokens or 0
-        row.output_tokens += outcome.output_tokens or 0
+        given, made = tokens_of(outcome)
+        row.input_tokens += given or 0
+        row.output_tokens += made or 0
         row.duration.observe(outcome.total_s)
         if outcome.first_piece_s is not None:
             row.first_piece.observe(outcome.first_piece_s)
@@ -164,8 +166,9 @@ class Metrics:
                 key = OTHER
             self._keys.add(key)
         self._key_requests.add(1, key, error)
-        self._key_tokens.add(outcome.input_tokens or 0, "input", key)
-        self._key_tokens.add(outcome.output_tokens or 0, "output", key)
+        given, made = tokens_of(outcome)
+        self._key_tokens.add(given or 0, "input", key)
+        self._key_tokens.add(made or 0, "output", key)
 
     def _count_race(self, outcome: Outcome, rule: RaceMode) -> None:
         self._races.add(1, rule.value)
