@@ -122,6 +122,18 @@ async def test_where_all_have_the_same_format_of_their_own_it_is_that(
 
 
 @virtual_time
+@pytest.mark.parametrize("body", [{}, {"messages": None, "prompt": "hi"}])
+async def test_of_servers_of_responses_alone_it_is_openais_other_format(body: dict[str, object]) -> None:
+    """Such a body has no `input`: they would refuse it, and it can be translated into theirs."""
+    world = world_of((ScriptedPeer("a"), (Endpoint.NATIVE, Endpoint.OPENAI_RESPONSES)))
+    endpoint = Endpoint.OPENAI_COMPLETIONS if body else Endpoint.OPENAI_CHAT
+    assert (await settled(world, **body)).endpoint is endpoint
+    world.catalog.put(ScriptedPeer("b"), [offer(MODEL, Endpoint.NATIVE, Endpoint.OPENAI_RESPONSES)])
+    request = await world.dispatcher.in_one_format(native(world, messages=None, input="hi"), None)
+    assert request.endpoint is Endpoint.OPENAI_RESPONSES
+
+
+@virtual_time
 async def test_only_those_count_who_may_be_asked() -> None:
     world = world_of((ScriptedProvider("a"), OPENAIS), (TrustedPeer("t"), OPENAIS), (ScriptedPeer("b"), OLLAMAS))
     for privacy, endpoint in (
