@@ -245,7 +245,7 @@ def test_geminis_signatures_of_calls_come_back_to_it_through_clients_of_ollama_t
 
 
 def test_a_call_that_lost_its_signature_does_not_end_a_session_with_gemini() -> None:
-    """It refuses a call of its own without one, and takes this word of its own for one of another's: gemini-cli 13400."""
+    """It refuses a call of its own without one, and has a word for that: claude-code-router 1431, vercel/ai 15550."""
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": {}}}
     turns = [*HI, {"role": "assistant", "content": "", "tool_calls": [call, call]}, {"role": "tool", "content": "4"}]
     for model in ("gemini-3-pro-preview", "models/gemini-3.1-flash", "gemini-4"):

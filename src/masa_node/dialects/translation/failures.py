@@ -93,7 +93,7 @@ _KIND_OF_WORD = {
 }
 # Anthropic, vLLM, Ollama and Cloudflare have no code for it: their sentence is all that tells a prompt is too long.
 _TOO_LONG = re.compile(
-    r"prompt is too long|maximum context length|context length|context window|context size|input is too long"
+    r"prompt is too long|context (?:length|limit|size|window)|input is too long"
     r"|exceeds? the (?:available|model's) context|prompt token count of \d+ exceeds|input token count .{0,40}exceeds"
     r"|maximum prompt length|prompt exceeds max length|exceeded model token limit|range of input length"
     r"|`inputs` tokens \+ `max_new_tokens` must be",
@@ -101,6 +101,7 @@ _TOO_LONG = re.compile(
 )
 # A prompt that fits, but not beside as many tokens as were asked for: prompt, output and context in any order.
 _TOO_MUCH_ASKED = (
+    re.compile(r"context limit: (?P<prompt>\d+) \+ (?P<output>\d+) > (?P<context>\d+)"),
     re.compile(r"length is (?P<context>\d+) tokens.*\((?P<prompt>\d+) in the messages, (?P<output>\d+) in the compl"),
     re.compile(
         r"is too large: (?P<output>\d+)\..*length is (?P<context>\d+) tokens and your request has (?P<prompt>\d+) input"
