@@ -4,6 +4,7 @@ import asyncio
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from masa_node.chat.answer import StreamedAnswer, Usage, WholeAnswer
@@ -13,6 +14,8 @@ from masa_node.dialects.tracking import StreamTracker
 from masa_node.upstreams.demo import MODEL, RENDERED_ENDPOINTS, DemoModel
 from tests.fakes.raw_http import calling, post, request
 from tests.fakes.running import running_node
+from tests.routing.running.test_steps import VALUES, check
+from tests.virtual_time import virtual_time
 
 FAST = 100_000.0
 ENDPOINTS = sorted(RENDERED_ENDPOINTS)
@@ -154,3 +157,32 @@ async def test_its_dialect_is_that_of_its_endpoint() -> None:
         answer = await DemoModel(pieces_per_s=FAST).answer(ask(endpoint, HEARD, stream=False))
         own = Endpoint.OLLAMA_CHAT if endpoint is Endpoint.NATIVE else endpoint
         assert answer.dialect is DIALECT_OF_ENDPOINT[own]
+
+
+LARGEST = 9_000_000
+SAID = b'{"model":"masa-demo","messages":[{"role":"user","content":%b}]}'
+LARGE = {
+    **VALUES,
+    "many digits": b"7" * LARGEST,
+    "many digits in a text": b'"%b"' % (b"7" * LARGEST),
+    "many spaces": b'"%b"' % (b" " * LARGEST),
+    "many words": b'"%b"' % (b"a " * (LARGEST // 2)),
+    "many parts": b"[%b{}]" % (b'{"type":"text","text":"a"},' * (LARGEST // 27)),
+}
+
+
+@pytest.mark.untraced
+@pytest.mark.parametrize("value", LARGE.values(), ids=LARGE.keys())
+@virtual_time
+async def test_no_message_holds_the_loop(value: bytes) -> None:
+    large = msgspec.structs.replace(ask(Endpoint.OPENAI_CHAT, {}, stream=False), body=SAID % value)
+    await check(lambda: DemoModel(pieces_per_s=float("inf")).answer(large))  # or its clock waits for the turns
+
+
+async def test_of_a_large_message_the_beginning_is_repeated() -> None:
+    for content in ("abc " + "x" * LARGEST, [{"type": "text", "text": "abc " + "x" * LARGEST}]):
+        body = {"messages": [{"role": "user", "content": content}]}
+        answer = await DemoModel(pieces_per_s=FAST).answer(ask(Endpoint.OPENAI_CHAT, body, stream=False))
+        assert isinstance(answer, WholeAnswer)
+        said = json.loads(answer.body)["choices"][0]["message"]["content"]
+        assert said.endswith("You said: abc " + "x" * 196)

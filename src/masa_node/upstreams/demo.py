@@ -11,12 +11,14 @@ import msgspec
 from masa_node.chat.answer import Answer, StreamedAnswer, Usage, WholeAnswer
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint, Request
+from masa_node.dialects.bodies.body_format import BODY_DEPTH
 from masa_node.dialects.fields import TEXT, read
 from masa_node.dialects.translation.context import AnswerContext
 from masa_node.dialects.translation.conversation import Conversation
 from masa_node.dialects.translation.events import Begun, Ended, Event, Finished, StopReason, TextPiece, Tokens, Used
 from masa_node.dialects.translation.translator import ANSWER_WRITERS
 from masa_node.routing.provider import Sign, no_sign
+from masa_node.routing.running.steps import readable
 from masa_node.upstreams.spec import DEMO_MODEL
 
 MODEL = DEMO_MODEL
@@ -34,6 +36,7 @@ RENDERED_ENDPOINTS = frozenset(
 )
 DEFAULT_PIECES_PER_S = 50.0  # a small model on a laptop
 MAX_ECHOED_CHARS = 200
+_MAX_LOOKED_AT_CHARS = 4096  # a long text may begin with spaces
 
 _SSE = (("content-type", "text/event-stream"),)
 _NDJSON = (("content-type", "application/x-ndjson"),)
@@ -99,7 +102,7 @@ class DemoModel:
         """See `Provider`. Fails never; takes one pause to its first word."""
         del sign  # nobody waits for its first word long
         endpoint = Endpoint.OLLAMA_CHAT if request.endpoint is Endpoint.NATIVE else request.endpoint
-        words = _words(request.body, self._where)
+        words = _words(await readable(request.body, BODY_DEPTH), self._where)
         usage = Usage(input_tokens=len(request.body) // 4, output_tokens=len(words))
         dialect = DIALECT_OF_ENDPOINT[endpoint]
         first, *rest = _pieces(endpoint, words, usage, request)
@@ -141,7 +144,7 @@ def _pieces(endpoint: Endpoint, words: list[str], usage: Usage, request: Request
 
 
 def _words(body: bytes, where: str) -> list[str]:
-    heard = " ".join(_heard(body).split())[:MAX_ECHOED_CHARS]
+    heard = " ".join(_heard(body)[:_MAX_LOOKED_AT_CHARS].split())[:MAX_ECHOED_CHARS]
     text = f"Hello! I am {MODEL}, the model built into Masa Node{where}; I only repeat. You said: {heard}"
     first, *rest = text.split(" ")
     return [first, *(f" {word}" for word in rest)]
