@@ -21,6 +21,7 @@ from masa_node.accounts.prices import Prices
 from tests.console.asking import ask
 from tests.console.browsing import Tabs, visit
 from tests.console.llms import FORMULA, STRANGERS_MODEL, node_before, piece, says
+from tests.fakes.dialect_samples import OPENAI
 from tests.fakes.running import settings_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
@@ -51,6 +52,21 @@ async def test_home_says_in_a_sentence_how_the_node_is(tabs: Tabs, demo: Node) -
         figures = await visited.page.locator(".figures dd").all_text_contents()
         assert int(figures[0].split()[0].replace(",", "")) >= 1
         assert "ms" in figures[3]
+
+
+async def test_tokens_that_no_llm_told_are_unknown_at_home_and_not_none(tabs: Tabs) -> None:
+    usage = b'data: {"choices":[],"usage":{"prompt_tokens":1000,"completion_tokens":5}}\n\n'
+    async with node_before(ANSWER) as (llm, node), visit(tabs, node.url) as visited:
+        figures = visited.page.locator(".figures dd")
+        await visited.turn_to("")
+        await expect(figures.nth(1)).to_have_text("0")
+        await ask(node.url, "plain")
+        await expect(figures.nth(1)).to_have_text("unknown")
+        await expect(figures.nth(2)).to_have_text("unknown")
+        llm.answer(OPENAI.endpoint, (says(piece(content="Hello"), usage),))
+        await ask(node.url, "plain")
+        await expect(figures.nth(1)).to_have_text("1,000 +1 unknown")
+        await expect(figures.nth(2)).to_have_text("5 +1 unknown")
 
 
 async def test_home_says_why_nothing_can_be_asked(tabs: Tabs) -> None:

@@ -11,6 +11,8 @@ import { count, counted, ms, percentile, plain } from "../words.js";
 
 export const title = "Home";
 const HOUR_S = 3600;
+const READS_NOTHING = /show|count_tokens/; // endpoints, as the ledger has them
+const WRITES_NOTHING = /show|count_tokens|embed|rerank|moderations/;
 const WORST_FIRST = ["fail", "warn"];
 const SIGNS = { fail: ["bad", "!", "Failed"], warn: ["warn", "?", "Warning"], ok: ["good", "✓", "Well"] };
 
@@ -117,17 +119,25 @@ function hourView() {
   const since = Date.now() / 1000 - HOUR_S;
   const races = state.races.filter((race) => race.came_at_unix_s >= since);
   const firsts = races.map((race) => race.first_piece_ms).filter((each) => each !== null);
-  const sum = (field) => races.reduce((all, race) => all + (race[field] ?? 0), 0);
   const failed = races.filter((race) => race.error && race.error !== "caller_gone").length;
   return html`
     <dl class="figures">
       ${figure("requests", count(races.length), failed ? `${count(failed)} failed` : "")}
-      ${figure("tokens in", count(sum("input_tokens")))}
-      ${figure("tokens out", count(sum("output_tokens")))}
+      ${tokensView("tokens in", races, "input_tokens", READS_NOTHING)}
+      ${tokensView("tokens out", races, "output_tokens", WRITES_NOTHING)}
       ${figure("first piece, half are below", ms(percentile(firsts, 0.5)))}
       ${figure("first piece, 95 % are below", ms(percentile(firsts, 0.95)))}
     </dl>
     ${minutesView(races, since)}
     ${races.length >= KEPT_RACES ? html`<p class="soft small">The node remembers no more than these (<code>JOURNAL</code>): the hour had more.</p>` : nothing}
   `;
+}
+
+/** What no LLM reported is unknown, not none; `without` are endpoints that have no such tokens. */
+function tokensView(term, races, field, without) {
+  const known = races.filter((race) => race[field] !== null);
+  const unknown = races.filter((race) => race[field] === null && race.served_by && !without.test(race.endpoint)).length;
+  const sum = known.reduce((all, race) => all + race[field], 0);
+  if (unknown && !known.length) return figure(term, "unknown");
+  return figure(term, count(sum), unknown ? `+${count(unknown)} unknown` : "");
 }
