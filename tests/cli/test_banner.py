@@ -1,4 +1,4 @@
-"""Covers: `trying`."""
+"""Covers: `output`, `trying`."""
 
 import contextlib
 import json
@@ -17,6 +17,7 @@ import pytest
 
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import Endpoint
+from masa_node.cli.output import folded
 from masa_node.cli.trying import address_for_others, commands
 from masa_node.node.settings.environment import Settings
 from masa_node.upstreams.demo import DemoModel
@@ -150,6 +151,50 @@ def test_a_model_that_only_one_format_reaches_is_asked_in_that_one() -> None:
         assert f" http://x:1{path} -d '" in shown
         body = json.loads(shlex.split(shown)[-1])
         assert (body["model"], "max_tokens" in body) == ("it's", endpoint is Endpoint.ANTHROPIC_MESSAGES)
+
+
+# ---- no line is wider than the terminal ----
+
+LONG = [f"vendor-{number}/a-model-with-a-very-long-name-{'x' * 30}-instruct-Q4_K_M" for number in range(14)]
+
+
+@pytest.mark.parametrize("width", [60, 100])
+def test_every_line_fits_into_the_terminal_whatever_names_are_in_it(tmp_path: Path, width: int) -> None:
+    def server(request: bytes) -> bytes:
+        listed = {"models": [{"name": name} for name in LONG]}
+        return response(200, listed) if request.startswith(b"GET /api/tags ") else as_ollama(request)
+
+    with RecordingServer(server) as llm, started(tmp_path, LLM_CHAT_URL=llm.url, COLUMNS=str(width)) as shown:
+        whole = next(line for line in shown.splitlines() if f'"{LONG[0]}"' in line)  # a name is broken nowhere
+        assert max(len(line) for line in shown.splitlines() if line != whole) <= width
+        assert len(whole) <= max(width, len(LONG[0]) + 25)
+    assert all(name in "".join(shown.split()) for name in LONG[:12])
+
+
+def test_a_word_that_is_longer_than_a_line_is_broken_and_wide_letters_count_twice() -> None:
+    assert folded("  up: " + "x" * 20, 12) == "  up:\n    xxxxxxxx\n    xxxxxxxx\n    xxxx"
+    assert folded("水水水 水水水", 8) == "水水水\n  水水水"
+    assert folded("fits  as it is", 14) == "fits  as it is"
+
+
+@pytest.mark.parametrize("width", [30, 60, 100])
+@pytest.mark.parametrize("keys", ["right key, other", "cl'é,other"])
+def test_a_folded_command_answers_200_when_pasted_into_a_shell(tmp_path: Path, keys: str, width: int) -> None:
+    (tmp_path / ".env").write_text(f'API_KEY="{keys}"\n')
+    with started(tmp_path, DEMO="1", COLUMNS=str(width)) as shown:
+        lines = shown[shown.index("  curl ") : shown.index("Ctrl+C")]
+        both = [f"  curl {each}" for each in lines.split("  curl ")[1:]]
+        assert len(both) == 2
+        for command in both:
+            done = subprocess.run(
+                ["sh", "-c", command.replace("curl ", "curl -sS -w '%{http_code}' ", 1)],
+                cwd=tmp_path.parent,
+                env={name: os.environ[name] for name in ("PATH", "HOME")},
+                capture_output=True,
+                timeout=20,
+                check=True,
+            )
+            assert done.stdout.endswith(b"200"), done
 
 
 # ---- servers without models, down, none: told alike everywhere ----

@@ -1,14 +1,15 @@
 """What `up` prints while the node starts. It serves whether anybody reads that or not."""
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import ParamSpec
 
 import msgspec
 
 from masa_node.api.views.models import grouped
-from masa_node.cli.output import print_nowhere
-from masa_node.cli.trying import about_the_key, address_for_others, commands
+from masa_node.cli.output import columns, folded, print_nowhere
+from masa_node.cli.trying import about_the_key, address_for_others, commands, folded_command
 from masa_node.node.node import Node
 
 MAX_SHOWN_MODELS = 12
@@ -63,36 +64,44 @@ class BannerForPeople:
     @_to_whoever_reads
     def on_listening(self, address: str, node: Node) -> None:
         """See `StartListener`."""
-        print(f"Masa Node listens on {address}", flush=True)
+        _say(f"Masa Node listens on {address}")
         if not node.poller.providers and node.settings.find_local:
-            print("Looking for LLM servers on this machine (LLM_CHAT_URL is not set) ...", flush=True)
+            _say("Looking for LLM servers on this machine (LLM_CHAT_URL is not set) ...")
+        sys.stdout.flush()
 
     @_to_whoever_reads
     def on_ready(self, address: str, node: Node) -> None:
         """See `StartListener`."""
         now, offers = node.situation(), node.askable(node.catalog.all_offers())
         for server in now.servers:
-            print(f"  {server.line}")
+            _say(f"  {server.line}")
         models = _models(node)
         if models:
             more = f" and {len(models) - MAX_SHOWN_MODELS} more" if len(models) > MAX_SHOWN_MODELS else ""
-            print(f"  Models: {', '.join(models[:MAX_SHOWN_MODELS])}{more}")
+            _say(f"  Models: {', '.join(models[:MAX_SHOWN_MODELS])}{more}")
         if node.node_id:
-            print(f"  Peers: this node is {node.node_id[:ID_CHARS]} on its network; `masa-node peers` shows the others")
-        print(f"  Staking: {node.staking_line}")
+            _say(f"  Peers: this node is {node.node_id[:ID_CHARS]} on its network; `masa-node peers` shows the others")
+        _say(f"  Staking: {node.staking_line}")
         outer_address = address_for_others(node, address)
         if outer_address != address:
-            print(f"  Other machines reach it at {outer_address}")
-        print(f"\nOpenAI clients: base URL {outer_address}/v1   Anthropic and Ollama clients: {outer_address}")
+            _say(f"  Other machines reach it at {outer_address}")
+        _say(f"\nOpenAI clients: base URL {outer_address}/v1")
+        _say(f"Anthropic and Ollama clients: {outer_address}")
         if now.is_ready:
-            print(f"Try it: {about_the_key(node)}".rstrip())
+            _say(f"Try it: {about_the_key(node)}")
             for command in commands(node, outer_address, offers):
-                print(f"  {command}")
+                print(folded_command(f"  {command}", columns()))
         else:
-            print(NOTHING_YET if now.servers else now.why_not)
-            print("`masa-node models` lists what can be asked once there is something; `masa-node demo` needs no LLM")
-            print("server; `masa-node join LINK` brings a friend's models here.")
+            _say(NOTHING_YET if now.servers else now.why_not)
+            _say("`masa-node models` lists what can be asked once there is something; `masa-node demo` needs no LLM")
+            _say("server; `masa-node join LINK` brings a friend's models here.")
         print("Ctrl+C stops it.", flush=True)
+
+
+def _say(sentence: str) -> None:
+    """In lines that fit into the terminal."""
+    for line in sentence.split("\n"):
+        print(folded(line, columns()))
 
 
 def _models(node: Node) -> list[str]:

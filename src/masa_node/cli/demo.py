@@ -8,8 +8,9 @@ from typing import BinaryIO
 
 import msgspec
 
+from masa_node.cli.output import columns, folded
 from masa_node.cli.race_view import Painter, RaceView, live
-from masa_node.cli.trying import about_the_key, address_for_others, key_option
+from masa_node.cli.trying import about_the_key, address_for_others, folded_command, key_option
 from masa_node.devnet.demo import DemoLlm
 from masa_node.network.transport.interfaces import short_id
 from masa_node.node.node import Node
@@ -86,13 +87,14 @@ class DemoForPeople:
         for node_id, name in names.items():
             print(f"  linked with {name:8} {short_id(node_id)}  (shares {shared})")
         body = json.dumps({"model": llm.name or MODEL, **_REQUEST})
-        print(f"  staking: {node.staking_line}")
-        print(f"\n{_what_answers(llm)}")
+        print(folded(f"  staking: {node.staking_line}", columns()))
+        for line in ("", *_what_answers(llm).split("\n")):
+            print(folded(line, columns()))
         print("Each request is a race between the two; the answer's X-Masa-Served-By names the winner.")
         print(f"Try it in another terminal: {about_the_key(node)}".rstrip())
         key, base = key_option(node), address_for_others(node, self._address)
-        print(f"  curl -iN {key}{base}/v1/chat/completions -d '{body}'")
-        print(f"  curl {key}{base}/api/v1/peers")
+        for command in (f"curl -iN {key}{base}/v1/chat/completions -d '{body}'", f"curl {key}{base}/api/v1/peers"):
+            print(folded_command(f"  {command}", columns()))
         print("Ctrl+C stops all three.\n", flush=True)
         self.view.names = names
         if sys.stdout.isatty():

@@ -1,6 +1,7 @@
 """How every command writes what it found."""
 
 import os
+import shutil
 import sys
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 MAX_CELL_CHARS = 256  # as long as the name of a model may be
+_MORE = "  "  # by which the lines that go on are indented
 PIPED_CHARS = 240  # a line's width where no terminal gives one
 
 
@@ -61,6 +63,30 @@ def console() -> "Console":
     if not made.is_terminal and "COLUMNS" not in os.environ:
         made.width = PIPED_CHARS
     return made
+
+
+def columns() -> int:
+    """How wide a line may be: COLUMNS, else the terminal's width. What is piped is not folded."""
+    return shutil.get_terminal_size((sys.maxsize, 0)).columns
+
+
+def folded(sentence: str, most: int) -> str:
+    """These words in lines of at most so many columns, the first one indented as they are and the others by more."""
+    from rich.cells import cell_len, chop_cells  # noqa: PLC0415 - most commands fold nothing
+
+    if cell_len(sentence) <= most:
+        return sentence
+    indent = sentence[: len(sentence) - len(sentence.lstrip(" "))]
+    room = max(1, most - len(indent) - len(_MORE))
+    lines: list[str] = []
+    line = indent
+    for word in sentence.split():
+        for part in chop_cells(word, room) if cell_len(word) > room else [word]:
+            if line.strip() and cell_len(line) + 1 + cell_len(part) > most:
+                lines.append(line)
+                line = indent + _MORE
+            line += f" {part}" if line.strip() else part
+    return "\n".join([*lines, line])
 
 
 def plain(text: str, limit: int) -> str:

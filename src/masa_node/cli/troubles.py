@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 
+from masa_node.cli.output import columns, folded
 from masa_node.network.transport.interfaces import Route
 from masa_node.node.doctor.findings import Finding, Report
 from masa_node.node.doctor.network_checks import NETWORK_CHECKS
@@ -26,7 +27,7 @@ async def tell_of_troubles(node: Node) -> None:
     if isinstance(node.peer_service.state, Up):
         lines = about_network(await node.report(whole=False))
         for line in lines if not _is_linked(node) else (line for line in lines if line.check in TOLD_WHEN_LINKED):
-            print(in_words(line), flush=True)
+            print(folded(in_words(line), columns()), flush=True)
 
 
 def about_network(report: Report) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import socket
 from pathlib import Path
@@ -15,6 +16,10 @@ _UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 - what is bound, not what is
 # Documentation addresses (RFC 5737, RFC 3849): no packet is sent, the system only says which own address it would use.
 _SOMEWHERE = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
 _CHATS = (Endpoint.OPENAI_CHAT, Endpoint.ANTHROPIC_MESSAGES, Endpoint.OLLAMA_CHAT)
+_MORE = "  "  # by which the lines that go on are indented
+_GOES_ON = " \\"
+_SHELL_WORD = re.compile(r"""(?:'[^']*'|"[^"]*"|\\.|[^\s'"])+""")
+_FIELD_OF_BODY = re.compile(r"""(?<=,) (?="(?:max_tokens|messages|stream)": )""")
 _MESSAGES = [{"role": "user", "content": "Hello"}]
 
 
@@ -41,6 +46,30 @@ def commands(node: Node, address: str, offers: Offers) -> list[str]:
                     (f"curl -N {key}{json_type} {address}{ENDPOINT_PATHS[endpoint][0]} -d {shlex.quote(body)}"),
                 ]
     return lines
+
+
+def folded_command(command: str, most: int) -> str:
+    """A command in lines of at most so many columns that work when all of them are pasted into a shell.
+
+    JSON in single quotes is broken behind a comma, where it may be. A name that is longer stays whole.
+    """
+    from rich.cells import cell_len  # noqa: PLC0415 - as in `output.folded`
+
+    if cell_len(command) <= most:
+        return command
+    indent = command[: len(command) - len(command.lstrip(" "))]
+    lines: list[str] = []
+    line = indent
+    for word in _SHELL_WORD.findall(command):
+        parts = _FIELD_OF_BODY.split(word) if cell_len(word) + len(indent) + len(_MORE) > most else [word]
+        if line.strip() and cell_len(f"{line} {parts[0]}{_GOES_ON}") > most:
+            lines.append(line + _GOES_ON)
+            line = indent + _MORE
+        line += f" {parts[0]}" if line.strip() else parts[0]
+        for part in parts[1:]:
+            lines.append(line)
+            line = indent + _MORE + part
+    return "\n".join([*lines, line])
 
 
 def about_the_key(node: Node) -> str:
