@@ -154,7 +154,8 @@ class Plain:
             return
         # Not: nothing, or more than is looked at in one go, or held where no budget of bytes counts it.
         is_little = 0 < self._size <= (LARGE_BYTES if is_over else MAX_HELD_BYTES) and len(self._pieces) <= MAX_PIECES
-        if not (is_little and (piece or is_over) and self._read_shape(response, is_over=is_over)):
+        comes_more = bool(piece) and not self._now.is_odd  # else nobody would tell of anything again
+        if not (is_little and (is_over or comes_more) and self._read_shape(response, is_over=is_over)):
             self._hand_over()
 
     def _read_shape(self, response: OpenResponse, *, is_over: bool) -> bool:

@@ -16,7 +16,7 @@ from masa_node.chat.errors import MasaError
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.outcome import Outcome
 from masa_node.chat.request import Endpoint, Request
-from masa_node.network.links.frames import FrameKind, frame, header_frame
+from masa_node.network.links.frames import FrameKind, FrameReader, frame, header_frame
 from masa_node.network.requests.frames import Alive, AnswerEnd, AnswerHead, RequestFailure
 from masa_node.network.transport.interfaces import NodeId
 from masa_node.routing.admission import Admission
@@ -26,10 +26,11 @@ from tests.fakes.sinks import Keeps
 from tests.network.requests.request_world import MODEL, World, ask, world
 from tests.network.said import SaidStream
 from tests.routing.talking import DONE, LAST, PIECE, WHOLE, PlainCaller
-from tests.virtual_time import settle, virtual_time
+from tests.virtual_time import now_s, settle, virtual_time
 
 FINISH, CUT = "finish", "cut"
-Said = bytes | float | str  # frames, seconds to wait, or how the peer ends
+# frames, seconds to wait, how the peer ends, or frames that come in one read with its end
+Said = bytes | float | str | tuple[bytes]
 
 STREAM = PIECE + PIECE + LAST + DONE
 SIGN = header_frame(FrameKind.ALIVE, Alive())
@@ -151,6 +152,8 @@ async def _say(stream: SaidStream, said: Sequence[Said]) -> None:
                 stream.finish()
                 while await stream.read():
                     pass
+            elif isinstance(each, tuple):
+                stream.send_now(*FrameReader().feed(each[0]), is_last=True)
             else:
                 await stream.write(each)
         await asyncio.sleep(60)
@@ -213,6 +216,20 @@ ODD: list[list[Said]] = [
 async def test_whatever_is_odd_ends_as_over_the_way_of_tasks(said: list[Said]) -> None:
     calls, tasks, _ = await both(said)
     assert calls.alike() == tasks.alike()
+
+
+FAILS = header_frame(FrameKind.FAIL, RequestFailure("broken_answer", "cut"))
+
+
+@pytest.mark.parametrize("last", [b"", FAILS])
+@pytest.mark.parametrize("begun", [b'{"choices":[', PIECE[:9], b": a comment\n\n"])
+@virtual_time
+async def test_a_peer_that_ends_in_the_middle_is_not_waited_for(begun: bytes, last: bytes) -> None:
+    began_s = now_s()
+    calls, tasks, _ = await both([(head() + piece(begun) + last,)])
+    assert calls.alike() == tasks.alike()
+    assert calls.error == "broken_answer"
+    assert now_s() - began_s < 2 * 10  # each world has 5 s of its own
 
 
 FRAMES = [head(), piece(PIECE), piece(LAST), piece(DONE), piece(b""), SIGN, OTHER, BUSY, end(PIECE), whole()]
