@@ -90,7 +90,7 @@ def no_connection(world: World, server: TalkingServer) -> None:
 
 def watched(world: World, server: TalkingServer) -> None:
     del server
-    world.dispatcher.watch = lambda event: None
+    world.dispatcher.stats.watch = lambda event: None
 
 
 def shut(world: World, server: TalkingServer) -> None:

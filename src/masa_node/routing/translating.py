@@ -237,7 +237,7 @@ async def _translated_error(error: ErrorAnswer, translation: "Translation", requ
     small = await readable(in_utf8(error.body), ANSWER_DEPTH)
     answer = ErrorAnswer(
         error.message,
-        status=error.status,
+        status=translation.error_status(error.status, small),
         headers=_headers(error.headers, translation, _JSON),
         body=translation.error(error.status, small, request.request_id),
         is_json=True,

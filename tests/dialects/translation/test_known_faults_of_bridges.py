@@ -188,3 +188,30 @@ def test_a_pattern_that_openai_cannot_read_is_left_out_by_name(target: Any) -> N
     kept = {"type": "object", "properties": {"path": known}}
     body, dropped = request(MESSAGES, target, **ASK, messages=HI, tools=[{"name": "f", "input_schema": kept}])
     assert (_schema_in(body["tools"][0]), dropped) == (kept, [])
+
+
+def test_an_answer_begins_once_and_with_all_that_sdks_add_to() -> None:
+    """cc-switch-cli 320, LiteLLM 33859 and 30761: a start without `content`, two of them, a chunk without a choice."""
+    empty = {"id": "c", "model": "m", "choices": [], "prompt_filter_results": []}
+    raw = stream(MESSAGES, CHAT, frames(empty, empty, delta(content="4"), delta("stop"), empty, b"[DONE]"), **ASK)
+    starts = [event["message"] for _, event in sdk_models.sse(raw) if event["type"] == "message_start"]
+    assert len(starts) == 1
+    assert {"content": [], "stop_reason": None, "stop_sequence": None}.items() <= starts[0].items()
+    assert sdk_models.anthropic_message(raw).content[0].text == "4"
+
+
+def test_codex_is_told_all_counts_even_where_the_server_tells_none() -> None:
+    """CodexPlusPlus 774: `failed to parse ResponseCompleted: missing field reasoning_tokens`, again and again."""
+    raw = stream(RESPONSES, CHAT, frames(delta(content="4"), delta("stop"), b"[DONE]"), input="hi")
+    usage = [event for _, event in sdk_models.sse(raw)][-1]["response"]["usage"]
+    assert usage["output_tokens_details"]["reasoning_tokens"] == usage["input_tokens_details"]["cached_tokens"] == 0
+
+
+def test_a_thought_that_only_its_items_end_tells_is_told() -> None:
+    """LangChain 37625: no piece of the summary came before."""
+    thought = {**REASONING, "summary": [{"type": "summary_text", "text": "Hm."}]}
+    said = {"type": "message", "content": [{"type": "output_text", "text": "4"}]}
+    raw = stream(CHAT, RESPONSES, named(CREATED, done(0, thought), done(1, said), completed(thought, said)))
+    told = [choice.delta for chunk in sdk_models.chat_chunks(raw) for choice in chunk.choices]
+    assert "".join((each.model_extra or {}).get("reasoning_content", "") for each in told) == "Hm."
+    assert "".join(each.content or "" for each in told) == "4"

@@ -36,7 +36,7 @@ from masa_node.dialects.translation.events import (
     ThoughtPiece,
     ThoughtSealed,
 )
-from masa_node.dialects.translation.failures import error_body, failure_of
+from masa_node.dialects.translation.failures import Kind, error_body, failure_of
 from masa_node.dialects.translation.formats import CARRIED, label_of
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.ollama import answer_reader as ollama_answer_reader
@@ -108,6 +108,7 @@ DROPPED = "x-masa-dropped"
 # Of an answer that is kept for its last events, or read at once, which takes 2 ms a megabyte. Words never have so many.
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 _LAST = frozenset({Ended, Failed})
+_BAD_REQUEST, _SERVER_FAULT = 400, 500
 # What ends a part of an answer repeats all of it, in some formats thrice: 1 ms for so many bytes.
 MUCH_BYTES = 256 * 1024
 
@@ -139,6 +140,11 @@ class Translation(msgspec.Struct, frozen=True):
     def error(self, status: int, body: bytes, request_id: str) -> bytes:
         """An error that the server answered with, in the caller's format."""
         return error_body(failure_of(body, status), DIALECT_OF_ENDPOINT[self.source], request_id)
+
+    def error_status(self, status: int, body: bytes) -> int:
+        """The status of such an error: 400 for a prompt that is too long, which no SDK shall send again as it is."""
+        is_fault = status >= _SERVER_FAULT and failure_of(body, status).kind is Kind.CONTEXT
+        return _BAD_REQUEST if is_fault else status
 
 
 def translate(body: bytes, model: str, source: Endpoint, target: Endpoint) -> Translation:
