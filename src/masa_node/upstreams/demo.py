@@ -69,6 +69,7 @@ class DemoModel:
     is_hosted = False
     priority = 0
     is_trusted = True
+    label = "built-in demo"
     note = ""
 
     def __init__(self, name: str = "demo", pieces_per_s: float = DEFAULT_PIECES_PER_S, node_name: str = "") -> None:
@@ -76,11 +77,6 @@ class DemoModel:
         self._where = f" on the node {node_name!r}" if node_name else ""
         self.location = f"{name} (built in)"
         self._pause_s = 1 / pieces_per_s
-
-    @property
-    def label(self) -> str:
-        """Its name."""
-        return "built-in demo"
 
     async def invalidated(self) -> None:
         """Never: there is nothing that could be down."""

@@ -30,12 +30,8 @@ class Listable(Provider, Protocol):
     `note` is "" if there is nothing, and it speaks of a server that was reached.
     """
 
+    label: str
     note: str
-
-    @property
-    def label(self) -> str:
-        """What kind of server it is."""
-        ...
 
     async def invalidated(self) -> None:
         """Returns when a request has found the server up that was down, or the other way round."""

@@ -46,7 +46,7 @@ MAX_WAYS = 64  # heads of requests that are kept ready: a few callers' SDKs at a
 class Upstream:
     """An LLM server. It is asked what it is at the first contact, so it may be started after the node.
 
-    `note` is what its owner should know of it, "" if nothing.
+    `label` is what it is called in words, `note` what its owner should know of it, "" if nothing.
     """
 
     is_local = True
@@ -62,7 +62,7 @@ class Upstream:
         self._http = http
         self._access = Access(http, spec)
         self._server: Server | None = None
-        self._label = "unknown"
+        self.label = "unknown"
         self._identifying = asyncio.Lock()
         self._invalidation = asyncio.Event()
         self._was_listed = False
@@ -73,11 +73,6 @@ class Upstream:
         self._answered: set[str] = set()  # URLs that gave an answer once; no more than endpoints, as `_missing`
         self._missing: set[str] = set()  # URLs at which the server said that there is no such endpoint
         self._ways: dict[tuple[Endpoint, str, Headers, str], Way] = {}
-
-    @property
-    def label(self) -> str:
-        """What the server is called in words; "unknown" until it was reached."""
-        return self._label
 
     async def invalidated(self) -> None:
         """See `Listable`."""
@@ -313,7 +308,7 @@ class Upstream:
                 except ProviderError as exc:
                     exc.location = self.location
                     raise
-                self._label = self._server.label
+                self.label = self._server.label
             return self._server
 
 

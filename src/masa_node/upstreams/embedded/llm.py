@@ -60,6 +60,7 @@ class EmbeddedLlm:
 
     is_local = True
     is_trusted = True
+    label = "llama.cpp, started by this node"
     note = ""
 
     def __init__(
@@ -80,11 +81,6 @@ class EmbeddedLlm:
         self._offers: list[ModelOffer] | None = None
         self._changed = asyncio.Event()
         self._doubt = asyncio.Event()
-
-    @property
-    def label(self) -> str:
-        """Its name."""
-        return "llama.cpp, started by this node"
 
     async def invalidated(self) -> None:
         """See `Listable`."""
