@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from types import CoroutineType
 from typing import Protocol
 
-from masa_node.chat.answer import Answer, Give, StreamedAnswer, WholeAnswer
+from masa_node.chat.answer import WRITTEN, Answer, Give, StreamedAnswer, WholeAnswer
 from masa_node.chat.errors import CallerStalled, FirstPieceTimeout, MasaError, ProviderError, Stalled
 from masa_node.chat.outcome import CALLER_GONE, MAX_TRAIL, STATUS_CALLER_GONE, Attempt, Outcome
 from masa_node.chat.request import Request
@@ -238,7 +238,7 @@ class Exchange:
             self._writing = True
             written = write(piece)
             idle.touch()
-            self._writing = has_to_wait(written)
+            self._writing = written is not WRITTEN and has_to_wait(written)
             return written if self._writing else None
 
         flow, next_piece = answer.flow or _no_flow, answer.next_piece

@@ -10,7 +10,7 @@ See docs/decisions/0026-the-plain-way.md.
 from collections.abc import Awaitable, Coroutine
 from typing import Any, Protocol
 
-from masa_node.chat.answer import StreamedAnswer, Usage, WholeAnswer
+from masa_node.chat.answer import WRITTEN, StreamedAnswer, Usage, WholeAnswer
 from masa_node.chat.errors import ProviderError
 from masa_node.chat.request import Request
 from masa_node.dialects.choices import Choices
@@ -239,7 +239,7 @@ class Plain:
             return None
         self._exchange.given(len(piece))
         written = host.sink.piece(piece)
-        return written if has_to_wait(written) else None
+        return written if written is not WRITTEN and has_to_wait(written) else None
 
     def _pass_on(self, stream: AnswerStream) -> None:
         host, response, was_ending = self._host, self._response, self._is_ending
