@@ -57,13 +57,13 @@ class Kept(Generic[T]):
         values: list[T] = []
         newer, own = self._values, Losses()
         for key in map(bytes, raws):
-            found = newer.get(key) or self._older.get(key)
+            found = newer.get(key)
             if found is None:
-                if own.noted:
-                    own = Losses()
-                found = (self._read(key, own), own.noted)
-                self._keep(key, found)
-            elif key not in newer:
+                found = self._older.get(key)
+                if found is None:
+                    if own.noted:
+                        own = Losses()
+                    found = (self._read(key, own), own.noted)
                 self._keep(key, found)
             values.append(found[0])
             if found[1]:

@@ -36,7 +36,7 @@ _SCHEMA = msgspec.json.Decoder(_Schema)
 _ANY = msgspec.json.Decoder()
 _USUAL_SCHEMA = (b'{"type":"object","properties":', b'{"type": "object", "properties":')
 _NO_VALUE = frozenset({b"null", b'""', b"[]"})
-_UNICODE_CLASSES = (rb"\\p{", rb"\\P{")  # as JSON writes them
+_CLASS, _NO_CLASS = rb"\\p{", rb"\\P{"  # as JSON writes them
 _CLASS_OF_UNICODE = re.compile(r"\\[pP]\{")
 _Tree = dict[str, object]
 
@@ -92,13 +92,16 @@ def openai_schema_of(schema: msgspec.Raw | None, losses: Losses) -> msgspec.Raw:
     """The same for OpenAI's servers, which demand the properties of an object, too."""
     if schema is None:
         return NO_FIELDS
-    whole = schema if bytes(schema).startswith(_USUAL_SCHEMA) else _with_missing(schema, is_openai=True)
-    return readable_to_openai(whole, losses)
+    raw = bytes(schema)
+    if raw.startswith(_USUAL_SCHEMA) and _CLASS not in raw and _NO_CLASS not in raw:
+        return schema
+    return readable_to_openai(_with_missing(schema, is_openai=True), losses)
 
 
 def readable_to_openai(schema: msgspec.Raw, losses: Losses) -> msgspec.Raw:
     """The schema without patterns that OpenAI's servers cannot read, and refuse: those with classes of Unicode."""
-    if not any(each in bytes(schema) for each in _UNICODE_CLASSES):
+    raw = bytes(schema)
+    if _CLASS not in raw and _NO_CLASS not in raw:
         return schema
     top = _tree_of(schema)
     for tree in _schemas_in(top):

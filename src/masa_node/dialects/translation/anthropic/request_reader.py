@@ -137,9 +137,15 @@ def _tools(tools: list[msgspec.Raw], choice: b.Choice | None, losses: Losses) ->
 
 def _read_tool(body: bytes, losses: Losses) -> ReadTool:
     tool = _TOOL.read(body, losses)
-    for name in _TOOL_NUANCES:
-        if getattr(tool, name) is not ABSENT and given(getattr(tool, name)):
-            losses.drop(name)
+    if not (
+        tool.cache_control
+        is tool.defer_loading
+        is tool.allowed_callers
+        is tool.eager_input_streaming
+        is tool.input_examples
+        is ABSENT
+    ):
+        losses.drop(*(name for name in _TOOL_NUANCES if given(getattr(tool, name))))
     if tool.type not in (None, "custom"):
         return ReadTool(tool.name, hosted=tool.type or tool.name)
     schema = tool.input_schema if given(tool.input_schema) else None

@@ -16,11 +16,26 @@ _MISTRALS_ID_CHARS = 9
 
 def as_demanded(messages: list[Fields], model: str, losses: Losses) -> list[Fields]:
     """The messages as the vendor of this model takes them. None of those that are given is changed."""
-    messages = _results_first(messages)
+    if not _are_in_place(messages):
+        messages = _results_first(messages)
     for pattern, mend in _DEMANDS:
         if pattern.search(model):
             messages = [mend(message, losses) for message in messages]
     return messages
+
+
+def _are_in_place(messages: list[Fields]) -> bool:
+    """Is there nothing between calls and results, and no result too many? So it is nearly always."""
+    open_calls = 0
+    for message in messages:
+        if message["role"] == "tool":
+            open_calls -= 1
+            if open_calls < 0:
+                return False
+        else:
+            calls = message.get("tool_calls")
+            open_calls = len(_calls(message)) if calls else 0
+    return True
 
 
 def _results_first(messages: list[Fields]) -> list[Fields]:
