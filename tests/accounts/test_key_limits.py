@@ -10,6 +10,7 @@ from masa_node.accounts.key_limits import KeyLimits
 from masa_node.accounts.keys import KeyRules, NamedKey
 from masa_node.accounts.usage import DAY_S, MAX_TOKENS
 from masa_node.chat.key_errors import KeyLimited, KeyRefused, KeySpent
+from masa_node.chat.outcome import CALLER_GONE
 from masa_node.chat.request import Endpoint
 from tests.fakes.outcomes import outcome
 
@@ -124,6 +125,8 @@ def test_tokens_are_those_of_a_day() -> None:
         ({"output_tokens": None, "pieces": 1, "endpoint": Endpoint.OPENAI_IMAGES}, 7 + 1),  # its bytes are no words
         ({"output_tokens": None, "pieces": 1, "endpoint": Endpoint.OPENAI_EMBEDDINGS}, 7),
         ({"input_tokens": MAX_TOKENS + 1, "body_bytes": 40}, 10 + 5),  # a lie
+        ({"output_tokens": 1, "pieces": 400, "error": CALLER_GONE}, 7 + 400),  # left before Anthropic's count
+        ({"output_tokens": 500, "pieces": 400, "error": CALLER_GONE}, 7 + 500),
     ],
 )
 def test_an_llm_that_does_not_count_is_no_way_around(of_llm: dict[str, object], tokens: int) -> None:

@@ -78,7 +78,11 @@ class KeyLimits:
         given, made = tokens_of(outcome)
         if given is None:
             given = outcome.body_bytes // _BYTES_A_TOKEN
-        use.add(day, given + (made if made is not None else _estimated_output(outcome)))
+        if made is None:
+            made = _estimated_output(outcome)
+        elif outcome.error is not None:  # Anthropic's streams begin with a count of 1, and end with the real one
+            made = max(made, outcome.pieces)
+        use.add(day, given + made)
 
     def _check(self, key: NamedKey, names: tuple[str, ...], now_unix_s: float) -> None:
         check_model(key, names)
