@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masa_node.api.http1.reply import RawHeaders, Reply
+from masa_node.api.http1.reply import PART_BYTES, RawHeaders, Reply
 from masa_node.api.http1.request import Head, HttpRequest
 
 
@@ -52,6 +52,53 @@ async def test_a_whole_answer_is_one_write_with_its_length() -> None:
     await reply_to(caller).whole(200, [(b"x", b"y")], b"body")
     assert caller.written == [b"HTTP/1.1 200 OK\r\ndate: now\r\nx: y\r\ncontent-length: 4\r\n\r\nbody"]
     assert caller.kept == [True]
+
+
+async def test_a_large_answer_is_written_in_parts_and_others_have_their_turn_between_them() -> None:
+    caller, body = Caller(), bytes(range(250)) * 10_500
+    turns: list[int] = []
+
+    async def other() -> None:
+        while not caller.kept:
+            turns.append(len(caller.written))
+            await asyncio.sleep(0)
+
+    seen = asyncio.create_task(other())
+    await reply_to(caller).whole(200, [], body)
+    await seen
+    assert max(map(len, caller.written)) <= PART_BYTES + 100
+    assert b"".join(caller.written).endswith(b"content-length: %d\r\n\r\n%b" % (len(body), body))
+    assert set(turns) >= {1, 2}
+    assert caller.kept == [True]
+
+
+async def test_a_large_answer_to_a_caller_that_leaves_is_not_complete() -> None:
+    caller, request = Caller(), asked()
+    reply = reply_to(caller, request)
+    writing = asyncio.create_task(reply.whole(200, [], bytes(3 * PART_BYTES)))  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    request.lose()
+    await writing
+    assert (len(caller.written), caller.kept, reply.is_complete) == (1, [], False)
+
+
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("POST", 304)])
+async def test_of_a_large_answer_without_a_body_goes_the_head(method: str, status: int) -> None:
+    caller = Caller()
+    await reply_to(caller, asked(method)).whole(status, [], bytes(3 * PART_BYTES))
+    assert (len(caller.written), caller.kept) == (1, [True])
+    assert caller.written[0].endswith(b"content-length: %d\r\n\r\n" % (3 * PART_BYTES))
+
+
+async def test_a_large_answer_waits_for_a_caller_that_does_not_read_yet() -> None:
+    caller = Caller()
+    caller.is_paused = True
+    writing = asyncio.create_task(reply_to(caller).whole(200, [], bytes(PART_BYTES + 1)))  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    assert caller.written == []
+    caller.reads.set()
+    await writing
+    assert len(caller.written) == 2
 
 
 async def test_to_head_goes_the_length_without_the_body() -> None:

@@ -1,5 +1,6 @@
 """One answer as it goes out: its head, and its body in one piece, in chunks, or until the connection ends."""
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -12,6 +13,7 @@ from masa_node.chat.answer import WRITTEN
 RawHeaders = list[tuple[bytes, bytes]]
 
 _NOT_MODIFIED = 304
+PART_BYTES = 1024 * 1024  # of a whole answer that are written in one go: half a millisecond
 # What a head may consist of, so that nothing an LLM or a peer said can begin a header, or an answer, of its own.
 _LINES = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [^\x00-\x08\x0a-\x1f\x7f]*\r\n)*")
 _FIRST_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
@@ -91,7 +93,12 @@ class Reply:
         return self._is_http10 and self.has_begun and not self.is_complete
 
     def whole(self, status: int, headers: RawHeaders, body: bytes) -> Awaitable[None]:
-        """One complete answer. After a 304 nothing but its head is sent: its length is that of what is not sent."""
+        """One complete answer. After a 304 nothing but its head is sent: its length is that of what is not sent.
+
+        Of a large one not all is written at once: the loop's transport copies what it is given.
+        """
+        if len(body) > PART_BYTES:
+            return self._in_parts(status, headers, body)
         if self.is_paused:
             return self._when_drained(partial(self._whole, status, headers, body))
         self._whole(status, headers, body)
@@ -129,13 +136,31 @@ class Reply:
             await self._connection.drained()
         write()
 
-    def _whole(self, status: int, headers: RawHeaders, body: bytes) -> None:
+    async def _in_parts(self, status: int, headers: RawHeaders, body: bytes) -> None:
+        """Others have their turn between two of them. Nobody waits for the caller to read: it is all in memory."""
+        while self.is_paused:
+            await self._connection.drained()
+        self._whole(status, headers, body, PART_BYTES)
+        for at in range(PART_BYTES, len(body) if self._has_body(status) else 0, PART_BYTES):
+            await asyncio.sleep(0)
+            if self._request.is_gone:
+                return
+            self._connection.write(body[at : at + PART_BYTES])
+        if not (self.is_complete or self._request.is_gone):
+            self._complete()
+
+    def _whole(self, status: int, headers: RawHeaders, body: bytes, most_bytes: int | None = None) -> None:
+        """`most_bytes` of the body, if not all of it."""
         headers.append((b"content-length", b"%d" % len(body)))
         head = self._head_of(status, headers, b"\r\n")
         if not self._request.is_gone:
-            has_none = self._request.head.method == "HEAD" or status == _NOT_MODIFIED
-            self._connection.write(head if has_none else head + body)
-            self._complete()
+            has_body = self._has_body(status)
+            self._connection.write(head + body[:most_bytes] if has_body else head)
+            if most_bytes is None or not has_body:
+                self._complete()
+
+    def _has_body(self, status: int) -> bool:
+        return self._request.head.method != "HEAD" and status != _NOT_MODIFIED
 
     def _begin(self, status: int, headers: RawHeaders) -> None:
         self._is_chunked = not self._is_http10
