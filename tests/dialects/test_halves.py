@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masa_node.dialects.halves import at_last, has_halves, joined, marked, without_halves
+from masa_node.dialects.halves import MAX_MARKS, at_last, has_halves, joined, marked, without_halves
 
 FACE = "\N{GRINNING FACE}"
 signs = st.sampled_from(["a", "\\", '"', "ж", "水", FACE, "\ud83d", "\ude00", "\ufffd", "ud83d"])
@@ -58,9 +58,7 @@ def test_what_is_whole_has_no_marks(data: bytes) -> None:
     assert marked(data) == data
 
 
-@pytest.mark.parametrize(
-    "data", [rb'"\ufdd0 \ud83d"', '"\ufdd1 '.encode() + b'\xf0"', rb'"\x9f' + b'\xf0"', b'"\0\xf0"']
-)
+@pytest.mark.parametrize("data", [rb'"\ufdd0 \ud83d"', '"\ufdd1 '.encode() + b'\xf0"'])
 def test_what_could_be_taken_for_marks_is_left_as_it_is(data: bytes) -> None:
     assert marked(data) == data
 
@@ -71,3 +69,12 @@ def test_no_more_is_held_than_one_character_takes() -> None:
         assert words.startswith("a\ufffd")
         assert joined(begun) == ("", begun)
         assert len(at_last(begun)) == 1
+
+
+def test_of_more_than_anybody_writes_the_first_are_marked_and_the_rest_replaced() -> None:
+    many = b"[%b]" % b",".join([b'"\xf0\x9f"'] * (MAX_MARKS + 10))
+    assert marked(many).count(b"\xef\xb7\x91") == 2 * MAX_MARKS
+    assert json.loads(marked(many))[-1] == "\ufffd"
+    many = b'"%b"' % (rb"\ud83d" * (MAX_MARKS + 10))
+    assert marked(many).count(b"\xef\xb7\x90") == MAX_MARKS
+    assert without_halves(marked(many)).endswith(rb'\ufffd"')

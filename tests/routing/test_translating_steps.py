@@ -68,6 +68,9 @@ TEXTS = {
     "emojis": rb"\ud83d\ude00",
     "halves of emojis": rb"\ud83d",
     "letters": "ж".encode(),
+    "bytes that are no text": b"\xff",
+    "halves of letters": b"\xd0",
+    "halves of letters and others": b"\xd0x\xd0\xb6",
 }
 PARTS = {
     "messages": times(b'{"role":"user","content":""},', b'{"model":"tiny","max_tokens":9,"messages":[', b"]}"),

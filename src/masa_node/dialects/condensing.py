@@ -3,6 +3,7 @@ loop.
 """
 
 import re
+from codecs import utf_8_decode
 from collections.abc import Generator
 from typing import TypeVar
 
@@ -342,6 +343,8 @@ _NS_OF = {b"{": 450, b"[": 150, b",": 30, b":": 40}  # measured; of reading and 
 _NS_A_TEXT = 50
 _NS_A_BYTE = 0.8
 _NS_A_FOREIGN_BYTE = 3.3  # in a window that is not all ASCII
+_NS_A_BAD_BYTE = 40  # in one that is no UTF-8
+_FOLLOWING, _MOST_FOLLOWING = frozenset(bytes([byte]) for byte in range(0x80, 0xC0)), 3  # bytes of one character
 _NS_AN_ESCAPE = 30
 _NS_HALF_A_PAIR = 300  # of an emoji in two escapes: where one lacks the other, all are looked at (`fields.mend`)
 
@@ -351,7 +354,7 @@ def weight_ms(data: bytes, most_ms: float) -> Steps[float]:
     at, weight_ns, is_text = 0, 0.0, False
     while at < len(data) and weight_ns <= most_ms * 1e6:
         window = _without_escapes(data, at, STEP_BYTES)
-        weight_ns += len(window) * (_NS_A_BYTE if window.isascii() else _NS_A_FOREIGN_BYTE)
+        weight_ns += len(window) * _ns_a_byte(window)
         if b"\\" in data[at : at + len(window)]:
             weight_ns += _weight_of_escapes_ns(data[at : at + len(window)])
         parts = window.split(b'"')
@@ -361,6 +364,17 @@ def weight_ms(data: bytes, most_ms: float) -> Steps[float]:
         at += len(window)
         yield
     return weight_ns / 1e6
+
+
+def _ns_a_byte(window: bytes) -> float:
+    if window.isascii():
+        return _NS_A_BYTE
+    begun = next((at for at in range(_MOST_FOLLOWING) if window[at : at + 1] not in _FOLLOWING), _MOST_FOLLOWING)
+    try:
+        utf_8_decode(window[begun:])  # a character may be cut at its end
+    except UnicodeDecodeError:
+        return _NS_A_BAD_BYTE
+    return _NS_A_FOREIGN_BYTE
 
 
 def _weight_of_escapes_ns(window: bytes) -> float:

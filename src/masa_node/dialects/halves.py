@@ -11,6 +11,11 @@ _HIGH = rb"[dD][89abAB][0-9a-fA-F]{2}"
 _LOW = rb"[dD][c-fC-F][0-9a-fA-F]{2}"
 _LONE = re.compile(rb"\\u(?:(%b)(?!\\u%b)|(?<!\\u%b\\u)(%b))" % (_HIGH, _LOW, _HIGH, _LOW))
 _MARK_WRITTEN = re.compile(rb"\\u[fF][dD][dD][01]")
+# Bytes of a character that is not whole, at the beginning of a text or at its end.
+_AT_AN_END = re.compile(
+    rb'(?<=")[\x80-\xbf]{1,3}|(?:[\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xbf]{0,2})(?=")'
+)
+MAX_MARKS = 1_000  # of one frame, which has a text or two; a million of them would take half a second
 _NO_ESCAPE = b"\0"  # for an escaped backslash, while escapes are looked for; no JSON holds it
 
 # Two characters that Unicode keeps for uses like this: behind the one are four hexadecimal digits of half a pair of
@@ -38,18 +43,16 @@ def without_halves(data: bytes) -> bytes:
 
 
 def marked(data: bytes) -> bytes:
-    """The same JSON, which msgspec can read, with a mark for each part of a character: `joined` takes its texts.
+    """The same JSON with a mark for each part of a character that may have its other one in another piece, for the
+    first MAX_MARKS of them: `joined` takes its texts. U+FFFD is for bytes that never become a character.
 
     As it is where it has marks already.
     """
     if any(mark in data for mark in _MARKS) or _MARK_WRITTEN.search(data) is not None:
         return data
     if not _is_utf8(data):
-        safe = data.replace(rb"\\", _NO_ESCAPE)
-        if rb"\x" in safe or data.count(_NO_ESCAPE):
-            return data
-        data = safe.decode("utf-8", "backslashreplace").replace("\\x", _BYTE).encode().replace(_NO_ESCAPE, rb"\\")
-    return _in_escapes(data, rb"%b\1\2" % _MARKS[0])
+        data = _AT_AN_END.sub(_marked_bytes, data, MAX_MARKS).decode("utf-8", "replace").encode()
+    return _in_escapes(data, rb"%b\1\2" % _MARKS[0], MAX_MARKS)
 
 
 def joined(text: str) -> tuple[str, str]:
@@ -73,10 +76,14 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def _in_escapes(data: bytes, instead: bytes) -> bytes:
+def _marked_bytes(part: re.Match[bytes]) -> bytes:
+    return b"".join([b"%b%02x" % (_MARKS[1], byte) for byte in part[0]])
+
+
+def _in_escapes(data: bytes, instead: bytes, most: int = 0) -> bytes:
     if rb"\\" not in data or _NO_ESCAPE in data:
-        return _LONE.sub(instead, data)
-    return _LONE.sub(instead, data.replace(rb"\\", _NO_ESCAPE)).replace(_NO_ESCAPE, rb"\\")
+        return _LONE.sub(instead, data, most)
+    return _LONE.sub(instead, data.replace(rb"\\", _NO_ESCAPE), most).replace(_NO_ESCAPE, rb"\\")
 
 
 def _begun_at_end(text: str) -> int:
