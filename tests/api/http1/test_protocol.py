@@ -107,6 +107,19 @@ async def test_what_is_asked_while_a_stream_runs_is_answered_after_it_in_order()
 
 
 @virtual_time
+async def test_a_caller_that_closes_its_end_gets_what_is_put_off_to_the_end_of_the_turn() -> None:
+    first = FakeLine(Script())
+    line = FakeLine(Script(), connections=first.connections)
+    first.send(echo())
+    line.send(echo())
+    await asyncio.sleep(0)  # both have answered, in one turn
+    assert line.answered == b""
+    line.protocol.eof_received()
+    line.transport.close()  # as the loop does then
+    assert plain(line) == answer()
+
+
+@virtual_time
 async def test_more_in_advance_than_the_bound_end_the_connection() -> None:
     line = FakeLine(Script())
     line.send(get(b"/hang"), get(b"/hang") * module.MAX_PIPELINED)

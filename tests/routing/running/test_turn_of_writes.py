@@ -72,6 +72,16 @@ async def test_under_load_all_writes_of_a_turn_go_out_at_its_end() -> None:
 
 
 @virtual_time
+async def test_a_writer_tells_whether_it_holds_anything() -> None:
+    wires = Wires(2)
+    await wires.busy()
+    wires.writers[0].write(b"one")
+    assert [writer.holds_any for writer in wires.writers] == [True, False]
+    await turn()
+    assert not wires.writers[0].holds_any
+
+
+@virtual_time
 async def test_a_lone_write_after_load_goes_out_and_the_next_one_at_once() -> None:
     wires = Wires(1)
     await wires.busy()

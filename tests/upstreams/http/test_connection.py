@@ -54,8 +54,8 @@ class MemoryTransport(asyncio.Transport):
         self.close()
 
 
-def connected() -> tuple[Connection, MemoryTransport]:
-    connection = Connection(asyncio.get_running_loop(), TurnOfWrites())
+def connected(writes: TurnOfWrites | None = None) -> tuple[Connection, MemoryTransport]:
+    connection = Connection(asyncio.get_running_loop(), writes or TurnOfWrites())
     transport = MemoryTransport(connection)
     connection.connection_made(transport)
     return connection, transport
@@ -132,6 +132,17 @@ async def test_any_cut_of_an_answer_is_the_same_answer(response: Response, where
     assert (connection.status, transport.written) == (response.status, REQUEST)
     assert ("link", "x") not in connection.headers
     assert connection.is_reusable() is not response.ends_with_connection
+
+
+async def test_a_connection_whose_request_is_not_written_yet_takes_no_other() -> None:
+    writes = TurnOfWrites()
+    (first, _), (second, transport) = connected(writes), connected(writes)
+    first.send(REQUEST)
+    second.send(REQUEST)  # is put off: not the first of this turn
+    second.data_received(whole(b"{}"))  # of a server that says it before it is asked
+    assert await read_all(second) == b"{}"
+    assert transport.written == b""
+    assert not second.is_reusable()
 
 
 @given(responses, places, st.lists(st.tuples(responses, places), max_size=3))

@@ -117,6 +117,10 @@ class BoundedHttpProtocol(asyncio.Protocol):
             self._is_reading = False
             self._transport.pause_reading()
 
+    def eof_received(self) -> None:
+        """The caller sends no more, and is not waited for: the loop closes the connection."""
+        self._writer.flush()
+
     def _take(self, incoming: Incoming) -> HttpRequest:
         """A request whose head is complete is taken up now, or when its turn comes."""
         if len(self._pipeline) >= MAX_PIPELINED:

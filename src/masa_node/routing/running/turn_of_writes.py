@@ -49,8 +49,9 @@ class TurnOfWrites:
 class Writer:
     """Writes to one connection, in order, at the latest when the turn ends, or at `flush`.
 
-    Whoever closes it, its end of it, or asks its transport how much is unsent, calls `flush` before. What is held when
-    the connection is aborted is dropped, as what its transport holds is. `write` returns at once, and tells of nothing
+    Whoever closes it, its end of it, or asks its transport how much is unsent, calls `flush` before; so does whoever is
+    told that the other end was closed, for which the loop closes it. What is held when the connection is aborted is
+    dropped, as what its transport holds is. `write` returns at once, and tells of nothing
     that fails: the transport tells its protocol.
     """
 
@@ -75,6 +76,11 @@ class Writer:
             self._later_bytes += len(part)
         if self._later_bytes > MAX_HELD_BYTES:
             self.flush()
+
+    @property
+    def holds_any(self) -> bool:
+        """Is something put off?"""
+        return bool(self._later)
 
     def flush(self) -> None:
         """Write now what was put off. Idempotent."""

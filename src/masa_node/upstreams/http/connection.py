@@ -164,7 +164,9 @@ class Connection(asyncio.Protocol):
     def is_reusable(self) -> bool:
         """May another exchange follow on it? Not while the server has yet to read of the last one."""
         transport = self._transport
-        if transport is None or transport.get_write_buffer_size() or transport.is_closing():
+        if transport is None or transport.is_closing():
+            return False
+        if self._writer.holds_any or transport.get_write_buffer_size():
             return False
         return self._complete and self._keep_alive and self._error is None
 
