@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import gc
 import itertools
+import weakref
 from collections.abc import AsyncIterator
 from pathlib import Path
 from unittest import mock
@@ -256,10 +258,27 @@ async def test_an_answer_that_is_worked_on_for_long_gives_signs_of_life_and_one_
             assert (await asking).status == 200
 
 
-async def test_an_answer_that_fails_while_it_is_watched_fails_as_it_is() -> None:
+async def test_an_answer_that_fails_while_it_is_watched_fails_as_it_is_and_leaves_nothing() -> None:
     llama = FakeLlm().answer("/v1/models", listed("tiny"))
     llama.answer("/v1/chat/completions", (send(whole(b'{"error":{"message":"too long"}}', status=400)),))
     async with llama as server, running() as world:
         (await world.started.get()).load(server.url)
-        with pytest.raises(ErrorAnswer, match="too long"):
-            await world.llm.answer(asked(b'{"model":"tiny"}'))
+        gc.collect()
+        gc.disable()
+        try:
+            error = await _failure(world.llm)
+            assert "too long" in error.message
+            left = weakref.ref(error)
+            del error
+            await settle()
+            assert left() is None
+        finally:
+            gc.enable()
+
+
+async def _failure(llm: EmbeddedLlm) -> ErrorAnswer:
+    try:
+        await llm.answer(asked(b'{"model":"tiny"}'))
+    except ErrorAnswer as error:
+        return error
+    raise AssertionError("it answered")

@@ -126,7 +126,10 @@ class EmbeddedLlm:
                 failed = error
             finally:
                 showing.cancel()
-        raise failed
+        try:
+            raise failed
+        finally:
+            del failed  # its frames are these
 
     async def is_loaded(self) -> bool:
         """Wait until its model can be asked, which is True, or there is trouble."""
