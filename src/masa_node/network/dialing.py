@@ -20,7 +20,8 @@ LINKS_KEPT_FREE = 32  # for peers that dial this node
 MAX_RANDOM_DIALED = 16  # at once: anybody can tell of addresses where nobody is
 MAX_AT_ONE_PLACE = 2  # of these: adverts of many nodes may name one victim, and every node of the network hears them
 SHORTEST_REST_S = 1.0  # between two looks at which peers to dial, where nothing has happened;
-REST_A_PEER_S = 0.000_1  # where something has: a look takes some 2 us for each peer that is known
+SHORTEST_LOOK_S = 0.05  # where something has; and
+REST_A_PEER_S = 0.000_1  # for each peer that is known: a look takes some 2 us for each
 MAX_LOOKED_AT = 1_000  # of the others, at once: to look at 10 000 takes 25 ms
 LET_GO_EVERY_S = 60.0
 
@@ -59,7 +60,8 @@ class Dialing:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(None if rest_s is None else max(rest_s, SHORTEST_REST_S)):
                         await self._changed.wait()
-                await asyncio.sleep(REST_A_PEER_S * len(self._book.all()))  # more may happen: one look for all of it
+                # More may happen: one look for all of it.
+                await asyncio.sleep(max(SHORTEST_LOOK_S, REST_A_PEER_S * len(self._book.all())))
 
     def _due(self, now_s: float) -> list[PeerAddress]:
         """Those to dial now. Others make room for those that the owner let in (`Links`), who come first."""

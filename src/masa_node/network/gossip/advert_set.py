@@ -136,9 +136,10 @@ class AdvertSet:
 
     def put(self, signed: SignedAdvert, teller: NodeId) -> list[NodeId]:
         """Store a newer advert, to be sent to others. Returns the nodes that had to go for it."""
-        entry = self._entries.get(signed.node_id)
+        node_id = signed.node_id
+        entry = self._entries.get(node_id)
         if entry is None:
-            entry = self._entries[signed.node_id] = Entry(signed, teller)
+            entry = self._entries[node_id] = Entry(signed, teller)
         else:
             newest = entry.newest
             self._count_out(entry)
@@ -147,9 +148,9 @@ class AdvertSet:
                 entry.newest = newest
         self._count_in(entry)
         from_teller = self._by_teller.setdefault(entry.teller, {})
-        from_teller.pop(signed.node_id, None)
-        from_teller[signed.node_id] = None
-        return self._make_room(signed.node_id)
+        from_teller.pop(node_id, None)
+        from_teller[node_id] = None
+        return self._make_room(node_id)
 
     def drop(self, node_id: NodeId) -> None:
         """Forget what is known of this node."""

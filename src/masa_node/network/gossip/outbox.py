@@ -28,7 +28,9 @@ BURST_BYTES = 128 * 1024
 RESERVED_BYTES = (
     MAX_ADVERT_BYTES + 1024
 )  # of the burst, for this node's own advert: a model that is gone is told at once
-NEWS_DELAY_S = 0.1  # news of others wait for more of them: few frames
+NEWS_DELAY_S = 0.1  # news of others wait for more of them: few frames;
+CROWD_DELAY_S = 0.3  # longer after a batch of many, when a crowd starts: a message costs as much as ten adverts in it
+MANY_SENT = 4
 OWN_EVERY_S = 0.1  # after one own advert the next waits so long, and only the newest is told
 MAX_PENDING_NEWS = 2_000  # nodes whose adverts wait for the budget; what is forgotten here, digests find again
 REPAIR_BYTES = 64 * 1024  # of adverts in answer to one listing or request
@@ -144,11 +146,13 @@ class Outbox:
         if now_s >= self._news_at_s:
             if self._renewed:
                 out += self._listing(known, now_s)
+            sent = 0
             for pending, is_news in ((self._pending_news, True), (self._pending_repair, False)):
                 while pending and (batch := self._next_batch(pending, known, now_s)):
                     out.append(write_message(Push(batch, is_news)))
                     self._take(len(out[-1]), now_s)
-            self._news_at_s = now_s + NEWS_DELAY_S
+                    sent += len(batch)
+            self._news_at_s = now_s + (CROWD_DELAY_S if sent >= MANY_SENT else NEWS_DELAY_S)
         return out
 
     def when_s(self, known: AdvertSet, now_s: float) -> float:

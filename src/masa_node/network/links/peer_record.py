@@ -119,14 +119,16 @@ def with_address(record: PeerRecord, address: PeerAddress, name: str) -> PeerRec
     """With this address. One that worked, or that the owner gave, stays first whatever others tell."""
     is_proved = record.last_linked_at_unix_s > 0 or record.membership is MembershipLevel.LISTED
     proved = record.addresses[:1] if is_proved else ()
-    announced = _bounded(address.direct)
-    if not set(announced) <= set(record.addresses):
-        record = replace(record, addresses=_bounded((*proved, *announced, *record.addresses)))
+    announced, addresses = _bounded(address.direct), record.addresses
+    if not set(announced) <= set(addresses):
+        addresses = _bounded((*proved, *announced, *addresses))
     relay_url = address.relay_url or ""
     if not 0 < len(relay_url) <= MAX_RELAY_CHARS or not relay_url.isascii():
         relay_url = record.relay_url or ""
-    name = name[:MAX_NAME_CHARS] if name.isprintable() else ""
-    return replace(record, relay_url=relay_url or None, name=name or record.name)
+    name = (name[:MAX_NAME_CHARS] if name.isprintable() else "") or record.name
+    if (addresses, relay_url or None, name) == (record.addresses, record.relay_url, record.name):
+        return record
+    return replace(record, addresses=addresses, relay_url=relay_url or None, name=name)
 
 
 def worked_at(record: PeerRecord, address: PeerAddress) -> PeerRecord:

@@ -9,6 +9,7 @@ import ipaddress
 import re
 from collections.abc import Set as AbstractSet
 from enum import StrEnum
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from masa_node.network.transport.interfaces import MAX_ADDRESSES, PeerAddress
@@ -112,19 +113,8 @@ def may_dial(address: str, teller_address: str, *, allow_private: bool) -> bool:
     `teller_address` is the address that the teller is linked over (`Path.address`; "" or a relay's URL: none). What is
     not public is dialled only if ALLOW_PRIVATE_PEERS, or the teller is in the same private network, or on this machine.
     """
-    read = read_address(address)
-    if read is None or read[1] == 0:
-        return False
-    kind = _reach(read[0])
-    if kind is AddressScope.NOWHERE:
-        return False
-    if kind is AddressScope.PUBLIC or allow_private:
-        return True
-    teller = read_address(teller_address)
-    if teller is None:
-        return False
-    teller_kind = _reach(teller[0])
-    return teller_kind is AddressScope.LOOPBACK or (kind is teller_kind and _block(read[0]) == _block(teller[0]))
+    spot = _place(address)
+    return spot is not None and _may_dial(spot, _place(teller_address), allow_private)
 
 
 def filter_dialable(
@@ -134,12 +124,13 @@ def filter_dialable(
 
     `relays` are those that this node uses, in any spelling: no other is contacted, for its URL could be anything.
     """
-    ours = {relay_key(url) for url in relays}
-    relay_url = address.relay_url if address.relay_url and relay_key(address.relay_url) in ours else None
-    direct = tuple(
-        text for text in address.direct[:MAX_ADDRESSES] if may_dial(text, teller_address, allow_private=allow_private)
-    )
-    return PeerAddress(address.node_id, canonical(direct), relay_url)
+    relay_url = address.relay_url
+    if relay_url is not None and relay_key(relay_url) not in {relay_key(url) for url in relays}:
+        relay_url = None
+    teller = _place(teller_address)
+    spots = [place for text in address.direct[:MAX_ADDRESSES] if (place := _place(text)) is not None]
+    direct = dict.fromkeys(place.text for place in spots if _may_dial(place, teller, allow_private))
+    return PeerAddress(address.node_id, tuple(direct), relay_url)
 
 
 def canonical(addresses: tuple[str, ...]) -> tuple[str, ...]:
@@ -179,6 +170,31 @@ def relay_key(url: str) -> str:
     host = (parts.hostname or "").rstrip(".")
     port = parts.port or _RELAY_PORTS[parts.scheme]
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+class _Place(NamedTuple):
+    """An address as it is kept and compared, from where it can be reached, and the private network that it is in."""
+
+    text: str
+    scope: AddressScope
+    block: ipaddress.IPv4Network | ipaddress.IPv6Network | None
+
+
+@functools.lru_cache(KEPT_READ)
+def _place(address: str) -> _Place | None:
+    """None for what nobody can be at."""
+    read = read_address(address)
+    if read is None or read[1] == 0 or _reach(read[0]) is AddressScope.NOWHERE:
+        return None
+    return _Place(write_address(*read), _reach(read[0]), _block(read[0]))
+
+
+def _may_dial(spot: _Place, teller: _Place | None, allow_private: bool) -> bool:  # noqa: FBT001 - for speed
+    if spot.scope is AddressScope.PUBLIC or allow_private:
+        return True
+    if teller is None:
+        return False
+    return teller.scope is AddressScope.LOOPBACK or (spot.scope is teller.scope and spot.block == teller.block)
 
 
 @functools.lru_cache(KEPT_READ)
