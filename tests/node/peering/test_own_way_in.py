@@ -119,6 +119,25 @@ async def test_the_relays_return_ends_all_pauses(tmp_path: Path, monkeypatch: py
             assert here.dials == dials
 
 
+async def test_a_relay_that_is_lost_is_tried_again_until_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_way_in, "SETTLED_S", 0.0)
+    tried: list[str] = []
+
+    async def note(url: str) -> None:
+        tried.append(url)
+
+    async with placed(tmp_path, Settings(relay_url=RELAY)) as here:
+        monkeypatch.setattr(here.node.transport, "connect_again", note)
+        await here.node.transport.use_relay(RELAY)
+        await here.own.begin()
+        for home, times in ((None, 0), (None, 1), (RELAY, 1), (None, 1), (None, 2), (None, 3), (RELAY, 3), (RELAY, 3)):
+            bound_to(here.node.transport, monkeypatch, WayIn(home_relay=home))
+            await here.own.look(1.0)
+            assert tried == [RELAY] * times
+
+
 async def test_the_way_in_is_settled_after_a_while_and_not_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

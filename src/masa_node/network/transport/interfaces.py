@@ -171,6 +171,10 @@ class Transport(Protocol):
         """From now on use this relay too (`public`: those of iroh's makers). Raises `ConfigurationError`."""
         ...
 
+    async def connect_again(self, relay_url: str) -> None:
+        """This relay was lost: see whether it answers by now, and connect at once if so. Bounded to half a second."""
+        ...
+
     async def leave_relays(self) -> None:
         """From now on use none. Links that go through one find another way, or end."""
         ...

@@ -41,6 +41,7 @@ class OwnWayIn:
         self._settings = settings
         self._address: PeerAddress | None = None
         self._home: str | None = None
+        self._lost = ""  # the relay that this node is to be connected to again, or at last
         self._since_s = asyncio.get_running_loop().time()
         self._looked_s = lasting_s()
         self._is_settled = False
@@ -87,7 +88,7 @@ class OwnWayIn:
 
     async def _unsettle(self, relay: str) -> None:
         """What lets others in is looked for from now on; commands wait for this relay, too, and the time is bounded."""
-        self._since_s, self._is_settled = asyncio.get_running_loop().time(), False
+        self._since_s, self._is_settled, self._lost = asyncio.get_running_loop().time(), False, relay
         await self._store.set_value("awaited_relay", relay.encode())
         await self._store.set_value("settled", b"")
 
@@ -108,7 +109,10 @@ class OwnWayIn:
             return False
         before, self._home = self._home, (await self._transport.way_in()).home_relay
         if before and not self._home:
+            self._lost = before  # of several, iroh may have taken another one than was named
             log.warning("relay lost", relay=before, hint="masa-node doctor")
+        elif self._lost and self._is_settled and not self._home:
+            await self._transport.connect_again(self._lost)
         return bool(self._home and not before)
 
 

@@ -1,6 +1,6 @@
 """Nodes and links over real sockets; streams are in `test_endpoint_streams.py`.
 
-Covers: `keys`, `relays`, `failures`.
+Covers: `keys`, `failures`.
 """
 
 import asyncio

@@ -23,7 +23,7 @@ from masa_node.network.transport.iroh.link import IrohLink
 from masa_node.network.transport.iroh.patches.byte_copy import copy_in_blocks
 from masa_node.network.transport.iroh.patches.release import release_on_loop
 from masa_node.network.transport.iroh.patches.wake_ups import settle_directly
-from masa_node.network.transport.iroh.relays import Relays, first_relays
+from masa_node.network.transport.iroh.relays import Relays, first_relays, plain_url
 from masa_node.network.transport.sources import Source, source_of
 
 HANDSHAKE_S = 5.0  # three round trips on a very bad line
@@ -100,7 +100,7 @@ class IrohTransport:
         named = (self._external,) if self._external is not None else ()  # first: it is sure to lead here
         others = [text for text in known.direct_addresses() if text not in named]
         found = others or [loopback_of(bound) for bound in endpoint.bound_sockets()]
-        return PeerAddress(self.keys.node_id, (*named, *advertisable(found))[:MAX_ADDRESSES], known.relay_url())
+        return PeerAddress(self.keys.node_id, (*named, *advertisable(found))[:MAX_ADDRESSES], _told(known.relay_url()))
 
     @property
     def relays(self) -> frozenset[str]:
@@ -121,6 +121,10 @@ class IrohTransport:
         await self._relays.use(url, token)
         self._address_until_s, self._address_kept_s = 0.0, ADDRESS_KEPT_S
 
+    async def connect_again(self, relay_url: str) -> None:
+        """See `interfaces.Transport`."""
+        await self._relays.connect_again(relay_url)
+
     async def leave_relays(self) -> None:
         """See `interfaces.Transport`."""
         await self._relays.leave()
@@ -132,12 +136,12 @@ class IrohTransport:
         endpoint = self._open()
         if not is_node_id(address.node_id):
             raise PeerUnreachable("that is not a node id.")
-        relay_url = address.relay_url if address.relay_url and await self._relays.meet(address.relay_url) else None
+        relay_url = await self._relays.meet(address.relay_url) if address.relay_url else None
         try:
             target = iroh.EndpointAddr(iroh.EndpointId.from_string(address.node_id), relay_url, list(address.direct))
             connection = await endpoint.connect(target, ALPN)
         except FOREIGN as exc:
-            locations = ", ".join((*address.direct, *filter(None, [relay_url]))) or "any address known"
+            locations = ", ".join((*address.direct, *filter(None, [_told(relay_url)]))) or "any address known"
             raise unreached(exc, short_id(address.node_id), locations) from exc
         link = IrohLink(connection, is_dialed=True)
         self._links.add(link)
@@ -229,11 +233,15 @@ class IrohTransport:
             self._links.discard(link)
 
 
+def _told(relay_url: str | None) -> str | None:
+    return plain_url(relay_url) if relay_url else None
+
+
 def _source_of(address: iroh.IncomingAddr) -> Source:
     """One key at a relay is as one customer: a relay names keys, and no addresses."""
     if isinstance(address, iroh.IncomingAddr.IP):
         return source_of(address.addr)
-    site = address.url if isinstance(address, iroh.IncomingAddr.RELAY) else ""
+    site = plain_url(address.url) if isinstance(address, iroh.IncomingAddr.RELAY) else ""
     return Source(site, str(address))
 
 

@@ -12,6 +12,7 @@ from masa_node.network.transport.interfaces import NodeId, Path, Route
 from masa_node.network.transport.iroh.direct import Reading, Writing
 from masa_node.network.transport.iroh.keys import FOREIGN
 from masa_node.network.transport.iroh.patches.wake_ups import run_now
+from masa_node.network.transport.iroh.relays import plain_url
 
 MAX_STREAMS = 1024  # that a peer may have open on a link; iroh holds up to 1.2 MB unread of each
 MAX_REASON_BYTES = 100
@@ -134,7 +135,7 @@ class IrohLink:
         for path in self._connection.paths():
             if path.is_selected:
                 route = Route.RELAY if path.is_relay else Route.DIRECT if path.is_ip else Route.UNKNOWN
-                return Path(route, path.remote_addr, path.rtt_ms / 1000)
+                return Path(route, plain_url(path.remote_addr), path.rtt_ms / 1000)
         return Path(Route.UNKNOWN, "", None)
 
     async def closed(self) -> str:

@@ -1,10 +1,15 @@
 """The relays that a node may use, changed while it runs.
 
 The map that iroh starts with holds the owner's; one that an invite or BOOTNODES names joins it when it is dialed.
+
+iroh 1.2.0 rests up to 32 s between two attempts to reach a relay that was lost, and nothing wakes it. What it rests for
+is one spelling of a URL. Another spelling of the same one is tried at once: `https://relay.example.org/?2`. Nobody else
+sees it.
 """
 
 import asyncio
 from contextlib import suppress
+from urllib.parse import urlsplit
 
 import iroh
 
@@ -14,6 +19,9 @@ from masa_node.network.transport.iroh.keys import FOREIGN
 
 MAX_RELAYS = 16  # each is measured from time to time; iroh's makers run a handful
 QUIC_PORT = 7842  # where an iroh relay tells a node its public address, unless it is set up otherwise
+ANSWERS_WITHIN_S = 0.5  # a TCP connection: it is asked once a second while a relay is lost
+# iroh measures a newly spelled relay first, for 3 s where that speaks plain HTTP: the spelling stays that long.
+SPELLED_AGAIN_EVERY_S = 10.0
 HOME_WITHIN_S = 0.1  # iroh knows at once whether it is connected; asking crosses into its runtime
 
 
@@ -22,33 +30,55 @@ class Relays:
 
     def __init__(self, endpoint: iroh.Endpoint, first: iroh.RelayMap) -> None:
         self._endpoint: iroh.Endpoint | None = endpoint
-        self._urls = {relay_key(url): url for url in first.urls()}
+        found = [first.get(url) for url in first.urls()]
+        self._configs = {relay_key(config.url): config for config in found if config is not None}
+        self._spellings = 0
+        self._spelled_s = -SPELLED_AGAIN_EVERY_S
 
     @property
     def urls(self) -> frozenset[str]:
-        """As iroh spells them."""
-        return frozenset(self._urls.values())
+        """As others are told them."""
+        return frozenset(plain_url(config.url) for config in self._configs.values())
 
     async def use(self, url: str, token: str | None = None) -> None:
         """Use this one too, or all of iroh's makers. Raises `ConfigurationError` for what is no URL."""
         for config in _configs(url, token):
             await self._insert(config)
 
-    async def meet(self, url: str) -> bool:
-        """A peer is to be met there. False when it cannot be used: no URL, or too many already."""
-        if relay_key(url) in self._urls:
-            return True
-        if len(self._urls) >= MAX_RELAYS:
-            return False
+    async def meet(self, url: str) -> str | None:
+        """A peer is to be met there: how to spell it. None when it cannot be used: no URL, or too many already."""
+        if relay_key(url) not in self._configs:
+            if len(self._configs) >= MAX_RELAYS:
+                return None
+            try:
+                await self.use(url)
+            except ConfigurationError:
+                return None
+        config = self._configs.get(relay_key(url))
+        return config.url if config is not None else url
+
+    async def connect_again(self, url: str) -> None:
+        """This one was lost: if it answers by now, have iroh connect at once. Takes ANSWERS_WITHIN_S at most."""
+        key, now_s = relay_key(url), asyncio.get_running_loop().time()
+        config = self._configs.get(key)
+        if config is None or now_s - self._spelled_s < SPELLED_AGAIN_EVERY_S or not await _answers(url):
+            return
+        self._spelled_s, self._spellings = now_s, self._spellings + 1
+        again = iroh.RelayConfig(
+            url=f"{plain_url(config.url)}?{self._spellings}",
+            quic_port=config.quic_port,
+            auth_token=config.auth_token,
+        )
         with suppress(ConfigurationError):
-            await self.use(url)
-            return True
-        return False
+            await self._insert(again, key)
+            if self._endpoint is not None:
+                with suppress(*FOREIGN):
+                    await self._endpoint.remove_relay(config.url)
 
     async def leave(self) -> None:
         """Use none."""
-        endpoint, urls = self._endpoint, self.urls
-        self._urls.clear()
+        endpoint, urls = self._endpoint, [config.url for config in self._configs.values()]
+        self._configs.clear()
         if endpoint is None:
             return
         for url in urls:
@@ -69,16 +99,33 @@ class Relays:
                 await endpoint.online()
         except (TimeoutError, *FOREIGN):
             return None
-        return endpoint.addr().relay_url()
+        return plain_url(endpoint.addr().relay_url() or "") or None
 
-    async def _insert(self, config: iroh.RelayConfig) -> None:
+    async def _insert(self, config: iroh.RelayConfig, key: str = "") -> None:
         if self._endpoint is None:
             return
         try:
             await self._endpoint.insert_relay(config)
         except FOREIGN as exc:
             raise ConfigurationError(f"This is no URL of a relay: {config.url!r}.") from exc
-        self._urls[relay_key(config.url)] = config.url
+        self._configs[key or relay_key(config.url)] = config
+
+
+def plain_url(url: str) -> str:
+    """The URL of a relay without what tells two spellings apart."""
+    return url.partition("?")[0]
+
+
+async def _answers(url: str) -> bool:
+    """Does anybody take a TCP connection there?"""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    with suppress(OSError, TimeoutError):
+        async with asyncio.timeout(ANSWERS_WITHIN_S):
+            _, writer = await asyncio.open_connection(parts.hostname, port)
+            writer.close()
+            return True
+    return False
 
 
 def first_relays(url: str | None, token: str | None) -> iroh.RelayMap:
