@@ -39,7 +39,7 @@ from masa_node.routing.catalog import Catalog
 LOG_BURST = MAX_LINKS  # lines about links that come and go: all of a start,
 LOG_PER_S = 0.2  # and then so many, for a peer can come and go a hundred times a second
 SHORTEST_CUT_S = 10.0  # alone for less a node was not cut off, and its pauses are short
-SHORTEST_REST_S = 0.05  # what comes meanwhile is spread together: in a crowd there are hundreds of messages a second
+SHORTEST_REST_S = 0.1  # what comes meanwhile is spread together: in a crowd there are hundreds of messages a second
 LONGEST_REST_S = 1.0  # what this node announces is looked at again after this
 
 log = structlog.get_logger()
@@ -313,7 +313,7 @@ class Network:
         while True:
             self._news.clear()
             now_s, at_unix_s = self._now_s(), time.time()
-            if (advert := self._parts.advertiser.due(now_s, at_unix_s)) is not None:
+            if (advert := self._parts.advertiser.due(now_s, at_unix_s, len(self.gossip.known))) is not None:
                 self.gossip.set_own(advert)
             self.gossip.expire(at_unix_s)
             self._take_changes(None)

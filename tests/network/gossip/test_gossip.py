@@ -15,7 +15,13 @@ from masa_node.network.gossip import advert_set as digest_module
 from masa_node.network.gossip import gossip as gossip_module
 from masa_node.network.gossip import outbox as outbox_module
 from masa_node.network.gossip.advert_set import MAX_ASKED, WANTED_AGAIN_AFTER_S, AdvertSet, prefix_of, tag_and_hash
-from masa_node.network.gossip.adverts import ADVERT_LIFETIME_S, MAX_ADVERT_BYTES, SignedAdvert, sign_advert
+from masa_node.network.gossip.adverts import (
+    ADVERT_LIFETIME_S,
+    MAX_ADVERT_BYTES,
+    MAX_LIFETIME_S,
+    SignedAdvert,
+    sign_advert,
+)
 from masa_node.network.gossip.gossip import (
     CHECKS_BURST,
     CHECKS_PER_S,
@@ -23,6 +29,7 @@ from masa_node.network.gossip.gossip import (
     EXPIRE_EVERY_S,
     FANOUT,
     INBOUND_BURST_BYTES,
+    RENEWED_FANOUT,
     SLICE,
     SPREAD_AGAIN_AFTER_S,
     AdvertExpired,
@@ -84,7 +91,7 @@ class One:
         for peer in self.peers:
             self.gossip.linked(peer, self.now_s)
         self.sent(1.0)
-        self.gossip.digest_at_s = float("inf")  # digests come when a test asks for them
+        self.gossip.digests.at_s = float("inf")  # digests come when a test asks for them
 
     def id(self, number: int) -> NodeId:
         return self.network.keys(number).node_id
@@ -219,7 +226,7 @@ def test_a_renewal_is_told_in_a_few_bytes_and_sent_to_those_that_want_it() -> No
     renewal = renewed(one, 7)
     one.hear(renewal, peer=3, at_unix_s=LATER_UNIX_S)
     messages = one.sent(1.0)
-    assert len(messages) == FANOUT
+    assert len(messages) == RENEWED_FANOUT
     assert one.peers[3] not in messages
     for listings in messages.values():
         (listing,) = listings
@@ -277,7 +284,7 @@ def test_a_renewal_is_sent_whole_where_a_listing_would_be_as_long() -> None:
         one.gossip.known.put(one.advert(number), one.peers[0])
     renewal = renewed(one, 1)
     one.hear(renewal, peer=3, at_unix_s=LATER_UNIX_S)
-    assert list(one.told().values()) == [{renewal.signed}] * FANOUT
+    assert list(one.told().values()) == [{renewal.signed}] * RENEWED_FANOUT
 
 
 def test_what_is_new_in_an_advert_is_sent_whole() -> None:
@@ -343,7 +350,7 @@ def test_the_load_of_a_node_is_for_its_own_peers_only() -> None:
     later_unix_s = AT_UNIX_S + int(SPREAD_AGAIN_AFTER_S)
     renewed = changed(base, keys, sequence=3, issued_at_unix_s=later_unix_s, expires_at_unix_s=later_unix_s + 900)
     one.hear(renewed, at_unix_s=later_unix_s)
-    assert len(one.told()) == FANOUT
+    assert len(one.told()) == RENEWED_FANOUT
     other_models = changed(base, keys, sequence=4, models=())
     one.hear(other_models, at_unix_s=later_unix_s)
     assert len(one.told()) == FANOUT
@@ -448,7 +455,7 @@ def test_what_is_remembered_of_expired_adverts_goes_too() -> None:
     one.hear(one.advert(1))
     one.gossip.expire(AT_UNIX_S + ADVERT_LIFETIME_S + MAX_CLOCK_SKEW_S + 1)
     assert one.gossip.known.counts().expired == 1
-    one.gossip.expire(AT_UNIX_S + 10_000)
+    one.gossip.expire(AT_UNIX_S + MAX_LIFETIME_S + MAX_CLOCK_SKEW_S + 1)
     assert one.gossip.known.counts().expired == 0
 
 
@@ -511,7 +518,7 @@ def exchange(one: One, other: One, digest_of: One) -> int:
                     data = write_message(message)
                     crossed += len(data)
                     target.gossip.received(target.peers[0], data, target.now_s, AT_UNIX_S)
-        one.gossip.digest_at_s = other.gossip.digest_at_s = float("inf")
+        one.gossip.digests.at_s = other.gossip.digests.at_s = float("inf")
     return crossed
 
 
@@ -744,7 +751,7 @@ def test_whatever_comes_in_is_taken_or_a_fault(messages: list[tuple[bytes, int, 
         except ProtocolFault:
             one.gossip.unlinked(one.peers[peer])
             one.gossip.linked(one.peers[peer], one.now_s)
-        one.gossip.digest_at_s = min(one.gossip.digest_at_s, one.now_s + 5)
+        one.gossip.digests.at_s = min(one.gossip.digests.at_s, one.now_s + 5)
         one.sent(pause_s)
         one.gossip.changes()
     known = one.gossip.known

@@ -2,13 +2,17 @@ import msgspec
 
 from masa_node.chat.offer import ModelFacts, ModelOffer
 from masa_node.chat.request import PASSED_ENDPOINTS, Endpoint
+from masa_node.network.gossip.advert_set import MAX_KNOWN
 from masa_node.network.gossip.adverts import (
     ADVERT_LIFETIME_S,
     MAX_ADVERT_MODELS,
     MAX_COUNT,
+    MAX_LIFETIME_S,
+    NODES_OF_A_LIFETIME,
     Advert,
     AdvertModel,
     SignedAdvert,
+    lifetime_s,
     open_advert,
 )
 from masa_node.network.gossip.own_advert import LOAD_SENT_EVERY_S, AboutNode, Advertiser, offers_of
@@ -54,6 +58,17 @@ def test_nothing_new_is_not_said_again_until_half_of_its_life_is_over() -> None:
     first = advert_of(owner)
     assert owner.due(ADVERT_LIFETIME_S / 2 - 1) is None
     assert advert_of(owner, ADVERT_LIFETIME_S / 2 + 1, AT + 1).sequence > first.sequence
+
+
+def test_in_a_large_network_adverts_hold_longer_in_proportion_and_never_longer_than_others_take_them() -> None:
+    owner = Owner("tiny")
+    first = owner.advertiser.due(0.0, AT, 2 * NODES_OF_A_LIFETIME)
+    assert first is not None
+    assert first.advert.expires_at_unix_s == AT + 2 * ADVERT_LIFETIME_S
+    assert owner.due(ADVERT_LIFETIME_S - 1) is None
+    assert owner.due(ADVERT_LIFETIME_S + 1) is not None
+    assert lifetime_s(NODES_OF_A_LIFETIME) == ADVERT_LIFETIME_S
+    assert lifetime_s(10 * MAX_KNOWN) == MAX_LIFETIME_S
 
 
 def test_a_model_that_goes_is_told_at_once() -> None:

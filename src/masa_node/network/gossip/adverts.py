@@ -16,7 +16,8 @@ MAX_ADVERT_BYTES = 32 * 1024  # about 200 models with all their fields
 MAX_ADVERT_MODELS = 256  # of one node: the largest model lists of Ollama servers seen hold a few dozen
 MAX_MODEL_CHARS = 256
 ADVERT_LIFETIME_S = 30 * 60  # renewed at half of it; a node that vanished is forgotten after this
-MAX_LIFETIME_S = 60 * 60  # an advert that claims more is refused
+NODES_OF_A_LIFETIME = 700  # where more are known, adverts hold longer in proportion, or renewals would fill lines
+MAX_LIFETIME_S = 8 * 60 * 60  # an advert that claims more is refused
 _DOMAIN = b"masa advert 1\n"  # what is signed here can never be taken for something else signed by this key
 SIGNATURE_BYTES = 64
 
@@ -115,6 +116,11 @@ def check_signature(opened: SignedAdvert, keys: Keys) -> None:
     payload, signature = opened.signed[:-SIGNATURE_BYTES], opened.signed[-SIGNATURE_BYTES:]
     if not keys.verify(opened.node_id, _DOMAIN + payload, signature):
         raise ProtocolFault("it sent an advert with a wrong signature.")
+
+
+def lifetime_s(known: int) -> int:
+    """How long a new advert holds, in a network of which so many nodes are known."""
+    return min(MAX_LIFETIME_S, ADVERT_LIFETIME_S * max(known, NODES_OF_A_LIFETIME) // NODES_OF_A_LIFETIME)
 
 
 def is_from_future(advert: Advert, at_unix_s: float) -> bool:

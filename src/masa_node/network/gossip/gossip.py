@@ -25,6 +25,7 @@ from masa_node.network.gossip.adverts import (
     read_advert,
     says_the_same,
 )
+from masa_node.network.gossip.digest_times import DigestTimes
 from masa_node.network.gossip.messages import (
     MAX_LISTING_BYTES,
     MAX_WANTED,
@@ -43,11 +44,10 @@ from masa_node.network.links.token_bucket import TokenBucket
 from masa_node.network.transport.interfaces import Keys, NodeId
 
 FANOUT = 4  # peers that news are passed on to: reaches 98 % of a random network (Eugster et al.), digests the rest
+RENEWED_FANOUT = 2  # of what says nothing new: it is in no hurry, and digests bring it to the fifth that is missed
 NEWS_EVERY_S = 1.0  # a node's news are passed on no more often,
 NEWS_BYTES_PER_S = 1024  # and no faster than this: one node cannot fill everybody's budget
 SPREAD_AGAIN_AFTER_S = ADVERT_LIFETIME_S / 3  # an advert that only renews is passed on after this
-SOONEST_DIGEST_S = 0.5  # between digests while much is missing;
-LATEST_DIGEST_S = 10.0  # each one that finds little doubles the pause up to this
 FEW = 8  # missed adverts in one message: they are passed on as news are
 INBOUND_BYTES_PER_S = 2 * BUDGET_BYTES_PER_S  # clocks differ
 INBOUND_BURST_BYTES = 4 * BURST_BYTES  # a line that stalled for 30 s brings everything at once
@@ -105,10 +105,7 @@ class _Peer:
 
 
 class Gossip:
-    """What this node knows of others. `now_s` is monotonic and does not go back. No method waits.
-
-    `digest_at_s` is when the next digest goes out; infinity for never.
-    """
+    """What this node knows of others. `now_s` is monotonic and does not go back. No method waits."""
 
     def __init__(self, keys: Keys, rng: random.Random) -> None:
         self.ignored: Counter[Ignored] = Counter()
@@ -124,8 +121,7 @@ class Gossip:
         self._changes: dict[NodeId, Change] = {}
         self._later: dict[NodeId, float] = {}  # news that are passed on at that time
         self._greeted: list[NodeId] = []  # new links, whose digests come first
-        self.digest_at_s = math.inf
-        self._pause_s = SOONEST_DIGEST_S
+        self.digests = DigestTimes(rng)
         self._looked_unix_s = -math.inf
 
     # ---- what its owner does ----
@@ -150,8 +146,7 @@ class Gossip:
         if own is not None:
             self._outbox(peer).tell_own(own.newest)
         self._greeted.append(peer)
-        self._pause_s = SOONEST_DIGEST_S
-        self.digest_at_s = min(self.digest_at_s, now_s + self._rng.uniform(0, SOONEST_DIGEST_S))
+        self.digests.linked(now_s)
 
     def unlinked(self, peer: NodeId) -> None:
         """The link is gone. The adverts that the peer sent stay."""
@@ -166,7 +161,7 @@ class Gossip:
             del self._left[next(iter(self._left))]
         self._greeted = [greeted for greeted in self._greeted if greeted != peer]
         if not self._peers:
-            self.digest_at_s = math.inf
+            self.digests.alone()
 
     def forget(self, node_id: NodeId) -> None:
         """Show nothing of this node any more, whatever others tell. It is still passed on; `recall` ends it."""
@@ -205,7 +200,7 @@ class Gossip:
 
     def due(self, now_s: float) -> list[tuple[NodeId, bytes]]:
         """The messages to send now, each at most MAX_MESSAGE_BYTES."""
-        if now_s >= self.digest_at_s and self._peers:
+        if now_s >= self.digests.at_s and self._peers:
             self._send_digest(now_s)
         for node_id in [node_id for node_id, at_s in self._later.items() if now_s >= at_s]:
             del self._later[node_id]
@@ -220,7 +215,7 @@ class Gossip:
     def next_due_s(self, now_s: float) -> float:
         """When `due` has something, if nothing happens before; infinity for never."""
         times = [outbox.when_s(self.known, now_s) for outbox in self._filled.values()]
-        return min((*times, self.digest_at_s, *self._later.values()))
+        return min((*times, self.digests.at_s, *self._later.values()))
 
     def outbox_of(self, peer: NodeId) -> Outbox:
         """What is still to be sent to a linked peer."""
@@ -234,8 +229,7 @@ class Gossip:
     def _send_digest(self, now_s: float) -> None:
         peer = self._greeted.pop(0) if self._greeted else self._rng.choice(list(self._peers))
         self._outbox(peer).reply(self.known.digest())
-        self.digest_at_s = now_s + self._pause_s * self._rng.uniform(0.75, 1.25)
-        self._pause_s = min(2 * self._pause_s, LATEST_DIGEST_S) if not self._greeted else SOONEST_DIGEST_S
+        self.digests.sent(now_s, are_more_greeted=bool(self._greeted))
 
     def _pass_on(self, node_id: NodeId, teller: NodeId | None, now_s: float) -> None:
         """Send it to some peers, now or when enough time has passed since it was last sent."""
@@ -249,7 +243,8 @@ class Gossip:
         entry.passed_on_s = now_s
         others = [peer for peer in self._peers if peer not in (teller, node_id)]
         tell = Outbox.list_renewed if entry.is_renewal and self.known.is_short(entry) else Outbox.tell_news
-        for peer in self._rng.sample(others, min(FANOUT, len(others))):
+        fanout = RENEWED_FANOUT if entry.is_renewal and len(others) > FANOUT else FANOUT
+        for peer in self._rng.sample(others, min(fanout, len(others))):
             tell(self._outbox(peer), node_id, now_s)
 
     # ---- what comes in ----
@@ -302,6 +297,7 @@ class Gossip:
         why = self._why_not(opened, entry, at_unix_s)
         if why is None and not state.checks.take(1, now_s):
             why = Ignored.TOO_MANY
+            self.digests.changed(now_s)  # a digest brings it later
         if why is not None:
             self.ignored[why] += 1
             if why is Ignored.OLD:
@@ -313,6 +309,8 @@ class Gossip:
             return None
         state.outbox.has_it(node_id)
         is_spread = self._keep(entry, opened, peer)
+        if is_spread and len(self._peers) > FANOUT:  # where there are fewer, a push misses nobody
+            self.digests.changed(now_s)
         newest = self.advert_of(node_id)
         if newest is not None:
             self._changes[node_id] = AdvertHeard(newest)
@@ -359,19 +357,21 @@ class Gossip:
         """The side that knows fewer nodes lists what it knows: the list is short, and it is sent the rest."""
         if len(self.known) > digest.known:
             if self.known.bits != digest.bits or self.known.differing(digest):
+                self.digests.changed(now_s)
                 outbox.reply(self.known.digest())
             return
         differing = self.known.differing(digest)
         if not differing:
             return
+        self.digests.changed(now_s)
         if 2 * len(differing) > 1 << digest.bits:
-            self._pause_s = SOONEST_DIGEST_S
-            self.digest_at_s = min(self.digest_at_s, now_s + SOONEST_DIGEST_S)
+            self.digests.missed_much(now_s)
         self._rng.shuffle(differing)
         outbox.reply(self.known.listing(digest.bits, differing, MAX_LISTING_BYTES))
 
     def _answer_listing(self, peer: NodeId, listing: BucketListing, now_s: float) -> None:
         outbox = self._outbox(peer)
+        self.digests.changed(now_s)
         theirs: dict[bytes, int] = {}
         for _number, joined in listing.buckets:
             theirs |= sequences_of(joined)

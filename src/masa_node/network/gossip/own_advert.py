@@ -10,12 +10,12 @@ from masa_node.chat.offer import ModelFacts, ModelOffer, same_model_key
 from masa_node.chat.request import PASSED_ENDPOINTS, Endpoint
 from masa_node.dialects.bodies.peek import is_model
 from masa_node.network.gossip.adverts import (
-    ADVERT_LIFETIME_S,
     MAX_ADVERT_MODELS,
     MAX_COUNT,
     Advert,
     AdvertModel,
     SignedAdvert,
+    lifetime_s,
     sign_advert,
 )
 from masa_node.network.transport.interfaces import Keys, PeerAddress
@@ -50,6 +50,7 @@ class Advertiser:
         self._about = about
         self._sequence = 0
         self._issued_s = float("-inf")
+        self._lifetime_s = lifetime_s(0)
         self._announced: AboutNode | None = None
         self._models: tuple[AdvertModel, ...] | None = None
         self._models_now: tuple[AdvertModel, ...] | None = None
@@ -63,8 +64,8 @@ class Advertiser:
         self._sequence = max(self._sequence, sequence)
         self._announced = None
 
-    def due(self, now_s: float, at_unix_s: float) -> SignedAdvert | None:
-        """A new advert if one is due now. Cheap when it is not."""
+    def due(self, now_s: float, at_unix_s: float, known: int = 0) -> SignedAdvert | None:
+        """A new advert if one is due now; `known` nodes are known. Cheap when it is not."""
         about = self._about()
         models = self._models_now
         if models is None:
@@ -73,11 +74,12 @@ class Advertiser:
             return None
         self._sequence = max(self._sequence + 1, int(at_unix_s * 1000))  # grows over restarts too
         self._announced, self._models, self._issued_s = about, models, now_s
+        self._lifetime_s = lifetime_s(known)
         return self._sign(about, models, int(at_unix_s))
 
     def _is_announced(self, about: AboutNode, models: tuple[AdvertModel, ...], now_s: float) -> bool:
         announced = self._announced
-        if announced is None or models != self._models or now_s - self._issued_s > ADVERT_LIFETIME_S / 2:
+        if announced is None or models != self._models or now_s - self._issued_s > self._lifetime_s / 2:
             return False
         if about == announced:
             return True
@@ -89,7 +91,7 @@ class Advertiser:
             node_id=self._keys.node_id,
             sequence=self._sequence,
             issued_at_unix_s=at_unix_s,
-            expires_at_unix_s=at_unix_s + ADVERT_LIFETIME_S,
+            expires_at_unix_s=at_unix_s + self._lifetime_s,
             version=about.version,
             name=about.name,
             addresses=about.address.direct,

@@ -11,7 +11,7 @@ QUIET_S = 4.9  # iroh sends something every 5 s by itself, and does not where th
 # ways differ. It also asks a few times an hour to know how long the way is.
 OTHER_SIDE_S = 0.25
 OTHER_SIDE_QUIET_S = 1.0
-MEASURE_EVERY = 10
+MEASURE_EVERY = 180
 LOST_AFTER_S = 4.0  # without a word, of which
 UNANSWERED_S = 2.5  # with a question unanswered: two more were asked meanwhile
 CHANGED_WAY_S = 10.0  # after a change of the way QUIC may need longer to find the other one than a peer may be silent
