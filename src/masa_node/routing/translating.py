@@ -4,7 +4,7 @@ The rest of routing sees one more provider of the same name.
 """
 
 import asyncio
-import threading
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from masa_node.dialects.translation.translator import AnswerTranslator, Translation
 
 Result = TypeVar("Result")
-_is_loaded = threading.Event()  # the translator, all of it
+_TRANSLATOR = "masa_node.dialects.translation.translator"
 # Headers that are about a vendor's own API: those of the caller's say nothing to another one's server.
 _VENDORS = ("anthropic-", "openai-")
 _JSON = "application/json"
@@ -65,15 +65,14 @@ async def translation_of(request: Request, endpoints: Sequence[Endpoint]) -> "Tr
 
 async def _have_translator() -> None:
     """Most nodes translate nothing, and do without it: 1.5 MB. The first request waits for it, and no other does."""
-    if not _is_loaded.is_set():  # it is among `sys.modules` before it can be used, and the loop would wait for it
+    # It is among them from the moment its import begins; to use it then, the loop would wait for the thread.
+    if not hasattr(sys.modules.get(_TRANSLATOR), "translate"):
         await asyncio.to_thread(_load_translator)
 
 
 def _load_translator() -> None:
     import masa_node.dialects.translation.counting  # noqa: PLC0415 # pyright: ignore[reportUnusedImport]
     import masa_node.dialects.translation.translator  # noqa: F401, PLC0415 # pyright: ignore[reportUnusedImport]
-
-    _is_loaded.set()
 
 
 async def _off_the_loop(data: bytes, refusal: Callable[[], MasaError], work: Callable[[], Result]) -> Result:
