@@ -145,7 +145,8 @@ def own_port(node: NodeThere) -> str:
         pytest.param(Router(), Router(), id="restricted x restricted"),
         pytest.param(Router(is_symmetric=True), Router(), id="symmetric x restricted"),
         pytest.param(Router(is_symmetric=True), Router(is_symmetric=True), id="symmetric x symmetric"),
-        pytest.param(Router(udp_blocked=True), Router(), id="UDP blocked"),
+        pytest.param(Router(udp_blocked=True), Router(), id="UDP blocked at the host's"),
+        pytest.param(Router(), Router(udp_blocked=True), id="UDP blocked at the guest's"),
     ],
 )
 def test_by_the_relay_that_the_invite_names_two_homes_meet_without_any_setting(
@@ -157,6 +158,20 @@ def test_by_the_relay_that_the_invite_names_two_homes_meet_without_any_setting(
             assert "(relay)" in joined(ada, bob, "--relay", relay)
             assert linked(ada) == {node_id(bob)}
             assert "masa-demo" in peer_row(bob, node_id(ada))["models"]
+
+
+@pytest.mark.usefixtures("_relay_there")
+def test_two_guests_of_one_host_that_can_only_meet_at_its_relay_are_linked_and_ask_each_other(tmp_path: Path) -> None:
+    symmetric = Router(is_symmetric=True)
+    with Homes(ada=Router(), bob=symmetric, carl=symmetric) as homes:
+        relay = homes.start_relay(tmp_path)
+        (tmp_path / "carl").mkdir()
+        with two_nodes(homes, tmp_path) as (ada, bob), node_at(homes, "carl", tmp_path / "carl") as carl:
+            joined(ada, bob, "--relay", relay)
+            joined(ada, carl)
+            wait_until(lambda: {node_id(carl), node_id(ada)} == linked(bob), MEETS_WITHIN_S)
+            assert peer_row(bob, node_id(carl))["route"] == "relay"
+            assert "masa-demo" in peer_row(bob, node_id(carl))["models"]
 
 
 @pytest.mark.usefixtures("_relay_there")
