@@ -1,6 +1,7 @@
 """Writes of one turn go out at its end, in order and whole; a lone one at once, and none is lost by a close."""
 
 import asyncio
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given
@@ -71,6 +72,37 @@ async def test_under_load_all_writes_of_a_turn_go_out_at_its_end() -> None:
     assert wires.writes == [b"0", b"1", b"2"]
 
 
+class Deaf(Wire):
+    """As asyncio's transport of Python 3.12.0 to 3.12.8: of what comes by `writelines` it does not count what waits."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+        self.counted = 0
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        super().write(data)
+        self.counted = len(self.all_writes)
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        self.all_writes += map(bytes, list_of_data)
+
+
+@virtual_time
+async def test_a_transport_that_looks_only_at_single_writes_sees_all_that_waits() -> None:
+    deaf = Deaf()
+    writer = Writer(deaf, TurnOfWrites())
+    for parts in ((b"alone",), (b"two", b"parts"), (b"x" * MAX_HELD_BYTES, b"too much"), (b"at the end",)):
+        writer.write(*parts)
+        await turn()
+        assert deaf.counted == len(deaf.all_writes)
+    writer.write(b"1")
+    writer.write(b"2")
+    writer.write(b"3")
+    await turn()
+    assert deaf.counted == len(deaf.all_writes)
+    assert b"".join(deaf.all_writes) == b"alonetwoparts" + b"x" * MAX_HELD_BYTES + b"too muchat the end123"
+
+
 @virtual_time
 async def test_a_writer_tells_whether_it_holds_anything() -> None:
     wires = Wires(2)
@@ -133,10 +165,11 @@ async def test_no_more_is_held_than_its_bound() -> None:
     wires.writers[0].write(b"a" * MAX_HELD_BYTES)
     assert wires.writes == []
     wires.writers[0].write(b"b")
-    assert wires.writes == [b"a" * MAX_HELD_BYTES + b"b"]
+    assert b"".join(wires.writes) == b"a" * MAX_HELD_BYTES + b"b"
     wires.writers[0].write(b"c")
+    assert wires.writes[-1] == b"b"
     await turn()
-    assert wires.writes[1:] == [b"c"]
+    assert wires.writes[-1] == b"c"
 
 
 @virtual_time

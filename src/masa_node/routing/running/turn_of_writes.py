@@ -9,6 +9,7 @@ See docs/decisions/0045-writes-of-a-turn.md.
 """
 
 import asyncio
+from collections.abc import Sequence
 
 MAX_HELD_BYTES = 64 * 1024  # of one connection; then its own buffer says when whoever writes has to wait
 MAX_HELD_WRITERS = 64  # whoever was first has waited for so many
@@ -69,7 +70,7 @@ class Writer:
             return
         later = self._later
         if not later and not self._turn.is_put_off(self):
-            self._transport.writelines(parts)
+            self._give(parts)
             return
         later += parts
         for part in parts:
@@ -84,8 +85,17 @@ class Writer:
 
     def flush(self) -> None:
         """Write now what was put off. Idempotent."""
-        later = self._later
+        later, size = self._later, self._later_bytes
         if later:
             self._later, self._later_bytes = [], 0
             if not self._transport.is_closing():
-                self._transport.writelines(later)
+                self._give((b"".join(later),) if size <= MAX_HELD_BYTES else later)
+
+    def _give(self, parts: Sequence[bytes]) -> None:
+        """The last one by `write`, which tells when it is not read. What comes by `writelines` tells nothing of that in
+        asyncio's own transport of Python 3.12.0 to 3.12.8, and 3.13.0 to 3.13.1 (CVE-2024-12254).
+        """
+        *before, last = parts
+        if before:
+            self._transport.writelines(before)
+        self._transport.write(last)
