@@ -29,7 +29,6 @@ from tests.network.nodes import introduce, make, running
 from tests.virtual_time import STARTS_AT_S, VirtualTimeLoop, now_s
 
 GIVEN_UP_AFTER_S = 60.0
-AT_ONCE_S = 0.001  # timers so close to each other fire in one turn of the loop
 
 
 class CrowdLoop(VirtualTimeLoop):
@@ -66,7 +65,7 @@ class CrowdLoop(VirtualTimeLoop):
             if not handle.cancelled():
                 self._at_s = max(self._at_s, when)
                 ready.append(handle)
-        while timers and timers[0][0] <= self._at_s + AT_ONCE_S:
+        while timers and timers[0][0] <= self._at_s:
             ready.append(heapq.heappop(timers)[2])
         for _ in range(len(ready)):
             handle = ready.popleft()
