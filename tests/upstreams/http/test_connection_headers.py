@@ -46,6 +46,7 @@ async def read_headers(headers: list[tuple[bytes, bytes]], times: int) -> list[l
     found: list[list[tuple[str, str]]] = []
     for _ in range(times):
         connection.send(b"POST / HTTP/1.1\r\n\r\n")
+        await asyncio.sleep(0)  # the turn in which it is written ends
         connection.data_received(b"HTTP/1.1 200 OK\r\n%bcontent-length: 0\r\n\r\n" % lines)
         found.append(connection.headers)
         assert connection.first_headers == dict(reversed(connection.headers))
