@@ -32,6 +32,7 @@ LONGEST_FIRST = (*ONE_BY_ONE, *(f"tests/{name}/" for name in ("docs", "security"
 MEASURED = ("masa_node.chat", "masa_node.dialects", "masa_node.routing")
 MEASURED_BY = ("tests/chat/", "tests/dialects/", "tests/routing/")
 
+os.environ.pop("COLUMNS", None)  # which a worker has set: what is piped would be folded
 load_usual()
 _configure = structlog.configure
 

@@ -512,14 +512,18 @@ def test_the_three_commands_make_a_network_in_which_only_the_staked_are_asked(
         stack.enter_context(node_up(unstaked, tmp_path))
         url = stack.enter_context(node_up(asking, tmp_path))
         until(lambda: is_linked(url, unstaked))
-        status, _, refusal = fetched(f"{url}/v1/chat/completions", REQUEST)
-        assert (status, refusal["error"]["code"]) == (403, "no_staked_peer")
+        until(lambda: refusal_of(url) == (403, "no_staked_peer"))  # its models may be known a moment after the link
         stack.enter_context(node_up(serving, tmp_path))
         until(lambda: is_linked(url, serving))
         until(lambda: fetched(f"{url}/v1/chat/completions", REQUEST)[0] == 200)
         for _ in range(3):
             status, headers, _ = fetched(f"{url}/v1/chat/completions", REQUEST)
             assert (status, headers["x-masa-served-by"]) == (200, serving.node_id)
+
+
+def refusal_of(url: str) -> tuple[int, str]:
+    status, _, refusal = fetched(f"{url}/v1/chat/completions", REQUEST)
+    return status, refusal["error"]["code"]
 
 
 def is_linked(url: str, node: DevnetNode) -> bool:

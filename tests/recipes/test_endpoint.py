@@ -87,6 +87,6 @@ def test_a_post_endpoint_is_a_row_and_its_place_at_the_server(sources: Path) -> 
 
 
 def test_a_get_endpoint_is_a_row(sources: Path) -> None:
-    row = '    GetEndpoint("/api/v1/toys", "Toys"): _known(lambda _: ["bear"]),\n'
+    row = '    GetEndpoint("/api/v1/toys", "Toys"): lambda _view, _asked: ["bear"],\n'
     write(sources / "api" / "routes.py", "GETS: dict[GetEndpoint, Make] = {\n", row)
     run(sources, GET)

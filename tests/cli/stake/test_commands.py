@@ -476,7 +476,8 @@ def test_without_a_keystore_the_transactions_are_printed_for_any_wallet(owner: O
     for each in made["unsigned"]:  # any wallet sends them
         assert each["chain_id"] == ready.profile.chain_id
         fields = {name: each[name] for name in ("to", "data", "value")}
-        ready.chain.rpc("eth_sendTransaction", {"from": ready.wallet.address, **fields})
+        sent = ready.chain.rpc("eth_sendTransaction", {"from": ready.wallet.address, **fields})
+        ready.chain.web3.eth.wait_for_transaction_receipt(sent, poll_latency=0.01)
     assert ready.chain.call(ready.staking, "stakes", ready.wallet.address) == MINIMUM_WEI
     said = owner.stake("unbond", "all", "--owner", ready.wallet.address)
     assert "Nothing was sent" in said
