@@ -161,7 +161,7 @@ class ResponseReader:
             for kind, payload in frames or ():
                 self._sort(kind, payload)
         except ProviderError as fault:
-            self._failure, self._pieces = fault, []  # as `_read` raises it, before any piece that came with it
+            self._failure, self._pieces = fresh(fault), []  # as `_read` raises it, before any piece that came with it
 
     def _has_parted(self) -> bool:
         frames = self._stream.receive_now()
@@ -192,14 +192,13 @@ class ResponseReader:
         try:
             frames = await self._stream.receive()
         except (StreamReset, LinkLost) as exc:
-            raise self._cut(exc) from exc
+            if self._head is None:  # as it is: an error that is its own cause is a circle
+                raise
+            raise BrokenAnswer(f"its answer was cut: {exc.message}") from exc
         if not frames:
             raise BrokenAnswer("it closed the stream before its answer was whole.")
         for kind, payload in frames:
             self._sort(kind, payload)
-
-    def _cut(self, exc: StreamReset | LinkLost) -> ProviderError:
-        return exc if self._head is None else BrokenAnswer(f"its answer was cut: {exc.message}")
 
     def _sort(self, kind: FrameKind, payload: bytes) -> None:
         if kind is _PIECE and self._head is not None and payload and self._end is None and self._failure is None:
