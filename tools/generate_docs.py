@@ -3,6 +3,7 @@
 `python -m tools.generate_docs` writes them; with `--check` it exits with 1, naming them, if any is out of date.
 """
 
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -217,8 +218,13 @@ def _is_current(path: Path, text: str) -> bool:
 
 
 def _tree(kind: type[errors.MasaError]) -> list[type[errors.MasaError]]:
+    """Each kind before those below it, and these as they are written: what was imported first is no matter."""
     children = [child for child in kind.__subclasses__() if child.__module__.startswith("masa_node.chat.")]
-    return [kind, *(found for child in children for found in _tree(child))]
+    return [kind, *(found for child in sorted(children, key=_place) for found in _tree(child))]
+
+
+def _place(kind: type[errors.MasaError]) -> tuple[bool, str, int]:
+    return kind.__module__ != errors.__name__, kind.__module__, inspect.getsourcelines(kind)[1]
 
 
 if __name__ == "__main__":

@@ -149,7 +149,8 @@ async def test_a_file_that_is_damaged_meanwhile_changes_nothing_and_is_reported_
         assert ring.find(text, NOW) is not None
         await asyncio.sleep(0.05)
         assert [line["event"] for line in lines] == ["the keys stay as they were"]
-        (tmp_path / FILE_NAME).write_bytes(good)
+        (tmp_path / "whole").write_bytes(good)
+        (tmp_path / "whole").replace(tmp_path / FILE_NAME)  # at once, as the commands do it
         await until(lambda: len(lines) > 1, 20.0)
         running.cancel()
     assert lines[1]["event"] == "the keys have changed"
