@@ -8,9 +8,10 @@ from typing import cast
 import pytest
 
 from masa_node.chat.errors import LinkLost, ProviderError, StreamReset
-from masa_node.network.links.frames import Frame, FrameKind, FrameStream
+from masa_node.network.links.frames import Frame, FrameKind, FrameStream, header_payload
+from masa_node.network.requests.frames import AnswerHead
 from masa_node.network.requests.response_reader import ResponseReader
-from tests.network.requests.request_world import ask
+from tests.network.requests.request_world import MODEL, ask
 
 
 class Stream:
@@ -26,6 +27,9 @@ class Stream:
 
     def receive_now(self) -> list[Frame] | None:
         return None if isinstance(self._read, ProviderError) else self._read
+
+    def abort(self) -> None:
+        pass
 
 
 async def _head(reader: ResponseReader) -> None:
@@ -53,6 +57,31 @@ async def test_no_circle_is_left(read: list[Frame] | ProviderError, fails: objec
             read.__traceback__ = None  # ours: the list of examples keeps it
         del reader, stream
         await asyncio.sleep(0)
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+HEAD: Frame = (FrameKind.HEAD, header_payload(FrameKind.HEAD, AnswerHead(200, MODEL, "openai", is_stream=True)))
+
+
+@pytest.mark.parametrize("read", [StreamReset("given up"), [HEAD]], ids=["closed", "begun"])
+async def test_whoever_is_told_of_signs_is_let_go(read: list[Frame] | ProviderError) -> None:
+    class Hears:
+        reader: ResponseReader
+
+        def sign(self) -> None:
+            pass
+
+    gc.disable()
+    try:
+        hears = Hears()
+        gone = weakref.ref(hears)
+        hears.reader = ResponseReader(cast("FrameStream", Stream(read)), ask(), "a peer")
+        hears.reader.hear(hears.sign)
+        if hears.reader.take_head() is None:
+            hears.reader.close()
+        del hears
         assert gone() is None
     finally:
         gc.enable()

@@ -185,6 +185,7 @@ class ResponseReader:
 
     def close(self) -> None:
         """See `Response`."""
+        self._sign = no_sign  # which may lead back here
         self._stream.abort()
 
     async def _read(self) -> None:
@@ -240,6 +241,7 @@ class ResponseReader:
         if head.model != self._request.model:
             raise NotAnAnswer(f"it answers for the model {sanitize(head.model)!r}, which was not asked for.")
         self._head = head
+        self._sign = no_sign  # there are no more, and it may lead back here
         self.dialect = dialect
         self.status = head.status
         self.headers, self.content_type = _checked(head, dialect)
