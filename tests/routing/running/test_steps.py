@@ -44,7 +44,7 @@ pytestmark = pytest.mark.untraced
 SIZE = 1_000_000
 READ_BYTES = 256 * 1024  # what a transport gives at most at once
 MOST_UNITS = 40.0  # what is allowed; the worst take half of it, and what this is for took 400 and more
-TRIES = 8  # more, when a turn was too long: the machine may have done something else in the middle of it
+TRIES = 4  # more, when a turn was too long: the machine may have done something else in the middle of it
 
 
 def filled(part: bytes, begin: bytes = b"", end: bytes = b"") -> bytes:
