@@ -92,7 +92,8 @@ async def test_a_transport_that_looks_only_at_single_writes_sees_all_that_waits(
     deaf = Deaf()
     writer = Writer(deaf, TurnOfWrites())
     for parts in ((b"alone",), (b"two", b"parts"), (b"x" * MAX_HELD_BYTES, b"too much"), (b"at the end",)):
-        writer.write(*parts)
+        for part in parts:
+            writer.write(part)
         await turn()
         assert deaf.counted == len(deaf.all_writes)
     writer.write(b"1")
@@ -127,8 +128,8 @@ async def test_a_lone_write_after_load_goes_out_and_the_next_one_at_once() -> No
 async def test_several_of_one_connection_are_one_write() -> None:
     wires = Wires(1)
     await wires.busy()
-    wires.writers[0].write(b"one ", b"and ")
-    wires.writers[0].write(b"two")
+    for part in (b"one ", b"and ", b"two"):
+        wires.writers[0].write(part)
     await turn()
     assert wires.writes == [b"one and two"]
 

@@ -9,42 +9,35 @@ See docs/decisions/0045-writes-of-a-turn.md.
 """
 
 import asyncio
-from collections.abc import Sequence
 
 MAX_HELD_BYTES = 64 * 1024  # of one connection; then its own buffer says when whoever writes has to wait
 MAX_HELD_WRITERS = 64  # whoever was first has waited for so many
 
 
 class TurnOfWrites:
-    """Those that are put off. For writers of one loop."""
+    """Those that are put off, for writers of one loop, which count their writes."""
 
-    __slots__ = ("_count", "_waiting", "_was_alone")
+    __slots__ = ("_was_alone", "count", "waiting")
 
     def __init__(self) -> None:
-        self._waiting: list[Writer] = []
-        self._count = 0  # writes in this turn
+        self.waiting: list[Writer] = []
+        self.count = 0  # writes in this turn
         self._was_alone = True  # the last write, in its turn
 
-    def is_put_off(self, writer: "Writer") -> bool:
-        """Will `writer` be flushed at the end of this turn, or earlier? False: it has to write now."""
-        self._count += 1
-        if self._count == 1:
-            asyncio.get_running_loop().call_soon(self._end)
-            if self._was_alone:
-                return False
-        if len(self._waiting) >= MAX_HELD_WRITERS:
-            self._flush()
-        self._waiting.append(writer)
-        return True
+    def begin(self) -> bool:
+        """The first write of a turn: true where it will be the only one, if this turn is like the last."""
+        asyncio.get_running_loop().call_soon(self._end)
+        return self._was_alone
 
-    def _end(self) -> None:
-        self._was_alone, self._count = self._count == 1, 0
-        self._flush()
-
-    def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
+    def flush(self) -> None:
+        """Write now what was put off."""
+        waiting, self.waiting = self.waiting, []
         for writer in waiting:
             writer.flush()
+
+    def _end(self) -> None:
+        self._was_alone, self.count = self.count == 1, 0
+        self.flush()
 
 
 class Writer:
@@ -64,17 +57,23 @@ class Writer:
         self._later: list[bytes] = []
         self._later_bytes = 0
 
-    def write(self, *parts: bytes) -> None:
-        """Write them one after the other; nothing, once the connection is being closed. Large ones are not copied."""
-        if self._transport.is_closing():
-            return
+    def write(self, data: bytes) -> None:
+        """Write this behind what was written; nothing, once the connection is being closed. What is large is not
+        copied.
+        """
         later = self._later
-        if not later and not self._turn.is_put_off(self):
-            self._give(parts)
-            return
-        later += parts
-        for part in parts:
-            self._later_bytes += len(part)
+        if not later:
+            turn = self._turn
+            turn.count += 1
+            if turn.count == 1 and turn.begin():
+                if not self._transport.is_closing():
+                    self._transport.write(data)
+                return
+            if len(turn.waiting) >= MAX_HELD_WRITERS:
+                turn.flush()
+            turn.waiting.append(self)
+        later.append(data)
+        self._later_bytes += len(data)
         if self._later_bytes > MAX_HELD_BYTES:
             self.flush()
 
@@ -86,16 +85,16 @@ class Writer:
     def flush(self) -> None:
         """Write now what was put off. Idempotent."""
         later, size = self._later, self._later_bytes
-        if later:
-            self._later, self._later_bytes = [], 0
-            if not self._transport.is_closing():
-                self._give((b"".join(later),) if size <= MAX_HELD_BYTES else later)
-
-    def _give(self, parts: Sequence[bytes]) -> None:
-        """The last one by `write`, which tells when it is not read. What comes by `writelines` tells nothing of that in
-        asyncio's own transport of Python 3.12.0 to 3.12.8, and 3.13.0 to 3.13.1 (CVE-2024-12254).
-        """
-        *before, last = parts
-        if before:
-            self._transport.writelines(before)
-        self._transport.write(last)
+        if not later:
+            return
+        self._later, self._later_bytes = [], 0
+        transport = self._transport
+        if transport.is_closing():
+            return
+        if size > MAX_HELD_BYTES and len(later) > 1:
+            # The last one by `write`, which tells when it is not read. What comes by `writelines` tells nothing of that
+            # in asyncio's own transport of Python 3.12.0 to 3.12.8, and 3.13.0 to 3.13.1 (CVE-2024-12254).
+            transport.writelines(later[:-1])
+            transport.write(later[-1])
+        else:
+            transport.write(b"".join(later))

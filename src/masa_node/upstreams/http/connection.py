@@ -103,7 +103,8 @@ class Connection(asyncio.Protocol):
         if self._transport is None:  # it closed between two turns of the loop
             self._fail(ConnectionClosed("the server closed the connection before it was asked."))
         else:
-            self._writer.write(*request)
+            for part in request:
+                self._writer.write(part)
 
     async def head(self) -> None:
         """Wait for the head of the answer: `status` and `headers` are set then.
