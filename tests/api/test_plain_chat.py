@@ -18,7 +18,8 @@ from masa_node.api import plain_chat
 from masa_node.api.plain_chat import PlainChat
 from masa_node.chat.outcome import CALLER_GONE, Outcome
 from masa_node.node import node as node_module
-from masa_node.routing.plain_way import PlainWay, Row
+from masa_node.routing.plain import Row
+from masa_node.routing.plain_way import PlainWay
 from tests.api.raw_http import Line, chat, line_to, post
 from tests.fakes.http_bytes import LAST_CHUNK, chunk, stream_head, whole
 from tests.fakes.http_vectors import Llm, normal

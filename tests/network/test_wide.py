@@ -209,12 +209,12 @@ async def test_privacy_holds_for_those_that_are_not_linked_as_for_linked_ones() 
         far = unlinked(asker, nodes)
         request = msgspec.structs.replace(asker.a_request(model=f"demo-{nodes.index(far)}"), privacy=Privacy.TRUSTED)
         with pytest.raises(PrivacyRefused):
-            await asker.dispatcher._candidates.choose(request)
+            await asker.dispatcher.common.candidates.choose(request)
         assert asker.book is not None
         asker.book.trust(far.id, is_trusted=True)
         asker.network.book_changed()
         await asyncio.sleep(2)  # it is linked whenever it can be, from now on
-        (group,) = (await asker.dispatcher._candidates.choose(request)).peers
+        (group,) = (await asker.dispatcher.common.candidates.choose(request)).peers
         assert [peer.name for peer in group] == [far.id]
 
 

@@ -173,11 +173,11 @@ async def test_a_conversation_that_a_peer_answered_binds_no_server() -> None:
 @virtual_time
 async def test_one_server_alone_is_neither_ranked_nor_remembered() -> None:
     world = world_of(server("only", WHOLE))
-    chosen = await world.dispatcher._candidates.choose(world.ask())
+    chosen = await world.dispatcher.common.candidates.choose(world.ask())
     assert [each.name for each in chosen.own] == ["only"]
     assert chosen.conversation is None
     await world.answer()
-    assert world.dispatcher._candidates._balancer._server_of == {}
+    assert world.dispatcher.common.candidates._balancer._server_of == {}
 
 
 # ---- the order itself, without requests ----

@@ -31,7 +31,7 @@ async def test_a_callers_fault_opens_no_breaker_and_moves_no_other_caller(status
     await asked_often(world)
     assert is_well(world, own)
     world.catalog.put(ScriptedProvider("dear", WHOLE), [*world.catalog.all_offers()[0][1:]])
-    with_choice = await world.dispatcher._candidates.choose(world.ask())
+    with_choice = await world.dispatcher.common.candidates.choose(world.ask())
     assert [provider.name for provider in with_choice.own] == ["own", "dear"]
 
 

@@ -15,8 +15,8 @@ from masa_node.api.reply_sink import ReplySink
 from masa_node.chat.journal_errors import EndedByOwner
 from masa_node.chat.request import FORM_ENDPOINTS, Endpoint, Request
 from masa_node.routing.answers.byte_budget import ByteBudget
-from masa_node.routing.plain import Plain
-from masa_node.routing.plain_way import PlainWay, Row
+from masa_node.routing.plain import Plain, Row
+from masa_node.routing.plain_way import PlainWay
 
 PLAIN_ENDPOINTS = frozenset(Endpoint) - FORM_ENDPOINTS - {Endpoint.NATIVE, Endpoint.OLLAMA_SHOW}
 

@@ -5,7 +5,7 @@ from masa_node.chat.request import DialectName, Request
 from masa_node.routing.admission import Admission, SlotPool
 from masa_node.routing.candidates import NO_RULES, Candidates, ChoiceRules, Refresh
 from masa_node.routing.catalog import Catalog
-from masa_node.routing.exchange import Exchange, Observe, Sink
+from masa_node.routing.exchange import Common, Exchange, Observe, Sink
 from masa_node.routing.health import Health, HealthBook
 from masa_node.routing.native import in_one_format
 from masa_node.routing.plain_way import PlainWay
@@ -34,10 +34,11 @@ class Dispatcher:
         self.observe = observe
         self.stats = ProviderStats(health if health is not None else HealthBook())
         self._refresh = refresh
-        self._candidates = Candidates(catalog, refresh, self.stats.health, rules)
+        candidates = Candidates(catalog, refresh, self.stats.health, rules)
+        self.common = Common(admission, candidates, self.stats, observe)
         self.plain: PlainWay | None = None  # peers take turns for their slots
         if isinstance(admission, Admission):
-            self.plain = PlainWay(catalog, admission, self._candidates, self.stats, observe)
+            self.plain = PlainWay(catalog, admission, self.common)
 
     async def answer(self, request: Request, sink: Sink, on_sign: Sign = no_sign) -> Outcome:
         """Have one request answered, and give the answer to `sink`, or why there is none. How it went comes back.
@@ -48,7 +49,7 @@ class Dispatcher:
         back, and the outcome is observed exactly once. When cancelled in the middle of a stream, the outcome says that
         the caller has gone, unless the caller had a whole answer by then.
         """
-        exchange = Exchange(request, self.admission, self._candidates, self.stats, self.observe, on_sign)
+        exchange = Exchange(request, self.common, on_sign)
         try:
             await exchange.give(sink)
         finally:

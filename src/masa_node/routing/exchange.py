@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from types import CoroutineType
 from typing import Protocol
 
+import msgspec
+
 from masa_node.chat.answer import WRITTEN, Answer, Give, StreamedAnswer, WholeAnswer
 from masa_node.chat.errors import CallerStalled, FirstPieceTimeout, MasaError, ProviderError, Stalled
 from masa_node.chat.outcome import CALLER_GONE, MAX_TRAIL, STATUS_CALLER_GONE, Attempt, Outcome
@@ -71,37 +73,40 @@ class Sink(Protocol):
         ...
 
 
+class Common(msgspec.Struct, frozen=True):
+    """What all exchanges of a dispatcher have in common. `observe` gets each outcome."""
+
+    admission: SlotPool
+    candidates: Candidates
+    stats: ProviderStats
+    observe: Observe
+
+
 class Exchange:
     """`give()`, then `close()` in every case. `Dispatcher.answer` is the one way to it.
 
     Before the first valid piece anything may be tried again; after it nothing is. The task that runs an exchange owns
     everything under it: cancel it, `close()` it, and the LLM is stopped. `ended` notes what the caller has; without it
-    the outcome says that the caller had gone.
+    the outcome says that the caller had gone. One that was `let_in` before has a slot since then: when it came, on the
+    loop's clock and on the exact one.
     """
 
     def __init__(
-        self,
-        request: Request,
-        admission: SlotPool,
-        candidates: Candidates,
-        stats: ProviderStats,
-        observe: Observe,
-        on_sign: Sign,
+        self, request: Request, common: Common, on_sign: Sign, let_in: tuple[float, float] | None = None
     ) -> None:
         self._request = request
-        self._admission = admission
-        self._candidates = candidates
-        self._stats = stats
-        self._observe = observe
+        self._admission = common.admission
+        self._candidates = common.candidates
+        self._stats = common.stats
+        self._observe = common.observe
         self.loop = asyncio.get_running_loop()
-        self._came_s = self.loop.time()
         self._now_s = exact_clock(self.loop)  # of which nothing but differences are told
-        self._began_s = self._now_s()
-        self._admitted_s: float | None = None
+        self._came_s, self._began_s = let_in or (self.loop.time(), self._now_s())
+        self._admitted_s = None if let_in is None else 0.0
         self._first_piece_s: float | None = None
         self._answer: Answer | None = None
         self.patience = Patience(request, self._came_s, self.loop, on_sign)
-        self.made = Attempts(request, stats, self.patience, self.loop, self._now_s, self._began_s)
+        self.made = Attempts(request, common.stats, self.patience, self.loop, self._now_s, self._began_s)
         self._error: str | None = CALLER_GONE
         self._status = STATUS_CALLER_GONE
         self._answer_bytes = 0
@@ -161,7 +166,7 @@ class Exchange:
             async with self.patience:
                 if self._admitted_s is None:
                     await self._admission.acquire(request.requester or "")
-                    self.admitted()
+                    self._admitted_s = self._now_s() - self._began_s
                 chosen = await self._chosen()
                 if chosen.peers:
                     answer = await RaceRunner(request, chosen, attempts, self._stats).run()
@@ -195,10 +200,6 @@ class Exchange:
             [each for each in some if each is not first] for some in (chosen.own, chosen.last, *chosen.peers)
         )
         return Chosen((first, *own), tuple(group for group in peers if group), last, chosen.conversation)
-
-    def admitted(self) -> None:
-        """It has a slot, which `close` gives back."""
-        self._admitted_s = self._now_s() - self._began_s
 
     def has(self, answer: Answer) -> None:
         """This is the answer, which the caller gets: its first valid piece is there."""

@@ -7,20 +7,25 @@ the first piece as if nothing had been read, after it from the next one on. So t
 See docs/decisions/0026-the-plain-way.md.
 """
 
-from collections.abc import Awaitable, Coroutine
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
-from masa_node.chat.answer import WRITTEN, StreamedAnswer, Usage, WholeAnswer
+import msgspec
+
+from masa_node.chat.answer import WRITTEN, Usage, WholeAnswer
 from masa_node.chat.errors import ProviderError
-from masa_node.chat.request import Request
+from masa_node.chat.outcome import WON, Attempt, Outcome
+from masa_node.chat.request import RaceMode, Request
 from masa_node.dialects.choices import Choices
 from masa_node.dialects.condensing import LARGE_BYTES
 from masa_node.dialects.fields import may_be_odd
 from masa_node.dialects.opening import Shape, is_streamed, shape_of
 from masa_node.dialects.tracking import StreamTracker
 from masa_node.routing.answers.reader import LOOKED_AT_BYTES, AnswerStream, passed_back
-from masa_node.routing.exchange import Exchange, Sink, has_to_wait
-from masa_node.routing.provider import AskedNow, OpenResponse
+from masa_node.routing.exchange import Common, Exchange, Sink, has_to_wait
+from masa_node.routing.health import Health
+from masa_node.routing.provider import AskedNow, AskNow, OpenResponse, Provider, no_sign
 from masa_node.routing.racing.patience import Asked
 from masa_node.routing.running.idle import Silence
 from masa_node.routing.running.steps import MENDED_BY_READERS_BYTES
@@ -54,12 +59,34 @@ class Host(Protocol):
         ...
 
 
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """The provider to ask for a model at an endpoint, and its health."""
+
+    provider: Provider
+    ask_now: AskNow
+    health: Health
+
+
+class Shared(msgspec.Struct, frozen=True):
+    """What all requests of a dispatcher that are on the plain way have in common. `now_s` is the exact clock."""
+
+    common: Common
+    sweep: Sweep
+    loop: asyncio.AbstractEventLoop
+    now_s: Callable[[], float]
+
+
 class Plain:
-    """One request on the plain way, until it is over or goes on in a task. `cancel` it until then."""
+    """One request on the plain way, until it is over or goes on in a task. `cancel` it until then.
+
+    It was sent, has a slot, and is counted as running. A whole answer ends here; all else is an exchange's.
+    """
 
     __slots__ = (
         "_asked",
+        "_began_s",
         "_begun",
+        "_came_s",
         "_exchange",
         "_host",
         "_is_ending",
@@ -68,34 +95,34 @@ class Plain:
         "_received",
         "_request",
         "_response",
+        "_row",
+        "_seen_s",
         "_shape",
+        "_shared",
         "_silence",
         "_size",
         "_stream",
-        "_sweep",
         "_tracker",
     )
 
-    def __init__(
-        self, request: Request, exchange: Exchange, asked: Asked, now: AskedNow, host: Host, sweep: Sweep
-    ) -> None:
+    def __init__(self, request: Request, row: Row, now: AskedNow, host: Host, shared: Shared) -> None:
         self._request = request
-        self._exchange = exchange
-        self._asked = asked
+        self._row = row
         self._now = now
         self._host: Host | None = host
-        self._sweep = sweep
+        self._shared = shared
+        self._came_s = shared.loop.time()
+        self._began_s = shared.now_s()
+        self._seen_s: float | None = None  # when there was a sign of life
         self._response: OpenResponse | None = None
         self._pieces: list[bytes] = []  # what was read before the first piece, so that it can be read once more
         self._size = 0
         self._shape: Shape | None = None
         self._tracker: StreamTracker | None = None
-        self._begun = b""
+        self._asked: Asked | None = None  # from when there is an exchange
         self._stream: AnswerStream | None = None  # from the first piece on
-        self._is_ending = False
-        self._silence: Silence | None = None  # the same
         now.listen(self.came)
-        sweep.add(self)
+        shared.sweep.add(self)
 
     def came(self) -> None:
         """Something came from the server, or nothing more will."""
@@ -122,13 +149,28 @@ class Plain:
         if self._stream is not None:
             self._look_at_stream(self._stream, now_s)
             return
-        request, asked, end_s = self._request, self._asked, self._exchange.patience.end_s
-        if asked.seen_s is None:
-            is_over = now_s >= request.first_piece_deadline_s
-        elif is_over := now_s >= max(request.first_piece_deadline_s, asked.seen_s + request.idle_timeout_s):
-            asked.expire(now_s)
-        if is_over or now_s >= end_s:
+        request, seen_s = self._request, self._seen_s
+        due_s = request.first_piece_deadline_s
+        if seen_s is not None:
+            due_s = max(due_s, seen_s + request.idle_timeout_s)
+        if now_s >= due_s and seen_s is not None:
+            self._made_exchange()[1].expire(now_s)
+        if now_s >= min(due_s, max(request.begin_deadline_s, request.first_piece_deadline_s)):
             self._hand_over()
+
+    def _made_exchange(self) -> tuple[Exchange, Asked]:
+        """What goes on with the request where it is no whole answer in one piece, or where that is still to be seen."""
+        if self._asked is None:
+            row, shared, let_in = self._row, self._shared, (self._came_s, self._began_s)
+            exchange = self._exchange = Exchange(self._request, shared.common, no_sign, let_in)
+            exchange.made.race = self._race()
+            self._asked = exchange.made.go_on_with(row.provider, row.health, self._now, self._came_s)
+            self._asked.seen_s = self._seen_s
+        return self._exchange, self._asked
+
+    def _race(self) -> RaceMode | None:
+        """As of a race that has one peer to ask."""
+        return None if self._row.provider.is_local else self._request.race.mode
 
     # ---- until the first piece ----
 
@@ -144,7 +186,7 @@ class Plain:
                 if response is not None or self._now.is_odd:
                     self._hand_over()
                 return
-        self._asked.seen_s = self._exchange.loop.time()
+        self._seen_s = self._shared.loop.time()
         piece = response.take_unpacked()
         if piece:
             self._pieces.append(piece)
@@ -181,26 +223,48 @@ class Plain:
 
     def _give_whole(self, response: OpenResponse, body: bytes) -> bool:
         host, dialect, usage, choices, size = self._host, self._now.dialect, Usage(), Choices(), len(body)
-        if host is None or not host.is_ready:
+        if host is None or not host.is_ready or self._asked is not None:
             return False
         if size > MENDED_BY_READERS_BYTES and may_be_odd(body):
             return False
         if dialect.fault_of_whole(body, usage, choices) is not None or not self._now.endings.judge_whole(choices):
             return False
         answer = WholeAnswer(response.status, passed_back(response), body, dialect.name, usage)
-        self._won(answer)
-        self._finished(response)
-        host.sink.head(answer, self._exchange.made.trail)
+        provider, health, shared = self._row.provider, self._row.health, self._shared
+        took_s, now_s = shared.now_s() - self._began_s, shared.loop.time()
+        attempt = Attempt(provider.name, WON, 0.0, took_s, provider.is_local)
+        host.sink.head(answer, (attempt,))
         host.sink.end(body)
-        self._exchange.ended(None, size)
-        self._over(host)
+        self._host = None
+        self._now.answered(usage)
+        self._finished(response)
+        health.succeeded(now_s)
+        health.answered(took_s, now_s)
+        health.running -= 1
+        if not provider.is_local:
+            shared.common.stats.latency.note(self._request.model, took_s)
+        shared.sweep.discard(self)
+        shared.common.admission.release()
+        shared.common.observe(self._outcome(answer, attempt))
+        host.over()
         return True
+
+    def _outcome(self, answer: WholeAnswer, attempt: Attempt) -> Outcome:
+        request, usage, took_s = self._request, answer.usage, attempt.ended_after_s
+        total_s, deadline_s = self._shared.now_s() - self._began_s, request.first_piece_deadline_s - self._came_s
+        asked = request.request_id, request.endpoint, request.model, True, request.wants_stream
+        sizes = len(request.body), len(answer.body), 1
+        tokens = usage.input_tokens, usage.output_tokens
+        told = answer.status, None, attempt.provider, (attempt,)
+        return Outcome(
+            *asked, *told, *sizes, *tokens, 0.0, took_s, total_s, self._race(), 0, None, request.key, deadline_s
+        )
 
     def _read_first(self, response: OpenResponse, *, is_over: bool) -> bool:
         tracker, data = self._tracker, self._pieces[-1]
         if tracker is None:
             tracker, data = StreamTracker(self._now.dialect, self._now.endings), self._joined()
-            self._tracker = tracker
+            self._tracker, self._begun = tracker, b""
         passed = tracker.look_first(tracker.cut(data), LOOKED_AT_BYTES)
         host = self._host
         if passed is None or tracker.fault is not None or host is None or not host.is_ready:
@@ -216,20 +280,18 @@ class Plain:
         answer = stream.answer(self._now.dialect.name, self._begun, self._now.heard)
         self._received = answer.received
         self._pieces.clear()
-        self._silence = Silence(self._request.idle_timeout_s, self._exchange.loop.time())
-        self._won(answer)
+        self._is_ending = False
+        self._silence = Silence(self._request.idle_timeout_s, self._shared.loop.time())
+        self._now.answered(answer.usage)
+        exchange, asked = self._made_exchange()
+        exchange.made.won(asked, answer)
+        exchange.has(answer)
         host.sink.head(answer, self._exchange.made.trail)
         rest = self._give(answer.first)
         if rest is not None:
             self._leave(self._exchange.go_on(host.sink, rest))
         else:
             self._pass_on(stream)
-
-    def _won(self, answer: WholeAnswer | StreamedAnswer) -> None:
-        exchange = self._exchange
-        self._now.answered(answer.usage)
-        exchange.made.won(self._asked, answer)
-        exchange.has(answer)
 
     # ---- the rest of a stream ----
 
@@ -289,15 +351,15 @@ class Plain:
             return
         if response is not None and self._pieces:
             response.put_back(self._joined())
-        self._leave(self._exchange.give(host.sink))
+        self._leave(self._made_exchange()[0].give(host.sink))
 
     def _leave(self, rest: Coroutine[Any, Any, None]) -> None:
         """The rest is a task's."""
         host, self._host = self._host, None
         self._now.listen(None)
-        self._sweep.discard(self)
+        self._shared.sweep.discard(self)
         if host is not None:
-            host.go_on(_closing(rest, self._exchange))
+            host.go_on(_closing(rest, self._made_exchange()[0]))
         else:
             rest.close()
 
@@ -308,8 +370,8 @@ class Plain:
 
     def _close(self) -> None:
         self._host = None
-        self._sweep.discard(self)
-        self._exchange.close()
+        self._shared.sweep.discard(self)
+        self._made_exchange()[0].close()
 
 
 async def _closing(rest: Awaitable[None], exchange: Exchange) -> None:

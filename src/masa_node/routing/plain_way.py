@@ -7,43 +7,28 @@ See docs/decisions/0026-the-plain-way.md.
 
 import asyncio
 
-import msgspec
-
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint, RaceMode, Request
 from masa_node.routing.admission import Admission
-from masa_node.routing.candidates import Candidates
 from masa_node.routing.catalog import Catalog
-from masa_node.routing.exchange import Exchange, Observe
-from masa_node.routing.health import Health
-from masa_node.routing.plain import Host, Plain
-from masa_node.routing.provider import AskNow, Provider, no_sign
-from masa_node.routing.racing.provider_stats import ProviderStats
+from masa_node.routing.exchange import Common
+from masa_node.routing.plain import Host, Plain, Row, Shared
+from masa_node.routing.provider import AskNow
+from masa_node.routing.running.exact_clock import exact_clock
 from masa_node.routing.running.sweep import Sweep
 
 MAX_ROWS = 1024  # pairs of model and endpoint; names that nobody serves have none
 
 
-class Row(msgspec.Struct, frozen=True, gc=False):
-    """The provider to ask for a model at an endpoint, and its health."""
-
-    provider: Provider
-    ask_now: AskNow
-    health: Health
-
-
 class PlainWay:
     """The table of what can be asked so, and the way in. The table holds for one state of the catalog."""
 
-    def __init__(
-        self, catalog: Catalog, admission: Admission, candidates: Candidates, stats: ProviderStats, observe: Observe
-    ) -> None:
+    def __init__(self, catalog: Catalog, admission: Admission, common: Common) -> None:
         self._catalog = catalog
         self._admission = admission
-        self._candidates = candidates
-        self._stats = stats
-        self._observe = observe
+        self._common = common
         self._rows: dict[tuple[str, Endpoint], Row | None] = {}
         self._generation = -1
+        self._shared: Shared | None = None
         self.sweep = Sweep()
         self.is_open = True
 
@@ -66,14 +51,14 @@ class PlainWay:
         found = self._catalog.find(model, endpoint)
         every = found.own or found.peers
         ask_now: AskNow | None = getattr(every[0], "ask_now", None) if len(every) == 1 else None
-        return Row(every[0], ask_now, self._stats.health.of(every[0].name)) if ask_now is not None else None
+        return Row(every[0], ask_now, self._common.stats.health.of(every[0].name)) if ask_now is not None else None
 
     def begin(self, row: Row, request: Request, host: Host) -> Plain | None:
         """Have it answered, if that is plain; None, and nothing has happened, if not. `host` is told all else."""
-        if not self.is_open or row.health.failures or request.translates_beside or self._stats.watch is not None:
+        provider, stats, shared = row.provider, self._common.stats, self._shared or self._made_shared()
+        if not self.is_open or row.health.failures or request.translates_beside or stats.watch is not None:
             return None
-        is_local = row.provider.is_local
-        if not (is_local or self._candidates.may_be_all(row.provider, request.privacy)):
+        if not (provider.is_local or self._common.candidates.may_be_all(provider, request.privacy)):
             return None
         if not self._admission.acquire_now():
             return None
@@ -81,14 +66,12 @@ class PlainWay:
         if asked is None:
             self._admission.release()
             return None
-        exchange = Exchange(request, self._admission, self._candidates, self._stats, self._observe, no_sign)
-        exchange.admitted()
-        if not is_local:
-            self._note_race(exchange, request)
-        return Plain(request, exchange, exchange.made.ask(row.provider, row.health, asked), asked, host, self.sweep)
+        row.health.running += 1
+        if not provider.is_local and request.race.mode is RaceMode.HEDGE:
+            stats.budget.asked(shared.loop.time())  # as a race does that has one peer to ask
+        return Plain(request, row, asked, host, shared)
 
-    def _note_race(self, exchange: Exchange, request: Request) -> None:
-        """As a race does that has one peer to ask."""
-        exchange.made.race = request.race.mode
-        if request.race.mode is RaceMode.HEDGE:
-            self._stats.budget.asked(asyncio.get_running_loop().time())
+    def _made_shared(self) -> Shared:
+        loop = asyncio.get_running_loop()
+        shared = self._shared = Shared(self._common, self.sweep, loop, exact_clock(loop))
+        return shared

@@ -75,9 +75,9 @@ class Attempts:
         self._patience.begun(asked)
         return asked
 
-    def ask(self, provider: Provider, health: Health, begun: Begun) -> Asked:
-        """This one was asked ahead: `make` goes on with it, or `won` tells that it has answered."""
-        asked = self.ahead = self._asked(provider, health)
+    def go_on_with(self, provider: Provider, health: Health, begun: Begun, asked_s: float) -> Asked:
+        """This one was asked as the request came, and is `running`: `make` goes on, or `won` tells that it answered."""
+        asked = self.ahead = Asked(provider, health, self._patience, asked_s, 0.0)
         asked.begun = begun
         return asked
 
