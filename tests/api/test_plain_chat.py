@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from masa_node.api import plain_chat
+from masa_node.api.http1.connections import Over
 from masa_node.api.plain_chat import PlainChat
 from masa_node.chat.outcome import CALLER_GONE, Outcome
 from masa_node.node import node as node_module
@@ -174,8 +175,8 @@ def counted() -> Iterator[dict[str, int]]:
     seen = {"plain": 0, "task": 0}
     begin, go_on = PlainChat.begin, PlainChat.go_on
 
-    def begins(self: PlainChat, way: PlainWay, row: Row) -> bool:
-        is_plain = begin(self, way, row)
+    def begins(self: PlainChat, way: PlainWay, row: Row, over: Over) -> bool:
+        is_plain = begin(self, way, row, over)
         seen["plain"] += is_plain
         return is_plain
 
@@ -332,7 +333,7 @@ async def test_a_key_is_held_to_its_limits_on_the_plain_way() -> None:
 async def test_a_bug_on_the_plain_way_is_told_as_any_other() -> None:
     async with bench() as it:
         await warm(it)
-        with capture_logs() as lines, mock.patch.object(plain_chat.ReplySink, "head", side_effect=RuntimeError("oh")):
+        with capture_logs() as lines, mock.patch.object(plain_chat, "whole_lines", side_effect=RuntimeError("oh")):
             async with line_to(it.running.port) as line:
                 await line.send(post(chat(MODEL)))
                 await (await it.llm.asked.get()).send(SAID["whole"])

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from masa_node.chat.answer import WRITTEN, Answer, Usage
+from masa_node.chat.answer import WRITTEN, Answer, Usage, WholeAnswer
 from masa_node.chat.errors import BrokenAnswer, ConnectionClosed
 from masa_node.chat.outcome import Attempt
 from masa_node.chat.request import DialectName, Headers, Request
@@ -173,6 +173,10 @@ class PlainCaller:
     is_ready: bool = True
     task: "asyncio.Task[None] | None" = None
     is_over: bool = False
+
+    def give(self, answer: WholeAnswer, attempt: Attempt) -> None:
+        self.sink.head(answer, (attempt,))
+        self.sink.end(answer.body)
 
     def go_on(self, rest: Coroutine[Any, Any, None]) -> None:
         self.task = asyncio.get_running_loop().create_task(rest)

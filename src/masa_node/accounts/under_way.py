@@ -48,7 +48,7 @@ class Entry:
 
     __slots__ = ("began_at_unix_s", "is_ended", "request", "task")
 
-    def __init__(self, request: Request, task: Answering | None, began_at_unix_s: float) -> None:
+    def __init__(self, request: Request, task: Answering | None, began_at_unix_s: float = 0.0) -> None:
         self.request = request
         self.task = task
         self.began_at_unix_s = began_at_unix_s
@@ -85,11 +85,16 @@ class UnderWay:
 
     def add(self, request: Request, answering: Answering | None = None) -> Entry:
         """The running task, or what is given, begins to answer it; `remove` once it has ended."""
-        entry = Entry(request, answering or asyncio.current_task(), self._now_unix_s())
+        entry = Entry(request, answering or asyncio.current_task())
+        self.put(entry)
+        return entry
+
+    def put(self, entry: Entry) -> None:
+        """This one begins."""
+        entry.began_at_unix_s = self._now_unix_s()
         self._entries[entry] = None
         if self._events.is_heard:
             self._events.tell("began", _begun(entry), entry.key)
-        return entry
 
     def remove(self, entry: Entry) -> None:
         """It has ended."""

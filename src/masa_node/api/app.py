@@ -61,6 +61,7 @@ class App:
     def __init__(self, guard: Guard, parts: AppParts) -> None:
         self.guard = guard  # may be replaced while requests come
         self._bodies = parts.bodies
+        self._around = Around(parts.bodies, self._guarded)
         self._chat = parts.chat
         self._show = parts.show
         self._changes = parts.changes
@@ -80,7 +81,7 @@ class App:
         entry = self._plain_entry(request, reply)
         if entry is None:
             return None
-        return self._chat.begin(entry, request, reply, Around(self._bodies, self._guarded, over))
+        return self._chat.begin(entry, request, reply, self._around, over)
 
     def _plain_entry(self, request: HttpRequest, reply: Reply) -> Entry | None:
         try:

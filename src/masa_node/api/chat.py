@@ -8,6 +8,7 @@ import msgspec
 from masa_node.accounts.access import Access, Caller
 from masa_node.api.aliasing import Aliasing, ways_to
 from masa_node.api.entry import ChatLimits, Entry, Terms, new_id
+from masa_node.api.http1.connections import Over
 from masa_node.api.http1.reply import Reply
 from masa_node.api.http1.request import ClientDisconnected, Head, HeaderPairs, HttpRequest
 from masa_node.api.plain_chat import Around, PlainChat
@@ -91,7 +92,7 @@ class ChatEndpoints:
             return
         await self._answer(request, entry.caller, asked, ReplySink(request, reply, is_native=is_native))
 
-    def begin(self, entry: Entry, asked: HttpRequest, reply: Reply, around: Around) -> PlainChat | None:
+    def begin(self, entry: Entry, asked: HttpRequest, reply: Reply, around: Around, over: Over) -> PlainChat | None:
         """Answer one request by calls, if it is plain; None, and nothing has happened, if not."""
         way, body = self._dispatcher.plain, asked.body()
         if way is None or entry.place.endpoint is None or body is None or not self._is_plain(body):
@@ -111,9 +112,8 @@ class ChatEndpoints:
             self._access.enter(entry.caller, request)
         except MasaError:
             return None  # which the task finds out, too, and tells
-        sink = ReplySink(request, reply, is_native=False)
-        chat = PlainChat(request, entry.caller, self._access, asked, sink, around)
-        if chat.begin(way, row):
+        chat = PlainChat(request, entry.caller, self._access, asked, reply, around)
+        if chat.begin(way, row, over):
             return chat
         self._access.undo(entry.caller)
         return None

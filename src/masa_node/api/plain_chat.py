@@ -8,11 +8,15 @@ from typing import Any
 import msgspec
 
 from masa_node.accounts.access import Access, Caller
+from masa_node.accounts.under_way import Entry
 from masa_node.api.http1.connections import Over
-from masa_node.api.http1.reply import Reply
+from masa_node.api.http1.reply import PART_BYTES, Reply
 from masa_node.api.http1.request import HttpRequest
 from masa_node.api.reply_sink import ReplySink
+from masa_node.api.responses import whole_lines
+from masa_node.chat.answer import WholeAnswer
 from masa_node.chat.journal_errors import EndedByOwner
+from masa_node.chat.outcome import Attempt
 from masa_node.chat.request import FORM_ENDPOINTS, Endpoint, Request
 from masa_node.routing.answers.byte_budget import ByteBudget
 from masa_node.routing.plain import Plain, Row
@@ -23,41 +27,42 @@ PLAIN_ENDPOINTS = frozenset(Endpoint) - FORM_ENDPOINTS - {Endpoint.NATIVE, Endpo
 Guarded = Callable[[Awaitable[None], HttpRequest, Reply], Coroutine[Any, Any, None]]
 
 
-class Around(msgspec.Struct, frozen=True, gc=False):
-    """What is around a request: the budget of bodies, the end of all exceptions, and what to call when it is over."""
+class Around(msgspec.Struct, frozen=True):
+    """What is around all requests: the budget of bodies, and the end of all exceptions."""
 
     bodies: ByteBudget
     guarded: Guarded
-    over: Over
 
 
-class PlainChat:
-    """One request, as `Answering`, and as routing's `Host`."""
+class PlainChat(Entry):
+    """One request, as `Answering` (of its connection, and of what is under way), and as routing's `Host`."""
 
-    __slots__ = ("_access", "_around", "_asked", "_caller", "_noted", "_plain", "_request", "_task", "sink")
+    __slots__ = ("_access", "_around", "_asked", "_caller", "_over", "_plain", "_running", "_sink", "reply")
 
     def __init__(
-        self, request: Request, caller: Caller, access: Access, asked: HttpRequest, sink: ReplySink, around: Around
+        self, request: Request, caller: Caller, access: Access, asked: HttpRequest, reply: Reply, around: Around
     ) -> None:
-        self._request = request
+        super().__init__(request, self)
         self._caller = caller
         self._access = access
         self._asked = asked
-        self.sink = sink
+        self.reply = reply
         self._around = around
-        self._task: asyncio.Task[None] | None = None
+        self._sink: ReplySink | None = None
+        self._running: asyncio.Task[None] | None = None
 
-    def begin(self, way: PlainWay, row: Row) -> bool:
-        """False, and nothing has happened, where it is not plain."""
-        if not self._around.bodies.lend(len(self._request.body)):
+    def begin(self, way: PlainWay, row: Row, over: Over) -> bool:
+        """False, and nothing has happened, where it is not plain. `over` is called at its end."""
+        bodies, size = self._around.bodies, len(self.request.body)
+        if not bodies.lend(size):
             return False
-        plain = way.begin(row, self._request, self)
+        plain = way.begin(row, self.request, self)
         if plain is None:
-            self._around.bodies.give_back(len(self._request.body))
+            bodies.give_back(size)
             return False
         self._plain: Plain | None = plain
-        self._noted = self._access.under_way.add(self._request, self)
-        self._asked.take()
+        self._over = over
+        self._access.under_way.put(self)
         self._asked.is_cancelled_when_gone = True
         return True
 
@@ -65,58 +70,75 @@ class PlainChat:
 
     def cancel(self) -> None:
         """The caller has left, the owner ends it, or the server stops."""
-        if self._task is not None:
+        if self._running is not None:
             # Not now: a task that is cancelled before its first step never takes one, and what it was given stays open.
-            self._task.get_loop().call_soon(self._task.cancel)
+            self._running.get_loop().call_soon(self._running.cancel)
         elif self._plain is not None:
             self._plain.cancel()
-            if self._noted.is_ended and not self._asked.is_gone:
+            if self.is_ended and not self._asked.is_gone:
                 self.go_on(self._tell_ended())
             else:
                 self.over()
 
     def uncancel(self) -> int:
         """See `asyncio.Task`."""
-        return self._task.uncancel() if self._task is not None else 0
+        return self._running.uncancel() if self._running is not None else 0
 
     # ---- see `Host` ----
 
     @property
     def is_ready(self) -> bool:
         """Does the caller read?"""
-        return not self.sink.reply.is_paused
+        return not self.reply.is_paused
+
+    @property
+    def sink(self) -> ReplySink:
+        """Made when it is needed: most whole answers do without."""
+        if self._sink is None:
+            self._sink = ReplySink(self.request, self.reply, is_native=False)
+        return self._sink
+
+    def give(self, answer: WholeAnswer, attempt: Attempt) -> None:
+        """A whole answer, at once. A large one takes several turns, and has its headers in another form."""
+        request, reply = self.request, self.reply
+        if reply.amend is not None or request.asks_usage or len(answer.body) > PART_BYTES:
+            self.sink.head(answer, (attempt,))
+            self.sink.end(answer.body)
+        else:
+            lines = whole_lines(request.request_id, request.model, attempt, answer.headers)
+            reply.whole_with(answer.status, lines, answer.body)
 
     def go_on(self, rest: Coroutine[Any, Any, None]) -> None:
         """The rest is a task's."""
-        self._task = asyncio.get_running_loop().create_task(self._run(rest))
-        self._task.add_done_callback(self._task_is_over)
+        self._running = asyncio.get_running_loop().create_task(self._run(rest))
+        self._running.add_done_callback(self._rest_is_over)
 
     def over(self) -> None:
         """All is told."""
         self._plain = None
-        self._access.under_way.remove(self._noted)
+        self._access.under_way.remove(self)
         self._access.leave(self._caller)
-        self._around.bodies.give_back(len(self._request.body))
-        self._around.over(self)
+        self._around.bodies.give_back(len(self.request.body))
+        self._over(self._asked, self.reply, self)
 
     # ---- inside ----
 
     async def _run(self, rest: Coroutine[Any, Any, None]) -> None:
         with contextlib.suppress(asyncio.CancelledError):  # see `BoundedHttpProtocol`
-            await self._around.guarded(self._rest(rest), self._asked, self.sink.reply)
+            await self._around.guarded(self._rest(rest), self._asked, self.reply)
 
     async def _rest(self, rest: Coroutine[Any, Any, None]) -> None:
         try:
             await rest
         except asyncio.CancelledError:
-            if not self._noted.was_ended():
+            if not self.was_ended():
                 raise
             await self._tell_ended()
 
     async def _tell_ended(self) -> None:
         await self.sink.failed(EndedByOwner("The owner of this node has ended the request."), ())
 
-    def _task_is_over(self, task: asyncio.Task[None]) -> None:
+    def _rest_is_over(self, task: asyncio.Task[None]) -> None:
         del task
-        self._task = None
+        self._running = None
         self.over()

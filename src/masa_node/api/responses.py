@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from urllib.parse import quote
 
-from masa_node.api.http1.reply import RawHeaders, Reply
+from masa_node.api.http1.reply import RawHeaders, Reply, lines_of
 from masa_node.chat.errors import (
     ErrorAnswer,
     MasaError,
@@ -129,6 +129,25 @@ def request_headers(request_id: RequestId, model: str = "", attempts: Sequence[A
         ]
         headers.append((b"x-masa-attempts", b", ".join(parts)))
     return headers
+
+
+def whole_lines(request_id: RequestId, model: str, attempt: Attempt, headers: Headers) -> bytes:
+    """The same, and the headers of an LLM's answer, as lines: of a request that nobody but its winner was asked."""
+    took_ms = round(1000 * (attempt.ended_after_s - attempt.asked_after_s))
+    winner = _lines_of_winner(model, attempt.provider, "local" if attempt.is_local else attempt.provider)
+    return b"x-request-id: %b\r\n%b%d\r\n%b" % (request_id.encode(), winner, took_ms, _lines_of_llm(headers))
+
+
+@lru_cache(maxsize=512)
+def _lines_of_winner(model: str, provider: str, served_by: str) -> bytes:
+    """Up to how long it took."""
+    headers = [(b"x-masa-model", header_text(model)), (b"x-masa-served-by", header_text(served_by))]
+    return lines_of(headers) + b"x-masa-attempts: %b=%b;ms=" % (header_text(provider), WON.encode())
+
+
+@lru_cache(maxsize=64)
+def _lines_of_llm(headers: Headers) -> bytes:
+    return lines_of(raw_headers(headers))
 
 
 @lru_cache(maxsize=512)

@@ -50,6 +50,10 @@ class Host(Protocol):
         """Does the caller read?"""
         ...
 
+    def give(self, answer: WholeAnswer, attempt: Attempt) -> None:
+        """A whole answer, at once, while it `is_ready`."""
+        ...
+
     def go_on(self, rest: Coroutine[Any, Any, None]) -> None:
         """Run the rest in a task, and cancel that when the caller leaves."""
         ...
@@ -233,8 +237,7 @@ class Plain:
         provider, health, shared = self._row.provider, self._row.health, self._shared
         took_s, now_s = shared.now_s() - self._began_s, shared.loop.time()
         attempt = Attempt(provider.name, WON, 0.0, took_s, provider.is_local)
-        host.sink.head(answer, (attempt,))
-        host.sink.end(body)
+        host.give(answer, attempt)
         self._host = None
         self._now.answered(usage)
         self._finished(response)

@@ -25,7 +25,7 @@ class Answering(Protocol):
         ...
 
 
-Over = Callable[[Answering], None]
+Over = Callable[[HttpRequest, Reply, Answering], None]
 
 
 class WithoutTask(Protocol):

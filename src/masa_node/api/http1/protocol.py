@@ -121,13 +121,13 @@ class BoundedHttpProtocol(asyncio.Protocol):
         """The caller sends no more, and is not waited for: the loop closes the connection."""
         self._writer.flush()
 
-    def _take(self, incoming: Incoming) -> HttpRequest:
+    def _take(self, incoming: Incoming, length: int | None) -> HttpRequest:
         """A request whose head is complete is taken up now, or when its turn comes."""
         if len(self._pipeline) >= MAX_PIPELINED:
             raise ValueError("too many requests in advance")
         self._deadline_s = None
         self.since_s = self._loop.time()
-        request = HttpRequest(incoming.head, incoming.content_length, self._body_is_wanted)
+        request = HttpRequest(incoming.head, length, self._body_is_wanted)
         reply = Reply(request, self, is_http10=incoming.is_http10, keep=incoming.keep)
         request.expects_continue = incoming.expects_continue
         if self._request is None:
@@ -167,7 +167,7 @@ class BoundedHttpProtocol(asyncio.Protocol):
             self._is_new = True
             self._begin()
         else:
-            self._wait_for(HEAD_TIMEOUT_S if self._reader.in_head else self._all.keep_alive_s)
+            self._wait_until(self.since_s + (HEAD_TIMEOUT_S if self._reader.in_head else self._all.keep_alive_s))
 
     def _body_is_wanted(self) -> None:
         request = self._request
@@ -190,7 +190,7 @@ class BoundedHttpProtocol(asyncio.Protocol):
             return
         answering: Answering | None = None
         if by_calls is not None and request.is_whole:
-            answering = by_calls.begin(request, reply, partial(self._is_over, request, reply))
+            answering = by_calls.begin(request, reply, self._is_over)
         elif by_calls is not None and self._is_soon_whole(request) and by_calls.may_begin(request, reply):
             self._all.bodies.add(self)
             return
@@ -325,8 +325,12 @@ class BoundedHttpProtocol(asyncio.Protocol):
     # ---- time ----
 
     def _wait_for(self, seconds: float) -> None:
-        """Something has to happen by then. One timer serves many deadlines, as each is later than the last."""
-        self._deadline_s = deadline_s = self._loop.time() + seconds
+        """Something has to happen within this time."""
+        self._wait_until(self._loop.time() + seconds)
+
+    def _wait_until(self, deadline_s: float) -> None:
+        """The same. One timer serves many deadlines, as each is later than the last."""
+        self._deadline_s = deadline_s
         timer = self._timer
         if timer is not None:
             if self._timer_at_s <= deadline_s:

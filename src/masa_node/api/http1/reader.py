@@ -41,10 +41,9 @@ class Refused(Exception):
 
 
 class Incoming(msgspec.Struct, frozen=True, gc=False):
-    """A request whose head is complete. `keep`: may another one follow on the connection, for the caller's sake?"""
+    """A head, but for the length of its body. `keep`: may another one follow, for the caller's sake?"""
 
     head: Head
-    content_length: int | None
     is_http10: bool
     keep: bool
     expects_continue: bool
@@ -61,14 +60,14 @@ class _Known(msgspec.Struct, frozen=True, gc=False):
 
 
 class RequestReader:
-    """The requests of one connection. Each is given to `take` when its head is complete, and its body to what that
-    returns. `take` raises `ValueError` for one too many. After `Refused` nothing more may be fed. Heads that are equal
-    but for the length of the body are one `Head`.
+    """The requests of one connection. Each is given to `take` when its head is complete, with the length of its body if
+    that is known; and the body to what that returns. `take` raises `ValueError` for one too many. After `Refused`
+    nothing more may be fed. Heads that are equal but for the length of the body are one `Head`.
 
     `messages` counts those that have begun; `receiving` is the one whose body is on its way.
     """
 
-    def __init__(self, take: Callable[[Incoming], HttpRequest]) -> None:
+    def __init__(self, take: Callable[[Incoming, int | None], HttpRequest]) -> None:
         self._take = take
         self._parser = self._new_parser()
         self._refused_with = MALFORMED
@@ -94,10 +93,11 @@ class RequestReader:
 
     def feed(self, data: bytes) -> None:
         """Bytes came. Raises `Refused`."""
-        messages, body_bytes, was_within = self.messages, self._body_bytes, self.in_head or self.receiving is not None
+        was_within = self.in_head or self.receiving is not None
+        if self._known is not None and not was_within and self._is_known(data, self._known):
+            return
+        messages, body_bytes = self.messages, self._body_bytes
         try:
-            if self._known is not None and not was_within and self._is_known(data, self._known):
-                return
             self._feed(data)
         except (httptools.HttpParserError, ValueError):
             raise Refused(self._refused_with) from None
@@ -165,8 +165,8 @@ class RequestReader:
         expects = self._expects_continue and not is_http10  # RFC 9110, 10.1.1
         # Whether the body still comes after an answer instead of `100 Continue` cannot be known: never go on then.
         keep = not is_http10 and not expects and parser.should_keep_alive()
-        self._incoming = Incoming(head, self._content_length, is_http10, keep, expects)
-        self.receiving = self._take(self._incoming)
+        self._incoming = Incoming(head, is_http10, keep, expects)
+        self.receiving = self._take(self._incoming, self._content_length)
         self.in_head = False
 
     def on_body(self, body: bytes) -> None:
@@ -196,29 +196,32 @@ class RequestReader:
 
     def _learn(self, data: bytes) -> None:
         """These were one whole request. The second time in a row that its head is the same, it is remembered."""
-        incoming = self._incoming
-        if not self._is_same_head or self._known is not None or not incoming.keep or incoming.content_length is None:
+        size = self._content_length
+        if not self._is_same_head or self._known is not None or not self._incoming.keep or size is None:
             return
         end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
         length = _LENGTH.search(data, 0, end)
-        if length is not None and data[:1].isalpha() and len(data) == end + incoming.content_length:
+        if length is not None and data[:1].isalpha() and len(data) == end + size:
             begins, after = length.start(1), data[length.end(1) : end]
-            self._known = _Known(data[:begins], after, incoming, begins, begins + _MAX_DIGITS + len(after))
+            self._known = _Known(data[:begins], after, self._incoming, begins, begins + _MAX_DIGITS + len(after))
 
     def _is_known(self, data: bytes, known: _Known) -> bool:
         """Is this one whole request whose head is, but for the digits of its length, the one that was parsed last?
 
         Then it is what the parser would make of it, as that keeps nothing from one request to the next.
         """
-        begins, after, last = known.digits_from, known.after, known.incoming
+        begins, after = known.digits_from, known.after
         ends = data.find(after, begins, known.after_until)
         if ends <= begins or not data.startswith(known.before):
             return False
         digits, body = data[begins:ends], data[ends + len(after) :]
-        if not digits.isdigit() or len(body) != (size := int(digits)):
+        if not digits.isdigit() or len(body) != int(digits):
             return False
         self.messages += 1
-        request = self._take(Incoming(last.head, size, last.is_http10, last.keep, last.expects_continue))
+        try:
+            request = self._take(known.incoming, len(body))
+        except ValueError:
+            raise Refused(self._refused_with) from None
         request.complete(body)
         return True
 

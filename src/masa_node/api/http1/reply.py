@@ -104,6 +104,14 @@ class Reply:
         self._whole(status, headers, body)
         return WRITTEN
 
+    def whole_with(self, status: int, lines: bytes, body: bytes) -> None:
+        """As `whole`, to a caller that reads. `lines` are those of the headers, which nobody has to `amend`."""
+        request = self._request
+        if not request.is_gone:
+            head = self._framed(status, lines, b"content-length: %d\r\n" % len(body), b"\r\n")
+            self._connection.write(head + body if self._has_body(status) else head)
+            self._complete()
+
     def begin(self, status: int, headers: RawHeaders) -> Awaitable[None]:
         """An answer of unknown length begins. Its head is written with its first piece."""
         if self.is_paused:
@@ -194,12 +202,20 @@ class Reply:
     def _head_of(self, status: int, headers: RawHeaders, last: bytes) -> bytes:
         if self.amend is not None:
             self.amend(headers)
-        lines = b"".join([b"%b: %b\r\n" % pair for pair in headers])
-        if _LINES.fullmatch(lines) is None or lines.count(b"\n") != len(headers):
-            raise ValueError("a header holds what no header can")
+        return self._framed(status, lines_of(headers), b"", last)
+
+    def _framed(self, status: int, lines: bytes, length: bytes, last: bytes) -> bytes:
         self.has_begun = True
         # Of a body that still comes nobody can tell where it ends, and the next request begins.
         self._keep = self._keep and self._request.is_whole and not self._connection.is_last
         close = b"" if self._keep else b"connection: close\r\n"
         first = _FIRST_LINES[status] if status in _FIRST_LINES else b"HTTP/1.1 %d \r\n" % status
-        return b"%b%b%b%b%b" % (first, self._connection.standard_lines(), lines, close, last)
+        return b"".join((first, self._connection.standard_lines(), lines, length, close, last))
+
+
+def lines_of(headers: RawHeaders) -> bytes:
+    """As they are sent. Raises `ValueError` where one is none."""
+    lines = b"".join([b"%b: %b\r\n" % pair for pair in headers])
+    if _LINES.fullmatch(lines) is None or lines.count(b"\n") != len(headers):
+        raise ValueError("a header holds what no header can")
+    return lines
