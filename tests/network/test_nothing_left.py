@@ -47,7 +47,7 @@ async def test_an_answer_that_is_left_open_is_noticed(monkeypatch: pytest.Monkey
 
     async def leaky(self: World) -> None:
         await race(self)
-        opened.append(self._asking.dispatcher.admission)
+        opened.append(self._asking.dispatcher.common.admission)
         await opened[-1].acquire()
 
     monkeypatch.setattr(World, "_race", leaky)

@@ -26,7 +26,7 @@ async def left_after(speech: DialectSample, answer: bytes, last_frame: bytes) ->
     """What the node says of a caller that closes as soon as it has read this frame."""
     outcomes: list[Outcome] = []
     async with speech.fake(send(answer), stall) as llm, running_node(**speech.settings(llm.url)) as running:
-        running.node.dispatcher.observe = outcomes.append
+        running.node.dispatcher.common.observe = outcomes.append
         reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
         writer.write(request(speech.endpoint, speech.ask()))
         await reader.readuntil(last_frame)

@@ -30,8 +30,6 @@ class Dispatcher:
         rules: ChoiceRules = NO_RULES,
     ) -> None:
         self.catalog = catalog
-        self.admission = admission
-        self.observe = observe
         self.stats = ProviderStats(health if health is not None else HealthBook())
         self._refresh = refresh
         candidates = Candidates(catalog, refresh, self.stats.health, rules)

@@ -73,7 +73,7 @@ class Sink(Protocol):
         ...
 
 
-class Common(msgspec.Struct, frozen=True):
+class Common(msgspec.Struct):
     """What all exchanges of a dispatcher have in common. `observe` gets each outcome."""
 
     admission: SlotPool
