@@ -22,6 +22,7 @@ from masa_node.chat.offer import AnyName, ModelOffer
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, ENDPOINT_PATHS, DialectName, Endpoint, Headers, Request
 from masa_node.dialects.bodies.peek import is_model
 from masa_node.dialects.choices import Endings, EndingsByModel
+from masa_node.dialects.dialect import Dialect
 from masa_node.dialects.opening import is_streamed
 from masa_node.dialects.passed.forms import form_type
 from masa_node.dialects.registry import DIALECTS
@@ -30,7 +31,9 @@ from masa_node.routing.catalog import AWAY_S
 from masa_node.routing.provider import Sign, Watched, no_sign
 from masa_node.upstreams.access import Access
 from masa_node.upstreams.detection import MAX_PROBE_BYTES, identify
+from masa_node.upstreams.http.answer import HttpAnswer
 from masa_node.upstreams.http.client import HttpClient, Sent, Way
+from masa_node.upstreams.http.connection import Connection
 from masa_node.upstreams.http.urls import deployment_of
 from masa_node.upstreams.servers.anthropic import DEFAULT_VERSION
 from masa_node.upstreams.servers.missing import NOT_FOUND, NOT_IMPLEMENTED, is_of_the_path, looks_missing
@@ -40,7 +43,18 @@ from masa_node.upstreams.spec import UpstreamSpec
 
 RUNNING_WITHIN_S = 2.0  # it answers from memory
 JSON_TYPE = "application/json"
-MAX_WAYS = 64  # heads of requests that are kept ready: a few callers' SDKs at a few endpoints, 1 kB each
+MAX_WAYS = 128  # heads of requests that are kept ready: a few callers' SDKs, models and endpoints, 1 kB each
+
+_WayKey = tuple[Endpoint, str, Headers, str]
+
+
+class _KnownWay(msgspec.Struct, frozen=True):
+    """What requests for a model at an endpoint, with the same headers and query, have in common."""
+
+    url: str
+    way: Way
+    dialect: Dialect
+    endings: Endings
 
 
 class Upstream:
@@ -59,7 +73,7 @@ class Upstream:
         self.priority = int(spec.hosted) if spec.priority is None else spec.priority  # what costs nothing goes first
         self.note = ""
         self._spec = spec
-        self._http = http
+        self.http = http
         self._access = Access(http, spec)
         self._server: Server | None = None
         self.label = "unknown"
@@ -72,7 +86,7 @@ class Upstream:
         self._last: list[ModelOffer] | None = None  # what it listed when it last did
         self._answered: set[str] = set()  # URLs that gave an answer once; no more than endpoints, as `_missing`
         self._missing: set[str] = set()  # URLs at which the server said that there is no such endpoint
-        self._ways: dict[tuple[Endpoint, str, Headers, str], Way] = {}
+        self._ways: dict[_WayKey, _KnownWay] = {}
 
     async def invalidated(self) -> None:
         """See `Listable`."""
@@ -186,18 +200,24 @@ class Upstream:
             return None
 
     def _ask_now(self, request: Request, server: Server) -> "AskedNow | None":
-        endpoint = request.endpoint
-        url = server.target(endpoint, request.model)
+        key = request.endpoint, request.model, request.headers, request.query
+        known = self._ways.get(key) or self._new_way(key, request, server)
+        if known is None:
+            return None
+        connection = self.http.post_now(known.way, request.body)
+        return None if connection is None else AskedNow(self, known, request, connection)
+
+    def _new_way(self, key: _WayKey, request: Request, server: Server) -> _KnownWay | None:
+        endpoint, model, _, query = key
+        url = server.target(endpoint, model)
         if url is None or url in self._missing:
             return None
-        way = self._ways.get((endpoint, url, request.headers, request.query))
-        if way is None:
-            way = self._access.way(url, _headers_up(request, endpoint, server), request.query)
-            if len(self._ways) >= MAX_WAYS:
-                self._ways.clear()
-            self._ways[endpoint, url, request.headers, request.query] = way
-        sent = self._http.post_now(way, request.body)
-        return AskedNow(self, request, url, sent) if sent is not None else None
+        if len(self._ways) >= MAX_WAYS:
+            self._ways.clear()
+        way = self._access.way(url, _headers_up(request, endpoint, server), query)
+        dialect = DIALECTS[DIALECT_OF_ENDPOINT[endpoint]]
+        known = self._ways[key] = _KnownWay(url, way, dialect, self._endings.of(model))
+        return known
 
     async def answer(self, request: Request, sign: Sign = no_sign, sent: Sent | None = None) -> Answer:
         """See `Provider`. What was `sent` already is not sent again, but where a kept connection had died."""
@@ -218,10 +238,6 @@ class Upstream:
         self._note_up()
         if url not in self._answered and self._server is not None and self._is_fixed(self._server, endpoint, url):
             self._answered.add(url)
-
-    def endings_of(self, model: str) -> Endings:
-        """How its answers of this model end."""
-        return self._endings.of(model)
 
     def _note_up(self) -> None:
         if not self._was_listed:
@@ -278,6 +294,7 @@ class Upstream:
     def _found_missing(self, server: Server, endpoint: Endpoint, url: str, error: ErrorAnswer) -> EndpointMissing:
         """The server has no such endpoint: it is offered no more, until the server is looked at again."""
         self._missing.add(url)
+        self._ways.clear()
         self._invalidation.set()
         missing = self._not_spoken(server, endpoint, f"has no {urlsplit(url).path}: {error.message}.")
         status = NOT_FOUND if error.status == NOT_IMPLEMENTED else error.status  # of 5xx an SDK would try again
@@ -315,23 +332,29 @@ class Upstream:
 class AskedNow:
     """See `provider.AskedNow`."""
 
-    __slots__ = ("_request", "_sent", "_upstream", "_url", "close", "dialect", "endings", "head", "listen")
+    __slots__ = ("_connection", "_known", "_request", "_upstream", "dialect", "endings", "listen")
 
-    def __init__(self, upstream: Upstream, request: Request, url: str, sent: Sent) -> None:
+    def __init__(self, upstream: Upstream, known: _KnownWay, request: Request, connection: Connection) -> None:
         self._upstream = upstream
+        self._known = known
         self._request = request
-        self._url = url
-        self._sent = sent
-        self.dialect = DIALECTS[DIALECT_OF_ENDPOINT[request.endpoint]]
-        self.endings = upstream.endings_of(request.model)
-        self.listen = sent.connection.listen
-        self.head = sent.head
-        self.close = sent.close
+        self._connection = connection
+        self.dialect = known.dialect
+        self.endings = known.endings
+        self.listen = connection.listen
 
     @property
     def is_odd(self) -> bool:
         """See `provider.AskedNow`."""
-        return self._sent.connection.has_failed
+        return self._connection.has_failed
+
+    def head(self) -> HttpAnswer | None:
+        """See `provider.AskedNow`."""
+        return self._upstream.http.head_of(self._known.way.target, self._connection)
+
+    def close(self) -> None:
+        """See `provider.Begun`."""
+        self._connection.close()
 
     def heard(self) -> int:
         """See `provider.AskedNow`."""
@@ -339,12 +362,13 @@ class AskedNow:
 
     def answer(self, request: Request, sign: Sign = no_sign) -> Awaitable[Answer]:
         """See `provider.Begun`."""
-        return self._upstream.answer(request, sign, self._sent)
+        sent = self._upstream.http.posted(self._known.way, self._request.body, self._connection)
+        return self._upstream.answer(request, sign, sent)
 
     def answered(self, usage: Usage) -> None:
         """See `provider.AskedNow`."""
         del usage  # all of it stands in the answer
-        self._upstream.answered_at(self._url, self._request.endpoint)
+        self._upstream.answered_at(self._known.url, self._request.endpoint)
 
 
 def _headers_up(request: Request, native: Endpoint, server: Server) -> Headers:

@@ -318,7 +318,7 @@ async def test_closing_is_idempotent() -> None:
     assert transport.is_closing()
     await asyncio.sleep(0)
     connection.close()
-    assert not connection.is_open()
+    assert not connection.renew()
 
 
 async def read_by_turns(connection: Connection) -> bytes:

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masa_node.routing.running.turn_of_writes import TurnOfWrites
-from masa_node.upstreams.http.connection import MAX_KNOWN_BYTES, Connection
+from masa_node.upstreams.http.connection import Connection
+from masa_node.upstreams.http.heads import MAX_KNOWN_BYTES
 
 PLAIN = bytes(range(0x21, 0x7F)) + bytes(range(0xA1, 0x100))
 ODD = b"\x01\x0b\x1f\x7f"  # a lenient parser lets them in

@@ -8,19 +8,21 @@ from masa_node.chat.errors import BrokenAnswer
 from masa_node.chat.request import Headers
 from masa_node.upstreams.http.connection import Connection
 from masa_node.upstreams.http.inflating import GZIP_MAGIC, Inflater, codings_in, inflater_for
+from masa_node.upstreams.http.target import Target
 
 # After the terminal frame only a trailer may come; a server that then keeps the connection open is not waited for.
 AFTER_END_S = 1.0
 
-GiveBack = Callable[[Connection], None]
+GiveBack = Callable[[Target, Connection], None]
 
 
 class HttpAnswer:
     """A response whose head has come. Read it with `read_piece` until b"", or `close()` it."""
 
-    __slots__ = ("_connection", "_first", "_give_back", "_inflater", "_is_plain", "headers", "status")
+    __slots__ = ("_connection", "_first", "_give_back", "_inflater", "_is_plain", "_target", "headers", "status")
 
-    def __init__(self, connection: Connection, give_back: GiveBack) -> None:
+    def __init__(self, connection: Connection, target: Target, give_back: GiveBack) -> None:
+        self._target = target
         self._give_back = give_back
         self._connection: Connection | None = connection
         self._is_plain = False  # was looked at, and is not compressed
@@ -88,7 +90,7 @@ class HttpAnswer:
         """All of it was taken: its connection may serve another request."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            self._give_back(connection)
+            self._give_back(self._target, connection)
 
     def listen(self, came: Callable[[], None] | None) -> None:
         """See `Connection`."""

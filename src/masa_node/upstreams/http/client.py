@@ -17,7 +17,6 @@ import socket
 import ssl
 from collections import defaultdict, deque
 from collections.abc import Sequence
-from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -106,7 +105,7 @@ class HttpClient:
 
     def give_back(self, target: Target, connection: Connection) -> None:
         """Keep a connection whose answer was read to its end, if another exchange may follow."""
-        idle = self._idle[target.server]
+        idle = target.idle
         if not connection.is_reusable() or len(idle) >= self._keep:
             connection.close()
             return
@@ -119,22 +118,34 @@ class HttpClient:
         target = self.target_of(url)
         return Way(target, target.head(b"POST ", headers))
 
-    def post_now(self, way: "Way", body: bytes) -> "Sent | None":
+    def post_now(self, way: "Way", body: bytes) -> Connection | None:
         """POST the body over a connection that is kept; None, and nothing is sent, where there is none."""
         connection = self._idle_connection(way.target)
-        return None if connection is None else Sent(self, way.target, connection, with_body(way.head, body))
+        if connection is not None:
+            connection.send(*with_body(way.head, body))
+        return connection
+
+    def posted(self, way: "Way", body: bytes, connection: Connection) -> "Sent":
+        """What was sent so, to be waited for."""
+        return Sent(self, way.target, connection, with_body(way.head, body))
+
+    def head_of(self, target: Target, connection: Connection) -> HttpAnswer | None:
+        """The answer to what was sent, if its head is here. Raises `ProxyFailed` where a proxy gave it."""
+        if not connection.head_done:
+            return None
+        if target.is_forwarded and target.proxy is not None and is_of_the_proxy(connection.status, connection.headers):
+            connection.close()
+            raise refusal(target.proxy, connection.status, target.authority, is_tunnel=False)
+        return HttpAnswer(connection, target, self.give_back)
 
     async def _send_request(self, method: bytes, url: str, headers: Headers, body: bytes | None) -> HttpAnswer:
         target = self.target_of(url)
         request = with_body(target.head(method, headers), body)
-        connection = self._idle_connection(target) or await self._next_connection(target, is_fresh=False)
+        connection = self._idle_connection(target) or await self.next_connection(target, is_fresh=False)
+        connection.send(*request)
         return await Sent(self, target, connection, request).answer()
 
-    async def send_again(self, target: Target, request: Sequence[bytes]) -> "Sent":
-        """The same over a connection that is new."""
-        return Sent(self, target, await self._next_connection(target, is_fresh=True), request)
-
-    async def _next_connection(self, target: Target, *, is_fresh: bool) -> Connection:
+    async def next_connection(self, target: Target, *, is_fresh: bool) -> Connection:
         """A new one, in turn; unless it has to be `is_fresh`, also one that has come free meanwhile."""
         turn = self._connecting.setdefault(target.server, asyncio.Semaphore(MAX_CONNECTING))
         async with turn:
@@ -149,17 +160,17 @@ class HttpClient:
                 self.targets.clear()
             try:
                 target = self.targets[url] = Target(url, self._proxies)
+                target.idle = self._idle[target.server]
             except ConfigurationError as exc:
                 raise ProxyFailed(exc.message) from exc
         return target
 
     def _idle_connection(self, target: Target) -> Connection | None:
         """The most recently used connection that is still open."""
-        idle = self._idle[target.server]
+        idle = target.idle
         while idle:
             connection = idle.pop()
-            if connection.is_open():
-                connection.renew()
+            if connection.renew():
                 return connection
         return None
 
@@ -227,48 +238,35 @@ class Way(msgspec.Struct, frozen=True):
 
 
 class Sent:
-    """A request, written to a connection as it is made. Ends with `answer`, with what `head` gives, or with `close`."""
+    """A request that was sent, and is waited for."""
 
-    __slots__ = ("_client", "_request", "_target", "connection")
+    __slots__ = ("_client", "_connection", "_request", "_target")
 
     def __init__(self, client: HttpClient, target: Target, connection: Connection, request: Sequence[bytes]) -> None:
         self._client = client
         self._target = target
         self._request = request
-        self.connection = connection
-        connection.send(*request)
-
-    def head(self) -> HttpAnswer | None:
-        """The answer, if its head is here. Raises `ProxyFailed` where a proxy gave it."""
-        connection, target = self.connection, self._target
-        if not connection.has_head:
-            return None
-        if target.is_forwarded and target.proxy is not None and is_of_the_proxy(connection.status, connection.headers):
-            connection.close()
-            raise refusal(target.proxy, connection.status, target.authority, is_tunnel=False)
-        return HttpAnswer(connection, partial(self._client.give_back, target))
+        self._connection = connection
 
     async def answer(self) -> HttpAnswer:
         """The answer, once its head is here. See `HttpClient.post`."""
+        client, target = self._client, self._target
         try:
             try:
-                await self.connection.head()
+                await self._connection.head()
             except ConnectionClosed:
-                if not self.connection.was_kept or self.connection.got_bytes:
+                if not self._connection.was_kept or self._connection.got_bytes:
                     raise
-                self.connection.close()
-                self.connection = (await self._client.send_again(self._target, self._request)).connection
-                await self.connection.head()
+                self._connection.close()
+                self._connection = await client.next_connection(target, is_fresh=True)
+                self._connection.send(*self._request)
+                await self._connection.head()
         except BaseException:
-            self.connection.close()
+            self._connection.close()
             raise
-        answer = self.head()
+        answer = client.head_of(target, self._connection)
         assert answer is not None  # noqa: S101 - it was waited for
         return answer
-
-    def close(self) -> None:
-        """Give it up at once. Idempotent."""
-        self.connection.close()
 
 
 async def _dial(host: str, port: int) -> socket.socket:

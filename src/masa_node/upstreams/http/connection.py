@@ -4,9 +4,7 @@ httptools (llhttp, Node.js' parser) does the parsing; this file holds what a con
 """
 
 import asyncio
-import re
 from collections.abc import Callable
-from functools import lru_cache
 from typing import cast
 
 import httptools
@@ -14,28 +12,23 @@ import httptools
 from masa_node.chat.errors import BrokenAnswer, ConnectionClosed, NotAnAnswer, ProviderError
 from masa_node.chat.kept_errors import fresh
 from masa_node.routing.running.turn_of_writes import TurnOfWrites, Writer
+from masa_node.upstreams.http.heads import HEAD_END, KnownHead, as_text, has_length_twice, with_one_length
 
 # More than this unread, and the server has to wait: a slow caller slows the LLM instead of filling memory.
 MAX_UNREAD_BYTES = 256 * 1024
 # What an LLM's answer head may take, or trailers; the largest seen (OpenAI with rate limits) is 4 kB.
 MAX_OVERHEAD_BYTES = 64 * 1024
 
-MAX_KNOWN_HEADERS = 512  # pairs of name and value; most of a server's are the same in each answer
-MAX_KNOWN_BYTES = 128  # of each
-
 _INFORMATIONAL = range(100, 200)
 _SWITCHING = 101
 _NO_BODY = (204, 304)
-_LENGTH_NAME = re.compile(rb"^content-length(?:[ \t]*:[ \t0-9]*,)?", re.IGNORECASE | re.MULTILINE)
-_LENGTH = re.compile(rb"^content-length[ \t]*:(.*)\n", re.IGNORECASE | re.MULTILINE)
-_HEAD_END = re.compile(rb"\n\r?\n")
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")  # a lenient parser lets them into headers, some of which are passed on
 
 
 class Connection(asyncio.Protocol):
     """A connection that carries one exchange at a time: `send`, `head`, `read_piece` until b"", then again.
 
-    `is_reusable()` tells whether another exchange may follow. Any error closes it. Not safe for two tasks.
+    `head_done`: is the head of the answer here? `is_reusable()` tells whether another exchange may follow. Any error
+    closes it. Not safe for two tasks.
     """
 
     __slots__ = (
@@ -43,9 +36,9 @@ class Connection(asyncio.Protocol):
         "_complete",
         "_error",
         "_head_bytes",
-        "_head_done",
         "_is_length_twice",
         "_keep_alive",
+        "_known",
         "_listener",
         "_loop",
         "_overhead_bytes",
@@ -60,6 +53,7 @@ class Connection(asyncio.Protocol):
         "_writes",
         "first_headers",
         "got_bytes",
+        "head_done",
         "headers",
         "idle_since_s",
         "status",
@@ -73,6 +67,7 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._listener: Callable[[], None] | None = None
         self.idle_since_s = 0.0
+        self._known = KnownHead()
         self._asked = False
         self.was_kept = False  # did an exchange go before this one?
         self._parser: httptools.HttpResponseParser | None = _lenient_parser(self)
@@ -82,7 +77,7 @@ class Connection(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self._unread_bytes = 0
         self._overhead_bytes = 0
-        self._head_done = False
+        self.head_done = False
         self._head_bytes = b""  # as long as it is not done
         self._is_length_twice = False
         self._complete = False
@@ -111,7 +106,7 @@ class Connection(asyncio.Protocol):
 
         Raises `ConnectionClosed` if the server hung up (`got_bytes` tells whether before a byte came), `NotAnAnswer`.
         """
-        while not self._head_done:
+        while not self.head_done:
             if self._error is not None:
                 raise fresh(self._error)
             await self._wait()
@@ -148,11 +143,6 @@ class Connection(asyncio.Protocol):
         self._unread_bytes += len(data)
 
     @property
-    def has_head(self) -> bool:
-        """Is the head of the answer here?"""
-        return self._head_done
-
-    @property
     def has_failed(self) -> bool:
         """Will nothing more come, although the answer is not complete?"""
         return self._error is not None
@@ -171,14 +161,13 @@ class Connection(asyncio.Protocol):
             return False
         return self._complete and self._keep_alive and self._error is None
 
-    def renew(self) -> None:
-        """Make ready for the next exchange. Only when `is_reusable()`."""
+    def renew(self) -> bool:
+        """Make ready for the next exchange. Only when it `is_reusable()`; false where it was closed since."""
+        if self._transport is None or self._transport.is_closing():
+            return False
         self.was_kept = True
         self._reset()
-
-    def is_open(self) -> bool:
-        """Is the connection up, as far as is known?"""
-        return self._transport is not None and not self._transport.is_closing()
+        return True
 
     def close(self) -> None:
         """Close at once; what was not written is dropped. Idempotent."""
@@ -215,7 +204,7 @@ class Connection(asyncio.Protocol):
         """Bound what is no body: a head, chunk extensions, trailers. The parser keeps it in memory."""
         self._overhead_bytes += more_bytes
         if self._overhead_bytes > MAX_OVERHEAD_BYTES:
-            part = "what came after a part" if self._head_done else "the head"
+            part = "what came after a part" if self.head_done else "the head"
             self._fail(
                 self._wrong(
                     f"{part} of its answer is larger than {MAX_OVERHEAD_BYTES} bytes. "
@@ -224,7 +213,7 @@ class Connection(asyncio.Protocol):
             )
 
     def _wrong(self, message: str) -> ProviderError:
-        return BrokenAnswer(message) if self._head_done else NotAnAnswer(message)
+        return BrokenAnswer(message) if self.head_done else NotAnAnswer(message)
 
     # ---- what the event loop calls ----
 
@@ -246,7 +235,7 @@ class Connection(asyncio.Protocol):
         self.got_bytes = True
         unread_bytes = self._unread_bytes
         try:
-            if self._head_done:
+            if self.head_done:
                 self._parser.feed_data(data)
             else:
                 self._feed_head(self._parser, data)
@@ -267,18 +256,30 @@ class Connection(asyncio.Protocol):
 
     def _feed_head(self, parser: httptools.HttpResponseParser, data: bytes) -> None:
         """Hand it to the parser, which takes no length twice: then the head is read again, with one (RFC 9110, 8.6)."""
+        if not self._head_bytes and (body := self._known.body_of(data)):
+            self._take_known(body)
+            return
+        is_first = not self._head_bytes
         self._head_bytes += data
         if not self._is_length_twice:
             try:
                 parser.feed_data(data)
             except httptools.HttpParserError:
-                names = _LENGTH_NAME.findall(self._head_bytes)
-                self._is_length_twice = len(names) > 1 or any(name.endswith(b",") for name in names)
+                self._is_length_twice = has_length_twice(self._head_bytes)
                 if not self._is_length_twice:
                     raise
-        if self._is_length_twice and _HEAD_END.search(self._head_bytes):
+        if self._is_length_twice and HEAD_END.search(self._head_bytes):
             self._parser, self.headers, self._is_length_twice = _lenient_parser(self), [], False
-            self._parser.feed_data(_with_one_length(self._head_bytes))
+            self._parser.feed_data(with_one_length(self._head_bytes))
+        if is_first and self._complete and self._keep_alive:
+            self._known.learn(data, self.status, tuple(self.headers), self.first_headers)
+
+    def _take_known(self, body: bytes) -> None:
+        known = self._known
+        self.status, self.headers, self.first_headers = known.status, [*known.headers], known.first_headers
+        self.head_done = self._keep_alive = True
+        self.on_body(body)
+        self._completed()
 
     def eof_received(self) -> bool:
         """See `asyncio.Protocol`. False: the connection is closed on our side too."""
@@ -295,7 +296,7 @@ class Connection(asyncio.Protocol):
             self._listener()
 
     def _end(self, exc: Exception | None) -> None:
-        if not self._head_done:
+        if not self.head_done:
             self._error = ConnectionClosed(
                 "the server closed the connection before it answered. Ask again; its own log should say why."
             )
@@ -316,8 +317,7 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header."""
         if not self._complete:  # trailers come after the body and are not looked at
-            is_long = len(value) > MAX_KNOWN_BYTES or len(name) > MAX_KNOWN_BYTES
-            self.headers.append((_as_text.__wrapped__ if is_long else _as_text)(name, value))
+            self.headers.append(as_text(name, value))
 
     def on_headers_complete(self) -> None:
         """The head is there."""
@@ -329,7 +329,7 @@ class Connection(asyncio.Protocol):
             self.headers = []
             return
         self.status = status
-        self._head_done = True
+        self.head_done = True
         self._head_bytes = b""
         first = self.first_headers = dict(reversed(self.headers))
         framed = "content-length" in first or "transfer-encoding" in first
@@ -346,27 +346,24 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """The response is complete, if it was not just an informational one."""
-        if not self._head_done:
+        if not self.head_done:
             return
-        self._complete = True
-        self._asked = False
         assert self._parser is not None  # noqa: S101 - it calls this
         self._keep_alive = self._parser.should_keep_alive()
+        self._completed()
+        if not self._keep_alive:
+            self._loop.call_soon(self._close_in_order)
+
+    def _completed(self) -> None:
+        self._complete = True
+        self._asked = False
         self.idle_since_s = self._loop.time()
         if self._waiter is not None:
             self._wake()
-        if not self._keep_alive:
-            self._loop.call_soon(self._close_in_order)
 
     def _close_in_order(self) -> None:
         if self._transport is not None:
             self._transport.close()
-
-
-@lru_cache(MAX_KNOWN_HEADERS)
-def _as_text(name: bytes, value: bytes) -> tuple[str, str]:
-    text = value.decode("latin-1")
-    return name.decode("latin-1").lower(), text if text.isprintable() else _CONTROLS.sub(" ", text)
 
 
 def _lenient_parser(connection: Connection) -> httptools.HttpResponseParser:
@@ -381,15 +378,3 @@ def _lenient_parser(connection: Connection) -> httptools.HttpResponseParser:
         lenient_spaces_after_chunk_size=True,
     )
     return parser
-
-
-def _with_one_length(head: bytes) -> bytes:
-    """The same with its first length alone, if all of them are equal. The body behind it stays as it is."""
-    end = _HEAD_END.search(head)
-    until = end.end() if end is not None else len(head)
-    lengths = {each.strip() for value in _LENGTH.findall(head, 0, until) for each in value.split(b",")}
-    first = _LENGTH.search(head, 0, until)
-    if first is None or len(lengths) > 1:
-        return head
-    line = b"content-length: %b\r\n" % lengths.pop()
-    return head[: first.start()] + line + _LENGTH.sub(b"", head[first.end() : until]) + head[until:]

@@ -1,9 +1,11 @@
 """What is sent to a URL of an LLM server: taken apart once, and the head of a request to it."""
 
+from collections import deque
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from masa_node.chat.request import Headers
+from masa_node.upstreams.http.connection import Connection
 from masa_node.upstreams.http.proxies import NO_PROXIES, Proxies
 from masa_node.version import __version__
 
@@ -17,9 +19,10 @@ class Target:
     """A URL, taken apart once: where to connect, and the request line for each method.
 
     A server is reached by the same proxy, or none, as long as its client lives: `server` is key enough for connections.
+    Those that are kept are `idle`, the one that was used last at the end.
     """
 
-    __slots__ = ("authority", "host", "host_line", "is_forwarded", "path", "port", "proxy", "server", "tls")
+    __slots__ = ("authority", "host", "host_line", "idle", "is_forwarded", "path", "port", "proxy", "server", "tls")
 
     def __init__(self, url: str, proxies: Proxies = NO_PROXIES) -> None:
         parts = urlsplit(url)
@@ -27,6 +30,7 @@ class Target:
         self.tls = parts.scheme == "https"
         self.port = parts.port or _PORTS[parts.scheme]
         self.server = (parts.scheme, self.host, self.port)
+        self.idle: deque[Connection] = deque()
         query = f"?{parts.query}" if parts.query else ""
         self.path = f"{parts.path or '/'}{query}".encode("ascii")
         netloc = parts.netloc.encode("idna" if not parts.netloc.isascii() else "ascii")

@@ -1,0 +1,130 @@
+"""A head that comes again is compared instead of parsed: nobody may be able to tell the difference."""
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from masa_node.chat.errors import ProviderError
+from masa_node.upstreams.http.connection import Connection
+from masa_node.upstreams.http.heads import MAX_HEAD_BYTES, MAX_LESSONS, KnownHead
+from tests.upstreams.http.test_connection import REQUEST, MemoryTransport, connected, cut, fed, read_all
+
+DATES = [b"Sun, 06 Nov 1994 08:49:37 GMT", b"Mon, 07 Nov 1994 08:49:38 GMT", b"soon"]
+KINDS = [b"Content-Type: application/json\r\n", b"Content-Type: text/plain\r\n", b"content-length: 3\r\n", b""]
+ENDS = [b"", b"Connection: close\r\n", b"Connection: keep-alive\r\n", b"X: y\n", b"Transfer-Encoding: chunked\r\n"]
+
+
+def answer(
+    body: bytes, *, status: int = 200, date: bytes = DATES[0], more: bytes = KINDS[0], end: bytes = b""
+) -> bytes:
+    head = b"HTTP/1.1 %d OK\r\nDate: %b\r\n%bContent-Length: %d\r\n%b\r\n" % (status, date, more, len(body), end)
+    return head + body
+
+
+parts = st.builds(
+    answer,
+    st.sampled_from([b"", b"{}", b"x" * 9, b"x" * 10, b"0\r\n\r\n"]),
+    status=st.sampled_from([200, 200, 200, 404, 204]),
+    date=st.sampled_from(DATES),
+    more=st.sampled_from([*KINDS[:1] * 4, *KINDS]),
+    end=st.sampled_from([*ENDS[:1] * 6, *ENDS]),
+)
+raws = st.one_of(parts, parts, st.tuples(parts, st.binary(max_size=3)).map(b"".join))
+Said = tuple[object, ...]
+
+
+async def said(connection: Connection, transport: MemoryTransport, raw: bytes, places: list[int]) -> Said:
+    """All that whoever asked may look at, but for the date and the length."""
+    connection.send(REQUEST)
+    await asyncio.sleep(0)  # it is written
+    fed(connection, transport, cut(raw, places))
+    is_reusable = connection.is_reusable()
+    if not connection._complete:
+        connection.connection_lost(None)
+    try:
+        body: bytes | type[ProviderError] = await read_all(connection)
+    except ProviderError as error:
+        body = type(error)
+    headers = [pair for pair in connection.headers if pair[0] not in ("date", "content-length")]
+    return connection.status, headers, body, is_reusable, [*connection.first_headers]
+
+
+@given(st.lists(st.tuples(raws, st.lists(st.integers(0, 300), max_size=1)), min_size=1, max_size=8))
+async def test_one_connection_for_all_answers_says_what_a_new_one_for_each_says(
+    answers: list[tuple[bytes, list[int]]],
+) -> None:
+    kept = connected()
+    for raw, places in answers:
+        expected = await said(*connected(), raw, places)
+        assert await said(*kept, raw, places) == expected
+        if not kept[0].renew() or not expected[3]:
+            kept = connected()
+
+
+async def test_the_third_answer_with_the_same_head_is_not_parsed() -> None:
+    connection, transport = connected()
+    for number, body in enumerate((b"{}", b'{"a":1}', b"[" + b" " * 2000 + b"]")):
+        connection.send(REQUEST)
+        await asyncio.sleep(0)
+        if number == 2:
+            connection._parser = object()  # type: ignore[assignment]
+        fed(connection, transport, [answer(body, date=DATES[number % 2])])
+        assert await read_all(connection) == body
+        assert connection.is_reusable()
+        assert connection.headers[1] == ("content-type", "application/json")
+        connection.renew()
+
+
+async def test_whoever_waits_for_an_answer_with_a_known_head_is_woken() -> None:
+    connection, transport = connected()
+    for _ in range(3):
+        connection.send(REQUEST)
+        waiting = asyncio.ensure_future(read_all(connection))
+        await asyncio.sleep(0)
+        fed(connection, transport, [answer(b"{}")])
+        assert await waiting == b"{}"
+        connection.renew()
+
+
+def lessons(*heads: bytes) -> KnownHead:
+    known = KnownHead()
+    for head in heads:
+        known.learn(head, 200, (), {})
+    return known
+
+
+@pytest.mark.parametrize(
+    ("raw", "body"),
+    [
+        (answer(b"{}"), b"{}"),
+        (answer(b"x" * 2000, date=DATES[1]), b"x" * 2000),
+        (answer(b""), b""),
+        (answer(b"{}")[:-1], b""),
+        (answer(b"{}") + b"x", b""),
+        (answer(b"{}", date=b"soon"), b""),
+        (answer(b"{}", status=404), b""),
+        (answer(b"{}", more=KINDS[1]), b""),
+        (answer(b"{}").replace(b": 2", b": +2"), b""),
+        (answer(b"{}").replace(b": 2", b": " + b"0" * 10 + b"2"), b""),
+        (b"\r\n" + answer(b"{}"), b""),
+    ],
+)
+def test_only_a_whole_answer_with_the_same_head_has_a_body(raw: bytes, body: bytes) -> None:
+    assert lessons(answer(b"{}"), answer(b'{"a":1}', date=DATES[1])).body_of(raw) == body
+
+
+@pytest.mark.parametrize(
+    "heads",
+    [
+        (answer(b"{}"),),
+        (answer(b"{}"), answer(b"{}", status=404)),
+        (answer(b"{}", more=b"X: %b\r\n" % (b"x" * MAX_HEAD_BYTES)),) * 2,
+        (answer(b"{}", end=b"Content-Length: 2\r\n"),) * 2,
+        (b"HTTP/1.1 200 OK\r\n\r\n{}",) * 2,
+        tuple(answer(b"{}", more=b"X-Request-Id: %d\r\n" % number) for number in range(MAX_LESSONS)) * 2,
+    ],
+)
+def test_what_came_once_or_is_large_or_has_two_lengths_is_not_known(heads: tuple[bytes, ...]) -> None:
+    assert lessons(*heads).body_of(heads[-1]) == b""
