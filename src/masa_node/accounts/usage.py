@@ -87,24 +87,24 @@ class Sums(msgspec.Struct, gc=False):
 
     def _add_tokens(self, outcome: Outcome) -> None:
         given, made = tokens_of(outcome)
-        self.input_tokens += given or 0
-        self.output_tokens += made or 0
-        self.input_unknown += given is None
-        self.output_unknown += made is None
+        if given is None:
+            self.input_unknown += 1
+        else:
+            self.input_tokens += given
+        if made is None:
+            self.output_unknown += 1
+        else:
+            self.output_tokens += made
 
 
 def tokens_of(outcome: Outcome) -> tuple[int | None, int | None]:
     """In and out, as far as they are known: what an endpoint never has is 0."""
-    given, made = _believed(outcome.input_tokens), _believed(outcome.output_tokens)
-    if given is None and outcome.endpoint in _WITHOUT_INPUT:
-        given = 0
-    if made is None and outcome.endpoint in _WITHOUT_OUTPUT:
-        made = 0
+    given, made = outcome.input_tokens, outcome.output_tokens
+    if given is None or given > MAX_TOKENS:
+        given = 0 if outcome.endpoint in _WITHOUT_INPUT else None
+    if made is None or made > MAX_TOKENS:
+        made = 0 if outcome.endpoint in _WITHOUT_OUTPUT else None
     return given, made
-
-
-def _believed(count: int | None) -> int | None:
-    return count if count is not None and count <= MAX_TOKENS else None
 
 
 def account_of(outcome: Outcome, day: int) -> Account:
@@ -113,8 +113,8 @@ def account_of(outcome: Outcome, day: int) -> Account:
     model = outcome.model[:MAX_NAME_CHARS] if outcome.model_known or provider else ""
     is_peer = False
     for each in outcome.attempts:  # nearly always one: a generator would cost more than all the rest
-        if each.result == WON and provider:
-            is_peer = is_peer or not each.is_local
+        if not each.is_local and each.result == WON and provider:
+            is_peer = True
     if outcome.requester is not None:
         return Account(day, "", outcome.requester, model, provider, is_peer)
     return Account(day, outcome.key, "", model, provider, is_peer)

@@ -72,6 +72,11 @@ class Choices:
         if index in self._seen:
             self._ended.add(index)
 
+    def is_one_that_ended(self) -> None:
+        """There is but the first one, and it is complete."""
+        self._seen.add(0)
+        self._ended.add(0)
+
     def note_plain(self, frames: bytes) -> None:
         """Frames went by unread that hold words of the first choice, and of no other."""
         if not self._is_plain_noted:

@@ -284,7 +284,8 @@ class Node:
 
     def observe(self, outcome: Outcome) -> None:
         """Tell telemetry how a request ended."""
-        outcome = self.access.under_way.as_ended(outcome)
+        if outcome.error is not None:
+            outcome = self.access.under_way.as_ended(outcome)
         self.metrics.observe(outcome)
         log_outcome(outcome)
         noted, events = self.journal.observe(outcome), self.access.events

@@ -14,6 +14,7 @@ MAX_MODEL_LABELS = 200
 MAX_UPSTREAM_LABELS = 64
 MAX_KEY_LABELS = 256  # as many keys as may be in force; of revoked ones that come on top all are "other"
 OTHER = "other"
+NO_ERROR = "none"
 PEER = "peer"  # all of them: there may be thousands, and they come and go
 
 REQUESTS = MetricDoc(
@@ -82,7 +83,7 @@ def metric_docs() -> tuple[MetricDoc, ...]:
     return tuple(value for value in globals().values() if isinstance(value, MetricDoc))
 
 
-_Labels = tuple[Endpoint, str, int, str]  # those of REQUESTS
+_Labels = tuple[Endpoint, str, int, str | None]  # those of REQUESTS; None: no error
 
 
 @dataclass(slots=True)
@@ -135,11 +136,7 @@ class Metrics:
 
     def observe(self, outcome: Outcome) -> None:
         """Count one request."""
-        model, error = outcome.model, outcome.error or "none"
-        if model not in self._models:
-            model = self._model_label(outcome)
-        labels = outcome.endpoint, model, outcome.status, error
-        row = self._rows.get(labels) or self._new_row(labels)
+        row = self._rows.get((outcome.endpoint, outcome.model, outcome.status, outcome.error)) or self._row_of(outcome)
         row.requests += 1
         row.body_bytes += outcome.body_bytes
         row.answer_bytes += outcome.answer_bytes
@@ -153,9 +150,9 @@ class Metrics:
         for attempt in outcome.attempts:
             self._attempts.add(1, attempt.provider if attempt.is_local else PEER, attempt.result)
         if outcome.requester is not None:
-            self._peer_requests.add(1, error)
+            self._peer_requests.add(1, outcome.error or NO_ERROR)
         elif outcome.key != OWNER:
-            self._count_key(outcome, error)
+            self._count_key(outcome, outcome.error or NO_ERROR)
         if outcome.race is not None:
             self._count_race(outcome, outcome.race)
 
@@ -192,9 +189,13 @@ class Metrics:
         self._families.append(histogram)
         return histogram
 
-    def _new_row(self, labels: _Labels) -> _Row:
-        endpoint = labels[0].value
-        row = self._rows[labels] = _Row(self._first_piece.of(endpoint), self._duration.of(endpoint))
+    def _row_of(self, outcome: Outcome) -> _Row:
+        """The model's name may be of a caller's making: a row has that of a label."""
+        endpoint = outcome.endpoint.value
+        labels = outcome.endpoint, self._model_label(outcome), outcome.status, outcome.error
+        row = self._rows.get(labels)
+        if row is None:
+            row = self._rows[labels] = _Row(self._first_piece.of(endpoint), self._duration.of(endpoint))
         return row
 
     def _add_up(self) -> None:
@@ -202,7 +203,7 @@ class Metrics:
         rows, self._rows = self._rows, {}
         for (at, model, status, error), row in rows.items():
             endpoint = at.value
-            self._requests.add(row.requests, endpoint, model, str(status), error)
+            self._requests.add(row.requests, endpoint, model, str(status), error or NO_ERROR)
             self._pieces.add(row.pieces, endpoint)
             self._bytes_in.add(row.body_bytes, endpoint)
             self._bytes_out.add(row.answer_bytes, endpoint)
@@ -211,6 +212,8 @@ class Metrics:
                     self._tokens.add(tokens, direction, model)
 
     def _model_label(self, outcome: Outcome) -> str:
+        if outcome.model in self._models:
+            return outcome.model
         if not outcome.model_known or len(self._models) >= MAX_MODEL_LABELS:
             return OTHER
         self._models.add(outcome.model)

@@ -65,7 +65,6 @@ class ByteBudget:
         self.held_bytes = 0
         self.growing: set[Share] = set()
         self.complete: set[Share] = set()
-        self._lent_bytes = 0
 
     def __repr__(self) -> str:
         return f"ByteBudget(kept={self.kept_bytes}, growing={self.growing_bytes}, most={self.most_bytes})"
@@ -73,7 +72,7 @@ class ByteBudget:
     @property
     def kept_bytes(self) -> int:
         """What complete answers and bodies take: it is not taken back."""
-        return self._lent_bytes + sum(share.size for share in self.complete)
+        return self.held_bytes - self.growing_bytes
 
     @property
     def growing_bytes(self) -> int:
@@ -82,15 +81,14 @@ class ByteBudget:
 
     def lend(self, size: int) -> bool:
         """As a share that is complete at once, for what is small; `give_back` the same. False where it does not fit."""
-        fits = self.held_bytes + size + OVERHEAD_BYTES <= self.most_bytes
-        if fits:
-            self._lent_bytes += size + OVERHEAD_BYTES
-            self.held_bytes += size + OVERHEAD_BYTES
-        return fits
+        held_bytes = self.held_bytes + size + OVERHEAD_BYTES
+        if held_bytes > self.most_bytes:
+            return False
+        self.held_bytes = held_bytes
+        return True
 
     def give_back(self, size: int) -> None:
         """What was lent is held no more."""
-        self._lent_bytes -= size + OVERHEAD_BYTES
         self.held_bytes -= size + OVERHEAD_BYTES
 
     def open(self, drop: Callable[[], None]) -> Share:
