@@ -117,7 +117,7 @@ class App:
     def _let_in(self, request: HttpRequest, reply: Reply) -> Entry:
         head = request.head
         entry = head.memo
-        if not isinstance(entry, Entry) or not self._still_holds(entry):
+        if not (isinstance(entry, Entry) and self._still_holds(entry)):
             entry = head.memo = self._entry(request, reply)
         elif entry.origin is not None:
             reply.amend = partial(_allow, entry.origin)

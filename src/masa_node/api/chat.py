@@ -99,10 +99,10 @@ class ChatEndpoints:
             return None
         try:
             terms = self._terms(entry.place.endpoint, entry, asked.head)
-            if terms.is_packed:
-                return None
             peeked = peek(body, terms.endpoint, entry.place.model)
-            row = None if self._is_alias(peeked.model) else way.row(peeked.model, terms.endpoint)
+            if terms.is_packed or (self._aliasing is not None and self._aliasing.is_alias(peeked.model)):
+                return None
+            row = way.row(peeked.model, terms.endpoint)
             if row is None:
                 return None
             came_s = asyncio.get_running_loop().time()
@@ -123,9 +123,6 @@ class ChatEndpoints:
         if len(body) <= MENDED_BY_READERS_BYTES:
             return len(body) <= self._limits.max_body_bytes
         return len(body) <= min(LARGE_BYTES, self._limits.max_body_bytes) and not may_be_odd(body)
-
-    def _is_alias(self, model: str) -> bool:
-        return self._aliasing is not None and self._aliasing.is_alias(model)
 
     async def _answer(self, request: Request, caller: Caller, asked: HttpRequest, sink: ReplySink) -> None:
         """Have it answered, unless the owner ends it meanwhile."""

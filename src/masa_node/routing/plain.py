@@ -20,6 +20,7 @@ from masa_node.chat.request import RaceMode, Request
 from masa_node.dialects.choices import Choices
 from masa_node.dialects.condensing import LARGE_BYTES
 from masa_node.dialects.fields import may_be_odd
+from masa_node.dialects.framing import NDJSON
 from masa_node.dialects.opening import Shape, is_streamed, shape_of
 from masa_node.dialects.tracking import StreamTracker
 from masa_node.routing.answers.reader import LOOKED_AT_BYTES, AnswerStream, passed_back
@@ -179,30 +180,40 @@ class Plain:
     # ---- until the first piece ----
 
     def _read_begin(self) -> None:
-        response = self._response
+        response = self._response or self._head()
         if response is None:
-            try:
-                response = self._response = self._now.head()
-            except ProviderError:  # a proxy's: the task raises it again
-                self._hand_over()
-                return
-            if response is None or response.status != _OK:
-                if response is not None or self._now.is_odd:
-                    self._hand_over()
-                return
+            return
+        piece, is_over = response.take_unpacked(), response.is_read
+        if is_over and piece and not self._pieces and self._is_given_at_once(response, piece):
+            return
         self._seen_s = self._shared.loop.time()
-        piece = response.take_unpacked()
         if piece:
             self._pieces.append(piece)
             self._size += len(piece)
-        is_over = response.is_read
-        if piece is None and not is_over:
+        elif piece is None and not is_over:
             return
         # Not: nothing, or more than is looked at in one go, or held where no budget of bytes counts it.
         is_little = 0 < self._size <= (LARGE_BYTES if is_over else MAX_HELD_BYTES) and len(self._pieces) <= MAX_PIECES
         comes_more = bool(piece) and not self._now.is_odd  # else nobody would tell of anything again
         if not (is_little and (is_over or comes_more) and self._read_shape(response, is_over=is_over)):
             self._hand_over()
+
+    def _head(self) -> OpenResponse | None:
+        """The response, once its head is here, if it is plain as far as that says."""
+        try:
+            response = self._response = self._now.head()
+        except ProviderError:  # a proxy's: the task raises it again
+            self._hand_over()
+            return None
+        if self._now.is_odd if response is None else response.status != _OK:
+            self._hand_over()
+            return None
+        return response
+
+    def _is_given_at_once(self, response: OpenResponse, body: bytes) -> bool:
+        """Most whole answers come in one piece, and begin as nothing else does."""
+        is_one = body[:1] == b"{" and self._now.dialect.framing is not NDJSON and len(body) <= LARGE_BYTES
+        return is_one and self._give_whole(response, body)
 
     def _read_shape(self, response: OpenResponse, *, is_over: bool) -> bool:
         """False where it is not plain."""
@@ -226,20 +237,20 @@ class Plain:
         return self._pieces[0]
 
     def _give_whole(self, response: OpenResponse, body: bytes) -> bool:
-        host, dialect, usage, choices, size = self._host, self._now.dialect, Usage(), Choices(), len(body)
+        host, now, usage, choices = self._host, self._now, Usage(), Choices()
         if host is None or not host.is_ready or self._asked is not None:
             return False
-        if size > MENDED_BY_READERS_BYTES and may_be_odd(body):
+        if len(body) > MENDED_BY_READERS_BYTES and may_be_odd(body):
             return False
-        if dialect.fault_of_whole(body, usage, choices) is not None or not self._now.endings.judge_whole(choices):
+        if now.dialect.fault_of_whole(body, usage, choices) is not None or not now.endings.judge_whole(choices):
             return False
-        answer = WholeAnswer(response.status, passed_back(response), body, dialect.name, usage)
+        answer = WholeAnswer(response.status, passed_back(response), body, now.dialect.name, usage)
         provider, health, shared = self._row.provider, self._row.health, self._shared
         took_s, now_s = shared.now_s() - self._began_s, shared.loop.time()
         attempt = Attempt(provider.name, WON, 0.0, took_s, provider.is_local)
         host.give(answer, attempt)
         self._host = None
-        self._now.answered(usage)
+        now.answered(usage)
         self._finished(response)
         health.succeeded(now_s)
         health.answered(took_s, now_s)
