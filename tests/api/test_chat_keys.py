@@ -20,7 +20,7 @@ from masa_node.accounts.report import By, UsageQuery
 from tests.fakes.dialect_samples import ANTHROPIC, MODEL, OLLAMA, OPENAI, SAMPLES, DialectSample
 from tests.fakes.llm_server import FakeLlm, send, until, wait_for
 from tests.fakes.raw_http import Reply, calling, get, post, request
-from tests.fakes.running import RunningNode, node_before
+from tests.fakes.running import RunningNode, node_before, running_node
 
 
 @contextlib.asynccontextmanager
@@ -180,6 +180,23 @@ async def test_lists_have_only_the_models_that_a_key_allows(tmp_path: Path) -> N
     assert MODEL != "other"
     assert (shown.status, owners.status) == (403, 200)
     assert "'alice' does not allow the model 'masa-demo'" in OLLAMA.message_in(shown.body)
+
+
+@pytest.mark.parametrize("allowed", ["masa-demi", "masa-dem*"])
+async def test_errors_name_only_the_models_that_a_key_allows(tmp_path: Path, allowed: str) -> None:
+    key = change_keys(tmp_path, lambda keys: made_key(keys, "alice", KeyRules((allowed,)), time.time()))
+    async with running_node(MASA_DIR=str(tmp_path), API_KEY="own", DEMO="1") as node:
+        for by, is_named in (("own", True), (key, allowed == "masa-dem*")):
+            headers = (("x-api-key", by),)
+            unknown = b'{"model":"masa-demi","messages":[]}'
+            for reply in (
+                await post(node.port, "/v1/chat/completions", unknown, headers),
+                await post(node.port, "/v1/messages", unknown, headers),
+                await get(node.port, "/v1/models/masa-demi", headers),
+                await post(node.port, "/api/pull", b'{"model":"masa-demi"}', headers),
+            ):
+                assert reply.status == 404
+                assert (b"masa-demo" in reply.body) is is_named
 
 
 async def test_a_key_is_shown_a_model_by_whichever_of_its_names_it_allows(tmp_path: Path) -> None:

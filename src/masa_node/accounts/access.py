@@ -163,6 +163,10 @@ class Access:
             now_s = asyncio.get_running_loop().time()
             self._limits.enter(caller.key, names, now_s, self._now_unix_s())
 
+    def may_see(self, key: str, model: str) -> bool:
+        """May callers with the key of this name know of the model?"""
+        return key == OWNER or self._ring.allows(key, model)
+
     def undo(self, caller: Caller) -> None:
         """Their request has not begun, after all: another `enter` for it counts once."""
         if caller.key is not None:

@@ -96,6 +96,13 @@ class KeyRing:
         self.version += 1
         self._by_id = {key.id: key for key in keys or ()}
 
+    def allows(self, name: str, model: str) -> bool:
+        """Does the key of this name allow the model? Not if it was revoked meanwhile."""
+        return any(
+            key.name == name and key.revoked_at_unix_s is None and key.rules.allows(model)
+            for key in self._by_id.values()
+        )
+
     @property
     def has_daily_limits(self) -> bool:
         """Does any key have a limit of tokens a day?"""

@@ -7,7 +7,7 @@ from functools import partial
 import msgspec
 import structlog
 
-from masa_node.accounts.access import OWNERS
+from masa_node.accounts.access import OWNERS, Caller
 from masa_node.api.chat import ChatEndpoints
 from masa_node.api.control.changes import Changes, methods_at
 from masa_node.api.control.events import EVENTS, EventStreams
@@ -156,7 +156,7 @@ class App:
         path = request.path = place.path
         allowed = self._methods_at(place)
         if not allowed:
-            raise self._not_here(path)
+            raise self._not_here(path, caller or OWNERS)
         if method not in allowed:
             raise WrongMethod(f"{path} takes {allowed[0]}, not {method}.", ", ".join(allowed))
         own_id = own_id_of(headers)
@@ -191,12 +191,13 @@ class App:
         is_there = self._view.pages.holds(path) if is_console(path) else is_get(path)
         return [*(["GET", "HEAD"] if is_there else []), *methods_at(path)]
 
-    def _not_here(self, path: str) -> UnknownPath:
+    def _not_here(self, path: str, caller: Caller) -> UnknownPath:
         if is_console(path):
             return self._view.pages.missing(path)
         not_done = not_done_here(path)
         if not_done is not None:
-            offers = offers_for(DialectName.OLLAMA, self._view.askable(self._view.catalog.all_offers()))
+            offers = self._view.askable(self._view.catalog.all_offers())
+            offers = [pair for pair in offers_for(DialectName.OLLAMA, offers) if caller.allows(pair[1].model)]
             return UnknownPath(f"This node {not_done}; it serves: {models.named(offers)}.")
         instead = replaced_by(path)
         if instead is not None:

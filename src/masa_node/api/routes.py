@@ -138,7 +138,7 @@ async def _one_model(view: NodeView, asked: Asked) -> object:
     offers = view.askable(view.catalog.offers_of(model))
     asked.caller.check_model(name, model)
     if not offers:
-        nearest = ", ".join(view.catalog.nearest(model)) or "none is served at all"
+        nearest = ", ".join(view.catalog.nearest(model, asked.caller.allows)) or "none is served at all"
         raise UnknownModel(
             f"No LLM known here serves the model {model!r}. Nearest: {nearest}.{alias_words(name, model)}"
         )

@@ -103,7 +103,7 @@ class Node:
         )
         peers = self.peer_service = PeerService(self._peer_parts())
         policy = LinkedFirst(self.stakes, peers.linked, peers.members, random.Random())  # noqa: S311 - whom to dial
-        rules = ChoiceRules(policy, self.peer_service.arriving, lambda: self.situation().remedy)
+        rules = ChoiceRules(policy, peers.arriving, lambda: self.situation().remedy, self.access.may_see)
         self.dispatcher = Dispatcher(self.catalog, self.admission, self.poller.refresh, self.observe, rules=rules)
         self._whole_report, self._short_report = (
             OneAtATime(partial(self._examined, whole=whole)) for whole in (True, False)

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -58,16 +59,23 @@ def _nobody() -> Sequence[str]:
     return ()
 
 
+def _may_see_all(key: str, model: str) -> bool:
+    del key, model
+    return True
+
+
 class ChoiceRules(msgspec.Struct, frozen=True):
     """What the rest of the node says about the choice; by default nothing.
 
     `policy` says which peers may be asked. `arriving` lists known peers that are not linked yet, in words, while the
-    node has just started. `why_nothing` says why no model at all can be asked, and what to do.
+    node has just started. `why_nothing` says why no model at all can be asked, and what to do. `may_see`: may callers
+    with the key of that name know of the model of this name?
     """
 
     policy: PeerPolicy = ANY_PEER
     arriving: Arriving = _nobody
     why_nothing: Callable[[], str] = str
+    may_see: Callable[[str, str], bool] = _may_see_all
 
 
 NO_RULES = ChoiceRules()
@@ -222,12 +230,14 @@ class Candidates:
         return self._unknown(request)
 
     def _unknown(self, request: Request) -> UnknownModel:
-        nearest = self._catalog.nearest(request.model)
-        if not nearest:
+        nearest = self._catalog.nearest(request.model, partial(self._rules.may_see, request.key))
+        if not nearest and not self._catalog.nearest(request.model):
             return UnknownModel(
                 f"No model {request.model!r}, nor any other, is served here or by a peer. "
                 f"{self._rules.why_nothing() or 'Is an LLM server running?'}"
             )
+        if not nearest:
+            return UnknownModel(f"No LLM known here serves the model {request.model!r}, nor another for this key.")
         return UnknownModel(
             f"No LLM known here serves the model {request.model!r}, of this node or of a peer. "
             f"Nearest: {', '.join(nearest)}. GET /api/v1/llm/models lists all."

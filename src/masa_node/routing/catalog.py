@@ -260,9 +260,11 @@ class Catalog:
         """What each own server offers, None where that is not known: the same object until it offers something else."""
         return [(entry.provider, entry.offers) for entry in self._own.values()]
 
-    def nearest(self, model: str) -> list[str]:
-        """The names most like this one, at most MAX_NEAREST, else the first few there are."""
-        names = list(islice(self._names(), MAX_COMPARED))
+    def nearest(self, model: str, may_see: Callable[[str], bool] | None = None) -> list[str]:
+        """Of the names that may be seen, all by default: those most like this one, at most MAX_NEAREST, else the first
+        few there are.
+        """
+        names = list(islice(filter(may_see, self._names()), MAX_COMPARED))
         keys = {_compared(name): name for name in names}
         close = difflib.get_close_matches(_compared(model), keys, n=MAX_NEAREST)
         return [keys[key] for key in close] or names[:MAX_NAMED]
