@@ -1,4 +1,6 @@
 import json
+import sys
+from types import FrameType
 
 import pytest
 from hypothesis import given
@@ -18,8 +20,10 @@ OBJECTS = st.dictionaries(TEXTS, VALUES, max_size=6)
 
 
 @pytest.fixture(autouse=True)
-def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_windows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that few bytes have as many borders as megabytes have."""
+    if request.node.get_closest_marker("untraced"):
+        return
     monkeypatch.setattr(condensing, "FIRST_WINDOW_BYTES", 4)
     monkeypatch.setattr(condensing, "STEP_BYTES", 16)
     monkeypatch.setattr(condensing, "HOPS", 3)
@@ -142,3 +146,29 @@ def test_a_number_that_is_long_is_one_where_there_are_many_parts_too() -> None:
     small = at_once(condensed(json.dumps(value).encode(), 3))
     assert small is not None
     assert json.loads(small)["x"][-1] == {"a": 0, "b": 0, "": []}
+
+
+@pytest.mark.untraced
+@pytest.mark.parametrize("text_bytes", [100, 1_000, 4_000, 30_000, 400_000])
+@pytest.mark.parametrize("line", [r"\"a\": [x, {y}],\n", r"say \"hi\" ", "x" * 150 + r"\"", r"\\\"", "x"])
+def test_a_megabyte_takes_few_calls_however_long_its_texts_are_and_whatever_is_escaped(
+    text_bytes: int, line: str
+) -> None:
+    text = line * (text_bytes // len(line))
+    data = b'{"messages":[%s],"model":"m"}' % b",".join(
+        [b'{"content":"%s"}' % text.encode()] * (1_000_000 // text_bytes)
+    )
+    calls = 0
+
+    def count(frame: FrameType, event: str, arg: object) -> None:
+        nonlocal calls
+        del frame, arg
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        small = at_once(condensed(data, 1))
+    finally:
+        sys.setprofile(None)
+    assert small == b'{"messages":[],"model":"m"}'
+    assert calls < 15_000  # fifteen for a kilobyte
