@@ -4,16 +4,15 @@ from masa_node.api.http1.request import Head, HeaderPairs, HttpRequest
 
 
 def coming(*pieces: bytes, ends: bool = True, headers: HeaderPairs = (), length: int | None = None) -> HttpRequest:
-    """A request whose body comes in these pieces, one each time that more is waited for.
+    """A request whose body comes in these pieces, once it is waited for.
 
     Without an end the caller leaves after them.
     """
-    left = [*pieces]
 
     def more() -> None:
-        if left:
-            request.feed(left.pop(0))
-        elif ends:
+        for piece in pieces:
+            request.feed(piece)
+        if ends:
             request.complete()
         else:
             request.lose()

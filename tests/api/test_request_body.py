@@ -69,7 +69,8 @@ async def test_a_body_that_does_not_come_is_too_slow(first: bytes) -> None:
 @virtual_time
 async def test_dripping_does_not_lengthen_the_time() -> None:
     def drip() -> None:
-        loop.call_later(2, request.feed, b"x")
+        request.feed(b"x")
+        loop.call_later(2, drip)
 
     loop = asyncio.get_running_loop()
     request = HttpRequest(Head("POST", b"/", ()), None, drip)

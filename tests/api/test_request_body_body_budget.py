@@ -45,20 +45,17 @@ async def test_of_those_that_arrive_the_largest_goes_not_the_one_that_comes_last
     waiting = asyncio.Event()
 
     def slowly() -> None:
-        if not waiting.is_set():
-            waiting.set()
-            request.feed(b"x" * 95_000)
-        else:
-            loop.call_soon(request.feed, b"x")
-            loop.call_soon(request.complete)
+        waiting.set()
+        request.feed(b"x" * 95_000)
 
-    loop = asyncio.get_running_loop()
     request = HttpRequest(Head("POST", b"/", ()), None, slowly)
     with HeldBody(budget) as large, HeldBody(budget) as other, HeldBody(budget) as usual:
         await read(other, coming(b"x" * 95_000))
         task = asyncio.create_task(read(large, request))
         await waiting.wait()
         assert len(await read(usual, coming(b"x" * 50_000))) == 50_000
+        request.feed(b"x")
+        request.complete()
         with pytest.raises(Overloaded):
             await task
 

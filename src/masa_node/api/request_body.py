@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
+from io import BytesIO
 from types import TracebackType
 from typing import Self
 
@@ -23,11 +24,12 @@ class HeldBody:
     costs nobody a usual request.
     """
 
-    __slots__ = ("_budget", "_pieces", "_share", "_tell", "again", "size")
+    __slots__ = ("_budget", "_first", "_more", "_share", "_tell", "again", "size")
 
     def __init__(self, budget: ByteBudget) -> None:
         self._budget = budget
-        self._pieces: list[bytes] = []
+        self._first = b""
+        self._more: BytesIO | None = None  # with the first those after it: what it gives in the end is no copy
         self.again: bytes | None = None  # a whole body that is to be read once more
         self.size = 0
         self._tell: Callable[[], object] | None = None
@@ -45,7 +47,10 @@ class HeldBody:
         """A piece came. Raises `Overloaded` when there is no room for this body, or is none any more."""
         self.size += len(piece)
         if self._share.add(len(piece)):
-            self._pieces.append(piece)
+            if self.size == len(piece):
+                self._first = piece
+            else:
+                self._append(piece)
         self.check()
 
     @contextmanager
@@ -69,13 +74,22 @@ class HeldBody:
     def whole(self) -> bytes:
         """The body is complete: it is given once, and stays counted."""
         self._share.keep()
-        pieces = self._pieces
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
+        body = self._first if self._more is None else self._more.getvalue()
+        self._forget()
         return body
 
+    def _append(self, piece: bytes) -> None:
+        if self._more is None:
+            self._more = BytesIO()
+            self._more.write(self._first)
+            self._first = b""
+        self._more.write(piece)
+
+    def _forget(self) -> None:
+        self._first, self._more = b"", None
+
     def _drop(self) -> None:
-        self._pieces.clear()
+        self._forget()
         if self._tell is not None:
             self._tell()
 
@@ -91,22 +105,16 @@ async def read_body(request: HttpRequest, held: HeldBody, max_bytes: int) -> byt
         return body
     _check_head(request, max_bytes)
     if request.is_whole:  # as most are; those do not pay for a timer
-        _hold(request.take(), held, max_bytes)
+        _hold(held, max_bytes, request.take())
         return held.whole()
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S) as timer:
             with held.telling(partial(_end, timer)):  # its caller may not send another byte to be told at
-                return await _read(request, held, max_bytes)
+                await request.read_into(partial(_hold, held, max_bytes))
+                return held.whole()
     except TimeoutError as exc:
         held.check()
         raise BodyTooSlow(f"The body did not arrive within {BODY_TIMEOUT_S:g} s.") from exc
-
-
-async def _read(request: HttpRequest, held: HeldBody, max_bytes: int) -> bytes:
-    while True:
-        _hold(await request.next_piece(), held, max_bytes)
-        if request.is_whole and not request.unread_bytes:
-            return held.whole()
 
 
 def _end(timer: asyncio.Timeout) -> None:
@@ -114,7 +122,7 @@ def _end(timer: asyncio.Timeout) -> None:
         timer.reschedule(0)
 
 
-def _hold(piece: bytes, held: HeldBody, max_bytes: int) -> None:
+def _hold(held: HeldBody, max_bytes: int, piece: bytes) -> None:
     if held.size + len(piece) > max_bytes:
         raise _too_large(max_bytes)
     held.add(piece)

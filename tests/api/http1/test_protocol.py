@@ -45,10 +45,9 @@ class Script:
             case "/early":
                 await reply.whole(401, [], b"")
             case "/echo":
-                body = b""
-                while not request.is_whole or request.unread_bytes:
-                    body += await request.next_piece()
-                await reply.whole(200, [], body)
+                pieces: list[bytes] = []
+                await request.read_into(pieces.append)
+                await reply.whole(200, [], b"".join(pieces))
             case "/stream":
                 request.cancel_when_gone()
                 await reply.begin(200, [])

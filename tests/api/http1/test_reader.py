@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from masa_node.api.http1 import reader
 from masa_node.api.http1.raw_responses import HEAD_TOO_LARGE, MALFORMED
 from masa_node.api.http1.reader import MAX_REMEMBERED_BYTES, Incoming, Refused, RequestReader
 from masa_node.api.http1.request import HttpRequest
@@ -69,6 +70,24 @@ def test_the_same_however_it_is_cut(cuts: list[int]) -> None:
     places = [0, *sorted(cuts), len(raw)]
     parts = [raw[begin:end] for begin, end in itertools.pairwise(places)]
     assert read(*parts).told() == read(raw).told()
+
+
+@given(cuts=st.lists(st.integers(0, len(b"".join(SEQUENCE)))))
+def test_the_same_where_the_rest_of_a_body_is_not_parsed(cuts: list[int]) -> None:
+    raw = b"".join(SEQUENCE)
+    places = [0, *sorted(cuts), len(raw)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader, "UNPARSED_FROM_BYTES", 1)
+        told = read(*(raw[begin:end] for begin, end in itertools.pairwise(places))).told()
+    assert told == read(raw).told()
+
+
+def test_many_tiny_reads_of_a_body_that_is_not_parsed_are_refused_too() -> None:
+    taken = read(post(b"x" * 200_000)[:-190_000])
+    for _ in range(reader.FREE_CHUNKS - 1):
+        taken.reader.feed(b"x")
+    with pytest.raises(Refused):
+        taken.reader.feed(b"x")
 
 
 def test_the_same_byte_by_byte() -> None:

@@ -22,6 +22,9 @@ MIN_CHUNK_BYTES = 64
 # Chunk headers and trailers may be as long as a head, and an eighth of the body: 7 bytes a chunk of MIN_CHUNK_BYTES.
 BODY_BYTES_PER_FRAMING_BYTE = 8
 
+# Of a body that still lacks so much the rest is no parser's: its length is known, and the parser copies what it gives.
+UNPARSED_FROM_BYTES = 64 * 1024
+
 # Heads of the SDKs take up to 1 kB; what a connection keeps between two requests stays small.
 MAX_REMEMBERED_BYTES = 4 * 1024
 
@@ -77,6 +80,7 @@ class RequestReader:
         self._last_head: Head | None = None
         self._is_same_head = False
         self._known: _Known | None = None
+        self._unparsed_bytes = 0  # that still come of a large body
         self._begin()
 
     def _begin(self) -> None:
@@ -98,10 +102,13 @@ class RequestReader:
             return
         messages, body_bytes = self.messages, self._body_bytes
         try:
-            self._feed(data)
+            self._feed(self._after_body(data) if self._unparsed_bytes else data)
         except (httptools.HttpParserError, ValueError):
             raise Refused(self._refused_with) from None
         is_first = not was_within and self.messages == messages + 1
+        if self.receiving is not None and self._content_length is not None and not self._unparsed_bytes:
+            lacks_bytes = self._content_length - self._body_bytes
+            self._unparsed_bytes = lacks_bytes if lacks_bytes >= UNPARSED_FROM_BYTES else 0
         if self.messages == messages and self.is_within:
             self._count_framing(len(data) - (self._body_bytes - body_bytes))
         elif is_first and self.in_head:
@@ -240,6 +247,16 @@ class RequestReader:
                 self._parser = self._new_parser()
             else:
                 return
+
+    def _after_body(self, data: bytes) -> bytes:
+        """More of the large body whose length is known; returns what comes after it, which another parser reads."""
+        part = data[: self._unparsed_bytes]
+        self._unparsed_bytes -= len(part)
+        self.on_body(part)
+        if not self._unparsed_bytes:
+            self._parser = self._new_parser()
+            self.on_message_complete()
+        return data[len(part) :]
 
     def _head_without_upgrade(self) -> Iterator[bytes]:
         """The head that was just parsed, so that the body after it is parsed as one."""

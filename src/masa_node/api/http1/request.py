@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from urllib.parse import unquote
 
+from masa_node.chat.errors import MasaError
+
 HeaderPairs = Sequence[tuple[bytes, bytes]]
 
 MAX_UNREAD_BYTES = 64 * 1024  # of a body that nobody reads yet; beyond, the caller has to wait
@@ -42,6 +44,7 @@ class HttpRequest:
 
     __slots__ = (
         "_pieces",
+        "_sink",
         "_waiter",
         "_wanted",
         "content_length",
@@ -67,20 +70,30 @@ class HttpRequest:
         self.unread_bytes = 0
         self._wanted = wanted
         self._pieces: list[bytes] = []
+        self._sink: Callable[[bytes], None] | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     # ---- what the task does ----
 
-    async def next_piece(self) -> bytes:
-        """What has come of the body; b"" at its end, or before the next piece. Raises `ClientDisconnected`."""
-        if not (self._pieces or self.is_whole or self.is_gone):
-            self._waiter = asyncio.get_running_loop().create_future()
-            self._wanted()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        return self.take()
+    async def read_into(self, sink: Callable[[bytes], None]) -> None:
+        """Give what comes of the body to `sink`, piece by piece, until it is whole.
+
+        Raises `ClientDisconnected`, and the `MasaError` that `sink` raises. Nothing more is given then, nor after
+        cancellation.
+        """
+        taken = self.take()
+        if taken:
+            sink(taken)
+        if self.is_whole:
+            return
+        self._sink, self._waiter = sink, asyncio.get_running_loop().create_future()
+        self._wanted()
+        try:
+            await self._waiter
+        finally:
+            self._sink = self._waiter = None
+        if self.is_gone:
+            raise ClientDisconnected
 
     def take(self) -> bytes:
         """What has come of the body and was not taken yet. Raises `ClientDisconnected`."""
@@ -111,14 +124,21 @@ class HttpRequest:
 
     @property
     def is_waited_for(self) -> bool:
-        """Does the task wait for more of the body?"""
-        return self._waiter is not None
+        """Does somebody take the body as it comes?"""
+        return self._sink is not None
 
     def feed(self, piece: bytes) -> None:
         """More of the body came."""
-        self._pieces.append(piece)
-        self.unread_bytes += len(piece)
-        self._wake()
+        if self._sink is None:
+            self._pieces.append(piece)
+            self.unread_bytes += len(piece)
+            return
+        try:
+            self._sink(piece)
+        except MasaError as error:
+            self._sink = None
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_exception(error)
 
     def complete(self, body: bytes = b"") -> None:
         """All of the body has come; `body`: with these last bytes, or with its head."""
