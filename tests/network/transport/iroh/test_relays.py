@@ -9,7 +9,7 @@ import iroh
 import pytest
 
 from masa_node.network.transport.iroh import relays as relays_module
-from masa_node.network.transport.iroh.relays import Relays, first_relays, plain_url
+from masa_node.network.transport.iroh.relays import QUIC_PORT, Relays, first_relays, plain_url
 
 
 class NotedEndpoint:
@@ -71,3 +71,13 @@ async def test_one_that_does_not_answer_and_one_that_is_not_used_are_left_as_the
 
 def test_others_see_no_spelling() -> None:
     assert plain_url("https://relay.example.org/?17") == "https://relay.example.org/"
+
+
+@pytest.mark.parametrize(
+    ("url", "quic_port"),
+    [("https://relay.example.org", QUIC_PORT), ("http://relay.example.org:3340", None), ("HTTP://192.0.2.1", None)],
+)
+def test_over_plain_http_no_answer_of_quic_is_waited_for(url: str, quic_port: int | None) -> None:
+    relays = first_relays(url, None)
+
+    assert [config.quic_port for config in map(relays.get, relays.urls()) if config is not None] == [quic_port]

@@ -146,7 +146,9 @@ def public_relays() -> list[str]:
 
 def _configs(url: str, token: str | None) -> list[iroh.RelayConfig]:
     if url != PUBLIC_RELAYS:
-        return [iroh.RelayConfig(url=url, quic_port=QUIC_PORT, auth_token=token)]
+        # iroh waits for QUIC's answer for 3 s before it uses a relay, and what speaks plain HTTP has none.
+        quic_port = None if url.lower().startswith("http:") else QUIC_PORT
+        return [iroh.RelayConfig(url=url, quic_port=quic_port, auth_token=token)]
     known = iroh.RelayMode.default_mode().relay_map()
     found = [known.get(each) for each in known.urls()]
     return [config for config in found if config is not None]
