@@ -125,8 +125,9 @@ async def test_a_relay_that_is_lost_is_tried_again_until_it_is_there(
     monkeypatch.setattr(own_way_in, "SETTLED_S", 0.0)
     tried: list[str] = []
 
-    async def note(url: str) -> None:
+    async def note(url: str) -> bool:
         tried.append(url)
+        return False
 
     async with placed(tmp_path, Settings(relay_url=RELAY)) as here:
         monkeypatch.setattr(here.node.transport, "connect_again", note)
@@ -136,6 +137,29 @@ async def test_a_relay_that_is_lost_is_tried_again_until_it_is_there(
             bound_to(here.node.transport, monkeypatch, WayIn(home_relay=home))
             await here.own.look(1.0)
             assert tried == [RELAY] * times
+
+
+async def test_a_relay_that_answers_again_is_waited_for_and_peers_are_dialed_in_the_same_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_way_in, "SETTLED_S", 0.0)
+
+    async with placed(tmp_path, Settings(relay_url=RELAY)) as here:
+
+        async def take_in(_: str) -> bool:
+            later.append(asyncio.get_running_loop().call_later(0.2, bound_to, here.node.transport, monkeypatch, back))
+            return True
+
+        later, back = list[asyncio.TimerHandle](), WayIn(home_relay=RELAY)
+        monkeypatch.setattr(here.node.transport, "connect_again", take_in)
+        await here.node.transport.use_relay(RELAY)
+        bound_to(here.node.transport, monkeypatch, WayIn())
+        await here.own.begin()
+        await here.own.look(1.0)
+        assert (len(later), here.dials) == (0, 0), "first it is given the time of a start"
+        for _ in range(2):
+            await here.own.look(1.0)
+            assert (len(later), here.dials) == (1, 1)
 
 
 async def test_the_way_in_is_settled_after_a_while_and_not_before(

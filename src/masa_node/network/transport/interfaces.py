@@ -171,8 +171,11 @@ class Transport(Protocol):
         """From now on use this relay too (`public`: those of iroh's makers). Raises `ConfigurationError`."""
         ...
 
-    async def connect_again(self, relay_url: str) -> None:
-        """This relay was lost: see whether it answers by now, and connect at once if so. Bounded to half a second."""
+    async def connect_again(self, relay_url: str) -> bool:
+        """This relay was lost: see whether it answers by now, and connect at once if so. Bounded to half a second.
+
+        True: it answers, and `way_in` names it soon.
+        """
         ...
 
     async def leave_relays(self) -> None:

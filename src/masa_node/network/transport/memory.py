@@ -302,8 +302,9 @@ class MemoryTransport:
         del token
         self._relays.add(url)
 
-    async def connect_again(self, relay_url: str) -> None:
+    async def connect_again(self, relay_url: str) -> bool:
         """See `interfaces.Transport`."""
+        return relay_url in self._relays
 
     async def leave_relays(self) -> None:
         """See `interfaces.Transport`."""

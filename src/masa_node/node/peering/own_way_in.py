@@ -25,6 +25,7 @@ KEPT_RELAY = "relay"
 # What iroh finds out of relay, router and public address is there by then, or comes late: a command waits no longer.
 SETTLED_S = 4.0
 HOME_WITHIN_S = 3.0  # a name looked up, TLS, the relay's greeting; 0.2 s where all is near
+BACK_WITHIN_S = 1.0  # the same after an absence; what takes longer is seen by the next look, and commands go on
 LOOK_EVERY_S = 0.05
 ASLEEP_S = 5.0  # a look that comes so late was no slow one: the machine slept, or the process was stopped
 
@@ -80,7 +81,7 @@ class OwnWayIn:
                 await self._transport.use_relay(choice, self._settings.relay_token or None)
             except ConfigurationError as exc:
                 return CommandResult(CommandState.FAILED, exc.message)
-            await self._until_home()
+            await self._until_home(HOME_WITHIN_S)
             await self._unsettle(choice)
         if not await self._store.set_value(KEPT_RELAY, choice.encode()):
             return CommandResult(CommandState.FAILED, "The choice holds until the node ends: MASA_DIR is not writable.")
@@ -92,12 +93,14 @@ class OwnWayIn:
         await self._store.set_value("awaited_relay", relay.encode())
         await self._store.set_value("settled", b"")
 
-    async def _until_home(self) -> None:
-        """Until the relay has taken this node in, or takes too long to: whoever chose it wants to know its address."""
+    async def _until_home(self, within_s: float) -> str | None:
+        """Until the relay has taken this node in: the relay, or None when it takes too long to."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(HOME_WITHIN_S):
-                while not (await self._transport.way_in()).home_relay:  # noqa: ASYNC110 - iroh has no event that ends
+            async with asyncio.timeout(within_s):
+                while not (home := (await self._transport.way_in()).home_relay):  # noqa: ASYNC110 - iroh has no event that ends
                     await asyncio.sleep(LOOK_EVERY_S)
+                return home
+        return None
 
     def _has_slept(self, every_s: float) -> bool:
         before, self._looked_s = self._looked_s, lasting_s()
@@ -111,8 +114,8 @@ class OwnWayIn:
         if before and not self._home:
             self._lost = before  # of several, iroh may have taken another one than was named
             log.warning("relay lost", relay=before, hint="masa-node doctor")
-        elif self._lost and self._is_settled and not self._home:
-            await self._transport.connect_again(self._lost)
+        elif self._lost and self._is_settled and not self._home and await self._transport.connect_again(self._lost):
+            self._home = await self._until_home(BACK_WITHIN_S)
         return bool(self._home and not before)
 
 

@@ -11,18 +11,34 @@ import pytest
 from masa_node.network.transport.iroh import relays as relays_module
 from masa_node.network.transport.iroh.relays import QUIC_PORT, Relays, first_relays, plain_url
 
+RELAY = "https://relay.example.org/"
+
 
 class NotedEndpoint:
-    """What was done to its map of relays."""
+    """What was done to its map of relays: +, the URL, the port of QUIC."""
 
     def __init__(self) -> None:
-        self.done: list[tuple[str, str, str | None]] = []
+        self.done: list[tuple[str, str, int | None]] = []
+        self.tokens: set[str | None] = set()
+        self.is_online = asyncio.Event()
 
     async def insert_relay(self, config: iroh.RelayConfig) -> None:
-        self.done.append(("+", config.url, config.auth_token))
+        self.done.append(("+", config.url, config.quic_port))
+        self.tokens.add(config.auth_token)
 
     async def remove_relay(self, url: str) -> None:
         self.done.append(("-", url, None))
+
+    async def online(self) -> None:
+        await self.is_online.wait()
+
+    def addr(self) -> iroh.EndpointAddr:
+        key = "ae58ff8833241ac82d6ff7611046ed67b5072d142c588d0063e942d9a75502b6"
+        return iroh.EndpointAddr(iroh.EndpointId.from_string(key), self.done[-1][1], [])
+
+    def since(self, count: int) -> list[tuple[str, str, int | None]]:
+        """All but the first ones."""
+        return self.done[count:]
 
 
 @asynccontextmanager
@@ -33,6 +49,15 @@ async def listening() -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/"
 
 
+class Answering:
+    """Does anybody listen there? As `now` says."""
+
+    now = False
+
+    async def __call__(self, url: str) -> bool:
+        return self.now
+
+
 def relays_of(url: str) -> tuple[Relays, NotedEndpoint]:
     endpoint = NotedEndpoint()
     return Relays(cast("iroh.Endpoint", endpoint), first_relays(url, "token")), endpoint
@@ -41,8 +66,9 @@ def relays_of(url: str) -> tuple[Relays, NotedEndpoint]:
 async def test_a_relay_that_answers_again_is_spelled_another_way_with_its_token() -> None:
     async with listening() as url:
         relays, endpoint = relays_of(url)
-        await relays.connect_again(url.rstrip("/"))
-        assert endpoint.done == [("+", f"{url}?1", "token"), ("-", url, None)]
+        assert await relays.connect_again(url.rstrip("/"))
+        assert endpoint.done == [("-", url, None), ("+", f"{url}?1", None)], "in this order it is measured once"
+        assert endpoint.tokens == {"token"}
         assert relays.urls == {url}
         assert await relays.meet(url) == f"{url}?1", "peers there are met over the connection that there is"
         await relays.leave()
@@ -50,23 +76,60 @@ async def test_a_relay_that_answers_again_is_spelled_another_way_with_its_token(
         assert not relays.urls
 
 
+async def test_until_it_is_connected_a_relay_is_not_asked_by_quic(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relays_module, "SPELLED_AGAIN_EVERY_S", 0.0)
+    monkeypatch.setattr(relays_module, "_answers", answering := Answering())
+    relays, endpoint = relays_of(RELAY)
+    answering.now = True
+    for spelling in (1, 2):
+        await relays.connect_again(RELAY)
+        assert endpoint.done[-1] == ("+", f"{RELAY}?{spelling}", None)
+    before = len(endpoint.done)
+    assert await relays.home() is None
+    endpoint.is_online.set()
+    assert await relays.home() == RELAY
+    assert await relays.home() == RELAY
+    assert endpoint.since(before) == [("+", f"{RELAY}?2", QUIC_PORT)], "once"
+
+
+async def test_a_relay_that_does_not_answer_is_not_measured_until_there_is_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(relays_module, "SPELLED_AGAIN_EVERY_S", 0.0)
+    monkeypatch.setattr(relays_module, "_answers", answering := Answering())
+    relays, endpoint = relays_of(RELAY)
+    for is_there in (False, False, True, False, False):
+        answering.now = is_there
+        assert await relays.connect_again(RELAY) is is_there
+    assert endpoint.done == [("-", RELAY, None), ("+", f"{RELAY}?1", None), ("-", f"{RELAY}?1", None)]
+    assert relays.urls == {RELAY}
+    endpoint.is_online.set()
+    await relays.home()
+    assert endpoint.since(3) == [("+", f"{RELAY}?1", QUIC_PORT)]
+
+
 async def test_while_the_last_spelling_is_tried_there_is_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     async with listening() as url:
         relays, endpoint = relays_of(url)
-        for _ in range(3):
-            await relays.connect_again(url)
+        assert [await relays.connect_again(url) for _ in range(3)] == [True, False, False]
         assert len(endpoint.done) == 2
         monkeypatch.setattr(relays_module, "SPELLED_AGAIN_EVERY_S", 0.0)
         await relays.connect_again(url)
-        assert endpoint.done[2:] == [("+", f"{url}?2", "token"), ("-", f"{url}?1", None)]
+        assert endpoint.since(2) == [("-", f"{url}?1", None), ("+", f"{url}?2", None)]
 
 
-async def test_one_that_does_not_answer_and_one_that_is_not_used_are_left_as_they_are() -> None:
+async def test_one_that_is_not_used_is_left_as_it_is() -> None:
+    async with listening() as url:
+        relays, endpoint = relays_of("http://127.0.0.1:9/")
+        assert not await relays.connect_again(url)
+    assert endpoint.done == []
+
+
+async def test_who_listens_is_found_by_a_connection() -> None:
     async with listening() as url:
         relays, endpoint = relays_of(url)
-        await relays.connect_again("http://127.0.0.1:9/")
-    await relays.connect_again(url)
-    assert endpoint.done == []
+    assert not await relays.connect_again(url)
+    assert endpoint.done == [("-", url, None)]
 
 
 def test_others_see_no_spelling() -> None:

@@ -121,9 +121,9 @@ class IrohTransport:
         await self._relays.use(url, token)
         self._address_until_s, self._address_kept_s = 0.0, ADDRESS_KEPT_S
 
-    async def connect_again(self, relay_url: str) -> None:
+    async def connect_again(self, relay_url: str) -> bool:
         """See `interfaces.Transport`."""
-        await self._relays.connect_again(relay_url)
+        return await self._relays.connect_again(relay_url)
 
     async def leave_relays(self) -> None:
         """See `interfaces.Transport`."""

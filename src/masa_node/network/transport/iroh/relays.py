@@ -20,8 +20,8 @@ from masa_node.network.transport.iroh.keys import FOREIGN
 MAX_RELAYS = 16  # each is measured from time to time; iroh's makers run a handful
 QUIC_PORT = 7842  # where an iroh relay tells a node its public address, unless it is set up otherwise
 ANSWERS_WITHIN_S = 0.5  # a TCP connection: it is asked once a second while a relay is lost
-# iroh measures a newly spelled relay first, for 3 s where that speaks plain HTTP: the spelling stays that long.
-SPELLED_AGAIN_EVERY_S = 10.0
+# What takes a connection and is no relay yet is measured for 3 s, and a task of iroh's stays for each spelling.
+SPELLED_AGAIN_EVERY_S = 5.0
 HOME_WITHIN_S = 0.1  # iroh knows at once whether it is connected; asking crosses into its runtime
 
 
@@ -32,6 +32,8 @@ class Relays:
         self._endpoint: iroh.Endpoint | None = endpoint
         found = [first.get(url) for url in first.urls()]
         self._configs = {relay_key(config.url): config for config in found if config is not None}
+        self._measured = {config.url for config in self._configs.values()}  # what stands in iroh's own map
+        self._awaited: dict[str, iroh.RelayConfig] = {}  # as iroh is to have them once it is connected
         self._spellings = 0
         self._spelled_s = -SPELLED_AGAIN_EVERY_S
 
@@ -57,33 +59,35 @@ class Relays:
         config = self._configs.get(relay_key(url))
         return config.url if config is not None else url
 
-    async def connect_again(self, url: str) -> None:
-        """This one was lost: if it answers by now, have iroh connect at once. Takes ANSWERS_WITHIN_S at most."""
+    async def connect_again(self, url: str) -> bool:
+        """This one was lost: if it answers by now, have iroh connect at once. Takes ANSWERS_WITHIN_S at most.
+
+        Until it answers iroh does not measure it, and once it does, not by QUIC: either would keep iroh from connecting
+        for 3 s. `home` ends both.
+        """
         key, now_s = relay_key(url), asyncio.get_running_loop().time()
-        config = self._configs.get(key)
-        if config is None or now_s - self._spelled_s < SPELLED_AGAIN_EVERY_S or not await _answers(url):
-            return
+        config = self._awaited.get(key) or self._configs.get(key)
+        if config is None or now_s - self._spelled_s < SPELLED_AGAIN_EVERY_S:
+            return False
+        is_there = await _answers(url)
+        self._awaited[key] = config
+        await self._remove(config)
+        if not is_there:
+            return False
         self._spelled_s, self._spellings = now_s, self._spellings + 1
-        again = iroh.RelayConfig(
-            url=f"{plain_url(config.url)}?{self._spellings}",
-            quic_port=config.quic_port,
-            auth_token=config.auth_token,
-        )
+        spelled = f"{plain_url(config.url)}?{self._spellings}"
+        self._awaited[key] = iroh.RelayConfig(url=spelled, quic_port=config.quic_port, auth_token=config.auth_token)
         with suppress(ConfigurationError):
-            await self._insert(again, key)
-            if self._endpoint is not None:
-                with suppress(*FOREIGN):
-                    await self._endpoint.remove_relay(config.url)
+            await self._insert(iroh.RelayConfig(url=spelled, quic_port=None, auth_token=config.auth_token), key)
+        return True
 
     async def leave(self) -> None:
         """Use none."""
-        endpoint, urls = self._endpoint, [config.url for config in self._configs.values()]
+        configs = [*self._configs.values()]
         self._configs.clear()
-        if endpoint is None:
-            return
-        for url in urls:
-            with suppress(*FOREIGN):
-                await endpoint.remove_relay(url)
+        self._awaited.clear()
+        for config in configs:
+            await self._remove(config)
 
     def let_go(self) -> None:
         """The endpoint is closed. Its UDP port is free only once nobody holds it."""
@@ -99,7 +103,18 @@ class Relays:
                 await endpoint.online()
         except (TimeoutError, *FOREIGN):
             return None
+        while self._awaited:
+            key, config = self._awaited.popitem()
+            with suppress(ConfigurationError):
+                await self._insert(config, key)
         return plain_url(endpoint.addr().relay_url() or "") or None
+
+    async def _remove(self, config: iroh.RelayConfig) -> None:
+        if self._endpoint is None or config.url not in self._measured:
+            return
+        self._measured.discard(config.url)
+        with suppress(*FOREIGN):
+            await self._endpoint.remove_relay(config.url)
 
     async def _insert(self, config: iroh.RelayConfig, key: str = "") -> None:
         if self._endpoint is None:
@@ -108,6 +123,7 @@ class Relays:
             await self._endpoint.insert_relay(config)
         except FOREIGN as exc:
             raise ConfigurationError(f"This is no URL of a relay: {config.url!r}.") from exc
+        self._measured.add(config.url)
         self._configs[key or relay_key(config.url)] = config
 
 
