@@ -270,3 +270,18 @@ def _in(namespace: str, *command: str, text: str = "") -> str:
 def node_at(homes: Homes, place: str, folder: Path, settings: Mapping[str, str] | None = None) -> NodeThere:
     """A node as its owner starts it there: off the network until somebody is invited or joined."""
     return NodeThere(folder, {"NETWORK": "auto", "DEMO": "1", **(settings or {})}, homes, place)
+
+
+def set_clock(node: NodeThere, folder: Path, ahead_s: float) -> None:
+    """From its next start on its machine's clock is so far ahead, for all that the node and its commands read of it."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(
+        "import time\nreal, real_ns = time.time, time.time_ns\n"
+        f"time.time = lambda: real() + {ahead_s}\ntime.time_ns = lambda: real_ns() + {int(ahead_s)} * 10**9\n"
+    )
+    node.environment["PYTHONPATH"] = os.pathsep.join((str(folder), node.environment["PYTHONPATH"]))
+
+
+def right_clock(node: NodeThere) -> None:
+    """The end of `set_clock`, from its next start on."""
+    node.environment["PYTHONPATH"] = node.environment["PYTHONPATH"].partition(os.pathsep)[2]

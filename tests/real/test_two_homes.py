@@ -2,13 +2,14 @@
 
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from homes import Homes, Router, node_at, relay_program, what_is_missing
+from homes import Homes, Router, node_at, relay_program, right_clock, set_clock, what_is_missing
 from meeting import linked, node_id, own_view, peer_row, wait_until
 from netns import NodeThere, why_not
 from netns import what_is_missing as netns_missing
@@ -131,6 +132,35 @@ def test_a_node_that_slept_is_linked_again_at_once(tmp_path: Path, measured: Mea
             most_s = 2 * MEETS_WITHIN_S
             measured("linked again after a sleep", wait_until(lambda: linked(ada), most_s), most_s)
             wait_until(lambda: linked(bob) == {node_id(ada)}, MEETS_WITHIN_S)
+
+
+@pytest.mark.parametrize("ahead_s", [600.0, -600.0], ids=["ahead", "behind"])
+def test_a_clock_that_is_ten_minutes_off_is_named_on_both_sides_and_set_right_is_forgotten(
+    tmp_path: Path, ahead_s: float
+) -> None:
+    with Homes(ada=Router(forwarded=FORWARDED), bob=Router()) as homes:
+        folders = [tmp_path / name for name in ("ada", "bob")]
+        for each in folders:
+            each.mkdir()
+        bob = node_at(homes, "bob", folders[1])
+        set_clock(bob, tmp_path / "clock", ahead_s)
+        with node_at(homes, "ada", folders[0], told_at(homes, "ada")) as ada, contextlib.ExitStack() as at_the_end:
+            at_the_end.callback(bob.stop)
+            assert bob.command("join", ada.command("invite").stdout.strip()).returncode == 0, (
+                "it is off, and joins later"
+            )
+            bob.start()
+            for node, is_ahead in ((ada, ahead_s < 0), (bob, ahead_s > 0)):
+                line = rf"fail  clock: .* {'ahead of' if is_ahead else 'behind'} peer"
+                wait_until(lambda node=node, line=line: re.search(line, doctor(node)), MEETS_WITHIN_S)
+                assert "Are both clocks right?" in node.command("peers").stdout
+                assert "Set the clock that is wrong" in doctor(node)
+            bob.stop()
+            right_clock(bob)
+            bob.start()
+            wait_until(lambda: linked(ada) == {node_id(bob)}, 3 * MEETS_WITHIN_S)
+            assert "this machine's clock agrees with peer" in doctor(bob)
+            assert "fail" not in doctor(ada)
 
 
 def own_port(node: NodeThere) -> str:

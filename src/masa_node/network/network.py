@@ -15,6 +15,7 @@ import structlog
 
 from masa_node.chat.errors import LinkLost, LinkRefused, ProtocolFault, ProviderError
 from masa_node.network.askable import Askable
+from masa_node.network.clocks import Clocks
 from masa_node.network.dialing import Dialing
 from masa_node.network.gossip.adverts import Advert, SignedAdvert
 from masa_node.network.gossip.gossip import AdvertExpired, AdvertHeard, Gossip, OwnAdvertElsewhere
@@ -79,7 +80,7 @@ class Network:
         self._new_vouchers: dict[NodeId, tuple[bytes, int]] = {}  # as many as there are links, until they are saved
         self._invites: dict[NodeId, bytes] = {}
         self.reasons = Reasons()
-        self.clocks: dict[NodeId, float] = {}  # how far this one's is ahead of those of linked peers, seconds
+        self.clocks = Clocks()
         self.refused_join = ""  # why the last join was refused, until there is another
         self._awaited: dict[NodeId, asyncio.Event] = {}
         self._lines = TokenBucket(LOG_PER_S, LOG_BURST, 0.0)
@@ -245,7 +246,7 @@ class Network:
         self._last_lost_s = self._now_s()
         self.gossip.unlinked(session.peer)
         self._awaited.pop(session.peer, None)
-        self.clocks.pop(session.peer, None)
+        code = self.clocks.unlinked(session.peer, LinkLost.code)
         self.book.unlinked(session.peer, time.time(), self._now_s(), self._parts.rng)
         if NOT_NEEDED in session.why:
             if self.book.get(session.peer) is not None:
@@ -253,7 +254,7 @@ class Network:
             self._askable.offer(session.peer)
         else:
             self._askable.not_reached(session.peer)
-            self.reasons.note(session.peer, session.why, LinkLost.code)
+            self.reasons.note(session.peer, session.why, code)
         self._dialing.look()
         if self._lines.take(1, self._now_s()):
             log.info("peer gone", peer=short_id(session.peer), why=session.why)
@@ -268,16 +269,16 @@ class Network:
 
     def voucher_came(self, peer: NodeId, signed: bytes) -> None:
         """See `SessionOwner`."""
-        self.clocks[peer] = time.time() - self._keep_voucher(peer, signed)  # it was made for this link, a moment ago
+        self.clocks.vouched(peer, signed, self._now_s(), time.time())
+        self._keep_voucher(peer, signed)
 
-    def _keep_voucher(self, peer: NodeId, signed: bytes) -> int:
-        """This peer's word for this node: when it gave it. Raises `ProtocolFault`."""
+    def _keep_voucher(self, peer: NodeId, signed: bytes) -> None:
+        """This peer's word for this node. Raises `ProtocolFault`."""
         voucher = open_voucher(signed, self._keys, time.time())
         if voucher.member != self.node_id or voucher.by != peer:
             raise ProtocolFault("it sent a voucher that is not its own word for this node.")
         self.remember_vouchers([(peer, signed)])
         self._new_vouchers[peer] = (signed, voucher.expires_at_unix_s)
-        return voucher.issued_at_unix_s
 
     def remember_vouchers(self, vouchers: Sequence[tuple[NodeId, bytes]]) -> None:
         """Members' words for this node, the newest last: one of each, of as many as there are links at most."""

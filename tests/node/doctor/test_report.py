@@ -19,6 +19,7 @@ from masa_node.chat.errors import (
     TlsFailed,
     Unreachable,
 )
+from masa_node.network.clocks import APART
 from masa_node.network.links.control import RefusalCode
 from masa_node.network.transport.interfaces import NodeId, PeerAddress
 from masa_node.network.transport.unreached import PeerHostUnknown, PeerKeyWrong, PeerSpeaksOtherwise
@@ -256,6 +257,9 @@ PLANTED = [
         "next try", with_peer(PeerUnreachable.code, "no way."), "peer dadadadada", WARN, "next try in 4 s", "open?"
     ),
     Planted(
+        "peer's clock", with_peer(APART, "not in force."), "peer dadadadada", WARN, "not in force", "Set the clock"
+    ),
+    Planted(
         "old peer", with_peer(RefusalCode.VERSION, "version 3."), "peer dadadadada", WARN, "version 3", "Update the"
     ),
     Planted(
@@ -318,6 +322,19 @@ def test_one_clock_that_is_wrong_does_not_speak_against_this_machine() -> None:
     clocks = ClockFacts((("ada", 900.0), ("bob", 0.0), ("the relay", 1.0)))
 
     assert troubles(examine(replace(HEALTHY, clock=clocks))) == []
+
+
+@pytest.mark.parametrize(
+    "ahead_of", [(("ada", -600.0), ("the relay", 1.0)), (("ada", 600.0), ("the relay", 1.0))], ids=["behind", "ahead"]
+)
+def test_of_two_other_clocks_the_one_that_is_nearer_is_believed(ahead_of: tuple[tuple[str, float], ...]) -> None:
+    assert troubles(examine(replace(HEALTHY, clock=ClockFacts(ahead_of)))) == []
+
+
+def test_where_one_other_clock_is_known_either_may_be_wrong() -> None:
+    (line,) = troubles(examine(replace(HEALTHY, clock=ClockFacts((("peer be", 600.0),)))))
+
+    assert "here or there" in line.next
 
 
 @pytest.mark.parametrize(

@@ -46,8 +46,21 @@ def vouchers_to_show(vouchers: Mapping[NodeId, bytes], theirs: Sequence[bytes], 
 
 def _signer(signed: bytes) -> NodeId | None:
     """Its signer, as it says. Not checked: only for choosing which to present."""
+    voucher = _unchecked(signed)
+    return None if voucher is None else NodeId(voucher.by)
+
+
+def said_at_unix_s(signed: bytes) -> int | None:
+    """When it was made, as it says. Not checked, so also of one that is not in force; None where it is no voucher."""
+    voucher = _unchecked(signed)
+    return None if voucher is None else voucher.issued_at_unix_s
+
+
+def _unchecked(signed: bytes) -> Voucher | None:
+    if len(signed) > MAX_VOUCHER_BYTES:
+        return None
     try:
-        return NodeId(msgspec.msgpack.decode(signed[:-_SIGNATURE_BYTES], type=Voucher).by)
+        return msgspec.msgpack.decode(signed[:-_SIGNATURE_BYTES], type=Voucher)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from masa_node.chat.errors import ConnectionRefused, DnsFailed, TlsFailed
+from masa_node.network.clocks import APART
 from masa_node.network.links.control import RefusalCode
 from masa_node.network.transport.addresses import (
     PUBLIC_RELAYS,
@@ -35,6 +36,7 @@ _PEER_NEXT: dict[str, str] = {
     RefusalCode.NOT_A_MEMBER: "Ask its owner for an invite: `masa-node invite` there.",
     RefusalCode.BLOCKED: "Ask its owner to unblock this node: `masa-node peers unblock` there.",
     RefusalCode.FULL: "Nothing: it is tried again by itself.",
+    APART: "Set the clock that is wrong: `masa-node doctor` here and there says which.",
     PeerHostUnknown.code: "Correct that host name in BOOTNODES, or the name service.",
     PeerKeyWrong.code: "Another node answers there. Ask its owner for `masa-node id`, or for a new invite.",
     PeerSpeaksOtherwise.code: "Another program answers there, or another release: update both nodes.",

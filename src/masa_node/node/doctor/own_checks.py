@@ -37,6 +37,8 @@ _NEXT = {
     ProxyFailed.code: "Correct the proxy's URL, or name this host in NO_PROXY.",
     Unreachable.code: "Is that machine on, and on this network? Correct the URL if not.",
 }
+_SET_CLOCK = "sudo timedatectl set-ntp true"
+_ONE_WITNESS = ", here or there: no third clock tells which of the two is wrong."
 _NEXT_OTHERWISE = "Ask it yourself with curl: is it an LLM server, and is its URL right?"
 
 
@@ -147,13 +149,13 @@ def clock_findings(facts: ClockFacts) -> Iterator[Finding]:
         return
     # The median: one other clock that is wrong must not speak against this one.
     ordered = sorted(facts.ahead_of, key=lambda each: each[1])
-    who, ahead_s = ordered[len(ordered) // 2]
+    who, ahead_s = min(ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2], key=lambda each: abs(each[1]))
     how = f"{abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} {who}"
     if abs(ahead_s) > MAX_CLOCK_SKEW_S:
         says = f"this machine's clock is {how}; peers refuse a clock that is {MAX_CLOCK_SKEW_S / 60:.0f} minutes off."
-        yield fail("clock", says, "sudo timedatectl set-ntp true")
+        yield fail("clock", says, f"{_SET_CLOCK}{'' if len(ordered) > 1 else _ONE_WITNESS}")
     elif abs(ahead_s) > NOTICED_SKEW_S:
-        yield warn("clock", f"this machine's clock is {how}.", "sudo timedatectl set-ntp true")
+        yield warn("clock", f"this machine's clock is {how}.", _SET_CLOCK)
     else:
         yield ok("clock", f"this machine's clock agrees with {who}.")
 

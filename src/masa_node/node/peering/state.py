@@ -1,5 +1,6 @@
 """The states of the peers' side of a node - starting, off, up - and what each answers."""
 
+import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -120,7 +121,8 @@ class Up:
         from masa_node.node.doctor.network_facts import facts_of  # noqa: PLC0415 - only the doctor needs it
 
         facts, home = await facts_of(self.network, self.transport, self.external)
-        clocks = tuple((f"peer {short_id(peer)}", ahead_s) for peer, ahead_s in self.network.clocks.items())
+        now_s = asyncio.get_running_loop().time()
+        clocks = tuple((f"peer {short_id(peer)}", ahead_s) for peer, ahead_s in self.network.clocks.known(now_s))
         return Look(facts, next(iter(sorted(self.transport.relays)), ""), is_home=home is not None, clocks=clocks)
 
     def own_view(self) -> dict[str, object]:
