@@ -1,30 +1,28 @@
 """Whole nodes that start together over the in-memory network, on virtual time: `python -m bench.crowd 100`.
 
 Prints, for each virtual second until everybody knows everybody, how many adverts are known, how many links there are,
-and what processor time went into it. All nodes share what they have read, as they share one process.
+and what processor time and memory went into it. Each node reads, checks and keeps all that it hears by itself; only
+signatures are stand-ins, which take 1 us. With `--shared` they share what is read of adverts, which saves memory.
 """
 
+import argparse
 import asyncio
-import functools
+import contextlib
 import gc
 import heapq
 import itertools
 import logging
-import sys
+import resource
 import time
 from asyncio import events
+from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 
 import structlog
 
-from masa_node.chat.offer import ModelOffer
-from masa_node.network import askable
-from masa_node.network.gossip import advert_set
-from masa_node.network.gossip import gossip as gossip_module
-from masa_node.network.gossip.adverts import Advert, SignedAdvert, read_advert
-from masa_node.network.gossip.own_advert import offers_of
 from masa_node.network.transport.memory import MemoryNetwork, between
+from tests.network.gossip.gossip_simulation import reading_shared
 from tests.network.nodes import introduce, make, running
 from tests.virtual_time import STARTS_AT_S, VirtualTimeLoop, now_s
 
@@ -33,6 +31,8 @@ GIVEN_UP_AFTER_S = 60.0
 
 class CrowdLoop(VirtualTimeLoop):
     """The same clock for millions of timers: they are compared in C, and no socket is looked at."""
+
+    _ready: deque[asyncio.Handle]  # the base class's
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,44 +58,27 @@ class CrowdLoop(VirtualTimeLoop):
         heapq.heappush(self._timers, (when, next(self._numbers), handle))
         return handle
 
+    def call_soon(
+        self, callback: Callable[..., object], *args: object, context: Context | None = None
+    ) -> asyncio.Handle:
+        """See the base class, which looks first whether it is closed, and whether it is to find bugs."""
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
     def _run_once(self) -> None:
         ready, timers = self._ready, self._timers
         while not ready:  # where nothing is left to happen, the heap is empty, which ends the program
-            when, _, handle = heapq.heappop(timers)
-            if not handle.cancelled():
+            when, _, timer = heapq.heappop(timers)
+            if not timer.cancelled():
                 self._at_s = max(self._at_s, when)
-                ready.append(handle)
+                ready.append(timer)
         while timers and timers[0][0] <= self._at_s:
             ready.append(heapq.heappop(timers)[2])
         for _ in range(len(ready)):
             handle = ready.popleft()
             if not handle.cancelled():
                 handle._run()  # noqa: SLF001 - as the base class does
-
-
-def share_what_is_read() -> None:
-    """Read and hash each advert once for all nodes, and make its offers once."""
-    tags: dict[bytes, tuple[bytes, int]] = {}
-    compute = advert_set.tag_and_hash
-
-    def tag_of(signed: SignedAdvert) -> tuple[bytes, int]:
-        return tags.get(signed.signed) or tags.setdefault(signed.signed, compute(signed))
-
-    advert_set.tag_and_hash = tag_of
-    gossip_module.read_advert = functools.cache(read_advert)
-    askable.offers_of = by_identity(offers_of)
-
-
-def by_identity(make: Callable[[Advert], list[ModelOffer]]) -> Callable[[Advert], list[ModelOffer]]:
-    """Make it once of each object; to compare adverts would take longer than that."""
-    made: dict[int, tuple[Advert, list[ModelOffer]]] = {}
-
-    def made_of(advert: Advert) -> list[ModelOffer]:
-        if id(advert) not in made:
-            made[id(advert)] = advert, make(advert)
-        return made[id(advert)][1]
-
-    return made_of
 
 
 async def start(size: int) -> None:
@@ -114,16 +97,26 @@ async def start(size: int) -> None:
             links = [len(node.network.links.sessions) for node in nodes]
             print(
                 f"{now_s():4.0f} s: known {min(known)} to {max(known)}; links {min(links)} to {max(links)}, "
-                f"mean {sum(links) / size:.1f}; processor {time.process_time():.1f} s",
+                f"mean {sum(links) / size:.1f}; processor {time.process_time():.1f} s; "
+                f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB",
                 flush=True,
             )
             if min(known) == size:
                 break
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """The program."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("size", type=int, help="how many nodes")
+    parser.add_argument("--shared", action="store_true", help="all nodes share what they read of adverts")
+    arguments = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     gc.disable()
-    share_what_is_read()
-    with asyncio.Runner(loop_factory=CrowdLoop) as runner:
-        runner.run(start(int(sys.argv[1])))
+    sharing = reading_shared() if arguments.shared else contextlib.nullcontext()
+    with sharing, asyncio.Runner(loop_factory=CrowdLoop) as runner:
+        runner.run(start(arguments.size))
+
+
+if __name__ == "__main__":
+    main()

@@ -5,30 +5,21 @@ renewed as often as their nodes would do it, and come in at any node of the samp
 the whole network, and 10 000 fit into a small machine. Virtual time; prints bytes a second and node, heads included.
 """
 
-import functools
 import random
 import sys
 import time
 
 import msgspec
 
-from masa_node.network.gossip import advert_set
-from masa_node.network.gossip import gossip as gossip_module
-from masa_node.network.gossip.adverts import SignedAdvert, lifetime_s, read_advert, sign_advert
+from masa_node.network.gossip.adverts import SignedAdvert, lifetime_s, sign_advert
 from masa_node.network.gossip.messages import Push, write_message
 from masa_node.network.transport.memory import MemoryKeys
-from tests.network.gossip.gossip_simulation import AT_UNIX_S, Simulation, an_advert
+from tests.network.gossip.gossip_simulation import AT_UNIX_S, Simulation, an_advert, reading_shared
 
 SAMPLE, LINKS = 40, 20
 SETTLED_S = 40.0
 RENEWALS = 300  # measured over so many of them
 REPAIRED_WITHIN_S = 30.0
-
-
-def share_what_is_read() -> None:
-    """Read and hash each advert once for all nodes."""
-    gossip_module.read_advert = functools.cache(read_advert)
-    advert_set.tag_and_hash = functools.cache(advert_set.tag_and_hash)
 
 
 class Quiet:
@@ -99,6 +90,6 @@ def measure(size: int) -> None:
 
 
 if __name__ == "__main__":
-    share_what_is_read()
-    for argument in sys.argv[1:]:
-        measure(int(argument))
+    with reading_shared():
+        for argument in sys.argv[1:]:
+            measure(int(argument))

@@ -3,12 +3,14 @@
 Every message is counted, and the budget of its pair is checked as it is sent.
 """
 
+import contextlib
 import functools
 import heapq
 import itertools
 import random
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from unittest import mock
 
 import pytest
 
@@ -166,8 +168,8 @@ class Simulation:
         self.sent_bytes[pair][int(self.now_s)] += size
 
 
-@pytest.fixture
-def shared_adverts(monkeypatch: pytest.MonkeyPatch) -> None:
+@contextlib.contextmanager
+def reading_shared() -> Iterator[None]:
     """All nodes of one process share what they have read: a thousand nodes are to fit into memory."""
     tags: dict[bytes, tuple[bytes, int]] = {}
     compute = advert_set.tag_and_hash
@@ -175,5 +177,15 @@ def shared_adverts(monkeypatch: pytest.MonkeyPatch) -> None:
     def tag_of(signed: SignedAdvert) -> tuple[bytes, int]:
         return tags.get(signed.signed) or tags.setdefault(signed.signed, compute(signed))
 
-    monkeypatch.setattr(gossip_module, "read_advert", functools.cache(read_advert))
-    monkeypatch.setattr(advert_set, "tag_and_hash", tag_of)
+    with (
+        mock.patch.object(gossip_module, "read_advert", functools.cache(read_advert)),
+        mock.patch.object(advert_set, "tag_and_hash", tag_of),
+    ):
+        yield
+
+
+@pytest.fixture
+def shared_adverts() -> Iterator[None]:
+    """See `reading_shared`."""
+    with reading_shared():
+        yield
