@@ -230,6 +230,8 @@ class MemoryNetwork:
             self.carry(source, target, deliver)
 
     def _is_cut(self, one: Host, other: Host) -> bool:
+        if not self._side_of:
+            return False
         sides = {self._side_of.get(one.node_id), self._side_of.get(other.node_id)} - {None}
         return len(sides) > 1
 
@@ -244,8 +246,9 @@ class MemoryNetwork:
         return [link for transport in self._transports.values() for link in transport.host.links]
 
     def _draw(self, one: Host, other: Host) -> float:
-        latency = self._latencies.get(frozenset((one.node_id, other.node_id)), self._latency)
-        return latency(self._rng)
+        if not self._latencies:
+            return self._latency(self._rng)
+        return self._latencies.get(frozenset((one.node_id, other.node_id)), self._latency)(self._rng)
 
 
 class _Handshake:

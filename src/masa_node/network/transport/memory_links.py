@@ -72,9 +72,10 @@ class MemoryStream:
 
     async def read(self) -> bytes:
         """See `interfaces.Stream`."""
-        pipe = self._in
+        pipe, host = self._in, self._link.host
         while True:
-            await self._link.host.running()
+            if not host.is_running:
+                await host.running()
             if pipe.buffer:
                 data, released = pipe.take()
                 if released:
@@ -89,9 +90,10 @@ class MemoryStream:
 
     async def write(self, data: bytes) -> None:
         """See `interfaces.Stream`."""
-        at = 0
+        at, host = 0, self._link.host
         while True:
-            await self._link.host.running()
+            if not host.is_running:
+                await host.running()
             self._check_writable()
             part = data[at : at + MEMORY_WINDOW_BYTES - self._out.unread_bytes]
             self._put(part)

@@ -86,8 +86,12 @@ class Pipe:
         most = min(len(self.buffer), MAX_READ_BYTES)
         if self._rng.random() < 0.5:  # noqa: PLR2004 - codecs must not rely on how bytes are cut
             most = self._rng.randint(1, most)
-        data = bytes(self.buffer[:most])
-        del self.buffer[:most]
+        if most == len(self.buffer):
+            data = bytes(self.buffer)
+            self.buffer.clear()
+        else:
+            data = bytes(self.buffer[:most])
+            del self.buffer[:most]
         self._read_bytes += most
         if self._read_bytes < MEMORY_WINDOW_BYTES // 2:  # as QUIC does: few updates
             return data, 0
