@@ -50,7 +50,7 @@ class Advert(msgspec.Struct, frozen=True, omit_defaults=True):
     stake.
     """
 
-    node_id: Annotated[str, Meta(min_length=64, max_length=64)]
+    node_id: Annotated[NodeId, Meta(min_length=64, max_length=64)]
     sequence: Count
     issued_at_unix_s: Count
     expires_at_unix_s: Count
@@ -73,7 +73,7 @@ class SignedAdvert(msgspec.Struct, frozen=True):
     @property
     def node_id(self) -> NodeId:
         """The node that issued it."""
-        return NodeId(self.advert.node_id)
+        return self.advert.node_id
 
 
 def sign_advert(advert: Advert, keys: Keys) -> SignedAdvert:

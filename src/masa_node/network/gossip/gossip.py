@@ -26,6 +26,7 @@ from masa_node.network.gossip.adverts import (
     says_the_same,
 )
 from masa_node.network.gossip.digest_times import DigestTimes
+from masa_node.network.gossip.drawing import drawn
 from masa_node.network.gossip.messages import (
     MAX_LISTING_BYTES,
     MAX_WANTED,
@@ -115,6 +116,7 @@ class Gossip:
         self._pinned = {self._me}
         self.known = AdvertSet(self._pinned)
         self._peers: dict[NodeId, _Peer] = {}
+        self._order: list[NodeId] = []  # the same peers, of which some are drawn
         self._left: dict[NodeId, _Peer] = {}
         self._filled: dict[NodeId, Outbox] = {}  # of the linked peers, those to be told something
         self._forgotten: dict[NodeId, None] = {}
@@ -141,6 +143,7 @@ class Gossip:
             return
         left = self._left.pop(peer, None)
         self._peers[peer] = _Peer(now_s) if left is None else left
+        self._order.append(peer)
         self._pinned.add(peer)
         own = self.known.get(self._me)
         if own is not None:
@@ -153,6 +156,7 @@ class Gossip:
         state = self._peers.pop(peer, None)
         if state is None:
             return
+        self._order.remove(peer)
         self._pinned.discard(peer)
         state.outbox.clear()
         self._filled.pop(peer, None)
@@ -227,7 +231,7 @@ class Gossip:
         return outbox
 
     def _send_digest(self, now_s: float) -> None:
-        peer = self._greeted.pop(0) if self._greeted else self._rng.choice(list(self._peers))
+        peer = self._greeted.pop(0) if self._greeted else self._rng.choice(self._order)
         self._outbox(peer).reply(self.known.digest())
         self.digests.sent(now_s, are_more_greeted=bool(self._greeted))
 
@@ -241,10 +245,10 @@ class Gossip:
             self._later.setdefault(node_id, entry.passed_on_s + spacing_s)
             return
         entry.passed_on_s = now_s
-        others = [peer for peer in self._peers if peer not in (teller, node_id)]
+        others = len(self._order) - (teller in self._peers) - (node_id in self._peers)
+        fanout = RENEWED_FANOUT if entry.is_renewal and others > FANOUT else FANOUT
         tell = Outbox.list_renewed if entry.is_renewal and self.known.is_short(entry) else Outbox.tell_news
-        fanout = RENEWED_FANOUT if entry.is_renewal and len(others) > FANOUT else FANOUT
-        for peer in self._rng.sample(others, min(fanout, len(others))):
+        for peer in drawn(self._order, fanout, (teller, node_id), self._rng):
             tell(self._outbox(peer), node_id, now_s)
 
     # ---- what comes in ----
@@ -275,11 +279,15 @@ class Gossip:
 
     def _take_all(self, peer: NodeId, message: Push, now_s: float, at_unix_s: float) -> Iterator[None]:
         is_passed_on = message.is_news or len(message.adverts) <= FEW
+        holder_of, has_it = self.known.holder_of, self._peers[peer].outbox.has_it
         for location, signed in enumerate(message.adverts):
             if location and location % SLICE == 0:
                 yield
                 if peer not in self._peers:
                     return
+            if (holder := holder_of(signed)) is not None:  # mostly, for several peers tell of everything
+                has_it(holder)
+                continue
             node_id = self._take(peer, signed, now_s, at_unix_s)
             if node_id is not None and is_passed_on:
                 self._pass_on(node_id, peer, now_s)
@@ -287,10 +295,6 @@ class Gossip:
     def _take(self, peer: NodeId, signed: bytes, now_s: float, at_unix_s: float) -> NodeId | None:
         """One advert from this peer, checked cheapest first. Returns its node if it is news."""
         state = self._peers[peer]
-        holder = self.known.holder_of(signed)
-        if holder is not None:
-            state.outbox.has_it(holder)
-            return None
         opened = read_advert(signed)
         node_id = opened.node_id
         entry = self.known.get(node_id)
@@ -311,8 +315,7 @@ class Gossip:
         is_spread = self._keep(entry, opened, peer)
         if is_spread and len(self._peers) > FANOUT:  # where there are fewer, a push misses nobody
             self.digests.changed(now_s)
-        newest = self.advert_of(node_id)
-        if newest is not None:
+        if (newest := self.advert_of(node_id)) is not None:
             self._changes[node_id] = AdvertHeard(newest)
         return node_id if is_spread else None
 

@@ -97,6 +97,8 @@ def sequences_of(joined: bytes) -> dict[bytes, int]:
 
 def _is_whole(message: GossipMessage) -> bool:
     match message:
+        case Push():  # the most frequent first
+            return True
         case Digest(bits=bits, hashes=hashes):
             return len(hashes) == HASH_BYTES << bits
         case BucketListing(bits, buckets):
@@ -105,5 +107,3 @@ def _is_whole(message: GossipMessage) -> bool:
             return is_whole and len(numbers) == len(buckets) and max(numbers) < 1 << bits
         case Want(prefixes):
             return len(prefixes) % PREFIX_BYTES == 0
-        case Push():
-            return True

@@ -3,7 +3,6 @@
 import math
 from collections import deque
 from collections.abc import Iterable
-from itertools import islice
 from typing import NamedTuple
 
 from masa_node.network.gossip.advert_set import AdvertSet, Entry
@@ -124,9 +123,12 @@ class Outbox:
 
     def has_it(self, node_id: NodeId) -> None:
         """The peer knows the newest advert of this node."""
-        self._pending_news.pop(node_id, None)
-        self._pending_repair.pop(node_id, None)
-        self._renewed.pop(node_id, None)
+        if self._pending_news:
+            self._pending_news.pop(node_id, None)
+        if self._pending_repair:
+            self._pending_repair.pop(node_id, None)
+        if self._renewed:
+            self._renewed.pop(node_id, None)
 
     def room_bytes(self, now_s: float) -> float:
         """How much of others' news could be sent now."""
@@ -164,10 +166,11 @@ class Outbox:
             due_s = min(due_s, self._budget.when_s(len(self._replies[0]) + HEAD_BYTES + RESERVED_BYTES, now_s))
         if self._renewed:
             due_s = min(due_s, max(self._news_at_s, self._budget.when_s(MAX_LISTING_BYTES + RESERVED_BYTES, now_s)))
-        for node_id in (*islice(self._pending_news, 1), *islice(self._pending_repair, 1)):
-            entry = known.get(node_id)
-            size = 0 if entry is None else len(entry.spread.signed) + _AROUND_BYTES + _BEFORE_BYTES
-            due_s = min(due_s, max(self._news_at_s, self._budget.when_s(size + RESERVED_BYTES, now_s)))
+        for pending in (self._pending_news, self._pending_repair):
+            if pending:
+                entry = known.get(next(iter(pending)))
+                size = 0 if entry is None else len(entry.spread.signed) + _AROUND_BYTES + _BEFORE_BYTES
+                due_s = min(due_s, max(self._news_at_s, self._budget.when_s(size + RESERVED_BYTES, now_s)))
         return due_s
 
     def _take(self, size: int, now_s: float) -> bool:
@@ -192,12 +195,19 @@ class Outbox:
         """As many as fit into one message and the budget."""
         room = min(self.room_bytes(now_s), MAX_MESSAGE_BYTES) - _AROUND_BYTES
         batch: list[bytes] = []
-        for node_id in list(pending):
+        done: list[NodeId] = []
+        for node_id in pending:
             entry = known.get(node_id)
             if entry is not None:
-                room -= len(entry.spread.signed) + _BEFORE_BYTES
+                signed = entry.spread.signed
+                room -= len(signed) + _BEFORE_BYTES
                 if room < 0 or len(batch) == MAX_PUSHED:
                     break
-                batch.append(entry.spread.signed)
-            del pending[node_id]
+                batch.append(signed)
+            done.append(node_id)
+        if len(done) == len(pending):
+            pending.clear()
+        else:
+            for node_id in done:
+                del pending[node_id]
         return tuple(batch)
