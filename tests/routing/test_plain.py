@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
 from masa_node.chat.outcome import CALLER_GONE, Outcome
@@ -19,7 +20,6 @@ CHAT = Endpoint.OPENAI_CHAT
 
 def world_of(*servers: ScriptedProvider) -> tuple[World, PlainWay]:
     world = World(servers)
-    assert world.dispatcher.plain is not None
     return world, world.dispatcher.plain
 
 
@@ -67,7 +67,6 @@ async def test_a_whole_answer_passes_without_a_task() -> None:
     assert world.outcome.answer_bytes == len(WHOLE)
     assert server.talk.finished
     assert server.talk.was_answered
-    assert world.dispatcher.plain is not None
     assert is_tidy(world, server, world.dispatcher.plain)
 
 
@@ -86,7 +85,6 @@ async def test_a_stream_passes_piece_by_piece_without_a_task() -> None:
     assert caller.is_over
     assert caller.text == b": ping\n\n" + 2 * PIECE + LAST + DONE
     assert (world.outcome.error, world.outcome.pieces) == (None, 4)
-    assert world.dispatcher.plain is not None
     assert is_tidy(world, server, world.dispatcher.plain)
 
 
@@ -289,7 +287,6 @@ async def test_a_caller_that_leaves_stops_the_server(after: int) -> None:
     assert world.outcome.status == (200 if after == len(steps) else 499)
     assert server.talk.closed
     assert caller.task is None
-    assert world.dispatcher.plain is not None
     assert is_tidy(world, server, world.dispatcher.plain)
     server.talk.says(PIECE)
     assert len(world.outcomes) == 1
@@ -330,3 +327,49 @@ async def test_another_server_is_asked_when_the_first_has_failed() -> None:
     caller.task.cancel()
     outcome = await over(world)
     assert [attempt.provider for attempt in outcome.attempts] == ["own", "second"]
+
+
+# ---- requests of peers ----
+
+
+def begun_of_a_peer(given_up_s: float = DEADLINE_S) -> tuple[World, TalkingServer, PlainCaller, list[float]]:
+    """A peer's request that was sent, and when it was to hear that the server works."""
+    server, caller, told = TalkingServer(), PlainCaller(), list[float]()
+    world, way = world_of(server)
+    request = msgspec.structs.replace(world.ask(), requester="ada", given_up_s=given_up_s)
+    row = way.row(request.model, request.endpoint)
+    assert row is not None
+    assert way.begin(row, request, caller, lambda: told.append(now_s())) is not None
+    return world, server, caller, told
+
+
+@virtual_time
+async def test_a_peer_hears_soon_that_the_server_works() -> None:
+    world, server, caller, told = begun_of_a_peer()
+    server.talk.heads()
+    await asyncio.sleep(3 * EVERY_S)
+    assert told
+    assert told[0] <= 2 * EVERY_S
+    server.talk.says(PIECE + LAST + DONE, is_over=True)
+    assert (await over(world)).error is None
+    assert caller.text == PIECE + LAST + DONE
+
+
+@virtual_time
+async def test_a_peer_that_gives_up_ends_the_wait_and_is_told_no_sign() -> None:
+    world, server, caller, told = begun_of_a_peer(given_up_s=1.0)
+    assert (await over(world)).error == "first_piece_timeout"
+    assert now_s() <= 1.0 + 2 * EVERY_S
+    assert (told, caller.task is not None) == ([], True)
+    assert world.dispatcher.health_of(server).failures == 0
+
+
+@virtual_time
+async def test_a_peer_that_has_its_first_piece_in_time_hears_of_no_sign() -> None:
+    world, server, caller, told = begun_of_a_peer(given_up_s=1.0)
+    server.talk.heads()
+    server.talk.says(PIECE)
+    await asyncio.sleep(3)
+    server.talk.says(LAST + DONE, is_over=True)
+    assert (await over(world)).error is None
+    assert (caller.text, told, caller.task) == (PIECE + LAST + DONE, [], None)

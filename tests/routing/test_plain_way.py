@@ -3,11 +3,14 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
+import msgspec
 import pytest
 
 from masa_node.chat.errors import NoStakedPeer
 from masa_node.chat.request import Endpoint, Privacy, RaceMode, RaceRule
+from masa_node.routing.admission import Admission, PeerAdmission
 from masa_node.routing.candidates import ChoiceRules
+from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.peer_policy import AnyPeer, Selection
 from masa_node.routing.plain import Plain
 from masa_node.routing.plain_way import PlainWay
@@ -26,7 +29,6 @@ class TalkingPeer(TalkingServer):
 
 def world_of(*servers: ScriptedProvider) -> tuple[World, PlainWay]:
     world = World(servers)
-    assert world.dispatcher.plain is not None
     return world, world.dispatcher.plain
 
 
@@ -95,7 +97,6 @@ def watched(world: World, server: TalkingServer) -> None:
 
 def shut(world: World, server: TalkingServer) -> None:
     del server
-    assert world.dispatcher.plain is not None
     world.dispatcher.plain.is_open = False
 
 
@@ -158,7 +159,6 @@ async def test_requests_of_the_only_peer_count_for_the_hedges_of_others(race: Ra
     peer = TalkingPeer("peer")
     world = World((peer,), max_running=30)
     way = world.dispatcher.plain
-    assert way is not None
     row = way.row(MODEL, CHAT)
     assert row is not None
     for _ in range(30):
@@ -193,7 +193,6 @@ async def test_a_peer_that_a_rule_keeps_requests_from_is_not_asked() -> None:
     peer = TalkingPeer("peer")
     world = World((peer,), rules=ChoiceRules(Refusing()))
     way = world.dispatcher.plain
-    assert way is not None
     assert begin(world, way, PlainCaller()) is None
     assert (peer.talks, world.admission.running) == ([], 0)
 
@@ -212,3 +211,40 @@ async def test_another_peer_that_came_meanwhile_is_asked_when_the_only_one_has_f
         ("other", "won"),
     ]
     assert (len(peer.talks), len(peer.asked), len(other.asked)) == (1, 0, 1)
+
+
+# ---- requests of peers ----
+
+
+@virtual_time
+async def test_a_request_of_a_peer_has_one_of_the_peers_slots_until_it_is_over() -> None:
+    server, caller, main = TalkingServer(), PlainCaller(), Admission(9, 9)
+    world = World((server,))
+    slots = PeerAdmission(main, max_running=2, max_waiting=9)
+    way = Dispatcher(world.catalog, slots, world.refresh, world.outcomes.append).plain
+    request = msgspec.structs.replace(world.ask(), requester="ada")
+    row = way.row(MODEL, CHAT)
+    assert row is not None
+    assert way.begin(row, request, caller) is not None
+    assert (slots.running, main.running) == (1, 1)
+    assert way.begin(row, request, PlainCaller()) is None, "one peer leaves a slot to others"
+    assert way.begin(row, msgspec.structs.replace(request, requester="bob"), PlainCaller()) is not None
+    server.talks[0].heads(content_type="application/json")
+    server.talks[0].says(WHOLE, is_over=True)
+    assert (caller.text, slots.running, main.running) == (WHOLE, 1, 1)
+    assert way.begin(row, request, PlainCaller()) is not None
+
+
+@virtual_time
+async def test_where_no_connection_is_free_the_peers_slot_is_given_back() -> None:
+    server = TalkingServer()
+    world = World((server,))
+    server.is_free = False
+    slots = PeerAdmission(Admission(9, 9), max_running=2, max_waiting=9)
+    way = Dispatcher(world.catalog, slots, world.refresh, world.outcomes.append).plain
+    row = way.row(MODEL, CHAT)
+    assert row is not None
+    for _ in range(3):
+        assert way.begin(row, msgspec.structs.replace(world.ask(), requester="ada"), PlainCaller()) is None
+    assert slots.running == 0
+    assert slots.acquire_now("ada")

@@ -95,7 +95,7 @@ class ChatEndpoints:
     def begin(self, entry: Entry, asked: HttpRequest, reply: Reply, around: Around, over: Over) -> PlainChat | None:
         """Answer one request by calls, if it is plain; None, and nothing has happened, if not."""
         way, body = self._dispatcher.plain, asked.body()
-        if way is None or entry.place.endpoint is None or body is None or not self._is_plain(body):
+        if entry.place.endpoint is None or body is None or not self._is_plain(body):
             return None
         try:
             terms = self._terms(entry.place.endpoint, entry, asked.head)

@@ -15,13 +15,16 @@ RETRY_AFTER_S = 1
 
 
 class SlotPool(Protocol):
-    """Gives out slots."""
+    """Gives out slots. `peer` is the peer that asks, "" for the owner."""
+
+    def acquire_now(self, peer: str = "") -> bool:
+        """Take a slot if it needs no waiting. Each success needs one `release` with the same peer."""
+        ...
 
     async def acquire(self, peer: str = "") -> None:
-        """Take a slot, waiting if need be. Raises `Overloaded` at once when too many wait already.
+        """The same, waiting if need be. Raises `Overloaded` at once when too many wait already.
 
-        `peer` is the peer that asks, "" for the owner. When cancelled while waiting, no slot is taken. Each successful
-        `acquire` needs one `release` with the same peer.
+        When cancelled while waiting, no slot is taken.
         """
         ...
 
@@ -47,8 +50,9 @@ class Admission:
         """How many wait now."""
         return len(self._waiting)
 
-    def acquire_now(self) -> bool:
-        """Take a slot if one is free and nobody waits for it."""
+    def acquire_now(self, peer: str = "") -> bool:
+        """See `SlotPool`. None while somebody waits for it."""
+        del peer  # it is the owner's own pool
         if self.running >= self._max_running or self._waiting:
             return False
         self.running += 1
@@ -56,8 +60,7 @@ class Admission:
 
     async def acquire(self, peer: str = "") -> None:
         """See `SlotPool`."""
-        del peer  # it is the owner's own pool
-        if self.acquire_now():
+        if self.acquire_now(peer):
             return
         if len(self._waiting) >= self._max_waiting:
             raise Overloaded(
@@ -133,9 +136,17 @@ class PeerAdmission:
         """How many peers wait now."""
         return len(self._waiting)
 
+    def acquire_now(self, peer: str = "") -> bool:
+        """See `SlotPool`."""
+        if self.running >= self._max_running or not self._may_have_more(peer) or not self._main.acquire_now():
+            return False
+        self.running += 1
+        self._slots[peer] += 1
+        return True
+
     async def acquire(self, peer: str = "") -> None:
         """See `SlotPool`."""
-        if self._acquire_now(peer):
+        if self.acquire_now(peer):
             return
         self._make_room(peer)
         turn = _Turn(peer)
@@ -157,18 +168,11 @@ class PeerAdmission:
         self._slots -= Counter((peer,))  # which forgets those that come to nothing
         self._main.release()
 
-    def _acquire_now(self, peer: str) -> bool:
-        if self.running >= self._max_running or not self._may_have_more(peer) or not self._main.acquire_now():
-            return False
-        self.running += 1
-        self._slots[peer] += 1
-        return True
-
     def _may_have_more(self, peer: str) -> bool:
         return not peer or self._slots[peer] < self._max_of_one
 
     def _let_in(self) -> None:
-        while self._waiting and (turn := self._next()) is not None and self._acquire_now(turn.peer):
+        while self._waiting and (turn := self._next()) is not None and self.acquire_now(turn.peer):
             self._waiting.remove(turn)
             turn.slot.set_result(True)
 

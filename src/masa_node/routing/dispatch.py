@@ -2,7 +2,7 @@
 
 from masa_node.chat.outcome import Outcome
 from masa_node.chat.request import DialectName, Request
-from masa_node.routing.admission import Admission, SlotPool
+from masa_node.routing.admission import SlotPool
 from masa_node.routing.candidates import NO_RULES, Candidates, ChoiceRules, Refresh
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.exchange import Common, Exchange, Observe, Sink
@@ -34,9 +34,7 @@ class Dispatcher:
         self._refresh = refresh
         candidates = Candidates(catalog, refresh, self.stats.health, rules)
         self.common = Common(admission, candidates, self.stats, observe)
-        self.plain: PlainWay | None = None  # peers take turns for their slots
-        if isinstance(admission, Admission):
-            self.plain = PlainWay(catalog, admission, self.common)
+        self.plain = PlainWay(catalog, admission, self.common)
 
     async def answer(self, request: Request, sink: Sink, on_sign: Sign = no_sign) -> Outcome:
         """Have one request answered, and give the answer to `sink`, or why there is none. How it went comes back.

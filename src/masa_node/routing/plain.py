@@ -26,7 +26,7 @@ from masa_node.dialects.tracking import StreamTracker
 from masa_node.routing.answers.reader import LOOKED_AT_BYTES, AnswerStream, passed_back
 from masa_node.routing.exchange import Common, Exchange, Sink, has_to_wait
 from masa_node.routing.health import Health
-from masa_node.routing.provider import AskedNow, AskNow, OpenResponse, Provider, no_sign
+from masa_node.routing.provider import AskedNow, AskNow, OpenResponse, Provider, Sign, no_sign
 from masa_node.routing.racing.patience import Asked
 from masa_node.routing.running.idle import Silence
 from masa_node.routing.running.steps import MENDED_BY_READERS_BYTES
@@ -96,6 +96,7 @@ class Plain:
         "_host",
         "_is_ending",
         "_now",
+        "_on_sign",
         "_pieces",
         "_received",
         "_request",
@@ -110,12 +111,15 @@ class Plain:
         "_tracker",
     )
 
-    def __init__(self, request: Request, row: Row, now: AskedNow, host: Host, shared: Shared) -> None:
+    def __init__(
+        self, request: Request, row: Row, now: AskedNow, host: Host, shared: Shared, on_sign: Sign = no_sign
+    ) -> None:
         self._request = request
         self._row = row
         self._now = now
         self._host: Host | None = host
         self._shared = shared
+        self._on_sign = on_sign
         self._came_s = shared.loop.time()
         self._began_s = shared.now_s()
         self._seen_s: float | None = None  # when there was a sign of life
@@ -155,19 +159,20 @@ class Plain:
             self._look_at_stream(self._stream, now_s)
             return
         request, seen_s = self._request, self._seen_s
-        due_s = request.first_piece_deadline_s
+        due_s = min(request.first_piece_deadline_s, request.given_up_s)
         if seen_s is not None:
-            due_s = max(due_s, seen_s + request.idle_timeout_s)
-        if now_s >= due_s and seen_s is not None:
-            self._made_exchange()[1].expire(now_s)
-        if now_s >= min(due_s, max(request.begin_deadline_s, request.first_piece_deadline_s)):
+            due_s = max(request.first_piece_deadline_s, seen_s + request.idle_timeout_s)
+            if now_s >= due_s:
+                self._made_exchange()[1].expire(now_s)
+        has_to_hear = seen_s is not None and request.requester is not None  # a peer, of this sign
+        if has_to_hear or now_s >= min(due_s, max(request.begin_deadline_s, request.first_piece_deadline_s)):
             self._hand_over()
 
     def _made_exchange(self) -> tuple[Exchange, Asked]:
         """What goes on with the request where it is no whole answer in one piece, or where that is still to be seen."""
         if self._asked is None:
             row, shared, let_in = self._row, self._shared, (self._came_s, self._began_s)
-            exchange = self._exchange = Exchange(self._request, shared.common, no_sign, let_in)
+            exchange = self._exchange = Exchange(self._request, shared.common, self._on_sign, let_in)
             exchange.made.race = self._race()
             self._asked = exchange.made.go_on_with(row.provider, row.health, self._now, self._came_s)
             self._asked.seen_s = self._seen_s
@@ -258,7 +263,7 @@ class Plain:
         if not provider.is_local:
             shared.common.stats.latency.note(self._request.model, took_s)
         shared.sweep.discard(self)
-        shared.common.admission.release()
+        shared.common.admission.release(self._request.requester or "")
         shared.common.observe(self._outcome(answer, attempt))
         host.over()
         return True
@@ -270,9 +275,8 @@ class Plain:
         sizes = len(request.body), len(answer.body), 1
         tokens = usage.input_tokens, usage.output_tokens
         told = answer.status, None, attempt.provider, (attempt,)
-        return Outcome(
-            *asked, *told, *sizes, *tokens, 0.0, took_s, total_s, self._race(), 0, None, request.key, deadline_s
-        )
+        asker = request.requester, request.key if request.requester is None else ""
+        return Outcome(*asked, *told, *sizes, *tokens, 0.0, took_s, total_s, self._race(), 0, *asker, deadline_s)
 
     def _read_first(self, response: OpenResponse, *, is_over: bool) -> bool:
         tracker, data = self._tracker, self._pieces[-1]

@@ -8,11 +8,11 @@ See docs/decisions/0026-the-plain-way.md.
 import asyncio
 
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint, RaceMode, Request
-from masa_node.routing.admission import Admission
+from masa_node.routing.admission import SlotPool
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.exchange import Common
 from masa_node.routing.plain import Host, Plain, Row, Shared
-from masa_node.routing.provider import AskNow
+from masa_node.routing.provider import AskNow, Sign, no_sign
 from masa_node.routing.running.exact_clock import exact_clock
 from masa_node.routing.running.sweep import Sweep
 
@@ -22,7 +22,7 @@ MAX_ROWS = 1024  # pairs of model and endpoint; names that nobody serves have no
 class PlainWay:
     """The table of what can be asked so, and the way in. The table holds for one state of the catalog."""
 
-    def __init__(self, catalog: Catalog, admission: Admission, common: Common) -> None:
+    def __init__(self, catalog: Catalog, admission: SlotPool, common: Common) -> None:
         self._catalog = catalog
         self._admission = admission
         self._common = common
@@ -53,23 +53,26 @@ class PlainWay:
         ask_now: AskNow | None = getattr(every[0], "ask_now", None) if len(every) == 1 else None
         return Row(every[0], ask_now, self._common.stats.health.of(every[0].name)) if ask_now is not None else None
 
-    def begin(self, row: Row, request: Request, host: Host) -> Plain | None:
-        """Have it answered, if that is plain; None, and nothing has happened, if not. `host` is told all else."""
+    def begin(self, row: Row, request: Request, host: Host, on_sign: Sign = no_sign) -> Plain | None:
+        """Have it answered, if that is plain; None, and nothing has happened, if not. `host` is told all else,
+        `on_sign` of signs of life, once it goes on in a task.
+        """
         provider, stats, shared = row.provider, self._common.stats, self._shared or self._made_shared()
         if not self.is_open or row.health.failures or request.translates_beside or stats.watch is not None:
             return None
         if not (provider.is_local or self._common.candidates.may_be_all(provider, request.privacy)):
             return None
-        if not self._admission.acquire_now():
+        peer = request.requester or ""
+        if not self._admission.acquire_now(peer):
             return None
         asked = row.ask_now(request)
         if asked is None:
-            self._admission.release()
+            self._admission.release(peer)
             return None
         row.health.running += 1
         if not provider.is_local and request.race.mode is RaceMode.HEDGE:
             stats.budget.asked(shared.loop.time())  # as a race does that has one peer to ask
-        return Plain(request, row, asked, host, shared)
+        return Plain(request, row, asked, host, shared, on_sign)
 
     def _made_shared(self) -> Shared:
         loop = asyncio.get_running_loop()

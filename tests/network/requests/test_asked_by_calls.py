@@ -94,7 +94,6 @@ class Asking:
     async def by_calls(self, request: Request) -> tuple[Came, bool]:
         """Whether a task was needed, too."""
         way, caller = self.dispatcher.plain, PlainCaller()
-        assert way is not None
         row = way.row(request.model, request.endpoint)
         assert row is not None
         assert way.begin(row, request, caller) is not None
@@ -277,7 +276,6 @@ async def test_a_caller_that_leaves_stops_the_peer() -> None:
             asking = await Asking.one(linked)
             left.clear()
             way, caller, request = asking.dispatcher.plain, PlainCaller(), ask()
-            assert way is not None
             row = way.row(request.model, request.endpoint)
             assert row is not None
             plain = way.begin(row, request, caller)
