@@ -22,10 +22,20 @@ class SaidStream:
         self._reader = FrameReader()
         self.send = stream.send
         self.receive = stream.receive
-        self.abort = stream.abort
+        self.is_over = asyncio.Event()  # whoever had it has let go of it
         self.send_now = stream.send_now
         self.receive_now = stream.receive_now
         self.listen = stream.listen
+
+    @property
+    def has_room(self) -> bool:
+        """See `FrameStream`."""
+        return self._stream.has_room
+
+    def abort(self) -> None:
+        """See `FrameStream`."""
+        self._stream.abort()
+        self.is_over.set()
 
     async def write(self, data: bytes) -> None:
         """Say these frames. A part of one goes out when the rest is there; what is no frame goes out as it is."""

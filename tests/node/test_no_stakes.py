@@ -11,6 +11,7 @@ async def test_every_peer_may_be_asked_and_served_and_none_goes_first() -> None:
     assert [peer for group in stakes.select(peers).groups for peer in group] == peers
     await stakes.refresh(peers)
     await stakes.vet(PEER)
+    assert stakes.is_vetted(PEER)
     assert {stakes.rank(PEER), stakes.rank("")} == {0}
 
 

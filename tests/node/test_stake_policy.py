@@ -443,6 +443,18 @@ async def test_whom_the_owner_allows_need_show_no_advert() -> None:
 
 
 @virtual_time
+async def test_whoever_is_known_to_be_staked_is_served_without_a_wait() -> None:
+    async with world("ab", providers=StakeMode.OFF) as here:
+        staking, stranger = here.stakings[1], NodeId("ef" * 32)
+        assert (await here.ada.ask()).is_whole
+        await staking.vet(here.ada.id)
+        assert [staking.is_vetted(peer) for peer in (here.ada.id, here.nodes[2].id, stranger)] == [True, False, False]
+    assert not staking.is_vetted(here.ada.id), "its network has ended"
+    async with world("", StakeMode.OFF, StakeMode.PREFER) as here:
+        assert here.stakings[1].is_vetted(stranger)
+
+
+@virtual_time
 async def test_a_caller_whose_advert_never_comes_is_refused_soon() -> None:
     async with world("ab", providers=StakeMode.OFF) as here:
         begun_s = now_s()

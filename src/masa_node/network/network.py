@@ -299,9 +299,9 @@ class Network:
             await self._awaited.setdefault(peer, asyncio.Event()).wait()
         return signed
 
-    async def serve_stream(self, peer: NodeId, stream: FrameStream) -> None:
+    def serve_stream(self, peer: NodeId, stream: FrameStream, group: asyncio.TaskGroup) -> None:
         """See `SessionOwner`."""
-        await self._parts.server.serve(peer, stream)
+        self._parts.server.serve_stream(peer, stream, group)
 
     # ---- adverts: in and out ----
 

@@ -36,6 +36,10 @@ class StakeRules(PeerPolicy, Protocol):
         """May this peer be served? Raises `PeerRefused` if not."""
         ...
 
+    def is_vetted(self, peer: NodeId) -> bool:
+        """Would `vet` say now, without waiting, that it may?"""
+        ...
+
     def rank(self, peer: str) -> int:
         """A peer's place while requests wait: lower numbers go first."""
         ...
@@ -64,6 +68,11 @@ class NoStakes(AnyPeer):
 
     async def vet(self, peer: NodeId) -> None:
         """Everybody may."""
+
+    def is_vetted(self, peer: NodeId) -> bool:
+        """See `StakeRules`."""
+        del peer
+        return True
 
     def rank(self, peer: str) -> int:
         """All are equal."""

@@ -251,6 +251,12 @@ class StakePolicy:
             case StakeAnswer.UNKNOWN:  # its reason may name this owner's servers
                 raise StakeUndecided("it serves staked nodes only, and cannot tell now whether this one is. Try again.")
 
+    def is_vetted(self, peer: NodeId) -> bool:
+        """See `StakeRules`."""
+        if self._settings.callers is not StakeMode.REQUIRE:
+            return True
+        return self._network is not None and self.of(peer).answer in (StakeAnswer.STAKED, StakeAnswer.ALLOWED)
+
     def rank(self, peer: str) -> int:
         """A peer's place while requests wait: lower numbers go first."""
         return _RANKS[self.of(NodeId(peer)).answer] if self._settings.callers is not StakeMode.OFF else 0

@@ -13,7 +13,7 @@ from masa_node.chat.errors import LinkRefused, PeerUnreachable, ProtocolFault
 from masa_node.network.links import links as links_module
 from masa_node.network.links import session as session_module
 from masa_node.network.links.control import OWN_VERSIONS, Hello, Referral, RefusalCode, Refused, Versions
-from masa_node.network.links.frames import FrameKind, frame, header_frame
+from masa_node.network.links.frames import FrameKind, FrameStream, frame, header_frame
 from masa_node.network.links.heartbeat import HEARTBEAT_S, LOST_AFTER_S, OTHER_SIDE_QUIET_S, QUIET_S, UNANSWERED_S
 from masa_node.network.links.links import GREET_WITHIN_S, MAX_GREETINGS, Links
 from masa_node.network.links.membership import Membership
@@ -100,8 +100,8 @@ class LinkNode:
         del peer
         self.came_vouchers.append(signed)
 
-    async def serve_stream(self, peer: NodeId, stream: Stream) -> None:
-        del peer
+    def serve_stream(self, peer: NodeId, stream: Stream, group: asyncio.TaskGroup) -> None:
+        del peer, group
         self.asks.append(stream)
 
 
@@ -147,6 +147,43 @@ async def test_what_one_sends_reaches_the_other() -> None:
         await asyncio.sleep(HEARTBEAT_S)
         assert session.rtt_s is not None
         assert 0 < session.rtt_s < 0.1
+
+
+@pytest.mark.parametrize("who_ends", ["ada", "bob", "stop"])
+@virtual_time
+async def test_what_is_served_ends_with_the_link_also_what_begins_just_then(who_ends: str) -> None:
+    """A task that is cancelled before its first step never takes one, and could not end what it was given."""
+    _, ada, bob = two()
+    begun, ended = list[str](), list[str]()
+
+    async def serving(name: str) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(name)
+
+    def serve(peer: NodeId, stream: FrameStream, group: asyncio.TaskGroup) -> None:
+        del peer
+
+        def came() -> None:
+            begun.append("late" if begun else "early")
+            group.create_task(serving(begun[-1]))
+
+        stream.listen(came)
+
+    bob.serve_stream = serve  # type: ignore[method-assign, assignment]
+    async with running(ada, bob):
+        session = await ada.connect(bob)
+        stream = await session.mux.open()
+        await stream.send(FrameKind.BODY, b"ask")
+        await asyncio.sleep(0.1)
+        assert begun == ["early"]
+        if who_ends != "stop":
+            [ends] = (ada if who_ends == "ada" else bob).links.sessions.values()
+            ends.close("bye")
+            await asyncio.sleep(1)
+            assert len(bob.gone) == 1
+    assert (begun, sorted(ended)) == (["early", "late"], ["early", "late"])
 
 
 @virtual_time

@@ -68,6 +68,7 @@ class Node:
     models: tuple[str, ...] = (MODEL,)
     policy: SharePolicy = field(default_factory=lambda: SharePolicy(local=True))
     hooks: ServingHooks = NO_HOOKS
+    by_calls: bool = True  # as far as it is plain
     outcomes: list[Outcome] = field(default_factory=list)
     server: PeerServer = field(init=False)
     admission: Admission = field(init=False)
@@ -84,7 +85,12 @@ class Node:
         self.server = PeerServer(self.dispatcher, shared, self.limits, "here", self.hooks)
 
     async def serve(self, peer: NodeId, stream: SaidStream) -> None:
-        await self.server.serve(peer, stream)
+        async with asyncio.TaskGroup() as group:
+            if self.by_calls:
+                self.server.serve_stream(peer, stream, group)
+                await stream.is_over.wait()
+            else:
+                await self.server.serve(peer, stream)
 
     @property
     def outcome(self) -> Outcome:

@@ -90,6 +90,11 @@ class FrameStream(Protocol):
         """What has come, if anything; None where `receive` would raise, or give nothing for ever."""
         ...
 
+    @property
+    def has_room(self) -> bool:
+        """Would a short frame go out at once? If none was sent before, half of a window would."""
+        ...
+
     def listen(self, came: Callable[[], None] | None) -> None:
         """From now on call this whenever something has come, or nothing more will; None: nobody. It must not raise.
 

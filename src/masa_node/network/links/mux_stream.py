@@ -13,6 +13,7 @@ from masa_node.network.links.frames import Frame, FrameKind
 
 MUX_WINDOW_BYTES = 256 * 1024  # of a request in one direction, not taken yet: 2.5 MB/s at a round trip of 100 ms
 _GRANTED_BYTES = MUX_WINDOW_BYTES // 2  # at once
+_SHORT_BYTES = 1024  # of a frame
 FRAME_COST_BYTES = 64  # of the window, beside its payload: what a frame takes in memory while it waits
 
 _FIRST_OF_A_REQUEST = int(FrameKind.REQUEST)  # to read it off the enum takes as long as the rest of `came`
@@ -132,6 +133,11 @@ class MuxStream:
             return None if self._has_ended or self._fault is not None else []
         frames, self._inbox, self._unread = self._inbox, [], 0
         return frames
+
+    @property
+    def has_room(self) -> bool:
+        """See `FrameStream`."""
+        return self._room >= _SHORT_BYTES and self._fault is None and not self._channel.is_full
 
     def listen(self, came: Callable[[], None] | None) -> None:
         """See `FrameStream`."""

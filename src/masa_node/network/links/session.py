@@ -36,8 +36,10 @@ class SessionOwner(Protocol):
         """The peer vouches for this node. Raises `ProtocolFault`."""
         ...
 
-    async def serve_stream(self, peer: NodeId, stream: FrameStream) -> None:
-        """Serve the request on this stream; owns the stream. Raises nothing but `CancelledError`."""
+    def serve_stream(self, peer: NodeId, stream: FrameStream, group: asyncio.TaskGroup) -> None:
+        """Serve the request on this stream; owns the stream. Whatever has to wait is done by a task in `group`, which
+        takes tasks as long as the link has streams that have not failed.
+        """
         ...
 
 
@@ -82,6 +84,7 @@ class Session:
         self.membership = membership
         self.mux = Mux(link, lambda: self.why, self._serve)
         self._group = asyncio.TaskGroup()
+        self._serving = asyncio.TaskGroup()
         self.peer = link.peer
         self.why = ""
         self._control = control
@@ -136,7 +139,8 @@ class Session:
     async def run(self) -> None:
         """Until the link ends, from whichever side. All that it started has ended then."""
         try:
-            async with self._group as group:
+            # The outer one outlives the streams: what ends with them still gets tasks, which take their first step.
+            async with self._serving, self._group as group:
                 group.create_task(self._read())
                 group.create_task(self._write())
                 group.create_task(self._beat())
@@ -149,12 +153,7 @@ class Session:
 
     def _serve(self, stream: FrameStream) -> None:
         self.used_s = self._loop.time()
-        serving = self._owner.serve_stream(self.peer, stream)
-        try:
-            self._group.create_task(serving)
-        except RuntimeError:  # the group has begun to end
-            serving.close()
-            stream.abort()
+        self._owner.serve_stream(self.peer, stream, self._serving)
 
     async def _read(self) -> None:
         window_s, frames = self._loop.time(), 0

@@ -53,6 +53,11 @@ class PeerQuota:
             raise PeerBusy(f"it has {self.at_work} requests of this node under way, which is all it takes of one peer.")
         self.at_work += 1
 
+    def has_room(self, now_s: float) -> bool:
+        """Would one more be counted?"""
+        self._refill(now_s)
+        return self._tokens >= 1 and self.at_work < self._rules.requests_per_peer
+
     def release(self) -> None:
         """That request is over."""
         self.at_work -= 1
@@ -92,10 +97,14 @@ class Quotas:
             quota = self._peers[peer] = PeerQuota(self._rules, now_s)
         return quota
 
+    def has_room(self, quota: PeerQuota, size: int) -> bool:
+        """May so many more bytes of its bodies be held?"""
+        of_peer, of_all = self._rules.held_bytes(BODIES_PER_PEER), self._rules.held_bytes(BODIES)
+        return quota.held_bytes + size <= of_peer and self.held_bytes + size <= of_all
+
     def hold_bytes(self, quota: PeerQuota, size: int) -> None:
         """Count so many more bytes of its bodies in memory. Raises `PeerBusy`, with the count as it was."""
-        of_peer, of_all = self._rules.held_bytes(BODIES_PER_PEER), self._rules.held_bytes(BODIES)
-        if quota.held_bytes + size > of_peer or self.held_bytes + size > of_all:
+        if not self.has_room(quota, size):
             raise PeerBusy("it holds as many requests in memory as it can.")
         quota.held_bytes += size
         self.held_bytes += size

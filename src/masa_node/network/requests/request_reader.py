@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
 
@@ -24,13 +24,15 @@ class RequesterGone(Exception):
 
 class RequestReader:
     """`header`, `body`, then a `with` block that answers, and `finished`. Holds what it has read of the body against
-    the peer's quota until `close`.
+    the peer's quota until `close`. `came` are frames that were received already.
 
     The block is cancelled, and ends by `RequesterGone`, when the peer finishes or is gone before all is said; also for
     anything that it sends, and then `fault` is set.
     """
 
-    def __init__(self, stream: FrameStream, quotas: Quotas, quota: PeerQuota, within_s: float) -> None:
+    def __init__(
+        self, stream: FrameStream, quotas: Quotas, quota: PeerQuota, within_s: float, came: Sequence[Frame] = ()
+    ) -> None:
         self._stream = stream
         self._quotas = quotas
         self._quota = quota
@@ -38,6 +40,7 @@ class RequestReader:
         self._until_s = asyncio.get_running_loop().time() + within_s
         self._held_bytes = 0
         self._came: deque[Frame] = deque()
+        self._note(came)
         self._has_left = False
         self._left: Callable[[], object] = _nothing  # called once
         self.fault: ProtocolFault | None = None
@@ -47,11 +50,7 @@ class RequestReader:
         kind, payload = await self._next()
         if kind is not FrameKind.REQUEST:
             raise ProtocolFault(f"it began a stream with {kind.name}.")
-        header = read_header(payload, RequestHeader)
-        endpoint = _ENDPOINTS.get(header.endpoint)
-        if endpoint is None:
-            raise PeerRefused(f"it does not know the endpoint {sanitize(header.endpoint)!r}.")
-        return header, endpoint
+        return read_request(payload)
 
     async def body(self, size: int) -> bytes:
         """The whole body. Raises `PeerBusy` when no more can be held, `ProtocolFault`, `RequesterGone`."""
@@ -116,7 +115,7 @@ class RequestReader:
         frames = self._stream.receive_now()
         for kind, _ in (*self._came, *(frames or ())):
             if kind is not FrameKind.IGNORED and self.fault is None:
-                self.fault = ProtocolFault(f"it sent a {kind.name} frame behind its request.")
+                self.fault = went_on(kind)
         self._came.clear()
         if (frames is None or self.fault is not None) and not self._has_left:
             self._has_left = True
@@ -124,9 +123,11 @@ class RequestReader:
 
     async def _next(self) -> Frame:
         while not self._came:
-            frames = self._stream.receive_now() or await self._receive()
-            self._came.extend(frame for frame in frames if frame[0] is not FrameKind.IGNORED)
+            self._note(self._stream.receive_now() or await self._receive())
         return self._came.popleft()
+
+    def _note(self, frames: Sequence[Frame]) -> None:
+        self._came.extend(frame for frame in frames if frame[0] is not FrameKind.IGNORED)
 
     async def _receive(self) -> list[Frame]:
         try:
@@ -139,6 +140,20 @@ class RequestReader:
         if not frames:
             raise RequesterGone
         return frames
+
+
+def read_request(payload: bytes) -> tuple[RequestHeader, Endpoint]:
+    """What a REQUEST asks. Raises `PeerRefused` for an unknown endpoint, `ProtocolFault`."""
+    header = read_header(payload, RequestHeader)
+    endpoint = _ENDPOINTS.get(header.endpoint)
+    if endpoint is None:
+        raise PeerRefused(f"it does not know the endpoint {sanitize(header.endpoint)!r}.")
+    return header, endpoint
+
+
+def went_on(kind: FrameKind) -> ProtocolFault:
+    """A peer says more than its request."""
+    return ProtocolFault(f"it sent a {kind.name} frame behind its request.")
 
 
 def _nothing() -> None:

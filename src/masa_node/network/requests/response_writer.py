@@ -20,6 +20,7 @@ from masa_node.routing.running.idle import IdleTimer
 
 _PIECE = FrameKind.PIECE  # read off the enum once
 _ALIVE = header_payload(FrameKind.ALIVE, Alive())
+MAX_AT_ONCE_BYTES = 2 * CHUNK_BYTES  # of a whole answer, in one write: half of a window
 WHOLE_STALL_S = 30.0  # for one more frame of a whole answer to be taken; as the endpoint's own FLUSH_STALL_S
 
 
@@ -30,7 +31,7 @@ class ResponseWriter:
     kept back: while one write is under way, what the LLM says next waits in its connection, and comes as one piece.
     """
 
-    __slots__ = ("_bytes", "_frames", "_model", "_pending", "_stream")
+    __slots__ = ("_bytes", "_frames", "_model", "_pending", "_stream", "has_ended")
 
     def __init__(self, stream: FrameStream, model: str) -> None:
         self._stream = stream
@@ -38,6 +39,7 @@ class ResponseWriter:
         self._pending = b""  # a HEAD that goes with the first piece
         self._frames = 0
         self._bytes = 0
+        self.has_ended = False  # was END or FAIL sent?
 
     def begin(self, answer: StreamedAnswer | WholeAnswer) -> None:
         """The head of this answer; it is sent with the first piece."""
@@ -76,18 +78,19 @@ class ResponseWriter:
         end = end_of(usage, self._frames, self._bytes)
         return self._finish(FrameKind.END, header_payload(FrameKind.END, end))
 
-    async def whole(self, answer: WholeAnswer, idle_s: float) -> None:
+    def whole(self, answer: WholeAnswer, idle_s: float) -> Awaitable[None]:
         """All of it; `RequesterGone` also when the peer takes nothing for `idle_s`, or for WHOLE_STALL_S.
 
-        No LLM is waited for, and what is not taken counts against the budget of all whole answers.
+        No LLM is waited for, and what is not taken counts against the budget of all whole answers. Nothing is waited
+        for where it has at most MAX_AT_ONCE_BYTES, if it is the first that is sent and the stream `has_room`.
         """
         self.begin(answer)
-        await self._all(answer.body, answer.usage, idle_s)
+        return self._all(answer.body, answer.usage, idle_s)
 
-    async def error(self, error: ErrorAnswer, dialect: DialectName, idle_s: float) -> None:
+    def error(self, error: ErrorAnswer, dialect: DialectName, idle_s: float) -> Awaitable[None]:
         """An error that the LLM itself gave, as it gave it."""
         self._head(error.status, error.headers, dialect, is_stream=False)
-        await self._all(error.body, Usage(), idle_s)
+        return self._all(error.body, Usage(), idle_s)
 
     def fail(self, failure: RequestFailure) -> Awaitable[None]:
         """There is no answer, or not the rest of it."""
@@ -97,9 +100,10 @@ class ResponseWriter:
         head = AnswerHead(status, self._model, dialect, is_stream, headers_from_peer(headers))
         self._pending = header_payload(FrameKind.HEAD, head)
 
-    async def _all(self, body: bytes, usage: Usage, idle_s: float) -> None:
-        if self._all_now(body, usage):
-            return
+    def _all(self, body: bytes, usage: Usage, idle_s: float) -> Awaitable[None]:
+        return WRITTEN if self._all_now(body, usage) else self._all_in_turn(body, usage, idle_s)
+
+    async def _all_in_turn(self, body: bytes, usage: Usage, idle_s: float) -> None:
         async with IdleTimer(min(idle_s, WHOLE_STALL_S)) as idle:
             for part in chunks(body):
                 await self.write(part)
@@ -109,13 +113,14 @@ class ResponseWriter:
             raise RequesterGone
 
     def _all_now(self, body: bytes, usage: Usage) -> bool:
-        """The same in one write, if it fits into one frame; False, and nothing is sent, where it does not."""
-        if not 0 < len(body) <= CHUNK_BYTES:
+        """The same in one write, if it is short enough; False, and nothing is sent, where it is not."""
+        if not 0 < len(body) <= MAX_AT_ONCE_BYTES:
             return False
-        end = header_payload(FrameKind.END, end_of(usage, 1, len(body)))
-        if not self._send_now((_PIECE, body), (FrameKind.END, end), is_last=True):
+        pieces: list[Frame] = [(_PIECE, part) for part in chunks(body)]
+        end = header_payload(FrameKind.END, end_of(usage, len(pieces), len(body)))
+        if not self._send_now(*pieces, (FrameKind.END, end), is_last=True):
             return False
-        self._frames, self._bytes = 1, len(body)
+        self._frames, self._bytes = len(pieces), len(body)
         return True
 
     def _send_now(self, *frames: Frame, is_last: bool = False) -> bool:
@@ -125,6 +130,7 @@ class ResponseWriter:
         if not self._stream.send_now(*frames, is_last=is_last):
             return False
         self._pending = b""
+        self.has_ended = is_last
         return True
 
     async def _send(self, kind: FrameKind, payload: bytes) -> None:
@@ -143,5 +149,6 @@ class ResponseWriter:
         await self._send(kind, payload)
         try:
             self._stream.finish()
+            self.has_ended = True
         except (StreamReset, LinkLost) as exc:
             raise RequesterGone from exc

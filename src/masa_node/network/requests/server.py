@@ -2,18 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import msgspec
 import structlog
 
 from masa_node.accounts.under_way import UnderWay
-from masa_node.chat.answer import WRITTEN, Answer, StreamedAnswer, WholeAnswer
 from masa_node.chat.errors import (
     BodyTooLarge,
     CallerError,
-    CallerStalled,
     EndpointMissing,
-    ErrorAnswer,
     MasaError,
     PeerBusy,
     PeerRefused,
@@ -22,10 +20,8 @@ from masa_node.chat.errors import (
 )
 from masa_node.chat.headers import TO_PEERS, VIA
 from masa_node.chat.kept_errors import fresh
-from masa_node.chat.outcome import Attempt, Outcome
 from masa_node.chat.query import query_to_peer
 from masa_node.chat.request import (
-    DIALECT_OF_ENDPOINT,
     FORM_ENDPOINTS,
     VIA_PEER,
     Endpoint,
@@ -35,23 +31,27 @@ from masa_node.chat.request import (
     RequestId,
 )
 from masa_node.dialects.condensing import REQUEST_DEPTH
+from masa_node.dialects.fields import may_be_odd
 from masa_node.dialects.passed.forms import form_type
-from masa_node.network.links.frames import FrameStream
+from masa_node.network.links.frames import Frame, FrameKind, FrameStream
 from masa_node.network.requests.body_check import check_body
-from masa_node.network.requests.errors import ABOUT_THE_OWNERS_KEY, failure_of
+from masa_node.network.requests.errors import failure_of
 from masa_node.network.requests.frames import RequestHeader, is_header_value
+from masa_node.network.requests.peer_sink import PeerSink
+from masa_node.network.requests.plain_serving import LINGER_S, Around, PlainServing, ended_by_owner
 from masa_node.network.requests.quotas import MAX_REFUSALS_TOLD, MAX_REQUESTS_PER_PEER, PeerQuota, QuotaRules, Quotas
-from masa_node.network.requests.request_reader import RequesterGone, RequestReader
+from masa_node.network.requests.request_reader import RequesterGone, RequestReader, read_request
 from masa_node.network.requests.response_writer import ResponseWriter
 from masa_node.network.requests.sharing import NEVER_SHARED, SharedCatalog
 from masa_node.network.requests.sign_teller import SignTeller
 from masa_node.network.transport.interfaces import NodeId, short_id
 from masa_node.routing.dispatch import Dispatcher
-from masa_node.routing.running.steps import readable
+from masa_node.routing.running.steps import MENDED_BY_READERS_BYTES, readable
 
 REQUEST_WITHIN_S = 30.0  # for all of a request to arrive: MAX_BODY's default over a bad line of 0.5 MB/s takes 20 s
 TELL_WITHIN_S = 2.0  # for a refusal to be read: a few round trips
-LINGER_S = 2.0  # for the requester to finish, too, so that the last frames are surely read
+_SHORT_REQUEST = (FrameKind.REQUEST, FrameKind.BODY)
+_NOT_PLAIN = FORM_ENDPOINTS | {Endpoint.NATIVE}
 
 log = structlog.get_logger()
 
@@ -78,6 +78,16 @@ async def _serve_any(peer: NodeId) -> None:
     del peer
 
 
+def _know_none(peer: NodeId) -> bool:
+    del peer
+    return False
+
+
+def _know_all(peer: NodeId) -> bool:
+    del peer
+    return True
+
+
 def _count_none(code: str) -> None:
     del code
 
@@ -85,20 +95,22 @@ def _count_none(code: str) -> None:
 class ServingHooks(msgspec.Struct, frozen=True):
     """What the rest of the node says, and is told, about serving peers; by default nothing.
 
-    `vet` says whether this peer is served at all: it raises `PeerRefused` if not. `refused` gets the code of each
-    refusal of a request that came to no LLM. Those that are answered stand in `under_way` meanwhile.
+    `vet` says whether this peer is served at all: it raises `PeerRefused` if not. One that `is_vetted` is known to be.
+    `refused` gets the code of each refusal of a request that came to no LLM. Those that are answered stand in
+    `under_way` meanwhile.
     """
 
     vet: Callable[[NodeId], Awaitable[None]] = _serve_any
     refused: Callable[[str], None] = _count_none
     under_way: UnderWay = msgspec.field(default_factory=UnderWay)
+    is_vetted: Callable[[NodeId], bool] = _know_none
 
 
-NO_HOOKS = ServingHooks()
+NO_HOOKS = ServingHooks(is_vetted=_know_all)
 
 
 class PeerServer:
-    """`serve` each stream that a peer opens for a request. `dispatcher` answers from `shared.catalog`.
+    """`serve_stream` each that a peer opens for a request. `dispatcher` answers from `shared.catalog`.
 
     `instance` is this process' own random name, by which an LLM URL that leads back here is noticed.
     """
@@ -121,19 +133,59 @@ class PeerServer:
                 limits.requests_per_minute, limits.max_body_bytes, limits.requests_per_peer, limits.max_form_bytes
             )
         )
+        self._around = Around(self._quotas, hooks.under_way, self._guarded, self._misbehaves)
 
-    async def serve(self, peer: NodeId, stream: FrameStream) -> None:
-        """Answer one request, or refuse it; the stream is over when this returns. Raises nothing but
-        `CancelledError`.
-        """
-        now_s = asyncio.get_running_loop().time()
-        quota = self._quotas.of(peer, now_s)
+    def serve_stream(self, peer: NodeId, stream: FrameStream, group: asyncio.TaskGroup) -> None:
+        """Answer one request, or refuse it: by calls as far as it is plain, else by a task in `group`."""
+        came = partial(self._came, peer, stream, group)
+        stream.listen(came)
+        came()  # what is there already
+
+    def _came(self, peer: NodeId, stream: FrameStream, group: asyncio.TaskGroup) -> None:
+        frames = stream.receive_now()
+        if frames == []:
+            return
+        stream.listen(None)
         try:
-            quota.acquire(now_s)
-            try:
-                await self._serve(peer, quota, stream)
-            finally:
-                quota.release()
+            is_begun = self._begin(peer, stream, group, frames or ())
+        except Exception:  # noqa: BLE001 - a refusal, which the task tells; or a bug, which it logs
+            is_begun = False
+        if not is_begun:
+            group.create_task(self.serve(peer, stream, frames or ()))
+
+    def _begin(self, peer: NodeId, stream: FrameStream, group: asyncio.TaskGroup, came: Sequence[Frame]) -> bool:
+        """By calls, if it is plain; False, and nothing has happened, if not. The same if it raises."""
+        if tuple(kind for kind, _ in came) != _SHORT_REQUEST:
+            return False
+        (_, head), (_, body) = came
+        header, endpoint = read_request(head)
+        if len(body) != header.body_bytes or (len(body) > MENDED_BY_READERS_BYTES and may_be_odd(body)):
+            return False
+        way, now_s = self._dispatcher.plain, asyncio.get_running_loop().time()
+        row, quota = way.row(header.model, endpoint), self._quotas.of(peer, now_s)
+        if row is None or endpoint in _NOT_PLAIN or not self._hooks.is_vetted(peer):
+            return False
+        if not (quota.has_room(now_s) and self._quotas.has_room(quota, len(body))):
+            return False
+        self._check(header, endpoint)
+        check_body(body, endpoint, header.model, wants_stream=header.wants_stream)
+        request = self._request(peer, header, endpoint, body, now_s)
+        return PlainServing(request, quota, stream, group, self._around).begin(way, row)
+
+    async def serve(self, peer: NodeId, stream: FrameStream, came: Sequence[Frame] = ()) -> None:
+        """Answer one request in this task, or refuse it; the stream is over when this returns. `came` was received of
+        it. Raises nothing but `CancelledError`.
+        """
+        quota = self._quotas.of(peer, asyncio.get_running_loop().time())
+        try:
+            await self._guarded(peer, quota, stream, self._serve(peer, quota, stream, came))
+        finally:
+            stream.abort()
+
+    async def _guarded(self, peer: NodeId, quota: PeerQuota, stream: FrameStream, work: Awaitable[None]) -> None:
+        now_s = asyncio.get_running_loop().time()
+        try:
+            await work
         except (PeerBusy, PeerRefused, EndpointMissing, CallerError) as refusal:
             self._hooks.refused(refusal.code)
             if quota.may_log("peer not served", now_s):
@@ -142,16 +194,19 @@ class PeerServer:
         except RequesterGone:
             pass
         except ProtocolFault as fault:
-            if quota.may_log("peer misbehaves", now_s):
-                log.warning("peer misbehaves", peer=short_id(peer), why=fault.message)
+            self._misbehaves(peer, quota, fault)
         except Exception as exc:  # the accept loop goes on whatever a peer sent
             log.exception("bug while a peer was served", peer=short_id(peer), kind=type(exc).__name__)
-        finally:
-            stream.abort()
 
-    async def _serve(self, peer: NodeId, quota: PeerQuota, stream: FrameStream) -> None:
+    @staticmethod
+    def _misbehaves(peer: NodeId, quota: PeerQuota, fault: ProtocolFault) -> None:
+        if quota.may_log("peer misbehaves", asyncio.get_running_loop().time()):
+            log.warning("peer misbehaves", peer=short_id(peer), why=fault.message)
+
+    async def _serve(self, peer: NodeId, quota: PeerQuota, stream: FrameStream, came: Sequence[Frame]) -> None:
         came_s = asyncio.get_running_loop().time()
-        incoming = RequestReader(stream, self._quotas, quota, REQUEST_WITHIN_S)
+        quota.acquire(came_s)
+        incoming = RequestReader(stream, self._quotas, quota, REQUEST_WITHIN_S, came)
         try:
             header, endpoint = await incoming.header()
             self._check(header, endpoint)
@@ -164,6 +219,7 @@ class PeerServer:
             await self._answer(request, incoming, ResponseWriter(stream, request.model))
         finally:
             incoming.close()
+            quota.release()
 
     def _check(self, header: RequestHeader, endpoint: Endpoint) -> None:
         """May this be asked here at all? Before the body is read.
@@ -204,8 +260,8 @@ class PeerServer:
         signs = SignTeller(out)
         try:
             with incoming:
-                outcome = await self._dispatched(request, _PeerSink(request, out, signs), signs)
-            if outcome is None or outcome.error != CallerStalled.code:
+                await self._dispatched(request, PeerSink(request, out, signs), signs)
+            if out.has_ended:
                 await incoming.finished(LINGER_S)
         except RequesterGone:
             if incoming.fault is None:
@@ -215,74 +271,17 @@ class PeerServer:
         if incoming.fault is not None:
             raise fresh(incoming.fault)
 
-    async def _dispatched(self, request: Request, sink: "_PeerSink", signs: SignTeller) -> Outcome | None:
-        """Have it answered. None where this node's owner has ended it meanwhile, which the peer is told."""
+    async def _dispatched(self, request: Request, sink: PeerSink, signs: SignTeller) -> None:
+        """Have it answered. Where this node's owner has ended it meanwhile, the peer is told that."""
         noted = self._hooks.under_way.add(request)
         try:
-            return await self._dispatcher.answer(request, sink, signs.sign)
+            await self._dispatcher.answer(request, sink, signs.sign)
         except asyncio.CancelledError:
             if not noted.was_ended():
                 raise
-            await sink.failed(PeerRefused("its owner has ended the request."), ())
-            return None
+            await sink.failed(ended_by_owner(), ())
         finally:
             self._hooks.under_way.remove(noted)
-
-
-class _PeerSink:
-    """Writes one answer, or its failure, to the peer. Raises `RequesterGone`, also when nothing is taken for the idle
-    time: a peer that does not read does not hold the slot for ever.
-    """
-
-    __slots__ = ("_answer", "_out", "_request", "_signs", "piece")
-
-    def __init__(self, request: Request, out: ResponseWriter, signs: SignTeller) -> None:
-        self._request = request
-        self._out = out
-        self._signs = signs
-        self._answer: Answer | None = None
-        self.piece = out.write
-
-    async def head(self, answer: Answer, attempts: Sequence[Attempt]) -> None:
-        """See `Sink`. It is written with the first bytes that follow."""
-        del attempts
-        self._signs.stop()
-        self._answer = answer
-        if isinstance(answer, StreamedAnswer):
-            self._out.begin(answer)
-            self._signs.follow(answer)
-
-    async def end(self, last: bytes) -> None:
-        """See `Sink`."""
-        del last  # of a whole answer, which is here already
-        self._signs.stop()
-        if isinstance(self._answer, WholeAnswer):
-            await self._out.whole(self._answer, self._request.idle_timeout_s)
-        elif self._answer is not None:
-            await self._in_time(self._out.end(self._answer.usage))
-
-    async def failed(self, error: MasaError, attempts: Sequence[Attempt]) -> int:
-        """See `Sink`. An LLM's own words are passed on as they are, but for those about the key of its owner."""
-        del attempts
-        self._signs.stop()
-        if self._answer is None and isinstance(error, ErrorAnswer) and _may_be_read(error):
-            await self._out.error(error, DIALECT_OF_ENDPOINT[self._request.endpoint], self._request.idle_timeout_s)
-        else:
-            await self._in_time(self._out.fail(failure_of(error)))
-        return 0
-
-    async def _in_time(self, last: Awaitable[None]) -> None:
-        if last is WRITTEN:
-            return
-        try:
-            async with asyncio.timeout(self._request.idle_timeout_s):
-                await last
-        except TimeoutError:
-            raise RequesterGone from None
-
-
-def _may_be_read(error: ErrorAnswer) -> bool:
-    return error.is_json and error.status not in ABOUT_THE_OWNERS_KEY
 
 
 async def _refuse(quota: PeerQuota, stream: FrameStream, error: MasaError) -> None:

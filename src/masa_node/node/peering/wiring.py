@@ -89,7 +89,7 @@ def _server(parts: PeerParts, shared: SharedCatalog) -> PeerServer:
     """Answers peers from the shared models of own servers alone."""
     # With a health book of its own: what peers send must not speak against an LLM with its owner.
     dispatcher = Dispatcher(shared.catalog, parts.admission, _nothing_new, parts.observe)
-    hooks = ServingHooks(parts.stakes.vet, parts.refused, parts.under_way)
+    hooks = ServingHooks(parts.stakes.vet, parts.refused, parts.under_way, parts.stakes.is_vetted)
     return PeerServer(dispatcher, shared, serving_limits(parts.settings), parts.instance, hooks)
 
 
