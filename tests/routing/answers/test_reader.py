@@ -5,6 +5,7 @@ Covers: `gathered`.
 
 import asyncio
 import gc
+import tracemalloc
 import weakref
 from collections.abc import Callable, Sequence
 
@@ -15,9 +16,9 @@ from masa_node.chat.errors import ErrorAnswer, MasaError, MemoryFull, NotAnAnswe
 from masa_node.chat.outcome import Attempt
 from masa_node.chat.request import DialectName, Headers, Request
 from masa_node.dialects.registry import DIALECTS
-from masa_node.routing.answers import gathered, reader
+from masa_node.routing.answers import reader
 from masa_node.routing.answers.byte_budget import ByteBudget
-from masa_node.routing.answers.gathered import BLOCK_BYTES, Gathered
+from masa_node.routing.answers.gathered import Gathered
 from masa_node.routing.answers.reader import ANSWERS, read_whole, take_answer
 from masa_node.routing.provider import Sign, no_sign
 from tests.fakes.sinks import TakesAll
@@ -140,35 +141,32 @@ async def test_the_body_of_an_error_counts_while_it_is_read() -> None:
     assert reader.ANSWERS.held_bytes == 0
 
 
-@virtual_time
-async def test_a_body_that_comes_byte_by_byte_is_held_in_few_objects() -> None:
+@pytest.mark.untraced
+def test_a_body_that_comes_byte_by_byte_takes_little_more_than_its_bytes() -> None:
+    count = 200_000
     held = Gathered(10_000_000)
-    for _ in range(3 * BLOCK_BYTES):
-        held.add(b"x")
-    assert held.blocks == 3
-    assert await held.joined() == b"x" * 3 * BLOCK_BYTES
+    tracemalloc.start()
+    try:
+        for _ in range(count):
+            held.add(b"x")
+        taken_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken_bytes < 2 * count
+    assert held.body() == b"x" * count
 
 
 @virtual_time
 async def test_large_and_small_pieces_stay_in_order() -> None:
-    pieces = [b"a", b"b" * BLOCK_BYTES, b"c" * 2 * BLOCK_BYTES, b"d", b"e" * BLOCK_BYTES, b"f", b""]
+    pieces = [b"a", b"b" * 65_536, b"c" * 131_072, b"d", b"e" * 65_536, b"f", b""]
     assert await read_whole(Body(*pieces), 1_000_000) == b"".join(pieces)
 
 
-def test_a_large_body_is_joined_off_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    threads: list[int] = []
-
-    async def to_thread(join: Callable[[list[bytes]], bytes], blocks: list[bytes]) -> bytes:
-        threads.append(len(blocks))
-        return join(blocks)
-
-    monkeypatch.setattr(gathered.asyncio, "to_thread", to_thread)
-
-    async def read() -> bytes:
-        return await read_whole(Body(*[b"x" * BLOCK_BYTES] * 129, b""), 10_000_000)
-
-    assert len(asyncio.run(read())) == 129 * BLOCK_BYTES
-    assert threads == [129]
+def test_a_body_in_one_piece_is_that_piece() -> None:
+    piece = b"x" * 100_000
+    held = Gathered(1_000_000)
+    held.add(piece)
+    assert held.body() is piece
 
 
 @virtual_time

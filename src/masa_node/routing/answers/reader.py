@@ -101,7 +101,7 @@ async def _gather(response: Response, gathered: Gathered, begun: bytes = b"") ->
             gathered.add(piece)
     finally:
         response.close()
-    return await gathered.joined()
+    return gathered.body()
 
 
 def passed_back(response: Response) -> Headers:
