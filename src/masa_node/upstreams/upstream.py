@@ -194,27 +194,22 @@ class Upstream:
 
     def ask_now(self, request: Request) -> "AskedNow | None":
         """See `provider.AskNow`."""
-        try:
-            return self._ask_now(request, self._server) if self._server is not None else None
-        except (ProviderError, ValueError):  # no such URL, or head, can be sent: `answer` says so
-            return None
-
-    def _ask_now(self, request: Request, server: Server) -> "AskedNow | None":
         key = request.endpoint, request.model, request.headers, request.query
-        known = self._ways.get(key) or self._new_way(key, request, server)
-        if known is None:
-            return None
-        connection = self.http.post_now(known.way, request.body)
-        return None if connection is None else AskedNow(self, known, request, connection)
+        known = self._ways.get(key) or self._new_way(key, request)
+        connection = self.http.post_now(known.way, request.body) if known is not None else None
+        return None if known is None or connection is None else AskedNow(self, known, request, connection)
 
-    def _new_way(self, key: _WayKey, request: Request, server: Server) -> _KnownWay | None:
+    def _new_way(self, key: _WayKey, request: Request) -> _KnownWay | None:
         endpoint, model, _, query = key
-        url = server.target(endpoint, model)
-        if url is None or url in self._missing:
+        url = self._server.target(endpoint, model) if self._server is not None else None
+        if self._server is None or url is None or url in self._missing:
+            return None
+        try:
+            way = self._access.way(url, _headers_up(request, endpoint, self._server), query)
+        except (ProviderError, ValueError):  # no such URL, or head, can be sent: `answer` says so
             return None
         if len(self._ways) >= MAX_WAYS:
             self._ways.clear()
-        way = self._access.way(url, _headers_up(request, endpoint, server), query)
         dialect = DIALECTS[DIALECT_OF_ENDPOINT[endpoint]]
         known = self._ways[key] = _KnownWay(url, way, dialect, self._endings.of(model))
         return known

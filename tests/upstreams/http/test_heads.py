@@ -47,8 +47,10 @@ async def said(connection: Connection, transport: MemoryTransport, raw: bytes, p
         body: bytes | type[ProviderError] = await read_all(connection)
     except ProviderError as error:
         body = type(error)
+    if not connection.head_done:  # then there is nothing of it to look at
+        return body, is_reusable
     headers = [pair for pair in connection.headers if pair[0] not in ("date", "content-length")]
-    return connection.status, headers, body, is_reusable, [*connection.first_headers]
+    return body, is_reusable, connection.status, headers, [*connection.first_headers]
 
 
 @given(st.lists(st.tuples(raws, st.lists(st.integers(0, 300), max_size=1)), min_size=1, max_size=8))
@@ -59,7 +61,7 @@ async def test_one_connection_for_all_answers_says_what_a_new_one_for_each_says(
     for raw, places in answers:
         expected = await said(*connected(), raw, places)
         assert await said(*kept, raw, places) == expected
-        if not kept[0].renew() or not expected[3]:
+        if not kept[0].renew() or not expected[1]:
             kept = connected()
 
 

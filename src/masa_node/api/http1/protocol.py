@@ -194,21 +194,18 @@ class BoundedHttpProtocol(asyncio.Protocol):
         elif by_calls is not None and self._is_soon_whole(request) and by_calls.may_begin(request, reply):
             self._all.bodies.add(self)
             return
-        if answering is not None:
-            self._is_new = False
-            self._take_note(answering)
-        else:
+        if answering is None:
             self._start(request, reply)
+            return
+        self._is_new = False
+        self._task = answering
+        self._all.tasks.add(answering)
 
     def _start(self, request: HttpRequest, reply: Reply) -> None:
         self._is_new = False
-        task = self._loop.create_task(self._run(request, reply))
-        self._take_note(task)
+        task = self._task = self._loop.create_task(self._run(request, reply))
+        self._all.tasks.add(task)
         task.add_done_callback(partial(self._is_over, request, reply))
-
-    def _take_note(self, answering: Answering) -> None:
-        self._task = answering
-        self._all.tasks.add(answering)
 
     @staticmethod
     def _is_soon_whole(request: HttpRequest) -> bool:

@@ -4,6 +4,7 @@ That is the model's name, whether it streams, and whether it says one of them tw
 """
 
 import re
+from functools import lru_cache
 
 import msgspec
 
@@ -135,6 +136,9 @@ def peek(body: bytes, endpoint: Endpoint, model_in_path: str | None = None) -> P
     if _may_repeat(body, endpoint, fields):
         _check_repeated(body, endpoint)
     wants_stream = streams(bytes(fields.stream), endpoint)
+    written = bytes(fields.model)
+    if model_in_path is None and len(written) <= MAX_MODEL_CHARS and endpoint is not Endpoint.OLLAMA_SHOW:
+        return Peeked(_model_written_so(written), wants_stream)
     model = model_in_path if model_in_path is not None else read(fields.model, TEXT)
     if endpoint is Endpoint.OLLAMA_SHOW:  # its clients send either, and the Ollama CLI an empty `model` beside `name`
         model = model or read(fields.name, TEXT)
@@ -144,6 +148,12 @@ def peek(body: bytes, endpoint: Endpoint, model_in_path: str | None = None) -> P
 def streams(flag: bytes, endpoint: Endpoint) -> bool:
     """Does this JSON of the field `stream`, b"" where it is absent, ask for a stream at this endpoint?"""
     return flag != b"false" if endpoint in _STREAMS_BY_DEFAULT else flag == b"true"
+
+
+@lru_cache(maxsize=128)
+def _model_written_so(written: bytes) -> str:
+    """Raises `BadModel`."""
+    return check_model(read(written, TEXT))
 
 
 def check_model(model: str | None) -> str:

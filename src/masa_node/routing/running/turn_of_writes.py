@@ -61,8 +61,7 @@ class Writer:
         """Write this behind what was written; nothing, once the connection is being closed. What is large is not
         copied.
         """
-        later = self._later
-        if not later:
+        if not self._later:
             turn = self._turn
             turn.count += 1
             if turn.count == 1 and turn.begin():
@@ -72,9 +71,9 @@ class Writer:
             if len(turn.waiting) >= MAX_HELD_WRITERS:
                 turn.flush()
             turn.waiting.append(self)
-        later.append(data)
-        self._later_bytes += len(data)
-        if self._later_bytes > MAX_HELD_BYTES:
+        self._later.append(data)
+        self._later_bytes = size = self._later_bytes + len(data)
+        if size > MAX_HELD_BYTES:
             self.flush()
 
     @property

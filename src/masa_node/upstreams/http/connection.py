@@ -71,9 +71,8 @@ class Connection(asyncio.Protocol):
         self._asked = False
         self.was_kept = False  # did an exchange go before this one?
         self._parser: httptools.HttpResponseParser | None = _lenient_parser(self)
-        self._reset()
-
-    def _reset(self) -> None:
+        # What follows is so again once an answer was read to its end and another exchange may follow, but for what
+        # `renew` says.
         self._pieces: list[bytes] = []
         self._unread_bytes = 0
         self._overhead_bytes = 0
@@ -166,7 +165,9 @@ class Connection(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             return False
         self.was_kept = True
-        self._reset()
+        self.head_done = self._complete = self._keep_alive = self.got_bytes = False
+        self._overhead_bytes = 0
+        self.headers = []
         return True
 
     def close(self) -> None:
