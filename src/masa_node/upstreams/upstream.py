@@ -32,8 +32,9 @@ from masa_node.routing.provider import Sign, Watched, no_sign
 from masa_node.upstreams.access import Access
 from masa_node.upstreams.detection import MAX_PROBE_BYTES, identify
 from masa_node.upstreams.http.answer import HttpAnswer
-from masa_node.upstreams.http.client import HttpClient, Sent, Way
+from masa_node.upstreams.http.client import HttpClient, Way
 from masa_node.upstreams.http.connection import Connection
+from masa_node.upstreams.http.target import with_body
 from masa_node.upstreams.http.urls import deployment_of
 from masa_node.upstreams.servers.anthropic import DEFAULT_VERSION
 from masa_node.upstreams.servers.missing import NOT_FOUND, NOT_IMPLEMENTED, is_of_the_path, looks_missing
@@ -214,7 +215,7 @@ class Upstream:
         known = self._ways[key] = _KnownWay(url, way, dialect, self._endings.of(model))
         return known
 
-    async def answer(self, request: Request, sign: Sign = no_sign, sent: Sent | None = None) -> Answer:
+    async def answer(self, request: Request, sign: Sign = no_sign, sent: "AskedNow | None" = None) -> Answer:
         """See `Provider`. What was `sent` already is not sent again, but where a kept connection had died."""
         try:
             server = await self._identified()
@@ -254,13 +255,13 @@ class Upstream:
         away_s = self._note_down()
         return away_s if away_s < AWAY_S else None
 
-    async def _answer(self, server: Server, request: Request, sign: Sign, sent: Sent | None) -> Answer:
+    async def _answer(self, server: Server, request: Request, sign: Sign, sent: "AskedNow | None") -> Answer:
         native = server.native if request.endpoint is Endpoint.NATIVE else request.endpoint
         url = server.target(request.endpoint, request.model)
         if url is None or url in self._missing:
             raise self._not_spoken(server, request.endpoint)
         if sent is not None:
-            response = await sent.answer()
+            response = await sent.waited_for()
         else:
             response = await self._access.post(url, _headers_up(request, native, server), request.body, request.query)
         is_stream = is_streamed(response.content_type, wants_stream=request.wants_stream)
@@ -357,8 +358,12 @@ class AskedNow:
 
     def answer(self, request: Request, sign: Sign = no_sign) -> Awaitable[Answer]:
         """See `provider.Begun`."""
-        sent = self._upstream.http.posted(self._known.way, self._request.body, self._connection)
-        return self._upstream.answer(request, sign, sent)
+        return self._upstream.answer(request, sign, self)
+
+    def waited_for(self) -> Awaitable[HttpAnswer]:
+        """The response, once its head is here."""
+        way, body = self._known.way, self._request.body
+        return self._upstream.http.answer_on(self._connection, way.target, with_body(way.head, body))
 
     def answered(self, usage: Usage) -> None:
         """See `provider.AskedNow`."""

@@ -125,10 +125,6 @@ class HttpClient:
             connection.send(*with_body(way.head, body))
         return connection
 
-    def posted(self, way: "Way", body: bytes, connection: Connection) -> "Sent":
-        """What was sent so, to be waited for."""
-        return Sent(self, way.target, connection, with_body(way.head, body))
-
     def head_of(self, target: Target, connection: Connection) -> HttpAnswer | None:
         """The answer to what was sent, if its head is here. Raises `ProxyFailed` where a proxy gave it."""
         if not connection.head_done:
@@ -141,11 +137,30 @@ class HttpClient:
     async def _send_request(self, method: bytes, url: str, headers: Headers, body: bytes | None) -> HttpAnswer:
         target = self.target_of(url)
         request = with_body(target.head(method, headers), body)
-        connection = self._idle_connection(target) or await self.next_connection(target, is_fresh=False)
+        connection = self._idle_connection(target) or await self._next_connection(target, is_fresh=False)
         connection.send(*request)
-        return await Sent(self, target, connection, request).answer()
+        return await self.answer_on(connection, target, request)
 
-    async def next_connection(self, target: Target, *, is_fresh: bool) -> Connection:
+    async def answer_on(self, connection: Connection, target: Target, request: Sequence[bytes]) -> HttpAnswer:
+        """The answer to this request, which was sent, once its head is here. See `post`."""
+        try:
+            try:
+                await connection.head()
+            except ConnectionClosed:
+                if not connection.was_kept or connection.got_bytes:
+                    raise
+                connection.close()
+                connection = await self._next_connection(target, is_fresh=True)
+                connection.send(*request)
+                await connection.head()
+            answer = self.head_of(target, connection)
+        except BaseException:
+            connection.close()
+            raise
+        assert answer is not None  # noqa: S101 - it was waited for
+        return answer
+
+    async def _next_connection(self, target: Target, *, is_fresh: bool) -> Connection:
         """A new one, in turn; unless it has to be `is_fresh`, also one that has come free meanwhile."""
         turn = self._connecting.setdefault(target.server, asyncio.Semaphore(MAX_CONNECTING))
         async with turn:
@@ -235,38 +250,6 @@ class Way(msgspec.Struct, frozen=True):
 
     target: Target
     head: bytes
-
-
-class Sent:
-    """A request that was sent, and is waited for."""
-
-    __slots__ = ("_client", "_connection", "_request", "_target")
-
-    def __init__(self, client: HttpClient, target: Target, connection: Connection, request: Sequence[bytes]) -> None:
-        self._client = client
-        self._target = target
-        self._request = request
-        self._connection = connection
-
-    async def answer(self) -> HttpAnswer:
-        """The answer, once its head is here. See `HttpClient.post`."""
-        client, target = self._client, self._target
-        try:
-            try:
-                await self._connection.head()
-            except ConnectionClosed:
-                if not self._connection.was_kept or self._connection.got_bytes:
-                    raise
-                self._connection.close()
-                self._connection = await client.next_connection(target, is_fresh=True)
-                self._connection.send(*self._request)
-                await self._connection.head()
-        except BaseException:
-            self._connection.close()
-            raise
-        answer = client.head_of(target, self._connection)
-        assert answer is not None  # noqa: S101 - it was waited for
-        return answer
 
 
 async def _dial(host: str, port: int) -> socket.socket:
