@@ -12,7 +12,7 @@ from masa_node.chat.request import DialectName, Headers, Request
 from masa_node.dialects.choices import Endings
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.answers.reader import take_answer
-from masa_node.routing.provider import Sign, Watched, no_sign
+from masa_node.routing.provider import Sign, Take, Watched, no_sign
 from tests.fakes.sinks import Keeps
 from tests.routing.scripted import ScriptedProvider
 
@@ -38,6 +38,7 @@ class Talk:
         self._pieces: list[bytes] = []
         self._is_over = False
         self._came: Callable[[], None] | None = None
+        self._take: Take | None = None
         self._more = asyncio.Event()
 
     # ---- what a test says ----
@@ -47,6 +48,8 @@ class Talk:
         self._tell()
 
     def says(self, *pieces: bytes, is_over: bool = False) -> None:
+        if self._take is not None and not self._pieces and len(pieces) == 1 and self._take(pieces[0]):
+            pieces = ()
         self._pieces += pieces
         self._is_over = is_over
         self._tell()
@@ -69,8 +72,8 @@ class Talk:
     def heard(self) -> int:
         return 0
 
-    def listen(self, came: Callable[[], None] | None) -> None:
-        self._came = came
+    def listen(self, came: Callable[[], None] | None, take: Take | None = None) -> None:
+        self._came, self._take = came, take
 
     def head(self) -> "Talk | None":
         return self if self.status else None

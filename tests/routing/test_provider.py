@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 
 from masa_node.chat.request import Headers
-from masa_node.routing.provider import Watched
+from masa_node.routing.provider import Take, Watched
 
 
 class Response:
@@ -19,7 +19,7 @@ class Response:
     async def read_piece(self) -> bytes:
         return b"piece"
 
-    def listen(self, came: Callable[[], None] | None) -> None:
+    def listen(self, came: Callable[[], None] | None, take: Take | None = None) -> None:
         """Nothing is given without a task."""
 
     def take_now(self) -> bytes | None:

@@ -3,6 +3,7 @@
 Only whole frames are let through, so that an answer that is cut can be ended with a clean error frame.
 """
 
+import re
 from collections.abc import Iterator
 
 from masa_node.chat.answer import Usage
@@ -13,6 +14,9 @@ from masa_node.dialects.faults import error_status, error_text, is_json_error, q
 from masa_node.dialects.framing import SILENT_STARTS, FrameCutter, event_of, is_silent, parts_of
 
 _JSON = (("content-type", "application/json"),)
+# A model's words in a frame, where they stand in one string without escapes.
+_WORDS = re.compile(rb'"(?:content|text|response|reasoning|reasoning_content|thinking)":\s?"([^"\\\r\n]+)(?=")')
+_LEARN_EVERY = 4  # frames: where more than words changes, learning would be for nothing each time
 
 
 class StreamTracker:
@@ -31,6 +35,7 @@ class StreamTracker:
         "_dialect",
         "_error_seen",
         "_judge",
+        "_usual",
         "ended",
         "fault",
         "frames",
@@ -46,6 +51,7 @@ class StreamTracker:
         self._choices = Choices()
         self._judge = (endings or Endings()).begin()
         self._error_seen = False
+        self._usual: tuple[bytes, int, bytes, int] | None = None  # what is around the words of a plain frame
         self.is_ours = False
         self.started = False
         self.ended = False
@@ -59,16 +65,40 @@ class StreamTracker:
         whole = self.cut(piece)
         return self.look(whole) if whole else b""
 
+    def is_more(self, piece: bytes) -> bool:
+        """Quickly: is this one frame that differs from an earlier one, which was plain, in its words alone?
+
+        Then it is noted, and may go on to the caller. False says nothing.
+        """
+        if self._usual is None:
+            return False
+        before, start, after, after_bytes = self._usual
+        size = len(piece)
+        end = size - after_bytes
+        # In a string of JSON a quote is escaped, so the first one is where `after` begins: what is before it is words.
+        if (
+            not (piece.startswith(before) and piece.endswith(after) and piece.find(b'"', start) == end)
+            or piece.find(b"\n", start, end) >= 0
+            or piece.find(b"\r", start, end) >= 0
+        ):
+            return False
+        self.frames += 1
+        self.received += size
+        return True
+
     # `feed` in two parts, for what is too much to be looked at in one go.
 
     def cut(self, piece: bytes) -> bytes:
         """The whole frames that this piece completes."""
         self.received += len(piece)
         try:
-            return self._cutter.feed(piece)
+            whole = self._cutter.feed(piece)
         except NotAnAnswer as exc:
             self.fault = None if self.ended else exc
             return b""
+        if len(whole) != len(piece):
+            self._usual = None  # a frame is begun
+        return whole
 
     def parts(self, whole: bytes, most_bytes: int) -> Iterator[bytes]:
         """See `parts_of`."""
@@ -105,7 +135,15 @@ class StreamTracker:
             return False
         self.frames += count
         self._choices.note_plain(frames)
+        if count == 1 and (self._usual is None or not self.frames % _LEARN_EVERY):
+            self._learn(frames)
         return True
+
+    def _learn(self, frame: bytes) -> None:
+        words = None if self._cutter.held_bytes else _WORDS.search(frame)
+        if words is not None:
+            start, end = words.span(1)
+            self._usual = frame[:start], start, frame[end:], len(frame) - end
 
     def look(self, whole: bytes, condensed: bytes | None = None) -> bytes:
         """What may go on of these frames; `condensed` is what to look at instead, of a large one."""
@@ -161,6 +199,7 @@ class StreamTracker:
         return self._dialect.mark(rest, Usage()) in (Mark.NOISE, Mark.ALIEN)  # not even a frame without its delimiter
 
     def _look_at(self, whole: bytes) -> bytes:
+        self._usual = None
         passed = 0
         for frame in self._dialect.framing.frames(whole):
             mark = self._dialect.mark(frame, self.usage, self._choices)

@@ -309,6 +309,7 @@ class Plain:
         if rest is not None:
             self._leave(self._exchange.go_on(host.sink, rest))
         else:
+            response.listen(self.came, self._take)
             self._pass_on(stream)
 
     # ---- the rest of a stream ----
@@ -320,6 +321,20 @@ class Plain:
         self._exchange.given(len(piece))
         written = host.sink.piece(piece)
         return written if written is not WRITTEN and has_to_wait(written) else None
+
+    def _take(self, piece: bytes) -> bool:
+        """See `Response.listen`."""
+        host, tracker = self._host, self._tracker
+        if host is None or tracker is None or not tracker.is_more(piece):
+            return False
+        try:
+            rest = self._give(piece)
+        except Exception as exc:  # noqa: BLE001 - see `came`
+            self._leave(_raised(exc))
+        else:
+            if rest is not None:
+                self._leave(self._exchange.go_on(host.sink, rest))
+        return True
 
     def _pass_on(self, stream: AnswerStream) -> None:
         host, response, was_ending = self._host, self._response, self._is_ending

@@ -17,6 +17,9 @@ def no_sign() -> None:
     """Ignores signs of life."""
 
 
+Take = Callable[[bytes], bool]
+
+
 class Response(Protocol):
     """The head of an answer that is on its way, and the way to its bytes."""
 
@@ -39,8 +42,12 @@ class Response(Protocol):
         """What has arrived, at least one byte; b"" when the body has ended in good order. Raises `ProviderError`."""
         ...
 
-    def listen(self, came: Callable[[], None] | None) -> None:
-        """From now on call this whenever something has arrived, or nothing more will. It must not raise."""
+    def listen(self, came: Callable[[], None] | None, take: Take | None = None) -> None:
+        """From now on call this whenever something has arrived, or nothing more will. It must not raise.
+
+        A piece may be offered to `take` instead, which takes it in this very call, or returns False. Nothing is offered
+        before all that came earlier was taken.
+        """
         ...
 
     def take_now(self) -> bytes | None:

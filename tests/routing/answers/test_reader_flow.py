@@ -13,6 +13,7 @@ from masa_node.chat.errors import BrokenAnswer, NotAnAnswer, ProviderError
 from masa_node.chat.request import DialectName, Headers
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.answers.reader import LOOKED_AT_BYTES, take_answer
+from masa_node.routing.provider import Take
 from tests.virtual_time import settle, virtual_time
 
 CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}\n\n'
@@ -34,12 +35,15 @@ class Pushed:
     def __init__(self) -> None:
         self.closed = 0
         self.listener: Callable[[], None] | None = None
+        self._take: Take | None = None
         self._came: list[bytes] = []
         self._end: bytes | ProviderError | None = None
         self._waiting: asyncio.Future[None] | None = None
 
     def push(self, piece: bytes | ProviderError) -> None:
         if isinstance(piece, bytes) and piece:
+            if self._take is not None and not self._came and self._take(piece):
+                return
             self._came.append(piece)
         else:
             self._end = piece
@@ -62,8 +66,8 @@ class Pushed:
         came, self._came = self._came, []
         return b"".join(came)
 
-    def listen(self, came: Callable[[], None] | None) -> None:
-        self.listener = came
+    def listen(self, came: Callable[[], None] | None, take: Take | None = None) -> None:
+        self.listener, self._take = came, take
 
     def take_now(self) -> bytes | None:
         return self._taken() if self._came else None if self._end is None else b""

@@ -196,7 +196,17 @@ def _no_answer(response: Response, fault: str, body: bytes) -> NotAnAnswer:
 class AnswerStream:
     """The body of one streamed answer, read through its tracker. `begun` was read already; `is_over`: it is all."""
 
-    __slots__ = ("_begun", "_is_finished", "_is_over", "_response", "_trailer_bytes", "_unseen", "tracker")
+    __slots__ = (
+        "_begun",
+        "_give",
+        "_is_finished",
+        "_is_over",
+        "_left",
+        "_response",
+        "_trailer_bytes",
+        "_unseen",
+        "tracker",
+    )
 
     def __init__(self, response: Response, tracker: StreamTracker, begun: bytes, *, is_over: bool) -> None:
         self._response = response
@@ -205,6 +215,8 @@ class AnswerStream:
         self._is_finished = False
         self._unseen = b""  # whole frames that are still to be looked at
         self._trailer_bytes = 0
+        self._give: Give | None = None  # while it flows
+        self._left: asyncio.Future[Awaitable[None] | None] | None = None  # the same
         self.tracker = tracker
 
     def answer(self, dialect: DialectName, first: bytes, heard: Callable[[], int] = _nothing_else) -> StreamedAnswer:
@@ -274,24 +286,40 @@ class AnswerStream:
     async def flow(self, give: Give) -> Awaitable[None] | None:
         """See `StreamedAnswer`."""
         left: asyncio.Future[Awaitable[None] | None] = asyncio.get_running_loop().create_future()
-
-        def came() -> None:
-            if left.done():
-                return
-            try:
-                passed = self.pass_on(give)
-            except Exception as exc:  # noqa: BLE001 - raised to whoever waits for the flow, which is no caller of this
-                left.set_exception(exc)
-            else:
-                if passed is not False:
-                    left.set_result(None if passed is True else passed)
-
-        self._response.listen(came)
+        self._give, self._left = give, left
+        self._response.listen(self._came, self._take)
         try:
-            came()  # what is there already
+            self._came()  # what is there already
             return await left
         finally:
             self._response.listen(None)
+            self._give = self._left = None  # they lead back here
+
+    def _came(self) -> None:
+        give, left = self._give, self._left
+        if give is None or left is None or left.done():
+            return
+        try:
+            passed = self.pass_on(give)
+        except Exception as exc:  # noqa: BLE001 - raised to whoever waits for the flow, which is no caller of this
+            left.set_exception(exc)
+        else:
+            if passed is not False:
+                left.set_result(None if passed is True else passed)
+
+    def _take(self, piece: bytes) -> bool:
+        """See `Response.listen`."""
+        give, left = self._give, self._left
+        if give is None or left is None or left.done() or not self.tracker.is_more(piece):
+            return False
+        try:
+            rest = give(piece)
+        except Exception as exc:  # noqa: BLE001 - the same
+            left.set_exception(exc)
+        else:
+            if rest is not None:
+                left.set_result(rest)
+        return True
 
     def pass_on(self, give: Give) -> Awaitable[None] | bool:
         """All that is there and can be looked at quickly, until `give` returns something to wait for: that. True:

@@ -92,10 +92,10 @@ class HttpAnswer:
         if connection is not None:
             self._give_back(self._target, connection)
 
-    def listen(self, came: Callable[[], None] | None) -> None:
+    def listen(self, came: Callable[[], None] | None, take: Callable[[bytes], bool] | None = None) -> None:
         """See `Connection`."""
         if self._connection is not None:
-            self._connection.listen(came)
+            self._connection.listen(came, take if self._is_plain else None)
 
     def take_now(self) -> bytes | None:
         """See `Connection`. What is compressed is `read_piece`'s matter."""

@@ -12,6 +12,7 @@ import httptools
 from masa_node.chat.errors import BrokenAnswer, ConnectionClosed, NotAnAnswer, ProviderError
 from masa_node.chat.kept_errors import fresh
 from masa_node.routing.running.turn_of_writes import TurnOfWrites, Writer
+from masa_node.upstreams.http.chunks import MAX_SHORT_CHUNK_BYTES, SIZE_LINES, ends_with_a_chunk
 from masa_node.upstreams.http.heads import HEAD_END, KnownHead, as_text, has_length_twice, with_one_length
 
 # More than this unread, and the server has to wait: a slow caller slows the LLM instead of filling memory.
@@ -36,6 +37,7 @@ class Connection(asyncio.Protocol):
         "_complete",
         "_error",
         "_head_bytes",
+        "_is_between_chunks",
         "_is_length_twice",
         "_keep_alive",
         "_known",
@@ -45,6 +47,7 @@ class Connection(asyncio.Protocol):
         "_parser",
         "_paused",
         "_pieces",
+        "_take_piece",
         "_transport",
         "_unread_bytes",
         "_until_eof",
@@ -66,6 +69,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._listener: Callable[[], None] | None = None
+        self._take_piece: Callable[[bytes], bool] | None = None
         self.idle_since_s = 0.0
         self._known = KnownHead()
         self._asked = False
@@ -79,6 +83,7 @@ class Connection(asyncio.Protocol):
         self.head_done = False
         self._head_bytes = b""  # as long as it is not done
         self._is_length_twice = False
+        self._is_between_chunks = False
         self._complete = False
         self._keep_alive = False
         self._until_eof = False
@@ -126,9 +131,12 @@ class Connection(asyncio.Protocol):
             finally:
                 self._waiter = None
 
-    def listen(self, came: Callable[[], None] | None) -> None:
-        """From now on call this whenever something has come, or nothing more will. It must not raise."""
-        self._listener = came
+    def listen(self, came: Callable[[], None] | None, take: Callable[[bytes], bool] | None = None) -> None:
+        """From now on call this whenever something has come, or nothing more will. It must not raise.
+
+        A short chunk that comes by itself is offered to `take` before. If that returns True, it was taken.
+        """
+        self._listener, self._take_piece = came, take
 
     def take_now(self) -> bytes | None:
         """What `read_piece` would give; None where it would wait, b"" where it is to tell how the answer ended."""
@@ -225,6 +233,11 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
+        if self._is_between_chunks and (take := self._take_piece) is not None and len(data) < MAX_SHORT_CHUNK_BYTES:
+            lines = SIZE_LINES[len(data)]
+            # Exactly one chunk. The parser stands where it stood before, so it does not have to see it.
+            if data.startswith(lines) and data.endswith(b"\r\n") and take(data[len(lines[0]) : -2]):
+                return
         self._parse(data)
         if self._listener is not None:
             self._listener()
@@ -234,6 +247,7 @@ class Connection(asyncio.Protocol):
             self.close()
             return
         self.got_bytes = True
+        self._is_between_chunks = False
         unread_bytes = self._unread_bytes
         try:
             if self.head_done:
@@ -251,6 +265,7 @@ class Connection(asyncio.Protocol):
             self._count_overhead(len(data))
         else:
             self._overhead_bytes = 0
+            self._is_between_chunks = ends_with_a_chunk(data, self._pieces[-1])
             if self._unread_bytes > MAX_UNREAD_BYTES and self._transport is not None:
                 self._paused = True
                 self._transport.pause_reading()

@@ -1,0 +1,160 @@
+"""Frames that differ in their words alone are known at a glance, and are seen as by a look at each."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from masa_node.chat.request import DialectName
+from masa_node.dialects.dialect import Dialect
+from masa_node.dialects.registry import DIALECTS
+from masa_node.dialects.tracking import StreamTracker
+from tests.dialects import recorded
+from tests.dialects.chunking import FEW, chunks_of
+from tests.dialects.recorded import Stream, sse
+from tests.examples import times
+
+OPENAI = DIALECTS[DialectName.OPENAI]
+ANTHROPIC = DIALECTS[DialectName.ANTHROPIC]
+STREAMS = recorded.streams()
+FINISH = sse(b'{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}')
+DONE = sse(b"[DONE]")
+
+
+def piece(words: bytes) -> bytes:
+    return sse(b'{"choices":[{"index":0,"delta":{"content":"%b"},"finish_reason":null}]}' % words)
+
+
+def of_another_choice(frame: bytes) -> bytes:
+    return frame.replace(b'"index":0', b'"index":1')
+
+
+def with_a_reason(frame: bytes) -> bytes:
+    return frame.replace(b"null", b'"ab"')
+
+
+def state(tracker: StreamTracker) -> tuple[object, ...]:
+    return (
+        tracker.frames,
+        tracker.received,
+        tracker.started,
+        tracker.ended,
+        str(tracker.fault),
+        tracker.usage,
+        tracker.is_whole(),
+        tracker.buffered(),
+    )
+
+
+def followed(dialect: Dialect, chunks: list[bytes]) -> tuple[StreamTracker, int]:
+    """A tracker that was given these, and how many it knew at a glance. What it says is that of one without glances."""
+    quick, slow, glances = StreamTracker(dialect), StreamTracker(dialect), 0
+    for chunk in chunks:
+        is_more = quick.is_more(chunk)
+        glances += is_more
+        assert (chunk if is_more else quick.feed(chunk)) == slow.feed(chunk)
+        assert state(quick) == state(slow)
+    return quick, glances
+
+
+def test_pieces_are_known_once_one_of_them_was_looked_at() -> None:
+    words = [b"a", b" b", b"\\n", b"", b"\\\\", "é".encode(), b"error", b"[DONE]", b"x" * 500]
+    assert followed(OPENAI, [piece(b"first"), *map(piece, [b"second", *words])])[1] == len(words)
+
+
+@pytest.mark.parametrize("key", ["content", "text", "reasoning", "reasoning_content", "thinking", "response"])
+def test_words_are_found_whatever_a_server_calls_them(key: str) -> None:
+    frames = [sse(b'{"choices":[{"index":0,"delta":{"%b":"%d"}}]}' % (key.encode(), number)) for number in range(9)]
+    assert followed(OPENAI, frames)[1] == 7
+
+
+def test_events_with_a_name_are_known_too() -> None:
+    begin = sse(b'{"type":"message_start","message":{"usage":{"input_tokens":1}}}', "message_start")
+    delta = b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"%d"}}'
+    deltas = [sse(delta % number, "content_block_delta") for number in range(9)]
+    assert followed(ANTHROPIC, [begin, *deltas])[1] == 7
+
+
+def test_a_server_that_changes_more_than_words_is_followed_as_ever() -> None:
+    frames = [
+        sse(b'{"created":%d,"choices":[{"index":0,"delta":{"content":"%d"},"finish_reason":null}]}' % (at // 5, at))
+        for at in range(40)
+    ]
+    assert followed(OPENAI, frames)[1] >= 8
+
+
+ODD = [
+    b"a\n\ndata: [DONE]",
+    b"a\r\rdata: [DONE]",
+    b"a\r\n\r\ndata: [DONE]",
+    b"a\n\n: ",
+    b'a"},"finish_reason":"stop"}],"x":[{"y":{"z":"',
+    b'a"},"finish_reason":null}],"error":{"message":"',
+    b'a"},"finish_reason":null}],"usage":{"prompt_tokens":1},"x":[{"y":{"z":"',
+    b'a"},"finish_reason":null},{"index":1,"delta":{"content":"',
+    b'\\"',
+    b'"',
+]
+
+
+@pytest.mark.parametrize("words", ODD)
+def test_what_may_be_more_than_words_is_looked_at(words: bytes) -> None:
+    tracker = StreamTracker(OPENAI)
+    for known in (b"a", b"b"):
+        tracker.feed(piece(known))
+    assert tracker.is_more(piece(b"c"))
+    assert not tracker.is_more(piece(words))
+    followed(OPENAI, [*map(piece, [b"a", b"b", words, b"c", b"d"]), FINISH, DONE])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda frame: frame[:-1], lambda frame: frame + b"\n", lambda frame: frame * 2, of_another_choice, with_a_reason],
+)
+def test_what_is_not_one_whole_frame_is_looked_at(change: Callable[[bytes], bytes]) -> None:
+    frame = piece(b"a")
+    quick = StreamTracker(OPENAI)
+    for _ in range(3):
+        quick.feed(frame)
+    assert quick.is_more(frame)
+    assert not quick.is_more(change(frame))
+    followed(OPENAI, [frame, frame, frame, change(frame), frame, frame, FINISH, DONE])
+
+
+def test_no_frame_is_known_while_another_has_begun() -> None:
+    frame = piece(b"a")
+    assert followed(OPENAI, [frame, frame, frame[:9], frame[9:], frame, frame[:9], frame, frame])[1] == 1
+    assert followed(OPENAI, [frame, frame, frame + frame[:9], frame[9:] + frame[:9], frame])[1] == 0
+
+
+def test_before_the_first_piece_and_behind_the_last_nothing_is_known() -> None:
+    frame, role = piece(b"a"), sse(b'{"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}')
+    assert followed(OPENAI, [role, role, frame, frame, FINISH, frame])[1] == 0
+    assert followed(OPENAI, [frame, frame, frame, FINISH, DONE, frame, frame])[1] == 1
+
+
+@pytest.mark.parametrize("stream", STREAMS, ids=str)
+@FEW
+@given(data=st.data())
+def test_recorded_streams_are_seen_as_by_a_look_at_each_frame(stream: Stream, data: st.DataObject) -> None:
+    followed(stream.dialect, data.draw(st.one_of(chunks_of(stream.raw), st.just(list(stream.frames)))))
+
+
+WORDS = st.lists(
+    st.sampled_from(
+        [b"a", b'"', b"\\", b"\n", b"\r", b"\n\n", b"data: ", b"[DONE]", b"error", b"null", b":", b",", b"}"]
+    ),
+    max_size=6,
+).map(b"".join)
+
+
+@settings(max_examples=times(10))
+@given(st.lists(WORDS, min_size=2, max_size=12))
+def test_whatever_the_words_are_the_verdict_is_the_same(words: list[bytes]) -> None:
+    quick, slow = StreamTracker(OPENAI), StreamTracker(OPENAI)
+    for frame in [piece(b"a"), piece(b"b"), *map(piece, words), FINISH, DONE]:
+        if not quick.is_more(frame):
+            quick.feed(frame)
+        slow.feed(frame)
+        assert (quick.ended, str(quick.fault), quick.is_whole()) == (slow.ended, str(slow.fault), slow.is_whole())
