@@ -107,7 +107,8 @@ class Came:
             self.signs += 1
 
     def alike(self) -> object:
-        """All of it that is no time."""
+        """All of it that is no time, and no words: what they quote was read in one piece, or in several."""
+        last = msgspec.structs.replace(self.last, message="") if isinstance(self.last, RequestFailure) else self.last
         timeless = [
             msgspec.structs.replace(
                 each,
@@ -116,7 +117,7 @@ class Came:
             )
             for each in self.outcomes
         ]  # fmt: skip
-        return self.head, self.body, self.last, self.cut, bool(self.signs), timeless, self.logged
+        return self.head, self.body, last, self.cut, bool(self.signs), timeless, self.logged
 
 
 def request_frames(body: bytes = BODY, *, within_ms: int = 30_000) -> bytes:
@@ -395,21 +396,39 @@ async def test_what_is_refused_costs_no_more_of_the_quota_than_one_request(body:
     assert len(llm.talks) == 1
 
 
+@pytest.mark.parametrize("after_s", [0.0, 0.05, 1.0, 20.0])
 @virtual_time
-async def test_a_request_in_parts_is_waited_for() -> None:
+async def test_a_request_in_parts_is_waited_for(after_s: float) -> None:
     llm = Llm([HEADS_JSON, WHOLE, OVER])
     node = Node((llm,))
     async with world(node.serve) as here:
         stream = await here.link.open()
         header, body = FrameReader().feed(request_frames())
         await stream.send(*header)
-        await asyncio.sleep(1)
+        await settle()
+        await asyncio.sleep(after_s)
         assert llm.talks == []
         await stream.send(*body)
         await asyncio.sleep(1)
         assert WHOLE in await stream.read()
         await stream.finish()
     assert [each.error for each in node.outcomes] == [None]
+
+
+@virtual_time
+async def test_a_request_whose_rest_never_comes_is_told_so_and_counts_meanwhile() -> None:
+    node = Node((Llm([]),))
+    async with world(node.serve) as here:
+        stream = await here.link.open()
+        header, _ = FrameReader().feed(request_frames())
+        await stream.send(*header)
+        await asyncio.sleep(1)
+        assert node.server._quotas.of(here.requester_id, now_s()).at_work == 1
+        told = FrameReader().feed(await stream.read())
+        failure = msgspec.msgpack.decode(next(told)[1], type=RequestFailure)
+        assert "did not arrive within 30 s" in failure.message
+        assert now_s() < 31
+    assert len(node.dispatcher.plain.sweep) == 0
 
 
 @virtual_time

@@ -23,6 +23,7 @@ from masa_node.network.links.frames import MAX_PAYLOAD_BYTES, Frame, FrameKind, 
 from masa_node.network.transport.foreign_text import MAX_MESSAGE_CHARS
 
 CHUNK_BYTES = MAX_PAYLOAD_BYTES  # of a body or an answer in one frame
+FRAMES_OF_A_SHORT_REQUEST = 2  # REQUEST, and a BODY of 64 KiB: they need no task of their own
 MIN_CHUNK_BYTES = 1024  # of a body, but for its last frame: a body of many tiny frames is work without an end
 MAX_PEER_HEADERS = 16  # each name that may cross, twice over
 MAX_VALUE_CHARS = 1024  # RFC 9110 sets none; `anthropic-beta` with all its features is below 500

@@ -1,7 +1,7 @@
 """A peer's request on the plain way, between its stream and routing: answered by calls as far as it is plain."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 import msgspec
@@ -11,7 +11,8 @@ from masa_node.chat.answer import WholeAnswer
 from masa_node.chat.errors import PeerRefused, ProtocolFault
 from masa_node.chat.outcome import Attempt
 from masa_node.chat.request import Request
-from masa_node.network.links.frames import FrameKind, FrameStream
+from masa_node.network.links.frames import Frame, FrameKind, FrameStream
+from masa_node.network.requests.frames import FRAMES_OF_A_SHORT_REQUEST
 from masa_node.network.requests.peer_sink import PeerSink
 from masa_node.network.requests.quotas import PeerQuota, Quotas
 from masa_node.network.requests.request_reader import RequesterGone, went_on
@@ -20,7 +21,9 @@ from masa_node.network.requests.sign_teller import SignTeller
 from masa_node.network.transport.interfaces import NodeId
 from masa_node.routing.plain import Plain, Row
 from masa_node.routing.plain_way import PlainWay
+from masa_node.routing.running.sweep import Sweep
 
+MAX_WAITING_BYTES = 4096  # of a first frame; a REQUEST has some hundred. No quota counts it yet
 LINGER_S = 2.0  # for the requester to finish, too, so that the last frames are surely read
 
 Guarded = Callable[[NodeId, PeerQuota, FrameStream, Awaitable[None]], Coroutine[Any, Any, None]]
@@ -33,6 +36,43 @@ class Around(msgspec.Struct, frozen=True, gc=False):
     under_way: UnderWay
     guarded: Guarded
     misbehaves: Callable[[NodeId, PeerQuota, ProtocolFault], None]
+
+
+class Arriving:
+    """The frames of a short request, in one read mostly; else the rest is waited for until the sweep looks.
+
+    `arrived` gets what has come then. It is called once; the stream is its to end.
+    """
+
+    __slots__ = ("_arrived", "_came", "_stream", "_sweep")
+
+    def __init__(self, stream: FrameStream, sweep: Sweep, arrived: Callable[[Sequence[Frame]], None]) -> None:
+        self._stream = stream
+        self._sweep = sweep
+        self._arrived = arrived
+        self._came: list[Frame] = []
+        stream.listen(self._look)
+        self._look()  # what is there already
+
+    def look(self, now_s: float) -> None:
+        """See `Waiting`."""
+        del now_s
+        self._go_on()
+
+    def _look(self) -> None:
+        frames = self._stream.receive_now()
+        if frames == []:
+            return
+        self._came += frames or ()
+        if frames is None or len(self._came) >= FRAMES_OF_A_SHORT_REQUEST or len(frames[0][1]) > MAX_WAITING_BYTES:
+            self._go_on()
+        else:
+            self._sweep.add(self)
+
+    def _go_on(self) -> None:
+        self._sweep.discard(self)
+        self._stream.listen(None)
+        self._arrived(self._came)
 
 
 class PlainServing:

@@ -14,14 +14,18 @@ from masa_node.chat.request import Request
 from masa_node.dialects.choices import Endings
 from masa_node.dialects.registry import DIALECTS
 from masa_node.network.links.frames import Frame, FrameStream, OpensRequests
-from masa_node.network.requests.frames import CHUNK_BYTES, REQUEST_ID_CHARS, ShortRequest, request_frames
+from masa_node.network.requests.frames import (
+    CHUNK_BYTES,
+    FRAMES_OF_A_SHORT_REQUEST,
+    REQUEST_ID_CHARS,
+    ShortRequest,
+    request_frames,
+)
 from masa_node.network.requests.response_reader import ResponseReader
 from masa_node.network.transport.interfaces import NodeId, short_id
 from masa_node.routing.answers.reader import take_answer
 from masa_node.routing.provider import Sign, Together, Watched, no_sign
 from masa_node.routing.running.tidy_group import TidyGroup
-
-FRAMES_OF_A_SHORT_REQUEST = 2  # REQUEST, and a BODY of 64 KiB: they need no task of their own
 
 ReachPeer = Callable[[], Awaitable[OpensRequests]]
 

@@ -36,9 +36,9 @@ from masa_node.dialects.passed.forms import form_type
 from masa_node.network.links.frames import Frame, FrameKind, FrameStream
 from masa_node.network.requests.body_check import check_body
 from masa_node.network.requests.errors import failure_of
-from masa_node.network.requests.frames import RequestHeader, is_header_value
+from masa_node.network.requests.frames import FRAMES_OF_A_SHORT_REQUEST, RequestHeader, is_header_value
 from masa_node.network.requests.peer_sink import PeerSink
-from masa_node.network.requests.plain_serving import LINGER_S, Around, PlainServing, ended_by_owner
+from masa_node.network.requests.plain_serving import LINGER_S, Around, Arriving, PlainServing, ended_by_owner
 from masa_node.network.requests.quotas import MAX_REFUSALS_TOLD, MAX_REQUESTS_PER_PEER, PeerQuota, QuotaRules, Quotas
 from masa_node.network.requests.request_reader import RequesterGone, RequestReader, read_request
 from masa_node.network.requests.response_writer import ResponseWriter
@@ -137,25 +137,19 @@ class PeerServer:
 
     def serve_stream(self, peer: NodeId, stream: FrameStream, group: asyncio.TaskGroup) -> None:
         """Answer one request, or refuse it: by calls as far as it is plain, else by a task in `group`."""
-        came = partial(self._came, peer, stream, group)
-        stream.listen(came)
-        came()  # what is there already
+        Arriving(stream, self._dispatcher.plain.sweep, partial(self._arrived, peer, stream, group))
 
-    def _came(self, peer: NodeId, stream: FrameStream, group: asyncio.TaskGroup) -> None:
-        frames = stream.receive_now()
-        if frames == []:
-            return
-        stream.listen(None)
+    def _arrived(self, peer: NodeId, stream: FrameStream, group: asyncio.TaskGroup, came: Sequence[Frame]) -> None:
         try:
-            is_begun = self._begin(peer, stream, group, frames or ())
+            is_begun = self._begin(peer, stream, group, came)
         except Exception:  # noqa: BLE001 - a refusal, which the task tells; or a bug, which it logs
             is_begun = False
         if not is_begun:
-            group.create_task(self.serve(peer, stream, frames or ()))
+            group.create_task(self.serve(peer, stream, came))
 
     def _begin(self, peer: NodeId, stream: FrameStream, group: asyncio.TaskGroup, came: Sequence[Frame]) -> bool:
         """By calls, if it is plain; False, and nothing has happened, if not. The same if it raises."""
-        if tuple(kind for kind, _ in came) != _SHORT_REQUEST:
+        if len(came) != FRAMES_OF_A_SHORT_REQUEST or (came[0][0], came[1][0]) != _SHORT_REQUEST:
             return False
         (_, head), (_, body) = came
         header, endpoint = read_request(head)
