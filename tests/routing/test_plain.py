@@ -110,6 +110,7 @@ async def test_a_stream_without_a_terminal_frame_ends_with_its_connection() -> N
         (200, [DONE], "broken_answer"),
         (200, [PIECE], "broken_answer"),
         (200, [PIECE, b"data: {"], "broken_answer"),
+        (200, [PIECE + DONE], "broken_answer"),
     ],
 )
 @virtual_time

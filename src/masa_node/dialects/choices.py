@@ -140,18 +140,19 @@ MAX_MODELS = 256  # of one server; a hundred bytes each, and what is forgotten i
 
 class Endings:
     """What was seen of one server and one model. Each stream calls `begin`, and at its terminal frame what it returns.
+    `has_shown`: that the server gives no reasons. Whoever has a stream judged anew first puts back what it was.
 
     A stream whose choices "have not ended" until its terminal frame was cut - unless the server never says otherwise:
     then it has shown so with an earlier stream. One that others ran into shows nothing: that is when the server
     of llama-cpp-python cuts them. See docs/decisions/0014-how-an-answer-ends.md.
     """
 
-    __slots__ = ("_begun", "_gives_reasons", "_has_shown")
+    __slots__ = ("_begun", "_gives_reasons", "has_shown")
 
     def __init__(self, *, has_shown: bool = False) -> None:
         self._begun = 0
         self._gives_reasons = False
-        self._has_shown = has_shown
+        self.has_shown = has_shown
 
     def begin(self) -> Callable[[Choices], bool]:
         """A stream begins. What is returned tells, at its terminal frame, whether these choices make it a whole one."""
@@ -167,7 +168,7 @@ class Endings:
         if choices.any_ended:
             self._gives_reasons = True
             return not choices.are_open
-        self._has_shown = self._has_shown or choices.are_open
+        self.has_shown = self.has_shown or choices.are_open
         return True
 
     def _judge(self, choices: Choices, *, is_alone: bool) -> bool:
@@ -179,8 +180,8 @@ class Endings:
             return False
         if not choices.is_told:  # nothing was said of an end at all
             return True
-        is_whole = self._has_shown
-        self._has_shown = self._has_shown or is_alone
+        is_whole = self.has_shown
+        self.has_shown = self.has_shown or is_alone
         return is_whole
 
 

@@ -283,9 +283,11 @@ class Plain:
         if tracker is None:
             tracker, data = StreamTracker(self._now.dialect, self._now.endings), self._joined()
             self._tracker, self._begun = tracker, b""
+        endings, host = self._now.endings, self._host
+        has_shown = endings.has_shown
         passed = tracker.look_first(tracker.cut(data), LOOKED_AT_BYTES)
-        host = self._host
         if passed is None or tracker.fault is not None or host is None or not host.is_ready:
+            endings.has_shown = has_shown  # the task reads it anew
             return False
         self._begun += passed
         if tracker.started:
