@@ -117,7 +117,7 @@ class Came:
             )
             for each in self.outcomes
         ]  # fmt: skip
-        return self.head, self.body, last, self.cut, bool(self.signs), timeless, self.logged
+        return self.head, self.body, last, self.cut, timeless, self.logged
 
 
 def request_frames(body: bytes = BODY, *, within_ms: int = 30_000) -> bytes:
@@ -240,6 +240,7 @@ ODD: list[list[Step]] = [
 async def test_whatever_is_odd_ends_as_over_the_way_of_tasks(said: list[Step]) -> None:
     calls, tasks = await both(said)
     assert calls.alike() == tasks.alike()
+    assert bool(calls.signs) is bool(tasks.signs)
     assert abs(calls.took_s - tasks.took_s) <= 0.2
 
 
@@ -289,46 +290,27 @@ async def test_a_sign_of_life_is_told_in_time_and_the_rest_is_waited_for() -> No
     assert calls.body == STREAM
 
 
-SOME = st.lists(
-    st.sampled_from(
-        [
-            HEADS,
-            HEADS,
-            HEADS_JSON,
-            FAILS,
-            PIECE,
-            PIECE[:20],
-            PIECE[20:],
-            LAST,
-            DONE,
-            WHOLE,
-            OVER,
-            BREAKS,
-            0.05,
-            0.3,
-            3.0,
-        ]
-    ),
-    max_size=7,
-)
+SAYS: list[Step] = [PIECE, PIECE[:20], PIECE[20:], PIECE + DONE, LAST, DONE, WHOLE, OVER, BREAKS, 0.05, 0.3, 3.0]
+SOME = st.lists(st.sampled_from(SAYS), max_size=6)
+HEAD = st.sampled_from([[HEADS], [HEADS_JSON], [0.02, HEADS], [FAILS], []])  # nothing comes before it
 THEN = st.lists(st.sampled_from([0.02, 0.5, LEAVES, FINISHES, GOES_ON, NEWS, LOST]), max_size=3)
 
 
-@given(SOME)
-def test_any_answer_ends_the_same(said: list[Step]) -> None:
+@given(HEAD, SOME)
+def test_any_answer_ends_the_same(head: list[Step], said: list[Step]) -> None:
     @virtual_time
     async def run() -> None:
-        calls, tasks = await both(said)
+        calls, tasks = await both([*head, *said] if head else [])
         assert calls.alike() == tasks.alike()
 
     run()
 
 
-@given(SOME, THEN)
-def test_whatever_the_requester_does_nothing_is_left(said: list[Step], then: list[Step]) -> None:
+@given(HEAD, SOME, THEN)
+def test_whatever_the_requester_does_nothing_is_left(head: list[Step], said: list[Step], then: list[Step]) -> None:
     @virtual_time
     async def run() -> None:
-        came = await served(said, then, by_calls=True)
+        came = await served([*head, *said] if head else [BREAKS], then, by_calls=True)
         assert len(came.outcomes) <= 1
 
     run()
