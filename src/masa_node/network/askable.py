@@ -58,7 +58,13 @@ class Askable:
     def offer(self, peer: NodeId) -> None:
         """Put what the peer offers into the catalog, if it may be asked now."""
         signed = self._gossip.advert_of(peer)
-        if signed is None or not is_in_force(signed.advert, time.time()):
+        if signed is not None:
+            self.offer_what(signed)
+
+    def offer_what(self, signed: SignedAdvert) -> None:
+        """The same, of a peer whose newest advert this is."""
+        peer = signed.node_id
+        if not is_in_force(signed.advert, time.time()):
             return
         is_linked = peer in self._links.sessions
         if not is_linked and not self._may_be_dialed(signed):

@@ -330,15 +330,16 @@ class Network:
                     await self._news.wait()
 
     def _take_changes(self, teller: NodeId | None) -> None:
-        session = self.links.sessions.get(teller) if teller is not None else None
+        changes = self.gossip.changes()
+        session = self.links.sessions.get(teller) if changes and teller is not None else None
         told_at = session.link.path().address if session is not None else ""
-        for change in self.gossip.changes():
+        for change in changes:
             match change:
                 case AdvertHeard(advert=signed):
                     self._note_address(signed.advert, told_at)
                     if signed.node_id in self._awaited:
                         self._awaited.pop(signed.node_id).set()
-                    self._askable.offer(signed.node_id)
+                    self._askable.offer_what(signed)
                 case AdvertExpired(node_id=peer):
                     self._askable.expired(peer)
                 case OwnAdvertElsewhere(sequence=sequence):
@@ -346,7 +347,7 @@ class Network:
                     self._news.set()
 
     def _note_address(self, advert: Advert, told_at: str) -> None:
-        peer = NodeId(advert.node_id)
+        peer = advert.node_id
         announced = PeerAddress(peer, advert.addresses, advert.relay_url)
         relays, allows = self._parts.transport.relays, self._rules.allow_private
         address = filter_dialable(announced, told_at, allow_private=allows, relays=relays)

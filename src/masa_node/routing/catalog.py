@@ -172,7 +172,8 @@ class Catalog:
             if not same_provider or old.get(key) != served:
                 self._offer(key, provider, served)
         self.absences.back(provider.name)
-        self._own_changed(provider)
+        if provider.is_local:
+            self._own_changed()
 
     def remove(self, provider: Provider, away_since_s: float | None = None) -> None:
         """This provider is gone; it may be back soon if `away_since_s` is given.
@@ -189,7 +190,8 @@ class Catalog:
             self.absences.left(provider, entry.offers, away_since_s)
         for key in entry.by_key:
             self._withdraw(key, provider)
-        self._own_changed(provider)
+        if provider.is_local:
+            self._own_changed()
 
     def watch(self, changed: Changed) -> Callable[[], None]:
         """Call `changed` after each change of what own servers offer. Returns what ends that."""
@@ -331,9 +333,7 @@ class Catalog:
         if not spellings:
             del self._spellings[known.loose_key]
 
-    def _own_changed(self, provider: Provider) -> None:
-        if not provider.is_local:
-            return
+    def _own_changed(self) -> None:
         self._unlisted = tuple(entry.provider for entry in self._own.values() if entry.offers is None)
         for changed in list(self._watchers.values()):
             changed()

@@ -16,7 +16,7 @@ from masa_node.network.gossip.adverts import (
     open_advert,
 )
 from masa_node.network.gossip.own_advert import LOAD_SENT_EVERY_S, AboutNode, Advertiser, offers_of
-from masa_node.network.transport.interfaces import PeerAddress
+from masa_node.network.transport.interfaces import NodeId, PeerAddress
 from masa_node.network.transport.memory import MemoryNetwork
 
 AT = 1_795_000_000.0
@@ -116,6 +116,17 @@ def test_one_model_of_two_servers_is_told_once_with_all_its_endpoints() -> None:
 
 
 FACTS = ModelFacts("llama", "8.0B", "Q4_K_M", 4_900_000_000, "gguf")
+
+
+def test_what_many_peers_offer_alike_is_made_and_kept_once() -> None:
+    """Thousands of nodes serve the same models, and renew their adverts."""
+    model, other = (AdvertModel(f"tiny-{number}", ("openai.chat",)) for number in (1, 2))
+    (first,), (again,), (differs,) = (
+        offers_of(Advert(NodeId(f"{number:064x}"), 1, 0, 1, models=(each,)))
+        for number, each in enumerate((model, msgspec.structs.replace(model), other))
+    )
+    assert first is again
+    assert differs != first
 
 
 def test_what_is_known_of_a_model_arrives_with_its_offer() -> None:

@@ -1,8 +1,12 @@
 import itertools
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from masa_node.network.links.peer_record import (
     SEEN_STEP_S,
     MembershipLevel,
+    heard_of,
     is_weaker,
     last_use,
     new_record,
@@ -35,6 +39,18 @@ def test_an_address_that_worked_stays_first_whatever_others_tell() -> None:
 def test_one_that_only_was_told_gives_way_to_what_is_told_next() -> None:
     record = with_address(new_record(BOB, MembershipLevel.HEARD, AT), told("192.0.2.1:1"), "bob")
     assert with_address(record, told("192.0.2.2:2"), "").addresses == ("192.0.2.2:2", "192.0.2.1:1")
+
+
+@given(
+    st.lists(st.text(max_size=70) | st.sampled_from(["192.0.2.1:1", "192.0.2.2:2"]), max_size=12),
+    st.none() | st.text(max_size=300) | st.sampled_from(["https://relay.example", "https://" + "r" * 300]),
+    st.text(max_size=80),
+)
+def test_one_heard_of_for_the_first_time_is_as_one_that_was_known_without_an_address(
+    direct: list[str], relay_url: str | None, name: str
+) -> None:
+    address = told(*direct, relay_url=relay_url)
+    assert heard_of(address, name, AT) == with_address(new_record(BOB, MembershipLevel.HEARD, AT), address, name)
 
 
 def test_names_and_relays_that_nobody_could_show_are_as_if_they_were_not_told() -> None:

@@ -1,5 +1,6 @@
 """This node's own advert: what is in it, and when a new one is due. Pure; time is given."""
 
+import functools
 from collections.abc import Callable
 from heapq import nsmallest
 
@@ -24,6 +25,7 @@ LOAD_SENT_EVERY_S = 2.0  # it changes with every request; a requester hears `bus
 _ENDPOINTS = {endpoint.value: endpoint for endpoint in Endpoint if endpoint is not Endpoint.OLLAMA_SHOW}
 _MORE = "openai.more"  # in an advert: all of PASSED_ENDPOINTS, whose names would be longer than all else of a model
 YEAR_10000_UNIX_S = 253_402_300_800  # no calendar shows it
+KEPT_OFFERS = 1_024  # of peers' models that were read last, 4 kB each at most: thousands of peers serve the same ones
 _MAX_CAPABILITIES = 16
 _MAX_WORD_CHARS = 64
 
@@ -118,15 +120,19 @@ def offers_of(advert: Advert) -> list[ModelOffer]:
     """What a peer's advert offers, as far as this node understands it."""
     offers: list[ModelOffer] = []
     for model in advert.models:
-        named = {_ENDPOINTS[endpoint] for endpoint in model.endpoints if endpoint in _ENDPOINTS}
-        endpoints: frozenset[Endpoint] = PASSED_ENDPOINTS.union(named) if _MORE in model.endpoints else frozenset(named)
-        if endpoints and is_model(model.id):
-            offers.append(_offer(model, endpoints))
+        offer = _offer(model)
+        if offer is not None:
+            offers.append(offer)
     return offers
 
 
-def _offer(model: AdvertModel, endpoints: frozenset[Endpoint]) -> ModelOffer:
-    """A stranger's words are shown to people: what cannot be printed is left out."""
+@functools.lru_cache(KEPT_OFFERS)
+def _offer(model: AdvertModel) -> ModelOffer | None:
+    """What peers offer is much the same. A stranger's words are shown to people: what cannot be printed is left out."""
+    named = {_ENDPOINTS[endpoint] for endpoint in model.endpoints if endpoint in _ENDPOINTS}
+    endpoints: frozenset[Endpoint] = PASSED_ENDPOINTS.union(named) if _MORE in model.endpoints else frozenset(named)
+    if not endpoints or not is_model(model.id):
+        return None
     created = model.created_at_unix_s
     return ModelOffer(
         model.id,

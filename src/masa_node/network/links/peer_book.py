@@ -19,6 +19,7 @@ from masa_node.network.links.peer_record import (
     PeerRecord,
     Retry,
     UnixTime,
+    heard_of,
     last_use,
     new_record,
     retry_after,
@@ -38,7 +39,6 @@ STABLE_LINK_S = 30  # a link that held so long clears the failures before it
 
 _MEMBERS = frozenset({MembershipLevel.OPEN, MembershipLevel.VOUCHED, MembershipLevel.INVITED, MembershipLevel.LISTED})
 _GIVEN_UP = (MembershipLevel.HEARD, MembershipLevel.OPEN, MembershipLevel.VOUCHED, MembershipLevel.INVITED)
-
 
 Among = Iterable[NodeId] | None  # these known peers only; None: all
 
@@ -98,7 +98,7 @@ class PeerBook:
         """This peer was announced, by itself or by another. False when it is not added: blocked, own, no room."""
         known = self._records.get(address.node_id)
         if known is None:
-            return self._add(with_address(new_record(address.node_id, MembershipLevel.HEARD, at_unix_s), address, name))
+            return self._add(heard_of(address, name, at_unix_s))
         if known.membership is MembershipLevel.BLOCKED:
             return False
         seen = seen_at(with_address(known, address, name), at_unix_s)
@@ -189,8 +189,7 @@ class PeerBook:
 
     def failures(self, node_id: NodeId) -> int:
         """How often in a row it could not be linked with."""
-        retry = self.retries.get(node_id)
-        return retry.failures if retry else 0
+        return retry.failures if (retry := self.retries.get(node_id)) else 0
 
     def remember(self, records: Iterable[PeerRecord]) -> None:
         """What the store held and could not be read before. Of two records of one peer the stronger membership level
@@ -292,8 +291,7 @@ class PeerBook:
 
     def take_changes(self) -> tuple[list[PeerRecord], list[NodeId]]:
         """The records that changed and the ids that are gone since the last call, for the store."""
-        changed = [self._records[node_id] for node_id in self._changed]
-        gone = list(self._gone)
+        changed, gone = [self._records[node_id] for node_id in self._changed], list(self._gone)
         self._saved -= self._gone
         self._saved |= self._changed
         self._changed.clear()
@@ -311,8 +309,7 @@ class PeerBook:
         return bool(record.addresses) or bool(record.relay_url) or self._counts_as_member(record)
 
     def _not_before_s(self, node_id: NodeId) -> float:
-        retry = self.retries.get(node_id)
-        return retry.not_before_s if retry else float("-inf")
+        return retry.not_before_s if (retry := self.retries.get(node_id)) else float("-inf")
 
     def _rank(self, record: PeerRecord) -> tuple[bool, bool, int, int, int]:
         first = (record.membership is not MembershipLevel.LISTED, not self._counts_as_member(record))
@@ -326,7 +323,7 @@ class PeerBook:
             self._blocked.add(node_id)
         self._hold(record)
         self._gone.discard(node_id)
-        self._queue_again(record)
+        self._queue(record)
         return True
 
     def _make_room(self, membership: MembershipLevel) -> bool:
@@ -386,6 +383,10 @@ class PeerBook:
     def _queue_again(self, record: PeerRecord) -> None:
         """Put it at the end of those that may be given up, if it may."""
         self._unqueue(record.node_id)
+        self._queue(record)
+
+    def _queue(self, record: PeerRecord) -> None:
+        """The same with one that is in no queue."""
         if record.membership in self.queues and not record.is_trusted and record.node_id not in self._linked:
             self.queues[record.membership][record.node_id] = None
 

@@ -109,6 +109,20 @@ def new_record(node_id: NodeId, membership: MembershipLevel, at_unix_s: float) -
     return PeerRecord(node_id, membership, first_seen_at_unix_s=at, last_seen_at_unix_s=at)
 
 
+def heard_of(address: PeerAddress, name: str, at_unix_s: float) -> PeerRecord:
+    """One that was not known before, and has told where it is or was told of: what is not sound in that is left out."""
+    at = int(at_unix_s)
+    return PeerRecord(
+        address.node_id,
+        MembershipLevel.HEARD,
+        _bounded(address.direct),
+        _sound_relay(address.relay_url),
+        _shown(name),
+        first_seen_at_unix_s=at,
+        last_seen_at_unix_s=at,
+    )
+
+
 def seen_at(record: PeerRecord, at_unix_s: float) -> PeerRecord:
     """Seen now."""
     at = int(at_unix_s)
@@ -122,13 +136,11 @@ def with_address(record: PeerRecord, address: PeerAddress, name: str) -> PeerRec
     announced, addresses = _bounded(address.direct), record.addresses
     if not set(announced) <= set(addresses):
         addresses = _bounded((*proved, *announced, *addresses))
-    relay_url = address.relay_url or ""
-    if not 0 < len(relay_url) <= MAX_RELAY_CHARS or not relay_url.isascii():
-        relay_url = record.relay_url or ""
-    name = (name[:MAX_NAME_CHARS] if name.isprintable() else "") or record.name
-    if (addresses, relay_url or None, name) == (record.addresses, record.relay_url, record.name):
+    relay_url = _sound_relay(address.relay_url) or record.relay_url or None
+    name = _shown(name) or record.name
+    if (addresses, relay_url, name) == (record.addresses, record.relay_url, record.name):
         return record
-    return replace(record, addresses=addresses, relay_url=relay_url or None, name=name)
+    return replace(record, addresses=addresses, relay_url=relay_url, name=name)
 
 
 def worked_at(record: PeerRecord, address: PeerAddress) -> PeerRecord:
@@ -142,5 +154,13 @@ def worked_at(record: PeerRecord, address: PeerAddress) -> PeerRecord:
 
 
 def _bounded(addresses: Iterable[str]) -> tuple[str, ...]:
-    each_once = dict.fromkeys(text for text in addresses if 0 < len(text) <= MAX_ADDRESS_CHARS and text.isascii())
+    each_once = dict.fromkeys([text for text in addresses if 0 < len(text) <= MAX_ADDRESS_CHARS and text.isascii()])
     return tuple(each_once)[:MAX_ADDRESSES]
+
+
+def _sound_relay(url: str | None) -> str | None:
+    return url if url is not None and 0 < len(url) <= MAX_RELAY_CHARS and url.isascii() else None
+
+
+def _shown(name: str) -> str:
+    return name[:MAX_NAME_CHARS] if name.isprintable() else ""

@@ -128,8 +128,11 @@ def filter_dialable(
     if relay_url is not None and relay_key(relay_url) not in {relay_key(url) for url in relays}:
         relay_url = None
     teller = _place(teller_address)
-    spots = [place for text in address.direct[:MAX_ADDRESSES] if (place := _place(text)) is not None]
-    direct = dict.fromkeys(place.text for place in spots if _may_dial(place, teller, allow_private))
+    direct: dict[str, None] = {}
+    for text in address.direct[:MAX_ADDRESSES]:
+        place = _place(text)
+        if place is not None and _may_dial(place, teller, allow_private):
+            direct[place.text] = None
     return PeerAddress(address.node_id, tuple(direct), relay_url)
 
 
@@ -173,7 +176,9 @@ def relay_key(url: str) -> str:
 
 
 class _Place(NamedTuple):
-    """An address as it is kept and compared, from where it can be reached, and the private network that it is in."""
+    """An address as it is kept and compared, from where it can be reached, and the private network that it is in: one
+    of _BLOCKS itself.
+    """
 
     text: str
     scope: AddressScope
@@ -194,7 +199,7 @@ def _may_dial(spot: _Place, teller: _Place | None, allow_private: bool) -> bool:
         return True
     if teller is None:
         return False
-    return teller.scope is AddressScope.LOOPBACK or (spot.scope is teller.scope and spot.block == teller.block)
+    return teller.scope is AddressScope.LOOPBACK or (spot.scope is teller.scope and spot.block is teller.block)
 
 
 @functools.lru_cache(KEPT_READ)
