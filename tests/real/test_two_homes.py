@@ -18,6 +18,7 @@ from tests.lacking import lacking, lacking_what_takes_long
 
 Measured = Callable[[str, float, float], None]
 MEETS_WITHIN_S = 20.0
+BACK_WITHIN_S = 15.0  # promised are two; iroh by itself may take 32
 FORWARDED = 4433
 SOME_PACKETS = 20  # two heartbeats' worth, and what keeps the connection alive
 
@@ -232,7 +233,8 @@ def test_a_relay_that_is_gone_is_said_and_its_return_brings_the_peers_back(tmp_p
             wait_until(lambda: "fail  relay" in doctor(ada), MEETS_WITHIN_S)
             assert "fail  relay" in ada.command("peers").stdout
             homes.start_relay(tmp_path)
-            measured("linked again after the relay's return", wait_until(lambda: linked(ada), 60.0), 60.0)
+            took_s = wait_until(lambda: linked(ada), BACK_WITHIN_S)
+            measured("linked again after the relay's return", took_s, BACK_WITHIN_S)
 
 
 @pytest.mark.usefixtures("_relay_there")

@@ -172,9 +172,9 @@ class Transport(Protocol):
         ...
 
     async def connect_again(self, relay_url: str) -> bool:
-        """This relay was lost: see whether it answers by now, and connect at once if so. Bounded to half a second.
+        """This relay was lost, or all are where it is none of them: connect at once to what answers by now.
 
-        True: it answers, and `way_in` names it soon.
+        Bounded to half a second. True: one answers, and `way_in` names it soon.
         """
         ...
 
@@ -187,6 +187,10 @@ class Transport(Protocol):
 
         Raises `PeerUnreachable`; holds no deadline of its own. When cancelled nothing stays open.
         """
+        ...
+
+    def restart_dials(self) -> None:
+        """What kept them from arriving may be over: those that are under way begin again at once, if they can."""
         ...
 
     async def accept(self) -> Link:

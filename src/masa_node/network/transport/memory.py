@@ -333,6 +333,9 @@ class MemoryTransport:
             handshake.is_over = True
             timer.cancel()
 
+    def restart_dials(self) -> None:
+        """See `interfaces.Transport`. Here they cannot."""
+
     async def _linked(self, handshake: _Handshake) -> MemoryLink:
         while True:
             await self.host.running()

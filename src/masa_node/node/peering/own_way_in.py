@@ -42,7 +42,7 @@ class OwnWayIn:
         self._settings = settings
         self._address: PeerAddress | None = None
         self._home: str | None = None
-        self._lost = ""  # the relay that this node is to be connected to again, or at last
+        self._lost = ""  # the relay that this node is to be connected to again, or at last; "": any that it uses
         self._since_s = asyncio.get_running_loop().time()
         self._looked_s = lasting_s()
         self._is_settled = False
@@ -63,6 +63,7 @@ class OwnWayIn:
             has_moved, self._address = self._address is not None, address
         is_relay_back = await self._is_relay_back()
         if has_slept or has_moved or is_relay_back:
+            self._transport.restart_dials()
             self._network.dial_again()
         if not self._is_settled and asyncio.get_running_loop().time() - self._since_s >= SETTLED_S:
             self._is_settled = await self._store.set_value("settled", b"1")
@@ -114,7 +115,7 @@ class OwnWayIn:
         if before and not self._home:
             self._lost = before  # of several, iroh may have taken another one than was named
             log.warning("relay lost", relay=before, hint="masa-node doctor")
-        elif self._lost and self._is_settled and not self._home and await self._transport.connect_again(self._lost):
+        elif self._is_settled and not self._home and await self._transport.connect_again(self._lost):
             self._home = await self._until_home(BACK_WITHIN_S)
         return bool(self._home and not before)
 

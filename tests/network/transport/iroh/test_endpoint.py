@@ -51,14 +51,16 @@ def where(transport: IrohTransport) -> iroh.EndpointAddr:
 
 
 class Silent(asyncio.DatagramProtocol):
-    """A port that answers nothing, and counts."""
+    """A port that answers nothing, and counts packets, and connections by the id in QUIC's long header."""
 
     def __init__(self) -> None:
         self.packets = 0
+        self.connections: set[bytes] = set()
         self.heard = asyncio.Event()
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         self.packets += 1
+        self.connections.add(data[6 : 6 + data[5]])
         self.heard.set()
 
 
@@ -441,8 +443,10 @@ async def test_a_relay_that_is_down_keeps_no_node_from_starting() -> None:
 async def looks_like_a_relay() -> AsyncIterator[tuple[str, list[str]]]:
     """The URL of a listener, and the request lines that came to it."""
     came: list[str] = []
+    taking: set[asyncio.Task[None] | None] = set()
 
     async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        taking.add(asyncio.current_task())
         came.append((await reader.readline()).decode().strip())
         writer.close()
 
@@ -452,6 +456,7 @@ async def looks_like_a_relay() -> AsyncIterator[tuple[str, list[str]]]:
     finally:
         listener.close()
         await listener.wait_closed()
+        await asyncio.gather(*filter(None, taking))  # a connection that came last may not have been read yet
 
 
 @on_every_loop_at_once
@@ -562,3 +567,18 @@ async def test_the_own_address_is_looked_up_rarely_while_it_stays_and_soon_again
             now_s += ADDRESS_KEPT_S
             us.address()
             assert looked_up[-1] == now_s
+
+
+@on_every_loop
+async def test_a_dial_that_is_under_way_begins_again_when_it_is_told_to_and_ends_when_it_is_cancelled() -> None:
+    """What is said again because no answer came is of the same connection."""
+    async with silent_port() as (silent, address), node() as us, node() as other:
+        dial = asyncio.create_task(us.dial(PeerAddress(other.keys.node_id, (address,))))
+        for connections in (1, 2, 3):
+            await until(lambda connections=connections: len(silent.connections) == connections)
+            us.restart_dials()
+        dial.cancel()
+        await asyncio.wait([dial])
+        assert dial.cancelled()
+        us.restart_dials()
+        assert not us.links

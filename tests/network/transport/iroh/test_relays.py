@@ -11,7 +11,7 @@ import pytest
 from masa_node.network.transport.iroh import relays as relays_module
 from masa_node.network.transport.iroh.relays import QUIC_PORT, Relays, first_relays, plain_url
 
-RELAY = "https://relay.example.org/"
+RELAY, OTHER = "https://relay.example.org/", "https://other.example.org/"
 
 
 class NotedEndpoint:
@@ -50,12 +50,20 @@ async def listening() -> AsyncIterator[str]:
 
 
 class Answering:
-    """Does anybody listen there? As `now` says."""
+    """Does anybody listen at these? As `now` says, or some do."""
 
-    now = False
+    def __init__(self) -> None:
+        self.now = False
+        self.some: set[str] = set()
 
-    async def __call__(self, url: str) -> bool:
-        return self.now
+    async def answers(self, url: str) -> bool:
+        return self.now or plain_url(url) in self.some
+
+
+def answers_as_told(monkeypatch: pytest.MonkeyPatch) -> Answering:
+    answering = Answering()
+    monkeypatch.setattr(relays_module, "Presence", lambda: answering)
+    return answering
 
 
 def relays_of(url: str) -> tuple[Relays, NotedEndpoint]:
@@ -78,7 +86,7 @@ async def test_a_relay_that_answers_again_is_spelled_another_way_with_its_token(
 
 async def test_until_it_is_connected_a_relay_is_not_asked_by_quic(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relays_module, "SPELLED_AGAIN_EVERY_S", 0.0)
-    monkeypatch.setattr(relays_module, "_answers", answering := Answering())
+    answering = answers_as_told(monkeypatch)
     relays, endpoint = relays_of(RELAY)
     answering.now = True
     for spelling in (1, 2):
@@ -96,7 +104,7 @@ async def test_a_relay_that_does_not_answer_is_not_measured_until_there_is_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(relays_module, "SPELLED_AGAIN_EVERY_S", 0.0)
-    monkeypatch.setattr(relays_module, "_answers", answering := Answering())
+    answering = answers_as_told(monkeypatch)
     relays, endpoint = relays_of(RELAY)
     for is_there in (False, False, True, False, False):
         answering.now = is_there
@@ -118,11 +126,27 @@ async def test_while_the_last_spelling_is_tried_there_is_no_other(monkeypatch: p
         assert endpoint.since(2) == [("-", f"{url}?1", None), ("+", f"{url}?2", None)]
 
 
-async def test_one_that_is_not_used_is_left_as_it_is() -> None:
-    async with listening() as url:
-        relays, endpoint = relays_of("http://127.0.0.1:9/")
-        assert not await relays.connect_again(url)
-    assert endpoint.done == []
+@pytest.mark.parametrize("url", ["", "public", "https://another.example.org"])
+async def test_where_none_in_use_was_lost_all_are_asked(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    answering = answers_as_told(monkeypatch)
+    relays, endpoint = relays_of(RELAY)
+    await relays.use(OTHER, "token")
+    answering.some = {OTHER}
+    assert await relays.connect_again(url)
+    assert endpoint.since(1) == [("-", RELAY, None), ("-", OTHER, None), ("+", f"{OTHER}?1", None)]
+    endpoint.is_online.set()
+    await relays.home()
+    assert set(endpoint.since(4)) == {("+", RELAY, QUIC_PORT), ("+", f"{OTHER}?1", QUIC_PORT)}
+
+
+async def test_of_several_the_one_that_was_lost_is_asked_and_makes_room_for_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers_as_told(monkeypatch)
+    relays, endpoint = relays_of(RELAY)
+    await relays.use(OTHER)
+    assert not await relays.connect_again(RELAY)
+    assert endpoint.since(1) == [("-", RELAY, None)]
 
 
 async def test_who_listens_is_found_by_a_connection() -> None:

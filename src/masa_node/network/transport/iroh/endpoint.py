@@ -63,6 +63,7 @@ class IrohTransport:
         self._relays = relays
         self._external = external
         self._links: set[IrohLink] = set()
+        self._dials: set[asyncio.Timeout] = set()  # those under way
         # at most handshake_limits.MAX_LINKS, and the end
         self._arrived: asyncio.Queue[IrohLink | None] = asyncio.Queue()
         self._group = asyncio.TaskGroup()
@@ -136,18 +137,36 @@ class IrohTransport:
         endpoint = self._open()
         if not is_node_id(address.node_id):
             raise PeerUnreachable("that is not a node id.")
-        relay_url = await self._relays.meet(address.relay_url) if address.relay_url else None
-        try:
-            target = iroh.EndpointAddr(iroh.EndpointId.from_string(address.node_id), relay_url, list(address.direct))
-            connection = await endpoint.connect(target, ALPN)
-        except FOREIGN as exc:
-            locations = ", ".join((*address.direct, *filter(None, [_told(relay_url)]))) or "any address known"
-            raise unreached(exc, short_id(address.node_id), locations) from exc
+        connection = None
+        while connection is None:
+            connection = await self._connect(endpoint, address)
         link = IrohLink(connection, is_dialed=True)
         self._links.add(link)
         self._open()  # `close` may have been called meanwhile, and closes every connection
         self._group.create_task(self._watch(link))
         return link
+
+    async def _connect(self, endpoint: iroh.Endpoint, address: PeerAddress) -> iroh.Connection | None:
+        """None when it is to begin again. iroh says its first word again after 1, 3 and 7 s."""
+        relay_url = await self._relays.meet(address.relay_url) if address.relay_url else None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None) as dial:
+                self._dials.add(dial)
+                try:
+                    key = iroh.EndpointId.from_string(address.node_id)
+                    target = iroh.EndpointAddr(key, relay_url, list(address.direct))
+                    return await endpoint.connect(target, ALPN)
+                except FOREIGN as exc:
+                    locations = ", ".join((*address.direct, *filter(None, [_told(relay_url)]))) or "any address known"
+                    raise unreached(exc, short_id(address.node_id), locations) from exc
+                finally:
+                    self._dials.discard(dial)
+        return None
+
+    def restart_dials(self) -> None:
+        """See `interfaces.Transport`."""
+        for dial in self._dials:
+            dial.reschedule(self._now_s())
 
     async def accept(self) -> IrohLink:
         """See `interfaces.Transport`."""

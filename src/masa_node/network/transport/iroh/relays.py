@@ -9,17 +9,16 @@ sees it.
 
 import asyncio
 from contextlib import suppress
-from urllib.parse import urlsplit
 
 import iroh
 
 from masa_node.chat.errors import ConfigurationError
 from masa_node.network.transport.addresses import PUBLIC_RELAYS, relay_key
 from masa_node.network.transport.iroh.keys import FOREIGN
+from masa_node.network.transport.iroh.presence import Presence
 
 MAX_RELAYS = 16  # each is measured from time to time; iroh's makers run a handful
 QUIC_PORT = 7842  # where an iroh relay tells a node its public address, unless it is set up otherwise
-ANSWERS_WITHIN_S = 0.5  # a TCP connection: it is asked once a second while a relay is lost
 # What takes a connection and is no relay yet is measured for 3 s, and a task of iroh's stays for each spelling.
 SPELLED_AGAIN_EVERY_S = 5.0
 HOME_WITHIN_S = 0.1  # iroh knows at once whether it is connected; asking crosses into its runtime
@@ -34,6 +33,7 @@ class Relays:
         self._configs = {relay_key(config.url): config for config in found if config is not None}
         self._measured = {config.url for config in self._configs.values()}  # what stands in iroh's own map
         self._awaited: dict[str, iroh.RelayConfig] = {}  # as iroh is to have them once it is connected
+        self._presence = Presence()
         self._spellings = 0
         self._spelled_s = -SPELLED_AGAIN_EVERY_S
 
@@ -60,26 +60,38 @@ class Relays:
         return config.url if config is not None else url
 
     async def connect_again(self, url: str) -> bool:
-        """This one was lost: if it answers by now, have iroh connect at once. Takes ANSWERS_WITHIN_S at most.
+        """This one was lost, or all are where it is none of them: have iroh connect at once to what answers by now.
 
-        Until it answers iroh does not measure it, and once it does, not by QUIC: either would keep iroh from connecting
-        for 3 s. `home` ends both.
+        False where none answers. Until a relay does iroh does not measure it, and once it does, not by QUIC: either
+        would keep iroh from connecting for 3 s. `home` ends both. Takes ANSWERS_WITHIN_S at most.
         """
-        key, now_s = relay_key(url), asyncio.get_running_loop().time()
-        config = self._awaited.get(key) or self._configs.get(key)
-        if config is None or now_s - self._spelled_s < SPELLED_AGAIN_EVERY_S:
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._spelled_s < SPELLED_AGAIN_EVERY_S:
             return False
-        is_there = await _answers(url)
-        self._awaited[key] = config
-        await self._remove(config)
-        if not is_there:
-            return False
-        self._spelled_s, self._spellings = now_s, self._spellings + 1
+        keys = [relay_key(url)] if relay_key(url) in self._configs else [*self._configs]
+        there = await asyncio.gather(*(self._presence.answers(self._configs[key].url) for key in keys))
+        for key, is_there in zip(keys, there, strict=True):
+            await self._await(key)
+            if is_there:
+                self._spelled_s = now_s
+                await self._spell_again(key)
+        return any(there)
+
+    async def _await(self, key: str) -> None:
+        """Take it out of iroh's map until there is a home."""
+        if config := self._configs.get(key):
+            self._awaited.setdefault(key, config)
+            await self._remove(config)
+
+    async def _spell_again(self, key: str) -> None:
+        config = self._awaited.get(key)
+        if config is None:
+            return
+        self._spellings += 1
         spelled = f"{plain_url(config.url)}?{self._spellings}"
         self._awaited[key] = iroh.RelayConfig(url=spelled, quic_port=config.quic_port, auth_token=config.auth_token)
         with suppress(ConfigurationError):
             await self._insert(iroh.RelayConfig(url=spelled, quic_port=None, auth_token=config.auth_token), key)
-        return True
 
     async def leave(self) -> None:
         """Use none."""
@@ -130,18 +142,6 @@ class Relays:
 def plain_url(url: str) -> str:
     """The URL of a relay without what tells two spellings apart."""
     return url.partition("?")[0]
-
-
-async def _answers(url: str) -> bool:
-    """Does anybody take a TCP connection there?"""
-    parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    with suppress(OSError, TimeoutError):
-        async with asyncio.timeout(ANSWERS_WITHIN_S):
-            _, writer = await asyncio.open_connection(parts.hostname, port)
-            writer.close()
-            return True
-    return False
 
 
 def first_relays(url: str | None, token: str | None) -> iroh.RelayMap:
