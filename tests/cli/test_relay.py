@@ -1,6 +1,7 @@
 """`masa-node relay`: the configuration it writes, what it refuses, and that iroh-relay takes it."""
 
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -18,6 +19,7 @@ from masa_node.cli.relay import WantedRelay, configuration
 from tests.lacking import lacking_what_takes_long
 from tests.processes import running
 
+BUILT = Path(__file__).resolve().parents[2] / ".cache" / "iroh-relay" / "bin"  # by tools/get_iroh_relay.sh
 FOLDER = Path("/srv/relay")
 ENCRYPTED = WantedRelay("relay.example.org", "ada@example.org")
 
@@ -77,13 +79,13 @@ def test_where_none_is_installed_the_one_command_that_does_is_said(
 
 
 def test_iroh_relay_takes_the_configuration(tmp_path: Path, pytestconfig: pytest.Config) -> None:
-    program = relay.shutil.which(relay.PROGRAM)
-    if program is None:
+    path = os.pathsep.join((os.environ.get("PATH", os.defpath), str(BUILT)))
+    if shutil.which(relay.PROGRAM, path=path) is None:
         lacking_what_takes_long(pytestconfig, relay.PROGRAM)
     with socket.socket(socket.AF_INET6) as free:
         free.bind(("::", 0))
         port = free.getsockname()[1]
-    environ = {**os.environ, "MASA_DIR": str(tmp_path), "RELAY_TOKEN": "secret"}
+    environ = {**os.environ, "PATH": path, "MASA_DIR": str(tmp_path), "RELAY_TOKEN": "secret"}
     code = f"import sys; from masa_node.cli import main, relay; relay.PLAIN_PORT = {port}; main.main()"
     with running([sys.executable, "-c", code, "relay"], env=environ, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
