@@ -77,15 +77,8 @@ class Sums(msgspec.Struct, gc=False):
             self.first_pieces += 1
             self.first_piece_s += outcome.first_piece_s
         self.total_s += outcome.total_s
-        if outcome.served_by is not None:
-            self._add_tokens(outcome)
-
-    def merge(self, other: "Sums") -> None:
-        """What another part of the same account came to."""
-        for name in self.__struct_fields__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-
-    def _add_tokens(self, outcome: Outcome) -> None:
+        if outcome.served_by is None:
+            return
         given, made = tokens_of(outcome)
         if given is None:
             self.input_unknown += 1
@@ -95,6 +88,11 @@ class Sums(msgspec.Struct, gc=False):
             self.output_unknown += 1
         else:
             self.output_tokens += made
+
+    def merge(self, other: "Sums") -> None:
+        """What another part of the same account came to."""
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
 def tokens_of(outcome: Outcome) -> tuple[int | None, int | None]:
@@ -115,6 +113,6 @@ def account_of(outcome: Outcome, day: int) -> Account:
     for each in outcome.attempts:  # nearly always one: a generator would cost more than all the rest
         if not each.is_local and each.result == WON and provider:
             is_peer = True
-    if outcome.requester is not None:
-        return Account(day, "", outcome.requester, model, provider, is_peer)
-    return Account(day, outcome.key, "", model, provider, is_peer)
+    key, requester = (outcome.key, "") if outcome.requester is None else ("", outcome.requester)
+    # As `Account(...)` makes it, without a function of Python's own in between.
+    return tuple.__new__(Account, (day, key, requester, model, provider, is_peer))

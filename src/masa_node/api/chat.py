@@ -105,7 +105,7 @@ class ChatEndpoints:
             row = way.row(peeked.model, terms.endpoint)
             if row is None:
                 return None
-            came_s = asyncio.get_running_loop().time()
+            came_s = way.shared().loop.time()
             request = self._made(entry, terms, peeked, body, entry.own_id or new_id(), came_s)
             if self._limits.asks_usage:
                 request = at_once(_asking_usage(request))

@@ -42,7 +42,7 @@ class PlainChat(Entry):
     def __init__(
         self, request: Request, caller: Caller, access: Access, asked: HttpRequest, reply: Reply, around: Around
     ) -> None:
-        super().__init__(request, self)
+        Entry.__init__(self, request, self)  # `super()` is made for each call
         self._caller = caller
         self._access = access
         self._asked = asked

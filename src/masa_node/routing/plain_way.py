@@ -57,7 +57,7 @@ class PlainWay:
         """Have it answered, if that is plain; None, and nothing has happened, if not. `host` is told all else,
         `on_sign` of signs of life, once it goes on in a task.
         """
-        provider, stats, shared = row.provider, self._common.stats, self._shared or self._made_shared()
+        provider, stats, shared = row.provider, self._common.stats, self.shared()
         if not self.is_open or row.health.failures or request.translates_beside or stats.watch is not None:
             return None
         if not (provider.is_local or self._common.candidates.may_be_all(provider, request.privacy)):
@@ -74,7 +74,10 @@ class PlainWay:
             stats.budget.asked(shared.loop.time())  # as a race does that has one peer to ask
         return Plain(request, row, asked, host, shared, on_sign)
 
-    def _made_shared(self) -> Shared:
-        loop = asyncio.get_running_loop()
-        shared = self._shared = Shared(self._common, self.sweep, loop, exact_clock(loop))
+    def shared(self) -> Shared:
+        """What its requests have in common; the running loop is looked up once."""
+        shared = self._shared
+        if shared is None:
+            loop = asyncio.get_running_loop()
+            shared = self._shared = Shared(self._common, self.sweep, loop, exact_clock(loop))
         return shared

@@ -77,6 +77,8 @@ def level_of(outcome: Outcome) -> str:
 
 def trail(attempts: tuple[Attempt, ...]) -> str:
     """The attempts in one short text, at most MAX_TRAIL of them."""
+    if len(attempts) == 1:
+        return f"{attempts[0].provider}={attempts[0].result}"
     return ", ".join([f"{attempt.provider}={attempt.result}" for attempt in abridged(attempts)])
 
 

@@ -226,19 +226,19 @@ class Upstream:
                 self._invalidation.set()
             exc.away_for_s = self._away_for_s(exc)
             raise
-        self._note_up()
+        self._note_up(asyncio.get_running_loop().time())
         return answer
 
-    def answered_at(self, url: str, endpoint: Endpoint) -> None:
+    def answered_at(self, url: str, endpoint: Endpoint, now_s: float) -> None:
         """An answer came from there."""
-        self._note_up()
+        self._note_up(now_s)
         if url not in self._answered and self._server is not None and self._is_fixed(self._server, endpoint, url):
             self._answered.add(url)
 
-    def _note_up(self) -> None:
+    def _note_up(self, now_s: float) -> None:
         if not self._was_listed:
             self._invalidation.set()
-        self._up_s = asyncio.get_running_loop().time()
+        self._up_s = now_s
 
     def _note_down(self) -> float:
         """How long it has been away, or coming up."""
@@ -368,7 +368,7 @@ class AskedNow:
     def answered(self, usage: Usage) -> None:
         """See `provider.AskedNow`."""
         del usage  # all of it stands in the answer
-        self._upstream.answered_at(self._known.url, self._request.endpoint)
+        self._upstream.answered_at(self._known.url, self._request.endpoint, self._connection.loop.time())
 
 
 def _headers_up(request: Request, native: Endpoint, server: Server) -> Headers:

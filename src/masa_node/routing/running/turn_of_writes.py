@@ -17,16 +17,18 @@ MAX_HELD_WRITERS = 64  # whoever was first has waited for so many
 class TurnOfWrites:
     """Those that are put off, for writers of one loop, which count their writes."""
 
-    __slots__ = ("_was_alone", "count", "waiting")
+    __slots__ = ("_loop", "_was_alone", "count", "waiting")
 
     def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None  # to ask which one runs is a system call
         self.waiting: list[Writer] = []
         self.count = 0  # writes in this turn
         self._was_alone = True  # the last write, in its turn
 
     def begin(self) -> bool:
         """The first write of a turn: true where it will be the only one, if this turn is like the last."""
-        asyncio.get_running_loop().call_soon(self._end)
+        loop = self._loop = self._loop or asyncio.get_running_loop()
+        loop.call_soon(self._end)
         return self._was_alone
 
     def flush(self) -> None:

@@ -42,7 +42,6 @@ class Connection(asyncio.Protocol):
         "_keep_alive",
         "_known",
         "_listener",
-        "_loop",
         "_overhead_bytes",
         "_parser",
         "_paused",
@@ -59,12 +58,13 @@ class Connection(asyncio.Protocol):
         "head_done",
         "headers",
         "idle_since_s",
+        "loop",
         "status",
         "was_kept",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, writes: TurnOfWrites) -> None:
-        self._loop = loop
+        self.loop = loop
         self._writes = writes
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -125,7 +125,7 @@ class Connection(asyncio.Protocol):
             if self._complete:
                 return b""
             # The hot path of every stream: `_wait` without its coroutine.
-            self._waiter = self._loop.create_future()
+            self._waiter = self.loop.create_future()
             try:
                 await self._waiter
             finally:
@@ -193,7 +193,7 @@ class Connection(asyncio.Protocol):
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _wait(self) -> None:
-        self._waiter = self._loop.create_future()
+        self._waiter = self.loop.create_future()
         try:
             await self._waiter
         finally:
@@ -368,12 +368,12 @@ class Connection(asyncio.Protocol):
         self._keep_alive = self._parser.should_keep_alive()
         self._completed()
         if not self._keep_alive:
-            self._loop.call_soon(self._close_in_order)
+            self.loop.call_soon(self._close_in_order)
 
     def _completed(self) -> None:
         self._complete = True
         self._asked = False
-        self.idle_since_s = self._loop.time()
+        self.idle_since_s = self.loop.time()
         if self._waiter is not None:
             self._wake()
 
