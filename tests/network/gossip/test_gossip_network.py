@@ -56,6 +56,16 @@ def test_nodes_that_start_together_know_each_other_within_seconds(size: int, lin
     assert simulation.busiest_second() <= BURST_BYTES + BUDGET_BYTES_PER_S
 
 
+def test_nodes_that_start_together_put_their_news_into_few_messages() -> None:
+    """Those of a moment go to the same peers: 59 messages of each node. Drawn for each advert they were 102."""
+    simulation = Simulation(200, 20, seed=1)
+    adverts = [simulation.set_own(number, 1) for number in range(200)]
+    simulation.link_all()
+    took_s = simulation.run_until_true(lambda: simulation.all_know(adverts), 10.0)
+    report("200 nodes with 20 links start", simulation, took_s)
+    assert simulation.messages <= 70 * 200
+
+
 @pytest.mark.parametrize(("size", "links", "changes"), [(10, 8, 3), (100, 16, 10), (1000, 16, 6)])
 def test_a_change_reaches_linked_peers_within_a_second_and_all_within_two_rounds(
     size: int, links: int, changes: int

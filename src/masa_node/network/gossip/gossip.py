@@ -26,7 +26,7 @@ from masa_node.network.gossip.adverts import (
     says_the_same,
 )
 from masa_node.network.gossip.digest_times import DigestTimes
-from masa_node.network.gossip.drawing import drawn
+from masa_node.network.gossip.drawing import Rounds
 from masa_node.network.gossip.messages import (
     MAX_LISTING_BYTES,
     MAX_WANTED,
@@ -116,7 +116,7 @@ class Gossip:
         self._pinned = {self._me}
         self.known = AdvertSet(self._pinned)
         self._peers: dict[NodeId, _Peer] = {}
-        self._order: list[NodeId] = []  # the same peers, of which some are drawn
+        self._rounds = Rounds(rng, FANOUT + 2)  # the same peers; news are not for their node, nor for who told them
         self._left: dict[NodeId, _Peer] = {}
         self._filled: dict[NodeId, Outbox] = {}  # of the linked peers, those to be told something
         self._forgotten: dict[NodeId, None] = {}
@@ -143,7 +143,7 @@ class Gossip:
             return
         left = self._left.pop(peer, None)
         self._peers[peer] = _Peer(now_s) if left is None else left
-        self._order.append(peer)
+        self._rounds.add(peer)
         self._pinned.add(peer)
         own = self.known.get(self._me)
         if own is not None:
@@ -156,7 +156,7 @@ class Gossip:
         state = self._peers.pop(peer, None)
         if state is None:
             return
-        self._order.remove(peer)
+        self._rounds.remove(peer)
         self._pinned.discard(peer)
         state.outbox.clear()
         self._filled.pop(peer, None)
@@ -231,7 +231,7 @@ class Gossip:
         return outbox
 
     def _send_digest(self, now_s: float) -> None:
-        peer = self._greeted.pop(0) if self._greeted else self._rng.choice(self._order)
+        peer = self._greeted.pop(0) if self._greeted else self._rounds.any()
         self._outbox(peer).reply(self.known.digest())
         self.digests.sent(now_s, are_more_greeted=bool(self._greeted))
 
@@ -245,10 +245,10 @@ class Gossip:
             self._later.setdefault(node_id, entry.passed_on_s + spacing_s)
             return
         entry.passed_on_s = now_s
-        others = len(self._order) - (teller in self._peers) - (node_id in self._peers)
+        others = len(self._peers) - (teller in self._peers) - (node_id in self._peers)
         fanout = RENEWED_FANOUT if entry.is_renewal and others > FANOUT else FANOUT
         tell = Outbox.list_renewed if entry.is_renewal and self.known.is_short(entry) else Outbox.tell_news
-        for peer in drawn(self._order, fanout, (teller, node_id), self._rng):
+        for peer in self._rounds.some(fanout, (teller, node_id), now_s):
             tell(self._outbox(peer), node_id, now_s)
 
     # ---- what comes in ----
