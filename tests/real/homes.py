@@ -181,6 +181,15 @@ class Homes:
         ip("-n", gate, "link", "set", "wan", "up")
         return address
 
+    def change_inner_address(self, place: str) -> str:
+        """The machine there gets another address from its router, which is returned."""
+        home, number = self.namespace(place), self._number(place)
+        address = f"192.168.{number}.7"
+        ip("-n", home, "address", "del", f"192.168.{number}.2/24", "dev", "eth0")
+        ip("-n", home, "address", "add", f"{address}/24", "dev", "eth0")
+        ip("-n", home, "route", "replace", "default", "via", f"192.168.{number}.1")
+        return address
+
     def packets_from(self, address: str, place: str) -> int:
         """How many have come from this outer address to the router there since this was first asked."""
         gate = self._router(place)

@@ -4,13 +4,15 @@ import contextlib
 import os
 import re
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from calling import answered
 from homes import Homes, Router, node_at, relay_program, right_clock, set_clock, what_is_missing
-from meeting import linked, node_id, own_view, peer_row, wait_until
+from meeting import linked, node_id, own_view, peer_row, servers_of, wait_until
 from netns import NodeThere, why_not
 from netns import what_is_missing as netns_missing
 
@@ -19,6 +21,7 @@ from tests.lacking import lacking, lacking_what_takes_long
 Measured = Callable[[str, float, float], None]
 MEETS_WITHIN_S = 20.0
 BACK_WITHIN_S = 15.0  # promised are two; iroh by itself may take 32
+A_MINUTE_S = 60.0
 FORWARDED = 4433
 SOME_PACKETS = 20  # two heartbeats' worth, and what keeps the connection alive
 
@@ -118,6 +121,23 @@ def test_nodes_are_linked_after_a_router_got_another_address(tmp_path: Path) -> 
             wait_until(lambda: homes.packets_from(address, "ada") >= SOME_PACKETS, 3 * MEETS_WITHIN_S)
             both = [{node_id(ada)}, {node_id(bob)}]
             wait_until(lambda: [linked(bob), linked(ada)] == both, MEETS_WITHIN_S)
+
+
+@pytest.mark.parametrize("change", [Homes.change_inner_address, Homes.change_outer_address], ids=["LAN", "WAN"])
+def test_a_stream_stays_whole_when_the_address_of_whoever_reads_it_changes(
+    tmp_path: Path, change: Callable[[Homes, str], str]
+) -> None:
+    with Homes(ada=Router(forwarded=FORWARDED), bob=Router()) as homes:
+        settings = told_at(homes, "ada") | {"DEMO_PIECES_PER_S": "3"}
+        with two_nodes(homes, tmp_path, {"DEMO": "0"}, **settings) as (ada, bob):
+            joined(ada, bob)
+            wait_until(lambda: servers_of(bob, "masa-demo"))
+            with answered(bob, "masa-demo", {"stream": True}) as answer:
+                assert answer.headers["X-Masa-Served-By"] == node_id(ada)
+                answer.readline()
+                address = change(homes, "bob")
+                assert answer.read().endswith(b"data: [DONE]\n\n")
+            wait_until(lambda: address in str(own_view(bob)) or homes.packets_from(address, "ada"), MEETS_WITHIN_S)
 
 
 def test_a_node_that_slept_is_linked_again_at_once(tmp_path: Path, measured: Measured) -> None:
@@ -235,6 +255,22 @@ def test_a_relay_that_is_gone_is_said_and_its_return_brings_the_peers_back(tmp_p
             homes.start_relay(tmp_path)
             took_s = wait_until(lambda: linked(ada), BACK_WITHIN_S)
             measured("linked again after the relay's return", took_s, BACK_WITHIN_S)
+
+
+@pytest.mark.usefixtures("_relay_there")
+def test_after_a_minute_of_sleep_two_nodes_meet_at_their_relay_again(tmp_path: Path, measured: Measured) -> None:
+    with Homes(ada=Router(), bob=Router()) as homes:
+        relay = homes.start_relay(tmp_path)
+        with two_nodes(homes, tmp_path) as (ada, bob):
+            joined(ada, bob, "--relay", relay)
+            os.kill(bob.pid, signal.SIGSTOP)
+            try:
+                time.sleep(A_MINUTE_S)
+                assert not linked(ada)
+            finally:
+                os.kill(bob.pid, signal.SIGCONT)
+            took_s = wait_until(lambda: linked(ada) and linked(bob), BACK_WITHIN_S)
+            measured("linked again after a minute of sleep", took_s, BACK_WITHIN_S)
 
 
 @pytest.mark.usefixtures("_relay_there")
