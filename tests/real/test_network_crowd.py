@@ -2,22 +2,19 @@
 
 import asyncio
 import contextlib
-import json
 import resource
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NewType
 
 import pytest
-from calling import CHAT, HELLO
 from meeting import StartNode, bootnode, servers_of, wait_until
 from node_process import Node
 
-Measured = Callable[[str, float, float], None]
-Ending = NewType("Ending", str)
+from tests.endings import BROKEN, ERROR, WHOLE, Ending, ask
 
-WHOLE, ERROR, BROKEN = Ending("a whole answer"), Ending("an error"), Ending("a stream that tells of its end")
+Measured = Callable[[str, float, float], None]
+
 REQUESTS = 1_000
 WARM_UP = 100
 ALL_WITHIN_S = 60.0  # a whole answer takes 4 s on an idle machine
@@ -90,80 +87,8 @@ async def ask_at_once(node: Node, requests: int, begun: asyncio.Semaphore | None
     return await asyncio.gather(*(ask(host, int(port), stream if n % 2 else None) for n in range(requests)))
 
 
-async def ask(host: str, port: int, begun: asyncio.Semaphore | None) -> Ending:
-    """Ask for a stream, and tell that it has begun; or, with None, for a whole answer."""
-    is_stream = begun is not None
-    body = json.dumps({"model": "masa-demo", "messages": HELLO, "stream": is_stream}).encode()
-    reader, writer = await asyncio.open_connection(host, port)
-    try:
-        head = f"POST {CHAT} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        writer.write(head.encode() + body)
-        first = await reader.read(1)
-        if begun is not None:
-            begun.release()
-        return ending_of(first + await reader.read(-1))
-    except OSError as exc:
-        return Ending(f"the connection broke: {exc!r}")
-    finally:
-        writer.close()
-
-
-def ending_of(answer: bytes) -> Ending:
-    """How this answer, read to the end of its connection, ended."""
-    head, _, rest = answer.partition(b"\r\n\r\n")
-    fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
-    status = int(head.split(b" ")[1]) if head else 0
-    is_chunked = fields.get(b"transfer-encoding") == b"chunked"
-    text, is_complete = dechunked(rest) if is_chunked else (rest, len(rest) == int(fields.get(b"content-length", -1)))
-    if status == 200 and is_complete:
-        is_whole = text.endswith(b"data: [DONE]\n\n") if is_chunked else isinstance(json.loads(text), dict)
-        return WHOLE if is_whole and b'"finish_reason":"stop"' in text else Ending(f"cut, and clean: {text[-99:]!r}")
-    if status == 200 and is_chunked and b'"error"' in text.rpartition(b"data: ")[2] and b"[DONE]" not in text:
-        return BROKEN
-    if status in (502, 503, 504) and is_complete and "message" in json.loads(text)["error"]:
-        return ERROR
-    return Ending(f"{status}, complete: {is_complete}, ends with {text[-99:]!r}")
-
-
-def dechunked(body: bytes) -> tuple[bytes, bool]:
-    """The text, and whether its last chunk came."""
-    parts: list[bytes] = []
-    while body:
-        size, _, body = body.partition(b"\r\n")
-        if int(size, 16) == 0:
-            return b"".join(parts), True
-        parts.append(body[: int(size, 16)])
-        body = body[int(size, 16) + 2 :]
-    return b"".join(parts), False
-
-
 def used_by(pid: int) -> tuple[int, float]:
     """How many descriptors the process has open, and how many megabytes it holds."""
     status = Path(f"/proc/{pid}/status").read_text()
     resident_kb = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
     return len(list(Path(f"/proc/{pid}/fd").iterdir())), resident_kb / 1024
-
-
-@pytest.mark.parametrize(
-    ("answer", "ending"),
-    [
-        (b'HTTP/1.1 200 OK\r\ncontent-length: 26\r\n\r\n{"finish_reason":"stop"  }\n'[:-1], WHOLE),
-        (b"HTTP/1.1 502 Bad\r\ncontent-length: 26\r\n\r\n" + b'{"error":{"message":"no"}}', ERROR),
-        (b'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n12\r\ndata: {"error":1}\n\r\n', BROKEN),
-    ],
-)
-def test_endings_are_told_apart(answer: bytes, ending: Ending) -> None:
-    assert ending_of(answer) == ending
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        b"",
-        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n6\r\ndata: \r\n0\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n6\r\ndata: \r\n",
-        b'HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{"a":',
-    ],
-)
-def test_a_cut_answer_is_neither_whole_nor_a_true_error(answer: bytes) -> None:
-    assert ending_of(answer) not in (WHOLE, ERROR, BROKEN)
