@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
-from io import BytesIO
 from types import TracebackType
 from typing import Self
 
 from masa_node.api.http1.request import HttpRequest
 from masa_node.chat.errors import BodyTooLarge, BodyTooSlow, EncodedBody, Overloaded
 from masa_node.routing.answers.byte_budget import ByteBudget
+from masa_node.routing.answers.pieces import Pieces
 
 # How many bytes of callers' bodies the node holds at once counts from the first byte of each until its answer is over.
 
@@ -24,12 +24,11 @@ class HeldBody:
     costs nobody a usual request.
     """
 
-    __slots__ = ("_budget", "_first", "_more", "_share", "_tell", "again", "size")
+    __slots__ = ("_budget", "_pieces", "_share", "_tell", "again", "size")
 
     def __init__(self, budget: ByteBudget) -> None:
         self._budget = budget
-        self._first = b""
-        self._more: BytesIO | None = None  # with the first those after it: what it gives in the end is no copy
+        self._pieces = Pieces()
         self.again: bytes | None = None  # a whole body that is to be read once more
         self.size = 0
         self._tell: Callable[[], object] | None = None
@@ -47,10 +46,7 @@ class HeldBody:
         """A piece came. Raises `Overloaded` when there is no room for this body, or is none any more."""
         self.size += len(piece)
         if self._share.add(len(piece)):
-            if self.size == len(piece):
-                self._first = piece
-            else:
-                self._append(piece)
+            self._pieces.add(piece)
         self.check()
 
     @contextmanager
@@ -74,22 +70,10 @@ class HeldBody:
     def whole(self) -> bytes:
         """The body is complete: it is given once, and stays counted."""
         self._share.keep()
-        body = self._first if self._more is None else self._more.getvalue()
-        self._forget()
-        return body
-
-    def _append(self, piece: bytes) -> None:
-        if self._more is None:
-            self._more = BytesIO()
-            self._more.write(self._first)
-            self._first = b""
-        self._more.write(piece)
-
-    def _forget(self) -> None:
-        self._first, self._more = b"", None
+        return self._pieces.whole()
 
     def _drop(self) -> None:
-        self._forget()
+        self._pieces.drop()
         if self._tell is not None:
             self._tell()
 

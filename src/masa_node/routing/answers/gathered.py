@@ -1,22 +1,20 @@
 """The bytes of one whole answer while they come in: bounded, in one place however they were cut, within a budget."""
 
-from io import BytesIO
-
 from masa_node.chat.errors import MemoryFull, NotAnAnswer
 from masa_node.routing.answers.byte_budget import ByteBudget, Share
+from masa_node.routing.answers.pieces import Pieces
 
 
 class Gathered:
     """`add` each piece, then take the `body`. `release` it in every case, when the body is not needed."""
 
-    __slots__ = ("_first", "_limit_bytes", "_more", "_share", "_size")
+    __slots__ = ("_limit_bytes", "_pieces", "_share", "_size")
 
     def __init__(self, limit_bytes: int, budget: ByteBudget | None = None) -> None:
         self._limit_bytes = limit_bytes
-        self._first = b""
-        self._more: BytesIO | None = None  # with the first those after it: what it gives in the end is no copy
+        self._pieces = Pieces()
         self._size = 0
-        self._share: Share | None = budget.open(self._drop) if budget is not None else None
+        self._share: Share | None = budget.open(self._pieces.drop) if budget is not None else None
 
     def __repr__(self) -> str:
         return f"Gathered({self._size} bytes)"
@@ -31,27 +29,16 @@ class Gathered:
                 "this node holds as many bytes of whole answers as it may, and this was the largest of them. Ask for a "
                 "stream, or again later."
             )
-        if self._more is not None:
-            self._more.write(piece)
-        elif self._first:
-            self._more = BytesIO()
-            self._more.writelines((self._first, piece))
-        else:
-            self._first = piece
+        self._pieces.add(piece)
 
     def body(self) -> bytes:
         """All of it, which counts against the budget until `release`. To be taken once."""
         if self._share is not None:
             self._share.keep()
-        body = self._first if self._more is None else self._more.getvalue()
-        self._drop()
-        return body
+        return self._pieces.whole()
 
     def release(self) -> None:
         """Nothing of it is held any more. Idempotent."""
-        self._drop()
+        self._pieces.drop()
         if self._share is not None:
             self._share.release()
-
-    def _drop(self) -> None:
-        self._first, self._more = b"", None
