@@ -140,7 +140,7 @@ MAX_MODELS = 256  # of one server; a hundred bytes each, and what is forgotten i
 
 class Endings:
     """What was seen of one server and one model. Each stream calls `begin`, and at its terminal frame what it returns.
-    `has_shown`: that the server gives no reasons. Whoever has a stream judged anew first puts back what it was.
+    `has_shown`: that the server gives no reasons. Whoever has a stream judged once more first puts back what it was.
 
     A stream whose choices "have not ended" until its terminal frame was cut - unless the server never says otherwise:
     then it has shown so with an earlier stream. One that others ran into shows nothing: that is when the server

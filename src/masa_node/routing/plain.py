@@ -274,9 +274,9 @@ class Plain:
         asked = request.request_id, request.endpoint, request.model, True, request.wants_stream
         sizes = len(request.body), len(answer.body), 1
         tokens = usage.input_tokens, usage.output_tokens
-        told = answer.status, None, attempt.provider, (attempt,)
-        asker = request.requester, request.key if request.requester is None else ""
-        return Outcome(*asked, *told, *sizes, *tokens, 0.0, took_s, total_s, self._race(), 0, *asker, deadline_s)
+        ended = answer.status, None, attempt.provider, (attempt,)
+        by_whom = request.requester, request.key if request.requester is None else ""
+        return Outcome(*asked, *ended, *sizes, *tokens, 0.0, took_s, total_s, self._race(), 0, *by_whom, deadline_s)
 
     def _read_first(self, response: OpenResponse, *, is_over: bool) -> bool:
         tracker, data = self._tracker, self._pieces[-1]
@@ -287,7 +287,7 @@ class Plain:
         has_shown = endings.has_shown
         passed = tracker.look_first(tracker.cut(data), LOOKED_AT_BYTES)
         if passed is None or tracker.fault is not None or host is None or not host.is_ready:
-            endings.has_shown = has_shown  # the task reads it anew
+            endings.has_shown = has_shown  # the task reads it again
             return False
         self._begun += passed
         if tracker.started:
