@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from masa_node.api.http1 import reader
 from masa_node.api.http1.raw_responses import HEAD_TOO_LARGE, MALFORMED
-from masa_node.api.http1.reader import MAX_REMEMBERED_BYTES, Incoming, Refused, RequestReader
+from masa_node.api.http1.reader import Incoming, Refused, RequestReader
 from masa_node.api.http1.request import HttpRequest
+from masa_node.routing.running.known_head import MAX_KNOWN_BYTES
 from tests.api.raw_http import LAST_CHUNK, chunk, get, head, post, post_chunked
 
 SEQUENCE = [
@@ -145,12 +146,12 @@ def test_what_is_remembered_of_a_head_changes_nothing(few: list[bytes], times: i
     assert outcome(asked) == outcome(halves)
 
 
-def test_equal_heads_are_one_whatever_their_bodies_and_others_are_none() -> None:
+def test_equal_heads_are_one_whatever_their_bodies_and_others_are_others() -> None:
     lines = [b"A: b\r\n", b"A: b\r\n", b"A: b\r\n", b"A: c\r\n", b"A: b\r\n"]
     taken = read(*(post(b"x" * n, line) for n, line in enumerate(lines)))
     heads = [incoming.head for incoming, _ in taken.requests]
-    assert heads[0] is heads[1] is heads[2]
-    assert len({id(head) for head in heads}) == 3
+    assert heads[0] is heads[1] is heads[2] is heads[4]
+    assert heads[3] is not heads[0]
     assert [request.take() for _, request in taken.requests] == [b"x" * n for n in range(5)]
 
 
@@ -177,7 +178,7 @@ def test_one_too_many_with_a_known_head_is_refused_like_any_other() -> None:
 
 
 def test_a_large_head_is_not_kept() -> None:
-    taken = read(*[post(b"a", b"X: %b\r\n" % (b"y" * MAX_REMEMBERED_BYTES))] * 3)
+    taken = read(*[post(b"a", b"X: %b\r\n" % (b"y" * MAX_KNOWN_BYTES))] * 3)
     assert len({id(incoming.head) for incoming, _ in taken.requests}) == 3
 
 

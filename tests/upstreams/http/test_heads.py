@@ -2,13 +2,11 @@
 
 import asyncio
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from masa_node.chat.errors import ProviderError
 from masa_node.upstreams.http.connection import Connection
-from masa_node.upstreams.http.heads import MAX_HEAD_BYTES, MAX_LESSONS, KnownHead
 from tests.upstreams.http.test_connection import REQUEST, MemoryTransport, connected, cut, fed, read_all
 
 DATES = [b"Sun, 06 Nov 1994 08:49:37 GMT", b"Mon, 07 Nov 1994 08:49:38 GMT", b"soon"]
@@ -79,6 +77,16 @@ async def test_the_third_answer_with_the_same_head_is_not_parsed() -> None:
         connection.renew()
 
 
+async def test_a_body_in_chunks_whose_raw_length_is_told_too_is_read_as_chunks_each_time() -> None:
+    connection, transport = connected()
+    for _ in range(4):
+        connection.send(REQUEST)
+        await asyncio.sleep(0)
+        fed(connection, transport, [answer(b"2\r\n{}\r\n0\r\n\r\n", end=b"Transfer-Encoding: chunked\r\n")])
+        assert await read_all(connection) == b"{}"
+        assert connection.renew()
+
+
 async def test_whoever_waits_for_an_answer_with_a_known_head_is_woken() -> None:
     connection, transport = connected()
     for _ in range(3):
@@ -88,45 +96,3 @@ async def test_whoever_waits_for_an_answer_with_a_known_head_is_woken() -> None:
         fed(connection, transport, [answer(b"{}")])
         assert await waiting == b"{}"
         connection.renew()
-
-
-def lessons(*heads: bytes) -> KnownHead:
-    known = KnownHead()
-    for head in heads:
-        known.learn(head, 200, (), {})
-    return known
-
-
-@pytest.mark.parametrize(
-    ("raw", "body"),
-    [
-        (answer(b"{}"), b"{}"),
-        (answer(b"x" * 2000, date=DATES[1]), b"x" * 2000),
-        (answer(b""), b""),
-        (answer(b"{}")[:-1], b""),
-        (answer(b"{}") + b"x", b""),
-        (answer(b"{}", date=b"soon"), b""),
-        (answer(b"{}", status=404), b""),
-        (answer(b"{}", more=KINDS[1]), b""),
-        (answer(b"{}").replace(b": 2", b": +2"), b""),
-        (answer(b"{}").replace(b": 2", b": " + b"0" * 10 + b"2"), b""),
-        (b"\r\n" + answer(b"{}"), b""),
-    ],
-)
-def test_only_a_whole_answer_with_the_same_head_has_a_body(raw: bytes, body: bytes) -> None:
-    assert lessons(answer(b"{}"), answer(b'{"a":1}', date=DATES[1])).body_of(raw) == body
-
-
-@pytest.mark.parametrize(
-    "heads",
-    [
-        (answer(b"{}"),),
-        (answer(b"{}"), answer(b"{}", status=404)),
-        (answer(b"{}", more=b"X: %b\r\n" % (b"x" * MAX_HEAD_BYTES)),) * 2,
-        (answer(b"{}", end=b"Content-Length: 2\r\n"),) * 2,
-        (b"HTTP/1.1 200 OK\r\n\r\n{}",) * 2,
-        tuple(answer(b"{}", more=b"X-Request-Id: %d\r\n" % number) for number in range(MAX_LESSONS)) * 2,
-    ],
-)
-def test_what_came_once_or_is_large_or_has_two_lengths_is_not_known(heads: tuple[bytes, ...]) -> None:
-    assert lessons(*heads).body_of(heads[-1]) == b""

@@ -15,6 +15,7 @@ import msgspec
 
 from masa_node.api.http1.raw_responses import HEAD_TOO_LARGE, MALFORMED, MAX_HEAD_BYTES, MAX_HEADERS
 from masa_node.api.http1.request import Head, HeaderPairs, HttpRequest
+from masa_node.routing.running.known_head import MAX_KNOWN_BYTES, KnownHead
 
 # A client library sends one chunk a socket write; this many tiny ones are an attack.
 FREE_CHUNKS = 2_048
@@ -25,13 +26,7 @@ BODY_BYTES_PER_FRAMING_BYTE = 8
 # Of a body that still lacks so much the rest is no parser's: its length is known, and the parser copies what it gives.
 UNPARSED_FROM_BYTES = 64 * 1024
 
-# Heads of the SDKs take up to 1 kB; what a connection keeps between two requests stays small.
-MAX_REMEMBERED_BYTES = 4 * 1024
-
 _BYTES_AROUND_A_HEADER = len(": \r\n")
-_END_OF_HEAD = b"\r\n\r\n"
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
-_MAX_DIGITS = 10
 _ABSOLUTE = re.compile(rb"(?i:https?)://(?P<authority>[^/?]*)(?P<rest>[/?].*)?")
 
 
@@ -52,16 +47,6 @@ class Incoming(msgspec.Struct, frozen=True, gc=False):
     expects_continue: bool
 
 
-class _Known(msgspec.Struct, frozen=True, gc=False):
-    """A request whose head was seen twice: what stands before and after the digits of its length."""
-
-    before: bytes
-    after: bytes
-    incoming: Incoming
-    digits_from: int
-    after_until: int
-
-
 class RequestReader:
     """The requests of one connection. Each is given to `take` when its head is complete, with the length of its body if
     that is known; and the body to what that returns. `take` raises `ValueError` for one too many. After `Refused`
@@ -78,8 +63,7 @@ class RequestReader:
         self.in_head = False
         self.receiving: HttpRequest | None = None
         self._last_head: Head | None = None
-        self._is_same_head = False
-        self._known: _Known | None = None
+        self._known: KnownHead[Incoming] = KnownHead()
         self._unparsed_bytes = 0  # that still come of a large body
         self._begin()
 
@@ -98,7 +82,8 @@ class RequestReader:
     def feed(self, data: bytes) -> None:
         """Bytes came. Raises `Refused`."""
         was_within = self.in_head or self.receiving is not None
-        if self._known is not None and not was_within and self._is_known(data, self._known):
+        if not was_within and (body := self._known.body_of(data)):
+            self._take_known(body)
             return
         messages, body_bytes = self.messages, self._body_bytes
         try:
@@ -113,8 +98,8 @@ class RequestReader:
             self._count_framing(len(data) - (self._body_bytes - body_bytes))
         elif is_first and self.in_head:
             self._count_framing(len(data))
-        elif is_first and self.receiving is None:
-            self._learn(data)
+        elif is_first and self.receiving is None and self._incoming.keep:
+            self._known.learn(data, self._incoming)
 
     def close(self) -> None:
         """Nothing more comes. The parser, which refers back to this object, is let go."""
@@ -195,42 +180,20 @@ class RequestReader:
 
     def _head(self, method: str, target: bytes) -> Head:
         """The last one, if it is the same: then all that was made of it is still at hand."""
-        last, self._is_same_head = self._last_head, True
+        last = self._last_head
         if last is None or (last.method, last.target, last.headers) != (method, target, self._headers):
-            last, self._is_same_head, self._known = Head(method, target, self._headers), False, None
-            self._last_head = last if self._head_bytes <= MAX_REMEMBERED_BYTES else None
+            last = Head(method, target, self._headers)
+            self._last_head = last if self._head_bytes <= MAX_KNOWN_BYTES else None
         return last
 
-    def _learn(self, data: bytes) -> None:
-        """These were one whole request. The second time in a row that its head is the same, it is remembered."""
-        size = self._content_length
-        if not self._is_same_head or self._known is not None or not self._incoming.keep or size is None:
-            return
-        end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
-        length = _LENGTH.search(data, 0, end)
-        if length is not None and data[:1].isalpha() and len(data) == end + size:
-            begins, after = length.start(1), data[length.end(1) : end]
-            self._known = _Known(data[:begins], after, self._incoming, begins, begins + _MAX_DIGITS + len(after))
-
-    def _is_known(self, data: bytes, known: _Known) -> bool:
-        """Is this one whole request whose head is, but for the digits of its length, the one that was parsed last?
-
-        Then it is what the parser would make of it, as that keeps nothing from one request to the next.
-        """
-        begins, after = known.digits_from, known.after
-        ends = data.find(after, begins, known.after_until)
-        if ends <= begins or not data.startswith(known.before):
-            return False
-        digits, body = data[begins:ends], data[ends + len(after) :]
-        if not digits.isdigit() or len(body) != int(digits):
-            return False
+    def _take_known(self, body: bytes) -> None:
+        """One whole request came whose head is known."""
         self.messages += 1
         try:
-            request = self._take(known.incoming, len(body))
+            request = self._take(self._known.parsed, len(body))
         except ValueError:
             raise Refused(self._refused_with) from None
         request.complete(body)
-        return True
 
     def _new_parser(self) -> httptools.HttpRequestParser:
         parser = httptools.HttpRequestParser(self)

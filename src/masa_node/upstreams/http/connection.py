@@ -11,9 +11,11 @@ import httptools
 
 from masa_node.chat.errors import BrokenAnswer, ConnectionClosed, NotAnAnswer, ProviderError
 from masa_node.chat.kept_errors import fresh
+from masa_node.chat.request import Headers
+from masa_node.routing.running.known_head import KnownHead
 from masa_node.routing.running.turn_of_writes import TurnOfWrites, Writer
 from masa_node.upstreams.http.chunks import MAX_SHORT_CHUNK_BYTES, SIZE_LINES, ends_with_a_chunk
-from masa_node.upstreams.http.heads import HEAD_END, KnownHead, as_text, has_length_twice, with_one_length
+from masa_node.upstreams.http.heads import HEAD_END, as_text, has_length_twice, with_one_length
 
 # More than this unread, and the server has to wait: a slow caller slows the LLM instead of filling memory.
 MAX_UNREAD_BYTES = 256 * 1024
@@ -23,6 +25,7 @@ MAX_OVERHEAD_BYTES = 64 * 1024
 _INFORMATIONAL = range(100, 200)
 _SWITCHING = 101
 _NO_BODY = (204, 304)
+_ParsedHead = tuple[int, Headers, dict[str, str]]  # status, headers, and the first of each name
 
 
 class Connection(asyncio.Protocol):
@@ -71,7 +74,7 @@ class Connection(asyncio.Protocol):
         self._listener: Callable[[], None] | None = None
         self._take_piece: Callable[[bytes], bool] | None = None
         self.idle_since_s = 0.0
-        self._known = KnownHead()
+        self._known: KnownHead[_ParsedHead] = KnownHead(any_date=True)
         self._asked = False
         self.was_kept = False  # did an exchange go before this one?
         self._parser: httptools.HttpResponseParser | None = _lenient_parser(self)
@@ -288,11 +291,11 @@ class Connection(asyncio.Protocol):
             self._parser, self.headers, self._is_length_twice = _lenient_parser(self), [], False
             self._parser.feed_data(with_one_length(self._head_bytes))
         if is_first and self._complete and self._keep_alive:
-            self._known.learn(data, self.status, tuple(self.headers), self.first_headers)
+            self._known.learn(data, (self.status, tuple(self.headers), self.first_headers))
 
     def _take_known(self, body: bytes) -> None:
-        known = self._known
-        self.status, self.headers, self.first_headers = known.status, [*known.headers], known.first_headers
+        self.status, headers, self.first_headers = self._known.parsed
+        self.headers = [*headers]
         self.head_done = self._keep_alive = True
         self.on_body(body)
         self._completed()
