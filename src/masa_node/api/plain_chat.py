@@ -10,7 +10,7 @@ import msgspec
 from masa_node.accounts.access import Access, Caller
 from masa_node.accounts.under_way import Entry
 from masa_node.api.http1.connections import Over
-from masa_node.api.http1.reply import PART_BYTES, Reply
+from masa_node.api.http1.reply import Reply
 from masa_node.api.http1.request import HttpRequest
 from masa_node.api.reply_sink import ReplySink
 from masa_node.api.responses import whole_lines
@@ -99,14 +99,14 @@ class PlainChat(Entry):
         return self._sink
 
     def give(self, answer: WholeAnswer, attempt: Attempt) -> None:
-        """A whole answer, at once. A large one takes several turns, and has its headers in another form."""
+        """A whole answer, which is not large. Its headers are ready, unless more than usual are told."""
         request, reply = self.request, self.reply
-        if reply.amend is not None or request.asks_usage or len(answer.body) > PART_BYTES:
+        if reply.amend is not None or request.asks_usage:
             self.sink.head(answer, (attempt,))
             self.sink.end(answer.body)
         else:
-            lines = whole_lines(request.request_id, request.model, attempt, answer.headers)
-            reply.whole_with(answer.status, lines, answer.body)
+            lines = whole_lines(request.request_id, request.model, attempt, answer)
+            reply.whole_now(answer.status, lines, answer.body)
 
     def go_on(self, rest: Coroutine[Any, Any, None]) -> None:
         """The rest is a task's."""

@@ -6,6 +6,7 @@ from functools import lru_cache
 from urllib.parse import quote
 
 from masa_node.api.http1.reply import RawHeaders, Reply, lines_of
+from masa_node.chat.answer import WholeAnswer
 from masa_node.chat.errors import (
     ErrorAnswer,
     MasaError,
@@ -131,11 +132,12 @@ def request_headers(request_id: RequestId, model: str = "", attempts: Sequence[A
     return headers
 
 
-def whole_lines(request_id: RequestId, model: str, attempt: Attempt, headers: Headers) -> bytes:
-    """The same, and the headers of an LLM's answer, as lines: of a request that nobody but its winner was asked."""
+def whole_lines(request_id: RequestId, model: str, attempt: Attempt, answer: WholeAnswer) -> bytes:
+    """The same, and the headers of the LLM's answer, as lines: of a request that nobody but its winner was asked."""
     took_ms = round(1000 * (attempt.ended_after_s - attempt.asked_after_s))
     winner = _lines_of_winner(model, attempt.provider, "local" if attempt.is_local else attempt.provider)
-    return b"x-request-id: %b\r\n%b%d\r\n%b" % (request_id.encode(), winner, took_ms, _lines_of_llm(headers))
+    parts = request_id.encode(), winner, took_ms, _lines_of_llm(answer.headers), len(answer.body)
+    return b"x-request-id: %b\r\n%b%d\r\n%bcontent-length: %d\r\n" % parts
 
 
 @lru_cache(maxsize=512)

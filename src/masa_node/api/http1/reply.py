@@ -97,19 +97,26 @@ class Reply:
 
         Of a large one not all is written at once: the loop's transport copies what it is given.
         """
+        headers.append((b"content-length", b"%d" % len(body)))
+        lines = self._lines_of(headers)
         if len(body) > PART_BYTES:
-            return self._in_parts(status, headers, body)
+            return self._in_parts(status, lines, body)
         if self.is_paused:
-            return self._when_drained(partial(self._whole, status, headers, body))
-        self._whole(status, headers, body)
+            return self._when_drained(partial(self.whole_now, status, lines, body))
+        self.whole_now(status, lines, body)
         return WRITTEN
 
-    def whole_with(self, status: int, lines: bytes, body: bytes) -> None:
-        """As `whole`, to a caller that reads. `lines` are those of the headers, which nobody has to `amend`."""
-        request = self._request
-        if not request.is_gone:
-            head = self._framed(status, lines, b"content-length: %d\r\n" % len(body), b"\r\n")
-            self._connection.write(head + body if self._has_body(status) else head)
+    def whole_now(self, status: int, lines: bytes, body: bytes, most_bytes: int | None = None) -> None:
+        """As `whole`, to a caller that reads; `most_bytes` of the body, if not all of it.
+
+        `lines` are those of all headers, its length among them, which nobody has to `amend`.
+        """
+        if self._request.is_gone:
+            return
+        has_body = self._request.head.method != "HEAD" and status != _NOT_MODIFIED
+        head = self._head_of(status, lines, b"\r\n")
+        self._connection.write(head + body[:most_bytes] if has_body else head)
+        if most_bytes is None or not has_body:
             self._complete()
 
     def begin(self, status: int, headers: RawHeaders) -> Awaitable[None]:
@@ -144,37 +151,25 @@ class Reply:
             await self._connection.drained()
         write()
 
-    async def _in_parts(self, status: int, headers: RawHeaders, body: bytes) -> None:
+    async def _in_parts(self, status: int, lines: bytes, body: bytes) -> None:
         """Others have their turn between two of them. Nobody waits for the caller to read: it is all in memory."""
         while self.is_paused:
             await self._connection.drained()
-        self._whole(status, headers, body, PART_BYTES)
-        for at in range(PART_BYTES, len(body) if self._has_body(status) else 0, PART_BYTES):
+        self.whole_now(status, lines, body, PART_BYTES)
+        if self.is_complete:  # without its body
+            return
+        for at in range(PART_BYTES, len(body), PART_BYTES):
             await asyncio.sleep(0)
             if self._request.is_gone:
                 return
             self._connection.write(body[at : at + PART_BYTES])
-        if not (self.is_complete or self._request.is_gone):
-            self._complete()
-
-    def _whole(self, status: int, headers: RawHeaders, body: bytes, most_bytes: int | None = None) -> None:
-        """`most_bytes` of the body, if not all of it."""
-        headers.append((b"content-length", b"%d" % len(body)))
-        head = self._head_of(status, headers, b"\r\n")
         if not self._request.is_gone:
-            has_body = self._has_body(status)
-            self._connection.write(head + body[:most_bytes] if has_body else head)
-            if most_bytes is None or not has_body:
-                self._complete()
-
-    def _has_body(self, status: int) -> bool:
-        return self._request.head.method != "HEAD" and status != _NOT_MODIFIED
+            self._complete()
 
     def _begin(self, status: int, headers: RawHeaders) -> None:
         self._is_chunked = not self._is_http10
-        self._head = self._head_of(
-            status, headers, b"transfer-encoding: chunked\r\n\r\n" if self._is_chunked else b"\r\n"
-        )
+        last = b"transfer-encoding: chunked\r\n\r\n" if self._is_chunked else b"\r\n"
+        self._head = self._head_of(status, self._lines_of(headers), last)
 
     def _piece(self, data: bytes) -> None:
         if self._request.is_gone:
@@ -199,18 +194,18 @@ class Reply:
         self.is_complete = True
         self._connection.reply_is_over(keep=self._keep)
 
-    def _head_of(self, status: int, headers: RawHeaders, last: bytes) -> bytes:
+    def _lines_of(self, headers: RawHeaders) -> bytes:
         if self.amend is not None:
             self.amend(headers)
-        return self._framed(status, lines_of(headers), b"", last)
+        return lines_of(headers)
 
-    def _framed(self, status: int, lines: bytes, length: bytes, last: bytes) -> bytes:
+    def _head_of(self, status: int, lines: bytes, last: bytes) -> bytes:
         self.has_begun = True
         # Of a body that still comes nobody can tell where it ends, and the next request begins.
         self._keep = self._keep and self._request.is_whole and not self._connection.is_last
         close = b"" if self._keep else b"connection: close\r\n"
         first = _FIRST_LINES[status] if status in _FIRST_LINES else b"HTTP/1.1 %d \r\n" % status
-        return b"".join((first, self._connection.standard_lines(), lines, length, close, last))
+        return b"".join((first, self._connection.standard_lines(), lines, close, last))
 
 
 def lines_of(headers: RawHeaders) -> bytes:
