@@ -16,6 +16,7 @@ import pytest
 
 from masa_node.chat.errors import LinkLost, ProtocolFault, StreamReset
 from masa_node.network.transport.interfaces import MAX_READ_BYTES
+from masa_node.network.transport.iroh import direct
 from masa_node.network.transport.iroh.direct import IN_A_ROW
 from masa_node.network.transport.iroh.link import IrohStream
 from tests.network.transport.iroh.iroh_nodes import LOOPS, Pair, linked, on_every_loop, read_all
@@ -507,6 +508,20 @@ async def test_a_write_that_is_not_over_at_once_can_be_waited_for() -> None:
             await write_for_ever(mine)
         with pytest.raises(StreamReset):
             mine.write_now(b"!")
+
+
+@on_every_loop
+async def test_after_the_only_write_in_a_while_this_thread_steps_aside() -> None:
+    async with linked() as pair:
+        mine, yours = await pair.stream()
+        for rare_s, times in ((0.0, 3), (1e9, 0)):
+            stepped: list[int] = []
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(direct, "RARE_S", rare_s)
+                patch.setattr(direct, "_step_aside", lambda stepped=stepped: stepped.append(1))
+                assert [mine.write_now(b"!") for _ in range(3)] == [None] * 3
+            assert len(stepped) == times
+        assert await yours.read()
 
 
 # ---- a reader that stands still ----

@@ -11,6 +11,7 @@ later, from a thread of its own; then it is to be polled again. See `docs/decisi
 
 import asyncio
 import ctypes
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from importlib import import_module
@@ -26,6 +27,7 @@ from masa_node.network.transport.iroh.patches.wake_ups import never_freed
 
 IN_A_ROW = 4  # reads of one stream that wait for nothing, before others have their turn
 FEW_BYTES = 4096  # each read that waits holds a buffer of its size; streams of small pieces get a small one
+RARE_S = 0.002  # between two writes: one request, from its first piece to its end, takes less
 _PREFIX_BYTES = 4  # the length before bytes that cross, big-endian
 
 _glue = import_module("iroh.iroh_ffi")  # whose names are private, all of them
@@ -215,10 +217,24 @@ class Reading(_Call):
         return data
 
 
+def _go_on_at_once() -> None:
+    """Where a thread cannot step aside."""
+
+
+_step_aside: Callable[[], None] = getattr(os, "sched_yield", _go_on_at_once)
+
+
 class Writing(_Call):
-    """`start` gives bytes to the transport."""
+    """`start` gives bytes to the transport.
+
+    A thread of Rust's sends them. Where that shares a core with this one, it runs when this one sleeps: after the last
+    bytes of an answer that is 0.2 ms of accounts and logs later. So after the only write in a while this thread steps
+    aside. Where writes are many it would be one more switch for each of them.
+    """
 
     __slots__ = ()
+
+    _wrote_s = 0.0  # of the loop's clock; the last write of this process
 
     _poll = _rust.ffi_iroh_ffi_rust_future_poll_void
     _complete = _rust.ffi_iroh_ffi_rust_future_complete_void
@@ -234,9 +250,16 @@ class Writing(_Call):
         self._future = _rust.uniffi_iroh_ffi_fn_method_sendstream_write_all(handle, buffer)
         if self._is_over():
             self._result()
+            self._step_aside()
             return None
         done = self._done = self._loop.create_future()
         return done
+
+    def _step_aside(self) -> None:
+        now_s = self._loop.time()
+        if now_s - Writing._wrote_s >= RARE_S:
+            _step_aside()
+        Writing._wrote_s = now_s
 
     def _go_on(self) -> None:
         if self._done is None or self._done.done():
