@@ -116,7 +116,8 @@ class MuxStream:
         if self._fault is not None or self._room < cost or self._channel.is_full:
             return False
         self._room -= cost
-        self._begin()
+        if self._number < 0:
+            self._begin()
         if not is_last:
             self._channel.put_all(self._number, frames)
             return True
@@ -166,24 +167,16 @@ class MuxStream:
 
     def came(self, kind: FrameKind, payload: bytes) -> None:
         """A frame for this request. Raises `ProtocolFault`."""
-        if kind >= _FIRST_OF_A_REQUEST:  # by far the most
-            self._take(kind, payload)
+        if kind < _FIRST_OF_A_REQUEST and self._took(kind, payload):
             return
-        match kind:
-            case FrameKind.FINISH:
-                self._has_ended = True
-                self._more_came()
-                self._leave_if_over()
-            case FrameKind.RESET:
-                self._inbox.clear()
-                self.fail(StreamReset("the peer gave the stream up."))
-            case FrameKind.WINDOW:
-                self._room += _granted(payload)
-                if self._room > MUX_WINDOW_BYTES:
-                    raise ProtocolFault("it granted more than was sent.")
-                _wake(self._writer)
-            case _:
-                self._take(kind, payload)
+        cost = len(payload) + FRAME_COST_BYTES  # from here on no call is made for by far the most
+        self._unread += cost
+        self._window_used += cost
+        if self._has_ended or self._window_used > MUX_WINDOW_BYTES:
+            raise ProtocolFault("it sent more on a stream than it may.")
+        self._inbox.append((kind, payload))
+        if self._reader is not None or not self._is_told:
+            self._more_came()
 
     def fail(self, fault: Exception) -> None:
         """Nothing more will come or go."""
@@ -208,15 +201,24 @@ class MuxStream:
         if self._number < 0:
             self._number = self._channel.number(self._number)
 
-    def _take(self, kind: FrameKind, payload: bytes) -> None:
-        cost = len(payload) + FRAME_COST_BYTES
-        self._unread += cost
-        self._window_used += cost
-        if self._has_ended or self._window_used > MUX_WINDOW_BYTES:
-            raise ProtocolFault("it sent more on a stream than it may.")
-        self._inbox.append((kind, payload))
-        if self._reader is not None or not self._is_told:
-            self._more_came()
+    def _took(self, kind: FrameKind, payload: bytes) -> bool:
+        """Was this a frame of the mux's own?"""
+        match kind:
+            case FrameKind.FINISH:
+                self._has_ended = True
+                self._more_came()
+                self._leave_if_over()
+            case FrameKind.RESET:
+                self._inbox.clear()
+                self.fail(StreamReset("the peer gave the stream up."))
+            case FrameKind.WINDOW:
+                self._room += _granted(payload)
+                if self._room > MUX_WINDOW_BYTES:
+                    raise ProtocolFault("it granted more than was sent.")
+                _wake(self._writer)
+            case _:
+                return False
+        return True
 
     def _more_came(self) -> None:
         _wake(self._reader)

@@ -128,6 +128,13 @@ class ResponseReader:
             frames = self._stream.receive_now()
             if frames == [] and not self._pieces:  # the hot path of every stream
                 return None
+            if frames and len(frames) == 1 and self._head is not None and not self._pieces:  # as this
+                [(kind, payload)] = frames
+                if kind is _PIECE and payload:
+                    self._signs = 0
+                    self._frames += 1
+                    self._bytes += len(payload)
+                    return payload
             self._sort_all(frames)
         if self._pieces:
             return self._taken()
