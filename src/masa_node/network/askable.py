@@ -7,9 +7,10 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from itertools import islice
 
-from masa_node.network.gossip.adverts import SignedAdvert, is_in_force
+from masa_node.network.gossip.adverts import Advert, SignedAdvert, is_in_force
 from masa_node.network.gossip.gossip import Gossip
 from masa_node.network.gossip.own_advert import offers_of
 from masa_node.network.links.frames import OpensRequests
@@ -63,15 +64,16 @@ class Askable:
 
     def offer_what(self, signed: SignedAdvert) -> None:
         """The same, of a peer whose newest advert this is."""
-        peer = signed.node_id
-        if not is_in_force(signed.advert, time.time()):
+        advert = signed.advert
+        peer = advert.node_id
+        if not is_in_force(advert, time.time()):
             return
         is_linked = peer in self._links.sessions
-        if not is_linked and not self._may_be_dialed(signed):
+        if not is_linked and not self._may_be_dialed(advert):
             return
         if is_linked:
             self._unreached.pop(peer, None)
-        offers = offers_of(signed.advert)
+        offers = offers_of(advert)
         if not self._has_room(peer, 0 if is_linked else len(offers)) or not (is_linked or offers):
             self.withdraw(peer)
             return
@@ -79,9 +81,9 @@ class Askable:
         if remote is None:
             remote = self._remotes[peer] = RemotePeer(
                 peer,
-                lambda: self._reach(peer),
-                lambda: self._is_trusted(peer),
-                signed.advert.name,
+                partial(self._reach, peer),
+                partial(self._is_trusted, peer),
+                advert.name,
                 self._links.linked,
             )
         (self.members.add if is_linked or self._book.is_member(peer) else self.members.discard)(peer)
@@ -123,11 +125,12 @@ class Askable:
             if self._book.get(peer) is None or self._book.is_blocked(peer):
                 self.withdraw(peer)
 
-    def _may_be_dialed(self, signed: SignedAdvert) -> bool:
-        record = self._book.get(signed.node_id)
-        if record is None or self._book.is_blocked(signed.node_id) or not (record.addresses or record.relay_url):
+    def _may_be_dialed(self, advert: Advert) -> bool:
+        peer = advert.node_id
+        record = self._book.get(peer)
+        if record is None or self._book.is_blocked(peer) or not (record.addresses or record.relay_url):
             return False
-        return self._unreached.get(signed.node_id, -1) < signed.advert.sequence
+        return self._unreached.get(peer, -1) < advert.sequence
 
     def _has_room(self, peer: NodeId, models: int) -> bool:
         """Does it fit beside the others that are not linked, some of which may have to go? It is counted then."""

@@ -4,9 +4,11 @@ What is said of a node is its own signed advert, so that nobody is sent anywhere
 """
 
 import random
+from itertools import islice
 
 from masa_node.chat.errors import ProtocolFault
 from masa_node.network.gossip.adverts import Advert, is_in_force, open_advert
+from masa_node.network.gossip.drawing import drawn
 from masa_node.network.gossip.gossip import Gossip
 from masa_node.network.links.control import MAX_REFERRED, MAX_REFERRED_BYTES, Referral
 from masa_node.network.links.links import Links
@@ -37,13 +39,14 @@ class Referrals:
         """Linked peers for this one, at random. No voucher for one that is a member by voucher: see `Membership`."""
         if self._given.level(now_s) < LARGEST_BYTES:
             return Referral()
-        known = [self._gossip.advert_of(other) for other in self._links.sessions if other != peer]
-        others = [
+        order = [other for other in self._links.sessions if other != peer]
+        drawn_adverts = map(self._gossip.advert_of, drawn(order, len(order), self._rng))
+        good = (
             each.signed
-            for each in known
+            for each in drawn_adverts
             if each is not None and is_in_force(each.advert, at_unix_s) and len(each.signed) <= MAX_REFERRED_BYTES
-        ]
-        chosen = tuple(self._rng.sample(others, min(MAX_REFERRED, len(others))))
+        )
+        chosen = tuple(islice(good, MAX_REFERRED))
         self._given.take(MAX_VOUCHER_BYTES + sum(map(len, chosen)), now_s)
         is_vouched = membership is MembershipLevel.VOUCHED
         return Referral(chosen, None if is_vouched else make_voucher(peer, self._keys, at_unix_s))

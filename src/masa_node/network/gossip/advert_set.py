@@ -67,7 +67,8 @@ def prefix_of(node_id: NodeId) -> bytes:
 
 def tag_and_hash(signed: SignedAdvert) -> tuple[bytes, int]:
     """What stands for an advert in listings, and what it adds to a bucket's hash."""
-    tag = prefix_of(signed.node_id) + signed.advert.sequence.to_bytes(ENTRY_BYTES - PREFIX_BYTES, "big")
+    advert = signed.advert
+    tag = prefix_of(advert.node_id) + advert.sequence.to_bytes(ENTRY_BYTES - PREFIX_BYTES, "big")
     return tag, int.from_bytes(blake2b(tag, digest_size=HASH_BYTES).digest(), "big")
 
 
@@ -136,7 +137,7 @@ class AdvertSet:
 
     def put(self, signed: SignedAdvert, teller: NodeId) -> list[NodeId]:
         """Store a newer advert, to be sent to others. Returns the nodes that had to go for it."""
-        node_id = signed.node_id
+        node_id = signed.advert.node_id
         entry = self._entries.get(node_id)
         if entry is None:
             entry = self._entries[node_id] = Entry(signed, teller)
@@ -231,8 +232,9 @@ class AdvertSet:
         self._leaves[leaf][prefix] = entry
         self._hashes[leaf] = (self._hashes[leaf] + entry.hash) % _WRAP
         self._summed.clear()
-        self._signed[entry.spread.signed] = entry.spread.node_id
-        self.size_bytes += len(entry.spread.signed)
+        spread = entry.spread
+        self._signed[spread.signed] = spread.advert.node_id
+        self.size_bytes += len(spread.signed)
         self._gone.pop(prefix, None)
 
     def _count_out(self, entry: Entry) -> None:

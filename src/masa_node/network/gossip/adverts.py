@@ -114,7 +114,7 @@ def read_advert(signed: bytes) -> SignedAdvert:
 def check_signature(opened: SignedAdvert, keys: Keys) -> None:
     """Did its node sign it? Raises `ProtocolFault`."""
     payload, signature = opened.signed[:-SIGNATURE_BYTES], opened.signed[-SIGNATURE_BYTES:]
-    if not keys.verify(opened.node_id, _DOMAIN + payload, signature):
+    if not keys.verify(opened.advert.node_id, _DOMAIN + payload, signature):
         raise ProtocolFault("it sent an advert with a wrong signature.")
 
 

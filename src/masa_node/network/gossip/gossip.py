@@ -296,7 +296,7 @@ class Gossip:
         """One advert from this peer, checked cheapest first. Returns its node if it is news."""
         state = self._peers[peer]
         opened = read_advert(signed)
-        node_id = opened.node_id
+        node_id = opened.advert.node_id
         entry = self.known.get(node_id)
         why = self._why_not(opened, entry, at_unix_s)
         if why is None and not state.checks.take(1, now_s):
@@ -330,7 +330,7 @@ class Gossip:
                 return Ignored.CONFLICT
             if sequence < entry.sequence:
                 return Ignored.OLD
-        elif sequence <= self.known.gone_sequence(prefix_of(opened.node_id)):
+        elif sequence <= self.known.gone_sequence(prefix_of(opened.advert.node_id)):
             return Ignored.EXPIRED
         if not is_in_force(opened.advert, at_unix_s):
             return Ignored.EXPIRED
