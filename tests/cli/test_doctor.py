@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -39,9 +40,9 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *ar
 
 
 @contextlib.contextmanager
-def up(folder: Path) -> Iterator[None]:
+def up(folder: Path, **settings: str) -> Iterator[None]:
     """A node of this MASA_DIR."""
-    env = {**os.environ, "NETWORK": "on", "DEMO": "1", "PEER_HOST": "127.0.0.1", "API_KEY": SECRET}
+    env = {**os.environ, "NETWORK": "on", "DEMO": "1", "PEER_HOST": "127.0.0.1", "API_KEY": SECRET, **settings}
     command = [sys.executable, "-m", "masa_node", "up", "--json"]
     with running(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
@@ -102,3 +103,33 @@ def test_a_node_that_runs_tells_of_itself(
     assert refused == 1
     assert "the node runs, but does not answer" in words
     assert "API_KEY" in words
+
+
+def test_a_node_that_could_not_get_on_the_network_tells_of_itself_and_why(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """It holds no lock. Its own HTTP port is not taken by another program."""
+    monkeypatch.setenv("API_KEY", SECRET)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        with up(tmp_path, PEER_PORT=str(port)):
+            code, out = run(monkeypatch, capsys)
+            monkeypatch.setenv("MASA_DIR", str(tmp_path / "another"))
+            _, another = run(monkeypatch, capsys)
+    assert code == 1
+    assert "ok    http: the node serves at" in out
+    assert f"fail  udp: UDP port {port} of 127.0.0.1 (PEER_PORT) is taken" in out
+    assert out.count("fail ") == 1
+    assert "fail  http: Cannot listen" in another, "of another folder's node it is true"
+
+
+def test_so_does_one_that_its_owner_keeps_off_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("API_KEY", SECRET)
+    with up(tmp_path, NETWORK="off"):
+        code, out = run(monkeypatch, capsys)
+    assert code == 0
+    assert "ok    http: the node serves at" in out
+    assert "warn  network: not connected with peers: NETWORK=off" in out

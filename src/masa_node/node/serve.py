@@ -9,7 +9,6 @@ from collections.abc import AsyncGenerator, Sequence
 
 import structlog
 
-from masa_node.chat.errors import ConfigurationError
 from masa_node.node.node import READY_WITHIN_S, Node
 from masa_node.node.proxies import check_proxies, read_proxies
 from masa_node.node.server import Server, address_of, bind
@@ -121,11 +120,11 @@ def places_to_look(settings: Settings) -> dict[str, str]:
 
 
 async def unstarted_servers(settings: Settings, http: HttpClient) -> list[Upstream]:
-    """The LLM servers that a node with these settings would have, but those in this process. Nothing is started."""
-    try:
-        specs = upstream_specs(settings)
-    except ConfigurationError:
-        return []
+    """The LLM servers that a node with these settings would have, but those in this process. Nothing is started.
+
+    Raises `ConfigurationError` where the settings of one cannot be.
+    """
+    specs = upstream_specs(settings)
     with contextlib.suppress(TimeoutError):
         if _looks_for_more(settings, specs):
             async with asyncio.timeout(FIND_WITHIN_S):

@@ -4,6 +4,7 @@ Covers: `network_facts`.
 """
 
 import asyncio
+import socket
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,28 @@ async def test_a_node_that_does_not_run_is_looked_at_too(tmp_path: Path, monkeyp
     found = troubles(examine(await gather_at_rest(settings, NetworkFacts(), f"http://127.0.0.1:{closed_port()}")))
     assert [line.check for line in found] == ["llm llm", "relay", "http"]
     assert not (tmp_path / "m").exists()
+
+
+async def test_settings_that_cannot_be_are_one_fault_and_not_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "masa.toml").write_text("[[upstream]\n")
+    settings = Settings(masa_dir="m", port=closed_port(), port_is_set=True, find_local=False)
+    report = examine(await gather_at_rest(settings, NetworkFacts(), ""))
+    assert [line.check for line in troubles(report)] == ["settings", "http"]
+    assert report.masa_dir == str(tmp_path / "m")
+
+
+async def test_a_udp_port_that_is_taken_is_named_while_no_node_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        settings = Settings(masa_dir="m", peer_host="127.0.0.1", peer_port=taken.getsockname()[1])
+        found = troubles(examine(await gather_at_rest(settings, NetworkFacts("not running"), "")))
+    assert "udp" in [line.check for line in found]
 
 
 async def test_a_running_node_reports_and_no_secret_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

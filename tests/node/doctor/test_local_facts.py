@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from masa_node.node.doctor.local_facts import folder_facts, http_facts, settings_facts
+from masa_node.node.doctor.local_facts import folder_facts, http_facts, settings_facts, udp_error
 from masa_node.node.settings.environment import Settings
 
 
@@ -77,6 +77,20 @@ def test_rights_and_the_key_are_looked_at(tmp_path: Path) -> None:
 def test_looking_makes_no_key(tmp_path: Path) -> None:
     assert folder_facts(tmp_path).key_error == ""
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("state", "network", "is_told"),
+    [("off", "on", True), ("not running", "auto", True), ("on", "on", False), ("off", "off", False)],
+)
+def test_a_taken_udp_port_is_an_error_of_a_node_without_a_network(state: str, network: str, *, is_told: bool) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        settings = Settings(peer_host="127.0.0.1", peer_port=port, network=network)
+        assert (f"UDP port {port} of 127.0.0.1" in udp_error(settings, state)) == is_told
+    assert udp_error(settings, state) == ""
+    assert udp_error(Settings(peer_host="nowhere", peer_port=port), "off") == ""
 
 
 def test_a_taken_port_is_an_error_and_a_free_one_is_left_free() -> None:

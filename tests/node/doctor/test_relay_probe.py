@@ -45,6 +45,7 @@ async def test_where_nothing_listens_or_no_name_leads_is_told_apart() -> None:
         off = await ping(f"http://127.0.0.1:{closed_port()}", http, is_home=False)
         unknown = await ping("https://no-such-host.invalid", http, is_home=False)
     assert off.relay.code == "connection_refused"
+    assert off.relay.why == "connection refused: nothing listens there."
     assert unknown.relay.code == "dns_failed"
 
 

@@ -58,11 +58,15 @@ class ServerFacts(msgspec.Struct, frozen=True):
 
 
 class LlmFacts(msgspec.Struct, frozen=True):
-    """All LLM servers, whether servers on this machine are looked for, and the URL of OLLAMA_HOST ("": not set)."""
+    """All LLM servers, whether servers on this machine are looked for, and the URL of OLLAMA_HOST ("": not set).
+
+    `is_unknown`: the settings cannot be read, so nobody was asked.
+    """
 
     servers: tuple[ServerFacts, ...] = ()
     finds_local: bool = True
     ollama: str = ""
+    is_unknown: bool = False
 
 
 class ClockFacts(msgspec.Struct, frozen=True):

@@ -24,16 +24,17 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """All lines. `ok`: none is a fail."""
+    """All lines. `ok`: none is a fail. `masa_dir` is the folder of the node that they are about."""
 
     ok: bool
     findings: tuple[Finding, ...]
+    masa_dir: str = ""
 
 
-def report_of(findings: Iterable[Finding]) -> Report:
+def report_of(findings: Iterable[Finding], masa_dir: str = "") -> Report:
     """These lines as a report."""
     lines = tuple(findings)
-    return Report(all(line.level is not Level.FAIL for line in lines), lines)
+    return Report(all(line.level is not Level.FAIL for line in lines), lines, masa_dir)
 
 
 def ok(check: str, says: str, then: str = "") -> Finding:

@@ -9,7 +9,7 @@ import msgspec
 from masa_node.chat.errors import ConfigurationError
 from masa_node.node.doctor.facts import ChainFacts, ClockFacts, Facts, HttpFacts, LlmFacts, NetworkFacts
 from masa_node.node.doctor.llm_probe import ask_servers
-from masa_node.node.doctor.local_facts import folder_facts, http_facts, settings_facts
+from masa_node.node.doctor.local_facts import folder_facts, http_facts, settings_facts, udp_error
 from masa_node.node.doctor.relay_probe import ping
 from masa_node.node.proxies import read_proxies
 from masa_node.node.settings.environment import Settings
@@ -35,13 +35,14 @@ class Known(msgspec.Struct, frozen=True):
     clocks: tuple[tuple[str, float], ...] = ()
 
 
-async def gather(settings: Settings, servers: Sequence[Listable], http: HttpClient, known: Known) -> Facts:
-    """Look at everything at the same time."""
+async def gather(settings: Settings, servers: Sequence[Listable] | None, http: HttpClient, known: Known) -> Facts:
+    """Look at everything at the same time. `servers` None: no setting says which LLM servers there are."""
     masa_dir = Path(settings.masa_dir).expanduser()  # noqa: ASYNC240 - reads no disk
     async with asyncio.TaskGroup() as group:
         own = group.create_task(asyncio.to_thread(settings_facts, settings))
         folder = group.create_task(asyncio.to_thread(folder_facts, masa_dir))
-        llm = group.create_task(ask_servers(servers))
+        llm = group.create_task(ask_servers(servers or ()))
+        udp = group.create_task(asyncio.to_thread(udp_error, settings, known.network.state))
         relay = group.create_task(ping(known.relay, http, is_home=known.is_home))
     pinged = relay.result()
     clocks = known.clocks if pinged.ahead_s is None else (*known.clocks, ("the relay", pinged.ahead_s))
@@ -50,12 +51,19 @@ async def gather(settings: Settings, servers: Sequence[Listable], http: HttpClie
         own.result(),
         folder.result(),
         known.http,
-        LlmFacts(llm.result(), settings.find_local, redacted(ollama_url(settings.ollama_host) or "")),
+        LlmFacts(llm.result(), settings.find_local, redacted(ollama_url(settings.ollama_host) or ""), servers is None),
         ClockFacts(clocks),
         pinged.relay,
-        known.network,
+        with_udp_error(known.network, udp.result()),
         known.chain,
     )
+
+
+def with_udp_error(network: NetworkFacts, error: str) -> NetworkFacts:
+    """The same; there is no network, and this may be why."""
+    if not error:
+        return network
+    return msgspec.structs.replace(network, way_in=msgspec.structs.replace(network.way_in, bind_error=error))
 
 
 def chain_facts(view: StakeView) -> ChainFacts:
@@ -76,7 +84,11 @@ async def gather_at_rest(settings: Settings, network: NetworkFacts, relay: str) 
     http_side = await asyncio.to_thread(http_facts, settings)
     known = Known(http_side, network, _chain_at_rest(settings), relay)
     async with HttpClient(read_proxies(settings)) as http:
-        return await gather(settings, await unstarted_servers(settings, http), http, known)
+        try:
+            servers: Sequence[Listable] | None = await unstarted_servers(settings, http)
+        except ConfigurationError:  # told with the settings
+            servers = None
+        return await gather(settings, servers, http, known)
 
 
 def _chain_at_rest(settings: Settings) -> ChainFacts:

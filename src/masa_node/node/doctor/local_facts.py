@@ -5,10 +5,12 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable
+from ipaddress import ip_address
 from pathlib import Path
 
 from masa_node.chat.errors import ConfigurationError
 from masa_node.network.store.node_key import KEY_FILE, load_secret
+from masa_node.network.transport.bind import free_port
 from masa_node.node.callers import guard_rules
 from masa_node.node.doctor.facts import FolderFacts, HttpFacts, SettingsFacts
 from masa_node.node.proxies import check_proxies, read_proxies
@@ -19,6 +21,7 @@ from masa_node.node.settings.peers import read_peer_settings
 from masa_node.node.settings.stake import read_stake_settings
 from masa_node.node.settings.upstreams import upstream_specs
 
+_WITHOUT_PORT = frozenset({"off", "not running"})  # states in which a node holds no UDP port itself
 _CHECKS: tuple[Callable[[Settings], object], ...] = (
     upstream_specs,
     aliases_in_file,
@@ -46,7 +49,7 @@ def settings_facts(settings: Settings) -> SettingsFacts:
 
 def folder_facts(masa_dir: Path) -> FolderFacts:
     """MASA_DIR as it is; nothing is made, but for a file that is gone at once."""
-    path = str(masa_dir)
+    path = str(masa_dir.absolute())
     existing = next(each for each in (masa_dir, *masa_dir.absolute().parents) if each.exists())
     try:
         with tempfile.TemporaryFile(dir=existing):
@@ -68,6 +71,19 @@ def http_facts(settings: Settings) -> HttpFacts:
         return HttpFacts(f"http://{settings.host}:{settings.port}", error=exc.message)
     with sock:
         return HttpFacts(address_of(sock))
+
+
+def udp_error(settings: Settings, state: str) -> str:
+    """Of a node that is on no network now, but may be: could it have the UDP port that it is to have?"""
+    if state not in _WITHOUT_PORT or settings.network == "off" or not settings.peer_port:
+        return ""
+    try:
+        ip = ip_address(settings.peer_host.strip("[]"))
+    except ValueError:  # told with the settings
+        return ""
+    if free_port(ip, settings.peer_port) is not None:
+        return ""
+    return f"UDP port {settings.peer_port} of {settings.peer_host} (PEER_PORT) is taken, or not one of this machine's."
 
 
 def _key_error(masa_dir: Path) -> str:

@@ -161,7 +161,7 @@ def network_findings(facts: NetworkFacts) -> Iterator[Finding]:
     """Is there a network, and which peers are linked?"""
     if facts.refused_join:
         yield fail("join", f"the last join was refused: {facts.refused_join}", "masa-node join LINK, with a new link")
-    if facts.state == "off":
+    if facts.state == "off" and not facts.way_in.bind_error:  # which has a line of its own
         yield warn("network", f"not connected with peers: {facts.why}", "masa-node invite, or masa-node join LINK")
     if facts.state == "not running":
         return

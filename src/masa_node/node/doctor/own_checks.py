@@ -103,7 +103,7 @@ def llm_findings(facts: LlmFacts) -> Iterator[Finding]:
     """Each LLM server: reached, models, one token."""
     for server in facts.servers:
         yield _server(server)
-    if not facts.servers:
+    if not facts.servers and not facts.is_unknown:
         if facts.ollama:
             says = f"no Ollama answers at {facts.ollama} (OLLAMA_HOST), and no other LLM server was found."
             yield warn("llm", says, "Start it, correct OLLAMA_HOST, or set LLM_CHAT_URL.")

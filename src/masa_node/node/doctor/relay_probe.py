@@ -36,8 +36,13 @@ async def ping(url: str, http: HttpClient, *, is_home: bool | None) -> Ping:
         late = msgspec.structs.replace(facts, code=Unreachable.code, why=f"no answer within {PING_WITHIN_S:g} s.")
         return Ping(late)
     except ProviderError as exc:
-        return Ping(msgspec.structs.replace(facts, code=exc.code, why=exc.message))
+        return Ping(msgspec.structs.replace(facts, code=exc.code, why=_without_advice(exc.message)))
     return Ping(msgspec.structs.replace(facts, status=answer.status), _ahead_s(answer.header("date"), time.time()))
+
+
+def _without_advice(message: str) -> str:
+    """What happened. What the rest advises is meant for an LLM server."""
+    return message.partition(". ")[0].rstrip(".") + "."
 
 
 def _ahead_s(date: str | None, at_unix_s: float) -> float | None:

@@ -18,7 +18,7 @@ from masa_node.node.doctor.own_checks import (
 
 def examine(facts: Facts) -> Report:
     """Every check, in the order in which people should read them."""
-    return report_of(_findings(facts))
+    return report_of(_findings(facts), facts.folder.path)
 
 
 def _findings(facts: Facts) -> Iterator[Finding]:
