@@ -1,9 +1,9 @@
 """One request on its way: a slot, the providers, the timers, the stream, and the outcome at the end."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from types import CoroutineType
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -70,6 +70,32 @@ class Sink(Protocol):
 
         Not called for a caller that takes nothing: nobody would read it.
         """
+        ...
+
+
+class Host(Protocol):
+    """Whoever has a request answered on the plain way. `sink` takes the answer."""
+
+    @property
+    def sink(self) -> Sink:
+        """Of which `head` and `end` return at once while it `is_ready`."""
+        ...
+
+    @property
+    def is_ready(self) -> bool:
+        """Does the caller read?"""
+        ...
+
+    def give(self, answer: WholeAnswer, attempt: Attempt) -> None:
+        """A whole answer, at once, while it `is_ready`."""
+        ...
+
+    def go_on(self, rest: Coroutine[Any, Any, None]) -> None:
+        """Run the rest in a task, and cancel that when the caller leaves."""
+        ...
+
+    def over(self) -> None:
+        """All is told, and nothing more will happen."""
         ...
 
 

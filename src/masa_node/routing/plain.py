@@ -9,7 +9,7 @@ See docs/decisions/0026-the-plain-way.md.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -24,7 +24,7 @@ from masa_node.dialects.framing import NDJSON
 from masa_node.dialects.opening import Shape, is_streamed, shape_of
 from masa_node.dialects.tracking import StreamTracker
 from masa_node.routing.answers.reader import LOOKED_AT_BYTES, AnswerStream, passed_back
-from masa_node.routing.exchange import Common, Exchange, Sink, has_to_wait
+from masa_node.routing.exchange import Common, Exchange, Host, has_to_wait
 from masa_node.routing.health import Health
 from masa_node.routing.provider import AskedNow, AskNow, OpenResponse, Provider, Sign, no_sign
 from masa_node.routing.racing.patience import Asked
@@ -36,32 +36,6 @@ MAX_HELD_BYTES = 32 * 1024  # of an answer that is not complete: 4 000 such are 
 MAX_PIECES = 64  # of what is not given out yet: more are many small ones, which are gathered otherwise
 _OK = 200
 _PACKED = b"\x1f"  # how gzip begins
-
-
-class Host(Protocol):
-    """Whoever has a request answered on the plain way. `sink` takes the answer."""
-
-    @property
-    def sink(self) -> Sink:
-        """Of which `head` and `end` return at once while it `is_ready`."""
-        ...
-
-    @property
-    def is_ready(self) -> bool:
-        """Does the caller read?"""
-        ...
-
-    def give(self, answer: WholeAnswer, attempt: Attempt) -> None:
-        """A whole answer, at once, while it `is_ready`."""
-        ...
-
-    def go_on(self, rest: Coroutine[Any, Any, None]) -> None:
-        """Run the rest in a task, and cancel that when the caller leaves."""
-        ...
-
-    def over(self) -> None:
-        """All is told, and nothing more will happen."""
-        ...
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):

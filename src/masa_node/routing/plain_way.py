@@ -10,8 +10,8 @@ import asyncio
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint, RaceMode, Request
 from masa_node.routing.admission import SlotPool
 from masa_node.routing.catalog import Catalog
-from masa_node.routing.exchange import Common
-from masa_node.routing.plain import Host, Plain, Row, Shared
+from masa_node.routing.exchange import Common, Host
+from masa_node.routing.plain import Plain, Row, Shared
 from masa_node.routing.provider import AskNow, Sign, no_sign
 from masa_node.routing.running.exact_clock import exact_clock
 from masa_node.routing.running.sweep import Sweep
