@@ -114,5 +114,4 @@ def account_of(outcome: Outcome, day: int) -> Account:
         if not each.is_local and each.result == WON and provider:
             is_peer = True
     key, requester = (outcome.key, "") if outcome.requester is None else ("", outcome.requester)
-    # As `Account(...)` makes it, without a function of Python's own in between.
-    return tuple.__new__(Account, (day, key, requester, model, provider, is_peer))
+    return Account(day, key, requester, model, provider, is_peer)

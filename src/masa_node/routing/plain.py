@@ -340,7 +340,7 @@ class Plain:
 
     def _look_at_stream(self, stream: AnswerStream, now_s: float) -> None:
         host, silence, tracker = self._host, self._silence, stream.tracker
-        if host is None or silence is None:
+        if host is None:
             return
         if self._is_ending:
             self._leave(self._exchange.go_on(host.sink))
