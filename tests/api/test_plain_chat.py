@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import re
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
@@ -375,3 +376,26 @@ async def test_what_turns_out_not_to_be_plain_counts_once_for_its_key() -> None:
                 await line.reply()
             await it.outcome()
         assert (enter.call_count, undo.call_count, leave.call_count) == (2, 1, 1)
+
+
+async def test_what_turns_out_not_to_be_plain_leaves_nothing_to_the_garbage_collector() -> None:
+    """Its body would be left, too."""
+
+    def left() -> int:
+        return sum(isinstance(each, PlainChat) for each in gc.get_objects())
+
+    async with bench() as it:
+        await warm(it)
+        gc.collect()
+        before = left()
+        gc.disable()
+        try:
+            with mock.patch.object(PlainWay, "begin", lambda *_: None):
+                async with line_to(it.running.port) as line:
+                    await line.send(post(chat(MODEL)))
+                    await (await it.llm.asked.get()).send(SAID["whole"])
+                    await line.reply()
+                await it.outcome()
+            assert left() == before
+        finally:
+            gc.enable()

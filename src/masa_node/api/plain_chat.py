@@ -42,7 +42,7 @@ class PlainChat(Entry):
     def __init__(
         self, request: Request, caller: Caller, access: Access, asked: HttpRequest, reply: Reply, around: Around
     ) -> None:
-        Entry.__init__(self, request, self)  # `super()` is made for each call
+        Entry.__init__(self, request, None)  # `super()` is made for each call
         self._caller = caller
         self._access = access
         self._asked = asked
@@ -62,6 +62,7 @@ class PlainChat(Entry):
             return False
         self._plain: Plain | None = plain
         self._over = over
+        self.task = self  # a circle, which `over` opens
         self._access.under_way.put(self)
         self._asked.is_cancelled_when_gone = True
         return True
