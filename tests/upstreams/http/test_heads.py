@@ -77,14 +77,19 @@ async def test_the_third_answer_with_the_same_head_is_not_parsed() -> None:
         connection.renew()
 
 
-async def test_a_body_in_chunks_whose_raw_length_is_told_too_is_read_as_chunks_each_time() -> None:
-    connection, transport = connected()
-    for _ in range(4):
-        connection.send(REQUEST)
-        await asyncio.sleep(0)
-        fed(connection, transport, [answer(b"2\r\n{}\r\n0\r\n\r\n", end=b"Transfer-Encoding: chunked\r\n")])
-        assert await read_all(connection) == b"{}"
-        assert connection.renew()
+@pytest.mark.parametrize(
+    "raws",
+    [
+        [answer(b"2\r\n{}\r\n0\r\n\r\n", end=ENDS[-1])] * 4,
+        [answer(b"", status=204)] * 2 + [answer(b"{}", status=204)],
+    ],
+    ids=["the length of what is in chunks", "of no body"],
+)
+async def test_a_length_that_counts_for_nothing_is_not_known(raws: list[bytes]) -> None:
+    kept = connected()
+    for raw in raws:
+        assert await said(*kept, raw, []) == await said(*connected(), raw, [])
+        assert kept[0].renew()
 
 
 async def test_whoever_waits_for_an_answer_with_a_known_head_is_woken() -> None:

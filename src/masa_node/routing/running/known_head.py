@@ -51,7 +51,7 @@ class KnownHead(Generic[P]):
         if self._lessons >= MAX_LESSONS or length is None or len(data) != end + int(length[1]):
             return
         self._lessons += 1
-        if len(_FRAMING.findall(data, 0, end)) > 1:
+        if len(data) == end or len(_FRAMING.findall(data, 0, end)) > 1:  # there may be no body, whatever its length
             return
         like = _pattern_of(data[:end], length.span(1), any_date=self._any_date)
         if like == self._like:
