@@ -122,6 +122,16 @@ def test_a_text_ends_at_the_first_quote_that_is_not_escaped(rest: str) -> None:
     assert min(end, len(data) + 1) == min(plain_end_of_text(data, 1), len(data) + 1)
 
 
+@pytest.mark.parametrize("backslashes", [1, 2, 3, 4])
+@pytest.mark.parametrize("back_bytes", range(6))
+def test_an_escape_that_is_parted_where_a_quote_is_looked_for_in_steps_stays_one(
+    backslashes: int, back_bytes: int
+) -> None:
+    step_bytes = condensing._FIND_STEPS * condensing.STEP_BYTES
+    data = '"' + "a" * (step_bytes - back_bytes) + "\\" * backslashes + '",\\"' + "b" * 9 + '"'
+    assert at_once(end_of_text(data.encode(), 0)) == plain_end_of_text(data, 1)
+
+
 @given(rest=SIGNS)
 def test_a_container_ends_at_the_bracket_that_closes_it(rest: str) -> None:
     data = f"[{rest}"

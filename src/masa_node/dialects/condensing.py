@@ -126,7 +126,7 @@ def _short_text(data: bytes, start: int, end: int, most_bytes: int) -> bytes:
 
 def end_of_text(data: bytes, start: int) -> Steps[int]:
     """Behind the closing quote; beyond the data if there is none."""
-    at = start + 1
+    at = free = start + 1  # no backslash before `free` counts for a quote behind it
     while at < len(data):
         begun, hops = at, HOPS
         while hops > 0:  # from quote to quote, which is as fast as the memory while few of them are escaped
@@ -135,20 +135,20 @@ def end_of_text(data: bytes, start: int) -> Steps[int]:
             if end < 0:
                 at = stop
                 break
-            is_escaped = end > at and data[end - 1] == _BACKSLASH
+            is_escaped = end > free and data[end - 1] == _BACKSLASH
             hops -= 1
-            if is_escaped and end - 1 > at and data[end - 2] == _BACKSLASH:  # one alone is the usual escape of a quote
-                is_escaped = yield from _is_escaped(data, at, end)
+            if is_escaped and end - 1 > free and data[end - 2] == _BACKSLASH:  # one alone is the usual escape of it
+                is_escaped = yield from _is_escaped(data, free, end)
                 hops -= _HOPS_TO_COUNT
             if not is_escaped:
                 return end + 1
-            at = end + 1
+            at = free = end + 1
         if at - begun < HOPS * HOP_BYTES:
             window = _without_escapes(data, at, STEP_BYTES)
             end = window.find(b'"')
             if end >= 0:
                 return at + end + 1
-            at += len(window)
+            at = free = at + len(window)
         yield
     return len(data) + 1
 
