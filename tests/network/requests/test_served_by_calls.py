@@ -425,6 +425,22 @@ async def test_a_request_that_is_over_before_it_is_said_costs_nothing() -> None:
     assert (llm.talks, node.outcomes) == ([], [])
 
 
+@pytest.mark.parametrize("by_calls", [True, False])
+@virtual_time
+async def test_a_requester_that_finishes_with_its_request_keeps_no_llm_busy(*, by_calls: bool) -> None:
+    """All of it comes in one read."""
+    llm = Llm([HEADS, 1.0, STREAM, OVER])
+    node = Node((llm,), by_calls=by_calls)
+    async with world(node.serve) as here:
+        stream = await here.link.open()
+        await stream.write(request_frames())
+        await stream.finish()
+        with pytest.raises(MasaError):
+            await stream.read()
+    assert now_s() < 6
+    assert (llm.talks, node.outcomes) == ([], [])
+
+
 @virtual_time
 async def test_requests_that_were_served_leave_nothing_to_the_garbage_collector() -> None:
     def left() -> int:

@@ -159,6 +159,8 @@ class PeerServer:
         row, quota = way.row(header.model, endpoint), self._quotas.of(peer, now_s)
         if row is None or endpoint in _NOT_PLAIN or not self._hooks.is_vetted(peer):
             return False
+        if stream.receive_now() is None:  # it has finished, which nobody would tell of again
+            return False
         if not (quota.has_room(now_s) and self._quotas.has_room(quota, len(body))):
             return False
         self._check(header, endpoint)
