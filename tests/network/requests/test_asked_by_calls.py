@@ -249,7 +249,7 @@ async def test_a_sign_of_life_before_the_head_is_waited_on_beyond_the_deadline()
     assert (calls.text, calls.outcome.error) == (WHOLE, None)
 
 
-SOME = st.lists(st.one_of(st.sampled_from(FRAMES), st.just(0.05), st.just(5.0)), max_size=6)
+SOME = st.lists(st.one_of(st.sampled_from(FRAMES), st.just(0.05), st.just(4.0)), max_size=6)
 
 
 @given(SOME, st.sampled_from([FINISH, CUT]))
