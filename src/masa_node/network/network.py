@@ -17,7 +17,7 @@ from masa_node.chat.errors import LinkLost, LinkRefused, ProtocolFault, Provider
 from masa_node.network.askable import Askable
 from masa_node.network.clocks import Clocks
 from masa_node.network.dialing import Dialing
-from masa_node.network.gossip.adverts import Advert, SignedAdvert
+from masa_node.network.gossip.adverts import SignedAdvert
 from masa_node.network.gossip.gossip import AdvertExpired, AdvertHeard, Gossip, OwnAdvertElsewhere
 from masa_node.network.gossip.own_advert import Advertiser
 from masa_node.network.links.control import Hello, Referral, RefusalCode
@@ -29,11 +29,11 @@ from masa_node.network.links.peer_record import not_needed_before
 from masa_node.network.links.session import Session
 from masa_node.network.links.token_bucket import TokenBucket
 from masa_node.network.links.vouchers import make_voucher, open_voucher, vouchers_to_show
+from masa_node.network.placing import Placing
 from masa_node.network.reasons import Reasons
 from masa_node.network.referrals import Referrals
 from masa_node.network.requests.latecomers import latecomers
 from masa_node.network.requests.server import PeerServer
-from masa_node.network.transport.addresses import filter_dialable
 from masa_node.network.transport.interfaces import NodeId, PeerAddress, Transport, short_id
 from masa_node.routing.catalog import Catalog
 
@@ -93,6 +93,8 @@ class Network:
         self.links = Links(parts.transport, membership, self, random_links=rules.random_links)
         self._dialing = Dialing(self.links, self.book, parts.rng, self._note_failure)
         self._askable = Askable(parts.catalog, self.book, self.gossip, self.links, self._reach, self.is_trusted)
+        look, allows = self._dialing.look, rules.allow_private
+        self._placing = Placing(parts.transport, self.book, self.links, look, allow_private=allows)
         self._referrals = Referrals(self._keys, self.gossip, self.links, parts.rng)
 
     @property
@@ -239,7 +241,7 @@ class Network:
             with contextlib.suppress(ProtocolFault):
                 self._keep_voucher(peer, referral.voucher)
         for advert in self._referrals.take(referral, self._now_s(), time.time()):
-            self._note_address(advert, address)
+            self._placing.note(advert, address)
 
     def unlinked(self, session: Session) -> None:
         """See `LinksOwner`."""
@@ -318,6 +320,7 @@ class Network:
                 self.gossip.set_own(advert)
             self.gossip.expire(at_unix_s)
             self._take_changes(None)
+            self._place()
             for peer, message in self.gossip.due(now_s):
                 session = self.links.sessions.get(peer)
                 if session is not None:
@@ -331,12 +334,11 @@ class Network:
 
     def _take_changes(self, teller: NodeId | None) -> None:
         changes = self.gossip.changes()
-        session = self.links.sessions.get(teller) if changes and teller is not None else None
-        told_at = session.link.path().address if session is not None else ""
+        way = self._placing.way_of(teller) if changes and teller is not None else None
         for change in changes:
             match change:
                 case AdvertHeard(advert=signed):
-                    self._note_address(signed.advert, told_at)
+                    self._placing.told(signed.advert, teller, way)
                     if signed.node_id in self._awaited:
                         self._awaited.pop(signed.node_id).set()
                     self._askable.offer_what(signed)
@@ -346,15 +348,12 @@ class Network:
                     self._parts.advertiser.raise_above(sequence)
                     self._news.set()
 
-    def _note_address(self, advert: Advert, told_at: str) -> None:
-        peer = advert.node_id
-        announced = PeerAddress(peer, advert.addresses, advert.relay_url)
-        relays, allows = self._parts.transport.relays, self._rules.allow_private
-        address = filter_dialable(announced, told_at, allow_private=allows, relays=relays)
-        if address.direct or address.relay_url is not None:
-            self.book.heard(address, advert.name, time.time())
-            if peer not in self.links.sessions:
-                self._dialing.look()
+    def _place(self) -> None:
+        """Those that peers told of before it was known where these are."""
+        for peer, told_at in self._placing.placed():
+            if (signed := self.gossip.advert_of(peer)) is not None:
+                self._placing.note(signed.advert, told_at)
+                self._askable.offer_what(signed)
 
     # ---- peers in the catalog ----
 
