@@ -197,6 +197,8 @@ class Homes:
         told = _in(gate, "nft", "list", "counter", "inet", "home", "came")
         return int(told.partition("packets ")[2].split()[0])
 
+    relay_url = f"http://{STREET}:{RELAY_PORT}"
+
     def start_relay(self, folder: Path) -> str:
         """A relay in the street, over plain HTTP; its URL."""
         config = folder / "relay.toml"
@@ -206,7 +208,7 @@ class Homes:
         )
         command = ["ip", "netns", "exec", self.namespace("street"), relay_program(), "--config-path", str(config)]
         self._relay = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        return f"http://{STREET}:{RELAY_PORT}"
+        return self.relay_url
 
     def start_mapper(self, place: str, folder: Path) -> None:
         """The router there opens ports for machines that ask it to: UPnP and NAT-PMP."""

@@ -258,6 +258,20 @@ def test_a_relay_that_is_gone_is_said_and_its_return_brings_the_peers_back(tmp_p
 
 
 @pytest.mark.usefixtures("_relay_there")
+def test_a_relay_that_is_down_when_the_invite_is_made_is_said_and_brings_the_guest_in_once_it_is_up(
+    tmp_path: Path, measured: Measured
+) -> None:
+    with Homes(ada=Router(), bob=Router()) as homes, two_nodes(homes, tmp_path) as (ada, bob):
+        invite = ada.command("invite", "--relay", homes.relay_url)
+        assert f"The relay {homes.relay_url} was not reached" in invite.stderr
+        failed = bob.command("join", invite.stdout.strip())
+        assert (failed.returncode, "Joined" in failed.stdout) == (1, False)
+        homes.start_relay(tmp_path)
+        took_s = wait_until(lambda: linked(ada) and linked(bob), BACK_WITHIN_S)
+        measured("joined after the relay's start", took_s, BACK_WITHIN_S)
+
+
+@pytest.mark.usefixtures("_relay_there")
 def test_after_a_minute_of_sleep_two_nodes_meet_at_their_relay_again(tmp_path: Path, measured: Measured) -> None:
     with Homes(ada=Router(), bob=Router()) as homes:
         relay = homes.start_relay(tmp_path)

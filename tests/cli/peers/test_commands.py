@@ -677,7 +677,7 @@ def test_every_command_writes_json_for_programs(owner: Owner) -> None:
     owner.knows(*RECORDS)
     made = owner.json("invite")
     assert isinstance(made, dict)
-    assert set(made) == {"link", "id", "address", "expires_at_unix_s", "uses", "note", "is_running"}
+    assert set(made) == {"link", "id", "address", "expires_at_unix_s", "uses", "note", "is_running", "missed_relay"}
     assert owner.json("invites", "--revoke", made["id"]) == {"revoked": made["id"]}
     assert owner.json("invites") == []
     shown = owner.json("id")

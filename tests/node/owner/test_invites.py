@@ -11,11 +11,20 @@ from masa_node.chat.owner_errors import NoAddress
 from masa_node.network.links.invites import parse_link
 from masa_node.network.transport.interfaces import NodeId, PeerAddress
 from masa_node.node.owner.folder import CommandedNode
-from masa_node.node.owner.invites import WantedInvite, choose_relay, invite_id, list_invites, make_invite, revoke_invite
+from masa_node.node.owner.invites import (
+    WantedInvite,
+    choose_relay,
+    invite_id,
+    list_invites,
+    make_invite,
+    reach_in_words,
+    revoke_invite,
+)
 from masa_node.node.settings.environment import Settings
 
 Look = Callable[[], Awaitable[PeerAddress | None]]
 ADDRESS = PeerAddress(NodeId("0e" * 32), ("203.0.113.7:4433",))
+RELAY = "https://relay.example.org"
 WANTED = WantedInvite(3_600, 2, "bob")
 
 
@@ -72,6 +81,33 @@ async def test_an_invite_names_the_relay_that_is_to_be_used_although_another_way
         await store.set_value("settled", b"1")  # of the run before
     invite = parse_link((await make_invite(node, WANTED)).link, 0.0)
     assert invite.relay_url == by_relay.relay_url
+
+
+@pytest.mark.parametrize(
+    ("relay", "in_link", "says"),
+    [
+        (RELAY, RELAY, f"The relay {RELAY} was not reached"),
+        ("public", None, "None of iroh's public relays was reached"),
+    ],
+)
+async def test_a_relay_that_is_not_reached_is_said_and_named_for_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relay: str, in_link: str | None, says: str
+) -> None:
+    async def reads(*_: object) -> None:
+        """The node has read its folder."""
+
+    node = CommandedNode(tmp_path, lambda: True)
+    monkeypatch.setattr(CommandedNode, "have", reads)
+    async with node.store() as store:
+        private = msgspec.structs.replace(ADDRESS, direct=("192.168.1.5:4433",))
+        for name, value in (("address", msgspec.msgpack.encode(private)), ("settled", b"1"), ("relay", relay.encode())):
+            await store.set_value(name, value)
+        await store.set_value("awaited_relay", relay.encode())
+    made = await make_invite(node, WANTED)
+    (line,) = reach_in_words(made.address, made.missed_relay)
+    assert (parse_link(made.link, 0.0).relay_url, made.address.relay_url) == (in_link, None)
+    assert line.startswith(says)
+    assert "masa-node doctor" in line
 
 
 async def test_a_relay_is_kept_for_the_next_start(node: CommandedNode) -> None:

@@ -84,7 +84,7 @@ def invite(
     _tell(f"To revoke it:      masa-node invites --revoke {made.id}")
     if not made.is_running:
         _tell("This node is not running. It must run for another to join: masa-node up")
-    _tell_reach(made.address)
+    _tell_reach(made.address, made.missed_relay)
 
 
 def invites(
@@ -246,10 +246,10 @@ def _ask_about_relays() -> bool | None:
     return typer.confirm(question, default=True, err=True)
 
 
-def _tell_reach(address: PeerAddress) -> None:
+def _tell_reach(address: PeerAddress, missed_relay: str = "") -> None:
     from masa_node.node.owner.invites import reach_in_words  # noqa: PLC0415 - as above
 
-    for line in reach_in_words(address):
+    for line in reach_in_words(address, missed_relay):
         _tell(line)
 
 

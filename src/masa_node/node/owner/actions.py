@@ -49,7 +49,7 @@ class ConsoleActions:
         self._check_network()
         async with self._one_more():
             made = await make_invite(self._node, WantedInvite(wanted.lasts_s, wanted.uses, wanted.note))
-        ways, rows = reach_in_words(made.address), qr_rows(made.link)
+        ways, rows = reach_in_words(made.address, made.missed_relay), qr_rows(made.link)
         return MadeInvite(made.id, made.link, made.note, made.uses, made.expires_at_unix_s, ways, rows)
 
     async def revoke_invite(self, invite_id: str) -> None:

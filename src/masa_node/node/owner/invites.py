@@ -11,7 +11,7 @@ from masa_node.network.links.invites import TOKEN_BYTES, Invite, make_link, toke
 from masa_node.network.store.commands import Verb
 from masa_node.network.store.rows import KeptInvite
 from masa_node.network.store.store import Store
-from masa_node.network.transport.addresses import AddressScope, scope_of
+from masa_node.network.transport.addresses import PUBLIC_RELAYS, AddressScope, scope_of
 from masa_node.network.transport.interfaces import PeerAddress
 from masa_node.node.owner.folder import CommandedNode, known_address
 from masa_node.node.settings.environment import Settings
@@ -25,7 +25,10 @@ _NO_RELAY = "It does not read MASA_DIR; its log says why."
 
 
 class MadeInvite(msgspec.Struct, frozen=True):
-    """A new invite; `is_running` tells whether a node runs that could let somebody in now."""
+    """A new invite; `is_running` tells whether a node runs that could let somebody in now.
+
+    `missed_relay` is to be used and was not reached; the link names it, for it may be reached later.
+    """
 
     link: str
     id: str
@@ -34,6 +37,7 @@ class MadeInvite(msgspec.Struct, frozen=True):
     uses: int
     note: str
     is_running: bool
+    missed_relay: str = ""
 
 
 class WantedInvite(msgspec.Struct, frozen=True):
@@ -58,13 +62,14 @@ async def make_invite(node: CommandedNode, wanted: WantedInvite) -> MadeInvite:
         await store.add_invite(record)
         try:
             address = await _reachable_address(node, store, wanted, is_running=is_running)
+            missed = await _missed_relay(store, address) if is_running else ""
         except BaseException:
             await store.revoke_invite(record.token_hash)
             raise
-    invite = Invite(address.node_id, address.direct, address.relay_url, token, record.expires_at_unix_s)
-    return MadeInvite(
-        make_link(invite), invite_id(record), address, record.expires_at_unix_s, record.uses, record.note, is_running
-    )
+    relay_url = address.relay_url or (missed if missed != PUBLIC_RELAYS else None) or None
+    link = make_link(Invite(address.node_id, address.direct, relay_url, token, record.expires_at_unix_s))
+    more = (record.expires_at_unix_s, record.uses, record.note, is_running, missed)
+    return MadeInvite(link, invite_id(record), address, *more)
 
 
 async def list_invites(node: CommandedNode) -> list[KeptInvite]:
@@ -95,9 +100,13 @@ def reach_of(address: PeerAddress) -> list[str]:
     return [*(f"directly at {text}" for text in address.direct if scope_of(text) is AddressScope.PUBLIC), *relay]
 
 
-def reach_in_words(address: PeerAddress) -> list[str]:
+def reach_in_words(address: PeerAddress, missed_relay: str = "") -> list[str]:
     """By which ways other nodes can come, or what to do where not every node can. Each is a line."""
     ways = reach_of(address)
+    if missed_relay:
+        which = "None of iroh's public relays" if missed_relay == PUBLIC_RELAYS else f"The relay {missed_relay}"
+        missed = f"{which} {'was' if missed_relay == PUBLIC_RELAYS else 'was not'} reached: masa-node doctor says why."
+        return [*([f"Others can come {' or '.join(ways)}."] if ways else []), missed]
     if ways:
         return [f"Others can come {' or '.join(ways)}."]
     if {scope_of(text) for text in address.direct} <= {AddressScope.LOOPBACK}:
@@ -106,6 +115,11 @@ def reach_in_words(address: PeerAddress) -> list[str]:
         "This node knows private addresses of itself only: they lead to it on its own network. From elsewhere",
         "a relay is needed (--relay public, or your own: RELAY_URL), or a forwarded port (PEER_ADDRESS).",
     ]
+
+
+async def _missed_relay(store: Store, address: PeerAddress) -> str:
+    """The relay that this node is to use, if it has not taken the node in; "" if it has, or there is none."""
+    return "" if address.relay_url else (await store.value("awaited_relay") or b"").decode("utf-8", "replace")
 
 
 async def choose_relay(node: CommandedNode, choice: str, settings: Settings) -> None:

@@ -83,16 +83,20 @@ class OwnWayIn:
             except ConfigurationError as exc:
                 return CommandResult(CommandState.FAILED, exc.message)
             await self._until_home(HOME_WITHIN_S)
-            await self._unsettle(choice)
+            await self._await(choice)
         if not await self._store.set_value(KEPT_RELAY, choice.encode()):
             return CommandResult(CommandState.FAILED, "The choice holds until the node ends: MASA_DIR is not writable.")
         return CommandResult(CommandState.DONE, f"Relay: {choice}.")
 
     async def _unsettle(self, relay: str) -> None:
         """What lets others in is looked for from now on; commands wait for this relay, too, and the time is bounded."""
-        self._since_s, self._is_settled, self._lost = asyncio.get_running_loop().time(), False, relay
-        await self._store.set_value("awaited_relay", relay.encode())
+        self._since_s, self._is_settled = asyncio.get_running_loop().time(), False
+        await self._await(relay)
         await self._store.set_value("settled", b"")
+
+    async def _await(self, relay: str) -> None:
+        self._lost = relay
+        await self._store.set_value("awaited_relay", relay.encode())
 
     async def _until_home(self, within_s: float) -> str | None:
         """Until the relay has taken this node in: the relay, or None when it takes too long to."""
