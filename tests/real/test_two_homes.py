@@ -66,6 +66,14 @@ def joined(ada: NodeThere, bob: NodeThere, *options: str) -> str:
     return done.stdout
 
 
+def ask(node: NodeThere, peer: NodeThere) -> None:
+    """This peer alone has a model, and answers."""
+    wait_until(lambda: servers_of(node, "masa-demo"))
+    with answered(node, "masa-demo", {"stream": True}) as answer:
+        assert (answer.status, answer.headers["X-Masa-Served-By"]) == (200, node_id(peer))
+        assert answer.readline().startswith(b"data: ")
+
+
 def doctor(node: NodeThere) -> str:
     return node.command("doctor").stdout
 
@@ -201,28 +209,36 @@ def own_port(node: NodeThere) -> str:
     ],
 )
 def test_by_the_relay_that_the_invite_names_two_homes_meet_without_any_setting(
-    tmp_path: Path, ada_router: Router, bob_router: Router
+    tmp_path: Path, measured: Measured, ada_router: Router, bob_router: Router
 ) -> None:
     with Homes(ada=ada_router, bob=bob_router) as homes:
         relay = homes.start_relay(tmp_path)
-        with two_nodes(homes, tmp_path) as (ada, bob):
+        with two_nodes(homes, tmp_path, {"DEMO": "0"}) as (ada, bob):
+            began_s = time.monotonic()
             assert "(relay)" in joined(ada, bob, "--relay", relay)
+            ask(bob, ada)
+            measured("first invite to first answer", time.monotonic() - began_s, MEETS_WITHIN_S)
             assert linked(ada) == {node_id(bob)}
-            assert "masa-demo" in peer_row(bob, node_id(ada))["models"]
 
 
 @pytest.mark.usefixtures("_relay_there")
-def test_two_guests_of_one_host_that_can_only_meet_at_its_relay_are_linked_and_ask_each_other(tmp_path: Path) -> None:
+def test_two_guests_of_one_host_that_can_only_meet_at_its_relay_are_linked_and_one_asks_the_other(
+    tmp_path: Path,
+) -> None:
     symmetric = Router(is_symmetric=True)
     with Homes(ada=Router(), bob=symmetric, carl=symmetric) as homes:
         relay = homes.start_relay(tmp_path)
         (tmp_path / "carl").mkdir()
-        with two_nodes(homes, tmp_path) as (ada, bob), node_at(homes, "carl", tmp_path / "carl") as carl:
+        nothing = {"DEMO": "0"}
+        with (
+            two_nodes(homes, tmp_path, nothing, **nothing) as (ada, bob),
+            node_at(homes, "carl", tmp_path / "carl") as carl,
+        ):
             joined(ada, bob, "--relay", relay)
             joined(ada, carl)
             wait_until(lambda: {node_id(carl), node_id(ada)} == linked(bob), MEETS_WITHIN_S)
             assert peer_row(bob, node_id(carl))["route"] == "relay"
-            assert "masa-demo" in peer_row(bob, node_id(carl))["models"]
+            ask(bob, carl)
 
 
 @pytest.mark.usefixtures("_relay_there")
