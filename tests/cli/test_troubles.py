@@ -2,14 +2,49 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
-from masa_node.cli.troubles import about_network
-from masa_node.node.doctor.findings import fail, ok, report_of, warn
+import pytest
+
+from masa_node.cli import troubles
+from masa_node.cli.troubles import about_network, tell_of_troubles
+from masa_node.node.doctor.findings import Level, fail, ok, report_of, warn
+from masa_node.node.serve import serve
+from masa_node.node.settings.environment import Settings
+from tests.fakes.no_server import closed_port
+
+LEVELS = frozenset(f"{level:<4}" for level in Level)
+NOBODY = "ae58ff8833241ac82d6ff7611046ed67b5072d142c588d0063e942d9a75502b6"
 
 
 def test_of_a_report_the_lines_about_the_network_are_picked_the_worst_first() -> None:
     lines = (warn("peer b0b0b0b0b0", "away"), fail("relay", "off"), ok("udp", "fine"), fail("llm llm", "off"))
     assert [line.check for line in about_network(report_of(lines))] == ["relay", "peer b0b0b0b0b0"]
+
+
+@pytest.mark.parametrize("network", ["on", "off"])
+async def test_the_last_lines_of_a_start_say_why_nobody_is_linked_unless_nobody_is_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], network: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr(troubles, "LINKED_WITHIN_S", 0.1)
+    settings = Settings(
+        masa_dir="m",
+        port=0,
+        find_local=False,
+        network=network,
+        peer_host="127.0.0.1",
+        bootnodes=f"{NOBODY}@no-such-host.invalid:1",
+        relay_url=f"http://127.0.0.1:{closed_port()}",
+    )
+    async with serve(settings) as node:
+        await tell_of_troubles(node)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line[:4] in LEVELS]  # the others are the log's
+    says = ("fail  relay: 127.0.0.1 is not reached", "warn  network: 0 of 1", f"warn  peer {NOBODY[:10]}: ")
+    expected = says if network == "on" else ()
+    assert len(lines) == len(expected), lines
+    assert all(line.startswith(start) for line, start in zip(lines, expected, strict=True)), lines
 
 
 def test_a_node_starts_without_what_only_people_look_at() -> None:
