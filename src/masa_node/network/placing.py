@@ -38,9 +38,9 @@ class Unplaced:
         if not self._tellers:
             return []
         ways = {teller: way_of(teller) for teller in set(self._tellers.values())}
-        told = [(node_id, ways[teller]) for node_id, teller in self._tellers.items()]
-        self._tellers = {node_id: self._tellers[node_id] for node_id, way in told if way == ""}
-        return [(node_id, way) for node_id, way in told if way]
+        found = [(node_id, ways[teller]) for node_id, teller in self._tellers.items()]
+        self._tellers = {node_id: self._tellers[node_id] for node_id, way in found if way == ""}
+        return [(node_id, way) for node_id, way in found if way]
 
 
 class Placing:
