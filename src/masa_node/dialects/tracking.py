@@ -35,7 +35,8 @@ class StreamTracker:
         "_dialect",
         "_error_seen",
         "_judge",
-        "_usual",
+        "_usual_after",
+        "_usual_before",
         "ended",
         "fault",
         "frames",
@@ -51,7 +52,8 @@ class StreamTracker:
         self._choices = Choices()
         self._judge = (endings or Endings()).begin()
         self._error_seen = False
-        self._usual: tuple[bytes, int, bytes, int] | None = None  # what is around the words of a plain frame
+        self._usual_before: bytes | None = None  # the words of a plain frame; None: no frame is known by it
+        self._usual_after = b""
         self.is_ours = False
         self.started = False
         self.ended = False
@@ -70,11 +72,11 @@ class StreamTracker:
 
         Then it is noted, and may go on to the caller. False says nothing.
         """
-        if self._usual is None:
+        before, after = self._usual_before, self._usual_after
+        if before is None:
             return False
-        before, start, after, after_bytes = self._usual
-        size = len(piece)
-        end = size - after_bytes
+        start, size = len(before), len(piece)
+        end = size - len(after)
         # In a string of JSON a quote is escaped, so the first one is where `after` begins: what is before it is words.
         if (
             not (piece.startswith(before) and piece.endswith(after) and piece.find(b'"', start) == end)
@@ -97,7 +99,7 @@ class StreamTracker:
             self.fault = None if self.ended else exc
             return b""
         if len(whole) != len(piece):
-            self._usual = None  # a frame is begun
+            self._usual_before = None  # a frame is begun
         return whole
 
     def parts(self, whole: bytes, most_bytes: int) -> Iterator[bytes]:
@@ -135,7 +137,7 @@ class StreamTracker:
             return False
         self.frames += count
         self._choices.note_plain(frames)
-        if count == 1 and (self._usual is None or not self.frames % _LEARN_EVERY):
+        if count == 1 and (self._usual_before is None or not self.frames % _LEARN_EVERY):
             self._learn(frames)
         return True
 
@@ -143,7 +145,7 @@ class StreamTracker:
         words = None if self._cutter.held_bytes else _WORDS.search(frame)
         if words is not None:
             start, end = words.span(1)
-            self._usual = frame[:start], start, frame[end:], len(frame) - end
+            self._usual_before, self._usual_after = frame[:start], frame[end:]
 
     def look(self, whole: bytes, condensed: bytes | None = None) -> bytes:
         """What may go on of these frames; `condensed` is what to look at instead, of a large one."""
@@ -199,7 +201,7 @@ class StreamTracker:
         return self._dialect.mark(rest, Usage()) in (Mark.NOISE, Mark.ALIEN)  # not even a frame without its delimiter
 
     def _look_at(self, whole: bytes) -> bytes:
-        self._usual = None
+        self._usual_before = None
         passed = 0
         for frame in self._dialect.framing.frames(whole):
             mark = self._dialect.mark(frame, self.usage, self._choices)

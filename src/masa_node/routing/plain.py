@@ -62,6 +62,7 @@ class Plain:
     """
 
     __slots__ = (
+        "_answer_bytes",
         "_asked",
         "_began_s",
         "_begun",
@@ -83,6 +84,7 @@ class Plain:
         "_size",
         "_stream",
         "_tracker",
+        "_write",
     )
 
     def __init__(
@@ -104,6 +106,7 @@ class Plain:
         self._tracker: StreamTracker | None = None
         self._asked: Asked | None = None  # from when there is an exchange
         self._stream: AnswerStream | None = None  # from the first piece on
+        self._answer_bytes = 0  # that were given out
         now.listen(self.came)
         shared.sweep.add(self)
 
@@ -281,6 +284,7 @@ class Plain:
         exchange.made.won(asked, answer)
         exchange.has(answer)
         host.sink.head(answer, self._exchange.made.trail)
+        self._write = host.sink.piece
         rest = self._give(answer.first)
         if rest is not None:
             self._leave(self._exchange.go_on(host.sink, rest))
@@ -291,25 +295,23 @@ class Plain:
     # ---- the rest of a stream ----
 
     def _give(self, piece: bytes) -> Awaitable[None] | None:
-        host = self._host
-        if host is None:
-            return None
-        self._exchange.given(len(piece))
-        written = host.sink.piece(piece)
+        self._answer_bytes += len(piece)
+        written = self._write(piece)
         return written if written is not WRITTEN and has_to_wait(written) else None
 
     def _take(self, piece: bytes) -> bool:
-        """See `Response.listen`."""
-        host, tracker = self._host, self._tracker
-        if host is None or tracker is None or not tracker.is_more(piece):
+        """See `Response.listen`. Few objects are touched: of many streams, hardly any is in the processor's cache."""
+        tracker = self._tracker
+        if tracker is None or not tracker.is_more(piece):
             return False
         try:
-            rest = self._give(piece)
+            self._answer_bytes += len(piece)
+            written = self._write(piece)
         except Exception as exc:  # noqa: BLE001 - see `came`
             self._leave(_raised(exc))
-        else:
-            if rest is not None:
-                self._leave(self._exchange.go_on(host.sink, rest))
+            return True
+        if written is not WRITTEN and self._host is not None and has_to_wait(written):
+            self._leave(self._exchange.go_on(self._host.sink, written))
         return True
 
     def _pass_on(self, stream: AnswerStream) -> None:
@@ -364,11 +366,10 @@ class Plain:
 
     def _leave(self, rest: Coroutine[Any, Any, None]) -> None:
         """The rest is a task's."""
-        host, self._host = self._host, None
+        host = self._host
         self._now.listen(None)
-        self._shared.sweep.discard(self)
         if host is not None:
-            host.go_on(_closing(rest, self._made_exchange()[0]))
+            host.go_on(_closing(rest, self._parted()))
         else:
             rest.close()
 
@@ -378,9 +379,15 @@ class Plain:
         host.over()
 
     def _close(self) -> None:
+        self._parted().close()
+
+    def _parted(self) -> Exchange:
+        """From here on it is the exchange's, which hears what was given out."""
         self._host = None
         self._shared.sweep.discard(self)
-        self._made_exchange()[0].close()
+        exchange, _ = self._made_exchange()
+        exchange.given(self._answer_bytes)
+        return exchange
 
 
 async def _closing(rest: Awaitable[None], exchange: Exchange) -> None:

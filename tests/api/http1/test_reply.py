@@ -14,6 +14,7 @@ class Caller:
     """A connection that keeps what is written."""
 
     def __init__(self) -> None:
+        self.writer = self
         self.written: list[bytes] = []
         self.is_paused = False
         self.is_last = False

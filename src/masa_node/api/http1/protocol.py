@@ -52,7 +52,6 @@ class BoundedHttpProtocol(asyncio.Protocol):
         self._is_new = False  # is nothing at work on the request yet?
         self._pipeline: deque[tuple[HttpRequest, Reply]] = deque()
         # whether the caller reads
-        self.is_paused = False
         self._drained: asyncio.Future[None] | None = None
         self._stalled_since_s: float | None = None
         # what it waits for, and how it ends
@@ -67,8 +66,7 @@ class BoundedHttpProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A caller connected: the first head has to come soon."""
         self._transport = cast("asyncio.Transport", transport)
-        self._writer = Writer(self._transport, self._all.writes)
-        self.write = self._writer.write  # what answers call
+        self.writer = Writer(self._transport, self._all.writes)
         self.since_s = self._loop.time()
         self._wait_for(HEAD_TIMEOUT_S)
         address: tuple[str, int] | str | None = transport.get_extra_info("peername")  # "" of a Unix socket
@@ -119,7 +117,7 @@ class BoundedHttpProtocol(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """The caller sends no more, and is not waited for: the loop closes the connection."""
-        self._writer.flush()
+        self.writer.flush()
 
     def _take(self, incoming: Incoming, length: int | None) -> HttpRequest:
         """A request whose head is complete is taken up now, or when its turn comes."""
@@ -173,7 +171,7 @@ class BoundedHttpProtocol(asyncio.Protocol):
         request = self._request
         if request is not None and request.expects_continue:
             request.expects_continue = False
-            self.write(_CONTINUE)
+            self.writer.write(_CONTINUE)
         self._read_on()
 
     def _read_on(self) -> None:
@@ -238,9 +236,9 @@ class BoundedHttpProtocol(asyncio.Protocol):
         reply.flush()
         self._request = self._reply = None
         if not reply.has_begun:
-            self.write(STOPPING)
+            self.writer.write(STOPPING)
         if reply.needs_reset:
-            self._writer.flush()
+            self.writer.flush()
             # A caller that reads until the connection is closed can tell a cut answer only by a reset.
             self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
             self.abort()
@@ -264,7 +262,7 @@ class BoundedHttpProtocol(asyncio.Protocol):
 
     def close(self) -> None:
         """Close it when all that was written is sent, or once the caller takes no more of it."""
-        self._writer.flush()
+        self.writer.flush()
         self._unsent_bytes = self._transport.get_write_buffer_size()
         if self._unsent_bytes:
             self._wait_for(FLUSH_STALL_S)
@@ -297,13 +295,13 @@ class BoundedHttpProtocol(asyncio.Protocol):
         reply = self._reply
         self._lose_request()
         if reply is None or not reply.has_begun:
-            self.write(answer)
+            self.writer.write(answer)
         self._linger()
 
     def _linger(self) -> None:
         """Close, but go on reading for a while what the caller sends: a reset would destroy the answer."""
         self._lingers = True
-        self._writer.flush()
+        self.writer.flush()
         if self._transport.can_write_eof():
             self._transport.write_eof()
         self._read_on()
@@ -379,12 +377,12 @@ class BoundedHttpProtocol(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The caller reads more slowly than the answer comes."""
-        self.is_paused = True
+        self.writer.is_paused = True
         self._stalled_since_s = self._loop.time()
 
     def resume_writing(self) -> None:
         """The caller reads again."""
-        self.is_paused = False
+        self.writer.is_paused = False
         self._stalled_since_s = None
         self._wake_writer()
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from masa_node.api.http1.request import HttpRequest
 from masa_node.chat.answer import WRITTEN
+from masa_node.routing.running.turn_of_writes import Writer
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -23,8 +24,8 @@ class Written(Protocol):
     """The connection, as an answer sees it."""
 
     @property
-    def is_paused(self) -> bool:
-        """Does the caller read more slowly than the answer comes?"""
+    def writer(self) -> Writer:
+        """Writes to it; nothing, once it is being closed. `is_paused` while the caller reads too slowly."""
         ...
 
     @property
@@ -34,10 +35,6 @@ class Written(Protocol):
 
     def standard_lines(self) -> bytes:
         """The headers of every answer: whole lines."""
-        ...
-
-    def write(self, data: bytes, /) -> None:
-        """Write in this turn of the loop, in this order; nothing, once the connection is being closed."""
         ...
 
     async def drained(self) -> None:
@@ -66,6 +63,7 @@ class Reply:
         "_is_http10",
         "_keep",
         "_request",
+        "_writer",
         "amend",
         "has_begun",
         "is_complete",
@@ -74,6 +72,7 @@ class Reply:
     def __init__(self, request: HttpRequest, connection: Written, *, is_http10: bool, keep: bool) -> None:
         self._request = request
         self._connection = connection
+        self._writer = connection.writer
         self._is_http10 = is_http10
         self._keep = keep
         self._head = b""  # it goes out with what follows it: every write is a packet
@@ -85,7 +84,7 @@ class Reply:
     @property
     def is_paused(self) -> bool:
         """Would what is given now have to wait for the caller to read?"""
-        return self._connection.is_paused and not self._request.is_gone
+        return self._writer.is_paused and not self._request.is_gone
 
     @property
     def needs_reset(self) -> bool:
@@ -115,7 +114,7 @@ class Reply:
             return
         has_body = self._request.head.method != "HEAD" and status != _NOT_MODIFIED
         head = self._head_of(status, lines, b"\r\n")
-        self._connection.write(head + body[:most_bytes] if has_body else head)
+        self._writer.write(head + body[:most_bytes] if has_body else head)
         if most_bytes is None or not has_body:
             self._complete()
 
@@ -128,9 +127,13 @@ class Reply:
 
     def piece(self, data: bytes) -> Awaitable[None]:
         """More of it, at least a byte."""
-        if self._connection.is_paused:
-            return self._when_drained(partial(self._piece, data))
-        self._piece(data)
+        writer = self._writer
+        if self._request.is_gone:
+            return WRITTEN
+        if writer.is_paused:
+            return self._when_drained(partial(self.piece, data))
+        head, self._head = self._head, b""
+        writer.write(b"%b%x\r\n%b\r\n" % (head, len(data), data) if self._is_chunked else head + data)
         return WRITTEN
 
     def end(self) -> Awaitable[None]:
@@ -143,10 +146,10 @@ class Reply:
     def flush(self) -> None:
         """Write the head, if no piece followed it: the answer is about to be cut."""
         if self._head and not self._request.is_gone:
-            self._connection.write(self._head)
+            self._writer.write(self._head)
         self._head = b""
 
-    async def _when_drained(self, write: Callable[[], None]) -> None:
+    async def _when_drained(self, write: Callable[[], object]) -> None:
         while self.is_paused:
             await self._connection.drained()
         write()
@@ -162,7 +165,7 @@ class Reply:
             await asyncio.sleep(0)
             if self._request.is_gone:
                 return
-            self._connection.write(body[at : at + PART_BYTES])
+            self._writer.write(body[at : at + PART_BYTES])
         if not self._request.is_gone:
             self._complete()
 
@@ -171,22 +174,13 @@ class Reply:
         last = b"transfer-encoding: chunked\r\n\r\n" if self._is_chunked else b"\r\n"
         self._head = self._head_of(status, self._lines_of(headers), last)
 
-    def _piece(self, data: bytes) -> None:
-        if self._request.is_gone:
-            return
-        head, self._head = self._head, b""
-        if self._is_chunked:
-            self._connection.write(b"%b%x\r\n%b\r\n" % (head, len(data), data))
-        else:
-            self._connection.write(head + data)
-
     def _end(self) -> None:
         if self._request.is_gone:
             return
         if self._is_chunked:
-            self._connection.write(self._head + b"0\r\n\r\n")
+            self._writer.write(self._head + b"0\r\n\r\n")
         elif self._head:
-            self._connection.write(self._head)
+            self._writer.write(self._head)
         self._head = b""
         self._complete()
 

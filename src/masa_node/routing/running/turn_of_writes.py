@@ -48,54 +48,70 @@ class Writer:
     Whoever closes it, its end of it, or asks its transport how much is unsent, calls `flush` before; so does whoever is
     told that the other end was closed, for which the loop closes it. What is held when the connection is aborted is
     dropped, as what its transport holds is. `write` returns at once, and tells of nothing
-    that fails: the transport tells its protocol.
+    that fails: the transport tells its protocol. `is_paused` is for whoever writes, and set by that protocol.
     """
 
-    __slots__ = ("_later", "_later_bytes", "_transport", "_turn")
+    __slots__ = ("_first", "_rest", "_rest_bytes", "_transport", "_turn", "is_paused")
 
     def __init__(self, transport: asyncio.Transport, turn: TurnOfWrites) -> None:
         self._transport = transport
         self._turn = turn
-        self._later: list[bytes] = []
-        self._later_bytes = 0
+        self._first = b""  # of what is put off: mostly all of it
+        self._rest: list[bytes] | None = None
+        self._rest_bytes = 0
+        self.is_paused = False
 
     def write(self, data: bytes) -> None:
         """Write this behind what was written; nothing, once the connection is being closed. What is large is not
         copied.
         """
-        if not self._later:
-            turn = self._turn
-            turn.count += 1
-            if turn.count == 1 and turn.begin():
-                if not self._transport.is_closing():
-                    self._transport.write(data)
-                return
-            if len(turn.waiting) >= MAX_HELD_WRITERS:
-                turn.flush()
-            turn.waiting.append(self)
-        self._later.append(data)
-        self._later_bytes = size = self._later_bytes + len(data)
-        if size > MAX_HELD_BYTES:
+        if self._first:
+            self._put_off_too(data)
+            return
+        turn = self._turn
+        turn.count += 1
+        if turn.count == 1 and turn.begin():
+            if not self._transport.is_closing():
+                self._transport.write(data)
+            return
+        if len(turn.waiting) >= MAX_HELD_WRITERS:
+            turn.flush()
+        turn.waiting.append(self)
+        self._first = data
+        if len(data) > MAX_HELD_BYTES:
+            self.flush()
+
+    def _put_off_too(self, data: bytes) -> None:
+        rest = self._rest
+        if rest is None:
+            rest = self._rest = []
+        rest.append(data)
+        self._rest_bytes += len(data)
+        if len(self._first) + self._rest_bytes > MAX_HELD_BYTES:
             self.flush()
 
     @property
     def holds_any(self) -> bool:
         """Is something put off?"""
-        return bool(self._later)
+        return bool(self._first)
 
     def flush(self) -> None:
         """Write now what was put off. Idempotent."""
-        later, size = self._later, self._later_bytes
-        if not later:
+        first, rest, transport = self._first, self._rest, self._transport
+        if not first:
             return
-        self._later, self._later_bytes = [], 0
-        transport = self._transport
+        self._first = b""
+        if rest is None:
+            if not transport.is_closing():
+                transport.write(first)
+            return
+        size, self._rest, self._rest_bytes = len(first) + self._rest_bytes, None, 0
         if transport.is_closing():
             return
-        if size > MAX_HELD_BYTES and len(later) > 1:
+        if size > MAX_HELD_BYTES:
             # The last one by `write`, which tells when it is not read. What comes by `writelines` tells nothing of that
             # in asyncio's own transport of Python 3.12.0 to 3.12.8, and 3.13.0 to 3.13.1 (CVE-2024-12254).
-            transport.writelines(later[:-1])
-            transport.write(later[-1])
+            transport.writelines([first, *rest[:-1]])
+            transport.write(rest[-1])
         else:
-            transport.write(b"".join(later))
+            transport.write(b"".join([first, *rest]))
