@@ -19,9 +19,9 @@ from masa_node.network.links.mux import (
     MUX_WINDOW_BYTES,
     Mux,
     MuxStream,
-    first_message,
 )
 from masa_node.network.links.mux_stream import FRAME_COST_BYTES
+from masa_node.network.links.session import first_message
 from masa_node.network.transport.interfaces import Link, Stream
 from masa_node.network.transport.memory import MemoryNetwork
 from tests.virtual_time import virtual_time

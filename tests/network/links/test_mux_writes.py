@@ -11,7 +11,7 @@ import pytest
 
 from masa_node.chat.errors import LinkLost
 from masa_node.network.links.frames import FrameKind, frame
-from masa_node.network.links.mux import LATE_S, MAX_PENDING_FRAMES, Channel
+from masa_node.network.links.mux import LATE_S, MAX_DUE_BYTES, MAX_PENDING_FRAMES, Channel
 from masa_node.network.links.token_bucket import TokenBucket
 from masa_node.network.transport.interfaces import Stream
 from tests.virtual_time import virtual_time
@@ -82,6 +82,39 @@ async def test_those_that_share_a_channel_write_together_in_the_next_turn() -> N
         assert not stream.writes
         await asyncio.sleep(0)
         assert stream.writes == [frame(PIECE, b"1", 1) + frame(PIECE, b"2", 2) + frame(PIECE, b"3", 2)]
+
+
+@virtual_time
+async def test_much_is_not_put_off_to_the_next_turn() -> None:
+    async with channel() as (shared, stream):
+        one, two = shared.open(), shared.open()
+        half = bytes(MAX_DUE_BYTES // 2)
+        assert one.send_now((PIECE, half))
+        assert not stream.writes
+        assert two.send_now((PIECE, half))
+        assert stream.writes == [frame(PIECE, half, 1) + frame(PIECE, half, 2)]
+        assert one.send_now((PIECE, b"1"))
+        assert len(stream.writes) == 1
+        await asyncio.sleep(0)
+        assert stream.writes[1:] == [frame(PIECE, b"1", 1)]
+        await asyncio.sleep(1)
+        assert len(stream.writes) == 2
+
+
+@virtual_time
+async def test_much_waits_as_anything_does_while_the_transport_takes_nothing() -> None:
+    async with channel() as (shared, stream):
+        full = stream.full = asyncio.get_running_loop().create_future()
+        one, two = shared.open(), shared.open()
+        assert one.send_now((PIECE, bytes(MAX_DUE_BYTES)))
+        stream.full = None
+        assert two.send_now((PIECE, bytes(MAX_DUE_BYTES)))
+        assert two.send_now((PIECE, b"2"))
+        await asyncio.sleep(1)
+        assert len(stream.writes) == 1
+        full.set_result(None)
+        await asyncio.sleep(1)
+        assert len(stream.writes) == 2
 
 
 @virtual_time

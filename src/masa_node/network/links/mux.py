@@ -7,9 +7,8 @@ A channel is a stream of the transport, opened by the node that asks, and cut in
 above, a request (`mux_stream.py`) is a `FrameStream` on a channel. While requests are few, each has a channel of its
 own, so that a lost packet delays one of them. Many share CHANNELS.
 
-What a peer makes this node do costs the peer bytes, and not this node its memory or its event loop. What waits for a
-peer that does not read is bounded, and the link is closed beyond that bound. Frames that carry little are read in
-slices, and at a bounded rate.
+What a peer makes this node do costs the peer bytes, and not this node its memory or its event loop: what waits for it
+is bounded, and the link ends beyond that. Frames that carry little are read in slices, and at a bounded rate.
 
 The window of each stream is as in HTTP/2 (RFC 9113, 5.2) and yamux: the reader grants what it has taken.
 """
@@ -28,10 +27,10 @@ from masa_node.network.transport.interfaces import Link, Stream
 __all__ = ["CHANNELS", "MAX_STREAMS", "MUX_WINDOW_BYTES", "Channel", "Mux", "MuxStream"]
 
 CHANNELS = 8  # of each side: beyond that a write carries what several requests have to say
-# of a channel; the next wait for channels that are being opened, so that a thousand at once spread evenly
-FEW_STREAMS = 8
+FEW_STREAMS = 8  # of a channel while others are being opened: so a thousand at once spread evenly
 MAX_STREAMS = 256  # open on a channel, those that are just ending too: twice what 1 000 requests at a time need
 MAX_PENDING_BYTES = 256 * 1024  # of a channel, given to it and not to the transport yet; more has to wait
+MAX_DUE_BYTES = 8 * 1024  # of what is put off to the next turn: the peer has work, and a full turn takes 10 ms
 MAX_PENDING_FRAMES = 16 * MAX_STREAMS  # that cannot wait for room: a well-behaved peer leaves a few a request
 # Work is counted in frames that carry next to nothing, some 2 us each; a request that is opened costs as much as 20.
 STREAM_WORK = 20
@@ -74,6 +73,7 @@ class Channel:
         self._pending = 0
         self._pending_frames = 0  # without a payload
         self._is_writing = False  # is something due to be written, or has the transport no room?
+        self._is_due = False  # is it only the next turn of the loop that is waited for?
         self._late: asyncio.TimerHandle | None = None  # for a frame that waits for others
         self._work = 0  # done since others had their turn
         self._lost: ProviderError | None = None  # where it is not the reader that learns of it
@@ -127,18 +127,13 @@ class Channel:
         if self._lost is not None:
             return
         for kind, payload in frames:
-            if kind > _LAST_OF_THE_MUX:  # as `_keep`, which is half of a small piece's way through here
-                size = len(payload)
-                self._outbox += (HEAD.pack(number, kind << LENGTH_BITS | size), payload)
-                self._pending += HEAD_BYTES + size
+            self._keep(number, kind, payload)
+        if not self._is_writing:
+            if len(self._streams) > 1:
+                self._write_soon()
             else:
-                self._keep(number, kind, payload)
-        if self._is_writing:
-            return
-        self._is_writing = True
-        if len(self._streams) > 1:
-            self._loop.call_soon(self._write)
-        else:
+                self._write()
+        if self._is_due and self._pending > MAX_DUE_BYTES:
             self._write()
 
     def put(self, number: int, kind: FrameKind, payload: bytes) -> None:
@@ -147,8 +142,7 @@ class Channel:
             return
         self._keep(number, kind, payload)
         if not self._is_writing:
-            self._is_writing = True
-            self._loop.call_soon(self._write)
+            self._write_soon()
 
     def put_late(self, number: int, kind: FrameKind) -> None:
         """Send a frame that nobody waits for: with the next one of any request, or after LATE_S."""
@@ -182,11 +176,19 @@ class Channel:
     def _write_late(self) -> None:
         self._late = None
         if self._outbox and not self._is_writing:
-            self._is_writing = True
+            self._write()
+
+    def _write_soon(self) -> None:
+        self._is_writing = self._is_due = True
+        self._loop.call_soon(self._write_due)
+
+    def _write_due(self) -> None:
+        if self._is_due:
             self._write()
 
     def _write(self) -> None:
         """All that is to be sent."""
+        self._is_writing, self._is_due = True, False
         data, frames = b"".join(self._outbox), self._pending_frames
         self._outbox.clear()
         try:
@@ -215,9 +217,9 @@ class Channel:
     def _written(self, size: int, frames: int) -> None:
         self._pending -= size
         self._pending_frames -= frames
-        self._is_writing = bool(self._outbox)
-        if self._is_writing:
-            self._loop.call_soon(self._write)
+        self._is_writing = False
+        if self._outbox:
+            self._write_soon()
         wanting, self._wanting = self._wanting, []
         for stream in wanting:
             stream.room_came()
@@ -395,9 +397,3 @@ class Mux:
             raise self._lost() from None
         self._own.append(channel)
         return channel
-
-
-def first_message(group: BaseExceptionGroup[ProviderError]) -> str:
-    """The message of the first of these errors."""
-    first = group.exceptions[0]
-    return first_message(first) if isinstance(first, BaseExceptionGroup) else first.message

@@ -11,7 +11,7 @@ from masa_node.chat.errors import LinkLost, ProtocolFault, ProviderError
 from masa_node.network.links.control import NEWEST_PROTOCOL, Beat
 from masa_node.network.links.frames import FrameKind, FrameReader, FrameStream, frame, header_frame, read_header
 from masa_node.network.links.heartbeat import HEARTBEAT_S, Heartbeat
-from masa_node.network.links.mux import Mux, first_message
+from masa_node.network.links.mux import Mux
 from masa_node.network.links.peer_record import MembershipLevel
 from masa_node.network.transport.interfaces import Link, NodeId, Stream
 
@@ -223,3 +223,9 @@ class Session:
             self._outbox_bytes = 0
             self._outbox_filled.clear()
             await self._control.write(data)
+
+
+def first_message(group: BaseExceptionGroup[ProviderError]) -> str:
+    """The message of the first of these errors."""
+    first = group.exceptions[0]
+    return first_message(first) if isinstance(first, BaseExceptionGroup) else first.message
