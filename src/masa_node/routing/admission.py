@@ -22,10 +22,7 @@ class SlotPool(Protocol):
         ...
 
     async def acquire(self, peer: str = "") -> None:
-        """The same, waiting if need be. Raises `Overloaded` at once when too many wait already.
-
-        When cancelled while waiting, no slot is taken.
-        """
+        """The same, waiting if need be; none once cancelled. Raises `Overloaded` at once when too many wait already."""
         ...
 
     def release(self, peer: str = "") -> None:
@@ -165,7 +162,9 @@ class PeerAdmission:
     def release(self, peer: str = "") -> None:
         """Give the slot back, here and in `main`; the owner's longest waiting gets it, else a peer."""
         self.running -= 1
-        self._slots -= Counter((peer,))  # which forgets those that come to nothing
+        self._slots[peer] -= 1
+        if not self._slots[peer]:
+            del self._slots[peer]
         self._main.release()
 
     def _may_have_more(self, peer: str) -> bool:

@@ -85,6 +85,7 @@ class Quotas:
 
     def __init__(self, rules: QuotaRules) -> None:
         self._rules = rules
+        self._of_peer, self._of_all = rules.held_bytes(BODIES_PER_PEER), rules.held_bytes(BODIES)
         self._peers: dict[NodeId, PeerQuota] = {}
         self.held_bytes = 0
 
@@ -99,8 +100,7 @@ class Quotas:
 
     def has_room(self, quota: PeerQuota, size: int) -> bool:
         """May so many more bytes of its bodies be held?"""
-        of_peer, of_all = self._rules.held_bytes(BODIES_PER_PEER), self._rules.held_bytes(BODIES)
-        return quota.held_bytes + size <= of_peer and self.held_bytes + size <= of_all
+        return quota.held_bytes + size <= self._of_peer and self.held_bytes + size <= self._of_all
 
     def hold_bytes(self, quota: PeerQuota, size: int) -> None:
         """Count so many more bytes of its bodies in memory. Raises `PeerBusy`, with the count as it was."""
