@@ -173,7 +173,7 @@ async def test_whoever_was_linked_once_is_found_among_strangers_that_claim_its_m
         ]
         for each in adverts:
             asker.network.gossip.received(teller, write_message(Push((each,))), 1e9, time.time())
-        asker.network._take_changes(teller)
+        asker.network._take_changes()
         assert len(asker.catalog.find(model, Endpoint.OPENAI_CHAT).peers) == 201
         for _ in range(3):
             asker.network.links.drop(far.id, NOT_NEEDED)

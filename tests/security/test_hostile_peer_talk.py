@@ -269,7 +269,7 @@ async def test_an_advert_with_a_private_address_is_never_taken_as_told_by_somebo
         await control.write(pushed(behind, b"x" * 100))
         for _ in range(50):
             await asyncio.sleep(0.02)
-            ada.network._take_changes(here.bob.id)  # as when bob, who is in the same private network, tells something
+            ada.network._take_changes()  # as when bob, who is in the same private network, tells something
         assert ada.book is not None
         known = ada.book.get(victim.node_id)
         assert known is None or not known.addresses

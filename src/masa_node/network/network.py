@@ -265,8 +265,8 @@ class Network:
         """See `SessionOwner`."""
         try:
             yield from self.gossip.taking(peer, message, self._now_s(), time.time())
-        finally:  # also what came before a fault in it was told by this peer, and by nobody else
-            self._take_changes(peer)
+        finally:  # also what came before a fault in it
+            self._take_changes()
             self._news.set()
 
     def voucher_came(self, peer: NodeId, signed: bytes) -> None:
@@ -319,11 +319,10 @@ class Network:
             if (advert := self._parts.advertiser.due(now_s, at_unix_s, len(self.gossip.known))) is not None:
                 self.gossip.set_own(advert)
             self.gossip.expire(at_unix_s)
-            self._take_changes(None)
+            self._take_changes()
             self._place()
             for peer, message in self.gossip.due(now_s):
-                session = self.links.sessions.get(peer)
-                if session is not None:
+                if (session := self.links.sessions.get(peer)) is not None:
                     session.send_gossip(message)
             await asyncio.sleep(SHORTEST_REST_S)
             now_s = self._now_s()
@@ -332,13 +331,14 @@ class Network:
                 async with asyncio.timeout(rest_s):
                     await self._news.wait()
 
-    def _take_changes(self, teller: NodeId | None) -> None:
-        changes = self.gossip.changes()
-        way = self._placing.way_of(teller) if changes and teller is not None else None
-        for change in changes:
+    def _take_changes(self) -> None:
+        ways: dict[NodeId, str | None] = {}  # of those that told something; others may have spoken since they did
+        for change in self.gossip.changes():
             match change:
-                case AdvertHeard(advert=signed):
-                    self._placing.told(signed.advert, teller, way)
+                case AdvertHeard(signed, teller):
+                    if teller not in ways:
+                        ways[teller] = self._placing.way_of(teller)
+                    self._placing.told(signed.advert, teller, ways[teller])
                     if signed.node_id in self._awaited:
                         self._awaited.pop(signed.node_id).set()
                     self._askable.offer_what(signed)

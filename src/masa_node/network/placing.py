@@ -61,10 +61,10 @@ class Placing:
         session = self._links.sessions.get(peer)
         return session.link.path().address if session is not None else None
 
-    def told(self, advert: Advert, teller: NodeId | None, way: str | None) -> None:
+    def told(self, advert: Advert, teller: NodeId, way: str | None) -> None:
         """This peer, linked over that way (`way_of`), told of that node."""
         self.note(advert, way or "")
-        if way == "" and teller is not None:
+        if way == "":
             self._unplaced.note(advert.node_id, teller)
 
     def note(self, advert: Advert, told_at: str) -> None:

@@ -368,7 +368,20 @@ def test_an_older_one_from_others_does_not_hide_the_load() -> None:
     one.hear(between, peer=1)
     assert one.gossip.advert_of(one.id(1000)) == busy
     assert one.gossip.known.get(one.id(1000)).sequence == 5
-    assert one.gossip.changes() == [AdvertHeard(busy)]
+    assert one.gossip.changes() == [AdvertHeard(busy, one.peers[0])]
+
+
+def test_what_another_peer_told_is_not_taken_as_told_by_one_that_tells_something_older() -> None:
+    """Which addresses may be dialed depends on who told of them."""
+    one = One(links=3)
+    node = one.network.keys(1000)
+    first, load, moved = (one.advert(1000, 1), *(changed(one.advert(1000, 1), node, sequence=n) for n in (9, 5)))
+    moved = changed(moved, node, addresses=("192.0.2.9:9",))
+    one.hear(first, load)
+    one.gossip.changes()
+    one.hear(moved, peer=1)
+    assert one.gossip.advert_of(one.id(1000)) == load
+    assert one.gossip.changes() == []
 
 
 # ---- what counts ----
@@ -396,7 +409,10 @@ def test_of_two_adverts_with_one_sequence_the_first_counts() -> None:
 def test_the_owner_hears_of_each_change_once() -> None:
     one = One()
     one.hear(one.advert(1, 1), one.advert(1, 2), one.advert(2, 1))
-    assert one.gossip.changes() == [AdvertHeard(one.advert(1, 2)), AdvertHeard(one.advert(2, 1))]
+    assert one.gossip.changes() == [
+        AdvertHeard(one.advert(1, 2), one.peers[0]),
+        AdvertHeard(one.advert(2, 1), one.peers[0]),
+    ]
     assert one.gossip.changes() == []
 
 
@@ -604,7 +620,10 @@ def test_what_had_to_make_room_is_reported(monkeypatch: pytest.MonkeyPatch) -> N
     one.hear(one.advert(1), one.advert(2))
     one.gossip.changes()
     one.hear(one.advert(3))
-    assert sorted(one.gossip.changes(), key=repr) == [AdvertExpired(one.id(1)), AdvertHeard(one.advert(3))]
+    assert sorted(one.gossip.changes(), key=repr) == [
+        AdvertExpired(one.id(1)),
+        AdvertHeard(one.advert(3), one.peers[0]),
+    ]
 
 
 def test_large_adverts_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:

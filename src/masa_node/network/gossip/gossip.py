@@ -63,9 +63,10 @@ MAX_LEFT = 256  # peers no longer linked whose allowances are remembered: relink
 
 
 class AdvertHeard(msgspec.Struct, frozen=True):
-    """A node has a newer advert."""
+    """A node has a newer advert, told by this peer."""
 
     advert: SignedAdvert
+    teller: NodeId
 
 
 class AdvertExpired(msgspec.Struct, frozen=True):
@@ -315,8 +316,8 @@ class Gossip:
         is_spread = self._keep(entry, opened, peer)
         if is_spread and len(self._peers) > FANOUT:  # where there are fewer, a push misses nobody
             self.digests.changed(now_s)
-        if (newest := self.advert_of(node_id)) is not None:
-            self._changes[node_id] = AdvertHeard(newest)
+        if self.advert_of(node_id) is opened:  # else what is newest was told by another peer
+            self._changes[node_id] = AdvertHeard(opened, peer)
         return node_id if is_spread else None
 
     def _why_not(self, opened: SignedAdvert, entry: Entry | None, at_unix_s: float) -> Ignored | None:
@@ -350,9 +351,8 @@ class Gossip:
         return True
 
     def _note_gone(self, node_ids: Iterable[NodeId]) -> None:
-        for node_id in node_ids:
-            if node_id not in self._forgotten:
-                self._changes[node_id] = AdvertExpired(node_id)
+        gone = (node_id for node_id in node_ids if node_id not in self._forgotten)
+        self._changes.update((node_id, AdvertExpired(node_id)) for node_id in gone)
 
     # ---- what was missed ----
 
