@@ -87,6 +87,21 @@ def test_each_change_of_the_keys_is_counted() -> None:
     assert [after - before for before, after in itertools.pairwise(versions)] == [1, 1, 1, 1]
 
 
+def test_the_rules_of_a_name_are_those_of_the_key_that_has_it_now() -> None:
+    """The other one has expired, and was not revoked."""
+    _, keys = made_key([], "alice", KeyRules(("old",)), NOW, 1)
+    _, keys = made_key(keys, "alice", KeyRules(("new",)), NOW + 2)
+    ring = KeyRing(keys)
+    assert [ring.allows(name, model) for name in ("alice", "bob") for model in ("old", "new")] == [
+        False,
+        True,
+        False,
+        False,
+    ]
+    ring.replace(revoked_key(keys, "alice", NOW + 2))
+    assert not ring.allows("alice", "new")
+
+
 def test_a_ring_says_whether_the_tokens_of_any_key_are_limited() -> None:
     unlimited, limited = made("alice")[1], made("bob", KeyRules(tokens_per_day=1))[1]
     assert [KeyRing(keys).has_daily_limits for keys in (None, [unlimited], [unlimited, limited])] == [

@@ -153,6 +153,22 @@ def test_only_a_bounded_number_of_names_is_compared(catalog: Catalog, monkeypatc
     assert catalog.nearest("tiny") == ["aaa", "bbb"]
 
 
+def test_a_rule_that_lets_nobody_see_any_is_asked_about_a_bounded_number(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog_module, "MAX_COMPARED", 2)
+    catalog.put(A, [offer("aaa")])
+    catalog.put(P, [offer(f"m{number}") for number in range(20)])
+    asked: list[str] = []
+
+    def may_see(name: str) -> bool:
+        asked.append(name)
+        return False
+
+    assert catalog.nearest("tiny", may_see) == []
+    assert asked == ["aaa", "m0"]
+
+
 # ---- peers ----
 
 

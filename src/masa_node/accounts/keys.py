@@ -88,6 +88,7 @@ class KeyRing:
         self.is_needed = False
         self.version = 0  # counts the changes
         self._by_id: dict[str, NamedKey] = {}
+        self._rules: dict[str, KeyRules] = {}  # by name, of those that were not revoked
         self.replace(keys)
 
     def replace(self, keys: Sequence[NamedKey] | None) -> None:
@@ -95,13 +96,12 @@ class KeyRing:
         self.is_needed = self.is_needed or keys is not None
         self.version += 1
         self._by_id = {key.id: key for key in keys or ()}
+        self._rules = {key.name: key.rules for key in keys or () if key.revoked_at_unix_s is None}
 
     def allows(self, name: str, model: str) -> bool:
         """Does the key of this name allow the model? Not if it was revoked meanwhile."""
-        return any(
-            key.name == name and key.revoked_at_unix_s is None and key.rules.allows(model)
-            for key in self._by_id.values()
-        )
+        rules = self._rules.get(name)
+        return rules is not None and rules.allows(model)
 
     @property
     def has_daily_limits(self) -> bool:

@@ -237,7 +237,10 @@ class Candidates:
                 f"{self._rules.why_nothing() or 'Is an LLM server running?'}"
             )
         if not nearest:
-            return UnknownModel(f"No LLM known here serves the model {request.model!r}, nor another for this key.")
+            return UnknownModel(
+                f"No LLM known here serves the model {request.model!r}. GET /api/v1/llm/models lists all that this key "
+                "allows."
+            )
         return UnknownModel(
             f"No LLM known here serves the model {request.model!r}, of this node or of a peer. "
             f"Nearest: {', '.join(nearest)}. GET /api/v1/llm/models lists all."

@@ -264,9 +264,9 @@ class Catalog:
 
     def nearest(self, model: str, may_see: Callable[[str], bool] | None = None) -> list[str]:
         """Of the names that may be seen, all by default: those most like this one, at most MAX_NEAREST, else the first
-        few there are.
+        few there are. Beyond the first MAX_COMPARED of all none is looked at: peers may offer any number.
         """
-        names = list(islice(filter(may_see, self._names()), MAX_COMPARED))
+        names = list(filter(may_see, islice(self._names(), MAX_COMPARED)))
         keys = {_compared(name): name for name in names}
         close = difflib.get_close_matches(_compared(model), keys, n=MAX_NEAREST)
         return [keys[key] for key in close] or names[:MAX_NAMED]
