@@ -295,6 +295,15 @@ async def test_the_end_of_the_client_closes_what_it_kept() -> None:
         await llm.until(lambda: llm.open == 0)
 
 
+async def test_what_comes_back_after_the_end_of_the_client_is_closed() -> None:
+    async with FakeLlm().answer("/x", OK) as llm:
+        async with HttpClient() as client:
+            answer = await client.post(f"{llm.url}/x", (), b"{}")
+        assert await answer.read_piece() == b'{"ok":1}'
+        assert await answer.read_piece() == b""
+        await llm.until(lambda: llm.open == 0)
+
+
 async def test_targets_are_remembered_within_a_bound(client: HttpClient) -> None:
     for number in range(1000):
         client.target_of(f"http://localhost/{number}")

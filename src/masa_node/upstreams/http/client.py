@@ -83,6 +83,7 @@ class HttpClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._keep = 0  # what comes back later would be closed by nobody
         if self._sweeper is not None:
             self._sweeper.cancel()
         for idle in self._idle.values():
