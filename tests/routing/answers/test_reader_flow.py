@@ -1,8 +1,9 @@
 """Pieces by direct calls: the same bytes and the same end as by a task, and no task runs for them."""
 
 import asyncio
+import inspect
 import itertools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
 import pytest
 from hypothesis import given
@@ -223,6 +224,28 @@ async def test_whoever_stops_waiting_is_given_nothing_more() -> None:
     assert response.listener is None
     response.push(CHUNK)
     assert got == []
+
+
+@virtual_time
+async def test_what_had_to_be_waited_for_is_dropped_with_whoever_waits() -> None:
+    """In the turn of the loop in which it came: else Python warns that it was never awaited."""
+    response, answer = await begun()
+    rests: list[Coroutine[None, None, None]] = []
+
+    async def wait() -> None:
+        pass
+
+    def give(piece: bytes) -> Coroutine[None, None, None]:
+        rests.append(wait())
+        return rests[-1]
+
+    reading = asyncio.ensure_future(by_turns(answer, give))
+    await settle()
+    response.push(CHUNK)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert [inspect.getcoroutinestate(rest) for rest in rests] == [inspect.CORO_CLOSED]
 
 
 @virtual_time

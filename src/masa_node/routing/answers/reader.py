@@ -5,6 +5,7 @@ The same for every provider, an LLM server behind this node or a peer: no answer
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from types import CoroutineType
 
 from masa_node.chat.answer import Answer, Give, StreamedAnswer, Usage, WholeAnswer
 from masa_node.chat.errors import BrokenAnswer, EncodedAnswer, ErrorAnswer, NotAnAnswer
@@ -193,6 +194,14 @@ def _no_answer(response: Response, fault: str, body: bytes) -> NotAnAnswer:
     )
 
 
+def _drop(left: "asyncio.Future[Awaitable[None] | None]") -> None:
+    """Nobody waits any more, not for what was to be waited for either: else Python warns of it."""
+    if left.done() and not left.cancelled() and left.exception() is None:
+        rest = left.result()
+        if isinstance(rest, CoroutineType):
+            rest.close()
+
+
 class AnswerStream:
     """The body of one streamed answer, read through its tracker. `begun` was read already; `is_over`: it is all."""
 
@@ -291,6 +300,9 @@ class AnswerStream:
         try:
             self._came()  # what is there already
             return await left
+        except asyncio.CancelledError:
+            _drop(left)
+            raise
         finally:
             self._response.listen(None)
             self._give = self._left = None  # they lead back here
