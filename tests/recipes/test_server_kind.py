@@ -7,8 +7,9 @@ import pytest
 
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import Endpoint, Headers
+from masa_node.upstreams.access import Access
 from masa_node.upstreams.detection import SERVER_KINDS, ServerKind
-from masa_node.upstreams.servers.server import Http
+from masa_node.upstreams.servers.server import Server
 from masa_node.upstreams.spec import UpstreamSpec
 from tests.fakes.dialect_samples import OPENAI
 from tests.fakes.http_bytes import whole
@@ -17,31 +18,26 @@ from tests.fakes.raw_http import get, post
 from tests.fakes.running import running_node
 
 
-class ToyServer:
+class ToyServer(Server):
     """Speaks OpenAI's chat at a path of its own, has a header of its own for the key, and one model."""
 
     label = "Toy"
     native = Endpoint.OPENAI_CHAT
-    was_seen = False
 
     def __init__(self, spec: UpstreamSpec) -> None:
-        self._base = spec.url.rstrip("/")
-        self._key = spec.key
+        super().__init__(spec.url.rstrip("/"), spec.key, {Endpoint.NATIVE: "/talk", Endpoint.OPENAI_CHAT: "/talk"})
 
     def target(self, endpoint: Endpoint, model: str) -> str | None:
-        return f"{self._base}/toys/{model}/talk" if endpoint in self.endpoints() else None
+        return f"{self.base}/toys/{model}/talk" if endpoint in self.paths else None
 
     def credentials(self, endpoint: Endpoint | None = None) -> Headers:
         del endpoint
-        return (("x-toy-key", self._key),)
-
-    def endpoints(self) -> frozenset[Endpoint]:
-        return frozenset({Endpoint.NATIVE, Endpoint.OPENAI_CHAT})
+        return (("x-toy-key", self.key),)
 
     def probe_url(self) -> None:
         return None
 
-    async def list_models(self, http: Http) -> list[ModelOffer]:
+    async def list_models(self, http: Access) -> list[ModelOffer]:
         return [ModelOffer("bear", self.endpoints())]
 
 

@@ -10,6 +10,7 @@ from masa_node.chat.request import DialectName, Endpoint, Headers
 from masa_node.dialects.fields import read
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.answers.reader import check_status, read_whole
+from masa_node.upstreams.access import Access
 from masa_node.upstreams.http.answer import HttpAnswer
 from masa_node.upstreams.http.urls import anthropic_base, deployment_of, openai_bases
 from masa_node.upstreams.places import place_of
@@ -19,7 +20,7 @@ from masa_node.upstreams.servers.cloudflare import CloudflareServer
 from masa_node.upstreams.servers.missing import looks_missing
 from masa_node.upstreams.servers.ollama import OllamaServer
 from masa_node.upstreams.servers.openai import ANY_LABEL, OpenAiServer
-from masa_node.upstreams.servers.server import NO_SUCH_PATH, Http, Server, bearer, is_masa_node
+from masa_node.upstreams.servers.server import NO_SUCH_PATH, Server, bearer, is_masa_node
 from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec
 
 MAX_PROBE_BYTES = 64 * 1024
@@ -67,7 +68,7 @@ SERVER_KINDS: dict[str, ServerKind] = {
 }
 
 
-async def identify(spec: UpstreamSpec, http: Http) -> Server:
+async def identify(spec: UpstreamSpec, http: Access) -> Server:
     """The server at the spec's address. Raises `ProviderError` when it has to be asked what it is and is not there."""
     make = SERVER_KINDS[spec.kind].make
     if make is not None:
@@ -82,7 +83,7 @@ async def identify(spec: UpstreamSpec, http: Http) -> Server:
     return await _ask_what_it_is(spec, url, http)
 
 
-async def _ask_what_it_is(spec: UpstreamSpec, url: str, http: Http) -> Server:
+async def _ask_what_it_is(spec: UpstreamSpec, url: str, http: Access) -> Server:
     location = place_of(url)
     kind: str = location.kind if spec.kind == UpstreamKind.AUTO else spec.kind
     base = url if location.base is None else location.base
@@ -104,14 +105,14 @@ async def _ask_what_it_is(spec: UpstreamSpec, url: str, http: Http) -> Server:
     return server
 
 
-async def _is_ollama(http: Http, base: str, key: Headers) -> bool:
+async def _is_ollama(http: Access, base: str, key: Headers) -> bool:
     answer = await http.get(f"{base}/api/version", key)
     await _check_is_up(answer)
     body = await read_whole(answer, MAX_PROBE_BYTES)
     return not is_masa_node(answer) and answer.status not in NO_SUCH_PATH and read(body, _VERSION) is not None
 
 
-async def _anthropic_endpoint(http: Http, api_base: str, key: Headers) -> tuple[bool, str]:
+async def _anthropic_endpoint(http: Access, api_base: str, key: Headers) -> tuple[bool, str]:
     """Does it serve `/v1/messages`, and what does it call itself? A server that has it refuses an empty request."""
     label = ANY_LABEL
     try:

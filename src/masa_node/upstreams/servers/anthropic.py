@@ -8,8 +8,9 @@ from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import Endpoint, Headers
 from masa_node.dialects.fields import ABSENT, TEXT, read
 from masa_node.routing.running.steps import readable
+from masa_node.upstreams.access import Access
 from masa_node.upstreams.servers.listing import MAX_MODELS, ListedModel
-from masa_node.upstreams.servers.server import FixedPaths, Http, bearer, each, entries, get_listing, unix_s
+from masa_node.upstreams.servers.server import Server, bearer, each, entries, get_listing, unix_s
 
 DEFAULT_VERSION = "2023-06-01"  # what every SDK but the newest sends; accepted since the API exists
 MAX_PAGES = 20
@@ -35,7 +36,7 @@ _PATHS = {
 _CHAT = "/chat/completions"
 
 
-class AnthropicServer(FixedPaths):
+class AnthropicServer(Server):
     """Anthropic at `api_base` (up to and with `/v1`).
 
     Its endpoint for OpenAI's clients is used only where the owner named it (`speaks_openai`): it passes over most
@@ -56,7 +57,7 @@ class AnthropicServer(FixedPaths):
             return bearer(self.key)
         return (("x-api-key", self.key),) if self.key else ()
 
-    async def list_models(self, http: Http) -> list[ModelOffer]:
+    async def list_models(self, http: Access) -> list[ModelOffer]:
         """See `Server`. Pages until the last, or one that brings nothing new."""
         headers = (*self.credentials(), ("anthropic-version", DEFAULT_VERSION))
         offers: dict[str, ModelOffer] = {}

@@ -1,8 +1,10 @@
 """One deployment of Azure OpenAI, by its classic URL: the model is in the path, the key in `api-key`."""
 
 from masa_node.chat.offer import ModelOffer
-from masa_node.chat.request import Endpoint, Headers
-from masa_node.upstreams.servers.server import FixedPaths, Http, NoListing
+from masa_node.chat.request import Endpoint
+from masa_node.upstreams.access import Access
+from masa_node.upstreams.servers.openai import OpenAiServer
+from masa_node.upstreams.servers.server import NoListing
 
 _PATHS = {
     Endpoint.NATIVE: "/chat/completions",
@@ -17,21 +19,14 @@ _PATHS = {
 }
 
 
-class AzureServer(FixedPaths):
+class AzureServer(OpenAiServer):
     """The deployment at `base` (`https://x.openai.azure.com/openai/deployments/NAME`)."""
 
-    label = "Azure OpenAI"
-    native = Endpoint.OPENAI_CHAT
-
     def __init__(self, base: str, key: str) -> None:
-        super().__init__(base, key, _PATHS)
+        super().__init__((base,), key, label="Azure OpenAI")
+        self.paths = _PATHS
 
-    def credentials(self, endpoint: Endpoint | None = None) -> Headers:
-        """See `Server`."""
-        del endpoint
-        return (("api-key", self.key),) if self.key else ()
-
-    async def list_models(self, http: Http) -> list[ModelOffer]:
+    async def list_models(self, http: Access) -> list[ModelOffer]:
         """See `Server`. Azure lists models that could be deployed, not the deployments."""
         del http
         raise NoListing("Azure lists no deployments.")

@@ -7,10 +7,11 @@ import msgspec
 
 from masa_node.chat.errors import ErrorAnswer
 from masa_node.chat.offer import ModelOffer
-from masa_node.chat.request import Endpoint, Headers
+from masa_node.chat.request import Endpoint
 from masa_node.dialects.fields import ABSENT, Tokens, read
+from masa_node.upstreams.access import Access
 from masa_node.upstreams.servers.listing import MAX_MODELS, ListedModel
-from masa_node.upstreams.servers.server import Http, NoListing, bearer, each, entries, get_listing
+from masa_node.upstreams.servers.server import NoListing, Server, each, entries, get_listing
 
 PER_PAGE = 100
 MAX_PAGES = 50  # a server that ignores `page` would be asked for ever
@@ -38,15 +39,17 @@ _TASK = msgspec.json.Decoder(_Task)
 _PROPERTIES = msgspec.json.Decoder(list[_Property])
 _TOKENS: msgspec.json.Decoder[int] = msgspec.json.Decoder(Tokens)
 _DOTS = (".", "..")  # the segments that RFC 3986 takes out of a path, encoded or not
-_OPENAI_PATHS = {
+_MODEL = "{model}"  # stands for its name, behind the run URL
+_PATHS = {
+    Endpoint.NATIVE: _MODEL,
+    Endpoint.CLOUDFLARE_RUN: _MODEL,
     Endpoint.OPENAI_CHAT: "/v1/chat/completions",
     Endpoint.OPENAI_EMBEDDINGS: "/v1/embeddings",
     Endpoint.OPENAI_RESPONSES: "/v1/responses",
 }
-_ENDPOINTS = frozenset({Endpoint.NATIVE, Endpoint.CLOUDFLARE_RUN, *_OPENAI_PATHS})
 
 
-class CloudflareServer:
+class CloudflareServer(Server):
     """Workers AI whose run URL is `run_url`, plain or of an AI gateway.
 
     `api_url` is the base of the API that lists models (LLM_CF_API_URL); "" derives it from `run_url`.
@@ -54,41 +57,28 @@ class CloudflareServer:
 
     label = "Cloudflare Workers AI"
     native = Endpoint.CLOUDFLARE_RUN
-    was_seen = False
 
     def __init__(self, run_url: str, key: str, api_url: str = "") -> None:
-        self._run_url = run_url.rstrip("/")
-        self._key = key
-        self._openai_base = self._run_url.removesuffix("/run")
-        self.search_url = _search_url(self._run_url, api_url.rstrip("/"))
+        super().__init__(run_url.rstrip("/"), key, _PATHS)
+        self.search_url = _search_url(self.base, api_url.rstrip("/"))
 
     def target(self, endpoint: Endpoint, model: str) -> str | None:
         """See `Server`."""
-        if endpoint in _OPENAI_PATHS:
-            return self._openai_base + _OPENAI_PATHS[endpoint]
-        if endpoint not in _ENDPOINTS:
-            return None
+        path = self.paths.get(endpoint)
+        if path != _MODEL:
+            return self.base.removesuffix("/run") + path if path else None
         if model in _DOTS:
             raise ErrorAnswer(
                 f"{model!r} cannot be a model's name there.", status=404, headers=(), body=b"", is_json=False
             )
         # One path segment, whatever the name holds; Cloudflare's own SDK encodes it in the same way.
-        return f"{self._run_url}/{quote(model, safe='@')}"
-
-    def credentials(self, endpoint: Endpoint | None = None) -> Headers:
-        """See `Server`."""
-        del endpoint
-        return bearer(self._key)
-
-    def endpoints(self) -> frozenset[Endpoint]:
-        """See `Server`."""
-        return _ENDPOINTS
+        return f"{self.base}/{quote(model, safe='@')}"
 
     def probe_url(self) -> None:
         """See `Server`. A model's name is a part of every URL."""
         return
 
-    async def list_models(self, http: Http) -> list[ModelOffer]:
+    async def list_models(self, http: Access) -> list[ModelOffer]:
         """See `Server`. Pages until one brings nothing new."""
         if self.search_url is None:
             raise NoListing("no account in LLM_CF_URL, so its models cannot be listed. Set LLM_CF_API_URL.")
@@ -97,21 +87,20 @@ class CloudflareServer:
             url = f"{self.search_url}?per_page={PER_PAGE}&page={page}"
             listing = await get_listing(http, url, self.credentials())
             listed = await entries(listing, "result", "name")
-            found = {model.name: _offer(model) async for model in each(listed)}
+            found = {model.name: self._offer(model) async for model in each(listed)}
             if found.keys() <= offers.keys() or len(offers) >= MAX_MODELS:
                 break
             offers |= found
         return [offer for offer in offers.values() if offer is not None][:MAX_MODELS]
 
-
-def _offer(listed: ListedModel) -> ModelOffer | None:
-    """None for a model that does not chat."""
-    entry = read(listed.entry, _ENTRY) or _Entry()
-    task = read(entry.task, _TASK)
-    if task is not None and task.name not in _CHAT_TASKS:
-        return None
-    context_tokens = _context_tokens(entry)
-    return ModelOffer(listed.name, _ENDPOINTS, listed.entry, owned_by="cloudflare", context_tokens=context_tokens)
+    def _offer(self, listed: ListedModel) -> ModelOffer | None:
+        """None for a model that does not chat."""
+        entry = read(listed.entry, _ENTRY) or _Entry()
+        task = read(entry.task, _TASK)
+        if task is not None and task.name not in _CHAT_TASKS:
+            return None
+        tokens = _context_tokens(entry)
+        return ModelOffer(listed.name, self.endpoints(), listed.entry, owned_by="cloudflare", context_tokens=tokens)
 
 
 def _context_tokens(entry: _Entry) -> int | None:

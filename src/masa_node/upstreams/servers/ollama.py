@@ -8,8 +8,9 @@ from masa_node.chat.request import Endpoint
 from masa_node.dialects.fields import ABSENT, TEXT, Tokens, read
 from masa_node.routing.answers.reader import read_whole
 from masa_node.routing.running.steps import readable
+from masa_node.upstreams.access import Access
 from masa_node.upstreams.servers.listing import ListedModel
-from masa_node.upstreams.servers.server import FixedPaths, Http, each, entries, get_listing, unix_s
+from masa_node.upstreams.servers.server import Server, each, entries, get_listing, unix_s
 
 _PATHS = {
     Endpoint.OLLAMA_CHAT: "/api/chat",
@@ -85,7 +86,7 @@ _MAX_WORD_CHARS = 64
 _TOKENS: msgspec.json.Decoder[int] = msgspec.json.Decoder(Tokens)
 
 
-class OllamaServer(FixedPaths):
+class OllamaServer(Server):
     """Ollama at `base` (no trailing slash); `native` is the endpoint of the chat endpoint that its owner named."""
 
     label = "Ollama"
@@ -96,7 +97,7 @@ class OllamaServer(FixedPaths):
         self.native = native
         self.details: dict[str, _Shown] = {}  # by `_Tag.key`; no larger than the list of models
 
-    async def list_models(self, http: Http) -> list[ModelOffer]:
+    async def list_models(self, http: Access) -> list[ModelOffer]:
         """See `Server`."""
         listing = await get_listing(http, f"{self.base}/api/tags", self.credentials())
         tags = [_tag(listed) async for listed in each(await entries(listing, "models", "name"))]
@@ -116,13 +117,13 @@ class OllamaServer(FixedPaths):
             async for tag in each(tags)
         ]
 
-    async def running(self, http: Http) -> list[msgspec.Raw]:
+    async def running(self, http: Access) -> list[msgspec.Raw]:
         """The models that it holds in memory now, as it tells of them. Raises `ProviderError`."""
         listing = await get_listing(http, f"{self.base}/api/ps", self.credentials())
         listed = await entries(listing, "models", "name")
         return [msgspec.Raw(each.entry) for each in listed if each.entry != b"{}"]
 
-    async def _learn(self, http: Http, tags: list[_Tag]) -> None:
+    async def _learn(self, http: Access, tags: list[_Tag]) -> None:
         known = self.details
         self.details = {tag.key: known[tag.key] for tag in tags if tag.key in known}
         unknown = [tag for tag in tags if tag.key not in known]
@@ -132,7 +133,7 @@ class OllamaServer(FixedPaths):
             except ProviderError:
                 return  # the list itself is good; the next refresh asks again
 
-    async def _show(self, http: Http, model: str) -> _Shown:
+    async def _show(self, http: Access, model: str) -> _Shown:
         headers = (*self.credentials(), ("Content-Type", "application/json"))
         answer = await http.post(f"{self.base}/api/show", headers, msgspec.json.encode({"model": model}))
         show = read(await readable(await read_whole(answer, MAX_SHOW_BYTES), _SHOW_DEPTH), _SHOW)

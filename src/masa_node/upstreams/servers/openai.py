@@ -5,14 +5,14 @@ import msgspec
 from masa_node.chat.offer import NO_FACTS, AnyName, ModelFacts, ModelOffer
 from masa_node.chat.request import Endpoint, Headers
 from masa_node.dialects.fields import TEXT, Tokens, read
+from masa_node.upstreams.access import Access
 from masa_node.upstreams.http.urls import is_azure
 from masa_node.upstreams.servers.listing import MAX_MODELS, ListedModel
 from masa_node.upstreams.servers.server import (
-    FixedPaths,
-    Http,
     ListRefused,
     ModelListing,
     NoListing,
+    Server,
     UnixSeconds,
     bearer,
     each,
@@ -71,7 +71,7 @@ _MILLION, _BILLION = 1_000_000, 1_000_000_000
 MAX_ALIASES = 64  # of one model; llama.cpp has those of its command line
 
 
-class OpenAiServer(FixedPaths):
+class OpenAiServer(Server):
     """A server whose API begins at one of `bases` (`<it>/chat/completions`); the first that lists models is the one.
 
     `speaks_anthropic` tells that it also serves `/v1/messages`, as llama.cpp and vLLM do.
@@ -97,7 +97,7 @@ class OpenAiServer(FixedPaths):
         del endpoint
         return (("api-key", self.key),) if self.key and is_azure(self.base) else bearer(self.key)
 
-    async def list_models(self, http: Http) -> list[ModelOffer]:
+    async def list_models(self, http: Access) -> list[ModelOffer]:
         """See `Server`."""
         listed = await entries(await self._listing(http))
         offers = [offer async for model in each(listed) for offer in self._offers(model)][:MAX_MODELS]
@@ -105,7 +105,7 @@ class OpenAiServer(FixedPaths):
             return [msgspec.structs.replace(offer, any_name=AnyName.SEEN) for offer in offers]
         return offers
 
-    async def _listing(self, http: Http) -> ModelListing:
+    async def _listing(self, http: Access) -> ModelListing:
         """The list at the first base that has one; that base is the server's from then on."""
         missing: list[str] = []
         for base in self._bases:

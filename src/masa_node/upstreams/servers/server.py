@@ -1,9 +1,10 @@
-"""What an `Upstream` must know of the kind of server behind it: the `Server` protocol and readers they share."""
+"""What an `Upstream` must know of the kind of server behind it: the `Server` and readers they share."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
-from typing import Annotated, Protocol, TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -12,7 +13,9 @@ from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import Endpoint, Headers
 from masa_node.routing.answers.reader import read_whole
 from masa_node.routing.running.steps import in_steps
+from masa_node.upstreams.access import Access
 from masa_node.upstreams.http.answer import HttpAnswer
+from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.servers.listing import ENTRIES_A_TURN, ListedModel, read_models
 from masa_node.upstreams.servers.missing import looks_missing
 
@@ -43,58 +46,17 @@ class ListRefused(NoListing):
     code = "list_refused"
 
 
-class Http(Protocol):
-    """The way to one server."""
+class Server(ABC):
+    """One kind of LLM server at one address. Most have each endpoint at a path behind `base`, whatever the model, and
+    take a bearer's key.
 
-    async def get(self, url: str, headers: Headers) -> HttpAnswer:
-        """See `HttpClient`."""
-        ...
-
-    async def post(self, url: str, headers: Headers, body: bytes) -> HttpAnswer:
-        """See `HttpClient`."""
-        ...
-
-
-class Server(Protocol):
-    """One kind of LLM server at one address."""
-
-    label: str  # what it is called in words: "Ollama"
-    native: Endpoint  # the endpoint that its own chat endpoint is
-    was_seen: bool  # did it answer as such a server does, when it was asked what it is?
-
-    def target(self, endpoint: Endpoint, model: str) -> str | None:
-        """The URL that serves this endpoint, percent-encoded; None if the server does not speak it.
-
-        Raises `ErrorAnswer` for a model's name that no URL can hold.
-        """
-        ...
-
-    def credentials(self, endpoint: Endpoint | None = None) -> Headers:
-        """Headers with the key that its owner set, for this endpoint, or for lists.
-
-        They go to this server and nowhere else.
-        """
-        ...
-
-    def endpoints(self) -> frozenset[Endpoint]:
-        """The endpoints that this server speaks, `NATIVE` included."""
-        ...
-
-    def probe_url(self) -> str | None:
-        """A URL that an empty request may be posted to, to see whether anything is there; None if there is none."""
-        ...
-
-    async def list_models(self, http: Http) -> list[ModelOffer]:
-        """What it serves now. Raises `ProviderError`; `NoListing` if there is no list to be had."""
-        ...
-
-
-class FixedPaths:
-    """What servers share that have each endpoint at a path behind `base`, whatever the model, and take a bearer's key.
-
-    `probe` is the endpoint that an empty request may be posted to.
+    `label` is what it is called in words ("Ollama"), `native` the endpoint that its own chat endpoint is. `was_seen`:
+    did it answer as such a server does, when it was asked what it is? `probe` is the endpoint that an empty request may
+    be posted to.
     """
 
+    label: str
+    native: Endpoint
     was_seen = False
     probe = Endpoint.NATIVE
 
@@ -104,23 +66,33 @@ class FixedPaths:
         self.paths = paths
 
     def target(self, endpoint: Endpoint, model: str) -> str | None:
-        """See `Server`."""
+        """The URL that serves this endpoint, percent-encoded; None if the server does not speak it.
+
+        Raises `ErrorAnswer` for a model's name that no URL can hold.
+        """
         del model
         path = self.paths.get(endpoint)
         return self.base + path if path else None
 
     def credentials(self, endpoint: Endpoint | None = None) -> Headers:
-        """See `Server`."""
+        """Headers with the key that its owner set, for this endpoint, or for lists.
+
+        They go to this server and nowhere else.
+        """
         del endpoint
         return bearer(self.key)
 
     def endpoints(self) -> frozenset[Endpoint]:
-        """See `Server`."""
+        """The endpoints that this server speaks, `NATIVE` included."""
         return frozenset(self.paths)
 
-    def probe_url(self) -> str:
-        """See `Server`."""
+    def probe_url(self) -> str | None:
+        """A URL that an empty request may be posted to, to see whether anything is there; None if there is none."""
         return self.base + self.paths[self.probe]
+
+    @abstractmethod
+    async def list_models(self, http: Access) -> list[ModelOffer]:
+        """What it serves now. Raises `ProviderError`; `NoListing` if there is no list to be had."""
 
 
 def bearer(key: str) -> Headers:
@@ -135,7 +107,7 @@ class ModelListing(msgspec.Struct, frozen=True):
     is_masa: bool = False
 
 
-async def get_listing(http: Http, url: str, headers: Headers) -> ModelListing:
+async def get_listing(http: Access | HttpClient, url: str, headers: Headers) -> ModelListing:
     """A 200 answer. Raises `NoListing` where the path does not exist, `ListRefused`, else `NotAnAnswer`."""
     answer = await http.get(url, headers)
     is_masa = is_masa_node(answer)
@@ -151,7 +123,7 @@ async def get_listing(http: Http, url: str, headers: Headers) -> ModelListing:
     return ModelListing(body, is_masa)
 
 
-async def get_json(http: Http, url: str, headers: Headers) -> bytes:
+async def get_json(http: Access | HttpClient, url: str, headers: Headers) -> bytes:
     """The body of a 200 answer. Raises as `get_listing` does."""
     return (await get_listing(http, url, headers)).body
 
