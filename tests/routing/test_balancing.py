@@ -80,7 +80,7 @@ async def test_a_stream_is_in_flight_until_its_end() -> None:
         for number in range(PARALLEL):  # the first piece is there, the rest is still to come
             await stack.enter_async_context(world.begun(said(world, str(number))))
         assert (len(one.asked), len(two.asked)) == (PARALLEL / 2, PARALLEL / 2)
-    assert all(world.dispatcher.health_of(each).running == 0 for each in (one, two))
+    assert all(world.dispatcher.stats.health.of(each.name).running == 0 for each in (one, two))
 
 
 @pytest.mark.untraced

@@ -20,7 +20,7 @@ async def asked_often(world: World) -> None:
 
 
 def is_well(world: World, provider: ScriptedProvider) -> bool:
-    return world.dispatcher.health_of(provider).is_well(now_s() + 1000.0)
+    return world.dispatcher.stats.health.of(provider.name).is_well(now_s() + 1000.0)
 
 
 @pytest.mark.parametrize("status", [400, 404, 405, 409, 411, 413, 414, 415, 418, 422, 429, 431])
@@ -41,7 +41,7 @@ async def test_a_servers_own_failures_open_it(error: ProviderError) -> None:
     own = ScriptedProvider("own", error)
     world = World([own])
     await asked_often(world)
-    assert world.dispatcher.health_of(own).failures >= OPENS_AFTER
+    assert world.dispatcher.stats.health.of(own.name).failures >= OPENS_AFTER
 
 
 @virtual_time
@@ -49,4 +49,4 @@ async def test_a_peer_whose_account_has_a_limit_is_busy_and_not_broken() -> None
     peer = ScriptedPeer("peer", http_error(429))
     world = World([peer])
     await asked_often(world)
-    assert world.dispatcher.health_of(peer).failures == 0
+    assert world.dispatcher.stats.health.of(peer.name).failures == 0

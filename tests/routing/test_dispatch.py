@@ -144,7 +144,7 @@ async def test_an_error_of_the_callers_making_is_not_held_against_the_provider()
     for _ in range(OPENS_AFTER + 1):
         with pytest.raises(ErrorAnswer):
             await world.answer()
-    assert world.dispatcher.health_of(strict).is_well(asyncio.get_running_loop().time())
+    assert world.dispatcher.stats.health.of(strict.name).is_well(asyncio.get_running_loop().time())
 
 
 # ---- models that are not here ----
@@ -229,7 +229,7 @@ async def test_a_provider_whose_streams_keep_breaking_is_not_well() -> None:
             await world.answer()
         breaking.steps = (ScriptedStream([BrokenAnswer("cut")]),)
     assert caught.value.location == breaking.location
-    assert not world.dispatcher.health_of(breaking).is_well(now_s())
+    assert not world.dispatcher.stats.health.of(breaking.name).is_well(now_s())
 
 
 # ---- time ----
@@ -515,7 +515,7 @@ async def test_a_cancel_of_the_caller_is_no_timeout_and_no_fault_of_the_provider
     assert silent.at_work == 0
     assert [attempt.result for outcome in world.outcomes for attempt in outcome.attempts] == ["cancelled"] * OPENS_AFTER
     assert {outcome.error for outcome in world.outcomes} == {CALLER_GONE}
-    assert world.dispatcher.health_of(silent).is_well(asyncio.get_running_loop().time())
+    assert world.dispatcher.stats.health.of(silent.name).is_well(asyncio.get_running_loop().time())
 
 
 @virtual_time

@@ -169,7 +169,7 @@ async def test_a_requester_that_gives_up_is_told_so_and_the_llm_is_not_blamed() 
     assert now_s() == pytest.approx(5.0)
     assert (outcome.status, outcome.error) == (504, "first_piece_timeout")
     assert "requester" in str(sink.told)
-    assert world.dispatcher.health_of(provider).failures == 0
+    assert world.dispatcher.stats.health.of(provider.name).failures == 0
 
 
 @virtual_time

@@ -74,7 +74,7 @@ async def test_what_happens_to_the_llm_after_the_terminal_frame_is_no_matter(the
     (provider,) = world.providers
     await world.answer()
     assert world.outcome.error is None
-    assert world.dispatcher.health_of(provider).failures == 0
+    assert world.dispatcher.stats.health.of(provider.name).failures == 0
     assert now_s() <= IDLE_S
 
 

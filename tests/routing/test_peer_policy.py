@@ -85,7 +85,7 @@ async def test_well_peers_of_a_later_group_go_before_those_that_keep_failing() -
     good, bad = ScriptedPeer("good", 60.0), ScriptedPeer("bad", WHOLE)
     world = sifted([bad, good], Rule("good", "bad"))
     for _ in range(OPENS_AFTER):
-        world.dispatcher.health_of(good).failed(asyncio.get_running_loop().time())
+        world.dispatcher.stats.health.of(good.name).failed(asyncio.get_running_loop().time())
     await world.answer()
     assert world.outcome.served_by == "bad"
     assert now_s() < FIRST_PAUSE_S
@@ -165,7 +165,7 @@ async def test_who_is_left_out_is_not_asked_however_slow_or_ill_the_others_are(r
     world = sifted([bad, slow, ill, own], Rule("slow ill"))
     for _ in range(OPENS_AFTER):
         for provider in (ill, own):
-            world.dispatcher.health_of(provider).failed(asyncio.get_running_loop().time(), 2.0)
+            world.dispatcher.stats.health.of(provider.name).failed(asyncio.get_running_loop().time(), 2.0)
     with pytest.raises(ProviderError):
         await world.answer(world.ask(race=race))
     assert (len(slow.asked), len(ill.asked), bad.asked) == (1, 1, [])
@@ -232,7 +232,7 @@ async def test_who_was_silent_for_long_and_wins_anyway_stays_well_and_so_do_thos
     world = sifted([slow, slower, bad], Rule("slow slower", "bad"))
     await seconds_for_each(world, OPENS_AFTER + 1)
     assert {outcome.served_by for outcome in world.outcomes} == {"slow"}
-    assert [world.dispatcher.health_of(peer).failures for peer in (slow, slower, bad)] == [0, 0, 0]
+    assert [world.dispatcher.stats.health.of(peer.name).failures for peer in (slow, slower, bad)] == [0, 0, 0]
 
 
 @virtual_time
@@ -287,7 +287,7 @@ async def test_a_caller_who_goes_away_as_a_group_begins_beside_a_silent_one_leav
     assert now_s() - began_s == pytest.approx(gone_after_s)
     assert [peer.at_work for peer in peers] == [0, 0, 0]
     assert len(asyncio.all_tasks()) == 1
-    assert all(world.dispatcher.health_of(peer).running == 0 for peer in peers)
+    assert all(world.dispatcher.stats.health.of(peer.name).running == 0 for peer in peers)
 
 
 @virtual_time

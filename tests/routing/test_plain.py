@@ -40,7 +40,7 @@ def begun() -> tuple[World, TalkingServer, PlainCaller, Plain]:
 
 def is_tidy(world: World, server: TalkingServer, way: PlainWay) -> bool:
     """Is nothing held any more?"""
-    health = world.dispatcher.health_of(server)
+    health = world.dispatcher.stats.health.of(server.name)
     return not (world.admission.running or health.running or len(way.sweep))
 
 
@@ -362,7 +362,7 @@ async def test_a_peer_that_gives_up_ends_the_wait_and_is_told_no_sign() -> None:
     assert (await over(world)).error == "first_piece_timeout"
     assert now_s() <= 1.0 + 2 * EVERY_S
     assert (told, caller.task is not None) == ([], True)
-    assert world.dispatcher.health_of(server).failures == 0
+    assert world.dispatcher.stats.health.of(server.name).failures == 0
 
 
 @virtual_time

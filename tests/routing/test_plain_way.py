@@ -76,7 +76,7 @@ def test_a_row_holds_until_the_catalog_changes() -> None:
 
 
 def refused_server(world: World, server: TalkingServer) -> None:
-    world.dispatcher.health_of(server).failed(0.0)
+    world.dispatcher.stats.health.of(server.name).failed(0.0)
 
 
 def no_slot(world: World, server: TalkingServer) -> None:

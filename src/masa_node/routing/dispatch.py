@@ -6,10 +6,10 @@ from masa_node.routing.admission import SlotPool
 from masa_node.routing.candidates import NO_RULES, Candidates, ChoiceRules, Refresh
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.exchange import Common, Exchange, Observe, Sink
-from masa_node.routing.health import Health, HealthBook
+from masa_node.routing.health import HealthBook
 from masa_node.routing.native import in_one_format
 from masa_node.routing.plain_way import PlainWay
-from masa_node.routing.provider import Provider, Sign, no_sign
+from masa_node.routing.provider import Sign, no_sign
 from masa_node.routing.racing.provider_stats import ProviderStats
 
 
@@ -55,7 +55,3 @@ class Dispatcher:
     async def in_one_format(self, request: Request, wanted: DialectName | None) -> Request:
         """A request through the product's own endpoint, as one through that of the format it is answered in."""
         return await in_one_format(request, wanted, self.catalog, self._refresh)
-
-    def health_of(self, provider: Provider) -> Health:
-        """The health record of a provider."""
-        return self.stats.health.of(provider.name)

@@ -108,7 +108,7 @@ class Asking:
         return self._came(b"".join(sink.came), sink.error)
 
     def _came(self, text: bytes, error: MasaError | None) -> Came:
-        assert self.dispatcher.health_of(self.linked.peer).running == 0
+        assert self.dispatcher.stats.health.of(self.linked.peer.name).running == 0
         return Came(text, None if error is None else error.code, self.outcomes.pop())
 
 

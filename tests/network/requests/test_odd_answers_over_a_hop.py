@@ -176,7 +176,7 @@ async def test_callers_faults_inside_a_200_open_no_breaker_and_move_nobody(odd: 
     dispatcher = before(llm, dear)
     for _ in range(2 * OPENS_AFTER):
         await ending(dispatcher, llm.endpoint)
-    assert dispatcher.health_of(llm).failures == 0
+    assert dispatcher.stats.health.of(llm.name).failures == 0
     assert llm.asked == 2 * OPENS_AFTER  # whoever comes next is still sent there first
 
 
@@ -189,9 +189,9 @@ async def test_callers_faults_over_a_hop_are_held_against_neither_the_llm_nor_th
         asking = before(here.peer)
         for _ in range(2 * OPENS_AFTER):
             assert (await ending(asking, llm.endpoint))["error"][0] == 400
-        assert asking.health_of(here.peer).is_well(now_s())
-        assert asking.health_of(here.peer).failures == 0
-        assert node.dispatcher.health_of(llm).failures == 0
+        assert asking.stats.health.of(here.peer.name).is_well(now_s())
+        assert asking.stats.health.of(here.peer.name).failures == 0
+        assert node.dispatcher.stats.health.of(llm.name).failures == 0
     assert llm.asked == 2 * OPENS_AFTER
 
 

@@ -178,7 +178,7 @@ async def served(said: Sequence[Step], then: Sequence[Step] = (), *, by_calls: b
             quota = node.server._quotas.of(peer, now_s())
             assert (quota.at_work, quota.held_bytes, node.admission.running) == (0, 0, 0)
             assert (under_way.requests(), len(node.dispatcher.plain.sweep)) == ([], 0)
-            assert node.dispatcher.health_of(llm).running == 0
+            assert node.dispatcher.stats.health.of(llm.name).running == 0
     came.outcomes, came.logged = node.outcomes, [(line["event"], line.get("why")) for line in lines]
     return came
 

@@ -328,7 +328,7 @@ async def test_a_requester_without_time_left_is_told_and_the_llm_is_not_blamed()
             got = await take(here.peer, msgspec.structs.replace(asked, first_piece_deadline_s=soon_s))
             assert isinstance(got.error, FirstPieceTimeout)
         assert llm.at_work == 0
-        health = node.server._dispatcher.health_of(llm)
+        health = node.server._dispatcher.stats.health.of(llm.name)
         assert health.is_well(asyncio.get_running_loop().time())
     assert {outcome.error for outcome in node.outcomes} == {FirstPieceTimeout.code}
 

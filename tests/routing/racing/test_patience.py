@@ -158,7 +158,7 @@ async def test_who_was_asked_late_has_not_been_silent_for_long_at_the_deadline()
 async def test_a_peer_that_works_is_not_blamed_when_a_later_one_is_faster() -> None:
     slow, quick = ScriptedPeer("slow", SIGN, 100.0, WHOLE), ScriptedPeer("quick", WHOLE)
     world = World([slow, quick])
-    health = world.dispatcher.health_of(slow)
+    health = world.dispatcher.stats.health.of(slow.name)
     for _ in range(OPENS_AFTER):
         await world.answer(world.ask(race=HEDGE))
         world.outcomes.clear()

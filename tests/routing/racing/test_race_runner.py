@@ -296,7 +296,7 @@ async def test_a_peer_that_is_not_well_is_asked_when_the_well_ones_have_failed()
     bad = ScriptedPeer("bad", WHOLE)
     world = World([bad, ScriptedPeer("good", refused())])
     for _ in range(OPENS_AFTER):
-        world.dispatcher.health_of(bad).failed(asyncio.get_running_loop().time())
+        world.dispatcher.stats.health.of(bad.name).failed(asyncio.get_running_loop().time())
     await world.answer()
     assert trail(world.outcome) == {"good": "connection_refused", "bad": "won"}
 
@@ -307,7 +307,7 @@ async def test_a_refusal_is_held_against_a_peer_when_another_answers() -> None:
     world = World([liar, ScriptedPeer("good", 0.01, WHOLE)])
     for _ in range(OPENS_AFTER):
         await world.answer()
-    assert not world.dispatcher.health_of(liar).is_well(asyncio.get_running_loop().time())
+    assert not world.dispatcher.stats.health.of(liar.name).is_well(asyncio.get_running_loop().time())
 
 
 @virtual_time
@@ -316,14 +316,14 @@ async def test_losing_and_being_cancelled_are_no_failures() -> None:
     world = World([slow, ScriptedPeer("fast", 1.0, WHOLE)])
     for _ in range(OPENS_AFTER + 1):
         await world.answer()
-    assert world.dispatcher.health_of(slow).failures == 0
+    assert world.dispatcher.stats.health.of(slow.name).failures == 0
 
 
 @virtual_time
 async def test_only_those_who_had_half_of_the_time_fail_by_their_silence() -> None:
     early, late = ScriptedPeer("early", 16.0, refused()), ScriptedPeer("late")
     world = World([early, late])
-    health = world.dispatcher.health_of(late)
+    health = world.dispatcher.stats.health.of(late.name)
     health.answered(0.1, asyncio.get_running_loop().time())  # so the unknown one comes first
     with pytest.raises(FirstPieceTimeout):
         await world.answer(world.ask(race=RaceRule(RaceMode.ALL, 1)))
@@ -362,7 +362,9 @@ async def test_hedge_asks_one_while_it_answers_as_usual() -> None:
 async def test_hedge_asks_the_next_when_the_best_is_silent_and_the_next_wins() -> None:
     stalled, good = ScriptedPeer("stalled"), ScriptedPeer("good", 0.1, WHOLE)
     world = World([stalled, good])
-    world.dispatcher.health_of(good).answered(0.1, asyncio.get_running_loop().time())  # so the unknown one comes first
+    world.dispatcher.stats.health.of(good.name).answered(
+        0.1, asyncio.get_running_loop().time()
+    )  # so the unknown one comes first
     await world.answer(world.ask(race=HEDGE))
     assert now_s() == pytest.approx(START_S + 0.1)
     assert (world.outcome.hedges, trail(world.outcome)) == (1, {"good": "won", "stalled": "cancelled"})
@@ -391,7 +393,7 @@ async def test_with_one_peer_of_ten_stalled_hedges_cost_no_more_than_a_tenth() -
     assert requests <= 330
     assert sorted(took)[296] <= 0.13  # p99
     assert nobody_works(world)
-    assert all(world.dispatcher.health_of(provider).running == 0 for provider in world.providers)
+    assert all(world.dispatcher.stats.health.of(provider.name).running == 0 for provider in world.providers)
 
 
 @virtual_time
@@ -502,7 +504,7 @@ def test_a_caller_who_goes_away_at_any_await_of_a_race_leaves_nothing() -> None:
         assert nobody_works(world)
         assert not any(stream.open for stream in streams)
         assert world.admission.running == 0
-        assert all(world.dispatcher.health_of(provider).running == 0 for provider in world.providers)
+        assert all(world.dispatcher.stats.health.of(provider.name).running == 0 for provider in world.providers)
         ends.extend(outcome.error for outcome in world.outcomes)
 
     for turns in range(30):
@@ -547,7 +549,7 @@ async def test_those_that_speak_as_another_wins_are_given_up() -> None:
     await world.answer()
     assert sorted(trail(world.outcome).values()) == ["cancelled", "cancelled", "won"]
     assert nobody_works(world)
-    assert all(world.dispatcher.health_of(peer).running == 0 for peer in world.providers)
+    assert all(world.dispatcher.stats.health.of(peer.name).running == 0 for peer in world.providers)
 
 
 @virtual_time
@@ -592,7 +594,7 @@ async def test_after_thousands_of_races_no_task_is_left() -> None:
     assert nobody_works(world)
     assert (len(silent.asked) > 0, silent.at_work) == (True, 0)
     assert (world.admission.running, world.admission.waiting) == (0, 0)
-    assert all(world.dispatcher.health_of(provider).running == 0 for provider in world.providers)
+    assert all(world.dispatcher.stats.health.of(provider.name).running == 0 for provider in world.providers)
     loop = asyncio.get_running_loop()
     gc.collect()
     assert not [handle for handle in loop._scheduled if not handle.cancelled()]  # type: ignore[attr-defined]
@@ -607,4 +609,4 @@ async def test_two_dispatchers_may_share_what_they_know_of_providers() -> None:
     for _ in range(OPENS_AFTER):
         with pytest.raises(ConnectionRefused):
             await world.answer()
-    assert not peers.health_of(world.providers[0]).is_well(asyncio.get_running_loop().time())
+    assert not peers.stats.health.of(world.providers[0].name).is_well(asyncio.get_running_loop().time())
