@@ -7,32 +7,15 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from masa_node.chat.errors import Overloaded
 
 RETRY_AFTER_S = 1
 
 
-class SlotPool(Protocol):
-    """Gives out slots. `peer` is the peer that asks, "" for the owner."""
-
-    def acquire_now(self, peer: str = "") -> bool:
-        """Take a slot if it needs no waiting. Each success needs one `release` with the same peer."""
-        ...
-
-    async def acquire(self, peer: str = "") -> None:
-        """The same, waiting if need be; none once cancelled. Raises `Overloaded` at once when too many wait already."""
-        ...
-
-    def release(self, peer: str = "") -> None:
-        """Give the slot back."""
-        ...
-
-
 class Admission:
     """At most `max_running` hold a slot and `max_waiting` wait for one. `freed` is called when a slot becomes free
-    that nobody waits for.
+    that nobody waits for. In its methods `peer` is the peer that asks, "" for the owner, whose own pool this is.
     """
 
     def __init__(self, max_running: int, max_waiting: int) -> None:
@@ -48,15 +31,18 @@ class Admission:
         return len(self._waiting)
 
     def acquire_now(self, peer: str = "") -> bool:
-        """See `SlotPool`. None while somebody waits for it."""
-        del peer  # it is the owner's own pool
+        """Take a slot if it needs no waiting. Each success needs one `release` with the same peer."""
+        del peer
         if self.running >= self._max_running or self._waiting:
             return False
         self.running += 1
         return True
 
     async def acquire(self, peer: str = "") -> None:
-        """See `SlotPool`."""
+        """The same, waiting if need be. Raises `Overloaded` at once when too many wait already.
+
+        When cancelled while waiting, no slot is taken.
+        """
         if self.acquire_now(peer):
             return
         if len(self._waiting) >= self._max_waiting:
@@ -134,7 +120,7 @@ class PeerAdmission:
         return len(self._waiting)
 
     def acquire_now(self, peer: str = "") -> bool:
-        """See `SlotPool`."""
+        """See `Admission`."""
         if self.running >= self._max_running or not self._may_have_more(peer) or not self._main.acquire_now():
             return False
         self.running += 1
@@ -142,7 +128,7 @@ class PeerAdmission:
         return True
 
     async def acquire(self, peer: str = "") -> None:
-        """See `SlotPool`."""
+        """See `Admission`."""
         if self.acquire_now(peer):
             return
         self._make_room(peer)
@@ -200,3 +186,6 @@ class PeerAdmission:
             f"owner of this node allows (MAX_PEER_JOBS, MAX_PEER_QUEUE). Try again in {RETRY_AFTER_S} s.",
             RETRY_AFTER_S,
         )
+
+
+SlotPool = Admission | PeerAdmission
