@@ -6,6 +6,7 @@ times the requests under way, plus what recent failures cost.
 """
 
 import math
+from dataclasses import dataclass
 
 OPENS_AFTER = 3  # failures in a row; fewer would punish one lost connection
 FIRST_PAUSE_S = 1.0
@@ -28,36 +29,24 @@ LEAST_SHARE = 0.1  # at once; Envoy's `min_weight_percent`
 MAX_RECORDS = 16_384  # more than the peers that are remembered (10 000) and any number of own servers
 
 
+@dataclass(slots=True, eq=False)
 class Health:
     """One provider's. A provider that is not well is asked last, never left out: it may be the only one.
 
     `failures` are those in a row; `running` counts the requests it has now, by whoever sent each.
+    `answered_s` is when it last answered; 0.0 of one that never did.
     """
 
-    __slots__ = (
-        "_back_s",
-        "_bad",
-        "_bad_at_s",
-        "_is_slow",
-        "_latency_s",
-        "_pause_s",
-        "_seen_s",
-        "_until_s",
-        "failures",
-        "running",
-    )
-
-    def __init__(self) -> None:
-        self.running = 0
-        self.failures = 0
-        self._back_s: float | None = None
-        self._pause_s = FIRST_PAUSE_S
-        self._until_s = 0.0
-        self._is_slow = False
-        self._latency_s: float | None = None
-        self._seen_s = 0.0
-        self._bad = 0.0
-        self._bad_at_s = 0.0
+    running: int = 0
+    failures: int = 0
+    answered_s: float = 0.0
+    _back_s: float | None = None
+    _pause_s: float = FIRST_PAUSE_S
+    _until_s: float = 0.0
+    _is_slow: bool = False
+    _latency_s: float | None = None
+    _bad: float = 0.0
+    _bad_at_s: float = 0.0
 
     def tried(self, now_s: float) -> None:
         """A request goes to it. If its pause is just over, this is the one try: others wait for what comes of it."""
@@ -88,13 +77,13 @@ class Health:
         """Its first valid piece took this long."""
         before_s = self._latency_s
         self._latency_s = took_s if before_s is None else before_s + NEWEST_WEIGHT * (took_s - before_s)
-        self._seen_s = now_s
+        self.answered_s = now_s
 
     def lost(self, after_s: float, now_s: float, *, is_passed_over: bool) -> None:
         """Another was faster: its first piece takes at least this long. Passed over: the other was asked later."""
         if after_s > self.latency_s(now_s):
             self._latency_s = after_s
-            self._seen_s = now_s
+            self.answered_s = now_s
         if is_passed_over:
             self._blame(PASSED_OVER, now_s)
 
@@ -116,11 +105,6 @@ class Health:
         self._back_s = None
         return 1.0
 
-    @property
-    def answered_s(self) -> float:
-        """When it last answered; 0.0 of one that never did."""
-        return self._seen_s
-
     def cost_s(self, now_s: float) -> float:
         """What asking it now is expected to cost in time; the lowest is the best.
 
@@ -135,7 +119,7 @@ class Health:
         """The usual time to its first piece, faded; 0.0 of one that is not known."""
         if self._latency_s is None:
             return 0.0
-        return self._latency_s * _fading(now_s - self._seen_s)
+        return self._latency_s * _fading(now_s - self.answered_s)
 
     def _faded_bad(self, now_s: float) -> float:
         return self._bad * _fading(now_s - self._bad_at_s) if self._bad else 0.0

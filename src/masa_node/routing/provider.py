@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+import msgspec
+
 from masa_node.chat.answer import Answer, Usage
 from masa_node.chat.request import Headers, Privacy, Request
 from masa_node.dialects.choices import Endings
@@ -112,14 +114,11 @@ class Watched:
         return piece
 
 
-class Together:
+class Together(msgspec.Struct, eq=False):
     """One request that goes to several providers in one moment; `prepared` is what they share of the work."""
 
-    __slots__ = ("prepared", "request")
-
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.prepared: object = None
+    request: Request
+    prepared: object = None
 
 
 class Begun(Protocol):

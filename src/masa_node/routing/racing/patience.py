@@ -13,6 +13,7 @@ word that its LLM has begun. It never wins a race. The rules:
 """
 
 import asyncio
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -34,7 +35,6 @@ class Patience:
         "_clock",
         "_loop",
         "_on_sign",
-        "_request",
         "_running",
         "_silent_until_s",
         "_timer",
@@ -42,10 +42,11 @@ class Patience:
         "came_s",
         "end_s",
         "has_signs",
+        "request",
     )
 
     def __init__(self, request: Request, came_s: float, loop: asyncio.AbstractEventLoop, on_sign: Sign) -> None:
-        self._request = request
+        self.request = request
         self.came_s = came_s
         self._loop = loop
         self._silent_until_s = request.first_piece_deadline_s
@@ -65,7 +66,7 @@ class Patience:
     @property
     def is_given_up(self) -> bool:
         """Is it the requester's own time that is over?"""
-        return not self.has_signs and self._request.given_up_s < self._request.first_piece_deadline_s
+        return not self.has_signs and self.request.given_up_s < self.request.first_piece_deadline_s
 
     @property
     def is_at_end(self) -> bool:
@@ -75,12 +76,7 @@ class Patience:
     @property
     def silence_s(self) -> float:
         """How long silence is accepted: LLM_TIMEOUT."""
-        return self._request.first_piece_deadline_s - self.came_s
-
-    @property
-    def idle_s(self) -> float:
-        """The longest time between two signs: LLM_IDLE_TIMEOUT."""
-        return self._request.idle_timeout_s
+        return self.request.first_piece_deadline_s - self.came_s
 
     async def __aenter__(self) -> Self:
         self._clock = asyncio.timeout(None)  # whose end is `_end`: one timer is enough
@@ -127,7 +123,7 @@ class Patience:
     @property
     def _silent_end_s(self) -> float:
         """When the time is over if nobody shows a sign."""
-        return min(self._request.first_piece_deadline_s, self._request.given_up_s)
+        return min(self.request.first_piece_deadline_s, self.request.given_up_s)
 
     def _look_at(self, at_s: float) -> None:
         """Then at the latest, and at the end of all."""
@@ -163,14 +159,15 @@ class Patience:
     def _due_s(self, asked: "Asked") -> float:
         if asked.is_expired:
             return self.end_s
-        deadline_s = self._request.first_piece_deadline_s
+        deadline_s = self.request.first_piece_deadline_s
         if asked.seen_s is not None:
-            return max(deadline_s, asked.seen_s + self.idle_s)
+            return max(deadline_s, asked.seen_s + self.request.idle_timeout_s)
         # A provider that had less than half of the time has not been silent for long.
         is_early = 2 * (deadline_s - asked.at_s) >= self.silence_s
         return deadline_s if is_early else asked.at_s + self.silence_s
 
 
+@dataclass(slots=True, eq=False)
 class Asked:
     """One provider that is asked, since `at_s` of the loop, `after_s` after the request came; and its signs of life.
 
@@ -179,30 +176,16 @@ class Asked:
     sent without waiting.
     """
 
-    __slots__ = (
-        "_patience",
-        "_timeout",
-        "after_s",
-        "at_s",
-        "begun",
-        "health",
-        "is_expired",
-        "provider",
-        "seen_s",
-        "wake",
-    )
-
-    def __init__(self, provider: Provider, health: Health, patience: Patience, at_s: float, after_s: float) -> None:
-        self.provider = provider
-        self.health = health
-        self._patience = patience
-        self.at_s = at_s
-        self.after_s = after_s
-        self._timeout: asyncio.Timeout | None = None
-        self.wake = no_sign
-        self.begun: Begun | None = None
-        self.seen_s: float | None = None
-        self.is_expired = False
+    provider: Provider
+    health: Health
+    _patience: Patience
+    at_s: float
+    after_s: float
+    wake: Sign = no_sign
+    begun: Begun | None = None
+    seen_s: float | None = None
+    is_expired: bool = False
+    _timeout: asyncio.Timeout | None = None
 
     def sign(self) -> None:
         """It works."""
@@ -243,7 +226,8 @@ class Asked:
     def _error(self) -> ProviderError:
         if self.seen_s is None:
             return FirstPieceTimeout(f"it gave no sign of life within {self._patience.silence_s:g} s (LLM_TIMEOUT).")
+        idle_s = self._patience.request.idle_timeout_s
         return Stalled(
-            f"it had begun, and then nothing came for {self._patience.idle_s:g} s (LLM_IDLE_TIMEOUT). Raise that if "
-            "the LLM takes longer to read the prompt."
+            f"it had begun, and then nothing came for {idle_s:g} s (LLM_IDLE_TIMEOUT). Raise that if the LLM takes "
+            "longer to read the prompt."
         )
