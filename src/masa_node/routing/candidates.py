@@ -55,10 +55,6 @@ class Chosen(msgspec.Struct, frozen=True, gc=False):
     conversation: int | None = None
 
 
-def _nobody() -> Sequence[str]:
-    return ()
-
-
 def _may_see_all(key: str, model: str) -> bool:
     del key, model
     return True
@@ -73,7 +69,7 @@ class ChoiceRules(msgspec.Struct, frozen=True):
     """
 
     policy: PeerPolicy = ANY_PEER
-    arriving: Arriving = _nobody
+    arriving: Arriving = tuple
     why_nothing: Callable[[], str] = str
     may_see: Callable[[str, str], bool] = _may_see_all
 

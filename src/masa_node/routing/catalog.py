@@ -343,10 +343,7 @@ def _by_key(offers: tuple[ModelOffer, ...]) -> dict[str, tuple[ModelOffer, ...]]
     by_key: dict[str, tuple[ModelOffer, ...]] = {}
     for offer in offers:
         key = same_model_key(offer.model)
-        if key in by_key:
-            by_key[key] += (offer,)
-        else:
-            by_key[key] = (offer,)
+        by_key[key] = (*by_key.get(key, ()), offer)
     return by_key
 
 

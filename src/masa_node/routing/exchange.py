@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from masa_node.chat.answer import WRITTEN, Answer, Give, StreamedAnswer, WholeAnswer
+from masa_node.chat.answer import WRITTEN, Answer, StreamedAnswer, WholeAnswer
 from masa_node.chat.errors import CallerStalled, FirstPieceTimeout, MasaError, ProviderError, Stalled
 from masa_node.chat.outcome import CALLER_GONE, MAX_TRAIL, STATUS_CALLER_GONE, Attempt, Outcome
 from masa_node.chat.request import Request
@@ -30,15 +30,6 @@ Observe = Callable[[Outcome], None]
 def has_to_wait(written: object) -> bool:
     """See `Sink`."""
     return isinstance(written, (CoroutineType, asyncio.Future))
-
-
-async def _at_once() -> None:
-    """Of a piece that was written."""
-
-
-async def _no_flow(give: Give) -> None:
-    """Of an answer that has none."""
-    del give
 
 
 class Sink(Protocol):
@@ -138,20 +129,15 @@ class Exchange:
         self._answer_bytes = 0
         self._writing = False
 
-    @property
-    def attempts(self) -> list[Attempt]:
-        """The attempts, in the order in which they ended."""
-        return self.made.trail
-
     async def give(self, sink: Sink) -> None:
         """All of the answer, or why there is none. Raises nothing but what the sink does."""
         try:
             answer = await self.answer()
         except MasaError as error:
             self._status = status_of(error)
-            self.ended(error, await sink.failed(error, self.attempts))
+            self.ended(error, await sink.failed(error, self.made.trail))
             return
-        await sink.head(answer, self.attempts)
+        await sink.head(answer, self.made.trail)
         if isinstance(answer, WholeAnswer):
             await sink.end(answer.body)
             self.ended(None, len(answer.body))
@@ -161,7 +147,7 @@ class Exchange:
     async def go_on(self, sink: Sink, rest: Awaitable[None] | None = None) -> None:
         """What is left of a stream of which pieces were `given`; `rest` is that of the last one."""
         if isinstance(self._answer, StreamedAnswer):
-            await self._to_the_end(self.send(self._answer, sink.piece, rest or _at_once()), sink)
+            await self._to_the_end(self.send(self._answer, sink.piece, rest or WRITTEN), sink)
 
     async def stop(self, sink: Sink, *, had_signs: bool) -> None:
         """Nothing has come of the rest of a stream for too long."""
@@ -175,7 +161,7 @@ class Exchange:
         except CallerStalled as error:
             self.ended(error)
         except MasaError as error:
-            self.ended(error, await sink.failed(error, self.attempts))
+            self.ended(error, await sink.failed(error, self.made.trail))
 
     async def _idle_end(self, *, had_signs: bool) -> None:
         if not self._has_given_all():
@@ -268,13 +254,13 @@ class Exchange:
             self._writing = written is not WRITTEN and has_to_wait(written)
             return written if self._writing else None
 
-        flow, next_piece = answer.flow or _no_flow, answer.next_piece
+        flow, next_piece = answer.flow, answer.next_piece
         piece = answer.first
         self._writing = rest is not None
         while piece:
             if rest is None:
                 rest = give(piece)
-            if rest is None:  # where each piece has to be waited for, the task may as well read it
+            if rest is None and flow is not None:  # where each piece has to be waited for, the task may as well read it
                 rest = await flow(give)
             if rest is not None:
                 await rest
@@ -325,7 +311,7 @@ class Exchange:
         return FirstPieceTimeout(f"No answer within {silence_s:g} s (LLM_TIMEOUT); asked: {asked}. {advice}")
 
     def _who_was_asked(self) -> str:
-        names = [attempt.provider for attempt in self.attempts]
+        names = [attempt.provider for attempt in self.made.trail]
         if not names:
             nobody = "all slots were taken" if self._admitted_s is None else "the lists of models did not come in time"
             return f"nobody: {nobody}"

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from masa_node.chat.request import RaceMode
 from masa_node.routing.racing.hedging import HedgeBudget
 from masa_node.routing.racing.race import (
     LOOK_AGAIN_S,
@@ -25,8 +24,6 @@ from masa_node.routing.racing.race import (
     Tick,
     WakeAt,
     Win,
-    own_stage,
-    peers_stage,
 )
 from tests.examples import times
 
@@ -67,15 +64,15 @@ def win(number: int) -> Win:
 
 
 def own(*numbers: int) -> Stage:
-    return own_stage(field(*numbers))
+    return Stage(field(*numbers), is_own=True)
 
 
 def all_of(*numbers: int, width: int = 64, patience_s: float | None = None) -> Stage:
-    return peers_stage(field(*numbers), RaceMode.ALL, width, USUAL_S, patience_s)
+    return Stage(field(*numbers), width, width, None, patience_s)
 
 
 def best_of(*numbers: int, width: int = 64, patience_s: float | None = None) -> Stage:
-    return peers_stage(field(*numbers), RaceMode.HEDGE, width, USUAL_S, patience_s)
+    return Stage(field(*numbers), 1, width, USUAL_S, patience_s)
 
 
 def roomy() -> HedgeBudget:
@@ -230,7 +227,7 @@ def test_the_best_peer_is_asked_alone_while_it_is_as_fast_as_usual() -> None:
 
 
 def test_slower_than_usual_brings_in_the_next_and_then_the_next() -> None:
-    race = play(
+    play(
         [best_of(0, 1, 2)],
         [
             (0, RaceStarted(), [*ask(0), WakeAt(0.2)]),
@@ -240,11 +237,10 @@ def test_slower_than_usual_brings_in_the_next_and_then_the_next() -> None:
             (0.7, first(1), [win(1), *cancel(0, 2)]),
         ],
     )
-    assert race.hedges == 2
 
 
 def test_a_failure_brings_in_the_next_at_once_and_is_no_hedge() -> None:
-    race = play(
+    play(
         [best_of(0, 1, 2)],
         [
             (0, RaceStarted(), [*ask(0), WakeAt(0.2)]),
@@ -254,7 +250,6 @@ def test_a_failure_brings_in_the_next_at_once_and_is_no_hedge() -> None:
         ],
         budget=HedgeBudget(),
     )
-    assert race.hedges == 0
 
 
 def test_an_early_tick_asks_nobody() -> None:
@@ -302,7 +297,7 @@ def test_a_race_counts_once_in_the_budget_however_many_are_asked() -> None:
 
 
 def test_after_so_much_silence_the_next_peers_are_asked_beside_the_silent_ones() -> None:
-    race = play(
+    play(
         [all_of(0, 1, patience_s=10), all_of(2, 3)],
         [
             (0, RaceStarted(), [*ask(0, 1), WakeAt(10)]),
@@ -311,7 +306,6 @@ def test_after_so_much_silence_the_next_peers_are_asked_beside_the_silent_ones()
             (11, first(2), [win(2), *cancel(0, 1, 3)]),
         ],
     )
-    assert race.hedges == 2
 
 
 def test_who_was_silent_for_long_may_still_win() -> None:
@@ -530,8 +524,8 @@ def test_a_race_that_has_ended_holds_its_stages_no_longer_and_asks_nobody() -> N
 
     def stages() -> Iterator[Stage]:
         try:
-            yield own_stage(field(0))
-            yield own_stage(field(1))
+            yield own(0)
+            yield own(1)
         finally:
             let_go.append("stages")
 

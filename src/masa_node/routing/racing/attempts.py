@@ -45,7 +45,7 @@ class Attempts:
         began_s: float,
     ) -> None:
         self._request = request
-        self._patience = patience
+        self.patience = patience
         self._stats = stats
         self._loop = loop
         self._now_s = now_s
@@ -70,14 +70,14 @@ class Attempts:
         begun = begin(together, wake) if begin is not None else None
         if begun is None:
             return None
-        asked = self._asked(provider, self._health_of(provider))
+        asked = self._asked(provider)
         asked.begun, asked.wake = begun, wake
-        self._patience.begun(asked)
+        self.patience.begun(asked)
         return asked
 
     def go_on_with(self, provider: Provider, health: Health, begun: Begun, asked_s: float) -> Asked:
         """This one was asked as the request came, and is `running`: `make` goes on, or `won` tells that it answered."""
-        asked = self.ahead = Asked(provider, health, self._patience, asked_s, 0.0)
+        asked = self.ahead = Asked(provider, health, self.patience, asked_s, 0.0)
         asked.begun = begun
         return asked
 
@@ -85,7 +85,7 @@ class Attempts:
         """Another has won, or nobody waits any more."""
         if asked.begun is not None:
             asked.begun.close()
-        self._patience.ended(asked)
+        self.patience.ended(asked)
         self._cancelled(asked)
 
     async def make(self, provider: Provider, accept: Accept | None = None, asked: Asked | None = None) -> Answer | None:
@@ -95,7 +95,7 @@ class Attempts:
         `accept`, called as soon as the answer is there, says whether it wins; if not, it is closed.
         When cancelled nothing is left open.
         """
-        asked = asked or self._taken_up(provider) or self._asked(provider, self._health_of(provider))
+        asked = asked or self._taken_up(provider) or self._asked(provider)
         try:
             async with asked:
                 answer = await answered(provider, self._request, asked.sign, asked.begun)
@@ -112,9 +112,6 @@ class Attempts:
         self.won(asked, answer)
         return answer
 
-    def _health_of(self, provider: Provider) -> Health:
-        return self._stats.health.of(provider.name)
-
     def _taken_up(self, provider: Provider) -> Asked | None:
         ahead = self.ahead
         if ahead is None or ahead.provider is not provider:
@@ -122,18 +119,14 @@ class Attempts:
         self.ahead = None
         return ahead
 
-    def _asked(self, provider: Provider, health: Health) -> Asked:
-        asked_s = self._loop.time()
+    def _asked(self, provider: Provider) -> Asked:
+        health, asked_s = self._stats.health.of(provider.name), self._loop.time()
         if health.failures:
             health.tried(asked_s)
         health.running += 1
         if self._stats.watch is not None:
             self._tell(provider, RaceStep.ASKED)
-        return Asked(provider, health, self._patience, asked_s, self._now_s() - self._began_s)
-
-    def is_alive(self, provider: Provider) -> bool:
-        """Has this one, which is being asked, shown that it works?"""
-        return self._patience.is_alive(provider.name)
+        return Asked(provider, health, self.patience, asked_s, self._now_s() - self._began_s)
 
     def succeeded(self) -> None:
         """The winner's answer has ended whole."""
@@ -156,7 +149,7 @@ class Attempts:
         for index, health, asked_s in self._silent:
             self.trail[index] = msgspec.structs.replace(self.trail[index], result=FirstPieceTimeout.code)
             took_s = now_s - asked_s
-            if 2 * took_s >= now_s - self._patience.came_s:
+            if 2 * took_s >= now_s - self.patience.came_s:
                 health.failed(now_s, took_s)
 
     def close(self) -> None:

@@ -15,7 +15,6 @@ from typing import NewType
 
 import msgspec
 
-from masa_node.chat.request import RaceMode
 from masa_node.routing.racing.hedging import HedgeBudget
 
 DEFAULT_WIDTH = 64  # the fastest of so many is hardly slower than that of all, and each costs an upload of the body
@@ -26,7 +25,7 @@ Candidate = NewType("Candidate", int)  # a runner, by its position in the field
 
 
 class Stage(msgspec.Struct, frozen=True):
-    """The runners of one stage, best first.
+    """The runners of one stage, best first; by default one after the other.
 
     1. `at_first` start at once, and at most `width` run at the same time.
     2. One that failed is replaced at once.
@@ -40,24 +39,6 @@ class Stage(msgspec.Struct, frozen=True):
     hedge_after_s: float | None = None
     patience_s: float | None = None
     is_own: bool = False
-
-
-def own_stage(candidates: tuple[Candidate, ...]) -> Stage:
-    """Own LLM servers: in turn."""
-    return Stage(candidates, is_own=True)
-
-
-def peers_stage(
-    candidates: tuple[Candidate, ...],
-    mode: RaceMode,
-    width: int,
-    hedge_after_s: float,
-    patience_s: float | None = None,
-) -> Stage:
-    """Peers: all at once, or the best one first."""
-    if mode is RaceMode.ALL:
-        return Stage(candidates, at_first=width, width=width, patience_s=patience_s)
-    return Stage(candidates, width=width, hedge_after_s=hedge_after_s, patience_s=patience_s)
 
 
 # ---- what happened ----
@@ -140,7 +121,6 @@ class Race:
         self._is_counted = False
         self._is_refused = False
         self.is_over = False
-        self.hedges = 0
 
     def happened(self, event: Event, now_s: float) -> list[Command]:
         """What to do now, in this order. Events about one that does not run, or after the end, have no effect."""
@@ -204,10 +184,7 @@ class Race:
             self._due_s = now_s + LOOK_AGAIN_S
             return [WakeAt(self._due_s)]
         if not self._line:
-            commands = self._begin_stage(now_s)
-            self.hedges += sum(isinstance(command, Start) for command in commands)
-            return commands
-        self.hedges += 1
+            return self._begin_stage(now_s)
         return [self._start_next(is_hedge=True), *self._set_clock(now_s)]
 
     def _give_up(self) -> list[Command]:

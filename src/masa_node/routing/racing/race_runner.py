@@ -19,7 +19,7 @@ from masa_node.routing.racing.attempts import Attempts
 from masa_node.routing.racing.error_rank import best_error, is_refusal
 from masa_node.routing.racing.patience import Asked
 from masa_node.routing.racing.provider_stats import ProviderStats
-from masa_node.routing.racing.race import DEFAULT_WIDTH, MAX_WIDTH, Candidate, Race, Stage, own_stage, peers_stage
+from masa_node.routing.racing.race import DEFAULT_WIDTH, MAX_WIDTH, Candidate, Race, Stage
 from masa_node.routing.running.tidy_group import TidyGroup
 
 MAX_RANKED = MAX_WIDTH  # of more peers, as many are drawn: ranking costs about a microsecond each
@@ -149,7 +149,7 @@ class RaceRunner:
         for command in commands:
             if isinstance(command, race.Cancel) and self._stage_of[command.candidate] < self._stage_of[winner]:
                 provider = self._field[command.candidate]
-                if not self._attempts.is_alive(provider):
+                if not self._attempts.patience.is_alive(provider.name):
                     self._stats.health.of(provider.name).failed(self._loop.time(), self._patience_s)
 
     def _tell(self, event: race.Event) -> list[race.Command]:
@@ -181,9 +181,11 @@ class RaceRunner:
         Each is chosen when its turn comes.
         """
         chosen, rule = self._chosen, self._request.race
-        yield own_stage(self._add(chosen.own))
+        yield Stage(self._add(chosen.own), is_own=True)
         width = min(rule.width or DEFAULT_WIDTH, MAX_WIDTH)
-        usual_s = self._stats.latency.usual_s(self._request.model) if rule.mode is RaceMode.HEDGE else 0.0
+        at_first, usual_s = width, None
+        if rule.mode is RaceMode.HEDGE:
+            at_first, usual_s = 1, self._stats.latency.usual_s(self._request.model)
         self._attempts.race = rule.mode
         line = max(width, MIN_LINE)
         groups = [ranked(peers, self._stats.health, self._loop.time(), line) for peers in chosen.peers]
@@ -191,8 +193,8 @@ class RaceRunner:
         patience_s = self._patience_s = (self._request.first_piece_deadline_s - self._loop.time()) * PATIENCE_SHARE
         is_telling = self._request.wants_stream  # an answer in one piece is silent until it is done
         for later, peers in zip(range(len(stages) - 1, -1, -1), stages, strict=True):
-            yield peers_stage(self._add(peers), rule.mode, width, usual_s, patience_s if is_telling and later else None)
-        yield own_stage(self._add(chosen.last))
+            yield Stage(self._add(peers), at_first, width, usual_s, patience_s if is_telling and later else None)
+        yield Stage(self._add(chosen.last), is_own=True)
 
     def _add(self, providers: Sequence[Provider]) -> tuple[Candidate, ...]:
         first = len(self._field)
