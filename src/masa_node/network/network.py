@@ -338,7 +338,7 @@ class Network:
                 case AdvertHeard(signed, teller):
                     if teller not in ways:
                         ways[teller] = self._placing.way_of(teller)
-                    self._placing.told(signed.advert, teller, ways[teller])
+                    self._placing.heard(signed.advert, teller, ways[teller])
                     if signed.node_id in self._awaited:
                         self._awaited.pop(signed.node_id).set()
                     self._askable.offer_what(signed)

@@ -38,9 +38,9 @@ class Unplaced:
         if not self._tellers:
             return []
         ways = {teller: way_of(teller) for teller in set(self._tellers.values())}
-        found = [(node_id, ways[teller]) for node_id, teller in self._tellers.items()]
-        self._tellers = {node_id: self._tellers[node_id] for node_id, way in found if way == ""}
-        return [(node_id, way) for node_id, way in found if way]
+        waiting = [(node_id, ways[teller]) for node_id, teller in self._tellers.items()]
+        self._tellers = {node_id: self._tellers[node_id] for node_id, way in waiting if way == ""}
+        return [(node_id, way) for node_id, way in waiting if way]
 
 
 class Placing:
@@ -61,7 +61,7 @@ class Placing:
         session = self._links.sessions.get(peer)
         return session.link.path().address if session is not None else None
 
-    def told(self, advert: Advert, teller: NodeId, way: str | None) -> None:
+    def heard(self, advert: Advert, teller: NodeId, way: str | None) -> None:
         """This peer, linked over that way (`way_of`), told of that node."""
         self.note(advert, way or "")
         if way == "":
