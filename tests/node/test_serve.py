@@ -24,6 +24,7 @@ import structlog
 import masa_node
 from masa_node import Node, Settings, serve
 from masa_node.chat.errors import ConfigurationError
+from masa_node.network.requests.server import PeerServer
 from masa_node.upstreams.demo import MODEL
 from masa_node.upstreams.poller import ModelPoller
 from tests.fakes.dialect_samples import OPENAI
@@ -193,6 +194,28 @@ async def test_two_nodes_of_one_program_find_each_other_and_end_with_their_threa
         assert reply.header("x-masa-served-by") == first.node_id
     assert reply.is_whole
     await until(lambda: not any("masa" in thread.name for thread in threading.enumerate()), ENDS_WITHIN_S)
+
+
+async def test_nodes_that_have_ended_leave_nothing_of_themselves(tmp_path: Path) -> None:
+    """What the garbage collector does not see, because it is told so, must lead to no node."""
+
+    async def run() -> None:
+        async with (
+            serve(on_a_network(tmp_path / "first", demo=True, demo_pieces_per_s=1e6)) as first,
+            serve(on_a_network(tmp_path / "second", bootnodes=first.bootnode)) as second,
+        ):
+            await until(lambda: bool(second.catalog.offers_of(MODEL)), 10)
+            body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "hello"}]})
+            for node in (first, second, second):
+                assert (await post(port_of(node), OPENAI.endpoint, body.encode())).status == 200
+
+    def left() -> int:
+        gc.collect()
+        return sum(isinstance(each, Node | PeerServer) for each in gc.get_objects())
+
+    before = left()
+    await run()
+    await until(lambda: left() <= before, ENDS_WITHIN_S)
 
 
 def test_the_public_names_are_those_of_the_documentation() -> None:

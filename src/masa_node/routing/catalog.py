@@ -19,7 +19,7 @@ AWAY_S = 300.0  # the restart of a machine; a provider that stays away longer ha
 MAX_ABSENT = 512  # as many as there are links; each has at most as many models as an advert
 
 
-class Absence(msgspec.Struct, frozen=True, gc=False):
+class Absence(msgspec.Struct, frozen=True):
     """A provider that left at `since_s`."""
 
     provider: Provider

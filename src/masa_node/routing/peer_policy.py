@@ -9,7 +9,7 @@ from masa_node.chat.errors import PolicyError
 from masa_node.routing.provider import Provider
 
 
-class Selection(msgspec.Struct, frozen=True, gc=False):
+class Selection(msgspec.Struct, frozen=True):
     """Groups of peers, the best first; one is asked when those before it have failed, or a stream is long in coming.
 
     None is empty.

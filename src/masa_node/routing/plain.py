@@ -38,7 +38,7 @@ _OK = 200
 _PACKED = b"\x1f"  # how gzip begins
 
 
-class Row(msgspec.Struct, frozen=True, gc=False):
+class Row(msgspec.Struct, frozen=True):
     """The provider to ask for a model at an endpoint, and its health."""
 
     provider: Provider

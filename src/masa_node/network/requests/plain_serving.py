@@ -29,7 +29,7 @@ LINGER_S = 2.0  # for the requester to finish, too, so that the last frames are 
 Guarded = Callable[[NodeId, PeerQuota, FrameStream, Awaitable[None]], Coroutine[Any, Any, None]]
 
 
-class Around(msgspec.Struct, frozen=True, gc=False):
+class Around(msgspec.Struct, frozen=True):
     """What is around a request: what all of them use, the end of all exceptions, and who hears of breaches."""
 
     quotas: Quotas
