@@ -305,13 +305,11 @@ class Plain:
         if tracker is None or not tracker.is_more(piece):
             return False
         try:
-            self._answer_bytes += len(piece)
-            written = self._write(piece)
+            rest = self._give(piece)
         except Exception as exc:  # noqa: BLE001 - see `came`
-            self._leave(_raised(exc))
-            return True
-        if written is not WRITTEN and self._host is not None and has_to_wait(written):
-            self._leave(self._exchange.go_on(self._host.sink, written))
+            rest = _raised(exc)
+        if rest is not None and self._host is not None:
+            self._leave(self._exchange.go_on(self._host.sink, rest))
         return True
 
     def _pass_on(self, stream: AnswerStream) -> None:
@@ -383,7 +381,7 @@ class Plain:
 
     def _parted(self) -> Exchange:
         """From here on it is the exchange's, which hears what was given out."""
-        self._host = None
+        self._host = self._tracker = None  # no piece is taken any more
         self._shared.sweep.discard(self)
         exchange, _ = self._made_exchange()
         exchange.given(self._answer_bytes)

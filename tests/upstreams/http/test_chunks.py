@@ -81,8 +81,7 @@ async def test_sizes_of_both_cases_are_known(line: bytes) -> None:
         b"9;x=y\r\n" + PIECE + b"\r\n",
         b"9\n" + PIECE + b"\n",
         b"9 \r\n" + PIECE + b"\r\n",
-        chunk(PIECE) + chunk(PIECE),
-        chunk(PIECE) + b"9\r\n",
+        chunk(b"data: a\r\n\r\n") * 2,
         chunk(b"\n" * MAX_SHORT_CHUNK_BYTES),
         b"a\r\n" + PIECE + b"\r\n",
         b"8\r\n" + PIECE + b"\r\n",
@@ -111,6 +110,15 @@ async def test_a_chunk_inside_of_what_has_begun_is_none(before: bytes, behind: b
         assert not taken or (behind == b"\r\n" and size == len(before))
 
 
+async def test_several_in_one_read_are_taken_one_by_one() -> None:
+    pieces = [b"%d\n\n" % number for number in range(6)]
+    several = b"".join(map(chunk, pieces))
+    for behind in (b"", LAST_CHUNK, b"9\r\n", chunk(PIECE)[:9], b"9;x=y\r\n" + PIECE + b"\r\n"):
+        assert await both([HEAD + chunk(PIECE), several + behind]) == pieces
+    assert await both([HEAD + chunk(PIECE), several], lambda piece: piece < b"3") == pieces[:3]
+    assert await both([HEAD + chunk(PIECE), several * 50]) == []
+
+
 async def test_what_was_not_taken_is_read_and_the_next_is_offered_again() -> None:
     pieces = [HEAD + chunk(PIECE), *[chunk(b"%d\n" % number) for number in range(6)], LAST_CHUNK]
     assert await both(pieces, lambda piece: piece in (b"0\n", b"3\n", b"4\n")) == [b"0\n", b"3\n", b"4\n"]
@@ -135,7 +143,12 @@ places = st.lists(st.integers(0, 4_000), max_size=6)
 def cut_between_chunks(bodies: Sequence[bytes], where: Sequence[int]) -> list[bytes]:
     """A chunked answer as servers send it, a write for each chunk, and cut at some other places too."""
     reads = [HEAD + chunk(bodies[0]), *map(chunk, bodies[1:]), LAST_CHUNK]
-    return [part for read in reads for part in (cut(read, [place for place in where if place < len(read)]))]
+    parts = [part for read in reads for part in (cut(read, [place for place in where if place < len(read)]))]
+    for place in where:
+        if place > 2_000 and len(parts) > 1:  # or two come in one read
+            at = place % (len(parts) - 1)
+            parts[at : at + 2] = [parts[at] + parts[at + 1]]
+    return parts
 
 
 @settings(max_examples=times(4))

@@ -1,6 +1,8 @@
 """Chunks that come whole in one read: how each begins, and whether what came ends where one does. Pure."""
 
-MAX_SHORT_CHUNK_BYTES = 1024  # with its size and line ends; a usual piece of a stream takes 200 to 300
+from collections.abc import Callable
+
+MAX_SHORT_CHUNK_BYTES = 1024  # in one read, with sizes and line ends; a usual piece of a stream takes 200 to 300
 
 
 def _size_lines(chunk_bytes: int) -> tuple[bytes, ...]:
@@ -14,7 +16,24 @@ def _size_lines(chunk_bytes: int) -> tuple[bytes, ...]:
     )
 
 
-SIZE_LINES = [_size_lines(chunk_bytes) for chunk_bytes in range(MAX_SHORT_CHUNK_BYTES)]
+_SIZE_LINES = [_size_lines(chunk_bytes) for chunk_bytes in range(MAX_SHORT_CHUNK_BYTES)]
+
+
+def offered(data: bytes, take: Callable[[bytes], bool]) -> bytes:
+    """What is left of less than MAX_SHORT_CHUNK_BYTES where `take` was offered each whole chunk until one is not taken.
+
+    A chunk is known by where it ends: its length says how it has to begin.
+    """
+    lines = _SIZE_LINES[len(data)]
+    if data.startswith(lines) and data.endswith(b"\r\n"):
+        return b"" if take(data[len(lines[0]) : -2]) else data
+    at = 0
+    while (end := data.find(b"\n\r\n", at) + 3) > at:
+        lines = _SIZE_LINES[end - at]
+        if not (data.startswith(lines, at) and take(data[at + len(lines[0]) : end - 2])):
+            break
+        at = end
+    return data[at:]
 
 
 def ends_with_a_chunk(data: bytes, part: bytes) -> bool:

@@ -14,7 +14,7 @@ from masa_node.chat.kept_errors import fresh
 from masa_node.chat.request import Headers
 from masa_node.routing.running.known_head import KnownHead
 from masa_node.routing.running.turn_of_writes import TurnOfWrites, Writer
-from masa_node.upstreams.http.chunks import MAX_SHORT_CHUNK_BYTES, SIZE_LINES, ends_with_a_chunk
+from masa_node.upstreams.http.chunks import MAX_SHORT_CHUNK_BYTES, ends_with_a_chunk, offered
 from masa_node.upstreams.http.heads import HEAD_END, as_text, has_length_twice, with_one_length
 
 # More than this unread, and the server has to wait: a slow caller slows the LLM instead of filling memory.
@@ -137,7 +137,7 @@ class Connection(asyncio.Protocol):
     def listen(self, came: Callable[[], None] | None, take: Callable[[bytes], bool] | None = None) -> None:
         """From now on call this whenever something has come, or nothing more will. It must not raise.
 
-        A short chunk that comes by itself is offered to `take` before. If that returns True, it was taken.
+        Short chunks that come whole are offered to `take` before, one by one. If that returns True, one was taken.
         """
         self._listener, self._take_piece = came, take
 
@@ -237,9 +237,8 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
         if self._is_between_chunks and (take := self._take_piece) is not None and len(data) < MAX_SHORT_CHUNK_BYTES:
-            lines = SIZE_LINES[len(data)]
-            # Exactly one chunk. The parser stands where it stood before, so it does not have to see it.
-            if data.startswith(lines) and data.endswith(b"\r\n") and take(data[len(lines[0]) : -2]):
+            data = offered(data, take)  # between two chunks the parser does not have to see what was taken
+            if not data:
                 return
         self._parse(data)
         if self._listener is not None:
