@@ -5,7 +5,16 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass, field
 
-from bench.plan import CONNECTIONS, FIRST_RATES, HOP_STREAMS, PACED_COUNTS, PIECES_PER_S, RATES, STREAM_COUNTS
+from bench.plan import (
+    CONNECTIONS,
+    FIRST_RATES,
+    HOP_STREAMS,
+    MOST_HOP_STREAMS,
+    PACED_COUNTS,
+    PIECES_PER_S,
+    RATES,
+    STREAM_COUNTS,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +82,8 @@ def _first_rows(rate: int) -> list[Row]:
 
 def _paced_rows(streams: int) -> list[Row]:
     name = f"{streams} stream{'s' if streams > 1 else ''} x {PIECES_PER_S} pieces/s"
-    delay, of = (Target(50), "hop" if streams == HOP_STREAMS else "masa") if streams >= HOP_STREAMS else (None, "masa")
+    of = "hop" if streams == HOP_STREAMS else "masa"
+    delay = Target(75 if streams > MOST_HOP_STREAMS else 50) if streams >= HOP_STREAMS else None
     all_of_them = Target(0.99 * streams * PIECES_PER_S, at_least=True) if streams == HOP_STREAMS else None
     return [
         Row(f"paced_{streams}_rate", f"{name}: pieces arrived", "1/s", all_of_them, of),

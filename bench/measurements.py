@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from bench.build import Binaries
 from bench.figures import Figures
 from bench.machine.quiet import NOISY, TRIES, wait_for_quiet
-from bench.plan import FIRST_RATES, HOP_STREAMS, RATES, STREAM_COUNTS, Load, Plan
+from bench.plan import FIRST_RATES, HOP_STREAMS, MOST_HOP_STREAMS, RATES, STREAM_COUNTS, Load, Plan
 from bench.runner import Run, run_load
 from bench.subjects import Launch, Subject, SubjectError, wait_until
 
@@ -87,7 +87,8 @@ class Bench:
         self.start_all()
         for _ in range(self.plan.repeats):
             for subject in list(self.running.values()):
-                if subject.name in self.few_streams and load.connections > FEW_STREAMS:
+                few = FEW_STREAMS if subject.name in self.few_streams else MOST_HOP_STREAMS
+                if (subject.name in self.few_streams or subject.name == "hop") and load.connections > few:
                     continue
                 if run := self.load(subject, load):
                     yield subject.name, run
