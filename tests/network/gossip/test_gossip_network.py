@@ -153,7 +153,7 @@ def test_a_new_node_learns_a_thousand_adverts_within_a_stated_time(links: int, w
 
 def test_lost_messages_are_made_up_for() -> None:
     """How long the last of 3 600 takes is luck: half of the networks need 40 s, and some twice that."""
-    times_s = sorted(relearnt_despite_losses(seed) for seed in range(9))
+    times_s = sorted(relearnt_despite_losses(seed) for seed in range(5))
     assert times_s[len(times_s) // 2] <= 60.0
 
 
