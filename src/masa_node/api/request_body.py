@@ -1,8 +1,6 @@
 """Reads a request's body, bounded in size and time, and in size together with all others."""
 
 import asyncio
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -24,14 +22,14 @@ class HeldBody:
     costs nobody a usual request.
     """
 
-    __slots__ = ("_budget", "_pieces", "_share", "_tell", "again", "size")
+    __slots__ = ("_budget", "_pieces", "_share", "again", "size", "timer")
 
     def __init__(self, budget: ByteBudget) -> None:
         self._budget = budget
         self._pieces = Pieces()
         self.again: bytes | None = None  # a whole body that is to be read once more
         self.size = 0
-        self._tell: Callable[[], object] | None = None
+        self.timer: asyncio.Timeout | None = None  # while more is waited for: it ends if the bytes are dropped
 
     def __enter__(self) -> Self:
         self._share = self._budget.open(self._drop)
@@ -49,15 +47,6 @@ class HeldBody:
             self._pieces.add(piece)
         self.check()
 
-    @contextmanager
-    def telling(self, tell: Callable[[], object]) -> Generator[None, None, None]:
-        """Within this block, `tell` is called if the bytes are dropped while more are waited for."""
-        self._tell = tell
-        try:
-            yield
-        finally:
-            self._tell = None
-
     def check(self) -> None:
         """Raises `Overloaded` if the bytes were dropped."""
         if self._share.is_taken:
@@ -74,8 +63,8 @@ class HeldBody:
 
     def _drop(self) -> None:
         self._pieces.drop()
-        if self._tell is not None:
-            self._tell()
+        if self.timer is not None and not self.timer.expired():
+            self.timer.reschedule(0)
 
 
 # 10 MB over a 1 Mbit/s line takes 80 s.
@@ -92,18 +81,14 @@ async def read_body(request: HttpRequest, held: HeldBody, max_bytes: int) -> byt
         _hold(held, max_bytes, request.take())
         return held.whole()
     try:
-        async with asyncio.timeout(BODY_TIMEOUT_S) as timer:
-            with held.telling(partial(_end, timer)):  # its caller may not send another byte to be told at
-                await request.read_into(partial(_hold, held, max_bytes))
-                return held.whole()
+        async with asyncio.timeout(BODY_TIMEOUT_S) as held.timer:  # its caller may not send another byte to be told at
+            await request.read_into(partial(_hold, held, max_bytes))
+            return held.whole()
     except TimeoutError as exc:
         held.check()
         raise BodyTooSlow(f"The body did not arrive within {BODY_TIMEOUT_S:g} s.") from exc
-
-
-def _end(timer: asyncio.Timeout) -> None:
-    if not timer.expired():
-        timer.reschedule(0)
+    finally:
+        held.timer = None
 
 
 def _hold(held: HeldBody, max_bytes: int, piece: bytes) -> None:

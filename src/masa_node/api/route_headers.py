@@ -1,5 +1,6 @@
 """Headers by which a caller routes a request, such as `X-Masa-Race`. They are not passed on."""
 
+import re
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import TypeVar
@@ -24,7 +25,7 @@ FORMAT_NAME = FORMAT.lower().encode()
 _YES_OR_NO = {b"1": True, b"true": True, b"0": False, b"false": False}
 _FROM_TIGHT_TO_LOOSE = (Privacy.LOCAL, Privacy.TRUSTED, Privacy.ANY)
 _MAX_SHOWN_CHARS = 80
-_MAX_DIGITS = len(str(MAX_WIDTH))
+_RACE = re.compile(r"\s*(?P<mode>[a-z]+)\s*(?:;\s*width\s*=\s*(?P<width>[0-9]{1,4})\s*)?")
 Choice = TypeVar("Choice", bound=StrEnum)
 
 
@@ -75,27 +76,12 @@ def format_of(headers: Sequence[tuple[bytes, bytes]]) -> DialectName | None:
 
 
 def _race(text: str, default_width: int | None) -> RaceRule:
-    word, *parameters = (part.strip() for part in text.lower().split(";"))
-    mode = _word(RaceMode, word)
-    width = default_width
-    match parameters:
-        case []:
-            pass
-        case [parameter]:
-            width = _width(parameter)
-        case _:
-            mode = None
-    if mode is None or width == 0:
+    match = _RACE.fullmatch(text.lower())
+    mode = _word(RaceMode, match["mode"]) if match else None
+    width = int(match["width"]) if match and match["width"] else default_width
+    if mode is None or (width is not None and not 0 < width <= MAX_WIDTH):
         raise BadHeader(f"{RACE}: {_quoted(text)} is not understood. It may be: {RACE_FORM}.")
     return RaceRule(mode, width)
-
-
-def _width(parameter: str) -> int:
-    """The number; 0 if there is none that is allowed."""
-    name, _, number = (part.strip() for part in parameter.partition("="))
-    if name != "width" or not (number.isascii() and number.isdecimal()) or len(number) > _MAX_DIGITS:
-        return 0
-    return int(number) if int(number) <= MAX_WIDTH else 0
 
 
 def _privacy(text: str, ceiling: Privacy) -> Privacy:

@@ -10,6 +10,7 @@ import msgspec
 from masa_node.api.views.models import grouped
 from masa_node.cli.output import columns, folded, print_nowhere
 from masa_node.cli.trying import about_the_key, address_for_others, commands, folded_command
+from masa_node.dialects.condensing import at_once
 from masa_node.node.node import Node
 
 MAX_SHOWN_MODELS = 12
@@ -105,7 +106,7 @@ def _say(sentence: str) -> None:
 
 
 def _models(node: Node) -> list[str]:
-    return [group[0][1].model for group in grouped(node.askable(node.catalog.all_offers()))]
+    return [group[0][1].model for group in at_once(grouped(node.askable(node.catalog.all_offers())))]
 
 
 def _print_line(value: object) -> None:

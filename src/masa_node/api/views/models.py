@@ -14,6 +14,8 @@ import msgspec
 from masa_node.api.families import Offers, family_of
 from masa_node.chat.offer import NO_FACTS, ModelOffer, same_model_key
 from masa_node.chat.request import Endpoint, path_of
+from masa_node.dialects.condensing import Steps, at_once
+from masa_node.routing.running.steps import in_steps
 
 Json = dict[str, object]
 Of = TypeVar("Of")
@@ -38,31 +40,23 @@ _NO_DETAILS: Json = {
 }
 
 
-def grouped(offers: Offers) -> list[Offers]:
+def grouped(offers: Offers) -> Steps[list[Offers]]:
     """The offers of each model together, models in the order in which they were first offered."""
-    groups: dict[str, Offers] = {}
-    for provider, offer in offers:
-        groups.setdefault(same_model_key(offer.model), []).append((provider, offer))
-    return list(groups.values())
-
-
-def named(offers: Offers) -> str:
-    """The models' names in one line, the first MAX_NAMED of them."""
-    names = [group[0][1].model for group in grouped(offers)]
-    if not names:
-        return "no model now"
-    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-    return ", ".join(names[:MAX_NAMED]) + more
-
-
-async def in_groups(offers: Offers) -> list[Offers]:
-    """The same as `grouped`, in slices."""
     groups: dict[str, Offers] = {}
     for number, (provider, offer) in enumerate(offers, 1):
         groups.setdefault(same_model_key(offer.model), []).append((provider, offer))
         if number % OFFERS_A_TURN == 0:
-            await asyncio.sleep(0)
+            yield
     return [*groups.values()]
+
+
+def named(offers: Offers) -> str:
+    """The models' names in one line, the first MAX_NAMED of them."""
+    names = [group[0][1].model for group in at_once(grouped(offers))]
+    if not names:
+        return "no model now"
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(names[:MAX_NAMED]) + more
 
 
 async def written(them: Sequence[Of], entry_of: Callable[[Of], object]) -> list[msgspec.Raw]:
@@ -77,7 +71,7 @@ async def written(them: Sequence[Of], entry_of: Callable[[Of], object]) -> list[
 
 async def own_list(offers: Offers) -> Json:
     """`GET /api/v1/llm/models`: the models that can be asked for here now, with their providers and endpoints."""
-    return {"models": await written(await in_groups(offers), _own_entry)}
+    return {"models": await written(await in_steps(grouped(offers)), _own_entry)}
 
 
 def _own_entry(group: Offers) -> Json:
@@ -97,7 +91,7 @@ def _own_entry(group: Offers) -> Json:
 
 async def openai_list(offers: Offers) -> Json:
     """`GET /v1/models`: one shape that the OpenAI and the Anthropic SDKs accept."""
-    found = [group[0][1] for group in await in_groups(offers)]
+    found = [group[0][1] for group in await in_steps(grouped(offers))]
     return {
         "object": "list",
         "data": await written(found, openai_entry),
@@ -133,7 +127,7 @@ def openai_entry(offer: ModelOffer) -> Json:
 async def cloudflare_list(offers: Offers, query: Mapping[str, str]) -> Json:
     """`GET .../ai/models/search`: the SDK asks page after page until one is empty."""
     wanted, task = query.get("search", "").lower(), query.get("task", _TASK["name"])
-    every = [group[0][1] for group in await in_groups(offers)]
+    every = [group[0][1] for group in await in_steps(grouped(offers))]
     found = [offer for offer in every if task == _TASK["name"] and wanted in offer.model.lower()]
     page, per_page = _number(query.get("page"), 1), _number(query.get("per_page"), MAX_PER_PAGE)
     rows = await written(found[(page - 1) * per_page : page * per_page], _cloudflare_entry)
@@ -162,7 +156,7 @@ def _number(text: str | None, otherwise: int) -> int:
 
 async def ollama_tags(offers: Offers) -> Json:
     """`GET /api/tags`: Ollama's own entries as Ollama gave them, others in the same shape."""
-    return {"models": await written(await in_groups(offers), _tag)}
+    return {"models": await written(await in_steps(grouped(offers)), _tag)}
 
 
 def _tag(group: Offers) -> Json | msgspec.Raw:
