@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masa_node.api.guard import Guard, GuardRules
-from masa_node.api.origins import fits_hosts, host_rules, origin_rules, read_origin
+from masa_node.api.origins import fits_hosts, host_rule, origin_rule, read_origin
 from masa_node.chat.errors import ConfigurationError, HostRefused, OriginRefused
 
 EXTENSION = "abcdefghijklmnopabcdefghijklmnop"
@@ -13,7 +13,7 @@ EXTENSION = "abcdefghijklmnopabcdefghijklmnop"
 
 def fits(entry: str, origin: str) -> bool:
     read = read_origin(origin)
-    return read is not None and any(rule.fits(read) for rule in origin_rules([entry]))
+    return read is not None and origin_rule(entry).fits(read)
 
 
 def may_come(origin: str, host: str, **rules: tuple[str, ...]) -> bool:
@@ -125,7 +125,7 @@ def test_an_origin_that_could_never_match_or_matches_all_is_refused_in_words(ent
     ],
 )
 def test_a_host_is_read_as_people_write_it(entry: str, host: str) -> None:
-    assert fits_hosts(host_rules([entry]), host)
+    assert fits_hosts([host_rule(entry)], host)
 
 
 @pytest.mark.parametrize(
@@ -198,8 +198,8 @@ def test_a_foreign_name_that_leads_here_is_not_the_nodes_own() -> None:
 
 @given(st.text(max_size=60))
 def test_any_text_is_either_a_rule_or_refused(text: str) -> None:
-    for read in (origin_rules, host_rules):
+    for read in (origin_rule, host_rule):
         try:
-            read([text])
+            read(text)
         except ConfigurationError as refused:
             assert refused.message.startswith("ALLOWED_")  # noqa: PT017 - either is fine

@@ -77,7 +77,12 @@ class Bench:
         node = self.running.node
         way = node.dispatcher.plain
         assert way is not None
-        held = node.admission.running, len(way.sweep), node.access.under_way.requests(), node.app._bodies.held_bytes
+        held = (
+            node.admission.running,
+            len(way.sweep),
+            node.access.under_way.requests(),
+            node.app._parts.bodies.held_bytes,
+        )
         return not any(held)
 
 

@@ -18,7 +18,7 @@ from masa_node.api.guard import Guard
 from masa_node.api.http1.connections import Over
 from masa_node.api.http1.reply import RawHeaders, Reply
 from masa_node.api.http1.request import ClientDisconnected, Head, HeaderPairs, HttpRequest
-from masa_node.api.paths import CHAT_ENDPOINTS, Place, dialect_of_path, not_done_here, place_of, replaced_by
+from masa_node.api.paths import CHAT_ENDPOINTS, REPLACED, Place, dialect_of_path, not_done_here, place_of
 from masa_node.api.plain_chat import PLAIN_ENDPOINTS, Around, PlainChat
 from masa_node.api.request_body import HeldBody
 from masa_node.api.responses import request_headers, send_error
@@ -60,13 +60,8 @@ class App:
 
     def __init__(self, guard: Guard, parts: AppParts) -> None:
         self.guard = guard  # may be replaced while requests come
-        self._bodies = parts.bodies
+        self._parts = parts
         self._around = Around(parts.bodies, self._guarded)
-        self._chat = parts.chat
-        self._show = parts.show
-        self._changes = parts.changes
-        self._events = parts.events
-        self._view = parts.view
 
     async def __call__(self, request: HttpRequest, reply: Reply) -> None:
         """Answer one request, or leave its answer cut."""
@@ -81,7 +76,7 @@ class App:
         entry = self._plain_entry(request, reply)
         if entry is None:
             return None
-        return self._chat.begin(entry, request, reply, self._around, over)
+        return self._parts.chat.begin(entry, request, reply, self._around, over)
 
     def _plain_entry(self, request: HttpRequest, reply: Reply) -> Entry | None:
         try:
@@ -96,8 +91,8 @@ class App:
         if endpoint is None:
             await self._give(entry, request, reply)
             return
-        serve = self._show.serve if endpoint is Endpoint.OLLAMA_SHOW else self._chat.serve
-        with HeldBody(self._bodies) as body:
+        serve = self._parts.show.serve if endpoint is Endpoint.OLLAMA_SHOW else self._parts.chat.serve
+        with HeldBody(self._parts.bodies) as body:
             await serve(endpoint, entry, request, reply, body)
 
     async def _guarded(self, answering: Awaitable[None], request: HttpRequest, reply: Reply) -> None:
@@ -171,14 +166,14 @@ class App:
         path, caller = entry.place.path, entry.caller
         if path == EVENTS.path:
             headers = request_headers(entry.own_id or new_id())
-            await self._events.serve(request, reply, caller, headers, partial(self._may_look_on, entry, head))
+            await self._parts.events.serve(request, reply, caller, headers, partial(self._may_look_on, entry, head))
             return
         if head.method in _CHANGING:
-            with HeldBody(self._bodies) as body:
-                status, text = await self._changes.carry_out(request, path, caller, body)
+            with HeldBody(self._parts.bodies) as body:
+                status, text = await self._parts.changes.carry_out(request, path, caller, body)
             headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
         else:
-            status, headers, text = await read_out(self._view, path, head, caller)
+            status, headers, text = await read_out(self._parts.view, path, head, caller)
         await reply.whole(status, headers + request_headers(entry.own_id or new_id()), text)
 
     def _methods_at(self, place: Place) -> list[str]:
@@ -188,20 +183,19 @@ class App:
         path = place.path
         if path == EVENTS.path:
             return ["GET"]  # an answer that does not end has no HEAD
-        is_there = self._view.pages.holds(path) if is_console(path) else is_get(path)
+        is_there = self._parts.view.pages.holds(path) if is_console(path) else is_get(path)
         return [*(["GET", "HEAD"] if is_there else []), *methods_at(path)]
 
     def _not_here(self, path: str, caller: Caller) -> UnknownPath:
         if is_console(path):
-            return self._view.pages.missing(path)
+            return self._parts.view.pages.missing(path)
         not_done = not_done_here(path)
         if not_done is not None:
-            offers = self._view.askable(self._view.catalog.all_offers())
+            offers = self._parts.view.askable(self._parts.view.catalog.all_offers())
             offers = [pair for pair in offers_for(DialectName.OLLAMA, offers) if caller.allows(pair[1].model)]
             return UnknownPath(f"This node {not_done}; it serves: {models.named(offers)}.")
-        instead = replaced_by(path)
-        if instead is not None:
-            return UnknownPath(f"{path} is not served: its vendor gave it up. Use POST {instead}.")
+        if path in REPLACED:
+            return UnknownPath(f"{path} is not served: its vendor gave it up. Use POST {REPLACED[path]}.")
         known = ", ".join(sorted({*CHAT_ENDPOINTS, *GET_PATHS, EVENTS.path}))
         return UnknownPath(f"There is no {path!r} here. Known paths: {known}.")
 

@@ -9,14 +9,7 @@ import msgspec
 
 from masa_node.accounts.access import KEYS_OWNER, OWNERS, Access, Caller
 from masa_node.api.http1.request import HeaderPairs
-from masa_node.api.origins import (
-    MAX_PORT,
-    Origin,
-    fits_hosts,
-    host_rules,
-    origin_rules,
-    read_origin,
-)
+from masa_node.api.origins import MAX_PORT, Origin, fits_hosts, host_rule, origin_rule, read_origin
 from masa_node.chat.errors import BadHost, ConfigurationError, HostRefused, OriginRefused, Unauthorized
 
 SESSION_PATH = b"/api/v1/console/session"
@@ -49,8 +42,8 @@ class Guard:
     def __init__(self, rules: GuardRules, access: Access | None = None) -> None:
         self._access = access if access is not None else Access()
         self._keys = [_sendable(key).encode() for key in rules.api_keys]
-        self._hosts = (*host_rules(rules.allowed_hosts), "localhost", socket.gethostname().lower())
-        self._origins = origin_rules(rules.allowed_origins)
+        self._hosts = (*map(host_rule, rules.allowed_hosts), "localhost", socket.gethostname().lower())
+        self._origins = tuple(map(origin_rule, rules.allowed_origins))
         self._good_hosts: set[bytes] = set()
 
     def check_host_and_origin(self, headers: HeaderPairs) -> bytes | None:

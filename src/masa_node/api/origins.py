@@ -33,12 +33,8 @@ class Origin(msgspec.Struct, frozen=True):
     port: str
 
 
-class OriginRule(msgspec.Struct, frozen=True):
+class OriginRule(Origin, frozen=True):
     """One entry of ALLOWED_ORIGINS. `host` may be `*`, or `*.` and a domain; `port` may be `*`."""
-
-    scheme: str
-    host: str
-    port: str
 
     def fits(self, origin: Origin) -> bool:
         """Is that origin meant?"""
@@ -58,16 +54,6 @@ def read_origin(header: str) -> Origin | None:
     return Origin(scheme, _one_spelling(match["host"]), _port(scheme, match["port"]))
 
 
-def origin_rules(entries: Iterable[str]) -> tuple[OriginRule, ...]:
-    """ALLOWED_ORIGINS, read. Raises `ConfigurationError`, with the entry and what may stand there."""
-    return tuple(_origin_rule(entry) for entry in entries)
-
-
-def host_rules(entries: Iterable[str]) -> tuple[str, ...]:
-    """ALLOWED_HOSTS, read: names in lower case without port, or `*.` and a domain. Raises `ConfigurationError`."""
-    return tuple(_host_rule(entry) for entry in entries)
-
-
 def fits_hosts(rules: Iterable[str], name: str) -> bool:
     """Does one of the rules mean this host (lower case, without port)?"""
     return any(_fits_host(rule, name) for rule in rules)
@@ -77,7 +63,8 @@ def _fits_host(rule: str, name: str) -> bool:
     return name.endswith(rule[1:]) if rule.startswith("*.") else name == rule
 
 
-def _origin_rule(entry: str) -> OriginRule:
+def origin_rule(entry: str) -> OriginRule:
+    """One entry of ALLOWED_ORIGINS, read. Raises `ConfigurationError`, with the entry and what may stand there."""
     refuse = _refuser("ALLOWED_ORIGINS", entry)
     if entry == _ANY:
         raise refuse("would let every web page use this node. Name the pages' origins: https://chat.example.org")
@@ -102,7 +89,8 @@ def _origin_rule(entry: str) -> OriginRule:
     return OriginRule(scheme, name, port)
 
 
-def _host_rule(entry: str) -> str:
+def host_rule(entry: str) -> str:
+    """One of ALLOWED_HOSTS: a name in lower case without port, or `*.` and a domain. Raises `ConfigurationError`."""
     refuse = _refuser("ALLOWED_HOSTS", entry)
     if entry == _ANY:
         raise refuse("would let pages reach this node by DNS rebinding. Name the hosts: node.example.org")

@@ -25,8 +25,8 @@ _MANAGEMENT = {
     "/api/copy": "copies no models",
     "/api/delete": "deletes no models",
 }
-# What once was an endpoint, and what took its place.
-_REPLACED = {"/v1/complete": "/v1/messages"}
+# What once was an endpoint of a vendor's, and what took its place.
+REPLACED = {"/v1/complete": "/v1/messages"}
 _BLOBS = "/api/blobs/"
 _ONE_MODEL_LOOSELY = re.compile(r"//?v1//?models/+(?=.)")
 _SLASHES = re.compile("/{2,}")
@@ -68,11 +68,6 @@ def not_done_here(path: str) -> str | None:
     if path.startswith(_BLOBS):
         return "takes no model files"
     return _MANAGEMENT.get(path)
-
-
-def replaced_by(path: str) -> str | None:
-    """The endpoint to use instead, if the path is one that vendors gave up; else None."""
-    return _REPLACED.get(path)
 
 
 def dialect_of_path(path: str) -> DialectName:

@@ -92,11 +92,6 @@ class ReplySink:
         return headers
 
     @property
-    def is_paused(self) -> bool:
-        """Would what is given now have to wait for the caller to read?"""
-        return self.reply.is_paused
-
-    @property
     def _dialect(self) -> DialectName:
         return self._answer.dialect if self._answer is not None else DIALECT_OF_ENDPOINT[self._request.endpoint]
 
