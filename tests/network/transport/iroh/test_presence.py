@@ -47,21 +47,29 @@ async def test_what_is_no_url_is_nowhere(url: str) -> None:
     assert not await Presence().answers(url)
 
 
-async def test_a_name_is_looked_up_now_and_then_and_while_it_hangs_its_last_address_is_asked(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(presence_module, "ANSWERS_WITHIN_S", 0.05)
+def set_times(monkeypatch: pytest.MonkeyPatch, *, look_up_every_s: float, within_s: float = 10.0) -> None:
+    monkeypatch.setattr(presence_module, "LOOK_UP_EVERY_S", look_up_every_s)
+    monkeypatch.setattr(presence_module, "ANSWERS_WITHIN_S", within_s)
+
+
+async def test_a_name_is_looked_up_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    names, presence = Names(monkeypatch), Presence()
+    async with listening() as port:
+        for look_up_every_s, asked in ((0.0, 1), (1_000.0, 2), (1_000.0, 2)):
+            set_times(monkeypatch, look_up_every_s=look_up_every_s)
+            assert await presence.answers(f"http://relay.example.org:{port}")
+            assert names.asked == asked
+
+
+async def test_while_a_name_hangs_its_last_address_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     names, presence = Names(monkeypatch), Presence()
     async with listening() as port:
         url = f"http://relay.example.org:{port}"
-        assert [await presence.answers(url) for _ in range(3)] == [True] * 3
-        assert names.asked == 1
-        names.leads_to = None
-        monkeypatch.setattr(presence_module, "LOOK_UP_EVERY_S", 0.0)
-        presence = Presence()
-        names.leads_to = "127.0.0.1"
+        set_times(monkeypatch, look_up_every_s=0.0)
         assert await presence.answers(url)
         names.leads_to = None
-        monkeypatch.setattr(presence_module, "LOOK_UP_EVERY_S", 10.0)
-        assert [await presence.answers(url) for _ in range(3)] == [False, True, True]
-        assert names.asked == 3
+        set_times(monkeypatch, look_up_every_s=1_000.0, within_s=0.02)
+        assert not await presence.answers(url)
+        set_times(monkeypatch, look_up_every_s=1_000.0)
+        assert [await presence.answers(url) for _ in range(2)] == [True] * 2
+        assert names.asked == 2
