@@ -90,7 +90,7 @@ async def test_a_length_that_counts_for_nothing_is_not_known(raws: list[bytes]) 
     kept = connected()
     for raw in raws:
         assert await said(*kept, raw, []) == await said(*connected(), raw, [])
-        assert kept[0].renew()
+        kept[0].renew()
 
 
 async def test_whoever_waits_for_an_answer_with_a_known_head_is_woken() -> None:

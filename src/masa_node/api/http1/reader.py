@@ -158,6 +158,8 @@ class RequestReader:
         # Whether the body still comes after an answer instead of `100 Continue` cannot be known: never go on then.
         keep = not is_http10 and not expects and parser.should_keep_alive()
         self._incoming = Incoming(head, is_http10, keep, expects)
+        if not keep:
+            self._known = KnownHead()  # the parser may take nothing that follows
         self.receiving = self._take(self._incoming, self._content_length)
         self.in_head = False
 
