@@ -15,54 +15,47 @@ from masa_node.routing.answers.pieces import Pieces
 FULL_RETRY_AFTER_S = 2  # a body is held as long as its answer takes; most take a few seconds
 
 
-class HeldBody:
+class HeldBody(Pieces):
     """A context manager: one request's body counts until the end of the block, however that comes.
 
     While bodies still arrive the largest of them goes when they are too much together, so that a crowd of large ones
     costs nobody a usual request.
     """
 
-    __slots__ = ("_budget", "_pieces", "_share", "again", "size", "timer")
+    __slots__ = ("_most_bytes", "again", "timer")
 
     def __init__(self, budget: ByteBudget) -> None:
-        self._budget = budget
-        self._pieces = Pieces()
+        super().__init__(budget)
+        self._most_bytes = budget.most_bytes
         self.again: bytes | None = None  # a whole body that is to be read once more
-        self.size = 0
         self.timer: asyncio.Timeout | None = None  # while more is waited for: it ends if the bytes are dropped
 
     def __enter__(self) -> Self:
-        self._share = self._budget.open(self._drop)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._share.release()
+        self.release()
 
-    def add(self, piece: bytes) -> None:
+    def add(self, piece: bytes) -> bool:
         """A piece came. Raises `Overloaded` when there is no room for this body, or is none any more."""
-        self.size += len(piece)
-        if self._share.add(len(piece)):
-            self._pieces.add(piece)
+        is_added = Pieces.add(self, piece)
         self.check()
+        return is_added
 
     def check(self) -> None:
         """Raises `Overloaded` if the bytes were dropped."""
-        if self._share.is_taken:
+        if self._share is not None and self._share.is_taken:
             raise Overloaded(
-                f"The bodies of all requests under way together exceed {self._budget.most_bytes} bytes "
+                f"The bodies of all requests under way together exceed {self._most_bytes} bytes "
                 f"(MAX_BODIES_TOTAL), and this one was the largest still arriving. Send less, or try again.",
                 FULL_RETRY_AFTER_S,
             )
 
-    def whole(self) -> bytes:
-        """The body is complete: it is given once, and stays counted."""
-        self._share.keep()
-        return self._pieces.whole()
-
-    def _drop(self) -> None:
-        self._pieces.drop()
+    def drop(self) -> None:
+        """See `Pieces`. Whoever waits for more is told."""
+        Pieces.drop(self)
         if self.timer is not None and not self.timer.expired():
             self.timer.reschedule(0)
 

@@ -153,7 +153,7 @@ def test_a_body_that_comes_byte_by_byte_takes_little_more_than_its_bytes() -> No
     finally:
         tracemalloc.stop()
     assert taken_bytes < 2 * count
-    assert held.body() == b"x" * count
+    assert held.whole() == b"x" * count
 
 
 @virtual_time
@@ -166,7 +166,7 @@ def test_a_body_in_one_piece_is_that_piece() -> None:
     piece = b"x" * 100_000
     held = Gathered(1_000_000)
     held.add(piece)
-    assert held.body() is piece
+    assert held.whole() is piece
 
 
 @virtual_time

@@ -11,20 +11,20 @@ it is spent the largest share that is still growing goes, so that one provider's
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 OVERHEAD_BYTES = 128  # of a share itself, and of the objects in which its bytes are
 
 
+@dataclass(slots=True, eq=False)
 class Share:
     """What one answer or body takes of its budget. Made by `ByteBudget.open`; `release` it in every case."""
 
-    __slots__ = ("_budget", "_drop", "is_taken", "size")
-
-    def __init__(self, budget: "ByteBudget", drop: Callable[[], None]) -> None:
-        self._budget = budget
-        self._drop = drop
-        self.size = OVERHEAD_BYTES
-        self.is_taken = False  # was it taken back, for another's sake or because it is the largest?
+    _budget: "ByteBudget"
+    _drop: Callable[[], None]
+    size: int = OVERHEAD_BYTES
+    is_taken: bool = False  # was it taken back, for another's sake or because it is the largest?
+    _is_released: bool = False
 
     def add(self, size: int) -> bool:
         """So many bytes more are held. False when the share is taken back: then nothing of it is held any more."""
@@ -37,17 +37,14 @@ class Share:
 
     def keep(self) -> None:
         """It is complete: it counts until it is released, and is not taken back."""
-        if self in self._budget.growing:
-            self._budget.growing.discard(self)
-            self._budget.complete.add(self)
+        self._budget.growing.discard(self)
 
     def release(self) -> None:
         """Nothing of it is held any more. Idempotent."""
-        budget = self._budget
-        if self in budget.growing or self in budget.complete:
-            budget.growing.discard(self)
-            budget.complete.discard(self)
-            budget.held_bytes -= self.size
+        if not self._is_released:
+            self._is_released = True
+            self._budget.growing.discard(self)
+            self._budget.held_bytes -= self.size
             self._drop = _nothing  # its owner holds this share: a circle would wait for a collector
 
     def take_back(self) -> None:
@@ -64,7 +61,6 @@ class ByteBudget:
         self.most_bytes = most_bytes
         self.held_bytes = 0
         self.growing: set[Share] = set()
-        self.complete: set[Share] = set()
 
     def __repr__(self) -> str:
         return f"ByteBudget(kept={self.kept_bytes}, growing={self.growing_bytes}, most={self.most_bytes})"

@@ -1,19 +1,30 @@
-"""Bytes that come in pieces, in one place however they were cut."""
+"""Bytes that come in pieces, in one place however they were cut; within a budget, where one is given."""
 
 from io import BytesIO
 
+from masa_node.routing.answers.byte_budget import ByteBudget, Share
+
 
 class Pieces:
-    """`add` each, then take the `whole`, once. One alone is given as it came, more are joined as they come."""
+    """`add` each, then take the `whole`, once. One alone is given as it came, more are joined as they come.
 
-    __slots__ = ("_first", "_more")
+    With a `budget` they count against it from the start until `release`, which belongs to every case then. `size` is
+    that of all that came.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_first", "_more", "_share", "size")
+
+    def __init__(self, budget: ByteBudget | None = None) -> None:
         self._first = b""
         self._more: BytesIO | None = None
+        self.size = 0
+        self._share: Share | None = budget.open(self.drop) if budget is not None else None
 
-    def add(self, piece: bytes) -> None:
-        """One more."""
+    def add(self, piece: bytes) -> bool:
+        """One more. False when its share of the budget was taken back: then nothing is kept."""
+        self.size += len(piece)
+        if self._share is not None and not self._share.add(len(piece)):
+            return False
         if self._more is not None:
             self._more.write(piece)
         elif self._first:
@@ -21,13 +32,22 @@ class Pieces:
             self._more.writelines((self._first, piece))
         else:
             self._first = piece
+        return True
 
     def whole(self) -> bytes:
-        """All of them. Nothing is kept."""
+        """All of them. They are not kept here, but count against the budget until `release`."""
+        if self._share is not None:
+            self._share.keep()
         whole = self._first if self._more is None else self._more.getvalue()  # which is no copy
-        self.drop()
+        self._first, self._more = b"", None
         return whole
 
     def drop(self) -> None:
-        """Nothing is kept."""
+        """The share was taken back: nothing is kept."""
         self._first, self._more = b"", None
+
+    def release(self) -> None:
+        """Nothing of it is needed any more. Idempotent."""
+        self._first, self._more = b"", None
+        if self._share is not None:
+            self._share.release()

@@ -5,6 +5,7 @@ The same for every provider, an LLM server behind this node or a peer: no answer
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from types import CoroutineType
 
 from masa_node.chat.answer import Answer, Give, StreamedAnswer, Usage, WholeAnswer
@@ -102,7 +103,7 @@ async def _gather(response: Response, gathered: Gathered, begun: bytes = b"") ->
             gathered.add(piece)
     finally:
         response.close()
-    return gathered.body()
+    return gathered.whole()
 
 
 def passed_back(response: Response) -> Headers:
@@ -122,13 +123,7 @@ async def check_status(response: Response, dialect: Dialect) -> None:
     try:
         body = await _gather(response, gathered)
     except EncodedAnswer as exc:
-        raise ErrorAnswer(
-            f"it answered {response.status}, and {exc.message}",
-            status=response.status,
-            headers=passed_back(response),
-            body=b"",
-            is_json=False,
-        ) from exc
+        raise _error(response, f", and {exc.message}") from exc
     finally:
         gathered.release()
     small = await readable(in_utf8(body), ANSWER_DEPTH)
@@ -137,13 +132,15 @@ async def check_status(response: Response, dialect: Dialect) -> None:
         text = dialect.error_message(small) or quoted(body)
     else:
         text = f"{response.content_type or 'no content type'} instead of JSON{_encoding(response)}: {quoted(body)}"
-    raise ErrorAnswer(
-        f"it answered {response.status}: {text}",
-        status=response.status,
-        headers=passed_back(response),
-        body=body,
-        is_json=is_json,
-    )
+    raise _error(response, f": {text}", body, is_json=is_json)
+
+
+def _error(
+    response: Response, words: str, body: bytes = b"", *, is_json: bool = False, status: int | None = None
+) -> ErrorAnswer:
+    """What it answered, as its own error; with a `status` that stands in its body, where one does."""
+    message, headers = f"it answered {response.status}{words}", passed_back(response)
+    return ErrorAnswer(message, status=status or response.status, headers=headers, body=body, is_json=is_json)
 
 
 def _encoding(response: Response) -> str:
@@ -178,13 +175,7 @@ async def _check_whole(response: Response, body: bytes, dialect: Dialect, usage:
     status = error_status(small)
     if status is None:
         raise _no_answer(response, fault, body)
-    raise ErrorAnswer(
-        f"it answered {response.status} with {fault}",
-        status=status,
-        headers=passed_back(response),
-        body=body,
-        is_json=is_json_error(small),
-    )
+    raise _error(response, f" with {fault}", body, is_json=is_json_error(small), status=status)
 
 
 def _no_answer(response: Response, fault: str, body: bytes) -> NotAnAnswer:
@@ -202,31 +193,19 @@ def _drop(left: "asyncio.Future[Awaitable[None] | None]") -> None:
             rest.close()
 
 
+@dataclass(slots=True, eq=False)
 class AnswerStream:
-    """The body of one streamed answer, read through its tracker. `begun` was read already; `is_over`: it is all."""
+    """The body of one streamed answer, read through its tracker. `_begun` was read already; `is_over`: it is all."""
 
-    __slots__ = (
-        "_begun",
-        "_give",
-        "_is_finished",
-        "_is_over",
-        "_left",
-        "_response",
-        "_trailer_bytes",
-        "_unseen",
-        "tracker",
-    )
-
-    def __init__(self, response: Response, tracker: StreamTracker, begun: bytes, *, is_over: bool) -> None:
-        self._response = response
-        self._begun = begun
-        self._is_over = is_over
-        self._is_finished = False
-        self._unseen = b""  # whole frames that are still to be looked at
-        self._trailer_bytes = 0
-        self._give: Give | None = None  # while it flows
-        self._left: asyncio.Future[Awaitable[None] | None] | None = None  # the same
-        self.tracker = tracker
+    _response: Response
+    tracker: StreamTracker
+    _begun: bytes
+    is_over: bool
+    _is_finished: bool = False
+    _unseen: bytes = b""  # whole frames that are still to be looked at
+    _trailer_bytes: int = 0
+    _give: Give | None = None  # while it flows
+    _left: asyncio.Future[Awaitable[None] | None] | None = None  # the same
 
     def answer(self, dialect: DialectName, first: bytes, heard: Callable[[], int] = _nothing_else) -> StreamedAnswer:
         """The rest of it, when `first` is there: the bytes up to the first valid piece, and what came with it. `heard`
@@ -339,7 +318,7 @@ class AnswerStream:
         """
         tracker = self.tracker
         rest: Awaitable[None] | None = None
-        while rest is None and not (tracker.ended or tracker.fault or self._begun or self._is_over):
+        while rest is None and not (tracker.ended or tracker.fault or self._begun or self.is_over):
             piece = self._response.take_now()
             if piece is None:
                 return False
@@ -379,7 +358,7 @@ class AnswerStream:
         return b"".join(out)
 
     async def _next(self) -> bytes:
-        if self._is_over:
+        if self.is_over:
             return b""
         return await (self._trailer() if self.tracker.ended else self._response.read_piece())
 
