@@ -9,10 +9,10 @@ HEARTBEAT_S = 1.25
 QUIET_S = 4.9  # iroh sends something every 5 s by itself, and does not where this was sent
 # The side that dialed asks. The other one hears that, and asks itself when it does not: so much later, for clocks and
 # ways differ. It also asks a few times an hour to know how long the way is.
-OTHER_SIDE_S = 0.25
+OTHER_SIDE_S = 0.15
 OTHER_SIDE_QUIET_S = 1.0
 MEASURE_EVERY = 180
-LOST_AFTER_S = 4.0  # without a word, of which
+LOST_AFTER_S = 3.9  # without a word, so that it is known within 4 s, of which
 UNANSWERED_S = 2.5  # with a question unanswered: two more were asked meanwhile
 CHANGED_WAY_S = 10.0  # after a change of the way QUIC may need longer to find the other one than a peer may be silent
 MAX_QUESTIONS_KEPT = 8  # that were not answered: a peer may talk on, and answer none
