@@ -29,7 +29,7 @@ async def test_its_settings_reach_the_process(tmp_path: Path, monkeypatch: pytes
         assert [offer.model for _, offer in node.catalog.all_offers()] == ["tiny"]  # and not any name, while it loads
         assert node.catalog.unlisted == ()
     options = llm.options("k")
-    assert (options.model_path, options.model_id, options.key) == (str(path), "tiny", "k")
+    assert (options.path, options.model_id, options.key) == (str(path), "tiny", "k")
     assert (options.context_tokens, options.threads) == (512, 3)
 
 

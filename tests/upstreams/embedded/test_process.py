@@ -18,7 +18,7 @@ from masa_node.chat.request import Endpoint, Request, RequestId
 from masa_node.routing.answers.reader import read_whole
 from masa_node.upstreams.embedded.model import runtime_is_installed
 from masa_node.upstreams.embedded.process import EmbeddedProcess
-from masa_node.upstreams.embedded.program import SLOTS, EmbeddedOptions
+from masa_node.upstreams.embedded.program import SLOTS, EmbeddedModel
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec
 from masa_node.upstreams.upstream import Upstream
@@ -44,8 +44,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def options(path: Path) -> EmbeddedOptions:
-    return EmbeddedOptions(str(path), "tiny", KEY, context_tokens=4096, threads=1)
+def options(path: Path) -> EmbeddedModel:
+    return EmbeddedModel(str(path), "tiny", KEY, context_tokens=4096, threads=1)
 
 
 @pytest_asyncio.fixture

@@ -18,9 +18,8 @@ from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import Endpoint, Request
 from masa_node.routing.provider import Sign, no_sign
 from masa_node.routing.running.tidy_group import TidyGroup
-from masa_node.upstreams.embedded.model import EmbeddedModel
 from masa_node.upstreams.embedded.process import EmbeddedProcess
-from masa_node.upstreams.embedded.program import EmbeddedOptions
+from masa_node.upstreams.embedded.program import EmbeddedModel
 from masa_node.upstreams.embedded.work import Work
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.servers.openai import OpenAiServer
@@ -48,7 +47,7 @@ ENDPOINTS = frozenset(
 log = structlog.get_logger()
 
 
-Start = Callable[[EmbeddedOptions], Awaitable[EmbeddedProcess]]
+Start = Callable[[EmbeddedModel], Awaitable[EmbeddedProcess]]
 
 
 class EmbeddedLlm:
@@ -169,18 +168,10 @@ class EmbeddedLlm:
             self._upstream = self._work = self._offers = None
             await process.end()
 
-    def options(self, key: str) -> EmbeddedOptions:
-        """The options for its process."""
-        model = self._model
-        return EmbeddedOptions(
-            str(model.path),
-            model.model_id,
-            key,
-            model.context_tokens,
-            model.threads or default_threads(),
-            model.temperature,
-            model.max_tokens,
-        )
+    def options(self, key: str) -> EmbeddedModel:
+        """What its process is to serve."""
+        threads = self._model.threads or default_threads()
+        return msgspec.structs.replace(self._model, key=key, threads=threads)
 
     def _upstream_at(self, url: str, key: str) -> Upstream:
         spec = UpstreamSpec(

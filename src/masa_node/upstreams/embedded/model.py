@@ -6,11 +6,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import msgspec
-
 from masa_node.chat.errors import ConfigurationError
 from masa_node.dialects.bodies.peek import is_model
-from masa_node.upstreams.embedded.program import RUNTIME
+from masa_node.upstreams.embedded.program import RUNTIME, EmbeddedModel
 
 SMOLLM2 = "smollm2"
 SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -23,17 +21,6 @@ _MAGIC = b"GGUF"  # how each such file begins (ggml's docs/gguf.md)
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._:-]+")
 
 
-class EmbeddedModel(msgspec.Struct, frozen=True):
-    """A file that can be served. `threads` 0 leaves their number to the node."""
-
-    path: Path
-    model_id: str
-    context_tokens: int = 8192
-    threads: int = 0
-    temperature: float | None = None  # None: llama.cpp's own default, as below
-    max_tokens: int | None = None
-
-
 def find_model(llm: str, environ: Mapping[str, str] = os.environ) -> EmbeddedModel:
     """What `llm` names: `smollm2`, or a path. Raises `ConfigurationError` if it cannot be served here."""
     if not runtime_is_installed():
@@ -42,7 +29,7 @@ def find_model(llm: str, environ: Mapping[str, str] = os.environ) -> EmbeddedMod
         path = smollm2_file(environ)
         if path is None:
             raise ConfigurationError(f"LLM={llm}: the model is not here yet; `masa-node up --llm` fetches it, once.")
-        return EmbeddedModel(path, SMOLLM2, temperature=_SMOLLM2_TEMPERATURE, max_tokens=_SMOLLM2_MAX_TOKENS)
+        return EmbeddedModel(str(path), SMOLLM2, temperature=_SMOLLM2_TEMPERATURE, max_tokens=_SMOLLM2_MAX_TOKENS)
     path = Path(llm).expanduser()
     try:
         with path.open("rb") as file:
@@ -53,7 +40,7 @@ def find_model(llm: str, environ: Mapping[str, str] = os.environ) -> EmbeddedMod
         ) from exc
     if not is_gguf:
         raise ConfigurationError(f"LLM={llm} is not a GGUF file, the only kind that llama.cpp serves.")
-    return EmbeddedModel(path.absolute(), _model_id(path))
+    return EmbeddedModel(str(path.absolute()), _model_id(path))
 
 
 def runtime_is_installed() -> bool:

@@ -8,7 +8,7 @@ from typing import cast
 import msgspec
 
 from masa_node.dialects.fields import read
-from masa_node.upstreams.embedded.program import EmbeddedOptions, Listening
+from masa_node.upstreams.embedded.program import EmbeddedModel, Listening
 
 MAX_KEPT_BYTES = 16 * 1024  # of what it says: its address, or why the model cannot be loaded
 END_WITHIN_S = 5.0  # after a kill: only a process stuck in the kernel takes longer
@@ -32,7 +32,7 @@ class EmbeddedProcess(asyncio.SubprocessProtocol):
         self._log = b""
 
     @classmethod
-    async def start(cls, options: EmbeddedOptions) -> "EmbeddedProcess":
+    async def start(cls, options: EmbeddedModel) -> "EmbeddedProcess":
         """Start it; its model is not loaded yet. Raises `OSError`."""
         loop = asyncio.get_running_loop()
         _, process = await loop.subprocess_exec(

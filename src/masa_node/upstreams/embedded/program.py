@@ -22,19 +22,22 @@ PROMPT_CACHE_MIB = 64  # of prompts seen before; llama.cpp's own default is 8 Gi
 _LOG_ERRORS = 1
 
 
-class EmbeddedOptions(msgspec.Struct, frozen=True):
-    """What the process is to serve. `key` is what it demands of callers: other users of the machine, and web pages."""
+class EmbeddedModel(msgspec.Struct, frozen=True):
+    """A file that can be served, and how. `threads` 0 leaves their number to the node.
 
-    model_path: str
+    `key` is what its process demands of callers: other users of the machine, and web pages.
+    """
+
+    path: str
     model_id: str
-    key: str
-    context_tokens: int
-    threads: int
+    key: str = ""
+    context_tokens: int = 8192
+    threads: int = 0
     temperature: float | None = None  # None: llama.cpp's own default, as below
     max_tokens: int | None = None  # of an answer whose caller has set no limit
 
     def __repr__(self) -> str:
-        return f"EmbeddedOptions(model_path={self.model_path!r})"
+        return f"EmbeddedModel(path={self.path!r})"
 
 
 class Listening(msgspec.Struct, frozen=True):
@@ -45,7 +48,7 @@ class Listening(msgspec.Struct, frozen=True):
 
 def main() -> None:
     """Serve until standard input ends. Exits with 1 when the model cannot be loaded; llama.cpp then has said why."""
-    options = msgspec.json.decode(sys.stdin.buffer.readline(), type=EmbeddedOptions)
+    options = msgspec.json.decode(sys.stdin.buffer.readline(), type=EmbeddedModel)
     try:
         server = _serve(options)
     except RuntimeError:
@@ -56,10 +59,10 @@ def main() -> None:
     os._exit(0)  # at once: nobody is left to wait for the answers under way
 
 
-def _serve(options: EmbeddedOptions) -> Any:  # noqa: ANN401 - a class of an untyped package
+def _serve(options: EmbeddedModel) -> Any:  # noqa: ANN401 - a class of an untyped package
     runtime = importlib.import_module(RUNTIME)
     params = runtime.CommonParams()
-    params.model.path = options.model_path
+    params.model.path = options.path
     params.model_alias = {options.model_id}
     params.hostnames = ["127.0.0.1"]
     params.port = 0
