@@ -291,7 +291,9 @@ class ErrorAnswer(ProviderError):
 
     code = "error_answer"
 
-    def __init__(self, message: str, *, status: int, headers: Headers, body: bytes, is_json: bool) -> None:
+    def __init__(
+        self, message: str, *, status: int, headers: Headers = (), body: bytes = b"", is_json: bool = False
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.headers = headers
@@ -314,7 +316,7 @@ class EndpointMissing(ErrorAnswer):
     code = "endpoint_missing"
 
     def __init__(self, message: str, endpoints: frozenset[Endpoint], headers: Headers = (), status: int = 400) -> None:
-        super().__init__(message, status=status, headers=headers, body=b"", is_json=False)
+        super().__init__(message, status=status, headers=headers)
         self.endpoints = endpoints
 
 

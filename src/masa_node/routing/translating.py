@@ -214,7 +214,7 @@ async def _fallback(
     try:
         translation = await translation_of(request, endpoints)
     except NotTranslatable as refusal:
-        error = ErrorAnswer(refusal.message, status=400, headers=(), body=b"", is_json=False)
+        error = ErrorAnswer(refusal.message, status=400)
         error.location, error.code = provider.location, refusal.code
         raise error from refusal
     return TranslatingProvider(provider, translation) if translation is not None else None

@@ -68,9 +68,7 @@ class CloudflareServer(Server):
         if path != _MODEL:
             return self.base.removesuffix("/run") + path if path else None
         if model in _DOTS:
-            raise ErrorAnswer(
-                f"{model!r} cannot be a model's name there.", status=404, headers=(), body=b"", is_json=False
-            )
+            raise ErrorAnswer(f"{model!r} cannot be a model's name there.", status=404)
         # One path segment, whatever the name holds; Cloudflare's own SDK encodes it in the same way.
         return f"{self.base}/{quote(model, safe='@')}"
 
