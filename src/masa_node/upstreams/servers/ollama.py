@@ -46,21 +46,6 @@ class _Details(msgspec.Struct):
     quantization_level: msgspec.Raw = ABSENT
 
 
-class _Tag(msgspec.Struct, frozen=True):
-    """One line of `ollama list`. `listing` is the entry itself if Ollama's clients can read it, else `{}`."""
-
-    name: str
-    digest: str
-    modified_at: str
-    listing: bytes
-    facts: ModelFacts
-
-    @property
-    def key(self) -> str:
-        """What tells one build of a model from another; the name where a server gives no digest."""
-        return self.digest or self.name
-
-
 class _Show(msgspec.Struct):
     model_info: msgspec.Raw = ABSENT
     capabilities: msgspec.Raw = ABSENT
@@ -73,7 +58,8 @@ class _Shown(msgspec.Struct, frozen=True):
     capabilities: tuple[str, ...] = ()
 
 
-_NOTHING = _Shown()
+# A line of `ollama list`: what tells one build of a model from another (its name, where a server gives no digest).
+_Build = tuple[str, ModelOffer]
 
 
 _ENTRY = msgspec.json.Decoder(_Entry)
@@ -95,27 +81,15 @@ class OllamaServer(Server):
     def __init__(self, base: str, key: str, native: Endpoint = Endpoint.OLLAMA_CHAT) -> None:
         super().__init__(base, key, {**_PATHS, Endpoint.NATIVE: _PATHS[native]})
         self.native = native
-        self.details: dict[str, _Shown] = {}  # by `_Tag.key`; no larger than the list of models
+        self.details: dict[str, _Shown] = {}  # by the build; no larger than the list of models
 
     async def list_models(self, http: Access) -> list[ModelOffer]:
         """See `Server`."""
         listing = await get_listing(http, f"{self.base}/api/tags", self.credentials())
-        tags = [_tag(listed) async for listed in each(await entries(listing, "models", "name"))]
-        await self._learn(http, tags)
         endpoints = self.endpoints()
-        return [
-            ModelOffer(
-                model=tag.name,
-                endpoints=endpoints,
-                listing=tag.listing,
-                owned_by="library",
-                created_at_unix_s=unix_s(tag.modified_at),
-                context_tokens=self.details.get(tag.key, _NOTHING).context_tokens,
-                capabilities=self.details.get(tag.key, _NOTHING).capabilities,
-                facts=tag.facts,
-            )
-            async for tag in each(tags)
-        ]
+        builds = [_build(listed, endpoints) async for listed in each(await entries(listing, "models", "name"))]
+        await self._learn(http, builds)
+        return [self._with_details(build, offer) async for build, offer in each(builds)]
 
     async def running(self, http: Access) -> list[msgspec.Raw]:
         """The models that it holds in memory now, as it tells of them. Raises `ProviderError`."""
@@ -123,22 +97,28 @@ class OllamaServer(Server):
         listed = await entries(listing, "models", "name")
         return [msgspec.Raw(each.entry) for each in listed if each.entry != b"{}"]
 
-    async def _learn(self, http: Access, tags: list[_Tag]) -> None:
+    async def _learn(self, http: Access, builds: list[_Build]) -> None:
         known = self.details
-        self.details = {tag.key: known[tag.key] for tag in tags if tag.key in known}
-        unknown = [tag for tag in tags if tag.key not in known]
-        for tag in unknown[:MAX_SHOWN_A_REFRESH]:
+        self.details = {build: known[build] for build, _ in builds if build in known}
+        unknown = [(build, offer.model) for build, offer in builds if build not in known]
+        for build, model in unknown[:MAX_SHOWN_A_REFRESH]:
             try:
-                self.details[tag.key] = await self._show(http, tag.name)
+                self.details[build] = await self._show(http, model)
             except ProviderError:
                 return  # the list itself is good; the next refresh asks again
+
+    def _with_details(self, build: str, offer: ModelOffer) -> ModelOffer:
+        shown = self.details.get(build)
+        if shown is None:
+            return offer
+        return msgspec.structs.replace(offer, context_tokens=shown.context_tokens, capabilities=shown.capabilities)
 
     async def _show(self, http: Access, model: str) -> _Shown:
         headers = (*self.credentials(), ("Content-Type", "application/json"))
         answer = await http.post(f"{self.base}/api/show", headers, msgspec.json.encode({"model": model}))
         show = read(await readable(await read_whole(answer, MAX_SHOW_BYTES), _SHOW_DEPTH), _SHOW)
         if show is None:
-            return _NOTHING
+            return _Shown()
         info = read(show.model_info, _INFO) or {}
         lengths = [read(raw, _TOKENS) for key, raw in info.items() if key.endswith(".context_length")]
         words = [read(raw, TEXT) for raw in (read(show.capabilities, _RAWS) or [])[:_MAX_CAPABILITIES]]
@@ -148,11 +128,18 @@ class OllamaServer(Server):
         )
 
 
-def _tag(listed: ListedModel) -> _Tag:
+def _build(listed: ListedModel, endpoints: frozenset[Endpoint]) -> _Build:
+    """The offer's `listing` is the entry itself if Ollama's clients can read it."""
     entry = read(listed.entry, _ENTRY) or _Entry()
-    is_usual = read(entry.name, TEXT) == listed.name
-    digest, modified_at = read(entry.digest, TEXT) or "", read(entry.modified_at, TEXT) or ""
-    return _Tag(listed.name, digest, modified_at, listed.entry if is_usual else b"{}", _facts(entry))
+    offer = ModelOffer(
+        model=listed.name,
+        endpoints=endpoints,
+        listing=listed.entry if read(entry.name, TEXT) == listed.name else b"{}",
+        owned_by="library",
+        created_at_unix_s=unix_s(read(entry.modified_at, TEXT) or ""),
+        facts=_facts(entry),
+    )
+    return read(entry.digest, TEXT) or listed.name, offer
 
 
 def _facts(entry: _Entry) -> ModelFacts:
