@@ -1,6 +1,7 @@
 """A peer's request ends at own LLMs, also where the LLM's URL is another Masa node, or this one."""
 
-from masa_node.accounts.access import OWNERS
+from masa_node.accounts.access import OWNERS, Access
+from masa_node.api.aliasing import Aliasing
 from masa_node.api.chat import ChatEndpoints
 from masa_node.api.entry import ChatLimits, Entry
 from masa_node.api.guard import Guard, GuardRules
@@ -8,8 +9,10 @@ from masa_node.api.http1.reply import Reply
 from masa_node.api.http1.request import HttpRequest
 from masa_node.api.paths import Place
 from masa_node.api.request_body import HeldBody
+from masa_node.chat.aliases import Aliases
 from masa_node.chat.request import Endpoint, Privacy, Request
 from masa_node.routing.answers.byte_budget import ByteBudget
+from masa_node.routing.catalog import Catalog
 from masa_node.routing.dispatch import Dispatcher, Sink
 from tests.api.http1.fake_line import FakeLine
 from tests.api.raw_http import post
@@ -32,6 +35,10 @@ class Recording(Dispatcher):
         self.asked.append(request)
 
 
+async def _no_more() -> None:
+    pass
+
+
 async def via_of_a_peers_request() -> bytes:
     llm = provider(WHOLE)
     async with world(Node((llm,)).serve) as here:
@@ -42,7 +49,8 @@ async def via_of_a_peers_request() -> bytes:
 async def asked_with(via: bytes, instance: str) -> tuple[list[Request], bytes]:
     """What the node of that name would have its LLMs or peers answer, and what it says itself."""
     dispatcher = Recording()
-    endpoints = ChatEndpoints(dispatcher, LIMITS, lambda outcome: None, instance)
+    aliasing = Aliasing(Aliases(), Catalog(), lambda offers: offers, _no_more)
+    endpoints = ChatEndpoints(dispatcher, LIMITS, lambda outcome: None, instance, aliasing, Access())
 
     async def app(request: HttpRequest, reply: Reply) -> None:
         with HeldBody(ByteBudget(1_000)) as held:

@@ -54,10 +54,10 @@ class ChatEndpoints:
         limits: ChatLimits,
         observe: Callable[[Outcome], None],
         instance: str,
-        aliasing: Aliasing | None = None,
-        access: Access | None = None,
+        aliasing: Aliasing,
+        access: Access,
     ) -> None:
-        self._access = access if access is not None else Access()
+        self._access = access
         self._aliasing = aliasing
         self._dispatcher = dispatcher
         self._limits = limits
@@ -100,7 +100,7 @@ class ChatEndpoints:
         try:
             terms = self._terms(entry.place.endpoint, entry, asked.head)
             peeked = peek(body, terms.endpoint, entry.place.model)
-            if terms.is_packed or (self._aliasing is not None and self._aliasing.is_alias(peeked.model)):
+            if terms.is_packed or self._aliasing.is_alias(peeked.model):
                 return None
             row = way.row(peeked.model, terms.endpoint)
             if row is None:
@@ -144,9 +144,8 @@ class ChatEndpoints:
         terms, in_path = self._terms(endpoint, entry, head), entry.place.model
         form = form_type(terms.headers, endpoint)
         peeked = peek_form(body, form) if form else peek(await readable(body, REQUEST_DEPTH), endpoint, in_path)
-        model, ways = peeked.model, ways_to(endpoint, may_translate=terms.may_translate)
-        if self._aliasing is not None:
-            model = await self._aliasing.model_for(peeked.model, terms.privacy, ways)
+        ways = ways_to(endpoint, may_translate=terms.may_translate)
+        model = await self._aliasing.model_for(peeked.model, terms.privacy, ways)
         if model != peeked.model and in_path is None:
             if form:
                 body = form_renamed(body, form, model)

@@ -59,30 +59,32 @@ class ChangeEndpoint(msgspec.Struct, frozen=True):
     is_owners: bool = False
 
 
-_ROUTE_HEADERS: tuple[tuple[str, str, Json], ...] = (
-    (
+def _header(name: str, about: str, schema: Json) -> Json:
+    return {"name": name, "in": "header", "required": False, "description": about, "schema": schema}
+
+
+_ROUTE_HEADERS = (
+    _header(
         RACE,
         f"Which peers are asked when no LLM of this node answers: {RACE_FORM}. Unset: RACE and RACE_WIDTH of the node",
         {"type": "string", "pattern": "^(all|hedge)(;width=[1-9][0-9]{0,2})?$"},
     ),
-    (
+    _header(
         PRIVACY,
         "How far the request may travel: never to a peer, to trusted peers only, to any. Unset: PRIVACY of the node",
         {"type": "string", "enum": list(Privacy)},
     ),
-    (
+    _header(
         STRICT,
         "1: refuse the request where it would have to be translated to another format. Unset: translate it",
         {"type": "string", "enum": ["0", "1"]},
     ),
 )
-_FORMAT_HEADER: Json = {
-    "name": FORMAT,
-    "in": "header",
-    "required": False,
-    "description": "The format of the body and of the answer. Unset: the body's, else the servers' own or Ollama's",
-    "schema": {"type": "string", "enum": list(CHAT_DIALECTS)},
-}
+_FORMAT_HEADER = _header(
+    FORMAT,
+    "The format of the body and of the answer. Unset: the body's, else the servers' own or Ollama's",
+    {"type": "string", "enum": list(CHAT_DIALECTS)},
+)
 _CLOUDFLARE_ALIASES = {
     f"{AT_CLOUDFLARES}/ai{path_of(endpoint)}": endpoint
     for endpoint in (Endpoint.OPENAI_CHAT, Endpoint.OPENAI_EMBEDDINGS, Endpoint.OPENAI_RESPONSES)
@@ -175,7 +177,7 @@ def _chat_operation(endpoint: Endpoint, path: str) -> Json:
         "operationId": _id_of(path),
         "summary": ENDPOINTS[endpoint].about,
         "tags": [ENDPOINTS[endpoint].dialect if endpoint is not Endpoint.NATIVE else "native"],
-        "parameters": [*_parameters(path), *_route_headers(), *[_FORMAT_HEADER] * (endpoint is Endpoint.NATIVE)],
+        "parameters": [*_parameters(path), *_ROUTE_HEADERS, *[_FORMAT_HEADER] * (endpoint is Endpoint.NATIVE)],
         "requestBody": {"required": True, "content": _taken(endpoint, body)},
         "responses": {
             "200": {"description": "The LLM's answer, whole or as a stream", "content": _given(endpoint)},
@@ -198,13 +200,6 @@ def _taken(endpoint: Endpoint, body: Json) -> Json:
         return {"application/json": {"schema": body}}
     form = {**body, "propertyNames": {"pattern": _FORM_NAME}}
     return {"application/json": {"schema": body}, FORM_TYPE: {"schema": form}}
-
-
-def _route_headers() -> list[Json]:
-    return [
-        {"name": name, "in": "header", "required": False, "description": about, "schema": schema}
-        for name, about, schema in _ROUTE_HEADERS
-    ]
 
 
 def _get_operation(endpoint: GetEndpoint) -> Json:
