@@ -166,7 +166,7 @@ class Candidates:
         if not translations:
             return None
         chosen = await self._choose(request, Found(tuple(own), tuple(peers)))
-        return _each(chosen, lambda provider: _in_translation(provider, translations))
+        return _in_translation(chosen, translations)
 
     async def _choose(self, request: Request, found: Found) -> Chosen:
         own: Sequence[Provider] = found.own
@@ -268,16 +268,6 @@ def is_away(error: ProviderError, away_s: float) -> ProviderAway:
     return away
 
 
-def _each(chosen: Chosen, made: Callable[[Provider], Provider]) -> Chosen:
-    """The same providers, each wrapped."""
-    return Chosen(
-        [made(provider) for provider in chosen.own],
-        tuple([made(provider) for provider in group] for group in chosen.peers),
-        [made(provider) for provider in chosen.last],
-        chosen.conversation,
-    )
-
-
 async def _carried(request: Request, endpoint: Endpoint) -> "Translation | None":
     """None where that format cannot carry the request: the others may."""
     try:
@@ -286,9 +276,15 @@ async def _carried(request: Request, endpoint: Endpoint) -> "Translation | None"
         return None
 
 
-def _in_translation(provider: Provider, translations: "dict[str, Translation]") -> Provider:
-    translation = translations.get(provider.name)
-    return provider if translation is None else TranslatingProvider(provider, translation)
+def _in_translation(chosen: Chosen, translations: "dict[str, Translation]") -> Chosen:
+    """The same providers; those that these are for, by their names, are asked so."""
+
+    def asked(some: Sequence[Provider]) -> list[Provider]:
+        return [
+            TranslatingProvider(each, translations[each.name]) if each.name in translations else each for each in some
+        ]
+
+    return Chosen(asked(chosen.own), tuple(map(asked, chosen.peers)), asked(chosen.last), chosen.conversation)
 
 
 def _allowed(peers: Sequence[Provider], privacy: Privacy) -> Sequence[Provider]:

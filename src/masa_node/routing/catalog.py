@@ -20,15 +20,11 @@ MAX_ABSENT = 512  # as many as there are links; each has at most as many models 
 
 
 class Absence(msgspec.Struct, frozen=True):
-    """A provider that left at `since_s`."""
+    """A provider that left at `since_s`, and the endpoints of each model that it served, by its loose key."""
 
     provider: Provider
     since_s: float
-
-
-class _Left(msgspec.Struct, frozen=True):
-    absence: Absence
-    endpoints: dict[str, frozenset[Endpoint]]  # of each model, by its loose key
+    endpoints: dict[str, frozenset[Endpoint]]
 
 
 class Absences:
@@ -38,7 +34,7 @@ class Absences:
     """
 
     def __init__(self) -> None:
-        self._left: dict[str, _Left] = {}
+        self._left: dict[str, Absence] = {}
 
     def left(self, provider: Provider, offers: tuple[ModelOffer, ...], now_s: float) -> None:
         """It served these until now."""
@@ -47,7 +43,7 @@ class Absences:
         for offer in offers:
             key = loose_model_key(offer.model)
             endpoints[key] = endpoints.get(key, frozenset()) | offer.endpoints
-        self._left[provider.name] = _Left(Absence(provider, now_s), endpoints)
+        self._left[provider.name] = Absence(provider, now_s, endpoints)
         if len(self._left) > MAX_ABSENT:
             del self._left[next(iter(self._left))]
 
@@ -63,12 +59,12 @@ class Absences:
         """The providers that served this model at any of these, the latest first."""
         while self._left:
             name, oldest = next(iter(self._left.items()))
-            if now_s - oldest.absence.since_s < AWAY_S:
+            if now_s - oldest.since_s < AWAY_S:
                 break
             del self._left[name]
         key = loose_model_key(model)
         return [
-            left.absence
+            left
             for left in reversed(self._left.values())
             if not left.endpoints.get(key, frozenset()).isdisjoint(endpoints)
         ]
@@ -131,14 +127,17 @@ class CatalogCounts(NamedTuple):
 
 
 class Catalog:
-    """All offers of all providers. Look-ups are one dictionary access after the first."""
+    """All offers of all providers. Look-ups are one dictionary access after the first.
+
+    `unlisted` are own servers whose models are not known (no list, or not reached yet): they may serve anything.
+    """
 
     def __init__(self) -> None:
         self._own: dict[str, _Entry] = {}
         self._peers: dict[str, _Entry] = {}
         self._models: dict[str, _Model] = {}
         self._spellings: dict[str, dict[str, None]] = {}
-        self._unlisted: tuple[Provider, ...] = ()
+        self.unlisted: tuple[Provider, ...] = ()
         self._watchers: dict[object, Changed] = {}
         self.absences = Absences()
         self.generation = 0  # another number after each change
@@ -202,11 +201,6 @@ class Catalog:
             self._watchers.pop(token, None)
 
         return end
-
-    @property
-    def unlisted(self) -> tuple[Provider, ...]:
-        """Own servers whose models are not known (no list, or not reached yet): they may serve anything."""
-        return self._unlisted
 
     def find(self, model: str, endpoint: Endpoint) -> Found:
         """The providers to ask. Names that nobody serves leave no trace here."""
@@ -334,7 +328,7 @@ class Catalog:
             del self._spellings[known.loose_key]
 
     def _own_changed(self) -> None:
-        self._unlisted = tuple(entry.provider for entry in self._own.values() if entry.offers is None)
+        self.unlisted = tuple(entry.provider for entry in self._own.values() if entry.offers is None)
         for changed in list(self._watchers.values()):
             changed()
 

@@ -9,7 +9,6 @@ from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import DialectName, Endpoint, Request
 from masa_node.dialects.bodies.body_format import (
     BODY_DEPTH,
-    BodyFormat,
     body_format,
     endpoint_in,
     own_format,
@@ -39,10 +38,8 @@ async def in_one_format(request: Request, wanted: DialectName | None, catalog: C
     """
     shape = body_format(await readable(request.body, BODY_DEPTH))
     chosen = wanted or shape.said or await _served_in(request, catalog, refresh)
-    return request if chosen is None else _through(request, chosen, shape)
-
-
-def _through(request: Request, chosen: DialectName, shape: BodyFormat) -> Request:
+    if chosen is None:
+        return request
     endpoint = endpoint_in(chosen, is_prompt=shape.is_prompt)
     return msgspec.structs.replace(
         request,

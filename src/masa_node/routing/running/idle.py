@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +15,7 @@ def _nothing() -> int:
     return 0
 
 
+@dataclass(slots=True, eq=False)
 class IdleTimer:
     """An async context manager whose body is cancelled when nothing called `touch` for `idle_s` seconds.
 
@@ -26,31 +28,17 @@ class IdleTimer:
     it never fires early. A cancel from outside passes through.
     """
 
-    __slots__ = (
-        "_counted",
-        "_counted_before",
-        "_counted_s",
-        "_idle_s",
-        "_last_s",
-        "_loop",
-        "_signs",
-        "_signs_before",
-        "_timeout",
-        "_timer",
-        "had_signs",
-    )
-
-    def __init__(
-        self, idle_s: float, *, signs: Callable[[], int] = _nothing, counted: Callable[[], int] | None = None
-    ) -> None:
-        self._idle_s = idle_s
-        self._signs = signs
-        self._counted = counted
-        self._signs_before = signs()
-        self._counted_before = -1
-        self.had_signs = False
-        self._loop = asyncio.get_running_loop()
-        self._timeout = asyncio.timeout(None)
+    idle_s: float
+    signs: Callable[[], int] = _nothing
+    counted: Callable[[], int] | None = None
+    had_signs: bool = False
+    _counted_before: int = -1
+    _signs_before: int = field(init=False)
+    _last_s: float = field(init=False)
+    _counted_s: float = field(init=False)
+    _loop: asyncio.AbstractEventLoop = field(init=False)
+    _timer: asyncio.TimerHandle = field(init=False)
+    _timeout: asyncio.Timeout = field(init=False)
 
     @property
     def expired(self) -> bool:
@@ -62,9 +50,11 @@ class IdleTimer:
         self._last_s = self._loop.time()
 
     async def __aenter__(self) -> Self:
+        self._loop, self._timeout = asyncio.get_running_loop(), asyncio.timeout(None)
+        self._signs_before = self.signs()
         self.touch()
         self._counted_s = self._last_s
-        self._timer = self._loop.call_later(self._idle_s, self._look)
+        self._timer = self._loop.call_later(self.idle_s, self._look)
         await self._timeout.__aenter__()
         return self
 
@@ -80,10 +70,10 @@ class IdleTimer:
 
     def _look(self) -> None:
         now_s = self._loop.time()
-        due_s = self._last_s + self._idle_s
-        signs = self._signs()
+        due_s = self._last_s + self.idle_s
+        signs = self.signs()
         if now_s >= due_s and signs > self._signs_before:
-            due_s = now_s + self._idle_s
+            due_s = now_s + self.idle_s
         self._signs_before = signs
         if now_s < due_s and not self._is_barren(now_s):
             self._timer = self._loop.call_at(due_s, self._look)
@@ -93,13 +83,13 @@ class IdleTimer:
 
     def _is_barren(self, now_s: float) -> bool:
         """Did nothing that counts come for long?"""
-        if self._counted is None:
+        if self.counted is None:
             return False
-        counted = self._counted()
+        counted = self.counted()
         if counted != self._counted_before:
             self._counted_before = counted
             self._counted_s = now_s
-        return now_s - self._counted_s >= LONGEST_WITHOUT_COUNTED * self._idle_s
+        return now_s - self._counted_s >= LONGEST_WITHOUT_COUNTED * self.idle_s
 
 
 class Silence:
