@@ -6,7 +6,6 @@ from masa_node.routing.admission import SlotPool
 from masa_node.routing.candidates import NO_RULES, Candidates, ChoiceRules, Refresh
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.exchange import Common, Exchange, Observe, Sink
-from masa_node.routing.health import HealthBook
 from masa_node.routing.native import in_one_format
 from masa_node.routing.plain_way import PlainWay
 from masa_node.routing.provider import Sign, no_sign
@@ -16,8 +15,8 @@ from masa_node.routing.racing.provider_stats import ProviderStats
 class Dispatcher:
     """Answers requests. `refresh` looks for models that appeared since the last listing; `observe` gets each outcome.
 
-    A node has one for its owner's requests and one for its peers', over a catalog of own servers only; they share
-    `health`. `rules` is what the rest of the node says about the choice of providers.
+    A node has one for its owner's requests and one for its peers', over a catalog of own servers only. `rules` is what
+    the rest of the node says about the choice of providers.
     """
 
     def __init__(
@@ -26,11 +25,10 @@ class Dispatcher:
         admission: SlotPool,
         refresh: Refresh,
         observe: Observe,
-        health: HealthBook | None = None,
         rules: ChoiceRules = NO_RULES,
     ) -> None:
         self.catalog = catalog
-        self.stats = ProviderStats(health if health is not None else HealthBook())
+        self.stats = ProviderStats()
         self._refresh = refresh
         candidates = Candidates(catalog, refresh, self.stats.health, rules)
         self.common = Common(admission, candidates, self.stats, observe)

@@ -23,7 +23,6 @@ from masa_node.chat.errors import (
 )
 from masa_node.chat.outcome import CALLER_GONE, MAX_TRAIL, Outcome, abridged
 from masa_node.chat.request import Endpoint, Privacy, RaceMode, RaceRule, Request
-from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.health import FIRST_PAUSE_S, OPENS_AFTER, HealthBook
 from masa_node.routing.provider import Sign, no_sign
 from masa_node.routing.racing.hedging import START_S
@@ -598,15 +597,3 @@ async def test_after_thousands_of_races_no_task_is_left() -> None:
     loop = asyncio.get_running_loop()
     gc.collect()
     assert not [handle for handle in loop._scheduled if not handle.cancelled()]  # type: ignore[attr-defined]
-
-
-@virtual_time
-async def test_two_dispatchers_may_share_what_they_know_of_providers() -> None:
-    world = World([ScriptedProvider("own", refused())])
-    peers = Dispatcher(
-        world.catalog, world.admission, world.refresh, world.outcomes.append, world.dispatcher.stats.health
-    )
-    for _ in range(OPENS_AFTER):
-        with pytest.raises(ConnectionRefused):
-            await world.answer()
-    assert not peers.stats.health.of(world.providers[0].name).is_well(asyncio.get_running_loop().time())
