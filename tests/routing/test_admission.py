@@ -8,6 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from masa_node.chat.errors import Overloaded
 from masa_node.routing.admission import RETRY_AFTER_S, Admission, PeerAdmission
+from tests.routing.scripted import all_equal
 from tests.virtual_time import VirtualTimeLoop, settle, virtual_time
 
 
@@ -202,7 +203,7 @@ async def peers_waiting(peers: PeerAdmission, count: int) -> list[asyncio.Task[N
 @virtual_time
 async def test_peers_have_slots_of_their_own_within_the_owners() -> None:
     main = Admission(max_running=3, max_waiting=9)
-    peers = PeerAdmission(main, max_running=2, max_waiting=9)
+    peers = PeerAdmission(main, max_running=2, max_waiting=9, rank=all_equal)
     for _ in range(2):
         await peers.acquire()
     (third,) = await peers_waiting(peers, 1)
@@ -218,7 +219,7 @@ async def test_peers_have_slots_of_their_own_within_the_owners() -> None:
 
 @virtual_time
 async def test_a_peer_too_many_is_told_at_once() -> None:
-    peers = PeerAdmission(Admission(9, 9), max_running=1, max_waiting=1)
+    peers = PeerAdmission(Admission(9, 9), max_running=1, max_waiting=1, rank=all_equal)
     await peers.acquire()
     (waiter,) = await peers_waiting(peers, 1)
     with pytest.raises(Overloaded, match=r"MAX_PEER_JOBS, MAX_PEER_QUEUE"):
@@ -229,7 +230,7 @@ async def test_a_peer_too_many_is_told_at_once() -> None:
 @virtual_time
 async def test_the_owner_goes_before_peers_who_came_earlier() -> None:
     main = Admission(max_running=1, max_waiting=9)
-    peers = PeerAdmission(main, max_running=1, max_waiting=9)
+    peers = PeerAdmission(main, max_running=1, max_waiting=9, rank=all_equal)
     await main.acquire()
     (peer,) = await peers_waiting(peers, 1)
     first, second = await waiters(main, 2)
@@ -245,7 +246,7 @@ async def test_the_owner_goes_before_peers_who_came_earlier() -> None:
 @virtual_time
 async def test_a_peer_does_not_slip_in_while_the_owner_waits() -> None:
     main = Admission(max_running=1, max_waiting=9)
-    peers = PeerAdmission(main, max_running=1, max_waiting=9)
+    peers = PeerAdmission(main, max_running=1, max_waiting=9, rank=all_equal)
     await peers.acquire()
     (owner,) = await waiters(main, 1)
     peers.release()  # the slot is the owner's, who has not run yet
@@ -260,7 +261,7 @@ async def test_a_peer_does_not_slip_in_while_the_owner_waits() -> None:
 @virtual_time
 async def test_a_peer_who_goes_away_hands_his_slot_on() -> None:
     main = Admission(max_running=1, max_waiting=9)
-    peers = PeerAdmission(main, max_running=1, max_waiting=9)
+    peers = PeerAdmission(main, max_running=1, max_waiting=9, rank=all_equal)
     await main.acquire()
     gone, next_one = await peers_waiting(peers, 2)
     main.release()  # the slot was given to the first, who goes away at that moment
@@ -325,7 +326,7 @@ class PeerMachine(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner(loop_factory=VirtualTimeLoop)
         self.main = Admission(MAX_RUNNING, MAX_WAITING)
-        self.peers = PeerAdmission(self.main, 1, 2)
+        self.peers = PeerAdmission(self.main, 1, 2, all_equal)
         self.came: dict[bool, list[asyncio.Task[None]]] = {True: [], False: []}  # True: peers
 
     def teardown(self) -> None:

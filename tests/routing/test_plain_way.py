@@ -15,7 +15,17 @@ from masa_node.routing.peer_policy import AnyPeer, Selection
 from masa_node.routing.plain import Plain
 from masa_node.routing.plain_way import PlainWay
 from masa_node.routing.provider import Provider
-from tests.routing.scripted import ALL, HEDGE, MODEL, ScriptedPeer, ScriptedProvider, ScriptedStream, World, offer
+from tests.routing.scripted import (
+    ALL,
+    HEDGE,
+    MODEL,
+    ScriptedPeer,
+    ScriptedProvider,
+    ScriptedStream,
+    World,
+    all_equal,
+    offer,
+)
 from tests.routing.talking import WHOLE, PlainCaller, TalkingServer
 from tests.virtual_time import virtual_time
 
@@ -220,7 +230,7 @@ async def test_another_peer_that_came_meanwhile_is_asked_when_the_only_one_has_f
 async def test_a_request_of_a_peer_has_one_of_the_peers_slots_until_it_is_over() -> None:
     server, caller, main = TalkingServer(), PlainCaller(), Admission(9, 9)
     world = World((server,))
-    slots = PeerAdmission(main, max_running=2, max_waiting=9)
+    slots = PeerAdmission(main, max_running=2, max_waiting=9, rank=all_equal)
     way = Dispatcher(world.catalog, slots, world.refresh, world.outcomes.append).plain
     request = msgspec.structs.replace(world.ask(), requester="ada")
     row = way.row(MODEL, CHAT)
@@ -240,7 +250,7 @@ async def test_where_no_connection_is_free_the_peers_slot_is_given_back() -> Non
     server = TalkingServer()
     world = World((server,))
     server.is_free = False
-    slots = PeerAdmission(Admission(9, 9), max_running=2, max_waiting=9)
+    slots = PeerAdmission(Admission(9, 9), max_running=2, max_waiting=9, rank=all_equal)
     way = Dispatcher(world.catalog, slots, world.refresh, world.outcomes.append).plain
     row = way.row(MODEL, CHAT)
     assert row is not None

@@ -83,11 +83,6 @@ class _Turn:
     slot: asyncio.Future[bool] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
-def _all_equal(peer: str) -> int:
-    del peer
-    return 0
-
-
 class PeerAdmission:
     """Slots for peers' requests: at most `max_running` of those of `main`, given when nobody waits there.
 
@@ -101,9 +96,7 @@ class PeerAdmission:
     make room. `main` has one `freed`, which this takes.
     """
 
-    def __init__(
-        self, main: Admission, max_running: int, max_waiting: int, rank: Callable[[str], int] = _all_equal
-    ) -> None:
+    def __init__(self, main: Admission, max_running: int, max_waiting: int, rank: Callable[[str], int]) -> None:
         self._rank = rank
         self._main = main
         self._max_running = max_running
