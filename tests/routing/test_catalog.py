@@ -102,7 +102,7 @@ def test_asking_for_names_that_exist_is_bounded_by_names_and_endpoints(catalog: 
     for endpoint in Endpoint:
         for name in ("tiny", "tiny:latest", "tiny:latest:latest", "TINY"):
             catalog.find(name, endpoint)
-    assert catalog.counts().found == (len(Endpoint),)
+    assert catalog.counts()[3] == (len(Endpoint),)
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_a_change_touches_only_what_that_provider_serves(catalog: Catalog) -> No
         catalog.find(f"m{number}", CHAT)
 
     def forgotten() -> int:
-        return catalog.counts().found.count(0)
+        return catalog.counts()[3].count(0)
 
     assert forgotten() == 0
     catalog.put(peers[0], [offer(f"m{step}") for step in range(10)])  # an advert that says the same

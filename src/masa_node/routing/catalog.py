@@ -7,7 +7,6 @@ what a change costs depends on that provider's own offers only.
 import difflib
 from collections.abc import Callable, Collection, Iterator
 from itertools import chain, islice
-from typing import NamedTuple
 
 import msgspec
 
@@ -117,15 +116,6 @@ class _Model:
         self.found: dict[Endpoint, Found] = {}
 
 
-class CatalogCounts(NamedTuple):
-    """How much is kept. `spellings` are those in which models may be asked for, `found` the look-ups that are kept."""
-
-    peers: int
-    models: int
-    spellings: int
-    found: tuple[int, ...]  # of each model
-
-
 class Catalog:
     """All offers of all providers. Look-ups are one dictionary access after the first.
 
@@ -145,10 +135,10 @@ class Catalog:
     def __repr__(self) -> str:
         return f"Catalog({len(self._own)} of its own, {len(self._peers)} peers, {len(self._models)} models)"
 
-    def counts(self) -> CatalogCounts:
-        """How much is kept now."""
+    def counts(self) -> tuple[int, int, int, tuple[int, ...]]:
+        """How many peers, models, spellings of these, and look-ups of each model are kept now."""
         found = tuple(len(known.found) for known in self._models.values())
-        return CatalogCounts(len(self._peers), len(self._models), len(self._spellings), found)
+        return len(self._peers), len(self._models), len(self._spellings), found
 
     def put(self, provider: Provider, offers: list[ModelOffer] | None) -> None:
         """What this provider serves from now on; None: not known, an own one may be asked for anything.
