@@ -11,7 +11,7 @@ from masa_node.dialects.fields import read
 from masa_node.routing.answers.reader import read_whole
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.http.proxies import NO_PROXIES, Proxies
-from masa_node.upstreams.servers.server import MAX_LISTING_BYTES, get_json
+from masa_node.upstreams.servers.server import MAX_LISTING_BYTES, get_listing
 
 
 class _Server(msgspec.Struct):
@@ -51,7 +51,7 @@ async def fetch_models(url: str, api_keys: Sequence[str], proxies: Proxies = NO_
     headers = (("Authorization", f"Bearer {api_keys[0]}"),) if api_keys else ()
     async with HttpClient(proxies) as http:
         try:
-            answer = await get_json(http, f"{url.rstrip('/')}/api/v1/llm/models", headers)
+            answer = (await get_listing(http, f"{url.rstrip('/')}/api/v1/llm/models", headers)).body
             return answer, "" if _decoded(answer) else await _why_nothing(http, url)
         except ConnectionRefused as exc:
             raise no_node_at(url) from exc

@@ -102,14 +102,14 @@ async def _ask_running_node(
 ) -> list[UsageLine] | str:
     """What the node at this URL has counted, or why it does not say."""
     from masa_node.upstreams.http.client import HttpClient  # noqa: PLC0415 - as in `_told`
-    from masa_node.upstreams.servers.server import get_json  # noqa: PLC0415
+    from masa_node.upstreams.servers.server import get_listing  # noqa: PLC0415
 
     by, since = asked
     query = urlencode({"by": by, "since": since, **({"cost": "true"} if has_costs else {})})
     headers = (("Authorization", f"Bearer {api_keys[0]}"),) if api_keys else ()
     try:
         async with asyncio.timeout(ANSWERS_WITHIN_S), HttpClient() as http:
-            body = await get_json(http, f"{url}/api/v1/usage?{query}", headers)
+            body = (await get_listing(http, f"{url}/api/v1/usage?{query}", headers)).body
             return msgspec.json.decode(body, type=_Answer).lines
     except ProviderError as exc:
         return exc.message

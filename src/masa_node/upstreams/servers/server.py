@@ -123,11 +123,6 @@ async def get_listing(http: Access | HttpClient, url: str, headers: Headers) -> 
     return ModelListing(body, is_masa)
 
 
-async def get_json(http: Access | HttpClient, url: str, headers: Headers) -> bytes:
-    """The body of a 200 answer. Raises as `get_listing` does."""
-    return (await get_listing(http, url, headers)).body
-
-
 async def entries(listing: ModelListing, key: str = "data", name: str = "id") -> list[ListedModel]:
     """The models in this listing: see `read_models`.
 
