@@ -71,7 +71,7 @@ class RequestReader:
         self._url = self._coding = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._content_length: int | None = None
-        self._expects_continue = self._wants_upgrade = False
+        self._expects_continue = False
         self._head_bytes = self._framing_bytes = self._body_bytes = self._chunks = self._trailers = 0
 
     @property
@@ -144,8 +144,7 @@ class RequestReader:
         """The head is complete."""
         parser = self._parser
         method = parser.get_method()
-        if parser.should_upgrade() and method != b"CONNECT":
-            self._wants_upgrade = True
+        if parser.should_upgrade() and method != b"CONNECT":  # it is read again, without the offer
             return
         version = parser.get_http_version()
         if version not in ("1.1", "1.0") or self._head_bytes > MAX_HEAD_BYTES:
