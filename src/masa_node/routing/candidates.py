@@ -55,11 +55,6 @@ class Chosen(msgspec.Struct, frozen=True, gc=False):
     conversation: int | None = None
 
 
-def _may_see_all(key: str, model: str) -> bool:
-    del key, model
-    return True
-
-
 class ChoiceRules(msgspec.Struct, frozen=True):
     """What the rest of the node says about the choice; by default nothing.
 
@@ -71,7 +66,7 @@ class ChoiceRules(msgspec.Struct, frozen=True):
     policy: PeerPolicy = ANY_PEER
     arriving: Arriving = tuple
     why_nothing: Callable[[], str] = str
-    may_see: Callable[[str, str], bool] = _may_see_all
+    may_see: Callable[[str, str], bool] = lambda _key, _model: True
 
 
 NO_RULES = ChoiceRules()

@@ -112,10 +112,7 @@ class Exchange:
         self, request: Request, common: Common, on_sign: Sign, let_in: tuple[float, float] | None = None
     ) -> None:
         self._request = request
-        self._admission = common.admission
-        self._candidates = common.candidates
-        self._stats = common.stats
-        self._observe = common.observe
+        self._common = common
         self.loop = asyncio.get_running_loop()
         self._now_s = exact_clock(self.loop)  # of which nothing but differences are told
         self._came_s, self._began_s = let_in or (self.loop.time(), self._now_s())
@@ -177,15 +174,15 @@ class Exchange:
         try:
             async with self.patience:
                 if self._admitted_s is None:
-                    await self._admission.acquire(request.requester or "")
+                    await self._common.admission.acquire(request.requester or "")
                     self._admitted_s = self._now_s() - self._began_s
                 chosen = await self._chosen()
                 if chosen.peers:
-                    answer = await RaceRunner(request, chosen, attempts, self._stats).run()
+                    answer = await RaceRunner(request, chosen, attempts, self._common.stats).run()
                 else:
                     answer = await attempts.in_turn(chosen.own)
                 if chosen.conversation is not None:
-                    self._candidates.note_winner(chosen, attempts.winner)
+                    self._common.candidates.note_winner(chosen, attempts.winner)
         except TimeoutError:
             if self.patience.is_given_up:
                 raise FirstPieceTimeout("the requester's time ran out.") from None
@@ -202,10 +199,10 @@ class Exchange:
         """Whom to ask. One that was asked ahead was chosen when it was, and is the first."""
         ahead = self.made.ahead
         if ahead is None:
-            return await self._candidates.choose(self._request)
+            return await self._common.candidates.choose(self._request)
         first = ahead.provider
         try:
-            chosen = await self._candidates.choose(self._request)
+            chosen = await self._common.candidates.choose(self._request)
         except MasaError:
             return Chosen((first,))
         own, last, *peers = (
@@ -288,9 +285,9 @@ class Exchange:
             self._answer.close()
         self.made.close()
         if self._admitted_s is not None:
-            self._admission.release(self._request.requester or "")
+            self._common.admission.release(self._request.requester or "")
         outcome = self._made_outcome()
-        self._observe(outcome)
+        self._common.observe(outcome)
         return outcome
 
     def _timed_out(self) -> FirstPieceTimeout:
@@ -345,7 +342,7 @@ class Exchange:
             request.request_id,
             request.endpoint,
             request.model,
-            self._candidates.knows(request.model),
+            self._common.candidates.knows(request.model),
             request.wants_stream,
             self._status,
             self._error,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -19,6 +20,7 @@ from masa_node.routing.translating import answered
 Accept = Callable[[], bool]
 
 
+@dataclass(slots=True, eq=False)
 class Attempts:
     """The request came at `began_s` of the clock `now_s`: for what is told; what is decided goes by the loop's.
 
@@ -28,33 +30,23 @@ class Attempts:
     `race` is the rule by which peers were asked, None while none was; `hedges` how many of them were hedges.
     """
 
+    _request: Request
+    _stats: ProviderStats
+    patience: Patience
+    _loop: asyncio.AbstractEventLoop
+    _now_s: Callable[[], float]
+    _began_s: float
+    trail: list[Attempt] = field(default_factory=list)
+    errors: list[ProviderError] = field(default_factory=list)
+    last_error: ProviderError | None = None
     winner: Provider | None = None
     race: RaceMode | None = None
-    hedges = 0
+    hedges: int = 0
     ahead: Asked | None = None  # the one that was asked by calls, and is not heard to the end yet
-    _winner_asked_s = 0.0
+    _winner_asked_s: float = 0.0
     _winner_health: Health | None = None
-
-    def __init__(
-        self,
-        request: Request,
-        stats: ProviderStats,
-        patience: Patience,
-        loop: asyncio.AbstractEventLoop,
-        now_s: Callable[[], float],
-        began_s: float,
-    ) -> None:
-        self._request = request
-        self.patience = patience
-        self._stats = stats
-        self._loop = loop
-        self._now_s = now_s
-        self._began_s = began_s
-        self._doubtful: list[Health] = []
-        self._silent: list[tuple[int, Health, float]] = []
-        self.errors: list[ProviderError] = []
-        self.last_error: ProviderError | None = None
-        self.trail: list[Attempt] = []
+    _doubtful: list[Health] = field(default_factory=list)
+    _silent: list[tuple[int, Health, float]] = field(default_factory=list)
 
     async def in_turn(self, providers: Sequence[Provider]) -> Answer:
         """The answer of the first that gives one. Raises the most useful `ProviderError` when none does."""

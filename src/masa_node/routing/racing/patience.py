@@ -13,7 +13,7 @@ word that its LLM has begun. It never wins a race. The rules:
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
@@ -23,6 +23,7 @@ from masa_node.routing.health import Health
 from masa_node.routing.provider import Begun, Provider, Sign, no_sign
 
 
+@dataclass(slots=True, eq=False)
 class Patience:
     """The timers of one request until its first piece: an async context manager whose body is cancelled, with
     `TimeoutError`, when the time is over.
@@ -30,38 +31,27 @@ class Patience:
     `has_signs` tells whether anybody has shown a sign of life. `on_sign` is called at each sign.
     """
 
-    __slots__ = (
-        "_alive",
-        "_clock",
-        "_loop",
-        "_on_sign",
-        "_running",
-        "_silent_until_s",
-        "_timer",
-        "_timer_at_s",
-        "came_s",
-        "end_s",
-        "has_signs",
-        "request",
-    )
-
-    def __init__(self, request: Request, came_s: float, loop: asyncio.AbstractEventLoop, on_sign: Sign) -> None:
-        self.request = request
-        self.came_s = came_s
-        self._loop = loop
-        self._silent_until_s = request.first_piece_deadline_s
-        self._running: dict[str, Asked] = {}  # by the provider's name: none is asked twice at a time
-        self._alive = 0  # how many of these have shown a sign
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at_s = 0.0  # uvloop's own cannot tell where it is due at once
-        self.end_s = max(request.begin_deadline_s, request.first_piece_deadline_s)
-        self.has_signs = False
-        self._on_sign = on_sign
+    request: Request
+    came_s: float
+    _loop: asyncio.AbstractEventLoop
+    _on_sign: Sign
+    has_signs: bool = False
+    _running: dict[str, "Asked"] = field(default_factory=dict)  # by the provider's name: none is asked twice at a time
+    _alive: int = 0  # how many of these have shown a sign
+    _silent_until_s: float = 0.0
+    _timer: asyncio.TimerHandle | None = None
+    _timer_at_s: float = 0.0  # uvloop's own cannot tell where it is due at once
+    _clock: asyncio.Timeout = field(init=False)
 
     def is_alive(self, name: str) -> bool:
         """Has this provider, which is being asked, shown a sign of life?"""
         asked = self._running.get(name)
         return asked is not None and asked.seen_s is not None
+
+    @property
+    def end_s(self) -> float:
+        """When all of it is over: LLM_BEGIN_TIMEOUT."""
+        return max(self.request.begin_deadline_s, self.request.first_piece_deadline_s)
 
     @property
     def is_given_up(self) -> bool:
@@ -81,6 +71,7 @@ class Patience:
     async def __aenter__(self) -> Self:
         self._clock = asyncio.timeout(None)  # whose end is `_end`: one timer is enough
         await self._clock.__aenter__()
+        self._silent_until_s = self.request.first_piece_deadline_s
         self._look_at(self._silent_end_s)
         return self
 
