@@ -12,7 +12,7 @@ from masa_node.chat.request import DialectName, Headers, Request
 from masa_node.dialects.choices import Endings
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.answers.reader import take_answer
-from masa_node.routing.provider import Sign, Take, Watched, no_sign
+from masa_node.routing.provider import Sign, Take, no_sign
 from tests.fakes.sinks import Keeps
 from tests.routing.scripted import ScriptedProvider
 
@@ -87,7 +87,7 @@ class Talk:
             if self.error is not None:
                 raise self.error
             await self._wait()
-        return await take_answer(Watched(self, sign), self.dialect, is_stream=True, endings=self.endings)
+        return await take_answer(self, self.dialect, is_stream=True, endings=self.endings, sign=sign)
 
     # ---- see `OpenResponse` ----
 

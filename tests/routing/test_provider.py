@@ -1,23 +1,33 @@
-import asyncio
+import contextlib
 from collections.abc import Callable
 
 import pytest
 
-from masa_node.chat.request import Headers
-from masa_node.routing.provider import Take, Watched
+from masa_node.chat.answer import StreamedAnswer
+from masa_node.chat.errors import ProviderError
+from masa_node.chat.request import DialectName, Headers
+from masa_node.dialects.registry import DIALECTS
+from masa_node.routing.answers.reader import take_answer
+from masa_node.routing.provider import Sign, Take
+
+COMMENT = b": wait\n\n"
+CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}\n\n'
+HALVES = (b'{"choices":[{"index":0,"message":', b'{"content":"hi"},"finish_reason":"stop"}]}')
+OPENAI = DIALECTS[DialectName.OPENAI]
 
 
 class Response:
-    """Gives the same piece again and again."""
+    """Gives these pieces, one after the other."""
 
     headers: Headers = (("x", "y"),)
     content_type = "application/json"
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, *pieces: bytes) -> None:
         self.status = status
+        self._pieces = list(pieces)
 
     async def read_piece(self) -> bytes:
-        return b"piece"
+        return self._pieces.pop(0) if self._pieces else b""
 
     def listen(self, came: Callable[[], None] | None, take: Take | None = None) -> None:
         """Nothing is given without a task."""
@@ -32,25 +42,30 @@ class Response:
         pass
 
 
+def noting() -> tuple[list[None], Sign]:
+    seen: list[None] = []
+    return seen, lambda: seen.append(None)
+
+
 @pytest.mark.parametrize(("status", "signs"), [(200, 3), (206, 3), (199, 0), (302, 0), (404, 0), (503, 0)])
-def test_the_head_and_each_read_of_a_success_are_signs_of_life_and_nothing_of_an_error_is(
+async def test_the_head_and_each_read_of_a_success_are_signs_of_life_and_nothing_of_an_error_is(
     status: int, signs: int
 ) -> None:
-    seen: list[None] = []
-    watched = Watched(Response(status), lambda: seen.append(None))
-    for _ in range(2):
-        assert asyncio.run(watched.read_piece()) == b"piece"
+    seen, sign = noting()
+    with contextlib.suppress(ProviderError):
+        await take_answer(Response(status, COMMENT, CHUNK), OPENAI, is_stream=True, sign=sign)
     assert len(seen) == signs
 
 
-def test_once_the_first_piece_is_there_nobody_is_told_any_more() -> None:
-    seen: list[None] = []
-    watched = Watched(Response(200), lambda: seen.append(None))
-    watched.done()
-    assert asyncio.run(watched.read_piece()) == b"piece"
-    assert len(seen) == 1
+async def test_so_is_the_end_of_an_answer_in_one_piece() -> None:
+    seen, sign = noting()
+    await take_answer(Response(200, *HALVES), OPENAI, is_stream=False, sign=sign)
+    assert len(seen) == 4
 
 
-def test_it_is_the_same_response() -> None:
-    watched = Watched(Response(404), lambda: None)
-    assert (watched.status, watched.headers, watched.content_type) == (404, Response.headers, "application/json")
+async def test_once_the_first_piece_is_there_nobody_is_told_any_more() -> None:
+    seen, sign = noting()
+    answer = await take_answer(Response(200, CHUNK, CHUNK), OPENAI, is_stream=True, sign=sign)
+    assert isinstance(answer, StreamedAnswer)
+    assert await answer.next_piece() == CHUNK
+    assert len(seen) == 2

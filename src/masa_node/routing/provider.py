@@ -10,8 +10,6 @@ from masa_node.chat.request import Headers, Privacy, Request
 from masa_node.dialects.choices import Endings
 from masa_node.dialects.dialect import Dialect
 
-_SUCCESS = range(200, 300)
-
 Sign = Callable[[], None]
 
 
@@ -63,55 +61,6 @@ class Response(Protocol):
     def close(self) -> None:
         """Give up what was not read; at once, never waits. Idempotent."""
         ...
-
-
-class Watched:
-    """A response whose bytes are signs of life until its first piece is there.
-
-    `sign` is called for the head of a 2xx answer and for each read, until `done`. An error's head is none:
-    what matters of an error is here at once, or never comes.
-    """
-
-    __slots__ = (
-        "_response",
-        "_sign",
-        "content_type",
-        "headers",
-        "listen",
-        "read_piece",
-        "read_trailer",
-        "status",
-        "take_now",
-    )
-
-    def __init__(self, response: Response, sign: Sign) -> None:
-        self._response = response
-        self._sign = sign
-        self.status: int = response.status
-        self.headers: Headers = response.headers
-        self.content_type: str = response.content_type
-        self.read_trailer = response.read_trailer
-        self.listen = response.listen
-        self.take_now = response.take_now
-        self.read_piece = response.read_piece
-        if response.status in _SUCCESS:
-            sign()
-            self.read_piece = self._read
-
-    def done(self) -> None:
-        """From here on it costs nothing."""
-        self.read_piece = self._response.read_piece
-        self._sign = no_sign  # it leads back to the request
-
-    def close(self) -> None:
-        """See `Response`."""
-        self.done()
-        self._response.close()
-
-    async def _read(self) -> bytes:
-        piece = await self._response.read_piece()
-        self._sign()
-        return piece
 
 
 class Together(msgspec.Struct, eq=False):

@@ -28,7 +28,7 @@ from masa_node.dialects.passed.forms import form_type
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.answers.reader import read_whole, take_answer
 from masa_node.routing.catalog import AWAY_S
-from masa_node.routing.provider import Sign, Watched, no_sign
+from masa_node.routing.provider import Sign, no_sign
 from masa_node.upstreams.access import Access
 from masa_node.upstreams.detection import MAX_PROBE_BYTES, identify
 from masa_node.upstreams.http.answer import HttpAnswer
@@ -100,23 +100,16 @@ class Upstream:
         Raises `ProviderError` when it cannot be reached.
         """
         try:
-            offers = await self._list()
-        except ProviderError:
+            server = await self._identified()
+            found = await self._found(server)
+        except ProviderError as exc:
+            exc.location = self.location
+            self._forget()  # another kind of server may come up in its place
             self._was_listed = False
             self._note_down()
             raise
         self._was_listed = True
         self._up_s = asyncio.get_running_loop().time()
-        return offers
-
-    async def _list(self) -> list[ModelOffer] | None:
-        server = await self._identified()
-        try:
-            found = await self._found(server)
-        except ProviderError as exc:
-            exc.location = self.location
-            self._forget()  # another kind of server may come up in its place
-            raise
         if found is None:
             return None
         listed = {offer.model: self._as_offered(offer, server) for offer in found if is_model(offer.model)}
@@ -265,19 +258,15 @@ class Upstream:
         else:
             response = await self._access.post(url, _headers_up(request, native, server), request.body, request.query)
         is_stream = is_streamed(response.content_type, wants_stream=request.wants_stream)
-        watched = Watched(response, sign)
-        endings = self._endings.of(request.model)
+        dialect, endings = DIALECTS[DIALECT_OF_ENDPOINT[native]], self._endings.of(request.model)
         try:
-            answer = await take_answer(
-                watched, DIALECTS[DIALECT_OF_ENDPOINT[native]], is_stream=is_stream, endings=endings
-            )
+            answer = await take_answer(response, dialect, is_stream=is_stream, endings=endings, sign=sign)
         except ErrorAnswer as exc:
             if url in self._answered or not self._is_fixed(server, request.endpoint, url):
                 raise
             if not is_of_the_path(exc, url, request.model):
                 raise
             raise self._found_missing(server, request.endpoint, url, exc) from exc
-        watched.done()
         if self._is_fixed(server, request.endpoint, url):
             self._answered.add(url)
         return answer
@@ -316,11 +305,7 @@ class Upstream:
             return self._server
         async with self._identifying:
             if self._server is None:
-                try:
-                    self._server = await identify(self._spec, self._access)
-                except ProviderError as exc:
-                    exc.location = self.location
-                    raise
+                self._server = await identify(self._spec, self._access)
                 self.label = self._server.label
             return self._server
 

@@ -24,7 +24,7 @@ from masa_node.network.requests.frames import (
 from masa_node.network.requests.response_reader import ResponseReader
 from masa_node.network.transport.interfaces import NodeId, short_id
 from masa_node.routing.answers.reader import take_answer
-from masa_node.routing.provider import Sign, Together, Watched, no_sign
+from masa_node.routing.provider import Sign, Together, no_sign
 from masa_node.routing.running.tidy_group import TidyGroup
 
 ReachPeer = Callable[[], Awaitable[OpensRequests]]
@@ -218,12 +218,14 @@ def location_of(node_id: NodeId, label: str = "") -> str:
 async def _take(incoming: ResponseReader, sign: Sign) -> Answer:
     try:
         head = await incoming.head()
-        watched = Watched(incoming, sign)
-        endings = judged_by_the_peer()
         answer = await take_answer(
-            watched, DIALECTS[incoming.dialect], is_stream=head.is_stream, endings=endings, heard=lambda: incoming.heard
+            incoming,
+            DIALECTS[incoming.dialect],
+            is_stream=head.is_stream,
+            endings=judged_by_the_peer(),
+            heard=lambda: incoming.heard,
+            sign=sign,
         )
-        watched.done()
     except BaseException:
         incoming.close()
         raise

@@ -25,7 +25,7 @@ from masa_node.dialects.tracking import StreamTracker
 from masa_node.routing.answers.byte_budget import ByteBudget
 from masa_node.routing.answers.gathered import Gathered
 from masa_node.routing.answers.sound import is_sound, may_be_sound, sound_answer
-from masa_node.routing.provider import Response
+from masa_node.routing.provider import Response, Sign, no_sign
 from masa_node.routing.running.steps import readable
 
 # A whole answer with several generated images stays below this.
@@ -42,6 +42,8 @@ _SUCCESS = range(200, 300)
 _REDIRECT = range(300, 400)
 LAST_STATUS = 599  # RFC 9110, 15
 
+Read = Callable[[], Awaitable[bytes]]
+
 
 def _nothing_else() -> int:
     return 0
@@ -54,11 +56,13 @@ async def take_answer(
     is_stream: bool,
     endings: Endings | None = None,
     heard: Callable[[], int] = _nothing_else,
+    sign: Sign = no_sign,
 ) -> Answer:
     """The answer in this response, whose first bytes tell whether it is streamed; `is_stream` is what is said of it.
 
-    `endings` is what its server has shown so far; `heard` counts signs of life that are no bytes of it. On any error,
-    and when cancelled, the response is closed.
+    `endings` is what its server has shown so far; `heard` counts signs of life that are no bytes of it. `sign` is
+    called for the head of a 2xx answer and for each read until the first piece is there; not for an error, of which
+    what matters is here at once, or never comes. On any error, and when cancelled, the response is closed.
 
     Raises `ErrorAnswer` for a status that is not 2xx or an error with a status of its own, `NotAnAnswer`,
     `ErrorInStream`, `BrokenAnswer`, `MemoryFull`.
@@ -66,23 +70,35 @@ async def take_answer(
     try:
         await check_status(response, dialect)
         is_stream = is_stream and not may_be_sound(response, dialect.name)
-        begun, is_over, shape = await _open(response, dialect, is_stream=is_stream)
+        sign()
+        read = _with_signs(response, sign)
+        begun, is_over, shape = await _open(read, dialect, is_stream=is_stream)
         if shape is Shape.STREAM:
-            stream = AnswerStream(response, StreamTracker(dialect, endings), begun, is_over=is_over)
-            return stream.answer(dialect.name, await stream.first_piece(), heard)
+            stream = AnswerStream(response, StreamTracker(dialect, endings), begun, is_over, read)
+            first, stream.read = await stream.first_piece(), None
+            return stream.answer(dialect.name, first, heard)
         if not is_over and is_sound(response, dialect.name, begun):
             return sound_answer(response, passed_back(response), begun)
-        return await _whole(response, begun, dialect, endings or Endings())
+        return await _whole(response, read, begun, dialect, endings or Endings())
     except BaseException:
         response.close()
         raise
 
 
-async def _open(response: Response, dialect: Dialect, *, is_stream: bool) -> tuple[bytes, bool, Shape]:
+def _with_signs(response: Response, sign: Sign) -> Read:
+    async def read() -> bytes:
+        piece = await response.read_piece()
+        sign()
+        return piece
+
+    return read
+
+
+async def _open(read: Read, dialect: Dialect, *, is_stream: bool) -> tuple[bytes, bool, Shape]:
     """As many first bytes as tell what the body is, whether they are all, and what it is. Few: see `shape_of`."""
     begun = b""
     while True:
-        piece = await response.read_piece()
+        piece = await read()
         begun += piece
         shape = shape_of(begun, dialect, is_over=not piece, is_stream=is_stream)
         if shape is not None:
@@ -91,15 +107,15 @@ async def _open(response: Response, dialect: Dialect, *, is_stream: bool) -> tup
 
 async def read_whole(response: Response, limit_bytes: int) -> bytes:
     """The whole body; the response is closed in every case. Raises `NotAnAnswer` beyond the limit, `BrokenAnswer`."""
-    return await _gather(response, Gathered(limit_bytes))
+    return await _gather(response, response.read_piece, Gathered(limit_bytes))
 
 
-async def _gather(response: Response, gathered: Gathered, begun: bytes = b"") -> bytes:
+async def _gather(response: Response, read: Read, gathered: Gathered, begun: bytes = b"") -> bytes:
     """The same, within a budget: raises `MemoryFull`, too. `begun` was read already."""
     try:
         if begun:
             gathered.add(begun)
-        while piece := await response.read_piece():
+        while piece := await read():
             gathered.add(piece)
     finally:
         response.close()
@@ -121,7 +137,7 @@ async def check_status(response: Response, dialect: Dialect) -> None:
         raise NotAnAnswer(f"it answered {response.status}, a status that HTTP does not have. Is it an LLM server?")
     gathered = Gathered(MAX_ERROR_BYTES, ANSWERS)
     try:
-        body = await _gather(response, gathered)
+        body = await _gather(response, response.read_piece, gathered)
     except EncodedAnswer as exc:
         raise _error(response, f", and {exc.message}") from exc
     finally:
@@ -149,13 +165,13 @@ def _encoding(response: Response) -> str:
     return "" if encoding.strip().lower() in ("", "identity") else f" (Content-Encoding: {quoted(encoding.encode())})"
 
 
-async def _whole(response: Response, begun: bytes, dialect: Dialect, endings: Endings) -> Answer:
+async def _whole(response: Response, read: Read, begun: bytes, dialect: Dialect, endings: Endings) -> Answer:
     if begun.lstrip().startswith(_PAGE) and b"\0" not in begun:
         raise _no_answer(response, "the body is a page, not a JSON object", begun)
     gathered = Gathered(MAX_ANSWER_BYTES, ANSWERS)
     usage = Usage()
     try:
-        body = await _gather(response, gathered, begun)
+        body = await _gather(response, read, gathered, begun)
         await _check_whole(response, body, dialect, usage, endings)
     except BaseException:
         gathered.release()
@@ -201,6 +217,7 @@ class AnswerStream:
     tracker: StreamTracker
     _begun: bytes
     is_over: bool
+    read: Read | None = None  # where not by the response's own `read_piece`
     _is_finished: bool = False
     _unseen: bytes = b""  # whole frames that are still to be looked at
     _trailer_bytes: int = 0
@@ -360,7 +377,7 @@ class AnswerStream:
     async def _next(self) -> bytes:
         if self.is_over:
             return b""
-        return await (self._trailer() if self.tracker.ended else self._response.read_piece())
+        return await (self._trailer() if self.tracker.ended else (self.read or self._response.read_piece)())
 
     async def _trailer(self) -> bytes:
         """What comes after the terminal frame: a little more, or nothing, but no fault."""
