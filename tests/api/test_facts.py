@@ -3,7 +3,6 @@
 Covers: `views.models`, `show`.
 """
 
-import msgspec
 from ollama import ListResponse, ShowResponse
 
 from masa_node.api.views.models import ollama_show, ollama_tags
@@ -26,9 +25,7 @@ BOB: Provider = ScriptedPeer("bob")
 
 
 async def test_a_peers_model_is_listed_with_its_facts() -> None:
-    (model,) = ListResponse.model_validate_json(
-        msgspec.json.encode(await ollama_tags([(BOB, UNKNOWN), (BOB, KNOWN)]))
-    ).models
+    (model,) = ListResponse.model_validate_json(await ollama_tags([(BOB, UNKNOWN), (BOB, KNOWN)])).models
     assert model.details is not None
     assert (model.details.family, model.details.parameter_size) == ("llama", "8.0B")
     assert (model.details.quantization_level, model.details.format) == ("Q4_K_M", "gguf")
@@ -47,7 +44,7 @@ def test_it_is_shown_with_them_and_clients_that_look_for_tools_find_them() -> No
 
 
 async def test_a_time_that_nobody_knows_is_shown_as_never_and_not_as_1970() -> None:
-    (model,) = ListResponse.model_validate_json(msgspec.json.encode(await ollama_tags([(BOB, UNKNOWN)]))).models
+    (model,) = ListResponse.model_validate_json(await ollama_tags([(BOB, UNKNOWN)])).models
     assert model.modified_at is not None
     assert model.modified_at.year == 1
     assert ollama_show(UNKNOWN)["modified_at"] == "0001-01-01T00:00:00Z"

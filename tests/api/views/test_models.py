@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable
 
-import msgspec
 import pytest
 
 from masa_node.api.families import Offers
@@ -42,7 +41,7 @@ async def test_no_list_of_models_holds_the_loop_however_many_peers_made_up(
     told: list[bytes] = []
 
     async def reading() -> None:
-        told[:] = [msgspec.json.encode(await tell(offers))]
+        told[:] = [await tell(offers)]
 
     await check(reading)
     assert b"m-127-255" in told[0]

@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from io import BytesIO
 from typing import TypeVar
 
 import msgspec
@@ -59,19 +60,32 @@ def named(offers: Offers) -> str:
     return ", ".join(names[:MAX_NAMED]) + more
 
 
-async def written(them: Sequence[Of], entry_of: Callable[[Of], object]) -> list[msgspec.Raw]:
-    """The entry of each as JSON, in slices."""
-    entries: list[msgspec.Raw] = []
-    for number, one in enumerate(them, 1):
-        entries.append(msgspec.Raw(msgspec.json.encode(entry_of(one))))
-        if number % ENTRIES_A_TURN == 0:
+async def _firsts(offers: Offers, is_wanted: Callable[[ModelOffer], bool]) -> list[ModelOffer]:
+    """The first offer of each model, if it is wanted, in slices."""
+    found: list[ModelOffer] = []
+    for number, group in enumerate(await in_steps(grouped(offers)), 1):
+        if is_wanted(group[0][1]):
+            found.append(group[0][1])
+        if number % OFFERS_A_TURN == 0:
             await asyncio.sleep(0)
-    return entries
+    return found
 
 
-async def own_list(offers: Offers) -> Json:
+async def _written(more: Json, key: bytes, them: Sequence[Of], entry_of: Callable[[Of], object]) -> bytes:
+    """`more` as JSON and, under `key`, the entry of each, in slices. Of megabytes nothing is copied in the end."""
+    out, begun = BytesIO(), msgspec.json.encode(more).removesuffix(b"}")
+    out.write(b'%b%b"%b":[' % (begun, b"," if more else b"", key))
+    for start in range(0, len(them), ENTRIES_A_TURN):
+        entries = msgspec.json.encode([entry_of(one) for one in them[start : start + ENTRIES_A_TURN]])
+        out.write((b"," if start else b"") + entries[1:-1])
+        await asyncio.sleep(0)
+    out.write(b"]}")
+    return out.getvalue()
+
+
+async def own_list(offers: Offers) -> bytes:
     """`GET /api/v1/llm/models`: the models that can be asked for here now, with their providers and endpoints."""
-    return {"models": await written(await in_steps(grouped(offers)), _own_entry)}
+    return await _written({}, b"models", await in_steps(grouped(offers)), _own_entry)
 
 
 def _own_entry(group: Offers) -> Json:
@@ -89,16 +103,12 @@ def _own_entry(group: Offers) -> Json:
     }
 
 
-async def openai_list(offers: Offers) -> Json:
+async def openai_list(offers: Offers) -> bytes:
     """`GET /v1/models`: one shape that the OpenAI and the Anthropic SDKs accept."""
-    found = [group[0][1] for group in await in_steps(grouped(offers))]
-    return {
-        "object": "list",
-        "data": await written(found, openai_entry),
-        "has_more": False,
-        "first_id": found[0].model if found else None,
-        "last_id": found[-1].model if found else None,
-    }
+    found = await _firsts(offers, lambda _: True)
+    first, last = (found[0].model, found[-1].model) if found else (None, None)
+    more: Json = {"object": "list", "has_more": False, "first_id": first, "last_id": last}
+    return await _written(more, b"data", found, openai_entry)
 
 
 def openai_entry(offer: ModelOffer) -> Json:
@@ -124,15 +134,15 @@ def openai_entry(offer: ModelOffer) -> Json:
     }
 
 
-async def cloudflare_list(offers: Offers, query: Mapping[str, str]) -> Json:
+async def cloudflare_list(offers: Offers, query: Mapping[str, str]) -> bytes:
     """`GET .../ai/models/search`: the SDK asks page after page until one is empty."""
     wanted, task = query.get("search", "").lower(), query.get("task", _TASK["name"])
-    every = [group[0][1] for group in await in_steps(grouped(offers))]
-    found = [offer for offer in every if task == _TASK["name"] and wanted in offer.model.lower()]
+    found = await _firsts(offers, lambda offer: task == _TASK["name"] and wanted in offer.model.lower())
     page, per_page = _number(query.get("page"), 1), _number(query.get("per_page"), MAX_PER_PAGE)
-    rows = await written(found[(page - 1) * per_page : page * per_page], _cloudflare_entry)
-    info = {"page": page, "per_page": per_page, "count": len(rows), "total_count": len(found)}
-    return {"success": True, "errors": [], "messages": [], "result": rows, "result_info": info}
+    shown = found[(page - 1) * per_page : page * per_page]
+    info = {"page": page, "per_page": per_page, "count": len(shown), "total_count": len(found)}
+    more: Json = {"success": True, "errors": [], "messages": [], "result_info": info}
+    return await _written(more, b"result", shown, _cloudflare_entry)
 
 
 def _cloudflare_entry(offer: ModelOffer) -> Json:
@@ -154,9 +164,9 @@ def _number(text: str | None, otherwise: int) -> int:
     return max(1, int(text)) if text is not None and is_number else otherwise
 
 
-async def ollama_tags(offers: Offers) -> Json:
+async def ollama_tags(offers: Offers) -> bytes:
     """`GET /api/tags`: Ollama's own entries as Ollama gave them, others in the same shape."""
-    return {"models": await written(await in_steps(grouped(offers)), _tag)}
+    return await _written({}, b"models", await in_steps(grouped(offers)), _tag)
 
 
 def _tag(group: Offers) -> Json | msgspec.Raw:
