@@ -14,7 +14,6 @@ class Caller:
     """A connection that keeps what is written."""
 
     def __init__(self) -> None:
-        self.writer = self
         self.written: list[bytes] = []
         self.is_paused = False
         self.is_last = False
@@ -45,7 +44,7 @@ def asked(method: str = "POST", *, is_whole: bool = True) -> HttpRequest:
 def reply_to(
     caller: Caller, request: HttpRequest | None = None, *, is_http10: bool = False, keep: bool = True
 ) -> Reply:
-    return Reply(request or asked(), caller, is_http10=is_http10, keep=keep and not is_http10)
+    return Reply(request or asked(), caller, caller, is_http10=is_http10, keep=keep and not is_http10)
 
 
 async def test_a_whole_answer_is_one_write_with_its_length() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import Protocol
@@ -24,11 +25,6 @@ class Written(Protocol):
     """The connection, as an answer sees it."""
 
     @property
-    def writer(self) -> Writer:
-        """Writes to it; nothing, once it is being closed. `is_paused` while the caller reads too slowly."""
-        ...
-
-    @property
     def is_last(self) -> bool:
         """Will no other request be taken, for the connection's or the server's sake?"""
         ...
@@ -46,6 +42,7 @@ class Written(Protocol):
         ...
 
 
+@dataclass(slots=True, eq=False)
 class Reply:
     """The answer to one request. What is called: `whole`; or `begin`, `piece`, `end`, each awaited before the next.
 
@@ -53,33 +50,20 @@ class Reply:
     awaitable waits. After the caller has left nothing is written, and nothing raised. An answer that is not ended is
     cut by its connection.
 
-    `amend` is given the headers of the answer when it begins. Raises `ValueError` for a head that is not HTTP.
+    `amend` is given the headers of the answer when it begins. Raises `ValueError` for a head that is not HTTP. The
+    writer's `is_paused` is true while the caller reads too slowly. `keep`: may another request follow?
     """
 
-    __slots__ = (
-        "_connection",
-        "_head",
-        "_is_chunked",
-        "_is_http10",
-        "_keep",
-        "_request",
-        "_writer",
-        "amend",
-        "has_begun",
-        "is_complete",
-    )
-
-    def __init__(self, request: HttpRequest, connection: Written, *, is_http10: bool, keep: bool) -> None:
-        self._request = request
-        self._connection = connection
-        self._writer = connection.writer
-        self._is_http10 = is_http10
-        self._keep = keep
-        self._head = b""  # it goes out with what follows it: every write is a packet
-        self._is_chunked = False
-        self.amend: Callable[[RawHeaders], None] | None = None
-        self.has_begun = False
-        self.is_complete = False
+    _request: HttpRequest
+    _connection: Written
+    _writer: Writer
+    is_http10: bool
+    keep: bool
+    amend: Callable[[RawHeaders], None] | None = None
+    has_begun: bool = False
+    is_complete: bool = False
+    _head: bytes = b""  # it goes out with what follows it: every write is a packet
+    _is_chunked: bool = False
 
     @property
     def is_paused(self) -> bool:
@@ -89,7 +73,7 @@ class Reply:
     @property
     def needs_reset(self) -> bool:
         """Would a caller that reads until the connection is closed take what it has for the whole answer?"""
-        return self._is_http10 and self.has_begun and not self.is_complete
+        return self.is_http10 and self.has_begun and not self.is_complete
 
     def whole(self, status: int, headers: RawHeaders, body: bytes) -> Awaitable[None]:
         """One complete answer. After a 304 nothing but its head is sent: its length is that of what is not sent.
@@ -170,7 +154,7 @@ class Reply:
             self._complete()
 
     def _begin(self, status: int, headers: RawHeaders) -> None:
-        self._is_chunked = not self._is_http10
+        self._is_chunked = not self.is_http10
         last = b"transfer-encoding: chunked\r\n\r\n" if self._is_chunked else b"\r\n"
         self._head = self._head_of(status, self._lines_of(headers), last)
 
@@ -186,7 +170,7 @@ class Reply:
 
     def _complete(self) -> None:
         self.is_complete = True
-        self._connection.reply_is_over(keep=self._keep)
+        self._connection.reply_is_over(keep=self.keep)
 
     def _lines_of(self, headers: RawHeaders) -> bytes:
         if self.amend is not None:
@@ -196,8 +180,8 @@ class Reply:
     def _head_of(self, status: int, lines: bytes, last: bytes) -> bytes:
         self.has_begun = True
         # Of a body that still comes nobody can tell where it ends, and the next request begins.
-        self._keep = self._keep and self._request.is_whole and not self._connection.is_last
-        close = b"" if self._keep else b"connection: close\r\n"
+        self.keep = self.keep and self._request.is_whole and not self._connection.is_last
+        close = b"" if self.keep else b"connection: close\r\n"
         first = _FIRST_LINES[status] if status in _FIRST_LINES else b"HTTP/1.1 %d \r\n" % status
         return b"".join((first, self._connection.standard_lines(), lines, close, last))
 
