@@ -29,6 +29,13 @@ _TOO_MANY = 429
 _NOT_THE_CALLERS = frozenset({401, 402, 403, 407, 408, 425, 429, 499})
 _CALLERS = frozenset(range(400, 500)) - _NOT_THE_CALLERS
 _SERVER_FAULT = 500
+_RANKS = (
+    (FirstPieceTimeout, 5),
+    (PeerBusy | StakeDemanded | MemoryFull | ProviderAway, 6),
+    (ErrorInStream, 7),
+    (EncodedAnswer | PeerRefused | TlsFailed, 11),  # only if nothing failed of which asking again may help
+    (BrokenAnswer | NotAnAnswer | Stalled, 9),
+)
 
 
 def is_the_callers_fault(error: ProviderError) -> bool:
@@ -55,22 +62,9 @@ def best_error(errors: Sequence[ProviderError]) -> ProviderError:
 
 def _rank(error: ProviderError) -> int:
     """An LLM's words about the request come first, then the lack of time or of places: there asking again may help."""
-    match error:
-        case ErrorAnswer(status=status):
-            return _rank_of_status(status)
-        case FirstPieceTimeout():
-            rank = 5
-        case PeerBusy() | StakeDemanded() | MemoryFull() | ProviderAway():
-            rank = 6
-        case ErrorInStream():
-            rank = 7
-        case EncodedAnswer() | PeerRefused() | TlsFailed():  # only if nothing failed of which asking again may help
-            rank = 11
-        case BrokenAnswer() | NotAnAnswer() | Stalled():
-            rank = 9
-        case _:
-            rank = 10
-    return rank
+    if isinstance(error, ErrorAnswer):
+        return _rank_of_status(error.status)
+    return next((rank for kinds, rank in _RANKS if isinstance(error, kinds)), 10)
 
 
 def _rank_of_status(status: int) -> int:
