@@ -41,8 +41,6 @@ def route_of(headers: Sequence[tuple[bytes, bytes]], race: RaceRule, privacy: Pr
             if name in said:
                 raise BadHeader(f"{RACE if name == _RACE_NAME else PRIVACY} was sent twice. Send it once.")
             said[name] = value.decode("latin-1")
-    if not said:
-        return race, privacy
     if _RACE_NAME in said:
         race = _race(said[_RACE_NAME], race.width)
     if _PRIVACY_NAME in said:

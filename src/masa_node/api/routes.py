@@ -184,8 +184,7 @@ def _me(view: NodeView, asked: Asked) -> object:
     }
 
 
-async def _invites(view: NodeView, asked: Asked) -> object:
-    asked.caller.check_owner()
+async def _invites(view: NodeView) -> object:
     return {"invites": await view.actions.invites()}
 
 
@@ -242,7 +241,7 @@ GETS: dict[GetEndpoint, Make] = {
         "/api/v1/usage", "Who used what: requests, tokens, times, as `masa-node usage`", query=history.USAGE_QUERY
     ): lambda view, asked: history.usage(view.history, asked.caller, asked.fields),
     GetEndpoint("/api/v1/console/me", "The caller: name, by what let in, and may they change the node"): _me,
-    GetEndpoint("/api/v1/invites", "The invites that can still be used; no link is kept"): _invites,
+    GetEndpoint("/api/v1/invites", "The invites that can still be used; no link is kept"): _owners(_invites),
     GetEndpoint("/api/v1/llm/models", "The models that can be asked for now, their providers and endpoints"): _models(
         lambda offers, _: models.own_list(offers)
     ),

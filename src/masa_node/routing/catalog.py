@@ -6,6 +6,7 @@ what a change costs depends on that provider's own offers only.
 
 import difflib
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
 from itertools import chain, islice
 
 import msgspec
@@ -104,16 +105,14 @@ class _Entry(msgspec.Struct, frozen=True):
 _Serving = dict[str, tuple[Provider, tuple[ModelOffer, ...]]]  # of one model, by the provider's name
 
 
+@dataclass(slots=True, eq=False)
 class _Model:
     """The providers of one model; what was found is cached until one of them changes."""
 
-    __slots__ = ("found", "loose_key", "own", "peers")
-
-    def __init__(self, loose_key: str) -> None:
-        self.loose_key = loose_key
-        self.own: _Serving = {}
-        self.peers: _Serving = {}
-        self.found: dict[Endpoint, Found] = {}
+    loose_key: str
+    own: _Serving = field(default_factory=_Serving)
+    peers: _Serving = field(default_factory=_Serving)
+    found: dict[Endpoint, Found] = field(default_factory=dict[Endpoint, Found])
 
 
 class Catalog:

@@ -49,10 +49,6 @@ class ServerKind(msgspec.Struct, frozen=True):
     is_hosted: bool = False
 
 
-def _cloudflare(spec: UpstreamSpec) -> Server:
-    return CloudflareServer(spec.url.rstrip("/"), spec.key, spec.api_url)
-
-
 def _anthropic(spec: UpstreamSpec) -> Server:
     url = spec.url.rstrip("/")
     return AnthropicServer(anthropic_base(url), spec.key, speaks_openai=url.endswith("/chat/completions"))
@@ -64,7 +60,9 @@ SERVER_KINDS: dict[str, ServerKind] = {
     UpstreamKind.OLLAMA: ServerKind(),
     UpstreamKind.OPENAI: ServerKind(),
     UpstreamKind.ANTHROPIC: ServerKind(_anthropic, is_hosted=True),
-    UpstreamKind.CLOUDFLARE: ServerKind(_cloudflare, is_hosted=True),
+    UpstreamKind.CLOUDFLARE: ServerKind(
+        lambda spec: CloudflareServer(spec.url, spec.key, spec.api_url), is_hosted=True
+    ),
 }
 
 

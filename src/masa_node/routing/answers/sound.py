@@ -3,6 +3,8 @@
 Nothing but where they end tells whether all are there, so one that is cut ends as a broken connection.
 """
 
+from dataclasses import dataclass
+
 from masa_node.chat.answer import StreamedAnswer, Usage
 from masa_node.chat.request import DialectName, Headers
 from masa_node.dialects.passed.openai_media import is_bytes
@@ -32,24 +34,21 @@ def sound_answer(response: Response, headers: Headers, begun: bytes) -> Streamed
         next_piece=sound.next_piece,
         close=response.close,
         frames=lambda: sound.pieces,
-        usage=sound.usage,
+        usage=Usage(),
         is_whole=lambda: sound.is_over,
         received=lambda: sound.received,
         is_framed=False,
     )
 
 
+@dataclass(slots=True, eq=False)
 class _Sound:
     """Counts what goes by."""
 
-    __slots__ = ("_response", "is_over", "pieces", "received", "usage")
-
-    def __init__(self, response: Response, received: int) -> None:
-        self._response = response
-        self.received = received
-        self.pieces = 1
-        self.is_over = False
-        self.usage = Usage()
+    _response: Response
+    received: int
+    pieces: int = 1
+    is_over: bool = False
 
     async def next_piece(self) -> bytes:
         """See `StreamedAnswer`. Raises `BrokenAnswer` for a sound that was cut."""

@@ -160,7 +160,9 @@ class EmbeddedLlm:
             if url := await process.loaded():
                 loaded_at_s = asyncio.get_running_loop().time()
                 self._work = Work(self._http, url, key)
-                self._change(self._upstream_at(url, key), "")
+                given = self._spec
+                spec = UpstreamSpec(given.name, UpstreamKind.OPENAI, f"{url}/v1", key, given.models, given.hosted)
+                self._change(Upstream(spec, self._http), "")
                 why = await process.ended()
                 return asyncio.get_running_loop().time() - loaded_at_s, why
             return 0.0, f"its model was not loaded: {await process.ended()}"
@@ -172,12 +174,6 @@ class EmbeddedLlm:
         """What its process is to serve."""
         threads = self._model.threads or default_threads()
         return msgspec.structs.replace(self._model, key=key, threads=threads)
-
-    def _upstream_at(self, url: str, key: str) -> Upstream:
-        spec = UpstreamSpec(
-            self._spec.name, UpstreamKind.OPENAI, f"{url}/v1", key, self._spec.models, self._spec.hosted
-        )
-        return Upstream(spec, self._http)
 
     def _change(self, upstream: Upstream | None, trouble: str) -> None:
         self._upstream, self.trouble = upstream, trouble
