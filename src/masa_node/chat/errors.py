@@ -295,10 +295,8 @@ class ErrorAnswer(ProviderError):
         self, message: str, *, status: int, headers: Headers = (), body: bytes = b"", is_json: bool = False
     ) -> None:
         super().__init__(message)
-        self.status = status
-        self.headers = headers
-        self.body = body
-        self.is_json = is_json
+        self.status, self.headers = status, headers
+        self.body, self.is_json = body, is_json
 
 
 class MemoryFull(ProviderError):
