@@ -139,10 +139,10 @@ async def cloudflare_list(offers: Offers, query: Mapping[str, str]) -> bytes:
     wanted, task = query.get("search", "").lower(), query.get("task", _TASK["name"])
     found = await _firsts(offers, lambda offer: task == _TASK["name"] and wanted in offer.model.lower())
     page, per_page = _number(query.get("page"), 1), _number(query.get("per_page"), MAX_PER_PAGE)
-    shown = found[(page - 1) * per_page : page * per_page]
-    info = {"page": page, "per_page": per_page, "count": len(shown), "total_count": len(found)}
+    on_it = found[(page - 1) * per_page : page * per_page]
+    info = {"page": page, "per_page": per_page, "count": len(on_it), "total_count": len(found)}
     more: Json = {"success": True, "errors": [], "messages": [], "result_info": info}
-    return await _written(more, b"result", shown, _cloudflare_entry)
+    return await _written(more, b"result", on_it, _cloudflare_entry)
 
 
 def _cloudflare_entry(offer: ModelOffer) -> Json:

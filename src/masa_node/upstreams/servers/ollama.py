@@ -108,10 +108,10 @@ class OllamaServer(Server):
                 return  # the list itself is good; the next refresh asks again
 
     def _with_details(self, build: str, offer: ModelOffer) -> ModelOffer:
-        shown = self.details.get(build)
-        if shown is None:
+        known = self.details.get(build)
+        if known is None:
             return offer
-        return msgspec.structs.replace(offer, context_tokens=shown.context_tokens, capabilities=shown.capabilities)
+        return msgspec.structs.replace(offer, context_tokens=known.context_tokens, capabilities=known.capabilities)
 
     async def _show(self, http: Access, model: str) -> _Shown:
         headers = (*self.credentials(), ("Content-Type", "application/json"))
