@@ -36,8 +36,8 @@ class Attempts:
     _loop: asyncio.AbstractEventLoop
     _now_s: Callable[[], float]
     _began_s: float
-    trail: list[Attempt] = field(default_factory=list)
-    errors: list[ProviderError] = field(default_factory=list)
+    trail: list[Attempt] = field(default_factory=list[Attempt])
+    errors: list[ProviderError] = field(default_factory=list[ProviderError])
     last_error: ProviderError | None = None
     winner: Provider | None = None
     race: RaceMode | None = None
@@ -45,8 +45,8 @@ class Attempts:
     ahead: Asked | None = None  # the one that was asked by calls, and is not heard to the end yet
     _winner_asked_s: float = 0.0
     _winner_health: Health | None = None
-    _doubtful: list[Health] = field(default_factory=list)
-    _silent: list[tuple[int, Health, float]] = field(default_factory=list)
+    _doubtful: list[Health] = field(default_factory=list[Health])
+    _silent: list[tuple[int, Health, float]] = field(default_factory=list[tuple[int, Health, float]])
 
     async def in_turn(self, providers: Sequence[Provider]) -> Answer:
         """The answer of the first that gives one. Raises the most useful `ProviderError` when none does."""

@@ -36,7 +36,7 @@ class Patience:
     _loop: asyncio.AbstractEventLoop
     _on_sign: Sign
     has_signs: bool = False
-    _running: dict[str, "Asked"] = field(default_factory=dict)  # by the provider's name: none is asked twice at a time
+    _running: dict[str, "Asked"] = field(default_factory=dict[str, "Asked"])  # by name: none is asked twice at a time
     _alive: int = 0  # how many of these have shown a sign
     _silent_until_s: float = 0.0
     _timer: asyncio.TimerHandle | None = None
