@@ -83,6 +83,18 @@ def test_the_same_where_the_rest_of_a_body_is_not_parsed(cuts: list[int]) -> Non
     assert told == read(raw).told()
 
 
+@pytest.mark.parametrize("size", [10, 200_000])
+@pytest.mark.parametrize("are_together", [True, False])
+def test_what_follows_a_request_that_closes_is_not_taken_however_large_its_body_is(
+    size: int, *, are_together: bool
+) -> None:
+    last, rest = post(b"x" * size, b"Connection: close\r\n"), get(b"/") * 40 + b"no request"
+    half = len(last) // 2
+    parts = [last[:half], last[half:] + rest] if are_together else [last[:half], last[half:], rest, rest]
+    told = read(*parts).told()
+    assert [(row[5], row[8], row[9]) for row in told] == [(b"x" * size, False, True)]
+
+
 def test_many_tiny_reads_of_a_body_that_is_not_parsed_are_refused_too() -> None:
     taken = read(post(b"x" * 200_000)[:-190_000])
     for _ in range(reader.FREE_CHUNKS - 1):

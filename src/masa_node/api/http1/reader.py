@@ -65,6 +65,7 @@ class RequestReader:
         self._last_head: Head | None = None
         self._known: KnownHead[Incoming] = KnownHead()
         self._unparsed_bytes = 0  # that still come of a large body
+        self._is_last = False  # is nothing taken any more, as the parser takes nothing behind `Connection: close`?
         self._begin()
 
     def _begin(self) -> None:
@@ -81,6 +82,8 @@ class RequestReader:
 
     def feed(self, data: bytes) -> None:
         """Bytes came. Raises `Refused`."""
+        if self._is_last:
+            return
         was_within = self.in_head or self.receiving is not None
         if not was_within and (body := self._known.body_of(data)):
             self._take_known(body)
@@ -217,10 +220,11 @@ class RequestReader:
         part = data[: self._unparsed_bytes]
         self._unparsed_bytes -= len(part)
         self.on_body(part)
-        if not self._unparsed_bytes:
-            self._parser = self._new_parser()
-            self.on_message_complete()
-        return data[len(part) :]
+        if self._unparsed_bytes:
+            return b""
+        self._parser, self._is_last = self._new_parser(), not self._incoming.keep
+        self.on_message_complete()
+        return b"" if self._is_last else data[len(part) :]
 
     def _head_without_upgrade(self) -> Iterator[bytes]:
         """The head that was just parsed, so that the body after it is parsed as one."""
