@@ -8,6 +8,7 @@ from typing import cast
 import iroh
 import pytest
 
+from masa_node.network.transport.addresses import PUBLIC_RELAYS
 from masa_node.network.transport.iroh import relays as relays_module
 from masa_node.network.transport.iroh.relays import QUIC_PORT, Relays, first_relays, plain_url
 
@@ -21,8 +22,11 @@ class NotedEndpoint:
         self.done: list[tuple[str, str, int | None]] = []
         self.tokens: set[str | None] = set()
         self.is_online = asyncio.Event()
+        self.is_free = asyncio.Event()
+        self.is_free.set()
 
     async def insert_relay(self, config: iroh.RelayConfig) -> None:
+        await self.is_free.wait()
         self.done.append(("+", config.url, config.quic_port))
         self.tokens.add(config.auth_token)
 
@@ -82,6 +86,39 @@ async def test_a_relay_that_answers_again_is_spelled_another_way_with_its_token(
         await relays.leave()
         assert endpoint.done[-1] == ("-", f"{url}?1", None)
         assert not relays.urls
+
+
+@pytest.mark.parametrize("way", ["used", "spelled again", "all of iroh's makers", "put back"])
+async def test_what_is_being_put_in_while_all_are_left_is_taken_out_again(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering = answers_as_told(monkeypatch)
+    answering.now = True
+    relays, endpoint = relays_of(RELAY)
+    if way == "put back":
+        await relays.connect_again(RELAY)
+        endpoint.is_online.set()
+    endpoint.is_free.clear()
+    busy = {
+        "used": lambda: relays.use(OTHER),
+        "all of iroh's makers": lambda: relays.use(PUBLIC_RELAYS),
+        "spelled again": lambda: relays.connect_again(RELAY),
+        "put back": relays.home,
+    }[way]
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(busy())
+        for _ in range(10):  # until it is being put in
+            await asyncio.sleep(0)
+        await relays.leave()
+        endpoint.is_free.set()
+    there = {RELAY}
+    for sign, url, _ in endpoint.done:
+        (there.add if sign == "+" else there.discard)(url)
+    assert not there
+    assert not relays.urls
+    assert endpoint.done[-1][0] == "-", "it was put in, and taken out"
+    await relays.use(OTHER)
+    assert relays.urls == {OTHER}
 
 
 async def test_until_it_is_connected_a_relay_is_not_asked_by_quic(monkeypatch: pytest.MonkeyPatch) -> None:

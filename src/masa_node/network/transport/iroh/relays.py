@@ -33,6 +33,7 @@ class Relays:
         self._configs = {relay_key(config.url): config for config in found if config is not None}
         self._measured = {config.url for config in self._configs.values()}  # what stands in iroh's own map
         self._awaited: dict[str, iroh.RelayConfig] = {}  # as iroh is to have them once it is connected
+        self._times_left = 0
         self._presence = Presence()
         self._spellings = 0
         self._spelled_s = -SPELLED_AGAIN_EVERY_S
@@ -44,8 +45,10 @@ class Relays:
 
     async def use(self, url: str, token: str | None = None) -> None:
         """Use this one too, or all of iroh's makers. Raises `ConfigurationError` for what is no URL."""
+        times_left = self._times_left
         for config in _configs(url, token):
-            await self._insert(config)
+            if times_left == self._times_left:
+                await self._insert(config)
 
     async def meet(self, url: str) -> str | None:
         """A peer is to be met there: how to spell it. None when it cannot be used: no URL, or too many already."""
@@ -94,7 +97,8 @@ class Relays:
             await self._insert(iroh.RelayConfig(url=spelled, quic_port=None, auth_token=config.auth_token), key)
 
     async def leave(self) -> None:
-        """Use none."""
+        """Use none, and none that is being put in meanwhile."""
+        self._times_left += 1
         configs = [*self._configs.values()]
         self._configs.clear()
         self._awaited.clear()
@@ -131,11 +135,15 @@ class Relays:
     async def _insert(self, config: iroh.RelayConfig, key: str = "") -> None:
         if self._endpoint is None:
             return
+        times_left = self._times_left
         try:
             await self._endpoint.insert_relay(config)
         except FOREIGN as exc:
             raise ConfigurationError(f"This is no URL of a relay: {config.url!r}.") from exc
         self._measured.add(config.url)
+        if times_left != self._times_left:
+            await self._remove(config)
+            return
         self._configs[key or relay_key(config.url)] = config
 
 
