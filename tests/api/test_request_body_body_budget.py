@@ -60,6 +60,19 @@ async def test_of_those_that_arrive_the_largest_goes_not_the_one_that_comes_last
             await task
 
 
+async def test_one_that_goes_in_the_moment_in_which_it_is_whole_is_not_taken_for_an_empty_one() -> None:
+    budget = ByteBudget(TOTAL)
+    request = HttpRequest(Head("POST", b"/", ()), None, lambda: request.feed(b"x" * 95_000))
+    with HeldBody(budget) as large, HeldBody(budget) as usual, HeldBody(budget) as other:
+        task = asyncio.create_task(read(large, request))
+        await asyncio.sleep(0)
+        request.complete()
+        usual.add(b"x" * 60_000)
+        other.add(b"x" * 60_000)
+        with pytest.raises(Overloaded):
+            await task
+
+
 @pytest.mark.parametrize("size", [MAX + 1, 10 * MAX])
 async def test_what_is_too_large_by_itself_is_still_told_so(size: int) -> None:
     budget = ByteBudget(TOTAL)

@@ -19,7 +19,7 @@ class HeldBody(Pieces):
     """A context manager: one request's body counts until the end of the block, however that comes.
 
     While bodies still arrive the largest of them goes when they are too much together, so that a crowd of large ones
-    costs nobody a usual request.
+    costs nobody a usual request. `add` and `whole` raise `Overloaded` for it.
     """
 
     __slots__ = ("_most_bytes", "again", "timer")
@@ -38,20 +38,13 @@ class HeldBody(Pieces):
     ) -> None:
         self.release()
 
-    def add(self, piece: bytes) -> bool:
-        """A piece came. Raises `Overloaded` when there is no room for this body, or is none any more."""
-        is_added = Pieces.add(self, piece)
-        self.check()
-        return is_added
-
-    def check(self) -> None:
-        """Raises `Overloaded` if the bytes were dropped."""
-        if self._share is not None and self._share.is_taken:
-            raise Overloaded(
-                f"The bodies of all requests under way together exceed {self._most_bytes} bytes "
-                f"(MAX_BODIES_TOTAL), and this one was the largest still arriving. Send less, or try again.",
-                FULL_RETRY_AFTER_S,
-            )
+    def lost(self) -> Overloaded:
+        """See `Pieces`."""
+        return Overloaded(
+            f"The bodies of all requests under way together exceed {self._most_bytes} bytes "
+            f"(MAX_BODIES_TOTAL), and this one was the largest still arriving. Send less, or try again.",
+            FULL_RETRY_AFTER_S,
+        )
 
     def drop(self) -> None:
         """See `Pieces`. Whoever waits for more is told."""

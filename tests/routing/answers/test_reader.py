@@ -105,6 +105,18 @@ async def test_one_huge_answer_goes_and_a_small_one_beside_it_comes() -> None:
     assert reader.ANSWERS.held_bytes == 0
 
 
+@pytest.mark.parametrize("status", [200, 500])
+@virtual_time
+async def test_one_that_goes_when_all_of_it_has_come_is_not_taken_for_an_empty_one(status: int) -> None:
+    huge = Body(HEAD, b"x" * 900_000, status=status)
+    first, second = taking(huge), taking(Body(HEAD, b"y" * 200_000, TAIL, b""))
+    await settle()
+    await second
+    huge.give(b"")
+    with pytest.raises(MemoryFull):
+        await first
+
+
 @virtual_time
 async def test_many_answers_at_once_hold_no_more_than_the_budget() -> None:
     bodies = [Body(HEAD) for _ in range(8)]

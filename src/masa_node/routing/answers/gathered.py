@@ -6,7 +6,10 @@ from masa_node.routing.answers.pieces import Pieces
 
 
 class Gathered(Pieces):
-    """`add` each piece, then take the `whole`. `release` it in every case, when the body is not needed."""
+    """`add` each piece, then take the `whole`. `release` it in every case, when the body is not needed.
+
+    Both raise `MemoryFull` when its share of the budget was taken back.
+    """
 
     __slots__ = ("_limit_bytes",)
 
@@ -17,13 +20,15 @@ class Gathered(Pieces):
     def __repr__(self) -> str:
         return f"Gathered({self.size} bytes)"
 
-    def add(self, piece: bytes) -> bool:
-        """One more. Raises `NotAnAnswer` beyond the limit, `MemoryFull` when its share of the budget was taken back."""
+    def add(self, piece: bytes) -> None:
+        """One more. Raises `NotAnAnswer` beyond the limit, too."""
         if self.size + len(piece) > self._limit_bytes:
             raise NotAnAnswer(f"the answer is larger than {self._limit_bytes} bytes.")
-        if not Pieces.add(self, piece):
-            raise MemoryFull(
-                "this node holds as many bytes of whole answers as it may, and this was the largest of them. Ask for a "
-                "stream, or again later."
-            )
-        return True
+        Pieces.add(self, piece)
+
+    def lost(self) -> MemoryFull:
+        """See `Pieces`."""
+        return MemoryFull(
+            "this node holds as many bytes of whole answers as it may, and this was the largest of them. Ask for a "
+            "stream, or again later."
+        )
