@@ -199,6 +199,7 @@ def end(frames: int = 0, size: int = 0) -> bytes:
 
 
 FIRST = b'data: {"id":"x","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"evil"}}]}\n\n'
+WHOLE = b'{"object":"chat.completion","choices":[{"index":0,"message":{"content":"evil"},"finish_reason":"stop"}]}'
 ERROR = b'{"error":{"message":"no","type":"x"}}'
 
 SAID = {
@@ -215,6 +216,8 @@ SAID = {
     "another dialect inside": head() + piece(b'{"message":{"content":"x"}}\n'),
     "another model": head(model="other") + piece(FIRST),
     "status 204": head(status=204) + end(),
+    "status 204, and a body": head(status=204, is_stream=False) + piece(WHOLE) + end(1, len(WHOLE)),
+    "status 205, and a stream": head(status=205) + piece(FIRST),
     "status 302": head(status=302, headers=(("location", "http://127.0.0.1/"),)) + end(),
     "an error": head(status=500, is_stream=False) + piece(ERROR) + end(1, len(ERROR)),
     "a refusal": head(status=400, is_stream=False) + piece(ERROR) + end(1, len(ERROR)),

@@ -39,6 +39,7 @@ MAX_TRAILER_BYTES = 64 * 1024  # after the terminal frame: usage, a comment
 _PAGE = b"<"
 LOOKED_AT_BYTES = 2 * 1024  # of frames in one go: seven hundred of the smallest, which takes some 5 ms
 _SUCCESS = range(200, 300)
+_EMPTY = (204, 205)  # RFC 9110, 15.3: a caller takes what follows such a head for its next answer
 _REDIRECT = range(300, 400)
 LAST_STATUS = 599  # RFC 9110, 15
 
@@ -128,7 +129,9 @@ def passed_back(response: Response) -> Headers:
 
 
 async def check_status(response: Response, dialect: Dialect) -> None:
-    """Read a response that is not 2xx and raise it: as `ErrorAnswer`, or `NotAnAnswer` for a redirect and the like."""
+    """Read a response that is not 2xx and raise it: as `ErrorAnswer`, or `NotAnAnswer` for what LLMs do not answer."""
+    if response.status in _EMPTY:
+        raise NotAnAnswer(f"it answered {response.status}, which stands for no content. Is it an LLM server?")
     if response.status in _SUCCESS:
         return
     if response.status in _REDIRECT:
