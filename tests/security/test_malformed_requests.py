@@ -49,6 +49,8 @@ CODINGS = {
     "unknown": coded(b"xchunked"),
     "identity": coded(b"identity"),
     "gzip before chunks": coded(b"gzip, chunked"),
+    "gzip in a line of its own": post_chunked(LAST_CHUNK, b"Transfer-Encoding: gzip\r\n" + CHUNKED),
+    "identity in a line of its own": post_chunked(LAST_CHUNK, b"Transfer-Encoding: identity\r\n" + CHUNKED),
     "chunks not last": coded(b"chunked, identity"),
     "chunks in chunks": coded(b"chunked, chunked"),
     "quoted": coded(b'"chunked"'),

@@ -95,6 +95,14 @@ def test_what_follows_a_request_that_closes_is_not_taken_however_large_its_body_
     assert [(row[5], row[8], row[9]) for row in told] == [(b"x" * size, False, True)]
 
 
+@pytest.mark.parametrize("more", [b"", b"Connection: Upgrade\r\nUpgrade: x\r\n"])
+def test_a_connect_is_refused_and_never_taken(more: bytes) -> None:
+    taken = Taken()
+    with pytest.raises(Refused):
+        taken.reader.feed(head(b"CONNECT", b"/healthz", more))
+    assert not taken.requests
+
+
 def test_many_tiny_reads_of_a_body_that_is_not_parsed_are_refused_too() -> None:
     taken = read(post(b"x" * 200_000)[:-190_000])
     for _ in range(reader.FREE_CHUNKS - 1):

@@ -135,7 +135,7 @@ class RequestReader:
             self._content_length = int(value)  # the parser has seen to it that it is one number, and there once
             return
         if name == b"transfer-encoding":
-            self._coding = value.lower()
+            self._coding += b"," + value.lower()
         elif name == b"expect" and value.lower() == b"100-continue":
             self._expects_continue = True
         self._headers.append((name, value))
@@ -147,13 +147,15 @@ class RequestReader:
         """The head is complete."""
         parser = self._parser
         method = parser.get_method()
-        if parser.should_upgrade() and method != b"CONNECT":  # it is read again, without the offer
+        if method == b"CONNECT":  # what follows it is no HTTP to the parser, and it cannot be read without its offer
+            raise ValueError("no proxy")
+        if parser.should_upgrade():  # it is read again, without the offer
             return
         version = parser.get_http_version()
         if version not in ("1.1", "1.0") or self._head_bytes > MAX_HEAD_BYTES:
             raise ValueError("not HTTP/1, or all of it is target")
         is_http10 = version == "1.0"
-        if self._coding and (self._coding != b"chunked" or is_http10):
+        if self._coding and (self._coding != b",chunked" or is_http10):
             raise ValueError("no coding but chunked, and that only in HTTP/1.1")
         head = self._head(method.decode("ascii"), path_and_query(self._url, method, self._headers))
         expects = self._expects_continue and not is_http10  # RFC 9110, 10.1.1
