@@ -131,7 +131,7 @@ def passed_back(response: Response) -> Headers:
 async def check_status(response: Response, dialect: Dialect) -> None:
     """Read a response that is not 2xx and raise it: as `ErrorAnswer`, or `NotAnAnswer` for what LLMs do not answer."""
     if response.status in _EMPTY:
-        raise NotAnAnswer(f"it answered {response.status}, which stands for no content. Is it an LLM server?")
+        raise NotAnAnswer(f"it answered {response.status}, which stands for no content. Is the URL right?")
     if response.status in _SUCCESS:
         return
     if response.status in _REDIRECT:
