@@ -1,5 +1,8 @@
 """Which message has a head that is known: its body is the same that a parser would find, or it has to be parsed."""
 
+import os
+import tracemalloc
+
 import pytest
 
 from masa_node.routing.running.known_head import MAX_KNOWN_BYTES, MAX_LESSONS, KnownHead
@@ -69,3 +72,18 @@ def test_a_date_may_be_another_only_where_nobody_looks_at_it() -> None:
     assert lessons(same, same, any_date=True).body_of(other) == b"{}"
     assert lessons(same, same, any_date=False).body_of(other) == b""
     assert lessons(same, other, any_date=False).body_of(other) == b""
+
+
+@pytest.mark.untraced
+def test_what_is_learnt_of_heads_takes_little_more_than_they_do() -> None:
+    """One is kept for each connection, and anybody may send one of its own on each."""
+    count, known = 50, list[KnownHead[str]]()
+    heads = [answer(b"{}", more=b"X: %b\r\n" % os.urandom(1_900).hex().encode()) for _ in range(count)]
+    tracemalloc.start()
+    try:
+        known.extend(lessons(head, head) for head in heads)
+        taken_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert all(each.body_of(head) == b"{}" for each, head in zip(known, heads, strict=True))
+    assert taken_bytes < 2 * count * MAX_KNOWN_BYTES
