@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masa_node.chat.errors import ProviderError
+from masa_node.chat.errors import NotAnAnswer, ProviderError
 from masa_node.upstreams.http.connection import Connection
 from tests.upstreams.http.test_connection import REQUEST, MemoryTransport, connected, cut, fed, read_all
 
@@ -83,8 +83,9 @@ async def test_the_third_answer_with_the_same_head_is_not_parsed() -> None:
     [
         [answer(b"2\r\n{}\r\n0\r\n\r\n", end=ENDS[-1])] * 4,
         [answer(b"", status=204)] * 2 + [answer(b"{}", status=204)],
+        [answer(answer(b"{}"), status=103)] * 3,
     ],
-    ids=["the length of what is in chunks", "of no body"],
+    ids=["the length of what is in chunks", "of no body", "before the answer"],
 )
 async def test_a_length_that_counts_for_nothing_is_not_known(raws: list[bytes]) -> None:
     kept = connected()
@@ -102,3 +103,19 @@ async def test_whoever_waits_for_an_answer_with_a_known_head_is_woken() -> None:
         fed(connection, transport, [answer(b"{}")])
         assert await waiting == b"{}"
         connection.renew()
+
+
+@pytest.mark.parametrize("status", [100, 103, 199])
+@pytest.mark.parametrize(
+    ("framing", "body"), [(KINDS[2], b"abc"), (ENDS[-1], b"3\r\nabc\r\n0\r\n\r\n")], ids=["a length", "chunks"]
+)
+async def test_no_body_of_an_interim_answer_is_taken_for_one_of_the_answer(
+    status: int, framing: bytes, body: bytes
+) -> None:
+    interim = b"HTTP/1.1 %d Soon\r\n%b\r\n" % (status, framing)
+    assert await said(*connected(), interim + body + answer(b"{}"), []) == (NotAnAnswer, False)
+
+
+async def test_an_interim_answer_may_say_that_it_has_none() -> None:
+    interim = b"HTTP/1.1 100 Continue\r\nContent-Length: 0\r\n\r\n"
+    assert (await said(*connected(), interim + answer(b"{}"), []))[0] == b"{}"
