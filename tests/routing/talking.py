@@ -12,7 +12,7 @@ from masa_node.chat.request import DialectName, Headers, Request
 from masa_node.dialects.choices import Endings
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.answers.reader import take_answer
-from masa_node.routing.provider import Sign, Take, no_sign
+from masa_node.routing.provider import Sign, Take, TakeWhole, no_sign
 from tests.fakes.sinks import Keeps
 from tests.routing.scripted import ScriptedProvider
 
@@ -39,6 +39,7 @@ class Talk:
         self._is_over = False
         self._came: Callable[[], None] | None = None
         self._take: Take | None = None
+        self._take_whole: TakeWhole | None = None
         self._more = asyncio.Event()
 
     # ---- what a test says ----
@@ -73,7 +74,11 @@ class Talk:
         return 0
 
     def listen(self, came: Callable[[], None] | None, take: Take | None = None) -> None:
-        self._came, self._take = came, take
+        self._came, self._take, self._take_whole = came, take, None
+
+    def listen_for_whole(self, came: Callable[[], None], take: TakeWhole) -> None:
+        self.listen(came)
+        self._take_whole = take
 
     def head(self) -> "Talk | None":
         return self if self.status else None

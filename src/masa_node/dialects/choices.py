@@ -32,28 +32,25 @@ class Choices:
     A part whose end is never spoken of may be of a server that never speaks of one; one that "has not ended" was cut.
     """
 
-    __slots__ = ("_ended", "_is_plain_noted", "_seen", "is_told")
+    __slots__ = ("_ended", "_is_plain_noted", "_open", "_seen", "any_ended", "is_told")
 
     def __init__(self) -> None:
         self._seen: set[int] = set()
         self._ended: set[int] = set()
+        self._open = 0  # of those that were seen
         self._is_plain_noted = False
         self.is_told = False
+        self.any_ended = False  # did at least one?
 
     @property
     def have_ended(self) -> bool:
         """Were there any, and did all end?"""
-        return bool(self._seen) and len(self._ended) == len(self._seen)
+        return self.any_ended and not self._open
 
     @property
     def are_open(self) -> bool:
         """Was there any that did not end?"""
-        return len(self._ended) < len(self._seen)
-
-    @property
-    def any_ended(self) -> bool:
-        """Did at least one?"""
-        return bool(self._ended)
+        return self._open > 0
 
     @property
     def are_cut_of_whole(self) -> bool:
@@ -62,20 +59,22 @@ class Choices:
 
     def seen(self, index: int, *, is_told: bool = False) -> None:
         """There is this part; `is_told`: and it was said not to have ended."""
-        if len(self._seen) < MAX_CHOICES:
+        if index not in self._seen and len(self._seen) < MAX_CHOICES:
             self._seen.add(index)
+            self._open += 1
         self.is_told = self.is_told or is_told
 
     def ended(self, index: int) -> None:
         """This part is complete."""
         self.seen(index)
-        if index in self._seen:
+        if index in self._seen and index not in self._ended:
             self._ended.add(index)
+            self._open -= 1
+            self.any_ended = True
 
     def is_one_that_ended(self) -> None:
         """There is but the first one, and it is complete."""
-        self._seen.add(0)
-        self._ended.add(0)
+        self._seen, self._ended, self._open, self.any_ended = {0}, {0}, 0, True
 
     def note_plain(self, frames: bytes) -> None:
         """Frames went by unread that hold words of the first choice, and of no other."""

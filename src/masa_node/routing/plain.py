@@ -16,7 +16,7 @@ import msgspec
 from masa_node.chat.answer import WRITTEN, Usage, WholeAnswer
 from masa_node.chat.errors import ProviderError
 from masa_node.chat.outcome import WON, Attempt, Outcome
-from masa_node.chat.request import RaceMode, Request
+from masa_node.chat.request import Headers, RaceMode, Request
 from masa_node.dialects.choices import Choices
 from masa_node.dialects.condensing import LARGE_BYTES
 from masa_node.dialects.fields import may_be_odd
@@ -62,29 +62,9 @@ class Plain:
     """
 
     __slots__ = (
-        "_answer_bytes",
-        "_asked",
-        "_began_s",
-        "_begun",
-        "_came_s",
-        "_exchange",
-        "_host",
-        "_is_ending",
-        "_now",
-        "_on_sign",
-        "_pieces",
-        "_received",
-        "_request",
-        "_response",
-        "_row",
-        "_seen_s",
-        "_shape",
-        "_shared",
-        "_silence",
-        "_size",
-        "_stream",
-        "_tracker",
-        "_write",
+        *("_answer_bytes", "_asked", "_began_s", "_begun", "_came_s", "_exchange", "_host", "_is_ending"),
+        *("_now", "_on_sign", "_pieces", "_received", "_request", "_response", "_row", "_seen_s", "_shape"),
+        *("_shared", "_silence", "_size", "_stream", "_tracker", "_write"),
     )
 
     def __init__(
@@ -107,7 +87,7 @@ class Plain:
         self._asked: Asked | None = None  # from when there is an exchange
         self._stream: AnswerStream | None = None  # from the first piece on
         self._answer_bytes = 0  # that were given out
-        now.listen(self.came)
+        now.listen_for_whole(self.came, self._take_whole)
         shared.sweep.add(self)
 
     def came(self) -> None:
@@ -166,7 +146,8 @@ class Plain:
         if response is None:
             return
         piece, is_over = response.take_unpacked(), response.is_read
-        if is_over and piece and not self._pieces and self._is_given_at_once(response, piece):
+        is_one = is_over and piece and not self._pieces
+        if is_one and self._is_given_at_once(passed_back(response.headers), piece or b"", response):
             return
         self._seen_s = self._shared.loop.time()
         if piece:
@@ -192,10 +173,18 @@ class Plain:
             return None
         return response
 
-    def _is_given_at_once(self, response: OpenResponse, body: bytes) -> bool:
+    def _take_whole(self, headers: Headers, body: bytes) -> bool:
+        """See `AskedNow.listen_for_whole`."""
+        try:
+            return self._host is not None and self._is_given_at_once(headers, body)
+        except Exception as exc:  # noqa: BLE001 - see `came`
+            self._leave(_raised(exc))
+            return True
+
+    def _is_given_at_once(self, headers: Headers, body: bytes, response: OpenResponse | None = None) -> bool:
         """Most whole answers come in one piece, and begin as nothing else does."""
         is_one = body[:1] == b"{" and self._now.dialect.framing is not NDJSON and len(body) <= LARGE_BYTES
-        return is_one and self._give_whole(response, body)
+        return is_one and self._give_whole(headers, body, response)
 
     def _read_shape(self, response: OpenResponse, *, is_over: bool) -> bool:
         """False where it is not plain."""
@@ -207,7 +196,7 @@ class Plain:
             self._shape = shape_of(begun, dialect, is_over=is_over, is_stream=said)
         match self._shape:
             case Shape.WHOLE:
-                return not is_over or self._give_whole(response, self._joined())
+                return not is_over or self._give_whole(passed_back(response.headers), self._joined(), response)
             case Shape.STREAM:
                 return self._read_first(response, is_over=is_over)
             case None:
@@ -218,7 +207,8 @@ class Plain:
             self._pieces = [b"".join(self._pieces)]
         return self._pieces[0]
 
-    def _give_whole(self, response: OpenResponse, body: bytes) -> bool:
+    def _give_whole(self, headers: Headers, body: bytes, response: OpenResponse | None) -> bool:
+        """Give it and end all, if it is a whole answer. No response: whoever offered it sees to the server."""
         host, now, usage, choices = self._host, self._now, Usage(), Choices()
         if host is None or not host.is_ready or self._asked is not None:
             return False
@@ -226,34 +216,34 @@ class Plain:
             return False
         if now.dialect.fault_of_whole(body, usage, choices) is not None or not now.endings.judge_whole(choices):
             return False
-        answer = WholeAnswer(response.status, passed_back(response), body, now.dialect.name, usage)
-        provider, health, shared = self._row.provider, self._row.health, self._shared
-        took_s, now_s = shared.now_s() - self._began_s, shared.loop.time()
+        request, row, shared = self._request, self._row, self._shared
+        provider, now_s, took_s = row.provider, shared.loop.time(), shared.now_s() - self._began_s
         attempt = Attempt(provider.name, WON, 0.0, took_s, provider.is_local)
-        host.give(answer, attempt)
+        host.give(WholeAnswer(_OK, headers, body, now.dialect.name, usage), attempt)
         self._host = None
-        now.answered(usage)
-        self._finished(response)
-        health.succeeded(now_s)
-        health.answered(took_s, now_s)
-        health.running -= 1
+        if response is not None:
+            now.answered(usage)
+            self._finished(response)
+        row.health.served(took_s, now_s)
         if not provider.is_local:
-            shared.common.stats.latency.note(self._request.model, took_s)
+            shared.common.stats.latency.note(request.model, took_s)
         shared.sweep.discard(self)
-        shared.common.admission.release(self._request.requester or "")
-        shared.common.observe(self._outcome(answer, attempt))
+        shared.common.admission.release(request.requester or "")
+        shared.common.observe(self._outcome(len(body), usage, attempt))
         host.over()
         return True
 
-    def _outcome(self, answer: WholeAnswer, attempt: Attempt) -> Outcome:
-        request, usage, took_s = self._request, answer.usage, attempt.ended_after_s
-        total_s, deadline_s = self._shared.now_s() - self._began_s, request.first_piece_deadline_s - self._came_s
-        asked = request.request_id, request.endpoint, request.model, True, request.wants_stream
-        sizes = len(request.body), len(answer.body), 1
-        tokens = usage.input_tokens, usage.output_tokens
-        ended = answer.status, None, attempt.provider, (attempt,)
-        by_whom = request.requester, request.key if request.requester is None else ""
-        return Outcome(*asked, *ended, *sizes, *tokens, 0.0, took_s, total_s, self._race(), 0, *by_whom, deadline_s)
+    def _outcome(self, answer_bytes: int, usage: Usage, attempt: Attempt) -> Outcome:
+        """Of a whole answer, whose first piece is its last."""
+        request, took_s, provider = self._request, attempt.ended_after_s, attempt.provider
+        # fmt: off
+        return Outcome(
+            request.request_id, request.endpoint, request.model, True, request.wants_stream, _OK, None,  # noqa: FBT003
+            provider, (attempt,), len(request.body), answer_bytes, 1, usage.input_tokens, usage.output_tokens,
+            0.0, took_s, took_s, self._race(), 0, request.requester, "" if request.requester else request.key,
+            request.first_piece_deadline_s - self._came_s,
+        )
+        # fmt: on
 
     def _read_first(self, response: OpenResponse, *, is_over: bool) -> bool:
         tracker, data = self._tracker, self._pieces[-1]

@@ -18,6 +18,7 @@ def no_sign() -> None:
 
 
 Take = Callable[[bytes], bool]
+TakeWhole = Callable[[Headers, bytes], bool]  # see `AskedNow`
 
 
 class Response(Protocol):
@@ -113,7 +114,7 @@ class AskedNow(Begun, Protocol):
     """A request that was sent at once, and whose answer is read by calls as long as nothing is odd about it.
 
     Ends with `answer`, as if none of it had been read; or, when all of the response was read, with `answered` and
-    `OpenResponse.finish`; or with `close`.
+    `OpenResponse.finish`; or when a whole answer was taken; or with `close`.
     """
 
     @property
@@ -137,6 +138,12 @@ class AskedNow(Begun, Protocol):
 
     def listen(self, came: Callable[[], None] | None) -> None:
         """See `Response`; from now on, for the head, too."""
+        ...
+
+    def listen_for_whole(self, came: Callable[[], None], take: TakeWhole) -> None:
+        """The same. A usual answer of status 200 that comes whole in one read may be offered to `take` instead, with
+        the headers that the caller gets. It must not raise; if it returns False, nothing was read.
+        """
         ...
 
     def head(self) -> OpenResponse | None:

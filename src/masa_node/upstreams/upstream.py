@@ -1,7 +1,7 @@
 """One LLM server behind this node as a `Provider`: finds out what it is, lists its models, asks it."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 import msgspec
@@ -28,7 +28,7 @@ from masa_node.dialects.passed.forms import form_type
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.answers.reader import read_whole, take_answer
 from masa_node.routing.catalog import AWAY_S
-from masa_node.routing.provider import Sign, no_sign
+from masa_node.routing.provider import Sign, TakeWhole, no_sign
 from masa_node.upstreams.access import Access
 from masa_node.upstreams.detection import MAX_PROBE_BYTES, identify
 from masa_node.upstreams.http.answer import HttpAnswer
@@ -313,7 +313,7 @@ class Upstream:
 class AskedNow:
     """See `provider.AskedNow`."""
 
-    __slots__ = ("_connection", "_known", "_request", "_upstream", "dialect", "endings", "listen")
+    __slots__ = ("_connection", "_known", "_request", "_take", "_upstream", "dialect", "endings", "listen")
 
     def __init__(self, upstream: Upstream, known: _KnownWay, request: Request, connection: Connection) -> None:
         self._upstream = upstream
@@ -328,6 +328,19 @@ class AskedNow:
     def is_odd(self) -> bool:
         """See `provider.AskedNow`."""
         return self._connection.has_failed
+
+    def listen_for_whole(self, came: Callable[[], None], take: TakeWhole) -> None:
+        """See `provider.AskedNow`."""
+        self._take = take
+        self._connection.listen_for_whole(came, self._is_taken)
+
+    def _is_taken(self, headers: Headers, body: bytes) -> bool:
+        if not self._take(headers, body):
+            return False
+        self._connection.took_whole()
+        self._upstream.http.give_back(self._known.way.target, self._connection)
+        self._upstream.answered_at(self._known.url, self._request.endpoint, self._connection.idle_since_s)
+        return True
 
     def head(self) -> HttpAnswer | None:
         """See `provider.AskedNow`."""

@@ -24,7 +24,7 @@ from masa_node.network.requests.frames import (
 from masa_node.network.requests.response_reader import ResponseReader
 from masa_node.network.transport.interfaces import NodeId, short_id
 from masa_node.routing.answers.reader import take_answer
-from masa_node.routing.provider import Sign, Together, no_sign
+from masa_node.routing.provider import Sign, TakeWhole, Together, no_sign
 from masa_node.routing.running.tidy_group import TidyGroup
 
 ReachPeer = Callable[[], Awaitable[OpensRequests]]
@@ -178,6 +178,11 @@ class AskedPeer:
     def heard(self) -> int:
         """See `AskedNow`."""
         return self._incoming.heard
+
+    def listen_for_whole(self, came: Callable[[], None], take: TakeWhole) -> None:
+        """See `AskedNow`. Nothing is offered: what comes is in frames."""
+        del take
+        self._incoming.listen(came)
 
     def answer(self, request: Request, sign: Sign = no_sign) -> Awaitable[Answer]:
         """See `Begun`."""

@@ -79,7 +79,7 @@ async def take_answer(
             first, stream.read = await stream.first_piece(), None
             return stream.answer(dialect.name, first, heard)
         if not is_over and is_sound(response, dialect.name, begun):
-            return sound_answer(response, passed_back(response), begun)
+            return sound_answer(response, passed_back(response.headers), begun)
         return await _whole(response, read, begun, dialect, endings or Endings())
     except BaseException:
         response.close()
@@ -123,9 +123,9 @@ async def _gather(response: Response, read: Read, gathered: Gathered, begun: byt
     return gathered.whole()
 
 
-def passed_back(response: Response) -> Headers:
-    """The response's headers that the caller gets: content type, rate limits, the vendor's request id."""
-    return tuple([pair for pair in response.headers if passes_from_llm(pair[0])])
+def passed_back(headers: Headers) -> Headers:
+    """A response's headers that the caller gets: content type, rate limits, the vendor's request id."""
+    return tuple([pair for pair in headers if passes_from_llm(pair[0])])
 
 
 async def check_status(response: Response, dialect: Dialect) -> None:
@@ -158,7 +158,7 @@ def _error(
     response: Response, words: str, body: bytes = b"", *, is_json: bool = False, status: int | None = None
 ) -> ErrorAnswer:
     """What it answered, as its own error; with a `status` that stands in its body, where one does."""
-    message, headers = f"it answered {response.status}{words}", passed_back(response)
+    message, headers = f"it answered {response.status}{words}", passed_back(response.headers)
     return ErrorAnswer(message, status=status or response.status, headers=headers, body=body, is_json=is_json)
 
 
@@ -179,7 +179,7 @@ async def _whole(response: Response, read: Read, begun: bytes, dialect: Dialect,
     except BaseException:
         gathered.release()
         raise
-    return WholeAnswer(response.status, passed_back(response), body, dialect.name, usage, gathered.release)
+    return WholeAnswer(response.status, passed_back(response.headers), body, dialect.name, usage, gathered.release)
 
 
 async def _check_whole(response: Response, body: bytes, dialect: Dialect, usage: Usage, endings: Endings) -> None:
@@ -234,7 +234,7 @@ class AnswerStream:
         response, tracker = self._response, self.tracker
         return StreamedAnswer(
             status=response.status,
-            headers=passed_back(response),
+            headers=passed_back(response.headers),
             dialect=dialect,
             first=first,
             next_piece=self.next_piece,

@@ -11,11 +11,11 @@ import httptools
 
 from masa_node.chat.errors import BrokenAnswer, ConnectionClosed, NotAnAnswer, ProviderError
 from masa_node.chat.kept_errors import fresh
-from masa_node.chat.request import Headers
+from masa_node.routing.provider import TakeWhole
 from masa_node.routing.running.known_head import KnownHead
 from masa_node.routing.running.turn_of_writes import TurnOfWrites, Writer
 from masa_node.upstreams.http.chunks import MAX_SHORT_CHUNK_BYTES, ends_with_a_chunk, offered
-from masa_node.upstreams.http.heads import HEAD_END, as_text, has_length_twice, with_one_length
+from masa_node.upstreams.http.heads import HEAD_END, AnswerHead, as_text, has_length_twice, head_of, with_one_length
 
 # More than this unread, and the server has to wait: a slow caller slows the LLM instead of filling memory.
 MAX_UNREAD_BYTES = 256 * 1024
@@ -25,7 +25,6 @@ MAX_OVERHEAD_BYTES = 64 * 1024
 _INFORMATIONAL = range(100, 200)
 _SWITCHING = 101
 _NO_BODY = (204, 304)
-_ParsedHead = tuple[int, Headers, dict[str, str]]  # status, headers, and the first of each name
 
 
 class Connection(asyncio.Protocol):
@@ -36,34 +35,11 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_asked",
-        "_complete",
-        "_error",
-        "_head_bytes",
-        "_is_between_chunks",
-        "_is_length_twice",
-        "_keep_alive",
-        "_known",
-        "_listener",
-        "_overhead_bytes",
-        "_parser",
-        "_paused",
-        "_pieces",
-        "_take_piece",
-        "_transport",
-        "_unread_bytes",
-        "_until_eof",
-        "_waiter",
-        "_writer",
+        *("_asked", "_complete", "_error", "_head_bytes", "_is_between_chunks", "_is_length_twice"),
+        *("_keep_alive", "_known", "_listener", "_overhead_bytes", "_parser", "_paused", "_pieces"),
+        *("_take_piece", "_take_whole", "_transport", "_unread_bytes", "_until_eof", "_waiter", "_writer"),
         "_writes",
-        "first_headers",
-        "got_bytes",
-        "head_done",
-        "headers",
-        "idle_since_s",
-        "loop",
-        "status",
-        "was_kept",
+        *("first_headers", "got_bytes", "head_done", "headers", "idle_since_s", "loop", "status", "was_kept"),
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, writes: TurnOfWrites) -> None:
@@ -73,8 +49,9 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._listener: Callable[[], None] | None = None
         self._take_piece: Callable[[bytes], bool] | None = None
+        self._take_whole: TakeWhole | None = None
         self.idle_since_s = 0.0
-        self._known: KnownHead[_ParsedHead] = KnownHead(any_date=True)
+        self._known: KnownHead[AnswerHead] = KnownHead(any_date=True)
         self._asked = False
         self.was_kept = False  # did an exchange go before this one?
         self._parser: httptools.HttpResponseParser | None = _lenient_parser(self)
@@ -139,7 +116,17 @@ class Connection(asyncio.Protocol):
 
         Short chunks that come whole are offered to `take` before, one by one. If that returns True, one was taken.
         """
-        self._listener, self._take_piece = came, take
+        self._listener, self._take_piece, self._take_whole = came, take, None
+
+    def listen_for_whole(self, came: Callable[[], None], take: TakeWhole) -> None:
+        """See `AskedNow`: an answer whose head is known."""
+        self._listener, self._take_whole = came, take
+
+    def took_whole(self) -> None:
+        """What was offered was taken: another exchange may follow."""
+        self._listener = self._take_whole = None
+        self._keep_alive = True
+        self._completed()
 
     def take_now(self) -> bytes | None:
         """What `read_piece` would give; None where it would wait, b"" where it is to tell how the answer ended."""
@@ -240,9 +227,24 @@ class Connection(asyncio.Protocol):
             data = offered(data, take)  # between two chunks the parser does not have to see what was taken
             if not data:
                 return
-        self._parse(data)
+        body = b"" if self.got_bytes or not self._asked else self._known.body_of(data)
+        if not body:
+            self._parse(data)
+        elif self._is_taken(body):
+            return
         if self._listener is not None:
             self._listener()
+
+    def _is_taken(self, body: bytes) -> bool:
+        """A whole answer came whose head is known: was it taken in this very call?"""
+        head, take = self._known.parsed, self._take_whole
+        if take is not None and head.is_usual and take(head.passed, body):
+            return True
+        self.status, self.headers, self.first_headers = head.status, [*head.headers], head.first
+        self.head_done = self.got_bytes = self._keep_alive = True
+        self.on_body(body)
+        self._completed()
+        return False
 
     def _parse(self, data: bytes) -> None:
         if not self._asked or self._parser is None:  # nothing was asked: whatever this is, it is no answer
@@ -274,9 +276,6 @@ class Connection(asyncio.Protocol):
 
     def _feed_head(self, parser: httptools.HttpResponseParser, data: bytes) -> None:
         """Hand it to the parser, which takes no length twice: then the head is read again, with one (RFC 9110, 8.6)."""
-        if not self._head_bytes and (body := self._known.body_of(data)):
-            self._take_known(body)
-            return
         is_first = not self._head_bytes
         self._head_bytes += data
         if not self._is_length_twice:
@@ -290,14 +289,7 @@ class Connection(asyncio.Protocol):
             self._parser, self.headers, self._is_length_twice = _lenient_parser(self), [], False
             self._parser.feed_data(with_one_length(self._head_bytes))
         if is_first and self._complete and self._keep_alive:
-            self._known.learn(data, (self.status, tuple(self.headers), self.first_headers))
-
-    def _take_known(self, body: bytes) -> None:
-        self.status, headers, self.first_headers = self._known.parsed
-        self.headers = [*headers]
-        self.head_done = self._keep_alive = True
-        self.on_body(body)
-        self._completed()
+            self._known.learn(data, head_of(self.status, self.headers, self.first_headers))
 
     def eof_received(self) -> bool:
         """See `asyncio.Protocol`. False: the connection is closed on our side too."""
