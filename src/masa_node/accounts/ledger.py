@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import structlog
+from msgspec.structs import astuple
 
 from masa_node.accounts.report import Found, Price, UsageLine, UsageQuery, found_in, lines_of, priced
 from masa_node.accounts.usage import DAY_S, Account, Sums, account_of
@@ -36,12 +37,12 @@ CREATE TABLE usage (
 ) WITHOUT ROWID
 """
 MIGRATIONS = (_V1,)
-_FIELDS = Sums.__struct_fields__
+_COLUMNS, _FIELDS = Account.__struct_fields__, Sums.__struct_fields__
 _UPSERT = (
-    f"INSERT INTO usage VALUES ({', '.join('?' * (len(Account._fields) + len(_FIELDS)))})"  # noqa: S608 - constants
+    f"INSERT INTO usage VALUES ({', '.join('?' * (len(_COLUMNS) + len(_FIELDS)))})"  # noqa: S608 - constants
     f" ON CONFLICT DO UPDATE SET {', '.join(f'{name} = {name} + excluded.{name}' for name in _FIELDS)}"
 )
-_IS_THERE = f"SELECT 1 FROM usage WHERE {' AND '.join(f'{name} = ?' for name in Account._fields)}"  # noqa: S608 - the same
+_IS_THERE = f"SELECT 1 FROM usage WHERE {' AND '.join(f'{name} = ?' for name in _COLUMNS)}"  # noqa: S608 - the same
 # Counted from the newest day but one: a clock that is years ahead for a day takes nothing away.
 _FORGET = "DELETE FROM usage WHERE day < (SELECT max(day) FROM usage WHERE day < (SELECT max(day) FROM usage)) - ?"
 
@@ -178,11 +179,11 @@ def _keep(connection: sqlite3.Connection, sums: Mapping[Account, Sums]) -> None:
 def _add(connection: sqlite3.Connection, sums: Mapping[Account, Sums]) -> None:
     counts: dict[int, int] = {}
     for account, part in sums.items():
-        if connection.execute(_IS_THERE, account).fetchone() is None:
+        if connection.execute(_IS_THERE, astuple(account)).fetchone() is None:
             if account.day not in counts:
                 found = connection.execute("SELECT count(*) FROM usage WHERE day = ?", (account.day,)).fetchone()
                 counts[account.day] = int(found[0])
             if counts[account.day] >= MAX_ACCOUNTS:
                 account = account.folded()  # noqa: PLW2901 - where this part goes
             counts[account.day] += 1
-        connection.execute(_UPSERT, (*account, *(getattr(part, name) for name in _FIELDS)))
+        connection.execute(_UPSERT, (*astuple(account), *(getattr(part, name) for name in _FIELDS)))

@@ -1,7 +1,5 @@
 """What requests add up to: by day, key, peer, model and provider. Pure."""
 
-from typing import NamedTuple
-
 import msgspec
 
 from masa_node.chat.outcome import CALLER_GONE, WON, Outcome
@@ -28,7 +26,7 @@ _WITHOUT_OUTPUT = frozenset(
 _WITHOUT_INPUT = frozenset({Endpoint.OLLAMA_SHOW, Endpoint.ANTHROPIC_COUNT_TOKENS})  # no model reads anything
 
 
-class Account(NamedTuple):
+class Account(msgspec.Struct, frozen=True, gc=False):
     """What one line of the ledger is about. `day` counts days since 1970 (UTC).
 
     `key` is the name of the key, "" for a peer's request; `requester` that peer, "" for requests of this node's own

@@ -27,7 +27,7 @@ from masa_node.api.routes import NodeView, Readiness
 from masa_node.api.show import ShowEndpoint
 from masa_node.api.views.history import History
 from masa_node.chat.outcome import Outcome
-from masa_node.chat.request import Privacy, RaceMode, RaceRule
+from masa_node.chat.request import OWNER, Privacy, RaceMode, RaceRule
 from masa_node.console.files import read_files
 from masa_node.network.transport.interfaces import Route
 from masa_node.node.callers import bodies_bytes, guard_rules
@@ -291,7 +291,8 @@ class Node:
         noted, events = self.journal.observe(outcome), self.access.events
         if events.is_heard:
             events.tell("ended", partial(race_of, *noted), outcome.key)
-        self.access.observe(outcome)
+        if outcome.key != OWNER:
+            self.access.observe(outcome)
         if self.ledger is not None:
             self.ledger.observe(outcome)
 

@@ -29,13 +29,13 @@ _utc_text = UtcText()
 _encode = msgspec.json.Encoder().encode
 
 
-def _record_of(outcome: Outcome, level: str, at_unix_ns: int) -> RequestRecord:
-    return record_of(outcome, level, _utc_text(at_unix_ns))
+def _record_of(ended: _Ended) -> RequestRecord:
+    return record_of(ended[0], ended[1], _utc_text(ended[2]))
 
 
 def _through_structlog(ended: _Ended) -> None:
     """As any rare line: a program with a node inside, which calls no `configure`, has set structlog up for itself."""
-    record = msgspec.structs.asdict(_record_of(*ended))
+    record = msgspec.structs.asdict(_record_of(ended))
     log.log(LEVELS[ended[1]], REQUEST, **{name: value for name, value in record.items() if name not in _OF_STRUCTLOG})
 
 
@@ -185,7 +185,7 @@ class _TurnOfLines:
     def _write_out(self) -> None:
         waiting, self._lines = self._lines, []
         if waiting:
-            lines = [each if isinstance(each, bytes) else _encode(_record_of(*each)) + b"\n" for each in waiting]
+            lines = [each if isinstance(each, bytes) else _encode(_record_of(each)) + b"\n" for each in waiting]
             with contextlib.suppress(OSError, ValueError):  # nobody reads it any more, or the disk is full
                 self._out.write(b"".join(lines))
                 self._out.flush()
@@ -193,7 +193,7 @@ class _TurnOfLines:
 
 def log_outcome(outcome: Outcome) -> None:
     """The one line of a request."""
-    level = level_of(outcome)
+    level = "info" if outcome.error is None else level_of(outcome)
     if LEVELS[level] >= _requests.least_level:
         _requests.write((outcome, level, time.time_ns()))
 
@@ -203,7 +203,7 @@ def _as_text(out: "_WhileRead", *, colors: bool) -> Callable[[_Ended], None]:
     from masa_node.telemetry.request_line import request_line  # noqa: PLC0415 - imports a part of rich
 
     def write(ended: _Ended) -> None:
-        record = _record_of(*ended)
+        record = _record_of(ended)
         line = request_line(record)
         out.write(f"{_COLORS[record.error is None]}{line}{_PLAIN}\n" if colors else f"{line}\n")
         out.flush()

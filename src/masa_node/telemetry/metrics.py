@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from masa_node.accounts.usage import tokens_of
-from masa_node.chat.outcome import CANCELLED, Outcome
+from masa_node.chat.outcome import CANCELLED, WON, Outcome
 from masa_node.chat.request import OWNER, Endpoint, RaceMode
 from masa_node.telemetry.families import Counter, Durations, Gauge, Histogram, MetricDoc
 from masa_node.telemetry.process import process_lines
@@ -83,7 +83,8 @@ def metric_docs() -> tuple[MetricDoc, ...]:
     return tuple(value for value in globals().values() if isinstance(value, MetricDoc))
 
 
-_Labels = tuple[Endpoint, str, int, str | None]  # those of REQUESTS; None: no error
+# Those of REQUESTS, where None is no error; and the server that answered, if no other provider was asked.
+_Labels = tuple[Endpoint, str, int, str | None, str | None]
 
 
 @dataclass(slots=True)
@@ -136,7 +137,11 @@ class Metrics:
 
     def observe(self, outcome: Outcome) -> None:
         """Count one request."""
-        row = self._rows.get((outcome.endpoint, outcome.model, outcome.status, outcome.error)) or self._row_of(outcome)
+        attempts, winner = outcome.attempts, None
+        if len(attempts) == 1 and attempts[0].is_local and attempts[0].result == WON:
+            winner = attempts[0].provider
+        labels = outcome.endpoint, outcome.model, outcome.status, outcome.error, winner
+        row = self._rows.get(labels) or self._row_of(outcome, winner)
         row.requests += 1
         row.body_bytes += outcome.body_bytes
         row.answer_bytes += outcome.answer_bytes
@@ -147,8 +152,9 @@ class Metrics:
         if outcome.first_piece_s is not None:
             row.first_piece.observe(outcome.first_piece_s)
             row.pieces += outcome.pieces
-        for attempt in outcome.attempts:
-            self._attempts.add(1, attempt.provider if attempt.is_local else PEER, attempt.result)
+        if winner is None:
+            for attempt in attempts:
+                self._attempts.add(1, attempt.provider if attempt.is_local else PEER, attempt.result)
         if outcome.requester is not None:
             self._peer_requests.add(1, outcome.error or NO_ERROR)
         elif outcome.key != OWNER:
@@ -189,10 +195,10 @@ class Metrics:
         self._families.append(histogram)
         return histogram
 
-    def _row_of(self, outcome: Outcome) -> _Row:
+    def _row_of(self, outcome: Outcome, winner: str | None) -> _Row:
         """The model's name may be of a caller's making: a row has that of a label."""
         endpoint = outcome.endpoint.value
-        labels = outcome.endpoint, self._model_label(outcome), outcome.status, outcome.error
+        labels = outcome.endpoint, self._model_label(outcome), outcome.status, outcome.error, winner
         row = self._rows.get(labels)
         if row is None:
             row = self._rows[labels] = _Row(self._first_piece.of(endpoint), self._duration.of(endpoint))
@@ -201,9 +207,11 @@ class Metrics:
     def _add_up(self) -> None:
         """What is in the rows is part of several metrics."""
         rows, self._rows = self._rows, {}
-        for (at, model, status, error), row in rows.items():
+        for (at, model, status, error, winner), row in rows.items():
             endpoint = at.value
             self._requests.add(row.requests, endpoint, model, str(status), error or NO_ERROR)
+            if winner is not None:
+                self._attempts.add(row.requests, winner, WON)
             self._pieces.add(row.pieces, endpoint)
             self._bytes_in.add(row.body_bytes, endpoint)
             self._bytes_out.add(row.answer_bytes, endpoint)

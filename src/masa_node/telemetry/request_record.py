@@ -42,6 +42,7 @@ class RequestRecord(msgspec.Struct, frozen=True, gc=False):
 
 def record_of(outcome: Outcome, level: str, timestamp: str) -> RequestRecord:
     """How this request is logged."""
+    attempts = outcome.attempts
     return RequestRecord(
         outcome.request_id,
         outcome.endpoint,
@@ -50,7 +51,7 @@ def record_of(outcome: Outcome, level: str, timestamp: str) -> RequestRecord:
         outcome.error,
         outcome.wants_stream,
         outcome.served_by,
-        trail(outcome.attempts),
+        f"{attempts[0].provider}={attempts[0].result}" if len(attempts) == 1 else trail(attempts),
         outcome.race,
         outcome.hedges,
         outcome.requester,
@@ -77,8 +78,6 @@ def level_of(outcome: Outcome) -> str:
 
 def trail(attempts: tuple[Attempt, ...]) -> str:
     """The attempts in one short text, at most MAX_TRAIL of them."""
-    if len(attempts) == 1:
-        return f"{attempts[0].provider}={attempts[0].result}"
     return ", ".join([f"{attempt.provider}={attempt.result}" for attempt in abridged(attempts)])
 
 
