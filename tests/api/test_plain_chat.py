@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from masa_node.api import plain_chat
+from masa_node.api.http1 import protocol
 from masa_node.api.http1.connections import Over
 from masa_node.api.plain_chat import PlainChat
 from masa_node.chat.outcome import CALLER_GONE, Outcome
@@ -315,6 +316,26 @@ async def test_deadline_and_silence_are_noticed_on_the_plain_way() -> None:
             assert error.encode() in came
             assert (await it.outcome()).error == error
             it.running.node.dispatcher.stats.health.of("llm").succeeded()
+        assert it.is_tidy()
+
+
+@pytest.mark.parametrize("second", ["whole", "stream", "500"])
+@pytest.mark.parametrize("is_plain", [True, False])
+async def test_a_caller_that_reads_nothing_holds_no_slot_for_its_next_answer(
+    second: str, monkeypatch: pytest.MonkeyPatch, *, is_plain: bool
+) -> None:
+    monkeypatch.setattr(protocol, "FLUSH_STALL_S", 0.2)
+    async with bench() as it:
+        await warm(it)
+        with it.open(is_plain=is_plain):
+            async with line_to(it.running.port) as line:
+                await line.send(2 * post(chat(MODEL)))
+                for said in (whole(ANSWER.replace(b'"a"', b'"%b"' % (b"a" * 20_000_000))), SAID[second]):
+                    end = await it.llm.asked.get()
+                    await end.send(said)
+                    end.is_done.set()
+                    outcome = await it.outcome()
+        assert outcome.error == CALLER_GONE
         assert it.is_tidy()
 
 

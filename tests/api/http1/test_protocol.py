@@ -324,6 +324,25 @@ async def test_a_caller_that_takes_nothing_of_what_is_written_is_cut_off() -> No
     assert line.transport.is_reset
 
 
+@pytest.mark.parametrize("path", [b"/echo", b"/stream"])
+@virtual_time
+async def test_a_caller_that_takes_nothing_is_not_waited_for_before_its_next_answer(path: bytes) -> None:
+    script = Script()
+    line = FakeLine(script)
+    line.send(echo())
+    await settle()
+    line.stop_reading()
+    line.transport.unsent = 1_000
+    line.send(post(b"", target=path))
+    await settle()
+    for left in (900, 800):
+        await asyncio.sleep(module.FLUSH_STALL_S - 1)
+        line.transport.unsent = left
+    assert not line.transport.is_reset
+    await asyncio.sleep(2 * module.FLUSH_STALL_S)
+    assert line.transport.is_reset
+
+
 # ---- bodies ----
 
 

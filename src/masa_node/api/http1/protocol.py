@@ -142,12 +142,19 @@ class BoundedHttpProtocol(asyncio.Protocol):
         return self._all.is_stopping and not self._pipeline
 
     async def drained(self) -> None:
-        """Returns when the caller reads again, or has left. For one task at a time."""
-        self._drained = self._loop.create_future()
+        """Returns when the caller reads again, or has left, or in a while. For one task at a time.
+
+        A caller that takes nothing of earlier answers meanwhile is left before the next begins, which holds a slot.
+        """
+        drained, unsent_bytes = self._loop.create_future(), self._transport.get_write_buffer_size()
+        self._drained = drained
         try:
-            await self._drained
+            await asyncio.wait((drained,), timeout=FLUSH_STALL_S)
         finally:
             self._drained = None
+        is_stuck = not drained.done() and self._transport.get_write_buffer_size() >= unsent_bytes
+        if is_stuck and self._reply is not None and not self._reply.has_begun:
+            self.abort()
 
     def reply_is_over(self, *, keep: bool) -> None:
         """All of an answer is written. The next one's turn, or the rest of the body is dropped, or it idles."""
