@@ -45,7 +45,7 @@ class Aliasing:
         self._catalog = catalog
         self._askable = askable
         self._refresh = refresh
-        self._has_any = aliases != Aliases()
+        self.has_any = aliases != Aliases()
 
     async def model_for(self, asked: str, privacy: Privacy = Privacy.ANY, ways: Ways = ANY_WAY) -> str:
         """The model that is meant; the name itself where it is no alias.
@@ -60,12 +60,12 @@ class Aliasing:
 
     def is_alias(self, asked: str) -> bool:
         """May this name stand for another model?"""
-        return self._has_any and bool(self._aliases.targets_of(asked))
+        return self.has_any and bool(self._aliases.targets_of(asked))
 
     def offers(self) -> Offers:
         """All that can be asked for: models under their own names, then those that are aliases."""
         real = self._askable(self._catalog.all_offers())
-        if not self._has_any:
+        if not self.has_any:
             return real
         best: dict[Sequence[str], str] = {}  # many models may fit one pattern
         means: dict[str, str] = {}

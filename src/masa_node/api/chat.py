@@ -94,35 +94,36 @@ class ChatEndpoints:
 
     def begin(self, entry: Entry, asked: HttpRequest, reply: Reply, around: Around, over: Over) -> PlainChat | None:
         """Answer one request by calls, if it is plain; None, and nothing has happened, if not."""
-        way, body = self._dispatcher.plain, asked.body()
-        if entry.place.endpoint is None or body is None or not self._is_plain(body):
+        way, limits, place, caller, body = self._dispatcher.plain, self._limits, entry.place, entry.caller, asked.body()
+        if place.endpoint is None or body is None or not self._is_plain(body):
             return None
         try:
-            terms = self._terms(entry.place.endpoint, entry, asked.head)
-            peeked = peek(body, terms.endpoint, entry.place.model)
-            if terms.is_packed or self._aliasing.is_alias(peeked.model):
-                return None
-            row = way.row(peeked.model, terms.endpoint)
+            terms = entry.terms
+            if terms is None or terms.limits is not limits:
+                terms = self._terms(place.endpoint, entry, asked.head)
+            peeked = peek(body, terms.endpoint, place.model)
+            is_odd = terms.is_packed or (self._aliasing.has_any and self._aliasing.is_alias(peeked.model))
+            row = None if is_odd else way.row(peeked.model, terms.endpoint)
             if row is None:
                 return None
-            came_s = way.shared().loop.time()
-            request = self._made(entry, terms, peeked, body, entry.own_id or new_id(), came_s)
-            if self._limits.asks_usage:
+            request = _made(terms, peeked, body, entry.own_id or new_id(), way.shared().loop.time())
+            if limits.asks_usage:
                 request = at_once(_asking_usage(request))
-            self._access.enter(entry.caller, request)
+            self._access.enter(caller, request)
         except MasaError:
             return None  # which the task finds out, too, and tells
-        chat = PlainChat(request, entry.caller, self._access, asked, reply, around)
+        chat = PlainChat(request, caller, self._access, asked, reply, around)
         if chat.begin(way, row, over):
             return chat
-        self._access.undo(entry.caller)
+        self._access.undo(caller)
         return None
 
     def _is_plain(self, body: bytes) -> bool:
         """Is the body small, and of one reading?"""
-        if len(body) <= MENDED_BY_READERS_BYTES:
-            return len(body) <= self._limits.max_body_bytes
-        return len(body) <= min(LARGE_BYTES, self._limits.max_body_bytes) and not may_be_odd(body)
+        size = len(body)
+        if size > self._limits.max_body_bytes:
+            return False
+        return size <= MENDED_BY_READERS_BYTES or (size <= LARGE_BYTES and not may_be_odd(body))
 
     async def _answer(self, request: Request, caller: Caller, asked: HttpRequest, sink: ReplySink) -> None:
         """Have it answered, unless the owner ends it meanwhile."""
@@ -151,29 +152,8 @@ class ChatEndpoints:
                 body = form_renamed(body, form, model)
             else:
                 body = await in_steps(body_renamed(body, endpoint, peeked.model, model))
-        made = self._made(entry, terms, msgspec.structs.replace(peeked, model=model), body, request_id, came_s)
+        made = _made(terms, msgspec.structs.replace(peeked, model=model), body, request_id, came_s)
         return made if model == peeked.model else msgspec.structs.replace(made, alias=peeked.model)
-
-    def _made(
-        self, entry: Entry, terms: Terms, peeked: Peeked, body: bytes, request_id: RequestId, came_s: float
-    ) -> Request:
-        limits = self._limits
-        return Request(
-            request_id=request_id,
-            endpoint=terms.endpoint,
-            model=peeked.model,
-            wants_stream=peeked.wants_stream,
-            body=body,
-            headers=terms.headers,
-            first_piece_deadline_s=came_s + limits.first_piece_timeout_s,
-            idle_timeout_s=limits.idle_timeout_s,
-            privacy=terms.privacy,
-            race=terms.race,
-            begin_deadline_s=came_s + limits.begin_timeout_s,
-            may_translate=terms.may_translate,
-            query=terms.query,
-            key=entry.caller.name,
-        )
 
     def _terms(self, endpoint: Endpoint, entry: Entry, head: Head) -> Terms:
         """What the head says about the way of the request. Raises `BadHeader`, `RequestLoop`."""
@@ -190,6 +170,7 @@ class ChatEndpoints:
             self._headers_up(head.headers),
             query_up(head.query),
             any(name == b"content-encoding" for name, _ in head.headers),
+            entry.caller.name,
         )
         return known
 
@@ -208,6 +189,27 @@ class ChatEndpoints:
                 via = f"{came_by},{via}"
         passed.append((VIA, via))
         return tuple(passed)
+
+
+def _made(terms: Terms, peeked: Peeked, body: bytes, request_id: RequestId, came_s: float) -> Request:
+    limits = terms.limits
+    return Request(
+        request_id,
+        terms.endpoint,
+        peeked.model,
+        peeked.wants_stream,
+        body,
+        terms.headers,
+        came_s + limits.first_piece_timeout_s,
+        limits.idle_timeout_s,
+        terms.privacy,
+        terms.race,
+        None,
+        came_s + limits.begin_timeout_s,
+        terms.may_translate,
+        terms.query,
+        key=terms.key,
+    )
 
 
 def _asking_usage(request: Request) -> Steps[Request]:

@@ -42,7 +42,7 @@ class ChatLimits(msgspec.Struct, frozen=True):
 class Terms(msgspec.Struct, frozen=True):
     """How a chat request wants to be served, within `limits`. `headers` and `query` go up to the LLM.
 
-    `is_packed`: does it say that its body is compressed?
+    `is_packed`: does it say that its body is compressed? `key` is the name of its caller's.
     """
 
     limits: ChatLimits
@@ -53,6 +53,7 @@ class Terms(msgspec.Struct, frozen=True):
     headers: Headers
     query: str
     is_packed: bool
+    key: str
 
 
 class Entry(msgspec.Struct):

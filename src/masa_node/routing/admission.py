@@ -93,7 +93,7 @@ class PeerAdmission:
     3. In a full queue, the peer with the most requests waiting makes room.
 
     `rank` goes before all that: peers of a lower number are let in first, and in a full queue those of the highest
-    make room. `main` has one `freed`, which this takes.
+    make room. `main` has one `freed`, which this takes while any wait.
     """
 
     def __init__(self, main: Admission, max_running: int, max_waiting: int, rank: Callable[[str], int]) -> None:
@@ -105,7 +105,6 @@ class PeerAdmission:
         self._waiting: list[_Turn] = []
         self._slots: Counter[str] = Counter()
         self.running = 0
-        main.freed = self._let_in
 
     @property
     def waiting(self) -> int:
@@ -127,6 +126,7 @@ class PeerAdmission:
         self._make_room(peer)
         turn = _Turn(peer)
         self._waiting.append(turn)
+        self._main.freed = self._let_in
         try:
             has_slot = await turn.slot
         except asyncio.CancelledError:
@@ -153,6 +153,8 @@ class PeerAdmission:
         while self._waiting and (turn := self._next()) is not None and self.acquire_now(turn.peer):
             self._waiting.remove(turn)
             turn.slot.set_result(True)
+        if not self._waiting:
+            self._main.freed = None
 
     def _next(self) -> _Turn | None:
         """The next to get a slot: of the lowest rank, of these with the fewest slots, of these the longest waiting."""

@@ -57,7 +57,7 @@ class PlainWay:
         """Have it answered, if that is plain; None, and nothing has happened, if not. `host` is told all else,
         `on_sign` of signs of life, once it goes on in a task.
         """
-        provider, stats, shared = row.provider, self._common.stats, self.shared()
+        provider, stats, shared = row.provider, self._common.stats, self._shared or self.shared()
         if not self.is_open or row.health.failures or request.translates_beside or stats.watch is not None:
             return None
         if not (provider.is_local or self._common.candidates.may_be_all(provider, request.privacy)):

@@ -121,13 +121,14 @@ class BoundedHttpProtocol(asyncio.Protocol):
 
     def _take(self, incoming: Incoming, length: int | None) -> HttpRequest:
         """A request whose head is complete is taken up now, or when its turn comes."""
-        if len(self._pipeline) >= MAX_PIPELINED:
+        if self._pipeline and len(self._pipeline) >= MAX_PIPELINED:
             raise ValueError("too many requests in advance")
         self._deadline_s = None
         self.since_s = self._loop.time()
         request = HttpRequest(incoming.head, length, self._body_is_wanted)
         reply = Reply(request, self, self.writer, incoming.is_http10, incoming.keep)
-        request.expects_continue = incoming.expects_continue
+        if incoming.expects_continue:
+            request.expects_continue = True
         if self._request is None:
             self._request, self._reply, self._is_new = request, reply, True
         else:
@@ -172,7 +173,9 @@ class BoundedHttpProtocol(asyncio.Protocol):
             self._is_new = True
             self._begin()
         else:
-            self._wait_until(self.since_s + (HEAD_TIMEOUT_S if self._reader.in_head else self._all.keep_alive_s))
+            self._deadline_s = self.since_s + (HEAD_TIMEOUT_S if self._reader.in_head else self._all.keep_alive_s)
+            if self._timer is None or self._timer_at_s > self._deadline_s:
+                self._wait_until(self._deadline_s)
 
     def _body_is_wanted(self) -> None:
         request = self._request

@@ -196,10 +196,9 @@ class RequestReader:
         """One whole request came whose head is known."""
         self.messages += 1
         try:
-            request = self._take(self._known.parsed, len(body))
+            self._take(self._known.parsed, len(body)).complete(body)
         except ValueError:
             raise Refused(self._refused_with) from None
-        request.complete(body)
 
     def _new_parser(self) -> httptools.HttpRequestParser:
         parser = httptools.HttpRequestParser(self)
