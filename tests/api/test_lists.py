@@ -6,6 +6,7 @@ Covers: `views.models`, `routes`.
 import anthropic
 import ollama
 import openai
+import pytest
 
 from masa_node.chat.request import ENDPOINT_PATHS, RUN_PATH
 from tests.api.raw_http import MODEL, ask_once, get, post
@@ -18,6 +19,18 @@ def test_openais_sdk_lists_and_finds_the_model(node: ServingNode) -> None:
         found = client.models.retrieve(MODEL)
     assert (listed.id, listed.object, listed.owned_by, listed.created) == (MODEL, "model", "masa-node", 1_700_000_000)
     assert found == listed
+
+
+def test_openais_sdk_may_leave_v1_out_of_its_base_url(node: ServingNode) -> None:
+    """As it may before llama.cpp, LocalAI and LiteLLM."""
+    with openai.OpenAI(base_url=node.address, api_key="none", max_retries=0) as client:
+        assert [each.id for each in client.models.list()] == [MODEL]
+        asked = client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "Hello"}])
+        assert asked.choices[0].message.content
+        assert client.responses.create(model=MODEL, input="Hello").output_text
+        assert client.completions.create(model=MODEL, prompt="Hello").choices[0].text
+        with pytest.raises(openai.BadRequestError, match="openai.embeddings"):
+            client.embeddings.create(model=MODEL, input="Hello")
 
 
 def test_anthropics_sdk_lists_and_finds_the_model(node: ServingNode) -> None:

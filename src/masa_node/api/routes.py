@@ -204,6 +204,9 @@ def _healthz(view: NodeView, asked: Asked) -> object:
     return {"status": "ok"}
 
 
+_vendor_models = _models(lambda offers, asked: models.openai_list(offers_for(_family(asked), offers)))
+
+
 # Every endpoint that is read, and what makes its answer: the one table. `/openapi.json` and docs/ are made from it.
 GETS: dict[GetEndpoint, Make] = {
     GetEndpoint("/", "Is the node running? A browser is led to the console", "text/plain"): _root,
@@ -248,7 +251,8 @@ GETS: dict[GetEndpoint, Make] = {
     GetEndpoint(
         "/v1/models",
         "The models that can be asked in OpenAI's formats; with an `anthropic-version` header, in Anthropic's",
-    ): _models(lambda offers, asked: models.openai_list(offers_for(_family(asked), offers))),
+    ): _vendor_models,
+    GetEndpoint("/models", "The same, for base URLs without /v1"): _vendor_models,
     GetEndpoint("/api/tags", "The models that can be asked in Ollama's formats"): _models(
         lambda offers, _: models.ollama_tags(offers_for(DialectName.OLLAMA, offers))
     ),

@@ -100,12 +100,21 @@ ENDPOINTS: dict[Endpoint, EndpointFacts] = {
         "Chat in any format: that of `X-Masa-Format`, else the body's, else the servers' own or Ollama's",
         ("/api/v1/chat", "/v1/api/chat"),
     ),
-    Endpoint.OPENAI_CHAT: EndpointFacts(DialectName.OPENAI, "OpenAI chat completions", ("/v1/chat/completions",)),
-    Endpoint.OPENAI_COMPLETIONS: EndpointFacts(
-        DialectName.OPENAI, "OpenAI completions (the older kind, from a prompt)", ("/v1/completions",)
+    # Without /v1, too: llama.cpp, LocalAI and LiteLLM have them there, for base URLs that end with the port.
+    Endpoint.OPENAI_CHAT: EndpointFacts(
+        DialectName.OPENAI, "OpenAI chat completions", ("/v1/chat/completions", "/chat/completions")
     ),
-    Endpoint.OPENAI_RESPONSES: EndpointFacts(DialectName.OPENAI_RESPONSES, "OpenAI responses", ("/v1/responses",)),
-    Endpoint.OPENAI_EMBEDDINGS: EndpointFacts(DialectName.OPENAI, "OpenAI embeddings", ("/v1/embeddings",)),
+    Endpoint.OPENAI_COMPLETIONS: EndpointFacts(
+        DialectName.OPENAI,
+        "OpenAI completions (the older kind, from a prompt)",
+        ("/v1/completions", "/completions"),
+    ),
+    Endpoint.OPENAI_RESPONSES: EndpointFacts(
+        DialectName.OPENAI_RESPONSES, "OpenAI responses", ("/v1/responses", "/responses")
+    ),
+    Endpoint.OPENAI_EMBEDDINGS: EndpointFacts(
+        DialectName.OPENAI, "OpenAI embeddings", ("/v1/embeddings", "/embeddings")
+    ),
     Endpoint.OPENAI_RERANK: EndpointFacts(
         DialectName.OPENAI_JSON,
         "Documents by how well they fit a query, as Cohere, Jina, vLLM and llama.cpp have it",
