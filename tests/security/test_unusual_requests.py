@@ -10,6 +10,7 @@ from tests.api.raw_http import (
     CHAT,
     CHUNKED,
     LAST_CHUNK,
+    ask_once,
     chat,
     chunk,
     get,
@@ -173,6 +174,14 @@ async def test_http_1_0_gets_a_whole_answer_and_the_end(node: ServingNode) -> No
         await line.send(post(chat()).replace(b"HTTP/1.1", b"HTTP/1.0", 1) + get(b"/healthz"))
         assert (await line.reply()).status == 200
         assert await line.is_closed()
+
+
+async def test_http_1_0_needs_no_host(node: ServingNode) -> None:
+    """RFC 1945 has none. HAProxy's `option httpchk GET /healthz` sends nothing else."""
+    assert (await ask_once(node.port, b"GET /healthz HTTP/1.0\r\n\r\n")).status == 200
+    assert (await ask_once(node.port, b"GET /healthz HTTP/1.0\r\nHost: evil.example\r\n\r\n")).status == 403
+    assert (await ask_once(node.port, b"GET /healthz HTTP/1.0\r\nOrigin: https://evil.example\r\n\r\n")).status == 403
+    assert (await ask_once(node.port, b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n")).status == 400
 
 
 async def test_http_1_0_gets_a_stream_without_chunks(node: ServingNode) -> None:

@@ -157,6 +157,8 @@ class RequestReader:
         is_http10 = version == "1.0"
         if self._coding and (self._coding != b",chunked" or is_http10):
             raise ValueError("no coding but chunked, and that only in HTTP/1.1")
+        if is_http10 and not any(name == b"host" for name, _ in self._headers):
+            self._headers.append((b"host", b"localhost"))  # no browser asks so, but HAProxy's probes (RFC 1945)
         head = self._head(method.decode("ascii"), path_and_query(self._url, method, self._headers))
         expects = self._expects_continue and not is_http10  # RFC 9110, 10.1.1
         # Whether the body still comes after an answer instead of `100 Continue` cannot be known: never go on then.
