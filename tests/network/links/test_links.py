@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import gc
+import weakref
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -18,7 +20,7 @@ from masa_node.network.links.heartbeat import HEARTBEAT_S, LOST_AFTER_S, OTHER_S
 from masa_node.network.links.links import GREET_WITHIN_S, MAX_GREETINGS, Links
 from masa_node.network.links.membership import Membership
 from masa_node.network.links.peer_book import MembershipLevel, PeerBook
-from masa_node.network.links.session import Session
+from masa_node.network.links.session import ControlStream, Session
 from masa_node.network.links.vouchers import make_voucher
 from masa_node.network.transport.interfaces import Link, NodeId, PeerAddress, Stream
 from masa_node.network.transport.memory import MemoryNetwork, MemoryTransport
@@ -440,6 +442,41 @@ async def test_bad_gossip_ends_the_link_and_says_why() -> None:
         await asyncio.sleep(1)
         assert bob.gone == ["it said bad things."]
         assert not ada.links.sessions
+
+
+@virtual_time
+async def test_of_a_link_that_ended_for_a_fault_nothing_is_left_on_either_side() -> None:
+    """Without a search for garbage: it is rare, and does not see what iroh holds for a connection."""
+    _, ada, bob = two()
+    async with running(ada, bob):
+        session = await ada.connect(bob)
+        theirs, ours = weakref.ref(bob.links.sessions[ada.id]), weakref.ref(session)
+        gc.collect()
+        gc.disable()
+        try:
+            session.send_gossip(b"bad")
+            del session
+            await asyncio.sleep(1)
+            assert bob.gone == ["it said bad things."]
+            assert (theirs(), ours()) == (None, None)
+        finally:
+            gc.enable()
+
+
+@virtual_time
+async def test_what_came_on_the_control_stream_and_was_not_read_is_let_go_of_with_the_link(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A connection that is closed drains for a while, and would hold it."""
+    aborted: list[ControlStream] = []
+    monkeypatch.setattr(ControlStream, "abort", lambda control: aborted.append(control))  # noqa: PLW0108 - bound
+    _, ada, bob = two()
+    async with running(ada, bob):
+        session = await ada.connect(bob)
+        assert not aborted
+        session.send_gossip(b"bad")
+        await asyncio.sleep(1)
+        assert len(aborted) == 2
 
 
 @virtual_time

@@ -4,8 +4,9 @@ link.
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
+from weakref import WeakMethod
 
 from masa_node.chat.errors import LinkLost, ProtocolFault, ProviderError
 from masa_node.network.links.control import NEWEST_PROTOCOL, Beat
@@ -68,6 +69,16 @@ class ControlStream:
         """Nothing more will be written."""
         await self._stream.finish()
 
+    def abort(self) -> None:
+        """Let go of the stream, and of what has come on it and was not read. Idempotent."""
+        self._stream.abort()
+
+
+class _Ending:
+    """What the streams of a link are told when it ends. They do not hold the session, which holds them."""
+
+    why = ""
+
 
 class Session:
     """`run` it in a task; it returns, with `why` set, when the link is gone. `membership` is as what it was let in, by
@@ -82,11 +93,12 @@ class Session:
     def __init__(self, link: Link, control: ControlStream, owner: SessionOwner, membership: MembershipLevel) -> None:
         self.link = link
         self.membership = membership
-        self.mux = Mux(link, lambda: self.why, self._serve)
+        ending, serve = _Ending(), WeakMethod(self._serve)
+        self._ending = ending
+        self.mux = Mux(link, lambda: ending.why, lambda stream: _serve_by(serve(), stream))
         self._group = asyncio.TaskGroup()
         self._serving = asyncio.TaskGroup()
         self.peer = link.peer
-        self.why = ""
         self._control = control
         self._owner = owner
         self._loop = asyncio.get_running_loop()
@@ -96,6 +108,15 @@ class Session:
         self._outbox_bytes = 0
         self._outbox_filled = asyncio.Event()
         self._is_settled = asyncio.Event()  # the peer has answered a heartbeat, or the link is gone
+
+    @property
+    def why(self) -> str:
+        """Why the link ended, or is about to; "" before."""
+        return self._ending.why
+
+    @why.setter
+    def why(self, why: str) -> None:
+        self._ending.why = why
 
     @property
     def rtt_s(self) -> float | None:
@@ -145,10 +166,17 @@ class Session:
                 group.create_task(self._write())
                 group.create_task(self._beat())
                 await self.mux.run()
-        except* ProviderError as lost:
-            self.why = self.why or first_message(lost)
+        except BaseExceptionGroup as ended:
+            lost, others = ended.split(ProviderError)
+            if lost is not None:
+                self.why = self.why or first_message(lost)
+            if others is not None:
+                raise others from None
+            _forget_where(ended)
+            _forget_where(lost)
         finally:
             self._is_settled.set()
+            self._control.abort()  # a closed connection drains for a while, and would hold what was not read
             self.link.close(self.why[:100] or "stopping")
 
     def _serve(self, stream: FrameStream) -> None:
@@ -229,3 +257,20 @@ def first_message(group: BaseExceptionGroup[ProviderError]) -> str:
     """The message of the first of these errors."""
     first = group.exceptions[0]
     return first_message(first) if isinstance(first, BaseExceptionGroup) else first.message
+
+
+def _serve_by(serve: Callable[[FrameStream], None] | None, stream: FrameStream) -> None:
+    assert serve is not None  # noqa: S101 - what runs the link's streams holds the session
+    serve(stream)
+
+
+def _forget_where(error: BaseException | None) -> None:
+    """Drop the tracebacks: those of task groups are cycles (Python 3.11), which hold all of a link until garbage is
+    searched for. That is rare, and sees nothing of what Rust holds.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        if isinstance(error, BaseExceptionGroup):
+            for each in error.exceptions:
+                _forget_where(each)
+        error = error.__context__
