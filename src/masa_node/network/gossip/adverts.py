@@ -4,6 +4,8 @@ An advert holds for its sender only, has a sequence number that only grows, and 
 change it.
 """
 
+import functools
+from sys import intern
 from typing import Annotated
 
 import msgspec
@@ -20,6 +22,8 @@ NODES_OF_A_LIFETIME = 700  # where more are known, adverts hold longer in propor
 MAX_LIFETIME_S = 8 * 60 * 60  # an advert that claims more is refused
 _DOMAIN = b"masa advert 1\n"  # what is signed here can never be taken for something else signed by this key
 SIGNATURE_BYTES = 64
+KEPT_LISTS = 2_048  # of models, as they were read last: peers offer the same ones, and renewals say them again;
+MAX_KEPT_BYTES = 1024  # each of so many at most, some six models
 
 ModelName = Annotated[str, Meta(min_length=1, max_length=MAX_MODEL_CHARS)]
 ShortText = Annotated[str, Meta(max_length=64)]
@@ -45,6 +49,9 @@ class AdvertModel(msgspec.Struct, frozen=True, omit_defaults=True):
     format: ShortText = ""
 
 
+_Models = Annotated[tuple[AdvertModel, ...], Meta(max_length=MAX_ADVERT_MODELS)]
+
+
 class Advert(msgspec.Struct, frozen=True, omit_defaults=True):
     """Times are Unix seconds. `running` of `slots` are taken by peers' requests now. `delegation` is the proof of
     stake.
@@ -58,10 +65,16 @@ class Advert(msgspec.Struct, frozen=True, omit_defaults=True):
     name: ShortText = ""
     addresses: Annotated[tuple[Annotated[str, Meta(max_length=64)], ...], Meta(max_length=MAX_ADDRESSES)] = ()
     relay_url: Annotated[str, Meta(max_length=256)] | None = None
-    models: Annotated[tuple[AdvertModel, ...], Meta(max_length=MAX_ADVERT_MODELS)] = ()
+    models: _Models = ()
     running: Count = 0
     slots: Count = 0
     delegation: Annotated[bytes, Meta(max_length=1024)] | None = None
+
+
+class _Received(Advert, frozen=True):
+    """One whose models are not read yet."""
+
+    models: msgspec.Raw = msgspec.Raw(msgspec.msgpack.encode(()))  # type: ignore[assignment]
 
 
 class SignedAdvert(msgspec.Struct, frozen=True):
@@ -101,7 +114,7 @@ def read_advert(signed: bytes) -> SignedAdvert:
     if not SIGNATURE_BYTES < len(signed) <= MAX_ADVERT_BYTES:
         raise ProtocolFault(f"it sent an advert of {len(signed)} bytes.")
     try:
-        advert = msgspec.msgpack.decode(memoryview(signed)[:-SIGNATURE_BYTES], type=Advert)
+        advert = _read(memoryview(signed)[:-SIGNATURE_BYTES])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise ProtocolFault(f"it sent a malformed advert: {exc}.") from exc
     if not is_node_id(advert.node_id):
@@ -109,6 +122,31 @@ def read_advert(signed: bytes) -> SignedAdvert:
     if not advert.issued_at_unix_s <= advert.expires_at_unix_s <= advert.issued_at_unix_s + MAX_LIFETIME_S:
         raise ProtocolFault("it sent an advert that is valid for too long.")
     return SignedAdvert(advert, signed)
+
+
+def _read(payload: memoryview) -> Advert:
+    """What many adverts have in common, and many tables hold, is one object in all of them."""
+    received = _decoder.decode(payload)
+    raw = bytes(received.models)
+    return Advert(
+        NodeId(intern(received.node_id)),
+        received.sequence,
+        received.issued_at_unix_s,
+        received.expires_at_unix_s,
+        intern(received.version),
+        received.name,
+        received.addresses,
+        received.relay_url,
+        _kept_models(raw) if len(raw) <= MAX_KEPT_BYTES else _models_decoder.decode(raw),
+        received.running,
+        received.slots,
+        received.delegation,
+    )
+
+
+_decoder = msgspec.msgpack.Decoder(_Received)
+_models_decoder: msgspec.msgpack.Decoder[tuple[AdvertModel, ...]] = msgspec.msgpack.Decoder(_Models)
+_kept_models = functools.lru_cache(KEPT_LISTS)(_models_decoder.decode)
 
 
 def check_signature(opened: SignedAdvert, keys: Keys) -> None:
