@@ -7,7 +7,6 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
 from itertools import islice
 
 from masa_node.network.gossip.adverts import Advert, SignedAdvert, is_in_force
@@ -45,6 +44,7 @@ class Askable:
         self._links = links
         self._reach = reach
         self._is_trusted = is_trusted
+        self._linked = links.linked
         self._remotes: dict[NodeId, RemotePeer] = {}
         self.members: set[NodeId] = set()  # of those that may be asked; the others are strangers, whom nobody let in
         self._distant: dict[NodeId, int] = {}  # those that are not linked: how many models each has
@@ -79,13 +79,8 @@ class Askable:
             return
         remote = self._remotes.get(peer)
         if remote is None:
-            remote = self._remotes[peer] = RemotePeer(
-                peer,
-                partial(self._reach, peer),
-                partial(self._is_trusted, peer),
-                advert.name,
-                self._links.linked,
-            )
+            remote = RemotePeer(peer, self._reach, self._is_trusted, advert.name, self._linked)
+            self._remotes[peer] = remote
         (self.members.add if is_linked or self._book.is_member(peer) else self.members.discard)(peer)
         self._catalog.put(remote, offers)
 

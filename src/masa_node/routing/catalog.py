@@ -95,11 +95,10 @@ NOBODY = Found()
 
 
 class _Entry(msgspec.Struct, frozen=True):
-    """What one provider serves; `offers` None: not known. `by_key` are the same offers by the key of their model."""
+    """What one provider serves; `offers` None: not known."""
 
     provider: Provider
     offers: tuple[ModelOffer, ...] | None
-    by_key: dict[str, tuple[ModelOffer, ...]]
 
 
 _Serving = dict[str, tuple[Provider, tuple[ModelOffer, ...]]]  # of one model, by the provider's name
@@ -150,13 +149,13 @@ class Catalog:
         if before is not None and before.provider is provider and before.offers == given:
             return
         self.generation += 1
-        entry = entries[provider.name] = _Entry(provider, given, _by_key(given or ()))
-        old = before.by_key if before is not None else {}
+        entries[provider.name] = _Entry(provider, given)
+        old, new = _by_key(before), _by_key(entries[provider.name])
         same_provider = before is not None and before.provider is provider
         for key in old:
-            if key not in entry.by_key:
+            if key not in new:
                 self._withdraw(key, provider)
-        for key, served in entry.by_key.items():
+        for key, served in new.items():
             if not same_provider or old.get(key) != served:
                 self._offer(key, provider, served)
         self.absences.back(provider.name)
@@ -176,7 +175,7 @@ class Catalog:
         self.generation += 1
         if away_since_s is not None and entry.offers:
             self.absences.left(provider, entry.offers, away_since_s)
-        for key in entry.by_key:
+        for key in _by_key(entry):
             self._withdraw(key, provider)
         if provider.is_local:
             self._own_changed()
@@ -282,7 +281,7 @@ class Catalog:
     def _names(self) -> Iterator[str]:
         own: set[str] = set()
         for entry in self._own.values():
-            for key, offers in entry.by_key.items():
+            for key, offers in _by_key(entry).items():
                 if key not in own:
                     own.add(key)
                     yield offers[0].model
@@ -322,7 +321,11 @@ class Catalog:
             changed()
 
 
-def _by_key(offers: tuple[ModelOffer, ...]) -> dict[str, tuple[ModelOffer, ...]]:
+def _by_key(entry: _Entry | None) -> dict[str, tuple[ModelOffer, ...]]:
+    """What it serves by the key of the model. Not kept: it would take more than all else of most peers."""
+    offers = entry.offers or () if entry is not None else ()
+    if len(offers) == 1:
+        return {same_model_key(offers[0].model): offers}
     by_key: dict[str, tuple[ModelOffer, ...]] = {}
     for offer in offers:
         key = same_model_key(offer.model)

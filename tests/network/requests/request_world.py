@@ -47,9 +47,10 @@ class World:
     peer: RemotePeer = field(init=False)
 
     def __post_init__(self) -> None:
-        self.peer = RemotePeer(self.server_id, self._reach, lambda: self.is_trusted, "bob", self.link.linked)
+        self.peer = RemotePeer(self.server_id, self._reach, lambda _: self.is_trusted, "bob", self.link.linked)
 
-    async def _reach(self) -> SaidMux:
+    async def _reach(self, peer: NodeId) -> SaidMux:
+        del peer
         return self.link
 
     def stop_serving(self) -> None:

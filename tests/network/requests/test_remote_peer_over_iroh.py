@@ -10,6 +10,7 @@ from masa_node.chat.answer import StreamedAnswer
 from masa_node.chat.errors import PeerBusy, PeerRefused
 from masa_node.chat.request import DialectName
 from masa_node.network.requests.remote_peer import RemotePeer
+from masa_node.network.transport.interfaces import NodeId
 from tests.network.requests.request_world import Node, ask, take
 from tests.network.requests.test_remote_peer import CHUNK, DONE, STOP, Says
 from tests.network.requests.test_server import Speaks, limits, provider
@@ -31,11 +32,11 @@ async def asking(serving: Node) -> AsyncIterator[RemotePeer]:
             while True:
                 group.create_task(serving.serve(theirs.peer, await theirs.accept()))
 
-        async def reach() -> SaidMux:
+        async def reach(_: NodeId) -> SaidMux:
             return link
 
         tasks = [group.create_task(each) for each in (link.run(), theirs.run(), accept())]
-        yield RemotePeer(them.keys.node_id, reach, lambda: False)
+        yield RemotePeer(them.keys.node_id, reach, lambda _: False)
         for task in tasks:
             task.cancel()
 

@@ -1,6 +1,5 @@
 """One peer as it is kept, and what becomes of its record when something is heard of it. Pure."""
 
-from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated
 
@@ -153,9 +152,10 @@ def worked_at(record: PeerRecord, address: PeerAddress) -> PeerRecord:
     return replace(record, addresses=(*worked, *others[too_many:]))
 
 
-def _bounded(addresses: Iterable[str]) -> tuple[str, ...]:
+def _bounded(addresses: tuple[str, ...]) -> tuple[str, ...]:
     each_once = dict.fromkeys([text for text in addresses if 0 < len(text) <= MAX_ADDRESS_CHARS and text.isascii()])
-    return tuple(each_once)[:MAX_ADDRESSES]
+    bounded = tuple(each_once)[:MAX_ADDRESSES]
+    return addresses if bounded == addresses else bounded  # the very one that others hold, too
 
 
 def _sound_relay(url: str | None) -> str | None:

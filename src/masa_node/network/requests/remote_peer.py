@@ -27,7 +27,7 @@ from masa_node.routing.answers.reader import take_answer
 from masa_node.routing.provider import Sign, TakeWhole, Together, no_sign
 from masa_node.routing.running.tidy_group import TidyGroup
 
-ReachPeer = Callable[[], Awaitable[OpensRequests]]
+ReachPeer = Callable[[NodeId], Awaitable[OpensRequests]]
 
 
 def _not_linked(peer: NodeId) -> None:
@@ -36,10 +36,12 @@ def _not_linked(peer: NodeId) -> None:
 
 
 class RemotePeer:
-    """One peer. `reach` gives a live link with it, or channels on one; `trusted` tells whether the owner trusts it now.
+    """One peer. `reach` gives a live link with one, or channels on it; `trusted` tells whether the owner trusts one now.
 
     `label` is what the peer calls itself; it may be any text. `linked` gives what `reach` would give without waiting.
     """
+
+    __slots__ = ("_linked", "_node_id", "_reach", "_trusted", "location", "name")
 
     is_local = False
     is_hosted = False
@@ -49,7 +51,7 @@ class RemotePeer:
         self,
         node_id: NodeId,
         reach: ReachPeer,
-        trusted: Callable[[], bool],
+        trusted: Callable[[NodeId], bool],
         label: str = "",
         linked: Callable[[NodeId], OpensRequests | None] = _not_linked,
     ) -> None:
@@ -63,7 +65,7 @@ class RemotePeer:
     @property
     def is_trusted(self) -> bool:
         """See `Provider`."""
-        return self._trusted()
+        return self._trusted(self._node_id)
 
     async def answer(self, request: Request, sign: Sign = no_sign) -> Answer:
         """See `Provider`. Raises also `LinkLost`, `PeerUnreachable`, `ProtocolFault`, `PeerBusy`, `PeerRefused`."""
@@ -98,7 +100,7 @@ class RemotePeer:
         try:
             if begun is not None:
                 return await _take(begun, sign)
-            stream = await (await self._reach()).open()
+            stream = await (await self._reach(self._node_id)).open()
             try:
                 return await self._exchange(stream, request, sign)
             except BaseException:
@@ -216,7 +218,7 @@ def _left_s(request: Request) -> float:
 
 def location_of(node_id: NodeId, label: str = "") -> str:
     """A peer in words."""
-    known_as = "".join(char for char in label[:64] if char.isprintable())
+    known_as = "".join(filter(str.isprintable, label[:64]))
     return f"peer {short_id(node_id)} ({known_as})" if known_as else f"peer {short_id(node_id)}"
 
 

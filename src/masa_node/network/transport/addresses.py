@@ -128,12 +128,11 @@ def filter_dialable(
     if relay_url is not None and relay_key(relay_url) not in {relay_key(url) for url in relays}:
         relay_url = None
     teller = _place(teller_address)
-    direct: dict[str, None] = {}
-    for text in address.direct[:MAX_ADDRESSES]:
-        place = _place(text)
-        if place is not None and _may_dial(place, teller, allow_private):
-            direct[place.text] = None
-    return PeerAddress(address.node_id, tuple(direct), relay_url)
+    places = [place for place in map(_place, address.direct[:MAX_ADDRESSES]) if place is not None]
+    direct = tuple(dict.fromkeys([place.text for place in places if _may_dial(place, teller, allow_private)]))
+    if direct == address.direct and relay_url is address.relay_url:
+        return address  # mostly, and it may be kept: then it is there once
+    return PeerAddress(address.node_id, direct, relay_url)
 
 
 def canonical(addresses: tuple[str, ...]) -> tuple[str, ...]:
