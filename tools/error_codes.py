@@ -21,8 +21,8 @@ _REFUSED = re.compile(
 RESULTS = {
     outcome.WON: "its first valid piece came first: the caller gets its answer",
     outcome.CANCELLED: "another provider won, or the caller disconnected; no fault of its own",
-    outcome.CALLER_GONE: f"the caller closed the connection before the answer was whole (status "
-    f"{outcome.STATUS_CALLER_GONE} in the log, after nginx); nothing to do",
+    outcome.CALLER_GONE: "the caller closed the connection before the answer was whole, or read none of earlier ones "
+    f"(status {outcome.STATUS_CALLER_GONE} in the log, after nginx); nothing to do",
     "http_<status>": "the LLM answered with this status and an error of its own",
 }
 REFUSALS_OF_LINKS = {

@@ -61,7 +61,7 @@ class EncodedBody(CallerError):
 
 
 class UnknownModel(CallerError):
-    """No LLM known here serves that model. Ask for one of the models that the message names."""
+    """No LLM known here serves that model. Ask for one that the message names, or GET /api/v1/llm/models."""
 
     code = "model_not_found"
 
@@ -182,7 +182,7 @@ class StakeUnknown(PolicyError):
 
 
 class Overloaded(MasaError):
-    """Too many requests are under way and the queue is full. Try again after `retry_after_s`."""
+    """The queue of requests is full, or MAX_BODIES_TOTAL spent on their bodies. Try again after `retry_after_s`."""
 
     code = "overloaded"
 

@@ -334,8 +334,8 @@ class Connection(asyncio.Protocol):
         assert self._parser is not None  # noqa: S101 - it calls this
         status = self._parser.get_status_code()
         if status in _INFORMATIONAL:
-            told = dict(self.headers)
-            if status == _SWITCHING or told.get("content-length", "0") != "0" or "transfer-encoding" in told:
+            framing = dict(self.headers)
+            if status == _SWITCHING or framing.get("content-length", "0") != "0" or "transfer-encoding" in framing:
                 raise ValueError("a switch of protocols nobody asked for, or a body that would be the answer's")
             self.headers = []
             return
