@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from masa_node.chat.errors import NotAnAnswer, ProviderError
 from masa_node.upstreams.http.connection import Connection
+from tests.fakes.http_bytes import chunk, stream_head
 from tests.upstreams.http.test_connection import REQUEST, MemoryTransport, connected, cut, fed, read_all
 
 DATES = [b"Sun, 06 Nov 1994 08:49:37 GMT", b"Mon, 07 Nov 1994 08:49:38 GMT", b"soon"]
@@ -119,3 +120,11 @@ async def test_no_body_of_an_interim_answer_is_taken_for_one_of_the_answer(
 async def test_an_interim_answer_may_say_that_it_has_none() -> None:
     interim = b"HTTP/1.1 100 Continue\r\nContent-Length: 0\r\n\r\n"
     assert (await said(*connected(), interim + answer(b"{}"), []))[0] == b"{}"
+
+
+@pytest.mark.parametrize("place", [[], [90], [130]])
+async def test_a_trailer_is_no_header(place: list[int]) -> None:
+    raw = stream_head("application/json") + chunk(b"{}") + b"0\r\nContent-Type: text/html\r\nX-A: b\r\n\r\n"
+    body, is_reusable, status, headers, _ = await said(*connected(), raw, place)
+    assert (body, is_reusable, status) == (b"{}", True, 200)
+    assert headers == [("content-type", "application/json"), ("transfer-encoding", "chunked")]

@@ -326,7 +326,7 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header."""
-        if not self._complete:  # trailers come after the body and are not looked at
+        if not self.head_done:  # trailers come after the body and are not looked at
             self.headers.append(as_text(name, value))
 
     def on_headers_complete(self) -> None:
