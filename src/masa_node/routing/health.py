@@ -82,7 +82,8 @@ class Health:
     def served(self, took_s: float, now_s: float) -> None:
         """A request that it had ended well: its answer took this long."""
         self.running -= 1
-        self.succeeded(now_s)
+        if self.failures:
+            self.succeeded(now_s)
         self.answered(took_s, now_s)
 
     def lost(self, after_s: float, now_s: float, *, is_passed_over: bool) -> None:

@@ -146,8 +146,7 @@ class Plain:
         if response is None:
             return
         piece, is_over = response.take_unpacked(), response.is_read
-        is_one = is_over and piece and not self._pieces
-        if is_one and self._is_given_at_once(passed_back(response.headers), piece or b"", response):
+        if is_over and piece and not self._pieces and self._give_whole(passed_back(response.headers), piece, response):
             return
         self._seen_s = self._shared.loop.time()
         if piece:
@@ -176,15 +175,10 @@ class Plain:
     def _take_whole(self, headers: Headers, body: bytes) -> bool:
         """See `AskedNow.listen_for_whole`."""
         try:
-            return self._host is not None and self._is_given_at_once(headers, body)
+            return self._give_whole(headers, body)
         except Exception as exc:  # noqa: BLE001 - see `came`
             self._leave(_raised(exc))
             return True
-
-    def _is_given_at_once(self, headers: Headers, body: bytes, response: OpenResponse | None = None) -> bool:
-        """Most whole answers come in one piece, and begin as nothing else does."""
-        is_one = body[:1] == b"{" and self._now.dialect.framing is not NDJSON and len(body) <= LARGE_BYTES
-        return is_one and self._give_whole(headers, body, response)
 
     def _read_shape(self, response: OpenResponse, *, is_over: bool) -> bool:
         """False where it is not plain."""
@@ -207,10 +201,15 @@ class Plain:
             self._pieces = [b"".join(self._pieces)]
         return self._pieces[0]
 
-    def _give_whole(self, headers: Headers, body: bytes, response: OpenResponse | None) -> bool:
-        """Give it and end all, if it is a whole answer. No response: whoever offered it sees to the server."""
+    def _give_whole(self, headers: Headers, body: bytes, response: OpenResponse | None = None) -> bool:
+        """Give it and end all, if it is a whole answer. No response: whoever offered it sees to the server.
+
+        Most come in one piece, of which the shape is not known yet, and begin as nothing else does.
+        """
         host, now, usage, choices = self._host, self._now, Usage(), Choices()
         if host is None or not host.is_ready or self._asked is not None:
+            return False
+        if self._shape is None and (body[:1] != b"{" or now.dialect.framing is NDJSON or len(body) > LARGE_BYTES):
             return False
         if len(body) > MENDED_BY_READERS_BYTES and may_be_odd(body):
             return False
@@ -236,11 +235,12 @@ class Plain:
     def _outcome(self, answer_bytes: int, usage: Usage, attempt: Attempt) -> Outcome:
         """Of a whole answer, whose first piece is its last."""
         request, took_s, provider = self._request, attempt.ended_after_s, attempt.provider
+        race = None if attempt.is_local else request.race.mode
         # fmt: off
         return Outcome(
             request.request_id, request.endpoint, request.model, True, request.wants_stream, _OK, None,  # noqa: FBT003
             provider, (attempt,), len(request.body), answer_bytes, 1, usage.input_tokens, usage.output_tokens,
-            0.0, took_s, took_s, self._race(), 0, request.requester, "" if request.requester else request.key,
+            0.0, took_s, took_s, race, 0, request.requester, "" if request.requester else request.key,
             request.first_piece_deadline_s - self._came_s,
         )
         # fmt: on

@@ -224,7 +224,9 @@ class Upstream:
 
     def answered_at(self, url: str, endpoint: Endpoint, now_s: float) -> None:
         """An answer came from there."""
-        self._note_up(now_s)
+        if not self._was_listed:
+            self._invalidation.set()
+        self._up_s = now_s
         if url not in self._answered and self._server is not None and self._is_fixed(self._server, endpoint, url):
             self._answered.add(url)
 

@@ -108,7 +108,8 @@ class Reply:
         head = self._head_of(status, lines, b"\r\n")
         self._writer.write(head + body[:most_bytes] if has_body else head)
         if most_bytes is None or not has_body:
-            self._complete()
+            self.is_complete = True
+            self._connection.reply_is_over(keep=self.keep)
 
     def begin(self, status: int, headers: RawHeaders) -> Awaitable[None]:
         """An answer of unknown length begins. Its head is written with its first piece."""

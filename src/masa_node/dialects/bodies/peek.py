@@ -135,14 +135,13 @@ def peek(body: bytes, endpoint: Endpoint, model_in_path: str | None = None) -> P
         raise BadJson(f"The body is not a JSON object: {exc}. Send one as the LLM's documentation describes.") from exc
     if _may_repeat(body, endpoint, fields):
         _check_repeated(body, endpoint)
-    wants_stream = streams(bytes(fields.stream), endpoint)
-    written = bytes(fields.model)
-    if model_in_path is None and len(written) <= MAX_MODEL_CHARS and endpoint is not Endpoint.OLLAMA_SHOW:
-        return Peeked(_model_written_so(written), wants_stream)
+    written, flag = bytes(fields.model), bytes(fields.stream)
+    if model_in_path is None and len(written) + len(flag) <= MAX_MODEL_CHARS and endpoint is not Endpoint.OLLAMA_SHOW:
+        return _peeked(written, flag, endpoint)
     model = model_in_path if model_in_path is not None else read(fields.model, TEXT)
     if endpoint is Endpoint.OLLAMA_SHOW:  # its clients send either, and the Ollama CLI an empty `model` beside `name`
         model = model or read(fields.name, TEXT)
-    return Peeked(check_model(model), wants_stream)
+    return Peeked(check_model(model), streams(flag, endpoint))
 
 
 def streams(flag: bytes, endpoint: Endpoint) -> bool:
@@ -151,9 +150,9 @@ def streams(flag: bytes, endpoint: Endpoint) -> bool:
 
 
 @lru_cache(maxsize=128)
-def _model_written_so(written: bytes) -> str:
-    """Raises `BadModel`."""
-    return check_model(read(written, TEXT))
+def _peeked(written: bytes, flag: bytes, endpoint: Endpoint) -> Peeked:
+    """What these two fields say. Raises `BadModel`."""
+    return Peeked(check_model(read(written, TEXT)), streams(flag, endpoint))
 
 
 def check_model(model: str | None) -> str:

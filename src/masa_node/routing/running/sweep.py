@@ -32,7 +32,8 @@ class Sweep:
 
     def discard(self, waiting: Waiting) -> None:
         """No more. Idempotent."""
-        self._waiting.pop(waiting, None)
+        if waiting in self._waiting:
+            del self._waiting[waiting]
 
     def _look(self) -> None:
         loop = asyncio.get_running_loop()

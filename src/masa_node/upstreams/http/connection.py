@@ -125,8 +125,9 @@ class Connection(asyncio.Protocol):
     def took_whole(self) -> None:
         """What was offered was taken: another exchange may follow."""
         self._listener = self._take_whole = None
-        self._keep_alive = True
-        self._completed()
+        self._complete = self._keep_alive = True
+        self._asked = False
+        self.idle_since_s = self.loop.time()
 
     def take_now(self) -> bytes | None:
         """What `read_piece` would give; None where it would wait, b"" where it is to tell how the answer ended."""
@@ -228,23 +229,21 @@ class Connection(asyncio.Protocol):
             if not data:
                 return
         body = b"" if self.got_bytes or not self._asked else self._known.body_of(data)
-        if not body:
+        if body:
+            head, take_whole = self._known.parsed, self._take_whole
+            if take_whole is not None and head.is_usual and take_whole(head.passed, body):
+                return
+            self._came_whole(head, body)
+        else:
             self._parse(data)
-        elif self._is_taken(body):
-            return
         if self._listener is not None:
             self._listener()
 
-    def _is_taken(self, body: bytes) -> bool:
-        """A whole answer came whose head is known: was it taken in this very call?"""
-        head, take = self._known.parsed, self._take_whole
-        if take is not None and head.is_usual and take(head.passed, body):
-            return True
+    def _came_whole(self, head: AnswerHead, body: bytes) -> None:
         self.status, self.headers, self.first_headers = head.status, [*head.headers], head.first
         self.head_done = self.got_bytes = self._keep_alive = True
         self.on_body(body)
         self._completed()
-        return False
 
     def _parse(self, data: bytes) -> None:
         if not self._asked or self._parser is None:  # nothing was asked: whatever this is, it is no answer
