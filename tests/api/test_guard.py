@@ -207,9 +207,10 @@ def test_a_session_is_no_way_in_for_others_nor_once_it_is_over(is_over: object) 
 # ---- Host ----
 
 LOCAL = [b"localhost", b"LOCALHOST:1", b"localhost:65535", b"127.0.0.1", b"[::1]:80", b"192.0.2.7", b"[2001:db8::1]"]
+OF_CONTAINERS = [b"host.docker.internal:8080", b"Host.Containers.internal", b"chat.localhost:3000"]
 
 
-@pytest.mark.parametrize("host", [*LOCAL, socket.gethostname().encode()])
+@pytest.mark.parametrize("host", [*LOCAL, *OF_CONTAINERS, socket.gethostname().encode()])
 def test_names_that_cannot_be_rebound_are_answered(host: bytes) -> None:
     it = guard()
     assert it.check_host_and_origin([(b"host", host)]) is None
@@ -246,7 +247,7 @@ def test_there_is_exactly_one_host(headers: Headers) -> None:
     "host",
     [
         *(b"evil.example", b"localhost.evil.example", b"0.0.0.0", b"0.0.0.0:1", b"[::]", b"224.0.0.1", b"[ff02::1]"),
-        *(b"[::ffff:0.0.0.0]", b"[::ffff:224.0.0.1]", b"127.1"),
+        *(b"[::ffff:0.0.0.0]", b"[::ffff:224.0.0.1]", b"127.1", b"docker.internal", b"x.host.docker.internal"),
     ],
 )
 def test_other_names_and_addresses_that_are_nobodys_are_refused(host: bytes) -> None:

@@ -22,6 +22,9 @@ MAX_REMEMBERED_HOSTS = 64
 _HOST = re.compile(rb"(?P<name>\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}))(?::(?P<port>[0-9]{1,5}))?")
 _APP_SCHEMES = frozenset({"app", "tauri", "vscode-webview", "vscode-file"})  # as Ollama's defaults
 _WEB_SCHEMES = ("http", "https")
+# Names of this machine that nobody can have lead elsewhere and then here: RFC 6761, 6.3, and what containers call the
+# machine that they run on. Nobody can register a name below `.internal`.
+_OWN_NAMES = ("localhost", "*.localhost", "host.docker.internal", "host.containers.internal")
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
@@ -42,7 +45,7 @@ class Guard:
     def __init__(self, rules: GuardRules, access: Access | None = None) -> None:
         self._access = access if access is not None else Access()
         self._keys = [_sendable(key).encode() for key in rules.api_keys]
-        self._hosts = (*map(host_rule, rules.allowed_hosts), "localhost", socket.gethostname().lower())
+        self._hosts = (*map(host_rule, rules.allowed_hosts), *_OWN_NAMES, socket.gethostname().lower())
         self._origins = tuple(map(origin_rule, rules.allowed_origins))
         self._good_hosts: set[bytes] = set()
 

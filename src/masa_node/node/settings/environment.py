@@ -148,8 +148,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     allowed_hosts: Annotated[
         str,
         Meta(
-            description="Host names, comma-separated, that the node answers for beside localhost, this machine's "
-            "name and IP addresses. `*.example.org` means every name below it."
+            description="Host names, comma-separated, that the node answers for beside localhost, "
+            "host.docker.internal, this machine's name and IP addresses. `*.example.org` means every name below it."
         ),
     ] = ""
     allowed_origins: Annotated[
