@@ -149,8 +149,8 @@ class Catalog:
         if before is not None and before.provider is provider and before.offers == given:
             return
         self.generation += 1
-        entries[provider.name] = _Entry(provider, given)
-        old, new = _by_key(before), _by_key(entries[provider.name])
+        entry = entries[provider.name] = _Entry(provider, given)
+        old, new = _by_key(before), _by_key(entry)
         same_provider = before is not None and before.provider is provider
         for key in old:
             if key not in new:
@@ -322,14 +322,12 @@ class Catalog:
 
 
 def _by_key(entry: _Entry | None) -> dict[str, tuple[ModelOffer, ...]]:
-    """What it serves by the key of the model. Not kept: it would take more than all else of most peers."""
-    offers = entry.offers or () if entry is not None else ()
-    if len(offers) == 1:
-        return {same_model_key(offers[0].model): offers}
+    """Its offers by the key of their model. Not kept: for most peers it would take more than all else does."""
+    offers = (entry and entry.offers) or ()
     by_key: dict[str, tuple[ModelOffer, ...]] = {}
     for offer in offers:
         key = same_model_key(offer.model)
-        by_key[key] = (*by_key.get(key, ()), offer)
+        by_key[key] = (*by_key.get(key, ()), offer) if len(offers) > 1 else offers
     return by_key
 
 

@@ -26,13 +26,25 @@ _WRAP = 1 << 8 * HASH_BYTES
 class Entry:
     """What is known of one node. `spread` is what others are sent; `newest` may be newer in its load only."""
 
-    __slots__ = ("asked", "hash", "is_renewal", "newest", "passed_on_s", "spread", "tag", "teller", "wanted_s")
+    __slots__ = (
+        "asked",
+        "hash",
+        "is_renewal",
+        "newest",
+        "passed_on_s",
+        "prefix",
+        "spread",
+        "tag",
+        "teller",
+        "wanted_s",
+    )
 
     def __init__(self, spread: SignedAdvert, teller: NodeId) -> None:
         self.teller = teller
         self.passed_on_s = self.wanted_s = -math.inf
         self.is_renewal = False  # does `spread` say what the one before it said?
         self.take(spread)
+        self.prefix = self.tag[:PREFIX_BYTES]
 
     def take(self, spread: SignedAdvert) -> None:
         """A newer one, to be sent to others."""
@@ -52,7 +64,7 @@ class Entry:
     @property
     def leaf(self) -> int:
         """The number of its bucket where there are as many as there may be."""
-        return self.tag[0]
+        return self.prefix[0]
 
     @property
     def sequence(self) -> int:
@@ -169,7 +181,7 @@ class AdvertSet:
         for entry in expired:
             self.drop(entry.spread.node_id)
             until_unix_s = entry.newest.advert.issued_at_unix_s + MAX_LIFETIME_S + MAX_CLOCK_SKEW_S
-            self._gone[entry.tag[:PREFIX_BYTES]] = (entry.newest.advert.sequence, until_unix_s)
+            self._gone[entry.prefix] = (entry.newest.advert.sequence, until_unix_s)
         while len(self._gone) > MAX_KNOWN:
             del self._gone[next(iter(self._gone))]
         return [entry.spread.node_id for entry in expired]
@@ -227,7 +239,7 @@ class AdvertSet:
     # ---- inside ----
 
     def _count_in(self, entry: Entry) -> None:
-        prefix = entry.tag[:PREFIX_BYTES]
+        prefix = entry.prefix
         leaf = prefix[0]
         self._leaves[leaf][prefix] = entry
         self._hashes[leaf] = (self._hashes[leaf] + entry.hash) % _WRAP
@@ -238,7 +250,7 @@ class AdvertSet:
         self._gone.pop(prefix, None)
 
     def _count_out(self, entry: Entry) -> None:
-        prefix = entry.tag[:PREFIX_BYTES]
+        prefix = entry.prefix
         leaf = prefix[0]
         if self._leaves[leaf].get(prefix) is entry:
             del self._leaves[leaf][prefix]

@@ -30,7 +30,6 @@ from masa_node.network.gossip.drawing import Rounds
 from masa_node.network.gossip.messages import (
     MAX_LISTING_BYTES,
     MAX_WANTED,
-    PREFIX_BYTES,
     BucketListing,
     Digest,
     Push,
@@ -385,7 +384,7 @@ class Gossip:
             entry
             for number, _joined in listing.buckets
             for entry in self.known.bucket(listing.bits, number, self._rng)
-            if theirs.get(entry.tag[:PREFIX_BYTES], -1) < entry.sequence
+            if theirs.get(entry.prefix, -1) < entry.sequence
         )
         outbox.tell_missed(mine, now_s)
 

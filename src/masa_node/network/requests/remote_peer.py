@@ -36,7 +36,7 @@ def _not_linked(peer: NodeId) -> None:
 
 
 class RemotePeer:
-    """One peer. `reach` gives a live link with one, or channels on it; `trusted` tells whether the owner trusts one now.
+    """One peer. `reach` gives a live link with it, or channels on one; `trusted` tells whether the owner trusts it now.
 
     `label` is what the peer calls itself; it may be any text. `linked` gives what `reach` would give without waiting.
     """
