@@ -186,9 +186,9 @@ class MemoryStream:
 
 
 class MemoryLink:
-    """One end of a link. `rng` and `send` are of the pair and of the network."""
+    """One end of a link. `rng` (see `Pipe`) and `send` are of the pair and of the network."""
 
-    def __init__(self, host: Host, carry: Carry, rng: random.Random, *, is_dialed: bool) -> None:
+    def __init__(self, host: Host, carry: Carry, rng: random.Random | None, *, is_dialed: bool) -> None:
         self.host = host
         self.rng = rng
         self.other = self
@@ -197,13 +197,13 @@ class MemoryLink:
         self.rtt_s: float | None = None
         self.silence: asyncio.TimerHandle | None = None  # ends the link when nothing was heard for too long
         self._carry = carry
-        self._is_dialed = is_dialed
+        self.is_dialed = is_dialed  # did this node open the connection?
         self._incoming: deque[MemoryStream] = deque()
         self._opened = 0  # of `streams` by this side
         self._why: str | None = None
 
     @classmethod
-    def pair(cls, dialer: Host, taker: Host, carry: Carry, rng: random.Random) -> "MemoryLink":
+    def pair(cls, dialer: Host, taker: Host, carry: Carry, rng: random.Random | None) -> "MemoryLink":
         """A new link; the end of the node that dialed."""
         here, there = cls(dialer, carry, rng, is_dialed=True), cls(taker, carry, rng, is_dialed=False)
         here.other, there.other = there, here
@@ -215,11 +215,6 @@ class MemoryLink:
     def peer(self) -> NodeId:
         """The node at the other end."""
         return self.other.host.node_id
-
-    @property
-    def is_dialed(self) -> bool:
-        """Did this node open the connection?"""
-        return self._is_dialed
 
     @property
     def is_down(self) -> bool:

@@ -20,7 +20,7 @@ class Signal:
 
     async def wait(self) -> None:
         """Returns after the next `wake`."""
-        future = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[None] = asyncio.Future()
         self._waiting.append(future)
         try:
             await future
@@ -30,7 +30,10 @@ class Signal:
 
     def wake(self) -> None:
         """Let them go on."""
-        waiting, self._waiting = self._waiting, []
+        waiting = self._waiting
+        if not waiting:
+            return
+        self._waiting = []
         for future in waiting:
             if not future.done():
                 future.set_result(None)
@@ -39,10 +42,11 @@ class Signal:
 class Pipe:
     """One direction of a stream: what its sender knows, what its receiver knows, and what is on the way.
 
-    Each packet that arrives brings the oldest segment, so that bytes stay in order whatever the latencies are.
+    Each packet that arrives brings the oldest segment, so that bytes stay in order whatever the latencies are. `rng`
+    says where bytes are cut; without it they are not.
     """
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random | None) -> None:
         self._rng = rng
         self._on_the_way: deque[bytes] = deque()
         self._read_bytes = 0  # which the sender does not know of yet
@@ -60,7 +64,7 @@ class Pipe:
         """Put data on the way; into how many packets it was cut."""
         self.used = True
         self.unread_bytes += len(data)
-        if len(data) > 1 and self._rng.random() < 0.25:  # noqa: PLR2004 - often enough to be met by every test
+        if self._rng is not None and len(data) > 1 and self._rng.random() < 0.25:  # noqa: PLR2004 - often enough to be met by every test
             cut = self._rng.randrange(1, len(data))
             self._on_the_way.extend((data[:cut], data[cut:]))
             return 2
@@ -84,7 +88,7 @@ class Pipe:
     def take(self) -> tuple[bytes, int]:
         """Some of what is there, and how many bytes the sender should now hear of as read."""
         most = min(len(self.buffer), MAX_READ_BYTES)
-        if self._rng.random() < 0.5:  # noqa: PLR2004 - codecs must not rely on how bytes are cut
+        if self._rng is not None and self._rng.random() < 0.5:  # noqa: PLR2004 - codecs must not rely on how bytes are cut
             most = self._rng.randint(1, most)
         if most == len(self.buffer):
             data = bytes(self.buffer)
