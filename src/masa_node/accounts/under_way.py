@@ -46,13 +46,13 @@ class Answering(Protocol):
 class Entry:
     """One request, and what answers it."""
 
-    began_at_unix_s: float = 0.0
-    is_ended: bool = False
+    __slots__ = ("began_at_unix_s", "is_ended", "request", "task")
 
     def __init__(self, request: Request, task: Answering | None, began_at_unix_s: float = 0.0) -> None:
         self.request = request
         self.task = task
         self.began_at_unix_s = began_at_unix_s
+        self.is_ended = False
 
     @property
     def key(self) -> str:

@@ -37,18 +37,19 @@ class Around(msgspec.Struct, frozen=True):
 class PlainChat(Entry):
     """One request, as `Answering` (of its connection, and of what is under way), and as routing's `Host`."""
 
-    _sink: ReplySink | None = None
-    _running: asyncio.Task[None] | None = None
+    __slots__ = ("_access", "_around", "_asked", "_caller", "_over", "_plain", "_running", "_sink", "reply")
 
     def __init__(
         self, request: Request, caller: Caller, access: Access, asked: HttpRequest, reply: Reply, around: Around
     ) -> None:
-        self.request = request  # as `Entry` has it, whose own `__init__` would take a call
+        Entry.__init__(self, request, None)  # `super()` is made for each call
         self._caller = caller
         self._access = access
         self._asked = asked
         self.reply = reply
         self._around = around
+        self._sink: ReplySink | None = None
+        self._running: asyncio.Task[None] | None = None
 
     def begin(self, way: PlainWay, row: Row, over: Over) -> bool:
         """False, and nothing has happened, where it is not plain. `over` is called at its end."""

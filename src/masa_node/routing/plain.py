@@ -209,9 +209,10 @@ class Plain:
         host, now, usage, choices = self._host, self._now, Usage(), Choices()
         if host is None or not host.is_ready or self._asked is not None:
             return False
-        if self._shape is None and (body[:1] != b"{" or now.dialect.framing is NDJSON or len(body) > LARGE_BYTES):
+        size = len(body)
+        if self._shape is None and (body[:1] != b"{" or now.dialect.framing is NDJSON or size > LARGE_BYTES):
             return False
-        if len(body) > MENDED_BY_READERS_BYTES and may_be_odd(body):
+        if size > MENDED_BY_READERS_BYTES and may_be_odd(body):
             return False
         if now.dialect.fault_of_whole(body, usage, choices) is not None or not now.endings.judge_whole(choices):
             return False
@@ -228,7 +229,7 @@ class Plain:
             shared.common.stats.latency.note(request.model, took_s)
         shared.sweep.discard(self)
         shared.common.admission.release(request.requester or "")
-        shared.common.observe(self._outcome(len(body), usage, attempt))
+        shared.common.observe(self._outcome(size, usage, attempt))
         host.over()
         return True
 

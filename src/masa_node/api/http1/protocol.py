@@ -127,8 +127,7 @@ class BoundedHttpProtocol(asyncio.Protocol):
         self.since_s = self._loop.time()
         request = HttpRequest(incoming.head, length, self._body_is_wanted)
         reply = Reply(request, self, self.writer, incoming.is_http10, incoming.keep)
-        if incoming.expects_continue:
-            request.expects_continue = True
+        request.expects_continue = incoming.expects_continue
         if self._request is None:
             self._request, self._reply, self._is_new = request, reply, True
         else:

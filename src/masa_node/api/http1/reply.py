@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import Protocol
@@ -41,6 +42,7 @@ class Written(Protocol):
         ...
 
 
+@dataclass(slots=True, eq=False)
 class Reply:
     """The answer to one request. What is called: `whole`; or `begin`, `piece`, `end`, each awaited before the next.
 
@@ -52,26 +54,16 @@ class Reply:
     writer's `is_paused` is true while the caller reads too slowly. `keep`: may another request follow?
     """
 
-    # Of most answers these stay so, and take no time.
+    _request: HttpRequest
+    _connection: Written
+    _writer: Writer
+    is_http10: bool
+    keep: bool
     amend: Callable[[RawHeaders], None] | None = None
     has_begun: bool = False
     is_complete: bool = False
     _head: bytes = b""  # it goes out with what follows it: every write is a packet
     _is_chunked: bool = False
-
-    def __init__(
-        self,
-        request: HttpRequest,
-        connection: Written,
-        writer: Writer,
-        is_http10: bool,  # noqa: FBT001
-        keep: bool,  # noqa: FBT001
-    ) -> None:
-        self._request = request
-        self._connection = connection
-        self._writer = writer
-        self.is_http10 = is_http10
-        self.keep = keep
 
     @property
     def is_paused(self) -> bool:

@@ -42,22 +42,25 @@ class HttpRequest:
     the head's until whoever answers has a better name for the same.
     """
 
-    # Of most requests these stay so, and take no time.
-    expects_continue: bool = False  # does the caller wait for `100 Continue` before it sends the body?
-    is_admitted: bool = False  # may it come in, so that its connection is not taken from it?
-    is_whole: bool = False  # has all of the body come?
-    is_gone: bool = False  # has the caller left?
-    is_cancelled_when_gone: bool = False
-    unread_bytes: int = 0
-    _sink: Callable[[bytes], None] | None = None
-    _waiter: asyncio.Future[None] | None = None
+    __slots__ = (
+        *("_pieces", "_sink", "_waiter", "_wanted", "content_length", "expects_continue", "head", "is_admitted"),
+        *("is_cancelled_when_gone", "is_gone", "is_whole", "path", "unread_bytes"),
+    )
 
     def __init__(self, head: Head, content_length: int | None, wanted: Callable[[], None]) -> None:
         self.head = head
         self.path = head.path
         self.content_length = content_length
+        self.expects_continue = False  # does the caller wait for `100 Continue` before it sends the body?
+        self.is_admitted = False  # may it come in, so that its connection is not taken from it?
+        self.is_whole = False  # has all of the body come?
+        self.is_gone = False  # has the caller left?
+        self.is_cancelled_when_gone = False
+        self.unread_bytes = 0
         self._wanted = wanted
         self._pieces: list[bytes] = []
+        self._sink: Callable[[bytes], None] | None = None
+        self._waiter: asyncio.Future[None] | None = None
 
     # ---- what the task does ----
 
