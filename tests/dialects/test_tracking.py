@@ -614,6 +614,21 @@ def test_an_error_that_comes_first_keeps_its_status_and_its_words(dialect: Diale
     assert "too long" in fault.message
 
 
+def test_a_response_that_failed_is_told_where_sdks_read_the_error_of_an_answer() -> None:
+    response = b'{"id":"r","status":"failed","error":{"code":"rate_limit_exceeded","message":"too long"},"output":[]}'
+    fault = follow(RESPONSES, [sse(b'{"type":"response.failed","response":' + response + b"}")]).fault
+    assert isinstance(fault, ErrorAnswer)
+    assert (fault.status, fault.body) == (429, response)
+    for event in (
+        b'{"type":"response.failed","response":"r","code":429}',
+        b'{"type":"error","response":{},"code":429}',
+        b'{"error":{"code":429},"response":{"error":"no"}}',
+    ):
+        fault = follow(RESPONSES, [sse(event)]).fault
+        assert isinstance(fault, ErrorAnswer)
+        assert fault.body == event
+
+
 @every_dialect
 def test_an_error_of_ours_keeps_its_status_when_it_comes_first(dialect: Dialect) -> None:
     """A node's LLM may be another node."""

@@ -195,6 +195,18 @@ def is_json_error(data: bytes) -> bool:
     return read(data, _BODY) is not None
 
 
+def failed_response(data: bytes) -> bytes | None:
+    """The response of an event that says it failed: SDKs read the error of a whole answer under `error`, as it has it.
+
+    None where the error is not in there.
+    """
+    event = read(data, _ERROR)
+    if event is None or is_given(event.error) or not is_given(event.response):
+        return None
+    response = read(event.response, _ERROR)
+    return bytes(event.response) if response is not None and is_error(response.error) else None
+
+
 def _layers(data: bytes | msgspec.Raw) -> Iterator[_Error]:
     """The objects that tell of the error, the innermost first."""
     error = read(data, _ERROR)

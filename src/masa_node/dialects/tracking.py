@@ -10,7 +10,7 @@ from masa_node.chat.answer import Usage
 from masa_node.chat.errors import BrokenAnswer, ErrorAnswer, ErrorInStream, NotAnAnswer, ProviderError
 from masa_node.dialects.choices import Choices, Endings
 from masa_node.dialects.dialect import Dialect, Mark
-from masa_node.dialects.faults import error_status, error_text, is_json_error, quoted
+from masa_node.dialects.faults import error_status, error_text, failed_response, is_json_error, quoted
 from masa_node.dialects.framing import SILENT_STARTS, FrameCutter, event_of, is_silent, parts_of
 
 _JSON = (("content-type", "application/json"),)
@@ -269,6 +269,7 @@ def _words_of(frame: bytes) -> str:
 
 def error_first(data: bytes) -> ProviderError:
     """A stream that begins with this error. One that names a status is as good as any answer of that status."""
+    data = failed_response(data) or data
     status = error_status(data)
     is_json = is_json_error(data)
     text = error_text(data) or (f"it gave no message but this: {quoted(data)}" if is_json else quoted(data))
