@@ -14,7 +14,7 @@ The window of each stream is as in HTTP/2 (RFC 9113, 5.2) and yamux: the reader 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from operator import attrgetter
 
 from masa_node.chat.errors import LinkLost, ProtocolFault, ProviderError
@@ -320,20 +320,21 @@ class Mux:
         self._opening = 0
         self._pace = TokenBucket(WORK_PER_S, WORK_BURST, asyncio.get_running_loop().time())
         self._group: asyncio.TaskGroup | None = None
-        self._has_begun = asyncio.Event()
-        self._opened = asyncio.Event()  # set once, when the next channel is there or is not to be
+        self._begun: asyncio.Future[None] = asyncio.Future()
+        self._opened: asyncio.Future[None] = asyncio.Future()  # done when the next channel is there or is not to be
 
     @property
     def streams(self) -> int:
         """How many are open, whoever opened them."""
         return sum(channel.streams for channel in (*self._own, *self._theirs))
 
-    async def run(self) -> None:
-        """Take the peer's channels. Raises `LinkLost`, `StreamReset`, `ProtocolFault`."""
+    async def run(self, *beside: Coroutine[None, None, None]) -> None:
+        """Take the peer's channels, and run these with them. Raises `LinkLost`, `StreamReset`, `ProtocolFault`."""
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                self._has_begun.set()
+                self._begun.set_result(None)
+                _ = [group.create_task(each) for each in beside]
                 while True:
                     stream = await self._link.accept()
                     if len(self._theirs) >= CHANNELS:
@@ -348,14 +349,14 @@ class Mux:
 
     async def open(self) -> FrameStream:
         """A new request, on the channel with the fewest; waits until `run` has begun. Raises `LinkLost`."""
-        await self._has_begun.wait()
+        await asyncio.wait([self._begun])
         while self._group is not None:
             stream = self.open_now()
             if stream is not None:
                 return stream
             if len(self._own) + self._opening < CHANNELS:
                 return (await self._new_channel()).open()
-            await self._opened.wait()
+            await asyncio.wait([self._opened])
         raise self._lost()
 
     def open_now(self) -> MuxStream | None:
@@ -371,8 +372,8 @@ class Mux:
         return least.open() if not self._opening or least.streams < FEW_STREAMS else None
 
     def _wake_openers(self) -> None:
-        self._opened.set()
-        self._opened = asyncio.Event()
+        self._opened.set_result(None)
+        self._opened = asyncio.Future()
 
     def _lost(self) -> LinkLost:
         return LinkLost(self._why() or "the link to the peer was closed.")

@@ -4,7 +4,7 @@ link.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Protocol
 from weakref import WeakMethod
 
@@ -56,6 +56,10 @@ class ControlStream:
         """Whole frames. Raises `StreamReset`, `LinkLost`."""
         await self._stream.write(data)
 
+    def write_now(self, data: bytes) -> Awaitable[None] | None:
+        """See `interfaces.Stream`. Raises as above."""
+        return self._stream.write_now(data)
+
     async def next(self) -> tuple[FrameKind, bytes]:
         """The next frame. Raises `ProtocolFault`, `StreamReset`, `LinkLost` (also when the peer has finished)."""
         while not self._came:
@@ -96,7 +100,6 @@ class Session:
         ending, serve = _Ending(), WeakMethod(self._serve)
         self._ending = ending
         self.mux = Mux(link, lambda: ending.why, lambda stream: _serve_by(serve(), stream))
-        self._group = asyncio.TaskGroup()
         self._serving = asyncio.TaskGroup()
         self.peer = link.peer
         self._control = control
@@ -106,8 +109,9 @@ class Session:
         self._heart = Heartbeat(self.since_s, is_dialed=link.is_dialed)
         self._outbox: list[bytes] = []
         self._outbox_bytes = 0
-        self._outbox_filled = asyncio.Event()
-        self._is_settled = asyncio.Event()  # the peer has answered a heartbeat, or the link is gone
+        self._is_writing = True  # is something due to be written, or has the transport no room? Not before it runs
+        self._beating: asyncio.TimerHandle | None = None
+        self._settled = self._loop.create_future()  # the peer has answered a heartbeat, or the link is gone
 
     @property
     def why(self) -> str:
@@ -125,7 +129,7 @@ class Session:
 
     def is_idle(self, now_s: float) -> bool:
         """Does it carry no request, and has not lately?"""
-        return not self.mux.streams and now_s - self.used_s > ASKED_LATELY_S
+        return now_s - self.used_s > ASKED_LATELY_S and not self.mux.streams
 
     def way_changed(self) -> None:
         """Packets to the peer will have to take another way: be patient with it."""
@@ -141,11 +145,9 @@ class Session:
 
         A peer may welcome this node and find only then that it has no room for it.
         """
-        try:
-            async with asyncio.timeout(HELD_WITHIN_S):
-                await self._is_settled.wait()
-        except TimeoutError:
-            raise LinkLost(f"it has answered no heartbeat within {HELD_WITHIN_S:g} s.") from None
+        await asyncio.wait([self._settled], timeout=HELD_WITHIN_S)
+        if not self._settled.done():
+            raise LinkLost(f"it has answered no heartbeat within {HELD_WITHIN_S:g} s.")
         if self.why:
             raise LinkLost(self.why)
 
@@ -160,12 +162,11 @@ class Session:
     async def run(self) -> None:
         """Until the link ends, from whichever side. All that it started has ended then."""
         try:
-            # The outer one outlives the streams: what ends with them still gets tasks, which take their first step.
-            async with self._serving, self._group as group:
-                group.create_task(self._read())
-                group.create_task(self._write())
-                group.create_task(self._beat())
-                await self.mux.run()
+            # It outlives the streams: what ends with them still gets tasks, which take their first step.
+            async with self._serving:
+                self._beat(self._loop.time(), "")
+                self._write()
+                await self.mux.run(self._read())
         except BaseExceptionGroup as ended:
             lost, others = ended.split(ProviderError)
             if lost is not None:
@@ -175,7 +176,9 @@ class Session:
             _forget_where(ended)
             _forget_where(lost)
         finally:
-            self._is_settled.set()
+            if self._beating is not None:
+                self._beating.cancel()
+            self._settle()
             self._control.abort()  # a closed connection drains for a while, and would hold what was not read
             self.link.close(self.why[:100] or "stopping")
 
@@ -186,7 +189,7 @@ class Session:
     async def _read(self) -> None:
         window_s, frames = self._loop.time(), 0
         while True:
-            kind, payload = await self._control.next()
+            frame_came = await self._control.next()
             now_s = self._loop.time()
             self._heart.heard(now_s)
             if now_s - window_s > _WINDOW_S:
@@ -194,7 +197,9 @@ class Session:
             frames += 1
             if frames > MAX_CONTROL_FRAMES_PER_S:
                 raise ProtocolFault("it sent more control frames than any node needs.")
-            for _ in self._take(kind, payload) or ():
+            slices = self._take(*frame_came)
+            del frame_came  # the next one may be long in coming
+            for _ in slices or ():
                 await asyncio.sleep(0)
 
     def _take(self, kind: FrameKind, payload: bytes) -> Iterable[None] | None:
@@ -203,7 +208,7 @@ class Session:
                 self._send(header_frame(FrameKind.PONG, read_header(payload, Beat)))
             case FrameKind.PONG:
                 if self._heart.answered(read_header(payload, Beat).number, self._loop.time()):
-                    self._is_settled.set()
+                    self._settle()
             case FrameKind.GOSSIP:
                 return self._owner.gossip_came(self.peer, payload)
             case FrameKind.VOUCH:
@@ -214,43 +219,63 @@ class Session:
                 raise ProtocolFault(f"it sent a {kind.name} frame on the control stream.")
         return None
 
-    async def _beat(self) -> None:
-        way = ""
-        while True:
-            now_s, is_busy = self._loop.time(), self.mux.streams > 0
-            number = self._heart.question(now_s, is_busy=is_busy)
-            if number is not None:
-                way = self.link.path().address
-                self._send(header_frame(FrameKind.PING, Beat(number)))
-            await asyncio.sleep(self._heart.rest_s(now_s, is_busy=is_busy))
-            self._check_heart(now_s, way)
+    def _beat(self, looked_s: float, way: str) -> None:
+        """See to the heart, and again after a while. It was looked at before; `way` is that of the last question."""
+        now_s, is_busy = self._loop.time(), self.mux.streams > 0
+        if self._is_lost(looked_s, now_s, way):
+            self.close("it answered no heartbeats. Its process was killed, or its network is gone.")
+            return
+        number = self._heart.question(now_s, is_busy=is_busy)
+        if number is not None:
+            way = self.link.path().address
+            self._send(header_frame(FrameKind.PING, Beat(number)))
+        self._beating = self._loop.call_later(self._heart.rest_s(now_s, is_busy=is_busy), self._beat, now_s, way)
 
-    def _check_heart(self, looked_s: float, way: str) -> None:
-        """Raises `LinkLost` when the peer has been silent for too long; `way` is that of the last question."""
-        now_s = self._loop.time()
+    def _is_lost(self, looked_s: float, now_s: float, way: str) -> bool:
+        """Has the peer been silent for too long?"""
         if now_s - looked_s > HEARTBEAT_S * 2:
             self._heart.heard(now_s)  # this process itself stood still: what the peer sent is not read yet
         if self._heart.is_lost(now_s) and way != self.link.path().address:
             self._heart.way_changed(now_s)
-        if self._heart.is_lost(now_s):
-            self.why = "it answered no heartbeats. Its process was killed, or its network is gone."
-            raise LinkLost(self.why)
+        return self._heart.is_lost(now_s)
+
+    def _settle(self) -> None:
+        if not self._settled.done():
+            self._settled.set_result(None)
 
     def _send(self, data: bytes) -> None:
         self._outbox.append(data)
         self._outbox_bytes += len(data)
-        self._outbox_filled.set()
+        if not self._is_writing:
+            self._is_writing = True
+            self._loop.call_soon(self._write)
         if self._outbox_bytes > MAX_OUTBOX_BYTES:
             self.close("it does not read what it is sent")
 
-    async def _write(self) -> None:
-        while True:
-            await self._outbox_filled.wait()
-            data = b"".join(self._outbox)
-            self._outbox.clear()
-            self._outbox_bytes = 0
-            self._outbox_filled.clear()
-            await self._control.write(data)
+    def _write(self) -> None:
+        """All that is to be sent, in one go."""
+        data = b"".join(self._outbox)
+        self._outbox.clear()
+        self._outbox_bytes = 0
+        try:
+            rest = self._control.write_now(data) if data else None
+        except ProviderError as lost:
+            self.close(lost.message)
+            return
+        self._is_writing = rest is not None
+        if rest is not None:
+            self._write_later(self._wait(rest))
+
+    def _write_later(self, waiting: Coroutine[None, None, None]) -> None:
+        try:
+            self._serving.create_task(waiting)
+        except RuntimeError:  # the group has begun to end
+            waiting.close()
+
+    async def _wait(self, rest: Awaitable[None]) -> None:
+        """Until the transport has room for more."""
+        await rest
+        self._write()
 
 
 def first_message(group: BaseExceptionGroup[ProviderError]) -> str:
