@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from masa_node.chat.errors import ProviderError
+from masa_node.network.gossip.drawing import drawn
 from masa_node.network.links.links import MAX_LINKS, NOT_NEEDED, Links
 from masa_node.network.links.peer_book import PeerBook
 from masa_node.network.transport.interfaces import NodeId, PeerAddress
@@ -72,7 +73,7 @@ class Dialing:
         if room <= 0:
             return due
         known = [record.node_id for record in self._book.all()]
-        others = self._rng.sample(known, min(len(known), MAX_LOOKED_AT))
+        others = list(drawn(known, MAX_LOOKED_AT, self._rng))
         return due + self._spread_out(self._book.due(now_s, busy | wanted, 4 * room, others))[:room]
 
     def _spread_out(self, addresses: list[PeerAddress]) -> list[PeerAddress]:

@@ -331,8 +331,9 @@ class Links:
 
     def _make_room(self, link: Link, grounds: Grounds, *, is_spare: bool) -> None:
         """Close a link for this one if all are taken (`room.py`). Raises `LinkRefused` when none may go."""
-        live = [session for session in self._sessions.values() if not session.why]
-        if len(live) < MAX_LINKS or link.peer in self._sessions:
+        are_many = len(self._sessions) >= MAX_LINKS and link.peer not in self._sessions
+        live = [session for session in self._sessions.values() if not session.why] if are_many else []
+        if len(live) < MAX_LINKS:
             return  # also where one that is ending makes room
         newcomer = Newcomer(grounds.membership, origin_of(link, grounds), is_spare)
         number = link_that_goes([self._taken(session) for session in live], newcomer)
@@ -343,8 +344,8 @@ class Links:
 
     def _taken(self, session: Session) -> TakenLink:
         may_go = session.is_idle(self._now_s()) and not session.link.is_dialed
-        is_wanted = self._membership.is_wanted(session.peer)
         level = self._membership.standing_of(session.peer)
+        is_wanted = may_go and self._membership.is_wanted(session.peer)
         return TakenLink(level, session.origin, session.used_s, may_go and not is_wanted)
 
     async def _refuse(self, link: Link, control: ControlStream, refusal: LinkRefused, referral: Referral) -> None:

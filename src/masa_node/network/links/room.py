@@ -62,16 +62,15 @@ def _longest_idle(links: Sequence[TakenLink], newcomer: Newcomer) -> int | None:
     any other origin has, and then only its own links in exchange. Where two origins part, those networks are compared:
     of a provider as a whole, else of a site, else of a customer.
     """
+    alike = [(number, link) for number, link in enumerate(links) if link.membership is newcomer.membership]
+    if not any(link.may_go for _, link in alike):
+        return None
     counts: Counter[tuple[str, ...]] = Counter()
-    for link in links:
-        if link.membership is newcomer.membership:
-            counts.update(link.origin[:depth] for depth in range(1, len(link.origin) + 1))
-    idle = [
-        (link.used_s, number)
-        for number, link in enumerate(links)
-        if link.may_go and link.membership is newcomer.membership and _gives_way(link.origin, newcomer.origin, counts)
-    ]
-    return min(idle)[1] if idle else None
+    for _, link in alike:
+        counts.update(link.origin[:depth] for depth in range(1, len(link.origin) + 1))
+    idle = [(link.used_s, number) for number, link in alike if link.may_go]
+    giving_way = [each for each in idle if _gives_way(links[each[1]].origin, newcomer.origin, counts)]
+    return min(giving_way, default=(0.0, None))[1]
 
 
 def _gives_way(taken: tuple[str, ...], new: tuple[str, ...], counts: Counter[tuple[str, ...]]) -> bool:
