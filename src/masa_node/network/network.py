@@ -339,8 +339,8 @@ class Network:
                     if teller not in ways:
                         ways[teller] = self._placing.way_of(teller)
                     self._placing.heard(signed.advert, teller, ways[teller])
-                    if signed.node_id in self._awaited:
-                        self._awaited.pop(signed.node_id).set()
+                    if self._awaited and (awaited := self._awaited.pop(signed.node_id, None)):
+                        awaited.set()
                     self._askable.offer_what(signed)
                 case AdvertExpired(node_id=peer):
                     self._askable.expired(peer)

@@ -71,7 +71,7 @@ class Placing:
         """One that is at this address told of that node."""
         peer = advert.node_id
         announced = PeerAddress(peer, advert.addresses, advert.relay_url)
-        relays = self._transport.relays
+        relays = self._transport.relays if advert.relay_url is not None else frozenset[str]()
         address = filter_dialable(announced, told_at, allow_private=self._allow_private, relays=relays)
         if address.direct or address.relay_url is not None:
             self._book.heard(address, advert.name, time.time())

@@ -346,7 +346,8 @@ class Gossip:
                 if new.sequence > entry.newest.advert.sequence:
                     entry.newest = opened
                 return False
-        self._note_gone(self.known.put(opened, teller))
+        if gone := self.known.put(opened, teller):
+            self._note_gone(gone)
         return True
 
     def _note_gone(self, node_ids: Iterable[NodeId]) -> None:
