@@ -51,67 +51,51 @@ class Writer:
     that fails: the transport tells its protocol. `is_paused` is for whoever writes, and set by that protocol.
     """
 
-    __slots__ = ("_first", "_rest", "_rest_bytes", "_transport", "_turn", "is_paused")
+    __slots__ = ("_held", "_held_bytes", "_transport", "_turn", "is_paused")
 
     def __init__(self, transport: asyncio.Transport, turn: TurnOfWrites) -> None:
         self._transport = transport
         self._turn = turn
-        self._first = b""  # of what is put off: mostly all of it
-        self._rest: list[bytes] | None = None
-        self._rest_bytes = 0
+        self._held: list[bytes] = []  # mostly one
+        self._held_bytes = 0
         self.is_paused = False
 
     def write(self, data: bytes) -> None:
         """Write this behind what was written; nothing, once the connection is being closed. What is large is not
         copied.
         """
-        if self._first:
-            self._put_off_too(data)
-            return
-        turn = self._turn
-        turn.count += 1
-        if turn.count == 1 and turn.begin():
-            if not self._transport.is_closing():
-                self._transport.write(data)
-            return
-        if len(turn.waiting) >= MAX_HELD_WRITERS:
-            turn.flush()
-        turn.waiting.append(self)
-        self._first = data
-        if len(data) > MAX_HELD_BYTES:
-            self.flush()
-
-    def _put_off_too(self, data: bytes) -> None:
-        rest = self._rest
-        if rest is None:
-            rest = self._rest = []
-        rest.append(data)
-        self._rest_bytes += len(data)
-        if len(self._first) + self._rest_bytes > MAX_HELD_BYTES:
+        if not self._held:
+            turn = self._turn
+            turn.count += 1
+            if turn.count == 1 and turn.begin():
+                if not self._transport.is_closing():
+                    self._transport.write(data)
+                return
+            if len(turn.waiting) >= MAX_HELD_WRITERS:
+                turn.flush()
+            turn.waiting.append(self)
+        self._held.append(data)
+        self._held_bytes += len(data)
+        if self._held_bytes > MAX_HELD_BYTES:
             self.flush()
 
     @property
     def holds_any(self) -> bool:
         """Is something put off?"""
-        return bool(self._first)
+        return bool(self._held)
 
     def flush(self) -> None:
         """Write now what was put off. Idempotent."""
-        first, rest, transport = self._first, self._rest, self._transport
-        if not first:
+        held, size, transport = self._held, self._held_bytes, self._transport
+        if not held:
             return
-        self._first = b""
-        if rest is None:
-            if not transport.is_closing():
-                transport.write(first)
-            return
-        size, self._rest, self._rest_bytes = len(first) + self._rest_bytes, None, 0
+        self._held, self._held_bytes = [], 0
         if transport.is_closing():
             return
-        if size > MAX_HELD_BYTES:
+        if size > MAX_HELD_BYTES and len(held) > 1:
             # The last one by `write`, which tells when it is not read. What comes by `writelines` tells nothing of that
             # in asyncio's own transport of Python 3.12.0 to 3.12.8, and 3.13.0 to 3.13.1 (CVE-2024-12254).
-            transport.writelines([first, *rest[:-1]])
-            transport.write(rest[-1])
+            transport.writelines(held[:-1])
+            transport.write(held[-1])
         else:
-            transport.write(b"".join([first, *rest]))
+            transport.write(b"".join(held))
