@@ -16,6 +16,8 @@ from masa_node.dialects.framing import SILENT_STARTS, FrameCutter, event_of, is_
 _JSON = (("content-type", "application/json"),)
 # A model's words in a frame, where they stand in one string without escapes.
 _WORDS = re.compile(rb'"(?:content|text|response|reasoning|reasoning_content|thinking)":\s?"([^"\\\r\n]+)(?=")')
+_QUOTE, _LINE_FEED, _RETURN = b'"\n\r'  # as numbers they are found in a third of the time
+_LEARN_FROM = 16  # frames at once: of more than these, none is known at a glance
 _LEARN_EVERY = 4  # frames: where more than words changes, learning would be for nothing each time
 
 
@@ -67,25 +69,30 @@ class StreamTracker:
         whole = self.cut(piece)
         return self.look(whole) if whole else b""
 
-    def is_more(self, piece: bytes) -> bool:
-        """Quickly: is this one frame that differs from an earlier one, which was plain, in its words alone?
+    def are_more(self, pieces: list[bytes]) -> bool:
+        """Quickly: is each of these one frame that differs from an earlier one, which was plain, in its words alone?
 
-        Then it is noted, and may go on to the caller. False says nothing.
+        Then they are noted, and may go on to the caller. False says nothing.
         """
         before, after = self._usual_before, self._usual_after
         if before is None:
             return False
-        start, size = len(before), len(piece)
-        end = size - len(after)
-        # In a string of JSON a quote is escaped, so the first one is where `after` begins: what is before it is words.
-        if (
-            not (piece.startswith(before) and piece.endswith(after) and piece.find(b'"', start) == end)
-            or piece.find(b"\n", start, end) >= 0
-            or piece.find(b"\r", start, end) >= 0
-        ):
-            return False
-        self.frames += 1
-        self.received += size
+        start, end, received = len(before), -len(after), 0
+        least_bytes = start - end
+        for piece in pieces:
+            size, words = len(piece), piece[start:end]
+            # In a string of JSON a quote is escaped, so without one it ends where `after` begins: these are words.
+            if (
+                size < least_bytes
+                or not (piece.startswith(before) and piece.endswith(after))
+                or _QUOTE in words
+                or _LINE_FEED in words
+                or _RETURN in words
+            ):
+                return False
+            received += size
+        self.frames += len(pieces)
+        self.received += received
         return True
 
     # `feed` in two parts, for what is too much to be looked at in one go.
@@ -137,8 +144,8 @@ class StreamTracker:
             return False
         self.frames += count
         self._choices.note_plain(frames)
-        if count == 1 and (self._usual_before is None or not self.frames % _LEARN_EVERY):
-            self._learn(frames)
+        if count <= _LEARN_FROM and (self._usual_before is None or not self.frames % _LEARN_EVERY):
+            self._learn(frames if count == 1 else self._dialect.framing.frames(frames)[-1])
         return True
 
     def _learn(self, frame: bytes) -> None:

@@ -290,13 +290,13 @@ class Plain:
         written = self._write(piece)
         return written if written is not WRITTEN and has_to_wait(written) else None
 
-    def _take(self, piece: bytes) -> bool:
+    def _take(self, pieces: list[bytes]) -> bool:
         """See `Response.listen`. Few objects are touched: of many streams, hardly any is in the processor's cache."""
         tracker = self._tracker
-        if tracker is None or not tracker.is_more(piece):
+        if tracker is None or not tracker.are_more(pieces):
             return False
         try:
-            rest = self._give(piece)
+            rest = self._give(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         except Exception as exc:  # noqa: BLE001 - see `came`
             rest = _raised(exc)
         if rest is not None and self._host is not None:

@@ -17,7 +17,7 @@ def no_sign() -> None:
     """Ignores signs of life."""
 
 
-Take = Callable[[bytes], bool]
+Take = Callable[[list[bytes]], bool]
 TakeWhole = Callable[[Headers, bytes], bool]  # see `AskedNow`
 
 
@@ -46,8 +46,8 @@ class Response(Protocol):
     def listen(self, came: Callable[[], None] | None, take: Take | None = None) -> None:
         """From now on call this whenever something has arrived, or nothing more will. It must not raise.
 
-        A piece may be offered to `take` instead, which takes it in this very call, or returns False. Nothing is offered
-        before all that came earlier was taken.
+        Pieces may be offered to `take` instead, which takes them in this very call, or returns False. Nothing is
+        offered before all that came earlier was taken.
         """
         ...
 

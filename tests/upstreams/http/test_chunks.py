@@ -25,6 +25,7 @@ class Reader:
         self._wants = wants
         self.taken: list[bytes] = []
         self.body = b""
+        self.times = 0
 
     async def read(self, pieces: Sequence[bytes]) -> tuple[bytes, str | None, bool]:
         """The body, the error behind it, and whether the connection may be used again."""
@@ -48,11 +49,12 @@ class Reader:
     def _came(self, connection: Connection) -> None:
         self.body += connection.take_now() or b""
 
-    def _take(self, piece: bytes) -> bool:
-        if not self._wants(piece):
+    def _take(self, pieces: list[bytes]) -> bool:
+        if not all(map(self._wants, pieces)):
             return False
-        self.taken.append(piece)
-        self.body += piece
+        self.taken += pieces
+        self.body += b"".join(pieces)
+        self.times += 1
         return True
 
 
@@ -110,13 +112,17 @@ async def test_a_chunk_inside_of_what_has_begun_is_none(before: bytes, behind: b
         assert not taken or (behind == b"\r\n" and size == len(before))
 
 
-async def test_several_in_one_read_are_taken_one_by_one() -> None:
+async def test_several_in_one_read_are_taken_together_or_not_at_all() -> None:
     pieces = [b"%d\n\n" % number for number in range(6)]
     several = b"".join(map(chunk, pieces))
     for behind in (b"", LAST_CHUNK, b"9\r\n", chunk(PIECE)[:9], b"9;x=y\r\n" + PIECE + b"\r\n"):
         assert await both([HEAD + chunk(PIECE), several + behind]) == pieces
-    assert await both([HEAD + chunk(PIECE), several], lambda piece: piece < b"3") == pieces[:3]
-    assert await both([HEAD + chunk(PIECE), several * 50]) == []
+    assert await both([HEAD + chunk(PIECE), several], lambda piece: piece < b"3") == []
+    assert await both([HEAD + chunk(PIECE), several * 500]) == []
+    assert await both([HEAD + chunk(PIECE), chunk(b"\n" * MAX_SHORT_CHUNK_BYTES) + several]) == []
+    reader = Reader(lambda _: True)
+    await reader.read([HEAD + chunk(PIECE), several, several])
+    assert (reader.taken, reader.times) == (pieces * 2, 2)
 
 
 async def test_what_was_not_taken_is_read_and_the_next_is_offered_again() -> None:

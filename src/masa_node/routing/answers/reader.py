@@ -318,13 +318,13 @@ class AnswerStream:
             if passed is not False:
                 left.set_result(None if passed is True else passed)
 
-    def _take(self, piece: bytes) -> bool:
+    def _take(self, pieces: list[bytes]) -> bool:
         """See `Response.listen`."""
         give, left = self._give, self._left
-        if give is None or left is None or left.done() or not self.tracker.is_more(piece):
+        if give is None or left is None or left.done() or not self.tracker.are_more(pieces):
             return False
         try:
-            rest = give(piece)
+            rest = give(b"".join(pieces))
         except Exception as exc:  # noqa: BLE001 - the same
             left.set_exception(exc)
         else:

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from masa_node.chat.errors import BrokenAnswer
 from masa_node.chat.request import Headers
+from masa_node.routing.provider import Take
 from masa_node.upstreams.http.connection import Connection
 from masa_node.upstreams.http.inflating import GZIP_MAGIC, Inflater, codings_in, inflater_for
 from masa_node.upstreams.http.target import Target
@@ -92,7 +93,7 @@ class HttpAnswer:
         if connection is not None:
             self._give_back(self._target, connection)
 
-    def listen(self, came: Callable[[], None] | None, take: Callable[[bytes], bool] | None = None) -> None:
+    def listen(self, came: Callable[[], None] | None, take: Take | None = None) -> None:
         """See `Connection`."""
         if self._connection is not None:
             self._connection.listen(came, take if self._is_plain else None)

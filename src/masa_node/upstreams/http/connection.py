@@ -11,10 +11,10 @@ import httptools
 
 from masa_node.chat.errors import BrokenAnswer, ConnectionClosed, NotAnAnswer, ProviderError
 from masa_node.chat.kept_errors import fresh
-from masa_node.routing.provider import TakeWhole
+from masa_node.routing.provider import Take, TakeWhole
 from masa_node.routing.running.known_head import KnownHead
 from masa_node.routing.running.turn_of_writes import TurnOfWrites, Writer
-from masa_node.upstreams.http.chunks import MAX_SHORT_CHUNK_BYTES, ends_with_a_chunk, offered
+from masa_node.upstreams.http.chunks import MAX_OFFERED_BYTES, ends_with_a_chunk, offered
 from masa_node.upstreams.http.heads import HEAD_END, AnswerHead, as_text, has_length_twice, head_of, with_one_length
 
 # More than this unread, and the server has to wait: a slow caller slows the LLM instead of filling memory.
@@ -37,7 +37,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         *("_asked", "_complete", "_error", "_head_bytes", "_is_between_chunks", "_is_length_twice"),
         *("_keep_alive", "_known", "_listener", "_overhead_bytes", "_parser", "_paused", "_pieces"),
-        *("_take_piece", "_take_whole", "_transport", "_unread_bytes", "_until_eof", "_waiter", "_writer"),
+        *("_take_pieces", "_take_whole", "_transport", "_unread_bytes", "_until_eof", "_waiter", "_writer"),
         "_writes",
         *("first_headers", "got_bytes", "head_done", "headers", "idle_since_s", "loop", "status", "was_kept"),
     )
@@ -48,7 +48,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._listener: Callable[[], None] | None = None
-        self._take_piece: Callable[[bytes], bool] | None = None
+        self._take_pieces: Take | None = None
         self._take_whole: TakeWhole | None = None
         self.idle_since_s = 0.0
         self._known: KnownHead[AnswerHead] = KnownHead(any_date=True)
@@ -97,26 +97,20 @@ class Connection(asyncio.Protocol):
 
     async def read_piece(self) -> bytes:
         """What has come of the body, at least a byte; b"" at its end. Raises `BrokenAnswer` if it was cut."""
-        while True:
-            if self._pieces:
-                return self._take()
+        while not self._pieces:
             if self._error is not None:
                 raise fresh(self._error)
             if self._complete:
                 return b""
-            # The hot path of every stream: `_wait` without its coroutine.
-            self._waiter = self.loop.create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+            await self._wait()
+        return self._take()
 
-    def listen(self, came: Callable[[], None] | None, take: Callable[[bytes], bool] | None = None) -> None:
+    def listen(self, came: Callable[[], None] | None, take: Take | None = None) -> None:
         """From now on call this whenever something has come, or nothing more will. It must not raise.
 
-        Short chunks that come whole are offered to `take` before, one by one. If that returns True, one was taken.
+        Short chunks that come whole are offered to `take` before, those of one read together.
         """
-        self._listener, self._take_piece, self._take_whole = came, take, None
+        self._listener, self._take_pieces, self._take_whole = came, take, None
 
     def listen_for_whole(self, came: Callable[[], None], take: TakeWhole) -> None:
         """See `AskedNow`: an answer whose head is known."""
@@ -205,12 +199,10 @@ class Connection(asyncio.Protocol):
         self._overhead_bytes += more_bytes
         if self._overhead_bytes > MAX_OVERHEAD_BYTES:
             part = "what came after a part" if self.head_done else "the head"
-            self._fail(
-                self._wrong(
-                    f"{part} of its answer is larger than {MAX_OVERHEAD_BYTES} bytes. "
-                    "Is there an LLM server at that URL?"
-                )
+            text = (
+                f"{part} of its answer is larger than {MAX_OVERHEAD_BYTES} bytes. Is there an LLM server at that URL?"
             )
+            self._fail(self._wrong(text))
 
     def _wrong(self, message: str) -> ProviderError:
         return BrokenAnswer(message) if self.head_done else NotAnAnswer(message)
@@ -224,7 +216,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
-        if self._is_between_chunks and (take := self._take_piece) is not None and len(data) < MAX_SHORT_CHUNK_BYTES:
+        if self._is_between_chunks and (take := self._take_pieces) is not None and len(data) < MAX_OFFERED_BYTES:
             data = offered(data, take)  # between two chunks the parser does not have to see what was taken
             if not data:
                 return
@@ -344,8 +336,7 @@ class Connection(asyncio.Protocol):
         first = self.first_headers = dict(reversed(self.headers))
         framed = "content-length" in first or "transfer-encoding" in first
         self._until_eof = not framed and status not in _NO_BODY
-        if self._waiter is not None:
-            self._wake()
+        self._wake()
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
@@ -368,8 +359,7 @@ class Connection(asyncio.Protocol):
         self._complete = True
         self._asked = False
         self.idle_since_s = self.loop.time()
-        if self._waiter is not None:
-            self._wake()
+        self._wake()
 
     def _close_in_order(self) -> None:
         if self._transport is not None:
