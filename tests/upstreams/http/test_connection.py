@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masa_node.chat.errors import BrokenAnswer, ConnectionClosed, NotAnAnswer, ProviderError
+from masa_node.routing.running.turn_of_reads import MAX_READS, TurnOfReads
 from masa_node.routing.running.turn_of_writes import TurnOfWrites
 from masa_node.upstreams.http import connection as module
 from masa_node.upstreams.http.connection import Connection
@@ -54,8 +55,10 @@ class MemoryTransport(asyncio.Transport):
         self.close()
 
 
-def connected(writes: TurnOfWrites | None = None) -> tuple[Connection, MemoryTransport]:
-    connection = Connection(asyncio.get_running_loop(), writes or TurnOfWrites())
+def connected(
+    writes: TurnOfWrites | None = None, reads: TurnOfReads | None = None
+) -> tuple[Connection, MemoryTransport]:
+    connection = Connection(asyncio.get_running_loop(), writes or TurnOfWrites(), reads or TurnOfReads())
     transport = MemoryTransport(connection)
     connection.connection_made(transport)
     return connection, transport
@@ -391,6 +394,40 @@ async def test_one_that_takes_what_comes_lets_the_server_go_on() -> None:
     assert not transport.is_paused
     connection.listen(lambda: None)
     connection.data_received(large)
+    assert transport.is_paused
+
+
+async def test_of_many_that_are_read_in_one_turn_the_last_rest_until_the_next() -> None:
+    reads = TurnOfReads()
+    (first, its), (last, transport), (full, unread) = [connected(reads=reads) for _ in range(3)]
+    for connection in (first, last, full):
+        connection.send(REQUEST)
+    fed(first, its, [stream_head("text/event-stream")])
+    for _ in range(MAX_READS - 1):
+        reads.has_to_rest(first)
+    assert not its.is_paused
+    fed(last, transport, [stream_head("text/event-stream")])
+    size = module.MAX_UNREAD_BYTES + 10
+    fed(full, unread, [head(200, [("Content-Length", str(2 * size))]) + b"x" * size])
+    assert transport.is_paused
+    assert unread.is_paused
+    await asyncio.sleep(0)
+    assert not transport.is_paused
+    assert unread.is_paused, "nobody takes what came"
+    assert len(await full.read_piece()) == size
+    assert not unread.is_paused
+
+
+async def test_one_that_closes_while_it_rests_is_left_alone() -> None:
+    reads = TurnOfReads()
+    (first, _), (last, transport) = connected(reads=reads), connected(reads=reads)
+    last.send(REQUEST)
+    for _ in range(MAX_READS):
+        reads.has_to_rest(first)
+    fed(last, transport, [stream_head("text/event-stream")])
+    last.close()
+    last.connection_lost(None)
+    await asyncio.sleep(0)
     assert transport.is_paused
 
 

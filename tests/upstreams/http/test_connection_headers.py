@@ -5,6 +5,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from masa_node.routing.running.turn_of_reads import TurnOfReads
 from masa_node.routing.running.turn_of_writes import TurnOfWrites
 from masa_node.upstreams.http.connection import Connection
 from masa_node.upstreams.http.heads import MAX_KNOWN_BYTES
@@ -41,7 +42,7 @@ class Wire(asyncio.Transport):
 
 async def read_headers(headers: list[tuple[bytes, bytes]], times: int) -> list[list[tuple[str, str]]]:
     """As a connection gives those of equal answers that follow each other."""
-    connection = Connection(asyncio.get_running_loop(), TurnOfWrites())
+    connection = Connection(asyncio.get_running_loop(), TurnOfWrites(), TurnOfReads())
     connection.connection_made(Wire())
     lines = b"".join(b"%b: %b\r\n" % pair for pair in headers)
     found: list[list[tuple[str, str]]] = []

@@ -34,6 +34,7 @@ from masa_node.chat.errors import (
     Unreachable,
 )
 from masa_node.chat.request import Headers
+from masa_node.routing.running.turn_of_reads import TurnOfReads
 from masa_node.routing.running.turn_of_writes import TurnOfWrites
 from masa_node.upstreams.http.answer import HttpAnswer
 from masa_node.upstreams.http.connection import Connection
@@ -70,7 +71,7 @@ class HttpClient:
     def __init__(self, proxies: Proxies = NO_PROXIES, keep: int = MAX_KEPT) -> None:
         self._proxies = proxies
         self._keep = keep
-        self._writes = TurnOfWrites()
+        self._reads, self._writes = TurnOfReads(), TurnOfWrites()
         self._connecting: dict[tuple[str, str, int], asyncio.Semaphore] = {}
         self._idle: defaultdict[tuple[str, str, int], deque[Connection]] = defaultdict(deque)
         self.targets: dict[str, Target] = {}
@@ -222,7 +223,7 @@ class HttpClient:
                 await open_tunnel(sock, target.proxy, target.authority)
             tls = await self._tls_context() if target.tls else None
             name = target.host if target.tls else None
-            connection = Connection(loop, self._writes)
+            connection = Connection(loop, self._writes, self._reads)
             try:
                 await loop.create_connection(lambda: connection, sock=sock, ssl=tls, server_hostname=name)
             except BaseException:

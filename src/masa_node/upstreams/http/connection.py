@@ -13,6 +13,7 @@ from masa_node.chat.errors import BrokenAnswer, ConnectionClosed, NotAnAnswer, P
 from masa_node.chat.kept_errors import fresh
 from masa_node.routing.provider import Take, TakeWhole
 from masa_node.routing.running.known_head import KnownHead
+from masa_node.routing.running.turn_of_reads import TurnOfReads
 from masa_node.routing.running.turn_of_writes import TurnOfWrites, Writer
 from masa_node.upstreams.http.chunks import MAX_OFFERED_BYTES, ends_with_a_chunk, offered
 from masa_node.upstreams.http.heads import HEAD_END, AnswerHead, as_text, has_length_twice, head_of, with_one_length
@@ -36,15 +37,16 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         *("_asked", "_complete", "_error", "_head_bytes", "_is_between_chunks", "_is_length_twice"),
-        *("_keep_alive", "_known", "_listener", "_overhead_bytes", "_parser", "_paused", "_pieces"),
+        *("_keep_alive", "_known", "_listener", "_overhead_bytes", "_parser", "_paused", "_pieces", "_reads"),
         *("_take_pieces", "_take_whole", "_transport", "_unread_bytes", "_until_eof", "_waiter", "_writer"),
         "_writes",
         *("first_headers", "got_bytes", "head_done", "headers", "idle_since_s", "loop", "status", "was_kept"),
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, writes: TurnOfWrites) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, writes: TurnOfWrites, reads: TurnOfReads) -> None:
         self.loop = loop
         self._writes = writes
+        self._reads = reads
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._listener: Callable[[], None] | None = None
@@ -216,6 +218,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
+        if self._reads.has_to_rest(self) and self._transport is not None:
+            self._transport.pause_reading()
         if self._is_between_chunks and (take := self._take_pieces) is not None and len(data) < MAX_OFFERED_BYTES:
             data = offered(data, take)  # between two chunks the parser does not have to see what was taken
             if not data:
@@ -236,6 +240,11 @@ class Connection(asyncio.Protocol):
         self.head_done = self.got_bytes = self._keep_alive = True
         self.on_body(body)
         self._completed()
+
+    def go_on(self) -> None:
+        """See `TurnOfReads`."""
+        if self._transport is not None and not self._paused:
+            self._transport.resume_reading()
 
     def _parse(self, data: bytes) -> None:
         if not self._asked or self._parser is None:  # nothing was asked: whatever this is, it is no answer

@@ -1,0 +1,51 @@
+"""What is read in one turn of the loop is bounded, so that everything else has its turn, too.
+
+A loop that finds more connections to read than it asks for at once (1024 in uvloop) asks again, up to 48 times, before
+it does anything else: tasks, timers and new callers wait for a second and more. So while much is read, connections rest
+once they were read, and go on in the order in which they came to rest.
+
+See docs/decisions/0045-writes-of-a-turn.md.
+"""
+
+import asyncio
+from collections import deque
+from typing import Protocol
+
+MAX_READS = 256  # in a turn, before any rests: 5 ms of pieces of streams; and so many go on in each
+
+
+class Rests(Protocol):
+    """A connection that rests."""
+
+    def go_on(self) -> None:
+        """It may be read again."""
+        ...
+
+
+class TurnOfReads:
+    """Counts the reads of connections of one loop."""
+
+    __slots__ = ("_count", "_loop", "_resting")
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._count = 0
+        self._resting: deque[Rests] = deque()
+
+    def has_to_rest(self, connection: Rests) -> bool:
+        """This one was read. True: not again before its `go_on` is called."""
+        self._count = count = self._count + 1
+        if count > MAX_READS or self._resting:
+            self._resting.append(connection)
+            return True
+        if count == 1:
+            self._loop = self._loop or asyncio.get_running_loop()
+            self._loop.call_soon(self._end, self._loop)
+        return False
+
+    def _end(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._count, resting = 0, self._resting
+        for _ in range(min(MAX_READS, len(resting))):
+            resting.popleft().go_on()
+        if resting:
+            loop.call_soon(self._end, loop)
