@@ -1,11 +1,13 @@
+import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
 
 import pytest
+import uvloop
 
 from masa_node.chat.errors import ConfigurationError
-from masa_node.node.server import address_of, bind
+from masa_node.node.server import Server, address_of, bind
 from masa_node.node.settings.environment import Settings
 
 
@@ -46,3 +48,44 @@ def test_a_port_that_a_program_named_does_not_move(taken: int) -> None:
     """`Settings(port=...)` without PORT in any environment: only the default one is not meant literally."""
     with pytest.raises(ConfigurationError, match=rf"port {taken}: .* Set PORT"):
         bind(Settings(port=taken))
+
+
+CALLERS = 64
+
+
+def test_a_crowd_of_callers_is_let_in_within_few_turns_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy loop has a hundred turns a second: at one caller a turn the last of these would wait most of one."""
+    made: list[asyncio.BaseTransport] = []
+
+    class Counting(asyncio.Protocol):
+        def __init__(self, connections: object) -> None:
+            del connections
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            made.append(transport)
+
+    async def nobody(request: object, reply: object) -> None:
+        raise AssertionError("nothing was asked")
+
+    async def let_in() -> None:
+        server = Server(nobody, 0.0)
+        with contextlib.ExitStack() as callers:
+            sock = socket.create_server(("127.0.0.1", 0), backlog=CALLERS)
+            address = sock.getsockname()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(server.take_requests(sock))
+                await server.listening.wait()
+                for _ in range(CALLERS):
+                    callers.enter_context(socket.create_connection(address))
+                for _ in range(CALLERS // 4):
+                    await asyncio.sleep(0)
+                assert len(made) == CALLERS
+                server.stop()
+            for transport in made:
+                transport.abort()  # type: ignore[attr-defined]
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address)
+
+    monkeypatch.setattr("masa_node.node.server.BoundedHttpProtocol", Counting)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(let_in())

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from masa_node.version import __version__
 
 KEEP_ALIVE_S = 75  # nginx's; shorter than that of common load balancers' upstream pools would cost them errors
 BACKLOG = 2048
+ACCEPTED_AT_ONCE = 8 if os.name == "posix" else 1  # in a turn: uvloop takes one of each socket that it listens on
 FIRST_DEFAULT_PORT, LAST_DEFAULT_PORT = 8080, 8089
 ACCEPTED_WITHIN_S = 0.01  # a connection that was just being accepted is known then
 CUT_WITHIN_S = 1.0  # an answer that is cut stops its LLM, and its connection is closed
@@ -47,20 +49,25 @@ class Server:
 
     async def take_requests(self, sock: socket.socket) -> None:
         """Until `stop` is called and all is over. The socket is closed then."""
-        server = await asyncio.get_running_loop().create_server(
-            lambda: BoundedHttpProtocol(self._connections), sock=sock, ssl=self._tls, backlog=BACKLOG
-        )
-        self.listening.set()
+        loop, listening = asyncio.get_running_loop(), contextlib.ExitStack()
         try:
+            for each in range(ACCEPTED_AT_ONCE):
+                one = sock.dup() if each else sock
+                listening.callback(one.close)
+                server = await loop.create_server(
+                    lambda: BoundedHttpProtocol(self._connections), sock=one, ssl=self._tls, backlog=BACKLOG
+                )
+                listening.callback(server.close)
+            self.listening.set()
             await self._stopping.wait()
-            server.close()
+            listening.close()
             self._connections.stop()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._grace_s) as self._grace:
                     await self._connections.all_gone()
         finally:
             self._grace = None
-            server.close()
+            listening.close()
             await asyncio.shield(self._cut())
             self.ended.set()
 
