@@ -104,7 +104,8 @@ KEYS_OWNER = Caller(by=LetInBy.API_KEY)
 class Access:
     """The keys with names of one node; `masa_dir` None: there are none, for good. `run` it in a task.
 
-    `under_way` are the requests that callers wait for now, `sessions` those of the console; `events` go to its pages.
+    `ring` holds them. `under_way` are the requests that callers wait for now, `sessions` those of the console; `events`
+    go to its pages.
     """
 
     def __init__(self, masa_dir: Path | None = None, now_unix_s: Callable[[], float] = time.time) -> None:
@@ -114,8 +115,8 @@ class Access:
         self.under_way = UnderWay(now_unix_s, self.events)
         self.sessions = Sessions(now_unix_s)
         self._limits = KeyLimits()
-        self._ring = KeyRing()
-        self._watch = KeyWatch(masa_dir, self._ring) if masa_dir is not None else None
+        self.ring = KeyRing()
+        self._watch = KeyWatch(masa_dir, self.ring) if masa_dir is not None else None
 
     def start(self) -> None:
         """Read them, before any request is taken. Blocking. Raises `ConfigurationError`."""
@@ -126,14 +127,14 @@ class Access:
         """Until cancelled: keeps them those of MASA_DIR."""
         if self._watch is None or self._masa_dir is None:
             return
-        if self._ring.has_daily_limits:
+        if self.ring.has_daily_limits:
             await self._load_used(self._masa_dir)
         await self._watch.run()
 
     @property
     def version(self) -> int:
         """Another number whenever the owner has changed them."""
-        return self._ring.version
+        return self.ring.version
 
     def is_in_force(self, caller: Caller) -> bool:
         """Is neither their key nor their session over, as far as it was told when the key was found?"""
@@ -144,11 +145,11 @@ class Access:
     @property
     def is_needed(self) -> bool:
         """Was a key ever made, so that callers need one?"""
-        return self._ring.is_needed
+        return self.ring.is_needed
 
     def find(self, offered: bytes) -> Caller | None:
         """Whose key this is; None if it is none with a name. Raises `Unauthorized` for one that is over."""
-        key = self._ring.find(offered, self._now_unix_s())
+        key = self.ring.find(offered, self._now_unix_s())
         return Caller(key, LetInBy.KEY) if key is not None else None
 
     def in_session(self, offered: bytes) -> Caller | None:
@@ -165,7 +166,7 @@ class Access:
 
     def may_see(self, key: str, model: str) -> bool:
         """May callers with the key of this name know of the model?"""
-        return key == OWNER or self._ring.allows(key, model)
+        return key == OWNER or self.ring.allows(key, model)
 
     def undo(self, caller: Caller) -> None:
         """Their request has not begun, after all: another `enter` for it counts once."""

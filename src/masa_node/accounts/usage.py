@@ -1,5 +1,7 @@
 """What requests add up to: by day, key, peer, model and provider. Pure."""
 
+from dataclasses import dataclass
+
 import msgspec
 
 from masa_node.chat.outcome import CALLER_GONE, WON, Outcome
@@ -46,7 +48,8 @@ class Account(msgspec.Struct, frozen=True, gc=False):
         return Account(self.day, self.key, OTHER if self.requester else "", OTHER, OTHER, is_peer=False)
 
 
-class Sums(msgspec.Struct, gc=False):
+@dataclass(slots=True)  # a struct would be changed more slowly
+class Sums:
     """Requests and what they took. Tokens are as the LLMs reported them.
 
     `input_unknown` and `output_unknown` count the requests that an LLM answered without saying how many tokens.
@@ -89,7 +92,7 @@ class Sums(msgspec.Struct, gc=False):
 
     def merge(self, other: "Sums") -> None:
         """What another part of the same account came to."""
-        for name in self.__struct_fields__:
+        for name in self.__slots__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 

@@ -103,7 +103,7 @@ class Guard:
 
     def still_takes(self, caller: Caller, keys_version: int) -> bool:
         """Would `check_key` say the same as when the keys had this number?"""
-        return keys_version == self._access.version and (caller is OWNERS or self._access.is_in_force(caller))
+        return keys_version == self._access.ring.version and (caller is OWNERS or self._access.is_in_force(caller))
 
     def _check_host(self, host: bytes) -> None:
         match = _HOST.fullmatch(host)
