@@ -5,7 +5,7 @@ link.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import Protocol
+from typing import Protocol, cast
 from weakref import WeakMethod
 
 from masa_node.chat.errors import LinkLost, ProtocolFault, ProviderError
@@ -296,6 +296,6 @@ def _forget_where(error: BaseException | None) -> None:
     while error is not None:
         error.__traceback__ = None
         if isinstance(error, BaseExceptionGroup):
-            for each in error.exceptions:
+            for each in cast("BaseExceptionGroup[BaseException]", error).exceptions:
                 _forget_where(each)
         error = error.__context__
