@@ -26,7 +26,11 @@ ONE_BY_ONE = ("tests/real/", "tests/console/")
 NODES_ALONE = ("full_disk", "network_joining", "network_lan", "stakes_network", "stakes_outages", "two_homes", "usage")
 BY_FILE = tuple(f"tests/real/test_{name}.py" for name in NODES_ALONE)
 # Or one worker is alone with them at the end.
-LONGEST_FIRST = (*ONE_BY_ONE, *(f"tests/{name}/" for name in ("docs", "security", "network", "node", "cli", "tools")))
+LONGEST_FIRST = (
+    "tests/real/test_two_homes.py",  # with a relay: four minutes in one worker, nearly all of them waiting
+    *ONE_BY_ONE,
+    *(f"tests/{name}/" for name in ("docs", "security", "network", "node", "cli", "tools")),
+)
 # Coverage's `source` in pyproject.toml, and their own tests. Under its tracer the others would take up to four times as
 # long; what they alone reach in these packages is a fact that has no test where it belongs.
 MEASURED = ("masa_node.chat", "masa_node.dialects", "masa_node.routing")
@@ -72,8 +76,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:  # n
     return ByFile(config, log)
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection() -> Generator[None, object, object]:
+    """Search for no garbage among a million objects that stay: a second for each worker."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+
+
+@pytest.hookimpl(wrapper=True, specname="pytest_collection")
+def pytest_collection_untraced() -> Generator[None, object, object]:
     """Look with coverage's tracer at how the measured packages are imported, not at the import of all else: 11 s."""
     tracer = sys.gettrace()
     if not _is_coverage(tracer):

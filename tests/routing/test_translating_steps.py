@@ -9,6 +9,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from types import FrameType
 from typing import TypeVar
 
@@ -72,25 +73,34 @@ TEXTS = {
     "halves of letters": b"\xd0",
     "halves of letters and others": b"\xd0x\xd0\xb6",
 }
+# Made when they are needed: all of them are 350 MB, in each worker that collects this file.
 PARTS = {
-    "messages": times(b'{"role":"user","content":""},', b'{"model":"tiny","max_tokens":9,"messages":[', b"]}"),
-    "parts": times(b'{"type":"text","text":""},', b'{"model":"tiny","messages":[{"role":"user","content":[', b"]}]}"),
-    "texts": times(b'"",', b'{"model":"tiny","messages":[],"stop":[', b"]}"),
-    "numbers": times(b"0,", b'{"model":"tiny","messages":[],"x":[', b"]}"),
-    "lists": times(b"[],", b'{"model":"tiny","messages":[],"x":[', b"]}"),
-    "fields": times(b'"":0,', b'{"model":"tiny","messages":[],', b"}"),
-    "depth": times(b"[" * 400 + b"]" * 400 + b",", b'{"model":"tiny","messages":[],"x":[', b"]}"),
-    "a schema": times(b"[],", b'{"model":"m","messages":[],"tools":[{"name":"a","input_schema":{"x":[', b"]}}]}"),
-    "no numbers": times(b"NaN,", b'{"model":"tiny","messages":[],"x":[', b"]}"),
-    "no JSON": b"[" * LARGEST,
-    "nothing but quotes": b'"' * LARGEST,
+    "messages": partial(times, b'{"role":"user","content":""},', b'{"model":"tiny","max_tokens":9,"messages":[', b"]}"),
+    "parts": partial(
+        times, b'{"type":"text","text":""},', b'{"model":"tiny","messages":[{"role":"user","content":[', b"]}]}"
+    ),
+    "texts": partial(times, b'"",', b'{"model":"tiny","messages":[],"stop":[', b"]}"),
+    "numbers": partial(times, b"0,", b'{"model":"tiny","messages":[],"x":[', b"]}"),
+    "lists": partial(times, b"[],", b'{"model":"tiny","messages":[],"x":[', b"]}"),
+    "fields": partial(times, b'"":0,', b'{"model":"tiny","messages":[],', b"}"),
+    "depth": partial(times, b"[" * 400 + b"]" * 400 + b",", b'{"model":"tiny","messages":[],"x":[', b"]}"),
+    "a schema": partial(
+        times, b"[],", b'{"model":"m","messages":[],"tools":[{"name":"a","input_schema":{"x":[', b"]}}]}"
+    ),
+    "no numbers": partial(times, b"NaN,", b'{"model":"tiny","messages":[],"x":[', b"]}"),
+    "no JSON": partial(times, b"[", b"", b""),
+    "nothing but quotes": partial(times, b'"', b"", b""),
 }
 BODIES = {
-    **{f"{name} in a text": times(text, *SAYS) for name, text in TEXTS.items()},
-    **{f"{name} in a small text": times(text, *SAYS, size=3_000_000) for name, text in TEXTS.items()},
+    **{f"{name} in a text": partial(times, text, *SAYS) for name, text in TEXTS.items()},
+    **{f"{name} in a small text": partial(times, text, *SAYS, size=3_000_000) for name, text in TEXTS.items()},
     **PARTS,
-    "a few messages": times(b'{"role":"user","content":""},', b'{"model":"tiny","messages":[', b"]}", size=60_000),
-    "many messages": times(b'{"role":"user","content":""},', b'{"model":"tiny","messages":[', b"]}", size=400_000),
+    "a few messages": partial(
+        times, b'{"role":"user","content":""},', b'{"model":"tiny","messages":[', b"]}", size=60_000
+    ),
+    "many messages": partial(
+        times, b'{"role":"user","content":""},', b'{"model":"tiny","messages":[', b"]}", size=400_000
+    ),
 }
 
 
@@ -122,8 +132,11 @@ async def check(monkeypatch: pytest.MonkeyPatch, work: Callable[[], Awaitable[ob
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
-async def test_no_request_that_is_translated_holds_others_up(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    await check(monkeypatch, lambda: translation_of(asked(body), [Endpoint.ANTHROPIC_MESSAGES]))
+async def test_no_request_that_is_translated_holds_others_up(
+    body: Callable[[], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = body()
+    await check(monkeypatch, lambda: translation_of(asked(whole), [Endpoint.ANTHROPIC_MESSAGES]))
 
 
 def answering(*pieces: bytes, stream: bool) -> Callable[[], Awaitable[None]]:
@@ -147,18 +160,20 @@ CHOICE = b'{"choices":[{"index":0,"message":{"content":"', b'"},"finish_reason":
 CALLS = b'{"choices":[{"index":0,"message":{"tool_calls":[', b']},"finish_reason":"stop"}]}'
 CALL = b'{"index":%d,"id":"c","function":{"name":"f","arguments":"{}"}},'
 ANSWERS = {
-    **{f"{name} in a text": times(text, *CHOICE, size=LARGEST_ANSWER) for name, text in TEXTS.items()},
-    **{f"{name} in a small text": times(text, *CHOICE, size=2_000_000) for name, text in TEXTS.items()},
-    "calls": times(CALL % 0, *CALLS, size=LARGEST_ANSWER),
-    "some calls": times(CALL % 0, *CALLS, size=60_000),
-    "choices": times(b"{},", b'{"choices":[', b"{}]}", size=LARGEST_ANSWER),
-    "fields": times(b'"":0,', b"{", b'"choices":[]}', size=LARGEST_ANSWER),
+    **{f"{name} in a text": partial(times, text, *CHOICE, size=LARGEST_ANSWER) for name, text in TEXTS.items()},
+    **{f"{name} in a small text": partial(times, text, *CHOICE, size=2_000_000) for name, text in TEXTS.items()},
+    "calls": partial(times, CALL % 0, *CALLS, size=LARGEST_ANSWER),
+    "some calls": partial(times, CALL % 0, *CALLS, size=60_000),
+    "choices": partial(times, b"{},", b'{"choices":[', b"{}]}", size=LARGEST_ANSWER),
+    "fields": partial(times, b'"":0,', b"{", b'"choices":[]}', size=LARGEST_ANSWER),
 }
 
 
 @pytest.mark.parametrize("body", ANSWERS.values(), ids=ANSWERS.keys())
-async def test_no_whole_answer_that_is_translated_holds_others_up(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    await check(monkeypatch, answering(body, stream=False))
+async def test_no_whole_answer_that_is_translated_holds_others_up(
+    body: Callable[[], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await check(monkeypatch, answering(body(), stream=False))
 
 
 PIECE_BYTES = 256 * 1024  # as much as a connection gives at once
@@ -189,9 +204,9 @@ async def test_a_frame_of_megabytes_holds_nobody_up(monkeypatch: pytest.MonkeyPa
 
 async def test_what_is_too_large_to_be_translated_is_refused_in_words() -> None:
     with pytest.raises(NotTranslatable, match="At most about 7 MB of text, and 15 000 messages"):
-        await translation_of(asked(PARTS["messages"]), [Endpoint.ANTHROPIC_MESSAGES])
+        await translation_of(asked(PARTS["messages"]()), [Endpoint.ANTHROPIC_MESSAGES])
     with pytest.raises(NotAnAnswer, match=r"too large to be translated\. At most about 7 MB"):
-        await answering(ANSWERS["choices"], stream=False)()
+        await answering(ANSWERS["choices"](), stream=False)()
 
 
 async def test_as_much_as_is_said_is_translated() -> None:
