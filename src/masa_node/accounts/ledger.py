@@ -37,7 +37,7 @@ CREATE TABLE usage (
 ) WITHOUT ROWID
 """
 MIGRATIONS = (_V1,)
-_COLUMNS, _FIELDS = Account.__struct_fields__, Sums.__slots__
+_COLUMNS, _FIELDS = Account.__struct_fields__, tuple(Sums.__slots__)
 _UPSERT = (
     f"INSERT INTO usage VALUES ({', '.join('?' * (len(_COLUMNS) + len(_FIELDS)))})"  # noqa: S608 - constants
     f" ON CONFLICT DO UPDATE SET {', '.join(f'{name} = {name} + excluded.{name}' for name in _FIELDS)}"
