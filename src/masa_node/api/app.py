@@ -112,10 +112,7 @@ class App:
     def _let_in(self, request: HttpRequest, reply: Reply) -> Entry:
         head = request.head
         entry = head.memo
-        guard = self.guard
-        if not (
-            isinstance(entry, Entry) and entry.guard is guard and guard.still_takes(entry.caller, entry.keys_version)
-        ):
+        if not (isinstance(entry, Entry) and self._still_holds(entry)):
             entry = head.memo = self._entry(request, reply)
         elif entry.origin is not None:
             reply.amend = partial(_allow, entry.origin)

@@ -94,20 +94,18 @@ class ChatEndpoints:
 
     def begin(self, entry: Entry, asked: HttpRequest, reply: Reply, around: Around, over: Over) -> PlainChat | None:
         """Answer one request by calls, if it is plain; None, and nothing has happened, if not."""
-        way, limits, place, caller, body = self._dispatcher.plain, self._limits, entry.place, entry.caller, asked.body()
+        way, place, caller, body = self._dispatcher.plain, entry.place, entry.caller, asked.body()
         if place.endpoint is None or body is None or not self._is_plain(body):
             return None
         try:
-            terms = entry.terms
-            if terms is None or terms.limits is not limits:
-                terms = self._terms(place.endpoint, entry, asked.head)
+            terms = self._terms(place.endpoint, entry, asked.head)
             peeked = peek(body, terms.endpoint, place.model)
             is_odd = terms.is_packed or (self._aliasing.has_any and self._aliasing.is_alias(peeked.model))
             row = None if is_odd else way.row(peeked.model, terms.endpoint)
             if row is None:
                 return None
             request = _made(terms, peeked, body, entry.own_id or new_id(), way.shared().loop.time())
-            if limits.asks_usage:
+            if self._limits.asks_usage:
                 request = at_once(_asking_usage(request))
             self._access.enter(caller, request)
         except MasaError:
@@ -120,10 +118,8 @@ class ChatEndpoints:
 
     def _is_plain(self, body: bytes) -> bool:
         """Is the body small, and of one reading?"""
-        size = len(body)
-        if size > self._limits.max_body_bytes:
-            return False
-        return size <= MENDED_BY_READERS_BYTES or (size <= LARGE_BYTES and not may_be_odd(body))
+        size, is_light = len(body), len(body) <= MENDED_BY_READERS_BYTES
+        return size <= self._limits.max_body_bytes and (is_light or (size <= LARGE_BYTES and not may_be_odd(body)))
 
     async def _answer(self, request: Request, caller: Caller, asked: HttpRequest, sink: ReplySink) -> None:
         """Have it answered, unless the owner ends it meanwhile."""
@@ -194,22 +190,10 @@ class ChatEndpoints:
 def _made(terms: Terms, peeked: Peeked, body: bytes, request_id: RequestId, came_s: float) -> Request:
     limits = terms.limits
     return Request(
-        request_id,
-        terms.endpoint,
-        peeked.model,
-        peeked.wants_stream,
-        body,
-        terms.headers,
-        came_s + limits.first_piece_timeout_s,
-        limits.idle_timeout_s,
-        terms.privacy,
-        terms.race,
-        None,
-        came_s + limits.begin_timeout_s,
-        terms.may_translate,
-        terms.query,
-        key=terms.key,
-    )
+        request_id, terms.endpoint, peeked.model, peeked.wants_stream, body, terms.headers,
+        came_s + limits.first_piece_timeout_s, limits.idle_timeout_s, terms.privacy, terms.race, None,
+        came_s + limits.begin_timeout_s, terms.may_translate, terms.query, key=terms.key,
+    )  # fmt: skip
 
 
 def _asking_usage(request: Request) -> Steps[Request]:

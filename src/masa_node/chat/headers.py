@@ -1,5 +1,6 @@
 """Which headers pass, and where: the only list of it. What is not named here goes no further. Pure."""
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 # From the caller to the LLM: what it needs, and the trace. Credentials are not among them.
@@ -29,3 +30,8 @@ VIA = "x-masa-via"
 def passes_from_llm(name: str) -> bool:
     """Does this header of an own LLM server's answer reach the caller?"""
     return name in _FROM_LLMS or name.startswith(_FROM_LLMS_PREFIXES)
+
+
+def passed_back(headers: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Those of an LLM's or a peer's answer that the caller gets: content type, rate limits, the vendor's request id."""
+    return tuple([pair for pair in headers if passes_from_llm(pair[0])])

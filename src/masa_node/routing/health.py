@@ -79,13 +79,6 @@ class Health:
         self._latency_s = took_s if before_s is None else before_s + NEWEST_WEIGHT * (took_s - before_s)
         self.answered_s = now_s
 
-    def served(self, took_s: float, now_s: float) -> None:
-        """A request that it had ended well: its answer took this long."""
-        self.running -= 1
-        if self.failures:
-            self.succeeded(now_s)
-        self.answered(took_s, now_s)
-
     def lost(self, after_s: float, now_s: float, *, is_passed_over: bool) -> None:
         """Another was faster: its first piece takes at least this long. Passed over: the other was asked later."""
         if after_s > self.latency_s(now_s):

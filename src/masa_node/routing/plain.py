@@ -15,6 +15,7 @@ import msgspec
 
 from masa_node.chat.answer import WRITTEN, Usage, WholeAnswer
 from masa_node.chat.errors import ProviderError
+from masa_node.chat.headers import passed_back
 from masa_node.chat.outcome import WON, Attempt, Outcome
 from masa_node.chat.request import Headers, RaceMode, Request
 from masa_node.dialects.choices import Choices
@@ -23,7 +24,7 @@ from masa_node.dialects.fields import may_be_odd
 from masa_node.dialects.framing import NDJSON
 from masa_node.dialects.opening import Shape, is_streamed, shape_of
 from masa_node.dialects.tracking import StreamTracker
-from masa_node.routing.answers.reader import LOOKED_AT_BYTES, AnswerStream, passed_back
+from masa_node.routing.answers.reader import LOOKED_AT_BYTES, AnswerStream
 from masa_node.routing.exchange import Common, Exchange, Host, has_to_wait
 from masa_node.routing.health import Health
 from masa_node.routing.provider import AskedNow, AskNow, OpenResponse, Provider, Sign, no_sign
@@ -177,8 +178,9 @@ class Plain:
         try:
             return self._give_whole(headers, body)
         except Exception as exc:  # noqa: BLE001 - see `came`
+            is_given = self._host is None
             self._leave(_raised(exc))
-            return True
+            return is_given
 
     def _read_shape(self, response: OpenResponse, *, is_over: bool) -> bool:
         """False where it is not plain."""
@@ -217,14 +219,17 @@ class Plain:
         if now.dialect.fault_of_whole(body, usage, choices) is not None or not now.endings.judge_whole(choices):
             return False
         request, row, shared = self._request, self._row, self._shared
-        provider, now_s, took_s = row.provider, shared.loop.time(), shared.now_s() - self._began_s
+        provider, health = row.provider, row.health
+        now_s, took_s = shared.loop.time(), shared.now_s() - self._began_s
         attempt = Attempt(provider.name, WON, 0.0, took_s, provider.is_local)
         host.give(WholeAnswer(_OK, headers, body, now.dialect.name, usage), attempt)
         self._host = None
         if response is not None:
             now.answered(usage)
             self._finished(response)
-        row.health.served(took_s, now_s)
+        health.succeeded(now_s)
+        health.answered(took_s, now_s)
+        health.running -= 1
         if not provider.is_local:
             shared.common.stats.latency.note(request.model, took_s)
         shared.sweep.discard(self)
@@ -237,14 +242,12 @@ class Plain:
         """Of a whole answer, whose first piece is its last."""
         request, took_s, provider = self._request, attempt.ended_after_s, attempt.provider
         race = None if attempt.is_local else request.race.mode
-        # fmt: off
         return Outcome(
             request.request_id, request.endpoint, request.model, True, request.wants_stream, _OK, None,  # noqa: FBT003
             provider, (attempt,), len(request.body), answer_bytes, 1, usage.input_tokens, usage.output_tokens,
             0.0, took_s, took_s, race, 0, request.requester, "" if request.requester else request.key,
             request.first_piece_deadline_s - self._came_s,
-        )
-        # fmt: on
+        )  # fmt: skip
 
     def _read_first(self, response: OpenResponse, *, is_over: bool) -> bool:
         tracker, data = self._tracker, self._pieces[-1]

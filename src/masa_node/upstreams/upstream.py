@@ -224,9 +224,7 @@ class Upstream:
 
     def answered_at(self, url: str, endpoint: Endpoint, now_s: float) -> None:
         """An answer came from there."""
-        if not self._was_listed:
-            self._invalidation.set()
-        self._up_s = now_s
+        self._note_up(now_s)
         if url not in self._answered and self._server is not None and self._is_fixed(self._server, endpoint, url):
             self._answered.add(url)
 
@@ -315,7 +313,7 @@ class Upstream:
 class AskedNow:
     """See `provider.AskedNow`."""
 
-    __slots__ = ("_connection", "_known", "_request", "_take", "_upstream", "dialect", "endings", "listen")
+    __slots__ = ("_connection", "_known", "_request", "_upstream", "dialect", "endings", "listen")
 
     def __init__(self, upstream: Upstream, known: _KnownWay, request: Request, connection: Connection) -> None:
         self._upstream = upstream
@@ -333,16 +331,12 @@ class AskedNow:
 
     def listen_for_whole(self, came: Callable[[], None], take: TakeWhole) -> None:
         """See `provider.AskedNow`."""
-        self._take = take
-        self._connection.listen_for_whole(came, self._is_taken)
+        self._connection.listen_for_whole(came, take, self._taken)
 
-    def _is_taken(self, headers: Headers, body: bytes) -> bool:
-        if not self._take(headers, body):
-            return False
-        self._connection.took_whole()
-        self._upstream.http.give_back(self._known.way.target, self._connection)
-        self._upstream.answered_at(self._known.url, self._request.endpoint, self._connection.idle_since_s)
-        return True
+    def _taken(self) -> None:
+        connection = self._connection
+        self._upstream.http.give_back(self._known.way.target, connection)
+        self._upstream.answered_at(self._known.url, self._request.endpoint, connection.idle_since_s)
 
     def head(self) -> HttpAnswer | None:
         """See `provider.AskedNow`."""

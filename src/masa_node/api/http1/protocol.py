@@ -172,9 +172,7 @@ class BoundedHttpProtocol(asyncio.Protocol):
             self._is_new = True
             self._begin()
         else:
-            self._deadline_s = self.since_s + (HEAD_TIMEOUT_S if self._reader.in_head else self._all.keep_alive_s)
-            if self._timer is None or self._timer_at_s > self._deadline_s:
-                self._wait_until(self._deadline_s)
+            self._wait_until(self.since_s + (HEAD_TIMEOUT_S if self._reader.in_head else self._all.keep_alive_s))
 
     def _body_is_wanted(self) -> None:
         request = self._request

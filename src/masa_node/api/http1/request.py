@@ -42,11 +42,6 @@ class HttpRequest:
     the head's until whoever answers has a better name for the same.
     """
 
-    __slots__ = (
-        *("_pieces", "_sink", "_waiter", "_wanted", "content_length", "expects_continue", "head", "is_admitted"),
-        *("is_cancelled_when_gone", "is_gone", "is_whole", "path", "unread_bytes"),
-    )
-
     def __init__(self, head: Head, content_length: int | None, wanted: Callable[[], None]) -> None:
         self.head = head
         self.path = head.path

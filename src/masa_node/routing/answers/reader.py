@@ -10,9 +10,9 @@ from types import CoroutineType
 
 from masa_node.chat.answer import Answer, Give, StreamedAnswer, Usage, WholeAnswer
 from masa_node.chat.errors import BrokenAnswer, EncodedAnswer, ErrorAnswer, NotAnAnswer
-from masa_node.chat.headers import passes_from_llm
+from masa_node.chat.headers import passed_back
 from masa_node.chat.kept_errors import fresh
-from masa_node.chat.request import DialectName, Headers
+from masa_node.chat.request import DialectName
 from masa_node.dialects.choices import Choices, Endings
 from masa_node.dialects.condensing import ANSWER_DEPTH, LARGE_BYTES
 from masa_node.dialects.dialect import Dialect
@@ -121,11 +121,6 @@ async def _gather(response: Response, read: Read, gathered: Gathered, begun: byt
     finally:
         response.close()
     return gathered.whole()
-
-
-def passed_back(headers: Headers) -> Headers:
-    """A response's headers that the caller gets: content type, rate limits, the vendor's request id."""
-    return tuple([pair for pair in headers if passes_from_llm(pair[0])])
 
 
 async def check_status(response: Response, dialect: Dialect) -> None:

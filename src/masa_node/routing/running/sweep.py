@@ -32,8 +32,7 @@ class Sweep:
 
     def discard(self, waiting: Waiting) -> None:
         """No more. Idempotent."""
-        if waiting in self._waiting:
-            del self._waiting[waiting]
+        self._waiting.pop(waiting, None)
 
     def _look(self) -> None:
         loop = asyncio.get_running_loop()

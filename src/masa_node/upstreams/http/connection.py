@@ -10,13 +10,15 @@ from typing import cast
 import httptools
 
 from masa_node.chat.errors import BrokenAnswer, ConnectionClosed, NotAnAnswer, ProviderError
+from masa_node.chat.headers import passed_back
 from masa_node.chat.kept_errors import fresh
+from masa_node.chat.request import Headers
 from masa_node.routing.provider import Take, TakeWhole
 from masa_node.routing.running.known_head import KnownHead
 from masa_node.routing.running.turn_of_reads import TurnOfReads
 from masa_node.routing.running.turn_of_writes import TurnOfWrites, Writer
 from masa_node.upstreams.http.chunks import MAX_OFFERED_BYTES, ends_with_a_chunk, offered
-from masa_node.upstreams.http.heads import HEAD_END, AnswerHead, as_text, has_length_twice, head_of, with_one_length
+from masa_node.upstreams.http.heads import HEAD_END, as_text, has_length_twice, with_one_length
 
 # More than this unread, and the server has to wait: a slow caller slows the LLM instead of filling memory.
 MAX_UNREAD_BYTES = 256 * 1024
@@ -25,7 +27,10 @@ MAX_OVERHEAD_BYTES = 64 * 1024
 
 _INFORMATIONAL = range(100, 200)
 _SWITCHING = 101
+_OK = 200
 _NO_BODY = (204, 304)
+# Status, headers, and the first of each name; what the caller gets of them, where nothing is odd about them.
+_ParsedHead = tuple[int, Headers, dict[str, str], Headers | None]
 
 
 class Connection(asyncio.Protocol):
@@ -38,7 +43,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         *("_asked", "_complete", "_error", "_head_bytes", "_is_between_chunks", "_is_length_twice"),
         *("_keep_alive", "_known", "_listener", "_overhead_bytes", "_parser", "_paused", "_pieces", "_reads"),
-        *("_take_pieces", "_take_whole", "_transport", "_unread_bytes", "_until_eof", "_waiter", "_writer"),
+        *("_take_pieces", "_take_whole", "_taken", "_transport", "_unread_bytes", "_until_eof", "_waiter", "_writer"),
         "_writes",
         *("first_headers", "got_bytes", "head_done", "headers", "idle_since_s", "loop", "status", "was_kept"),
     )
@@ -52,8 +57,9 @@ class Connection(asyncio.Protocol):
         self._listener: Callable[[], None] | None = None
         self._take_pieces: Take | None = None
         self._take_whole: TakeWhole | None = None
+        self._taken: Callable[[], None] | None = None
         self.idle_since_s = 0.0
-        self._known: KnownHead[AnswerHead] = KnownHead(any_date=True)
+        self._known: KnownHead[_ParsedHead] = KnownHead(any_date=True)
         self._asked = False
         self.was_kept = False  # did an exchange go before this one?
         self._parser: httptools.HttpResponseParser | None = _lenient_parser(self)
@@ -112,18 +118,11 @@ class Connection(asyncio.Protocol):
 
         Short chunks that come whole are offered to `take` before, those of one read together.
         """
-        self._listener, self._take_pieces, self._take_whole = came, take, None
+        self._listener, self._take_pieces, self._take_whole, self._taken = came, take, None, None
 
-    def listen_for_whole(self, came: Callable[[], None], take: TakeWhole) -> None:
-        """See `AskedNow`: an answer whose head is known."""
-        self._listener, self._take_whole = came, take
-
-    def took_whole(self) -> None:
-        """What was offered was taken: another exchange may follow."""
-        self._listener = self._take_whole = None
-        self._complete = self._keep_alive = True
-        self._asked = False
-        self.idle_since_s = self.loop.time()
+    def listen_for_whole(self, came: Callable[[], None], take: TakeWhole, taken: Callable[[], None]) -> None:
+        """See `AskedNow`: an answer whose head is known. `taken` is called when it was: another exchange may follow."""
+        self._listener, self._take_whole, self._taken = came, take, taken
 
     def take_now(self) -> bytes | None:
         """What `read_piece` would give; None where it would wait, b"" where it is to tell how the answer ended."""
@@ -226,17 +225,26 @@ class Connection(asyncio.Protocol):
                 return
         body = b"" if self.got_bytes or not self._asked else self._known.body_of(data)
         if body:
-            head, take_whole = self._known.parsed, self._take_whole
-            if take_whole is not None and head.is_usual and take_whole(head.passed, body):
+            take_whole, passed = self._take_whole, self._known.parsed[3]
+            if take_whole is not None and passed is not None and take_whole(passed, body):
+                self._was_taken()
                 return
-            self._came_whole(head, body)
+            self._came_whole(body)
         else:
             self._parse(data)
         if self._listener is not None:
             self._listener()
 
-    def _came_whole(self, head: AnswerHead, body: bytes) -> None:
-        self.status, self.headers, self.first_headers = head.status, [*head.headers], head.first
+    def _was_taken(self) -> None:
+        taken, self._listener, self._take_whole, self._taken = self._taken, None, None, None
+        self._keep_alive = True
+        self._completed()
+        if taken is not None:
+            taken()
+
+    def _came_whole(self, body: bytes) -> None:
+        self.status, headers, self.first_headers, _ = self._known.parsed
+        self.headers = [*headers]
         self.head_done = self.got_bytes = self._keep_alive = True
         self.on_body(body)
         self._completed()
@@ -289,7 +297,9 @@ class Connection(asyncio.Protocol):
             self._parser, self.headers, self._is_length_twice = _lenient_parser(self), [], False
             self._parser.feed_data(with_one_length(self._head_bytes))
         if is_first and self._complete and self._keep_alive:
-            self._known.learn(data, head_of(self.status, self.headers, self.first_headers))
+            is_usual = self.status == _OK and "content-encoding" not in self.first_headers
+            passed = passed_back(self.headers) if is_usual else None
+            self._known.learn(data, (self.status, tuple(self.headers), self.first_headers, passed))
 
     def eof_received(self) -> bool:
         """See `asyncio.Protocol`. False: the connection is closed on our side too."""

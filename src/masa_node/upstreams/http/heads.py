@@ -1,41 +1,15 @@
 """Heads of LLM servers' answers: their headers as text, and a length that is there twice."""
 
 import re
-from collections.abc import Sequence
 from functools import lru_cache
-
-import msgspec
-
-from masa_node.chat.request import Headers
-from masa_node.routing.answers.reader import passed_back
 
 MAX_KNOWN_HEADERS = 512  # pairs of name and value; most of a server's are the same in each answer
 MAX_KNOWN_BYTES = 128  # of each
 
-_OK = 200
 HEAD_END = re.compile(rb"\n\r?\n")
 _LENGTH_NAME = re.compile(rb"^content-length(?:[ \t]*:[ \t0-9]*,)?", re.IGNORECASE | re.MULTILINE)
 _LENGTH = re.compile(rb"^content-length[ \t]*:(.*)\n", re.IGNORECASE | re.MULTILINE)
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")  # a lenient parser lets them into headers, some of which are passed on
-
-
-class AnswerHead(msgspec.Struct, frozen=True):
-    """The head of an answer; `first` is the first header of each name, `passed` those that the caller gets.
-
-    `is_usual`: status 200, and a body that is not compressed.
-    """
-
-    status: int
-    headers: Headers
-    first: dict[str, str]
-    passed: Headers
-    is_usual: bool
-
-
-def head_of(status: int, headers: Sequence[tuple[str, str]], first: dict[str, str]) -> AnswerHead:
-    """All of it."""
-    is_usual = status == _OK and "content-encoding" not in first
-    return AnswerHead(status, tuple(headers), first, passed_back(tuple(headers)), is_usual)
 
 
 def as_text(name: bytes, value: bytes) -> tuple[str, str]:
