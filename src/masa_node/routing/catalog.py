@@ -150,7 +150,7 @@ class Catalog:
             return
         self.generation += 1
         entry = entries[provider.name] = _Entry(provider, given)
-        old, new = _by_key(before), _by_key(entry)
+        old, new = _by_key(before) if before is not None else {}, _by_key(entry)
         same_provider = before is not None and before.provider is provider
         for key in old:
             if key not in new:
@@ -321,9 +321,9 @@ class Catalog:
             changed()
 
 
-def _by_key(entry: _Entry | None) -> dict[str, tuple[ModelOffer, ...]]:
+def _by_key(entry: _Entry) -> dict[str, tuple[ModelOffer, ...]]:
     """Its offers by the key of their model. Not kept: for most peers it would take more than all else does."""
-    offers = (entry and entry.offers) or ()
+    offers = entry.offers or ()
     by_key: dict[str, tuple[ModelOffer, ...]] = {}
     for offer in offers:
         key = same_model_key(offer.model)

@@ -101,7 +101,8 @@ class Outbox:
 
     def tell_news(self, node_id: NodeId, now_s: float) -> None:
         """The newest advert of this node, for the peer to pass on."""
-        self._wait_for_more(now_s)
+        if not self._pending_news:
+            self._wait_for_more(now_s)
         if len(self._pending_news) < MAX_PENDING_NEWS:
             self._pending_news[node_id] = None
 

@@ -169,8 +169,7 @@ class PeerBook:
 
     def unlinked(self, node_id: NodeId, at_unix_s: float, now_s: float, rng: random.Random) -> None:
         """Its link is gone. It is due again after a pause, the first one if the link held for STABLE_LINK_S."""
-        known = self._records.get(node_id)
-        if known is None or node_id not in self._linked:
+        if (known := self._records.get(node_id)) is None or node_id not in self._linked:
             return
         at = int(at_unix_s)
         if at - known.last_linked_at_unix_s >= STABLE_LINK_S:
@@ -225,10 +224,13 @@ class PeerBook:
 
     def next_due_s(self, now_s: float, linked: AbstractSet[NodeId], among: Among = None) -> float | None:
         """When one of them is due (not before `now_s`); None when none will be until something happens."""
-        others = (node_id for node_id in (self._records if among is None else among) if node_id not in linked)
-        dialed = (node_id for node_id in others if self._is_dialed(self._records[node_id]))
-        earliest = min(map(self._not_before_s, dialed), default=None)
-        return None if earliest is None else max(earliest, now_s)
+        earliest_s = float("inf")
+        for node_id in self._records if among is None else among:
+            if node_id not in linked and self._is_dialed(self._records[node_id]):
+                earliest_s = min(earliest_s, self._not_before_s(node_id))
+                if earliest_s <= now_s:
+                    return now_s
+        return earliest_s if earliest_s < float("inf") else None
 
     # ---- what the owner wants ----
 
@@ -304,9 +306,8 @@ class PeerBook:
         return record.membership in _MEMBERS and (self._is_open or record.membership is not MembershipLevel.OPEN)
 
     def _is_dialed(self, record: PeerRecord) -> bool:
-        if record.membership is MembershipLevel.BLOCKED:
-            return False
-        return bool(record.addresses) or bool(record.relay_url) or self._counts_as_member(record)
+        is_anywhere = bool(record.addresses or record.relay_url) or self._counts_as_member(record)
+        return is_anywhere and record.membership is not MembershipLevel.BLOCKED
 
     def _not_before_s(self, node_id: NodeId) -> float:
         return retry.not_before_s if (retry := self.retries.get(node_id)) else float("-inf")
@@ -352,9 +353,8 @@ class PeerBook:
         self._records[record.node_id] = record
         self._vouched.note(record)
         self._changed.add(record.node_id)
-        (self.wanted.add if record.membership in MAX_VOUCHED or record.is_trusted else self.wanted.discard)(
-            record.node_id
-        )
+        is_wanted = record.membership in MAX_VOUCHED or record.is_trusted
+        (self.wanted.add if is_wanted else self.wanted.discard)(record.node_id)
 
     def _drop_all(self, node_ids: Iterable[NodeId]) -> None:
         for node_id in node_ids:

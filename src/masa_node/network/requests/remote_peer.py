@@ -218,7 +218,7 @@ def _left_s(request: Request) -> float:
 
 def location_of(node_id: NodeId, label: str = "") -> str:
     """A peer in words."""
-    known_as = "".join(filter(str.isprintable, label[:64]))
+    known_as = "".join(filter(str.isprintable, label[:64])) if label else ""
     return f"peer {short_id(node_id)} ({known_as})" if known_as else f"peer {short_id(node_id)}"
 
 
