@@ -49,7 +49,7 @@ class Talk:
         self._tell()
 
     def says(self, *pieces: bytes, is_over: bool = False) -> None:
-        if self._take is not None and not self._pieces and len(pieces) == 1 and self._take(pieces[0]):
+        if self._take is not None and not self._pieces and pieces and self._take(list(pieces)):
             pieces = ()
         self._pieces += pieces
         self._is_over = is_over

@@ -43,7 +43,7 @@ class Pushed:
 
     def push(self, piece: bytes | ProviderError) -> None:
         if isinstance(piece, bytes) and piece:
-            if self._take is not None and not self._came and self._take(piece):
+            if self._take is not None and not self._came and self._take([piece]):
                 return
             self._came.append(piece)
         else:
