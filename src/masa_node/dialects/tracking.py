@@ -145,11 +145,14 @@ class StreamTracker:
         self.frames += count
         self._choices.note_plain(frames)
         if count <= _LEARN_FROM and (self._usual_before is None or not self.frames % _LEARN_EVERY):
-            self._learn(frames if count == 1 else self._dialect.framing.frames(frames)[-1])
+            self._learn(frames)
         return True
 
-    def _learn(self, frame: bytes) -> None:
-        words = None if self._cutter.held_bytes else _WORDS.search(frame)
+    def _learn(self, frames: bytes) -> None:
+        if self._cutter.held_bytes:
+            return
+        frame = self._dialect.framing.frames(frames)[-1]
+        words = _WORDS.search(frame)
         if words is not None:
             start, end = words.span(1)
             self._usual_before, self._usual_after = frame[:start], frame[end:]
