@@ -144,14 +144,14 @@ class StreamTracker:
             return False
         self.frames += count
         self._choices.note_plain(frames)
-        if count <= _LEARN_FROM and (self._usual_before is None or not self.frames % _LEARN_EVERY):
+        if count <= _LEARN_FROM and (self._usual_before is None or (count == 1 and not self.frames % _LEARN_EVERY)):
             self._learn(frames)
         return True
 
     def _learn(self, frames: bytes) -> None:
         if self._cutter.held_bytes:
             return
-        frame = self._dialect.framing.frames(frames)[-1]
+        frame = frames[self._dialect.framing.end_of_last_frame(frames[:-1], 0) :]  # the last one
         words = _WORDS.search(frame)
         if words is not None:
             start, end = words.span(1)
