@@ -21,7 +21,7 @@ from masa_node.api.http1.connections import Over
 from masa_node.api.plain_chat import PlainChat
 from masa_node.chat.outcome import CALLER_GONE, Outcome
 from masa_node.node import node as node_module
-from masa_node.routing.plain import Row
+from masa_node.routing.plain import Plain, Row
 from masa_node.routing.plain_way import PlainWay
 from tests.api.raw_http import Line, chat, line_to, post
 from tests.fakes.http_bytes import LAST_CHUNK, chunk, stream_head, whole
@@ -425,6 +425,30 @@ async def test_what_turns_out_not_to_be_plain_leaves_nothing_to_the_garbage_coll
                     await line.send(post(chat(MODEL)))
                     await (await it.llm.asked.get()).send(SAID["whole"])
                     await line.reply()
+                await it.outcome()
+            assert left() == before
+        finally:
+            gc.enable()
+
+
+async def test_a_whole_answer_whose_head_is_known_leaves_nothing_to_the_garbage_collector() -> None:
+    def left() -> int:
+        return sum(isinstance(each, Plain) for each in gc.get_objects())
+
+    async with bench() as it, line_to(it.running.port) as line:
+        await warm(it)
+        before = -1
+        try:
+            for number in range(4):
+                if number == 3:  # the head was learnt
+                    gc.collect()
+                    before = left()
+                    gc.disable()
+                await line.send(post(chat(MODEL)))
+                end = await it.llm.asked.get()
+                await end.send(SAID["whole"])
+                await line.reply()
+                end.is_done.set()
                 await it.outcome()
             assert left() == before
         finally:

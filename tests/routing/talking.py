@@ -55,6 +55,18 @@ class Talk:
         self._is_over = is_over
         self._tell()
 
+    def offers(self, body: bytes) -> bool:
+        """A whole answer at once: was it taken in this very call?"""
+        headers = (("content-type", "application/json"),)
+        if self._take_whole is not None and self._take_whole(headers, body):
+            self.finished = self.was_answered = True
+            self._came = self._take_whole = None
+            return True
+        self.headers = headers
+        self.heads(content_type="application/json")
+        self.says(body, is_over=True)
+        return False
+
     def breaks(self) -> None:
         self.error = BrokenAnswer("cut") if self.status else ConnectionClosed("closed")
         self._tell()

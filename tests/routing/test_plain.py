@@ -71,6 +71,58 @@ async def test_a_whole_answer_passes_without_a_task() -> None:
 
 
 @virtual_time
+async def test_a_whole_answer_that_is_offered_is_given_in_the_same_call_as_one_that_is_read() -> None:
+    world, server, caller, _ = begun()
+    assert server.talk.offers(WHOLE)
+    assert caller.task is None
+    assert caller.is_over
+    assert caller.text == WHOLE
+    assert is_tidy(world, server, world.dispatcher.plain)
+    other, other_server, _, _ = begun()
+    other_server.talk.heads(content_type="application/json")
+    other_server.talk.says(WHOLE, is_over=True)
+    assert world.outcome == msgspec.structs.replace(other.outcome, request_id=world.outcome.request_id)
+
+
+@virtual_time
+@pytest.mark.parametrize("body", [b"hello", b'{"error":{"message":"no"}}', b'[{"choices":[]}]'])
+async def test_what_is_offered_and_no_whole_answer_is_told_by_a_task(body: bytes) -> None:
+    world, server, caller, _ = begun()
+    assert not server.talk.offers(body)
+    outcome = await over(world)
+    assert outcome.error is not None
+    assert caller.task is not None
+    await asyncio.wait([caller.task])
+    assert is_tidy(world, server, world.dispatcher.plain)
+
+
+@virtual_time
+async def test_a_whole_answer_is_not_taken_while_the_caller_does_not_read() -> None:
+    world, server, caller, _ = begun()
+    caller.is_ready = False
+    assert not server.talk.offers(WHOLE)
+    await over(world)
+    assert caller.text == WHOLE
+
+
+@virtual_time
+async def test_a_whole_answer_that_cannot_be_given_leaves_the_response_to_the_task_that_tells_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("oh")
+
+    monkeypatch.setattr(PlainCaller, "give", fails)
+    world, server, caller, _ = begun()
+    assert not server.talk.offers(WHOLE)
+    assert caller.task is not None
+    with pytest.raises(RuntimeError):
+        await caller.task
+    assert server.talk.closed
+    assert is_tidy(world, server, world.dispatcher.plain)
+
+
+@virtual_time
 async def test_a_stream_passes_piece_by_piece_without_a_task() -> None:
     world, server, caller, _ = begun()
     server.talk.heads()

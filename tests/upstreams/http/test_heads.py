@@ -128,3 +128,44 @@ async def test_a_trailer_is_no_header(place: list[int]) -> None:
     body, is_reusable, status, headers, _ = await said(*connected(), raw, place)
     assert (body, is_reusable, status) == (b"{}", True, 200)
     assert headers == [("content-type", "application/json"), ("transfer-encoding", "chunked")]
+
+
+@pytest.mark.parametrize("is_taken", [True, False])
+async def test_an_answer_with_a_known_head_is_offered_as_a_whole(*, is_taken: bool) -> None:
+    connection, transport = connected()
+    for body in (b"{}", b'{"a":1}'):
+        connection.send(REQUEST)
+        fed(connection, transport, [answer(body)])
+        await read_all(connection)
+        connection.renew()
+    offers: list[tuple[object, bytes]] = []
+    told: list[str] = []
+
+    def take(headers: object, body: bytes) -> bool:
+        offers.append((headers, body))
+        return is_taken
+
+    connection.send(REQUEST)
+    await asyncio.sleep(0)
+    connection.listen_for_whole(lambda: told.append("came"), take, lambda: told.append("taken"))
+    fed(connection, transport, [answer(b'{"b":2}', date=DATES[1])])
+    assert offers == [((("content-type", "application/json"),), b'{"b":2}')]
+    assert told == ["taken" if is_taken else "came"]
+    if not is_taken:
+        assert await read_all(connection) == b'{"b":2}'
+    assert connection.is_reusable()
+    assert connection.renew()
+
+
+@pytest.mark.parametrize("more", [b"Content-Encoding: gzip\r\n", b"Content-Encoding: identity\r\n"])
+async def test_what_may_be_compressed_or_is_an_error_is_not_offered(more: bytes) -> None:
+    for status, head in ((200, more), (404, KINDS[0])):
+        connection, transport = connected()
+        for _ in range(3):
+            connection.send(REQUEST)
+            await asyncio.sleep(0)
+            connection.listen_for_whole(lambda: None, lambda *_: pytest.fail("it is odd"), lambda: None)
+            fed(connection, transport, [answer(b"{}", status=status, more=head)])
+            assert await read_all(connection) == b"{}"
+            connection.listen(None)
+            connection.renew()
