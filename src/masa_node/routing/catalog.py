@@ -323,9 +323,8 @@ class Catalog:
 
 def _by_key(entry: _Entry) -> dict[str, tuple[ModelOffer, ...]]:
     """Its offers by the key of their model. Not kept: for most peers it would take more than all else does."""
-    offers = entry.offers or ()
     by_key: dict[str, tuple[ModelOffer, ...]] = {}
-    for offer in offers:
+    for offer in (offers := entry.offers or ()):
         key = same_model_key(offer.model)
         by_key[key] = (*by_key.get(key, ()), offer) if len(offers) > 1 else offers
     return by_key
