@@ -60,7 +60,7 @@ class ReplySink:
         request_id = self._request.request_id
         if isinstance(error, UnknownModel | DialectNotServed):
             error.message += alias_words(self._request.alias, self._request.model)
-        if self._answer is None:
+        if self._answer is None or not self.reply.has_begun:
             return await send_error(self.reply, error, self._dialect, request_id, self._headers(attempts))
         if isinstance(self._answer, StreamedAnswer) and not self._answer.is_framed:
             return 0

@@ -146,7 +146,7 @@ class RequestLoop(PolicyError):
 
 
 class CallerStalled(PolicyError):
-    """The caller read nothing of its answer for LLM_IDLE_TIMEOUT, so the answer was given up."""
+    """The caller did not read on for LLM_IDLE_TIMEOUT, or for 10 s while others waited: the answer was given up."""
 
     code = "caller_stalled"
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from masa_node.chat.errors import Overloaded
+from masa_node.routing.running.sweep import Sweep
 
 RETRY_AFTER_S = 1
 
@@ -22,6 +23,8 @@ class Admission:
         self._max_running = max_running
         self._max_waiting = max_waiting
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._promised = 0
+        self.sweep = Sweep()  # of all that waits with a slot
         self.running = 0
         self.freed: Callable[[], None] | None = None
 
@@ -61,6 +64,15 @@ class Admission:
             elif turn in self._waiting:
                 self._waiting.remove(turn)
             raise
+
+    def is_wanted(self, peer: str = "") -> bool:
+        """Would the slot of `peer`, given back now, go to one that waits and has the promise of none yet?"""
+        del peer
+        return len(self._waiting) > self._promised
+
+    def promise(self, slots: int) -> None:
+        """So many more that have a slot are about to give it back; -1 when one does, or does not."""
+        self._promised += slots
 
     def release(self, peer: str = "") -> None:
         """Give the slot back; the longest waiting gets it."""
@@ -104,6 +116,8 @@ class PeerAdmission:
         self._max_waiting = max_waiting
         self._waiting: list[_Turn] = []
         self._slots: Counter[str] = Counter()
+        self._promised = 0
+        self.sweep = main.sweep
         self.running = 0
 
     @property
@@ -137,6 +151,16 @@ class PeerAdmission:
             raise
         if not has_slot:
             raise self._overloaded()
+
+    def is_wanted(self, peer: str = "") -> bool:
+        """See `Admission`. A peer that has all that it may have is let in by a slot of its own alone."""
+        able = sum(turn.peer == peer or self._may_have_more(turn.peer) for turn in self._waiting)
+        return able > self._promised or self._main.is_wanted()
+
+    def promise(self, slots: int) -> None:
+        """See `Admission`."""
+        self._promised += slots
+        self._main.promise(slots)
 
     def release(self, peer: str = "") -> None:
         """Give the slot back, here and in `main`; the owner's longest waiting gets it, else a peer."""

@@ -22,6 +22,7 @@ from masa_node.routing.racing.provider_stats import ProviderStats
 from masa_node.routing.racing.race_runner import RaceRunner
 from masa_node.routing.running.exact_clock import exact_clock
 from masa_node.routing.running.idle import LONGEST_WITHOUT_COUNTED, IdleTimer
+from masa_node.routing.stalled_caller import STALL_S, StalledCaller
 
 Write = Callable[[bytes], Awaitable[None]]
 Observe = Callable[[Outcome], None]
@@ -117,6 +118,7 @@ class Exchange:
         self._now_s = exact_clock(self.loop)  # of which nothing but differences are told
         self._came_s, self._began_s = let_in or (self.loop.time(), self._now_s())
         self._admitted_s = None if let_in is None else 0.0
+        self._has_slot = let_in is not None
         self._first_piece_s: float | None = None
         self._answer: Answer | None = None
         self.patience = Patience(request, self._came_s, self.loop, on_sign)
@@ -125,16 +127,19 @@ class Exchange:
         self._status = STATUS_CALLER_GONE
         self._answer_bytes = 0
         self._writing = False
+        self._caller_is_slow = False
 
     async def give(self, sink: Sink) -> None:
         """All of the answer, or why there is none. Raises nothing but what the sink does."""
         try:
             answer = await self.answer()
+            if isinstance(answer, WholeAnswer):
+                self._leave_slot()
+            await self._taken(sink.head(answer, self.made.trail))
         except MasaError as error:
             self._status = status_of(error)
-            self.ended(error, await sink.failed(error, self.made.trail))
+            await self._failed(error, sink)
             return
-        await sink.head(answer, self.made.trail)
         if isinstance(answer, WholeAnswer):
             await sink.end(answer.body)
             self.ended(None, len(answer.body))
@@ -153,12 +158,37 @@ class Exchange:
     async def _to_the_end(self, rest: Awaitable[None], sink: Sink) -> None:
         try:
             await rest
+            self._leave_slot()
             await sink.end(b"")
             self.ended(None)
         except CallerStalled as error:
             self.ended(error)
         except MasaError as error:
-            self.ended(error, await sink.failed(error, self.made.trail))
+            await self._failed(error, sink)
+
+    async def _failed(self, error: MasaError, sink: Sink) -> None:
+        self._leave_slot()
+        self.ended(error, await sink.failed(error, self.made.trail))
+
+    def _leave_slot(self) -> None:
+        """No LLM is to work for this any more, however slowly the caller takes the rest."""
+        if isinstance(self._answer, StreamedAnswer):
+            self._answer.close()
+        if self._has_slot:
+            self._has_slot = False
+            self._common.admission.release(self._request.requester or "")
+
+    async def _taken(self, written: Awaitable[None]) -> None:
+        """Wait for the caller to take this. Raises `CallerStalled` where its slot has to go to another meanwhile."""
+        if written is WRITTEN or not self._has_slot:
+            await written
+            return
+        since_s = self.loop.time()
+        try:
+            async with StalledCaller(self._common.admission, self._request.requester or ""):
+                await written
+        finally:
+            self._caller_is_slow |= self.loop.time() - since_s >= STALL_S
 
     async def _idle_end(self, *, had_signs: bool) -> None:
         if not self._has_given_all():
@@ -175,6 +205,7 @@ class Exchange:
             async with self.patience:
                 if self._admitted_s is None:
                     await self._common.admission.acquire(request.requester or "")
+                    self._has_slot = True
                     self._admitted_s = self._now_s() - self._began_s
                 chosen = await self._chosen()
                 if chosen.peers:
@@ -235,7 +266,7 @@ class Exchange:
                 await self._pass_on(answer, write, idle, rest)
             except ProviderError as exc:
                 if not self._has_given_all():
-                    raise self.made.broke_off(exc) from None
+                    raise self.made.broke_off(exc, is_its_fault=not self._caller_is_slow) from None
         if idle.expired and not self._has_given_all():
             raise self._stalled(had_signs=idle.had_signs)
         self.made.succeeded()
@@ -260,7 +291,7 @@ class Exchange:
             if rest is None and flow is not None:  # where each piece has to be waited for, the task may as well read it
                 rest = await flow(give)
             if rest is not None:
-                await rest
+                await self._taken(rest)
                 rest, self._writing = None, False
                 idle.touch()  # the caller's time and the LLM's are not added up
             piece = await next_piece()
@@ -281,11 +312,10 @@ class Exchange:
         if self._error == CALLER_GONE and self._has_given_all():  # SDKs close when they have read the terminal frame
             self._error = None
             self.made.succeeded()
-        if self._answer is not None:
+        if isinstance(self._answer, WholeAnswer):
             self._answer.close()
+        self._leave_slot()
         self.made.close()
-        if self._admitted_s is not None:
-            self._common.admission.release(self._request.requester or "")
         outcome = self._made_outcome()
         self._common.observe(outcome)
         return outcome

@@ -14,7 +14,6 @@ from masa_node.routing.exchange import Common, Host
 from masa_node.routing.plain import Plain, Row, Shared
 from masa_node.routing.provider import AskNow, Sign, no_sign
 from masa_node.routing.running.exact_clock import exact_clock
-from masa_node.routing.running.sweep import Sweep
 
 MAX_ROWS = 1024  # pairs of model and endpoint; names that nobody serves have none
 
@@ -29,7 +28,7 @@ class PlainWay:
         self._rows: dict[tuple[str, Endpoint], Row | None] = {}
         self._generation = -1
         self._shared: Shared | None = None
-        self.sweep = Sweep()
+        self.sweep = admission.sweep
         self.is_open = True
 
     def row(self, model: str, endpoint: Endpoint) -> Row | None:
