@@ -172,11 +172,12 @@ class Exchange:
 
     def _leave_slot(self) -> None:
         """No LLM is to work for this any more, however slowly the caller takes the rest."""
+        if not self._has_slot:
+            return
+        self._has_slot = False
         if isinstance(self._answer, StreamedAnswer):
             self._answer.close()
-        if self._has_slot:
-            self._has_slot = False
-            self._common.admission.release(self._request.requester or "")
+        self._common.admission.release(self._request.requester or "")
 
     async def _taken(self, written: Awaitable[None]) -> None:
         """Wait for the caller to take this. Raises `CallerStalled` where its slot has to go to another meanwhile."""

@@ -573,6 +573,23 @@ async def test_a_node_that_serves_gives_a_stalled_reader_up_after_the_idle_time(
         answer.close()
 
 
+@virtual_time
+async def test_a_node_that_serves_gives_a_stalled_readers_slot_to_a_request_that_waits() -> None:
+    llm = Says(DialectName.OPENAI, CHUNK, *[CHUNK] * 4_000, STOP + DONE)
+    node = Node((llm,), max_running=1)
+    async with world(node.serve) as here:
+        answer = await here.peer.answer(ask())
+        got = await take(here.peer, ask())
+        assert (got.error, got.body.count(CHUNK)) == (None, 4_001)
+        assert [outcome.error for outcome in node.outcomes] == ["caller_stalled", None]
+        assert (llm.open, node.admission.running) == (0, 0)
+        assert isinstance(answer, StreamedAnswer)
+        with pytest.raises(ProviderError):  # what was under way may still be read, and never looks whole
+            while await answer.next_piece():
+                pass
+        answer.close()
+
+
 @pytest.mark.parametrize("is_error", [False, True], ids=["answer", "error"])
 @virtual_time
 async def test_a_node_that_serves_soon_gives_up_who_takes_nothing_of_a_whole_answer(*, is_error: bool) -> None:
