@@ -585,9 +585,13 @@ async def test_a_node_that_serves_gives_a_stalled_readers_slot_to_a_request_that
         assert (llm.open, node.admission.running) == (0, 0)
         assert isinstance(answer, StreamedAnswer)
         with pytest.raises(ProviderError):  # what was under way may still be read, and never looks whole
-            while await answer.next_piece():
-                pass
+            await _read_on(answer)
         answer.close()
+
+
+async def _read_on(answer: StreamedAnswer) -> None:
+    while await answer.next_piece():
+        pass
 
 
 @pytest.mark.parametrize("is_error", [False, True], ids=["answer", "error"])
