@@ -6,11 +6,11 @@ is one addition, and coarser buckets are sums of finer ones.
 
 import math
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
-from masa_node.network.gossip.adverts import MAX_LIFETIME_S, SignedAdvert, is_in_force
+from masa_node.network.gossip.adverts import MAX_LIFETIME_S, Advert, SignedAdvert, is_in_force
 from masa_node.network.gossip.messages import ENTRY_BYTES, HASH_BYTES, MAX_BITS, PREFIX_BYTES, BucketListing, Digest
 from masa_node.network.transport.interfaces import MAX_CLOCK_SKEW_S, NodeId
 
@@ -111,6 +111,10 @@ class AdvertSet:
         self._signed: dict[bytes, NodeId] = {}
         self.size_bytes = 0
         self._gone: dict[bytes, tuple[int, float]] = {}  # prefix -> sequence, and until when an older one could return
+        # What is known of a node, and whose advert this is, if it is among those sent to others. The tables' own look-ups,
+        # for every advert that is heard is looked up.
+        self.get: Callable[[NodeId], Entry | None] = self._entries.get
+        self.holder_of: Callable[[bytes], NodeId | None] = self._signed.get
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -131,21 +135,17 @@ class AdvertSet:
         """Would one more node push another one out?"""
         return len(self._entries) >= MAX_KNOWN or self.size_bytes >= MAX_KNOWN_BYTES
 
-    def get(self, node_id: NodeId) -> Entry | None:
-        """What is known of this node."""
-        return self._entries.get(node_id)
-
     def find(self, prefix: bytes) -> Entry | None:
         """What is known of the node whose id begins so."""
         return self._leaves[prefix[0]].get(prefix)
 
-    def holder_of(self, signed: bytes) -> NodeId | None:
-        """The node whose advert this is, if it is already among those sent to others."""
-        return self._signed.get(signed)
-
     def gone_sequence(self, prefix: bytes) -> int:
         """The sequence of the node's last advert, when that has expired: older ones must not come back."""
         return self._gone.get(prefix, (-1, 0.0))[0]
+
+    def is_gone(self, advert: Advert) -> bool:
+        """Has a later one of that node, of which nothing is known now, expired already?"""
+        return bool(self._gone) and advert.sequence <= self.gone_sequence(prefix_of(advert.node_id))
 
     def put(self, signed: SignedAdvert, teller: NodeId) -> list[NodeId]:
         """Store a newer advert, to be sent to others. Returns the nodes that had to go for it."""

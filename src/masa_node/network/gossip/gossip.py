@@ -15,7 +15,7 @@ from enum import StrEnum
 import msgspec
 
 from masa_node.chat.errors import ProtocolFault
-from masa_node.network.gossip.advert_set import AdvertSet, Entry, prefix_of
+from masa_node.network.gossip.advert_set import AdvertSet, Entry
 from masa_node.network.gossip.adverts import (
     ADVERT_LIFETIME_S,
     SignedAdvert,
@@ -279,22 +279,23 @@ class Gossip:
 
     def _take_all(self, peer: NodeId, message: Push, now_s: float, at_unix_s: float) -> Iterator[None]:
         is_passed_on = message.is_news or len(message.adverts) <= FEW
-        holder_of, has_it = self.known.holder_of, self._peers[peer].outbox.has_it
-        for location, signed in enumerate(message.adverts):
-            if location and location % SLICE == 0:
+        holder_of, state = self.known.holder_of, self._peers[peer]
+        for first in range(0, len(message.adverts), SLICE):
+            if first:
                 yield
                 if peer not in self._peers:
                     return
-            if (holder := holder_of(signed)) is not None:  # mostly, for several peers tell of everything
-                has_it(holder)
-                continue
-            node_id = self._take(peer, signed, now_s, at_unix_s)
-            if node_id is not None and is_passed_on:
-                self._pass_on(node_id, peer, now_s)
+            has: list[NodeId] = []
+            for signed in message.adverts[first : first + SLICE]:
+                node_id = holder_of(signed)  # mostly, for several peers tell of everything
+                if node_id is None and (node_id := self._take(peer, state, signed, now_s, at_unix_s)) and is_passed_on:
+                    self._pass_on(node_id, peer, now_s)
+                if node_id is not None:
+                    has.append(node_id)
+            state.outbox.has(has)
 
-    def _take(self, peer: NodeId, signed: bytes, now_s: float, at_unix_s: float) -> NodeId | None:
+    def _take(self, peer: NodeId, state: _Peer, signed: bytes, now_s: float, at_unix_s: float) -> NodeId | None:
         """One advert from this peer, checked cheapest first. Returns its node if it is news."""
-        state = self._peers[peer]
         opened = read_advert(signed)
         node_id = opened.advert.node_id
         entry = self.known.get(node_id)
@@ -311,13 +312,15 @@ class Gossip:
         if node_id == self._me:
             self._changes[node_id] = OwnAdvertElsewhere(opened.advert.sequence)
             return None
-        state.outbox.has_it(node_id)
         is_spread = self._keep(entry, opened, peer)
-        if is_spread and len(self._peers) > FANOUT:  # where there are fewer, a push misses nobody
-            self.digests.changed(now_s)
         if self.advert_of(node_id) is opened:  # else what is newest was told by another peer
             self._changes[node_id] = AdvertHeard(opened, peer)
-        return node_id if is_spread else None
+        if not is_spread:
+            state.outbox.has((node_id,))
+            return None
+        if len(self._peers) > FANOUT:  # where there are fewer, a push misses nobody
+            self.digests.changed(now_s)
+        return node_id
 
     def _why_not(self, opened: SignedAdvert, entry: Entry | None, at_unix_s: float) -> Ignored | None:
         """Why it is of no use, before its signature is checked."""
@@ -330,7 +333,7 @@ class Gossip:
                 return Ignored.CONFLICT
             if sequence < entry.sequence:
                 return Ignored.OLD
-        elif sequence <= self.known.gone_sequence(prefix_of(opened.advert.node_id)):
+        elif self.known.is_gone(opened.advert):
             return Ignored.EXPIRED
         if not is_in_force(opened.advert, at_unix_s):
             return Ignored.EXPIRED

@@ -122,14 +122,12 @@ class Outbox:
                 return
             self._pending_repair[entry.spread.node_id] = None
 
-    def has_it(self, node_id: NodeId) -> None:
-        """The peer knows the newest advert of this node."""
-        if self._pending_news:
-            self._pending_news.pop(node_id, None)
-        if self._pending_repair:
-            self._pending_repair.pop(node_id, None)
-        if self._renewed:
-            self._renewed.pop(node_id, None)
+    def has(self, node_ids: Iterable[NodeId]) -> None:
+        """The peer knows the newest adverts of these nodes."""
+        for waiting in (self._pending_news, self._pending_repair, self._renewed):
+            if waiting:
+                for node_id in node_ids:
+                    waiting.pop(node_id, None)
 
     def room_bytes(self, now_s: float) -> float:
         """How much of others' news could be sent now."""
