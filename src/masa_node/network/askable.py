@@ -9,12 +9,12 @@ import time
 from collections.abc import Awaitable, Callable
 from itertools import islice
 
-from masa_node.network.gossip.adverts import Advert, SignedAdvert, is_in_force
+from masa_node.network.gossip.adverts import Advert, is_in_force
 from masa_node.network.gossip.gossip import Gossip
 from masa_node.network.gossip.own_advert import offers_of
 from masa_node.network.links.frames import OpensRequests
 from masa_node.network.links.links import Links
-from masa_node.network.links.peer_book import PeerBook
+from masa_node.network.links.peer_book import MembershipLevel, PeerBook
 from masa_node.network.requests.remote_peer import RemotePeer
 from masa_node.network.transport.interfaces import NodeId
 from masa_node.routing.catalog import Catalog
@@ -41,7 +41,7 @@ class Askable:
         self._catalog = catalog
         self._book = book
         self._gossip = gossip
-        self._links = links
+        self._sessions = links.sessions
         self._reach = reach
         self._is_trusted = is_trusted
         self._linked = links.linked
@@ -60,15 +60,14 @@ class Askable:
         """Put what the peer offers into the catalog, if it may be asked now."""
         signed = self._gossip.advert_of(peer)
         if signed is not None:
-            self.offer_what(signed)
+            self.offer_what(signed.advert, time.time())
 
-    def offer_what(self, signed: SignedAdvert) -> None:
+    def offer_what(self, advert: Advert, at_unix_s: float) -> None:
         """The same, of a peer whose newest advert this is."""
-        advert = signed.advert
         peer = advert.node_id
-        if not is_in_force(advert, time.time()):
+        if not is_in_force(advert, at_unix_s):
             return
-        is_linked = peer in self._links.sessions
+        is_linked = peer in self._sessions
         if not is_linked and not self._may_be_dialed(advert):
             return
         if is_linked:
@@ -81,7 +80,10 @@ class Askable:
         if remote is None:
             remote = RemotePeer(peer, self._reach, self._is_trusted, advert.name, self._linked)
             self._remotes[peer] = remote
-        (self.members.add if is_linked or self._book.is_member(peer) else self.members.discard)(peer)
+        if is_linked or self._book.is_member(peer):
+            self.members.add(peer)
+        else:
+            self.members.discard(peer)
         self._catalog.put(remote, offers)
 
     def withdraw(self, peer: NodeId, *, may_be_back: bool = False) -> None:
@@ -95,7 +97,7 @@ class Askable:
 
     def not_reached(self, peer: NodeId, *, is_refused: bool = False) -> None:
         """Its link was lost, or it could not be linked with. If it refused this node, its next advert tells nothing."""
-        if peer in self._links.sessions:
+        if peer in self._sessions:
             return
         signed = self._gossip.advert_of(peer)
         if signed is not None:
@@ -123,7 +125,7 @@ class Askable:
     def _may_be_dialed(self, advert: Advert) -> bool:
         peer = advert.node_id
         record = self._book.get(peer)
-        if record is None or self._book.is_blocked(peer) or not (record.addresses or record.relay_url):
+        if record is None or record.membership is MembershipLevel.BLOCKED or not (record.addresses or record.relay_url):
             return False
         return self._unreached.get(peer, -1) < advert.sequence
 

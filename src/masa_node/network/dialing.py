@@ -62,7 +62,7 @@ class Dialing:
                     async with asyncio.timeout(None if rest_s is None else max(rest_s, SHORTEST_REST_S)):
                         await self._changed.wait()
                 # More may happen: one look for all of it.
-                await asyncio.sleep(max(SHORTEST_LOOK_S, REST_A_PEER_S * len(self._book.all())))
+                await asyncio.sleep(max(SHORTEST_LOOK_S, REST_A_PEER_S * len(self._book.ids)))
 
     def _due(self, now_s: float) -> list[PeerAddress]:
         """Those to dial now. Others make room for those that the owner let in (`Links`), who come first."""
@@ -72,8 +72,7 @@ class Dialing:
         room = self._random_room(busy)
         if room <= 0:
             return due
-        known = [record.node_id for record in self._book.all()]
-        others = list(drawn(known, MAX_LOOKED_AT, self._rng))
+        others = list(drawn([*self._book.ids], MAX_LOOKED_AT, self._rng))
         return due + self._spread_out(self._book.due(now_s, busy | wanted, 4 * room, others))[:room]
 
     def _spread_out(self, addresses: list[PeerAddress]) -> list[PeerAddress]:
@@ -96,6 +95,8 @@ class Dialing:
     def _random_room(self, busy: set[NodeId]) -> int:
         """How many more random links this node wants to dial now."""
         target, at_random = self._links.random_links, busy - self._book.wanted
+        if len(at_random) >= 2 * target:
+            return 0
         dialing = len(self._dialing.keys() - self._book.wanted)
         dialed = dialing + sum(
             session.link.is_dialed for peer, session in self._links.sessions.items() if peer in at_random

@@ -241,7 +241,7 @@ class Network:
             with contextlib.suppress(ProtocolFault):
                 self._keep_voucher(peer, referral.voucher)
         for advert in self._referrals.take(referral, self._now_s(), time.time()):
-            self._placing.note(advert, address)
+            self._placing.note(advert, address, time.time())
 
     def unlinked(self, session: Session) -> None:
         """See `LinksOwner`."""
@@ -332,16 +332,19 @@ class Network:
                     await self._news.wait()
 
     def _take_changes(self) -> None:
-        ways: dict[NodeId, str | None] = {}  # of those that told something; others may have spoken since they did
+        at_unix_s, ways = (
+            time.time(),
+            dict[NodeId, str | None](),
+        )  # of those that told something; others may have spoken
         for change in self.gossip.changes():
             match change:
                 case AdvertHeard(signed, teller):
                     if teller not in ways:
                         ways[teller] = self._placing.way_of(teller)
-                    self._placing.heard(signed.advert, teller, ways[teller])
+                    self._placing.heard(signed.advert, teller, ways[teller], at_unix_s)
                     if self._awaited and (awaited := self._awaited.pop(signed.node_id, None)):
                         awaited.set()
-                    self._askable.offer_what(signed)
+                    self._askable.offer_what(signed.advert, at_unix_s)
                 case AdvertExpired(node_id=peer):
                     self._askable.expired(peer)
                 case OwnAdvertElsewhere(sequence=sequence):
@@ -352,8 +355,8 @@ class Network:
         """Those that peers told of before it was known where these are."""
         for peer, told_at in self._placing.placed():
             if (signed := self.gossip.advert_of(peer)) is not None:
-                self._placing.note(signed.advert, told_at)
-                self._askable.offer_what(signed)
+                self._placing.note(signed.advert, told_at, time.time())
+                self._askable.offer_what(signed.advert, time.time())
 
     # ---- peers in the catalog ----
 

@@ -5,7 +5,6 @@ known in the first moment of a link, in which a peer tells of all that it knows.
 next advert of such a node comes minutes or hours later.
 """
 
-import time
 from collections.abc import Callable
 
 from masa_node.network.gossip.advert_set import MAX_KNOWN
@@ -51,31 +50,31 @@ class Placing:
     ) -> None:
         self._transport = transport
         self._book = book
-        self._links = links
+        self._sessions = links.sessions
         self._look = look
         self._allow_private = allow_private
         self._unplaced = Unplaced()
 
     def way_of(self, peer: NodeId) -> str | None:
         """The address that this peer is linked over: "" where it is not known, None where there is no link."""
-        session = self._links.sessions.get(peer)
+        session = self._sessions.get(peer)
         return session.link.path().address if session is not None else None
 
-    def heard(self, advert: Advert, teller: NodeId, way: str | None) -> None:
+    def heard(self, advert: Advert, teller: NodeId, way: str | None, at_unix_s: float) -> None:
         """This peer, linked over that way (`way_of`), told of that node."""
-        self.note(advert, way or "")
+        self.note(advert, way or "", at_unix_s)
         if way == "":
             self._unplaced.note(advert.node_id, teller)
 
-    def note(self, advert: Advert, told_at: str) -> None:
+    def note(self, advert: Advert, told_at: str, at_unix_s: float) -> None:
         """One that is at this address told of that node."""
         peer = advert.node_id
         announced = PeerAddress(peer, advert.addresses, advert.relay_url)
         relays = self._transport.relays if advert.relay_url is not None else frozenset[str]()
         address = filter_dialable(announced, told_at, allow_private=self._allow_private, relays=relays)
         if address.direct or address.relay_url is not None:
-            self._book.heard(address, advert.name, time.time())
-            if peer not in self._links.sessions:
+            self._book.heard(address, advert.name, at_unix_s)
+            if peer not in self._sessions:
                 self._look()
 
     def placed(self) -> list[tuple[NodeId, str]]:

@@ -111,8 +111,8 @@ class AdvertSet:
         self._signed: dict[bytes, NodeId] = {}
         self.size_bytes = 0
         self._gone: dict[bytes, tuple[int, float]] = {}  # prefix -> sequence, and until when an older one could return
-        # What is known of a node, and whose advert this is, if it is among those sent to others. The tables' own look-ups,
-        # for every advert that is heard is looked up.
+        # What is known of a node, and whose advert this is, if it is among those sent to others. They are the look-ups
+        # of the tables themselves, for every advert that is heard is looked up.
         self.get: Callable[[NodeId], Entry | None] = self._entries.get
         self.holder_of: Callable[[bytes], NodeId | None] = self._signed.get
 

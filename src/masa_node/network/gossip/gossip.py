@@ -317,10 +317,9 @@ class Gossip:
             self._changes[node_id] = AdvertHeard(opened, peer)
         if not is_spread:
             state.outbox.has((node_id,))
-            return None
-        if len(self._peers) > FANOUT:  # where there are fewer, a push misses nobody
+        elif len(self._peers) > FANOUT:  # where there are fewer, a push misses nobody
             self.digests.changed(now_s)
-        return node_id
+        return node_id if is_spread else None
 
     def _why_not(self, opened: SignedAdvert, entry: Entry | None, at_unix_s: float) -> Ignored | None:
         """Why it is of no use, before its signature is checked."""
@@ -329,10 +328,8 @@ class Gossip:
             newest = entry.newest
             if sequence == newest.advert.sequence and opened.signed != newest.signed:
                 return None if opened.node_id == self._me else Ignored.CONFLICT
-            if sequence == entry.sequence:
-                return Ignored.CONFLICT
-            if sequence < entry.sequence:
-                return Ignored.OLD
+            if sequence <= entry.sequence:
+                return Ignored.OLD if sequence < entry.sequence else Ignored.CONFLICT
         elif self.known.is_gone(opened.advert):
             return Ignored.EXPIRED
         if not is_in_force(opened.advert, at_unix_s):

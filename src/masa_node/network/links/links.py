@@ -92,16 +92,11 @@ class Links:
         self._transport = transport
         self._membership = membership
         self._owner = owner
-        self._sessions: dict[NodeId, Session] = {}
+        self.sessions: dict[NodeId, Session] = {}  # the live ones, by peer; not to be changed by others
         self._connecting: dict[NodeId, asyncio.Task[Session | ProviderError]] = {}
         self._greetings: Counter[str] = Counter()
         self._refusal_logged_s = float("-inf")
         self._group: asyncio.TaskGroup | None = None
-
-    @property
-    def sessions(self) -> dict[NodeId, Session]:
-        """The live ones, by peer. Not to be changed."""
-        return self._sessions
 
     async def run(self) -> None:
         """Take links until cancelled, or until the transport is closed; all links are closed then."""
@@ -112,7 +107,7 @@ class Links:
                     await self._accept(group)
                 finally:
                     self._group = None  # nothing new from now on
-                for session in list(self._sessions.values()):
+                for session in list(self.sessions.values()):
                     session.close("stopping")
         finally:
             self._group = None
@@ -182,13 +177,13 @@ class Links:
 
     def drop(self, peer: NodeId, why: str) -> None:
         """Close the link with this peer, if there is one."""
-        session = self._sessions.get(peer)
+        session = self.sessions.get(peer)
         if session is not None:
             session.close(why)
 
     def _live(self, peer: NodeId) -> Session | None:
         """The session with it, unless that is being closed."""
-        session = self._sessions.get(peer)
+        session = self.sessions.get(peer)
         return session if session is not None and not session.why else None
 
     async def _attempt(self, address: PeerAddress, *, is_spare: bool) -> Session | ProviderError:
@@ -316,12 +311,12 @@ class Links:
         self._enter(link, control, grounds, hello, protocol)
 
     def _check_room(self, link: Link, hello: Hello, grounds: Grounds) -> None:
-        old = self._sessions.get(link.peer)
+        old = self.sessions.get(link.peer)
         if old is None:
-            if hello.is_spare and is_weaker(grounds.membership, MembershipLevel.INVITED):
-                levels = [self._membership.standing_of(peer) for peer in self._sessions]
-                if not has_spare_room(levels, self.random_links):
-                    raise LinkRefused(_FULL, RefusalCode.FULL)
+            levels = map(self._membership.standing_of, self.sessions)
+            is_of_no_owner = hello.is_spare and is_weaker(grounds.membership, MembershipLevel.INVITED)
+            if is_of_no_owner and not has_spare_room(levels, self.random_links):
+                raise LinkRefused(_FULL, RefusalCode.FULL)
             self._make_room(link, grounds, is_spare=hello.is_spare)
             return
         now_s = self._now_s()
@@ -331,8 +326,8 @@ class Links:
 
     def _make_room(self, link: Link, grounds: Grounds, *, is_spare: bool) -> None:
         """Close a link for this one if all are taken (`room.py`). Raises `LinkRefused` when none may go."""
-        are_many = len(self._sessions) >= MAX_LINKS and link.peer not in self._sessions
-        live = [session for session in self._sessions.values() if not session.why] if are_many else []
+        are_many = len(self.sessions) >= MAX_LINKS and link.peer not in self.sessions
+        live = [session for session in self.sessions.values() if not session.why] if are_many else []
         if len(live) < MAX_LINKS:
             return  # also where one that is ending makes room
         newcomer = Newcomer(grounds.membership, origin_of(link, grounds), is_spare)
@@ -365,9 +360,9 @@ class Links:
             raise LinkLost("this node is stopping.")
         session = Session(link, control, self._owner, grounds.membership)
         session.vouched_by, session.protocol, session.origin = grounds.vouched_by, protocol, origin_of(link, grounds)
-        old = self._sessions.get(link.peer)
+        old = self.sessions.get(link.peer)
         self._group.create_task(self._keep(session))
-        self._sessions[link.peer] = session
+        self.sessions[link.peer] = session
         if old is not None:
             old.close("replaced by a newer link")
         self._owner.linked(session, grounds.membership, hello)
@@ -380,8 +375,8 @@ class Links:
             session.why = session.why or "something went wrong inside this node"
             log.exception("bug on the link with a peer", peer=short_id(session.peer), kind=type(exc).__name__)
         finally:
-            if self._sessions.get(session.peer) is session:
-                del self._sessions[session.peer]
+            if self.sessions.get(session.peer) is session:
+                del self.sessions[session.peer]
                 self._owner.unlinked(session)
 
     @staticmethod

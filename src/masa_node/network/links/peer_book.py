@@ -3,7 +3,7 @@
 import heapq
 import random
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 
 from msgspec.structs import replace
@@ -55,6 +55,8 @@ class PeerBook:
         self._own = own
         self._is_open = is_open
         self._records: dict[NodeId, PeerRecord] = {}
+        self.get: Callable[[NodeId], PeerRecord | None] = self._records.get  # the record of this peer
+        self.ids: AbstractSet[NodeId] = self._records.keys()  # of all, blocked ones too; as they are now
         self._blocked: set[NodeId] = set()
         self._linked: set[NodeId] = set()
         self.wanted: set[NodeId] = set()  # LISTED, INVITED, trusted: linked whenever possible
@@ -69,10 +71,6 @@ class PeerBook:
             if not self._add(record):
                 self._gone.add(record.node_id)
         self._changed.clear()
-
-    def get(self, node_id: NodeId) -> PeerRecord | None:
-        """The record of this peer."""
-        return self._records.get(node_id)
 
     def all(self) -> list[PeerRecord]:
         """Every record, blocked ones too."""
@@ -216,8 +214,8 @@ class PeerBook:
         ready = [
             self._records[node_id]
             for node_id in (self._records if among is None else among)  # 10 000 at most, nearly all of them resting
-            if ((retry := self.retries.get(node_id)) is None or retry.not_before_s <= now_s)
-            and node_id not in linked
+            if node_id not in linked
+            and ((retry := self.retries.get(node_id)) is None or retry.not_before_s <= now_s)
             and self._is_dialed(self._records[node_id])
         ]
         return [record.address for record in heapq.nsmallest(room, ready, key=self._rank)]

@@ -4,7 +4,8 @@ A node that many ask would otherwise fill up with peers that asked once, and ref
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from masa_node.network.links.peer_record import MembershipLevel, is_weaker
@@ -30,9 +31,10 @@ class Newcomer(NamedTuple):
     is_spare: bool = False
 
 
-def has_spare_room(levels: Sequence[MembershipLevel | None], random_links: int) -> bool:
-    """Room for one more link that nobody's owner asked for?"""
-    return sum(is_weaker(level, MembershipLevel.INVITED) for level in levels) < 2 * random_links
+def has_spare_room(levels: Iterable[MembershipLevel | None], random_links: int) -> bool:
+    """Room for one more link that nobody's owner asked for? It looks no further than it has to."""
+    most = 2 * random_links
+    return sum(1 for _ in islice((1 for level in levels if is_weaker(level, MembershipLevel.INVITED)), most)) < most
 
 
 def link_that_goes(links: Sequence[TakenLink], newcomer: Newcomer) -> int | None:

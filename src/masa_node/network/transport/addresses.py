@@ -114,7 +114,7 @@ def may_dial(address: str, teller_address: str, *, allow_private: bool) -> bool:
     not public is dialled only if ALLOW_PRIVATE_PEERS, or the teller is in the same private network, or on this machine.
     """
     spot = _place(address)
-    return spot is not None and _may_dial(spot, _place(teller_address), allow_private)
+    return spot is not None and (allow_private or _may_dial(spot, _place(teller_address)))
 
 
 def filter_dialable(
@@ -128,8 +128,12 @@ def filter_dialable(
     if relay_url is not None and relay_key(relay_url) not in {relay_key(url) for url in relays}:
         relay_url = None
     teller = _place(teller_address)
-    places = [place for place in map(_place, address.direct[:MAX_ADDRESSES]) if place is not None]
-    direct = tuple(dict.fromkeys([place.text for place in places if _may_dial(place, teller, allow_private)]))
+    dialable: dict[str, None] = {}
+    for text in address.direct[:MAX_ADDRESSES]:
+        place = _place(text)
+        if place is not None and (allow_private or _may_dial(place, teller)):
+            dialable[place.text] = None
+    direct = tuple(dialable)
     if direct == address.direct and relay_url is address.relay_url:
         return address  # mostly, and it may be kept: then it is there once
     return PeerAddress(address.node_id, direct, relay_url)
@@ -193,8 +197,8 @@ def _place(address: str) -> _Place | None:
     return _Place(write_address(*read), _reach(read[0]), _block(read[0]))
 
 
-def _may_dial(spot: _Place, teller: _Place | None, allow_private: bool) -> bool:  # noqa: FBT001 - for speed
-    if spot.scope is AddressScope.PUBLIC or allow_private:
+def _may_dial(spot: _Place, teller: _Place | None) -> bool:
+    if spot.scope is AddressScope.PUBLIC:
         return True
     if teller is None:
         return False
