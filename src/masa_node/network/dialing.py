@@ -18,7 +18,7 @@ from masa_node.network.transport.interfaces import NodeId, PeerAddress
 from masa_node.network.transport.sources import subnet_of
 
 LINKS_KEPT_FREE = 32  # for peers that dial this node
-MAX_RANDOM_DIALED = 16  # at once: anybody can tell of addresses where nobody is
+MAX_RANDOM_DIALED = 8  # at once, half of the links: others dial, too; and anybody can tell of addresses where nobody is
 MAX_AT_ONE_PLACE = 2  # of these: adverts of many nodes may name one victim, and every node of the network hears them
 SHORTEST_REST_S = 1.0  # between two looks at which peers to dial, where nothing has happened;
 SHORTEST_LOOK_S = 0.05  # where something has; and
@@ -39,10 +39,7 @@ class Dialing:
         self._failed = failed
         self._dialing: dict[NodeId, PeerAddress] = {}
         self._changed = asyncio.Event()
-
-    def look(self) -> None:
-        """Something has changed: somebody else may have to be dialed."""
-        self._changed.set()
+        self.look = self._changed.set  # something has changed: somebody else may have to be dialed
 
     def is_spare(self, peer: NodeId) -> bool:
         """Is it being dialed at random?"""

@@ -8,6 +8,7 @@ import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
+from itertools import chain
 from typing import NamedTuple
 
 from masa_node.network.gossip.adverts import MAX_LIFETIME_S, Advert, SignedAdvert, is_in_force
@@ -163,7 +164,7 @@ class AdvertSet:
         from_teller = self._by_teller.setdefault(entry.teller, {})
         from_teller.pop(node_id, None)
         from_teller[node_id] = None
-        return self._make_room(node_id)
+        return self._make_room(node_id) if self._is_over() else []
 
     def drop(self, node_id: NodeId) -> None:
         """Forget what is known of this node."""
@@ -233,8 +234,8 @@ class AdvertSet:
         """The entries of one bucket; with `rng`, it begins anywhere in it."""
         width = _LEAVES >> bits
         turn = rng.randrange(width) if rng is not None else 0
-        for step in range(width):
-            yield from self._leaves[number * width + (step + turn) % width].values()
+        leaves = self._leaves[number * width : (number + 1) * width]
+        return chain.from_iterable([leaf.values() for leaf in leaves[turn:] + leaves[:turn] if leaf])
 
     # ---- inside ----
 
@@ -260,8 +261,6 @@ class AdvertSet:
         self.size_bytes -= len(entry.spread.signed)
 
     def _make_room(self, newcomer: NodeId) -> list[NodeId]:
-        if not self._is_over():
-            return []
         gone: list[NodeId] = []
         spared = {newcomer, *self._pinned}
         while self._is_over():

@@ -385,7 +385,7 @@ class Gossip:
             entry
             for number, _joined in listing.buckets
             for entry in self.known.bucket(listing.bits, number, self._rng)
-            if theirs.get(entry.prefix, -1) < entry.sequence
+            if theirs.get(entry.prefix, -1) < entry.spread.advert.sequence
         )
         outbox.tell_missed(mine, now_s)
 

@@ -349,7 +349,8 @@ class PeerBook:
 
     def _hold(self, record: PeerRecord) -> None:
         self._records[record.node_id] = record
-        self._vouched.note(record)
+        if record.vouched_by is not None:
+            self._vouched.note(record)
         self._changed.add(record.node_id)
         is_wanted = record.membership in MAX_VOUCHED or record.is_trusted
         (self.wanted.add if is_wanted else self.wanted.discard)(record.node_id)

@@ -115,7 +115,7 @@ def heard_of(address: PeerAddress, name: str, at_unix_s: float) -> PeerRecord:
         address.node_id,
         MembershipLevel.HEARD,
         _bounded(address.direct),
-        _sound_relay(address.relay_url),
+        _sound_relay(address.relay_url) if address.relay_url else None,
         _shown(name),
         first_seen_at_unix_s=at,
         last_seen_at_unix_s=at,

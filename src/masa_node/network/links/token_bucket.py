@@ -21,7 +21,7 @@ class TokenBucket:
 
     def take(self, amount: float, now_s: float) -> bool:
         """Do so much, if it may be done now."""
-        if self.level(now_s) < amount:
+        if (self._level if now_s <= self._at_s else self.level(now_s)) < amount:
             return False
         self._level -= amount
         return True
