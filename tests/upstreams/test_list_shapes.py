@@ -107,7 +107,7 @@ def test_an_entry_that_is_no_object_is_kept_as_an_empty_one() -> None:
 
 
 SERVERS: list[tuple[Callable[[str], Server], str]] = [
-    (lambda url: OpenAiServer((f"{url}/v1",), "", label="", speaks_anthropic=True), "/v1/models"),
+    (lambda url: OpenAiServer((f"{url}/v1",), "", label=""), "/v1/models"),
     (lambda url: AnthropicServer(f"{url}/v1", ""), "/v1/models"),
     (lambda url: OllamaServer(url, ""), "/api/tags"),
     (lambda url: CloudflareServer(f"{url}/accounts/x/ai/run", ""), "/accounts/x/ai/models/search"),

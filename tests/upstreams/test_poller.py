@@ -206,7 +206,7 @@ def entry_of(*names: str) -> st.SearchStrategy[dict[str, Any]]:
 
 
 SERVERS = [
-    (lambda url: OpenAiServer((f"{url}/v1",), "", label="", speaks_anthropic=True), "/v1/models", "data"),
+    (lambda url: OpenAiServer((f"{url}/v1",), "", label=""), "/v1/models", "data"),
     (lambda url: AnthropicServer(f"{url}/v1", ""), "/v1/models", "data"),
     (lambda url: OllamaServer(url, ""), "/api/tags", "models"),
     (lambda url: CloudflareServer(f"{url}/accounts/x/ai/run", ""), "/accounts/x/ai/models/search", "result"),

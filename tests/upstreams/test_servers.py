@@ -266,7 +266,7 @@ async def test_what_llama_cpp_tells_of_a_model_is_known_of_its_offer(http: HttpC
     ]
     async with FakeLlm().answer("/v1/models", (send(whole(json.dumps({"data": entries}).encode())),)) as llm:
         base = f"{llm.url}/v1"
-        server = OpenAiServer((base,), "", label="llama.cpp", speaks_anthropic=False)
+        server = OpenAiServer((base,), "", label="llama.cpp")
         small, large = await server.list_models(http)
     assert small.facts == ModelFacts(parameter_size="134.52M", size_bytes=91_000_000)
     assert large.facts == ModelFacts(parameter_size="8.0B")
@@ -327,7 +327,7 @@ async def test_a_context_length_is_read_under_each_servers_name(
 ) -> None:
     body = json.dumps({"data": [{"id": "m", "created": 7, "owned_by": "me", **entry}]}).encode()
     async with FakeLlm().answer("/v1/models", (send(whole(body)),)) as llm:
-        server = OpenAiServer((f"{llm.url}/v1",), KEY, label="", speaks_anthropic=False)
+        server = OpenAiServer((f"{llm.url}/v1",), KEY, label="")
         (offer,) = await server.list_models(http)
     assert (offer.context_tokens, offer.created_at_unix_s, offer.owned_by) == (context, 7, "me")
 
@@ -337,7 +337,7 @@ async def test_a_list_that_is_refused_is_an_error_that_names_the_url_and_the_sta
     http: HttpClient, status: int
 ) -> None:
     async with FakeLlm().answer("/v1/models", (send(whole(b"{}", status=status)),)) as llm:
-        server = OpenAiServer((f"{llm.url}/v1",), KEY, label="", speaks_anthropic=False)
+        server = OpenAiServer((f"{llm.url}/v1",), KEY, label="")
         with pytest.raises(NotAnAnswer, match=f"{llm.url}/v1/models answered {status}"):
             await server.list_models(http)
 
@@ -346,7 +346,7 @@ async def test_a_redirected_list_is_not_followed(http: HttpClient) -> None:
     async with FakeLlm() as canary, FakeLlm() as llm:
         moved = whole(b"", status=302, headers=[("Location", f"{canary.url}/v1/models")])
         llm.answer("/v1/models", (send(moved),))
-        server = OpenAiServer((f"{llm.url}/v1",), KEY, label="", speaks_anthropic=False)
+        server = OpenAiServer((f"{llm.url}/v1",), KEY, label="")
         with pytest.raises(ProviderError):
             await server.list_models(http)
     assert canary.connections == 0

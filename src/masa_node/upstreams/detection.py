@@ -7,7 +7,7 @@ import msgspec
 
 from masa_node.chat.errors import NotAnAnswer, ProviderError
 from masa_node.chat.request import DialectName, Endpoint, Headers
-from masa_node.dialects.fields import read
+from masa_node.dialects.fields import FIELDS, read
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.answers.reader import check_status, read_whole
 from masa_node.upstreams.access import Access
@@ -19,7 +19,7 @@ from masa_node.upstreams.servers.azure import AzureServer
 from masa_node.upstreams.servers.cloudflare import CloudflareServer
 from masa_node.upstreams.servers.missing import looks_missing
 from masa_node.upstreams.servers.ollama import OllamaServer
-from masa_node.upstreams.servers.openai import ANY_LABEL, OpenAiServer
+from masa_node.upstreams.servers.openai import OpenAiServer
 from masa_node.upstreams.servers.server import NO_SUCH_PATH, Server, bearer, is_masa_node
 from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec
 
@@ -36,7 +36,6 @@ class _Version(msgspec.Struct):
 
 
 _VERSION = msgspec.json.Decoder(_Version)
-_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class ServerKind(msgspec.Struct, frozen=True):
@@ -97,9 +96,7 @@ async def _ask_what_it_is(spec: UpstreamSpec, url: str, http: Access) -> Server:
     if len(location.api_bases) > 1:
         with contextlib.suppress(NotAnAnswer):  # the listing to come says what is wrong
             await server.list_models(http)
-    has_messages, server.label = await _anthropic_endpoint(http, server.base, bearer(spec.key))
-    if has_messages:
-        server.speak_anthropic()
+    await _look_for_messages(server, http, bearer(spec.key))
     return server
 
 
@@ -110,30 +107,26 @@ async def _is_ollama(http: Access, base: str, key: Headers) -> bool:
     return not is_masa_node(answer) and answer.status not in NO_SUCH_PATH and read(body, _VERSION) is not None
 
 
-async def _anthropic_endpoint(http: Access, api_base: str, key: Headers) -> tuple[bool, str]:
+async def _look_for_messages(server: OpenAiServer, http: Access, key: Headers) -> None:
     """Does it serve `/v1/messages`, and what does it call itself? A server that has it refuses an empty request."""
-    label = ANY_LABEL
     try:
-        answer = await http.post(f"{api_base}/messages", (*key, ("Content-Type", "application/json")), b"{}")
+        answer = await http.post(f"{server.base}/messages", (*key, ("Content-Type", "application/json")), b"{}")
     except ProviderError:
-        return False, label
+        return
     await _check_is_up(answer)
-    label = _LABELS.get((answer.header("server") or "").partition("/")[0], label)
+    server.label = _LABELS.get((answer.header("server") or "").partition("/")[0], server.label)
     if answer.status < _FIRST_REFUSAL or answer.status in NO_SUCH_PATH:
         answer.close()  # unread: a server that answers anything may go on for ever
-        return False, label
+        return
     try:
         body = await read_whole(answer, MAX_PROBE_BYTES)
     except ProviderError:
-        return False, label
-    return read(body, _OBJECT) is not None and not looks_missing(answer.status, body), label
+        return
+    if read(body, FIELDS) is not None and not looks_missing(answer.status, body):
+        server.speak_anthropic()
 
 
 async def _check_is_up(answer: HttpAnswer) -> None:
     """Raises `ErrorAnswer`, with the server's own words, if it says that it is not ready."""
-    if answer.status not in _NOT_NOW:
-        return
-    try:
+    if answer.status in _NOT_NOW:
         await check_status(answer, DIALECTS[DialectName.OPENAI])
-    finally:
-        answer.close()

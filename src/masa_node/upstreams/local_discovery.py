@@ -7,10 +7,9 @@ from masa_node.routing.answers.reader import read_whole
 from masa_node.routing.running.steps import in_steps
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.servers.listing import read_models
-from masa_node.upstreams.servers.server import MAX_LISTING_BYTES, is_masa_node
+from masa_node.upstreams.servers.server import HTTP_OK, MAX_LISTING_BYTES, is_masa_node
 from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec
 
-_OK = 200
 # A server on this machine lists its models in milliseconds, unless it is busy with something else.
 PROBE_WITHIN_S = 1.0
 
@@ -55,7 +54,7 @@ async def _lists_models(http: HttpClient, url: str, key: str, name: str) -> bool
         async with asyncio.timeout(PROBE_WITHIN_S):
             answer = await http.get(url, ())
             body = await read_whole(answer, MAX_LISTING_BYTES)
-        if answer.status != _OK or is_masa_node(answer):
+        if answer.status != HTTP_OK or is_masa_node(answer):
             return False
         return bool(await in_steps(read_models(body, key, name))) or f'"{key}"'.encode() in body
     except (ProviderError, TimeoutError):

@@ -22,7 +22,6 @@ from masa_node.upstreams.embedded.process import EmbeddedProcess
 from masa_node.upstreams.embedded.program import EmbeddedModel
 from masa_node.upstreams.embedded.work import Work
 from masa_node.upstreams.http.client import HttpClient
-from masa_node.upstreams.servers.openai import OpenAiServer
 from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec
 from masa_node.upstreams.upstream import Upstream
 
@@ -88,14 +87,14 @@ class EmbeddedLlm:
 
     def expected(self) -> list[ModelOffer]:
         """What it will serve: nothing else may be asked of it while it loads, since llama.cpp answers to any name."""
-        endpoints = OpenAiServer(("",), "", label=self.label, speaks_anthropic=True).endpoints()
-        return [_askable(ModelOffer(model, endpoints)) for model in self._spec.models or (self.model_id,)]
+        return [ModelOffer(model, ENDPOINTS) for model in self._spec.models or (self.model_id,)]
 
     async def offers(self) -> list[ModelOffer]:
         """See `Listable`. Waits while the model is loaded. Asked once: nothing changes while the process lives."""
         upstream = await self._serving()
         if self._offers is None:
-            self._offers = [_askable(offer) for offer in await upstream.offers() or ()]
+            offers = await upstream.offers() or ()
+            self._offers = [msgspec.structs.replace(each, endpoints=each.endpoints & ENDPOINTS) for each in offers]
         return self._offers
 
     async def answer(self, request: Request, sign: Sign = no_sign) -> Answer:
@@ -190,14 +189,7 @@ class EmbeddedLlm:
         raise self._down()
 
     def _down(self) -> Unreachable:
-        error = Unreachable(f"The embedded LLM is down: {self.trouble}.")
-        error.location = self.location
-        return error
-
-
-def _askable(offer: ModelOffer) -> ModelOffer:
-    """With the endpoints that it has, as it is started here."""
-    return msgspec.structs.replace(offer, endpoints=offer.endpoints & ENDPOINTS)
+        return Unreachable(f"The embedded LLM is down: {self.trouble}.").at(self.location)
 
 
 def default_threads() -> int:

@@ -8,7 +8,7 @@ import msgspec
 from masa_node.chat.errors import ErrorAnswer
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import Endpoint
-from masa_node.dialects.fields import ABSENT, Tokens, read
+from masa_node.dialects.fields import ABSENT, TOKENS, read
 from masa_node.upstreams.access import Access
 from masa_node.upstreams.servers.listing import MAX_MODELS, ListedModel
 from masa_node.upstreams.servers.server import NoListing, Server, each, entries, get_listing
@@ -37,7 +37,6 @@ class _Entry(msgspec.Struct):
 _ENTRY = msgspec.json.Decoder(_Entry)
 _TASK = msgspec.json.Decoder(_Task)
 _PROPERTIES = msgspec.json.Decoder(list[_Property])
-_TOKENS: msgspec.json.Decoder[int] = msgspec.json.Decoder(Tokens)
 _DOTS = (".", "..")  # the segments that RFC 3986 takes out of a path, encoded or not
 _MODEL = "{model}"  # stands for its name, behind the run URL
 _PATHS = {
@@ -104,7 +103,7 @@ class CloudflareServer(Server):
 def _context_tokens(entry: _Entry) -> int | None:
     properties = read(entry.properties, _PROPERTIES) or []
     values = [bytes(item.value).strip(b'"') for item in properties if item.property_id == "context_window"]
-    return next((tokens for value in values if (tokens := read(value, _TOKENS))), None)
+    return next((tokens for value in values if (tokens := read(value, TOKENS))), None)
 
 
 def _search_url(run_url: str, api_url: str) -> str | None:

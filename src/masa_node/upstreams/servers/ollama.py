@@ -5,7 +5,7 @@ import msgspec
 from masa_node.chat.errors import ProviderError
 from masa_node.chat.offer import ModelFacts, ModelOffer
 from masa_node.chat.request import Endpoint
-from masa_node.dialects.fields import ABSENT, TEXT, Tokens, read
+from masa_node.dialects.fields import ABSENT, FIELDS, LIST, TEXT, TOKENS, read
 from masa_node.routing.answers.reader import read_whole
 from masa_node.routing.running.steps import readable
 from masa_node.upstreams.access import Access
@@ -65,11 +65,8 @@ _Build = tuple[str, ModelOffer]
 _ENTRY = msgspec.json.Decoder(_Entry)
 _DETAILS = msgspec.json.Decoder(_Details)
 _SHOW = msgspec.json.Decoder(_Show)
-_INFO = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_RAWS = msgspec.json.Decoder(list[msgspec.Raw])
 _MAX_CAPABILITIES = 16
 _MAX_WORD_CHARS = 64
-_TOKENS: msgspec.json.Decoder[int] = msgspec.json.Decoder(Tokens)
 
 
 class OllamaServer(Server):
@@ -108,9 +105,7 @@ class OllamaServer(Server):
                 return  # the list itself is good; the next refresh asks again
 
     def _with_details(self, build: str, offer: ModelOffer) -> ModelOffer:
-        known = self.details.get(build)
-        if known is None:
-            return offer
+        known = self.details.get(build, _Shown())
         return msgspec.structs.replace(offer, context_tokens=known.context_tokens, capabilities=known.capabilities)
 
     async def _show(self, http: Access, model: str) -> _Shown:
@@ -119,9 +114,9 @@ class OllamaServer(Server):
         show = read(await readable(await read_whole(answer, MAX_SHOW_BYTES), _SHOW_DEPTH), _SHOW)
         if show is None:
             return _Shown()
-        info = read(show.model_info, _INFO) or {}
-        lengths = [read(raw, _TOKENS) for key, raw in info.items() if key.endswith(".context_length")]
-        words = [read(raw, TEXT) for raw in (read(show.capabilities, _RAWS) or [])[:_MAX_CAPABILITIES]]
+        info = read(show.model_info, FIELDS) or {}
+        lengths = [read(raw, TOKENS) for key, raw in info.items() if key.endswith(".context_length")]
+        words = [read(raw, TEXT) for raw in (read(show.capabilities, LIST) or [])[:_MAX_CAPABILITIES]]
         return _Shown(
             next((length for length in lengths if length), None),
             tuple(word[:_MAX_WORD_CHARS] for word in words if word),
@@ -148,7 +143,7 @@ def _facts(entry: _Entry) -> ModelFacts:
         family=_word(details.family),
         parameter_size=_word(details.parameter_size),
         quantization=_word(details.quantization_level),
-        size_bytes=read(entry.size, _TOKENS) or 0,
+        size_bytes=read(entry.size, TOKENS) or 0,
         format=_word(details.format),
     )
 

@@ -2,9 +2,9 @@
 
 import msgspec
 
-from masa_node.chat.offer import NO_FACTS, AnyName, ModelFacts, ModelOffer
+from masa_node.chat.offer import AnyName, ModelFacts, ModelOffer
 from masa_node.chat.request import Endpoint, Headers
-from masa_node.dialects.fields import TEXT, Tokens, read
+from masa_node.dialects.fields import LIST, TEXT, TOKENS, Tokens, read
 from masa_node.upstreams.access import Access
 from masa_node.upstreams.http.urls import is_azure
 from masa_node.upstreams.servers.listing import MAX_MODELS, ListedModel
@@ -64,31 +64,23 @@ class _Entry(msgspec.Struct):
 
 _ENTRY = msgspec.json.Decoder(_Entry)
 _META = msgspec.json.Decoder(_Meta)
-_TOKENS: msgspec.json.Decoder[int] = msgspec.json.Decoder(Tokens)
 _UNIX_S: msgspec.json.Decoder[int] = msgspec.json.Decoder(UnixSeconds)
-_RAWS = msgspec.json.Decoder(list[msgspec.Raw])
 _MILLION, _BILLION = 1_000_000, 1_000_000_000
 MAX_ALIASES = 64  # of one model; llama.cpp has those of its command line
 
 
 class OpenAiServer(Server):
-    """A server whose API begins at one of `bases` (`<it>/chat/completions`); the first that lists models is the one.
-
-    `speaks_anthropic` tells that it also serves `/v1/messages`, as llama.cpp and vLLM do.
-    """
+    """A server whose API begins at one of `bases` (`<it>/chat/completions`); the first that lists models is the one."""
 
     native = Endpoint.OPENAI_CHAT
 
-    def __init__(
-        self, bases: tuple[str, ...], key: str, *, label: str = ANY_LABEL, speaks_anthropic: bool = False
-    ) -> None:
-        base = next((base for base in bases if base.endswith("/v1")), bases[0])
-        super().__init__(base, key, _WITH_ANTHROPIC if speaks_anthropic else _PATHS)
+    def __init__(self, bases: tuple[str, ...], key: str, *, label: str = ANY_LABEL) -> None:
+        super().__init__(next((base for base in bases if base.endswith("/v1")), bases[0]), key, _PATHS)
         self.label = label
         self._bases: tuple[str, ...] = bases
 
     def speak_anthropic(self) -> None:
-        """It has shown that it does."""
+        """It has shown that it also serves `/v1/messages`, as llama.cpp and vLLM do."""
         self.paths = _WITH_ANTHROPIC
         self.was_seen = True
 
@@ -128,33 +120,20 @@ class OpenAiServer(Server):
     def _offers(self, listed: ListedModel) -> list[ModelOffer]:
         """One for each name of the model: llama.cpp serves a model under its aliases too."""
         entry = read(listed.entry, _ENTRY) or _Entry()
+        meta = read(entry.meta, _META) or _Meta()  # llama.cpp tells how many parameters a model has, and its size
+        context_tokens = read(entry.max_model_len, TOKENS) or read(entry.context_length, TOKENS)
+        parameter_size = _in_words(read(meta.n_params, TOKENS) or 0)
         offer = ModelOffer(
             model=listed.name,
             endpoints=self.endpoints(),
             listing=listed.entry,
             owned_by=read(entry.owned_by, TEXT),
             created_at_unix_s=read(entry.created, _UNIX_S),
-            context_tokens=_context_tokens(entry),
-            facts=_facts(entry),
+            context_tokens=context_tokens or meta.n_ctx or meta.n_ctx_train or None,
+            facts=ModelFacts(parameter_size=parameter_size, size_bytes=read(meta.size, TOKENS) or 0),
         )
-        aliases = [read(raw, TEXT) for raw in (read(entry.aliases, _RAWS) or [])[:MAX_ALIASES]]
+        aliases = [read(raw, TEXT) for raw in (read(entry.aliases, LIST) or [])[:MAX_ALIASES]]
         return [offer, *(msgspec.structs.replace(offer, model=alias) for alias in aliases if alias)]
-
-
-def _context_tokens(entry: _Entry) -> int | None:
-    given = read(entry.max_model_len, _TOKENS) or read(entry.context_length, _TOKENS)
-    meta = read(entry.meta, _META)
-    return given or (meta.n_ctx or meta.n_ctx_train if meta is not None else None) or None
-
-
-def _facts(entry: _Entry) -> ModelFacts:
-    """llama.cpp tells how many parameters a model has, and its size."""
-    meta = read(entry.meta, _META)
-    if meta is None:
-        return NO_FACTS
-    return ModelFacts(
-        parameter_size=_in_words(read(meta.n_params, _TOKENS) or 0), size_bytes=read(meta.size, _TOKENS) or 0
-    )
 
 
 def _in_words(parameters: int) -> str:

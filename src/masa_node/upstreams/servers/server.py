@@ -110,7 +110,6 @@ class ModelListing(msgspec.Struct, frozen=True):
 async def get_listing(http: Access | HttpClient, url: str, headers: Headers) -> ModelListing:
     """A 200 answer. Raises `NoListing` where the path does not exist, `ListRefused`, else `NotAnAnswer`."""
     answer = await http.get(url, headers)
-    is_masa = is_masa_node(answer)
     body = await read_whole(answer, MAX_LISTING_BYTES)
     if answer.status in _IS_THERE:
         raise ListRefused(f"{url} answered {answer.status}.")
@@ -120,7 +119,7 @@ async def get_listing(http: Access | HttpClient, url: str, headers: Headers) -> 
         raise NoListing(f"{url} answered {answer.status}, and that there is no such endpoint.")
     if answer.status != HTTP_OK:
         raise NotAnAnswer(f"{url} answered {answer.status} instead of a list of models.")
-    return ModelListing(body, is_masa)
+    return ModelListing(body, is_masa_node(answer))
 
 
 async def entries(listing: ModelListing, key: str = "data", name: str = "id") -> list[ListedModel]:
