@@ -102,8 +102,8 @@ class DemoModel:
         usage = Usage(input_tokens=len(request.body) // 4, output_tokens=len(words))
         dialect = DIALECT_OF_ENDPOINT[endpoint]
         first, *rest = _pieces(endpoint, words, usage, request)
+        await asyncio.sleep(self._pause_s)
         if not request.wants_stream:
-            await asyncio.sleep(self._pause_s)
             return WholeAnswer(200, _JSON, first, dialect, usage)
         left = deque(rest)
 
@@ -111,7 +111,6 @@ class DemoModel:
             await asyncio.sleep(self._pause_s)
             return left.popleft() if left else b""
 
-        await asyncio.sleep(self._pause_s)
         headers = _NDJSON if dialect == DialectName.OLLAMA else _SSE
         return StreamedAnswer(
             200,

@@ -88,8 +88,6 @@ class ModelPoller:
         async with self._refreshing:
             now_s = asyncio.get_running_loop().time()
             due = [p for p in self.providers if now_s - self._polled_s.get(p.name, -REFRESH_AFTER_S) >= REFRESH_AFTER_S]
-            if not due:
-                return
             try:
                 async with asyncio.timeout(REFRESH_FOR_S), asyncio.TaskGroup() as group:
                     for provider in due:

@@ -83,6 +83,8 @@ class Upstream:
         self._was_listed = False
         self._up_s: float | None = None  # when it was last seen to be up
         self._waited_for_s: float | None = None  # since when it is asked, until it was first up
+        deployment = deployment_of(spec.url)
+        self._named = spec.models or ((deployment[1],) if deployment else ())  # by its owner, or by a URL of Azure's
         self._endings = EndingsByModel()
         self._last: list[ModelOffer] | None = None  # what it listed when it last did
         self._answered: set[str] = set()  # URLs that gave an answer once; no more than endpoints, as `_missing`
@@ -127,22 +129,17 @@ class Upstream:
         except NoListing as exc:
             await self._check_is_there(server, exc)
             self._last = None
-            if not self._named():
+            if not self._named:
                 return None
         found = self._last or []
-        if not self._named():
+        if not self._named:
             return found
         by_name = {offer.model: offer for offer in found}
-        return [by_name.get(model) or ModelOffer(model, server.endpoints()) for model in self._named()]
-
-    def _named(self) -> tuple[str, ...]:
-        """The models that its owner named, in the settings or by a URL of Azure's."""
-        deployment = deployment_of(self._spec.url)
-        return self._spec.models or ((deployment[1],) if deployment else ())
+        return [by_name.get(model) or ModelOffer(model, server.endpoints()) for model in self._named]
 
     def _as_offered(self, offer: ModelOffer, server: Server) -> ModelOffer:
         """Without the endpoints that were found missing."""
-        any_name = AnyName.NO if self._named() else offer.any_name  # the owner's list of names is all there is
+        any_name = AnyName.NO if self._named else offer.any_name  # the owner's list of names is all there is
         if self._spec.any_model:
             any_name = AnyName.DECLARED
         endpoints = offer.endpoints
@@ -313,7 +310,7 @@ class Upstream:
 class AskedNow:
     """See `provider.AskedNow`."""
 
-    __slots__ = ("_connection", "_known", "_request", "_upstream", "dialect", "endings", "listen")
+    __slots__ = ("_connection", "_known", "_request", "_upstream", "close", "dialect", "endings", "listen")
 
     def __init__(self, upstream: Upstream, known: _KnownWay, request: Request, connection: Connection) -> None:
         self._upstream = upstream
@@ -322,7 +319,7 @@ class AskedNow:
         self._connection = connection
         self.dialect = known.dialect
         self.endings = known.endings
-        self.listen = connection.listen
+        self.listen, self.close = connection.listen, connection.close
 
     @property
     def is_odd(self) -> bool:
@@ -341,10 +338,6 @@ class AskedNow:
     def head(self) -> HttpAnswer | None:
         """See `provider.AskedNow`."""
         return self._upstream.http.head_of(self._known.way.target, self._connection)
-
-    def close(self) -> None:
-        """See `provider.Begun`."""
-        self._connection.close()
 
     def heard(self) -> int:
         """See `provider.AskedNow`."""

@@ -17,7 +17,6 @@ import socket
 import ssl
 from collections import defaultdict, deque
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Self
 
 import msgspec
@@ -81,9 +80,7 @@ class HttpClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *why: object) -> None:
         self._keep = 0  # what comes back later would be closed by nobody
         if self._sweeper is not None:
             self._sweeper.cancel()

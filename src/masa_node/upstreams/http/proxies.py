@@ -16,10 +16,9 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from masa_node.chat.errors import ConfigurationError
-from masa_node.upstreams.http.urls import basic, is_loopback
+from masa_node.upstreams.http.urls import DEFAULT_PORTS, basic, is_loopback
 
 PROXY_NAMES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 _OTHER_KINDS = frozenset({"https", "socks", "socks4", "socks4a", "socks5", "socks5h"})
 _WITH_PORT = re.compile(r"(?P<name>\[[^\]]*\]|[^:]*):(?P<port>\d{1,5})")
 
@@ -85,7 +84,7 @@ class Proxies:
         for url in urls:
             try:
                 parts = urlsplit(url)
-                port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
+                port = parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
             except ValueError:
                 continue  # the reader of that URL says what is wrong with it
             if parts.hostname:
@@ -153,15 +152,12 @@ def _read(setting: str, text: str, target: str) -> Proxy:
             f"{setting} names a proxy of the kind {parts.scheme}://, and only http:// ones can be used here (https "
             f"goes through them too). Set {setting} to one, or name in NO_PROXY what needs no proxy: {target}."
         )
+    can_be_sent = text.isprintable() and " " not in text
     is_plain = parts.path in ("", "/") and not (parts.query or parts.fragment)
-    if parts.scheme != "http" or not parts.hostname or not port or not is_plain or not _can_be_sent(text):
+    if parts.scheme != "http" or not parts.hostname or not port or not is_plain or not can_be_sent:
         raise _malformed(setting)
     user, at, _ = parts.netloc.rpartition("@")
     return Proxy(setting, _plain(parts.hostname), port, f"Basic {basic(user)}" if at else "")
-
-
-def _can_be_sent(text: str) -> bool:
-    return text.isprintable() and " " not in text
 
 
 def _malformed(setting: str) -> ConfigurationError:

@@ -7,11 +7,11 @@ from urllib.parse import urlsplit
 from masa_node.chat.request import Headers
 from masa_node.upstreams.http.connection import Connection
 from masa_node.upstreams.http.proxies import NO_PROXIES, Proxies
+from masa_node.upstreams.http.urls import DEFAULT_PORTS
 from masa_node.version import __version__
 
 JOINED_BYTES = 64 * 1024  # a smaller body is copied behind its head, which costs less than a second buffer
 
-_PORTS = {"http": 80, "https": 443}
 _AGENT = f"user-agent: masa-node/{__version__}\r\naccept-encoding: identity\r\n".encode()
 
 
@@ -28,7 +28,7 @@ class Target:
         parts = urlsplit(url)
         self.host = parts.hostname or ""
         self.tls = parts.scheme == "https"
-        self.port = parts.port or _PORTS[parts.scheme]
+        self.port = parts.port or DEFAULT_PORTS[parts.scheme]
         self.server = (parts.scheme, self.host, self.port)
         self.idle: deque[Connection] = deque()
         query = f"?{parts.query}" if parts.query else ""

@@ -12,7 +12,7 @@ _SECRET_PARTS = re.compile(r"(?<=//)[^/@]*(?=@)|(?<=\?).*")
 _DEPLOYMENT = re.compile(r"(?P<base>.*/openai/deployments/(?P<name>[^/]+))(?:/.*)?")
 _AZURE = ".azure.com"
 OLLAMA_PORT = 11434
-_OLLAMA_PORTS = {"http": 80, "https": 443}  # where OLLAMA_HOST names the scheme, as Ollama reads it
+DEFAULT_PORTS = {"http": 80, "https": 443}  # also where OLLAMA_HOST names the scheme, as Ollama reads it
 
 SIBLINGS = ("/chat/completions", "/completions", "/responses", "/embeddings", "/models", "/messages")
 
@@ -104,7 +104,7 @@ def ollama_url(host: str) -> str | None:
     name, port = _host_and_port(location)
     if name in ("", "0.0.0.0", "::"):  # noqa: S104 - a server listens there; a client finds it on this machine
         name = "::1" if name == "::" else "127.0.0.1"
-    usual = _OLLAMA_PORTS.get(scheme, OLLAMA_PORT) if found else OLLAMA_PORT
+    usual = DEFAULT_PORTS.get(scheme, OLLAMA_PORT) if found else OLLAMA_PORT
     host = f"[{name}]" if ":" in name else name
     path = path.strip("/")
     return f"{scheme}://{host}:{port or usual}" + (f"/{path}" if path else "")
