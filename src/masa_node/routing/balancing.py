@@ -37,17 +37,16 @@ class Balancer:
         longest ago, and at last the order in which they were named.
         """
         health = {provider.name: self._health.of(provider.name) for provider in own}
-        wells = {provider.name: health[provider.name].is_well(now_s) for provider in own}
-        best = min((not wells[provider.name], provider.priority) for provider in own)
-        equals = [provider for provider in own if (not wells[provider.name], provider.priority) == best]
-        fastest_s = _fastest_s([health[provider.name] for provider in equals], now_s)
+        tiers = {provider.name: (not health[provider.name].is_well(now_s), provider.priority) for provider in own}
+        best = min(tiers.values())
+        equals = [health[name] for name, tier in tiers.items() if tier == best]
+        fastest_s = _fastest_s(equals, now_s)
         costs = {name: _cost(each, fastest_s, now_s) for name, each in health.items()}
-        holder = self._holder(conversation, [health[provider.name] for provider in equals], fastest_s, now_s)
+        holder = self._holder(conversation, equals, fastest_s, now_s)
 
-        def rank(provider: Provider) -> tuple[bool, int, bool, float, float]:
+        def rank(provider: Provider) -> tuple[tuple[bool, int], bool, float, float]:
             name = provider.name
-            is_holder = holder is not None and health[name] is holder
-            return not wells[name], provider.priority, not is_holder, costs[name], health[name].answered_s
+            return tiers[name], health[name] is not holder, costs[name], health[name].answered_s
 
         return sorted(own, key=rank)
 

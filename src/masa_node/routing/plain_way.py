@@ -25,7 +25,7 @@ class PlainWay:
         self._catalog = catalog
         self._admission = admission
         self._common = common
-        self._rows: dict[tuple[str, Endpoint], Row | None] = {}
+        self._rows: dict[tuple[str, Endpoint], Row] = {}
         self._generation = -1
         self._shared: Shared | None = None
         self.sweep = admission.sweep
@@ -36,13 +36,10 @@ class PlainWay:
         if self._generation != self._catalog.generation or len(self._rows) > MAX_ROWS:
             self._rows.clear()
             self._generation = self._catalog.generation
-        try:
-            return self._rows[model, endpoint]
-        except KeyError:
-            row = self._made_row(model, endpoint)
-            if row is not None:
-                self._rows[model, endpoint] = row
-            return row
+        row = self._rows.get((model, endpoint))
+        if row is None and (row := self._made_row(model, endpoint)) is not None:
+            self._rows[model, endpoint] = row
+        return row
 
     def _made_row(self, model: str, endpoint: Endpoint) -> Row | None:
         if DIALECT_OF_ENDPOINT[endpoint] is DialectName.OPENAI_AUDIO:  # a sound has no frames and may have no end

@@ -45,7 +45,7 @@ class Share:
             self._is_released = True
             self._budget.growing.discard(self)
             self._budget.held_bytes -= self.size
-            self._drop = _nothing  # its owner holds this share: a circle would wait for a collector
+            del self._drop  # its owner holds this share: a circle would wait for a collector
 
     def take_back(self) -> None:
         """Have the owner drop its bytes."""
@@ -98,7 +98,3 @@ class ByteBudget:
         """The largest growing shares are taken back until all fits again."""
         while self.held_bytes > self.most_bytes and self.growing:
             max(self.growing, key=lambda each: each.size).take_back()
-
-
-def _nothing() -> None:
-    """Of a share that is closed nothing is held."""

@@ -69,8 +69,7 @@ class Attempts:
 
     def go_on_with(self, provider: Provider, health: Health, begun: Begun, asked_s: float) -> Asked:
         """This one was asked as the request came, and is `running`: `make` goes on, or `won` tells that it answered."""
-        asked = self.ahead = Asked(provider, health, self.patience, asked_s, 0.0)
-        asked.begun = begun
+        asked = self.ahead = Asked(provider, health, self.patience, asked_s, 0.0, begun=begun)
         return asked
 
     def give_up(self, asked: Asked) -> None:
@@ -116,9 +115,9 @@ class Attempts:
         if health.failures:
             health.tried(asked_s)
         health.running += 1
-        if self._stats.watch is not None:
-            self._tell(provider, RaceStep.ASKED)
-        return Asked(provider, health, self.patience, asked_s, self._now_s() - self._began_s)
+        after_s = self._now_s() - self._began_s
+        self._tell(provider, RaceStep.ASKED, after_s)
+        return Asked(provider, health, self.patience, asked_s, after_s)
 
     def succeeded(self) -> None:
         """The winner's answer has ended whole."""
@@ -162,43 +161,39 @@ class Attempts:
         provider, health, asked_s = asked.provider, asked.health, asked.at_s
         self.winner = provider
         self._winner_health = health
-        is_local = provider.is_local
-        self.trail.append(Attempt(provider.name, WON, asked.after_s, self._now_s() - self._began_s, is_local))
+        self._note(asked, WON, RaceStep.WON)
         if isinstance(answer, WholeAnswer):  # of a stream it is known at its end
             health.succeeded(now_s)
         health.answered(now_s - asked_s, now_s)
-        if not is_local:
+        if not provider.is_local:
             self._winner_asked_s = asked_s
             self._stats.latency.note(self._request.model, now_s - asked_s)
             for other in self._doubtful:
                 other.failed(now_s)
-        if self._stats.watch is not None:
-            self._tell(provider, RaceStep.WON)
 
     def _failed(self, asked: Asked, error: ProviderError) -> None:
         now_s = self._loop.time()
-        provider, health, asked_s = asked.provider, asked.health, asked.at_s
+        health = asked.health
         self.last_error = error
         self.errors = [best_error([*self.errors, error])]
-        self._note(asked, f"http_{error.status}" if isinstance(error, ErrorAnswer) else error.code)
+        result = f"http_{error.status}" if isinstance(error, ErrorAnswer) else error.code
+        self._note(asked, result, RaceStep.FAILED, error.code)
         health.running -= 1
         if is_busy(error):
             health.busy(now_s)
         elif isinstance(error, MemoryFull):
             pass  # that is this node's lack, whoever answered
         elif not is_the_callers_fault(error):
-            health.failed(now_s, now_s - asked_s)
-        elif provider.is_local:
+            health.failed(now_s, now_s - asked.at_s)
+        elif asked.provider.is_local:
             health.succeeded(now_s)
         else:
             self._doubtful.append(health)  # held against it if another answers
-        if self._stats.watch is not None:
-            self._tell(provider, RaceStep.FAILED, error.code)
 
     def _cancelled(self, asked: Asked) -> None:
         now_s = self._loop.time()
-        provider, health, asked_s = asked.provider, asked.health, asked.at_s
-        self._note(asked, CANCELLED)
+        health, asked_s = asked.health, asked.at_s
+        self._note(asked, CANCELLED, RaceStep.CANCELLED)
         health.running -= 1
         if self.winner is None:
             self._silent.append((len(self.trail) - 1, health, asked_s))
@@ -207,15 +202,13 @@ class Attempts:
             health.lost(now_s - asked_s, now_s, is_passed_over=is_passed_over)
             if is_passed_over:  # else slow first pieces, given up for a hedge, would never count as usual
                 self._stats.latency.note(self._request.model, now_s - asked_s)
-        if self._stats.watch is not None:
-            self._tell(provider, RaceStep.CANCELLED)
 
-    def _note(self, asked: Asked, result: str) -> None:
+    def _note(self, asked: Asked, result: str, step: RaceStep, why: str | None = None) -> None:
         provider, ended_after_s = asked.provider, self._now_s() - self._began_s
         self.trail.append(Attempt(provider.name, result, asked.after_s, ended_after_s, provider.is_local))
+        self._tell(provider, step, ended_after_s, why)
 
-    def _tell(self, provider: Provider, step: RaceStep, why: str | None = None) -> None:
+    def _tell(self, provider: Provider, step: RaceStep, after_s: float, why: str | None = None) -> None:
         request, watch = self._request, self._stats.watch
         if watch is not None:
-            after_s = self._now_s() - self._began_s
             watch(RaceEvent(request.request_id, request.model, step, provider.name, provider.is_local, after_s, why))

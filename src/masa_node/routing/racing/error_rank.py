@@ -22,9 +22,8 @@ from masa_node.chat.errors import (
 
 # The LLM understood the request and says what is wrong with it: most useful first.
 _ABOUT_THE_REQUEST = (400, 422, 413)
-_ABOUT_THE_MODEL = (404,)
-_ABOUT_RIGHTS = (401, 403)
 _TOO_MANY = 429
+_BY_RANK = (_ABOUT_THE_REQUEST, (404,), (_TOO_MANY,), (401, 403))  # then about the model, the load, and rights
 # About the server's account or load; any other 4xx is about the request (RFC 9110, 15.5).
 _NOT_THE_CALLERS = frozenset({401, 402, 403, 407, 408, 425, 429, 499})
 _CALLERS = frozenset(range(400, 500)) - _NOT_THE_CALLERS
@@ -68,8 +67,5 @@ def _rank(error: ProviderError) -> int:
 
 
 def _rank_of_status(status: int) -> int:
-    ranks = (_ABOUT_THE_REQUEST, _ABOUT_THE_MODEL, (_TOO_MANY,), _ABOUT_RIGHTS)
-    for rank, statuses in enumerate(ranks):
-        if status in statuses:
-            return rank
-    return 8 if status >= _SERVER_FAULT else 4
+    other = 8 if status >= _SERVER_FAULT else 4
+    return next((rank for rank, statuses in enumerate(_BY_RANK) if status in statuses), other)

@@ -22,11 +22,9 @@ class LatencyBook:
     def note(self, model: str, took_s: float) -> None:
         """A first piece of this model took this long (or at least this long, if it was given up)."""
         key = same_model_key(model)
-        recent = self._recent.pop(key, None)
-        if recent is None:
-            recent = deque[float](maxlen=WINDOW)
-            if len(self._recent) >= MAX_TIMED_MODELS:
-                del self._recent[next(iter(self._recent))]
+        recent = self._recent.pop(key, None) or deque[float](maxlen=WINDOW)
+        if len(self._recent) >= MAX_TIMED_MODELS:
+            del self._recent[next(iter(self._recent))]
         recent.append(took_s)
         self._recent[key] = recent  # the newest last
 

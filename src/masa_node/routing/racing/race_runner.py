@@ -48,23 +48,20 @@ class RaceRunner:
     async def run(self) -> Answer:
         """The first valid answer. Raises the most useful `ProviderError` when all have failed."""
         try:
-            return await self._run()
+            commands = self._tell(race.RaceStarted())
+            while True:
+                match commands:
+                    case [race.Start(candidate=candidate)]:
+                        answer = await self._attempts.make(self._field[candidate])
+                        if answer is not None:
+                            return answer
+                        commands = self._tell(self._failure(candidate))
+                    case [race.GiveUp()]:
+                        raise best_error(self._attempts.errors)
+                    case _:
+                        return await self._beside_each_other(commands)
         finally:
             self._race.end()
-
-    async def _run(self) -> Answer:
-        commands = self._tell(race.RaceStarted())
-        while True:
-            match commands:
-                case [race.Start(candidate=candidate)]:
-                    answer = await self._attempts.make(self._field[candidate])
-                    if answer is not None:
-                        return answer
-                    commands = self._tell(self._failure(candidate))
-                case [race.GiveUp()]:
-                    raise best_error(self._attempts.errors)
-                case _:
-                    return await self._beside_each_other(commands)
 
     async def _beside_each_other(self, commands: Sequence[race.Command]) -> Answer:
         self._done = self._loop.create_future()
