@@ -1,5 +1,6 @@
 """What a caller asks: the frozen `Request`, the endpoints it may come through and the dialects spoken there."""
 
+from collections.abc import Collection
 from enum import StrEnum
 from math import inf
 from typing import ClassVar, NewType, Self, cast
@@ -185,6 +186,12 @@ def path_of(endpoint: Endpoint) -> str:
 
 # The endpoints through which the same conversation could be had, in another format.
 CONVERSATION_ENDPOINTS = (Endpoint.OPENAI_CHAT, Endpoint.ANTHROPIC_MESSAGES, Endpoint.OLLAMA_CHAT, Endpoint.NATIVE)
+
+
+def chat_paths(endpoints: Collection[Endpoint]) -> str:
+    """In words for messages: by which of these a conversation could be had in another format."""
+    paths = (f"POST {path_of(endpoint)}" for endpoint in CONVERSATION_ENDPOINTS if endpoint in endpoints)
+    return ", ".join(paths) or "no endpoint of this node"
 
 
 class Privacy(StrEnum):

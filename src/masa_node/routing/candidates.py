@@ -17,7 +17,7 @@ from masa_node.chat.errors import (
     ProviderError,
     UnknownModel,
 )
-from masa_node.chat.request import CONVERSATION_ENDPOINTS, ENDPOINT_PATHS, Endpoint, Privacy, Request
+from masa_node.chat.request import Endpoint, Privacy, Request, chat_paths
 from masa_node.dialects.translation.formats import targets_for
 from masa_node.routing.balancing import Balancer, conversation_of
 from masa_node.routing.catalog import NOBODY, Catalog, Found
@@ -144,21 +144,18 @@ class Candidates:
         """
         found = find(request.model, request.endpoint)
         own, peers = list(found.own), list(found.peers)
-        named = {provider.name for provider in (*own, *peers)}
-        translations: dict[str, Translation] = {}
+        translations: dict[str, Translation | None] = {provider.name: None for provider in (*own, *peers)}
         for endpoint in endpoints:
             others = find(request.model, endpoint)
-            more_own = [provider for provider in others.own if provider.name not in named]
-            more_peers = [provider for provider in others.peers if provider.name not in named]
+            more_own = [provider for provider in others.own if provider.name not in translations]
+            more_peers = [provider for provider in others.peers if provider.name not in translations]
             translation = await _carried(request, endpoint) if more_own or more_peers else None
             if translation is None:
                 continue
             own += more_own
             peers += more_peers
-            for provider in (*more_own, *more_peers):
-                named.add(provider.name)
-                translations[provider.name] = translation
-        if not translations:
+            translations |= {provider.name: translation for provider in (*more_own, *more_peers)}
+        if not any(translations.values()):
             return None
         chosen = await self._choose(request, Found(tuple(own), tuple(peers)))
         return _in_translation(chosen, translations)
@@ -171,8 +168,6 @@ class Candidates:
             own = self._catalog.unlisted if not found.other_endpoints else ()
             if not own:
                 raise self._no_one(request, found)
-        if not peers and len(own) == 1:
-            return Chosen(own)
         conversation = None
         now_s = asyncio.get_running_loop().time()
         if len(own) > 1:
@@ -202,21 +197,15 @@ class Candidates:
         if away is not None:
             return away
         if found.other_endpoints:
-            endpoints = [endpoint for endpoint in CONVERSATION_ENDPOINTS if endpoint in found.other_endpoints]
-            paths = (
-                ", ".join(f"POST {ENDPOINT_PATHS[endpoint][0]}" for endpoint in endpoints) or "no endpoint of this node"
-            )
             return DialectNotServed(
                 f"No LLM known here that serves {request.model!r} speaks the format of this endpoint "
-                f"({request.endpoint}). "
-                f"A chat with it goes through: {paths}."
+                f"({request.endpoint}). A chat with it goes through: {chat_paths(found.other_endpoints)}."
             )
         arriving = list(self._rules.arriving()) if request.privacy is not Privacy.LOCAL else []
         if arriving:
             return ProviderAway(
                 f"No LLM known here serves the model {request.model!r}, but this node has just started, and peers "
-                "that it "
-                f"knows are not linked yet: {', '.join(arriving)}. {_AGAIN}"
+                f"that it knows are not linked yet: {', '.join(arriving)}. {_AGAIN}"
             )
         return self._unknown(request)
 
@@ -248,19 +237,15 @@ class Candidates:
         for absence in self._catalog.absences.serving(request.model, endpoints, now_s):
             if _allowed((absence.provider,), request.privacy):
                 away_s = math.ceil(now_s - absence.since_s)
-                error = ProviderAway(
-                    f"It serves {request.model!r} and is away, for {away_s} s: its link was lost. {_AGAIN}"
-                )
-                error.location = absence.provider.location
-                return error
+                why = f"It serves {request.model!r} and is away, for {away_s} s: its link was lost. {_AGAIN}"
+                return ProviderAway(why).at(absence.provider.location)
         return None
 
 
 def is_away(error: ProviderError, away_s: float) -> ProviderAway:
     """The error when the last hope was a provider that was there a short time ago."""
-    away = ProviderAway(f"It is away, for {math.ceil(away_s)} s at most: {error.message} {_AGAIN}")
-    away.location = error.location
-    return away
+    why = f"It is away, for {math.ceil(away_s)} s at most: {error.message} {_AGAIN}"
+    return ProviderAway(why).at(error.location)
 
 
 async def _carried(request: Request, endpoint: Endpoint) -> "Translation | None":
@@ -271,13 +256,12 @@ async def _carried(request: Request, endpoint: Endpoint) -> "Translation | None"
         return None
 
 
-def _in_translation(chosen: Chosen, translations: "dict[str, Translation]") -> Chosen:
+def _in_translation(chosen: Chosen, translations: "dict[str, Translation | None]") -> Chosen:
     """The same providers; those that these are for, by their names, are asked so."""
 
     def asked(some: Sequence[Provider]) -> list[Provider]:
-        return [
-            TranslatingProvider(each, translations[each.name]) if each.name in translations else each for each in some
-        ]
+        pairs = ((each, translations.get(each.name)) for each in some)
+        return [TranslatingProvider(each, translation) if translation else each for each, translation in pairs]
 
     return Chosen(asked(chosen.own), tuple(map(asked, chosen.peers)), asked(chosen.last), chosen.conversation)
 

@@ -7,6 +7,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -119,8 +120,8 @@ def _translation_of(request: Request, endpoints: Sequence[Endpoint]) -> "Transla
 
 def translated_ask(request: Request, translation: "Translation") -> Request:
     """The request that is sent."""
-    headers = tuple(pair for pair in request.headers if not pair[0].startswith(_VENDORS) and pair[0] != "content-type")
-    headers = (("content-type", _JSON), *headers)
+    kept = (pair for pair in request.headers if not pair[0].startswith(_VENDORS) and pair[0] != "content-type")
+    headers = (("content-type", _JSON), *kept)
     return msgspec.structs.replace(request, endpoint=translation.target, body=translation.body, headers=headers)
 
 
@@ -172,7 +173,11 @@ class Estimating:
         """See `Provider`."""
         del sign
         await _have_translator()
-        return await _off_the_loop(request.body, _too_heavy_to_ask, lambda: estimate(request))
+        from masa_node.dialects.translation.counting import ESTIMATED, counted  # noqa: PLC0415 - see `_have_translator`
+
+        body = await _off_the_loop(request.body, _too_heavy_to_ask, lambda: counted(request.body))
+        headers = (("content-type", _JSON), (ESTIMATED, "input_tokens"))
+        return WholeAnswer(200, headers, body, DialectName.ANTHROPIC)
 
 
 async def answered(provider: Provider, request: Request, sign: Sign = no_sign, begun: Begun | None = None) -> Answer:
@@ -220,14 +225,6 @@ async def _fallback(
     return TranslatingProvider(provider, translation) if translation is not None else None
 
 
-def estimate(request: Request) -> WholeAnswer:
-    """The answer to a request to count tokens. Raises `NotTranslatable`."""
-    from masa_node.dialects.translation.counting import ESTIMATED, counted  # noqa: PLC0415 - see `_have_translator`
-
-    headers = (("content-type", _JSON), (ESTIMATED, "input_tokens"))
-    return WholeAnswer(200, headers, counted(request.body), DialectName.ANTHROPIC)
-
-
 async def _translated_error(error: ErrorAnswer, translation: "Translation", request: Request) -> ErrorAnswer:
     """The server's error in the caller's format. For one without JSON, the node writes the error.
 
@@ -236,31 +233,27 @@ async def _translated_error(error: ErrorAnswer, translation: "Translation", requ
     if not error.is_json:
         return error
     small = await readable(in_utf8(error.body), ANSWER_DEPTH)
-    answer = ErrorAnswer(
+    return ErrorAnswer(
         error.message,
         status=translation.error_status(error.status, small),
         headers=_headers(error.headers, translation, _JSON),
         body=translation.error(error.status, small, request.request_id),
         is_json=True,
-    )
-    answer.location = error.location
-    return answer
+    ).at(error.location)
 
 
 async def _translated(answer: Answer, translation: "Translation", request: Request) -> Answer:
     translator = translation.answer(request.request_id, int(time.time()))
     if isinstance(answer, StreamedAnswer):
-        return await _Stream(answer, translator).begun(translation, request)
-    convert = translator.streamed if request.wants_stream else translator.whole
-    body = await _off_the_loop(answer.body, _too_heavy_an_answer, lambda: convert(in_utf8(answer.body)))
-    return _whole(answer, body, translation, request, translator.left_out)
-
-
-def _whole(
-    answer: Answer, body: bytes, translation: "Translation", request: Request, left_out: Iterable[str]
-) -> WholeAnswer:
+        stream = _Stream(answer, translator)
+        if request.wants_stream:
+            return await stream.begun(translation)
+        body = await stream.collected()
+    else:
+        convert, whole = translator.streamed if request.wants_stream else translator.whole, answer.body
+        body = await _off_the_loop(whole, _too_heavy_an_answer, lambda: convert(in_utf8(whole)))
     content_type = _stream_type(translation) if request.wants_stream else _JSON
-    headers = _headers(answer.headers, translation, content_type, left_out)
+    headers = _headers(answer.headers, translation, content_type, translator.left_out)
     dialect = DIALECT_OF_ENDPOINT[translation.source]
     return WholeAnswer(answer.status, headers, body, dialect, answer.usage, answer.close)
 
@@ -275,20 +268,15 @@ def _stream_type(translation: "Translation") -> str:
     return "application/x-ndjson" if is_lines else "text/event-stream; charset=utf-8"
 
 
+@dataclass(slots=True, eq=False)
 class _Stream:
     """One streamed answer on its way back: piece by piece, as they come."""
 
-    __slots__ = ("_answer", "_translator")
+    _answer: StreamedAnswer
+    _translator: "AnswerTranslator"
 
-    def __init__(self, answer: StreamedAnswer, translator: "AnswerTranslator") -> None:
-        self._answer = answer
-        self._translator = translator
-
-    async def begun(self, translation: "Translation", request: Request) -> Answer:
-        """The answer with its first words; a whole one where the caller asked for no stream."""
-        if not request.wants_stream:
-            body = await self._collected()
-            return _whole(self._answer, body, translation, request, self._translator.left_out)
+    async def begun(self, translation: "Translation") -> StreamedAnswer:
+        """The answer with its first words."""
         answer = self._answer
         first = await self._fed(answer.first) or await self.next_piece()
         return StreamedAnswer(
@@ -347,7 +335,8 @@ class _Stream:
                 return b""
             raise
 
-    async def _collected(self) -> bytes:
+    async def collected(self) -> bytes:
+        """All of it as one body, for a caller that asked for no stream."""
         pieces = [self._answer.first]
         size = len(self._answer.first)
         while piece := await self._source_piece():
