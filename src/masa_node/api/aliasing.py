@@ -1,18 +1,18 @@
 """What a name stands for now, by the owner's aliases: for requests, and in lists."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 
 import msgspec
 
-from masa_node.api.families import Offers
 from masa_node.api.responses import header_text
 from masa_node.chat.aliases import Aliases
 from masa_node.chat.offer import same_model_key
 from masa_node.chat.request import Endpoint, Privacy
 from masa_node.dialects.bodies.peek import listing_renamed
 from masa_node.dialects.translation.formats import is_translated_from, targets_for
-from masa_node.routing.catalog import Catalog
+from masa_node.routing.catalog import Catalog, Offers
 from masa_node.routing.provider import may_see
 
 ALIAS = b"x-masa-alias"
@@ -29,23 +29,20 @@ def ways_to(endpoint: Endpoint, *, may_translate: bool) -> Ways:
     return frozenset({endpoint, *(targets_for(endpoint) if is_translated else ())})
 
 
+@dataclass(slots=True, eq=False)
 class Aliasing:
     """The aliases of one node. `askable` gives those of some offers that may be asked for; `refresh` looks for models
     that appeared since LLM servers were last listed.
     """
 
-    def __init__(
-        self,
-        aliases: Aliases,
-        catalog: Catalog,
-        askable: Callable[[Offers], Offers],
-        refresh: Callable[[], Awaitable[None]],
-    ) -> None:
-        self._aliases = aliases
-        self._catalog = catalog
-        self._askable = askable
-        self._refresh = refresh
-        self.has_any = aliases != Aliases()
+    _aliases: Aliases
+    _catalog: Catalog
+    askable: Callable[[Offers], Offers]
+    refresh: Callable[[], Awaitable[None]]
+    has_any: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.has_any = self._aliases != Aliases()
 
     async def model_for(self, asked: str, privacy: Privacy = Privacy.ANY, ways: Ways = ANY_WAY) -> str:
         """The model that is meant; the name itself where it is no alias.
@@ -55,7 +52,7 @@ class Aliasing:
         """
         models = self._aliases.targets_of(asked)
         if len(models) > 1 and not self._first_served(models, privacy):
-            await self._refresh()
+            await self.refresh()
         return _other(asked, self._best(models, privacy, ways)) if models else asked
 
     def is_alias(self, asked: str) -> bool:
@@ -64,7 +61,7 @@ class Aliasing:
 
     def offers(self) -> Offers:
         """All that can be asked for: models under their own names, then those that are aliases."""
-        real = self._askable(self._catalog.all_offers())
+        real = self.askable(self._catalog.all_offers())
         if not self.has_any:
             return real
         best: dict[Sequence[str], str] = {}  # many models may fit one pattern
@@ -91,7 +88,7 @@ class Aliasing:
 
     def offers_of(self, model: str) -> Offers:
         """The providers that may be asked for this model."""
-        return self._askable(self._catalog.offers_of(model))
+        return self.askable(self._catalog.offers_of(model))
 
     def _best(self, models: Sequence[str], privacy: Privacy, ways: Ways = ANY_WAY) -> str:
         return self._first_served(models, privacy, ways) or self._first_served(models, privacy) or models[0]

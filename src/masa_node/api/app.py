@@ -33,7 +33,6 @@ _ALLOWED_HEADERS = b"authorization, content-type, x-api-key, anthropic-version, 
 _HEADER_NAMES = re.compile(rb"[A-Za-z0-9-]{1,64}(?: ?, ?[A-Za-z0-9-]{1,64}){0,31}")
 _CHANGING = frozenset({"POST", "DELETE"})
 _PREFLIGHT_AGE_S = b"600"
-_CORS_PREFIX = b"access-control-"
 # What the SDKs and people's scripts look at: without being named here, no script of a page gets to see it.
 _EXPOSED = frozenset(
     b"x-request-id request-id x-masa-node x-masa-model x-masa-served-by x-masa-attempts x-masa-alias x-masa-format "
@@ -163,10 +162,9 @@ class App:
         if head.method == "OPTIONS":
             await reply.whole(204, _preflight(head.headers), b"")
             return
-        path, caller = entry.place.path, entry.caller
+        path, caller, ids = entry.place.path, entry.caller, request_headers(entry.own_id or new_id())
         if path == EVENTS.path:
-            headers = request_headers(entry.own_id or new_id())
-            await self._parts.events.serve(request, reply, caller, headers, partial(self._may_look_on, entry, head))
+            await self._parts.events.serve(request, reply, caller, ids, partial(self._may_look_on, entry, head))
             return
         if head.method in _CHANGING:
             with HeldBody(self._parts.bodies) as body:
@@ -174,7 +172,7 @@ class App:
             headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
         else:
             status, headers, text = await read_out(self._parts.view, path, head, caller)
-        await reply.whole(status, headers + request_headers(entry.own_id or new_id()), text)
+        await reply.whole(status, headers + ids, text)
 
     def _methods_at(self, place: Place) -> list[str]:
         """Those that may be used there; none where nothing is."""
@@ -191,7 +189,7 @@ class App:
             return self._parts.view.pages.missing(path)
         not_done = not_done_here(path)
         if not_done is not None:
-            offers = self._parts.view.askable(self._parts.view.catalog.all_offers())
+            offers = self._parts.view.aliasing.askable(self._parts.view.catalog.all_offers())
             offers = [pair for pair in offers_for(DialectName.OLLAMA, offers) if caller.allows(pair[1].model)]
             return UnknownPath(f"This node {not_done}; it serves: {models.named(offers)}.")
         if path in REPLACED:
@@ -217,15 +215,10 @@ def _dialect_for(request: HttpRequest) -> DialectName:
 
 
 def _allow(origin: bytes, headers: RawHeaders) -> None:
-    """Let the page of that origin read the answer, with all of its headers."""
+    """Let the page of that origin read the answer, with all of its headers: its own, and those that the node adds."""
     headers += [(b"access-control-allow-origin", origin), (b"vary", b"origin")]
-    headers.append(_exposed(headers))
-
-
-def _exposed(headers: RawHeaders) -> tuple[bytes, bytes]:
-    """The headers that the page's script may read: the answer's own, and those that the node may add."""
-    names = {name.lower() for name, _ in headers if not name.lower().startswith(_CORS_PREFIX)}
-    return _CORS_PREFIX + b"expose-headers", b", ".join(sorted(names | _EXPOSED))
+    names = {name.lower() for name, _ in headers if not name.lower().startswith(b"access-control-")}
+    headers.append((b"access-control-expose-headers", b", ".join(sorted(names | _EXPOSED))))
 
 
 def _preflight(headers: HeaderPairs) -> RawHeaders:

@@ -1,12 +1,9 @@
 """Which models each family of clients can ask for, through its endpoints: as they are spoken, or translated. Pure."""
 
 from masa_node.chat.errors import DialectNotServed
-from masa_node.chat.offer import ModelOffer
-from masa_node.chat.request import CONVERSATION_ENDPOINTS, DIALECT_OF_ENDPOINT, DialectName, Endpoint, path_of
+from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint, chat_paths
 from masa_node.dialects.translation.formats import TARGETS
-from masa_node.routing.provider import Provider
-
-Offers = list[tuple[Provider, ModelOffer]]
+from masa_node.routing.catalog import Offers
 
 # What merely tells of a model, or counts its tokens, is no way to ask it.
 _ASKS_NOTHING = frozenset({Endpoint.NATIVE, Endpoint.OLLAMA_SHOW, Endpoint.ANTHROPIC_COUNT_TOKENS})
@@ -40,8 +37,7 @@ def offers_for(family: DialectName, offers: Offers) -> Offers:
 def not_in_family(model: str, family: DialectName, offers: Offers) -> DialectNotServed:
     """The model is here, and clients of this family cannot ask it."""
     endpoints = {endpoint for _, offer in offers for endpoint in offer.endpoints}
-    ways = ", ".join(f"POST {path_of(endpoint)}" for endpoint in CONVERSATION_ENDPOINTS if endpoint in endpoints)
     return DialectNotServed(
         f"The model {model!r} is here, but none of its LLM servers speaks the format of {family} clients. "
-        f"A chat with it goes through: {ways or 'no endpoint of this node'}."
+        f"A chat with it goes through: {chat_paths(endpoints)}."
     )

@@ -17,7 +17,7 @@ from masa_node.api.control.changes import CHANGES
 from masa_node.api.control.events import EVENTS
 from masa_node.api.control.owner import OwnerActions
 from masa_node.api.control.pages import CONSOLE, HOME, ConsolePages, Found, wants_page
-from masa_node.api.families import Offers, not_in_family, offers_for
+from masa_node.api.families import not_in_family, offers_for
 from masa_node.api.http1.reply import RawHeaders
 from masa_node.api.http1.request import Head, HeaderPairs
 from masa_node.api.paths import AT_CLOUDFLARES, SEARCH_PATH
@@ -28,7 +28,7 @@ from masa_node.chat.request import DialectName
 from masa_node.chat.statuses import status_of_kind
 from masa_node.dialects.bodies.peek import check_model
 from masa_node.dialects.fields import FIELDS, TEXT, read
-from masa_node.routing.catalog import Catalog
+from masa_node.routing.catalog import Catalog, Offers
 from masa_node.version import __version__
 
 # The Ollama release whose API this one speaks: clients refuse versions that look too old for a feature they use.
@@ -48,17 +48,14 @@ class NodeView(msgspec.Struct, frozen=True):
     """What the status endpoints show.
 
     `readiness` says whether anything can be asked. `node`, `peers` and `stake` describe the node and its network, ready
-    to be encoded as JSON; `doctor` looks for what is wrong, which takes seconds. `askable` filters offers to those that
-    privacy and stakes allow. `aliasing` knows the owner's own names for models. `first_look` returns when every LLM
-    server has listed its models once, or takes too long to. `running` gives the entries of Ollama's `/api/ps`.
-    `history` remembers requests, `pages` are the console, `actions` has the node do what
-    its owner wants. `needs_key`: must callers send a key?
+    to be encoded as JSON; `doctor` looks for what is wrong, which takes seconds. `aliasing` knows the owner's own names
+    for models. `first_look` returns when every LLM server has listed its models once, or takes too long to. `running`
+    gives the entries of Ollama's `/api/ps`. `history` remembers requests, `pages` are the console, `actions` has the
+    node do what its owner wants. `needs_key`: must callers send a key?
     """
 
     catalog: Catalog
-    askable: Callable[[Offers], Offers]
     aliasing: Aliasing
-    refresh: Callable[[], Awaitable[None]]
     first_look: Callable[[], Awaitable[None]]
     running: Callable[[], Awaitable[list[msgspec.Raw]]]
     readiness: Callable[[], Readiness]
@@ -134,8 +131,8 @@ async def _one_model(view: NodeView, asked: Asked) -> object:
     name = check_model(asked.model)
     model = await view.aliasing.model_for(name)
     if not view.catalog.knows(model):
-        await view.refresh()
-    offers = view.askable(view.catalog.offers_of(model))
+        await view.aliasing.refresh()
+    offers = view.aliasing.offers_of(model)
     asked.caller.check_model(name, model)
     if not offers:
         nearest = ", ".join(view.catalog.nearest(model, asked.caller.allows)) or "none is served at all"

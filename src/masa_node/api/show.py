@@ -6,7 +6,7 @@ from masa_node.accounts.access import Caller
 from masa_node.api.aliasing import Aliasing, alias_header, renamed
 from masa_node.api.chat import ChatEndpoints
 from masa_node.api.entry import Entry
-from masa_node.api.families import Offers, not_in_family, offers_for
+from masa_node.api.families import not_in_family, offers_for
 from masa_node.api.http1.reply import Reply
 from masa_node.api.http1.request import HttpRequest
 from masa_node.api.request_body import HeldBody, read_body
@@ -15,6 +15,7 @@ from masa_node.chat.errors import BadJson, BadModel
 from masa_node.chat.request import DialectName, Endpoint
 from masa_node.dialects.bodies.peek import peek
 from masa_node.dialects.condensing import REQUEST_DEPTH
+from masa_node.routing.catalog import Offers
 from masa_node.routing.running.steps import readable
 
 

@@ -7,10 +7,10 @@ import shlex
 import socket
 from pathlib import Path
 
-from masa_node.api.families import Offers
 from masa_node.chat.request import ENDPOINT_PATHS, Endpoint
 from masa_node.node.node import Node
 from masa_node.node.settings.words import listed
+from masa_node.routing.catalog import Offers
 
 _UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 - what is bound, not what is
 # Documentation addresses (RFC 5737, RFC 3849): no packet is sent, the system only says which own address it would use.

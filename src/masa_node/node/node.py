@@ -21,7 +21,6 @@ from masa_node.api.control.changes import Changes
 from masa_node.api.control.events import EventStreams
 from masa_node.api.control.pages import ConsolePages
 from masa_node.api.entry import ChatLimits
-from masa_node.api.families import Offers
 from masa_node.api.guard import Guard
 from masa_node.api.routes import NodeView, Readiness
 from masa_node.api.show import ShowEndpoint
@@ -50,7 +49,7 @@ from masa_node.node.situation import ServerState, Situation
 from masa_node.routing.admission import Admission, PeerAdmission
 from masa_node.routing.answers.byte_budget import OVERHEAD_BYTES, ByteBudget
 from masa_node.routing.candidates import ChoiceRules
-from masa_node.routing.catalog import Catalog
+from masa_node.routing.catalog import Catalog, Offers
 from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.provider import Provider, may_see
 from masa_node.telemetry.log import log_outcome
@@ -312,9 +311,7 @@ class Node:
         chat = ChatEndpoints(self.dispatcher, limits, self.observe, self.instance, aliasing, self.access)
         view = NodeView(
             self.catalog,
-            self.askable,
             aliasing,
-            self.poller.refresh,
             self.first_look,
             self.running_models,
             self._readiness,

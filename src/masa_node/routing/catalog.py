@@ -7,6 +7,7 @@ what a change costs depends on that provider's own offers only.
 import difflib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, islice
 
 import msgspec
@@ -76,7 +77,7 @@ MAX_COMPARED_CHARS = 48  # difflib takes 10 us for two names of this length, and
 MAX_NAMED = 5
 MAX_SPELLINGS = 64  # of one model that are looked through for an own one: peers choose how they write names
 
-Offer = tuple[Provider, ModelOffer]
+Offers = list[tuple[Provider, ModelOffer]]
 Changed = Callable[[], None]
 
 
@@ -180,15 +181,11 @@ class Catalog:
         if provider.is_local:
             self._own_changed()
 
-    def watch(self, changed: Changed) -> Callable[[], None]:
+    def watch(self, changed: Changed) -> Callable[[], object]:
         """Call `changed` after each change of what own servers offer. Returns what ends that."""
         token = object()
         self._watchers[token] = changed
-
-        def end() -> None:
-            self._watchers.pop(token, None)
-
-        return end
+        return partial(self._watchers.pop, token, None)
 
     def find(self, model: str, endpoint: Endpoint) -> Found:
         """The providers to ask. Names that nobody serves leave no trace here."""
@@ -227,7 +224,7 @@ class Catalog:
         """Does any provider list this model?"""
         return same_model_key(model) in self._models or self._known(model) is not None
 
-    def offers_of(self, model: str) -> list[Offer]:
+    def offers_of(self, model: str) -> Offers:
         """Every offer of this model: own servers' in the order in which they were named, then peers'."""
         known = self._known(model)
         if known is None:
@@ -235,7 +232,7 @@ class Catalog:
         serving = chain(self._in_order(known), known.peers.values())
         return [(provider, offer) for provider, offers in serving for offer in offers]
 
-    def all_offers(self) -> list[Offer]:
+    def all_offers(self) -> Offers:
         """Every offer: own servers' in the order in which they were named, then peers'."""
         entries = chain(self._own.values(), self._peers.values())
         return [(entry.provider, offer) for entry in entries for offer in entry.offers or ()]

@@ -5,7 +5,6 @@ import contextlib
 
 import msgspec
 
-from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import DialectName, Endpoint, Request
 from masa_node.dialects.bodies.body_format import (
     BODY_DEPTH,
@@ -15,8 +14,8 @@ from masa_node.dialects.bodies.body_format import (
 )
 from masa_node.dialects.bodies.peek import streams
 from masa_node.routing.candidates import Refresh
-from masa_node.routing.catalog import Catalog
-from masa_node.routing.provider import Provider, may_see
+from masa_node.routing.catalog import Catalog, Offers
+from masa_node.routing.provider import may_see
 from masa_node.routing.running.steps import readable
 
 # Where nothing may be translated: the first of these that somebody speaks.
@@ -26,8 +25,6 @@ _BY_PREFERENCE = (
     DialectName.ANTHROPIC,
     DialectName.CLOUDFLARE,
 )
-
-Offers = list[tuple[Provider, ModelOffer]]
 
 
 async def in_one_format(request: Request, wanted: DialectName | None, catalog: Catalog, refresh: Refresh) -> Request:

@@ -4,12 +4,12 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from masa_node.api.families import Offers
 from masa_node.api.views.models import cloudflare_list, ollama_tags, openai_list, own_list
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import Endpoint
 from masa_node.network.askable import MAX_DISTANT_MODELS
 from masa_node.network.gossip.adverts import MAX_ADVERT_MODELS
+from masa_node.routing.catalog import Offers
 from tests.routing.running.test_steps import check
 from tests.routing.scripted import ScriptedPeer
 

@@ -12,10 +12,11 @@ from typing import TypeVar
 
 import msgspec
 
-from masa_node.api.families import Offers, family_of
+from masa_node.api.families import family_of
 from masa_node.chat.offer import NO_FACTS, ModelOffer, same_model_key
 from masa_node.chat.request import Endpoint, path_of
 from masa_node.dialects.condensing import Steps, at_once
+from masa_node.routing.catalog import Offers
 from masa_node.routing.running.steps import in_steps
 
 Json = dict[str, object]
@@ -31,14 +32,6 @@ _TASK = {
     "description": "Family of generative text models, such as large language models (LLM).",
 }
 _NEVER = "0001-01-01T00:00:00Z"
-_NO_DETAILS: Json = {
-    "parent_model": "",
-    "format": "",
-    "family": "",
-    "families": [],
-    "parameter_size": "",
-    "quantization_level": "",
-}
 
 
 def grouped(offers: Offers) -> Steps[list[Offers]]:
@@ -194,7 +187,7 @@ def best_known(group: Offers) -> ModelOffer:
 def _details(offer: ModelOffer) -> Json:
     facts = offer.facts
     return {
-        **_NO_DETAILS,
+        "parent_model": "",
         "format": facts.format,
         "family": facts.family,
         "families": [facts.family] if facts.family else [],
