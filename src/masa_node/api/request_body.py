@@ -2,7 +2,6 @@
 
 import asyncio
 from functools import partial
-from types import TracebackType
 from typing import Self
 
 from masa_node.api.http1.request import HttpRequest
@@ -33,9 +32,7 @@ class HeldBody(Pieces):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *why: object) -> None:
         self.release()
 
     def lost(self) -> Overloaded:

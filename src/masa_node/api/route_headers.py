@@ -2,8 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from enum import StrEnum
-from typing import TypeVar
 
 from masa_node.chat.errors import BadHeader
 from masa_node.chat.request import CHAT_DIALECTS, DialectName, Privacy, RaceMode, RaceRule
@@ -26,7 +24,6 @@ _YES_OR_NO = {b"1": True, b"true": True, b"0": False, b"false": False}
 _FROM_TIGHT_TO_LOOSE = (Privacy.LOCAL, Privacy.TRUSTED, Privacy.ANY)
 _MAX_SHOWN_CHARS = 80
 _RACE = re.compile(r"\s*(?P<mode>[a-z]+)\s*(?:;\s*width\s*=\s*(?P<width>[0-9]{1,4})\s*)?")
-Choice = TypeVar("Choice", bound=StrEnum)
 
 
 def route_of(headers: Sequence[tuple[bytes, bytes]], race: RaceRule, privacy: Privacy) -> tuple[RaceRule, Privacy]:
@@ -67,35 +64,30 @@ def format_of(headers: Sequence[tuple[bytes, bytes]]) -> DialectName | None:
     if len(said) > 1:
         raise BadHeader(f"{FORMAT} was sent twice, with different values. Send it once.")
     text = said.pop().decode("latin-1")
-    dialect = next((name for name in CHAT_DIALECTS if name == text), None)
-    if dialect is None:
+    if text not in CHAT_DIALECTS:
         raise BadHeader(f"{FORMAT}: {_quoted(text)} is not understood. It may be: {FORMAT_FORM}.")
-    return dialect
+    return DialectName(text)
 
 
 def _race(text: str, default_width: int | None) -> RaceRule:
     match = _RACE.fullmatch(text.lower())
-    mode = _word(RaceMode, match["mode"]) if match else None
     width = int(match["width"]) if match and match["width"] else default_width
-    if mode is None or (width is not None and not 0 < width <= MAX_WIDTH):
+    if match is None or match["mode"] not in {*RaceMode} or (width is not None and not 0 < width <= MAX_WIDTH):
         raise BadHeader(f"{RACE}: {_quoted(text)} is not understood. It may be: {RACE_FORM}.")
-    return RaceRule(mode, width)
+    return RaceRule(RaceMode(match["mode"]), width)
 
 
 def _privacy(text: str, ceiling: Privacy) -> Privacy:
-    privacy = _word(Privacy, text.strip().lower())
-    if privacy is None:
+    said = text.strip().lower()
+    if said not in {*Privacy}:
         raise BadHeader(f"{PRIVACY}: {_quoted(text)} is not understood. It may be: {PRIVACY_FORM}.")
+    privacy = Privacy(said)
     if _FROM_TIGHT_TO_LOOSE.index(privacy) > _FROM_TIGHT_TO_LOOSE.index(ceiling):
         raise BadHeader(
             f"{PRIVACY}: {privacy} is looser than PRIVACY={ceiling} of this node, which a request can only tighten. "
             "Leave the header out, or have the node's owner set PRIVACY."
         )
     return privacy
-
-
-def _word(kind: type[Choice], text: str) -> Choice | None:
-    return next((word for word in kind if word.value == text), None)
 
 
 def _quoted(text: str) -> str:

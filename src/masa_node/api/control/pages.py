@@ -71,7 +71,7 @@ class ConsolePages:
 
     def holds(self, path: str) -> bool:
         """Is there anything at this path, which `is_console` knows?"""
-        return bool(self) and (path == HOME or _name_at(path) in self._pages)
+        return bool(self) and (path == HOME or (path.removeprefix(CONSOLE) or INDEX) in self._pages)
 
     def missing(self, path: str) -> UnknownPath:
         """That there is not, in words."""
@@ -101,10 +101,6 @@ def wants_page(headers: HeaderPairs) -> bool:
     """Does a browser ask? It names HTML; scripts and clients of LLMs name JSON, or take anything."""
     accepted = b",".join(value for name, value in headers if name == b"accept")
     return any(each.partition(b";")[0].strip().lower() == b"text/html" for each in accepted.split(b","))
-
-
-def _name_at(path: str) -> str:
-    return path.removeprefix(CONSOLE) or INDEX
 
 
 def _page(name: str, body: bytes) -> Page:

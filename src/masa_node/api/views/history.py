@@ -88,7 +88,9 @@ def race(history: History, caller: Caller, request_id: str) -> Race:
     """`GET /api/v1/races/{request_id}`. Raises `UnknownRequest`."""
     found = history.journal.race(request_id, _own(caller))
     if found is None:
-        raise UnknownRequest(f"The journal has no request {_short(request_id)!r}: it has the last ones only (JOURNAL).")
+        raise UnknownRequest(
+            f"The journal has no request {request_id[:_ID_CHARS]!r}: it has the last ones only (JOURNAL)."
+        )
     return found
 
 
@@ -106,7 +108,7 @@ def end(history: History, caller: Caller, request_id: str) -> dict[str, int]:
     if not ended:
         if caller.is_owner and history.under_way.holds(request_id):
             caller.check_may_change()
-        raise UnknownRequest(f"No request {_short(request_id)!r} is under way here.")
+        raise UnknownRequest(f"No request {request_id[:_ID_CHARS]!r} is under way here.")
     return {"ended": ended}
 
 
@@ -133,7 +135,3 @@ def _is_true(text: str) -> bool:
     if text not in _BOOLEANS:
         raise ValueError(f"cost is true or false, not {text[:_ID_CHARS]!r}")
     return _BOOLEANS[text]
-
-
-def _short(request_id: str) -> str:
-    return request_id[:_ID_CHARS]

@@ -100,7 +100,7 @@ _IN_PATH: dict[str, Json] = {  # the schema of each part of a path
 }
 _POSTS = {path: endpoint for endpoint, facts in ENDPOINTS.items() for path in facts.paths} | _CLOUDFLARE_ALIASES
 _MODEL_IN_BODY: Json = {"type": "string", "maxLength": 256, "minLength": 1}
-_JSON_OBJECT: Json = {"schema": {"type": "object"}}
+_JSON_OBJECT: Json = {"application/json": {"schema": {"type": "object"}}}
 
 
 def describe(gets: Iterable[GetEndpoint], changes: Iterable[ChangeEndpoint] = ()) -> Json:
@@ -156,12 +156,11 @@ def _id_of(path: str) -> str:
 
 def _errors() -> Json:
     """Every status of an error that any endpoint may tell; an LLM's own 4xx and 5xx come through as they are."""
-    content: Json = {"application/json": _JSON_OBJECT}
     responses: Json = {
-        str(status): {"description": f"An error in the endpoint's format: {status}", "content": content}
+        str(status): {"description": f"An error in the endpoint's format: {status}", "content": _JSON_OBJECT}
         for status in sorted(set(STATUS.values()))
     }
-    responses["default"] = {"description": "The LLM's own error, as it gave it", "content": content}
+    responses["default"] = {"description": "The LLM's own error, as it gave it", "content": _JSON_OBJECT}
     return responses
 
 
@@ -188,7 +187,7 @@ def _chat_operation(endpoint: Endpoint, path: str) -> Json:
 
 def _given(endpoint: Endpoint) -> Json:
     """A schema of a stream would be one of an event, and those are the LLM's own."""
-    content: Json = {"application/json": _JSON_OBJECT, "text/event-stream": {}}
+    content: Json = {**_JSON_OBJECT, "text/event-stream": {}}
     if ENDPOINTS[endpoint].dialect == DialectName.OPENAI_AUDIO:
         return {**content, "audio/*": {}, "text/plain": {"schema": {"type": "string"}}}
     return {**content, "application/x-ndjson": {"schema": {"type": "string"}}}
@@ -204,23 +203,22 @@ def _taken(endpoint: Endpoint, body: Json) -> Json:
 
 def _get_operation(endpoint: GetEndpoint) -> Json:
     media_type = endpoint.media_type.partition(";")[0]
-    schema: Json = _JSON_OBJECT if media_type == "application/json" else {"schema": {"type": "string"}}
+    content: Json = {media_type: {"schema": {"type": "string"}}} if media_type != "application/json" else _JSON_OBJECT
     parameters = [*_parameters(endpoint.path), *(each.described() for each in endpoint.query)]
     return {
         "operationId": f"get_{_id_of(endpoint.path) or 'root'}",
         "summary": endpoint.about,
         **({"parameters": parameters} if parameters else {}),
-        "responses": {"200": {"description": endpoint.about, "content": {media_type: schema}}, **_errors()},
+        "responses": {"200": {"description": endpoint.about, "content": content}, **_errors()},
     }
 
 
 def _change_operation(endpoint: ChangeEndpoint) -> Json:
-    content: Json = {"application/json": _JSON_OBJECT}
     operation: Json = {
         "operationId": f"{endpoint.method.lower()}_{_id_of(endpoint.path)}",
         "summary": endpoint.about,
         "parameters": _parameters(endpoint.path),
-        "responses": {str(endpoint.status): {"description": endpoint.about, "content": content}, **_errors()},
+        "responses": {str(endpoint.status): {"description": endpoint.about, "content": _JSON_OBJECT}, **_errors()},
     }
     if endpoint.body is not None:
         _, schemas = msgspec.json.schema_components([endpoint.body])
