@@ -2,8 +2,6 @@
 what happened, what was tried and what to do next. Statuses live in `statuses.py`, dialects' shapes in `dialects/`.
 """
 
-from typing import Self
-
 from masa_node.chat.request import Endpoint, Headers
 
 
@@ -202,11 +200,6 @@ class ProviderError(MasaError):
     code = "provider_failed"
     location = ""
     away_for_s: float | None = None  # since it was there; None: it is not known to be away for a short time only
-
-    def at(self, location: str) -> Self:
-        """The same error, which happened there."""
-        self.location = location
-        return self
 
 
 class ProviderAway(ProviderError):

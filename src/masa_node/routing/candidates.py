@@ -1,6 +1,7 @@
 """Which providers may be asked for one request: by model, endpoint and privacy."""
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -149,7 +150,10 @@ class Candidates:
             others = find(request.model, endpoint)
             more_own = [provider for provider in others.own if provider.name not in translations]
             more_peers = [provider for provider in others.peers if provider.name not in translations]
-            translation = await _carried(request, endpoint) if more_own or more_peers else None
+            translation = None
+            if more_own or more_peers:
+                with contextlib.suppress(NotTranslatable):  # the others may carry the request
+                    translation = await translation_of(request, [endpoint])
             if translation is None:
                 continue
             own += more_own
@@ -237,23 +241,19 @@ class Candidates:
         for absence in self._catalog.absences.serving(request.model, endpoints, now_s):
             if _allowed((absence.provider,), request.privacy):
                 away_s = math.ceil(now_s - absence.since_s)
-                why = f"It serves {request.model!r} and is away, for {away_s} s: its link was lost. {_AGAIN}"
-                return ProviderAway(why).at(absence.provider.location)
+                error = ProviderAway(
+                    f"It serves {request.model!r} and is away, for {away_s} s: its link was lost. {_AGAIN}"
+                )
+                error.location = absence.provider.location
+                return error
         return None
 
 
 def is_away(error: ProviderError, away_s: float) -> ProviderAway:
     """The error when the last hope was a provider that was there a short time ago."""
-    why = f"It is away, for {math.ceil(away_s)} s at most: {error.message} {_AGAIN}"
-    return ProviderAway(why).at(error.location)
-
-
-async def _carried(request: Request, endpoint: Endpoint) -> "Translation | None":
-    """None where that format cannot carry the request: the others may."""
-    try:
-        return await translation_of(request, [endpoint])
-    except NotTranslatable:
-        return None
+    away = ProviderAway(f"It is away, for {math.ceil(away_s)} s at most: {error.message} {_AGAIN}")
+    away.location = error.location
+    return away
 
 
 def _in_translation(chosen: Chosen, translations: "dict[str, Translation | None]") -> Chosen:

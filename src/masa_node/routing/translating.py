@@ -118,13 +118,6 @@ def _translation_of(request: Request, endpoints: Sequence[Endpoint]) -> "Transla
     return None
 
 
-def translated_ask(request: Request, translation: "Translation") -> Request:
-    """The request that is sent."""
-    kept = (pair for pair in request.headers if not pair[0].startswith(_VENDORS) and pair[0] != "content-type")
-    headers = (("content-type", _JSON), *kept)
-    return msgspec.structs.replace(request, endpoint=translation.target, body=translation.body, headers=headers)
-
-
 class TranslatingProvider:
     """Another provider under its own name, asked in the format of the translation's target."""
 
@@ -146,8 +139,11 @@ class TranslatingProvider:
     async def answer(self, request: Request, sign: Sign = no_sign) -> Answer:
         """See `Provider`."""
         translation = self._translation
+        kept = (pair for pair in request.headers if not pair[0].startswith(_VENDORS) and pair[0] != "content-type")
+        headers = (("content-type", _JSON), *kept)
+        asked = msgspec.structs.replace(request, endpoint=self.target, body=translation.body, headers=headers)
         try:
-            answer = await self.provider.answer(translated_ask(request, translation), sign)
+            answer = await self.provider.answer(asked, sign)
         except ErrorAnswer as exc:
             raise await _translated_error(exc, translation, request) from exc
         try:
@@ -233,13 +229,15 @@ async def _translated_error(error: ErrorAnswer, translation: "Translation", requ
     if not error.is_json:
         return error
     small = await readable(in_utf8(error.body), ANSWER_DEPTH)
-    return ErrorAnswer(
+    answer = ErrorAnswer(
         error.message,
         status=translation.error_status(error.status, small),
         headers=_headers(error.headers, translation, _JSON),
         body=translation.error(error.status, small, request.request_id),
         is_json=True,
-    ).at(error.location)
+    )
+    answer.location = error.location
+    return answer
 
 
 async def _translated(answer: Answer, translation: "Translation", request: Request) -> Answer:

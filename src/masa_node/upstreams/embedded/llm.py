@@ -189,7 +189,9 @@ class EmbeddedLlm:
         raise self._down()
 
     def _down(self) -> Unreachable:
-        return Unreachable(f"The embedded LLM is down: {self.trouble}.").at(self.location)
+        error = Unreachable(f"The embedded LLM is down: {self.trouble}.")
+        error.location = self.location
+        return error
 
 
 def default_threads() -> int:
