@@ -139,8 +139,8 @@ class TranslatingProvider:
     async def answer(self, request: Request, sign: Sign = no_sign) -> Answer:
         """See `Provider`."""
         translation = self._translation
-        kept = (pair for pair in request.headers if not pair[0].startswith(_VENDORS) and pair[0] != "content-type")
-        headers = (("content-type", _JSON), *kept)
+        others = (pair for pair in request.headers if not pair[0].startswith(_VENDORS) and pair[0] != "content-type")
+        headers = (("content-type", _JSON), *others)
         asked = msgspec.structs.replace(request, endpoint=self.target, body=translation.body, headers=headers)
         try:
             answer = await self.provider.answer(asked, sign)
