@@ -332,10 +332,7 @@ class Network:
                     await self._news.wait()
 
     def _take_changes(self) -> None:
-        at_unix_s, ways = (
-            time.time(),
-            dict[NodeId, str | None](),
-        )  # of those that told something; others may have spoken
+        at_unix_s, ways = time.time(), dict[NodeId, str | None]()  # of those that told something, and not of all
         for change in self.gossip.changes():
             match change:
                 case AdvertHeard(signed, teller):
