@@ -24,10 +24,10 @@ class HeldBody(Pieces):
     __slots__ = ("_most_bytes", "again", "timer")
 
     def __init__(self, budget: ByteBudget) -> None:
-        super().__init__(budget)
         self._most_bytes = budget.most_bytes
         self.again: bytes | None = None  # a whole body that is to be read once more
         self.timer: asyncio.Timeout | None = None  # while more is waited for: it ends if the bytes are dropped
+        super().__init__(budget)
 
     def __enter__(self) -> Self:
         return self

@@ -88,10 +88,11 @@ class ByteBudget:
         self.held_bytes -= size + OVERHEAD_BYTES
 
     def open(self, drop: Callable[[], None]) -> Share:
-        """A new share. `drop`, called at most once and at once, lets go of what its owner holds."""
+        """A new share. `drop`, called at most once and at once, maybe in this call, lets go of what its owner holds."""
         share = Share(self, drop)
         self.growing.add(share)
         self.held_bytes += share.size
+        self.make_room()
         return share
 
     def make_room(self) -> None:
