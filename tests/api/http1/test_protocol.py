@@ -309,6 +309,16 @@ async def test_a_caller_that_reads_slowly_slows_the_stream_and_nothing_is_lost()
     assert plain(line).endswith(chunk(b"x") * 3 + chunk(b"y") * 2 + LAST_CHUNK)
 
 
+async def is_cut_off_once_nothing_is_taken(line: FakeLine) -> None:
+    """While it takes some, however little, it is waited for."""
+    for left in (900, 800):
+        await asyncio.sleep(module.FLUSH_STALL_S - 1)
+        line.transport.unsent = left
+    assert not line.transport.is_reset
+    await asyncio.sleep(2 * module.FLUSH_STALL_S)
+    assert line.transport.is_reset
+
+
 @virtual_time
 async def test_a_caller_that_takes_nothing_of_what_is_written_is_cut_off() -> None:
     line = FakeLine(Script())
@@ -316,12 +326,7 @@ async def test_a_caller_that_takes_nothing_of_what_is_written_is_cut_off() -> No
     line.send(echo(headers=b"Connection: close\r\n"))
     await line.settled()
     assert (line.transport.is_closing(), line.transport.is_reset) == (True, False)
-    for left in (900, 800):
-        await asyncio.sleep(module.FLUSH_STALL_S - 1)
-        line.transport.unsent = left
-    assert not line.transport.is_reset
-    await asyncio.sleep(2 * module.FLUSH_STALL_S)
-    assert line.transport.is_reset
+    await is_cut_off_once_nothing_is_taken(line)
 
 
 @pytest.mark.parametrize("path", [b"/echo", b"/stream"])
@@ -335,12 +340,7 @@ async def test_a_caller_that_takes_nothing_is_not_waited_for_before_its_next_ans
     line.transport.unsent = 1_000
     line.send(post(b"", target=path))
     await settle()
-    for left in (900, 800):
-        await asyncio.sleep(module.FLUSH_STALL_S - 1)
-        line.transport.unsent = left
-    assert not line.transport.is_reset
-    await asyncio.sleep(2 * module.FLUSH_STALL_S)
-    assert line.transport.is_reset
+    await is_cut_off_once_nothing_is_taken(line)
 
 
 # ---- bodies ----
