@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from masa_node.chat.errors import ConfigurationError
-from masa_node.storage.lock import FILE_NAME, DirectoryInUse, NodeLock, is_held, is_held_by_another
+from masa_node.storage.lock import (
+    ALONE_FILE_NAME,
+    FILE_NAME,
+    DirectoryInUse,
+    NodeLock,
+    is_held,
+    is_held_by_another,
+    url_of_node_alone,
+)
 from tests.processes import running
 
 HOLDER = """
@@ -104,3 +112,21 @@ def test_a_lock_of_this_process_is_held_too(tmp_path: Path) -> None:
     with NodeLock.take(tmp_path):
         assert (is_held(tmp_path), is_held_by_another(tmp_path)) == (True, False)
     assert not is_held(tmp_path)
+
+
+def test_a_node_alone_says_where_it_serves_while_it_holds_its_lock(masa_dir: Path) -> None:
+    url = "http://127.0.0.1:8080"
+    assert url_of_node_alone(masa_dir) == ""
+    assert not masa_dir.exists()
+    lock = NodeLock.take(masa_dir, name=ALONE_FILE_NAME, says=url)
+    assert url_of_node_alone(masa_dir) == url
+    assert not is_held(masa_dir)
+    lock.release()
+    (masa_dir / ALONE_FILE_NAME).write_text(url)
+    assert url_of_node_alone(masa_dir) == "", "what stands there after a crash is no longer true"
+
+
+def test_what_nobody_can_read_is_no_url(masa_dir: Path) -> None:
+    with NodeLock.take(masa_dir, name=ALONE_FILE_NAME):
+        (masa_dir / ALONE_FILE_NAME).write_bytes(b"\xff")
+        assert url_of_node_alone(masa_dir) == ""

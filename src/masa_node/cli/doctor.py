@@ -21,7 +21,6 @@ from masa_node.node.doctor.report import examine, in_words, troubles
 from masa_node.node.settings.environment import read_settings
 from masa_node.node.settings.words import listed
 from masa_node.routing.answers.reader import read_whole
-from masa_node.storage.lock import is_held_by_another
 from masa_node.upstreams.http.client import HttpClient
 
 MAX_REPORT_BYTES = 1024 * 1024  # a hundred peers and their reasons take less
@@ -40,10 +39,10 @@ async def diagnose() -> Report:
         return report_of(settings_findings(SettingsFacts((exc.message,))))
     masa_dir = Path(settings.masa_dir).expanduser().absolute()  # noqa: ASYNC240 - reads no disk
     usual = f"http://127.0.0.1:{settings.port}"
-    if not _is_running(masa_dir):
-        own = await _of_node_without_lock(usual, listed(settings.api_key), str(masa_dir))
+    url = await _url_of_running_node(masa_dir)
+    if not url:
+        own = await _of_node_without_lock(usual, str(masa_dir))
         return own or examine(await gather_at_rest(settings, await _remembered(masa_dir), settings.relay_url))
-    url = await url_of_running_node(masa_dir, usual)
     try:
         return await fetch_report(url, listed(settings.api_key))
     except ProviderError as exc:
@@ -52,12 +51,12 @@ async def diagnose() -> Report:
         return examine(msgspec.structs.replace(facts, http=silent))
 
 
-async def _of_node_without_lock(url: str, api_keys: Sequence[str], masa_dir: str) -> Report | None:
-    """A node that is on no network, or could not get on it, holds no lock: it is known by the folder that it names."""
+async def _of_node_without_lock(url: str, masa_dir: str) -> Report | None:
+    """Where MASA_DIR cannot hold a lock, a node is known by the folder that it names. It might lie: it gets no key."""
     try:
         async with asyncio.timeout(SERVES_WITHIN_S), HttpClient() as http:
             (await http.get(f"{url}/healthz", ())).close()
-        report = await fetch_report(url, api_keys)
+        report = await fetch_report(url, ())
     except (TimeoutError, ProviderError):
         return None
     return report if report.masa_dir == masa_dir else None
@@ -95,14 +94,12 @@ def _line(line: Finding) -> Text:
     return text
 
 
-def _is_running(masa_dir: Path) -> bool:
-    """A folder that cannot be made has a line of its own in the report."""
-    if not masa_dir.exists():
-        return False
+async def _url_of_running_node(masa_dir: Path) -> str:
+    """See `url_of_running_node`. A folder that cannot be used has a line of its own in the report."""
     try:
-        return is_held_by_another(masa_dir)
-    except ConfigurationError:
-        return False
+        return await url_of_running_node(masa_dir)
+    except MasaError:
+        return ""
 
 
 async def _remembered(masa_dir: Path) -> NetworkFacts:

@@ -121,14 +121,15 @@ def models(
     json: Json = False,
 ) -> None:
     """List what can be asked of the running node."""
-    from masa_node.cli.models import fetch_models, print_models  # noqa: PLC0415 - the other commands need no client
+    from masa_node.cli.models import fetch_models, fetch_models_unproven, print_models  # noqa: PLC0415 - the other commands need no client
     from masa_node.cli.peers.actions import url_of_running_node  # noqa: PLC0415
 
     values = read_settings()
-    usual = f"http://127.0.0.1:{values.port}"
     proxies = read_proxies(values) if url else NO_PROXIES  # the own node is reached straight
-    url = url or asyncio.run(url_of_running_node(Path(values.masa_dir).expanduser(), usual))
-    answer, why_empty = asyncio.run(fetch_models(url, listed(values.api_key), proxies))
+    url = url or asyncio.run(url_of_running_node(Path(values.masa_dir).expanduser()))
+    keys, usual = listed(values.api_key), f"http://127.0.0.1:{values.port}"
+    fetching = fetch_models(url, keys, proxies) if url else fetch_models_unproven(usual, has_keys=bool(keys))
+    answer, why_empty = asyncio.run(fetching)
     if json:
         print_json(msgspec.Raw(answer))
     else:

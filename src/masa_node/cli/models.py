@@ -11,7 +11,7 @@ from masa_node.dialects.fields import read
 from masa_node.routing.answers.reader import read_whole
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.http.proxies import NO_PROXIES, Proxies
-from masa_node.upstreams.servers.server import MAX_LISTING_BYTES, get_listing
+from masa_node.upstreams.servers.server import MAX_LISTING_BYTES, ListRefused, get_listing
 
 
 class _Server(msgspec.Struct):
@@ -58,6 +58,19 @@ async def fetch_models(url: str, api_keys: Sequence[str], proxies: Proxies = NO_
         except ProviderError as exc:
             exc.location = f"the node at {url}"
             raise
+
+
+async def fetch_models_unproven(url: str, *, has_keys: bool) -> tuple[bytes, str]:
+    """The same of what listens where the node would, which may be anybody's program: without the owner's keys."""
+    try:
+        return await fetch_models(url, ())
+    except ListRefused as exc:
+        if has_keys:
+            exc.message += (
+                " It was not given API_KEY: no node with this MASA_DIR says that it serves there. If it is yours, "
+                f"name it: --url {url}"
+            )
+        raise
 
 
 def _decoded(answer: bytes) -> list[_Model]:

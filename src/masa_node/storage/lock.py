@@ -1,4 +1,4 @@
-"""One node a MASA_DIR: two would share an identity. Also how a command knows whether a node runs."""
+"""One node a MASA_DIR: two would share an identity. Also how a command knows whether a node runs, and where."""
 
 import errno
 import os
@@ -17,9 +17,11 @@ if sys.platform != "win32":
     import fcntl
 
 FILE_NAME = "node.lock"
+ALONE_FILE_NAME = "alone.lock"  # of a node on no network, which leaves `node.lock` to commands; it holds its URL
 WAIT_S = 1.0  # commands look, or work on the store, for some milliseconds
 _AGAIN_S = 0.05
 _MAX_PID_BYTES = 20
+_MAX_URL_BYTES = 200
 
 log = structlog.get_logger()
 
@@ -46,17 +48,18 @@ class NodeLock:
         self._file = file
 
     @classmethod
-    def take(cls, masa_dir: Path, wait_s: float = WAIT_S) -> Self:
+    def take(cls, masa_dir: Path, wait_s: float = WAIT_S, name: str = FILE_NAME, says: str = "") -> Self:
         """Take it; makes MASA_DIR if need be. Blocks for up to `wait_s`: call it before the loop or in a thread.
 
-        Raises `DirectoryInUse`; `ConfigurationError` when the file cannot be made.
+        `says` is written into the file instead of the pid. Raises `DirectoryInUse`; `ConfigurationError` when the file
+        cannot be made.
         """
-        file = _open(masa_dir)
+        file = _open(masa_dir, name)
         try:
             _wait_for(file, masa_dir, time.monotonic() + wait_s)
             with suppress(OSError):  # a full disk: then the next one is told of "another node", without its pid
                 os.ftruncate(file, 0)
-                os.write(file, str(os.getpid()).encode())
+                os.write(file, (says or str(os.getpid())).encode())
         except BaseException:
             os.close(file)
             raise
@@ -105,8 +108,25 @@ def is_held_by_another(masa_dir: Path) -> bool:
     return False
 
 
-def _open(masa_dir: Path) -> int:
-    path = masa_dir / FILE_NAME
+def url_of_node_alone(masa_dir: Path) -> str:
+    """Where a node of this folder that is on no network serves; "" if there is none. Makes no file.
+
+    Only the folder's owner can hold the lock, so what listens there is theirs: it may be given their key.
+    """
+    if not (masa_dir / ALONE_FILE_NAME).exists():
+        return ""
+    try:
+        NodeLock.take(masa_dir, wait_s=0.0, name=ALONE_FILE_NAME).release()
+    except DirectoryInUse:
+        with suppress(OSError, UnicodeDecodeError):
+            return (masa_dir / ALONE_FILE_NAME).read_bytes()[:_MAX_URL_BYTES].decode("ascii")
+    except ConfigurationError:
+        pass
+    return ""
+
+
+def _open(masa_dir: Path, name: str) -> int:
+    path = masa_dir / name
     try:
         masa_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)

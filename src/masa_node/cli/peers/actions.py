@@ -16,7 +16,7 @@ from masa_node.network.store.joins import refusal
 from masa_node.network.store.node_key import load_secret
 from masa_node.network.transport.interfaces import NodeId, PeerAddress, short_id
 from masa_node.node.owner.folder import CommandedNode, kept_url, known_address, own_id
-from masa_node.storage.lock import is_held_by_another
+from masa_node.storage.lock import is_held_by_another, url_of_node_alone
 from masa_node.upstreams.http.proxies import NO_PROXIES, Proxies
 
 
@@ -36,27 +36,32 @@ async def show_peers(
     async with commanded(masa_dir).store() as store:
         own = await own_id(store)
         memory = remembered(own, await store.load())
-        default_url = await kept_url(store) or default_url
+        kept = await kept_url(store)
     if not is_running:
         return memory
+    where = kept or default_url
     try:
-        answered = await fetch_peers(default_url, api_keys)
+        answered = await fetch_peers(where, api_keys if kept else ())
     except Unreachable as exc:
-        why = f"the node runs, but does not answer at {default_url}: {exc.message}"
+        why = f"the node runs, but does not answer at {where}: {exc.message}"
         return msgspec.structs.replace(memory, state="unknown", why=why)
     if own and answered.node_id and answered.node_id != own:
-        raise NotDone(
-            f"At {default_url} answers another node, {short_id(answered.node_id)}. Name this one's with --url."
-        )
+        raise NotDone(f"At {where} answers another node, {short_id(answered.node_id)}. Name this one's with --url.")
     return answered
 
 
-async def url_of_running_node(masa_dir: Path, otherwise: str) -> str:
-    """Where the node of this MASA_DIR serves HTTP; `otherwise` if none runs."""
+async def url_of_running_node(masa_dir: Path) -> str:
+    """Where the node of this MASA_DIR serves HTTP; "" if none runs, as far as the folder tells.
+
+    A lock in the folder proves that the node is its owner's. What listens at PORT otherwise may be anybody's program,
+    and is given no key.
+    """
+    if not masa_dir.exists():  # noqa: ASYNC240 - as quick as the rest of a command's start
+        return ""
     if not is_held_by_another(masa_dir):
-        return otherwise
+        return url_of_node_alone(masa_dir)
     async with commanded(masa_dir).store() as store:
-        return await kept_url(store) or otherwise
+        return await kept_url(store)
 
 
 async def own_address(masa_dir: Path) -> PeerAddress:

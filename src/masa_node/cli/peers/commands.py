@@ -16,7 +16,6 @@ from masa_node.cli.output import Group, Json, calendar_time, print_json
 from masa_node.network.links.invites import MAX_LASTS_S, MIN_LASTS_S, write_bootnode
 from masa_node.network.store.commands import Verb
 from masa_node.network.transport.interfaces import PeerAddress
-from masa_node.node.doctor.findings import Report
 from masa_node.node.doctor.report import in_words
 from masa_node.node.proxies import read_proxies
 from masa_node.node.settings.environment import Settings, read_settings
@@ -217,13 +216,9 @@ def _tell_troubles(values: Settings, url: str) -> None:
     from masa_node.cli.peers.actions import url_of_running_node  # noqa: PLC0415
     from masa_node.cli.troubles import about_network  # noqa: PLC0415
 
-    async def looked() -> Report:
-        usual = f"http://127.0.0.1:{values.port}"
-        where = url or await url_of_running_node(_masa_dir(values), usual)
-        return await fetch_report(where, listed(values.api_key), whole=False)
-
+    where = url or asyncio.run(url_of_running_node(_masa_dir(values)))
     with contextlib.suppress(ProviderError):
-        for line in about_network(asyncio.run(looked())):
+        for line in about_network(asyncio.run(fetch_report(where, listed(values.api_key), whole=False))):
             print(in_words(line))
 
 

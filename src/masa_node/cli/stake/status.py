@@ -21,7 +21,6 @@ from masa_node.staking.ethereum.rpc import shown_url
 from masa_node.staking.gate.chain import Chain, ReadsChain
 from masa_node.staking.gate.gate import Gate
 from masa_node.staking.gate.values import Reading, Verdict
-from masa_node.storage.lock import is_held_by_another
 from masa_node.upstreams.http.client import HttpClient
 
 MAX_ANSWER_BYTES = 1024 * 1024  # `GET /api/v1/stake` takes some kilobytes
@@ -210,9 +209,9 @@ def _delegation(signed: SignedDelegation | None) -> DelegationView | None:
 
 async def _ask_node(context: StakeContext) -> tuple[_StakeAnswer | None, str | None]:
     """What the running node knows, or why it gives no answer."""
-    if not is_held_by_another(context.masa_dir):
+    url = await url_of_running_node(context.masa_dir)
+    if not url:
         return None, "the node is not running."
-    url = await url_of_running_node(context.masa_dir, f"http://127.0.0.1:{context.settings.port}")
     keys = listed(context.settings.api_key)
     headers = (("Authorization", f"Bearer {keys[0]}"),) if keys else ()
     try:

@@ -5,6 +5,7 @@ A disk that is full at the start, or another node that still runs, must not cost
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,7 +14,7 @@ import structlog
 from masa_node.chat.errors import ConfigurationError, MasaError
 from masa_node.network.store.node_key import load_secret
 from masa_node.network.store.store import Store
-from masa_node.storage.lock import DirectoryInUse, NodeLock
+from masa_node.storage.lock import WAIT_S, DirectoryInUse, NodeLock
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 5.0  # a command waits 15 s for the node, and opening a file costs nothing
@@ -37,13 +38,8 @@ class OwnFolder:
 
         async def take() -> NodeLock:
             nonlocal wait_s
-            taking = asyncio.get_running_loop().run_in_executor(None, NodeLock.take, self._masa_dir, wait_s)
-            wait_s = 0.0
-            try:
-                return await asyncio.shield(taking)
-            except asyncio.CancelledError:
-                taking.add_done_callback(_let_go)
-                raise
+            taking, wait_s = lock_taken(self._masa_dir, wait_s), 0.0
+            return await taking
 
         return await self._until_done(take)
 
@@ -80,6 +76,16 @@ class OwnFolder:
                 return done
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+async def lock_taken(masa_dir: Path, wait_s: float = WAIT_S, **how: str) -> NodeLock:
+    """`NodeLock.take` in a thread; cancelled meanwhile it is let go as soon as it comes."""
+    taking = asyncio.get_running_loop().run_in_executor(None, partial(NodeLock.take, masa_dir, wait_s, **how))
+    try:
+        return await asyncio.shield(taking)
+    except asyncio.CancelledError:
+        taking.add_done_callback(_let_go)
+        raise
 
 
 def _let_go(taking: asyncio.Future[NodeLock]) -> None:

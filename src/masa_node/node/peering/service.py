@@ -1,14 +1,18 @@
 """The peers' side of a node, there from the start, in one of the states of `state.py`."""
 
 import asyncio
+import contextlib
 from collections.abc import Collection
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import structlog
 
-from masa_node.chat.errors import MasaError
+from masa_node.chat.errors import ConfigurationError, MasaError
+from masa_node.node.peering.own_folder import lock_taken
 from masa_node.node.peering.parts import PeerParts
 from masa_node.node.peering.state import Off, PeerState, Starting
+from masa_node.storage.lock import ALONE_FILE_NAME
 
 log = structlog.get_logger()
 
@@ -49,7 +53,16 @@ class PeerService:
             await self._run_network()
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise asyncio.CancelledError  # a TaskGroup in which something fails meanwhile drops it
-        await self._parts.console.keep(self._masa_dir)
+        with await self._lock_of_node_alone():
+            await self._parts.console.keep(self._masa_dir)
+            await asyncio.Event().wait()  # the console's commands may end before the node does
+
+    async def _lock_of_node_alone(self) -> AbstractContextManager[object]:
+        """By it commands know where this node serves."""
+        if self._parts.url:
+            with contextlib.suppress(ConfigurationError):  # another node has it, or MASA_DIR is read-only
+                return await lock_taken(self._masa_dir, name=ALONE_FILE_NAME, says=self._parts.url)
+        return contextlib.nullcontext()
 
     async def _run_network(self) -> None:
         """Until it has failed; the state says why."""
