@@ -36,12 +36,12 @@ async def show_peers(
     async with commanded(masa_dir).store() as store:
         own = await own_id(store)
         memory = remembered(own, await store.load())
-        kept = await kept_url(store)
+        own_url = await kept_url(store)
     if not is_running:
         return memory
-    where = kept or default_url
+    where = own_url or default_url
     try:
-        answered = await fetch_peers(where, api_keys if kept else ())
+        answered = await fetch_peers(where, api_keys if own_url else ())
     except Unreachable as exc:
         why = f"the node runs, but does not answer at {where}: {exc.message}"
         return msgspec.structs.replace(memory, state="unknown", why=why)
