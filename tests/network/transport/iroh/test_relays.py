@@ -20,6 +20,7 @@ class NotedEndpoint:
 
     def __init__(self) -> None:
         self.done: list[tuple[str, str, int | None]] = []
+        self.named = ""  # what it takes for its relay; the last one that was changed unless set
         self.tokens: set[str | None] = set()
         self.is_online = asyncio.Event()
         self.is_free = asyncio.Event()
@@ -38,7 +39,7 @@ class NotedEndpoint:
 
     def addr(self) -> iroh.EndpointAddr:
         key = "ae58ff8833241ac82d6ff7611046ed67b5072d142c588d0063e942d9a75502b6"
-        return iroh.EndpointAddr(iroh.EndpointId.from_string(key), self.done[-1][1], [])
+        return iroh.EndpointAddr(iroh.EndpointId.from_string(key), self.named or self.done[-1][1], [])
 
     def since(self, count: int) -> list[tuple[str, str, int | None]]:
         """All but the first ones."""
@@ -205,3 +206,17 @@ def test_over_plain_http_no_answer_of_quic_is_waited_for(url: str, quic_port: in
     relays = first_relays(url, None)
 
     assert [config.quic_port for config in map(relays.get, relays.urls()) if config is not None] == [quic_port]
+
+
+async def test_a_relay_that_was_left_is_neither_told_nor_home_while_iroh_still_names_it() -> None:
+    relays, endpoint = relays_of(RELAY)
+    endpoint.is_online.set()
+    endpoint.named = f"{RELAY}?3"
+    assert (relays.in_use(f"{RELAY}?3"), await relays.home()) == (RELAY, RELAY)
+    await relays.leave()
+    assert (relays.in_use(f"{RELAY}?3"), await relays.home()) == (None, None)
+    await relays.use(OTHER)
+    assert await relays.home() is None
+    endpoint.named = OTHER
+    assert (relays.in_use(OTHER), await relays.home()) == (OTHER, OTHER)
+    assert relays.in_use(None) is None

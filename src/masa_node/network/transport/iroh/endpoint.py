@@ -101,7 +101,8 @@ class IrohTransport:
         named = (self._external,) if self._external is not None else ()  # first: it is sure to lead here
         others = [text for text in known.direct_addresses() if text not in named]
         found = others or [loopback_of(bound) for bound in endpoint.bound_sockets()]
-        return PeerAddress(self.keys.node_id, (*named, *advertisable(found))[:MAX_ADDRESSES], _told(known.relay_url()))
+        relay_url = self._relays.in_use(known.relay_url())
+        return PeerAddress(self.keys.node_id, (*named, *advertisable(found))[:MAX_ADDRESSES], relay_url)
 
     @property
     def relays(self) -> frozenset[str]:
@@ -157,7 +158,9 @@ class IrohTransport:
                     target = iroh.EndpointAddr(key, relay_url, list(address.direct))
                     return await endpoint.connect(target, ALPN)
                 except FOREIGN as exc:
-                    locations = ", ".join((*address.direct, *filter(None, [_told(relay_url)]))) or "any address known"
+                    locations = (
+                        ", ".join(filter(None, (*address.direct, plain_url(relay_url or "")))) or "any address known"
+                    )
                     raise unreached(exc, short_id(address.node_id), locations) from exc
                 finally:
                     self._dials.discard(dial)
@@ -250,10 +253,6 @@ class IrohTransport:
             await link.refuse_one_way_streams()
         finally:
             self._links.discard(link)
-
-
-def _told(relay_url: str | None) -> str | None:
-    return plain_url(relay_url) if relay_url else None
 
 
 def _source_of(address: iroh.IncomingAddr) -> Source:

@@ -43,6 +43,14 @@ class Relays:
         """As others are told them."""
         return frozenset(plain_url(config.url) for config in self._configs.values())
 
+    def in_use(self, url: str | None) -> str | None:
+        """This URL as others are told it; None for a relay that this node uses no longer.
+
+        iroh stays connected to one that was taken out of its map, and names it, until it has measured again.
+        """
+        plain = plain_url(url or "")
+        return plain if relay_key(plain) in self._configs else None
+
     async def use(self, url: str, token: str | None = None) -> None:
         """Use this one too, or all of iroh's makers. Raises `ConfigurationError` for what is no URL."""
         times_left = self._times_left
@@ -119,11 +127,12 @@ class Relays:
                 await endpoint.online()
         except (TimeoutError, *FOREIGN):
             return None
-        while self._awaited:
+        home = self.in_use(endpoint.addr().relay_url())
+        while home and self._awaited:
             key, config = self._awaited.popitem()
             with suppress(ConfigurationError):
                 await self._insert(config, key)
-        return plain_url(endpoint.addr().relay_url() or "") or None
+        return home
 
     async def _remove(self, config: iroh.RelayConfig) -> None:
         if self._endpoint is None or config.url not in self._measured:
