@@ -110,6 +110,41 @@ def test_a_link_is_read_as_people_paste_it() -> None:
     assert parse_link(pasted, AT) == INVITE
 
 
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        f"{LINK}.",
+        f"Join me: {LINK}, it is good for a day.",
+        f"masa-node join {LINK}",
+        f"{LINK}\n\nSee you, ada",
+        f"{LINK[:64]}\n{LINK[64:]} see you",
+        f"<{LINK}>",
+        f"https://{LINK}",
+        f"[{LINK}](http://{LINK})",
+        f"\u201c{LINK}\u201d",
+        f"\u00ab {LINK} \u00bb",
+        f"({LINK})",
+        f"**{LINK}**",
+        f"`{LINK}`!",
+        LINK.replace("-", "\u2011"),
+        LINK.replace("-", "\u2013").capitalize(),
+        f"> {LINK[:40]}\r\n> {LINK[40:90]}\n> {LINK[90:]}\n> \n> See you",
+        f"> > {LINK[:40]}\n> > {LINK[40:]}\n",
+        f"{LINK[:70]}=\r\n{LINK[70:]}",
+        "\u200b".join((LINK[:30], LINK[30:60], LINK[60:])),
+        f"\ufeff{LINK}\u200e",
+    ],
+)
+def test_a_link_is_found_in_what_chat_and_mail_programs_make_of_it(pasted: str) -> None:
+    assert parse_link(pasted, AT) == INVITE
+
+
+@pytest.mark.parametrize("letter", ["1", "0", "8", "\u00e9", "\u0430"])
+def test_a_character_that_no_link_has_is_damage_and_not_the_end(letter: str) -> None:
+    with pytest.raises(BadInvite, match="damaged"):
+        parse_link(f"{LINK[:60]}{letter}{LINK[61:]}", AT)
+
+
 def test_an_expired_link_says_since_when_and_what_to_do() -> None:
     at = INVITE.expires_at_unix_s + 3 * 3600
     with pytest.raises(BadInvite, match=r"expired 3 hours ago\. Ask for a new one"):

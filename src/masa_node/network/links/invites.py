@@ -40,10 +40,17 @@ MAX_BOOTNODES = 100  # a few are enough to join; each is dialled at every start
 PREFIX = "masa1-"
 
 _PREFIXES = re.compile(r"masa([0-9]+)-")
+# Where the link is in what was pasted. Programs write other hyphens, break it over lines that are quoted or end in "=",
+# and put signs without a width into it.
+_LINK = re.compile(
+    "masa([0-9]+)[-\u2010-\u2015\u2212]"
+    r"(?P<word>(?:[a-z2-7]|\n(?:[ \t]*[>|])+|=\r?\n|\s|[\u00ad\u200b-\u200f\u2060\ufeff])*)"
+)
 _LENGTH_BYTES = 2
 _CHECK_BYTES = 4  # one damaged link in four billion is not noticed
 _DOMAIN = b"masa invite 1\n"
 _BITS_A_CHAR = 5  # base32
+_FOREIGN_CHARACTER = "The invite is damaged: it holds a character that none has. Copy it again."
 MIN_LASTS_S = 60  # of an invite
 MAX_LASTS_S = 366 * 86_400  # nobody remembers where an older one went
 
@@ -104,7 +111,7 @@ def make_link(invite: Invite) -> str:
 
 
 def parse_link(text: str, at_unix_s: float) -> Invite:
-    """Read a link as people paste it: broken over lines, in quotes, in capitals. Raises `BadInvite`.
+    """Read a link as people paste it: broken over lines, in quotes, in capitals, in a sentence. Raises `BadInvite`.
 
     Clocks may differ by MAX_CLOCK_SKEW_S; the node that made the invite decides by its own.
     """
@@ -187,17 +194,30 @@ def _add_place(location: str, direct: list[str], relays: list[str]) -> None:
 
 def _word_in(text: str) -> str:
     """The base32 part. Raises `BadInvite` where there is none."""
-    word = "".join(text.split()).strip("\"'`<>").lower()
-    match = _PREFIXES.match(word)
+    match = _LINK.search(text.lower())
     if match is None:
         raise BadInvite(
             f"This is not an invite: it does not begin with {PREFIX}. `masa-node invite` on a node makes one."
         )
-    if match[0] != PREFIX:
+    if f"masa{match[1]}-" != PREFIX:
         raise BadInvite("The invite is from a newer version of Masa Node. Update this node.")
+    word = _without_text_behind(match["word"])
     if len(word) > MAX_LINK_CHARS:
         raise BadInvite("This is not an invite: it is too long. Paste the link alone.")
-    return word[match.end() :]
+    if text[match.end() : match.end() + 1].isalnum():
+        raise BadInvite(_FOREIGN_CHARACTER)
+    return word
+
+
+def _without_text_behind(text: str) -> str:
+    """The word that these parts make. It says how long it is: parts behind its end are the sentence that follows."""
+    word = ""
+    for part in text.split():
+        word += "".join(filter(str.isalnum, part))
+        length = int.from_bytes(_decode(word)[:_LENGTH_BYTES], "big")
+        if len(word) * _BITS_A_CHAR >= (_LENGTH_BYTES + length + _CHECK_BYTES) * 8 > _LENGTH_BYTES * 8:
+            break
+    return word
 
 
 def _payload_in(word: str) -> bytes:
@@ -219,7 +239,7 @@ def _decode(word: str) -> bytes:
     try:
         return base64.b32decode(whole.upper() + "=" * (-len(whole) % 8))
     except binascii.Error as exc:
-        raise BadInvite("The invite is damaged: it holds a character that none has. Copy it again.") from exc
+        raise BadInvite(_FOREIGN_CHARACTER) from exc
 
 
 def _odd_chars(word: str) -> int:

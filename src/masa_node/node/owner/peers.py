@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from masa_node.chat.errors import ConfigurationError
 from masa_node.chat.owner_errors import NotDone
-from masa_node.network.links.invites import BadInvite, parse_link
+from masa_node.network.links.invites import BadInvite, make_link, parse_link
 from masa_node.network.links.peer_book import PeerBook, PeerRecord
 from masa_node.network.store.commands import FOR_A_RUNNING_NODE, CommandResult, CommandState, OwnerCommand, Verb, apply
 from masa_node.network.store.joins import keep_refusal, obstacle
@@ -33,7 +33,7 @@ async def join(node: CommandedNode, link: str) -> CommandResult:
     async with node.store() as store:
         if invite.node_id == await own_id(store):
             raise BadInvite("This is this node's own invite. Use it on another node.")
-        command_id = await store.add_command(Verb.JOIN, "".join(link.split()), time.time())
+        command_id = await store.add_command(Verb.JOIN, make_link(invite), time.time())
         if not node.is_running():
             return CommandResult(CommandState.PENDING, "The node will join when it is started: `masa-node up`.")
         return await _joined(node, store, command_id)
