@@ -15,6 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from masa_node.network.links.peer_record import MembershipLevel, new_record
+from masa_node.network.store.joins import keep_refusal
 from masa_node.network.store.store import Store
 from masa_node.network.transport.interfaces import NodeId
 from masa_node.node.node import Node
@@ -48,6 +49,19 @@ async def test_what_fails_while_a_network_is_ended_does_not_keep_the_node_from_e
             await asyncio.wait([running])
     assert running.cancelled()
     assert isinstance(service.state, Off)
+
+
+async def test_with_nobody_to_connect_to_the_doctor_is_told_of_the_join_that_was_refused(tmp_path: Path) -> None:
+    store = await Store.open(tmp_path)
+    await keep_refusal(store, "the invite is used up.")
+    await store.close()
+    async with HttpClient() as http, asyncio.TaskGroup() as group:
+        service = Node(settings_of(MASA_DIR=str(tmp_path), NETWORK="auto"), http).peer_service
+        running = group.create_task(service.run())
+        await service.ready.wait()
+        facts = (await service.state.look()).facts
+        running.cancel()
+    assert (facts.state, facts.refused_join) == ("off", "the invite is used up.")
 
 
 async def test_a_disk_that_hangs_does_not_keep_the_node_from_ending(

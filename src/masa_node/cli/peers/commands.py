@@ -1,7 +1,6 @@
 """The commands about peers: `invite`, `invites`, `join`, `peers`, `id`."""
 
 import asyncio
-import contextlib
 import re
 import sys
 import time
@@ -16,6 +15,7 @@ from masa_node.cli.output import Group, Json, calendar_time, print_json
 from masa_node.network.links.invites import MAX_LASTS_S, MIN_LASTS_S, write_bootnode
 from masa_node.network.store.commands import Verb
 from masa_node.network.transport.interfaces import PeerAddress
+from masa_node.node.doctor.findings import Finding
 from masa_node.node.doctor.report import in_words
 from masa_node.node.proxies import read_proxies
 from masa_node.node.settings.environment import Settings, read_settings
@@ -142,10 +142,13 @@ def peers(
         print_json(network)
     else:
         print_peers(network, shows_all=shows_all)
-        if not url and (why := asyncio.run(refused_join(_masa_dir(values)))):
+        is_alone = network.state == "on" and not any(peer.connected for peer in network.peers)
+        lines = _troubles(values, url) if is_alone else []
+        is_told = bool(url) or any(line.check == "join" for line in lines)
+        if not is_told and (why := asyncio.run(refused_join(_masa_dir(values)))):
             print(f"The last join was refused: {why}")
-        if network.state == "on" and not any(peer.connected for peer in network.peers):
-            _tell_troubles(values, url)
+        for line in lines:
+            print(in_words(line))
 
 
 def identity(*, json: Json = False) -> None:
@@ -210,16 +213,17 @@ def _seconds(text: str) -> int:
     return lasts_s
 
 
-def _tell_troubles(values: Settings, url: str) -> None:
+def _troubles(values: Settings, url: str) -> list[Finding]:
     """Nobody is linked: what the node's doctor says of that. A node that does not answer has been told of above."""
     from masa_node.cli.doctor import fetch_report  # noqa: PLC0415 - as above
     from masa_node.cli.peers.actions import url_of_running_node  # noqa: PLC0415
     from masa_node.cli.troubles import about_network  # noqa: PLC0415
 
     where = url or asyncio.run(url_of_running_node(_masa_dir(values)))
-    with contextlib.suppress(ProviderError):
-        for line in about_network(asyncio.run(fetch_report(where, listed(values.api_key), whole=False))):
-            print(in_words(line))
+    try:
+        return about_network(asyncio.run(fetch_report(where, listed(values.api_key), whole=False)))
+    except ProviderError:
+        return []
 
 
 def _tell(words: str) -> None:

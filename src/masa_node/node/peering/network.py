@@ -78,7 +78,8 @@ class PeerNetwork:
             records = await store.load()
             if is_named or records or await self._parts.console.take(store) or await _has_invites(store):
                 return records
-            self._enter(Off("there is nobody to connect to: see `masa-node invite`, `masa-node join`, BOOTNODES"))
+            why = "there is nobody to connect to: see `masa-node invite`, `masa-node join`, BOOTNODES"
+            self._enter(Off(why, await refusal(store)))
             while not (await self._folder.reopen(store) or await store.changed()):
                 await store.catch_up()
                 await asyncio.sleep(LOOK_EVERY_S)

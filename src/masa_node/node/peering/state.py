@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Off:
-    """There is no network, for now or for good; `why` says why."""
+    """There is no network, for now or for good; `why` says why. `refused_join`: why the last join was refused."""
 
     why: str
+    refused_join: str = ""
     node_id = ""
     bootnode = ""
 
@@ -51,7 +52,7 @@ class Off:
 
     async def look(self) -> "Look":
         """For the doctor: that there is none, and why."""
-        return Look(NetworkFacts("off", self.why))
+        return Look(NetworkFacts("off", self.why, refused_join=self.refused_join))
 
     def own_view(self) -> dict[str, object]:
         """No id and no address."""
