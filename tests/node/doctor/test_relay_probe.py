@@ -40,6 +40,13 @@ async def test_a_date_that_is_none_tells_nothing() -> None:
     assert (found.relay.status, found.ahead_s) == (404, None)
 
 
+async def test_a_sign_in_page_is_no_relay_and_tells_no_time() -> None:
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/html; charset=utf-8\r\ndate: Thu, 01 Jan 2026 00:00:00 GMT\r\n"
+    async with answering(head) as (url, _), HttpClient() as http:
+        found = await ping(url, http, is_home=False)
+    assert (found.relay.status, found.relay.is_page, found.ahead_s) == (200, True, None)
+
+
 async def test_where_nothing_listens_or_no_name_leads_is_told_apart() -> None:
     async with HttpClient() as http:
         off = await ping(f"http://127.0.0.1:{closed_port()}", http, is_home=False)

@@ -202,6 +202,7 @@ PLANTED = [
     ),
     Planted("relay's token", with_relay(status=401), "relay", FAIL, "refuses this node", "RELAY_TOKEN"),
     Planted("no relay there", with_relay(status=404), "relay", FAIL, "no iroh relay", "Correct RELAY_URL"),
+    Planted("sign-in page", with_relay(is_page=True), "relay", FAIL, "200 with a web page", "sign in to this network"),
     Planted("private authority", with_relay(is_home=False), "relay", FAIL, "not connected", "public authority"),
     Planted("plain relay", with_relay(url="http://relay.example.org"), "relay", WARN, "plain http", "https://"),
     Planted(

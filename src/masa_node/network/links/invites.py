@@ -9,6 +9,7 @@ import base64
 import binascii
 import hashlib
 import re
+from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
@@ -124,7 +125,11 @@ def parse_link(text: str, at_unix_s: float) -> Invite:
     if packed.relay_url and not is_relay_url(packed.relay_url):
         raise BadInvite("The invite names a relay whose URL cannot be used. Ask for a new one.")
     if at_unix_s > packed.expires_at_unix_s + MAX_CLOCK_SKEW_S:
-        raise BadInvite(f"The invite expired {_in_words(at_unix_s - packed.expires_at_unix_s)} ago. Ask for a new one.")
+        ago, now = _in_words(at_unix_s - packed.expires_at_unix_s), datetime.fromtimestamp(at_unix_s, UTC)
+        raise BadInvite(
+            f"The invite expired {ago} ago. Ask for a new one, unless this machine's clock is wrong: it says "
+            f"{now:%Y-%m-%d %H:%M} UTC."
+        )
     node_id = NodeId(packed.node_id.hex())
     return Invite(node_id, addresses, packed.relay_url or None, packed.token, packed.expires_at_unix_s)
 

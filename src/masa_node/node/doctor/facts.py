@@ -78,13 +78,15 @@ class ClockFacts(msgspec.Struct, frozen=True):
 class RelayFacts(msgspec.Struct, frozen=True):
     """The relay. `url` "": none is set. `code` is that of the error by which it was not reached.
 
-    `status` is its answer to a ping. `is_home`: this node is connected to it now; None while no network runs.
+    `status` is its answer to a ping, `is_page`: with a web page, which no relay gives. `is_home`: this node is
+    connected to it now; None while no network runs.
     """
 
     url: str = ""
     code: str = ""
     why: str = ""
     status: int | None = None
+    is_page: bool = False
     is_home: bool | None = None
 
 

@@ -24,11 +24,13 @@ _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 _PING_OK = 200
 _NO_TOKEN = frozenset({401, 403})
 _USE_RELAY = "masa-node invite --relay public"
+_SIGN_IN = "sign in to this network in a browser (hotel, train)"
 
 _RELAY_NEXT = {
     DnsFailed.code: "Correct the host name in RELAY_URL.",
     ConnectionRefused.code: "Start the relay there, or correct the port in RELAY_URL.",
-    TlsFailed.code: "Give the relay a certificate of a public authority (Let's Encrypt): iroh trusts no private one.",
+    TlsFailed.code: "Give the relay a certificate of a public authority (Let's Encrypt): iroh trusts no private one. "
+    f"Or set this machine's date right, or {_SIGN_IN}.",
 }
 _PEER_NEXT: dict[str, str] = {
     RefusalCode.VERSION: "Update the one that it names.",
@@ -145,8 +147,9 @@ def relay_findings(facts: RelayFacts) -> Iterator[Finding]:
         yield fail("relay", f"{name} is not reached: {facts.why}", then)
     elif facts.status in _NO_TOKEN:
         yield fail("relay", f"{name} refuses this node ({facts.status}).", "Set RELAY_TOKEN to a token that it takes.")
-    elif facts.status is not None and facts.status != _PING_OK:
-        yield fail("relay", f"{name} answers {facts.status}: that is no iroh relay.", "Correct RELAY_URL.")
+    elif facts.is_page or facts.status not in (None, _PING_OK):
+        says = f"{name} answers {facts.status}{' with a web page' if facts.is_page else ''}: that is no iroh relay."
+        yield fail("relay", says, f"Correct RELAY_URL, or {_SIGN_IN}.")
     elif facts.is_home is False:
         says = f"{name} answers, but the node is not connected to it: its certificate is private, or its token wrong."
         yield fail("relay", says, "Use a certificate of a public authority, and check RELAY_TOKEN.")

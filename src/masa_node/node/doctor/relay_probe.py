@@ -37,7 +37,9 @@ async def ping(url: str, http: HttpClient, *, is_home: bool | None) -> Ping:
         return Ping(late)
     except ProviderError as exc:
         return Ping(msgspec.structs.replace(facts, code=exc.code, why=_without_advice(exc.message)))
-    return Ping(msgspec.structs.replace(facts, status=answer.status), _ahead_s(answer.header("date"), time.time()))
+    is_page = (answer.header("content-type") or "").startswith("text/html")
+    found = msgspec.structs.replace(facts, status=answer.status, is_page=is_page)
+    return Ping(found, None if is_page else _ahead_s(answer.header("date"), time.time()))
 
 
 def _without_advice(message: str) -> str:
