@@ -51,6 +51,19 @@ def full_of(monkeypatch: pytest.MonkeyPatch, bound: int) -> None:
     monkeypatch.setattr(peers_module, "MAX_PEERS", bound)
 
 
+def test_whoever_uses_no_relay_any_more_dials_through_one_only_those_that_the_owner_named(book: PeerBook) -> None:
+    relay_url = "https://relay.example.org"
+    for number, membership in ((1, MembershipLevel.LISTED), (2, MembershipLevel.INVITED), (3, MembershipLevel.VOUCHED)):
+        book.admit(peer(number), membership, at(number, relay_url=relay_url), AT)
+    book.take_changes()
+
+    book.leave_relays()
+
+    assert {record.node_id for record in book.all() if record.relay_url} == {A}
+    assert {record.node_id for record in book.take_changes()[0]} == {B, C}
+    assert all(record.addresses for record in book.all())
+
+
 # ---- membership level ----
 
 

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from masa_node.network.links.peer_record import MembershipLevel
 from masa_node.network.store.commands import CommandState
 from masa_node.network.store.store import Store
 from masa_node.network.transport.interfaces import NodeId, PeerAddress, WayIn
@@ -221,6 +222,18 @@ async def test_what_the_settings_say_counts_before_what_was_chosen(tmp_path: Pat
         assert "RELAY_URL is set" in refused.words
         await here.store.set_value("relay", RELAY.encode())
         assert await relay_in_force(here.store, settings) == "https://another.example.org"
+
+
+@pytest.mark.parametrize(("choice", "is_kept"), [(RELAY, True), ("none", False)])
+async def test_a_peer_that_came_by_a_relay_is_dialed_there_until_the_owner_wants_none(
+    tmp_path: Path, choice: str, *, is_kept: bool
+) -> None:
+    guest = NodeId("b" * 64)
+    async with placed(tmp_path) as here:
+        address = PeerAddress(guest, (), RELAY)
+        here.node.network.book.admit(guest, MembershipLevel.INVITED, address, time.time())
+        await here.own.choose_relay(choice)
+        assert (here.node.network.book.all()[0].relay_url == RELAY) is is_kept
 
 
 async def test_what_is_no_relay_is_refused_and_nothing_changes(tmp_path: Path) -> None:

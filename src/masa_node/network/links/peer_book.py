@@ -181,7 +181,8 @@ class PeerBook:
         if known is None:
             return
         self._linked.discard(node_id)
-        self._queue_if_absent(known)
+        if known.membership in self.queues and node_id not in self.queues[known.membership]:  # else it keeps its place
+            self._queue_again(known)
         self.retries[node_id] = retry_after(self.failures(node_id) + 1, now_s, rng.random())
 
     def failures(self, node_id: NodeId) -> int:
@@ -239,7 +240,8 @@ class PeerBook:
         """
         if node_id not in self._records:
             return False
-        self._drop_all(self.vouched_by(node_id))
+        for each in self.vouched_by(node_id):
+            self._drop(each)
         self._drop(node_id)
         return True
 
@@ -257,7 +259,8 @@ class PeerBook:
             return False
         self._linked.discard(node_id)
         self.retries.pop(node_id, None)
-        self._drop_all(self.vouched_by(node_id))
+        for each in self.vouched_by(node_id):
+            self._drop(each)
         was = known.membership if known.vouched_by is None else MembershipLevel.HEARD  # a word has to be shown again
         blocked = {"membership": MembershipLevel.BLOCKED, "vouched_by": None, "is_trusted": False}
         self._put(replace(known, membership_before=was, **blocked))
@@ -288,6 +291,12 @@ class PeerBook:
         known = self._records.get(node_id)
         if known is not None and called.isprintable():
             self._put(replace(known, called=called[:MAX_NAME_CHARS]))
+
+    def leave_relays(self) -> None:
+        """The owner uses none any more: only those that the owner named are still dialed through theirs."""
+        for record in self.all():
+            if record.relay_url and record.membership is not MembershipLevel.LISTED:
+                self._put(replace(record, relay_url=None))
 
     def take_changes(self) -> tuple[list[PeerRecord], list[NodeId]]:
         """The records that changed and the ids that are gone since the last call, for the store."""
@@ -355,10 +364,6 @@ class PeerBook:
         is_wanted = record.membership in MAX_VOUCHED or record.is_trusted
         (self.wanted.add if is_wanted else self.wanted.discard)(record.node_id)
 
-    def _drop_all(self, node_ids: Iterable[NodeId]) -> None:
-        for node_id in node_ids:
-            self._drop(node_id)
-
     def _drop(self, node_id: NodeId) -> None:
         self._vouched.drop(self._records.pop(node_id))
         self._unqueue(node_id)
@@ -388,11 +393,6 @@ class PeerBook:
         """The same with one that is in no queue."""
         if record.membership in self.queues and not record.is_trusted and record.node_id not in self._linked:
             self.queues[record.membership][record.node_id] = None
-
-    def _queue_if_absent(self, record: PeerRecord) -> None:
-        """Its link is gone, or there was none: then it keeps its place."""
-        if record.membership in self.queues and record.node_id not in self.queues[record.membership]:
-            self._queue_again(record)
 
     def _unqueue(self, node_id: NodeId) -> None:
         for queue in self.queues.values():

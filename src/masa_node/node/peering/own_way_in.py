@@ -77,7 +77,9 @@ class OwnWayIn:
             return CommandResult(CommandState.FAILED, fault)
         await self._unsettle("")
         await self._transport.leave_relays()
-        if choice != NO_RELAY:
+        if choice == NO_RELAY:
+            self._network.book.leave_relays()
+        else:
             try:
                 await self._transport.use_relay(choice, self._settings.relay_token or None)
             except ConfigurationError as exc:
