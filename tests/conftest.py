@@ -23,11 +23,23 @@ IN_WORKER = "last_words"  # key of what a worker hands over
 # Real nodes and LLM servers, which are timed, and one browser with the nodes that it looks at: one worker runs all of a
 # folder, one after the other. Only real nodes for which no LLM server works are by file: they wait for each other.
 ONE_BY_ONE = ("tests/real/", "tests/console/")
-NODES_ALONE = ("full_disk", "network_joining", "network_lan", "stakes_network", "stakes_outages", "two_homes", "usage")
+NODES_ALONE = (
+    *(
+        "full_disk",
+        "network_joining",
+        "network_lan",
+        "stakes_network",
+        "stakes_outages",
+        "two_homes",
+        "two_homes_relay",
+    ),
+    "usage",
+)
 BY_FILE = tuple(f"tests/real/test_{name}.py" for name in NODES_ALONE)
 # Or one worker is alone with them at the end.
 LONGEST_FIRST = (
-    "tests/real/test_two_homes.py",  # with a relay: four minutes in one worker, nearly all of them waiting
+    "tests/real/test_two_homes_relay.py",  # three minutes in one worker, nearly all of them waiting
+    "tests/real/test_two_homes.py",  # two
     *ONE_BY_ONE,
     *(f"tests/{name}/" for name in ("docs", "security", "network", "node", "cli", "tools")),
 )

@@ -21,12 +21,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from calling import LLM_TIMEOUT_S
+from homes import relay_program
+from homes import what_is_missing as homes_missing
 from llama_server import LlamaServer, Program, serving
 from meeting import StartNode, StartTrio, Supplier, Trio, bootnode, write_upstreams
+from netns import what_is_missing as netns_missing
+from netns import why_not
 from node_process import PROJECT, Node
 from pair import Pair, Serve
 
-from tests.lacking import lacking
+from tests.lacking import lacking, lacking_what_takes_long
 from tests.run_summary import say
 
 CACHE = PROJECT / ".cache"
@@ -63,6 +67,22 @@ def measured(pytestconfig: pytest.Config) -> Callable[[str, float, float], None]
         assert seconds <= at_most_s, what
 
     return note
+
+
+@pytest.fixture
+def homes_are_possible() -> None:
+    """Namespaces, and what routers are made of."""
+    if why := netns_missing() or homes_missing():
+        lacking(why)
+    if why := why_not():
+        pytest.skip(why)
+
+
+@pytest.fixture
+def relay_is_built(pytestconfig: pytest.Config) -> None:
+    """An iroh-relay that can be started."""
+    if not relay_program():
+        lacking_what_takes_long(pytestconfig, "iroh-relay")
 
 
 @pytest.fixture(scope="session", autouse=True)
