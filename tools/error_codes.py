@@ -48,6 +48,7 @@ CLOSE_REASONS = {
     "replaced by a newer link": "the peer came again, from a new address or after a fault",
     "a member needs the link": "all links are taken, and one with a lower membership level was closed",
     "it answered no heartbeats. Its process was killed, or its network is gone.": "nothing of it came for a while",
+    "something went wrong inside this node": "a fault of the node at the other end; its log tells where",
     "it does not read what it is sent": "the peer read nothing for a long time, and too much waited for it",
     "it knows as many peers as it keeps, or as one member may vouch for": "there is no room for another peer",
     "nobody waits for it any more.": "the side that dialed has given up",

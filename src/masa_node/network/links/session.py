@@ -221,6 +221,13 @@ class Session:
 
     def _beat(self, looked_s: float, way: str) -> None:
         """See to the heart, and again after a while. It was looked at before; `way` is that of the last question."""
+        try:
+            self._see_to_heart(looked_s, way)
+        except Exception:
+            self.close("something went wrong inside this node")  # nobody would see to it any more
+            raise
+
+    def _see_to_heart(self, looked_s: float, way: str) -> None:
         now_s, is_busy = self._loop.time(), self.mux.streams > 0
         if self._is_lost(looked_s, now_s, way):
             self.close("it answered no heartbeats. Its process was killed, or its network is gone.")
@@ -273,9 +280,13 @@ class Session:
             waiting.close()
 
     async def _wait(self, rest: Awaitable[None]) -> None:
-        """Until the transport has room for more."""
-        await rest
-        self._write()
+        """Until the transport has room for more. Raises nothing: requests that begin now would never take a step."""
+        try:
+            await rest
+        except ProviderError as lost:
+            self.close(lost.message)
+        else:
+            self._write()
 
 
 def first_message(group: BaseExceptionGroup[ProviderError]) -> str:
