@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Any
 
 from masa_node.routing.running.sweep import EVERY_S, Sweep
 from tests.virtual_time import virtual_time
@@ -51,3 +52,24 @@ async def test_what_was_discarded_is_not_looked_at() -> None:
     sweep.discard(waits)
     await asyncio.sleep(3 * EVERY_S)
     assert waits.seen_s == []
+
+
+@dataclass(eq=False)
+class Breaks(Waits):
+    def look(self, now_s: float) -> None:
+        super().look(now_s)
+        raise RuntimeError("a bug")
+
+
+@virtual_time
+async def test_a_bug_in_one_of_them_is_told_and_costs_the_others_nothing() -> None:
+    logged: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context))
+    sweep = Sweep()
+    broken, other = Breaks(sweep), Waits(sweep)
+    sweep.add(broken)
+    sweep.add(other)
+    await asyncio.sleep(10 * EVERY_S)
+    assert (len(broken.seen_s), len(other.seen_s)) == (1, 3)
+    assert [str(context["exception"]) for context in logged] == ["a bug"]
+    assert len(sweep) == 0

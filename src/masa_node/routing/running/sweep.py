@@ -10,7 +10,7 @@ class Waiting(Protocol):
     """Something with a deadline of its own."""
 
     def look(self, now_s: float) -> None:
-        """Is it time? `now_s` is on the loop's clock. Must not raise."""
+        """Is it time? `now_s` is on the loop's clock. Must not raise: it would not be looked at again."""
         ...
 
 
@@ -38,5 +38,9 @@ class Sweep:
         loop = asyncio.get_running_loop()
         now_s = loop.time()
         for waiting in list(self._waiting):
-            waiting.look(now_s)
+            try:
+                waiting.look(now_s)
+            except Exception as exc:  # noqa: BLE001 - the loop logs it, and the others have their deadlines
+                self.discard(waiting)
+                loop.call_exception_handler({"message": "bug at a deadline", "exception": exc})
         self._timer = loop.call_later(EVERY_S, self._look) if self._waiting else None
