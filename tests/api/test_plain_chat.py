@@ -17,10 +17,12 @@ from structlog.testing import capture_logs
 
 from masa_node.api import plain_chat
 from masa_node.api.http1 import protocol
+from masa_node.api.http1 import reply as reply_module
 from masa_node.api.http1.connections import Over
 from masa_node.api.plain_chat import PlainChat
 from masa_node.chat.outcome import CALLER_GONE, Outcome
 from masa_node.node import node as node_module
+from masa_node.routing.answers.reader import ANSWERS
 from masa_node.routing.plain import Plain, Row
 from masa_node.routing.plain_way import PlainWay
 from tests.api.raw_http import Line, chat, line_to, post
@@ -34,6 +36,7 @@ PIECE = b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":n
 LAST = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
 DONE = b"data: [DONE]\n\n"
 ANSWER = b'{"choices":[{"index":0,"message":{"content":"a"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3}}'
+LARGE = ANSWER.replace(b'"a"', b'"%b"' % (b"a" * 20_000_000))
 """What a server may send, cut anywhere: whole answers, streams, what is wrong with either."""
 SAID = {
     "whole": whole(ANSWER),
@@ -325,18 +328,36 @@ async def test_a_caller_that_reads_nothing_holds_no_slot_for_its_next_answer(
     second: str, monkeypatch: pytest.MonkeyPatch, *, is_plain: bool
 ) -> None:
     monkeypatch.setattr(protocol, "FLUSH_STALL_S", 0.2)
+    monkeypatch.setattr(reply_module, "PART_BYTES", len(LARGE))  # all of the first one lies in the transport
     async with bench() as it:
         await warm(it)
         with it.open(is_plain=is_plain):
             async with line_to(it.running.port) as line:
                 await line.send(2 * post(chat(MODEL)))
-                for said in (whole(ANSWER.replace(b'"a"', b'"%b"' % (b"a" * 20_000_000))), SAID[second]):
+                for said in (whole(LARGE), SAID[second]):
                     end = await it.llm.asked.get()
                     await end.send(said)
                     end.is_done.set()
                     outcome = await it.outcome()
         assert outcome.error == CALLER_GONE
         assert it.is_tidy()
+
+
+async def test_a_large_answer_that_nobody_takes_counts_until_it_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "FLUSH_STALL_S", 0.5)
+    async with bench() as it:
+        await warm(it)
+        async with line_to(it.running.port) as line:
+            await line.send(post(chat(MODEL)))
+            end = await it.llm.asked.get()
+            await end.send(whole(LARGE))
+            end.is_done.set()
+            while ANSWERS.kept_bytes < len(LARGE):  # noqa: ASYNC110 - it is in another part of the program
+                await asyncio.sleep(0.01)
+            assert it.running.node.admission.running == 0
+            assert (await it.outcome()).error == CALLER_GONE
+        assert it.is_tidy()
+        assert ANSWERS.held_bytes == 0
 
 
 async def test_a_key_is_held_to_its_limits_on_the_plain_way() -> None:

@@ -17,7 +17,7 @@ from masa_node.chat.answer import WRITTEN, Usage, WholeAnswer
 from masa_node.chat.errors import ProviderError
 from masa_node.chat.headers import passed_back
 from masa_node.chat.outcome import WON, Attempt, Outcome
-from masa_node.chat.request import Headers, RaceMode, Request
+from masa_node.chat.request import Headers, Request
 from masa_node.dialects.choices import Choices
 from masa_node.dialects.condensing import LARGE_BYTES
 from masa_node.dialects.fields import may_be_odd
@@ -131,14 +131,10 @@ class Plain:
         if self._asked is None:
             row, shared, let_in = self._row, self._shared, (self._came_s, self._began_s)
             exchange = self._exchange = Exchange(self._request, shared.common, self._on_sign, let_in)
-            exchange.made.race = self._race()
+            exchange.made.race = None if row.provider.is_local else self._request.race.mode  # as of one peer
             self._asked = exchange.made.go_on_with(row.provider, row.health, self._now, self._came_s)
             self._asked.seen_s = self._seen_s
         return self._exchange, self._asked
-
-    def _race(self) -> RaceMode | None:
-        """As of a race that has one peer to ask."""
-        return None if self._row.provider.is_local else self._request.race.mode
 
     # ---- until the first piece ----
 

@@ -9,7 +9,7 @@ import uvloop
 
 from masa_node.api.http1 import protocol as module
 from masa_node.api.http1.crowd import ConnectionState
-from masa_node.api.http1.reply import Reply
+from masa_node.api.http1.reply import PART_BYTES, Reply
 from masa_node.api.http1.request import ClientDisconnected, HttpRequest
 from tests.api.http1.fake_line import FakeLine
 from tests.api.raw_http import LAST_CHUNK, chunk, get, head, post, post_chunked
@@ -341,6 +341,25 @@ async def test_a_caller_that_takes_nothing_is_not_waited_for_before_its_next_ans
     line.send(post(b"", target=path))
     await settle()
     await is_cut_off_once_nothing_is_taken(line)
+
+
+@virtual_time
+async def test_a_caller_that_takes_little_of_a_large_answer_is_cut_off_within_it() -> None:
+    """The rest of it counts against the budget of all whole answers."""
+    line = FakeLine(Script())
+    body = bytes(3 * PART_BYTES)
+    line.send(post(body, target=b"/echo"))
+    while len(line.answered) <= PART_BYTES:  # noqa: ASYNC110 - it writes on in the next turn
+        await asyncio.sleep(0)
+    line.stop_reading()
+    line.transport.unsent = 1_000
+    await asyncio.sleep(module.FLUSH_STALL_S - 1)
+    line.transport.unsent = 900
+    assert (len(line.answered) < 2 * PART_BYTES, line.transport.is_reset) == (True, False)
+    await asyncio.sleep(2)
+    assert line.transport.is_reset
+    line.leave()
+    await line.settled()
 
 
 # ---- bodies ----

@@ -19,6 +19,7 @@ class Caller:
         self.is_last = False
         self.kept: list[bool] = []
         self.reads = asyncio.Event()
+        self.waited_for = ""
 
     def standard_lines(self) -> bytes:
         return b"date: now\r\n"
@@ -26,7 +27,8 @@ class Caller:
     def write(self, data: bytes) -> None:
         self.written.append(data)
 
-    async def drained(self) -> None:
+    async def drained(self, *, is_whole: bool = False) -> None:
+        self.waited_for = "the rest" if is_whole else "what went before"
         await self.reads.wait()
         self.is_paused = False
 
@@ -99,6 +101,26 @@ async def test_a_large_answer_waits_for_a_caller_that_does_not_read_yet() -> Non
     caller.reads.set()
     await writing
     assert len(caller.written) == 2
+
+
+async def test_of_a_large_answer_no_more_is_written_than_the_caller_takes() -> None:
+    """What is written lies in the loop's transport, where no budget counts it."""
+    caller, body = Caller(), bytes(range(250)) * 10_500
+    reply = reply_to(caller)
+    writing = asyncio.create_task(reply.whole(200, [], body))  # type: ignore[arg-type]
+    for part in range(1, 4):
+        await asyncio.sleep(0)
+        caller.is_paused = True
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert (len(caller.written), reply.is_complete) == (part, False)
+        assert caller.waited_for == "the rest"
+        caller.reads.set()
+        caller.reads = asyncio.Event()
+    caller.is_paused = False
+    caller.reads.set()
+    await writing
+    assert b"".join(caller.written).endswith(b"\r\n\r\n" + body)
 
 
 async def test_to_head_goes_the_length_without_the_body() -> None:

@@ -141,10 +141,11 @@ class BoundedHttpProtocol(asyncio.Protocol):
         """Will no other request be taken? The server stops, and none waits for its turn."""
         return self._all.is_stopping and not self._pipeline
 
-    async def drained(self) -> None:
+    async def drained(self, *, is_whole: bool = False) -> None:
         """Returns when the caller reads again, or has left, or in a while. For one task at a time.
 
-        A caller that takes nothing of earlier answers meanwhile is left before the next begins, which holds a slot.
+        A caller that takes nothing of earlier answers meanwhile is left before the next begins, which holds a slot; one
+        that takes little of an answer that `is_whole`, within it, as that counts against a budget.
         """
         drained, unsent_bytes = self._loop.create_future(), self._transport.get_write_buffer_size()
         self._drained = drained
@@ -153,7 +154,8 @@ class BoundedHttpProtocol(asyncio.Protocol):
         finally:
             self._drained = None
         is_stuck = not drained.done() and self._transport.get_write_buffer_size() >= unsent_bytes
-        if is_stuck and self._reply is not None and not self._reply.has_begun:
+        is_before = self._reply is not None and not self._reply.has_begun
+        if (is_stuck and is_before) or (is_whole and not drained.done()):
             self.abort()
 
     def reply_is_over(self, *, keep: bool) -> None:

@@ -15,7 +15,7 @@ from masa_node.routing.running.turn_of_writes import Writer
 RawHeaders = list[tuple[bytes, bytes]]
 
 _NOT_MODIFIED = 304
-PART_BYTES = 1024 * 1024  # of a whole answer that are written in one go: half a millisecond
+PART_BYTES = 256 * 1024  # of a whole answer that are written in one go, and so lie in the loop's transport
 # What a head may consist of, so that nothing an LLM or a peer said can begin a header, or an answer, of its own.
 _LINES = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [^\x00-\x08\x0a-\x1f\x7f]*\r\n)*")
 _FIRST_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
@@ -33,8 +33,8 @@ class Written(Protocol):
         """The headers of every answer: whole lines."""
         ...
 
-    async def drained(self) -> None:
-        """Returns when the caller reads again, or has left."""
+    async def drained(self, *, is_whole: bool = False) -> None:
+        """Returns when the caller reads again, or has left, as one has to that takes little of what `is_whole`."""
         ...
 
     def reply_is_over(self, *, keep: bool) -> None:
@@ -134,20 +134,23 @@ class Reply:
             self._writer.write(self._head)
         self._head = b""
 
-    async def _when_drained(self, write: Callable[[], object]) -> None:
+    async def _drained(self, *, is_whole: bool = False) -> None:
         while self.is_paused:
-            await self._connection.drained()
+            await self._connection.drained(is_whole=is_whole)
+
+    async def _when_drained(self, write: Callable[[], object]) -> None:
+        await self._drained()
         write()
 
     async def _in_parts(self, status: int, lines: bytes, body: bytes) -> None:
-        """Others have their turn between two of them. Nobody waits for the caller to read: it is all in memory."""
-        while self.is_paused:
-            await self._connection.drained()
+        """Others have their turn between two of them. What the caller has yet to take is held by whoever gives it."""
+        await self._drained()
         self.whole_now(status, lines, body, PART_BYTES)
         if self.is_complete:  # without its body
             return
         for at in range(PART_BYTES, len(body), PART_BYTES):
             await asyncio.sleep(0)
+            await self._drained(is_whole=True)
             if self._request.is_gone:
                 return
             self._writer.write(body[at : at + PART_BYTES])

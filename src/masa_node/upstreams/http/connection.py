@@ -20,8 +20,8 @@ from masa_node.routing.running.turn_of_writes import TurnOfWrites, Writer
 from masa_node.upstreams.http.chunks import MAX_OFFERED_BYTES, ends_with_a_chunk, offered
 from masa_node.upstreams.http.heads import HEAD_END, as_text, has_length_twice, with_one_length
 
-# More than this unread, and the server has to wait: a slow caller slows the LLM instead of filling memory. The last read
-# comes on top, of which uvloop makes up to 256 kB.
+# More than this unread, and the server has to wait: a slow caller slows the LLM instead of filling memory. It may be
+# one read more, of 256 kB.
 MAX_UNREAD_BYTES = 64 * 1024
 # What an LLM's answer head may take, or trailers; the largest seen (OpenAI with rate limits) is 4 kB.
 MAX_OVERHEAD_BYTES = 64 * 1024
