@@ -418,6 +418,24 @@ async def test_of_many_that_are_read_in_one_turn_the_last_rest_until_the_next() 
     assert not unread.is_paused
 
 
+async def test_one_that_rests_is_not_read_again_for_what_is_taken_of_it() -> None:
+    """Else those of which much comes in a read, and is taken at once, would be read on and on in the same turn."""
+    reads = TurnOfReads()
+    (first, _), (last, transport) = connected(reads=reads), connected(reads=reads)
+    last.send(REQUEST)
+    fed(last, transport, [stream_head("text/event-stream")])
+    for _ in range(MAX_READS):
+        reads.has_to_rest(first)
+    taken: list[int] = []
+    last.listen(lambda: taken.append(len(last.take_now() or b"")))
+    size = module.MAX_UNREAD_BYTES + 1
+    fed(last, transport, [b"%x\r\n%b\r\n" % (size, bytes(size))])
+    assert (taken, transport.is_paused) == ([size], True)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not transport.is_paused
+
+
 async def test_one_that_closes_while_it_rests_is_left_alone() -> None:
     reads = TurnOfReads()
     (first, _), (last, transport) = connected(reads=reads), connected(reads=reads)

@@ -11,10 +11,6 @@ from typing import Self
 LONGEST_WITHOUT_COUNTED = 3
 
 
-def _nothing() -> int:
-    return 0
-
-
 @dataclass(slots=True, eq=False)
 class IdleTimer:
     """An async context manager whose body is cancelled when nothing called `touch` for `idle_s` seconds.
@@ -29,7 +25,7 @@ class IdleTimer:
     """
 
     idle_s: float
-    signs: Callable[[], int] = _nothing
+    signs: Callable[[], int] = int
     counted: Callable[[], int] | None = None
     had_signs: bool = False
     _counted_before: int = -1

@@ -20,8 +20,7 @@ from masa_node.routing.running.turn_of_writes import TurnOfWrites, Writer
 from masa_node.upstreams.http.chunks import MAX_OFFERED_BYTES, ends_with_a_chunk, offered
 from masa_node.upstreams.http.heads import HEAD_END, as_text, has_length_twice, with_one_length
 
-# More than this unread, and the server has to wait: a slow caller slows the LLM instead of filling memory. It may be
-# one read more, of 256 kB.
+# With more unread (the last read, of up to 256 kB, beside) the server waits: a slow caller slows it and fills no memory.
 MAX_UNREAD_BYTES = 64 * 1024
 # What an LLM's answer head may take, or trailers; the largest seen (OpenAI with rate limits) is 4 kB.
 MAX_OVERHEAD_BYTES = 64 * 1024
@@ -43,7 +42,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         *("_asked", "_complete", "_error", "_head_bytes", "_is_between_chunks", "_is_length_twice"),
-        *("_keep_alive", "_known", "_listener", "_overhead_bytes", "_parser", "_paused", "_pieces", "_reads"),
+        *("_keep_alive", "_known", "_listener", "_overhead_bytes", "_parser", "_paused", "_pieces", "_reads", "_rests"),
         *("_take_pieces", "_take_whole", "_taken", "_transport", "_unread_bytes", "_until_eof", "_waiter", "_writer"),
         "_writes",
         *("first_headers", "got_bytes", "head_done", "headers", "idle_since_s", "loop", "status", "was_kept"),
@@ -61,7 +60,7 @@ class Connection(asyncio.Protocol):
         self._taken: Callable[[], None] | None = None
         self.idle_since_s = 0.0
         self._known: KnownHead[_ParsedHead] = KnownHead(any_date=True)
-        self._asked = False
+        self._asked = self._rests = False  # `_rests`: see `TurnOfReads`
         self.was_kept = False  # did an exchange go before this one?
         self._parser: httptools.HttpResponseParser | None = _lenient_parser(self)
         # What follows is so again once an answer was read to its end and another exchange may follow, but for what
@@ -174,9 +173,9 @@ class Connection(asyncio.Protocol):
         pieces = self._pieces
         self._pieces = []
         self._unread_bytes = 0
-        if self._paused and self._transport is not None:
+        if self._paused:
             self._paused = False
-            self._transport.resume_reading()
+            self._read_on()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _wait(self) -> None:
@@ -219,6 +218,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
         if self._reads.has_to_rest(self) and self._transport is not None:
+            self._rests = True
             self._transport.pause_reading()
         if self._is_between_chunks and (take := self._take_pieces) is not None and len(data) < MAX_OFFERED_BYTES:
             data = offered(data, take)  # between two chunks the parser does not have to see what was taken
@@ -252,7 +252,11 @@ class Connection(asyncio.Protocol):
 
     def go_on(self) -> None:
         """See `TurnOfReads`."""
-        if self._transport is not None and not self._paused:
+        self._rests = False
+        self._read_on()
+
+    def _read_on(self) -> None:
+        if self._transport is not None and not (self._paused or self._rests):
             self._transport.resume_reading()
 
     def _parse(self, data: bytes) -> None:
@@ -372,18 +376,14 @@ class Connection(asyncio.Protocol):
         assert self._parser is not None  # noqa: S101 - it calls this
         self._keep_alive = self._parser.should_keep_alive()
         self._completed()
-        if not self._keep_alive:
-            self.loop.call_soon(self._close_in_order)
+        if not self._keep_alive and self._transport is not None:
+            self.loop.call_soon(self._transport.close)
 
     def _completed(self) -> None:
         self._complete = True
         self._asked = False
         self.idle_since_s = self.loop.time()
         self._wake()
-
-    def _close_in_order(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
 
 
 def _lenient_parser(connection: Connection) -> httptools.HttpResponseParser:
