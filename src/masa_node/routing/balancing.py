@@ -41,7 +41,10 @@ class Balancer:
         best = min(tiers.values())
         equals = [health[name] for name, tier in tiers.items() if tier == best]
         fastest_s = _fastest_s(equals, now_s)
-        costs = {name: _cost(each, fastest_s, now_s) for name, each in health.items()}
+        costs = {  # the load that one more request would find, in those of the fastest server
+            name: (each.running + 1) * _slowness(each, fastest_s, now_s) / each.share(now_s)
+            for name, each in health.items()
+        }
         holder = self._holder(conversation, equals, fastest_s, now_s)
 
         def rank(provider: Provider) -> tuple[tuple[bool, int], bool, float, float]:
@@ -100,8 +103,3 @@ def _slowness(health: Health, fastest_s: float, now_s: float) -> float:
     """How many times as long as the fastest it takes, as far as that is known; an unknown one is no slower."""
     ratio = health.latency_s(now_s) / fastest_s
     return min(ratio, SLOWEST) if ratio >= SLOWER_FROM else 1.0
-
-
-def _cost(health: Health, fastest_s: float, now_s: float) -> float:
-    """The load that one more request would find, in those of the fastest server."""
-    return (health.running + 1) * _slowness(health, fastest_s, now_s) / health.share(now_s)

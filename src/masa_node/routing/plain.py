@@ -107,7 +107,7 @@ class Plain:
         """The caller has left, or the owner ends it. The outcome says so, and the server is stopped."""
         if self._host is not None:
             self._now.listen(None)
-            self._close()
+            self._parted().close()
 
     def look(self, now_s: float) -> None:
         """See `Waiting`."""
@@ -326,7 +326,8 @@ class Plain:
         self._exchange.made.succeeded()
         host.sink.end(b"")
         self._exchange.ended(None)
-        self._over(host)
+        self._parted().close()  # its connection may be another request's already
+        host.over()
 
     def _look_at_stream(self, stream: AnswerStream, now_s: float) -> None:
         host, silence, tracker = self._host, self._silence, stream.tracker
@@ -360,14 +361,6 @@ class Plain:
             host.go_on(_closing(rest, self._parted()))
         else:
             rest.close()
-
-    def _over(self, host: Host) -> None:
-        """All of the answer was read: its connection may be another request's already."""
-        self._close()
-        host.over()
-
-    def _close(self) -> None:
-        self._parted().close()
 
     def _parted(self) -> Exchange:
         """From here on it is the exchange's, which hears what was given out."""

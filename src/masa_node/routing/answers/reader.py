@@ -46,17 +46,13 @@ LAST_STATUS = 599  # RFC 9110, 15
 Read = Callable[[], Awaitable[bytes]]
 
 
-def _nothing_else() -> int:
-    return 0
-
-
 async def take_answer(
     response: Response,
     dialect: Dialect,
     *,
     is_stream: bool,
     endings: Endings | None = None,
-    heard: Callable[[], int] = _nothing_else,
+    heard: Callable[[], int] = int,
     sign: Sign = no_sign,
 ) -> Answer:
     """The answer in this response, whose first bytes tell whether it is streamed; `is_stream` is what is said of it.
@@ -222,7 +218,7 @@ class AnswerStream:
     _give: Give | None = None  # while it flows
     _left: asyncio.Future[Awaitable[None] | None] | None = None  # the same
 
-    def answer(self, dialect: DialectName, first: bytes, heard: Callable[[], int] = _nothing_else) -> StreamedAnswer:
+    def answer(self, dialect: DialectName, first: bytes, heard: Callable[[], int] = int) -> StreamedAnswer:
         """The rest of it, when `first` is there: the bytes up to the first valid piece, and what came with it. `heard`
         counts signs of life that are no bytes of it.
         """

@@ -165,10 +165,7 @@ class RaceRunner:
     def _set_clock(self, at_s: float) -> None:
         if self._clock is not None:
             self._clock.cancel()
-        self._clock = self._loop.call_at(at_s, self._tick)
-
-    def _tick(self) -> None:
-        self._execute(self._tell(race.Tick()))
+        self._clock = self._loop.call_at(at_s, lambda: self._execute(self._tell(race.Tick())))
 
     # ---- the field of a race ----
 
