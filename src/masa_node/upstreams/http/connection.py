@@ -20,7 +20,7 @@ from masa_node.routing.running.turn_of_writes import TurnOfWrites, Writer
 from masa_node.upstreams.http.chunks import MAX_OFFERED_BYTES, ends_with_a_chunk, offered
 from masa_node.upstreams.http.heads import HEAD_END, as_text, has_length_twice, with_one_length
 
-# With more unread (the last read, of up to 256 kB, beside) the server waits: a slow caller slows it and fills no memory.
+# With more unread (and the last read, up to 256 kB) the server waits: a slow caller slows it and fills no memory.
 MAX_UNREAD_BYTES = 64 * 1024
 # What an LLM's answer head may take, or trailers; the largest seen (OpenAI with rate limits) is 4 kB.
 MAX_OVERHEAD_BYTES = 64 * 1024
