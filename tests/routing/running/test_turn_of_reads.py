@@ -6,8 +6,10 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masa_node.routing.running.turn_of_reads import MAX_READS, TurnOfReads
+from masa_node.routing.running.turn_of_reads import GO_ON, MAX_READS, TurnOfReads
 from tests.virtual_time import virtual_time
+
+ASKED_FOR_AT_ONCE = 1024  # by libuv (`uv__io_poll`, the events of one `epoll_pwait`)
 
 
 class Source:
@@ -41,9 +43,9 @@ def poll(sources: list[Source]) -> int:
 
 
 @virtual_time
-async def test_few_never_rest() -> None:
+async def test_as_many_as_the_loop_asks_for_at_once_never_rest() -> None:
     reads = TurnOfReads()
-    sources = [Source(reads) for _ in range(MAX_READS)]
+    sources = [Source(reads) for _ in range(ASKED_FOR_AT_ONCE)]
     for _ in range(5):
         for source in sources:
             source.read()
@@ -58,7 +60,7 @@ async def test_all_that_can_be_read_is_read_in_turns_that_end() -> None:
     assert poll(sources) == 5 * MAX_READS, "each once, and again those that do not rest"
     for _ in range(20):
         await asyncio.sleep(0)
-        assert poll(sources) == MAX_READS
+        assert poll(sources) == GO_ON
 
 
 @virtual_time
@@ -69,9 +71,10 @@ async def test_they_go_on_in_the_order_in_which_they_came_to_rest() -> None:
     for number, source in enumerate(sources):
         source.told = lambda number=number: went_on.append(number)  # type: ignore[misc]
         source.read()
-    for turn in range(1, 4):
+    rest = 2 * MAX_READS + 1
+    for turn in range(1, rest // GO_ON + 2):
         await asyncio.sleep(0)
-        assert went_on == list(range(MAX_READS, MAX_READS + min(turn * MAX_READS, 2 * MAX_READS + 1)))
+        assert went_on == list(range(MAX_READS, MAX_READS + min(turn * GO_ON, rest)))
     assert not any(source.rests for source in sources)
 
 
@@ -85,7 +88,7 @@ async def test_whatever_comes_none_rests_for_ever(bursts: list[int]) -> None:
             source.left += 1
         poll(sources)
         await asyncio.sleep(0)
-    for _ in range(50):
+    for _ in range((len(bursts) + 1) * len(sources) // GO_ON):
         poll(sources)
         await asyncio.sleep(0)
     assert not any(source.left or source.rests for source in sources)

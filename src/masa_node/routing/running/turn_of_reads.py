@@ -1,8 +1,8 @@
 """What is read in one turn of the loop is bounded, so that everything else has its turn, too.
 
-A loop that finds more connections to read than it asks for at once (1024 in uvloop) asks again, up to 48 times, before
-it does anything else: tasks, timers and new callers wait for a second and more. So while much is read, connections rest
-once they were read, and go on in the order in which they came to rest.
+A loop that finds as many connections to read as it asks for at once asks again, up to 48 times, before it does anything
+else: tasks, timers and new callers wait for a second and more. So from then on connections rest once they were read,
+and go on in the order in which they came to rest.
 
 See docs/decisions/0045-writes-of-a-turn.md.
 """
@@ -11,7 +11,8 @@ import asyncio
 from collections import deque
 from typing import Protocol
 
-MAX_READS = 256  # in a turn, before any rests: 5 ms of pieces of streams; and so many go on in each
+MAX_READS = 1024  # in a turn, before any rests: uvloop asks for so many at once
+GO_ON = 256  # of those that rest, in each turn: 5 ms of pieces of streams
 
 
 class Rests(Protocol):
@@ -45,7 +46,7 @@ class TurnOfReads:
 
     def _end(self, loop: asyncio.AbstractEventLoop) -> None:
         self._count, resting = 0, self._resting
-        for _ in range(min(MAX_READS, len(resting))):
+        for _ in range(min(GO_ON, len(resting))):
             resting.popleft().go_on()
         if resting:
             loop.call_soon(self._end, loop)
