@@ -48,6 +48,7 @@ from masa_node.upstreams.http.tunnel import (
     open_tunnel,
     refusal,
 )
+from masa_node.upstreams.http.urls import is_loopback
 
 # A LAN answers in milliseconds, the far side of the world in half a second; three SYN retransmissions fit.
 CONNECT_TIMEOUT_S = 5.0
@@ -57,8 +58,8 @@ HAPPY_EYEBALLS_DELAY_S = 0.25
 KEEP_ALIVE_S = 30.0
 MAX_KEPT = 256  # connections to a server, unless more may be in use at once
 MAX_CONNECTING = 64  # at a time, to one server: many have a backlog of 128, and beyond it a SYN is lost for a second
-# What the kernel reads ahead of a server that is asked over plain HTTP, which is nearby: with 0.5 ms of a way that is
-# 100 MB/s. More would come in one read, and for a caller that stalls it is held three times.
+# What the kernel reads ahead of a server on this machine. More would come in one read, and is held three times for a
+# caller that stalls. A server that is further away would be slowed by it: the kernel knows best there.
 NEARBY_READ_BYTES = 64 * 1024
 MAX_CACHED_TARGETS = 256  # a few endpoints a server; Cloudflare has one a model
 
@@ -219,7 +220,7 @@ class HttpClient:
         """The connection over this socket, which is closed should that fail."""
         loop = asyncio.get_running_loop()
         with handed_over(sock):
-            if not target.tls:
+            if is_loopback(sock.getpeername()[0]):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NEARBY_READ_BYTES)
             if target.proxy is not None and target.tls:
                 await open_tunnel(sock, target.proxy, target.authority)
