@@ -344,7 +344,7 @@ async def test_a_caller_that_reads_nothing_holds_no_slot_for_its_next_answer(
 
 
 async def test_a_large_answer_that_nobody_takes_counts_until_it_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "FLUSH_STALL_S", 0.5)
+    monkeypatch.setattr(protocol, "FLUSH_STALL_S", 2.0)
     async with bench() as it:
         await warm(it)
         async with line_to(it.running.port) as line:
@@ -352,9 +352,9 @@ async def test_a_large_answer_that_nobody_takes_counts_until_it_is_given_up(monk
             end = await it.llm.asked.get()
             await end.send(whole(LARGE))
             end.is_done.set()
-            while ANSWERS.kept_bytes < len(LARGE):  # noqa: ASYNC110 - it is in another part of the program
+            admission = it.running.node.admission
+            while ANSWERS.kept_bytes < len(LARGE) or admission.running:  # noqa: ASYNC110 - of another part of the program
                 await asyncio.sleep(0.01)
-            assert it.running.node.admission.running == 0
             assert (await it.outcome()).error == CALLER_GONE
         assert it.is_tidy()
         assert ANSWERS.held_bytes == 0
@@ -390,6 +390,24 @@ async def test_a_bug_on_the_plain_way_is_told_as_any_other() -> None:
         assert [line["event"] for line in lines] == ["bug"]
         await it.outcome()
         assert it.is_tidy()
+
+
+async def test_a_bug_behind_a_whole_answer_is_told_and_leaves_nothing() -> None:
+    logged: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context))
+    async with bench() as it:
+        await warm(it)
+        for _ in range(2):  # one that the parser reads, and one whose head is known
+            with mock.patch.object(node_module, "log_outcome", side_effect=RuntimeError("oh")):
+                async with line_to(it.running.port) as line:
+                    await line.send(post(chat(MODEL)))
+                    end = await it.llm.asked.get()
+                    await end.send(SAID["whole"])
+                    end.is_done.set()
+                    assert (await line.reply()).status == 200
+            assert [str(context["exception"]) for context in logged] == ["oh"]
+            assert it.is_tidy()
+            logged.clear()
 
 
 async def test_metrics_of_both_ways_are_the_same() -> None:

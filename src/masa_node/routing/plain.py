@@ -101,7 +101,7 @@ class Plain:
             else:
                 self._pass_on(self._stream)
         except Exception as exc:  # noqa: BLE001 - raised by the task: what calls this is a transport
-            self._leave(_raised(exc))
+            self._broke(exc)
 
     def cancel(self) -> None:
         """The caller has left, or the owner ends it. The outcome says so, and the server is stopped."""
@@ -174,9 +174,7 @@ class Plain:
         try:
             return self._give_whole(headers, body)
         except Exception as exc:  # noqa: BLE001 - see `came`
-            is_given = self._host is None
-            self._leave(_raised(exc))
-            return is_given
+            return self._broke(exc)
 
     def _read_shape(self, response: OpenResponse, *, is_over: bool) -> bool:
         """False where it is not plain."""
@@ -230,8 +228,10 @@ class Plain:
             shared.common.stats.latency.note(request.model, took_s)
         shared.sweep.discard(self)
         shared.common.admission.release(request.requester or "")
-        shared.common.observe(self._outcome(size, usage, attempt))
-        host.over()
+        try:
+            shared.common.observe(self._outcome(size, usage, attempt))
+        finally:
+            host.over()
         return True
 
     def _outcome(self, answer_bytes: int, usage: Usage, attempt: Attempt) -> Outcome:
@@ -277,7 +277,7 @@ class Plain:
         self._write = host.sink.piece
         rest = self._give(answer.first)
         if rest is not None:
-            self._leave(self._exchange.go_on(host.sink, rest))
+            self._leave(host, self._exchange.go_on(host.sink, rest))
         else:
             response.listen(self.came, self._take)
             self._pass_on(stream)
@@ -298,8 +298,8 @@ class Plain:
             rest = self._give(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         except Exception as exc:  # noqa: BLE001 - see `came`
             rest = _raised(exc)
-        if rest is not None and self._host is not None:
-            self._leave(self._exchange.go_on(self._host.sink, rest))
+        if rest is not None and (host := self._host) is not None:
+            self._leave(host, self._exchange.go_on(host.sink, rest))
         return True
 
     def _pass_on(self, stream: AnswerStream) -> None:
@@ -308,20 +308,20 @@ class Plain:
         if passed is False or host is None or response is None:
             return
         if passed is not True:  # the caller reads slowly
-            self._leave(self._exchange.go_on(host.sink, passed))
+            self._leave(host, self._exchange.go_on(host.sink, passed))
             return
         self._is_ending = stream.tracker.ended
         if response.is_read and stream.is_light and host.is_ready:
             self._end_stream(stream, response, host)
         elif was_ending or not (self._is_ending and stream.is_light):  # after its end little more may come, or nothing
-            self._leave(self._exchange.go_on(host.sink))
+            self._leave(host, self._exchange.go_on(host.sink))
 
     def _end_stream(self, stream: AnswerStream, response: OpenResponse, host: Host) -> None:
         last = stream.last_piece()
         self._finished(response)
         rest = self._give(last) if last else None
         if rest is not None or stream.tracker.fault is not None or not host.is_ready:
-            self._leave(self._exchange.go_on(host.sink, rest))
+            self._leave(host, self._exchange.go_on(host.sink, rest))
             return
         self._exchange.made.succeeded()
         host.sink.end(b"")
@@ -334,9 +334,9 @@ class Plain:
         if host is None:
             return
         if self._is_ending:
-            self._leave(self._exchange.go_on(host.sink))
+            self._leave(host, self._exchange.go_on(host.sink))
         elif silence.is_too_long(self._received(), tracker.frames, now_s):
-            self._leave(self._exchange.stop(host.sink, had_signs=silence.had_signs(now_s)))
+            self._leave(host, self._exchange.stop(host.sink, had_signs=silence.had_signs(now_s)))
 
     # ---- how it ends ----
 
@@ -351,16 +351,21 @@ class Plain:
             return
         if response is not None and self._pieces:
             response.put_back(self._joined())
-        self._leave(self._made_exchange()[0].give(host.sink))
+        self._leave(host, self._made_exchange()[0].give(host.sink))
 
-    def _leave(self, rest: Coroutine[Any, Any, None]) -> None:
-        """The rest is a task's."""
+    def _broke(self, error: Exception) -> bool:
+        """Have the task tell of it; or the loop's log, where the answer was given already: was it?"""
         host = self._host
-        self._now.listen(None)
-        if host is not None:
-            host.go_on(_closing(rest, self._parted()))
+        if host is None:
+            self._shared.loop.call_exception_handler({"message": "bug behind an answer", "exception": error})
         else:
-            rest.close()
+            self._leave(host, _raised(error))
+        return host is None
+
+    def _leave(self, host: Host, rest: Coroutine[Any, Any, None]) -> None:
+        """The rest is a task's."""
+        self._now.listen(None)
+        host.go_on(_closing(rest, self._parted()))
 
     def _parted(self) -> Exchange:
         """From here on it is the exchange's, which hears what was given out."""
