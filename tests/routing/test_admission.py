@@ -60,6 +60,48 @@ async def test_who_came_first_is_let_in_first() -> None:
         assert admission.running == 1
 
 
+async def waiters_of(admission: Admission, keys: str) -> "dict[str, asyncio.Task[None]]":
+    """A waiter for each letter, which is its key."""
+    tasks = {f"{key}{number}": asyncio.create_task(admission.acquire(key)) for number, key in enumerate(keys)}
+    await settle()
+    return tasks
+
+
+@virtual_time
+async def test_a_key_with_many_waiting_lets_those_of_others_in_between() -> None:
+    admission = Admission(max_running=1, max_waiting=9)
+    await admission.acquire("a")
+    tasks = await waiters_of(admission, "aaabbc")
+    let_in: list[str] = []
+    while len(let_in) < len(tasks):
+        admission.release("a")
+        await settle()
+        let_in += [name for name, task in tasks.items() if task.done() and name not in let_in]
+    assert let_in == ["a0", "b3", "c5", "a1", "b4", "a2"]
+    assert (admission.running, admission.waiting) == (1, 0)
+
+
+@virtual_time
+async def test_in_a_full_queue_the_key_with_the_most_waiting_makes_room() -> None:
+    admission = Admission(max_running=1, max_waiting=3)
+    await admission.acquire("a")
+    tasks = await waiters_of(admission, "aaab")
+    assert [name for name, task in tasks.items() if task.done()] == ["a2"]
+    assert isinstance(tasks["a2"].exception(), Overloaded)
+    for key in "ab":  # none has more than one more than the other would
+        with pytest.raises(Overloaded):
+            await admission.acquire(key)
+    tasks["a1"].cancel()
+    await settle()
+    assert admission.waiting == 2
+    for _ in range(3):
+        admission.release()
+        await settle()
+    assert (admission.running, admission.waiting) == (0, 0)
+    assert tasks["a0"].done()
+    assert tasks["b3"].done()
+
+
 @virtual_time
 async def test_nobody_overtakes_those_who_wait() -> None:
     admission = Admission(max_running=1, max_waiting=9)

@@ -322,6 +322,18 @@ async def test_when_the_queue_is_full_the_caller_is_told_at_once_and_holds_no_pl
     assert world.admission.running == 1
 
 
+@virtual_time
+async def test_those_who_wait_are_let_in_by_their_keys_in_turn() -> None:
+    world = World([ScriptedProvider("a", WHOLE)], max_running=1)
+    await world.admission.acquire()
+    asks = [msgspec.structs.replace(world.ask(), key=key) for key in ("many", "many", "few")]
+    tasks = [asyncio.create_task(world.dispatcher.answer(ask, Keeps())) for ask in asks]
+    await settle()
+    world.admission.release()
+    await asyncio.wait(tasks)
+    assert [outcome.key for outcome in world.outcomes] == ["many", "few", "many"]
+
+
 # ---- streams ----
 
 

@@ -1,4 +1,4 @@
-"""How many requests may be under way at once; the next ones wait in a bounded queue, first come first served.
+"""How many requests may be under way at once; the next ones wait in a bounded queue, each key's or peer's in turn.
 
 Peers' requests have slots of their own, within the owner's, and never go before the owner's.
 """
@@ -16,13 +16,16 @@ RETRY_AFTER_S = 1
 
 class Admission:
     """At most `max_running` hold a slot and `max_waiting` wait for one. `freed` is called when a slot becomes free
-    that nobody waits for. In its methods `peer` is the peer that asks, "" for the owner, whose own pool this is.
+    that nobody waits for. In its methods `key` is the name of the key that asks. None keeps the others out:
+
+    1. A free slot goes to the keys in turn; of one key's requests, to the one that has waited longest.
+    2. In a full queue, the key with the most requests waiting makes room.
     """
 
     def __init__(self, max_running: int, max_waiting: int) -> None:
         self._max_running = max_running
         self._max_waiting = max_waiting
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: dict[str, deque[asyncio.Future[bool]]] = {}  # by key, the one whose turn it is first
         self._promised = 0
         self.sweep = Sweep()  # of all that waits with a slot
         self.running = 0
@@ -31,56 +34,75 @@ class Admission:
     @property
     def waiting(self) -> int:
         """How many wait now."""
-        return len(self._waiting)
+        return sum(map(len, self._waiting.values()))
 
-    def acquire_now(self, peer: str = "") -> bool:
-        """Take a slot if it needs no waiting. Each success needs one `release` with the same peer."""
-        del peer
+    def acquire_now(self, key: str = "") -> bool:
+        """Take a slot if it needs no waiting. Each success needs one `release`."""
+        del key
         if self.running >= self._max_running or self._waiting:
             return False
         self.running += 1
         return True
 
-    async def acquire(self, peer: str = "") -> None:
-        """The same, waiting if need be. Raises `Overloaded` at once when too many wait already.
+    async def acquire(self, key: str = "") -> None:
+        """The same, waiting if need be. Raises `Overloaded` when too many wait.
 
         When cancelled while waiting, no slot is taken.
         """
-        if self.acquire_now(peer):
+        if self.acquire_now():
             return
-        if len(self._waiting) >= self._max_waiting:
-            raise Overloaded(
-                f"{self.running} requests are under way and {len(self._waiting)} wait, which is all this node takes "
-                f"(MAX_CONCURRENT, MAX_QUEUE). Try again in {RETRY_AFTER_S} s.",
-                RETRY_AFTER_S,
-            )
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        if self.waiting >= self._max_waiting:
+            self._make_room(key)
+        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(key, deque()).append(turn)
         try:
-            await turn
+            has_slot = await turn
         except asyncio.CancelledError:
-            if not turn.cancelled():  # the slot was given just then: it is handed on
+            if not turn.cancelled() and turn.result():  # the slot was given just then: it is handed on
                 self.release()
-            elif turn in self._waiting:
-                self._waiting.remove(turn)
+            elif turn in (turns := self._waiting.get(key, deque())):
+                turns.remove(turn)
+                if not turns:
+                    del self._waiting[key]
             raise
+        if not has_slot:
+            raise self._overloaded()
 
-    def is_wanted(self, peer: str = "") -> bool:
-        """Would the slot of `peer`, given back now, go to one that waits and has the promise of none yet?"""
-        del peer
-        return len(self._waiting) > self._promised
+    def _make_room(self, key: str) -> None:
+        """Raises `Overloaded` unless another key has far more in the queue."""
+        crowd = max(self._waiting, key=lambda each: len(self._waiting[each]), default=key)
+        if len(self._waiting.get(key, ())) + 1 >= len(self._waiting.get(crowd, ())):
+            raise self._overloaded()
+        newest = self._waiting[crowd].pop()
+        if not newest.done():
+            newest.set_result(False)
+
+    def _overloaded(self) -> Overloaded:
+        return Overloaded(
+            f"{self.running} requests are under way and {self.waiting} wait, which is all this node takes "
+            f"(MAX_CONCURRENT, MAX_QUEUE). Try again in {RETRY_AFTER_S} s.",
+            RETRY_AFTER_S,
+        )
+
+    def is_wanted(self, key: str = "") -> bool:
+        """Would a slot given back now go to one that waits here, and has the promise of none yet?"""
+        del key
+        return bool(self._waiting) and self.waiting > self._promised
 
     def promise(self, slots: int) -> None:
         """So many more that have a slot are about to give it back; -1 when one does, or does not."""
         self._promised += slots
 
-    def release(self, peer: str = "") -> None:
-        """Give the slot back; the longest waiting gets it."""
-        del peer
+    def release(self, key: str = "") -> None:
+        """Give the slot back; one that waits gets it."""
         while self._waiting:
-            turn = self._waiting.popleft()
+            key = next(iter(self._waiting))
+            turns = self._waiting.pop(key)
+            turn = turns.popleft()
+            if turns:
+                self._waiting[key] = turns  # behind the others
             if not turn.done():
-                turn.set_result(None)  # the slot changes hands, `running` stays
+                turn.set_result(True)  # the slot changes hands, `running` stays
                 return
         self.running -= 1
         if self.freed is not None:
@@ -163,7 +185,7 @@ class PeerAdmission:
         self._main.promise(slots)
 
     def release(self, peer: str = "") -> None:
-        """Give the slot back, here and in `main`; the owner's longest waiting gets it, else a peer."""
+        """Give the slot back, here and in `main`; the owner's that waits gets it, else a peer."""
         self.running -= 1
         self._slots[peer] -= 1
         if not self._slots[peer]:

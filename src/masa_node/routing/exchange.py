@@ -205,7 +205,7 @@ class Exchange:
         try:
             async with self.patience:
                 if self._admitted_s is None:
-                    await self._common.admission.acquire(request.requester or "")
+                    await self._common.admission.acquire(request.requester or request.key)
                     self._has_slot = True
                     self._admitted_s = self._now_s() - self._began_s
                 chosen = await self._chosen()
@@ -364,26 +364,12 @@ class Exchange:
         usage = answer.usage if answer is not None else None
         pieces = answer.frames() if isinstance(answer, StreamedAnswer) else int(answer is not None)
         return Outcome(  # by position: to name two dozen arguments takes four times as long
-            request.request_id,
-            request.endpoint,
-            request.model,
-            self._common.candidates.knows(request.model),
-            request.wants_stream,
-            self._status,
-            self._error,
-            attempts.winner.name if attempts.winner is not None else None,
-            tuple(attempts.trail),
-            len(request.body),
-            self._answer_bytes,
-            pieces,
-            usage.input_tokens if usage is not None else None,
-            usage.output_tokens if usage is not None else None,
-            total_s if self._admitted_s is None else self._admitted_s,
-            self._first_piece_s,
-            total_s,
-            attempts.race,
-            attempts.hedges,
-            request.requester,
-            request.key if request.requester is None else "",
+            request.request_id, request.endpoint, request.model, self._common.candidates.knows(request.model),
+            request.wants_stream, self._status, self._error,
+            attempts.winner.name if attempts.winner is not None else None, tuple(attempts.trail),
+            len(request.body), self._answer_bytes, pieces,
+            usage.input_tokens if usage is not None else None, usage.output_tokens if usage is not None else None,
+            total_s if self._admitted_s is None else self._admitted_s, self._first_piece_s, total_s,
+            attempts.race, attempts.hedges, request.requester, request.key if request.requester is None else "",
             request.first_piece_deadline_s - self._came_s,
-        )
+        )  # fmt: skip

@@ -65,14 +65,11 @@ def _common(request: Request, offers: Offers) -> DialectName | None:
     for provider, offer in offers:
         if may_see(provider, request.privacy):
             endpoints[provider.name] = endpoints.get(provider.name, frozenset()) | offer.endpoints
-    formats = {_with_messages(own_format(each)) for each in endpoints.values()}
+    formats = {own_format(each) for each in endpoints.values()}
+    if DialectName.OPENAI_RESPONSES in formats:  # a body that could be anybody's has no `input`: this is nearest
+        formats = formats - {DialectName.OPENAI_RESPONSES} | {DialectName.OPENAI}
     if len(formats) == 1:
         return formats.pop()
     if request.may_translate:
         return DialectName.OLLAMA
     return next((dialect for dialect in _BY_PREFERENCE if dialect in formats), DialectName.OLLAMA)
-
-
-def _with_messages(dialect: DialectName | None) -> DialectName | None:
-    """A body that could be anybody's has no `input`, so it is none of responses: OpenAI's other format is nearest."""
-    return DialectName.OPENAI if dialect is DialectName.OPENAI_RESPONSES else dialect

@@ -37,15 +37,12 @@ def inflater_for(codings: list[str], begin: bytes) -> "Inflater | None":
     if not codings or not begin or begin.startswith(_TEXT) or codings in (["gzip"], ["x-gzip"]):
         return None
     if codings == ["deflate"]:  # zlib's format by the standard, bare by the habit of some
-        return Inflater(_ZLIB_BITS if _has_zlib_head(begin) else _RAW_BITS)
+        is_zlib = begin[0] & 0x0F == _ZLIB_METHOD and int.from_bytes(begin[:2], "big") % _ZLIB_CHECK == 0
+        return Inflater(_ZLIB_BITS if is_zlib else _RAW_BITS)
     raise EncodedAnswer(
         f"its body is compressed (Content-Encoding: {', '.join(codings)[:100]}) although it was asked not to. "
         "gzip and deflate can be read here; have the server, or the proxy before it, send those or none."
     )
-
-
-def _has_zlib_head(begin: bytes) -> bool:
-    return begin[0] & 0x0F == _ZLIB_METHOD and int.from_bytes(begin[:2], "big") % _ZLIB_CHECK == 0
 
 
 class Inflater:
