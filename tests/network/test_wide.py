@@ -29,7 +29,7 @@ from masa_node.network.transport.memory import MemoryNetwork, between
 from masa_node.upstreams.demo import DemoModel
 from tests.network.nodes import CLOSED, MODEL, OPEN, MemoryNode, introduce, make, running
 from tests.security.hostile_peers import advert
-from tests.virtual_time import until, virtual_time
+from tests.virtual_time import now_s, until, virtual_time
 
 TOKEN = b"t" * TOKEN_BYTES
 LATELY_S, LOOK_EVERY_S = 20.0, 5.0
@@ -418,6 +418,39 @@ async def test_sixty_nodes_that_start_together_know_each_other_within_ten_second
         await asyncio.sleep(3)
         for node in nodes[1:]:
             assert 16 <= len(linked(node)) <= 40
+
+
+@virtual_time
+async def test_who_starts_dials_half_of_its_links_and_more_only_when_others_had_time_to_dial_it() -> None:
+    nodes = make(MemoryNetwork(seed=1, latency=between(0.01, 0.06)), 60)
+    introduce(nodes)
+    late = MemoryNode(nodes[0].transport.network.transport(99), OPEN)
+    late.network.want([nodes[0].transport.address()])
+
+    def dialed() -> int:
+        return sum(each.link.is_dialed and each.peer != nodes[0].id for each in late.network.links.sessions.values())
+
+    async with running(*nodes):
+        await asyncio.sleep(10)
+        async with running(late):
+            await until(lambda: dialed() >= 8, 1)
+            await asyncio.sleep(0.5)
+            assert dialed() == 8
+            await until(lambda: dialed() >= 8 and len(linked(late)) >= 17, 3)
+
+
+@virtual_time
+async def test_those_that_were_refused_together_do_not_come_back_together() -> None:
+    refusing, *others = nodes = make(MemoryNetwork(seed=1), 12)
+    introduce(nodes)
+    refusals: dict[str, list[float]] = {node.id: [] for node in others}
+    for node in others:
+        refusing.network.book.block(node.id, 0)
+    with mock.patch.object(refusing.network, "turned_away", lambda peer, why: refusals[peer].append(now_s())):
+        async with running(*nodes):
+            await until(lambda: all(len(times_s) >= 2 for times_s in refusals.values()), 3)
+    seconds = sorted(times_s[1] for times_s in refusals.values())
+    assert seconds[-1] - seconds[0] > 0.2
 
 
 @virtual_time

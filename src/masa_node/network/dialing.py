@@ -6,6 +6,7 @@ strangers that dial this node cannot be all that it knows. Any other node is dia
 
 import asyncio
 import contextlib
+import math
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -20,8 +21,9 @@ from masa_node.network.transport.sources import subnet_of
 LINKS_KEPT_FREE = 32  # for peers that dial this node
 MAX_RANDOM_DIALED = 8  # at once, half of the links: others dial, too; and anybody can tell of addresses where nobody is
 MAX_AT_ONE_PLACE = 2  # of these: adverts of many nodes may name one victim, and every node of the network hears them
-SHORTEST_REST_S = 1.0  # between two looks at which peers to dial, where nothing has happened;
-SHORTEST_LOOK_S = 0.05  # where something has; and
+OTHERS_DIAL_WITHIN_S = 1.0  # nodes that start together: who has dialed its half waits so long before it dials more
+SHORTEST_REST_S = 1.0  # between two looks at which peers to dial, where one is due that cannot be dialed now;
+SHORTEST_LOOK_S = 0.05  # where something has happened, or one becomes due; and
 REST_A_PEER_S = 0.000_1  # for each peer that is known: a look takes some 2 us for each
 MAX_LOOKED_AT = 1_000  # of the others, at once: to look at 10 000 takes 25 ms
 LET_GO_EVERY_S = 60.0
@@ -56,7 +58,7 @@ class Dialing:
                     group.create_task(self._dial(address))
                 rest_s = self._rest_s(now_s)
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(None if rest_s is None else max(rest_s, SHORTEST_REST_S)):
+                    async with asyncio.timeout(rest_s if rest_s is None or rest_s > 0 else SHORTEST_REST_S):
                         await self._changed.wait()
                 # More may happen: one look for all of it.
                 await asyncio.sleep(max(SHORTEST_LOOK_S, REST_A_PEER_S * len(self._book.ids)))
@@ -66,7 +68,7 @@ class Dialing:
         wanted, busy = self._book.wanted, {*self._links.sessions, *self._dialing}
         due = self._book.due(now_s, busy, MAX_LINKS + LINKS_KEPT_FREE - len(busy), wanted)
         busy.update(address.node_id for address in due)
-        room = self._random_room(busy)
+        room = self._random_room(busy, now_s)
         if room <= 0:
             return due
         others = list(drawn([*self._book.ids], MAX_LOOKED_AT, self._rng))
@@ -83,22 +85,25 @@ class Dialing:
         """How long nothing is to be done, if nothing happens; None: for ever."""
         busy = {*self._links.sessions, *self._dialing}
         times = [self._book.next_due_s(now_s, busy, self._book.wanted)]
-        if self._random_room(busy) > 0:
-            times.append(self._book.next_due_s(now_s, busy | self._book.wanted))
+        for from_s in (now_s, now_s + OTHERS_DIAL_WITHIN_S):
+            if self._random_room(busy, from_s) > 0:
+                times.append(self._book.next_due_s(from_s, busy | self._book.wanted))
+                break
         if self._let_go(now_s):
             times.append(now_s + LET_GO_EVERY_S)
         return min((at_s - now_s for at_s in times if at_s is not None), default=None)
 
-    def _random_room(self, busy: set[NodeId]) -> int:
+    def _random_room(self, busy: set[NodeId], now_s: float) -> int:
         """How many more random links this node wants to dial now."""
         target, at_random = self._links.random_links, busy - self._book.wanted
         if len(at_random) >= 2 * target:
             return 0
+        sessions = self._links.sessions
+        dialed_s = [each.since_s for peer, each in sessions.items() if each.link.is_dialed and peer in at_random]
         dialing = len(self._dialing.keys() - self._book.wanted)
-        dialed = dialing + sum(
-            session.link.is_dialed for peer, session in self._links.sessions.items() if peer in at_random
-        )
-        more = max(target - len(at_random), min(target // 2 - dialed, 2 * target - len(at_random)))
+        more = min(target // 2 - dialing - len(dialed_s), 2 * target - len(at_random))
+        if now_s >= max(dialed_s, default=-math.inf) + OTHERS_DIAL_WITHIN_S:
+            more = max(more, target - len(at_random))
         return min(more, MAX_RANDOM_DIALED - dialing, MAX_LINKS - LINKS_KEPT_FREE - len(busy))
 
     def _let_go(self, now_s: float) -> bool:
