@@ -46,13 +46,14 @@ def test_by_what_a_caller_is_let_in_is_told_in_these_words() -> None:
 
 def test_the_owner_may_do_everything() -> None:
     OWNERS.check_owner()
-    assert (OWNERS.name, OWNERS.is_owner, OWNERS.allows("any")) == (OWNER, True, True)
+    assert (OWNERS.name, OWNERS.is_owner, OWNERS.allows("any"), OWNERS.allows_all) == (OWNER, True, True, True)
     assert OWNERS.ceiling(Privacy.ANY) is Privacy.ANY
 
 
 def test_a_key_with_a_name_may_do_what_it_allows() -> None:
     alice = Caller(ALICE)
     assert (alice.name, alice.is_owner, alice.allows("m"), alice.allows("n")) == ("alice", False, True, False)
+    assert (alice.allows_all, Caller(ADMIN).allows_all) == (False, True)
     assert alice.ceiling(Privacy.ANY) is Privacy.LOCAL
     with pytest.raises(KeyRefused, match="'alice' may not see this"):
         alice.check_owner()

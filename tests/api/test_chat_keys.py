@@ -17,6 +17,7 @@ from masa_node.accounts import key_file
 from masa_node.accounts.key_file import change_keys
 from masa_node.accounts.keys import KeyRules, made_key, revoked_key
 from masa_node.accounts.report import By, UsageQuery
+from masa_node.dialects.condensing import LARGE_BYTES
 from tests.fakes.dialect_samples import ANTHROPIC, MODEL, OLLAMA, OPENAI, SAMPLES, DialectSample
 from tests.fakes.llm_server import FakeLlm, send, until, wait_for
 from tests.fakes.raw_http import Reply, calling, get, post, request
@@ -69,6 +70,15 @@ async def test_a_model_that_the_key_does_not_allow_is_403_in_every_dialect(
     assert reply.status == 403
     assert sample.message_in(reply.body) == "The key 'alice' does not allow the model 'm', only: llama*."
     assert reply.header("x-should-retry") == "false"
+
+
+@pytest.mark.parametrize(("models", "status"), [(("m",), 400), ((), 200)], ids=["of one model", "of all"])
+async def test_a_key_of_one_model_sends_no_large_body_in_which_a_server_could_find_none(
+    tmp_path: Path, models: tuple[str, ...], status: int
+) -> None:
+    body = b'{"messages":[{"content":"%s"}]},"model":"m","stream":true}' % (b"x" * LARGE_BYTES)
+    async with shared(tmp_path, rules=KeyRules(models)) as (node, key):
+        assert (await post(node.port, OPENAI.endpoint, body, (("x-api-key", key),))).status == status
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=str)

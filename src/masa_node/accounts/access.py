@@ -82,6 +82,11 @@ class Caller(msgspec.Struct, frozen=True):
         """May they ask for the model of this name?"""
         return self.key is None or self.key.rules.allows(model)
 
+    @property
+    def allows_all(self) -> bool:
+        """May they ask for any model?"""
+        return self.key is None or not self.key.rules.models
+
     def check_model(self, *names: str) -> None:
         """May they ask for the model that has these names? Raises `KeyRefused`."""
         if self.key is not None:

@@ -43,7 +43,7 @@ FIRST_WINDOW_BYTES = 256
 _STRUCTURE = re.compile(rb'["\[\]{}]')
 _OUTSIDE = re.compile(rb'[\\"\[\]{}]')
 _TEXT = re.compile(rb'(?:[^"\\]|\\u[0-9a-fA-F]{4}|\\[^u])*+', re.DOTALL)
-_RUN = re.compile(rb"\[+|\]+")
+RUN = re.compile(rb"\[+|\]+")
 _PAIR_ROUNDS = 4  # what is nested deeper has longer runs of one bracket
 _NO_SIGNS = bytes(set(range(256)) - set(b'"[]{}'))
 _EMPTY = {b"[": b"[]", b"{": b"{}"}
@@ -190,7 +190,7 @@ def end_of_container(data: bytes, start: int) -> Steps[int]:
             seen += (at - begun) // _HOPS_ARE_FASTER
         else:
             window = _without_escapes(data, at, size)
-            brackets, quotes = _outside(window, is_text=is_text)
+            brackets, quotes = outside(window, is_text=is_text)
             if brackets and depth - brackets.count(b"]") <= 0 and depth + _lowest(brackets) <= 0:
                 if len(window) <= FIRST_WINDOW_BYTES:
                     return at + _closed_at(window, depth, is_text=is_text)
@@ -251,7 +251,7 @@ def _without_escapes(data: bytes, at: int, size: int) -> bytes:
     return window[:-1] if len(window) > 1 else _without_escapes(data, at, 2)
 
 
-def _outside(window: bytes, *, is_text: bool) -> tuple[bytes, int]:
+def outside(window: bytes, *, is_text: bool) -> tuple[bytes, int]:
     """The brackets outside of texts, as if of one kind, most pairs left out; and how many quotes there are."""
     signs = window.translate(_ONE_KIND, _NO_SIGNS)
     brackets = b"".join(signs.replace(b'""', b"").split(b'"')[is_text::2])
@@ -266,7 +266,7 @@ _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 def _lowest(brackets: bytes) -> int:
     """How far down they are at most behind a closing one."""
     level, lowest = 0, len(brackets)
-    for run in _RUN.findall(brackets):
+    for run in RUN.findall(brackets):
         if run.startswith(b"["):
             level += len(run)
         else:

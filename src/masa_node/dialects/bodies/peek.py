@@ -23,7 +23,8 @@ from masa_node.dialects.fields import ABSENT, BOM, TEXT, UNREADABLE, decode, rea
 
 MAX_FIELDS = 256  # at the top of a body; the longest known API has about forty
 _DECIDING = ("model", "stream")
-_OLLAMA = frozenset(
+# Where Ollama's server may take `name` for `model`.
+WITH_NAME = frozenset(
     {Endpoint.OLLAMA_CHAT, Endpoint.OLLAMA_GENERATE, Endpoint.OLLAMA_EMBED, Endpoint.OLLAMA_EMBEDDINGS, Endpoint.NATIVE}
 )
 # A letter of these names, written otherwise: no encoder escapes one, but `\u00e9` and the like are everywhere.
@@ -50,7 +51,7 @@ def _check_repeated(body: bytes, endpoint: Endpoint) -> None:
     fields = fields_as_written(body)
     for name in _DECIDING:
         _check_one(name, [(own, value) for own, value in fields if own.casefold() == name])  # Go folds by Unicode, too
-    if endpoint in _OLLAMA:
+    if endpoint in WITH_NAME:
         _check_name([value for own, value in fields if own == "model"], fields)
 
 
@@ -63,7 +64,7 @@ def _may_repeat(body: bytes, endpoint: Endpoint, read_once: "_Body") -> bool:
         return True
     if lower.count(b"\\u") and _ESCAPED.search(lower) is not None:
         return True
-    return (endpoint in _OLLAMA and b'"name"' in lower) or (not body.isascii() and _LONG_S in body)
+    return (endpoint in WITH_NAME and b'"name"' in lower) or (not body.isascii() and _LONG_S in body)
 
 
 def _check_one(name: str, written: Fields) -> None:
@@ -193,7 +194,7 @@ def body_renamed(body: bytes, endpoint: Endpoint, asked: str, model: str) -> Ste
     Where the name is there more than once, each is replaced: a reader that takes another than this one must not find
     the old one. At Ollama's endpoints that is also `name`.
     """
-    is_ollamas = endpoint in _OLLAMA or endpoint is Endpoint.OLLAMA_SHOW
+    is_ollamas = endpoint in WITH_NAME or endpoint is Endpoint.OLLAMA_SHOW
     return _renamed(body, _NAMES_AT_OLLAMA if is_ollamas else _NAMES, asked, model)
 
 

@@ -1,0 +1,173 @@
+"""Reads what `peek` does out of a large body without its long middle: ten megabytes in less than a millisecond. Pure.
+
+Whatever may be a field that decides, however its name is written, is searched for in all of the body by a library that
+compares 64 bytes at once. Most of what is found is seen to be none by what stands around it. Of the rest the two that
+are farthest apart have nothing that decides between them, and `peek` reads the body without that. Why it reads the
+same, if the body is one JSON value:
+
+- A quote inside of a text has a backslash before it. So `"model"` without one is a whole text, and from there JSON can
+  be read backwards, too. It is a name if a colon follows, and a brace or a comma is before.
+- Behind a brace it is at the top if that is the body's first. Behind another one, or any bracket that is still open
+  there, it is further in.
+- If what is left is an object, too, then the body is as deep before what was left out as behind it.
+
+If it is none, LLM servers refuse it. But some read the value with which it begins and ignore what follows: they could
+find no model, and choose one. So this is for callers that are allowed every model. Others have each part looked at.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
+from typing import Protocol, cast
+
+from masa_node.chat.errors import CallerError
+from masa_node.chat.request import Endpoint
+from masa_node.dialects.bodies.peek import WITH_NAME, Peeked, peek
+from masa_node.dialects.condensing import LARGE_BYTES, RUN, outside
+
+_MOST_LEFT_BYTES = LARGE_BYTES  # which `peek` reads in one go
+WINDOW_BYTES = 64 * 1024  # what is searched four times stays in the processor's cache
+MOST_COST = 5_000  # of finding something: a third of a microsecond
+_COST_BYTES = 100  # that are looked at beside it
+_LOOK_BACK_BYTES = (256, 8 * 1024)  # the properties of a tool fit
+_NEEDLE_BYTES = 16  # at most
+_LONGEST_VALUE_BYTES = 4096  # the longest name of a model, each of its characters written as two escapes
+_SPACE = b" \t\r\n"
+_MOST_SPACE = 64
+
+_ROOT = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]{0,64}+\{")
+_END = re.compile(rb"\}[ \t\r\n]{0,64}+\Z")
+_MAYBE_COLON = re.compile(rb"[ \t\r\n]{0,64}+[: \t\r\n]")  # there, or behind still more space
+_VALUE = re.compile(rb'[ \t\r\n]*+:[ \t\r\n]*+(?:"(?:[^"\\]|\\.)*+"|[^"\[\]{}, \t\r\n]++)', re.DOTALL)
+
+# How a body is searched: in lower case, with a colon for each space, and 4 for a digit that begins a letter's code.
+_FOLDED = bytes(range(256)).lower().translate(bytes.maketrans(_SPACE + b"567", b"::::444"))
+_MAYBE_ESCAPED = b"\\u004"
+# And d for each other that ends the code of a letter of these names.
+_ENDS_FOLDED = bytes.maketrans(b"123cef", b"dddddd")
+_ESCAPED = (b"\\u0044", b"\\u004d")
+
+# Without the first letter, which Go reads in `\N{LATIN SMALL LETTER LONG S}tream`, too.
+_STREAM = b'tream":'  # with what follows: sentences end so, too
+_LONGEST_BEGIN_BYTES = len(rb'"\u017f')
+_MODEL = b'"model"'
+_NAME = b'"name"'
+
+Place = tuple[int, int]  # where a name begins and ends, quotes included
+
+
+class _Search(Protocol):
+    """What is used of StringZilla."""
+
+    def find(self, text: bytes, sought: bytes, start: int = 0) -> int:
+        """As `bytes.find`."""
+        ...
+
+    def translate(self, text: bytes | memoryview, table: bytes) -> bytes:
+        """As `bytes.translate`."""
+        ...
+
+
+@cache
+def _search() -> _Search | None:
+    """None where it has no vector instructions, or is not there. Nodes that see no large body save the megabyte."""
+    try:
+        library = import_module("stringzilla")
+    except ImportError:
+        return None
+    has_vectors = len(library.__capabilities__) > 1
+    return cast("_Search", library) if has_vectors else None
+
+
+def glance(body: bytes, endpoint: Endpoint, model_in_path: str | None = None) -> Peeked | None:
+    """What `peek` would read; None where it is too small for this, or only a look at each part can tell."""
+    search = _search()
+    if search is None or len(body) <= LARGE_BYTES or endpoint is Endpoint.OLLAMA_SHOW:
+        return None
+    root = _ROOT.match(body)
+    if root is None or _END.search(body, len(body) - _MOST_SPACE - 1) is None:
+        return None
+    names = (_MODEL, _STREAM, _NAME) if endpoint in WITH_NAME else (_MODEL, _STREAM)
+    places = _Places(body, root.end() - 1).find(search, names)
+    left = _without_widest(body, root.end(), places) if places is not None else b""
+    try:
+        return peek(left, endpoint, model_in_path) if left else None
+    except CallerError:
+        return None
+
+
+class _Places:
+    """Where there may be fields at the top of this body, whose first brace is at `root`."""
+
+    def __init__(self, body: bytes, root: int) -> None:
+        self._body = body
+        self._root = root
+        self._cost = 0
+
+    def find(self, search: _Search, names: Sequence[bytes]) -> list[Place] | None:
+        """Those with these names, in order. None: there is too much to look at, or a letter is escaped."""
+        uncopied = memoryview(self._body)
+        places: list[Place] = []
+        for begin in range(0, len(self._body), WINDOW_BYTES):
+            window = search.translate(uncopied[begin : begin + WINDOW_BYTES + _NEEDLE_BYTES], _FOLDED)
+            if search.find(window, _MAYBE_ESCAPED) >= 0:
+                ends = search.translate(window, _ENDS_FOLDED)
+                if any(search.find(ends, escaped) >= 0 for escaped in _ESCAPED):
+                    return None
+            for name in names:
+                at = search.find(window, name)
+                while 0 <= at < WINDOW_BYTES:
+                    self._cost += 1
+                    if self._cost > MOST_COST:
+                        return None
+                    place = self._place(name, begin + at)
+                    if place is not None:
+                        places.append(place)
+                    at = search.find(window, name, at + 1)
+        return sorted(places)
+
+    def _place(self, name: bytes, at: int) -> Place | None:
+        """That of the name that was found there, if it may be one of a field at the top."""
+        begin = at if name is not _STREAM else self._body.rfind(b'"', max(at - _LONGEST_BEGIN_BYTES, 0), at)
+        end = self._body.find(b'"', at + 1) + 1
+        if begin <= self._root or _MAYBE_COLON.match(self._body, end) is None:
+            return None
+        start = max(begin - _MOST_SPACE, 0)
+        before = self._body[start:begin].rstrip(_SPACE)
+        if before.endswith(b"{"):
+            is_at_top = start + len(before) - 1 == self._root
+        else:
+            is_at_top = not before or (before.endswith(b",") and not self._is_further_in(begin))
+        return (begin, end) if is_at_top else None
+
+    def _is_further_in(self, at: int) -> bool:
+        """Is a bracket beside the root open there, which is outside of texts? False if none is seen shortly before."""
+        for size in _LOOK_BACK_BYTES:
+            self._cost += size // _COST_BYTES
+            window = self._body[max(at - size, self._root + 1) : at]
+            window = window.lstrip(b"\\")[1:]  # what is left of an escape that was cut
+            window = window.replace(rb"\\", b"").replace(rb"\"", b"")
+            brackets, _ = outside(window, is_text=window.count(b'"') % 2 == 1)
+            level = 0
+            for run in reversed(RUN.findall(brackets)):
+                level += len(run) if run.startswith(b"[") else -len(run)
+                if level > 0:
+                    return True
+        return False
+
+
+def _without_widest(body: bytes, begin: int, places: list[Place]) -> bytes:
+    """The body without what lies between the two places that are farthest apart; b"" if it is still large."""
+    edges = [(begin, begin), *places, (len(body), len(body))]
+    widest = max(range(len(places) + 1), key=lambda number: edges[number + 1][0] - edges[number][1])
+    left_of, right_of = edges[widest][1], edges[widest + 1][0]
+    if left_of + len(body) - right_of > _MOST_LEFT_BYTES:
+        return b""
+    if widest > 0:
+        value = _VALUE.match(body, left_of, left_of + _LONGEST_VALUE_BYTES)
+        if value is None or value.end() == left_of + _LONGEST_VALUE_BYTES:
+            return b""
+        left_of = value.end()
+    between = b"," if 0 < widest < len(places) else b""
+    return body[:left_of] + between + (body[right_of:] or b"}")

@@ -1,0 +1,248 @@
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from masa_node.chat.errors import CallerError
+from masa_node.chat.request import Endpoint
+from masa_node.dialects.bodies import glance as glancing
+from masa_node.dialects.bodies.glance import MOST_COST, glance
+from masa_node.dialects.bodies.peek import Peeked, peek
+from masa_node.dialects.condensing import LARGE_BYTES, REQUEST_DEPTH, at_once, condensed
+
+ROOT = Path(__file__).parents[3]
+LOWEST = ROOT / ".cache" / "lowest"  # `make .cache/lowest/.made`
+OPENAI = Endpoint.OPENAI_CHAT
+OLLAMA = Endpoint.OLLAMA_CHAT
+MESSAGE = {"role": "user", "content": 'say {"model": "x"} and [ \\ " \n', "model": "inner", "name": "n"}
+TOOL = {"name": "agent", "properties": {"path": {"description": 'a "path" {' * 20}, "model": {"enum": ["model"]}}}
+LONG = "x" * LARGE_BYTES
+BIG: dict[str, Any] = {
+    "plain": LONG,
+    "escapes": '"model": \\ {[\n' * 20_000,
+    "other alphabets": "Grüße, Œuvre, łódź, 模型 🙂 " * 10_000,
+    "code": "`a` <b> \x1b[0m & 'c' + d [e] " * 10_000,
+    "messages": [{"role": "user", "content": f"{number} is the model"} for number in range(5_000)],
+    "pictures": [{"image_url": {"url": "data:image/png;base64," + "iVBORw0KGgo" * 10_000}}],
+    "numbers": [[number, -1.5e-7] for number in range(6_000)],
+    "names behind braces": [{"model": "inner", "stream": False, "name": "n", "x": LONG}] * 4,
+    "names behind commas": [*[MESSAGE] * 300, LONG],
+}
+
+
+def exact(body: bytes, endpoint: Endpoint) -> Peeked | None:
+    """As a look at each part finds it; None where it is refused."""
+    small = at_once(condensed(body, REQUEST_DEPTH)) if len(body) > LARGE_BYTES else body
+    assert small is not None
+    try:
+        return peek(small, endpoint)
+    except CallerError:
+        return None
+
+
+@pytest.mark.parametrize("big", BIG.values(), ids=BIG.keys())
+@pytest.mark.parametrize("is_ascii", [True, False])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_large_bodies_are_read_at_a_glance_in_any_order(big: object, is_ascii: bool, indent: int | None) -> None:  # noqa: FBT001
+    fields = {"messages": big, "model": "m", "stream": True, "tools": [TOOL] * 10}
+    for order in itertools.permutations(fields):
+        text = json.dumps({name: fields[name] for name in order}, ensure_ascii=is_ascii, indent=indent)
+        for endpoint in (OPENAI, OLLAMA):
+            assert glance(text.encode(), endpoint) == Peeked("m", wants_stream=True)
+
+
+def large(fields: str, before: str = "{", after: str = "}") -> bytes:
+    return f'{before}"messages":[{{"content":"{LONG}"}}]{fields}{after}'.encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "endpoint"),
+    [
+        (large(',"model":"a","model":"b"'), OPENAI),
+        (large(',"model":"a"', '{"model":"b",'), OPENAI),
+        (large(',"model":"a"', '{"mOdEL":"b",'), OPENAI),
+        (large(',"model":"a"', '{"x":1 , "mod\\u0065l" :"b",'), OPENAI),
+        (large(',"model":"a"', '{"\\u004Dodel" :"b",'), OPENAI),
+        (large(',"model":"a","x":{"model":"b"},"Model":"c"'), OPENAI),
+        (large(',"model":"a","stream":true', '{"stream":false,'), OPENAI),
+        (large(',"model":"a","stream":true', '{"\u017ftream":false,'), OPENAI),
+        (large(',"model":"a","stream":true', '{"\\u017Ftream":false,'), OPENAI),
+        (large(',"model":"a","stream":true', '{"\\u0053tream":false,'), OPENAI),
+        (large(',"model":"a","stream":true', '{"STREA\\u006D":false,'), OPENAI),
+        (large(',"model":"a"', '{"name":"b",'), OLLAMA),
+        (large(',"model":"a"', '{"N\\u0061me":"b",'), OLLAMA),
+        (large(',"x":{"model":"a"}'), OPENAI),
+        (large(',"x":{"y":1,"model":"a"}'), OPENAI),
+        (large(f',"x":[{{"y":"{LONG}","model":"a"}}]'), OPENAI),
+        (large("", '{"x":{"y":1,"model":"a"},'), OPENAI),
+        (large(',"model":7'), OPENAI),
+        (large(',"model":["a"]'), OPENAI),
+        (large(f',"model":"{"a" * 5_000}"'), OPENAI),
+        (large(',"model":"a"', after=""), OPENAI),
+        (large(',"model":"a"', after="}}"), OPENAI),
+        (large(',"model":"a"', after="} x"), OPENAI),
+        (large(',"model":"a"', before="["), OPENAI),
+        (large(',"model":"a"', before=""), OPENAI),
+        (large(',"model":"a"').decode().encode("utf-16"), OPENAI),
+        (b"\0" + large(',"model":"a"'), OPENAI),
+    ],
+    ids=lambda value: f"{value[:24]!r}...{value[-40:]!r}",
+)
+def test_what_is_refused_is_not_told_at_a_glance(body: bytes, endpoint: Endpoint) -> None:
+    assert exact(body, endpoint) is None
+    assert glance(body, endpoint) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        large(',"model":"a" , "model" : "a"'),
+        large(',"model":"a"', '{"model":"a","x":{"model":"b"},'),
+        large(',"model":"a"', "\ufeff\r\n{"),
+        large(', "model" :\t"a"', after="\n}\r\n"),
+        large(',"model":"a","x":[NaN,"\\ud83d"]'),
+        large(',"model":"a","x":"\\u0060\\u003C\\u005B\\u00e9"'),
+        large(f',"x":{{"y":"{"y" * 300}","model":"b"}},"model":"a"'),
+    ],
+    ids=lambda body: f"{body[:24]!r}...{body[-40:]!r}",
+)
+def test_what_is_odd_and_harms_nobody_is_told(body: bytes) -> None:
+    assert glance(body, OPENAI) == exact(body, OPENAI) == Peeked("a", wants_stream=False)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        large(',"model":"a"').replace(b"xx", b"\\u006d", 1),
+        large(f',"model":"a","y":"{LONG}"'),
+        large(',"model":"a"', '{"tools":[%s],' % ('{"x":1,"model":1},' * MOST_COST + "1")),
+        b'{"model"' + b" " * LARGE_BYTES + b':"a"}',
+        b" " * LARGE_BYTES + b'{"model":"a"}',
+        b'{"model":"a"}' + b" " * LARGE_BYTES,
+    ],
+    ids=lambda body: f"{body[:24]!r}...{body[-40:]!r}",
+)
+def test_what_takes_a_look_at_each_part_is_not_told(body: bytes) -> None:
+    assert exact(body, OPENAI) == Peeked("a", wants_stream=False)
+    assert glance(body, OPENAI) is None
+
+
+def test_the_model_may_be_in_the_path() -> None:
+    assert glance(large(',"stream":true'), Endpoint.CLOUDFLARE_RUN, "@cf/m") == Peeked("@cf/m", wants_stream=True)
+    assert glance(large(""), Endpoint.CLOUDFLARE_RUN, "@cf/m") == Peeked("@cf/m", wants_stream=False)
+    assert glance(large(""), OPENAI) is None
+
+
+def test_small_bodies_and_those_of_ollamas_show_are_nothing_for_a_glance() -> None:
+    assert glance(b'{"model":"a"}', OPENAI) is None
+    assert glance(large(',"model":"a"'), Endpoint.OLLAMA_SHOW) is None
+
+
+@pytest.mark.parametrize("library", [None, SimpleNamespace(__capabilities__=("serial",))], ids=["none", "slow"])
+def test_without_a_library_that_is_fast_nothing_is_told(monkeypatch: pytest.MonkeyPatch, library: object) -> None:
+    monkeypatch.setitem(sys.modules, "stringzilla", library)
+    glancing._search.cache_clear()
+    assert glance(large(',"model":"a"'), OPENAI) is None
+    glancing._search.cache_clear()
+
+
+OLDEST = """
+import random, stringzilla
+from tests.dialects.bodies.test_glance import OLLAMA, exact, glance, glancing, large
+assert stringzilla.__version__ == "4.6.3"
+for seed in range(2_000):
+    chance = random.Random(seed)
+    text = bytes(chance.choices(b'"modelstrean\\\\u0045:M', k=chance.randrange(300)))
+    assert stringzilla.translate(memoryview(text), glancing._FOLDED) == text.translate(glancing._FOLDED)
+    for sought in (b'"model"', b'"name"', b'tream":', b"\\\\u004"):
+        placed = text + sought + text
+        for start in (0, len(text), len(text) + 1):
+            assert stringzilla.find(placed, sought, start) == placed.find(sought, start)
+body = large(',"model":"a","stream":true')
+assert glance(body, OLLAMA) == exact(body, OLLAMA) is not None
+"""
+
+
+def test_the_oldest_allowed_release_finds_the_same() -> None:
+    assert (LOWEST / "stringzilla-4.6.3.dist-info").is_dir(), "run `make test`, or `make .cache/lowest/.made`"
+    path = ":".join(map(str, (LOWEST, ROOT / "src", ROOT)))
+    subprocess.run([sys.executable, "-c", OLDEST], check=True, env={"PYTHONPATH": path}, timeout=60)
+
+
+NAMES = ("model", "stream", "Model", "mod\\u0065l", "STREAM", "\u017ftream", "\\u017ftream", "s\\u0074ream", "name")
+OTHER_NAMES = ("na\\u006de", "messages", "upstream", "", "x\\\\", '\\"model', "\u00c5stream", "\\u00e9")
+TEXTS = ("a", "b", '\\"model\\":\\"c\\"', "{", "[", "}]", "\\\\", '\\\\\\"', "model", "stream", "\\n", "\\u0060", "ü")
+SPACES = st.sampled_from(["", "", "", "", " ", "\n\t", " " * 70])
+TEXT = st.lists(st.sampled_from(TEXTS), max_size=3).map(lambda texts: f'"{"".join(texts)}"')
+
+
+def lists(values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.builds(lambda parts, space: f"[{f'{space},{space}'.join(parts)}]", st.lists(values, max_size=3), SPACES)
+
+
+def fields(values: st.SearchStrategy[str], *names: str) -> st.SearchStrategy[list[str]]:
+    field = st.builds(
+        lambda name, value, a, b: f'{a}"{name}"{b}:{a}{value}{b}', st.sampled_from(names), values, SPACES, SPACES
+    )
+    return st.lists(field, max_size=4)
+
+
+def inner(values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return lists(values) | fields(values, "model", "stream", *NAMES, *OTHER_NAMES).map(
+        lambda parts: f"{{{','.join(parts)}}}"
+    )
+
+
+VALUES = st.recursive(TEXT | st.sampled_from(["true", "false", "null", "-1.5e7", "NaN"]), inner, max_leaves=10)
+ASKING = st.sampled_from(['"model":"a"', '"model":"a","stream":true', '"stream":false, "model" :"\\u00e9"'])
+JSON = st.builds(
+    lambda before, asking, behind: f"{{{','.join([*before, asking, *behind])}}}",
+    fields(VALUES, *OTHER_NAMES) | fields(VALUES, *NAMES, *OTHER_NAMES),
+    ASKING,
+    fields(VALUES, *OTHER_NAMES) | fields(VALUES, *NAMES, *OTHER_NAMES),
+)
+
+
+@pytest.fixture
+def of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small bodies are looked at, too, and little of them at once."""
+    monkeypatch.setattr(glancing, "LARGE_BYTES", 0)
+    monkeypatch.setattr(glancing, "WINDOW_BYTES", 24)
+    monkeypatch.setattr(glancing, "_LOOK_BACK_BYTES", (8, 24))
+
+
+@pytest.mark.usefixtures("of_any_size")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=JSON, before=st.sampled_from(["", "\ufeff", " "]), endpoint=st.sampled_from([OPENAI, OLLAMA]))
+@example(body='{"model":"a","x":[{"y":"yyyyyyyyyyyyyyyyyyyyyyyyyyyy","stream":true}]}', before="", endpoint=OPENAI)
+@example(body='{"x":{"y":"yyyyyyyyyyyyyyyyyyyyyyyyyyyy","model":"a"},"stream":true}', before="", endpoint=OPENAI)
+def test_of_any_json_a_glance_tells_what_a_look_at_each_part_finds(body: str, before: str, endpoint: Endpoint) -> None:
+    raw = f"{before}{body}".encode()
+    assert glance(raw, endpoint) in {None, exact(raw, endpoint)}
+
+
+@pytest.mark.usefixtures("of_any_size")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    body=JSON.map(str.encode) | st.binary(),
+    at=st.integers(0, 200),
+    size=st.integers(0, 3),
+    put=st.sampled_from([b"", b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b"\0", b"\xc5\xbf", b'"model":']),
+)
+def test_of_any_bytes_a_glance_tells_what_the_only_reading_of_them_as_json_says(
+    body: bytes, at: int, size: int, put: bytes
+) -> None:
+    raw = body[:at] + put + body[at + size :]
+    told = glance(raw, OPENAI)
+    try:
+        json.loads(raw)
+    except (ValueError, UnicodeDecodeError):
+        return  # which no LLM server reads; it may be told nevertheless
+    assert told in {None, exact(raw, OPENAI)}
