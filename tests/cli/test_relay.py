@@ -35,10 +35,22 @@ def test_with_a_name_it_gets_a_certificate_and_tells_nodes_their_addresses() -> 
     }
 
 
-def test_a_certificate_of_ones_own_is_read_again_when_it_changes() -> None:
-    wanted = WantedRelay("relay.example.org", cert=Path("/c.pem"), key=Path("/k.pem"))
+def test_a_certificate_of_ones_own_is_read_again_when_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cert, key = (Path(name) for name in ("c.pem", "k.pem"))
+    cert.touch()
+    with pytest.raises(ConfigurationError, match=r"no file k\.pem"):
+        configuration(WantedRelay("relay.example.org", cert=cert, key=key), FOLDER)
+    key.touch()
+    wanted = WantedRelay("relay.example.org", cert=cert, key=key)
     tls = tomllib.loads(configuration(wanted, FOLDER))["tls"]
-    assert tls == {"cert_mode": "Reloading", "manual_cert_path": "/c.pem", "manual_key_path": "/k.pem"}
+    assert tls == {
+        "cert_mode": "Reloading",
+        "manual_cert_path": f"{tmp_path}/c.pem",
+        "manual_key_path": f"{tmp_path}/k.pem",
+    }
 
 
 def test_strangers_are_bounded_and_with_a_token_kept_out() -> None:

@@ -79,7 +79,11 @@ def _tls(wanted: WantedRelay, folder: Path) -> list[str]:
     if (wanted.cert is None) is not (wanted.key is None):
         raise ConfigurationError("--cert and --key go together.")
     if wanted.cert is not None and wanted.key is not None:
-        files = [f"manual_cert_path = {_quoted(wanted.cert)}", f"manual_key_path = {_quoted(wanted.key)}"]
+        for path in (wanted.cert, wanted.key):
+            if not path.is_file():
+                raise ConfigurationError(f"There is no file {path}.")
+        files = [f"manual_cert_path = {_quoted(wanted.cert.absolute())}"]
+        files.append(f"manual_key_path = {_quoted(wanted.key.absolute())}")
         return ['cert_mode = "Reloading"', *files]
     if "@" not in wanted.email:
         raise ConfigurationError("Let's Encrypt wants an address: --email you@example.org. Or give --cert and --key.")
