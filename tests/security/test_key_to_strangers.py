@@ -93,3 +93,14 @@ def test_what_the_owner_names_gets_the_key(stranger: Stranger, monkeypatch: pyte
     with pytest.raises(SystemExit):
         cli.main()
     assert any(SECRET in head for head in stranger.heads)
+
+
+def test_a_folder_that_cannot_be_used_proves_nothing_and_stops_nobody(
+    stranger: Stranger, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "m").touch()
+    monkeypatch.setattr("sys.argv", ["masa-node", "models"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert stranger.heads
+    assert not any(SECRET in head for head in stranger.heads)

@@ -39,7 +39,7 @@ async def diagnose() -> Report:
         return report_of(settings_findings(SettingsFacts((exc.message,))))
     masa_dir = Path(settings.masa_dir).expanduser().absolute()  # noqa: ASYNC240 - reads no disk
     usual = f"http://127.0.0.1:{settings.port}"
-    url = await _url_of_running_node(masa_dir)
+    url = await url_of_running_node(masa_dir)
     if not url:
         own = await _of_node_without_lock(usual, str(masa_dir))
         return own or examine(await gather_at_rest(settings, await _remembered(masa_dir), settings.relay_url))
@@ -92,14 +92,6 @@ def _line(line: Finding) -> Text:
     text = Text(plain(in_words(line), MAX_LINE_CHARS))
     text.stylize(_COLOURS[line.level], 0, len(Level.WARN))
     return text
-
-
-async def _url_of_running_node(masa_dir: Path) -> str:
-    """See `url_of_running_node`. A folder that cannot be used has a line of its own in the report."""
-    try:
-        return await url_of_running_node(masa_dir)
-    except MasaError:
-        return ""
 
 
 async def _remembered(masa_dir: Path) -> NetworkFacts:

@@ -217,6 +217,11 @@ PLANTED = [
         *("address", FAIL, "in this network", "--relay public"),
     ),
     Planted(
+        "private PEER_ADDRESS",
+        with_way_in(way_in(PRIVATE, external=PRIVATE), NO_RELAY),
+        *("address", WARN, f"{PRIVATE} (PEER_ADDRESS), which leads here only inside", "router's public address"),
+    ),
+    Planted(
         "loopback only",
         with_way_in(way_in("127.0.0.1:4433"), NO_RELAY),
         *("address", FAIL, "on this machine", "--relay public"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from masa_node.chat.errors import Unreachable
+from masa_node.chat.errors import ConfigurationError, Unreachable
 from masa_node.chat.owner_errors import NotDone
 from masa_node.cli.output import check_url
 from masa_node.cli.peers.listing import NetworkView, fetch_peers, remembered
@@ -16,6 +16,7 @@ from masa_node.network.store.joins import refusal
 from masa_node.network.store.node_key import load_secret
 from masa_node.network.transport.interfaces import NodeId, PeerAddress, short_id
 from masa_node.node.owner.folder import CommandedNode, kept_url, known_address, own_id
+from masa_node.storage.database import StoreFailed
 from masa_node.storage.lock import is_held_by_another, url_of_node_alone
 from masa_node.upstreams.http.proxies import NO_PROXIES, Proxies
 
@@ -58,10 +59,13 @@ async def url_of_running_node(masa_dir: Path) -> str:
     """
     if not masa_dir.exists():  # noqa: ASYNC240 - as quick as the rest of a command's start
         return ""
-    if not is_held_by_another(masa_dir):
-        return url_of_node_alone(masa_dir)
-    async with commanded(masa_dir).store() as store:
-        return await kept_url(store)
+    try:
+        if not is_held_by_another(masa_dir):
+            return url_of_node_alone(masa_dir)
+        async with commanded(masa_dir).store() as store:
+            return await kept_url(store)
+    except (ConfigurationError, StoreFailed):  # a folder that cannot be used proves nothing
+        return ""
 
 
 async def own_address(masa_dir: Path) -> PeerAddress:

@@ -76,7 +76,7 @@ def _address(way_in: WayInFacts, relay: RelayFacts) -> Iterator[Finding]:
     """A relay that is set and fails has a line of its own, and is no second fault here."""
     outer = _outer(way_in)
     if way_in.external:
-        yield ok("address", f"others are told {way_in.external} (PEER_ADDRESS).")
+        yield _external(way_in.external, relay)
     elif _own_public(way_in):
         yield ok("address", f"this machine has a public address of its own: {_own_public(way_in)[0]}.")
     elif way_in.is_mapped and outer:
@@ -95,6 +95,14 @@ def _address(way_in: WayInFacts, relay: RelayFacts) -> Iterator[Finding]:
     if not way_in.is_mapped and not way_in.external and not _own_public(way_in):
         says = "the router opens no port for this node (UPnP, NAT-PMP, PCP)."
         yield ok("mapping", says, "Optional: forward a UDP port there, then set PEER_PORT and PEER_ADDRESS.")
+
+
+def _external(address: str, relay: RelayFacts) -> Finding:
+    says = f"others are told {address} (PEER_ADDRESS)"
+    if relay.url or scope_of(address) is AddressScope.PUBLIC:
+        return ok("address", f"{says}.")
+    then = "For friends elsewhere set PEER_ADDRESS to the router's public address."
+    return warn("address", f"{says}, which leads here only inside that network.", then)
 
 
 def _translated(way_in: WayInFacts, outer: list[str], relay: RelayFacts) -> Finding:
