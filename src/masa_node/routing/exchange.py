@@ -60,7 +60,7 @@ class Sink(Protocol):
     async def failed(self, error: MasaError, attempts: Sequence[Attempt]) -> int:
         """There is no answer, or not the rest of it. Returns how many bytes of a body tell so.
 
-        Not called for a caller that takes nothing: nobody would read it.
+        Not called for a caller that takes nothing of a stream: nobody would read it.
         """
         ...
 
