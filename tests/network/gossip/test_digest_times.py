@@ -6,6 +6,7 @@ import random
 from masa_node.network.gossip.digest_times import (
     CHANGED_DIGEST_S,
     CHANGED_DIGESTS,
+    GREETING_DIGEST_S,
     LATEST_DIGEST_S,
     SOONEST_DIGEST_S,
     DigestTimes,
@@ -35,6 +36,17 @@ def test_a_new_link_has_one_at_once_and_no_link_has_none() -> None:
     assert times.at_s <= SOONEST_DIGEST_S
     times.alone()
     assert times.at_s == math.inf
+
+
+def test_new_links_are_greeted_one_soon_after_the_other() -> None:
+    times = linked()
+    seconds = [times.at_s]
+    for _ in range(16):
+        times.sent(seconds[-1], are_more_greeted=True)
+        seconds.append(times.at_s)
+    assert seconds[-1] < 16 * GREETING_DIGEST_S * MOST + SOONEST_DIGEST_S
+    times.sent(seconds[-1], are_more_greeted=False)
+    assert times.at_s - seconds[-1] >= SOONEST_DIGEST_S / MOST / MOST
 
 
 def test_where_nothing_changes_they_become_seldom() -> None:

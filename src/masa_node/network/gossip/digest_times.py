@@ -4,6 +4,7 @@ import math
 import random
 
 SOONEST_DIGEST_S = 0.5  # between digests while much is missing;
+GREETING_DIGEST_S = 0.25  # to one new link and to the next: each tells another part of what is missing;
 CHANGED_DIGEST_S = 10.0  # after something has changed, for a push may miss somebody;
 CHANGED_DIGESTS = 6  # so many: one that was missed hears of it from as many peers, and one in 400 later;
 LATEST_DIGEST_S = 600.0  # each further one doubles the pause up to this: nothing changes, and digests find nothing
@@ -30,7 +31,8 @@ class DigestTimes:
 
     def sent(self, now_s: float, *, are_more_greeted: bool) -> None:
         """One went out. `are_more_greeted`: other new links wait for theirs."""
-        self.at_s = now_s + self._pause_s * self._rng.uniform(_LEAST, _MOST)
+        pause_s = GREETING_DIGEST_S if are_more_greeted else self._pause_s
+        self.at_s = now_s + pause_s * self._rng.uniform(_LEAST, _MOST)
         if are_more_greeted:
             self._pause_s = SOONEST_DIGEST_S
         else:
