@@ -108,8 +108,11 @@ class Dialing:
 
     def _let_go(self, now_s: float) -> bool:
         """Close what was dialed to ask somebody, and was not used lately; is it to be looked at again?"""
-        spare = [each for each in self._links.sessions.values() if each.peer not in self._book.wanted and not each.why]
-        surplus = len(spare) - 2 * self._links.random_links
+        sessions, most = self._links.sessions, 2 * self._links.random_links
+        if len(sessions) <= most:
+            return False
+        spare = [each for each in sessions.values() if each.peer not in self._book.wanted and not each.why]
+        surplus = len(spare) - most
         if surplus <= 0:
             return False
         idle = [session for session in spare if session.link.is_dialed and session.is_idle(now_s)]

@@ -325,11 +325,11 @@ class Network:
                 if (session := self.links.sessions.get(peer)) is not None:
                     session.send_gossip(message)
             await asyncio.sleep(SHORTEST_REST_S)
-            now_s = self._now_s()
-            rest_s = min(max(self.gossip.next_due_s(now_s) - now_s, 0.01), LONGEST_REST_S)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(rest_s):
-                    await self._news.wait()
+            if not self._news.is_set():
+                rest_s = min(max(self.gossip.next_due_s(self._now_s()) - self._now_s(), 0.01), LONGEST_REST_S)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(rest_s):
+                        await self._news.wait()
 
     def _take_changes(self) -> None:
         at_unix_s, ways = time.time(), dict[NodeId, str | None]()  # of those that told something, and not of all
