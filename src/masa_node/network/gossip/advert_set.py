@@ -4,8 +4,10 @@ A bucket's hash is the sum of the hashes of its entries (Bellare and Micciancio'
 is one addition, and coarser buckets are sums of finer ones.
 """
 
+import functools
 import math
 import random
+import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from itertools import chain
@@ -83,6 +85,12 @@ def tag_and_hash(signed: SignedAdvert) -> tuple[bytes, int]:
     advert = signed.advert
     tag = prefix_of(advert.node_id) + advert.sequence.to_bytes(ENTRY_BYTES - PREFIX_BYTES, "big")
     return tag, int.from_bytes(blake2b(tag, digest_size=HASH_BYTES).digest(), "big")
+
+
+@functools.cache  # of as many as there are numbers of bits
+def _form_of(bits: int) -> struct.Struct:
+    """The hashes of a digest as they travel."""
+    return struct.Struct(f">{1 << bits}Q")
 
 
 class AdvertCounts(NamedTuple):
@@ -210,13 +218,13 @@ class AdvertSet:
     def digest(self) -> Digest:
         """What is known here, in short."""
         bits = self.bits
-        return Digest(len(self), bits, b"".join(number.to_bytes(HASH_BYTES, "big") for number in self.hashes(bits)))
+        return Digest(len(self), bits, _form_of(bits).pack(*self.hashes(bits)))
 
     def differing(self, digest: Digest) -> list[int]:
         """The numbers of the buckets that differ."""
-        joined = digest.hashes
-        theirs = [int.from_bytes(joined[at : at + HASH_BYTES], "big") for at in range(0, len(joined), HASH_BYTES)]
-        return [number for number, mine in enumerate(self.hashes(digest.bits)) if mine != theirs[number]]
+        theirs = _form_of(digest.bits).unpack(digest.hashes)
+        pairs = zip(self.hashes(digest.bits), theirs, strict=True)
+        return [number for number, (mine, its) in enumerate(pairs) if mine != its]
 
     def listing(self, bits: int, numbers: Sequence[int], max_bytes: int) -> BucketListing:
         """All entries of as many of these buckets as fit. Of a first one that does not fit, as much as does."""
@@ -233,7 +241,7 @@ class AdvertSet:
     def bucket(self, bits: int, number: int, rng: random.Random | None = None) -> Iterator[Entry]:
         """The entries of one bucket; with `rng`, it begins anywhere in it."""
         width = _LEAVES >> bits
-        turn = rng.randrange(width) if rng is not None else 0
+        turn = int(rng.random() * width) if rng is not None else 0
         leaves = self._leaves[number * width : (number + 1) * width]
         return chain.from_iterable([leaf.values() for leaf in leaves[turn:] + leaves[:turn] if leaf])
 

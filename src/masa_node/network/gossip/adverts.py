@@ -31,7 +31,7 @@ MAX_COUNT = (1 << 63) - 1
 Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]  # what every language holds in 64 bits
 
 
-class AdvertModel(msgspec.Struct, frozen=True, omit_defaults=True):
+class AdvertModel(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One model that the node shares; `endpoints` are names of `chat.request.Endpoint`, unknown ones are to be ignored.
 
     What is behind `endpoints` is for people to read, and for clients that look for capabilities.
@@ -52,7 +52,7 @@ class AdvertModel(msgspec.Struct, frozen=True, omit_defaults=True):
 _Models = Annotated[tuple[AdvertModel, ...], Meta(max_length=MAX_ADVERT_MODELS)]
 
 
-class Advert(msgspec.Struct, frozen=True, omit_defaults=True):
+class Advert(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Times are Unix seconds. `running` of `slots` are taken by peers' requests now. `delegation` is the proof of
     stake.
     """
@@ -71,13 +71,13 @@ class Advert(msgspec.Struct, frozen=True, omit_defaults=True):
     delegation: Annotated[bytes, Meta(max_length=1024)] | None = None
 
 
-class _Received(Advert, frozen=True):
+class _Received(Advert, frozen=True, gc=False):
     """One whose models are not read yet."""
 
     models: msgspec.Raw = msgspec.Raw(msgspec.msgpack.encode(()))  # type: ignore[assignment]
 
 
-class SignedAdvert(msgspec.Struct, frozen=True):
+class SignedAdvert(msgspec.Struct, frozen=True, gc=False):
     """An advert as it travels: `signed` are the bytes that were signed and the signature behind them."""
 
     advert: Advert

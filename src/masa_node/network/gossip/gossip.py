@@ -61,7 +61,7 @@ MAX_FORGOTTEN = 10_000
 MAX_LEFT = 256  # peers no longer linked whose allowances are remembered: relinking must not fill them
 
 
-class AdvertHeard(msgspec.Struct, frozen=True):
+class AdvertHeard(msgspec.Struct, frozen=True, gc=False):
     """A node has a newer advert, told by this peer."""
 
     advert: SignedAdvert

@@ -2,7 +2,6 @@
 
 import heapq
 import random
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 
@@ -62,7 +61,7 @@ class PeerBook:
         self.wanted: set[NodeId] = set()  # LISTED, INVITED, trusted: linked whenever possible
         self._vouched = Vouched()
         self.retries: dict[NodeId, Retry] = {}
-        self.queues: dict[MembershipLevel, OrderedDict[NodeId, None]] = {each: OrderedDict() for each in _GIVEN_UP}
+        self.queues: dict[MembershipLevel, dict[NodeId, None]] = {each: {} for each in _GIVEN_UP}
         self._changed: set[NodeId] = set()
         self._saved: set[NodeId] = set()  # what the store holds, so that only these are told as gone
         self._gone: set[NodeId] = set()

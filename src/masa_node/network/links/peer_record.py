@@ -17,7 +17,7 @@ LONGEST_PAUSE_S = 300.0
 SEEN_STEP_S = 600  # "last seen" is kept no finer, or every advert heard would be a write to the disk
 
 
-class Retry(msgspec.Struct, frozen=True):
+class Retry(msgspec.Struct, frozen=True, gc=False):
     """How often in a row a peer was not reached, and when it is dialed again, on the loop's clock."""
 
     failures: int
@@ -41,7 +41,7 @@ UnixTime = Annotated[int, Meta(ge=0, lt=1 << 40)]
 Id = Annotated[NodeId, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 
 
-class PeerRecord(msgspec.Struct, frozen=True):
+class PeerRecord(msgspec.Struct, frozen=True, gc=False):
     """One peer, as it is kept. Times are Unix seconds; `last_linked_at_unix_s` is 0 when it never was linked.
 
     `addresses` are `ip:port`, what last worked first. `membership_before` is what a blocked one goes back to.

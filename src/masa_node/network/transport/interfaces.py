@@ -35,7 +35,7 @@ class Path(msgspec.Struct, frozen=True):
     rtt_s: float | None
 
 
-class PeerAddress(msgspec.Struct, frozen=True):
+class PeerAddress(msgspec.Struct, frozen=True, gc=False):
     """Where a node may be found. `direct` are `ip:port` (`[ip6]:port`), at most MAX_ADDRESSES."""
 
     node_id: NodeId
