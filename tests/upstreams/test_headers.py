@@ -94,12 +94,20 @@ async def test_without_headers_of_the_callers_only_ours_go_up(speech: DialectSam
         (("Content-Type", "text/plain;charset=UTF-8"),),  # fetch() with a text
         (("Content-Type", ""),),
         (("Content-Type", "application/json"), ("Content-Type", "text/plain")),
+        (("Content-Type", "application/json; charset=utf-7"),),  # in which `+ACI-model+ACI-:` is a field
+        (("Content-Type", "application/json; charset=unicode_escape"),),
+        (("Content-Type", "application/json; charset*=utf-8''utf-7"),),
     ],
 )
 async def test_a_body_that_is_json_is_called_json_whatever_the_caller_calls_it(
     speech: DialectSample, sent: tuple[tuple[str, str], ...]
 ) -> None:
     assert (await received(speech, sent)).header("content-type") == ["application/json"]
+
+
+@pytest.mark.parametrize("sent", ["application/json;charset=UTF-8", 'Application/JSON; charset="utf-8"'])
+async def test_the_charset_that_json_has_is_passed_as_it_is_written(sent: str) -> None:
+    assert (await received(OPENAI, (("Content-Type", sent),))).header("content-type") == [sent]
 
 
 @every_dialect

@@ -369,8 +369,10 @@ def _headers_up(request: Request, native: Endpoint, server: Server) -> Headers:
 
 
 def _as_json(headers: Headers) -> Headers:
-    """The body was found to be JSON, so it is called so: `curl -d` calls it a form, and strict servers refuse that."""
-    called = [value.partition(";")[0].strip().lower() for name, value in headers if name == "content-type"]
-    if called == [JSON_TYPE]:
+    """The body was found to be JSON in UTF-8, so it is called so: strict servers refuse the form of `curl -d`, and in
+    another charset, such as UTF-7, a server could read another model.
+    """
+    called = [value.replace(" ", "").replace('"', "").lower() for name, value in headers if name == "content-type"]
+    if called in ([JSON_TYPE], [f"{JSON_TYPE};charset=utf-8"]):
         return headers
     return (("content-type", JSON_TYPE), *(pair for pair in headers if pair[0] != "content-type"))

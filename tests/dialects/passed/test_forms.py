@@ -74,9 +74,14 @@ def test_the_boundary_may_be_written_in_each_way(media_type: str) -> None:
         'multipart/form-data; boundary="x\\Yz"',
         "multipart/form-data; boundary=xYz boundary=abc",
         f"multipart/form-data; boundary={'x' * 71}",
+        "multipart/form-data; boundary=xYz; boundary*=utf-8''abc",
+        "multipart/form-data; boundary=xYz; charset=utf-7",  # in which `+AG0-odel` is `model`
+        "multipart/form-data; charset=UTF-16; boundary=xYz",
+        "multipart/form-data; boundary=xYz; charset*=utf-8''utf-7",
+        "multipart/form-data; boundary=xYz; charset=utf-8; charset=utf-7",
     ],
 )
-def test_a_boundary_that_is_none_or_two_is_refused(media_type: str) -> None:
+def test_a_boundary_that_is_none_or_two_and_another_charset_are_refused(media_type: str) -> None:
     with pytest.raises(CallerError):
         peek_form(form(MODEL), media_type)
 

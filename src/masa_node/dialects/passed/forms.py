@@ -23,6 +23,7 @@ _DISPOSITION = re.compile(
 )
 _NAMED = re.compile(rb'(?:\A|[;\s])(name|filename|filename\*)=("(?:[^"\\]|\\.)*"|[^\s;"]+)', re.IGNORECASE)
 _PLAIN_ENCODINGS = frozenset({b"7bit", b"8bit", b"binary"})
+_CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
 _TRUE = frozenset({b"true", b"1", b"on", b"yes", b"t", b"y"})  # what pydantic takes for it
 _LINE = b"\r\n"
 _DECIDING = frozenset({b"model", b"stream"})
@@ -92,10 +93,15 @@ def _deciding_parts(body: bytes, media_type: str) -> list[_Part]:
 def _boundary(media_type: str) -> bytes:
     _, semicolon, rest = media_type.partition(";")
     matches = list(_PARAMETER.finditer(semicolon + rest))
-    found = [match[2] if match[2] is not None else match[3] for match in matches if match[1].lower() == "boundary"]
+    named = [(match[1].lower(), match[2] if match[2] is not None else match[3]) for match in matches]
+    found = [value for name, value in named if name == "boundary"]
     is_read = "".join(match[0] for match in matches) == semicolon + rest
     if not is_read or len(found) != 1 or not _BOUNDARY.fullmatch(found[0]):
         raise CallerError("The form's Content-Type names no usable boundary.")
+    if any("*" in name or (name == "charset" and value.lower() not in _CHARSETS) for name, value in named):
+        raise CallerError(
+            "The form's Content-Type names another charset than UTF-8: in that it could be read otherwise."
+        )
     return found[0].encode()
 
 
