@@ -10,7 +10,7 @@ import msgspec
 from masa_node.chat.outcome import WON, Attempt, Outcome
 from masa_node.chat.request import Endpoint, RaceMode, RequestId
 
-MAX_RACES = 100_000  # of JOURNAL: some 100 MB where each race had every attempt that is kept
+MAX_RACES = 100_000  # of JOURNAL: usual ones take 20 MB, those with every attempt that is kept 1 GB
 MAX_ATTEMPTS = 64  # of one race: as many as may run at once by default, and more than a screen shows
 _MAX_TEXT_CHARS = 256  # of a model's name; ids are shorter
 
@@ -86,12 +86,24 @@ class RaceQuery(msgspec.Struct, frozen=True):
 Noted = tuple[int, float, Outcome]  # its number, and when it ended
 
 
+class _Kept(Outcome, frozen=True, gc=False, array_like=True):
+    """An outcome without the names of its fields."""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(tuple[int, float, _Kept]).decode
+
+
 class Journal:
-    """A ring of `size` outcomes, each of a bounded size; 0 keeps none. They become races when somebody looks."""
+    """A ring of `size` outcomes, each of a bounded size; 0 keeps none. They become races when somebody looks.
+
+    It keeps each as a few bytes: the objects of one that is a thousand requests old are in no cache of the processor,
+    and freeing them took as long as to count a request.
+    """
 
     def __init__(self, size: int, now_unix_s: Callable[[], float] = time.time) -> None:
         self._now_unix_s = now_unix_s
-        self._ring: deque[Noted] = deque(maxlen=size)
+        self._ring: deque[bytes] = deque(maxlen=size)
         self._count = 0
 
     def observe(self, outcome: Outcome) -> Noted:
@@ -100,17 +112,17 @@ class Journal:
         is_small = len(outcome.attempts) <= MAX_ATTEMPTS and len(outcome.model) <= _MAX_TEXT_CHARS
         small = outcome if is_small else _abridged(outcome)
         noted = self._count, self._now_unix_s(), small
-        self._ring.append(noted)
+        self._ring.append(_encode((self._count, noted[1], msgspec.structs.astuple(small))))
         return noted
 
     def races(self, query: RaceQuery) -> list[Race]:
         """The newest that fit, newest first."""
-        found = (noted for noted in reversed(self._ring) if query.fits(noted[0], noted[2]))
+        found = (noted for noted in map(_decode, reversed(self._ring)) if query.fits(noted[0], noted[2]))
         return [race_of(*noted) for noted in islice(found, query.limit)]
 
     def race(self, request_id: str, key: str | None = None) -> Race | None:
         """The newest with this id, which a caller may have chosen; with `key` only one of that."""
-        for noted in reversed(self._ring):
+        for noted in map(_decode, reversed(self._ring)):
             if noted[2].request_id == request_id and key in (None, noted[2].key):
                 return race_of(*noted)
         return None
