@@ -30,8 +30,8 @@ class Taken:
         self.requests: list[tuple[Incoming, HttpRequest]] = []
         self.reader = RequestReader(self.take)
 
-    def take(self, incoming: Incoming, length: int | None) -> HttpRequest:
-        request = HttpRequest(incoming.head, length, lambda: None)
+    def take(self, incoming: Incoming, length: int | None, body: bytes | None) -> HttpRequest:
+        request = HttpRequest(incoming.head, length, lambda: None, body)
         self.requests.append((incoming, request))
         return request
 
@@ -188,8 +188,8 @@ def test_a_known_head_needs_no_parser() -> None:
 def test_one_too_many_with_a_known_head_is_refused_like_any_other() -> None:
     taken = read(post(b"one"), post(b"two"))
 
-    def full(incoming: Incoming, length: int | None) -> HttpRequest:
-        raise ValueError((incoming, length))
+    def full(incoming: Incoming, length: int | None, body: bytes | None) -> HttpRequest:
+        raise ValueError((incoming, length, body))
 
     taken.reader._take = full
     with pytest.raises(Refused) as refused:

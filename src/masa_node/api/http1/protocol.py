@@ -119,13 +119,13 @@ class BoundedHttpProtocol(asyncio.Protocol):
         """The caller sends no more, and is not waited for: the loop closes the connection."""
         self.writer.flush()
 
-    def _take(self, incoming: Incoming, length: int | None) -> HttpRequest:
+    def _take(self, incoming: Incoming, length: int | None, body: bytes | None) -> HttpRequest:
         """A request whose head is complete is taken up now, or when its turn comes."""
         if self._pipeline and len(self._pipeline) >= MAX_PIPELINED:
             raise ValueError("too many requests in advance")
         self._deadline_s = None
         self.since_s = self._loop.time()
-        request = HttpRequest(incoming.head, length, self._body_is_wanted)
+        request = HttpRequest(incoming.head, length, self._body_is_wanted, body)
         reply = Reply(request, self, self.writer, incoming.is_http10, incoming.keep)
         request.expects_continue = incoming.expects_continue
         if self._request is None:

@@ -49,13 +49,14 @@ class Incoming(msgspec.Struct, frozen=True, gc=False):
 
 class RequestReader:
     """The requests of one connection. Each is given to `take` when its head is complete, with the length of its body if
-    that is known; and the body to what that returns. `take` raises `ValueError` for one too many. After `Refused`
-    nothing more may be fed. Heads that are equal but for the length of the body are one `Head`.
+    that is known, and the body itself if it came with a head that is known; else the body goes to what that returns.
+    `take` raises `ValueError` for one too many. After `Refused` nothing more may be fed. Heads that are equal but for
+    the length of the body are one `Head`.
 
     `messages` counts those that have begun; `receiving` is the one whose body is on its way.
     """
 
-    def __init__(self, take: Callable[[Incoming, int | None], HttpRequest]) -> None:
+    def __init__(self, take: Callable[[Incoming, int | None, bytes | None], HttpRequest]) -> None:
         self._take = take
         self._parser = self._new_parser()
         self._refused_with = MALFORMED
@@ -85,11 +86,12 @@ class RequestReader:
         if self._is_last:
             return
         was_within = self.in_head or self.receiving is not None
-        if not was_within and (body := self._known.body_of(data)):
-            self._take_known(body)
-            return
         messages, body_bytes = self.messages, self._body_bytes
         try:
+            if not was_within and (body := self._known.body_of(data)):
+                self.messages += 1
+                self._take(self._known.parsed, len(body), body)
+                return
             self._feed(self._after_body(data) if self._unparsed_bytes else data)
         except (httptools.HttpParserError, ValueError):
             raise Refused(self._refused_with) from None
@@ -166,7 +168,7 @@ class RequestReader:
         self._incoming = Incoming(head, is_http10, keep, expects)
         if not keep:
             self._known = KnownHead()  # the parser may take nothing that follows
-        self.receiving = self._take(self._incoming, self._content_length)
+        self.receiving = self._take(self._incoming, self._content_length, None)
         self.in_head = False
 
     def on_body(self, body: bytes) -> None:
@@ -193,14 +195,6 @@ class RequestReader:
             last = Head(method, target, self._headers)
             self._last_head = last if self._head_bytes <= MAX_KNOWN_BYTES else None
         return last
-
-    def _take_known(self, body: bytes) -> None:
-        """One whole request came whose head is known."""
-        self.messages += 1
-        try:
-            self._take(self._known.parsed, len(body)).complete(body)
-        except ValueError:
-            raise Refused(self._refused_with) from None
 
     def _new_parser(self) -> httptools.HttpRequestParser:
         parser = httptools.HttpRequestParser(self)

@@ -39,21 +39,23 @@ class HttpRequest:
     """A request, filled by its connection (`feed`, `complete`, `lose`) and read by one task.
 
     `wanted` is called when the task waits for more of the body, so that the connection has the caller go on. `path` is
-    the head's until whoever answers has a better name for the same.
+    the head's until whoever answers has a better name for the same. `body`: all of it, where it came with the head.
     """
 
-    def __init__(self, head: Head, content_length: int | None, wanted: Callable[[], None]) -> None:
+    def __init__(
+        self, head: Head, content_length: int | None, wanted: Callable[[], None], body: bytes | None = None
+    ) -> None:
         self.head = head
         self.path = head.path
         self.content_length = content_length
         self.expects_continue = False  # does the caller wait for `100 Continue` before it sends the body?
         self.is_admitted = False  # may it come in, so that its connection is not taken from it?
-        self.is_whole = False  # has all of the body come?
+        self.is_whole = body is not None  # has all of the body come?
         self.is_gone = False  # has the caller left?
         self.is_cancelled_when_gone = False
-        self.unread_bytes = 0
+        self.unread_bytes = len(body) if body else 0
         self._wanted = wanted
-        self._pieces: list[bytes] = []
+        self._pieces: list[bytes] = [body] if body else []
         self._sink: Callable[[bytes], None] | None = None
         self._waiter: asyncio.Future[None] | None = None
 
@@ -124,14 +126,10 @@ class HttpRequest:
             if self._waiter is not None and not self._waiter.done():
                 self._waiter.set_exception(error)
 
-    def complete(self, body: bytes = b"") -> None:
-        """All of the body has come; `body`: with these last bytes, or with its head."""
-        if body:
-            self._pieces.append(body)
-            self.unread_bytes += len(body)
+    def complete(self) -> None:
+        """All of the body has come."""
         self.is_whole = True
-        if self._waiter is not None:
-            self._wake()
+        self._wake()
 
     def lose(self) -> None:
         """The caller has left."""
