@@ -97,8 +97,7 @@ class Reply:
         if self._request.is_gone:
             return
         has_body = self._request.head.method != "HEAD" and status != _NOT_MODIFIED
-        head = self._head_of(status, lines, b"\r\n")
-        self._writer.write(head + body[:most_bytes] if has_body else head)
+        self._writer.write(self._head_of(status, lines, b"\r\n", body[:most_bytes] if has_body else b""))
         if most_bytes is None or not has_body:
             self.is_complete = True
             self._connection.reply_is_over(keep=self.keep)
@@ -181,13 +180,13 @@ class Reply:
             self.amend(headers)
         return lines_of(headers)
 
-    def _head_of(self, status: int, lines: bytes, last: bytes) -> bytes:
+    def _head_of(self, status: int, lines: bytes, last: bytes, body: bytes = b"") -> bytes:
         self.has_begun = True
         # Of a body that still comes nobody can tell where it ends, and the next request begins.
         self.keep = self.keep and self._request.is_whole and not self._connection.is_last
         close = b"" if self.keep else b"connection: close\r\n"
-        first = _FIRST_LINES[status] if status in _FIRST_LINES else b"HTTP/1.1 %d \r\n" % status
-        return b"".join((first, self._connection.standard_lines(), lines, close, last))
+        first = _FIRST_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+        return b"".join((first, self._connection.standard_lines(), lines, close, last, body))
 
 
 def lines_of(headers: RawHeaders) -> bytes:
