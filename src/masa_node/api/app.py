@@ -111,7 +111,11 @@ class App:
     def _let_in(self, request: HttpRequest, reply: Reply) -> Entry:
         head = request.head
         entry = head.memo
-        if not (isinstance(entry, Entry) and self._still_holds(entry)):
+        guard = self.guard
+        # A key that was revoked meanwhile lets nobody in, also on a connection that is open.
+        if not (
+            isinstance(entry, Entry) and entry.guard is guard and guard.still_takes(entry.caller, entry.keys_version)
+        ):
             entry = head.memo = self._entry(request, reply)
         elif entry.origin is not None:
             reply.amend = partial(_allow, entry.origin)
@@ -119,14 +123,8 @@ class App:
         request.path = entry.place.path
         return entry
 
-    def _still_holds(self, entry: Entry) -> bool:
-        """A key that was revoked meanwhile lets nobody in, also on a connection that is open."""
-        return entry.guard is self.guard and self.guard.still_takes(entry.caller, entry.keys_version)
-
     def _may_look_on(self, entry: Entry, head: Head) -> bool:
         """Would the same head still be let in, as the same caller?"""
-        if self._still_holds(entry):
-            return True
         try:
             return self.guard.check_key(head.raw_path, head.headers) == entry.caller
         except Unauthorized:

@@ -88,7 +88,10 @@ class ChatEndpoints:
     def begin(self, entry: Entry, asked: HttpRequest, reply: Reply, around: Around, over: Over) -> PlainChat | None:
         """Answer one request by calls, if it is plain; None, and nothing has happened, if not."""
         way, place, caller, body = self._dispatcher.plain, entry.place, entry.caller, asked.body()
-        if place.endpoint is None or body is None or not self._is_plain(body):
+        # It has to be small, and of one reading.
+        if place.endpoint is None or body is None or (size := len(body)) > self._limits.max_body_bytes:
+            return None
+        if size > MENDED_BY_READERS_BYTES and (size > LARGE_BYTES or may_be_odd(body)):
             return None
         try:
             terms = self._terms(place.endpoint, entry, asked.head)
@@ -108,11 +111,6 @@ class ChatEndpoints:
             return chat
         self._access.undo(caller)
         return None
-
-    def _is_plain(self, body: bytes) -> bool:
-        """Is the body small, and of one reading?"""
-        size, is_light = len(body), len(body) <= MENDED_BY_READERS_BYTES
-        return size <= self._limits.max_body_bytes and (is_light or (size <= LARGE_BYTES and not may_be_odd(body)))
 
     async def _answer(self, request: Request, caller: Caller, asked: HttpRequest, sink: ReplySink) -> None:
         """Have it answered, unless the owner ends it meanwhile."""
