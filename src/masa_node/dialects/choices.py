@@ -32,12 +32,11 @@ class Choices:
     A part whose end is never spoken of may be of a server that never speaks of one; one that "has not ended" was cut.
     """
 
-    __slots__ = ("_ended", "_is_plain_noted", "_open", "_seen", "any_ended", "is_told")
+    __slots__ = ("_has_ended", "_is_plain_noted", "any_ended", "is_told", "open")
 
     def __init__(self) -> None:
-        self._seen: set[int] = set()
-        self._ended: set[int] = set()
-        self._open = 0  # of those that were seen
+        self._has_ended: dict[int, bool] = {}  # of those that were seen
+        self.open = 0  # how many of them have not
         self._is_plain_noted = False
         self.is_told = False
         self.any_ended = False  # did at least one?
@@ -45,12 +44,12 @@ class Choices:
     @property
     def have_ended(self) -> bool:
         """Were there any, and did all end?"""
-        return self.any_ended and not self._open
+        return self.any_ended and not self.open
 
     @property
     def are_open(self) -> bool:
         """Was there any that did not end?"""
-        return self._open > 0
+        return self.open > 0
 
     @property
     def are_cut_of_whole(self) -> bool:
@@ -59,22 +58,18 @@ class Choices:
 
     def seen(self, index: int, *, is_told: bool = False) -> None:
         """There is this part; `is_told`: and it was said not to have ended."""
-        if index not in self._seen and len(self._seen) < MAX_CHOICES:
-            self._seen.add(index)
-            self._open += 1
+        if index not in self._has_ended and len(self._has_ended) < MAX_CHOICES:
+            self._has_ended[index] = False
+            self.open += 1
         self.is_told = self.is_told or is_told
 
     def ended(self, index: int) -> None:
         """This part is complete."""
         self.seen(index)
-        if index in self._seen and index not in self._ended:
-            self._ended.add(index)
-            self._open -= 1
+        if self._has_ended.get(index) is False:
+            self._has_ended[index] = True
+            self.open -= 1
             self.any_ended = True
-
-    def is_one_that_ended(self) -> None:
-        """There is but the first one, and it is complete."""
-        self._seen, self._ended, self._open, self.any_ended = {0}, {0}, 0, True
 
     def note_plain(self, frames: bytes) -> None:
         """Frames went by unread that hold words of the first choice, and of no other."""
@@ -166,7 +161,7 @@ class Endings:
         """
         if choices.any_ended:
             self._gives_reasons = True
-            return not choices.are_open
+            return not choices.open
         self.has_shown = self.has_shown or choices.are_open
         return True
 

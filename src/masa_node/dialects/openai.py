@@ -92,7 +92,7 @@ def is_usual(body: bytes, usage: Usage, choices: Choices) -> bool:
         return False
     if answer.usage is not None:
         usage.input_tokens, usage.output_tokens = answer.usage.prompt_tokens, answer.usage.completion_tokens
-    choices.is_one_that_ended()
+    choices.any_ended = True  # and is all there is
     return True
 
 
