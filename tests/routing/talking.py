@@ -194,9 +194,11 @@ class PlainCaller:
     task: "asyncio.Task[None] | None" = None
     is_over: bool = False
 
-    def give(self, answer: WholeAnswer, attempt: Attempt) -> None:
-        self.sink.head(answer, (attempt,))
-        self.sink.end(answer.body)
+    def give(self, answer: WholeAnswer, attempt: Attempt) -> bool:
+        if self.is_ready:
+            self.sink.head(answer, (attempt,))
+            self.sink.end(answer.body)
+        return self.is_ready
 
     def go_on(self, rest: Coroutine[Any, Any, None]) -> None:
         self.task = asyncio.get_running_loop().create_task(rest)

@@ -99,15 +99,18 @@ class PlainChat(Entry):
             self._sink = ReplySink(self.request, self.reply, is_native=False)
         return self._sink
 
-    def give(self, answer: WholeAnswer, attempt: Attempt) -> None:
+    def give(self, answer: WholeAnswer, attempt: Attempt) -> bool:
         """A whole answer, which is not large. Its headers are ready, unless more than usual are told."""
         request, reply = self.request, self.reply
+        if reply.is_paused:
+            return False
         if reply.amend is not None or request.asks_usage:
             self.sink.head(answer, (attempt,))
             self.sink.end(answer.body)
         else:
             lines = whole_lines(request.request_id, request.model, attempt, answer)
             reply.whole_now(answer.status, lines, answer.body)
+        return True
 
     def go_on(self, rest: Coroutine[Any, Any, None]) -> None:
         """The rest is a task's."""

@@ -78,8 +78,8 @@ class Host(Protocol):
         """Does the caller read?"""
         ...
 
-    def give(self, answer: WholeAnswer, attempt: Attempt) -> None:
-        """A whole answer, at once, while it `is_ready`."""
+    def give(self, answer: WholeAnswer, attempt: Attempt) -> bool:
+        """A whole answer, at once; False, and nothing is given, unless it `is_ready`."""
         ...
 
     def go_on(self, rest: Coroutine[Any, Any, None]) -> None:

@@ -203,7 +203,7 @@ class Plain:
         Most come in one piece, of which the shape is not known yet, and begin as nothing else does.
         """
         host, now, usage, choices = self._host, self._now, Usage(), Choices()
-        if host is None or not host.is_ready or self._asked is not None:
+        if host is None or self._asked is not None:
             return False
         size = len(body)
         if self._shape is None and (body[:1] != b"{" or now.dialect.framing is NDJSON or size > LARGE_BYTES):
@@ -216,7 +216,8 @@ class Plain:
         provider, health = row.provider, row.health
         now_s, took_s = shared.loop.time(), shared.now_s() - self._began_s
         attempt = Attempt(provider.name, WON, 0.0, took_s, provider.is_local)
-        host.give(WholeAnswer(_OK, headers, body, now.dialect.name, usage), attempt)
+        if not host.give(WholeAnswer(_OK, headers, body, now.dialect.name, usage), attempt):
+            return False
         self._host = None
         if response is not None:
             now.answered(usage)
@@ -229,21 +230,15 @@ class Plain:
         shared.sweep.discard(self)
         shared.common.admission.release(request.requester or "")
         try:
-            shared.common.observe(self._outcome(size, usage, attempt))
+            shared.common.observe(Outcome(  # its first piece is its last
+                request.request_id, request.endpoint, request.model, True, request.wants_stream, _OK, None,  # noqa: FBT003
+                provider.name, (attempt,), len(request.body), size, 1, usage.input_tokens, usage.output_tokens,
+                0.0, took_s, took_s, None if provider.is_local else request.race.mode, 0, request.requester,
+                "" if request.requester else request.key, request.first_piece_deadline_s - self._came_s,
+            ))  # fmt: skip
         finally:
             host.over()
         return True
-
-    def _outcome(self, answer_bytes: int, usage: Usage, attempt: Attempt) -> Outcome:
-        """Of a whole answer, whose first piece is its last."""
-        request, took_s, provider = self._request, attempt.ended_after_s, attempt.provider
-        race = None if attempt.is_local else request.race.mode
-        return Outcome(
-            request.request_id, request.endpoint, request.model, True, request.wants_stream, _OK, None,  # noqa: FBT003
-            provider, (attempt,), len(request.body), answer_bytes, 1, usage.input_tokens, usage.output_tokens,
-            0.0, took_s, took_s, race, 0, request.requester, "" if request.requester else request.key,
-            request.first_piece_deadline_s - self._came_s,
-        )  # fmt: skip
 
     def _read_first(self, response: OpenResponse, *, is_over: bool) -> bool:
         tracker, data = self._tracker, self._pieces[-1]

@@ -136,10 +136,13 @@ class PlainServing:
         """Does the requester read?"""
         return self._stream.has_room
 
-    def give(self, answer: WholeAnswer, attempt: Attempt) -> None:
+    def give(self, answer: WholeAnswer, attempt: Attempt) -> bool:
         """A whole answer, at once."""
+        if not self._stream.has_room:
+            return False
         self.sink.head(answer, (attempt,))
         self.sink.end(answer.body)
+        return True
 
     def go_on(self, rest: Coroutine[Any, Any, None]) -> None:
         """The rest is a task's."""
