@@ -216,19 +216,15 @@ class Upstream:
                 self._invalidation.set()
             exc.away_for_s = self._away_for_s(exc)
             raise
-        self._note_up(asyncio.get_running_loop().time())
         return answer
 
     def answered_at(self, url: str, endpoint: Endpoint, now_s: float) -> None:
         """An answer came from there."""
-        self._note_up(now_s)
-        if url not in self._answered and self._server is not None and self._is_fixed(self._server, endpoint, url):
-            self._answered.add(url)
-
-    def _note_up(self, now_s: float) -> None:
         if not self._was_listed:
             self._invalidation.set()
         self._up_s = now_s
+        if url not in self._answered and self._server is not None and self._is_fixed(self._server, endpoint, url):
+            self._answered.add(url)
 
     def _note_down(self) -> float:
         """How long it has been away, or coming up."""
@@ -264,8 +260,7 @@ class Upstream:
             if not is_of_the_path(exc, url, request.model):
                 raise
             raise self._found_missing(server, request.endpoint, url, exc) from exc
-        if self._is_fixed(server, request.endpoint, url):
-            self._answered.add(url)
+        self.answered_at(url, request.endpoint, asyncio.get_running_loop().time())
         return answer
 
     @staticmethod

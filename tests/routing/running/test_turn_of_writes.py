@@ -109,9 +109,9 @@ async def test_a_writer_tells_whether_it_holds_anything() -> None:
     wires = Wires(2)
     await wires.busy()
     wires.writers[0].write(b"one")
-    assert [writer.holds_any for writer in wires.writers] == [True, False]
+    assert [bool(writer.held) for writer in wires.writers] == [True, False]
     await turn()
-    assert not wires.writers[0].holds_any
+    assert not wires.writers[0].held
 
 
 @virtual_time

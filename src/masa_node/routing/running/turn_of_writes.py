@@ -51,12 +51,12 @@ class Writer:
     that fails: the transport tells its protocol. `is_paused` is for whoever writes, and set by that protocol.
     """
 
-    __slots__ = ("_held", "_held_bytes", "_transport", "_turn", "is_paused")
+    __slots__ = ("_held_bytes", "_transport", "_turn", "held", "is_paused")
 
     def __init__(self, transport: asyncio.Transport, turn: TurnOfWrites) -> None:
         self._transport = transport
         self._turn = turn
-        self._held: list[bytes] = []  # mostly one
+        self.held: list[bytes] = []  # what is put off; mostly one
         self._held_bytes = 0
         self.is_paused = False
 
@@ -64,32 +64,26 @@ class Writer:
         """Write this behind what was written; nothing, once the connection is being closed. What is large is not
         copied.
         """
-        if not self._held:
-            turn = self._turn
+        held, turn = self.held, self._turn
+        held.append(data)
+        if len(held) == 1:
             turn.count += 1
             if turn.count == 1 and turn.begin():
-                if not self._transport.is_closing():
-                    self._transport.write(data)
+                self.flush()
                 return
             if len(turn.waiting) >= MAX_HELD_WRITERS:
                 turn.flush()
             turn.waiting.append(self)
-        self._held.append(data)
-        self._held_bytes += len(data)
-        if self._held_bytes > MAX_HELD_BYTES:
+        size = self._held_bytes = self._held_bytes + len(data)
+        if size > MAX_HELD_BYTES:
             self.flush()
-
-    @property
-    def holds_any(self) -> bool:
-        """Is something put off?"""
-        return bool(self._held)
 
     def flush(self) -> None:
         """Write now what was put off. Idempotent."""
-        held, size, transport = self._held, self._held_bytes, self._transport
+        held, size, transport = self.held, self._held_bytes, self._transport
         if not held:
             return
-        self._held, self._held_bytes = [], 0
+        self.held, self._held_bytes = [], 0
         if transport.is_closing():
             return
         if size > MAX_HELD_BYTES and len(held) > 1:

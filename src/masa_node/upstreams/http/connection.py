@@ -150,7 +150,7 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             return False
-        if self._writer.holds_any or transport.get_write_buffer_size():
+        if self._writer.held or transport.get_write_buffer_size():
             return False
         return self._complete and self._keep_alive and self._error is None
 
@@ -238,8 +238,9 @@ class Connection(asyncio.Protocol):
 
     def _was_taken(self) -> None:
         taken, self._listener, self._take_whole, self._taken = self._taken, None, None, None
-        self._keep_alive = True
-        self._completed()
+        self._complete = self._keep_alive = True
+        self._asked = False
+        self.idle_since_s = self.loop.time()
         if taken is not None:
             taken()
 
