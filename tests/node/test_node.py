@@ -1,3 +1,4 @@
+import asyncio
 import gc
 import tracemalloc
 from pathlib import Path
@@ -5,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from masa_node.accounts import ledger
+from masa_node.accounts.journal import RaceQuery
 from masa_node.chat.outcome import Outcome
 from masa_node.node import node as node_module
-from masa_node.node.node import Node
+from masa_node.node.node import MAX_UNTOLD, Node
 from masa_node.node.settings.environment import Settings
 from masa_node.upstreams.embedded import model as embedded_model
 from masa_node.upstreams.http.client import HttpClient
@@ -69,3 +71,20 @@ async def test_a_node_holds_no_more_however_many_requests_have_ended(
         finally:
             tracemalloc.stop()
     assert grown_bytes < MAX_GROWTH_BYTES
+
+
+@pytest.mark.parametrize("many", [1, 2, MAX_UNTOLD - 1, MAX_UNTOLD, MAX_UNTOLD + 1])
+async def test_all_that_end_in_a_turn_are_told_at_its_end_and_a_crowd_at_once(tmp_path: Path, many: int) -> None:
+    async with HttpClient() as http:
+        node = Node(settings_of(MASA_DIR=str(tmp_path), JOURNAL="100"), http)
+
+        def told() -> tuple[int, int]:
+            counted = sum(line.startswith(b"masa_requests_total{") for line in node.metrics.render().splitlines())
+            return counted, len(node.journal.races(RaceQuery(limit=100)))
+
+        for number in range(many):
+            node.observe(outcome(status=number))
+        at_once = MAX_UNTOLD if many >= MAX_UNTOLD else 0
+        assert told() == (at_once, at_once)
+        await asyncio.sleep(0)
+        assert told() == (many, many)

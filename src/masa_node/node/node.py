@@ -72,6 +72,7 @@ from masa_node.upstreams.upstream import Upstream
 from masa_node.version import __version__
 
 CHANGES_EVERY_S = 1.0
+MAX_UNTOLD = 64  # requests that end in one turn of the loop; telling of so many takes 0.3 ms
 READY_WITHIN_S = 3.0  # a start, and the first list, wait no longer for LLM servers and peers
 
 
@@ -88,6 +89,7 @@ class Node:
         self.instance = secrets.token_hex(8)
         self.url = url
         self.metrics = Metrics()
+        self._untold: list[Outcome] = []
         self.ledger = make_ledger(settings)
         self.access = Access(Path(settings.masa_dir).expanduser())
         self.access.start()
@@ -282,18 +284,31 @@ class Node:
         }
 
     def observe(self, outcome: Outcome) -> None:
-        """Tell telemetry how a request ended."""
+        """Note how a request ended. It is told before the loop reads anything else, with others that end meanwhile."""
         if outcome.error is not None:
             outcome = self.access.under_way.as_ended(outcome)
-        self.metrics.observe(outcome)
-        log_outcome(outcome)
+        if outcome.key != OWNER:
+            self.access.observe(outcome)  # the key's next request may be one too many
+        self._untold.append(outcome)
+        if len(self._untold) == 1:
+            asyncio.get_running_loop().call_soon(self._tell)
+        elif len(self._untold) >= MAX_UNTOLD:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Each observer gets all of them in a row: its code is in the processor's cache from the second on."""
+        untold, self._untold = self._untold, []
+        observers = [self.metrics.observe, log_outcome, self._note]
+        if self.ledger is not None:
+            observers.append(self.ledger.observe)
+        for observe in observers:
+            for outcome in untold:
+                observe(outcome)
+
+    def _note(self, outcome: Outcome) -> None:
         noted, events = self.journal.observe(outcome), self.access.events
         if events.is_heard:
             events.tell("ended", partial(race_of, *noted), outcome.key)
-        if outcome.key != OWNER:
-            self.access.observe(outcome)
-        if self.ledger is not None:
-            self.ledger.observe(outcome)
 
     def _app(self) -> App:
         settings = self.settings
