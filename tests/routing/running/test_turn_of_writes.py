@@ -109,9 +109,9 @@ async def test_a_writer_tells_whether_it_holds_anything() -> None:
     wires = Wires(2)
     await wires.busy()
     wires.writers[0].write(b"one")
-    assert [bool(writer.held) for writer in wires.writers] == [True, False]
+    assert [bool(writer.unwritten) for writer in wires.writers] == [True, False]
     await turn()
-    assert not wires.writers[0].held
+    assert not wires.writers[0].unwritten
 
 
 @virtual_time

@@ -47,16 +47,16 @@ class Writer:
 
     Whoever closes it, its end of it, or asks its transport how much is unsent, calls `flush` before; so does whoever is
     told that the other end was closed, for which the loop closes it. What is held when the connection is aborted is
-    dropped, as what its transport holds is. `write` returns at once, and tells of nothing
+    dropped, as what its transport holds is; `unwritten` is that. `write` returns at once, and tells of nothing
     that fails: the transport tells its protocol. `is_paused` is for whoever writes, and set by that protocol.
     """
 
-    __slots__ = ("_held_bytes", "_transport", "_turn", "held", "is_paused")
+    __slots__ = ("_held_bytes", "_transport", "_turn", "is_paused", "unwritten")
 
     def __init__(self, transport: asyncio.Transport, turn: TurnOfWrites) -> None:
         self._transport = transport
         self._turn = turn
-        self.held: list[bytes] = []  # what is put off; mostly one
+        self.unwritten: list[bytes] = []  # mostly one
         self._held_bytes = 0
         self.is_paused = False
 
@@ -64,7 +64,7 @@ class Writer:
         """Write this behind what was written; nothing, once the connection is being closed. What is large is not
         copied.
         """
-        held, turn = self.held, self._turn
+        held, turn = self.unwritten, self._turn
         held.append(data)
         if len(held) == 1:
             turn.count += 1
@@ -80,10 +80,10 @@ class Writer:
 
     def flush(self) -> None:
         """Write now what was put off. Idempotent."""
-        held, size, transport = self.held, self._held_bytes, self._transport
+        held, size, transport = self.unwritten, self._held_bytes, self._transport
         if not held:
             return
-        self.held, self._held_bytes = [], 0
+        self.unwritten, self._held_bytes = [], 0
         if transport.is_closing():
             return
         if size > MAX_HELD_BYTES and len(held) > 1:

@@ -150,7 +150,7 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             return False
-        if self._writer.held or transport.get_write_buffer_size():
+        if self._writer.unwritten or transport.get_write_buffer_size():
             return False
         return self._complete and self._keep_alive and self._error is None
 
