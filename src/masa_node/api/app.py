@@ -73,9 +73,7 @@ class App:
     def begin(self, request: HttpRequest, reply: Reply, over: Over) -> PlainChat | None:
         """See `WithoutTask`."""
         entry = self._plain_entry(request, reply)
-        if entry is None:
-            return None
-        return self._parts.chat.begin(entry, request, reply, self._around, over)
+        return self._parts.chat.begin(entry, request, reply, self._around, over) if entry is not None else None
 
     def _plain_entry(self, request: HttpRequest, reply: Reply) -> Entry | None:
         try:
